@@ -1,0 +1,78 @@
+"""What the gates of an LSTM and a GRU do to memory and to gradients, over very long horizons.
+
+>>> import numpy as np, gatescope as gs
+>>> params = gs.init("lstm", input_size=1, hidden_size=64, seed=0)
+>>> inputs = np.random.default_rng(0).standard_normal((1000, 1))
+>>> trace = gs.run(params, inputs)                      # every state and gate at every step
+>>> flow = gs.gradient_flow(params, inputs)             # how far back the last step's gradient reaches
+>>> bool(flow.decay_rate().value[0] > 0)                # nats per step
+True
+"""
+
+from gatescope import cells, tasks
+from gatescope._version import __version__
+from gatescope.datatypes import (
+    Batch,
+    Fit,
+    GradientFlow,
+    Gradients,
+    Params,
+    Result,
+    Trace,
+    load,
+    save,
+)
+from gatescope.errors import (
+    DeviceError,
+    DtypeError,
+    FileFormatError,
+    GatescopeError,
+    OutputError,
+    ShapeError,
+    UnknownNameError,
+    ValueRangeError,
+    WeightFormatError,
+)
+from gatescope.gradients import gradient_flow
+from gatescope.initial import init
+from gatescope.io import load_torch
+from gatescope.recurrence import backprop, run
+
+__all__ = [
+    "Batch",
+    "DeviceError",
+    "DtypeError",
+    "FileFormatError",
+    "Fit",
+    "GatescopeError",
+    "GradientFlow",
+    "Gradients",
+    "OutputError",
+    "Params",
+    "Result",
+    "ShapeError",
+    "Trace",
+    "UnknownNameError",
+    "ValueRangeError",
+    "WeightFormatError",
+    "__version__",
+    "backprop",
+    "cells",
+    "gradient_flow",
+    "init",
+    "load",
+    "load_torch",
+    "plotting",
+    "run",
+    "save",
+    "tasks",
+]
+
+
+def __getattr__(name: str) -> object:
+    # matplotlib is imported when plotting is used, not by `import gatescope`.
+    if name == "plotting":
+        import importlib
+
+        return importlib.import_module("gatescope.plotting")
+    raise AttributeError(f"module 'gatescope' has no attribute {name!r}")

@@ -1,0 +1,151 @@
+"""Which cells there are, and what the rest of gatescope may ask of one."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from gatescope.errors import UnknownNameError, ValueRangeError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A cell's equations and the names of what they compute.
+
+    Attributes
+    ----------
+    name : str
+    gates : tuple of str
+        Row blocks of weight_ih and weight_hh.
+    states : tuple of str
+        The first feeds back through weight_hh and is the output.
+    kept : tuple of str
+        The values of each step that are stored, because they are gates or because `step_vjp` needs them.
+    step : callable
+        ``step(wx, rh, states) -> (new_states, kept)``; with a first phase, ``step(wx, rh, states, prepared)``
+        where wx and rh hold the second phase's gates only.
+    step_vjp : callable
+        ``step_vjp(kept, states, new_states, adjoint) -> (d_wx, d_rh, d_states)``, with a first phase
+        also ``d_prepared``.
+    prepare, operand, prepare_vjp : callable, optional
+        The first phase: ``prepare(wx, rh, states) -> prepared``; ``operand(prepared, states)`` is what the second
+        phase's recurrent weights multiply; ``prepare_vjp(kept, states, d_operand, d_prepared) -> (d_wx, d_rh, d_states)``.
+    prepared : int
+        How many gates the first phase computes; 0 if there is one phase.
+    shared : bool
+        Whether `step_vjp` returns one and the same tuple as d_wx and d_rh; then it is stored once.
+    fingerprint : str
+        Changes when the equations do; compiled kernels are cached under it.
+    """
+
+    name: str
+    gates: tuple[str, ...]
+    states: tuple[str, ...]
+    kept: tuple[str, ...]
+    step: Callable[..., Any]
+    step_vjp: Callable[..., Any]
+    prepare: Callable[..., Any] | None = None
+    operand: Callable[..., Any] | None = None
+    prepare_vjp: Callable[..., Any] | None = None
+    prepared: int = 0
+    shared: bool = False
+    fingerprint: str = ""
+
+
+_CELLS: dict[str, Cell] = {}
+
+
+def register(module: ModuleType | type) -> Cell:
+    """Make a cell known to `init`, `run`, `backprop`, `gradient_flow`, the plots and the command line.
+
+    Parameters
+    ----------
+    module : module or class
+        Holds NAME, GATES, STATES, KEPT, `step` and `step_vjp` (and PREPARED, `prepare`, `operand`, `prepare_vjp`
+        for two phases); ``gatescope/cells/lstm.py`` is an example.
+
+    Returns
+    -------
+    Cell
+
+    Raises
+    ------
+    ValueRangeError
+        If something is missing, or the name is taken by other equations.
+
+    Examples
+    --------
+    >>> import gatescope as gs
+    >>> gs.cells.get("lstm").gates
+    ('i', 'f', 'g', 'o')
+    """
+    missing = [name for name in ("NAME", "GATES", "STATES", "KEPT", "step", "step_vjp") if not hasattr(module, name)]
+    prepared = int(getattr(module, "PREPARED", 0))
+    if prepared:
+        missing += [name for name in ("prepare", "operand", "prepare_vjp") if not hasattr(module, name)]
+    if missing:
+        raise ValueRangeError(f"cell {module!r} lacks {', '.join(missing)}; gatescope/cells/lstm.py shows what a cell defines")
+    cell = Cell(
+        name=module.NAME,
+        gates=tuple(module.GATES),
+        states=tuple(module.STATES),
+        kept=tuple(module.KEPT),
+        step=module.step,
+        step_vjp=module.step_vjp,
+        prepare=getattr(module, "prepare", None) if prepared else None,
+        operand=getattr(module, "operand", None) if prepared else None,
+        prepare_vjp=getattr(module, "prepare_vjp", None) if prepared else None,
+        prepared=prepared,
+        shared=_shares(module),
+        fingerprint=_fingerprint(module),
+    )
+    known = _CELLS.get(cell.name)
+    if known is not None and known.fingerprint != cell.fingerprint:
+        raise ValueRangeError(f"a cell named {cell.name!r} is registered already; give the new one another NAME")
+    _CELLS[cell.name] = cell
+    return cell
+
+
+def get(name: str) -> Cell:
+    """The cell of that name.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is none.
+    """
+    try:
+        return _CELLS[name]
+    except (KeyError, TypeError):
+        raise UnknownNameError(f"cell={name!r} is not known; the cells are {', '.join(sorted(_CELLS))}") from None
+
+
+def names() -> tuple[str, ...]:
+    """The names of all cells, in order of registration."""
+    return tuple(_CELLS)
+
+
+def _shares(module: ModuleType | type) -> bool:
+    """Whether the wx and rh adjoints are the same object, seen by running the equations on one unit."""
+    one = np.ones(1)
+    states = (one,) * len(module.STATES)
+    d_wx, d_rh = module.step_vjp((one,) * len(module.KEPT), states, states, states)[:2]
+    return d_wx is d_rh
+
+
+def _fingerprint(module: ModuleType | type) -> str:
+    try:
+        source = inspect.getsource(module)
+    except (OSError, TypeError):  # defined at a prompt: the code objects stand in for the source
+        source = repr([
+            (name, value.__code__.co_code, value.__code__.co_consts)
+            for name, value in sorted(vars(module).items())
+            if hasattr(value, "__code__")
+        ])
+    return hashlib.sha256(source.encode()).hexdigest()[:16]

@@ -1,0 +1,24 @@
+"""The vanilla recurrent network with rectified linear units: h' = max(0, W x + R h + b)."""
+
+from numba.extending import register_jitable
+
+from gatescope.cells.activations import positive, relu, zero
+
+NAME = "rnn_relu"
+GATES = ("h",)
+STATES = ("h",)
+KEPT = ()  # no gates; the new state is all that step_vjp needs
+
+
+@register_jitable
+def step(wx, rh, states):
+    h = relu(wx[0] + rh[0])
+    return (h,), ()
+
+
+@register_jitable
+def step_vjp(kept, states, new_states, adjoint):
+    (h,) = new_states
+    (d_h,) = adjoint
+    d_pre = (d_h * positive(h),)
+    return d_pre, d_pre, (zero(d_h),)

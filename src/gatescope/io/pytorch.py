@@ -1,0 +1,311 @@
+"""Weights of a PyTorch RNN, LSTM or GRU, from a file, a ``state_dict`` or a live module.
+
+PyTorch itself is never imported: a module or tensor that is passed in brings it along, and files are read
+without it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import operator
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from gatescope import cells
+from gatescope._dtypes import float_dtype
+from gatescope._version import __version__
+from gatescope.datatypes import Params
+from gatescope.errors import ValueRangeError, WeightFormatError
+from gatescope.io.safetensors import SafetensorsFile
+from gatescope.storage import open_file, read_npz
+
+Array = NDArray[Any]
+
+_WEIGHT = re.compile(r"(?P<prefix>(?:.*\.)?)weight_[ih]h_l(?P<layer>\d{1,9})(?P<reverse>_reverse)?")
+_SHOWN = 12  # as many names as an error message lists
+
+# Row blocks of weight_hh: a GRU has r z n, an LSTM i f g o.
+_CELL_OF_BLOCKS = {3: "gru", 4: "lstm"}
+_RNN_OF_NONLINEARITY = {"tanh": "rnn", "relu": "rnn_relu"}
+
+
+def load_torch(
+    source: str | os.PathLike[str] | Mapping[str, Any] | object,
+    layer: int = 0,
+    *,
+    nonlinearity: str | None = None,
+    reverse: bool = False,
+    prefix: str | None = None,
+    dtype: DTypeLike | None = None,
+) -> Params:
+    """One layer of a PyTorch RNN, LSTM or GRU as `Params`.
+
+    The cell follows from the shape of ``weight_hh``, (G*H, H): G = 1 is an RNN, 3 a GRU (PyTorch's resets
+    after the recurrent product), 4 an LSTM.  The weights are copied; missing biases become zeros.
+
+    Parameters
+    ----------
+    source : path, mapping or module
+        A ``.safetensors`` or ``.npz`` file that holds a ``state_dict``; or a mapping from names to arrays or
+        tensors; or a module with a ``state_dict()``, such as ``torch.nn.LSTM`` or a model that contains one.
+    layer : int
+        From 0: the number in ``weight_ih_l0``.
+    nonlinearity : {"tanh", "relu"}, optional
+        Of an RNN, which its weights do not tell.  Default: the module's own, and tanh for files and mappings.
+    reverse : bool
+        Take the backward direction of a bidirectional layer.
+    prefix : str, optional
+        What precedes ``weight_ih_l0`` in the names, for example ``"encoder.lstm."``; the last dot may be left
+        out.  It is found where there is one only.
+    dtype : {"float32", "float64"}, optional
+        Default: that of the weights; float16 and bfloat16 become float32, which holds them exactly.
+
+    Returns
+    -------
+    Params
+        `provenance` names the source, the SHA-256 of a file, the layer and the version of gatescope.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is missing, truncated or hostile.
+    WeightFormatError
+        If there is no such layer or prefix, several prefixes to choose from, a projection (``proj_size``), an
+        entry of a wrong shape or dtype, or a weight that is NaN or infinite.
+    DtypeError, ValueRangeError
+        If `dtype`, `layer` or `nonlinearity` is not one of those above.
+
+    Examples
+    --------
+    >>> import numpy as np, gatescope as gs
+    >>> rng = np.random.default_rng(0)
+    >>> shapes = {"lstm.weight_ih_l0": (32, 3), "lstm.weight_hh_l0": (32, 8)}
+    >>> params = gs.load_torch({name: rng.normal(size=shape) for name, shape in shapes.items()})
+    >>> params.cell, params.input_size, params.hidden_size
+    ('lstm', 3, 8)
+    """
+    layer = _layer(layer)
+    if nonlinearity is not None and nonlinearity not in _RNN_OF_NONLINEARITY:
+        raise ValueRangeError(f"nonlinearity={nonlinearity!r} is not known; use 'tanh' or 'relu'")
+    wanted = None if dtype is None else float_dtype(dtype)
+    entries, origin, provenance = _open(source)
+    prefix = _find_prefix(entries, prefix, origin)
+    suffix = f"_l{layer}{'_reverse' if reverse else ''}"
+    _check_layer(entries, prefix, layer, bool(reverse), origin)
+
+    names = {kind: f"{prefix}{kind}{suffix}" for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
+    found = {kind: _numbers(entries, name, origin) for kind, name in names.items() if name in entries}
+    blocks = _check_shapes(found, names, origin)
+    common = np.result_type(*(value.dtype for value in found.values())) if wanted is None else wanted
+    weights = {kind: _convert(value, common, names[kind], origin) for kind, value in found.items()}
+    for kind in ("bias_ih", "bias_hh"):
+        weights.setdefault(kind, np.zeros(len(weights["weight_hh"]), common))
+    if blocks == 1:
+        cell = _RNN_OF_NONLINEARITY[_nonlinearity(source, prefix, nonlinearity)]
+    else:
+        cell = _CELL_OF_BLOCKS[blocks]
+    return Params(
+        cell=cell,
+        gates=cells.get(cell).gates,
+        provenance={
+            **provenance,
+            "layer": layer,
+            "prefix": prefix,
+            "reverse": bool(reverse),
+            "version": __version__,
+        },
+        **weights,
+    )
+
+
+def _layer(layer: object) -> int:
+    try:
+        number = operator.index(layer)  # type: ignore[arg-type]
+    except TypeError:
+        number = -1
+    if number < 0 or isinstance(layer, bool):
+        raise ValueRangeError(f"layer={layer!r} is not a layer number; use 0, 1, 2...")
+    return number
+
+
+def _open(source: object) -> tuple[Mapping[str, Any], str, dict[str, Any]]:
+    """The entries by name, what messages call their source, and what is known of where they come from."""
+    if isinstance(source, Mapping):
+        inner = [name for name, value in source.items() if isinstance(value, Mapping)]
+        if inner:
+            raise WeightFormatError(
+                f"source is a checkpoint with mappings inside ({_list(inner)}), not a state_dict; "
+                f"pass source[{inner[0]!r}], or the entry that holds the weights"
+            )
+        return source, "source", {"source": "mapping"}
+    if isinstance(source, str | os.PathLike):
+        return _open_file(source)
+    state_dict = getattr(source, "state_dict", None)
+    if callable(state_dict):
+        kind = f"{type(source).__module__}.{type(source).__qualname__}"
+        return state_dict(), kind, {"source": kind}
+    raise WeightFormatError(
+        f"source is a {type(source).__name__}; pass a .safetensors or .npz file, a state_dict or a "
+        "PyTorch module"
+    )
+
+
+def _open_file(path: str | os.PathLike[str]) -> tuple[Mapping[str, Any], str, dict[str, Any]]:
+    file = Path(os.fspath(path))
+    entries: Mapping[str, Any]
+    with open_file(file) as (stream, _):
+        if file.suffix == ".safetensors":
+            entries = SafetensorsFile(file)
+        elif file.suffix == ".npz":
+            entries = read_npz(file)
+        elif file.suffix in (".pt", ".pth", ".bin", ".ckpt", ".pkl"):
+            raise WeightFormatError(
+                f"{str(path)!r} looks like a pickle, which can run any code and is never opened; "
+                "save the state_dict with safetensors.torch.save_file instead"
+            )
+        else:
+            raise WeightFormatError(
+                f"{str(path)!r} ends in {file.suffix!r}; weights are read from .safetensors and .npz files"
+            )
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
+    if "gatescope_meta" in entries:
+        raise WeightFormatError(f"{str(path)!r} was saved by gatescope; read it with gatescope.load")
+    return entries, repr(str(path)), {"source": file.name, "sha256": digest}
+
+
+def _find_prefix(entries: Mapping[str, Any], prefix: str | None, origin: str) -> str:
+    matches = (_WEIGHT.fullmatch(name) for name in entries if isinstance(name, str))
+    candidates = sorted({match["prefix"] for match in matches if match})
+    if not candidates:
+        raise WeightFormatError(
+            f"{origin} has no recurrent layer: none of its {len(entries)} entries ({_list(entries)}) is "
+            "named like weight_ih_l0; pass the state_dict of a torch.nn.RNN, LSTM or GRU"
+        )
+    if prefix is None:
+        if len(candidates) > 1:
+            raise WeightFormatError(
+                f"{origin} has {len(candidates)} recurrent networks; choose one with prefix=: "
+                f"{_list(candidates)}"
+            )
+        return candidates[0]
+    for candidate in (prefix, f"{prefix}."):
+        if candidate in candidates:
+            return candidate
+    raise WeightFormatError(f"prefix={prefix!r} is not in {origin}; it has {_list(candidates)}")
+
+
+def _check_layer(entries: Mapping[str, Any], prefix: str, layer: int, reverse: bool, origin: str) -> None:
+    """The layer is there, with both of its weights and without a projection."""
+    matches = [match for name in entries if isinstance(name, str) and (match := _WEIGHT.fullmatch(name))]
+    there = {(int(m["layer"]), bool(m["reverse"])) for m in matches if m["prefix"] == prefix}
+    if (layer, reverse) not in there:
+        if reverse and (layer, False) in there:
+            raise WeightFormatError(f"layer {layer} of {origin} has no backward direction; use reverse=False")
+        layers = sorted({number for number, backward in there if backward == reverse})
+        raise WeightFormatError(
+            f"{origin} has no layer {layer}{' in the backward direction' if reverse else ''}; "
+            f"its layers are {', '.join(map(str, layers)) or 'all forward: use reverse=False'}"
+        )
+    suffix = f"_l{layer}{'_reverse' if reverse else ''}"
+    if f"{prefix}weight_hr{suffix}" in entries:
+        raise WeightFormatError(
+            f"entry '{prefix}weight_hr{suffix}' of {origin} is a projection (proj_size > 0), which no cell "
+            "here has; use a network with proj_size=0"
+        )
+    for kind in ("weight_ih", "weight_hh"):
+        if f"{prefix}{kind}{suffix}" not in entries:
+            raise WeightFormatError(
+                f"{origin} has no entry '{prefix}{kind}{suffix}', which layer {layer} needs; "
+                "save the whole state_dict"
+            )
+
+
+def _numbers(entries: Mapping[str, Any], name: str, origin: str) -> Array:
+    """The entry as an array of floating-point numbers; half precision becomes float32."""
+    value = entries[name]
+    try:
+        if callable(getattr(value, "detach", None)):  # a tensor of PyTorch's
+            value = value.detach().cpu()
+            if str(value.dtype) == "torch.bfloat16":  # NumPy has no such dtype
+                value = value.float()
+            value = value.numpy()
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
+        raise WeightFormatError(
+            f"entry {name!r} of {origin} is no array of numbers ({error}); give a dense array or tensor"
+        ) from error
+    if array.dtype == np.float16 or array.dtype.name == "bfloat16":
+        return array.astype(np.float32)
+    if array.dtype.newbyteorder("=") not in (np.float32, np.float64):
+        raise WeightFormatError(
+            f"entry {name!r} of {origin} holds {array.dtype}, not floating-point weights; "
+            "convert it to float32 or float64 (quantised weights must be dequantised)"
+        )
+    return array
+
+
+def _check_shapes(found: Mapping[str, Array], names: Mapping[str, str], origin: str) -> int:
+    """Every shape fits the others; gives G, the number of row blocks."""
+    shape = found["weight_hh"].shape
+    rows, units = shape if len(shape) == 2 else (0, 0)
+    blocks = rows // units if units else 0
+    if blocks not in (1, *_CELL_OF_BLOCKS) or rows != blocks * units:
+        raise WeightFormatError(
+            f"entry {names['weight_hh']!r} of {origin} has shape {shape}; it must be (H, H) for an RNN, "
+            "(3*H, H) for a GRU or (4*H, H) for an LSTM"
+        )
+    inputs = found["weight_ih"].shape[1] if found["weight_ih"].ndim == 2 else 0
+    if inputs == 0 or len(found["weight_ih"]) != rows:
+        raise WeightFormatError(
+            f"entry {names['weight_ih']!r} of {origin} has shape {found['weight_ih'].shape}; it must be "
+            f"({rows}, I) with I >= 1, because {names['weight_hh']!r} has shape {shape}"
+        )
+    for kind in ("bias_ih", "bias_hh"):
+        if kind in found and found[kind].shape != (rows,):
+            raise WeightFormatError(
+                f"entry {names[kind]!r} of {origin} has shape {found[kind].shape}; it must be ({rows},), "
+                f"because {names['weight_hh']!r} has shape {shape}"
+            )
+    return blocks
+
+
+def _convert(value: Array, dtype: np.dtype[Any], name: str, origin: str) -> Array:
+    """A C-contiguous copy in `dtype`, checked to be finite."""
+    with np.errstate(over="ignore"):  # an overflow is reported below
+        weights = np.array(value, dtype=dtype, order="C", copy=True)
+    bad = np.argwhere(~np.isfinite(weights))
+    if len(bad):
+        first = tuple(int(k) for k in bad[0])
+        advice = "train it without them" if not np.isfinite(value[first]) else "use dtype='float64'"
+        raise WeightFormatError(
+            f"entry {name!r} of {origin} has {len(bad)} weights that are not finite in {dtype}, the first "
+            f"{value[first]} at {list(first)}; {advice}"
+        )
+    return weights
+
+
+def _nonlinearity(source: object, prefix: str, asked: str | None) -> str:
+    """What an RNN squashes with: the live module knows, files and mappings do not."""
+    module = source
+    get_submodule = getattr(source, "get_submodule", None)
+    if callable(get_submodule) and prefix:
+        module = get_submodule(prefix.removesuffix("."))
+    own = getattr(module, "nonlinearity", None)
+    if own not in _RNN_OF_NONLINEARITY:
+        return asked or "tanh"
+    if asked is not None and asked != own:
+        raise ValueRangeError(
+            f"nonlinearity={asked!r}, but the module's own is {own!r}; leave nonlinearity out"
+        )
+    return str(own)
+
+
+def _list(names: Any) -> str:
+    shown = [repr(name) for _, name in zip(range(_SHOWN), names, strict=False)]
+    return ", ".join(shown) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

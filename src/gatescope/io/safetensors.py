@@ -1,0 +1,127 @@
+"""Tensors out of a ``.safetensors`` file, one at a time, without believing its header."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gatescope.errors import FileFormatError, GatescopeError, WeightFormatError
+from gatescope.storage import open_file
+
+# Little-endian, as the format says.  bfloat16, which NumPy lacks, is handled in __getitem__.
+_DTYPES = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "BF16": "<u2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "<i1",
+    "U64": "<u8",
+    "U32": "<u4",
+    "U16": "<u2",
+    "U8": "<u1",
+    "BOOL": "?",
+}
+
+
+class SafetensorsFile(Mapping[str, NDArray[Any]]):
+    """The tensors of a file by name; each is read when it is asked for.
+
+    bfloat16 comes as float32, which holds it exactly.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Raises
+    ------
+    FileFormatError
+        If the file is missing, truncated, or its header lies.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = path
+        self._name = str(path)
+        with open_file(path) as (stream, size):
+            if size < 8:
+                raise self._damaged(f"it has {size} bytes, and its header needs 8 at least")
+            length = int.from_bytes(stream.read(8), "little")
+            if length > size - 8:
+                raise self._damaged(f"its header promises {length} bytes and the file has {size}")
+            self._check_with_safetensors()
+            text = stream.read(length)
+        self._start = 8 + length
+        self._room = size - self._start
+        try:
+            header = json.loads(text)
+            header.pop("__metadata__", None)
+            self._entries = {str(name): _entry(entry) for name, entry in header.items()}
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise self._damaged(f"its header is not what the format asks for ({error})") from error
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        code, shape, begin, end = self._entries[name]
+        if code not in _DTYPES:
+            raise WeightFormatError(
+                f"entry {name!r} of {self._name!r} holds {code}; save it as float32 or float64"
+            )
+        dtype = np.dtype(_DTYPES[code])
+        nbytes = dtype.itemsize
+        for extent in shape:
+            nbytes *= extent
+        if min(shape, default=0) < 0 or not 0 <= begin <= end <= self._room or end - begin != nbytes:
+            raise self._damaged(
+                f"entry {name!r} of shape {list(shape)} and dtype {code} lies at {begin}..{end} "
+                f"of {self._room}"
+            )
+        with open_file(self.path) as (stream, _):
+            stream.seek(self._start + begin)
+            data = stream.read(nbytes)
+        if len(data) != nbytes:
+            raise self._damaged(f"entry {name!r} ends after {len(data)} of {nbytes} bytes")
+        values = np.frombuffer(data, dtype).reshape(shape)
+        if code == "BF16":  # the upper half of a float32
+            return (values.astype(np.uint32) << np.uint32(16)).view(np.float32)
+        return values.astype(dtype.newbyteorder("="))
+
+    def _check_with_safetensors(self) -> None:
+        """The format's own library maps the file and checks sizes, overlaps and holes; it reads no tensor."""
+        from safetensors import safe_open
+
+        try:
+            with safe_open(os.fspath(self.path), framework="np"):
+                pass
+        except GatescopeError:
+            raise
+        except Exception as error:  # SafetensorError, and OSError from the mapping
+            raise self._damaged(str(error)) from error
+
+    def _damaged(self, why: str) -> FileFormatError:
+        return FileFormatError(
+            f"{self._name!r} is not a readable safetensors file: {why}; write it again with "
+            "safetensors.torch.save_file"
+        )
+
+
+def _entry(entry: Any) -> tuple[str, tuple[int, ...], int, int]:
+    begin, end = entry["data_offsets"]
+    numbers = [*entry["shape"], begin, end]
+    if not isinstance(entry["dtype"], str) or not all(type(number) is int for number in numbers):
+        raise TypeError("shape and data_offsets must be whole numbers, dtype a name")
+    return entry["dtype"], tuple(entry["shape"]), begin, end

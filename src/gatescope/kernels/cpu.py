@@ -1,0 +1,285 @@
+"""The CPU device: `forward`, `backward` and `adjoint` on NumPy arrays that are already checked.
+
+Sequences are dealt out in blocks; a thread takes a block at a time.  The blocks depend on the batch and the size of the
+cell alone, and the gradients of the blocks are added in order, so the results are the same bits for any number of threads.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from gatescope.cells.registry import Cell
+from gatescope.kernels import layout
+from gatescope.kernels.layout import aligned_empty, aligned_zeros
+
+# A segment's scratch should stay in the second-level cache.
+_SEGMENT_BYTES = 1 << 18
+
+
+def default_threads() -> int:
+    """As many threads as this process may use cores."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not every system says
+        return os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Counts that follow from a cell and its sizes: what kernels are compiled for and how scratch is laid out."""
+
+    cell: Cell
+    hidden_size: int
+    dtype: np.dtype
+    lanes: int
+    vectors: int
+    first: int  # gates of the first recurrent product
+    second: int  # gates of the second recurrent product; 0 if there is none
+    tiles: layout.Tiles
+    second_tiles: layout.Tiles
+
+    @property
+    def padded(self) -> int:
+        """Hidden units rounded up to whole vectors."""
+        return self.vectors * self.lanes
+
+    def segment(self, sequences: int, steps: int) -> int:
+        """Steps whose scratch fits the cache."""
+        row = sequences * self.padded * len(self.cell.gates) * self.dtype.itemsize
+        return max(1, min(steps, max(8, _SEGMENT_BYTES // row)))
+
+
+@lru_cache(maxsize=256)
+def plan_for(cell: Cell, hidden_size: int, dtype: np.dtype) -> Plan:
+    """The plan for a cell of that size in that precision on this machine."""
+    lanes = layout.lanes_for(dtype)
+    gates = len(cell.gates)
+    first = cell.prepared or gates
+    second = gates - first
+    return Plan(
+        cell=cell,
+        hidden_size=hidden_size,
+        dtype=dtype,
+        lanes=lanes,
+        vectors=layout.vectors_for(hidden_size, lanes),
+        first=first,
+        second=second,
+        tiles=layout.tiles_for(first, hidden_size, lanes),
+        second_tiles=layout.tiles_for(max(second, 1), hidden_size, lanes),
+    )
+
+
+def blocks_for(batch: int, hidden_size: int) -> list[tuple[int, int]]:
+    """Sequences dealt out in blocks (first, last): enough for threads, large enough to use each weight several times."""
+    smallest = 4 if hidden_size <= 64 else 16 if hidden_size <= 128 else 32
+    count = max(1, min(8, batch // smallest))
+    edges = [batch * i // count for i in range(count + 1)]
+    return list(zip(edges[:-1], edges[1:], strict=True))
+
+
+def _each(work: Callable[[int], None], count: int, threads: int) -> None:
+    """Do work(0), ..., work(count - 1) on at most `threads` threads."""
+    if threads <= 1 or count <= 1:
+        for i in range(count):
+            work(i)
+        return
+    with ThreadPoolExecutor(min(threads, count)) as pool:
+        for future in [pool.submit(work, i) for i in range(count)]:
+            future.result()
+
+
+def _phases(plan: Plan, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of a recurrent weight or bias that belong to the first and to the second phase."""
+    edge = plan.first * plan.hidden_size
+    return weight[:edge], weight[edge:]
+
+
+def forward_panels(plan: Plan, params) -> tuple[np.ndarray, ...]:
+    """All weights as the forward kernel reads them."""
+    gates, lanes = len(plan.cell.gates), plan.lanes
+    (w_1, w_2), (b_1, b_2) = _phases(plan, params.weight_hh), _phases(plan, params.bias_hh)
+    nothing = aligned_zeros(1, plan.dtype)
+    return (
+        layout.forward_panel(params.weight_ih, gates, lanes),
+        layout.bias_panel(params.bias_ih, gates, lanes),
+        layout.forward_panel(w_1, plan.first, lanes),
+        layout.bias_panel(b_1, plan.first, lanes),
+        layout.forward_panel(w_2, plan.second, lanes) if plan.second else nothing,
+        layout.bias_panel(b_2, plan.second, lanes) if plan.second else nothing,
+    )
+
+
+def forward(plan: Plan, panels, inputs, states, gates, lengths, threads: int) -> None:
+    """Fill states[1:] and gates from states[0].
+
+    Shapes: inputs (T, B, I), states (T+1, B, S, H), gates (T, B, K, H), lengths (B,) int64.
+    """
+    from gatescope.kernels.loops.forward import make_forward
+
+    kernel = make_forward(plan.cell, plan.lanes, plan.tiles.forward, plan.second_tiles.forward)
+    steps, batch = inputs.shape[:2]
+    blocks = blocks_for(batch, plan.hidden_size)
+    states_count, gate_count = states.shape[2], len(plan.cell.gates)
+
+    def one(index: int) -> None:
+        begin, end = blocks[index]
+        n = end - begin
+
+        def empty(*shape):
+            return aligned_empty(n * int(np.prod(shape)), plan.dtype)
+
+        work = (
+            empty(plan.segment(n, steps), plan.padded, gate_count),
+            empty(plan.padded, plan.first),
+            empty(plan.padded, max(plan.second, 1)),
+            empty(plan.padded, states_count),
+            empty(plan.padded),
+            empty(plan.padded, max(plan.cell.prepared, 1)),
+        )
+        kernel(panels, inputs, states, gates, lengths, (begin, end, 0, steps), work)
+
+    _each(one, len(blocks), threads)
+
+
+def backward(plan: Plan, params, inputs, states, gates, lengths, output_adjoint, adjoint, d_inputs, threads: int):
+    """Fill adjoint[:T] and d_inputs from adjoint[T]; return the gradients of the four weight arrays.
+
+    Shapes as for `forward`; output_adjoint (T, B, H) or of size 0; adjoint (T+1, B, S, H); d_inputs (T, B, I).
+    """
+    from gatescope.kernels.loops.backward import make_backward
+
+    tiles = (plan.tiles.adjoint, plan.tiles.gradient), (plan.second_tiles.adjoint, plan.second_tiles.gradient)
+    kernel = make_backward(plan.cell, plan.lanes, *tiles)
+    cell, lanes, padded, vectors, dtype = plan.cell, plan.lanes, plan.padded, plan.vectors, plan.dtype
+    steps, batch, width = inputs.shape
+    gate_count, states_count = len(cell.gates), states.shape[2]
+    w_1, w_2 = _phases(plan, params.weight_hh)
+    few = width <= 4
+    weights = (
+        layout.adjoint_panel(w_1, plan.first, lanes),
+        layout.adjoint_panel(w_2, plan.second, lanes) if plan.second else aligned_zeros(1, dtype),
+        layout.dot_rows(params.weight_ih, gate_count, lanes)
+        if few
+        else layout.adjoint_panel(params.weight_ih, gate_count, lanes),
+    )
+    second = max(plan.second, 1)
+    ones = np.ones(1, dtype)
+    zeros = aligned_zeros(max(padded, layout.vectors_for(width, lanes) * lanes), dtype)
+    blocks = blocks_for(batch, plan.hidden_size)
+
+    def zero_sums():
+        shapes = [(width, gate_count), (1, gate_count), (plan.hidden_size, plan.first), (1, plan.first)]
+        shapes += [(plan.hidden_size if plan.second else 1, second), (1, second)]
+        return tuple(aligned_zeros((rows, vectors, count, lanes), dtype) for rows, count in shapes)
+
+    sums = [zero_sums() for _ in blocks]
+
+    def one(index: int) -> None:
+        begin, end = blocks[index]
+        n = end - begin
+        segment = plan.segment(n, steps)
+
+        def rows(count):
+            return aligned_empty(n * segment * (vectors * count * lanes + lanes), dtype)
+
+        work = (
+            aligned_empty(n * states_count * padded, dtype),
+            aligned_empty(n * padded, dtype),
+            rows(1 if cell.shared and not plan.second else gate_count),
+            rows(plan.first),
+            rows(second if plan.second else 1),
+            aligned_empty(n * segment * padded, dtype),
+            aligned_empty(n * segment * padded if plan.second else 1, dtype),
+            aligned_empty(segment * width, dtype),
+            aligned_empty(segment * layout.vectors_for(width, lanes) * lanes, dtype),
+            ones,
+            zeros,
+        )
+        kernel(
+            weights, (inputs, states, gates), lengths, output_adjoint, (adjoint, d_inputs), (begin, end, 0, steps), work,
+            sums[index],
+        )  # fmt: skip
+
+    _each(one, len(blocks), threads)
+    for other in sums[1:]:
+        for total, part in zip(sums[0], other, strict=True):
+            total += part
+    g_w_ih, g_b_ih, g_w_hh, g_b_hh, g_w_second, g_b_second = (layout.unpack_gradient(s, plan.hidden_size) for s in sums[0])
+    if plan.second:
+        g_w_hh, g_b_hh = np.concatenate([g_w_hh, g_w_second]), np.concatenate([g_b_hh, g_b_second])
+    elif cell.shared:
+        g_b_ih = g_b_hh.copy()
+    return g_w_ih, g_w_hh, g_b_ih[:, 0].copy(), g_b_hh[:, 0].copy()
+
+
+class Adjoints:
+    """M adjoint directions a sequence, carried back through a run piece by piece, in the log domain.
+
+    Parameters
+    ----------
+    directions : (B, M, S, H)
+        Adjoints of the state to start from.
+    """
+
+    def __init__(self, plan: Plan, params, directions: np.ndarray, threads: int) -> None:
+        self._plan, self._threads = plan, threads
+        batch, self._count, self._states, _ = directions.shape
+        w_1, w_2 = _phases(plan, params.weight_hh)
+        self._weights = (
+            layout.adjoint_panel(w_1, plan.first, plan.lanes),
+            layout.adjoint_panel(w_2, plan.second, plan.lanes) if plan.second else aligned_zeros(1, plan.dtype),
+        )
+        # Each direction costs as much as a sequence, so a block holds fewer sequences.
+        self._blocks = blocks_for(batch, plan.hidden_size)
+        self._current = []
+        for begin, end in self._blocks:
+            padded = aligned_zeros((end - begin, self._count, self._states, plan.padded), plan.dtype)
+            padded[..., : plan.hidden_size] = directions[begin:end]
+            self._current.append(padded)
+        self._exponents = [np.zeros(end - begin, np.int64) for begin, end in self._blocks]
+
+    def back(self, states: np.ndarray, gates: np.ndarray, start: int, stop: int) -> np.ndarray:
+        """Carry the adjoints from state `stop` to state `start` of the recorded piece.
+
+        Returns the log-norms (stop - start, B, M, S) of the directions, one step back first.
+        """
+        from gatescope.kernels.loops.adjoint import make_adjoint
+
+        plan, count = self._plan, self._count
+        kernel = make_adjoint(plan.cell, plan.lanes, plan.tiles.adjoint, plan.second_tiles.adjoint)
+        log_norms = np.empty((stop - start, states.shape[1], count, self._states))
+
+        def one(index: int) -> None:
+            begin, end = self._blocks[index]
+            rows = (end - begin) * count
+
+            def empty(gates_count, pad):
+                return aligned_empty(rows * (plan.padded * gates_count + pad), plan.dtype)
+
+            work = (
+                empty(1, 0),
+                empty(plan.first, plan.lanes),
+                empty(max(plan.second, 1), plan.lanes),
+                empty(1, 0),
+                aligned_zeros(plan.padded, plan.dtype),
+            )
+            part = np.empty((stop - start, end - begin, count, self._states))
+            kernel(
+                self._weights, states, gates, self._current[index], self._exponents[index], part,
+                (begin, end, start, stop), work,
+            )  # fmt: skip
+            log_norms[:, begin:end] = part
+
+        _each(one, len(self._blocks), self._threads)
+        return log_norms
+
+    def matrices(self) -> tuple[np.ndarray, np.ndarray]:
+        """The adjoints as they are now, (B, M, S, H), and the powers of two (B,) they are to be multiplied by."""
+        current = np.concatenate([block[..., : self._plan.hidden_size] for block in self._current])
+        return current, np.concatenate(self._exponents)

@@ -1,0 +1,128 @@
+"""How the kernels lay weights out in memory, and the shapes of their register tiles.
+
+Hidden units are padded to whole vectors with zeros.  A *panel* holds, for one group of units, every k in a row, and for
+every k the group's vectors one after another: what a tile of `product` reads in order.
+
+    forward panel    [units / lanes][k][gate][lane]         k: hidden units (or inputs)
+    adjoint panel    [columns / lanes][k][lane]             k: (units / lanes, gate, lane), columns: hidden units (or inputs)
+    gradient rows    [r][units / lanes][gate][lane]         the forward panel's gradient, r: hidden units (or inputs)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gatescope.kernels.simd import host_lanes
+
+_CACHE_LINE = 64
+
+
+def aligned_empty(shape, dtype):
+    """An uninitialised array that starts on a cache line, so that full vectors never straddle two."""
+    dtype = np.dtype(dtype)
+    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    raw = np.empty(size + _CACHE_LINE, np.uint8)
+    start = -raw.ctypes.data % _CACHE_LINE
+    return raw[start : start + size].view(dtype).reshape(shape)
+
+
+def aligned_zeros(shape, dtype):
+    """As `aligned_empty`, filled with zeros."""
+    array = aligned_empty(shape, dtype)
+    array.fill(0)
+    return array
+
+
+def vectors_for(size, lanes):
+    """How many vectors hold `size` units."""
+    return -(-size // lanes)
+
+
+def _padded(array, axis, size):
+    widths = [(0, 0)] * array.ndim
+    widths[axis] = (0, size - array.shape[axis])
+    return np.pad(array, widths)
+
+
+def _copy(array):
+    out = aligned_empty(array.size, array.dtype)
+    out[:] = array.reshape(-1)
+    return out
+
+
+def forward_panel(weight, gates, lanes):
+    """(G*H, K) weights as a flat forward panel."""
+    units = weight.shape[0] // gates
+    vectors = vectors_for(units, lanes)
+    blocks = _padded(weight.reshape(gates, units, -1), 1, vectors * lanes)
+    return _copy(blocks.reshape(gates, vectors, lanes, -1).transpose(1, 3, 0, 2))
+
+
+def bias_panel(bias, gates, lanes):
+    """(G*H,) biases in the order of one row of pre-activations: [units / lanes][gate][lane]."""
+    return forward_panel(bias[:, None], gates, lanes)
+
+
+def adjoint_panel(weight, gates, lanes):
+    """(G*H, N) weights as a flat adjoint panel: what carries an adjoint from pre-activations to the N columns."""
+    units, columns = weight.shape[0] // gates, weight.shape[1]
+    vectors, wide = vectors_for(units, lanes), vectors_for(columns, lanes)
+    blocks = _padded(_padded(weight.reshape(gates, units, columns), 1, vectors * lanes), 2, wide * lanes)
+    return _copy(blocks.reshape(gates, vectors, lanes, wide, lanes).transpose(3, 1, 0, 2, 4))
+
+
+def dot_rows(weight, gates, lanes):
+    """(G*H, N) weights as N flat rows in the order of one row of pre-activations, for few columns."""
+    return _copy(forward_panel(weight, gates, lanes).reshape(-1, weight.shape[1], gates, lanes).transpose(1, 0, 2, 3))
+
+
+def unpack_gradient(rows, units):
+    """Gradient rows (R, vectors, G, lanes) as (G*H, R)."""
+    count, vectors, gates, lanes = rows.shape
+    full = rows.transpose(2, 1, 3, 0).reshape(gates, vectors * lanes, count)
+    return np.ascontiguousarray(full[:, :units].reshape(gates * units, count))
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Register tiles (rows, groups, split) of the kernels' products; integers that a kernel is compiled for.
+
+    A tile needs rows * groups * gates * split accumulators, of 32 registers (16 before AVX-512), and about eight to
+    hide the latency of a fused multiply-add even with a single row.  `split` decides the order of additions, so it
+    depends on the cell and its size alone, never on the batch.
+    """
+
+    forward: tuple[int, int, int]
+    adjoint: tuple[int, int, int]
+    gradient: tuple[int, int, int]
+
+
+def tiles_for(gates, hidden_size, lanes):
+    """The tiles for a product with `gates` vectors a group and `hidden_size` units.
+
+    Chosen by measurement: see "tiles" in benchmarks/README.md.
+    """
+    registers = 24 if lanes * 8 >= 64 else 12
+    vectors = vectors_for(hidden_size, lanes)
+    small = vectors * gates <= 16
+    split = max(1, 8 // gates // 2 * 2) if small else 1
+    split = min(split, 4)
+    groups = 1 if small else _divisor(vectors, max(1, 4 // gates))
+    forward = (max(1, registers // (gates * groups * split)), groups, split)
+    wide = _divisor(vectors, 4)
+    split = 4 if wide == 1 else 2 if small else 1
+    adjoint = (max(1, registers // (wide * split)), wide, split)
+    gradient = ({1: 8, 2: 8, 3: 8, 4: 4}.get(gates, 1), 1, 1)
+    return Tiles(forward=forward, adjoint=adjoint, gradient=gradient)
+
+
+def _divisor(number, largest):
+    """The largest of 4, 2, 1 that is at most `largest` and divides `number`."""
+    return next(d for d in (4, 2, 1) if d <= largest and number % d == 0)
+
+
+def lanes_for(dtype):
+    """Lanes of one vector on this machine."""
+    return host_lanes(np.dtype(dtype))

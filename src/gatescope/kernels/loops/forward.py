@@ -1,0 +1,117 @@
+"""The forward sweep.
+
+Names of sizes: S states, K kept values, G gates, P of them computed by a first phase, L lanes.
+Scratch layouts: [n] sequence of the block, [s] step of the segment, [j] vector of units.
+"""
+
+from functools import lru_cache
+
+from numba import njit
+
+import gatescope.kernels.vector_math  # noqa: F401 - registers the activations with the compiler
+from gatescope.kernels.loops.options import OPTIONS, absent
+from gatescope.kernels.product import product
+from gatescope.kernels.simd import get, load, put, store
+
+
+@lru_cache(maxsize=None)
+def make_forward(cell, lanes, tiles, second_tiles):
+    """Kernel that runs a block of sequences over a span of steps and stores every state and every kept gate."""
+    step, prepare, operand_of = cell.step, cell.prepare or absent, cell.operand or absent
+    S, K, G, P, L = len(cell.states), len(cell.kept), len(cell.gates), cell.prepared, lanes
+    FIRST = P or G
+    SECOND = max(G - FIRST, 1)
+    ROWS, GROUPS, SPLIT = tiles
+    ROWS2, GROUPS2, SPLIT2 = second_tiles
+    FINGERPRINT = cell.fingerprint
+
+    @njit(**OPTIONS)
+    def forward(weights, inputs, states, gates, lengths, span, work):
+        # weights: (w_ih, b_ih, w_hh, b_hh, w_hh of the second phase, b_hh of the second phase), flat panels
+        # inputs (T, B, I); states (T+1, B, S, H); gates (T, B, K, H); lengths (B,)
+        # span: first sequence, last, first step, last; states[first step] is the state to start from
+        # work: wx [n][s][j][G][L], rh [n][j][FIRST][L], rh of the second phase, held [n][S][j][L],
+        #       operand [n][j][L], prepared [n][j][P][L]
+        w_ih, b_ih, w_hh, b_hh, w_second, b_second = weights
+        wx, rh, rh_second, held, operand, prepared = work
+        begin, end, start, stop = span
+        B, I, H = states.shape[1], inputs.shape[2], states.shape[3]
+        N, V = end - begin, (H + L - 1) // L
+        padded, row = V * L, V * G * L
+        segment = wx.size // (N * row)
+        fingerprint = FINGERPRINT  # noqa: F841 - part of the closure, and so of the cache key
+
+        for n in range(N):
+            for j in range(V):
+                here = get(states, ((start * B + begin + n) * S) * H + j * L, H, H - j * L, S, L)
+                store(held, n * S * padded + j * L, padded, here)
+
+        for t0 in range(start, stop, segment):
+            steps = min(segment, stop - t0)
+            for n in range(N):
+                product(
+                    (wx, n * segment * row, row),
+                    (b_ih, 0, 0),
+                    (w_ih, 0, G * L, I * G * L),
+                    (inputs, (t0 * B + begin + n) * I, B * I, 1),
+                    (steps, V, I),
+                    (ROWS, 1, G, 1, L),
+                )
+            for s in range(steps):
+                t = t0 + s
+                product(
+                    (rh, 0, V * FIRST * L),
+                    (b_hh, 0, 0),
+                    (w_hh, 0, FIRST * L, H * FIRST * L),
+                    (held, 0, S * padded, 1),
+                    (N, V, H),
+                    (ROWS, GROUPS, FIRST, SPLIT, L),
+                )
+                if P > 0:
+                    for n in range(N):
+                        for j in range(V):
+                            old = load(held, n * S * padded + j * L, padded, S, L)
+                            first = prepare(
+                                load(wx, (n * segment + s) * row + j * G * L, L, FIRST, L),
+                                load(rh, (n * V + j) * FIRST * L, L, FIRST, L),
+                                old,
+                            )
+                            store(prepared, (n * V + j) * P * L, L, first)
+                            store(operand, (n * V + j) * L, L, (operand_of(first, old),))
+                    product(
+                        (rh_second, 0, V * SECOND * L),
+                        (b_second, 0, 0),
+                        (w_second, 0, SECOND * L, H * SECOND * L),
+                        (operand, 0, padded, 1),
+                        (N, V, H),
+                        (ROWS2, GROUPS2, SECOND, SPLIT2, L),
+                    )
+                for n in range(N):
+                    running = t < lengths[begin + n]
+                    for j in range(V):
+                        at, valid = (t * B + begin + n) * H, H - j * L
+                        old = load(held, n * S * padded + j * L, padded, S, L)
+                        if running:
+                            if P > 0:
+                                new, kept = step(
+                                    load(wx, (n * segment + s) * row + (j * G + FIRST) * L, L, SECOND, L),
+                                    load(rh_second, (n * V + j) * SECOND * L, L, SECOND, L),
+                                    old,
+                                    load(prepared, (n * V + j) * P * L, L, P, L),
+                                )
+                            else:
+                                new, kept = step(
+                                    load(wx, (n * segment + s) * row + j * G * L, L, G, L),
+                                    load(rh, (n * V + j) * G * L, L, G, L),
+                                    old,
+                                )
+                            put(gates, at * K + j * L, H, valid, kept)
+                            store(held, n * S * padded + j * L, padded, new)
+                            put(states, (at + B * H) * S + j * L, H, valid, new)
+                        else:  # past the end of this sequence: its state holds, its gates are 0
+                            put(states, (at + B * H) * S + j * L, H, valid, old)
+                            for k in range(K):
+                                for u in range(j * L, min(H, j * L + L)):
+                                    gates[t, begin + n, k, u] = 0
+
+    return forward

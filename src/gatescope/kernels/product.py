@@ -1,0 +1,165 @@
+"""The one matrix product of the CPU kernels, on a tile of registers.
+
+    out[r, v] = start[r, v] + sum_k x[r, k] * weight[k, v]        r: rows (sequences, or units), v: vectors of lanes
+
+A tile of `rows` x (`vectors` x `gates`) accumulators stays in registers while k runs, so each weight that is loaded
+serves all rows of the tile, and each x that is broadcast serves all vectors.  k may be split over several sets of
+accumulators to shorten the chain of dependent additions.  The order of additions for one element depends on `split`
+and on nothing else: a sequence gets the same bits alone, in a batch, and in any tile.
+"""
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from gatescope.kernels.simd import Vec, _align, _at, _call, _load, _pointer, add_lanes, llvm_type, splat
+
+_I64 = ir.IntType(64)
+
+
+def _int(value):
+    return ir.Constant(_I64, value)
+
+
+@intrinsic(prefer_literal=True)
+def product(typingctx, out, start, weight, x, extent, shape):
+    """The product, tile by tile.
+
+    Parameters
+    ----------
+    out, start : (array, offset, row stride)
+        Rows of groups of vectors.  `start` may be `out` itself, to accumulate, or a bias with row stride 0.
+    weight : (array, offset, stride of k, stride between groups)
+        A group is `gates` vectors one after another.
+    x : (array, offset, row stride, stride of k)
+    extent : (rows, groups, depth)
+        What there is; groups must be a multiple of the tile's.
+    shape : (rows, groups, gates, split, lanes), literal
+        The tile.  Rows that are left over are done one at a time.
+    """
+    tile_rows, tile_groups, gates, split, lanes = (item.literal_value for item in shape)
+    vec = Vec(out[0].dtype, lanes)
+
+    def codegen(context, builder, sig, args):
+        def unpack(index):
+            kinds = sig.args[index]
+            values = cgutils.unpack_tuple(builder, args[index], len(kinds))
+            base = _pointer(context, builder, kinds[0], values[0], values[1], kinds[1])
+            return base, *(context.cast(builder, v, k, types.intp) for v, k in zip(values[2:], kinds[2:], strict=True))
+
+        out_base, out_row = unpack(0)
+        start_base, start_row = unpack(1)
+        weight_base, weight_step, weight_group = unpack(2)
+        x_base, x_row, x_step = unpack(3)
+        rows, groups, depth = (
+            context.cast(builder, v, k, types.intp)
+            for v, k in zip(cgutils.unpack_tuple(builder, args[4], 3), sig.args[4], strict=True)
+        )
+
+        def shift(base, stride, count):
+            return builder.gep(base, [builder.mul(stride, count)])
+
+        with cgutils.for_range_slice(builder, _int(0), groups, _int(tile_groups), intp=_I64) as (group, _):
+            column = builder.mul(group, _int(gates * lanes))
+            out_group, start_group = builder.gep(out_base, [column]), builder.gep(start_base, [column])
+            weight_here = shift(weight_base, weight_group, group)
+
+            def one(row, count):
+                _tile(
+                    builder,
+                    vec,
+                    (count, tile_groups, gates, split),
+                    (shift(out_group, out_row, row), out_row),
+                    (shift(start_group, start_row, row), start_row),
+                    (weight_here, weight_step, weight_group),  # noqa: B023 - called within this iteration
+                    (shift(x_base, x_row, row), x_row, x_step),
+                    depth,
+                )
+
+            whole = builder.sub(rows, builder.srem(rows, _int(tile_rows)))
+            with cgutils.for_range_slice(builder, _int(0), whole, _int(tile_rows), intp=_I64) as (row, _):
+                one(row, tile_rows)
+            if tile_rows > 1:
+                with cgutils.for_range_slice(builder, whole, rows, _int(1), intp=_I64) as (row, _):
+                    one(row, 1)
+        return context.get_dummy_value()
+
+    return types.void(out, start, weight, x, extent, shape), codegen
+
+
+def _tile(builder, vec, shape, out, start, weight, x, depth):
+    """Emit the code of one tile; every base pointer and stride is an LLVM value."""
+    rows, groups, gates, split = shape
+    (out_base, out_row), (start_base, start_row) = out, start
+    (weight_base, weight_step, weight_group), (x_base, x_row, x_step) = weight, x
+    lanes, columns = vec.lanes, groups * gates
+    vector, zero = llvm_type(vec), ir.Constant(llvm_type(vec), [0.0] * lanes)
+    group_base = [builder.gep(weight_base, [builder.mul(weight_group, _int(g))]) for g in range(groups)]
+    row_base = [builder.gep(x_base, [builder.mul(x_row, _int(r))]) for r in range(rows)]
+    places = [(r, c) for r in range(rows) for c in range(columns)]
+
+    def at(base, stride, r, c):
+        return builder.gep(base, [builder.add(builder.mul(stride, _int(r)), _int(c * lanes))])
+
+    def multiply_add(accumulators, k):
+        """accumulators + x[:, k] * weight[k, :]"""
+        w_at, x_at = builder.mul(k, weight_step), builder.mul(k, x_step)
+        bases = [builder.gep(base, [w_at]) for base in group_base]
+        w = [_load(builder, bases[c // gates], vec, c % gates * lanes) for c in range(columns)]
+        result = []
+        for r in range(rows):
+            spread = splat(builder, vec, builder.load(builder.gep(row_base[r], [x_at]), align=_align(vec)))
+            here = accumulators[r * columns : (r + 1) * columns]
+            result += [_call(builder, "fma", vec, [spread, w[c], here[c]]) for c in range(columns)]
+        return result
+
+    def loop(first, last, sets):
+        """Run k from first to last in strides of len(sets); set s gets every k that is s past a stride."""
+        before, stride = builder.block, len(sets)
+        head, body, after = (builder.append_basic_block(name) for name in ("k.head", "k.body", "k.after"))
+        builder.branch(head)
+        builder.position_at_end(head)
+        k = builder.phi(_I64)
+        k.add_incoming(first, before)
+        phis = [[builder.phi(vector) for _ in places] for _ in sets]
+        for phi, value in zip(sum(phis, []), sum(sets, []), strict=True):
+            phi.add_incoming(value, before)
+        builder.cbranch(builder.icmp_signed("<", k, last), body, after)
+        builder.position_at_end(body)
+        new = [multiply_add(phi_set, builder.add(k, _int(s))) for s, phi_set in enumerate(phis)]
+        k.add_incoming(builder.add(k, _int(stride)), builder.block)
+        for phi, value in zip(sum(phis, []), sum(new, []), strict=True):
+            phi.add_incoming(value, builder.block)
+        builder.branch(head)
+        builder.position_at_end(after)
+        return phis
+
+    sets = [[_load(builder, at(start_base, start_row, r, c), vec, 0) for r, c in places]]
+    sets += [[zero] * len(places) for _ in range(split - 1)]
+    whole = builder.sub(depth, builder.srem(depth, _int(split)))
+    sets = loop(_int(0), whole, sets)
+    if split > 1:
+        sets[:1] = loop(whole, depth, sets[:1])
+    while len(sets) > 1:
+        half = len(sets) // 2
+        sets = [[builder.fadd(a, b) for a, b in zip(sets[s], sets[s + half], strict=True)] for s in range(half)]
+    for (r, c), value in zip(places, sets[0], strict=True):
+        builder.store(value, _at(builder, at(out_base, out_row, r, c), vec, 0), align=_align(vec))
+
+
+@intrinsic(prefer_literal=True)
+def dot(typingctx, a, a_at, b, b_at, count, lanes):
+    """Scalar product of `count` full vectors of two arrays, for a product with too few columns to fill a vector."""
+    vec = Vec(a.dtype, lanes.literal_value)
+
+    def codegen(context, builder, sig, args):
+        bases = [_pointer(context, builder, sig.args[i], args[i], args[i + 1], sig.args[i + 1]) for i in (0, 2)]
+        last = context.cast(builder, args[4], sig.args[4], types.intp)
+        total = cgutils.alloca_once_value(builder, ir.Constant(llvm_type(vec), [0.0] * vec.lanes))
+        with cgutils.for_range(builder, last, intp=_I64) as loop:
+            at = builder.mul(loop.index, _int(vec.lanes))
+            left, right = (_load(builder, base, vec, at) for base in bases)
+            builder.store(_call(builder, "fma", vec, [left, right, builder.load(total)]), total)
+        return add_lanes(builder, builder.load(total), vec.lanes)
+
+    return vec.dtype(a, a_at, b, b_at, count, lanes), codegen

@@ -1,0 +1,376 @@
+"""A SIMD vector as a Numba type: what the cells' equations run on in the CPU kernels.
+
+Lanes run over hidden units.  A value of `Vec(float32, 16)` is one LLVM vector; ``+ - * /`` work on vectors and on a
+vector with a scalar, so that a cell's `step` is the same plain Python for vectors, scalars and NumPy arrays.
+
+The primitives below work on vectors and on scalar floats alike, because the activations are written in them once
+for both (`vector_math`).  Every intrinsic is a module global and takes the number of lanes as a literal: Numba's disk
+cache misses on kernels that close over objects made at run time.
+"""
+
+import operator
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, models, register_model
+
+
+class Vec(types.Type):
+    """`lanes` floats of `dtype` side by side in one register (or a few)."""
+
+    def __init__(self, dtype, lanes):
+        self.dtype, self.lanes = dtype, lanes
+        super().__init__(name=f"Vec({dtype}, {lanes})")
+
+
+def host_lanes(dtype):
+    """How many floats of `dtype` (a NumPy dtype) one register of this machine holds."""
+    features = llvm.get_host_cpu_features()
+    bits = 512 if features.get("avx512f") else 256 if features.get("avx") else 128
+    return bits // (8 * dtype.itemsize)
+
+
+def _scalar(dtype):
+    return ir.FloatType() if dtype == types.float32 else ir.DoubleType()
+
+
+def llvm_type(kind):
+    """The LLVM type of a Vec or of a scalar float."""
+    return ir.VectorType(_scalar(kind.dtype), kind.lanes) if isinstance(kind, Vec) else _scalar(kind)
+
+
+@register_model(Vec)
+class _VecModel(models.PrimitiveModel):
+    def __init__(self, manager, vec):
+        super().__init__(manager, vec, llvm_type(vec))
+
+
+def splat(builder, kind, scalar):
+    """The LLVM value of `kind` whose every lane is `scalar`."""
+    if not isinstance(kind, Vec):
+        return scalar
+    target = llvm_type(kind)
+    one = builder.insert_element(ir.Constant(target, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
+    lanes = ir.Constant(ir.VectorType(ir.IntType(32), kind.lanes), [0] * kind.lanes)
+    return builder.shuffle_vector(one, ir.Constant(target, ir.Undefined), lanes)
+
+
+def _common(kinds):
+    """The type several operands meet in: the vector if there is one, else the scalar float."""
+    vectors = [kind for kind in kinds if isinstance(kind, Vec)]
+    if vectors:
+        return vectors[0]
+    floats = [kind for kind in kinds if isinstance(kind, types.Float)]
+    return floats[0] if floats else None
+
+
+def _lift(context, builder, kinds, values, target):
+    dtype = target.dtype if isinstance(target, Vec) else target
+    return [
+        value if isinstance(kind, Vec) else splat(builder, target, context.cast(builder, value, kind, dtype))
+        for kind, value in zip(kinds, values, strict=True)
+    ]
+
+
+# ---- operators -----------------------------------------------------------------------------------------------------
+
+
+def _binary(op, instruction):
+    @infer_global(op)
+    class Template(AbstractTemplate):
+        def generic(self, args, kws):
+            vec = next((a for a in args if isinstance(a, Vec)), None)
+            if vec is not None and len(args) == 2 and all(isinstance(a, Vec | types.Number) for a in args):
+                return signature(vec, *args)
+            return None
+
+    def lower(context, builder, sig, args):
+        left, right = _lift(context, builder, sig.args, args, sig.return_type)
+        # A product and a sum may become one fused operation; nothing else is relaxed, so NaN survives.
+        return getattr(builder, instruction)(left, right, flags=("contract",))
+
+    for pair in ((Vec, Vec), (Vec, types.Number), (types.Number, Vec)):
+        lower_builtin(op, *pair)(lower)
+
+
+for _op, _instruction in (
+    (operator.add, "fadd"),
+    (operator.sub, "fsub"),
+    (operator.mul, "fmul"),
+    (operator.truediv, "fdiv"),
+):
+    _binary(_op, _instruction)
+
+
+@infer_global(operator.neg)
+class _Negate(AbstractTemplate):
+    def generic(self, args, kws):
+        return signature(args[0], args[0]) if len(args) == 1 and isinstance(args[0], Vec) else None
+
+
+@lower_builtin(operator.neg, Vec)
+def _lower_negate(context, builder, sig, args):
+    return builder.fneg(args[0])
+
+
+# ---- primitives on vectors and scalars ------------------------------------------------------------------------------
+
+
+def _suffix(kind):
+    bits = "f32" if (kind.dtype if isinstance(kind, Vec) else kind) == types.float32 else "f64"
+    return f"v{kind.lanes}{bits}" if isinstance(kind, Vec) else bits
+
+
+def _call(builder, name, kind, values):
+    target = llvm_type(kind)
+    function = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(target, [target] * len(values)), f"llvm.{name}.{_suffix(kind)}"
+    )
+    return builder.call(function, values)
+
+
+def _primitive(arity, emit):
+    """An intrinsic of `arity` operands, vectors or scalars mixed, whose code `emit(builder, kind, values)` writes."""
+
+    def build(kinds):
+        target = _common(kinds)
+        if target is None:
+            return None
+
+        def codegen(context, builder, sig, args):
+            return emit(builder, target, _lift(context, builder, sig.args, args, target))
+
+        return target(*kinds), codegen
+
+    if arity == 1:
+        return intrinsic(lambda typingctx, a: build((a,)))
+    if arity == 2:
+        return intrinsic(lambda typingctx, a, b: build((a, b)))
+    if arity == 3:
+        return intrinsic(lambda typingctx, a, b, c: build((a, b, c)))
+    return intrinsic(lambda typingctx, a, b, c, d: build((a, b, c, d)))
+
+
+def _less(builder, values):
+    return builder.fcmp_ordered("<", values[0], values[1])
+
+
+def _emit_minimum(builder, kind, values):
+    return builder.select(_less(builder, values), values[0], values[1])
+
+
+def _emit_maximum(builder, kind, values):
+    return builder.select(builder.fcmp_ordered(">", values[0], values[1]), values[0], values[1])
+
+
+def _emit_exp2i(builder, kind, values):
+    dtype = kind.dtype if isinstance(kind, Vec) else kind
+    bits, bias, mantissa = (32, 127, 23) if dtype == types.float32 else (64, 1023, 52)
+    integer = ir.IntType(bits)
+
+    def constant(value):
+        if isinstance(kind, Vec):
+            return ir.Constant(ir.VectorType(integer, kind.lanes), [value] * kind.lanes)
+        return ir.Constant(integer, value)
+
+    target = ir.VectorType(integer, kind.lanes) if isinstance(kind, Vec) else integer
+    exponent = builder.add(builder.fptosi(values[0], target), constant(bias))
+    return builder.bitcast(builder.shl(exponent, constant(mantissa)), llvm_type(kind))
+
+
+fma = _primitive(3, lambda builder, kind, v: _call(builder, "fma", kind, v))
+rint = _primitive(1, lambda builder, kind, v: _call(builder, "rint", kind, v))
+absolute = _primitive(1, lambda builder, kind, v: _call(builder, "fabs", kind, v))
+copysign = _primitive(2, lambda builder, kind, v: _call(builder, "copysign", kind, v))
+# The second operand where either is NaN: one machine instruction, and NaN stays NaN if the constant comes first.
+minimum = _primitive(2, _emit_minimum)
+maximum = _primitive(2, _emit_maximum)
+# 2**k for whole k in the range of normal floats, by writing the exponent bits.
+exp2i = _primitive(1, _emit_exp2i)
+# x where a < b, else y.
+select_less = _primitive(4, lambda builder, kind, v: builder.select(_less(builder, v[:2]), v[2], v[3]))
+# The second operand, spread over the type of the first.
+constant = _primitive(2, lambda builder, kind, v: v[1])
+
+
+# ---- memory ---------------------------------------------------------------------------------------------------------
+# Arrays are addressed by one linear offset in elements: they are C-contiguous, and the kernels count for themselves.
+
+
+def _pointer(context, builder, array_type, array, offset, offset_type):
+    struct = context.make_array(array_type)(context, builder, array)
+    return builder.gep(struct.data, [context.cast(builder, offset, offset_type, types.intp)])
+
+
+def _at(builder, base, vec, index):
+    """Pointer to a vector `index` elements (an LLVM i64 or an int) past `base`."""
+    if isinstance(index, int):
+        index = ir.Constant(ir.IntType(64), index)
+    return builder.bitcast(builder.gep(base, [index]), llvm_type(vec).as_pointer())
+
+
+def _align(vec):
+    return 4 if vec.dtype == types.float32 else 8
+
+
+def _load(builder, base, vec, index):
+    return builder.load(_at(builder, base, vec, index), align=_align(vec))
+
+
+def _lane_mask(builder, vec, count):
+    """<lanes x i1>: true for the first `count` lanes."""
+    wide = ir.VectorType(ir.IntType(64), vec.lanes)
+    one = builder.insert_element(ir.Constant(wide, ir.Undefined), count, ir.Constant(ir.IntType(32), 0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), vec.lanes), [0] * vec.lanes)
+    counts = builder.shuffle_vector(one, ir.Constant(wide, ir.Undefined), zeros)
+    return builder.icmp_signed("<", ir.Constant(wide, list(range(vec.lanes))), counts)
+
+
+def _masked(builder, name, vec, value, pointer, mask):
+    vector, bits = llvm_type(vec), ir.VectorType(ir.IntType(1), vec.lanes)
+    align = ir.Constant(ir.IntType(32), _align(vec))
+    if name == "load":
+        kind = ir.FunctionType(vector, [vector.as_pointer(), ir.IntType(32), bits, vector])
+        arguments = [pointer, align, mask, ir.Constant(vector, None)]
+    else:
+        kind = ir.FunctionType(ir.VoidType(), [vector, vector.as_pointer(), ir.IntType(32), bits])
+        arguments = [value, pointer, align, mask]
+    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.masked.{name}.{_suffix(vec)}.p0")
+    return builder.call(function, arguments)
+
+
+def _tuple_of(vec, count):
+    return types.UniTuple(vec, count) if count else types.Tuple(())
+
+
+def _spaced(context, builder, stride, stride_type, count):
+    step = context.cast(builder, stride, stride_type, types.intp)
+    return [builder.mul(step, ir.Constant(ir.IntType(64), k)) for k in range(count)]
+
+
+@intrinsic(prefer_literal=True)
+def load(typingctx, array, offset, stride, count, lanes):
+    """A tuple of `count` full vectors, `stride` elements apart, from `offset` on."""
+    vec, n = Vec(array.dtype, lanes.literal_value), count.literal_value
+
+    def codegen(context, builder, sig, args):
+        base = _pointer(context, builder, sig.args[0], args[0], args[1], sig.args[1])
+        values = [_load(builder, base, vec, o) for o in _spaced(context, builder, args[2], sig.args[2], n)]
+        return context.make_tuple(builder, sig.return_type, values)
+
+    return _tuple_of(vec, n)(array, offset, stride, count, lanes), codegen
+
+
+@intrinsic
+def store(typingctx, array, offset, stride, values):
+    """Store a tuple of full vectors, `stride` elements apart."""
+
+    def codegen(context, builder, sig, args):
+        n = len(sig.args[3])
+        base = _pointer(context, builder, sig.args[0], args[0], args[1], sig.args[1])
+        items = cgutils.unpack_tuple(builder, args[3], n)
+        places = _spaced(context, builder, args[2], sig.args[2], n)
+        for vec, item, place in zip(sig.args[3], items, places, strict=True):
+            builder.store(item, _at(builder, base, vec, place), align=_align(vec))
+        return context.get_dummy_value()
+
+    return types.void(array, offset, stride, values), codegen
+
+
+@intrinsic(prefer_literal=True)
+def get(typingctx, array, offset, stride, valid, count, lanes):
+    """`count` vectors `stride` elements apart, of which only the first `valid` lanes are in memory; the rest are 0."""
+    vec, n = Vec(array.dtype, lanes.literal_value), count.literal_value
+
+    def codegen(context, builder, sig, args):
+        base = _pointer(context, builder, sig.args[0], args[0], args[1], sig.args[1])
+        filled = context.cast(builder, args[3], sig.args[3], types.intp)
+        full = builder.icmp_signed(">=", filled, ir.Constant(ir.IntType(64), vec.lanes))
+        offsets = _spaced(context, builder, args[2], sig.args[2], n)
+        results = []
+        # A branch rather than a mask everywhere: masked accesses do not forward from the store buffer.
+        with builder.if_else(full) as (whole, part):
+            with whole:
+                a = [_load(builder, base, vec, o) for o in offsets]
+                from_whole = builder.block
+            with part:
+                mask = _lane_mask(builder, vec, filled)
+                b = [_masked(builder, "load", vec, None, _at(builder, base, vec, o), mask) for o in offsets]
+                from_part = builder.block
+        for x, y in zip(a, b, strict=True):
+            phi = builder.phi(llvm_type(vec))
+            phi.add_incoming(x, from_whole)
+            phi.add_incoming(y, from_part)
+            results.append(phi)
+        return context.make_tuple(builder, sig.return_type, results)
+
+    return _tuple_of(vec, n)(array, offset, stride, valid, count, lanes), codegen
+
+
+@intrinsic
+def put(typingctx, array, offset, stride, valid, values):
+    """Store a tuple of vectors `stride` elements apart, only their first `valid` lanes."""
+
+    def codegen(context, builder, sig, args):
+        n = len(sig.args[4])
+        if n == 0:
+            return context.get_dummy_value()
+        vec = sig.args[4][0]
+        base = _pointer(context, builder, sig.args[0], args[0], args[1], sig.args[1])
+        filled = context.cast(builder, args[3], sig.args[3], types.intp)
+        full = builder.icmp_signed(">=", filled, ir.Constant(ir.IntType(64), vec.lanes))
+        pointers = [_at(builder, base, vec, o) for o in _spaced(context, builder, args[2], sig.args[2], n)]
+        items = cgutils.unpack_tuple(builder, args[4], n)
+        with builder.if_else(full) as (whole, part):
+            with whole:
+                for item, pointer in zip(items, pointers, strict=True):
+                    builder.store(item, pointer, align=_align(vec))
+            with part:
+                mask = _lane_mask(builder, vec, filled)
+                for item, pointer in zip(items, pointers, strict=True):
+                    _masked(builder, "store", vec, item, pointer, mask)
+        return context.get_dummy_value()
+
+    return types.void(array, offset, stride, valid, values), codegen
+
+
+# ---- across the lanes -----------------------------------------------------------------------------------------------
+
+
+def _across(combine, builder, value, width):
+    """Halve the vector until one lane is left; the order is fixed, so the rounding is too."""
+    while width > 1:
+        width //= 2
+        undefined = ir.Constant(value.type, ir.Undefined)
+        halves = [
+            builder.shuffle_vector(
+                value, undefined, ir.Constant(ir.VectorType(ir.IntType(32), width), list(range(at, at + width)))
+            )
+            for at in (0, width)
+        ]
+        value = combine(builder, *halves)
+    return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
+
+
+def add_lanes(builder, value, width):
+    """The sum of an LLVM vector's lanes."""
+    return _across(lambda b, x, y: b.fadd(x, y), builder, value, width)
+
+
+def max_lanes(builder, value, width):
+    """The largest of an LLVM vector's lanes; NaN if any is: an unordered comparison picks the NaN side."""
+    return _across(lambda b, x, y: b.select(b.fcmp_unordered(">", x, y), x, y), builder, value, width)
+
+
+@intrinsic
+def reduce_add(typingctx, x):
+    """Sum over the lanes of a vector."""
+    return x.dtype(x), lambda context, builder, sig, args: add_lanes(builder, args[0], sig.args[0].lanes)
+
+
+@intrinsic
+def reduce_max(typingctx, x):
+    """Largest lane of a vector; NaN if any lane is."""
+    return x.dtype(x), lambda context, builder, sig, args: max_lanes(builder, args[0], sig.args[0].lanes)

@@ -1,0 +1,118 @@
+"""One gate of all units over time, as an image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from gatescope.datatypes import Array, Trace
+from gatescope.plotting import palette, series
+from gatescope.plotting.styling import count_axis, drawing_on
+
+_COLUMNS = 1000
+
+
+def gate_heatmap(
+    trace: Trace,
+    gate: str,
+    *,
+    sequence: int = 0,
+    steps: slice | None = None,
+    sort: bool = False,
+    ax: Axes | None = None,
+    **artist_kwargs: Any,
+) -> Axes:
+    """Draw one gate or state of every unit over the steps: units down, steps across, value as lightness.
+
+    A series of more than 1,000 steps is averaged over equal runs of steps, at most 1,000 of them; the axis
+    label says how long a run is.  Gates in (0, 1) and (-1, 1) have that range as their scale, so that
+    pictures of different cells compare.  Other values have the same scale on both sides of 0, out to what 99.5 %
+    of the drawn values do not exceed; the colour bar ends in arrows where some do.
+
+    Parameters
+    ----------
+    trace : Trace
+    gate : str
+        Name of a kept gate or of a state.  A state is drawn at the step that made it.
+    sequence : int
+        Which sequence of the batch.
+    steps : slice, optional
+        Which steps, within the sequence's own length.  Default: all.
+    sort : bool
+        Order the units by their mean over the drawn steps, the smallest on top.
+    ax : Axes, optional
+        Where to draw; the colour bar takes its room from it.  Default: new axes in a new figure.
+    **artist_kwargs
+        For ``Axes.imshow``, for example ``cmap`` or ``vmin``.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    DtypeError
+        If an argument is of the wrong type.
+    UnknownNameError
+        If the cell has no such gate or state.
+    ValueRangeError
+        If the sequence is out of range, or `steps` holds no step.
+
+    Examples
+    --------
+    >>> import numpy as np, gatescope as gs
+    >>> trace = gs.run(gs.init("lstm", input_size=1, hidden_size=8, seed=0), np.ones((50, 1), "float32"))
+    >>> ax = gs.plotting.gate_heatmap(trace, "f", steps=slice(0, 20))
+    >>> ax.images[0].get_array().shape
+    (8, 20)
+    """
+    series.check_trace(trace)
+    (name,) = series.check_names(trace, (gate,), argument="gate")
+    sequence = series.check_sequence(trace, sequence)
+    span = series.check_steps(trace, steps, sequence)
+    shown = series.values(trace, name)[span.slice, sequence]  # (N, H) view
+    bins = series.bin_means(shown, _COLUMNS)
+    image = bins.mean.T
+    if sort:
+        image = image[np.argsort(series.time_mean(shown), kind="stable")]
+
+    low, high = _scale(name, image)
+    width = bins.size * span.stride
+    left = span.start - 0.5
+    keywords = {
+        "extent": (left, left + image.shape[1] * width, image.shape[0] - 0.5, -0.5),
+        "aspect": "auto",
+        "cmap": "cividis",
+        "vmin": low,
+        "vmax": high,
+        **artist_kwargs,
+    }
+    with drawing_on(ax, 7.2, 3.4) as axes:
+        drawn = axes.imshow(image, **keywords)
+        axes.set_xlim(left, min(left + image.shape[1] * width, span.stop - 0.5))  # the last run may be short
+        axes.grid(False)
+        count_axis(axes.xaxis)
+        count_axis(axes.yaxis)
+        axes.set_xlabel("step" if bins.size == 1 else f"step (each column is the mean of {bins.size} steps)")
+        axes.set_ylabel("unit, by rising mean" if sort else "unit")
+        axes.set_title(f"{trace.cell}: {palette.describe(name)} of {image.shape[0]} units", loc="left")
+        bar = axes.figure.colorbar(drawn, ax=axes, pad=0.02, aspect=25, extend=_extend(image, *drawn.get_clim()))
+        bar.set_label(f"value of {name}")
+    return axes
+
+
+def _scale(name: str, image: Array) -> tuple[float, float]:
+    if name in series.SIGMOID:
+        return 0.0, 1.0
+    if name in series.TANH:
+        return -1.0, 1.0
+    # A few units of great amplitude must not leave all others in one shade.
+    bound = float(np.quantile(np.abs(image), 0.995)) or 1.0  # all zero: any scale but an empty one is right
+    return (0.0 if image.min() >= 0 else -bound), bound
+
+
+def _extend(image: Array, low: float, high: float) -> str:
+    below, above = bool(image.min() < low), bool(image.max() > high)
+    return {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[below, above]

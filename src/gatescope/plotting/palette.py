@@ -1,0 +1,123 @@
+"""One fixed colour, line and marker for every cell, gate and unit.
+
+The colours are those of Okabe and Ito, which stay apart for colour-blind readers.  Whatever is drawn
+together also differs in lightness, and in line or marker, so that it survives a grey print.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+BLACK = "#000000"
+BLUE = "#0072B2"
+VERMILLION = "#D55E00"
+GREEN = "#009E73"
+PURPLE = "#CC79A7"
+SKY = "#56B4E9"
+ORANGE = "#E69F00"
+GREY = "#595959"  # of helping lines, never of data
+
+DASH = (0, (6, 2))
+DASH_DOT = (0, (6, 2, 1.5, 2))
+DOT = (0, (1.5, 1.5))
+DASH_DOT_DOT = (0, (6, 2, 1.5, 2, 1.5, 2))
+SHORT_DASH = (0, (3, 1.5))
+
+
+class Style(NamedTuple):
+    """How one thing is drawn, wherever it is drawn."""
+
+    color: str
+    linestyle: Any
+    marker: str
+
+    def line(self) -> dict[str, Any]:
+        """The keywords of a line without markers."""
+        return {"color": self.color, "linestyle": self.linestyle}
+
+
+CELLS: dict[str, Style] = {
+    "rnn": Style(BLACK, DOT, "s"),
+    "lstm": Style(BLUE, "-", "o"),
+    "gru": Style(ORANGE, DASH, "^"),
+    "gru_reset_before": Style(GREEN, DASH_DOT, "v"),
+    "rnn_relu": Style(PURPLE, DASH_DOT_DOT, "D"),
+}
+
+GATES: dict[str, Style] = {
+    "i": Style(ORANGE, DASH, "^"),
+    "f": Style(BLUE, "-", "o"),
+    "g": Style(PURPLE, DASH_DOT_DOT, "D"),
+    "o": Style(BLACK, DOT, "s"),
+    "r": Style(BLACK, DOT, "s"),
+    "z": Style(GREEN, "-", "o"),
+    "n": Style(PURPLE, DASH_DOT_DOT, "D"),
+    "h": Style(VERMILLION, DASH_DOT, "v"),
+    "c": Style(SKY, SHORT_DASH, "P"),
+}
+
+# What has no fixed style.  The first three are told apart by lightness alone (70, 46 and 0 of 100), because
+# dashes cannot be read on a line that swings up and down many times; only then do dashes begin.
+CYCLE: tuple[Style, ...] = (
+    Style(ORANGE, "-", "^"),
+    Style(BLUE, "-", "o"),
+    Style(BLACK, "-", "s"),
+    Style(GREEN, DASH_DOT, "v"),
+    Style(PURPLE, DASH_DOT_DOT, "D"),
+    Style(VERMILLION, SHORT_DASH, "P"),
+    Style(SKY, DOT, "X"),
+)
+
+ROLES: dict[str, str] = {
+    "i": "input gate",
+    "f": "forget gate",
+    "g": "candidate",
+    "o": "output gate",
+    "r": "reset gate",
+    "z": "update gate",
+    "n": "candidate",
+    "q": "recurrent part of n",
+    "h": "hidden state",
+    "c": "cell state",
+}
+
+
+def cell_styles(names: Iterable[str]) -> list[Style]:
+    """The style of each cell; a name that comes again, or is not known, gets one that is still free."""
+    chosen: list[Style] = []
+    for name in names:
+        style = CELLS.get(name)
+        if style is None or style in chosen:
+            style = _free(name, chosen)
+        chosen.append(style)
+    return chosen
+
+
+def gate_styles(names: Iterable[str]) -> list[Style]:
+    """The style of each gate or state, as `cell_styles` gives it for cells."""
+    chosen: list[Style] = []
+    for name in names:
+        style = GATES.get(name)
+        chosen.append(style if style is not None and style not in chosen else _free(name, chosen))
+    return chosen
+
+
+def unit_styles(count: int) -> list[Style]:
+    """Styles of so many units; after the last the cycle starts again with the lines shifted by one."""
+    n = len(CYCLE)
+    return [Style(CYCLE[k % n].color, CYCLE[(k + k // n) % n].linestyle, CYCLE[(k + k // n) % n].marker) for k in range(count)]
+
+
+def describe(name: str) -> str:
+    """A gate's or state's letter with what it is: ``"f (forget gate)"``."""
+    return f"{name} ({ROLES[name]})" if name in ROLES else name
+
+
+def _free(name: str, taken: list[Style]) -> Style:
+    # A stable hash: the same name looks the same in every run.
+    first = zlib.crc32(name.encode()) % len(CYCLE)
+    order = [CYCLE[(first + k) % len(CYCLE)] for k in range(len(CYCLE))]
+    colors = {style.color for style in taken}
+    return next((s for s in order if s.color not in colors), order[len(taken) % len(order)])

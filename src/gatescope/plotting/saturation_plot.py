@@ -1,0 +1,167 @@
+"""How often each unit's gates are shut or open (Karpathy, Johnson and Fei-Fei 2015, section 4.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from gatescope.datatypes import Array, Trace
+from gatescope.errors import UnknownNameError, ValueRangeError
+from gatescope.plotting import palette, series
+from gatescope.plotting.styling import drawing_on
+
+_CHUNK = 1 << 22  # gate values looked at together: bounds the memory on long runs
+
+
+def saturation_shares(
+    trace: Trace, *, left: float = 0.1, right: float = 0.9, gates: Iterable[str] | str | None = None
+) -> dict[str, tuple[Array, Array]]:
+    """Share of the steps at which each unit's gate is below `left` (shut) and above `right` (open).
+
+    All sequences of the batch count, each with the steps it has (see ``Trace.lengths``).
+
+    Parameters
+    ----------
+    trace : Trace
+    left, right : float
+        Thresholds, 0 <= left < right <= 1.
+    gates : sequence of str, optional
+        Names of kept gates.  Default: those with values in (0, 1), of the names i, f, o, r and z.
+
+    Returns
+    -------
+    dict of str to (left (H,), right (H,))
+        float64 shares in [0, 1], by gate, in the order the cell keeps them.
+
+    Raises
+    ------
+    DtypeError
+        If `trace` is no Trace.
+    UnknownNameError
+        If the cell keeps no such gate, or none in (0, 1) at all.
+    ValueRangeError
+        If the thresholds are out of order, or the trace holds no step.
+
+    References
+    ----------
+    Karpathy, Johnson and Fei-Fei, "Visualizing and understanding recurrent networks", 2015, figure 3.
+
+    Examples
+    --------
+    >>> import numpy as np, gatescope as gs
+    >>> trace = gs.run(gs.init("lstm", input_size=1, hidden_size=8, seed=0), np.ones((50, 1), "float32"))
+    >>> shut, open_ = gs.plotting.saturation_shares(trace)["f"]
+    >>> shut.shape
+    (8,)
+    """
+    series.check_trace(trace)
+    if not 0 <= left < right <= 1:  # written so that NaN fails too
+        raise ValueRangeError(f"left={left!r}, right={right!r} must satisfy 0 <= left < right <= 1")
+    if gates is None:
+        gates = series.sigmoid_names(trace)
+        if not gates:
+            raise UnknownNameError(
+                f"the {trace.cell} keeps no gate with values in (0, 1), so nothing can saturate; draw a gated cell"
+                " such as 'lstm' or 'gru', or name the gates to look at"
+            )
+    names = series.check_names(trace, gates, argument="gates", states=False)
+    total = int(trace.lengths.sum())
+    if total < 1:
+        raise ValueRangeError("the trace holds no step, so there is no share of steps; run it on at least one")
+    return {name: _shares(trace, name, left, right, total) for name in names}
+
+
+def saturation(
+    trace: Trace,
+    *,
+    left: float = 0.1,
+    right: float = 0.9,
+    gates: Iterable[str] | str | None = None,
+    ax: Axes | None = None,
+    **artist_kwargs: Any,
+) -> Axes:
+    """Draw a dot a unit: how often its gate is shut (across) and how often it is open (up).
+
+    A dot on the line x + y = 1 is a unit whose gate is always saturated, one way or the other; a dot at
+    (0, 0) is a gate that never is.  The legend gives each gate's mean over the units.
+
+    Parameters
+    ----------
+    trace : Trace
+    left, right : float
+        A gate is shut below `left` and open above `right`; 0 <= left < right <= 1.
+    gates : sequence of str, optional
+        Names of kept gates.  Default: those with values in (0, 1), of the names i, f, o, r and z.
+    ax : Axes, optional
+        Where to draw.  Default: new axes in a new figure.
+    **artist_kwargs
+        For ``Axes.scatter``, for example ``s`` or ``alpha``.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    DtypeError, UnknownNameError, ValueRangeError
+        As `saturation_shares` does.
+
+    References
+    ----------
+    Karpathy, Johnson and Fei-Fei, "Visualizing and understanding recurrent networks", 2015, figure 3.
+
+    Examples
+    --------
+    >>> import numpy as np, gatescope as gs
+    >>> trace = gs.run(gs.init("gru", input_size=1, hidden_size=8, seed=0), np.ones((50, 1), "float32"))
+    >>> ax = gs.plotting.saturation(trace)
+    >>> len(ax.collections)
+    2
+    """
+    shares = saturation_shares(trace, left=left, right=right, gates=gates)
+    with drawing_on(ax, 5.2, 5.2) as axes:
+        axes.plot([0, 1], [1, 0], color=palette.GREY, linewidth=1, zorder=1)
+        axes.text(
+            0.62, 0.39, "always saturated", rotation=-45, rotation_mode="anchor", va="bottom", ha="center", fontsize=8.5
+        )
+        for k, ((name, (shut, opened)), style) in enumerate(
+            zip(shares.items(), palette.gate_styles(shares), strict=True)
+        ):
+            keywords = {
+                "marker": style.marker,
+                # Hollow and each gate larger than the last, so that dots at one place stay countable.
+                "s": 18 + 20 * k,
+                "facecolors": "none",
+                "edgecolors": style.color,
+                "linewidths": 1.2,
+                "zorder": 3,
+                "label": f"{palette.describe(name)}: shut {shut.mean():.0%}, open {opened.mean():.0%}",
+                **artist_kwargs,
+            }
+            axes.scatter(shut, opened, **keywords)
+        axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")  # marks at 0 and 1 stay whole
+        axes.set_xticks(np.linspace(0, 1, 6))
+        axes.set_yticks(np.linspace(0, 1, 6))
+        axes.set_xlabel(f"share of steps shut (below {left:g})")
+        axes.set_ylabel(f"share of steps open (above {right:g})")
+        # No share lies above the line, so its corner is free for the legend.
+        axes.legend(loc="upper right", title=f"{trace.cell}, a mark a unit", alignment="left", handlelength=1.2)
+    return axes
+
+
+def _shares(trace: Trace, name: str, left: float, right: float, total: int) -> tuple[Array, Array]:
+    gate = trace.gate(name)  # (T, B, H)
+    steps, batch, hidden_size = gate.shape
+    shut = np.zeros(hidden_size, np.int64)
+    opened = np.zeros(hidden_size, np.int64)
+    mask = trace.mask
+    chunk = max(1, _CHUNK // (batch * hidden_size))
+    for start in range(0, steps, chunk):
+        part = gate[start : start + chunk]
+        inside = mask[start : start + chunk, :, None]  # past a sequence's end gates are 0, which is not shut
+        shut += np.count_nonzero((part < left) & inside, axis=(0, 1))
+        opened += np.count_nonzero((part > right) & inside, axis=(0, 1))
+    return shut / total, opened / total

@@ -1,0 +1,70 @@
+"""The style of the figures, applied for the length of a block, and new figures without global state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, FigureBase
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+
+from gatescope.errors import DtypeError
+
+_STYLE_FILE = Path(__file__).with_name("gatescope.mplstyle")
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Apply gatescope's look inside a ``with`` block; matplotlib's own settings come back after it.
+
+    The block starts from matplotlib's defaults, not from a user's settings file, so that a figure
+    looks the same on every machine.
+
+    Examples
+    --------
+    >>> from gatescope import plotting
+    >>> with plotting.style():
+    ...     fig = plotting.new_figure()
+    """
+    with matplotlib.rc_context(fname=str(_STYLE_FILE)):
+        yield
+
+
+def new_figure(width: float = 7.2, height: float = 4.4) -> Figure:
+    """A figure of that size in inches, outside pyplot: nothing keeps it alive, and no display is needed."""
+    with style():
+        return Figure(figsize=(width, height), layout="constrained")
+
+
+@contextmanager
+def drawing_on(ax: Axes | None, width: float = 7.2, height: float = 4.4) -> Iterator[Axes]:
+    """Give the axes to draw on: the caller's, under the caller's settings, or new ones in gatescope's style."""
+    if ax is None:
+        with style():
+            yield new_figure(width, height).add_subplot()
+    elif isinstance(ax, Axes):
+        yield ax
+    else:
+        raise DtypeError(f"ax={ax!r} is not a matplotlib Axes; leave it out to get new axes")
+
+
+@contextmanager
+def drawing_in(fig: FigureBase | None, width: float, height: float) -> Iterator[FigureBase]:
+    """Give the figure to draw in, the caller's or a new one, as `drawing_on` does for axes."""
+    if fig is None:
+        with style():
+            yield new_figure(width, height)
+    elif isinstance(fig, FigureBase):
+        yield fig
+    else:
+        raise DtypeError(f"fig={fig!r} is not a matplotlib Figure or SubFigure; leave it out to get a new one")
+
+
+def count_axis(axis: Any) -> None:
+    """Label an axis that counts steps, lags or units: whole numbers, thousands set apart."""
+    axis.set_major_locator(MaxNLocator(nbins=7, integer=True))
+    axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))

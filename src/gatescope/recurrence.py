@@ -1,0 +1,175 @@
+"""Run a cell over inputs and back-propagate through the run: check, compute, return a result."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from gatescope.datatypes import Gradients, Params, Trace
+from gatescope.errors import ShapeError
+from gatescope.kernels import cpu
+from gatescope.kernels.layout import aligned_empty, aligned_zeros
+from gatescope.provenance import provenance
+from gatescope.validation import (
+    check_array,
+    check_device,
+    check_initial_state,
+    check_inputs,
+    check_lengths,
+    check_params,
+    check_shape,
+    check_threads,
+    check_trace,
+)
+
+
+def run(
+    params: Params,
+    inputs: Any,
+    initial_state: Any = None,
+    lengths: Any = None,
+    device: str = "cpu",
+    *,
+    threads: int | None = None,
+) -> Trace:
+    """Run a cell over inputs and keep every state and every gate at every step.
+
+    Parameters
+    ----------
+    params : Params
+        Float32 or float64; the kernels compute in that precision.
+    inputs : (T, B, I) or (T, I) array_like of real numbers
+        Converted to the weights' dtype.  (T, I) is one sequence and comes back as B = 1.
+    initial_state : (B, S, H) array_like, optional
+        Default: zeros.
+    lengths : (B,) array_like of int, optional
+        Steps of each sequence, 0..T; default: T.  A padded sequence gets exactly what it gets alone.
+    device : str
+        ``"cpu"``.
+    threads : int, optional
+        At most this many threads; default: the cores this process may use.  Results do not depend on it.
+
+    Returns
+    -------
+    Trace
+
+    Raises
+    ------
+    ShapeError, DtypeError, ValueRangeError, UnknownNameError, DeviceError
+        If an argument does not fit; the message names it, what was seen, and what to do.
+
+    Examples
+    --------
+    >>> import numpy as np, gatescope as gs
+    >>> params = gs.init("lstm", input_size=1, hidden_size=8, seed=0)
+    >>> trace = gs.run(params, np.zeros((100, 3, 1)))
+    >>> trace.outputs.shape, trace.gate("f").shape, trace.c.shape
+    ((100, 3, 8), (100, 3, 8), (101, 3, 8))
+    """
+    cell = check_params(params)
+    check_device(device)
+    x = check_inputs(inputs, params)
+    steps, batch = x.shape[:2]
+    start = check_initial_state(initial_state, cell, params, batch)
+    sizes = check_lengths(lengths, steps, batch)
+    workers = check_threads(threads, cpu.default_threads())
+    plan = cpu.plan_for(cell, params.hidden_size, params.dtype)
+    states = aligned_empty((steps + 1, batch, len(cell.states), params.hidden_size), params.dtype)
+    states[0] = 0 if start is None else start
+    gates = aligned_empty((steps, batch, len(cell.kept), params.hidden_size), params.dtype)
+    cpu.forward(plan, cpu.forward_panels(plan, params), x, states, gates, sizes, workers)
+    return Trace(
+        cell=cell.name,
+        inputs=x,
+        states=states,
+        gates=gates,
+        lengths=sizes,
+        state_names=cell.states,
+        kept_names=cell.kept,
+        provenance=provenance(device=device, dtype=params.dtype.name, seed=params.provenance.get("seed")),
+    )
+
+
+def backprop(
+    params: Params,
+    trace: Trace,
+    output_adjoint: Any,
+    final_adjoint: Any = None,
+    device: str = "cpu",
+    *,
+    threads: int | None = None,
+) -> Gradients:
+    """Back-propagate exactly through a whole run: full BPTT, nothing truncated.
+
+    For a loss L: gradients with respect to all weights, the inputs, the initial state, and the adjoint
+    dL/ds_t of every state.
+
+    Parameters
+    ----------
+    params : Params
+        Those that made the trace.
+    trace : Trace
+    output_adjoint : (T, B, H) array_like or None
+        dL/d output_t.  What stands at steps past the end of a sequence is ignored.
+    final_adjoint : (B, S, H) array_like, optional
+        dL/d final state; default: zeros.
+    device : str
+        ``"cpu"``.
+    threads : int, optional
+        As for `run`.
+
+    Returns
+    -------
+    Gradients
+        Past the end of a sequence its adjoint is the final adjoint and its input gradient is 0.
+
+    Raises
+    ------
+    ShapeError, DtypeError, ValueRangeError, UnknownNameError, DeviceError
+        If an argument does not fit.
+
+    Examples
+    --------
+    >>> import numpy as np, gatescope as gs
+    >>> params = gs.init("gru", input_size=1, hidden_size=8, seed=0, dtype="float64")
+    >>> trace = gs.run(params, np.ones((50, 1)))
+    >>> grads = gs.backprop(params, trace, np.ones_like(trace.outputs))
+    >>> grads.params.weight_hh.shape, grads.adjoint.shape
+    ((24, 8), (51, 1, 1, 8))
+    """
+    cell = check_params(params)
+    check_device(device)
+    check_trace(trace, params, cell)
+    workers = check_threads(threads, cpu.default_threads())
+    steps, batch = trace.inputs.shape[:2]
+    if output_adjoint is None and final_adjoint is None:
+        raise ShapeError("output_adjoint and final_adjoint are both None; give at least one, (T, B, H) or (B, S, H)")
+    if output_adjoint is None:
+        seeds = np.empty((0, batch, params.hidden_size), params.dtype)
+    else:
+        seeds = check_array("output_adjoint", output_adjoint, params.dtype)
+        if seeds.ndim == 2 and batch == 1:
+            seeds = seeds[:, None, :]
+        check_shape("output_adjoint", seeds, (steps, batch, params.hidden_size), "(T, B, H)")
+    adjoint = aligned_empty(trace.states.shape, params.dtype)
+    adjoint[-1] = 0
+    if final_adjoint is not None:
+        last = check_array("final_adjoint", final_adjoint, params.dtype)
+        check_shape("final_adjoint", last, adjoint.shape[1:], "(B, S, H)")
+        adjoint[-1] = last
+    d_inputs = aligned_zeros(trace.inputs.shape, params.dtype)
+    plan = cpu.plan_for(cell, params.hidden_size, params.dtype)
+    trace_arrays = [np.ascontiguousarray(a) for a in (trace.inputs, trace.states, trace.gates)]
+    lengths = np.ascontiguousarray(trace.lengths, np.int64)
+    found = cpu.backward(plan, params, *trace_arrays, lengths, seeds, adjoint, d_inputs, workers)
+    facts = provenance(device=device, dtype=params.dtype.name, seed=params.provenance.get("seed"))
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    return Gradients(
+        params=dataclasses.replace(params, **dict(zip(names, found, strict=True)), provenance=facts),
+        inputs=d_inputs,
+        initial_state=adjoint[0].copy(),
+        adjoint=adjoint,
+        provenance=facts,
+    )

@@ -1,0 +1,342 @@
+"""Reading and writing files safely: nothing is left half-written, nothing is unpickled.
+
+A file is written beside its final name and renamed, so a reader sees the old bytes or the new
+ones and never a torn file.  Reading an ``.npz`` checks every member's header against the bytes
+that are really there before any array is allocated.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import stat
+import tempfile
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from gatescope.errors import FileFormatError, GatescopeError, OutputError
+
+# A fixed time stamp inside the zip: the same arrays give the same bytes.
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+# An archive that unpacks to more than this, and to more than so many times its own size, is taken for
+# a trap: Deflate reaches a factor of 1032 on zeros, measured numbers seldom one of 10.
+_HARMLESS_BYTES = 256 * 2**20
+_MAX_EXPANSION = 200
+
+_MAX_HEADER_BYTES = 10_000  # numpy's own limit for a header it evaluates
+_CHUNK_BYTES = 2**20
+_PLAIN_KINDS = "biufcUS"  # bool, integers, floats, complex, text: what is stored and what is read
+
+_TUPLE = "__tuple__"  # JSON has lists only; a tuple is stored under this key
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """Open a binary file that takes the name `path` only when the block ends without an error.
+
+    A link is followed, and a file that is replaced keeps its permissions.  Should the process be killed,
+    the old file is still there whole; a hidden ``.partial`` file may stay beside it.
+
+    Raises
+    ------
+    OutputError
+        If the folder does not exist or cannot be written, or `path` is a folder or a device.
+    """
+    target = _writable(path)
+    try:
+        # The whole name might leave no room for what mkstemp adds.
+        handle, name = tempfile.mkstemp(prefix=f".{target.name[:40]}.", suffix=".partial", dir=target.parent)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())  # the bytes reach the disk before the name does
+        os.chmod(name, stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o666 & ~_umask())
+        os.replace(name, target)
+    except GatescopeError:
+        Path(name).unlink(missing_ok=True)
+        raise
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        raise _cannot_write(path, error) from error
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _writable(path: str | os.PathLike[str]) -> Path:
+    """The file behind `path`, links followed, if it may be replaced."""
+    try:
+        target = Path(os.path.realpath(path))
+        mode = target.stat().st_mode if target.exists() else None
+    except (OSError, ValueError, TypeError) as error:  # ValueError: a null byte in the name
+        raise _cannot_write(path, error) from error
+    if mode is None:
+        return target
+    if stat.S_ISDIR(mode):
+        raise OutputError(f"cannot write {str(path)!r}: it is a folder; give the name of a file in it")
+    if not stat.S_ISREG(mode):  # renaming over /dev/null would replace the device itself
+        raise OutputError(f"cannot write {str(path)!r}: it is not a regular file; give another name")
+    if not os.access(target, os.W_OK):
+        raise OutputError(f"cannot write {str(path)!r}: the file is read-only; give another name")
+    return target
+
+
+def _cannot_write(path: object, error: Exception) -> OutputError:
+    why = getattr(error, "strerror", None) or error
+    return OutputError(
+        f"cannot write {str(path)!r}: {why}; choose a folder that exists, can be written and has space"
+    )
+
+
+def _umask() -> int:
+    """Permissions a new file gets; mkstemp alone would make it private."""
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
+    except OSError:
+        pass
+    return 0o022
+
+
+@contextmanager
+def open_file(path: str | os.PathLike[str]) -> Iterator[tuple[IO[bytes], int]]:
+    """Open a regular file to read; gives the stream and the file's size in bytes.
+
+    Raises
+    ------
+    FileFormatError
+        If it is missing, a folder, a pipe or a device, or cannot be read.
+    """
+    name = str(path)
+    try:
+        mode = os.stat(os.fspath(path)).st_mode
+        if stat.S_ISDIR(mode):
+            raise FileFormatError(f"cannot read {name!r}: it is a folder; give the name of a file in it")
+        if not stat.S_ISREG(mode):  # a pipe would block, a device may never end
+            raise FileFormatError(f"cannot read {name!r}: it is not a regular file; save it to one first")
+        with open(path, "rb") as stream:
+            yield stream, os.fstat(stream.fileno()).st_size
+    except GatescopeError:
+        raise
+    except FileNotFoundError as error:
+        raise FileFormatError(f"cannot read {name!r}: there is no such file; check the name") from error
+    except OSError as error:
+        raise FileFormatError(
+            f"cannot read {name!r}: {error.strerror or error}; check the name and the permissions"
+        ) from error
+
+
+def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
+    """Write arrays to an ``.npz`` atomically, with bytes that depend on the arrays alone.
+
+    What this writes, `read_npz` reads: arrays that compress so well that the file would look like a trap
+    are stored uncompressed.
+
+    Raises
+    ------
+    OutputError
+        If `path` cannot be written, or an array holds Python objects, records or dates.
+    """
+    plain = {name: np.asarray(value) for name, value in arrays.items()}
+    for name, array in plain.items():
+        if array.dtype.kind not in _PLAIN_KINDS or array.dtype.itemsize == 0:
+            raise OutputError(
+                f"cannot write {str(path)!r}: array {name!r} holds {array.dtype}; "
+                "only plain numbers and text are saved"
+            )
+    with atomic_write(path) as stream:
+        members = _write_members(stream, plain, zipfile.ZIP_DEFLATED)
+        if _looks_like_a_trap(members, stream.tell()):
+            stream.seek(0)
+            stream.truncate()
+            _write_members(stream, plain, zipfile.ZIP_STORED)
+
+
+def _write_members(
+    stream: IO[bytes], arrays: Mapping[str, np.ndarray[Any, Any]], compression: int
+) -> list[zipfile.ZipInfo]:
+    with zipfile.ZipFile(stream, "w", compression, compresslevel=4) as archive:
+        for name, array in arrays.items():
+            info = zipfile.ZipInfo(f"{name}.npy", date_time=_EPOCH)
+            info.compress_type = compression
+            with archive.open(info, "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+        return archive.infolist()
+
+
+def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray[Any, Any]]:
+    """Read all arrays of an ``.npz`` without pickle, in the byte order of this machine.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is missing, torn, not an ``.npz``, holds pickled objects, unpacks to absurdly more than
+        its own size, or a member's header promises another amount of data than the member has.
+    """
+    name = str(path)
+    with (
+        _reading(name, ".npz file", "numpy.savez"),
+        open_file(path) as (stream, size),
+        zipfile.ZipFile(stream) as archive,
+    ):
+        members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
+        _check_members(members, size, name)
+        arrays = {}
+        for info in members:
+            with archive.open(info) as member:
+                array = _read_array(member, info.file_size, f"{name}:{info.filename}")
+            arrays[info.filename.removesuffix(".npy")] = array
+        return arrays
+
+
+def read_npy(path: str | os.PathLike[str]) -> np.ndarray[Any, Any]:
+    """Read one array from an ``.npy`` without pickle; errors as for `read_npz`."""
+    name = str(path)
+    with _reading(name, ".npy file", "numpy.save"), open_file(path) as (stream, size):
+        return _read_array(stream, size, name)
+
+
+@contextmanager
+def _reading(name: str, kind: str, writer: str) -> Iterator[None]:
+    """Whatever a damaged or hostile file provokes inside the readers becomes a FileFormatError."""
+    try:
+        yield
+    except GatescopeError:
+        raise
+    except Exception as error:  # BadZipFile, zlib.error, ValueError, EOFError, RecursionError, MemoryError...
+        why = str(error) or type(error).__name__
+        raise FileFormatError(f"{name!r} is not a readable {kind} ({why}); write it with {writer}") from error
+
+
+def _check_members(members: list[zipfile.ZipInfo], size: int, name: str) -> None:
+    if not members:
+        raise FileFormatError(f"{name!r} holds no arrays; write it with numpy.savez")
+    seen: set[str] = set()
+    for info in members:
+        if info.filename in seen:
+            raise FileFormatError(f"{name!r} holds {info.filename!r} twice; write it with numpy.savez")
+        seen.add(info.filename)
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise FileFormatError(
+                f"{name!r} packs {info.filename!r} with zip method {info.compress_type}, which numpy "
+                "never does; write it with numpy.savez"
+            )
+    if sum(info.compress_size for info in members) > size:
+        raise FileFormatError(
+            f"{name!r} holds members that overlap or are cut off; write it with numpy.savez"
+        )
+    if _looks_like_a_trap(members, size):
+        raise FileFormatError(
+            f"{name!r} has {size} bytes and would unpack to {sum(info.file_size for info in members)}, which "
+            "looks like a decompression bomb; if it is yours, write it uncompressed with numpy.savez"
+        )
+
+
+def _looks_like_a_trap(members: Iterable[zipfile.ZipInfo], size: int) -> bool:
+    return sum(info.file_size for info in members) > max(_HARMLESS_BYTES, _MAX_EXPANSION * size)
+
+
+def _read_array(stream: IO[bytes], size: int, name: str) -> np.ndarray[Any, Any]:
+    """Read an array from `stream`, which holds at most `size` bytes."""
+    # numpy allocates what the header says before it reads, so the header is checked first.
+    shape, fortran_order, dtype, used = _read_header(stream, name)
+    if dtype.hasobject:
+        raise FileFormatError(
+            f"{name!r} holds pickled Python objects, which are never loaded; save plain numeric arrays"
+        )
+    if dtype.kind not in _PLAIN_KINDS or dtype.itemsize == 0:
+        raise FileFormatError(f"{name!r} holds {dtype}; save an array of plain numbers")
+    if any(extent < 0 for extent in shape):
+        raise FileFormatError(f"{name!r} has the impossible shape {shape}; save it again with numpy.save")
+    count = 1
+    for extent in shape:
+        count *= int(extent)
+    promised = count * dtype.itemsize
+    if used + promised != size:
+        raise FileFormatError(
+            f"{name!r} promises {promised} bytes (shape {shape}, {dtype}) but holds {max(size - used, 0)}; "
+            "it is truncated or damaged: save it again with numpy.save"
+        )
+    data = np.empty(promised, np.uint8)
+    view = data.data
+    filled = 0
+    while filled < promised:
+        piece = stream.read(min(_CHUNK_BYTES, promised - filled))
+        if not piece:
+            raise FileFormatError(f"{name!r} ends early, after {filled} of {promised} bytes; it is truncated")
+        view[filled : filled + len(piece)] = piece
+        filled += len(piece)
+    stream.read(1)  # a zip member's checksum is compared when its end is reached
+    array = data.view(dtype).reshape(shape, order="F" if fortran_order else "C")
+    return array.astype(dtype.newbyteorder("="), order="C", copy=False)
+
+
+def _read_header(stream: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """Shape, Fortran order, dtype, and the number of bytes up to the data."""
+    version = np.lib.format.read_magic(stream)
+    if version not in ((1, 0), (2, 0)):
+        raise FileFormatError(f"{name!r} has .npy format version {version}; save it again with numpy.save")
+    width = 2 if version == (1, 0) else 4
+    prefix = stream.read(width)
+    length = int.from_bytes(prefix, "little")
+    if length > _MAX_HEADER_BYTES:
+        raise FileFormatError(f"{name!r} has a header of {length} bytes; save it again with numpy.save")
+    header = io.BytesIO(prefix + stream.read(length))
+    read = np.lib.format.read_array_header_1_0 if width == 2 else np.lib.format.read_array_header_2_0
+    shape, fortran_order, dtype = read(header)
+    return shape, fortran_order, dtype, np.lib.format.MAGIC_LEN + width + length
+
+
+def encode_json(value: object, where: str) -> str:
+    """JSON of plain values (None, bool, numbers, text, tuples, lists, dicts), which `decode_json` gives back.
+
+    NumPy scalars become Python's numbers, NumPy arrays lists, dtypes and paths text.
+
+    Raises
+    ------
+    OutputError
+        If something else is in it; the message says where.
+    """
+    return json.dumps(_plain(value, where), sort_keys=True)
+
+
+def decode_json(text: str) -> Any:
+    """The value that `encode_json` was given."""
+    return json.loads(
+        text, object_hook=lambda found: tuple(found[_TUPLE]) if set(found) == {_TUPLE} else found
+    )
+
+
+def _plain(value: object, where: str) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist(), where)
+    if isinstance(value, np.dtype | os.PathLike):
+        return str(value)
+    if isinstance(value, tuple):
+        return {_TUPLE: [_plain(item, f"{where}[{k}]") for k, item in enumerate(value)]}
+    if isinstance(value, list):
+        return [_plain(item, f"{where}[{k}]") for k, item in enumerate(value)]
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str) or key == _TUPLE:
+                raise OutputError(f"{where} has the key {key!r}, which is not saved; use another text as key")
+        return {key: _plain(item, f"{where}[{key!r}]") for key, item in value.items()}
+    raise OutputError(
+        f"{where} is a {type(value).__name__}, which is not saved; "
+        "use None, bool, numbers, text, tuples, lists or dicts with text as keys"
+    )

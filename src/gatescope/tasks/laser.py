@@ -1,0 +1,100 @@
+"""The Santa Fe laser series: a real recording that is almost chaotic, 10,093 steps long."""
+
+from __future__ import annotations
+
+import hashlib
+import operator
+from importlib import resources
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from gatescope._dtypes import float_dtype
+from gatescope._version import __version__
+from gatescope.datatypes import Batch
+from gatescope.errors import FileFormatError, ValueRangeError
+
+_FILE = "santafe_laser.txt"
+
+
+def laser(*, horizon: int | None = None, dtype: DTypeLike = "float32", standardise: bool = True) -> Batch:
+    """The Santa Fe laser series with its next value as the target.
+
+    Input t is x_t and target t is x_{t+1}.  Every measured value is an input; the target of the last one was
+    never measured, so there `mask` is False and the target 0.
+
+    Parameters
+    ----------
+    horizon : int, optional
+        How many steps, from the first; default all 10,093.
+    dtype : {"float32", "float64"}
+    standardise : bool
+        Subtract the mean and divide by the standard deviation (that of the population, ddof = 0) of the whole
+        series, whatever `horizon` is.  Otherwise the values are intensities, whole numbers from 0 to 255.
+
+    Returns
+    -------
+    Batch
+        `inputs` and `targets` (T, 1, 1), `mask` (T, 1), `lengths` (1,).  `provenance` holds the mean and the
+        standard deviation of the intensities and the SHA-256 of the file.
+
+    Raises
+    ------
+    ValueRangeError
+        If `horizon` is not between 1 and 10,093.
+    DtypeError
+        If `dtype` is neither float32 nor float64.
+
+    References
+    ----------
+    U. Huebner, N. B. Abraham, C. O. Weiss, Phys. Rev. A 40, 6354 (1989), for the measurement; A. S. Weigend
+    and N. A. Gershenfeld (eds.), Time Series Prediction: Forecasting the Future and Understanding the Past,
+    Addison-Wesley (1994), data set A.
+
+    Examples
+    --------
+    >>> import gatescope as gs
+    >>> gs.tasks.laser().inputs.shape
+    (10093, 1, 1)
+    """
+    wanted = float_dtype(dtype)
+    raw = (resources.files(__package__) / "data" / _FILE).read_bytes()
+    try:
+        intensities = np.array(raw.split(), dtype=np.float64)
+    except ValueError as error:
+        raise FileFormatError(f"the packaged {_FILE!r} is damaged ({error}); reinstall gatescope") from error
+    mean, deviation = float(intensities.mean()), float(intensities.std())
+    steps = _steps(horizon, len(intensities))
+    values = (intensities - mean) / deviation if standardise else intensities
+    targets = np.zeros(steps, wanted)
+    known = values[1 : steps + 1]
+    targets[: len(known)] = known
+    return Batch(
+        name="laser",
+        inputs=values[:steps].astype(wanted).reshape(steps, 1, 1),
+        targets=targets.reshape(steps, 1, 1),
+        mask=(np.arange(steps) < len(known)).reshape(steps, 1),
+        lengths=np.array([steps], np.int64),
+        provenance={
+            "source": "Santa Fe time series competition, data set A (NH3 laser)",
+            "sha256": hashlib.sha256(raw).hexdigest(),
+            "mean": mean,
+            "standard_deviation": deviation,
+            "standardised": bool(standardise),
+            "version": __version__,
+        },
+    )
+
+
+def _steps(horizon: int | None, longest: int) -> int:
+    if horizon is None:
+        return longest
+    try:
+        steps = operator.index(horizon)
+    except TypeError:
+        steps = 0
+    if not 1 <= steps <= longest or isinstance(horizon, bool):
+        raise ValueRangeError(
+            f"horizon={horizon!r} is not between 1 and {longest}, the length of the laser series"
+        )
+    return steps

@@ -1,0 +1,168 @@
+"""Checks of what users hand in.  Each names the argument, what was seen, and what to do; none changes the array given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gatescope.cells.registry import Cell, get
+from gatescope.datatypes import Array, Params, Trace
+from gatescope.errors import DeviceError, DtypeError, ShapeError, UnknownNameError, ValueRangeError
+
+DTYPES = ("float32", "float64")
+
+
+def check_dtype(dtype: Any) -> np.dtype[Any]:
+    """float32 or float64."""
+    try:
+        kind = np.dtype(dtype)
+    except TypeError:
+        kind = None
+    if kind is None or kind.name not in DTYPES:
+        raise DtypeError(f"dtype={dtype!r} is not supported; choose 'float32' or 'float64'")
+    return kind
+
+
+def check_device(device: Any) -> str:
+    """A device that is there; never changed silently."""
+    if device == "cpu":
+        return "cpu"
+    if device == "cuda":
+        raise DeviceError("device='cuda' is not available: this version has kernels for the cpu only; pass device='cpu'")
+    raise UnknownNameError(f"device={device!r} is not known; the devices are 'cpu'")
+
+
+def check_threads(threads: Any, default: int) -> int:
+    """A number of threads; None means as many as this process may use cores."""
+    if threads is None:
+        return default
+    if isinstance(threads, bool) or not isinstance(threads, int | np.integer) or threads < 1:
+        raise ValueRangeError(f"threads={threads!r} must be a whole number of at least 1, or None for all cores")
+    return int(threads)
+
+
+def check_count(name: str, value: Any, *, least: int = 1) -> int:
+    """A whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ValueRangeError(f"{name}={value!r} must be a whole number of at least {least}")
+    return int(value)
+
+
+def check_array(name: str, value: Any, dtype: np.dtype[Any], *, finite: bool = True) -> Array:
+    """A C-contiguous array of `dtype` made from real numbers, all finite."""
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # ragged nested lists
+        raise ShapeError(f"{name} is not a rectangular array ({error}); give every row the same length") from error
+    if array.dtype.kind not in "fiub":
+        raise DtypeError(f"{name} has dtype {array.dtype}; give real numbers (they are converted to {dtype})")
+    with np.errstate(over="ignore"):  # what overflows is reported below
+        converted = np.ascontiguousarray(array, dtype=dtype)
+    if converted.ndim != array.ndim:  # ascontiguousarray makes a scalar one-dimensional
+        converted = converted.reshape(array.shape)
+    if finite:
+        check_finite(name, converted, array)
+    return converted
+
+
+def check_finite(name: str, array: Array, original: Array | None = None) -> None:
+    """No NaN and no infinity; says where the first one is."""
+    good = np.isfinite(array)
+    if good.all():
+        return
+    at = tuple(int(i) for i in np.argwhere(~good)[0])
+    seen = array[at] if original is None else original[at]
+    advice = "remove or replace such values"
+    if original is not None and np.isfinite(seen):
+        advice = f"it is too large for {array.dtype}; scale it or use dtype='float64'"
+    raise ValueRangeError(f"{name}{list(at)} is {seen}; {advice} (there are {int((~good).sum())} of them)")
+
+
+def check_shape(name: str, array: Array, shape: tuple[int, ...], axes: str) -> None:
+    """Exactly `shape`, whose axes are called `axes`."""
+    if array.shape != shape:
+        raise ShapeError(f"{name} has shape {array.shape}, but should have {shape}, which is {axes}")
+
+
+def check_params(params: Any) -> Cell:
+    """Weights that fit each other and their cell, finite, float32 or float64; returns the cell."""
+    if not isinstance(params, Params):
+        raise ShapeError(f"params is a {type(params).__name__}, not gatescope.Params; make one with init or load_torch")
+    cell = get(params.cell)
+    weights = {name: np.asarray(value) for name, value in params.arrays().items()}
+    for name in ("weight_ih", "weight_hh"):
+        if weights[name].ndim != 2:
+            raise ShapeError(f"{name} has shape {weights[name].shape}, but should have two axes, (G*H, ...)")
+    dtype = weights["weight_hh"].dtype
+    for name, value in weights.items():
+        if value.dtype.name not in DTYPES:
+            raise DtypeError(f"{name} has dtype {value.dtype}; convert it to float32 or float64")
+        if value.dtype != dtype:
+            raise DtypeError(f"{name} has dtype {value.dtype}, but weight_hh has {dtype}; convert one of them")
+    gates, hidden, width = len(cell.gates), weights["weight_hh"].shape[1], weights["weight_ih"].shape[1]
+    if hidden < 1 or width < 1:
+        raise ShapeError(f"weight_ih {weights['weight_ih'].shape} and weight_hh {weights['weight_hh'].shape} need at least one column")
+    rows = gates * hidden
+    check_shape("weight_hh", weights["weight_hh"], (rows, hidden), f"(G*H, H) with G = {gates} for {cell.name!r}")
+    check_shape("weight_ih", weights["weight_ih"], (rows, width), f"(G*H, I) with G = {gates} and H = {hidden}")
+    for name in ("bias_ih", "bias_hh"):
+        check_shape(name, weights[name], (rows,), f"(G*H,) with G = {gates} and H = {hidden}")
+    for name, value in weights.items():
+        check_finite(name, value)
+    return cell
+
+
+def check_inputs(inputs: Any, params: Params) -> Array:
+    """Inputs as (T, B, I) in the weights' dtype; (T, I) is one sequence."""
+    array = check_array("inputs", inputs, params.dtype)
+    if array.ndim == 2:
+        array = array[:, None, :]
+    if array.ndim != 3:
+        raise ShapeError(f"inputs has shape {np.shape(inputs)}, but should have (T, B, I), or (T, I) for one sequence")
+    if array.shape[2] != params.input_size:
+        raise ShapeError(f"inputs has shape {np.shape(inputs)}, but its last axis should be input_size = {params.input_size}")
+    if array.shape[0] == 0 or array.shape[1] == 0:
+        raise ShapeError(f"inputs has shape {np.shape(inputs)}; at least one step and one sequence are needed")
+    return array
+
+
+def check_initial_state(initial_state: Any, cell: Cell, params: Params, batch: int) -> Array | None:
+    """An initial state (B, S, H), or None for zeros."""
+    if initial_state is None:
+        return None
+    array = check_array("initial_state", initial_state, params.dtype)
+    shape = (batch, len(cell.states), params.hidden_size)
+    check_shape("initial_state", array, shape, f"(B, S, H) with the states {', '.join(cell.states)}")
+    return array
+
+
+def check_lengths(lengths: Any, steps: int, batch: int) -> Array:
+    """Steps of each sequence, (B,) int64; None means all T."""
+    if lengths is None:
+        return np.full(batch, steps, np.int64)
+    array = np.asarray(lengths)
+    if array.dtype.kind not in "iu":
+        raise DtypeError(f"lengths has dtype {array.dtype}; give whole numbers of steps")
+    check_shape("lengths", array, (batch,), "(B,)")
+    wrong = np.flatnonzero((array < 0) | (array > steps))
+    if wrong.size:
+        raise ValueRangeError(f"lengths[{wrong[0]}] is {array[wrong[0]]}, but should lie in 0..{steps}, the steps of inputs")
+    return array.astype(np.int64)
+
+
+def check_trace(trace: Any, params: Params, cell: Cell) -> None:
+    """A trace that these weights can have made."""
+    if not isinstance(trace, Trace):
+        raise ShapeError(f"trace is a {type(trace).__name__}, not gatescope.Trace; make one with run")
+    if trace.cell != params.cell:
+        raise ShapeError(f"trace was made by a {trace.cell!r} cell, but params are of a {params.cell!r}; run these params first")
+    steps, batch = trace.inputs.shape[:2]
+    check_shape("trace.inputs", trace.inputs, (steps, batch, params.input_size), "(T, B, I) of these params")
+    shape = (steps + 1, batch, len(cell.states), params.hidden_size)
+    check_shape("trace.states", trace.states, shape, "(T+1, B, S, H) of these params")
+    shape = (steps, batch, len(cell.kept), params.hidden_size)
+    check_shape("trace.gates", trace.gates, shape, "(T, B, K, H) of these params")
+    for name in ("inputs", "states", "gates"):
+        if getattr(trace, name).dtype != params.dtype:
+            raise DtypeError(f"trace.{name} has dtype {getattr(trace, name).dtype}, but params have {params.dtype}; run these params first")
