@@ -66,7 +66,8 @@ class Result:
         result = _unflatten(arrays, "", str(path))
         if not isinstance(result, cls):
             raise FileFormatError(
-                f"{str(path)!r} holds a {type(result).__name__}, not a {cls.__name__}; load it with gatescope.load"
+                f"{str(path)!r} holds a {type(result).__name__}, not a {cls.__name__}; "
+                "load it with gatescope.load"
             )
         return result
 

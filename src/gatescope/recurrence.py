@@ -10,7 +10,7 @@ import numpy as np
 from gatescope.datatypes import Gradients, Params, Trace
 from gatescope.errors import ShapeError
 from gatescope.kernels import cpu
-from gatescope.kernels.layout import aligned_empty, aligned_zeros
+from gatescope.kernels.memory import aligned_empty, aligned_zeros
 from gatescope.provenance import provenance
 from gatescope.validation import (
     check_array,

@@ -34,7 +34,8 @@ main { max-width: 54rem; margin: 0 auto; padding: 2.2rem 1.2rem 4rem; }
 h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 1.4rem; }
 h2 { font-size: 1.25rem; margin: 2.6rem 0 .8rem; padding-top: .7rem; border-top: 2px solid #1a1a1a; }
 dl, table, figcaption .head { font-family: "Helvetica Neue", Arial, "Liberation Sans", sans-serif; }
-dl.summary { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: 1rem 1.4rem; margin: 0; }
+dl.summary { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr));
+             gap: 1rem 1.4rem; margin: 0; }
 dl.summary dt { font-size: .8rem; color: #555; }
 dl.summary dd { margin: 0; font-size: 1.05rem; font-weight: 600; line-height: 1.3; }
 .scroll { overflow-x: auto; }
@@ -49,8 +50,8 @@ figure { margin: 1.8rem 0 2.6rem; }
 figure img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
 figcaption { margin-top: .7rem; font-size: .95rem; color: #333; }
 figcaption .head { font-weight: 600; font-size: .92rem; color: #1a1a1a; display: block; }
-dl.provenance { display: grid; grid-template-columns: minmax(7rem, max-content) 1fr; gap: .25rem 1.2rem; margin: 0;
-                font-size: .84rem; }
+dl.provenance { display: grid; grid-template-columns: minmax(7rem, max-content) 1fr;
+                gap: .25rem 1.2rem; margin: 0; font-size: .84rem; }
 dl.provenance dt { color: #555; }
 dl.provenance dd { margin: 0; font-family: Menlo, Consolas, "Liberation Mono", monospace; font-size: .8rem;
                    overflow-wrap: anywhere; }
@@ -58,6 +59,7 @@ dl.provenance dd { margin: 0; font-family: Menlo, Consolas, "Liberation Mono", m
   body { font-size: 16px; }
   main { padding: 1.4rem .9rem 3rem; }
   h1 { font-size: 1.5rem; }
+  figure img { max-width: none; width: 36rem; }  /* scrolls sideways; shrunk, its text could not be read */
   dl.summary { grid-template-columns: repeat(2, 1fr); }
   dl.provenance { grid-template-columns: 1fr; gap: 0; }
   dl.provenance dd { margin-bottom: .5rem; }
@@ -243,7 +245,11 @@ def _facts(facts: Mapping[str, Any], kind: str, how: Any) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    return value is None or isinstance(value, (int, float, np.number)) or (isinstance(value, np.ndarray) and value.size == 1)
+    return (
+        value is None
+        or isinstance(value, (int, float, np.number))
+        or (isinstance(value, np.ndarray) and value.size == 1)
+    )
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -256,7 +262,9 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     body = []
     for row in rows:
         cells = [
-            f'<th scope="row"{mark[c]}>{_escape(show(row.get(c)))}</th>' if k == 0 else f"<td{mark[c]}>{_escape(show(row.get(c)))}</td>"
+            f'<th scope="row"{mark[c]}>{_escape(show(row.get(c)))}</th>'
+            if k == 0
+            else f"<td{mark[c]}>{_escape(show(row.get(c)))}</td>"
             for k, c in enumerate(columns)
         ]
         body.append(f"<tr>{''.join(cells)}</tr>")
@@ -269,7 +277,9 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _figure(number: int, figure: Any) -> str:
     if not isinstance(figure, (tuple, list)) or len(figure) != 3:
-        raise ShapeError(f"figures[{number - 1}] must be (caption, image, alternative text), not {figure!r:.80}")
+        raise ShapeError(
+            f"figures[{number - 1}] must be (caption, image, alternative text), not {figure!r:.80}"
+        )
     caption, image, alternative = figure
     lines = _text(caption, f"the caption of figures[{number - 1}]").split("\n", 1)
     rest = f"{lines[1].strip()}" if len(lines) > 1 else ""
@@ -280,8 +290,10 @@ def _figure(number: int, figure: Any) -> str:
     size = 'width="{}" height="{}" '.format(*struct.unpack(">II", data[16:24])) if kind == "png" else ""
     mime = "image/png" if kind == "png" else "image/svg+xml"
     return (
-        f'<figure>\n<img {size}alt="{alternative}" src="data:{mime};base64,{encoded}">\n'
-        f'<figcaption><span class="head">Figure {number}. {lines[0].strip()}</span> {rest}</figcaption>\n</figure>'
+        f'<figure>\n<div class="scroll">'
+        f'<img {size}alt="{alternative}" src="data:{mime};base64,{encoded}"></div>\n'
+        f'<figcaption><span class="head">Figure {number}. {lines[0].strip()}</span> {rest}</figcaption>\n'
+        "</figure>"
     )
 
 
@@ -292,12 +304,18 @@ def _image(image: object, index: int) -> tuple[str, bytes]:
         try:
             image = Path(image).read_bytes()
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-            raise FileFormatError(f"cannot read the image {name}: {getattr(error, 'strerror', None) or error}") from error
+            raise FileFormatError(
+                f"cannot read the image {name}: {getattr(error, 'strerror', None) or error}"
+            ) from error
     if not isinstance(image, (bytes, bytearray, memoryview)):
-        raise DtypeError(f"{name} must be the bytes or the path of a PNG or SVG, not a {type(image).__name__}")
+        raise DtypeError(
+            f"{name} must be the bytes or the path of a PNG or SVG, not a {type(image).__name__}"
+        )
     data = bytes(image)
     if data.startswith(_PNG) and len(data) >= 33:
         return "png", data
     if re.search(rb"<svg[\s>]", data[:2048]):
         return "svg", data
-    raise FileFormatError(f"{name} is neither a PNG nor an SVG, or is cut short; write it with gatescope.plotting.save_figure")
+    raise FileFormatError(
+        f"{name} is neither a PNG nor an SVG, or is cut short; write it with gatescope.plotting.save_figure"
+    )

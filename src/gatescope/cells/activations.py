@@ -22,8 +22,8 @@ def tanh(x):
 
 
 def relu(x):
-    """max(0, x)."""
-    return np.where(np.real(x) > 0, x, np.zeros_like(x))
+    """max(0, x); NaN stays NaN."""
+    return np.where(np.real(x) <= 0, np.zeros_like(x), x)
 
 
 def positive(x):

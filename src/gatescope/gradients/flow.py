@@ -12,7 +12,7 @@ from gatescope.cells.registry import Cell
 from gatescope.datatypes import Array, GradientFlow, Params
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
 from gatescope.kernels import cpu
-from gatescope.kernels.layout import aligned_empty
+from gatescope.kernels.memory import aligned_empty
 from gatescope.provenance import provenance
 from gatescope.validation import (
     check_array,
@@ -77,8 +77,8 @@ def gradient_flow(
     norm, unit, seed
         As above.
     lags : array_like of int, optional
-        Which lags to report, ascending.  Default: all from 0 to `horizon`; for ``spectral`` about 200 of them,
-        spaced evenly in the logarithm.
+        Which lags to report, ascending.  Default: all from 0 to `horizon`; for ``spectral``, if there are more than
+        200, about 200 of them, spaced evenly in the logarithm.
     horizon : int, optional
         The longest lag, at most t, which is the default.
     initial_state : (B, S, H) array_like, optional
@@ -238,9 +238,9 @@ def _blocks(cell: Cell, name: Any, argument: str) -> list[int]:
 
 def _lags(lags: Any, reach: int, norm: str) -> Array:
     if lags is None:
-        if norm != "spectral":
+        if norm != "spectral" or reach <= _SPECTRAL_LAGS:
             return np.arange(reach + 1)
-        spaced = np.geomspace(1, reach, min(reach, _SPECTRAL_LAGS)).round().astype(np.int64)
+        spaced = np.geomspace(1, reach, _SPECTRAL_LAGS).round().astype(np.int64)
         return np.unique(np.concatenate([[0], spaced]))
     array = np.asarray(lags)
     if array.dtype.kind not in "iu":

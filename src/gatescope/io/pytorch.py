@@ -118,7 +118,7 @@ def load_torch(
             "layer": layer,
             "prefix": prefix,
             "reverse": bool(reverse),
-            "version": __version__,
+            "gatescope": __version__,
         },
         **weights,
     )

@@ -16,10 +16,13 @@ import numpy as np
 
 from gatescope.cells.registry import Cell
 from gatescope.kernels import layout
-from gatescope.kernels.layout import aligned_empty, aligned_zeros
+from gatescope.kernels.memory import CACHE_LINE, aligned_empty, aligned_zeros
 
-# A segment's scratch should stay in the second-level cache.
-_SEGMENT_BYTES = 1 << 18
+# A segment's scratch should stay in the first-level cache where it can.
+_SEGMENT_BYTES = 1 << 15
+_SEGMENT_ROWS = 128
+# Results larger than this will not be found in the caches again, so they are stored past them.
+_STREAM_BYTES = 1 << 24
 
 
 def default_threads() -> int:
@@ -41,18 +44,28 @@ class Plan:
     vectors: int
     first: int  # gates of the first recurrent product
     second: int  # gates of the second recurrent product; 0 if there is none
-    tiles: layout.Tiles
-    second_tiles: layout.Tiles
 
     @property
     def padded(self) -> int:
         """Hidden units rounded up to whole vectors."""
         return self.vectors * self.lanes
 
+    def tiles(self, rows: int) -> tuple[layout.Tiles, layout.Tiles]:
+        """Register tiles of the first and the second recurrent product of `rows` sequences."""
+        counts = (self.first, max(self.second, 1))
+        return tuple(layout.tiles_for(count, self.hidden_size, self.lanes, rows) for count in counts)
+
+    def streams(self, *results: np.ndarray) -> bool:
+        """Whether to store results past the caches: they are large, and their rows are whole cache lines."""
+        whole = self.hidden_size * self.dtype.itemsize % CACHE_LINE == 0
+        aligned = all(array.ctypes.data % CACHE_LINE == 0 for array in results)
+        return whole and aligned and sum(array.nbytes for array in results) > _STREAM_BYTES
+
     def segment(self, sequences: int, steps: int) -> int:
-        """Steps whose scratch fits the cache."""
-        row = sequences * self.padded * len(self.cell.gates) * self.dtype.itemsize
-        return max(1, min(steps, max(8, _SEGMENT_BYTES // row)))
+        """Steps whose scratch fits the cache, but enough rows to load and store a gradient tile seldom."""
+        row = self.padded * len(self.cell.gates) * self.dtype.itemsize
+        rows = max(_SEGMENT_ROWS, _SEGMENT_BYTES // row)
+        return min(steps, max(8, rows // sequences // 8 * 8))
 
 
 @lru_cache(maxsize=256)
@@ -70,17 +83,19 @@ def plan_for(cell: Cell, hidden_size: int, dtype: np.dtype) -> Plan:
         vectors=layout.vectors_for(hidden_size, lanes),
         first=first,
         second=second,
-        tiles=layout.tiles_for(first, hidden_size, lanes),
-        second_tiles=layout.tiles_for(max(second, 1), hidden_size, lanes),
     )
 
 
 def blocks_for(batch: int, hidden_size: int) -> list[tuple[int, int]]:
     """Sequences dealt out in blocks (first, last): enough for threads, large enough to use each weight several times."""
-    smallest = 4 if hidden_size <= 64 else 16 if hidden_size <= 128 else 32
+    smallest = 16 if hidden_size <= 128 else 32
     count = max(1, min(8, batch // smallest))
     edges = [batch * i // count for i in range(count + 1)]
     return list(zip(edges[:-1], edges[1:], strict=True))
+
+
+def _longest(blocks: list[tuple[int, int]]) -> int:
+    return max(end - begin for begin, end in blocks)
 
 
 def _each(work: Callable[[int], None], count: int, threads: int) -> None:
@@ -122,9 +137,11 @@ def forward(plan: Plan, panels, inputs, states, gates, lengths, threads: int) ->
     """
     from gatescope.kernels.loops.forward import make_forward
 
-    kernel = make_forward(plan.cell, plan.lanes, plan.tiles.forward, plan.second_tiles.forward)
     steps, batch = inputs.shape[:2]
     blocks = blocks_for(batch, plan.hidden_size)
+    tiles, second_tiles = plan.tiles(_longest(blocks))
+    kernel = make_forward(plan.cell, plan.lanes, tiles.forward, second_tiles.forward)
+    stream = plan.streams(states, gates)
     states_count, gate_count = states.shape[2], len(plan.cell.gates)
 
     def one(index: int) -> None:
@@ -142,7 +159,7 @@ def forward(plan: Plan, panels, inputs, states, gates, lengths, threads: int) ->
             empty(plan.padded),
             empty(plan.padded, max(plan.cell.prepared, 1)),
         )
-        kernel(panels, inputs, states, gates, lengths, (begin, end, 0, steps), work)
+        kernel(panels, inputs, states, gates, lengths, (begin, end, 0, steps, stream), work)
 
     _each(one, len(blocks), threads)
 
@@ -154,8 +171,6 @@ def backward(plan: Plan, params, inputs, states, gates, lengths, output_adjoint,
     """
     from gatescope.kernels.loops.backward import make_backward
 
-    tiles = (plan.tiles.adjoint, plan.tiles.gradient), (plan.second_tiles.adjoint, plan.second_tiles.gradient)
-    kernel = make_backward(plan.cell, plan.lanes, *tiles)
     cell, lanes, padded, vectors, dtype = plan.cell, plan.lanes, plan.padded, plan.vectors, plan.dtype
     steps, batch, width = inputs.shape
     gate_count, states_count = len(cell.gates), states.shape[2]
@@ -172,6 +187,9 @@ def backward(plan: Plan, params, inputs, states, gates, lengths, output_adjoint,
     ones = np.ones(1, dtype)
     zeros = aligned_zeros(max(padded, layout.vectors_for(width, lanes) * lanes), dtype)
     blocks = blocks_for(batch, plan.hidden_size)
+    tiles = ((t.adjoint, t.gradient) for t in plan.tiles(_longest(blocks)))
+    kernel = make_backward(cell, lanes, *tiles)
+    stream = plan.streams(adjoint)
 
     def zero_sums():
         shapes = [(width, gate_count), (1, gate_count), (plan.hidden_size, plan.first), (1, plan.first)]
@@ -196,13 +214,13 @@ def backward(plan: Plan, params, inputs, states, gates, lengths, output_adjoint,
             rows(second if plan.second else 1),
             aligned_empty(n * segment * padded, dtype),
             aligned_empty(n * segment * padded if plan.second else 1, dtype),
-            aligned_empty(segment * width, dtype),
-            aligned_empty(segment * layout.vectors_for(width, lanes) * lanes, dtype),
+            aligned_empty(n * segment * width, dtype),
+            aligned_empty(n * segment * layout.vectors_for(width, lanes) * lanes, dtype),
             ones,
             zeros,
         )
         kernel(
-            weights, (inputs, states, gates), lengths, output_adjoint, (adjoint, d_inputs), (begin, end, 0, steps), work,
+            weights, (inputs, states, gates), lengths, output_adjoint, (adjoint, d_inputs), (begin, end, 0, steps, stream), work,
             sums[index],
         )  # fmt: skip
 
@@ -252,7 +270,8 @@ class Adjoints:
         from gatescope.kernels.loops.adjoint import make_adjoint
 
         plan, count = self._plan, self._count
-        kernel = make_adjoint(plan.cell, plan.lanes, plan.tiles.adjoint, plan.second_tiles.adjoint)
+        tiles = (t.adjoint for t in plan.tiles(_longest(self._blocks) * count))
+        kernel = make_adjoint(plan.cell, plan.lanes, *tiles)
         log_norms = np.empty((stop - start, states.shape[1], count, self._states))
 
         def one(index: int) -> None:

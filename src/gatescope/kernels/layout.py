@@ -14,25 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gatescope.kernels.memory import aligned_empty
 from gatescope.kernels.simd import host_lanes
-
-_CACHE_LINE = 64
-
-
-def aligned_empty(shape, dtype):
-    """An uninitialised array that starts on a cache line, so that full vectors never straddle two."""
-    dtype = np.dtype(dtype)
-    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    raw = np.empty(size + _CACHE_LINE, np.uint8)
-    start = -raw.ctypes.data % _CACHE_LINE
-    return raw[start : start + size].view(dtype).reshape(shape)
-
-
-def aligned_zeros(shape, dtype):
-    """As `aligned_empty`, filled with zeros."""
-    array = aligned_empty(shape, dtype)
-    array.fill(0)
-    return array
 
 
 def vectors_for(size, lanes):
@@ -99,23 +82,28 @@ class Tiles:
     gradient: tuple[int, int, int]
 
 
-def tiles_for(gates, hidden_size, lanes):
-    """The tiles for a product with `gates` vectors a group and `hidden_size` units.
+def tiles_for(gates, hidden_size, lanes, rows):
+    """The tiles for products with `gates` vectors a group, `hidden_size` units and `rows` rows (sequences).
 
     Chosen by measurement: see "tiles" in benchmarks/README.md.
     """
     registers = 24 if lanes * 8 >= 64 else 12
     vectors = vectors_for(hidden_size, lanes)
     small = vectors * gates <= 16
-    split = max(1, 8 // gates // 2 * 2) if small else 1
-    split = min(split, 4)
+    split = max(1, min(4, 8 // gates // 2 * 2)) if small else 1
     groups = 1 if small else _divisor(vectors, max(1, 4 // gates))
-    forward = (max(1, registers // (gates * groups * split)), groups, split)
+    forward = (_rows(registers // (gates * groups * split), rows), groups, split)
     wide = _divisor(vectors, 4)
     split = 4 if wide == 1 else 2 if small else 1
-    adjoint = (max(1, registers // (wide * split)), wide, split)
-    gradient = ({1: 8, 2: 8, 3: 8, 4: 4}.get(gates, 1), 1, 1)
+    adjoint = (_rows(registers // (wide * split), rows), wide, split)
+    gradient = (4 if gates == 4 else min(8, max(1, registers // gates)), 1, 1)
     return Tiles(forward=forward, adjoint=adjoint, gradient=gradient)
+
+
+def _rows(most, rows):
+    """Rows of a tile, at most `most`, that leave few of `rows` over: a row done alone costs about two."""
+    most = max(1, min(most, rows))
+    return min(range(most, most // 2, -1), key=lambda r: rows // r * r + 2 * (rows % r))
 
 
 def _divisor(number, largest):

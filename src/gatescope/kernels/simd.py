@@ -310,30 +310,57 @@ def get(typingctx, array, offset, stride, valid, count, lanes):
 
 
 @intrinsic
-def put(typingctx, array, offset, stride, valid, values):
-    """Store a tuple of vectors `stride` elements apart, only their first `valid` lanes."""
+def put(typingctx, array, offset, stride, valid, stream, values):
+    """Store a tuple of vectors `stride` elements apart, only their first `valid` lanes.
+
+    With `stream`, full vectors go past the caches: for results larger than them, in rows of whole cache lines.
+    """
 
     def codegen(context, builder, sig, args):
-        n = len(sig.args[4])
+        n = len(sig.args[5])
         if n == 0:
             return context.get_dummy_value()
-        vec = sig.args[4][0]
+        vec = sig.args[5][0]
         base = _pointer(context, builder, sig.args[0], args[0], args[1], sig.args[1])
         filled = context.cast(builder, args[3], sig.args[3], types.intp)
         full = builder.icmp_signed(">=", filled, ir.Constant(ir.IntType(64), vec.lanes))
         pointers = [_at(builder, base, vec, o) for o in _spaced(context, builder, args[2], sig.args[2], n)]
-        items = cgutils.unpack_tuple(builder, args[4], n)
+        items = cgutils.unpack_tuple(builder, args[5], n)
         with builder.if_else(full) as (whole, part):
-            with whole:
-                for item, pointer in zip(items, pointers, strict=True):
-                    builder.store(item, pointer, align=_align(vec))
+            with whole, builder.if_else(context.cast(builder, args[4], sig.args[4], types.boolean)) as (past, through):
+                with past:
+                    hint = builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)])
+                    for item, pointer in zip(items, pointers, strict=True):
+                        stored = builder.store(item, pointer, align=vec.lanes * _align(vec))
+                        stored.set_metadata("nontemporal", hint)
+                with through:
+                    for item, pointer in zip(items, pointers, strict=True):
+                        builder.store(item, pointer, align=_align(vec))
             with part:
                 mask = _lane_mask(builder, vec, filled)
                 for item, pointer in zip(items, pointers, strict=True):
                     _masked(builder, "store", vec, item, pointer, mask)
         return context.get_dummy_value()
 
-    return types.void(array, offset, stride, valid, values), codegen
+    return types.void(array, offset, stride, valid, stream, values), codegen
+
+
+@intrinsic(prefer_literal=True)
+def prefetch(typingctx, array, offset, stride, count):
+    """Ask for `count` cache lines, `stride` elements apart: the hardware does not foresee a walk back in time."""
+    n = count.literal_value
+
+    def codegen(context, builder, sig, args):
+        base = _pointer(context, builder, sig.args[0], args[0], args[1], sig.args[1])
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        for place in _spaced(context, builder, args[2], sig.args[2], n):
+            pointer = builder.bitcast(builder.gep(base, [place]), byte)
+            builder.call(function, [pointer, number(0), number(3), number(1)])  # for reading, into every cache, data
+        return context.get_dummy_value()
+
+    return types.void(array, offset, stride, count), codegen
 
 
 # ---- across the lanes -----------------------------------------------------------------------------------------------

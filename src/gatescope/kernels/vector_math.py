@@ -1,55 +1,174 @@
-"""PLACEHOLDER by the lead, to be replaced entirely by the activations worker."""
-from numba import types
-from numba.extending import overload
+"""The functions of `gatescope.cells.activations`, compiled for the CPU: SIMD vectors and scalar floats alike.
+
+tanh and sigmoid rest on one small function, T = tanh(r) for |r| <= ln(2)/4.  The argument is split into a
+whole number k of ln(2)/2 and a rest r; with s = 2**k
+
+    tanh(x)    = (s - 1 + (s + 1) T) / (s + 1 + (s - 1) T)      |x| =  k ln(2)/2 + r
+    sigmoid(x) = (1 + T) / (1 + s + (1 - s) T)                  x/2 = -k ln(2)/2 + r
+
+This is free of branches and takes one division and one short chain of dependent operations.  Each text
+serves vectors and scalars: it uses `simd`'s primitives, and `fma` wherever a product is added to, so that the
+compiler has nothing left to fuse and both give the same bits.  Results are within 3 units in the last place,
+subnormal ones too.  The constants come from tests/golden/derive_coefficients.py.
+
+Importing this module registers the functions with Numba for the target "cpu"; another target gives its own.
+"""
+
 import numpy as np
-from gatescope.cells import activations as A
-from gatescope.kernels.simd import *
-f=np.float32
-def _ok(x): return isinstance(x,(Vec,types.Float))
-@overload(A.complement, inline="always")
-def _c(x):
-    if _ok(x): return lambda x: constant(x,1)-x
-@overload(A.zero, inline="always")
-def _z(x):
-    if _ok(x): return lambda x: constant(x,0)
-@overload(A.relu, inline="always")
-def _r(x):
-    if _ok(x): return lambda x: maximum(x, constant(x,0))
-@overload(A.positive, inline="always")
-def _p(x):
-    if _ok(x): return lambda x: select_less(constant(x,0), x, constant(x,1), constant(x,0))
-L2E,LN2H,LN2L,E2,E3,E4,E5,E6,E7=map(np.float32,(1.44269504,0.693359375,-2.12194440e-4,.5,1.6666665459e-1,4.1665795894e-2,8.3334519073e-3,1.3981999507e-3,1.9875691500e-4))
-D_L2E=1.4426950408889634; D_H=6.93147180369123816490e-01; D_L=1.90821492927058770002e-10
-import math
-D=[1.0/math.factorial(n) for n in range(14)]
-D2,D3,D4,D5,D6,D7,D8,D9,D10,D11,D12,D13=D[2:14]
-from numba.extending import register_jitable
-@register_jitable
-def em1f(x):
-    k=rint(x*L2E); r=x-k*LN2H; r=r-k*LN2L
-    p=r*E7+E6; p=p*r+E5; p=p*r+E4; p=p*r+E3; p=p*r+E2; p=p*r*r+r
-    return p, exp2i(k)
-@register_jitable
-def em1d(x):
-    k=rint(x*D_L2E)
-    r=x-k*D_H; r=r-k*D_L
-    p=r*D13+D12; p=p*r+D11; p=p*r+D10; p=p*r+D9; p=p*r+D8; p=p*r+D7; p=p*r+D6; p=p*r+D5; p=p*r+D4; p=p*r+D3; p=p*r+D2
-    p=p*r*r+r
-    return p,exp2i(k)
-def _dt(x): return x.dtype if isinstance(x,Vec) else x
-@overload(A.tanh, inline="always")
-def _t(x):
-    if not _ok(x): return
-    em1=em1f if _dt(x)==types.float32 else em1d
-    def impl(x):
-        p,s=em1(maximum(absolute(x)*-2, constant(x,-42))); t=p*s+(s-1)
-        return copysign(-t/(t+2),x)
-    return impl
-@overload(A.sigmoid, inline="always")
-def _s(x):
-    if not _ok(x): return
-    em1=em1f if _dt(x)==types.float32 else em1d
-    def impl(x):
-        p,s=em1(minimum(maximum(-x,constant(x,-80)),constant(x,80))); 
-        return constant(x,1)/(p*s+s+1)
-    return impl
+from llvmlite import ir
+from numba.core import types
+from numba.extending import overload
+
+from gatescope.cells import activations
+from gatescope.kernels.coefficients import (
+    HALF_LN2_32,
+    HALF_LN2_64,
+    HALF_LN2_REST_32,
+    HALF_LN2_REST_64,
+    LOG2_E_32,
+    LOG2_E_64,
+    P1_32,
+    P1_64,
+    P2_32,
+    P2_64,
+    P3_64,
+    P4_64,
+    P5_64,
+    P6_64,
+    TWO_LOG2_E_32,
+    TWO_LOG2_E_64,
+)
+from gatescope.kernels.simd import (
+    Vec,
+    _primitive,
+    absolute,
+    constant,
+    copysign,
+    fma,
+    llvm_type,
+    maximum,
+    minimum,
+    select_less,
+)
+
+ONE_32, HALF_32 = np.float32(1), np.float32(0.5)
+ONE_64, HALF_64 = np.float64(1), np.float64(0.5)
+
+# Adding 1.5 * 2**(mantissa bits) rounds to a whole number and leaves it in the lowest bits.  With the bias of
+# the exponent added too, a shift of those bits makes 2**k: see `power`.
+ROUND_32 = np.float32(1.5 * 2.0**23 + 127)
+ROUND_64 = np.float64(1.5 * 2.0**52 + 1023)
+
+# Where tanh is 1 to the last bit, and s = s + 1 = s - 1 makes the quotient exactly 1.
+TANH_END_32, TANH_END_64 = np.float32(10), np.float64(20)
+
+# Where sigmoid rounds to 0 (past the subnormal numbers) and to 1.
+SIGMOID_LOW_32, SIGMOID_HIGH_32 = np.float32(-104.5), np.float32(20)
+SIGMOID_LOW_64, SIGMOID_HIGH_64 = np.float64(-746), np.float64(38)
+
+# sigmoid's numerator and denominator both carry a factor.  Its power of two keeps s in range where the result
+# is subnormal; its 1.625 puts both high in a binade, where a rounding weighs least.
+SHIFT_32, SHIFT_64 = 32, 100
+SCALE_32, SCALE_64 = np.float32(1.625), np.float64(1.625)
+SMALL_32, SMALL_64 = np.float32(1.625 * 2.0**-SHIFT_32), np.float64(1.625 * 2.0**-SHIFT_64)
+ROUND_SHIFTED_32 = np.float32(ROUND_32 - SHIFT_32)
+ROUND_SHIFTED_64 = np.float64(ROUND_64 - SHIFT_64)
+
+
+def _emit_power(builder, kind, values):
+    dtype = kind.dtype if isinstance(kind, Vec) else kind
+    bits, mantissa = (32, 23) if dtype == types.float32 else (64, 52)
+    integer = ir.IntType(bits)
+    if isinstance(kind, Vec):
+        target = ir.VectorType(integer, kind.lanes)
+        places = ir.Constant(target, [mantissa] * kind.lanes)
+    else:
+        target, places = integer, ir.Constant(integer, mantissa)
+    return builder.bitcast(builder.shl(builder.bitcast(values[0], target), places), llvm_type(kind))
+
+
+# 2**k from k + ROUND: one shift, where a conversion, an addition and a shift would do the same.
+power = _primitive(1, _emit_power)
+
+
+def _tanh_32(x):
+    a = minimum(TANH_END_32, absolute(x))
+    t = fma(a, TWO_LOG2_E_32, ROUND_32)
+    s, k = power(t), t - ROUND_32
+    # One term of ln(2)/2 is enough: its error of 1e-9 k has no weight left where k is large.
+    r = fma(k, -HALF_LN2_32, a)
+    y = r * r
+    tanh_r = fma(r * y, fma(y, P2_32, P1_32), r)
+    less, more = s - ONE_32, s + ONE_32
+    return copysign(fma(more, tanh_r, less) / fma(less, tanh_r, more), x)
+
+
+def _tanh_64(x):
+    a = minimum(TANH_END_64, absolute(x))
+    t = fma(a, TWO_LOG2_E_64, ROUND_64)
+    s, k = power(t), t - ROUND_64
+    # The rest of ln(2)/2 matters in the leading term alone; taking it there only shortens the chain.
+    r = fma(k, -HALF_LN2_64, a)
+    y = r * r
+    z = y * y
+    p = fma(fma(fma(y, P6_64, P5_64), z, fma(y, P4_64, P3_64)), z, fma(y, P2_64, P1_64))
+    tanh_r = fma(r * y, p, fma(k, -HALF_LN2_REST_64, r))
+    less, more = s - ONE_64, s + ONE_64
+    return copysign(fma(more, tanh_r, less) / fma(less, tanh_r, more), x)
+
+
+def _sigmoid_32(x):
+    x = maximum(SIGMOID_LOW_32, minimum(SIGMOID_HIGH_32, x))
+    t = fma(x, -LOG2_E_32, ROUND_SHIFTED_32)
+    s, k = power(t), t - ROUND_SHIFTED_32
+    r = fma(k, HALF_LN2_32, x * HALF_32)
+    y = r * r
+    tanh_r = fma(r * y, fma(y, P2_32, P1_32), fma(k, HALF_LN2_REST_32, r))
+    less, more = fma(s, -SCALE_32, SMALL_32), fma(s, SCALE_32, SMALL_32)
+    return fma(tanh_r, SMALL_32, SMALL_32) / fma(less, tanh_r, more)
+
+
+def _sigmoid_64(x):
+    x = maximum(SIGMOID_LOW_64, minimum(SIGMOID_HIGH_64, x))
+    t = fma(x, -LOG2_E_64, ROUND_SHIFTED_64)
+    s, k = power(t), t - ROUND_SHIFTED_64
+    r = fma(k, HALF_LN2_REST_64, fma(k, HALF_LN2_64, x * HALF_64))
+    y = r * r
+    z = y * y
+    p = fma(fma(fma(y, P6_64, P5_64), z, fma(y, P4_64, P3_64)), z, fma(y, P2_64, P1_64))
+    tanh_r = fma(r * y, p, r)
+    less, more = fma(s, -SCALE_64, SMALL_64), fma(s, SCALE_64, SMALL_64)
+    return fma(tanh_r, SMALL_64, SMALL_64) / fma(less, tanh_r, more)
+
+
+def _relu(x):
+    return maximum(0, x)
+
+
+def _positive(x):
+    return select_less(constant(x, 0), x, constant(x, 1), constant(x, 0))
+
+
+def _complement(x):
+    return constant(x, 1) - x
+
+
+def _zero(x):
+    return constant(x, 0)
+
+
+def _register(function, in_32, in_64):
+    # Always inlined, whatever LLVM's cost model says: a call would pass vectors through memory.
+    # NumPy's error model: Python's would test every denominator for 0.
+    @overload(function, target="cpu", jit_options={"forceinline": True, "error_model": "numpy"})
+    def choose(x):
+        dtype = x.dtype if isinstance(x, Vec) else x
+        return {types.float32: in_32, types.float64: in_64}.get(dtype)
+
+
+_register(activations.tanh, _tanh_32, _tanh_64)
+_register(activations.sigmoid, _sigmoid_32, _sigmoid_64)
+_register(activations.relu, _relu, _relu)
+_register(activations.positive, _positive, _positive)
+_register(activations.complement, _complement, _complement)
+_register(activations.zero, _zero, _zero)

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from gatescope.datatypes import Array, GradientFlow
 from gatescope.errors import DtypeError, ShapeError, ValueRangeError
 from gatescope.plotting import palette
-from gatescope.plotting.styling import count_axis, drawing_on
+from gatescope.plotting.styling import count_axis, drawing_on, line_keywords
 
 _LN10 = math.log(10)
 _POINTS = 4000  # more lags than this are thinned out: finer than the pixels of a figure
@@ -43,7 +43,8 @@ def gradient_decay(
     labels : sequence of str, optional
         One a flow.  Default: the names of the cells, with what is differentiated where that differs.
     fit : bool
-        Draw the line that each flow's ``decay_rate()`` fits, broad and dashed, and give the rate in the legend.
+        Draw the line that each flow's ``decay_rate()`` fits, broad and pale, and give the rate in the
+        legend.
     scale : {"linear", "log"}
         ``"linear"``: an exponential decay is a straight line and its slope is the rate.  ``"log"``: both the
         lag and the exponent of the norm grow by factors of ten, which shows rates that differ a lot.
@@ -70,7 +71,8 @@ def gradient_decay(
     --------
     >>> import numpy as np, gatescope as gs
     >>> inputs = np.ones((50, 1), "float32")
-    >>> flows = [gs.gradient_flow(gs.init(cell, input_size=1, hidden_size=8, seed=0), inputs) for cell in ("rnn", "gru")]
+    >>> cells = [gs.init(cell, input_size=1, hidden_size=8, seed=0) for cell in ("rnn", "gru")]
+    >>> flows = [gs.gradient_flow(params, inputs) for params in cells]
     >>> ax = gs.plotting.gradient_decay(flows, fit=False)
     >>> [line.get_label() for line in ax.lines[:2]]
     ['rnn', 'gru']
@@ -84,8 +86,8 @@ def gradient_decay(
         for flow, name, style in zip(chosen, names, palette.cell_styles(f.cell for f in chosen), strict=True):
             low, high = _draw_flow(axes, flow, name, style, scale, fit, artist_kwargs)
             lowest, highest = min(lowest, low), max(highest, high)
-        _scale_axes(axes, scale, lowest, highest, max(int(flow.lag[-1]) for flow in chosen))
-        _mark_underflow(axes, lowest)
+        _scale_axes(axes, scale, lowest, highest, max(1, *(int(flow.lag[-1]) for flow in chosen)))
+        _mark_underflow(axes)
         axes.set_ylabel(f"gradient norm  {_quantity(chosen)}")
         axes.set_xlabel("lag (steps back)")
         title = "decay rate in nats per step, from the broad pale line" if fit else None
@@ -96,12 +98,17 @@ def gradient_decay(
 def _check_flows(flows: object) -> list[GradientFlow]:
     listed = [flows] if isinstance(flows, GradientFlow) else flows
     if not isinstance(listed, Sequence) or not all(isinstance(flow, GradientFlow) for flow in listed):
-        raise DtypeError(f"flows must hold gatescope GradientFlow objects, as gatescope.gradient_flow returns them, not {flows!r:.80}")
+        raise DtypeError(
+            "flows must hold gatescope GradientFlow objects, as gatescope.gradient_flow returns them,"
+            f" not {flows!r:.80}"
+        )
     if not listed:
         raise ValueRangeError("flows is empty; give at least one GradientFlow")
     for flow in listed:
         if flow.lag.size == 0 or flow.log_norm.size == 0:
-            raise ValueRangeError(f"flows holds one of the {flow.cell} with no lag or no sequence; measure at least one")
+            raise ValueRangeError(
+                f"flows holds one of the {flow.cell} with no lag or no sequence; measure at least one"
+            )
     return list(listed)
 
 
@@ -115,13 +122,18 @@ def _check_labels(flows: list[GradientFlow], labels: Sequence[str] | None) -> li
 
 
 def _draw_flow(
-    axes: Axes, flow: GradientFlow, name: str, style: palette.Style, scale: str, fit: bool, keywords: dict[str, Any]
+    axes: Axes,
+    flow: GradientFlow,
+    name: str,
+    style: palette.Style,
+    scale: str,
+    fit: bool,
+    keywords: dict[str, Any],
 ) -> tuple[float, float]:
     """Draw one flow; return the least and the greatest of what is drawn."""
     lag, decades = flow.lag, flow.log_norm / _LN10
     finite = np.where(np.isfinite(decades), decades, np.nan)  # NaN lifts the pen
-    with np.errstate(invalid="ignore"):
-        middle = np.median(decades, axis=1)  # -inf where half the sequences are exactly zero
+    middle = np.median(decades, axis=1)  # -inf where half the sequences are exactly zero
     middle = np.where(np.isfinite(middle), middle, np.nan)
     shown = _thin(lag, middle, scale)
     label = name
@@ -133,14 +145,19 @@ def _draw_flow(
         label += "; exactly 0 at every lag"
     elif end < lag.size - 1:
         label += f"; exactly 0 after lag {lag[end]:,}"
+    # Flows often coincide: a thinner broken line on top of a broad whole one leaves both to be seen.
+    width, order = (2.6, 3.0) if style.linestyle == "-" else (1.7, 3.5)
+    point = {"marker": style.marker} if lag.size == 1 else {}  # a line of one point shows nothing
     axes.plot(
-        lag[shown], middle[shown], **{**style.line(), "linewidth": 1.8, "label": label, "zorder": 3, **keywords}
+        lag[shown],
+        middle[shown],
+        **line_keywords(keywords, linewidth=width, label=label, zorder=order, **style.line(), **point),
     )
     if decades.shape[1] > 1:
         low, high = _range(finite[shown])
         axes.fill_between(lag[shown], low, high, color=style.color, alpha=0.18, linewidth=0)
     if 0 <= end < lag.size - 1:
-        cross = {"marker": "x", "markersize": 8, "markeredgewidth": 2}
+        cross: dict[str, Any] = {"marker": "x", "markersize": 8, "markeredgewidth": 2}
         axes.plot(lag[[end]], middle[[end]], linestyle="none", color=style.color, zorder=4, **cross)
     if line is not None:
         # Broad and pale under the data: a thin line that fits well would be hidden by what it fits.
@@ -210,7 +227,7 @@ def _scale_axes(axes: Axes, scale: str, lowest: float, highest: float, last: int
     count_axis(axes.xaxis)
 
 
-def _mark_underflow(axes: Axes, lowest: float) -> None:
+def _mark_underflow(axes: Axes) -> None:
     """Shade what floating point cannot hold, and say so in the right margin, where no line can be."""
     bottom = axes.get_ylim()[0]
     reached = [(kind, level) for kind, level in UNDERFLOW.items() if level > bottom]
@@ -226,7 +243,14 @@ def _mark_underflow(axes: Axes, lowest: float) -> None:
     if len(marks) == 2 and heights[0] - heights[1] < 0.09:
         marks, heights = [("float32 and\nfloat64", marks[1][1])], heights[1:]
     for (kind, _), height in zip(marks, heights, strict=True):
-        axes.text(1.01, height, f"{kind}\nunderflow" + ("s" if "and" not in kind else ""), transform=axes.transAxes, va="top", fontsize=8.5)
+        axes.text(
+            1.01,
+            height,
+            f"{kind}\nunderflow" + ("s" if "and" not in kind else ""),
+            transform=axes.transAxes,
+            va="top",
+            fontsize=8.5,
+        )
 
 
 def _power(value: float, _position: int | None = None) -> str:
@@ -234,13 +258,14 @@ def _power(value: float, _position: int | None = None) -> str:
         return "1"
     if value != round(value):
         return f"{10**value:.2g}"
-    return f"$10^{{{int(value):,}}}$".replace(",", "{,}")
+    exponent = f"{int(value)}" if abs(value) < 10_000 else f"{int(value):,}".replace(",", "{,}")
+    return f"$10^{{{exponent}}}$"
 
 
 def _quantity(flows: list[GradientFlow]) -> str:
     pairs = {(flow.target, flow.state) for flow in flows}
     if len(pairs) != 1:
         return ""
-    (target, state), = pairs
+    ((target, state),) = pairs
     over, under = ("s" if name == "joint" else name for name in (target, state))
     return rf"$\|\partial {over}_t\,/\,\partial {under}_{{t-\mathrm{{lag}}}}\|$"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ _METADATA: dict[str, dict[str, Any]] = {
 
 
 def render(fig: Figure, format: str = "png", *, dpi: float = 150) -> bytes:
-    """The bytes of a figure as a PNG or SVG file; the same figure gives the same bytes.
+    r"""The bytes of a figure as a PNG or SVG file; the same figure gives the same bytes.
 
     Parameters
     ----------
@@ -42,22 +43,50 @@ def render(fig: Figure, format: str = "png", *, dpi: float = 150) -> bytes:
     --------
     >>> from gatescope import plotting
     >>> plotting.render(plotting.new_figure())[:4]
-    b'\\x89PNG'
+    b'\x89PNG'
     """
     if not isinstance(fig, Figure):
-        raise DtypeError(f"fig must be a matplotlib Figure, not a {type(fig).__name__}; of axes, pass ax.figure")
+        raise DtypeError(
+            f"fig must be a matplotlib Figure, not a {type(fig).__name__}; of axes, pass ax.figure"
+        )
     if format not in _METADATA:
-        raise ValueRangeError(f"format={format!r} is not known; choose from {', '.join(map(repr, _METADATA))}")
+        raise ValueRangeError(
+            f"format={format!r} is not known; choose from {', '.join(map(repr, _METADATA))}"
+        )
     if not 0 < dpi < float("inf"):
         raise ValueRangeError(f"dpi={dpi!r} must be a number above 0")
     stream = io.BytesIO()
-    with style():
+    with style(), _layout_kept(fig):
         fig.savefig(stream, format=format, dpi=dpi, metadata=_METADATA[format])
     return stream.getvalue()
 
 
+@contextmanager
+def _layout_kept(fig: Figure) -> Iterator[None]:
+    """Put the axes back where they were.
+
+    Constrained layout starts from where the last drawing left the axes and comes out a little elsewhere,
+    so that without this the bytes would depend on how often the figure has been drawn before.
+    """
+    places = [
+        (ax, ax.get_position(original=True).frozen(), ax.get_position().frozen(), ax.get_in_layout())
+        for ax in fig.axes
+    ]
+    try:
+        yield
+    finally:
+        for ax, original, active, in_layout in places:
+            ax.set_position(original, which="original")
+            ax.set_position(active, which="active")
+            ax.set_in_layout(in_layout)  # set_position takes the axes out of the layout
+
+
 def save_figure(
-    fig: Figure, path_without_suffix: str | os.PathLike[str], formats: Sequence[str] = ("png", "svg"), *, dpi: float = 150
+    fig: Figure,
+    path_without_suffix: str | os.PathLike[str],
+    formats: Sequence[str] = ("png", "svg"),
+    *,
+    dpi: float = 150,
 ) -> tuple[Path, ...]:
     """Write a figure in several formats, each file complete or not at all.
 
@@ -92,7 +121,9 @@ def save_figure(
     """
     if isinstance(formats, str):
         formats = (formats,)
-    rendered = [(Path(f"{os.fspath(path_without_suffix)}.{name}"), render(fig, name, dpi=dpi)) for name in formats]
+    rendered = [
+        (Path(f"{os.fspath(path_without_suffix)}.{name}"), render(fig, name, dpi=dpi)) for name in formats
+    ]
     for path, data in rendered:
         with atomic_write(path) as stream:
             stream.write(data)

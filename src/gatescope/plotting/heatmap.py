@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from gatescope.datatypes import Array, Trace
+from gatescope.errors import ValueRangeError
 from gatescope.plotting import palette, series
 from gatescope.plotting.styling import count_axis, drawing_on
 
@@ -20,6 +21,7 @@ def gate_heatmap(
     *,
     sequence: int = 0,
     steps: slice | None = None,
+    scale: Literal["data", "full"] = "data",
     sort: bool = False,
     ax: Axes | None = None,
     **artist_kwargs: Any,
@@ -27,9 +29,8 @@ def gate_heatmap(
     """Draw one gate or state of every unit over the steps: units down, steps across, value as lightness.
 
     A series of more than 1,000 steps is averaged over equal runs of steps, at most 1,000 of them; the axis
-    label says how long a run is.  Gates in (0, 1) and (-1, 1) have that range as their scale, so that
-    pictures of different cells compare.  Other values have the same scale on both sides of 0, out to what 99.5 %
-    of the drawn values do not exceed; the colour bar ends in arrows where some do.
+    label says how long a run is.  The colours span the drawn values but for 0.5 % at either end, where the
+    colour bar ends in an arrow; for values of both signs the span is the same on both sides of 0.
 
     Parameters
     ----------
@@ -40,6 +41,9 @@ def gate_heatmap(
         Which sequence of the batch.
     steps : slice, optional
         Which steps, within the sequence's own length.  Default: all.
+    scale : {"data", "full"}
+        ``"full"`` spans all that a gate can be, (0, 1) or (-1, 1), so that pictures of several cells compare;
+        the gates of untrained cells are nearly of one shade in it.  Values without bounds keep ``"data"``.
     sort : bool
         Order the units by their mean over the drawn steps, the smallest on top.
     ax : Axes, optional
@@ -58,7 +62,7 @@ def gate_heatmap(
     UnknownNameError
         If the cell has no such gate or state.
     ValueRangeError
-        If the sequence is out of range, or `steps` holds no step.
+        If the sequence is out of range, `steps` holds no step, or `scale` is not known.
 
     Examples
     --------
@@ -69,6 +73,8 @@ def gate_heatmap(
     (8, 20)
     """
     series.check_trace(trace)
+    if scale not in ("data", "full"):
+        raise ValueRangeError(f"scale={scale!r} is not known; choose 'data' or 'full'")
     (name,) = series.check_names(trace, (gate,), argument="gate")
     sequence = series.check_sequence(trace, sequence)
     span = series.check_steps(trace, steps, sequence)
@@ -78,7 +84,7 @@ def gate_heatmap(
     if sort:
         image = image[np.argsort(series.time_mean(shown), kind="stable")]
 
-    low, high = _scale(name, image)
+    low, high = _limits(name, image, scale)
     width = bins.size * span.stride
     left = span.start - 0.5
     keywords = {
@@ -98,21 +104,36 @@ def gate_heatmap(
         axes.set_xlabel("step" if bins.size == 1 else f"step (each column is the mean of {bins.size} steps)")
         axes.set_ylabel("unit, by rising mean" if sort else "unit")
         axes.set_title(f"{trace.cell}: {palette.describe(name)} of {image.shape[0]} units", loc="left")
-        bar = axes.figure.colorbar(drawn, ax=axes, pad=0.02, aspect=25, extend=_extend(image, *drawn.get_clim()))
-        bar.set_label(f"value of {name}")
+        bar = axes.figure.colorbar(
+            drawn, ax=axes, pad=0.02, aspect=25, extend=_extend(image, *drawn.get_clim())
+        )
+        bounds = _bounds(name)
+        bar.set_label(f"{name}" if bounds is None else f"{name}, in ({bounds[0]:g}, {bounds[1]:g})")
     return axes
 
 
-def _scale(name: str, image: Array) -> tuple[float, float]:
+def _bounds(name: str) -> tuple[float, float] | None:
     if name in series.SIGMOID:
         return 0.0, 1.0
-    if name in series.TANH:
-        return -1.0, 1.0
+    return (-1.0, 1.0) if name in series.TANH else None
+
+
+def _limits(name: str, image: Array, scale: str) -> tuple[float, float]:
+    bounds = _bounds(name)
+    if scale == "full" and bounds is not None:
+        return bounds
     # A few units of great amplitude must not leave all others in one shade.
-    bound = float(np.quantile(np.abs(image), 0.995)) or 1.0  # all zero: any scale but an empty one is right
-    return (0.0 if image.min() >= 0 else -bound), bound
+    low, high = (float(q) for q in np.quantile(image, (0.005, 0.995)))
+    if low < 0 < high:
+        high = max(-low, high)
+        low = -high
+    if low == high:  # a constant: any scale but an empty one is right
+        return low - 0.5, high + 0.5
+    return low, high
 
 
 def _extend(image: Array, low: float, high: float) -> str:
     below, above = bool(image.min() < low), bool(image.max() > high)
-    return {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[below, above]
+    return {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[
+        below, above
+    ]

@@ -86,28 +86,23 @@ ROLES: dict[str, str] = {
 
 def cell_styles(names: Iterable[str]) -> list[Style]:
     """The style of each cell; a name that comes again, or is not known, gets one that is still free."""
-    chosen: list[Style] = []
-    for name in names:
-        style = CELLS.get(name)
-        if style is None or style in chosen:
-            style = _free(name, chosen)
-        chosen.append(style)
-    return chosen
+    return _styles(CELLS, list(names))
 
 
 def gate_styles(names: Iterable[str]) -> list[Style]:
     """The style of each gate or state, as `cell_styles` gives it for cells."""
-    chosen: list[Style] = []
-    for name in names:
-        style = GATES.get(name)
-        chosen.append(style if style is not None and style not in chosen else _free(name, chosen))
-    return chosen
+    return _styles(GATES, list(names))
 
 
 def unit_styles(count: int) -> list[Style]:
-    """Styles of so many units; after the last the cycle starts again with the lines shifted by one."""
-    n = len(CYCLE)
-    return [Style(CYCLE[k % n].color, CYCLE[(k + k // n) % n].linestyle, CYCLE[(k + k // n) % n].marker) for k in range(count)]
+    """Styles of so many units; each time round the cycle, the colours meet the next kind of line."""
+    kinds = list(dict.fromkeys(style.linestyle for style in CYCLE))
+    styles = []
+    for k in range(count):
+        turn, style = k // len(CYCLE), CYCLE[k % len(CYCLE)]
+        kind = kinds[(kinds.index(style.linestyle) + turn) % len(kinds)]
+        styles.append(style._replace(linestyle=kind))
+    return styles
 
 
 def describe(name: str) -> str:
@@ -115,9 +110,21 @@ def describe(name: str) -> str:
     return f"{name} ({ROLES[name]})" if name in ROLES else name
 
 
-def _free(name: str, taken: list[Style]) -> Style:
+def _styles(fixed: dict[str, Style], names: list[str]) -> list[Style]:
+    # Fixed styles go first, so that no other name takes one of theirs.
+    chosen: dict[int, Style] = {}
+    for k, name in enumerate(names):
+        if name in fixed and fixed[name] not in chosen.values():
+            chosen[k] = fixed[name]
+    for k, name in enumerate(names):
+        if k not in chosen:
+            chosen[k] = _free(name, chosen.values())
+    return [chosen[k] for k in range(len(names))]
+
+
+def _free(name: str, taken: Iterable[Style]) -> Style:
     # A stable hash: the same name looks the same in every run.
     first = zlib.crc32(name.encode()) % len(CYCLE)
     order = [CYCLE[(first + k) % len(CYCLE)] for k in range(len(CYCLE))]
-    colors = {style.color for style in taken}
-    return next((s for s in order if s.color not in colors), order[len(taken) % len(order)])
+    colors = [style.color for style in taken]
+    return min(order, key=lambda style: colors.count(style.color))

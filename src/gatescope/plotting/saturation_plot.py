@@ -64,13 +64,15 @@ def saturation_shares(
         gates = series.sigmoid_names(trace)
         if not gates:
             raise UnknownNameError(
-                f"the {trace.cell} keeps no gate with values in (0, 1), so nothing can saturate; draw a gated cell"
-                " such as 'lstm' or 'gru', or name the gates to look at"
+                f"the {trace.cell} keeps no gate with values in (0, 1), so nothing can saturate; draw a gated"
+                " cell such as 'lstm' or 'gru', or name the gates to look at"
             )
     names = series.check_names(trace, gates, argument="gates", states=False)
     total = int(trace.lengths.sum())
     if total < 1:
-        raise ValueRangeError("the trace holds no step, so there is no share of steps; run it on at least one")
+        raise ValueRangeError(
+            "the trace holds no step, so there is no share of steps; run it on at least one"
+        )
     return {name: _shares(trace, name, left, right, total) for name in names}
 
 
@@ -122,10 +124,18 @@ def saturation(
     2
     """
     shares = saturation_shares(trace, left=left, right=right, gates=gates)
+    hidden_size = trace.states.shape[3]
     with drawing_on(ax, 5.2, 5.2) as axes:
         axes.plot([0, 1], [1, 0], color=palette.GREY, linewidth=1, zorder=1)
         axes.text(
-            0.62, 0.39, "always saturated", rotation=-45, rotation_mode="anchor", va="bottom", ha="center", fontsize=8.5
+            0.62,
+            0.39,
+            "always saturated",
+            rotation=-45,
+            rotation_mode="anchor",
+            va="bottom",
+            ha="center",
+            fontsize=8.5,
         )
         for k, ((name, (shut, opened)), style) in enumerate(
             zip(shares.items(), palette.gate_styles(shares), strict=True)
@@ -142,13 +152,21 @@ def saturation(
                 **artist_kwargs,
             }
             axes.scatter(shut, opened, **keywords)
+        if not any(shut.any() or opened.any() for shut, opened in shares.values()):
+            # Otherwise it looks as if most of the marks were missing.
+            axes.text(0.05, 0, "all units of all gates: never saturated", va="center", fontsize=8.5)
         axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")  # marks at 0 and 1 stay whole
         axes.set_xticks(np.linspace(0, 1, 6))
         axes.set_yticks(np.linspace(0, 1, 6))
         axes.set_xlabel(f"share of steps shut (below {left:g})")
         axes.set_ylabel(f"share of steps open (above {right:g})")
         # No share lies above the line, so its corner is free for the legend.
-        axes.legend(loc="upper right", title=f"{trace.cell}, a mark a unit", alignment="left", handlelength=1.2)
+        axes.legend(
+            loc="upper right",
+            title=f"{trace.cell}, a mark for each of {hidden_size} units",
+            alignment="left",
+            handlelength=1.2,
+        )
     return axes
 
 

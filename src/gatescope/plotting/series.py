@@ -1,4 +1,4 @@
-"""What the plots take out of a trace: checked names, units, sequences and steps, and means over bins of steps."""
+"""What the plots take out of a trace: checked names, units, sequences and steps, and means over steps."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ class Bins(NamedTuple):
 def check_trace(trace: object) -> Trace:
     """The trace itself, if it is one."""
     if not isinstance(trace, Trace):
-        raise DtypeError(f"trace must be a gatescope Trace, as gatescope.run returns it, not a {type(trace).__name__}")
+        raise DtypeError(
+            f"trace must be a gatescope Trace, as gatescope.run returns it, not a {type(trace).__name__}"
+        )
     return trace
 
 
@@ -58,7 +60,9 @@ def sigmoid_names(trace: Trace) -> tuple[str, ...]:
     return tuple(name for name in trace.kept_names if name in SIGMOID)
 
 
-def check_names(trace: Trace, names: str | Iterable[str], *, argument: str, states: bool = True) -> tuple[str, ...]:
+def check_names(
+    trace: Trace, names: str | Iterable[str], *, argument: str, states: bool = True
+) -> tuple[str, ...]:
     """Names of gates (and of states), each known to the trace's cell."""
     if isinstance(names, str):
         names = (names,)
@@ -70,9 +74,13 @@ def check_names(trace: Trace, names: str | Iterable[str], *, argument: str, stat
         if name not in known:
             listed = ", ".join(map(repr, known)) or "none"
             kind = "gates and states" if states else "kept gates"
-            raise UnknownNameError(f"{argument}={name!r} is not known to the {trace.cell}; its {kind} are {listed}")
+            raise UnknownNameError(
+                f"{argument}={name!r} is not known to the {trace.cell}; its {kind} are {listed}"
+            )
     if not chosen:
-        raise ValueRangeError(f"{argument} is empty; name at least one of {', '.join(map(repr, known)) or 'no gates'}")
+        raise ValueRangeError(
+            f"{argument} is empty; name at least one of {', '.join(map(repr, known)) or 'no gates'}"
+        )
     return chosen
 
 
@@ -81,7 +89,9 @@ def check_sequence(trace: Trace, sequence: object) -> int:
     batch = trace.inputs.shape[1]
     index = _integer(sequence, "sequence")
     if not 0 <= index < batch:
-        raise ValueRangeError(f"sequence={index} is out of range; the trace holds {batch}, numbered 0 to {batch - 1}")
+        raise ValueRangeError(
+            f"sequence={index} is out of range; the trace holds {batch}, numbered 0 to {batch - 1}"
+        )
     return index
 
 
@@ -94,7 +104,9 @@ def check_units(trace: Trace, units: object) -> tuple[int, ...]:
         raise ValueRangeError(f"units is empty; name at least one of the units 0 to {hidden_size - 1}")
     for unit in chosen:
         if not 0 <= unit < hidden_size:
-            raise ValueRangeError(f"units holds {unit}; the {trace.cell} has {hidden_size} units, 0 to {hidden_size - 1}")
+            raise ValueRangeError(
+                f"units holds {unit}; the {trace.cell} has {hidden_size} units, 0 to {hidden_size - 1}"
+            )
     return chosen
 
 
@@ -108,10 +120,13 @@ def check_steps(trace: Trace, steps: object, sequence: int) -> Steps:
     try:
         chosen = Steps(*steps.indices(length))
     except (TypeError, ValueError) as error:
-        raise ValueRangeError(f"steps={steps!r} is no slice of whole numbers with a step other than 0 ({error})") from None
+        raise ValueRangeError(
+            f"steps={steps!r} is no slice of whole numbers with a step other than 0 ({error})"
+        ) from None
     if chosen.stride < 1 or chosen.start >= chosen.stop:
         raise ValueRangeError(
-            f"steps={steps!r} holds no step, or runs backwards; sequence {sequence} has the steps 0 to {length - 1}"
+            f"steps={steps!r} holds no step, or runs backwards;"
+            f" sequence {sequence} has the steps 0 to {length - 1}"
         )
     return chosen
 
@@ -130,13 +145,14 @@ def bin_means(series: Array, limit: int) -> Bins:
     counts = np.diff(np.append(starts, len(series))).reshape(-1, *(1,) * (series.ndim - 1))
     # float64 sums: a run may be thousands of float32 values long
     mean = np.add.reduceat(series, starts, axis=0, dtype=np.float64) / counts
-    return Bins(size, mean, np.minimum.reduceat(series, starts, axis=0), np.maximum.reduceat(series, starts, axis=0))
+    return Bins(
+        size, mean, np.minimum.reduceat(series, starts, axis=0), np.maximum.reduceat(series, starts, axis=0)
+    )
 
 
 def time_mean(series: Array) -> Array:
     """(H,) mean over the steps of (N, H), in float64."""
-    mean: Array = np.mean(series, axis=0, dtype=np.float64)
-    return mean
+    return np.asarray(np.mean(series, axis=0, dtype=np.float64))
 
 
 def _integer(value: Any, argument: str) -> int:

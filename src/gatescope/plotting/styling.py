@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import matplotlib
+from matplotlib import cbook
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from gatescope.errors import DtypeError
@@ -42,7 +44,7 @@ def new_figure(width: float = 7.2, height: float = 4.4) -> Figure:
 
 @contextmanager
 def drawing_on(ax: Axes | None, width: float = 7.2, height: float = 4.4) -> Iterator[Axes]:
-    """Give the axes to draw on: the caller's, under the caller's settings, or new ones in gatescope's style."""
+    """Give the axes to draw on: the caller's, under the caller's settings, or new ones in our style."""
     if ax is None:
         with style():
             yield new_figure(width, height).add_subplot()
@@ -61,10 +63,17 @@ def drawing_in(fig: FigureBase | None, width: float, height: float) -> Iterator[
     elif isinstance(fig, FigureBase):
         yield fig
     else:
-        raise DtypeError(f"fig={fig!r} is not a matplotlib Figure or SubFigure; leave it out to get a new one")
+        raise DtypeError(
+            f"fig={fig!r} is not a matplotlib Figure or SubFigure; leave it out to get a new one"
+        )
 
 
 def count_axis(axis: Any) -> None:
     """Label an axis that counts steps, lags or units: whole numbers, thousands set apart."""
     axis.set_major_locator(MaxNLocator(nbins=7, integer=True))
     axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+
+
+def line_keywords(given: Mapping[str, Any], **ours: Any) -> dict[str, Any]:
+    """The keywords of a line: the caller's, in long or short spelling, before ours."""
+    return {**ours, **cbook.normalize_kwargs(dict(given), Line2D)}

@@ -11,7 +11,7 @@ from matplotlib.figure import FigureBase
 
 from gatescope.datatypes import Array, Trace
 from gatescope.plotting import palette, series
-from gatescope.plotting.styling import count_axis, drawing_in
+from gatescope.plotting.styling import count_axis, drawing_in, line_keywords
 
 _POINTS = 1500  # more would be finer than the pixels of a figure seven inches wide
 _BINS = 300  # of a longer series: the means of few long runs can be followed by eye, many short ones cannot
@@ -32,14 +32,15 @@ def gate_trajectories(
     """Draw the gates and states of some units over the steps, one panel a gate or state.
 
     Up to 1,500 steps are drawn as they are.  More are drawn as means over equal runs of steps, with a
-    band from the least to the greatest value of the run (300 runs at most); the axis label says how long a run is.
-    A state is drawn at the step that made it: ``states[t + 1]`` at step t.
+    band from the least to the greatest value of the run (300 runs at most); the axis label says how long a
+    run is.  A state is drawn at the step that made it: ``states[t + 1]`` at step t.
 
     Parameters
     ----------
     trace : Trace
     units : sequence of int, optional
-        Units to draw.  Default: three, those with the smallest, the middle and the greatest mean of the gate that keeps the memory, f or z (else of the first panel).
+        Units to draw.  Default: three, those with the smallest, the middle and the greatest mean of the gate
+        that keeps the memory, f or z (else of the first panel).
     gates : sequence of str, optional
         Names of gates and states, one panel each.  Default: all kept gates that are activations, then
         all states; an RNN keeps no gates, so it shows h alone.
@@ -97,10 +98,13 @@ def gate_trajectories(
             middle = x if bins.size == 1 else _middles(x, bins.size)
             for k, (unit, style) in enumerate(zip(chosen, styles, strict=True)):
                 if bins.size > 1:
-                    ax.fill_between(middle, bins.low[:, k], bins.high[:, k], color=style.color, alpha=0.18, linewidth=0)
+                    ax.fill_between(
+                        middle, bins.low[:, k], bins.high[:, k], color=style.color, alpha=0.18, linewidth=0
+                    )
                 label = f"unit {unit} ({means[unit]:.2f})"
-                keywords = {**style.line(), "linewidth": _LINES[min(k, 2)], "label": label, **artist_kwargs}
-                ax.plot(middle, bins.mean[:, k], **keywords)
+                point = {"marker": style.marker} if len(x) == 1 else {}  # a line of one point shows nothing
+                keywords = {"linewidth": _LINES[min(k, 2)], "label": label, **style.line(), **point}
+                ax.plot(middle, bins.mean[:, k], **line_keywords(artist_kwargs, **keywords))
             _frame(ax, name)
         axes[names[0]].legend(
             loc="lower left",
@@ -112,8 +116,11 @@ def gate_trajectories(
             alignment="left",
         )
         count_axis(panels[-1].xaxis)
-        panels[-1].set_xlim(x[0], x[-1] if len(x) > 1 else x[0] + 1)
-        panels[-1].set_xlabel("step" if bins.size == 1 else f"step (line: means of {bins.size} steps; band: least to greatest)")
+        room = 0.5 if len(x) == 1 else 0
+        panels[-1].set_xlim(x[0] - room, x[-1] + room)
+        panels[-1].set_xlabel(
+            "step" if bins.size == 1 else f"step (line: means of {bins.size} steps; band: least to greatest)"
+        )
         figure.align_ylabels(panels)
     return figure, axes
 

@@ -81,7 +81,7 @@ def laser(*, horizon: int | None = None, dtype: DTypeLike = "float32", standardi
             "mean": mean,
             "standard_deviation": deviation,
             "standardised": bool(standardise),
-            "version": __version__,
+            "gatescope": __version__,
         },
     )
 

@@ -12,7 +12,7 @@ from numba import njit
 import gatescope.kernels.vector_math  # noqa: F401 - registers the activations with the compiler
 from gatescope.kernels.loops.options import OPTIONS, absent
 from gatescope.kernels.product import product
-from gatescope.kernels.simd import absolute, constant, get, load, maximum, reduce_add, reduce_max, store
+from gatescope.kernels.simd import absolute, constant, get, load, maximum, prefetch, reduce_add, reduce_max, store
 
 
 @lru_cache(maxsize=None)
@@ -26,6 +26,7 @@ def make_adjoint(cell, lanes, tiles, second_tiles):
     ROWS2, GROUPS2, SPLIT2 = second_tiles
     FINGERPRINT = cell.fingerprint
     LN2 = math.log(2.0)
+    AHEAD = 2  # steps that memory is asked for before it is needed
     # Rescale when the largest entry leaves 2^-32..2^32; a float32 factor must itself be a normal float.
     LARGEST, FACTOR = 32, 120
 
@@ -52,6 +53,10 @@ def make_adjoint(cell, lanes, tiles, second_tiles):
                     old = get(states, at * S + j * L, H, valid, S, L)
                     new = get(states, (at + B * H) * S + j * L, H, valid, S, L)
                     kept = get(gates, at * K + j * L, H, valid, K, L)
+                    if t - AHEAD >= start:
+                        early = at - AHEAD * B * H
+                        prefetch(gates, early * K + j * L, H, K)
+                        prefetch(states, early * S + j * L, H, S)
                     for row in range(n * M, n * M + M):
                         ahead = load(current, row * S * padded + j * L, padded, S, L)
                         if P > 0:

@@ -11,7 +11,7 @@ from numba import njit
 import gatescope.kernels.vector_math  # noqa: F401 - registers the activations with the compiler
 from gatescope.kernels.loops.options import OPTIONS, absent
 from gatescope.kernels.product import dot, product
-from gatescope.kernels.simd import get, load, put, store
+from gatescope.kernels.simd import get, load, prefetch, put, store
 
 
 @lru_cache(maxsize=None)
@@ -25,6 +25,9 @@ def make_backward(cell, lanes, tiles, second_tiles):
     SHARED = cell.shared
     (ROWS, GROUPS, SPLIT), (GRAD, _, _) = tiles
     (ROWS2, GROUPS2, SPLIT2), (GRAD2, _, _) = second_tiles
+    AHEAD = 2  # steps that memory is asked for before it is needed
+    # Alone, a row of accumulators needs more sets to hide the latency of adding.
+    BIAS = max(1, 8 // G)
     FINGERPRINT = cell.fingerprint
 
     @njit(**OPTIONS)
@@ -33,15 +36,16 @@ def make_backward(cell, lanes, tiles, second_tiles):
         # trace: inputs (T, B, I), states (T+1, B, S, H), gates (T, B, K, H); lengths (B,)
         # output_adjoint (T, B, H), or of size 0: none
         # results: adjoint (T+1, B, S, H), whose [stop] is the adjoint to start from; d_inputs (T, B, I)
+        # span: first sequence, last, first step, last, whether to store past the caches
         # work: current [n][S][j][L], direct [n][j][L], d_wx and d_rh and d_second [n][s][row], h and operand
-        #       [n][s][j][L], x [s][I], d_x [s][padded I], ones (1,)
+        #       [n][s][j][L], x [n][s][I], d_x [n][s][padded I], ones (1,), zeros
         # sums: gradients of w_ih, b_ih, w_hh, b_hh, second w_hh, second b_hh as gradient rows, added to
         w_hh, w_second, w_ih = weights
         inputs, states, gates = trace
         adjoint, d_inputs = results
         current, direct, d_wx, d_rh, d_second, before, operand, x, d_x, ones, zeros = work
         g_w_ih, g_b_ih, g_w_hh, g_b_hh, g_w_second, g_b_second = sums
-        begin, end, start, stop = span
+        begin, end, start, stop, stream = span
         B, I, H = states.shape[1], inputs.shape[2], states.shape[3]
         N, V = end - begin, (H + L - 1) // L
         padded = V * L
@@ -68,44 +72,50 @@ def make_backward(cell, lanes, tiles, second_tiles):
                     for j in range(V):
                         at, valid = (t * B + begin + n) * H, H - j * L
                         ahead = load(current, n * S * padded + j * L, padded, S, L)
+                        if t - AHEAD >= start:
+                            early = at - AHEAD * B * H
+                            prefetch(gates, early * K + j * L, H, K)
+                            prefetch(states, early * S + j * L, H, S)
+                            if output_adjoint.size > 0:
+                                prefetch(output_adjoint, early + j * L, H, 1)
                         old = get(states, at * S + j * L, H, valid, S, L)
                         if running and output_adjoint.size > 0:
                             seed = get(output_adjoint, at + j * L, H, valid, 1, L)
                             ahead = (ahead[0] + seed[0],) + ahead[1:]  # noqa: RUF005 - Numba
-                        put(adjoint, (at + B * H) * S + j * L, H, valid, ahead)
-                        store(before, (n * segment + s) * padded + j * L, L, old[:1])
+                        put(adjoint, (at + B * H) * S + j * L, H, valid, stream, ahead)
+                        store(before, (n * steps + s) * padded + j * L, L, old[:1])
                         if running:
                             kept = get(gates, at * K + j * L, H, valid, K, L)
                             new = get(states, (at + B * H) * S + j * L, H, valid, S, L)
                             if P > 0:
                                 p_wx, p_rh, back, p_prepared = step_vjp(kept, old, new, ahead)
-                                store(d_second, (n * segment + s) * row_second + j * SECOND * L, L, p_rh)
-                                store(d_wx, (n * segment + s) * row + (j * G + FIRST) * L, L, p_wx)
+                                store(d_second, (n * steps + s) * row_second + j * SECOND * L, L, p_rh)
+                                store(d_wx, (n * steps + s) * row + (j * G + FIRST) * L, L, p_wx)
                                 # Until the second product is there, the first phase's place keeps d_prepared.
-                                store(d_rh, (n * segment + s) * row_first + j * FIRST * L, L, p_prepared)
+                                store(d_rh, (n * steps + s) * row_first + j * FIRST * L, L, p_prepared)
                             else:
                                 p_wx, p_rh, back = step_vjp(kept, old, new, ahead)
-                                store(d_rh, (n * segment + s) * row_first + j * FIRST * L, L, p_rh)
+                                store(d_rh, (n * steps + s) * row_first + j * FIRST * L, L, p_rh)
                                 if not SHARED:
-                                    store(d_wx, (n * segment + s) * row + j * G * L, L, p_wx)
+                                    store(d_wx, (n * steps + s) * row + j * G * L, L, p_wx)
                             store(direct, n * padded + j * L, L, back[:1])
                             store(current, n * S * padded + padded + j * L, padded, back[1:])
                         else:
                             store(direct, n * padded + j * L, L, ahead[:1])
                             for k in range(FIRST * L):
-                                d_rh[(n * segment + s) * row_first + j * FIRST * L + k] = 0
+                                d_rh[(n * steps + s) * row_first + j * FIRST * L + k] = 0
                             if P > 0 or not SHARED:
                                 for k in range(G * L):
-                                    d_wx[(n * segment + s) * row + j * G * L + k] = 0
+                                    d_wx[(n * steps + s) * row + j * G * L + k] = 0
                             if P > 0:
                                 for k in range(SECOND * L):
-                                    d_second[(n * segment + s) * row_second + j * SECOND * L + k] = 0
+                                    d_second[(n * steps + s) * row_second + j * SECOND * L + k] = 0
                 if P > 0:
                     product(
-                        (operand, s * padded, segment * padded),
+                        (operand, s * padded, steps * padded),
                         (zeros, 0, 0),
                         (w_second, 0, L, V * SECOND * L * L),
-                        (d_second, s * row_second, segment * row_second, 1),
+                        (d_second, s * row_second, steps * row_second, 1),
                         (N, V, V * SECOND * L),
                         (ROWS2, GROUPS2, 1, SPLIT2, L),
                     )
@@ -115,8 +125,8 @@ def make_backward(cell, lanes, tiles, second_tiles):
                                 at, valid = (t * B + begin + n) * H, H - j * L
                                 old = get(states, at * S + j * L, H, valid, S, L)
                                 kept = get(gates, at * K + j * L, H, valid, K, L)
-                                place = (n * segment + s) * padded + j * L
-                                here = (n * segment + s) * row_first + j * FIRST * L
+                                place = (n * steps + s) * padded + j * L
+                                here = (n * steps + s) * row_first + j * FIRST * L
                                 p_wx, p_rh, back = prepare_vjp(
                                     kept,
                                     old,
@@ -124,7 +134,7 @@ def make_backward(cell, lanes, tiles, second_tiles):
                                     load(d_rh, here, L, P, L),
                                 )
                                 store(d_rh, here, L, p_rh)
-                                store(d_wx, (n * segment + s) * row + j * G * L, L, p_wx)
+                                store(d_wx, (n * steps + s) * row + j * G * L, L, p_wx)
                                 add = load(direct, n * padded + j * L, L, 1, L)
                                 store(direct, n * padded + j * L, L, (add[0] + back[0],))
                                 store(operand, place, L, (operand_of(kept[:P], old),))
@@ -132,63 +142,67 @@ def make_backward(cell, lanes, tiles, second_tiles):
                     (current, 0, S * padded),
                     (direct, 0, padded),
                     (w_hh, 0, L, V * FIRST * L * L),
-                    (d_rh, s * row_first, segment * row_first, 1),
+                    (d_rh, s * row_first, steps * row_first, 1),
                     (N, V, V * FIRST * L),
                     (ROWS, GROUPS, 1, SPLIT, L),
                 )
 
+            # All rows of the segment, every sequence's, are one long k for the gradients of the weights.
+            count = N * steps
             for n in range(N):
                 for s in range(steps):
                     for i in range(I):
-                        x[s * I + i] = inputs[t0 + s, begin + n, i]
-                first = (d_rh, n * segment * row_first, row_first, FIRST * L)
+                        x[(n * steps + s) * I + i] = inputs[t0 + s, begin + n, i]
+            first = (d_rh, 0, row_first, FIRST * L)
+            product(
+                (g_w_hh, 0, V * FIRST * L), (g_w_hh, 0, V * FIRST * L), first,
+                (before, 0, 1, padded), (H, V, count), (GRAD, 1, FIRST, 1, L),
+            )  # fmt: skip
+            product((g_b_hh, 0, 0), (g_b_hh, 0, 0), first, (ones, 0, 0, 0), (1, V, count), (1, 1, FIRST, BIAS, L))
+            if P > 0:
+                second = (d_second, 0, row_second, SECOND * L)
                 product(
-                    (g_w_hh, 0, V * FIRST * L), (g_w_hh, 0, V * FIRST * L), first,
-                    (before, n * segment * padded, 1, padded), (H, V, steps), (GRAD, 1, FIRST, 1, L),
+                    (g_w_second, 0, V * SECOND * L), (g_w_second, 0, V * SECOND * L), second,
+                    (operand, 0, 1, padded), (H, V, count), (GRAD2, 1, SECOND, 1, L),
                 )  # fmt: skip
                 product(
-                    (g_b_hh, 0, 0), (g_b_hh, 0, 0), first, (ones, 0, 0, 0), (1, V, steps), (1, 1, FIRST, 1, L)
-                )
-                if P > 0:
-                    second = (d_second, n * segment * row_second, row_second, SECOND * L)
-                    product(
-                        (g_w_second, 0, V * SECOND * L), (g_w_second, 0, V * SECOND * L), second,
-                        (operand, n * segment * padded, 1, padded), (H, V, steps), (GRAD2, 1, SECOND, 1, L),
-                    )  # fmt: skip
-                    product(
-                        (g_b_second, 0, 0), (g_b_second, 0, 0), second,
-                        (ones, 0, 0, 0), (1, V, steps), (1, 1, SECOND, 1, L),
-                    )  # fmt: skip
-                if P > 0 or not SHARED:
-                    whole = (d_wx, n * segment * row, row, G * L)
-                    product(
-                        (g_b_ih, 0, 0), (g_b_ih, 0, 0), whole, (ones, 0, 0, 0), (1, V, steps), (1, 1, G, 1, L)
-                    )
-                else:
-                    whole = (d_rh, n * segment * row_first, row_first, G * L)
+                    (g_b_second, 0, 0), (g_b_second, 0, 0), second,
+                    (ones, 0, 0, 0), (1, V, count), (1, 1, SECOND, BIAS, L),
+                )  # fmt: skip
+            if P > 0 or not SHARED:
+                whole = (d_wx, 0, row, G * L)
+                product((g_b_ih, 0, 0), (g_b_ih, 0, 0), whole, (ones, 0, 0, 0), (1, V, count), (1, 1, G, BIAS, L))
+            else:
+                whole = (d_rh, 0, row_first, G * L)
+            if few_inputs:
                 product(
                     (g_w_ih, 0, V * G * L), (g_w_ih, 0, V * G * L), whole,
-                    (x, 0, 1, I), (I, V, steps), (GRAD, 1, G, 1, L),
+                    (x, 0, 1, I), (I, V, count), (1, 1, G, BIAS, L),
                 )  # fmt: skip
-                if few_inputs:
+                for n in range(N):
                     for s in range(steps):
                         for i in range(I):
                             d_inputs[t0 + s, begin + n, i] = dot(
-                                w_ih, i * V * G * L, whole[0], whole[1] + s * whole[2], V * G, L
+                                w_ih, i * V * G * L, whole[0], (n * steps + s) * whole[2], V * G, L
                             )
-                else:
-                    product(
-                        (d_x, 0, wide * L), (zeros, 0, 0), (w_ih, 0, L, V * G * L * L),
-                        (whole[0], whole[1], whole[2], 1), (steps, wide, V * G * L), (8, 1, 1, 1, L),
-                    )  # fmt: skip
+            else:
+                product(
+                    (g_w_ih, 0, V * G * L), (g_w_ih, 0, V * G * L), whole,
+                    (x, 0, 1, I), (I, V, count), (GRAD, 1, G, 1, L),
+                )  # fmt: skip
+                product(
+                    (d_x, 0, wide * L), (zeros, 0, 0), (w_ih, 0, L, V * G * L * L),
+                    (whole[0], 0, whole[2], 1), (count, wide, V * G * L), (8, 1, 1, 1, L),
+                )  # fmt: skip
+                for n in range(N):
                     for s in range(steps):
                         for i in range(I):
-                            d_inputs[t0 + s, begin + n, i] = d_x[s * wide * L + i]
+                            d_inputs[t0 + s, begin + n, i] = d_x[(n * steps + s) * wide * L + i]
             t1 = t0
 
         for n in range(N):
             for j in range(V):
                 here = load(current, n * S * padded + j * L, padded, S, L)
-                put(adjoint, ((start * B + begin + n) * S) * H + j * L, H, H - j * L, here)
+                put(adjoint, ((start * B + begin + n) * S) * H + j * L, H, H - j * L, stream, here)
 
     return backward

@@ -23,18 +23,20 @@ def make_forward(cell, lanes, tiles, second_tiles):
     SECOND = max(G - FIRST, 1)
     ROWS, GROUPS, SPLIT = tiles
     ROWS2, GROUPS2, SPLIT2 = second_tiles
+    INPUT_ROWS = 4 if G > 3 else 8  # segments are whole multiples of it
     FINGERPRINT = cell.fingerprint
 
     @njit(**OPTIONS)
     def forward(weights, inputs, states, gates, lengths, span, work):
         # weights: (w_ih, b_ih, w_hh, b_hh, w_hh of the second phase, b_hh of the second phase), flat panels
         # inputs (T, B, I); states (T+1, B, S, H); gates (T, B, K, H); lengths (B,)
-        # span: first sequence, last, first step, last; states[first step] is the state to start from
+        # span: first sequence, last, first step, last, whether to store past the caches; states[first step] is the
+        #       state to start from
         # work: wx [n][s][j][G][L], rh [n][j][FIRST][L], rh of the second phase, held [n][S][j][L],
         #       operand [n][j][L], prepared [n][j][P][L]
         w_ih, b_ih, w_hh, b_hh, w_second, b_second = weights
         wx, rh, rh_second, held, operand, prepared = work
-        begin, end, start, stop = span
+        begin, end, start, stop, stream = span
         B, I, H = states.shape[1], inputs.shape[2], states.shape[3]
         N, V = end - begin, (H + L - 1) // L
         padded, row = V * L, V * G * L
@@ -55,7 +57,7 @@ def make_forward(cell, lanes, tiles, second_tiles):
                     (w_ih, 0, G * L, I * G * L),
                     (inputs, (t0 * B + begin + n) * I, B * I, 1),
                     (steps, V, I),
-                    (ROWS, 1, G, 1, L),
+                    (INPUT_ROWS, 1, G, 1, L),
                 )
             for s in range(steps):
                 t = t0 + s
@@ -105,11 +107,11 @@ def make_forward(cell, lanes, tiles, second_tiles):
                                     load(rh, (n * V + j) * G * L, L, G, L),
                                     old,
                                 )
-                            put(gates, at * K + j * L, H, valid, kept)
+                            put(gates, at * K + j * L, H, valid, stream, kept)
                             store(held, n * S * padded + j * L, padded, new)
-                            put(states, (at + B * H) * S + j * L, H, valid, new)
+                            put(states, (at + B * H) * S + j * L, H, valid, stream, new)
                         else:  # past the end of this sequence: its state holds, its gates are 0
-                            put(states, (at + B * H) * S + j * L, H, valid, old)
+                            put(states, (at + B * H) * S + j * L, H, valid, stream, old)
                             for k in range(K):
                                 for u in range(j * L, min(H, j * L + L)):
                                     gates[t, begin + n, k, u] = 0

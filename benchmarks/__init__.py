@@ -1,0 +1,1 @@
+"""Benchmarks: gatescope beside its peers, on the rows of one table."""

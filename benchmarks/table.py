@@ -1,0 +1,143 @@
+"""The README's benchmark table, from the JSON of a run: never typed.
+
+python -m benchmarks.table            write it between the markers in README.md
+python -m benchmarks.table --check    exit with 1 if it is not what the JSON says
+python -m benchmarks.table --print    show it
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import timing
+from benchmarks.compare import RESULTS
+from benchmarks.rows import FORWARD, TRAIN
+from gatescope.storage import atomic_write
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+BEGIN, END = "<!-- benchmark table: begin -->", "<!-- benchmark table: end -->"
+_COLUMNS = (("pytorch", "PyTorch"), ("jax", "JAX"), ("onnxruntime", "ONNX Runtime, forward"))
+
+
+def _number(value: float) -> str:
+    """Three figures are all that a measurement has."""
+    return f"{value:,.0f}" if value >= 99.95 else f"{value:.3g}"
+
+
+def _cell(row: dict[str, Any], peer: str) -> str:
+    """Ratio and target; bold where the target is missed."""
+    for c in row["comparisons"]:
+        if c["peer"] == peer:
+            text = _number(c["ratio"])
+            if c["target"] is None:
+                return text
+            return f"{text} (≥ {c['target']:g})" if c["met"] else f"**{text}** (≥ {c['target']:g}, missed)"
+    return "not run" if peer in row["skipped"] else "–"
+
+
+def _ours(row: dict[str, Any], which: str) -> str:
+    """Our time and how much of it is the floor."""
+    for c in row["comparisons"]:
+        if c["pass"] == which:
+            share = row["floor"][which]["share"]
+            return f"{_number(c['ours_us_per_step']['median'])} ({100 * share:.0f} %)"
+    return "–"
+
+
+def make_table(data: dict[str, Any]) -> str:
+    """Markdown from the JSON that `benchmarks.compare` writes."""
+    source, versions = data["provenance"], data["provenance"]["versions"]
+    lines = []
+    for dtype in dict.fromkeys(row["dtype"] for row in data["rows"]):
+        rows = [row for row in data["rows"] if row["dtype"] == dtype]
+        columns = [(key, title) for key, title in _COLUMNS if any(key in row["targets"] for row in rows)]
+        passes = [(FORWARD, "forward"), (TRAIN, "forward + backward")]
+        passes = [p for p in passes if any(c["pass"] == p[0] for row in rows for c in row["comparisons"])]
+        lines += [
+            "| "
+            + " | ".join([dtype, *(f"ours, {t}" for _, t in passes), *(title for _, title in columns)])
+            + " |",
+            "|---|" + "---:|" * (len(passes) + len(columns)),
+        ]
+        for row in rows:
+            cells = [*(_ours(row, which) for which, _ in passes), *(_cell(row, key) for key, _ in columns)]
+            disturbed = any(c["others"] > timing.DISTURBED for c in row["comparisons"])
+            title = f"*{row['title']}*" if disturbed else row["title"]
+            lines.append("| " + " | ".join([title, *cells]) + " |")
+        lines.append("")
+    judged = [c["met"] for row in data["rows"] for c in row["comparisons"] if c["met"] is not None]
+    names = (
+        ("gatescope", "gatescope"),
+        ("torch", "PyTorch"),
+        ("jax", "JAX"),
+        ("onnxruntime", "ONNX Runtime"),
+    )
+    used = [*names, ("numba", "Numba"), ("numpy", "NumPy")]
+    lines += [
+        "Ours in µs a step, with the share of that time that the stated floor of the machine needs; peers as"
+        " ratios, their time / ours, with the target. PyTorch and JAX do forward and backward, ONNX Runtime"
+        " forward alone. A row in italics was disturbed by other processes, which slows the peers most."
+        f" {sum(judged)} of {len(judged)} targets are met.",
+        "",
+        f"{source['cpu']}, {data['protocol']['threads']} threads, {source['date']};"
+        f" {', '.join(f'{title} {versions[key]}' for key, title in used if versions.get(key))}."
+        " What is compared, and how: [benchmarks/README.md](benchmarks/README.md).",
+    ]
+    return "\n".join(lines)
+
+
+def replaced(readme: str, table: str) -> str:
+    """The README with the table between its markers.
+
+    Raises
+    ------
+    ValueError
+        If the markers are not there, once each and in order.
+    """
+    if readme.count(BEGIN) != 1 or readme.count(END) != 1 or readme.index(BEGIN) > readme.index(END):
+        raise ValueError(f"the README needs one line {BEGIN!r} and after it one line {END!r}")
+    before, after = readme[: readme.index(BEGIN)], readme[readme.index(END) :]
+    return f"{before}{BEGIN}\n{table}\n{after}"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write, check or print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.table", description=__doc__.split("\n")[0])
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--readme", type=Path, default=README)
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--check", action="store_true", help="change nothing; exit with 1 if the README is out of date"
+    )
+    what.add_argument("--print", action="store_true", help="show the table, change nothing")
+    options = parser.parse_args(arguments)
+    try:
+        data = json.loads(options.results.read_text())
+        if data["protocol"]["smoke"]:
+            raise ValueError("it is of a smoke run, which measures nothing")
+        table = make_table(data)
+        if options.print:
+            print(table)
+            return
+        readme = options.readme.read_text()
+        new = replaced(readme, table)
+    except (OSError, ValueError, KeyError) as error:
+        sys.exit(
+            f"no table from {options.results} for {options.readme}: {error};"
+            " run python -m benchmarks.compare first"
+        )
+    if new == readme:
+        return
+    if options.check:
+        sys.exit(f"{options.readme} is out of date; run python -m benchmarks.table")
+    with atomic_write(options.readme) as stream:
+        stream.write(new.encode())
+
+
+if __name__ == "__main__":
+    main()

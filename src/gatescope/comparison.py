@@ -1,0 +1,324 @@
+"""Several cells over the same inputs, measured alike: what each costs, how far back its gradient reaches."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from gatescope.arithmetic import arithmetic
+from gatescope.cells.registry import get
+from gatescope.datatypes import GradientFlow, Params, Result, Trace
+from gatescope.errors import DtypeError, GatescopeError, UnknownNameError, ValueRangeError
+from gatescope.gradients import gradient_flow
+from gatescope.kernels import cpu
+from gatescope.provenance import provenance
+from gatescope.recurrence import run
+from gatescope.validation import check_count, check_device, check_inputs, check_params, check_threads
+
+_STAGES = ("run", "timing", "gradient to h", "gradient to c", "gates")
+_LONG = 1_000_000  # state updates from which the gradient flow gets a progress bar of its own
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Measurement(Result):
+    """One cell of a comparison.
+
+    Attributes
+    ----------
+    label : str
+    params : Params
+    trace : Trace
+        Every state and gate of the run.
+    flow_h : GradientFlow
+        d h_T / d h_(T-lag), for every lag.
+    flow_c : GradientFlow or None
+        d h_T / d c_(T-lag); None for a cell without a state c.
+    multiply_adds, activations, elementwise : int
+        Of one step of one sequence; see `gatescope.arithmetic.Arithmetic`.
+    nanoseconds : float
+        One step of the whole batch, forward alone: the median of `timing_runs` calls of `run`, compilation
+        excluded, everything else a call does included, divided by T.
+    timing_runs : int
+    threads : int
+        The most threads a call may have used.
+    saturation : mapping of str to (float, float)
+        By gate: the shares of its values, over units and steps, that are shut and that are open.  Empty for
+        a cell without gates in (0, 1).
+    left, right : float
+        A gate is shut below `left` and open above `right`.
+    """
+
+    label: str
+    params: Params
+    trace: Trace
+    flow_h: GradientFlow
+    flow_c: GradientFlow | None
+    multiply_adds: int
+    activations: int
+    elementwise: int
+    nanoseconds: float
+    timing_runs: int
+    threads: int
+    saturation: Mapping[str, tuple[float, float]]
+    left: float
+    right: float
+
+    @property
+    def saturated(self) -> float | None:
+        """Share of all gate values that are shut or open, the mean over the gates; None without gates."""
+        if not self.saturation:
+            return None
+        return statistics.fmean(shut + opened for shut, opened in self.saturation.values())
+
+    def numbers(self) -> dict[str, Any]:
+        """All that is measured, as plain values: what a table or a JSON file needs.
+
+        Of several sequences the rates, half-lives and R^2 are medians.  A rate that cannot be fitted is None;
+        a half-life is None too where the gradient does not decay.
+        """
+        return {
+            "cell": self.params.cell,
+            "input_size": self.params.input_size,
+            "hidden_size": self.params.hidden_size,
+            "dtype": self.params.dtype.name,
+            "steps": int(self.trace.inputs.shape[0]),
+            "sequences": int(self.trace.inputs.shape[1]),
+            "parameters": self.params.count(),
+            "multiply_adds_per_step": self.multiply_adds,
+            "activations_per_step": self.activations,
+            "elementwise_per_step": self.elementwise,
+            "nanoseconds_per_step": self.nanoseconds,
+            "timing_runs": self.timing_runs,
+            "threads": self.threads,
+            "gradient": {
+                state: _fit_numbers(flow)
+                for state, flow in (("h", self.flow_h), ("c", self.flow_c))
+                if flow is not None
+            },
+            "saturation": {
+                "left": self.left,
+                "right": self.right,
+                "saturated_share": self.saturated,
+                "gates": {
+                    name: {"shut": shut, "open": opened} for name, (shut, opened) in self.saturation.items()
+                },
+            },
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """The cells of a comparison, in the order they were given, by label."""
+
+    measurements: tuple[Measurement, ...]
+    provenance: Mapping[str, Any]
+
+    def __getitem__(self, label: str) -> Measurement:
+        for found in self.measurements:
+            if found.label == label:
+                return found
+        raise UnknownNameError(f"there is no {label!r}; the labels are {', '.join(map(repr, self.labels))}")
+
+    def __iter__(self) -> Iterator[Measurement]:
+        return iter(self.measurements)
+
+    def __len__(self) -> int:
+        return len(self.measurements)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels, in order."""
+        return tuple(found.label for found in self.measurements)
+
+    def numbers(self) -> dict[str, dict[str, Any]]:
+        """`Measurement.numbers` of every cell, by label."""
+        return {found.label: found.numbers() for found in self.measurements}
+
+
+def compare(
+    params_by_label: Mapping[str, Params],
+    inputs: Any,
+    *,
+    left: float = 0.1,
+    right: float = 0.9,
+    timing_runs: int = 5,
+    seed: int = 0,
+    device: str = "cpu",
+    threads: int | None = None,
+    progress: bool = False,
+) -> Comparison:
+    """Run cells over the same inputs and measure their cost, their gradient flow and their gates.
+
+    Parameters
+    ----------
+    params_by_label : mapping of str to Params
+        Any number of cells, of any size and dtype, that take inputs of this width.
+    inputs : (T, B, I) or (T, I) array_like
+    left, right : float
+        A gate is shut below `left` and open above `right`; 0 <= left < right <= 1.
+    timing_runs : int
+        How many runs are timed; the median counts.
+    seed : int
+        Of the random direction of the gradient flow.
+    device : str
+        ``"cpu"``.
+    threads : int, optional
+        At most this many threads; default: the cores this process may use.
+    progress : bool
+        Show a progress bar on stderr.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    ShapeError, DtypeError, ValueRangeError, UnknownNameError, DeviceError
+        If an argument does not fit; all are checked before the first run.
+
+    Examples
+    --------
+    >>> import numpy as np, gatescope as gs
+    >>> from gatescope.comparison import compare
+    >>> cells = {name: gs.init(name, input_size=1, hidden_size=8) for name in ("rnn", "gru")}
+    >>> found = compare(cells, np.ones((200, 1)))
+    >>> found["gru"].numbers()["parameters"], found["rnn"].saturated
+    (264, None)
+    """
+    check_device(device)
+    repeats = check_count("timing_runs", timing_runs)
+    workers = check_threads(threads, cpu.default_threads())
+    if not 0 <= left < right <= 1:  # written so that NaN fails too
+        raise ValueRangeError(f"left={left!r}, right={right!r} must satisfy 0 <= left < right <= 1")
+    chosen = _check_cells(params_by_label, inputs)
+    seed = check_count("seed", seed, least=0)
+    found = []
+    total = len(chosen) * len(_STAGES)
+    with tqdm(total=total, unit="stage", disable=None if progress else True) as bar:
+        for label, params in chosen.items():
+            stages = _Stages(bar, label)
+            found.append(_measure(label, params, inputs, (left, right), repeats, seed, workers, stages))
+        bar.set_description("measured")
+    dtypes = sorted({params.dtype.name for params in chosen.values()})
+    facts = provenance(device=device, dtype=", ".join(dtypes), seed=seed, threads=workers)
+    return Comparison(measurements=tuple(found), provenance=facts)
+
+
+class _Stages:
+    """Names what is being done on the progress bar and moves it on when it is done."""
+
+    def __init__(self, bar: Any, label: str) -> None:
+        self._bar, self._label = bar, label
+        self.shown = not bar.disable
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        self._bar.set_description(f"{self._label}: {name}")
+        yield
+        self._bar.update()
+
+
+def _measure(
+    label: str,
+    params: Params,
+    inputs: Any,
+    thresholds: tuple[float, float],
+    repeats: int,
+    seed: int,
+    threads: int,
+    stages: _Stages,
+) -> Measurement:
+    cell = get(params.cell)
+    with stages("run"):  # the first run of a cell may compile it
+        trace = run(params, inputs, threads=threads)
+    steps, batch = trace.inputs.shape[:2]
+    with stages("timing"):
+        seconds = [_seconds(params, inputs, threads) for _ in range(repeats)]
+    keywords: dict[str, Any] = {"seed": seed, "threads": threads}
+    keywords["progress"] = stages.shown and steps * batch >= _LONG
+    with stages("gradient to h"):
+        flow_h = gradient_flow(params, inputs, state="h", **keywords)
+    with stages("gradient to c"):
+        flow_c = gradient_flow(params, inputs, state="c", **keywords) if "c" in cell.states else None
+    with stages("gates"):
+        shares = _saturation(trace, *thresholds)
+    cost = arithmetic(cell, params.input_size, params.hidden_size)
+    return Measurement(
+        label=label,
+        params=params,
+        trace=trace,
+        flow_h=flow_h,
+        flow_c=flow_c,
+        multiply_adds=cost.multiply_adds,
+        activations=cost.activations,
+        elementwise=cost.elementwise,
+        nanoseconds=statistics.median(seconds) * 1e9 / steps,
+        timing_runs=repeats,
+        threads=threads,
+        saturation=shares,
+        left=float(thresholds[0]),
+        right=float(thresholds[1]),
+        provenance=trace.provenance,
+    )
+
+
+def _seconds(params: Params, inputs: Any, threads: int) -> float:
+    start = time.perf_counter()
+    run(params, inputs, threads=threads)
+    return time.perf_counter() - start
+
+
+def _saturation(trace: Trace, left: float, right: float) -> dict[str, tuple[float, float]]:
+    # The count lives beside its plot, and the plots bring matplotlib in.
+    from gatescope.plotting import saturation_shares
+
+    try:
+        shares = saturation_shares(trace, left=left, right=right)
+    except UnknownNameError:  # a cell without gates in (0, 1)
+        return {}
+    return {name: (float(shut.mean()), float(opened.mean())) for name, (shut, opened) in shares.items()}
+
+
+def _check_cells(params_by_label: object, inputs: Any) -> dict[str, Params]:
+    if not isinstance(params_by_label, Mapping):
+        raise DtypeError(
+            "params_by_label must be a mapping from labels to gatescope.Params, "
+            f"not a {type(params_by_label).__name__}; for one cell give {{'lstm': params}}"
+        )
+    if not params_by_label:
+        raise ValueRangeError("params_by_label is empty; give at least one cell")
+    for label, params in params_by_label.items():
+        if not isinstance(label, str) or not label:
+            raise DtypeError(f"params_by_label has the label {label!r}; use a text")
+        try:
+            check_params(params)
+            check_inputs(inputs, params)
+        except GatescopeError as error:
+            raise type(error)(f"{label}: {error}") from error
+    return dict(params_by_label)
+
+
+def _fit_numbers(flow: GradientFlow) -> dict[str, Any]:
+    rate, half = flow.decay_rate(), flow.half_life()
+    return {
+        "decay_rate_nats_per_step": _median(rate.value),
+        "half_life_steps": _median(half.value),
+        "r_squared": _median(rate.r_squared),
+        "window_lags": list(rate.window),
+        "longest_lag": int(flow.lag[-1]),
+        "log_norm_at_longest_lag": _median(flow.log_norm[-1]),
+    }
+
+
+def _median(values: Any) -> float | None:
+    """The median over the sequences, None if it is not a finite number."""
+    middle = float(np.median(values))
+    return middle if math.isfinite(middle) else None

@@ -1,0 +1,71 @@
+"""Random cases for the tests: weights, inputs, states and adjoints by seed, and how errors are measured."""
+
+import numpy as np
+
+import gatescope as gs
+
+BUILT_IN = ("rnn", "rnn_relu", "lstm", "gru", "gru_reset_before")
+PARAMS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+def random_params(cell, *, input_size, hidden_size, seed=0, dtype="float64", scale=1.0):
+    """Uniform weights on PyTorch's scale times `scale`; not by `gs.init`, which has tests of its own."""
+    rng = np.random.default_rng(seed)
+    gates = gs.cells.get(cell).gates
+    rows = len(gates) * hidden_size
+    bound = scale / np.sqrt(hidden_size)
+
+    def draw(*shape):
+        return rng.uniform(-bound, bound, shape).astype(dtype)
+
+    return gs.Params(
+        cell=cell,
+        weight_ih=draw(rows, input_size),
+        weight_hh=draw(rows, hidden_size),
+        bias_ih=draw(rows),
+        bias_hh=draw(rows),
+        gates=gates,
+    )
+
+
+class Case:
+    """Everything `run` and `backprop` take, for one cell: the arrays' shapes are those of DESIGN.md."""
+
+    def __init__(self, cell, *, T=7, B=2, I=2, H=5, seed=0, dtype="float64", scale=1.0):
+        rng = np.random.default_rng([seed, T, B, I, H])
+        S = len(gs.cells.get(cell).states)
+        self.cell = cell
+        self.params = random_params(cell, input_size=I, hidden_size=H, seed=seed, dtype=dtype, scale=scale)
+        self.inputs = rng.standard_normal((T, B, I)).astype(dtype)
+        self.initial_state = (rng.standard_normal((B, S, H)) / 2).astype(dtype)
+        self.output_adjoint = rng.standard_normal((T, B, H)).astype(dtype)
+        self.final_adjoint = rng.standard_normal((B, S, H)).astype(dtype)
+
+    def run(self, lengths=None, **keywords):
+        return gs.run(self.params, self.inputs, self.initial_state, lengths, **keywords)
+
+    def backprop(self, trace, **keywords):
+        return gs.backprop(self.params, trace, self.output_adjoint, self.final_adjoint, **keywords)
+
+
+def flat(grads):
+    """All arrays of a Gradients, by name."""
+    return grads.params.arrays() | grads.arrays()
+
+
+def relative_error(actual, expected):
+    """Largest absolute error over the largest absolute value expected: an array is judged on its own scale.
+
+    Single elements near 0 are sums that cancel, and have no relative accuracy in any order of summation.
+    """
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    assert actual.shape == expected.shape, f"shape {actual.shape}, expected {expected.shape}"
+    scale = np.abs(expected).max()
+    error = np.abs(actual - expected).max()
+    return float(error if scale == 0 else error / scale)
+
+
+def assert_close(actual, expected, tolerance, name=""):
+    error = relative_error(actual, expected)
+    # "not <=" and not ">", so that NaN fails.
+    assert error <= tolerance, f"{name}: relative error {error:.3g} is above {tolerance:.3g}"

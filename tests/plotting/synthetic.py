@@ -1,0 +1,51 @@
+"""Results made by hand, so that the plots are tested without running a cell."""
+
+import numpy as np
+
+from gatescope.datatypes import GradientFlow, Trace
+
+KEPT = {"lstm": ("i", "f", "g", "o"), "gru": ("r", "z", "n", "q"), "rnn": ()}
+STATES = {"lstm": ("h", "c"), "gru": ("h",), "rnn": ("h",)}
+
+
+def make_trace(cell="lstm", steps=50, batch=2, hidden_size=6, *, lengths=None, seed=0):
+    """A trace of random values in each gate's range; past a sequence's end gates are 0, as in `run`."""
+    rng = np.random.default_rng(seed)
+    lengths = np.full(batch, steps) if lengths is None else np.asarray(lengths)
+    kept, states = KEPT[cell], STATES[cell]
+    gates = rng.uniform(0, 1, (steps, batch, len(kept), hidden_size))
+    for k, name in enumerate(kept):
+        if name in ("g", "n", "q"):
+            gates[:, :, k] = 2 * gates[:, :, k] - 1
+    gates *= (np.arange(steps)[:, None] < lengths)[:, :, None, None]
+    return Trace(
+        cell=cell,
+        inputs=np.zeros((steps, batch, 1)),
+        states=rng.uniform(-1, 1, (steps + 1, batch, len(states), hidden_size)),
+        gates=gates,
+        lengths=lengths.astype(np.int64),
+        state_names=states,
+        kept_names=kept,
+    )
+
+
+def make_flow(cell="lstm", rate=0.1, lags=101, batch=1, *, zero_after=None, target="h", state="h"):
+    """An exact exponential decay, in nats; the sequences' rates are 1, 2, ... times `rate`."""
+    lag = np.arange(lags, dtype=np.int64)
+    log_norm = -rate * lag[:, None] * np.arange(1.0, batch + 1)
+    if zero_after is not None:
+        log_norm[lag > zero_after] = -np.inf
+    return GradientFlow(
+        cell=cell,
+        lag=lag,
+        log_norm=log_norm,
+        target=target,
+        state=state,
+        source_step=lags - 1,
+        norm="spectral",
+    )
+
+
+def legend_lines(ax):
+    """The lines that have an entry in a legend: data, not helping lines."""
+    return [line for line in ax.lines if not line.get_label().startswith("_")]

@@ -1,0 +1,87 @@
+import hashlib
+import os
+import subprocess
+import sys
+
+import matplotlib
+import pytest
+from synthetic import make_flow, make_trace
+
+from gatescope import plotting
+from gatescope.errors import DtypeError, OutputError, ValueRangeError
+
+PICTURES = {
+    "trajectories": lambda: plotting.gate_trajectories(make_trace("gru", steps=2000))[0],
+    "heatmap": lambda: plotting.gate_heatmap(make_trace("lstm"), "c").figure,
+    "saturation": lambda: plotting.saturation(make_trace("lstm")).figure,
+    "decay": lambda: plotting.gradient_decay([make_flow("rnn", 9.0), make_flow("gru", zero_after=60)]).figure,
+}
+
+
+@pytest.mark.parametrize("format", ["png", "svg"])
+@pytest.mark.parametrize("name", PICTURES)
+def test_the_same_figure_gives_the_same_bytes(name, format):
+    fig = PICTURES[name]()
+    first = plotting.render(fig, format)
+    assert plotting.render(fig, format) == first  # drawn again
+    assert plotting.render(PICTURES[name](), format) == first  # made again
+
+
+def test_another_process_gives_the_same_bytes():
+    script = (
+        "import hashlib; from synthetic import make_flow; from gatescope import plotting;"
+        "fig = plotting.gradient_decay(make_flow()).figure;"
+        "print(hashlib.sha256(plotting.render(fig, 'svg') + plotting.render(fig, 'png')).hexdigest())"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": "7"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
+    fig = plotting.gradient_decay(make_flow()).figure
+    here = hashlib.sha256(plotting.render(fig, "svg") + plotting.render(fig, "png")).hexdigest()
+    assert done.stdout.strip() == here
+
+
+def test_files_hold_no_date_and_no_version():
+    fig = PICTURES["saturation"]()
+    png, svg = plotting.render(fig), plotting.render(fig, "svg")
+    assert b"Software" not in png
+    assert matplotlib.__version__.encode() not in svg
+    assert b"date>" not in svg
+
+
+def test_a_users_settings_do_not_change_the_picture():
+    first = plotting.render(PICTURES["decay"]())
+    with matplotlib.rc_context(
+        {"font.size": 30, "axes.grid": False, "savefig.dpi": 20, "lines.linewidth": 9}
+    ):
+        assert plotting.render(PICTURES["decay"]()) == first
+
+
+def test_save_figure_writes_each_format(tmp_path):
+    fig = PICTURES["heatmap"]()
+    paths = plotting.save_figure(fig, tmp_path / "gate.f")
+    assert [path.name for path in paths] == ["gate.f.png", "gate.f.svg"]
+    assert paths[0].read_bytes() == plotting.render(fig)
+    assert paths[1].read_bytes() == plotting.render(fig, "svg")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gate.f.png", "gate.f.svg"]
+    (path,) = plotting.save_figure(fig, tmp_path / "one", "png", dpi=50)
+    assert int.from_bytes(path.read_bytes()[16:20], "big") == 360  # 7.2 inches
+
+
+def test_nothing_is_written_if_a_format_is_not_known(tmp_path):
+    with pytest.raises(ValueRangeError, match="format='bmp' is not known; choose from 'png', 'svg'"):
+        plotting.save_figure(plotting.new_figure(), tmp_path / "x", ("png", "bmp"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_bad_arguments(tmp_path):
+    with pytest.raises(OutputError, match="cannot write"):
+        plotting.save_figure(plotting.new_figure(), tmp_path / "missing" / "x")
+    with pytest.raises(
+        DtypeError, match=r"fig must be a matplotlib Figure, not a Axes; of axes, pass ax.figure"
+    ):
+        plotting.save_figure(plotting.new_figure().add_subplot(), tmp_path / "x")
+    for dpi in (0, -1, float("inf"), float("nan")):
+        with pytest.raises(ValueRangeError, match="dpi="):
+            plotting.render(plotting.new_figure(), dpi=dpi)

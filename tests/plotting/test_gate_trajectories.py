@@ -1,0 +1,117 @@
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from synthetic import legend_lines, make_trace
+
+from gatescope import plotting
+from gatescope.errors import DtypeError, UnknownNameError, ValueRangeError
+
+
+@pytest.mark.parametrize(
+    ("cell", "panels"),
+    [("lstm", ["i", "f", "g", "o", "h", "c"]), ("gru", ["r", "z", "n", "h"]), ("rnn", ["h"])],
+)
+def test_one_panel_for_each_gate_and_state(cell, panels):
+    _, axes = plotting.gate_trajectories(make_trace(cell))
+    assert list(axes) == panels  # q, a pre-activation, is not among them
+
+
+def test_lines_are_the_arrays():
+    trace = make_trace("lstm")
+    _, axes = plotting.gate_trajectories(trace, units=[4, 1], sequence=1, steps=slice(10, 30))
+    for name, ax in axes.items():
+        values = trace.gate(name)[10:30, 1] if name in "ifgo" else trace.state(name)[11:31, 1]
+        lines = legend_lines(ax)
+        assert len(lines) == 2
+        for line, unit in zip(lines, [4, 1], strict=True):
+            np.testing.assert_array_equal(line.get_xdata(), np.arange(10, 30))
+            np.testing.assert_array_equal(line.get_ydata(), values[:, unit])
+
+
+def test_default_units_have_the_least_middle_and_greatest_mean_of_f():
+    trace = make_trace("lstm", hidden_size=5, batch=1)
+    trace.gate("f")[:] = np.array([0.9, 0.1, 0.7, 0.3, 0.5])
+    _, axes = plotting.gate_trajectories(trace)
+    labels = [line.get_label() for line in legend_lines(axes["i"])]
+    assert labels == ["unit 1 (0.10)", "unit 4 (0.50)", "unit 0 (0.90)"]
+    texts = [text.get_text() for text in axes["i"].get_legend().get_texts()]
+    assert texts == labels
+    assert axes["f"].get_legend() is None  # one legend serves all panels
+
+
+def test_one_unit_and_one_step():
+    _, axes = plotting.gate_trajectories(make_trace("rnn", steps=1, batch=1, hidden_size=1))
+    (line,) = legend_lines(axes["h"])
+    assert line.get_marker() not in ("None", "", None)  # a line of one point would not be seen
+
+
+def test_steps_end_with_the_sequence():
+    trace = make_trace("gru", steps=40, lengths=[40, 12])
+    _, axes = plotting.gate_trajectories(trace, sequence=1)
+    assert legend_lines(axes["z"])[0].get_xdata()[-1] == 11
+
+
+def test_a_long_series_is_averaged_and_the_label_says_so():
+    trace = make_trace("rnn", steps=4001, batch=1)
+    _, axes = plotting.gate_trajectories(trace, units=2)
+    (line,) = legend_lines(axes["h"])
+    assert "means of 14 steps" in axes["h"].get_xlabel()
+    assert len(line.get_ydata()) == 286
+    series = trace.h[1:, 0, 2]
+    # Sums in another order differ by rounding.
+    np.testing.assert_allclose(line.get_ydata()[3], series[42:56].mean(), rtol=1e-13)
+    np.testing.assert_allclose(line.get_ydata()[-1], series[3990:].mean(), rtol=1e-13)
+    assert line.get_xdata()[3] == 48.5
+    (band,) = axes["h"].collections
+    drawn = band.get_paths()[0].vertices[:, 1]
+    assert (drawn.min(), drawn.max()) == (series.min(), series.max())
+
+
+def test_gates_can_be_chosen_and_drawn_in_a_given_figure():
+    mine = Figure()
+    fig, axes = plotting.gate_trajectories(make_trace("gru"), gates=["q", "h"], fig=mine, units=[0])
+    assert fig is mine
+    assert list(axes) == ["q", "h"]
+    assert mine.axes == list(axes.values())
+
+
+def test_keywords_reach_the_lines_in_either_spelling():
+    _, axes = plotting.gate_trajectories(make_trace("rnn"), units=[0], lw=3, color="red")
+    (line,) = legend_lines(axes["h"])
+    assert line.get_linewidth() == 3
+    assert line.get_color() == "red"
+
+
+@pytest.mark.parametrize(
+    ("keywords", "error", "message"),
+    [
+        ({"units": [6]}, ValueRangeError, "units holds 6; the lstm has 6 units, 0 to 5"),
+        ({"units": [-1]}, ValueRangeError, "units holds -1"),
+        ({"units": []}, ValueRangeError, "units is empty"),
+        ({"units": [1.5]}, DtypeError, r"units=1.5 must hold whole numbers"),
+        ({"units": "f"}, DtypeError, "units='f'"),
+        (
+            {"gates": ["f", "k"]},
+            UnknownNameError,
+            "gates='k' is not known to the lstm.*'i', 'f', 'g', 'o', 'h', 'c'",
+        ),
+        ({"gates": []}, ValueRangeError, "gates is empty"),
+        ({"gates": 3}, DtypeError, "gates=3"),
+        ({"sequence": 2}, ValueRangeError, "sequence=2 is out of range; the trace holds 2, numbered 0 to 1"),
+        ({"sequence": True}, DtypeError, "sequence=True"),
+        ({"steps": slice(50, 60)}, ValueRangeError, "holds no step.*0 to 49"),
+        ({"steps": slice(10, 0, -1)}, ValueRangeError, "runs backwards"),
+        ({"steps": slice(0, 9, 0)}, ValueRangeError, "step other than 0"),
+        ({"steps": slice("a", 9)}, ValueRangeError, "no slice of whole numbers"),
+        ({"steps": (0, 9)}, DtypeError, r"must be a slice, for example slice\(0, 500\)"),
+        ({"fig": "here"}, DtypeError, "fig='here' is not a matplotlib Figure"),
+    ],
+)
+def test_bad_arguments(keywords, error, message):
+    with pytest.raises(error, match=message):
+        plotting.gate_trajectories(make_trace("lstm"), **keywords)
+
+
+def test_only_traces_are_drawn():
+    with pytest.raises(DtypeError, match=r"trace must be a gatescope Trace.*not a ndarray"):
+        plotting.gate_trajectories(np.zeros(3))

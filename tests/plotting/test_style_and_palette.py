@@ -1,0 +1,91 @@
+import subprocess
+import sys
+from itertools import pairwise
+
+import matplotlib
+import pytest
+from matplotlib import colors
+from matplotlib.text import Text
+from synthetic import make_flow, make_trace
+
+from gatescope import plotting
+from gatescope.plotting import palette
+
+
+def lightness(color):
+    """L* of CIELAB, 0 to 100."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colors.to_rgb(color)]
+    y = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return 116 * y ** (1 / 3) - 16 if y > 0.008856 else 903.3 * y
+
+
+def test_settings_come_back_after_each_plot(tmp_path):
+    before = dict(matplotlib.rcParams)
+    trace = make_trace("lstm")
+    plotting.gate_trajectories(trace)
+    plotting.saturation(trace)
+    plotting.gate_heatmap(trace, "f")
+    plotting.save_figure(plotting.gradient_decay(make_flow()).figure, tmp_path / "x")
+    with plotting.style():
+        assert matplotlib.rcParams["svg.hashsalt"] == "gatescope"
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_matplotlib_comes_with_plotting_and_pyplot_never():
+    script = (
+        "import sys, gatescope; assert 'matplotlib' not in sys.modules;"
+        "import gatescope.report; assert 'matplotlib' not in sys.modules;"
+        "fig = gatescope.plotting.new_figure();"
+        "gatescope.plotting.render(fig); gatescope.plotting.render(fig, 'svg');"
+        "assert 'matplotlib' in sys.modules; assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_no_text_is_smaller_than_8_points():
+    figures = [
+        plotting.gate_trajectories(make_trace("lstm"))[0],
+        plotting.gate_heatmap(make_trace("gru"), "z").figure,
+        plotting.saturation(make_trace("gru")).figure,
+        plotting.gradient_decay(make_flow("rnn", 20.0)).figure,
+    ]
+    for figure in figures:
+        plotting.render(figure)
+        texts = [text for text in figure.findobj(Text) if text.get_text()]
+        assert len(texts) > 8
+        assert min(text.get_fontsize() for text in texts) >= 8
+
+
+@pytest.mark.parametrize(
+    "styles",
+    [
+        palette.cell_styles(["rnn", "gru", "lstm"]),
+        palette.gate_styles(["i", "f", "o"]),
+        palette.gate_styles(["r", "z"]),
+        palette.unit_styles(3),
+    ],
+)
+def test_what_is_drawn_together_differs_in_grey(styles):
+    levels = sorted(lightness(style.color) for style in styles)
+    assert min(b - a for a, b in pairwise(levels)) > 15
+    assert levels[-1] < 75  # dark enough on white
+
+
+def test_every_cell_differs_in_colour_line_and_marker():
+    for field in range(3):
+        assert len({str(style[field]) for style in palette.CELLS.values()}) == len(palette.CELLS)
+
+
+def test_repeated_and_unknown_names_get_styles_of_their_own():
+    styles = palette.cell_styles(["lstm", "lstm", "mine", "yours", "rnn"])
+    assert styles[0] == palette.CELLS["lstm"]
+    assert styles[4] == palette.CELLS["rnn"]
+    assert len({style.color for style in styles}) == len(styles)
+    assert palette.cell_styles(["mine"]) == palette.cell_styles(["mine"])
+    assert len(palette.cell_styles(["lstm"] * 20)) == 20
+    assert palette.gate_styles(["f", "k"])[0] == palette.GATES["f"]
+
+
+def test_many_units_repeat_no_pair_of_colour_and_line():
+    styles = palette.unit_styles(40)
+    assert len({(style.color, str(style.linestyle)) for style in styles[:21]}) == 21

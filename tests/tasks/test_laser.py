@@ -1,0 +1,89 @@
+"""The laser series: complete, unaltered, standardised, with the next value as target."""
+
+import hashlib
+from importlib import resources
+
+import numpy as np
+import pytest
+
+from gatescope.errors import DtypeError, ValueRangeError
+from gatescope.tasks import laser
+
+STEPS = 10_093
+
+
+def test_the_series_is_complete_and_unaltered():
+    raw = (resources.files("gatescope.tasks") / "data" / "santafe_laser.txt").read_bytes()
+    assert (
+        hashlib.sha256(raw).hexdigest() == "2445f3df2b91cfb41c3f4f1143e8882e8329b9449ec7ffc739c6d4bd5c6650a0"
+    )
+    values = laser(standardise=False, dtype="float64").inputs[:, 0, 0]
+    # The first values of the competition's data set A.
+    assert values[:10].tolist() == [86, 141, 95, 41, 22, 21, 32, 72, 138, 111]
+    assert (values.size, values.min(), values.max(), values.sum()) == (STEPS, 0, 255, 603_880)
+
+
+def test_the_source_is_noted_beside_the_data():
+    text = (resources.files("gatescope.tasks") / "data" / "README.md").read_text(encoding="utf-8")
+    for word in ("Weigend", "Gershenfeld", "1994", "Huebner", "Tang", "reservoirpy"):
+        assert word in text
+    assert laser().provenance["sha256"] in text
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_shapes_dtypes_and_standardisation(dtype):
+    batch = laser(dtype=dtype)
+    assert batch.inputs.shape == batch.targets.shape == (STEPS, 1, 1)
+    assert batch.inputs.dtype == batch.targets.dtype == dtype
+    assert batch.inputs.flags.c_contiguous
+    assert batch.mask.shape == (STEPS, 1)
+    assert batch.mask.dtype == bool
+    assert batch.lengths.tolist() == [STEPS]
+    tolerance = 1e-12 if dtype == "float64" else 1e-6
+    values = batch.inputs.astype(np.float64)
+    assert abs(values.mean()) < tolerance
+    assert abs(values.std() - 1) < tolerance
+    assert batch.name == "laser"
+
+
+def test_the_target_is_the_next_value_and_the_unknown_one_is_masked():
+    batch = laser()
+    np.testing.assert_array_equal(batch.targets[:-1], batch.inputs[1:])
+    assert batch.mask[:-1].all()
+    assert not batch.mask[-1]
+    assert batch.targets[-1] == 0
+
+
+def test_a_shorter_horizon_is_the_beginning():
+    whole, part = laser(), laser(horizon=100)
+    np.testing.assert_array_equal(part.inputs, whole.inputs[:100])
+    np.testing.assert_array_equal(part.targets, whole.targets[:100])
+    assert part.mask.all()  # the value after step 100 was measured
+    assert part.lengths.tolist() == [100]
+    assert laser(horizon=np.int64(STEPS)).mask.sum() == STEPS - 1
+
+
+def test_provenance_undoes_the_standardisation():
+    batch = laser(dtype="float64")
+    back = batch.inputs * batch.provenance["standard_deviation"] + batch.provenance["mean"]
+    np.testing.assert_allclose(back, laser(standardise=False, dtype="float64").inputs, atol=1e-12)
+
+
+@pytest.mark.parametrize("horizon", [0, -1, STEPS + 1, 2.5, "all", True])
+def test_horizons_that_are_not_there(horizon):
+    with pytest.raises(ValueRangeError, match=rf"horizon={horizon!r} is not between 1 and 10093"):
+        laser(horizon=horizon)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "float16", "nonsense", None])
+def test_other_dtypes(dtype):
+    with pytest.raises(DtypeError, match=rf"dtype={dtype!r} .*use 'float32' or 'float64'"):
+        laser(dtype=dtype)
+
+
+def test_it_is_saved_and_loaded(tmp_path):
+    batch = laser(horizon=50)
+    batch.save(tmp_path / "a.npz")
+    found = type(batch).load(tmp_path / "a.npz")
+    np.testing.assert_array_equal(found.inputs, batch.inputs)
+    assert found.provenance == batch.provenance

@@ -1,0 +1,184 @@
+"""Results: saved, loaded, refused when the file is another kind or was tampered with."""
+
+import json
+
+import numpy as np
+import pytest
+
+from gatescope import datatypes
+from gatescope.datatypes import Batch, GradientFlow, Gradients, Params, Result, Trace
+from gatescope.errors import FileFormatError, OutputError
+from gatescope.storage import read_npz, write_npz
+
+
+def lstm(**changes):
+    rng = np.random.default_rng(0)
+    fields = {
+        "cell": "lstm",
+        "weight_ih": rng.normal(size=(8, 3)).astype(np.float32),
+        "weight_hh": rng.normal(size=(8, 2)).astype(np.float32),
+        "bias_ih": np.zeros(8, np.float32),
+        "bias_hh": np.ones(8, np.float32),
+        "gates": ("i", "f", "g", "o"),
+        "provenance": {
+            "seed": np.int64(3),
+            "scheme": None,
+            "shape": (8, (2,)),
+            "gains": [1.5, np.float32(0.5)],
+        },
+    }
+    return Params(**fields | changes)
+
+
+def results():
+    rng = np.random.default_rng(1)
+    params = lstm()
+    yield params
+    yield Trace(
+        cell="lstm",
+        inputs=rng.normal(size=(4, 1, 3)),
+        states=rng.normal(size=(5, 1, 2, 2)),
+        gates=rng.normal(size=(4, 1, 4, 2)),
+        lengths=np.array([4]),
+        state_names=("h", "c"),
+        kept_names=("i", "f", "g", "o"),
+    )
+    yield Gradients(
+        params=params,
+        inputs=np.zeros((4, 1, 3)),
+        initial_state=np.zeros((1, 2, 2)),
+        adjoint=np.zeros((5, 1, 2, 2)),
+        provenance={"threads": 2},
+    )
+    yield GradientFlow(
+        cell="lstm",
+        lag=np.arange(3),
+        log_norm=np.array([[0.0], [-1.0], [-np.inf]]),
+        target="h",
+        state="c",
+        source_step=4,
+        norm="unit",
+    )
+    yield Batch(
+        inputs=np.zeros((2, 1, 1)),
+        targets=np.zeros((2, 1, 1)),
+        mask=np.array([[True], [False]]),
+        lengths=np.array([2]),
+        name="µ",
+    )
+
+
+def assert_same(found, expected):
+    assert type(found) is type(expected)
+    for name, value in vars(expected).items():
+        other = getattr(found, name)
+        if isinstance(value, Result):
+            assert_same(other, value)
+        elif isinstance(value, np.ndarray):
+            assert other.dtype == value.dtype
+            np.testing.assert_array_equal(other, value)
+        else:
+            assert other == value
+            assert type(other) is type(value)
+
+
+@pytest.mark.parametrize("result", list(results()), ids=lambda result: type(result).__name__)
+def test_round_trip(tmp_path, result):
+    path = tmp_path / "a.npz"
+    result.save(path)
+    assert_same(datatypes.load(path), result)
+    assert_same(type(result).load(path), result)
+    datatypes.save(tmp_path / "b.npz", datatypes.load(path))
+    assert (tmp_path / "b.npz").read_bytes() == path.read_bytes()
+
+
+def test_provenance_comes_back_as_plain_values(tmp_path):
+    lstm().save(tmp_path / "a.npz")
+    found = Params.load(tmp_path / "a.npz").provenance
+    assert found == {"seed": 3, "scheme": None, "shape": (8, (2,)), "gains": [1.5, 0.5]}
+    assert type(found["seed"]) is int
+
+
+def test_provenance_that_cannot_be_kept_is_refused(tmp_path):
+    with pytest.raises(OutputError, match=r"Params\['fields'\]\['provenance'\]\['rng'\] is a Generator"):
+        lstm(provenance={"rng": np.random.default_rng(0)}).save(tmp_path / "a.npz")
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_pickled(tmp_path):
+    with pytest.raises(OutputError, match="array 'bias_ih' holds object"):
+        lstm(bias_ih=np.array([None] * 8)).save(tmp_path / "a.npz")
+
+
+def test_another_kind_is_named(tmp_path):
+    lstm().save(tmp_path / "a.npz")
+    with pytest.raises(
+        FileFormatError, match=r"a\.npz' holds a Params, not a Trace; load it with gatescope\.load"
+    ):
+        Trace.load(tmp_path / "a.npz")
+
+
+def test_a_foreign_npz_points_to_load_torch(tmp_path):
+    np.savez(tmp_path / "a.npz", weight_ih_l0=np.zeros((8, 3)))
+    with pytest.raises(FileFormatError, match=r"not written by gatescope.*gatescope\.load_torch"):
+        datatypes.load(tmp_path / "a.npz")
+
+
+def tampered(path, change):
+    """Save `lstm()` with its description changed by `change`."""
+    lstm().save(path)
+    arrays = read_npz(path)
+    meta = json.loads(str(arrays["gatescope_meta"]))
+    change(meta, arrays)
+    arrays["gatescope_meta"] = np.array(json.dumps(meta))
+    write_npz(path, arrays)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda meta, _: meta.update(kind="Exploit"), "holds a 'Exploit', which this version does not know"),
+        (lambda meta, _: meta.update(kind=["Params"]), "damaged"),
+        (lambda meta, _: meta.pop("fields"), "damaged"),
+        (lambda meta, _: meta.update(nested=["params"]), "was not written by gatescope"),
+        (lambda meta, _: meta["fields"].update(cell=7), "cell is a int, not str"),
+        (lambda meta, _: meta["fields"].update(cell=None), "cell is a NoneType, not str"),
+        (lambda meta, _: meta["fields"].update(gates="ifgo"), "gates is a str, not tuple"),
+        (lambda meta, _: meta["fields"].update(gates={"__tuple__": 3}), "damaged"),
+        (lambda meta, _: meta["fields"].update(provenance="me"), "provenance is a str, not Mapping"),
+        (lambda meta, _: meta["fields"].update(colour="red"), "damaged.*colour"),
+        (lambda _, arrays: arrays.pop("bias_hh"), "damaged.*bias_hh"),
+        (
+            lambda meta, arrays: meta["fields"].update(bias_hh=arrays.pop("bias_hh").tolist()),
+            "bias_hh is a list",
+        ),
+        (lambda _, arrays: arrays.update(cell=np.zeros(2)), "cell is a ndarray, not str"),
+    ],
+)
+def test_tampered_descriptions(tmp_path, change, message):
+    with pytest.raises(FileFormatError, match=message):
+        datatypes.load(tampered(tmp_path / "a.npz", change))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[" * 5000, "null", "[1]", '{"kind": "Params", "nested": 1, "fields": {}}']
+)
+def test_descriptions_that_are_no_json(tmp_path, text):
+    write_npz(tmp_path / "a.npz", {"gatescope_meta": np.array([text + " "])[0]})
+    with pytest.raises(FileFormatError, match="damaged, or was written by another version"):
+        datatypes.load(tmp_path / "a.npz")
+    write_npz(tmp_path / "b.npz", {"gatescope_meta": np.arange(3)})
+    with pytest.raises(FileFormatError, match="damaged"):
+        datatypes.load(tmp_path / "b.npz")
+
+
+def test_params_views():
+    params = lstm()
+    assert (params.input_size, params.hidden_size, params.dtype) == (3, 2, np.float32)
+    assert params.count() == 8 * 3 + 8 * 2 + 16
+    np.testing.assert_array_equal(params.gate("f")["weight_hh"], params.weight_hh[2:4])
+    with pytest.raises(
+        datatypes.UnknownNameError, match="no 'q': lstm has weights for the gates 'i', 'f', 'g', 'o'"
+    ):
+        params.gate("q")

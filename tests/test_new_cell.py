@@ -1,0 +1,174 @@
+"""A cell that exists in this file alone is run, differentiated and measured like the package's own.
+
+A leaky network with a learned leak:
+
+    a = sigmoid(W_a x + b_a),  n = tanh(W_n x + R_n h + b),  h' = a h + (1 - a) n
+
+CONTRIBUTING.md shows the same steps.
+"""
+
+import math
+
+import numpy as np
+import pytest
+from cases import PARAMS, Case, assert_close, flat
+from numba.extending import register_jitable
+
+import gatescope as gs
+from gatescope.cells.activations import complement, sigmoid, tanh, zero
+from gatescope.errors import ValueRangeError
+
+
+class Leaky:
+    NAME = "leaky_test"
+    GATES = ("a", "n")
+    STATES = ("h",)
+    KEPT = ("a", "n")
+
+    @staticmethod
+    @register_jitable
+    def step(wx, rh, states):
+        (h,) = states
+        a = sigmoid(wx[0])
+        n = tanh(wx[1] + rh[1])
+        return (a * h + complement(a) * n,), (a, n)
+
+    @staticmethod
+    @register_jitable
+    def step_vjp(kept, states, new_states, adjoint):
+        a, n = kept
+        (h,) = states
+        (d_h,) = adjoint
+        d_a = d_h * (h - n) * a * complement(a)
+        d_n = d_h * complement(a) * complement(n * n)
+        return (d_a, d_n), (zero(d_h), d_n), (d_h * a,)
+
+
+@pytest.fixture(autouse=True)
+def leaky():
+    """Registered by the tests, not on import: others are parametrised over the registry at collection."""
+    return gs.cells.register(Leaky)
+
+
+def by_hand(weights, inputs, h):
+    """The same cell in plain NumPy, complex too: (T, B, I), (B, H) -> outputs (T, B, H)."""
+    W_a, W_n = np.split(weights["weight_ih"], 2)
+    _, R_n = np.split(weights["weight_hh"], 2)
+    b_a, b_n = np.split(weights["bias_ih"], 2)
+    _, d_n = np.split(weights["bias_hh"], 2)
+    outputs = []
+    for x in inputs:
+        a = 1 / (1 + np.exp(-(x @ W_a.T + b_a)))
+        n = np.tanh(x @ W_n.T + b_n + h @ R_n.T + d_n)
+        h = a * h + (1 - a) * n
+        outputs.append(h)
+    return np.array(outputs)
+
+
+def given(case):
+    return case.params.arrays() | {"inputs": case.inputs, "initial_state": case.initial_state}
+
+
+def outputs_by_hand(arrays):
+    return by_hand(arrays, arrays["inputs"], arrays["initial_state"][:, 0])
+
+
+@pytest.mark.parametrize("H", [1, 5, 16, 19])
+def test_it_runs(H):
+    case = Case("leaky_test", T=30, B=3, I=2, H=H)
+    trace = case.run()
+    assert_close(trace.outputs, outputs_by_hand(given(case)), 1e-13, "outputs")
+    assert trace.gate("a").shape == (30, 3, H)
+    assert ((trace.gate("a") > 0) & (trace.gate("a") < 1)).all()
+    assert "leaky_test" in gs.cells.names()
+
+
+def test_it_is_differentiated():
+    """Against the complex step in random directions, argument by argument: exact to rounding."""
+    case = Case("leaky_test", T=25, B=3, I=2, H=5)
+    grads = flat(case.backprop(case.run()))
+    rng = np.random.default_rng(8)
+    tiny = 1e-100
+    for name, value in given(case).items():
+        for _ in range(3):
+            direction = rng.standard_normal(value.shape)
+            arrays = given(case) | {name: value + 1j * tiny * direction}
+            outputs = outputs_by_hand(arrays)
+            loss = (case.output_adjoint * outputs).sum() + (case.final_adjoint[:, 0] * outputs[-1]).sum()
+            expected = loss.imag / tiny
+            actual = (grads[name] * direction).sum()
+            # Against the size of the terms that the sum is made of, which may cancel.
+            scale = np.abs(grads[name] * direction).sum()
+            assert abs(actual - expected) <= 1e-13 * scale, name
+
+
+def test_unequal_lengths():
+    case = Case("leaky_test", T=9, B=3, I=2, H=4)
+    trace = case.run([9, 2, 5])
+    alone = gs.run(case.params, case.inputs[:5, 2:], case.initial_state[2:])
+    np.testing.assert_array_equal(trace.states[:6, 2:], alone.states)
+
+
+def test_it_is_measured():
+    """A constant leak and no recurrent weights: the gradient decays by a at every step."""
+    params = gs.init("leaky_test", input_size=1, hidden_size=4, seed=0, dtype="float64")
+    for name in PARAMS:
+        getattr(params, name)[:] = 0
+    params.bias_ih[:4] = 3.0
+    flow = gs.gradient_flow(params, np.zeros((6000, 1)), norm="unit", unit=2)
+    a = 1 / (1 + math.exp(-3.0))
+    np.testing.assert_allclose(flow.log_norm[:, 0], flow.lag * math.log(a), rtol=1e-12, atol=1e-15)
+    assert float(flow.decay_rate()) == pytest.approx(-math.log(a), rel=1e-11)
+    assert float(flow.half_life()) == pytest.approx(math.log(2) / -math.log(a), rel=1e-11)
+
+
+def test_it_is_initialised():
+    params = gs.init("leaky_test", input_size=3, hidden_size=4, seed=1)
+    assert params.gates == ("a", "n")
+    assert params.weight_ih.shape == (8, 3)
+    assert params.gate("a")["weight_hh"].shape == (4, 4)
+
+
+def test_float32():
+    case = Case("leaky_test", T=30, B=2, I=2, H=17, dtype="float32")
+    trace = case.run()
+    assert trace.states.dtype == np.float32
+    # 16 roundings of 6e-8, as for the built-in cells (test_golden.py).
+    exact = {name: value.astype(np.float64) for name, value in given(case).items()}
+    assert_close(trace.outputs, outputs_by_hand(exact), 16 * 2.0**-24, "outputs")
+
+
+# ---- the registry says what is wrong with a cell ----
+
+
+def test_registering_twice_is_harmless(leaky):
+    assert gs.cells.register(Leaky) == leaky
+    assert gs.cells.get("leaky_test") == leaky
+
+
+def test_a_name_is_taken_once():
+    class Other(Leaky):
+        GATES = ("n", "a")
+
+    with pytest.raises(ValueRangeError, match=r"(?s)'leaky_test'.*another NAME"):
+        gs.cells.register(Other)
+
+
+def test_an_incomplete_cell():
+    class Incomplete:
+        NAME = "incomplete_test"
+        GATES = ("a",)
+        STATES = ("h",)
+
+    with pytest.raises(ValueRangeError, match=r"(?s)lacks KEPT, step, step_vjp.*lstm"):
+        gs.cells.register(Incomplete)
+    assert "incomplete_test" not in gs.cells.names()
+
+
+def test_a_two_phase_cell_needs_its_first_phase():
+    class Half(Leaky):
+        NAME = "half_test"
+        PREPARED = 1
+
+    with pytest.raises(ValueRangeError, match=r"(?s)lacks prepare, operand, prepare_vjp"):
+        gs.cells.register(Half)
