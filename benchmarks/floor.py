@@ -240,7 +240,7 @@ def bounds(row: Row, machine: Machine) -> dict[str, dict[str, float]]:
 
 def floor(row: Row, machine: Machine) -> dict[str, dict[str, Any]]:
     """Floor in us a step and the bound that sets it, by pass; forward+backward is one after the other."""
-    each = {}
+    each: dict[str, dict[str, Any]] = {}
     for which, found in bounds(row, machine).items():
         limit = max(found, key=lambda name: found[name])
         each[which] = {"us_per_step": found[limit] * 1e6, "limit": limit}

@@ -3,8 +3,8 @@
     pytest benchmarks --benchmark-enable           the real thing
     pytest benchmarks --smoke                      a few steps, one round: everything runs and agrees
 
-A test fails when a peer's results differ from ours, not when a ratio is short of its target: that is reported,
-here in ``extra_info`` and by `benchmarks.compare` in the table.
+A test fails when a peer's results differ from ours, not when a ratio is short of its target: that is
+reported, here in ``extra_info`` and by `benchmarks.compare` in the table.
 """
 
 from __future__ import annotations

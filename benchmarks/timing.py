@@ -109,10 +109,10 @@ def interleaved(calls: Mapping[str, Callable[[], Any]], rounds: int, budget: flo
 
 @contextmanager
 def others_share() -> Iterator[list[float]]:
-    """The share of the machine that other processes took meanwhile: a list that holds it when the block ends.
+    """The share of the machine that other processes took: a list that holds it when the block ends.
 
-    Threads that wait for each other in busy loops, as OpenMP's do, take ten times longer when one of them is not
-    running, so a disturbed measurement is not merely slow: it favours whoever waits least.
+    Threads that wait for each other in busy loops, as OpenMP's do, take ten times longer when one of them is
+    not running, so a disturbed measurement is not merely slow: it favours whoever waits least.
     """
     share = [0.0]
     busy, own, begun = _busy_seconds(), time.process_time(), time.perf_counter()
@@ -122,7 +122,7 @@ def others_share() -> Iterator[list[float]]:
 
 
 def _busy_seconds() -> float:
-    """Seconds that all cores together were busy since the system started; 0 where the system does not tell."""
+    """Seconds all cores together were busy since the start; our own where the system does not tell."""
     try:
         ticks = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
     except (OSError, ValueError):

@@ -134,11 +134,11 @@ def by_torch(torch, case, lengths=None):
     )
 
 
-@pytest.mark.parametrize("lengths", [None, [60, 1, 37, 60, 12]], ids=["equal", "unequal"])
+@pytest.mark.parametrize("lengths", [None, [37, 1, 60]], ids=["equal", "unequal"])
 @pytest.mark.parametrize("cell", ["rnn", "rnn_relu", "lstm", "gru"])
 def test_live_against_torch(cell, lengths):
     torch = pytest.importorskip("torch")
-    case = Case(cell, T=60, B=5, I=3, H=18)
+    case = Case(cell, T=60, B=3, I=3, H=17)
     outputs, final, gradients = by_torch(torch, case, lengths)
     trace = case.run(lengths)
     assert_close(trace.outputs * trace.mask[..., None], outputs, FORWARD, "outputs")

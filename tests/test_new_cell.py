@@ -73,7 +73,7 @@ def outputs_by_hand(arrays):
     return by_hand(arrays, arrays["inputs"], arrays["initial_state"][:, 0])
 
 
-@pytest.mark.parametrize("H", [1, 5, 16, 19])
+@pytest.mark.parametrize("H", [5, 17])
 def test_it_runs(H):
     case = Case("leaky_test", T=30, B=3, I=2, H=H)
     trace = case.run()
@@ -130,7 +130,7 @@ def test_it_is_initialised():
 
 
 def test_float32():
-    case = Case("leaky_test", T=30, B=2, I=2, H=17, dtype="float32")
+    case = Case("leaky_test", T=30, B=3, I=2, H=17, dtype="float32")
     trace = case.run()
     assert trace.states.dtype == np.float32
     # 16 roundings of 6e-8, as for the built-in cells (test_golden.py).

@@ -2,9 +2,9 @@
 
 The product of the inputs with weight_ih is one matrix product before the scan, the biases that may be added
 there are, and the gradients come from ``jax.vjp`` of the whole, for the parameters alone.  The steps of the
-scan are unrolled by whichever of `UNROLL` trains fastest on the row: they are tried during the warm-up.  XLA's
-threads are as many as the cores the process may use, so their number is set by the affinity of the process,
-before JAX starts.
+scan are unrolled by whichever of `UNROLL` trains fastest on the row: they are tried during the warm-up.
+XLA's threads are as many as the cores the process may use, so their number is set by the affinity of the
+process, before JAX starts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from benchmarks.problem import PARAMETERS, Problem
 
-UNROLL = (1, 2, 4)  # 8 and 16 compile for many seconds and were faster in no row
+UNROLL = (1, 2, 4)  # 8 and 16 compile for many seconds and gained at most 2 % in any row
 _SHORT = 1_000  # with fewer steps (a smoke run) the choice is not worth its compile time
 
 

@@ -271,12 +271,12 @@ class Trace(Result):
     @property
     def final_state(self) -> Array:
         """(B, S, H) view: the state after the last step of each sequence."""
-        return self.states[-1]
+        return np.asarray(self.states[-1])
 
     @property
     def mask(self) -> NDArray[np.bool_]:
         """(T, B): True where the step belongs to the sequence."""
-        return np.arange(self.inputs.shape[0])[:, None] < self.lengths[None, :]
+        return np.asarray(np.arange(self.inputs.shape[0])[:, None] < self.lengths[None, :], dtype=np.bool_)
 
     def state(self, name: str) -> Array:
         """(T+1, B, H) view of one state by name."""
@@ -336,7 +336,9 @@ class Fit:
     def __float__(self) -> float:
         """The value, if there is one sequence."""
         if self.value.size != 1:
-            raise ValueRangeError(f"there are {self.value.size} sequences; take .value, one number a sequence")
+            raise ValueRangeError(
+                f"there are {self.value.size} sequences; take .value, one number a sequence"
+            )
         return float(self.value[0])
 
     def __str__(self) -> str:
@@ -401,9 +403,16 @@ class GradientFlow(Result):
         first, last = self._window(window)
         chosen = (self.lag >= first) & (self.lag <= last)
         if np.count_nonzero(chosen) < 2:
-            raise ValueRangeError(f"window={window!r} holds {np.count_nonzero(chosen)} of the lags {self.lag[0]}..{self.lag[-1]}; a line needs two")
-        slopes, fits = zip(*(_line(self.lag[chosen], column) for column in self.log_norm[chosen].T), strict=True)
-        return Fit(value=-np.array(slopes), r_squared=np.array(fits), window=(first, last), unit="nats per step")
+            raise ValueRangeError(
+                f"window={window!r} holds {np.count_nonzero(chosen)} of the lags {self.lag[0]}..{self.lag[-1]}; "
+                "a line needs two"
+            )
+        slopes, fits = zip(
+            *(_line(self.lag[chosen], column) for column in self.log_norm[chosen].T), strict=True
+        )
+        return Fit(
+            value=-np.array(slopes), r_squared=np.array(fits), window=(first, last), unit="nats per step"
+        )
 
     def half_life(self, window: tuple[int, int] | None = None) -> Fit:
         """Steps in which the gradient norm halves: ln 2 / decay rate; infinite where it does not decay.
@@ -412,7 +421,9 @@ class GradientFlow(Result):
         """
         rate = self.decay_rate(window)
         with np.errstate(divide="ignore", invalid="ignore"):
-            steps = np.where(rate.value > 0, np.log(2) / rate.value, np.where(np.isnan(rate.value), np.nan, np.inf))
+            steps = np.where(
+                rate.value > 0, np.log(2) / rate.value, np.where(np.isnan(rate.value), np.nan, np.inf)
+            )
         return dataclasses.replace(rate, value=steps, unit="steps")
 
     def _window(self, window: tuple[int, int] | None) -> tuple[int, int]:

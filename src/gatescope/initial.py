@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from gatescope._dtypes import float_dtype
 from gatescope.cells.registry import Cell, get
 from gatescope.datatypes import Array, Params
 from gatescope.errors import UnknownNameError, ValueRangeError
 from gatescope.provenance import provenance
-from gatescope.validation import check_count, check_dtype
+from gatescope.validation import check_count
 
 SCHEMES = ("pytorch", "keras", "orthogonal", "chrono", "gaussian")
 
@@ -89,11 +90,13 @@ def init(
         raise UnknownNameError(f"nonlinearity={nonlinearity!r} is not known; choose 'tanh' or 'relu'")
     if nonlinearity == "relu":
         if cell not in ("rnn", "rnn_relu"):
-            raise ValueRangeError(f"nonlinearity='relu' goes with the cell 'rnn'; {cell!r} has its own functions")
+            raise ValueRangeError(
+                f"nonlinearity='relu' goes with the cell 'rnn'; {cell!r} has its own functions"
+            )
         cell = "rnn_relu"
     found = get(cell)
     inputs, units = check_count("input_size", input_size), check_count("hidden_size", hidden_size)
-    kind = check_dtype(dtype)
+    kind = float_dtype(dtype)
     seed = check_count("seed", seed, least=0)
     name, gain, t_max = _scheme(scheme, gain, t_max)
     rng = np.random.default_rng(seed)
@@ -136,7 +139,12 @@ def _draw(
     rows = gates * units
     if scheme == "pytorch":
         bound = 1 / np.sqrt(units)
-        shapes = {"weight_ih": (rows, inputs), "weight_hh": (rows, units), "bias_ih": (rows,), "bias_hh": (rows,)}
+        shapes = {
+            "weight_ih": (rows, inputs),
+            "weight_hh": (rows, units),
+            "bias_ih": (rows,),
+            "bias_hh": (rows,),
+        }
         return {name: rng.uniform(-bound, bound, shape) for name, shape in shapes.items()}
     bias = np.zeros((gates, units))
     if scheme == "gaussian":
@@ -160,8 +168,15 @@ def _draw(
         elif "z" in cell.gates:
             bias[cell.gates.index("z")] = scale
         else:
-            raise ValueRangeError(f"scheme='chrono' needs a forget gate f or an update gate z; {cell.name!r} has neither")
-    return {"weight_ih": weight_ih, "weight_hh": weight_hh, "bias_ih": bias.reshape(rows), "bias_hh": np.zeros(rows)}
+            raise ValueRangeError(
+                f"scheme='chrono' needs a forget gate f or an update gate z; {cell.name!r} has neither"
+            )
+    return {
+        "weight_ih": weight_ih,
+        "weight_hh": weight_hh,
+        "bias_ih": bias.reshape(rows),
+        "bias_hh": np.zeros(rows),
+    }
 
 
 def _orthogonal(rng: np.random.Generator, rows: int, columns: int) -> Array:

@@ -1,4 +1,7 @@
-"""Where a result comes from: versions, device, dtype, seed and command.  No dates: the same run gives the same bytes."""
+"""Where a result comes from: versions, device, dtype, seed and command.
+
+No dates: the same run gives the same bytes.
+"""
 
 from __future__ import annotations
 

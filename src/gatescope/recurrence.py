@@ -145,7 +145,9 @@ def backprop(
     workers = check_threads(threads, cpu.default_threads())
     steps, batch = trace.inputs.shape[:2]
     if output_adjoint is None and final_adjoint is None:
-        raise ShapeError("output_adjoint and final_adjoint are both None; give at least one, (T, B, H) or (B, S, H)")
+        raise ShapeError(
+            "output_adjoint and final_adjoint are both None; give at least one, (T, B, H) or (B, S, H)"
+        )
     if output_adjoint is None:
         seeds = np.empty((0, batch, params.hidden_size), params.dtype)
     else:
@@ -161,9 +163,9 @@ def backprop(
         adjoint[-1] = last
     d_inputs = aligned_zeros(trace.inputs.shape, params.dtype)
     plan = cpu.plan_for(cell, params.hidden_size, params.dtype)
-    trace_arrays = [np.ascontiguousarray(a) for a in (trace.inputs, trace.states, trace.gates)]
+    arrays = tuple(np.ascontiguousarray(a) for a in (trace.inputs, trace.states, trace.gates))
     lengths = np.ascontiguousarray(trace.lengths, np.int64)
-    found = cpu.backward(plan, params, *trace_arrays, lengths, seeds, adjoint, d_inputs, workers)
+    found = cpu.backward(plan, params, arrays, lengths, seeds, adjoint, d_inputs, workers)
     facts = provenance(device=device, dtype=params.dtype.name, seed=params.provenance.get("seed"))
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     return Gradients(

@@ -1,4 +1,4 @@
-"""Checks of what users hand in.  Each names the argument, what was seen, and what to do; none changes the array given."""
+"""Checks of what users hand in: each names the argument, what was seen, and what to do."""
 
 from __future__ import annotations
 
@@ -13,23 +13,14 @@ from gatescope.errors import DeviceError, DtypeError, ShapeError, UnknownNameErr
 DTYPES = ("float32", "float64")
 
 
-def check_dtype(dtype: Any) -> np.dtype[Any]:
-    """float32 or float64."""
-    try:
-        kind = np.dtype(dtype)
-    except TypeError:
-        kind = None
-    if kind is None or kind.name not in DTYPES:
-        raise DtypeError(f"dtype={dtype!r} is not supported; choose 'float32' or 'float64'")
-    return kind
-
-
 def check_device(device: Any) -> str:
     """A device that is there; never changed silently."""
     if device == "cpu":
         return "cpu"
     if device == "cuda":
-        raise DeviceError("device='cuda' is not available: this version has kernels for the cpu only; pass device='cpu'")
+        raise DeviceError(
+            "device='cuda' is not available: this version has kernels for the cpu only; pass device='cpu'"
+        )
     raise UnknownNameError(f"device={device!r} is not known; the devices are 'cpu'")
 
 
@@ -38,7 +29,9 @@ def check_threads(threads: Any, default: int) -> int:
     if threads is None:
         return default
     if isinstance(threads, bool) or not isinstance(threads, int | np.integer) or threads < 1:
-        raise ValueRangeError(f"threads={threads!r} must be a whole number of at least 1, or None for all cores")
+        raise ValueRangeError(
+            f"threads={threads!r} must be a whole number of at least 1, or None for all cores"
+        )
     return int(threads)
 
 
@@ -54,7 +47,9 @@ def check_array(name: str, value: Any, dtype: np.dtype[Any], *, finite: bool = T
     try:
         array = np.asarray(value)
     except ValueError as error:  # ragged nested lists
-        raise ShapeError(f"{name} is not a rectangular array ({error}); give every row the same length") from error
+        raise ShapeError(
+            f"{name} is not a rectangular array ({error}); give every row the same length"
+        ) from error
     if array.dtype.kind not in "fiub":
         raise DtypeError(f"{name} has dtype {array.dtype}; give real numbers (they are converted to {dtype})")
     with np.errstate(over="ignore"):  # what overflows is reported below
@@ -88,7 +83,9 @@ def check_shape(name: str, array: Array, shape: tuple[int, ...], axes: str) -> N
 def check_params(params: Any) -> Cell:
     """Weights that fit each other and their cell, finite, float32 or float64; returns the cell."""
     if not isinstance(params, Params):
-        raise ShapeError(f"params is a {type(params).__name__}, not gatescope.Params; make one with init or load_torch")
+        raise ShapeError(
+            f"params is a {type(params).__name__}, not gatescope.Params; make one with init or load_torch"
+        )
     cell = get(params.cell)
     weights = {name: np.asarray(value) for name, value in params.arrays().items()}
     for name in ("weight_ih", "weight_hh"):
@@ -99,13 +96,22 @@ def check_params(params: Any) -> Cell:
         if value.dtype.name not in DTYPES:
             raise DtypeError(f"{name} has dtype {value.dtype}; convert it to float32 or float64")
         if value.dtype != dtype:
-            raise DtypeError(f"{name} has dtype {value.dtype}, but weight_hh has {dtype}; convert one of them")
+            raise DtypeError(
+                f"{name} has dtype {value.dtype}, but weight_hh has {dtype}; convert one of them"
+            )
     gates, hidden, width = len(cell.gates), weights["weight_hh"].shape[1], weights["weight_ih"].shape[1]
     if hidden < 1 or width < 1:
-        raise ShapeError(f"weight_ih {weights['weight_ih'].shape} and weight_hh {weights['weight_hh'].shape} need at least one column")
+        raise ShapeError(
+            f"weight_ih {weights['weight_ih'].shape} and weight_hh {weights['weight_hh'].shape} "
+            "need at least one column"
+        )
     rows = gates * hidden
-    check_shape("weight_hh", weights["weight_hh"], (rows, hidden), f"(G*H, H) with G = {gates} for {cell.name!r}")
-    check_shape("weight_ih", weights["weight_ih"], (rows, width), f"(G*H, I) with G = {gates} and H = {hidden}")
+    check_shape(
+        "weight_hh", weights["weight_hh"], (rows, hidden), f"(G*H, H) with G = {gates} for {cell.name!r}"
+    )
+    check_shape(
+        "weight_ih", weights["weight_ih"], (rows, width), f"(G*H, I) with G = {gates} and H = {hidden}"
+    )
     for name in ("bias_ih", "bias_hh"):
         check_shape(name, weights[name], (rows,), f"(G*H,) with G = {gates} and H = {hidden}")
     for name, value in weights.items():
@@ -119,11 +125,17 @@ def check_inputs(inputs: Any, params: Params) -> Array:
     if array.ndim == 2:
         array = array[:, None, :]
     if array.ndim != 3:
-        raise ShapeError(f"inputs has shape {np.shape(inputs)}, but should have (T, B, I), or (T, I) for one sequence")
+        raise ShapeError(
+            f"inputs has shape {np.shape(inputs)}, but should have (T, B, I), or (T, I) for one sequence"
+        )
     if array.shape[2] != params.input_size:
-        raise ShapeError(f"inputs has shape {np.shape(inputs)}, but its last axis should be input_size = {params.input_size}")
+        raise ShapeError(
+            f"inputs has shape {np.shape(inputs)}, but its last axis should be input_size = {params.input_size}"
+        )
     if array.shape[0] == 0 or array.shape[1] == 0:
-        raise ShapeError(f"inputs has shape {np.shape(inputs)}; at least one step and one sequence are needed")
+        raise ShapeError(
+            f"inputs has shape {np.shape(inputs)}; at least one step and one sequence are needed"
+        )
     return array
 
 
@@ -147,7 +159,9 @@ def check_lengths(lengths: Any, steps: int, batch: int) -> Array:
     check_shape("lengths", array, (batch,), "(B,)")
     wrong = np.flatnonzero((array < 0) | (array > steps))
     if wrong.size:
-        raise ValueRangeError(f"lengths[{wrong[0]}] is {array[wrong[0]]}, but should lie in 0..{steps}, the steps of inputs")
+        raise ValueRangeError(
+            f"lengths[{wrong[0]}] is {array[wrong[0]]}, but should lie in 0..{steps}, the steps of inputs"
+        )
     return array.astype(np.int64)
 
 
@@ -156,7 +170,9 @@ def check_trace(trace: Any, params: Params, cell: Cell) -> None:
     if not isinstance(trace, Trace):
         raise ShapeError(f"trace is a {type(trace).__name__}, not gatescope.Trace; make one with run")
     if trace.cell != params.cell:
-        raise ShapeError(f"trace was made by a {trace.cell!r} cell, but params are of a {params.cell!r}; run these params first")
+        raise ShapeError(
+            f"trace was made by a {trace.cell!r} cell, but params are of a {params.cell!r}; run these params first"
+        )
     steps, batch = trace.inputs.shape[:2]
     check_shape("trace.inputs", trace.inputs, (steps, batch, params.input_size), "(T, B, I) of these params")
     shape = (steps + 1, batch, len(cell.states), params.hidden_size)
@@ -165,4 +181,7 @@ def check_trace(trace: Any, params: Params, cell: Cell) -> None:
     check_shape("trace.gates", trace.gates, shape, "(T, B, K, H) of these params")
     for name in ("inputs", "states", "gates"):
         if getattr(trace, name).dtype != params.dtype:
-            raise DtypeError(f"trace.{name} has dtype {getattr(trace, name).dtype}, but params have {params.dtype}; run these params first")
+            raise DtypeError(
+                f"trace.{name} has dtype {getattr(trace, name).dtype}, but params have {params.dtype}; "
+                "run these params first"
+            )

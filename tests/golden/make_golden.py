@@ -25,7 +25,7 @@ from onnx.reference import ReferenceEvaluator
 
 HERE = Path(__file__).parent
 STRIDE = 5  # outputs and input gradients are kept at steps 4, 9, 14, ...
-SIZES = [dict(T=200, B=2, I=2, H=5), dict(T=200, B=1, I=3, H=17)]
+SIZES = [dict(T=200, B=3, I=2, H=5), dict(T=200, B=1, I=3, H=17)]
 STATES = {"rnn": 1, "rnn_relu": 1, "lstm": 2, "gru": 1, "gru_reset_before": 1}
 GATES = {"rnn": 1, "rnn_relu": 1, "lstm": 4, "gru": 3, "gru_reset_before": 3}
 PARAMS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")

@@ -1,11 +1,11 @@
-"""Gated recurrent unit with the reset gate before the recurrent product (Cho et al. 2014, Chung et al. 2014; ONNX's default).
+"""Gated recurrent unit with the reset gate before the recurrent product (Cho et al. 2014, Chung et al. 2014).
 
     r = sigmoid(W_r x + R_r h + b_r)      z = sigmoid(W_z x + R_z h + b_z)
     n = tanh(W_n x + R_n (r * h) + b_n)
     h' = (1 - z) * n + z * h
 
 Two phases: r and z come from R h, then n from a second recurrent product, R_n (r * h).
-`prepare` is the first phase; `operand` is what the second phase's recurrent weights multiply.
+This is ONNX's default.  `prepare` is the first phase; `operand` is what the second phase's recurrent weights multiply.
 """
 
 from numba.extending import register_jitable

@@ -1,8 +1,8 @@
 """Long short-term memory (Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000).
 
-    i = sigmoid(W_i x + R_i h + b_i)      f = sigmoid(W_f x + R_f h + b_f)
-    g = tanh(W_g x + R_g h + b_g)         o = sigmoid(W_o x + R_o h + b_o)
-    c' = f * c + i * g                    h' = o * tanh(c')
+i = sigmoid(W_i x + R_i h + b_i)      f = sigmoid(W_f x + R_f h + b_f)
+g = tanh(W_g x + R_g h + b_g)         o = sigmoid(W_o x + R_o h + b_o)
+c' = f * c + i * g                    h' = o * tanh(c')
 """
 
 from numba.extending import register_jitable

@@ -6,7 +6,6 @@ import hashlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -35,7 +34,8 @@ class Cell:
         also ``d_prepared``.
     prepare, operand, prepare_vjp : callable, optional
         The first phase: ``prepare(wx, rh, states) -> prepared``; ``operand(prepared, states)`` is what the second
-        phase's recurrent weights multiply; ``prepare_vjp(kept, states, d_operand, d_prepared) -> (d_wx, d_rh, d_states)``.
+        phase's recurrent weights multiply;
+        ``prepare_vjp(kept, states, d_operand, d_prepared) -> (d_wx, d_rh, d_states)``.
     prepared : int
         How many gates the first phase computes; 0 if there is one phase.
     shared : bool
@@ -61,7 +61,7 @@ class Cell:
 _CELLS: dict[str, Cell] = {}
 
 
-def register(module: ModuleType | type) -> Cell:
+def register(module: Any) -> Cell:
     """Make a cell known to `init`, `run`, `backprop`, `gradient_flow`, the plots and the command line.
 
     Parameters
@@ -85,12 +85,16 @@ def register(module: ModuleType | type) -> Cell:
     >>> gs.cells.get("lstm").gates
     ('i', 'f', 'g', 'o')
     """
-    missing = [name for name in ("NAME", "GATES", "STATES", "KEPT", "step", "step_vjp") if not hasattr(module, name)]
+    missing = [
+        name for name in ("NAME", "GATES", "STATES", "KEPT", "step", "step_vjp") if not hasattr(module, name)
+    ]
     prepared = int(getattr(module, "PREPARED", 0))
     if prepared:
         missing += [name for name in ("prepare", "operand", "prepare_vjp") if not hasattr(module, name)]
     if missing:
-        raise ValueRangeError(f"cell {module!r} lacks {', '.join(missing)}; gatescope/cells/lstm.py shows what a cell defines")
+        raise ValueRangeError(
+            f"cell {module!r} lacks {', '.join(missing)}; gatescope/cells/lstm.py shows what a cell defines"
+        )
     cell = Cell(
         name=module.NAME,
         gates=tuple(module.GATES),
@@ -107,7 +111,9 @@ def register(module: ModuleType | type) -> Cell:
     )
     known = _CELLS.get(cell.name)
     if known is not None and known.fingerprint != cell.fingerprint:
-        raise ValueRangeError(f"a cell named {cell.name!r} is registered already; give the new one another NAME")
+        raise ValueRangeError(
+            f"a cell named {cell.name!r} is registered already; give the new one another NAME"
+        )
     _CELLS[cell.name] = cell
     return cell
 
@@ -123,7 +129,9 @@ def get(name: str) -> Cell:
     try:
         return _CELLS[name]
     except (KeyError, TypeError):
-        raise UnknownNameError(f"cell={name!r} is not known; the cells are {', '.join(sorted(_CELLS))}") from None
+        raise UnknownNameError(
+            f"cell={name!r} is not known; the cells are {', '.join(sorted(_CELLS))}"
+        ) from None
 
 
 def names() -> tuple[str, ...]:
@@ -131,7 +139,7 @@ def names() -> tuple[str, ...]:
     return tuple(_CELLS)
 
 
-def _shares(module: ModuleType | type) -> bool:
+def _shares(module: Any) -> bool:
     """Whether the wx and rh adjoints are the same object, seen by running the equations on one unit."""
     one = np.ones(1)
     states = (one,) * len(module.STATES)
@@ -139,13 +147,15 @@ def _shares(module: ModuleType | type) -> bool:
     return d_wx is d_rh
 
 
-def _fingerprint(module: ModuleType | type) -> str:
+def _fingerprint(module: Any) -> str:
     try:
         source = inspect.getsource(module)
     except (OSError, TypeError):  # defined at a prompt: the code objects stand in for the source
-        source = repr([
-            (name, value.__code__.co_code, value.__code__.co_consts)
-            for name, value in sorted(vars(module).items())
-            if hasattr(value, "__code__")
-        ])
+        source = repr(
+            [
+                (name, value.__code__.co_code, value.__code__.co_consts)
+                for name, value in sorted(vars(module).items())
+                if hasattr(value, "__code__")
+            ]
+        )
     return hashlib.sha256(source.encode()).hexdigest()[:16]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -119,19 +120,25 @@ def gradient_flow(
         raise UnknownNameError(f"norm={norm!r} is not known; choose one of {', '.join(NORMS)}")
     reach = source if horizon is None else check_count("horizon", horizon)
     if reach > source:
-        raise ValueRangeError(f"horizon={horizon!r} reaches back beyond the first state; the source step is {source}")
+        raise ValueRangeError(
+            f"horizon={horizon!r} reaches back beyond the first state; the source step is {source}"
+        )
     wanted = _lags(lags, reach, norm)
     seeds = _directions(cell, params, of, norm, unit, check_count("seed", seed, least=0))
     workers = check_threads(threads, cpu.default_threads())
 
     plan = cpu.plan_for(cell, params.hidden_size, params.dtype)
     start = check_initial_state(initial_state, cell, params, batch)
-    first_state = np.zeros((batch, len(cell.states), params.hidden_size), params.dtype) if start is None else start
+    first_state = (
+        np.zeros((batch, len(cell.states), params.hidden_size), params.dtype) if start is None else start
+    )
     carried = cpu.Adjoints(plan, params, np.broadcast_to(seeds, (batch, *seeds.shape)), workers)
     stops = source - wanted if norm == "spectral" else np.array([source - reach])
     log_norm = np.full((wanted.size, batch), -np.inf)
     pieces = _pieces(plan, params, x, first_state, source, source - reach, workers)
-    bar = tqdm(total=reach, unit="step", desc=f"gradient flow ({cell.name})", disable=None if progress else True)
+    bar = tqdm(
+        total=reach, unit="step", desc=f"gradient flow ({cell.name})", disable=None if progress else True
+    )
     with bar:
         if norm == "spectral":
             done = _record_spectral(log_norm, 0, source, stops, carried, wrt)
@@ -144,7 +151,7 @@ def gradient_flow(
             end = begin + gates.shape[0]
             if norm == "spectral":
                 edges = [end, *[int(s) for s in stops if begin < s < end], begin]
-                for high, low in zip(edges[:-1], edges[1:], strict=True):
+                for high, low in pairwise(edges):
                     carried.back(states, gates, low - begin, high - begin)
                     done = _record_spectral(log_norm, done, low, stops, carried, wrt)
             else:
@@ -161,7 +168,9 @@ def gradient_flow(
         state=state,
         source_step=source,
         norm=norm,
-        provenance=provenance(device=device, dtype=params.dtype.name, seed=params.provenance.get("seed"), direction_seed=seed),
+        provenance=provenance(
+            device=device, dtype=params.dtype.name, seed=params.provenance.get("seed"), direction_seed=seed
+        ),
     )
 
 
@@ -170,7 +179,9 @@ def _log(value: Any) -> Any:
         return np.log(value)
 
 
-def _record_spectral(log_norm: Array, done: int, now: int, stops: Array, carried: cpu.Adjoints, wrt: list[int]) -> int:
+def _record_spectral(
+    log_norm: Array, done: int, now: int, stops: Array, carried: cpu.Adjoints, wrt: list[int]
+) -> int:
     """Take the largest singular value wherever state `now` is one of those asked for."""
     while done < stops.size and int(stops[done]) == now:
         current, exponents = carried.matrices()
@@ -224,7 +235,9 @@ def _source_step(source_step: Any, steps: int) -> int:
         raise ValueRangeError(f"source_step={source_step!r} must be a whole number")
     found = source_step if source_step >= 0 else steps + 1 + source_step
     if not 1 <= found <= steps:
-        raise ValueRangeError(f"source_step={source_step!r} is out of range; the states are 1..{steps}, or -1..-{steps} from the end")
+        raise ValueRangeError(
+            f"source_step={source_step!r} is out of range; the states are 1..{steps}, or -1..-{steps} from the end"
+        )
     return int(found)
 
 
@@ -232,7 +245,10 @@ def _blocks(cell: Cell, name: Any, argument: str) -> list[int]:
     if name == "joint":
         return list(range(len(cell.states)))
     if name not in cell.states:
-        raise UnknownNameError(f"{argument}={name!r} is not a state of {cell.name!r}; choose {', '.join(map(repr, cell.states))} or 'joint'")
+        raise UnknownNameError(
+            f"{argument}={name!r} is not a state of {cell.name!r}; "
+            f"choose {', '.join(map(repr, cell.states))} or 'joint'"
+        )
     return [cell.states.index(name)]
 
 
@@ -261,7 +277,7 @@ def _directions(cell: Cell, params: Params, of: list[int], norm: str, unit: Any,
     elif norm == "unit":
         if isinstance(unit, bool) or not isinstance(unit, int | np.integer) or not 0 <= unit < size:
             raise ValueRangeError(f"unit={unit!r} must be a whole number in 0..{size - 1}")
-        chosen = np.eye(size)[[unit]]
+        chosen = np.eye(size)[int(unit) : int(unit) + 1]
     else:
         chosen = np.random.default_rng(seed).standard_normal((1, size))
         chosen /= np.linalg.norm(chosen)

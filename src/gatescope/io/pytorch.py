@@ -106,10 +106,12 @@ def load_torch(
     weights = {kind: _convert(value, common, names[kind], origin) for kind, value in found.items()}
     for kind in ("bias_ih", "bias_hh"):
         weights.setdefault(kind, np.zeros(len(weights["weight_hh"]), common))
-    if blocks == 1:
-        cell = _RNN_OF_NONLINEARITY[_nonlinearity(source, prefix, nonlinearity)]
-    else:
-        cell = _CELL_OF_BLOCKS[blocks]
+    vanilla = blocks == 1
+    cell = (
+        _RNN_OF_NONLINEARITY[_nonlinearity(source, prefix, nonlinearity)]
+        if vanilla
+        else _CELL_OF_BLOCKS[blocks]
+    )
     return Params(
         cell=cell,
         gates=cells.get(cell).gates,

@@ -1,7 +1,8 @@
 """The CPU device: `forward`, `backward` and `adjoint` on NumPy arrays that are already checked.
 
-Sequences are dealt out in blocks; a thread takes a block at a time.  The blocks depend on the batch and the size of the
-cell alone, and the gradients of the blocks are added in order, so the results are the same bits for any number of threads.
+Sequences are dealt out in blocks; a thread takes a block at a time.  The blocks depend on the batch and the size of
+the cell alone, and the gradients of the blocks are added in order, so the results are the same bits for any number
+of threads.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -87,11 +89,11 @@ def plan_for(cell: Cell, hidden_size: int, dtype: np.dtype) -> Plan:
 
 
 def blocks_for(batch: int, hidden_size: int) -> list[tuple[int, int]]:
-    """Sequences dealt out in blocks (first, last): enough for threads, large enough to use each weight several times."""
+    """Blocks of sequences (first, last): enough for threads, large enough to use each weight several times."""
     smallest = 16 if hidden_size <= 128 else 32
     count = max(1, min(8, batch // smallest))
     edges = [batch * i // count for i in range(count + 1)]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))
 
 
 def _longest(blocks: list[tuple[int, int]]) -> int:
@@ -164,14 +166,16 @@ def forward(plan: Plan, panels, inputs, states, gates, lengths, threads: int) ->
     _each(one, len(blocks), threads)
 
 
-def backward(plan: Plan, params, inputs, states, gates, lengths, output_adjoint, adjoint, d_inputs, threads: int):
+def backward(plan: Plan, params, trace, lengths, output_adjoint, adjoint, d_inputs, threads: int):
     """Fill adjoint[:T] and d_inputs from adjoint[T]; return the gradients of the four weight arrays.
 
-    Shapes as for `forward`; output_adjoint (T, B, H) or of size 0; adjoint (T+1, B, S, H); d_inputs (T, B, I).
+    trace: inputs, states and gates as for `forward`; output_adjoint (T, B, H) or of size 0;
+    adjoint (T+1, B, S, H); d_inputs (T, B, I).
     """
     from gatescope.kernels.loops.backward import make_backward
 
     cell, lanes, padded, vectors, dtype = plan.cell, plan.lanes, plan.padded, plan.vectors, plan.dtype
+    inputs, states, _ = trace
     steps, batch, width = inputs.shape
     gate_count, states_count = len(cell.gates), states.shape[2]
     w_1, w_2 = _phases(plan, params.weight_hh)
@@ -219,16 +223,16 @@ def backward(plan: Plan, params, inputs, states, gates, lengths, output_adjoint,
             ones,
             zeros,
         )
-        kernel(
-            weights, (inputs, states, gates), lengths, output_adjoint, (adjoint, d_inputs), (begin, end, 0, steps, stream), work,
-            sums[index],
-        )  # fmt: skip
+        span = (begin, end, 0, steps, stream)
+        kernel(weights, trace, lengths, output_adjoint, (adjoint, d_inputs), span, work, sums[index])
 
     _each(one, len(blocks), threads)
     for other in sums[1:]:
         for total, part in zip(sums[0], other, strict=True):
             total += part
-    g_w_ih, g_b_ih, g_w_hh, g_b_hh, g_w_second, g_b_second = (layout.unpack_gradient(s, plan.hidden_size) for s in sums[0])
+    g_w_ih, g_b_ih, g_w_hh, g_b_hh, g_w_second, g_b_second = (
+        layout.unpack_gradient(s, plan.hidden_size) for s in sums[0]
+    )
     if plan.second:
         g_w_hh, g_b_hh = np.concatenate([g_w_hh, g_w_second]), np.concatenate([g_b_hh, g_b_second])
     elif cell.shared:
@@ -251,7 +255,9 @@ class Adjoints:
         w_1, w_2 = _phases(plan, params.weight_hh)
         self._weights = (
             layout.adjoint_panel(w_1, plan.first, plan.lanes),
-            layout.adjoint_panel(w_2, plan.second, plan.lanes) if plan.second else aligned_zeros(1, plan.dtype),
+            layout.adjoint_panel(w_2, plan.second, plan.lanes)
+            if plan.second
+            else aligned_zeros(1, plan.dtype),
         )
         # Each direction costs as much as a sequence, so a block holds fewer sequences.
         self._blocks = blocks_for(batch, plan.hidden_size)

@@ -4,7 +4,7 @@ Hidden units are padded to whole vectors with zeros.  A *panel* holds, for one g
 every k the group's vectors one after another: what a tile of `product` reads in order.
 
     forward panel    [units / lanes][k][gate][lane]         k: hidden units (or inputs)
-    adjoint panel    [columns / lanes][k][lane]             k: (units / lanes, gate, lane), columns: hidden units (or inputs)
+    adjoint panel    [columns / lanes][k][lane]             k: (units / lanes, gate, lane); columns: units or inputs
     gradient rows    [r][units / lanes][gate][lane]         the forward panel's gradient, r: hidden units (or inputs)
 """
 
@@ -58,7 +58,9 @@ def adjoint_panel(weight, gates, lanes):
 
 def dot_rows(weight, gates, lanes):
     """(G*H, N) weights as N flat rows in the order of one row of pre-activations, for few columns."""
-    return _copy(forward_panel(weight, gates, lanes).reshape(-1, weight.shape[1], gates, lanes).transpose(1, 0, 2, 3))
+    return _copy(
+        forward_panel(weight, gates, lanes).reshape(-1, weight.shape[1], gates, lanes).transpose(1, 0, 2, 3)
+    )
 
 
 def unpack_gradient(rows, units):
@@ -101,9 +103,12 @@ def tiles_for(gates, hidden_size, lanes, rows):
 
 
 def _rows(most, rows):
-    """Rows of a tile, at most `most`, that leave few of `rows` over: a row done alone costs about two."""
-    most = max(1, min(most, rows))
-    return min(range(most, most // 2, -1), key=lambda r: rows // r * r + 2 * (rows % r))
+    """Rows of a tile, at most `most`: a tile of r costs about r + 1, a row that is left over and done alone 2.
+
+    Few different answers, since each is a kernel to compile.
+    """
+    allowed = [r for r in (1, 2, 4, 6, 8) if r <= most]
+    return min(allowed, key=lambda r: rows // r * (r + 1) + 2 * (rows % r))
 
 
 def _divisor(number, largest):

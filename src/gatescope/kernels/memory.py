@@ -69,7 +69,8 @@ def aligned_empty(shape: Any, dtype: Any) -> np.ndarray[Any, Any]:
     size = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
     raw = np.empty(size + CACHE_LINE, np.uint8) if size < _LARGE else np.asarray(_Lease(size + CACHE_LINE))
     start = -raw.ctypes.data % CACHE_LINE
-    return raw[start : start + size].view(kind).reshape(shape)
+    array: np.ndarray[Any, Any] = raw[start : start + size].view(kind).reshape(shape)
+    return array
 
 
 def aligned_zeros(shape: Any, dtype: Any) -> np.ndarray[Any, Any]:

@@ -8,6 +8,8 @@ accumulators to shorten the chain of dependent additions.  The order of addition
 and on nothing else: a sequence gets the same bits alone, in a batch, and in any tile.
 """
 
+from itertools import chain
+
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
@@ -45,7 +47,9 @@ def product(typingctx, out, start, weight, x, extent, shape):
             kinds = sig.args[index]
             values = cgutils.unpack_tuple(builder, args[index], len(kinds))
             base = _pointer(context, builder, kinds[0], values[0], values[1], kinds[1])
-            return base, *(context.cast(builder, v, k, types.intp) for v, k in zip(values[2:], kinds[2:], strict=True))
+            return base, *(
+                context.cast(builder, v, k, types.intp) for v, k in zip(values[2:], kinds[2:], strict=True)
+            )
 
         out_base, out_row = unpack(0)
         start_base, start_row = unpack(1)
@@ -71,7 +75,7 @@ def product(typingctx, out, start, weight, x, extent, shape):
                     (count, tile_groups, gates, split),
                     (shift(out_group, out_row, row), out_row),
                     (shift(start_group, start_row, row), start_row),
-                    (weight_here, weight_step, weight_group),  # noqa: B023 - called within this iteration
+                    (weight_here, weight_step, weight_group),
                     (shift(x_base, x_row, row), x_row, x_step),
                     depth,
                 )
@@ -102,7 +106,7 @@ def _tile(builder, vec, shape, out, start, weight, x, depth):
         return builder.gep(base, [builder.add(builder.mul(stride, _int(r)), _int(c * lanes))])
 
     def multiply_add(accumulators, k):
-        """accumulators + x[:, k] * weight[k, :]"""
+        """Accumulators + x[:, k] * weight[k, :]"""
         w_at, x_at = builder.mul(k, weight_step), builder.mul(k, x_step)
         bases = [builder.gep(base, [w_at]) for base in group_base]
         w = [_load(builder, bases[c // gates], vec, c % gates * lanes) for c in range(columns)]
@@ -122,13 +126,13 @@ def _tile(builder, vec, shape, out, start, weight, x, depth):
         k = builder.phi(_I64)
         k.add_incoming(first, before)
         phis = [[builder.phi(vector) for _ in places] for _ in sets]
-        for phi, value in zip(sum(phis, []), sum(sets, []), strict=True):
+        for phi, value in zip(chain(*phis), chain(*sets), strict=True):
             phi.add_incoming(value, before)
         builder.cbranch(builder.icmp_signed("<", k, last), body, after)
         builder.position_at_end(body)
         new = [multiply_add(phi_set, builder.add(k, _int(s))) for s, phi_set in enumerate(phis)]
         k.add_incoming(builder.add(k, _int(stride)), builder.block)
-        for phi, value in zip(sum(phis, []), sum(new, []), strict=True):
+        for phi, value in zip(chain(*phis), chain(*new), strict=True):
             phi.add_incoming(value, builder.block)
         builder.branch(head)
         builder.position_at_end(after)
@@ -142,7 +146,9 @@ def _tile(builder, vec, shape, out, start, weight, x, depth):
         sets[:1] = loop(whole, depth, sets[:1])
     while len(sets) > 1:
         half = len(sets) // 2
-        sets = [[builder.fadd(a, b) for a, b in zip(sets[s], sets[s + half], strict=True)] for s in range(half)]
+        sets = [
+            [builder.fadd(a, b) for a, b in zip(sets[s], sets[s + half], strict=True)] for s in range(half)
+        ]
     for (r, c), value in zip(places, sets[0], strict=True):
         builder.store(value, _at(builder, at(out_base, out_row, r, c), vec, 0), align=_align(vec))
 
@@ -153,7 +159,9 @@ def dot(typingctx, a, a_at, b, b_at, count, lanes):
     vec = Vec(a.dtype, lanes.literal_value)
 
     def codegen(context, builder, sig, args):
-        bases = [_pointer(context, builder, sig.args[i], args[i], args[i + 1], sig.args[i + 1]) for i in (0, 2)]
+        bases = [
+            _pointer(context, builder, sig.args[i], args[i], args[i + 1], sig.args[i + 1]) for i in (0, 2)
+        ]
         last = context.cast(builder, args[4], sig.args[4], types.intp)
         total = cgutils.alloca_once_value(builder, ir.Constant(llvm_type(vec), [0.0] * vec.lanes))
         with cgutils.for_range(builder, last, intp=_I64) as loop:

@@ -242,7 +242,7 @@ def _masked(builder, name, vec, value, pointer, mask):
 
 
 def _tuple_of(vec, count):
-    return types.UniTuple(vec, count) if count else types.Tuple(())
+    return types.UniTuple(vec, count) if count else types.Tuple(())  # type: ignore[attr-defined]
 
 
 def _spaced(context, builder, stride, stride_type, count):
@@ -327,7 +327,13 @@ def put(typingctx, array, offset, stride, valid, stream, values):
         pointers = [_at(builder, base, vec, o) for o in _spaced(context, builder, args[2], sig.args[2], n)]
         items = cgutils.unpack_tuple(builder, args[5], n)
         with builder.if_else(full) as (whole, part):
-            with whole, builder.if_else(context.cast(builder, args[4], sig.args[4], types.boolean)) as (past, through):
+            with (
+                whole,
+                builder.if_else(context.cast(builder, args[4], sig.args[4], types.boolean)) as (
+                    past,
+                    through,
+                ),
+            ):
                 with past:
                     hint = builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)])
                     for item, pointer in zip(items, pointers, strict=True):
@@ -357,7 +363,9 @@ def prefetch(typingctx, array, offset, stride, count):
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
         for place in _spaced(context, builder, args[2], sig.args[2], n):
             pointer = builder.bitcast(builder.gep(base, [place]), byte)
-            builder.call(function, [pointer, number(0), number(3), number(1)])  # for reading, into every cache, data
+            builder.call(
+                function, [pointer, number(0), number(3), number(1)]
+            )  # for reading, into every cache, data
         return context.get_dummy_value()
 
     return types.void(array, offset, stride, count), codegen
@@ -373,7 +381,9 @@ def _across(combine, builder, value, width):
         undefined = ir.Constant(value.type, ir.Undefined)
         halves = [
             builder.shuffle_vector(
-                value, undefined, ir.Constant(ir.VectorType(ir.IntType(32), width), list(range(at, at + width)))
+                value,
+                undefined,
+                ir.Constant(ir.VectorType(ir.IntType(32), width), list(range(at, at + width))),
             )
             for at in (0, width)
         ]

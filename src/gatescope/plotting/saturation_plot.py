@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -124,7 +124,45 @@ def saturation(
     2
     """
     shares = saturation_shares(trace, left=left, right=right, gates=gates)
-    hidden_size = trace.states.shape[3]
+    return draw_saturation_shares(shares, cell=trace.cell, left=left, right=right, ax=ax, **artist_kwargs)
+
+
+def draw_saturation_shares(
+    shares: Mapping[str, tuple[Array, Array]],
+    *,
+    cell: str,
+    left: float = 0.1,
+    right: float = 0.9,
+    ax: Axes | None = None,
+    **artist_kwargs: Any,
+) -> Axes:
+    """Draw what `saturation_shares` has counted, as `saturation` does; for shares that were stored.
+
+    Parameters
+    ----------
+    shares : mapping of str to (left (H,), right (H,))
+    cell : str
+        Name of the cell, for the legend.
+    left, right : float
+        The thresholds the shares were counted with.
+    ax : Axes, optional
+        Where to draw.  Default: new axes in a new figure.
+    **artist_kwargs
+        For ``Axes.scatter``.
+
+    Returns
+    -------
+    Axes
+
+    Examples
+    --------
+    >>> import numpy as np, gatescope as gs
+    >>> shares = {"f": (np.array([0.0, 0.2]), np.array([0.9, 0.1]))}
+    >>> ax = gs.plotting.draw_saturation_shares(shares, cell="lstm")
+    >>> len(ax.collections)
+    1
+    """
+    hidden_size = next((shut.size for shut, _ in shares.values()), 0)
     with drawing_on(ax, 5.2, 5.2) as axes:
         axes.plot([0, 1], [1, 0], color=palette.GREY, linewidth=1, zorder=1)
         axes.text(
@@ -163,7 +201,7 @@ def saturation(
         # No share lies above the line, so its corner is free for the legend.
         axes.legend(
             loc="upper right",
-            title=f"{trace.cell}, a mark for each of {hidden_size} units",
+            title=f"{cell}, a mark for each of {hidden_size} units",
             alignment="left",
             handlelength=1.2,
         )

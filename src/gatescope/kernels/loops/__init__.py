@@ -1,4 +1,4 @@
-"""The loops over time on the CPU: forward, backward, adjoint.  They know of a cell its functions and counts, no equation.
+"""The loops over time on the CPU: forward, backward, adjoint.  They know a cell's functions and counts.
 
 Each factory closes over the cell's own functions, over integers, and over a fingerprint of the cell's source: then
 Numba's disk cache is hit by the next process, and missed when the equations change.  One kernel call handles a block of

@@ -5,17 +5,27 @@ Scratch layouts: [n] sequence of the block, [m] direction, [j] vector of units; 
 """
 
 import math
-from functools import lru_cache
+from functools import cache
 
 from numba import njit
 
 import gatescope.kernels.vector_math  # noqa: F401 - registers the activations with the compiler
 from gatescope.kernels.loops.options import OPTIONS, absent
 from gatescope.kernels.product import product
-from gatescope.kernels.simd import absolute, constant, get, load, maximum, prefetch, reduce_add, reduce_max, store
+from gatescope.kernels.simd import (
+    absolute,
+    constant,
+    get,
+    load,
+    maximum,
+    prefetch,
+    reduce_add,
+    reduce_max,
+    store,
+)
 
 
-@lru_cache(maxsize=None)
+@cache
 def make_adjoint(cell, lanes, tiles, second_tiles):
     """Kernel that carries M adjoints of each sequence back over a span of steps and records their log-norms."""
     step_vjp, prepare_vjp = cell.step_vjp, cell.prepare_vjp or absent
@@ -85,7 +95,10 @@ def make_adjoint(cell, lanes, tiles, second_tiles):
                         for row in range(n * M, n * M + M):
                             here = row * row_first + j * FIRST * L
                             _, p_rh, back = prepare_vjp(
-                                kept, old, load(operand, row * padded + j * L, L, 1, L)[0], load(d_rh, here, L, P, L)
+                                kept,
+                                old,
+                                load(operand, row * padded + j * L, L, 1, L)[0],
+                                load(d_rh, here, L, P, L),
                             )
                             store(d_rh, here, L, p_rh)
                             add = load(direct, row * padded + j * L, L, 1, L)

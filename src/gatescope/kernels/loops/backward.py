@@ -4,7 +4,7 @@ Names of sizes: S states, K kept values, G gates, P of them computed by a first 
 Scratch layouts: [n] sequence of the block, [s] step of the segment, [j] vector of units.
 """
 
-from functools import lru_cache
+from functools import cache
 
 from numba import njit
 
@@ -14,7 +14,7 @@ from gatescope.kernels.product import dot, product
 from gatescope.kernels.simd import get, load, prefetch, put, store
 
 
-@lru_cache(maxsize=None)
+@cache
 def make_backward(cell, lanes, tiles, second_tiles):
     """Kernel of exact full back-propagation through time for a block of sequences over a span of steps."""
     step_vjp, prepare_vjp = cell.step_vjp, cell.prepare_vjp or absent
@@ -158,7 +158,9 @@ def make_backward(cell, lanes, tiles, second_tiles):
                 (g_w_hh, 0, V * FIRST * L), (g_w_hh, 0, V * FIRST * L), first,
                 (before, 0, 1, padded), (H, V, count), (GRAD, 1, FIRST, 1, L),
             )  # fmt: skip
-            product((g_b_hh, 0, 0), (g_b_hh, 0, 0), first, (ones, 0, 0, 0), (1, V, count), (1, 1, FIRST, BIAS, L))
+            product(
+                (g_b_hh, 0, 0), (g_b_hh, 0, 0), first, (ones, 0, 0, 0), (1, V, count), (1, 1, FIRST, BIAS, L)
+            )
             if P > 0:
                 second = (d_second, 0, row_second, SECOND * L)
                 product(
@@ -171,7 +173,9 @@ def make_backward(cell, lanes, tiles, second_tiles):
                 )  # fmt: skip
             if P > 0 or not SHARED:
                 whole = (d_wx, 0, row, G * L)
-                product((g_b_ih, 0, 0), (g_b_ih, 0, 0), whole, (ones, 0, 0, 0), (1, V, count), (1, 1, G, BIAS, L))
+                product(
+                    (g_b_ih, 0, 0), (g_b_ih, 0, 0), whole, (ones, 0, 0, 0), (1, V, count), (1, 1, G, BIAS, L)
+                )
             else:
                 whole = (d_rh, 0, row_first, G * L)
             if few_inputs:

@@ -4,7 +4,7 @@ Names of sizes: S states, K kept values, G gates, P of them computed by a first 
 Scratch layouts: [n] sequence of the block, [s] step of the segment, [j] vector of units.
 """
 
-from functools import lru_cache
+from functools import cache
 
 from numba import njit
 
@@ -14,7 +14,7 @@ from gatescope.kernels.product import product
 from gatescope.kernels.simd import get, load, put, store
 
 
-@lru_cache(maxsize=None)
+@cache
 def make_forward(cell, lanes, tiles, second_tiles):
     """Kernel that runs a block of sequences over a span of steps and stores every state and every kept gate."""
     step, prepare, operand_of = cell.step, cell.prepare or absent, cell.operand or absent

@@ -1,0 +1,119 @@
+"""The benchmarks' own parts: a wrong peer is caught, the table says what the JSON says, bounds are right."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import floor, table, timing
+from benchmarks.rows import FORWARD, ROWS, TRAIN, select
+
+
+@pytest.mark.parametrize("name", ["outputs", "weight_hh"])
+def test_a_peer_that_differs_is_refused(name: str) -> None:
+    ours = {"outputs": np.ones((3, 2)), "weight_hh": np.ones((2, 2))}
+    assert max(timing.disagreement(ours, ours, "float64").values()) == 0
+    for wrong in (1 + 1e-9, np.nan):
+        other = {**ours, name: ours[name] * wrong}
+        with pytest.raises(AssertionError, match=name):
+            timing.disagreement(ours, other, "float64")
+
+
+def test_interleaved_times_everybody_in_every_round() -> None:
+    turns: list[str] = []
+    calls = {name: lambda name=name: turns.append(name) or sum(range(100_000)) for name in "ab"}
+    times = timing.interleaved(calls, rounds=4, budget=60)
+    assert [len(t) for t in times.values()] == [4, 4]
+    assert {"a", "b"} == set(turns)
+
+
+def machine(**changes: Any) -> floor.Machine:
+    """Round numbers: 1e9 of everything a second."""
+    one = dict.fromkeys(("1", "2", "3"), 1e9)
+    base = floor.Machine(
+        dtype="float32",
+        cores=2,
+        lanes=16,
+        registers=32,
+        fma=1e9,
+        load=one,
+        cache={"1": 1 << 15, "2": 1 << 20, "3": 1 << 24},
+        write_new=1e9,
+        write_used=1e9,
+        activation={"sigmoid": 1e9, "tanh": 1e9},
+        chain={cell: {"forward": 1.0, "backward": 2.0} for cell in ("rnn", "lstm", "gru")},
+    )
+    return replace(base, **changes)
+
+
+def test_bounds_are_the_stated_counts() -> None:
+    (row,) = select(["lstm-b40-i1-h16-float32"])
+    found = floor.bounds(row, machine())
+    assert found["forward"]["products"] == pytest.approx(40 * 4 * 16 * 17 / 2e9, rel=1e-12)
+    assert found["backward"]["products"] == pytest.approx(2 * 40 * 4 * 16 * 17 / 2e9, rel=1e-12)
+    assert found["forward"]["activations"] == pytest.approx(40 * 16 * 5 / 2e9, rel=1e-12)
+    assert found["forward"]["stored"] == pytest.approx(40 * 16 * 6 * 4 / 1e9, rel=1e-12)
+    assert "latency" not in found["forward"]
+
+
+def test_one_sequence_waits_for_its_chain() -> None:
+    (row,) = select(["lstm-b1-i1-h16-float32"])
+    assert floor.floor(row, machine())[TRAIN]["us_per_step"] == pytest.approx(3e6, rel=1e-3)
+    assert floor.floor(row, machine())[FORWARD]["limit"] == "latency"
+
+
+def results(ratio: float, target: float | None) -> dict[str, Any]:
+    row = next(row for row in ROWS if row.key == "lstm-b1-i1-h16-float32")
+    us = {"median": 0.25, "low": 0.2, "high": 0.3}
+    comparison = {
+        "peer": "onnxruntime",
+        "pass": FORWARD,
+        "ours_us_per_step": us,
+        "ratio": ratio,
+        "target": target,
+        "met": None if target is None else ratio >= target,
+        "others": 0.0,
+    }
+    return {
+        "provenance": {"cpu": "a machine", "date": "2000-01-01", "versions": {"numpy": "2"}},
+        "protocol": {"threads": 2},
+        "rows": [
+            {
+                "dtype": "float32",
+                "title": row.title,
+                "targets": dict(row.targets),
+                "comparisons": [comparison],
+                "skipped": {"jax": "not installed"},
+                "floor": {FORWARD: {"share": 0.4}},
+            }
+        ],
+    }
+
+
+def test_table_shows_wins_and_losses() -> None:
+    won, lost = table.make_table(results(3.0, 2.5)), table.make_table(results(2.0, 2.5))
+    assert "0.25 (40 %)" in won
+    assert "3 (≥ 2.5)" in won
+    assert "1 of 1 targets" in won
+    assert "**2** (≥ 2.5, missed)" in lost
+    assert "not run" in lost
+
+
+def test_a_disturbed_row_is_marked_and_not_counted() -> None:
+    data = results(3.0, 2.5)
+    data["rows"][0]["comparisons"][0]["others"] = 0.2
+    text = table.make_table(data)
+    assert "*LSTM B=1 I=1 H=16 T=20,000*" in text
+    assert "0 of 0 targets" in text
+
+
+def test_table_goes_between_the_markers() -> None:
+    readme = f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n"
+    new = table.replaced(readme, "new")
+    assert new == f"before\n{table.BEGIN}\nnew\n{table.END}\nafter\n"
+    assert table.replaced(new, "new") == new
+    with pytest.raises(ValueError, match="benchmark table"):
+        table.replaced("no markers", "new")

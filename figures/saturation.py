@@ -1,0 +1,41 @@
+"""How often gates are shut and open when their biases ask for memories of up to 20 steps (chrono).
+
+At PyTorch's initial weights no gate is ever saturated: all marks would lie on one point.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+
+import gatescope as gs
+from figures import building, cells
+from gatescope import plotting
+
+NAMES = ("lstm", "gru")
+SCHEME = "chrono(20)"
+
+
+def compute(steps: int | None) -> dict[str, np.ndarray]:
+    """The shares of steps, by unit, of every gate."""
+    inputs = cells.series(steps)
+    arrays: dict[str, np.ndarray] = {}
+    for name in NAMES:
+        shares = plotting.saturation_shares(gs.run(cells.cell(name, SCHEME), inputs))
+        for gate, (shut, opened) in shares.items():
+            arrays[f"{name}.{gate}"] = np.stack([shut, opened])
+    return arrays
+
+
+def draw(arrays: dict[str, np.ndarray]) -> Figure:
+    """A panel a cell."""
+    fig = plotting.new_figure(9.6, 4.9)
+    for ax, name in zip(fig.subplots(1, len(NAMES)), NAMES, strict=True):
+        keys = [key for key in arrays if key.startswith(f"{name}.")]
+        shares = {key.rpartition(".")[2]: (arrays[key][0], arrays[key][1]) for key in keys}
+        plotting.draw_saturation_shares(shares, cell=name, ax=ax)
+    return fig
+
+
+if __name__ == "__main__":
+    building.main(only="saturation")

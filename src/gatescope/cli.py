@@ -1,0 +1,376 @@
+"""The command line: ``gatescope compare | run | devices``.
+
+What does the work is imported inside the commands, so that ``--help`` and mistyped options answer at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from gatescope._version import __version__
+from gatescope.errors import GatescopeError, ShapeError, ValueRangeError, WeightFormatError
+
+if TYPE_CHECKING:
+    from gatescope.comparison import Comparison
+    from gatescope.datatypes import Array, Params
+
+_INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
+_DEFAULT_CELLS = "rnn,gru,lstm"
+
+
+class _Group(TyperGroup):
+    """Prints an error that gatescope raised on purpose in one line and leaves with status 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except GatescopeError as error:
+            message = " ".join(str(error).split())
+        except MemoryError:
+            message = "there is not enough memory; use a shorter --horizon or a smaller --hidden-size"
+        except KeyboardInterrupt:
+            typer.echo("gatescope: interrupted", err=True)
+            raise typer.Exit(_INTERRUPTED) from None
+        typer.echo(f"gatescope: error: {message}", err=True)
+        raise typer.Exit(2)
+
+
+app = typer.Typer(
+    cls=_Group,
+    name="gatescope",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="What the gates of an LSTM and a GRU do to memory and to gradients, over very long horizons.",
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"gatescope {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+# Options that several commands share.
+_Inputs = Annotated[
+    Path | None,
+    typer.Option(
+        "--inputs",
+        metavar="FILE",
+        help="Input series: npy, npz or csv, (T,), (T, I) or (T, B, I).  Default: the Santa Fe laser series.",
+    ),
+]
+_Layer = Annotated[int, typer.Option(min=0, help="Which layer of the PyTorch files.")]
+_Hidden = Annotated[int, typer.Option(min=1, help="Units of a fresh cell.")]
+_Horizon = Annotated[
+    int | None, typer.Option(min=1, metavar="STEPS", help="Use the first so many steps.  Default: all.")
+]
+_Dtype = Annotated[
+    str | None,
+    typer.Option(help="float32 or float64.  Default: float32 for fresh cells, that of the file for weights."),
+]
+_Seed = Annotated[int, typer.Option(min=0, help="Of the weights, and of the direction of the gradient.")]
+_Init = Annotated[
+    str,
+    typer.Option(
+        metavar="SCHEME",
+        help="Initial weights: pytorch, keras, orthogonal, chrono or gaussian, as in 'chrono(500)'.",
+    ),
+]
+_Device = Annotated[str, typer.Option(help="cpu.")]
+_Threads = Annotated[int | None, typer.Option(min=1, help="At most so many.  Default: one a core.")]
+
+
+@app.command()
+def compare(
+    inputs: _Inputs = None,
+    weights: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--weights",
+            metavar="FILE",
+            help="Weights to compare: a PyTorch state_dict as safetensors or npz, or an npz of gatescope's.  "
+            "May be given several times; fresh cells join in when --cells is given too.",
+        ),
+    ] = None,
+    cells: Annotated[
+        str | None, typer.Option(help=f"Fresh cells, separated by commas.  Default: {_DEFAULT_CELLS}.")
+    ] = None,
+    layer: _Layer = 0,
+    hidden_size: _Hidden = 64,
+    horizon: _Horizon = None,
+    dtype: _Dtype = None,
+    seed: _Seed = 0,
+    init: _Init = "pytorch",
+    units: Annotated[
+        str | None, typer.Option(help="Units to draw, as in 0,5,9.  Default: three that differ most.")
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the files go.")] = Path("gatescope-out"),
+    traces: Annotated[
+        bool, typer.Option("--traces/--no-traces", help="Store every gate and state, the largest files.")
+    ] = True,
+    device: _Device = "cpu",
+    threads: _Threads = None,
+) -> None:
+    """Compare cells over one series: cost, gates, and how fast the gradient decays.
+
+    Prints a table and writes pictures, the arrays behind them, a summary and a self-contained report.html.
+    """
+    from gatescope.comparison import compare as measure
+    from gatescope.gallery import check_folder, file_names, write_gallery
+    from gatescope.validation import check_device, check_inputs
+
+    check_device(device)
+    series, source = _read_inputs(inputs, horizon)
+    chosen = _read_weights(weights or [], layer, dtype)
+    if cells is not None or not chosen:
+        _add_fresh(chosen, cells or _DEFAULT_CELLS, series, hidden_size, dtype, seed, init)
+    for params in chosen.values():
+        check_inputs(series, params)
+    drawn = _parse_units(units, chosen)
+    check_folder(out, file_names(chosen, traces=traces))  # before the work, not after it
+
+    found = measure(chosen, series, seed=seed, device=device, threads=threads, progress=_on_terminal())
+    arguments = {
+        "inputs": None if inputs is None else str(inputs),
+        "weights": [str(file) for file in weights or []],
+        "cells": list(chosen),
+        "hidden_size": hidden_size,
+        "horizon": horizon,
+        "dtype": dtype,
+        "seed": seed,
+        "init": init,
+        "layer": layer,
+        "device": device,
+        "threads": threads,
+    }
+    files = write_gallery(
+        found, out, source=source, arguments=arguments, units=drawn, traces=traces, progress=_on_terminal()
+    )
+    _print_comparison(found, source)
+    typer.echo(f"{len(files)} files in {out}; start with {files[-1]}")
+
+
+@app.command()
+def run(
+    inputs: _Inputs = None,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", metavar="FILE", help="Weights, as for compare.")
+    ] = None,
+    cell: Annotated[str, typer.Option(help="A fresh cell, where no weights are given.")] = "lstm",
+    layer: _Layer = 0,
+    hidden_size: _Hidden = 64,
+    horizon: _Horizon = None,
+    dtype: _Dtype = None,
+    seed: _Seed = 0,
+    init: _Init = "pytorch",
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The npz to write.")] = Path("trace.npz"),
+    device: _Device = "cpu",
+    threads: _Threads = None,
+) -> None:
+    """Run one cell and store every state and gate at every step: gatescope.load reads the file."""
+    from gatescope.gallery import check_folder
+    from gatescope.recurrence import run as run_cell
+    from gatescope.validation import check_device
+
+    check_device(device)
+    series, source = _read_inputs(inputs, horizon)
+    chosen = _read_weights([weights] if weights else [], layer, dtype)
+    if not chosen:
+        _add_fresh(chosen, cell, series, hidden_size, dtype, seed, init)
+    if len(chosen) != 1:
+        raise ValueRangeError(f"--cell {cell!r} names {len(chosen)} cells; run takes one, compare several")
+    if out.suffix != ".npz":
+        raise ValueRangeError(f"--out {str(out)!r} must end in .npz")
+    check_folder(out.parent, [out.name])
+    ((label, params),) = chosen.items()
+    trace = run_cell(params, series, device=device, threads=threads)
+    trace.save(out)
+    steps, batch = trace.inputs.shape[:2]
+    kept = ", ".join((*trace.kept_names, *trace.state_names))
+    typer.echo(f"{label} over {source}: {steps:,} steps, {batch} sequences, {kept} of each unit in {out}")
+
+
+@app.command()
+def devices() -> None:
+    """Show what the kernels can run on."""
+    import numpy as np
+    from rich.console import Console
+    from rich.table import Table
+
+    from gatescope.kernels.cpu import default_threads
+    from gatescope.kernels.simd import host_lanes
+
+    lanes = {name: int(host_lanes(np.dtype(name))) for name in ("float32", "float64")}  # type: ignore[no-untyped-call]
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_row("cpu", _cpu_name())
+    table.add_row("", f"{os.cpu_count() or 1} cores, {default_threads()} threads by default")
+    listed = ", ".join(f"{count} {name}" for name, count in lanes.items())
+    table.add_row("", f"lanes of a vector: {listed} ({lanes['float32'] * 32} bits)")
+    table.add_row("cuda", "not available in this version: its kernels are for the cpu only")
+    Console(width=_table_width()).print(table)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave the process with its status: 0, 2 after an error, 130 after Ctrl-C."""
+    try:
+        app(arguments, prog_name="gatescope")
+    except KeyboardInterrupt:  # before a command began
+        typer.echo("gatescope: interrupted", err=True)
+        sys.exit(_INTERRUPTED)
+
+
+def _on_terminal() -> bool:
+    return sys.stderr.isatty()
+
+
+def _table_width() -> int | None:
+    """Of tables: that of the terminal, but roomy where there is none."""
+    return None if sys.stdout.isatty() else 160
+
+
+def _read_inputs(path: Path | None, horizon: int | None) -> tuple[Array, str]:
+    """(T, B, I) float64 inputs and what they are called; a cell's dtype is applied when it runs."""
+    if path is None:
+        from gatescope.tasks import laser
+
+        inputs, source = laser(dtype="float64").inputs, "the Santa Fe laser series"
+    else:
+        from gatescope.io import read_series
+
+        inputs, source = read_series(path, dtype="float64"), path.name
+    if horizon is not None and horizon > len(inputs):
+        raise ValueRangeError(f"--horizon {horizon} is longer than {source}, which has {len(inputs)} steps")
+    return inputs[:horizon], source
+
+
+def _read_weights(files: Sequence[Path], layer: int, dtype: str | None) -> dict[str, Params]:
+    chosen: dict[str, Params] = {}
+    for file in files:
+        params = _read_params(file, layer, dtype)
+        chosen[_free_label(file.stem, chosen)] = params
+    return chosen
+
+
+def _read_params(file: Path, layer: int, dtype: str | None) -> Params:
+    from gatescope.datatypes import Params, load
+    from gatescope.io import load_torch
+    from gatescope.storage import read_npz
+    from gatescope._dtypes import float_dtype
+    from gatescope.validation import check_params
+
+    if file.suffix != ".npz" or "gatescope_meta" not in read_npz(file):
+        return load_torch(file, layer, dtype=dtype)
+    params = load(file)
+    if not isinstance(params, Params):
+        raise WeightFormatError(
+            f"{str(file)!r} holds a {type(params).__name__}, not weights; give a file of gatescope.Params"
+        )
+    check_params(params)
+    if dtype is None:
+        return params
+    kind = float_dtype(dtype)
+    converted = {name: value.astype(kind) for name, value in params.arrays().items()}
+    return dataclasses.replace(params, **converted)  # type: ignore[arg-type]
+
+
+def _add_fresh(
+    chosen: dict[str, Params],
+    cells: str,
+    inputs: Array,
+    hidden_size: int,
+    dtype: str | None,
+    seed: int,
+    scheme: str,
+) -> None:
+    from gatescope.initial import init
+
+    names = [name.strip() for name in cells.split(",") if name.strip()]
+    if not names:
+        raise ValueRangeError(f"--cells {cells!r} names no cell; give for example {_DEFAULT_CELLS}")
+    for name in names:
+        params = init(
+            name,
+            input_size=inputs.shape[2],
+            hidden_size=hidden_size,
+            seed=seed,
+            scheme=scheme,
+            dtype=dtype or "float32",
+        )
+        chosen[_free_label(name, chosen)] = params
+
+
+def _free_label(wanted: str, taken: dict[str, Params]) -> str:
+    label, count = wanted, 1
+    while label in taken:
+        count += 1
+        label = f"{wanted}-{count}"
+    return label
+
+
+def _parse_units(text: str | None, chosen: dict[str, Params]) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        units = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueRangeError(f"--units {text!r} must be whole numbers, separated by commas") from None
+    least = min(params.hidden_size for params in chosen.values())
+    if any(not 0 <= unit < least for unit in units):
+        raise ShapeError(f"--units {text!r} must lie in 0..{least - 1}, the units of the smallest cell")
+    return units
+
+
+def _print_comparison(found: Comparison, source: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from gatescope.gallery import rows
+    from gatescope.report import show
+
+    steps, batch = found.measurements[0].trace.inputs.shape[:2]
+    sequences = "one sequence" if batch == 1 else f"{batch} sequences"
+    table = Table(title=f"{source}: {steps:,} steps, {sequences}", title_justify="left", title_style="bold")
+    table.add_column("")
+    for label in found.labels:
+        table.add_column(label, justify="right")
+    for row in rows(found):
+        table.add_row(row["quantity"], *(show(row[label]) for label in found.labels))
+    Console(width=_table_width()).print(table)
+    first = found.measurements[0]
+    typer.echo(
+        f"ns per step: median of {first.timing_runs} runs, at most {first.threads} threads; "
+        f"saturated: below {first.left:g} or above {first.right:g}"
+    )
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""What the compiler makes of the kernels, and when Numba's disk cache may be used."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numba import njit
+
+import gatescope as gs
+from gatescope.kernels import cpu
+from gatescope.kernels.loops.backward import make_backward
+from gatescope.kernels.loops.forward import make_forward
+from gatescope.kernels.loops.options import OPTIONS
+
+
+@pytest.mark.parametrize("cell", gs.cells.names())
+def test_float32_kernels_hold_no_double(cell):
+    """A stray `1 - y` or `0.5 * x` would promote; it would be as right, and half as fast."""
+    params = gs.init(cell, input_size=2, hidden_size=20, seed=0)
+    trace = gs.run(params, np.ones((4, 1, 2)))
+    gs.backprop(params, trace, np.ones_like(trace.outputs))
+    plan = cpu.plan_for(gs.cells.get(cell), 20, np.dtype("float32"))
+    tiles = plan.tiles(1)
+    kernels = [
+        make_forward(plan.cell, plan.lanes, *(t.forward for t in tiles)),
+        make_backward(plan.cell, plan.lanes, *((t.adjoint, t.gradient) for t in tiles)),
+    ]
+    for kernel in kernels:
+        signature = next(s for s in kernel.signatures if "float32" in str(s[0]))
+        # What came from the disk cache cannot be looked at.
+        fresh = njit(**{**OPTIONS, "cache": False})(kernel.py_func)
+        fresh.compile(signature)
+        text = fresh.inspect_llvm(signature)
+        assert f"<{plan.lanes} x float>" in text
+        doubles = [line for line in text.splitlines() if "double" in line]
+        assert not doubles, doubles[:3]
+
+
+CELL = """
+from numba.extending import register_jitable
+NAME, GATES, STATES, KEPT = "cached", ("h",), ("h",), ()
+
+@register_jitable
+def step(wx, rh, states):
+    h = wx[0] + rh[0]{extra}
+    return (h,), ()
+
+@register_jitable
+def step_vjp(kept, states, new_states, adjoint):
+    d = (adjoint[0],)
+    return d, d, (adjoint[0] - adjoint[0],)
+"""
+
+RUN = """
+import sys
+import numpy as np, gatescope as gs
+import mycell
+from gatescope.kernels.loops.forward import make_forward
+from gatescope.kernels import cpu
+
+gs.cells.register(mycell)
+params = gs.init("cached", input_size=1, hidden_size=2, seed=0, dtype="float64")
+trace = gs.run(params, np.ones((3, 1)))
+plan = cpu.plan_for(gs.cells.get("cached"), 2, np.dtype("float64"))
+kernel = make_forward(plan.cell, plan.lanes, *(t.forward for t in plan.tiles(1)))
+print(sum(kernel.stats.cache_hits.values()), float(trace.outputs[0, 0, 0]))
+"""
+
+
+def test_disk_cache_is_hit_by_the_next_process_and_missed_when_the_equations_change(tmp_path):
+    def run(extra):
+        (tmp_path / "mycell.py").write_text(CELL.format(extra=extra))
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(RUN)],
+            cwd=tmp_path,
+            env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": _path()},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        hits, value = done.stdout.split()
+        return int(hits), float(value)
+
+    hits, first = run("")
+    assert hits == 0
+    assert run("") == (1, first)
+    hits, changed = run(" + wx[0]")
+    assert hits == 0
+    assert changed != first
+
+
+def _path():
+    return os.pathsep.join([str(Path(gs.__file__).parents[1]), "."])

@@ -1,0 +1,121 @@
+"""The tiled product: right for every tile and extent, and the same bits whatever the tile."""
+
+import numpy as np
+import pytest
+from numba import njit
+
+from gatescope.kernels import layout
+from gatescope.kernels.product import dot, product
+
+LANES = {"float32": 16, "float64": 8}
+
+
+def make(rows, groups, gates, split, lanes):
+    @njit(error_model="numpy")
+    def multiply(out, start, weight, x, extent, start_row):
+        _, vectors, depth = extent
+        row = vectors * gates * lanes
+        product(
+            (out, 0, row),
+            (start, 0, start_row),
+            (weight, 0, gates * lanes, depth * gates * lanes),
+            (x, 0, depth, 1),
+            extent,
+            (rows, groups, gates, split, lanes),
+        )
+
+    return multiply
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("rows", "groups", "gates", "split"), [(1, 1, 4, 2), (3, 1, 3, 2), (6, 4, 1, 1), (2, 2, 2, 4)]
+)
+def test_against_numpy(rows, groups, gates, split, dtype):
+    lanes = LANES[dtype]
+    multiply = make(rows, groups, gates, split, lanes)
+    rng = np.random.default_rng(0)
+    for n, vectors, depth in [(1, 4, 1), (7, 4, 5), (12, 8, 33), (5, 4, 0)]:
+        units = vectors * lanes
+        weight = rng.standard_normal((gates * units, depth)).astype(dtype)
+        x = rng.standard_normal((n, depth)).astype(dtype)
+        bias = rng.standard_normal(gates * units).astype(dtype)
+        out = np.full((n, vectors * gates * lanes), np.nan, dtype)
+        panel = layout.forward_panel(weight, gates, lanes) if depth else np.zeros(1, dtype)
+        multiply(out, layout.bias_panel(bias, gates, lanes), panel, x, (n, vectors, depth), 0)
+        seen = layout.unpack_gradient(out.reshape(n, vectors, gates, lanes), units).T
+        # depth additions of products of size about 1, each rounded once
+        tolerance = 4 * np.finfo(dtype).eps * max(1, depth)
+        np.testing.assert_allclose(seen, x @ weight.T + bias, rtol=0, atol=tolerance)
+
+
+def test_the_tile_does_not_change_the_bits():
+    rng = np.random.default_rng(1)
+    gates, lanes, n, vectors, depth = 2, 16, 11, 4, 37
+    weight = rng.standard_normal((gates * vectors * lanes, depth)).astype("float32")
+    panel, x = layout.forward_panel(weight, gates, lanes), rng.standard_normal((n, depth)).astype("float32")
+    zeros = np.zeros(vectors * gates * lanes, "float32")
+    results = []
+    for rows, groups in [(1, 1), (2, 1), (3, 2), (4, 4)]:
+        out = np.empty((n, vectors * gates * lanes), "float32")
+        make(rows, groups, gates, 2, lanes)(out, zeros, panel, x, (n, vectors, depth), 0)
+        results.append(out)
+    for other in results[1:]:
+        np.testing.assert_array_equal(other, results[0])
+
+
+def test_start_may_be_out():
+    rng = np.random.default_rng(2)
+    out = rng.standard_normal((6, 32)).astype("float32")
+    before = out.copy()
+    weight, x = rng.standard_normal((32, 3)).astype("float32"), rng.standard_normal((6, 3)).astype("float32")
+    make(2, 1, 1, 1, 16)(out, out, layout.forward_panel(weight, 1, 16), x, (6, 2, 3), 32)
+    np.testing.assert_allclose(
+        out, before + x @ weight.T, rtol=0, atol=2e-6
+    )  # three products of size about 1
+
+
+def test_dot():
+    @njit
+    def run(a, b, count):
+        return dot(a, 8, b, 0, count, 8)
+
+    rng = np.random.default_rng(3)
+    a, b = rng.standard_normal(40), rng.standard_normal(32)
+    assert run(a, b, 4) == pytest.approx(a[8:40] @ b, rel=1e-14)
+    assert run(a, b, 0) == 0
+
+
+@pytest.mark.parametrize(("units", "gates", "columns"), [(1, 1, 1), (16, 4, 3), (17, 3, 20), (33, 2, 1)])
+def test_panels_hold_each_weight_once(units, gates, columns):
+    lanes = 16
+    weight = np.arange(1.0, gates * units * columns + 1).reshape(gates * units, columns).astype("float32")
+    for panel in (
+        layout.forward_panel(weight, gates, lanes),
+        layout.adjoint_panel(weight, gates, lanes),
+        layout.dot_rows(weight, gates, lanes),
+    ):
+        np.testing.assert_array_equal(np.sort(panel[panel != 0]), weight.reshape(-1))
+        assert panel.ctypes.data % 64 == 0
+    vectors = layout.vectors_for(units, lanes)
+    rows = (
+        layout.forward_panel(weight, gates, lanes)
+        .reshape(vectors, columns, gates, lanes)
+        .transpose(1, 0, 2, 3)
+    )
+    np.testing.assert_array_equal(layout.unpack_gradient(rows, units), weight)
+
+
+def test_tiles_fit_the_registers_and_split_does_not_see_the_batch():
+    for lanes, registers in ((16, 32), (8, 32), (4, 16)):
+        for gates in (1, 2, 3, 4, 5):
+            for hidden in (1, 16, 33, 64, 100, 128, 512):
+                tiles = [layout.tiles_for(gates, hidden, lanes, rows) for rows in (1, 2, 5, 20, 64)]
+                for tile in tiles:
+                    rows, groups, split = tile.forward
+                    assert rows * groups * gates * split < registers
+                    assert layout.vectors_for(hidden, lanes) % groups == 0
+                    rows, groups, split = tile.adjoint
+                    assert rows * groups * split < registers
+                    assert layout.vectors_for(hidden, lanes) % groups == 0
+                assert len({(t.forward[2], t.adjoint[2]) for t in tiles}) == 1
