@@ -38,7 +38,7 @@ def draw(arrays: dict[str, np.ndarray]) -> Figure:
     flows = [cells.flow_from(arrays, key) for key in keys]
     labels = [key.replace(".chrono", ", chrono") for key in keys]
     plotting.gradient_decay(flows, labels=labels, scale="log", ax=fig.add_subplot())
-    title = "What open gates do: PyTorch's initial weights, and biases that hold the memory (chrono)"
+    title = "What open gates do: PyTorch's initial weights against chrono's biases"
     fig.suptitle(title, x=0.01, ha="left", fontweight="bold")
     return fig
 

@@ -31,8 +31,8 @@ def random_params(cell, *, input_size, hidden_size, seed=0, dtype="float64", sca
 class Case:
     """Everything `run` and `backprop` take, for one cell: the arrays' shapes are those of DESIGN.md.
 
-    Kernels are compiled for tiles that depend on B and H, some seconds each, so the tests keep to few values of
-    them where others would show nothing new: B = 1, 3, 7 and 37 (several blocks), H = 5, 16, 17.
+    Kernels are compiled for tiles that depend on B and H, in seconds each, so the tests keep to few values of
+    them where others show nothing new: B = 1, 3, 7 and 37 (several blocks), H = 5, 16, 17.
     """
 
     def __init__(self, cell, *, T=7, B=3, I=2, H=5, seed=0, dtype="float64", scale=1.0):

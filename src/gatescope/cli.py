@@ -271,10 +271,10 @@ def _read_weights(files: Sequence[Path], layer: int, dtype: str | None) -> dict[
 
 
 def _read_params(file: Path, layer: int, dtype: str | None) -> Params:
+    from gatescope._dtypes import float_dtype
     from gatescope.datatypes import Params, load
     from gatescope.io import load_torch
     from gatescope.storage import read_npz
-    from gatescope._dtypes import float_dtype
     from gatescope.validation import check_params
 
     if file.suffix != ".npz" or "gatescope_meta" not in read_npz(file):

@@ -7,167 +7,16 @@ Arrays are time-major and C-contiguous.  Logarithms are natural; rates are nats 
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.errors import FileFormatError, GatescopeError, UnknownNameError, ValueRangeError
-from gatescope.storage import decode_json, encode_json, read_npz, write_npz
+from gatescope.errors import UnknownNameError, ValueRangeError
+from gatescope.results import Array, Result, load, save
 
-Array = NDArray[Any]
-
-_META = "gatescope_meta"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """What all results share: they can be saved, loaded, and tell where they come from.
-
-    `provenance` holds versions, device, dtype, seed and command, as far as they apply.
-    """
-
-    provenance: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
-
-    _kinds: ClassVar[dict[str, type[Result]]] = {}
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        Result._kinds[cls.__name__] = cls
-
-    def arrays(self) -> dict[str, Array]:
-        """The fields that are arrays, by name."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to an ``.npz`` (never pickle), beside its final name first and then renamed.
-
-        Raises
-        ------
-        OutputError
-            If `path` cannot be written.
-        """
-        write_npz(path, _flatten(self))
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read what `save` wrote.
-
-        Raises
-        ------
-        FileFormatError
-            If the file is missing, damaged, or holds another kind of result.
-        """
-        arrays = read_npz(path)
-        result = _unflatten(arrays, "", str(path))
-        if not isinstance(result, cls):
-            raise FileFormatError(
-                f"{str(path)!r} holds a {type(result).__name__}, not a {cls.__name__}; "
-                "load it with gatescope.load"
-            )
-        return result
-
-    def __repr__(self) -> str:
-        parts = []
-        for f in dataclasses.fields(self):
-            value = getattr(self, f.name)
-            if f.repr:
-                text = f"{value.dtype}{list(value.shape)}" if isinstance(value, np.ndarray) else repr(value)
-                parts.append(f"{f.name}={text}")
-        return f"{type(self).__name__}({', '.join(parts)})"
-
-
-def load(path: str | os.PathLike[str]) -> Result:
-    """Read any result that was saved with its ``save`` method (or `gatescope.save`).
-
-    Raises
-    ------
-    FileFormatError
-        If the file is missing, damaged, or was not written by gatescope.
-
-    Examples
-    --------
-    >>> import tempfile, pathlib, gatescope as gs
-    >>> path = pathlib.Path(tempfile.mkdtemp()) / "params.npz"
-    >>> gs.save(path, gs.init("gru", input_size=1, hidden_size=4, seed=0))
-    >>> gs.load(path).cell
-    'gru'
-    """
-    return _unflatten(read_npz(path), "", str(path))
-
-
-def save(path: str | os.PathLike[str], result: Result) -> None:
-    """Write any result to an ``.npz``; the same as ``result.save(path)``."""
-    result.save(path)
-
-
-def _flatten(result: Result, prefix: str = "") -> dict[str, Array]:
-    kind = type(result).__name__
-    plain: dict[str, Any] = {}
-    nested: list[str] = []
-    arrays: dict[str, Array] = {}
-    for f in dataclasses.fields(result):
-        value = getattr(result, f.name)
-        if isinstance(value, np.ndarray):
-            arrays[prefix + f.name] = value
-        elif isinstance(value, Result):
-            nested.append(f.name)
-            arrays.update(_flatten(value, f"{prefix}{f.name}."))
-        else:
-            plain[f.name] = value
-    text = encode_json({"kind": kind, "nested": nested, "fields": plain}, kind)
-    return {prefix + _META: np.array(text), **arrays}
-
-
-def _unflatten(arrays: Mapping[str, Array], prefix: str, path: str) -> Result:
-    if prefix + _META not in arrays:
-        raise FileFormatError(
-            f"{path!r} was not written by gatescope; for PyTorch weights use gatescope.load_torch"
-        )
-    try:
-        meta = decode_json(str(arrays[prefix + _META][()]))
-        kind = Result._kinds.get(meta["kind"])
-        if kind is None:
-            raise FileFormatError(
-                f"{path!r} holds a {meta['kind']!r}, which this version does not know; "
-                f"the kinds are {', '.join(sorted(Result._kinds))}"
-            )
-        values: dict[str, Any] = dict(meta["fields"])
-        for name in meta["nested"]:
-            values[name] = _unflatten(arrays, f"{prefix}{name}.", path)
-        for f in dataclasses.fields(kind):
-            if prefix + f.name in arrays:
-                values[f.name] = arrays[prefix + f.name]
-            if f.name in values and not _fits(values[f.name], str(f.type)):
-                raise TypeError(f"{f.name} is a {type(values[f.name]).__name__}, not {f.type}")
-        return kind(**values)
-    except GatescopeError:
-        raise
-    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise FileFormatError(
-            f"{path!r} is damaged, or was written by another version of gatescope ({error}); write it again"
-        ) from error
-
-
-def _fits(value: object, annotation: str) -> bool:
-    """Whether a value read from a file is of its field's kind; annotations not named here accept anything."""
-    if value is None:
-        return "None" in annotation or annotation == "Any"
-    kinds: dict[str, type | tuple[type, ...]] = {
-        "Array": np.ndarray,
-        "str": str,
-        "int": int,
-        "float": (int, float),
-        "bool": bool,
-        "Mapping": Mapping,
-        "tuple": tuple,
-        **Result._kinds,
-    }
-    return isinstance(value, kinds.get(annotation.partition("[")[0], object))
+__all__ = ["Array", "Batch", "Fit", "GradientFlow", "Gradients", "Params", "Result", "Trace", "load", "save"]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -434,6 +283,8 @@ class GradientFlow(Result):
         first = last // 10
         if np.count_nonzero((self.lag >= first) & (self.lag <= last)) < 2:
             first = int(self.lag[0])
+        if first == last:  # one finite log-norm only, as at lag 0 of a gradient that is 0: there is no rate
+            last = int(self.lag[-1])
         return first, last
 
 

@@ -23,6 +23,8 @@ from gatescope.kernels.memory import CACHE_LINE, aligned_empty, aligned_zeros
 # A segment's scratch should stay in the first-level cache where it can.
 _SEGMENT_BYTES = 1 << 15
 _SEGMENT_ROWS = 128
+# Below this many multiply-adds, starting a second thread takes longer than it saves.
+_THREAD_WORK = 1 << 24
 # Results larger than this will not be found in the caches again, so they are stored past them.
 _STREAM_BYTES = 1 << 24
 
@@ -56,6 +58,11 @@ class Plan:
         """Register tiles of the first and the second recurrent product of `rows` sequences."""
         counts = (self.first, max(self.second, 1))
         return tuple(layout.tiles_for(count, self.hidden_size, self.lanes, rows) for count in counts)
+
+    def threads(self, threads: int, steps: int, rows: int) -> int:
+        """How many of the threads are worth starting for a sweep."""
+        work = steps * rows * len(self.cell.gates) * self.padded**2
+        return threads if work > _THREAD_WORK else 1
 
     def streams(self, *results: np.ndarray) -> bool:
         """Whether to store results past the caches: they are large, and their rows are whole cache lines."""
@@ -151,7 +158,7 @@ def forward(plan: Plan, panels, inputs, states, gates, lengths, threads: int) ->
         n = end - begin
 
         def empty(*shape):
-            return aligned_empty(n * int(np.prod(shape)), plan.dtype)
+            return aligned_empty((n, *shape), plan.dtype).reshape(-1)
 
         work = (
             empty(plan.segment(n, steps), plan.padded, gate_count),
@@ -163,7 +170,7 @@ def forward(plan: Plan, panels, inputs, states, gates, lengths, threads: int) ->
         )
         kernel(panels, inputs, states, gates, lengths, (begin, end, 0, steps, stream), work)
 
-    _each(one, len(blocks), threads)
+    _each(one, len(blocks), plan.threads(threads, steps, batch))
 
 
 def backward(plan: Plan, params, trace, lengths, output_adjoint, adjoint, d_inputs, threads: int):
@@ -226,7 +233,7 @@ def backward(plan: Plan, params, trace, lengths, output_adjoint, adjoint, d_inpu
         span = (begin, end, 0, steps, stream)
         kernel(weights, trace, lengths, output_adjoint, (adjoint, d_inputs), span, work, sums[index])
 
-    _each(one, len(blocks), threads)
+    _each(one, len(blocks), plan.threads(threads, steps, batch))
     for other in sums[1:]:
         for total, part in zip(sums[0], other, strict=True):
             total += part
@@ -301,7 +308,8 @@ class Adjoints:
             )  # fmt: skip
             log_norms[:, begin:end] = part
 
-        _each(one, len(self._blocks), self._threads)
+        rows = states.shape[1] * count
+        _each(one, len(self._blocks), plan.threads(self._threads, stop - start, rows))
         return log_norms
 
     def matrices(self) -> tuple[np.ndarray, np.ndarray]:

@@ -24,9 +24,9 @@ def vectors_for(size, lanes):
 
 
 def _padded(array, axis, size):
-    widths = [(0, 0)] * array.ndim
-    widths[axis] = (0, size - array.shape[axis])
-    return np.pad(array, widths)
+    out = np.zeros((*array.shape[:axis], size, *array.shape[axis + 1 :]), array.dtype)
+    out[(*(slice(None),) * axis, slice(array.shape[axis]))] = array
+    return out
 
 
 def _copy(array):
@@ -98,7 +98,7 @@ def tiles_for(gates, hidden_size, lanes, rows):
     wide = _divisor(vectors, 4)
     split = 4 if wide == 1 else 2 if small else 1
     adjoint = (_rows(registers // (wide * split), rows), wide, split)
-    gradient = (4 if gates == 4 else min(8, max(1, registers // gates)), 1, 1)
+    gradient = (_rows(registers // gates, hidden_size), 1, 1)
     return Tiles(forward=forward, adjoint=adjoint, gradient=gradient)
 
 

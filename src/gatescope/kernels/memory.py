@@ -7,6 +7,7 @@ gone, and the next result of that size takes it from there.
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import Any
 
@@ -66,7 +67,7 @@ def release() -> None:
 def aligned_empty(shape: Any, dtype: Any) -> np.ndarray[Any, Any]:
     """An uninitialised array that starts on a cache line, so that full vectors never straddle two."""
     kind = np.dtype(dtype)
-    size = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
+    size = math.prod(shape if isinstance(shape, tuple) else (shape,)) * kind.itemsize
     raw = np.empty(size + CACHE_LINE, np.uint8) if size < _LARGE else np.asarray(_Lease(size + CACHE_LINE))
     start = -raw.ctypes.data % CACHE_LINE
     array: np.ndarray[Any, Any] = raw[start : start + size].view(kind).reshape(shape)

@@ -1,0 +1,188 @@
+"""compare(): every number against what it is defined to be."""
+
+import dataclasses
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from numba.extending import register_jitable
+
+import gatescope as gs
+from gatescope.arithmetic import arithmetic
+from gatescope.cells.activations import complement, sigmoid, tanh, zero
+from gatescope.comparison import Measurement, compare
+from gatescope.errors import DeviceError, DtypeError, ShapeError, UnknownNameError, ValueRangeError
+
+STEPS = 60
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    return np.random.default_rng(3).standard_normal((STEPS, 2, 3))
+
+
+@pytest.fixture(scope="module")
+def cells():
+    names = ("rnn", "gru", "lstm")
+    return {name: gs.init(name, input_size=3, hidden_size=5, seed=1, dtype="float64") for name in names}
+
+
+@pytest.fixture(scope="module")
+def found(cells, inputs):
+    return compare(cells, inputs, timing_runs=2, threads=1)
+
+
+def test_results_are_those_of_run_and_gradient_flow(found, cells, inputs):
+    for label, params in cells.items():
+        measured = found[label]
+        np.testing.assert_array_equal(measured.trace.states, gs.run(params, inputs).states)
+        flow = gs.gradient_flow(params, inputs, state="h")
+        np.testing.assert_array_equal(measured.flow_h.log_norm, flow.log_norm)
+        np.testing.assert_array_equal(measured.flow_h.lag, np.arange(STEPS + 1))
+    flow_c = gs.gradient_flow(cells["lstm"], inputs, state="c")
+    np.testing.assert_array_equal(found["lstm"].flow_c.log_norm, flow_c.log_norm)
+    assert found["rnn"].flow_c is None
+    assert found["gru"].flow_c is None
+
+
+def test_numbers_are_the_fits_medians(found):
+    numbers = found.numbers()
+    assert list(numbers) == list(found.labels) == ["rnn", "gru", "lstm"]
+    for label, measured in zip(found.labels, found, strict=True):
+        gradient = numbers[label]["gradient"]["h"]
+        rate = measured.flow_h.decay_rate()
+        assert gradient["decay_rate_nats_per_step"] == np.median(rate.value)
+        assert gradient["r_squared"] == np.median(rate.r_squared)
+        assert gradient["window_lags"] == [STEPS // 10, STEPS]
+        assert gradient["half_life_steps"] == pytest.approx(np.median(np.log(2) / rate.value), rel=1e-12)
+        assert numbers[label]["parameters"] == measured.params.count()
+        assert numbers[label]["steps"] == STEPS
+        assert numbers[label]["sequences"] == 2
+    assert set(numbers["lstm"]["gradient"]) == {"h", "c"}
+    assert set(numbers["gru"]["gradient"]) == {"h"}
+
+
+def test_saturation_counts_the_trace(cells, inputs):
+    # Great weights, so that there is something to count.
+    params = dataclasses.replace(cells["lstm"], weight_ih=cells["lstm"].weight_ih * 8)
+    measured = compare({"lstm": params}, inputs, timing_runs=1, left=0.2, right=0.7)["lstm"]
+    shares = []
+    for name, (shut, opened) in measured.saturation.items():
+        gate = gs.run(params, inputs).gate(name)
+        assert shut == pytest.approx(np.mean(gate < 0.2), rel=1e-12)
+        assert opened == pytest.approx(np.mean(gate > 0.7), rel=1e-12)
+        assert shut > 0
+        assert opened > 0
+        shares.append(shut + opened)
+    assert set(measured.saturation) == {"i", "f", "o"}
+    assert measured.saturated == pytest.approx(np.mean(shares), rel=1e-12)
+
+
+def test_a_cell_without_gates_has_no_share(found):
+    assert found["rnn"].saturated is None
+    assert found["rnn"].saturation == {}
+
+
+def test_time_is_positive_and_says_how_it_was_taken(found):
+    for measured in found:
+        assert 0 < measured.nanoseconds < 1e9
+        assert measured.timing_runs == 2
+        assert measured.threads == 1
+    assert found.provenance["threads"] == 1
+    assert found.provenance["device"] == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("name", "products", "activations", "operations"),
+    # By hand, of one unit: each gate adds two biases; + the additions wx + rh; + the rest of the equations.
+    [
+        ("rnn", 1, 1, 2 + 1),
+        ("rnn_relu", 1, 1, 2 + 1),
+        ("lstm", 4, 5, 8 + 4 + 3 + 1),
+        ("gru", 3, 3, 6 + 3 + 1 + 4),
+        ("gru_reset_before", 3, 3, 6 + 3 + 1 + 4),
+    ],
+)
+def test_arithmetic_by_hand(name, products, activations, operations):
+    counted = arithmetic(gs.cells.get(name), input_size=3, hidden_size=7)
+    assert counted.multiply_adds == products * 7 * (3 + 7)
+    assert counted.activations == activations * 7
+    assert counted.elementwise == operations * 7
+
+
+def test_arithmetic_leaves_the_equations_alone():
+    class Leaky:
+        NAME = "leaky_arithmetic_test"
+        GATES = ("a", "n")
+        STATES = ("h",)
+        KEPT = ("a", "n")
+
+        @staticmethod
+        @register_jitable
+        def step(wx, rh, states):
+            (h,) = states
+            a = sigmoid(wx[0])
+            n = tanh(wx[1] + rh[1])
+            return (a * h + complement(a) * n,), (a, n)
+
+        @staticmethod
+        @register_jitable
+        def step_vjp(kept, states, new_states, adjoint):
+            return (zero(kept[0]), zero(kept[0])), (zero(kept[0]), zero(kept[0])), (zero(kept[0]),)
+
+    cell = gs.cells.register(Leaky)
+    counted = arithmetic(cell, 1, 1)
+    assert (counted.multiply_adds, counted.activations, counted.elementwise) == (4, 2, 4 + 1 + 4)
+    half = np.zeros(1)
+    ((h,), (a, n)) = cell.step((half, half), (half, half), (half + 1,))
+    assert (a[0], n[0], h[0]) == (0.5, 0.0, 0.5)
+
+
+def test_measurement_is_saved_and_loaded(found, tmp_path):
+    for measured in found:
+        path = tmp_path / f"{measured.label}.npz"
+        measured.save(path)
+        loaded = Measurement.load(path)
+        assert loaded.numbers() == measured.numbers()
+        np.testing.assert_array_equal(loaded.trace.gates, measured.trace.gates)
+
+
+def test_one_step_has_numbers_too(cells):
+    found = compare(cells, np.ones((1, 3)), timing_runs=1)
+    for numbers in found.numbers().values():
+        assert numbers["gradient"]["h"]["decay_rate_nats_per_step"] is not None
+
+
+def test_a_gradient_of_zero_gives_no_rate():
+    params = gs.init("rnn_relu", input_size=1, hidden_size=4)
+    dead = dataclasses.replace(params, bias_ih=np.full_like(params.bias_ih, -10))
+    gradient = compare({"dead": dead}, np.zeros((20, 1)), timing_runs=1).numbers()["dead"]["gradient"]["h"]
+    assert gradient["decay_rate_nats_per_step"] is None
+    assert gradient["half_life_steps"] is None
+
+
+def test_bad_arguments_say_so(cells, inputs):
+    with pytest.raises(DtypeError, match="mapping from labels"):
+        compare(cells["rnn"], inputs)
+    with pytest.raises(ValueRangeError, match="params_by_label is empty"):
+        compare({}, inputs)
+    with pytest.raises(DtypeError, match="label 3"):
+        compare({3: cells["rnn"]}, inputs)
+    with pytest.raises(ShapeError, match=r"gru: inputs has shape .*input_size = 3"):
+        compare({"gru": cells["gru"]}, inputs[:, :, :2])
+    with pytest.raises(ValueRangeError, match="timing_runs=0"):
+        compare(cells, inputs, timing_runs=0)
+    with pytest.raises(ValueRangeError, match=r"left=0.9, right=0.1"):
+        compare(cells, inputs, left=0.9, right=0.1)
+    with pytest.raises(ValueRangeError, match="seed=-1"):
+        compare(cells, inputs, seed=-1)
+    with pytest.raises(DeviceError, match="cuda"):
+        compare(cells, inputs, device="cuda")
+    with pytest.raises(UnknownNameError, match="'rnn', 'gru', 'lstm'"):
+        compare(cells, inputs, timing_runs=1)["gru2"]
+
+
+def test_importing_does_not_bring_matplotlib_in():
+    code = "import sys, gatescope, gatescope.comparison, gatescope.cli; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
