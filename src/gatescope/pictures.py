@@ -78,8 +78,11 @@ def _saturation(gated: list[Measurement]) -> Picture:
         from gatescope import plotting
 
         with plotting.style():
-            fig = plotting.new_figure(4.8 * len(gated), 5.0)
-            for ax, found in zip(fig.subplots(1, len(gated), squeeze=False)[0], gated, strict=True):
+            columns = min(2, len(gated))
+            rows = -(-len(gated) // columns)
+            fig = plotting.new_figure(4.8 * columns, 5.0 * rows)
+            for place, found in enumerate(gated, start=1):
+                ax = fig.add_subplot(rows, columns, place)
                 plotting.saturation(found.trace, left=found.left, right=found.right, ax=ax)
                 if found.label != found.params.cell:  # the legend names the cell
                     ax.set_title(found.label)
@@ -110,11 +113,12 @@ def _trajectories(found: Measurement, units: tuple[int, ...] | None) -> list[Pic
         return now
 
     listed = ", ".join(map(str, chosen))
+    which = f" of the first of {trace.lengths.size} sequences" if trace.lengths.size > 1 else ""
     pictures = [
         Picture(
             f"trajectories_{file_stem(label)}",
             draw(0),
-            f"{label}: gates and states of the units {listed} over all {length:,} steps\n"
+            f"{label}: gates and states of the units {listed} over all {length:,} steps{which}\n"
             + (
                 "From the smallest to the greatest mean of the gate that keeps the memory."
                 if not units
