@@ -177,7 +177,9 @@ def test_a_gradient_of_zero_is_shown_as_such(invoke, tmp_path):
     params.save(tmp_path / "dead.npz")
     done = invoke("compare", "--weights", "dead.npz", "--horizon", 30)
     assert done.exit_code == 0, done.output
-    gradient = json.loads((tmp_path / "gatescope-out" / "summary.json").read_text())["cells"]["dead"]["gradient"]
+    gradient = json.loads((tmp_path / "gatescope-out" / "summary.json").read_text())["cells"]["dead"][
+        "gradient"
+    ]
     assert gradient["h"]["decay_rate_nats_per_step"] is None
     assert gradient["h"]["log_norm_at_longest_lag"] is None
 

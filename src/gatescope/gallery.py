@@ -193,7 +193,13 @@ def notes(comparison: Comparison) -> list[str]:
     """What the numbers mean, one paragraph each."""
     first = comparison.measurements[0]
     steps, sequences = first.trace.inputs.shape[:2]
-    window = first.numbers()["gradient"]["h"]["window_lags"]
+    fitted = {found.label: found.flow_h.decay_rate().window for found in comparison}
+    windows: dict[str, list[str]] = {}
+    for label, (begin, end) in fitted.items():
+        windows.setdefault(f"{begin:,} to {end:,}", []).append(label)
+    lags = "; ".join(
+        span + (f" ({', '.join(labels)})" if len(windows) > 1 else "") for span, labels in windows.items()
+    )
     batch = f" of all {sequences} sequences" if sequences > 1 else ""
     medians = " Of several sequences the table gives the median." if sequences > 1 else ""
     return [
@@ -204,7 +210,7 @@ def notes(comparison: Comparison) -> list[str]:
         f"runs over {steps:,} steps with at most {first.threads} threads on the CPU, compilation excluded.",
         "Gradient decay: the norm of the gradient of the last output with respect to an earlier state, h or "
         "c, falls by e^-rate a step. The rate is the slope of its logarithm against the lag, least squares "
-        f"over lags {window[0]:,} to {window[1]:,}, with the sign turned: positive where the gradient vanishes, "
+        f"over lags {lags}, with the sign turned: positive where the gradient vanishes, "
         f"negative where it explodes. The half-life is ln 2 / rate.{medians}",
         f"A gate is saturated below {first.left:g} (shut) or above {first.right:g} (open); the share is over "
         "all gates in (0, 1), units and steps.",
