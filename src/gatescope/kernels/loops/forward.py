@@ -9,7 +9,7 @@ from functools import cache
 from numba import njit
 
 import gatescope.kernels.vector_math  # noqa: F401 - registers the activations with the compiler
-from gatescope.kernels.loops.options import INTERLEAVED, OPTIONS, absent
+from gatescope.kernels.loops.options import OPTIONS, absent
 from gatescope.kernels.product import product
 from gatescope.kernels.simd import get, load, put, store
 
@@ -24,7 +24,6 @@ def make_forward(cell, lanes, tiles, second_tiles):
     ROWS, GROUPS, SPLIT = tiles
     ROWS2, GROUPS2, SPLIT2 = second_tiles
     INPUT_ROWS = 4 if G > 3 else 8  # segments are whole multiples of it
-    SMALL, TURN = INTERLEAVED, ROWS * max(1, 4 // ROWS)
     FINGERPRINT = cell.fingerprint
 
     @njit(**OPTIONS)
@@ -42,8 +41,6 @@ def make_forward(cell, lanes, tiles, second_tiles):
         N, V = end - begin, (H + L - 1) // L
         padded, row = V * L, V * G * L
         segment = wx.size // (N * row)
-        # Small weights: product and step in turns for a few sequences, so that one's loads hide the other's divisions.
-        together = TURN if H * V * FIRST * L <= SMALL else N
         fingerprint = FINGERPRINT  # noqa: F841 - part of the closure, and so of the cache key
 
         for n in range(N):
@@ -64,61 +61,59 @@ def make_forward(cell, lanes, tiles, second_tiles):
                 )
             for s in range(steps):
                 t = t0 + s
-                for n0 in range(0, N, together):
-                    n1 = min(N, n0 + together)
+                product(
+                    (rh, 0, V * FIRST * L),
+                    (b_hh, 0, 0),
+                    (w_hh, 0, FIRST * L, H * FIRST * L),
+                    (held, 0, S * padded, 1),
+                    (N, V, H),
+                    (ROWS, GROUPS, FIRST, SPLIT, L),
+                )
+                if P > 0:
+                    for n in range(N):
+                        for j in range(V):
+                            old = load(held, n * S * padded + j * L, padded, S, L)
+                            first = prepare(
+                                load(wx, (n * segment + s) * row + j * G * L, L, FIRST, L),
+                                load(rh, (n * V + j) * FIRST * L, L, FIRST, L),
+                                old,
+                            )
+                            store(prepared, (n * V + j) * P * L, L, first)
+                            store(operand, (n * V + j) * L, L, (operand_of(first, old),))
                     product(
-                        (rh, n0 * V * FIRST * L, V * FIRST * L),
-                        (b_hh, 0, 0),
-                        (w_hh, 0, FIRST * L, H * FIRST * L),
-                        (held, n0 * S * padded, S * padded, 1),
-                        (n1 - n0, V, H),
-                        (ROWS, GROUPS, FIRST, SPLIT, L),
+                        (rh_second, 0, V * SECOND * L),
+                        (b_second, 0, 0),
+                        (w_second, 0, SECOND * L, H * SECOND * L),
+                        (operand, 0, padded, 1),
+                        (N, V, H),
+                        (ROWS2, GROUPS2, SECOND, SPLIT2, L),
                     )
-                    if P > 0:
-                        for n in range(n0, n1):
-                            for j in range(V):
-                                old = load(held, n * S * padded + j * L, padded, S, L)
-                                first = prepare(
-                                    load(wx, (n * segment + s) * row + j * G * L, L, FIRST, L),
-                                    load(rh, (n * V + j) * FIRST * L, L, FIRST, L),
+                for n in range(N):
+                    running = t < lengths[begin + n]
+                    for j in range(V):
+                        at, valid = (t * B + begin + n) * H, H - j * L
+                        old = load(held, n * S * padded + j * L, padded, S, L)
+                        if running:
+                            if P > 0:
+                                new, kept = step(
+                                    load(wx, (n * segment + s) * row + (j * G + FIRST) * L, L, SECOND, L),
+                                    load(rh_second, (n * V + j) * SECOND * L, L, SECOND, L),
+                                    old,
+                                    load(prepared, (n * V + j) * P * L, L, P, L),
+                                )
+                            else:
+                                new, kept = step(
+                                    load(wx, (n * segment + s) * row + j * G * L, L, G, L),
+                                    load(rh, (n * V + j) * G * L, L, G, L),
                                     old,
                                 )
-                                store(prepared, (n * V + j) * P * L, L, first)
-                                store(operand, (n * V + j) * L, L, (operand_of(first, old),))
-                        product(
-                            (rh_second, n0 * V * SECOND * L, V * SECOND * L),
-                            (b_second, 0, 0),
-                            (w_second, 0, SECOND * L, H * SECOND * L),
-                            (operand, n0 * padded, padded, 1),
-                            (n1 - n0, V, H),
-                            (ROWS2, GROUPS2, SECOND, SPLIT2, L),
-                        )
-                    for n in range(n0, n1):
-                        running = t < lengths[begin + n]
-                        for j in range(V):
-                            at, valid = (t * B + begin + n) * H, H - j * L
-                            old = load(held, n * S * padded + j * L, padded, S, L)
-                            if running:
-                                if P > 0:
-                                    new, kept = step(
-                                        load(wx, (n * segment + s) * row + (j * G + FIRST) * L, L, SECOND, L),
-                                        load(rh_second, (n * V + j) * SECOND * L, L, SECOND, L),
-                                        old,
-                                        load(prepared, (n * V + j) * P * L, L, P, L),
-                                    )
-                                else:
-                                    new, kept = step(
-                                        load(wx, (n * segment + s) * row + j * G * L, L, G, L),
-                                        load(rh, (n * V + j) * G * L, L, G, L),
-                                        old,
-                                    )
-                                put(gates, at * K + j * L, H, valid, stream, kept)
-                                store(held, n * S * padded + j * L, padded, new)
-                                put(states, (at + B * H) * S + j * L, H, valid, stream, new)
-                            else:  # past the end of this sequence: its state holds, its gates are 0
-                                put(states, (at + B * H) * S + j * L, H, valid, stream, old)
-                                for k in range(K):
-                                    for u in range(j * L, min(H, j * L + L)):
-                                        gates[t, begin + n, k, u] = 0
+                            put(gates, at * K + j * L, H, valid, stream, kept)
+                            store(held, n * S * padded + j * L, padded, new)
+                            put(states, (at + B * H) * S + j * L, H, valid, stream, new)
+                        else:  # past the end of this sequence: its state holds, its gates are 0
+                            put(states, (at + B * H) * S + j * L, H, valid, stream, old)
+                            for k in range(K):
+                                for u in range(j * L, min(H, j * L + L)):
+                                    gates[t, begin + n, k, u] = 0
 
     return forward

@@ -2,9 +2,6 @@
 
 OPTIONS = {"nogil": True, "error_model": "numpy", "cache": True, "boundscheck": False}
 
-# Recurrent weights of at most so many numbers stay in the first-level cache while sequences take turns.
-INTERLEAVED = 1 << 12
-
 
 def absent(*_):
     """Stands for the functions of a first phase that a cell does not have; never called."""
