@@ -60,8 +60,9 @@ def gradient_flow(
     ==============  ================================================================================
 
     The adjoint is rescaled by exact powers of two whenever it leaves 2^-32..2^32 and the exponent is carried,
-    so the result is right at lags where the norm itself has long been below the smallest float.  The run is
-    recomputed from checkpoints, segment by segment, so memory grows with the square root of T.
+    so the result is right at lags where the norm itself has long been below the smallest float.  (In float32 a
+    single step that shrinks it by more than 2^-94 would lose digits; float64 has no such limit in practice.)
+    The run is recomputed from checkpoints, segment by segment, so memory grows with the square root of T.
 
     Parameters
     ----------
