@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 import gatescope as gs
 from figures import building, cells
 from gatescope import plotting
-from gatescope.pictures import spread_units
+from gatescope.plotting.trajectories import spread_units
 
 NAMES = ("gru", "lstm")
 STEPS = 300
@@ -20,7 +20,7 @@ def compute(steps: int | None) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
     for name in NAMES:
         trace = gs.run(cells.cell(name), inputs)
-        units = np.array(spread_units(trace))
+        units = np.array(spread_units(trace)[0])
         arrays |= cells.trace_arrays(name, trace, len(inputs), units, np.float32)
     return arrays
 

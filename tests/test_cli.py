@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,10 @@ from typer.testing import CliRunner
 
 import gatescope as gs
 from gatescope import cli
+from gatescope._terminal import encodable
+from gatescope.comparison import compare
 from gatescope.datatypes import GradientFlow, Params, Trace
+from gatescope.gallery import notes
 
 SMALL = ["--hidden-size", "4", "--horizon", "40"]
 
@@ -86,7 +90,7 @@ def test_compare_with_every_option(invoke, tmp_path):
             30,
         ),
         *("--dtype", "float64", "--seed", 7, "--init", "chrono(50)", "--units", "0,4", "--out", "here/there"),
-        *("--threads", 1, "--device", "cpu", "--no-traces", "--layer", 0),
+        *("--threads", 1, "--device", "cpu", "--no-traces"),
     )
     assert done.exit_code == 0, done.output
     out = tmp_path / "here" / "there"
@@ -95,12 +99,20 @@ def test_compare_with_every_option(invoke, tmp_path):
     numbers = summary["cells"]["gru"]
     assert (numbers["steps"], numbers["sequences"], numbers["input_size"]) == (30, 3, 2)
     assert (numbers["hidden_size"], numbers["dtype"], numbers["threads"]) == (5, "float64", 1)
-    assert summary["arguments"]["init"] == "chrono(50)"
+    arguments = summary["arguments"]
+    assert (arguments["init"], arguments["hidden_size"]) == ("chrono(50)", 5)
+    assert (arguments["units"], arguments["traces"]) == ([0, 4], False)
     params = Params.load(out / "data" / "params_gru.npz")
     expected = gs.init("gru", input_size=2, hidden_size=5, seed=7, scheme="chrono(50)", dtype="float64")
     np.testing.assert_array_equal(params.bias_ih, expected.bias_ih)
     assert not list(out.rglob("trace_*"))
-    assert "units 0, 4" in (out / "report.html").read_text(encoding="utf-8")
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "units 0, 4" in page
+    assert "of 2 units of the gru" in page  # the text in the picture's place
+    assert "one random unit combination of the outputs, seed 7" in page
+    assert page.count("the first of 3 sequences") == 4  # of each cell the trajectories and the heat map
+    assert "A line is the median of the 3 sequences" in page
+    assert "ns per step of all 3 sequences" in done.stdout
 
 
 def test_compare_weights_from_files(invoke, tmp_path):
@@ -112,12 +124,111 @@ def test_compare_weights_from_files(invoke, tmp_path):
     ]
     done = invoke("compare", *arguments, "--horizon", 30)
     assert done.exit_code == 0, done.output
-    cells = json.loads((tmp_path / "gatescope-out" / "summary.json").read_text())["cells"]
+    summary = json.loads((tmp_path / "gatescope-out" / "summary.json").read_text())
+    assert summary["arguments"]["hidden_size"] is None
+    assert summary["arguments"]["init"] is None
+    assert "taken as tanh" not in done.output  # gatescope's own files say what they are
+    cells = summary["cells"]
     assert {label: (cell["cell"], cell["hidden_size"], cell["dtype"]) for label, cell in cells.items()} == {
         "trained": ("lstm", 6, "float32"),
         "other": ("gru", 5, "float32"),
         "own": ("rnn", 3, "float64"),
     }
+
+
+def test_an_rnn_from_pytorch_is_tanh_or_relu(invoke, tmp_path):
+    weights = {f"net.{name}": value for name, value in torch_weights(1, 4).items()}
+    others = {f"other.{name}": value for name, value in torch_weights(4, 3).items()}
+    np.savez(tmp_path / "w.npz", **weights, **others)
+    asked = ("--weights", "w.npz", "--horizon", 20, "--prefix", "net")
+    done = invoke("run", *asked)
+    assert done.exit_code == 0, done.output
+    assert done.stderr == "w: taken as tanh; --nonlinearity relu for the other\n"
+    assert Trace.load(tmp_path / "trace.npz").cell == "rnn"
+    done = invoke("run", *asked, "--nonlinearity", "relu")
+    assert done.exit_code == 0, done.output
+    assert done.stderr == ""
+    assert Trace.load(tmp_path / "trace.npz").cell == "rnn_relu"
+    done = invoke("compare", *asked, "--nonlinearity", "relu")
+    assert done.exit_code == 0, done.output
+    summary = json.loads((tmp_path / "gatescope-out" / "summary.json").read_text())
+    assert summary["cells"]["w"]["cell"] == "rnn_relu"
+    assert (summary["arguments"]["prefix"], summary["arguments"]["nonlinearity"]) == ("net", "relu")
+    assert "taken as tanh" in invoke("compare", *asked).stderr
+
+
+def test_any_file_name_will_do(invoke, tmp_path):
+    """Mathematics, markup, emoji and hidden labels: all are shown as they are, and no file replaces another."""
+    names = [
+        "a$b",
+        r"\frac$x$",
+        "_mine",
+        "[bold]red",
+        ":rocket:",
+        "my model",
+        "my_model",
+        "MY_model",
+        "[x]",
+    ]
+    for name in names:
+        gs.init("gru", input_size=1, hidden_size=3).save(tmp_path / f"{name}.npz")
+    np.save(tmp_path / "[red]$x.npy", np.ones(30))
+    arguments = [part for name in names for part in ("--weights", f"{name}.npz")]
+    done = invoke("compare", *arguments, "--inputs", "[red]$x.npy")
+    assert done.exit_code == 0, done.output
+    assert "[red]$x.npy: 30 steps, one sequence" in done.stdout
+    assert ":rocket:" in done.stdout
+    out = tmp_path / "gatescope-out"
+    files = json.loads((out / "summary.json").read_text())["files"]
+    assert len({file.casefold() for file in files}) == len(files)
+    assert len(list((out / "data").glob("trace_*.npz"))) == len(names)
+    for stem in ("my_model", "my_model_2", "MY_model_3"):
+        assert (out / f"trajectories_{stem}.png").exists()
+    with np.load(out / "data" / "saturation.npz") as shares:
+        assert len(shares.files) == 4 * len(names)
+    done = invoke("run", "--weights", "[x].npz", "--horizon", 1)
+    assert done.exit_code == 0, done.output
+    assert "[x] over the Santa Fe laser series: 1 step, 1 sequence," in done.stdout
+
+
+def test_one_step_of_one_unit_is_told_in_the_singular(invoke, tmp_path):
+    done = invoke("compare", "--horizon", 1, "--hidden-size", 1, "--threads", 1)
+    assert done.exit_code == 0, done.output
+    assert "1 step, one sequence" in done.stdout
+    for row in ("gradient decay to h, nats per step", "half-life to h, steps", "R² of the decay to h"):
+        (line,) = (line for line in done.stdout.splitlines() if row in line)
+        assert line.count("–") == 3  # two lags give no rate
+    page = (tmp_path / "gatescope-out" / "report.html").read_text(encoding="utf-8")
+    for text in (done.stdout, page):
+        assert not re.search(r"\b1 (steps|units|sequences|threads|runs)\b", text)
+    assert "the gates named i, f, o, r and z" in page
+    assert "none for fewer than three lags" in page
+
+
+def test_captions_name_a_gate_only_where_there_is_one(invoke, tmp_path):
+    def page(*arguments):
+        done = invoke("compare", *SMALL, *arguments)
+        assert done.exit_code == 0, done.output
+        return (tmp_path / "gatescope-out" / "report.html").read_text(encoding="utf-8")
+
+    rnn = page("--cells", "rnn")
+    assert "the greatest mean of h." in rnn
+    assert "keeps the memory" not in rnn
+    assert "sequences" not in rnn.partition("Notes")[0].partition("The pictures")[2]
+    assert "the greatest mean of f, the gate that keeps the memory." in page("--cells", "lstm")
+    one = page("--cells", "lstm", "--units", "2")
+    assert "gates and states of unit 2 over all 40 steps" in one
+    assert "of 1 unit of the lstm" in one
+
+
+def test_the_fit_windows_of_h_and_c_are_both_told():
+    inputs = np.ones((40, 1))
+    found = compare({"lstm": gs.init("lstm", input_size=1, hidden_size=3)}, inputs, timing_runs=1)
+    assert "over lags 4 to 40, with" in notes(found)[2]
+    (measured,) = found
+    flow = measured.flow_c
+    flow.log_norm[21:] = -np.inf  # it becomes exactly 0
+    assert "over lags 4 to 40 (lstm to h); 2 to 20 (lstm to c), with" in notes(found)[2]
 
 
 def test_weights_and_fresh_cells_together_in_one_dtype(invoke, tmp_path):
@@ -223,6 +334,35 @@ BAD = [
     (["compare", "--out", "file.txt"], "file.txt"),
     (["compare", "--out", "file.txt/below"], "file.txt"),
     (["compare", "--out", "blocked"], "it is a folder"),
+    (
+        ["compare", "--weights", "own.npz", "--hidden-size", "3"],
+        "--hidden-size 3 is for fresh cells, and with --weights",
+    ),
+    (
+        ["compare", "--weights", "own.npz", "--init", "keras"],
+        "--init 'keras' is for fresh cells, and with --weights",
+    ),
+    (["compare", "--prefix", "net"], "--prefix 'net' is for weights from files; give --weights"),
+    (["compare", "--layer", "0"], "--layer 0 is for weights from files; give --weights"),
+    (
+        ["compare", "--nonlinearity", "relu"],
+        "--nonlinearity 'relu' is for weights from files; give --weights",
+    ),
+    (
+        ["compare", "--weights", "own.npz", "--nonlinearity", "relu"],
+        "--nonlinearity 'relu' is for PyTorch files",
+    ),
+    (["compare", "--weights", "four.npz", "--nonlinearity", "relu"], "is for an RNN of one gate"),
+    (["compare", "--weights", "four.npz", "--nonlinearity", "sine"], "nonlinearity='sine'"),
+    (["compare", "--weights", "four.npz", "--prefix", "net"], "net"),
+    (["run", "--weights", "own.npz", "--cell", "gru"], "--cell 'gru' is for a fresh cell, and --weights"),
+    (["run", "--weights", "own.npz", "--init", "keras"], "--init 'keras' is for a fresh cell, and --weights"),
+    (["run", "--weights", "own.npz", "--seed", "0"], "--seed 0 is for a fresh cell, and --weights"),
+    (
+        ["run", "--weights", "own.npz", "--hidden-size", "4"],
+        "--hidden-size 4 is for a fresh cell, and --weights",
+    ),
+    (["run", "--cell", "rnn", "--layer", "1"], "--layer 1 is for weights from a file; give --weights"),
     (["run", "--cell", "rnn,gru"], "takes one"),
     (["run", "--out", "trace.txt"], "must end in .npz"),
     (["run", "--out", "folder.npz"], "it is a folder"),
@@ -242,6 +382,8 @@ def test_bad_input_is_one_line_and_status_2(arguments, message, invoke, tmp_path
     (tmp_path / "folder.npz").mkdir()
     (tmp_path / "blocked" / "report.html").mkdir(parents=True)
     np.savez(tmp_path / "two.npz", **torch_weights(4, 3, inputs=2))
+    np.savez(tmp_path / "four.npz", **torch_weights(4, 3))
+    gs.init("rnn", input_size=1, hidden_size=2).save(tmp_path / "own.npz")
     gs.run(gs.init("rnn", input_size=1, hidden_size=2), np.ones((3, 1))).save(tmp_path / "trace.npz")
     monkeypatch.setattr("gatescope.comparison.run", _too_late)  # found before the computing starts
     before = sorted(tmp_path.rglob("*"))
@@ -267,6 +409,18 @@ def test_usage_errors_are_status_2(arguments, invoke):
     done = invoke(*arguments)
     assert done.exit_code == 2
     assert "Traceback" not in done.output
+
+
+def test_what_stdout_cannot_encode_is_replaced(monkeypatch):
+    class Latin:
+        encoding = "latin-1"
+
+    monkeypatch.setattr("sys.stdout", Latin())
+    assert encodable("R² × 3") == "R² × 3"
+    assert encodable("−3 –") == "-3 -"
+    assert encodable("\N{CJK UNIFIED IDEOGRAPH-4E2D}.npy") == "?.npy"
+    Latin.encoding = "utf-8"
+    assert encodable("−3") == "−3"
 
 
 def test_a_pickle_is_not_opened(invoke, tmp_path):
@@ -337,6 +491,12 @@ def test_as_a_program(tmp_path):
     assert done.stderr == ""
     assert "gru" in done.stdout
     assert (tmp_path / "gatescope-out" / "report.html").stat().st_size > 10_000
+    keywords["env"]["PYTHONIOENCODING"] = "ascii"
+    again = subprocess.run([*command, "compare", "--cells", "gru", *SMALL], **keywords)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.isascii()
+    assert "R^2 of the decay" in again.stdout
+    assert "?" not in again.stdout
     done = subprocess.run([*command, "compare", "--cells", "no"], **keywords)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("gatescope: error: cell='no' is not known")

@@ -148,10 +148,15 @@ def test_measurement_is_saved_and_loaded(found, tmp_path):
         np.testing.assert_array_equal(loaded.trace.gates, measured.trace.gates)
 
 
-def test_one_step_has_numbers_too(cells):
-    found = compare(cells, np.ones((1, 3)), timing_runs=1)
-    for numbers in found.numbers().values():
-        assert numbers["gradient"]["h"]["decay_rate_nats_per_step"] is not None
+def test_a_rate_takes_three_lags(cells):
+    for steps, known in ((1, False), (2, True)):
+        found = compare(cells, np.ones((steps, 3)), timing_runs=1)
+        for numbers in found.numbers().values():
+            gradient = numbers["gradient"]["h"]
+            assert (gradient["decay_rate_nats_per_step"] is not None) == known
+            assert (gradient["r_squared"] is not None) == known
+            assert known or gradient["half_life_steps"] is None
+            assert gradient["log_norm_at_longest_lag"] is not None
 
 
 def test_a_gradient_of_zero_gives_no_rate():

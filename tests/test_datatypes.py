@@ -1,12 +1,14 @@
 """Results: saved, loaded, refused when the file is another kind or was tampered with."""
 
+import copy
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
 from gatescope import datatypes
-from gatescope.datatypes import Batch, GradientFlow, Gradients, Params, Result, Trace
+from gatescope.datatypes import Batch, Fit, GradientFlow, Gradients, Params, Result, Trace
 from gatescope.errors import FileFormatError, OutputError
 from gatescope.storage import read_npz, write_npz
 
@@ -90,6 +92,90 @@ def test_round_trip(tmp_path, result):
     assert_same(type(result).load(path), result)
     datatypes.save(tmp_path / "b.npz", datatypes.load(path))
     assert (tmp_path / "b.npz").read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("result", list(results()), ids=lambda result: type(result).__name__)
+def test_equal_if_all_but_provenance_is(tmp_path, result):
+    result.save(tmp_path / "a.npz")
+    for other in (result, copy.deepcopy(result), datatypes.load(tmp_path / "a.npz")):
+        assert (result == other) is True
+        assert (result != other) is False
+    assert result == dataclasses.replace(result, provenance={"seed": 99})
+    for name, value in result.arrays().items():
+        changed = value.copy()
+        changed.flat[-1] = not changed.flat[-1] if value.dtype == bool else 77
+        for other in (changed, value[:-1], value[None], value.astype(np.float16), value.tolist(), None):
+            assert (result == dataclasses.replace(result, **{name: other})) is False
+            assert (dataclasses.replace(result, **{name: other}) == result) is False
+
+
+def test_unequal_in_what_is_no_array():
+    gradients = next(r for r in results() if isinstance(r, Gradients))
+    assert gradients != dataclasses.replace(gradients, params=lstm(bias_hh=np.zeros(8, np.float32)))
+    assert lstm() != lstm(cell="gru")
+    assert lstm() != lstm(gates=("f", "i", "g", "o"))
+    assert lstm() not in (None, "lstm", 1)
+    assert len({type(a).__name__ for a in results() for b in results() if a == b}) == 5
+    assert sum(a == b for a in results() for b in results()) == 5  # each equals its own kind only
+
+
+def test_nan_is_the_same_as_nan():
+    def fit(value):
+        return Fit(value=np.array([value]), r_squared=np.array([np.nan]), window=(0, 1), unit="steps")
+
+    assert fit(1.0) == fit(1.0)
+    assert fit(1.0) != fit(np.nan)
+    assert fit(1.0) != dataclasses.replace(fit(1.0), window=(0, 2))
+
+
+def test_results_have_no_hash():
+    fit = Fit(value=np.zeros(1), r_squared=np.zeros(1), window=(0, 1), unit="steps")
+    for result in (*results(), fit):
+        with pytest.raises(TypeError, match=rf"unhashable type: '{type(result).__name__}'.*id\(\)"):
+            hash(result)
+
+
+def test_kinds_defined_elsewhere_compare_alike(monkeypatch):
+    """Without eq=False in their decorator; one that brings its own __eq__ keeps it, and so do its subclasses."""
+    monkeypatch.setattr(Result, "_kinds", dict(Result._kinds))
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Plain(Result):
+        values: np.ndarray
+        flow: GradientFlow | None = None
+        shares: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Own(Plain):
+        def __eq__(self, other):
+            return True
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class OwnToo(Own):
+        pass
+
+    flow = next(r for r in results() if isinstance(r, GradientFlow))
+    plain = Plain(values=np.zeros(3), flow=flow, shares={"f": (0.1, 0.2)})
+    assert plain == copy.deepcopy(plain)
+    assert plain != dataclasses.replace(plain, flow=None)
+    assert plain != dataclasses.replace(plain, values=np.ones(3))
+    assert plain != dataclasses.replace(plain, shares={"f": (0.1, 0.3)})
+    with pytest.raises(TypeError, match="unhashable type: 'Plain'"):
+        hash(plain)
+    assert OwnToo(values=np.zeros(3)) == OwnToo(values=np.ones(3))
+
+
+@pytest.mark.parametrize(("points", "known"), [(1, False), (2, False), (3, True)])
+def test_r_squared_needs_three_points(points, known):
+    log_norm = np.full((6, 1), -np.inf)
+    log_norm[1 : 1 + points, 0] = -0.5 * np.arange(points)
+    flow = GradientFlow(
+        cell="rnn", lag=np.arange(6), log_norm=log_norm, target="h", state="h", source_step=6, norm="unit"
+    )
+    fit = flow.decay_rate((0, 5))
+    np.testing.assert_allclose(fit.value, [0.5 if points > 1 else np.nan], rtol=1e-15)
+    np.testing.assert_allclose(fit.r_squared, [1.0 if known else np.nan], rtol=1e-15)
+    np.testing.assert_array_equal(flow.half_life((0, 5)).r_squared, fit.r_squared)
 
 
 def test_provenance_comes_back_as_plain_values(tmp_path):

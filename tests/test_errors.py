@@ -1,6 +1,7 @@
 """Bad input: each gets a GatescopeError that names the argument, what was seen, and what to do."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -79,6 +80,19 @@ def test_ragged_inputs(case):
         gs.run(case.params, [[[1.0, 2.0]], [[1.0]]])
 
 
+def test_masked_values_are_not_read_as_if_they_were_none(case):
+    masked = np.ma.masked_array(case.inputs, mask=False)
+    np.testing.assert_array_equal(gs.run(case.params, masked).inputs, case.inputs)
+    masked[4, 1, 0] = masked[5, 1, 0] = np.ma.masked
+    for inputs in (masked, list(masked)):
+        with pytest.raises(ValueRangeError, match=r"inputs has 2 masked elements; fill them.*lengths"):
+            gs.run(case.params, inputs)
+    with pytest.raises(ValueRangeError, match=r"lengths has 1 masked elements"):
+        case.run(np.ma.masked_array([6, 5, 4], mask=[False, True, False]))
+    with pytest.raises(ValueRangeError, match=r"initial_state has 24 masked elements"):
+        gs.run(case.params, case.inputs, np.ma.masked_all((B, 2, H)))
+
+
 @pytest.mark.parametrize(("value", "word"), [(np.nan, "nan"), (np.inf, "inf"), (-np.inf, "inf")])
 def test_inputs_that_are_not_finite(case, value, word):
     case.inputs[4, 1, 0] = value
@@ -130,6 +144,24 @@ def test_weights_of_wrong_dtype(case):
     params = dataclasses.replace(case.params, weight_hh=case.params.weight_hh.astype(complex))
     with pytest.raises(DtypeError, match=r"(?s)weight_hh.*complex128"):
         gs.run(params, case.inputs)
+
+
+@pytest.mark.parametrize("name", ["weight_ih", "weight_hh", "bias_ih", "bias_hh"])
+def test_weights_that_the_kernels_cannot_read(case, name):
+    value = getattr(case.params, name)
+    for other, message in (
+        (value.astype(value.dtype.newbyteorder()), r"byte order.*\.astype\('float64'\)"),
+        (value.tolist(), r"is a list; convert it with numpy\.asarray"),
+        (np.ma.masked_array(value), r"is a MaskedArray; convert it with \.filled"),
+    ):
+        with pytest.raises(DtypeError, match=rf"{name} .*{message}"):
+            gs.run(dataclasses.replace(case.params, **{name: other}), case.inputs)
+
+
+def test_weights_that_are_all_of_another_byte_order(case):
+    arrays = {name: a.astype(a.dtype.newbyteorder()) for name, a in case.params.arrays().items()}
+    with pytest.raises(DtypeError, match=r"has dtype [<>]f8, whose byte order"):
+        gs.run(dataclasses.replace(case.params, **arrays), case.inputs)
 
 
 def test_params_of_an_unknown_cell(case):
@@ -184,6 +216,12 @@ def test_lengths_of_wrong_dtype(case, lengths):
         case.run(lengths)
 
 
+@pytest.mark.parametrize("lengths", [[[6], [6, 6], 6], [6, [6], 6]])
+def test_ragged_lengths(case, lengths):
+    with pytest.raises(ShapeError, match=r"lengths is not a rectangular array"):
+        case.run(lengths)
+
+
 @pytest.mark.parametrize("device", ["gpu0", "", None, 3])
 def test_unknown_device(case, device):
     with pytest.raises((UnknownNameError, DeviceError), match=rf"(?s)device={device!r}.*cpu"):
@@ -215,6 +253,19 @@ def test_bad_sizes(name, value):
     sizes = {"input_size": 1, "hidden_size": 2, name: value}
     with pytest.raises(GatescopeError, match=rf"(?s){name}={value!r}"):
         gs.init("gru", **sizes)
+
+
+@pytest.mark.parametrize("name", ["gain", "t_max"])
+@pytest.mark.parametrize("value", ["a", "1.5", None, True, -1, 1j, [2.0], np.nan, np.inf, 10**400])
+def test_bad_constants(name, value):
+    with pytest.raises(ValueRangeError, match=rf"{name}={re.escape(repr(value))} must be a finite number"):
+        gs.init("gru", input_size=1, hidden_size=2, **{name: value})
+
+
+@pytest.mark.parametrize("value", [3, 3.0, np.float32(3), np.int64(3)])
+def test_constants_of_any_real_type(value):
+    found = gs.init("gru", input_size=1, hidden_size=2, scheme="gaussian", gain=value)
+    assert found == gs.init("gru", input_size=1, hidden_size=2, scheme="gaussian(3)")
 
 
 @pytest.mark.parametrize("dtype", ["float16", "complex64", "int32", "bogus"])
@@ -270,6 +321,24 @@ def test_trace_of_another_size(case, trace):
         gs.backprop(other.params, trace, other.output_adjoint)
 
 
+@pytest.mark.parametrize("name", ["inputs", "states", "gates", "lengths"])
+def test_trace_arrays_that_the_kernels_cannot_read(case, trace, name):
+    value = getattr(trace, name)
+    for other, message in (
+        (value.astype(value.dtype.newbyteorder()), r"byte order"),
+        (value.tolist(), r"is a list"),
+    ):
+        with pytest.raises(DtypeError, match=rf"trace\.{name} .*{message}"):
+            gs.backprop(case.params, dataclasses.replace(trace, **{name: other}), case.output_adjoint)
+
+
+def test_trace_of_wrong_rank_or_lengths(case, trace):
+    with pytest.raises(ShapeError, match=r"trace\.inputs has shape \(6,\)"):
+        gs.backprop(case.params, dataclasses.replace(trace, inputs=np.zeros(T)), case.output_adjoint)
+    with pytest.raises(ValueRangeError, match=r"trace\.lengths\[1\] is 7"):
+        gs.backprop(case.params, dataclasses.replace(trace, lengths=np.array([6, 7, 6])), case.output_adjoint)
+
+
 # ---- gradient_flow ----
 
 
@@ -313,6 +382,23 @@ def test_gradient_flow_checks_inputs_too(case):
     case.inputs[3, 0, 1] = np.nan
     with pytest.raises(ValueRangeError, match=r"(?is)inputs.*nan"):
         gs.gradient_flow(case.params, case.inputs)
+
+
+@pytest.mark.parametrize("window", [3, ("a", "b"), "ab", (1,), (1, 2, 3), (0.5, 3), (True, 3), {0, 3}])
+def test_bad_window(case, window):
+    flow = gs.gradient_flow(case.params, case.inputs)
+    for fit in (flow.decay_rate, flow.half_life):
+        with pytest.raises(ValueRangeError, match=rf"window={re.escape(repr(window))} .*two whole numbers"):
+            fit(window=window)
+
+
+def test_window_that_ends_before_it_begins(case):
+    flow = gs.gradient_flow(case.params, case.inputs)
+    with pytest.raises(ValueRangeError, match=r"window=\(5, 2\) ends before it begins"):
+        flow.decay_rate((5, 2))
+    for window in ([2, 5], np.array([2, 5])):
+        assert flow.decay_rate(window) == flow.decay_rate((2, 5))
+        assert flow.decay_rate(window).window == (2, 5)
 
 
 # ---- what all of them share ----

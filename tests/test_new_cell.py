@@ -7,6 +7,7 @@ A leaky network with a learned leak:
 CONTRIBUTING.md shows the same steps.
 """
 
+import dataclasses
 import math
 
 import numpy as np
@@ -172,3 +173,50 @@ def test_a_two_phase_cell_needs_its_first_phase():
 
     with pytest.raises(ValueRangeError, match=r"(?s)lacks prepare, operand, prepare_vjp"):
         gs.cells.register(Half)
+
+
+class Dividing:
+    """h' = a / (a + b): 0 / 0 on the lanes past the last unit."""
+
+    NAME, GATES, STATES, KEPT = "dividing", ("a", "b"), ("h",), ("a", "b")
+
+    @staticmethod
+    @register_jitable
+    def step(wx, rh, states):
+        a = sigmoid(wx[0] + rh[0])
+        b = sigmoid(wx[1] + rh[1])
+        return (a / (a + b),), (a, b)
+
+    @staticmethod
+    @register_jitable
+    def step_vjp(kept, states, new_states, adjoint):
+        a, b = kept
+        (d_h,) = adjoint
+        scale = d_h / ((a + b) * (a + b))
+        d_pre = (scale * b * a * complement(a), zero(d_h) - scale * a * b * complement(b))
+        return d_pre, d_pre, (zero(d_h),)
+
+
+def test_a_cell_may_divide_though_units_do_not_fill_the_lanes():
+    gs.cells.register(Dividing)
+    try:
+        inputs = np.random.default_rng(0).standard_normal((30, 3, 2))
+        for hidden_size in (5, 8):
+            params = gs.init("dividing", input_size=2, hidden_size=hidden_size, seed=1, dtype="float64")
+            trace = gs.run(params, inputs)
+            grads = gs.backprop(params, trace, np.ones_like(trace.outputs))
+            flow = gs.gradient_flow(params, inputs)
+            assert np.isfinite(flow.log_norm).all()
+            row, step = (
+                np.unravel_index(np.abs(grads.params.weight_hh).argmax(), params.weight_hh.shape),
+                1e-6,
+            )
+            ends = []
+            for sign in (1, -1):
+                weight_hh = params.weight_hh.copy()
+                weight_hh[row] += sign * step
+                ends.append(gs.run(dataclasses.replace(params, weight_hh=weight_hh), inputs).outputs.sum())
+            # a central difference leaves step^2 and rounding / step, both about 1e-9 of the sum
+            assert grads.params.weight_hh[row] == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=1e-6)
+    finally:
+        gs.cells.registry._CELLS.pop("dividing")

@@ -6,25 +6,25 @@ What does the work is imported inside the commands, so that ``--help`` and misty
 from __future__ import annotations
 
 import dataclasses
-import os
-import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from gatescope._terminal import echo, on_terminal, print_comparison, print_devices, working
 from gatescope._version import __version__
 from gatescope.errors import GatescopeError, ShapeError, ValueRangeError, WeightFormatError
 
 if TYPE_CHECKING:
-    from gatescope.comparison import Comparison
     from gatescope.datatypes import Array, Params
 
 _INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
 _DEFAULT_CELLS = "rnn,gru,lstm"
+_DEFAULT_UNITS = 64
+_DEFAULT_INIT = "pytorch"
 
 
 class _Group(TyperGroup):
@@ -78,8 +78,22 @@ _Inputs = Annotated[
         help="Input series: npy, npz or csv, (T,), (T, I) or (T, B, I).  Default: the Santa Fe laser series.",
     ),
 ]
-_Layer = Annotated[int, typer.Option(min=0, help="Which layer of the PyTorch files.")]
-_Hidden = Annotated[int, typer.Option(min=1, help="Units of a fresh cell.")]
+_Layer = Annotated[
+    int | None, typer.Option(min=0, help="Which layer of the PyTorch files.  Default: 0, the first.")
+]
+_Prefix = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="What precedes weight_ih_l0 in the PyTorch files, where they hold several networks.",
+    ),
+]
+_Nonlinearity = Annotated[
+    str | None, typer.Option(help="tanh or relu: of an RNN in a PyTorch file, which does not tell.")
+]
+_Hidden = Annotated[
+    int | None, typer.Option(min=1, help=f"Units of a fresh cell.  Default: {_DEFAULT_UNITS}.")
+]
 _Horizon = Annotated[
     int | None, typer.Option(min=1, metavar="STEPS", help="Use the first so many steps.  Default: all.")
 ]
@@ -89,10 +103,11 @@ _Dtype = Annotated[
 ]
 _Seed = Annotated[int, typer.Option(min=0, help="Of the weights, and of the direction of the gradient.")]
 _Init = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="SCHEME",
-        help="Initial weights: pytorch, keras, orthogonal, chrono or gaussian, as in 'chrono(500)'.",
+        help="Weights of a fresh cell: pytorch, keras, orthogonal, chrono or gaussian, as in 'chrono(500)'.  "
+        f"Default: {_DEFAULT_INIT}.",
     ),
 ]
 _Device = Annotated[str, typer.Option(help="cpu.")]
@@ -114,12 +129,14 @@ def compare(
     cells: Annotated[
         str | None, typer.Option(help=f"Fresh cells, separated by commas.  Default: {_DEFAULT_CELLS}.")
     ] = None,
-    layer: _Layer = 0,
-    hidden_size: _Hidden = 64,
+    layer: _Layer = None,
+    prefix: _Prefix = None,
+    nonlinearity: _Nonlinearity = None,
+    hidden_size: _Hidden = None,
     horizon: _Horizon = None,
     dtype: _Dtype = None,
     seed: _Seed = 0,
-    init: _Init = "pytorch",
+    init: _Init = None,
     units: Annotated[
         str | None, typer.Option(help="Units to draw, as in 0,5,9.  Default: three that differ most.")
     ] = None,
@@ -139,16 +156,29 @@ def compare(
     from gatescope.validation import check_device, check_inputs
 
     check_device(device)
+    of_weights = {"--layer": layer, "--prefix": prefix, "--nonlinearity": nonlinearity}
+    of_fresh = {"--hidden-size": hidden_size, "--init": init}
+    if not weights:
+        _refuse(of_weights, "is for weights from files; give --weights too, or leave it out")
+    fresh = cells is not None or not weights
+    if not fresh:
+        _refuse(
+            of_fresh,
+            "is for fresh cells, and with --weights there are none; give --cells too, or leave it out",
+        )
     series, source = _read_inputs(inputs, horizon)
-    chosen = _read_weights(weights or [], layer, dtype)
-    if cells is not None or not chosen:
-        _add_fresh(chosen, cells or _DEFAULT_CELLS, series, hidden_size, dtype, seed, init)
+    chosen, assumed = _read_weights(weights or [], layer, prefix, nonlinearity, dtype)
+    if fresh:
+        hidden_size, init = hidden_size or _DEFAULT_UNITS, init or _DEFAULT_INIT
+        names = _DEFAULT_CELLS if cells is None else cells
+        _add_fresh(chosen, names, series, hidden_size, dtype, seed, init)
     for params in chosen.values():
         check_inputs(series, params)
     drawn = _parse_units(units, chosen)
     check_folder(out, file_names(chosen, traces=traces))  # before the work, not after it
 
-    found = measure(chosen, series, seed=seed, device=device, threads=threads, progress=_on_terminal())
+    _tell_assumed(assumed)
+    found = measure(chosen, series, seed=seed, device=device, threads=threads, progress=on_terminal())
     arguments = {
         "inputs": None if inputs is None else str(inputs),
         "weights": [str(file) for file in weights or []],
@@ -158,15 +188,19 @@ def compare(
         "dtype": dtype,
         "seed": seed,
         "init": init,
-        "layer": layer,
+        "layer": (layer or 0) if weights else None,
+        "prefix": prefix,
+        "nonlinearity": nonlinearity,
+        "units": None if drawn is None else list(drawn),
+        "traces": traces,
         "device": device,
         "threads": threads,
     }
     files = write_gallery(
-        found, out, source=source, arguments=arguments, units=drawn, traces=traces, progress=_on_terminal()
+        found, out, source=source, arguments=arguments, units=drawn, traces=traces, progress=on_terminal()
     )
-    _print_comparison(found, source)
-    typer.echo(f"{len(files)} files in {out}; start with {files[-1]}")
+    print_comparison(found, source)
+    echo(f"{len(files)} files in {out}; start with {files[-1]}")
 
 
 @app.command()
@@ -175,13 +209,19 @@ def run(
     weights: Annotated[
         Path | None, typer.Option("--weights", metavar="FILE", help="Weights, as for compare.")
     ] = None,
-    cell: Annotated[str, typer.Option(help="A fresh cell, where no weights are given.")] = "lstm",
-    layer: _Layer = 0,
-    hidden_size: _Hidden = 64,
+    cell: Annotated[
+        str | None, typer.Option(help="A fresh cell, where no weights are given.  Default: lstm.")
+    ] = None,
+    layer: _Layer = None,
+    prefix: _Prefix = None,
+    nonlinearity: _Nonlinearity = None,
+    hidden_size: _Hidden = None,
     horizon: _Horizon = None,
     dtype: _Dtype = None,
-    seed: _Seed = 0,
-    init: _Init = "pytorch",
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of the weights of a fresh cell.  Default: 0.")
+    ] = None,
+    init: _Init = None,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The npz to write.")] = Path("trace.npz"),
     device: _Device = "cpu",
     threads: _Threads = None,
@@ -189,44 +229,43 @@ def run(
     """Run one cell and store every state and gate at every step: gatescope.load reads the file."""
     from gatescope.gallery import check_folder
     from gatescope.recurrence import run as run_cell
+    from gatescope.report import counted
     from gatescope.validation import check_device
 
     check_device(device)
+    of_weights = {"--layer": layer, "--prefix": prefix, "--nonlinearity": nonlinearity}
+    of_fresh = {"--cell": cell, "--hidden-size": hidden_size, "--seed": seed, "--init": init}
+    if weights is None:
+        _refuse(of_weights, "is for weights from a file; give --weights too, or leave it out")
+    else:
+        _refuse(of_fresh, "is for a fresh cell, and --weights gives another; leave out one of the two")
+    cell = "lstm" if cell is None else cell
     series, source = _read_inputs(inputs, horizon)
-    chosen = _read_weights([weights] if weights else [], layer, dtype)
+    chosen, assumed = _read_weights([weights] if weights else [], layer, prefix, nonlinearity, dtype)
     if not chosen:
-        _add_fresh(chosen, cell, series, hidden_size, dtype, seed, init)
+        size, scheme = hidden_size or _DEFAULT_UNITS, init or _DEFAULT_INIT
+        _add_fresh(chosen, cell, series, size, dtype, seed or 0, scheme)
     if len(chosen) != 1:
         raise ValueRangeError(f"--cell {cell!r} names {len(chosen)} cells; run takes one, compare several")
     if out.suffix != ".npz":
         raise ValueRangeError(f"--out {str(out)!r} must end in .npz")
     check_folder(out.parent, [out.name])
     ((label, params),) = chosen.items()
-    trace = run_cell(params, series, device=device, threads=threads)
-    trace.save(out)
+    _tell_assumed(assumed)
+    with working(f"running {label} over {counted(len(series), 'step')}"):
+        trace = run_cell(params, series, device=device, threads=threads)
+    with working(f"writing {out}"):
+        trace.save(out)
     steps, batch = trace.inputs.shape[:2]
     kept = ", ".join((*trace.kept_names, *trace.state_names))
-    typer.echo(f"{label} over {source}: {steps:,} steps, {batch} sequences, {kept} of each unit in {out}")
+    extent = f"{counted(steps, 'step')}, {counted(batch, 'sequence')}"
+    echo(f"{label} over {source}: {extent}, {kept} of each unit in {out}")
 
 
 @app.command()
 def devices() -> None:
     """Show what the kernels can run on."""
-    import numpy as np
-    from rich.console import Console
-    from rich.table import Table
-
-    from gatescope.kernels.cpu import default_threads
-    from gatescope.kernels.simd import host_lanes
-
-    lanes = {name: int(host_lanes(np.dtype(name))) for name in ("float32", "float64")}  # type: ignore[no-untyped-call]
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_row("cpu", _cpu_name())
-    table.add_row("", f"{os.cpu_count() or 1} cores, {default_threads()} threads by default")
-    listed = ", ".join(f"{count} {name}" for name, count in lanes.items())
-    table.add_row("", f"lanes of a vector: {listed} ({lanes['float32'] * 32} bits)")
-    table.add_row("cuda", "not available in this version: its kernels are for the cpu only")
-    Console(width=_table_width()).print(table)
+    print_devices()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -236,15 +275,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:  # before a command began
         typer.echo("gatescope: interrupted", err=True)
         sys.exit(_INTERRUPTED)
-
-
-def _on_terminal() -> bool:
-    return sys.stderr.isatty()
-
-
-def _table_width() -> int | None:
-    """Of tables: that of the terminal, but roomy where there is none."""
-    return None if sys.stdout.isatty() else 160
 
 
 def _read_inputs(path: Path | None, horizon: int | None) -> tuple[Array, str]:
@@ -262,23 +292,52 @@ def _read_inputs(path: Path | None, horizon: int | None) -> tuple[Array, str]:
     return inputs[:horizon], source
 
 
-def _read_weights(files: Sequence[Path], layer: int, dtype: str | None) -> dict[str, Params]:
-    chosen: dict[str, Params] = {}
-    for file in files:
-        params = _read_params(file, layer, dtype)
-        chosen[_free_label(file.stem, chosen)] = params
-    return chosen
+def _refuse(options: Mapping[str, Any], why: str) -> None:
+    """An option that would be ignored is an error, so that nobody takes the numbers for something else."""
+    for name, value in options.items():
+        if value is not None:
+            raise ValueRangeError(f"{name} {value!r} {why}")
 
 
-def _read_params(file: Path, layer: int, dtype: str | None) -> Params:
-    from gatescope._dtypes import float_dtype
-    from gatescope.datatypes import Params, load
+def _read_weights(
+    files: Sequence[Path], layer: int | None, prefix: str | None, nonlinearity: str | None, dtype: str | None
+) -> tuple[dict[str, Params], list[str]]:
+    """The weights by label, and the labels of those whose nonlinearity was assumed."""
     from gatescope.io import load_torch
     from gatescope.storage import read_npz
+
+    chosen: dict[str, Params] = {}
+    vanilla: list[str] = []
+    foreign = False
+    for file in files:
+        label = _free_label(file.stem, chosen)
+        if file.suffix == ".npz" and "gatescope_meta" in read_npz(file):
+            chosen[label] = _read_own(file, dtype)
+            continue
+        foreign = True
+        params = load_torch(file, layer or 0, nonlinearity=nonlinearity, prefix=prefix, dtype=dtype)
+        chosen[label] = params
+        if len(params.gates) == 1:
+            vanilla.append(label)
+    if files and not foreign:
+        options = {"--layer": layer, "--prefix": prefix, "--nonlinearity": nonlinearity}
+        _refuse(options, "is for PyTorch files, and --weights names none; leave it out")
+    if files and not vanilla:
+        why = "is for an RNN of one gate in a PyTorch file, and --weights names none; leave it out"
+        _refuse({"--nonlinearity": nonlinearity}, why)
+    return chosen, vanilla if nonlinearity is None else []
+
+
+def _tell_assumed(labels: Sequence[str]) -> None:
+    if labels:
+        typer.echo(f"{', '.join(labels)}: taken as tanh; --nonlinearity relu for the other", err=True)
+
+
+def _read_own(file: Path, dtype: str | None) -> Params:
+    from gatescope._dtypes import float_dtype
+    from gatescope.datatypes import Params, load
     from gatescope.validation import check_params
 
-    if file.suffix != ".npz" or "gatescope_meta" not in read_npz(file):
-        return load_torch(file, layer, dtype=dtype)
     params = load(file)
     if not isinstance(params, Params):
         raise WeightFormatError(
@@ -337,39 +396,6 @@ def _parse_units(text: str | None, chosen: dict[str, Params]) -> tuple[int, ...]
     if any(not 0 <= unit < least for unit in units):
         raise ShapeError(f"--units {text!r} must lie in 0..{least - 1}, the units of the smallest cell")
     return units
-
-
-def _print_comparison(found: Comparison, source: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from gatescope.gallery import rows
-    from gatescope.report import show
-
-    steps, batch = found.measurements[0].trace.inputs.shape[:2]
-    sequences = "one sequence" if batch == 1 else f"{batch} sequences"
-    table = Table(title=f"{source}: {steps:,} steps, {sequences}", title_justify="left", title_style="bold")
-    table.add_column("")
-    for label in found.labels:
-        table.add_column(label, justify="right")
-    for row in rows(found):
-        table.add_row(row["quantity"], *(show(row[label]) for label in found.labels))
-    Console(width=_table_width()).print(table)
-    first = found.measurements[0]
-    typer.echo(
-        f"ns per step: median of {first.timing_runs} runs, at most {first.threads} threads; "
-        f"saturated: below {first.left:g} or above {first.right:g}"
-    )
-
-
-def _cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from gatescope.recurrence import run
 from gatescope.validation import check_count, check_device, check_inputs, check_params, check_threads
 
 _STAGES = ("run", "timing", "gradient to h", "gradient to c", "gates")
+_FIT_POINTS = 3  # through two points any line fits, so that neither its slope nor its R^2 tells anything
 _LONG = 1_000_000  # state updates from which the gradient flow gets a progress bar of its own
 
 
@@ -38,9 +39,9 @@ class Measurement(Result):
     trace : Trace
         Every state and gate of the run.
     flow_h : GradientFlow
-        d h_T / d h_(T-lag), for every lag.
+        v d h_T / d h_(T-lag), for every lag, with one random unit vector v.
     flow_c : GradientFlow or None
-        d h_T / d c_(T-lag); None for a cell without a state c.
+        v d h_T / d c_(T-lag), with the same v; None for a cell without a state c.
     multiply_adds, activations, elementwise : int
         Of one step of one sequence; see `gatescope.arithmetic.Arithmetic`.
     nanoseconds : float
@@ -51,7 +52,7 @@ class Measurement(Result):
         The most threads a call may have used.
     saturation : mapping of str to (float, float)
         By gate: the shares of its values, over units and steps, that are shut and that are open.  Empty for
-        a cell without gates in (0, 1).
+        a cell without gates in (0, 1), which are known by their names: i, f, o, r and z.
     left, right : float
         A gate is shut below `left` and open above `right`.
     """
@@ -81,8 +82,8 @@ class Measurement(Result):
     def numbers(self) -> dict[str, Any]:
         """All that is measured, as plain values: what a table or a JSON file needs.
 
-        Of several sequences the rates, half-lives and R^2 are medians.  A rate that cannot be fitted is None;
-        a half-life is None too where the gradient does not decay.
+        Of several sequences the rates, half-lives and R^2 are medians.  A rate that cannot be fitted, to three
+        lags at least, is None; a half-life is None too where the gradient does not decay.
         """
         return {
             "cell": self.params.cell,
@@ -308,10 +309,13 @@ def _check_cells(params_by_label: object, inputs: Any) -> dict[str, Params]:
 
 def _fit_numbers(flow: GradientFlow) -> dict[str, Any]:
     rate, half = flow.decay_rate(), flow.half_life()
+    inside = (flow.lag >= rate.window[0]) & (flow.lag <= rate.window[1])
+    points = int(np.isfinite(flow.log_norm[inside]).sum(axis=0).min())
+    fitted = points >= _FIT_POINTS
     return {
-        "decay_rate_nats_per_step": _median(rate.value),
-        "half_life_steps": _median(half.value),
-        "r_squared": _median(rate.r_squared),
+        "decay_rate_nats_per_step": _median(rate.value) if fitted else None,
+        "half_life_steps": _median(half.value) if fitted else None,
+        "r_squared": _median(rate.r_squared) if fitted else None,
         "window_lags": list(rate.window),
         "longest_lag": int(flow.lag[-1]),
         "log_norm_at_longest_lag": _median(flow.log_norm[-1]),

@@ -7,6 +7,7 @@ Arrays are time-major and C-contiguous.  Logarithms are natural; rates are nats 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatescope.errors import UnknownNameError, ValueRangeError
-from gatescope.results import Array, Result, load, save
+from gatescope.results import Array, ComparedByValue, Result, load, save
 
 __all__ = ["Array", "Batch", "Fit", "GradientFlow", "Gradients", "Params", "Result", "Trace", "load", "save"]
 
@@ -163,7 +164,7 @@ class Gradients(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fit:
+class Fit(ComparedByValue):
     """A rate or a half-life read off a straight line through a log-norm.
 
     Attributes
@@ -171,7 +172,8 @@ class Fit:
     value : (B,)
         One value a sequence.
     r_squared : (B,)
-        Share of the log-norm's variance that the line explains.
+        Share of the log-norm's variance that the line explains.  NaN where the line goes through fewer than
+        three finite log-norms: through two it always fits, which says nothing.
     window : (int, int)
         First and last lag of the fit, both included, in steps.
     unit : str
@@ -242,12 +244,12 @@ class GradientFlow(Result):
         Returns
         -------
         Fit
-            NaN where fewer than two finite log-norms lie in the window.
+            NaN where fewer than two finite log-norms lie in the window; its R^2 where fewer than three do.
 
         Raises
         ------
         ValueRangeError
-            If the window holds fewer than two of the lags.
+            If the window is not two whole numbers in ascending order, or holds fewer than two of the lags.
         """
         first, last = self._window(window)
         chosen = (self.lag >= first) & (self.lag <= last)
@@ -277,7 +279,7 @@ class GradientFlow(Result):
 
     def _window(self, window: tuple[int, int] | None) -> tuple[int, int]:
         if window is not None:
-            return int(window[0]), int(window[1])
+            return _pair(window)
         finite = np.isfinite(self.log_norm).any(axis=1)
         last = int(self.lag[finite][-1]) if finite.any() else int(self.lag[-1])
         first = last // 10
@@ -288,14 +290,33 @@ class GradientFlow(Result):
         return first, last
 
 
+def _pair(window: Any) -> tuple[int, int]:
+    """First and last lag of a window that a user gave."""
+    try:
+        first, last = window
+        whole = all(isinstance(v, int | np.integer) and not isinstance(v, bool) for v in (first, last))
+    except (TypeError, ValueError):  # not a sequence, or not of two
+        whole = False
+    if not whole or isinstance(window, set | frozenset | Mapping):  # these have no first and last
+        raise ValueRangeError(
+            f"window={window!r} must be the first and the last lag, two whole numbers such as (10, 100), or None"
+        )
+    if first > last:
+        raise ValueRangeError(f"window={window!r} ends before it begins; give the first lag, then the last")
+    return int(first), int(last)
+
+
 def _line(x: Array, y: Array) -> tuple[float, float]:
-    """Slope and R^2 of the least-squares line through the finite points."""
+    """Slope and R^2 of the least-squares line through the finite points; NaN where they do not tell it."""
     finite = np.isfinite(y)
-    if np.count_nonzero(finite) < 2:
+    points = np.count_nonzero(finite)
+    if points < 2:
         return float("nan"), float("nan")
     dx = x[finite] - x[finite].mean()
     dy = y[finite] - y[finite].mean()
     slope = float(dx @ dy / (dx @ dx))
+    if points < 3:  # a line through two points always fits
+        return slope, float("nan")
     residual = float(((dy - slope * dx) ** 2).sum())
     total = float((dy**2).sum())
     return slope, 1.0 if total == 0 else 1.0 - residual / total

@@ -17,8 +17,8 @@ from tqdm.auto import tqdm
 from gatescope.comparison import Comparison
 from gatescope.datatypes import Result
 from gatescope.errors import OutputError
-from gatescope.pictures import file_stem, pictures_of
-from gatescope.report import write_report
+from gatescope.pictures import direction, file_stems, pictures_of
+from gatescope.report import counted, write_report
 from gatescope.storage import atomic_write, write_npz
 
 _FORMATS = ("png", "svg")
@@ -51,7 +51,7 @@ def check_folder(folder: str | os.PathLike[str], names: Iterable[str] = ()) -> P
 
 def file_names(labels: Iterable[str], *, traces: bool = True) -> list[str]:
     """Names of the files that `write_gallery` writes, for `check_folder`; some may not be written."""
-    stems = [file_stem(label) for label in labels]
+    stems = file_stems(labels).values()
     pictures = ["gradient_decay", "saturation"]
     pictures += [f"{kind}_{stem}" for kind in ("trajectories", "close_up", "heatmap") for stem in stems]
     kinds = ("params", "flow_h", "flow_c", *(["trace"] if traces else []))
@@ -88,7 +88,7 @@ def write_gallery(
         What the comparison was asked for; goes into ``summary.json``.
     units : iterable of int, optional
         Units whose trajectories are drawn.  Default: three, from the smallest to the greatest mean of the
-        gate that keeps the memory.
+        gate that keeps the memory (of h, without gates).
     traces : bool
         Whether to store the traces, by far the largest of the files.
     progress : bool
@@ -161,6 +161,8 @@ def _background() -> Iterator[ThreadPoolExecutor]:
 def rows(comparison: Comparison) -> list[dict[str, Any]]:
     """The table, one mapping a quantity, from ``"quantity"`` and the labels to values, None where none is."""
     facts = comparison.numbers()
+    sequences = comparison.measurements[0].trace.inputs.shape[1]
+    batch = f" of all {sequences} sequences" if sequences > 1 else ""
 
     def gradient(state: str, key: str) -> Callable[[dict[str, Any]], Any]:
         return lambda cell: cell["gradient"].get(state, {}).get(key)
@@ -170,7 +172,7 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
         "parameters": lambda cell: cell["parameters"],
         "multiply-adds per step": lambda cell: cell["multiply_adds_per_step"],
         "activations per step": lambda cell: cell["activations_per_step"],
-        "forward, ns per step": lambda cell: cell["nanoseconds_per_step"],
+        f"forward, ns per step{batch}": lambda cell: cell["nanoseconds_per_step"],
         "gradient decay to h, nats per step": gradient("h", rate),
         "gradient decay to c, nats per step": gradient("c", rate),
         "half-life to h, steps": gradient("h", half),
@@ -182,7 +184,12 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
         {"quantity": name, **{label: pick(cell) for label, cell in facts.items()}}
         for name, pick in quantities.items()
     ]
-    return [row for row in table if any(value is not None for value in list(row.values())[1:])]
+    # A cell may have no gates or no c, and then has nothing to say of them; that h has no rate says something.
+    return [
+        row
+        for row in table
+        if any(value is not None for value in list(row.values())[1:]) or "to h" in row["quantity"]
+    ]
 
 
 def _percent(share: float | None) -> float | None:
@@ -193,33 +200,44 @@ def notes(comparison: Comparison) -> list[str]:
     """What the numbers mean, one paragraph each."""
     first = comparison.measurements[0]
     steps, sequences = first.trace.inputs.shape[:2]
-    fitted = {found.label: found.flow_h.decay_rate().window for found in comparison}
-    windows: dict[str, list[str]] = {}
-    for label, (begin, end) in fitted.items():
-        windows.setdefault(f"{begin:,} to {end:,}", []).append(label)
-    lags = "; ".join(
-        span + (f" ({', '.join(labels)})" if len(windows) > 1 else "") for span, labels in windows.items()
-    )
     batch = f" of all {sequences} sequences" if sequences > 1 else ""
     medians = " Of several sequences the table gives the median." if sequences > 1 else ""
     return [
         "Arithmetic of one step of one sequence: multiply-adds G·H·(I + H) in the matrix products, with G "
         "gates, H units and I inputs; activations are evaluations of sigmoid, tanh and relu, counted in the "
         "cell's equations.",
-        f"Forward time: one step{batch}, storing every gate and state; the median of {first.timing_runs} "
-        f"runs over {steps:,} steps with at most {first.threads} threads on the CPU, compilation excluded.",
-        "Gradient decay: the norm of the gradient of the last output with respect to an earlier state, h or "
-        "c, falls by e^-rate a step. The rate is the slope of its logarithm against the lag, least squares "
-        f"over lags {lags}, with the sign turned: positive where the gradient vanishes, "
-        f"negative where it explodes. The half-life is ln 2 / rate.{medians}",
+        f"Forward time: one step{batch}, storing every gate and state; the median of "
+        f"{counted(first.timing_runs, 'run')} over {counted(steps, 'step')} with at most "
+        f"{counted(first.threads, 'thread')} on the CPU, compilation excluded.",
+        "Gradient decay: the norm of the gradient of the last step with respect to an earlier state, h or c, "
+        f"falls by e^-rate a step. It is the gradient of {direction(first.flow_h)}. "
+        "The rate is the slope of its logarithm against the lag, least squares over lags "
+        f"{_windows(comparison)}, with the sign turned: positive where the gradient vanishes, negative where "
+        f"it explodes; there is none for fewer than three lags. The half-life is ln 2 / rate.{medians}",
         f"A gate is saturated below {first.left:g} (shut) or above {first.right:g} (open); the share is over "
-        "all gates in (0, 1), units and steps.",
+        "units, steps and the gates named i, f, o, r and z: by these names gates with values in (0, 1) are "
+        "recognised.",
     ]
+
+
+def _windows(comparison: Comparison) -> str:
+    """The lags that rates are fitted to, with the labels where they differ, and the state where that does."""
+    windows: dict[str, list[str]] = {}
+    for found in comparison:
+        fits = {"h": found.flow_h.decay_rate().window}
+        if found.flow_c is not None:
+            fits["c"] = found.flow_c.decay_rate().window
+        alike = len(set(fits.values())) == 1
+        for state, (begin, end) in [("h", fits["h"])] if alike else fits.items():
+            name = found.label if alike else f"{found.label} to {state}"
+            windows.setdefault(f"{begin:,} to {end:,}", []).append(name)
+    named = len(windows) > 1
+    return "; ".join(span + (f" ({', '.join(names)})" if named else "") for span, names in windows.items())
 
 
 def _write_page(path: Path, comparison: Comparison, source: str, shown: list[tuple[str, Path, str]]) -> None:
     steps, sequences, width = comparison.measurements[0].trace.inputs.shape
-    cells = ", ".join(f"{found.label} ({found.params.hidden_size} units)" for found in comparison)
+    cells = ", ".join(f"{found.label} ({counted(found.params.hidden_size, 'unit')})" for found in comparison)
     facts = {
         "inputs": source,
         "steps": steps,
@@ -245,8 +263,9 @@ def _data_jobs(
 
     jobs: list[tuple[Path, Callable[[Path], None]]] = []
     shares: dict[str, np.ndarray[Any, Any]] = {}
+    stems = file_stems(comparison.labels)
     for found in comparison:
-        stem = file_stem(found.label)
+        stem = stems[found.label]
         results: dict[str, Result | None] = {
             "params": found.params,
             "flow_h": found.flow_h,

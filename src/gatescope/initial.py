@@ -12,7 +12,7 @@ from gatescope.cells.registry import Cell, get
 from gatescope.datatypes import Array, Params
 from gatescope.errors import UnknownNameError, ValueRangeError
 from gatescope.provenance import provenance
-from gatescope.validation import check_count
+from gatescope.validation import check_count, check_number
 
 SCHEMES = ("pytorch", "keras", "orthogonal", "chrono", "gaussian")
 
@@ -125,11 +125,7 @@ def _scheme(scheme: Any, gain: float, t_max: float) -> tuple[str, float, float]:
             gain = number
         else:
             raise ValueRangeError(f"scheme={scheme!r}: {name} has no constant to set")
-    if not (np.isfinite(gain) and gain >= 0):
-        raise ValueRangeError(f"gain={gain!r} must be a number of at least 0")
-    if not (np.isfinite(t_max) and t_max >= 2):
-        raise ValueRangeError(f"t_max={t_max!r} must be at least 2 steps")
-    return name, float(gain), float(t_max)
+    return name, check_number("gain", gain, least=0), check_number("t_max", t_max, least=2)
 
 
 def _draw(

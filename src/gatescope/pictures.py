@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-import numpy as np
-
 from gatescope.comparison import Comparison, Measurement
-from gatescope.datatypes import Trace
+from gatescope.datatypes import GradientFlow
+from gatescope.report import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CLOSE_UP = 300  # steps: few enough to see each
-_UNITS = 3
 
 
 class Picture(NamedTuple):
@@ -27,29 +25,38 @@ class Picture(NamedTuple):
     alternative: str
 
 
-def file_stem(label: str) -> str:
-    """The label as a part of a file's name."""
-    return re.sub(r"[^\w.+-]+", "_", label)
+def file_stems(labels: Iterable[str]) -> dict[str, str]:
+    """Each label as a part of a file's name, no two alike: some disks take A and a for the same."""
+    stems: dict[str, str] = {}
+    taken: set[str] = set()
+    for label in labels:
+        wanted = stem = re.sub(r"[^\w.+-]+", "_", label)
+        count = 1
+        while stem.casefold() in taken:
+            count += 1
+            stem = f"{wanted}_{count}"
+        taken.add(stem.casefold())
+        stems[label] = stem
+    return stems
+
+
+def direction(flow: GradientFlow) -> str:
+    """What the gradient of a flow is the gradient of, in words: never the whole Jacobian's norm."""
+    seed = flow.provenance.get("direction_seed")
+    return "one random unit combination of the outputs" + ("" if seed is None else f", seed {seed}")
 
 
 def pictures_of(comparison: Comparison, source: str, units: tuple[int, ...] | None = None) -> list[Picture]:
     """All pictures of a comparison over `source`, the gradients first; trajectories of `units`."""
     gated = [found for found in comparison if found.saturation]
+    stems = file_stems(comparison.labels)
     pictures = [_decay(comparison, source)]
     if gated:
         pictures.append(_saturation(gated))
     for found in comparison:
-        pictures += _trajectories(found, units)
-        pictures.append(_heat_maps(found))
+        pictures += _trajectories(found, stems[found.label], units)
+        pictures.append(_heat_maps(found, stems[found.label]))
     return pictures
-
-
-def spread_units(trace: Trace) -> tuple[int, ...]:
-    """Three units, from the smallest to the greatest mean of the gate that keeps the memory, or else of h."""
-    values = next((trace.gate(name) for name in ("f", "z") if name in trace.kept_names), trace.outputs)
-    order = np.argsort(values[:, 0].mean(axis=0, dtype=np.float64), kind="stable")
-    ranks = np.unique(np.linspace(0, order.size - 1, min(_UNITS, order.size)).round().astype(int))
-    return tuple(int(unit) for unit in order[ranks])
 
 
 def _decay(comparison: Comparison, source: str) -> Picture:
@@ -62,12 +69,18 @@ def _decay(comparison: Comparison, source: str) -> Picture:
             plotting.gradient_decay(flows, labels=list(comparison.labels), ax=fig.add_subplot())
         return fig
 
+    first = comparison.measurements[0]
+    band = ""
+    if first.trace.lengths.size > 1:
+        count = first.trace.lengths.size
+        band = f"A line is the median of the {count} sequences, its band from the least to the greatest. "
     return Picture(
         "gradient_decay",
         draw,
         f"How fast the gradient decays over {source}\n"
-        "The norm of the gradient of the last output with respect to the hidden state so many steps back, in "
-        "powers of ten. A straight line is an exponential decay; the steeper, the shorter the memory. "
+        "The norm of the gradient of the last step with respect to the hidden state so many steps back, in "
+        f"powers of ten: the gradient of {direction(first.flow_h)}. "
+        f"{band}A straight line is an exponential decay; the steeper, the shorter the memory. "
         "Shading marks norms that ordinary floating point gives as 0.",
         f"Line plot of the gradient norm against the lag for {', '.join(comparison.labels)}.",
     )
@@ -76,6 +89,7 @@ def _decay(comparison: Comparison, source: str) -> Picture:
 def _saturation(gated: list[Measurement]) -> Picture:
     def draw() -> Figure:
         from gatescope import plotting
+        from gatescope.plotting.styling import plain_text
 
         with plotting.style():
             columns = min(2, len(gated))
@@ -85,7 +99,7 @@ def _saturation(gated: list[Measurement]) -> Picture:
                 ax = fig.add_subplot(rows, columns, place)
                 plotting.saturation(found.trace, left=found.left, right=found.right, ax=ax)
                 if found.label != found.params.cell:  # the legend names the cell
-                    ax.set_title(found.label)
+                    ax.set_title(plain_text(found.label))
         return fig
 
     return Picture(
@@ -98,9 +112,18 @@ def _saturation(gated: list[Measurement]) -> Picture:
     )
 
 
-def _trajectories(found: Measurement, units: tuple[int, ...] | None) -> list[Picture]:
+def _trajectories(found: Measurement, stem: str, units: tuple[int, ...] | None) -> list[Picture]:
+    # The choice lives beside its plot, and the plots bring matplotlib in.
+    from gatescope.plotting.trajectories import spread_units
+
     trace, label = found.trace, found.label
-    chosen = spread_units(trace) if units is None else units
+    chosen, reference = spread_units(trace)
+    order = ""
+    if units is not None:
+        chosen = units
+    elif len(chosen) > 1:
+        role = ", the gate that keeps the memory" if reference in ("f", "z") else ""
+        order = f"From the smallest to the greatest mean of {reference}{role}."
     length = int(trace.lengths[0])
 
     def draw(first: int) -> Callable[[], Figure]:
@@ -112,34 +135,36 @@ def _trajectories(found: Measurement, units: tuple[int, ...] | None) -> list[Pic
 
         return now
 
-    listed = ", ".join(map(str, chosen))
-    which = f" of the first of {trace.lengths.size} sequences" if trace.lengths.size > 1 else ""
+    listed = ("unit " if len(chosen) == 1 else "units ") + ", ".join(map(str, chosen))
+    some, which = counted(len(chosen), "unit"), _which_sequence(found)
     pictures = [
         Picture(
-            f"trajectories_{file_stem(label)}",
+            f"trajectories_{stem}",
             draw(0),
-            f"{label}: gates and states of the units {listed} over all {length:,} steps{which}\n"
-            + (
-                "From the smallest to the greatest mean of the gate that keeps the memory."
-                if not units
-                else ""
-            ),
-            f"Line plots of each gate and state of three units of the {label} against the step.",
+            f"{label}: gates and states of {listed} over {'all ' if length > 1 else ''}"
+            f"{counted(length, 'step')}{which}\n{order}",
+            f"Line plots of each gate and state of {some} of the {label} against the step.",
         )
     ]
     if length > 2 * CLOSE_UP:
         close_up = Picture(
-            f"close_up_{file_stem(label)}",
+            f"close_up_{stem}",
             draw(length - CLOSE_UP),
-            f"{label}: the same units over the last {CLOSE_UP} steps\nEvery step is drawn.",
-            f"Line plots of each gate and state of the {label} over the last {CLOSE_UP} steps.",
+            f"{label}: {listed} over the last {CLOSE_UP} steps{which}\nEvery step is drawn.",
+            f"Line plots of each gate and state of {some} of the {label} over the last {CLOSE_UP} steps.",
         )
         pictures.append(close_up)
     return pictures
 
 
-def _heat_maps(found: Measurement) -> Picture:
+def _which_sequence(found: Measurement) -> str:
+    count = found.trace.lengths.size
+    return f" of the first of {count} sequences" if count > 1 else ""
+
+
+def _heat_maps(found: Measurement, stem: str) -> Picture:
     trace, label = found.trace, found.label
+    which = _which_sequence(found)
     names = (*found.saturation, trace.state_names[-1])  # the last state is what carries the memory
 
     def draw() -> Figure:
@@ -152,8 +177,9 @@ def _heat_maps(found: Measurement) -> Picture:
         return fig
 
     return Picture(
-        f"heatmap_{file_stem(label)}",
+        f"heatmap_{stem}",
         draw,
-        f"{label}: all units\nEach row is a unit, in the order of the units' means; lightness is the value.",
+        f"{label}: all units{f' over the steps{which}' if which else ''}\n"
+        "Each row is a unit, in the order of the units' means; lightness is the value.",
         f"Heat maps of {', '.join(names)} of all units of the {label} over the steps.",
     )

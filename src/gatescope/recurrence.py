@@ -42,7 +42,8 @@ def run(
     params : Params
         Float32 or float64; the kernels compute in that precision.
     inputs : (T, B, I) or (T, I) array_like of real numbers
-        Converted to the weights' dtype.  (T, I) is one sequence and comes back as B = 1.
+        Converted to the weights' dtype.  (T, I) is one sequence and comes back as B = 1.  An array that needs no
+        conversion is not copied: the trace looks at it, so leave it as it is until `backprop` is done.
     initial_state : (B, S, H) array_like, optional
         Default: zeros.
     lengths : (B,) array_like of int, optional
@@ -171,9 +172,12 @@ def backprop(
     if not all(np.isfinite(value).all() for value in found):
         check_finite("output_adjoint", seeds)
     facts = provenance(device=device, dtype=params.dtype.name, seed=params.provenance.get("seed"))
-    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    weight_ih, weight_hh, bias_ih, bias_hh = found
+    gradient = dataclasses.replace(
+        params, weight_ih=weight_ih, weight_hh=weight_hh, bias_ih=bias_ih, bias_hh=bias_hh, provenance=facts
+    )
     return Gradients(
-        params=dataclasses.replace(params, **dict(zip(names, found, strict=True)), provenance=facts),
+        params=gradient,
         inputs=d_inputs,
         initial_state=adjoint[0].copy(),
         adjoint=adjoint,

@@ -195,6 +195,18 @@ def show(value: Any) -> str:
     return str(value)
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things.
+
+    Examples
+    --------
+    >>> from gatescope.report import counted
+    >>> counted(1, "step"), counted(10093, "step")
+    ('1 step', '10,093 steps')
+    """
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def _number(value: float) -> str:
     if math.isnan(value):
         return "not known"

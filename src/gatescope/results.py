@@ -19,11 +19,51 @@ Array = NDArray[Any]
 _META = "gatescope_meta"
 
 
+class ComparedByValue:
+    """What makes dataclasses that hold arrays equal: the same type, and the same value in every field.
+
+    Arrays are the same if dtype, shape and all values are (NaN is the same as NaN); fields declared with
+    ``compare=False``, such as `Result.provenance`, do not count.  There is no hash, since arrays can be changed.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # @dataclass writes an __eq__ that fails on arrays, and a __hash__, unless the class has its own.
+        # This runs before the decorator, so a subclass needs no eq=False.
+        for name in ("__eq__", "__hash__"):
+            if name not in vars(cls):
+                setattr(cls, name, getattr(cls, name))
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        fields = dataclasses.fields(self)  # type: ignore[arg-type]  # the subclasses are dataclasses
+        return all(_same(getattr(self, f.name), getattr(other, f.name)) for f in fields if f.compare)
+
+    def __hash__(self) -> int:
+        # Not `__hash__ = None`: @dataclass(frozen=True) takes that for no choice and writes its own.
+        kind = type(self).__name__
+        raise TypeError(f"unhashable type: {kind!r}, since its arrays can be changed; use id() as the key")
+
+
+def _same(value: object, other: object) -> bool:
+    if not (isinstance(value, np.ndarray) and isinstance(other, np.ndarray)):
+        # An array is never the same as something else; == would compare it element by element.
+        arrays = isinstance(value, np.ndarray) or isinstance(other, np.ndarray)
+        return not arrays and bool(value == other)
+    if value.dtype != other.dtype:
+        return False
+    return np.array_equal(value, other, equal_nan=value.dtype.kind in "fc")
+
+
 @dataclass(frozen=True, kw_only=True)
-class Result:
+class Result(ComparedByValue):
     """What all results share: they can be saved, loaded, and tell where they come from.
 
     `provenance` holds versions, device, dtype, seed and command, as far as they apply.
+
+    Two results are equal (``==``) if they are of one type and all their fields but `provenance` are the same,
+    arrays in dtype, shape and every value.  Results have no hash, since their arrays can be changed.
     """
 
     provenance: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ from gatescope.cells.registry import Cell, get
 from gatescope.datatypes import Array, Params, Trace
 from gatescope.errors import DeviceError, DtypeError, ShapeError, UnknownNameError, ValueRangeError
 
-DTYPES = ("float32", "float64")
+DTYPES = (np.dtype(np.float32), np.dtype(np.float64))  # in the machine's byte order
 
 
 def check_device(device: Any) -> str:
@@ -42,14 +44,39 @@ def check_count(name: str, value: Any, *, least: int = 1) -> int:
     return int(value)
 
 
-def check_array(name: str, value: Any, dtype: np.dtype[Any], *, finite: bool = True) -> Array:
-    """A C-contiguous array of `dtype` made from real numbers, all finite."""
+def check_number(name: str, value: Any, *, least: float) -> float:
+    """A finite real number of at least `least`; True and False are none."""
     try:
-        array = np.asarray(value)
+        number = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
+    except OverflowError:  # a whole number beyond the greatest float
+        number = math.inf
+    if not (math.isfinite(number) and number >= least):
+        raise ValueRangeError(f"{name}={value!r} must be a finite number of at least {least}")
+    return number
+
+
+def _rectangular(name: str, value: Any) -> Array:
+    """`value` as an array of whatever dtype it has, without masked elements."""
+    # np.asarray drops a mask, and with it what the user said of these elements.
+    parts = value if isinstance(value, list | tuple) else (value,)
+    masks = (np.ma.getmaskarray(part) for part in parts if isinstance(part, np.ma.MaskedArray))
+    masked = sum(int(np.count_nonzero(mask)) for mask in masks)
+    if masked:
+        raise ValueRangeError(
+            f"{name} has {masked} masked elements; fill them with .filled(value), "
+            "or give shorter sequences with lengths"
+        )
+    try:
+        return np.asarray(value)
     except ValueError as error:  # ragged nested lists
         raise ShapeError(
             f"{name} is not a rectangular array ({error}); give every row the same length"
         ) from error
+
+
+def check_array(name: str, value: Any, dtype: np.dtype[Any], *, finite: bool = True) -> Array:
+    """A C-contiguous array of `dtype` made from real numbers, all finite, none of them masked."""
+    array = _rectangular(name, value)
     if array.dtype.kind not in "fiub":
         raise DtypeError(f"{name} has dtype {array.dtype}; give real numbers (they are converted to {dtype})")
     with np.errstate(over="ignore"):  # what overflows is reported below
@@ -83,6 +110,20 @@ def check_shape(name: str, array: Array, shape: tuple[int, ...], axes: str) -> N
         raise ShapeError(f"{name} has shape {array.shape}, but should have {shape}, which is {axes}")
 
 
+def _check_kept(name: str, value: Any) -> Array:
+    """An array that the kernels can read as it is; what results hold is never converted."""
+    if not isinstance(value, np.ndarray):
+        raise DtypeError(f"{name} is a {type(value).__name__}; convert it with numpy.asarray")
+    if isinstance(value, np.ma.MaskedArray):
+        raise DtypeError(f"{name} is a MaskedArray; convert it with .filled(value)")
+    if not value.dtype.isnative:
+        raise DtypeError(
+            f"{name} has dtype {value.dtype}, whose byte order is not this machine's; "
+            f"convert it with .astype({value.dtype.name!r})"
+        )
+    return value
+
+
 def check_params(params: Any) -> Cell:
     """Weights that fit each other and their cell, finite, float32 or float64; returns the cell."""
     if not isinstance(params, Params):
@@ -90,13 +131,14 @@ def check_params(params: Any) -> Cell:
             f"params is a {type(params).__name__}, not gatescope.Params; make one with init or load_torch"
         )
     cell = get(params.cell)
-    weights = {name: np.asarray(value) for name, value in params.arrays().items()}
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    weights = {name: _check_kept(name, getattr(params, name)) for name in names}
     for name in ("weight_ih", "weight_hh"):
         if weights[name].ndim != 2:
             raise ShapeError(f"{name} has shape {weights[name].shape}, but should have two axes, (G*H, ...)")
     dtype = weights["weight_hh"].dtype
     for name, value in weights.items():
-        if value.dtype.name not in DTYPES:
+        if value.dtype not in DTYPES:
             raise DtypeError(f"{name} has dtype {value.dtype}; convert it to float32 or float64")
         if value.dtype != dtype:
             raise DtypeError(
@@ -152,18 +194,18 @@ def check_initial_state(initial_state: Any, cell: Cell, params: Params, batch: i
     return array
 
 
-def check_lengths(lengths: Any, steps: int, batch: int) -> Array:
+def check_lengths(lengths: Any, steps: int, batch: int, name: str = "lengths") -> Array:
     """Steps of each sequence, (B,) int64; None means all T."""
     if lengths is None:
         return np.full(batch, steps, np.int64)
-    array = np.asarray(lengths)
+    array = _rectangular(name, lengths)
     if array.dtype.kind not in "iu":
-        raise DtypeError(f"lengths has dtype {array.dtype}; give whole numbers of steps")
-    check_shape("lengths", array, (batch,), "(B,)")
+        raise DtypeError(f"{name} has dtype {array.dtype}; give whole numbers of steps")
+    check_shape(name, array, (batch,), "(B,)")
     wrong = np.flatnonzero((array < 0) | (array > steps))
     if wrong.size:
         raise ValueRangeError(
-            f"lengths[{wrong[0]}] is {array[wrong[0]]}, but should lie in 0..{steps}, the steps of inputs"
+            f"{name}[{wrong[0]}] is {array[wrong[0]]}, but should lie in 0..{steps}, the steps of inputs"
         )
     return array.astype(np.int64)
 
@@ -176,6 +218,10 @@ def check_trace(trace: Any, params: Params, cell: Cell) -> None:
         raise ShapeError(
             f"trace was made by a {trace.cell!r} cell, but params are of a {params.cell!r}; run these params first"
         )
+    for name in ("inputs", "states", "gates", "lengths"):
+        _check_kept(f"trace.{name}", getattr(trace, name))
+    if trace.inputs.ndim != 3:
+        raise ShapeError(f"trace.inputs has shape {trace.inputs.shape}, but should have (T, B, I)")
     steps, batch = trace.inputs.shape[:2]
     check_shape("trace.inputs", trace.inputs, (steps, batch, params.input_size), "(T, B, I) of these params")
     shape = (steps + 1, batch, len(cell.states), params.hidden_size)
@@ -188,3 +234,4 @@ def check_trace(trace: Any, params: Params, cell: Cell) -> None:
                 f"trace.{name} has dtype {getattr(trace, name).dtype}, but params have {params.dtype}; "
                 "run these params first"
             )
+    check_lengths(trace.lengths, steps, batch, "trace.lengths")

@@ -66,3 +66,15 @@ def test_a_pickled_or_copied_result_owns_its_memory(pool):
     gc.collect()
     memory.aligned_empty(1 << 20, "float64")[:] = 5
     assert (copy == 3).all()
+
+
+def test_too_little_memory_leaves_nothing_behind(pool, monkeypatch, recwarn):
+    def nothing(size):
+        raise MemoryError
+
+    monkeypatch.setattr(pool, "take", nothing)
+    with pytest.raises(MemoryError):
+        memory.aligned_empty(1 << 20, "float64")
+    gc.collect()
+    assert not pool._idle
+    assert not recwarn.list

@@ -5,6 +5,7 @@ from synthetic import legend_lines, make_trace
 
 from gatescope import plotting
 from gatescope.errors import DtypeError, UnknownNameError, ValueRangeError
+from gatescope.plotting.trajectories import spread_units
 
 
 @pytest.mark.parametrize(
@@ -37,6 +38,17 @@ def test_default_units_have_the_least_middle_and_greatest_mean_of_f():
     texts = [text.get_text() for text in axes["i"].get_legend().get_texts()]
     assert texts == labels
     assert axes["f"].get_legend() is None  # one legend serves all panels
+
+
+@pytest.mark.parametrize(("cell", "expected"), [("lstm", "f"), ("gru", "z"), ("rnn", "h")])
+def test_spread_units_are_those_drawn_by_default(cell, expected):
+    trace = make_trace(cell, lengths=[50, 20])
+    for sequence in (0, 1):
+        units, reference = spread_units(trace, sequence)
+        assert reference == expected
+        _, axes = plotting.gate_trajectories(trace, sequence=sequence)
+        drawn = [line.get_label().split()[1] for line in legend_lines(axes[expected])]
+        assert [str(unit) for unit in units] == drawn
 
 
 def test_one_unit_and_one_step():

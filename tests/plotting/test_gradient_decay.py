@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -171,6 +172,38 @@ def test_the_axis_names_what_is_differentiated():
     label = plotting.gradient_decay(make_flow("lstm", target="c", state="joint")).get_ylabel()
     assert r"\partial c_t" in label
     assert r"\partial s_{" in label
+
+
+def test_the_axis_tells_a_projection_from_the_whole_jacobian():
+    spectral = make_flow("lstm")
+    assert r"\sigma_{\max}(\partial h_t" in plotting.gradient_decay(spectral).get_ylabel()
+    for norm in ("random", "unit"):
+        projected = dataclasses.replace(spectral, norm=norm)
+        label = plotting.gradient_decay(projected).get_ylabel()
+        assert r"\|v\cdot \partial h_t" in label
+        assert "sigma" not in label
+        assert plotting.gradient_decay([projected, spectral]).get_ylabel() == "gradient norm  "
+
+
+def test_labels_are_shown_as_they_are():
+    names = ["_mine", "a$b", "$x^2$", "back\\slash", "\\$", "$$$"]
+    ax = plotting.gradient_decay([make_flow("lstm", 0.01 * k) for k in range(1, 7)], labels=names)
+    plotting.render(ax.figure)
+    texts = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert len(texts) == len(names)  # matplotlib drops labels that begin with an underscore
+    assert [text.partition(": ")[0] for text in texts] == [
+        "\N{WORD JOINER}_mine",
+        r"a\$b",
+        r"\$x^2\$",
+        "back\\slash",
+        r"\\$",
+        r"\$\$\$",
+    ]
+
+
+def test_two_points_give_no_rate():
+    (line,) = legend_lines(plotting.gradient_decay(make_flow("gru", lags=2)))
+    assert line.get_label() == "gru: no rate (fewer than three norms above 0)"
 
 
 def test_flows_that_coincide_can_both_be_seen():

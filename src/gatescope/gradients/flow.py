@@ -117,7 +117,7 @@ def gradient_flow(
     steps, batch = x.shape[:2]
     source = _source_step(source_step, steps)
     wrt, of = _blocks(cell, state, "state"), _blocks(cell, target, "target")
-    if norm not in NORMS:
+    if not isinstance(norm, str) or norm not in NORMS:
         raise UnknownNameError(f"norm={norm!r} is not known; choose one of {', '.join(NORMS)}")
     reach = source if horizon is None else check_count("horizon", horizon)
     if reach > source:
@@ -125,6 +125,7 @@ def gradient_flow(
             f"horizon={horizon!r} reaches back beyond the first state; the source step is {source}"
         )
     wanted = _lags(lags, reach, norm)
+    reach = int(wanted[-1])
     seeds = _directions(cell, params, of, norm, unit, check_count("seed", seed, least=0))
     workers = check_threads(threads, cpu.default_threads())
 
@@ -243,9 +244,9 @@ def _source_step(source_step: Any, steps: int) -> int:
 
 
 def _blocks(cell: Cell, name: Any, argument: str) -> list[int]:
-    if name == "joint":
+    if isinstance(name, str) and name == "joint":
         return list(range(len(cell.states)))
-    if name not in cell.states:
+    if not isinstance(name, str) or name not in cell.states:
         raise UnknownNameError(
             f"{argument}={name!r} is not a state of {cell.name!r}; "
             f"choose {', '.join(map(repr, cell.states))} or 'joint'"
@@ -264,9 +265,10 @@ def _lags(lags: Any, reach: int, norm: str) -> Array:
         raise DtypeError(f"lags has dtype {array.dtype}; give whole numbers of steps")
     if array.ndim != 1 or array.size == 0:
         raise ShapeError(f"lags has shape {array.shape}, but should have one axis with at least one lag")
+    array = array.astype(np.int64)
     if array.min() < 0 or array.max() > reach or np.any(np.diff(array) <= 0):
         raise ValueRangeError(f"lags={array.tolist()[:8]} must ascend and lie in 0..{reach}")
-    return array.astype(np.int64)
+    return array
 
 
 def _directions(cell: Cell, params: Params, of: list[int], norm: str, unit: Any, seed: int) -> Array:

@@ -17,8 +17,11 @@ from itertools import pairwise
 import numpy as np
 
 from gatescope.cells.registry import Cell
+from gatescope.datatypes import Array, Params
 from gatescope.kernels import layout
 from gatescope.kernels.memory import CACHE_LINE, aligned_empty, aligned_zeros
+
+Panels = tuple[Array, ...]
 
 # A segment's scratch should stay in the first-level cache where it can.
 _SEGMENT_BYTES = 1 << 15
@@ -56,15 +59,18 @@ class Plan:
 
     def tiles(self, rows: int) -> tuple[layout.Tiles, layout.Tiles]:
         """Register tiles of the first and the second recurrent product of `rows` sequences."""
-        counts = (self.first, max(self.second, 1))
-        return tuple(layout.tiles_for(count, self.hidden_size, self.lanes, rows) for count in counts)
+        first, second = (
+            layout.tiles_for(count, self.hidden_size, self.lanes, rows)
+            for count in (self.first, max(self.second, 1))
+        )
+        return first, second
 
     def threads(self, threads: int, steps: int, rows: int) -> int:
         """How many of the threads are worth starting for a sweep."""
         work = steps * rows * len(self.cell.gates) * self.padded**2
         return threads if work > _THREAD_WORK else 1
 
-    def streams(self, *results: np.ndarray) -> bool:
+    def streams(self, *results: Array) -> bool:
         """Whether to store results past the caches: they are large, and their rows are whole cache lines."""
         whole = self.hidden_size * self.dtype.itemsize % CACHE_LINE == 0
         aligned = all(array.ctypes.data % CACHE_LINE == 0 for array in results)
@@ -118,13 +124,13 @@ def _each(work: Callable[[int], None], count: int, threads: int) -> None:
             future.result()
 
 
-def _phases(plan: Plan, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _phases(plan: Plan, weight: Array) -> tuple[Array, Array]:
     """Rows of a recurrent weight or bias that belong to the first and to the second phase."""
     edge = plan.first * plan.hidden_size
     return weight[:edge], weight[edge:]
 
 
-def forward_panels(plan: Plan, params) -> tuple[np.ndarray, ...]:
+def forward_panels(plan: Plan, params: Params) -> Panels:
     """All weights as the forward kernel reads them."""
     gates, lanes = len(plan.cell.gates), plan.lanes
     (w_1, w_2), (b_1, b_2) = _phases(plan, params.weight_hh), _phases(plan, params.bias_hh)
@@ -139,7 +145,9 @@ def forward_panels(plan: Plan, params) -> tuple[np.ndarray, ...]:
     )
 
 
-def forward(plan: Plan, panels, inputs, states, gates, lengths, threads: int) -> None:
+def forward(
+    plan: Plan, panels: Panels, inputs: Array, states: Array, gates: Array, lengths: Array, threads: int
+) -> None:
     """Fill states[1:] and gates from states[0].
 
     Shapes: inputs (T, B, I), states (T+1, B, S, H), gates (T, B, K, H), lengths (B,) int64.
@@ -157,7 +165,7 @@ def forward(plan: Plan, panels, inputs, states, gates, lengths, threads: int) ->
         begin, end = blocks[index]
         n = end - begin
 
-        def empty(*shape):
+        def empty(*shape: int) -> Array:
             return aligned_empty((n, *shape), plan.dtype).reshape(-1)
 
         work = (
@@ -173,7 +181,16 @@ def forward(plan: Plan, panels, inputs, states, gates, lengths, threads: int) ->
     _each(one, len(blocks), plan.threads(threads, steps, batch))
 
 
-def backward(plan: Plan, params, trace, lengths, output_adjoint, adjoint, d_inputs, threads: int):
+def backward(
+    plan: Plan,
+    params: Params,
+    trace: tuple[Array, ...],
+    lengths: Array,
+    output_adjoint: Array,
+    adjoint: Array,
+    d_inputs: Array,
+    threads: int,
+) -> Panels:
     """Fill adjoint[:T] and d_inputs from adjoint[T]; return the gradients of the four weight arrays.
 
     trace: inputs, states and gates as for `forward`; output_adjoint (T, B, H) or of size 0;
@@ -202,7 +219,7 @@ def backward(plan: Plan, params, trace, lengths, output_adjoint, adjoint, d_inpu
     kernel = make_backward(cell, lanes, *tiles)
     stream = plan.streams(adjoint)
 
-    def zero_sums():
+    def zero_sums() -> Panels:
         shapes = [(width, gate_count), (1, gate_count), (plan.hidden_size, plan.first), (1, plan.first)]
         shapes += [(plan.hidden_size if plan.second else 1, second), (1, second)]
         return tuple(aligned_zeros((rows, vectors, count, lanes), dtype) for rows, count in shapes)
@@ -214,7 +231,7 @@ def backward(plan: Plan, params, trace, lengths, output_adjoint, adjoint, d_inpu
         n = end - begin
         segment = plan.segment(n, steps)
 
-        def rows(count):
+        def rows(count: int) -> Array:
             return aligned_empty(n * segment * (vectors * count * lanes + lanes), dtype)
 
         work = (
@@ -256,7 +273,7 @@ class Adjoints:
         Adjoints of the state to start from.
     """
 
-    def __init__(self, plan: Plan, params, directions: np.ndarray, threads: int) -> None:
+    def __init__(self, plan: Plan, params: Params, directions: Array, threads: int) -> None:
         self._plan, self._threads = plan, threads
         batch, self._count, self._states, _ = directions.shape
         w_1, w_2 = _phases(plan, params.weight_hh)
@@ -275,7 +292,7 @@ class Adjoints:
             self._current.append(padded)
         self._exponents = [np.zeros(end - begin, np.int64) for begin, end in self._blocks]
 
-    def back(self, states: np.ndarray, gates: np.ndarray, start: int, stop: int) -> np.ndarray:
+    def back(self, states: Array, gates: Array, start: int, stop: int) -> Array:
         """Carry the adjoints from state `stop` to state `start` of the recorded piece.
 
         Returns the log-norms (stop - start, B, M, S) of the directions, one step back first.
@@ -291,7 +308,7 @@ class Adjoints:
             begin, end = self._blocks[index]
             rows = (end - begin) * count
 
-            def empty(gates_count, pad):
+            def empty(gates_count: int, pad: int) -> Array:
                 return aligned_empty(rows * (plan.padded * gates_count + pad), plan.dtype)
 
             work = (
@@ -312,7 +329,7 @@ class Adjoints:
         _each(one, len(self._blocks), plan.threads(self._threads, stop - start, rows))
         return log_norms
 
-    def matrices(self) -> tuple[np.ndarray, np.ndarray]:
+    def matrices(self) -> tuple[Array, Array]:
         """The adjoints as they are now, (B, M, S, H), and the powers of two (B,) they are to be multiplied by."""
         current = np.concatenate([block[..., : self._plan.hidden_size] for block in self._current])
         return current, np.concatenate(self._exponents)

@@ -11,31 +11,33 @@ every k the group's vectors one after another: what a tile of `product` reads in
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from gatescope.datatypes import Array
 from gatescope.kernels.memory import aligned_empty
 from gatescope.kernels.simd import host_lanes
 
 
-def vectors_for(size, lanes):
+def vectors_for(size: int, lanes: int) -> int:
     """How many vectors hold `size` units."""
     return -(-size // lanes)
 
 
-def _padded(array, axis, size):
+def _padded(array: Array, axis: int, size: int) -> Array:
     out = np.zeros((*array.shape[:axis], size, *array.shape[axis + 1 :]), array.dtype)
     out[(*(slice(None),) * axis, slice(array.shape[axis]))] = array
     return out
 
 
-def _copy(array):
+def _copy(array: Array) -> Array:
     out = aligned_empty(array.size, array.dtype)
     out[:] = array.reshape(-1)
     return out
 
 
-def forward_panel(weight, gates, lanes):
+def forward_panel(weight: Array, gates: int, lanes: int) -> Array:
     """(G*H, K) weights as a flat forward panel."""
     units = weight.shape[0] // gates
     vectors = vectors_for(units, lanes)
@@ -43,12 +45,12 @@ def forward_panel(weight, gates, lanes):
     return _copy(blocks.reshape(gates, vectors, lanes, -1).transpose(1, 3, 0, 2))
 
 
-def bias_panel(bias, gates, lanes):
+def bias_panel(bias: Array, gates: int, lanes: int) -> Array:
     """(G*H,) biases in the order of one row of pre-activations: [units / lanes][gate][lane]."""
     return forward_panel(bias[:, None], gates, lanes)
 
 
-def adjoint_panel(weight, gates, lanes):
+def adjoint_panel(weight: Array, gates: int, lanes: int) -> Array:
     """(G*H, N) weights as a flat adjoint panel: what carries an adjoint from pre-activations to the N columns."""
     units, columns = weight.shape[0] // gates, weight.shape[1]
     vectors, wide = vectors_for(units, lanes), vectors_for(columns, lanes)
@@ -56,14 +58,14 @@ def adjoint_panel(weight, gates, lanes):
     return _copy(blocks.reshape(gates, vectors, lanes, wide, lanes).transpose(3, 1, 0, 2, 4))
 
 
-def dot_rows(weight, gates, lanes):
+def dot_rows(weight: Array, gates: int, lanes: int) -> Array:
     """(G*H, N) weights as N flat rows in the order of one row of pre-activations, for few columns."""
     return _copy(
         forward_panel(weight, gates, lanes).reshape(-1, weight.shape[1], gates, lanes).transpose(1, 0, 2, 3)
     )
 
 
-def unpack_gradient(rows, units):
+def unpack_gradient(rows: Array, units: int) -> Array:
     """Gradient rows (R, vectors, G, lanes) as (G*H, R)."""
     count, vectors, gates, lanes = rows.shape
     full = rows.transpose(2, 1, 3, 0).reshape(gates, vectors * lanes, count)
@@ -84,10 +86,11 @@ class Tiles:
     gradient: tuple[int, int, int]
 
 
-def tiles_for(gates, hidden_size, lanes, rows):
+def tiles_for(gates: int, hidden_size: int, lanes: int, rows: int) -> Tiles:
     """The tiles for products with `gates` vectors a group, `hidden_size` units and `rows` rows (sequences).
 
-    Chosen by measurement: see "tiles" in benchmarks/README.md.
+    Small layers (up to four vectors of units) have chains too short to hide an addition's latency, so their k is
+    split; large ones read weights from the second-level cache, where more rows a tile are what counts.
     """
     registers = 24 if lanes * 8 >= 64 else 12
     vectors = vectors_for(hidden_size, lanes)
@@ -102,7 +105,7 @@ def tiles_for(gates, hidden_size, lanes, rows):
     return Tiles(forward=forward, adjoint=adjoint, gradient=gradient)
 
 
-def _rows(most, rows):
+def _rows(most: int, rows: int) -> int:
     """Rows of a tile, at most `most`: a tile of r costs about r + 1, a row that is left over and done alone 2.
 
     Few different answers, since each is a kernel to compile.
@@ -111,11 +114,11 @@ def _rows(most, rows):
     return min(allowed, key=lambda r: rows // r * (r + 1) + 2 * (rows % r))
 
 
-def _divisor(number, largest):
+def _divisor(number: int, largest: int) -> int:
     """The largest of 4, 2, 1 that is at most `largest` and divides `number`."""
     return next(d for d in (4, 2, 1) if d <= largest and number % d == 0)
 
 
-def lanes_for(dtype):
+def lanes_for(dtype: Any) -> int:
     """Lanes of one vector on this machine."""
     return host_lanes(np.dtype(dtype))

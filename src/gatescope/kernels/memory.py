@@ -51,12 +51,15 @@ _pool = _Pool(_POOL_BYTES)
 class _Lease:
     """Owns a block for as long as any array looks at it."""
 
+    _block: np.ndarray[Any, Any] | None = None  # until there is one: taking it may fail
+
     def __init__(self, size: int) -> None:
         self._block = _pool.take(size)
         self.__array_interface__ = self._block.__array_interface__
 
     def __del__(self) -> None:
-        _pool.give(self._block)
+        if self._block is not None:
+            _pool.give(self._block)
 
 
 def release() -> None:

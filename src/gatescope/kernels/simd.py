@@ -9,6 +9,7 @@ cache misses on kernels that close over objects made at run time.
 """
 
 import operator
+from typing import Any
 
 import llvmlite.binding as llvm
 from llvmlite import ir
@@ -25,11 +26,11 @@ class Vec(types.Type):
         super().__init__(name=f"Vec({dtype}, {lanes})")
 
 
-def host_lanes(dtype):
+def host_lanes(dtype: Any) -> int:
     """How many floats of `dtype` (a NumPy dtype) one register of this machine holds."""
     features = llvm.get_host_cpu_features()
     bits = 512 if features.get("avx512f") else 256 if features.get("avx") else 128
-    return bits // (8 * dtype.itemsize)
+    return int(bits // (8 * dtype.itemsize))
 
 
 def _scalar(dtype):
@@ -349,6 +350,36 @@ def put(typingctx, array, offset, stride, valid, stream, values):
         return context.get_dummy_value()
 
     return types.void(array, offset, stride, valid, stream, values), codegen
+
+
+@intrinsic
+def clear(typingctx, values, valid):
+    """A tuple of vectors with all but the first `valid` lanes set to 0, whatever stood there (NaN too)."""
+
+    def codegen(context, builder, sig, args):
+        n = len(sig.args[0])
+        if n == 0:
+            return args[0]
+        vec = sig.args[0][0]
+        items = cgutils.unpack_tuple(builder, args[0], n)
+        filled = context.cast(builder, args[1], sig.args[1], types.intp)
+        before = builder.block
+        with builder.if_then(
+            builder.icmp_signed("<", filled, ir.Constant(ir.IntType(64), vec.lanes)), likely=False
+        ):
+            mask = _lane_mask(builder, vec, filled)
+            zero = ir.Constant(llvm_type(vec), [0.0] * vec.lanes)
+            masked = [builder.select(mask, item, zero) for item in items]
+            inside = builder.block
+        results = []
+        for item, other in zip(items, masked, strict=True):
+            phi = builder.phi(llvm_type(vec))
+            phi.add_incoming(item, before)
+            phi.add_incoming(other, inside)
+            results.append(phi)
+        return context.make_tuple(builder, sig.return_type, results)
+
+    return values(values, valid), codegen
 
 
 @intrinsic(prefer_literal=True)

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from gatescope.datatypes import Array, GradientFlow
 from gatescope.errors import DtypeError, ShapeError, ValueRangeError
 from gatescope.plotting import palette
-from gatescope.plotting.styling import count_axis, drawing_on, line_keywords
+from gatescope.plotting.styling import count_axis, drawing_on, line_keywords, plain_text
 
 _LN10 = math.log(10)
 _POINTS = 4000  # more lags than this are thinned out: finer than the pixels of a figure
@@ -33,6 +33,8 @@ def gradient_decay(
 ) -> Axes:
     """Draw gradient norms against the lag, in powers of ten, far past where floating point gives 0.
 
+    The axis says which norm it is: that of v J, with J the Jacobian, for one combination v of the outputs (a
+    flow with ``norm="random"`` or ``"unit"``), or the greatest singular value of J (``"spectral"``).
     A flow over several sequences is drawn as their median, with a band from the least to the greatest.
     Where a gradient is exactly zero its line ends in a cross.  Shading marks norms that float32 and
     float64 cannot hold.
@@ -41,7 +43,8 @@ def gradient_decay(
     ----------
     flows : GradientFlow or sequence of GradientFlow
     labels : sequence of str, optional
-        One a flow.  Default: the names of the cells, with what is differentiated where that differs.
+        One a flow, shown as it is: no ``$`` begins mathematics.  Default: the names of the cells, with what
+        is differentiated where that differs.
     fit : bool
         Draw the line that each flow's ``decay_rate()`` fits, broad and pale, and give the rate in the
         legend.
@@ -115,10 +118,11 @@ def _check_flows(flows: object) -> list[GradientFlow]:
 def _check_labels(flows: list[GradientFlow], labels: Sequence[str] | None) -> list[str]:
     if labels is None:
         same = len({(flow.target, flow.state) for flow in flows}) == 1
-        return [flow.cell if same else f"{flow.cell} d{flow.target}/d{flow.state}" for flow in flows]
+        listed = [flow.cell if same else f"{flow.cell} d{flow.target}/d{flow.state}" for flow in flows]
+        return [plain_text(label) for label in listed]
     if isinstance(labels, str) or len(labels) != len(flows):
         raise ShapeError(f"labels={labels!r} must hold one text a flow; there are {len(flows)} flows")
-    return [str(label) for label in labels]
+    return [plain_text(str(label)) for label in labels]
 
 
 def _draw_flow(
@@ -185,12 +189,14 @@ def _fit_line(flow: GradientFlow, name: str, middle: Array) -> tuple[str, tuple[
     if flow.lag.size < 2:
         return name, None
     rate = flow.decay_rate()
-    known = np.isfinite(rate.value)
+    inside = (flow.lag >= rate.window[0]) & (flow.lag <= rate.window[1])
+    # Through two points any line fits, so that neither its slope nor its R^2 tells anything.
+    known = np.isfinite(rate.value) & (np.isfinite(flow.log_norm[inside]).sum(axis=0) > 2)
     if not known.any():
-        return f"{name}: no rate (fewer than two norms above 0)", None
+        return f"{name}: no rate (fewer than three norms above 0)", None
     value, fits = float(np.median(rate.value[known])), float(np.median(rate.r_squared[known]))
     label = f"{name}: {value:.3g} (lags {rate.window[0]:,} to {rate.window[1]:,}, $R^2$ {fits:.3f})"
-    inside = (flow.lag >= rate.window[0]) & (flow.lag <= rate.window[1]) & np.isfinite(middle)
+    inside &= np.isfinite(middle)
     if not inside.any():
         return label, None
     at, height = float(flow.lag[inside].mean()), float(middle[inside].mean())
@@ -263,9 +269,10 @@ def _power(value: float, _position: int | None = None) -> str:
 
 
 def _quantity(flows: list[GradientFlow]) -> str:
-    pairs = {(flow.target, flow.state) for flow in flows}
-    if len(pairs) != 1:
+    kinds = {(flow.target, flow.state, flow.norm == "spectral") for flow in flows}
+    if len(kinds) != 1:
         return ""
-    ((target, state),) = pairs
+    ((target, state, spectral),) = kinds
     over, under = ("s" if name == "joint" else name for name in (target, state))
-    return rf"$\|\partial {over}_t\,/\,\partial {under}_{{t-\mathrm{{lag}}}}\|$"
+    jacobian = rf"\partial {over}_t\,/\,\partial {under}_{{t-\mathrm{{lag}}}}"
+    return rf"$\sigma_{{\max}}({jacobian})$" if spectral else rf"$\|v\cdot {jacobian}\|$"

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from gatescope.datatypes import Array, Trace
 from gatescope.errors import ValueRangeError
 from gatescope.plotting import palette, series
-from gatescope.plotting.styling import count_axis, drawing_on
+from gatescope.plotting.styling import count_axis, drawing_on, plain_text
 
 _COLUMNS = 1000
 
@@ -103,7 +103,8 @@ def gate_heatmap(
         count_axis(axes.yaxis)
         axes.set_xlabel("step" if bins.size == 1 else f"step (each column is the mean of {bins.size} steps)")
         axes.set_ylabel("unit, by rising mean" if sort else "unit")
-        axes.set_title(f"{trace.cell}: {palette.describe(name)} of {image.shape[0]} units", loc="left")
+        units = "1 unit" if image.shape[0] == 1 else f"{image.shape[0]} units"
+        axes.set_title(f"{plain_text(trace.cell)}: {palette.describe(name)} of {units}", loc="left")
         bar = axes.figure.colorbar(
             drawn, ax=axes, pad=0.02, aspect=25, extend=_extend(image, *drawn.get_clim())
         )

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from gatescope.datatypes import Array, Trace
 from gatescope.errors import UnknownNameError, ValueRangeError
 from gatescope.plotting import palette, series
-from gatescope.plotting.styling import drawing_on
+from gatescope.plotting.styling import drawing_on, plain_text
 
 _CHUNK = 1 << 22  # gate values looked at together: bounds the memory on long runs
 
@@ -163,6 +163,7 @@ def draw_saturation_shares(
     1
     """
     hidden_size = next((shut.size for shut, _ in shares.values()), 0)
+    marked = "the only unit" if hidden_size == 1 else f"each of {hidden_size} units"
     with drawing_on(ax, 5.2, 5.2) as axes:
         axes.plot([0, 1], [1, 0], color=palette.GREY, linewidth=1, zorder=1)
         axes.text(
@@ -201,7 +202,7 @@ def draw_saturation_shares(
         # No share lies above the line, so its corner is free for the legend.
         axes.legend(
             loc="upper right",
-            title=f"{cell}, a mark for each of {hidden_size} units",
+            title=f"{plain_text(cell)}, a mark for {marked}",
             alignment="left",
             handlelength=1.2,
         )

@@ -68,6 +68,22 @@ def drawing_in(fig: FigureBase | None, width: float, height: float) -> Iterator[
         )
 
 
+def plain_text(text: str) -> str:
+    r"""A text that matplotlib shows as it is, in a legend too.
+
+    Matplotlib reads what stands between two ``$`` as mathematics, and leaves labels that begin with ``_`` out
+    of legends.
+
+    Examples
+    --------
+    >>> from gatescope.plotting.styling import plain_text
+    >>> print(plain_text("a$b"))
+    a\$b
+    """
+    shown = text.replace("$", r"\$")  # a backslash means something before a $ only, and those are escaped
+    return "\N{WORD JOINER}" + shown if shown.startswith("_") else shown  # a space of no width
+
+
 def count_axis(axis: Any) -> None:
     """Label an axis that counts steps, lags or units: whole numbers, thousands set apart."""
     axis.set_major_locator(MaxNLocator(nbins=7, integer=True))

@@ -11,7 +11,7 @@ from matplotlib.figure import FigureBase
 
 from gatescope.datatypes import Array, Trace
 from gatescope.plotting import palette, series
-from gatescope.plotting.styling import count_axis, drawing_in, line_keywords
+from gatescope.plotting.styling import count_axis, drawing_in, line_keywords, plain_text
 
 _POINTS = 1500  # more would be finer than the pixels of a figure seven inches wide
 _BINS = 300  # of a longer series: the means of few long runs can be followed by eye, many short ones cannot
@@ -112,7 +112,7 @@ def gate_trajectories(
             ncols=min(len(chosen), 4),
             columnspacing=1.2,
             handlelength=2.4,
-            title=f"{trace.cell}: units, with their mean {reference}",
+            title=f"{plain_text(trace.cell)}: units, with their mean {reference}",
             alignment="left",
         )
         count_axis(panels[-1].xaxis)
@@ -123,6 +123,36 @@ def gate_trajectories(
         )
         figure.align_ylabels(panels)
     return figure, axes
+
+
+def spread_units(trace: Trace, sequence: int = 0) -> tuple[tuple[int, ...], str]:
+    """The units that `gate_trajectories` draws by default, and the gate or state whose mean ranks them.
+
+    Parameters
+    ----------
+    trace : Trace
+    sequence : int
+        Which sequence of the batch.
+
+    Returns
+    -------
+    units : tuple of int
+        Three (fewer of a smaller cell), from the smallest to the greatest mean over the sequence's steps.
+    reference : str
+        f or z, the gate that keeps the memory; else the first gate; h for a cell without gates.
+
+    Examples
+    --------
+    >>> import numpy as np, gatescope as gs
+    >>> from gatescope.plotting.trajectories import spread_units
+    >>> trace = gs.run(gs.init("gru", input_size=1, hidden_size=2, seed=0), np.ones((50, 1), "float32"))
+    >>> units, reference = spread_units(trace)
+    >>> sorted(units), reference
+    ([0, 1], 'z')
+    """
+    reference = _reference(series.gate_names(trace) + trace.state_names)
+    values = series.values(trace, reference)[: int(trace.lengths[sequence]), sequence]
+    return _spread(series.time_mean(values)), reference
 
 
 def _reference(names: tuple[str, ...]) -> str:

@@ -9,11 +9,11 @@ from functools import cache
 
 from numba import njit
 
-import gatescope.kernels.vector_math  # noqa: F401 - registers the activations with the compiler
-from gatescope.kernels.loops.options import OPTIONS, absent
+from gatescope.kernels.loops.options import OPTIONS, absent, fingerprint_of
 from gatescope.kernels.product import product
 from gatescope.kernels.simd import (
     absolute,
+    clear,
     constant,
     get,
     load,
@@ -34,7 +34,7 @@ def make_adjoint(cell, lanes, tiles, second_tiles):
     SECOND = max(G - FIRST, 1)
     ROWS, GROUPS, SPLIT = tiles
     ROWS2, GROUPS2, SPLIT2 = second_tiles
-    FINGERPRINT = cell.fingerprint
+    FINGERPRINT = fingerprint_of(cell)
     LN2 = math.log(2.0)
     AHEAD = 2  # steps that memory is asked for before it is needed
     # Rescale when the largest entry leaves 2^-32..2^32; a float32 factor must itself be a normal float.
@@ -71,13 +71,13 @@ def make_adjoint(cell, lanes, tiles, second_tiles):
                         ahead = load(current, row * S * padded + j * L, padded, S, L)
                         if P > 0:
                             _, p_rh, back, p_prepared = step_vjp(kept, old, new, ahead)
-                            store(d_second, row * row_second + j * SECOND * L, L, p_rh)
+                            store(d_second, row * row_second + j * SECOND * L, L, clear(p_rh, valid))
                             store(d_rh, row * row_first + j * FIRST * L, L, p_prepared)
                         else:
                             _, p_rh, back = step_vjp(kept, old, new, ahead)
-                            store(d_rh, row * row_first + j * FIRST * L, L, p_rh)
-                        store(direct, row * padded + j * L, L, back[:1])
-                        store(current, row * S * padded + padded + j * L, padded, back[1:])
+                            store(d_rh, row * row_first + j * FIRST * L, L, clear(p_rh, valid))
+                        store(direct, row * padded + j * L, L, clear(back[:1], valid))
+                        store(current, row * S * padded + padded + j * L, padded, clear(back[1:], valid))
             if P > 0:
                 product(
                     (operand, 0, padded),
@@ -100,9 +100,9 @@ def make_adjoint(cell, lanes, tiles, second_tiles):
                                 load(operand, row * padded + j * L, L, 1, L)[0],
                                 load(d_rh, here, L, P, L),
                             )
-                            store(d_rh, here, L, p_rh)
+                            store(d_rh, here, L, clear(p_rh, valid))
                             add = load(direct, row * padded + j * L, L, 1, L)
-                            store(direct, row * padded + j * L, L, (add[0] + back[0],))
+                            store(direct, row * padded + j * L, L, clear((add[0] + back[0],), valid))
             product(
                 (current, 0, S * padded),
                 (direct, 0, padded),

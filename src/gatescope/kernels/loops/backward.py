@@ -8,10 +8,9 @@ from functools import cache
 
 from numba import njit
 
-import gatescope.kernels.vector_math  # noqa: F401 - registers the activations with the compiler
-from gatescope.kernels.loops.options import OPTIONS, absent
+from gatescope.kernels.loops.options import OPTIONS, absent, fingerprint_of
 from gatescope.kernels.product import dot, product
-from gatescope.kernels.simd import get, load, prefetch, put, store
+from gatescope.kernels.simd import clear, get, load, prefetch, put, store
 
 
 @cache
@@ -28,7 +27,7 @@ def make_backward(cell, lanes, tiles, second_tiles):
     AHEAD = 2  # steps that memory is asked for before it is needed
     # Alone, a row of accumulators needs more sets to hide the latency of adding.
     BIAS = max(1, 8 // G)
-    FINGERPRINT = cell.fingerprint
+    FINGERPRINT = fingerprint_of(cell)
 
     @njit(**OPTIONS)
     def backward(weights, trace, lengths, output_adjoint, results, span, work, sums):
@@ -89,15 +88,24 @@ def make_backward(cell, lanes, tiles, second_tiles):
                             new = get(states, (at + B * H) * S + j * L, H, valid, S, L)
                             if P > 0:
                                 p_wx, p_rh, back, p_prepared = step_vjp(kept, old, new, ahead)
-                                store(d_second, (n * steps + s) * row_second + j * SECOND * L, L, p_rh)
-                                store(d_wx, (n * steps + s) * row + (j * G + FIRST) * L, L, p_wx)
+                                store(
+                                    d_second,
+                                    (n * steps + s) * row_second + j * SECOND * L,
+                                    L,
+                                    clear(p_rh, valid),
+                                )
+                                store(
+                                    d_wx, (n * steps + s) * row + (j * G + FIRST) * L, L, clear(p_wx, valid)
+                                )
                                 # Until the second product is there, the first phase's place keeps d_prepared.
                                 store(d_rh, (n * steps + s) * row_first + j * FIRST * L, L, p_prepared)
                             else:
                                 p_wx, p_rh, back = step_vjp(kept, old, new, ahead)
-                                store(d_rh, (n * steps + s) * row_first + j * FIRST * L, L, p_rh)
+                                store(
+                                    d_rh, (n * steps + s) * row_first + j * FIRST * L, L, clear(p_rh, valid)
+                                )
                                 if not SHARED:
-                                    store(d_wx, (n * steps + s) * row + j * G * L, L, p_wx)
+                                    store(d_wx, (n * steps + s) * row + j * G * L, L, clear(p_wx, valid))
                             store(direct, n * padded + j * L, L, back[:1])
                             store(current, n * S * padded + padded + j * L, padded, back[1:])
                         else:
@@ -133,8 +141,8 @@ def make_backward(cell, lanes, tiles, second_tiles):
                                     load(operand, place, L, 1, L)[0],
                                     load(d_rh, here, L, P, L),
                                 )
-                                store(d_rh, here, L, p_rh)
-                                store(d_wx, (n * steps + s) * row + j * G * L, L, p_wx)
+                                store(d_rh, here, L, clear(p_rh, valid))
+                                store(d_wx, (n * steps + s) * row + j * G * L, L, clear(p_wx, valid))
                                 add = load(direct, n * padded + j * L, L, 1, L)
                                 store(direct, n * padded + j * L, L, (add[0] + back[0],))
                                 store(operand, place, L, (operand_of(kept[:P], old),))

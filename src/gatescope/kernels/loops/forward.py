@@ -8,8 +8,7 @@ from functools import cache
 
 from numba import njit
 
-import gatescope.kernels.vector_math  # noqa: F401 - registers the activations with the compiler
-from gatescope.kernels.loops.options import OPTIONS, absent
+from gatescope.kernels.loops.options import OPTIONS, absent, fingerprint_of
 from gatescope.kernels.product import product
 from gatescope.kernels.simd import get, load, put, store
 
@@ -24,7 +23,7 @@ def make_forward(cell, lanes, tiles, second_tiles):
     ROWS, GROUPS, SPLIT = tiles
     ROWS2, GROUPS2, SPLIT2 = second_tiles
     INPUT_ROWS = 4 if G > 3 else 8  # segments are whole multiples of it
-    FINGERPRINT = cell.fingerprint
+    FINGERPRINT = fingerprint_of(cell)
 
     @njit(**OPTIONS)
     def forward(weights, inputs, states, gates, lengths, span, work):

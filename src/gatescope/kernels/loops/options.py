@@ -1,7 +1,29 @@
-"""What every loop is compiled with.  Numba's disk cache does not look at these, so there is one set for all."""
+"""What every loop is compiled with, and when a compiled loop may be taken from Numba's disk cache.
+
+The cache looks at the file a loop stands in and at what it closes over.  It does not look at the options, so there is
+one set for all, nor at the other files a loop is made of, so it closes over a fingerprint of them.
+"""
+
+import hashlib
+import inspect
+from functools import cache
+
+from gatescope.cells import activations
+from gatescope.kernels import coefficients, product, simd, vector_math
 
 OPTIONS = {"nogil": True, "error_model": "numpy", "cache": True, "boundscheck": False}
+_SOURCES = (activations, coefficients, product, simd, vector_math)
 
 
 def absent(*_):
     """Stands for the functions of a first phase that a cell does not have; never called."""
+
+
+def fingerprint_of(cell):
+    """Changes when the cell's equations do, or anything they are compiled with."""
+    return f"{cell.fingerprint}-{_machinery()}"
+
+
+@cache
+def _machinery():
+    return hashlib.sha256("".join(map(inspect.getsource, _SOURCES)).encode()).hexdigest()[:16]
