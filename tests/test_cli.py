@@ -403,8 +403,26 @@ def _too_late(*_args, **_kwargs):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["compare", "--hidden-size", "0"], ["compare", "--bogus"], ["walk"], ["run", "--seed", "x"]]
+    ("option", "value"),
+    [
+        ("hidden-size", "0"),
+        ("hidden-size", "-3"),
+        ("horizon", "0"),
+        ("horizon", "-5"),
+        ("threads", "0"),
+        ("seed", "-1"),
+    ],
 )
+@pytest.mark.parametrize("command", ["compare", "run"])
+def test_numbers_out_of_range_are_told_in_one_line(command, option, value, invoke):
+    done = invoke(command, f"--{option}", value)
+    assert done.exit_code == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("gatescope: error: ")
+    assert value in line
+
+
+@pytest.mark.parametrize("arguments", [["compare", "--bogus"], ["walk"], ["run", "--seed", "x"]])
 def test_usage_errors_are_status_2(arguments, invoke):
     done = invoke(*arguments)
     assert done.exit_code == 2

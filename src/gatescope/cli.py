@@ -78,9 +78,7 @@ _Inputs = Annotated[
         help="Input series: npy, npz or csv, (T,), (T, I) or (T, B, I).  Default: the Santa Fe laser series.",
     ),
 ]
-_Layer = Annotated[
-    int | None, typer.Option(min=0, help="Which layer of the PyTorch files.  Default: 0, the first.")
-]
+_Layer = Annotated[int | None, typer.Option(help="Which layer of the PyTorch files.  Default: 0, the first.")]
 _Prefix = Annotated[
     str | None,
     typer.Option(
@@ -91,17 +89,15 @@ _Prefix = Annotated[
 _Nonlinearity = Annotated[
     str | None, typer.Option(help="tanh or relu: of an RNN in a PyTorch file, which does not tell.")
 ]
-_Hidden = Annotated[
-    int | None, typer.Option(min=1, help=f"Units of a fresh cell.  Default: {_DEFAULT_UNITS}.")
-]
+_Hidden = Annotated[int | None, typer.Option(help=f"Units of a fresh cell.  Default: {_DEFAULT_UNITS}.")]
 _Horizon = Annotated[
-    int | None, typer.Option(min=1, metavar="STEPS", help="Use the first so many steps.  Default: all.")
+    int | None, typer.Option(metavar="STEPS", help="Use the first so many steps.  Default: all.")
 ]
 _Dtype = Annotated[
     str | None,
     typer.Option(help="float32 or float64.  Default: float32 for fresh cells, that of the file for weights."),
 ]
-_Seed = Annotated[int, typer.Option(min=0, help="Of the weights, and of the direction of the gradient.")]
+_Seed = Annotated[int, typer.Option(help="Of the weights, and of the direction of the gradient.")]
 _Init = Annotated[
     str | None,
     typer.Option(
@@ -111,7 +107,7 @@ _Init = Annotated[
     ),
 ]
 _Device = Annotated[str, typer.Option(help="cpu.")]
-_Threads = Annotated[int | None, typer.Option(min=1, help="At most so many.  Default: one a core.")]
+_Threads = Annotated[int | None, typer.Option(help="At most so many.  Default: one a core.")]
 
 
 @app.command()
@@ -169,7 +165,8 @@ def compare(
     series, source = _read_inputs(inputs, horizon)
     chosen, assumed = _read_weights(weights or [], layer, prefix, nonlinearity, dtype)
     if fresh:
-        hidden_size, init = hidden_size or _DEFAULT_UNITS, init or _DEFAULT_INIT
+        hidden_size = _DEFAULT_UNITS if hidden_size is None else hidden_size
+        init = init or _DEFAULT_INIT
         names = _DEFAULT_CELLS if cells is None else cells
         _add_fresh(chosen, names, series, hidden_size, dtype, seed, init)
     for params in chosen.values():
@@ -218,9 +215,7 @@ def run(
     hidden_size: _Hidden = None,
     horizon: _Horizon = None,
     dtype: _Dtype = None,
-    seed: Annotated[
-        int | None, typer.Option(min=0, help="Of the weights of a fresh cell.  Default: 0.")
-    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the weights of a fresh cell.  Default: 0.")] = None,
     init: _Init = None,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The npz to write.")] = Path("trace.npz"),
     device: _Device = "cpu",
@@ -243,7 +238,8 @@ def run(
     series, source = _read_inputs(inputs, horizon)
     chosen, assumed = _read_weights([weights] if weights else [], layer, prefix, nonlinearity, dtype)
     if not chosen:
-        size, scheme = hidden_size or _DEFAULT_UNITS, init or _DEFAULT_INIT
+        size = _DEFAULT_UNITS if hidden_size is None else hidden_size
+        scheme = init or _DEFAULT_INIT
         _add_fresh(chosen, cell, series, size, dtype, seed or 0, scheme)
     if len(chosen) != 1:
         raise ValueRangeError(f"--cell {cell!r} names {len(chosen)} cells; run takes one, compare several")
@@ -287,6 +283,8 @@ def _read_inputs(path: Path | None, horizon: int | None) -> tuple[Array, str]:
         from gatescope.io import read_series
 
         inputs, source = read_series(path, dtype="float64"), path.name
+    if horizon is not None and horizon < 1:
+        raise ValueRangeError(f"--horizon {horizon} must be a whole number of at least 1")
     if horizon is not None and horizon > len(inputs):
         raise ValueRangeError(f"--horizon {horizon} is longer than {source}, which has {len(inputs)} steps")
     return inputs[:horizon], source
