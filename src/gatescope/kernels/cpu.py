@@ -203,13 +203,10 @@ def backward(
     steps, batch, width = inputs.shape
     gate_count, states_count = len(cell.gates), states.shape[2]
     w_1, w_2 = _phases(plan, params.weight_hh)
-    few = width <= 4
     weights = (
         layout.adjoint_panel(w_1, plan.first, lanes),
         layout.adjoint_panel(w_2, plan.second, lanes) if plan.second else aligned_zeros(1, dtype),
-        layout.dot_rows(params.weight_ih, gate_count, lanes)
-        if few
-        else layout.adjoint_panel(params.weight_ih, gate_count, lanes),
+        layout.input_weights(params.weight_ih, gate_count, lanes),
     )
     second = max(plan.second, 1)
     ones = np.ones(1, dtype)

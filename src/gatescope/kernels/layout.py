@@ -19,6 +19,9 @@ from gatescope.datatypes import Array
 from gatescope.kernels.memory import aligned_empty
 from gatescope.kernels.simd import host_lanes
 
+# Up to so many inputs, a scalar product each is cheaper than a vector that is mostly padding.
+FEW_INPUTS = 4
+
 
 def vectors_for(size: int, lanes: int) -> int:
     """How many vectors hold `size` units."""
@@ -63,6 +66,11 @@ def dot_rows(weight: Array, gates: int, lanes: int) -> Array:
     return _copy(
         forward_panel(weight, gates, lanes).reshape(-1, weight.shape[1], gates, lanes).transpose(1, 0, 2, 3)
     )
+
+
+def input_weights(weight: Array, gates: int, lanes: int) -> Array:
+    """(G*H, I) input weights as the backward sweep reads them: dot rows for few inputs, else an adjoint panel."""
+    return (dot_rows if weight.shape[1] <= FEW_INPUTS else adjoint_panel)(weight, gates, lanes)
 
 
 def unpack_gradient(rows: Array, units: int) -> Array:

@@ -8,6 +8,7 @@ from functools import cache
 
 from numba import njit
 
+from gatescope.kernels.layout import FEW_INPUTS
 from gatescope.kernels.loops.options import OPTIONS, absent, fingerprint_of
 from gatescope.kernels.product import dot, product
 from gatescope.kernels.simd import clear, get, load, prefetch, put, store
@@ -27,6 +28,7 @@ def make_backward(cell, lanes, tiles, second_tiles):
     AHEAD = 2  # steps that memory is asked for before it is needed
     # Alone, a row of accumulators needs more sets to hide the latency of adding.
     BIAS = max(1, 8 // G)
+    FEW = FEW_INPUTS
     FINGERPRINT = fingerprint_of(cell)
 
     @njit(**OPTIONS)
@@ -51,7 +53,7 @@ def make_backward(cell, lanes, tiles, second_tiles):
         # One line between rows keeps them out of each other's cache sets.
         row, row_first, row_second = V * G * L + L, V * FIRST * L + L, V * SECOND * L + L
         segment = before.size // (N * padded)
-        few_inputs = w_ih.size == I * V * G * L and I <= 4
+        few_inputs = I <= FEW
         wide = (I + L - 1) // L
         fingerprint = FINGERPRINT  # noqa: F841 - part of the closure, and so of the cache key
 
