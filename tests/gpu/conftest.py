@@ -1,0 +1,47 @@
+"""The machines that the kernel tests run on, and the compiler."""
+
+import os
+
+import pytest
+
+SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
+
+
+def _a_gpu_is_there() -> bool:
+    from gatescope.kernels.gpu.api import cuda
+
+    return not SIMULATED and cuda.is_available()
+
+
+if SIMULATED:
+    # The simulator replaces numba.cuda when Numba is imported, so nothing else can run in the same process.
+    MACHINES = ["cudasim"]
+else:
+    no_gpu = pytest.mark.skipif(not _a_gpu_is_there(), reason="no GPU on this machine")
+    MACHINES = ["emulator", pytest.param("gpu", marks=no_gpu)]
+
+
+@pytest.fixture(params=MACHINES)
+def gpu(request):
+    """A Backend, put in place for the package's CUDA kernels: the emulator, Numba's simulator, or a GPU."""
+    from gatescope.kernels.gpu import backend
+
+    if request.param != "emulator":
+        yield backend.current()
+        return
+    from emulator import EmulatedGpu
+
+    machine = EmulatedGpu()
+    with backend.use(machine):
+        yield machine
+
+
+@pytest.fixture
+def build():
+    """`compiling.build`; skips where there is no compiler."""
+    import compiling
+
+    reason = compiling.why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    return compiling.build
