@@ -13,6 +13,7 @@ from gatescope.arithmetic import arithmetic
 from gatescope.cells.activations import complement, sigmoid, tanh, zero
 from gatescope.comparison import Measurement, compare
 from gatescope.errors import DeviceError, DtypeError, ShapeError, UnknownNameError, ValueRangeError
+from gatescope.kernels.gpu import backend
 
 STEPS = 60
 
@@ -167,7 +168,7 @@ def test_a_gradient_of_zero_gives_no_rate():
     assert gradient["half_life_steps"] is None
 
 
-def test_bad_arguments_say_so(cells, inputs):
+def test_bad_arguments_say_so(cells, inputs, monkeypatch):
     with pytest.raises(DtypeError, match="mapping from labels"):
         compare(cells["rnn"], inputs)
     with pytest.raises(ValueRangeError, match="params_by_label is empty"):
@@ -182,8 +183,12 @@ def test_bad_arguments_say_so(cells, inputs):
         compare(cells, inputs, left=0.9, right=0.1)
     with pytest.raises(ValueRangeError, match="seed=-1"):
         compare(cells, inputs, seed=-1)
-    with pytest.raises(DeviceError, match="cuda"):
+    monkeypatch.setattr("gatescope.kernels.gpu.api.why_unavailable", lambda: "there is no GPU; buy one")
+    backend._machine.cache_clear()
+    with pytest.raises(DeviceError, match="device='cuda' cannot be used: there is no GPU; buy one"):
         compare(cells, inputs, device="cuda")
+    with pytest.raises(UnknownNameError, match="device='gpu'"):
+        compare(cells, inputs, device="gpu")
     with pytest.raises(UnknownNameError, match="'rnn', 'gru', 'lstm'"):
         compare(cells, inputs, timing_runs=1)["gru2"]
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from gatescope.comparison import Comparison
+    from gatescope.kernels.gpu.api import Device
 
 # What numbers and headings hold beyond ASCII; a minus must not become a question mark.
 _ASCII = str.maketrans({"−": "-", "–": "-", "²": "^2", "∞": "inf", "×": "x", "·": "*"})
@@ -59,7 +60,7 @@ def print_comparison(found: Comparison, source: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from gatescope.gallery import rows
+    from gatescope.gallery import rows, timed_on
     from gatescope.report import counted, show
 
     steps, batch = found.measurements[0].trace.inputs.shape[:2]
@@ -75,8 +76,8 @@ def print_comparison(found: Comparison, source: str) -> None:
     Console(width=_table_width()).print(table)
     first = found.measurements[0]
     echo(
-        f"ns per step: median of {counted(first.timing_runs, 'run')}, "
-        f"at most {counted(first.threads, 'thread')}; "
+        f"ns per step: median of {counted(first.timing_runs, 'run')} "
+        f"{timed_on(found)}; "
         f"saturated: below {first.left:g} or above {first.right:g}"
     )
 
@@ -98,8 +99,45 @@ def print_devices() -> None:
     table.add_row("", f"{cores}, {threads} by default")
     listed = ", ".join(f"{count} {name}" for name, count in lanes.items())
     table.add_row("", f"lanes of a vector: {listed} ({lanes['float32'] * 32} bits)")
-    table.add_row("cuda", "not available in this version: its kernels are for the cpu only")
+    for number, line in enumerate(_gpu_lines()):
+        table.add_row("" if number else "cuda", _literal(line))
     Console(width=_table_width()).print(table)
+
+
+def _gpu_lines() -> list[str]:
+    """Each GPU, the versions of what serves it, and why none can be used, if so."""
+    from gatescope.kernels.device import SIMULATOR
+    from gatescope.kernels.gpu import api
+
+    why, found, versions = api.why_unavailable(), api.devices(), api.versions()
+    lines = [line for gpu in found for line in _one_gpu(gpu)]
+    if api.simulated:
+        lines.append("Numba's simulator of a GPU: kernels run in Python, slowly, for trying out")
+    if why is not None:
+        lines.append(f"cannot be used: {why}")
+    texts = {
+        "driver": "driver for CUDA {}",
+        "compilers": "compilers of CUDA {}",
+        "numba-cuda": "numba-cuda {}",
+    }
+    listed = [text.format(versions[name]) for name, text in texts.items() if name in versions]
+    if listed:
+        lines.append(", ".join(listed))
+    if why is not None:
+        lines.append(SIMULATOR)
+    return lines
+
+
+def _one_gpu(gpu: Device) -> list[str]:
+    from gatescope.report import counted
+
+    processors = counted(gpu.multiprocessors, "multiprocessor")
+    lines = [
+        f"GPU {gpu.index}: {gpu.name}, compute capability {gpu.capability[0]}.{gpu.capability[1]}, {processors}"
+    ]
+    if gpu.memory_total is not None and gpu.memory_free is not None:
+        lines.append(f"{gpu.memory_total / 2**30:.1f} GiB of memory, {gpu.memory_free / 2**30:.1f} GiB free")
+    return lines
 
 
 def _literal(text: str) -> Text:

@@ -106,8 +106,10 @@ _Init = Annotated[
         f"Default: {_DEFAULT_INIT}.",
     ),
 ]
-_Device = Annotated[str, typer.Option(help="cpu.")]
-_Threads = Annotated[int | None, typer.Option(help="At most so many.  Default: one a core.")]
+_Device = Annotated[
+    str, typer.Option(metavar="cpu|cuda", help="What computes; gatescope devices shows what there is.")
+]
+_Threads = Annotated[int | None, typer.Option(help="Of the cpu, at most so many.  Default: one a core.")]
 
 
 @app.command()
@@ -149,9 +151,9 @@ def compare(
     """
     from gatescope.comparison import compare as measure
     from gatescope.gallery import check_folder, file_names, write_gallery
-    from gatescope.validation import check_device, check_inputs
+    from gatescope.validation import check_inputs
 
-    check_device(device)
+    _check_device(device, threads)
     of_weights = {"--layer": layer, "--prefix": prefix, "--nonlinearity": nonlinearity}
     of_fresh = {"--hidden-size": hidden_size, "--init": init}
     if not weights:
@@ -206,17 +208,17 @@ def run(
     weights: Annotated[
         Path | None, typer.Option("--weights", metavar="FILE", help="Weights, as for compare.")
     ] = None,
-    cell: Annotated[
-        str | None, typer.Option(help="A fresh cell, where no weights are given.  Default: lstm.")
-    ] = None,
     layer: _Layer = None,
     prefix: _Prefix = None,
     nonlinearity: _Nonlinearity = None,
+    cell: Annotated[
+        str | None, typer.Option(help="A fresh cell, where no weights are given.  Default: lstm.")
+    ] = None,
     hidden_size: _Hidden = None,
+    init: _Init = None,
+    seed: Annotated[int | None, typer.Option(help="Of the weights of a fresh cell.  Default: 0.")] = None,
     horizon: _Horizon = None,
     dtype: _Dtype = None,
-    seed: Annotated[int | None, typer.Option(help="Of the weights of a fresh cell.  Default: 0.")] = None,
-    init: _Init = None,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The npz to write.")] = Path("trace.npz"),
     device: _Device = "cpu",
     threads: _Threads = None,
@@ -225,9 +227,8 @@ def run(
     from gatescope.gallery import check_folder
     from gatescope.recurrence import run as run_cell
     from gatescope.report import counted
-    from gatescope.validation import check_device
 
-    check_device(device)
+    _check_device(device, threads)
     of_weights = {"--layer": layer, "--prefix": prefix, "--nonlinearity": nonlinearity}
     of_fresh = {"--cell": cell, "--hidden-size": hidden_size, "--seed": seed, "--init": init}
     if weights is None:
@@ -260,7 +261,7 @@ def run(
 
 @app.command()
 def devices() -> None:
-    """Show what the kernels can run on."""
+    """Show what the kernels can run on, and why not on a GPU, if so."""
     print_devices()
 
 
@@ -288,6 +289,13 @@ def _read_inputs(path: Path | None, horizon: int | None) -> tuple[Array, str]:
     if horizon is not None and horizon > len(inputs):
         raise ValueRangeError(f"--horizon {horizon} is longer than {source}, which has {len(inputs)} steps")
     return inputs[:horizon], source
+
+
+def _check_device(device: str, threads: int | None) -> None:
+    from gatescope.kernels.device import check_device
+
+    if check_device(device) != "cpu":
+        _refuse({"--threads": threads}, f"is for the cpu; leave it out with --device {device}")
 
 
 def _refuse(options: Mapping[str, Any], why: str) -> None:

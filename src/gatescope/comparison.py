@@ -19,9 +19,10 @@ from gatescope.datatypes import GradientFlow, Params, Result, Trace
 from gatescope.errors import DtypeError, GatescopeError, UnknownNameError, ValueRangeError
 from gatescope.gradients import gradient_flow
 from gatescope.kernels import cpu
+from gatescope.kernels.device import check_device
 from gatescope.provenance import provenance
 from gatescope.recurrence import run
-from gatescope.validation import check_count, check_device, check_inputs, check_params, check_threads
+from gatescope.validation import check_count, check_inputs, check_params, check_threads
 
 _STAGES = ("run", "timing", "gradient to h", "gradient to c", "gates")
 _FIT_POINTS = 3  # through two points any line fits, so that neither its slope nor its R^2 tells anything
@@ -170,7 +171,7 @@ def compare(
     seed : int
         Of the random direction of the gradient flow.
     device : str
-        ``"cpu"``.
+        ``"cpu"`` or ``"cuda"``; what `nanoseconds` counts on a GPU includes the copies to it and back.
     threads : int, optional
         At most this many threads; default: the cores this process may use.
     progress : bool
@@ -206,7 +207,8 @@ def compare(
     with tqdm(total=total, unit="stage", disable=None if progress else True) as bar:
         for label, params in chosen.items():
             stages = _Stages(bar, label)
-            found.append(_measure(label, params, inputs, (left, right), repeats, seed, workers, stages))
+            options = {"device": device, "threads": workers}
+            found.append(_measure(label, params, inputs, (left, right), repeats, seed, options, stages))
         bar.set_description("measured")
     dtypes = sorted({params.dtype.name for params in chosen.values()})
     facts = provenance(device=device, dtype=", ".join(dtypes), seed=seed, threads=workers)
@@ -234,16 +236,16 @@ def _measure(
     thresholds: tuple[float, float],
     repeats: int,
     seed: int,
-    threads: int,
+    options: Mapping[str, Any],
     stages: _Stages,
 ) -> Measurement:
     cell = get(params.cell)
     with stages("run"):  # the first run of a cell may compile it
-        trace = run(params, inputs, threads=threads)
+        trace = run(params, inputs, **options)
     steps, batch = trace.inputs.shape[:2]
     with stages("timing"):
-        seconds = [_seconds(params, inputs, threads) for _ in range(repeats)]
-    keywords: dict[str, Any] = {"seed": seed, "threads": threads}
+        seconds = [_seconds(params, inputs, options) for _ in range(repeats)]
+    keywords: dict[str, Any] = {"seed": seed, **options}
     keywords["progress"] = stages.shown and steps * batch >= _LONG
     with stages("gradient to h"):
         flow_h = gradient_flow(params, inputs, state="h", **keywords)
@@ -263,7 +265,7 @@ def _measure(
         elementwise=cost.elementwise,
         nanoseconds=statistics.median(seconds) * 1e9 / steps,
         timing_runs=repeats,
-        threads=threads,
+        threads=options["threads"],
         saturation=shares,
         left=float(thresholds[0]),
         right=float(thresholds[1]),
@@ -271,9 +273,9 @@ def _measure(
     )
 
 
-def _seconds(params: Params, inputs: Any, threads: int) -> float:
+def _seconds(params: Params, inputs: Any, options: Mapping[str, Any]) -> float:
     start = time.perf_counter()
-    run(params, inputs, threads=threads)
+    run(params, inputs, **options)
     return time.perf_counter() - start
 
 

@@ -207,8 +207,8 @@ def notes(comparison: Comparison) -> list[str]:
         "gates, H units and I inputs; activations are evaluations of sigmoid, tanh and relu, counted in the "
         "cell's equations.",
         f"Forward time: one step{batch}, storing every gate and state; the median of "
-        f"{counted(first.timing_runs, 'run')} over {counted(steps, 'step')} with at most "
-        f"{counted(first.threads, 'thread')} on the CPU, compilation excluded.",
+        f"{counted(first.timing_runs, 'run')} over {counted(steps, 'step')} {timed_on(comparison)}, "
+        "compilation excluded.",
         "Gradient decay: the norm of the gradient of the last step with respect to an earlier state, h or c, "
         f"falls by e^-rate a step. It is the gradient of {direction(first.flow_h)}. "
         "The rate is the slope of its logarithm against the lag, least squares over lags "
@@ -218,6 +218,13 @@ def notes(comparison: Comparison) -> list[str]:
         "units, steps and the gates named i, f, o, r and z: by these names gates with values in (0, 1) are "
         "recognised.",
     ]
+
+
+def timed_on(comparison: Comparison) -> str:
+    """What the times of a comparison were taken on."""
+    if comparison.provenance["device"] == "cuda":
+        return "on the GPU, copies to it and back included"
+    return f"with at most {counted(comparison.measurements[0].threads, 'thread')} on the CPU"
 
 
 def _windows(comparison: Comparison) -> str:

@@ -10,20 +10,9 @@ import numpy as np
 
 from gatescope.cells.registry import Cell, get
 from gatescope.datatypes import Array, Params, Trace
-from gatescope.errors import DeviceError, DtypeError, ShapeError, UnknownNameError, ValueRangeError
+from gatescope.errors import DtypeError, ShapeError, ValueRangeError
 
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))  # in the machine's byte order
-
-
-def check_device(device: Any) -> str:
-    """A device that is there; never changed silently."""
-    if device == "cpu":
-        return "cpu"
-    if device == "cuda":
-        raise DeviceError(
-            "device='cuda' is not available: this version has kernels for the cpu only; pass device='cpu'"
-        )
-    raise UnknownNameError(f"device={device!r} is not known; the devices are 'cpu'")
 
 
 def check_threads(threads: Any, default: int) -> int:

@@ -1,0 +1,85 @@
+"""``gatescope run``, and what is common to all commands: --help, --version, and the program as a process."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import SMALL
+
+import gatescope as gs
+from gatescope._terminal import encodable
+from gatescope.datatypes import Trace
+
+
+@pytest.mark.parametrize("suffix", ["csv", "npz"])
+def test_compare_reads_series(suffix, invoke, tmp_path):
+    values = np.random.default_rng(1).standard_normal((30, 2))
+    if suffix == "csv":
+        np.savetxt(tmp_path / "x.csv", values, delimiter=",", header="a,b")
+    else:
+        np.savez(tmp_path / "x.npz", inputs=values)
+    done = invoke("run", "--inputs", f"x.{suffix}", "--hidden-size", 3)
+    assert done.exit_code == 0, done.output
+    np.testing.assert_allclose(Trace.load(tmp_path / "trace.npz").inputs[:, 0], values, rtol=1e-6)
+
+
+def test_run_writes_the_trace(invoke, tmp_path):
+    gs.init("gru", input_size=1, hidden_size=3, seed=5).save(tmp_path / "w.npz")
+    done = invoke("run", "--weights", "w.npz", "--horizon", 25, "--out", "sub/mine.npz", "--threads", 1)
+    assert done.exit_code == 0, done.output
+    expected = gs.run(gs.load(tmp_path / "w.npz"), gs.tasks.laser(horizon=25).inputs)
+    trace = Trace.load(tmp_path / "sub" / "mine.npz")
+    np.testing.assert_array_equal(trace.gates, expected.gates)
+    assert "25 steps" in done.output
+
+    done = invoke("run", "--cell", "lstm", *SMALL, "--dtype", "float64", "--seed", 2, "--init", "keras")
+    assert done.exit_code == 0, done.output
+    params = gs.init("lstm", input_size=1, hidden_size=4, seed=2, scheme="keras", dtype="float64")
+    expected = gs.run(params, gs.tasks.laser(horizon=40, dtype="float64").inputs)
+    np.testing.assert_array_equal(Trace.load(tmp_path / "trace.npz").states, expected.states)
+
+
+def test_version_and_help(invoke):
+    assert invoke("--version").output == f"gatescope {gs.__version__}\n"
+    for command in ([], ["compare"], ["run"], ["devices"]):
+        done = invoke(*command, "--help")
+        assert done.exit_code == 0
+        assert "Usage" in done.output
+
+
+def test_what_stdout_cannot_encode_is_replaced(monkeypatch):
+    class Latin:
+        encoding = "latin-1"
+
+    monkeypatch.setattr("sys.stdout", Latin())
+    assert encodable("R² × 3") == "R² × 3"
+    assert encodable("−3 –") == "-3 -"
+    assert encodable("\N{CJK UNIFIED IDEOGRAPH-4E2D}.npy") == "?.npy"
+    Latin.encoding = "utf-8"
+    assert encodable("−3") == "−3"
+
+
+def test_as_a_program(tmp_path):
+    """The real thing: exit status, no traceback, no progress bars where there is no terminal."""
+    command = [sys.executable, "-m", "gatescope.cli"]
+    source = str(Path(gs.__file__).parent.parent)  # found from another folder too, installed or not
+    keywords = {"cwd": tmp_path, "capture_output": True, "text": True, "check": False}
+    keywords["env"] = os.environ | {"PYTHONPATH": source}
+    done = subprocess.run([*command, "compare", "--cells", "gru", *SMALL], **keywords)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "gru" in done.stdout
+    assert (tmp_path / "gatescope-out" / "report.html").stat().st_size > 10_000
+    keywords["env"]["PYTHONIOENCODING"] = "ascii"
+    again = subprocess.run([*command, "compare", "--cells", "gru", *SMALL], **keywords)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.isascii()
+    assert "R^2 of the decay" in again.stdout
+    assert "?" not in again.stdout
+    done = subprocess.run([*command, "compare", "--cells", "no"], **keywords)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("gatescope: error: cell='no' is not known")
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,134 @@
+"""numba.cuda is imported in one module, and only when a GPU is asked for."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import gatescope
+
+SOURCE = Path(gatescope.__file__).parent
+DOOR = SOURCE / "kernels" / "gpu" / "api.py"
+FOREIGN = ("numba.cuda", "numba_cuda", "cuda", "numba_cuda_mlir")
+
+
+def python(code, **variables):
+    """Run a program that sees this gatescope, with warnings as errors; what it printed."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
+    environment |= {"PYTHONPATH": str(SOURCE.parent), **variables}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout.strip()
+
+
+def imported(tree):
+    """The dotted names that a module imports, by statements and by import_module."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("import_module", "__import__"):
+            yield from (part.value for part in node.args if isinstance(part, ast.Constant))
+
+
+def of_cuda(path):
+    names = imported(ast.parse(path.read_text(encoding="utf-8")))
+    return [name for name in names if any(name == top or name.startswith(f"{top}.") for top in FOREIGN)]
+
+
+def test_one_module_imports_numba_cuda():
+    found = {path.relative_to(SOURCE).as_posix(): of_cuda(path) for path in SOURCE.rglob("*.py")}
+    opened = set(found.pop(DOOR.relative_to(SOURCE).as_posix()))
+    assert {path: names for path, names in found.items() if names} == {}
+    assert "numba.cuda" in opened
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import numba.cuda",
+        "import numba.cuda.extending as e",
+        "from numba import cuda",
+        "from numba.cuda import jit",
+        "def late():\n    from numba import njit, cuda",
+        "from cuda.core import Linker",
+        "import importlib; importlib.import_module('numba.cuda')",
+    ],
+)
+def test_the_search_finds_every_way_to_import_it(line):
+    names = list(imported(ast.parse(line)))
+    assert any(name == top or name.startswith(f"{top}.") for name in names for top in FOREIGN)
+
+
+def test_importing_gatescope_imports_no_cuda():
+    code = "import sys, gatescope, gatescope.cli, gatescope.comparison; print([m for m in sys.modules if m in {}])"
+    assert python(code.format(["numba.cuda", "cuda", "gatescope.kernels.gpu.api"])) == "[]"
+
+
+def test_computing_on_the_cpu_imports_no_cuda():
+    code = (
+        "import sys, numpy as np, gatescope as gs\n"
+        "gs.run(gs.init('rnn', input_size=1, hidden_size=2), np.ones((3, 1)), device='cpu')\n"
+        "print('gatescope.kernels.gpu.api' in sys.modules)"
+    )
+    assert python(code) == "False"
+
+
+def test_the_door_opens_without_a_gpu_and_without_a_word():
+    code = (
+        "from gatescope.kernels.gpu import api\n"
+        "print(api.simulated, api.cuda.jit is not None, callable(api.intrinsic), callable(api.overload))"
+    )
+    assert python(code) == "False True True True"
+
+
+def test_the_simulator_can_always_be_used():
+    code = (
+        "import numpy as np\n"
+        "from gatescope.kernels.gpu import api\n"
+        "@api.overload(len)\n"
+        "def nothing(x): ...\n"
+        "@api.intrinsic\n"
+        "def as_it_is(context, x): return x\n"
+        "cuda = api.cuda  # the simulator looks for a global of this name\n"
+        "@cuda.jit\n"
+        "def kernel(x): x[cuda.threadIdx.x] = 7\n"
+        "x = np.zeros(2)\n"
+        "kernel[1, 2](x)\n"
+        "print(api.simulated, api.why_unavailable(), api.devices(), as_it_is(None, 3), x)"
+    )
+    assert python(code, NUMBA_ENABLE_CUDASIM="1") == "True None [] 3 [7. 7.]"
+
+
+def test_the_simulator_is_there_without_the_package():
+    """Numba's own numba.cuda serves it; without the simulator it does not stand in for the package."""
+    code = (
+        "import sys; sys.meta_path = [f for f in sys.meta_path if 'NumbaCuda' not in type(f).__name__]\n"
+        "import importlib.metadata as metadata\n"
+        "real = metadata.version\n"
+        "def version(name):\n"
+        "    if name == 'numba-cuda': raise metadata.PackageNotFoundError(name)\n"
+        "    return real(name)\n"
+        "metadata.version = version\n"
+        "from gatescope.kernels.gpu import api\n"
+        "print(api.cuda.implementation, api.simulated, api.why_unavailable())"
+    )
+    assert python(code, NUMBA_ENABLE_CUDASIM="1") == "Built-in True None"
+    assert python(code).startswith("Built-in False the package numba-cuda is not installed; pip install")
+
+
+def test_the_simulator_that_is_asked_for_too_late():
+    code = (
+        "import os, gatescope as gs, numpy as np\n"
+        "os.environ['NUMBA_ENABLE_CUDASIM'] = '1'\n"
+        "try: gs.run(gs.init('rnn', input_size=1, hidden_size=2), np.ones((3, 1)), device='cuda')\n"
+        "except gs.DeviceError as error: print(error)"
+    )
+    assert "NUMBA_ENABLE_CUDASIM=1 was set too late" in python(code)
