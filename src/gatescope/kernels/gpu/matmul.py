@@ -1,0 +1,339 @@
+"""The dense products before and after the sweeps: projections, gradients of inputs and of weights, sums over rows.
+
+Operands are matrices inside flat device arrays, with rows any distance apart.  All products compute in their arrays'
+dtype with plain fused multiply-adds.  The order of the additions depends on the sizes only, not on the GPU, and
+nothing is added atomically, so results are the same bits every time.
+
+Sums over a run's rows, of which there may be 1e9, are cut into parts, for there to be enough blocks at work; a part
+adds `tiles.FLUSH` rows in a chain, from 0, and adds the chains' sums one after another.  The parts' sums lie in a
+workspace and are added in a fixed order: eight strips take every eighth part each, and are then added pairwise.  So a
+number goes through at most `Plan.chain` roundings, some hundreds or thousands where one chain over all rows would have
+1e9, and the error of a sum is at most about chain * u * (sum of magnitudes), with u = 2^-24 in float32; as roundings
+go both ways it is nearer to the square root of that.  Pairwise addition all the way would save little more, and cost
+a pass over the workspace for every level.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gatescope.errors import DtypeError, ShapeError
+from gatescope.kernels.gpu import narrow, tiles
+
+if TYPE_CHECKING:
+    from gatescope.kernels.gpu.backend import Backend
+
+_GRID_LIMIT = 2**31 - 1
+_BUSY = 256  # tiles that keep a large GPU busy; with fewer, smaller tiles are better
+_BLOCKS = 1024  # of a sum over rows: enough for any GPU, and what bounds the workspace
+_LEAST_PART = 256  # rows; shorter parts cost more to add up than they gain
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """Rows inside a flat device array: element (r, c) is array[offset + r * stride + c].
+
+    Attributes
+    ----------
+    array : 1-D device array
+    rows, cols : int
+    stride : int
+        Elements from one row to the next; 0 for `cols`, rows that follow each other closely.
+    offset : int
+        Elements before the first.
+    """
+
+    array: Any
+    rows: int
+    cols: int
+    stride: int = 0
+    offset: int = 0
+
+    @property
+    def step(self) -> int:
+        """Elements from one row to the next."""
+        return self.stride or self.cols
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a sum over rows is cut.
+
+    Attributes
+    ----------
+    shape : str
+        Of the tile; empty for at most `narrow.MOST` columns.
+    tiles : int
+        Blocks a part.
+    parts, length : int
+        Number of parts, and rows in each but the last.
+    workspace : int
+        Elements of the workspace.
+    chain : int
+        Most roundings between a product and the result.
+    """
+
+    shape: str
+    tiles: int
+    parts: int
+    length: int
+    workspace: int
+    chain: int
+
+
+@functools.lru_cache(maxsize=256)
+def plan_sum(rows: int, out_rows: int, out_cols: int, dtype: str) -> Plan:
+    """How d.T @ x, (rows, out_rows).T @ (rows, out_cols), is cut; out_cols 0 stands for sums of d's columns."""
+    cols = max(out_cols, 1)
+    if cols <= narrow.MOST:
+        shape, blocks = "", -(-out_rows // 32)
+    else:
+        wide = "large" if out_rows > 64 else "medium"
+        slim = "slim" if out_rows > 32 else "small"
+        shape = wide if cols > 32 else slim
+        blocks = _tiles(out_rows, cols, shape, dtype)
+    wanted = min(-(-rows // _LEAST_PART), max(1, _BLOCKS // blocks))
+    length = -(-rows // max(wanted, 1) // tiles.DEPTH) * tiles.DEPTH or tiles.DEPTH
+    parts = max(1, -(-rows // length))
+    flushes = -(-length // tiles.FLUSH)
+    in_chain = min(length, tiles.FLUSH)
+    if not shape:  # a strip has an eighth of it, and strips are added pairwise
+        in_chain = -(-in_chain // narrow.STRIPS) + 3
+    chain = in_chain + flushes + -(-parts // narrow.STRIPS) + 3 + 1
+    return Plan(shape, blocks, parts, length, parts * out_rows * cols, chain)
+
+
+def affine(backend: Backend, x: Matrix, w: Matrix, bias: Matrix | None, out: Matrix) -> None:
+    """out[r, m] = bias[m] + sum_i x[r, i] * w[m, i], added up in that order.
+
+    Parameters
+    ----------
+    backend : Backend
+    x : Matrix (R, I)
+    w : Matrix (M, I)
+    bias : Matrix (1, M), optional
+    out : Matrix (R, M)
+
+    Raises
+    ------
+    ShapeError
+        If sizes do not fit each other or their arrays.
+    DtypeError
+        If dtypes differ, or are not float32 or float64.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gatescope.kernels.gpu.backend import current
+    >>> gpu = current()  # doctest: +SKIP
+    >>> x, w = gpu.to_device(np.ones(6)), gpu.to_device(np.arange(8.0))  # doctest: +SKIP
+    >>> out = gpu.empty(12, np.float64)  # doctest: +SKIP
+    >>> affine(gpu, Matrix(x, 3, 2), Matrix(w, 4, 2), None, Matrix(out, 3, 4))  # doctest: +SKIP
+    >>> gpu.to_host(out)[:4]  # doctest: +SKIP
+    array([ 1.,  5.,  9., 13.])
+    """
+    dtype = _check(x=x, w=w, bias=bias, out=out)
+    _same("x", x, (out.rows, w.cols))
+    _same("out", out, (x.rows, w.rows))
+    if bias is not None:
+        _same("bias", bias, (1, w.rows))
+    biased = bias is not None
+    if x.cols <= narrow.MOST:
+        width = next((n for n in (32, 64, 128) if n >= w.rows), narrow.THREADS)
+        kernel = narrow.make_affine(dtype, x.cols, width, biased)
+        grid = -(-w.rows // width) * -(-x.rows // narrow.rows_a_block(width))
+        _launch(backend, kernel, grid, narrow.THREADS, (x, w, bias, out), x.cols)
+        return
+    shape = _shape(x.rows, w.rows, dtype)
+    kernel = tiles.make_product(dtype, shape, True, True, "bias" if biased else "plain")
+    _launch(
+        backend,
+        kernel,
+        _tiles(x.rows, w.rows, shape, dtype),
+        tiles.SHAPES[dtype][shape].threads,
+        (x, w, bias, out),
+        x.cols,
+    )
+
+
+def product(backend: Backend, d: Matrix, w: Matrix, out: Matrix) -> None:
+    """out[r, i] = sum_m d[r, m] * w[m, i]: gradients of inputs from those of pre-activations.
+
+    m ascends, but with at most `narrow.MOST` columns, where 32 sums of every 32nd m are then added pairwise.
+
+    Parameters
+    ----------
+    backend : Backend
+    d : Matrix (R, M)
+    w : Matrix (M, I)
+    out : Matrix (R, I)
+
+    Raises
+    ------
+    ShapeError, DtypeError
+        As `affine`.
+    """
+    dtype = _check(d=d, w=w, out=out)
+    _same("d", d, (out.rows, w.rows))
+    _same("out", out, (d.rows, w.cols))
+    if w.cols <= narrow.MOST:
+        kernel = narrow.make_product(dtype, w.cols)
+        grid = -(-d.rows // (narrow.STRIPS * narrow.rows_a_warp(w.cols)))
+        _launch(backend, kernel, grid, narrow.THREADS, (d, w, None, out), d.cols)
+        return
+    shape = _shape(d.rows, w.cols, dtype)
+    kernel = tiles.make_product(dtype, shape, True, False, "plain")
+    threads = tiles.SHAPES[dtype][shape].threads
+    _launch(backend, kernel, _tiles(d.rows, w.cols, shape, dtype), threads, (d, w, None, out), d.cols)
+
+
+def weight_gradient(
+    backend: Backend, d: Matrix, x: Matrix, out: Matrix, *, accumulate: bool = False, workspace: Any = None
+) -> None:
+    """out[m, k] = sum_r d[r, m] * x[r, k], or that added to what `out` holds.
+
+    Parameters
+    ----------
+    backend : Backend
+    d : Matrix (R, M)
+    x : Matrix (R, K)
+    out : Matrix (M, K)
+    accumulate : bool, optional
+        Add to `out`, for a sweep done in segments.
+    workspace : 1-D device array, optional
+        At least ``plan_sum(R, M, K, dtype).workspace`` elements, which are overwritten; by default it is allocated.
+
+    Raises
+    ------
+    ShapeError, DtypeError
+        As `affine`, and ShapeError if the workspace is too small.
+    """
+    dtype = _check(d=d, x=x, out=out)
+    _same("x", x, (d.rows, out.cols))
+    _same("out", out, (d.cols, x.cols))
+    plan = plan_sum(d.rows, d.cols, x.cols, dtype)
+    if plan.shape:
+        kernel = tiles.make_product(dtype, plan.shape, False, False, "split")
+        threads = tiles.SHAPES[dtype][plan.shape].threads
+    else:
+        kernel, threads = narrow.make_sums(dtype, x.cols), narrow.THREADS
+    _sum(backend, kernel, threads, plan, d, x, out, accumulate, workspace)
+
+
+def column_sums(
+    backend: Backend, d: Matrix, out: Matrix, *, accumulate: bool = False, workspace: Any = None
+) -> None:
+    """out[m] = sum_r d[r, m], or that added to what `out` holds: the gradient of a bias.
+
+    Parameters
+    ----------
+    backend : Backend
+    d : Matrix (R, M)
+    out : Matrix (1, M)
+    accumulate, workspace
+        As `weight_gradient`, with ``plan_sum(R, M, 0, dtype)``.
+
+    Raises
+    ------
+    ShapeError, DtypeError
+        As `weight_gradient`.
+    """
+    dtype = _check(d=d, out=out)
+    _same("out", out, (1, d.cols))
+    plan = plan_sum(d.rows, d.cols, 0, dtype)
+    upright = Matrix(out.array, d.cols, 1, 1, out.offset)
+    kernel = narrow.make_sums(dtype, 0)
+    _sum(backend, kernel, narrow.THREADS, plan, d, None, upright, accumulate, workspace)
+
+
+def _sum(
+    backend: Backend,
+    kernel: Any,
+    threads: int,
+    plan: Plan,
+    d: Matrix,
+    x: Matrix | None,
+    out: Matrix,
+    accumulate: bool,
+    workspace: Any,
+) -> None:
+    """The parts' sums into the workspace, then their sum into out."""
+    if out.rows == 0:
+        return
+    dtype = str(out.array.dtype)
+    if workspace is None:
+        workspace = backend.empty((plan.workspace,), out.array.dtype)
+    elif workspace.size < plan.workspace or workspace.dtype != out.array.dtype:
+        raise ShapeError(
+            f"workspace has {workspace.size} elements of {workspace.dtype}; "
+            f"it needs at least {plan.workspace} of {dtype}, or leave it out"
+        )
+    other = d if x is None else x
+    places = (d.offset, d.step, other.offset, other.step, 0, 0, out.cols)
+    sizes = (out.rows, out.cols, d.rows, plan.length)
+    operands = (d.array, other.array, other.array, workspace, places, sizes)
+    backend.launch(kernel, plan.parts * plan.tiles, threads, operands)
+    total = narrow.make_total(dtype, accumulate)
+    sums = (workspace, out.array, (0, out.offset, out.step), (out.rows, out.cols, plan.parts))
+    backend.launch(total, -(-out.rows * out.cols // 32), narrow.THREADS, sums)
+
+
+def _launch(
+    backend: Backend,
+    kernel: Any,
+    grid: int,
+    block: int,
+    operands: tuple[Matrix, Matrix, Matrix | None, Matrix],
+    depth: int,
+) -> None:
+    a, b, bias, out = operands
+    if out.rows == 0:
+        return
+    if grid > _GRID_LIMIT:
+        raise ShapeError(f"out has {out.rows} rows, too many for one launch; compute it in segments")
+    start = b if bias is None else bias  # never read where there is no bias
+    places = (a.offset, a.step, b.offset, b.step, start.offset, out.offset, out.step)
+    args = (a.array, b.array, start.array, out.array, places, (out.rows, out.cols, depth, depth))
+    backend.launch(kernel, grid, block, args)
+
+
+def _tiles(rows: int, cols: int, shape: str, dtype: str) -> int:
+    height, width = tiles.SHAPES[dtype][shape].tile(4 if dtype == "float32" else 8)
+    return -(-rows // height) * -(-cols // width)
+
+
+@functools.lru_cache(maxsize=256)
+def _shape(rows: int, cols: int, dtype: str) -> str:
+    """The widest tile that leaves a GPU's multiprocessors enough to do and little of itself unused."""
+    for shape in ("large", "medium") if cols > 32 else ("slim",):
+        if _tiles(rows, cols, shape, dtype) >= _BUSY:
+            return shape
+    return "small"
+
+
+def _check(**matrices: Matrix | None) -> str:
+    """The dtype of all; each must lie inside its array."""
+    dtype = str(matrices["out"].array.dtype)  # type: ignore[union-attr]
+    for name, m in matrices.items():
+        if m is None:
+            continue
+        if str(m.array.dtype) != dtype or dtype not in tiles.SHAPES:
+            raise DtypeError(
+                f"{name} is {m.array.dtype} and out is {dtype}; give all in float32, or all in float64"
+            )
+        end = m.offset + (m.rows - 1) * m.step + m.cols if m.rows else 0
+        if m.cols < 1 or m.rows < 0 or m.offset < 0 or m.step < m.cols or end > m.array.size:
+            raise ShapeError(
+                f"{name}: {m.rows} rows of {m.cols}, {m.step} apart from {m.offset}, do not fit into "
+                f"{m.array.size} elements; check rows, cols, stride and offset"
+            )
+    return dtype
+
+
+def _same(name: str, matrix: Matrix, shape: tuple[int, int]) -> None:
+    if (matrix.rows, matrix.cols) != shape:
+        raise ShapeError(
+            f"{name} is {matrix.rows} x {matrix.cols}; with the others it must be {shape[0]} x {shape[1]}"
+        )

@@ -1,0 +1,172 @@
+"""What log-norms of adjoints are made of: the largest magnitude and a sum of squares that cannot overflow.
+
+A GPU computes float32 many times faster than float64, and adjoints of a float32 run are float32; so each state's sum
+of squares is taken in the run's own dtype, of values divided by a power of two near the largest of them, which is
+exact.  The host makes logarithms of these few numbers, in float64.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gatescope.errors import DtypeError, ShapeError
+from gatescope.kernels.gpu.api import cuda
+from gatescope.kernels.gpu.primitives import exponent, magnitude, power_of_two
+
+if TYPE_CHECKING:
+    from gatescope.kernels.gpu.backend import Backend
+
+THREADS = 128
+_ALL = 0xFFFFFFFF
+# Beyond these, 2^power or its inverse is no normal number; values further out still leave room for their squares.
+_LIMIT = {"float32": 125, "float64": 1021}
+
+
+@functools.cache
+def make_norms(dtype_name: str, lanes: int) -> Any:
+    """Kernel for rows of `width` values, `lanes` (a power of two up to 32) threads a row.
+
+    peak[n] = max |values[n, :]|, and total[n] = the sum of squares of values[n, :] / 2^e, with 2^(e - 1) <= peak < 2^e.
+    """
+    dtype = np.dtype(dtype_name).type
+    zero, u64 = dtype(0), np.uint64
+    lanes_, one, steps = u64(lanes), u64(1), lanes.bit_length() - 1
+    limit, rows_each = np.int32(_LIMIT[dtype_name]), u64(THREADS // lanes)
+
+    def norms(values: Any, peak: Any, total: Any, places: Any, sizes: Any) -> None:
+        # places: values offset, peak and total offset; sizes: rows, width
+        rows, width = u64(sizes[0]), u64(sizes[1])
+        thread = u64(cuda.threadIdx.x)
+        lane = thread % lanes_
+        row = u64(cuda.blockIdx.x) * rows_each + thread // lanes_
+        # A row beyond the last is the last once more: shuffles need all lanes of a warp.
+        start = u64(places[0]) + min(row, rows - one) * width
+        largest = zero
+        k = lane
+        while k < width:
+            size = magnitude(values[start + k])
+            if size > largest:  # NaN never is; the sum will tell of it
+                largest = size
+            k += lanes_
+        for step in range(steps):
+            other = cuda.shfl_xor_sync(_ALL, largest, 1 << step)
+            if other > largest:
+                largest = other
+        power = exponent(largest)
+        scale = power_of_two(-min(max(power, -limit), limit), largest)
+        squares = zero
+        k = lane
+        while k < width:
+            value = values[start + k] * scale
+            squares += value * value
+            k += lanes_
+        for step in range(steps):
+            squares += cuda.shfl_xor_sync(_ALL, squares, 1 << step)
+        if lane == u64(0) and row < rows:
+            if squares != squares:
+                largest = squares
+            peak[u64(places[1]) + row] = largest
+            total[u64(places[1]) + row] = squares
+
+    return cuda.jit(norms)
+
+
+def row_norms(
+    backend: Backend,
+    values: Any,
+    peak: Any,
+    total: Any,
+    *,
+    rows: int,
+    width: int,
+    offset: int = 0,
+    out_offset: int = 0,
+) -> None:
+    """Largest magnitude and scaled sum of squares of rows that follow each other closely.
+
+    For adjoints (steps, B, S, H), rows = steps * B * S and width = H.  A NaN in a row makes both NaN, else an infinity
+    makes both inf; a row of zeros gives 0 and 0.  `log_norms` makes logarithms of them.
+
+    Parameters
+    ----------
+    backend : Backend
+    values : 1-D device array
+        float32 or float64.
+    peak, total : 1-D device arrays
+        Of the same dtype; element out_offset + n is for row n.
+    rows, width : int
+    offset, out_offset : int, optional
+        Elements before the first.
+
+    Raises
+    ------
+    DtypeError
+        If dtypes differ, or are not float32 or float64.
+    ShapeError
+        If the rows or what comes of them do not fit into their arrays.
+    """
+    dtype = str(values.dtype)
+    for name, array, end in (
+        ("values", values, offset + rows * width),
+        ("peak", peak, out_offset + rows),
+        ("total", total, out_offset + rows),
+    ):
+        if str(array.dtype) != dtype or dtype not in _LIMIT:
+            raise DtypeError(
+                f"{name} is {array.dtype}, values {dtype}; give all in float32, or all in float64"
+            )
+        if end > array.size or min(rows, width - 1, offset, out_offset) < 0:
+            raise ShapeError(
+                f"{name} has {array.size} elements; {rows} rows of {width} from {offset}, to {out_offset}, "
+                f"need {end}; check rows, width and offsets"
+            )
+    if rows == 0:
+        return
+    lanes = min(32, 1 << (width - 1).bit_length())
+    grid = -(-rows // (THREADS // lanes))
+    args = (values, peak, total, (offset, out_offset), (rows, width))
+    backend.launch(make_norms(dtype, lanes), grid, THREADS, args)
+
+
+def log_norms(peak: NDArray[Any], total: NDArray[Any], exponents: NDArray[Any]) -> NDArray[np.float64]:
+    """Natural logarithm of || values * 2^exponents ||, from what `row_norms` found.
+
+    Parameters
+    ----------
+    peak, total : (steps, B, S)
+        float32 or float64.
+    exponents : (steps, B) int
+        Powers of two that the stored values are to be multiplied by.
+
+    Returns
+    -------
+    (steps, B, S) float64
+        In nats: -inf for a row of zeros; inf where a value was infinite, NaN where one was NaN.
+
+    Raises
+    ------
+    ShapeError
+        If the shapes do not fit each other.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gatescope.kernels.gpu.norms import log_norms
+    >>> log_norms(np.array([[[4.0]]]), np.array([[[0.390625]]]), np.array([[-3]]))  # ln(5 / 8), of 3 and 4
+    array([[[-0.47000363]]])
+    """
+    peak, total, exponents = np.asarray(peak), np.asarray(total), np.asarray(exponents)
+    if peak.shape != total.shape or peak.shape[:-1] != exponents.shape:
+        raise ShapeError(
+            f"peak {peak.shape}, total {total.shape} and exponents {exponents.shape} must be "
+            "(steps, B, S), the same, and (steps, B)"
+        )
+    limit = _LIMIT[str(peak.dtype)]
+    powers = np.where(np.isfinite(peak), np.frexp(peak)[1], 0).clip(-limit, limit)
+    with np.errstate(divide="ignore"):
+        ingredients = 0.5 * np.log(total.astype(np.float64))
+    return np.asarray(ingredients + (powers + exponents[..., None].astype(np.float64)) * np.log(2.0))
