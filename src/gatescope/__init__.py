@@ -37,10 +37,14 @@ from gatescope.gradients import gradient_flow
 from gatescope.initial import init
 from gatescope.io import load_torch
 from gatescope.recurrence import backprop, run
+from gatescope.resident import DeviceGradients, DeviceParams, DeviceTrace, to_device
 
 __all__ = [
     "Batch",
     "DeviceError",
+    "DeviceGradients",
+    "DeviceParams",
+    "DeviceTrace",
     "DtypeError",
     "FileFormatError",
     "Fit",
@@ -66,6 +70,7 @@ __all__ = [
     "run",
     "save",
     "tasks",
+    "to_device",
 ]
 
 

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, cast, overload
 
 import numpy as np
 
 from gatescope.datatypes import Gradients, Params, Trace
-from gatescope.errors import ShapeError
+from gatescope.errors import DeviceError, ShapeError, ValueRangeError
 from gatescope.kernels import cpu
 from gatescope.kernels.memory import aligned_empty
 from gatescope.provenance import provenance
+from gatescope.resident import (
+    DeviceGradients,
+    DeviceParams,
+    DeviceTrace,
+    backprop_cuda,
+    check_fast,
+    host_gradients,
+    placed,
+    run_cuda,
+)
 from gatescope.validation import (
     check_array,
-    check_device,
     check_finite,
     check_initial_state,
     check_inputs,
@@ -26,36 +35,68 @@ from gatescope.validation import (
 )
 
 
+@overload
 def run(
     params: Params,
     inputs: Any,
     initial_state: Any = None,
     lengths: Any = None,
-    device: str = "cpu",
+    device: str | None = None,
     *,
     threads: int | None = None,
-) -> Trace:
+    fast_activations: bool = False,
+) -> Trace: ...
+
+
+@overload
+def run(
+    params: DeviceParams,
+    inputs: Any,
+    initial_state: Any = None,
+    lengths: Any = None,
+    device: str | None = None,
+    *,
+    threads: int | None = None,
+    fast_activations: bool = False,
+) -> DeviceTrace: ...
+
+
+def run(
+    params: Params | DeviceParams,
+    inputs: Any,
+    initial_state: Any = None,
+    lengths: Any = None,
+    device: str | None = None,
+    *,
+    threads: int | None = None,
+    fast_activations: bool = False,
+) -> Trace | DeviceTrace:
     """Run a cell over inputs and keep every state and every gate at every step.
 
     Parameters
     ----------
-    params : Params
+    params : Params or DeviceParams
         Float32 or float64; the kernels compute in that precision.
     inputs : (T, B, I) or (T, I) array_like of real numbers
         Converted to the weights' dtype.  (T, I) is one sequence and comes back as B = 1.  An array that needs no
-        conversion is not copied: the trace looks at it, so leave it as it is until `backprop` is done.
+        conversion is not copied: the trace looks at it, so leave it as it is until `backprop` is done.  An array on
+        the GPU (with ``__cuda_array_interface__``) is taken as it is; it must have the weights' dtype.
     initial_state : (B, S, H) array_like, optional
         Default: zeros.
     lengths : (B,) array_like of int, optional
         Steps of each sequence, 0..T; default: T.  A padded sequence gets exactly what it gets alone.
-    device : str
-        ``"cpu"``.
+    device : str, optional
+        ``"cpu"`` or ``"cuda"``; default: where the weights are, so ``"cpu"`` for `Params`.
     threads : int, optional
-        At most this many threads; default: the cores this process may use.  Results do not depend on it.
+        On the CPU: at most this many threads; default: the cores this process may use.  Results do not depend on it.
+    fast_activations : bool
+        On the GPU in float32: use its approximate tanh, whose absolute error is about 5e-4 (2.5e-4 for the sigmoid
+        made of it).  Steps get a little faster; gates are then right to three decimals only.
 
     Returns
     -------
     Trace
+        In NumPy arrays, whatever the device; a `DeviceTrace`, which stays on the GPU, for `DeviceParams`.
 
     Raises
     ------
@@ -70,8 +111,14 @@ def run(
     >>> trace.outputs.shape, trace.gate("f").shape, trace.c.shape
     ((100, 3, 8), (100, 3, 8), (101, 3, 8))
     """
+    device = placed(device, params)
+    check_fast(fast_activations, device, params)
+    if device == "cuda":
+        _no_threads(threads)
+        trace = run_cuda(params, inputs, initial_state, lengths, fast_activations)
+        return trace if isinstance(params, DeviceParams) else trace.to_host()
+    params = cast(Params, params)  # or what check_params objects to
     cell = check_params(params)
-    check_device(device)
     x = check_inputs(inputs, params)
     steps, batch = x.shape[:2]
     start = check_initial_state(initial_state, cell, params, batch)
@@ -94,15 +141,42 @@ def run(
     )
 
 
+@overload
 def backprop(
     params: Params,
     trace: Trace,
     output_adjoint: Any,
     final_adjoint: Any = None,
-    device: str = "cpu",
+    device: str | None = None,
     *,
     threads: int | None = None,
-) -> Gradients:
+    fast_activations: bool = False,
+) -> Gradients: ...
+
+
+@overload
+def backprop(
+    params: DeviceParams,
+    trace: DeviceTrace,
+    output_adjoint: Any,
+    final_adjoint: Any = None,
+    device: str | None = None,
+    *,
+    threads: int | None = None,
+    fast_activations: bool = False,
+) -> DeviceGradients: ...
+
+
+def backprop(
+    params: Params | DeviceParams,
+    trace: Trace | DeviceTrace,
+    output_adjoint: Any,
+    final_adjoint: Any = None,
+    device: str | None = None,
+    *,
+    threads: int | None = None,
+    fast_activations: bool = False,
+) -> Gradients | DeviceGradients:
     """Back-propagate exactly through a whole run: full BPTT, nothing truncated.
 
     For a loss L: gradients with respect to all weights, the inputs, the initial state, and the adjoint
@@ -110,21 +184,25 @@ def backprop(
 
     Parameters
     ----------
-    params : Params
+    params : Params or DeviceParams
         Those that made the trace.
-    trace : Trace
+    trace : Trace or DeviceTrace
+        On the GPU if and only if the weights are.
     output_adjoint : (T, B, H) array_like or None
         dL/d output_t.  What stands at steps past the end of a sequence is ignored.
     final_adjoint : (B, S, H) array_like, optional
         dL/d final state; default: zeros.
-    device : str
-        ``"cpu"``.
+    device : str, optional
+        As for `run`.
     threads : int, optional
         As for `run`.
+    fast_activations : bool
+        As for `run`; give it if the run had it.
 
     Returns
     -------
     Gradients
+        In NumPy arrays; `DeviceGradients`, which stay on the GPU, for `DeviceParams`.
         Past the end of a sequence its adjoint is the final adjoint and its input gradient is 0.
 
     Raises
@@ -141,15 +219,25 @@ def backprop(
     >>> grads.params.weight_hh.shape, grads.adjoint.shape
     ((24, 8), (51, 1, 1, 8))
     """
-    cell = check_params(params)
-    check_device(device)
-    check_trace(trace, params, cell)
-    workers = check_threads(threads, cpu.default_threads())
-    steps, batch = trace.inputs.shape[:2]
+    device = placed(device, params)
+    check_fast(fast_activations, device, params)
     if output_adjoint is None and final_adjoint is None:
         raise ShapeError(
             "output_adjoint and final_adjoint are both None; give at least one, (T, B, H) or (B, S, H)"
         )
+    if device == "cuda":
+        _no_threads(threads)
+        gradients = backprop_cuda(params, trace, output_adjoint, final_adjoint, fast_activations)
+        return gradients if isinstance(params, DeviceParams) else host_gradients(gradients, output_adjoint)
+    if isinstance(trace, DeviceTrace):
+        raise DeviceError(
+            "trace is on the GPU, but params are not; pass to_device(params), or trace.to_host()"
+        )
+    params = cast(Params, params)  # or what check_params objects to
+    cell = check_params(params)
+    check_trace(trace, params, cell)
+    workers = check_threads(threads, cpu.default_threads())
+    steps, batch = trace.inputs.shape[:2]
     if output_adjoint is None:
         seeds = np.empty((0, batch, params.hidden_size), params.dtype)
     else:
@@ -183,3 +271,8 @@ def backprop(
         adjoint=adjoint,
         provenance=facts,
     )
+
+
+def _no_threads(threads: int | None) -> None:
+    if threads is not None:
+        raise ValueRangeError(f"threads={threads!r} is for device='cpu'; leave it out for 'cuda'")

@@ -13,12 +13,12 @@ from gatescope.cells.registry import Cell
 from gatescope.datatypes import Array, GradientFlow, Params
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
 from gatescope.kernels import cpu
-from gatescope.kernels.memory import aligned_empty
+from gatescope.kernels.machines import machine_for
 from gatescope.provenance import provenance
+from gatescope.resident import DeviceParams, placed
 from gatescope.validation import (
     check_array,
     check_count,
-    check_device,
     check_initial_state,
     check_inputs,
     check_params,
@@ -27,16 +27,14 @@ from gatescope.validation import (
 
 NORMS = ("random", "unit", "spectral")
 _SPECTRAL_LAGS = 200
-# A segment's states and gates are recomputed into this much memory, and as much again holds the checkpoints.
-_SEGMENT_BYTES = 1 << 26
 
 
 def gradient_flow(
-    params: Params,
+    params: Params | DeviceParams,
     inputs: Any,
     source_step: int = -1,
     state: str = "h",
-    device: str = "cpu",
+    device: str | None = None,
     *,
     target: str = "h",
     norm: str = "random",
@@ -66,14 +64,14 @@ def gradient_flow(
 
     Parameters
     ----------
-    params : Params
+    params : Params or DeviceParams
     inputs : (T, B, I) or (T, I) array_like
     source_step : int
         t, counted in states: 1..T, or negative from the end; -1 is the final state, t = T.
     state : str
         With respect to what: a state of the cell (``"h"``, ``"c"``) or ``"joint"``, all of them together.
-    device : str
-        ``"cpu"``.
+    device : str, optional
+        ``"cpu"`` or ``"cuda"``; default: where the weights are, so ``"cpu"`` for `Params`.
     target : str
         What is differentiated: a state of the cell (``"h"`` is the output) or ``"joint"``.
     norm, unit, seed
@@ -111,8 +109,10 @@ def gradient_flow(
     >>> flow.log_norm.shape, bool(flow.log_norm[-1, 0] < -745)   # below the smallest float64, and still right
     ((5001, 1), True)
     """
+    device = placed(device, params)
+    if isinstance(params, DeviceParams):
+        params = params.to_host()
     cell = check_params(params)
-    check_device(device)
     x = check_inputs(inputs, params)
     steps, batch = x.shape[:2]
     source = _source_step(source_step, steps)
@@ -129,15 +129,15 @@ def gradient_flow(
     seeds = _directions(cell, params, of, norm, unit, check_count("seed", seed, least=0))
     workers = check_threads(threads, cpu.default_threads())
 
-    plan = cpu.plan_for(cell, params.hidden_size, params.dtype)
     start = check_initial_state(initial_state, cell, params, batch)
     first_state = (
         np.zeros((batch, len(cell.states), params.hidden_size), params.dtype) if start is None else start
     )
-    carried = cpu.Adjoints(plan, params, np.broadcast_to(seeds, (batch, *seeds.shape)), workers)
+    machine = machine_for(device, cell, params, batch, workers)
+    carried = machine.adjoints(np.broadcast_to(seeds, (batch, *seeds.shape)))
     stops = source - wanted if norm == "spectral" else np.array([source - reach])
     log_norm = np.full((wanted.size, batch), -np.inf)
-    pieces = _pieces(plan, params, x, first_state, source, source - reach, workers)
+    pieces = _pieces(machine, cell, x, first_state, source, source - reach)
     bar = tqdm(
         total=reach, unit="step", desc=f"gradient flow ({cell.name})", disable=None if progress else True
     )
@@ -150,11 +150,11 @@ def gradient_flow(
                 log_norm[at_lag[0]] = _log(np.linalg.norm(seeds[0][wrt]))
             columns = np.array(sorted(at_lag))
         for begin, states, gates in pieces:
-            end = begin + gates.shape[0]
+            end = begin + states.shape[0] - 1
             if norm == "spectral":
                 edges = [end, *[int(s) for s in stops if begin < s < end], begin]
                 for high, low in pairwise(edges):
-                    carried.back(states, gates, low - begin, high - begin)
+                    carried.back(states, gates, low - begin, high - begin, record=False)
                     done = _record_spectral(log_norm, done, low, stops, carried, wrt)
             else:
                 norms = carried.back(states, gates, 0, end - begin)[:, :, 0, wrt]
@@ -181,9 +181,7 @@ def _log(value: Any) -> Any:
         return np.log(value)
 
 
-def _record_spectral(
-    log_norm: Array, done: int, now: int, stops: Array, carried: cpu.Adjoints, wrt: list[int]
-) -> int:
+def _record_spectral(log_norm: Array, done: int, now: int, stops: Array, carried: Any, wrt: list[int]) -> int:
     """Take the largest singular value wherever state `now` is one of those asked for."""
     while done < stops.size and int(stops[done]) == now:
         current, exponents = carried.matrices()
@@ -198,32 +196,27 @@ def _record_spectral(
 
 
 def _pieces(
-    plan: cpu.Plan, params: Params, x: Array, first_state: Array, source: int, last: int, threads: int
-) -> Iterator[tuple[int, Array, Array]]:
+    machine: Any, cell: Cell, x: Array, first_state: Array, source: int, last: int
+) -> Iterator[tuple[int, Any, Any]]:
     """The run from state `last` to state `source`, recomputed in segments from checkpoints, latest segment first.
 
     Yields the step a segment begins at, its states (steps+1, B, S, H) and its gates (steps, B, K, H).
     """
-    cell, dtype, units, batch = plan.cell, params.dtype, params.hidden_size, x.shape[1]
-    panels = cpu.forward_panels(plan, params)
-    states_bytes = batch * len(cell.states) * units * dtype.itemsize
-    step_bytes = states_bytes + batch * len(cell.kept) * units * dtype.itemsize
-    length = int(min(source, max(1, _SEGMENT_BYTES // step_bytes, np.sqrt(source))))
-    states = aligned_empty((length + 1, batch, len(cell.states), units), dtype)
-    gates = aligned_empty((length, batch, len(cell.kept), units), dtype)
+    batch, _, units = first_state.shape
+    step_bytes = batch * (len(cell.states) + len(cell.kept)) * units * first_state.dtype.itemsize
+    length = int(min(source, max(1, machine.segment_bytes // step_bytes, np.sqrt(source))))
+    states, gates = machine.room(length)
     edges = [*range(0, source, length), source]
     checkpoints = [first_state]
 
-    def compute(index: int) -> tuple[Array, Array]:
+    def compute(index: int) -> tuple[Any, Any]:
         begin, end = edges[index], edges[index + 1]
         here, kept = states[: end - begin + 1], gates[: end - begin]
-        here[0] = checkpoints[index]
-        lengths = np.full(batch, end - begin, np.int64)
-        cpu.forward(plan, panels, x[begin:end], here, kept, lengths, threads)
+        machine.forward(x[begin:end], checkpoints[index], here, kept)
         return here, kept
 
     for index in range(len(edges) - 2):
-        checkpoints.append(compute(index)[0][-1].copy())
+        checkpoints.append(machine.last(compute(index)[0]))
     for index in range(len(edges) - 2, -1, -1):
         if edges[index + 1] <= last:
             return

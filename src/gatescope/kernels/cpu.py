@@ -289,10 +289,11 @@ class Adjoints:
             self._current.append(padded)
         self._exponents = [np.zeros(end - begin, np.int64) for begin, end in self._blocks]
 
-    def back(self, states: Array, gates: Array, start: int, stop: int) -> Array:
+    def back(self, states: Array, gates: Array, start: int, stop: int, *, record: bool = True) -> Array:
         """Carry the adjoints from state `stop` to state `start` of the recorded piece.
 
-        Returns the log-norms (stop - start, B, M, S) of the directions, one step back first.
+        Returns the log-norms (stop - start, B, M, S) of the directions, one step back first.  They cost next to
+        nothing here, so they are computed whether `record` asks for them or not.
         """
         from gatescope.kernels.loops.adjoint import make_adjoint
 

@@ -181,10 +181,31 @@ def _emit_exp2i(builder, kind, values):
     return builder.bitcast(builder.shl(exponent, constant(mantissa)), llvm_type(kind))
 
 
+def _bits(builder, kind, value, keep_sign):
+    """The bits of a float as integers, with everything but the sign cleared, or the sign alone."""
+    size = 32 if (kind.dtype if isinstance(kind, Vec) else kind) == types.float32 else 64
+    mask = 1 << (size - 1) if keep_sign else (1 << (size - 1)) - 1
+    integer = ir.IntType(size)
+    if isinstance(kind, Vec):
+        vector = ir.VectorType(integer, kind.lanes)
+        return builder.and_(builder.bitcast(value, vector), ir.Constant(vector, [mask] * kind.lanes))
+    return builder.and_(builder.bitcast(value, integer), ir.Constant(integer, mask))
+
+
+# Written with bits, not with llvm.fabs and llvm.copysign, which NVIDIA's compiler does not know.
+def _emit_absolute(builder, kind, values):
+    return builder.bitcast(_bits(builder, kind, values[0], False), llvm_type(kind))
+
+
+def _emit_copysign(builder, kind, values):
+    magnitude, sign = _bits(builder, kind, values[0], False), _bits(builder, kind, values[1], True)
+    return builder.bitcast(builder.or_(magnitude, sign), llvm_type(kind))
+
+
 fma = _primitive(3, lambda builder, kind, v: _call(builder, "fma", kind, v))
 rint = _primitive(1, lambda builder, kind, v: _call(builder, "rint", kind, v))
-absolute = _primitive(1, lambda builder, kind, v: _call(builder, "fabs", kind, v))
-copysign = _primitive(2, lambda builder, kind, v: _call(builder, "copysign", kind, v))
+absolute = _primitive(1, _emit_absolute)
+copysign = _primitive(2, _emit_copysign)
 # The second operand where either is NaN: one machine instruction, and NaN stays NaN if the constant comes first.
 minimum = _primitive(2, _emit_minimum)
 maximum = _primitive(2, _emit_maximum)

@@ -1,4 +1,4 @@
-"""The functions of `gatescope.cells.activations`, compiled for the CPU: SIMD vectors and scalar floats alike.
+"""The functions of `gatescope.cells.activations`, compiled: SIMD vectors and scalar floats alike.
 
 tanh and sigmoid rest on one small function, T = tanh(r) for |r| <= ln(2)/4.  The argument is split into a
 whole number k of ln(2)/2 and a rest r; with s = 2**k
@@ -11,7 +11,8 @@ serves vectors and scalars: it uses `simd`'s primitives, and `fma` wherever a pr
 compiler has nothing left to fuse and both give the same bits.  Results are within 3 units in the last place,
 subnormal ones too.  The constants come from tests/golden/derive_coefficients.py.
 
-Importing this module registers the functions with Numba for the target "cpu"; another target gives its own.
+Importing this module registers the functions with Numba for the target "cpu"; `gatescope.kernels.gpu.activations`
+registers the same texts for the target "cuda", with a `divide` of its own.
 """
 
 import numpy as np
@@ -91,6 +92,16 @@ def _emit_power(builder, kind, values):
 power = _primitive(1, _emit_power)
 
 
+def divide(a, b):
+    """Quotient a / b, to be given by each target; numerators and denominators here are far from overflow."""
+    return a / b
+
+
+@overload(divide, target="cpu", jit_options={"forceinline": True, "error_model": "numpy"})
+def _divide(a, b):
+    return lambda a, b: a / b
+
+
 def _tanh_32(x):
     a = minimum(TANH_END_32, absolute(x))
     t = fma(a, TWO_LOG2_E_32, ROUND_32)
@@ -100,7 +111,7 @@ def _tanh_32(x):
     y = r * r
     tanh_r = fma(r * y, fma(y, P2_32, P1_32), r)
     less, more = s - ONE_32, s + ONE_32
-    return copysign(fma(more, tanh_r, less) / fma(less, tanh_r, more), x)
+    return copysign(divide(fma(more, tanh_r, less), fma(less, tanh_r, more)), x)
 
 
 def _tanh_64(x):
@@ -114,7 +125,7 @@ def _tanh_64(x):
     p = fma(fma(fma(y, P6_64, P5_64), z, fma(y, P4_64, P3_64)), z, fma(y, P2_64, P1_64))
     tanh_r = fma(r * y, p, fma(k, -HALF_LN2_REST_64, r))
     less, more = s - ONE_64, s + ONE_64
-    return copysign(fma(more, tanh_r, less) / fma(less, tanh_r, more), x)
+    return copysign(divide(fma(more, tanh_r, less), fma(less, tanh_r, more)), x)
 
 
 def _sigmoid_32(x):
@@ -125,7 +136,7 @@ def _sigmoid_32(x):
     y = r * r
     tanh_r = fma(r * y, fma(y, P2_32, P1_32), fma(k, HALF_LN2_REST_32, r))
     less, more = fma(s, -SCALE_32, SMALL_32), fma(s, SCALE_32, SMALL_32)
-    return fma(tanh_r, SMALL_32, SMALL_32) / fma(less, tanh_r, more)
+    return divide(fma(tanh_r, SMALL_32, SMALL_32), fma(less, tanh_r, more))
 
 
 def _sigmoid_64(x):
@@ -138,7 +149,7 @@ def _sigmoid_64(x):
     p = fma(fma(fma(y, P6_64, P5_64), z, fma(y, P4_64, P3_64)), z, fma(y, P2_64, P1_64))
     tanh_r = fma(r * y, p, r)
     less, more = fma(s, -SCALE_64, SMALL_64), fma(s, SCALE_64, SMALL_64)
-    return fma(tanh_r, SMALL_64, SMALL_64) / fma(less, tanh_r, more)
+    return divide(fma(tanh_r, SMALL_64, SMALL_64), fma(less, tanh_r, more))
 
 
 def _relu(x):
@@ -157,18 +168,27 @@ def _zero(x):
     return constant(x, 0)
 
 
-def _register(function, in_32, in_64):
-    # Always inlined, whatever LLVM's cost model says: a call would pass vectors through memory.
-    # NumPy's error model: Python's would test every denominator for 0.
-    @overload(function, target="cpu", jit_options={"forceinline": True, "error_model": "numpy"})
+# What each function is in float32 and in float64.
+TEXTS = {
+    activations.tanh: (_tanh_32, _tanh_64),
+    activations.sigmoid: (_sigmoid_32, _sigmoid_64),
+    activations.relu: (_relu, _relu),
+    activations.positive: (_positive, _positive),
+    activations.complement: (_complement, _complement),
+    activations.zero: (_zero, _zero),
+}
+
+
+def register(function, in_32, in_64, target, jit_options):
+    """Give `function` to Numba for a target."""
+
+    @overload(function, target=target, jit_options=jit_options)
     def choose(x):
         dtype = x.dtype if isinstance(x, Vec) else x
         return {types.float32: in_32, types.float64: in_64}.get(dtype)
 
 
-_register(activations.tanh, _tanh_32, _tanh_64)
-_register(activations.sigmoid, _sigmoid_32, _sigmoid_64)
-_register(activations.relu, _relu, _relu)
-_register(activations.positive, _positive, _positive)
-_register(activations.complement, _complement, _complement)
-_register(activations.zero, _zero, _zero)
+for _function, _texts in TEXTS.items():
+    # Always inlined, whatever LLVM's cost model says: a call would pass vectors through memory.
+    # NumPy's error model: Python's would test every denominator for 0.
+    register(_function, *_texts, "cpu", {"forceinline": True, "error_model": "numpy"})

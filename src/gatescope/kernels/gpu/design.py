@@ -1,0 +1,273 @@
+"""How a sweep over a cell of some size is spread over a GPU: blocks, threads, registers, shared memory.
+
+A sweep is a chain of matrix-vector products, one a step, that nothing but the chain's own order forbids to overlap.
+So the weights stay where they are for the whole sweep and only the vector moves:
+
+- A *group* of blocks carries `sequences` sequences.  One block is enough while the weights fit one multiprocessor;
+  beyond that each of `blocks` blocks owns `units` of the hidden units, and the blocks pass the vector on at every step.
+- In a block, `parts` neighbouring threads share a product: each multiplies its slice of the vector by its weights for
+  `outputs` results, and shuffles add the parts up.  Afterwards each thread holds one unit of one sequence.
+- Of a thread's weights, as many as fit are in registers, the next in shared memory, the rest is streamed from the
+  level-2 cache at every step.
+
+`choose` counts what each way would cost and takes the cheapest.  The counts are a model: throughputs are the
+hardware's, the latencies (constants below) are estimates until benchmarks/gpu.py has measured them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from gatescope.cells.registry import Cell
+
+REGISTERS = 65536  # 32-bit registers of a multiprocessor, on every GPU since 2012
+WARP = 32
+# Registers a thread needs beside weights and sums: addresses, gates, states, what is loaded ahead.
+_OVERHEAD = {4: 78, 8: 104}
+# Cycles; a float64 chain is longer because its division and polynomials are.
+_ELEMENTWISE = {4: 220, 8: 600}
+_BARRIER, _SHUFFLE, _EXCHANGE = 40, 26, 1100
+_STREAM_BYTES = 32  # bytes a cycle that a multiprocessor gets from the level-2 cache
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a design depends on: multiprocessors, bytes of shared memory a block may have."""
+
+    multiprocessors: int
+    shared_limit: int
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One thread's share of a product, and where its weights are.
+
+    Attributes
+    ----------
+    length : int
+        Of the vector.
+    outputs : int
+        Results a thread has a part of: `width` values for each of the threads' units.
+    slice : int
+        Elements of the vector a thread multiplies; `stride` apart in shared memory.
+    registers, shared, streamed : int
+        How many of the slice's elements have their weights there.
+    """
+
+    length: int
+    outputs: int
+    sequences: int
+    parts: int
+    slice: int
+    stride: int
+    registers: int
+    shared: int
+    streamed: int
+    threads: int
+    quantum: int
+
+    @property
+    def row(self) -> int:
+        """Elements of shared memory that one sequence's vector takes."""
+        return self.parts * self.stride
+
+    @property
+    def room(self) -> int:
+        """Elements of shared memory that all vectors take."""
+        return self.sequences * self.row
+
+    @property
+    def shared_weights(self) -> int:
+        """Elements of shared memory that a block's weights take."""
+        return self.shared * self.outputs * self.threads
+
+    @property
+    def packed(self) -> int:
+        """Weights of one block, padding included."""
+        return self.slice * self.outputs * self.threads
+
+
+@dataclass(frozen=True)
+class Design:
+    """How one sweep runs: see the module's text.
+
+    Attributes
+    ----------
+    blocks : int
+        A group.
+    units : int
+        Hidden units a block owns; each `together` of them belong to the same threads.
+    first, second : Tile
+        Of the first recurrent product and of a two-phase cell's second (a copy of the first otherwise, not used).
+    """
+
+    blocks: int
+    units: int
+    sequences: int
+    together: int
+    parts: int
+    threads: int
+    first: Tile
+    second: Tile
+    two_phase: bool
+    itemsize: int
+
+    @property
+    def spread(self) -> int:
+        """Threads that hold the same unit of the same sequence."""
+        return self.parts // (self.sequences * self.together)
+
+    @property
+    def warps(self) -> int:
+        return self.threads // WARP
+
+    @property
+    def peaks(self) -> int:
+        """Elements of shared memory for the largest magnitudes, one a warp and sequence."""
+        return _round_up(self.sequences * self.warps * self.blocks, 4)  # what follows stays aligned
+
+    @property
+    def shared_bytes(self) -> int:
+        """Dynamic shared memory of a block."""
+        elements = 2 * (self.first.room + self.peaks) + self.first.shared_weights
+        if self.two_phase:
+            elements += self.second.room + self.second.shared_weights
+        return elements * self.itemsize
+
+    def words(self, groups: int) -> int:
+        """Numbers that the groups' exchange buffers hold."""
+        if self.blocks == 1:
+            return 1
+        one = self.sequences * self.first.length + self.peaks
+        if self.two_phase:
+            one += self.sequences * self.second.length
+        return 2 * groups * one
+
+
+def _round_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
+
+
+def _tile(
+    length: int, outputs: int, sequences: int, parts: int, threads: int, itemsize: int, budget: int
+) -> Tile:
+    quantum = 16 // itemsize
+    piece = _round_up(-(-length // parts), quantum)
+    # An odd number of 16-byte units apart: the parts' loads fall into different banks.
+    stride = piece if piece // quantum % 2 else piece + quantum
+    registers = max(0, min(piece, budget // outputs // quantum * quantum))
+    return Tile(
+        length=length, outputs=outputs, sequences=sequences, parts=parts, slice=piece, stride=stride,
+        registers=registers, shared=0, streamed=piece - registers, threads=threads, quantum=quantum,
+    )  # fmt: skip
+
+
+def _with_shared(tile: Tile, elements: int) -> Tile:
+    """Move as many streamed weights into shared memory as `elements` allow."""
+    row = tile.outputs * tile.threads
+    moved = min(tile.streamed, max(0, elements) // row // tile.quantum * tile.quantum)
+    return Tile(**{**tile.__dict__, "shared": moved, "streamed": tile.streamed - moved})
+
+
+def _candidates(
+    lengths: tuple[int, int], widths: tuple[int, int], hidden: int, itemsize: int, facts: Facts, reverse: bool
+) -> Iterator[Design]:
+    """Every design that fits; lengths and widths of the first and the second product (0: none)."""
+    most = facts.multiprocessors
+    for blocks in sorted({b for p in range(12) for b in (2**p, 3 * 2**p) if b <= most}):
+        for together in (1, 2, 4, 8) if reverse else (1,):
+            units = _round_up(-(-hidden // blocks), together)
+            if blocks > 1 and (units < 8 or hidden <= 64 or (blocks - 1) * units >= hidden):
+                continue
+            for parts in (1, 2, 4, 8, 16, 32):
+                threads = _round_up(units // together * parts, WARP)
+                if threads > 512 or (threads < 64 and parts < 32 and units * parts < 32):
+                    continue
+                for sequences in (1, 2, 4, 8):
+                    if sequences * together > parts:
+                        continue
+                    design = _fill(
+                        lengths, widths, units, blocks, together, parts, threads, sequences, itemsize, facts
+                    )
+                    if design is not None:
+                        yield design
+
+
+def _fill(
+    lengths: tuple[int, int], widths: tuple[int, int], units: int, blocks: int, together: int, parts: int,
+    threads: int, sequences: int, itemsize: int, facts: Facts,
+) -> Design | None:  # fmt: skip
+    """Give registers and shared memory to the weights of one design; None if not even the vectors fit."""
+    wide = itemsize // 4
+    sums = sequences * together * max(widths) * wide
+    budget = (min(255, REGISTERS // threads // 8 * 8) - _OVERHEAD[itemsize] - sums) // wide
+    if budget < 0:
+        return None
+    outputs = [together * max(width, 1) for width in widths]
+    first = _tile(lengths[0], outputs[0], sequences, parts, threads, itemsize, budget)
+    second = first
+    if lengths[1]:
+        budget -= first.registers * first.outputs
+        second = _tile(lengths[1], outputs[1], sequences, parts, threads, itemsize, budget)
+    draft = Design(
+        blocks=blocks, units=units, sequences=sequences, together=together, parts=parts, threads=threads,
+        first=first, second=second, two_phase=bool(lengths[1]), itemsize=itemsize,
+    )  # fmt: skip
+    free = (facts.shared_limit - draft.shared_bytes) // itemsize
+    if free < 0:
+        return None
+    first = _with_shared(first, free)
+    second = _with_shared(second, free - first.shared_weights) if lengths[1] else first
+    return Design(**{**draft.__dict__, "first": first, "second": second})
+
+
+def _cycles(design: Design, rows: int, facts: Facts) -> float:
+    """Estimated cycles of one step of all rows."""
+    size, warps = design.itemsize, design.warps
+    lanes = 128 if size == 4 else 64
+    tiles = [design.first, design.second] if design.two_phase else [design.first]
+    busy = latency = 0.0
+    for tile in tiles:
+        work = tile.slice * tile.outputs * tile.sequences
+        # A multiprocessor has four schedulers: fewer than four warps leave some idle.
+        multiply = max(warps, 4) * WARP * work / lanes
+        loads = tile.slice * tile.sequences + tile.shared * tile.outputs
+        shared = design.threads * loads * size / 128
+        stream = tile.streamed * tile.outputs * design.threads * size / _STREAM_BYTES
+        busy += max(multiply, shared) + stream
+        rounds = max(design.parts.bit_length() - 1, 0)
+        latency += rounds * _SHUFFLE * (size // 4) + _BARRIER + 4 * work / max(tile.outputs, 4)
+        if design.blocks > 1:
+            words = tile.sequences * tile.length * (size // 4) / design.threads
+            latency += _EXCHANGE + 12 * words
+    busy += warps / 4 * 0.5 * _ELEMENTWISE[size]
+    latency += _ELEMENTWISE[size]
+    blocks = -(-rows // design.sequences) * design.blocks
+    if design.blocks == 1:
+        resident = -(-blocks // facts.multiprocessors)
+        # Blocks that share a multiprocessor hide each other's latency, not each other's work.
+        fit = max(1, min(facts.shared_limit // max(design.shared_bytes, 1), 512 // design.threads))
+        return max(1.0, resident / fit) * latency + resident * busy
+    groups = facts.multiprocessors // design.blocks
+    return -(-rows // (groups * design.sequences)) * (latency + busy)
+
+
+@lru_cache(maxsize=1024)
+def choose(cell: Cell, hidden: int, dtype: np.dtype, rows: int, reverse: bool, facts: Facts) -> Design:
+    """The cheapest design for a sweep of `rows` sequences (or adjoint directions).
+
+    Up to 256 rows designs are told apart; beyond that the GPU is full and the choice no longer changes.
+    """
+    first = cell.prepared or len(cell.gates)
+    second = len(cell.gates) - first
+    if reverse:
+        lengths, widths = (first * hidden, second * hidden), (1, 1 if second else 0)
+    else:
+        lengths, widths = (hidden, hidden if second else 0), (first, second)
+    rows = min(rows, 2 * facts.multiprocessors)
+    found = _candidates(lengths, widths, hidden, np.dtype(dtype).itemsize, facts, reverse)
+    return min(found, key=lambda design: (_cycles(design, rows, facts), design.blocks, design.threads))

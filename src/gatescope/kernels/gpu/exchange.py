@@ -1,0 +1,66 @@
+"""Passing the vector of a product on to every block of a group, through words in the level-2 cache."""
+
+from functools import cache
+
+import numpy as np
+from numba.extending import register_jitable
+
+from gatescope.kernels.gpu.api import cuda
+from gatescope.kernels.gpu.primitives import pause, poll
+
+u64 = np.uint64
+
+
+@cache
+def make_place(tile):
+    """place(index): where element `index` of a vector stands in its row of shared memory."""
+    SLICE, STRIDE = tile.slice, tile.stride
+
+    @register_jitable
+    def place(index):
+        return index // u64(SLICE) * u64(STRIDE) + index % u64(SLICE)
+
+    return place
+
+
+@cache
+def make_gather(length, row, place, threads, dtype):
+    """gather(memory, target, words, source, tag, sequences, thread): wait for vectors and put them in shared memory.
+
+    Element i of sequence n is the word source + n * length + i, and goes to target + n * row + place(i).
+    Several words are asked for before the first is needed, because each takes hundreds of cycles to come.
+    """
+    AT_ONCE = 4
+    ZERO = dtype.type(0)
+    number = dtype.type
+
+    @register_jitable
+    def gather(memory, target, words, source, tag, sequences, thread):
+        count = sequences * u64(length)
+        found = cuda.local.array(AT_ONCE, number)
+        start = thread
+        while start < count:
+            waiting = True
+            while waiting:
+                waiting = False
+                for k in range(AT_ONCE):
+                    i = start + u64(k * threads)
+                    if i < count:
+                        arrived, value = poll(words, source + i, tag, ZERO)
+                        found[k] = value
+                        waiting = waiting or not arrived
+                if waiting:
+                    pause()
+            for k in range(AT_ONCE):
+                i = start + u64(k * threads)
+                if i < count:
+                    memory[target + i // u64(length) * u64(row) + place(i % u64(length))] = found[k]
+            start += u64(AT_ONCE * threads)
+
+    return gather
+
+
+@register_jitable
+def straight(index):
+    """The place of an element in a row that has no gaps."""
+    return index

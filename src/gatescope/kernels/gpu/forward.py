@@ -1,0 +1,193 @@
+"""The forward sweep on a GPU: one launch for all steps.
+
+Names of sizes: S states, K kept values, G gates, P of them computed by a first phase, H hidden units.  A thread holds
+unit j of sequence b, together with the other `spread` threads of its item; they all compute the same bits and share
+the work of storing them.  Arrays are flat; their layouts are those of `Trace`.
+"""
+
+from functools import cache
+
+import numpy as np
+
+from gatescope.kernels.gpu.activations import hurried
+from gatescope.kernels.gpu.api import cuda
+from gatescope.kernels.gpu.exchange import make_gather, make_place
+from gatescope.kernels.gpu.primitives import prefetch, publish
+from gatescope.kernels.gpu.shares import make_add_up, make_load_weights, make_multiply, make_put, make_take
+from gatescope.kernels.loops.options import absent
+
+u64 = np.uint64
+EARLY = 8  # steps ahead that inputs are brought from memory into the level-2 cache
+
+
+@cache
+def make_forward(cell, hidden, dtype, design, row, fast=False):
+    """Kernel that runs sequences over the steps start..stop and stores every state and every kept gate.
+
+    `row` is how many values of H the input projections of a step take up: they may stand where the kept gates will.
+    """
+    step, prepare, operand_of = cell.step, cell.prepare or absent, cell.operand or absent
+    if fast:
+        step, prepare = hurried(cell.step), hurried(cell.prepare) or absent
+    S, K, G, P = len(cell.states), len(cell.kept), len(cell.gates), cell.prepared
+    H, U, T = hidden, design.units, design.threads
+    FIRST = P or G
+    SECOND = max(G - FIRST, 1)
+    KEPT = max(K, 1)
+    PREPARED = max(P, 1)
+    BLOCKS, SEQUENCES, PARTS, SPREAD = design.blocks, design.sequences, design.parts, design.spread
+    one, two = design.first, design.second
+    SUMS, SUMS_2 = SEQUENCES * one.outputs, SEQUENCES * two.outputs
+    IN_REGISTERS, IN_REGISTERS_2 = max(one.registers * one.outputs, 1), max(two.registers * two.outputs, 1)
+    ROW, ROOM, ROW_2, ROOM_2 = one.row, one.room, two.row, two.room if P else 0
+    SHARED = 2 * ROOM + ROOM_2
+    SHARED_2 = SHARED + one.shared_weights
+    SHARED_WEIGHTS, SHARED_WEIGHTS_2 = one.shared_weights, two.shared_weights
+    LATER, LATER_2 = one.registers * one.outputs * T, two.registers * two.outputs * T
+    PACKED, PACKED_2 = one.packed, two.packed
+    VECTORS = 3 if P else 2  # exchange buffers a group has: the state in two turns, the operand
+    number, ZERO = dtype.type, dtype.type(0)
+    load_1, load_2 = make_load_weights(one), make_load_weights(two)
+    multiply_1, multiply_2 = make_multiply(one, dtype), make_multiply(two, dtype)
+    add_up_1, add_up_2 = (make_add_up(PARTS, SEQUENCES, width) for width in (one.outputs, two.outputs))
+    place_1, place_2 = make_place(one), make_place(two)
+    gather_1 = make_gather(H, ROW, place_1, T, dtype)
+    gather_2 = make_gather(H, ROW_2, place_2, T, dtype)
+    take_first, take_second, take_states, take_prepared = (make_take(n) for n in (FIRST, SECOND, S, P))
+    put_states, put_kept, put_prepared = make_put(S), make_put(K), make_put(P)
+
+    def forward(wx, packed, packed_2, bias, states, gates, lengths, words, batch, origin, start, stop):
+        # wx [t][b][row][H]: input projections; packed: see make_pack; bias (G*H): the recurrent one
+        # states (T+1, B, S, H), gates (T, B, K, H), lengths (B,); words: the groups' exchange buffers, all 0
+        # batch: B; origin: the first sequence; states[start] is the state to start from
+        thread, block = u64(cuda.threadIdx.x), u64(cuda.blockIdx.x)
+        part, member, group = thread % u64(PARTS), block % u64(BLOCKS), block // u64(BLOCKS)
+        n, rank = part // u64(SPREAD), part % u64(SPREAD)
+        own, first = thread // u64(PARTS), u64(origin) + group * u64(SEQUENCES)
+        B, t, end = u64(batch), u64(start), u64(stop)
+        j, b = member * u64(U) + own, first + n
+        unit = own < u64(U) and j < u64(H)
+        mine = unit and b < B
+        memory = cuda.shared.array(0, number)
+        weights = cuda.local.array(IN_REGISTERS, number)
+        weights_2 = cuda.local.array(IN_REGISTERS_2, number)
+        sums = cuda.local.array(SUMS, number)
+        sums_2 = cuda.local.array(SUMS_2, number)
+        held = cuda.local.array(S, number)
+        ahead = cuda.local.array(G, number)
+        later = cuda.local.array(G, number)
+        offset = cuda.local.array(G, number)
+        kept = cuda.local.array(KEPT, number)
+        prepared = cuda.local.array(PREPARED, number)
+
+        for i in range(thread, u64(SHARED), u64(T)):
+            memory[i] = ZERO  # the vectors' padding is multiplied too
+        load_1(weights, packed, member * u64(PACKED), thread)
+        for i in range(thread, u64(SHARED_WEIGHTS), u64(T)):
+            memory[u64(SHARED) + i] = packed[member * u64(PACKED) + u64(LATER) + i]
+        if P > 0:
+            load_2(weights_2, packed_2, member * u64(PACKED_2), thread)
+            for i in range(thread, u64(SHARED_WEIGHTS_2), u64(T)):
+                memory[u64(SHARED_2) + i] = packed_2[member * u64(PACKED_2) + u64(LATER_2) + i]
+        for g in range(G):
+            offset[g] = bias[u64(g * H) + j] if unit else ZERO
+            ahead[g] = ZERO
+            later[g] = ZERO
+        for k in range(S):
+            held[k] = ZERO
+        for k in range(KEPT):
+            kept[k] = ZERO
+        for k in range(PREPARED):
+            prepared[k] = ZERO
+        length = u64(0)
+        if mine:
+            length = u64(lengths[b])
+            for k in range(S):
+                held[k] = states[((t * B + b) * u64(S) + u64(k)) * u64(H) + j]
+            for g in range(G):
+                ahead[g] = wx[((t * B + b) * u64(row) + u64(g)) * u64(H) + j]
+        cuda.syncthreads()
+
+        turn, tag = u64(0), u64(1)
+        own_place, own_place_2 = n * u64(ROW) + place_1(j), n * u64(ROW_2) + place_2(j)
+        buffers = group * u64(VECTORS * SEQUENCES * H)
+        own_word = buffers + n * u64(H) + j
+        sequences = min(u64(SEQUENCES), B - first)
+        if BLOCKS == 1:
+            if unit and rank == u64(0):
+                memory[own_place] = held[0]
+            cuda.syncthreads()
+        elif mine and rank == u64(0):
+            publish(words, own_word, held[0], tag)
+
+        while t < end:
+            if mine and t + u64(1) < end:
+                for g in range(G):
+                    later[g] = wx[(((t + u64(1)) * B + b) * u64(row) + u64(g)) * u64(H) + j]
+                if t + u64(EARLY) < end:
+                    for g in range(G):
+                        if u64(g % SPREAD) == rank:
+                            prefetch(wx, (((t + u64(EARLY)) * B + b) * u64(row) + u64(g)) * u64(H) + j)
+            if BLOCKS > 1:
+                source = buffers + turn * u64(SEQUENCES * H)
+                gather_1(memory, turn * u64(ROOM), words, source, tag, sequences, thread)
+                cuda.syncthreads()
+            multiply_1(
+                sums, weights, memory, u64(SHARED), packed,
+                member * u64(PACKED) + u64(LATER + SHARED_WEIGHTS), turn * u64(ROOM), thread, part,
+            )  # fmt: skip
+            add_up_1(sums, part)
+            for g in range(FIRST):
+                sums[g] += offset[g]
+            if P > 0:
+                old = take_states(held, u64(0))
+                first_gates = prepare(take_first(ahead, u64(0)), take_first(sums, u64(0)), old)
+                put_prepared(prepared, u64(0), first_gates)
+                if BLOCKS == 1:
+                    if unit and rank == u64(0):
+                        memory[u64(2 * ROOM) + own_place_2] = operand_of(first_gates, old)
+                else:
+                    if mine and rank == u64(0):
+                        publish(words, own_word + u64(2 * SEQUENCES * H), operand_of(first_gates, old), tag)
+                    source = buffers + u64(2 * SEQUENCES * H)
+                    gather_2(memory, u64(2 * ROOM), words, source, tag, sequences, thread)
+                cuda.syncthreads()
+                multiply_2(
+                    sums_2, weights_2, memory, u64(SHARED_2), packed_2,
+                    member * u64(PACKED_2) + u64(LATER_2 + SHARED_WEIGHTS_2), u64(2 * ROOM), thread, part,
+                )  # fmt: skip
+                add_up_2(sums_2, part)
+                for g in range(SECOND):
+                    sums_2[g] += offset[FIRST + g]
+            running = t < length
+            if mine and running:
+                old = take_states(held, u64(0))
+                if P > 0:
+                    new, values = step(
+                        take_second(ahead, u64(FIRST)), take_second(sums_2, u64(0)), old,
+                        take_prepared(prepared, u64(0)),
+                    )  # fmt: skip
+                else:
+                    new, values = step(take_first(ahead, u64(0)), take_first(sums, u64(0)), old)
+                put_states(held, u64(0), new)
+                put_kept(kept, u64(0), values)
+            if unit and rank == u64(0) and BLOCKS == 1:
+                memory[(u64(1) - turn) * u64(ROOM) + own_place] = held[0]
+            if mine:
+                if BLOCKS > 1 and rank == u64(0):
+                    publish(words, own_word + (u64(1) - turn) * u64(SEQUENCES * H), held[0], tag + u64(1))
+                for k in range(K):
+                    if u64(k % SPREAD) == rank:
+                        gates[((t * B + b) * u64(K) + u64(k)) * u64(H) + j] = kept[k] if running else ZERO
+                for k in range(S):
+                    if u64((K + k) % SPREAD) == rank:
+                        states[(((t + u64(1)) * B + b) * u64(S) + u64(k)) * u64(H) + j] = held[k]
+            for g in range(G):
+                ahead[g] = later[g]
+            turn = u64(1) - turn
+            tag += u64(1)
+            t += u64(1)
+            if BLOCKS == 1:
+                cuda.syncthreads()
+
+    return cuda.jit(forward)
