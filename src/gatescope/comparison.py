@@ -207,11 +207,12 @@ def compare(
     with tqdm(total=total, unit="stage", disable=None if progress else True) as bar:
         for label, params in chosen.items():
             stages = _Stages(bar, label)
-            options = {"device": device, "threads": workers}
+            options = {"device": device, "threads": workers if device == "cpu" else None}
             found.append(_measure(label, params, inputs, (left, right), repeats, seed, options, stages))
         bar.set_description("measured")
     dtypes = sorted({params.dtype.name for params in chosen.values()})
-    facts = provenance(device=device, dtype=", ".join(dtypes), seed=seed, threads=workers)
+    used = {"threads": workers} if device == "cpu" else {}
+    facts = provenance(device=device, dtype=", ".join(dtypes), seed=seed, **used)
     return Comparison(measurements=tuple(found), provenance=facts)
 
 

@@ -8,7 +8,7 @@ from typing import Any, cast, overload
 import numpy as np
 
 from gatescope.datatypes import Gradients, Params, Trace
-from gatescope.errors import DeviceError, ShapeError, ValueRangeError
+from gatescope.errors import DeviceError, ShapeError
 from gatescope.kernels import cpu
 from gatescope.kernels.memory import aligned_empty
 from gatescope.provenance import provenance
@@ -18,7 +18,7 @@ from gatescope.resident import (
     DeviceTrace,
     backprop_cuda,
     check_fast,
-    host_gradients,
+    check_no_threads,
     placed,
     run_cuda,
 )
@@ -79,14 +79,16 @@ def run(
         Float32 or float64; the kernels compute in that precision.
     inputs : (T, B, I) or (T, I) array_like of real numbers
         Converted to the weights' dtype.  (T, I) is one sequence and comes back as B = 1.  An array that needs no
-        conversion is not copied: the trace looks at it, so leave it as it is until `backprop` is done.  An array on
-        the GPU (with ``__cuda_array_interface__``) is taken as it is; it must have the weights' dtype.
+        conversion is not copied: the trace looks at it, so leave it as it is until `backprop` is done.  For the
+        device ``"cuda"`` an array on the GPU (of PyTorch, CuPy..., by its ``__cuda_array_interface__``) is taken as
+        it is: it must be C-contiguous and have the weights' dtype, and is not searched for NaN.
     initial_state : (B, S, H) array_like, optional
-        Default: zeros.
+        Default: zeros.  On the GPU, like `inputs`, if you like: ``trace.final_state`` of a `DeviceTrace`.
     lengths : (B,) array_like of int, optional
         Steps of each sequence, 0..T; default: T.  A padded sequence gets exactly what it gets alone.
     device : str, optional
-        ``"cpu"`` or ``"cuda"``; default: where the weights are, so ``"cpu"`` for `Params`.
+        ``"cpu"`` or ``"cuda"``; default: where the weights are, so ``"cpu"`` for `Params`.  There is no silent
+        change from one to the other.
     threads : int, optional
         On the CPU: at most this many threads; default: the cores this process may use.  Results do not depend on it.
     fast_activations : bool
@@ -114,7 +116,7 @@ def run(
     device = placed(device, params)
     check_fast(fast_activations, device, params)
     if device == "cuda":
-        _no_threads(threads)
+        check_no_threads(threads)
         trace = run_cuda(params, inputs, initial_state, lengths, fast_activations)
         return trace if isinstance(params, DeviceParams) else trace.to_host()
     params = cast(Params, params)  # or what check_params objects to
@@ -189,9 +191,10 @@ def backprop(
     trace : Trace or DeviceTrace
         On the GPU if and only if the weights are.
     output_adjoint : (T, B, H) array_like or None
-        dL/d output_t.  What stands at steps past the end of a sequence is ignored.
+        dL/d output_t.  What stands at steps past the end of a sequence is ignored.  On the GPU, if you like, as
+        `run` takes its inputs.
     final_adjoint : (B, S, H) array_like, optional
-        dL/d final state; default: zeros.
+        dL/d final state; default: zeros.  On the GPU, if you like.
     device : str, optional
         As for `run`.
     threads : int, optional
@@ -226,9 +229,9 @@ def backprop(
             "output_adjoint and final_adjoint are both None; give at least one, (T, B, H) or (B, S, H)"
         )
     if device == "cuda":
-        _no_threads(threads)
+        check_no_threads(threads)
         gradients = backprop_cuda(params, trace, output_adjoint, final_adjoint, fast_activations)
-        return gradients if isinstance(params, DeviceParams) else host_gradients(gradients, output_adjoint)
+        return gradients if isinstance(params, DeviceParams) else gradients.to_host()
     if isinstance(trace, DeviceTrace):
         raise DeviceError(
             "trace is on the GPU, but params are not; pass to_device(params), or trace.to_host()"
@@ -271,8 +274,3 @@ def backprop(
         adjoint=adjoint,
         provenance=facts,
     )
-
-
-def _no_threads(threads: int | None) -> None:
-    if threads is not None:
-        raise ValueRangeError(f"threads={threads!r} is for device='cpu'; leave it out for 'cuda'")

@@ -13,19 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from gatescope.cells.registry import get
+from gatescope.cells.registry import Cell, get
 from gatescope.datatypes import Array, Gradients, Params, Trace
-from gatescope.errors import DeviceError, DtypeError, ShapeError, ValueRangeError
+from gatescope.errors import DeviceError, ShapeError, ValueRangeError
 from gatescope.kernels.device import check_device
 from gatescope.provenance import provenance
 from gatescope.validation import (
-    check_array,
-    check_finite,
-    check_initial_state,
-    check_inputs,
     check_lengths,
     check_params,
-    check_shape,
     check_trace,
 )
 
@@ -76,6 +71,7 @@ class DeviceParams:
 class DeviceTrace:
     """A run on the GPU: `Trace` whose inputs, states, gates and lengths are device arrays of the same shapes.
 
+    Each has ``__cuda_array_interface__``, so other libraries read it where it is.
     A cell that keeps no gates has one row of gates here that nothing reads.
     """
 
@@ -87,6 +83,11 @@ class DeviceTrace:
     state_names: tuple[str, ...]
     kept_names: tuple[str, ...]
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def final_state(self) -> Any:
+        """(B, S, H) view on the GPU; `run` takes it as the initial state of the steps that follow."""
+        return self.states[self.states.shape[0] - 1]
 
     def to_host(self) -> Trace:
         """A NumPy copy; waits for the run to end."""
@@ -179,6 +180,12 @@ def placed(device: str | None, params: Any) -> str:
     return device
 
 
+def check_no_threads(threads: Any) -> None:
+    """Threads are the CPU's: to name a number of them for the GPU is a mistake."""
+    if threads is not None:
+        raise ValueRangeError(f"threads={threads!r} is for device='cpu'; leave it out for 'cuda'")
+
+
 def check_fast(fast_activations: bool, device: str, params: Any) -> bool:
     """Whether to use the GPU's approximate tanh and sigmoid, which exist there and in float32 only."""
     dtype = getattr(params, "dtype", None)
@@ -190,35 +197,45 @@ def check_fast(fast_activations: bool, device: str, params: Any) -> bool:
     return bool(fast_activations)
 
 
+def device_facts(device: str) -> dict[str, str]:
+    """What provenance says of a device: its name, and what stands for the GPU (a GPU, a simulator)."""
+    return {"device": device} if device == "cpu" else {"device": device, "backend": _backend().name}
+
+
 def run_cuda(
     params: Params | DeviceParams, inputs: Any, initial_state: Any, lengths: Any, fast: bool
 ) -> DeviceTrace:
     """`run` on the GPU."""
     from gatescope.kernels import cuda
     from gatescope.kernels.gpu import memory_plan
+    from gatescope.kernels.gpu.incoming import on_host, take_inputs, take_state
 
-    weights = to_device(params)
-    cell, dtype, units = get(weights.cell), weights.dtype, weights.hidden_size
+    cell = _checked(params)
+    dtype, units = params.dtype, params.hidden_size
     machine = _backend()
-    x = _on_device(inputs)
-    if x is None:
-        x = check_inputs(inputs, weights)  # type: ignore[arg-type]  # asks for input_size and dtype only
-    else:
-        x = _check_device_array("inputs", x if x.ndim == 3 else x.reshape(x.shape[0], 1, -1), dtype)
-        check_shape("inputs", x, (*x.shape[:2], weights.input_size), "(T, B, I) of these params")
+    x = take_inputs(inputs, params)
     steps, batch, width = x.shape
-    start = check_initial_state(initial_state, cell, weights, batch)  # type: ignore[arg-type]
-    sizes = check_lengths(lengths, steps, batch)
-    needed = memory_plan.bytes_of_run(cell, units, steps, batch, width, dtype)
-    memory_plan.check_fits(f"run of {steps} steps, {batch} sequences", needed, machine.memory(), batch)
-    x = machine.to_device(x) if isinstance(x, np.ndarray) else x
-    states = machine.empty((steps + 1, batch, len(cell.states), units), dtype)
-    first = np.zeros((batch, len(cell.states), units), dtype) if start is None else start
-    machine.copy(machine.to_device(first.reshape(-1)), states[0].reshape(-1))
-    gates = machine.empty((steps, batch, max(1, len(cell.kept)), units), dtype)
-    on_device = machine.to_device(sizes)
-    plan = cuda.plan_for(cell, units, dtype)
-    cuda.forward(plan, _weights(weights), x, states, gates, on_device, fast_activations=fast)
+    shape = (batch, len(cell.states), units)
+    axes = f"(B, S, H) with the states {', '.join(cell.states)}"
+    first = take_state("initial_state", initial_state, shape, axes, dtype)
+    sizes = check_lengths(on_host("lengths", lengths), steps, batch)
+    already = _there(weights=params, inputs=x)
+    plan = memory_plan.plan(
+        "run", cell, hidden_size=units, steps=steps, batch=batch, input_size=width, dtype=dtype, already=already,
+        free=machine.memory()[0],
+    )  # fmt: skip
+    memory_plan.check_fits(plan, machine)
+    with memory_plan.explained(plan, machine):
+        weights = to_device(params)
+        x = machine.to_device(x) if isinstance(x, np.ndarray) else x
+        states = machine.empty((steps + 1, *shape), dtype)
+        _put(machine, first, states[0])
+        gates = machine.empty((steps, batch, max(1, len(cell.kept)), units), dtype)
+        on_device = machine.to_device(sizes)
+        cuda.forward(
+            cuda.plan_for(cell, units, dtype), _weights(weights), x, states, gates, on_device,
+            fast_activations=fast,
+        )  # fmt: skip
     return DeviceTrace(
         cell=cell.name,
         inputs=x,
@@ -227,7 +244,7 @@ def run_cuda(
         lengths=on_device,
         state_names=cell.states,
         kept_names=cell.kept,
-        provenance=_facts(weights, machine, fast),
+        provenance=_facts(weights, fast),
     )
 
 
@@ -241,47 +258,44 @@ def backprop_cuda(
     """`backprop` on the GPU."""
     from gatescope.kernels import cuda
     from gatescope.kernels.gpu import memory_plan
+    from gatescope.kernels.gpu.incoming import take_seeds, take_state
 
-    if isinstance(params, DeviceParams) != isinstance(trace, DeviceTrace):
-        raise DeviceError(
-            f"params are {type(params).__name__}, but the trace is a {type(trace).__name__}; "
-            "make both with to_device(params) and run, or bring both to the host with to_host()"
-        )
-    weights = to_device(params)
-    cell, dtype, units = get(weights.cell), weights.dtype, weights.hidden_size
+    cell = _checked(params)
+    _check_same_place(params, trace)
+    if isinstance(trace, Trace):
+        check_trace(trace, params, cell)  # type: ignore[arg-type]  # both are on the host
+    else:
+        _check_device_trace(trace, params, cell)
+    dtype, units = params.dtype, params.hidden_size
     machine = _backend()
-    if isinstance(trace, Trace):
-        check_trace(trace, params, cell)  # type: ignore[arg-type]
-    elif trace.cell != weights.cell or tuple(trace.states.shape[2:]) != (len(cell.states), units):
-        raise ShapeError("trace was made by other weights than these params; run these params first")
     steps, batch, width = trace.inputs.shape
-    seeds = _seeds(output_adjoint, (steps, batch, units), dtype)
-    last = np.zeros((batch, len(cell.states), units), dtype)
-    if final_adjoint is not None:
-        last = check_array("final_adjoint", final_adjoint, dtype)
-        check_shape("final_adjoint", last, (batch, len(cell.states), units), "(B, S, H)")
-    needed = memory_plan.bytes_of_backprop(
-        cell, units, steps, batch, width, dtype, isinstance(seeds, np.ndarray)
-    )
-    if isinstance(trace, Trace):
-        needed += memory_plan.bytes_of_run(cell, units, steps, batch, width, dtype)
-    memory_plan.check_fits(f"backprop of {steps} steps, {batch} sequences", needed, machine.memory(), batch)
-    arrays = (trace.inputs, trace.states, trace.gates)
-    lengths = trace.lengths
-    if isinstance(trace, Trace):
-        arrays = tuple(machine.to_device(_some(array)) for array in arrays)
-        lengths = machine.to_device(np.ascontiguousarray(lengths, np.int64))
-    seeds = machine.to_device(seeds) if isinstance(seeds, np.ndarray) else seeds
-    adjoint = machine.empty((steps + 1, batch, len(cell.states), units), dtype)
-    machine.copy(machine.to_device(last.reshape(-1)), adjoint[steps].reshape(-1))
-    d_inputs = machine.empty((steps, batch, width), dtype)
-    found = cuda.backward(
-        cuda.plan_for(cell, units, dtype), _weights(weights), arrays, lengths, seeds, adjoint, d_inputs,
-        fast_activations=fast,
+    seeds = take_seeds(output_adjoint, (steps, batch, units), trace.lengths, dtype)
+    shape = (batch, len(cell.states), units)
+    last = take_state("final_adjoint", final_adjoint, shape, "(B, S, H)", dtype)
+    already = _there(**{"weights": params, "trace": trace, "output adjoint": seeds})
+    plan = memory_plan.plan(
+        "backprop", cell, hidden_size=units, steps=steps, batch=batch, input_size=width, dtype=dtype,
+        already=already, seeded=seeds is not None, free=machine.memory()[0],
     )  # fmt: skip
-    facts = _facts(weights, machine, fast)
-    first = machine.empty(adjoint.shape[1:], dtype)
-    machine.copy(adjoint[0].reshape(-1), first.reshape(-1))
+    memory_plan.check_fits(plan, machine)
+    with memory_plan.explained(plan, machine):
+        weights = to_device(params)
+        arrays = (trace.inputs, trace.states, trace.gates)
+        lengths = trace.lengths
+        if isinstance(trace, Trace):
+            arrays = tuple(machine.to_device(_some(array)) for array in arrays)
+            lengths = machine.to_device(np.ascontiguousarray(lengths, np.int64))
+        seeds = machine.to_device(seeds) if isinstance(seeds, np.ndarray) else seeds
+        adjoint = machine.empty((steps + 1, *shape), dtype)
+        _put(machine, last, adjoint[steps])
+        d_inputs = machine.empty((steps, batch, width), dtype)
+        found = cuda.backward(
+            cuda.plan_for(cell, units, dtype), _weights(weights), arrays, lengths, seeds, adjoint, d_inputs,
+            fast_activations=fast,
+        )  # fmt: skip
+        first = machine.empty(shape, dtype)
+        _put(machine, adjoint[0], first)
+    facts = _facts(weights, fast)
     return DeviceGradients(
         params=dataclasses.replace(weights, provenance=facts, **found._asdict()),
         inputs=d_inputs,
@@ -291,48 +305,51 @@ def backprop_cuda(
     )
 
 
-def host_gradients(gradients: DeviceGradients, output_adjoint: Any) -> Gradients:
-    """Gradients brought to the host; a NaN or an infinity in the seeds is told, as on the CPU."""
-    found = gradients.to_host()
-    if output_adjoint is not None and not all(np.isfinite(v).all() for v in found.params.arrays().values()):
-        check_finite("output_adjoint", np.asarray(output_adjoint))
-    return found
+def _checked(params: Any) -> Cell:
+    return get(params.cell) if isinstance(params, DeviceParams) else check_params(params)
 
 
-def _seeds(output_adjoint: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
-    """Adjoints of the outputs: None, a NumPy array, or a device array."""
-    if output_adjoint is None:
-        return None
-    seeds = _on_device(output_adjoint)
-    if seeds is None:
-        seeds = check_array("output_adjoint", output_adjoint, dtype, finite=False)
-    else:
-        seeds = _check_device_array("output_adjoint", seeds, dtype)
-    if seeds.ndim == 2 and shape[1] == 1:
-        seeds = seeds.reshape(seeds.shape[0], 1, -1)
-    check_shape("output_adjoint", seeds, shape, "(T, B, H)")
-    return seeds
+def _check_same_place(params: Any, trace: Any) -> None:
+    if isinstance(trace, Trace | DeviceTrace) and isinstance(params, DeviceParams) == isinstance(
+        trace, DeviceTrace
+    ):
+        return
+    raise DeviceError(
+        f"params are {type(params).__name__}, but the trace is a {type(trace).__name__}; "
+        "make both with to_device(params) and run, or bring both to the host with to_host()"
+    )
 
 
-def _on_device(value: Any) -> Any | None:
-    """`value` as a device array if it is on the GPU already (of any library), else None."""
-    if isinstance(value, np.ndarray) or not getattr(value, "is_cuda", True):
-        return None
-    if not hasattr(value, "__cuda_array_interface__"):
-        return None
-    from gatescope.kernels.gpu.api import cuda
-
-    return cuda.as_cuda_array(value)
-
-
-def _check_device_array(name: str, array: Any, dtype: np.dtype[Any]) -> Any:
-    if np.dtype(array.dtype) != dtype:
-        raise DtypeError(
-            f"{name} on the GPU has dtype {array.dtype}, but params have {dtype}; convert it there"
+def _check_device_trace(trace: DeviceTrace, params: Any, cell: Cell) -> None:
+    """A trace that these weights can have made."""
+    if trace.cell != cell.name:
+        raise ShapeError(
+            f"trace was made by a {trace.cell!r} cell, but params are of a {cell.name!r}; run these params first"
         )
-    if not array.is_c_contiguous():
-        raise ShapeError(f"{name} on the GPU is not C-contiguous; make a contiguous copy there")
-    return array
+    steps, batch, width = trace.inputs.shape
+    here = (np.dtype(str(trace.states.dtype)), width, tuple(trace.states.shape))
+    wanted = (
+        params.dtype,
+        params.input_size,
+        (steps + 1, batch, len(cell.states), params.hidden_size),
+    )
+    if here != wanted:
+        raise ShapeError(
+            f"trace has {here[0]}, {here[1]} inputs and states {here[2]}, but these params make {wanted[0]}, "
+            f"{wanted[1]} inputs and states {wanted[2]}; run these params first"
+        )
+
+
+def _there(**parts: Any) -> list[str]:
+    """The parts that are on the GPU already."""
+    return [name for name, value in parts.items() if not isinstance(value, np.ndarray | Params | Trace)]
+
+
+def _put(machine: Any, source: Any, target: Any) -> None:
+    """Copy into a device array what is on the host or on the device."""
+    if isinstance(source, np.ndarray):
+        source = machine.to_device(source)
+    machine.copy(source.reshape(-1), target.reshape(-1))
 
 
 def _some(array: Array) -> Array:
@@ -346,15 +363,10 @@ def _weights(params: DeviceParams) -> Any:
     return cuda.Weights(*(getattr(params, name) for name in WEIGHTS))
 
 
-def _facts(params: DeviceParams, machine: Any, fast: bool) -> dict[str, Any]:
+def _facts(params: DeviceParams, fast: bool) -> dict[str, Any]:
     more = {"fast_activations": True} if fast else {}
-    return provenance(
-        device="cuda",
-        dtype=params.dtype.name,
-        seed=params.provenance.get("seed"),
-        backend=machine.name,
-        **more,
-    )
+    seed = params.provenance.get("seed")
+    return provenance(**device_facts("cuda"), dtype=params.dtype.name, seed=seed, **more)
 
 
 def _backend() -> Any:

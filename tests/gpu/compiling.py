@@ -75,11 +75,15 @@ def _largest(pattern: str, log: str) -> int:
 def build(kernel: Any, signature: Any, cc: tuple[int, int], **options: Any) -> Built:
     """Compile and link `kernel` (a cuda.jit object or its function) for compute capability `cc`.
 
-    Options are those of `cuda.jit`: `fastmath`, `launch_bounds` and so on.
+    Options are those of `cuda.jit`: `fastmath`, `launch_bounds` and so on; the kernel's own launch bounds hold
+    unless they are given here.
     """
     from cuda.core import Linker, LinkerOptions, ObjectCode
 
     function = getattr(kernel, "py_func", kernel)
+    own = getattr(kernel, "targetoptions", {}).get("launch_bounds")
+    if own is not None:
+        options.setdefault("launch_bounds", own)
     with as_if_on(cc):
         parts, _ = cuda.compile_all(
             function, signature, cc=cc, device=False, abi="numba", output="ltoir", **options

@@ -16,8 +16,8 @@ TOLERANCE = {"float32": 2e-6, "float64": 1e-14}
 def measure(gpu, values):
     """Peak and total of values (rows, width), with elements before and after that must not be touched or used."""
     rows, width = values.shape
-    if gpu.name == "cudasim" and width > 1:
-        pytest.skip("Numba's simulator has no shuffles")
+    if gpu.name == "cudasim" and rows * width > 40:
+        pytest.skip("takes too long in Numba's simulator")
     padded = np.full(3 + values.size + 5, np.nan, values.dtype)
     padded[3 : 3 + values.size] = values.ravel()
     outs = [gpu.to_device(np.full(rows + 4, -7, values.dtype)) for _ in range(2)]

@@ -35,7 +35,8 @@ class Cell:
     prepare, operand, prepare_vjp : callable, optional
         The first phase: ``prepare(wx, rh, states) -> prepared``; ``operand(prepared, states)`` is what the second
         phase's recurrent weights multiply;
-        ``prepare_vjp(kept, states, d_operand, d_prepared) -> (d_wx, d_rh, d_states)``.
+        ``prepare_vjp(kept, states, d_operand, d_prepared) -> (d_wx, d_rh, d_states)``.  A first phase may depend on
+        the first state only, so the first of its d_states is the only one that counts.
     prepared : int
         How many gates the first phase computes; 0 if there is one phase.
     shared : bool

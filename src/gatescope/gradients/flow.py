@@ -15,7 +15,7 @@ from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRang
 from gatescope.kernels import cpu
 from gatescope.kernels.machines import machine_for
 from gatescope.provenance import provenance
-from gatescope.resident import DeviceParams, placed
+from gatescope.resident import DeviceParams, check_no_threads, device_facts, placed
 from gatescope.validation import (
     check_array,
     check_count,
@@ -60,7 +60,8 @@ def gradient_flow(
     The adjoint is rescaled by exact powers of two whenever it leaves 2^-32..2^32 and the exponent is carried,
     so the result is right at lags where the norm itself has long been below the smallest float.  (In float32 a
     single step that shrinks it by more than 2^-94 would lose digits; float64 has no such limit in practice.)
-    The run is recomputed from checkpoints, segment by segment, so memory grows with the square root of T.
+    The run is recomputed from checkpoints, segment by segment, so memory grows with the square root of T; on a GPU
+    the segments are cut to what is free there, inputs go there piece by piece, and the checkpoints stay here.
 
     Parameters
     ----------
@@ -83,6 +84,7 @@ def gradient_flow(
         The longest lag, at most t, which is the default.
     initial_state : (B, S, H) array_like, optional
     threads : int, optional
+        On the CPU, as for `run`.
     progress : bool
         Show a progress bar on stderr.
 
@@ -110,6 +112,8 @@ def gradient_flow(
     ((5001, 1), True)
     """
     device = placed(device, params)
+    if device == "cuda":
+        check_no_threads(threads)
     if isinstance(params, DeviceParams):
         params = params.to_host()
     cell = check_params(params)
@@ -171,7 +175,10 @@ def gradient_flow(
         source_step=source,
         norm=norm,
         provenance=provenance(
-            device=device, dtype=params.dtype.name, seed=params.provenance.get("seed"), direction_seed=seed
+            **device_facts(device),
+            dtype=params.dtype.name,
+            seed=params.provenance.get("seed"),
+            direction_seed=seed,
         ),
     )
 
@@ -203,8 +210,10 @@ def _pieces(
     Yields the step a segment begins at, its states (steps+1, B, S, H) and its gates (steps, B, K, H).
     """
     batch, _, units = first_state.shape
-    step_bytes = batch * (len(cell.states) + len(cell.kept)) * units * first_state.dtype.itemsize
-    length = int(min(source, max(1, machine.segment_bytes // step_bytes, np.sqrt(source))))
+    # A GPU gets the inputs with the piece.
+    step_bytes = first_state.dtype.itemsize * x[0].size
+    step_bytes += batch * (len(cell.states) + len(cell.kept)) * units * first_state.dtype.itemsize
+    length = machine.piece(source, step_bytes)
     states, gates = machine.room(length)
     edges = [*range(0, source, length), source]
     checkpoints = [first_state]

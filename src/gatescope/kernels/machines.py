@@ -11,17 +11,16 @@ from gatescope.datatypes import Array, Params
 from gatescope.kernels import cpu
 from gatescope.kernels.memory import aligned_empty
 
+# A piece's states and gates; the CPU's checkpoints take as much again.
+_CPU_BYTES, _CUDA_BYTES = 1 << 26, 1 << 31
+
 
 class Machine(Protocol):
-    """A device with a cell's weights on it.  States and gates of a piece stay where it computes.
+    """A device with a cell's weights on it.  States and gates of a piece stay where it computes."""
 
-    Attributes
-    ----------
-    segment_bytes : int
-        What a piece's states and gates may take.
-    """
-
-    segment_bytes: int
+    def piece(self, steps: int, step_bytes: int) -> int:
+        """Steps of the pieces that a run is cut into, if a step's states and gates take so many bytes."""
+        ...
 
     def room(self, steps: int) -> tuple[Any, Any]:
         """States (steps+1, B, S, H) and gates (steps, B, K, H) to be filled."""
@@ -43,12 +42,14 @@ class Machine(Protocol):
 class CpuMachine:
     """The CPU."""
 
-    segment_bytes = 1 << 26  # and the checkpoints take as much again
-
     def __init__(self, cell: Cell, params: Params, batch: int, threads: int) -> None:
         self._cell, self._params, self._batch, self._threads = cell, params, batch, threads
         self._plan = cpu.plan_for(cell, params.hidden_size, params.dtype)
         self._panels = cpu.forward_panels(self._plan, params)
+
+    def piece(self, steps: int, step_bytes: int) -> int:
+        """Steps of a piece: as many as give no more checkpoints than the piece has states."""
+        return int(min(steps, max(1, _CPU_BYTES // step_bytes, np.sqrt(steps))))
 
     def room(self, steps: int) -> tuple[Array, Array]:
         """States and gates to be filled."""
@@ -88,8 +89,11 @@ class CudaMachine:
                 for array in (params.weight_ih, params.weight_hh, params.bias_ih, params.bias_hh)
             )
         )
-        # Larger pieces than these would not be faster; and their inputs and adjoints need room too.
-        self.segment_bytes = min(1 << 30, self._backend.memory()[0] // 4)
+
+    def piece(self, steps: int, step_bytes: int) -> int:
+        """Steps of a piece: its inputs and adjoints need room too, and more than so much makes nothing faster."""
+        room = min(_CUDA_BYTES, self._backend.memory()[0] // 4)
+        return int(min(steps, max(1, room // step_bytes)))
 
     def room(self, steps: int) -> tuple[Any, Any]:
         """States and gates to be filled."""

@@ -7,17 +7,22 @@ simulator, and lends its decorators to kernels that only Python runs; it never c
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.metadata
 import os
 import re
-from collections.abc import Callable
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numba import extending
+from numba.np import numpy_support
 
 from gatescope.errors import DeviceError
 
@@ -93,6 +98,40 @@ def overload(function: Callable[..., Any], **options: Any) -> Callable[[Any], An
     return extending.overload(function, target="cuda", **options)  # type: ignore[no-any-return]
 
 
+def simulated_kernel() -> Any:
+    """What stands for numba.cuda inside the kernel that the simulator is running."""
+    return importlib.import_module("numba.cuda.simulator.kernel")._get_kernel_context()
+
+
+@contextlib.contextmanager
+def simulator_mended() -> Iterator[None]:
+    """For one launch: threads of the simulator that make a shared array at the same time get the same one.
+
+    It looks whether the array is there and then makes it, with nothing to keep two threads from doing both.
+    """
+    shared = importlib.import_module("numba.cuda.simulator.kernelapi").FakeCUDAShared
+    unguarded = shared.array
+
+    def array(self: Any, shape: Any, dtype: Any, alignment: Any = None) -> Any:
+        with _SHARED_LOCK:
+            line = traceback.extract_stack(sys._getframe(1), limit=1)[0]
+            key = (line.filename, line.lineno)
+            if shape == 0:
+                return unguarded(self, shape, dtype, alignment)
+            if key not in self._allocations:
+                self._allocations[key] = np.empty(shape, numpy_support.as_dtype(dtype))
+            return self._allocations[key]
+
+    shared.array = array
+    try:
+        yield
+    finally:
+        shared.array = unguarded
+
+
+_SHARED_LOCK = threading.Lock()
+
+
 def allow_shared(compiled: Any, nbytes: int) -> None:
     """Let a compiled kernel, one of its `overloads`, have so many bytes of dynamic shared memory a block.
 
@@ -102,6 +141,53 @@ def allow_shared(compiled: Any, nbytes: int) -> None:
     function = compiled._codelibrary.get_cufunc()
     attribute = driver.binding.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
     driver.driver.cuKernelSetAttribute(attribute, nbytes, function.handle, function.device.id)
+
+
+def allocate(nbytes: int) -> Any:
+    """Device memory of the current context, freed when nothing refers to it."""
+    return cuda.current_context().memalloc(nbytes)
+
+
+def lease(block: Any, nbytes: int, give_back: Callable[[], None]) -> Any:
+    """Memory for arrays in a block that `allocate` gave; `give_back` is called when no array looks at it any more."""
+    driver = importlib.import_module("numba.cuda.cudadrv.driver")
+
+    def end() -> None:
+        del _LEASES[key]
+        give_back()
+
+    memory = driver.AutoFreePointer(block.context, block.device_pointer, nbytes, finalizer=end)
+    key = id(memory)
+    _LEASES[key] = memory  # arrays refer to it weakly and count themselves; this keeps it until they are gone
+    return memory.own()
+
+
+_LEASES: dict[int, Any] = {}
+
+
+def array_on(memory: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    """A C-contiguous device array at the start of that memory."""
+    module = importlib.import_module("numba.cuda.cudadrv.devicearray")
+    dtype = np.dtype(dtype)
+    steps = [dtype.itemsize]
+    for length in reversed(shape[1:]):
+        steps.append(steps[-1] * length)
+    strides = tuple(reversed(steps)) if shape else ()
+    return module.DeviceNDArray(shape, strides, dtype, gpu_data=memory)
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether the driver said that there is no room."""
+    return "OUT_OF_MEMORY" in str(error) or isinstance(error, MemoryError)
+
+
+def kernel(threads: int) -> Callable[[Any], Any]:
+    """`cuda.jit` for a kernel whose blocks have at most so many threads.
+
+    The compiler then keeps to the registers that a block of that size can have; without, the launch could fail.
+    """
+    bounded = not simulated and _BROKEN is None and cuda.implementation == "NVIDIA"
+    return cuda.jit(launch_bounds=threads) if bounded else cuda.jit  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,17 +8,49 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
+import warnings
 from collections.abc import Iterator
 from typing import Any, Protocol
 
 import numpy as np
+from numba.core.errors import NumbaPerformanceWarning
 
 from gatescope.datatypes import Array
 from gatescope.errors import DeviceError
 from gatescope.kernels.gpu import api
+from gatescope.kernels.gpu.pool import Pool
+
+
+class OutOfMemory(DeviceError, MemoryError):
+    """An array did not fit into the device's memory."""
+
+
+@contextlib.contextmanager
+def _told(doing: str) -> Iterator[None]:
+    """What the driver reports as an error of this package's."""
+    try:
+        yield
+    except DeviceError:  # told already
+        raise
+    except MemoryError as error:
+        raise OutOfMemory(f"the GPU's memory ran out while {doing}") from error
+    except Exception as error:
+        # The driver's errors have no class that all versions of numba-cuda share; they name themselves.
+        text = " ".join(str(error).split())
+        if "CUDA_ERROR_OUT_OF_MEMORY" in text:
+            raise OutOfMemory(f"the GPU's memory ran out while {doing}") from error
+        if "CUDA_ERROR" not in text and type(error).__name__ not in ("CudaAPIError", "CudaDriverError"):
+            raise
+        raise DeviceError(
+            f"the GPU failed while {doing} ({text}); what was on it is lost: start Python anew, and if that does "
+            "not help, see what nvidia-smi tells, or pass device='cpu'"
+        ) from error
+
 
 # Without opting in, a block gets no more dynamic shared memory than this on any GPU.
 _SHARED_WITHOUT_OPTING_IN = 48 * 1024
+_MOST_LAUNCHES = 1024  # kernels with sizes that are kept ready
 _STATIC_RESERVE = 1024  # what the driver keeps of a block's shared memory
 
 
@@ -53,6 +85,13 @@ class Backend(Protocol):
         """An array of zeros on the device."""
         ...
 
+    def adopt(self, value: Any) -> Any:
+        """An array of another library on this device, as one of this backend's; nothing is copied."""
+        return api.cuda.as_cuda_array(value)
+
+    def reclaim(self) -> None:
+        """Give back what was freed and is kept for later; nothing to do where frees are at once."""
+
     def to_host(self, array: Any) -> Array:
         """A NumPy copy of an array on the device; waits for what fills it."""
         ...
@@ -84,45 +123,78 @@ class CudaBackend:
     def __init__(self) -> None:
         self.name = "cudasim" if api.simulated else "cuda"
         if api.simulated:
-            self.multiprocessors, self.shared_limit = 4, _SHARED_WITHOUT_OPTING_IN
+            # One, so that no design has blocks that wait for each other: the simulator runs them one after another.
+            self.multiprocessors, self.shared_limit = 1, _SHARED_WITHOUT_OPTING_IN
         else:
-            device = api.cuda.get_current_device()
+            with _told("it was started"):
+                device = api.cuda.get_current_device()
             self.multiprocessors = int(device.MULTIPROCESSOR_COUNT)
             opted_in = int(getattr(device, "MAX_SHARED_MEMORY_PER_BLOCK_OPTIN", 0))
             self.shared_limit = max(_SHARED_WITHOUT_OPTING_IN, opted_in - _STATIC_RESERVE)
         self._prepared: dict[tuple[int, Any], int] = {}
+        self._launches: dict[tuple[Any, int, int, int], Any] = {}
+        self._pool = Pool(api.allocate, api.lease, api.out_of_memory)
 
     def memory(self) -> tuple[int, int]:
-        """Bytes free and in total; in the simulator what any machine has."""
+        """Bytes free, those that the pool holds among them, and in total; in the simulator what any machine has."""
         if api.simulated:
             return 1 << 30, 1 << 30
-        free, total = api.cuda.current_context().get_memory_info()
-        return int(free), int(total)
+        with _told("it was asked for its memory"):
+            free, total = api.cuda.current_context().get_memory_info()
+        return int(free) + self._pool.held(), int(total)
+
+    def release(self) -> None:
+        """Give memory that is kept for the next arrays back to the driver."""
+        self._pool.release()
 
     def to_device(self, array: Array) -> Any:
         """A copy on the device."""
-        return api.cuda.to_device(np.ascontiguousarray(array))
+        with _told(f"{array.nbytes:,} bytes were copied to it"):
+            if api.simulated:
+                return api.cuda.to_device(np.ascontiguousarray(array))
+            target = self.empty(array.shape, array.dtype)
+            target.copy_to_device(np.ascontiguousarray(array))
+            return target
 
     def empty(self, shape: int | tuple[int, ...], dtype: Any) -> Any:
         """An array on the device that holds anything."""
-        return api.cuda.device_array(shape, dtype)
+        with _told(f"room was made for {shape} of {np.dtype(dtype)}"):
+            sizes = (shape,) if isinstance(shape, int) else tuple(shape)
+            nbytes = math.prod(sizes) * np.dtype(dtype).itemsize
+            if api.simulated or nbytes == 0:
+                return api.cuda.device_array(sizes, dtype)
+            return api.array_on(self._pool.take(nbytes), sizes, dtype)
 
     def zeros(self, shape: int | tuple[int, ...], dtype: Any) -> Any:
         """An array of zeros on the device."""
-        array = api.cuda.device_array(shape, dtype)
+        array = self.empty(shape, dtype)
         if api.simulated:
             array[:] = 0
         elif array.size:
-            api.cuda.driver.device_memset(array, 0, array.nbytes)
+            with _told("memory was cleared"):
+                api.cuda.driver.device_memset(array, 0, array.nbytes)
         return array
+
+    def adopt(self, value: Any) -> Any:
+        """An array of another library on this device; waits for the stream it names."""
+        with _told("an array of another library was taken over"):
+            return api.cuda.as_cuda_array(value)
+
+    def reclaim(self) -> None:
+        """Numba frees in bunches, up to a fifth of the memory; free what waits now."""
+        if not api.simulated:
+            with _told("memory was freed"):
+                api.cuda.current_context().deallocations.clear()
 
     def to_host(self, array: Any) -> Array:
         """A NumPy copy of an array on the device."""
-        return np.asarray(array.copy_to_host())
+        with _told("results were copied from it"):
+            return np.asarray(array.copy_to_host())
 
     def copy(self, source: Any, target: Any) -> None:
         """All elements of one array on the device into another of the same size and dtype."""
-        target.copy_to_device(source)
+        with _told("an array was copied on it"):
+            target.copy_to_device(source)
 
     def launch(
         self,
@@ -134,9 +206,28 @@ class CudaBackend:
         cooperative: bool = False,
     ) -> None:
         """Start a kernel on the default stream."""
-        if not api.simulated and (shared > _SHARED_WITHOUT_OPTING_IN or cooperative):
-            self._opt_in(kernel, args, shared, cooperative)
-        kernel[grid, block, 0, shared](*args)
+        with _told("a kernel was started"):
+            if not api.simulated and (shared > _SHARED_WITHOUT_OPTING_IN or cooperative):
+                self._opt_in(kernel, args, shared, cooperative)
+            with api.simulator_mended() if api.simulated else contextlib.nullcontext():
+                self._configured(kernel, grid, block, shared)(*args)
+
+    def _configured(self, kernel: Any, grid: int, block: int, shared: int) -> Any:
+        """The kernel with its launch's sizes.
+
+        numba-cuda warns of grids below 128 blocks, whose multiprocessors are not all at work.  A sweep over few
+        sequences is like that, and its user can do nothing about it.
+        """
+        if api.simulated:  # where the kernel itself remembers the sizes, the last it was given
+            return kernel[grid, block, 0, shared]
+        key = (kernel, grid, block, shared)
+        if key not in self._launches:
+            if len(self._launches) >= _MOST_LAUNCHES:
+                self._launches.clear()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", NumbaPerformanceWarning)
+                self._launches[key] = kernel[grid, block, 0, shared]
+        return self._launches[key]
 
     def _opt_in(self, kernel: Any, args: tuple[Any, ...], shared: int, cooperative: bool) -> None:
         """Compile for these arguments, allow that much shared memory, and mark the launch as cooperative.
@@ -144,9 +235,7 @@ class CudaBackend:
         numba-cuda has no public way to either: cooperative launches follow from a grid-wide barrier in the code, and
         shared memory beyond 48 KiB is NVIDIA/numba-cuda issue 94.
         """
-        signature = tuple(
-            api.cuda.typeof(a) if hasattr(api.cuda, "typeof") else kernel.typeof_pyval(a) for a in args
-        )
+        signature = tuple(kernel.typeof_pyval(argument) for argument in args)
         key = (id(kernel), signature)
         if self._prepared.get(key, -1) >= shared:
             return
@@ -161,7 +250,8 @@ class CudaBackend:
     def synchronize(self) -> None:
         """Wait for all that was started."""
         if not api.simulated:
-            api.cuda.synchronize()
+            with _told("it computed"):
+                api.cuda.synchronize()
 
 
 _in_use: list[Backend] = []

@@ -23,11 +23,13 @@ from functools import lru_cache
 import numpy as np
 
 from gatescope.cells.registry import Cell
+from gatescope.errors import DeviceError
 
-REGISTERS = 65536  # 32-bit registers of a multiprocessor, on every GPU since 2012
 WARP = 32
+# A multiprocessor has four schedulers, each with registers of its own for the warps it is given.
+_SCHEDULERS, _REGISTERS, _MOST_REGISTERS = 4, 16384, 255
 # Registers a thread needs beside weights and sums: addresses, gates, states, what is loaded ahead.
-_OVERHEAD = {4: 78, 8: 104}
+_OVERHEAD = {4: 78, 8: 110}
 # Cycles; a float64 chain is longer because its division and polynomials are.
 _ELEMENTWISE = {4: 220, 8: 600}
 _BARRIER, _SHUFFLE, _EXCHANGE = 40, 26, 1100
@@ -152,6 +154,12 @@ def _round_up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple
 
 
+def registers_of(threads: int) -> int:
+    """Registers that a thread can have in a block of so many threads."""
+    warps = -(-threads // (WARP * _SCHEDULERS))
+    return min(_MOST_REGISTERS, _REGISTERS // (warps * WARP) // 8 * 8)
+
+
 def _tile(
     length: int, outputs: int, sequences: int, parts: int, threads: int, itemsize: int, budget: int
 ) -> Tile:
@@ -204,7 +212,7 @@ def _fill(
     """Give registers and shared memory to the weights of one design; None if not even the vectors fit."""
     wide = itemsize // 4
     sums = sequences * together * max(widths) * wide
-    budget = (min(255, REGISTERS // threads // 8 * 8) - _OVERHEAD[itemsize] - sums) // wide
+    budget = (registers_of(threads) - _OVERHEAD[itemsize] - sums) // wide
     if budget < 0:
         return None
     outputs = [together * max(width, 1) for width in widths]
@@ -260,7 +268,12 @@ def _cycles(design: Design, rows: int, facts: Facts) -> float:
 def choose(cell: Cell, hidden: int, dtype: np.dtype, rows: int, reverse: bool, facts: Facts) -> Design:
     """The cheapest design for a sweep of `rows` sequences (or adjoint directions).
 
-    Up to 256 rows designs are told apart; beyond that the GPU is full and the choice no longer changes.
+    Beyond twice as many rows as multiprocessors the GPU is full, and the choice no longer changes.
+
+    Raises
+    ------
+    DeviceError
+        If one step's vectors do not fit this GPU.
     """
     first = cell.prepared or len(cell.gates)
     second = len(cell.gates) - first
@@ -269,5 +282,11 @@ def choose(cell: Cell, hidden: int, dtype: np.dtype, rows: int, reverse: bool, f
     else:
         lengths, widths = (hidden, hidden if second else 0), (first, second)
     rows = min(rows, 2 * facts.multiprocessors)
-    found = _candidates(lengths, widths, hidden, np.dtype(dtype).itemsize, facts, reverse)
+    found = list(_candidates(lengths, widths, hidden, np.dtype(dtype).itemsize, facts, reverse))
+    if not found:
+        raise DeviceError(
+            f"hidden_size={hidden} of a {cell.name} in {dtype} is too large for this GPU, which has "
+            f"{facts.multiprocessors} multiprocessors with {facts.shared_limit // 1024} KiB of shared memory a block; "
+            "use float32 if it is float64, or device='cpu'"
+        )
     return min(found, key=lambda design: (_cycles(design, rows, facts), design.blocks, design.threads))

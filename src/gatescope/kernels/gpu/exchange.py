@@ -3,6 +3,7 @@
 from functools import cache
 
 import numpy as np
+from numba import from_dtype
 from numba.extending import register_jitable
 
 from gatescope.kernels.gpu.api import cuda
@@ -24,6 +25,16 @@ def make_place(tile):
 
 
 @cache
+def make_gate_place(tile, hidden):
+    """place(gate, unit): where element gate * hidden + unit stands.  `gate` is a number known to the compiler."""
+    place = make_place(tile)
+    if hidden % tile.slice:
+        return register_jitable(lambda gate, unit: place(u64(gate * hidden) + unit))
+    GATE = hidden // tile.slice * tile.stride  # gates begin with a slice, so only this differs between them
+    return register_jitable(lambda gate, unit: place(unit) + u64(gate * GATE))
+
+
+@cache
 def make_gather(length, row, place, threads, dtype):
     """gather(memory, target, words, source, tag, sequences, thread): wait for vectors and put them in shared memory.
 
@@ -32,7 +43,7 @@ def make_gather(length, row, place, threads, dtype):
     """
     AT_ONCE = 4
     ZERO = dtype.type(0)
-    number = dtype.type
+    number = from_dtype(dtype)
 
     @register_jitable
     def gather(memory, target, words, source, tag, sequences, thread):
@@ -58,6 +69,24 @@ def make_gather(length, row, place, threads, dtype):
             start += u64(AT_ONCE * threads)
 
     return gather
+
+
+@cache
+def make_lines(sequences, length, dtype):
+    """line(thread): which piece of the next steps' input a thread of a group asks memory for.
+
+    Returns whether it asks at all, the sequence, and the first element of a cache line of that sequence's `length`.
+    """
+    ELEMENTS = 128 // dtype.itemsize
+    LINES = -(-length // ELEMENTS)
+    if LINES == 0:  # a cell that keeps no gates
+        return register_jitable(lambda thread: (False, u64(0), u64(0)))
+
+    @register_jitable
+    def line(thread):
+        return thread < u64(sequences * LINES), thread // u64(LINES), thread % u64(LINES) * u64(ELEMENTS)
+
+    return line
 
 
 @register_jitable

@@ -8,10 +8,11 @@ the work of storing them.  Arrays are flat; their layouts are those of `Trace`.
 from functools import cache
 
 import numpy as np
+from numba import from_dtype
 
 from gatescope.kernels.gpu.activations import hurried
-from gatescope.kernels.gpu.api import cuda
-from gatescope.kernels.gpu.exchange import make_gather, make_place
+from gatescope.kernels.gpu.api import cuda, kernel
+from gatescope.kernels.gpu.exchange import make_gather, make_lines, make_place
 from gatescope.kernels.gpu.primitives import prefetch, publish
 from gatescope.kernels.gpu.shares import make_add_up, make_load_weights, make_multiply, make_put, make_take
 from gatescope.kernels.loops.options import absent
@@ -45,8 +46,10 @@ def make_forward(cell, hidden, dtype, design, row, fast=False):
     SHARED_WEIGHTS, SHARED_WEIGHTS_2 = one.shared_weights, two.shared_weights
     LATER, LATER_2 = one.registers * one.outputs * T, two.registers * two.outputs * T
     PACKED, PACKED_2 = one.packed, two.packed
+    ALL_UNITS = U * BLOCKS == H and U * PARTS == T  # no thread is left without one
+    make_line = make_lines(SEQUENCES, row * H, dtype)
     VECTORS = 3 if P else 2  # exchange buffers a group has: the state in two turns, the operand
-    number, ZERO = dtype.type, dtype.type(0)
+    number, ZERO = from_dtype(dtype), dtype.type(0)
     load_1, load_2 = make_load_weights(one), make_load_weights(two)
     multiply_1, multiply_2 = make_multiply(one, dtype), make_multiply(two, dtype)
     add_up_1, add_up_2 = (make_add_up(PARTS, SEQUENCES, width) for width in (one.outputs, two.outputs))
@@ -66,8 +69,8 @@ def make_forward(cell, hidden, dtype, design, row, fast=False):
         own, first = thread // u64(PARTS), u64(origin) + group * u64(SEQUENCES)
         B, t, end = u64(batch), u64(start), u64(stop)
         j, b = member * u64(U) + own, first + n
-        unit = own < u64(U) and j < u64(H)
-        mine = unit and b < B
+        unit = True if ALL_UNITS else own < u64(U) and j < u64(H)
+        mine = unit if SEQUENCES == 1 else unit and b < B
         memory = cuda.shared.array(0, number)
         weights = cuda.local.array(IN_REGISTERS, number)
         weights_2 = cuda.local.array(IN_REGISTERS_2, number)
@@ -99,13 +102,26 @@ def make_forward(cell, hidden, dtype, design, row, fast=False):
             kept[k] = ZERO
         for k in range(PREPARED):
             prepared[k] = ZERO
+        # Offsets of this thread's elements at step t.  A thread without a unit or a sequence reads its neighbour's, so
+        # that no load hangs on a condition; what it reads goes nowhere.
+        some_j, some_b = min(j, u64(H - 1)), min(b, B - u64(1))
+        wx_step, gates_step, states_step = B * u64(row * H), B * u64(K * H), B * u64(S * H)
+        wx_at = (t * B + some_b) * u64(row * H) + some_j
+        gates_at = (t * B + some_b) * u64(K * H) + some_j
+        states_at = (t * B + some_b) * u64(S * H) + some_j
+        wx_last = wx_at + (end - u64(1) - t) * wx_step
+        fetching, fetch_n, fetch_piece = make_line(member * u64(T) + thread)
+        fetch_at = (t * B + first + fetch_n) * u64(row * H) + fetch_piece
+        fetch_last = fetch_at + (end - u64(1) - t) * wx_step
+        fetch_at = min(fetch_at + u64(EARLY) * wx_step, fetch_last)
+        fetching = fetching and first + fetch_n < B
         length = u64(0)
         if mine:
             length = u64(lengths[b])
             for k in range(S):
-                held[k] = states[((t * B + b) * u64(S) + u64(k)) * u64(H) + j]
+                held[k] = states[states_at + u64(k * H)]
             for g in range(G):
-                ahead[g] = wx[((t * B + b) * u64(row) + u64(g)) * u64(H) + j]
+                ahead[g] = wx[wx_at + u64(g * H)]
         cuda.syncthreads()
 
         turn, tag = u64(0), u64(1)
@@ -121,13 +137,6 @@ def make_forward(cell, hidden, dtype, design, row, fast=False):
             publish(words, own_word, held[0], tag)
 
         while t < end:
-            if mine and t + u64(1) < end:
-                for g in range(G):
-                    later[g] = wx[(((t + u64(1)) * B + b) * u64(row) + u64(g)) * u64(H) + j]
-                if t + u64(EARLY) < end:
-                    for g in range(G):
-                        if u64(g % SPREAD) == rank:
-                            prefetch(wx, (((t + u64(EARLY)) * B + b) * u64(row) + u64(g)) * u64(H) + j)
             if BLOCKS > 1:
                 source = buffers + turn * u64(SEQUENCES * H)
                 gather_1(memory, turn * u64(ROOM), words, source, tag, sequences, thread)
@@ -136,6 +145,12 @@ def make_forward(cell, hidden, dtype, design, row, fast=False):
                 sums, weights, memory, u64(SHARED), packed,
                 member * u64(PACKED) + u64(LATER + SHARED_WEIGHTS), turn * u64(ROOM), thread, part,
             )  # fmt: skip
+            wx_at = min(wx_at + wx_step, wx_last)
+            for g in range(G):
+                later[g] = wx[wx_at + u64(g * H)]
+            if fetching:
+                prefetch(wx, fetch_at)
+            fetch_at = min(fetch_at + wx_step, fetch_last)
             add_up_1(sums, part)
             for g in range(FIRST):
                 sums[g] += offset[g]
@@ -159,8 +174,7 @@ def make_forward(cell, hidden, dtype, design, row, fast=False):
                 add_up_2(sums_2, part)
                 for g in range(SECOND):
                     sums_2[g] += offset[FIRST + g]
-            running = t < length
-            if mine and running:
+            if t < length:  # never for a thread that is not `mine`
                 old = take_states(held, u64(0))
                 if P > 0:
                     new, values = step(
@@ -171,23 +185,28 @@ def make_forward(cell, hidden, dtype, design, row, fast=False):
                     new, values = step(take_first(ahead, u64(0)), take_first(sums, u64(0)), old)
                 put_states(held, u64(0), new)
                 put_kept(kept, u64(0), values)
-            if unit and rank == u64(0) and BLOCKS == 1:
+            else:
+                for k in range(K):
+                    kept[k] = ZERO
+            if unit and BLOCKS == 1:
                 memory[(u64(1) - turn) * u64(ROOM) + own_place] = held[0]
             if mine:
                 if BLOCKS > 1 and rank == u64(0):
                     publish(words, own_word + (u64(1) - turn) * u64(SEQUENCES * H), held[0], tag + u64(1))
                 for k in range(K):
                     if u64(k % SPREAD) == rank:
-                        gates[((t * B + b) * u64(K) + u64(k)) * u64(H) + j] = kept[k] if running else ZERO
+                        gates[gates_at + u64(k * H)] = kept[k]
                 for k in range(S):
                     if u64((K + k) % SPREAD) == rank:
-                        states[(((t + u64(1)) * B + b) * u64(S) + u64(k)) * u64(H) + j] = held[k]
+                        states[states_at + states_step + u64(k * H)] = held[k]
             for g in range(G):
                 ahead[g] = later[g]
+            gates_at += gates_step
+            states_at += states_step
             turn = u64(1) - turn
             tag += u64(1)
             t += u64(1)
             if BLOCKS == 1:
                 cuda.syncthreads()
 
-    return cuda.jit(forward)
+    return kernel(T)(forward)

@@ -12,6 +12,7 @@ from numba import types
 from numba.extending import register_jitable
 
 from gatescope.kernels.gpu.api import cuda
+from gatescope.kernels.gpu.primitives import shuffle
 from gatescope.kernels.gpu.tiles import FLUSH
 
 THREADS = 256
@@ -21,7 +22,6 @@ BATCH = 4  # rows or parts that are read before the first is used: loads then ov
 ROWS_EACH = 16  # of an affine map, for a thread
 
 u64 = np.uint64
-ALL = 0xFFFFFFFF
 
 
 def rows_a_block(width):
@@ -95,7 +95,7 @@ def _make_fold(dtype, count, mask):
 
         @register_jitable
         def add(total, lane):
-            total[0] += cuda.shfl_xor_sync(ALL, total[0], mask)
+            total[0] += shuffle(total[0], mask)
             fold(total, lane)
 
         return add
@@ -106,7 +106,7 @@ def _make_fold(dtype, count, mask):
         for v in range(half):
             low, high = total[v], total[v + half]
             given, kept = (low, high) if upper else (high, low)
-            total[v] = kept + cuda.shfl_xor_sync(ALL, given, mask)
+            total[v] = kept + shuffle(given, mask)
         fold(total, lane)
 
     return halve

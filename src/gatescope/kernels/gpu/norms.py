@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 
 from gatescope.errors import DtypeError, ShapeError
 from gatescope.kernels.gpu.api import cuda
-from gatescope.kernels.gpu.primitives import exponent, magnitude, power_of_two
+from gatescope.kernels.gpu.primitives import exponent, magnitude, power_of_two, shuffle
 
 if TYPE_CHECKING:
     from gatescope.kernels.gpu.backend import Backend
 
 THREADS = 128
-_ALL = 0xFFFFFFFF
 # Beyond these, 2^power or its inverse is no normal number; values further out still leave room for their squares.
 _LIMIT = {"float32": 125, "float64": 1021}
 
@@ -53,7 +52,7 @@ def make_norms(dtype_name: str, lanes: int) -> Any:
                 largest = size
             k += lanes_
         for step in range(steps):
-            other = cuda.shfl_xor_sync(_ALL, largest, 1 << step)
+            other = shuffle(largest, 1 << step)
             if other > largest:
                 largest = other
         power = exponent(largest)
@@ -65,7 +64,7 @@ def make_norms(dtype_name: str, lanes: int) -> Any:
             squares += value * value
             k += lanes_
         for step in range(steps):
-            squares += cuda.shfl_xor_sync(_ALL, squares, 1 << step)
+            squares += shuffle(squares, 1 << step)
         if lane == u64(0) and row < rows:
             if squares != squares:
                 largest = squares

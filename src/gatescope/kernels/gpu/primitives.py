@@ -10,11 +10,11 @@ no separate flag are needed, and an exchange costs one write and one read.  (NVI
 import numpy as np
 from llvmlite import ir
 from numba.core import types
-from numba.extending import intrinsic
+from numba.extending import intrinsic, register_jitable
 
-from gatescope.kernels.gpu.api import overload
+from gatescope.kernels.gpu.api import cuda, overload, simulated, simulated_kernel
 
-WORDS = {np.dtype(np.float32): 1, np.dtype(np.float64): 2}  # how many words a number takes
+FULL = 0xFFFFFFFF  # all 32 lanes of a warp take part
 
 
 def pause():
@@ -75,6 +75,32 @@ def _store_word(typingctx, words, index, word):
         _assembly(builder, ir.VoidType(), [place, args[2]], "st.relaxed.gpu.u64 [$0], $1;", "l,l,~{memory}")
 
     return types.void(words, index, types.uint64), codegen
+
+
+# ---- lanes ----------------------------------------------------------------------------------------------------------
+
+
+def _simulated_shuffle(value, mask):
+    # The simulator has no shuffles, so numbers pass through shared memory.  Every thread comes here: no kernel
+    # shuffles where only some of them do.
+    machine = simulated_kernel()
+    here = machine.threadIdx.x
+    slots = machine.shared.array(1024, types.float64)
+    slots[here] = value
+    machine.syncthreads()
+    found = type(value)(slots[here ^ mask])
+    machine.syncthreads()
+    return found
+
+
+if simulated:
+    shuffle = _simulated_shuffle
+else:
+
+    @register_jitable
+    def shuffle(value, mask):
+        """The value that the lane whose number differs in the bits of `mask` brings here."""
+        return cuda.shfl_xor_sync(FULL, value, mask)
 
 
 # ---- bits -----------------------------------------------------------------------------------------------------------
@@ -238,11 +264,11 @@ def _instruction(text):
     return instruction
 
 
-_reciprocal, _tanh = _instruction("rcp.approx.f32"), _instruction("tanh.approx.f32")
+_reciprocal, _tanh = _instruction("rcp.approx.ftz.f32"), _instruction("tanh.approx.f32")
 
 
 def approximate_reciprocal(x):
-    """1 / x to within a unit in the last place; float32."""
+    """1 / x to within a unit in the last place, x and 1 / x normal numbers; float32."""
     return np.float32(1) / x
 
 

@@ -9,14 +9,14 @@ Arrays are flat.
 from functools import cache
 
 import numpy as np
+from numba import from_dtype
 from numba.extending import register_jitable
 
 from gatescope.kernels.gpu.activations import hurried
-from gatescope.kernels.gpu.api import cuda
-from gatescope.kernels.gpu.exchange import make_gather, make_place, straight
-from gatescope.kernels.gpu.primitives import exponent, magnitude, power_of_two, prefetch, publish
+from gatescope.kernels.gpu.api import cuda, kernel
+from gatescope.kernels.gpu.exchange import make_gate_place, make_gather, make_lines, make_place, straight
+from gatescope.kernels.gpu.primitives import exponent, magnitude, power_of_two, prefetch, publish, shuffle
 from gatescope.kernels.gpu.shares import (
-    FULL,
     make_add_up,
     make_load_weights,
     make_multiply,
@@ -29,6 +29,7 @@ u64 = np.uint64
 EARLY = 8  # steps ahead that a trace is brought from memory into the level-2 cache
 # As on the CPU: rescale when the largest entry leaves 2^-32..2^32; a float32 factor must itself be a normal float.
 LARGEST, FACTOR = 32, 120
+FEW_PEAKS = 16  # so many a thread reads by itself; more are shared out over a warp
 
 
 @cache
@@ -40,7 +41,7 @@ def make_largest(masks):
 
     @register_jitable
     def largest(x):
-        x = max(x, cuda.shfl_xor_sync(FULL, x, mask))
+        x = max(x, shuffle(x, mask))
         return before(x)
 
     return largest
@@ -79,14 +80,17 @@ def make_reverse(cell, hidden, dtype, design, flow, fast=False):
     PACKED, PACKED_2 = one.packed, two.packed
     # A group's exchange buffers: the vector and the peaks in two turns, a two-phase cell's other vector in two turns.
     VECTOR, VECTOR_2 = ROWS * one.length, ROWS * two.length if P else 0
+    ALL_UNITS = U * BLOCKS == H and U // TOGETHER * PARTS == T  # no thread is left without one
+    state_line, gate_line = make_lines(ROWS, S * H, dtype), make_lines(ROWS, K * H, dtype)
+    seed_line = make_lines(ROWS, H, dtype)
     TURN = VECTOR + PEAKS_ROOM + VECTOR_2
-    number, ZERO = dtype.type, dtype.type(0)
+    number, ZERO = from_dtype(dtype), dtype.type(0)
     load_1, load_2 = make_load_weights(one), make_load_weights(two)
     multiply_1, multiply_2 = make_multiply(one, dtype), make_multiply(two, dtype)
     add_up_1, add_up_2 = (make_add_up(PARTS, ROWS * TOGETHER, 1) for _ in range(2))
-    place_1, place_2 = make_place(one), make_place(two)
-    gather_1 = make_gather(one.length, ROW, place_1, T, dtype)
-    gather_2 = make_gather(two.length, ROW_2, place_2, T, dtype)
+    place_1, place_2 = make_gate_place(one, H), make_gate_place(two, H)
+    gather_1 = make_gather(one.length, ROW, make_place(one), T, dtype)
+    gather_2 = make_gather(two.length, ROW_2, make_place(two), T, dtype)
     gather_peaks = make_gather(PEAKS_ROW, PEAKS_ROW, straight, T, dtype)
     take_states, take_kept, take_prepared = make_take(S), make_take(K), make_take(P)
     put_states, put_prepared = make_put(S), make_put(P)
@@ -117,8 +121,8 @@ def make_reverse(cell, hidden, dtype, design, flow, fast=False):
         rows = B * M
         j, row = member * u64(U) + own, first + n
         b = row // M
-        unit = own < u64(U) and j < u64(H)
-        mine = unit and row < rows
+        unit = True if ALL_UNITS else own < u64(U) and j < u64(H)
+        mine = unit if ROWS == 1 else unit and row < rows
         memory = cuda.shared.array(0, number)
         weights = cuda.local.array(IN_REGISTERS, number)
         weights_2 = cuda.local.array(IN_REGISTERS_2, number)
@@ -158,19 +162,41 @@ def make_reverse(cell, hidden, dtype, design, flow, fast=False):
             prepared[k] = ZERO
         length, seed, next_seed, power = u64(0), ZERO, ZERO, np.int32(0)
         t, last = u64(stop), u64(start)
+        # Offsets of this thread's elements at the step that is being loaded, t - 1 to begin with.  A thread without a
+        # unit or a row reads its neighbour's, so that no load hangs on a condition; what it reads goes nowhere.
+        some_j, some_b = min(j, u64(H - 1)), min(row, rows - u64(1)) // M
+        states_step, gates_step, seeds_step = B * u64(S * H), B * u64(K * H), B * u64(H)
+        at = (t - u64(1)) * B + some_b
+        states_at, gates_at = at * u64(S * H) + some_j, at * u64(K * H) + some_j
+        seeds_at = at * u64(H) + some_j
+        # What is asked for early: a line of each array for every thread until there are enough.
+        line = member * u64(T) + thread
+        far = max(last, t - min(t, u64(EARLY + 1))) * B
+        fetch_states, line_row, piece = state_line(line)
+        fetch_states = fetch_states and first + line_row < rows
+        states_line = (far + min(first + line_row, rows - u64(1)) // M) * u64(S * H) + piece
+        fetch_gates, line_row, piece = gate_line(line)
+        fetch_gates = fetch_gates and first + line_row < rows
+        gates_line = (far + min(first + line_row, rows - u64(1)) // M) * u64(K * H) + piece
+        fetch_seeds, line_row, piece = seed_line(line)
+        fetch_seeds = fetch_seeds and first + line_row < rows and seeded > 0
+        seeds_line = (far + min(first + line_row, rows - u64(1)) // M) * u64(H) + piece
+        pre_step = B * u64(G * H)
+        pre_at = ((t - u64(base)) * B + some_b) * u64(G * H) + some_j
+        out_step = rows * u64(S * H)
+        out_at = ((t - u64(base)) * rows + min(row, rows - u64(1))) * u64(S * H) + some_j
         if mine:
             length = t if flow else u64(lengths[b])
             if flow:
                 power = exponents[row]
-            at = (t - u64(1)) * B + b
             for k in range(S):
                 held[k] = current[(row * u64(S) + u64(k)) * u64(H) + j]
-                new[k] = states[((t * B + b) * u64(S) + u64(k)) * u64(H) + j]
-                old[k] = states[(at * u64(S) + u64(k)) * u64(H) + j]
+                new[k] = states[states_at + states_step + u64(k * H)]
+                old[k] = states[states_at + u64(k * H)]
             for k in range(K):
-                kept[k] = gates[(at * u64(K) + u64(k)) * u64(H) + j]
+                kept[k] = gates[gates_at + u64(k * H)]
             if seeded > 0:
-                seed = seeds[at * u64(H) + j]
+                seed = seeds[seeds_at]
         cuda.syncthreads()
 
         turn, tag = u64(0), u64(1)
@@ -178,25 +204,27 @@ def make_reverse(cell, hidden, dtype, design, flow, fast=False):
         count = min(u64(ROWS), rows - first)
         while t > last:
             t -= u64(1)
-            if mine and t > last:
-                at = (t - u64(1)) * B + b
-                for k in range(S):
-                    older[k] = states[(at * u64(S) + u64(k)) * u64(H) + j]
-                for k in range(K):
-                    earlier[k] = gates[(at * u64(K) + u64(k)) * u64(H) + j]
-                if seeded > 0:
-                    next_seed = seeds[at * u64(H) + j]
-                if t >= last + u64(EARLY):
-                    at = (t - u64(EARLY)) * B + b
-                    for k in range(S):
-                        if u64(k % SPREAD) == rank:
-                            prefetch(states, (at * u64(S) + u64(k)) * u64(H) + j)
-                    for k in range(K):
-                        if u64((S + k) % SPREAD) == rank:
-                            prefetch(gates, (at * u64(K) + u64(k)) * u64(H) + j)
-                    if seeded > 0 and u64((S + K) % SPREAD) == rank:
-                        prefetch(seeds, at * u64(H) + j)
-            running = mine and t < length
+            if t > last:
+                states_at -= states_step
+                gates_at -= gates_step
+                seeds_at -= seeds_step
+            for k in range(S):
+                older[k] = states[states_at + u64(k * H)]
+            for k in range(K):
+                earlier[k] = gates[gates_at + u64(k * H)]
+            if seeded > 0:
+                next_seed = seeds[seeds_at]
+            if t >= last + u64(EARLY + 1):
+                if fetch_states:
+                    prefetch(states, states_line)
+                if fetch_gates:
+                    prefetch(gates, gates_line)
+                if fetch_seeds:
+                    prefetch(seeds, seeds_line)
+                states_line -= states_step
+                gates_line -= gates_step
+                seeds_line -= seeds_step
+            running = t < length  # never for a thread that is not `mine`
             if flow:
                 peak = ZERO
                 for k in range(S):
@@ -212,10 +240,9 @@ def make_reverse(cell, hidden, dtype, design, flow, fast=False):
                 if running and seeded > 0:
                     held[0] += seed
                 if mine:
-                    at = (t + u64(1) - u64(base)) * rows + row
                     for k in range(S):
                         if u64(k % SPREAD) == rank:
-                            adjoint[(at * u64(S) + u64(k)) * u64(H) + j] = held[k]
+                            adjoint[out_at + u64(k * H)] = held[k]
             direct = held[0]  # past the end of a sequence its adjoint stays what it is
             if running:
                 ahead, now, before = (
@@ -235,17 +262,16 @@ def make_reverse(cell, hidden, dtype, design, flow, fast=False):
                     put_first(pre_rh, u64(0), p_rh)
                 put_states(held, u64(0), back)
                 direct = held[0]
-            elif unit:
+            else:
                 for g in range(G):
                     pre_wx[g] = ZERO
                     pre_rh[g] = ZERO
 
             if P > 0:
                 if BLOCKS == 1:
-                    if unit and rank == u64(0):
+                    if unit:
                         for g in range(SECOND):
-                            at = u64(2 * ROOM) + n * u64(ROW_2) + place_2(u64(g * H) + j)
-                            memory[at] = pre_rh[FIRST + g]
+                            memory[u64(2 * ROOM) + n * u64(ROW_2) + place_2(g, j)] = pre_rh[FIRST + g]
                 else:
                     source = buffers + turn * u64(TURN) + u64(VECTOR + PEAKS_ROOM)
                     if mine and rank == u64(0):
@@ -272,21 +298,19 @@ def make_reverse(cell, hidden, dtype, design, flow, fast=False):
                     d_second[((t - u64(base)) * B + b) * u64(H) + j] = ZERO
 
             if BLOCKS == 1:
-                if unit and rank == u64(0):
+                if unit:
                     for g in range(FIRST):
-                        at = turn * u64(ROOM) + n * u64(ROW) + place_1(u64(g * H) + j)
-                        memory[at] = pre_rh[g]
+                        memory[turn * u64(ROOM) + n * u64(ROW) + place_1(g, j)] = pre_rh[g]
             elif mine and rank == u64(0):
                 for g in range(FIRST):
                     at = buffers + turn * u64(TURN) + n * u64(FIRST * H) + u64(g * H) + j
                     publish(words, at, pre_rh[g], tag)
             if mine and not flow:
-                at = ((t - u64(base)) * B + b) * u64(G)
                 for g in range(G):
                     if u64(g % SPREAD) == rank:
-                        d_rh[(at + u64(g)) * u64(H) + j] = pre_rh[g]
+                        d_rh[pre_at - pre_step + u64(g * H)] = pre_rh[g]
                         if not SHARED_PRE:
-                            d_wx[(at + u64(g)) * u64(H) + j] = pre_wx[g]
+                            d_wx[pre_at - pre_step + u64(g * H)] = pre_wx[g]
             if BLOCKS > 1:
                 source = buffers + turn * u64(TURN)
                 gather_1(memory, turn * u64(ROOM), words, source, tag, count, thread)
@@ -303,14 +327,19 @@ def make_reverse(cell, hidden, dtype, design, flow, fast=False):
                 held[0] = sums[0] + direct
             if flow:
                 peak = ZERO
-                for i in range(ROWS):
-                    found = ZERO
-                    for q in range(u64(cuda.laneid), u64(PEAKS_ROW), u64(32)):
-                        at = u64(PEAKS) + turn * u64(PEAKS_ROOM) + u64(i * PEAKS_ROW) + q
-                        found = max(found, memory[at])
-                    found = of_warp(found)
-                    if u64(i) == n:
-                        peak = found
+                if PEAKS_ROW <= FEW_PEAKS:
+                    at = u64(PEAKS) + turn * u64(PEAKS_ROOM) + n * u64(PEAKS_ROW)
+                    for q in range(PEAKS_ROW):
+                        peak = max(peak, memory[at + u64(q)])
+                else:
+                    for i in range(ROWS):
+                        found = ZERO
+                        for q in range(u64(cuda.laneid), u64(PEAKS_ROW), u64(32)):
+                            at = u64(PEAKS) + turn * u64(PEAKS_ROOM) + u64(i * PEAKS_ROW) + q
+                            found = max(found, memory[at])
+                        found = of_warp(found)
+                        if u64(i) == n:
+                            peak = found
                 change = exponent(peak)
                 if change > LARGEST or change < -LARGEST:
                     change = np.int32(min(max(change, np.int32(-FACTOR)), np.int32(FACTOR)))
@@ -319,18 +348,19 @@ def make_reverse(cell, hidden, dtype, design, flow, fast=False):
                         held[k] *= factor
                     power += change
                 if mine and recording > 0:
-                    at = (t - u64(base)) * rows + row
                     for k in range(S):
                         if u64(k % SPREAD) == rank:
-                            adjoint[(at * u64(S) + u64(k)) * u64(H) + j] = held[k]
+                            adjoint[out_at - out_step + u64(k * H)] = held[k]
                     if j == u64(0) and rank == u64(0):
-                        powers[at] = power
+                        powers[(t - u64(base)) * rows + row] = power
             for k in range(S):
                 new[k] = old[k]
                 old[k] = older[k]
             for k in range(K):
                 kept[k] = earlier[k]
             seed = next_seed
+            pre_at -= pre_step
+            out_at -= out_step
             turn = u64(1) - turn
             tag += u64(1)
         if mine and rank == u64(0):
@@ -339,4 +369,4 @@ def make_reverse(cell, hidden, dtype, design, flow, fast=False):
             if flow and j == u64(0):
                 exponents[row] = power
 
-    return cuda.jit(reverse)
+    return kernel(T)(reverse)

@@ -12,8 +12,8 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic, register_jitable
 
 from gatescope.kernels.gpu.api import cuda, overload
+from gatescope.kernels.gpu.primitives import shuffle
 
-FULL = 0xFFFFFFFF  # all 32 lanes of a warp take part
 u64 = np.uint64
 
 
@@ -213,14 +213,14 @@ def _round(mask, items, width):
             for i in range(HALF):
                 low, high = sums[i], sums[HALF + i]
                 sent = low if upper else high
-                sums[i] = (high if upper else low) + cuda.shfl_xor_sync(FULL, sent, mask)
+                sums[i] = (high if upper else low) + shuffle(sent, mask)
 
         return halve
 
     @register_jitable
     def add(sums, part):
         for i in range(width):
-            sums[i] += cuda.shfl_xor_sync(FULL, sums[i], mask)
+            sums[i] += shuffle(sums[i], mask)
 
     return add
 

@@ -1,0 +1,143 @@
+"""What `choose` promises: every design fits the machine and covers the product, for any size."""
+
+import time
+
+import numpy as np
+import pytest
+import sweeps
+from sweeps import CHIPS, Sweeps
+from test_sweeps import check_backward, check_forward, emulated
+
+from gatescope.errors import DeviceError
+from gatescope.kernels.gpu import design as designs
+from gatescope.kernels.gpu.design import Facts, choose, registers_of
+
+TINY = Facts(1, 48 * 1024)
+MACHINES = {"tiny": TINY, "few": Facts(4, 64 * 1024), "H100": CHIPS[9, 0], "T4": CHIPS[7, 5]}
+SIZES = [1, 2, 3, 7, 8, 13, 31, 33, 63, 64, 65, 100, 127, 128, 200, 255, 256, 333, 512]
+LARGE = [1000, 1024, 2047, 2048]
+
+
+def chosen(cell, hidden, dtype, rows, reverse, facts):
+    return choose(sweeps.cell_named(cell), hidden, np.dtype(dtype), rows, reverse, facts)
+
+
+def check(design, cell, hidden, dtype, reverse, facts):
+    size, gates = np.dtype(dtype).itemsize, len(cell.gates)
+    first = cell.prepared or gates
+    assert design.two_phase == bool(cell.prepared)
+    products = [(design.first, first)]
+    if design.two_phase:
+        products.append((design.second, gates - first))
+    # The machine.
+    assert design.threads % 32 == 0
+    assert 32 <= design.threads <= 512
+    assert 1 <= design.blocks <= facts.multiprocessors
+    assert design.shared_bytes <= facts.shared_limit
+    # The hidden units, each in one block and in one group of threads.
+    assert design.units * design.blocks >= hidden
+    assert (design.blocks - 1) * design.units < hidden
+    assert design.units % design.together == 0
+    assert design.units // design.together * design.parts <= design.threads
+    assert design.parts in (1, 2, 4, 8, 16, 32)
+    assert design.sequences * design.together <= design.parts
+    assert design.spread * design.sequences * design.together == design.parts
+    assert design.together == 1 or reverse
+    budget = 0
+    for tile, width in products:
+        assert tile.length == (width * hidden if reverse else hidden)
+        assert tile.outputs == design.together * (1 if reverse else width)
+        assert tile.parts * tile.slice >= tile.length
+        assert tile.registers + tile.shared + tile.streamed == tile.slice
+        assert min(tile.registers, tile.shared, tile.streamed) >= 0
+        assert tile.quantum * size == 16
+        assert all(n % tile.quantum == 0 for n in (tile.slice, tile.stride, tile.registers, tile.shared))
+        assert tile.stride >= tile.slice
+        assert tile.stride // tile.quantum % 2 == 1  # the parts' loads fall into different banks
+        assert (tile.threads, tile.sequences) == (design.threads, design.sequences)
+        budget += tile.registers * tile.outputs * size // 4
+    assert budget <= registers_of(design.threads)
+    assert (design.words(3) == 1) == (design.blocks == 1)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("cell", ["lstm", "gru", "gru_reset_before", "rnn", "two_phases"])
+def test_every_size_has_a_design_that_fits_or_a_reason(cell, machine, dtype):
+    facts, known = MACHINES[machine], sweeps.cell_named(cell)
+    refused = []
+    for hidden in (*SIZES, *LARGE):
+        for reverse in (False, True):
+            for rows in (1, 64):
+                try:
+                    design = chosen(cell, hidden, dtype, rows, reverse, facts)
+                except DeviceError as error:
+                    refused.append((facts.shared_limit, hidden, str(error)))
+                    continue
+                check(design, known, hidden, dtype, reverse, facts)
+    # One multiprocessor has threads for 512 units; old GPUs' shared memory holds the vectors of little more.
+    for shared_limit, hidden, reason in refused:
+        assert shared_limit < 100_000  # never on a data centre's GPU
+        assert hidden > 512
+        assert f"hidden_size={hidden}" in reason
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("rows", [1, 3, 64, 1000])
+@pytest.mark.parametrize("machine", MACHINES)
+def test_small_cells_take_one_block(machine, rows, reverse):
+    for hidden in (1, 7, 33, 64):
+        for cell in ("lstm", "gru_reset_before"):
+            assert chosen(cell, hidden, "float64", rows, reverse, MACHINES[machine]).blocks == 1
+
+
+def test_large_cells_take_several_where_there_are_several():
+    assert chosen("lstm", 512, "float32", 1, False, CHIPS[9, 0]).blocks > 1
+    assert chosen("lstm", 512, "float32", 1, False, TINY).blocks == 1
+    assert chosen("lstm", 512, "float32", 1, False, TINY).first.streamed > 0
+
+
+def test_the_choice_is_the_same_each_time_and_full_is_full():
+    for reverse in (False, True):
+        given = ("gru", 200, "float32", 40, reverse, CHIPS[8, 0])
+        first = chosen(*given)
+        choose.cache_clear()
+        assert chosen(*given) == first
+        # Far beyond what the machine holds, more rows change nothing.
+        many = [chosen("gru", 200, "float32", rows, reverse, CHIPS[8, 0]) for rows in (5000, 50_000)]
+        assert many[0] == many[1]
+
+
+def test_choosing_is_quick():
+    """It is done once a shape, before a launch that takes milliseconds."""
+    taken = []
+    for hidden in (16, 64, 256, 1024, 2048):
+        for cell in ("lstm", "gru_reset_before"):
+            choose.cache_clear()
+            start = time.process_time()
+            chosen(cell, hidden, "float32", 64, True, CHIPS[10, 0])
+            taken.append(time.process_time() - start)
+    assert sorted(taken)[len(taken) // 2] < 0.05, taken
+
+
+@pytest.mark.parametrize("cell", ["lstm", "two_phases"])
+def test_the_exchange_buffers_are_as_large_as_the_kernels_need(monkeypatch, cell):
+    """The emulator stops at an index beyond, and with half the words the kernels get there."""
+    sweeps.without_products(monkeypatch)
+    sweeps.force(monkeypatch, parts=8, blocks=3, sequences=2, together=2)
+    words = designs.Design.words
+    with emulated() as gpu:
+        work = Sweeps(gpu, cell, T=2, B=3, I=1, H=9)
+        directions = np.ones((3, 1, len(work.cell.states), 9))
+        trace = work.case.run()
+
+        def flow():
+            work.adjoints(directions).back(trace.states, trace.gates, 0, 2)
+
+        check_forward(work)
+        check_backward(work)
+        flow()
+        monkeypatch.setattr(designs.Design, "words", lambda self, groups: words(self, groups) // 2)
+        for sweep in (work.forward, lambda: work.backward(trace), flow):
+            with pytest.raises(Exception, match="out of bounds"):
+                sweep()

@@ -1,0 +1,387 @@
+"""The memory plan is what is really allocated, and what it advises is true."""
+
+import gc
+import re
+
+import numpy as np
+import pytest
+from cases import BUILT_IN, Case, assert_close, flat
+from device_cases import Slim
+from watched import WatchedGpu
+
+import gatescope as gs
+from gatescope.errors import DeviceError, UnknownNameError
+from gatescope.kernels import cuda
+from gatescope.kernels.gpu import api, backend, memory_plan
+from gatescope.kernels.gpu.design import Facts
+
+if api.simulated:
+    pytest.skip("the emulator needs the real numba.cuda", allow_module_level=True)
+
+DTYPES = ("float32", "float64")
+# A GPU's: the plan of large cells spreads over many blocks.
+MACHINE = {"multiprocessors": 132, "shared_limit": 231_424}
+SIZES = [
+    {"T": 500, "B": 40, "I": 1, "H": 16},
+    {"T": 300, "B": 64, "I": 96, "H": 64},
+    {"T": 40, "B": 24, "I": 8, "H": 256},
+    {"T": 3000, "B": 1, "I": 3, "H": 7},
+]
+MEGABYTE = 1 << 20
+
+
+def watched(capacity=1 << 40, *, computes=False):
+    return WatchedGpu(capacity, computes=computes, **MACHINE)
+
+
+def params_of(cell, dtype, size):
+    return gs.init(cell, input_size=size["I"], hidden_size=size["H"], seed=0, dtype=dtype)
+
+
+def data_of(dtype, size):
+    return np.zeros((size["T"], size["B"], size["I"]), dtype), np.ones(
+        (size["T"], size["B"], size["H"]), dtype
+    )
+
+
+def plan_of(call, params, size, **options):
+    return memory_plan.plan(
+        call, params.cell, hidden_size=size["H"], steps=size["T"], batch=size["B"], input_size=size["I"],
+        dtype=params.dtype, **options,
+    )  # fmt: skip
+
+
+def peak_of(machine, work):
+    """Bytes that `work` has alive at most beyond what is there before."""
+    before = machine.peak = machine.live
+    work()
+    return machine.peak - before
+
+
+def assert_planned(peak, plan):
+    """At most what was planned, and not much less: one array that only lives before or after the others."""
+    assert peak <= plan.total, f"{peak:,} bytes, but the plan was {plan}"
+    assert peak >= 0.88 * plan.total, f"only {peak:,} bytes, but the plan was {plan}"
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("cell", BUILT_IN)
+def test_the_plan_is_what_is_allocated(cell, dtype, size):
+    params, (inputs, seeds) = params_of(cell, dtype, size), data_of(dtype, size)
+    machine = watched()
+    with backend.use(machine):
+        plan = plan_of("run", params, size)
+        assert_planned(peak_of(machine, lambda: gs.run(params, inputs, device="cuda")), plan)
+        trace = gs.run(params, inputs)
+        plan = plan_of("backprop", params, size)
+        assert_planned(peak_of(machine, lambda: gs.backprop(params, trace, seeds, device="cuda")), plan)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("cell", BUILT_IN)
+def test_the_plan_leaves_out_what_is_there_already(cell, dtype):
+    size = SIZES[0]
+    params, (inputs, seeds) = params_of(cell, dtype, size), data_of(dtype, size)
+    machine = watched()
+    with backend.use(machine):
+        weights = gs.to_device(params)
+        plan = plan_of("run", params, size, already=["weights"])
+        peak = peak_of(machine, lambda: gs.run(weights, inputs))
+        assert_planned(peak, plan)
+        trace = gs.run(weights, inputs)
+        plan = plan_of("backprop", params, size, already=["weights", "trace"])
+        assert_planned(peak_of(machine, lambda: gs.backprop(weights, trace, seeds)), plan)
+        plan = plan_of("backprop", params, size, already=["weights", "trace"], seeded=False)
+        last = np.ones(trace.states.shape[1:], dtype)
+        assert_planned(peak_of(machine, lambda: gs.backprop(weights, trace, None, last)), plan)
+
+
+def test_projections_that_need_room_of_their_own_are_planned():
+    """A cell with more gates than states and kept values."""
+    gs.cells.register(Slim)
+    try:
+        size = SIZES[0]
+        params, (inputs, seeds) = params_of("slim_test", "float32", size), data_of("float32", size)
+        machine = watched()
+        with backend.use(machine):
+            plan = plan_of("run", params, size)
+            assert plan.parts["input projections"] > 0
+            assert_planned(peak_of(machine, lambda: gs.run(params, inputs, device="cuda")), plan)
+            trace = gs.run(params, inputs)
+            plan = plan_of("backprop", params, size)
+            assert_planned(peak_of(machine, lambda: gs.backprop(params, trace, seeds, device="cuda")), plan)
+    finally:
+        gs.cells.registry._CELLS.pop("slim_test")
+
+
+# ---- what the check lets through fits, and what it does not would not ----
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru_reset_before"])
+def test_what_is_let_through_fits(cell, dtype):
+    """At every capacity between far too little and plenty: either an error before anything is there, or no error."""
+    size = {"T": 200, "B": 24, "I": 5, "H": 40}
+    params, (inputs, seeds) = params_of(cell, dtype, size), data_of(dtype, size)
+    trace = gs.run(params, inputs)
+    with backend.use(watched()):
+        least = {call: plan_of(call, params, size).least for call in memory_plan.CALLS}
+        most = plan_of("backprop", params, size).total
+    segments = set()
+    for capacity in np.geomspace(least["run"] / 3, 2.5 * most, 60).astype(int):
+        machine = watched(int(capacity))
+        with backend.use(machine):
+            for call, work in (
+                ("run", lambda: gs.run(params, inputs, device="cuda")),
+                ("backprop", lambda: gs.backprop(params, trace, seeds, device="cuda")),
+            ):
+                plan = plan_of(call, params, size, free=int(capacity))
+                machine.peak = 0
+                if capacity < 0.999 * least[call]:
+                    with pytest.raises(DeviceError, match="of GPU memory"):
+                        work()
+                    assert machine.peak == 0  # nothing was begun
+                    continue
+                work()
+                assert machine.live == 0, "a result of NumPy arrays keeps nothing there"
+                assert machine.peak <= min(plan.total, memory_plan.USABLE * capacity)
+                segments.add(plan.segments)
+    assert len(segments) > 1 or cell == "rnn"  # whose scratch is less than what the reserve leaves
+
+
+def test_what_would_not_be_let_through_does_not_fit():
+    """`least` is no more than the reserve above what is taken: too careful a plan would turn work away."""
+    size = {"T": 400, "B": 24, "I": 5, "H": 40}
+    params, (inputs, _) = params_of("lstm", "float32", size), data_of("float32", size)
+    machine = watched()
+    with backend.use(machine):
+        least = plan_of("run", params, size).least
+        peak = peak_of(machine, lambda: gs.run(params, inputs, device="cuda"))
+    assert least <= 1.02 * peak / memory_plan.USABLE
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "gru_reset_before"])  # of others the scratch is too little
+def test_segments_give_the_same_gradients(cell):
+    """Little memory: the gradients of the weights are added up in several segments."""
+    case = Case(cell, T=24, B=3, I=2, H=5)
+    expected = flat(case.backprop(case.run([24, 7, 15])))
+    machine = WatchedGpu()
+    with backend.use(machine):
+        plan = plan_of("backprop", case.params, {"T": 24, "B": 3, "I": 2, "H": 5})
+    machine = WatchedGpu(plan.least)
+    with backend.use(machine):
+        grads = flat(case.backprop(case.run([24, 7, 15]), device="cuda"))
+    plan = memory_plan.plan(
+        "backprop", cell, hidden_size=5, steps=24, batch=3, input_size=2, dtype="float64", free=plan.least,
+        facts=Facts(machine.multiprocessors, machine.shared_limit),
+    )  # fmt: skip
+    assert plan.segments > 1
+    for name, value in expected.items():
+        assert_close(grads[name], value, 1e-12, name)
+
+
+# ---- the advice ----
+
+
+def refusal(work):
+    with pytest.raises(DeviceError) as caught:
+        work()
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def number(pattern, message):
+    found = re.search(pattern, message)
+    assert found, f"{pattern!r} is not in {message!r}"
+    return int(found[1].replace(",", ""))
+
+
+@pytest.mark.parametrize("call", memory_plan.CALLS)
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru_reset_before"])
+def test_the_batch_that_is_said_to_fit_fits(cell, call):
+    size = {"T": 200, "B": 40, "I": 5, "H": 40}
+    params, (inputs, seeds) = params_of(cell, "float64", size), data_of("float64", size)
+    with backend.use(watched()):
+        capacity = plan_of(call, params, size).least // 3
+    machine = watched(capacity)
+
+    def work(count):
+        part = np.ascontiguousarray(inputs[:, :count])
+        if call == "run":
+            return gs.run(params, part, device="cuda")
+        return gs.backprop(params, gs.run(params, part), seeds[:, :count], device="cuda")
+
+    with backend.use(machine):
+        message = refusal(lambda: work(40))
+        count = number(r"split the batch: ([\d,]+) of the 40 sequences", message)
+        assert 8 <= count < 40
+        work(count)
+        assert machine.peak <= capacity
+        refusal(lambda: work(count + 2))  # no needlessly small one; the design may change at one more
+    assert "float32" not in message  # which would need half of the least, and a third is there
+    assert "device='cpu'" in message
+    assert message.startswith(f"{call} of {cell} with 40 units in float64, 200 steps, 40 sequences needs ")
+
+
+@pytest.mark.parametrize("call", memory_plan.CALLS)
+def test_float32_is_advised_where_it_fits(call):
+    size = {"T": 200, "B": 40, "I": 5, "H": 40}
+    params, (inputs, seeds) = params_of("gru", "float64", size), data_of("float64", size)
+    with backend.use(watched()):
+        capacity = int(plan_of(call, params, size).least * 0.6)
+    single, (inputs32, seeds32) = params_of("gru", "float32", size), data_of("float32", size)
+
+    def work(params, inputs, seeds):
+        if call == "run":
+            return gs.run(params, inputs, device="cuda")
+        return gs.backprop(params, gs.run(params, inputs), seeds, device="cuda")
+
+    with backend.use(watched(capacity)):
+        assert "use dtype='float32', which fits" in refusal(lambda: work(params, inputs, seeds))
+        work(single, inputs32, seeds32)
+
+
+def test_the_steps_that_are_said_to_fit_fit_and_give_the_same():
+    """One sequence cannot be split; its parts are run one after another, and differentiated in reverse."""
+    case = Case("lstm", T=60, B=1, I=2, H=5)
+    whole = case.run()
+    exact = case.backprop(whole)
+    size = {"T": 60, "B": 1, "I": 2, "H": 5}
+    with backend.use(WatchedGpu()):
+        capacity = {call: int(plan_of(call, case.params, size).least * 0.7) for call in memory_plan.CALLS}
+    with backend.use(WatchedGpu(capacity["run"])):
+        count = number(
+            r"take (\d+) of the 60 steps at a time, each from the final",
+            refusal(lambda: case.run(device="cuda")),
+        )
+        traces, state = [], case.initial_state
+        for begin in range(0, 60, count):
+            traces.append(gs.run(case.params, case.inputs[begin : begin + count], state, device="cuda"))
+            state = traces[-1].final_state
+    assert_close(np.concatenate([part.states[1:] for part in traces]), whole.states[1:], 1e-13, "states")
+    with backend.use(WatchedGpu(capacity["backprop"])):
+        message = refusal(lambda: case.backprop(whole, device="cuda"))
+        count = number(r"take (\d+) of the 60 steps at a time, the last first", message)
+        begins = range(0, 60, count)
+        adjoint, total = case.final_adjoint, 0.0
+        for begin in reversed(begins):
+            here = slice(begin, begin + count)
+            state = whole.states[begin]
+            part = gs.run(case.params, case.inputs[here], state)
+            grads = gs.backprop(case.params, part, case.output_adjoint[here], adjoint, device="cuda")
+            adjoint, total = grads.initial_state, total + grads.params.weight_hh
+    assert_close(adjoint, exact.initial_state, 1e-12, "initial_state")
+    assert_close(total, exact.params.weight_hh, 1e-12, "weight_hh")
+
+
+def test_what_hides_in_pending_frees_is_asked_for_first():
+    """Numba frees in bunches: what is refused at first may fit when they are done."""
+    size = SIZES[0]
+    params, (inputs, _) = params_of("lstm", "float32", size), data_of("float32", size)
+
+    class Hoarding(WatchedGpu):
+        def memory(self):
+            free, total = super().memory()
+            return (free if self.reclaimed else free // 100), total
+
+    machine = Hoarding(1 << 25, computes=False, **MACHINE)
+    with backend.use(machine):
+        assert plan_of("run", params, size).least > machine.memory()[0]
+        gs.run(params, inputs, device="cuda")
+        assert machine.reclaimed == 1
+
+
+# ---- memory that runs out in spite of the plan ----
+
+
+@pytest.mark.parametrize("call", memory_plan.CALLS)
+def test_memory_that_runs_out_later_is_explained(call):
+    """Another process took it between the check and the allocation."""
+    size = SIZES[0]
+    params, (inputs, seeds) = params_of("lstm", "float32", size), data_of("float32", size)
+    trace = gs.run(params, inputs)
+
+    class Losing(WatchedGpu):
+        def memory(self):
+            return (1 << 40, 1 << 40) if not self.reclaimed else super().memory()
+
+    machine = Losing(MEGABYTE, computes=False, **MACHINE)
+    with backend.use(machine):
+        message = refusal(
+            lambda: (
+                gs.run(params, inputs, device="cuda")
+                if call == "run"
+                else gs.backprop(params, trace, seeds, device="cuda")
+            )
+        )
+        assert message.startswith("the GPU's memory ran out while room was made for ")
+        assert f"{call} of lstm with 16 units in float32, 500 steps, 40 sequences needs " in message
+        assert "1.00 MiB are free" in message
+        assert "split the batch" in message
+    gc.collect()  # the error's frames
+    assert machine.live == 0  # nothing is left behind
+
+
+@pytest.mark.parametrize(("cell", "width"), [("lstm", 2), ("rnn", 3), ("gru", 40)])
+def test_gradient_flow_fits_by_itself(cell, width):
+    """In half of what the run would take: shorter segments, the same log-norms; inputs may be wide."""
+    size = {"T": 90, "B": 2, "I": width, "H": 5}
+    case = Case(cell, **size)
+    exact = gs.gradient_flow(case.params, case.inputs)
+    with backend.use(WatchedGpu()):
+        needed = plan_of("run", case.params, size).total
+    machine = WatchedGpu(needed // 2)
+    with backend.use(machine):
+        refusal(lambda: gs.run(case.params, case.inputs, device="cuda"))
+        flow = gs.gradient_flow(case.params, case.inputs, device="cuda")
+    assert machine.peak <= machine.capacity
+    np.testing.assert_allclose(flow.log_norm, exact.log_norm, rtol=1e-12, atol=1e-12)
+
+
+# ---- the table ----
+
+
+def test_a_plan_can_be_read():
+    plan = memory_plan.plan(
+        "backprop", "lstm", hidden_size=64, steps=100_000, batch=40, input_size=1, free=16 << 30,
+        facts=Facts(132, 231_424),
+    )  # fmt: skip
+    first, *rows = str(plan).splitlines()
+    assert first.startswith("backprop of lstm with 64 units in float32, 100,000 steps, 40 sequences: ")
+    assert f"needs at least {memory_plan.human(plan.least)}" in first
+    assert f"in {plan.segments} segments" in first
+    assert rows[0].split() == ["trace", "5.74", "GiB", f"{plan.parts['trace'] / plan.total:.0%}"]
+    assert rows[-1].split()[0] == "together"
+    assert len(rows) == len(plan.parts) + 1
+    sizes = list(plan.parts.values())
+    assert plan.total == sum(sizes)
+    # what is free is split in halves when the sweep begins: the scratch takes one
+    assert plan.parts["adjoints of gates"] < 16 << 29
+
+
+def test_a_plan_needs_no_gpu():
+    plan = memory_plan.plan("run", "rnn", hidden_size=3, steps=4, batch=5, input_size=2, dtype="float64")
+    assert plan.parts["states"] == 5 * 5 * 3 * 8
+    assert plan.parts["inputs"] == 4 * 5 * 2 * 8
+
+
+@pytest.mark.parametrize(("call", "cell"), [("sweep", "rnn"), ("run", "transformer")])
+def test_a_plan_of_nothing_known(call, cell):
+    with pytest.raises(UnknownNameError, match=r"choose|registered|known"):
+        memory_plan.plan(call, cell, hidden_size=3, steps=4, batch=5, input_size=2)
+
+
+def test_human():
+    texts = [memory_plan.human(size) for size in (0, 1023, 1024, 3 << 20, 5.5 * 2**30, 2**45)]
+    assert texts == ["0 bytes", "1023 bytes", "1.00 KiB", "3.00 MiB", "5.50 GiB", "32768.00 GiB"]
+
+
+def test_the_scratch_of_a_step_is_what_the_sweep_takes():
+    """Of the module that allocates it: a cell of two phases keeps its second operand too."""
+    assert cuda.step_of_scratch is memory_plan.step_of_scratch
+    one = 4 * 3 * 8
+    expected = {"rnn": 1, "rnn_relu": 1, "lstm": 4, "gru": 6, "gru_reset_before": 7}
+    for cell, rows in expected.items():
+        assert memory_plan.step_of_scratch(gs.cells.get(cell), 8, 3, np.dtype("float32")) == rows * one, cell

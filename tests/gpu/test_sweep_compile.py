@@ -1,0 +1,160 @@
+"""The sweeps' machine code: nothing in slow memory, no float64 by accident, the instructions that were meant."""
+
+import re
+from functools import cache
+
+import compiling
+import numpy as np
+import pytest
+import sweeps
+from sweeps import CHIPS, make_design, make_kernel, signature_of
+
+from gatescope.kernels.gpu.design import choose, registers_of
+
+pytestmark = pytest.mark.skipif(compiling.why_not() is not None, reason=str(compiling.why_not()))
+
+KINDS = ["forward", "reverse", "flow"]
+H100 = (9, 0)
+RECIPROCAL = "rcp.approx.ftz.f32"
+SIZES = [16, 64, 128, 256, 512]
+
+
+@cache
+def built(kind, cell, hidden, dtype, cc, rows=1, fast=False, design=None):
+    """(kernel as built, its design): the one that is chosen for so many rows, unless one is given."""
+    cell = sweeps.cell_named(cell)
+    design = design or choose(cell, hidden, np.dtype(dtype), rows, kind in ("reverse", "flow"), CHIPS[cc])
+    kernel = make_kernel(kind, cell, hidden, dtype, design, fast)
+    return compiling.build(kernel, signature_of(kind, dtype), cc), design
+
+
+def check(kind, cell, hidden, dtype, cc, rows=1):
+    kernel, design = built(kind, cell, hidden, dtype, cc, rows)
+    assert kernel.stack == 0, f"{kernel.stack} bytes of local memory a thread in {design}"
+    assert kernel.spills == 0, f"{kernel.spills} bytes spilled in {design}"
+    # A launch of more threads than the registers are for fails on the GPU, and nothing before it says so.
+    allowed = registers_of(design.threads)
+    assert kernel.registers <= allowed, f"{kernel.registers} registers of {allowed} in {design}"
+    assert kernel.shared == 0  # all of it is dynamic, which is what the design counts
+    assert_instructions(kernel.ptx, design, dtype)
+
+
+def assert_instructions(ptx, design, dtype):
+    if dtype == "float32":
+        assert ".f64" not in ptx
+    approximate = set(re.findall(r"\w+\.approx[\w.]*", ptx))
+    assert approximate <= ({RECIPROCAL} if dtype == "float32" else set()), approximate
+    flushing = set(re.findall(r"\w+[\w.]*\.ftz[\w.]*", ptx))
+    assert flushing <= {RECIPROCAL}, flushing  # subnormal numbers are 0 nowhere else
+    several = design.blocks > 1
+    assert ("ld.relaxed.gpu" in ptx) == several
+    assert ("st.relaxed.gpu" in ptx) == several
+    assert "prefetch.L2" in ptx
+    assert "atom." not in ptx
+
+
+# A subset that tells most of the changes, in about a minute; the whole is below.
+CORE = [
+    ("forward", "lstm", 64, "float32", (7, 5), 1),
+    ("reverse", "lstm", 64, "float32", (8, 0), 1),
+    ("flow", "lstm", 64, "float32", (10, 0), 64),
+    ("forward", "lstm", 64, "float32", (10, 0), 64),
+    ("forward", "gru", 64, "float32", (9, 0), 1),
+    ("flow", "gru", 16, "float32", (7, 5), 1),
+    ("forward", "gru_reset_before", 64, "float32", (8, 0), 1),
+    ("reverse", "gru_reset_before", 64, "float32", (10, 0), 1),
+    ("reverse", "rnn", 16, "float32", (7, 5), 64),
+    ("forward", "rnn_relu", 16, "float32", (9, 0), 1),
+    ("forward", "leaky", 16, "float32", (8, 0), 1),
+    ("flow", "two_phases", 16, "float32", (9, 0), 1),
+    ("forward", "lstm", 256, "float32", (9, 0), 1),
+    ("flow", "lstm", 128, "float32", (8, 0), 1),
+    ("reverse", "gru_reset_before", 128, "float32", (9, 0), 1),
+    ("forward", "lstm", 64, "float64", (9, 0), 1),
+    ("reverse", "gru", 16, "float64", (10, 0), 1),
+]
+
+
+@pytest.mark.parametrize(("kind", "cell", "hidden", "dtype", "cc", "rows"), CORE)
+def test_the_core(kind, cell, hidden, dtype, cc, rows):
+    check(kind, cell, hidden, dtype, cc, rows)
+
+
+# Every kernel of every built-in cell for every architecture, in one size that fits a block and one that may not;
+# and on one architecture in more sizes.
+EVERYTHING = [
+    (kind, cell, hidden, dtype, cc)
+    for kind in KINDS
+    for cell in sweeps.BUILT_IN
+    for hidden in SIZES
+    for dtype in ("float32", "float64")
+    for cc in CHIPS
+    if hidden in (64, 256) or (cc == H100 and dtype == "float32")
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "cell", "hidden", "dtype", "cc"), EVERYTHING)
+def test_everything(kind, cell, hidden, dtype, cc):
+    check(kind, cell, hidden, dtype, cc, rows=40)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_packing_of_the_weights(dtype):
+    for cell, hidden in (("lstm", 64), ("gru_reset_before", 256)):
+        kernel, _ = built("pack", cell, hidden, dtype, H100)
+        assert kernel.stack == kernel.spills == 0
+        assert kernel.registers <= 64  # 256 threads of it must fit four times
+        assert dtype == "float64" or kernel.f64 == 0
+
+
+def test_one_block_passes_nothing_on_and_several_do():
+    """Negative control of the tests of `ld.relaxed`, and both designs occur in the core."""
+    one, alone = built("forward", "lstm", 64, "float32", (7, 5))
+    many, group = built("forward", "lstm", 256, "float32", H100)
+    assert alone.blocks == 1 < group.blocks
+    with pytest.raises(AssertionError):
+        assert_instructions(one.ptx, group, "float32")
+    with pytest.raises(AssertionError):
+        assert_instructions(many.ptx, alone, "float32")
+
+
+@pytest.mark.parametrize("kind", ["forward", "reverse"])
+def test_a_design_with_too_many_registers_shows(kind):
+    """Negative control: all weights of H = 128 in the registers of a block's 128 threads, 512 of them each."""
+    cell = sweeps.cell_named("lstm")
+    design = make_design(
+        cell, 128, "float32", kind == "reverse", CHIPS[H100], parts=1, registers=10_000, shared=0
+    )
+    assert design.threads == 128
+    assert design.first.registers * design.first.outputs == 512
+    kernel, _ = built(kind, "lstm", 128, "float32", H100, design=design)
+    assert kernel.stack > 0 or kernel.spills > 0
+
+
+def test_fast_activations_are_one_instruction():
+    exact, _ = built("forward", "lstm", 16, "float32", (8, 0))
+    fast, _ = built("forward", "lstm", 16, "float32", (8, 0), fast=True)
+    assert "tanh.approx" not in exact.ptx
+    assert exact.ptx.count(RECIPROCAL) == 5  # four gates and the tanh of c
+    assert fast.ptx.count("tanh.approx.f32") == 5
+    assert "rcp.approx" not in fast.ptx
+
+
+# A wide load of four weights' worth of the vector serves 4 * outputs multiplications.
+@pytest.mark.parametrize(("kind", "cell"), [("forward", "lstm"), ("reverse", "lstm"), ("forward", "gru")])
+def test_the_product_is_multiply_adds_and_wide_loads(kind, cell):
+    kernel, design = built(kind, cell, 64, "float32", H100)
+    counts = compiling.sass(kernel.cubin)
+    if counts is None:
+        pytest.skip("nvdisasm is not installed (the package nvidia-cuda-nvdisasm)")
+    tile = design.first
+    work = tile.slice * tile.outputs * tile.sequences
+    assert tile.registers == tile.slice
+    # The product stands in the code once, and the elementwise part takes a few multiply-adds more.
+    assert work <= counts["FFMA"] <= work + 200
+    wide = sum(count for name, count in counts.items() if name.startswith("LDS") and name.endswith("128"))
+    assert wide >= tile.slice * tile.sequences // 4
+    assert not any(name.startswith(("DFMA", "DADD", "DMUL", "LDL", "STL")) for name in counts)
+    # Of the whole kernel: what is before the loop loads the weights, once.
+    assert counts["FFMA"] >= 0.1 * sum(counts.values())

@@ -1,0 +1,348 @@
+"""The sweeps forward and back against the CPU's kernels and the slow oracle, for designs of every kind."""
+
+import cases
+import naive
+import numpy as np
+import pytest
+import sweeps
+from cases import assert_close
+from sweeps import TOLERANCE, Sweeps, force
+
+from gatescope.kernels.gpu import api, backend
+
+DTYPES = ["float32", "float64"]
+# One block and one lane a unit: all that Numba's simulator, which has no shuffles, can run.
+PLAIN = {"parts": 1}
+# A design for each way to spread a product: parts, sequences and units of a thread, blocks, where the weights are.
+DESIGNS = {
+    "plain": PLAIN,
+    "parts": {"parts": 8},
+    "sequences": {"parts": 4, "sequences": 2},
+    "together": {"parts": 4, "together": 4},
+    "both": {"parts": 16, "together": 2, "sequences": 4},
+    "warp": {"parts": 32, "together": 8, "sequences": 2},
+    "blocks": {"parts": 4, "blocks": 2},
+    "three blocks": {"parts": 4, "blocks": 3, "sequences": 2, "together": 2},
+    "five blocks": {"parts": 8, "blocks": 5, "sequences": 4},
+    "shared": {"parts": 2, "registers": 0},
+    "streamed": {"parts": 2, "registers": 0, "shared": 0},
+    "spread": {"parts": 2, "registers": 1, "shared": 1, "blocks": 2},
+}
+
+
+def emulated(**options):
+    """The emulator as the machine in use, with its options; skips in the simulator, beside which it cannot run."""
+    if api.simulated:
+        pytest.skip("the emulator needs the real numba.cuda")
+    from emulator import EmulatedGpu
+
+    return backend.use(EmulatedGpu(**{"multiprocessors": 16, **options}))
+
+
+@pytest.fixture
+def designed(gpu, monkeypatch):
+    """Force a design; skips what the simulator cannot run."""
+
+    def force_on(products=False, **numbers):
+        if gpu.name == "cudasim" and not products:
+            pytest.skip("takes too long in Numba's simulator, which runs the plainest design of every cell")
+        if gpu.name == "emulator":
+            gpu.multiprocessors = 16
+            if not products:
+                sweeps.without_products(monkeypatch)
+        force(monkeypatch, **numbers)
+
+    return force_on
+
+
+def assert_all_close(found, expected, dtype, what=""):
+    for name, value in expected.items():
+        assert_close(found[name], value, TOLERANCE[dtype], f"{what} {name}")
+
+
+def check_forward(work, lengths=None):
+    states, gates = work.forward(lengths)
+    dtype, case = work.dtype.name, work.case
+    trace = case.run(lengths)
+    assert_close(states, trace.states, TOLERANCE[dtype], "states")
+    if gates.size:
+        assert_close(gates, trace.gates, TOLERANCE[dtype], "gates")
+    if work.cell.name in naive.STATES:
+        exact, kept = naive.forward(work.cell.name, work.params, case.inputs, case.initial_state, lengths)
+        assert_close(states, exact, TOLERANCE[dtype], "states of the oracle")
+        for k, name in enumerate(work.cell.kept):
+            assert_close(gates[:, :, k], kept[name], TOLERANCE[dtype], name)
+
+
+def check_backward(work, lengths=None, *, seeded=True, final=True):
+    trace, grads = work.on_cpu(lengths, seeded=seeded, final=final)
+    found = work.backward(trace, lengths, seeded=seeded, final=final)
+    dtype, case = work.dtype.name, work.case
+    assert_all_close(found, {name: grads[name] for name in found}, dtype, "CPU:")
+    if work.cell.name in naive.STATES:
+        exact = naive.backward(
+            work.cell.name,
+            work.params,
+            case.inputs,
+            case.output_adjoint if seeded else None,
+            case.final_adjoint if final else None,
+            case.initial_state,
+            lengths,
+        )
+        assert_all_close(found, exact, dtype, "oracle:")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("cell", sweeps.CELLS)
+def test_every_cell_in_the_plainest_design(gpu, designed, cell, dtype):
+    designed(products=True, **PLAIN)
+    work = Sweeps(gpu, cell, dtype, T=3, B=2, I=2, H=7)
+    check_forward(work, [3, 1])
+    check_backward(work, [3, 1])
+
+
+@pytest.mark.parametrize("design", [name for name in DESIGNS if name != "plain"])
+@pytest.mark.parametrize(("cell", "dtype"), [("lstm", "float32"), ("two_phases", "float64")])
+def test_every_design(gpu, designed, cell, design, dtype):
+    numbers = DESIGNS[design]
+    designed(**numbers)
+    work = Sweeps(gpu, cell, dtype, T=4, B=5 if numbers.get("sequences", 1) > 1 else 2, I=3, H=13)
+    lengths = [4, 2, 0, 1, 3][: work.shape[1]]
+    check_forward(work, lengths)
+    check_backward(work, lengths)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("cell", sweeps.CELLS)
+def test_every_cell_on_several_blocks(gpu, designed, cell, dtype):
+    designed(parts=4, blocks=2, together=2, sequences=2, registers=1)
+    work = Sweeps(gpu, cell, dtype, T=4, B=3, I=1, H=11)
+    check_forward(work, [4, 0, 3])
+    check_backward(work, [4, 0, 3])
+
+
+@pytest.mark.parametrize(
+    ("T", "B", "I", "H"), [(1, 1, 1, 1), (9, 1, 12, 3), (2, 3, 5, 13), (3, 5, 2, 7), (2, 1, 3, 33)]
+)
+@pytest.mark.parametrize("cell", ["lstm", "gru_reset_before", "rnn"])
+def test_every_size_in_the_design_that_is_chosen(gpu, monkeypatch, cell, T, B, I, H):
+    if gpu.name == "emulator":
+        sweeps.without_products(monkeypatch)
+    if gpu.name == "cudasim":
+        pytest.skip("the designs that are chosen add parts up with shuffles, which Numba's simulator lacks")
+    for dtype in DTYPES:
+        work = Sweeps(gpu, cell, dtype, T=T, B=B, I=I, H=H)
+        check_forward(work)
+        check_backward(work)
+
+
+@pytest.mark.parametrize(("seeded", "final"), [(False, True), (True, False)])
+@pytest.mark.parametrize("cell", ["lstm", "two_phases"])
+def test_without_adjoints_of_the_outputs_or_of_the_end(gpu, designed, cell, seeded, final):
+    designed(**PLAIN)
+    work = Sweeps(gpu, cell, T=3, B=2, H=5)
+    check_backward(work, [2, 3], seeded=seeded, final=final)
+
+
+def test_without_any_adjoint_all_gradients_are_0(gpu, designed):
+    designed(**PLAIN)
+    work = Sweeps(gpu, "lstm", T=2, B=2, H=5)
+    found = work.backward(work.case.run(), seeded=False, final=False)
+    assert all((gradient == 0).all() for gradient in found.values())
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru_reset_before"])
+@pytest.mark.parametrize("numbers", [PLAIN, DESIGNS["both"], DESIGNS["three blocks"]], ids=str)
+def test_past_the_end_the_state_and_the_adjoint_stay_and_the_gates_are_0(gpu, designed, cell, numbers):
+    designed(**numbers)
+    work = Sweeps(gpu, cell, T=4, B=3, H=9)
+    lengths = [2, 0, 4]
+    states, gates = work.forward(lengths)
+    trace, _ = work.on_cpu(lengths)
+    found = work.backward(trace, lengths)
+    for b, length in enumerate(lengths):
+        assert (states[length:, b] == states[length, b]).all()
+        assert (gates[length:, b] == 0).all()
+        assert (found["adjoint"][length + 1 :, b] == work.case.final_adjoint[b]).all()
+        assert (found["inputs"][length:, b] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("numbers", [PLAIN, DESIGNS["both"], DESIGNS["three blocks"]], ids=str)
+@pytest.mark.parametrize("cell", ["lstm", "two_phases"])
+def test_a_sequence_has_the_same_bits_alone_as_in_a_batch(gpu, designed, cell, numbers, dtype):
+    designed(**numbers)
+    many = Sweeps(gpu, cell, dtype, T=4, B=3, H=9)
+    lengths = [4, 2, 3]
+    states, gates = many.forward(lengths)
+    trace, _ = many.on_cpu(lengths)
+    found = many.backward(trace, lengths)
+    for b, length in enumerate(lengths):
+        one = Sweeps(gpu, cell, dtype, T=length, B=1, H=9)
+        one.params = one.case.params = many.params
+        for name in ("inputs", "output_adjoint"):
+            setattr(one.case, name, getattr(many.case, name)[:length, b : b + 1])
+        for name in ("initial_state", "final_adjoint"):
+            setattr(one.case, name, getattr(many.case, name)[b : b + 1])
+        alone, alone_gates = one.forward()
+        np.testing.assert_array_equal(alone[:, 0], states[: length + 1, b])
+        np.testing.assert_array_equal(alone_gates[:, 0], gates[:length, b])
+        back = one.backward(one.case.run())
+        # The CPU's trace is the same bits too, or the next line would have no reason to hold.
+        np.testing.assert_array_equal(one.case.run().states[:, 0], trace.states[: length + 1, b])
+        np.testing.assert_array_equal(back["adjoint"][:-1, 0], found["adjoint"][:length, b])
+
+
+# ---- what only the emulator can be asked ----------------------------------------------------------------------------
+
+
+def results(work, lengths=None):
+    states, gates = work.forward(lengths)
+    return {"states": states, "gates": gates} | work.backward(work.case.run(lengths), lengths)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "two_phases"])
+@pytest.mark.parametrize("design", ["both", "three blocks", "spread"])
+def test_the_schedule_does_not_change_a_bit(monkeypatch, cell, design):
+    sweeps.without_products(monkeypatch)
+    force(monkeypatch, **DESIGNS[design])
+    expected = None
+    for seed in (0, 1, 2, 3):
+        with emulated(seed=seed * 1000) as gpu:
+            found = results(Sweeps(gpu, cell, T=3, B=3, H=9), [3, 1, 2])
+        for name, value in (expected or found).items():
+            np.testing.assert_array_equal(found[name], value, err_msg=name)
+        expected = found
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru_reset_before"])
+@pytest.mark.parametrize("design", ["parts", "both", "three blocks", "shared"])
+def test_no_two_threads_use_shared_memory_without_a_barrier_between(monkeypatch, cell, design):
+    sweeps.without_products(monkeypatch)
+    force(monkeypatch, **DESIGNS[design])
+    with emulated(races=True) as gpu:
+        work = Sweeps(gpu, cell, T=3, B=3, H=9)
+        check_forward(work, [3, 0, 2])
+        check_backward(work, [3, 0, 2])
+
+
+@pytest.mark.parametrize("cell", ["gru", "gru_reset_before"])
+def test_more_groups_than_the_machine_holds_go_in_waves(monkeypatch, cell):
+    """7 sequences, 2 a group of 2 blocks: 4 groups, of which 5 multiprocessors hold 2 at a time."""
+    sweeps.without_products(monkeypatch)
+    force(monkeypatch, parts=4, blocks=2, sequences=2)
+    with emulated(multiprocessors=5) as gpu:
+        work = Sweeps(gpu, cell, T=3, B=7, H=9)
+        check_forward(work)
+        assert [launch.grid for launch in gpu.launches if launch.cooperative] == [4, 4]
+        check_backward(work)
+        assert [launch.grid for launch in gpu.launches if launch.cooperative] == [4, 4] * 2
+        directions = np.random.default_rng(0).standard_normal((7, 1, 1, 9))
+        trace = work.case.run()
+        found = work.adjoints(directions).back(trace.states, trace.gates, 0, 3)
+        expected = work.adjoints_on_cpu(directions).back(trace.states, trace.gates, 0, 3)
+        assert_close(found, expected, 1e-12)
+
+
+def sweeps_of(gpu):
+    """How many sweeps back were launched."""
+    return sum(launch.kernel.py_func.__name__ == "reverse" for launch in gpu.launches)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "gru_reset_before", "leaky"])
+@pytest.mark.parametrize("steps", [1, 3])
+def test_backward_in_segments_gives_the_same_gradients(monkeypatch, cell, steps):
+    """Memory for a few steps of scratch: the adjoints are the same bits, the sums have another order."""
+    sweeps.without_products(monkeypatch)
+    force(monkeypatch, parts=4, sequences=2, together=2)
+    lengths = [7, 4]
+    with emulated() as gpu:
+        work = Sweeps(gpu, cell, T=7, B=2, H=5)
+        trace, _ = work.on_cpu(lengths)
+        whole = work.backward(trace, lengths)
+        assert sweeps_of(gpu) == 1
+    from gatescope.kernels.gpu.memory_plan import step_of_scratch
+
+    free = 2 * steps * step_of_scratch(work.cell, 5, 2, work.dtype)
+    with emulated(memory=(free, 1 << 34)) as gpu:
+        work.gpu = gpu
+        parts = work.backward(trace, lengths)
+        assert sweeps_of(gpu) == -(-7 // steps)
+    for name in ("adjoint", "inputs", "initial_state"):
+        np.testing.assert_array_equal(parts[name], whole[name])
+    assert_all_close(parts, whole, "float64", "segments:")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_weights_that_do_not_fit_are_streamed(monkeypatch, dtype):
+    """A machine so small that the weights of H = 33 are in registers and streamed, in the designs that are chosen."""
+    from gatescope.kernels.gpu import design as designs
+
+    sweeps.without_products(monkeypatch)
+    monkeypatch.setattr(designs, "_REGISTERS", 4_000 if dtype == "float32" else 5_000)
+    designs.choose.cache_clear()
+    try:
+        with emulated(multiprocessors=1, shared_limit=6000) as gpu:
+            work = Sweeps(gpu, "lstm", dtype, T=2, B=1, I=1, H=33)
+            for reverse in (False, True):
+                tile = work.plan.design(1, reverse=reverse).first
+                assert min(tile.registers, tile.streamed) > 0
+                assert tile.registers + tile.shared + tile.streamed == tile.slice
+            check_forward(work)
+            check_backward(work)
+    finally:
+        designs.choose.cache_clear()
+
+
+def test_own_cells_against_the_complex_step(monkeypatch):
+    """Cells of this folder have no equations in the oracle: the loss along a line is differentiated instead."""
+    force(monkeypatch, parts=4, sequences=2)
+    for name in sweeps.OWN:
+        with emulated() as gpu:
+            work = Sweeps(gpu, name, T=4, B=2, H=5)
+            found = work.backward(work.case.run())
+        rng, tiny, arrays = np.random.default_rng(1), 1e-100, {}
+        given = work.params.arrays() | {"inputs": work.case.inputs, "initial_state": work.case.initial_state}
+        lines = {key: rng.standard_normal(value.shape) for key, value in given.items()}
+        arrays = {key: value + 1j * tiny * lines[key] for key, value in given.items()}
+        loss = loss_of(work.cell, arrays, work.case)
+        assert_close(
+            sum((found[key] * line).sum() for key, line in lines.items()), loss.imag / tiny, 1e-12, name
+        )
+
+
+def loss_of(cell, arrays, case):
+    """Sum of outputs and final states times their adjoints, by the cell's own Python."""
+    split = [np.split(arrays[name], len(cell.gates)) for name in cases.PARAMS]
+    W, R, b, d = split
+    P, G = cell.prepared, len(cell.gates)
+    states, loss = tuple(arrays["initial_state"][:, k] for k in range(len(cell.states))), 0
+    for x, seed in zip(arrays["inputs"], case.output_adjoint, strict=True):
+        wx = [x @ W[g].T + b[g] for g in range(G)]
+        vector, prepared = states[0], ()
+        rh = [vector @ R[g].T + d[g] for g in range(P or G)]
+        if P:
+            ready = cell.prepare(wx[:P], rh, states)
+            vector, prepared = cell.operand(ready, states), (ready,)
+            wx, rh = wx[P:], [vector @ R[g].T + d[g] for g in range(P, G)]
+        states, _ = cell.step(wx, rh, states, *prepared)
+        loss = loss + (seed * states[0]).sum()
+    return loss + sum((case.final_adjoint[:, k] * state).sum() for k, state in enumerate(states))
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru_reset_before"])
+def test_fast_activations_are_used_and_are_near(monkeypatch, cell):
+    """The emulator's fast tanh is NumPy's: the sweep with it differs by roundings alone."""
+    sweeps.without_products(monkeypatch)
+    from gatescope.kernels.gpu import activations
+
+    seen = []
+    monkeypatch.setattr(activations, "approximate_tanh", lambda x: seen.append(1) or np.tanh(x))
+    force(monkeypatch, parts=4)
+    with emulated() as gpu:
+        work = Sweeps(gpu, cell, "float32", T=3, B=1, H=5)
+        check_forward(work)
+        assert not seen
+        states, _ = work.forward(fast_activations=True)
+        assert len(seen) >= 3 * 5 * 3
+    assert_close(states, work.case.run().states, TOLERANCE["float32"])
