@@ -1,8 +1,8 @@
-"""The README's benchmark table, from the JSON of a run: never typed.
+"""The README's benchmark tables, of the CPU and of the GPU, from the JSON of a run: never typed.
 
-python -m benchmarks.table            write it between the markers in README.md
-python -m benchmarks.table --check    exit with 1 if it is not what the JSON says
-python -m benchmarks.table --print    show it
+python -m benchmarks.table            write them between the markers in README.md
+python -m benchmarks.table --check    exit with 1 if they are not what the JSON says
+python -m benchmarks.table --print    show them
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import timing
+from benchmarks import gpu_table, timing
 from benchmarks.compare import RESULTS
 from benchmarks.rows import FORWARD, TRAIN
 from gatescope.storage import atomic_write
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 BEGIN, END = "<!-- benchmark table: begin -->", "<!-- benchmark table: end -->"
+GPU_RESULTS = RESULTS.with_name("gpu.json")
+GPU_BEGIN, GPU_END = "<!-- GPU table: begin -->", "<!-- GPU table: end -->"
 _COLUMNS = (("pytorch", "PyTorch"), ("jax", "JAX"), ("onnxruntime", "ONNX Runtime, forward"))
 
 
@@ -93,7 +95,7 @@ def make_table(data: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def replaced(readme: str, table: str) -> str:
+def replaced(readme: str, table: str, begin: str = BEGIN, end: str = END) -> str:
     """The README with the table between its markers.
 
     Raises
@@ -101,38 +103,56 @@ def replaced(readme: str, table: str) -> str:
     ValueError
         If the markers are not there, once each and in order.
     """
-    if readme.count(BEGIN) != 1 or readme.count(END) != 1 or readme.index(BEGIN) > readme.index(END):
-        raise ValueError(f"the README needs one line {BEGIN!r} and after it one line {END!r}")
-    before, after = readme[: readme.index(BEGIN)], readme[readme.index(END) :]
-    return f"{before}{BEGIN}\n{table}\n{after}"
+    if readme.count(begin) != 1 or readme.count(end) != 1 or readme.index(begin) > readme.index(end):
+        raise ValueError(f"the README needs one line {begin!r} and after it one line {end!r}")
+    before, after = readme[: readme.index(begin)], readme[readme.index(end) :]
+    return f"{before}{begin}\n{table}\n{after}"
+
+
+def _cpu(path: Path) -> str:
+    """The table of the CPU's results."""
+    data = json.loads(path.read_text())
+    if data["protocol"]["smoke"]:
+        raise ValueError("it is of a smoke run, which measures nothing")
+    return make_table(data)
+
+
+def _gpu(path: Path) -> str:
+    """The table of the GPU's results, which need not be there."""
+    return gpu_table.markdown(json.loads(path.read_text()) if path.exists() else None)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write, check or print the table."""
+    """Write, check or print the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.table", description=__doc__.split("\n")[0])
     parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--gpu-results", type=Path, default=GPU_RESULTS)
     parser.add_argument("--readme", type=Path, default=README)
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
         "--check", action="store_true", help="change nothing; exit with 1 if the README is out of date"
     )
-    what.add_argument("--print", action="store_true", help="show the table, change nothing")
+    what.add_argument("--print", action="store_true", help="show the tables, change nothing")
     options = parser.parse_args(arguments)
+    parts = (
+        (options.results, _cpu, "benchmarks.compare", BEGIN, END),
+        (options.gpu_results, _gpu, "benchmarks.gpu", GPU_BEGIN, GPU_END),
+    )
     try:
-        data = json.loads(options.results.read_text())
-        if data["protocol"]["smoke"]:
-            raise ValueError("it is of a smoke run, which measures nothing")
-        table = make_table(data)
-        if options.print:
-            print(table)
-            return
-        readme = options.readme.read_text()
-        new = replaced(readme, table)
-    except (OSError, ValueError, KeyError) as error:
-        sys.exit(
-            f"no table from {options.results} for {options.readme}: {error};"
-            " run python -m benchmarks.compare first"
-        )
+        readme = "" if options.print else options.readme.read_text()
+    except OSError as error:
+        sys.exit(f"no tables for {options.readme}: {error}")
+    new = readme
+    for results, make, command, begin, end in parts:
+        try:
+            made = make(results)
+            if options.print:
+                print(made, end="\n\n")
+                continue
+            new = replaced(new, made, begin, end)
+        except (OSError, ValueError, KeyError) as error:
+            why = f"it has no {error}" if isinstance(error, KeyError) else error
+            sys.exit(f"no table from {results} for {options.readme}: {why}; run python -m {command} first")
     if new == readme:
         return
     if options.check:
