@@ -8,6 +8,7 @@ A ratio is cuDNN's time divided by ours.  Whatever happens, FOLDER/gpu.json hold
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import subprocess
 import sys
@@ -239,6 +240,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     reason = why_no_gpu()
     if reason is not None:
         print(f"no GPU to measure: {reason}", file=sys.stderr)
+        sys.exit(2)
+    if importlib.util.find_spec("pytest") is None:
+        print('no pytest to run the CUDA tests; pip install -e ".[cuda,test]"', file=sys.stderr)
         sys.exit(2)
     folder = options.out or (None if options.rows or options.quick else RESULTS)
     protocol = {

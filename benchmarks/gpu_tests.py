@@ -1,14 +1,12 @@
-"""The CUDA tests on the real GPU, within a time limit: a pytest plugin that notes every test, and who reads the notes.
+"""The CUDA tests on the real GPU, within a time limit.
 
 A kernel that waits for ever hangs its test for ever.  Such a test is ended from outside and named, and the others go
-on without it.
+on without it.  What happened is read from the notes of the plugin `benchmarks.gpu_notes`.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -17,72 +15,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from benchmarks.gpu_clock import Budget
 from benchmarks.gpu_process import ROOT, end, environment
 
 FOLDER = ROOT / "tests" / "gpu"
+STARTED, UNREAD = "started", "not collected"
+LOST = 70  # exit code: go on in another process
 _PATIENCE = 40.0  # seconds for one test, its kernels' compilation included
 _LOOK = 0.2
-_STARTED, _UNREAD = "started", "not collected"
-# After these every CUDA call of the process fails, and so would every later test.
-_FATAL = re.compile(
-    r"CUDA_ERROR_(ILLEGAL|LAUNCH_FAILED|LAUNCH_TIMEOUT|MISALIGNED|HARDWARE|INVALID_PC|ASSERT)"
-)
-_LOST = 70  # exit code: go on in another process
-
-
-# ---- the plugin -----------------------------------------------------------------------------------------------------
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--notes", help="file that takes a line for every test")
-    parser.addoption("--run", type=int, default=0, help="goes into the notes of tests that begin")
-
-
-def _note(config: Any, **values: Any) -> None:
-    with Path(config.getoption("--notes")).open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(values) + "\n")
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep what runs on the GPU and has not been begun before."""
-    begun = {note["id"] for note in read_notes(Path(config.getoption("--notes")))}
-    keep, leave = [], []
-    for item in items:
-        machine = getattr(getattr(item, "callspec", None), "params", {}).get("gpu")
-        (keep if machine == "gpu" and item.nodeid not in begun else leave).append(item)
-    items[:] = keep
-    config.hook.pytest_deselected(items=leave)
-
-
-class _Notes:
-    def __init__(self, config: Any) -> None:
-        self._config = config
-
-    def pytest_runtest_logstart(self, nodeid: str) -> None:
-        _note(self._config, id=nodeid, outcome=_STARTED, run=self._config.getoption("--run"))
-
-    def pytest_runtest_logreport(self, report: Any) -> None:
-        if report.when == "call" or report.outcome != "passed":
-            text = " ".join(str(report.longrepr).split())[-300:] if report.failed else ""
-            _note(self._config, id=report.nodeid, outcome=report.outcome, seconds=report.duration, text=text)
-            if report.failed and _FATAL.search(str(report.longrepr)):
-                os._exit(_LOST)
-
-    def pytest_collectreport(self, report: Any) -> None:
-        if report.failed:
-            text = " ".join(str(report.longrepr).split())[-300:]
-            _note(self._config, id=report.nodeid, outcome=_UNREAD, text=text)
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.pluginmanager.register(_Notes(config), "gatescope-notes")
-
-
-# ---- who runs it ----------------------------------------------------------------------------------------------------
 
 
 def read_notes(path: Path) -> list[dict[str, Any]]:
@@ -108,8 +48,8 @@ def counted(notes: list[dict[str, Any]]) -> dict[str, Any]:
         "passed": len(names("passed")),
         "skipped": len(names("skipped")),
         "failed": {name: last[name]["text"] for name in names("failed")},
-        "not_collected": {name: last[name]["text"] for name in names(_UNREAD)},
-        "not_ended": names(_STARTED),
+        "not_collected": {name: last[name]["text"] for name in names(UNREAD)},
+        "not_ended": names(STARTED),
     }
 
 
@@ -144,7 +84,7 @@ def _run_once(
 ) -> int | None:
     """Exit code, or None if it was ended because a test or all of them took too long."""
     command = [
-        sys.executable, "-m", "pytest", "-p", "benchmarks.gpu_tests", "-p", "no:cacheprovider", "-o", "addopts=",
+        sys.executable, "-m", "pytest", "-p", "benchmarks.gpu_notes", "-p", "no:cacheprovider", "-o", "addopts=",
         "-q", "--continue-on-collection-errors", "--notes", str(notes), "--run", str(run), *options, str(folder),
     ]  # fmt: skip
     with (notes.parent / "words").open("wb") as words:
@@ -159,12 +99,12 @@ def _run_once(
                 if len(now) != count:
                     count, changed = len(now), time.monotonic()
                 # Only a test that is under way can hang: to collect, and to end, takes what it takes.
-                under_way = bool(now) and now[-1]["outcome"] == _STARTED and now[-1]["run"] == run
+                under_way = bool(now) and now[-1]["outcome"] == STARTED and now[-1]["run"] == run
                 if budget.left() <= 0 or (under_way and time.monotonic() - changed > patience):
                     return None
             # Not the end, but that of a test: the process fell over it, or gave itself up after it.
             last = (read_notes(notes) or [{"outcome": ""}])[-1]
-            fell = process.returncode == _LOST or (process.returncode < 0 and last["outcome"] == _STARTED)
+            fell = process.returncode == LOST or (process.returncode < 0 and last["outcome"] == STARTED)
             return None if fell else process.returncode
         finally:
             end(process)

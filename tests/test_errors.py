@@ -80,6 +80,18 @@ def test_ragged_inputs(case):
         gs.run(case.params, [[[1.0, 2.0]], [[1.0]]])
 
 
+@pytest.mark.parametrize("error", [TypeError, RuntimeError])
+def test_arrays_of_other_libraries_that_numpy_cannot_read(case, error):
+    class Tensor:  # as PyTorch's and CuPy's on a GPU, or with gradients
+        def __array__(self, dtype=None, copy=None):
+            raise error("can't convert a tensor on cuda:0\nto numpy")
+
+    message = r"inputs is a Tensor that NumPy cannot read \(can't convert .* to numpy\); give a list or a NumPy array"
+    for work in (gs.run, gs.gradient_flow):
+        with pytest.raises(DtypeError, match=message):
+            work(case.params, Tensor())
+
+
 def test_masked_values_are_not_read_as_if_they_were_none(case):
     masked = np.ma.masked_array(case.inputs, mask=False)
     np.testing.assert_array_equal(gs.run(case.params, masked).inputs, case.inputs)

@@ -211,7 +211,8 @@ def compare(
             found.append(_measure(label, params, inputs, (left, right), repeats, seed, options, stages))
         bar.set_description("measured")
     dtypes = sorted({params.dtype.name for params in chosen.values()})
-    used = {"threads": workers} if device == "cpu" else {}
+    ran = found[0].trace.provenance  # of the GPU or what stands for it
+    used = {"threads": workers} if device == "cpu" else {"backend": ran.get("backend", device)}
     facts = provenance(device=device, dtype=", ".join(dtypes), seed=seed, **used)
     return Comparison(measurements=tuple(found), provenance=facts)
 

@@ -223,7 +223,9 @@ def notes(comparison: Comparison) -> list[str]:
 def timed_on(comparison: Comparison) -> str:
     """What the times of a comparison were taken on."""
     if comparison.provenance["device"] == "cuda":
-        return "on the GPU, copies to it and back included"
+        simulated = comparison.provenance.get("backend") == "cudasim"
+        where = "in Numba's simulator of a GPU" if simulated else "on the GPU"
+        return f"{where}, copies to it and back included"
     return f"with at most {counted(comparison.measurements[0].threads, 'thread')} on the CPU"
 
 

@@ -85,7 +85,8 @@ def run(
     initial_state : (B, S, H) array_like, optional
         Default: zeros.  On the GPU, like `inputs`, if you like: ``trace.final_state`` of a `DeviceTrace`.
     lengths : (B,) array_like of int, optional
-        Steps of each sequence, 0..T; default: T.  A padded sequence gets exactly what it gets alone.
+        Steps of each sequence, 0..T; default: T.  A padded sequence gets exactly what it gets alone; on the GPU to
+        rounding, because the order of its sums depends on how many sequences there are.
     device : str, optional
         ``"cpu"`` or ``"cuda"``; default: where the weights are, so ``"cpu"`` for `Params`.  There is no silent
         change from one to the other.

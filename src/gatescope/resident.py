@@ -15,14 +15,10 @@ import numpy as np
 
 from gatescope.cells.registry import Cell, get
 from gatescope.datatypes import Array, Gradients, Params, Trace
-from gatescope.errors import DeviceError, ShapeError, ValueRangeError
+from gatescope.errors import DeviceError, DtypeError, ShapeError, ValueRangeError
 from gatescope.kernels.device import check_device
 from gatescope.provenance import provenance
-from gatescope.validation import (
-    check_lengths,
-    check_params,
-    check_trace,
-)
+from gatescope.validation import DTYPES, check_lengths, check_params, check_trace
 
 WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
@@ -32,6 +28,11 @@ class DeviceParams:
     """Weights of one layer on the GPU: `Params` whose arrays are device arrays of the same names and shapes.
 
     Make them with `to_device`; ``to_host()`` makes `Params` again.
+
+    Raises
+    ------
+    DeviceError, ShapeError, DtypeError, UnknownNameError
+        If arrays that are put in by hand (with `dataclasses.replace`) do not fit each other or the cell.
     """
 
     cell: str
@@ -41,6 +42,10 @@ class DeviceParams:
     bias_hh: Any
     gates: tuple[str, ...]
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """A kernel that gets arrays of other sizes reads what is beside them."""
+        _check_weights(self)
 
     @property
     def input_size(self) -> int:
@@ -71,7 +76,8 @@ class DeviceParams:
 class DeviceTrace:
     """A run on the GPU: `Trace` whose inputs, states, gates and lengths are device arrays of the same shapes.
 
-    Each has ``__cuda_array_interface__``, so other libraries read it where it is.
+    Each has ``__cuda_array_interface__``, so other libraries read it where it is.  All work is in CUDA's default
+    stream: a library that works in a stream of its own has to wait for it, and be waited for.
     A cell that keeps no gates has one row of gates here that nothing reads.
     """
 
@@ -186,9 +192,11 @@ def check_no_threads(threads: Any) -> None:
         raise ValueRangeError(f"threads={threads!r} is for device='cpu'; leave it out for 'cuda'")
 
 
-def check_fast(fast_activations: bool, device: str, params: Any) -> bool:
+def check_fast(fast_activations: Any, device: str, params: Any) -> bool:
     """Whether to use the GPU's approximate tanh and sigmoid, which exist there and in float32 only."""
-    dtype = getattr(params, "dtype", None)
+    if not isinstance(fast_activations, bool | np.bool_):
+        raise ValueRangeError(f"fast_activations={fast_activations!r} must be True or False")
+    dtype = getattr(params, "dtype", np.float32)  # what has none is refused for what it is
     if fast_activations and (device != "cuda" or dtype != np.float32):
         raise ValueRangeError(
             f"fast_activations=True needs device='cuda' and float32 weights, but these are {device!r} and {dtype}; "
@@ -199,7 +207,10 @@ def check_fast(fast_activations: bool, device: str, params: Any) -> bool:
 
 def device_facts(device: str) -> dict[str, str]:
     """What provenance says of a device: its name, and what stands for the GPU (a GPU, a simulator)."""
-    return {"device": device} if device == "cpu" else {"device": device, "backend": _backend().name}
+    if device == "cpu":
+        return {"device": device}
+    machine = _backend()
+    return {"device": device, "backend": machine.name} | ({"gpu": machine.gpu} if machine.gpu else {})
 
 
 def run_cuda(
@@ -307,6 +318,37 @@ def backprop_cuda(
 
 def _checked(params: Any) -> Cell:
     return get(params.cell) if isinstance(params, DeviceParams) else check_params(params)
+
+
+def _check_weights(params: DeviceParams) -> None:
+    """Arrays of the GPU that fit each other and the cell, in one dtype."""
+    from gatescope.kernels.gpu import backend
+
+    cell = get(params.cell)
+    arrays = {name: getattr(params, name) for name in WEIGHTS}
+    for name, array in arrays.items():
+        # What stands in for the GPU has arrays of its own kind.
+        if not backend.in_place() and not hasattr(array, "copy_to_host"):
+            raise DeviceError(
+                f"{name} of DeviceParams is a {type(array).__name__}, not an array that to_device made; "
+                "pass Params with it to gatescope.to_device"
+            )
+    dtype, shapes = arrays["weight_hh"].dtype, {name: tuple(array.shape) for name, array in arrays.items()}
+    for name, array in arrays.items():
+        if array.dtype != dtype or array.dtype not in DTYPES:
+            raise DtypeError(
+                f"{name} of DeviceParams has dtype {array.dtype}, and weight_hh has {dtype}; "
+                "give all of them in float32, or all in float64"
+            )
+    units, width = shapes["weight_hh"][-1], shapes["weight_ih"][-1]
+    rows = len(cell.gates) * units
+    wanted = {"weight_ih": (rows, width), "weight_hh": (rows, units), "bias_ih": (rows,), "bias_hh": (rows,)}
+    if shapes != wanted:
+        name = next(name for name in WEIGHTS if shapes[name] != wanted[name])
+        raise ShapeError(
+            f"{name} of DeviceParams has shape {shapes[name]}, but the cell {cell.name!r} needs {wanted[name]} "
+            f"beside a weight_hh of {units} columns; pass Params of one cell to gatescope.to_device"
+        )
 
 
 def _check_same_place(params: Any, trace: Any) -> None:

@@ -61,6 +61,11 @@ def _rectangular(name: str, value: Any) -> Array:
         raise ShapeError(
             f"{name} is not a rectangular array ({error}); give every row the same length"
         ) from error
+    except (TypeError, RuntimeError) as error:  # of other libraries' arrays: on a GPU, or with gradients
+        text = " ".join(str(error).split())
+        raise DtypeError(
+            f"{name} is a {type(value).__name__} that NumPy cannot read ({text}); give a list or a NumPy array"
+        ) from error
 
 
 def check_array(name: str, value: Any, dtype: np.dtype[Any], *, finite: bool = True) -> Array:

@@ -140,6 +140,7 @@ def test_everything_is_computed_on_the_device(invoke, machine, monkeypatch, tmp_
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "on the GPU, copies to it and back included, compilation excluded" in page
     assert "on the CPU" not in page
+    assert "simulator" not in page
 
     seen.clear()
     done = invoke(*run, *SMALL, "--device", "cuda")

@@ -304,6 +304,7 @@ class EmulatedGpu(Backend):
     """
 
     name = "emulator"
+    gpu = ""
     multiprocessors = 4
     shared_limit = 232_448
 

@@ -11,6 +11,7 @@ from device_cases import LENGTHS, Adopting, Foreign, assert_bits, case_of
 import gatescope as gs
 from gatescope.errors import DeviceError, DtypeError, ShapeError, UnknownNameError, ValueRangeError
 from gatescope.kernels.gpu import api, backend
+from gatescope.resident import WEIGHTS
 
 # Minutes in Numba's simulator, a thread of Python for each of a kernel's; seconds elsewhere.
 pytestmark = [pytest.mark.slow] if api.simulated else []
@@ -74,6 +75,50 @@ def test_the_cpu_and_weights_on_the_gpu(gpu):
             work()
 
 
+@pytest.mark.parametrize("value", ["no", 1, None, np.array([True, False])])
+def test_fast_activations_are_true_or_false(untouched, value):
+    case = case_of("rnn", "float32")
+    trace = case.run()
+    for work in (
+        lambda: case.run(device="cuda", fast_activations=value),
+        lambda: case.run(fast_activations=value),
+        lambda: case.backprop(trace, device="cuda", fast_activations=value),
+    ):
+        with pytest.raises(ValueRangeError, match=r"fast_activations=.* must be True or False"):
+            work()
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (
+            {"cell": "gru"},
+            ShapeError,
+            r"weight_ih of DeviceParams has shape \(20, 2\), but .*'gru' needs \(15, 2\)",
+        ),
+        ({"cell": "none"}, UnknownNameError, "cell='none' is not known"),
+        ({"weight_hh": np.ones((20, 4))}, ShapeError, r"needs \(16, 2\) beside a weight_hh of 4 columns"),
+        ({"bias_hh": np.ones(19)}, ShapeError, r"bias_hh .*\(19,\).* needs \(20,\)"),
+        ({"bias_ih": np.ones(20, "float32")}, DtypeError, "bias_ih .* float32, and weight_hh has float64"),
+    ],
+)
+def test_weights_on_the_gpu_put_together_by_hand(emulated, change, error, message):
+    case = case_of("lstm")
+    weights = gs.to_device(case.params)
+    arrays = {n: emulated.to_device(v) if isinstance(v, np.ndarray) else v for n, v in change.items()}
+    with pytest.raises(error, match=message):
+        dataclasses.replace(weights, **arrays)
+    assert emulated.launches == []
+
+
+def test_weights_on_the_gpu_are_made_there():
+    """Without anything that stands in for the GPU, whose arrays may be NumPy's."""
+    case = case_of("rnn")
+    arrays = {name: getattr(case.params, name) for name in WEIGHTS}
+    with pytest.raises(DeviceError, match=r"weight_ih of DeviceParams is a ndarray, .*gatescope\.to_device"):
+        gs.DeviceParams(cell="rnn", gates=case.params.gates, **arrays)
+
+
 @pytest.mark.parametrize("device", [None, "cpu", "cuda"])
 def test_weights_and_trace_in_two_places(gpu, device):
     case = case_of("rnn")
@@ -120,13 +165,17 @@ def test_a_trace_of_other_weights(gpu, options, seen):
         (lambda a: Foreign(a.astype("int64")), DtypeError, "on the GPU has dtype int64, but params have float64"),
         (lambda a: Foreign(np.asfortranarray(a)), ShapeError, r"strides .*not C-contiguous; make a contiguous"),
         (lambda a: Foreign(a[..., ::2]), ShapeError, "not C-contiguous"),
+        (lambda a: Foreign(a, strides=(0,) * a.ndim), ShapeError, "not C-contiguous"),
         (lambda a: Foreign(np.concatenate([a, a], axis=-1)), ShapeError, r"has shape .* should"),
         (lambda a: Foreign(a[None]), ShapeError, r"has shape .* should"),
         (lambda a: Foreign(a[0, 0]), ShapeError, r"has shape .* should"),
         (lambda a: Foreign(a[:0]), ShapeError, "at least one step and one sequence"),
         (lambda a: Foreign(a, mask=object()), DtypeError, "has a mask; fill it there"),
     ],
-    ids=["float32", "int64", "fortran", "every second", "too wide", "axis more", "axes less", "empty", "mask"],
+    ids=[
+        "float32", "int64", "fortran", "every second", "repeated", "too wide", "axis more", "axes less", "empty",
+        "mask",
+    ],
 )  # fmt: skip
 def test_arrays_on_the_gpu_that_do_not_fit(emulated, name, change, error, message):
     case = case_of("lstm")

@@ -10,7 +10,7 @@ from device_cases import Slim
 from watched import WatchedGpu
 
 import gatescope as gs
-from gatescope.errors import DeviceError, UnknownNameError
+from gatescope.errors import DeviceError, DtypeError, UnknownNameError, ValueRangeError
 from gatescope.kernels import cuda
 from gatescope.kernels.gpu import api, backend, memory_plan
 from gatescope.kernels.gpu.design import Facts
@@ -371,6 +371,22 @@ def test_a_plan_needs_no_gpu():
 def test_a_plan_of_nothing_known(call, cell):
     with pytest.raises(UnknownNameError, match=r"choose|registered|known"):
         memory_plan.plan(call, cell, hidden_size=3, steps=4, batch=5, input_size=2)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"hidden_size": 0}, ValueRangeError, "hidden_size=0 must be a whole number of at least 1"),
+        ({"steps": 1e5}, ValueRangeError, "steps=100000.0 must be a whole number"),
+        ({"batch": -1}, ValueRangeError, "batch=-1 must"),
+        ({"dtype": "float16"}, DtypeError, "dtype='float16' .*use 'float32' or 'float64'"),
+        ({"already": ["weigths"]}, UnknownNameError, r"already=\['weigths'\] is not known; choose .*weights"),
+    ],
+)
+def test_a_plan_of_sizes_that_are_none(change, error, message):
+    sizes = {"hidden_size": 3, "steps": 4, "batch": 5, "input_size": 2, **change}
+    with pytest.raises(error, match=message):
+        memory_plan.plan("run", "rnn", **sizes)
 
 
 def test_human():

@@ -42,9 +42,10 @@ def check(kind, cell, hidden, dtype, cc, rows=1):
 def assert_instructions(ptx, design, dtype):
     if dtype == "float32":
         assert ".f64" not in ptx
-    approximate = set(re.findall(r"\w+\.approx[\w.]*", ptx))
+    instructions = set(re.findall(r"^\s+(?:@!?%p\d+ )?([a-z][\w.]*)", ptx, re.MULTILINE))
+    approximate = {name for name in instructions if ".approx" in name}
     assert approximate <= ({RECIPROCAL} if dtype == "float32" else set()), approximate
-    flushing = set(re.findall(r"\w+[\w.]*\.ftz[\w.]*", ptx))
+    flushing = {name for name in instructions if ".ftz" in name}
     assert flushing <= {RECIPROCAL}, flushing  # subnormal numbers are 0 nowhere else
     several = design.blocks > 1
     assert ("ld.relaxed.gpu" in ptx) == several
@@ -80,8 +81,7 @@ def test_the_core(kind, cell, hidden, dtype, cc, rows):
     check(kind, cell, hidden, dtype, cc, rows)
 
 
-# Every kernel of every built-in cell for every architecture, in one size that fits a block and one that may not;
-# and on one architecture in more sizes.
+# Every kernel of every built-in cell for every architecture and dtype, and on one architecture in more sizes.
 EVERYTHING = [
     (kind, cell, hidden, dtype, cc)
     for kind in KINDS
@@ -89,7 +89,7 @@ EVERYTHING = [
     for hidden in SIZES
     for dtype in ("float32", "float64")
     for cc in CHIPS
-    if hidden in (64, 256) or (cc == H100 and dtype == "float32")
+    if hidden == 64 or (cc == H100 and dtype == "float32" and cell in ("lstm", "gru"))
 ]
 
 

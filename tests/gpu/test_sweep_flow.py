@@ -120,6 +120,18 @@ def test_a_direction_that_is_zero_stays_so(machine, monkeypatch):
     assert_norms(norms, expected, 1e-10)
 
 
+def test_a_direction_that_is_zero_hides_no_other(machine, monkeypatch):
+    """24 steps of 2^-60 are further from 1, the zero's scale, than a float64 reaches."""
+    force(monkeypatch, parts=4, sequences=2)
+    work = Sweeps(machine, "rnn_relu", T=24, B=1, H=5, scale=2.0**-60)
+    directions = directions_of(work)
+    directions[0, 1] = 0
+    (_, matrices), (_, expected) = both(work, directions, trace_of(work, steep=True))
+    assert matrices[0][0, 0].any()
+    assert not matrices[0][0, 1].any()
+    assert_matrices(matrices, expected, 24 * sweeps.TOLERANCE["float64"])
+
+
 @pytest.mark.parametrize("cell", ["lstm", "two_phases"])
 def test_without_a_record_the_adjoints_are_the_same(machine, monkeypatch, cell):
     force(monkeypatch, parts=4, sequences=2)

@@ -59,7 +59,8 @@ def gradient_flow(
 
     The adjoint is rescaled by exact powers of two whenever it leaves 2^-32..2^32 and the exponent is carried,
     so the result is right at lags where the norm itself has long been below the smallest float.  (In float32 a
-    single step that shrinks it by more than 2^-94 would lose digits; float64 has no such limit in practice.)
+    single step that shrinks it by more than 2^-94 would lose digits, and one that lets it grow by more than 2^94 would
+    overflow, on a GPU also two in a row that do so together; float64 has no such limit in practice.)
     The run is recomputed from checkpoints, segment by segment, so memory grows with the square root of T; on a GPU
     the segments are cut to what is free there, inputs go there piece by piece, and the checkpoints stay here.
 
@@ -193,11 +194,13 @@ def _record_spectral(log_norm: Array, done: int, now: int, stops: Array, carried
     while done < stops.size and int(stops[done]) == now:
         current, exponents = carried.matrices()
         jacobian = current[:, :, wrt].reshape(current.shape[0], current.shape[1], -1).astype(np.float64)
+        bad = ~np.isfinite(jacobian).all(axis=(1, 2))
+        jacobian[bad] = 0  # LAPACK takes no others
         # One power of two puts the largest entry near 1, so that squares inside the SVD cannot leave the range.
         peak = np.abs(jacobian).max(axis=(1, 2))
         power = np.where(peak > 0, np.frexp(peak)[1], 0)
         largest = np.linalg.svd(np.ldexp(jacobian, -power[:, None, None]), compute_uv=False)[:, 0]
-        log_norm[done] = _log(largest) + (exponents + power) * np.log(2.0)
+        log_norm[done] = np.where(bad, np.inf, _log(largest) + (exponents + power) * np.log(2.0))
         done += 1
     return done
 

@@ -2,7 +2,8 @@
 
 One launch carries the whole sweep (or a group of sequences through the whole sweep, where the GPU cannot hold them all
 at once); the dense products before and after it are launches of their own.  A sequence's results do not depend on the
-other sequences, nor on the GPU's timing.
+other sequences, nor on the GPU's timing.  How many sequences there are, and which GPU it is, decide the design and with
+it the order of sums, so across these results agree to rounding.
 """
 
 from __future__ import annotations
@@ -289,8 +290,10 @@ class Adjoints:
         machine = backends.current()
         current = machine.to_host(self._current).reshape(self._shape).astype(np.float64)
         exponents = machine.to_host(self._exponents).reshape(self._shape[:2]).astype(np.int64)
-        # Directions are scaled one by one on the GPU.  One that is 2^-1000 of the largest may round to 0 here.
-        whole = exponents.max(axis=1)
+        # Directions are scaled one by one on the GPU.  One that is 2^-1000 of the largest may round to 0 here; the
+        # power of one that is 0 stopped changing when it became so, and must not count.
+        alive = current.any(axis=(2, 3))
+        whole = np.where(alive, exponents, exponents.min(axis=1, keepdims=True)).max(axis=1)
         return np.ldexp(current, (exponents - whole[:, None])[:, :, None, None]), whole
 
 

@@ -63,9 +63,12 @@ class Backend(Protocol):
     multiprocessors : int
     shared_limit : int
         Bytes of dynamic shared memory a block may have.
+    gpu : str
+        Its model, for provenance; empty where there is none.
     """
 
     name: str
+    gpu: str
     multiprocessors: int
     shared_limit: int
 
@@ -123,11 +126,14 @@ class CudaBackend:
     def __init__(self) -> None:
         self.name = "cudasim" if api.simulated else "cuda"
         if api.simulated:
+            self.gpu = ""
             # One, so that no design has blocks that wait for each other: the simulator runs them one after another.
             self.multiprocessors, self.shared_limit = 1, _SHARED_WITHOUT_OPTING_IN
         else:
             with _told("it was started"):
                 device = api.cuda.get_current_device()
+            model = getattr(device, "name", "")
+            self.gpu = model.decode() if isinstance(model, bytes) else str(model)
             self.multiprocessors = int(device.MULTIPROCESSOR_COUNT)
             opted_in = int(getattr(device, "MAX_SHARED_MEMORY_PER_BLOCK_OPTIN", 0))
             self.shared_limit = max(_SHARED_WITHOUT_OPTING_IN, opted_in - _STATIC_RESERVE)

@@ -106,7 +106,7 @@ def _contiguous(shape: tuple[int, ...], strides: Any, itemsize: int) -> bool:
         return True
     step = itemsize
     for size, stride in zip(reversed(shape), reversed(tuple(strides)), strict=True):
-        if size > 1 and stride != step:
+        if stride == 0 or (size > 1 and stride != step):  # numba-cuda reshapes nothing that has a stride of 0
             return False
         step *= size
     return True

@@ -13,14 +13,17 @@ from typing import Any
 
 import numpy as np
 
+from gatescope._dtypes import float_dtype
 from gatescope.cells.registry import Cell, get
 from gatescope.errors import DeviceError, UnknownNameError
 from gatescope.kernels.gpu import api
 from gatescope.kernels.gpu import backend as backends
 from gatescope.kernels.gpu.design import Design, Facts, choose
 from gatescope.kernels.gpu.matmul import plan_sum
+from gatescope.validation import check_count
 
 CALLS = ("run", "backprop")
+ALREADY = frozenset({"weights", "inputs", "trace", "output adjoint"})
 # The rest is for blocks that the pool makes up to an eighth larger, and for what the driver keeps.
 USABLE = 0.88
 _SCRATCH_SHARE = 0.5  # of what is free, for what a backward sweep keeps between its products
@@ -91,8 +94,11 @@ class MemoryPlan:
         rows = [*sorted(self.parts.items(), key=lambda part: -part[1]), ("together", self.total)]
         wide = max(len(name) for name, _ in rows)
         lines = [f"  {name:<{wide}}  {human(size):>10}  {size / self.total:4.0%}" for name, size in rows]
-        pieces = f", gradients added up in {self.segments} segments" if self.segments > 1 else ""
-        return "\n".join([f"{self.sizes}: needs at least {human(self.least)}{pieces}", *lines])
+        pieces = ""
+        if self.sizes.call == "backprop":  # the fewer segments, the more it takes
+            count = f"{self.segments} segments" if self.segments > 1 else "one segment"
+            pieces = f"; with gradients added up in {count}:"
+        return "\n".join([f"{self.sizes}: needs at least {human(self.least)} free{pieces}", *lines])
 
 
 def human(size: float) -> str:
@@ -157,7 +163,9 @@ def plan(
     Raises
     ------
     UnknownNameError
-        If there is no such call or cell.
+        If there is no such call, cell or part.
+    ValueRangeError, DtypeError
+        If a size is not a whole number of at least 1, or the dtype is another.
 
     Examples
     --------
@@ -168,10 +176,16 @@ def plan(
     """
     if call not in CALLS:
         raise UnknownNameError(f"call={call!r} has no memory plan; choose one of {', '.join(CALLS)}")
+    there = frozenset((already,) if isinstance(already, str) else already)
+    if not there <= ALREADY:
+        raise UnknownNameError(
+            f"already={sorted(there - ALREADY)} is not known; choose among {', '.join(sorted(ALREADY))}"
+        )
     found = get(cell) if isinstance(cell, str) else cell
     sizes = Sizes(
-        call, found, hidden_size, steps, batch, input_size, np.dtype(dtype), facts or _facts_here(),
-        frozenset(already), seeded,
+        call, found, check_count("hidden_size", hidden_size), check_count("steps", steps),
+        check_count("batch", batch), check_count("input_size", input_size), float_dtype(dtype),
+        facts or _facts_here(), there, seeded,
     )  # fmt: skip
     return MemoryPlan(sizes, *_parts(sizes, _MANY if free is None else free))
 

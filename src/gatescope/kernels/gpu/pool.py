@@ -10,13 +10,13 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-_LEAST = 1 << 20  # smaller blocks are cheap to ask for
+_LEAST = 1 << 12  # smaller blocks are all of this size
 _STEPS = 8  # sizes between two powers of two: at most an eighth of a block is wasted
 
 
 def rounded(size: int) -> int:
     """The size of block that holds `size` bytes: sizes that differ a little share their blocks."""
-    step = max(_LEAST, 1 << max(0, size.bit_length() - 1)) // _STEPS
+    step = max(_LEAST, (1 << max(0, size.bit_length() - 1)) // _STEPS)
     return -(-size // step) * step
 
 
@@ -45,8 +45,6 @@ class Pool:
 
     def take(self, size: int) -> Any:
         """Memory of at least `size` bytes that holds anything."""
-        if size < _LEAST:
-            return self._allocate(size)
         size = rounded(size)
         blocks = self._free[size]
         block = blocks.pop() if blocks else self._fresh(size)
