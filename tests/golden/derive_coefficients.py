@@ -50,7 +50,7 @@ def remez(terms, high, grid=600, rounds=20):
     for _ in range(rounds):
         rows = [[*(x**j for j in range(terms)), (-1) ** i / weight(x)] for i, x in enumerate(points)]
         *coefficients, level = mp.lu_solve(mp.matrix(rows), mp.matrix([target(x) for x in points]))
-        errors = [w * (f - mp.polyval(coefficients[::-1], x)) for x, f, w in values]
+        errors = [w * (f - mp.fsum(c * x**k for k, c in enumerate(coefficients))) for x, f, w in values]
         # One extremum for each run of equal signs; an optimal p has exactly terms + 1 of them, all equal.
         extrema = [0]
         for i, error in enumerate(errors):
