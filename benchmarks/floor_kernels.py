@@ -10,7 +10,8 @@ from numba import njit
 import gatescope.kernels.vector_math  # noqa: F401  gives Numba the activations
 from gatescope.cells import get
 from gatescope.cells.activations import sigmoid, tanh
-from gatescope.kernels.simd import fma, load, store
+from gatescope.kernels.simd import fma
+from gatescope.kernels.simd_memory import load, store
 
 # Products in flight in `fma_loop`: more than latency * units (4 cycles * 2) of today's cores, and no more
 # than the registers of the smallest (16).

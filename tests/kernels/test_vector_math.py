@@ -12,7 +12,7 @@ from gatescope.cells import activations
 from gatescope.cells.activations import complement, positive, relu, sigmoid, tanh, zero
 from gatescope.kernels import coefficients
 from gatescope.kernels import vector_math as vm
-from gatescope.kernels.simd import load, store
+from gatescope.kernels.simd_memory import load, store
 
 LANES = 8
 DTYPES = (np.float32, np.float64)

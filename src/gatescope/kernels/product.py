@@ -14,7 +14,8 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from gatescope.kernels.simd import Vec, _align, _at, _call, _load, _pointer, add_lanes, llvm_type, splat
+from gatescope.kernels.simd import Vec, _call, add_lanes, llvm_type, splat
+from gatescope.kernels.simd_memory import _align, _at, _load, _pointer
 
 _I64 = ir.IntType(64)
 

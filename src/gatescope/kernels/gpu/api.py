@@ -81,20 +81,10 @@ cuda, _BROKEN = _open()
 simulated: bool = _BROKEN is None and bool(cuda.config.ENABLE_CUDASIM)
 
 
-def _unchanged(function: Any = None, **_options: Any) -> Any:
-    return (lambda inner: inner) if function is None else function
-
-
-if simulated or _BROKEN is not None:
-    intrinsic = _unchanged
-else:
-    intrinsic = importlib.import_module("numba.cuda.extending").intrinsic
-
-
 def overload(function: Callable[..., Any], **options: Any) -> Callable[[Any], Any]:
     """`numba.extending.overload` for kernels; the simulator runs the Python body and takes no notice of it."""
     if simulated or _BROKEN is not None:
-        return _unchanged
+        return lambda body: body
     return extending.overload(function, target="cuda", **options)  # type: ignore[no-any-return]
 
 

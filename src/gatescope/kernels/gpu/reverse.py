@@ -87,7 +87,7 @@ def make_reverse(cell, hidden, dtype, design, flow, fast=False):
     number, ZERO = from_dtype(dtype), dtype.type(0)
     load_1, load_2 = make_load_weights(one), make_load_weights(two)
     multiply_1, multiply_2 = make_multiply(one, dtype), make_multiply(two, dtype)
-    add_up_1, add_up_2 = (make_add_up(PARTS, ROWS * TOGETHER, 1) for _ in range(2))
+    add_up = make_add_up(PARTS, ROWS * TOGETHER, 1)
     place_1, place_2 = make_gate_place(one, H), make_gate_place(two, H)
     gather_1 = make_gather(one.length, ROW, make_place(one), T, dtype)
     gather_2 = make_gather(two.length, ROW_2, make_place(two), T, dtype)
@@ -284,7 +284,7 @@ def make_reverse(cell, hidden, dtype, design, flow, fast=False):
                     sums_2, weights_2, memory, u64(SHARED_2), packed_2,
                     member * u64(PACKED_2) + u64(LATER_2 + SHARED_WEIGHTS_2), u64(2 * ROOM), thread, part,
                 )  # fmt: skip
-                add_up_2(sums_2, part)
+                add_up(sums_2, part)
                 if running:
                     values, before = take_kept(kept, u64(0)), take_states(old, u64(0))
                     p_wx, p_rh, back = prepare_vjp(values, before, sums_2[0], take_prepared(prepared, u64(0)))
@@ -322,7 +322,7 @@ def make_reverse(cell, hidden, dtype, design, flow, fast=False):
                 sums, weights, memory, u64(SHARED), packed,
                 member * u64(PACKED) + u64(LATER + SHARED_WEIGHTS), turn * u64(ROOM), thread, part,
             )  # fmt: skip
-            add_up_1(sums, part)
+            add_up(sums, part)
             if running:
                 held[0] = sums[0] + direct
             if flow:

@@ -11,18 +11,8 @@ from numba import njit
 
 from gatescope.kernels.loops.options import OPTIONS, absent, fingerprint_of
 from gatescope.kernels.product import product
-from gatescope.kernels.simd import (
-    absolute,
-    clear,
-    constant,
-    get,
-    load,
-    maximum,
-    prefetch,
-    reduce_add,
-    reduce_max,
-    store,
-)
+from gatescope.kernels.simd import absolute, constant, maximum, reduce_add, reduce_max
+from gatescope.kernels.simd_memory import clear, get, load, prefetch, store
 
 
 @cache

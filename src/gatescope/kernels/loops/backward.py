@@ -11,7 +11,7 @@ from numba import njit
 from gatescope.kernels.layout import FEW_INPUTS
 from gatescope.kernels.loops.options import OPTIONS, absent, fingerprint_of
 from gatescope.kernels.product import dot, product
-from gatescope.kernels.simd import clear, get, load, prefetch, put, store
+from gatescope.kernels.simd_memory import clear, get, load, prefetch, put, store
 
 
 @cache

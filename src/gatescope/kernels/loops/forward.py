@@ -10,7 +10,7 @@ from numba import njit
 
 from gatescope.kernels.loops.options import OPTIONS, absent, fingerprint_of
 from gatescope.kernels.product import product
-from gatescope.kernels.simd import get, load, put, store
+from gatescope.kernels.simd_memory import get, load, put, store
 
 
 @cache

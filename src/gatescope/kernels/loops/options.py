@@ -9,10 +9,10 @@ import inspect
 from functools import cache
 
 from gatescope.cells import activations
-from gatescope.kernels import coefficients, product, simd, vector_math
+from gatescope.kernels import coefficients, product, simd, simd_memory, vector_math
 
 OPTIONS = {"nogil": True, "error_model": "numpy", "cache": True, "boundscheck": False}
-_SOURCES = (activations, coefficients, product, simd, vector_math)
+_SOURCES = (activations, coefficients, product, simd, simd_memory, vector_math)
 
 
 def absent(*_):
