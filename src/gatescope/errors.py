@@ -42,3 +42,7 @@ class WeightFormatError(FileFormatError):
 
 class OutputError(GatescopeError, OSError):
     """Results cannot be written where they should go."""
+
+
+class AccuracyWarning(UserWarning):
+    """A result is less accurate than it looks; the message says which part, and what to change."""

@@ -1,4 +1,4 @@
-"""The CPU device: `forward`, `backward` and `adjoint` on NumPy arrays that are already checked.
+"""The CPU device: `forward` and `backward` on NumPy arrays that are already checked; adjoints are in `adjoints`.
 
 Sequences are dealt out in blocks; a thread takes a block at a time.  The blocks depend on the batch and the size of
 the cell alone, and the gradients of the blocks are added in order, so the results are the same bits for any number
@@ -109,11 +109,12 @@ def blocks_for(batch: int, hidden_size: int) -> list[tuple[int, int]]:
     return list(pairwise(edges))
 
 
-def _longest(blocks: list[tuple[int, int]]) -> int:
+def longest(blocks: list[tuple[int, int]]) -> int:
+    """Sequences in the longest block."""
     return max(end - begin for begin, end in blocks)
 
 
-def _each(work: Callable[[int], None], count: int, threads: int) -> None:
+def each(work: Callable[[int], None], count: int, threads: int) -> None:
     """Do work(0), ..., work(count - 1) on at most `threads` threads."""
     if threads <= 1 or count <= 1:
         for i in range(count):
@@ -124,7 +125,7 @@ def _each(work: Callable[[int], None], count: int, threads: int) -> None:
             future.result()
 
 
-def _phases(plan: Plan, weight: Array) -> tuple[Array, Array]:
+def by_phase(plan: Plan, weight: Array) -> tuple[Array, Array]:
     """Rows of a recurrent weight or bias that belong to the first and to the second phase."""
     edge = plan.first * plan.hidden_size
     return weight[:edge], weight[edge:]
@@ -133,7 +134,7 @@ def _phases(plan: Plan, weight: Array) -> tuple[Array, Array]:
 def forward_panels(plan: Plan, params: Params) -> Panels:
     """All weights as the forward kernel reads them."""
     gates, lanes = len(plan.cell.gates), plan.lanes
-    (w_1, w_2), (b_1, b_2) = _phases(plan, params.weight_hh), _phases(plan, params.bias_hh)
+    (w_1, w_2), (b_1, b_2) = by_phase(plan, params.weight_hh), by_phase(plan, params.bias_hh)
     nothing = aligned_zeros(1, plan.dtype)
     return (
         layout.forward_panel(params.weight_ih, gates, lanes),
@@ -156,7 +157,7 @@ def forward(
 
     steps, batch = inputs.shape[:2]
     blocks = blocks_for(batch, plan.hidden_size)
-    tiles, second_tiles = plan.tiles(_longest(blocks))
+    tiles, second_tiles = plan.tiles(longest(blocks))
     kernel = make_forward(plan.cell, plan.lanes, tiles.forward, second_tiles.forward)
     stream = plan.streams(states, gates)
     states_count, gate_count = states.shape[2], len(plan.cell.gates)
@@ -178,7 +179,7 @@ def forward(
         )
         kernel(panels, inputs, states, gates, lengths, (begin, end, 0, steps, stream), work)
 
-    _each(one, len(blocks), plan.threads(threads, steps, batch))
+    each(one, len(blocks), plan.threads(threads, steps, batch))
 
 
 def backward(
@@ -202,7 +203,7 @@ def backward(
     inputs, states, _ = trace
     steps, batch, width = inputs.shape
     gate_count, states_count = len(cell.gates), states.shape[2]
-    w_1, w_2 = _phases(plan, params.weight_hh)
+    w_1, w_2 = by_phase(plan, params.weight_hh)
     weights = (
         layout.adjoint_panel(w_1, plan.first, lanes),
         layout.adjoint_panel(w_2, plan.second, lanes) if plan.second else aligned_zeros(1, dtype),
@@ -212,7 +213,7 @@ def backward(
     ones = np.ones(1, dtype)
     zeros = aligned_zeros(max(padded, layout.vectors_for(width, lanes) * lanes), dtype)
     blocks = blocks_for(batch, plan.hidden_size)
-    tiles = ((t.adjoint, t.gradient) for t in plan.tiles(_longest(blocks)))
+    tiles = ((t.adjoint, t.gradient) for t in plan.tiles(longest(blocks)))
     kernel = make_backward(cell, lanes, *tiles)
     stream = plan.streams(adjoint)
 
@@ -247,7 +248,7 @@ def backward(
         span = (begin, end, 0, steps, stream)
         kernel(weights, trace, lengths, output_adjoint, (adjoint, d_inputs), span, work, sums[index])
 
-    _each(one, len(blocks), plan.threads(threads, steps, batch))
+    each(one, len(blocks), plan.threads(threads, steps, batch))
     for other in sums[1:]:
         for total, part in zip(sums[0], other, strict=True):
             total += part
@@ -259,75 +260,3 @@ def backward(
     elif cell.shared:
         g_b_ih = g_b_hh.copy()
     return g_w_ih, g_w_hh, g_b_ih[:, 0].copy(), g_b_hh[:, 0].copy()
-
-
-class Adjoints:
-    """M adjoint directions a sequence, carried back through a run piece by piece, in the log domain.
-
-    Parameters
-    ----------
-    directions : (B, M, S, H)
-        Adjoints of the state to start from.
-    """
-
-    def __init__(self, plan: Plan, params: Params, directions: Array, threads: int) -> None:
-        self._plan, self._threads = plan, threads
-        batch, self._count, self._states, _ = directions.shape
-        w_1, w_2 = _phases(plan, params.weight_hh)
-        self._weights = (
-            layout.adjoint_panel(w_1, plan.first, plan.lanes),
-            layout.adjoint_panel(w_2, plan.second, plan.lanes)
-            if plan.second
-            else aligned_zeros(1, plan.dtype),
-        )
-        # Each direction costs as much as a sequence, so a block holds fewer sequences.
-        self._blocks = blocks_for(batch, plan.hidden_size)
-        self._current = []
-        for begin, end in self._blocks:
-            padded = aligned_zeros((end - begin, self._count, self._states, plan.padded), plan.dtype)
-            padded[..., : plan.hidden_size] = directions[begin:end]
-            self._current.append(padded)
-        self._exponents = [np.zeros(end - begin, np.int64) for begin, end in self._blocks]
-
-    def back(self, states: Array, gates: Array, start: int, stop: int, *, record: bool = True) -> Array:
-        """Carry the adjoints from state `stop` to state `start` of the recorded piece.
-
-        Returns the log-norms (stop - start, B, M, S) of the directions, one step back first.  They cost next to
-        nothing here, so they are computed whether `record` asks for them or not.
-        """
-        from gatescope.kernels.loops.adjoint import make_adjoint
-
-        plan, count = self._plan, self._count
-        tiles = (t.adjoint for t in plan.tiles(_longest(self._blocks) * count))
-        kernel = make_adjoint(plan.cell, plan.lanes, *tiles)
-        log_norms = np.empty((stop - start, states.shape[1], count, self._states))
-
-        def one(index: int) -> None:
-            begin, end = self._blocks[index]
-            rows = (end - begin) * count
-
-            def empty(gates_count: int, pad: int) -> Array:
-                return aligned_empty(rows * (plan.padded * gates_count + pad), plan.dtype)
-
-            work = (
-                empty(1, 0),
-                empty(plan.first, plan.lanes),
-                empty(max(plan.second, 1), plan.lanes),
-                empty(1, 0),
-                aligned_zeros(plan.padded, plan.dtype),
-            )
-            part = np.empty((stop - start, end - begin, count, self._states))
-            kernel(
-                self._weights, states, gates, self._current[index], self._exponents[index], part,
-                (begin, end, start, stop), work,
-            )  # fmt: skip
-            log_norms[:, begin:end] = part
-
-        rows = states.shape[1] * count
-        _each(one, len(self._blocks), plan.threads(self._threads, stop - start, rows))
-        return log_norms
-
-    def matrices(self) -> tuple[Array, Array]:
-        """The adjoints as they are now, (B, M, S, H), and the powers of two (B,) they are to be multiplied by."""
-        current = np.concatenate([block[..., : self._plan.hidden_size] for block in self._current])
-        return current, np.concatenate(self._exponents)

@@ -296,6 +296,18 @@ class Adjoints:
         whole = np.where(alive, exponents, exponents.min(axis=1, keepdims=True)).max(axis=1)
         return np.ldexp(current, (exponents - whole[:, None])[:, :, None, None]), whole
 
+    def state(self) -> tuple[Array, Array]:
+        """What `restore` needs to go on from here: the adjoints (B, M, S, H) and their powers of two (B, M)."""
+        machine = backends.current()
+        current = machine.to_host(self._current).reshape(self._shape)
+        return current, machine.to_host(self._exponents).astype(np.int64).reshape(self._shape[:2])
+
+    def restore(self, current: Array, exponents: Array) -> None:
+        """Go on from what `state` returned."""
+        machine = backends.current()
+        self._current = machine.to_device(np.ascontiguousarray(current, self._plan.dtype).reshape(-1))
+        self._exponents = machine.to_device(np.ascontiguousarray(exponents, np.int32).reshape(-1))
+
 
 def _flat(array: Any, dtype: np.dtype) -> Any:
     """One axis; a single element stands for an array that has none, because a GPU cannot hold none."""

@@ -9,17 +9,24 @@ import numpy as np
 from gatescope.cells.registry import Cell
 from gatescope.datatypes import Array, Params
 from gatescope.kernels import cpu
+from gatescope.kernels.adjoints import Adjoints
 from gatescope.kernels.memory import aligned_empty
 
-# A piece's states and gates; the CPU's checkpoints take as much again.
-_CPU_BYTES, _CUDA_BYTES = 1 << 26, 1 << 31
+# A piece's states and gates on the CPU: below the first, starting a piece takes longer than it should; above the
+# second, pieces are shorter than balances them with the checkpoints, until these take more than the third.
+_CPU_LEAST, _CPU_BYTES, _CHECKPOINT_BYTES = 1 << 22, 1 << 26, 1 << 28
+_CUDA_BYTES = 1 << 31
 
 
 class Machine(Protocol):
     """A device with a cell's weights on it.  States and gates of a piece stay where it computes."""
 
-    def piece(self, steps: int, step_bytes: int) -> int:
-        """Steps of the pieces that a run is cut into, if a step's states and gates take so many bytes."""
+    def piece(self, steps: int, step_bytes: int, state_bytes: int) -> int:
+        """Steps of the pieces that a run is cut into, if a step's states and gates, and a checkpoint, take so much."""
+        ...
+
+    def overlaps(self, directions: int) -> bool:
+        """Whether a thread is idle while so many adjoints a sequence are carried back."""
         ...
 
     def room(self, steps: int) -> tuple[Any, Any]:
@@ -35,7 +42,7 @@ class Machine(Protocol):
         ...
 
     def adjoints(self, directions: Array) -> Any:
-        """Adjoints to be carried back: `cpu.Adjoints` or `cuda.Adjoints`."""
+        """Adjoints to be carried back: `adjoints.Adjoints` or `cuda.Adjoints`."""
         ...
 
 
@@ -47,9 +54,15 @@ class CpuMachine:
         self._plan = cpu.plan_for(cell, params.hidden_size, params.dtype)
         self._panels = cpu.forward_panels(self._plan, params)
 
-    def piece(self, steps: int, step_bytes: int) -> int:
-        """Steps of a piece: as many as give no more checkpoints than the piece has states."""
-        return int(min(steps, max(1, _CPU_BYTES // step_bytes, np.sqrt(steps))))
+    def piece(self, steps: int, step_bytes: int, state_bytes: int) -> int:
+        """Steps of a piece: as many as give no more checkpoints than the piece has states, within limits."""
+        balanced = max(np.sqrt(steps), _CPU_LEAST // step_bytes)
+        most = max(_CPU_BYTES // step_bytes, min(balanced, steps * state_bytes // _CHECKPOINT_BYTES))
+        return int(min(steps, max(1, min(balanced, most))))
+
+    def overlaps(self, directions: int) -> bool:
+        """Whether a thread is idle: there are fewer blocks of sequences and directions than threads."""
+        return self._threads > len(cpu.blocks_for(self._batch, self._params.hidden_size)) * directions
 
     def room(self, steps: int) -> tuple[Array, Array]:
         """States and gates to be filled."""
@@ -67,9 +80,9 @@ class CpuMachine:
         """A copy of the last state."""
         return np.array(states[-1])
 
-    def adjoints(self, directions: Array) -> cpu.Adjoints:
+    def adjoints(self, directions: Array) -> Adjoints:
         """Adjoints to be carried back."""
-        return cpu.Adjoints(self._plan, self._params, directions, self._threads)
+        return Adjoints(self._plan, self._params, directions, self._threads)
 
 
 class CudaMachine:
@@ -90,10 +103,14 @@ class CudaMachine:
             )
         )
 
-    def piece(self, steps: int, step_bytes: int) -> int:
+    def piece(self, steps: int, step_bytes: int, state_bytes: int) -> int:
         """Steps of a piece: its inputs and adjoints need room too, and more than so much makes nothing faster."""
         room = min(_CUDA_BYTES, self._backend.memory()[0] // 4)
         return int(min(steps, max(1, room // step_bytes)))
+
+    def overlaps(self, directions: int) -> bool:
+        """Never: a piece takes all of the GPU."""
+        return False
 
     def room(self, steps: int) -> tuple[Any, Any]:
         """States and gates to be filled."""

@@ -172,3 +172,29 @@ def dot(typingctx, a, a_at, b, b_at, count, lanes):
         return add_lanes(builder, builder.load(total), vec.lanes)
 
     return vec.dtype(a, a_at, b, b_at, count, lanes), codegen
+
+
+@intrinsic(prefer_literal=True)
+def dots(typingctx, out, out_at, a, a_at, b, b_at, b_stride, count, rows, lanes):
+    """Write the scalar products of `count` full vectors of `a` with each of `rows` rows of `b` to out[out_at:]."""
+    vec, n = Vec(a.dtype, lanes.literal_value), rows.literal_value
+
+    def codegen(context, builder, sig, args):
+        result, left, first = (
+            _pointer(context, builder, sig.args[i], args[i], args[i + 1], sig.args[i + 1]) for i in (0, 2, 4)
+        )
+        stride, last = (context.cast(builder, args[i], sig.args[i], types.intp) for i in (6, 7))
+        right = [builder.gep(first, [builder.mul(stride, _int(r))]) for r in range(n)]
+        zero = ir.Constant(llvm_type(vec), [0.0] * vec.lanes)
+        totals = [cgutils.alloca_once_value(builder, zero) for _ in range(n)]
+        with cgutils.for_range(builder, last, intp=_I64) as loop:
+            at = builder.mul(loop.index, _int(vec.lanes))
+            one = _load(builder, left, vec, at)
+            for base, total in zip(right, totals, strict=True):
+                sum_ = _call(builder, "fma", vec, [one, _load(builder, base, vec, at), builder.load(total)])
+                builder.store(sum_, total)
+        for r, total in enumerate(totals):
+            builder.store(add_lanes(builder, builder.load(total), vec.lanes), builder.gep(result, [_int(r)]))
+        return context.get_dummy_value()
+
+    return types.void(out, out_at, a, a_at, b, b_at, b_stride, count, rows, lanes), codegen

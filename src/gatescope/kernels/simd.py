@@ -202,8 +202,8 @@ constant = _primitive(2, lambda builder, kind, v: v[1])
 # ---- across the lanes -----------------------------------------------------------------------------------------------
 
 
-def _across(combine, builder, value, width):
-    """Halve the vector until one lane is left; the order is fixed, so the rounding is too."""
+def across(combine, builder, value, width):
+    """Halve an LLVM vector until one lane is left; the order is fixed, so the rounding is too."""
     while width > 1:
         width //= 2
         undefined = ir.Constant(value.type, ir.Undefined)
@@ -221,21 +221,4 @@ def _across(combine, builder, value, width):
 
 def add_lanes(builder, value, width):
     """The sum of an LLVM vector's lanes."""
-    return _across(lambda b, x, y: b.fadd(x, y), builder, value, width)
-
-
-def max_lanes(builder, value, width):
-    """The largest of an LLVM vector's lanes; NaN if any is: an unordered comparison picks the NaN side."""
-    return _across(lambda b, x, y: b.select(b.fcmp_unordered(">", x, y), x, y), builder, value, width)
-
-
-@intrinsic
-def reduce_add(typingctx, x):
-    """Sum over the lanes of a vector."""
-    return x.dtype(x), lambda context, builder, sig, args: add_lanes(builder, args[0], sig.args[0].lanes)
-
-
-@intrinsic
-def reduce_max(typingctx, x):
-    """Largest lane of a vector; NaN if any lane is."""
-    return x.dtype(x), lambda context, builder, sig, args: max_lanes(builder, args[0], sig.args[0].lanes)
+    return across(lambda b, x, y: b.fadd(x, y), builder, value, width)

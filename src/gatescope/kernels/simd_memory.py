@@ -210,3 +210,27 @@ def prefetch(typingctx, array, offset, stride, count):
         return context.get_dummy_value()
 
     return types.void(array, offset, stride, count), codegen
+
+
+@intrinsic(prefer_literal=True)
+def transposed(typingctx, array, offset, stride, lanes):
+    """A square of `lanes` vectors, `stride` elements apart, turned over its diagonal."""
+    n = lanes.literal_value
+    vec = Vec(array.dtype, n)
+
+    def codegen(context, builder, sig, args):
+        base = _pointer(context, builder, sig.args[0], args[0], args[1], sig.args[1])
+        rows = [_load(builder, base, vec, o) for o in _spaced(context, builder, args[2], sig.args[2], n)]
+        half = n // 2
+        kinds = ir.VectorType(ir.IntType(32), n)
+        picks = [[(k // 2 + first) + n * (k % 2) for k in range(n)] for first in (0, half)]
+        # A perfect shuffle of rows i and i + n/2, as often as n can be halved (Stone 1971).
+        for _ in range(n.bit_length() - 1):
+            rows = [
+                builder.shuffle_vector(rows[i], rows[i + half], ir.Constant(kinds, pick))
+                for i in range(half)
+                for pick in picks
+            ]
+        return context.make_tuple(builder, sig.return_type, rows)
+
+    return _tuple_of(vec, n)(array, offset, stride, lanes), codegen

@@ -2,6 +2,10 @@
 
 Names of sizes: S states, K kept values, G gates, P of them computed by a first phase, L lanes, M directions.
 Scratch layouts: [n] sequence of the block, [m] direction, [j] vector of units; a row is a direction of a sequence.
+
+With PATHS the M = G + 2 directions of a sequence are the parts of one adjoint and the whole of it: what never left
+the state highway, what left it first through gate 0, ..., gate G-1, and their sum, carried back by itself because the
+sum of parts that cancel would lose it.  What a step's gates make of the highway's adjoint moves to the gates' rows.
 """
 
 import math
@@ -9,41 +13,55 @@ from functools import cache
 
 from numba import njit
 
+from gatescope.kernels.layout import FEW_INPUTS
 from gatescope.kernels.loops.options import OPTIONS, absent, fingerprint_of
-from gatescope.kernels.product import product
-from gatescope.kernels.simd import absolute, constant, maximum, reduce_add, reduce_max
+from gatescope.kernels.product import dot, product
+from gatescope.kernels.rows import largest, move, scale, scaled_dot
 from gatescope.kernels.simd_memory import clear, get, load, prefetch, store
+
+NOTHING = -(1 << 30)  # the exponent of a path's row that is 0: below any other
 
 
 @cache
-def make_adjoint(cell, lanes, tiles, second_tiles):
-    """Kernel that carries M adjoints of each sequence back over a span of steps and records their log-norms."""
+def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False):
+    """Kernel that carries M adjoints of each sequence back over a span of steps and records their log-norms.
+
+    With `inputs` it also records the log-norm of the gradient of the inputs at each step, for every direction.
+    """
     step_vjp, prepare_vjp = cell.step_vjp, cell.prepare_vjp or absent
     S, K, G, P, L = len(cell.states), len(cell.kept), len(cell.gates), cell.prepared, lanes
     FIRST = P or G
     SECOND = max(G - FIRST, 1)
     ROWS, GROUPS, SPLIT = tiles
     ROWS2, GROUPS2, SPLIT2 = second_tiles
+    INPUTS, PATHS, APART = int(inputs), int(paths), int(inputs and (P > 0 or not cell.shared))
     FINGERPRINT = fingerprint_of(cell)
     LN2 = math.log(2.0)
     AHEAD = 2  # steps that memory is asked for before it is needed
     # Rescale when the largest entry leaves 2^-32..2^32; a float32 factor must itself be a normal float.
     LARGEST, FACTOR = 32, 120
+    LIFT = 4  # a path's row may be so many powers of two below what it gets
+    FEW, ZERO = FEW_INPUTS, NOTHING
 
     @njit(**OPTIONS)
-    def adjoint(weights, states, gates, current, exponents, log_norms, span, work):
-        # weights: adjoint panels of w_hh and of w_hh of the second phase
+    def adjoint(weights, states, gates, current, exponents, records, span, work):
+        # weights: adjoint panels of w_hh and of w_hh of the second phase; w_ih as dot rows or as an adjoint panel
         # states (T+1, B, S, H), gates (T, B, K, H)
-        # current [n][m][S][j][L], times 2^exponents[n]; log_norms (steps, N, M, S), first row: one step back
-        # span: first sequence, last, first step, last; work: direct [n][m][j][L], d_rh and d_second [n][m][row],
-        #       operand [n][m][j][L], zeros
-        w_hh, w_second = weights
-        direct, d_rh, d_second, operand, zeros = work
-        begin, end, start, stop = span
-        B, H, M = states.shape[1], states.shape[3], log_norms.shape[2]
+        # current [n][m][S][j][L], times 2^exponents[n * M + m]
+        # records, first row: one step back; of size 0 where not wanted: log_norms (steps, N, M, S),
+        #       shares (steps, N, M - 1, S), input_norms (steps, N, M)
+        # span: first sequence, last, first step, last, number of inputs
+        # work: direct [n][m][j][L], d_rh and d_second [n][m][row], operand [n][m][j][L],
+        #       d_wx [n][m][row], d_x [n][m][padded I], zeros
+        w_hh, w_second, w_ih = weights
+        log_norms, shares, input_norms = records
+        direct, d_rh, d_second, operand, d_wx, d_x, zeros = work
+        begin, end, start, stop, I = span
+        B, H = states.shape[1], states.shape[3]
         N, V = end - begin, (H + L - 1) // L
-        padded = V * L
-        row_first, row_second = V * FIRST * L + L, V * SECOND * L + L
+        M, recording = exponents.size // N, log_norms.size > 0
+        padded, wide = V * L, (I + L - 1) // L
+        row_first, row_second, row_whole = V * FIRST * L + L, V * SECOND * L + L, V * G * L + L
         fingerprint = FINGERPRINT  # noqa: F841 - part of the closure, and so of the cache key
 
         for t in range(stop - 1, start - 1, -1):
@@ -60,14 +78,46 @@ def make_adjoint(cell, lanes, tiles, second_tiles):
                     for row in range(n * M, n * M + M):
                         ahead = load(current, row * S * padded + j * L, padded, S, L)
                         if P > 0:
-                            _, p_rh, back, p_prepared = step_vjp(kept, old, new, ahead)
+                            p_wx, p_rh, back, p_prepared = step_vjp(kept, old, new, ahead)
                             store(d_second, row * row_second + j * SECOND * L, L, clear(p_rh, valid))
-                            store(d_rh, row * row_first + j * FIRST * L, L, p_prepared)
+                            store(d_rh, row * row_first + j * FIRST * L, L, clear(p_prepared, valid))
+                            if APART:
+                                store(d_wx, row * row_whole + (j * G + FIRST) * L, L, clear(p_wx, valid))
                         else:
-                            _, p_rh, back = step_vjp(kept, old, new, ahead)
+                            p_wx, p_rh, back = step_vjp(kept, old, new, ahead)
                             store(d_rh, row * row_first + j * FIRST * L, L, clear(p_rh, valid))
+                            if APART:
+                                store(d_wx, row * row_whole + j * G * L, L, clear(p_wx, valid))
                         store(direct, row * padded + j * L, L, clear(back[:1], valid))
                         store(current, row * S * padded + padded + j * L, padded, clear(back[1:], valid))
+
+            if PATHS:
+                for n in range(N):
+                    for g in range(G):
+                        highway, part = n * M, n * M + 1 + g
+                        if g < FIRST:
+                            d_gate, row, stride, q = d_rh, row_first, FIRST * L, g
+                        else:
+                            d_gate, row, stride, q = d_second, row_second, SECOND * L, g - FIRST
+                        peak = float(largest(d_gate, highway * row + q * L, stride, V, L))
+                        if peak == 0.0:
+                            continue
+                        factor = 1.0
+                        if peak < math.inf:
+                            power = max(math.frexp(peak)[1], -FACTOR)
+                            shift = exponents[highway] + power - exponents[part]
+                            if shift > LIFT:
+                                # Far above all that is in the part's row, which goes where this can be added.
+                                low = math.ldexp(1.0, -min(shift, 2000))
+                                scale(direct, part * padded, V, low, L)
+                                scale(d_rh, part * row_first, V * FIRST, low, L)
+                                if P > 0:
+                                    scale(d_second, part * row_second, V * SECOND, low, L)
+                                scale(current, part * S * padded + padded, (S - 1) * V, low, L)
+                                exponents[part] += shift
+                            factor = math.ldexp(1.0, max(exponents[highway] - exponents[part], -2000))
+                        move(d_gate, highway * row + q * L, part * row + q * L, stride, V, factor, L)
+
             if P > 0:
                 product(
                     (operand, 0, padded),
@@ -84,15 +134,46 @@ def make_adjoint(cell, lanes, tiles, second_tiles):
                         kept = get(gates, at * K + j * L, H, valid, K, L)
                         for row in range(n * M, n * M + M):
                             here = row * row_first + j * FIRST * L
-                            _, p_rh, back = prepare_vjp(
+                            p_wx, p_rh, back = prepare_vjp(
                                 kept,
                                 old,
                                 load(operand, row * padded + j * L, L, 1, L)[0],
                                 load(d_rh, here, L, P, L),
                             )
                             store(d_rh, here, L, clear(p_rh, valid))
+                            if APART:
+                                store(d_wx, row * row_whole + j * G * L, L, clear(p_wx, valid))
                             add = load(direct, row * padded + j * L, L, 1, L)
                             store(direct, row * padded + j * L, L, clear((add[0] + back[0],), valid))
+            if INPUTS:
+                d_pre = d_wx if APART else d_rh
+                if I <= FEW:
+                    for row in range(N * M):
+                        for i in range(I):
+                            d_x[row * wide * L + i] = dot(
+                                w_ih, i * V * G * L, d_pre, row * row_whole, V * G, L
+                            )
+                else:
+                    product(
+                        (d_x, 0, wide * L),
+                        (zeros, 0, 0),
+                        (w_ih, 0, L, V * G * L * L),
+                        (d_pre, 0, row_whole, 1),
+                        (N * M, wide, V * G * L),
+                        (8, 1, 1, 1, L),
+                    )
+                for n in range(N):
+                    for m in range(M):
+                        row = n * M + m
+                        norm = peak = float(largest(d_x, row * wide * L, L, wide, L))
+                        if peak > 0.0 and peak < math.inf:
+                            power = min(max(math.frexp(peak)[1], -FACTOR), FACTOR)
+                            unit, base = math.ldexp(1.0, -power), row * wide * L
+                            squares = float(scaled_dot(d_x, base, unit, d_x, base, unit, wide, L))
+                            norm = 0.5 * math.log(squares) + (power + exponents[row]) * LN2
+                        elif peak == 0.0:
+                            norm = -math.inf
+                        input_norms[stop - 1 - t, n, m] = norm
             product(
                 (current, 0, S * padded),
                 (direct, 0, padded),
@@ -103,42 +184,59 @@ def make_adjoint(cell, lanes, tiles, second_tiles):
             )
 
             for n in range(N):
-                peak = absolute(load(current, n * M * S * padded, L, 1, L)[0])
-                for q in range(M * S * V):
-                    peak = maximum(absolute(load(current, n * M * S * padded + q * L, L, 1, L)[0]), peak)
-                largest = float(reduce_max(peak))
-                power = 0
-                if largest > 0.0 and largest < math.inf:
-                    power = math.frexp(largest)[1]
-                    if abs(power) > LARGEST:
-                        power = min(max(power, -FACTOR), FACTOR)
-                        factor = math.ldexp(1.0, -power)
-                        for q in range(M * S * V):
-                            place = n * M * S * padded + q * L
-                            value = load(current, place, L, 1, L)[0]
-                            store(current, place, L, (value * constant(value, factor),))
-                        exponents[n] += power
                 for m in range(M):
+                    row, whole = n * M + m, 0.0
                     for k in range(S):
                         # A state whose part is far smaller than the others' is measured on its own scale.
-                        base = ((n * M + m) * S + k) * padded
-                        peak = absolute(load(current, base, L, 1, L)[0])
-                        for j in range(1, V):
-                            peak = maximum(absolute(load(current, base + j * L, L, 1, L)[0]), peak)
-                        largest = float(reduce_max(peak))
-                        if largest > 0.0 and largest < math.inf:
-                            power = min(max(math.frexp(largest)[1], -FACTOR), FACTOR)
-                            factor = math.ldexp(1.0, -power)
-                            total = constant(peak, 0.0)
-                            for j in range(V):
-                                value = load(current, base + j * L, L, 1, L)[0]
-                                value = value * constant(value, factor)
-                                total = total + value * value
-                            norm = 0.5 * math.log(float(reduce_add(total))) + (power + exponents[n]) * LN2
-                        elif largest == 0.0:
-                            norm = -math.inf
-                        else:
-                            norm = largest
-                        log_norms[stop - 1 - t, n, m, k] = norm
+                        base = (row * S + k) * padded
+                        peak = float(largest(current, base, L, V, L))
+                        whole = max(whole, peak)
+                        if recording:
+                            norm = peak
+                            if peak > 0.0 and peak < math.inf:
+                                power = min(max(math.frexp(peak)[1], -FACTOR), FACTOR)
+                                unit = math.ldexp(1.0, -power)
+                                squares = float(scaled_dot(current, base, unit, current, base, unit, V, L))
+                                norm = 0.5 * math.log(squares) + (power + exponents[row]) * LN2
+                            elif peak == 0.0:
+                                norm = -math.inf
+                            log_norms[stop - 1 - t, n, m, k] = norm
+                    if whole > 0.0 and whole < math.inf:
+                        power = math.frexp(whole)[1]
+                        if abs(power) > LARGEST:
+                            power = min(max(power, -FACTOR), FACTOR)
+                            scale(current, row * S * padded, S * V, math.ldexp(1.0, -power), L)
+                            exponents[row] += power
+                    elif PATHS and whole == 0.0:
+                        exponents[row] = ZERO
+
+            if PATHS:
+                for n in range(N):
+                    total = n * M + M - 1
+                    for k in range(S):
+                        to = (total * S + k) * padded
+                        peak = float(largest(current, to, L, V, L))
+                        if not (peak > 0.0 and peak < math.inf):
+                            for m in range(M - 1):
+                                shares[stop - 1 - t, n, m, k] = math.nan
+                            continue
+                        total_power = min(max(math.frexp(peak)[1], -FACTOR), FACTOR)
+                        total_unit = math.ldexp(1.0, -total_power)
+                        squares = float(scaled_dot(current, to, total_unit, current, to, total_unit, V, L))
+                        for m in range(M - 1):
+                            base = ((n * M + m) * S + k) * padded
+                            peak = float(largest(current, base, L, V, L))
+                            share = 0.0
+                            if peak > 0.0:
+                                power = 0
+                                if peak < math.inf:
+                                    power = min(max(math.frexp(peak)[1], -FACTOR), FACTOR)
+                                unit = math.ldexp(1.0, -power)
+                                share = float(scaled_dot(current, base, unit, current, to, total_unit, V, L))
+                                apart = power + exponents[n * M + m] - total_power - exponents[total]
+                                share = math.ldexp(share / squares, min(max(apart, -2000), 2000))
+                            elif peak != 0.0:
+                                share = math.nan
+                            shares[stop - 1 - t, n, m, k] = share
 
     return adjoint

@@ -9,10 +9,10 @@ import inspect
 from functools import cache
 
 from gatescope.cells import activations
-from gatescope.kernels import coefficients, product, simd, simd_memory, vector_math
+from gatescope.kernels import coefficients, orthogonal, product, rows, simd, simd_memory, vector_math
 
 OPTIONS = {"nogil": True, "error_model": "numpy", "cache": True, "boundscheck": False}
-_SOURCES = (activations, coefficients, product, simd, simd_memory, vector_math)
+_SOURCES = (activations, coefficients, orthogonal, product, rows, simd, simd_memory, vector_math)
 
 
 def absent(*_):
@@ -21,9 +21,10 @@ def absent(*_):
 
 def fingerprint_of(cell):
     """Changes when the cell's equations do, or anything they are compiled with."""
-    return f"{cell.fingerprint}-{_machinery()}"
+    return f"{cell.fingerprint}-{machinery()}"
 
 
 @cache
-def _machinery():
+def machinery():
+    """Changes when anything does that every loop is compiled with."""
     return hashlib.sha256("".join(map(inspect.getsource, _SOURCES)).encode()).hexdigest()[:16]

@@ -1,0 +1,214 @@
+"""Adjoints carried back on the CPU."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+
+from gatescope.datatypes import Array, Params
+from gatescope.kernels import layout
+from gatescope.kernels.cpu import Plan, blocks_for, by_phase, each, longest
+from gatescope.kernels.memory import aligned_empty, aligned_zeros
+
+# Directions whose scratch fits the second-level cache are carried back together.
+_BLOCK_BYTES = 1 << 18
+
+
+class Adjoints:
+    """M adjoint directions a sequence, carried back through a run piece by piece, in the log domain.
+
+    A direction is scaled by itself, so that some may start late, and each may decay as it likes.  They do not see one
+    another: threads share them out where there are too few sequences, which changes no bit.
+
+    Parameters
+    ----------
+    directions : (B, M, S, H)
+        Adjoints of the state to start from.  Those that are 0 may begin later, with `join`.
+    inputs : bool
+        Whether the gradients of the inputs are measured too.
+    paths : bool
+        Whether the directions are the parts of one adjoint: M = G + 2, see `loops.adjoint`.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        params: Params,
+        directions: Array,
+        threads: int,
+        *,
+        inputs: bool = False,
+        paths: bool = False,
+    ) -> None:
+        from gatescope.kernels.loops.adjoint import NOTHING
+
+        self._plan, self._threads, self._inputs, self._paths = plan, threads, inputs, paths
+        batch, self._count, self._states, _ = directions.shape
+        w_1, w_2 = by_phase(plan, params.weight_hh)
+        nothing = aligned_zeros(1, plan.dtype)
+        self._width = params.input_size if inputs else 1
+        self._weights = (
+            layout.adjoint_panel(w_1, plan.first, plan.lanes),
+            layout.adjoint_panel(w_2, plan.second, plan.lanes) if plan.second else nothing,
+            layout.input_weights(params.weight_ih, len(plan.cell.gates), plan.lanes) if inputs else nothing,
+        )
+        blocks = blocks_for(batch, plan.hidden_size)
+        parts = 1 if paths else self._parts(longest(blocks), len(blocks))
+        edges = [self._count * i // parts for i in range(parts + 1)]
+        # (first sequence, last, first direction, last)
+        self._blocks = [(*block, *part) for block in blocks for part in pairwise(edges)]
+        self._current, self._exponents = [], []
+        for begin, end, low, high in self._blocks:
+            padded = aligned_zeros((end - begin, high - low, self._states, plan.padded), plan.dtype)
+            padded[..., : plan.hidden_size] = directions[begin:end, low:high]
+            self._current.append(padded)
+            exponents = np.zeros((end - begin, high - low), np.int64)
+            if paths:
+                exponents[~padded.any(axis=(2, 3))] = NOTHING
+            self._exponents.append(exponents)
+        # Paths have shares, which zeros have not.
+        self._idle = [not paths and not current.any() for current in self._current]
+
+    def _parts(self, sequences: int, blocks: int) -> int:
+        """Into how many parts the directions of a block are cut: for the caches, and for threads."""
+        row = self._plan.padded * (len(self._plan.cell.gates) + 1 + self._states) * self._plan.dtype.itemsize
+        for_caches = -(-sequences * self._count * row // _BLOCK_BYTES)
+        return int(max(1, min(self._count, max(for_caches, -(-self._threads // blocks)))))
+
+    def back(
+        self, states: Array, gates: Array, start: int, stop: int, *, record: bool = True
+    ) -> Array | None:
+        """Carry the adjoints from state `stop` to state `start` of the recorded piece.
+
+        Returns the log-norms (stop - start, B, M, S) of the directions, one step back first; None if not recorded.
+        """
+        return self._back(states, gates, start, stop, norms=record)[0]
+
+    def back_to_inputs(self, states: Array, gates: Array, start: int, stop: int) -> Array:
+        """As `back`, but returns the log-norms (stop - start, B, M) of the inputs' gradients, last step first."""
+        found = self._back(states, gates, start, stop, norms=False)[2]
+        assert found is not None
+        return found
+
+    def back_along_paths(self, states: Array, gates: Array, start: int, stop: int) -> tuple[Array, Array]:
+        """As `back`; also returns the parts' shares of the whole, (stop - start, B, M - 1, S)."""
+        norms, shares, _ = self._back(states, gates, start, stop, norms=True)
+        assert norms is not None
+        assert shares is not None
+        return norms, shares
+
+    def _back(
+        self, states: Array, gates: Array, start: int, stop: int, *, norms: bool
+    ) -> tuple[Array | None, Array | None, Array | None]:
+        from gatescope.kernels.loops.adjoint import make_adjoint
+
+        plan, width = self._plan, self._width
+        gate_count, wide = len(plan.cell.gates), layout.vectors_for(width, plan.lanes) * plan.lanes
+        rows = max((end - begin) * (high - low) for begin, end, low, high in self._blocks)
+        # With paths a sequence has enough rows to fill a tile: one kernel for all batches.
+        tiles = (t.adjoint for t in plan.tiles(self._count if self._paths else rows))
+        kernel = make_adjoint(plan.cell, plan.lanes, *tiles, self._inputs, self._paths)
+        steps, batch = stop - start, states.shape[1]
+        wanted = (norms, self._paths, self._inputs)
+
+        def records(sequences: int, count: int) -> tuple[Array, ...]:
+            shapes = (
+                (steps, sequences, count, self._states),
+                (steps, sequences, count - 1, self._states),
+                (steps, sequences, count),
+            )
+            return tuple(
+                np.empty(shape if want else (0,) * len(shape))
+                for want, shape in zip(wanted, shapes, strict=True)
+            )
+
+        found = records(batch, self._count)
+        threads = plan.threads(self._threads, steps, batch * self._count)
+        shares = min(len(self._blocks), 4 * threads)  # of the blocks, which may be very many
+
+        def one(index: int) -> None:
+            def empty(each: int) -> Array:
+                return aligned_empty(rows * each, plan.dtype)
+
+            work = (
+                empty(plan.padded),
+                empty(plan.padded * plan.first + plan.lanes),
+                empty(plan.padded * max(plan.second, 1) + plan.lanes),
+                empty(plan.padded),
+                empty(plan.padded * gate_count + plan.lanes if self._inputs else 1),
+                aligned_zeros(rows * wide, plan.dtype),
+                aligned_zeros(max(plan.padded, wide), plan.dtype),
+            )
+            for block in range(index, len(self._blocks), shares):
+                begin, end, low, high = self._blocks[block]
+                if self._idle[block]:  # of zeros, in which none has joined
+                    for whole in found:
+                        whole[:, begin:end, low:high] = -np.inf
+                    continue
+                part = records(end - begin, high - low)
+                kernel(
+                    self._weights, states, gates, self._current[block].reshape(-1),
+                    self._exponents[block].reshape(-1), part, (begin, end, start, stop, width), work,
+                )  # fmt: skip
+                for whole, here in zip(found, part, strict=True):
+                    if whole.size:
+                        last = high - 1 if whole.shape[2] < self._count else high
+                        whole[:, begin:end, low:last] = here
+
+        each(one, shares, threads)
+        norm, share, input_norm = (array if want else None for want, array in zip(wanted, found, strict=True))
+        return norm, share, input_norm
+
+    def join(self, first: int, directions: Array) -> None:
+        """Let the directions from `first` on be (B, D, S, H) from here on, whatever they were."""
+        last, units = first + directions.shape[1], self._plan.hidden_size
+        for block, (begin, end, low, high) in enumerate(self._blocks):
+            here = slice(max(first, low), min(last, high))
+            if here.start < here.stop:
+                rows = slice(here.start - low, here.stop - low)
+                new = directions[begin:end, here.start - first : here.stop - first]
+                self._current[block][:, rows, :, :units] = new
+                self._exponents[block][:, rows] = 0
+                self._idle[block] = False
+
+    def rows(self) -> tuple[Array, Array]:
+        """The adjoints as they are now, (B, M, S, H), and the power of two (B, M) each is to be multiplied by."""
+        batch = self._blocks[-1][1]
+        units = self._plan.hidden_size
+        current = np.empty((batch, self._count, self._states, units), self._plan.dtype)
+        exponents = np.empty((batch, self._count), np.int64)
+        for (begin, end, low, high), here, powers in zip(
+            self._blocks, self._current, self._exponents, strict=True
+        ):
+            current[begin:end, low:high] = here[..., :units]
+            exponents[begin:end, low:high] = powers
+        return current, exponents
+
+    def matrices(self) -> tuple[Array, Array]:
+        """The adjoints as they are now, (B, M, S, H), and one power of two (B,) to multiply all of a sequence's by.
+
+        A direction that is 2^-1000 of the largest (in float32 2^-120) may round to 0 here.
+        """
+        current, exponents = self.rows()
+        # The power of a direction that is 0 must not count.
+        alive = np.asarray(current.any(axis=(2, 3)))
+        least = np.where(alive, exponents, np.iinfo(np.int64).max).min(axis=1, keepdims=True)
+        whole = np.where(alive, exponents, np.where(alive.any(axis=1, keepdims=True), least, 0)).max(axis=1)
+        shift = np.where(alive, exponents - whole[:, None], 0)
+        if not shift.any():
+            return current, whole
+        return np.ldexp(current, shift[:, :, None, None].clip(-5000, 0).astype(np.int32)), whole
+
+    def state(self) -> tuple[Array, Array]:
+        """What `restore` needs to go on from here, on any number of threads: copies."""
+        return self.rows()
+
+    def restore(self, current: Array, exponents: Array) -> None:
+        """Go on from what `state` returned."""
+        for (begin, end, low, high), here, powers in zip(
+            self._blocks, self._current, self._exponents, strict=True
+        ):
+            here[..., : self._plan.hidden_size] = current[begin:end, low:high]
+            powers[:] = exponents[begin:end, low:high]
+        self._idle = [not self._paths and not here.any() for here in self._current]

@@ -1,0 +1,162 @@
+"""Tangents carried forward through a recorded run and made orthonormal: what Lyapunov exponents are read from.
+
+A step of the tangent is linear, and `step_vjp` is linear in the adjoint and elementwise, so the derivatives that a
+tangent needs are what `step_vjp` returns for adjoints of 1: d new_s / d rh_g and d new_s / d old_s', unit by unit.
+With them the recurrent weights of all gates become one matrix a state, J_s = sum_g diag(d new_s / d rh_g) R_g, and a
+step of M tangents is one product a state.
+
+Names of sizes: S states, K kept values, G gates, P of them computed by a first phase, L lanes, M tangents, V vectors.
+Everything is float64; a tangent is a row [S][V][L] and L more.
+"""
+
+from functools import cache
+
+from numba import njit
+
+from gatescope.kernels.loops.options import OPTIONS, absent, fingerprint_of
+from gatescope.kernels.orthogonal import EPS, LANES, orthogonalise
+from gatescope.kernels.product import product
+from gatescope.kernels.simd import fma
+from gatescope.kernels.simd_memory import clear, get, load, store
+
+
+@cache
+def make_tangent(cell, tiles):
+    """Kernel that carries M tangents of one sequence over a span of steps, orthonormal again every few steps."""
+    step_vjp, prepare_vjp = cell.step_vjp, cell.prepare_vjp or absent
+    S, K, G, P, L = len(cell.states), len(cell.kept), len(cell.gates), cell.prepared, LANES
+    FIRST = P or G
+    SECOND = max(G - FIRST, 1)
+    PREPARED = max(P, 1)
+    ROWS, GROUPS = tiles
+    FINGERPRINT = fingerprint_of(cell)
+
+    @njit(**OPTIONS)
+    def tangent(weights, states, gates, rows, span, work, logs):
+        # weights: forward panels of w_hh and of w_hh of the second phase; units [S][S][L], the adjoints of 1
+        # states (T+1, B, S, H), gates (T, B, K, H); rows: two halves of M rows, the tangents in the first
+        # span: sequence, first step, last step, M, steps between orthonormalisations
+        # work: direct [s][s'][j][L], by_rh [s][j][FIRST][L], by_operand [j][FIRST + 1][L], matrices [S][j][k][L],
+        #       second_rh [s][j][SECOND][L], second [S + 1][j][k][L], operands [M][V][L], scratch of `orthogonalise`
+        # logs (ceil(steps / every), M): logs of R's diagonal.  Returns the smallest sine, and the sum of eps / sine.
+        w_hh, w_second, units = weights
+        direct, by_rh, by_operand, matrices, second_rh, second, operands, scratch = work
+        sequence, start, stop, M, every = span
+        B, H = states.shape[1], states.shape[3]
+        V = (H + L - 1) // L
+        padded = V * L
+        pitch, panel = S * padded + L, V * H * L
+        fingerprint = FINGERPRINT  # noqa: F841 - part of the closure, and so of the cache key
+        smallest, rounding, done, flat = 1.0, 0.0, 0, logs.reshape(-1)
+        old_half, new_half = 0, M * pitch
+
+        for t in range(start, stop):
+            at = (t * B + sequence) * H
+            for j in range(V):
+                valid = H - j * L
+                old = get(states, at * S + j * L, H, valid, S, L)
+                new = get(states, (at + B * H) * S + j * L, H, valid, S, L)
+                kept = get(gates, at * K + j * L, H, valid, K, L)
+                for s in range(S):
+                    one = load(units, s * S * L, L, S, L)
+                    if P > 0:
+                        _, p_rh, back, p_prepared = step_vjp(kept, old, new, one)
+                        store(second_rh, (s * V + j) * SECOND * L, L, clear(p_rh, valid))
+                        none = load(units, S * S * L, L, 1, L)[0]
+                        _, p_first, p_back = prepare_vjp(kept, old, none, p_prepared)
+                        store(by_rh, (s * V + j) * FIRST * L, L, clear(p_first, valid))
+                        store(direct, (s * S * V + j) * L, padded, clear(back, valid))
+                        first = load(direct, (s * S * V + j) * L, L, 1, L)[0]
+                        store(direct, (s * S * V + j) * L, L, clear((first + p_back[0],), valid))
+                    else:
+                        _, p_rh, back = step_vjp(kept, old, new, one)
+                        store(by_rh, (s * V + j) * FIRST * L, L, clear(p_rh, valid))
+                        store(direct, (s * S * V + j) * L, padded, clear(back, valid))
+                if P > 0:
+                    nothing = load(units, S * S * L, L, PREPARED, L)
+                    one = load(units, 0, L, 1, L)[0]
+                    _, p_first, p_back = prepare_vjp(kept, old, one, nothing)
+                    store(by_operand, j * (FIRST + 1) * L, L, clear(p_first, valid))
+                    store(by_operand, (j * (FIRST + 1) + FIRST) * L, L, clear(p_back[:1], valid))
+
+            for s in range(S):
+                for j in range(V):
+                    factors = load(by_rh, (s * V + j) * FIRST * L, L, FIRST, L)
+                    for k in range(H):
+                        place = (j * H + k) * L
+                        total = factors[0] * load(w_hh, place * FIRST, L, 1, L)[0]
+                        for g in range(1, FIRST):
+                            factor = load(by_rh, ((s * V + j) * FIRST + g) * L, L, 1, L)[0]
+                            total = fma(factor, load(w_hh, place * FIRST + g * L, L, 1, L)[0], total)
+                        store(matrices, s * panel + place, L, (total,))
+
+            if P > 0:
+                # The operand's tangents: one product with sum_g diag(d operand / d rh_g) R_g, then the second phase's.
+                for j in range(V):
+                    for k in range(H):
+                        place = (j * H + k) * L
+                        total = load(units, S * S * L, L, 1, L)[0]
+                        for g in range(FIRST):
+                            factor = load(by_operand, (j * (FIRST + 1) + g) * L, L, 1, L)[0]
+                            total = fma(factor, load(w_hh, place * FIRST + g * L, L, 1, L)[0], total)
+                        store(second, S * panel + place, L, (total,))
+                        for s in range(S):
+                            total = load(units, S * S * L, L, 1, L)[0]
+                            for g in range(SECOND):
+                                factor = load(second_rh, ((s * V + j) * SECOND + g) * L, L, 1, L)[0]
+                                total = fma(factor, load(w_second, place * SECOND + g * L, L, 1, L)[0], total)
+                            store(second, s * panel + place, L, (total,))
+                for j in range(V):
+                    factor = load(by_operand, (j * (FIRST + 1) + FIRST) * L, L, 1, L)[0]
+                    for m in range(M):
+                        value = load(rows, old_half + m * pitch + j * L, L, 1, L)[0]
+                        store(operands, m * padded + j * L, L, (factor * value,))
+                product(
+                    (operands, 0, padded),
+                    (operands, 0, padded),
+                    (second, S * panel, L, H * L),
+                    (rows, old_half, pitch, 1),
+                    (M, V, H),
+                    (ROWS, GROUPS, 1, 1, L),
+                )
+
+            for s in range(S):
+                for j in range(V):
+                    for m in range(M):
+                        total = load(direct, (s * S * V + j) * L, L, 1, L)[0]
+                        total = total * load(rows, old_half + m * pitch + j * L, L, 1, L)[0]
+                        for other in range(1, S):
+                            factor = load(direct, ((s * S + other) * V + j) * L, L, 1, L)[0]
+                            value = load(rows, old_half + m * pitch + other * padded + j * L, L, 1, L)[0]
+                            total = fma(factor, value, total)
+                        store(rows, new_half + m * pitch + s * padded + j * L, L, (total,))
+                product(
+                    (rows, new_half + s * padded, pitch),
+                    (rows, new_half + s * padded, pitch),
+                    (matrices, s * panel, L, H * L),
+                    (rows, old_half, pitch, 1),
+                    (M, V, H),
+                    (ROWS, GROUPS, 1, 1, L),
+                )
+                if P > 0:
+                    product(
+                        (rows, new_half + s * padded, pitch),
+                        (rows, new_half + s * padded, pitch),
+                        (second, s * panel, L, H * L),
+                        (operands, 0, padded, 1),
+                        (M, V, H),
+                        (ROWS, GROUPS, 1, 1, L),
+                    )
+            old_half, new_half = new_half, old_half
+
+            if (t + 1 - start) % every == 0 or t + 1 == stop:
+                sine = orthogonalise(rows, old_half, M, (S, H, padded), scratch, flat, done * M)
+                smallest = min(smallest, sine)
+                rounding += EPS / max(sine, EPS)
+                done += 1
+        if old_half > 0:
+            for k in range(M * pitch):
+                rows[k] = rows[old_half + k]
+        return smallest, rounding
+
+    return tangent

@@ -1,0 +1,216 @@
+"""Rows made orthonormal, block by block, on the one register-tiled product: what exponents are read from.
+
+    V = R Q        V, Q: (M, N) rows, R lower triangular, its diagonal above 0
+
+Block Gram-Schmidt: a block of rows is freed of all earlier rows by two products, then of itself by the modified
+Gram-Schmidt process.  Where a row loses more than nine tenths of its length, rounding has left a part of the others
+in it, and the block is done a second time: "twice is enough" (Giraud, Langou, Rozloznik and van den Eshof 2005;
+Barlow and Smoktunowicz 2013).  Everything is float64, and every row is padded with zeros to whole vectors.
+"""
+
+import math
+
+import numpy as np
+from numba.extending import register_jitable
+
+from gatescope.kernels.product import dot, dots, product
+from gatescope.kernels.simd import constant, host_lanes
+from gatescope.kernels.simd_memory import load, store, transposed
+
+LANES = host_lanes(np.dtype(np.float64))
+EPS = float(np.finfo(np.float64).eps)
+BLOCK = 8  # rows of a block, and of a tile; a whole number of vectors
+_KEPT = 1e-3  # of a row's length, below which it is done again
+_PASSES = 4
+_LEAST, _MOST = 1e-200, 1e200  # of a square that has all its digits
+_NOTHING = 1e-15  # of a row is rounding
+
+
+def scratch_size(count: int, width: int) -> int:
+    """Floats of the scratch that `orthogonalise` needs for `count` rows of `width` padded columns."""
+    padded = -(-count // BLOCK) * BLOCK
+    return padded * width + BLOCK * padded + padded + 2 * BLOCK
+
+
+@register_jitable
+def orthogonalise(rows, base, count, shape, scratch, logs, at):
+    """Make `count` rows from rows[base] on orthonormal; write the logs of R's diagonal to logs[at:].
+
+    shape: (states, units of each, padded units of each); a row is states * padded units wide, and a vector of
+    nothing stands between two rows, which keeps them out of each other's cache sets.
+    Returns the smallest sine of an angle between a row and the span of those before it.  A row that is 0 gets -inf,
+    and another direction in its place; where rounding is all that is left of a row, -inf and a sine of 0.
+    """
+    width = shape[0] * shape[2]
+    padded = (count + BLOCK - 1) // BLOCK * BLOCK
+    panel, coefficients = 0, padded * width
+    zeros = coefficients + BLOCK * padded
+    lengths = zeros + padded
+    for k in range(padded):
+        scratch[zeros + k] = 0.0
+    smallest = 1.0
+    for first in range(0, count, BLOCK):
+        here = min(BLOCK, count - first)
+        for i in range(here):
+            place = base + (first + i) * (width + LANES)
+            square = dot(rows, place, rows, place, width // LANES, LANES)
+            logs[at + first + i] = 0.0
+            scratch[lengths + i] = math.sqrt(square)
+            if not (square > _LEAST and square < _MOST):
+                logs[at + first + i] = _rescale(rows, place, shape, first + i)
+                scratch[lengths + i] = 1.0
+        sine = 1.0
+        for turn in range(_PASSES):
+            if first > 0:
+                _project(rows, base, first, here, width, scratch, panel, coefficients, zeros)
+            least = _within(rows, base, first, here, shape, scratch, lengths, logs, at)
+            if turn < 2:
+                sine *= least
+            if least > _KEPT:
+                break
+            for i in range(here):
+                scratch[lengths + i] = 1.0
+        smallest = min(smallest, sine)
+        if first + BLOCK < count:
+            _transpose(rows, base, first, width, scratch, panel)
+    return smallest
+
+
+@register_jitable
+def _rescale(rows, place, shape, number):
+    """Give a row the length 1 whose square is no normal number; the log of the length it had."""
+    width = shape[0] * shape[2]
+    peak = 0.0
+    for k in range(width):
+        if math.isnan(rows[place + k]):
+            return math.nan
+        peak = max(peak, abs(rows[place + k]))
+    if peak == 0.0:
+        _replace(rows, place, shape, number)
+    if peak == 0.0 or peak == math.inf:
+        return -math.inf if peak == 0.0 else math.inf
+    total = 0.0
+    for k in range(width):
+        rows[place + k] /= peak
+        total += rows[place + k] ** 2
+    _multiply(rows, place, width, 1.0 / math.sqrt(total))
+    return math.log(peak) + 0.5 * math.log(total)
+
+
+@register_jitable
+def _replace(rows, place, shape, number):
+    """A unit vector in no special direction: the fractional parts of multiples of the golden ratio."""
+    width = shape[0] * shape[2]
+    for state in range(shape[0]):
+        for unit in range(shape[2]):
+            k = state * shape[2] + unit
+            turn = (number + 1.0) * (k + 1.0) * 0.6180339887498949
+            turn -= math.floor(turn) + 0.5
+            rows[place + k] = turn if unit < shape[1] else 0.0
+    length = math.sqrt(dot(rows, place, rows, place, width // LANES, LANES))
+    _multiply(rows, place, width, 1.0 / length)
+
+
+@register_jitable
+def _multiply(rows, place, width, factor):
+    for k in range(0, width, LANES):
+        value = load(rows, place + k, LANES, 1, LANES)[0]
+        store(rows, place + k, LANES, (value * constant(value, factor),))
+
+
+@register_jitable
+def _subtract(rows, place, other, width, factor):
+    """rows[place] -= factor * rows[other]"""
+    for k in range(0, width, LANES):
+        value = load(rows, place + k, LANES, 1, LANES)[0]
+        value = value - load(rows, other + k, LANES, 1, LANES)[0] * constant(value, factor)
+        store(rows, place + k, LANES, (value,))
+
+
+@register_jitable
+def _project(rows, base, first, here, width, scratch, panel, coefficients, zeros):
+    """Free a block of the `first` orthonormal rows before it."""
+    pitch = width + LANES
+    place = base + first * pitch
+    pairs = first // LANES // 2 * 2
+    product(
+        (scratch, coefficients, first),
+        (scratch, zeros, 0),
+        (scratch, panel, LANES, width * LANES),
+        (rows, place, pitch, 1),
+        (here, pairs, width),
+        (BLOCK, 2, 1, 1, LANES),
+    )
+    product(
+        (scratch, coefficients + pairs * LANES, first),
+        (scratch, zeros, 0),
+        (scratch, panel + pairs * width * LANES, LANES, width * LANES),
+        (rows, place, pitch, 1),
+        (here, first // LANES - pairs, width),
+        (BLOCK, 1, 1, 2, LANES),
+    )
+    for k in range(0, here * first, LANES):
+        value = load(scratch, coefficients + k, LANES, 1, LANES)[0]
+        store(scratch, coefficients + k, LANES, (-value,))
+    pairs = width // LANES // 2 * 2
+    product(
+        (rows, place, pitch),
+        (rows, place, pitch),
+        (rows, base, pitch, LANES),
+        (scratch, coefficients, first, 1),
+        (here, pairs, first),
+        (BLOCK, 2, 1, 1, LANES),
+    )
+    product(
+        (rows, place + pairs * LANES, pitch),
+        (rows, place + pairs * LANES, pitch),
+        (rows, base + pairs * LANES, pitch, LANES),
+        (scratch, coefficients, first, 1),
+        (here, width // LANES - pairs, first),
+        (BLOCK, 1, 1, 1, LANES),
+    )
+
+
+@register_jitable
+def _within(rows, base, first, here, shape, scratch, lengths, logs, at):
+    """Make a block orthonormal in itself; what each row keeps of its length, at least."""
+    width = shape[0] * shape[2]
+    pitch = width + LANES
+    place = base + first * pitch
+    least, overlaps = 1.0, lengths + BLOCK
+    for i in range(here):
+        row = place + i * pitch
+        square = dot(rows, row, rows, row, width // LANES, LANES)
+        kept = math.sqrt(square) / scratch[lengths + i]
+        least = min(least, kept)
+        if kept > _NOTHING:
+            logs[at + first + i] += 0.5 * math.log(square)
+        else:
+            least = 0.0
+            logs[at + first + i] = -math.inf
+            _replace(rows, row, shape, first + i)
+            square = 1.0
+        scratch[lengths + i] = 1.0 / math.sqrt(square)
+        # Rows keep their lengths till the end, so that nothing waits for a root.
+        if here == BLOCK:
+            dots(scratch, overlaps, rows, row, rows, place, pitch, width // LANES, BLOCK, LANES)
+        else:
+            for other in range(i + 1, here):
+                after = place + other * pitch
+                scratch[overlaps + other] = dot(rows, row, rows, after, width // LANES, LANES)
+        inverse = 1.0 / square
+        for other in range(i + 1, here):
+            _subtract(rows, place + other * pitch, row, width, scratch[overlaps + other] * inverse)
+    for i in range(here):
+        _multiply(rows, place + i * pitch, width, scratch[lengths + i])
+    return least
+
+
+@register_jitable
+def _transpose(rows, base, first, width, scratch, panel):
+    """Keep a finished block as columns too: a panel whose vectors run over rows."""
+    pitch = width + LANES
+    for group in range(first, first + BLOCK, LANES):
+        for k in range(0, width, LANES):
+            square = transposed(rows, base + group * pitch + k, pitch, LANES)
+            store(scratch, panel + group * width + k * LANES, LANES, square)

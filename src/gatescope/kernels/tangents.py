@@ -1,0 +1,81 @@
+"""Tangents of one sequence, carried forward piece by piece and kept orthonormal."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gatescope.datatypes import Array, Params
+from gatescope.kernels import layout
+from gatescope.kernels.cpu import Plan, by_phase
+from gatescope.kernels.memory import aligned_empty, aligned_zeros
+from gatescope.kernels.orthogonal import BLOCK, LANES, scratch_size
+
+
+class Tangents:
+    """M tangents of one sequence in float64; a tangent is a direction (S, H) of the whole state.
+
+    Parameters
+    ----------
+    plan : Plan
+        Of the cell in float64.
+    params : Params
+        In float64.
+    directions : (M, S, H)
+        Where to start; made orthonormal after the first steps.
+    """
+
+    def __init__(self, plan: Plan, params: Params, directions: Array) -> None:
+        self._plan = plan
+        self.count, states, units = directions.shape
+        first, second = by_phase(plan, params.weight_hh)
+        adjoints = np.zeros((states + 1 + max(plan.cell.prepared // states, 1), states, LANES))
+        adjoints[np.arange(states), np.arange(states)] = 1  # then zeros
+        self._weights = (
+            layout.forward_panel(first, plan.first, LANES),
+            layout.forward_panel(second, plan.second, LANES) if plan.second else aligned_zeros(1, np.float64),
+            np.ascontiguousarray(adjoints).reshape(-1),
+        )
+        self._shape = (states, units, plan.padded)
+        width = states * plan.padded
+        self.rows = aligned_zeros((2, self.count, width + LANES), np.float64)
+        here = self.rows[0, :, :width].reshape(self.count, states, plan.padded)
+        here[:, :, :units] = directions
+        panel = units * plan.padded
+        phases = plan.second > 0
+
+        def empty(size: int, needed: bool = True) -> Array:
+            return aligned_zeros(size if needed else 1, np.float64)
+
+        self._work = (
+            empty(states * width),
+            empty(width * plan.first),
+            empty(plan.padded * (plan.first + 1), phases),
+            empty(states * panel),
+            empty(width * plan.second, phases),
+            empty((states + 1) * panel, phases),
+            empty(self.count * plan.padded, phases),
+            aligned_empty(scratch_size(self.count, width), np.float64),
+        )
+
+    @property
+    def directions(self) -> Array:
+        """The tangents as they are, (M, S, H)."""
+        states, units, padded = self._shape
+        rows = self.rows[0, :, : states * padded].reshape(self.count, states, padded)
+        return np.ascontiguousarray(rows[:, :, :units])
+
+    def forward(self, states: Array, gates: Array, sequence: int, every: int) -> tuple[Array, float, float]:
+        """Carry the tangents over a recorded piece, states (T+1, B, S, H) and gates (T, B, K, H).
+
+        Returns the logs of R's diagonal, (ceil(T / every), M), the smallest sine of an angle between a tangent and the
+        span of those before it, and the sum of eps / sine: how much rounding may have put into any sum of logs.
+        """
+        from gatescope.kernels.loops.tangent import make_tangent
+
+        groups = next(g for g in (2, 1) if self._plan.vectors % g == 0)
+        kernel = make_tangent(self._plan.cell, (BLOCK, groups))
+        steps = gates.shape[0]
+        logs = np.empty((-(-steps // every), self.count))
+        span = (sequence, 0, steps, self.count, every)
+        sine, rounding = kernel(self._weights, states, gates, self.rows.reshape(-1), span, self._work, logs)
+        return logs, float(sine), float(rounding)
