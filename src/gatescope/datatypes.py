@@ -93,6 +93,9 @@ class Trace(Result):
     lengths : (B,) int64
         Number of steps of each sequence.
     state_names, kept_names : tuple of str
+    held : (G, H) float64, or None
+        The values at which `run` held gates (its ``clamp``), in the order of the weights' row blocks, NaN where a unit
+        was free; None if all were.  `backprop` holds them at the same values.
     """
 
     cell: str
@@ -102,6 +105,7 @@ class Trace(Result):
     lengths: Array
     state_names: tuple[str, ...]
     kept_names: tuple[str, ...]
+    held: Array | None = None
 
     @property
     def outputs(self) -> Array:

@@ -7,8 +7,9 @@ from typing import Any, cast, overload
 
 import numpy as np
 
-from gatescope.datatypes import Gradients, Params, Trace
+from gatescope.datatypes import Array, Gradients, Params, Trace
 from gatescope.errors import DeviceError, ShapeError
+from gatescope.interventions import clamp_facts, clear_held, held_values, hold
 from gatescope.kernels import cpu
 from gatescope.kernels.memory import aligned_empty
 from gatescope.provenance import provenance
@@ -43,6 +44,7 @@ def run(
     lengths: Any = None,
     device: str | None = None,
     *,
+    clamp: Any = None,
     threads: int | None = None,
     fast_activations: bool = False,
 ) -> Trace: ...
@@ -56,6 +58,7 @@ def run(
     lengths: Any = None,
     device: str | None = None,
     *,
+    clamp: Any = None,
     threads: int | None = None,
     fast_activations: bool = False,
 ) -> DeviceTrace: ...
@@ -68,6 +71,7 @@ def run(
     lengths: Any = None,
     device: str | None = None,
     *,
+    clamp: Any = None,
     threads: int | None = None,
     fast_activations: bool = False,
 ) -> Trace | DeviceTrace:
@@ -87,6 +91,12 @@ def run(
     lengths : (B,) array_like of int, optional
         Steps of each sequence, 0..T; default: T.  A padded sequence gets exactly what it gets alone; on the GPU to
         rounding, because the order of its sums depends on how many sequences there are.
+    clamp : mapping, optional
+        Gates to hold at values, by name: ``{"f": 1.0}`` all units of the forget gate; ``{"f": [1.0, nan, ...]}`` H
+        numbers, NaN where a unit is free; ``{"f": {0: 1.0, 3: 0.5}}`` some units.  Any gate that the trace keeps and
+        that has weights, at any value it can take.  What saturates it (0 and 1 of a sigmoid, -1 and 1 of a tanh) and
+        its middle are held exactly, other values to rounding (with `fast_activations` to theirs).  The trace
+        remembers the values, and `backprop` holds the gates too: no gradient flows through them.
     device : str, optional
         ``"cpu"`` or ``"cuda"``; default: where the weights are, so ``"cpu"`` for `Params`.  There is no silent
         change from one to the other.
@@ -113,12 +123,15 @@ def run(
     >>> trace = gs.run(params, np.zeros((100, 3, 1)))
     >>> trace.outputs.shape, trace.gate("f").shape, trace.c.shape
     ((100, 3, 8), (100, 3, 8), (101, 3, 8))
+    >>> opened = gs.run(params, np.ones((100, 3, 1)), clamp={"f": 1.0})  # what if the forget gate were open?
+    >>> bool((opened.gate("f") == 1).all())
+    True
     """
     device = placed(device, params)
     check_fast(fast_activations, device, params)
     if device == "cuda":
         check_no_threads(threads)
-        trace = run_cuda(params, inputs, initial_state, lengths, fast_activations)
+        trace = run_cuda(params, inputs, initial_state, lengths, fast_activations, clamp)
         return trace if isinstance(params, DeviceParams) else trace.to_host()
     params = cast(Params, params)  # or what check_params objects to
     cell = check_params(params)
@@ -127,6 +140,8 @@ def run(
     start = check_initial_state(initial_state, cell, params, batch)
     sizes = check_lengths(lengths, steps, batch)
     workers = check_threads(threads, cpu.default_threads())
+    values = held_values(params, clamp)
+    params = hold(params, values)
     plan = cpu.plan_for(cell, params.hidden_size, params.dtype)
     states = aligned_empty((steps + 1, batch, len(cell.states), params.hidden_size), params.dtype)
     states[0] = 0 if start is None else start
@@ -140,7 +155,8 @@ def run(
         lengths=sizes,
         state_names=cell.states,
         kept_names=cell.kept,
-        provenance=provenance(device=device, dtype=params.dtype.name, seed=params.provenance.get("seed")),
+        held=values,
+        provenance=_facts(device, params, values),
     )
 
 
@@ -183,12 +199,13 @@ def backprop(
     """Back-propagate exactly through a whole run: full BPTT, nothing truncated.
 
     For a loss L: gradients with respect to all weights, the inputs, the initial state, and the adjoint
-    dL/ds_t of every state.
+    dL/ds_t of every state.  Gates that the run held (``run(..., clamp=...)``) are held here, too: their rows of the
+    weights' gradients are 0, and the other gradients are those of the network with these gates held.
 
     Parameters
     ----------
     params : Params or DeviceParams
-        Those that made the trace.
+        Those that made the trace; where it held gates, as they were given to `run`.
     trace : Trace or DeviceTrace
         On the GPU if and only if the weights are.
     output_adjoint : (T, B, H) array_like or None
@@ -240,6 +257,8 @@ def backprop(
     params = cast(Params, params)  # or what check_params objects to
     cell = check_params(params)
     check_trace(trace, params, cell)
+    values = held_values(params, trace.held, "trace.held")
+    params = hold(params, values)
     workers = check_threads(threads, cpu.default_threads())
     steps, batch = trace.inputs.shape[:2]
     if output_adjoint is None:
@@ -263,7 +282,8 @@ def backprop(
     # A NaN or an infinity in the seeds reaches these sums, which are small; reading all seeds first would cost 6 %.
     if not all(np.isfinite(value).all() for value in found):
         check_finite("output_adjoint", seeds)
-    facts = provenance(device=device, dtype=params.dtype.name, seed=params.provenance.get("seed"))
+    clear_held(found, values)
+    facts = _facts(device, params, values)
     weight_ih, weight_hh, bias_ih, bias_hh = found
     gradient = dataclasses.replace(
         params, weight_ih=weight_ih, weight_hh=weight_hh, bias_ih=bias_ih, bias_hh=bias_hh, provenance=facts
@@ -275,3 +295,8 @@ def backprop(
         adjoint=adjoint,
         provenance=facts,
     )
+
+
+def _facts(device: str, params: Params, values: Array | None) -> dict[str, Any]:
+    seed = params.provenance.get("seed")
+    return provenance(device=device, dtype=params.dtype.name, seed=seed, **clamp_facts(params, values))

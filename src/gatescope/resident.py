@@ -16,6 +16,7 @@ import numpy as np
 from gatescope.cells.registry import Cell, get
 from gatescope.datatypes import Array, Gradients, Params, Trace
 from gatescope.errors import DeviceError, DtypeError, ShapeError, ValueRangeError
+from gatescope.interventions import clamp_facts, clear_held, held_values, hold
 from gatescope.kernels.device import check_device
 from gatescope.provenance import provenance
 from gatescope.validation import DTYPES, check_lengths, check_params, check_trace
@@ -78,7 +79,7 @@ class DeviceTrace:
 
     Each has ``__cuda_array_interface__``, so other libraries read it where it is.  All work is in CUDA's default
     stream: a library that works in a stream of its own has to wait for it, and be waited for.
-    A cell that keeps no gates has one row of gates here that nothing reads.
+    A cell that keeps no gates has one row of gates here that nothing reads.  `held` is in NumPy, on the host.
     """
 
     cell: str
@@ -88,6 +89,7 @@ class DeviceTrace:
     lengths: Any
     state_names: tuple[str, ...]
     kept_names: tuple[str, ...]
+    held: Array | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -108,6 +110,7 @@ class DeviceTrace:
             lengths=machine.to_host(self.lengths),
             state_names=self.state_names,
             kept_names=self.kept_names,
+            held=self.held,
             provenance=self.provenance,
         )
 
@@ -214,7 +217,7 @@ def device_facts(device: str) -> dict[str, str]:
 
 
 def run_cuda(
-    params: Params | DeviceParams, inputs: Any, initial_state: Any, lengths: Any, fast: bool
+    params: Params | DeviceParams, inputs: Any, initial_state: Any, lengths: Any, fast: bool, clamp: Any
 ) -> DeviceTrace:
     """`run` on the GPU."""
     from gatescope.kernels import cuda
@@ -230,6 +233,8 @@ def run_cuda(
     axes = f"(B, S, H) with the states {', '.join(cell.states)}"
     first = take_state("initial_state", initial_state, shape, axes, dtype)
     sizes = check_lengths(on_host("lengths", lengths), steps, batch)
+    values = held_values(params, clamp)
+    params = hold(params, values)
     already = _there(weights=params, inputs=x)
     plan = memory_plan.plan(
         "run", cell, hidden_size=units, steps=steps, batch=batch, input_size=width, dtype=dtype, already=already,
@@ -255,7 +260,8 @@ def run_cuda(
         lengths=on_device,
         state_names=cell.states,
         kept_names=cell.kept,
-        provenance=_facts(weights, fast),
+        held=values,
+        provenance=_facts(weights, fast, values),
     )
 
 
@@ -277,6 +283,8 @@ def backprop_cuda(
         check_trace(trace, params, cell)  # type: ignore[arg-type]  # both are on the host
     else:
         _check_device_trace(trace, params, cell)
+    values = held_values(params, trace.held, "trace.held")
+    params = hold(params, values)
     dtype, units = params.dtype, params.hidden_size
     machine = _backend()
     steps, batch, width = trace.inputs.shape
@@ -304,9 +312,10 @@ def backprop_cuda(
             cuda.plan_for(cell, units, dtype), _weights(weights), arrays, lengths, seeds, adjoint, d_inputs,
             fast_activations=fast,
         )  # fmt: skip
+        clear_held(found, values, machine)
         first = machine.empty(shape, dtype)
         _put(machine, adjoint[0], first)
-    facts = _facts(weights, fast)
+    facts = _facts(weights, fast, values)
     return DeviceGradients(
         params=dataclasses.replace(weights, provenance=facts, **found._asdict()),
         inputs=d_inputs,
@@ -405,8 +414,8 @@ def _weights(params: DeviceParams) -> Any:
     return cuda.Weights(*(getattr(params, name) for name in WEIGHTS))
 
 
-def _facts(params: DeviceParams, fast: bool) -> dict[str, Any]:
-    more = {"fast_activations": True} if fast else {}
+def _facts(params: DeviceParams, fast: bool, values: Array | None) -> dict[str, Any]:
+    more = ({"fast_activations": True} if fast else {}) | clamp_facts(params, values)
     seed = params.provenance.get("seed")
     return provenance(**device_facts("cuda"), dtype=params.dtype.name, seed=seed, **more)
 

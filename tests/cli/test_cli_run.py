@@ -83,3 +83,31 @@ def test_as_a_program(tmp_path):
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("gatescope: error: cell='no' is not known")
     assert "Traceback" not in done.stderr
+
+
+def test_run_holds_gates(invoke, tmp_path):
+    options = ["--cell", "lstm", *SMALL, "--clamp", "f=1.0", "--clamp", "i[0,3]=0"]
+    done = invoke("run", *options)
+    assert done.exit_code == 0, done.output
+    params = gs.init("lstm", input_size=1, hidden_size=4, seed=0)
+    clamp = {"f": 1.0, "i": {0: 0.0, 3: 0.0}}
+    expected = gs.run(params, gs.tasks.laser(horizon=40).inputs, clamp=clamp)
+    trace = Trace.load(tmp_path / "trace.npz")
+    assert trace == expected
+    assert trace.provenance["clamp"] == {"f": 1.0, "i": {"0": 0.0, "3": 0.0}}
+
+
+@pytest.mark.parametrize(
+    ("clamp", "message"),
+    [
+        ("z=1", "clamp names 'z', which is no gate that can be held"),
+        ("f=1.5", "takes values from 0 to 1"),
+        ("f[9]=1", "names the unit 9; units are whole numbers in 0..3"),
+        ("open", "--clamp 'open' must name a gate and a value"),
+    ],
+)
+def test_run_says_which_gates_can_be_held(clamp, message, invoke, tmp_path):
+    done = invoke("run", "--cell", "lstm", *SMALL, "--clamp", clamp)
+    assert done.exit_code == 2
+    assert message in done.output
+    assert not (tmp_path / "trace.npz").exists()

@@ -1,0 +1,327 @@
+"""Holding gates at values: what if the forget gate were open?
+
+To hold a gate is an exact transformation of the weights.  For gate g and unit u held at v, the rows (g, u) of
+weight_ih, weight_hh and bias_hh are 0, and bias_ih is the pre-activation at which the cell's own equations give v.
+So all that runs, differentiates or measures a cell does the same with held gates, on any device, and whatever the
+inputs, no gradient flows through a gate that is held.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+
+from gatescope.cells.registry import Cell, get
+from gatescope.datatypes import Array, Params
+from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
+from gatescope.validation import check_array, check_params, check_shape
+
+WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+_Weights = TypeVar("_Weights")  # Params, or DeviceParams, which are above this module
+
+# Pre-activations at which a gate is looked at first.  They go far beyond what saturates a sigmoid (-746) or a tanh in
+# either precision, so that 0, 1 and -1 are reached exactly.  Two that bracket a root need not be near each other, but
+# differ by few enough powers of two for the halvings to come to the last bit.
+_POWERS = 2.0 ** np.concatenate([np.arange(-1000, -10, 30), np.arange(-10, 21)])
+_HALVINGS = 100  # such a distance and a long double's bits
+_GRID = np.concatenate([-_POWERS[::-1], [0.0], _POWERS])
+
+
+def held(params: _Weights, clamp: Any) -> _Weights:
+    """Weights whose gates named in `clamp` keep the values given there, whatever the inputs; None changes nothing.
+
+    Parameters
+    ----------
+    params : Params or DeviceParams
+    clamp : mapping of str to number, (H,) array_like or mapping of int to number; or (G, H) array; or None
+        By gate: a number for all units; numbers with NaN where a unit is free; or values by unit.  An array has a
+        row for each of ``params.gates``, NaN where free, as `Trace.held` has.
+
+    Returns
+    -------
+    Params or DeviceParams
+        New ones of the same dtype.  The values 0 and 1 of a sigmoid, -1, 0 and 1 of a tanh, and 1/2 of a sigmoid are
+        kept exactly; others to the rounding of the activation and of the pre-activation, in the weights' dtype.
+
+    Raises
+    ------
+    UnknownNameError
+        If the cell has no such gate, or does not keep it.
+    ValueRangeError
+        If the gate cannot take a value, or a unit is out of range, or nothing is held.
+    ShapeError, DtypeError
+        If an array does not have H real numbers.
+
+    Examples
+    --------
+    >>> import numpy as np, gatescope as gs
+    >>> from gatescope.interventions import held
+    >>> open_gate = held(gs.init("lstm", input_size=1, hidden_size=3, seed=0), {"f": 1.0, "i": {0: 0.5}})
+    >>> trace = gs.run(open_gate, np.ones((100, 1)))
+    >>> bool((trace.gate("f") == 1).all()), bool((trace.gate("i")[..., 0] == 0.5).all())
+    (True, True)
+    """
+    if clamp is None:
+        return params
+    if not hasattr(params, "to_host"):
+        check_params(params)
+    return hold(params, held_values(params, clamp))
+
+
+def hold(params: _Weights, values: Array | None) -> _Weights:
+    """`held` for what `held_values` returned."""
+    if values is None:
+        return params
+    given: Any = params
+    rows = ~np.isnan(values).reshape(-1)
+    bias = _preactivations(get(given.cell), values, given.dtype).reshape(-1)
+    if isinstance(given, Params):
+        arrays = {name: getattr(given, name).copy() for name in WEIGHTS}
+        for name, array in arrays.items():
+            array[rows] = bias[rows] if name == "bias_ih" else 0
+    else:
+        from gatescope.kernels.gpu import backend
+
+        machine = backend.current()
+        arrays = {}
+        for name in WEIGHTS:
+            source = getattr(given, name)
+            target = arrays[name] = machine.empty(tuple(source.shape), given.dtype)
+            machine.copy(source.reshape(-1), target.reshape(-1))
+            _put_rows(machine, target, rows, bias if name == "bias_ih" else None)
+    changed: _Weights = dataclasses.replace(given, **arrays)
+    return changed
+
+
+def held_values(params: Any, clamp: Any, name: str = "clamp") -> Array | None:
+    """The values (G, H) float64 at which gates are held, in the order of the weights' rows, NaN where they are free.
+
+    None if there is nothing to hold.  Whether a gate can take its value is for `hold` to find.
+    """
+    if clamp is None:
+        return None
+    cell, units = get(params.cell), params.hidden_size
+    values = np.full((len(cell.gates), units), np.nan)
+    if isinstance(clamp, np.ndarray):
+        given = _numbers(name, clamp)
+        check_shape(name, given, values.shape, f"(G, H) with the gates {', '.join(cell.gates)}")
+        for gate, row in zip(cell.gates, given, strict=True):
+            if not np.isnan(row).all():
+                _row(cell, gate, name)
+        _check_some(name, given)
+        return given.copy()
+    if not isinstance(clamp, Mapping):
+        raise ValueRangeError(
+            f"{name}={clamp!r} is a {type(clamp).__name__}; give values by the name of a gate, as in {{'f': 1.0}}"
+        )
+    for gate, value in clamp.items():
+        values[_row(cell, gate, name)] = _of_gate(f"{name}[{gate!r}]", value, units)
+    return values if clamp else None
+
+
+def clear_held(gradients: Iterable[Any], values: Array | None, machine: Any = None) -> None:
+    """Set the rows of held gates to 0 in arrays laid out like weights: NumPy's, or those of a machine (a backend)."""
+    if values is None:
+        return
+    rows = ~np.isnan(values).reshape(-1)
+    for gradient in gradients:
+        if machine is None:
+            gradient[rows] = 0
+        else:
+            _put_rows(machine, gradient, rows, None)
+
+
+def clamp_facts(params: Any, clamp: Any) -> dict[str, Any]:
+    """What provenance says of held gates: ``{"clamp": {"f": 1.0}}``, by unit where not all have one value."""
+    values = held_values(params, clamp)
+    if values is None:
+        return {}
+    facts: dict[str, Any] = {}
+    for gate, row in zip(params.gates, values, strict=True):
+        units = np.flatnonzero(~np.isnan(row))
+        if units.size == row.size and np.all(row == row[0]):
+            facts[gate] = float(row[0])
+        elif units.size:
+            facts[gate] = {str(unit): float(row[unit]) for unit in units}
+    return {"clamp": facts}
+
+
+def parse_clamp(texts: Iterable[str] | None) -> dict[str, Any] | None:
+    """What the command line's ``--clamp f=1.0`` and ``--clamp f[0,3]=1.0`` say, as `held` takes it."""
+    found: dict[str, Any] = {}
+    for text in texts or ():
+        match = re.fullmatch(r"\s*([^\s\[\]=]+)\s*(?:\[([\s\d,]*)\]\s*)?=\s*(\S+)\s*", text)
+        try:
+            gate, units, number = match.groups()  # type: ignore[union-attr]  # no match is handled below
+            value = float(number)
+            chosen = None if units is None else [int(unit) for unit in units.split(",")]
+        except (AttributeError, ValueError):
+            raise ValueRangeError(
+                f"--clamp {text!r} must name a gate and a value, as in f=1.0, or as in f[0,3]=1.0 for some units"
+            ) from None
+        before = found.get(gate)
+        twice = gate in found if chosen is None or not isinstance(before, dict) else set(chosen) & set(before)
+        if twice:
+            raise ValueRangeError(f"--clamp {text!r} holds what another --clamp holds; give one value a unit")
+        if chosen is None:
+            found[gate] = value
+        else:
+            found.setdefault(gate, {}).update(dict.fromkeys(chosen, value))
+    return found or None
+
+
+def _row(cell: Cell, gate: Any, name: str) -> int:
+    """Which block of rows a gate has, if it is one that can be held."""
+    able = [gate for gate in cell.gates if gate in cell.kept]
+    if not isinstance(gate, str) or gate not in able:
+        advice = f"those of {cell.name!r} that can are {', '.join(map(repr, able))}"
+        if not able:
+            advice = f"{cell.name!r} keeps no gates, so there is nothing to hold"
+        raise UnknownNameError(f"{name} names {gate!r}, which is no gate that can be held; {advice}")
+    return cell.gates.index(gate)
+
+
+def _of_gate(name: str, value: Any, units: int) -> Any:
+    """The values (H,) of one gate, or one for all units."""
+    if isinstance(value, Mapping):
+        row = np.full(units, np.nan)
+        for unit, at in value.items():
+            if isinstance(unit, bool) or not isinstance(unit, int | np.integer) or not 0 <= unit < units:
+                raise ValueRangeError(
+                    f"{name} names the unit {unit!r}; units are whole numbers in 0..{units - 1}"
+                )
+            row[int(unit)] = _one(f"{name}[{unit}]", at)
+    else:
+        row = _numbers(name, value)
+        if row.ndim == 0:
+            return _one(name, value)
+        if row.shape != (units,):
+            raise ShapeError(
+                f"{name} has shape {row.shape}, but should be one number, or have ({units},), which is (H,), "
+                "with NaN for units that are free"
+            )
+    _check_some(name, row)
+    return row
+
+
+def _one(name: str, value: Any) -> float:
+    number = _numbers(name, value)
+    if number.ndim:
+        raise ShapeError(f"{name} has shape {number.shape}, but should be one number")
+    if np.isnan(number):
+        raise ValueRangeError(f"{name} is NaN; give a number to hold the gate at, or leave it out")
+    return float(number)
+
+
+def _numbers(name: str, value: Any) -> Array:
+    """Real numbers, finite or NaN; truth values are none, since a mask would close gates instead of choosing them."""
+    array = check_array(name, value, np.dtype(np.float64), finite=False)
+    if np.asarray(value).dtype.kind == "b":
+        raise DtypeError(f"{name} has dtype bool; give numbers to hold the gate at, NaN where a unit is free")
+    if np.isinf(array).any():
+        raise ValueRangeError(f"{name} holds an infinite value; give finite ones")
+    return array
+
+
+def _check_some(name: str, values: Array) -> None:
+    if np.isnan(values).all():
+        raise ValueRangeError(
+            f"{name} holds no unit: all its values are NaN, or there are none; give a number to hold, or leave it out"
+        )
+
+
+def _preactivations(cell: Cell, values: Array, dtype: Any) -> Array:
+    """Pre-activations (G, H) in the weights' dtype that give the values (G, H); NaN where those are."""
+    found = np.full(values.shape, np.nan, dtype)
+    for gate, row, target in zip(cell.gates, values, found, strict=True):
+        chosen = ~np.isnan(row)
+        if chosen.any():
+            distinct, where = np.unique(row[chosen], return_inverse=True)
+            target[chosen] = _invert(cell, gate, distinct, np.dtype(dtype))[where]
+    return found
+
+
+def _invert(cell: Cell, gate: str, values: Array, dtype: np.dtype[Any]) -> Array:
+    """Pre-activations (V,) of one gate for its values (V,)."""
+    _check_alone(cell, gate)
+    # The weights' precision shows where the activation saturates; a longer one is for the roots between.
+    fine, coarse = _curve(cell, gate, _GRID.astype(np.longdouble)), _curve(cell, gate, _GRID.astype(dtype))
+    usable = np.isfinite(fine) & np.isfinite(coarse)
+    grid, fine, coarse = _GRID[usable], fine[usable], coarse[usable]
+    low, high = (fine.min(), fine.max()) if fine.size else (np.nan, np.nan)
+    outside = values[~((low <= values) & (values <= high))]
+    if outside.size:
+        raise ValueRangeError(
+            f"clamp[{gate!r}] holds the value {float(outside[0])!r}, but the gate {gate!r} of {cell.name!r} takes "
+            f"values from {float(low):g} to {float(high):g}"
+        )
+    with np.errstate(under="ignore"):
+        hits = coarse == values.astype(dtype)[:, None]
+    # 0, or else the farthest, so that other machines' roundings of the activation are at the value too.
+    exact = grid[np.where(hits, np.where(grid == 0, np.inf, np.abs(grid)), -1.0).argmax(axis=1)]
+    above = fine > values[:, None]
+    crossing = above[:, 1:] != above[:, :-1]
+    first = crossing.argmax(axis=1)
+    left, right = grid[first].astype(np.longdouble), grid[first + 1].astype(np.longdouble)
+    side = above[np.arange(values.size), first]
+    for _ in range(_HALVINGS):
+        middle = (left + right) / 2
+        same = (_curve(cell, gate, middle) > values) == side
+        left, right = np.where(same, middle, left), np.where(same, right, middle)
+    missed = ~hits.any(axis=1) & (
+        ~crossing.any(axis=1) | ~(np.abs(_curve(cell, gate, right) - values) <= 1e-9 * (1 + np.abs(values)))
+    )
+    if missed.any():  # a gate that jumps
+        raise ValueRangeError(
+            f"clamp[{gate!r}] holds the value {float(values[missed][0])!r}, which the gate {gate!r} of {cell.name!r} "
+            "does not take at any pre-activation"
+        )
+    return np.asarray(np.where(hits.any(axis=1), exact, right), dtype)
+
+
+def _curve(cell: Cell, gate: str, x: Array) -> Array:
+    """The gate's values (V,) at its pre-activations x (V,), with all else 0."""
+    nothing = np.zeros_like(x)
+    return _gate(cell, gate, x, *([nothing] * count for count in _sizes(cell)))
+
+
+def _sizes(cell: Cell) -> tuple[int, int, int]:
+    return len(cell.gates), len(cell.gates), len(cell.states)
+
+
+def _gate(cell: Cell, gate: str, x: Array, wx: list[Array], rh: list[Array], states: list[Array]) -> Array:
+    """One gate's values by the cell's own equations, where its input part is x, its recurrent part 0."""
+    row, edge = cell.gates.index(gate), cell.prepared
+    wx, rh = list(wx), list(rh)
+    wx[row], rh[row] = x, np.zeros_like(x)
+    with np.errstate(all="ignore"):
+        more = (cell.prepare(tuple(wx[:edge]), tuple(rh[:edge]), tuple(states)),) if cell.prepare else ()
+        _, kept = cell.step(tuple(wx[edge:]), tuple(rh[edge:]), tuple(states), *more)
+    return np.broadcast_to(np.asarray(kept[cell.kept.index(gate)]), x.shape)
+
+
+def _check_alone(cell: Cell, gate: str) -> None:
+    """A gate whose value depends on more than its own pre-activation is not held by that."""
+    rng = np.random.default_rng(0)
+    parts = [[rng.standard_normal(_GRID.size) for _ in range(count)] for count in _sizes(cell)]
+    if not np.array_equal(_gate(cell, gate, _GRID, *parts), _curve(cell, gate, _GRID), equal_nan=True):
+        raise ValueRangeError(
+            f"clamp names {gate!r}, but in {cell.name!r} its value depends on more than its own pre-activation, "
+            "so it cannot be held"
+        )
+
+
+def _put_rows(machine: Any, target: Any, rows: Array, values: Array | None) -> None:
+    """Write rows of a device array: zeros, or the `values` (G*H,) of those rows."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], rows, [False]]).astype(np.int8)))
+    for start, stop in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+        part = target[start:stop].reshape(-1)
+        if values is None:
+            machine.copy(machine.zeros(part.size, target.dtype), part)
+        else:
+            machine.copy(machine.to_device(values[start:stop]), part)

@@ -1,0 +1,89 @@
+"""Gates held on the GPU: the same as on the CPU, and no copies to the host."""
+
+import numpy as np
+import pytest
+from cases import PARAMS, assert_close, flat
+from device_cases import LENGTHS, Slim, assert_bits, case_of
+from watched import WatchedGpu
+
+import gatescope as gs
+from gatescope.errors import UnknownNameError, ValueRangeError
+from gatescope.interventions import held
+from gatescope.kernels.gpu import api, backend
+
+# Minutes in Numba's simulator, a thread of Python for each of a kernel's; seconds elsewhere.
+pytestmark = [pytest.mark.slow] if api.simulated else []
+
+TOLERANCE = {"float64": 1e-12, "float32": 32 * 2.0**-24}  # as in test_device_api
+CLAMPS = {
+    "lstm": {"f": 1.0, "i": {0: 0.0, 1: 0.3, 4: 0.5}, "g": -1.0},
+    "gru": {"z": [np.nan, 1.0, 0.0, np.nan, 0.9], "r": 0.5},
+    "gru_reset_before": {"r": 0.0, "n": {2: 1.0}},
+    "slim_test": {"a": {0: 1.0, 1: 1.0}, "b": 0.0},
+}
+
+
+@pytest.fixture(autouse=True)
+def slim():
+    """A user's cell, registered for one test."""
+    yield gs.cells.register(Slim)
+    gs.cells.registry._CELLS.pop("slim_test", None)
+
+
+@pytest.mark.parametrize(("cell", "dtype"), [*((cell, "float64") for cell in CLAMPS), ("lstm", "float32")])
+def test_the_same_as_the_cpu(gpu, cell, dtype):
+    case, clamp = case_of(cell, dtype), CLAMPS[cell]
+    here, there = case.run(LENGTHS, clamp=clamp), case.run(LENGTHS, clamp=clamp, device="cuda")
+    assert there.provenance["clamp"] == here.provenance["clamp"]
+    for name, value in here.arrays().items():
+        assert_close(np.nan_to_num(there.arrays()[name]), np.nan_to_num(value), TOLERANCE[dtype], name)
+    exact = np.isin(here.held, (-1.0, 0.0, 0.5, 1.0))
+    for gate, chosen, values in zip(case.params.gates, exact, here.held, strict=True):
+        if chosen.any():
+            wanted = np.where(here.mask[..., None], values[chosen], 0)
+            np.testing.assert_array_equal(there.gate(gate)[..., chosen], wanted)
+    expected, grads = flat(case.backprop(here)), flat(case.backprop(here, device="cuda"))
+    rows = ~np.isnan(here.held).reshape(-1)
+    for name, value in expected.items():
+        if name == "held":
+            continue
+        assert_close(grads[name], value, TOLERANCE[dtype], name)
+        if name in PARAMS:
+            assert not grads[name][rows].any()
+            assert grads[name][~rows].any() or name == "weight_hh"
+
+
+@pytest.mark.parametrize("cell", ["lstm", "slim_test"])
+def test_what_stays_there_has_the_same_bits(gpu, cell):
+    case, clamp = case_of(cell), CLAMPS[cell]
+    there = case.run(LENGTHS, clamp=clamp, device="cuda")
+    grads = case.backprop(there, device="cuda")
+    weights = gs.to_device(case.params)
+    trace = gs.run(weights, case.inputs, case.initial_state, LENGTHS, clamp=clamp)
+    found = gs.backprop(weights, trace, case.output_adjoint, case.final_adjoint)
+    assert_bits(weights.to_host().arrays(), case.params.arrays())  # not held themselves
+    assert_bits(held(weights, clamp).to_host().arrays(), held(case.params, clamp).arrays())
+    assert trace.to_host() == there
+    assert_bits(flat(found.to_host()), flat(grads))
+    assert found.provenance["clamp"] == trace.provenance["clamp"] == there.provenance["clamp"]
+    flow = gs.gradient_flow(weights, case.inputs, clamp=clamp)
+    expected = gs.gradient_flow(case.params, case.inputs, clamp=clamp)
+    assert_close(flow.log_norm, expected.log_norm, 1e-12, "log_norm")
+
+
+def test_nothing_is_copied_to_the_host():
+    if api.simulated:
+        pytest.skip("the emulator needs the real numba.cuda")
+    machine = WatchedGpu()
+    with backend.use(machine):
+        case = case_of("gru", "float32")
+        weights = gs.to_device(case.params)
+        trace = gs.run(weights, case.inputs, clamp={"z": {0: 1.0, 2: 0.5}})
+        grads = gs.backprop(weights, trace, case.output_adjoint)
+        assert machine.fetched == 0
+        with pytest.raises(UnknownNameError, match="clamp names 'f'"):
+            gs.run(weights, case.inputs, clamp={"f": 1.0})
+        with pytest.raises(ValueRangeError, match="takes values from 0 to 1"):
+            gs.run(case.params, case.inputs, device="cuda", clamp={"z": 2.0})
+        del trace, grads, weights
+        assert machine.live == 0

@@ -1,0 +1,449 @@
+"""Held gates: at their value at every step, and no gradient through them."""
+
+import dataclasses
+import math
+from types import SimpleNamespace
+
+import naive
+import numpy as np
+import pytest
+from cases import BUILT_IN, PARAMS, Case, assert_close, flat, random_params
+from test_new_cell import Leaky
+
+import gatescope as gs
+from gatescope.cells.activations import relu, sigmoid, tanh, zero
+from gatescope.errors import DtypeError, GatescopeError, ShapeError, UnknownNameError, ValueRangeError
+from gatescope.interventions import clamp_facts, held, parse_clamp
+
+NAN = math.nan
+GATES = [(cell, gate) for cell in BUILT_IN for gate in gs.cells.get(cell).gates if gate in naive.KEPT[cell]]
+EXACT = {"sigmoid": (0.0, 0.5, 1.0), "tanh": (-1.0, 0.0, 1.0)}
+BETWEEN = {"sigmoid": (0.02, 0.9, 0.999), "tanh": (-0.7, 1e-30, 0.999)}
+
+
+def curve(gate):
+    return "tanh" if gate in ("g", "n") else "sigmoid"
+
+
+def registered(cell):
+    """A user's cell, known as long as the fixture lives."""
+    gs.cells.register(cell)
+    yield cell.NAME
+    gs.cells.registry._CELLS.pop(cell.NAME, None)
+
+
+@pytest.fixture
+def leaky():
+    gs.cells.register(Leaky)  # its own tests need it too, so it stays
+
+
+# ---- the values ----
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("cell", "gate"), GATES)
+def test_a_held_gate_keeps_its_value(cell, gate, dtype):
+    """Weights ten times as large as usual would move the gate all over its range."""
+    case = Case(cell, T=12, scale=10, dtype=dtype)
+    free = case.run().gate(gate)
+    assert np.ptp(free) > 0.5
+    for value in EXACT[curve(gate)]:
+        trace = case.run(clamp={gate: value})
+        np.testing.assert_array_equal(trace.gate(gate), np.full_like(free, value))
+        assert np.isfinite(trace.states).all()
+    for value in BETWEEN[curve(gate)]:
+        # 3 units in the last place of the activation, and up to 4 by the rounding of a pre-activation of -3.9
+        trace = case.run(clamp={gate: value})
+        wanted = np.full_like(free, value)
+        np.testing.assert_array_max_ulp(trace.gate(gate), wanted, maxulp=7)
+        assert np.unique(trace.gate(gate)).size == 1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_reference_is_within_a_unit_in_the_last_place(dtype):
+    """The cell's own equations in NumPy, at the bias that was found."""
+    values = np.linspace(0.5, 1, 33, dtype=dtype)
+    params = held(random_params("lstm", input_size=1, hidden_size=33, dtype=dtype), {"f": values})
+    np.testing.assert_array_max_ulp(sigmoid(params.gate("f")["bias_ih"]), values, maxulp=1)
+    values = np.linspace(-1, 1, 33, dtype=dtype)
+    params = held(random_params("gru", input_size=1, hidden_size=33, dtype=dtype), {"n": values})
+    np.testing.assert_array_max_ulp(tanh(params.gate("n")["bias_ih"]), values, maxulp=1)
+    for name in ("weight_ih", "weight_hh", "bias_hh"):
+        assert not params.gate("n")[name].any()
+        assert params.gate("z")[name].all()
+
+
+def test_a_padded_sequence_has_its_gates_held_to_its_end():
+    trace = Case("lstm").run([7, 0, 3], clamp={"f": 1.0})
+    np.testing.assert_array_equal(trace.gate("f"), np.repeat(trace.mask[..., None], 5, axis=2).astype(float))
+
+
+# ---- the states and the gradients ----
+
+
+def by_hand(params, gate, value):
+    """Weights with a gate at a value, made with the inverse of its activation."""
+    weights = {name: array.copy() for name, array in params.arrays().items()}
+    rows = params.gates.index(gate) * params.hidden_size + np.arange(params.hidden_size)
+    with np.errstate(divide="ignore"):
+        x = np.arctanh(value) if curve(gate) == "tanh" else np.log(value) - np.log1p(-value)
+    for array in weights.values():
+        array[rows] = 0
+    weights["bias_ih"][rows] = np.clip(x, -800, 800)
+    return SimpleNamespace(**weights), rows
+
+
+@pytest.mark.parametrize("end", ["saturated", "between"])
+@pytest.mark.parametrize(("cell", "gate"), GATES)
+def test_like_the_oracle_with_such_weights(cell, gate, end):
+    value = 1.0 if end == "saturated" else 0.3
+    case = Case(cell)
+    weights, rows = by_hand(case.params, gate, value)
+    trace = case.run([7, 2, 5], clamp={gate: value})
+    given = {"initial_state": case.initial_state, "lengths": [7, 2, 5]}
+    states, gates = naive.forward(cell, weights, case.inputs, **given)
+    assert_close(trace.states, states, 1e-13, "states")
+    for name, expected in gates.items():
+        assert_close(trace.gate(name), expected, 1e-13, name)
+    expected = naive.backward(cell, weights, case.inputs, case.output_adjoint, case.final_adjoint, **given)
+    for name in PARAMS:
+        expected[name][rows] = 0
+    for name, found in flat(case.backprop(trace)).items():
+        assert_close(found, expected[name], 1e-12, name)
+
+
+def loss(case, params, inputs, initial_state, clamp):
+    trace = gs.run(params, inputs, initial_state, clamp=clamp)
+    return (case.output_adjoint * trace.outputs).sum() + (case.final_adjoint * trace.final_state).sum()
+
+
+@pytest.mark.parametrize("clamped", ["all units", "some units"])
+@pytest.mark.parametrize(("cell", "gate"), [*GATES, ("leaky_test", "a"), ("leaky_test", "n")])
+def test_gradients_are_differences_of_the_held_run(leaky, cell, gate, clamped):
+    """Of all weights, those of held rows too, whose differences and gradients are exactly 0."""
+    case = Case(cell)
+    clamp = {gate: 0.3 if clamped == "all units" else [NAN, 0.3, NAN, 0.8, 1.0]}
+    trace = case.run(clamp=clamp)
+    grads = flat(case.backprop(trace))
+    held_rows = ~np.isnan(trace.held).reshape(-1)
+    assert held_rows.sum() == (5 if clamped == "all units" else 3)
+    rng = np.random.default_rng(3)
+    given = case.params.arrays() | {"inputs": case.inputs, "initial_state": case.initial_state}
+    for name, value in given.items():
+        direction = rng.standard_normal(value.shape)
+        if name in PARAMS:
+            assert not grads[name][held_rows].any()
+        ends = []
+        for sign in (1, -1):
+            moved = given | {name: value + sign * 1e-6 * direction}
+            params = dataclasses.replace(case.params, **{key: moved[key] for key in PARAMS})
+            ends.append(loss(case, params, moved["inputs"], moved["initial_state"], clamp))
+        # a central difference leaves step^2 and rounding / step, both about 1e-9 of the loss's scale
+        scale = np.abs(grads[name] * direction).sum()
+        assert abs((ends[0] - ends[1]) / 2e-6 - (grads[name] * direction).sum()) <= 1e-7 * scale, name
+
+
+def test_weights_of_held_rows_do_not_matter():
+    case = Case("gru_reset_before")
+    rows = case.params.gate("r")
+    expected = case.run(clamp={"r": 0.4})
+    for value in rows.values():
+        value *= 100
+    np.testing.assert_array_equal(case.run(clamp={"r": 0.4}).states, expected.states)
+
+
+def test_an_open_lstm_keeps_its_cell_state_for_ever():
+    """With f = 1 and i = 0, c_T is c_0, and d c_T / d c_0 the identity."""
+    case = Case("lstm", T=300, scale=3)
+    clamp = {"f": 1.0, "i": 0}
+    trace = case.run(clamp=clamp)
+    np.testing.assert_array_equal(trace.c, np.broadcast_to(case.initial_state[:, 1], trace.c.shape))
+    adjoint = np.zeros((3, 2, 5))
+    adjoint[:, 1] = np.random.default_rng(0).standard_normal((3, 5))
+    grads = gs.backprop(case.params, trace, None, adjoint)
+    np.testing.assert_array_equal(grads.initial_state, adjoint)
+    for name, value in flat(grads).items():
+        if name in PARAMS or name == "inputs":
+            assert not value.any(), name
+    for norm in ("spectral", "unit", "random"):
+        flow = gs.gradient_flow(case.params, case.inputs, state="c", target="c", norm=norm, clamp=clamp)
+        # A random direction's own norm is 1 to rounding; the vector is the same at every lag.
+        assert np.abs(flow.log_norm).max() <= (2e-16 if norm == "random" else 0.0)
+        assert np.ptp(flow.log_norm[1:]) == 0
+
+
+def test_the_cell_state_decays_as_the_held_forget_gate_says():
+    case = Case("lstm", T=2000)
+    clamp = {"f": 0.9, "i": 0.0}
+    flow = gs.gradient_flow(case.params, case.inputs, state="c", target="c", norm="unit", clamp=clamp)
+    assert_close(flow.log_norm, np.log(0.9) * flow.lag[:, None] * np.ones(3), 1e-14)
+    assert_close(flow.half_life().value, np.full(3, math.log(2) / -math.log(0.9)), 1e-10)
+    assert flow.provenance["clamp"] == clamp
+
+
+def test_a_gru_whose_update_gate_is_1_stays():
+    for cell in ("gru", "gru_reset_before"):
+        case = Case(cell, T=50, scale=3)
+        trace = case.run(clamp={"z": 1})
+        np.testing.assert_array_equal(trace.h, np.broadcast_to(case.initial_state[:, 0], trace.h.shape))
+        grads = gs.backprop(case.params, trace, None, case.final_adjoint)
+        np.testing.assert_array_equal(grads.initial_state, case.final_adjoint)
+        for name in (*PARAMS, "inputs"):
+            assert not flat(grads)[name].any(), name
+
+
+def test_gradient_flow_is_that_of_held_weights():
+    case = Case("gru", T=40)
+    clamp = {"r": {1: 0.0, 4: 1.0}}
+    flow = gs.gradient_flow(case.params, case.inputs, state="joint", norm="spectral", clamp=clamp)
+    expected = gs.gradient_flow(held(case.params, clamp), case.inputs, state="joint", norm="spectral")
+    assert flow == expected
+    assert flow != gs.gradient_flow(case.params, case.inputs, state="joint", norm="spectral")
+
+
+# ---- which units ----
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [NAN, 0.25, NAN, NAN, 1.0],
+        np.array([NAN, 0.25, NAN, NAN, 1.0], np.float32),
+        {1: 0.25, 4: 1.0},
+        {np.int64(4): np.float32(1), 1: np.array(0.25)},
+    ],
+    ids=["list", "array", "mapping", "NumPy's numbers"],
+)
+def test_some_units(value):
+    case = Case("lstm", T=20)
+    free, trace = case.run(), case.run(clamp={"f": value})
+    f = trace.gate("f")
+    np.testing.assert_array_max_ulp(f[..., 1], np.full((20, 3), 0.25), maxulp=4)
+    np.testing.assert_array_equal(f[..., 4], np.ones((20, 3)))
+    for unit in (0, 2, 3):
+        assert np.ptp(f[..., unit]) > 0
+        np.testing.assert_array_equal(f[0, :, unit], free.gate("f")[0, :, unit])
+    expected = np.full((4, 5), NAN)
+    expected[1, [1, 4]] = 0.25, 1
+    np.testing.assert_array_equal(trace.held, expected)
+    assert trace.provenance["clamp"] == {"f": {"1": 0.25, "4": 1.0}}
+
+
+def test_several_gates_of_a_large_layer():
+    """More units than a vector has lanes, a value a unit, one sequence."""
+    params = random_params("gru", input_size=1, hidden_size=17, seed=2)
+    z = np.linspace(0, 1, 17)
+    trace = gs.run(params, np.ones((9, 1)), clamp={"z": z, "r": 1.0})
+    np.testing.assert_array_max_ulp(trace.gate("z")[:, 0], np.broadcast_to(z, (9, 17)), maxulp=7)
+    assert (trace.gate("r") == 1).all()
+    assert trace.provenance["clamp"]["r"] == 1.0
+
+
+# ---- what the trace remembers ----
+
+
+def test_the_trace_says_what_was_held(tmp_path):
+    case = Case("lstm")
+    trace = case.run(clamp={"f": 1.0, "o": {2: 0.5}})
+    trace.save(tmp_path / "trace.npz")
+    loaded = gs.load(tmp_path / "trace.npz")
+    assert loaded == trace
+    assert loaded.held.dtype == np.float64
+    expected, found = flat(case.backprop(trace)), flat(case.backprop(loaded))
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value)
+    again = case.run(clamp=trace.held)
+    assert again == trace
+    # weights that are held already are held no differently
+    over = held(case.params, trace.held)
+    assert held(over, {"f": 1.0, "o": {2: 0.5}}) == over
+    for name, value in expected.items():
+        np.testing.assert_array_equal(
+            flat(gs.backprop(over, trace, case.output_adjoint, case.final_adjoint))[name], value
+        )
+
+
+def test_a_trace_without_held_gates_is_as_before(tmp_path):
+    case = Case("gru")
+    trace = case.run(clamp=None)
+    assert trace.held is None
+    assert "clamp" not in trace.provenance
+    assert case.run(clamp={}) == trace == case.run()
+    assert held(case.params, None) is case.params
+    trace.save(tmp_path / "trace.npz")
+    assert gs.load(tmp_path / "trace.npz") == trace
+
+    # A file of the version before, which knew no such field.
+    from gatescope.storage import decode_json, encode_json, read_npz, write_npz
+
+    arrays = read_npz(tmp_path / "trace.npz")
+    meta = decode_json(str(arrays["gatescope_meta"][()]))
+    del meta["fields"]["held"]
+    write_npz(tmp_path / "old.npz", {**arrays, "gatescope_meta": np.array(encode_json(meta, "Trace"))})
+    assert gs.load(tmp_path / "old.npz") == trace
+
+
+def test_the_weights_given_are_left_alone():
+    case = Case("lstm")
+    before = {name: value.copy() for name, value in case.params.arrays().items()}
+    case.backprop(case.run(clamp={"f": 1.0, "g": 0.1}))
+    for name, value in case.params.arrays().items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+# ---- cells of a user ----
+
+
+def user_cell(name, step, gates=("a",)):
+    def step_vjp(kept, states, new_states, adjoint):
+        return (adjoint[0],) * len(gates), (adjoint[0],) * len(gates), (zero(adjoint[0]),)
+
+    return SimpleNamespace(NAME=name, GATES=gates, STATES=("h",), KEPT=("a",), step=step, step_vjp=step_vjp)
+
+
+@pytest.fixture
+def rectified():
+    def step(wx, rh, states):
+        a = relu(wx[0] + rh[0])
+        return (a * states[0],), (a,)
+
+    yield from registered(user_cell("rectified_test", step))
+
+
+def test_a_gate_of_another_range(rectified):
+    params = random_params(rectified, input_size=1, hidden_size=3, dtype="float32")
+    assert held(params, {"a": [0.0, 3.7, 1000.5]}).bias_ih.tolist() == [0, np.float32(3.7), 1000.5]
+    with pytest.raises(
+        ValueRangeError, match=r"-0\.5, but the gate 'a' of 'rectified_test' takes values from 0 to"
+    ):
+        held(params, {"a": -0.5})
+
+
+@pytest.fixture
+def jumping():
+    def step(wx, rh, states):
+        a = np.where(wx[0] + rh[0] > 0.3, np.ones_like(wx[0]), np.zeros_like(wx[0]))
+        return (a * states[0],), (a,)
+
+    yield from registered(user_cell("jumping_test", step))
+
+
+def test_a_gate_that_jumps(jumping):
+    params = random_params(jumping, input_size=1, hidden_size=2)
+    assert (held(params, {"a": [0, 1]}).bias_ih > 0.3).tolist() == [False, True]
+    with pytest.raises(ValueRangeError, match=r"0\.25, which the gate 'a' of 'jumping_test' does not take"):
+        held(params, {"a": 0.25})
+
+
+@pytest.fixture
+def peephole():
+    def step(wx, rh, states):
+        a = sigmoid(wx[0] + rh[0] + states[0])
+        return (a * states[0],), (a,)
+
+    yield from registered(user_cell("peephole_test", step))
+
+
+def test_a_gate_that_depends_on_more_than_its_pre_activation(peephole):
+    params = random_params(peephole, input_size=1, hidden_size=2)
+    with pytest.raises(ValueRangeError, match="'a', but in 'peephole_test' its value depends on more"):
+        held(params, {"a": 0.5})
+
+
+# ---- errors ----
+
+
+@pytest.mark.parametrize(
+    ("cell", "clamp", "error", "message"),
+    [
+        ("lstm", {"z": 1.0}, UnknownNameError, r"clamp names 'z'.*those of 'lstm' that can are 'i', 'f', 'g', 'o'"),
+        ("lstm", {3: 1.0}, UnknownNameError, "clamp names 3"),
+        ("gru", {"q": 1.0}, UnknownNameError, r"clamp names 'q'.*that can are 'r', 'z', 'n'$"),
+        ("rnn", {"h": 0.0}, UnknownNameError, "'rnn' keeps no gates, so there is nothing to hold"),
+        ("lstm", {"f": 1.5}, ValueRangeError, r"the value 1\.5, but the gate 'f' of 'lstm' takes values from 0 to 1"),
+        ("lstm", {"g": {2: -1.01}}, ValueRangeError, r"-1\.01, but the gate 'g' of 'lstm' takes values from -1 to 1"),
+        ("lstm", {"f": NAN}, ValueRangeError, r"clamp\['f'\] is NaN"),
+        ("lstm", {"f": {1: NAN}}, ValueRangeError, r"clamp\['f'\]\[1\] is NaN"),
+        ("lstm", {"f": math.inf}, ValueRangeError, r"clamp\['f'\] holds an infinite value"),
+        ("lstm", {"f": [NAN] * 5}, ValueRangeError, r"clamp\['f'\] holds no unit"),
+        ("lstm", {"f": {}}, ValueRangeError, r"clamp\['f'\] holds no unit"),
+        ("lstm", {"f": {5: 1.0}}, ValueRangeError, r"names the unit 5; units are whole numbers in 0\.\.4"),
+        ("lstm", {"f": {-1: 1.0}}, ValueRangeError, "names the unit -1"),
+        ("lstm", {"f": {True: 1.0}}, ValueRangeError, "names the unit True"),
+        ("lstm", {"f": {"0": 1.0}}, ValueRangeError, "names the unit '0'"),
+        ("lstm", {"f": {0: [1.0]}}, ShapeError, r"clamp\['f'\]\[0\] has shape \(1,\)"),
+        ("lstm", {"f": [1.0, 0.5]}, ShapeError, r"clamp\['f'\] has shape \(2,\).*\(5,\), which is \(H,\)"),
+        ("lstm", {"f": np.ones((1, 5))}, ShapeError, r"has shape \(1, 5\)"),
+        ("lstm", {"f": True}, DtypeError, r"clamp\['f'\] has dtype bool"),
+        ("lstm", {"f": "open"}, DtypeError, r"clamp\['f'\] has dtype <U4; give real numbers"),
+        ("lstm", {"f": None}, DtypeError, r"clamp\['f'\] has dtype object"),
+        ("lstm", "f=1.0", ValueRangeError, r"clamp='f=1.0' is a str; give values by the name of a gate"),
+        ("lstm", np.ones((3, 5)), ShapeError, r"clamp has shape \(3, 5\), but should have \(4, 5\).*i, f, g, o"),
+        ("lstm", np.full((4, 5), NAN), ValueRangeError, "clamp holds no unit"),
+        ("rnn", np.zeros((1, 5)), UnknownNameError, "'rnn' keeps no gates"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_held(cell, clamp, error, message):
+    case = Case(cell)
+    for call in (
+        lambda: case.run(clamp=clamp),
+        lambda: gs.gradient_flow(case.params, case.inputs, clamp=clamp),
+    ):
+        with pytest.raises(error, match=message):
+            call()
+
+
+def test_bad_weights_and_bad_traces_are_told_first():
+    with pytest.raises(GatescopeError, match="params is a dict"):
+        held({"cell": "lstm"}, {"f": 1.0})
+    case = Case("gru")
+    trace = case.run(clamp={"z": 1.0})
+    for wrong, message in [
+        (np.ones((2, 5)), r"trace\.held has shape \(2, 5\)"),
+        ("no", r"trace\.held='no' is a str"),
+    ]:
+        with pytest.raises(GatescopeError, match=message):
+            case.backprop(dataclasses.replace(trace, held=wrong))
+
+
+# ---- the command line's words ----
+
+
+def test_what_the_command_line_says():
+    assert parse_clamp(None) is None
+    assert parse_clamp([]) is None
+    assert parse_clamp(["f=1.0", " i = 0 "]) == {"f": 1.0, "i": 0.0}
+    assert parse_clamp(["f[0,3]=1", "f[ 1 ]=.5"]) == {"f": {0: 1.0, 3: 1.0, 1: 0.5}}
+
+
+@pytest.mark.parametrize(
+    "text", ["f", "f=", "=1", "f=open", "f[]=1", "f[a]=1", "f[0,]=1", "f[0-3]=1", "f[0=1", "f==1", ""]
+)
+def test_what_the_command_line_cannot_mean(text):
+    with pytest.raises(ValueRangeError, match="must name a gate and a value"):
+        parse_clamp([text])
+
+
+@pytest.mark.parametrize(
+    "texts", [["f=1", "f=1"], ["f=1", "f[0]=0"], ["f[0]=0", "f=1"], ["f[0]=0", "f[1,0]=1"]]
+)
+def test_one_value_a_unit(texts):
+    with pytest.raises(ValueRangeError, match="holds what another --clamp holds"):
+        parse_clamp(texts)
+
+
+def test_facts_for_provenance():
+    params = random_params("lstm", input_size=1, hidden_size=2)
+    assert clamp_facts(params, None) == {}
+    facts = clamp_facts(params, {"f": 1, "i": [0.5, NAN], "o": [0.1, 0.2], "g": {0: 0, 1: 0}})
+    assert facts == {"clamp": {"f": 1.0, "i": {"0": 0.5}, "o": {"0": 0.1, "1": 0.2}, "g": 0.0}}
+
+
+def test_spectra_say_what_was_held():
+    params, inputs = random_params("lstm", input_size=2, hidden_size=5), np.zeros((30, 2))
+    for found in (
+        gs.lyapunov_spectrum(params, inputs, 1, clamp={"f": 0.9}, checks=False),
+        gs.jacobian_spectrum(params, inputs, [1, 3], clamp={"f": 0.9}),
+    ):
+        assert found.provenance["clamp"] == {"f": 0.9}
+        assert found.provenance["dtype"] == "float64"
