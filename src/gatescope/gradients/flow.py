@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import pairwise
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from gatescope.cells.registry import Cell
 from gatescope.datatypes import Array, GradientFlow, Params
-from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
+from gatescope.errors import UnknownNameError, ValueRangeError
+from gatescope.gradients.arguments import blocks_of, directions_of, lags_of, source_step_of
+from gatescope.gradients.flow_plan import plan_of
+from gatescope.gradients.replay import Replay
+from gatescope.interventions import WEIGHTS, clamp_facts, held
 from gatescope.kernels import cpu
 from gatescope.kernels.machines import machine_for
 from gatescope.provenance import provenance
 from gatescope.resident import DeviceParams, check_no_threads, device_facts, placed
+from gatescope.resuming import Resumable, digest
+from gatescope.series import open_series
 from gatescope.validation import (
-    check_array,
     check_count,
     check_initial_state,
-    check_inputs,
     check_params,
     check_threads,
 )
 
 NORMS = ("random", "unit", "spectral")
-_SPECTRAL_LAGS = 200
 
 
 def gradient_flow(
@@ -43,8 +47,10 @@ def gradient_flow(
     lags: Any = None,
     horizon: int | None = None,
     initial_state: Any = None,
+    clamp: Any = None,
     threads: int | None = None,
     progress: bool = False,
+    resume: str | os.PathLike[str] | None = None,
 ) -> GradientFlow:
     """Log-norm of d target(t) / d state(t - lag) for a source step t and every lag.
 
@@ -61,13 +67,21 @@ def gradient_flow(
     so the result is right at lags where the norm itself has long been below the smallest float.  (In float32 a
     single step that shrinks it by more than 2^-94 would lose digits, and one that lets it grow by more than 2^94 would
     overflow, on a GPU also two in a row that do so together; float64 has no such limit in practice.)
-    The run is recomputed from checkpoints, segment by segment, so memory grows with the square root of T; on a GPU
-    the segments are cut to what is free there, inputs go there piece by piece, and the checkpoints stay here.
+    The run is recomputed from checkpoints, segment by segment, so memory grows with the square root of T (and the
+    result with T); on a GPU the segments are cut to what is free there, inputs go there piece by piece, and the
+    checkpoints stay here.  `plan_flow` counts beforehand.
+
+    Threads take blocks of sequences, or directions of a spectral norm.  The rule where there are fewer of these than
+    threads: one thread carries the adjoint back while another recomputes the segment before.  The result has the same
+    bits for any number of threads.  (Chunks of time whose Jacobian products are found at the same time, and through
+    which the adjoint is then replayed, lose to that: see benchmarks/README.md.)
 
     Parameters
     ----------
     params : Params or DeviceParams
-    inputs : (T, B, I) or (T, I) array_like
+    inputs : (T, B, I) or (T, I) array_like, numpy.memmap or iterator
+        A memory-mapped array (``numpy.load(path, mmap_mode="r")``) is read in pieces and never as a whole; a generator
+        of steps (I,) or of pieces (n, I) or (n, B, I) goes to a temporary file first.
     source_step : int
         t, counted in states: 1..T, or negative from the end; -1 is the final state, t = T.
     state : str
@@ -84,10 +98,16 @@ def gradient_flow(
     horizon : int, optional
         The longest lag, at most t, which is the default.
     initial_state : (B, S, H) array_like, optional
+    clamp : mapping, optional
+        Gates to hold at values, as for `run`: ``{"f": 1.0}``.
     threads : int, optional
         On the CPU, as for `run`.
     progress : bool
-        Show a progress bar on stderr.
+        Show a memory plan and a progress bar on stderr, if it is a terminal.
+    resume : path, optional
+        A file for what has been computed.  It is written every minute and when the call is interrupted with Ctrl-C;
+        the same call with the same file goes on from there, to the bits of a call that was never interrupted, and
+        deletes it at its end.
 
     Returns
     -------
@@ -96,7 +116,9 @@ def gradient_flow(
     Raises
     ------
     ShapeError, DtypeError, ValueRangeError, UnknownNameError, DeviceError
-        If an argument does not fit.
+        If an argument does not fit; a ValueRangeError also if `resume` holds what another call left.
+    FileFormatError, OutputError
+        If the file `resume` is torn or something else, or it cannot be written, nor can a temporary file.
 
     References
     ----------
@@ -117,56 +139,52 @@ def gradient_flow(
         check_no_threads(threads)
     if isinstance(params, DeviceParams):
         params = params.to_host()
+    params = held(params, clamp)
     cell = check_params(params)
-    x = check_inputs(inputs, params)
-    steps, batch = x.shape[:2]
-    source = _source_step(source_step, steps)
-    wrt, of = _blocks(cell, state, "state"), _blocks(cell, target, "target")
+    wrt, of = blocks_of(cell, state, "state"), blocks_of(cell, target, "target")
     if not isinstance(norm, str) or norm not in NORMS:
         raise UnknownNameError(f"norm={norm!r} is not known; choose one of {', '.join(NORMS)}")
-    reach = source if horizon is None else check_count("horizon", horizon)
-    if reach > source:
-        raise ValueRangeError(
-            f"horizon={horizon!r} reaches back beyond the first state; the source step is {source}"
-        )
-    wanted = _lags(lags, reach, norm)
-    reach = int(wanted[-1])
-    seeds = _directions(cell, params, of, norm, unit, check_count("seed", seed, least=0))
+    seeds = directions_of(cell, params, of, norm, unit, check_count("seed", seed, least=0))
     workers = check_threads(threads, cpu.default_threads())
-
-    start = check_initial_state(initial_state, cell, params, batch)
-    first_state = (
-        np.zeros((batch, len(cell.states), params.hidden_size), params.dtype) if start is None else start
-    )
-    machine = machine_for(device, cell, params, batch, workers)
-    carried = machine.adjoints(np.broadcast_to(seeds, (batch, *seeds.shape)))
-    stops = source - wanted if norm == "spectral" else np.array([source - reach])
-    log_norm = np.full((wanted.size, batch), -np.inf)
-    pieces = _pieces(machine, cell, x, first_state, source, source - reach)
-    bar = tqdm(
-        total=reach, unit="step", desc=f"gradient flow ({cell.name})", disable=None if progress else True
-    )
-    with bar:
-        if norm == "spectral":
-            done = _record_spectral(log_norm, 0, source, stops, carried, wrt)
-        else:
-            at_lag = {int(lag): row for row, lag in enumerate(wanted)}
-            if 0 in at_lag:
-                log_norm[at_lag[0]] = _log(np.linalg.norm(seeds[0][wrt]))
-            columns = np.array(sorted(at_lag))
-        for begin, states, gates in pieces:
-            end = begin + states.shape[0] - 1
-            if norm == "spectral":
-                edges = [end, *[int(s) for s in stops if begin < s < end], begin]
-                for high, low in pairwise(edges):
-                    carried.back(states, gates, low - begin, high - begin, record=False)
-                    done = _record_spectral(log_norm, done, low, stops, carried, wrt)
-            else:
-                norms = carried.back(states, gates, 0, end - begin)[:, :, 0, wrt]
-                here = columns[(columns > source - end) & (columns <= source - begin)]
-                joint = np.logaddexp.reduce(2 * norms[here - (source - end) - 1], axis=-1) / 2
-                log_norm[[at_lag[int(lag)] for lag in here]] = joint
-            bar.update(end - begin)
+    with open_series(inputs, params) as series:
+        source = source_step_of(source_step, series.steps)
+        reach = source if horizon is None else check_count("horizon", horizon)
+        if reach > source:
+            raise ValueRangeError(
+                f"horizon={horizon!r} reaches back beyond the first state; the source step is {source}"
+            )
+        wanted = lags_of(lags, reach, norm)
+        start = check_initial_state(initial_state, cell, params, series.batch)
+        shape = (series.batch, len(cell.states), params.hidden_size)
+        first_state = np.zeros(shape, params.dtype) if start is None else start
+        facts: dict[str, Any] = {}
+        if resume is not None:
+            facts = {
+                "params": digest(*(getattr(params, name) for name in WEIGHTS)),
+                "cell": cell.name,
+                "inputs": series.digest(),
+                "source_step": source,
+                "initial_state": digest(first_state),
+                "lags": digest(wanted),
+                "state": state,
+                "target": target,
+                "norm": norm,
+                "direction": digest(seeds),
+                "device": device,
+            }
+        with Resumable(resume, "gradient_flow", facts) as kept:
+            machine = machine_for(device, cell, params, series.batch, workers)
+            with kept.restoring():
+                length = None if kept.found is None else _positive(int(kept.found["length"]))
+            last = source - int(wanted[-1])
+            replay = Replay(
+                machine, cell, series, first_state, source, last, directions=len(seeds), length=length
+            )
+            carried = machine.adjoints(np.broadcast_to(seeds, (series.batch, *seeds.shape)))
+            record = _Record(norm, wanted, source, wrt, series.batch)
+            if progress and device == "cpu" and sys.stderr.isatty():
+                print(plan_of(replay, params, wanted.size, len(seeds)), file=sys.stderr)
+            log_norm = _carry(replay, carried, record, kept, progress)
     return GradientFlow(
         cell=cell.name,
         lag=wanted,
@@ -180,115 +198,127 @@ def gradient_flow(
             dtype=params.dtype.name,
             seed=params.provenance.get("seed"),
             direction_seed=seed,
+            **clamp_facts(params, clamp),
         ),
     )
 
 
-def _log(value: Any) -> Any:
+def _carry(replay: Replay, carried: Any, record: _Record, kept: Resumable, progress: bool) -> Array:
+    """Forward once, then the adjoints all the way back; the log-norms (L, B)."""
+    before = replay.source
+    if kept.found is not None:
+        with kept.restoring():
+            before = _restore(kept.found, replay, carried, record)
+    else:
+        record.start(carried)
+    kept.found = None  # it may be large
+    now = before, *carried.state()
+    kept.snapshot = lambda: {
+        **replay.state(),
+        "before": np.array(now[0]),
+        "adjoints": now[1],
+        "exponents": now[2],
+        "log_norm": record.log_norm[: record.row(now[0])],
+    }
+    with tqdm(
+        total=replay.forward_steps + replay.source - replay.last,
+        initial=replay.reached + replay.source - before,
+        unit="step",
+        unit_scale=True,
+        disable=None if progress else True,
+    ) as bar:
+        bar.set_description_str(f"gradient flow ({replay.cell.name}), forward", refresh=False)
+        for steps in replay.forward():
+            bar.update(steps)
+            kept.tick()
+        bar.set_description_str(f"gradient flow ({replay.cell.name}), back", refresh=False)
+        with closing(replay.pieces(before)) as pieces:
+            for begin, states, gates in pieces:
+                record.piece(carried, states, gates, begin)
+                if kept.wanted:
+                    now = begin, *carried.state()
+                    kept.tick()
+                bar.update(states.shape[0] - 1)
+    return record.log_norm
+
+
+def _restore(found: Mapping[str, Array], replay: Replay, carried: Any, record: _Record) -> int:
+    """The state before which to go on."""
+    replay.restore(found)
+    before = int(found["before"])
+    if not replay.begins(before):
+        raise ValueError(f"no segment begins at step {before}")
+    shapes = [array.shape for array in carried.state()]
+    if shapes != [found["adjoints"].shape, found["exponents"].shape]:
+        raise ValueError(f"adjoints {found['adjoints'].shape} and {found['exponents'].shape}, not {shapes}")
+    carried.restore(found["adjoints"], found["exponents"])
+    record.log_norm[: record.row(before)] = found["log_norm"]
+    return before
+
+
+def _positive(length: int) -> int:
+    if length < 1:
+        raise ValueError(f"segments of {length} steps")
+    return length
+
+
+class _Record:
+    """The log-norms (L, B) at the wanted lags, filled in piece by piece on the way back."""
+
+    def __init__(self, norm: str, wanted: Array, source: int, wrt: list[int], batch: int) -> None:
+        self.log_norm = np.full((wanted.size, batch), -np.inf)
+        self._spectral, self._wanted, self._source, self._wrt = norm == "spectral", wanted, source, wrt
+
+    def row(self, state: int) -> int:
+        """How many of the lags are reached when the adjoints are at that state."""
+        return int(np.searchsorted(self._wanted, self._source - state, side="right"))
+
+    def start(self, carried: Any) -> None:
+        """Lag 0, if it is wanted."""
+        if self._wanted[0] == 0:
+            if self._spectral:
+                self.log_norm[0] = _largest(carried, self._wrt)
+            else:
+                self.log_norm[0] = log_of(np.linalg.norm(carried.state()[0][0, 0, self._wrt]))
+
+    def piece(self, carried: Any, states: Any, gates: Any, begin: int) -> None:
+        """Go back over a piece that begins at a step."""
+        end = begin + states.shape[0] - 1
+        first, last = self.row(end), self.row(begin)
+        here = self._wanted[first:last] - (self._source - end)  # steps back from the piece's end
+        if not self._spectral:
+            norms = carried.back(states, gates, 0, end - begin)[:, :, 0, self._wrt]
+            every = here.size == len(norms)
+            joint = norms if every else norms[here - 1]
+            # Squares would leave the range.
+            both = len(self._wrt) > 1
+            self.log_norm[first:last] = np.logaddexp.reduce(2 * joint, axis=-1) / 2 if both else joint[..., 0]
+            return
+        stop = end - begin
+        for row, back in enumerate(here, first):
+            at = end - begin - int(back)
+            carried.back(states, gates, at, stop, record=False)
+            self.log_norm[row] = _largest(carried, self._wrt)
+            stop = at
+        if stop > 0:
+            carried.back(states, gates, 0, stop, record=False)
+
+
+def log_of(value: Any) -> Any:
+    """Natural logarithm; -inf of 0, without a warning."""
     with np.errstate(divide="ignore"):
         return np.log(value)
 
 
-def _record_spectral(log_norm: Array, done: int, now: int, stops: Array, carried: Any, wrt: list[int]) -> int:
-    """Take the largest singular value wherever state `now` is one of those asked for."""
-    while done < stops.size and int(stops[done]) == now:
-        current, exponents = carried.matrices()
-        jacobian = current[:, :, wrt].reshape(current.shape[0], current.shape[1], -1).astype(np.float64)
-        bad = ~np.isfinite(jacobian).all(axis=(1, 2))
-        jacobian[bad] = 0  # LAPACK takes no others
-        # One power of two puts the largest entry near 1, so that squares inside the SVD cannot leave the range.
-        peak = np.abs(jacobian).max(axis=(1, 2))
-        power = np.where(peak > 0, np.frexp(peak)[1], 0)
-        largest = np.linalg.svd(np.ldexp(jacobian, -power[:, None, None]), compute_uv=False)[:, 0]
-        log_norm[done] = np.where(bad, np.inf, _log(largest) + (exponents + power) * np.log(2.0))
-        done += 1
-    return done
-
-
-def _pieces(
-    machine: Any, cell: Cell, x: Array, first_state: Array, source: int, last: int
-) -> Iterator[tuple[int, Any, Any]]:
-    """The run from state `last` to state `source`, recomputed in segments from checkpoints, latest segment first.
-
-    Yields the step a segment begins at, its states (steps+1, B, S, H) and its gates (steps, B, K, H).
-    """
-    batch, _, units = first_state.shape
-    # A GPU gets the inputs with the piece.
-    step_bytes = first_state.dtype.itemsize * x[0].size
-    step_bytes += batch * (len(cell.states) + len(cell.kept)) * units * first_state.dtype.itemsize
-    length = machine.piece(source, step_bytes)
-    states, gates = machine.room(length)
-    edges = [*range(0, source, length), source]
-    checkpoints = [first_state]
-
-    def compute(index: int) -> tuple[Any, Any]:
-        begin, end = edges[index], edges[index + 1]
-        here, kept = states[: end - begin + 1], gates[: end - begin]
-        machine.forward(x[begin:end], checkpoints[index], here, kept)
-        return here, kept
-
-    for index in range(len(edges) - 2):
-        checkpoints.append(machine.last(compute(index)[0]))
-    for index in range(len(edges) - 2, -1, -1):
-        if edges[index + 1] <= last:
-            return
-        here, kept = compute(index)
-        cut = max(0, last - edges[index])
-        yield edges[index] + cut, here[cut:], kept[cut:]
-
-
-def _source_step(source_step: Any, steps: int) -> int:
-    if isinstance(source_step, bool) or not isinstance(source_step, int | np.integer):
-        raise ValueRangeError(f"source_step={source_step!r} must be a whole number")
-    found = source_step if source_step >= 0 else steps + 1 + source_step
-    if not 1 <= found <= steps:
-        raise ValueRangeError(
-            f"source_step={source_step!r} is out of range; the states are 1..{steps}, or -1..-{steps} from the end"
-        )
-    return int(found)
-
-
-def _blocks(cell: Cell, name: Any, argument: str) -> list[int]:
-    if isinstance(name, str) and name == "joint":
-        return list(range(len(cell.states)))
-    if not isinstance(name, str) or name not in cell.states:
-        raise UnknownNameError(
-            f"{argument}={name!r} is not a state of {cell.name!r}; "
-            f"choose {', '.join(map(repr, cell.states))} or 'joint'"
-        )
-    return [cell.states.index(name)]
-
-
-def _lags(lags: Any, reach: int, norm: str) -> Array:
-    if lags is None:
-        if norm != "spectral" or reach <= _SPECTRAL_LAGS:
-            return np.arange(reach + 1)
-        spaced = np.geomspace(1, reach, _SPECTRAL_LAGS).round().astype(np.int64)
-        return np.unique(np.concatenate([[0], spaced]))
-    array = np.asarray(lags)
-    if array.dtype.kind not in "iu":
-        raise DtypeError(f"lags has dtype {array.dtype}; give whole numbers of steps")
-    if array.ndim != 1 or array.size == 0:
-        raise ShapeError(f"lags has shape {array.shape}, but should have one axis with at least one lag")
-    array = array.astype(np.int64)
-    if array.min() < 0 or array.max() > reach or np.any(np.diff(array) <= 0):
-        raise ValueRangeError(f"lags={array.tolist()[:8]} must ascend and lie in 0..{reach}")
-    return array
-
-
-def _directions(cell: Cell, params: Params, of: list[int], norm: str, unit: Any, seed: int) -> Array:
-    """(M, S, H): the adjoints of the target to start from."""
-    states, units = len(cell.states), params.hidden_size
-    size = len(of) * units
-    if norm == "spectral":
-        chosen = np.eye(size)
-    elif norm == "unit":
-        if isinstance(unit, bool) or not isinstance(unit, int | np.integer) or not 0 <= unit < size:
-            raise ValueRangeError(f"unit={unit!r} must be a whole number in 0..{size - 1}")
-        chosen = np.eye(size)[int(unit) : int(unit) + 1]
-    else:
-        chosen = np.random.default_rng(seed).standard_normal((1, size))
-        chosen /= np.linalg.norm(chosen)
-    directions = np.zeros((chosen.shape[0], states, units))
-    directions[:, of] = chosen.reshape(-1, len(of), units)
-    return check_array("direction", directions, params.dtype)
+def _largest(carried: Any, wrt: list[int]) -> Array:
+    """Log of the largest singular value of what is carried, (B,)."""
+    current, exponents = carried.matrices()
+    jacobian = current[:, :, wrt].reshape(current.shape[0], current.shape[1], -1).astype(np.float64)
+    bad = ~np.isfinite(jacobian).all(axis=(1, 2))
+    jacobian[bad] = 0  # LAPACK takes no others
+    # One power of two puts the largest entry near 1, so that squares inside the SVD cannot leave the range.
+    peak = np.abs(jacobian).max(axis=(1, 2))
+    power = np.where(peak > 0, np.frexp(peak)[1], 0)
+    largest = np.linalg.svd(np.ldexp(jacobian, -power[:, None, None]), compute_uv=False)[:, 0]
+    found: Array = np.where(bad, np.inf, log_of(largest) + (exponents + power) * np.log(2.0))
+    return found

@@ -1,0 +1,187 @@
+"""A run that is too long to be kept: its states and gates, recomputed in segments from checkpoints, latest first."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from gatescope.cells.registry import Cell
+from gatescope.datatypes import Array
+from gatescope.errors import ValueRangeError
+from gatescope.kernels.machines import Machine
+from gatescope.series import Series
+
+
+class Replay:
+    """The steps from state `last` to state `source` of a run, a segment at a time, on the way back.
+
+    First `forward` goes once through the run and keeps the state at the start of every segment; then `pieces` yields
+    the segments.  Where a thread is idle it recomputes the segment before while the caller uses the current one; that
+    costs a second segment's memory and changes no bit.
+
+    Parameters
+    ----------
+    machine : Machine
+    cell : Cell
+    series : Series
+        The inputs, open.
+    first_state : (B, S, H)
+    source, last : int
+        States, counted 0..T.
+    directions : int
+        How many adjoints a sequence the caller carries back; threads have more to do where they are many.
+    length : int, optional
+        Steps of a segment; the machine's choice by default.
+
+    Attributes
+    ----------
+    checkpoints : (C, B, S, H)
+        The states at the start of the segments that are asked for.
+    buffers, room_bytes : int
+        How many segments are in memory at a time, and what one takes.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        cell: Cell,
+        series: Series,
+        first_state: Array,
+        source: int,
+        last: int,
+        *,
+        directions: int = 1,
+        length: int | None = None,
+    ) -> None:
+        self.cell, self.series, self._machine = cell, series, machine
+        self.source, self.last = source, last
+        size = first_state.nbytes
+        # A GPU gets the inputs with the piece.
+        step_bytes = first_state.dtype.itemsize * series.batch * series.input_size
+        step_bytes += size + size // len(cell.states) * len(cell.kept)
+        self.length = machine.piece(source, step_bytes, size) if length is None else length
+        self.room_bytes = (self.length + 1) * size + self.length * size // len(cell.states) * len(cell.kept)
+        self.buffers = 2 if machine.overlaps(directions) else 1
+        self._count = -(-source // self.length) if last < source else 0
+        # Checkpoints are kept from this segment on.
+        self._first = min(last // self.length, max(self._count - 1, 0))
+        self.checkpoints = np.empty(
+            (max(self._count - self._first, 1), *first_state.shape), first_state.dtype
+        )
+        self.checkpoints[0] = first_state
+        self._at = 0, np.array(first_state)
+        self._rooms: list[tuple[Any, Any]] = []
+
+    @property
+    def forward_steps(self) -> int:
+        """Steps that `forward` goes through in all."""
+        return max(self._count - 1, 0) * self.length
+
+    @property
+    def reached(self) -> int:
+        """Steps that `forward` has gone through."""
+        return self._at[0] * self.length
+
+    def state(self) -> dict[str, Array]:
+        """What `restore` needs to go on; safe to be taken between any two lines of `forward`."""
+        reached, state = self._at
+        kept = self.checkpoints[: max(reached - self._first + 1, 0)]
+        return {
+            "length": np.array(self.length),
+            "reached": np.array(reached),
+            "state": state,
+            "checkpoints": kept,
+        }
+
+    def restore(self, found: Mapping[str, Array]) -> None:
+        """Go on from what `state` returned for the same run and the same length of segments."""
+        reached, kept = int(found["reached"]), found["checkpoints"]
+        if not 0 <= reached < max(self._count, 1) or len(kept) != max(reached - self._first + 1, 0):
+            raise ValueError(f"{len(kept)} checkpoints after {reached} segments")
+        self.checkpoints[: len(kept)] = kept
+        self._at = reached, np.array(found["state"].reshape(self.checkpoints.shape[1:]))
+
+    def begins(self, step: int) -> bool:
+        """Whether `pieces` may go on before that step."""
+        return step in (self.source, self.last) or (
+            self.last < step < self.source and step % self.length == 0
+        )
+
+    def forward(self) -> Iterator[int]:
+        """Fill the checkpoints; yields how many steps it went, segment by segment."""
+        index, state = self._at
+        while index < self._count - 1:
+            here, _ = self._compute(index, state, 0)
+            state = self._last(here, index)
+            index += 1
+            if index >= self._first:
+                self.checkpoints[index - self._first] = state
+            self._at = index, state
+            yield self.length
+
+    def pieces(self, before: int | None = None) -> Generator[tuple[int, Any, Any], None, None]:
+        """Segments, latest first: the step one begins at, its states (steps+1, B, S, H) and gates (steps, B, K, H).
+
+        Each is to be used before the next one is asked for.  `before`: where the last one that was used began.
+        """
+        if before is not None and before <= self.last:
+            return
+        count = self._count if before is None else -(-before // self.length)
+        order = [index for index in range(count - 1, self._first - 1, -1) if self._end(index) > self.last]
+        if self.buffers == 1:
+            for index in order:
+                here, kept = self._recompute(index, 0)
+                yield self._piece(index, here, kept)
+            return
+        with ThreadPoolExecutor(1) as idle:
+            ahead = idle.submit(self._recompute, order[0], 0) if order else None
+            for k, index in enumerate(order):
+                assert ahead is not None
+                here, kept = ahead.result()
+                if k + 1 < len(order):
+                    ahead = idle.submit(self._recompute, order[k + 1], (k + 1) % 2)
+                yield self._piece(index, here, kept)
+
+    def _end(self, index: int) -> int:
+        return min(self.source, (index + 1) * self.length)
+
+    def _recompute(self, index: int, buffer: int) -> tuple[Any, Any]:
+        return self._compute(index, self.checkpoints[index - self._first], buffer)
+
+    def _compute(self, index: int, state: Array, buffer: int) -> tuple[Any, Any]:
+        while len(self._rooms) <= buffer:
+            self._rooms.append(self._machine.room(min(self.length, self.source)))
+        begin, end = index * self.length, self._end(index)
+        states, gates = self._rooms[buffer]
+        here, kept = states[: end - begin + 1], gates[: end - begin]
+        self._machine.forward(self.series.read(begin, end), state, here, kept)
+        return here, kept
+
+    def _last(self, states: Any, index: int) -> Array:
+        """The last state of a segment, if it is finite: what is not stays so, in a cell that feeds its state back."""
+        last = self._machine.last(states)
+        if np.isfinite(last).all():
+            return last
+        good, bad = 0, states.shape[0] - 1
+        while bad - good > 1:
+            middle = (good + bad) // 2
+            if np.isfinite(self._machine.last(states[: middle + 1])).all():
+                good = middle
+            else:
+                bad = middle
+        found = self._machine.last(states[: bad + 1])
+        sequence = int(np.flatnonzero(~np.isfinite(found).all(axis=(1, 2)))[0])
+        raise ValueRangeError(
+            f"the states of sequence {sequence} are not finite from step {index * self.length + bad} on; "
+            "use smaller weights or inputs, or dtype='float64'"
+        )
+
+    def _piece(self, index: int, here: Any, kept: Any) -> tuple[int, Any, Any]:
+        if index == self._count - 1:  # of the others, `forward` has seen the ends
+            self._last(here, index)
+        begin = index * self.length
+        cut = max(0, self.last - begin)
+        return begin + cut, here[cut:], kept[cut:]

@@ -1,0 +1,329 @@
+"""Input series read piece by piece: from arrays, memory-mapped files and generators, forwards and backwards."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import chain
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from gatescope.datatypes import Array, Params
+from gatescope.errors import DtypeError, OutputError, ShapeError, ValueRangeError
+from gatescope.validation import check_inputs
+
+# Single steps of a generator are put together to pieces of so many.
+_TOGETHER = 4096
+# So many steps, spread evenly, stand for the whole series in its digest.
+_SAMPLE = 64
+# Pages of a mapped file are given back after so many bytes of it were read.
+MAPPED_BYTES = 1 << 24
+
+
+class Series:
+    """Inputs (T, B, I) of a run, of which a piece at a time is in memory; a context manager, made by `open_series`.
+
+    Attributes
+    ----------
+    steps, batch, input_size : int
+        T, B and I.
+    dtype : numpy.dtype
+        What the pieces are converted to.
+    resident_bytes : int
+        Memory the series itself takes for as long as it is open, beyond the pieces and what was handed in.
+    """
+
+    steps: int
+    batch: int
+    input_size: int
+    dtype: np.dtype[Any]
+    resident_bytes: int = 0
+
+    def read(self, begin: int, end: int) -> Array:
+        """Steps begin to end - 1, (end - begin, B, I), C-contiguous and finite; not to be written to.
+
+        Any thread may call it.
+
+        Raises
+        ------
+        ValueRangeError
+            If one of them is not finite; the message says at which step.
+        """
+        raise NotImplementedError
+
+    def digest(self) -> str:
+        """A fingerprint of the shape and of some steps, spread evenly over the series."""
+        found = hashlib.sha256(f"{self.steps} {self.batch} {self.input_size} {self.dtype}".encode())
+        for step in np.unique(np.linspace(0, self.steps - 1, _SAMPLE).astype(np.int64)):
+            found.update(self.read(int(step), int(step) + 1).tobytes())
+        return found.hexdigest()
+
+    def close(self) -> None:
+        """Let go of what was opened; temporary files vanish."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_series(inputs: Any, params: Params) -> Series:
+    """Open the inputs of a run.
+
+    Parameters
+    ----------
+    inputs : (T, B, I) or (T, I) array_like, numpy.memmap, iterator or Series
+        A memory-mapped array (``numpy.load(path, mmap_mode="r")``) is never read whole: its pieces are converted and
+        checked when they are read.  A generator, or any other iterator, gives the series in order, as single steps
+        (I,) or in pieces (n, I) or (n, B, I) of any length; since the way back needs them in the other order, they go
+        to a temporary file first, which is deleted when the series is closed.  An open `Series` is read and stays open;
+        one in float32 serves weights in float64 too.
+    params : Params
+        Weights that have been checked: their input size must fit, and pieces are converted to their dtype.
+
+    Returns
+    -------
+    Series
+
+    Raises
+    ------
+    ShapeError, DtypeError, ValueRangeError
+        If the inputs do not fit.
+    OutputError
+        If the temporary file cannot be written.
+
+    Examples
+    --------
+    >>> import gatescope as gs
+    >>> from gatescope.series import open_series
+    >>> params = gs.init("lstm", input_size=1, hidden_size=4, seed=0)
+    >>> with open_series(([t % 2] for t in range(1000)), params) as series:
+    ...     series.steps, series.batch, series.read(998, 1000).ravel().tolist()
+    (1000, 1, [0.0, 1.0])
+    """
+    if isinstance(inputs, Series):
+        return _Borrowed(inputs, params)
+    if isinstance(inputs, np.memmap):
+        return _Mapped(inputs, params)
+    if isinstance(inputs, Iterator):
+        return _Spooled(inputs, params)
+    array = check_inputs(inputs, params)
+    return _Whole(array, own=isinstance(inputs, np.ndarray) and np.may_share_memory(inputs, array))
+
+
+def in_memory(inputs: Array) -> Series:
+    """A series of inputs (T, B, I) that have been checked."""
+    return _Whole(inputs, own=True)
+
+
+class _Borrowed(Series):
+    """A series that somebody else closes."""
+
+    def __init__(self, series: Series, params: Params) -> None:
+        if series.input_size != params.input_size:
+            raise ShapeError(
+                f"inputs is a series with input_size = {series.input_size}, but the weights have {params.input_size}"
+            )
+        if not np.can_cast(series.dtype, params.dtype):
+            raise DtypeError(
+                f"inputs is a series in {series.dtype}, but the weights are {params.dtype}; open it again"
+            )
+        self.steps, self.batch, self.input_size = series.steps, series.batch, series.input_size
+        self.dtype, self.resident_bytes = params.dtype, series.resident_bytes
+        self._series = series
+
+    def read(self, begin: int, end: int) -> Array:
+        return self._series.read(begin, end).astype(self.dtype, copy=False)
+
+
+class _Whole(Series):
+    """An array in memory, checked once."""
+
+    def __init__(self, array: Array, *, own: bool) -> None:
+        self._array = array
+        self.steps, self.batch, self.input_size = array.shape
+        self.dtype = array.dtype
+        self.resident_bytes = 0 if own else array.nbytes
+
+    def read(self, begin: int, end: int) -> Array:
+        return self._array[begin:end]
+
+
+class _Mapped(Series):
+    """A memory-mapped file, of which pages that were read do not stay in memory."""
+
+    def __init__(self, inputs: np.memmap[Any, Any], params: Params) -> None:
+        _check_kind("inputs", inputs.dtype, params.dtype)
+        self.steps, self.batch, self.input_size = _check_axes("inputs", inputs, params, least=2)
+        if self.steps == 0:
+            raise ShapeError(
+                f"inputs has shape {inputs.shape}; at least one step and one sequence are needed"
+            )
+        self.dtype = params.dtype
+        self._array: Array = inputs.view(np.ndarray).reshape(inputs.shape)
+        if inputs.ndim == 2:
+            self._array = self._array[:, None, :]
+        # Pages of a private mapping may hold changes that are nowhere else.
+        self._map = getattr(inputs, "_mmap", None) if inputs.mode in ("r", "r+") else None
+        self._read_bytes = 0
+        self.resident_bytes = min(inputs.nbytes, MAPPED_BYTES)
+
+    def read(self, begin: int, end: int) -> Array:
+        piece = _converted(self._array[begin:end], self.dtype, begin)
+        self._read_bytes += self._array[begin:end].nbytes
+        if self._read_bytes > MAPPED_BYTES:
+            self._read_bytes = 0
+            # Not every system has it, and where it fails nothing is lost but memory.
+            with suppress(AttributeError, OSError, ValueError):
+                self._map.madvise(mmap.MADV_DONTNEED)  # type: ignore[union-attr]
+        return piece
+
+
+class _Spooled(Series):
+    """What an iterator gave, in a temporary file."""
+
+    def __init__(self, inputs: Iterator[Any], params: Params) -> None:
+        self.dtype, self.steps, self.batch, self.input_size = params.dtype, 0, 0, params.input_size
+        self._lock = threading.Lock()
+        try:
+            self._file = tempfile.TemporaryFile(prefix="gatescope-", buffering=0)  # noqa: SIM115 - closed below
+        except OSError as error:
+            raise self._cannot(error) from error
+        try:
+            for piece in _pieces(inputs, params):
+                array = _converted(piece, params.dtype, self.steps)
+                self.batch = array.shape[1]
+                self._write(array)
+                self.steps += len(array)
+            if self.steps == 0:
+                raise ShapeError("inputs is an iterator that gave nothing; at least one step is needed")
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _write(self, array: Array) -> None:
+        left = array.reshape(-1).view(np.uint8).data
+        try:
+            while left:
+                left = left[self._file.write(left) or 0 :]
+        except OSError as error:
+            raise self._cannot(error) from error
+
+    @staticmethod
+    def _cannot(error: OSError) -> OutputError:
+        return OutputError(
+            f"inputs cannot be kept in a temporary file in {tempfile.gettempdir()!r}: {error.strerror or error}; "
+            "make room there, set TMPDIR to another folder, or save them as .npy and give a numpy.memmap"
+        )
+
+    def read(self, begin: int, end: int) -> Array:
+        piece = np.empty((end - begin, self.batch, self.input_size), self.dtype)
+        left = piece.reshape(-1).view(np.uint8).data
+        with self._lock:
+            self._file.seek(begin * self.batch * self.input_size * self.dtype.itemsize)
+            while left:
+                got = self._file.readinto(left)
+                if not got:
+                    raise OutputError("the temporary file of the inputs was cut off while it was in use")
+                left = left[got:]
+        return piece
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _pieces(inputs: Iterator[Any], params: Params) -> Iterator[Array]:
+    """The iterator's pieces as (n, B, I); they must be all of one kind."""
+    first: tuple[int, int] | None = None
+    for index, given in enumerate(_together(inputs)):
+        name = f"piece {index} of inputs"
+        piece = _array(name, given)
+        _check_kind(name, piece.dtype, params.dtype)
+        _, batch, _ = _check_axes(name, piece, params, least=2)
+        if first is None:
+            first = piece.ndim, batch
+        elif first != (piece.ndim, batch):
+            raise ShapeError(
+                f"{name} has shape {piece.shape}, but the first had {first[0]} axes and {first[1]} sequences; "
+                "give all pieces in one form"
+            )
+        if len(piece):
+            yield piece if piece.ndim == 3 else piece[:, None, :]
+
+
+def _together(inputs: Iterator[Any]) -> Iterator[Any]:
+    """The pieces as they come; single steps (I,) put together to pieces (n, I)."""
+    for one in inputs:
+        if np.ndim(_array("piece 0 of inputs", one)) != 1:
+            yield from chain([one], inputs)
+            return
+        many = [one]
+        for other in inputs:
+            many.append(other)
+            if len(many) == _TOGETHER:
+                break
+        yield many
+
+
+def _array(name: str, value: Any) -> Array:
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ValueRangeError(f"{name} has masked elements; fill them with .filled(value)")
+    try:
+        return np.asarray(value)
+    except ValueError as error:  # ragged
+        raise ShapeError(
+            f"{name} is not a rectangular array ({error}); give all steps the same length"
+        ) from error
+    except (TypeError, RuntimeError) as error:
+        raise DtypeError(
+            f"{name} is a {type(value).__name__} that NumPy cannot read ({error}); give NumPy arrays"
+        ) from error
+
+
+def _check_kind(name: str, dtype: np.dtype[Any], wanted: np.dtype[Any]) -> None:
+    if dtype.kind not in "fiub":
+        raise DtypeError(f"{name} has dtype {dtype}; give real numbers (they are converted to {wanted})")
+
+
+def _check_axes(name: str, array: Array, params: Params, *, least: int) -> tuple[int, int, int]:
+    """T, B and I."""
+    if not least <= array.ndim <= 3:
+        raise ShapeError(
+            f"{name} has shape {array.shape}, but should have (T, B, I), or (T, I) for one sequence"
+        )
+    batch = array.shape[1] if array.ndim == 3 else 1
+    if array.shape[-1] != params.input_size:
+        raise ShapeError(
+            f"{name} has shape {array.shape}, but its last axis should be input_size = {params.input_size}"
+        )
+    if batch == 0:
+        raise ShapeError(f"{name} has shape {array.shape}; at least one step and one sequence are needed")
+    return array.shape[0], batch, array.shape[-1]
+
+
+def _converted(piece: Array, dtype: np.dtype[Any], begin: int) -> Array:
+    """A copy of a piece (n, B, I) that begins at step `begin`, in `dtype`, all finite."""
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is reported below
+        array = np.array(piece, dtype, order="C")
+        if np.isfinite(array.sum()):
+            return array
+    bad = np.argwhere(~np.isfinite(array))
+    if not len(bad):
+        return array
+    step, sequence, column = (int(k) for k in bad[0])
+    seen = piece[step, sequence, column]
+    advice = "remove or replace such values"
+    if np.isfinite(seen):
+        advice = f"it is too large for {dtype}; scale it or use dtype='float64'"
+    raise ValueRangeError(
+        f"inputs at step {begin + step} (sequence {sequence}, input {column}) is {seen}; {advice}"
+    )

@@ -1,0 +1,57 @@
+"""gradient_flow on a GPU in segments: inputs from anywhere, interruptions, states that are not finite."""
+
+import numpy as np
+import pytest
+from device_cases import case_of
+from watched import WatchedGpu
+
+import gatescope as gs
+from gatescope.errors import ValueRangeError
+from gatescope.gradients import flow as flow_module
+from gatescope.kernels import machines
+from gatescope.kernels.gpu import api, backend
+
+
+@pytest.fixture(autouse=True)
+def emulated(monkeypatch):
+    """An emulated GPU on which a segment is two steps."""
+    if api.simulated:
+        pytest.skip("the emulator needs the real numba.cuda")
+    monkeypatch.setattr(machines.CudaMachine, "piece", lambda self, steps, step_bytes, state_bytes: 2)
+    with backend.use(WatchedGpu()):
+        yield
+
+
+@pytest.mark.parametrize("options", [{"norm": "random"}, {"norm": "spectral", "lags": [0, 1, 4, 5]}])
+@pytest.mark.parametrize("after", [1, 2])
+def test_resumed_is_uninterrupted(tmp_path, monkeypatch, options, after):
+    case, path = case_of("lstm", "float64"), tmp_path / "state"
+    keywords = {"device": "cuda", "initial_state": case.initial_state, **options}
+    expected = gs.gradient_flow(case.params, case.inputs, **keywords)
+    left, original = [after], flow_module._Record.piece
+
+    def interrupted(*arguments):
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(flow_module._Record, "piece", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            gs.gradient_flow(case.params, case.inputs, resume=path, **keywords)
+    with pytest.raises(ValueRangeError, match=r"other device \('cuda' there, 'cpu' here\)"):
+        gs.gradient_flow(case.params, case.inputs, resume=path, **{**keywords, "device": "cpu"})
+    found = gs.gradient_flow(
+        case.params, (case.inputs[a : a + 2] for a in range(0, len(case.inputs), 2)), resume=path, **keywords
+    )
+    assert found == expected
+    assert not path.exists()
+
+
+def test_states_that_stop_being_finite():
+    case = case_of("rnn_relu", "float64")
+    case.params.weight_hh[:] = 1e200
+    case.params.bias_ih[:] = 1e200
+    with pytest.raises(ValueRangeError, match="sequence 0 are not finite from step 2 on"):
+        gs.gradient_flow(case.params, np.abs(case.inputs), device="cuda")
