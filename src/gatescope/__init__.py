@@ -23,6 +23,7 @@ from gatescope.datatypes import (
     save,
 )
 from gatescope.errors import (
+    AccuracyWarning,
     DeviceError,
     DtypeError,
     FileFormatError,
@@ -33,28 +34,60 @@ from gatescope.errors import (
     ValueRangeError,
     WeightFormatError,
 )
-from gatescope.gradients import gradient_flow
+from gatescope.gradients import (
+    connectivity,
+    diagnose,
+    fixed_points,
+    gradient_flow,
+    gradient_paths,
+    half_life,
+    jacobian_spectrum,
+    lyapunov_of_jacobians,
+    lyapunov_spectrum,
+    phase_diagram,
+)
+from gatescope.gradients.flow_plan import plan_flow
 from gatescope.initial import init
+from gatescope.interventions import held
 from gatescope.io import load_torch
+from gatescope.measurements import (
+    Connectivity,
+    Diagnosis,
+    FixedPoints,
+    GradientPaths,
+    HalfLife,
+    JacobianSpectrum,
+    PhaseDiagram,
+    Spectrum,
+)
 from gatescope.recurrence import backprop, run
 from gatescope.resident import DeviceGradients, DeviceParams, DeviceTrace, to_device
 
 __all__ = [
+    "AccuracyWarning",
     "Batch",
+    "Connectivity",
     "DeviceError",
     "DeviceGradients",
     "DeviceParams",
     "DeviceTrace",
+    "Diagnosis",
     "DtypeError",
     "FileFormatError",
     "Fit",
+    "FixedPoints",
     "GatescopeError",
     "GradientFlow",
+    "GradientPaths",
     "Gradients",
+    "HalfLife",
+    "JacobianSpectrum",
     "OutputError",
     "Params",
+    "PhaseDiagram",
     "Result",
     "ShapeError",
+    "Spectrum",
     "Trace",
     "UnknownNameError",
     "ValueRangeError",
@@ -62,10 +95,21 @@ __all__ = [
     "__version__",
     "backprop",
     "cells",
+    "connectivity",
+    "diagnose",
+    "fixed_points",
     "gradient_flow",
+    "gradient_paths",
+    "half_life",
+    "held",
     "init",
+    "jacobian_spectrum",
     "load",
     "load_torch",
+    "lyapunov_of_jacobians",
+    "lyapunov_spectrum",
+    "phase_diagram",
+    "plan_flow",
     "plotting",
     "run",
     "save",

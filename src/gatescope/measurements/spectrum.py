@@ -1,0 +1,160 @@
+"""Lyapunov exponents, and what follows from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gatescope.results import Array, Result
+
+# Beyond so many of its errors, a difference of the two halves is no accident of the noise.
+_DRIFT = 8.0
+# Of an exponent's size (or of one nat per step), below which a drift does not matter.
+_NEGLIGIBLE = 1e-3
+# Of the leading exponent, or in nats per step, up to which its error is small enough to go by.
+_RELATIVE, _ABSOLUTE = 0.1, 1e-3
+# Nats per step that rounding may put into an exponent before it is said.
+ROUNDED = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Spectrum(Result):
+    """Lyapunov exponents of a driven cell: mean rates at which small changes of its whole state grow.
+
+    Attributes
+    ----------
+    cell : str
+    exponents : (B, k) float64
+        Descending, in nats per step; ``-inf`` where a direction is lost altogether.
+    error : (B, k) float64
+        Standard error of each, from the means of 20 blocks of consecutive steps; NaN where there are too few steps.
+    running : (M, B, k) float64
+        Estimates from the first `running_step` steps, in the order of the last.
+    running_step : (M,) int64
+        Steps after the transient.
+    transient : int
+        Steps before the measurement, in which the directions align.
+    qr_every : int
+        Steps between orthonormalisations.
+    steps : int
+        Measured steps, transient excluded.
+    size : int
+        n = S*H, the size of the whole state and the number of exponents there are.
+    smallest_sine : (B,) float64
+        Of the angle between a direction and the span of those before it, at any orthonormalisation.
+    rounding : (B,) float64
+        About as much as rounding may have put into the last exponents, in nats per step: the mean of eps / sine.
+    log_det, log_det_sum : (B,) float64
+        Mean ln abs(det J) over sampled steps, and the sum of all exponents over the same steps: they have to agree.
+        NaN where not all exponents were asked for, or no checks.
+    perturbation, perturbation_reference : (B,) float64
+        The leading exponent over some steps by perturbing the state itself, without any derivative, and from the
+        directions over the same steps.
+    """
+
+    cell: str
+    exponents: Array
+    error: Array
+    running: Array
+    running_step: Array
+    transient: int
+    qr_every: int
+    steps: int
+    size: int
+    smallest_sine: Array
+    rounding: Array
+    log_det: Array
+    log_det_sum: Array
+    perturbation: Array
+    perturbation_reference: Array
+
+    def kaplan_yorke_dimension(self) -> Array:
+        """(B,) dimension j + (l_1 + ... + l_j) / abs(l_{j+1}), j the most exponents whose sum is not negative [1]_.
+
+        0 if all are negative; NaN if more exponents would be needed to tell.
+
+        References
+        ----------
+        .. [1] J. L. Kaplan and J. A. Yorke, "Chaotic behavior of multidimensional difference equations", 1979.
+        """
+        return np.array([_kaplan_yorke(row, self.size) for row in self.exponents])
+
+    def entropy_rate(self) -> Array:
+        """(B,) sum of the positive exponents, nats per step: an upper bound of the rate at which entropy is made.
+
+        It is the rate itself where the measure is smooth along the unstable directions (Pesin 1977).  NaN if the
+        last exponent that was computed is still positive.
+        """
+        total = np.where(self.exponents > 0, self.exponents, 0).sum(axis=1)
+        unfinished = (self.exponents[:, -1] > 0) & (self.exponents.shape[1] < self.size)
+        return np.where(unfinished, np.nan, total)
+
+    def drift(self) -> Array:
+        """(B, k) by how much the second half of the steps differs from the first, nats per step."""
+        if len(self.running_step) < 2:
+            return np.full_like(self.exponents, np.nan)
+        total = self.running_step[-1]
+        half = int(np.argmin(np.abs(self.running_step - total / 2)))
+        share = self.running_step[half] / total
+        with np.errstate(invalid="ignore"):
+            return np.asarray((self.running[-1] - self.running[half]) / (1 - share))
+
+    def converged(self) -> Array:
+        """(B,) bool: whether there were steps enough.
+
+        No exponent's second half may differ from its first by more than 8 standard errors (there are many
+        exponents, and noise has memory) or a thousandth of it, whichever is more; and the error of the leading
+        exponent must be within a tenth of it, or a thousandth of a nat per step.
+        """
+        finite = np.isfinite(self.exponents)
+        with np.errstate(invalid="ignore"):
+            bound = np.maximum(_DRIFT * self.error, _NEGLIGIBLE * np.maximum(1, np.abs(self.exponents)))
+            steady = (np.abs(self.drift()) <= bound) | ~finite
+        leading, error = self.exponents[:, 0], self.error[:, 0]
+        with np.errstate(invalid="ignore"):
+            sharp = error <= np.maximum(_RELATIVE * np.abs(leading), _ABSOLUTE)
+        return np.asarray(steady.all(axis=1) & (sharp | ~finite[:, 0]))
+
+    def verdict(self) -> tuple[str, ...]:
+        """A sentence for each sequence: the leading exponent, and whether the series was long enough to tell."""
+        return tuple(self._sentence(b) for b in range(len(self.exponents)))
+
+    def _sentence(self, b: int) -> str:
+        leading, error = float(self.exponents[b, 0]), float(self.error[b, 0])
+        found = f"leading exponent {leading:.4g} ± {error:.2g} nats per step over {self.steps:,} steps"
+        if self.rounding[b] > ROUNDED and self.qr_every > 1:
+            return (
+                f"{found}; directions all but coincide between orthonormalisations, and rounding may have put "
+                f"{self.rounding[b]:.2g} nats per step into the last exponents: lower qr_every={self.qr_every}"
+            )
+        if self.converged()[b]:
+            return f"{found}; converged"
+        if not np.isfinite(error):
+            return f"{found}; T too short: no error can be told"
+        wanted = max(_RELATIVE * abs(leading), _ABSOLUTE)
+        if error > wanted:
+            needed = self.steps * (error / wanted) ** 2
+            return f"{found}; T too short: about {_round_up(needed):,} steps would bring the error to {wanted:.2g}"
+        worst = int(np.nanargmax(np.abs(np.where(np.isfinite(self.drift()[b]), self.drift()[b], 0))))
+        return (
+            f"{found}; T too short: exponent {worst + 1} still drifts, by {self.drift()[b, worst]:.2g} from the "
+            "first half to the second"
+        )
+
+
+def _kaplan_yorke(exponents: Array, size: int) -> float:
+    sums = np.cumsum(exponents)
+    held = np.flatnonzero(sums >= 0)
+    if not held.size:
+        return 0.0 if np.isfinite(exponents[0]) or exponents[0] < 0 else float("nan")
+    j = int(held[-1]) + 1
+    if j == len(exponents):
+        return float(size) if j == size else float("nan")
+    return j + float(sums[j - 1] / abs(exponents[j]))
+
+
+def _round_up(number: float) -> int:
+    """To one digit."""
+    digit = 10.0 ** np.floor(np.log10(number))
+    return int(np.ceil(number / digit) * digit)

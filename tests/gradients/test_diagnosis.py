@@ -1,0 +1,399 @@
+"""diagnose: cells whose verdict, gate and remedy are known, and sentences that say what was measured."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from cases import BUILT_IN, random_params
+from numba.extending import register_jitable
+from numpy.testing import assert_allclose, assert_array_equal
+
+import gatescope as gs
+from gatescope import datatypes
+from gatescope.cells.activations import complement, sigmoid, tanh, zero
+from gatescope.errors import GatescopeError, ShapeError, UnknownNameError, ValueRangeError
+from gatescope.gradients import diagnosis_words
+from gatescope.gradients.diagnosis import diagnose
+from gatescope.gradients.lyapunov import lyapunov_spectrum
+from gatescope.gradients.memory import half_life
+from gatescope.measurements.diagnosis import Diagnosis
+
+
+class TwoLeaks:
+    """h' = a p h + (1 - a p) n: two gates hold the memory together, so that neither is what a state keeps."""
+
+    NAME = "two_leaks_test"
+    GATES = ("a", "p", "n")
+    STATES = ("h",)
+    KEPT = ("a", "p", "n")
+
+    @staticmethod
+    @register_jitable
+    def step(wx, rh, states):
+        (h,) = states
+        a = sigmoid(wx[0] + rh[0])
+        p = sigmoid(wx[1] + rh[1])
+        n = tanh(wx[2] + rh[2])
+        return (a * p * h + complement(a * p) * n,), (a, p, n)
+
+    @staticmethod
+    @register_jitable
+    def step_vjp(kept, states, new_states, adjoint):
+        a, p, n = kept
+        (h,) = states
+        (d_h,) = adjoint
+        d_ap = d_h * (h - n)
+        d_a = d_ap * p * a * complement(a)
+        d_p = d_ap * a * p * complement(p)
+        d_n = d_h * complement(a * p) * complement(n * n)
+        d_pre = (d_a, d_p, d_n)
+        return d_pre, d_pre, (d_h * a * p + zero(d_h),)
+
+
+@pytest.fixture
+def two_leaks():
+    return gs.cells.register(TwoLeaks)
+
+
+def held_by(cell, biases, *, hidden_size=5):
+    """No weights but biases: gate by gate one value for all units."""
+    gates = gs.cells.get(cell).gates
+    rows = len(gates) * hidden_size
+    bias = np.repeat([biases.get(gate, 0.0) for gate in gates], hidden_size)
+    return gs.Params(
+        cell=cell,
+        weight_ih=np.zeros((rows, 1)),
+        weight_hh=np.zeros((rows, hidden_size)),
+        bias_ih=bias,
+        bias_hh=np.zeros(rows),
+        gates=gates,
+    )
+
+
+def noise(steps=400, batch=1, size=1, seed=0):
+    return np.random.default_rng(seed).standard_normal((steps, batch, size))
+
+
+def tanh_network(gain, hidden_size=64):
+    return gs.init(
+        "rnn", input_size=1, hidden_size=hidden_size, seed=0, scheme=f"gaussian({gain})", dtype="float64"
+    )
+
+
+def anywhere(params, batch=1):
+    """Away from 0, which is a fixed point of a network without inputs."""
+    shape = batch, len(gs.cells.get(params.cell).states), params.hidden_size
+    return np.random.default_rng(1).uniform(-1, 1, shape)
+
+
+# ---- the rule, from both sides ----
+
+
+@pytest.mark.parametrize(
+    ("bias", "verdict"), [(1.0, "vanishing"), (3.0, "vanishing"), (4.5, "near-critical")]
+)
+def test_a_saturated_lstm_has_the_verdict_and_the_half_life_of_its_forget_gate(bias, verdict):
+    """The half-lives are 2.2, 14.3 and 62.7 steps; those wanted are a tenth of the series, 40."""
+    found = diagnose(held_by("lstm", {"f": bias}), np.zeros((400, 1)))
+    rate = math.log1p(math.exp(-bias))  # -ln sigmoid
+    assert found.verdict == verdict
+    assert found.target_half_life == 40
+    assert_allclose(found.number("bound"), math.log(2) / 40, rtol=1e-15)
+    assert_allclose(found.number("exponent"), -rate, rtol=1e-9)
+    for name in ("half_life_exponent", "half_life_adjoint", "half_life_gate", "half_life_gate_median"):
+        assert_allclose(found.number(name), math.log(2) / rate, rtol=1e-9, err_msg=name)
+    assert_allclose(found.number("mean_f"), 1 / (1 + math.exp(-bias)), rtol=1e-12)
+    assert (found.gate, found.suggestion) == (("f", "bias") if verdict == "vanishing" else ("", ""))
+
+
+def test_the_bias_suggested_is_the_one_that_the_gate_alone_needs():
+    """With no recurrent weights a half-life of n steps needs f = 2^(-1/n), whatever the rest does."""
+    params = held_by("lstm", {"f": 1.0})
+    found = diagnose(params, np.zeros((400, 1)), target_half_life=97)
+    f = 0.5 ** (1 / 97)
+    assert_allclose(
+        found.suggested_value, math.log(f / (1 - f)) - 1.0, atol=1e-3
+    )  # the digits it is rounded to
+    assert found.reached
+    # Half of the last digit of the bias is 0.05 % of the rate.
+    assert_allclose(found.number("suggested_half_life_exponent"), 97, rtol=1e-3)
+    applied = found.apply(params)
+    assert_array_equal(applied.gate("f")["bias_ih"], 1.0 + found.suggested_value)
+    assert_array_equal(np.delete(applied.bias_ih, np.s_[5:10]), np.delete(params.bias_ih, np.s_[5:10]))
+    life = half_life(applied, np.zeros((400, 1)), transient=40)
+    assert life == found.suggested_half_life
+    again = diagnose(applied, np.zeros((400, 1)), target_half_life=90)
+    assert again.verdict == "near-critical"
+    assert not again.suggestion
+    with pytest.raises(ValueRangeError, match="nothing is suggested"):
+        again.apply(applied)
+    with pytest.raises(ValueRangeError, match="of the cell 'lstm'"):
+        found.apply(tanh_network(1.0, 5))
+
+
+@pytest.mark.parametrize("margin", [0.97, 1.03])
+def test_the_edge_of_near_critical_is_the_wanted_half_life(margin):
+    params = held_by("gru", {"z": 3.0})
+    length = math.log(2) / math.log1p(math.exp(-3.0))
+    found = diagnose(params, np.zeros((400, 1)), target_half_life=margin * length)
+    assert found.verdict == ("near-critical" if margin < 1 else "vanishing")
+
+
+def test_an_open_forget_gate_is_near_critical():
+    found = diagnose(held_by("lstm", {"f": 1.0}), np.zeros((100, 1)), clamp={"f": 1.0})
+    assert found.verdict == "near-critical"
+    assert abs(found.number("exponent")) < 1e-12
+    assert "f" not in found.held_gate  # it is held already
+    assert "Nothing is to be changed" in found.report()
+
+
+def test_a_random_tanh_network_is_chaotic_above_the_edge_and_vanishing_below():
+    low, high = (tanh_network(gain) for gain in (0.5, 3.0))
+    below = diagnose(low, np.zeros((600, 1)), initial_state=anywhere(low))
+    above = diagnose(high, np.zeros((600, 1)), initial_state=anywhere(high))
+    assert (below.verdict, above.verdict) == ("vanishing", "chaotic")
+    assert below.number("exponent") < 0 < above.number("exponent") - 3 * above.number("exponent_error")
+    assert above.suggestion == "gain"
+    assert 0.2 < above.suggested_value < 0.8  # the edge of many units is at gain 1, a third of 3
+    assert below.suggested_value > 1
+    radius = np.abs(np.linalg.eigvals(high.weight_hh)).max()
+    assert_allclose(above.number("spectral_radius"), radius, rtol=1e-12)
+    for found in (below, above):
+        assert (found.gate, found.gates, found.held_gate) == ("", (), ())
+        assert f"weight_hh times {found.suggested_value:g}" in found.report()
+    assert_array_equal(above.apply(high).weight_hh, high.weight_hh * above.suggested_value)
+
+
+def test_states_that_grow_are_not_called_chaotic():
+    """A linear network with a gain of 1.1, in the half of a relu that passes: states and gradients grow alike."""
+    params = gs.Params(
+        cell="rnn_relu",
+        weight_ih=np.zeros((4, 1)),
+        weight_hh=1.1 * np.eye(4),
+        bias_ih=np.zeros(4),
+        bias_hh=np.zeros(4),
+        gates=gs.cells.get("rnn_relu").gates,
+    )
+    found = diagnose(params, np.zeros((300, 1)), initial_state=np.full((1, 1, 4), 0.1))
+    assert found.verdict == "exploding"
+    assert_allclose(found.number("exponent"), math.log(1.1), rtol=1e-9)
+    assert_allclose(found.number("state_growth"), math.log(1.1), rtol=1e-9)
+    assert_allclose(found.suggested_value, 0.5 ** (1 / 30) / 1.1, rtol=1e-3)  # the digits it is rounded to
+    with pytest.raises(ValueRangeError, match="no longer finite"):
+        diagnose(
+            dataclasses.replace(params, weight_hh=4 * np.eye(4)),
+            np.zeros((2000, 1)),
+            initial_state=np.full((1, 1, 4), 0.1),
+        )
+
+
+def test_an_error_too_large_to_tell_is_near_critical_and_said():
+    found = diagnose(tanh_network(2.5, 16), noise(60), target_half_life=1e6, window=60)
+    assert 3 * found.number("exponent_error") > abs(found.number("exponent")) > found.number("bound")
+    assert found.verdict == "near-critical"
+    assert "too large to tell the exponent from 0" in found.report()
+
+
+# ---- the gate ----
+
+
+@pytest.mark.parametrize(("shut", "open_"), [("a", "p"), ("p", "a")])
+def test_of_two_gates_the_one_that_is_shut_is_named_and_its_bias_shifted(two_leaks, shut, open_):
+    found = diagnose(held_by("two_leaks_test", {shut: -1.0, open_: 6.0}), np.zeros((200, 1)))
+    assert found.verdict == "vanishing"
+    assert found.gate == shut
+    low, high = 1 / (1 + math.e), 1 / (1 + math.exp(-6))
+    assert_allclose(found.number("exponent"), math.log(low * high), rtol=1e-9)
+    assert_allclose(found.number(f"held_{shut}_open"), math.log(high), rtol=1e-9)
+    assert_allclose(found.number(f"held_{open_}_open"), math.log(low), rtol=1e-9)
+    assert (found.suggestion, found.suggested_gate, found.reached) == ("bias", shut, True)
+    share = 0.5 ** (1 / 20) / high
+    assert_allclose(found.suggested_value, math.log(share / (1 - share)) + 1.0, atol=1e-3)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "gru_reset_before"])
+def test_interventions_are_those_of_clamped_spectra(cell):
+    params = random_params(cell, input_size=1, hidden_size=5)
+    x = noise(200, 2)
+    found = diagnose(params, x)
+    assert set(found.held_gate) == set(params.gates)
+    trace = gs.run(params, x)
+    for gate, at, value, error in zip(
+        found.held_gate, found.held_at, found.held_exponent, found.held_error, strict=True
+    ):
+        held_at = 1.0 if at == "open" else trace.gate(gate).mean(axis=(0, 1))
+        spectrum = lyapunov_spectrum(params, x, 1, 20, 1, clamp={gate: held_at}, checks=False)
+        assert_allclose(value, spectrum.exponents[:, 0].mean(), rtol=1e-9)
+        over_time = np.sqrt((spectrum.error[:, 0] ** 2).sum()) / 2
+        assert_allclose(
+            error, max(over_time, spectrum.exponents[:, 0].std()), rtol=1e-9
+        )  # ddof = 1, over sqrt(2)
+        assert found.number(f"held_{gate}_{at}") == value
+    assert found.gate == ("f" if cell == "lstm" else "z")
+    best = np.argmin(np.abs(found.held_exponent))
+    assert (found.gate, "open") == (found.held_gate[best], found.held_at[best])
+
+
+def test_what_no_change_can_reach_is_said():
+    found = diagnose(held_by("gru", {}), np.zeros((100, 1)), clamp={"z": 0.5})
+    assert found.verdict == "vanishing"
+    assert (found.suggestion, found.suggested_gate, found.suggested_value, found.reached) == (
+        "",
+        "",
+        0.0,
+        False,
+    )
+    assert "No suggestion reaches a half-life of 10 steps" in found.report()
+    assert found.suggested_half_life is None
+
+
+# ---- sentences and numbers ----
+
+
+def some_diagnoses():
+    yield diagnose(gs.init("lstm", input_size=1, hidden_size=5, seed=0), noise(300))
+    yield diagnose(tanh_network(3.0, 16), np.zeros((300, 1)), initial_state=anywhere(tanh_network(3.0, 16)))
+    yield diagnose(held_by("lstm", {"f": 5.0}), np.zeros((100, 1)))
+
+
+def test_every_sentence_is_made_of_numbers_that_are_kept():
+    for found in some_diagnoses():
+        assert len(found.sentences) == len(found.names) > 4
+        for text, names in zip(found.sentences, found.names, strict=True):
+            assert names or "start training" in text, text
+            for name in names:
+                value = found.number(name)
+                ways = (
+                    format(diagnosis_words._Shown(value), spec)
+                    for spec in ("", "+", ".2g", ".3f", ".0%", "g", "+g")
+                )
+                assert any(way in text for way in ways), (name, value, text)
+        assert found.report() == str(found)
+        assert found.report().splitlines()[0] == f"{found.cell}: {found.verdict}"
+
+
+def test_numbers_are_those_of_the_results():
+    params, x = gs.init("lstm", input_size=1, hidden_size=5, seed=0), noise(300)
+    found = diagnose(params, x)
+    life, numbers = found.half_life, found.numbers
+    assert numbers["exponent"] == found.spectrum.exponents[0, 0]
+    assert_allclose(numbers["exponent_error"], found.spectrum.error[0, 0], rtol=1e-12)
+    assert numbers["half_life_exponent"] == life.by_exponent[0]
+    assert numbers["half_life_adjoint"] == life.by_adjoint[0]
+    assert numbers["half_life_gate"] == life.slowest[0]
+    assert numbers["half_life_gate_median"] == life.median[0]
+    assert numbers["decay_rate"] == life.adjoint_rate[0]
+    assert numbers["suggested_half_life_exponent"] == found.suggested_half_life.by_exponent[0]
+    assert life == half_life(params, x, transient=30)
+    assert_allclose(
+        life.by_exponent, math.log(2) / -found.spectrum.exponents[:, 0], rtol=1e-6
+    )  # QR at other steps
+    row = list(found.paths.lag).index(int(numbers["share_lag"]))
+    assert numbers["share_highway"] == found.paths.norm_shares()[row, 0, 0]
+    trace = gs.run(params, x)
+    for k, gate in enumerate("ifgo"):
+        values = trace.gate(gate).astype(np.float64)
+        assert_allclose(found.mean[k], values.mean(), rtol=1e-12)
+        assert_allclose(found.quantiles[k], np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95]), rtol=1e-12)
+        if gate == "g":
+            assert np.isnan(found.shut[k])
+            assert "shut_g" not in numbers
+        else:
+            assert numbers[f"shut_{gate}"] == found.shut[k] == (values < 0.1).mean()
+            assert numbers[f"open_{gate}"] == found.open[k] == (values > 0.9).mean()
+    with pytest.raises(UnknownNameError, match="name='nothing' is not a number"):
+        found.number("nothing")
+
+
+def test_the_reach_is_where_float32_can_tell_no_more():
+    found = diagnose(held_by("lstm", {"f": 1.0}), np.zeros((400, 1)))
+    eps = np.finfo(np.float64).eps
+    f = 1 / (1 + math.exp(-1))
+    # The first step back leaves h for c, after which c alone keeps f of itself.
+    decayed = found.flow.log_norm[:, 0] - found.flow.log_norm[0, 0]
+    reach = int(found.number("reach"))
+    assert decayed[reach - 1] >= math.log(eps) > decayed[reach]
+    assert abs(reach - math.log(eps) / math.log(f)) < 5
+    single = diagnose(gs.init("lstm", input_size=1, hidden_size=5, seed=0), noise(300))
+    assert single.number("resolution") == np.finfo(np.float32).eps
+    assert "less than float32 can tell" in single.report()
+
+
+# ---- what is looked at ----
+
+
+def test_a_window_is_the_end_of_the_run():
+    params, x = random_params("lstm", input_size=1, hidden_size=5), noise(700, 6)
+    found = diagnose(params, x, window=200, target_half_life=10)
+    assert (found.steps, found.window, found.transient, found.sequences) == (700, 200, 20, 4)
+    state = gs.run(params, x[:500, :4]).final_state
+    spectrum = lyapunov_spectrum(params, x[500:, :4], 5, 20, 1, initial_state=state, checks=False)
+    assert_allclose(found.spectrum.exponents, spectrum.exponents, rtol=1e-12)
+    assert found.number("earlier_exponent") < 0
+    assert "the last 200 steps of 700 and the first 4 of the sequences" in found.report()
+    mapped = diagnose(params, iter([x[:300], x[300:]]), window=200, target_half_life=10)
+    assert mapped == found
+    assert diagnose(params, x, window=200, target_half_life=10, threads=1) == found
+
+
+@pytest.mark.parametrize("cell", BUILT_IN)
+def test_every_cell_is_diagnosed_saved_and_loaded(cell, tmp_path):
+    params = random_params(cell, input_size=1, hidden_size=5)
+    found = diagnose(params, np.abs(noise(120)))
+    path = tmp_path / "diagnosis.npz"
+    found.save(path)
+    loaded = Diagnosis.load(path)
+    assert loaded == found
+    assert loaded == datatypes.load(path)
+    assert loaded.report() == found.report()
+    assert loaded.half_life == found.half_life
+    assert found.paths.paths == ("highway", *params.gates)
+
+
+def test_a_users_cell_is_diagnosed(two_leaks, tmp_path):
+    found = diagnose(random_params("two_leaks_test", input_size=1, hidden_size=5), noise(200))
+    assert found.verdict == "vanishing"
+    assert found.gate in ("a", "p")
+    assert found.gates == ("a", "p", "n")
+    found.save(tmp_path / "found.npz")
+    assert Diagnosis.load(tmp_path / "found.npz") == found
+
+
+def test_provenance():
+    params = gs.init("gru", input_size=1, hidden_size=5, seed=3, dtype="float64")
+    found = diagnose(params, noise(60), seed=2, clamp={"r": 0.5})
+    kept = {key: found.provenance[key] for key in ("dtype", "seed", "direction_seed", "clamp")}
+    assert kept == {"dtype": "float64", "seed": 3, "direction_seed": 2, "clamp": {"r": 0.5}}
+
+
+@pytest.mark.parametrize(
+    ("keywords", "kind", "message"),
+    [
+        (
+            {"target_half_life": 0},
+            ValueRangeError,
+            "target_half_life=0 must be a finite number of at least 1",
+        ),
+        ({"target_half_life": "long"}, ValueRangeError, "target_half_life='long'"),
+        ({"window": 10}, ValueRangeError, "window=10 must be a whole number of at least 20"),
+        ({"window": 51}, ValueRangeError, "window=51 is longer than inputs, which have 50 steps"),
+        ({"seed": -1}, ValueRangeError, "seed=-1"),
+        ({"threads": 0}, ValueRangeError, "threads=0"),
+        ({"clamp": {"q": 1.0}}, UnknownNameError, "clamp names 'q'"),
+        ({"initial_state": np.zeros((1, 1, 5))}, ShapeError, "initial_state has shape"),
+        ({"inputs": np.zeros((19, 1))}, ShapeError, "inputs have 19 steps; a diagnosis needs at least 20"),
+        ({"inputs": np.zeros((50, 2))}, ShapeError, "input_size = 1"),
+        ({"inputs": np.full((50, 1), np.nan)}, ValueRangeError, "nan"),
+        ({"params": None}, ShapeError, "params is a NoneType"),
+        ({"params": None, "clamp": {"f": 1.0}}, ShapeError, "params is a NoneType"),
+    ],
+)
+def test_bad_arguments(keywords, kind, message):
+    given = {
+        "params": gs.init("lstm", input_size=1, hidden_size=5, seed=0),
+        "inputs": np.zeros((50, 1)),
+    } | keywords
+    with pytest.raises(kind, match=message) as caught:
+        diagnose(given.pop("params"), given.pop("inputs"), **given)
+    assert isinstance(caught.value, GatescopeError)

@@ -1,0 +1,133 @@
+"""jacobian_spectrum: against mpmath, and where the answer is known."""
+
+import math
+
+import mpmath
+import naive
+import numpy as np
+import pytest
+from cases import BUILT_IN, random_params
+
+import gatescope as gs
+
+
+def exact(params, inputs, lag, digits):
+    """The product d s_T / d s_{T-lag} in so many digits, from one-step Jacobians by the complex step."""
+    states, _ = naive.forward(params.cell, params, inputs[:, None])
+    steps = len(inputs)
+    with mpmath.workdps(digits):
+        total = mpmath.eye(states[0, 0].size)
+        for t in range(steps - 1, steps - 1 - lag, -1):
+            matrix = naive.jacobian(params.cell, params, inputs[t], states[t, 0])
+            total = total * mpmath.matrix(matrix.tolist())
+        return total
+
+
+def logs_of(matrix, digits):
+    with mpmath.workdps(digits):
+        values = mpmath.svd_r(matrix, compute_uv=False)
+        return np.sort([float(mpmath.log(v)) if v > 0 else -math.inf for v in values])[::-1]
+
+
+@pytest.mark.parametrize("cell", [name for name in BUILT_IN if name != "rnn_relu"])
+def test_against_mpmath(cell):
+    """A thousand steps: the values differ by hundreds of decades, and their logs are right to 1e-9."""
+    params = random_params(cell, input_size=1, hidden_size=2, seed=5, scale=1.5)
+    inputs = np.random.default_rng(0).standard_normal((1010, 1))
+    found = gs.jacobian_spectrum(params, inputs, lags=[0, 1, 30, 1000])
+    np.testing.assert_allclose(found.log_singular[0, 0], 0, atol=1e-15)
+    for row, lag in ((1, 1), (2, 30), (3, 1000)):
+        digits = 30 + 4 * lag
+        expected = logs_of(exact(params, inputs, lag, digits), digits)
+        np.testing.assert_allclose(found.log_singular[row, 0], expected, rtol=1e-9)
+    if cell == "lstm":
+        assert found.span()[3, 0] > 300
+
+
+def test_blocks():
+    params = random_params("lstm", input_size=1, hidden_size=3, seed=6)
+    inputs = np.random.default_rng(0).standard_normal((120, 1))
+    total = exact(params, inputs, 100, 500)
+    for block in ("hh", "hc", "ch", "cc"):
+        found = gs.jacobian_spectrum(params, inputs, [100], block=block)
+        rows, columns = (3 * "hc".index(letter) for letter in block)
+        expected = logs_of(total[rows : rows + 3, columns : columns + 3], 500)
+        np.testing.assert_allclose(found.log_singular[0, 0], expected, rtol=1e-9)
+        assert found.block == block
+
+
+def test_linear_network():
+    """Singular values of W^k."""
+    rng = np.random.default_rng(0)
+    params = random_params("rnn_relu", input_size=1, hidden_size=5)
+    params.weight_hh[:] = np.abs(rng.standard_normal((5, 5))) / 4
+    params.bias_ih[:], params.bias_hh[:], params.weight_ih[:] = 1, 0, 0
+    lags = [0, 1, 2, 7, 200]
+    found = gs.jacobian_spectrum(params, np.zeros((210, 1)), lags)
+    for row, lag in enumerate(lags):
+        digits = 40 + 4 * lag
+        with mpmath.workdps(digits):
+            power = mpmath.matrix(params.weight_hh.tolist()) ** lag
+        np.testing.assert_allclose(found.log_singular[row, 0], logs_of(power, digits), rtol=1e-10, atol=1e-13)
+
+
+def test_rates_tend_to_the_exponents():
+    params = random_params("gru", input_size=1, hidden_size=4, seed=1)
+    inputs = np.random.default_rng(0).standard_normal((4000, 1))
+    spectrum = gs.lyapunov_spectrum(params, inputs, transient=0, qr_every=1)
+    found = gs.jacobian_spectrum(params, inputs, [4000])
+    # Directions that have to align cost a few nats at either end, of 4,000 steps.
+    np.testing.assert_allclose(found.rates()[0, 0], spectrum.exponents[0], rtol=0, atol=5e-3)
+    assert np.isnan(gs.jacobian_spectrum(params, inputs, [0]).rates()).all()
+
+
+def test_largest_value_is_the_spectral_flow():
+    params = random_params("lstm", input_size=1, hidden_size=8, seed=2)
+    inputs = np.random.default_rng(0).standard_normal((500, 2, 1))
+    lags = [0, 3, 50, 400]
+    found = gs.jacobian_spectrum(params, inputs, lags, k=2, source_step=450)
+    flow = gs.gradient_flow(params, inputs, 450, "joint", target="joint", norm="spectral", lags=lags)
+    np.testing.assert_allclose(found.log_singular[:, :, 0], flow.log_norm, rtol=1e-10, atol=1e-12)
+    assert found.log_singular.shape == (4, 2, 2)
+
+
+def test_dead_units():
+    """A unit that no gradient leaves: -inf, and no other value suffers."""
+    params = random_params("rnn_relu", input_size=1, hidden_size=3)
+    params.weight_hh[:] = np.diag([0.5, 0.25, 0.9])
+    params.bias_ih[:], params.bias_hh[:], params.weight_ih[:] = [1, 1, -9], 0, 0
+    found = gs.jacobian_spectrum(params, np.zeros((30, 1)), [20])
+    np.testing.assert_allclose(found.log_singular[0, 0], [20 * math.log(0.5), 20 * math.log(0.25), -np.inf])
+    assert found.span()[0, 0] == np.inf
+
+
+def test_save_and_load(tmp_path):
+    params = random_params("gru", input_size=1, hidden_size=2)
+    found = gs.jacobian_spectrum(params, np.ones((20, 1)), [1, 20], k=1)
+    found.save(tmp_path / "jacobian.npz")
+    assert gs.load(tmp_path / "jacobian.npz") == found
+
+
+@pytest.mark.parametrize(
+    ("lags", "keywords", "message"),
+    [
+        ([5, 41], {}, r"lags=\[5, 41\] must ascend and lie in 0..40"),
+        ([-1], {}, r"lie in 0..40"),
+        ([3, 2], {}, "ascend"),
+        ([1.5], {}, "lags has dtype float64"),
+        ([], {}, "lags has"),
+        ([1], {"k": 7}, "k=7 singular values were asked for, but block='joint' of this lstm has 6"),
+        ([1], {"k": 4, "block": "hc"}, "k=4 .* block='hc' of this lstm has 3"),
+        (
+            [1],
+            {"block": "hz"},
+            "block='hz' is not a block of 'lstm'; choose 'joint' or 'hh', 'hc', 'ch', 'cc'",
+        ),
+        ([1], {"source_step": 41}, "source_step=41"),
+        ([1], {"clamp": {"q": 1.0}}, "'q'"),
+    ],
+)
+def test_bad_arguments(lags, keywords, message):
+    params = random_params("lstm", input_size=1, hidden_size=3)
+    with pytest.raises(gs.GatescopeError, match=message):
+        gs.jacobian_spectrum(params, np.zeros((40, 1)), lags, **keywords)

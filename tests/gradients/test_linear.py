@@ -1,0 +1,236 @@
+"""One-step Jacobians: against the complex step, against PyTorch's autograd over 50 steps, and their parts."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import naive
+import numpy as np
+import pytest
+from cases import BUILT_IN, PARAMS, Case, assert_close, random_params
+from numba.extending import register_jitable
+from test_new_cell import Leaky, by_hand
+
+import gatescope as gs
+from gatescope.cells.activations import complement, sigmoid, tanh, zero
+from gatescope.gradients import linear
+
+GOLDEN = sorted((Path(__file__).parents[1] / "golden" / "jacobians").glob("*.npz"))
+TINY = 1e-100  # the complex step's: its square vanishes beside any float
+
+
+class Wound:
+    """Two phases, two states and all that may happen in them: no network anyone uses.
+
+    p = sigmoid(a_0), u = tanh(a_1), both of h; v = p * h + u goes through the third gate's recurrent weights;
+    n = tanh(w_2 + R_2 v);  c' = u * c + p * n,  h' = n * tanh(c').
+    """
+
+    NAME, GATES, STATES, KEPT, PREPARED = "wound_test", ("p", "u", "n"), ("h", "c"), ("p", "u", "n"), 2
+
+    @staticmethod
+    @register_jitable
+    def prepare(wx, rh, states):
+        return (sigmoid(wx[0] + rh[0]), tanh(wx[1] + rh[1]))
+
+    @staticmethod
+    @register_jitable
+    def operand(prepared, states):
+        h, _ = states
+        return prepared[0] * h + prepared[1]
+
+    @staticmethod
+    @register_jitable
+    def step(wx, rh, states, prepared):
+        _, c = states
+        p, u = prepared
+        n = tanh(wx[0] + rh[0])
+        c = u * c + p * n
+        return (n * tanh(c), c), (p, u, n)
+
+    @staticmethod
+    @register_jitable
+    def step_vjp(kept, states, new_states, adjoint):
+        p, u, n = kept
+        _, c = states
+        y = tanh(new_states[1])
+        d_h, d_c = adjoint
+        d_c = d_c + d_h * n * complement(y * y)
+        d_pre = ((d_h * y + d_c * p) * complement(n * n),)
+        return d_pre, d_pre, (zero(d_h), d_c * u), (d_c * n, d_c * c)
+
+    @staticmethod
+    @register_jitable
+    def prepare_vjp(kept, states, d_operand, d_prepared):
+        p, u, _ = kept
+        h, _ = states
+        d_p, d_u = d_prepared
+        d_pre = ((d_p + d_operand * h) * p * complement(p), (d_u + d_operand) * complement(u * u))
+        return d_pre, d_pre, (d_operand * p, zero(h))
+
+
+@pytest.fixture
+def wound():
+    yield gs.cells.register(Wound)
+    gs.cells.registry._CELLS.pop(Wound.NAME)
+
+
+@pytest.fixture
+def leaky():
+    yield gs.cells.register(Leaky)
+    gs.cells.registry._CELLS.pop(Leaky.NAME)
+
+
+def stepped(cell, **sizes):
+    """A case with its first step: states and new states (B, S, H), kept (B, K, H)."""
+    case = Case(cell, T=1, **sizes)
+    new_states, kept = linear.advance(case.params, case.inputs[0], case.initial_state)
+    return case, new_states, kept
+
+
+def wound_by_hand(weights, x, state):
+    W, R = (np.split(weights[name], 3) for name in ("weight_ih", "weight_hh"))
+    b = np.split(weights["bias_ih"] + weights["bias_hh"], 3)
+    h, c = state
+    p = 1 / (1 + np.exp(-(W[0] @ x + R[0] @ h + b[0])))
+    u = np.tanh(W[1] @ x + R[1] @ h + b[1])
+    n = np.tanh(W[2] @ x + R[2] @ (p * h + u) + b[2])
+    c = u * c + p * n
+    return np.stack([n * np.tanh(c), c])
+
+
+def by_complex_step(function, x):
+    """Jacobian d function / d x, both flattened."""
+    columns = []
+    for j in range(x.size):
+        moved = x.astype(complex).ravel()
+        moved[j] += 1j * TINY
+        columns.append(function(moved.reshape(x.shape)).imag.ravel() / TINY)
+    return np.array(columns).T
+
+
+@pytest.mark.parametrize("sizes", [{"B": 3, "I": 2, "H": 5}, {"B": 1, "I": 1, "H": 1}], ids=["some", "one"])
+@pytest.mark.parametrize("cell", BUILT_IN)
+def test_against_the_complex_step(cell, sizes):
+    case, new_states, kept = stepped(cell, **sizes)
+    given = case.params, case.initial_state, new_states, kept
+    jacobians, by_input = linear.step_jacobians(*given), linear.input_jacobians(*given)
+    matrices = naive.Matrices(cell, case.params)
+    for b, (x, state) in enumerate(zip(case.inputs[0], case.initial_state, strict=True)):
+        assert_close(jacobians[b], naive.jacobian(cell, case.params, x, state), 1e-13, f"state {b}")
+        expected = by_complex_step(lambda x, s=state: naive.step(cell, matrices, x, s)[0], x)
+        assert_close(by_input[b], expected, 1e-13, f"input {b}")
+
+
+def test_a_cell_of_the_users(leaky):
+    case, new_states, kept = stepped("leaky_test", B=3, I=2, H=5)
+    weights = case.params.arrays()
+    given = case.params, case.initial_state, new_states, kept
+    jacobians, by_input = linear.step_jacobians(*given), linear.input_jacobians(*given)
+    for b, (x, state) in enumerate(zip(case.inputs[0], case.initial_state, strict=True)):
+        assert_close(new_states[b], by_hand(weights, x[None], state[0]), 1e-14)
+        expected = by_complex_step(lambda s, x=x: by_hand(weights, x[None], s), state[0])
+        assert_close(jacobians[b], expected, 1e-13)
+        expected = by_complex_step(lambda x, s=state: by_hand(weights, x[None], s[0]), x)
+        assert_close(by_input[b], expected, 1e-13)
+    np.testing.assert_array_equal(
+        linear.highway(leaky, kept, case.initial_state, new_states)[:, 0], kept[:, 0]
+    )
+
+
+def test_two_phases_and_two_states(wound):
+    case, new_states, kept = stepped("wound_test", B=4, I=2, H=5)
+    weights = case.params.arrays()
+    given = case.params, case.initial_state, new_states, kept
+    jacobians, by_input = linear.step_jacobians(*given), linear.input_jacobians(*given)
+    for b, (x, state) in enumerate(zip(case.inputs[0], case.initial_state, strict=True)):
+        assert_close(new_states[b], wound_by_hand(weights, x, state), 1e-14)
+        expected = by_complex_step(lambda s, x=x: wound_by_hand(weights, x, s), state)
+        assert_close(jacobians[b], expected, 1e-13)
+        expected = by_complex_step(lambda x, s=state: wound_by_hand(weights, x, s), x)
+        assert_close(by_input[b], expected, 1e-13)
+    np.testing.assert_array_equal(
+        linear.highway(wound, kept, case.initial_state, new_states)[:, 1], kept[:, 1]
+    )
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+def test_fifty_steps_against_torch(path):
+    """The product of 50 Jacobians is what PyTorch's autograd gives (golden/make_jacobians.py)."""
+    with np.load(path) as archive:
+        made = {name: archive[name] for name in archive.files}
+    given = SimpleNamespace(**{k: v.astype(np.float64) for k, v in made.items() if v.dtype == np.float16})
+    cell = path.stem
+    weights = {name: getattr(given, name) for name in PARAMS}
+    params = gs.Params(cell=cell, gates=gs.cells.get(cell).gates, **weights)
+    trace = gs.run(params, given.inputs, given.initial_state[None])
+    old, new = trace.states[:-1, 0], trace.states[1:, 0]
+    product = np.eye(old[0].size)
+    for jacobian in linear.step_jacobians(params, old, new, trace.gates[:, 0])[-int(made["lag"]) :]:
+        product = jacobian @ product
+    # 50 products of a few roundings each, judged on the largest entry.
+    assert_close(product, made["jacobian"], 1e-12)
+
+
+def test_there_are_golden_files():
+    assert {path.stem for path in GOLDEN} == {"lstm", "gru"}
+
+
+@pytest.mark.parametrize("cell", BUILT_IN)
+def test_advance_is_a_step_of_run(cell):
+    case, new_states, kept = stepped(cell, B=3, I=2, H=5)
+    trace = case.run()
+    assert_close(new_states, trace.states[1], 1e-14)
+    if kept.size:
+        assert_close(kept, trace.gates[0], 1e-14)
+
+
+@pytest.mark.parametrize("cell", BUILT_IN)
+def test_the_kernels_carry_adjoints_by_these_jacobians(cell):
+    case = Case(cell, T=7, B=3, I=2, H=5)
+    trace = case.run()
+    grads = gs.backprop(case.params, trace, None, case.final_adjoint)
+    old, new, kept = trace.states[:-1, 1], trace.states[1:, 1], trace.gates[:, 1]
+    adjoint = case.final_adjoint[1].ravel()
+    for t, jacobian in reversed(list(enumerate(linear.step_jacobians(case.params, old, new, kept)))):
+        by_input = linear.input_jacobians(case.params, old[t : t + 1], new[t : t + 1], kept[t : t + 1])[0]
+        assert_close(adjoint @ by_input, grads.inputs[t, 1], 1e-13)
+        adjoint = adjoint @ jacobian
+        assert_close(adjoint, grads.adjoint[t, 1].ravel(), 1e-13)
+
+
+@pytest.mark.parametrize(
+    ("cell", "gates"),
+    [("lstm", (None, "f")), ("gru", ("z",)), ("gru_reset_before", ("z",)), ("rnn", (None,))],
+)
+def test_highway(cell, gates):
+    """Exactly the gate that keeps the state, 0 where none does; leading axes stay as they are."""
+    case = Case(cell, T=6, B=3, I=2, H=5)
+    trace = case.run()
+    found = linear.highway(gs.cells.get(cell), trace.gates, trace.states[:-1], trace.states[1:])
+    assert found.shape == trace.states[1:].shape
+    for s, gate in enumerate(gates):
+        np.testing.assert_array_equal(found[:, :, s], 0 if gate is None else trace.gate(gate))
+
+
+@pytest.mark.parametrize("cell", BUILT_IN)
+def test_float32_weights_are_computed_with_in_float64(cell):
+    small = random_params(cell, input_size=2, hidden_size=5, dtype="float32")
+    wide = gs.Params(
+        cell=cell, gates=small.gates, **{k: v.astype(np.float64) for k, v in small.arrays().items()}
+    )
+    rng = np.random.default_rng(3)
+    states = rng.standard_normal((4, len(gs.cells.get(cell).states), 5)).astype(np.float32)
+    inputs = rng.standard_normal((4, 2)).astype(np.float32)
+    results = []
+    for params, x, s in ((small, inputs, states), (wide, inputs.astype(float), states.astype(float))):
+        new_states, kept = linear.advance(params, x, s)
+        results.append((new_states, kept, linear.step_jacobians(params, s, new_states, kept)))
+    for one, other in zip(*results, strict=True):
+        assert one.dtype == np.float64
+        np.testing.assert_array_equal(one, other)
+
+
+def test_no_states_at_all():
+    params = random_params("gru_reset_before", input_size=2, hidden_size=5)
+    new_states, kept = linear.advance(params, np.zeros((0, 2)), np.zeros((0, 1, 5)))
+    assert linear.step_jacobians(params, np.zeros((0, 1, 5)), new_states, kept).shape == (0, 5, 5)

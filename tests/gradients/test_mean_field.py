@@ -1,0 +1,94 @@
+"""Random tanh networks without input against mean-field theory: vanishing below gain 1, chaos above.
+
+h' = tanh(J h), J_ij normal with variance g^2 / N.  As N grows, the units' values become independent and normal with
+variance g^2 q, where q = <tanh(g sqrt(q) z)^2> over a standard normal z (Sompolinsky, Crisanti and Sommers 1988; in
+discrete time Molgedey, Schuchhardt and Schuster 1992, where successive steps are uncorrelated too).  The squared
+norm of a tangent is then multiplied by g^2 <tanh'^2> at every step, so that
+
+    lambda_1 = ln(g^2 <(1 - tanh(g sqrt(q) z)^2)^2>) / 2
+"""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+from scipy.optimize import brentq
+
+import gatescope as gs
+from gatescope.gradients.lyapunov import lyapunov_spectrum
+from gatescope.gradients.phases import phase_diagram
+
+
+def expectation(function):
+    """Over a standard normal z."""
+    density = 1 / math.sqrt(2 * math.pi)
+    return quad(lambda z: density * math.exp(-z * z / 2) * function(z), -12, 12, epsabs=1e-12)[0]
+
+
+def mean_field(gain):
+    """The leading exponent for infinitely many units, nats per step."""
+    if gain <= 1:
+        return math.log(gain)  # q = 0
+    q = brentq(lambda q: expectation(lambda z: math.tanh(gain * math.sqrt(q) * z) ** 2) - q, 1e-6, 1)
+    slope = expectation(lambda z: (1 - math.tanh(gain * math.sqrt(q) * z) ** 2) ** 2)
+    return math.log(gain**2 * slope) / 2
+
+
+def leading(gain, units, networks, steps=1500):
+    """Leading exponents of so many networks and their errors over time, (networks,) each."""
+    found = []
+    for seed in range(networks):
+        params = gs.init(
+            "rnn", input_size=1, hidden_size=units, seed=seed, scheme="gaussian", gain=gain, dtype="float64"
+        )
+        start = np.random.default_rng(seed).uniform(-1, 1, (1, 1, units))
+        spectrum = lyapunov_spectrum(params, np.zeros((steps, 1)), 1, initial_state=start, checks=False)
+        found.append((spectrum.exponents[0, 0], spectrum.error[0, 0]))
+    return np.array(found).T
+
+
+def test_the_theory_is_continuous_at_the_edge_and_grows():
+    found = [mean_field(gain) for gain in (0.5, 1.0, 1.05, 1.5, 2.0, 3.0)]
+    assert found[:2] == [math.log(0.5), 0]
+    assert 0 < found[2] < 0.01
+    assert (np.diff(found) > 0).all()
+
+
+def test_below_gain_1_gradients_vanish_and_above_1_5_they_explode():
+    gains = [0.3, 0.6, 0.9, 1.6, 2.0, 3.0]
+    diagram = phase_diagram("rnn", gain=gains, hidden_size=200, inputs=np.zeros((600, 1)), seeds=2)
+    exponent, error = diagram.exponent[0, :, 0], diagram.exponent_error[0, :, 0]
+    assert (exponent[:3] + 3 * error[:3] < 0).all()
+    assert (exponent[3:] - 3 * error[3:] > 0).all()
+    np.testing.assert_array_equal(np.sign(diagram.decay_rate[0, :, 0]), [1, 1, 1, -1, -1, -1])
+    np.testing.assert_array_equal(np.isinf(diagram.half_life[0, :, 0]), [False] * 3 + [True] * 3)
+
+
+@pytest.mark.parametrize("gain", [2.0, 3.0])
+def test_at_500_units_it_is_the_mean_field_value_within_its_error(gain):
+    """The error of one network: from its length, and because no two networks are alike."""
+    exponents, errors = leading(gain, 500, networks=4)
+    error = math.hypot(errors.mean(), exponents.std(ddof=1))
+    assert (np.abs(exponents - mean_field(gain)) < 3 * error).all()
+    assert error < 0.006  # so sharp that a gain 5 % lower would be seen
+    assert np.abs(exponents - mean_field(0.95 * gain)).min() > 3 * error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gain", [2.5, 3.0])
+def test_the_limit_of_many_units_is_the_mean_field_value(gain):
+    """What N units lack is proportional to 1/N; the line through several N meets the theory at 1/N = 0."""
+    sizes = np.array([250, 500, 1000])
+    rows = []
+    for units in sizes:
+        exponents, _ = leading(gain, int(units), networks=8)
+        rows.append((exponents.mean(), exponents.std(ddof=1) / math.sqrt(8)))
+    means, errors = np.array(rows).T
+    design = np.stack([np.ones(3), 1 / sizes], axis=1) / errors[:, None]
+    covariance = np.linalg.inv(design.T @ design)
+    limit, lack = covariance @ design.T @ (means / errors)
+    error = math.sqrt(covariance[0, 0])
+    assert abs(limit - mean_field(gain)) < 3 * error
+    assert error < 0.0015
+    assert lack < 0
