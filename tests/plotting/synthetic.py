@@ -3,6 +3,8 @@
 import numpy as np
 
 from gatescope.datatypes import GradientFlow, Trace
+from gatescope.measurements.connectivity import Connectivity
+from gatescope.measurements.paths import GradientPaths
 
 KEPT = {"lstm": ("i", "f", "g", "o"), "gru": ("r", "z", "n", "q"), "rnn": ()}
 STATES = {"lstm": ("h", "c"), "gru": ("h",), "rnn": ("h",)}
@@ -49,3 +51,39 @@ def make_flow(cell="lstm", rate=0.1, lags=101, batch=1, *, zero_after=None, targ
 def legend_lines(ax):
     """The lines that have an entry in a legend: data, not helping lines."""
     return [line for line in ax.lines if not line.get_label().startswith("_")]
+
+
+def make_paths(cell="lstm", lags=101, batch=1, *, first=0, cancelling=True):
+    """Parts of which the highway decays fastest; those of the gates are alike, and half of what they carry cancels."""
+    names = ("highway", *(name for name in KEPT[cell] if name != "q"))
+    lag = np.arange(first, first + lags, dtype=np.int64)
+    with np.errstate(divide="ignore"):
+        left = np.log(-np.expm1(-0.1 * lag))  # nothing at lag 0
+    log_norm = np.stack([-0.1 * lag, *[left - 0.01 * lag] * (len(names) - 1)], axis=1)
+    total = np.logaddexp.reduce(log_norm, axis=1) - (np.log(2) * (lag > 0) if cancelling else 0)
+    share = np.exp(log_norm - np.logaddexp.reduce(log_norm, axis=1)[:, None])
+    return GradientPaths(
+        cell=cell,
+        lag=lag,
+        paths=names,
+        log_norm=np.repeat(log_norm[:, :, None], batch, axis=2),
+        share=np.repeat(share[:, :, None], batch, axis=2),
+        total_log_norm=np.repeat(total[:, None], batch, axis=1),
+        target="h",
+        state=STATES[cell][-1],
+        source_step=int(lag[-1]),
+        norm="random",
+    )
+
+
+def make_connectivity(targets, sources, *, rate=0.5, batch=1, zero_after=None):
+    """A decay by `rate` nats a step between outputs and inputs; of sequence b, b + 1 times as fast."""
+    targets, sources = np.asarray(targets, np.int64), np.asarray(sources, np.int64)
+    lag = targets[:, None] - sources
+    log_norm = -rate * lag[:, :, None] * np.arange(1.0, batch + 1)
+    log_norm[lag < 0] = np.nan
+    if zero_after is not None:
+        log_norm[lag > zero_after] = -np.inf
+    return Connectivity(
+        cell="gru", target_step=targets, source_step=sources, log_norm=log_norm, norm="frobenius"
+    )

@@ -160,7 +160,7 @@ def test_legend_and_margin_lie_outside_the_data(scale):
 
 
 def test_ticks_read_as_powers_of_ten():
-    assert [decay._power(v) for v in (0, -300, -2_000_000, 0.5)] == [
+    assert [decay.power_of_ten(v) for v in (0, -300, -2_000_000, 0.5)] == [
         "1",
         "$10^{-300}$",
         "$10^{-2{,}000{,}000}$",

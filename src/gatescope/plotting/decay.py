@@ -89,8 +89,8 @@ def gradient_decay(
         for flow, name, style in zip(chosen, names, palette.cell_styles(f.cell for f in chosen), strict=True):
             low, high = _draw_flow(axes, flow, name, style, scale, fit, artist_kwargs)
             lowest, highest = min(lowest, low), max(highest, high)
-        _scale_axes(axes, scale, lowest, highest, max(1, *(int(flow.lag[-1]) for flow in chosen)))
-        _mark_underflow(axes)
+        scale_axes(axes, scale, lowest, highest, max(1, *(int(flow.lag[-1]) for flow in chosen)))
+        mark_underflow(axes)
         axes.set_ylabel(f"gradient norm  {_quantity(chosen)}")
         axes.set_xlabel("lag (steps back)")
         title = "decay rate in nats per step, from the broad pale line" if fit else None
@@ -217,23 +217,23 @@ def _thin(lag: Array, middle: Array, scale: str) -> Array:
     return np.unique(np.concatenate([[0], picks, edge, edge + 1, [lag.size - 1]]))
 
 
-def _scale_axes(axes: Axes, scale: str, lowest: float, highest: float, last: int) -> None:
+def scale_axes(axes: Axes, scale: str, lowest: float, highest: float, last: int) -> None:
     room = 0.04 * max(highest - lowest, 1.0)
     if scale == "log":
         axes.set_xscale("symlog", linthresh=1, linscale=0.3)
         axes.set_yscale("symlog", linthresh=1, linscale=0.5)
         axes.set_ylim(lowest * 1.5 - 0.5, highest * 1.5 + 0.5)
-        axes.yaxis.set_major_formatter(FuncFormatter(_power))
+        axes.yaxis.set_major_formatter(FuncFormatter(power_of_ten))
         axes.set_xlim(0, last * 1.1)
         return
     axes.set_ylim(lowest - room, highest + room)
     axes.set_xlim(0, last)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=7, integer=highest - lowest > 3))
-    axes.yaxis.set_major_formatter(FuncFormatter(_power))
+    axes.yaxis.set_major_formatter(FuncFormatter(power_of_ten))
     count_axis(axes.xaxis)
 
 
-def _mark_underflow(axes: Axes) -> None:
+def mark_underflow(axes: Axes) -> None:
     """Shade what floating point cannot hold, and say so in the right margin, where no line can be."""
     bottom = axes.get_ylim()[0]
     reached = [(kind, level) for kind, level in UNDERFLOW.items() if level > bottom]
@@ -259,7 +259,7 @@ def _mark_underflow(axes: Axes) -> None:
         )
 
 
-def _power(value: float, _position: int | None = None) -> str:
+def power_of_ten(value: float, _position: int | None = None) -> str:
     if value == 0:
         return "1"
     if value != round(value):

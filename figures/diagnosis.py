@@ -1,0 +1,50 @@
+"""An LSTM at PyTorch's initial weights, diagnosed: why it forgets, which gate does it, and what changes it."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+import gatescope as gs
+from figures import building, cells
+from gatescope.gradients.diagnosis import diagnose
+from gatescope.measurements.diagnosis import Diagnosis
+from gatescope.plotting.diagnosis import diagnosis
+from gatescope.results import Result
+from gatescope.storage import read_npz, write_npz
+
+
+def compute(steps: int | None) -> dict[str, np.ndarray]:
+    """The whole result."""
+    found = _without_command(diagnose(cells.cell("lstm"), cells.series(steps)))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "diagnosis.npz"
+        found.save(path)
+        return read_npz(path)
+
+
+def draw(arrays: dict[str, np.ndarray]) -> Figure:
+    """One page."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "diagnosis.npz"
+        write_npz(path, arrays)
+        fig, _ = diagnosis(gs.datatypes.load(path))
+    return fig
+
+
+def _without_command(found: Diagnosis) -> Diagnosis:
+    """Without versions and the command: the data file is the same on every machine."""
+    nested = {
+        field.name: dataclasses.replace(value, provenance={})
+        for field in dataclasses.fields(found)
+        if isinstance(value := getattr(found, field.name), Result)
+    }
+    return dataclasses.replace(found, provenance={"dtype": found.provenance["dtype"]}, **nested)
+
+
+if __name__ == "__main__":
+    building.main(only="diagnosis")

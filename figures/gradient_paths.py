@@ -1,0 +1,75 @@
+"""How long the gradient stays on the state highway: LSTM and GRU, at PyTorch's and at chrono's initial weights."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+
+import gatescope as gs
+from figures import building, cells
+from gatescope import plotting
+
+NAMES = ("lstm", "gru")
+SCHEMES = ("pytorch", "chrono")
+
+
+def compute(steps: int | None) -> dict[str, np.ndarray]:
+    """Norms over the sum of the parts' norms, in half precision: 11 bits, and a picture shows 10."""
+    inputs = cells.series(steps)
+    arrays: dict[str, np.ndarray] = {}
+    for scheme in SCHEMES:
+        for name in NAMES:
+            found = gs.gradient_paths(cells.cell(name, scheme), inputs)
+            key = f"{scheme}.{name}"
+            arrays[f"{key}.shares"] = found.norm_shares()[1:, :, 0].astype(np.float16)
+            arrays[f"{key}.whole"] = np.exp(-found.cancellation()[1:, 0]).astype(np.float16)
+            arrays[f"{key}.paths"] = np.array(found.paths)
+            arrays[f"{key}.state"] = np.array(found.state)
+    return arrays
+
+
+def draw(arrays: dict[str, np.ndarray]) -> Figure:
+    """A row a scheme, a column a cell."""
+    fig = plotting.new_figure(10.0, 6.6)
+    grid = fig.subplots(len(SCHEMES), len(NAMES), sharex=True, sharey=True)
+    for place, ax in np.ndenumerate(grid):
+        scheme, name = SCHEMES[place[0]], NAMES[place[1]]
+        found = _from(arrays, scheme, name)
+        plotting.path_shares(found, ax=ax)
+        ax.set_title(f"{name}, {scheme} initial weights", loc="left")
+        legend = ax.get_legend()
+        if place[0] == 0:
+            ax.set_xlabel("")
+            legend.remove()
+        else:  # there is room for it on the highway
+            names = [text.get_text() for text in legend.texts]
+            ax.legend(legend.legend_handles, names, loc="lower left", frameon=True, borderaxespad=0.8)
+        if place[1] > 0:
+            ax.set_ylabel("")
+    title = f"Where the gradient of the last output leaves the state highway ({found.source_step:,} steps, 64 units)"
+    fig.suptitle(title, x=0.01, ha="left", fontweight="bold")
+    return fig
+
+
+def _from(arrays: dict[str, np.ndarray], scheme: str, name: str) -> gs.measurements.GradientPaths:
+    """Paths with the stored ratios for norms: the picture shows no others."""
+    key = f"{scheme}.{name}"
+    with np.errstate(divide="ignore"):
+        log_norm = np.log(arrays[f"{key}.shares"].astype(np.float64))[:, :, None]
+        whole = np.log(arrays[f"{key}.whole"].astype(np.float64))[:, None]
+    return gs.measurements.GradientPaths(
+        cell=name,
+        lag=np.arange(1, len(whole) + 1),
+        paths=tuple(map(str, arrays[f"{key}.paths"])),
+        log_norm=log_norm,
+        share=np.full(log_norm.shape, np.nan),
+        total_log_norm=whole,
+        target="h",
+        state=building.text(arrays[f"{key}.state"]),
+        source_step=len(whole),
+        norm="random",
+    )
+
+
+if __name__ == "__main__":
+    building.main(only="gradient_paths")

@@ -1,0 +1,135 @@
+"""How strongly each output depends on each input, as a map."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from gatescope.datatypes import Array
+from gatescope.errors import DtypeError, ShapeError, ValueRangeError
+from gatescope.measurements.connectivity import Connectivity
+from gatescope.plotting.decay import power_of_ten
+from gatescope.plotting.styling import count_axis, drawing_on, plain_text
+
+_LN10 = math.log(10)
+_ZERO = "0.62"  # of what is exactly 0: no colour of the scale
+_NORMS = {
+    "frobenius": r"\|{}\|_F",
+    "random": r"\|v\cdot {}\|",
+    "unit": r"\|v\cdot {}\|",
+}
+
+
+def connectivity_map(
+    result: Connectivity,
+    *,
+    sequence: int = 0,
+    decades: float | None = None,
+    ax: Axes | None = None,
+    **artist_kwargs: Any,
+) -> Axes:
+    """Draw the norm of the derivative of each output by each input, a colour a power of ten.
+
+    Inputs run to the right and outputs upwards; the diagonal is an output's own input, and what lies to the right of
+    it, where inputs come too late, stays white.  What decays exponentially with the lag has stripes of even width
+    along the diagonal.
+
+    Parameters
+    ----------
+    result : Connectivity
+    sequence : int
+        Which sequence of the batch.
+    decades : float, optional
+        How many powers of ten below the largest norm the colours span; what is smaller has the darkest.  Default: all
+        that there are.
+    ax : Axes, optional
+        Where to draw; the colour bar takes its room from it.  Default: new axes in a new figure.
+    **artist_kwargs
+        For ``Axes.pcolorfast``, for example ``cmap``, ``vmin`` or ``vmax``, which are log10 of norms.
+
+    Returns
+    -------
+    Axes
+        Its first image holds log10 of the norms.
+
+    Raises
+    ------
+    DtypeError
+        If `result` is no Connectivity.
+    ShapeError
+        If it has fewer than two target steps or two source steps.
+    ValueRangeError
+        If there is no such sequence, or `decades` is not above 0.
+
+    Examples
+    --------
+    >>> import numpy as np, gatescope as gs
+    >>> params = gs.init("gru", input_size=1, hidden_size=8, seed=0)
+    >>> ax = gs.plotting.connectivity_map(gs.connectivity(params, np.ones((30, 1))))
+    >>> ax.get_images()[0].get_array().shape
+    (30, 30)
+    """
+    if not isinstance(result, Connectivity):
+        raise DtypeError(
+            "result must be a gatescope Connectivity, as gatescope.connectivity returns it,"
+            f" not {result!r:.80}"
+        )
+    if min(result.target_step.size, result.source_step.size) < 2:
+        raise ShapeError(
+            f"result has {result.target_step.size} target and {result.source_step.size} source steps; "
+            "a map needs two of each: draw a single row as a line"
+        )
+    batch = result.log_norm.shape[2]
+    whole = isinstance(sequence, int | np.integer) and not isinstance(sequence, bool)
+    if not whole or not 0 <= sequence < batch:
+        raise ValueRangeError(f"sequence={sequence!r} must be a whole number in 0..{batch - 1}")
+    if decades is not None and not 0 < decades < math.inf:
+        raise ValueRangeError(f"decades={decades!r} must be a number above 0, or None for all")
+    image = result.log_norm[:, :, sequence] / _LN10
+    zero = np.isneginf(image)
+    shown = np.ma.masked_where(~np.isfinite(image), image)
+    low, high = _limits(shown, decades)
+    keywords = {"cmap": colormaps["cividis"], "vmin": low, "vmax": high, **artist_kwargs}
+    with drawing_on(ax, 6.4, 5.0) as axes:
+        edges = _edges(result.source_step), _edges(result.target_step)
+        drawn = axes.pcolorfast(*edges, shown, **keywords)
+        if zero.any():
+            axes.pcolorfast(*edges, np.ma.masked_where(~zero, zero), cmap=ListedColormap([_ZERO]))
+        axes.set_xlim(edges[0][0], edges[0][-1])
+        axes.set_ylim(edges[1][0], edges[1][-1])
+        axes.grid(False)
+        count_axis(axes.xaxis)
+        count_axis(axes.yaxis)
+        axes.set_xlabel("input step $t'$")
+        axes.set_ylabel("output step $t$")
+        title = f"{plain_text(result.cell)}: how outputs depend on inputs"
+        axes.set_title(title + ("; grey: exactly 0" if zero.any() else ""), loc="left")
+        below = bool(shown.count() and shown.min() < drawn.get_clim()[0])
+        bar = axes.figure.colorbar(drawn, ax=axes, pad=0.02, aspect=25, extend="min" if below else "neither")
+        bar.locator = MaxNLocator(nbins=7, integer=high - low > 3)
+        bar.formatter = FuncFormatter(power_of_ten)
+        bar.update_ticks()
+        derivative = r"\partial \,\mathrm{output}_t\,/\,\partial\, \mathrm{input}_{t'}"
+        bar.set_label(f"${_NORMS.get(result.norm, '{}').format(derivative)}$")
+    return axes
+
+
+def _limits(shown: Any, decades: float | None) -> tuple[float, float]:
+    if not shown.count():
+        return -1.0, 0.0
+    low, high = float(shown.min()), float(shown.max())
+    if decades is not None:
+        low = max(low, high - decades)
+    return (low, high) if low < high else (low - 0.5, high + 0.5)
+
+
+def _edges(steps: Array) -> Array:
+    """Where cells begin and end: halfway between steps."""
+    middle = (steps[1:] + steps[:-1]) / 2
+    return np.concatenate([[1.5 * steps[0] - 0.5 * steps[1]], middle, [1.5 * steps[-1] - 0.5 * steps[-2]]])

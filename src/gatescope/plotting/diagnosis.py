@@ -1,0 +1,263 @@
+"""A diagnosis on one page: what is wrong, in words, and the measurements that say so."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import FigureBase
+from matplotlib.ticker import MaxNLocator
+
+from gatescope.errors import DtypeError, ValueRangeError
+from gatescope.measurements.diagnosis import Diagnosis
+from gatescope.plotting import palette
+from gatescope.plotting.decay import gradient_decay
+from gatescope.plotting.paths import path_shares
+from gatescope.plotting.styling import drawing_in, plain_text
+
+_WIDTH = 11.5
+_ROW = 3.3  # inches, of a row of panels
+_FEW = 5  # bars, for which there is room at least
+_BAR = 0.3  # inches, of a bar or a gate
+_LINE = 0.17  # inches, of a line of text
+_TITLE = 0.1  # inches, below the title and the sentences
+_FONT = 9.0
+_INCHES_A_CHARACTER = 0.067  # at that size, on average
+_NEAR_FAR = "0.93"  # the band of near-critical exponents
+
+PANELS = ("sentences", "flow", "paths", "gates", "exponents", "held")
+
+
+def diagnosis(result: Diagnosis, *, fig: FigureBase | None = None) -> tuple[FigureBase, dict[str, Axes]]:
+    """Draw a diagnosis: its sentences, the gradient's decay, its paths, the gates, the exponents, and what was tried.
+
+    The grey band in the panels of exponents is where a cell is near-critical.  Of the gates, the thin line goes from
+    5 to 95 % of the values, the thick one from 25 to 75 %; the mark is the mean and the dash the median.
+
+    Parameters
+    ----------
+    result : Diagnosis
+    fig : Figure or SubFigure, optional
+        Where to draw.  Default: a new figure, as high as the sentences need.
+
+    Returns
+    -------
+    fig : Figure or SubFigure
+    axes : dict of str to Axes
+        ``"sentences"``, ``"flow"``, ``"paths"``, ``"gates"``, ``"exponents"`` and ``"held"``.
+
+    Raises
+    ------
+    DtypeError
+        If `result` is no Diagnosis, or `fig` no figure.
+
+    Examples
+    --------
+    >>> import numpy as np, gatescope as gs
+    >>> from gatescope.gradients.diagnosis import diagnose
+    >>> from gatescope.plotting.diagnosis import diagnosis
+    >>> params = gs.init("gru", input_size=1, hidden_size=8, seed=0)
+    >>> fig, axes = diagnosis(diagnose(params, np.random.default_rng(0).standard_normal((200, 1))))
+    >>> sorted(axes)
+    ['exponents', 'flow', 'gates', 'held', 'paths', 'sentences']
+    """
+    if not isinstance(result, Diagnosis):
+        raise DtypeError(
+            f"result is a {type(result).__name__}, not a gatescope Diagnosis; make one with diagnose"
+        )
+    bars = len(result.held_gate) + 1 + bool(result.suggestion)
+    lines = _wrapped(result, _columns(fig))
+    heights = (_LINE * len(lines) + _TITLE, _ROW, max(_ROW, _BAR * bars + 1))
+    with drawing_in(fig, _WIDTH, sum(heights)) as figure:
+        rows = figure.add_gridspec(3, 1, height_ratios=heights)
+        middle = rows[1].subgridspec(1, 2, width_ratios=(1, 0.9), wspace=0.04)
+        lower = rows[2].subgridspec(1, 3, width_ratios=(1, 0.6, 1), wspace=0.06)
+        cells = (rows[0], middle[0], middle[1], lower[0], lower[1], lower[2])
+        axes = {name: figure.add_subplot(cell) for name, cell in zip(PANELS, cells, strict=True)}
+        _sentences(axes["sentences"], result, lines)
+        _flow(axes["flow"], result)
+        _paths(axes["paths"], result)
+        _gates(axes["gates"], result)
+        _exponents(axes["exponents"], result)
+        _held(axes["held"], result)
+    return figure, axes
+
+
+def _columns(fig: FigureBase | None) -> int:
+    """Characters in a line of the sentences."""
+    given: Any = fig if isinstance(fig, FigureBase) else None  # drawing_in refuses what else there may be
+    width = _WIDTH if given is None else given.bbox.width / given.get_figure(root=True).dpi
+    return max(40, int(width / _INCHES_A_CHARACTER))
+
+
+def _wrapped(result: Diagnosis, columns: int) -> list[str]:
+    return [
+        line
+        for text in result.sentences
+        for line in textwrap.wrap(
+            plain_text(text), columns, initial_indent="•  ", subsequent_indent="    ", break_on_hyphens=False
+        )
+    ]
+
+
+def _sentences(axes: Axes, result: Diagnosis, lines: list[str]) -> None:
+    axes.set_axis_off()
+    axes.set_title(f"{plain_text(result.cell)}: {result.verdict}", fontweight="bold", fontsize=12.5)
+    axes.text(0, 1, "\n".join(lines), transform=axes.transAxes, va="top", fontsize=_FONT, linespacing=1.35)
+
+
+def _flow(axes: Axes, result: Diagnosis) -> None:
+    gradient_decay(result.flow, ax=axes)
+    last = float(result.flow.lag[-1])
+    marks = {
+        "half_life_exponent": ("half-life by the exponent", palette.VERMILLION, palette.DASH),
+        "reach": (f"below what {_kind(result)} can tell", palette.BLACK, palette.DOT),
+    }
+    for name, (label, color, kind) in marks.items():
+        at = result.numbers.get(name, np.inf)
+        if 0 < at <= last:
+            text = f"{label}: {_plain(at)} step{'' if _plain(at) == '1' else 's'}"
+            axes.axvline(at, color=color, linestyle=kind, linewidth=1.6, zorder=3, label=text)
+    title = "decay rate in nats per step, from the broad pale line"
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(0, 1.02), title=title, alignment="left"
+    )  # the marks are new
+
+
+def _kind(result: Diagnosis) -> str:
+    return str(result.provenance.get("dtype", "floating point"))
+
+
+def _paths(axes: Axes, result: Diagnosis) -> None:
+    try:
+        path_shares(result.paths, ax=axes)
+    except ValueRangeError:  # nothing is left of the gradient at any lag
+        _nothing(axes, "no gradient is left after a step:\nthere are no paths to tell apart")
+        return
+    axes.set_ylabel("share of the parts' norms")
+    if result.paths.total_log_norm.shape[1] > 1:
+        axes.set_title(f"{axes.get_title(loc='left')}, sequence 0", loc="left")
+
+
+def _gates(axes: Axes, result: Diagnosis) -> None:
+    if not result.gates:
+        _nothing(axes, "no values of gates are kept for this cell")
+        return
+    signed = bool((result.quantiles < 0).any())
+    for row, style in enumerate(palette.gate_styles(result.gates)):
+        low, quarter, median, upper, high = result.quantiles[row]
+        axes.plot([low, high], [row, row], color=style.color, linewidth=1.4, clip_on=False, zorder=2)
+        axes.plot(
+            [quarter, upper],
+            [row, row],
+            color=style.color,
+            linewidth=7,
+            alpha=0.45,
+            clip_on=False,
+            zorder=2,
+            solid_capstyle="butt",
+        )
+        axes.plot(
+            median, row, marker="|", color="black", markersize=13, linestyle="none", clip_on=False, zorder=3
+        )
+        axes.plot(
+            result.mean[row],
+            row,
+            marker=style.marker,
+            color=style.color,
+            markeredgecolor="white",
+            markersize=7,
+            linestyle="none",
+            clip_on=False,
+            zorder=4,
+        )
+        if np.isfinite(result.shut[row]):
+            text = f"shut {result.shut[row]:.0%}\nopen {result.open[row]:.0%}"
+            axes.text(1.03, row, text, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5)
+    axes.set_xlim((-1 if signed else 0), 1)
+    axes.set_ylim(len(result.gates) - 0.4, -0.6)
+    axes.set_yticks(range(len(result.gates)), [palette.describe(plain_text(gate)) for gate in result.gates])
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel("value")
+    axes.set_title("the gates' values")
+
+
+def _exponents(axes: Axes, result: Diagnosis) -> None:
+    values, errors = result.spectrum.exponents.mean(axis=0), result.spectrum.error.mean(axis=0)
+    rank = np.arange(1, values.size + 1)
+    finite = np.isfinite(values)
+    _band(axes.axhspan, axes.axhline, result)
+    if finite.any():
+        axes.errorbar(
+            rank[finite],
+            values[finite],
+            np.nan_to_num(3 * errors[finite]),
+            color=palette.BLUE,
+            marker="o",
+            linestyle="none",
+            capsize=3,
+            zorder=3,
+            clip_on=False,
+        )
+    else:
+        axes.text(0.5, 0.5, "all are\nminus infinity", transform=axes.transAxes, ha="center", va="center")
+    axes.set_xticks(rank)
+    axes.set_xlim(0.5, values.size + 0.5)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
+    axes.set_xlabel("number")
+    axes.set_ylabel("exponent (nats per step)")
+    axes.set_title("the leading\nexponents, ±3 errors")
+
+
+def _held(axes: Axes, result: Diagnosis) -> None:
+    rows: list[tuple[str, float, dict[str, Any]]] = [
+        ("as it is", result.number("exponent"), {"color": palette.GREY})
+    ]
+    colors = dict(
+        zip(result.gates, (style.color for style in palette.gate_styles(result.gates)), strict=True)
+    )
+    for gate, at, value in zip(result.held_gate, result.held_at, result.held_exponent, strict=True):
+        name = f"{plain_text(gate)} held {'open' if at == 'open' else 'at its mean'}"
+        hatch = None if at == "open" else "////"
+        rows.append((name, float(value), {"color": colors[gate], "hatch": hatch, "edgecolor": "white"}))
+    if result.suggestion:
+        change = (
+            f"{result.suggested_value:+g} on the bias of {plain_text(result.suggested_gate)}"
+            if result.suggestion == "bias"
+            else f"weight_hh × {result.suggested_value:g}"
+        )
+        outline = {"color": "white", "edgecolor": "black", "linewidth": 1.3}
+        rows.append((change, result.numbers.get("suggested_exponent", np.nan), outline))
+    _band(axes.axvspan, axes.axvline, result)
+    shown = [value if np.isfinite(value) else 0.0 for _, value, _ in rows]
+    for row, ((_, value, style), length) in enumerate(zip(rows, shown, strict=True)):
+        axes.barh(row, length, height=0.62, zorder=2, **{"linewidth": 0, **style})
+        text = "states not finite" if np.isnan(value) else _plain(value)
+        axes.text(1.02, row, text, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5)
+    room = 0.05 * max(max(shown) - min(shown), 1e-12)
+    axes.set_xlim(min(0.0, *shown) - room, max(0.0, *shown) + room)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=3))
+    axes.set_ylim(max(len(rows), _FEW) - 0.4, -0.6)  # few bars are no fatter than many
+    axes.set_yticks(range(len(rows)), [name for name, *_ in rows])
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel("leading exponent (nats per step)")
+    axes.set_title("what was tried")
+
+
+def _band(span: Any, line: Any, result: Diagnosis) -> None:
+    bound = result.number("bound")
+    span(-bound, bound, color=_NEAR_FAR, linewidth=0, zorder=0)
+    line(0, color="black", linewidth=0.9, zorder=1)
+
+
+def _nothing(axes: Axes, text: str) -> None:
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center")
+
+
+def _plain(value: float) -> str:
+    if np.isinf(value):
+        return "infinite" if value > 0 else "minus infinity"
+    return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"

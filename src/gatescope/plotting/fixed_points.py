@@ -1,0 +1,258 @@
+"""Fixed points in the plane in which they, or a trajectory, spread most, and their eigenvalues."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from gatescope.datatypes import Array, Trace
+from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
+from gatescope.measurements.fixed_points import FixedPoints
+from gatescope.plotting import palette
+from gatescope.plotting.styling import count_axis, drawing_on, line_keywords, plain_text
+
+_POINTS = 4000  # of trajectories are drawn: more make a blot
+# Of the points, by the number of unstable directions, the last for more: no two share shape and shade.
+_SHAPES: tuple[tuple[str, str, float], ...] = (
+    ("o", palette.BLACK, 7.0),
+    ("D", palette.ORANGE, 5.5),
+    ("s", palette.SKY, 6.0),
+    ("^", "white", 7.5),
+    ("v", "white", 7.5),
+)
+_MARGINAL = ("X", "0.6", 7.5)
+
+
+def fixed_points_plane(
+    points: FixedPoints,
+    trace: Trace | None = None,
+    *,
+    state: str = "joint",
+    ax: Axes | None = None,
+    **artist_kwargs: Any,
+) -> Axes:
+    """Draw fixed points in the leading plane, stable ones as black discs, trajectories beneath them.
+
+    The plane is spanned by the first two principal components of the trajectories, where they are given, else of
+    the fixed points.  The shape and the shade of an unstable point tell how many directions lead away from it.
+
+    Parameters
+    ----------
+    points : FixedPoints
+    trace : Trace, optional
+        Of the same cell; all its sequences are drawn, up to 4,000 steps together.
+    state : str
+        Which part of the state spans the plane: ``"joint"``, the whole, or one by name, such as ``"h"``.
+    ax : Axes, optional
+        Where to draw.  Default: new axes in a new figure.
+    **artist_kwargs
+        For the points, for example ``markersize``.
+
+    Returns
+    -------
+    Axes
+        Its labelled lines hold the points, a line a kind.
+
+    Raises
+    ------
+    DtypeError
+        If `points` is no FixedPoints, or `trace` no Trace.
+    ShapeError
+        If the trace is of a cell of another size.
+    UnknownNameError
+        If the cell has no such state.
+    ValueRangeError
+        If there is neither a fixed point nor a trace.
+
+    Examples
+    --------
+    >>> import numpy as np, gatescope as gs
+    >>> params = gs.init("gru", input_size=1, hidden_size=4, seed=0)
+    >>> points = gs.fixed_points(params, [0.5])
+    >>> ax = gs.plotting.fixed_points_plane(points, gs.run(params, np.full((50, 1), 0.5)))
+    >>> ax.get_legend_handles_labels()[1]
+    ['trajectory', '1 stable']
+    """
+    _check(points, trace)
+    chosen = _states(points, state)
+    found = points.states[:, chosen].reshape(points.count, len(chosen) * points.h.shape[1])
+    paths = [] if trace is None else _paths(trace, chosen)
+    center, plane, shares = _leading_plane(np.concatenate(paths) if paths else found)
+    with drawing_on(ax, 6.4, 5.2) as axes:
+        label = "trajectory" if len(paths) == 1 else f"{len(paths)} trajectories"
+        left = max(2, _POINTS // max(1, len(paths)))
+        if any(len(path) > left for path in paths):
+            label += f", the first {left - 1:,} steps"
+        for path in paths:
+            x, y = ((path[:left] - center) @ plane).T
+            axes.plot(x, y, color="0.72", linewidth=0.7, zorder=1.5, label=label)
+            label = "_"
+        _draw_kinds(axes, points, (found - center) @ plane, artist_kwargs)
+        names = points.state_names if state == "joint" else (state,)
+        of = plain_text(", ".join(names))
+        for axis, number in ((axes.xaxis, 0), (axes.yaxis, 1)):
+            axis.set_label_text(f"component {number + 1} of {of}  ({shares[number]:.0%} of the variance)")
+        axes.margins(0.08)
+        axes.set_aspect("equal", adjustable="datalim")
+        _legend(axes, points)
+    return axes
+
+
+def fixed_point_moduli(points: FixedPoints, *, ax: Axes | None = None, **artist_kwargs: Any) -> Axes:
+    """Draw the moduli of the eigenvalues of the Jacobian at each fixed point, side by side in the order of `points`.
+
+    Deviations along eigenvalues of modulus below 1 die out, by that factor a step; each eigenvalue above 1 is an
+    unstable direction.  These, and the greatest one of each point, have the marker that the point has in
+    `fixed_points_plane`; the others are dashes.
+
+    Parameters
+    ----------
+    points : FixedPoints
+    ax : Axes, optional
+        Where to draw.  Default: new axes in a new figure.
+    **artist_kwargs
+        For the markers, for example ``markersize``.
+
+    Returns
+    -------
+    Axes
+        Its labelled lines hold the numbers of the points and the moduli with markers, a line a kind of point.
+
+    Raises
+    ------
+    DtypeError
+        If `points` is no FixedPoints.
+    ValueRangeError
+        If there is no fixed point.
+
+    Examples
+    --------
+    >>> import gatescope as gs
+    >>> points = gs.fixed_points(gs.init("gru", input_size=1, hidden_size=4, seed=0), [0.5])
+    >>> gs.plotting.fixed_point_moduli(points).get_xlabel()
+    'number of the fixed point'
+    """
+    _check(points, None)
+    moduli = np.abs(points.eigenvalues)
+    numbers = np.broadcast_to(np.arange(points.count)[:, None], moduli.shape)
+    marked = moduli > 1 + points.margin
+    marked[:, 0] = True
+    with drawing_on(ax, 6.4, 4.4) as axes:
+        axes.axhline(1, color=palette.GREY, linewidth=0.9, zorder=1.5)
+        rest: dict[str, Any] = {"marker": "_", "markersize": 5, "markeredgewidth": 0.7, "color": "0.45"}
+        axes.plot(numbers[~marked], moduli[~marked], linestyle="none", **rest)
+        places = np.stack([numbers, np.where(marked, moduli, np.nan)], axis=-1)  # NaN is not drawn
+        _draw_kinds(axes, points, places, artist_kwargs)
+        axes.set_ylim(0, 1.08 * max(1.0, float(moduli.max())))
+        axes.set_xlim(-0.7, points.count - 0.3)
+        count_axis(axes.xaxis)
+        axes.grid(visible=False, axis="x")
+        axes.set_xlabel("number of the fixed point")
+        axes.set_ylabel("modulus of the eigenvalues")
+        _legend(axes, points)
+    return axes
+
+
+def _draw_kinds(axes: Axes, points: FixedPoints, places: Array, given: dict[str, Any]) -> None:
+    """A line of markers for each kind of point, at places (P, 2) or (P, n, 2)."""
+    for name, (marker, face, size), rows in _kinds(points):
+        keywords: dict[str, Any] = {
+            "linestyle": "none",
+            "marker": marker,
+            "markersize": size,
+            "markerfacecolor": face,
+            "markeredgecolor": palette.BLACK,
+            "markeredgewidth": 0.8,
+            "label": f"{len(rows)} {name}",
+            "zorder": 4 if name == "stable" else 3,
+        }
+        x, y = places[rows].reshape(-1, 2).T
+        axes.plot(x, y, **line_keywords(given, **keywords))
+
+
+def _legend(axes: Axes, points: FixedPoints) -> None:
+    missed = f"; {points.not_converged:,} led to none" if points.not_converged else ""
+    plural = "" if points.count == 1 else "s"
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1.02),
+        ncols=2,
+        columnspacing=1.6,
+        handlelength=1.6,
+        title=f"{plain_text(points.cell)}: {points.count} fixed point{plural} from {points.starts:,} starts{missed}",
+        alignment="left",
+    )
+
+
+def _check(points: object, trace: object) -> None:
+    if not isinstance(points, FixedPoints):
+        raise DtypeError(f"points={points!r:.80} is not FixedPoints; gatescope.fixed_points returns them")
+    if trace is None:
+        if points.count == 0:
+            raise ValueRangeError(
+                f"points holds no fixed point (from {points.starts} starts), so there is nothing to draw; "
+                "give a trace, or search from more starts"
+            )
+        return
+    if not isinstance(trace, Trace):
+        raise DtypeError(f"trace={trace!r:.80} is not a Trace; gatescope.run returns one, or leave it out")
+    if trace.cell != points.cell or trace.states.shape[2:] != points.states.shape[1:]:
+        raise ShapeError(
+            f"trace is of a {trace.cell!r} with states (S, H) = {trace.states.shape[2:]}, but points of a "
+            f"{points.cell!r} with {points.states.shape[1:]}; give both of the same params"
+        )
+
+
+def _states(points: FixedPoints, state: object) -> list[int]:
+    if state == "joint":
+        return list(range(len(points.state_names)))
+    if state not in points.state_names:
+        known = ", ".join(map(repr, points.state_names))
+        raise UnknownNameError(f"state={state!r} is not known; choose {known} or 'joint'")
+    return [points.state_names.index(str(state))]
+
+
+def _paths(trace: Trace, chosen: list[int]) -> list[Array]:
+    """The states of each sequence within its length, (T+1, n)."""
+    return [
+        trace.states[: int(length) + 1, b, chosen].reshape(int(length) + 1, -1).astype(np.float64)
+        for b, length in enumerate(trace.lengths)
+    ]
+
+
+def _leading_plane(data: Array) -> tuple[Array, Array, Array]:
+    """The mean (n,), two orthonormal directions (n, 2) and their shares of the variance (2,).
+
+    Signs by the greatest component, so that the picture does not depend on the SVD's.  A direction that the data do not
+    have is 0.
+    """
+    center = data.mean(axis=0)
+    _, singular, directions = np.linalg.svd(data - center, full_matrices=False)
+    rank = int(np.count_nonzero(singular > 1e-12 * max(1.0, float(np.abs(data).max()))))
+    plane, shares = np.zeros((data.shape[1], 2)), np.zeros(2)
+    for k in range(min(rank, 2)):
+        row = directions[k]
+        plane[:, k] = row * np.sign(row[np.argmax(np.abs(row))])
+        shares[k] = singular[k] ** 2 / (singular**2).sum()
+    return center, plane, shares
+
+
+def _kinds(points: FixedPoints) -> list[tuple[str, tuple[str, str, float], Array]]:
+    """Name, look and rows of each kind of point that there is."""
+    directions, kinds = points.unstable_directions(), []
+    stable = np.flatnonzero(points.stable)
+    if stable.size:
+        kinds.append(("stable", _SHAPES[0], stable))
+    marginal = np.flatnonzero(~points.stable & (directions == 0))
+    if marginal.size:
+        kinds.append(("neither stable nor unstable", _MARGINAL, marginal))
+    most = len(_SHAPES) - 1
+    for count in range(1, most + 1):
+        rows = np.flatnonzero(directions >= count if count == most else directions == count)
+        if rows.size:
+            more = " or more" if count == most and directions.max() > most else ""
+            name = f"with {count}{more} unstable direction{'' if count == 1 and not more else 's'}"
+            kinds.append((name, _SHAPES[count], rows))
+    return kinds

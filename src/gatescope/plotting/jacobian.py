@@ -1,0 +1,161 @@
+"""The singular values of the Jacobian of one state with respect to an earlier one, against the lag."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from gatescope.datatypes import Array
+from gatescope.errors import DtypeError, ValueRangeError
+from gatescope.measurements.jacobian import JacobianSpectrum
+from gatescope.plotting import palette
+from gatescope.plotting.decay import mark_underflow, scale_axes
+from gatescope.plotting.styling import drawing_on, line_keywords, plain_text
+
+_LN10 = math.log(10)
+_FEW = 6  # singular values that are drawn one line each
+_BANDS = ((0.0, 1.0, 0.16), (0.25, 0.75, 0.30))  # from quantile to quantile, and how dark
+
+
+def jacobian_spectrum(
+    result: JacobianSpectrum,
+    *,
+    sequence: int = 0,
+    scale: Literal["linear", "log"] = "linear",
+    ax: Axes | None = None,
+    **artist_kwargs: Any,
+) -> Axes:
+    """Draw the singular values of d state(t) / d state(t - lag) against the lag, in powers of ten.
+
+    Up to six singular values are a line each.  Of more, the largest, the median and the smallest are lines; the pale
+    band holds all, the darker one the middle half of them.  What is exactly 0 has no logarithm and is not drawn: the
+    legend counts it.  Shading marks what float32 and float64 cannot hold.
+
+    Parameters
+    ----------
+    result : JacobianSpectrum
+    sequence : int
+        Which sequence of the batch.
+    scale : {"linear", "log"}
+        ``"linear"``: what decays exponentially is a straight line.  ``"log"``: both the lag and the exponent grow by
+        factors of ten.
+    ax : Axes, optional
+        Where to draw.  Default: new axes in a new figure.
+    **artist_kwargs
+        For the lines, for example ``linewidth``.
+
+    Returns
+    -------
+    Axes
+        Its labelled lines hold log10 of singular values.
+
+    Raises
+    ------
+    DtypeError
+        If `result` is no JacobianSpectrum.
+    ValueRangeError
+        If there is no such sequence, or `scale` is not known.
+
+    Examples
+    --------
+    >>> import numpy as np, gatescope as gs
+    >>> params = gs.init("lstm", input_size=1, hidden_size=4, seed=0)
+    >>> result = gs.jacobian_spectrum(params, np.ones((50, 1)), [1, 2, 5, 10, 20, 40])
+    >>> ax = gs.plotting.jacobian_spectrum(result)
+    >>> [line.get_label() for line in ax.lines[:3]]
+    ['largest', 'median', 'smallest']
+    """
+    if not isinstance(result, JacobianSpectrum):
+        raise DtypeError(
+            "result must be a gatescope JacobianSpectrum, as gatescope.jacobian_spectrum returns it,"
+            f" not {result!r:.80}"
+        )
+    if result.log_singular.size == 0:
+        raise ValueRangeError("result has no lag, no sequence or no singular value; measure at least one")
+    batch = result.log_singular.shape[1]
+    whole = isinstance(sequence, int | np.integer) and not isinstance(sequence, bool)
+    if not whole or not 0 <= sequence < batch:
+        raise ValueRangeError(f"sequence={sequence!r} must be a whole number in 0..{batch - 1}")
+    if scale not in ("linear", "log"):
+        raise ValueRangeError(f"scale={scale!r} is not known; choose 'linear' or 'log'")
+    lag, decades = result.lag, result.log_singular[:, sequence] / _LN10
+    with drawing_on(ax, 7.2, 4.6) as axes:
+        if decades.shape[1] <= _FEW:
+            _draw_each(axes, lag, decades, artist_kwargs)
+        else:
+            _draw_bands(axes, lag, decades, artist_kwargs)
+        finite = decades[np.isfinite(decades)]
+        low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+        scale_axes(axes, scale, min(low, 0.0), max(high, 0.0), max(1, int(lag[-1])))
+        mark_underflow(axes)
+        axes.set_xlabel("lag (steps back)")
+        axes.set_ylabel(f"singular values of  {_jacobian(result.block)}")
+        legend = {"loc": "lower left", "bbox_to_anchor": (0, 1.02), "alignment": "left"}
+        axes.legend(ncols=_FEW, title=_title(result, decades), **legend)
+    return axes
+
+
+def _draw_each(axes: Axes, lag: Array, decades: Array, keywords: dict[str, Any]) -> None:
+    shown = _finite(decades)
+    for k, style in enumerate(palette.unit_styles(decades.shape[1])):
+        marker = {"marker": style.marker} if lag.size == 1 else {}
+        label = rf"$\sigma_{{{k + 1}}}$"
+        axes.plot(
+            lag, shown[:, k], **line_keywords(keywords, label=label, zorder=3, **style.line(), **marker)
+        )
+
+
+def _draw_bands(axes: Axes, lag: Array, decades: Array, keywords: dict[str, Any]) -> None:
+    ordered = -np.sort(-decades, axis=1)  # descending, and -inf last, as they come
+    shown = _finite(ordered)
+    for first, last, alpha in _BANDS:
+        high, low = (_at_quantile(shown, share) for share in (first, last))
+        axes.fill_between(lag, low, high, color=palette.BLUE, alpha=alpha, linewidth=0, zorder=2)
+    lines = {
+        "largest": (0.0, "-", 2.0),
+        "median": (0.5, palette.DASH, 1.6),
+        "smallest": (1.0, palette.DOT, 1.6),
+    }
+    for label, (share, linestyle, width) in lines.items():
+        marker = {"marker": "o"} if lag.size == 1 else {}
+        given = line_keywords(
+            keywords,
+            label=label,
+            color=palette.BLUE,
+            linestyle=linestyle,
+            linewidth=width,
+            zorder=3,
+            **marker,
+        )
+        axes.plot(lag, _at_quantile(shown, share), **given)
+
+
+def _at_quantile(descending: Array, share: float) -> Array:
+    """That quantile of each row among the values that are not exactly 0; NaN where there is none."""
+    known = np.isfinite(descending).sum(axis=1)
+    place = np.round(share * np.maximum(known - 1, 0)).astype(int)
+    values = descending[np.arange(len(descending)), place]
+    return np.where(known > 0, values, np.nan)
+
+
+def _finite(decades: Array) -> Array:
+    return np.where(np.isfinite(decades), decades, np.nan)
+
+
+def _title(result: JacobianSpectrum, decades: Array) -> str:
+    count = decades.shape[1]
+    text = f"{plain_text(result.cell)}: {count} singular value{'s' if count != 1 else ''}"
+    if count > _FEW:
+        text += ", the darker band their middle half"
+    dead = np.isneginf(decades).sum(axis=1)
+    if dead.any():
+        text += f"; up to {int(dead.max())} exactly 0, not drawn"
+    return text
+
+
+def _jacobian(block: str) -> str:
+    over, under = ("s", "s") if block == "joint" else (block[0], block[1:])
+    return rf"$\partial {over}_t\,/\,\partial {under}_{{t-\mathrm{{lag}}}}$"

@@ -1,0 +1,158 @@
+"""Half-lives of the units and of the network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from gatescope.errors import DtypeError, ValueRangeError
+from gatescope.measurements.memory import HalfLife, half_life_of
+from gatescope.plotting import palette
+from gatescope.plotting.styling import count_axis, drawing_on, line_keywords, plain_text
+
+_ROOM = 1.6  # the factor between the longest finite half-life and where infinite ones are put
+
+
+def half_lives(life: HalfLife, *, sequence: int = 0, ax: Axes | None = None, **artist_kwargs: Any) -> Axes:
+    """Draw the half-life of every unit by its gate, sorted, and the network's three estimates as lines.
+
+    Steps are on a logarithmic axis.  What is infinite is drawn at the upper edge, where the axis says so, and a
+    half-life of 0 at the lower one.  The band round the exponent's line is one standard error.
+
+    Parameters
+    ----------
+    life : HalfLife
+    sequence : int
+        Which sequence of the batch.
+    ax : Axes, optional
+        Where to draw.  Default: new axes in a new figure.
+    **artist_kwargs
+        For the units' markers, for example ``markersize``.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    DtypeError
+        If `life` is no HalfLife.
+    ValueRangeError
+        If there is no such sequence.
+
+    Examples
+    --------
+    >>> import numpy as np, gatescope as gs
+    >>> from gatescope.gradients.memory import half_life
+    >>> from gatescope.plotting.memory import half_lives
+    >>> params = gs.init("lstm", input_size=1, hidden_size=8, seed=0)
+    >>> ax = half_lives(half_life(params, np.ones((200, 1))))
+    >>> len(ax.lines[0].get_xdata())
+    8
+    """
+    if not isinstance(life, HalfLife):
+        raise DtypeError(
+            f"life is a {type(life).__name__}, not a gatescope HalfLife; make one with half_life"
+        )
+    batch = life.by_adjoint.size
+    if isinstance(sequence, bool) or not isinstance(sequence, int | np.integer) or not 0 <= sequence < batch:
+        raise ValueRangeError(f"sequence={sequence!r} is out of range; there are {batch}, numbered from 0")
+    b = int(sequence)
+    units = np.sort(life.by_gate[b])
+    # In this order, each above the one before where they coincide.
+    network = {
+        "slope of the adjoint": (life.by_adjoint[b], palette.ORANGE, "-", 4.0),
+        "leading exponent": (life.by_exponent[b], palette.BLUE, palette.DASH, 2.2),
+        "gate, slowest unit": (life.slowest[b], palette.BLACK, palette.DOT, 1.6),
+    }
+    shown = [*units, *(value for value, *_ in network.values())]
+    low, high = _span(shown)
+    with drawing_on(ax, 6.6, 4.2) as axes:
+        axes.set_yscale("log")
+        axes.set_ylim(low, high)
+        rank = np.arange(1, units.size + 1)
+        if not np.isnan(units).all():
+            name = f"the gate {life.gate}" if life.gate else "what it keeps of itself"
+            style: dict[str, Any] = {"linestyle": "none", "marker": "o", "color": palette.GREEN, "zorder": 3}
+            axes.plot(
+                rank,
+                np.clip(units, low, high),
+                **line_keywords(
+                    artist_kwargs,
+                    **style,
+                    clip_on=False,
+                    markersize=4.5,
+                    label=f"each unit, by {name} (median {_steps(life.median[b])})",
+                ),
+            )
+        for name, (value, color, kind, width) in network.items():
+            if np.isnan(value):
+                continue
+            axes.axhline(
+                float(np.clip(value, low, high)),
+                color=color,
+                linestyle=kind,
+                linewidth=width,
+                zorder=2,
+                clip_on=False,
+                label=f"network, by {name}: {_steps(value)}",
+            )
+        _band(axes, float(life.exponent_rate[b]), float(life.rate_error[b]), low, high)
+        _ticks(axes, shown)
+        axes.set_xlim(0.5, units.size + 0.5)
+        if np.isnan(units).all():
+            axes.set_xticks([])
+            axes.set_xlabel("no state of this cell is held by a gate, so units have no half-lives")
+        else:
+            count_axis(axes.xaxis)
+            axes.set_xlabel("unit, by rising half-life")
+        axes.set_ylabel("half-life (steps)")
+        where = f", sequence {b}" if batch > 1 else ""
+        title = f"{plain_text(life.cell)}{where}, {life.steps - life.transient:,} steps" + (
+            ": the estimates disagree" if life.disagree[b] else ""
+        )
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.02), title=title, alignment="left")
+    return axes
+
+
+def _span(values: list[Any]) -> tuple[float, float]:
+    """Limits of the axis: room above the finite values if there are infinite ones."""
+    array = np.array(values, np.float64)
+    finite = array[np.isfinite(array) & (array > 0)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (1.0, 10.0)
+    if high < 2 * low:  # at least a factor of two, so that equal values look equal
+        low, high = low / 1.5, high * 1.5
+    room = (high / low) ** 0.05
+    return low / (_ROOM if (array == 0).any() else room), high * (_ROOM if np.isposinf(array).any() else room)
+
+
+def _band(axes: Axes, rate: float, error: float, low: float, high: float) -> None:
+    if not (np.isfinite(rate) and np.isfinite(error)):
+        return
+    edges = np.clip(half_life_of([rate + error, rate - error]), low, high)
+    axes.axhspan(edges[0], edges[1], color=palette.BLUE, alpha=0.15, linewidth=0, zorder=1)
+
+
+def _ticks(axes: Axes, values: list[Any]) -> None:
+    """Plain numbers, several of them however short or long the axis is, and what lies beyond it in the margin."""
+    low, high = axes.get_ylim()
+    if high / low < 12:
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+    else:
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 1000 else (1,)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _position: _plain(value)))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    for there, height, text in ((np.isposinf(values).any(), 1, "infinite"), (0 in values, 0, "0")):
+        if there:
+            axes.text(1.01, height, text, transform=axes.transAxes, va="center", fontsize=8.5)
+
+
+def _plain(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def _steps(value: float) -> str:
+    return "infinite" if np.isinf(value) else f"{_plain(float(value))} step{'' if value == 1 else 's'}"

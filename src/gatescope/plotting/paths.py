@@ -1,0 +1,156 @@
+"""Which part of a gradient stayed on the state highway, and which left it through each gate, against the lag."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patheffects import Stroke
+
+from gatescope.datatypes import Array
+from gatescope.errors import DtypeError, ValueRangeError
+from gatescope.measurements.paths import GradientPaths
+from gatescope.plotting import palette
+from gatescope.plotting.styling import count_axis, drawing_on, plain_text
+
+_BINS = 300  # more lags than this are put together
+_HIGHWAY = "#DCDCDC"  # lighter than any gate's colour
+_HATCHES = (None, "//", None, r"\\")  # in turn, so that neighbours differ in grey too
+
+
+def path_shares(
+    result: GradientPaths,
+    *,
+    sequence: int = 0,
+    scale: Literal["linear", "log"] = "log",
+    ax: Axes | None = None,
+    **artist_kwargs: Any,
+) -> Axes:
+    """Draw, as stacked areas against the lag, how large each part of the gradient is beside all parts.
+
+    An area is as high as its part's norm over the sum of all parts' norms.  The black line is the norm of the whole
+    over the same sum: at 1 the parts all point the same way, and what is missing below 1 is lost because they cancel.
+    Where there are more than 300 lags, areas and line are means over neighbouring ones.
+
+    Parameters
+    ----------
+    result : GradientPaths
+    sequence : int
+        Which sequence of the batch.
+    scale : {"log", "linear"}
+        Of the lag; the logarithmic one leaves lag 0 out, where all of the gradient is on the highway.
+    ax : Axes, optional
+        Where to draw.  Default: new axes in a new figure.
+    **artist_kwargs
+        For the areas, for example ``alpha``.
+
+    Returns
+    -------
+    Axes
+        Its collections are the parts, from the highway at the bottom up; its line the whole.
+
+    Raises
+    ------
+    DtypeError
+        If `result` is no GradientPaths.
+    ValueRangeError
+        If there is no such sequence, `scale` is not known, or no lag can be drawn.
+
+    Examples
+    --------
+    >>> import numpy as np, gatescope as gs
+    >>> params = gs.init("lstm", input_size=1, hidden_size=8, seed=0)
+    >>> ax = gs.plotting.path_shares(gs.gradient_paths(params, np.ones((200, 1))))
+    >>> [area.get_label() for area in ax.collections]
+    ['highway', 'i (input gate)', 'f (forget gate)', 'g (candidate)', 'o (output gate)']
+    """
+    if not isinstance(result, GradientPaths):
+        raise DtypeError(
+            "result must be a gatescope GradientPaths, as gatescope.gradient_paths returns it,"
+            f" not {result!r:.80}"
+        )
+    batch = result.total_log_norm.shape[1]
+    whole = isinstance(sequence, int | np.integer) and not isinstance(sequence, bool)
+    if not whole or not 0 <= sequence < batch:
+        raise ValueRangeError(f"sequence={sequence!r} must be a whole number in 0..{batch - 1}")
+    if scale not in ("linear", "log"):
+        raise ValueRangeError(f"scale={scale!r} is not known; choose 'linear' or 'log'")
+    lag, shares, coherence = _drawn(result, int(sequence), scale)
+    with drawing_on(ax, 7.2, 4.2) as axes:
+        bottom = np.zeros(lag.size)
+        for k, (name, colour) in enumerate(zip(result.paths, _colours(result.paths), strict=True)):
+            keywords = {
+                "facecolor": colour,
+                "edgecolor": "white",
+                "linewidth": 0.0,
+                "hatch": _HATCHES[k % 4],
+                "label": palette.describe(plain_text(name)),
+                "zorder": 2,
+                **artist_kwargs,
+            }
+            axes.fill_between(lag, bottom, bottom + shares[:, k], **keywords)
+            bottom = bottom + shares[:, k]
+        (line,) = axes.plot(
+            lag, coherence, color="black", linewidth=1.8, label="whole / sum of parts", zorder=3
+        )
+        line.set_path_effects(
+            [Stroke(linewidth=4.0, foreground="white"), Stroke(linewidth=1.8, foreground="black")]
+        )
+        if scale == "log":
+            axes.set_xscale("log")
+            axes.set_xlim(lag[0], max(lag[-1], lag[0] + 1))
+        else:
+            axes.set_xlim(lag[0], max(lag[-1], lag[0] + 1))
+            count_axis(axes.xaxis)
+        axes.set_ylim(0, 1)
+        axes.set_xlabel("lag (steps back)")
+        axes.set_ylabel("norm over the sum of the parts' norms")
+        over, under = ("s" if name == "joint" else name for name in (result.target, result.state))
+        jacobian = rf"$v\cdot \partial {over}_t\,/\,\partial {under}_{{t-\mathrm{{lag}}}}$"
+        axes.set_title(f"{plain_text(result.cell)}: the parts of  {jacobian}", loc="left")
+        handles, labels = axes.get_legend_handles_labels()
+        # From the top down, as they lie on one another; what crosses them all comes last.
+        order = [*range(len(result.paths) - 1, -1, -1), len(result.paths)]
+        if handles[0] is line:  # matplotlib lists lines first
+            handles, labels = handles[1:] + handles[:1], labels[1:] + labels[:1]
+        axes.legend(
+            [handles[k] for k in order],
+            [labels[k] for k in order],
+            loc="upper left",
+            bbox_to_anchor=(1.01, 1.0),
+            handlelength=2.0,
+        )
+    return axes
+
+
+def _drawn(result: GradientPaths, sequence: int, scale: str) -> tuple[Array, Array, Array]:
+    """Lags, the parts' shares of the norms (L, P), the norm of the whole over their sum (L,), binned if too many."""
+    lag = result.lag
+    usable = np.flatnonzero(
+        (lag > 0 if scale == "log" else lag >= 0) & np.isfinite(result.log_norm[:, :, sequence]).any(axis=1)
+    )
+    if not usable.size:
+        raise ValueRangeError("result has no lag at which any part is above 0; measure further lags")
+    norms = result.log_norm[usable, :, sequence]
+    total = np.logaddexp.reduce(norms, axis=1)
+    shares = np.exp(norms - total[:, None])
+    coherence = np.exp(np.minimum(result.total_log_norm[usable, sequence] - total, 0.0))
+    lag = lag[usable]
+    if lag.size <= _BINS:
+        return lag, shares, coherence
+    edges = (np.geomspace if scale == "log" else np.linspace)(lag[0], lag[-1], _BINS + 1)[:-1]
+    starts = np.unique(np.searchsorted(lag, edges))
+    counts = np.diff(np.append(starts, lag.size))
+    middle = np.add.reduceat(np.log(lag) if scale == "log" else lag, starts) / counts
+    middle = np.exp(middle) if scale == "log" else middle
+    middle[[0, -1]] = lag[[0, -1]]  # the picture reaches from the first to the last
+    return (
+        middle,
+        np.add.reduceat(shares, starts) / counts[:, None],
+        np.add.reduceat(coherence, starts) / counts,
+    )
+
+
+def _colours(paths: tuple[str, ...]) -> list[str]:
+    return [_HIGHWAY, *(style.color for style in palette.gate_styles(paths[1:]))]

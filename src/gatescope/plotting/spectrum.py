@@ -1,0 +1,308 @@
+"""Lyapunov exponents: how their estimates settle, and all of them against their number."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+
+from gatescope.datatypes import Array
+from gatescope.errors import DtypeError, ShapeError, ValueRangeError
+from gatescope.measurements.spectrum import Spectrum
+from gatescope.plotting import palette
+from gatescope.plotting.styling import count_axis, drawing_on, line_keywords, plain_text
+
+_SPREAD = 5  # so many exponents are drawn by default: more lines than that are hard to tell apart
+_TITLE_COLUMNS = 84  # characters of the verdict in a line: the width of a figure of the usual size
+_SETTLED = 0.03  # of the steps: what the estimates were before that does not stretch the axis
+_NEAR_ZERO = 2.0  # times the range of the estimates: farther off, 0 would flatten them
+_ZERO_LINE = "zero"
+
+
+def lyapunov_convergence(
+    spectrum: Spectrum,
+    *,
+    ks: Sequence[int] | None = None,
+    sequence: int = 0,
+    scale: Literal["log", "linear"] = "log",
+    ax: Axes | None = None,
+    **artist_kwargs: Any,
+) -> Axes:
+    """Draw the running estimates of some exponents against the steps, and the error band they end in.
+
+    The pale band over the last half of the axis is the exponent with its error on both sides.  The title is the
+    spectrum's own verdict.  The line at 0 is in the picture unless that would flatten the estimates.
+
+    Parameters
+    ----------
+    spectrum : Spectrum
+    ks : sequence of int, optional
+        Which exponents, from 0 (the leading one); negative ones count from the last.  Default: the leading one, the
+        last, and up to three evenly between them.
+    sequence : int
+        Which sequence of the batch.
+    scale : {"log", "linear"}
+        Of the steps.
+    ax : Axes, optional
+        Where to draw.  Default: new axes in a new figure.
+    **artist_kwargs
+        For the lines, for example ``linewidth``.
+
+    Returns
+    -------
+    Axes
+        Its labelled lines hold the estimates.
+
+    Raises
+    ------
+    DtypeError
+        If `spectrum` is no Spectrum.
+    ValueRangeError
+        If there is no such exponent or sequence, or `scale` is not known.
+
+    Examples
+    --------
+    >>> import numpy as np, gatescope as gs
+    >>> params = gs.init("gru", input_size=1, hidden_size=4, seed=0, dtype="float64")
+    >>> spectrum = gs.lyapunov_spectrum(params, np.sin(np.arange(600.0))[:, None], transient=100)
+    >>> ax = gs.plotting.lyapunov_convergence(spectrum, ks=(0, 1))
+    >>> ax.get_ylabel()
+    'Lyapunov exponent (nats per step)'
+    """
+    _check_spectrum(spectrum, "spectrum")
+    number = _check_sequence(sequence, spectrum)
+    chosen = _check_ks(ks, spectrum.exponents.shape[1])
+    if scale not in ("log", "linear"):
+        raise ValueRangeError(f"scale={scale!r} is not known; choose 'log' or 'linear'")
+    step = np.asarray(spectrum.running_step)
+    running = _finite(spectrum.running[:, number])
+    ends, errors = _finite(spectrum.exponents[number]), spectrum.error[number]
+    with drawing_on(ax, 7.2, 4.4) as axes:
+        first, last = float(step[0]), float(step[-1])
+        half = (first * last) ** 0.5 if scale == "log" else (first + last) / 2
+        for k, style in zip(chosen, palette.unit_styles(len(chosen)), strict=True):
+            label = rf"$\lambda_{{{k + 1}}}$: {_value(spectrum.exponents[number, k], errors[k])}"
+            point = {"marker": style.marker} if step.size == 1 else {}
+            keywords = line_keywords(artist_kwargs, label=label, zorder=3, **style.line(), **point)
+            axes.plot(step, running[:, k], **keywords)
+            if np.isfinite(errors[k]):
+                low, high = ends[k] - errors[k], ends[k] + errors[k]
+                axes.fill_between(
+                    [half, last],
+                    [low, low],
+                    [high, high],
+                    color=style.color,
+                    alpha=0.22,
+                    linewidth=0,
+                    zorder=2,
+                )
+        _zero_line(axes)
+        _limits(axes, step, running[:, chosen], ends[chosen], errors[chosen])
+        if scale == "log" and first > 0:
+            axes.set_xscale("log")
+        else:
+            count_axis(axes.xaxis)
+        if last > first:
+            axes.set_xlim(first, last)
+        axes.set_xlabel(f"steps{_after(spectrum)}")
+        axes.set_ylabel("Lyapunov exponent (nats per step)")
+        axes.set_title(_verdict(spectrum, number), loc="left")
+        axes.legend(
+            loc="upper left", bbox_to_anchor=(1.01, 1), title=plain_text(spectrum.cell), alignment="left"
+        )
+    return axes
+
+
+def lyapunov_exponents(
+    spectra: Spectrum | Sequence[Spectrum],
+    *,
+    labels: Sequence[str] | None = None,
+    sequence: int = 0,
+    ax: Axes | None = None,
+    **artist_kwargs: Any,
+) -> Axes:
+    """Draw all exponents against their number, with error bars, and mark the Kaplan-Yorke dimension.
+
+    The dimension is where the sum of the exponents from the leading one on, taken linear between them, falls to 0: a
+    star on the zero line.  It is 0 where even the leading exponent is negative, and not known where the sum of those
+    that were computed is still positive.
+
+    Parameters
+    ----------
+    spectra : Spectrum or sequence of Spectrum
+    labels : sequence of str, optional
+        One a spectrum.  Default: the names of the cells.
+    sequence : int
+        Which sequence of the batch.
+    ax : Axes, optional
+        Where to draw.  Default: new axes in a new figure.
+    **artist_kwargs
+        For the lines, for example ``linewidth``.
+
+    Returns
+    -------
+    Axes
+        Its labelled lines hold the exponents at 1, 2, ..., k.
+
+    Raises
+    ------
+    DtypeError
+        If `spectra` holds something else than Spectrum objects.
+    ShapeError
+        If there is not one label a spectrum.
+    ValueRangeError
+        If there is no spectrum, or no such sequence.
+
+    Examples
+    --------
+    >>> import numpy as np, gatescope as gs
+    >>> params = gs.init("gru", input_size=1, hidden_size=4, seed=0, dtype="float64")
+    >>> spectrum = gs.lyapunov_spectrum(params, np.sin(np.arange(600.0))[:, None], transient=100)
+    >>> ax = gs.plotting.lyapunov_exponents(spectrum)
+    >>> ax.lines[0].get_xdata()
+    array([1, 2, 3, 4])
+    """
+    chosen = _check_spectra(spectra)
+    numbers = [_check_sequence(sequence, spectrum) for spectrum in chosen]
+    names = _check_labels(chosen, labels)
+    styles = palette.cell_styles(spectrum.cell for spectrum in chosen)
+    with drawing_on(ax, 7.2, 4.4) as axes:
+        for spectrum, number, name, style in zip(chosen, numbers, names, styles, strict=True):
+            _draw_exponents(axes, spectrum, number, name, style, artist_kwargs)
+        _zero_line(axes)
+        axes.set_xlabel("number of the exponent")
+        axes.set_ylabel("Lyapunov exponent (nats per step)")
+        most = max(spectrum.exponents.shape[1] for spectrum in chosen)
+        axes.set_xlim(0, most + 1 if most < 20 else 1.02 * most)
+        count_axis(axes.xaxis)
+        axes.legend(
+            loc="lower left",
+            bbox_to_anchor=(0, 1.02),
+            alignment="left",
+            title="Kaplan-Yorke dimension (star)",
+        )
+    return axes
+
+
+def _draw_exponents(
+    axes: Axes, spectrum: Spectrum, number: int, name: str, style: palette.Style, keywords: dict[str, Any]
+) -> None:
+    exponents, error = spectrum.exponents[number], spectrum.error[number]
+    shown, index = _finite(exponents), np.arange(1, exponents.size + 1)
+    dimension = float(spectrum.kaplan_yorke_dimension()[number])
+    label = (
+        f"{name}: {dimension:.3g}" if np.isfinite(dimension) else f"{name}: not known, more exponents needed"
+    )
+    if np.isneginf(exponents).any():
+        label += f"; {np.count_nonzero(np.isneginf(exponents))} exponents are minus infinity"
+    few = {"marker": style.marker, "markersize": 4} if exponents.size <= 20 else {}
+    axes.plot(index, shown, **line_keywords(keywords, label=label, zorder=3, **style.line(), **few))
+    spread = np.where(np.isfinite(error), error, 0.0)
+    if exponents.size <= 20:
+        bars: dict[str, Any] = {"fmt": "none", "ecolor": style.color, "capsize": 3, "elinewidth": 1}
+        axes.errorbar(index, shown, yerr=spread, zorder=3.5, **bars)
+    else:  # as many bars would run into each other
+        axes.fill_between(index, shown - spread, shown + spread, color=style.color, alpha=0.22, linewidth=0)
+    if np.isfinite(dimension) and dimension > 0:
+        star: dict[str, Any] = {"marker": "*", "markersize": 13, "markeredgecolor": "white"}
+        axes.plot([dimension], [0], color=style.color, zorder=5, clip_on=False, **star)
+
+
+def _check_spectrum(spectrum: object, argument: str) -> None:
+    if not isinstance(spectrum, Spectrum):
+        raise DtypeError(
+            f"{argument} must be a gatescope Spectrum, as gatescope.lyapunov_spectrum returns it,"
+            f" not {spectrum!r:.80}"
+        )
+    if spectrum.exponents.size == 0 or spectrum.running_step.size == 0:
+        raise ValueRangeError(f"{argument} has no exponent or no estimate; measure at least one")
+
+
+def _check_spectra(spectra: object) -> list[Spectrum]:
+    listed = [spectra] if isinstance(spectra, Spectrum) else spectra
+    if not isinstance(listed, Sequence) or isinstance(listed, str):
+        raise DtypeError(
+            "spectra must hold gatescope Spectrum objects, as gatescope.lyapunov_spectrum returns them,"
+            f" not {spectra!r:.80}"
+        )
+    if not listed:
+        raise ValueRangeError("spectra is empty; give at least one Spectrum")
+    for k, spectrum in enumerate(listed):
+        _check_spectrum(spectrum, f"spectra[{k}]")
+    return list(listed)
+
+
+def _check_labels(spectra: list[Spectrum], labels: Sequence[str] | None) -> list[str]:
+    if labels is None:
+        return [plain_text(spectrum.cell) for spectrum in spectra]
+    if isinstance(labels, str) or len(labels) != len(spectra):
+        raise ShapeError(f"labels={labels!r} must hold one text a spectrum; there are {len(spectra)} spectra")
+    return [plain_text(str(label)) for label in labels]
+
+
+def _check_sequence(sequence: Any, spectrum: Spectrum) -> int:
+    batch = spectrum.exponents.shape[0]
+    whole = isinstance(sequence, int | np.integer) and not isinstance(sequence, bool)
+    if not whole or not 0 <= sequence < batch:
+        raise ValueRangeError(f"sequence={sequence!r} must be a whole number in 0..{batch - 1}")
+    return int(sequence)
+
+
+def _check_ks(ks: Any, count: int) -> list[int]:
+    if ks is None:
+        evenly = np.linspace(0, count - 1, min(count, _SPREAD)).round()
+        return [int(k) for k in np.unique(evenly)]
+    whole = isinstance(ks, Sequence | np.ndarray) and all(
+        isinstance(k, int | np.integer) and not isinstance(k, bool) and -count <= k < count for k in ks
+    )
+    if not whole or len(ks) == 0:
+        raise ValueRangeError(
+            f"ks={ks!r} must hold whole numbers in 0..{count - 1}, the exponents of the spectrum, 0 the leading one"
+        )
+    return [int(k) % count for k in ks]
+
+
+def _finite(values: Array) -> Array:
+    return np.where(np.isfinite(values), values, np.nan)  # NaN lifts the pen
+
+
+def _value(exponent: float, error: float) -> str:
+    """An exponent as far as its error lets it be known."""
+    if not np.isfinite(exponent):
+        return r"$-\infty$" if exponent < 0 else str(exponent)
+    if not (np.isfinite(error) and error > 0):
+        return f"{exponent:.4g}"
+    digits = int(np.clip(1 - np.floor(np.log10(error)), 0, 12))
+    return f"{exponent:.{digits}f} ± {error:.{digits}f}"
+
+
+def _zero_line(axes: Axes) -> None:
+    if not any(line.get_gid() == _ZERO_LINE for line in axes.lines):
+        axes.axhline(0, color=palette.GREY, linewidth=0.9, zorder=1, gid=_ZERO_LINE)
+
+
+def _limits(axes: Axes, step: Array, running: Array, ends: Array, errors: Array) -> None:
+    """The range of what the estimates settle in, and 0 if that is near; how they began would flatten it."""
+    settled = running[step - step[0] >= _SETTLED * (step[-1] - step[0])]
+    spread = np.where(np.isfinite(errors), errors, 0.0)
+    values = np.concatenate([settled.ravel(), ends - spread, ends + spread])
+    values = values[np.isfinite(values)]
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    if max(low, -high) <= _NEAR_ZERO * (high - low):
+        low, high = min(low, 0.0), max(high, 0.0)
+    room = 0.05 * (high - low) or 1.0
+    axes.set_ylim(low - room, high + room)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=8))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+
+
+def _after(spectrum: Spectrum) -> str:
+    return f" (the first {spectrum.transient:,} not counted)" if spectrum.transient else ""
+
+
+def _verdict(spectrum: Spectrum, number: int) -> str:
+    return "\n".join(textwrap.wrap(plain_text(spectrum.verdict()[number]), _TITLE_COLUMNS))
