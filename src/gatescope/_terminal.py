@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gatescope.kernels.gpu.api import Device
 
 # What numbers and headings hold beyond ASCII; a minus must not become a question mark.
-_ASCII = str.maketrans({"−": "-", "–": "-", "²": "^2", "∞": "inf", "×": "x", "·": "*"})
+_ASCII = str.maketrans({"−": "-", "–": "-", "²": "^2", "∞": "inf", "×": "x", "·": "*", "±": "+-"})
 
 
 def on_terminal() -> bool:
@@ -80,6 +80,20 @@ def print_comparison(found: Comparison, source: str) -> None:
         f"{timed_on(found)}; "
         f"saturated: below {first.left:g} or above {first.right:g}"
     )
+
+
+def print_measurement(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """The table of a measurement: its first column names what the others say."""
+    from rich.console import Console
+    from rich.table import Table
+
+    echo(title)  # a table's own title would be wrapped to its width
+    table = Table(show_header=any(columns))
+    for number, column in enumerate(columns):
+        table.add_column(_literal(column), justify="right" if number else "left")
+    for row in rows:
+        table.add_row(*map(_literal, row))
+    Console(width=_table_width()).print(table)
 
 
 def print_devices() -> None:
