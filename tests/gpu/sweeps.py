@@ -9,6 +9,7 @@ from numba.extending import register_jitable
 import gatescope as gs
 from gatescope.cells.activations import complement, sigmoid, tanh, zero
 from gatescope.kernels import cpu, cuda
+from gatescope.kernels.adjoints import Adjoints
 from gatescope.kernels.gpu import design as designs
 
 # Every two sweeps differ in the order of their additions.  float32: H = 33 terms of some units in the last place.
@@ -236,7 +237,7 @@ class Sweeps:
 
     def adjoints_on_cpu(self, directions):
         plan = cpu.plan_for(self.cell, self.shape[3], self.dtype)
-        return cpu.Adjoints(plan, self.params, np.ascontiguousarray(directions, self.dtype), 1)
+        return Adjoints(plan, self.params, np.ascontiguousarray(directions, self.dtype), 1)
 
 
 # What the kernels are compiled for.  Multiprocessors and shared memory of a Tesla T4, an A100, an H100 and a B200.

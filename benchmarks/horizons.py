@@ -1,0 +1,236 @@
+"""gradient_flow over a million and ten million steps: time and peak memory, each in a process of its own.
+
+    python -m benchmarks.horizons [--steps 1000000 10000000] [--tries 3] [--out benchmarks/results/horizons.json]
+
+LSTM with 64 units, one sequence, one input, from a memory-mapped file, every lag reported.  A process imports
+gatescope, runs a few steps, so that all is compiled and loaded, and then the long call is timed; its peak of resident
+memory counts from the start of the process.  A run beside which other processes took more than 5 % of the machine is
+made again, `--tries` times in all, and the least disturbed is kept.
+
+Then what a second thread brings, on short runs: the adjoint's sweep and the one that recomputes, at the same time,
+against one after the other; and, for chunks of time whose Jacobian products would be found in parallel, how many sweeps
+such a product costs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import timing
+from benchmarks.compare import use_cores
+from benchmarks.provenance import provenance
+
+RESULTS = Path(__file__).parent / "results" / "horizons.json"
+STEPS = (1_000_000, 10_000_000)
+DTYPES = ("float32", "float64")
+SECONDS = {1_000_000: 12.0, 10_000_000: 120.0}  # targets, on two cores
+PEAK_BYTES = 1.5 * 2**30
+HIDDEN = 64
+_PIECE = 100_000
+_SWEEPS = 4000  # steps of a sweep that is timed for the table of products
+_ROUNDS = 7
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure all rows, print them, and write them down."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.horizons", description=__doc__.split("\n")[0])
+    parser.add_argument("--steps", nargs="*", type=int, default=list(STEPS), metavar="T")
+    parser.add_argument("--tries", type=int, default=3, help="of a run that is disturbed (default 3)")
+    parser.add_argument("--threads", type=int, default=2, help="and cores of the process (default 2)")
+    parser.add_argument("--no-threads-table", action="store_true", help="only the long runs")
+    parser.add_argument("--out", type=Path, help="write here (default: results/horizons.json for all rows)")
+    parser.add_argument("--worker", nargs=3, metavar=("PATH", "DTYPE", "STEPS"), help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    use_cores(options.threads)
+    if options.worker:
+        path, dtype, steps = options.worker
+        print(json.dumps(_work(Path(path), dtype, int(steps), options.threads)))
+        return
+    source = provenance()
+    rows = [_run(steps, dtype, options.threads, options.tries) for steps in options.steps for dtype in DTYPES]
+    data: dict[str, Any] = {"format": 1, "provenance": source, "threads": options.threads, "runs": rows}
+    if not options.no_threads_table:
+        data["second_thread"] = _second_thread(options.threads)
+    whole = tuple(options.steps) == STEPS and not options.no_threads_table
+    out = options.out or (RESULTS if whole else None)
+    if out is not None:
+        from gatescope.storage import atomic_write
+
+        with atomic_write(out) as stream:
+            stream.write((json.dumps(data, indent=1) + "\n").encode())
+
+
+def _run(steps: int, dtype: str, threads: int, tries: int) -> dict[str, Any]:
+    """The least disturbed of so many runs, each in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "inputs.npy"
+        file = np.lib.format.open_memmap(path, "w+", dtype=dtype, shape=(steps, 1))
+        rng = np.random.default_rng(0)
+        for at in range(0, steps, _PIECE):
+            file[at : at + _PIECE] = rng.standard_normal((min(_PIECE, steps - at), 1))
+        del file
+        command = [sys.executable, "-m", "benchmarks.horizons", "--threads", str(threads)]
+        command += ["--worker", str(path), dtype, str(steps)]
+        best: dict[str, Any] | None = None
+        for _ in range(tries):
+            done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
+            if done.returncode:
+                sys.exit(done.stderr)
+            found = json.loads(done.stdout)
+            if best is None or found["others_share"] < best["others_share"]:
+                best = found
+            if best["others_share"] <= timing.DISTURBED:
+                break
+    assert best is not None
+    row = {
+        "steps": steps,
+        "dtype": dtype,
+        **best,
+        "target_seconds": SECONDS.get(steps),
+        "target_bytes": PEAK_BYTES,
+    }
+    target = f"(target {SECONDS[steps]:g} s)" if steps in SECONDS else ""
+    mark = (
+        ""
+        if row["others_share"] <= timing.DISTURBED
+        else f"  disturbed: others took {row['others_share']:.0%}"
+    )
+    print(
+        f"T = {steps:>11,}  {dtype}  {row['seconds']:7.2f} s {target}  peak {row['peak_bytes'] / 2**20:6.0f} MiB "
+        f"(target 1536), planned {row['planned_bytes'] / 2**20:.0f} MiB beyond the {row['before_bytes'] / 2**20:.0f} "
+        f"before{mark}",
+        flush=True,
+    )
+    return row
+
+
+def _work(path: Path, dtype: str, steps: int, threads: int) -> dict[str, Any]:
+    """One call, timed, in this process."""
+    import gatescope as gs
+    from gatescope.gradients.flow_plan import plan_flow
+
+    params = gs.init("lstm", input_size=1, hidden_size=HIDDEN, seed=0, dtype=dtype)
+    gs.gradient_flow(params, np.zeros((20_000, 1)), threads=threads)
+    inputs = np.load(path, mmap_mode="r")
+    before = _peak()
+    with timing.others_share() as share:
+        begun = time.perf_counter()
+        flow = gs.gradient_flow(params, inputs, threads=threads)
+        seconds = time.perf_counter() - begun
+    if flow.log_norm.shape != (steps + 1, 1) or not np.isfinite(flow.log_norm).all():
+        raise AssertionError("log-norms are missing, or not finite")
+    return {
+        "seconds": seconds,
+        "before_bytes": before,
+        "peak_bytes": _peak(),
+        "planned_bytes": plan_flow(params, steps, threads=threads).total,
+        "others_share": share[0],
+        "half_life_steps": float(flow.half_life().value[0]),
+        "last_log_norm": float(flow.log_norm[-1, 0]),
+    }
+
+
+def _peak() -> int:
+    """Most resident memory so far, bytes."""
+    try:  # getrusage's peak may be that of the process this one was forked from
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _second_thread(threads: int) -> list[dict[str, Any]]:
+    """By cell: microseconds a step of the sweeps, of whole calls on one and on more threads, and of a product."""
+    rows = []
+    print(
+        "\nus a step: F recomputed, A adjoint, P a product of n directions (c = P / A); whole calls: on one thread,"
+    )
+    print(
+        "on two (one recomputes ahead); with chunk products on two threads at least, and if these cost nothing"
+    )
+    for dtype in DTYPES:
+        for cell, hidden in [
+            *((c, h) for c in ("rnn", "gru", "lstm") for h in (1, 2, 4, 8, 16)),
+            ("lstm", HIDDEN),
+        ]:
+            with timing.others_share() as share:
+                row = _sweeps(cell, hidden, dtype, threads)
+            row["others_share"] = share[0]
+            rows.append(row)
+            times = "  ".join(
+                f"{letter} {row[name]:.3f}"
+                for letter, name in [
+                    ("F", "forward"), ("A", "adjoint"), ("P", "product"), ("c", "c"),
+                    ("one", "one_thread"), ("two", "two_threads"), ("chunks", "chunks_at_least"),
+                    ("ideal", "chunks_ideal"),
+                ]
+            )  # fmt: skip
+            mark = "" if share[0] <= timing.DISTURBED else f"  disturbed: {share[0]:.0%}"
+            print(f"{dtype}  {cell:4s} H = {hidden:2d}  n = {row['n']:3d}  {times}{mark}", flush=True)
+    return rows
+
+
+def _sweeps(cell_name: str, hidden: int, dtype: str, threads: int) -> dict[str, Any]:
+    import gatescope as gs
+    from gatescope.cells.registry import get
+    from gatescope.kernels.machines import CpuMachine
+
+    cell = get(cell_name)
+    params = gs.init(cell_name, input_size=1, hidden_size=hidden, seed=0, dtype=dtype)
+    size = len(cell.states) * hidden
+    steps = _SWEEPS if hidden < HIDDEN else _SWEEPS // 2
+    long = steps * (40 if hidden < HIDDEN else 15)
+    inputs = np.random.default_rng(0).standard_normal((long, 1, 1)).astype(dtype)
+    machine = CpuMachine(cell, params, 1, 1)
+    states, gates = machine.room(steps)
+    start = np.zeros((1, len(cell.states), hidden), dtype)
+    whole = np.eye(size, dtype=dtype).reshape(1, size, len(cell.states), hidden)
+    one, all_of_them = machine.adjoints(np.ascontiguousarray(whole[:, :1])), machine.adjoints(whole)
+    part = max(50, steps // size)
+    calls = {
+        "forward": (lambda: machine.forward(inputs[:steps], start, states, gates), steps),
+        "adjoint": (lambda: one.back(states, gates, 0, steps), steps),
+        "product": (lambda: all_of_them.back(states, gates, 0, part, record=False), part),
+        "one_thread": (lambda: gs.gradient_flow(params, inputs, threads=1), long),
+        "two_threads": (lambda: gs.gradient_flow(params, inputs, threads=threads), long),
+    }
+    for call, _ in calls.values():
+        call()
+    best = {name: np.inf for name in calls}
+    for _ in range(_ROUNDS):
+        for name, (call, count) in calls.items():
+            best[name] = min(best[name], timing.once(call) / count * 1e6)
+    c = best["product"] / best["adjoint"]
+    f, a = best["forward"], best["adjoint"]
+    # One thread carries the vector, another finds the products of other chunks and replays them; both recompute.
+    chunks = f + 1 / (1 / (f + a) + 1 / (f + (c + 1) * a))
+    # The same if all products that pay were found for nothing beside the forward sweep, and no thread ever waited.
+    ideal = f + max((f + a) / 2, a * (c + 1) / (c + 2))
+    return {
+        "cell": cell_name,
+        "hidden_size": hidden,
+        "dtype": dtype,
+        "n": size,
+        "c": c,
+        **best,
+        "chunks_at_least": chunks,
+        "chunks_ideal": ideal,
+    }
+
+
+if __name__ == "__main__":
+    main()
