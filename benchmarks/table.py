@@ -10,11 +10,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import gpu_table, timing
+from benchmarks import gpu_table, measure_tables, timing
 from benchmarks.compare import RESULTS
 from benchmarks.rows import FORWARD, TRAIN
 from gatescope.storage import atomic_write
@@ -22,6 +22,8 @@ from gatescope.storage import atomic_write
 README = Path(__file__).resolve().parents[1] / "README.md"
 BEGIN, END = "<!-- benchmark table: begin -->", "<!-- benchmark table: end -->"
 GPU_RESULTS = RESULTS.with_name("gpu.json")
+NOTES = Path(__file__).parent / "README.md"
+LYAPUNOV_RESULTS, HORIZONS_RESULTS = RESULTS.with_name("lyapunov.json"), RESULTS.with_name("horizons.json")
 GPU_BEGIN, GPU_END = "<!-- GPU table: begin -->", "<!-- GPU table: end -->"
 _COLUMNS = (("pytorch", "PyTorch"), ("jax", "JAX"), ("onnxruntime", "ONNX Runtime, forward"))
 
@@ -122,43 +124,68 @@ def _gpu(path: Path) -> str:
     return gpu_table.markdown(json.loads(path.read_text()) if path.exists() else None)
 
 
+def _from(path: Path, make: Callable[[dict[str, Any]], str]) -> str:
+    """A table of a result that a run has written."""
+    return make(json.loads(path.read_text()))
+
+
+def _exponents(path: Path) -> str:
+    return _from(path, measure_tables.exponents)
+
+
+def _horizons(path: Path) -> str:
+    return _from(path, measure_tables.horizons)
+
+
+def _second_thread(path: Path) -> str:
+    return _from(path, measure_tables.second_thread)
+
+
+def markers(name: str) -> tuple[str, str]:
+    """The lines between which a table stands."""
+    return f"<!-- {name} table: begin -->", f"<!-- {name} table: end -->"
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write, check or print the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.table", description=__doc__.split("\n")[0])
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--gpu-results", type=Path, default=GPU_RESULTS)
+    parser.add_argument("--lyapunov-results", type=Path, default=LYAPUNOV_RESULTS)
+    parser.add_argument("--horizons-results", type=Path, default=HORIZONS_RESULTS)
     parser.add_argument("--readme", type=Path, default=README)
+    parser.add_argument("--notes", type=Path, default=NOTES, help="benchmarks/README.md")
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
         "--check", action="store_true", help="change nothing; exit with 1 if the README is out of date"
     )
     what.add_argument("--print", action="store_true", help="show the tables, change nothing")
     options = parser.parse_args(arguments)
+    exponents, horizons = options.lyapunov_results, options.horizons_results
     parts = (
-        (options.results, _cpu, "benchmarks.compare", BEGIN, END),
-        (options.gpu_results, _gpu, "benchmarks.gpu", GPU_BEGIN, GPU_END),
+        (options.readme, options.results, _cpu, "benchmarks.compare", BEGIN, END),
+        (options.readme, options.gpu_results, _gpu, "benchmarks.gpu", GPU_BEGIN, GPU_END),
+        (options.readme, exponents, _exponents, "benchmarks.lyapunov", *markers("exponents")),
+        (options.readme, horizons, _horizons, "benchmarks.horizons", *markers("horizons")),
+        (options.notes, horizons, _second_thread, "benchmarks.horizons", *markers("second thread")),
     )
-    try:
-        readme = "" if options.print else options.readme.read_text()
-    except OSError as error:
-        sys.exit(f"no tables for {options.readme}: {error}")
-    new = readme
-    for results, make, command, begin, end in parts:
+    pages: dict[Path, str] = {}
+    for page, results, make, command, begin, end in parts:
         try:
             made = make(results)
             if options.print:
                 print(made, end="\n\n")
                 continue
-            new = replaced(new, made, begin, end)
+            pages[page] = replaced(pages.get(page) or page.read_text(), made, begin, end)
         except (OSError, ValueError, KeyError) as error:
             why = f"it has no {error}" if isinstance(error, KeyError) else error
-            sys.exit(f"no table from {results} for {options.readme}: {why}; run python -m {command} first")
-    if new == readme:
-        return
-    if options.check:
-        sys.exit(f"{options.readme} is out of date; run python -m benchmarks.table")
-    with atomic_write(options.readme) as stream:
-        stream.write(new.encode())
+            sys.exit(f"no table from {results} for {page}: {why}; run python -m {command} first")
+    old = [page for page, text in pages.items() if text != page.read_text()]
+    if options.check and old:
+        sys.exit(f"{', '.join(map(str, old))}: out of date; run python -m benchmarks.table")
+    for page in old:
+        with atomic_write(page) as stream:
+            stream.write(pages[page].encode())
 
 
 if __name__ == "__main__":

@@ -244,9 +244,13 @@ def test_a_part_of_a_run_makes_no_table(protocol: dict[str, Any]) -> None:
 
 def test_the_readme_says_not_yet_measured_until_it_is(tmp_path: Path) -> None:
     readme, results, gpu_results = tmp_path / "README.md", table.RESULTS, tmp_path / "gpu.json"
-    marked = "\n".join((table.BEGIN, table.END, "GPU", table.GPU_BEGIN, table.GPU_END, "end\n"))
+    others = [*table.markers("exponents"), *table.markers("horizons")]
+    marked = "\n".join((table.BEGIN, table.END, "GPU", table.GPU_BEGIN, table.GPU_END, *others, "end\n"))
     readme.write_text(marked)
+    notes = tmp_path / "NOTES.md"
+    notes.write_text("\n".join((*table.markers("second thread"), "end\n")))
     arguments = ["--results", str(results), "--gpu-results", str(gpu_results), "--readme", str(readme)]
+    arguments += ["--notes", str(notes)]
     with pytest.raises(SystemExit) as stopped:
         table.main([*arguments, "--check"])
     assert "out of date" in str(stopped.value)

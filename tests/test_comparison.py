@@ -6,11 +6,10 @@ import sys
 
 import numpy as np
 import pytest
-from numba.extending import register_jitable
+from leaky import Leaky
 
 import gatescope as gs
 from gatescope.arithmetic import arithmetic
-from gatescope.cells.activations import complement, sigmoid, tanh, zero
 from gatescope.comparison import Measurement, compare
 from gatescope.errors import DeviceError, DtypeError, ShapeError, UnknownNameError, ValueRangeError
 from gatescope.kernels.gpu import backend
@@ -113,25 +112,6 @@ def test_arithmetic_by_hand(name, products, activations, operations):
 
 
 def test_arithmetic_leaves_the_equations_alone():
-    class Leaky:
-        NAME = "leaky_arithmetic_test"
-        GATES = ("a", "n")
-        STATES = ("h",)
-        KEPT = ("a", "n")
-
-        @staticmethod
-        @register_jitable
-        def step(wx, rh, states):
-            (h,) = states
-            a = sigmoid(wx[0])
-            n = tanh(wx[1] + rh[1])
-            return (a * h + complement(a) * n,), (a, n)
-
-        @staticmethod
-        @register_jitable
-        def step_vjp(kept, states, new_states, adjoint):
-            return (zero(kept[0]), zero(kept[0])), (zero(kept[0]), zero(kept[0])), (zero(kept[0]),)
-
     cell = gs.cells.register(Leaky)
     counted = arithmetic(cell, 1, 1)
     assert (counted.multiply_adds, counted.activations, counted.elementwise) == (4, 2, 4 + 1 + 4)

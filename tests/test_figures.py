@@ -22,7 +22,22 @@ def _files(folder):
     }
 
 
-@pytest.mark.parametrize("name", building.names())
+# Each compiles what it measures; of these one will do at every run, and CI builds them all.
+MEASURED = (
+    "connectivity",
+    "diagnosis",
+    "fixed_points",
+    "gradient_paths",
+    "half_life",
+    "jacobian_spectrum",
+    "phase_diagram",
+)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name in MEASURED else name for name in building.names()],
+)
 def test_twice_gives_identical_bytes(name, tmp_path):
     module = importlib.import_module(f"figures.{name}")
     for turn in ("first", "second"):

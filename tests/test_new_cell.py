@@ -1,4 +1,4 @@
-"""A cell that exists in this file alone is run, differentiated and measured like the package's own.
+"""A cell that is no part of the package is run, differentiated and measured like the package's own.
 
 A leaky network with a learned leak:
 
@@ -13,57 +13,18 @@ import math
 import numpy as np
 import pytest
 from cases import PARAMS, Case, assert_close, flat
+from leaky import Leaky, by_hand
 from numba.extending import register_jitable
 
 import gatescope as gs
-from gatescope.cells.activations import complement, sigmoid, tanh, zero
+from gatescope.cells.activations import complement, sigmoid, zero
 from gatescope.errors import ValueRangeError
-
-
-class Leaky:
-    NAME = "leaky_test"
-    GATES = ("a", "n")
-    STATES = ("h",)
-    KEPT = ("a", "n")
-
-    @staticmethod
-    @register_jitable
-    def step(wx, rh, states):
-        (h,) = states
-        a = sigmoid(wx[0])
-        n = tanh(wx[1] + rh[1])
-        return (a * h + complement(a) * n,), (a, n)
-
-    @staticmethod
-    @register_jitable
-    def step_vjp(kept, states, new_states, adjoint):
-        a, n = kept
-        (h,) = states
-        (d_h,) = adjoint
-        d_a = d_h * (h - n) * a * complement(a)
-        d_n = d_h * complement(a) * complement(n * n)
-        return (d_a, d_n), (zero(d_h), d_n), (d_h * a,)
 
 
 @pytest.fixture(autouse=True)
 def leaky():
     """Registered by the tests, not on import: others are parametrised over the registry at collection."""
     return gs.cells.register(Leaky)
-
-
-def by_hand(weights, inputs, h):
-    """The same cell in plain NumPy, complex too: (T, B, I), (B, H) -> outputs (T, B, H)."""
-    W_a, W_n = np.split(weights["weight_ih"], 2)
-    _, R_n = np.split(weights["weight_hh"], 2)
-    b_a, b_n = np.split(weights["bias_ih"], 2)
-    _, d_n = np.split(weights["bias_hh"], 2)
-    outputs = []
-    for x in inputs:
-        a = 1 / (1 + np.exp(-(x @ W_a.T + b_a)))
-        n = np.tanh(x @ W_n.T + b_n + h @ R_n.T + d_n)
-        h = a * h + (1 - a) * n
-        outputs.append(h)
-    return np.array(outputs)
 
 
 def given(case):

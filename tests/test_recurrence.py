@@ -101,6 +101,7 @@ def test_float32(cell, H):
     compare(Case(cell, T=30, B=3, I=2, H=H, dtype="float32"), forward=FORWARD32, backward=BACKWARD32)
 
 
+@pytest.mark.slow  # dozens of kernels
 @settings(max_examples=30, deadline=None)
 @given(
     cell=st.sampled_from(BUILT_IN),

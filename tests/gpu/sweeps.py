@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import cases
 import numpy as np
+from leaky import Leaky
 from numba.extending import register_jitable
 
 import gatescope as gs
@@ -15,33 +16,6 @@ from gatescope.kernels.gpu import design as designs
 # Every two sweeps differ in the order of their additions.  float32: H = 33 terms of some units in the last place.
 TOLERANCE = {"float64": 1e-12, "float32": 2e-5}
 BUILT_IN = ("lstm", "gru", "gru_reset_before", "rnn", "rnn_relu")
-
-
-class Leaky:
-    """a = sigmoid(W_a x + b_a), n = tanh(W_n x + R_n h + b), h' = a h + (1 - a) n."""
-
-    NAME = "leaky_gpu_test"
-    GATES = ("a", "n")
-    STATES = ("h",)
-    KEPT = ("a", "n")
-
-    @staticmethod
-    @register_jitable
-    def step(wx, rh, states):
-        (h,) = states
-        a = sigmoid(wx[0])
-        n = tanh(wx[1] + rh[1])
-        return (a * h + complement(a) * n,), (a, n)
-
-    @staticmethod
-    @register_jitable
-    def step_vjp(kept, states, new_states, adjoint):
-        a, n = kept
-        (h,) = states
-        (d_h,) = adjoint
-        d_a = d_h * (h - n) * a * complement(a)
-        d_n = d_h * complement(a) * complement(n * n)
-        return (d_a, d_n), (zero(d_h), d_n), (d_h * a,)
 
 
 class TwoPhases:

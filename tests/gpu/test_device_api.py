@@ -47,9 +47,14 @@ def assert_same_results(actual, expected, tolerance):
 
 # ---- the same as the CPU ----
 
+SLOW = ("rnn", "rnn_relu", "gru_reset_before", "slim_test")  # in the emulator, seconds each
+
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("cell", [*BUILT_IN, "slim_test"])
+@pytest.mark.parametrize(
+    "cell",
+    ["lstm", "gru", *(pytest.param(cell, marks=pytest.mark.slow) for cell in SLOW)],
+)
 def test_the_same_as_the_cpu(gpu, slim, cell, dtype):
     case = case_of(cell, dtype)
     here, there = case.run(LENGTHS), case.run(LENGTHS, device="cuda")

@@ -11,6 +11,8 @@ from test_sweeps import emulated
 from gatescope.kernels import cuda
 from gatescope.kernels.gpu import exchange, forward, reverse
 
+pytestmark = pytest.mark.slow  # a minute, to show that other tests can fail
+
 ONE_BLOCK = {"parts": 4, "sequences": 2, "together": 2}  # of several warps, for H = 33
 BLOCKS = {"parts": 4, "blocks": 3, "sequences": 2}
 

@@ -124,7 +124,7 @@ def test_every_cell_on_several_blocks(gpu, designed, cell, dtype):
 @pytest.mark.parametrize(
     ("T", "B", "I", "H"), [(1, 1, 1, 1), (9, 1, 12, 3), (2, 3, 5, 13), (3, 5, 2, 7), (2, 1, 3, 33)]
 )
-@pytest.mark.parametrize("cell", ["lstm", "gru_reset_before", "rnn"])
+@pytest.mark.parametrize("cell", ["lstm", "rnn", pytest.param("gru_reset_before", marks=pytest.mark.slow)])
 def test_every_size_in_the_design_that_is_chosen(gpu, monkeypatch, cell, T, B, I, H):
     if gpu.name == "emulator":
         sweeps.without_products(monkeypatch)

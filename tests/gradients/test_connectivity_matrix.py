@@ -7,8 +7,8 @@ import naive
 import numpy as np
 import pytest
 from cases import BUILT_IN, Case
+from leaky import Leaky
 from test_flow import orthogonal, weights
-from test_new_cell import Leaky
 
 import gatescope as gs
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError

@@ -212,7 +212,9 @@ def test_of_two_gates_the_one_that_is_shut_is_named_and_its_bias_shifted(two_lea
     assert_allclose(found.suggested_value, math.log(share / (1 - share)) + 1.0, atol=1e-3)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "gru_reset_before"])
+@pytest.mark.parametrize(
+    "cell", ["lstm", *(pytest.param(cell, marks=pytest.mark.slow) for cell in ("gru", "gru_reset_before"))]
+)
 def test_interventions_are_those_of_clamped_spectra(cell):
     params = random_params(cell, input_size=1, hidden_size=5)
     x = noise(200, 2)

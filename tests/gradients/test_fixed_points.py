@@ -8,7 +8,7 @@ import naive
 import numpy as np
 import pytest
 from cases import BUILT_IN, PARAMS, random_params
-from test_new_cell import Leaky
+from leaky import Leaky
 
 import gatescope as gs
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError

@@ -7,7 +7,7 @@ import naive
 import numpy as np
 import pytest
 from cases import BUILT_IN, Case, relative_error
-from test_new_cell import Leaky
+from leaky import Leaky
 
 import gatescope as gs
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError

@@ -7,8 +7,8 @@ import naive
 import numpy as np
 import pytest
 from cases import BUILT_IN, PARAMS, Case, assert_close, random_params
+from leaky import Leaky, by_hand
 from numba.extending import register_jitable
-from test_new_cell import Leaky, by_hand
 
 import gatescope as gs
 from gatescope.cells.activations import complement, sigmoid, tanh, zero

@@ -91,7 +91,7 @@ def plain(params, inputs, every=1):
 
 
 @pytest.mark.parametrize("cell", BUILT_IN)
-@pytest.mark.parametrize("size", [3, 9])
+@pytest.mark.parametrize("size", [3, pytest.param(9, marks=pytest.mark.slow)])
 def test_the_plain_way(cell, size):
     params = random_params(cell, input_size=2, hidden_size=size, seed=size, scale=1.5)
     if cell == "rnn_relu":  # no dead units, so that no exponent is -inf
@@ -109,7 +109,7 @@ def test_the_plain_way(cell, size):
 
 
 def test_user_cell():
-    from test_new_cell import Leaky
+    from leaky import Leaky
 
     gs.cells.register(Leaky)
     params = gs.init(Leaky.NAME, input_size=1, hidden_size=6, seed=0, dtype="float64")

@@ -1,0 +1,51 @@
+"""Markdown of what measuring costs: exponents beside the peers, long horizons, and what a second thread brings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks import lyapunov, timing
+
+
+def exponents(data: dict[str, Any]) -> str:
+    """The table of `benchmarks.lyapunov`."""
+    return lyapunov.table(data)
+
+
+def horizons(data: dict[str, Any]) -> str:
+    """The long runs of `benchmarks.horizons`."""
+    lines = [
+        "| `gradient_flow`, LSTM H=64, B=1, every lag | time | target | peak memory | target |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for run in data["runs"]:
+        title = f"T={run['steps']:,}, {run['dtype']}"
+        if run["others_share"] > timing.DISTURBED:
+            title = f"*{title}*"
+        seconds, bound = run["seconds"], run["target_seconds"]
+        time = f"{seconds:.3g} s" if seconds <= bound else f"**{seconds:.3g} s** (missed)"
+        peak, most = run["peak_bytes"] / 2**20, run["target_bytes"] / 2**30
+        lines.append(f"| {title} | {time} | {bound:g} s | {peak:,.0f} MiB | {most:g} GiB |")
+    source = data["provenance"]
+    lines += [
+        "",
+        "From a memory-mapped file, in a process of its own whose memory counts from its start. A row in italics was "
+        f"disturbed by other processes. {source['cpu']}, {data['threads']} threads, {source['date']}.",
+    ]
+    return "\n".join(lines)
+
+
+def second_thread(data: dict[str, Any]) -> str:
+    """What of `benchmarks.horizons` decides how a second thread is used on one sequence."""
+    lines = [
+        "| cell | n | F | A | c | one thread | two threads | chunks, at least | chunks, ideal |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in data["second_thread"]:
+        title = f"{row['cell']} H={row['hidden_size']}, {row['dtype']}"
+        if row["others_share"] > timing.DISTURBED:
+            title = f"*{title}*"
+        names = ("forward", "adjoint", "c", "one_thread", "two_threads", "chunks_at_least", "chunks_ideal")
+        cells = " | ".join(f"{row[name]:.3g}" for name in names)
+        lines.append(f"| {title} | {row['n']} | {cells} |")
+    return "\n".join(lines)
