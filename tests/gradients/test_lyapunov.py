@@ -274,7 +274,7 @@ def test_states_that_explode():
     params = random_params("rnn_relu", input_size=1, hidden_size=2)
     params.weight_hh[:] = 40 * np.eye(2)
     params.bias_ih[:] = 1
-    with pytest.raises(gs.ValueRangeError, match=r"no longer finite after step 19\d: .*explodes"):
+    with pytest.raises(gs.ValueRangeError, match=r"sequence 0 are not finite from step 19\d on"):
         gs.lyapunov_spectrum(params, np.zeros((400, 1)), k=1)
 
 

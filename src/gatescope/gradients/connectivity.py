@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from gatescope.cells.registry import Cell
 from gatescope.datatypes import Array, Params
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
 from gatescope.gradients.arguments import directions_of
+from gatescope.gradients.plans import Plan, show
 from gatescope.gradients.replay import Replay
 from gatescope.interventions import WEIGHTS, clamp_facts, held
 from gatescope.kernels import cpu
@@ -23,7 +25,7 @@ from gatescope.measurements.connectivity import Connectivity
 from gatescope.provenance import provenance
 from gatescope.resident import device_facts
 from gatescope.resuming import Resumable, digest
-from gatescope.series import open_series
+from gatescope.series import Series, open_series
 from gatescope.validation import check_count, check_initial_state, check_params, check_threads
 
 NORMS = ("frobenius", "random", "unit")
@@ -82,7 +84,7 @@ def connectivity(
     threads : int, optional
         As for `run`; even one sequence's adjoints are shared out among them.
     progress : bool
-        Show a progress bar on stderr.
+        Show a memory plan and a progress bar on stderr, if it is a terminal.
     resume : path, optional
         A file for what has been computed, as for `gradient_flow`: after Ctrl-C, or whatever else ended the call, the
         same call with the same file goes on from there, to the same bits.  What is carried then takes three times the
@@ -155,6 +157,8 @@ def connectivity(
             def sweep_over(some: slice, replay: Replay) -> _Sweep:
                 return _Sweep(replay, params, seeds, rows[some], columns, log_norm[some], workers)
 
+            if progress:
+                show(_plan(cell, params, series, replays, min(each, rows.size) * len(seeds), log_norm))
             _work_through(replays, sweep_over, log_norm, kept, progress)
     return Connectivity(
         cell=cell.name,
@@ -170,6 +174,31 @@ def connectivity(
             **clamp_facts(params, clamp),
         ),
     )
+
+
+def _plan(
+    cell: Cell,
+    params: Params,
+    series: Series,
+    replays: list[tuple[slice, Replay]],
+    directions: int,
+    log_norm: Array,
+) -> Plan:
+    """What a sweep that carries so many adjoints takes, with the result."""
+    row = (len(cell.states) + len(cell.gates) + 2) * params.hidden_size * params.dtype.itemsize
+    longest = max((replay.length for _, replay in replays), default=0)
+    parts = {
+        "log-norms": log_norm.nbytes,
+        "adjoints that are carried": series.batch * directions * row,
+        "norms of a part of a segment": min(_NORM_BYTES, 8 * longest * series.batch * directions),
+        "segments": max((replay.buffers * replay.room_bytes for _, replay in replays), default=0),
+        "checkpoints": sum(replay.checkpoints.nbytes for _, replay in replays),
+    }
+    if series.resident_bytes:
+        parts["inputs as they are read"] = series.resident_bytes
+    sweeps = "one sweep" if len(replays) == 1 else f"{len(replays)} sweeps"
+    title = f"connectivity of {cell.name} with {params.hidden_size} units, {series.steps:,} steps, {sweeps}"
+    return Plan(title=title, parts=parts)
 
 
 def _work_through(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 from contextlib import closing
 from typing import Any
@@ -15,6 +14,7 @@ from gatescope.datatypes import Array, GradientFlow, Params
 from gatescope.errors import UnknownNameError, ValueRangeError
 from gatescope.gradients.arguments import blocks_of, directions_of, lags_of, source_step_of
 from gatescope.gradients.flow_plan import plan_of
+from gatescope.gradients.plans import show
 from gatescope.gradients.replay import Replay
 from gatescope.interventions import WEIGHTS, clamp_facts, held
 from gatescope.kernels import cpu
@@ -182,8 +182,8 @@ def gradient_flow(
             )
             carried = machine.adjoints(np.broadcast_to(seeds, (series.batch, *seeds.shape)))
             record = _Record(norm, wanted, source, wrt, series.batch)
-            if progress and device == "cpu" and sys.stderr.isatty():
-                print(plan_of(replay, params, wanted.size, len(seeds)), file=sys.stderr)
+            if progress and device == "cpu":
+                show(plan_of(replay, params, wanted.size, len(seeds)))
             log_norm = _carry(replay, carried, record, kept, progress)
     return GradientFlow(
         cell=cell.name,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from gatescope.datatypes import Params
 from gatescope.errors import UnknownNameError, ValueRangeError
+from gatescope.gradients.plans import Plan
 from gatescope.gradients.replay import Replay
 from gatescope.kernels import cpu
 from gatescope.kernels.machines import CpuMachine
@@ -20,7 +20,7 @@ _NORM_COPIES = 3
 
 
 @dataclass(frozen=True)
-class FlowPlan:
+class FlowPlan(Plan):
     """What a call of `gradient_flow` takes on the CPU, beyond Python and what is loaded already; ``print`` it.
 
     Attributes
@@ -35,24 +35,13 @@ class FlowPlan:
         How many there are.
     """
 
-    title: str
-    parts: Mapping[str, int]
     segment: int
     segments: int
 
-    @property
-    def total(self) -> int:
-        """Bytes at most, all parts together."""
-        return sum(self.parts.values())
-
     def __str__(self) -> str:
         """A table of the parts, largest first, and their sum."""
-        rows = [*sorted(self.parts.items(), key=lambda part: -part[1]), ("together", self.total)]
-        wide = max(len(name) for name, _ in rows)
         counted = f"{self.segments:,} segments" if self.segments != 1 else "one segment"
-        lines = [f"{self.title}: {counted} of {self.segment:,} steps"]
-        lines += [f"  {name:<{wide}}  {_human(size):>10}" for name, size in rows]
-        return "\n".join(lines)
+        return f"{self.title}: {counted} of {self.segment:,} steps\n{self.table()}"
 
 
 def plan_flow(
@@ -160,11 +149,3 @@ def plan_of(replay: Replay, params: Params, lags: int, directions: int) -> FlowP
         f"{replay.source:,} steps, {sequences}"
     )
     return FlowPlan(title=title, parts=parts, segment=length, segments=-(-replay.source // length))
-
-
-def _human(size: float) -> str:
-    for unit in ("bytes", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.2f} {unit}"
-        size /= 1024
-    return f"{size:.2f} GiB"

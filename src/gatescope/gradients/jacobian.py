@@ -12,9 +12,10 @@ from gatescope.cells.registry import Cell
 from gatescope.datatypes import Array, Params
 from gatescope.errors import UnknownNameError, ValueRangeError
 from gatescope.gradients.arguments import lags_of, source_step_of
+from gatescope.gradients.finite import check_states
 from gatescope.gradients.linear import step_jacobians
 from gatescope.gradients.replay import Replay
-from gatescope.gradients.spans import check_states, in_float64
+from gatescope.gradients.spans import in_float64
 from gatescope.interventions import clamp_facts, held
 from gatescope.kernels import cpu
 from gatescope.kernels.chain import Chain

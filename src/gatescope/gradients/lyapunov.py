@@ -10,12 +10,14 @@ import numpy as np
 
 from gatescope.datatypes import Array, Params
 from gatescope.errors import AccuracyWarning, ShapeError, ValueRangeError
+from gatescope.gradients.plans import show
 from gatescope.gradients.spans import (
     SpanJob,
     bin_ends,
     choose_interval,
     in_float64,
     merged,
+    plan_of,
     span_jobs,
     work_through,
 )
@@ -78,7 +80,7 @@ def lyapunov_spectrum(
     threads : int, optional
         As for `run`; the result does not depend on it.
     progress : bool
-        Show a progress bar on stderr.
+        Show a memory plan and a progress bar on stderr, if it is a terminal.
     resume : path, optional
         Where an interrupted measurement (Ctrl-C) is kept; the same call with the same path goes on from there.
 
@@ -153,6 +155,8 @@ def lyapunov_spectrum(
             "seed": seed,
             "checks": bool(checks),
         }
+        if progress:
+            show(plan_of(jobs, series, f"{count} exponents of {cell.name} with {params.hidden_size} units"))
         with Resumable(resume, "lyapunov_spectrum", facts) as kept:
             work_through(jobs, workers, kept, description=description, progress=progress)
         found = _fields(cell.name, *_gathered(jobs, series.batch), bin_ends(series.steps - settle, every))

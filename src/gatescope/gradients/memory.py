@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 from gatescope.cells.registry import Cell
 from gatescope.datatypes import Array, GradientFlow, Params
 from gatescope.errors import ValueRangeError
+from gatescope.gradients.finite import check_states
 from gatescope.gradients.flow import gradient_flow
 from gatescope.gradients.linear import highway
 from gatescope.gradients.lyapunov import lyapunov_spectrum
@@ -267,7 +268,7 @@ def _gate_rates(
             here, kept = states[: end - begin + 1], gates[: end - begin]
             machine.forward(series.read(begin, end), state, here, kept)
             state = machine.last(here)
-            _check_finite(here, begin)
+            check_states(here, begin)
             if block is not None and holding.state is not None:
                 sums[block] += np.log(np.abs(_shares(cell, holding, here, kept))).sum(axis=0)
             bar.update(end - begin)
@@ -295,15 +296,3 @@ def _shares(cell: Cell, holding: Holding, states: Array, gates: Array) -> Array:
     if holding.kept is not None:
         return np.asarray(gates[:, :, holding.kept], np.float64)
     return np.asarray(highway(cell, gates, states[:-1], states[1:])[:, :, holding.state])
-
-
-def _check_finite(states: Array, begin: int) -> None:
-    with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(states.sum()):  # one pass, nothing allocated
-            return
-    bad = ~np.isfinite(states[1:]).all(axis=(2, 3))
-    step, sequence = (int(v) for v in np.argwhere(bad)[0])
-    raise ValueRangeError(
-        f"the states of sequence {sequence} are not finite from step {begin + step + 1} on; "
-        "use smaller weights or inputs, or dtype='float64'"
-    )

@@ -10,7 +10,7 @@ import numpy as np
 
 from gatescope.cells.registry import Cell
 from gatescope.datatypes import Array
-from gatescope.errors import ValueRangeError
+from gatescope.gradients.finite import not_finite
 from gatescope.kernels.machines import Machine
 from gatescope.series import Series
 
@@ -174,10 +174,7 @@ class Replay:
                 bad = middle
         found = self._machine.last(states[: bad + 1])
         sequence = int(np.flatnonzero(~np.isfinite(found).all(axis=(1, 2)))[0])
-        raise ValueRangeError(
-            f"the states of sequence {sequence} are not finite from step {index * self.length + bad} on; "
-            "use smaller weights or inputs, or dtype='float64'"
-        )
+        raise not_finite(sequence, index * self.length + bad)
 
     def _piece(self, index: int, here: Any, kept: Any) -> tuple[int, Any, Any]:
         if index == self._count - 1:  # of the others, `forward` has seen the ends

@@ -16,8 +16,9 @@ from tqdm.auto import tqdm
 
 from gatescope.cells.registry import Cell
 from gatescope.datatypes import Array, Params
-from gatescope.errors import ValueRangeError
+from gatescope.gradients.finite import check_states
 from gatescope.gradients.linear import step_jacobians
+from gatescope.gradients.plans import Plan
 from gatescope.kernels import cpu
 from gatescope.kernels.machines import CpuMachine
 from gatescope.kernels.tangents import Tangents
@@ -184,6 +185,14 @@ class SpanJob:
         self._offset = offset
         return total
 
+    def bytes(self) -> dict[str, int]:
+        """What it takes, by what it is for."""
+        return {
+            "states and gates of a piece": self._states.nbytes + self._gates.nbytes,
+            "directions and the matrices of a step": self._tangents.nbytes,
+            "sums of the logarithms": self.sums.nbytes,
+        }
+
     def state(self) -> dict[str, Array]:
         """All that has to be kept to go on later."""
         offset = np.zeros(0) if self._offset is None else self._offset
@@ -210,23 +219,6 @@ class SpanJob:
         (a, b, c), (d, e, f) = kept["checks"].tolist()
         self.determinant, self.perturbation = (int(a), b, c), (int(d), e, f)
         self._offset = np.array(kept["offset"]) if kept["offset"].size else None
-
-
-def check_states(states: Array, begin: int, sequence: int | None = None) -> None:
-    """Nothing but finite states (T+1, B, S, H) of the run from step `begin` on; says since which step, if not.
-
-    `sequence` names the one there is; default: they are numbered.
-    """
-    if np.isfinite(
-        states[-1]
-    ).all():  # what is not finite once stays so, in every cell that feeds its state back
-        return
-    good = np.isfinite(states).all(axis=(2, 3))
-    step, which = (int(index) for index in np.argwhere(~good)[0])
-    raise ValueRangeError(
-        f"the state of sequence {which if sequence is None else sequence} is no longer finite after step "
-        f"{begin + step}: this cell explodes on these inputs; scale the weights or the inputs down, or take fewer steps"
-    )
 
 
 def span_jobs(
@@ -285,6 +277,18 @@ def choose_interval(
             break
         chosen = every
     return chosen
+
+
+def plan_of(jobs: list[SpanJob], series: Series, title: str) -> Plan:
+    """What the jobs take: each has its own states and directions, whether it is at work or waits."""
+    parts: dict[str, int] = {}
+    for job in jobs:
+        for name, size in job.bytes().items():
+            parts[name] = parts.get(name, 0) + size
+    if series.resident_bytes:
+        parts["inputs as they are read"] = series.resident_bytes
+    spans = "one span" if len(jobs) == 1 else f"{len(jobs)} spans"
+    return Plan(title=f"{title}, {series.steps:,} steps in {spans}", parts=parts)
 
 
 def work_through(

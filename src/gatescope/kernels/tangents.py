@@ -64,6 +64,11 @@ class Tangents:
         rows = self.rows[0, :, : states * padded].reshape(self.count, states, padded)
         return np.ascontiguousarray(rows[:, :, :units])
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of the tangents, the weights and the scratch."""
+        return self.rows.nbytes + sum(array.nbytes for array in (*self._weights, *self._work))
+
     def forward(self, states: Array, gates: Array, sequence: int, every: int) -> tuple[Array, float, float]:
         """Carry the tangents over a recorded piece, states (T+1, B, S, H) and gates (T, B, K, H).
 
