@@ -1,10 +1,17 @@
 """Random cases for the tests: weights, inputs, states and adjoints by seed, and how errors are measured."""
 
 import numpy as np
+import pytest
 
 import gatescope as gs
 
 BUILT_IN = ("rnn", "rnn_relu", "lstm", "gru", "gru_reset_before")
+# For tests whose kernels take seconds to compile: a cell of two states and one of two phases; CI runs the others too.
+FEW = (
+    "lstm",
+    "gru_reset_before",
+    *(pytest.param(c, marks=pytest.mark.slow) for c in ("rnn", "rnn_relu", "gru")),
+)
 PARAMS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 

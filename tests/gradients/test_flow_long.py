@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import BUILT_IN, Case, random_params
+from cases import FEW, Case, random_params
 
 import gatescope as gs
 from gatescope import resuming
@@ -86,7 +86,7 @@ def test_nan_in_a_memmap_is_named_by_its_step(tmp_path):
 # ---- segments and threads ----
 
 
-@pytest.mark.parametrize("cell", BUILT_IN)
+@pytest.mark.parametrize("cell", FEW)
 @pytest.mark.parametrize("norm", ["random", "spectral"])
 def test_segments_and_threads_change_no_bit(monkeypatch, cell, norm):
     c = case(cell)

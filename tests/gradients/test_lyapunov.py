@@ -5,7 +5,7 @@ import math
 import naive
 import numpy as np
 import pytest
-from cases import BUILT_IN, random_params
+from cases import FEW, random_params
 
 import gatescope as gs
 from gatescope.errors import AccuracyWarning
@@ -90,7 +90,7 @@ def plain(params, inputs, every=1):
     return np.array(logs)
 
 
-@pytest.mark.parametrize("cell", BUILT_IN)
+@pytest.mark.parametrize("cell", FEW)
 @pytest.mark.parametrize("size", [3, pytest.param(9, marks=pytest.mark.slow)])
 def test_the_plain_way(cell, size):
     params = random_params(cell, input_size=2, hidden_size=size, seed=size, scale=1.5)
@@ -176,8 +176,10 @@ def test_two_halves_are_the_whole():
     inputs = np.random.default_rng(0).standard_normal((3000, 1))
     spectrum = gs.lyapunov_spectrum(params, inputs, transient=100, qr_every=1)
     expected = plain(params, inputs)[100:].mean(axis=0)
-    # Two of the rates differ by 0.005, so their directions have not settled in a hundred steps; all others have.
-    np.testing.assert_allclose(spectrum.exponents[0], np.sort(expected)[::-1], rtol=0, atol=1e-5)
+    # Two of the rates differ by 0.005, so their directions have not settled in 200 steps, and only their sum is known;
+    # those of the last two differ by 0.18.
+    found, wanted = (np.delete(e, [1, 2]) for e in (spectrum.exponents[0], np.sort(expected)[::-1]))
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-7)
     assert spectrum.exponents[0].sum() == pytest.approx(expected.sum(), abs=1e-9)
 
 
@@ -236,11 +238,55 @@ def test_too_short():
 
 
 def test_an_interval_that_is_too_long():
+    """What is lost in it is found step by step; that is slow where it is the rule, and said."""
     params = random_params("lstm", input_size=1, hidden_size=6, seed=4)
     inputs = np.random.default_rng(0).standard_normal((400, 1))
-    with pytest.warns(AccuracyWarning, match=r"rounding may have put .* give a qr_every below 40"):
+    expected = gs.lyapunov_spectrum(params, inputs, qr_every=1)
+    with pytest.warns(AccuracyWarning, match="most intervals had to be done again .* a qr_every below 40"):
         spectrum = gs.lyapunov_spectrum(params, inputs, qr_every=40)
-    assert "lower qr_every=40" in spectrum.verdict()[0]
+    np.testing.assert_allclose(spectrum.exponents, expected.exponents, rtol=0, atol=1e-6)
+    matrices = np.repeat(np.array([[2.0, 1.0], [0.3, 0.5]])[None], 2000, axis=0)
+    with pytest.warns(AccuracyWarning, match="done again"):
+        found = gs.lyapunov_of_jacobians(matrices, transient=100, qr_every=100)
+    moduli = np.sort(np.abs(np.linalg.eigvals(matrices[0])))[::-1]
+    np.testing.assert_allclose(found.exponents[0], np.log(moduli), rtol=0, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore::gatescope.errors.AccuracyWarning")
+@pytest.mark.parametrize("scale", [1e-3, 10.0])
+def test_an_interval_beyond_the_range_of_floats(scale):
+    matrices = np.repeat(np.diag([scale, scale / 2])[None], 1200, axis=0)
+    found = gs.lyapunov_of_jacobians(matrices, transient=400, qr_every=400)
+    np.testing.assert_allclose(found.exponents[0], np.log([scale, scale / 2]), rtol=1e-12)
+
+
+def test_a_direction_that_is_lost_late():
+    """An interval that was long enough for most of the series is not for a burst in its middle."""
+    params = random_params("gru", input_size=1, hidden_size=4, seed=2)
+    inputs = np.random.default_rng(0).standard_normal((3000, 1))
+    inputs[1500:1540] = 12
+    expected = gs.lyapunov_spectrum(params, inputs, qr_every=1)
+    found = gs.lyapunov_spectrum(params, inputs)
+    assert np.isfinite(found.exponents).all()
+    np.testing.assert_allclose(found.exponents, expected.exponents, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("transient", [0, 3])
+def test_lengths_of_the_first_directions_do_not_count(transient):
+    found = gs.lyapunov_of_jacobians(np.repeat(np.eye(3)[None], 5, axis=0), transient=transient)
+    np.testing.assert_allclose(found.exponents, 0, atol=1e-15)
+    assert gs.lyapunov_of_jacobians([[[2.0]]]).exponents == pytest.approx(math.log(2), abs=1e-15)
+    params = random_params("lstm", input_size=1, hidden_size=4)
+    for steps in (9, 2600):
+        spectrum = gs.lyapunov_spectrum(params, np.ones((steps, 1)), transient=transient)
+        # The first steps of an LSTM at rest are nearly singular: c is near 0, and so is all that o lets out of it.
+        assert spectrum.log_det[0] == pytest.approx(spectrum.log_det_sum[0], rel=1e-7)
+
+
+def test_all_is_lost():
+    spectrum = gs.lyapunov_of_jacobians(np.zeros((50, 2, 2)))
+    assert np.all(spectrum.exponents == -np.inf)
+    assert spectrum.verdict() == ("every change of the state is lost at once, over 50 steps",)
 
 
 def test_save_and_load(tmp_path):

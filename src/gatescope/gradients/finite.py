@@ -27,5 +27,5 @@ def not_finite(sequence: int, step: int) -> ValueRangeError:
     """The error of a sequence whose states are not finite from a step on, the initial state being step 0."""
     return ValueRangeError(
         f"the states of sequence {sequence} are not finite from step {step} on; "
-        "use smaller weights or inputs, or dtype='float64'"
+        "use smaller weights or inputs (or float64, if these are float32), or leave that sequence out"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from itertools import pairwise
 from typing import Any
 
@@ -10,7 +11,7 @@ from tqdm.auto import tqdm
 
 from gatescope.cells.registry import Cell
 from gatescope.datatypes import Array, Params
-from gatescope.errors import UnknownNameError, ValueRangeError
+from gatescope.errors import AccuracyWarning, UnknownNameError, ValueRangeError
 from gatescope.gradients.arguments import lags_of, source_step_of
 from gatescope.gradients.finite import check_states
 from gatescope.gradients.linear import step_jacobians
@@ -27,6 +28,8 @@ from gatescope.validation import check_count, check_initial_state, check_params,
 
 # Jacobians written out at a time.
 _BYTES = 1 << 23
+# Nats that rounding may put into a logarithm before it is said.
+_ROUNDED = 1e-6
 
 
 def jacobian_spectrum(
@@ -46,7 +49,8 @@ def jacobian_spectrum(
 
     ``d s_t / d s_{t-lag} = J_{t-1} ... J_{t-lag}`` is never multiplied out: it is kept as a triangle whose columns have
     scales of their own and an orthogonal factor, and one-sided Jacobi rotations of the triangle give every singular
-    value to high relative accuracy, even where they differ by hundreds of orders of magnitude [1]_ [2]_.  The largest
+    value to high relative accuracy, even where they differ by hundreds of orders of magnitude [1]_ [2]_, as long as the
+    Jacobian of each single step has its digits (a warning says where not: units that are saturated).  The largest
     says how much of the gradient can get through, the smallest which directions of the state are forgotten.
     Everything is computed in float64, whatever the weights' dtype.
 
@@ -79,6 +83,11 @@ def jacobian_spectrum(
     ------
     ShapeError, DtypeError, ValueRangeError, UnknownNameError
         If an argument does not fit, or the states stop being finite.
+
+    Warns
+    -----
+    AccuracyWarning
+        If the smallest singular values have lost digits, because single steps all but forget a direction.
 
     References
     ----------
@@ -140,6 +149,7 @@ def jacobian_spectrum(
                     if low in stops:
                         found[stops.index(low)] = [c.log_singular_values(columns)[:count] for c in chains]
                 bar.update(end - begin)
+    _warn(chains)
     return JacobianSpectrum(
         cell=cell.name,
         lag=wanted,
@@ -153,6 +163,24 @@ def jacobian_spectrum(
             **clamp_facts(params, clamp),
         ),
     )
+
+
+def _warn(chains: list[Chain]) -> None:
+    rounding = max(chain.rounding for chain in chains)
+    if rounding > _ROUNDED:
+        lost = "a singular value is lost" if np.isinf(rounding) else f"up to {rounding:.2g} nats are rounding"
+        warnings.warn(
+            f"the Jacobians of single steps are so ill-conditioned that the smallest singular values have few digits: "
+            f"{lost}; saturated units do that, and the largest values are right",
+            AccuracyWarning,
+            stacklevel=3,
+        )
+    if not all(chain.diagonal for chain in chains):
+        warnings.warn(
+            "the rotations did not come to an end; singular values may lack digits",
+            AccuracyWarning,
+            stacklevel=3,
+        )
 
 
 def _multiply(chain: Chain, params: Params, states: Array, gates: Array) -> None:

@@ -98,13 +98,14 @@ def lyapunov_spectrum(
     Warns
     -----
     AccuracyWarning
-        If directions all but coincide between two orthonormalisations, so that the last exponents are not resolved.
-        (Where they do within one step, the Jacobian has lost a rank to rounding, and the exponent is -inf.)
+        If directions all but coincide between two orthonormalisations: such an interval is done again with one at each
+        step, which is slow where it is the rule.  (Where they coincide after one step, the Jacobian has lost a rank to
+        rounding, and the exponent is -inf.)
 
     Notes
     -----
     A sequence of 2,000 measured steps or more is measured in two halves, each after a transient of its own, so that
-    two threads can share it.
+    two threads can share it.  The file of `resume` knows the inputs by their shape and 64 of their steps.
 
     References
     ----------
@@ -139,7 +140,7 @@ def lyapunov_spectrum(
         start = check_initial_state(initial_state, cell, weights, series.batch)
         if start is None:
             start = np.zeros((series.batch, len(cell.states), params.hidden_size))
-        drawn = np.random.default_rng(seed).standard_normal((count, len(cell.states), params.hidden_size))
+        drawn = _directions(seed, count, size).reshape(count, len(cell.states), params.hidden_size)
         if every is None:
             every = choose_interval(cell, weights, series, start, drawn, settle)
         every = min(every, series.steps - settle)
@@ -173,14 +174,7 @@ def lyapunov_spectrum(
             **clamp_facts(params, clamp),
         ),
     )
-    low = np.flatnonzero(spectrum.rounding > ROUNDED)
-    if low.size and every > 1:
-        warnings.warn(
-            f"directions all but coincide between orthonormalisations: rounding may have put "
-            f"{spectrum.rounding[low[0]]:.2g} nats per step into the last exponents; give a qr_every below {every}",
-            AccuracyWarning,
-            stacklevel=2,
-        )
+    _warn(spectrum, sum(job.again for job in jobs) / series.batch)
     return spectrum
 
 
@@ -209,7 +203,7 @@ def lyapunov_of_jacobians(
     Examples
     --------
     >>> import numpy as np, gatescope as gs
-    >>> spectrum = gs.lyapunov_of_jacobians(np.repeat(np.diag([0.5, 2.0])[None], 100, axis=0))
+    >>> spectrum = gs.lyapunov_of_jacobians(np.repeat(np.diag([0.5, 2.0])[None], 100, axis=0), transient=50)
     >>> np.exp(spectrum.exponents[0]).round(6).tolist()
     [2.0, 0.5]
     """
@@ -224,18 +218,41 @@ def lyapunov_of_jacobians(
         )
     settle = _transient(check_count("transient", transient, least=0), steps)
     every = min(check_count("qr_every", qr_every), steps - settle)
-    directions = np.random.default_rng(check_count("seed", seed, least=0)).standard_normal((count, size))
+    directions = _directions(check_count("seed", seed, least=0), count, size)
     turned = matrices.transpose(0, 2, 1)
     if settle:
-        _, directions, _, _ = carried(turned[:settle], directions, every)
-    logs, _, sine, rounding = carried(turned[settle:], directions, every)
+        _, directions, *_ = carried(turned[:settle], directions, every)
+    logs, _, sine, rounding, again = carried(turned[settle:], directions, every)
     ends = bin_ends(steps - settle, every)
     sums = np.add.reduceat(logs, np.concatenate([[0], -(-ends[:-1] // every)]), axis=0)[:, None]
     checked = np.full((4, 1), np.nan)
     found = _fields("", sums, np.array([[sine], [rounding]]), checked, ends)
-    return Spectrum(
+    spectrum = Spectrum(
         **found, transient=settle, qr_every=every, size=size, provenance=provenance(direction_seed=seed)
     )
+    _warn(spectrum, again)
+    return spectrum
+
+
+def _directions(seed: int, count: int, size: int) -> Array:
+    """(count, size): random orthonormal directions to start with; their own lengths must not count."""
+    drawn = np.random.default_rng(seed).standard_normal((count, size))
+    return np.ascontiguousarray(np.linalg.qr(drawn.T)[0].T)
+
+
+def _warn(spectrum: Spectrum, again: float) -> None:
+    """Say where the interval between orthonormalisations was too long: for the last exponents, or for speed."""
+    every, why = spectrum.qr_every, ""
+    if spectrum.rounding.max() > ROUNDED and every > 1:
+        why = f"rounding may have put {spectrum.rounding.max():.2g} nats per step into the last exponents"
+    elif again * every > spectrum.steps / 2:
+        why = "most intervals had to be done again step by step, which is right, but slow"
+    if why:
+        warnings.warn(
+            f"directions all but coincide between orthonormalisations: {why}; give a qr_every below {every}",
+            AccuracyWarning,
+            stacklevel=3,
+        )
 
 
 def _transient(transient: Any, steps: int) -> int:

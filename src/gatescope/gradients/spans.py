@@ -28,6 +28,7 @@ from gatescope.series import Series
 # Below so many measured steps a sequence is one span, not two.
 _TWO_SPANS = 2000
 _BINS = 200
+_SETTLE = 200
 # A piece's states and gates stay in the second-level cache.
 _PIECE_BYTES, _PIECE_STEPS = 1 << 19, 512
 # Intervals that are tried, and what rounding may put into an exponent, in nats per step.
@@ -76,6 +77,8 @@ class SpanJob:
         Sums of ln R_ii over the steps of each bin.
     sine, rounding : float
         The smallest sine of the measured part, and the sum of eps / sine.
+    again : int
+        How many intervals were done again step by step.
     determinant, perturbation : (int, float, float)
         Steps looked at, and two sums over them that have to agree.
     """
@@ -107,7 +110,7 @@ class SpanJob:
         self._ends = bin_ends(series.steps - self._origin, every)
         self.position = 0
         self.sums = np.zeros((len(self._ends), len(directions)))
-        self.sine, self.rounding = 1.0, 0.0
+        self.sine, self.rounding, self.again = 1.0, 0.0, 0
         self.kept: dict[str, Array] = {}
         self._determinants, self._perturbs = checks
         pieces = max(1, (self._last - self._first) // self._length)
@@ -138,10 +141,11 @@ class SpanJob:
         self._state = self._machine.last(states)
         if begin >= self._settle:
             if self._perturbs and self._offset is None and begin >= self._first:
-                self._offset = self._tangents.directions[0] * _PERTURBATION
-            logs, sine, rounding = self._tangents.forward(states, gates, 0, self._every)
+                self._offset = self._tangents.directions[0]
+            logs, sine, rounding, again = self._tangents.forward(states, gates, 0, self._every)
             if begin >= self._first:
                 self._count(begin, logs, sine, rounding)
+                self.again += again
                 self._check(begin, x, states, gates, logs)
         self.position = end
         return end - begin
@@ -175,13 +179,14 @@ class SpanJob:
         total = 0.0
         here, kept = self._machine.room(1)
         for t in range(len(x)):
-            self._machine.forward(x[t : t + 1], states[t] + offset, here, kept)
+            small = _PERTURBATION * max(1.0, float(np.linalg.norm(states[t])))
+            self._machine.forward(x[t : t + 1], states[t] + offset * small, here, kept)
             change = here[1, 0] - states[t + 1, 0]
             length = float(np.linalg.norm(change))
             with np.errstate(divide="ignore"):
-                total += float(np.log(length / _PERTURBATION))
+                total += float(np.log(length / small))
             if length > 0:
-                offset = change * (_PERTURBATION / length)
+                offset = change / length
         self._offset = offset
         return total
 
@@ -201,7 +206,7 @@ class SpanJob:
             "state": self._state,
             "rows": self._tangents.rows.copy(),
             "sums": self.sums.copy(),
-            "sine": np.array([self.sine, self.rounding]),
+            "sine": np.array([self.sine, self.rounding, self.again]),
             "checks": np.array([self.determinant, self.perturbation]),
             "offset": offset,
         }
@@ -215,7 +220,8 @@ class SpanJob:
         self.position, self._pieces = (int(value) for value in kept["position"])
         self._state, self.sums = np.array(kept["state"]), np.array(kept["sums"])
         self._tangents.rows[:] = kept["rows"]
-        self.sine, self.rounding = (float(value) for value in kept["sine"])
+        self.sine, self.rounding = (float(value) for value in kept["sine"][:2])
+        self.again = int(kept["sine"][2])
         (a, b, c), (d, e, f) = kept["checks"].tolist()
         self.determinant, self.perturbation = (int(a), b, c), (int(d), e, f)
         self._offset = np.array(kept["offset"]) if kept["offset"].size else None
@@ -243,7 +249,9 @@ def span_jobs(
     jobs = []
     for sequence in range(series.batch):
         for first, last in pairwise(edges):
-            bounds = (transient, max(0, first - transient), first, last)
+            # A span that begins in the middle has to settle, whatever the transient of the whole is.
+            settled = first - transient if first == transient else first - max(transient, _SETTLE)
+            bounds = (transient, max(0, settled), first, last)
             wanted = (checks and full, checks and first == transient)
             jobs.append(
                 SpanJob(cell, params, series, sequence, start[sequence], directions, bounds, every, wanted)
@@ -272,8 +280,8 @@ def choose_interval(
         settled.forward(states[: settle + 1], gates[:settle], 0, 1)
     for every in _INTERVALS:
         trial = Tangents(plan, params, settled.directions)
-        _, _, rounding = trial.forward(states[settle:], gates[settle:], 0, every)
-        if rounding > _ROUNDING * (last - settle) or every > last - settle:
+        _, _, rounding, again = trial.forward(states[settle:], gates[settle:], 0, every)
+        if again or rounding > _ROUNDING * (last - settle) or every > last - settle:
             break
         chosen = every
     return chosen
@@ -302,6 +310,7 @@ def work_through(
                 if kept.found is not None:
                     job.restore({name: kept.found[f"{number}.{name}"] for name in job.state()})
                 job.keep()
+        kept.found = None
         kept.snapshot = lambda: {
             f"{number}.{name}": array for number, job in enumerate(jobs) for name, array in job.kept.items()
         }
@@ -314,19 +323,19 @@ def work_through(
         disable=None if progress else True,
     )
 
-    def run(job: SpanJob) -> None:
+    def run(job: SpanJob, *, alone: bool = False) -> None:
         while not job.done and not stop.is_set():
             steps = job.advance()
             if kept.wanted:
                 job.keep()
             bar.update(steps)
-            if threading.current_thread() is threading.main_thread():
+            if alone:
                 kept.tick()
 
     with bar:
         if threads == 1 or len(jobs) == 1:
             for job in jobs:
-                run(job)
+                run(job, alone=True)
             return
         with ThreadPoolExecutor(min(threads, len(jobs))) as pool:
             futures = [pool.submit(run, job) for job in jobs]

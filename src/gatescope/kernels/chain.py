@@ -21,21 +21,22 @@ from gatescope.kernels.memory import aligned_zeros
 from gatescope.kernels.orthogonal import LANES, scratch_size
 
 
-def carried(matrices: Array, directions: Array, every: int) -> tuple[Array, Array, float, float]:
+def carried(matrices: Array, directions: Array, every: int) -> tuple[Array, Array, float, float, int]:
     """Directions (M, n), made orthonormal every few of the matrices (m, n, n) that are multiplied on them in turn.
 
     Returns logs of R's diagonal, (ceil(m / every), M), the directions at the end, the smallest sine of an angle
-    between one and the span of those before it, and the sum of eps / sine.
+    between one and the span of those before it, the sum of eps / sine,
+    and how many intervals were done again step by step, because a direction was lost in them.
     """
     count, size = directions.shape
     padded = _padded(matrices)
     width = padded.shape[2]
-    rows = aligned_zeros((2, count, width + LANES), np.float64)
+    rows = aligned_zeros((3, count, width + LANES), np.float64)
     rows[0, :, :size] = directions
-    logs = np.empty((-(-len(matrices) // every), count))
+    logs = np.empty((-(-len(matrices) // every) + 1, count))
     scratch = aligned_zeros(scratch_size(count, width), np.float64)
-    sine, rounding = make_carry()(padded, rows.reshape(-1), (count, every), scratch, logs)
-    return logs, rows[0, :, :size].copy(), float(sine), float(rounding)
+    sine, rounding, again = make_carry()(padded, rows.reshape(-1), (count, every), scratch, logs)
+    return logs[:-1], rows[0, :, :size].copy(), float(sine), float(rounding), int(again)
 
 
 def _padded(matrices: Array) -> Array:
@@ -52,6 +53,13 @@ class Chain:
     ----------
     first : (M, n)
         Where to begin; the identity for the whole product, some of its rows for those of the product.
+
+    Attributes
+    ----------
+    rounding : float
+        About as much as rounding may have put into a logarithm; infinite if a direction was lost in it.
+    diagonal : bool
+        Whether all rotations came to an end.
     """
 
     def __init__(self, first: Array) -> None:
@@ -66,16 +74,16 @@ class Chain:
         self._powers = np.zeros(self._count, np.int64)
         self._scratch = aligned_zeros(scratch_size(self._count, padded), np.float64)
         self._logs = np.zeros(self._count)
-        self.sine = 1.0
+        self.rounding = 0.0
+        self.diagonal = True
 
     def multiply(self, matrices: Array) -> None:
         """Multiply (m, n, n) matrices on, in order."""
         span = (self._count, self._size)
         triangle, rows = self._triangle.reshape(-1), self._rows.reshape(-1)
-        sine = make_multiply_on()(
+        self.rounding += make_multiply_on()(
             _padded(matrices), rows, triangle, self._powers, span, self._scratch, self._logs
         )
-        self.sine = min(self.sine, float(sine))
 
     def log_singular_values(self, columns: slice = slice(None)) -> Array:
         """Logs of the singular values of some columns of the product, descending; ``-inf`` where there are none.
@@ -90,7 +98,8 @@ class Chain:
             triangle, powers = self._with(chosen)
         order = np.argsort(-powers, kind="stable")
         triangle, powers = np.ascontiguousarray(triangle[order]), powers[order].copy()
-        make_orthogonal_rows()(triangle.reshape(-1), powers, self._count, self._height)
+        rotated = make_orthogonal_rows()(triangle.reshape(-1), powers, self._count, self._height)
+        self.diagonal = self.diagonal and bool(rotated)
         with np.errstate(divide="ignore"):
             lengths = np.log(np.linalg.norm(triangle, axis=1)) + powers * math.log(2)
         lengths[powers == NONE] = -np.inf

@@ -19,6 +19,7 @@ from gatescope.kernels.simd_memory import load, store, transposed
 
 LANES = host_lanes(np.dtype(np.float64))
 EPS = float(np.finfo(np.float64).eps)
+RESOLVED = 1e-13  # a sine above which a row's length has three digits
 BLOCK = 8  # rows of a block, and of a tile; a whole number of vectors
 _KEPT = 1e-3  # of a row's length, below which it is done again
 _PASSES = 4
@@ -38,8 +39,8 @@ def orthogonalise(rows, base, count, shape, scratch, logs, at):
 
     shape: (states, units of each, padded units of each); a row is states * padded units wide, and a vector of
     nothing stands between two rows, which keeps them out of each other's cache sets.
-    Returns the smallest sine of an angle between a row and the span of those before it.  A row that is 0 gets -inf,
-    and another direction in its place; where rounding is all that is left of a row, -inf and a sine of 0.
+    Returns the smallest sine of an angle between a row and the span of those before it; 0 if rounding is all that is
+    left of a row, and -1 if one is 0 or infinite.  Such a row gets -inf (or inf), and another direction in its place.
     """
     width = shape[0] * shape[2]
     padded = (count + BLOCK - 1) // BLOCK * BLOCK
@@ -59,6 +60,8 @@ def orthogonalise(rows, base, count, shape, scratch, logs, at):
             if not (square > _LEAST and square < _MOST):
                 logs[at + first + i] = _rescale(rows, place, shape, first + i)
                 scratch[lengths + i] = 1.0
+                if math.isinf(logs[at + first + i]):
+                    smallest = -1.0
         sine = 1.0
         for turn in range(_PASSES):
             if first > 0:
@@ -85,9 +88,8 @@ def _rescale(rows, place, shape, number):
         if math.isnan(rows[place + k]):
             return math.nan
         peak = max(peak, abs(rows[place + k]))
-    if peak == 0.0:
-        _replace(rows, place, shape, number)
     if peak == 0.0 or peak == math.inf:
+        _replace(rows, place, shape, number)
         return -math.inf if peak == 0.0 else math.inf
     total = 0.0
     for k in range(width):

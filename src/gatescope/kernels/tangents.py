@@ -21,7 +21,7 @@ class Tangents:
     params : Params
         In float64.
     directions : (M, S, H)
-        Where to start; made orthonormal after the first steps.
+        Where to start, orthonormal.
     """
 
     def __init__(self, plan: Plan, params: Params, directions: Array) -> None:
@@ -37,7 +37,7 @@ class Tangents:
         )
         self._shape = (states, units, plan.padded)
         width = states * plan.padded
-        self.rows = aligned_zeros((2, self.count, width + LANES), np.float64)
+        self.rows = aligned_zeros((3, self.count, width + LANES), np.float64)
         here = self.rows[0, :, :width].reshape(self.count, states, plan.padded)
         here[:, :, :units] = directions
         panel = units * plan.padded
@@ -69,18 +69,23 @@ class Tangents:
         """Memory of the tangents, the weights and the scratch."""
         return self.rows.nbytes + sum(array.nbytes for array in (*self._weights, *self._work))
 
-    def forward(self, states: Array, gates: Array, sequence: int, every: int) -> tuple[Array, float, float]:
+    def forward(
+        self, states: Array, gates: Array, sequence: int, every: int
+    ) -> tuple[Array, float, float, int]:
         """Carry the tangents over a recorded piece, states (T+1, B, S, H) and gates (T, B, K, H).
 
         Returns the logs of R's diagonal, (ceil(T / every), M), the smallest sine of an angle between a tangent and the
-        span of those before it, and the sum of eps / sine: how much rounding may have put into any sum of logs.
+        span of those before it, the sum of eps / sine (how much rounding may have put into any sum of logs), and how
+        many intervals were done again step by step, because a direction was lost in them.
         """
         from gatescope.kernels.loops.tangent import make_tangent
 
         groups = next(g for g in (2, 1) if self._plan.vectors % g == 0)
         kernel = make_tangent(self._plan.cell, (BLOCK, groups))
         steps = gates.shape[0]
-        logs = np.empty((-(-steps // every), self.count))
+        logs = np.empty((-(-steps // every) + 1, self.count))
         span = (sequence, 0, steps, self.count, every)
-        sine, rounding = kernel(self._weights, states, gates, self.rows.reshape(-1), span, self._work, logs)
-        return logs, float(sine), float(rounding)
+        sine, rounding, again = kernel(
+            self._weights, states, gates, self.rows.reshape(-1), span, self._work, logs
+        )
+        return logs[:-1], float(sine), float(rounding), int(again)

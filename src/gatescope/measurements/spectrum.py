@@ -105,7 +105,8 @@ class Spectrum(Result):
 
         No exponent's second half may differ from its first by more than 8 standard errors (there are many
         exponents, and noise has memory) or a thousandth of it, whichever is more; and the error of the leading
-        exponent must be within a tenth of it, or a thousandth of a nat per step.
+        exponent must be within a tenth of it, or a thousandth of a nat per step; and rounding must not have put more
+        than that thousandth into an exponent.
         """
         finite = np.isfinite(self.exponents)
         with np.errstate(invalid="ignore"):
@@ -114,7 +115,8 @@ class Spectrum(Result):
         leading, error = self.exponents[:, 0], self.error[:, 0]
         with np.errstate(invalid="ignore"):
             sharp = error <= np.maximum(_RELATIVE * np.abs(leading), _ABSOLUTE)
-        return np.asarray(steady.all(axis=1) & (sharp | ~finite[:, 0]))
+        resolved = (self.rounding <= ROUNDED) | (self.qr_every == 1)
+        return np.asarray(steady.all(axis=1) & (sharp | ~finite[:, 0]) & resolved)
 
     def verdict(self) -> tuple[str, ...]:
         """A sentence for each sequence: the leading exponent, and whether the series was long enough to tell."""
@@ -123,6 +125,8 @@ class Spectrum(Result):
     def _sentence(self, b: int) -> str:
         leading, error = float(self.exponents[b, 0]), float(self.error[b, 0])
         found = f"leading exponent {leading:.4g} ± {error:.2g} nats per step over {self.steps:,} steps"
+        if np.isneginf(leading):
+            return f"every change of the state is lost at once, over {self.steps:,} steps"
         if self.rounding[b] > ROUNDED and self.qr_every > 1:
             return (
                 f"{found}; directions all but coincide between orthonormalisations, and rounding may have put "

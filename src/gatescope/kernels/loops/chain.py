@@ -8,7 +8,7 @@ from numba import njit
 from numba.extending import register_jitable
 
 from gatescope.kernels.loops.options import OPTIONS, machinery
-from gatescope.kernels.orthogonal import BLOCK, EPS, LANES, orthogonalise
+from gatescope.kernels.orthogonal import BLOCK, EPS, LANES, RESOLVED, orthogonalise
 from gatescope.kernels.product import dot, dots, product
 from gatescope.kernels.simd import constant
 from gatescope.kernels.simd_memory import load, store
@@ -45,23 +45,46 @@ def make_carry():
 
     @njit(**OPTIONS)
     def carry(matrices, rows, span, scratch, logs):
-        # matrices (m, n, padded n); rows: two halves of `count` rows; span: count, matrices between orthonormalisations
-        # logs (ceil(m / every), count): logs of R's diagonal.  Returns the smallest sine, and the sum of eps / sine.
+        # matrices (m, n, padded n); rows: three times `count` rows, the first carried; span: count, matrices between
+        # orthonormalisations; logs (ceil(m / every) + 1, count): logs of R's diagonal, the last row room
+        # Returns the smallest sine, the sum of eps / sine, and how many intervals were done again, as `tangent` does.
         fingerprint = FINGERPRINT  # noqa: F841 - part of the closure, and so of the cache key
         count, every = span
         n, padded = matrices.shape[1], matrices.shape[2]
         half, last = count * (padded + LANES), matrices.shape[0]
-        smallest, rounding, done, flat = 1.0, 0.0, 0, logs.reshape(-1)
-        for t in range(last):
+        smallest, rounding, again, done, flat = 1.0, 0.0, 0, 0, logs.reshape(-1)
+        saved, room = 2 * half, (logs.shape[0] - 1) * count
+        mark, singly, t = 0, False, 0
+        for k in range(half):
+            rows[saved + k] = rows[k]
+        for k in range(count):
+            flat[k] = 0.0
+        while t < last:
             _times(matrices, t, rows, 0, half, count, n)
             for k in range(half):
                 rows[k] = rows[half + k]
-            if (t + 1) % every == 0 or t + 1 == last:
-                sine = orthogonalise(rows, 0, count, (1, n, padded), scratch, flat, done * count)
-                smallest = min(smallest, sine)
-                rounding += EPS / max(sine, EPS)
-                done += 1
-        return smallest, rounding
+            t += 1
+            due = t % every == 0 or t == last
+            if due or singly:
+                sine = orthogonalise(rows, 0, count, (1, n, padded), scratch, flat, room)
+                if sine < RESOLVED and not singly and t - mark > 1:
+                    for k in range(half):
+                        rows[k] = rows[saved + k]
+                    t, singly, again = mark, True, again + 1
+                    continue
+                if sine > 0.0:
+                    smallest = min(smallest, sine)
+                    rounding += EPS / sine
+                for k in range(count):
+                    flat[done * count + k] += flat[room + k]
+                if due:
+                    mark, singly, done = t, False, done + 1
+                    if t < last:
+                        for k in range(count):
+                            flat[done * count + k] = 0.0
+                        for k in range(half):
+                            rows[saved + k] = rows[k]
+        return smallest, rounding, again
 
     return carry
 
@@ -74,7 +97,8 @@ def make_multiply_on():
     @njit(**OPTIONS)
     def multiply_on(matrices, rows, triangle, powers, span, scratch, logs):
         # matrices (m, n, padded n); rows: two halves of M rows, Q in the first; span: M, n
-        # triangle: its rows are the columns of T, times 2^powers (M,).  Returns the smallest sine.
+        # triangle: its rows are the columns of T, times 2^powers (M,)
+        # Returns the sum of eps / sine; infinite if rounding was all that was left of a row.
         fingerprint = FINGERPRINT  # noqa: F841 - part of the closure, and so of the cache key
         M, n = span
         pitch = matrices.shape[2] + LANES
@@ -87,13 +111,14 @@ def make_multiply_on():
             halves[k] = math.ldexp(1.0, -k)
         # The old half keeps Q M while the new one is made orthonormal, for the triangle between them.
         half = M * pitch
-        smallest = 1.0
+        rounding = 0.0
         for t in range(matrices.shape[0]):
             _times(matrices, t, rows, 0, half, M, n)
             for k in range(half):
                 rows[k] = rows[half + k]
             sine = orthogonalise(rows, 0, M, (1, n, pitch - LANES), scratch, logs, 0)
-            smallest = min(smallest, sine)
+            if sine >= 0.0:
+                rounding += EPS / sine if sine > 0.0 else math.inf
             for j in range(M):
                 # Column j of T R: the columns i >= j of T, by R_ij, the largest of them near 1.
                 for i in range(j // BLOCK * BLOCK, M // BLOCK * BLOCK, BLOCK):
@@ -125,7 +150,7 @@ def make_multiply_on():
                 )  # fmt: skip
                 powers[j] = top
                 _level(triangle, powers, j, height)
-        return smallest
+        return rounding
 
     return multiply_on
 

@@ -14,7 +14,7 @@ from functools import cache
 from numba import njit
 
 from gatescope.kernels.loops.options import OPTIONS, absent, fingerprint_of
-from gatescope.kernels.orthogonal import EPS, LANES, orthogonalise
+from gatescope.kernels.orthogonal import EPS, LANES, RESOLVED, orthogonalise
 from gatescope.kernels.product import product
 from gatescope.kernels.simd import fma
 from gatescope.kernels.simd_memory import clear, get, load, store
@@ -34,11 +34,14 @@ def make_tangent(cell, tiles):
     @njit(**OPTIONS)
     def tangent(weights, states, gates, rows, span, work, logs):
         # weights: forward panels of w_hh and of w_hh of the second phase; units [S][S][L], the adjoints of 1
-        # states (T+1, B, S, H), gates (T, B, K, H); rows: two halves of M rows, the tangents in the first
+        # states (T+1, B, S, H), gates (T, B, K, H); rows: three times M rows, the tangents first, then room
         # span: sequence, first step, last step, M, steps between orthonormalisations
         # work: direct [s][s'][j][L], by_rh [s][j][FIRST][L], by_operand [j][FIRST + 1][L], matrices [S][j][k][L],
         #       second_rh [s][j][SECOND][L], second [S + 1][j][k][L], operands [M][V][L], scratch of `orthogonalise`
-        # logs (ceil(steps / every), M): logs of R's diagonal.  Returns the smallest sine, and the sum of eps / sine.
+        # logs (ceil(steps / every) + 1, M): logs of R's diagonal, the last row room
+        # Returns the smallest sine, the sum of eps / sine, and how many intervals were done again.
+        # An interval after which a direction is all but lost among the others, or beyond the range of floats, is done
+        # again with an orthonormalisation at each step; what is lost then, its Jacobian has lost.
         w_hh, w_second, units = weights
         direct, by_rh, by_operand, matrices, second_rh, second, operands, scratch = work
         sequence, start, stop, M, every = span
@@ -47,10 +50,16 @@ def make_tangent(cell, tiles):
         padded = V * L
         pitch, panel = S * padded + L, V * H * L
         fingerprint = FINGERPRINT  # noqa: F841 - part of the closure, and so of the cache key
-        smallest, rounding, done, flat = 1.0, 0.0, 0, logs.reshape(-1)
-        old_half, new_half = 0, M * pitch
+        smallest, rounding, again, done, flat = 1.0, 0.0, 0, 0, logs.reshape(-1)
+        half = M * pitch
+        old_half, new_half, saved, room = 0, half, 2 * half, (logs.shape[0] - 1) * M
+        mark, singly, t = start, False, start
+        for k in range(half):
+            rows[saved + k] = rows[k]
+        for k in range(M):
+            flat[k] = 0.0
 
-        for t in range(start, stop):
+        while t < stop:
             at = (t * B + sequence) * H
             for j in range(V):
                 valid = H - j * L
@@ -149,14 +158,32 @@ def make_tangent(cell, tiles):
                     )
             old_half, new_half = new_half, old_half
 
-            if (t + 1 - start) % every == 0 or t + 1 == stop:
-                sine = orthogonalise(rows, old_half, M, (S, H, padded), scratch, flat, done * M)
-                smallest = min(smallest, sine)
-                rounding += EPS / max(sine, EPS)
-                done += 1
+            t += 1
+
+            due = (t - start) % every == 0 or t == stop
+            if due or singly:
+                sine = orthogonalise(rows, old_half, M, (S, H, padded), scratch, flat, room)
+                if sine < RESOLVED and not singly and t - mark > 1:
+                    for k in range(half):
+                        rows[old_half + k] = rows[saved + k]
+                    t, singly, again = mark, True, again + 1
+                    continue
+                if sine > 0.0:
+                    smallest = min(smallest, sine)
+                    rounding += EPS / sine
+                for k in range(M):
+                    flat[done * M + k] += flat[room + k]
+                if due:
+                    mark, singly, done = t, False, done + 1
+                    if t < stop:
+                        for k in range(M):
+                            flat[done * M + k] = 0.0
+                        if every > 1:
+                            for k in range(half):
+                                rows[saved + k] = rows[old_half + k]
         if old_half > 0:
-            for k in range(M * pitch):
+            for k in range(half):
                 rows[k] = rows[old_half + k]
-        return smallest, rounding
+        return smallest, rounding, again
 
     return tangent
