@@ -37,7 +37,8 @@ _ROUNDING = 1e-6
 _TRIAL = 20
 # The checks look at so many pieces of a job, so many steps of each, and follow a perturbation over so many steps.
 _DETERMINANT_PIECES, _DETERMINANT_STEPS, _PERTURBED_STEPS = 4, 32, 1000
-_PERTURBATION = 1e-7
+# A change grows or shrinks freely for so many steps, or nats: less than either end of a float's digits.
+_PERTURBATION, _PERTURBED_RUN, _PERTURBED_NATS = 1e-7, 20, 4.0
 
 
 def in_float64(params: Params) -> Params:
@@ -171,22 +172,30 @@ class SpanJob:
         self._pieces += 1
         if self._offset is not None and self.perturbation[0] < _PERTURBED_STEPS:
             count, total, counted = self.perturbation
-            total += self._perturb(self._offset, x, states)
+            rate = abs(float(logs[:, 0].sum())) / steps
+            length = (
+                int(min(_PERTURBED_RUN, max(1.0, _PERTURBED_NATS / rate))) if rate > 0 else _PERTURBED_RUN
+            )
+            total += self._perturb(self._offset, x, states, length)
             self.perturbation = (count + steps, total, counted + float(logs[:, 0].sum()))
 
-    def _perturb(self, offset: Array, x: Array, states: Array) -> float:
-        """Sum over a piece of the log growth of a small change of the state, made small again at every step."""
+    def _perturb(self, offset: Array, x: Array, states: Array, length: int) -> float:
+        """Sum over a piece of the log growth of a small change of the state, made small again every `length` steps."""
         total = 0.0
-        here, kept = self._machine.room(1)
-        for t in range(len(x)):
-            small = _PERTURBATION * max(1.0, float(np.linalg.norm(states[t])))
-            self._machine.forward(x[t : t + 1], states[t] + offset * small, here, kept)
-            change = here[1, 0] - states[t + 1, 0]
-            length = float(np.linalg.norm(change))
+        here, kept = self._machine.room(length)
+        for begin in range(0, len(x), length):
+            count = min(length, len(x) - begin)
+            small = _PERTURBATION * max(1.0, float(np.linalg.norm(states[begin])))
+            ahead = here[: count + 1]
+            self._machine.forward(
+                x[begin : begin + count], states[begin] + offset * small, ahead, kept[:count]
+            )
+            change = ahead[count, 0] - states[begin + count, 0]
+            size = float(np.linalg.norm(change))
             with np.errstate(divide="ignore"):
-                total += float(np.log(length / small))
-            if length > 0:
-                offset = change / length
+                total += float(np.log(size / small))
+            if size > 0:
+                offset = change / size
         self._offset = offset
         return total
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
 
 from gatescope.datatypes import Array, Params
 from gatescope.errors import GatescopeError, ValueRangeError
@@ -89,6 +88,8 @@ class Trials:
 
         Below the goal the biases of `gates` are tried in turn, then the recurrent weights; above it these alone.
         """
+        from scipy.optimize import brentq  # takes longer to import than all of gatescope
+
         tried: list[tuple[float, Suggestion]] = []
         signs = (1.0, -1.0) if now < goal else ()
         axes = [("bias", gate, sign) for gate in gates for sign in signs]
