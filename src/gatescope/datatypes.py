@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,22 @@ from numpy.typing import NDArray
 from gatescope.errors import UnknownNameError, ValueRangeError
 from gatescope.results import Array, ComparedByValue, Result, load, save
 
-__all__ = ["Array", "Batch", "Fit", "GradientFlow", "Gradients", "Params", "Result", "Trace", "load", "save"]
+__all__ = [
+    "LOSSES",
+    "Array",
+    "Batch",
+    "Fit",
+    "GradientFlow",
+    "Gradients",
+    "Head",
+    "Params",
+    "Result",
+    "Trace",
+    "load",
+    "save",
+]
+
+LOSSES = ("mse", "cross_entropy", "bernoulli")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -326,6 +341,39 @@ def _line(x: Array, y: Array) -> tuple[float, float]:
     return slope, 1.0 if total == 0 else 1.0 - residual / total
 
 
+class Head(NamedTuple):
+    """A part of the read-out that has a loss of its own.
+
+    ================= ============================================================= =====================
+    loss              what it is, averaged over the steps that count                target columns
+    ================= ============================================================= =====================
+    ``mse``           mean over the head's outputs of (y - target)^2                `size`, real numbers
+    ``cross_entropy`` -ln softmax(y)[class], in nats                                1, the class 0..size-1
+    ``bernoulli``     sum over the head's outputs of -ln p(target), p = sigmoid(y),  `size`, 0 or 1
+                      in nats
+    ================= ============================================================= =====================
+
+    Attributes
+    ----------
+    name : str
+    size : int
+        How many outputs of the read-out are its.
+    loss : str
+    weight : float
+        The loss that is trained on is the sum of the heads' losses times their weights.
+    """
+
+    name: str
+    size: int
+    loss: str = "mse"
+    weight: float = 1.0
+
+    @property
+    def columns(self) -> int:
+        """How many columns of the targets belong to it."""
+        return 1 if self.loss == "cross_entropy" else self.size
+
+
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Batch(Result):
     """Data of a task, time-major.
@@ -333,11 +381,19 @@ class Batch(Result):
     Attributes
     ----------
     inputs : (T, B, I)
-    targets : (T, B, O) or (B, O)
+    targets : (T, B, C) or (B, C)
+        C target columns, the heads' one after another; classes are whole numbers.  (B, C): one target a sequence,
+        at its last step.
     mask : (T, B) bool
         Where the targets count.
     lengths : (B,) int64
     name : str
+    heads : tuple of Head
+        What a read-out should give and how it is judged; empty: C outputs, mean squared error.
+    baseline : float
+        The loss (sum over heads) of the best answer that does not look at the inputs' past; NaN if there is none.
+    baseline_of : str
+        Whose loss that is, in words.
     """
 
     inputs: Array
@@ -345,6 +401,23 @@ class Batch(Result):
     mask: Array
     lengths: Array
     name: str = ""
+    heads: tuple[Head, ...] = ()
+    baseline: float = float("nan")
+    baseline_of: str = ""
+
+    def __post_init__(self) -> None:
+        heads = tuple(Head(*head) for head in self.heads) or (Head("y", int(self.targets.shape[-1])),)
+        object.__setattr__(self, "heads", heads)
+
+    @property
+    def input_size(self) -> int:
+        """I, the number of inputs."""
+        return int(self.inputs.shape[2])
+
+    @property
+    def output_size(self) -> int:
+        """How many outputs a read-out needs."""
+        return sum(head.size for head in self.heads)
 
 
 def _index(names: tuple[str, ...], name: str, what: str) -> int:

@@ -44,5 +44,9 @@ class OutputError(GatescopeError, OSError):
     """Results cannot be written where they should go."""
 
 
+class MissingPackageError(GatescopeError, ImportError):
+    """Something needs a package that does not come with gatescope itself."""
+
+
 class AccuracyWarning(UserWarning):
     """A result is less accurate than it looks; the message says which part, and what to change."""

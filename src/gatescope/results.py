@@ -49,8 +49,10 @@ class ComparedByValue:
 def _same(value: object, other: object) -> bool:
     if not (isinstance(value, np.ndarray) and isinstance(other, np.ndarray)):
         # An array is never the same as something else; == would compare it element by element.
-        arrays = isinstance(value, np.ndarray) or isinstance(other, np.ndarray)
-        return not arrays and bool(value == other)
+        if isinstance(value, np.ndarray) or isinstance(other, np.ndarray):
+            return False
+        nan = isinstance(value, float) and isinstance(other, float) and value != value and other != other
+        return nan or bool(value == other)
     if value.dtype != other.dtype:
         return False
     return np.array_equal(value, other, equal_nan=value.dtype.kind in "fc")
@@ -145,6 +147,7 @@ def _flatten(result: Result, prefix: str = "") -> dict[str, Array]:
     kind = type(result).__name__
     plain: dict[str, Any] = {}
     nested: list[str] = []
+    series: dict[str, int] = {}
     arrays: dict[str, Array] = {}
     for f in dataclasses.fields(result):
         value = getattr(result, f.name)
@@ -153,9 +156,13 @@ def _flatten(result: Result, prefix: str = "") -> dict[str, Array]:
         elif isinstance(value, Result):
             nested.append(f.name)
             arrays.update(_flatten(value, f"{prefix}{f.name}."))
+        elif isinstance(value, tuple) and value and all(isinstance(item, Result) for item in value):
+            series[f.name] = len(value)
+            for k, item in enumerate(value):
+                arrays.update(_flatten(item, f"{prefix}{f.name}.{k}."))
         else:
             plain[f.name] = value
-    text = encode_json({"kind": kind, "nested": nested, "fields": plain}, kind)
+    text = encode_json({"kind": kind, "nested": nested, "series": series, "fields": plain}, kind)
     return {prefix + _META: np.array(text), **arrays}
 
 
@@ -175,6 +182,8 @@ def _unflatten(arrays: Mapping[str, Array], prefix: str, path: str) -> Result:
         values: dict[str, Any] = dict(meta["fields"])
         for name in meta["nested"]:
             values[name] = _unflatten(arrays, f"{prefix}{name}.", path)
+        for name, count in meta.get("series", {}).items():  # files of the first versions have none
+            values[name] = tuple(_unflatten(arrays, f"{prefix}{name}.{k}.", path) for k in range(count))
         for f in dataclasses.fields(kind):
             if prefix + f.name in arrays:
                 values[f.name] = arrays[prefix + f.name]

@@ -5,7 +5,9 @@ from importlib import resources
 
 import numpy as np
 import pytest
+from judging import loss
 
+from gatescope.datatypes import Head
 from gatescope.errors import DtypeError, ValueRangeError
 from gatescope.tasks import laser
 
@@ -67,6 +69,23 @@ def test_provenance_undoes_the_standardisation():
     batch = laser(dtype="float64")
     back = batch.inputs * batch.provenance["standard_deviation"] + batch.provenance["mean"]
     np.testing.assert_allclose(back, laser(standardise=False, dtype="float64").inputs, atol=1e-12)
+
+
+@pytest.mark.parametrize("horizon", [None, 1, 100, STEPS])
+@pytest.mark.parametrize("standardise", [True, False])
+def test_the_baseline_is_that_of_the_best_constant(horizon, standardise):
+    batch = laser(horizon=horizon, dtype="float64", standardise=standardise)
+    assert batch.heads == (Head("intensity", 1, "mse"),)
+    constant = batch.targets[batch.mask].mean()
+    assert batch.baseline == pytest.approx(
+        loss(batch, np.full_like(batch.targets, constant)), rel=1e-12, abs=0
+    )
+    assert batch.provenance["persistence"] == pytest.approx(loss(batch, batch.inputs), rel=1e-12)
+    if standardise and batch.mask.size == STEPS:
+        assert batch.baseline == pytest.approx(1, abs=1e-4)  # one value of the series is no target
+        assert batch.provenance["persistence"] == pytest.approx(
+            0.939, abs=5e-4
+        )  # three digits of it are printed
 
 
 @pytest.mark.parametrize("horizon", [0, -1, STEPS + 1, 2.5, "all", True])

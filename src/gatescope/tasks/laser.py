@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 
 from gatescope._dtypes import float_dtype
 from gatescope._version import __version__
-from gatescope.datatypes import Batch
+from gatescope.datatypes import Batch, Head
 from gatescope.errors import FileFormatError, ValueRangeError
 
 _FILE = "santafe_laser.txt"
@@ -22,6 +22,10 @@ def laser(*, horizon: int | None = None, dtype: DTypeLike = "float32", standardi
 
     Input t is x_t and target t is x_{t+1}.  Every measured value is an input; the target of the last one was
     never measured, so there `mask` is False and the target 0.
+
+    The baseline is the mean squared error of the best constant, which is the variance of the targets that count.
+    That of predicting the last value again is in `provenance`, as ``persistence``: the series oscillates so fast that
+    it is hardly better, 0.94 against 1.00 over the whole standardised series.
 
     Parameters
     ----------
@@ -35,8 +39,8 @@ def laser(*, horizon: int | None = None, dtype: DTypeLike = "float32", standardi
     Returns
     -------
     Batch
-        `inputs` and `targets` (T, 1, 1), `mask` (T, 1), `lengths` (1,).  `provenance` holds the mean and the
-        standard deviation of the intensities and the SHA-256 of the file.
+        `inputs` and `targets` (T, 1, 1), `mask` (T, 1), `lengths` (1,); one head of 1 output, mean squared error.
+        `provenance` holds the mean and the standard deviation of the intensities and the SHA-256 of the file.
 
     Raises
     ------
@@ -75,12 +79,16 @@ def laser(*, horizon: int | None = None, dtype: DTypeLike = "float32", standardi
         targets=targets.reshape(steps, 1, 1),
         mask=(np.arange(steps) < len(known)).reshape(steps, 1),
         lengths=np.array([steps], np.int64),
+        heads=(Head("intensity", 1, "mse"),),
+        baseline=float(known.var()),
+        baseline_of="the best constant: the variance of the targets",
         provenance={
             "source": "Santa Fe time series competition, data set A (NH3 laser)",
             "sha256": hashlib.sha256(raw).hexdigest(),
             "mean": mean,
             "standard_deviation": deviation,
             "standardised": bool(standardise),
+            "persistence": float(np.mean((known - values[: len(known)]) ** 2)),
             "gatescope": __version__,
         },
     )

@@ -1,0 +1,101 @@
+"""The temporal order problem: in which order did a few symbols come, long ago?"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from gatescope._dtypes import float_dtype
+from gatescope.datatypes import Batch, Head
+from gatescope.tasks._making import at_the_last_step, generator, one_hot, record, whole, whole_length
+
+# Inputs 0..7: start, end, four distractors, and the two symbols whose order matters.
+_START, _END, _DISTRACTORS, _SYMBOLS = 0, 1, (2, 6), 6
+_INPUTS = 8
+# Where the symbols may come, in hundredths of the length, both ends included, by their number.
+_WINDOWS = {2: ((10, 20), (50, 60)), 3: ((10, 20), (33, 43), (66, 76))}
+
+
+def temporal_order(
+    *,
+    steps: int = 100,
+    sequences: int = 50,
+    symbols: int = 2,
+    seed: int = 0,
+    dtype: DTypeLike = "float32",
+) -> Batch:
+    """The temporal order problem: tell by the order of a few far-off symbols which class a series belongs to.
+
+    A series is the start symbol, distractors (four kinds, each as likely), and the end symbol at its last step, with
+    X or Y, each as likely, in the place of 2 or 3 of the distractors.  Their places are uniform in windows which, for
+    T = 100, are steps 10..20 and 50..60 (two), or 10..20, 33..43 and 66..76 (three), and which scale with T.  The
+    class is the number whose binary digits are the symbols, X = 0 and Y = 1, the first one weighing most:
+    XX = 0, XY = 1, YX = 2, YY = 3.  It is asked for at the last step.
+
+    The baseline gives every class the same probability: its cross-entropy is ln 4 = 1.3863 or ln 8 = 2.0794 nats,
+    for nothing at the last step tells the class.
+
+    Parameters
+    ----------
+    steps : int
+        T, at least 10.
+    sequences : int
+        B.
+    symbols : {2, 3}
+        How many symbols matter: 2 (four classes, problem 6a) or 3 (eight classes, problem 6b).
+    seed : int
+    dtype : {"float32", "float64"}
+
+    Returns
+    -------
+    Batch
+        `inputs` (T, B, 8) one-hot: start, end, four distractors, X, Y.  `targets` (T, B, 1), of which `mask` (T, B)
+        counts the last step; one head of 4 or 8 outputs, cross-entropy.
+
+    Raises
+    ------
+    ValueRangeError
+        If a number is not allowed.
+    DtypeError
+        If `dtype` is neither float32 nor float64.
+
+    References
+    ----------
+    S. Hochreiter, J. Schmidhuber, Long short-term memory, Neural Computation 9(8) (1997), experiments 6a and 6b;
+    there the length of each series is drawn from 100 to 110, here all have T steps.
+
+    Examples
+    --------
+    >>> import gatescope as gs
+    >>> batch = gs.tasks.temporal_order(steps=200, sequences=5, symbols=3)
+    >>> batch.inputs.shape, batch.heads[0].size, round(batch.baseline, 4)
+    ((200, 5, 8), 8, 2.0794)
+    """
+    wanted = float_dtype(dtype)
+    steps, sequences = whole("steps", steps, least=10), whole("sequences", sequences)
+    symbols = whole("symbols", symbols, least=min(_WINDOWS), most=max(_WINDOWS))
+    rng = generator(seed)
+    coded = rng.integers(*_DISTRACTORS, (steps, sequences))
+    coded[0], coded[-1] = _START, _END
+    classes = np.zeros(sequences, np.int64)
+    for begin, end in _WINDOWS[symbols]:
+        place = rng.integers(begin * steps // 100, end * steps // 100 + 1, sequences)
+        symbol = rng.integers(0, 2, sequences)
+        coded[place, np.arange(sequences)] = _SYMBOLS + symbol
+        classes = 2 * classes + symbol
+    targets, mask = at_the_last_step(classes, steps, wanted)
+    return Batch(
+        name="temporal_order",
+        inputs=one_hot(coded, _INPUTS, wanted),
+        targets=targets,
+        mask=mask,
+        lengths=whole_length(steps, sequences),
+        heads=(Head("order", 2**symbols, "cross_entropy"),),
+        baseline=symbols * math.log(2),
+        baseline_of=f"every class as likely, ln {2**symbols}",
+        provenance=record(
+            "temporal_order", wanted, steps=steps, sequences=sequences, symbols=symbols, seed=int(seed)
+        ),
+    )
