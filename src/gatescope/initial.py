@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from gatescope._dtypes import float_dtype
 from gatescope.cells.registry import Cell, get
-from gatescope.datatypes import Array, Params
-from gatescope.errors import UnknownNameError, ValueRangeError
+from gatescope.datatypes import LOSSES, Array, Batch, Head, Params
+from gatescope.errors import ShapeError, UnknownNameError, ValueRangeError
+from gatescope.models import Stack
 from gatescope.provenance import provenance
 from gatescope.validation import check_count, check_number
 
 SCHEMES = ("pytorch", "keras", "orthogonal", "chrono", "gaussian")
+READOUT_SCHEMES = ("pytorch", "glorot")
 
 
 def init(
@@ -107,6 +111,216 @@ def init(
         **{key: np.ascontiguousarray(value, dtype=kind) for key, value in weights.items()},
         provenance=provenance(seed=seed, scheme=scheme, dtype=kind.name),
     )
+
+
+def init_stack(
+    cells: str | Sequence[str],
+    *,
+    input_size: int | None = None,
+    hidden_size: int | Sequence[int],
+    heads: Sequence[Head] | Batch,
+    seed: int = 0,
+    scheme: str = "pytorch",
+    readout_scheme: str | None = None,
+    dtype: str = "float32",
+    gain: float = 1.0,
+    t_max: float = 1000.0,
+    nonlinearity: str = "tanh",
+) -> Stack:
+    """Draw the initial weights of a model: layers of cells, and a linear read-out.
+
+    ============== =====================================================================
+    readout_scheme weights and bias of O outputs of H units
+    ============== =====================================================================
+    ``pytorch``    both uniform in +-1/sqrt(H)
+    ``glorot``     weights uniform in +-sqrt(6 / (H + O)), bias 0
+    ============== =====================================================================
+
+    The read-out is drawn from the child seed 0 of `seed`, the lowest layer from child 1, the next from child 2 (child
+    k is ``SeedSequence(seed, spawn_key=(k,)).generate_state(1, "uint64")[0]``, and a layer is what `init` gives for
+    it), so that one more layer changes nothing in those below.
+
+    Parameters
+    ----------
+    cells : str or sequence of str
+        One cell for all layers, or one a layer, from the lowest.
+    input_size : int
+        I, the inputs of the lowest layer; may be left out if `heads` is a Batch.
+    hidden_size : int or sequence of int
+        H of all layers, or one a layer.
+    heads : sequence of Head, or Batch
+        What the outputs are and how they are judged; of a Batch, its heads.
+    seed : int
+    scheme : str
+        Of the layers, as in `init`.
+    readout_scheme : str or None
+        None: ``"pytorch"`` if `scheme` is that, otherwise ``"glorot"``.
+    dtype : str
+        ``"float32"`` or ``"float64"``.
+    gain, t_max, nonlinearity
+        As in `init`, for every layer.
+
+    Returns
+    -------
+    Stack
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such cell, scheme, nonlinearity or loss.
+    ShapeError
+        If `cells` and `hidden_size` are sequences of different lengths, or `input_size` is not the Batch's.
+    ValueRangeError, DtypeError
+        If a size, a head or a constant is out of range, or the dtype is not supported.
+
+    Examples
+    --------
+    >>> import gatescope as gs
+    >>> heads = [gs.Head("next", 27, "cross_entropy")]
+    >>> model = gs.init_stack(["lstm", "gru"], input_size=27, hidden_size=[64, 32], heads=heads, seed=0)
+    >>> model.cells, model.readout_weight.shape, model.count()
+    (('lstm', 'gru'), (27, 32), 34107)
+
+    For a task, with the heads and the number of inputs that its data have:
+
+    >>> gs.init_stack("gru", hidden_size=8, heads=gs.tasks.laser()).output_size
+    1
+    """
+    names, units = _layers(cells, hidden_size)
+    if isinstance(heads, Batch):
+        if input_size is not None and input_size != heads.input_size:
+            raise ShapeError(
+                f"input_size={input_size!r}, but heads is a Batch with {heads.input_size} inputs; leave input_size out"
+            )
+        input_size, heads = heads.input_size, heads.heads
+    elif input_size is None:
+        raise ValueRangeError(
+            "input_size is left out, and heads is not a Batch that has one; give input_size"
+        )
+    heads = check_heads(heads)
+    seed = check_count("seed", seed, least=0)
+    layers = []
+    for k, (name, hidden) in enumerate(zip(names, units, strict=True)):
+        layers.append(
+            init(
+                name,
+                input_size=input_size,
+                hidden_size=hidden,
+                seed=_child(seed, k + 1),
+                scheme=scheme,
+                dtype=dtype,
+                gain=gain,
+                t_max=t_max,
+                nonlinearity=nonlinearity,
+            )
+        )
+        input_size = layers[-1].hidden_size
+    if readout_scheme is None:
+        readout_scheme = "pytorch" if scheme == "pytorch" else "glorot"
+    weight, bias = init_readout(
+        layers[-1].hidden_size, heads, seed=seed, scheme=readout_scheme, dtype=layers[-1].dtype
+    )
+    return Stack(
+        layers=tuple(layers),
+        readout_weight=weight,
+        readout_bias=bias,
+        heads=heads,
+        provenance=provenance(
+            seed=seed, scheme=scheme, readout_scheme=readout_scheme, dtype=layers[-1].dtype.name
+        ),
+    )
+
+
+def init_readout(
+    hidden_size: int,
+    heads: Sequence[Head],
+    *,
+    seed: int = 0,
+    scheme: str = "pytorch",
+    dtype: DTypeLike = "float32",
+) -> tuple[Array, Array]:
+    """The read-out that `init_stack` draws: weight (O, H) and bias (O,), for H units and the heads' O outputs.
+
+    Examples
+    --------
+    >>> from gatescope.datatypes import Head
+    >>> from gatescope.initial import init_readout
+    >>> weight, bias = init_readout(16, [Head("y", 2)], seed=0)
+    >>> weight.shape, bool(abs(weight).max() <= 1 / 4)
+    ((2, 16), True)
+    """
+    if scheme not in READOUT_SCHEMES:
+        raise UnknownNameError(
+            f"readout_scheme={scheme!r} is not known; choose one of {', '.join(READOUT_SCHEMES)}"
+        )
+    units = check_count("hidden_size", hidden_size)
+    outputs = sum(head.size for head in check_heads(heads))
+    rng = np.random.default_rng(_child(check_count("seed", seed, least=0), 0))
+    kind = float_dtype(dtype)
+    if scheme == "pytorch":
+        bound = 1 / np.sqrt(units)
+        weight, bias = rng.uniform(-bound, bound, (outputs, units)), rng.uniform(-bound, bound, outputs)
+    else:
+        bound = np.sqrt(6 / (units + outputs))
+        weight, bias = rng.uniform(-bound, bound, (outputs, units)), np.zeros(outputs)
+    return weight.astype(kind), bias.astype(kind)
+
+
+def check_heads(heads: Any) -> tuple[Head, ...]:
+    """Heads that a read-out can have: at least one, names that differ, known losses, sizes that fit these."""
+    if isinstance(heads, str | Head) or not isinstance(heads, Sequence):
+        raise ValueRangeError(f"heads={heads!r} must be a sequence such as [Head('y', 1)], or a Batch")
+    if not heads:
+        raise ValueRangeError("heads is empty; give at least one Head, such as Head('y', 1)")
+    found: list[Head] = []
+    for k, given in enumerate(heads):
+        try:
+            head = Head(*given)
+        except TypeError:
+            raise ValueRangeError(
+                f"heads[{k}] is {given!r}; give a Head, such as Head('y', 1, 'mse')"
+            ) from None
+        if not isinstance(head.name, str) or not head.name:
+            raise ValueRangeError(f"heads[{k}] has the name {head.name!r}; give a str that is not empty")
+        if head.name in (other.name for other in found):
+            raise ValueRangeError(f"heads[{k}] has the name {head.name!r}, as one before; give each its own")
+        if head.loss not in LOSSES:
+            raise UnknownNameError(
+                f"heads[{k}].loss={head.loss!r} is not known; choose one of {', '.join(LOSSES)}"
+            )
+        size = check_count(f"heads[{k}].size", head.size)
+        if head.loss == "cross_entropy" and size < 2:
+            raise ValueRangeError(
+                f"heads[{k}].size=1 with the loss 'cross_entropy', which needs at least 2 classes; "
+                "use 'bernoulli' for one yes or no"
+            )
+        weight = check_number(f"heads[{k}].weight", head.weight, least=0)
+        found.append(Head(head.name, size, head.loss, weight))
+    return tuple(found)
+
+
+def _layers(cells: Any, hidden_size: Any) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+    """A cell and a size for each layer."""
+    names = (cells,) if isinstance(cells, str) or not isinstance(cells, Sequence) else tuple(cells)
+    several = isinstance(hidden_size, Sequence | np.ndarray) and not isinstance(hidden_size, str)
+    units = tuple(hidden_size) if several else (hidden_size,)
+    for name, values in (("cells", names), ("hidden_size", units)):
+        if not values:
+            raise ShapeError(f"{name} is empty; give at least one layer")
+    if several and isinstance(cells, str):
+        names *= len(units)
+    elif not several:
+        units *= len(names)
+    if len(names) != len(units):
+        raise ShapeError(
+            f"cells has {len(names)} layers, but hidden_size has {len(units)}; give one size a cell, or one for all"
+        )
+    return names, units
+
+
+def _child(seed: int, k: int) -> int:
+    """Seed of part k of a model; those of different seeds do not meet, as seed + k would."""
+    return int(np.random.SeedSequence(seed, spawn_key=(k,)).generate_state(1, np.uint64)[0])
 
 
 def _scheme(scheme: Any, gain: float, t_max: float) -> tuple[str, float, float]:

@@ -146,6 +146,96 @@ def forward_panels(plan: Plan, params: Params) -> Panels:
     )
 
 
+def forward_kernel(plan: Plan, rows: int, masked: bool = False) -> Callable[..., None]:
+    """The forward kernel for blocks of at most `rows` sequences; `masked`: see `loops.forward`."""
+    from gatescope.kernels.loops.forward import make_forward
+
+    first, second = plan.tiles(rows)
+    kernel: Callable[..., None] = make_forward(plan.cell, plan.lanes, first.forward, second.forward, masked)
+    return kernel
+
+
+def backward_kernel(plan: Plan, rows: int, masked: bool = False) -> Callable[..., None]:
+    """The backward kernel for blocks of at most `rows` sequences; `masked`: see `loops.forward`."""
+    from gatescope.kernels.loops.backward import make_backward
+
+    tiles = ((t.adjoint, t.gradient) for t in plan.tiles(rows))
+    kernel: Callable[..., None] = make_backward(plan.cell, plan.lanes, *tiles, masked)
+    return kernel
+
+
+def forward_work(plan: Plan, rows: int, segment: int, factors: Array | None = None) -> Panels:
+    """Scratch of the forward kernel for a block of `rows` sequences."""
+    gate_count = len(plan.cell.gates)
+
+    def empty(*shape: int) -> Array:
+        return aligned_empty((rows, *shape), plan.dtype).reshape(-1)
+
+    return (
+        empty(segment, plan.padded, gate_count),
+        empty(plan.padded, plan.first),
+        empty(plan.padded, max(plan.second, 1)),
+        empty(plan.padded, len(plan.cell.states)),
+        empty(plan.padded),
+        empty(plan.padded, max(plan.cell.prepared, 1)),
+        aligned_zeros(1, plan.dtype) if factors is None else factors,
+    )
+
+
+def backward_work(plan: Plan, rows: int, segment: int, width: int, factors: Array | None = None) -> Panels:
+    """Scratch of the backward kernel for a block of `rows` sequences with `width` inputs."""
+    lanes, padded, vectors, dtype = plan.lanes, plan.padded, plan.vectors, plan.dtype
+    wide = layout.vectors_for(width, lanes) * lanes
+
+    def room(count: int) -> Array:
+        return aligned_empty(rows * segment * (vectors * count * lanes + lanes), dtype)
+
+    return (
+        aligned_empty(rows * len(plan.cell.states) * padded, dtype),
+        aligned_empty(rows * padded, dtype),
+        room(1 if plan.cell.shared and not plan.second else len(plan.cell.gates)),
+        room(plan.first),
+        room(plan.second if plan.second else 1),
+        aligned_empty(rows * segment * padded, dtype),
+        aligned_empty(rows * segment * padded if plan.second else 1, dtype),
+        aligned_empty(rows * segment * width, dtype),
+        aligned_empty(rows * segment * wide, dtype),
+        np.ones(1, dtype),
+        aligned_zeros(max(padded, wide), dtype),
+        aligned_zeros(1, dtype) if factors is None else factors,
+    )
+
+
+def backward_panels(plan: Plan, params: Params) -> Panels:
+    """The weights as the backward kernel reads them."""
+    w_1, w_2 = by_phase(plan, params.weight_hh)
+    return (
+        layout.adjoint_panel(w_1, plan.first, plan.lanes),
+        layout.adjoint_panel(w_2, plan.second, plan.lanes) if plan.second else aligned_zeros(1, plan.dtype),
+        layout.input_weights(params.weight_ih, len(plan.cell.gates), plan.lanes),
+    )
+
+
+def sum_shapes(plan: Plan, width: int) -> list[tuple[int, int, int, int]]:
+    """Shapes of the backward kernel's six sums: gradient rows of w_ih, b_ih, w_hh, b_hh, second w_hh, second b_hh."""
+    gate_count, second = len(plan.cell.gates), max(plan.second, 1)
+    shapes = [(width, gate_count), (1, gate_count), (plan.hidden_size, plan.first), (1, plan.first)]
+    shapes += [(plan.hidden_size if plan.second else 1, second), (1, second)]
+    return [(rows, plan.vectors, count, plan.lanes) for rows, count in shapes]
+
+
+def unpack_sums(plan: Plan, sums: Panels) -> Panels:
+    """The six sums as gradients of weight_ih, weight_hh, bias_ih, bias_hh."""
+    g_w_ih, g_b_ih, g_w_hh, g_b_hh, g_w_second, g_b_second = (
+        layout.unpack_gradient(s, plan.hidden_size) for s in sums
+    )
+    if plan.second:
+        g_w_hh, g_b_hh = np.concatenate([g_w_hh, g_w_second]), np.concatenate([g_b_hh, g_b_second])
+    elif plan.cell.shared:
+        g_b_ih = g_b_hh.copy()
+    return g_w_ih, g_w_hh, g_b_ih[:, 0].copy(), g_b_hh[:, 0].copy()
+
+
 def forward(
     plan: Plan, panels: Panels, inputs: Array, states: Array, gates: Array, lengths: Array, threads: int
 ) -> None:
@@ -153,30 +243,14 @@ def forward(
 
     Shapes: inputs (T, B, I), states (T+1, B, S, H), gates (T, B, K, H), lengths (B,) int64.
     """
-    from gatescope.kernels.loops.forward import make_forward
-
     steps, batch = inputs.shape[:2]
     blocks = blocks_for(batch, plan.hidden_size)
-    tiles, second_tiles = plan.tiles(longest(blocks))
-    kernel = make_forward(plan.cell, plan.lanes, tiles.forward, second_tiles.forward)
+    kernel = forward_kernel(plan, longest(blocks))
     stream = plan.streams(states, gates)
-    states_count, gate_count = states.shape[2], len(plan.cell.gates)
 
     def one(index: int) -> None:
         begin, end = blocks[index]
-        n = end - begin
-
-        def empty(*shape: int) -> Array:
-            return aligned_empty((n, *shape), plan.dtype).reshape(-1)
-
-        work = (
-            empty(plan.segment(n, steps), plan.padded, gate_count),
-            empty(plan.padded, plan.first),
-            empty(plan.padded, max(plan.second, 1)),
-            empty(plan.padded, states_count),
-            empty(plan.padded),
-            empty(plan.padded, max(plan.cell.prepared, 1)),
-        )
+        work = forward_work(plan, end - begin, plan.segment(end - begin, steps))
         kernel(panels, inputs, states, gates, lengths, (begin, end, 0, steps, stream), work)
 
     each(one, len(blocks), plan.threads(threads, steps, batch))
@@ -197,54 +271,16 @@ def backward(
     trace: inputs, states and gates as for `forward`; output_adjoint (T, B, H) or of size 0;
     adjoint (T+1, B, S, H); d_inputs (T, B, I).
     """
-    from gatescope.kernels.loops.backward import make_backward
-
-    cell, lanes, padded, vectors, dtype = plan.cell, plan.lanes, plan.padded, plan.vectors, plan.dtype
-    inputs, states, _ = trace
-    steps, batch, width = inputs.shape
-    gate_count, states_count = len(cell.gates), states.shape[2]
-    w_1, w_2 = by_phase(plan, params.weight_hh)
-    weights = (
-        layout.adjoint_panel(w_1, plan.first, lanes),
-        layout.adjoint_panel(w_2, plan.second, lanes) if plan.second else aligned_zeros(1, dtype),
-        layout.input_weights(params.weight_ih, gate_count, lanes),
-    )
-    second = max(plan.second, 1)
-    ones = np.ones(1, dtype)
-    zeros = aligned_zeros(max(padded, layout.vectors_for(width, lanes) * lanes), dtype)
+    steps, batch, width = trace[0].shape
+    weights = backward_panels(plan, params)
     blocks = blocks_for(batch, plan.hidden_size)
-    tiles = ((t.adjoint, t.gradient) for t in plan.tiles(longest(blocks)))
-    kernel = make_backward(cell, lanes, *tiles)
+    kernel = backward_kernel(plan, longest(blocks))
     stream = plan.streams(adjoint)
-
-    def zero_sums() -> Panels:
-        shapes = [(width, gate_count), (1, gate_count), (plan.hidden_size, plan.first), (1, plan.first)]
-        shapes += [(plan.hidden_size if plan.second else 1, second), (1, second)]
-        return tuple(aligned_zeros((rows, vectors, count, lanes), dtype) for rows, count in shapes)
-
-    sums = [zero_sums() for _ in blocks]
+    sums = [tuple(aligned_zeros(shape, plan.dtype) for shape in sum_shapes(plan, width)) for _ in blocks]
 
     def one(index: int) -> None:
         begin, end = blocks[index]
-        n = end - begin
-        segment = plan.segment(n, steps)
-
-        def rows(count: int) -> Array:
-            return aligned_empty(n * segment * (vectors * count * lanes + lanes), dtype)
-
-        work = (
-            aligned_empty(n * states_count * padded, dtype),
-            aligned_empty(n * padded, dtype),
-            rows(1 if cell.shared and not plan.second else gate_count),
-            rows(plan.first),
-            rows(second if plan.second else 1),
-            aligned_empty(n * segment * padded, dtype),
-            aligned_empty(n * segment * padded if plan.second else 1, dtype),
-            aligned_empty(n * segment * width, dtype),
-            aligned_empty(n * segment * layout.vectors_for(width, lanes) * lanes, dtype),
-            ones,
-            zeros,
-        )
+        work = backward_work(plan, end - begin, plan.segment(end - begin, steps), width)
         span = (begin, end, 0, steps, stream)
         kernel(weights, trace, lengths, output_adjoint, (adjoint, d_inputs), span, work, sums[index])
 
@@ -252,11 +288,4 @@ def backward(
     for other in sums[1:]:
         for total, part in zip(sums[0], other, strict=True):
             total += part
-    g_w_ih, g_b_ih, g_w_hh, g_b_hh, g_w_second, g_b_second = (
-        layout.unpack_gradient(s, plan.hidden_size) for s in sums[0]
-    )
-    if plan.second:
-        g_w_hh, g_b_hh = np.concatenate([g_w_hh, g_w_second]), np.concatenate([g_b_hh, g_b_second])
-    elif cell.shared:
-        g_b_ih = g_b_hh.copy()
-    return g_w_ih, g_w_hh, g_b_ih[:, 0].copy(), g_b_hh[:, 0].copy()
+    return unpack_sums(plan, sums[0])

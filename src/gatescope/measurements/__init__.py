@@ -12,6 +12,7 @@ from gatescope.measurements.memory import HalfLife
 from gatescope.measurements.paths import GradientPaths
 from gatescope.measurements.phases import PhaseDiagram
 from gatescope.measurements.spectrum import Spectrum
+from gatescope.measurements.training import History, Status, TrainingRun
 
 __all__ = [
     "Connectivity",
@@ -19,7 +20,10 @@ __all__ = [
     "FixedPoints",
     "GradientPaths",
     "HalfLife",
+    "History",
     "JacobianSpectrum",
     "PhaseDiagram",
     "Spectrum",
+    "Status",
+    "TrainingRun",
 ]

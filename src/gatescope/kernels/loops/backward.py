@@ -15,14 +15,18 @@ from gatescope.kernels.simd_memory import clear, get, load, prefetch, put, store
 
 
 @cache
-def make_backward(cell, lanes, tiles, second_tiles):
-    """Kernel of exact full back-propagation through time for a block of sequences over a span of steps."""
+def make_backward(cell, lanes, tiles, second_tiles, masked=False):
+    """Kernel of exact full back-propagation through time for a block of sequences over a span of steps.
+
+    `masked`: as for `make_forward`.
+    """
     step_vjp, prepare_vjp = cell.step_vjp, cell.prepare_vjp or absent
     operand_of = cell.operand or absent
     S, K, G, P, L = len(cell.states), len(cell.kept), len(cell.gates), cell.prepared, lanes
     FIRST = P or G
     SECOND = max(G - FIRST, 1)
     SHARED = cell.shared
+    MASKED = masked
     (ROWS, GROUPS, SPLIT), (GRAD, _, _) = tiles
     (ROWS2, GROUPS2, SPLIT2), (GRAD2, _, _) = second_tiles
     AHEAD = 2  # steps that memory is asked for before it is needed
@@ -36,15 +40,17 @@ def make_backward(cell, lanes, tiles, second_tiles):
         # weights: adjoint panels of w_hh, of w_hh of the second phase; w_ih as dot rows or as an adjoint panel
         # trace: inputs (T, B, I), states (T+1, B, S, H), gates (T, B, K, H); lengths (B,)
         # output_adjoint (T, B, H), or of size 0: none
-        # results: adjoint (T+1, B, S, H), whose [stop] is the adjoint to start from; d_inputs (T, B, I)
+        # results: adjoint (T+1, B, S, H), whose [stop] is the adjoint to start from; d_inputs (T, B, I), or of
+        #          size 0: not wanted
         # span: first sequence, last, first step, last, whether to store past the caches
         # work: current [n][S][j][L], direct [n][j][L], d_wx and d_rh and d_second [n][s][row], h and operand
-        #       [n][s][j][L], x [n][s][I], d_x [n][s][padded I], ones (1,), zeros
+        #       [n][s][j][L], x [n][s][I], d_x [n][s][padded I], ones (1,), zeros, factors of the state [B][j][L] where
+        #       there are any
         # sums: gradients of w_ih, b_ih, w_hh, b_hh, second w_hh, second b_hh as gradient rows, added to
         w_hh, w_second, w_ih = weights
         inputs, states, gates = trace
         adjoint, d_inputs = results
-        current, direct, d_wx, d_rh, d_second, before, operand, x, d_x, ones, zeros = work
+        current, direct, d_wx, d_rh, d_second, before, operand, x, d_x, ones, zeros, factors = work
         g_w_ih, g_b_ih, g_w_hh, g_b_hh, g_w_second, g_b_second = sums
         begin, end, start, stop, stream = span
         B, I, H = states.shape[1], inputs.shape[2], states.shape[3]
@@ -84,7 +90,11 @@ def make_backward(cell, lanes, tiles, second_tiles):
                             seed = get(output_adjoint, at + j * L, H, valid, 1, L)
                             ahead = (ahead[0] + seed[0],) + ahead[1:]  # noqa: RUF005 - Numba
                         put(adjoint, (at + B * H) * S + j * L, H, valid, stream, ahead)
-                        store(before, (n * steps + s) * padded + j * L, L, old[:1])
+                        if MASKED:
+                            (factor,) = load(factors, (begin + n) * padded + j * L, L, 1, L)
+                            store(before, (n * steps + s) * padded + j * L, L, (old[0] * factor,))
+                        else:
+                            store(before, (n * steps + s) * padded + j * L, L, old[:1])
                         if running:
                             kept = get(gates, at * K + j * L, H, valid, K, L)
                             new = get(states, (at + B * H) * S + j * L, H, valid, S, L)
@@ -137,25 +147,43 @@ def make_backward(cell, lanes, tiles, second_tiles):
                                 kept = get(gates, at * K + j * L, H, valid, K, L)
                                 place = (n * steps + s) * padded + j * L
                                 here = (n * steps + s) * row_first + j * FIRST * L
+                                (d_entering,) = load(operand, place, L, 1, L)
+                                entering = operand_of(kept[:P], old)
+                                if MASKED:
+                                    (factor,) = load(factors, (begin + n) * padded + j * L, L, 1, L)
+                                    d_entering, entering = d_entering * factor, entering * factor
                                 p_wx, p_rh, back = prepare_vjp(
-                                    kept,
-                                    old,
-                                    load(operand, place, L, 1, L)[0],
-                                    load(d_rh, here, L, P, L),
+                                    kept, old, d_entering, load(d_rh, here, L, P, L)
                                 )
                                 store(d_rh, here, L, clear(p_rh, valid))
                                 store(d_wx, (n * steps + s) * row + j * G * L, L, clear(p_wx, valid))
                                 add = load(direct, n * padded + j * L, L, 1, L)
                                 store(direct, n * padded + j * L, L, (add[0] + back[0],))
-                                store(operand, place, L, (operand_of(kept[:P], old),))
-                product(
-                    (current, 0, S * padded),
-                    (direct, 0, padded),
-                    (w_hh, 0, L, V * FIRST * L * L),
-                    (d_rh, s * row_first, steps * row_first, 1),
-                    (N, V, V * FIRST * L),
-                    (ROWS, GROUPS, 1, SPLIT, L),
-                )
+                                store(operand, place, L, (entering,))
+                if MASKED:
+                    product(
+                        (current, 0, S * padded),
+                        (zeros, 0, 0),
+                        (w_hh, 0, L, V * FIRST * L * L),
+                        (d_rh, s * row_first, steps * row_first, 1),
+                        (N, V, V * FIRST * L),
+                        (ROWS, GROUPS, 1, SPLIT, L),
+                    )
+                    for n in range(N):
+                        for j in range(V):
+                            (factor,) = load(factors, (begin + n) * padded + j * L, L, 1, L)
+                            (d_h,) = load(current, n * S * padded + j * L, L, 1, L)
+                            (add,) = load(direct, n * padded + j * L, L, 1, L)
+                            store(current, n * S * padded + j * L, L, (d_h * factor + add,))
+                else:
+                    product(
+                        (current, 0, S * padded),
+                        (direct, 0, padded),
+                        (w_hh, 0, L, V * FIRST * L * L),
+                        (d_rh, s * row_first, steps * row_first, 1),
+                        (N, V, V * FIRST * L),
+                        (ROWS, GROUPS, 1, SPLIT, L),
+                    )
 
             # All rows of the segment, every sequence's, are one long k for the gradients of the weights.
             count = N * steps
@@ -193,17 +221,19 @@ def make_backward(cell, lanes, tiles, second_tiles):
                     (g_w_ih, 0, V * G * L), (g_w_ih, 0, V * G * L), whole,
                     (x, 0, 1, I), (I, V, count), (1, 1, G, BIAS, L),
                 )  # fmt: skip
+            else:
+                product(
+                    (g_w_ih, 0, V * G * L), (g_w_ih, 0, V * G * L), whole,
+                    (x, 0, 1, I), (I, V, count), (GRAD, 1, G, 1, L),
+                )  # fmt: skip
+            if d_inputs.size > 0 and few_inputs:
                 for n in range(N):
                     for s in range(steps):
                         for i in range(I):
                             d_inputs[t0 + s, begin + n, i] = dot(
                                 w_ih, i * V * G * L, whole[0], (n * steps + s) * whole[2], V * G, L
                             )
-            else:
-                product(
-                    (g_w_ih, 0, V * G * L), (g_w_ih, 0, V * G * L), whole,
-                    (x, 0, 1, I), (I, V, count), (GRAD, 1, G, 1, L),
-                )  # fmt: skip
+            elif d_inputs.size > 0:
                 product(
                     (d_x, 0, wide * L), (zeros, 0, 0), (w_ih, 0, L, V * G * L * L),
                     (whole[0], 0, whole[2], 1), (count, wide, V * G * L), (8, 1, 1, 1, L),

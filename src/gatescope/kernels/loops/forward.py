@@ -14,14 +14,18 @@ from gatescope.kernels.simd_memory import get, load, put, store
 
 
 @cache
-def make_forward(cell, lanes, tiles, second_tiles):
-    """Kernel that runs a block of sequences over a span of steps and stores every state and every kept gate."""
+def make_forward(cell, lanes, tiles, second_tiles, masked=False):
+    """Kernel that runs a block of sequences over a span of steps and stores every state and every kept gate.
+
+    `masked`: every sequence has factors, the same at all steps, for its state where that enters a recurrent product.
+    """
     step, prepare, operand_of = cell.step, cell.prepare or absent, cell.operand or absent
     S, K, G, P, L = len(cell.states), len(cell.kept), len(cell.gates), cell.prepared, lanes
     FIRST = P or G
     SECOND = max(G - FIRST, 1)
     ROWS, GROUPS, SPLIT = tiles
     ROWS2, GROUPS2, SPLIT2 = second_tiles
+    MASKED = masked
     INPUT_ROWS = 4 if G > 3 else 8  # segments are whole multiples of it
     FINGERPRINT = fingerprint_of(cell)
 
@@ -32,9 +36,9 @@ def make_forward(cell, lanes, tiles, second_tiles):
         # span: first sequence, last, first step, last, whether to store past the caches; states[first step] is the
         #       state to start from
         # work: wx [n][s][j][G][L], rh [n][j][FIRST][L], rh of the second phase, held [n][S][j][L],
-        #       operand [n][j][L], prepared [n][j][P][L]
+        #       operand [n][j][L], prepared [n][j][P][L], factors of the state [B][j][L] where there are any
         w_ih, b_ih, w_hh, b_hh, w_second, b_second = weights
-        wx, rh, rh_second, held, operand, prepared = work
+        wx, rh, rh_second, held, operand, prepared, factors = work
         begin, end, start, stop, stream = span
         B, I, H = states.shape[1], inputs.shape[2], states.shape[3]
         N, V = end - begin, (H + L - 1) // L
@@ -60,14 +64,29 @@ def make_forward(cell, lanes, tiles, second_tiles):
                 )
             for s in range(steps):
                 t = t0 + s
-                product(
-                    (rh, 0, V * FIRST * L),
-                    (b_hh, 0, 0),
-                    (w_hh, 0, FIRST * L, H * FIRST * L),
-                    (held, 0, S * padded, 1),
-                    (N, V, H),
-                    (ROWS, GROUPS, FIRST, SPLIT, L),
-                )
+                if MASKED:
+                    for n in range(N):
+                        for j in range(V):
+                            (factor,) = load(factors, (begin + n) * padded + j * L, L, 1, L)
+                            (h,) = load(held, n * S * padded + j * L, L, 1, L)
+                            store(operand, (n * V + j) * L, L, (h * factor,))
+                    product(
+                        (rh, 0, V * FIRST * L),
+                        (b_hh, 0, 0),
+                        (w_hh, 0, FIRST * L, H * FIRST * L),
+                        (operand, 0, padded, 1),
+                        (N, V, H),
+                        (ROWS, GROUPS, FIRST, SPLIT, L),
+                    )
+                else:
+                    product(
+                        (rh, 0, V * FIRST * L),
+                        (b_hh, 0, 0),
+                        (w_hh, 0, FIRST * L, H * FIRST * L),
+                        (held, 0, S * padded, 1),
+                        (N, V, H),
+                        (ROWS, GROUPS, FIRST, SPLIT, L),
+                    )
                 if P > 0:
                     for n in range(N):
                         for j in range(V):
@@ -78,7 +97,11 @@ def make_forward(cell, lanes, tiles, second_tiles):
                                 old,
                             )
                             store(prepared, (n * V + j) * P * L, L, first)
-                            store(operand, (n * V + j) * L, L, (operand_of(first, old),))
+                            entering = operand_of(first, old)
+                            if MASKED:
+                                (factor,) = load(factors, (begin + n) * padded + j * L, L, 1, L)
+                                entering = entering * factor
+                            store(operand, (n * V + j) * L, L, (entering,))
                     product(
                         (rh_second, 0, V * SECOND * L),
                         (b_second, 0, 0),

@@ -1,0 +1,213 @@
+"""A layer and a read-out that are swept many times: scratch, and the places of their weights, are made once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gatescope.cells.registry import Cell
+from gatescope.datatypes import Array, Params
+from gatescope.kernels import cpu, layout
+from gatescope.kernels.loops.readout import CHUNK, make_readout
+from gatescope.kernels.memory import aligned_empty, aligned_zeros
+from gatescope.kernels.packing import Packing, Sums
+
+Blocks = list[tuple[int, int]]
+
+
+def _places(shapes: Sequence[tuple[int, ...]], first: int) -> list[Array]:
+    """Positions of arrays that stand one after another in a vector, counted from `first`."""
+    found = []
+    for shape in shapes:
+        size = int(np.prod(shape))
+        found.append(np.arange(first, first + size).reshape(shape))
+        first += size
+    return found
+
+
+class Layer:
+    """One layer of a cell, ready to be swept over blocks of sequences.
+
+    Parameters
+    ----------
+    cell : Cell
+    params : Params
+        Gives the sizes; its numbers are not used.
+    first : int
+        Where the layer's numbers begin in the vector of all weights.
+    masked : bool
+        Whether sequences have masks of the recurrent state.
+    """
+
+    def __init__(self, cell: Cell, params: Params, first: int, *, masked: bool = False) -> None:
+        self.plan = cpu.plan_for(cell, params.hidden_size, params.dtype)
+        self.inputs, self.states, self.kept = params.input_size, len(cell.states), len(cell.kept)
+        self.units, self.masked = params.hidden_size, masked
+        self.size = params.count()
+        self._first = first
+        w_ih, w_hh, b_ih, b_hh = _places(
+            [a.shape for a in (params.weight_ih, params.weight_hh, params.bias_ih, params.bias_hh)], first + 1
+        )
+        numbers = Params(
+            cell=params.cell, gates=params.gates, weight_ih=w_ih, weight_hh=w_hh, bias_ih=b_ih, bias_hh=b_hh
+        )
+        places = cpu.forward_panels(self.plan, numbers) + cpu.backward_panels(self.plan, numbers)
+        # Where there is no second phase, the panels have a number nobody reads.
+        self._packing = Packing([piece.astype(np.intp) for piece in places], params.dtype)
+        self._nothing = aligned_zeros(1, params.dtype)
+        self.factors = self._nothing
+        self._ready: dict[int, tuple[Any, ...]] = {}
+
+    def gather(self, vector: Array) -> None:
+        """Take the weights from the vector (1 + N,)."""
+        self._packing.gather(vector)
+
+    def prepare(self, blocks: Blocks, steps: int) -> None:
+        """Make kernels and scratch for these blocks of sequences, if they are not there yet."""
+        batch = blocks[-1][1]
+        plan = self.plan
+        if self.masked and self.factors.size < batch * plan.padded:
+            self.factors = aligned_zeros(batch * plan.padded, plan.dtype)
+            self._ready.clear()
+        if batch not in self._ready:
+            rows = cpu.longest(blocks)
+            factors = self.factors if self.masked else None
+            segments = [plan.segment(end - begin, steps) for begin, end in blocks]
+            sizes = [(end - begin, segment) for (begin, end), segment in zip(blocks, segments, strict=True)]
+            self._ready[batch] = (
+                cpu.forward_kernel(plan, rows, self.masked),
+                [cpu.forward_work(plan, n, segment, factors) for n, segment in sizes],
+                cpu.backward_kernel(plan, rows, self.masked),
+                [cpu.backward_work(plan, n, segment, self.inputs, factors) for n, segment in sizes],
+                Sums(
+                    cpu.sum_shapes(plan, self.inputs),
+                    # Gradients in the vector's order: weight_ih, weight_hh, bias_ih, bias_hh.
+                    lambda sums: cpu.unpack_sums(plan, sums),
+                    len(blocks),
+                    plan.dtype,
+                ),
+            )
+        self._forward, self._forward_work, self._backward, self._backward_work, self.sums = self._ready[batch]
+
+    def forward(
+        self, index: int, block: tuple[int, int], inputs: Array, states: Array, gates: Array, lengths: Array
+    ) -> None:
+        """Fill states[1:] and gates of a block from states[0]."""
+        span = (*block, 0, inputs.shape[0], False)
+        self._forward(
+            self._packing.arrays[:6], inputs, states, gates, lengths, span, self._forward_work[index]
+        )
+
+    def backward(
+        self,
+        index: int,
+        block: tuple[int, int],
+        trace: tuple[Array, Array, Array],
+        lengths: Array,
+        output_adjoint: Array,
+        adjoint: Array,
+        d_inputs: Array,
+    ) -> None:
+        """Fill adjoint[:-1] and d_inputs (if it is not empty) of a block from adjoint[-1]; add to the sums."""
+        span = (*block, 0, trace[0].shape[0], False)
+        self._backward(
+            self._packing.arrays[6:], trace, lengths, output_adjoint, (adjoint, d_inputs), span,
+            self._backward_work[index], self.sums.blocks[index],
+        )  # fmt: skip
+
+    def scatter(self, gradient: Array) -> None:
+        """Write the layer's gradients into the vector (N,)."""
+        self.sums.scatter(gradient[self._first : self._first + self.size])
+
+
+class Readout:
+    """The linear read-out and its losses, ready to be swept.
+
+    Parameters
+    ----------
+    outputs, units : int
+        O and H.
+    heads : (heads, 4) int64
+        As the kernel reads them.
+    first : int
+        Where its numbers begin in the vector of all weights.
+    dtype : dtype
+    """
+
+    def __init__(self, outputs: int, units: int, heads: Array, first: int, dtype: np.dtype[Any]) -> None:
+        self.lanes = layout.lanes_for(dtype)
+        self.outputs, self.units, self.heads = outputs, units, heads
+        self.size = outputs * (units + 1)
+        self._first, self._dtype = first, dtype
+        w, b = _places([(outputs, units), (outputs,)], first + 1)
+        pieces = (
+            layout.forward_panel(w, 1, self.lanes),
+            layout.bias_panel(b, 1, self.lanes),
+            layout.adjoint_panel(w, 1, self.lanes),
+        )
+        self._packing = Packing([piece.astype(np.intp) for piece in pieces], dtype)
+        self._kernel = make_readout(self.lanes)
+        self._ready: dict[int, tuple[Any, ...]] = {}
+        self.factors = np.zeros(len(heads), dtype)
+
+    def gather(self, vector: Array) -> None:
+        """Take the weights from the vector (1 + N,)."""
+        self._packing.gather(vector)
+
+    def prepare(self, blocks: Blocks) -> None:
+        """Make scratch for these blocks of sequences, if it is not there yet."""
+        count = len(blocks)
+        if count not in self._ready:
+            vectors, wide = (
+                layout.vectors_for(self.outputs, self.lanes),
+                layout.vectors_for(self.units, self.lanes),
+            )
+            padded, across = vectors * self.lanes, wide * self.lanes
+
+            def work() -> tuple[Array, ...]:
+                return (
+                    *(aligned_empty(CHUNK * n, self._dtype) for n in (across, padded, padded, across)),
+                    aligned_zeros(padded, self._dtype),
+                    aligned_zeros(padded, self._dtype),
+                    np.ones(1, self._dtype),
+                    aligned_zeros(across, self._dtype),
+                    np.zeros((CHUNK, 2), np.int64),
+                )
+
+            def unpack(sums: tuple[Array, ...]) -> list[Array]:
+                w, b = (layout.unpack_gradient(s, self.outputs) for s in sums)
+                return [w, b[:, 0]]
+
+            shapes = [(self.units, vectors, 1, self.lanes), (1, vectors, 1, self.lanes)]
+            self._ready[count] = (
+                [work() for _ in blocks],
+                Sums(shapes, unpack, count, self._dtype),
+                np.zeros((count, len(self.heads), 3)),
+            )
+        self._work, self.sums, self.found = self._ready[count]
+
+    def sweep(
+        self,
+        index: int,
+        block: tuple[int, int],
+        features: Array,
+        place: tuple[int, int, int],
+        data: tuple[Array, Array],
+        steps: tuple[int, int],
+        d_features: Array,
+        outputs: Array,
+        learn: bool,
+    ) -> None:
+        """Outputs, losses and (if `learn`) gradients of a block over steps of targets and mask."""
+        targets, mask = data
+        self._kernel(
+            self._packing.arrays, features, place, targets, mask, self.heads, self.factors,
+            (*block, *steps, self.outputs, learn), self._work[index], self.sums.blocks[index],
+            (d_features, outputs), self.found[index],
+        )  # fmt: skip
+
+    def scatter(self, gradient: Array) -> None:
+        """Write the read-out's gradients into the vector (N,)."""
+        self.sums.scatter(gradient[self._first : self._first + self.size])

@@ -1,0 +1,139 @@
+"""What training leaves behind: the course of it, and the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from gatescope.errors import ValueRangeError
+from gatescope.models import Stack
+from gatescope.results import Array, Result
+
+
+class Status(StrEnum):
+    """How training ended."""
+
+    FINISHED = "finished"
+    EARLY_STOPPED = "early-stopped"
+    DIVERGED = "diverged"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class History(Result):
+    """The course of training; E epochs are done, V validations and M probes were taken.
+
+    Attributes
+    ----------
+    epoch : (E,) int64
+        1, 2, ...
+    loss : (E,) float64
+        Training loss, the mean over the epoch's updates, weighted by the steps that counted; with the weights before
+        each update, and with dropout and noise if there are any.
+    head_loss : (E, heads) float64
+        The same, a column a head, without the heads' weights.
+    accuracy : (E,) float64
+        Share of right answers of the heads that have any (cross-entropy: the likeliest class; Bernoulli: every output
+        counts, right if p is on the side of the target); NaN if no head has.
+    gradient_norm, largest_gradient_norm : (E,) float64
+        Global norm of the gradient before clipping: mean and maximum over the epoch's updates.
+    clipped : (E,) float64
+        Share of updates whose gradient was clipped.
+    learning_rate : (E,) float64
+        At the epoch's last update.
+    updates : (E,) int64
+        Updates done since the beginning.
+    seconds : (E,) float64
+        Wall-clock time of the epoch's updates.  Does not count in comparisons.
+    validation_epoch : (V,) int64
+    validation_loss, validation_accuracy : (V,) float64
+    probe_epoch : (M,) int64
+        0 is before the first update.
+    decay_rate : (M, layers) float64
+        Nats per step: of the gradient flow of that layer's last output back in time, mean over sequences.
+    half_life : (M, layers) float64
+        ln 2 / decay_rate, in steps; infinite where the gradient does not decay.
+    saturation : (M, layers, K, 2) float64
+        Shares of a gate's values in [0, 0.1) and (0.9, 1] (sigmoid gates), over steps, sequences and units; NaN where a
+        layer has fewer kept gates than K, or the gate is not in [0, 1].
+    probe_gates : tuple of tuple of str
+        A layer's kept gates, in the order of `saturation`.
+    """
+
+    epoch: Array
+    loss: Array
+    head_loss: Array
+    accuracy: Array
+    gradient_norm: Array
+    largest_gradient_norm: Array
+    clipped: Array
+    learning_rate: Array
+    updates: Array
+    validation_epoch: Array
+    validation_loss: Array
+    validation_accuracy: Array
+    probe_epoch: Array
+    decay_rate: Array
+    half_life: Array
+    saturation: Array
+    probe_gates: tuple[tuple[str, ...], ...] = ()
+    seconds: Array = field(default_factory=lambda: np.zeros(0), compare=False)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class TrainingRun(Result):
+    """A model that was trained, and how that went.
+
+    Attributes
+    ----------
+    params : Stack
+        The model after the last update (before the one that diverged, if one did).
+    best : Stack
+        The model with the lowest validation loss (training loss, if nothing was validated).
+    best_epoch : int
+        After how many epochs that was; 0: before the first.
+    history : History
+    status : Status
+    message : str
+        The same in a sentence.
+    config : mapping
+        Every argument that the result depends on.
+    seed : int
+    snapshot_epoch : (M,) int64
+    snapshots : (M, N)
+        The weights after these epochs, as `Stack.flat` orders them.
+    """
+
+    params: Stack
+    best: Stack
+    best_epoch: int
+    history: History
+    status: Status
+    message: str
+    config: Mapping[str, Any]
+    seed: int
+    snapshot_epoch: Array
+    snapshots: Array
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "status", Status(self.status))
+
+    def at(self, epoch: int) -> Stack:
+        """The model as it was after that many epochs, if a snapshot was taken then.
+
+        Raises
+        ------
+        ValueRangeError
+            If there is no snapshot of that epoch.
+        """
+        found = np.flatnonzero(self.snapshot_epoch == epoch)
+        if not found.size:
+            there = ", ".join(map(str, self.snapshot_epoch.tolist())) or "none"
+            raise ValueRangeError(
+                f"epoch={epoch!r} has no snapshot (there are: {there}); train with snapshot_every"
+            )
+        return self.params.with_flat(self.snapshots[found[0]])

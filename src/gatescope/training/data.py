@@ -1,0 +1,146 @@
+"""What the engine computes with: a task's arrays in the model's precision, checked against its heads."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gatescope.datatypes import Array, Batch, Head
+from gatescope.errors import ShapeError, UnknownNameError, ValueRangeError
+from gatescope.models import Stack
+from gatescope.validation import check_array, check_lengths, check_shape
+
+PLACES = ("last", "every")
+
+
+class Data(NamedTuple):
+    """Arrays of a task, C-contiguous, in the model's precision.
+
+    Attributes
+    ----------
+    inputs : (T, B, I)
+    targets : (T, B, C)
+    mask : (T, B) uint8
+        0 where a target does not count; always 0 past the end of a sequence.
+    lengths : (B,) int64
+    """
+
+    inputs: Array
+    targets: Array
+    mask: Array
+    lengths: Array
+
+
+def as_data(batch: Batch, stack: Stack, at: str | None = None) -> Data:
+    """Check a task against a model and bring its arrays into the model's precision.
+
+    Parameters
+    ----------
+    batch : Batch
+    stack : Stack
+    at : {"last", "every"}, optional
+        Which targets count: those of every sequence's last step, those of all its steps, or (default) those that the
+        batch's own mask names.
+
+    Raises
+    ------
+    ShapeError
+        If arrays do not fit each other or the model.
+    ValueRangeError
+        If a target is not one its loss knows, no target counts, or a number is NaN or infinite.
+    UnknownNameError
+        If `at` is none of these.
+    """
+    if not isinstance(batch, Batch):
+        raise ShapeError(
+            f"task is a {type(batch).__name__}; give a Batch, as the makers in gatescope.tasks do"
+        )
+    if at is not None and at not in PLACES:
+        raise UnknownNameError(
+            f"at={at!r} is not known; choose 'last', 'every', or None for the batch's own mask"
+        )
+    inputs = check_array("inputs", batch.inputs, stack.dtype)
+    if inputs.ndim != 3 or 0 in inputs.shape[:2]:
+        raise ShapeError(
+            f"inputs has the shape {inputs.shape}; a Batch needs (T, B, I) with T and B at least 1"
+        )
+    steps, count, width = inputs.shape
+    if width != stack.input_size:
+        raise ShapeError(
+            f"inputs has {width} numbers a step, but the model takes {stack.input_size}; give a model with "
+            f"input_size={width}"
+        )
+    lengths = check_lengths(batch.lengths, steps, count)
+    columns = sum(head.columns for head in stack.heads)
+    targets = _targets(batch, stack, steps, count, columns, lengths)
+    mask = _mask(batch, steps, count, lengths, at)
+    begin = 0
+    for head in stack.heads:
+        _check_head(head, targets[:, :, begin : begin + head.columns][mask])
+        begin += head.columns
+    return Data(inputs, targets, mask.astype(np.uint8), lengths)
+
+
+def _targets(batch: Batch, stack: Stack, steps: int, count: int, columns: int, lengths: Array) -> Array:
+    found = check_array("targets", batch.targets, stack.dtype, finite=False)
+    if found.shape == (count, columns):  # one a sequence, at its last step
+        whole = np.zeros((steps, count, columns), stack.dtype)
+        there = lengths > 0
+        whole[lengths[there] - 1, np.flatnonzero(there)] = found[there]
+        return whole
+    heads = ", ".join(f"{head.name} ({head.loss}, {head.columns})" for head in stack.heads)
+    if found.ndim != 3 or found.shape[2] != columns:
+        raise ShapeError(
+            f"targets has the shape {found.shape}, but the heads' losses need {columns} columns: {heads}; give "
+            f"(T, B, {columns}) or (B, {columns})"
+        )
+    check_shape("targets", found, (steps, count, columns), "(T, B, C)")
+    return found
+
+
+def _mask(batch: Batch, steps: int, count: int, lengths: Array, at: str | None) -> Any:
+    running = np.arange(steps)[:, None] < lengths
+    if at == "every":
+        mask = running
+    elif at == "last" or (at is None and batch.targets.ndim == 2):
+        mask = np.arange(steps)[:, None] == lengths - 1
+    else:
+        given = np.asarray(batch.mask)
+        if given.shape != (steps, count):
+            raise ShapeError(
+                f"mask has the shape {given.shape}; inputs of this shape need (T, B) = {(steps, count)}"
+            )
+        mask = given.astype(bool) & running
+    if not mask.any():
+        raise ValueRangeError(
+            "mask is False at every step of every sequence (steps past a sequence's length do not count), so there is "
+            "nothing to learn; let some targets count"
+        )
+    return mask
+
+
+def _check_head(head: Head, targets: Array) -> None:
+    """That the targets which count, (counted, columns), are such as the head's loss knows."""
+    if not np.isfinite(targets).all():
+        raise ValueRangeError(
+            f"targets of the head {head.name!r} hold NaN or infinite values where the mask is True"
+        )
+    if head.loss == "cross_entropy":
+        wrong = (targets < 0) | (targets >= head.size) | (targets != np.floor(targets))
+        if wrong.any():
+            raise ValueRangeError(
+                f"targets of the head {head.name!r} hold {float(targets[wrong][0]):g}, but its loss, cross_entropy, "
+                f"needs classes 0..{head.size - 1}"
+            )
+    elif head.loss == "bernoulli":
+        wrong = (targets != 0) & (targets != 1)
+        if wrong.any():
+            raise ValueRangeError(
+                f"targets of the head {head.name!r} hold {float(targets[wrong][0]):g}, but its loss, bernoulli, needs "
+                "0 or 1"
+            )
+    elif head.loss != "mse":
+        raise UnknownNameError(
+            f"the head {head.name!r} has the loss {head.loss!r}; choose 'mse', 'cross_entropy' or 'bernoulli'"
+        )

@@ -1,0 +1,78 @@
+"""Targets, masks and heads that do not fit each other."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from engine_cases import make_batch, make_stack
+
+from gatescope.datatypes import Head
+from gatescope.errors import GatescopeError, ShapeError, UnknownNameError, ValueRangeError
+from gatescope.training.data import as_data
+
+
+def changed(**fields):
+    return dataclasses.replace(make_batch(), **fields)
+
+
+def targets_with(column, value):
+    batch = make_batch()
+    batch.mask[0, 0] = True
+    batch.targets[0, 0, column] = value
+    return batch
+
+
+@pytest.mark.parametrize(
+    ("batch", "kind", "words"),
+    [
+        (changed(targets=np.zeros((37, 5, 4))), ShapeError, "need 9 columns"),
+        (changed(targets=np.zeros((36, 5, 9))), ShapeError, "targets"),
+        (changed(inputs=np.zeros((37, 5, 2))), ShapeError, "input_size=2"),
+        (changed(inputs=np.zeros((37, 5))), ShapeError, r"\(T, B, I\)"),
+        (changed(mask=np.ones((5, 37), bool)), ShapeError, "mask"),
+        (changed(mask=np.zeros((37, 5), bool)), ValueRangeError, "mask is False at every step"),
+        (changed(lengths=np.zeros(5, int)), ValueRangeError, "mask is False at every step"),
+        (changed(lengths=np.full(5, 38)), ValueRangeError, "lengths"),
+        (targets_with(3, 4), ValueRangeError, r"'class'.*4.*classes 0\.\.3"),
+        (targets_with(3, -1), ValueRangeError, "'class'"),
+        (targets_with(3, 1.5), ValueRangeError, "1.5"),
+        (targets_with(4, 0.5), ValueRangeError, "'notes'.*0 or 1"),
+        (targets_with(0, np.nan), ValueRangeError, "'value'.*NaN"),
+        (np.zeros((3, 2)), ShapeError, "Batch"),
+    ],
+)
+def test_what_does_not_fit_is_told(batch, kind, words):
+    with pytest.raises(kind, match=words):
+        as_data(batch, make_stack())
+
+
+def test_an_unknown_loss_is_told():
+    heads = (Head("y", 3, "hinge"),)
+    with pytest.raises(UnknownNameError, match="hinge"):
+        as_data(dataclasses.replace(make_batch(heads=(Head("y", 3),)), heads=heads), make_stack(heads=heads))
+    with pytest.raises(UnknownNameError, match="at='first'"):
+        as_data(make_batch(), make_stack(), "first")
+
+
+def test_targets_that_do_not_count_may_be_anything():
+    batch = make_batch()
+    batch.targets[~batch.mask] = np.nan
+    assert as_data(batch, make_stack()).mask.any()
+
+
+def test_which_targets_count():
+    batch, stack = make_batch(), make_stack()
+    running = np.arange(37)[:, None] < batch.lengths
+    np.testing.assert_array_equal(as_data(batch, stack).mask, batch.mask & running)
+    np.testing.assert_array_equal(as_data(batch, stack, "every").mask, running)
+    np.testing.assert_array_equal(as_data(batch, stack, "last").mask.argmax(axis=0), batch.lengths - 1)
+
+
+def test_one_target_a_sequence_counts_at_its_last_step():
+    batch, stack = make_batch(), make_stack()
+    last = batch.targets[batch.lengths - 1, np.arange(5)]
+    data = as_data(dataclasses.replace(batch, targets=last), stack)
+    assert data.mask.sum() == 5
+    np.testing.assert_array_equal(data.targets[batch.lengths - 1, np.arange(5)], last)
+    with pytest.raises(GatescopeError):
+        as_data(dataclasses.replace(batch, targets=last[:4]), stack)

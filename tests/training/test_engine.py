@@ -1,0 +1,223 @@
+"""The engine: losses, gradients, segments, masks, threads, memory."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from engine_cases import HEADS, make_batch, make_stack
+
+import gatescope as gs
+from gatescope.datatypes import Head
+from gatescope.errors import ShapeError
+from gatescope.training.dropout import Dropout, masks
+from gatescope.training.engine import Engine, as_data
+
+ALL = Dropout(inputs=0.2, between=0.3, outputs=0.1, recurrent=0.25)
+
+
+def make_engine(stack, data, **options):
+    return Engine(stack, steps=data.inputs.shape[0], sequences=data.inputs.shape[1], **options)
+
+
+def losses_of(outputs, batch, mask):
+    """The heads' losses, written once more from their definitions."""
+    found, output, column = [], 0, 0
+    for head in batch.heads:
+        y = outputs[..., output : output + head.size][mask]
+        target = batch.targets[..., column : column + head.columns][mask]
+        if head.loss == "mse":
+            found.append(((y - target) ** 2).mean())
+        elif head.loss == "cross_entropy":
+            log_p = y - np.log(np.exp(y).sum(axis=1, keepdims=True))
+            found.append(-log_p[np.arange(len(y)), target[:, 0].astype(int)].mean())
+        else:
+            p = 1 / (1 + np.exp(-y))
+            found.append(-np.where(target == 1, np.log(p), np.log(1 - p)).sum(axis=1).mean())
+        output, column = output + head.size, column + head.columns
+    return np.array(found)
+
+
+def test_losses_are_those_of_the_definitions():
+    stack, batch = make_stack(), make_batch()
+    data = as_data(batch, stack)
+    trace = gs.run(stack.layers[0], batch.inputs, lengths=batch.lengths)
+    trace = gs.run(stack.layers[1], trace.outputs, lengths=batch.lengths)
+    outputs = trace.outputs @ stack.readout_weight.T + stack.readout_bias
+    mask = data.mask.astype(bool)
+    engine = make_engine(stack, data)
+    found = engine.evaluate(data)
+    np.testing.assert_allclose(found.head_loss, losses_of(outputs, batch, mask), rtol=1e-12)
+    assert found.loss == pytest.approx(found.head_loss @ [1, 0.5, 1], rel=1e-15)
+    assert found.count == mask.sum() == (batch.mask & (np.arange(37)[:, None] < batch.lengths)).sum()
+    classes = outputs[..., 3:7].argmax(-1)[mask] == batch.targets[..., 3][mask]
+    notes = (outputs[..., 7:] > 0)[mask] == (batch.targets[..., 4:] == 1)[mask]
+    assert found.accuracy == pytest.approx((classes.sum() + notes.sum()) / (classes.size + notes.size))
+    assert engine.back(data, 0).loss == pytest.approx(found.loss, rel=1e-14)
+    np.testing.assert_allclose(engine.predict(data.inputs, data.lengths), outputs, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("dropout", [Dropout(), ALL], ids=["whole", "dropout"])
+@pytest.mark.parametrize("memory", [1 << 30, 0], ids=["kept", "checkpoints"])
+def test_gradient_is_the_slope_of_the_loss(dropout, memory):
+    stack, batch = make_stack(), make_batch()
+    data = as_data(batch, stack)
+    engine = make_engine(stack, data, dropout=dropout, memory=memory)
+    engine.back(data, 3)
+    gradient, theta = engine.gradient.copy(), engine.theta.copy()
+    rng, small = np.random.default_rng(0), 1e-6
+    for begin, end in (*engine.sizes, (0, theta.size)):
+        way = np.zeros_like(theta)
+        way[begin:end] = rng.standard_normal(end - begin)
+        ends = []
+        for sign in (1, -1):
+            engine.theta[:] = theta + sign * small * way
+            ends.append(engine.back(data, 3).loss)
+        # Differences of 1e-6 of a loss near 9: rounding leaves 2e-9, curvature 1e-12.
+        assert (ends[0] - ends[1]) / (2 * small) == pytest.approx(gradient @ way, abs=2e-8)
+
+
+def test_segments_and_checkpoints_give_the_gradient_of_one_piece(monkeypatch):
+    stack, batch = make_stack(), make_batch(steps=300)
+    data = as_data(batch, stack)
+    found = []
+    for size, memory in ((1 << 30, 1 << 30), (1, 1 << 30), (1, 0)):
+        monkeypatch.setattr("gatescope.training.rooms._SEGMENT_BYTES", size)
+        engine = make_engine(stack, data, dropout=ALL, memory=memory)
+        score = engine.back(data, 1)
+        found.append((score.loss, engine.gradient.copy(), engine.evaluate(data).loss))
+    for loss, gradient, whole in found[1:]:
+        assert loss == pytest.approx(found[0][0], rel=1e-14)
+        assert whole == pytest.approx(found[0][2], rel=1e-14)
+        np.testing.assert_allclose(gradient, found[0][1], rtol=0, atol=1e-12 * abs(found[0][1]).max())
+
+
+def test_bits_do_not_depend_on_threads_or_on_what_was_done_before(monkeypatch):
+    monkeypatch.setattr("gatescope.training.engine._THREAD_WORK", 0)
+    stack, batch = make_stack(), make_batch(sequences=40)
+    data = as_data(batch, stack)
+    found = []
+    for threads in (1, 2, 5):
+        engine = make_engine(stack, data, threads=threads, dropout=ALL, weight_noise=0.1)
+        if threads == 5:
+            engine.back(data, 9, 3, 11)
+            engine.evaluate(data)
+        score = engine.back(data, 1)
+        found.append((score.loss, engine.gradient.tobytes()))
+        engine.close()
+    assert found[0] == found[1] == found[2]
+
+
+def test_masks_are_those_that_the_function_tells():
+    """With inputs of 1, a linear read-out of the inputs alone shows the mask."""
+    head = (Head("y", 1),)
+    stack, batch = make_stack(("rnn",), (4,), heads=head), make_batch(heads=head, full=True)
+    data = as_data(batch, stack)
+    engine = make_engine(stack, data, dropout=Dropout(outputs=0.4), seed=3)
+    engine.theta[:] = 0
+    engine.theta[-1] = 1.0  # the outputs are 1, whatever is dropped
+    engine.theta[slice(*engine.sizes[2])] = 0.5  # h = tanh 0.5 everywhere
+    engine.back(data, 8)
+    slope = 2 * (1 - batch.targets) / batch.targets.size
+    kept = masks(0.4, (37, 5, 4), seed=3, update=8, place="outputs", layer=1, dtype="float64")
+    expected = (slope * kept * np.tanh(0.5)).sum(axis=(0, 1))
+    np.testing.assert_allclose(engine.gradient[slice(*engine.sizes[4])], expected, rtol=1e-12)
+    share = masks(0.3, (1000, 100), seed=0, update=0, place="recurrent")
+    # Three standard deviations of a mean of 100,000 draws.
+    assert abs((share == 0).mean() - 0.3) < 3 * np.sqrt(0.21 / 1e5)
+    assert set(np.unique(share)) == {np.float32(0), np.float32(1 / 0.7)}
+
+
+def test_every_update_place_and_layer_has_its_own_mask():
+    common = {"seed": 1, "update": 2, "place": "between", "layer": 1}
+    first = masks(0.5, (50, 4, 3), **common)
+    for change in ({"seed": 2}, {"update": 3}, {"place": "outputs"}, {"layer": 2}):
+        other = masks(0.5, (50, 4, 3), **{**common, **change})
+        assert 0.3 < (first == other).mean() < 0.7
+    assert (first[0] != first[1]).any()
+
+
+def test_windows_carry_the_state():
+    stack, batch = make_stack(), make_batch(full=True)
+    data = as_data(batch, stack)
+    engine = make_engine(stack, data)
+    whole = engine.evaluate(data).head_loss
+    first = engine.back(data, 0, 0, 20)
+    kept = engine.carried
+    second = engine.back(data, 1, 20, 37, carry=True)
+    np.testing.assert_allclose((20 * first.head_loss + 17 * second.head_loss) / 37, whole, rtol=1e-12)
+    after = engine.gradient.copy()
+    engine.carried = kept
+    assert engine.back(data, 1, 20, 37, carry=True).loss == second.loss
+    np.testing.assert_array_equal(engine.gradient, after)
+    assert engine.back(data, 1, 20, 37).loss != second.loss
+
+
+def test_a_window_without_targets_has_no_gradient():
+    stack, batch = make_stack(), make_batch()
+    batch.mask[:10] = False
+    engine = make_engine(stack, data := as_data(batch, stack))
+    found = engine.back(data, 0, 0, 10)
+    assert found.count == 0
+    assert found.loss == 0
+    assert not engine.gradient.any()
+
+
+def test_noise_is_that_of_its_update():
+    stack, batch = make_stack(), make_batch()
+    data = as_data(batch, stack)
+    engine = make_engine(stack, data, weight_noise=0.1, seed=4)
+    still = make_engine(stack, data)
+    first, other, again = (engine.back(data, update).loss for update in (1, 2, 1))
+    assert first == again != other
+    assert engine.evaluate(data).loss == still.evaluate(data).loss != first
+    np.testing.assert_array_equal(engine.theta, still.theta)
+
+
+def test_no_memory_is_taken_after_the_first_updates():
+    stack, batch = make_stack(), make_batch(steps=200, sequences=40)
+    data = as_data(batch, stack)
+    engine = make_engine(stack, data, dropout=ALL, weight_noise=0.1)
+    for update in range(3):
+        engine.back(data, update)
+    tracemalloc.start()
+    try:
+        for update in range(3, 6):
+            before, _ = tracemalloc.get_traced_memory()
+            tracemalloc.reset_peak()
+            engine.back(data, update)
+            _, peak = tracemalloc.get_traced_memory()
+            # Python's own small objects; the states of a window alone are 1.5 MB.
+            assert peak - before < 20_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_one_step_and_one_sequence():
+    stack = make_stack(dtype="float32")
+    batch = make_batch(steps=1, sequences=1, full=True)
+    data = as_data(batch, stack)
+    engine = make_engine(stack, data)
+    assert np.isfinite(engine.back(data, 0).loss)
+    assert engine.gradient.dtype == np.float32
+    assert engine.gradient.any()
+
+
+def test_carried_states_have_to_fit():
+    stack = make_stack()
+    data = as_data(make_batch(), stack)
+    engine = make_engine(stack, data)
+    with pytest.raises(ShapeError, match="multiple"):
+        engine.carried = np.zeros(5)
+    with pytest.raises(ShapeError, match="window"):
+        engine.back(data, 0, 3, 9, carry=True)
+
+
+def test_evaluate_and_predict_are_public():
+    stack, batch = make_stack(), make_batch()
+    data = as_data(batch, stack)
+    engine = make_engine(stack, data)
+    assert gs.evaluate(stack, batch).loss == engine.evaluate(data).loss
+    np.testing.assert_array_equal(
+        gs.predict(stack, batch.inputs, batch.lengths), engine.predict(data.inputs, data.lengths)
+    )
+    assert len(HEADS) == 3

@@ -1,0 +1,223 @@
+"""Optimisers against plain NumPy, PyTorch, and what is known of single steps."""
+
+import json
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from numba import njit
+
+from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
+from gatescope.kernels.loops import updates
+from gatescope.kernels.loops.options import OPTIONS
+from gatescope.training.optimisers import NAMES, SGD, Adam, RMSProp, by_name
+
+SIZE = 37  # off the lanes
+STEPS = 50
+OPTIMISERS = [
+    Adam(),
+    Adam(betas=(0.8, 0.95), eps=1e-3, weight_decay=0.1),
+    Adam(weight_decay=0.1, decoupled=True),
+    RMSProp(),
+    RMSProp(alpha=0.9, eps=1e-4, momentum=0.7, weight_decay=0.05),
+    RMSProp(centered=True),
+    RMSProp(centered=True, momentum=0.5),
+    SGD(),
+    SGD(momentum=0.9),
+    SGD(momentum=0.9, dampening=0.3, weight_decay=0.1),
+    SGD(momentum=0.8, nesterov=True, weight_decay=0.1),
+]
+IDS = [repr(optimiser) for optimiser in OPTIMISERS]
+
+
+def naive(optimiser, theta, gradients, rates):
+    """The formulas of the docstrings, one array at a time."""
+    o, k = SimpleNamespace(**optimiser.describe()), theta.dtype.type
+    m, v, u = np.zeros_like(theta), np.zeros_like(theta), np.zeros_like(theta)
+    for step, (g, lr) in enumerate(zip(gradients, rates, strict=True), start=1):
+        if o.weight_decay and not getattr(o, "decoupled", False):
+            g = g + k(o.weight_decay) * theta
+        if o.name == "adam":
+            b1, b2 = o.betas
+            if o.decoupled:
+                theta = k(1 - lr * o.weight_decay) * theta
+            m, v = k(b1) * m + k(1 - b1) * g, k(b2) * v + k(1 - b2) * g**2
+            theta = theta - k(lr) * (m / k(1 - b1**step)) / (np.sqrt(v / k(1 - b2**step)) + k(o.eps))
+        elif o.name == "rmsprop":
+            v = k(o.alpha) * v + k(1 - o.alpha) * g**2
+            if o.centered:
+                m = k(o.alpha) * m + k(1 - o.alpha) * g
+            u = k(o.momentum) * u + g / (np.sqrt(v - m**2) + k(o.eps))
+            theta = theta - k(lr) * u
+        else:
+            u = k(o.momentum) * u + k(1 - o.dampening) * g if step > 1 and o.momentum else g
+            theta = theta - k(lr) * (g + k(o.momentum) * u if o.nesterov else u)
+        assert theta.dtype == gradients.dtype
+    return theta
+
+
+def torch_twin(optimiser, parameters):
+    optim = pytest.importorskip("torch").optim
+    o = optimiser.describe()
+    name, decoupled = o.pop("name"), o.pop("decoupled", False)
+    kind = {"adam": optim.AdamW if decoupled else optim.Adam, "rmsprop": optim.RMSprop, "sgd": optim.SGD}[
+        name
+    ]
+    return kind(parameters, lr=1.0, **o)
+
+
+def problem(dtype):
+    rng = np.random.default_rng(0)
+    # Elements of very different sizes; a learning rate that changes.
+    gradients = rng.standard_normal((STEPS, SIZE)) * 10.0 ** rng.integers(-4, 2, SIZE)
+    return rng.standard_normal(SIZE).astype(dtype), gradients.astype(dtype), 1e-2 / np.arange(1.0, STEPS + 1)
+
+
+def follow(optimiser, theta, gradients, rates):
+    theta = theta.copy()
+    slots = optimiser.slots(theta.size, theta.dtype)
+    for step, (gradient, lr) in enumerate(zip(gradients, rates, strict=True), start=1):
+        optimiser.update(theta, gradient, slots, step, float(lr))
+    return theta
+
+
+# float32 1e-5: some tens of roundings of 6e-8, relative to weights of the size 1.
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 1e-5)])
+@pytest.mark.parametrize("optimiser", OPTIMISERS, ids=IDS)
+def test_follows_its_formula(optimiser, dtype, tolerance):
+    theta, gradients, rates = problem(dtype)
+    found = follow(optimiser, theta, gradients, rates)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found, naive(optimiser, theta, gradients, rates), rtol=0, atol=tolerance)
+    assert np.abs(found - theta).max() > 1e-2
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 1e-5)])
+@pytest.mark.parametrize("optimiser", OPTIMISERS, ids=IDS)
+def test_follows_pytorch_step_for_step(optimiser, dtype, tolerance):
+    torch = pytest.importorskip("torch")
+    theta, gradients, rates = problem(dtype)
+    mine, slots = theta.copy(), optimiser.slots(SIZE, dtype)
+    theirs = torch.tensor(theta, requires_grad=True)
+    twin = torch_twin(optimiser, [theirs])
+    for step, (gradient, lr) in enumerate(zip(gradients, rates, strict=True), start=1):
+        optimiser.update(mine, gradient, slots, step, float(lr))
+        theirs.grad = torch.tensor(gradient)
+        twin.param_groups[0]["lr"] = float(lr)
+        twin.step()
+        np.testing.assert_allclose(mine, theirs.detach().numpy(), rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS, ids=IDS)
+def test_slots_are_all_that_an_interrupted_run_needs(optimiser):
+    theta, gradients, rates = problem("float32")
+    whole = follow(optimiser, theta, gradients, rates)
+    slots = optimiser.slots(SIZE, "float32")
+    for step, (gradient, lr) in enumerate(zip(gradients, rates, strict=True), start=1):
+        if step == 20:
+            slots, theta = {name: value.copy() for name, value in slots.items()}, theta.copy()
+        optimiser.update(theta, gradient, slots, step, float(lr))
+    assert theta.tobytes() == whole.tobytes()
+
+
+def test_the_first_step_of_adam_is_the_sign_times_the_learning_rate():
+    theta = np.zeros(3)
+    Adam(eps=0).update(theta, np.array([1e-9, -3.0, 1e12]), Adam().slots(3, "float64"), 1, 0.5)
+    np.testing.assert_allclose(theta, [-0.5, 0.5, -0.5], rtol=1e-12)
+
+
+def test_a_centered_variance_does_not_become_nan():
+    optimiser, theta = RMSProp(centered=True, alpha=0.5), np.zeros(100, "float32")
+    slots = optimiser.slots(100, "float32")
+    gradient = np.linspace(0.1, 1, 100).astype("float32")  # the same at each step: its variance goes to 0
+    for step in range(1, 101):
+        optimiser.update(theta, gradient, slots, step, 1e-3)
+    assert np.isfinite(theta).all()
+    assert (slots["square"] - slots["mean"] ** 2 < 0).any()  # what would have been the root's argument
+
+
+def test_nan_gradients_are_not_hidden():
+    for optimiser in OPTIMISERS:
+        theta = follow(optimiser, np.zeros(2), np.array([[np.nan, 1.0]]), [0.1])
+        assert np.isnan(theta[0])
+        assert np.isfinite(theta[1])
+
+
+def test_float32_kernels_hold_no_double():
+    """All constants are rounded before the loops; conversions of these are all that may be of float64."""
+    for optimiser in OPTIMISERS:
+        follow(optimiser, *problem("float32"))
+    kernels = [updates.adam, updates.make_rmsprop(True, True), updates.make_sgd(True, True)]
+    for kernel in kernels:
+        signature = next(s for s in kernel.signatures if "float32" in str(s[0]))
+        fresh = njit(**{**OPTIONS, "cache": False})(kernel.py_func)  # a cached one cannot be looked at
+        fresh.compile(signature)
+        text = fresh.inspect_llvm(signature)
+        assert not re.findall(r"f(?:add|sub|mul|div) (?:<\d+ x )?double", text)
+        assert re.search(r"fmul <\d+ x float>", text)  # whole vectors at a time
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Adam(betas=(1.0, 0.9)), r"betas\[0\]=1.0"),
+        (lambda: Adam(betas=(0.9, -0.1)), r"betas\[1\]=-0.1"),
+        (lambda: Adam(betas=0.9), r"betas=0.9"),
+        (lambda: Adam(eps=-1e-8), r"eps=-1e-08"),
+        (lambda: Adam(eps=float("nan")), r"eps=nan"),
+        (lambda: Adam(weight_decay=-1), r"weight_decay=-1"),
+        (lambda: Adam(decoupled=1), r"decoupled=1 must be True or False"),
+        (lambda: RMSProp(alpha=1.5), r"alpha=1.5"),
+        (lambda: RMSProp(momentum=-0.5), r"momentum=-0.5"),
+        (lambda: RMSProp(centered="yes"), r"centered='yes'"),
+        (lambda: SGD(momentum=1.0), r"momentum=1.0"),
+        (lambda: SGD(dampening=2), r"dampening=2"),
+        (lambda: SGD(nesterov=True), r"nesterov=True .*momentum above 0"),
+        (lambda: SGD(nesterov=True, momentum=0.9, dampening=0.1), r"no dampening"),
+    ],
+)
+def test_constants_out_of_range_are_named(make, message):
+    with pytest.raises(ValueRangeError, match=message):
+        make()
+
+
+def test_by_name():
+    assert set(NAMES) == {"adam", "adamw", "rmsprop", "sgd"}
+    assert by_name("adam") == Adam()
+    assert by_name("adamw") == Adam(weight_decay=0.01, decoupled=True)
+    mine = SGD(momentum=0.5)
+    assert by_name(mine) is mine
+    for wrong in ("adagrad", None, Adam, 3):
+        with pytest.raises(UnknownNameError, match=r"optimizer=.*adam, adamw, rmsprop, sgd"):
+            by_name(wrong)
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS, ids=IDS)
+def test_descriptions_are_plain(optimiser):
+    description = optimiser.describe()
+    assert json.loads(json.dumps(description)) == description
+    name = description.pop("name")
+    assert type(optimiser)(**description) == optimiser
+    assert type(by_name(name)) is type(optimiser)
+
+
+def test_vectors_that_do_not_fit_are_named():
+    adam, theta = Adam(), np.zeros(3)
+    slots = adam.slots(3, "float64")
+    with pytest.raises(ShapeError, match=r"gradient has shape \(4,\)"):
+        adam.update(theta, np.zeros(4), slots, 1, 0.1)
+    with pytest.raises(ShapeError, match=r"gradient has .* float32, but theta has .* float64"):
+        adam.update(theta, np.zeros(3, "float32"), slots, 1, 0.1)
+    with pytest.raises(ShapeError, match=r"mean has shape \(2,\)"):
+        adam.update(theta, np.zeros(3), adam.slots(2, "float64"), 1, 0.1)
+    with pytest.raises(ShapeError, match="slots has nothing, but should have mean, square"):
+        adam.update(theta, np.zeros(3), {}, 1, 0.1)
+    with pytest.raises(ShapeError, match=r"theta has shape \(3, 1\)"):
+        adam.update(theta[:, None], theta[:, None], slots, 1, 0.1)
+    with pytest.raises(DtypeError, match="theta has dtype int64"):
+        adam.update(np.zeros(3, int), np.zeros(3, int), slots, 1, 0.1)
+    with pytest.raises(ValueRangeError, match="step=0"):
+        adam.update(theta, np.zeros(3), slots, 0, 0.1)
+    with pytest.raises(DtypeError, match="float16"):
+        adam.slots(3, "float16")
