@@ -30,6 +30,7 @@ MEASURED = (
     "gradient_paths",
     "half_life",
     "jacobian_spectrum",
+    "long_series",
     "phase_diagram",
 )
 

@@ -9,13 +9,14 @@
 True
 """
 
-from gatescope import cells, tasks
+from gatescope import cells, tasks, training
 from gatescope._version import __version__
 from gatescope.datatypes import (
     Batch,
     Fit,
     GradientFlow,
     Gradients,
+    Head,
     Params,
     Result,
     Trace,
@@ -28,6 +29,7 @@ from gatescope.errors import (
     DtypeError,
     FileFormatError,
     GatescopeError,
+    MissingPackageError,
     OutputError,
     ShapeError,
     UnknownNameError,
@@ -47,7 +49,7 @@ from gatescope.gradients import (
     phase_diagram,
 )
 from gatescope.gradients.flow_plan import plan_flow
-from gatescope.initial import init
+from gatescope.initial import init, init_stack
 from gatescope.interventions import held
 from gatescope.io import load_torch
 from gatescope.measurements import (
@@ -56,12 +58,18 @@ from gatescope.measurements import (
     FixedPoints,
     GradientPaths,
     HalfLife,
+    History,
     JacobianSpectrum,
+    LongSeriesResult,
     PhaseDiagram,
     Spectrum,
+    Status,
+    TrainingRun,
 )
+from gatescope.models import Stack
 from gatescope.recurrence import backprop, run
 from gatescope.resident import DeviceGradients, DeviceParams, DeviceTrace, to_device
+from gatescope.training import Dropout, evaluate, predict, train
 
 __all__ = [
     "AccuracyWarning",
@@ -72,6 +80,7 @@ __all__ = [
     "DeviceParams",
     "DeviceTrace",
     "Diagnosis",
+    "Dropout",
     "DtypeError",
     "FileFormatError",
     "Fit",
@@ -81,14 +90,21 @@ __all__ = [
     "GradientPaths",
     "Gradients",
     "HalfLife",
+    "Head",
+    "History",
     "JacobianSpectrum",
+    "LongSeriesResult",
+    "MissingPackageError",
     "OutputError",
     "Params",
     "PhaseDiagram",
     "Result",
     "ShapeError",
     "Spectrum",
+    "Stack",
+    "Status",
     "Trace",
+    "TrainingRun",
     "UnknownNameError",
     "ValueRangeError",
     "WeightFormatError",
@@ -97,12 +113,14 @@ __all__ = [
     "cells",
     "connectivity",
     "diagnose",
+    "evaluate",
     "fixed_points",
     "gradient_flow",
     "gradient_paths",
     "half_life",
     "held",
     "init",
+    "init_stack",
     "jacobian_spectrum",
     "load",
     "load_torch",
@@ -111,10 +129,13 @@ __all__ = [
     "phase_diagram",
     "plan_flow",
     "plotting",
+    "predict",
     "run",
     "save",
     "tasks",
     "to_device",
+    "train",
+    "training",
 ]
 
 

@@ -1,4 +1,4 @@
-"""The command line: ``gatescope compare | run | measure | devices``.
+"""The command line: ``gatescope compare | run | measure | train | experiment | devices``.
 
 What does the work is imported inside the commands, so that ``--help`` and mistyped options answer at once.
 """
@@ -44,6 +44,7 @@ from gatescope._terminal import echo, on_terminal, print_comparison, print_devic
 from gatescope._version import __version__
 from gatescope.errors import GatescopeError, ShapeError, ValueRangeError
 from gatescope.measuring_cli import app as measuring_app
+from gatescope.training_cli import experiment_app, train
 
 if TYPE_CHECKING:
     from gatescope.datatypes import Params
@@ -238,6 +239,8 @@ def run(
 
 
 app.add_typer(measuring_app, name="measure", help="Measure how gradients propagate, one thing at a time.")
+app.command()(train)
+app.add_typer(experiment_app, name="experiment", help="Published experiments, done again.")
 
 
 @app.command()

@@ -8,6 +8,7 @@ from gatescope.measurements.connectivity import Connectivity
 from gatescope.measurements.diagnosis import Diagnosis
 from gatescope.measurements.fixed_points import FixedPoints
 from gatescope.measurements.jacobian import JacobianSpectrum
+from gatescope.measurements.long_series import LongSeriesResult
 from gatescope.measurements.memory import HalfLife
 from gatescope.measurements.paths import GradientPaths
 from gatescope.measurements.phases import PhaseDiagram
@@ -22,6 +23,7 @@ __all__ = [
     "HalfLife",
     "History",
     "JacobianSpectrum",
+    "LongSeriesResult",
     "PhaseDiagram",
     "Spectrum",
     "Status",

@@ -1,0 +1,63 @@
+"""The 20,000-step experiment: loss curves of LSTM and GRU over 1,000 epochs, ten seeds each, and their volatility.
+
+The full run takes hours, so its result is not made here but kept: after ``gatescope experiment long-series`` copy its
+``result.npz`` to ``figures/data/long_series.npz``, then run this script.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from figures import building
+from gatescope.errors import FileFormatError
+from gatescope.experiments.long_series import long_series as experiment
+from gatescope.measurements.long_series import LongSeriesResult
+from gatescope.plotting.long_series import long_series
+from gatescope.storage import read_npz, write_npz
+
+COMMITTED = building.HERE / "data" / "long_series.npz"
+FAST = {"epochs": 30, "seeds": 3, "sequences": 4}
+
+
+def compute(steps: int | None) -> dict[str, np.ndarray]:
+    """The kept result of the full run; with `steps`, a tiny run of its own."""
+    if steps is None:
+        if not COMMITTED.exists():
+            raise FileFormatError(
+                f"there is no {COMMITTED.name!r} in {COMMITTED.parent.name!r}; run `gatescope experiment long-series` "
+                "and copy its result.npz there"
+            )
+        result = LongSeriesResult.load(COMMITTED)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            result = experiment(folder, steps=steps, checkpoint_seconds=3600, **FAST)
+        # Times are other ones in every run, and are not drawn.
+        result = dataclasses.replace(result, seconds=np.full(result.seconds.shape, np.nan))
+    # Where the command line put its files is of no interest.
+    facts = {name: value for name, value in result.provenance.items() if name != "command"}
+    return _arrays(dataclasses.replace(result, provenance=facts))
+
+
+def draw(arrays: dict[str, np.ndarray]) -> Figure:
+    """The loss of both cells above, spikes and volatility below."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_npz(Path(folder) / "result.npz", arrays)
+        result = LongSeriesResult.load(Path(folder) / "result.npz")
+    fig, _ = long_series(result)
+    assert isinstance(fig, Figure)
+    return fig
+
+
+def _arrays(result: LongSeriesResult) -> dict[str, np.ndarray]:
+    with tempfile.TemporaryDirectory() as folder:
+        result.save(Path(folder) / "result.npz")
+        return read_npz(Path(folder) / "result.npz")
+
+
+if __name__ == "__main__":
+    building.main(only="long_series")

@@ -1,0 +1,286 @@
+"""The 20,000-step experiment: cells trained on 40 long market series, several seeds each, so that it can be stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gatescope.cells.registry import get
+from gatescope.errors import FileFormatError, OutputError, ValueRangeError
+from gatescope.measurements.long_series import LongSeriesResult
+from gatescope.measurements.training import Status, TrainingRun
+from gatescope.provenance import provenance
+from gatescope.results import Array
+from gatescope.storage import atomic_write
+from gatescope.validation import check_count
+
+HIDDEN_SIZE = 16
+LEARNING_RATE = 1e-3
+CLIP_NORM = 1.0
+EPSILON = 1e-7  # Keras's, not PyTorch's 1e-8
+SCHEME = "keras"
+_SETTINGS = "settings.json"
+
+
+def long_series(
+    folder: str | os.PathLike[str],
+    *,
+    cells: Sequence[str] = ("lstm", "gru"),
+    seeds: int | Sequence[int] = 10,
+    epochs: int = 1000,
+    steps: int = 20_000,
+    sequences: int = 40,
+    window: int = 8,
+    hidden_size: int = HIDDEN_SIZE,
+    data_seed: int = 0,
+    dtype: str = "float32",
+    threads: int | None = None,
+    checkpoint_seconds: float = 60.0,
+    progress: bool = False,
+    tell: Callable[[str], None] | None = None,
+) -> LongSeriesResult:
+    """Train each cell on the same long series from several initial weights, and keep the loss curves.
+
+    One layer and a linear read-out; full back-propagation through all T steps from a zero state, one update an epoch
+    on all B series; Adam with learning rate 1e-3 and epsilon 1e-7 (Keras's; added as PyTorch adds it, after the
+    correction of the bias); gradients clipped to a global norm of 1; initial weights by the scheme ``"keras"``.
+    The data are those of ``gatescope.tasks.long_series``, one set for all runs: the published experiment had one.
+
+    Each run is kept in a file of its own, ``CELL-SEED.npz`` in `folder`, written every minute or so and at its end.
+    The same call on the same folder goes on from there, whenever and however it was stopped, and comes to the same
+    curves; it can ask for more cells, seeds and epochs.  Cells take turns, and which one begins, too, so that a
+    machine that becomes slower in the course of hours does so for all.
+
+    Parameters
+    ----------
+    folder : path
+        For the runs; it is made if it is not there.
+    cells : sequence of str
+    seeds : int or sequence of int
+        Of the initial weights; a number n means 0, 1, ..., n - 1.
+    epochs : int
+    steps, sequences : int
+        T and B.
+    window : int
+        How many of the last price changes are the input.
+    hidden_size : int
+    data_seed : int
+        Of the series.
+    dtype : {"float32", "float64"}
+    threads : int, optional
+        Default: the cores this process may use.
+    checkpoint_seconds : float
+        Between two writings of a run that is under way.
+    progress : bool
+        Show a progress bar of each run on stderr.
+    tell : callable, optional
+        Is given a line before every run.
+
+    Returns
+    -------
+    LongSeriesResult
+
+    Raises
+    ------
+    KeyboardInterrupt
+        After Ctrl-C; a note says how to go on.
+    ValueRangeError
+        If an argument is out of range, or `folder` holds runs with other settings.
+    FileFormatError
+        If a file in it is damaged.
+    OutputError
+        If it cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from gatescope.experiments.long_series import long_series
+    >>> found = long_series(tempfile.mkdtemp(), cells=("gru",), seeds=1, epochs=2, steps=50, sequences=4)
+    >>> found.loss.shape, found.preliminary
+    ((1, 1, 2), True)
+    """
+    from gatescope.tasks.long_series import long_series as make
+
+    chosen, numbers = _check_cells(cells), _check_seeds(seeds)
+    settings: dict[str, Any] = {
+        "steps": check_count("steps", steps),
+        "sequences": check_count("sequences", sequences),
+        "window": check_count("window", window),
+        "hidden_size": check_count("hidden_size", hidden_size),
+        "data_seed": check_count("data_seed", data_seed, least=0),
+        "dtype": dtype,
+        "optimizer": "adam",
+        "lr": LEARNING_RATE,
+        "epsilon": EPSILON,
+        "clip_norm": CLIP_NORM,
+        "scheme": SCHEME,
+    }
+    batch = make(steps=steps, sequences=sequences, window=window, seed=data_seed, dtype=dtype)
+    place = _prepare(folder, settings, check_count("epochs", epochs))
+    runs: dict[tuple[str, int], TrainingRun] = {}
+    for number, (cell, seed) in enumerate(_order(chosen, numbers), 1):
+        if tell is not None:
+            tell(f"run {number} of {len(chosen) * len(numbers)}: {cell}, seed {seed}")
+        runs[cell, seed] = _train(
+            place / f"{cell}-{seed}.npz",
+            batch,
+            cell,
+            hidden_size=hidden_size,
+            seed=seed,
+            dtype=dtype,
+            epochs=epochs,
+            threads=threads,
+            checkpoint_seconds=checkpoint_seconds,
+            progress=progress,
+        )
+    return _collect(runs, chosen, numbers, epochs, batch.baseline, settings, threads)
+
+
+def _train(
+    file: Path,
+    batch: Any,
+    cell: str,
+    *,
+    hidden_size: int,
+    seed: int,
+    dtype: str,
+    **options: Any,
+) -> TrainingRun:
+    from gatescope.initial import init_stack
+    from gatescope.training.loop import train
+    from gatescope.training.optimisers import Adam
+
+    stack = init_stack(cell, hidden_size=hidden_size, heads=batch, seed=seed, scheme=SCHEME, dtype=dtype)
+    run = train(
+        stack,
+        batch,
+        optimizer=Adam(eps=EPSILON),
+        lr=LEARNING_RATE,
+        clip_norm=CLIP_NORM,
+        checkpoint=file,
+        seed=seed,
+        **options,
+    )
+    if run.status is Status.INTERRUPTED:
+        interrupt = KeyboardInterrupt()
+        interrupt.add_note(
+            f"what has been trained is in {str(file.parent)!r}; the same call goes on from there"
+        )
+        raise interrupt
+    return run
+
+
+def _order(cells: Sequence[str], seeds: Sequence[int]) -> Iterator[tuple[str, int]]:
+    """All runs, the cells side by side: lstm 0, gru 0, gru 1, lstm 1, lstm 2, ..."""
+    for turn, seed in enumerate(seeds):
+        for cell in cells if turn % 2 == 0 else reversed(cells):
+            yield cell, seed
+
+
+def _collect(
+    runs: dict[tuple[str, int], TrainingRun],
+    cells: Sequence[str],
+    seeds: Sequence[int],
+    epochs: int,
+    baseline: float,
+    settings: dict[str, Any],
+    threads: int | None,
+) -> LongSeriesResult:
+    def curves(name: str) -> Array:
+        found = np.full((len(cells), len(seeds), epochs), np.nan)
+        for c, cell in enumerate(cells):
+            for s, seed in enumerate(seeds):
+                values = getattr(runs[cell, seed].history, name)[:epochs]
+                found[c, s, : len(values)] = values
+        # The epoch that diverged has a loss that is not finite, and no curve after it.
+        return np.where(np.isfinite(found), found, np.nan)
+
+    def each(value: Callable[[TrainingRun], Any]) -> list[list[Any]]:
+        return [[value(runs[cell, seed]) for seed in seeds] for cell in cells]
+
+    shared = ("steps", "sequences", "window", "hidden_size", "data_seed")
+    return LongSeriesResult(
+        cells=tuple(cells),
+        seeds=np.array(seeds, np.int64),
+        loss=curves("loss"),
+        gradient_norm=curves("gradient_norm"),
+        clipped=curves("clipped"),
+        status=tuple(map(tuple, each(lambda run: str(run.status)))),
+        baseline=float(baseline),
+        settings={name: value for name, value in settings.items() if name not in shared},
+        seconds=np.array(each(lambda run: _typical(run.history.seconds)), np.float64),
+        provenance=provenance(device="cpu", dtype=settings["dtype"], threads=threads or os.cpu_count()),
+        **{name: settings[name] for name in shared},
+    )
+
+
+def _typical(seconds: Array) -> float:
+    """The median; what was compiled in the first epoch does not count."""
+    return float(np.median(seconds)) if seconds.size else float("nan")
+
+
+def _check_cells(cells: Sequence[str]) -> tuple[str, ...]:
+    chosen = (cells,) if isinstance(cells, str) else tuple(cells)
+    for cell in chosen:
+        get(cell)
+    if not chosen or len(set(chosen)) < len(chosen):
+        raise ValueRangeError(f"cells={cells!r} must name at least one cell, and none twice")
+    return chosen
+
+
+def _check_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    if isinstance(seeds, int | np.integer):
+        return tuple(range(check_count("seeds", seeds)))
+    chosen = tuple(check_count("seeds", seed, least=0) for seed in seeds)
+    if not chosen or len(set(chosen)) < len(chosen):
+        raise ValueRangeError(f"seeds={seeds!r} must have at least one seed, and none twice")
+    return chosen
+
+
+def _prepare(folder: str | os.PathLike[str], settings: dict[str, Any], epochs: int) -> Path:
+    """The folder, with the settings of its runs in a file; an error if it holds runs with others."""
+    place = Path(folder)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        raise OutputError(
+            f"cannot make the folder {str(folder)!r}: {getattr(error, 'strerror', None) or error}"
+        ) from error
+    file = place / _SETTINGS
+    if file.exists():
+        _check_settings(file, settings, epochs)
+    elif any(place.glob("*.npz")):
+        raise FileFormatError(
+            f"the folder {str(folder)!r} holds npz files but no {_SETTINGS!r} that says what they are; give another"
+        )
+    with atomic_write(file) as stream:
+        stream.write((json.dumps({**settings, "epochs": epochs}, indent=2) + "\n").encode())
+    return place
+
+
+def _check_settings(file: Path, settings: dict[str, Any], epochs: int) -> None:
+    try:
+        there = json.loads(file.read_text())
+        before = int(there.pop("epochs"))
+        items = dict(there)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise FileFormatError(
+            f"{str(file)!r} is damaged ({error}); give another folder, or delete this one"
+        ) from error
+    other = [
+        f"{name} ({items.get(name)!r} there, {settings.get(name)!r} here)"
+        for name in dict.fromkeys([*settings, *items])
+        if items.get(name) != settings.get(name)
+    ]
+    if before > epochs:
+        other.append(f"epochs ({before} there, {epochs} here: more can be added, but not taken away)")
+    if other:
+        raise ValueRangeError(
+            f"the folder {str(file.parent)!r} holds runs with other {', '.join(other)}; give the same settings to go "
+            "on, or another folder to begin anew"
+        )

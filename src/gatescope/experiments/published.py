@@ -1,0 +1,208 @@
+"""What was published of the 20,000-step experiment, and the same measured here."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from gatescope.measurements.long_series import (
+    FINAL_EPOCHS,
+    LAST_EPOCHS,
+    SPIKE,
+    TREND_WIDTH,
+    Interval,
+    LongSeriesResult,
+)
+from gatescope.results import Array
+
+SOURCE = '"LSTM vs GRU: Experimental Comparison" (2019), one run of each cell'
+PUBLISHED: dict[str, dict[str, float]] = {  # read off its curves, but for the time, which is in its text
+    "loss at the start": {"lstm": 4.5, "gru": 4.5},
+    "loss at epochs 60 to 90": {"lstm": 2.0, "gru": 2.0},
+    "final loss": {"lstm": 1.22, "gru": 1.06},
+}
+PLATEAU = (60, 90)
+LSTM_LOWER = (30, 470)  # epochs between which the published curve of the LSTM is the lower one
+SPIKES_FROM = 590  # and their heights, in units of the loss
+SPIKE_HEIGHTS = (0.2, 0.4)
+GRU_FASTER = 0.0384  # share of the LSTM's time
+
+COMPARED = "Shape and order of the curves are compared, not absolute losses."
+
+
+def choices(result: LongSeriesResult) -> list[str]:
+    """What was not published and had to be chosen, a sentence each."""
+    settings = result.settings
+    return [
+        f"Input: the last {result.window} price changes, standardised. The published width is not known.",
+        "Head: 7 outputs, the hindsight values of a dynamic programme over {flat: stay, long, short; short: hold, "
+        "close; long: hold, close}, standardised group by group; loss: the sum of the three groups' mean squared "
+        "errors. The published ones are not known.",
+        "Reward: position times price change, discount 0.99, no cost. The published constants are not known.",
+        f"Data: one set of {result.sequences} series of {result.steps:,} steps, data seed {result.data_seed}, the "
+        "same for every cell and every seed of the weights.",
+        f"Training, as published: one layer of {result.hidden_size} units, full back-propagation from a zero state, "
+        f"an update an epoch on the whole batch, Adam with learning rate {settings.get('lr', math.nan):g}, "
+        f"gradients clipped to a norm of {settings.get('clip_norm', math.nan):g}, Keras's initial weights (Glorot, "
+        f"orthogonal, forget bias 1); Adam's epsilon is Keras's {settings.get('epsilon', math.nan):g}, which is "
+        "our reading.",
+    ]
+
+
+class Row(NamedTuple):
+    """One thing that was published, and what was measured of it.
+
+    Attributes
+    ----------
+    quantity : str
+    published : str
+    measured : str
+    agrees : str
+        ``"yes"`` or ``"no"`` where the 95 % interval of the paired effect (or, for curves, the median curves) decides
+        it, ``"undecided"`` where the interval does not, ``"-"`` for what is not compared.
+    """
+
+    quantity: str
+    published: str
+    measured: str
+    agrees: str
+
+
+def beside_published(result: LongSeriesResult) -> list[Row]:
+    """The table of what was published and what was measured; of cells other than LSTM and GRU, numbers alone.
+
+    Parameters
+    ----------
+    result : LongSeriesResult
+
+    Returns
+    -------
+    list of Row
+    """
+    pair = {"lstm", "gru"} <= set(result.cells)
+    rows = _losses(result)
+    if pair:
+        rows += [_lower(result), _crossing(result)]
+    final = result.final_loss()
+    rows += _levels(result, "final loss", final, f"final loss (median of the last {FINAL_EPOCHS} epochs)")
+    if pair:
+        ratio = result.ratio(final)
+        published = PUBLISHED["final loss"]["gru"] / PUBLISHED["final loss"]["lstm"]
+        rows.append(Row("final loss, GRU / LSTM", f"{published:.2f}", shown(ratio), _side(ratio, below=True)))
+    rows += _unrest(result, pair)
+    rows += [
+        Row(f"seconds an epoch, {cell.upper()}", "not known", shown(result.mean(result.seconds, cell)), "-")
+        for cell in result.cells
+    ]
+    if pair:
+        ratio = result.ratio(result.seconds)
+        less = Interval(1 - ratio.value, 1 - ratio.high, 1 - ratio.low)
+        faster = shown(Interval(*(100 * value for value in less)), " %")
+        rows.append(Row("time the GRU saves", f"{100 * GRU_FASTER:.2f} %", faster, _side(ratio, below=True)))
+    if result.preliminary:
+        rows = [
+            row if row.agrees == "-" else row._replace(agrees=f"preliminary: {row.agrees}") for row in rows
+        ]
+    return rows
+
+
+def _losses(result: LongSeriesResult) -> list[Row]:
+    start, plateau = result.loss_at(1), result.loss_at(*PLATEAU)
+    rows = _levels(result, "loss at the start", start, "loss at epoch 1")
+    name = f"loss at epochs {PLATEAU[0]} to {PLATEAU[1]}"
+    rows += _levels(result, name, plateau, name)
+    for cell in result.cells:
+        known = {key: PUBLISHED[key].get(cell, math.nan) for key in ("loss at the start", name)}
+        share = known[name] / known["loss at the start"]
+        measured = shown(result.mean(plateau / start, cell))
+        rows.append(Row(f"the same as a share of the start, {cell.upper()}", _about(share), measured, "-"))
+    return rows
+
+
+def _levels(result: LongSeriesResult, key: str, values: Array, name: str) -> list[Row]:
+    return [
+        Row(
+            f"{name}, {cell.upper()}",
+            _about(PUBLISHED[key].get(cell, math.nan)),
+            shown(result.mean(values, cell)),
+            "-",
+        )
+        for cell in result.cells
+    ]
+
+
+def _lower(result: LongSeriesResult) -> Row:
+    begin, end = LSTM_LOWER
+    share = result.lower_share(begin, end)
+    last = min(end, result.epochs)
+    measured = (
+        f"LSTM lower in {share:.0%} of epochs {begin} to {last}" if share == share else "no such epochs"
+    )
+    agrees = "-" if result.epochs < end else "yes" if share > 0.5 else "no"
+    return Row("lower median curve", f"LSTM, epochs {begin} to {end}", measured, agrees)
+
+
+def _crossing(result: LongSeriesResult) -> Row:
+    found = result.crossings()
+    text = (
+        "; ".join(f"{c.lower.upper()} lower from epoch {c.epoch}" for c in found)
+        or "the median curves do not cross"
+    )
+    epochs = result.crossing_epochs()
+    known = epochs[np.isfinite(epochs)]
+    text += f". Single seeds: GRU stays below after crossing in {known.size} of {epochs.size}"
+    if known.size:
+        text += f", from epoch {np.median(known):.0f} (median; {known.min():.0f} to {known.max():.0f})"
+    agrees = "yes" if found and found[-1].lower == "gru" else "no"
+    agrees = "-" if result.epochs < LSTM_LOWER[1] else agrees
+    return Row("crossing", f"GRU lower from about epoch {LSTM_LOWER[1]}", text, agrees)
+
+
+def _unrest(result: LongSeriesResult, pair: bool) -> list[Row]:
+    last = min(LAST_EPOCHS, result.epochs)
+    volatility, spikes = result.volatility(), result.spikes()
+    heights = " to ".join(map(str, SPIKE_HEIGHTS))
+    published = {"lstm": f"of {heights} from about epoch {SPIKES_FROM}", "gru": "none told of"}
+    rows = [
+        Row(
+            f"spikes above {SPIKE:.0%} in the last {last} epochs, {cell.upper()}",
+            published.get(cell, "-"),
+            shown(result.mean(spikes.astype(np.float64), cell)) + " a run",
+            "-",
+        )
+        for cell in result.cells
+    ]
+    rows += [
+        Row(
+            f"volatility (sd of log loss less its median over {TREND_WIDTH}, last {last}), {cell.upper()}",
+            "not measured",
+            shown(result.mean(volatility, cell)),
+            "-",
+        )
+        for cell in result.cells
+    ]
+    if pair:
+        ratio = result.ratio(volatility, "lstm", "gru")
+        rows.append(Row("volatility, LSTM / GRU", "above 1", shown(ratio), _side(ratio, below=False)))
+    return rows
+
+
+def _side(ratio: Interval, *, below: bool) -> str:
+    """On which side of 1 the whole interval lies."""
+    if math.isnan(ratio.low) or ratio.low <= 1 <= ratio.high:
+        return "undecided"
+    return "yes" if (ratio.high < 1) == below else "no"
+
+
+def _about(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3g}"
+
+
+def shown(found: Interval, unit: str = "") -> str:
+    """A mean with its interval, with as many digits as can be read."""
+    if math.isnan(found.value):
+        return "-"
+    interval = "" if math.isnan(found.low) else f" [{found.low:.3g}, {found.high:.3g}]"
+    return f"{found.value:.3g}{interval}{unit}"

@@ -1,0 +1,38 @@
+"""Training: the loop, and what it is put together from.
+
+`train` trains a model on a task; `evaluate` and `predict` use it.  The optimisers (`Adam`, `RMSProp`, `SGD`), the
+learning-rate schedules (`Constant`, `Step`, `Exponential`, `Cosine`, `WarmUp`, `Piecewise`) and `Dropout` are its
+settings; `Engine` is what computes losses and gradients, for loops of one's own.
+"""
+
+from gatescope.training.clipping import Clip
+from gatescope.training.dropout import Dropout, masks
+from gatescope.training.engine import Data, Engine, Score, as_data
+from gatescope.training.evaluation import evaluate, predict
+from gatescope.training.loop import train
+from gatescope.training.optimisers import SGD, Adam, Optimiser, RMSProp
+from gatescope.training.schedules import Constant, Cosine, Exponential, Piecewise, Schedule, Step, WarmUp
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "Clip",
+    "Constant",
+    "Cosine",
+    "Data",
+    "Dropout",
+    "Engine",
+    "Exponential",
+    "Optimiser",
+    "Piecewise",
+    "RMSProp",
+    "Schedule",
+    "Score",
+    "Step",
+    "WarmUp",
+    "as_data",
+    "evaluate",
+    "masks",
+    "predict",
+    "train",
+]

@@ -1,0 +1,191 @@
+"""What each update is computed from: minibatches of fixed data, or batches that are made afresh."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+
+from gatescope.datatypes import Array, Batch
+from gatescope.errors import DtypeError, ShapeError, ValueRangeError
+from gatescope.kernels.memory import aligned_empty
+from gatescope.models import Stack
+from gatescope.training.data import Data, as_data
+
+# What a seed is for, so that no two uses draw the same numbers.
+_ORDER, _FRESH, _VALIDATION = 1, 2, 3
+
+
+class Feed(Protocol):
+    """Where minibatches come from.  They depend on the seed and their place only, not on what was asked for before.
+
+    Attributes
+    ----------
+    batches : int
+        Minibatches an epoch.
+    steps, sequences : int
+        The largest T and B of any of them.
+    example : Data
+        All of the data, or the first batch of those that are made afresh.
+    """
+
+    batches: int
+    steps: int
+    sequences: int
+    example: Data
+
+    def get(self, epoch: int, batch: int) -> Data:
+        """Minibatch `batch` of an epoch; both count from 0.  Valid until the next call."""
+        ...
+
+
+class FixedFeed:
+    """A pass over all sequences an epoch, in an order drawn anew, `batch_size` at a time.
+
+    Sequences are copied to memory that is kept, and cut to the longest of the minibatch.
+    """
+
+    def __init__(self, data: Data, batch_size: int | None, seed: int) -> None:
+        self.example = data = trimmed(data)
+        self.steps, total = data.mask.shape
+        self.sequences = total if batch_size is None else min(batch_size, total)
+        self.batches = -(-total // self.sequences)
+        self._seed, self._epoch = seed, -1
+        self._order = np.arange(total)
+        if self.batches > 1:
+            self._room = tuple(
+                aligned_empty((math.prod(a.shape) // total * self.sequences,), a.dtype) for a in data[:3]
+            )
+            self._lengths = np.empty(self.sequences, np.int64)
+
+    def get(self, epoch: int, batch: int) -> Data:
+        """Minibatch `batch` of an epoch; both count from 0.  Valid until the next call."""
+        if self.batches == 1:  # the order of sequences within a minibatch has no meaning
+            return self.example
+        if epoch != self._epoch:
+            self._order = np.random.default_rng([self._seed, _ORDER, epoch]).permutation(len(self._order))
+            self._epoch = epoch
+        begin = batch * self.sequences
+        chosen = self._order[begin : begin + self.sequences]
+        return _gather(self.example, chosen, self._room, self._lengths)
+
+
+class FreshFeed:
+    """New data for every minibatch, made from a seed of its own."""
+
+    def __init__(
+        self,
+        maker: Callable[..., Batch],
+        first: Batch,
+        stack: Stack,
+        at: str | None,
+        batches: int,
+        seed: int,
+    ) -> None:
+        self._maker, self._stack, self._at, self._seed = maker, stack, at, seed
+        self.batches = batches
+        data = as_data(first, stack, at)
+        self._shape = data.inputs.shape
+        self.example = trimmed(data)
+        self.steps, self.sequences = self._shape[0], self._shape[1]
+
+    def get(self, epoch: int, batch: int) -> Data:
+        """Minibatch `batch` of an epoch; both count from 0."""
+        index = epoch * self.batches + batch
+        if index == 0:
+            return self.example
+        made = as_data(make(self._maker, fresh_seed(self._seed, index)), self._stack, self._at)
+        if made.inputs.shape != self._shape:
+            raise ShapeError(
+                f"task gave inputs of the shape {made.inputs.shape} for batch {index}, but {self._shape} for the "
+                "first; make every batch of one shape, with shorter sequences by their lengths"
+            )
+        return trimmed(made)
+
+
+def make(maker: Any, seed: int) -> Batch:
+    """A batch that a callable task makes from a seed."""
+    made = maker(seed=seed)
+    if not isinstance(made, Batch):
+        raise DtypeError(
+            f"task(seed=...) gave a {type(made).__name__}, not a gatescope.Batch; return one, as gatescope.tasks do"
+        )
+    return made
+
+
+def fresh_seed(seed: int, index: int) -> int:
+    """Of the batch that is made for minibatch `index`, counted over all epochs."""
+    return _derived(seed, _FRESH, index)
+
+
+def validation_seed(seed: int) -> int:
+    """Of the batch that is made once, to validate on."""
+    return _derived(seed, _VALIDATION, 0)
+
+
+def _derived(seed: int, purpose: int, index: int) -> int:
+    high, low = np.random.SeedSequence([seed, purpose, index]).generate_state(2, np.uint32)
+    return int(high) << 31 | int(low) >> 1  # 63 bits, which any integer holds
+
+
+def check_task(name: str, task: Any) -> None:
+    """A batch, or something that makes one."""
+    if not isinstance(task, Batch) and not callable(task):
+        raise DtypeError(
+            f"{name} is a {type(task).__name__}; give a gatescope.Batch, or a callable that makes one from a seed: "
+            "functools.partial(gs.tasks.adding, steps=100, sequences=50)"
+        )
+
+
+def check_batch_size(batch_size: int | None, updates_per_epoch: int, fresh: bool) -> None:
+    """Settings that have no meaning for the kind of task."""
+    if fresh and batch_size is not None:
+        raise ValueRangeError(
+            f"batch_size={batch_size!r} goes with a Batch; a callable task makes as many sequences as it is told to"
+        )
+    if not fresh and updates_per_epoch != 1:
+        raise ValueRangeError(
+            f"updates_per_epoch={updates_per_epoch!r} goes with a callable task; an epoch is a pass over a Batch, so "
+            "set batch_size"
+        )
+
+
+def trimmed(data: Data) -> Data:
+    """The steps up to the end of the longest sequence: views."""
+    steps = max(1, int(data.lengths.max()))
+    if steps == data.mask.shape[0]:
+        return data
+    return Data(data.inputs[:steps], data.targets[:steps], data.mask[:steps], data.lengths)
+
+
+def pieces(data: Data, most: int) -> list[Data]:
+    """All sequences, at most so many at a time, each piece cut to its longest one; copies unless it is one piece."""
+    total = len(data.lengths)
+    if total <= most:
+        return [trimmed(data)]
+    found = []
+    for begin in range(0, total, most):
+        chosen = slice(begin, begin + most)
+        lengths = data.lengths[chosen].copy()
+        steps = max(1, int(lengths.max()))
+        inputs, targets, mask = (np.ascontiguousarray(array[:steps, chosen]) for array in data[:3])
+        found.append(Data(inputs, targets, mask, lengths))
+    return found
+
+
+def _gather(data: Data, chosen: Array, room: tuple[Array, ...], lengths: Array) -> Data:
+    """Some sequences, copied to the beginning of the room."""
+    count = len(chosen)
+    # Without mode="clip" NumPy would fill an array of its own first.
+    sizes = np.take(data.lengths, chosen, out=lengths[:count], mode="clip")
+    steps = max(1, int(sizes.max()))
+
+    def columns(source: Array, target: Array) -> Array:
+        shape = (steps, count, *source.shape[2:])
+        part = target[: math.prod(shape)].reshape(shape)
+        return np.take(source[:steps], chosen, axis=1, out=part, mode="clip")
+
+    inputs, targets, mask = map(columns, data[:3], room)
+    return Data(inputs, targets, mask, sizes)

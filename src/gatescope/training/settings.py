@@ -1,0 +1,154 @@
+"""The arguments of `train`, checked, and as plain values for the config of a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from gatescope._version import __version__
+from gatescope.datatypes import Batch
+from gatescope.errors import DtypeError, ValueRangeError
+from gatescope.models import Stack
+from gatescope.resuming import digest
+from gatescope.training import optimisers, schedules
+from gatescope.training.dropout import Dropout
+from gatescope.validation import check_count, check_number
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What `train` was told, in the names of its arguments."""
+
+    optimizer: optimisers.Optimiser
+    lr: float
+    schedule: schedules.Schedule
+    clip_norm: float | None
+    clip_tensor_norm: float | None
+    clip_value: float | None
+    epochs: int
+    batch_size: int | None
+    updates_per_epoch: int
+    at: str | None
+    window: int | None
+    stateful: bool
+    dropout: Dropout
+    weight_noise: float
+    validate_every: int
+    patience: int | None
+    target_loss: float | None
+    probe_every: int | None
+    snapshot_every: int | None
+    seed: int
+
+    def facts(self) -> dict[str, Any]:
+        """All but `epochs`, flat and in plain values: what a run that goes on must have been told, too."""
+        found: dict[str, Any] = {}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name != "epochs":
+                found.update(_plain(field.name, value))
+        return found
+
+
+def checked(*, validation: Any, **given: Any) -> Settings:
+    """`Settings` of arguments that can be used; errors name the one that cannot."""
+    options: dict[str, Any] = dict(given)
+    options["optimizer"] = optimisers.by_name(given["optimizer"])
+    options["lr"] = _positive("lr", given["lr"])
+    options["schedule"] = schedules.by_name(given["schedule"])
+    for name in ("clip_norm", "clip_tensor_norm", "clip_value"):
+        options[name] = None if given[name] is None else _positive(name, given[name])
+    options["epochs"] = check_count("epochs", given["epochs"], least=0)
+    options["updates_per_epoch"] = check_count("updates_per_epoch", given["updates_per_epoch"])
+    options["validate_every"] = check_count("validate_every", given["validate_every"])
+    for name in ("batch_size", "window", "patience", "probe_every", "snapshot_every"):
+        options[name] = None if given[name] is None else check_count(name, given[name])
+    if not isinstance(given["stateful"], bool):
+        raise DtypeError(f"stateful={given['stateful']!r} must be True or False")
+    if given["stateful"] and given["window"] is None:
+        raise ValueRangeError(
+            "stateful=True carries the state from one window to the next, but there are none; give window too"
+        )
+    options["dropout"] = Dropout() if given["dropout"] is None else given["dropout"]
+    if not isinstance(options["dropout"], Dropout):
+        raise DtypeError(
+            f"dropout={given['dropout']!r} is a {type(given['dropout']).__name__}; give a Dropout, such as "
+            "Dropout(inputs=0.1, recurrent=0.2), or None"
+        )
+    options["weight_noise"] = check_number("weight_noise", given["weight_noise"], least=0)
+    options["target_loss"] = _finite(given["target_loss"])
+    if given["target_loss"] is not None and options["target_loss"] is None:
+        raise ValueRangeError(f"target_loss={given['target_loss']!r} must be a finite number, or None")
+    options["seed"] = check_count("seed", given["seed"], least=0)
+    settings = Settings(**options)
+    watching = settings.patience is not None or settings.target_loss is not None
+    if watching and validation is not None and 0 < settings.epochs < settings.validate_every:
+        name = "target_loss" if settings.patience is None else "patience"
+        raise ValueRangeError(
+            f"{name}={getattr(settings, name)!r} has nothing to watch: with validate_every={settings.validate_every} "
+            f"no validation comes in {settings.epochs} epochs; validate more often"
+        )
+    return settings
+
+
+def model_facts(stack: Stack) -> dict[str, Any]:
+    """Which model is trained."""
+    return {
+        "cells": stack.cells,
+        "input_size": stack.input_size,
+        "hidden_sizes": tuple(layer.hidden_size for layer in stack.layers),
+        "heads": tuple(tuple(head) for head in stack.heads),
+        "dtype": stack.dtype.name,
+        "initial weights": digest(*stack.weights().values()),
+    }
+
+
+def data_facts(batch: Batch, fresh: bool, validation: Batch | None) -> dict[str, Any]:
+    """What it is trained on; of a callable task, the first batch stands for all."""
+    return {
+        "task": batch.name,
+        "fresh data": fresh,
+        "steps": int(np.shape(batch.inputs)[0]),
+        "sequences": int(np.shape(batch.inputs)[1]),
+        "data": _digest(batch),
+        "validation": None if validation is None else _digest(validation),
+        "gatescope": __version__,
+    }
+
+
+def _digest(batch: Batch) -> str:
+    return digest(*(np.asarray(a) for a in (batch.inputs, batch.targets, batch.mask, batch.lengths)))
+
+
+def _positive(name: str, value: Any) -> float:
+    number = _finite(value)
+    if number is None or number <= 0:
+        raise ValueRangeError(f"{name}={value!r} must be a finite number above 0")
+    return number
+
+
+def _finite(value: Any) -> float | None:
+    """The value, if it is a finite number."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number beyond the greatest float
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _plain(name: str, value: Any) -> dict[str, Any]:
+    """An object with settings of its own becomes a key for each of them."""
+    if hasattr(value, "describe"):
+        described = value.describe()
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        described = dataclasses.asdict(value)
+    else:
+        return {name: value}
+    return {name if key in ("name", "kind") else f"{name}.{key}": item for key, item in described.items()}

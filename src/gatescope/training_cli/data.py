@@ -1,0 +1,179 @@
+"""What ``gatescope train`` trains on: tasks by name, their options, and what is held back to judge by."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gatescope.errors import FileFormatError, UnknownNameError, ValueRangeError
+
+if TYPE_CHECKING:
+    from gatescope.datatypes import Batch
+
+# Made by random numbers, as many as wanted; each is the function of that name, with underscores, of gatescope.tasks.
+FRESH = ("adding", "copying", "temporal-order", "counting", "delayed-xor", "flip-flop", "long-series")
+# From files, with splits but for the laser series; some want --data.
+FIXED = ("laser", "digits", "chorales", "piano-roll", "characters")
+NAMES = (*FRESH, *FIXED)
+FROM_FILE = {"piano-roll": "FILE.mat", "characters": "FILE.txt"}
+_HELD_BACK = ("valid", "test")  # the first of these that a task has is validated on
+_OPTIONS = ("steps", "sequences", "seed", "dtype", "split")  # of makers, with an option or a use of their own
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """What training is given, and what it is judged by.
+
+    Attributes
+    ----------
+    task : Batch or callable
+        As `gatescope.train` takes it.
+    example : Batch
+        Tells the heads and the baseline.
+    validation : Batch or callable, or None
+    test : Batch or None
+        Seen once, at the end.
+    source : str
+        What it is called.
+    judged_on : str
+        What `validation` is, in words.
+    fresh : bool
+        Whether every update has new data.
+    """
+
+    task: Batch | Callable[..., Batch]
+    example: Batch
+    validation: Batch | Callable[..., Batch] | None
+    test: Batch | None
+    source: str
+    judged_on: str
+    fresh: bool
+
+
+def material(
+    name: str,
+    *,
+    data: Path | None,
+    steps: int | None,
+    sequences: int | None,
+    settings: Sequence[str],
+    fixed: bool,
+    validation: bool | None,
+    seed: int,
+    dtype: str,
+) -> Material:
+    """The data of a task, by the options of the command line.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such task.
+    ValueRangeError
+        If an option does not go with it.
+    """
+    maker = _maker(name)
+    known = inspect.signature(maker).parameters
+    options = _options(name, known, {"steps": steps, "sequences": sequences}, settings)
+    options["dtype"] = dtype
+    wanted = FROM_FILE.get(name)
+    if wanted is None and data is not None:
+        raise ValueRangeError(
+            f"--data {str(data)!r} goes with {' and '.join(FROM_FILE)}, not with {name}; leave it out"
+        )
+    if wanted is not None and data is None:
+        raise ValueRangeError(f"{name} reads a file; give it with --data {wanted}")
+    make = functools.partial(maker, *([] if data is None else [data]), **options)
+    source = name if data is None else f"{name} of {data.name}"
+    if name in FRESH:
+        return _random(make, source, fixed=fixed, validation=bool(validation), seed=seed)
+    if fixed:
+        raise ValueRangeError(f"--fixed is for tasks that make fresh data, and {name} does not; leave it out")
+    if "split" not in known:
+        if validation:
+            raise ValueRangeError(
+                f"--validation needs data that are held back, and {name} has none; leave it out"
+            )
+        batch = make()
+        return Material(
+            task=batch, example=batch, validation=None, test=None, source=source, judged_on="", fresh=False
+        )
+    return _split(make, source, validation=validation is not False)
+
+
+def _random(make: Callable[..., Batch], source: str, *, fixed: bool, validation: bool, seed: int) -> Material:
+    example = make(seed=seed)
+    return Material(
+        task=example if fixed else make,
+        example=example,
+        validation=make if validation else None,  # train draws it from a seed of its own
+        test=None,
+        source=source,
+        judged_on="other data of the task",
+        fresh=not fixed,
+    )
+
+
+def _split(make: Callable[..., Batch], source: str, *, validation: bool) -> Material:
+    """The training split; what is validated on is the valid split, where there is one, and then test is a test."""
+    train = make(split="train")
+    found: dict[str, Batch] = {}
+    for split in _HELD_BACK:
+        try:
+            found[split] = make(split=split)
+        except (UnknownNameError, FileFormatError):  # the training split was read, so the file itself is good
+            continue
+    name = next(iter(found), "") if validation else ""
+    return Material(
+        task=train,
+        example=train,
+        validation=found.get(name),
+        test=None if name == "test" else found.get("test"),
+        source=source,
+        judged_on=f"{name} split",
+        fresh=False,
+    )
+
+
+def _maker(name: str) -> Callable[..., Batch]:
+    if name not in NAMES:
+        raise UnknownNameError(f"there is no task {name!r}; choose one of {', '.join(NAMES)}")
+    tasks = importlib.import_module("gatescope.tasks")
+    maker: Callable[..., Batch] = getattr(tasks, name.replace("-", "_"))
+    return maker
+
+
+def _options(name: str, known: Any, given: dict[str, int | None], settings: Sequence[str]) -> dict[str, Any]:
+    """Keywords of the maker; one that it does not have is an error."""
+    found: dict[str, Any] = {}
+    for key, number in given.items():
+        if number is None:
+            continue
+        if key not in known:
+            raise ValueRangeError(
+                f"--{key} {number} does not go with {name}, whose data are what they are; leave it out"
+            )
+        found[key] = number
+    free = [key for key, value in known.items() if value.kind is value.KEYWORD_ONLY and key not in _OPTIONS]
+    for text in settings:
+        key, equals, value = text.partition("=")
+        key = key.strip().replace("-", "_")
+        if not equals or key not in free:
+            listed = f"NAME=VALUE with one of {', '.join(free)}" if free else f"left out: {name} has none"
+            raise ValueRangeError(f"--set {text!r} must be {listed}")
+        found[key] = _plain(value.strip())
+    return found
+
+
+def _plain(text: str) -> int | float | bool | str:
+    """A number or a truth value where it is one."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return {"true": True, "false": False}.get(text.lower(), text)

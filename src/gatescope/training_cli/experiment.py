@@ -1,0 +1,86 @@
+"""``gatescope experiment long-series``: the published experiment, done again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gatescope._cli_options import INTERRUPTED, ThreadsOption
+from gatescope._terminal import echo, on_terminal, print_measurement, working
+from gatescope.measurements.long_series import PUBLISHED_SIZE
+
+FAST: dict[str, int] = {"steps": 2000, "epochs": 200, "seeds": 3, "sequences": 40}
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def _experiments() -> None:
+    """Published experiments, done again."""
+
+
+def _default(name: str) -> str:
+    return f"  Default: {PUBLISHED_SIZE[name]:,}; with --fast {FAST[name]:,}."
+
+
+@app.command("long-series")
+def long_series(
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the files go.")] = Path("long-series"),
+    cells: Annotated[str, typer.Option(help="Separated by commas.")] = "lstm,gru",
+    seeds: Annotated[int | None, typer.Option(help=f"Initial weights a cell.{_default('seeds')}")] = None,
+    epochs: Annotated[int | None, typer.Option(help=f"One update each.{_default('epochs')}")] = None,
+    steps: Annotated[int | None, typer.Option(help=f"T.{_default('steps')}")] = None,
+    sequences: Annotated[int | None, typer.Option(help=f"B.{_default('sequences')}")] = None,
+    window: Annotated[int, typer.Option(help="How many of the last price changes are the input.")] = 8,
+    hidden_size: Annotated[int, typer.Option(help="Units.")] = 16,
+    data_seed: Annotated[int, typer.Option(help="Of the series, which are the same for all runs.")] = 0,
+    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    fast: Annotated[
+        bool, typer.Option("--fast", help="A smaller one, whose numbers are preliminary.")
+    ] = False,
+    threads: ThreadsOption = None,
+) -> None:
+    """LSTM and GRU on 40 series of 20,000 steps, 1,000 epochs, beside the published curves.
+
+    Hours of work, in runs of minutes that are kept in FOLDER/runs: stopped whenever and however, the same command goes
+    on, and with more --seeds, --epochs or --cells adds to what there is.
+    """
+    from gatescope.experiments.long_series import long_series as experiment
+    from gatescope.experiments.long_series_report import COLUMNS, FILES, rows, sentences, title, write_report
+    from gatescope.gallery import check_folder
+
+    sizes = FAST if fast else PUBLISHED_SIZE
+    given: dict[str, Any] = {"seeds": seeds, "epochs": epochs, "steps": steps, "sequences": sequences}
+    chosen = {name: sizes[name] if value is None else value for name, value in given.items()}
+    check_folder(out, FILES)
+    runs = out / "runs"
+    try:
+        result = experiment(
+            runs,
+            cells=[name.strip() for name in cells.split(",")],
+            window=window,
+            hidden_size=hidden_size,
+            data_seed=data_seed,
+            dtype=dtype,
+            threads=threads,
+            progress=on_terminal(),
+            tell=_tell,
+            **chosen,
+        )
+    except KeyboardInterrupt:
+        kept = f"what has been trained is in {runs}; the same command goes on from there"
+        typer.echo(f"gatescope: interrupted; {kept}", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    with working(f"writing into {out}"):
+        files = write_report(result, out)
+    print_measurement(title(result), COLUMNS, rows(result))
+    for sentence in sentences(result):
+        echo(sentence)
+    echo(f"written: {', '.join(map(str, files))}")
+
+
+def _tell(line: str) -> None:
+    """Which run is under way: for whoever watches, on a terminal or in a log."""
+    typer.echo(line, err=True)

@@ -1,0 +1,294 @@
+"""``gatescope train TASK``: a model, its data, the training, and what is left of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gatescope._cli_options import INTERRUPTED, ThreadsOption
+from gatescope._terminal import echo, on_terminal, print_measurement, working
+from gatescope.errors import ValueRangeError
+from gatescope.training_cli.data import NAMES, Material, material
+from gatescope.training_cli.parsing import dropout as parse_dropout
+from gatescope.training_cli.parsing import layers as parse_layers
+
+if TYPE_CHECKING:
+    from gatescope.measurements.training import TrainingRun
+    from gatescope.models import Stack
+
+_NO_CLIP = 0.0
+
+
+def train(
+    task: Annotated[str, typer.Argument(metavar="TASK", help=f"One of {', '.join(NAMES)}.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="What piano-roll (a .mat archive) and characters (a text) read."),
+    ] = None,
+    cell: Annotated[
+        str, typer.Option(help="lstm, gru, ...; several, from the lowest layer, as in gru,lstm.")
+    ] = "lstm",
+    hidden_size: Annotated[
+        str, typer.Option(help="Units of a layer; one number for all, or one each.")
+    ] = "64",
+    layers: Annotated[int | None, typer.Option(help="How many.  Default: as many as cells or sizes.")] = None,
+    init: Annotated[
+        str,
+        typer.Option(
+            metavar="SCHEME",
+            help="Initial weights: pytorch, keras, orthogonal, chrono or gaussian, as in 'chrono(100)'.",
+        ),
+    ] = "pytorch",
+    steps: Annotated[int | None, typer.Option(help="T, of tasks that can be of any length.")] = None,
+    sequences: Annotated[
+        int | None, typer.Option(help="B; of tasks with fresh data, of each update.")
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="Another argument of the task.  May be given several times."
+        ),
+    ] = None,
+    fixed: Annotated[
+        bool, typer.Option("--fixed", help="One batch for all updates, not fresh data.")
+    ] = False,
+    epochs: Annotated[
+        int, typer.Option(help="Passes over the data, or so many times --updates-per-epoch.")
+    ] = 100,
+    updates_per_epoch: Annotated[
+        int | None, typer.Option(help="Of tasks with fresh data.  Default: 10.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Sequences an update, of data that stay the same.  Default: all.")
+    ] = None,
+    optimizer: Annotated[str, typer.Option(help="adam, rmsprop or sgd.")] = "adam",
+    lr: Annotated[float, typer.Option(help="Learning rate.")] = 1e-3,
+    schedule: Annotated[
+        str | None,
+        typer.Option(help="Of the learning rate, as in cosine, 'step(1000, 0.5)' or 'warmup(100, cosine)'."),
+    ] = None,
+    clip_norm: Annotated[float, typer.Option(help="Largest global norm of a gradient; 0: as it is.")] = 1.0,
+    at: Annotated[
+        str | None, typer.Option(help="Where the loss counts: last or every.  Default: where the task says.")
+    ] = None,
+    window: Annotated[
+        int | None,
+        typer.Option(metavar="STEPS", help="Truncated back-propagation: an update every so many steps."),
+    ] = None,
+    stateful: Annotated[
+        bool, typer.Option("--stateful", help="Carry the state from window to window.")
+    ] = False,
+    dropout: Annotated[
+        str | None,
+        typer.Option(metavar="P", help="0.2 of the layers' outputs, or as in inputs=0.1,recurrent=0.2."),
+    ] = None,
+    weight_noise: Annotated[float, typer.Option(help="Standard deviation of noise on the weights.")] = 0.0,
+    validation: Annotated[
+        bool | None,
+        typer.Option(
+            "--validation/--no-validation",
+            help="Judge by data that are not trained on.  Default: where the task has a split.",
+        ),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(metavar="EPOCHS", help="Stop when the loss has not become lower for so many."),
+    ] = None,
+    target_loss: Annotated[float | None, typer.Option(help="Stop when the loss is below.")] = None,
+    probe_every: Annotated[
+        int | None, typer.Option(metavar="EPOCHS", help="Measure half-life and saturation every so many.")
+    ] = None,
+    snapshot_every: Annotated[
+        int | None, typer.Option(metavar="EPOCHS", help="Keep the weights every so many.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of weights, data, order and dropout.")] = 0,
+    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The npz to write.")] = Path("run.npz"),
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="An npz to go on from, kept after the end, so that more --epochs go on too.  "
+            "Default: one beside --out, removed at the end.",
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the loss against the epoch: a png or an svg.")
+    ] = None,
+    threads: ThreadsOption = None,
+) -> None:
+    """Train a model on a task and store it with the course of its training: gatescope.load reads the file.
+
+    Ctrl-C, or a crash, loses a minute at most: the same command goes on from there.
+    """
+    from gatescope.initial import init_stack
+    from gatescope.training.loop import train as fit
+    from gatescope.training.schedules import by_name as schedule_by_name
+
+    cells, sizes = parse_layers(cell, hidden_size, layers)
+    left_out = parse_dropout(dropout)
+    kept = checkpoint or out.with_name(f"{out.stem}.checkpoint.npz")
+    _check_files(out, kept, plot)
+    given = material(
+        task,
+        data=data,
+        steps=steps,
+        sequences=sequences,
+        settings=setting or [],
+        fixed=fixed,
+        validation=validation,
+        seed=seed,
+        dtype=dtype,
+    )
+    if not given.fresh and updates_per_epoch is not None:
+        raise ValueRangeError(
+            f"--updates-per-epoch {updates_per_epoch} is for fresh data; here an epoch is a pass over the data"
+        )
+    stack = init_stack(cells, hidden_size=sizes, heads=given.example, seed=seed, scheme=init, dtype=dtype)
+    run = fit(
+        stack,
+        given.task,
+        optimizer=optimizer,
+        lr=lr,
+        schedule=None if schedule is None else schedule_by_name(schedule),
+        clip_norm=None if clip_norm == _NO_CLIP else clip_norm,
+        epochs=epochs,
+        batch_size=batch_size,
+        updates_per_epoch=(10 if updates_per_epoch is None else updates_per_epoch) if given.fresh else 1,
+        at=at,
+        window=window,
+        stateful=stateful,
+        dropout=left_out,
+        weight_noise=weight_noise,
+        validation=given.validation,
+        patience=patience,
+        target_loss=target_loss,
+        probe_every=probe_every,
+        snapshot_every=snapshot_every,
+        checkpoint=kept,
+        seed=seed,
+        threads=threads,
+        progress=on_terminal(),
+    )
+    _stop_if_interrupted(run, kept)
+    _finish(run, given, out, plot, at, threads)
+    if checkpoint is None:
+        kept.unlink(missing_ok=True)
+
+
+def _check_files(out: Path, kept: Path, plot: Path | None) -> None:
+    """That everything can be written, before the work and not after it."""
+    from gatescope.gallery import check_folder
+
+    for option, path in (("--out", out), ("--checkpoint", kept)):
+        if path.suffix != ".npz":
+            raise ValueRangeError(f"{option} {str(path)!r} must end in .npz")
+    if plot is not None and plot.suffix not in (".png", ".svg"):
+        raise ValueRangeError(f"--plot {str(plot)!r} must end in .png or .svg")
+    if kept == out:
+        raise ValueRangeError(f"--checkpoint {str(kept)!r} is --out too; give it another name")
+    for path in (out, kept, *([] if plot is None else [plot])):
+        check_folder(path.parent, [path.name])
+
+
+def _stop_if_interrupted(run: TrainingRun, kept: Path) -> None:
+    from gatescope.measurements.training import Status
+    from gatescope.report import counted
+
+    if run.status is not Status.INTERRUPTED:
+        return
+    done = counted(len(run.history.epoch), "epoch")
+    there = f"what has been trained ({done}) is in {kept}; the same command goes on from there"
+    if not kept.exists():  # its folder has gone, or the disk is full
+        there = run.message
+    typer.echo(f"gatescope: interrupted; {there}", err=True)
+    raise typer.Exit(INTERRUPTED)
+
+
+def _finish(
+    run: TrainingRun, given: Material, out: Path, plot: Path | None, at: str | None, threads: int | None
+) -> None:
+    rows = _rows(run, given)
+    if given.test is not None:
+        with working("testing"):
+            rows += _test(run.best, given, at, threads)
+    with working(f"writing {out}"):
+        run.save(out)
+        files = [out]
+        if plot is not None:
+            files.append(_draw(run, given, plot))
+    model = " + ".join(f"{layer.cell} {layer.hidden_size}" for layer in run.params.layers)
+    print_measurement(f"{model} on {given.source}", ("", ""), rows)
+    echo(f"written: {', '.join(map(str, files))}")
+
+
+def _rows(run: TrainingRun, given: Material) -> list[tuple[str, str]]:
+    history, last = run.history, slice(-1, None)
+    epochs = len(history.epoch)
+    seconds = float(history.seconds.sum())
+    rows = [("how it ended", run.message), ("parameters", f"{run.params.count():,}")]
+    if epochs:
+        updates = int(history.updates[-1])
+        rows += [
+            ("epochs, updates", f"{epochs:,}, {updates:,}"),
+            ("training loss, first to last epoch", f"{history.loss[0]:.4g} to {history.loss[-1]:.4g}"),
+        ]
+    if given.example.baseline == given.example.baseline:  # NaN where there is none
+        rows.append((f"baseline: {given.example.baseline_of}", f"{given.example.baseline:.4g}"))
+    rows += _accuracy("training accuracy, last epoch", history.accuracy[last])
+    if history.validation_loss.size:
+        rows += [
+            (f"validation loss ({given.judged_on}), last", f"{history.validation_loss[-1]:.4g}"),
+            *_accuracy("validation accuracy, last", history.validation_accuracy[last]),
+        ]
+    what = "validation" if history.validation_loss.size else "training"
+    rows.append((f"lowest {what} loss after epoch", f"{run.best_epoch:,}"))
+    if epochs:
+        clipped = f"{history.gradient_norm[-1]:.3g}; {history.clipped.mean():.0%}"
+        rows.append(("gradient norm, last epoch; clipped updates", clipped))
+        rows.append(
+            ("time of the updates; per update", f"{seconds:.1f} s; {1000 * seconds / max(updates, 1):.3g} ms")
+        )
+    return rows
+
+
+def _accuracy(name: str, values: Any) -> list[tuple[str, str]]:
+    """Only of tasks that have one."""
+    return [(name, f"{value:.2%}") for value in values.tolist() if value == value]
+
+
+def _test(stack: Stack, given: Material, at: str | None, threads: int | None) -> list[tuple[str, str]]:
+    """What the best model is worth on data that nothing was chosen by."""
+    from gatescope.kernels.cpu import default_threads
+    from gatescope.training.data import as_data
+    from gatescope.training.engine import Engine
+
+    batch = given.test
+    assert batch is not None
+    data = as_data(batch, stack, at)
+    steps, sequences = data.mask.shape
+    score = Engine(stack, steps=steps, sequences=sequences, threads=threads or default_threads()).evaluate(
+        data
+    )
+    rows = [("test loss, of the best model", f"{score.loss:.4g}")]
+    if score.accuracy == score.accuracy:
+        rows.append(("test accuracy, of the best model", f"{score.accuracy:.2%}"))
+    return rows
+
+
+def _draw(run: TrainingRun, given: Material, plot: Path) -> Path:
+    from gatescope import plotting
+    from gatescope.plotting.learning import loss_curves
+
+    with plotting.style():
+        figure = plotting.new_figure()
+        loss_curves(
+            {"+".join(run.params.cells): run},
+            baseline=given.example.baseline,
+            baseline_label=given.example.baseline_of or "baseline",
+            ax=figure.add_subplot(),
+        )
+    (file,) = plotting.save_figure(figure, plot.with_suffix(""), (plot.suffix[1:],))
+    return file

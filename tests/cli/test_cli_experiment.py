@@ -1,0 +1,127 @@
+"""``gatescope experiment long-series``: what it prints and writes, stopped and gone on with."""
+
+import signal
+
+import numpy as np
+import pytest
+from command_line import too_late
+
+import gatescope as gs
+from gatescope.experiments import long_series as module
+from gatescope.experiments.long_series import long_series
+from gatescope.training import loop
+from gatescope.training_cli.experiment import FAST
+
+SMALL = ["experiment", "long-series", "--steps", "50", "--sequences", "4", "--epochs", "3", "--seeds", "2"]
+FILES = ["curves.png", "curves.svg", "result.npz", "runs", "table.md"]
+
+
+def test_it_prints_the_table_and_writes_four_files(invoke, tmp_path):
+    done = invoke(*SMALL, "--out", "here")
+    assert done.exit_code == 0, done.output
+    assert sorted(path.name for path in (tmp_path / "here").iterdir()) == FILES
+    assert done.stdout.startswith("preliminary: LSTM, GRU on 4 series x 50 steps: 3 epochs, 2 seeds")
+    assert "Shape and order of the curves are compared, not absolute losses." in done.stdout
+    assert "3.84 %" in done.stdout
+    assert done.stderr.splitlines()[0] == "run 1 of 4: lstm, seed 0"
+    assert (tmp_path / "here" / "table.md").read_text().startswith("# preliminary: ")
+    result = gs.load(tmp_path / "here" / "result.npz")
+    assert result == long_series(tmp_path / "again", steps=50, sequences=4, epochs=3, seeds=2)
+    assert (tmp_path / "here" / "curves.png").stat().st_size > 20_000
+
+
+def test_its_options_are_those_of_the_function(invoke, tmp_path):
+    options = [
+        "--cells",
+        "gru, rnn",
+        "--window",
+        "3",
+        "--hidden-size",
+        "5",
+        "--data-seed",
+        "4",
+        "--dtype",
+        "float64",
+    ]
+    done = invoke(*SMALL, *options, "--threads", "1", "--out", "here")
+    assert done.exit_code == 0, done.output
+    given = {"cells": ("gru", "rnn"), "window": 3, "hidden_size": 5, "data_seed": 4, "dtype": "float64"}
+    expected = long_series(tmp_path / "again", steps=50, sequences=4, epochs=3, seeds=2, **given)
+    assert gs.load(tmp_path / "here" / "result.npz") == expected
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_the_sizes(fast, invoke, monkeypatch):
+    seen = {}
+
+    def caught(_folder, **keywords):
+        seen.update(keywords)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "long_series", caught)
+    invoke("experiment", "long-series", *(["--fast"] if fast else []), "--epochs", "7")
+    full = {"seeds": 10, "epochs": 1000, "steps": 20_000, "sequences": 40}
+    wanted = {**(FAST if fast else full), "epochs": 7}
+    assert {name: seen[name] for name in wanted} == wanted
+    assert seen["cells"] == ["lstm", "gru"]
+
+
+def test_ctrl_c_leaves_the_runs_and_the_same_command_goes_on(invoke, tmp_path, monkeypatch):
+    real, calls = loop.Engine.back, []
+
+    def interrupting(self, *args, **keywords):
+        calls.append(1)
+        if len(calls) == 5:
+            signal.raise_signal(signal.SIGINT)
+        return real(self, *args, **keywords)
+
+    monkeypatch.setattr(loop.Engine, "back", interrupting)
+    done = invoke(*SMALL, "--out", "here")
+    assert done.exit_code == 130, done.output
+    line = done.stderr.splitlines()[-1]
+    assert (
+        line
+        == "gatescope: interrupted; what has been trained is in here/runs; the same command goes on from there"
+    )
+    assert not (tmp_path / "here" / "result.npz").exists()
+    trained = len(calls)
+    done = invoke(*SMALL, "--out", "here")
+    assert done.exit_code == 0, done.output
+    assert len(calls) - trained == 4 * 3 - 5  # the fifth was done to its end
+    assert np.isfinite(gs.load(tmp_path / "here" / "result.npz").loss).all()
+
+
+BAD = [
+    (["--cells", "lstm,grue"], "grue"),
+    (["--cells", "gru,gru"], "none twice"),
+    (["--seeds", "0"], "seeds=0"),
+    (["--epochs", "0"], "epochs=0"),
+    (["--steps", "2"], "steps=2"),
+    (["--window", "0"], "window=0"),
+    (["--dtype", "float16"], "dtype='float16'"),
+    (["--out", "file.txt"], "file.txt"),
+    (["--out", "other", "--seeds", "1"], "other steps (60 there, 50 here)"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"), BAD, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
+def test_bad_input_is_one_line_and_status_2(arguments, message, invoke, tmp_path, monkeypatch):
+    (tmp_path / "file.txt").write_text("")
+    if "other" in arguments:
+        long_series(tmp_path / "other" / "runs", steps=60, sequences=4, epochs=1, seeds=1, cells=("gru",))
+    monkeypatch.setattr(loop.Engine, "back", too_late)
+    done = invoke(*SMALL, *arguments)
+    assert done.exit_code == 2, done.output
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("gatescope: error: ")
+    assert message in line
+    assert done.stdout == ""
+
+
+def test_help(invoke):
+    assert "long-series" in invoke("experiment", "--help").output
+    done = invoke("experiment", "long-series", "--help")
+    assert done.exit_code == 0
+    assert "20,000" in done.output

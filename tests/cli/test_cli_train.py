@@ -1,0 +1,339 @@
+"""``gatescope train``: each task once, what it leaves behind, and what it says of what it cannot use."""
+
+import dataclasses
+import functools
+import importlib.util
+import inspect
+import signal
+
+import pytest
+from command_line import too_late
+
+import gatescope as gs
+from gatescope import tasks
+from gatescope.initial import init_stack
+from gatescope.measurements.training import Status, TrainingRun
+from gatescope.training import loop
+from gatescope.training.dropout import Dropout
+from gatescope.training_cli import data, parsing
+
+SMALL = ["--hidden-size", "4", "--epochs", "2"]
+# Options of each task, and what its table says.
+TASKS = {
+    "adding": (["--steps", "12", "--sequences", "3"], "baseline"),
+    "copying": (["--steps", "10", "--sequences", "3", "--set", "memory=2"], "training accuracy"),
+    "temporal-order": (["--steps", "30", "--sequences", "3"], "training accuracy"),
+    "counting": (["--steps", "13", "--sequences", "3", "--set", "n_max=6"], "training loss"),
+    "delayed-xor": (["--steps", "12", "--sequences", "3"], "training accuracy"),
+    "flip-flop": (["--steps", "12", "--sequences", "3", "--set", "pulse=0.2"], "training loss"),
+    "long-series": (
+        ["--steps", "20", "--sequences", "3", "--set", "window=4"],
+        "baseline: the best constant",
+    ),
+    "laser": (["--set", "horizon=50"], "training loss"),
+    "digits": (["--sequences", "20"], "validation accuracy"),
+    "characters": (["--data", "text.txt", "--sequences", "3"], "test loss, of the best model"),
+}
+OPTIONAL = {"digits": "sklearn", "chorales": "music21"}
+
+
+@pytest.fixture
+def text(tmp_path):
+    (tmp_path / "text.txt").write_text("abcabcaabbcc " * 40)
+
+
+def started(*arguments):
+    return ["train", *arguments, *SMALL]
+
+
+def test_each_task_that_needs_no_download_is_tried():
+    assert set(data.NAMES) - set(TASKS) == {"chorales", "piano-roll"}  # of these, below
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_is_trained_on_and_told_of_and_stored(name, text, invoke, tmp_path):
+    if name in OPTIONAL and importlib.util.find_spec(OPTIONAL[name]) is None:
+        pytest.skip(f"{OPTIONAL[name]} is not installed")
+    options, said = TASKS[name]
+    done = invoke(*started(name, *options), "--plot", "curves.png")
+    assert done.exit_code == 0, done.output
+    assert done.stderr == ""
+    assert said in done.stdout
+    assert "finished: 2 epochs" in done.stdout
+    run = gs.load(tmp_path / "run.npz")
+    assert isinstance(run, TrainingRun)
+    assert run.history.epoch.tolist() == [1, 2]
+    assert run.history.updates[-1] == (20 if name in data.FRESH else 2)
+    assert (tmp_path / "curves.png").stat().st_size > 5_000
+    assert not list(tmp_path.glob("*checkpoint*"))
+
+
+def test_an_archive_of_piano_rolls_has_three_splits(invoke, tmp_path, monkeypatch):
+    """The reader has tests of its own: here, what is made of the splits."""
+    asked = []
+
+    def piano_roll(path, *, split="train", steps=None, dtype="float32"):
+        asked.append(split)
+        return tasks.laser(horizon={"train": 30, "valid": 20, "test": 10}[split], dtype=dtype)
+
+    monkeypatch.setattr(tasks, "piano_roll", piano_roll, raising=False)
+    done = invoke(*started("piano-roll", "--data", "x.mat"))
+    assert done.exit_code == 0, done.output
+    assert asked == ["train", "valid", "test"]
+    assert "validation loss (valid split), last" in done.stdout
+    assert "test loss, of the best model" in done.stdout
+    assert "on piano-roll of x.mat" in done.stdout
+    done = invoke(*started("piano-roll", "--data", "x.mat", "--no-validation"))
+    assert "validation" not in done.stdout
+    assert "test loss" in done.stdout
+
+
+def test_the_run_is_that_of_the_function(invoke, tmp_path):
+    done = invoke(
+        *("train", "adding", "--steps", 12, "--sequences", 3, "--cell", "gru,lstm", "--hidden-size", "4,5"),
+        *(
+            "--epochs",
+            3,
+            "--updates-per-epoch",
+            2,
+            "--lr",
+            "0.01",
+            "--optimizer",
+            "rmsprop",
+            "--clip-norm",
+            "0.5",
+        ),
+        *(
+            "--schedule",
+            "cosine",
+            "--dropout",
+            "between=0.2",
+            "--weight-noise",
+            "0.01",
+            "--init",
+            "orthogonal",
+        ),
+        *("--seed", 7, "--validation", "--patience", 9, "--snapshot-every", 2, "--window", 6, "--stateful"),
+        *("--dtype", "float64", "--threads", 1, "--at", "every", "--out", "out/other.npz"),
+    )
+    assert done.exit_code == 0, done.output
+    from gatescope.tasks.adding import adding
+
+    maker = functools.partial(adding, steps=12, sequences=3, dtype="float64")
+    stack = init_stack(
+        ["gru", "lstm"], hidden_size=[4, 5], heads=maker(seed=7), seed=7, scheme="orthogonal", dtype="float64"
+    )
+    expected = loop.train(
+        stack,
+        maker,
+        epochs=3,
+        updates_per_epoch=2,
+        lr=0.01,
+        optimizer="rmsprop",
+        clip_norm=0.5,
+        schedule="cosine",
+        dropout=Dropout(between=0.2),
+        weight_noise=0.01,
+        seed=7,
+        validation=maker,
+        patience=9,
+        snapshot_every=2,
+        window=6,
+        stateful=True,
+        at="every",
+    )
+    assert gs.load(tmp_path / "out" / "other.npz") == expected
+    assert "gru 4 + lstm 5 on adding" in done.stdout
+
+
+def test_fixed_data_and_no_clipping(invoke, tmp_path):
+    done = invoke(
+        *started("adding", "--steps", 12, "--sequences", 4, "--fixed", "--batch-size", 2, "--clip-norm", 0)
+    )
+    assert done.exit_code == 0, done.output
+    run = gs.load(tmp_path / "run.npz")
+    assert run.history.updates.tolist() == [2, 4]
+    assert run.config["clip_norm"] is None
+    assert run.config["fresh data"] is False
+
+
+def test_probes_are_kept(invoke, tmp_path):
+    done = invoke(*started("adding", "--steps", 12, "--sequences", 3, "--probe-every", 1))
+    assert done.exit_code == 0, done.output
+    assert gs.load(tmp_path / "run.npz").history.half_life.shape == (3, 1)
+
+
+def test_a_checkpoint_is_gone_on_from(invoke, tmp_path):
+    options = [
+        "train",
+        "adding",
+        "--steps",
+        12,
+        "--sequences",
+        3,
+        "--hidden-size",
+        4,
+        "--checkpoint",
+        "kept.npz",
+    ]
+    assert invoke(*options, "--epochs", 2).exit_code == 0
+    assert (tmp_path / "kept.npz").exists()
+    assert invoke(*options, "--epochs", 4).exit_code == 0
+    went_on = gs.load(tmp_path / "run.npz")
+    assert invoke(*options[:-2], "--epochs", 4, "--out", "whole.npz").exit_code == 0
+    assert gs.load(tmp_path / "whole.npz") == went_on
+    done = invoke(*options, "--epochs", 4, "--lr", "0.5")
+    assert done.exit_code == 2
+    assert "kept.npz" in done.stderr
+    assert "lr" in done.stderr
+
+
+def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(invoke, tmp_path, monkeypatch):
+    options = started("adding", "--steps", 12, "--sequences", 3, "--updates-per-epoch", 2)
+    real, calls = loop.Engine.back, []
+
+    def interrupting(self, *args, **keywords):
+        calls.append(1)
+        if len(calls) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return real(self, *args, **keywords)
+
+    monkeypatch.setattr(loop.Engine, "back", interrupting)
+    done = invoke(*options)
+    assert done.exit_code == 130, done.output
+    (line,) = done.stderr.splitlines()
+    assert line == (
+        "gatescope: interrupted; what has been trained (1 epoch) is in run.checkpoint.npz; the same command goes on "
+        "from there"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["run.checkpoint.npz"]
+    done = invoke(*options)
+    assert done.exit_code == 0, done.output
+    assert [path.name for path in tmp_path.iterdir()] == ["run.npz"]
+    went_on = gs.load(tmp_path / "run.npz")
+    assert invoke(*options, "--out", "whole.npz").exit_code == 0
+    assert gs.load(tmp_path / "whole.npz") == went_on
+
+
+def test_training_that_diverged_is_told_of_and_stored(invoke, tmp_path):
+    done = invoke(*started("adding", "--steps", 12, "--sequences", 3, "--lr", "1e38", "--clip-norm", 0))
+    assert done.exit_code == 0, done.output
+    assert "diverged" in done.stdout
+    assert gs.load(tmp_path / "run.npz").status is Status.DIVERGED
+
+
+def test_a_finished_run_is_no_reason_to_stop(invoke):
+    assert invoke(*started("adding", "--steps", 12, "--sequences", 3)).exit_code == 0
+    assert invoke(*started("adding", "--steps", 12, "--sequences", 3, "--seed", 1)).exit_code == 0
+
+
+def test_no_epochs(invoke):
+    done = invoke("train", "adding", "--steps", 12, "--sequences", 3, "--hidden-size", 4, "--epochs", 0)
+    assert done.exit_code == 0, done.output
+
+
+BAD = [
+    (["addition"], "there is no task 'addition'; choose one of adding, copying"),
+    (["adding", "--steps", "1"], "steps=1"),
+    (["adding", "--sequences", "0"], "sequences=0"),
+    (["adding", "--data", "text.txt"], "--data 'text.txt' goes with piano-roll and characters"),
+    (["characters"], "characters reads a file; give it with --data FILE.txt"),
+    (["piano-roll"], "give it with --data FILE.mat"),
+    (["piano-roll", "--data", "text.txt"], "text.txt"),
+    (["characters", "--data", "missing.txt"], "no such file"),
+    (["laser", "--steps", "10"], "--steps 10 does not go with laser"),
+    (["laser", "--validation"], "--validation needs data that are held back"),
+    (["laser", "--fixed"], "--fixed is for tasks that make fresh data"),
+    (["laser", "--updates-per-epoch", "2"], "--updates-per-epoch 2 is for fresh data"),
+    (["adding", "--batch-size", "2"], "batch_size=2"),
+    (["adding", "--set", "window=3"], "--set 'window=3' must be left out: adding has none"),
+    (["copying", "--set", "memory"], "NAME=VALUE with one of symbols, memory"),
+    (["copying", "--set", "memory=many"], "memory='many'"),
+    (["copying", "--set", "seed=3"], "--set 'seed=3'"),
+    (["adding", "--cell", "grue"], "cell='grue'"),
+    (["adding", "--cell", ","], "names no cell"),
+    (["adding", "--cell", "gru,lstm", "--layers", "3"], "--cell has 2 values for 3 layers"),
+    (["adding", "--layers", "0"], "--layers 0"),
+    (["adding", "--hidden-size", "4,5,6", "--layers", "2"], "--hidden-size has 3 values for 2 layers"),
+    (["adding", "--hidden-size", "x"], "--hidden-size 'x' must be whole numbers"),
+    (["adding", "--hidden-size", "0"], "hidden_size=0"),
+    (["adding", "--lr", "0"], "lr=0.0"),
+    (["adding", "--lr", "-1"], "lr=-1.0"),
+    (["adding", "--lr", "nan"], "lr=nan"),
+    (["adding", "--optimizer", "adamant"], "adamant"),
+    (["adding", "--schedule", "sine"], "sine"),
+    (["adding", "--clip-norm", "-1"], "clip_norm=-1.0"),
+    (["adding", "--epochs", "-1"], "epochs=-1"),
+    (["adding", "--updates-per-epoch", "0"], "updates_per_epoch=0"),
+    (["adding", "--at", "first"], "at='first'"),
+    (["adding", "--window", "0"], "window=0"),
+    (["adding", "--stateful"], "stateful=True"),
+    (["adding", "--dropout", "1.5"], "1.5"),
+    (["adding", "--dropout", "gates=0.5"], "the names are inputs, between, outputs, recurrent"),
+    (["adding", "--dropout", "much"], "--dropout 'much'"),
+    (["adding", "--weight-noise", "-1"], "weight_noise=-1.0"),
+    (["adding", "--patience", "0"], "patience=0"),
+    (["adding", "--probe-every", "0"], "probe_every=0"),
+    (["adding", "--snapshot-every", "0"], "snapshot_every=0"),
+    (["adding", "--seed", "-1"], "seed=-1"),
+    (["adding", "--dtype", "float16"], "dtype='float16'"),
+    (["adding", "--threads", "0"], "threads=0"),
+    (["adding", "--init", "magic"], "scheme='magic'"),
+    (["adding", "--cell", "rnn", "--init", "chrono"], "chrono"),
+    (["adding", "--out", "run.txt"], "--out 'run.txt' must end in .npz"),
+    (["adding", "--out", "folder.npz"], "it is a folder"),
+    (["adding", "--checkpoint", "kept.txt"], "--checkpoint 'kept.txt' must end in .npz"),
+    (["adding", "--checkpoint", "run.npz"], "is --out too"),
+    (["adding", "--checkpoint", "torn.npz"], "torn.npz"),
+    (["adding", "--plot", "curves.pdf"], "--plot 'curves.pdf' must end in .png or .svg"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"), BAD, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
+def test_bad_input_is_one_line_and_status_2(arguments, message, text, invoke, tmp_path, monkeypatch):
+    (tmp_path / "torn.npz").write_bytes(b"PK\x03\x04torn")
+    (tmp_path / "folder.npz").mkdir()
+    monkeypatch.setattr(loop.Engine, "back", too_late)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    done = invoke("train", *arguments)
+    assert done.exit_code == 2, done.output
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("gatescope: error: ")
+    assert message in line
+    assert done.stdout == ""
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_layers():
+    assert parsing.layers("gru", "8", None) == (["gru"], [8])
+    assert parsing.layers("gru", "8", 3) == (["gru"] * 3, [8] * 3)
+    assert parsing.layers("gru, lstm", "8", None) == (["gru", "lstm"], [8, 8])
+    assert parsing.layers("gru", "8,4", None) == (["gru", "gru"], [8, 4])
+
+
+def test_dropout():
+    assert parsing.dropout(None) is None
+    assert parsing.dropout("0.5") == Dropout(between=0.5, outputs=0.5)
+    assert parsing.dropout("inputs=0.1, recurrent=0.2") == Dropout(inputs=0.1, recurrent=0.2)
+    assert [field.name for field in dataclasses.fields(Dropout)] == [
+        "inputs",
+        "between",
+        "outputs",
+        "recurrent",
+    ]
+
+
+def test_the_tasks_take_what_they_are_given():
+    for name in data.NAMES:
+        known = inspect.signature(getattr(tasks, name.replace("-", "_"))).parameters
+        assert "dtype" in known
+        assert ("seed" in known and "steps" in known and "sequences" in known) or name not in data.FRESH
+
+
+def test_help_names_the_tasks(invoke):
+    done = invoke("train", "--help")
+    assert done.exit_code == 0
+    assert "flip-flop" in done.output
+    assert "train" in invoke("--help").output

@@ -1,0 +1,234 @@
+"""The 20,000-step experiment, small: it can be stopped anywhere, and what it finds depends on its settings alone."""
+
+import dataclasses
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import gatescope as gs
+from gatescope.errors import FileFormatError, OutputError, UnknownNameError, ValueRangeError
+from gatescope.experiments.long_series import long_series
+from gatescope.initial import init_stack
+from gatescope.measurements.long_series import LongSeriesResult
+from gatescope.measurements.training import Status
+from gatescope.tasks.long_series import long_series as make
+from gatescope.training import loop
+from gatescope.training.optimisers import Adam
+
+SMALL = {"steps": 50, "sequences": 4, "epochs": 3, "seeds": 2}
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    return long_series(tmp_path_factory.mktemp("runs"), **SMALL)
+
+
+def too_late(*_args, **_kwargs):
+    raise AssertionError("something was trained")
+
+
+def test_it_returns_a_curve_a_cell_and_seed(found):
+    assert (found.cells, found.seeds.tolist()) == (("lstm", "gru"), [0, 1])
+    assert found.loss.shape == found.gradient_norm.shape == found.clipped.shape == (2, 2, 3)
+    for name in ("loss", "gradient_norm", "clipped", "seconds"):
+        assert np.isfinite(getattr(found, name)).all()
+    assert len(set(found.loss[..., 0].ravel().tolist())) == 4  # every run has weights of its own
+    assert (found.loss[..., 2] < found.loss[..., 0]).all()
+    assert (found.steps, found.sequences, found.window, found.hidden_size) == (50, 4, 8, 16)
+    assert found.status == (("finished",) * 2,) * 2
+    assert found.preliminary
+    assert 2 < found.baseline < 3
+
+
+def test_a_run_is_what_the_settings_say(found):
+    batch = make(steps=50, sequences=4, window=8, seed=0)
+    stack = init_stack("gru", hidden_size=16, heads=batch, seed=1, scheme="keras")
+    run = loop.train(stack, batch, optimizer=Adam(eps=1e-7), lr=1e-3, clip_norm=1.0, epochs=3, seed=1)
+    np.testing.assert_array_equal(found.loss[1, 1], run.history.loss)
+    np.testing.assert_array_equal(found.gradient_norm[1, 1], run.history.gradient_norm)
+
+
+def test_finished_runs_are_not_done_again(found, tmp_path, monkeypatch):
+    first = long_series(tmp_path, **SMALL)
+    assert first == found
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["gru-0.npz", "gru-1.npz", "lstm-0.npz", "lstm-1.npz", "settings.json"]
+    monkeypatch.setattr("gatescope.training.engine.Engine.back", too_late)
+    again = long_series(tmp_path, **SMALL)
+    assert again == found
+    np.testing.assert_array_equal(again.seconds, first.seconds)
+    fewer = long_series(tmp_path, **{**SMALL, "seeds": [1]}, cells=("gru",))
+    np.testing.assert_array_equal(fewer.loss[0, 0], found.loss[1, 1])
+
+
+def test_more_of_everything_goes_on(found, tmp_path):
+    long_series(tmp_path, **{**SMALL, "epochs": 1, "seeds": 1}, cells=("gru",))
+    assert long_series(tmp_path, **SMALL) == found
+
+
+@pytest.mark.parametrize("stop", [0, 1, 2, 3])
+def test_stopped_between_runs_it_goes_on(stop, found, tmp_path):
+    counted = itertools.count()
+
+    def stopping(_line):
+        if next(counted) == stop:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        long_series(tmp_path, **SMALL, tell=stopping)
+    assert len(list(tmp_path.glob("*.npz"))) == stop
+    assert long_series(tmp_path, **SMALL) == found
+
+
+def test_ctrl_c_in_a_run_is_an_interrupt_that_says_how_to_go_on(tmp_path, monkeypatch):
+    real = loop.train
+
+    def interrupted(*args, **keywords):
+        run = real(*args, **keywords)
+        return dataclasses.replace(run, status=Status.INTERRUPTED)
+
+    monkeypatch.setattr(loop, "train", interrupted)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        long_series(tmp_path, **SMALL)
+    assert "the same call goes on from there" in caught.value.__notes__[0]
+
+
+@pytest.mark.slow
+def test_killed_at_any_time_it_goes_on(found, tmp_path):
+    code = (
+        "import sys; from gatescope.experiments.long_series import long_series\n"
+        f"long_series(sys.argv[1], **{ {**SMALL, 'epochs': 400}!r}, checkpoint_seconds=0)"
+    )
+    for turn, delay in enumerate((0.0, 0.3)):
+        process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
+        wanted = tmp_path / ("lstm-0.npz", "gru-1.npz")[turn]
+        deadline = time.monotonic() + 120
+        while not wanted.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    whole = long_series(tmp_path / "whole", **{**SMALL, "epochs": 400})
+    assert long_series(tmp_path, **{**SMALL, "epochs": 400}) == whole
+    np.testing.assert_array_equal(whole.loss[..., :3], found.loss)
+
+
+def test_a_run_that_diverged_ends_there(tmp_path, monkeypatch):
+    real = loop.train
+
+    def diverging(stack, *args, **keywords):
+        run = real(stack, *args, **keywords)
+        if stack.cells == ("gru",) and keywords["seed"] == 1:
+            cut = {
+                name: getattr(run.history, name)[:1]
+                for name in ("loss", "gradient_norm", "clipped", "seconds")
+            }
+            return dataclasses.replace(
+                run, history=dataclasses.replace(run.history, **cut), status=Status.DIVERGED
+            )
+        return run
+
+    monkeypatch.setattr(loop, "train", diverging)
+    result = long_series(tmp_path, **SMALL)
+    assert np.isnan(result.loss[1, 1]).tolist() == [False, True, True]
+    assert np.isfinite(result.loss[0]).all()
+    assert result.status == (("finished", "finished"), ("finished", "diverged"))
+    assert result.diverged().tolist() == [0, 1]
+
+
+def test_cells_take_turns(tmp_path):
+    lines = []
+    long_series(tmp_path, **{**SMALL, "seeds": [3, 5, 8], "epochs": 1}, tell=lines.append)
+    assert [line.split(": ")[1] for line in lines] == [
+        "lstm, seed 3",
+        "gru, seed 3",
+        "gru, seed 5",
+        "lstm, seed 5",
+        "lstm, seed 8",
+        "gru, seed 8",
+    ]
+    assert lines[0].startswith("run 1 of 6")
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"steps": 60}, r"other steps \(50 there, 60 here\)"),
+        ({"window": 4}, r"other window \(8 there, 4 here\)"),
+        ({"data_seed": 1}, r"other data_seed \(0 there, 1 here\)"),
+        (
+            {"hidden_size": 5, "dtype": "float64"},
+            r"hidden_size \(16 there, 5 here\), dtype \('float32' there",
+        ),
+        ({"epochs": 2}, r"epochs \(3 there, 2 here: more can be added"),
+    ],
+)
+def test_a_folder_with_other_settings_is_left_alone(other, message, tmp_path):
+    settings = {**SMALL, "seeds": 1}
+    long_series(tmp_path, **settings, cells=("gru",))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ValueRangeError, match=message):
+        long_series(tmp_path, **{**settings, **other}, cells=("gru",))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_damaged_files_are_told_of(tmp_path):
+    settings = {**SMALL, "seeds": 1, "epochs": 1}
+    long_series(tmp_path, **settings, cells=("gru",))
+    (tmp_path / "gru-0.npz").write_bytes((tmp_path / "gru-0.npz").read_bytes()[:100])
+    with pytest.raises(FileFormatError, match=r"gru-0\.npz"):
+        long_series(tmp_path, **settings, cells=("gru",))
+    for text in ("{", "[]", '{"steps": 50}', json.dumps({"epochs": "many"})):
+        (tmp_path / "settings.json").write_text(text)
+        with pytest.raises(FileFormatError, match=r"settings\.json.* is damaged"):
+            long_series(tmp_path, **settings, cells=("gru",))
+    (tmp_path / "settings.json").unlink()
+    with pytest.raises(FileFormatError, match=r"holds npz files but no 'settings\.json'"):
+        long_series(tmp_path, **settings, cells=("gru",))
+
+
+@pytest.mark.parametrize(
+    ("bad", "error", "message"),
+    [
+        ({"cells": ("lstm", "grue")}, UnknownNameError, "grue"),
+        ({"cells": ()}, ValueRangeError, r"cells=\(\) must name at least one cell"),
+        ({"cells": ("gru", "gru")}, ValueRangeError, "none twice"),
+        ({"seeds": 0}, ValueRangeError, "seeds=0"),
+        ({"seeds": []}, ValueRangeError, r"seeds=\[\] must have at least one seed"),
+        ({"seeds": [1, 1]}, ValueRangeError, "none twice"),
+        ({"seeds": [-1]}, ValueRangeError, "seeds=-1"),
+        ({"epochs": 0}, ValueRangeError, "epochs=0"),
+        ({"steps": 0}, ValueRangeError, "steps=0"),
+        ({"window": 0}, ValueRangeError, "window=0"),
+        ({"hidden_size": 1.5}, ValueRangeError, r"hidden_size=1\.5"),
+        ({"data_seed": -1}, ValueRangeError, "data_seed=-1"),
+        ({"threads": 0}, ValueRangeError, "threads=0"),
+    ],
+)
+def test_bad_input(bad, error, message, tmp_path, monkeypatch):
+    monkeypatch.setattr("gatescope.training.engine.Engine.back", too_late)
+    with pytest.raises(error, match=message):
+        long_series(tmp_path, **{**SMALL, **bad})
+    assert not list(tmp_path.glob("*.npz"))
+
+
+def test_a_place_that_is_no_folder(tmp_path):
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "file" / "below", "nul\0l"):
+        with pytest.raises(OutputError):
+            long_series(place, **SMALL)
+
+
+def test_the_result_is_a_result(found, tmp_path):
+    found.save(tmp_path / "result.npz")
+    assert gs.load(tmp_path / "result.npz") == found
+    assert isinstance(found, LongSeriesResult)
+    assert found.provenance["dtype"] == "float32"
+    assert os.path.getsize(tmp_path / "result.npz") < 20_000

@@ -1,0 +1,201 @@
+"""The file that training goes on from: only by the same call, and left alone otherwise."""
+
+import contextlib
+import os
+import warnings
+
+import numpy as np
+import pytest
+from train_cases import fresh, make_batch, make_params, make_stack, same, train
+
+import gatescope as gs
+from gatescope.errors import FileFormatError, OutputError, ValueRangeError
+from gatescope.resuming import Resumable
+from gatescope.training import checkpoints
+from gatescope.training.dropout import Dropout
+from gatescope.training.optimisers import SGD, Adam
+
+
+@pytest.fixture
+def path(tmp_path):
+    """The checkpoint of a run that has finished."""
+    path = tmp_path / "run.state"
+    train(epochs=3, checkpoint=path)
+    return path
+
+
+def test_it_stays_and_holds_all_that_the_run_returned(path):
+    before = path.read_bytes()
+    again = train(epochs=3, checkpoint=path)
+    assert same(again, train(epochs=3))
+    assert path.read_bytes() == before
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_finished_run_is_not_computed_again(path, monkeypatch):
+    monkeypatch.delattr("gatescope.training.loop.Engine")
+    assert train(epochs=3, checkpoint=path).message == "finished: 3 epochs, 3 updates"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"params": make_params("gru")}, r"other cells \(\('lstm',\) there, \('gru',\) here\)"),
+        ({"params": make_params(dtype="float64")}, r"other dtype \('float32' there, 'float64' here\)"),
+        ({"params": make_params(seed=1)}, r"other initial weights;"),
+        ({"params": make_stack(("lstm",))}, r"other initial weights;"),
+        ({"task": make_batch(1)}, r"other data;"),
+        ({"task": fresh}, r"other .*fresh data \(False there, True here\)"),
+        ({"validation": make_batch(1)}, r"other validation;"),
+        ({"lr": 0.1}, r"other lr \(0.001 there, 0.1 here\)"),
+        ({"optimizer": "sgd"}, r"other optimizer \('adam' there, 'sgd' here\)"),
+        ({"optimizer": Adam(eps=1e-7)}, r"other optimizer.eps \(1e-08 there, 1e-07 here\);"),
+        ({"schedule": "cosine"}, r"other schedule \('constant' there, 'cosine' here\)"),
+        ({"clip_norm": None}, r"other clip_norm \(1.0 there, None here\);"),
+        ({"batch_size": 3}, r"other batch_size \(None there, 3 here\);"),
+        ({"window": 3}, r"other window \(None there, 3 here\);"),
+        ({"dropout": Dropout(outputs=0.5)}, r"other dropout.outputs \(0.0 there, 0.5 here\);"),
+        ({"patience": 3}, r"other patience \(None there, 3 here\);"),
+        ({"probe_every": 3}, r"other probe_every"),
+        ({"seed": 1}, r"other .*seed \(0 there, 1 here\);"),
+    ],
+)
+def test_another_call(path, options, message):
+    before = path.read_bytes()
+    with pytest.raises(ValueRangeError, match=message) as caught:
+        train(epochs=3, checkpoint=path, **options)
+    assert f"checkpoint={str(path)!r} is the state of a call of train with other" in str(caught.value)
+    assert "give the same arguments to go on, or the name of another file to begin anew" in str(caught.value)
+    assert path.read_bytes() == before
+
+
+def test_what_the_numbers_do_not_depend_on_may_change(path):
+    run = train(epochs=4, checkpoint=path, threads=1, checkpoint_seconds=5, progress=True)
+    assert same(run, train(epochs=4))
+
+
+def test_fewer_epochs(path):
+    before = path.read_bytes()
+    with pytest.raises(
+        ValueRangeError, match=r"epochs=2 is less than what checkpoint=.* has come to, epoch 3"
+    ):
+        train(epochs=2, checkpoint=path)
+    assert path.read_bytes() == before
+
+
+def test_a_schedule_that_looks_at_the_end(tmp_path):
+    path = tmp_path / "cosine.state"
+    train(epochs=3, checkpoint=path, schedule="cosine")
+    with pytest.raises(
+        ValueRangeError, match=r"epochs=6, but .* epochs=3, and with this schedule the learning rates"
+    ):
+        train(epochs=6, checkpoint=path, schedule="cosine")
+    other = tmp_path / "step.state"
+    train(epochs=3, checkpoint=other, schedule="step(2, 0.5)")
+    assert same(
+        train(epochs=6, checkpoint=other, schedule="step(2, 0.5)"), train(epochs=6, schedule="step(2, 0.5)")
+    )
+
+
+@pytest.mark.parametrize("keep", [0, 10, 0.5, 0.99])
+def test_a_torn_file(path, keep):
+    whole = path.read_bytes()
+    torn = whole[: keep if isinstance(keep, int) else int(keep * len(whole))]
+    path.write_bytes(torn)
+    with pytest.raises(
+        FileFormatError, match=r"checkpoint=.* cannot be gone on from .* delete this one if it is a"
+    ):
+        train(epochs=5, checkpoint=path)
+    assert path.read_bytes() == torn
+
+
+@pytest.mark.parametrize("name", ["theta", "slot.mean", "course.loss", "counters", "sums"])
+@pytest.mark.parametrize("what", ["missing", "shorter", "other dtype"])
+def test_a_file_with_something_else_in_it(path, name, what):
+    arrays = dict(np.load(path))
+    if what == "missing":
+        del arrays[name]
+    elif what == "shorter":
+        arrays[name] = arrays[name][:-1]
+    elif name in ("counters", "sums"):
+        return  # their numbers are read one by one
+    else:
+        arrays[name] = arrays[name].astype("float16")
+    np.savez(path, **arrays)
+    os.replace(f"{path}.npz", path)
+    with pytest.raises(FileFormatError, match="cannot be gone on from"):
+        train(epochs=5, checkpoint=path)
+
+
+def interrupted_measurement(path):
+    with contextlib.suppress(KeyboardInterrupt), Resumable(path, "gradient_flow", {}) as kept:
+        kept.snapshot = lambda: {"before": np.array(3)}
+        raise KeyboardInterrupt
+
+
+def test_files_of_other_kinds(tmp_path):
+    path = tmp_path / "file"
+    gs.save(path, make_params())
+    with pytest.raises(FileFormatError, match="no checkpoint of gatescope's is in it"):
+        train(checkpoint=path)
+    path.unlink()
+    interrupted_measurement(path)
+    with pytest.raises(ValueRangeError, match="is the state of gradient_flow, not of train"):
+        train(checkpoint=path)
+    path.write_text("hello")
+    with pytest.raises(FileFormatError, match="cannot be gone on from"):
+        train(checkpoint=path)
+    assert path.read_text() == "hello"
+
+
+def test_places_where_no_file_can_be(tmp_path):
+    with pytest.raises(OutputError, match="choose a folder that exists"):
+        train(checkpoint=tmp_path / "nowhere" / "run.state")
+    with pytest.raises(OutputError, match="not a regular file"):
+        train(checkpoint=tmp_path)
+    with pytest.raises(OutputError, match="not the name of a file"):
+        train(checkpoint=7.5)
+
+
+def test_divergence_leaves_the_file_as_it_was(tmp_path):
+    path = tmp_path / "run.state"
+    options = {
+        "lr": 10.0,
+        "optimizer": SGD(),
+        "clip_norm": None,
+        "schedule": lambda k, _: 1e35 if k == 5 else 1e-4,
+    }
+    run = train(epochs=9, checkpoint=path, checkpoint_seconds=0, **options)
+    assert run.status == gs.Status.DIVERGED
+    kept = np.load(path)
+    assert all(np.isfinite(kept[name]).all() for name in ("theta", "good", "best"))
+    before = path.read_bytes()
+    again = train(epochs=9, checkpoint=path, checkpoint_seconds=0, **options)
+    assert same(again, run)
+    assert path.read_bytes() == before
+    assert same(train(epochs=9, **options), run)
+
+
+def test_a_full_disk_does_not_end_the_training(tmp_path, monkeypatch):
+    def full(path):
+        raise OutputError("no space left")
+
+    monkeypatch.setattr(checkpoints, "atomic_write", full)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        run = train(epochs=3, checkpoint=tmp_path / "run.state")
+    assert run.status == gs.Status.FINISHED
+    assert "train goes on, but: no space left" in str(seen[-1].message)
+
+
+def test_written_now_and_then(tmp_path, monkeypatch):
+    written = []
+    real = checkpoints.Checkpoint.write
+    monkeypatch.setattr(
+        checkpoints.Checkpoint, "write", lambda self, arrays: written.append(1) or real(self, arrays)
+    )
+    train(epochs=5, checkpoint=tmp_path / "a", checkpoint_seconds=0)
+    assert len(written) >= 6
+    written.clear()
+    train(epochs=5, checkpoint=tmp_path / "b")
+    assert len(written) == 1

@@ -1,0 +1,103 @@
+"""What is measured while a model learns, against the public functions for it."""
+
+import numpy as np
+import pytest
+from leaky import Leaky
+from train_cases import LENGTHS, UNITS, fresh, make_batch, make_params, make_stack, train
+
+import gatescope as gs
+from gatescope.plotting import saturation_shares
+from gatescope.training.data import as_data
+from gatescope.training.probes import is_sigmoid, probe_on
+
+SIGMOIDS = {
+    "rnn": (),
+    "rnn_relu": (),
+    "lstm": ("i", "f", "o"),
+    "gru": ("r", "z"),
+    "gru_reset_before": ("r", "z"),
+}
+
+
+@pytest.mark.parametrize("cell", SIGMOIDS)
+def test_sigmoid_gates_are_known_by_their_equations(cell):
+    known = gs.cells.get(cell)
+    assert tuple(name for name in known.kept if is_sigmoid(known, name)) == SIGMOIDS[cell]
+
+
+def test_sigmoid_gates_of_a_cell_from_elsewhere():
+    known = gs.cells.register(Leaky)
+    assert [is_sigmoid(known, name) for name in known.kept] == [True, False]
+
+
+def test_two_layers():
+    """Each layer by itself, on what the one below gives it; the four longest sequences, cut to the shortest of them."""
+    stack, batch = make_stack(), make_batch()
+    rates, lives, saturation = probe_on(as_data(batch, stack), 1)(stack)
+    chosen = [0, 2, 3, 6]
+    assert sorted(np.argsort(LENGTHS)[-4:]) == chosen
+    inputs = batch.inputs[:9, chosen]
+    assert saturation.shape == (2, 4, 2)
+    for k, layer in enumerate(stack.layers):
+        flow = gs.gradient_flow(layer, inputs)
+        assert rates[k] == flow.decay_rate().value.mean()
+        assert lives[k] == np.log(2) / rates[k]
+        trace = gs.run(layer, inputs)
+        shares = saturation_shares(trace)
+        for row, name in enumerate(trace.kept_names):
+            if name == "g":
+                assert np.isnan(saturation[k, row]).all()
+            else:
+                np.testing.assert_allclose(saturation[k, row], [s.mean() for s in shares[name]], rtol=1e-12)
+        inputs = trace.outputs
+
+
+def test_gates_that_are_shut_and_open():
+    params = make_params(scale=0.0)
+    params.bias_ih.reshape(4, UNITS)[0] = -30  # i
+    params.bias_ih.reshape(4, UNITS)[1] = 30  # f
+    run = train(params, epochs=0, probe_every=1)
+    saturation = run.history.saturation[0, 0]
+    np.testing.assert_array_equal(saturation, [[1, 0], [0, 1], [np.nan, np.nan], [0, 0]])
+    assert run.history.probe_gates == (("i", "f", "g", "o"),)
+
+
+def test_a_gradient_that_does_not_decay():
+    """Weights of 0 but for the recurrent ones, a rotation: tanh is linear at 0."""
+    params = make_params("rnn", scale=0.0)
+    params.weight_hh[:] = np.eye(UNITS)[[*range(1, UNITS), 0]]
+    run = train(params, epochs=0, probe_every=1)
+    assert run.history.saturation.shape == (1, 1, 0, 2)
+    assert abs(run.history.decay_rate[0, 0]) < 1e-7
+    assert run.history.half_life[0, 0] > 1e7
+
+
+def test_cells_of_different_kinds_and_one_step():
+    stack, batch = make_stack(("gru", "rnn")), make_batch(steps=1, lengths=None)
+    rates, lives, saturation = probe_on(as_data(batch, stack), 1)(stack)
+    assert rates.shape == lives.shape == (2,)
+    assert np.isfinite(rates).all()
+    assert np.isnan(saturation[1]).all()
+    assert np.isfinite(saturation[0, :2]).all()
+
+
+def test_probes_in_training():
+    run = train(task=fresh, epochs=6, lr=0.05, probe_every=3, snapshot_every=3)
+    assert run.history.probe_epoch.tolist() == [0, 3, 6]
+    inputs = fresh(first_seed()).inputs[:, :3]
+    for k, epoch in enumerate((0, 3, 6)):
+        flow = gs.gradient_flow(run.at(epoch).layers[0], inputs)
+        assert run.history.decay_rate[k, 0] == flow.decay_rate().value.mean()
+
+
+def test_probes_look_at_the_validation():
+    other = make_batch(3)
+    run = train(epochs=0, probe_every=1, validation=other)
+    inputs = other.inputs[:9, [0, 2, 3, 6]]
+    assert run.history.decay_rate[0, 0] == gs.gradient_flow(make_params(), inputs).decay_rate().value.mean()
+
+
+def first_seed():
+    seeds = []
+    train(task=lambda seed: seeds.append(seed) or fresh(seed), epochs=0)
+    return seeds[0]

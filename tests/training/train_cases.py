@@ -1,0 +1,84 @@
+"""What the tests of `train` train: small models and data, and an engine that says what it was asked."""
+
+import dataclasses
+
+import numpy as np
+from cases import random_params
+
+import gatescope as gs
+from gatescope.training import loop
+from gatescope.training.engine import Engine, as_data
+
+STEPS, SEQUENCES, UNITS = 12, 7, 5
+LENGTHS = (12, 5, 9, 12, 1, 7, 12)
+
+
+def make_params(cell="lstm", *, dtype="float32", seed=0, scale=1.0):
+    return random_params(cell, input_size=2, hidden_size=UNITS, seed=seed, dtype=dtype, scale=scale)
+
+
+def make_stack(cells=("lstm", "lstm"), *, heads=(("y", 1),), seed=0):
+    """Two layers, and another read-out than `train` would draw."""
+    rng = np.random.default_rng([seed, 9])
+    layers = [
+        random_params(cell, input_size=UNITS if k else 2, hidden_size=UNITS, seed=seed + k, dtype="float32")
+        for k, cell in enumerate(cells)
+    ]
+    outputs = sum(gs.Head(*head).size for head in heads)
+    weight = rng.uniform(-0.4, 0.4, (outputs, UNITS)).astype("float32")
+    return gs.Stack(
+        layers=tuple(layers), readout_weight=weight, readout_bias=np.zeros(outputs, "float32"), heads=heads
+    )
+
+
+def make_batch(seed=0, *, steps=STEPS, sequences=SEQUENCES, lengths=LENGTHS, mask=None):
+    """The sum of the first input over the last two steps, at every step that there is."""
+    rng = np.random.default_rng([seed, 5])
+    inputs = rng.standard_normal((steps, sequences, 2))
+    targets = inputs[:, :, :1].copy()
+    targets[1:] += inputs[:-1, :, :1]
+    ends = np.full(sequences, steps) if lengths is None else np.array(lengths)
+    within = np.arange(steps)[:, None] < ends
+    return gs.Batch(
+        inputs=inputs,
+        targets=targets,
+        mask=within if mask is None else within & mask,
+        lengths=ends.astype(np.int64),
+        name="sums",
+    )
+
+
+def fresh(seed, **options):
+    """The same as a callable task."""
+    return make_batch(seed, **{"sequences": 3, "lengths": None, **options})
+
+
+def train(params=None, task=None, **options):
+    return loop.train(
+        make_params() if params is None else params, make_batch() if task is None else task, **options
+    )
+
+
+def score(stack, batch, **options):
+    """What a model reaches on a batch."""
+    return Engine(stack, steps=STEPS, sequences=SEQUENCES, **options).evaluate(as_data(batch, stack))
+
+
+def same(run, other, *, config=True):
+    """Whether two runs are the same bits; times do not count, and `config` need not."""
+    if not config:
+        other = dataclasses.replace(other, config=run.config)
+    return run == other
+
+
+def record(monkeypatch):
+    """Make `train` use an engine that writes down its calls: (update, inputs, lengths, begin, end, carry)."""
+    calls = []
+
+    class Recording(Engine):
+        def back(self, data, update, begin=0, end=None, carry=False):
+            calls.append((update, data.inputs.copy(), data.lengths.copy(), begin, end, carry))
+            return super().back(data, update, begin, end, carry)
+
+    monkeypatch.setattr(loop, "Engine", Recording)
+    return calls
