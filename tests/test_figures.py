@@ -27,9 +27,11 @@ MEASURED = (
     "connectivity",
     "diagnosis",
     "fixed_points",
+    "gates_in_training",
     "gradient_paths",
     "half_life",
     "jacobian_spectrum",
+    "learning_curves",
     "long_series",
     "phase_diagram",
 )

@@ -261,17 +261,10 @@ def _accuracy(name: str, values: Any) -> list[tuple[str, str]]:
 
 def _test(stack: Stack, given: Material, at: str | None, threads: int | None) -> list[tuple[str, str]]:
     """What the best model is worth on data that nothing was chosen by."""
-    from gatescope.kernels.cpu import default_threads
-    from gatescope.training.data import as_data
-    from gatescope.training.engine import Engine
+    from gatescope.training.evaluation import evaluate
 
-    batch = given.test
-    assert batch is not None
-    data = as_data(batch, stack, at)
-    steps, sequences = data.mask.shape
-    score = Engine(stack, steps=steps, sequences=sequences, threads=threads or default_threads()).evaluate(
-        data
-    )
+    assert given.test is not None
+    score = evaluate(stack, given.test, at=at, threads=threads)
     rows = [("test loss, of the best model", f"{score.loss:.4g}")]
     if score.accuracy == score.accuracy:
         rows.append(("test accuracy, of the best model", f"{score.accuracy:.2%}"))

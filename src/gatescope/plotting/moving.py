@@ -1,0 +1,190 @@
+"""Writing animations: as GIF, as MP4, and as a page that plays them and needs nothing but a browser."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import os
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.animation import AbstractMovieWriter, Animation, FFMpegWriter
+
+from gatescope.errors import DtypeError, OutputError, ValueRangeError
+from gatescope.plotting.styling import style
+from gatescope.storage import atomic_write
+
+_SUFFIXES = (".gif", ".mp4", ".html")
+_PLAYER = Path(__file__).with_name("player.html")
+_SAMPLES = 12  # frames from which the colours of a GIF are chosen
+
+
+def save_animation(
+    animation: Animation, path: str | os.PathLike[str], *, fps: float = 10, dpi: float = 100
+) -> Path:
+    """Write an animation as ``.gif``, ``.mp4`` or ``.html``, the whole file or none.
+
+    A GIF needs nothing else.  An MP4 needs the program ffmpeg.  The page has a player of its own (play, step, a
+    slider, keys) and the frames in it, and loads nothing from anywhere.  The same animation gives the same bytes
+    (of an MP4, with the same ffmpeg).
+
+    Parameters
+    ----------
+    animation : Animation
+        As `animate_gates` and `animate_steps` return it.
+    path : path
+        Ends in ``.gif``, ``.mp4`` or ``.html``.
+    fps : float
+        Frames per second.  A GIF keeps them to a hundredth of a second.
+    dpi : float
+        Pixels per inch.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    DtypeError
+        If `animation` is none.
+    ValueRangeError
+        If the suffix is not known, or `fps` or `dpi` is not above 0.
+    OutputError
+        If the file cannot be written, or ffmpeg is missing or fails.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile, numpy as np, gatescope as gs
+    >>> trace = gs.run(gs.init("gru", input_size=1, hidden_size=4, seed=0), np.ones((40, 1), "float32"))
+    >>> animation = gs.plotting.animate_steps(trace, "z", window=30, frames=3)
+    >>> gs.plotting.save_animation(animation, pathlib.Path(tempfile.mkdtemp()) / "z.html", dpi=50).name
+    'z.html'
+    """
+    if not isinstance(animation, Animation):
+        raise DtypeError(
+            f"animation must be a matplotlib Animation, as animate_gates returns it, not a {type(animation).__name__}"
+        )
+    target = Path(path)
+    suffix = target.suffix.lower()
+    if suffix not in _SUFFIXES:
+        raise ValueRangeError(f"path={str(path)!r} must end in one of {', '.join(_SUFFIXES)}")
+    for name, value in (("fps", fps), ("dpi", dpi)):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+            raise ValueRangeError(f"{name}={value!r} must be a number above 0")
+    if suffix == ".mp4" and not FFMpegWriter.isAvailable():
+        raise OutputError(
+            f"cannot write {str(path)!r}: an MP4 needs the program ffmpeg, which is not on the PATH; install it "
+            "(with your system's packages, or conda install ffmpeg), or write a .gif or .html"
+        )
+    # Opened first: a folder that is missing is found out before minutes of drawing.
+    with atomic_write(target) as stream:
+        if suffix == ".mp4":
+            stream.write(_mp4(animation, str(path), fps, dpi))
+        else:
+            frames = _frames(animation, dpi)
+            stream.write(_gif(frames, fps) if suffix == ".gif" else _page(frames, fps, target.stem))
+    return target
+
+
+class _Frames(AbstractMovieWriter):
+    """Keeps every frame as the bytes of a PNG."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frames: list[bytes] = []
+
+    def setup(self, fig: Any, outfile: Any, dpi: Any = None) -> None:
+        # The base class would look for the folder of a file, and none is written.
+        self.fig, self.outfile, self.dpi = fig, outfile, dpi
+
+    def grab_frame(self, **savefig_kwargs: Any) -> None:
+        stream = io.BytesIO()
+        self.fig.savefig(
+            stream, format="png", dpi=self.dpi, **{**savefig_kwargs, "metadata": {"Software": None}}
+        )
+        self.frames.append(stream.getvalue())
+
+    def finish(self) -> None:
+        pass
+
+
+def _frames(animation: Animation, dpi: float) -> list[bytes]:
+    writer = _Frames()
+    with style():
+        animation.save("frames", writer=writer, dpi=dpi)  # the name is not used: this writer writes no file
+    return writer.frames
+
+
+def _flat(frames: Sequence[bytes]) -> list[Any]:
+    """All frames as images in one palette of 256: a third of the bytes, and chosen for each, colours would flicker."""
+    from PIL import Image
+
+    images = [Image.open(io.BytesIO(frame)).convert("RGB") for frame in frames]
+    picks = np.unique(np.linspace(0, len(images) - 1, min(len(images), _SAMPLES)).round().astype(int))
+    samples = np.concatenate([np.asarray(images[k]) for k in picks])
+    palette = Image.fromarray(samples).quantize(256, method=Image.Quantize.MAXCOVERAGE)
+    colors = np.array(palette.getpalette()).reshape(-1, 3)
+    # Paper and ink as they are: the nearest colour is looked up coarsely, so that a neighbour might be taken.
+    for exact in (255, 0):
+        distance = np.abs(colors - exact).max(axis=1)
+        colors[(distance <= 8) | (distance == distance.min())] = exact
+    palette.putpalette(colors.ravel().tolist())
+    return [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
+
+
+def _gif(frames: Sequence[bytes], fps: float) -> bytes:
+    first, *others = _flat(frames)
+    stream = io.BytesIO()
+    duration = max(10, 10 * round(100 / fps))  # milliseconds, in the format's hundredths of a second
+    first.save(stream, "GIF", save_all=True, append_images=others, duration=duration, loop=0)
+    return stream.getvalue()
+
+
+def _png(image: Any) -> str:
+    stream = io.BytesIO()
+    image.save(stream, "PNG", optimize=True)
+    return base64.b64encode(stream.getvalue()).decode()
+
+
+def _mp4(animation: Animation, path: str, fps: float, dpi: float) -> bytes:
+    # Cut to even sizes, which the codec needs; one thread and no versions in the file, for the same bytes.
+    extra = ["-vf", "crop=trunc(iw/2)*2:trunc(ih/2)*2", "-pix_fmt", "yuv420p", "-threads", "1"]
+    writer = FFMpegWriter(
+        fps=fps,  # type: ignore[arg-type]  # annotated as int, and fractions work
+        codec="libx264",
+        extra_args=[*extra, "-fflags", "+bitexact"],
+    )
+    with tempfile.TemporaryDirectory() as folder, style():
+        made = Path(folder) / "animation.mp4"
+        try:
+            animation.save(made, writer=writer, dpi=dpi)
+            return made.read_bytes()
+        except (subprocess.CalledProcessError, OSError) as error:  # OSError: it ended before all was written
+            told = (getattr(error, "stderr", None) or str(error) or type(error).__name__).strip()
+            raise OutputError(
+                f"cannot write {path!r}: ffmpeg failed ({told.splitlines()[-1]:.200}); "
+                "write a .gif or .html instead"
+            ) from error
+
+
+def _page(frames: Sequence[bytes], fps: float, title: str) -> bytes:
+    images = _flat(frames)
+    coded = [_png(image) for image in images]
+    width, height = images[0].size
+    text = (
+        _PLAYER.read_text("utf-8")
+        .replace("%TITLE%", html.escape(title))
+        .replace("%WIDTH%", str(width))
+        .replace("%HEIGHT%", str(height))
+        .replace("%LAST%", str(len(frames) - 1))
+        .replace("%FPS%", f"{fps:g}")
+        .replace("%FIRST%", coded[0])
+        .replace("%FRAMES%", ",\n".join(f'"{frame}"' for frame in coded))
+    )
+    return text.encode()

@@ -1,0 +1,200 @@
+"""Gradient norms, clipping and half-lives against the epoch of training, seeds as bands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import FigureBase
+from matplotlib.lines import Line2D
+
+from gatescope.datatypes import Array
+from gatescope.measurements.training import Status, TrainingRun
+from gatescope.plotting import palette, seed_bands
+from gatescope.plotting.seed_bands import Band, Seeds, Summary, summarise
+from gatescope.plotting.styling import count_axis, drawing_in
+
+_MANY_PROBES = 30  # from so many on, marks at every probe would run into each other
+_ROOM = 1.7  # the factor between the longest finite half-life and where infinite ones are put
+_LAYERS = ("-", palette.DASH, palette.DOT, palette.DASH_DOT)
+
+
+def training_gradients(
+    runs: Mapping[str, TrainingRun | Sequence[TrainingRun]],
+    *,
+    band: tuple[float, float] | None = (0.1, 0.9),
+    fig: FigureBase | None = None,
+    **artist_kwargs: Any,
+) -> tuple[FigureBase, dict[str, Axes]]:
+    """Draw gradient norms, the share of clipped updates and the half-life of the gradient during training.
+
+    Norms are those before clipping: the epoch's mean as a line, its largest as a dotted line where that differs; a
+    grey line is the limit of the clipping.  Half-lives are those of the probes, a line a layer; an infinite one (the
+    gradient does not decay) is a hollow mark at the upper edge, where the margin says so.
+    Lines are medians of the seeds, bands lie between two of their quantiles.
+
+    Parameters
+    ----------
+    runs : mapping of str to TrainingRun, or to a sequence of them (the seeds)
+        By label, as for `loss_curves`.
+    band : (float, float), optional
+        Two quantiles of the seeds; ``(0, 1)`` is from the least to the greatest, None draws no band.
+    fig : Figure or SubFigure, optional
+        Where to draw, best with constrained layout, as `new_figure` has it.  Default: a new figure.
+    **artist_kwargs
+        For the lines of means and half-lives, for example ``linewidth``.
+
+    Returns
+    -------
+    fig : Figure or SubFigure
+    axes : dict of str to Axes
+        ``"norm"``, ``"clipped"``, and ``"half_life"`` if there were probes (``probe_every`` of `train`).
+
+    Raises
+    ------
+    DtypeError, ValueRangeError
+        As `loss_curves` does.
+
+    Examples
+    --------
+    >>> import gatescope as gs
+    >>> task = gs.tasks.adding(steps=10, sequences=20, seed=0)
+    >>> stack = gs.init_stack("gru", hidden_size=8, heads=task, seed=0)
+    >>> run = gs.train(stack, task, epochs=4, probe_every=2)
+    >>> fig, axes = gs.plotting.training_gradients({"gru": run})
+    >>> list(axes)
+    ['norm', 'clipped', 'half_life']
+    """
+    found = seed_bands.check_runs(runs)
+    quantiles = seed_bands.check_band(band)
+    probed = any(run.history.probe_epoch.size for listed in found.values() for run in listed)
+    names = ("norm", "clipped", "half_life") if probed else ("norm", "clipped")
+    styles = palette.cell_styles(seed_bands.cell_name(listed[0]) for listed in found.values())
+    with drawing_in(fig, 7.2, 1.4 + 1.9 * len(names)) as figure:
+        heights = [1.4, 0.8, 1.4][: len(names)]
+        panels = figure.subplots(len(names), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
+        axes: dict[str, Axes] = dict(zip(names, panels, strict=True))
+        axes["clipped"].set_ylim(-0.05, 1.05)
+        axes["clipped"].set_ylabel("share of\nupdates clipped")
+        size = _draw_norms(axes["norm"], found, styles, quantiles, artist_kwargs)
+        for k, (listed, style) in enumerate(zip(found.values(), styles, strict=True)):
+            clipped = summarise(_of(listed, "clipped"), quantiles)
+            seed_bands.draw_summary(axes["clipped"], clipped, style, (k, len(found)), keywords=artist_kwargs)
+        if probed:
+            _draw_half_lives(axes["half_life"], found, styles, quantiles, artist_kwargs)
+        count_axis(panels[-1].xaxis)
+        panels[-1].set_xlabel(seed_bands.epochs_label(size))
+        figure.align_ylabels(panels)
+    return figure, axes
+
+
+def _draw_norms(
+    axes: Axes,
+    runs: dict[str, list[TrainingRun]],
+    styles: list[palette.Style],
+    band: Band,
+    given: dict[str, Any],
+) -> int:
+    """Draw the norms; return how many epochs a point stands for."""
+    means = [summarise(_of(listed, "gradient_norm"), band) for listed in runs.values()]
+    largest = [summarise(_of(listed, "largest_gradient_norm"), None) for listed in runs.values()]
+    limits = sorted({limit for listed in runs.values() for run in listed if (limit := _clip_limit(run))})
+    axes.set_yscale("log")
+    seed_bands.set_limits(axes, [*means, *largest], None)
+    low, high = axes.get_ylim()
+    if limits:
+        axes.set_ylim(min(low, limits[0] / 1.1), max(high, limits[-1] * 1.1))
+        seed_bands.log_ticks(axes.yaxis)
+    differ = False
+    for k, ((label, listed), style) in enumerate(zip(runs.items(), styles, strict=True)):
+        place = (k, len(runs))
+        text = seed_bands.counted(label, len(listed), sum(run.status == Status.DIVERGED for run in listed))
+        seed_bands.draw_summary(axes, means[k], style, place, label=text, keywords=given)
+        if not np.array_equal(largest[k].middle, means[k].middle, equal_nan=True):
+            look: dict[str, Any] = {"linestyle": palette.DOT, "marker": "None", "linewidth": 1.2}
+            seed_bands.draw_summary(axes, largest[k], style, place, **look)
+            differ = True
+    for limit in limits:
+        axes.axhline(limit, color=palette.GREY, linewidth=1.2, zorder=1)
+        axes.text(
+            1.01, limit, f"clip {limit:g}", transform=axes.get_yaxis_transform(), va="center", fontsize=8.5
+        )
+    axes.set_ylabel("gradient norm\nbefore clipping")
+    kinds = [
+        seed_bands.seeds_drawn(band, max(map(len, runs.values()))),
+        "whole: mean of an epoch's updates; dotted: their largest" if differ else "",
+    ]
+    seed_bands.legend_above(axes, kinds)
+    return max(summary.size for summary in means)
+
+
+def _draw_half_lives(
+    axes: Axes,
+    runs: dict[str, list[TrainingRun]],
+    styles: list[palette.Style],
+    band: Band,
+    given: dict[str, Any],
+) -> None:
+    found: list[tuple[palette.Style, int, Summary]] = []
+    for listed, style in zip(runs.values(), styles, strict=True):
+        listed = [run for run in listed if run.history.probe_epoch.size]
+        for layer in range(max((run.history.half_life.shape[1] for run in listed), default=0)):
+            deep = [run.history for run in listed if run.history.half_life.shape[1] > layer]
+            seeds = seed_bands.align([h.probe_epoch for h in deep], [h.half_life[:, layer] for h in deep])
+            found.append((style, layer, summarise(seeds, band)))
+    axes.set_yscale("log")
+    seed_bands.set_limits(axes, [summary for _, _, summary in found], None)
+    bottom, top = axes.get_ylim()
+    endless = any(np.isposinf(part).any() for _, _, s in found for part in (s.middle, s.high))
+    if endless:
+        axes.set_ylim(bottom, top := top * _ROOM)
+        seed_bands.log_ticks(axes.yaxis)
+        axes.text(1.01, 1, "infinite", transform=axes.transAxes, va="center", fontsize=8.5)
+    for style, layer, summary in found:
+        shown = summary._replace(
+            middle=np.minimum(summary.middle, top),
+            low=np.minimum(summary.low, top),  # NaN stays NaN
+        )
+        every = {"markevery": 1} if summary.epoch.size <= _MANY_PROBES else {}
+        look: dict[str, Any] = {"linestyle": _LAYERS[layer % len(_LAYERS)], "clip_on": False, **every}
+        seed_bands.draw_summary(axes, shown, style, (layer, 1), keywords=given, **look)
+        there = np.isposinf(summary.middle)
+        if (
+            there.any()
+        ):  # a line without points and without clipping would take the layout to the figure's corner
+            hollow: dict[str, Any] = {"markerfacecolor": "white", "linestyle": "none", "zorder": 4}
+            at = np.full(int(there.sum()), top)
+            axes.plot(
+                summary.epoch[there],
+                at,
+                marker=style.marker,
+                color=style.color,
+                clip_on=False,
+                **hollow,
+            )
+    layers = max(layer for _, layer, _ in found) + 1
+    if layers > 1:
+        entries = [
+            Line2D([], [], color=palette.GREY, linestyle=_LAYERS[k % len(_LAYERS)], label=f"layer {k + 1}")
+            for k in range(layers)
+        ]
+        axes.legend(handles=entries, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=layers)
+    axes.set_ylabel("half-life of the\ngradient (steps)")
+
+
+def _of(runs: list[TrainingRun], name: str) -> Seeds:
+    histories = [run.history for run in runs]
+    return seed_bands.align([h.epoch for h in histories], [_finite(getattr(h, name)) for h in histories])
+
+
+def _finite(values: Array) -> Array:
+    return np.where(
+        np.isfinite(values), values, np.nan
+    )  # a norm that is not finite ends training: no course of it
+
+
+def _clip_limit(run: TrainingRun) -> float | None:
+    limit = run.config.get("clip_norm")
+    return float(limit) if isinstance(limit, int | float) and limit > 0 else None

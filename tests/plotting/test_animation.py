@@ -1,0 +1,253 @@
+import base64
+import io
+import re
+import shutil
+import subprocess
+import sys
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.animation import FFMpegWriter
+from matplotlib.figure import Figure
+from PIL import Image
+from synthetic import make_trace
+
+from gatescope.errors import DtypeError, OutputError, ShapeError, UnknownNameError, ValueRangeError
+from gatescope.plotting.animation import animate_gates, animate_steps
+from gatescope.plotting.moving import save_animation
+
+# Of each animation that is not saved; matplotlib cannot know that a test looks at what it draws.
+pytestmark = pytest.mark.filterwarnings("ignore:Animation was deleted without rendering:UserWarning")
+
+
+def traces(cell="gru", count=4, **keywords):
+    return [make_trace(cell, steps=20, seed=seed, **keywords) for seed in range(count)]
+
+
+def frame(animation, number):
+    """Draw one frame as the players do; return the figure."""
+    list(animation.new_frame_seq())[number]
+    animation._draw_frame(number)
+    return animation._fig
+
+
+def small(count=4, **keywords):
+    return animate_gates(traces(count=count), range(count), "z", losses=np.arange(count) / 7, **keywords)
+
+
+def test_each_frame_shows_its_trace_and_axes_stand_still():
+    listed = traces("lstm")
+    animation = animate_gates(listed, [0, 5, 10, 15], ["f", "c"], losses=[1, 0.5, 0.25, np.nan], units=[4, 1])
+    assert len(list(animation.new_frame_seq())) == 4
+    limits = set()
+    for k, trace in enumerate(listed):
+        figure = frame(animation, k)
+        course, side, state = figure.axes[:3]
+        for ax, values in ((course, trace.gate("f")[:, 0]), (state, trace.state("c")[1:, 0])):
+            lines = [line for line in ax.lines if line.get_label().startswith("unit")]
+            for line, unit in zip(lines, [4, 1], strict=True):
+                np.testing.assert_array_equal(line.get_ydata(), values[:, unit])
+        counts = np.histogram(trace.gate("f"), np.linspace(0, 1, 41))[0]
+        np.testing.assert_allclose(side.patches[0].get_data().values, 100 * counts / counts.sum(), rtol=1e-12)
+        limits.add(str([(ax.get_xlim(), ax.get_ylim(), ax.get_position().bounds) for ax in figure.axes]))
+        loss = ["", ", loss 1", ", loss 0.5", ", loss 0.25"][(k + 1) % 4]
+        assert course.get_title(loc="left") == f"epoch {5 * k} of 15{loss}"
+        # In grey, what the first frame was.
+        np.testing.assert_array_equal(course.lines[0].get_ydata(), listed[0].gate("f")[:, 0, 4])
+    assert len(limits) == 1
+
+
+def test_a_long_run_is_thinned_and_the_title_says_so():
+    listed = [make_trace("rnn", steps=5, batch=1, seed=seed) for seed in range(9)]
+    animation = animate_gates(listed, range(9), frames=3)
+    assert len(list(animation.new_frame_seq())) == 3
+    titles = [frame(animation, k).axes[0].get_title(loc="left") for k in range(3)]
+    assert titles == [f"epoch {epoch} of 8; 3 of 9 epochs shown" for epoch in (0, 4, 8)]
+    line = frame(animation, 1).axes[0].lines[-1]
+    unit = int(line.get_label().split()[1])
+    np.testing.assert_array_equal(line.get_ydata(), listed[4].h[1:, 0, unit])
+    assert (
+        frame(animate_gates(listed, range(9), frames=1), 0)
+        .axes[0]
+        .get_title(loc="left")
+        .startswith("epoch 8")
+    )
+
+
+def test_the_window_moves_from_the_first_step_to_the_last():
+    trace = make_trace("gru", steps=60, lengths=[60, 50])
+    animation = animate_steps(
+        trace, ["z", "h"], window=20, units=[3], sequence=1, steps=slice(4, 60), frames=3
+    )
+    assert len(list(animation.new_frame_seq())) == 3
+    for k, begin in enumerate((4, 17, 30)):
+        gate, state = frame(animation, k).axes
+        np.testing.assert_array_equal(gate.lines[0].get_xdata(), np.arange(begin, begin + 20))
+        np.testing.assert_array_equal(gate.lines[0].get_ydata(), trace.gate("z")[begin : begin + 20, 1, 3])
+        np.testing.assert_array_equal(state.lines[0].get_ydata(), trace.h[begin + 1 : begin + 21, 1, 3])
+        assert gate.get_xlim() == (begin - 0.5, begin + 19.5)
+        title = gate.get_title(loc="left")
+        assert title == f"steps {begin} to {begin + 19} of 50 (the window moves 13 steps a frame)"
+
+
+def test_a_heat_map_moves_too():
+    trace = make_trace("lstm", steps=30, batch=1)
+    animation = animate_steps(trace, "f", kind="heatmap", window=10, frames=100)
+    assert len(list(animation.new_frame_seq())) == 21
+    (image,) = frame(animation, 20).axes[0].images
+    np.testing.assert_array_equal(image.get_array(), trace.gate("f")[20:, 0].T)
+    assert image.get_extent()[:2] == [19.5, 29.5]
+    assert image.get_clim() == tuple(np.quantile(trace.gate("f"), (0.005, 0.995)))
+    some = animate_steps(trace, "f", kind="heatmap", units=[5, 0], window=10, vmin=0, vmax=1)
+    (image,) = frame(some, 0).axes[0].images
+    np.testing.assert_array_equal(image.get_array(), trace.gate("f")[:10, 0][:, [5, 0]].T)
+    assert image.get_clim() == (0, 1)
+
+
+@pytest.mark.parametrize(("cell", "kind"), [("rnn", "heatmap"), ("gru", "lines")])
+def test_one_unit_and_one_step(cell, kind, tmp_path):
+    trace = make_trace(cell, steps=1, batch=1, hidden_size=1)
+    for animation in (animate_gates([trace], [0]), animate_steps(trace, kind=kind)):
+        with Image.open(save_animation(animation, tmp_path / "x.gif", dpi=30)) as image:
+            assert getattr(image, "n_frames", 1) == 1
+
+
+def test_a_gif_has_all_frames_and_the_same_bytes_again(tmp_path):
+    animation = small()
+    first = save_animation(animation, tmp_path / "a.gif", fps=5, dpi=40).read_bytes()
+    assert save_animation(animation, tmp_path / "b.GIF", fps=5, dpi=40).read_bytes() == first
+    assert save_animation(small(), tmp_path / "c.gif", fps=5, dpi=40).read_bytes() == first
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.gif", "b.GIF", "c.gif"]
+    with Image.open(io.BytesIO(first)) as image:
+        assert (image.format, image.n_frames, image.info["duration"]) == ("GIF", 4, 200)
+        seen = []
+        for k in range(4):
+            image.seek(k)
+            seen.append(np.asarray(image.convert("RGB")))
+            assert tuple(seen[k][-1, 0]) == (255, 255, 255)  # paper is white
+    assert all(not np.array_equal(seen[0], other) for other in seen[1:])
+
+
+def test_a_page_holds_all_frames_and_loads_nothing(tmp_path):
+    path = save_animation(small(), tmp_path / "a<b.html", dpi=40)
+    text = path.read_text("utf-8")
+    assert save_animation(small(), tmp_path / "a<b.html", dpi=40).read_text("utf-8") == text
+    frames = re.findall(r'^"([\w+/=]+)"', text, re.MULTILINE)
+    assert len(frames) == 4
+    for coded in frames:
+        with Image.open(io.BytesIO(base64.b64decode(coded))) as image:
+            assert image.format == "PNG"
+            assert f'width="{image.width}" height="{image.height}"' in text
+    assert "<title>a&lt;b</title>" in text
+    assert not re.search(r"https?:|<link|@import|\ssrc=\"(?!data:)|%[A-Z]+%", text)
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="there is no ffmpeg here")
+def test_an_mp4_is_a_film_with_even_sizes(tmp_path):
+    figure = Figure(figsize=(4.01, 3.03))
+    path = save_animation(small(fig=figure), tmp_path / "a.mp4", fps=2.5, dpi=100)
+    assert path.read_bytes()[4:8] == b"ftyp"
+    assert tuple(figure.get_size_inches()) == (4.01, 3.03)
+    told = subprocess.run(["ffmpeg", "-i", path], capture_output=True, text=True, check=False).stderr
+    assert "400x302" in told
+    assert "2.50 fps" in told
+
+
+def test_without_ffmpeg_an_mp4_is_refused_and_nothing_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(FFMpegWriter, "isAvailable", classmethod(lambda cls: False))
+    with pytest.raises(OutputError, match=r"needs the program ffmpeg.*install it.*or write a .gif or .html"):
+        save_animation(small(), tmp_path / "a.mp4")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_ffmpeg_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    old = tmp_path / "a.mp4"
+    old.write_bytes(b"old")
+    monkeypatch.setattr(FFMpegWriter, "isAvailable", classmethod(lambda cls: True))
+    monkeypatch.setattr(FFMpegWriter, "bin_path", classmethod(lambda cls: shutil.which("false")))
+    with pytest.raises(OutputError, match=r"ffmpeg failed.*write a .gif or .html instead"):
+        save_animation(small(), old, dpi=40)
+    assert old.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [old]
+
+
+def test_a_drawing_that_fails_leaves_the_old_file(tmp_path):
+    old = tmp_path / "a.gif"
+    old.write_bytes(b"old")
+    animation = small()
+    animation._func = lambda *_: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        save_animation(animation, old)
+    assert old.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [old]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "keywords", "error", "message"),
+    [
+        ((make_trace(), [0]), {}, DtypeError, "traces must be a sequence.*with animate_steps"),
+        (([], []), {}, ValueRangeError, "traces is empty"),
+        (([3], [0]), {}, DtypeError, r"traces\[0\] must be a gatescope Trace"),
+        (([make_trace(), make_trace("gru")], [0, 1]), {}, ShapeError, r"traces\[1\] is of a 'gru'"),
+        (([make_trace()], [0, 1]), {}, ShapeError, r"epochs has shape \(2,\); give one a trace, \(1,\)"),
+        (([make_trace()], [0.5]), {}, DtypeError, "epochs=.*whole numbers"),
+        (([make_trace()] * 2, [1, 0]), {}, ValueRangeError, "must ascend"),
+        (([make_trace()], [0]), {"losses": [1, 2]}, ShapeError, r"losses has shape \(2,\)"),
+        (([make_trace()], [0]), {"gates": "k"}, UnknownNameError, "gates='k' is not known"),
+        (([make_trace()], [0]), {"frames": 0}, ValueRangeError, "frames=0 must be"),
+        (([make_trace()], [0]), {"fig": 3}, DtypeError, "fig=3 is not a matplotlib Figure"),
+    ],
+)
+def test_bad_arguments_over_training(arguments, keywords, error, message):
+    with pytest.raises(error, match=message):
+        animate_gates(*arguments, **keywords)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "error", "message"),
+    [
+        ({"kind": "film"}, ValueRangeError, "kind='film' is not known"),
+        ({"window": 0}, ValueRangeError, "window=0 must be a whole number of steps in 1..1000"),
+        ({"window": 1001}, ValueRangeError, "window=1001"),
+        ({"steps": slice(0, 9, 2)}, ValueRangeError, "has a stride"),
+        ({"units": [9]}, ValueRangeError, "units holds 9"),
+        ({"frames": True}, ValueRangeError, "frames=True"),
+        ({"fig": Figure().subfigures()}, DtypeError, "only a whole one can be animated"),
+    ],
+)
+def test_bad_arguments_over_time(keywords, error, message):
+    with pytest.raises(error, match=message):
+        animate_steps(make_trace(), **keywords)
+    with pytest.raises(DtypeError, match="trace must be a gatescope Trace"):
+        animate_steps(3)
+
+
+def test_bad_files(tmp_path):
+    animation = small()
+    with pytest.raises(DtypeError, match=r"animation must be a matplotlib Animation.*not a Figure"):
+        save_animation(Figure(), tmp_path / "x.gif")
+    with pytest.raises(ValueRangeError, match=r"must end in one of .gif, .mp4, .html"):
+        save_animation(animation, tmp_path / "x.avi")
+    for name in ("fps", "dpi"):
+        for value in (0, -1, float("inf"), float("nan"), "fast", True):
+            with pytest.raises(ValueRangeError, match=f"{name}=.*must be a number above 0"):
+                save_animation(animation, tmp_path / "x.gif", **{name: value})
+    with pytest.raises(OutputError, match="cannot write"):
+        save_animation(animation, tmp_path / "missing" / "x.gif")
+    assert not list(tmp_path.iterdir())
+
+
+def test_settings_stay_and_pyplot_is_not_loaded(tmp_path):
+    before = dict(matplotlib.rcParams)
+    save_animation(small(), tmp_path / "x.html", dpi=30)
+    assert dict(matplotlib.rcParams) == before
+    script = (
+        "import sys; from synthetic import make_trace; from gatescope.plotting.animation import animate_steps;"
+        "from gatescope.plotting.moving import save_animation;"
+        "save_animation(animate_steps(make_trace(), window=49), sys.argv[1], dpi=30);"
+        "assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "y.gif")]
+    environment = {"PYTHONPATH": ":".join(sys.path), "PATH": "", "HOME": str(tmp_path)}
+    subprocess.run(command, env=environment, check=True)

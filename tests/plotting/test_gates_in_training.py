@@ -1,0 +1,181 @@
+import dataclasses
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from synthetic import legend_lines, make_trace
+
+from gatescope import plotting
+from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
+from gatescope.plotting.gates_in_training import (
+    gates_before_and_after,
+    saturation_before_and_after,
+    spread,
+    value_edges,
+)
+from gatescope.plotting.trajectories import spread_units
+
+
+def pair(cell="lstm", **keywords):
+    return make_trace(cell, **keywords), make_trace(cell, seed=1, **keywords)
+
+
+@pytest.mark.parametrize(("cell", "rows"), [("lstm", list("ifgo")), ("gru", list("rzn")), ("rnn", ["h"])])
+def test_a_row_for_each_gate_and_the_states_of_a_cell_without_gates(cell, rows):
+    _, axes = gates_before_and_after(*pair(cell))
+    assert list(axes) == rows
+
+
+def test_curves_are_the_arrays_of_the_same_units_on_shared_axes():
+    before, after = pair("lstm", lengths=[50, 40])
+    _, axes = gates_before_and_after(before, after, ["f", "c"], units=[4, 1], sequence=1, steps=slice(10, 60))
+    for name, (first, first_bars, second, second_bars) in axes.items():
+        for trace, ax in ((before, first), (after, second)):
+            values = trace.gate("f")[10:40, 1] if name == "f" else trace.state("c")[11:41, 1]
+            lines = legend_lines(ax)
+            assert [line.get_label() for line in lines] == ["unit 4", "unit 1"]
+            for line, unit in zip(lines, [4, 1], strict=True):
+                np.testing.assert_array_equal(line.get_xdata(), np.arange(10, 40))
+                np.testing.assert_array_equal(line.get_ydata(), values[:, unit])
+        limits = {ax.get_ylim() for ax in (first, first_bars, second, second_bars)}
+        assert len(limits) == 1
+        assert first.get_xlim() == second.get_xlim() == (10, 39)
+        assert first_bars.get_xlim() == second_bars.get_xlim()
+
+
+def test_default_units_are_spread_over_the_gate_that_keeps_the_memory_after_training():
+    before, after = pair("gru", hidden_size=20)
+    _, axes = gates_before_and_after(before, after, "r")
+    expected = [f"unit {unit}" for unit in spread_units(after)[0]]
+    assert [line.get_label() for line in legend_lines(axes["r"][0])] == expected
+    assert [line.get_label() for line in legend_lines(axes["r"][2])] == expected
+    assert spread_units(after)[0] != spread_units(before)[0]
+
+
+def test_bars_count_all_values_inside_the_sequences():
+    trace = make_trace("lstm", steps=4, batch=2, hidden_size=1, lengths=[4, 1])
+    gate = trace.gate("f")
+    gate[:, 0, 0] = [0.05, 0.5, 0.95, 1.0]
+    gate[:, 1, 0] = [0.01, 0.95, 0.95, 0.95]  # past the end from step 1
+    found = spread(trace, "f", value_edges("f", [trace]))
+    assert found.share.sum() == pytest.approx(100)
+    assert (found.share[:4].sum(), found.share[-4:].sum(), found.outside) == (40, 40, 0)
+    _, axes = gates_before_and_after(trace, trace, "f")
+    (bars,) = axes["f"][1].patches
+    np.testing.assert_array_equal(bars.get_data().values, found.share)
+    assert axes["f"][1].get_title(loc="left") == "40 % <0.1, 40 % >0.9"
+
+
+@pytest.mark.parametrize("name", ["f", "g", "c"])
+def test_edges_hold_all_values(name):
+    before, after = pair("lstm")
+    after.state("c")[3] *= 7
+    edges = value_edges(name, [before, after])
+    if name == "c":
+        assert edges[0] == min(before.state("c")[1:].min(), after.state("c")[1:].min())
+        assert edges[-1] == max(before.state("c")[1:].max(), after.state("c")[1:].max())
+    for trace in (before, after):
+        assert spread(trace, name, edges).share.sum() == pytest.approx(100)
+
+
+def test_values_that_are_not_finite_are_counted_apart():
+    trace = make_trace("lstm", steps=10, batch=1, hidden_size=1)
+    trace.gate("f")[:3] = np.nan
+    trace.state("c")[:] = np.nan
+    _, axes = gates_before_and_after(trace, trace, ["f", "c"])
+    assert axes["f"][1].get_title(loc="left") == "30 % not finite"
+    assert axes["c"][1].get_title(loc="left") == "100 % not finite"
+    plotting.render(axes["f"][0].figure)
+
+
+def test_many_steps_are_averaged_with_a_band_of_their_range():
+    before, after = pair("gru", steps=1501, batch=1)
+    _, axes = gates_before_and_after(before, after, "z", units=2)
+    ax = axes["z"][0]
+    (line,) = legend_lines(ax)
+    series = before.gate("z")[:, 0, 2]
+    assert "means of 11" in ax.get_xlabel()
+    # Sums in another order differ by rounding.
+    np.testing.assert_allclose(line.get_ydata()[1], series[11:22].mean(), rtol=1e-13)
+    assert line.get_xdata()[1] == 16
+    (band,) = ax.collections
+    drawn = band.get_paths()[0].vertices[:, 1]
+    assert (drawn.min(), drawn.max()) == (series.min(), series.max())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_one_unit_one_step_one_sequence_and_a_cell_of_ones_own(dtype):
+    trace = make_trace("rnn", steps=1, batch=1, hidden_size=1)
+    mine = dataclasses.replace(
+        trace,
+        cell="_my$cell",
+        kept_names=("open_",),
+        gates=np.full((1, 1, 1, 1), 3, dtype),
+        states=trace.states.astype(dtype),
+    )
+    fig, axes = gates_before_and_after(mine, mine, ["open_", "h"], labels=("_a$", "b$"))
+    assert legend_lines(axes["open_"][0])[0].get_marker() not in ("None", "")
+    assert fig.legends[0].get_title().get_text().endswith(r"_my\$cell, its only unit")
+    plotting.render(fig)
+
+
+def test_figure_and_keywords_are_used():
+    mine = Figure()
+    fig, axes = gates_before_and_after(*pair(), "f", fig=mine, lw=3)
+    assert fig is mine
+    assert legend_lines(axes["f"][0])[0].get_linewidth() == 3
+    assert [axes["f"][k].get_title(loc="left") for k in (0, 2)] == ["before training", "after training"]
+
+
+def test_saturation_is_drawn_twice_on_shared_axes():
+    before, after = pair("lstm")
+    after.gate("f")[:] = 1
+    _, axes = saturation_before_and_after(before, after, labels=("epoch 0", "epoch 9"))
+    assert [ax.get_title(loc="left") for ax in axes.values()] == ["epoch 0", "epoch 9"]
+    marks = axes["after"].collections[1].get_offsets()
+    np.testing.assert_array_equal(marks, np.tile([0, 1], (6, 1)))
+    assert not np.array_equal(axes["before"].collections[1].get_offsets(), marks)
+    assert axes["before"].get_xlim() == axes["after"].get_xlim()
+    with pytest.raises(UnknownNameError, match="the rnn keeps no gate with values in"):
+        saturation_before_and_after(*pair("rnn"))
+
+
+def test_traces_must_fit_each_other():
+    trace = make_trace("lstm")
+    for draw in (gates_before_and_after, saturation_before_and_after):
+        with pytest.raises(DtypeError, match=r"after must be a gatescope Trace.*not a int"):
+            draw(trace, 3)
+        with pytest.raises(DtypeError, match="before must be a gatescope Trace"):
+            draw(None, trace)
+        with pytest.raises(ShapeError, match="after is of a 'gru', but before of a 'lstm'"):
+            draw(trace, make_trace("gru"))
+        with pytest.raises(ShapeError, match=r"shape \(51, 2, 2, 5\) and before of \(51, 2, 2, 6\)"):
+            draw(trace, make_trace("lstm", hidden_size=5))
+        with pytest.raises(ShapeError, match="or other lengths"):
+            draw(trace, make_trace("lstm", lengths=[50, 3]))
+        with pytest.raises(ShapeError, match="labels='ab' must hold two texts"):
+            draw(trace, trace, labels="ab")
+
+
+@pytest.mark.parametrize(
+    ("keywords", "error", "message"),
+    [
+        ({"gates": ["f", "k"]}, UnknownNameError, "gates='k' is not known"),
+        ({"units": [6]}, ValueRangeError, "units holds 6"),
+        ({"sequence": 2}, ValueRangeError, "sequence=2 is out of range"),
+        ({"steps": slice(50, 60)}, ValueRangeError, "holds no step"),
+        ({"fig": 3}, DtypeError, "fig=3 is not a matplotlib Figure"),
+    ],
+)
+def test_bad_arguments(keywords, error, message):
+    with pytest.raises(error, match=message):
+        gates_before_and_after(*pair(), **keywords)
+
+
+def test_settings_stay_and_bytes_are_the_same():
+    before = dict(matplotlib.rcParams)
+    for draw in (gates_before_and_after, saturation_before_and_after):
+        pictures = [plotting.render(draw(*pair("gru"))[0], "svg") for _ in range(2)]
+        assert pictures[0] == pictures[1]
+    assert dict(matplotlib.rcParams) == before
