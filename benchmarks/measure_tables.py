@@ -1,15 +1,30 @@
-"""Markdown of what measuring costs: exponents beside the peers, long horizons, and what a second thread brings."""
+"""Markdown of what measuring and training cost: exponents, horizons, a second thread; epochs, and what is learnt."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from benchmarks import lyapunov, timing
+from benchmarks import learning, lyapunov, timing
+from benchmarks import training as training_runs
 
 
 def exponents(data: dict[str, Any]) -> str:
     """The table of `benchmarks.lyapunov`."""
     return lyapunov.table(data)
+
+
+def training(data: dict[str, Any]) -> str:
+    """The table of `benchmarks.training`."""
+    source, versions = data["provenance"], data["provenance"]["versions"]
+    peers = (("torch", "PyTorch"), ("jax", "JAX"))
+    with_them = ", ".join(f"{title} {versions[key]}" for key, title in peers if versions.get(key))
+    where = f"{source['cpu']}, {data['protocol']['threads']} threads, {source['date']}; {with_them}."
+    return f"{training_runs.table(data)} {where}"
+
+
+def learning_results(data: dict[str, Any]) -> str:
+    """The table of `benchmarks.learning`."""
+    return learning.table(data)
 
 
 def horizons(data: dict[str, Any]) -> str:

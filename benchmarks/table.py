@@ -24,6 +24,7 @@ BEGIN, END = "<!-- benchmark table: begin -->", "<!-- benchmark table: end -->"
 GPU_RESULTS = RESULTS.with_name("gpu.json")
 NOTES = Path(__file__).parent / "README.md"
 LYAPUNOV_RESULTS, HORIZONS_RESULTS = RESULTS.with_name("lyapunov.json"), RESULTS.with_name("horizons.json")
+TRAINING_RESULTS, LEARNING_RESULTS = RESULTS.with_name("training.json"), RESULTS.with_name("learning.json")
 GPU_BEGIN, GPU_END = "<!-- GPU table: begin -->", "<!-- GPU table: end -->"
 _COLUMNS = (("pytorch", "PyTorch"), ("jax", "JAX"), ("onnxruntime", "ONNX Runtime, forward"))
 
@@ -141,6 +142,14 @@ def _second_thread(path: Path) -> str:
     return _from(path, measure_tables.second_thread)
 
 
+def _training(path: Path) -> str:
+    return _from(path, measure_tables.training)
+
+
+def _learning(path: Path) -> str:
+    return _from(path, measure_tables.learning_results)
+
+
 def markers(name: str) -> tuple[str, str]:
     """The lines between which a table stands."""
     return f"<!-- {name} table: begin -->", f"<!-- {name} table: end -->"
@@ -153,6 +162,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--gpu-results", type=Path, default=GPU_RESULTS)
     parser.add_argument("--lyapunov-results", type=Path, default=LYAPUNOV_RESULTS)
     parser.add_argument("--horizons-results", type=Path, default=HORIZONS_RESULTS)
+    parser.add_argument("--training-results", type=Path, default=TRAINING_RESULTS)
+    parser.add_argument("--learning-results", type=Path, default=LEARNING_RESULTS)
     parser.add_argument("--readme", type=Path, default=README)
     parser.add_argument("--notes", type=Path, default=NOTES, help="benchmarks/README.md")
     what = parser.add_mutually_exclusive_group()
@@ -168,6 +179,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         (options.readme, exponents, _exponents, "benchmarks.lyapunov", *markers("exponents")),
         (options.readme, horizons, _horizons, "benchmarks.horizons", *markers("horizons")),
         (options.notes, horizons, _second_thread, "benchmarks.horizons", *markers("second thread")),
+        (options.notes, options.training_results, _training, "benchmarks.training", *markers("training")),
+        (options.notes, options.learning_results, _learning, "benchmarks.learning", *markers("learning")),
     )
     pages: dict[Path, str] = {}
     for page, results, make, command, begin, end in parts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -64,7 +65,7 @@ class Layer:
         """Take the weights from the vector (1 + N,)."""
         self._packing.gather(vector)
 
-    def prepare(self, blocks: Blocks, steps: int) -> None:
+    def prepare(self, blocks: Blocks) -> None:
         """Make kernels and scratch for these blocks of sequences, if they are not there yet."""
         batch = blocks[-1][1]
         plan = self.plan
@@ -74,7 +75,8 @@ class Layer:
         if batch not in self._ready:
             rows = cpu.longest(blocks)
             factors = self.factors if self.masked else None
-            segments = [plan.segment(end - begin, steps) for begin, end in blocks]
+            # As if there were any number of steps: the order of additions must not depend on what came first.
+            segments = [plan.segment(end - begin, sys.maxsize) for begin, end in blocks]
             sizes = [(end - begin, segment) for (begin, end), segment in zip(blocks, segments, strict=True)]
             self._ready[batch] = (
                 cpu.forward_kernel(plan, rows, self.masked),

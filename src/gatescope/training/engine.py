@@ -99,7 +99,6 @@ class Engine:
     ) -> None:
         self._stack, self._threads, self._memory, self._seed = stack, threads, memory, seed
         self._dropout, self._noise = dropout or Dropout(), float(weight_noise)
-        self._steps = steps
         dtype, count = stack.dtype, stack.count()
         self._weights = np.zeros(count + 1, dtype)
         self.theta = self._weights[1:]
@@ -217,9 +216,7 @@ class Engine:
         key = steps, batch, learn
         room = self._rooms.get(key)
         if room is None or room.generation != self._buffers.generation:
-            blocks = (
-                room.blocks if room else cpu.blocks_for(batch, max(layer.units for layer in self._layers))
-            )
+            blocks = cpu.blocks_for(batch, max(layer.units for layer in self._layers))
             room = make_room(
                 self._layers,
                 self._buffers,
@@ -229,11 +226,13 @@ class Engine:
                 memory=self._memory,
                 drops=(learn and self._dropout.inputs > 0, learn and self._dropout.outputs > 0),
             )
-            while len(self._rooms) >= _ROOMS:
-                self._rooms.pop(next(iter(self._rooms)))
-            self._rooms[key] = room
+            # Rooms of another generation keep memory alive that nothing uses any more.
+            kept = {k: r for k, r in self._rooms.items() if r.generation == self._buffers.generation}
+            while len(kept) >= _ROOMS:
+                kept.pop(next(iter(kept)))
+            self._rooms = {**kept, key: room}
         for layer in self._layers if learn else self._plain:
-            layer.prepare(room.blocks, max(self._steps, steps))
+            layer.prepare(room.blocks)
         self._readout.prepare(room.blocks)
         return room
 
