@@ -391,7 +391,8 @@ class Batch(Result):
     heads : tuple of Head
         What a read-out should give and how it is judged; empty: C outputs, mean squared error.
     baseline : float
-        The loss (sum over heads) of the best answer that does not look at the inputs' past; NaN if there is none.
+        The loss (sum over heads) of an answer that learns nothing from the past, such as the best constant; NaN if none
+        is stated.
     baseline_of : str
         Whose loss that is, in words.
     """

@@ -49,7 +49,8 @@ class Stack(Result):
                     f"layers[{k + 1}] takes {above.input_size} inputs, but layers[{k}] gives {below.hidden_size}; "
                     "make them equal"
                 )
-        if len({layer.dtype for layer in self.layers}) > 1 or self.readout_weight.dtype != self.dtype:
+        found = [self.readout_weight.dtype, self.readout_bias.dtype, *(layer.dtype for layer in self.layers)]
+        if any(dtype != self.dtype for dtype in found):
             raise ShapeError("the layers and the read-out have different dtypes; give all one")
         outputs = sum(head.size for head in self.heads)
         if self.readout_weight.shape != (outputs, self.layers[-1].hidden_size):

@@ -1,7 +1,5 @@
 """Clipping against PyTorch, and norms of gradients at the ends of the floats."""
 
-import json
-
 import numpy as np
 import pytest
 
@@ -148,9 +146,3 @@ def test_errors_name_the_argument():
         Clip().apply(np.ones((3, 1)))
     with pytest.raises(DtypeError, match="gradient has dtype int64"):
         Clip().apply(np.ones(3, int))
-
-
-def test_description():
-    clip = Clip("value", 2)
-    assert json.loads(json.dumps(clip.describe())) == {"kind": "value", "limit": 2.0}
-    assert Clip(**clip.describe()) == clip

@@ -46,6 +46,27 @@ def test_what_does_not_fit_is_told(batch, kind, words):
         as_data(batch, make_stack())
 
 
+def test_one_target_a_sequence_is_masked_too():
+    batch, stack = make_batch(), make_stack()
+    one_each = dataclasses.replace(batch, targets=batch.targets[-1], mask=np.ones((37, 5), bool))
+    one_each.mask[:, 2] = False
+    np.testing.assert_array_equal(as_data(one_each, stack).mask.sum(axis=0), [1, 1, 0, 1, 1])
+    with pytest.raises(ValueRangeError, match="at='every' needs"):
+        as_data(one_each, stack, "every")
+    with pytest.raises(ValueRangeError, match="mask is False"):
+        as_data(dataclasses.replace(one_each, mask=np.zeros((37, 5), bool)), stack)
+    with pytest.raises(ShapeError, match="mask"):
+        as_data(dataclasses.replace(one_each, mask=np.ones((3, 2), bool)), stack)
+
+
+def test_read_only_arrays_are_copied():
+    batch, stack = make_batch(), make_stack()
+    batch.inputs.flags.writeable = False
+    data = as_data(batch, stack)
+    assert data.inputs.flags.writeable
+    np.testing.assert_array_equal(data.inputs, batch.inputs)
+
+
 def test_an_unknown_loss_is_told():
     heads = (Head("y", 3, "hinge"),)
     with pytest.raises(UnknownNameError, match="hinge"):
@@ -71,6 +92,7 @@ def test_which_targets_count():
 def test_one_target_a_sequence_counts_at_its_last_step():
     batch, stack = make_batch(), make_stack()
     last = batch.targets[batch.lengths - 1, np.arange(5)]
+    batch = dataclasses.replace(batch, mask=np.ones((37, 5), bool))
     data = as_data(dataclasses.replace(batch, targets=last), stack)
     assert data.mask.sum() == 5
     np.testing.assert_array_equal(data.targets[batch.lengths - 1, np.arange(5)], last)

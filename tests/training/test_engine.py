@@ -8,7 +8,7 @@ from engine_cases import HEADS, make_batch, make_stack
 
 import gatescope as gs
 from gatescope.datatypes import Head
-from gatescope.errors import ShapeError
+from gatescope.errors import DtypeError, ShapeError
 from gatescope.training.dropout import Dropout, masks
 from gatescope.training.engine import Engine, as_data
 
@@ -221,3 +221,46 @@ def test_evaluate_and_predict_are_public():
         gs.predict(stack, batch.inputs, batch.lengths), engine.predict(data.inputs, data.lengths)
     )
     assert len(HEADS) == 3
+
+
+def test_odd_windows_and_data_are_refused():
+    stack = make_stack()
+    data = as_data(make_batch(), stack)
+    engine = make_engine(stack, data)
+    for begin, end in ((0, 100), (-5, 37), (7, 7), (9, 3)):
+        with pytest.raises(ShapeError, match="no window"):
+            engine.back(data, 0, begin, end)
+    for name, array in (("inputs", data.inputs[..., :2]), ("targets", data.targets[..., :0])):
+        with pytest.raises(ShapeError, match=name):
+            engine.back(data._replace(**{name: array}), 0)
+        with pytest.raises(ShapeError, match=name):
+            engine.evaluate(data._replace(**{name: array}))
+    with pytest.raises(DtypeError, match="inputs is float32"):
+        engine.back(data._replace(inputs=data.inputs.astype("float32")), 0)
+    with pytest.raises(ShapeError, match="inputs"):
+        engine.predict(data.inputs[..., :2], data.lengths)
+
+
+def test_bits_do_not_depend_on_the_steps_seen_first():
+    stack, batch = make_stack(), make_batch(steps=70, sequences=3, full=True)
+    data = as_data(batch, stack)
+    found = []
+    for windows in ((), ((0, 5),), ((0, 70), (3, 9))):
+        engine = Engine(stack, steps=5, sequences=2)
+        for begin, end in windows:
+            engine.back(data, 0, begin, end)
+        engine.back(data, 0)
+        found.append(engine.gradient.tobytes())
+    assert found[0] == found[1] == found[2]
+
+
+def test_recurrent_masks_hold_for_all_windows():
+    stack = make_stack()
+    data = as_data(make_batch(full=True), stack)
+    engine = make_engine(stack, data, dropout=Dropout(recurrent=0.5))
+    whole = engine.back(data, 4).head_loss
+    parts = [engine.back(data, 4 + k, *span, k > 0, first=4) for k, span in enumerate(((0, 20), (20, 37)))]
+    total = (20 * parts[0].head_loss + 17 * parts[1].head_loss) / 37
+    np.testing.assert_allclose(total, whole, rtol=1e-12)
+    engine.back(data, 4, 0, 20)
+    assert (engine.back(data, 5, 20, 37, carry=True).head_loss != parts[1].head_loss).all()

@@ -123,7 +123,7 @@ def test_slots_are_all_that_an_interrupted_run_needs(optimiser):
 
 def test_the_first_step_of_adam_is_the_sign_times_the_learning_rate():
     theta = np.zeros(3)
-    Adam(eps=0).update(theta, np.array([1e-9, -3.0, 1e12]), Adam().slots(3, "float64"), 1, 0.5)
+    Adam(eps=1e-30).update(theta, np.array([1e-9, -3.0, 1e12]), Adam().slots(3, "float64"), 1, 0.5)
     np.testing.assert_allclose(theta, [-0.5, 0.5, -0.5], rtol=1e-12)
 
 
@@ -165,6 +165,7 @@ def test_float32_kernels_hold_no_double():
         (lambda: Adam(betas=(0.9, -0.1)), r"betas\[1\]=-0.1"),
         (lambda: Adam(betas=0.9), r"betas=0.9"),
         (lambda: Adam(eps=-1e-8), r"eps=-1e-08"),
+        (lambda: Adam(eps=0), r"eps=0 must be above 0"),
         (lambda: Adam(eps=float("nan")), r"eps=nan"),
         (lambda: Adam(weight_decay=-1), r"weight_decay=-1"),
         (lambda: Adam(decoupled=1), r"decoupled=1 must be True or False"),

@@ -188,7 +188,7 @@ def test_progress_shows_nothing_without_a_terminal(capsys):
         ({"patience": 0}, r"patience=0 must be"),
         (
             {"patience": 3, "validate_every": 9, "epochs": 8, "validation": make_batch(1)},
-            r"patience=3 has nothing to w",
+            r"validation: with validate_every=9 none comes",
         ),
         ({"target_loss": float("nan")}, r"target_loss=nan must be a finite number"),
         ({"updates_per_epoch": 2}, r"updates_per_epoch=2 goes with a callable task"),

@@ -76,9 +76,9 @@ def record(monkeypatch):
     calls = []
 
     class Recording(Engine):
-        def back(self, data, update, begin=0, end=None, carry=False):
+        def back(self, data, update, begin=0, end=None, carry=False, first=None):
             calls.append((update, data.inputs.copy(), data.lengths.copy(), begin, end, carry))
-            return super().back(data, update, begin, end, carry)
+            return super().back(data, update, begin, end, carry, first)
 
     monkeypatch.setattr(loop, "Engine", Recording)
     return calls

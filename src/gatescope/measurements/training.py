@@ -91,7 +91,7 @@ class TrainingRun(Result):
     Attributes
     ----------
     params : Stack
-        The model after the last update (before the one that diverged, if one did).
+        The model after the last update; if training diverged, with the last weights whose loss and gradient were finite.
     best : Stack
         The model with the lowest validation loss (training loss, if nothing was validated).
     best_epoch : int

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -118,10 +116,6 @@ class Clip:
             part = float(kernels.norm(gradient, begin, end))
             clipped = _shorten(gradient, begin, end, part, self.limit) or clipped
         return norm, clipped
-
-    def describe(self) -> dict[str, Any]:
-        """Kind and limit, as JSON holds them."""
-        return dataclasses.asdict(self)
 
 
 def _shorten(gradient: Array, begin: int, end: int, norm: float, limit: float) -> bool:

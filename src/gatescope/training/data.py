@@ -8,6 +8,7 @@ import numpy as np
 
 from gatescope.datatypes import Array, Batch, Head
 from gatescope.errors import ShapeError, UnknownNameError, ValueRangeError
+from gatescope.initial import check_heads
 from gatescope.models import Stack
 from gatescope.validation import check_array, check_lengths, check_shape
 
@@ -40,8 +41,9 @@ def as_data(batch: Batch, stack: Stack, at: str | None = None) -> Data:
     batch : Batch
     stack : Stack
     at : {"last", "every"}, optional
-        Which targets count: those of every sequence's last step, those of all its steps, or (default) those that the
-        batch's own mask names.
+        Which targets count: those of every sequence's last step, or of all its steps, whatever the batch's mask says;
+        by default those that its mask names.  One target a sequence, (B, C), counts at its last step, if the mask is
+        True there.
 
     Raises
     ------
@@ -60,7 +62,8 @@ def as_data(batch: Batch, stack: Stack, at: str | None = None) -> Data:
         raise UnknownNameError(
             f"at={at!r} is not known; choose 'last', 'every', or None for the batch's own mask"
         )
-    inputs = check_array("inputs", batch.inputs, stack.dtype)
+    check_heads(stack.heads)
+    inputs = _own(check_array("inputs", batch.inputs, stack.dtype))
     if inputs.ndim != 3 or 0 in inputs.shape[:2]:
         raise ShapeError(
             f"inputs has the shape {inputs.shape}; a Batch needs (T, B, I) with T and B at least 1"
@@ -83,7 +86,7 @@ def as_data(batch: Batch, stack: Stack, at: str | None = None) -> Data:
 
 
 def _targets(batch: Batch, stack: Stack, steps: int, count: int, columns: int, lengths: Array) -> Array:
-    found = check_array("targets", batch.targets, stack.dtype, finite=False)
+    found = _own(check_array("targets", batch.targets, stack.dtype, finite=False))
     if found.shape == (count, columns):  # one a sequence, at its last step
         whole = np.zeros((steps, count, columns), stack.dtype)
         there = lengths > 0
@@ -100,22 +103,25 @@ def _targets(batch: Batch, stack: Stack, steps: int, count: int, columns: int, l
 
 
 def _mask(batch: Batch, steps: int, count: int, lengths: Array, at: str | None) -> Any:
-    running = np.arange(steps)[:, None] < lengths
-    if at == "every":
-        mask = running
-    elif at == "last" or (at is None and batch.targets.ndim == 2):
-        mask = np.arange(steps)[:, None] == lengths - 1
+    given, running = np.asarray(batch.mask), np.arange(steps)[:, None] < lengths
+    if given.shape != (steps, count):
+        raise ShapeError(
+            f"mask has the shape {given.shape}; inputs of this shape need (T, B) = {(steps, count)}"
+        )
+    one_each = np.ndim(batch.targets) == 2
+    if at == "every" and one_each:
+        raise ValueRangeError(
+            "at='every' needs a target at every step, (T, B, C), but targets (B, C) are one a sequence; leave `at` out"
+        )
+    last = np.arange(steps)[:, None] == lengths - 1
+    if at is not None:
+        mask = running if at == "every" else last
     else:
-        given = np.asarray(batch.mask)
-        if given.shape != (steps, count):
-            raise ShapeError(
-                f"mask has the shape {given.shape}; inputs of this shape need (T, B) = {(steps, count)}"
-            )
-        mask = given.astype(bool) & running
+        mask = given.astype(bool) & (last if one_each else running)
     if not mask.any():
         raise ValueRangeError(
-            "mask is False at every step of every sequence (steps past a sequence's length do not count), so there is "
-            "nothing to learn; let some targets count"
+            "mask is False at every step that could count (steps past a sequence's length do not, and of targets "
+            "(B, C) only those at the last step do), so there is nothing to learn; let some targets count"
         )
     return mask
 
@@ -140,7 +146,8 @@ def _check_head(head: Head, targets: Array) -> None:
                 f"targets of the head {head.name!r} hold {float(targets[wrong][0]):g}, but its loss, bernoulli, needs "
                 "0 or 1"
             )
-    elif head.loss != "mse":
-        raise UnknownNameError(
-            f"the head {head.name!r} has the loss {head.loss!r}; choose 'mse', 'cross_entropy' or 'bernoulli'"
-        )
+
+
+def _own(array: Array) -> Array:
+    """The array, or a copy if it is read-only, for which every kernel would have to be compiled again."""
+    return array if array.flags.writeable else array.copy()

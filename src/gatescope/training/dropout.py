@@ -28,7 +28,8 @@ class Dropout:
         Of the uppermost layer's outputs on their way to the read-out; another mask at every step.
     recurrent : float
         Of every layer's h where it enters the recurrent product, ``weight_hh (m * h)``; the same mask at all steps of
-        a sequence [1]_.  Where a cell uses h otherwise (a GRU's ``z * h``) it is whole.
+        a sequence, in truncated BPTT those of all its windows [1]_.  Where a cell uses h otherwise (a GRU's ``z * h``)
+        it is whole.
 
     Raises
     ------
@@ -102,7 +103,7 @@ def masks(
     seed : int
         Of the training.
     update : int
-        Number of the update, from 0.
+        Number of the update, from 0; for ``"recurrent"`` that of the sequences' first window.
     place : {"inputs", "between", "outputs", "recurrent"}
     layer : int
         Whose inputs or recurrent state it is: 0 for ``"inputs"``; for ``"between"`` the layer above, 1, 2, ...; for

@@ -11,21 +11,21 @@ import numpy as np
 
 from gatescope.cells.registry import get
 from gatescope.datatypes import LOSSES, Array
-from gatescope.errors import ShapeError
+from gatescope.errors import DtypeError, ShapeError
 from gatescope.kernels import cpu
 from gatescope.kernels.layer import Layer, Readout
-from gatescope.kernels.loops.dropping import make_dropping
 from gatescope.models import Stack
 from gatescope.training.data import Data, as_data
-from gatescope.training.dropout import Dropout, factors_of, key_of, threshold_of
-from gatescope.training.rooms import Buffers, Room, Segment, make_room
+from gatescope.training.dropout import Dropout
+from gatescope.training.masking import Masks, add_noise
+from gatescope.training.passage import Passage
+from gatescope.training.rooms import Buffers, Room, make_room
 
 __all__ = ["Data", "Engine", "Score", "as_data"]
 
 # Below this many multiply-adds a second thread is not worth waking.
 _THREAD_WORK = 1 << 21
 _ROOMS = 64
-_NO_KEY = np.uint64(0)
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Engine:
         learns: bool = True,
     ) -> None:
         self._stack, self._threads, self._memory, self._seed = stack, threads, memory, seed
-        self._dropout, self._noise = dropout or Dropout(), float(weight_noise)
+        self._noise, dropout = float(weight_noise), dropout or Dropout()
         dtype, count = stack.dtype, stack.count()
         self._weights = np.zeros(count + 1, dtype)
         self.theta = self._weights[1:]
@@ -108,7 +108,7 @@ class Engine:
         ends = np.cumsum([value.size for value in stack.weights().values()]).tolist()
         self.sizes = tuple(zip([0, *ends[:-1]], ends, strict=True))
         self._plain = _layers(stack, masked=False)
-        masked = self._dropout.recurrent > 0
+        masked = dropout.recurrent > 0
         self._layers = _layers(stack, masked=True) if masked else self._plain
         heads, top = stack.heads, stack.layers[-1].hidden_size
         self._readout = Readout(
@@ -119,13 +119,12 @@ class Engine:
         # How many numbers the kernel's sum of a head's losses is over at every step, and the slope of one of them.
         self._terms = np.array([head.size if head.loss == "mse" else 1 for head in heads])
         self._slope = self._weight * [2 / head.size if head.loss == "mse" else 1 for head in heads]
+        self._columns = sum(head.columns for head in heads)
         self._judged = np.array([head.loss != "mse" for head in heads])
         self._buffers = Buffers(dtype)
         self._rooms: dict[tuple[int, int, bool], Room] = {}
-        self._carry, self._draw = make_dropping()
-        self._keys = [_NO_KEY] * (len(self._layers) + 1)
-        self._whole = threshold_of(0.0), np.ones(2, dtype)
-        self._no_outputs = np.empty((0, 0, 0), dtype)
+        self._masks = Masks(dropout, seed, len(self._layers), dtype)
+        self._passage = Passage(self._layers, self._plain, self._readout, self._masks)
         self._pool: ThreadPoolExecutor | None = None
         self._ended: list[Array] = []
         self._room(steps, sequences, learn=learns)
@@ -135,7 +134,13 @@ class Engine:
         return self._stack.with_flat(self.theta)
 
     def back(
-        self, data: Data, update: int, begin: int = 0, end: int | None = None, carry: bool = False
+        self,
+        data: Data,
+        update: int,
+        begin: int = 0,
+        end: int | None = None,
+        carry: bool = False,
+        first: int | None = None,
     ) -> Score:
         """Loss of the steps begin..end of the data, and its gradient.
 
@@ -148,42 +153,60 @@ class Engine:
             The window; default: all steps.  The gradient stops at `begin`.
         carry : bool
             Start from the states in which the last window of as many sequences ended, not from zeros.
+        first : int, optional
+            The update of these sequences' first window, whose recurrent masks hold for all of them; default: `update`.
+
+        Raises
+        ------
+        ShapeError, DtypeError
+            If the data do not fit the model, or there is no such window.
         """
-        end = data.inputs.shape[0] if end is None else end
+        steps, batch = self._check(data)
+        end = steps if end is None else end
+        if not 0 <= begin < end <= steps:
+            raise ShapeError(
+                f"begin={begin!r}, end={end!r} is no window of {steps} steps; give 0 <= begin < end <= T"
+            )
+        if carry and (not self._ended or self._ended[0].shape[0] != batch):
+            raise ShapeError(f"carry=True needs a window of {batch} sequences before this one")
         count = int(np.count_nonzero(data.mask[begin:end]))
         if self._noise:
-            _add_noise(self._noisy[1:], self.theta, self._noise, (self._seed, update))
+            add_noise(self._noisy[1:], self.theta, self._noise, self._seed, update)
         for part in self._parts:
             part.gather(self._noisy)
-        room = self._room(end - begin, data.inputs.shape[1], learn=True)
-        self._draw_masks(update, room.batch)
+        room = self._room(end - begin, batch, learn=True)
+        self._masks.draw(update, update if first is None else first, self._layers, batch)
         for part in self._parts:
             part.sums.clear()
         np.divide(self._slope, max(count, 1), out=self._readout.factors, casting="same_kind")
         self._begin(room, data, begin)
-        if carry and (not self._ended or self._ended[0].shape[0] != room.batch):
-            raise ShapeError(f"carry=True needs a window of {room.batch} sequences before this one")
         if carry:
             for old, new in zip(self._ended, room.carried, strict=True):
                 if old is not new:  # after another window length, or in new memory
                     np.copyto(new, old)
         self._ended = room.carried
-        self._each(room, lambda index: self._learn(room, data, begin, carry, index))
+        before = self._ended if carry else None
+        self._each(room, lambda index: self._passage.learn(room, data, begin, before, count > 0, index))
         for part in self._parts:
             part.scatter(self.gradient)
         return self._score(count)
 
     def evaluate(self, data: Data) -> Score:
-        """Loss of all steps of the data, without dropout and noise."""
-        self._look(data, self._no_outputs)
+        """Loss of all steps of the data, without dropout and noise; errors as of `back`."""
+        self._check(data)
+        self._look(data, None)
         return self._score(int(np.count_nonzero(data.mask)))
 
     def predict(self, inputs: Array, lengths: Array) -> Array:
-        """Outputs (T, B, O) of the read-out for inputs (T, B, I), without dropout and noise."""
+        """Outputs (T, B, O) of the read-out for inputs (T, B, I), without dropout and noise; errors as of `back`."""
         steps, batch = inputs.shape[:2]
         outputs = np.zeros((steps, batch, self._stack.output_size), self.theta.dtype)
-        targets = np.empty((steps, batch, 0), self.theta.dtype)
-        self._look(Data(inputs, targets, np.zeros((steps, batch), np.uint8), lengths), outputs)
+        targets = np.empty(
+            (steps, batch, self._columns), self.theta.dtype
+        )  # the mask says that nobody looks at them
+        data = Data(inputs, targets, np.zeros((steps, batch), np.uint8), lengths)
+        self._check(data)
+        self._look(data, outputs)
         return outputs
 
     @property
@@ -210,7 +233,25 @@ class Engine:
             self._pool.shutdown()
             self._pool = None
 
-    # What follows is the way through a window.
+    def _check(self, data: Data) -> tuple[int, int]:
+        """Steps and sequences of data whose shapes and dtypes the kernels can take as they are."""
+        steps, batch = data.inputs.shape[:2]
+        wanted = {
+            "inputs": (steps, batch, self._stack.input_size),
+            "targets": (steps, batch, self._columns),
+            "mask": (steps, batch),
+            "lengths": (batch,),
+        }
+        for name, shape in wanted.items():
+            if getattr(data, name).shape != shape:
+                raise ShapeError(
+                    f"{name} has the shape {getattr(data, name).shape}; this model needs {shape}"
+                )
+        kinds = self.theta.dtype, self.theta.dtype, np.uint8, np.int64
+        for name, array, kind in zip(data._fields, data, kinds, strict=True):
+            if array.dtype != kind:
+                raise DtypeError(f"{name} is {array.dtype}; this model needs {np.dtype(kind)}: see as_data")
+        return steps, batch
 
     def _room(self, steps: int, batch: int, learn: bool) -> Room:
         key = steps, batch, learn
@@ -224,7 +265,7 @@ class Engine:
                 steps,
                 learn=learn,
                 memory=self._memory,
-                drops=(learn and self._dropout.inputs > 0, learn and self._dropout.outputs > 0),
+                drops=(learn and self._masks.drops[0], learn and self._masks.drops[-1]),
             )
             # Rooms of another generation keep memory alive that nothing uses any more.
             kept = {k: r for k, r in self._rooms.items() if r.generation == self._buffers.generation}
@@ -253,156 +294,13 @@ class Engine:
         for future in [self._pool.submit(work, index) for index in range(len(room.blocks))]:
             future.result()
 
-    def _draw_masks(self, update: int, batch: int) -> None:
-        drop, top = self._dropout, len(self._layers)
-        for k in range(top + 1):
-            place = "inputs" if k == 0 else "between" if k < top else "outputs"
-            if getattr(drop, place):
-                self._keys[k] = key_of(self._seed, update, place, k)
-        if drop.recurrent:
-            chance, kept = threshold_of(drop.recurrent), factors_of(drop.recurrent, self.theta.dtype)
-            for k, masked in enumerate(self._layers):
-                key = key_of(self._seed, update, "recurrent", k)
-                self._draw(masked.factors, batch, masked.plan.padded, masked.units, key, chance, kept)
-
-    def _learn(self, room: Room, data: Data, begin: int, carry: bool, index: int) -> None:
-        """Forward and back through a window, for one block of sequences."""
-        block, segments = slice(*room.blocks[index]), room.segments
-        last = len(segments) - 1
-        for k in range(len(self._layers)):
-            beginning = segments[0].states[k] if room.whole else room.checkpoints[k]
-            beginning[0, block] = self._ended[k][block] if carry else 0
-        for number, segment in enumerate(segments):
-            if not room.whole:
-                for k in range(len(self._layers)):
-                    segment.states[k][0, block] = room.checkpoints[k][number, block]
-                if number == last:  # the way back begins with it
-                    break
-            self._forward(room, number, data, begin, index, True)
-            if not room.whole:
-                for k in range(len(self._layers)):
-                    room.checkpoints[k][number + 1, block] = segment.states[k][-1, block]
-        for number in range(last, -1, -1):
-            segment = segments[number]
-            if not room.whole:
-                for k in range(len(self._layers)):
-                    segment.states[k][0, block] = room.checkpoints[k][number, block]
-                self._forward(room, number, data, begin, index, True)
-            elif last > 0:
-                for k in range(len(self._layers)):
-                    self._inputs(room, number, data, begin, index, k, True)
-            if number == last:
-                for k in range(len(self._layers)):
-                    room.carried[k][block] = segment.states[k][-1, block]
-            self._backward(room, number, data, begin, index)
-
-    def _look(self, data: Data, outputs: Array) -> None:
-        """Forward through all steps, keeping nothing."""
+    def _look(self, data: Data, outputs: Array | None) -> None:
         for layer in self._plain:
             layer.gather(self._weights)
         self._readout.gather(self._weights)
         room = self._room(data.inputs.shape[0], data.inputs.shape[1], learn=False)
         self._begin(room, data, 0)
-
-        def work(index: int) -> None:
-            block = slice(*room.blocks[index])
-            for number, segment in enumerate(room.segments):
-                for k in range(len(self._plain)):
-                    before = room.segments[number - 1].states[k][-1, block] if number else 0
-                    segment.states[k][0, block] = before
-                self._forward(room, number, data, 0, index, False)
-                self._read(room, number, data, 0, index, outputs, False)
-
-        self._each(room, work)
-
-    def _forward(self, room: Room, number: int, data: Data, begin: int, index: int, learn: bool) -> None:
-        segment, lengths = room.segments[number], room.lengths[number]
-        for k, layer in enumerate(self._layers if learn else self._plain):
-            inputs = self._inputs(room, number, data, begin, index, k, learn)
-            layer.forward(index, room.blocks[index], inputs, segment.states[k], segment.gates[k], lengths)
-
-    def _inputs(
-        self, room: Room, number: int, data: Data, begin: int, index: int, k: int, learn: bool
-    ) -> Array:
-        """Inputs of layer k in a segment: those of the data, or the outputs below, with dropout."""
-        segment, (first, end) = room.segments[number], room.blocks[index]
-        out = segment.inputs[k]
-        if out is None:
-            return data.inputs[begin + segment.begin : begin + segment.end]
-        if k == 0:
-            width = data.inputs.shape[2]
-            source = data.inputs
-            place = ((begin + segment.begin) * room.batch + first) * width, room.batch * width, width
-            chance = self._dropout.inputs
-        else:
-            source = segment.states[k - 1]
-            width = source.shape[2] * source.shape[3]
-            place = (room.batch + first) * width, room.batch * width, width
-            chance = self._dropout.between
-        self._copy(source, place, out, segment, (first, end), room.batch, k, chance if learn else 0.0)
-        return out
-
-    def _copy(
-        self,
-        source: Array,
-        place: tuple[int, int, int],
-        out: Array,
-        segment: Segment,
-        block: tuple[int, int],
-        batch: int,
-        layer: int,
-        chance: float,
-    ) -> None:
-        """Copy numbers of a segment, dropping some."""
-        threshold, kept = self._whole
-        if chance:
-            threshold, kept = threshold_of(chance), factors_of(chance, self.theta.dtype)
-        span = (*block, segment.begin, segment.end - segment.begin)
-        self._carry(source.reshape(-1), place, out, span, batch, self._keys[layer], threshold, kept)
-
-    def _read(
-        self, room: Room, number: int, data: Data, begin: int, index: int, outputs: Array, learn: bool
-    ) -> None:
-        """The read-out and its losses in a segment."""
-        segment, block = room.segments[number], room.blocks[index]
-        states = segment.states[-1]
-        width = states.shape[2] * states.shape[3]
-        features, place = states, ((room.batch + block[0]) * width, room.batch * width, width)
-        if learn and segment.features is not None:
-            features = segment.features
-            self._copy(
-                states, place, features, segment, block, room.batch, len(self._layers), self._dropout.outputs
-            )
-            width = features.shape[2]
-            place = block[0] * width, room.batch * width, width
-        steps = begin + segment.begin, begin + segment.end
-        self._readout.sweep(
-            index, block, features.reshape(-1), place, (data.targets, data.mask), steps, segment.d_features,
-            outputs, learn,
-        )  # fmt: skip
-
-    def _backward(self, room: Room, number: int, data: Data, begin: int, index: int) -> None:
-        segment, lengths, block = room.segments[number], room.lengths[number], room.blocks[index]
-        columns = slice(*block)
-        self._read(room, number, data, begin, index, self._no_outputs, True)
-        adjoint_of_outputs, chance = segment.d_features, self._dropout.outputs
-        for k in range(len(self._layers) - 1, -1, -1):
-            if chance:
-                width = adjoint_of_outputs.shape[2]
-                place = block[0] * width, room.batch * width, width
-                self._copy(
-                    adjoint_of_outputs, place, adjoint_of_outputs, segment, block, room.batch, k + 1, chance
-                )
-            adjoint = segment.adjoints[k]
-            adjoint[-1, columns] = 0 if number == len(room.segments) - 1 else adjoint[0, columns]
-            inputs = segment.inputs[k]
-            if inputs is None:
-                inputs = data.inputs[begin + segment.begin : begin + segment.end]
-            trace = inputs, segment.states[k], segment.gates[k]
-            self._layers[k].backward(
-                index, block, trace, lengths, adjoint_of_outputs, adjoint, segment.d_inputs[k]
-            )
-            adjoint_of_outputs, chance = segment.d_inputs[k], self._dropout.between
+        self._each(room, lambda index: self._passage.look(room, data, outputs, index))
 
     def _score(self, count: int) -> Score:
         found = self._readout.found
@@ -430,12 +328,3 @@ def _table(stack: Stack) -> Array:
         rows.append((LOSSES.index(head.loss), output, head.size, column))
         output, column = output + head.size, column + head.columns
     return np.array(rows, np.int64)
-
-
-def _add_noise(out: Array, theta: Array, deviation: float, words: tuple[int, int]) -> None:
-    """The weights with normal noise."""
-    # The last word keeps it apart from the masks, whose fourth word is a layer.
-    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([*words, 4])))
-    generator.standard_normal(out=out, dtype=out.dtype)
-    out *= out.dtype.type(deviation)
-    out += theta

@@ -101,4 +101,3 @@ def _check_stack(stack: Any) -> None:
 def _engine(stack: Stack, shape: tuple[int, ...], threads: int | None) -> Engine:
     workers = check_threads(threads, cpu.default_threads())
     return Engine(stack, steps=shape[0], sequences=shape[1], threads=workers, learns=False)
-

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from gatescope.datatypes import Batch, Params
-from gatescope.errors import DtypeError, ValueRangeError
+from gatescope.errors import DtypeError, GatescopeError, ValueRangeError
 from gatescope.initial import init_readout
 from gatescope.kernels.cpu import default_threads
 from gatescope.measurements import Status, TrainingRun
 from gatescope.models import Stack
 from gatescope.provenance import provenance
+from gatescope.storage import encode_json
 from gatescope.training import batching
 from gatescope.training.checkpoints import Checkpoint
 from gatescope.training.data import Data, as_data
@@ -69,8 +70,8 @@ def train(
     the schedule's factor.
 
     The result is the same, bit for bit, for any number of threads, from one run to the next, and whether or not the
-    training was stopped and gone on with.  Two cores or more are used, and the loop allocates nothing from the second
-    epoch on, except for what it records.
+    training was stopped and gone on with.  Where an update is work enough, blocks of sequences are shared out between
+    the threads.  On a `Batch`, the loop allocates nothing from the second epoch on, except for what it records.
 
     Parameters
     ----------
@@ -82,7 +83,7 @@ def train(
         Fixed data, of which an epoch is one pass; or ``task(seed=...) -> Batch``, which makes new data for every
         update, such as ``functools.partial(gs.tasks.adding, steps=100, sequences=50)``.
     optimizer : str or Optimiser
-        ``"adam"``, ``"adamw"``, ``"rmsprop"``, ``"sgd"``, or an object such as ``gs.Adam(betas=(0.9, 0.99))``.
+        ``"adam"``, ``"adamw"``, ``"rmsprop"``, ``"sgd"``, or an object such as ``gs.training.Adam(eps=1e-7)``.
     lr : float
         Learning rate, above 0.
     schedule : str, Schedule or callable, optional
@@ -211,8 +212,9 @@ def train(
     judged = _validation(validation, settings.seed)
     stack = _model(params_or_stack, batch, settings.seed)
     feed = _feed(task, batch, stack, settings)
-    watched = None if judged is None else as_data(judged, stack, settings.at)
+    watched = None if judged is None else _judging(judged, stack, settings.at)
     facts = {**model_facts(stack), **data_facts(batch, fresh, judged), **settings.facts()}
+    encode_json(facts, "config")  # what cannot be written is told now, not after the first minute
     file = Checkpoint(checkpoint, facts, settings.epochs, every)
     state = State(
         stack.flat(),
@@ -284,6 +286,14 @@ def _validation(given: Any, seed: int) -> Batch | None:
         return None
     batching.check_task("validation", given)
     return given if isinstance(given, Batch) else batching.make(given, batching.validation_seed(seed))
+
+
+def _judging(batch: Batch, stack: Stack, at: str | None) -> Data:
+    """The validation's data; errors say that it is the validation's."""
+    try:
+        return as_data(batch, stack, at)
+    except GatescopeError as error:
+        raise type(error)(f"validation: {error}") from error
 
 
 def _feed(task: Any, batch: Batch, stack: Stack, settings: Settings) -> batching.Feed:

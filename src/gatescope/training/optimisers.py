@@ -88,7 +88,9 @@ class Adam:
         except (TypeError, ValueError):
             raise ValueRangeError(f"betas={self.betas!r} must be two numbers such as (0.9, 0.999)") from None
         _keep(self, betas=(_share("betas[0]", first), _share("betas[1]", second)))
-        _keep(self, **{name: _positive(name, getattr(self, name)) for name in ("eps", "weight_decay")})
+        _keep(
+            self, eps=_above_zero("eps", self.eps), weight_decay=_positive("weight_decay", self.weight_decay)
+        )
         _check_flag("decoupled", self.decoupled)
 
     @property
@@ -187,7 +189,9 @@ class RMSProp:
 
     def __post_init__(self) -> None:
         _keep(self, **{name: _share(name, getattr(self, name)) for name in ("alpha", "momentum")})
-        _keep(self, **{name: _positive(name, getattr(self, name)) for name in ("eps", "weight_decay")})
+        _keep(
+            self, eps=_above_zero("eps", self.eps), weight_decay=_positive("weight_decay", self.weight_decay)
+        )
         _check_flag("centered", self.centered)
 
     @property
@@ -314,6 +318,13 @@ def _positive(name: str, value: Any) -> float:
     return check_number(name, value, least=0)
 
 
+def _above_zero(name: str, value: Any) -> float:
+    number = check_number(name, value, least=0)
+    if number == 0:  # a weight whose gradient has always been 0 would get 0 / 0
+        raise ValueRangeError(f"{name}={value!r} must be above 0")
+    return number
+
+
 def _check_flag(name: str, value: Any) -> None:
     if not isinstance(value, bool):
         raise ValueRangeError(f"{name}={value!r} must be True or False")
@@ -390,5 +401,5 @@ def by_name(optimizer: str | Optimiser) -> Optimiser:
         return optimizer
     raise UnknownNameError(
         f"optimizer={optimizer!r} is not known; choose one of {', '.join(NAMES)}, "
-        "or give an object such as Adam(betas=(0.9, 0.99))"
+        "or give an object such as gatescope.training.Adam(betas=(0.9, 0.99))"
     )

@@ -32,11 +32,6 @@ class Buffers:
             self.generation += 1  # views that others keep are of the old memory now
         return self._flat[name][:size].reshape(shape)
 
-    @property
-    def nbytes(self) -> int:
-        """Memory in use."""
-        return sum(array.nbytes for array in self._flat.values())
-
 
 @dataclass
 class Segment:

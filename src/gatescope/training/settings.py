@@ -86,12 +86,10 @@ def checked(*, validation: Any, **given: Any) -> Settings:
         raise ValueRangeError(f"target_loss={given['target_loss']!r} must be a finite number, or None")
     options["seed"] = check_count("seed", given["seed"], least=0)
     settings = Settings(**options)
-    watching = settings.patience is not None or settings.target_loss is not None
-    if watching and validation is not None and 0 < settings.epochs < settings.validate_every:
-        name = "target_loss" if settings.patience is None else "patience"
+    if validation is not None and 0 < settings.epochs < settings.validate_every:
         raise ValueRangeError(
-            f"{name}={getattr(settings, name)!r} has nothing to watch: with validate_every={settings.validate_every} "
-            f"no validation comes in {settings.epochs} epochs; validate more often"
+            f"validation: with validate_every={settings.validate_every} none comes in {settings.epochs} epochs, so "
+            "there is nothing to choose the best weights by; validate more often"
         )
     return settings
 

@@ -119,7 +119,7 @@ class Trainer:
             begin, end = state.begin, min(state.begin + window, steps)
             ended = end == steps
             self._whole = False
-            self._update(data, slot + begin // window, begin, end, stateful and begin > 0)
+            self._update(data, slot, begin, end, stateful and begin > 0)
             state.begin = 0 if ended else end
             state.batch += ended
             self._whole = True
@@ -128,9 +128,10 @@ class Trainer:
             self.bar.set_postfix_str(f"epoch {state.epoch + 1}, loss {self._loss:.4g}", refresh=False)
             self.bar.update()
 
-    def _update(self, data: Data, slot: int, begin: int, end: int, carry: bool) -> None:
+    def _update(self, data: Data, first: int, begin: int, end: int, carry: bool) -> None:
         engine, state = self.engine, self.state
-        score = engine.back(data, slot, begin, end, carry)
+        slot = first + begin // self.slots.window
+        score = engine.back(data, slot, begin, end, carry, first)
         if score.count == 0:
             return
         self._loss = score.loss
