@@ -10,7 +10,7 @@ from numba import njit
 
 from gatescope.kernels.loops.options import OPTIONS, machinery
 from gatescope.kernels.product import product
-from gatescope.kernels.simd_memory import get, load, put, store
+from gatescope.kernels.simd_memory import get, load, prefetch, put, store
 
 # What the first column of the table of heads says.
 MSE, CROSS_ENTROPY, BERNOULLI = 0, 1, 2
@@ -23,6 +23,7 @@ def make_readout(lanes):
     """Kernel of outputs, losses and gradients of a block of sequences over a span of steps."""
     L = lanes
     ROWS, BIAS, AT_ONCE = 8, 8, CHUNK
+    AHEAD = 4  # steps that memory is asked for before it is needed: segments come latest first
     FINGERPRINT = machinery()
 
     @njit(**OPTIONS)
@@ -62,6 +63,9 @@ def make_readout(lanes):
             while t < stop and rows < AT_ONCE:
                 if mask[t, n] != 0 or predict:
                     here = base + (t - start) * by_step + (n - begin) * by_sequence
+                    if t + AHEAD < stop:
+                        prefetch(features, here + AHEAD * by_step, L, 1)
+                        prefetch(targets, ((t + AHEAD) * B + n) * C, L, 1)
                     for j in range(wide):
                         store(x, rows * across + j * L, L, get(features, here + j * L, H, H - j * L, 1, L))
                     where[rows, 0], where[rows, 1] = t, n
