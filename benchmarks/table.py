@@ -179,8 +179,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         (options.readme, exponents, _exponents, "benchmarks.lyapunov", *markers("exponents")),
         (options.readme, horizons, _horizons, "benchmarks.horizons", *markers("horizons")),
         (options.notes, horizons, _second_thread, "benchmarks.horizons", *markers("second thread")),
-        (options.notes, options.training_results, _training, "benchmarks.training", *markers("training")),
-        (options.notes, options.learning_results, _learning, "benchmarks.learning", *markers("learning")),
+        (options.readme, options.training_results, _training, "benchmarks.training", *markers("training")),
+        (options.readme, options.learning_results, _learning, "benchmarks.learning", *markers("learning")),
     )
     pages: dict[Path, str] = {}
     for page, results, make, command, begin, end in parts:
