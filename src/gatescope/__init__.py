@@ -9,7 +9,7 @@
 True
 """
 
-from gatescope import cells, tasks, training
+from gatescope import cells, experiments, tasks, training
 from gatescope._version import __version__
 from gatescope.datatypes import (
     Batch,
@@ -114,6 +114,7 @@ __all__ = [
     "connectivity",
     "diagnose",
     "evaluate",
+    "experiments",
     "fixed_points",
     "gradient_flow",
     "gradient_paths",

@@ -250,7 +250,10 @@ def devices() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and leave the process with its status: 0, 2 after an error, 130 after Ctrl-C."""
+    """Run the command line and leave the process with its status.
+
+    0, 1 after training that diverged, 2 after an error, 130 after Ctrl-C.
+    """
     try:
         app(arguments, prog_name="gatescope")
     except KeyboardInterrupt:  # before a command began

@@ -6,6 +6,7 @@ import importlib.util
 import inspect
 import signal
 
+import numpy as np
 import pytest
 from command_line import too_late
 
@@ -37,11 +38,6 @@ TASKS = {
 OPTIONAL = {"digits": "sklearn", "chorales": "music21"}
 
 
-@pytest.fixture
-def text(tmp_path):
-    (tmp_path / "text.txt").write_text("abcabcaabbcc " * 40)
-
-
 def started(*arguments):
     return ["train", *arguments, *SMALL]
 
@@ -68,26 +64,6 @@ def test_a_task_is_trained_on_and_told_of_and_stored(name, text, invoke, tmp_pat
     assert not list(tmp_path.glob("*checkpoint*"))
 
 
-def test_an_archive_of_piano_rolls_has_three_splits(invoke, tmp_path, monkeypatch):
-    """The reader has tests of its own: here, what is made of the splits."""
-    asked = []
-
-    def piano_roll(path, *, split="train", steps=None, dtype="float32"):
-        asked.append(split)
-        return tasks.laser(horizon={"train": 30, "valid": 20, "test": 10}[split], dtype=dtype)
-
-    monkeypatch.setattr(tasks, "piano_roll", piano_roll, raising=False)
-    done = invoke(*started("piano-roll", "--data", "x.mat"))
-    assert done.exit_code == 0, done.output
-    assert asked == ["train", "valid", "test"]
-    assert "validation loss (valid split), last" in done.stdout
-    assert "test loss, of the best model" in done.stdout
-    assert "on piano-roll of x.mat" in done.stdout
-    done = invoke(*started("piano-roll", "--data", "x.mat", "--no-validation"))
-    assert "validation" not in done.stdout
-    assert "test loss" in done.stdout
-
-
 def test_the_run_is_that_of_the_function(invoke, tmp_path):
     done = invoke(
         *("train", "adding", "--steps", 12, "--sequences", 3, "--cell", "gru,lstm", "--hidden-size", "4,5"),
@@ -102,6 +78,10 @@ def test_the_run_is_that_of_the_function(invoke, tmp_path):
             "rmsprop",
             "--clip-norm",
             "0.5",
+            "--clip-tensor-norm",
+            "0.25",
+            "--clip-value",
+            "0.125",
         ),
         *(
             "--schedule",
@@ -131,6 +111,8 @@ def test_the_run_is_that_of_the_function(invoke, tmp_path):
         lr=0.01,
         optimizer="rmsprop",
         clip_norm=0.5,
+        clip_tensor_norm=0.25,
+        clip_value=0.125,
         schedule="cosine",
         dropout=Dropout(between=0.2),
         weight_noise=0.01,
@@ -217,9 +199,36 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(invoke, tmp_path, monk
 
 def test_training_that_diverged_is_told_of_and_stored(invoke, tmp_path):
     done = invoke(*started("adding", "--steps", 12, "--sequences", 3, "--lr", "1e38", "--clip-norm", 0))
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == 1, done.output
     assert "diverged" in done.stdout
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("gatescope: diverged: ")
+    assert line.endswith("; the run is in run.npz")
     assert gs.load(tmp_path / "run.npz").status is Status.DIVERGED
+    assert "1 if training diverged" in " ".join(invoke("train", "--help").output.split())
+
+
+def test_training_that_diverged_leaves_its_checkpoint(invoke, tmp_path, monkeypatch):
+    options = started("adding", "--steps", 12, "--sequences", 3, "--updates-per-epoch", 2)
+    real, calls = loop.Engine.back, []
+
+    def interrupted_and_then_wrong(self, *args, **keywords):
+        calls.append(1)
+        if len(calls) == 2:
+            signal.raise_signal(signal.SIGINT)
+        score = real(self, *args, **keywords)
+        if len(calls) == 4:
+            self.gradient[:] = np.nan
+        return score
+
+    monkeypatch.setattr(loop.Engine, "back", interrupted_and_then_wrong)
+    assert invoke(*options).exit_code == 130
+    kept = (tmp_path / "run.checkpoint.npz").read_bytes()
+    done = invoke(*options)
+    assert done.exit_code == 1, done.output
+    (line,) = done.stderr.splitlines()
+    assert line.endswith("; the run is in run.npz, the checkpoint before it in run.checkpoint.npz")
+    assert (tmp_path / "run.checkpoint.npz").read_bytes() == kept
 
 
 def test_a_finished_run_is_no_reason_to_stop(invoke):
@@ -263,6 +272,8 @@ BAD = [
     (["adding", "--optimizer", "adamant"], "adamant"),
     (["adding", "--schedule", "sine"], "sine"),
     (["adding", "--clip-norm", "-1"], "clip_norm=-1.0"),
+    (["adding", "--clip-tensor-norm", "0"], "clip_tensor_norm=0.0"),
+    (["adding", "--clip-value", "-1"], "clip_value=-1.0"),
     (["adding", "--epochs", "-1"], "epochs=-1"),
     (["adding", "--updates-per-epoch", "0"], "updates_per_epoch=0"),
     (["adding", "--at", "first"], "at='first'"),
@@ -336,4 +347,7 @@ def test_help_names_the_tasks(invoke):
     done = invoke("train", "--help")
     assert done.exit_code == 0
     assert "flip-flop" in done.output
+    said = " ".join(done.output.replace("│", " ").split())  # out of its table
+    assert "adam, adamw, rmsprop or sgd" in said
+    assert "held back of digits and chorales is the same for all seeds" in said
     assert "train" in invoke("--help").output

@@ -1,6 +1,7 @@
 """The 20,000-step experiment, small: it can be stopped anywhere, and what it finds depends on its settings alone."""
 
 import dataclasses
+import importlib
 import itertools
 import json
 import os
@@ -14,7 +15,8 @@ import pytest
 
 import gatescope as gs
 from gatescope.errors import FileFormatError, OutputError, UnknownNameError, ValueRangeError
-from gatescope.experiments.long_series import long_series
+from gatescope.experiments import long_series
+from gatescope.experiments.long_series_report import write_report
 from gatescope.initial import init_stack
 from gatescope.measurements.long_series import LongSeriesResult
 from gatescope.measurements.training import Status
@@ -141,6 +143,25 @@ def test_a_run_that_diverged_ends_there(tmp_path, monkeypatch):
     assert np.isfinite(result.loss[0]).all()
     assert result.status == (("finished", "finished"), ("finished", "diverged"))
     assert result.diverged().tolist() == [0, 1]
+
+
+def test_the_epoch_that_diverged_has_no_loss_and_the_report_can_be_written(tmp_path, monkeypatch):
+    module = importlib.import_module("gatescope.experiments.long_series")
+    monkeypatch.setattr(module, "LEARNING_RATE", 1e38)
+    result = long_series(tmp_path / "runs", **{**SMALL, "seeds": 1})
+    assert result.status == (("diverged",),) * 2
+    assert np.isnan(result.loss[..., 1:]).all()
+    assert np.isnan(result.spikes()).all()
+    assert len(write_report(result, tmp_path)) == 4
+    assert "GRU: 1 of 1 runs diverged" in (tmp_path / "table.md").read_text()
+
+
+def test_the_package_has_the_function_and_loads_nothing_heavy():
+    code = (
+        "import sys, gatescope.experiments as e; assert callable(e.long_series)\n"
+        "assert not {'matplotlib', 'scipy.stats', 'scipy.optimize'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_cells_take_turns(tmp_path):

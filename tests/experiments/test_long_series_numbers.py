@@ -104,6 +104,18 @@ def test_spikes_are_counted_once_each_and_only_high_ones_and_only_late_ones():
     np.testing.assert_array_equal(result.spikes(epochs=600), [[4] * 3, [0] * 3])
 
 
+def test_a_run_that_diverged_has_no_count_of_spikes():
+    curves = np.full((2, 3, 600), 1.22)
+    curves[:, 0, 400:405] += 0.3
+    curves[0, 1, 450:] = np.nan  # within the window
+    curves[0, 2, 50:] = np.nan  # before it
+    curves[1, 2, 599:] = np.nan  # at its end
+    found = made(curves).spikes()
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(found, [[1, np.nan, np.nan], [1, 0, np.nan]])
+    assert made(curves).mean(found, "lstm").value == 1  # and not a third
+
+
 def test_levels_and_who_is_lower():
     result = pair(FALLING, np.where(EPOCH <= 100, FALLING * 1.1, FALLING * 0.9))
     assert result.lower_share(1, 100) == 1
@@ -163,6 +175,8 @@ def test_only_the_full_size_is_not_preliminary():
     assert made(full[:, :, :999]).preliminary
     assert made(full, steps=2000).preliminary
     assert made(full, sequences=39).preliminary
+    assert made(full, hidden_size=4).preliminary
+    assert made(full, hidden_size=17).preliminary
 
 
 def test_it_is_saved_and_loaded(tmp_path):

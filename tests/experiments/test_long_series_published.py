@@ -36,6 +36,40 @@ def test_curves_like_the_published_ones_agree_with_them():
     assert found["final loss, GRU / LSTM"].published == "0.87"
 
 
+def crossing_at(epoch):
+    """Curves of which the GRU's is the lower one from that epoch."""
+    lstm = np.full(1000, 2.0)
+    gru = np.where(np.arange(1, 1001) < epoch, 2.2, 1.8)
+    return made([[lstm] * 10, [gru] * 10])
+
+
+@pytest.mark.parametrize(
+    ("epoch", "agrees"),
+    [(30, "no"), (234, "no"), (235, "yes"), (470, "yes"), (940, "yes"), (941, "no"), (975, "no")],
+)
+def test_a_crossing_agrees_within_a_factor_of_two_of_the_published_epoch(epoch, agrees):
+    row = table(crossing_at(epoch))["crossing"]
+    assert f"GRU lower from epoch {epoch}" in row.measured
+    assert row.agrees == agrees
+    assert row.published == "GRU lower from about epoch 470 (agrees: 235 to 940)"
+
+
+def test_a_gru_that_is_lower_from_the_start_crosses_nowhere():
+    row = table(crossing_at(1))["crossing"]
+    assert row.measured.startswith("the median curves do not cross")
+    assert row.agrees == "no"
+
+
+def test_runs_that_diverged_are_not_calm_in_the_table():
+    curves = as_published()
+    curves[0, 1:, 700:] = np.nan
+    found = table(made(curves))
+    (name,) = (name for name in found if name.startswith("spikes above") and name.endswith("LSTM"))
+    assert found[name].measured == f"{made(curves).spikes()[0, 0]:g} a run"
+    curves[0] = np.nan
+    assert table(made(curves))[name].measured == "-"
+
+
 def test_the_other_way_round_they_do_not():
     found = table(made(as_published()[::-1], seconds=SECONDS[::-1]))
     assert {name: found[name].agrees for name in DECIDED} == dict.fromkeys(DECIDED, "no")
@@ -64,6 +98,8 @@ def test_a_smaller_run_says_preliminary_everywhere(tmp_path):
 def test_epochs_that_were_not_reached_are_not_compared():
     found = table(made(as_published(3, 100)))
     assert found["crossing"].agrees == found["lower median curve"].agrees == "-"
+    assert table(made(as_published(3, 959)))["crossing"].agrees == "-"
+    assert table(made(as_published(3, 960)))["crossing"].agrees == "preliminary: yes"
     assert "1 to 100" not in found["lower median curve"].measured
     tiny = table(made(as_published(1, 2)))
     assert tiny["loss at epochs 60 to 90, LSTM"].measured == "-"
@@ -88,6 +124,26 @@ def test_the_choices_are_told():
         "Keras",
     ):
         assert part in text
+
+
+@pytest.mark.parametrize("other", [{"hidden_size": 4}, {"lr": 0.01}, {"clip_norm": 5.0}])
+def test_what_is_not_as_published_is_not_called_so(other):
+    result = made(as_published())
+    assert "Training, as published: one layer of 16 units" in report.markdown(result)
+    fields = {"hidden_size": other["hidden_size"]} if "hidden_size" in other else {}
+    settings = {**result.settings, **other}
+    text = report.markdown(dataclasses.replace(result, settings=settings, **fields))
+    assert "as published" not in text
+    assert f"Training: one layer of {fields.get('hidden_size', 16)} units" in text
+    assert "Published: 16 units, learning rate 0.001, norm 1." in text
+
+
+def test_another_number_of_units_is_told_first():
+    text = report.markdown(made(as_published(), hidden_size=4))
+    assert text.startswith(
+        "# preliminary: LSTM, GRU on 40 series x 20,000 steps: 1,000 epochs, 10 seeds, 4 units"
+    )
+    assert "10 seeds and 16 units" in text
 
 
 def test_runs_that_diverged_are_told_of():

@@ -12,14 +12,14 @@ import numpy as np
 
 from gatescope.cells.registry import get
 from gatescope.errors import FileFormatError, OutputError, ValueRangeError
-from gatescope.measurements.long_series import LongSeriesResult
+from gatescope.measurements.long_series import PUBLISHED_UNITS, LongSeriesResult
 from gatescope.measurements.training import Status, TrainingRun
 from gatescope.provenance import provenance
 from gatescope.results import Array
 from gatescope.storage import atomic_write
 from gatescope.validation import check_count
 
-HIDDEN_SIZE = 16
+HIDDEN_SIZE = PUBLISHED_UNITS
 LEARNING_RATE = 1e-3
 CLIP_NORM = 1.0
 EPSILON = 1e-7  # Keras's, not PyTorch's 1e-8
@@ -99,7 +99,7 @@ def long_series(
     Examples
     --------
     >>> import tempfile
-    >>> from gatescope.experiments.long_series import long_series
+    >>> from gatescope.experiments import long_series
     >>> found = long_series(tempfile.mkdtemp(), cells=("gru",), seeds=1, epochs=2, steps=50, sequences=4)
     >>> found.loss.shape, found.preliminary
     ((1, 1, 2), True)
@@ -196,9 +196,8 @@ def _collect(
         for c, cell in enumerate(cells):
             for s, seed in enumerate(seeds):
                 values = getattr(runs[cell, seed].history, name)[:epochs]
-                found[c, s, : len(values)] = values
-        # The epoch that diverged has a loss that is not finite, and no curve after it.
-        return np.where(np.isfinite(found), found, np.nan)
+                found[c, s, : len(values)] = values  # of a run that diverged, the epochs before that one
+        return found
 
     def each(value: Callable[[TrainingRun], Any]) -> list[list[Any]]:
         return [[value(runs[cell, seed]) for seed in seeds] for cell in cells]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gatescope.experiments.published import COMPARED, SOURCE, Row, beside_published, choices
-from gatescope.measurements.long_series import HOLD, PUBLISHED_SIZE, LongSeriesResult
+from gatescope.measurements.long_series import HOLD, PUBLISHED_SIZE, PUBLISHED_UNITS, LongSeriesResult
 from gatescope.storage import atomic_write
 
 COLUMNS = ("", "published", "measured here", "agrees")
@@ -20,6 +20,8 @@ def title(result: LongSeriesResult) -> str:
     seeds, size = len(result.seeds), f"{result.sequences} series x {result.steps:,} steps"
     cells = ", ".join(cell.upper() for cell in result.cells)
     text = f"{cells} on {size}: {result.epochs:,} epochs, {seeds} seed{'' if seeds == 1 else 's'}"
+    if result.hidden_size != PUBLISHED_UNITS:
+        text += f", {result.hidden_size} unit{'' if result.hidden_size == 1 else 's'}"
     return f"{PRELIMINARY}: {text}" if result.preliminary else text
 
 
@@ -28,7 +30,7 @@ def sentences(result: LongSeriesResult) -> list[str]:
     full = PUBLISHED_SIZE
     notes = [
         f"{PRELIMINARY}: the full experiment has {full['sequences']} series of {full['steps']:,} steps, "
-        f"{full['epochs']:,} epochs and {full['seeds']} seeds."
+        f"{full['epochs']:,} epochs, {full['seeds']} seeds and {PUBLISHED_UNITS} units."
     ]
     many = "means over seeds [95 % bootstrap interval]; a quotient is the geometric mean over pairs of a seed"
     return [

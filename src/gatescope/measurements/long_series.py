@@ -13,6 +13,7 @@ from gatescope.errors import ShapeError, UnknownNameError, ValueRangeError
 from gatescope.results import Array, Result
 
 PUBLISHED_SIZE = {"seeds": 10, "epochs": 1000, "steps": 20_000, "sequences": 40}
+PUBLISHED_UNITS = 16
 LAST_EPOCHS = 400  # over which volatility and spikes are counted
 FINAL_EPOCHS = 10  # whose median is the final loss: one epoch alone may be a spike
 TREND_WIDTH = 101  # epochs of the running median that is taken for the trend
@@ -101,14 +102,15 @@ class LongSeriesResult(Result):
 
     @property
     def preliminary(self) -> bool:
-        """Whether any of seeds, epochs, steps and sequences is fewer than in the full experiment."""
+        """Whether seeds, epochs, steps or sequences are fewer than in the full experiment, or the units not as many."""
         size = {
             "seeds": len(self.seeds),
             "epochs": self.epochs,
             "steps": self.steps,
             "sequences": self.sequences,
         }
-        return any(size[name] < full for name, full in PUBLISHED_SIZE.items())
+        smaller = any(size[name] < full for name, full in PUBLISHED_SIZE.items())
+        return smaller or self.hidden_size != PUBLISHED_UNITS
 
     def index(self, cell: str) -> int:
         """Which of the cells that is.
@@ -231,11 +233,12 @@ class LongSeriesResult(Result):
         """(C, S) how many times the loss was above its running median by more than that share, in the last epochs.
 
         Consecutive epochs are one spike.  The default, 16 %, is the smallest published spike, 0.2 at a loss of 1.22.
+        NaN for a run that has no loss in the last epoch: one that diverged was not calm.
         """
         above = (self.detrended() > np.log1p(rise))[:, :, -epochs:]
         begins = above.copy()
         begins[:, :, 1:] &= ~above[:, :, :-1]
-        return np.asarray(begins.sum(axis=2))
+        return np.where(np.isnan(self.loss[:, :, -1]), np.nan, begins.sum(axis=2))
 
     def diverged(self) -> Array:
         """(C,) how many runs ended before the last epoch."""

@@ -91,7 +91,7 @@ class TrainingRun(Result):
     Attributes
     ----------
     params : Stack
-        The model after the last update; if training diverged, with the last weights whose loss and gradient were finite.
+        The model after the last update; if training diverged, that of the last finite loss and gradient.
     best : Stack
         The model with the lowest validation loss (training loss, if nothing was validated).
     best_epoch : int

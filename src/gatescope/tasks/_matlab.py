@@ -45,6 +45,10 @@ _HARMLESS_BYTES, _MAX_EXPANSION = 256 * 2**20, 200
 _WRITER = "write it with MATLAB's save -v7 or scipy.io.savemat"
 
 
+class MissingVariableError(FileFormatError):
+    """The file could be read, and a variable that was wanted is not in it."""
+
+
 def read_cells(data: bytes, name: str, wanted: Sequence[str]) -> dict[str, list[Array]]:
     """The cell arrays called `wanted`, each a list of its matrices, from the bytes of a ``.mat`` file called `name`.
 
@@ -129,7 +133,7 @@ def _read(data: bytes, name: str, wanted: Sequence[str]) -> dict[str, list[Array
     for variable in wanted:
         if variable not in found:
             held = ", ".join(map(repr, seen[:12])) or "nothing"
-            raise FileFormatError(f"{name!r} has no {variable!r}; it holds {held}")
+            raise MissingVariableError(f"{name!r} has no {variable!r}; it holds {held}")
     return found
 
 

@@ -20,6 +20,10 @@ from gatescope.tasks._real_data import check_one_of, check_size
 _LARGEST_FILE = 2**30
 
 
+class ShortSplitError(ValueRangeError):
+    """The text can be read, but the split has fewer characters than the streams need."""
+
+
 def characters(
     path: str | os.PathLike[str],
     *,
@@ -216,7 +220,7 @@ def _layout(count: int, steps: int | None, streams: int, split: str, name: str) 
     longest = (count - 1) // streams
     length = longest if steps is None else steps
     if not 1 <= length <= longest:
-        raise ValueRangeError(
+        raise ShortSplitError(
             f"split {split!r} of {name!r} has {count} characters; sequences={streams} streams of "
             f"{steps or 'at least 1'} steps need {streams * (steps or 1) + 1}"
         )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gatescope.errors import FileFormatError, UnknownNameError, ValueRangeError
+from gatescope.errors import UnknownNameError, ValueRangeError
 
 if TYPE_CHECKING:
     from gatescope.datatypes import Batch
@@ -40,6 +40,8 @@ class Material:
         Seen once, at the end.
     source : str
         What it is called.
+    untested : str
+        Why there is no test, if the data should have one.
     judged_on : str
         What `validation` is, in words.
     fresh : bool
@@ -53,6 +55,7 @@ class Material:
     source: str
     judged_on: str
     fresh: bool
+    untested: str = ""
 
 
 def material(
@@ -102,7 +105,7 @@ def material(
         return Material(
             task=batch, example=batch, validation=None, test=None, source=source, judged_on="", fresh=False
         )
-    return _split(make, source, validation=validation is not False)
+    return _split(make, source, validation=validation)
 
 
 def _random(make: Callable[..., Batch], source: str, *, fixed: bool, validation: bool, seed: int) -> Material:
@@ -118,25 +121,56 @@ def _random(make: Callable[..., Batch], source: str, *, fixed: bool, validation:
     )
 
 
-def _split(make: Callable[..., Batch], source: str, *, validation: bool) -> Material:
+def _split(make: Callable[..., Batch], source: str, *, validation: bool | None) -> Material:
     """The training split; what is validated on is the valid split, where there is one, and then test is a test."""
+    from gatescope.tasks.characters import ShortSplitError
+
     train = make(split="train")
-    found: dict[str, Batch] = {}
-    for split in _HELD_BACK:
+    valid = test = None
+    name = untested = ""
+    if validation is not False:
         try:
-            found[split] = make(split=split)
-        except (UnknownNameError, FileFormatError):  # the training split was read, so the file itself is good
-            continue
-    name = next(iter(found), "") if validation else ""
+            name, valid = _held_back(make)
+        except ShortSplitError as error:
+            raise ValueRangeError(f"{error}; give fewer --sequences, or --no-validation") from error
+        if validation and valid is None:
+            raise ValueRangeError(
+                f"--validation needs data that are held back, and {source} has none; leave it out"
+            )
+    if name != "test":
+        try:
+            test = _there(make, "test")
+        except ShortSplitError as error:  # training can do without, and whoever reads the table is told
+            untested = str(error)
     return Material(
         task=train,
         example=train,
-        validation=found.get(name),
-        test=None if name == "test" else found.get("test"),
+        validation=valid,
+        test=test,
+        untested=untested,
         source=source,
         judged_on=f"{name} split",
         fresh=False,
     )
+
+
+def _held_back(make: Callable[..., Batch]) -> tuple[str, Batch | None]:
+    """The split to validate on, with its name."""
+    for split in _HELD_BACK:
+        found = _there(make, split)
+        if found is not None:
+            return split, found
+    return "", None
+
+
+def _there(make: Callable[..., Batch], split: str) -> Batch | None:
+    """The split, or None if the data have no such split; what is damaged is an error, not a split less."""
+    from gatescope.tasks._matlab import MissingVariableError
+
+    try:
+        return make(split=split)
+    except (UnknownNameError, MissingVariableError):
+        return None  # the training split was read, so it is this one that is not known
 
 
 def _maker(name: str) -> Callable[..., Batch]:

@@ -79,7 +79,12 @@ def make_readout(lanes):
             if rows == 0 or (rows < AT_ONCE and t < stop):
                 continue
             product(
-                (y, 0, padded), (b, 0, 0), (w, 0, L, H * L), (x, 0, across, 1), (rows, V, H), (ROWS, 1, 1, 1, L)
+                (y, 0, padded),
+                (b, 0, 0),
+                (w, 0, L, H * L),
+                (x, 0, across, 1),
+                (rows, V, H),
+                (ROWS, 1, 1, 1, L),
             )
             if plain:
                 for j in range(V):
