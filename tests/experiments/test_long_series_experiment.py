@@ -15,6 +15,7 @@ import pytest
 
 import gatescope as gs
 from gatescope.errors import FileFormatError, OutputError, UnknownNameError, ValueRangeError
+from gatescope.experiments import epoch_times as times
 from gatescope.experiments import long_series
 from gatescope.experiments.long_series_report import write_report
 from gatescope.initial import init_stack
@@ -62,10 +63,9 @@ def test_finished_runs_are_not_done_again(found, tmp_path, monkeypatch):
     assert first == found
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["gru-0.npz", "gru-1.npz", "lstm-0.npz", "lstm-1.npz", "settings.json"]
-    monkeypatch.setattr("gatescope.training.engine.Engine.back", too_late)
+    monkeypatch.setattr("gatescope.training.trainer.Trainer.run", too_late)
     again = long_series(tmp_path, **SMALL)
     assert again == found
-    np.testing.assert_array_equal(again.seconds, first.seconds)
     fewer = long_series(tmp_path, **{**SMALL, "seeds": [1]}, cells=("gru",))
     np.testing.assert_array_equal(fewer.loss[0, 0], found.loss[1, 1])
 
@@ -167,7 +167,7 @@ def test_the_package_has_the_function_and_loads_nothing_heavy():
 def test_cells_take_turns(tmp_path):
     lines = []
     long_series(tmp_path, **{**SMALL, "seeds": [3, 5, 8], "epochs": 1}, tell=lines.append)
-    assert [line.split(": ")[1] for line in lines] == [
+    assert [line.split(": ")[1] for line in lines[:-1]] == [
         "lstm, seed 3",
         "gru, seed 3",
         "gru, seed 5",
@@ -176,6 +176,7 @@ def test_cells_take_turns(tmp_path):
         "gru, seed 8",
     ]
     assert lines[0].startswith("run 1 of 6")
+    assert lines[-1] == "timing epochs, the cells in turns"
 
 
 @pytest.mark.parametrize(
@@ -253,3 +254,31 @@ def test_the_result_is_a_result(found, tmp_path):
     assert isinstance(found, LongSeriesResult)
     assert found.provenance["dtype"] == "float32"
     assert os.path.getsize(tmp_path / "result.npz") < 20_000
+
+
+def test_an_epoch_is_timed_for_every_run(found):
+    assert found.seconds.shape == (2, 2)
+    assert (found.seconds > 0).all()
+
+
+def test_a_cell_that_takes_longer_is_found_out(monkeypatch):
+    """Time stands still but for what the engine of each cell takes."""
+    batch, now = make(steps=30, sequences=2), [0.0]
+    models = {
+        (cell, seed): init_stack(cell, hidden_size=4, heads=batch, seed=seed)
+        for cell in ("lstm", "gru")
+        for seed in (0, 3)
+    }
+    real = times.Engine.back
+
+    def back(self, *arguments):
+        now[0] += 2.0 if self.stack().cells == ("lstm",) else 0.5
+        return real(self, *arguments)
+
+    monkeypatch.setattr(times, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(times.Engine, "back", back)
+    found = times.epoch_times(
+        models, batch, ("lstm", "gru"), (0, 3), optimizer=Adam(), lr=1e-3, clip_norm=1.0, threads=1
+    )
+    np.testing.assert_array_equal(found, [[2.0, 2.0], [0.5, 0.5]])
+    assert models["gru", 3] == init_stack("gru", hidden_size=4, heads=batch, seed=3)

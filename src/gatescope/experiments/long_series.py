@@ -12,11 +12,13 @@ import numpy as np
 
 from gatescope.cells.registry import get
 from gatescope.errors import FileFormatError, OutputError, ValueRangeError
+from gatescope.experiments.epoch_times import epoch_times
 from gatescope.measurements.long_series import PUBLISHED_UNITS, LongSeriesResult
 from gatescope.measurements.training import Status, TrainingRun
 from gatescope.provenance import provenance
 from gatescope.results import Array
 from gatescope.storage import atomic_write
+from gatescope.training.optimisers import Optimiser
 from gatescope.validation import check_count
 
 HIDDEN_SIZE = PUBLISHED_UNITS
@@ -53,8 +55,8 @@ def long_series(
 
     Each run is kept in a file of its own, ``CELL-SEED.npz`` in `folder`, written every minute or so and at its end.
     The same call on the same folder goes on from there, whenever and however it was stopped, and comes to the same
-    curves; it can ask for more cells, seeds and epochs.  Cells take turns, and which one begins, too, so that a
-    machine that becomes slower in the course of hours does so for all.
+    curves; it can ask for more cells, seeds and epochs.  The time of an epoch is measured at the end, the cells side by
+    side, epoch by epoch.
 
     Parameters
     ----------
@@ -138,7 +140,25 @@ def long_series(
             checkpoint_seconds=checkpoint_seconds,
             progress=progress,
         )
-    return _collect(runs, chosen, numbers, epochs, batch.baseline, settings, threads)
+    if tell is not None:
+        tell("timing epochs, the cells in turns")
+    seconds = epoch_times(
+        {key: run.params for key, run in runs.items()},
+        batch,
+        chosen,
+        numbers,
+        optimizer=_optimizer(),
+        lr=LEARNING_RATE,
+        clip_norm=CLIP_NORM,
+        threads=threads,
+    )
+    return _collect(runs, chosen, numbers, epochs, batch.baseline, settings, seconds, threads)
+
+
+def _optimizer() -> Optimiser:
+    from gatescope.training.optimisers import Adam
+
+    return Adam(eps=EPSILON)
 
 
 def _train(
@@ -153,13 +173,12 @@ def _train(
 ) -> TrainingRun:
     from gatescope.initial import init_stack
     from gatescope.training.loop import train
-    from gatescope.training.optimisers import Adam
 
     stack = init_stack(cell, hidden_size=hidden_size, heads=batch, seed=seed, scheme=SCHEME, dtype=dtype)
     run = train(
         stack,
         batch,
-        optimizer=Adam(eps=EPSILON),
+        optimizer=_optimizer(),
         lr=LEARNING_RATE,
         clip_norm=CLIP_NORM,
         checkpoint=file,
@@ -189,6 +208,7 @@ def _collect(
     epochs: int,
     baseline: float,
     settings: dict[str, Any],
+    seconds: Array,
     threads: int | None,
 ) -> LongSeriesResult:
     def curves(name: str) -> Array:
@@ -212,15 +232,10 @@ def _collect(
         status=tuple(map(tuple, each(lambda run: str(run.status)))),
         baseline=float(baseline),
         settings={name: value for name, value in settings.items() if name not in shared},
-        seconds=np.array(each(lambda run: _typical(run.history.seconds)), np.float64),
+        seconds=seconds,
         provenance=provenance(device="cpu", dtype=settings["dtype"], threads=threads or os.cpu_count()),
         **{name: settings[name] for name in shared},
     )
-
-
-def _typical(seconds: Array) -> float:
-    """The median; what was compiled in the first epoch does not count."""
-    return float(np.median(seconds)) if seconds.size else float("nan")
 
 
 def _check_cells(cells: Sequence[str]) -> tuple[str, ...]:

@@ -67,7 +67,7 @@ class LongSeriesResult(Result):
     settings : mapping
         Everything else the curves depend on: optimiser, clipping, initial weights, dtype.
     seconds : (C, S) float64
-        Median wall-clock time of an epoch.  Does not count in comparisons.
+        Wall-clock time of an epoch, the median of a few that the cells did in turns.  Does not count in comparisons.
     """
 
     cells: tuple[str, ...]

@@ -1,0 +1,77 @@
+"""What an epoch of each cell takes, the cells side by side: hours of training see too many other things happen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from time import perf_counter
+
+import numpy as np
+
+from gatescope.datatypes import Batch
+from gatescope.kernels.cpu import default_threads
+from gatescope.models import Stack
+from gatescope.results import Array
+from gatescope.training.clipping import Clip
+from gatescope.training.engine import Engine, as_data
+from gatescope.training.optimisers import Optimiser
+
+ROUNDS = 7  # after one that is not counted
+
+
+def epoch_times(
+    models: Mapping[tuple[str, int], Stack],
+    batch: Batch,
+    cells: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    optimizer: Optimiser,
+    lr: float,
+    clip_norm: float,
+    threads: int | None,
+) -> Array:
+    """Seconds of an epoch: forward, loss, backward, clipping and the update, on the whole batch.
+
+    For each seed its models train for a few more epochs, which are not kept: the cells take turns epoch by epoch, so
+    that whatever else the machine does falls on all of them.
+
+    Parameters
+    ----------
+    models : mapping of (cell, seed) to Stack
+    batch : Batch
+    cells, seeds : sequence
+    optimizer, lr, clip_norm
+        As in the training.
+    threads : int or None
+        None: the cores this process may use.
+
+    Returns
+    -------
+    array (cells, seeds)
+        Medians over 7 rounds, in seconds.
+    """
+    clip, found = Clip("global", clip_norm), np.empty((len(cells), len(seeds)))
+    steps, sequences = batch.mask.shape
+    stacks = [models[cell, seeds[0]] for cell in cells]
+    data = as_data(batch, stacks[0])
+    engines = [
+        Engine(stack, steps=steps, sequences=sequences, threads=threads or default_threads())
+        for stack in stacks
+    ]
+    try:
+        for s, seed in enumerate(seeds):
+            slots = [optimizer.slots(stack.count(), stack.dtype) for stack in stacks]
+            for engine, cell in zip(engines, cells, strict=True):
+                engine.theta[:] = models[cell, seed].flat()
+            times = np.empty((ROUNDS + 1, len(cells)))
+            for turn in range(ROUNDS + 1):
+                for c in range(len(cells)) if turn % 2 else reversed(range(len(cells))):
+                    engine, begun = engines[c], perf_counter()
+                    engine.back(data, turn)
+                    clip.apply(engine.gradient, engine.sizes)
+                    optimizer.update(engine.theta, engine.gradient, slots[c], turn + 1, lr)
+                    times[turn, c] = perf_counter() - begun
+            found[:, s] = np.median(times[1:], axis=0)
+    finally:
+        for engine in engines:
+            engine.close()
+    return found
