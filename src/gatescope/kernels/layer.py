@@ -94,10 +94,17 @@ class Layer:
         self._forward, self._forward_work, self._backward, self._backward_work, self.sums = self._ready[batch]
 
     def forward(
-        self, index: int, block: tuple[int, int], inputs: Array, states: Array, gates: Array, lengths: Array
+        self,
+        index: int,
+        block: tuple[int, int],
+        inputs: Array,
+        states: Array,
+        gates: Array,
+        lengths: Array,
+        stream: bool,
     ) -> None:
-        """Fill states[1:] and gates of a block from states[0]."""
-        span = (*block, 0, inputs.shape[0], False)
+        """Fill states[1:] and gates of a block from states[0]; `stream`: past the caches."""
+        span = (*block, 0, inputs.shape[0], stream)
         self._forward(
             self._packing.arrays[:6], inputs, states, gates, lengths, span, self._forward_work[index]
         )

@@ -74,7 +74,11 @@ class Passage:
         segment, lengths = room.segments[number], room.lengths[number]
         for k, layer in enumerate(self._layers if learn else self._plain):
             inputs = self._inputs(room, number, data, begin, index, k, learn)
-            layer.forward(index, room.blocks[index], inputs, segment.states[k], segment.gates[k], lengths)
+            # What is kept of the whole window is not read again soon, but for a layer's states by the layer above.
+            stream = room.streams and layer is self._layers[-1]
+            layer.forward(
+                index, room.blocks[index], inputs, segment.states[k], segment.gates[k], lengths, stream
+            )
 
     def _inputs(
         self, room: Room, number: int, data: Data, begin: int, index: int, k: int, learn: bool

@@ -12,8 +12,8 @@ from gatescope.datatypes import Array
 from gatescope.kernels.layer import Blocks, Layer
 from gatescope.kernels.memory import aligned_empty
 
-# What a block of sequences needs of a segment on the way back should stay in the second-level cache.
-_SEGMENT_BYTES = 1 << 20
+# What a block of sequences needs of a segment on the way back should stay in the caches.
+_SEGMENT_BYTES = 1 << 21
 
 
 class Buffers:
@@ -54,6 +54,7 @@ class Room:
 
     steps: int
     batch: int
+    streams: bool  # whether the uppermost layer's states and gates are stored past the caches
     whole: bool  # whether all states and gates are kept; else they are computed again from checkpoints
     segments: list[Segment]
     checkpoints: list[Array]
@@ -133,6 +134,7 @@ def make_room(
     return Room(
         steps=steps,
         batch=batch,
+        streams=whole and layers[-1].plan.streams(states[-1], gates[-1]),
         whole=whole,
         segments=segments,
         checkpoints=checkpoints,

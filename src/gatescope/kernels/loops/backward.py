@@ -29,7 +29,7 @@ def make_backward(cell, lanes, tiles, second_tiles, masked=False):
     MASKED = masked
     (ROWS, GROUPS, SPLIT), (GRAD, _, _) = tiles
     (ROWS2, GROUPS2, SPLIT2), (GRAD2, _, _) = second_tiles
-    AHEAD = 2  # steps that memory is asked for before it is needed
+    AHEAD = 4  # steps that memory is asked for before it is needed
     # Alone, a row of accumulators needs more sets to hide the latency of adding.
     BIAS = max(1, 8 // G)
     FEW = FEW_INPUTS
@@ -76,6 +76,8 @@ def make_backward(cell, lanes, tiles, second_tiles, masked=False):
                 t = t0 + s
                 for n in range(N):
                     running = t < lengths[begin + n]
+                    if t - AHEAD >= start:
+                        prefetch(inputs, ((t - AHEAD) * B + begin + n) * I, 1, 1)
                     for j in range(V):
                         at, valid = (t * B + begin + n) * H, H - j * L
                         ahead = load(current, n * S * padded + j * L, padded, S, L)
