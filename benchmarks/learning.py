@@ -1,4 +1,4 @@
-"""What cells learn: every row trained from several seeds, and judged by data that it was not trained on.
+"""What cells learn: every row trained from one or several seeds, and judged by data that it was not trained on.
 
     python -m benchmarks.learning [--only PATTERN ...] [--smoke] [--chorales PATH] [--out FILE]
 

@@ -385,8 +385,9 @@ class Batch(Result):
         C target columns, the heads' one after another; classes are whole numbers.  (B, C): one target a sequence,
         at its last step.
     mask : (T, B) bool
-        Where the targets count.
+        Where the targets count; default: everywhere.
     lengths : (B,) int64
+        Default: T.
     name : str
     heads : tuple of Head
         What a read-out should give and how it is judged; empty: C outputs, mean squared error.
@@ -395,12 +396,23 @@ class Batch(Result):
         is stated.
     baseline_of : str
         Whose loss that is, in words.
+
+    Examples
+    --------
+    Classes of 40 sequences, each told at its last step:
+
+    >>> import numpy as np, gatescope as gs
+    >>> rng = np.random.default_rng(0)
+    >>> series, classes = rng.standard_normal((100, 40, 2)), rng.integers(0, 3, (40, 1))
+    >>> batch = gs.Batch(inputs=series, targets=classes, heads=[gs.Head("class", 3, "cross_entropy")])
+    >>> gs.train(gs.init("gru", input_size=2, hidden_size=8, seed=0), batch, epochs=2).message
+    'finished: 2 epochs, 2 updates'
     """
 
     inputs: Array
     targets: Array
-    mask: Array
-    lengths: Array
+    mask: Array = None  # type: ignore[assignment]  # never None once it is made
+    lengths: Array = None  # type: ignore[assignment]
     name: str = ""
     heads: tuple[Head, ...] = ()
     baseline: float = float("nan")
@@ -409,6 +421,11 @@ class Batch(Result):
     def __post_init__(self) -> None:
         heads = tuple(Head(*head) for head in self.heads) or (Head("y", int(self.targets.shape[-1])),)
         object.__setattr__(self, "heads", heads)
+        steps, sequences = np.shape(self.inputs)[:2] if np.ndim(self.inputs) > 1 else (0, 0)
+        if self.mask is None:
+            object.__setattr__(self, "mask", np.ones((steps, sequences), np.bool_))
+        if self.lengths is None:
+            object.__setattr__(self, "lengths", np.full(sequences, steps, np.int64))
 
     @property
     def input_size(self) -> int:

@@ -167,6 +167,11 @@ def _flatten(result: Result, prefix: str = "") -> dict[str, Array]:
 
 
 def _unflatten(arrays: Mapping[str, Array], prefix: str, path: str) -> Result:
+    if "gatescope_state" in arrays:
+        raise FileFormatError(
+            f"{path!r} is the state of something unfinished, not a result; make the same call with it to go on "
+            "(train(..., checkpoint=...), or resume=...)"
+        )
     if prefix + _META not in arrays:
         raise FileFormatError(
             f"{path!r} was not written by gatescope; for PyTorch weights use gatescope.load_torch"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from engine_cases import make_batch, make_stack
 
-from gatescope.datatypes import Head
+from gatescope.datatypes import Batch, Head
 from gatescope.errors import GatescopeError, ShapeError, UnknownNameError, ValueRangeError
 from gatescope.training.data import as_data
 
@@ -25,8 +25,11 @@ def targets_with(column, value):
 @pytest.mark.parametrize(
     ("batch", "kind", "words"),
     [
-        (changed(targets=np.zeros((37, 5, 4))), ShapeError, "need 9 columns"),
-        (changed(targets=np.zeros((36, 5, 9))), ShapeError, "targets"),
+        (changed(targets=np.zeros((37, 5, 4))), ShapeError, r"\(T, B, C\) = \(37, 5, 9\)"),
+        (changed(targets=np.zeros((36, 5, 9))), ShapeError, r"\(36, 5, 9\)"),
+        (changed(targets=np.zeros((4, 9))), ShapeError, r"\(B, C\) = \(5, 9\)"),
+        (changed(mask=np.full((37, 5), 0.5)), ValueRangeError, "not how much"),
+        (changed(heads=(Head("y", 9, "bernoulli"),)), ValueRangeError, "bernoulli of 9.*heads=batch"),
         (changed(inputs=np.zeros((37, 5, 2))), ShapeError, "input_size=2"),
         (changed(inputs=np.zeros((37, 5))), ShapeError, r"\(T, B, I\)"),
         (changed(mask=np.ones((5, 37), bool)), ShapeError, "mask"),
@@ -98,3 +101,11 @@ def test_one_target_a_sequence_counts_at_its_last_step():
     np.testing.assert_array_equal(data.targets[batch.lengths - 1, np.arange(5)], last)
     with pytest.raises(GatescopeError):
         as_data(dataclasses.replace(batch, targets=last[:4]), stack)
+
+
+def test_a_batch_without_heads_is_judged_by_the_models():
+    batch = make_batch()
+    plain = Batch(inputs=batch.inputs, targets=batch.targets)
+    assert plain.mask.all()
+    assert plain.lengths.tolist() == [37] * 5
+    np.testing.assert_array_equal(as_data(plain, make_stack()).targets, batch.targets)

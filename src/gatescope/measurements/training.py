@@ -93,9 +93,11 @@ class TrainingRun(Result):
     params : Stack
         The model after the last update; if training diverged, that of the last finite loss and gradient.
     best : Stack
-        The model with the lowest validation loss (training loss, if nothing was validated).
+        The model with the lowest validation loss.  If nothing was validated: that of the epoch with the lowest training
+        loss, at its end; where an epoch is a single update, the model before it, whose loss that was, so the last
+        update's model is never it.
     best_epoch : int
-        After how many epochs that was; 0: before the first.
+        After how many epochs that model was; 0: before the first.
     history : History
     status : Status
     message : str
@@ -121,6 +123,14 @@ class TrainingRun(Result):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "status", Status(self.status))
+
+    def __str__(self) -> str:
+        model = " + ".join(f"{layer.cell} {layer.hidden_size}" for layer in self.params.layers)
+        loss = self.history.loss
+        course = f"; training loss {loss[0]:.4g} to {loss[-1]:.4g}" if loss.size else ""
+        judged = self.history.validation_loss
+        course += f", validation loss {judged[-1]:.4g}" if judged.size else ""
+        return f"{model}: {self.message}{course}; best after epoch {self.best_epoch}"
 
     def at(self, epoch: int) -> Stack:
         """The model as it was after that many epochs, if a snapshot was taken then.

@@ -10,7 +10,7 @@ from gatescope.datatypes import Array, Batch, Head
 from gatescope.errors import ShapeError, UnknownNameError, ValueRangeError
 from gatescope.initial import check_heads
 from gatescope.models import Stack
-from gatescope.validation import check_array, check_lengths, check_shape
+from gatescope.validation import check_array, check_lengths
 
 PLACES = ("last", "every")
 
@@ -76,6 +76,7 @@ def as_data(batch: Batch, stack: Stack, at: str | None = None) -> Data:
         )
     lengths = check_lengths(batch.lengths, steps, count)
     columns = sum(head.columns for head in stack.heads)
+    _check_judges(batch, stack)
     targets = _targets(batch, stack, steps, count, columns, lengths)
     mask = _mask(batch, steps, count, lengths, at)
     begin = 0
@@ -92,13 +93,12 @@ def _targets(batch: Batch, stack: Stack, steps: int, count: int, columns: int, l
         there = lengths > 0
         whole[lengths[there] - 1, np.flatnonzero(there)] = found[there]
         return whole
-    heads = ", ".join(f"{head.name} ({head.loss}, {head.columns})" for head in stack.heads)
-    if found.ndim != 3 or found.shape[2] != columns:
+    if found.shape != (steps, count, columns):
+        heads = ", ".join(f"{head.name} ({head.loss}: {head.columns})" for head in stack.heads)
         raise ShapeError(
-            f"targets has the shape {found.shape}, but the heads' losses need {columns} columns: {heads}; give "
-            f"(T, B, {columns}) or (B, {columns})"
+            f"targets has the shape {found.shape}; with these inputs and heads, whose columns are {heads}, give (T, B, "
+            f"C) = {(steps, count, columns)}, or (B, C) = {(count, columns)} for one target a sequence"
         )
-    check_shape("targets", found, (steps, count, columns), "(T, B, C)")
     return found
 
 
@@ -107,6 +107,10 @@ def _mask(batch: Batch, steps: int, count: int, lengths: Array, at: str | None) 
     if given.shape != (steps, count):
         raise ShapeError(
             f"mask has the shape {given.shape}; inputs of this shape need (T, B) = {(steps, count)}"
+        )
+    if given.dtype != np.bool_ and not ((given == 0) | (given == 1)).all():
+        raise ValueRangeError(
+            "mask holds other values than True and False, 0 and 1; it says where targets count, not how much"
         )
     one_each = np.ndim(batch.targets) == 2
     if at == "every" and one_each:
@@ -124,6 +128,18 @@ def _mask(batch: Batch, steps: int, count: int, lengths: Array, at: str | None) 
             "(B, C) only those at the last step do), so there is nothing to learn; let some targets count"
         )
     return mask
+
+
+def _check_judges(batch: Batch, stack: Stack) -> None:
+    """That the model is not judged by losses that were not made for these targets."""
+    mine, its = ([(head.loss, head.size) for head in heads] for heads in (stack.heads, batch.heads))
+    unstated = batch.heads == (Head("y", batch.targets.shape[-1]),)  # what a Batch has that was not given any
+    if mine != its and not unstated:
+        told = [", ".join(f"{loss} of {size}" for loss, size in heads) for heads in (its, mine)]
+        raise ValueRangeError(
+            f"the task {batch.name!r} is to be judged by {told[0]}, but the model's heads have {told[1]}; make the "
+            "model with heads=batch, or the batch with the model's heads"
+        )
 
 
 def _check_head(head: Head, targets: Array) -> None:

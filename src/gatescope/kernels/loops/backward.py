@@ -191,8 +191,10 @@ def make_backward(cell, lanes, tiles, second_tiles, masked=False):
             count = N * steps
             for n in range(N):
                 for s in range(steps):
-                    for i in range(I):
-                        x[(n * steps + s) * I + i] = inputs[t0 + s, begin + n, i]
+                    here, there = ((t0 + s) * B + begin + n) * I, (n * steps + s) * I
+                    for j in range(wide):
+                        left = I - j * L
+                        put(x, there + j * L, I, left, False, get(inputs, here + j * L, I, left, 1, L))
             first = (d_rh, 0, row_first, FIRST * L)
             product(
                 (g_w_hh, 0, V * FIRST * L), (g_w_hh, 0, V * FIRST * L), first,
