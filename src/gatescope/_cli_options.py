@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gatescope.errors import ValueRangeError, WeightFormatError
+from gatescope.errors import OutputError, ValueRangeError, WeightFormatError
 
 if TYPE_CHECKING:
     from gatescope.datatypes import Array, Params
+    from gatescope.results import Result
 
 INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
 DEFAULT_CELLS = "rnn,gru,lstm"
@@ -29,13 +30,15 @@ InputsOption = Annotated[
     ),
 ]
 WeightsOption = Annotated[
-    Path | None, typer.Option("--weights", metavar="FILE", help="Weights, as for compare.")
+    Path | None,
+    typer.Option("--weights", metavar="FILE", help="Weights, as for compare: what train writes, too."),
 ]
 CellOption = Annotated[
     str | None, typer.Option("--cell", help="A fresh cell, where no weights are given.  Default: lstm.")
 ]
 LayerOption = Annotated[
-    int | None, typer.Option(help="Which layer of the PyTorch files.  Default: 0, the first.")
+    int | None,
+    typer.Option(help="Which layer of the PyTorch files and trained models.  Default: 0, the first."),
 ]
 PrefixOption = Annotated[
     str | None,
@@ -116,6 +119,15 @@ def _map(path: Path) -> Array | None:
     return array[:, None] if array.ndim == 1 else array
 
 
+def check_file(option: str, path: Path, *suffixes: str) -> None:
+    """That a file that will be written is none that is a folder, and has one of the suffixes."""
+    if path.is_dir():
+        name = str(path / f"{option.removeprefix('--')}{suffixes[0]}")
+        raise OutputError(f"{option} {str(path)!r}: it is a folder; name a file in it, as in {name}")
+    if path.suffix not in suffixes:
+        raise ValueRangeError(f"{option} {str(path)!r} must end in {' or '.join(suffixes)}")
+
+
 def check_device(device: str, threads: int | None) -> None:
     from gatescope.kernels.device import check_device
 
@@ -133,17 +145,20 @@ def refuse(options: Mapping[str, Any], why: str) -> None:
 def read_weights(
     files: Sequence[Path], layer: int | None, prefix: str | None, nonlinearity: str | None, dtype: str | None
 ) -> tuple[dict[str, Params], list[str]]:
-    """The weights by label, and the labels of those whose nonlinearity was assumed."""
+    """The weights by label, and what has to be told: a nonlinearity that was assumed, a layer that was taken."""
     from gatescope.io import load_torch
     from gatescope.storage import read_npz
 
     chosen: dict[str, Params] = {}
     vanilla: list[str] = []
-    foreign = False
+    notes: list[str] = []
+    foreign = layered = False
     for file in files:
         label = free_label(file.stem, chosen)
         if file.suffix == ".npz" and "gatescope_meta" in read_npz(file):
-            chosen[label] = _read_own(file, dtype)
+            chosen[label], note = _read_own(file, layer, dtype)
+            notes += [note] if note else []
+            layered |= bool(note)
             continue
         foreign = True
         params = load_torch(file, layer or 0, nonlinearity=nonlinearity, prefix=prefix, dtype=dtype)
@@ -151,35 +166,65 @@ def read_weights(
         if len(params.gates) == 1:
             vanilla.append(label)
     if files and not foreign:
-        options = {"--layer": layer, "--prefix": prefix, "--nonlinearity": nonlinearity}
+        options = {"--prefix": prefix, "--nonlinearity": nonlinearity}
         refuse(options, "is for PyTorch files, and --weights names none; leave it out")
+    if files and not foreign and not layered:
+        why = "is for PyTorch files and trained models, and --weights names none; leave it out"
+        refuse({"--layer": layer}, why)
     if files and not vanilla:
         why = "is for an RNN of one gate in a PyTorch file, and --weights names none; leave it out"
         refuse({"--nonlinearity": nonlinearity}, why)
-    return chosen, vanilla if nonlinearity is None else []
+    if vanilla and nonlinearity is None:
+        notes.append(f"{', '.join(vanilla)}: taken as tanh; --nonlinearity relu for the other")
+    return chosen, notes
 
 
-def tell_assumed(labels: Sequence[str]) -> None:
-    if labels:
-        typer.echo(f"{', '.join(labels)}: taken as tanh; --nonlinearity relu for the other", err=True)
+def tell(notes: Sequence[str]) -> None:
+    """What was taken for granted, a line each: on stderr, beside the numbers."""
+    for note in notes:
+        typer.echo(note, err=True)
 
 
-def _read_own(file: Path, dtype: str | None) -> Params:
+def _read_own(file: Path, layer: int | None, dtype: str | None) -> tuple[Params, str]:
+    """Weights that gatescope saved; of a model, one layer, and which one in words."""
     from gatescope._dtypes import float_dtype
     from gatescope.datatypes import Params, load
     from gatescope.validation import check_params
 
-    params = load(file)
-    if not isinstance(params, Params):
-        raise WeightFormatError(
-            f"{str(file)!r} holds a {type(params).__name__}, not weights; give a file of gatescope.Params"
-        )
+    found, note = load(file), ""
+    params = found if isinstance(found, Params) else None
+    if params is None:
+        params, note = _layer_of(found, file, layer or 0)
     check_params(params)
-    if dtype is None:
-        return params
-    kind = float_dtype(dtype)
-    converted = {name: value.astype(kind) for name, value in params.arrays().items()}
-    return dataclasses.replace(params, **converted)  # type: ignore[arg-type]
+    if dtype is not None:
+        kind = float_dtype(dtype)
+        converted = {name: value.astype(kind) for name, value in params.arrays().items()}
+        params = dataclasses.replace(params, **converted)  # type: ignore[arg-type]
+    return params, note
+
+
+def _layer_of(found: Result, file: Path, layer: int) -> tuple[Params, str]:
+    """A layer of a model, or of the best model of a training, and what it is called."""
+    from gatescope.measurements.training import TrainingRun
+    from gatescope.models import Stack
+
+    model, stack = "the model", found
+    if isinstance(found, TrainingRun):
+        model, stack = f"the best model, that after epoch {found.best_epoch}", found.best
+    if not isinstance(stack, Stack):
+        raise WeightFormatError(
+            f"{str(file)!r} holds a {type(found).__name__}, not weights; "
+            "give a file of gatescope.Params, of a Stack, or what train wrote"
+        )
+    if not 0 <= layer < len(stack.layers):
+        there = (f"{k} ({each.cell} of {each.hidden_size} units)" for k, each in enumerate(stack.layers))
+        raise ValueRangeError(f"--layer {layer}: {str(file)!r} has no such layer; it has {', '.join(there)}")
+    params = stack.layers[layer]
+    note = f"{file.name}: layer {layer} of {len(stack.layers)}, {params.cell} of {params.hidden_size} units, of {model}"
+    if layer:
+        below = stack.layers[layer - 1].hidden_size
+        note += f"; its inputs have to be what layer {layer - 1} gives, {below} numbers a step"
+    return params, note
 
 
 def add_fresh(
@@ -222,14 +267,14 @@ def one_cell(
     nonlinearity: str | None,
     dtype: str | None,
 ) -> tuple[str, Params, list[str]]:
-    """The one cell of a command: its label, its weights, and the labels whose nonlinearity was assumed."""
+    """The one cell of a command: its label, its weights, and what has to be told of them."""
     of_weights = {"--layer": layer, "--prefix": prefix, "--nonlinearity": nonlinearity}
     if weights is None:
         refuse(of_weights, "is for weights from a file; give --weights too, or leave it out")
     else:
         of_fresh = {"--cell": cell, "--hidden-size": hidden_size, "--init": init}
         refuse(of_fresh, "is for a fresh cell, and --weights gives another; leave out one of the two")
-    chosen, assumed = read_weights([weights] if weights else [], layer, prefix, nonlinearity, dtype)
+    chosen, notes = read_weights([weights] if weights else [], layer, prefix, nonlinearity, dtype)
     if not chosen:
         size = DEFAULT_UNITS if hidden_size is None else hidden_size
         add_fresh(chosen, cell or "lstm", input_size, size, dtype, seed, init or DEFAULT_INIT)
@@ -238,7 +283,7 @@ def one_cell(
             f"--cell {cell!r} names {len(chosen)} cells; {command} takes one, compare several"
         )
     ((label, params),) = chosen.items()
-    return label, params, assumed
+    return label, params, notes
 
 
 def free_label(wanted: str, taken: dict[str, Params]) -> str:

@@ -34,11 +34,12 @@ from gatescope._cli_options import (
     WeightsOption,
     add_fresh,
     check_device,
+    check_file,
     one_cell,
     read_inputs,
     read_weights,
     refuse,
-    tell_assumed,
+    tell,
 )
 from gatescope._terminal import echo, on_terminal, print_comparison, print_devices, working
 from gatescope._version import __version__
@@ -100,7 +101,8 @@ def compare(
         typer.Option(
             "--weights",
             metavar="FILE",
-            help="Weights to compare: a PyTorch state_dict as safetensors or npz, or an npz of gatescope's.  "
+            help="Weights to compare: a PyTorch state_dict as safetensors or npz, or an npz of gatescope's, "
+            "such as train writes (its best model).  "
             "May be given several times; fresh cells join in when --cells is given too.",
         ),
     ] = None,
@@ -145,7 +147,7 @@ def compare(
             "is for fresh cells, and with --weights there are none; give --cells too, or leave it out",
         )
     series, source = read_inputs(inputs, horizon)
-    chosen, assumed = read_weights(weights or [], layer, prefix, nonlinearity, dtype)
+    chosen, notes = read_weights(weights or [], layer, prefix, nonlinearity, dtype)
     if fresh:
         hidden_size = DEFAULT_UNITS if hidden_size is None else hidden_size
         init = init or DEFAULT_INIT
@@ -156,7 +158,7 @@ def compare(
     drawn = _parse_units(units, chosen)
     check_folder(out, file_names(chosen, traces=traces))  # before the work, not after it
 
-    tell_assumed(assumed)
+    tell(notes)
     found = measure(chosen, series, seed=seed, device=device, threads=threads, progress=on_terminal())
     arguments = {
         "inputs": None if inputs is None else str(inputs),
@@ -210,7 +212,7 @@ def run(
     if weights is not None:
         refuse({"--seed": seed}, "is for a fresh cell, and --weights gives another; leave out one of the two")
     series, source = read_inputs(inputs, horizon)
-    label, params, assumed = one_cell(
+    label, params, notes = one_cell(
         "run",
         series.shape[2],
         weights=weights,
@@ -223,11 +225,10 @@ def run(
         nonlinearity=nonlinearity,
         dtype=dtype,
     )
-    if out.suffix != ".npz":
-        raise ValueRangeError(f"--out {str(out)!r} must end in .npz")
+    check_file("--out", out, ".npz")
     check_folder(out.parent, [out.name])
     gates = parse_clamp(clamp)
-    tell_assumed(assumed)
+    tell(notes)
     with working(f"running {label} over {counted(len(series), 'step')}"):
         trace = run_cell(params, series, device=device, threads=threads, clamp=gates)
     with working(f"writing {out}"):

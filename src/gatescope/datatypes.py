@@ -422,9 +422,10 @@ class Batch(Result):
         heads = tuple(Head(*head) for head in self.heads) or (Head("y", int(self.targets.shape[-1])),)
         object.__setattr__(self, "heads", heads)
         steps, sequences = np.shape(self.inputs)[:2] if np.ndim(self.inputs) > 1 else (0, 0)
-        if self.mask is None:
+        given: dict[str, Array | None] = {"mask": self.mask, "lengths": self.lengths}
+        if given["mask"] is None:
             object.__setattr__(self, "mask", np.ones((steps, sequences), np.bool_))
-        if self.lengths is None:
+        if given["lengths"] is None:
             object.__setattr__(self, "lengths", np.full(sequences, steps, np.int64))
 
     @property

@@ -11,6 +11,8 @@ import numpy as np
 from gatescope.cells.registry import Cell, get
 from gatescope.datatypes import Array, Params, Trace
 from gatescope.errors import DtypeError, ShapeError, ValueRangeError
+from gatescope.measurements.training import TrainingRun
+from gatescope.models import Stack
 
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))  # in the machine's byte order
 
@@ -121,6 +123,9 @@ def _check_kept(name: str, value: Any) -> Array:
 def check_params(params: Any) -> Cell:
     """Weights that fit each other and their cell, finite, float32 or float64; returns the cell."""
     if not isinstance(params, Params):
+        if isinstance(params, Stack | TrainingRun):
+            name = "stack" if isinstance(params, Stack) else "run.best"
+            raise ShapeError(f"params is a {type(params).__name__}; take one of its layers: {name}.layers[0]")
         raise ShapeError(
             f"params is a {type(params).__name__}, not gatescope.Params; make one with init or load_torch"
         )

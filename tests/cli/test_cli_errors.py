@@ -60,6 +60,11 @@ BAD = [
     (["run", "--cell", "rnn,gru"], "takes one"),
     (["run", "--out", "trace.txt"], "must end in .npz"),
     (["run", "--out", "folder.npz"], "it is a folder"),
+    (
+        ["run", "--out", "blocked"],
+        "--out 'blocked': it is a folder; name a file in it, as in blocked/out.npz",
+    ),
+    (["compare", "--weights", "own.npz", "--layer", "0"], "is for PyTorch files and trained models"),
 ]
 
 

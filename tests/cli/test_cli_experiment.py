@@ -127,3 +127,8 @@ def test_help(invoke):
     done = invoke("experiment", "long-series", "--help")
     assert done.exit_code == 0
     assert "20,000" in done.output
+
+
+def test_help_says_how_long_it_takes(invoke):
+    said = " ".join(invoke("experiment", "long-series", "--help").output.replace("│", " ").split())
+    assert "About half an hour on two cores" in said

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import importlib
 import importlib.util
 import inspect
 import signal
@@ -18,6 +19,8 @@ from gatescope.training import loop
 from gatescope.training.dropout import Dropout
 from gatescope.training_cli import data, parsing
 
+# Its package calls a function by this name.
+train = importlib.import_module("gatescope.training_cli.train")
 SMALL = ["--hidden-size", "4", "--epochs", "2"]
 # Options of each task, and what its table says.
 TASKS = {
@@ -239,6 +242,42 @@ def test_a_finished_run_is_no_reason_to_stop(invoke):
 def test_no_epochs(invoke):
     done = invoke("train", "adding", "--steps", 12, "--sequences", 3, "--hidden-size", 4, "--epochs", 0)
     assert done.exit_code == 0, done.output
+    assert "parameters" in done.stdout
+    assert "lowest" not in done.stdout
+
+
+def run_of(*, loss, seconds):
+    """A run with this course, ten updates an epoch."""
+    maker = functools.partial(tasks.adding, steps=12, sequences=3)
+    stack = init_stack("lstm", hidden_size=4, heads=maker(), seed=0)
+    run = loop.train(stack, maker, epochs=len(loss), updates_per_epoch=10, validation=maker)
+    course = {"loss": np.array(loss), "seconds": np.array(seconds), "validation_loss": 1.3 * np.array(loss)}
+    return dataclasses.replace(run, history=dataclasses.replace(run.history, **course))
+
+
+def told(run, *, baseline=float("nan"), at=None):
+    """The rows of the table of a run on a task with that baseline."""
+    example = dataclasses.replace(tasks.adding(steps=12, sequences=3), baseline=baseline, baseline_of="known")
+    given = data.Material(
+        task=example, example=example, validation=None, test=None, source="", judged_on="others", fresh=False
+    )
+    return dict(train._rows(run, given, at))
+
+
+def test_the_time_of_an_update_is_that_of_the_epochs_that_did_not_compile():
+    rows = told(run_of(loss=[4, 3, 2, 1], seconds=[9.0, 0.2, 0.1, 0.2]))
+    assert rows["time of the updates; of one, median over epochs"] == "9.5 s; 20 ms"
+
+
+def test_a_loss_above_the_baseline_is_said_to_be():
+    run = run_of(loss=[0.9, 0.5], seconds=[1, 1])  # the validation loss is 1.3 of that
+    for baseline, told_of in {0.4: (True, True), 0.6: (False, True), 0.7: (False, False)}.items():
+        rows = told(run, baseline=baseline)
+        found = rows["training loss, first to last epoch"], rows["validation loss (others), last"]
+        assert tuple(text.endswith(", still above the baseline") for text in found) == told_of
+        assert rows["baseline: known"] == f"{baseline:g}"
+    for rows in (told(run), told(run, baseline=0.4, at="every")):  # none, or none that is comparable
+        assert not any("above" in text for text in rows.values())
 
 
 BAD = [
@@ -255,10 +294,17 @@ BAD = [
     (["laser", "--fixed"], "--fixed is for tasks that make fresh data"),
     (["laser", "--updates-per-epoch", "2"], "--updates-per-epoch 2 is for fresh data"),
     (["adding", "--batch-size", "2"], "batch_size=2"),
-    (["adding", "--set", "window=3"], "--set 'window=3' must be left out: adding has none"),
+    (
+        ["adding", "--set", "window=3"],
+        "must be left out: adding has nothing else to set than --steps, --sequences, --seed, --dtype",
+    ),
+    (["adding", "--set", "steps=3"], "--set 'steps=3' has an option of its own; give --steps"),
+    (["laser", "--set", "steps=3"], "--set 'steps=3' must be NAME=VALUE with one of"),
+    (["characters", "--data", "text.txt", "--set", "split=test"], "training takes the train split"),
     (["copying", "--set", "memory"], "NAME=VALUE with one of symbols, memory"),
     (["copying", "--set", "memory=many"], "memory='many'"),
-    (["copying", "--set", "seed=3"], "--set 'seed=3'"),
+    (["copying", "--set", "seed=3"], "--set 'seed=3' has an option of its own; give --seed"),
+    (["copying", "--set", "dtype=float64"], "give --dtype"),
     (["adding", "--cell", "grue"], "cell='grue'"),
     (["adding", "--cell", ","], "names no cell"),
     (["adding", "--cell", "gru,lstm", "--layers", "3"], "--cell has 2 values for 3 layers"),
@@ -293,6 +339,12 @@ BAD = [
     (["adding", "--cell", "rnn", "--init", "chrono"], "chrono"),
     (["adding", "--out", "run.txt"], "--out 'run.txt' must end in .npz"),
     (["adding", "--out", "folder.npz"], "it is a folder"),
+    (
+        ["adding", "--out", "folder"],
+        "--out 'folder': it is a folder; name a file in it, as in folder/out.npz",
+    ),
+    (["adding", "--checkpoint", "folder"], "--checkpoint 'folder': it is a folder"),
+    (["adding", "--plot", "folder"], "--plot 'folder': it is a folder"),
     (["adding", "--checkpoint", "kept.txt"], "--checkpoint 'kept.txt' must end in .npz"),
     (["adding", "--checkpoint", "run.npz"], "is --out too"),
     (["adding", "--checkpoint", "torn.npz"], "torn.npz"),
@@ -306,6 +358,7 @@ BAD = [
 def test_bad_input_is_one_line_and_status_2(arguments, message, text, invoke, tmp_path, monkeypatch):
     (tmp_path / "torn.npz").write_bytes(b"PK\x03\x04torn")
     (tmp_path / "folder.npz").mkdir()
+    (tmp_path / "folder").mkdir()
     monkeypatch.setattr(loop.Engine, "back", too_late)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     done = invoke("train", *arguments)
@@ -349,5 +402,6 @@ def test_help_names_the_tasks(invoke):
     assert "flip-flop" in done.output
     said = " ".join(done.output.replace("│", " ").split())  # out of its table
     assert "adam, adamw, rmsprop or sgd" in said
+    assert "A bare number is for between and outputs" in said
     assert "held back of digits and chorales is the same for all seeds" in said
     assert "train" in invoke("--help").output

@@ -20,7 +20,7 @@ DECIDED = (
     "crossing",
     "final loss, GRU / LSTM",
     "volatility, LSTM / GRU",
-    "time the GRU saves",
+    "GRU trains faster",
 )
 
 
@@ -28,8 +28,8 @@ def test_curves_like_the_published_ones_agree_with_them():
     found = table(made(as_published(), seconds=SECONDS))
     assert {name: found[name].agrees for name in DECIDED} == dict.fromkeys(DECIDED, "yes")
     assert all(row.agrees == "-" for name, row in found.items() if name not in DECIDED)
-    assert found["time the GRU saves"].measured == "4 [4, 4] %"
-    assert found["time the GRU saves"].published == "3.84 %"
+    assert found["GRU trains faster"].measured == "4 [4, 4] % of the time saved"
+    assert found["GRU trains faster"].published == "yes, by 3.84 % of the time (agrees: by however much)"
     assert "GRU lower from epoch 47" in found["crossing"].measured
     assert "in 10 of 10" in found["crossing"].measured
     assert found["loss at epoch 1, LSTM"].published == "4.5"
@@ -104,6 +104,22 @@ def test_epochs_that_were_not_reached_are_not_compared():
     tiny = table(made(as_published(1, 2)))
     assert tiny["loss at epochs 60 to 90, LSTM"].measured == "-"
     assert tiny["lower median curve"].measured == "no such epochs"
+
+
+@pytest.mark.parametrize("epochs", [3, 90, 200, 399])
+def test_unrest_is_not_judged_from_a_few_epochs(epochs):
+    for row in beside_published(made(as_published(3, epochs))):
+        assert row.agrees == "-" or not row.quantity.startswith(("volatility", "spikes")), row
+
+
+def test_unrest_is_judged_from_as_many_epochs_as_were_published():
+    assert table(made(as_published(3, 400)))["volatility, LSTM / GRU"].agrees.startswith("preliminary: ")
+
+
+def test_the_rules_of_agreement_are_told():
+    text = report.markdown(made(as_published(2, 30)))
+    for part in ("the side of 1", "whatever its size", "epochs 235 to 940", "fewer than 400 epochs"):
+        assert part in text
 
 
 def test_other_cells_are_shown_beside_nothing():

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from gatescope.experiments.published import COMPARED, SOURCE, Row, beside_published, choices
+from gatescope.experiments.published import COMPARED, RULES, SOURCE, Row, beside_published, choices
 from gatescope.measurements.long_series import HOLD, PUBLISHED_SIZE, PUBLISHED_UNITS, LongSeriesResult
 from gatescope.storage import atomic_write
 
@@ -37,6 +37,7 @@ def sentences(result: LongSeriesResult) -> list[str]:
         *(notes if result.preliminary else []),
         f"Published: {SOURCE}, numbers read off its curves. {COMPARED}",
         f"Measured here: {many}. A curve is lower where its running median is, for {HOLD} epochs at least.",
+        *RULES,
         *_ended(result),
         *choices(result),
     ]

@@ -26,7 +26,7 @@ from gatescope._cli_options import (
     WeightsOption,
     one_cell,
     read_inputs,
-    tell_assumed,
+    tell,
 )
 from gatescope._terminal import echo, on_terminal, print_measurement, working
 
@@ -207,13 +207,13 @@ def _execute(
 ) -> None:
     from gatescope.gallery import check_folder
 
-    job, assumed = _job(name, given, weighted, default_series, input_size)
+    job, told = _job(name, given, weighted, default_series, input_size)
     out: Path = given["out"]
     stem = name.replace("-", "_")
     check_folder(out, [f"{stem}.{suffix}" for suffix in ("npz", *_FORMATS)])  # before the work, not after it
     if job.resume is not None:
         check_folder(job.resume.parent, [job.resume.name])
-    tell_assumed(assumed)
+    tell(told)
     try:
         found = measure(job, **options)
     except KeyboardInterrupt as interrupt:
@@ -233,12 +233,12 @@ def _job(
     if path is not None or default_series:
         series, source = read_inputs(path, horizon, mapped=True)
     label, params = "", None
-    assumed: list[str] = []
+    told: list[str] = []
     if weighted:
         width = input_size or (1 if series is None else series.shape[-1])
         names = [key for key in _WEIGHTS if key != "clamp"]
         seed = given["seed"]
-        label, params, assumed = one_cell(name, width, seed=seed, **{key: given[key] for key in names})
+        label, params, told = one_cell(name, width, seed=seed, **{key: given[key] for key in names})
     job = Job(
         label=label,
         params=params,  # type: ignore[arg-type]  # of a command without weights, which does not look at them
@@ -249,7 +249,7 @@ def _job(
         threads=given.get("threads"),
         resume=given.get("resume"),
     )
-    return job, assumed
+    return job, told
 
 
 def _how_to_go_on(job: Job, resumable: bool, notes: Sequence[str]) -> str:

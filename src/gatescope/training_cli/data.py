@@ -197,10 +197,22 @@ def _options(name: str, known: Any, given: dict[str, int | None], settings: Sequ
         key, equals, value = text.partition("=")
         key = key.strip().replace("-", "_")
         if not equals or key not in free:
-            listed = f"NAME=VALUE with one of {', '.join(free)}" if free else f"left out: {name} has none"
-            raise ValueRangeError(f"--set {text!r} must be {listed}")
+            raise ValueRangeError(f"--set {text!r} {_instead(name, key, known, free)}")
         found[key] = _plain(value.strip())
     return found
+
+
+def _instead(name: str, key: str, known: Any, free: Sequence[str]) -> str:
+    """What to give instead of a setting that the task does not have."""
+    own = [option for option in _OPTIONS if option in known and option != "split"]
+    if key in own:
+        return f"has an option of its own; give --{key}"
+    if key == "split" and key in known:
+        return "must be left out: training takes the train split, and --validation judges by another"
+    options = ", ".join(f"--{option}" for option in own)
+    if free:
+        return f"must be NAME=VALUE with one of {', '.join(free)} (options of their own: {options})"
+    return f"must be left out: {name} has nothing else to set than {options}"
 
 
 def _plain(text: str) -> int | float | bool | str:

@@ -44,8 +44,8 @@ def long_series(
 ) -> None:
     """LSTM and GRU on 40 series of 20,000 steps, 1,000 epochs, beside the published curves.
 
-    Hours of work, in runs of minutes that are kept in FOLDER/runs: stopped whenever and however, the same command goes
-    on, and with more --seeds, --epochs or --cells adds to what there is.
+    About half an hour on two cores, in runs of minutes that are kept in FOLDER/runs: stopped whenever and however, the
+    same command goes on, and with more --seeds, --epochs or --cells adds to what there is.
     """
     from gatescope.experiments.long_series import long_series as experiment
     from gatescope.experiments.long_series_report import COLUMNS, FILES, rows, sentences, title, write_report

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import typer
 
-from gatescope._cli_options import INTERRUPTED, ThreadsOption
+from gatescope._cli_options import INTERRUPTED, ThreadsOption, check_file
 from gatescope._terminal import echo, on_terminal, print_measurement, working
 from gatescope.errors import ValueRangeError
 from gatescope.training_cli.data import NAMES, Material, material
@@ -15,7 +17,7 @@ from gatescope.training_cli.parsing import dropout as parse_dropout
 from gatescope.training_cli.parsing import layers as parse_layers
 
 if TYPE_CHECKING:
-    from gatescope.measurements.training import TrainingRun
+    from gatescope.measurements.training import History, TrainingRun
     from gatescope.models import Stack
 
 _NO_CLIP = 0.0
@@ -91,7 +93,11 @@ def train(
     ] = False,
     dropout: Annotated[
         str | None,
-        typer.Option(metavar="P", help="0.2 of the layers' outputs, or as in inputs=0.1,recurrent=0.2."),
+        typer.Option(
+            metavar="P",
+            help="As in inputs=0.1,recurrent=0.2; the places are inputs, between, outputs and recurrent.  "
+            "A bare number is for between and outputs, so for the outputs of every layer.",
+        ),
     ] = None,
     weight_noise: Annotated[float, typer.Option(help="Standard deviation of noise on the weights.")] = 0.0,
     validation: Annotated[
@@ -203,11 +209,10 @@ def _check_files(out: Path, kept: Path, plot: Path | None) -> None:
     """That everything can be written, before the work and not after it."""
     from gatescope.gallery import check_folder
 
-    for option, path in (("--out", out), ("--checkpoint", kept)):
-        if path.suffix != ".npz":
-            raise ValueRangeError(f"{option} {str(path)!r} must end in .npz")
-    if plot is not None and plot.suffix not in (".png", ".svg"):
-        raise ValueRangeError(f"--plot {str(plot)!r} must end in .png or .svg")
+    check_file("--out", out, ".npz")
+    check_file("--checkpoint", kept, ".npz")
+    if plot is not None:
+        check_file("--plot", plot, ".png", ".svg")
     if kept == out:
         raise ValueRangeError(f"--checkpoint {str(kept)!r} is --out too; give it another name")
     for path in (out, kept, *([] if plot is None else [plot])):
@@ -242,7 +247,7 @@ def _stop_if_diverged(run: TrainingRun, out: Path, kept: Path) -> None:
 def _finish(
     run: TrainingRun, given: Material, out: Path, plot: Path | None, at: str | None, threads: int | None
 ) -> None:
-    rows = _rows(run, given)
+    rows = _rows(run, given, at)
     if given.test is not None:
         with working("testing"):
             rows += _test(run.best, given, at, threads)
@@ -258,34 +263,52 @@ def _finish(
     echo(f"written: {', '.join(map(str, files))}")
 
 
-def _rows(run: TrainingRun, given: Material) -> list[tuple[str, str]]:
+def _rows(run: TrainingRun, given: Material, at: str | None) -> list[tuple[str, str]]:
     history, last = run.history, slice(-1, None)
     epochs = len(history.epoch)
-    seconds = float(history.seconds.sum())
+    # The task states what is known where its own loss counts; elsewhere the two are not comparable.
+    baseline = given.example.baseline if at is None else math.nan
     rows = [("how it ended", run.message), ("parameters", f"{run.params.count():,}")]
     if epochs:
         updates = int(history.updates[-1])
         rows += [
             ("epochs, updates", f"{epochs:,}, {updates:,}"),
-            ("training loss, first to last epoch", f"{history.loss[0]:.4g} to {history.loss[-1]:.4g}"),
+            (
+                "training loss, first to last epoch",
+                f"{history.loss[0]:.4g} to {_judged(history.loss[-1], baseline)}",
+            ),
         ]
     if given.example.baseline == given.example.baseline:  # NaN where there is none
         rows.append((f"baseline: {given.example.baseline_of}", f"{given.example.baseline:.4g}"))
     rows += _accuracy("training accuracy, last epoch", history.accuracy[last])
     if history.validation_loss.size:
         rows += [
-            (f"validation loss ({given.judged_on}), last", f"{history.validation_loss[-1]:.4g}"),
+            (
+                f"validation loss ({given.judged_on}), last",
+                _judged(history.validation_loss[-1], baseline),
+            ),
             *_accuracy("validation accuracy, last", history.validation_accuracy[last]),
         ]
     what = "validation" if history.validation_loss.size else "training"
-    rows.append((f"lowest {what} loss after epoch", f"{run.best_epoch:,}"))
     if epochs:
+        rows.append((f"lowest {what} loss after epoch", f"{run.best_epoch:,}"))
         clipped = f"{history.gradient_norm[-1]:.3g}; {history.clipped.mean():.0%}"
         rows.append(("gradient norm, last epoch; clipped updates", clipped))
-        rows.append(
-            ("time of the updates; per update", f"{seconds:.1f} s; {1000 * seconds / max(updates, 1):.3g} ms")
-        )
+        rows.append(("time of the updates; of one, median over epochs", _times(history)))
     return rows
+
+
+def _judged(loss: float, baseline: float) -> str:
+    """A loss, and that nothing has been learned yet, if so."""
+    return f"{loss:.4g}{', still above the baseline' if loss > baseline else ''}"
+
+
+def _times(history: History) -> str:
+    """Of all updates, and of one: the first epoch compiles, which moves a mean but no median."""
+    updates = np.diff(history.updates, prepend=0)
+    some = updates > 0
+    each = np.median(history.seconds[some] / updates[some]) if some.any() else math.nan
+    return f"{history.seconds.sum():.1f} s; {1000 * each:.3g} ms"
 
 
 def _accuracy(name: str, values: Any) -> list[tuple[str, str]]:

@@ -1,0 +1,100 @@
+"""Weights of a trained model, or of a model that was not trained, for the commands that take ``--weights``."""
+
+import numpy as np
+import pytest
+from command_line import torch_weights
+
+import gatescope as gs
+from gatescope.initial import init_stack
+from gatescope.training import loop
+
+COMMANDS = [["measure", "flow"], ["run"], ["compare"]]
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A GRU of 3 units under an LSTM of 4, whose best model is not the last one."""
+    batch = gs.tasks.adding(steps=12, sequences=3, seed=0)
+    stack = init_stack(["gru", "lstm"], hidden_size=[3, 4], heads=batch, seed=0)
+    found = loop.train(stack, batch, epochs=3, lr=1e-2)
+    assert found.best != found.params
+    found.save(tmp_path / "run.npz")
+    found.params.save(tmp_path / "stack.npz")
+    rng = np.random.default_rng(0)
+    for width in (2, 3):
+        np.save(tmp_path / f"x{width}.npy", rng.standard_normal((30, width)))
+    return found
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_a_trained_model_is_taken_its_lowest_layer_and_its_best(command, run, invoke):
+    done = invoke(*command, "--weights", "run.npz", "--inputs", "x2.npy")
+    assert done.exit_code == 0, done.output
+    (line,) = done.stderr.splitlines()
+    after = f"after epoch {run.best_epoch}"
+    assert line == f"run.npz: layer 0 of 2, gru of 3 units, of the best model, that {after}"
+
+
+@pytest.mark.parametrize(("file", "model"), [("run.npz", "best"), ("stack.npz", "params")])
+@pytest.mark.parametrize("layer", [0, 1])
+def test_the_weights_are_those_of_the_layer(file, model, layer, run, invoke, tmp_path):
+    options = ["--weights", file, "--layer", layer, "--inputs", f"x{2 + layer}.npy", "--threads", 1]
+    done = invoke("run", *options)
+    assert done.exit_code == 0, done.output
+    params = getattr(run, model).layers[layer]
+    expected = gs.run(params, np.load(tmp_path / f"x{2 + layer}.npy"))
+    trace = gs.load(tmp_path / "trace.npz")
+    np.testing.assert_array_equal(trace.states, expected.states)
+    assert f"{file}: layer {layer} of 2, {params.cell} of" in done.stderr
+    assert ("its inputs have to be what layer 0 gives, 3 numbers a step" in done.stderr) == bool(layer)
+
+
+def test_its_dtype_can_be_another(run, invoke, tmp_path):
+    done = invoke("run", "--weights", "run.npz", "--inputs", "x2.npy", "--dtype", "float64")
+    assert done.exit_code == 0, done.output
+    assert gs.load(tmp_path / "trace.npz").states.dtype == np.float64
+
+
+def test_the_layer_is_that_of_every_file_that_has_layers(run, invoke, tmp_path):
+    run.best.layers[1].save(tmp_path / "own.npz")
+    second = {name.replace("l0", "l1"): value for name, value in torch_weights(3, 2, inputs=3).items()}
+    np.savez(tmp_path / "torch.npz", **second)
+    files = [part for name in ("own", "run", "torch") for part in ("--weights", f"{name}.npz")]
+    done = invoke("compare", *files, "--layer", 1, "--inputs", "x3.npy")
+    assert done.exit_code == 0, done.output
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("run.npz: layer 1 of 2, lstm of 4 units")
+
+
+BAD = [
+    (
+        ["--layer", "2"],
+        "--layer 2: 'run.npz' has no such layer; it has 0 (gru of 3 units), 1 (lstm of 4 units)",
+    ),
+    (["--layer", "-1"], "--layer -1: 'run.npz' has no such layer"),
+    (["--layer", "1"], "input_size = 3"),
+    (["--prefix", "net"], "--prefix 'net' is for PyTorch files"),
+    (["--nonlinearity", "relu"], "--nonlinearity 'relu' is for PyTorch files"),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize(("options", "message"), BAD, ids=[" ".join(options) for options, _ in BAD])
+def test_what_it_has_not_is_told(command, options, message, run, invoke):
+    done = invoke(*command, "--weights", "run.npz", "--inputs", "x2.npy", *options)
+    assert done.exit_code == 2, done.output
+    assert message in done.stderr.splitlines()[-1]
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("measure", [gs.run, gs.gradient_flow, gs.lyapunov_spectrum, gs.half_life])
+def test_a_model_in_the_place_of_weights_is_told_of_its_layers(measure, run):
+    inputs = np.zeros((200, 2))
+    with pytest.raises(
+        gs.GatescopeError, match=r"params is a Stack; take one of its layers: stack\.layers\[0\]"
+    ):
+        measure(run.params, inputs)
+    with pytest.raises(
+        gs.GatescopeError, match=r"params is a TrainingRun; take one of its layers: run\.best\.layers\[0\]"
+    ):
+        measure(run, inputs)
