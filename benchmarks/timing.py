@@ -77,7 +77,9 @@ def repeats(call: Callable[[], Any]) -> int:
     return max(1, math.ceil(_SHORTEST / once(call)))
 
 
-def interleaved(calls: Mapping[str, Callable[[], Any]], rounds: int, budget: float) -> dict[str, list[float]]:
+def interleaved(
+    calls: Mapping[str, Callable[[], Any]], rounds: int, budget: float, *, warm: bool = False
+) -> dict[str, list[float]]:
     """Seconds a call of each function: one measurement each in every round, in an order that rotates.
 
     Parameters
@@ -87,6 +89,9 @@ def interleaved(calls: Mapping[str, Callable[[], Any]], rounds: int, budget: flo
     rounds : int
     budget : float
         Seconds after which no further round is begun; at least three (or `rounds`) are done in any case.
+    warm : bool
+        Begin each turn with a call that is not timed: for what is done many times on end, such as an epoch, so that
+        nobody pays for the memory that the one before has displaced.
     """
     repeat = {name: repeats(call) for name, call in calls.items()}
     times: dict[str, list[float]] = {name: [] for name in calls}
@@ -101,6 +106,8 @@ def interleaved(calls: Mapping[str, Callable[[], Any]], rounds: int, budget: flo
             time.sleep(PAUSE)
             gc.disable()
             try:
+                if warm:
+                    calls[name]()
                 times[name].append(once(calls[name], repeat[name]))
             finally:
                 gc.enable()

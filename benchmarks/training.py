@@ -3,9 +3,10 @@
     python -m benchmarks.training [--smoke] [--rows PATTERN ...] [--out benchmarks/results/training.json]
 
 Everybody takes a turn in each round, in one process: ours on one thread and on two, PyTorch with its default number of
-threads and with one (the faster counts), JAX.  A ratio is the peer's time divided by ours.  Before anything is timed,
-the loss and the weights after a few updates are compared.  Then ``gatescope.train`` and PyTorch's loop run in processes
-of their own, for their peaks of resident memory, and for what an epoch of ``train`` takes as a user calls it.
+threads and with one (the faster counts), JAX; each turn begins with an update that is not timed.  A ratio is the peer's
+time divided by ours.  Before anything is timed, the loss and the weights after a few updates are compared.  Then
+``gatescope.train`` and PyTorch's loop run in processes of their own, for their peaks of resident memory, and for what an
+epoch of ``train`` takes as a user calls it.
 """
 
 from __future__ import annotations
@@ -235,7 +236,7 @@ def compare_row(row: Row, *, threads: int, rounds: int, budget: float) -> dict[s
     for call in calls.values():
         call()
     with timing.others_share() as share:
-        times = timing.interleaved(calls, rounds, budget)
+        times = timing.interleaved(calls, rounds, budget, warm=True)
     if "pytorch" in others:
         torch.set_num_threads(before)
     seconds = {name: timing.quartiles(taken) for name, taken in times.items()}

@@ -1,7 +1,7 @@
 """The 20,000-step experiment: loss curves of LSTM and GRU over 1,000 epochs, ten seeds each, and their volatility.
 
-The full run takes half an hour, so its result is not made here but kept: after ``gatescope experiment long-series`` copy its
-``result.npz`` to ``figures/data/long_series.npz``, then run this script.
+The full run takes half an hour, so its result is not made here but kept: after ``gatescope experiment long-series``
+copy its ``result.npz`` to ``figures/data/long_series.npz``, then run this script.
 """
 
 from __future__ import annotations
