@@ -5,8 +5,8 @@
 Everybody takes a turn in each round, in one process: ours on one thread and on two, PyTorch with its default number of
 threads and with one (the faster counts), JAX; each turn begins with an update that is not timed.  A ratio is the peer's
 time divided by ours.  Before anything is timed, the loss and the weights after a few updates are compared.  Then
-``gatescope.train`` and PyTorch's loop run in processes of their own, for their peaks of resident memory, and for what an
-epoch of ``train`` takes as a user calls it.
+``gatescope.train`` and PyTorch's loop run in processes of their own, for their peaks of resident memory, and for what
+an epoch of ``train`` takes as a user calls it.
 """
 
 from __future__ import annotations
