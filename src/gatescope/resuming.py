@@ -112,7 +112,7 @@ class Resumable:
     def __enter__(self) -> Self:
         if self._path is None:
             return self
-        _check_place(self._path)
+        check_place("resume", self._path)
         if os.path.lexists(self._path):
             self.found = self._read(self._path)
             self._written = True
@@ -190,7 +190,7 @@ class Resumable:
         if other:
             raise ValueRangeError(
                 f"{self._named()} is the state of a call of {task} with other "
-                f"{', '.join(_change(name, facts.get(name), mine.get(name)) for name in other)}; give the same "
+                f"{', '.join(changed(name, facts.get(name), mine.get(name)) for name in other)}; give the same "
                 "arguments to go on, or the name of another file to begin anew"
             )
         return arrays
@@ -205,22 +205,22 @@ class Resumable:
         return f"resume={str(self._path)!r}"
 
 
-def _change(name: str, old: object, new: object) -> str:
-    """What is other: digests say nothing to the reader."""
+def changed(name: str, old: object, new: object) -> str:
+    """What is other, for a message: digests say nothing to the reader."""
     shown = [repr(value) for value in (old, new)]
     return name if any(len(text) > 40 for text in shown) else f"{name} ({shown[0]} there, {shown[1]} here)"
 
 
-def _check_place(path: str | os.PathLike[str]) -> None:
+def check_place(argument: str, path: str | os.PathLike[str]) -> None:
     """That a file can be written, before hours are spent."""
     try:
         place = Path(os.path.realpath(os.fspath(path)))
         folder, there, regular = place.parent, place.exists(), place.is_file()
     except (TypeError, ValueError) as error:
-        raise OutputError(f"resume={path!r} is not the name of a file ({error})") from error
+        raise OutputError(f"{argument}={path!r} is not the name of a file ({error})") from error
     if there and not regular:
-        raise OutputError(f"resume={str(path)!r} is not a regular file; give the name of a file")
+        raise OutputError(f"{argument}={str(path)!r} is not a regular file; give the name of a file")
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise OutputError(
-            f"resume={str(path)!r} cannot be written: choose a folder that exists and can be written"
+            f"{argument}={str(path)!r} cannot be written: choose a folder that exists and can be written"
         )

@@ -7,13 +7,13 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gatescope.errors import FileFormatError, GatescopeError, OutputError, ValueRangeError
 from gatescope.results import Array
+from gatescope.resuming import changed, check_place
 from gatescope.storage import atomic_write, decode_json, encode_json, read_npz
 
 _META = "gatescope_state"
@@ -56,7 +56,7 @@ class Checkpoint:
         self.wanted, self.there = path is not None, False
         self._last = time.monotonic()
         if path is not None:
-            _check_place(path)
+            check_place("checkpoint", path)
 
     def read(self) -> dict[str, Array] | None:
         """What the file holds, or None if there is none.
@@ -86,7 +86,7 @@ class Checkpoint:
         names = [*self._facts, *(name for name in facts if name not in mine)]
         other = [name for name in names if name not in facts or name not in mine or facts[name] != mine[name]]
         if other:
-            changes = ", ".join(_change(name, facts.get(name), mine.get(name)) for name in other)
+            changes = ", ".join(changed(name, facts.get(name), mine.get(name)) for name in other)
             raise ValueRangeError(
                 f"{self.named()} is the state of a call of {_TASK} with other {changes}; give the same arguments to "
                 "go on, or the name of another file to begin anew"
@@ -137,25 +137,4 @@ class Checkpoint:
         return FileFormatError(
             f"{self.named()} cannot be gone on from ({why}); give the name of another file, or delete this one if it "
             f"is a damaged state of {_TASK}"
-        )
-
-
-def _change(name: str, old: object, new: object) -> str:
-    """What is other: digests say nothing to the reader."""
-    shown = [repr(value) for value in (old, new)]
-    return name if any(len(text) > 40 for text in shown) else f"{name} ({shown[0]} there, {shown[1]} here)"
-
-
-def _check_place(path: str | os.PathLike[str]) -> None:
-    """That a file can be written, before hours are spent."""
-    try:
-        place = Path(os.path.realpath(os.fspath(path)))
-        folder, there, regular = place.parent, place.exists(), place.is_file()
-    except (TypeError, ValueError) as error:
-        raise OutputError(f"checkpoint={path!r} is not the name of a file ({error})") from error
-    if there and not regular:
-        raise OutputError(f"checkpoint={str(path)!r} is not a regular file; give the name of a file")
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise OutputError(
-            f"checkpoint={str(path)!r} cannot be written: choose a folder that exists and can be written"
         )
