@@ -13,8 +13,6 @@ from numba import njit
 
 import gatescope as gs
 from gatescope.kernels import cpu
-from gatescope.kernels.loops.backward import make_backward
-from gatescope.kernels.loops.forward import make_forward
 from gatescope.kernels.loops.options import OPTIONS
 
 
@@ -25,12 +23,7 @@ def test_float32_kernels_hold_no_double(cell):
     trace = gs.run(params, np.ones((4, 1, 2)))
     gs.backprop(params, trace, np.ones_like(trace.outputs))
     plan = cpu.plan_for(gs.cells.get(cell), 20, np.dtype("float32"))
-    tiles = plan.tiles(1)
-    kernels = [
-        make_forward(plan.cell, plan.lanes, *(t.forward for t in tiles)),
-        make_backward(plan.cell, plan.lanes, *((t.adjoint, t.gradient) for t in tiles)),
-    ]
-    for kernel in kernels:
+    for kernel in (cpu.forward_kernel(plan, 1), cpu.backward_kernel(plan, 1)):
         signature = next(s for s in kernel.signatures if "float32" in str(s[0]))
         # What came from the disk cache cannot be looked at.
         fresh = njit(**{**OPTIONS, "cache": False})(kernel.py_func)
@@ -60,14 +53,13 @@ RUN = """
 import sys
 import numpy as np, gatescope as gs
 import mycell
-from gatescope.kernels.loops.forward import make_forward
 from gatescope.kernels import cpu
 
 gs.cells.register(mycell)
 params = gs.init("cached", input_size=1, hidden_size=2, seed=0, dtype="float64")
 trace = gs.run(params, np.ones((3, 1)))
 plan = cpu.plan_for(gs.cells.get("cached"), 2, np.dtype("float64"))
-kernel = make_forward(plan.cell, plan.lanes, *(t.forward for t in plan.tiles(1)))
+kernel = cpu.forward_kernel(plan, 1)
 print(sum(kernel.stats.cache_hits.values()), float(trace.outputs[0, 0, 0]))
 """
 
