@@ -125,7 +125,7 @@ def masks(
     Examples
     --------
     >>> from gatescope.training.dropout import masks
-    >>> masks(0.5, (100, 8, 4), seed=0, update=3, place="inputs").max()
+    >>> float(masks(0.5, (100, 8, 4), seed=0, update=3, place="inputs").max())
     2.0
     """
     number = np.arange(int(np.prod(shape)), dtype=np.uint64)
