@@ -184,7 +184,9 @@ def table(data: dict[str, Any]) -> str:
     lines += [
         "",
         "Reached: lowest to highest of the seeds, on test data, with the weights of the best validation loss. Every "
-        "seed has to keep the criterion. Learning rates were chosen on other seeds, by validation data.",
+        "seed has to keep the criterion. Where several learning rates were tried (they are in the JSON), the one that "
+        "counts was chosen on another seed, by validation data; else it was set beforehand. Times are wall-clock, on a "
+        "machine that did other things as well.",
     ]
     return "\n".join(lines)
 
