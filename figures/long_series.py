@@ -1,9 +1,10 @@
 """The 20,000-step experiment: loss curves of LSTM and GRU over 1,000 epochs, ten seeds each, and their volatility.
 
 The full run takes half an hour, so its result is not made here but kept: after ``gatescope experiment long-series``
-copy its ``result.npz`` to ``figures/data/long_series.npz``, then run this script.  The kept curves were computed before the
-engine's segments became longer, which changes the order of sums: the same seeds now agree with them to 5e-9 for 50
-epochs, and to a few percent once the loss has begun to fall, where rounding decides.
+copy its ``result.npz`` to ``figures/data/long_series.npz``, then run this script.
+
+The kept curves were computed before the engine's segments became longer, which changes the order of sums: the same
+seeds now agree with them to 5e-9 for 50 epochs, and to some percent once the loss has begun to fall.
 """
 
 from __future__ import annotations
