@@ -166,7 +166,7 @@ def make_readout(lanes):
                 )  # fmt: skip
                 product(
                     (d_x, 0, across), (zeros, 0, 0), (w_back, 0, L, padded * L), (d_y, 0, padded, 1),
-                    (rows, wide, padded), (ROWS, 1, 1, 1, L),
+                    (rows, wide, O), (ROWS, 1, 1, 1, L),
                 )  # fmt: skip
                 for r in range(rows):
                     s, m = where[r, 0] - start, where[r, 1]
