@@ -166,8 +166,8 @@ def _chorales(path: Path | None) -> Data:
 
 _GATED = ("lstm", "gru")
 _ADDING = {100: 20, 400: 30}  # steps: epochs of 500 updates at most
-# A run over 400 steps takes minutes: one seed, and the learning rate that was the better one over 100 steps.
-_ADDING_RATES, _ADDING_SEEDS = {100: (1e-3, 3e-3), 400: (3e-3,)}, {100: 3, 400: 1}
+# A run over 400 steps takes minutes: no search, but the learning rate that was the better one over 100 steps.
+_ADDING_RATES = {100: (1e-3, 3e-3), 400: (3e-3,)}
 
 
 def _adding_row(steps: int, cell: str) -> Row:
@@ -183,7 +183,6 @@ def _adding_row(steps: int, cell: str) -> Row:
         above=None if gated else 0.01,
         criterion="MSE < 0.01" if gated else "MSE stays > 0.01",
         rates=_ADDING_RATES[steps] if gated else (1e-4, 1e-3),
-        seeds=_ADDING_SEEDS[steps],
         settings={
             "epochs": _ADDING[steps],
             "updates_per_epoch": 500,
@@ -207,7 +206,6 @@ def _copying_row(cell: str) -> Row:
         criterion=f"cross-entropy < {baseline / 10:.4f}, a tenth of the memoryless baseline",
         # Set by hand after trials: a run takes minutes, so there is no search.
         rates=(3e-3,),
-        seeds=1,
         settings={"epochs": 80, "updates_per_epoch": 250, "target_loss": baseline / 20, "clip_norm": 1.0},
         scheme="chrono(110)",
     )
@@ -225,7 +223,14 @@ def _counting_row(cell: str) -> Row:
         above=1 - 0.5 / COUNTED,
         criterion=f"every n = 1..{COUNTED} followed without a fault",
         rates=(3e-3, 1e-2),
-        settings={"epochs": 40, "updates_per_epoch": 250, "target_loss": 1e-3, "clip_norm": 1.0},
+        # At a constant rate a GRU's loss jumps up and down to the end, and which n it misses is chance.
+        settings={
+            "epochs": 40,
+            "updates_per_epoch": 250,
+            "target_loss": 1e-3,
+            "clip_norm": 1.0,
+            "schedule": "cosine",
+        },
     )
 
 
