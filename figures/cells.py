@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 import gatescope as gs
+from gatescope.cells.ranges import kept_ranges
 
 HIDDEN_SIZE = 64
 SEED = 0
@@ -70,4 +71,5 @@ def trace_from(arrays: dict[str, np.ndarray], prefix: str) -> gs.Trace:
         lengths=np.array([len(gates)], np.int64),
         state_names=tuple(map(str, arrays[f"{prefix}.state_names"])),
         kept_names=tuple(map(str, arrays[f"{prefix}.kept_names"])),
+        kept_ranges=kept_ranges(gs.cells.get(prefix)),
     )

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 import gatescope as gs
 from figures import building, cells
 from gatescope import plotting
+from gatescope.cells.ranges import kept_ranges
 
 PANELS = {"lstm": ("f", "c"), "gru": ("z", "h")}
 STEPS = 400  # a column each, and a few pixels a column
@@ -40,7 +41,8 @@ def draw(arrays: dict[str, np.ndarray]) -> Figure:
 def _trace(name: str, key: str, values: np.ndarray) -> gs.Trace:
     """A trace that holds one series alone, as a gate or as a state after each step."""
     series = values[:, None, None].astype(np.float32)
-    is_gate = key not in ("h", "c")
+    cell = gs.cells.get(name)
+    is_gate = key in cell.kept
     nothing = np.zeros((len(series) + 1, 1, 1, values.shape[1]), np.float32)
     return gs.Trace(
         cell=name,
@@ -50,6 +52,7 @@ def _trace(name: str, key: str, values: np.ndarray) -> gs.Trace:
         lengths=np.array([len(series)], np.int64),
         state_names=("h",) if is_gate else (key,),
         kept_names=(key,) if is_gate else (),
+        kept_ranges=(kept_ranges(cell)[cell.kept.index(key)],) if is_gate else (),
     )
 
 

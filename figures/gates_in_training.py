@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 import gatescope as gs
 from figures import building
+from gatescope.cells.ranges import kept_ranges
 from gatescope.plotting import palette
 from gatescope.plotting.gates_in_training import gates_before_and_after
 
@@ -56,6 +57,7 @@ def trace_from(arrays: dict[str, np.ndarray], cell: str, when: str) -> gs.Trace:
         lengths=np.full(inputs.shape[1], len(inputs), np.int64),
         state_names=tuple(map(str, arrays[f"{cell}.state_names"])),
         kept_names=tuple(map(str, arrays[f"{cell}.kept_names"])),
+        kept_ranges=kept_ranges(gs.cells.get(cell)),
     )
 
 

@@ -20,6 +20,7 @@ from gatescope.errors import DtypeError, GatescopeError, UnknownNameError, Value
 from gatescope.gradients import gradient_flow
 from gatescope.kernels import cpu
 from gatescope.kernels.device import check_device
+from gatescope.measurements.saturation import OPEN, SHUT, shares_by_unit
 from gatescope.provenance import provenance
 from gatescope.recurrence import run
 from gatescope.validation import check_count, check_inputs, check_params, check_threads
@@ -53,7 +54,7 @@ class Measurement(Result):
         The most threads a call may have used.
     saturation : mapping of str to (float, float)
         By gate: the shares of its values, over units and steps, that are shut and that are open.  Empty for
-        a cell without gates in (0, 1), which are known by their names: i, f, o, r and z.
+        a cell without gates in (0, 1), see ``Trace.sigmoid_names``.
     left, right : float
         A gate is shut below `left` and open above `right`.
     """
@@ -149,8 +150,8 @@ def compare(
     params_by_label: Mapping[str, Params],
     inputs: Any,
     *,
-    left: float = 0.1,
-    right: float = 0.9,
+    left: float = SHUT,
+    right: float = OPEN,
     timing_runs: int = 5,
     seed: int = 0,
     device: str = "cpu",
@@ -282,13 +283,7 @@ def _seconds(params: Params, inputs: Any, options: Mapping[str, Any]) -> float:
 
 
 def _saturation(trace: Trace, left: float, right: float) -> dict[str, tuple[float, float]]:
-    # The count lives beside its plot, and the plots bring matplotlib in.
-    from gatescope.plotting import saturation_shares
-
-    try:
-        shares = saturation_shares(trace, left=left, right=right)
-    except UnknownNameError:  # a cell without gates in (0, 1)
-        return {}
+    shares = shares_by_unit(trace, trace.sigmoid_names, left, right)
     return {name: (float(shut.mean()), float(opened.mean())) for name, (shut, opened) in shares.items()}
 
 

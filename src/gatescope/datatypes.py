@@ -111,6 +111,9 @@ class Trace(Result):
     held : (G, H) float64, or None
         The values at which `run` held gates (its ``clamp``), in the order of the weights' row blocks, NaN where a unit
         was free; None if all were.  `backprop` holds them at the same values.
+    kept_ranges : tuple of ((float, float) or None), or None
+        What each of `kept_names` can be by the cell's equations: ``(0.0, 1.0)`` for a sigmoid, ``(-1.0, 1.0)`` for a
+        tanh, None for anything else.  None as a whole: not said.
     """
 
     cell: str
@@ -121,6 +124,7 @@ class Trace(Result):
     state_names: tuple[str, ...]
     kept_names: tuple[str, ...]
     held: Array | None = None
+    kept_ranges: tuple[tuple[float, float] | None, ...] | None = None
 
     @property
     def outputs(self) -> Array:
@@ -160,6 +164,15 @@ class Trace(Result):
             If the cell keeps no gate of that name.
         """
         return self.gates[:, :, _index(self.kept_names, name, f"{self.cell} keeps the gates")]
+
+    def bounds(self, name: str) -> tuple[float, float] | None:
+        """The range of a kept gate, as in `kept_ranges`; None too for a state, or where none is said."""
+        return dict(zip(self.kept_names, self.kept_ranges or (), strict=False)).get(name)
+
+    @property
+    def sigmoid_names(self) -> tuple[str, ...]:
+        """The kept gates that go from 0 (shut) to 1 (open)."""
+        return tuple(name for name in self.kept_names if self.bounds(name) == (0, 1))
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

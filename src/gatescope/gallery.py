@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from gatescope.comparison import Comparison
 from gatescope.datatypes import Result
 from gatescope.errors import OutputError
+from gatescope.measurements.saturation import shares_by_unit
 from gatescope.pictures import direction, file_stems, pictures_of
 from gatescope.report import counted, write_report
 from gatescope.storage import atomic_write, write_npz
@@ -215,8 +216,7 @@ def notes(comparison: Comparison) -> list[str]:
         f"{_windows(comparison)}, with the sign turned: positive where the gradient vanishes, negative where "
         f"it explodes; there is none for fewer than three lags. The half-life is ln 2 / rate.{medians}",
         f"A gate is saturated below {first.left:g} (shut) or above {first.right:g} (open); the share is over "
-        "units, steps and the gates named i, f, o, r and z: by these names gates with values in (0, 1) are "
-        "recognised.",
+        "units, steps and the gates that, by the equations, go from 0 to 1.",
     ]
 
 
@@ -268,8 +268,6 @@ def _write_page(path: Path, comparison: Comparison, source: str, shown: list[tup
 def _data_jobs(
     comparison: Comparison, folder: Path, traces: bool
 ) -> list[tuple[Path, Callable[[Path], None]]]:
-    from gatescope.plotting import saturation_shares
-
     jobs: list[tuple[Path, Callable[[Path], None]]] = []
     shares: dict[str, np.ndarray[Any, Any]] = {}
     stems = file_stems(comparison.labels)
@@ -288,7 +286,7 @@ def _data_jobs(
             if result is not None
         ]
         if found.saturation:
-            by_unit = saturation_shares(found.trace, left=found.left, right=found.right)
+            by_unit = shares_by_unit(found.trace, found.saturation, found.left, found.right)
             for gate, (shut, opened) in by_unit.items():
                 shares[f"{stem}_{gate}_shut"], shares[f"{stem}_{gate}_open"] = shut, opened
     if shares:

@@ -7,6 +7,7 @@ from typing import Any, cast, overload
 
 import numpy as np
 
+from gatescope.cells.ranges import kept_ranges
 from gatescope.datatypes import Array, Gradients, Params, Trace
 from gatescope.errors import DeviceError, ShapeError
 from gatescope.interventions import clamp_facts, clear_held, held_values, hold
@@ -156,6 +157,7 @@ def run(
         state_names=cell.states,
         kept_names=cell.kept,
         held=values,
+        kept_ranges=kept_ranges(cell),
         provenance=_facts(device, params, values),
     )
 

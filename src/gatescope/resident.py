@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from gatescope.cells.ranges import kept_ranges
 from gatescope.cells.registry import Cell, get
 from gatescope.datatypes import Array, Gradients, Params, Trace
 from gatescope.errors import DeviceError, DtypeError, ShapeError, ValueRangeError
@@ -90,6 +91,7 @@ class DeviceTrace:
     state_names: tuple[str, ...]
     kept_names: tuple[str, ...]
     held: Array | None = None
+    kept_ranges: tuple[tuple[float, float] | None, ...] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -111,6 +113,7 @@ class DeviceTrace:
             state_names=self.state_names,
             kept_names=self.kept_names,
             held=self.held,
+            kept_ranges=self.kept_ranges,
             provenance=self.provenance,
         )
 
@@ -261,6 +264,7 @@ def run_cuda(
         state_names=cell.states,
         kept_names=cell.kept,
         held=values,
+        kept_ranges=kept_ranges(cell),
         provenance=_facts(weights, fast, values),
     )
 

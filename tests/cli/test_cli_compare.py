@@ -177,7 +177,7 @@ def test_one_step_of_one_unit_is_told_in_the_singular(invoke, tmp_path):
     page = (tmp_path / "gatescope-out" / "report.html").read_text(encoding="utf-8")
     for text in (done.stdout, page):
         assert not re.search(r"\b1 (steps|units|sequences|threads|runs)\b", text)
-    assert "the gates named i, f, o, r and z" in page
+    assert "the gates that, by the equations, go from 0 to 1" in page
     assert "none for fewer than three lags" in page
 
 

@@ -136,6 +136,7 @@ def test_what_stays_there_has_the_same_bits(gpu, slim, cell):
     assert_bits(trace.to_host().arrays(), there.arrays())
     assert_bits(flat(found.to_host()), flat(grads))
     assert trace.to_host().kept_names == there.kept_names
+    assert trace.to_host().kept_ranges == there.kept_ranges == case.run(LENGTHS).kept_ranges
     flow = gs.gradient_flow(weights, case.inputs)
     assert_bits(flow.arrays(), gs.gradient_flow(case.params, case.inputs, device="cuda").arrays())
     assert flow.provenance["device"] == "cuda"

@@ -302,10 +302,19 @@ def test_numbers_are_those_of_the_results():
             assert np.isnan(found.shut[k])
             assert "shut_g" not in numbers
         else:
-            assert numbers[f"shut_{gate}"] == found.shut[k] == (values < 0.1).mean()
-            assert numbers[f"open_{gate}"] == found.open[k] == (values > 0.9).mean()
+            assert (numbers[f"shut_{gate}"], numbers[f"open_{gate}"]) == (found.shut[k], found.open[k])
+            assert_allclose(found.shut[k], (values < 0.1).mean(), rtol=1e-12)
+            assert_allclose(found.open[k], (values > 0.9).mean(), rtol=1e-12)
     with pytest.raises(UnknownNameError, match="name='nothing' is not a number"):
         found.number("nothing")
+
+
+def test_a_candidate_that_happens_to_be_positive_is_not_a_gate_that_opens():
+    params = held_by("lstm", {"f": 1.0, "g": 2.0})
+    params.gate("g")["weight_ih"][:] = 0.1
+    found = diagnose(params, noise())
+    assert 0 < found.quantiles[2].min() < found.quantiles[2].max() < 1
+    assert np.isnan(found.shut).tolist() == np.isnan(found.open).tolist() == [False, False, True, False]
 
 
 def test_the_reach_is_where_float32_can_tell_no_more():

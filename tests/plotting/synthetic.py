@@ -7,6 +7,7 @@ from gatescope.measurements.connectivity import Connectivity
 from gatescope.measurements.paths import GradientPaths
 
 KEPT = {"lstm": ("i", "f", "g", "o"), "gru": ("r", "z", "n", "q"), "rnn": ()}
+RANGES = {"q": None, "g": (-1.0, 1.0), "n": (-1.0, 1.0)}  # of the others: (0, 1)
 STATES = {"lstm": ("h", "c"), "gru": ("h",), "rnn": ("h",)}
 
 
@@ -28,6 +29,7 @@ def make_trace(cell="lstm", steps=50, batch=2, hidden_size=6, *, lengths=None, s
         lengths=lengths.astype(np.int64),
         state_names=states,
         kept_names=kept,
+        kept_ranges=tuple(RANGES.get(name, (0.0, 1.0)) for name in kept),
     )
 
 

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -5,7 +7,7 @@ from synthetic import legend_lines, make_trace
 
 from gatescope import plotting
 from gatescope.errors import DtypeError, UnknownNameError, ValueRangeError
-from gatescope.plotting import saturation_plot
+from gatescope.measurements import saturation as counting
 
 
 def counted(trace, name, left, right):
@@ -24,7 +26,7 @@ def counted(trace, name, left, right):
 @pytest.mark.parametrize("chunk", [1, 37, 1 << 22])
 @pytest.mark.parametrize("lengths", [None, [20, 3, 11]])
 def test_shares_are_those_counted_by_hand(lengths, chunk, monkeypatch):
-    monkeypatch.setattr(saturation_plot, "_CHUNK", chunk)
+    monkeypatch.setattr(counting, "_CHUNK", chunk)
     trace = make_trace("lstm", steps=20, batch=3, hidden_size=4, lengths=lengths)
     shares = plotting.saturation_shares(trace, left=0.2, right=0.7)
     assert list(shares) == ["i", "f", "o"]
@@ -32,6 +34,23 @@ def test_shares_are_those_counted_by_hand(lengths, chunk, monkeypatch):
         expected = counted(trace, name, 0.2, 0.7)
         np.testing.assert_array_equal(shut, expected[0])
         np.testing.assert_array_equal(opened, expected[1])
+
+
+def test_gates_are_known_by_what_they_can_be_not_by_their_names():
+    trace = dataclasses.replace(
+        make_trace("lstm"),
+        kept_names=("k", "f", "i", "o"),
+        kept_ranges=((0.0, 1.0), (-1.0, 1.0), None, (0.0, 1.0)),
+    )
+    assert list(plotting.saturation_shares(trace)) == ["k", "o"]
+    limits = {name: ax.get_ylim() for name, ax in plotting.gate_trajectories(trace)[1].items()}
+    assert limits["k"] == limits["o"] == (-0.04, 1.04)
+    assert limits["f"] == (-1.08, 1.08)
+    assert limits["i"] not in (limits["o"], limits["f"])
+    assert "in (0, 1)" in plotting.gate_heatmap(trace, "k").figure.axes[1].get_ylabel()
+    _, axes = plotting.gates_before_and_after(trace, trace, ["k", "f", "i"])
+    titles = {name: row[1].get_title("left") for name, row in axes.items()}
+    assert ["<0.1" in titles[name] for name in ("k", "f", "i")] == [True, False, False]
 
 
 def test_steps_past_the_end_of_a_sequence_do_not_count_as_shut():
@@ -101,6 +120,10 @@ def test_bad_arguments():
         plotting.saturation(trace, gates=["h"])
     with pytest.raises(UnknownNameError, match=r"the rnn keeps no gate with values in \(0, 1\)"):
         plotting.saturation(make_trace("rnn"))
+    silent = dataclasses.replace(trace, kept_ranges=None)
+    with pytest.raises(UnknownNameError, match=r"does not say .* name the gates to look at, of 'r', 'z'"):
+        plotting.saturation(silent)
+    assert list(plotting.saturation_shares(silent, gates="z")) == ["z"]
     with pytest.raises(ValueRangeError, match="holds no step"):
         plotting.saturation_shares(make_trace("gru", lengths=[0, 0]))
     with pytest.raises(DtypeError, match="trace must be a gatescope Trace"):

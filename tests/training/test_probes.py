@@ -1,33 +1,12 @@
 """What is measured while a model learns, against the public functions for it."""
 
 import numpy as np
-import pytest
-from leaky import Leaky
 from train_cases import LENGTHS, UNITS, fresh, make_batch, make_params, make_stack, train
 
 import gatescope as gs
 from gatescope.plotting import saturation_shares
 from gatescope.training.data import as_data
-from gatescope.training.probes import is_sigmoid, probe_on
-
-SIGMOIDS = {
-    "rnn": (),
-    "rnn_relu": (),
-    "lstm": ("i", "f", "o"),
-    "gru": ("r", "z"),
-    "gru_reset_before": ("r", "z"),
-}
-
-
-@pytest.mark.parametrize("cell", SIGMOIDS)
-def test_sigmoid_gates_are_known_by_their_equations(cell):
-    known = gs.cells.get(cell)
-    assert tuple(name for name in known.kept if is_sigmoid(known, name)) == SIGMOIDS[cell]
-
-
-def test_sigmoid_gates_of_a_cell_from_elsewhere():
-    known = gs.cells.register(Leaky)
-    assert [is_sigmoid(known, name) for name in known.kept] == [True, False]
+from gatescope.training.probes import probe_on
 
 
 def test_two_layers():

@@ -28,9 +28,10 @@ from gatescope.gradients.trials import (
 )
 from gatescope.interventions import clamp_facts, held, held_values
 from gatescope.kernels import cpu
-from gatescope.measurements.diagnosis import OPEN, QUANTILES, SHUT, Diagnosis, changed
+from gatescope.measurements.diagnosis import QUANTILES, Diagnosis, changed
 from gatescope.measurements.memory import HalfLife, half_life_of
 from gatescope.measurements.paths import GradientPaths
+from gatescope.measurements.saturation import shares_by_unit
 from gatescope.provenance import provenance
 from gatescope.recurrence import run
 from gatescope.series import Series, open_series
@@ -356,13 +357,14 @@ class _Patient:
         mean, shut, opened = np.full((3, len(names)), np.nan)
         quantiles = np.full((len(names), len(QUANTILES)), np.nan)
         means: dict[str, Array] = {}
+        shares = shares_by_unit(trace, trace.sigmoid_names)
         for k, gate in enumerate(names):
             kept = np.asarray(trace.gate(gate), np.float64)
             means[gate] = kept.mean(axis=(0, 1))
             mean[k], quantiles[k] = kept.mean(), np.quantile(kept, QUANTILES)
             self._put(**{key("mean", gate): mean[k]})
-            if opens(self.params, gate) or 0 <= kept.min() <= kept.max() <= 1 < 1 + np.ptp(kept):
-                shut[k], opened[k] = (kept < SHUT).mean(), (kept > OPEN).mean()
+            if gate in shares:
+                shut[k], opened[k] = np.mean(shares[gate], axis=1)
                 self._put(**{key("shut", gate): shut[k], key("open", gate): opened[k]})
         return {"mean": mean, "shut": shut, "open": opened, "quantiles": quantiles}, means
 

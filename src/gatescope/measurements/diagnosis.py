@@ -15,7 +15,6 @@ from gatescope.measurements.spectrum import Spectrum
 
 VERDICTS = ("vanishing", "near-critical", "chaotic", "exploding")
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-SHUT, OPEN = 0.1, 0.9
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -49,7 +48,7 @@ class Diagnosis(Result):
     gates : tuple of str
         K gates whose values are kept.
     mean, shut, open : (K,) float64
-        Mean over steps and units; share of the values below 0.1 and above 0.9 (NaN for values in (-1, 1)).
+        Mean over steps and units; share of the values below 0.1 and above 0.9 (NaN unless a gate goes from 0 to 1).
     quantiles : (K, 5) float64
         Of the values: 5, 25, 50, 75 and 95 %.
     held_gate, held_at : tuple of str

@@ -12,6 +12,7 @@ from matplotlib.patches import StepPatch
 
 from gatescope.datatypes import Array, Trace
 from gatescope.errors import DtypeError, ShapeError
+from gatescope.measurements.saturation import OPEN, SHUT
 from gatescope.plotting import palette, series
 from gatescope.plotting.saturation_plot import saturation
 from gatescope.plotting.styling import count_axis, drawing_in, line_keywords, plain_text
@@ -33,6 +34,7 @@ class Spread(NamedTuple):
     edges: Array  # (N+1,)
     share: Array  # (N,) of all values, in percent
     outside: float  # of all values, in percent: not finite
+    opening: bool  # whether it goes from 0 to 1, and the bars too
 
 
 def gates_before_and_after(
@@ -158,8 +160,8 @@ def saturation_before_and_after(
     before: Trace,
     after: Trace,
     *,
-    left: float = 0.1,
-    right: float = 0.9,
+    left: float = SHUT,
+    right: float = OPEN,
     gates: Iterable[str] | str | None = None,
     labels: tuple[str, str] = _LABELS,
     fig: FigureBase | None = None,
@@ -231,12 +233,11 @@ def check_alike(traces: Sequence[Any], names: Sequence[str]) -> list[Trace]:
     return list(traces)
 
 
-def value_edges(name: str, traces: Iterable[Trace]) -> Array:
+def value_edges(name: str, traces: Sequence[Trace]) -> Array:
     """Edges of the bars of a distribution: over all that a gate can be, or all that is there."""
-    if name in series.SIGMOID:
-        return np.linspace(0, 1, _BARS + 1)
-    if name in series.TANH:
-        return np.linspace(-1, 1, _BARS + 1)
+    bounds = traces[0].bounds(name)
+    if bounds is not None:
+        return np.linspace(*bounds, _BARS + 1)
     low, high = np.inf, -np.inf
     for trace in traces:
         for part in _parts(trace, name):
@@ -253,13 +254,14 @@ def spread(trace: Trace, name: str, edges: Array) -> Spread:
         # A gate that rounds to a little more than 1 belongs to the last bar.
         counts += np.histogram(np.clip(part, edges[0], edges[-1]), edges)[0]
     total = max(int(trace.lengths.sum()) * trace.states.shape[3], 1)
-    return Spread(edges, 100 * counts / total, 100 * (1 - counts.sum() / total))
+    opening = (edges[0], edges[-1]) == trace.bounds(name) == (0, 1)
+    return Spread(edges, 100 * counts / total, 100 * (1 - counts.sum() / total), opening)
 
 
 def draw_spread(axes: Axes, found: Spread, name: str) -> StepPatch:
     """Draw a distribution sideways, beside curves on the same scale of values; return its bars."""
     color = palette.gate_styles((name,))[0].color
-    axes.set_title(spread_text(found, name), loc="left", fontsize=8.5)
+    axes.set_title(spread_text(found), loc="left", fontsize=8.5)
     return axes.stairs(found.share, found.edges, orientation="horizontal", fill=True, color=color, alpha=0.75)
 
 
@@ -292,11 +294,11 @@ def what_is_drawn(trace: Trace) -> str:
     )
 
 
-def spread_text(found: Spread, name: str) -> str:
+def spread_text(found: Spread) -> str:
     """How much of a gate is shut and open."""
     if found.outside > 1e-9:
         return f"{found.outside:.0f} % not finite"
-    if name not in series.SIGMOID:
+    if not found.opening:
         return ""
     tenth = _BARS // 10
     return f"{found.share[:tenth].sum():.0f} % <0.1, {found.share[-tenth:].sum():.0f} % >0.9"
@@ -308,10 +310,8 @@ def frame_values(axes: Axes, name: str, edges: Array) -> None:
     axes.set_ylabel(f"{plain_text(name)}\n{role}" if role else plain_text(name))
     room = 0.04 * float(edges[-1] - edges[0])
     axes.set_ylim(edges[0] - room, edges[-1] + room)
-    if name in series.SIGMOID:
-        axes.set_yticks([0, 0.5, 1])
-    elif name in series.TANH:
-        axes.set_yticks([-1, 0, 1])
+    if (edges[0], edges[-1]) in ((0, 1), (-1, 1)):
+        axes.set_yticks([edges[0], (edges[0] + edges[-1]) / 2, edges[-1]])
 
 
 def binned(

@@ -84,7 +84,8 @@ def gate_heatmap(
     if sort:
         image = image[np.argsort(series.time_mean(shown), kind="stable")]
 
-    low, high = _limits(name, image, scale)
+    bounds = trace.bounds(name)
+    low, high = bounds if scale == "full" and bounds is not None else _limits(image)
     width = bins.size * span.stride
     left = span.start - 0.5
     keywords = {
@@ -108,21 +109,11 @@ def gate_heatmap(
         bar = axes.figure.colorbar(
             drawn, ax=axes, pad=0.02, aspect=25, extend=_extend(image, *drawn.get_clim())
         )
-        bounds = _bounds(name)
         bar.set_label(f"{name}" if bounds is None else f"{name}, in ({bounds[0]:g}, {bounds[1]:g})")
     return axes
 
 
-def _bounds(name: str) -> tuple[float, float] | None:
-    if name in series.SIGMOID:
-        return 0.0, 1.0
-    return (-1.0, 1.0) if name in series.TANH else None
-
-
-def _limits(name: str, image: Array, scale: str) -> tuple[float, float]:
-    bounds = _bounds(name)
-    if scale == "full" and bounds is not None:
-        return bounds
+def _limits(image: Array) -> tuple[float, float]:
     # A few units of great amplitude must not leave all others in one shade.
     low, high = (float(q) for q in np.quantile(image, (0.005, 0.995)))
     if low < 0 < high:

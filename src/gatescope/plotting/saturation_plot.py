@@ -10,14 +10,13 @@ from matplotlib.axes import Axes
 
 from gatescope.datatypes import Array, Trace
 from gatescope.errors import UnknownNameError, ValueRangeError
+from gatescope.measurements.saturation import OPEN, SHUT, shares_by_unit
 from gatescope.plotting import palette, series
 from gatescope.plotting.styling import drawing_on, plain_text
 
-_CHUNK = 1 << 22  # gate values looked at together: bounds the memory on long runs
-
 
 def saturation_shares(
-    trace: Trace, *, left: float = 0.1, right: float = 0.9, gates: Iterable[str] | str | None = None
+    trace: Trace, *, left: float = SHUT, right: float = OPEN, gates: Iterable[str] | str | None = None
 ) -> dict[str, tuple[Array, Array]]:
     """Share of the steps at which each unit's gate is below `left` (shut) and above `right` (open).
 
@@ -29,7 +28,7 @@ def saturation_shares(
     left, right : float
         Thresholds, 0 <= left < right <= 1.
     gates : sequence of str, optional
-        Names of kept gates.  Default: those with values in (0, 1), of the names i, f, o, r and z.
+        Names of kept gates.  Default: ``trace.sigmoid_names``, those with values in (0, 1).
 
     Returns
     -------
@@ -41,7 +40,7 @@ def saturation_shares(
     DtypeError
         If `trace` is no Trace.
     UnknownNameError
-        If the cell keeps no such gate, or none in (0, 1) at all.
+        If the cell keeps no such gate, or none in (0, 1) at all, or the trace does not say (``Trace.kept_ranges``).
     ValueRangeError
         If the thresholds are out of order, or the trace holds no step.
 
@@ -61,26 +60,26 @@ def saturation_shares(
     if not 0 <= left < right <= 1:  # written so that NaN fails too
         raise ValueRangeError(f"left={left!r}, right={right!r} must satisfy 0 <= left < right <= 1")
     if gates is None:
-        gates = series.sigmoid_names(trace)
+        gates = trace.sigmoid_names
+        if not gates and trace.kept_names and trace.kept_ranges is None:
+            raise UnknownNameError(
+                f"the trace of a {trace.cell} does not say which gates have values in (0, 1), having been made without"
+                f" kept_ranges; name the gates to look at, of {', '.join(map(repr, trace.kept_names))}"
+            )
         if not gates:
             raise UnknownNameError(
                 f"the {trace.cell} keeps no gate with values in (0, 1), so nothing can saturate; draw a gated"
                 " cell such as 'lstm' or 'gru', or name the gates to look at"
             )
     names = series.check_names(trace, gates, argument="gates", states=False)
-    total = int(trace.lengths.sum())
-    if total < 1:
-        raise ValueRangeError(
-            "the trace holds no step, so there is no share of steps; run it on at least one"
-        )
-    return {name: _shares(trace, name, left, right, total) for name in names}
+    return shares_by_unit(trace, names, left, right)
 
 
 def saturation(
     trace: Trace,
     *,
-    left: float = 0.1,
-    right: float = 0.9,
+    left: float = SHUT,
+    right: float = OPEN,
     gates: Iterable[str] | str | None = None,
     ax: Axes | None = None,
     **artist_kwargs: Any,
@@ -96,7 +95,7 @@ def saturation(
     left, right : float
         A gate is shut below `left` and open above `right`; 0 <= left < right <= 1.
     gates : sequence of str, optional
-        Names of kept gates.  Default: those with values in (0, 1), of the names i, f, o, r and z.
+        Names of kept gates.  Default: ``trace.sigmoid_names``, those with values in (0, 1).
     ax : Axes, optional
         Where to draw.  Default: new axes in a new figure.
     **artist_kwargs
@@ -131,8 +130,8 @@ def draw_saturation_shares(
     shares: Mapping[str, tuple[Array, Array]],
     *,
     cell: str,
-    left: float = 0.1,
-    right: float = 0.9,
+    left: float = SHUT,
+    right: float = OPEN,
     ax: Axes | None = None,
     **artist_kwargs: Any,
 ) -> Axes:
@@ -207,18 +206,3 @@ def draw_saturation_shares(
             handlelength=1.2,
         )
     return axes
-
-
-def _shares(trace: Trace, name: str, left: float, right: float, total: int) -> tuple[Array, Array]:
-    gate = trace.gate(name)  # (T, B, H)
-    steps, batch, hidden_size = gate.shape
-    shut = np.zeros(hidden_size, np.int64)
-    opened = np.zeros(hidden_size, np.int64)
-    mask = trace.mask
-    chunk = max(1, _CHUNK // (batch * hidden_size))
-    for start in range(0, steps, chunk):
-        part = gate[start : start + chunk]
-        inside = mask[start : start + chunk, :, None]  # past a sequence's end gates are 0, which is not shut
-        shut += np.count_nonzero((part < left) & inside, axis=(0, 1))
-        opened += np.count_nonzero((part > right) & inside, axis=(0, 1))
-    return shut / total, opened / total

@@ -11,8 +11,6 @@ import numpy as np
 from gatescope.datatypes import Array, Trace
 from gatescope.errors import DtypeError, UnknownNameError, ValueRangeError
 
-SIGMOID = ("i", "f", "o", "r", "z")  # values in (0, 1)
-TANH = ("g", "n")  # values in (-1, 1)
 PRE_ACTIVATIONS = ("q",)  # kept for the backward pass; no gate, so not drawn unless asked for
 
 
@@ -53,11 +51,6 @@ def check_trace(trace: object) -> Trace:
 def gate_names(trace: Trace) -> tuple[str, ...]:
     """The gates worth drawing: all that are kept, except pre-activations."""
     return tuple(name for name in trace.kept_names if name not in PRE_ACTIVATIONS)
-
-
-def sigmoid_names(trace: Trace) -> tuple[str, ...]:
-    """The gates with values in (0, 1)."""
-    return tuple(name for name in trace.kept_names if name in SIGMOID)
 
 
 def check_names(

@@ -105,7 +105,7 @@ def gate_trajectories(
                 point = {"marker": style.marker} if len(x) == 1 else {}  # a line of one point shows nothing
                 keywords = {"linewidth": _LINES[min(k, 2)], "label": label, **style.line(), **point}
                 ax.plot(middle, bins.mean[:, k], **line_keywords(artist_kwargs, **keywords))
-            _frame(ax, name)
+            _frame(ax, name, trace.bounds(name))
         axes[names[0]].legend(
             loc="lower left",
             bbox_to_anchor=(0, 1.02),
@@ -173,12 +173,12 @@ def _middles(x: Array, size: int) -> Array:
     return middles
 
 
-def _frame(ax: Axes, name: str) -> None:
+def _frame(ax: Axes, name: str, bounds: tuple[float, float] | None) -> None:
     role = palette.ROLES.get(name)
     ax.set_ylabel(f"{name}\n{role}" if role else name)
-    if name in series.SIGMOID:
+    if bounds == (0.0, 1.0):
         ax.set_ylim(-0.04, 1.04)
         ax.set_yticks([0, 0.5, 1])
-    elif name in series.TANH:
+    elif bounds == (-1.0, 1.0):
         ax.set_ylim(-1.08, 1.08)
         ax.set_yticks([-1, 0, 1])

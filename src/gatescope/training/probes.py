@@ -6,16 +6,15 @@ from collections.abc import Callable
 
 import numpy as np
 
-from gatescope.cells.registry import Cell, get
+from gatescope.cells.registry import get
 from gatescope.datatypes import Array
 from gatescope.gradients.flow import gradient_flow
+from gatescope.measurements.saturation import shares_by_unit
 from gatescope.models import Stack
 from gatescope.recurrence import run
 from gatescope.training.data import Data
 
 SEQUENCES = 4  # the longest ones
-_SHUT, _OPEN = 0.1, 0.9
-_CHUNK = 1 << 22  # gate values looked at together: bounds the memory on long runs
 
 Probe = Callable[[Stack], tuple[Array, Array, Array]]
 
@@ -47,35 +46,9 @@ def probe_on(data: Data, threads: int) -> Probe:
             with np.errstate(divide="ignore"):
                 lives[k] = np.log(2) / rates[k] if not rates[k] <= 0 else np.inf
             trace = run(layer, below, threads=threads)
-            cell = get(layer.cell)
-            for row, name in enumerate(cell.kept):
-                if is_sigmoid(cell, name):
-                    saturation[k, row] = _shares(trace.gate(name))
+            for name, by_unit in shares_by_unit(trace, trace.sigmoid_names).items():
+                saturation[k, trace.kept_names.index(name)] = np.mean(by_unit, axis=1)
             below = np.ascontiguousarray(trace.outputs)
         return rates, lives, saturation
 
     return probe
-
-
-def is_sigmoid(cell: Cell, gate: str) -> bool:
-    """Whether a kept value of a cell goes from 0 to 1 and not beyond, as its equations have it."""
-    rng = np.random.default_rng(0)
-    wx, rh = (tuple(rng.normal(0, 100, (len(cell.gates), 1000))) for _ in range(2))
-    states = tuple(rng.uniform(-1, 1, (len(cell.states), 1000)))
-    edge = cell.prepared
-    with np.errstate(all="ignore"):
-        more = (cell.prepare(wx[:edge], rh[:edge], states),) if cell.prepare else ()
-        _, kept = cell.step(wx[edge:], rh[edge:], states, *more)
-    values = np.asarray(kept[cell.kept.index(gate)])
-    return bool(0 <= values.min() < 1e-3 and 1 - 1e-3 < values.max() <= 1)
-
-
-def _shares(gate: Array) -> tuple[float, float]:
-    """Shares of the values of a gate (T, B, H) in [0, 0.1) and (0.9, 1]."""
-    chunk = max(1, _CHUNK // gate[0].size)
-    shut = opened = 0
-    for begin in range(0, len(gate), chunk):
-        part = gate[begin : begin + chunk]
-        shut += int(np.count_nonzero(part < _SHUT))
-        opened += int(np.count_nonzero(part > _OPEN))
-    return shut / gate.size, opened / gate.size

@@ -1,0 +1,59 @@
+"""Which of a cell's kept values go from 0 to 1 or from -1 to 1, found by running its equations."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from gatescope.cells.registry import Cell
+
+_KNOWN = ((0.0, 1.0), (-1.0, 1.0))  # of a sigmoid, and of a tanh
+_POINTS = 2000
+_NEAR = 1e-3  # how near to its ends a value has to come to count as going there
+_BEYOND = 1e-9  # by rounding alone
+
+
+@cache
+def kept_ranges(cell: Cell) -> tuple[tuple[float, float] | None, ...]:
+    """What each kept value of a cell can be, as its equations have it: nothing goes by the names of gates.
+
+    The equations are run at pre-activations and states of all sizes, of both signs: a sigmoid comes near to 0 and
+    to 1 there and never goes beyond, whatever it is called.
+
+    Parameters
+    ----------
+    cell : Cell
+
+    Returns
+    -------
+    tuple of (float, float) or None
+        For each of ``cell.kept``: ``(0.0, 1.0)``, ``(-1.0, 1.0)``, or None if it is neither.
+
+    Examples
+    --------
+    >>> import gatescope as gs
+    >>> from gatescope.cells.ranges import kept_ranges
+    >>> gs.cells.get("gru").kept, kept_ranges(gs.cells.get("gru"))
+    (('r', 'z', 'n', 'q'), ((0.0, 1.0), (0.0, 1.0), (-1.0, 1.0), None))
+    """
+    rng = np.random.default_rng(0)
+    wx, rh = (tuple(_all_sizes(rng) for _ in cell.gates) for _ in range(2))
+    states = tuple(_all_sizes(rng) for _ in cell.states)
+    edge = cell.prepared
+    with np.errstate(all="ignore"):
+        more = (cell.prepare(wx[:edge], rh[:edge], states),) if cell.prepare else ()
+        _, kept = cell.step(wx[edge:], rh[edge:], states, *more)
+    return tuple(_range(np.asarray(values)) for values in kept)
+
+
+def _all_sizes(rng: np.random.Generator) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    return rng.choice([-1.0, 1.0], _POINTS) * 10 ** rng.uniform(-2, 4, _POINTS)
+
+
+def _range(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> tuple[float, float] | None:
+    lowest, highest = float(values.min()), float(values.max())
+    for low, high in _KNOWN:  # NaN is near nothing
+        if low - _BEYOND <= lowest < low + _NEAR and high - _NEAR < highest <= high + _BEYOND:
+            return low, high
+    return None
