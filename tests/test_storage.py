@@ -112,21 +112,105 @@ def test_an_error_in_the_block_leaves_the_old_file(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_kill_in_the_middle_leaves_the_old_file(tmp_path):
+WRITE_AND = (
+    "import os, signal, sys\n"
+    "from gatescope.storage import atomic_write\n"
+    "with atomic_write(sys.argv[1]) as stream:\n"
+    "    stream.write(b'new' * 100_000)\n"
+    "    stream.flush()\n"
+)
+
+
+def writer(path, then):
+    """A process that does something in the middle of writing."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-c", WRITE_AND + then, str(path)]
+    return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def partials(path):
+    return [found for found in path.parent.iterdir() if found.suffix == ".partial"]
+
+
+def overwrite(path):
+    with atomic_write(path) as stream:
+        stream.write(b"newest")
+    assert path.read_bytes() == b"newest"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills by signal, and locks with flock")
+def test_a_kill_in_the_middle_leaves_the_old_file_and_the_next_write_removes_the_torn_one(tmp_path):
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
-    code = (
-        "import os, signal, sys\n"
-        "from gatescope.storage import atomic_write\n"
-        "with atomic_write(sys.argv[1]) as stream:\n"
-        "    stream.write(b'new' * 100_000)\n"
-        "    stream.flush()\n"
-        "    os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    done = subprocess.run([sys.executable, "-c", code, str(path)], env=environment, check=False, timeout=60)
-    assert done.returncode == -signal.SIGKILL
+    with writer(path, "    os.kill(os.getpid(), signal.SIGKILL)\n") as process:
+        assert process.wait(60) == -signal.SIGKILL
     assert path.read_bytes() == b"old"
+    assert len(partials(path)) == 1
+    overwrite(tmp_path / "a.bi")  # another target, whose name begins as this one's does
+    with pytest.raises(ZeroDivisionError), atomic_write(path):
+        _ = 1 // 0
+    assert len(partials(path)) == 1
+    overwrite(path)
+    assert not partials(path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks with flock")
+def test_a_partial_file_that_is_still_written_stays(tmp_path):
+    path = tmp_path / "a.bin"
+    with writer(path, "    print(flush=True)\n    sys.stdin.readline()\n") as process:
+        process.stdout.readline()  # it is in the middle
+        with atomic_write(path) as stream:  # and so is this process, a second time below
+            overwrite(path)
+            assert len(partials(path)) == 2
+            stream.write(b"outer")
+        assert path.read_bytes() == b"outer"
+        process.communicate(b"\n", 60)
+    assert process.returncode == 0
+    assert path.read_bytes() == b"new" * 100_000
+    assert not partials(path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks with flock")
+def test_only_partial_files_of_this_host_and_target_are_removed(tmp_path, monkeypatch):
+    path, torn = tmp_path / "a.bin", []
+    for host, name in (("here", "a.bin"), ("there", "a.bin"), ("here", "b.bin")):
+        monkeypatch.setattr(storage.platform, "node", lambda host=host: host)
+        torn.append(tmp_path / f"{storage._prefix(tmp_path / name)}xyz.partial")
+        torn[-1].write_bytes(b"torn")
+    monkeypatch.setattr(storage.platform, "node", lambda: "here")
+    pipe = torn[0].with_name(f"{torn[0].stem}.pipe.partial")
+    os.mkfifo(pipe)  # opening it would block for ever
+    overwrite(path)
+    assert [file.exists() for file in (*torn, pipe)] == [False, True, True, True]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks with flock")
+def test_a_file_system_without_locks_is_written_and_nothing_removed(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    torn = tmp_path / f"{storage._prefix(tmp_path / 'a.bin')}xyz.partial"
+    torn.write_bytes(b"torn")
+    monkeypatch.setattr(storage.fcntl, "flock", refuse)
+    overwrite(tmp_path / "a.bin")
+    assert torn.exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks with flock")
+def test_a_partial_file_that_another_process_removes_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
+    path, made, real = tmp_path / "a.bin", [], tempfile.mkstemp
+
+    def raced(**keywords):
+        handle, name = real(**keywords)
+        made.append(name)
+        if len(made) == 1:
+            os.unlink(name)
+        return handle, name
+
+    monkeypatch.setattr(tempfile, "mkstemp", raced)
+    overwrite(path)
+    assert len(made) == 2
+    assert not partials(path)
 
 
 def test_a_replaced_file_keeps_its_permissions_and_its_link(tmp_path):

@@ -7,20 +7,26 @@ that are really there before any array is allocated.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
+import platform
 import stat
+import sys
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from gatescope.errors import FileFormatError, GatescopeError, OutputError
+
+if sys.platform != "win32":
+    import fcntl
 
 # A fixed time stamp inside the zip: the same arrays give the same bytes.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -42,7 +48,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """Open a binary file that takes the name `path` only when the block ends without an error.
 
     A link is followed, and a file that is replaced keeps its permissions.  Should the process be killed,
-    the old file is still there whole; a hidden ``.partial`` file may stay beside it.
+    the old file is still there whole; a hidden ``.partial`` file may stay beside it.  The next write to
+    `path` from the same host removes it (not on Windows, nor where the file system has no locks).
 
     Raises
     ------
@@ -51,8 +58,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """
     target = _writable(path)
     try:
-        # The whole name might leave no room for what mkstemp adds.
-        handle, name = tempfile.mkstemp(prefix=f".{target.name[:40]}.", suffix=".partial", dir=target.parent)
+        handle, name, held = _new_partial(target)
     except OSError as error:
         raise _cannot_write(path, error) from error
     try:
@@ -71,6 +77,52 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+    finally:
+        if held is not None:
+            os.close(held)
+    _remove_stale(target)
+
+
+def _prefix(target: Path) -> str:
+    """How partial files of this target begin that this host writes: elsewhere, locks may not be seen."""
+    whole = hashlib.sha256(os.fsencode(f"{platform.node()}\0{target.name}")).hexdigest()
+    return f".{target.name[:40]}.{whole[:12]}."  # the name itself might leave no room for what mkstemp adds
+
+
+def _new_partial(target: Path) -> tuple[int, str, int | None]:
+    """A new partial file: its handle, its name, and a second handle that keeps it locked until that is closed.
+
+    The lock goes with the process however that ends, so it tells who still writes.
+    """
+    while True:
+        handle, name = tempfile.mkstemp(prefix=_prefix(target), suffix=".partial", dir=target.parent)
+        if sys.platform == "win32":
+            return handle, name, None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(handle).st_nlink:
+                return handle, name, os.dup(handle)
+        except BlockingIOError:
+            pass
+        except OSError:  # a file system without locks, where nothing is removed either
+            return handle, name, None
+        os.close(handle)  # another process took it for stale before it was locked, and removes it
+
+
+def _remove_stale(target: Path) -> None:
+    """Remove what processes that were killed while they wrote to `target` have left."""
+    if sys.platform == "win32":
+        return
+    prefix = _prefix(target)
+    with suppress(OSError), os.scandir(target.parent) as entries:
+        for entry in entries:
+            if not (entry.name.startswith(prefix) and entry.name.endswith(".partial")):
+                continue
+            with suppress(OSError):  # still locked, of another user, or gone
+                if entry.is_file(follow_symlinks=False):
+                    with open(entry.path, "r+b") as stream:
+                        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        os.unlink(entry.path)
 
 
 def _writable(path: str | os.PathLike[str]) -> Path:
