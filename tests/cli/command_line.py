@@ -1,5 +1,7 @@
 """What the tests of the command line share."""
 
+import re
+
 import numpy as np
 
 SMALL = ["--hidden-size", "4", "--horizon", "40"]
@@ -16,3 +18,10 @@ def torch_weights(gates, hidden_size, inputs=1, seed=0):
 
 def too_late(*_args, **_kwargs):
     raise AssertionError("the computing began")
+
+
+def python_in(message):
+    """What of a message of the command line only makes sense to whoever writes Python."""
+    said = re.sub(r"'[^']*'", "", message)  # what was given, and examples
+    said = re.sub(r"--set \S+|as in \S+", "", said)
+    return re.findall(r"[a-z_]+=\S+|\b(?:None|True|False|callable|function|object|Batch|argument)\b|`", said)

@@ -5,7 +5,7 @@ import signal
 
 import numpy as np
 import pytest
-from command_line import too_late
+from command_line import python_in, too_late
 
 import gatescope as gs
 from gatescope.experiments import epoch_times, long_series
@@ -94,15 +94,22 @@ def test_ctrl_c_leaves_the_runs_and_the_same_command_goes_on(invoke, tmp_path, m
 
 
 BAD = [
-    (["--cells", "lstm,grue"], "grue"),
-    (["--cells", "gru,gru"], "none twice"),
-    (["--seeds", "0"], "seeds=0"),
-    (["--epochs", "0"], "epochs=0"),
-    (["--steps", "2"], "steps=2"),
-    (["--window", "0"], "window=0"),
-    (["--dtype", "float16"], "dtype='float16'"),
-    (["--out", "file.txt"], "file.txt"),
-    (["--out", "other", "--seeds", "1"], "other steps (60 there, 50 here)"),
+    (["--cells", "lstm,grue"], "--cells 'lstm,grue': 'grue' is not known"),
+    (["--cells", "gru,gru"], "--cells 'gru,gru' names a cell twice; give each once"),
+    (["--cells", ","], "--cells ',' names no cell; give for example lstm,gru"),
+    (["--seeds", "0"], "--seeds 0 must be"),
+    (["--epochs", "0"], "--epochs 0 must be"),
+    (["--steps", "2"], "--steps 2 must be"),
+    (["--window", "0"], "--window 0 must be"),
+    (["--dtype", "float16"], "--dtype 'float16' is not one"),
+    (["--hidden-size", "0"], "--hidden-size 0 must be"),
+    (["--data-seed", "-1"], "--data-seed -1 must be"),
+    (["--threads", "0"], "--threads 0 must be a whole number of at least 1; left out, it is one a core"),
+    (["--out", "file.txt"], "--out 'file.txt': 'file.txt' is a file, not a folder"),
+    (
+        ["--out", "other", "--seeds", "1"],
+        "other --steps (60 there, 50 here); give the same to go on, or another --out",
+    ),
 ]
 
 
@@ -119,6 +126,7 @@ def test_bad_input_is_one_line_and_status_2(arguments, message, invoke, tmp_path
     (line,) = done.stderr.splitlines()
     assert line.startswith("gatescope: error: ")
     assert message in line
+    assert python_in(line) == []
     assert done.stdout == ""
 
 

@@ -10,6 +10,8 @@ from gatescope.tasks.digits import digits
 from gatescope.tasks.flip_flop import flip_flop
 from gatescope.tasks.laser import laser
 from gatescope.tasks.long_series import long_series, long_series_prices, long_series_values
+from gatescope.tasks.next_step import next_step
+from gatescope.tasks.own import own
 from gatescope.tasks.piano_roll import piano_roll
 from gatescope.tasks.temporal_order import temporal_order
 
@@ -28,6 +30,8 @@ __all__ = [
     "long_series",
     "long_series_prices",
     "long_series_values",
+    "next_step",
+    "own",
     "piano_roll",
     "temporal_order",
 ]

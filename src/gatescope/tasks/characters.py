@@ -14,8 +14,9 @@ from gatescope._dtypes import float_dtype
 from gatescope.datatypes import Array, Batch, Head
 from gatescope.errors import FileFormatError, UnknownNameError, ValueRangeError
 from gatescope.storage import open_file
-from gatescope.tasks._making import one_hot, real, record, whole, whole_length
+from gatescope.tasks._making import one_hot, record, whole, whole_length
 from gatescope.tasks._real_data import check_one_of, check_size
+from gatescope.tasks._splits import SPLITS, part, shares
 
 _LARGEST_FILE = 2**30
 
@@ -102,19 +103,14 @@ def characters(
     'o be '
     """
     wanted = float_dtype(dtype)
-    check_one_of("split", split, ("all", "train", "valid", "test"))
+    check_one_of("split", split, SPLITS)
     length = None if steps is None else whole("steps", steps)
     streams = whole("sequences", sequences)
-    valid = real("valid_fraction", valid_fraction, least=0, most=1)
-    test = real("test_fraction", test_fraction, least=0, most=1)
-    if valid + test >= 1:
-        raise ValueRangeError(
-            f"valid_fraction={valid:g} and test_fraction={test:g} leave nothing to train on; give less than 1 together"
-        )
+    valid, test = shares(valid_fraction, test_fraction)
     raw = _read(path)
     points = _points(_decoded(raw, encoding, str(path)))
     known = np.unique(points) if vocabulary is None else _vocabulary(vocabulary)
-    begin, end = _part(len(points), split, valid, test)
+    begin, end = part(len(points), split, valid, test)
     text = _classes(points[begin:end], known, begin)
     length, read = _layout(len(text), length, streams, split, str(path))
     check_size((length * streams) * (len(known) + 1), wanted, "give fewer steps or sequences")
@@ -192,12 +188,6 @@ def _vocabulary(vocabulary: str) -> Array:
             f"vocabulary has {chr(kinds[counts > 1][0])!r} more than once; give each character once"
         )
     return known
-
-
-def _part(count: int, split: str, valid: float, test: float) -> tuple[int, int]:
-    """Where the split begins and ends."""
-    second, third = count - round((valid + test) * count), count - round(test * count)
-    return {"all": (0, count), "train": (0, second), "valid": (second, third), "test": (third, count)}[split]
 
 
 def _classes(points: Array, known: Array, begin: int) -> Array:

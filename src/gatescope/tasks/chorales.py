@@ -37,6 +37,7 @@ def chorales(
 
     The task, the loss and the baseline are those of `gatescope.tasks.piano_roll`; only the source differs, and so do
     the split and the numbers: for the published ones take the archive.  Nothing of the corpus is copied or kept.
+    Silence has about 95 % of all keys right, so compare an accuracy with `gatescope.majority_accuracy`.
 
     A step is a quarter note (or what `grid` says), and a key is on at a step if a note of any part sounds when the step
     begins; shorter notes between two steps are not heard.  Repeats are not played twice and nothing is transposed.

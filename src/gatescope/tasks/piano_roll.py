@@ -42,6 +42,7 @@ def piano_roll(
 
     The baseline is the loss when every note is on by itself at its frequency in the training split, whatever `split`
     is; frequencies are (count + 1/2) / (steps + 1), so that a note first heard in the test split costs no infinity.
+    An accuracy counts every key at every step, and silence has about 95 % right: see `gatescope.majority_accuracy`.
 
     Parameters
     ----------

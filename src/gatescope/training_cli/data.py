@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatescope.errors import UnknownNameError, ValueRangeError
+from gatescope.training_cli.wording import in_options, option
 
 if TYPE_CHECKING:
     from gatescope.datatypes import Batch
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
 # Made by random numbers, as many as wanted; each is the function of that name, with underscores, of gatescope.tasks.
 FRESH = ("adding", "copying", "temporal-order", "counting", "delayed-xor", "flip-flop", "long-series")
 # From files, with splits but for the laser series; some want --data.
-FIXED = ("laser", "digits", "chorales", "piano-roll", "characters")
+FIXED = ("laser", "digits", "chorales", "piano-roll", "characters", "own")
 NAMES = (*FRESH, *FIXED)
-FROM_FILE = {"piano-roll": "FILE.mat", "characters": "FILE.txt"}
+FROM_FILE = {"piano-roll": "FILE.mat", "characters": "FILE.txt", "own": "FILE.npz or FILE.csv"}
+LOSSES = ("mse", "cross-entropy", "bernoulli")
 _HELD_BACK = ("valid", "test")  # the first of these that a task has is validated on
-_OPTIONS = ("steps", "sequences", "seed", "dtype", "split")  # of makers, with an option or a use of their own
+# Of makers, with an option or a use of their own.
+_OPTIONS = ("steps", "sequences", "seed", "dtype", "loss", "split")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +65,7 @@ def material(
     name: str,
     *,
     data: Path | None,
+    loss: str | None,
     steps: int | None,
     sequences: int | None,
     settings: Sequence[str],
@@ -79,24 +83,35 @@ def material(
     ValueRangeError
         If an option does not go with it.
     """
-    maker = _maker(name)
-    known = inspect.signature(maker).parameters
-    options = _options(name, known, {"steps": steps, "sequences": sequences}, settings)
-    options["dtype"] = dtype
+    _check_name(name)
     wanted = FROM_FILE.get(name)
     if wanted is None and data is not None:
+        *some, last = FROM_FILE
         raise ValueRangeError(
-            f"--data {str(data)!r} goes with {' and '.join(FROM_FILE)}, not with {name}; leave it out"
+            f"--data {str(data)!r} goes with {', '.join(some)} and {last}, not with {name}; leave it out"
         )
     if wanted is not None and data is None:
         raise ValueRangeError(f"{name} reads a file; give it with --data {wanted}")
-    make = functools.partial(maker, *([] if data is None else [data]), **options)
+    with in_options({}, file="--data"):
+        maker = _maker(name, data)
+    known = inspect.signature(maker).parameters
+    options = _options(name, known, {"steps": steps, "sequences": sequences}, settings)
+    options["dtype"] = dtype
+    judged = None if loss is None else _loss(loss, name, data, known)
+    if judged is not None and "loss" in known:
+        options["loss"] = judged
+    make = functools.partial(maker, **options)
     source = name if data is None else f"{name} of {data.name}"
-    if name in FRESH:
-        return _random(make, source, fixed=fixed, validation=bool(validation), seed=seed)
-    if fixed:
-        raise ValueRangeError(f"--fixed is for tasks that make fresh data, and {name} does not; leave it out")
-    if "split" not in known:
+    said = {key: f"{option(key)} " if key in _OPTIONS else f"--set {key}=" for key in known}
+    with in_options(said, file="--data"):
+        if name in FRESH:
+            return _random(make, source, fixed=fixed, validation=bool(validation), seed=seed)
+        if fixed:
+            raise ValueRangeError(
+                f"--fixed is for tasks that make fresh data, and {name} does not; leave it out"
+            )
+        if "split" in known:
+            return _split(make, source, validation=validation, fractions="valid_fraction" in known)
         if validation:
             raise ValueRangeError(
                 f"--validation needs data that are held back, and {name} has none; leave it out"
@@ -105,7 +120,6 @@ def material(
         return Material(
             task=batch, example=batch, validation=None, test=None, source=source, judged_on="", fresh=False
         )
-    return _split(make, source, validation=validation)
 
 
 def _random(make: Callable[..., Batch], source: str, *, fixed: bool, validation: bool, seed: int) -> Material:
@@ -121,11 +135,14 @@ def _random(make: Callable[..., Batch], source: str, *, fixed: bool, validation:
     )
 
 
-def _split(make: Callable[..., Batch], source: str, *, validation: bool | None) -> Material:
+def _split(make: Callable[..., Batch], source: str, *, validation: bool | None, fractions: bool) -> Material:
     """The training split; what is validated on is the valid split, where there is one, and then test is a test."""
     from gatescope.tasks.characters import ShortSplitError
 
-    train = make(split="train")
+    try:
+        train = make(split="train")
+    except ShortSplitError as error:
+        raise ValueRangeError(f"{error}; give fewer --sequences or --steps") from error
     valid = test = None
     name = untested = ""
     if validation is not False:
@@ -134,8 +151,9 @@ def _split(make: Callable[..., Batch], source: str, *, validation: bool | None) 
         except ShortSplitError as error:
             raise ValueRangeError(f"{error}; give fewer --sequences, or --no-validation") from error
         if validation and valid is None:
+            more = "give a larger --set valid_fraction=..., or " if fractions else ""
             raise ValueRangeError(
-                f"--validation needs data that are held back, and {source} has none; leave it out"
+                f"--validation needs data that are held back, and {source} has none; {more}leave it out"
             )
     if name != "test":
         try:
@@ -166,19 +184,41 @@ def _held_back(make: Callable[..., Batch]) -> tuple[str, Batch | None]:
 def _there(make: Callable[..., Batch], split: str) -> Batch | None:
     """The split, or None if the data have no such split; what is damaged is an error, not a split less."""
     from gatescope.tasks._matlab import MissingVariableError
+    from gatescope.tasks._splits import NoSuchSplitError
 
     try:
         return make(split=split)
-    except (UnknownNameError, MissingVariableError):
+    except (UnknownNameError, MissingVariableError, NoSuchSplitError):
         return None  # the training split was read, so it is this one that is not known
 
 
-def _maker(name: str) -> Callable[..., Batch]:
+def _check_name(name: str) -> None:
     if name not in NAMES:
         raise UnknownNameError(f"there is no task {name!r}; choose one of {', '.join(NAMES)}")
+
+
+def _maker(name: str, data: Path | None) -> Callable[..., Batch]:
+    """The task's function, with the file that it reads."""
     tasks = importlib.import_module("gatescope.tasks")
+    if name == "own" and data is not None and data.suffix.lower() != ".npz":
+        from gatescope.io import read_series
+
+        return functools.partial(tasks.next_step, read_series(data, dtype="float64"))
     maker: Callable[..., Batch] = getattr(tasks, name.replace("-", "_"))
-    return maker
+    return maker if data is None else functools.partial(maker, data)
+
+
+def _loss(loss: str, name: str, data: Path | None, known: Any) -> str:
+    if name != "own":
+        raise ValueRangeError(f"--loss {loss!r} goes with own, not with {name}; leave it out")
+    if loss not in LOSSES:
+        raise UnknownNameError(f"--loss {loss!r} is not known; choose one of {', '.join(LOSSES)}")
+    if "loss" not in known and loss != "mse":
+        raise ValueRangeError(
+            f"--loss {loss!r} needs targets of that kind, from an npz; the next row of {str(data)!r} is predicted by "
+            "mse: leave it out"
+        )
+    return loss.replace("-", "_")
 
 
 def _options(name: str, known: Any, given: dict[str, int | None], settings: Sequence[str]) -> dict[str, Any]:
@@ -198,7 +238,15 @@ def _options(name: str, known: Any, given: dict[str, int | None], settings: Sequ
         key = key.strip().replace("-", "_")
         if not equals or key not in free:
             raise ValueRangeError(f"--set {text!r} {_instead(name, key, known, free)}")
-        found[key] = _plain(value.strip())
+        found[key] = _value(text, value.strip(), known[key])
+    return found
+
+
+def _value(text: str, value: str, parameter: inspect.Parameter) -> int | float | bool | str:
+    """What a setting is set to: text where the task takes text, and a truth value only where it takes one."""
+    found = value if "str" in str(parameter.annotation) else _plain(value)
+    if isinstance(parameter.default, bool) and not isinstance(found, bool):
+        raise ValueRangeError(f"--set {text!r} must be true or false")
     return found
 
 

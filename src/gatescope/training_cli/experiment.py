@@ -9,7 +9,9 @@ import typer
 
 from gatescope._cli_options import INTERRUPTED, ThreadsOption
 from gatescope._terminal import echo, on_terminal, print_measurement, working
+from gatescope.errors import ValueRangeError
 from gatescope.measurements.long_series import PUBLISHED_SIZE
+from gatescope.training_cli.wording import check_folder, in_options, options_of
 
 FAST: dict[str, int] = {"steps": 2000, "epochs": 200, "seeds": 3, "sequences": 40}
 
@@ -49,26 +51,35 @@ def long_series(
     """
     from gatescope.experiments.long_series import long_series as experiment
     from gatescope.experiments.long_series_report import COLUMNS, FILES, rows, sentences, title, write_report
-    from gatescope.gallery import check_folder
+    from gatescope.kernels.cpu import default_threads
+    from gatescope.validation import check_threads
 
     sizes = FAST if fast else PUBLISHED_SIZE
     given: dict[str, Any] = {"seeds": seeds, "epochs": epochs, "steps": steps, "sequences": sequences}
     chosen = {name: sizes[name] if value is None else value for name, value in given.items()}
-    check_folder(out, FILES)
+    names = [name.strip() for name in cells.split(",") if name.strip()]
+    if not names:
+        raise ValueRangeError(f"--cells {cells!r} names no cell; give for example lstm,gru")
+    if len(set(names)) < len(names):
+        raise ValueRangeError(f"--cells {cells!r} names a cell twice; give each once")
+    check_folder("--out", out, out, list(FILES))
     runs = out / "runs"
+    said = options_of(experiment) | {"cell": f"--cells {cells!r}: "}
     try:
-        result = experiment(
-            runs,
-            cells=[name.strip() for name in cells.split(",")],
-            window=window,
-            hidden_size=hidden_size,
-            data_seed=data_seed,
-            dtype=dtype,
-            threads=threads,
-            progress=on_terminal(),
-            tell=_tell,
-            **chosen,
-        )
+        with in_options(said):
+            check_threads(threads, default_threads())  # before the first run is told of
+            result = experiment(
+                runs,
+                cells=names,
+                window=window,
+                hidden_size=hidden_size,
+                data_seed=data_seed,
+                dtype=dtype,
+                threads=threads,
+                progress=on_terminal(),
+                tell=_tell,
+                **chosen,
+            )
     except KeyboardInterrupt:
         kept = f"what has been trained is in {runs}; the same command goes on from there"
         typer.echo(f"gatescope: interrupted; {kept}", err=True)

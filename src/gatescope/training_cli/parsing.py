@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING
 
 from gatescope.errors import ValueRangeError
@@ -61,11 +62,11 @@ def dropout(text: str | None) -> Dropout | None:
         try:
             number = float(value)
         except ValueError:
-            chosen = []
-        if not chosen or any(place not in places for place in chosen):
+            number = math.nan
+        if not 0 <= number < 1 or any(place not in places for place in chosen):
             raise ValueRangeError(
-                f"--dropout {text!r} must be a probability, or several by name, as in inputs=0.1,recurrent=0.2; "
-                f"the names are {', '.join(places)}"
+                f"--dropout {text!r} must be a probability of at least 0 and below 1, or several by name, as in "
+                f"inputs=0.1,recurrent=0.2; the names are {', '.join(places)}"
             )
         found.update(dict.fromkeys(chosen, number))
     return Dropout(**found)

@@ -12,9 +12,10 @@ import typer
 from gatescope._cli_options import INTERRUPTED, ThreadsOption, check_file
 from gatescope._terminal import echo, on_terminal, print_measurement, working
 from gatescope.errors import ValueRangeError
-from gatescope.training_cli.data import NAMES, Material, material
+from gatescope.training_cli.data import LOSSES, NAMES, Material, material
 from gatescope.training_cli.parsing import dropout as parse_dropout
 from gatescope.training_cli.parsing import layers as parse_layers
+from gatescope.training_cli.wording import check_folder, in_options, options_of
 
 if TYPE_CHECKING:
     from gatescope.measurements.training import History, TrainingRun
@@ -28,7 +29,16 @@ def train(
     task: Annotated[str, typer.Argument(metavar="TASK", help=f"One of {', '.join(NAMES)}.")],
     data: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="What piano-roll (a .mat archive) and characters (a text) read."),
+        typer.Option(
+            metavar="FILE",
+            help="What piano-roll (a .mat archive), characters (a text) and own read.  own takes an npz with the "
+            "arrays inputs (T, B, I) and targets (T, B, C), (T, B), or (B,) for one a sequence, and if need be mask "
+            "(T, B) and lengths (B,); or a csv or npy, of which the next row is predicted.",
+        ),
+    ] = None,
+    loss: Annotated[
+        str | None,
+        typer.Option(help=f"Of own from an npz: {', '.join(LOSSES[:-1])} or {LOSSES[-1]}.  Default: mse."),
     ] = None,
     cell: Annotated[
         str, typer.Option(help="lstm, gru, ...; several, from the lowest layer, as in gru,lstm.")
@@ -158,6 +168,7 @@ def train(
     given = material(
         task,
         data=data,
+        loss=loss,
         steps=steps,
         sequences=sequences,
         settings=setting or [],
@@ -168,36 +179,48 @@ def train(
     )
     if not given.fresh and updates_per_epoch is not None:
         raise ValueRangeError(
-            f"--updates-per-epoch {updates_per_epoch} is for fresh data; here an epoch is a pass over the data"
+            f"--updates-per-epoch {updates_per_epoch} is for fresh data; here an epoch is a pass over the data, so "
+            "give --batch-size instead"
         )
-    stack = init_stack(cells, hidden_size=sizes, heads=given.example, seed=seed, scheme=init, dtype=dtype)
-    run = fit(
-        stack,
-        given.task,
-        optimizer=optimizer,
-        lr=lr,
-        schedule=None if schedule is None else schedule_by_name(schedule),
-        clip_norm=None if clip_norm == _NO_CLIP else clip_norm,
-        clip_tensor_norm=clip_tensor_norm,
-        clip_value=clip_value,
-        epochs=epochs,
-        batch_size=batch_size,
-        updates_per_epoch=(10 if updates_per_epoch is None else updates_per_epoch) if given.fresh else 1,
-        at=at,
-        window=window,
-        stateful=stateful,
-        dropout=left_out,
-        weight_noise=weight_noise,
-        validation=given.validation,
-        patience=patience,
-        target_loss=target_loss,
-        probe_every=probe_every,
-        snapshot_every=snapshot_every,
-        checkpoint=kept,
-        seed=seed,
-        threads=threads,
-        progress=on_terminal(),
-    )
+    if given.fresh and batch_size is not None:
+        raise ValueRangeError(
+            f"--batch-size {batch_size} is for data that stay the same; of fresh data give --sequences, or --fixed too"
+        )
+    said = options_of(init_stack, fit) | {
+        "cell": "--cell ",
+        "scheme": "--init ",
+        **dict.fromkeys(("gain", "t_max"), f"--init {init!r}: "),
+        "rate": f"--schedule {schedule!r}: rate = ",
+    }
+    with in_options(said, checkpoint=kept, given=checkpoint is not None):
+        stack = init_stack(cells, hidden_size=sizes, heads=given.example, seed=seed, scheme=init, dtype=dtype)
+        run = fit(
+            stack,
+            given.task,
+            optimizer=optimizer,
+            lr=lr,
+            schedule=None if schedule is None else schedule_by_name(schedule),
+            clip_norm=None if clip_norm == _NO_CLIP else clip_norm,
+            clip_tensor_norm=clip_tensor_norm,
+            clip_value=clip_value,
+            epochs=epochs,
+            batch_size=batch_size,
+            updates_per_epoch=(10 if updates_per_epoch is None else updates_per_epoch) if given.fresh else 1,
+            at=at,
+            window=window,
+            stateful=stateful,
+            dropout=left_out,
+            weight_noise=weight_noise,
+            validation=given.validation,
+            patience=patience,
+            target_loss=target_loss,
+            probe_every=probe_every,
+            snapshot_every=snapshot_every,
+            checkpoint=kept,
+            seed=seed,
+            threads=threads,
+            progress=on_terminal(),
+        )
     _stop_if_interrupted(run, kept)
     _finish(run, given, out, plot, at, threads)
     _stop_if_diverged(run, out, kept)
@@ -207,16 +230,16 @@ def train(
 
 def _check_files(out: Path, kept: Path, plot: Path | None) -> None:
     """That everything can be written, before the work and not after it."""
-    from gatescope.gallery import check_folder
-
     check_file("--out", out, ".npz")
     check_file("--checkpoint", kept, ".npz")
     if plot is not None:
         check_file("--plot", plot, ".png", ".svg")
     if kept == out:
         raise ValueRangeError(f"--checkpoint {str(kept)!r} is --out too; give it another name")
-    for path in (out, kept, *([] if plot is None else [plot])):
-        check_folder(path.parent, [path.name])
+    # A checkpoint that was not named is beside --out, so it is --out that is told of.
+    for option_name, path in (("--out", out), ("--checkpoint", kept), ("--plot", plot)):
+        if path is not None:
+            check_folder(option_name, path, path.parent, [path.name])
 
 
 def _stop_if_interrupted(run: TrainingRun, kept: Path) -> None:
@@ -256,10 +279,12 @@ def _finish(
     with working(f"writing {out}"):
         run.save(out)
         files = [out]
-        if plot is not None:
+        if plot is not None and run.history.epoch.size:
             files.append(_draw(run, given, plot))
     model = " + ".join(f"{layer.cell} {layer.hidden_size}" for layer in run.params.layers)
     print_measurement(f"{model} on {given.source}", ("", ""), rows)
+    if plot is not None and not run.history.epoch.size:
+        echo(f"not written: {plot}, as there is no epoch to draw")
     echo(f"written: {', '.join(map(str, files))}")
 
 
@@ -280,14 +305,14 @@ def _rows(run: TrainingRun, given: Material, at: str | None) -> list[tuple[str, 
         ]
     if given.example.baseline == given.example.baseline:  # NaN where there is none
         rows.append((f"baseline: {given.example.baseline_of}", f"{given.example.baseline:.4g}"))
-    rows += _accuracy("training accuracy, last epoch", history.accuracy[last])
+    rows += _accuracy("training accuracy, last epoch", history.accuracy[last], given.example, at)
     if history.validation_loss.size:
         rows += [
             (
                 f"validation loss ({given.judged_on}), last",
                 _judged(history.validation_loss[-1], baseline),
             ),
-            *_accuracy("validation accuracy, last", history.validation_accuracy[last]),
+            *_accuracy("validation accuracy, last", history.validation_accuracy[last], given.validation, at),
         ]
     what = "validation" if history.validation_loss.size else "training"
     if epochs:
@@ -311,9 +336,15 @@ def _times(history: History) -> str:
     return f"{history.seconds.sum():.1f} s; {1000 * each:.3g} ms"
 
 
-def _accuracy(name: str, values: Any) -> list[tuple[str, str]]:
-    """Only of tasks that have one."""
-    return [(name, f"{value:.2%}") for value in values.tolist() if value == value]
+def _accuracy(name: str, values: Any, data: Any, at: str | None) -> list[tuple[str, str]]:
+    """Only of tasks that have one; beside what the commonest answer has, where the data are at hand."""
+    from gatescope.datatypes import Batch
+    from gatescope.training.evaluation import majority_accuracy
+
+    rows = [(name, f"{value:.2%}") for value in values.tolist() if value == value]
+    if rows and isinstance(data, Batch):
+        rows.append(("  always the commonest answer has", f"{majority_accuracy(data, at=at):.2%}"))
+    return rows
 
 
 def _test(stack: Stack, given: Material, at: str | None, threads: int | None) -> list[tuple[str, str]]:
@@ -322,10 +353,8 @@ def _test(stack: Stack, given: Material, at: str | None, threads: int | None) ->
 
     assert given.test is not None
     score = evaluate(stack, given.test, at=at, threads=threads)
-    rows = [("test loss, of the best model", f"{score.loss:.4g}")]
-    if score.accuracy == score.accuracy:
-        rows.append(("test accuracy, of the best model", f"{score.accuracy:.2%}"))
-    return rows
+    accuracy = _accuracy("test accuracy, of the best model", np.array([score.accuracy]), given.test, at)
+    return [("test loss, of the best model", f"{score.loss:.4g}"), *accuracy]
 
 
 def _draw(run: TrainingRun, given: Material, plot: Path) -> Path:

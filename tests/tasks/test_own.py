@@ -1,0 +1,336 @@
+"""Own arrays: what becomes of each, what is held back, the baseline, and files that cannot be trained on."""
+
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from judging import loss, same
+
+import gatescope as gs
+from gatescope.datatypes import Batch, Head
+from gatescope.errors import DtypeError, FileFormatError, ShapeError, UnknownNameError, ValueRangeError
+from gatescope.initial import init_stack
+from gatescope.tasks._splits import NoSuchSplitError
+from gatescope.tasks.own import own
+from gatescope.training.data import as_data
+
+T, B, I = 6, 20, 3
+RNG = np.random.default_rng(0)
+INPUTS = RNG.standard_normal((T, B, I))
+LENGTHS = RNG.integers(1, T + 1, B)
+RUNNING = np.arange(T)[:, None] < LENGTHS
+MASK = (RNG.random((T, B)) < 0.6) | (np.arange(T)[:, None] == LENGTHS - 1)
+
+
+@pytest.fixture
+def write(tmp_path):
+    def written(**arrays):
+        path = tmp_path / "own.npz"
+        np.savez(path, **{"inputs": INPUTS, **arrays})
+        return path
+
+    return written
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_arrays_are_those_of_the_file(write, dtype):
+    targets = RNG.standard_normal((T, B, 2))
+    batch = own(write(targets=targets, mask=MASK, lengths=LENGTHS), dtype=dtype)
+    counts = MASK & RUNNING
+    np.testing.assert_array_equal(batch.inputs, INPUTS.astype(dtype))
+    np.testing.assert_array_equal(batch.targets[counts], targets.astype(dtype)[counts])
+    assert not batch.targets[~counts].any()
+    np.testing.assert_array_equal(batch.mask, counts)
+    np.testing.assert_array_equal(batch.lengths, LENGTHS)
+    assert batch.heads == (Head("y", 2, "mse"),)
+    assert batch.inputs.dtype == batch.targets.dtype == dtype
+    assert all(array.flags.c_contiguous for array in batch.arrays().values())
+    stack = init_stack("gru", hidden_size=4, heads=batch, dtype=dtype)
+    np.testing.assert_array_equal(as_data(batch, stack).mask, counts)  # and it can be trained on
+
+
+CLASSES = RNG.integers(0, 4, (T, B))
+KINDS = [
+    ("mse", RNG.standard_normal((T, B, 2)), 2),
+    ("mse", RNG.standard_normal((T, B)), 1),
+    ("mse", RNG.standard_normal((B, 5)), 5),
+    ("mse", RNG.standard_normal(B), 1),
+    ("cross_entropy", CLASSES, 4),
+    ("cross_entropy", CLASSES.astype(float)[..., None], 4),
+    ("cross_entropy", CLASSES[0], 4),
+    ("cross_entropy", CLASSES[0, :, None] > 1, 2),
+    ("bernoulli", RNG.random((T, B, 3)) < 0.3, 3),
+    ("bernoulli", (RNG.random(B) < 0.3).astype(np.uint8), 1),
+]
+IDS = [f"{name}-{targets.shape}" for name, targets, _ in KINDS]
+
+
+@pytest.mark.parametrize(("name", "targets", "size"), KINDS, ids=IDS)
+def test_the_baseline_is_the_loss_of_the_best_constant(write, name, targets, size):
+    path = write(targets=targets, mask=MASK, lengths=LENGTHS)
+    batch = own(path, loss=name, dtype="float64")
+    assert batch.heads[0].size == size
+    assert batch.heads[0].loss == name
+    stack = init_stack("gru", hidden_size=4, heads=batch, dtype="float64")
+    data = as_data(batch, stack)  # one a sequence, laid out over the steps
+    whole = Batch(inputs=data.inputs, targets=data.targets, mask=data.mask.astype(bool), heads=batch.heads)
+    known = data.targets[whole.mask].astype(float)
+    share = known.mean(axis=0)
+    if name == "cross_entropy":
+        share = np.bincount(known[:, 0].astype(int), minlength=size) / len(known)
+        best = np.log(np.maximum(share, 1e-300))
+    elif name == "bernoulli":
+        best = np.log(share) - np.log1p(-share)
+    else:
+        best = share
+    outputs = np.broadcast_to(best, (T, B, size))
+    assert batch.baseline == pytest.approx(loss(whole, outputs), rel=1e-12)
+    assert batch.baseline <= loss(whole, outputs + 0.01 * np.arange(1, size + 1))
+
+
+def test_one_target_a_sequence_is_that_of_its_last_step(write):
+    batch = own(write(targets=np.arange(B), lengths=LENGTHS))
+    data = as_data(batch, init_stack("gru", hidden_size=4, heads=batch))
+    np.testing.assert_array_equal(data.mask, np.arange(T)[:, None] == LENGTHS - 1)
+    np.testing.assert_array_equal(data.targets[LENGTHS - 1, np.arange(B), 0], np.arange(B))
+    silent = np.ones((T, B), bool)
+    silent[LENGTHS[3] - 1, 3] = False
+    batch = own(write(targets=np.arange(B), lengths=LENGTHS, mask=silent))
+    assert batch.mask.sum(axis=0).tolist() == [int(b != 3) for b in range(B)]
+
+
+def test_as_many_sequences_as_steps_are_read_as_steps(tmp_path):
+    np.savez(tmp_path / "x.npz", inputs=INPUTS[:, :T], targets=np.ones((T, T)))
+    assert own(tmp_path / "x.npz").targets.shape == (T, T, 1)
+
+
+def test_what_does_not_count_may_be_anything(write):
+    targets = np.where(MASK & RUNNING, 1.0, np.nan)
+    batch = own(write(targets=targets, mask=MASK, lengths=LENGTHS))
+    assert np.isfinite(batch.targets).all()
+    assert batch.baseline == 0
+    own(write(targets=np.where(MASK & RUNNING, 1, -7), mask=MASK, lengths=LENGTHS), loss="bernoulli")
+
+
+@given(count=st.integers(2, 40), valid=st.floats(0, 0.5), test=st.floats(0, 0.4))
+@settings(max_examples=25, deadline=None)
+def test_the_splits_share_out_the_sequences(tmp_path_factory, count, valid, test):
+    path = tmp_path_factory.mktemp("own") / "own.npz"
+    inputs = np.arange(count, dtype=float).reshape(1, count, 1)
+    np.savez(path, inputs=inputs, targets=inputs)
+    found = {}
+    for split in ("train", "valid", "test"):
+        try:
+            batch = own(path, split=split, valid_fraction=valid, test_fraction=test)
+        except NoSuchSplitError:
+            found[split] = []
+            continue
+        found[split] = batch.inputs[0, :, 0].astype(int).tolist()
+        assert batch.provenance["sequences"] == found[split] == sorted(found[split])
+        np.testing.assert_array_equal(batch.targets, batch.inputs)
+    assert sorted([*found["train"], *found["valid"], *found["test"]]) == list(range(count))
+    assert len(found["test"]) == round(test * count)
+    assert len(found["valid"]) == round((valid + test) * count) - round(test * count)
+
+
+def test_a_file_sorted_by_class_is_mixed(write):
+    path = write(targets=np.arange(B) >= B // 2)
+    held = own(path, loss="cross_entropy", split="valid", valid_fraction=0.4)
+    assert set(held.targets.ravel()) == {0, 1}
+    assert held.heads[0].size == 2
+    assert same(held, own(path, loss="cross_entropy", split="valid", valid_fraction=0.4))
+
+
+def test_the_classes_are_those_of_the_whole_file(write):
+    targets = np.zeros(B, int)
+    targets[0] = 7
+    for split in ("all", "train", "valid", "test"):
+        batch = own(write(targets=targets), loss="cross_entropy", split=split)
+        assert batch.heads == (Head("class", 8, "cross_entropy"),)
+    assert own(write(targets=targets), loss="cross_entropy", classes=9).heads[0].size == 9
+    assert own(write(targets=np.zeros(B, int)), loss="cross_entropy").heads[0].size == 2
+
+
+def test_it_is_saved_and_loaded_with_its_arguments(write, tmp_path):
+    batch = own(write(targets=CLASSES), loss="cross_entropy", split="test")
+    batch.save(tmp_path / "batch.npz")
+    assert gs.load(tmp_path / "batch.npz") == batch
+    kept = batch.provenance
+    assert (kept["file"], kept["loss"], kept["classes"], kept["split"]) == (
+        "own.npz",
+        "cross_entropy",
+        4,
+        "test",
+    )
+    assert len(kept["sha256"]) == 64
+
+
+GOOD = np.zeros((T, B))
+
+
+def changed(array, at, value):
+    other = np.array(array, float)
+    other[at] = value
+    return other
+
+
+BAD = [
+    (
+        {"targets": GOOD, "length": LENGTHS},
+        {},
+        FileFormatError,
+        "holds 'length', which is none of inputs, targets",
+    ),
+    ({"targets": GOOD.astype(str)}, {}, DtypeError, "targets of .* has dtype <U32; give real numbers"),
+    ({"targets": GOOD.astype(complex)}, {}, DtypeError, "has dtype complex128"),
+    (
+        {"targets": GOOD, "inputs": INPUTS[:, 0]},
+        {},
+        ShapeError,
+        r"\(6, 3\); give \(T, B, I\).*inputs\[:, None, :\]",
+    ),
+    ({"targets": GOOD, "inputs": INPUTS[:0]}, {}, ShapeError, r"inputs of .* \(0, 20, 3\)"),
+    (
+        {"targets": GOOD, "inputs": changed(INPUTS, (2, 1, 0), np.nan)},
+        {},
+        ValueRangeError,
+        r"inputs\[2, 1, 0\] of .* is nan; remove or fill it \(there are 1",
+    ),
+    (
+        {"targets": GOOD, "inputs": changed(INPUTS, (2, 1, 0), 1e39)},
+        {},
+        ValueRangeError,
+        r"inputs\[2, 1, 0\] of .* is 1e\+39; too large for float32; scale it",
+    ),
+    (
+        {"targets": GOOD.T},
+        {"loss": "cross_entropy"},
+        ShapeError,
+        r"\(20, 6\); .* classes, \(T, B\) = \(6, 20\), or",
+    ),
+    (
+        {"targets": np.zeros((T, B, 2))},
+        {"loss": "cross_entropy"},
+        ShapeError,
+        r"\(6, 20, 2\); .* give classes",
+    ),
+    ({"targets": np.zeros((T, B + 1))}, {}, ShapeError, r"\(6, 21\); .* \(T, B\) = \(6, 20\) or \(T, B, C\)"),
+    ({"targets": np.zeros((T, B, 0))}, {}, ShapeError, r"\(6, 20, 0\)"),
+    ({"targets": np.float64(3)}, {}, ShapeError, r"the shape \(\)"),
+    ({"targets": changed(GOOD, (1, 2), np.inf)}, {}, ValueRangeError, r"targets\[1, 2\] of .* is inf"),
+    (
+        {"targets": changed(GOOD, (1, 2), 0.5)},
+        {"loss": "cross_entropy"},
+        ValueRangeError,
+        r"\[1, 2\] .* is 0.5; .*whole",
+    ),
+    (
+        {"targets": changed(GOOD, (1, 2), -1)},
+        {"loss": "cross_entropy"},
+        ValueRangeError,
+        "is -1; give whole numbers",
+    ),
+    (
+        {"targets": changed(GOOD, (1, 2), 20260101)},
+        {"loss": "cross_entropy"},
+        ValueRangeError,
+        "class 20260101, which would make 20260102 classes",
+    ),
+    ({"targets": changed(GOOD, (1, 2), 2)}, {"loss": "bernoulli"}, ValueRangeError, "is 2; give 0 or 1"),
+    (
+        {"targets": CLASSES},
+        {"loss": "cross_entropy", "classes": 3},
+        ValueRangeError,
+        "class 3; give at least 4",
+    ),
+    ({"targets": CLASSES}, {"loss": "cross_entropy", "classes": 1}, ValueRangeError, "classes=1 must be"),
+    ({"targets": GOOD}, {"classes": 3}, ValueRangeError, "classes=3 goes with the cross-entropy"),
+    (
+        {"targets": GOOD, "mask": np.zeros((T, B), bool)},
+        {},
+        ValueRangeError,
+        "mask of .* is False at every step",
+    ),
+    ({"targets": GOOD[0], "mask": ~MASK & False}, {}, ValueRangeError, "mask of .* is False at every step"),
+    ({"targets": GOOD, "mask": MASK.T}, {}, ShapeError, r"mask of .* \(20, 6\); .* \(T, B\) = \(6, 20\)"),
+    ({"targets": GOOD, "mask": 0.5 * MASK}, {}, ValueRangeError, "other values than True and False"),
+    (
+        {"targets": GOOD, "lengths": LENGTHS[1:]},
+        {},
+        ShapeError,
+        r"lengths of .* \(19,\); .* \(B,\) = \(20,\)",
+    ),
+    (
+        {"targets": GOOD, "lengths": changed(LENGTHS, 4, 0)},
+        {},
+        ValueRangeError,
+        r"lengths\[4\] .* is 0.0; .* 1 to T = 6",
+    ),
+    ({"targets": GOOD, "lengths": changed(LENGTHS, 4, 7)}, {}, ValueRangeError, r"lengths\[4\] of .* is 7"),
+    (
+        {"targets": GOOD, "lengths": changed(LENGTHS, 4, 1.5)},
+        {},
+        ValueRangeError,
+        r"lengths\[4\] of .* is 1.5",
+    ),
+    (
+        {"targets": GOOD, "lengths": changed(LENGTHS, 4, np.nan)},
+        {},
+        ValueRangeError,
+        r"lengths\[4\] of .* is nan",
+    ),
+    ({"targets": GOOD}, {"loss": "l1"}, UnknownNameError, "loss='l1' is not one of 'mse', 'cross_entropy'"),
+    ({"targets": GOOD}, {"split": "dev"}, UnknownNameError, "split='dev' is not one of"),
+    ({"targets": GOOD}, {"dtype": "int8"}, DtypeError, "dtype='int8'"),
+    (
+        {"targets": GOOD},
+        {"valid_fraction": 0.6, "test_fraction": 0.4},
+        ValueRangeError,
+        "leave nothing to train on",
+    ),
+    (
+        {"targets": GOOD},
+        {"valid_fraction": 0.99, "split": "train", "test_fraction": 0},
+        ValueRangeError,
+        "'train' .* is empty",
+    ),
+    (
+        {"targets": GOOD},
+        {"valid_fraction": 0, "split": "valid"},
+        NoSuchSplitError,
+        "has 20 sequences, is empty",
+    ),
+    ({}, {}, FileFormatError, "has no array 'targets', but 'inputs'"),
+]
+
+
+@pytest.mark.parametrize(("arrays", "options", "kind", "message"), BAD, ids=lambda value: "")
+def test_what_cannot_be_trained_on(write, arrays, options, kind, message):
+    with pytest.raises(kind, match=message):
+        own(write(**arrays), **options)
+
+
+def test_a_split_in_which_nothing_counts(write):
+    path = write(targets=GOOD)
+    held = own(path, split="valid").provenance["sequences"]
+    mask = np.ones((T, B), bool)
+    mask[:, held] = False
+    with pytest.raises(ValueRangeError, match=r"no target of the split 'valid' of .* counts"):
+        own(write(targets=GOOD, mask=mask), split="valid")
+
+
+def test_files_that_are_none(tmp_path):
+    path = tmp_path / "x.npz"
+    with pytest.raises(FileFormatError, match="there is no such file"):
+        own(path)
+    path.write_bytes(b"PK\x03\x04torn")
+    with pytest.raises(FileFormatError, match="not a readable"):
+        own(path)
+    path.write_bytes(pickle.dumps({"inputs": INPUTS}))
+    with pytest.raises(FileFormatError, match="not a readable"):
+        own(path)
+    np.savez(path, inputs=INPUTS, targets=np.array([None]))
+    with pytest.raises(FileFormatError, match="pickled Python objects, which are never loaded"):
+        own(path)
