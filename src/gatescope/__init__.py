@@ -69,7 +69,7 @@ from gatescope.measurements import (
 from gatescope.models import Stack
 from gatescope.recurrence import backprop, run
 from gatescope.resident import DeviceGradients, DeviceParams, DeviceTrace, to_device
-from gatescope.training import Dropout, evaluate, predict, train
+from gatescope.training import Dropout, evaluate, majority_accuracy, predict, train
 
 __all__ = [
     "AccuracyWarning",
@@ -127,6 +127,7 @@ __all__ = [
     "load_torch",
     "lyapunov_of_jacobians",
     "lyapunov_spectrum",
+    "majority_accuracy",
     "phase_diagram",
     "plan_flow",
     "plotting",

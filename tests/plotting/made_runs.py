@@ -45,6 +45,7 @@ def make_run(
     probe_every=None,
     half_life=None,
     config=None,
+    message="",
 ):
     """A run whose loss falls exponentially from about 1, unless one is given."""
     rng = np.random.default_rng(seed)
@@ -87,7 +88,7 @@ def make_run(
         best_epoch=0,
         history=history,
         status=Status(status),
-        message="",
+        message=message,
         config={"clip_norm": 1.0} if config is None else config,
         seed=seed,
         snapshot_epoch=np.zeros(0, np.int64),

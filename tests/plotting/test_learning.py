@@ -93,13 +93,48 @@ def test_a_seed_that_stopped_early_keeps_its_last_loss():
     assert label_texts(ax) == ["lstm (3 seeds, 1 stopped early)"]
 
 
-def test_a_run_that_diverged_at_once_has_its_entry():
-    ax = loss_curves({"rnn": make_run("rnn", 0, status="diverged"), "gru": make_run("gru", 5)})
+def test_a_run_that_diverged_at_once_has_its_entry_and_is_named():
+    runs = {"rnn": make_run("rnn", 0, status="diverged"), "gru": make_run("gru", 5)}
+    ax = loss_curves(runs)
     assert label_texts(ax) == ["rnn (diverged)", "gru"]
-    ax = loss_curves({"rnn": make_run("rnn", 0, status="diverged")})
+    assert title(ax) == "without an epoch: rnn seed 0 (diverged)"
+    _, axes = training_gradients(runs)
+    assert label_texts(axes["norm"]) == ["rnn (diverged)", "gru"]
+    assert title(axes["norm"]).endswith("; without an epoch: rnn seed 0 (diverged)")
+
+
+def test_seeds_without_an_epoch_are_left_out_if_interrupted_and_the_worst_if_diverged():
+    table = losses(3)
+    runs = [make_run("lstm", 10, loss=row, seed=seed) for seed, row in enumerate(table)]
+    stopped = [make_run("lstm", 0, status="interrupted", seed=seed) for seed in range(3, 10)]
+    ax = loss_curves({"a$b": [*stopped, *runs], "only": stopped[:1]})
+    assert label_texts(ax) == [r"a\$b (3 seeds)"]
+    np.testing.assert_array_equal(legend_lines(ax)[0].get_ydata(), table[1])
+    assert title(ax).endswith(
+        r"; without an epoch: a\$b seeds 3, 4, 5, 6, 7 and 2 more (interrupted), only seed 3 (interrupted)"
+    )
+    _, axes = training_gradients({"a$b": [*stopped, *runs], "only": stopped[:1]})
+    assert label_texts(axes["norm"]) == [r"a\$b (3 seeds)"]
     plotting.render(ax.figure)
-    _, axes = training_gradients({"rnn": make_run("rnn", 0, status="diverged")})
-    assert list(axes) == ["norm", "clipped"]
+    worst = make_run("lstm", 0, status="diverged", seed=9)
+    ax = loss_curves({"lstm": [*runs[:2], worst]})  # not the mean of the two that are left
+    assert label_texts(ax) == ["lstm (3 seeds, 1 diverged)"]
+    np.testing.assert_array_equal(legend_lines(ax)[0].get_ydata(), table[1])
+    assert title(ax).endswith("without an epoch: lstm seed 9 (diverged)")
+
+
+@pytest.mark.parametrize("draw", [loss_curves, training_gradients])
+def test_nothing_is_drawn_of_runs_without_an_epoch(draw):
+    why = "diverged: the loss is nan at update 1"
+    at_once = make_run("rnn", 0, status="diverged", message=why, probe_every=1)
+    with pytest.raises(
+        ValueRangeError, match=rf"^runs\['rnn'\] has no epoch to draw: it ended so: {why}; train"
+    ):
+        draw({"rnn": at_once})
+    with pytest.raises(
+        ValueRangeError, match=r"nor has any other of the 3 runs: it ended so: interrupted; train"
+    ):
+        draw({"gru": make_run("gru", 0, status="interrupted"), "rnn": [at_once, at_once]})
 
 
 def test_the_baseline_is_a_line_with_its_name():

@@ -14,6 +14,7 @@ from gatescope.resuming import Resumable
 from gatescope.training import checkpoints
 from gatescope.training.dropout import Dropout
 from gatescope.training.optimisers import SGD, Adam
+from gatescope.training.schedules import WarmUp
 
 
 @pytest.fixture
@@ -97,6 +98,62 @@ def test_a_schedule_that_looks_at_the_end(tmp_path):
     )
 
 
+def factor_of(values):
+    """Functions that have one name, one code and no constants of their own."""
+    return lambda update, updates: values[update] if isinstance(values, list) else values
+
+
+@pytest.mark.parametrize("cased", [lambda function: function, lambda function: WarmUp(1, then=function)])
+def test_another_function_of_the_same_name(tmp_path, cased):
+    path = tmp_path / "run.state"
+    train(epochs=4, checkpoint=path, schedule=cased(factor_of(0.5)))
+    before = path.read_bytes()
+    for epochs in (4, 6):  # of a run that has ended, too
+        with pytest.raises(
+            ValueRangeError,
+            match=rf"checkpoint={str(path)!r} is .* another schedule: the factor of update \d was 0\.5 there, and is "
+            "0.25 here; give the same function to go on, or the name of another file",
+        ):
+            train(epochs=epochs, checkpoint=path, schedule=cased(factor_of(0.25)))
+        assert path.read_bytes() == before
+    again = train(
+        epochs=6, checkpoint=path, schedule=cased(factor_of(0.5))
+    )  # another object, the same factors
+    assert same(again, train(epochs=6, schedule=cased(factor_of(0.5))))
+
+
+def test_a_function_may_be_another_for_updates_that_are_still_to_come(tmp_path):
+    path = tmp_path / "run.state"
+    options = {"batch_size": 3}  # three updates an epoch
+    train(epochs=2, checkpoint=path, schedule=factor_of([1.0, 0.9, 0.8, 0.7, 0.6, 0.5]), **options)
+    new = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 3.0, 2.0, 1.0]
+    run = train(epochs=3, checkpoint=path, schedule=factor_of(new), **options)
+    assert same(run, train(epochs=3, schedule=factor_of(new), **options))
+    new[4] = 0.61  # inside an epoch, where no history shows it
+    with pytest.raises(ValueRangeError, match=r"update 4 was 0\.6 there, and is 0\.61 here"):
+        train(epochs=3, checkpoint=path, schedule=factor_of(new), **options)
+
+
+def test_a_function_that_looks_at_the_end(tmp_path):
+    path = tmp_path / "run.state"
+
+    def falling(update, updates):
+        return 1 - update / updates
+
+    train(epochs=3, checkpoint=path, schedule=falling)
+    assert same(train(epochs=3, checkpoint=path, schedule=falling), train(epochs=3, schedule=falling))
+    with pytest.raises(ValueRangeError, match=r"epochs=6, but .* with this schedule the learning rates"):
+        train(epochs=6, checkpoint=path, schedule=falling)
+
+
+def test_a_file_of_before_factors_were_written_is_gone_on_from(path):
+    arrays = dict(np.load(path))
+    assert arrays.pop("factors").tolist() == [[0, 1, 2], [1, 1, 1]]
+    np.savez(path, **arrays)
+    os.replace(f"{path}.npz", path)
+    assert same(train(epochs=4, checkpoint=path), train(epochs=4))
+
+
 @pytest.mark.parametrize("keep", [0, 10, 0.5, 0.99])
 def test_a_torn_file(path, keep):
     whole = path.read_bytes()
@@ -109,10 +166,12 @@ def test_a_torn_file(path, keep):
     assert path.read_bytes() == torn
 
 
-@pytest.mark.parametrize("name", ["theta", "slot.mean", "course.loss", "counters", "sums"])
+@pytest.mark.parametrize("name", ["theta", "slot.mean", "course.loss", "counters", "sums", "factors"])
 @pytest.mark.parametrize("what", ["missing", "shorter", "other dtype"])
 def test_a_file_with_something_else_in_it(path, name, what):
     arrays = dict(np.load(path))
+    if name == "factors" and what != "shorter":
+        return  # files without were written once
     if what == "missing":
         del arrays[name]
     elif what == "shorter":

@@ -38,7 +38,8 @@ class History(Result):
         The same, a column a head, without the heads' weights.
     accuracy : (E,) float64
         Share of right answers of the heads that have any (cross-entropy: the likeliest class; Bernoulli: every output
-        counts, right if p is on the side of the target); NaN if no head has.
+        counts, right if p is on the side of the target); NaN if no head has.  Compare it with `majority_accuracy` of
+        the data, which an answer that is always the same reaches.
     gradient_norm, largest_gradient_norm : (E,) float64
         Global norm of the gradient before clipping: mean and maximum over the epoch's updates.
     clipped : (E,) float64

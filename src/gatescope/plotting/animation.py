@@ -146,7 +146,7 @@ def animate_gates(
                 for k, line in enumerate(lines):
                     line.set_ydata(values[:, k])
                 bars.set_data(values=spreads[name][frame].share)
-                side.set_title(spread_text(spreads[name][frame], name), loc="left", fontsize=8.5)
+                side.set_title(spread_text(spreads[name][frame]), loc="left", fontsize=8.5)
             return [heading]
 
         return _animation(figure, draw, len(picks), ours=fig is None)
@@ -380,7 +380,9 @@ def _check_traces(traces: Any) -> list[Trace]:
             "animate one trace with animate_steps"
         )
     if not traces:
-        raise ValueRangeError("traces is empty; give at least one Trace")
+        raise ValueRangeError(
+            "traces is empty; give at least one Trace, such as those of the snapshots of train(..., snapshot_every=10)"
+        )
     return check_alike(traces, [f"traces[{k}]" for k in range(len(traces))])
 
 

@@ -42,7 +42,8 @@ def loss_curves(
 
     Every seed counts to the end of the longest: one that stopped early with its last loss, one that diverged as worse
     than any number; otherwise the line would show the survivors only.  A cross marks where a seed diverged, and the
-    band is faint where so many have that it has no upper edge.
+    band is faint where so many have that it has no upper edge.  Runs that ended before their first epoch did are named
+    above the axes; those of them that were interrupted do not count, as nothing is known of them.
     The validation loss is a dashed line with hollow marks.  More than 2,000 epochs are drawn as means over equal
     runs of epochs, and the axis says so.
 
@@ -74,7 +75,8 @@ def loss_curves(
     DtypeError
         If `runs` holds something else than TrainingRun objects, or `baseline` is no number.
     ValueRangeError
-        If there is no run, `band` is no pair of quantiles, or `scale` is not known.
+        If there is no run, or none has an epoch (the message says how it ended), `band` is no pair of quantiles, or
+        `scale` is not known.
 
     Examples
     --------
@@ -86,7 +88,8 @@ def loss_curves(
     3
     """
     curves = []
-    for label, found in seed_bands.check_runs(runs).items():
+    drawn, note = seed_bands.runs_to_draw(runs)
+    for label, found in drawn.items():
         histories = [run.history for run in found]
         diverged = [run.status == Status.DIVERGED for run in found]
         judged = [k for k, history in enumerate(histories) if history.validation_epoch.size]
@@ -110,7 +113,7 @@ def loss_curves(
                 else None,
             )
         )
-    return _draw(curves, band, scale, (baseline, baseline_label), ax, artist_kwargs)
+    return _draw(curves, note, band, scale, (baseline, baseline_label), ax, artist_kwargs)
 
 
 def draw_loss_curves(
@@ -172,11 +175,12 @@ def draw_loss_curves(
                 validation=None,
             )
         )
-    return _draw(made, band, scale, (baseline, baseline_label), ax, artist_kwargs)
+    return _draw(made, "", band, scale, (baseline, baseline_label), ax, artist_kwargs)
 
 
 def _draw(
     curves: list[_Curve],
+    note: str,
     band: Any,
     scale: str,
     baseline: tuple[float | None, str],
@@ -218,6 +222,7 @@ def _draw(
             seed_bands.seeds_drawn(quantiles, max(curve.loss.table.shape[1] for curve in curves)),
             "dashed: validation" if any(judged) else "",
             "cross: diverged" if any(curve.ends for curve in curves) else "",
+            note,
         ]
         seed_bands.legend_above(axes, kinds)
     return axes

@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogFormatterMathtext, LogLocator, M
 
 from gatescope.datatypes import Array
 from gatescope.errors import DtypeError, ValueRangeError
-from gatescope.measurements.training import TrainingRun
+from gatescope.measurements.training import Status, TrainingRun
 from gatescope.plotting import palette, series
 from gatescope.plotting.styling import line_keywords, plain_text
 
@@ -23,6 +23,7 @@ POINTS = 2000  # more epochs than this are drawn as means: finer than the pixels
 
 _COLUMNS = 13  # letters an inch, on average, of the text above the axes
 _MARKS = 7  # along a line: enough to tell the lines apart in grey
+_NAMED = 5  # seeds that are named one by one
 _CAP = 1e300  # stands for infinity in quantiles, since infinity minus infinity is no number
 
 Band = tuple[float, float] | None
@@ -243,6 +244,39 @@ def epochs_label(size: int) -> str:
 def cell_name(run: TrainingRun) -> str:
     """The cell of all layers, or the cells of each."""
     return "+".join(dict.fromkeys(run.params.cells))
+
+
+def runs_to_draw(runs: object) -> tuple[dict[str, list[TrainingRun]], str]:
+    """The runs of each label that have a course, and in words those that ended before their first epoch did.
+
+    Of these, one that diverged stays: it counts as worse than any number.  One that was interrupted tells nothing.
+    """
+    given = check_runs(runs)
+    listed = [(label, run) for label, some in given.items() for run in some]
+    if not any(run.history.epoch.size for _, run in listed):
+        label, run = listed[0]
+        which = "" if len(listed) == 1 else f", nor has any other of the {len(listed)} runs"
+        raise ValueRangeError(
+            f"runs[{label!r}] has no epoch to draw{which}: it ended so: {run.message or run.status}; train for at "
+            "least one epoch"
+        )
+    without: dict[tuple[str, Status], list[int]] = {}
+    for label, run in listed:
+        if not run.history.epoch.size:
+            without.setdefault((label, run.status), []).append(run.seed)
+    drawn = {
+        label: [run for run in some if run.history.epoch.size or run.status == Status.DIVERGED]
+        for label, some in given.items()
+    }
+    notes = [f"{plain_text(label)} {_seeds(seeds)} ({status})" for (label, status), seeds in without.items()]
+    note = f"without an epoch: {', '.join(notes)}" if notes else ""
+    return {label: some for label, some in drawn.items() if some}, note
+
+
+def _seeds(seeds: list[int]) -> str:
+    """The first few of them by number."""
+    few = ", ".join(map(str, seeds[:_NAMED])) + (f" and {len(seeds) - _NAMED} more" if seeds[_NAMED:] else "")
+    return f"seed{'s' * (len(seeds) > 1)} {few}"
 
 
 def check_runs(runs: object) -> dict[str, list[TrainingRun]]:

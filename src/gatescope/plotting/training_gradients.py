@@ -33,7 +33,8 @@ def training_gradients(
     Norms are those before clipping: the epoch's mean as a line, its largest as a dotted line where that differs; a
     grey line is the limit of the clipping.  Half-lives are those of the probes, a line a layer; an infinite one (the
     gradient does not decay) is a hollow mark at the upper edge, where the margin says so.
-    Lines are medians of the seeds, bands lie between two of their quantiles.
+    Lines are medians of the seeds, bands lie between two of their quantiles.  Runs that ended before their first epoch
+    did are named above the axes.
 
     Parameters
     ----------
@@ -67,7 +68,7 @@ def training_gradients(
     >>> list(axes)
     ['norm', 'clipped', 'half_life']
     """
-    found = seed_bands.check_runs(runs)
+    found, note = seed_bands.runs_to_draw(runs)
     quantiles = seed_bands.check_band(band)
     probed = any(run.history.probe_epoch.size for listed in found.values() for run in listed)
     names = ("norm", "clipped", "half_life") if probed else ("norm", "clipped")
@@ -78,7 +79,7 @@ def training_gradients(
         axes: dict[str, Axes] = dict(zip(names, panels, strict=True))
         axes["clipped"].set_ylim(-0.05, 1.05)
         axes["clipped"].set_ylabel("share of\nupdates clipped")
-        size = _draw_norms(axes["norm"], found, styles, quantiles, artist_kwargs)
+        size = _draw_norms(axes["norm"], found, note, styles, quantiles, artist_kwargs)
         for k, (listed, style) in enumerate(zip(found.values(), styles, strict=True)):
             clipped = summarise(_of(listed, "clipped"), quantiles)
             seed_bands.draw_summary(axes["clipped"], clipped, style, (k, len(found)), keywords=artist_kwargs)
@@ -93,6 +94,7 @@ def training_gradients(
 def _draw_norms(
     axes: Axes,
     runs: dict[str, list[TrainingRun]],
+    note: str,
     styles: list[palette.Style],
     band: Band,
     given: dict[str, Any],
@@ -125,6 +127,7 @@ def _draw_norms(
     kinds = [
         seed_bands.seeds_drawn(band, max(map(len, runs.values()))),
         "whole: mean of an epoch's updates; dotted: their largest" if differ else "",
+        note,
     ]
     seed_bands.legend_above(axes, kinds)
     return max(summary.size for summary in means)

@@ -1,14 +1,15 @@
 """Training: the loop, and what it is put together from.
 
-`train` trains a model on a task; `evaluate` and `predict` use it.  The optimisers (`Adam`, `RMSProp`, `SGD`), the
-learning-rate schedules (`Constant`, `Step`, `Exponential`, `Cosine`, `WarmUp`, `Piecewise`) and `Dropout` are its
-settings; `Engine` is what computes losses and gradients, for loops of one's own.
+`train` trains a model on a task; `evaluate` and `predict` use it, and `majority_accuracy` is what to compare an
+accuracy with.  The optimisers (`Adam`, `RMSProp`, `SGD`), the learning-rate schedules (`Constant`, `Step`,
+`Exponential`, `Cosine`, `WarmUp`, `Piecewise`) and `Dropout` are its settings; `Engine` is what computes losses and
+gradients, for loops of one's own.
 """
 
 from gatescope.training.clipping import Clip
 from gatescope.training.dropout import Dropout, masks
 from gatescope.training.engine import Data, Engine, Score, as_data
-from gatescope.training.evaluation import evaluate, predict
+from gatescope.training.evaluation import evaluate, majority_accuracy, predict
 from gatescope.training.loop import train
 from gatescope.training.optimisers import SGD, Adam, Optimiser, RMSProp
 from gatescope.training.schedules import Constant, Cosine, Exponential, Piecewise, Schedule, Step, WarmUp
@@ -32,6 +33,7 @@ __all__ = [
     "WarmUp",
     "as_data",
     "evaluate",
+    "majority_accuracy",
     "masks",
     "predict",
     "train",

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from gatescope.datatypes import Array, Batch
+import numpy as np
+
+from gatescope.datatypes import Array, Batch, Head
 from gatescope.errors import ShapeError
+from gatescope.initial import init_stack
 from gatescope.kernels import cpu
 from gatescope.models import Stack
 from gatescope.training.engine import Engine, Score, as_data
@@ -67,7 +71,8 @@ def evaluate(stack: Stack, batch: Batch, *, at: str | None = None, threads: int 
     Returns
     -------
     Score
-        With `loss`, `head_loss`, `accuracy` and `count`.
+        With `loss`, `head_loss`, `accuracy` and `count`.  An accuracy says little by itself: compare it with
+        `majority_accuracy`, as the loss with ``batch.baseline``.
 
     Raises
     ------
@@ -89,6 +94,64 @@ def evaluate(stack: Stack, batch: Batch, *, at: str | None = None, threads: int 
         return engine.evaluate(data)
     finally:
         engine.close()
+
+
+def majority_accuracy(batch: Batch, *, heads: Sequence[Head] | None = None, at: str | None = None) -> float:
+    """The accuracy of always giving the commonest answer: what a model must be above to have learned anything.
+
+    A cross-entropy head always gives the class that is most frequent among its targets; each output of a Bernoulli head
+    the one of 0 and 1 that is.  Right answers are counted as for the `accuracy` of `evaluate` and of `History`: over
+    the same steps and heads, and every output of a Bernoulli head by itself.  Where ones are rare that is close to 1:
+    of the keys of a piano roll, silence has about 95 % right.
+
+    The commonest answers are those of this very batch, so no answer that is always the same reaches more.
+
+    Parameters
+    ----------
+    batch : Batch
+    heads : sequence of Head, optional
+        Those of the model, for a batch that does not state its own.  Default: the batch's.
+    at : {"last", "every"}, optional
+        Which targets count; default: those the batch's mask names.
+
+    Returns
+    -------
+    float
+        In 0..1; NaN if no head classifies.
+
+    Raises
+    ------
+    ShapeError, ValueRangeError, UnknownNameError
+        If the batch does not fit its heads; the message says what.
+
+    Examples
+    --------
+    >>> import gatescope as gs
+    >>> gs.majority_accuracy(gs.tasks.temporal_order(steps=20, sequences=100, seed=0))
+    0.31
+    """
+    if not isinstance(batch, Batch):
+        raise ShapeError(
+            f"batch is a {type(batch).__name__}; give a Batch, as the makers in gatescope.tasks do"
+        )
+    width = int(np.shape(batch.inputs)[-1]) if np.ndim(batch.inputs) == 3 else 1
+    # What counts depends on the read-out alone, so any model stands for all.
+    stack = init_stack(
+        "rnn", input_size=width, hidden_size=1, heads=batch.heads if heads is None else heads, dtype="float64"
+    )
+    data = as_data(batch, stack, at)
+    targets, right, answers, column = data.targets[data.mask > 0], 0, 0, 0
+    for head in stack.heads:
+        mine = targets[:, column : column + head.columns]
+        column += head.columns
+        if head.loss == "cross_entropy":
+            right += int(np.bincount(mine[:, 0].astype(np.int64)).max())
+            answers += len(mine)
+        elif head.loss == "bernoulli":
+            ones = np.count_nonzero(mine, axis=0)
+            right += int(np.maximum(ones, len(mine) - ones).sum())
+            answers += mine.size
+    return right / answers if answers else float("nan")
 
 
 def _check_stack(stack: Any) -> None:

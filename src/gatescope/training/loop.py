@@ -87,9 +87,9 @@ def train(
     lr : float
         Learning rate, above 0.
     schedule : str, Schedule or callable, optional
-        Of the learning rate: ``"cosine"``, ``"warmup(100, cosine)"``, ``"step(1000, 0.5)"``..., or a function whose
-        ``function(update, updates)`` multiplies `lr`; updates count from 0, and `updates` is how many there are in all
-        epochs (windows in which nothing counts are counted).  Default: a factor of 1.
+        Of the learning rate: ``"cosine"``, ``"warmup(100, cosine)"``, ``"step(1000, 0.5)"``..., or a function, of its
+        arguments alone, whose ``function(update, updates)`` multiplies `lr`; updates count from 0, and `updates` is how
+        many there are in all epochs (windows in which nothing counts are counted).  Default: a factor of 1.
     clip_norm : float or None
         Largest norm of the whole gradient.  None: no limit.
     clip_tensor_norm : float, optional
@@ -309,14 +309,24 @@ def _restore(state: State, file: Checkpoint, settings: Settings, feed: batching.
         return False
     with file.restoring():
         state.restore(found)
+        factors = found.get("factors", np.zeros((2, 0)))
+        if factors.ndim != 2 or len(factors) != 2 or not np.isfinite(factors).all():
+            raise ValueError(f"factors of the schedule {factors.shape}")
     begun = state.epoch + (state.batch > 0 or state.begin > 0)
     if begun > settings.epochs:
         raise ValueRangeError(
             f"epochs={settings.epochs} is less than what {file.named()} has come to, epoch {begun}; give at least "
             "that, or the name of another file"
         )
-    there = file.epochs
-    if there is not None and there != settings.epochs and not Slots(settings, feed).same_rates(state, there):
+    there, slots = file.epochs, Slots(settings, feed)
+    other = None if there is None else slots.changed(factors, there)
+    if other is not None:
+        raise ValueRangeError(
+            f"{file.named()} is the state of a call of train with another schedule: the factor of update {other[0]} "
+            f"was {other[1]!r} there, and is {other[2]!r} here; give the same function to go on, or the name of "
+            "another file to begin anew"
+        )
+    if there is not None and there != settings.epochs and not slots.same_rates(state, there):
         raise ValueRangeError(
             f"epochs={settings.epochs}, but {file.named()} is of a call with epochs={there}, and with this schedule "
             "the learning rates until now depend on that; give the same, or the name of another file"

@@ -225,9 +225,11 @@ class Piecewise:
 
 @dataclass(frozen=True)
 class Function:
-    """A function of the caller's, ``function(update, updates) -> factor``.
+    """A function of the caller's, ``function(update, updates) -> factor``, which depends on nothing else.
 
-    In a run's configuration it goes by its name alone, so a run that is resumed cannot tell whether it was changed.
+    In a run's configuration it goes by its name.  A checkpoint also has its factors at 64 of the updates that are done,
+    evenly apart, so training is not gone on from with a function, or constants that it looks up, whose factors were
+    others; what it gives for updates that are still to come may be changed.
 
     Raises
     ------

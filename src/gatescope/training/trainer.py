@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from gatescope.datatypes import Array
 from gatescope.measurements import Status
 from gatescope.training.batching import Feed
 from gatescope.training.checkpoints import Checkpoint
@@ -18,6 +19,8 @@ from gatescope.training.interrupts import DeferredInterrupt
 from gatescope.training.probes import Probe
 from gatescope.training.settings import Settings
 from gatescope.training.state import PATIENCE, TARGET, State
+
+_PROBES = 64  # of a schedule, in a checkpoint
 
 
 class _Diverged(Exception):
@@ -186,7 +189,7 @@ class Trainer:
     def _arrays(self) -> dict[str, Any]:
         state = self.state
         state.carried = self.engine.carried if self.settings.stateful and state.begin > 0 else None
-        found = state.arrays()
+        found = {**state.arrays(), "factors": self.slots.factors(state)}
         state.carried = None
         return found
 
@@ -241,10 +244,30 @@ class Slots:
     def same_rates(self, state: State, epochs: int) -> bool:
         """Whether the learning rates until now are what they would be if there were so many epochs."""
         other = self.planned(epochs)
-        done = self.first(state) + -(-state.begin // self.window)
         return all(
-            self._schedule.factor(k, other) == self._schedule.factor(k, self._planned) for k in range(done)
+            self._schedule.factor(k, other) == self._schedule.factor(k, self._planned)
+            for k in range(self._done(state))
         )
+
+    def factors(self, state: State) -> Array:
+        """Some of the updates that are done, evenly apart, and the schedule's factors there: (2, N)."""
+        done = self._done(state)
+        places = np.unique(np.linspace(0, done - 1, min(done, _PROBES)).astype(np.int64))
+        return np.array([places, [self._schedule.factor(int(k), self._planned) for k in places]], np.float64)
+
+    def changed(self, factors: Array, epochs: int) -> tuple[int, float, float] | None:
+        """The first update whose factor is another than `factors` of a call with so many epochs says: both, too."""
+        planned = self.planned(epochs)
+        for place, there in factors.T.tolist():
+            here = self._schedule.factor(int(place), planned)
+            # Another machine's cosine may differ in the last bit.
+            if not math.isclose(there, here, rel_tol=1e-12):
+                return int(place), there, here
+        return None
+
+    def _done(self, state: State) -> int:
+        """How many are done."""
+        return self.first(state) + -(-state.begin // self.window)
 
 
 def outcome(state: State, settings: Settings, *, validated: bool) -> tuple[Status, str]:
