@@ -182,7 +182,8 @@ def _adding_row(steps: int, cell: str) -> Row:
         below=0.01 if gated else None,
         above=None if gated else 0.01,
         criterion="MSE < 0.01" if gated else "MSE stays > 0.01",
-        rates=_ADDING_RATES[steps] if gated else (1e-4, 1e-3),
+        # Those of the gated cells are tried for the rnn, too.
+        rates=_ADDING_RATES[steps] if gated else (1e-4, 3e-4, 1e-3, 3e-3),
         settings={
             "epochs": _ADDING[steps],
             "updates_per_epoch": 500,

@@ -122,6 +122,9 @@ def test_levels_and_who_is_lower():
     assert result.lower_share(101, 300) == 0
     assert result.lower_share(51, 150) == 0.5
     assert np.isnan(result.lower_share(301, 400))
+    # Spikes do not make a curve the higher one: its running median counts.
+    spiked = np.where(EPOCH % 3 == 0, FALLING * 1.2, FALLING * 0.95)
+    assert pair(spiked, FALLING).lower_share(1, 300) == 1
     np.testing.assert_allclose(result.loss_at(1), [[FALLING[0]] * 3, [1.1 * FALLING[0]] * 3], rtol=1e-12)
     assert np.isnan(result.loss_at(400, 500)).all()
     np.testing.assert_allclose(result.final_loss()[0], np.median(FALLING[-10:]), rtol=1e-12)

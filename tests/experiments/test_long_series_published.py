@@ -7,7 +7,8 @@ import pytest
 from made_curves import as_published, made
 
 from gatescope.experiments import long_series_report as report
-from gatescope.experiments.published import beside_published
+from gatescope.experiments.published import beside_published, shown
+from gatescope.measurements.long_series import Interval
 
 
 def table(result):
@@ -120,6 +121,26 @@ def test_the_rules_of_agreement_are_told():
     text = report.markdown(made(as_published(2, 30)))
     for part in ("the side of 1", "whatever its size", "epochs 235 to 940", "fewer than 400 epochs"):
         assert part in text
+
+
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        (Interval(1.0134, 0.99612, 1.0249), "1.01 [0.996, 1.02]"),
+        (Interval(1.0134, 1.0013, 1.0249), "1.013 [1.001, 1.025]"),  # three digits would put 1 into it
+        (Interval(0.98, 0.97, 0.99996), "0.98 [0.97, 0.99996]"),
+        (Interval(1.0, 1.0, 1.0), "1 [1, 1]"),
+        (Interval(2.5, np.nan, np.nan), "2.5"),
+        (Interval(np.nan, np.nan, np.nan), "-"),
+    ],
+)
+def test_an_interval_is_seen_to_lie_on_its_side_of_one(found, text):
+    assert shown(found) == text
+
+
+def test_a_course_that_is_too_short_to_judge_by_is_not():
+    row = table(made(as_published(epochs=300), seconds=SECONDS))["final loss, GRU / LSTM"]
+    assert row.agrees.endswith("-")
 
 
 def test_other_cells_are_shown_beside_nothing():

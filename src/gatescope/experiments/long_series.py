@@ -13,6 +13,7 @@ import numpy as np
 from gatescope.cells.registry import get
 from gatescope.errors import FileFormatError, OutputError, ValueRangeError
 from gatescope.experiments.epoch_times import epoch_times
+from gatescope.kernels.cpu import default_threads
 from gatescope.measurements.long_series import PUBLISHED_UNITS, LongSeriesResult
 from gatescope.measurements.training import Status, TrainingRun
 from gatescope.provenance import provenance
@@ -233,7 +234,7 @@ def _collect(
         baseline=float(baseline),
         settings={name: value for name, value in settings.items() if name not in shared},
         seconds=seconds,
-        provenance=provenance(device="cpu", dtype=settings["dtype"], threads=threads or os.cpu_count()),
+        provenance=provenance(device="cpu", dtype=settings["dtype"], threads=threads or default_threads()),
         **{name: settings[name] for name in shared},
     )
 

@@ -36,14 +36,14 @@ GRU_FASTER = 0.0384  # share of the LSTM's time
 TRAINING = {"lr": 1e-3, "clip_norm": 1.0}  # and PUBLISHED_UNITS
 
 COMPARED = "Shape and order of the curves are compared, not absolute losses."
-# With fewer epochs, the descent at the start would count as unrest.
+# With fewer epochs, the descent at the start would count as unrest, and its end as what is reached in the end.
 JUDGED_FROM = max(LAST_EPOCHS, TREND_WIDTH)
 RULES = (
     "Agrees: by the side of 1 on which the 95 % interval of the quotient lies, whatever its size; undecided where 1 is "
     "in it. So the GRU trains faster if its time is less for certain, however much less it is.",
     "The lower median curve agrees if it is the LSTM's in more than half of these epochs; the crossing, if the GRU's "
     f"is lower for good from one of the epochs {CROSSING[0]} to {CROSSING[1]}. With fewer than {JUDGED_FROM} epochs "
-    "volatility is not judged.",
+    "final loss and volatility are not judged.",
 )
 
 
@@ -69,6 +69,9 @@ def choices(result: LongSeriesResult) -> list[str]:
         f"orthogonal, forget bias 1); Adam's epsilon is Keras's {settings.get('epsilon', math.nan):g}, which is "
         f"our reading.{'' if same else other}",
     ]
+
+
+_MOST_DIGITS = 9
 
 
 class Row(NamedTuple):
@@ -112,7 +115,8 @@ def beside_published(result: LongSeriesResult) -> list[Row]:
     if pair:
         ratio = result.ratio(final)
         published = PUBLISHED["final loss"]["gru"] / PUBLISHED["final loss"]["lstm"]
-        rows.append(Row("final loss, GRU / LSTM", f"{published:.2f}", shown(ratio), _side(ratio, below=True)))
+        agrees = _side(ratio, below=True) if result.epochs >= JUDGED_FROM else "-"
+        rows.append(Row("final loss, GRU / LSTM", f"{published:.2f}", shown(ratio), agrees))
     rows += _unrest(result, pair)
     rows += [
         Row(f"seconds an epoch, {cell.upper()}", "not known", shown(result.mean(result.seconds, cell)), "-")
@@ -228,8 +232,13 @@ def _about(value: float) -> str:
 
 
 def shown(found: Interval, unit: str = "") -> str:
-    """A mean with its interval, with as many digits as can be read."""
+    """A mean with its interval: three digits, or as many as it takes to see on which side of 1 a bound lies."""
     if math.isnan(found.value):
         return "-"
-    interval = "" if math.isnan(found.low) else f" [{found.low:.3g}, {found.high:.3g}]"
-    return f"{found.value:.3g}{interval}{unit}"
+    digits = 3
+    while digits < _MOST_DIGITS and any(
+        float(f"{value:.{digits}g}") == 1 != value for value in (found.low, found.high)
+    ):
+        digits += 1
+    interval = "" if math.isnan(found.low) else f" [{found.low:.{digits}g}, {found.high:.{digits}g}]"
+    return f"{found.value:.{digits}g}{interval}{unit}"

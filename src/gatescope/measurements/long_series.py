@@ -182,9 +182,13 @@ class LongSeriesResult(Result):
         return np.array([c[-1].epoch if c and c[-1].lower == second else np.nan for c in found], np.float64)
 
     def lower_share(self, begin: int, end: int, first: str = "lstm", second: str = "gru") -> float:
-        """Share of the epochs begin..end, both counted, in which the median curve of `first` is the lower one."""
+        """Share of the epochs begin..end, both counted, in which the median curve of `first` is the lower one.
+
+        Compared are running medians over 21 epochs, as for `crossings`.
+        """
         part = slice(max(begin, 1) - 1, end)
-        lower = self.median(first)[part] < self.median(second)[part]
+        one, other = (running_median(self.median(cell), CROSSING_WIDTH)[part] for cell in (first, second))
+        lower = one < other
         return float(lower.mean()) if lower.size else float("nan")
 
     def loss_at(self, begin: int, end: int | None = None) -> Array:
