@@ -9,11 +9,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gatescope.batches import LOSSES, Batch, Head
 from gatescope.errors import UnknownNameError, ValueRangeError
 from gatescope.results import Array, ComparedByValue, Result, load, save
 
@@ -31,8 +32,6 @@ __all__ = [
     "load",
     "save",
 ]
-
-LOSSES = ("mse", "cross_entropy", "bernoulli")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -352,104 +351,6 @@ def _line(x: Array, y: Array) -> tuple[float, float]:
     residual = float(((dy - slope * dx) ** 2).sum())
     total = float((dy**2).sum())
     return slope, 1.0 if total == 0 else 1.0 - residual / total
-
-
-class Head(NamedTuple):
-    """A part of the read-out that has a loss of its own.
-
-    ================= ============================================================= =====================
-    loss              what it is, averaged over the steps that count                target columns
-    ================= ============================================================= =====================
-    ``mse``           mean over the head's outputs of (y - target)^2                `size`, real numbers
-    ``cross_entropy`` -ln softmax(y)[class], in nats                                1, the class 0..size-1
-    ``bernoulli``     sum over the head's outputs of -ln p(target), p = sigmoid(y),  `size`, 0 or 1
-                      in nats
-    ================= ============================================================= =====================
-
-    Attributes
-    ----------
-    name : str
-    size : int
-        How many outputs of the read-out are its.
-    loss : str
-    weight : float
-        The loss that is trained on is the sum of the heads' losses times their weights.
-    """
-
-    name: str
-    size: int
-    loss: str = "mse"
-    weight: float = 1.0
-
-    @property
-    def columns(self) -> int:
-        """How many columns of the targets belong to it."""
-        return 1 if self.loss == "cross_entropy" else self.size
-
-
-@dataclass(frozen=True, kw_only=True, repr=False)
-class Batch(Result):
-    """Data of a task, time-major.
-
-    Attributes
-    ----------
-    inputs : (T, B, I)
-    targets : (T, B, C) or (B, C)
-        C target columns, the heads' one after another; classes are whole numbers.  (B, C): one target a sequence,
-        at its last step.
-    mask : (T, B) bool
-        Where the targets count; default: everywhere.
-    lengths : (B,) int64
-        Default: T.
-    name : str
-    heads : tuple of Head
-        What a read-out should give and how it is judged; empty: C outputs, mean squared error.
-    baseline : float
-        The loss (sum over heads) of an answer that learns nothing from the past, such as the best constant; NaN if none
-        is stated.
-    baseline_of : str
-        Whose loss that is, in words.
-
-    Examples
-    --------
-    Classes of 40 sequences, each told at its last step:
-
-    >>> import numpy as np, gatescope as gs
-    >>> rng = np.random.default_rng(0)
-    >>> series, classes = rng.standard_normal((100, 40, 2)), rng.integers(0, 3, (40, 1))
-    >>> batch = gs.Batch(inputs=series, targets=classes, heads=[gs.Head("class", 3, "cross_entropy")])
-    >>> gs.train(gs.init("gru", input_size=2, hidden_size=8, seed=0), batch, epochs=2).message
-    'finished: 2 epochs, 2 updates'
-    """
-
-    inputs: Array
-    targets: Array
-    mask: Array = None  # type: ignore[assignment]  # never None once it is made
-    lengths: Array = None  # type: ignore[assignment]
-    name: str = ""
-    heads: tuple[Head, ...] = ()
-    baseline: float = float("nan")
-    baseline_of: str = ""
-
-    def __post_init__(self) -> None:
-        heads = tuple(Head(*head) for head in self.heads) or (Head("y", int(self.targets.shape[-1])),)
-        object.__setattr__(self, "heads", heads)
-        steps, sequences = np.shape(self.inputs)[:2] if np.ndim(self.inputs) > 1 else (0, 0)
-        given: dict[str, Array | None] = {"mask": self.mask, "lengths": self.lengths}
-        if given["mask"] is None:
-            object.__setattr__(self, "mask", np.ones((steps, sequences), np.bool_))
-        if given["lengths"] is None:
-            object.__setattr__(self, "lengths", np.full(sequences, steps, np.int64))
-
-    @property
-    def input_size(self) -> int:
-        """I, the number of inputs."""
-        return int(self.inputs.shape[2])
-
-    @property
-    def output_size(self) -> int:
-        """How many outputs a read-out needs."""
-        return sum(head.size for head in self.heads)
 
 
 def _index(names: tuple[str, ...], name: str, what: str) -> int:

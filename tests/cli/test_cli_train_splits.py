@@ -1,5 +1,8 @@
 """``gatescope train`` on data with splits: what is validated and tested on, and what there is to say without them."""
 
+import functools
+import inspect
+
 import numpy as np
 import pytest
 import scipy.io
@@ -8,6 +11,7 @@ from command_line import too_late
 import gatescope as gs
 from gatescope import tasks
 from gatescope.training import loop
+from gatescope.training_cli import data
 
 
 def started(*arguments):
@@ -55,10 +59,9 @@ def test_splits_that_an_archive_lacks_are_done_without(parts, invoke, tmp_path):
     archive(tmp_path / "x.mat", **{f"{part}data": ROLLS for part in parts})
     done = invoke(*started("piano-roll", "--data", "x.mat"))
     assert done.exit_code == 0, done.output
-    judge = next((part for part in ("valid", "test") if part in parts), None)
-    assert ("validation loss" in done.stdout) == (judge is not None)
-    assert judge is None or f"validation loss ({judge} split), last" in done.stdout
-    assert ("test loss" in done.stdout) == (parts[1:] == ("valid", "test"))
+    assert ("validation loss (valid split), last" in done.stdout) == ("valid" in parts)
+    assert ("validation" in done.stdout) == ("valid" in parts)  # never on the test split
+    assert ("test loss, of the best model" in done.stdout) == ("test" in parts)
 
 
 def test_damage_is_not_taken_for_a_split_that_is_not_there(invoke, tmp_path, monkeypatch):
@@ -74,7 +77,28 @@ def test_damage_is_not_taken_for_a_split_that_is_not_there(invoke, tmp_path, mon
     archive(tmp_path / "x.mat", traindata=ROLLS)
     done = invoke(*started("piano-roll", "--data", "x.mat", "--validation"))
     assert done.exit_code == 2, done.output
-    assert "--validation needs data that are held back, and piano-roll of x.mat has none" in done.stderr
+    assert "--validation needs a valid split, and piano-roll of x.mat has none; leave it out" in done.stderr
+
+
+@pytest.mark.parametrize("name", [name for name in data.FIXED if name not in data.FROM_FILE])
+def test_what_is_chosen_by_is_never_what_is_tested_on(name, invoke, monkeypatch):
+    """Tasks with a test split have a valid split beside it, of which only the optional packages need be there."""
+    known = inspect.signature(getattr(tasks, name)).parameters
+    if "split" not in known:
+        return
+    asked = []
+
+    @functools.wraps(getattr(tasks, name))
+    def split_of(*, split="train", dtype="float32", **_):
+        asked.append(split)
+        return tasks.laser(horizon={"train": 30, "valid": 20, "test": 10}[split], dtype=dtype)
+
+    monkeypatch.setattr(tasks, name, split_of)
+    done = invoke(*started(name))
+    assert done.exit_code == 0, done.output
+    assert asked == ["train", "valid", "test"]
+    assert "validation loss (valid split), last" in done.stdout
+    assert "test loss, of the best model" in done.stdout
 
 
 def test_a_text_is_trained_on_without_what_is_held_back(text, invoke, tmp_path):

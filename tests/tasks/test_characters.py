@@ -29,7 +29,7 @@ def write(tmp_path):
 def text_of(batch, values):
     """The streams as text, one a sequence."""
     known = batch.provenance["vocabulary"]
-    classes = values.argmax(axis=2) if values.shape[2] == len(known) > 1 else values[:, :, 0].astype(int)
+    classes = values.argmax(axis=2) if values.shape[2] == len(known) else values[:, :, 0].astype(int)
     return ["".join(known[k] for k in column) for column in classes.T]
 
 
@@ -56,6 +56,10 @@ def test_any_text_comes_back(tmp_path_factory, text, streams):
     path = tmp_path_factory.mktemp("text") / "a.txt"
     path.write_bytes(text.encode())
     longest = (len(text) - 1) // streams
+    if len(set(text)) == 1:
+        with pytest.raises(ValueRangeError, match="alone, so there is nothing to predict"):
+            characters(path, sequences=streams)
+        return
     if not longest:
         with pytest.raises(ValueRangeError, match=rf"has {len(text)} characters"):
             characters(path, sequences=streams)
@@ -91,7 +95,7 @@ def test_the_baseline_is_the_entropy_of_the_targets(write):
     outputs = np.broadcast_to(np.log(np.maximum(share, 1e-300)), (*batch.mask.shape, len(share)))
     assert loss(batch, outputs) == pytest.approx(batch.baseline, rel=1e-12)
     assert characters(write("ab" * 50 + "a"), sequences=2).baseline == pytest.approx(math.log(2), rel=1e-12)
-    assert characters(write("a" * 50), sequences=2).baseline == 0
+    assert characters(write("a" * 50), sequences=2, vocabulary="ab").baseline == 0
 
 
 def test_a_vocabulary_that_is_given(write):
@@ -111,8 +115,8 @@ def test_a_vocabulary_that_is_given(write):
         characters(write("abcabcabc!"), sequences=1, vocabulary="abc", **part)
     with pytest.raises(ValueRangeError, match=r"vocabulary has 'b' more than once"):
         characters(write("abc"), sequences=1, vocabulary="abcb")
-    for vocabulary in ("", ["a", "b"]):
-        with pytest.raises(ValueRangeError, match=r"vocabulary=.* must be text with at least one character"):
+    for vocabulary in ("", "a", ["a", "b"]):
+        with pytest.raises(ValueRangeError, match=r"vocabulary=.* must be text with at least two characters"):
             characters(write("abc"), sequences=1, vocabulary=vocabulary)
 
 
@@ -168,6 +172,16 @@ def test_arguments_that_are_wrong(write):
         characters(path, split="dev")
     with pytest.raises(DtypeError, match=r"dtype='int64'"):
         characters(path, dtype="int64")
+
+
+def test_a_text_of_one_character_has_nothing_to_predict(write):
+    with pytest.raises(
+        ValueRangeError, match=r"text.txt' holds the character 'a' alone, .*a vocabulary of at least"
+    ):
+        characters(write("aaaaaaaa"), sequences=2)
+    assert (
+        characters(write("aaaaaaaa"), sequences=2, vocabulary="ab").heads[0].size == 2
+    )  # as of another text
 
 
 def test_one_hot_inputs_that_would_be_absurdly_large(write):

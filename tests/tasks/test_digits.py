@@ -13,11 +13,12 @@ from judging import loss, same
 
 from gatescope.datatypes import Head
 from gatescope.errors import DtypeError, GatescopeError, UnknownNameError, ValueRangeError
+from gatescope.tasks._splits import NoSuchSplitError
 from gatescope.tasks.digits import digits
 
 # As many images of each digit as in scikit-learn's data.
 COUNTS = (178, 182, 177, 183, 181, 182, 181, 179, 174, 180)
-SIZES = {"train": 1438, "test": 359}
+SIZES = {"train": 1295, "valid": 143, "test": 359}
 
 
 @pytest.fixture
@@ -34,9 +35,12 @@ def images(monkeypatch):
 
 
 def test_the_splits_divide_the_images(images):
-    train, test = digits(), digits(split="test")
-    assert (train.inputs.shape, test.inputs.shape) == ((8, 1438, 8), (8, 359, 8))
-    both = np.concatenate([train.inputs, test.inputs], axis=1).transpose(1, 0, 2) * 16
+    parts = {split: digits(split=split) for split in SIZES}
+    assert {split: part.inputs.shape for split, part in parts.items()} == {
+        split: (8, size, 8) for split, size in SIZES.items()
+    }
+    both = np.concatenate([part.inputs for part in parts.values()], axis=1).transpose(1, 0, 2) * 16
+    test = parts["test"]
     rows = {image.tobytes() for image in images.astype(np.float32)}
     assert {image.tobytes() for image in both} == rows
     assert len(both) == len(rows) == 1797
@@ -45,8 +49,32 @@ def test_the_splits_divide_the_images(images):
         assert found == round(0.2 * count)  # of every digit the same share
 
 
+def test_the_valid_split_is_the_end_of_what_is_not_tested_on(images):
+    """Whatever share it has, so that more of one is less of the other, and the test split stays what it is."""
+    rest, test = digits(valid_fraction=0), digits(split="test")
+    assert rest.inputs.shape[1] == 1438
+    for fraction, kept in ((0.1, 143), (0.0007, 1), (0.5, 719)):  # rounded down
+        train, valid = (digits(split=split, valid_fraction=fraction) for split in ("train", "valid"))
+        assert valid.inputs.shape[1] == kept
+        both = np.concatenate([train.inputs, valid.inputs], axis=1)
+        np.testing.assert_array_equal(both, rest.inputs)
+        np.testing.assert_array_equal(np.concatenate([train.targets, valid.targets], axis=1), rest.targets)
+        assert same(digits(split="test", valid_fraction=fraction), test)
+    with pytest.raises(
+        NoSuchSplitError,
+        match=r"valid_fraction=0 keeps 0 of 1438 images to choose by, so split 'valid' is empty",
+    ):
+        digits(split="valid", valid_fraction=0)
+    with pytest.raises(
+        ValueRangeError, match=r"keeps 1438 of 1438 images to choose by, so split 'train' is empty"
+    ):
+        digits(split="test", valid_fraction=1)
+    with pytest.raises(ValueRangeError, match=r"valid_fraction=-0.1 must be a finite number from 0 to 1"):
+        digits(valid_fraction=-0.1)
+
+
 @pytest.mark.parametrize("order", ["rows", "pixels", "permuted"])
-@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("split", ["train", "valid", "test"])
 def test_the_answer_counts_at_the_last_step_only(images, order, split):
     batch = digits(order=order, split=split, dtype="float64")
     steps, sequences = (8 if order == "rows" else 64), SIZES[split]
@@ -86,12 +114,13 @@ def test_fewer_sequences_are_a_part_of_more(images):
     np.testing.assert_array_equal(part.inputs, whole.inputs[:, :100])
     np.testing.assert_array_equal(part.targets, whole.targets[:, :100])
     assert len(np.unique(part.targets)) == 10  # in random order, not digit by digit
+    assert digits(sequences=1295, split="valid").inputs.shape[1] == 143  # all of a split that has fewer
 
 
 def test_the_baseline_is_that_of_a_guess(images):
     batch = digits()
     assert batch.baseline == math.log(10)
-    assert loss(batch, np.zeros((8, 1438, 10))) == pytest.approx(batch.baseline, rel=1e-12)
+    assert loss(batch, np.zeros((8, 1295, 10))) == pytest.approx(batch.baseline, rel=1e-12)
 
 
 def test_arguments_that_are_wrong(images):
@@ -105,14 +134,14 @@ def test_arguments_that_are_wrong(images):
             ValueRangeError, match=rf"test_fraction={fraction!r} must be a finite number from 0 to 1"
         ):
             digits(test_fraction=fraction)
-    with pytest.raises(UnknownNameError, match=r"split='valid' is not one of 'train', 'test'"):
-        digits(split="valid")
+    with pytest.raises(UnknownNameError, match=r"split='all' is not one of 'train', 'valid', 'test'"):
+        digits(split="all")
     with pytest.raises(
         UnknownNameError, match=r"order=\['rows'\] is not one of 'rows', 'pixels', 'permuted'"
     ):
         digits(order=["rows"])
-    with pytest.raises(ValueRangeError, match=r"sequences=360 must be a whole number from 1 to 359"):
-        digits(split="test", sequences=360)
+    with pytest.raises(ValueRangeError, match=r"sequences=1296 must be a whole number from 1 to 1295"):
+        digits(split="test", sequences=1296)
     with pytest.raises(ValueRangeError, match=r"seed=-1 must be"):
         digits(seed=-1)
     with pytest.raises(DtypeError, match=r"dtype='float16'"):
@@ -140,8 +169,8 @@ def test_it_is_saved_and_loaded(images, tmp_path):
 def test_scikit_learns_images():
     data = pytest.importorskip("sklearn.datasets").load_digits()
     assert np.bincount(data.target).tolist() == list(COUNTS)  # the stand-in's sizes are right
-    train, test = digits(dtype="float64"), digits(split="test", dtype="float64")
-    both = np.concatenate([train.inputs, test.inputs], axis=1).transpose(1, 0, 2) * 16
-    answers = np.concatenate([train.targets[-1], test.targets[-1]])[:, 0]
+    parts = [digits(split=split, dtype="float64") for split in SIZES]
+    both = np.concatenate([part.inputs for part in parts], axis=1).transpose(1, 0, 2) * 16
+    answers = np.concatenate([part.targets[-1] for part in parts])[:, 0]
     known = {image.tobytes(): digit for image, digit in zip(data.images, data.target, strict=True)}
     assert [known[image.tobytes()] for image in both] == answers.tolist()

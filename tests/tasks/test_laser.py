@@ -94,6 +94,13 @@ def test_horizons_that_are_not_there(horizon):
         laser(horizon=horizon)
 
 
+@pytest.mark.parametrize("flag", ["no", 1, None])
+def test_whether_to_standardise_is_true_or_false(flag):
+    with pytest.raises(ValueRangeError, match=rf"standardise={flag!r} must be True or False"):
+        laser(standardise=flag)
+    assert laser(horizon=5, standardise=np.False_).provenance["standardised"] is False
+
+
 @pytest.mark.parametrize("dtype", ["int32", "float16", "nonsense", None])
 def test_other_dtypes(dtype):
     with pytest.raises(DtypeError, match=rf"dtype={dtype!r} .*use 'float32' or 'float64'"):

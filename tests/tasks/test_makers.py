@@ -11,10 +11,10 @@ from gatescope.datatypes import Batch
 from gatescope.errors import DtypeError, ValueRangeError
 from gatescope.tasks.adding import adding
 from gatescope.tasks.copying import copying
-from gatescope.tasks.counting import counting
+from gatescope.tasks.counting import counting, counting_of
 from gatescope.tasks.delayed_xor import delayed_xor
 from gatescope.tasks.flip_flop import flip_flop
-from gatescope.tasks.long_series import long_series
+from gatescope.tasks.long_series import long_series, long_series_prices
 from gatescope.tasks.temporal_order import temporal_order
 
 MAKERS = [adding, copying, counting, delayed_xor, flip_flop, long_series, temporal_order]
@@ -85,6 +85,37 @@ def test_it_is_saved_and_loaded_with_its_arguments(make, tmp_path):
 def test_counts_that_are_none(make, name, value):
     with pytest.raises(ValueRangeError, match=rf"{name}={value!r} must be a whole number"):
         make(**{name: value})
+
+
+@every_task
+@pytest.mark.parametrize(("steps", "sequences"), [(10**13, 10**6), (10**9, 2), (10**4, 10**9), (10**400, 1)])
+def test_sizes_that_nobody_means(make, steps, sequences):
+    """Refused before anything is allocated: of the last, no array could be made at all."""
+    with pytest.raises(
+        ValueRangeError, match=r"would take .* GiB in float32, more than the 4 GiB that are allowed; g"
+    ):
+        make(steps=steps, sequences=sequences)
+
+
+@pytest.mark.parametrize(
+    ("make", "sizes", "advice"),
+    [
+        (copying, {"memory": 10**12}, "give fewer steps, sequences, symbols or memory"),
+        (copying, {"symbols": 10**12}, "give fewer steps, sequences, symbols or memory"),
+        (flip_flop, {"channels": 10**12}, "give fewer steps, sequences or channels"),
+        (long_series, {"window": 10**12}, "give fewer steps or sequences, or a shorter window"),
+        (partial(counting_of, [1, 2**62]), {}, "give fewer or smaller numbers, or fewer steps"),
+        (partial(counting_of, [1, 2]), {"steps": 10**12}, "give fewer or smaller numbers, or fewer steps"),
+        (
+            long_series_prices,
+            {"sequences": 10**12},
+            "prices would take .* in float64, .*give fewer steps or sequences",
+        ),
+    ],
+)
+def test_other_sizes_that_nobody_means(make, sizes, advice):
+    with pytest.raises(ValueRangeError, match=advice):
+        make(**sizes)
 
 
 @every_task

@@ -31,7 +31,7 @@ def targets_with(column, value):
         (changed(mask=np.full((37, 5), 0.5)), ValueRangeError, "not how much"),
         (changed(heads=(Head("y", 9, "bernoulli"),)), ValueRangeError, "bernoulli of 9.*heads=batch"),
         (changed(inputs=np.zeros((37, 5, 2))), ShapeError, "input_size=2"),
-        (changed(inputs=np.zeros((37, 5))), ShapeError, r"\(T, B, I\)"),
+        (changed(inputs=np.zeros((37, 0, 3))), ShapeError, r"\(T, B, I\) with T and B at least 1"),
         (changed(mask=np.ones((5, 37), bool)), ShapeError, "mask"),
         (changed(mask=np.zeros((37, 5), bool)), ValueRangeError, "mask is False at every step"),
         (changed(lengths=np.zeros(5, int)), ValueRangeError, "mask is False at every step"),

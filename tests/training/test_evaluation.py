@@ -59,7 +59,7 @@ def test_one_target_a_sequence_and_heads_of_the_model():
         ({}, {"at": "first"}, UnknownNameError, "at='first' is not known"),
         ({}, {"heads": HEADS[:2]}, ValueRangeError, "is to be judged by"),
         ({"targets": np.full((37, 5, 9), 0.5)}, {}, ValueRangeError, "head 'class' hold 0.5"),
-        ({"inputs": np.zeros((37, 5))}, {}, ShapeError, r"inputs has the shape \(37, 5\)"),
+        ({"targets": np.zeros((36, 5, 9))}, {}, ShapeError, r"targets has the shape \(36, 5, 9\)"),
     ],
 )
 def test_what_does_not_fit_is_named(change, options, error, message):

@@ -15,7 +15,14 @@ from gatescope.results import Array, Result
 
 
 class Status(StrEnum):
-    """How training ended."""
+    """How training ended; each is a str, too.
+
+    Examples
+    --------
+    >>> import gatescope as gs
+    >>> gs.Status.DIVERGED == "diverged", gs.Status("early-stopped")
+    (True, <Status.EARLY_STOPPED: 'early-stopped'>)
+    """
 
     FINISHED = "finished"
     EARLY_STOPPED = "early-stopped"
@@ -63,6 +70,17 @@ class History(Result):
         layer has fewer kept gates than K, or the gate is not in [0, 1].
     probe_gates : tuple of tuple of str
         A layer's kept gates, in the order of `saturation`.
+
+    Examples
+    --------
+    >>> import gatescope as gs
+    >>> batch = gs.tasks.laser(horizon=100)
+    >>> model = gs.init("gru", input_size=1, hidden_size=8, seed=0)
+    >>> history = gs.train(model, batch, epochs=20, lr=0.01, probe_every=10).history
+    >>> history.epoch[[0, -1]], bool(history.loss[-1] < history.loss[0])
+    (array([ 1, 20]), True)
+    >>> history.probe_epoch, history.half_life.shape, history.probe_gates
+    (array([ 0, 10, 20]), (3, 1), (('r', 'z', 'n', 'q'),))
     """
 
     epoch: Array
@@ -109,6 +127,17 @@ class TrainingRun(Result):
     snapshot_epoch : (M,) int64
     snapshots : (M, N)
         The weights after these epochs, as `Stack.flat` orders them.
+
+    Examples
+    --------
+    >>> import gatescope as gs
+    >>> batch = gs.tasks.laser(horizon=100)
+    >>> model = gs.init("gru", input_size=1, hidden_size=8, seed=0)
+    >>> run = gs.train(model, batch, epochs=20, lr=0.01, snapshot_every=10)
+    >>> run.status, run.message, run.snapshot_epoch
+    (<Status.FINISHED: 'finished'>, 'finished: 20 epochs, 20 updates', array([ 0, 10, 20]))
+    >>> gs.evaluate(run.best, batch).loss < gs.evaluate(run.at(0), batch).loss
+    True
     """
 
     params: Stack

@@ -13,6 +13,9 @@ from gatescope._version import __version__
 from gatescope.datatypes import Array
 from gatescope.errors import DtypeError, ValueRangeError
 
+_LARGEST_BYTES = 4 * 2**30  # of a batch's inputs and targets; more than that is taken for a mistake
+_COUNTABLE = 2**70  # bytes; beyond these no number of GiB tells more
+
 # gatescope.validation has the like, but tasks do not see the cells that it stands on.
 
 
@@ -35,6 +38,29 @@ def real(name: str, value: Any, *, least: float, most: float = math.inf) -> floa
         allowed = f"of at least {least:g}" if most == math.inf else f"from {least:g} to {most:g}"
         raise ValueRangeError(f"{name}={value!r} must be a finite number {allowed}")
     return number
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or False; a word such as "no", which is neither, would count as True."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueRangeError(f"{name}={value!r} must be True or False")
+    return bool(value)
+
+
+def check_size(
+    numbers: int,
+    dtype: np.dtype[Any],
+    advice: str = "give fewer steps or sequences",
+    what: str = "inputs and targets",
+) -> None:
+    """Refuse, before anything is allocated, a batch that would hold an absurd number of numbers."""
+    size = numbers * dtype.itemsize
+    if size > _LARGEST_BYTES:
+        taken = f"{size / 2**30:.1f}" if size < _COUNTABLE else f"more than {_COUNTABLE / 2**30:.0e}"
+        raise ValueRangeError(
+            f"{what} would take {taken} GiB in {dtype.name}, more than the {_LARGEST_BYTES / 2**30:.0f} GiB that are "
+            f"allowed; {advice}"
+        )
 
 
 def numbers_of(name: str, value: Any) -> Array:

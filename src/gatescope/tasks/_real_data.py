@@ -10,12 +10,10 @@ import numpy as np
 
 from gatescope.datatypes import Array, Batch, Head
 from gatescope.errors import MissingPackageError, ShapeError, UnknownNameError, ValueRangeError
-from gatescope.tasks._making import record, whole
+from gatescope.tasks._making import check_size, record, whole
 
 # A piano has 88 keys: MIDI notes 21 (A0) to 108 (C8).
 LOWEST_NOTE, HIGHEST_NOTE = 21, 108
-
-_LARGEST_BYTES = 4 * 2**30  # of a batch's inputs and targets; more than that is taken for a mistake
 
 
 def need(module: str, package: str, task: str) -> Any:
@@ -50,15 +48,6 @@ def check_notes(min_note: object, max_note: object) -> tuple[int, int]:
     if low > high:
         raise ValueRangeError(f"min_note={low} is above max_note={high}; exchange them")
     return low, high
-
-
-def check_size(numbers: int, dtype: np.dtype[Any], advice: str) -> None:
-    """Refuse a batch whose inputs and targets would hold an absurd number of numbers."""
-    if numbers * dtype.itemsize > _LARGEST_BYTES:
-        raise ValueRangeError(
-            f"inputs and targets would take {numbers * dtype.itemsize / 2**30:.1f} GiB in {dtype.name}, more than "
-            f"the {_LARGEST_BYTES / 2**30:.0f} GiB that are allowed; {advice}"
-        )
 
 
 def piano_batch(

@@ -7,7 +7,7 @@ from numpy.typing import DTypeLike
 
 from gatescope._dtypes import float_dtype
 from gatescope.datatypes import Batch, Head
-from gatescope.tasks._making import at_the_last_step, generator, record, whole, whole_length
+from gatescope.tasks._making import at_the_last_step, check_size, generator, record, whole, whole_length
 
 
 def adding(*, steps: int = 100, sequences: int = 50, seed: int = 0, dtype: DTypeLike = "float32") -> Batch:
@@ -39,7 +39,7 @@ def adding(*, steps: int = 100, sequences: int = 50, seed: int = 0, dtype: DType
     Raises
     ------
     ValueRangeError
-        If a number is not allowed.
+        If a number is not allowed, or the batch would be too large.
     DtypeError
         If `dtype` is neither float32 nor float64.
 
@@ -61,6 +61,7 @@ def adding(*, steps: int = 100, sequences: int = 50, seed: int = 0, dtype: DType
     """
     wanted = float_dtype(dtype)
     steps, sequences = whole("steps", steps, least=2), whole("sequences", sequences)
+    check_size(steps * sequences * 3, wanted)
     rng = generator(seed)
     numbers = rng.random((steps, sequences))
     first = rng.integers(0, steps // 2, sequences)

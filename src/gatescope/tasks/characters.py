@@ -14,11 +14,12 @@ from gatescope._dtypes import float_dtype
 from gatescope.datatypes import Array, Batch, Head
 from gatescope.errors import FileFormatError, UnknownNameError, ValueRangeError
 from gatescope.storage import open_file
-from gatescope.tasks._making import one_hot, record, whole, whole_length
-from gatescope.tasks._real_data import check_one_of, check_size
+from gatescope.tasks._making import check_size, one_hot, record, whole, whole_length
+from gatescope.tasks._real_data import check_one_of
 from gatescope.tasks._splits import SPLITS, part, shares
 
 _LARGEST_FILE = 2**30
+_LEAST_KINDS = 2  # of characters: with one there is nothing to tell apart
 
 
 class ShortSplitError(ValueRangeError):
@@ -80,7 +81,7 @@ def characters(
         If the file is missing, empty, larger than 1 GiB, or is not text in `encoding`.
     ValueRangeError
         If the split is too short for `sequences` streams (of `steps`), if a character is not in `vocabulary`, that has
-        one twice, or if a number is not allowed.
+        one twice, if there are not two characters to tell apart, or if a number is not allowed.
     UnknownNameError
         If there is no such split or encoding.
     DtypeError
@@ -109,11 +110,11 @@ def characters(
     valid, test = shares(valid_fraction, test_fraction)
     raw = _read(path)
     points = _points(_decoded(raw, encoding, str(path)))
-    known = np.unique(points) if vocabulary is None else _vocabulary(vocabulary)
+    known = _kinds(points, str(path)) if vocabulary is None else _vocabulary(vocabulary)
     begin, end = part(len(points), split, valid, test)
     text = _classes(points[begin:end], known, begin)
     length, read = _layout(len(text), length, streams, split, str(path))
-    check_size((length * streams) * (len(known) + 1), wanted, "give fewer steps or sequences")
+    check_size((length * streams) * (len(known) + 1), wanted)
     shape = (streams, length)
     symbols = np.ascontiguousarray(text[:read].reshape(shape).T)
     following = text[1 : read + 1]
@@ -178,9 +179,20 @@ def _points(text: str) -> Array:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.dtype("<u4")).astype(np.int64)
 
 
+def _kinds(points: Array, name: str) -> Array:
+    """The text's characters by code point, each once."""
+    known = np.unique(points)
+    if len(known) < _LEAST_KINDS:
+        raise ValueRangeError(
+            f"{name!r} holds the character {chr(known[0])!r} alone, so there is nothing to predict; give a text with "
+            "others, too, or a vocabulary of at least two"
+        )
+    return known
+
+
 def _vocabulary(vocabulary: str) -> Array:
-    if not isinstance(vocabulary, str) or not vocabulary:
-        raise ValueRangeError(f"vocabulary={vocabulary!r} must be text with at least one character, or None")
+    if not isinstance(vocabulary, str) or len(vocabulary) < _LEAST_KINDS:
+        raise ValueRangeError(f"vocabulary={vocabulary!r} must be text with at least two characters, or None")
     known = _points(vocabulary)
     kinds, counts = np.unique(known, return_counts=True)
     if len(kinds) < len(known):

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from gatescope._dtypes import float_dtype
 from gatescope.datatypes import Array, Batch
 from gatescope.errors import FileFormatError
-from gatescope.tasks._making import generator, whole
+from gatescope.tasks._making import flag, generator, whole
 from gatescope.tasks._real_data import HIGHEST_NOTE, LOWEST_NOTE, check_notes, check_one_of, need, piano_batch
 
 GRIDS = {"quarter": 1, "eighth": 2, "sixteenth": 4}  # steps in a quarter note
@@ -74,7 +74,7 @@ def chorales(
     FileFormatError
         If music21 cannot read a chorale, or has none.
     ValueRangeError
-        If a number is not allowed.
+        If a number is not allowed, or `progress` is neither True nor False.
     UnknownNameError
         If there is no such split or grid.
     DtypeError
@@ -98,6 +98,7 @@ def chorales(
     notes = check_notes(min_note, max_note)
     cut = None if steps is None else whole("steps", steps)
     limit = None if count is None else whole("count", count, least=5)
+    shown = flag("progress", progress)
     order = generator(seed)
     music21 = need("music21", "music21", "chorales")
     names = _names(music21)[:limit]
@@ -105,7 +106,7 @@ def chorales(
     needed = list(dict.fromkeys([*parts[split], *parts["train"]]))  # the baseline is of the training split
     rolls = {
         name: _roll(name, per_quarter)
-        for name in tqdm(needed, desc="chorales", unit="file", disable=None if progress else True)
+        for name in tqdm(needed, desc="chorales", unit="file", disable=None if shown else True)
     }
     return piano_batch(
         [rolls[name] for name in parts[split]],

@@ -9,7 +9,7 @@ from numpy.typing import DTypeLike
 
 from gatescope._dtypes import float_dtype
 from gatescope.datatypes import Batch, Head
-from gatescope.tasks._making import generator, one_hot, record, whole, whole_length
+from gatescope.tasks._making import check_size, generator, one_hot, record, whole, whole_length
 
 
 def copying(
@@ -59,7 +59,7 @@ def copying(
     Raises
     ------
     ValueRangeError
-        If a number is not allowed.
+        If a number is not allowed, or the batch would be too large.
     DtypeError
         If `dtype` is neither float32 nor float64.
 
@@ -79,9 +79,10 @@ def copying(
     wanted = float_dtype(dtype)
     steps, sequences = whole("steps", steps), whole("sequences", sequences)
     symbols, memory = whole("symbols", symbols, least=2), whole("memory", memory)
+    total = steps + 2 * memory
+    check_size(total * sequences * (symbols + 3), wanted, "give fewer steps, sequences, symbols or memory")
     blank, delimiter = symbols, symbols + 1
     shown = generator(seed).integers(0, symbols, (memory, sequences))
-    total = steps + 2 * memory
     coded = np.full((total, sequences), blank)
     coded[:memory] = shown
     coded[memory + steps - 1] = delimiter

@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 from gatescope._dtypes import float_dtype
 from gatescope.datatypes import Array, Batch, Head
 from gatescope.errors import ShapeError, ValueRangeError
-from gatescope.tasks._making import generator, numbers_of, one_hot, record, whole
+from gatescope.tasks._making import check_size, generator, numbers_of, one_hot, record, whole
 
 _LETTERS = "abc"
 
@@ -72,7 +72,7 @@ def counting(
     Raises
     ------
     ValueRangeError
-        If a number is not allowed.
+        If a number is not allowed, or the batch would be too large.
     DtypeError
         If `dtype` is neither float32 nor float64.
 
@@ -96,8 +96,10 @@ def counting(
     room = (steps - 1) // letters
     n_max = whole("n_max", room if n_max is None else n_max, most=room)
     n_min = whole("n_min", n_min, most=n_max)
+    wanted = float_dtype(dtype)
+    check_size(2 * steps * sequences * (letters + 1), wanted)
     numbers = generator(seed).integers(n_min, n_max + 1, sequences)
-    return _counting(numbers, letters, steps, dtype, n_min=n_min, n_max=n_max, seed=int(seed))
+    return _counting(numbers, letters, steps, wanted, n_min=n_min, n_max=n_max, seed=int(seed))
 
 
 def counting_of(
@@ -121,7 +123,7 @@ def counting_of(
     Raises
     ------
     ValueRangeError
-        If a number is not allowed.
+        If a number is not allowed, or the batch would be too large.
     ShapeError
         If `numbers` is empty or has not one axis.
     DtypeError
@@ -146,7 +148,11 @@ def counting_of(
         raise ValueRangeError(f"numbers={numbers!r} must be whole numbers of at least 1")
     needed = letters * int(given.max()) + 1
     steps = whole("steps", needed if steps is None else steps, least=needed)
-    return _counting(given.astype(np.int64), letters, steps, dtype)
+    wanted = float_dtype(dtype)
+    check_size(
+        2 * steps * given.size * (letters + 1), wanted, "give fewer or smaller numbers, or fewer steps"
+    )
+    return _counting(given.astype(np.int64), letters, steps, wanted)
 
 
 def counting_accepted(outputs: Any, batch: Batch) -> NDArray[np.bool_]:
@@ -201,9 +207,8 @@ def counting_accepted(outputs: Any, batch: Batch) -> NDArray[np.bool_]:
     return np.asarray((right | ~batch.mask).all(axis=0), dtype=np.bool_)
 
 
-def _counting(numbers: Array, letters: int, steps: int, dtype: DTypeLike, **arguments: Any) -> Batch:
+def _counting(numbers: Array, letters: int, steps: int, wanted: np.dtype[Any], **arguments: Any) -> Batch:
     """The batch of given n."""
-    wanted = float_dtype(dtype)
     lengths = letters * numbers + 1
     step = np.arange(steps)[:, None]
     inside = step < lengths

@@ -9,7 +9,7 @@ from numpy.typing import DTypeLike
 
 from gatescope._dtypes import float_dtype
 from gatescope.datatypes import Batch, Head
-from gatescope.tasks._making import at_the_last_step, generator, real, record, whole, whole_length
+from gatescope.tasks._making import at_the_last_step, check_size, generator, real, record, whole, whole_length
 
 
 def delayed_xor(
@@ -52,7 +52,7 @@ def delayed_xor(
     Raises
     ------
     ValueRangeError
-        If a number is not allowed.
+        If a number is not allowed, or the batch would be too large.
     DtypeError
         If `dtype` is neither float32 nor float64.
 
@@ -72,6 +72,7 @@ def delayed_xor(
     steps, sequences = whole("steps", steps, least=2), whole("sequences", sequences)
     gap = whole("gap", steps // 2 if gap is None else gap, most=steps - 1)
     noise = real("noise", noise, least=0)
+    check_size(steps * sequences * 2, wanted)
     rng = generator(seed)
     first, second = rng.integers(0, 2, (2, sequences))
     inputs = np.zeros((steps, sequences, 1))

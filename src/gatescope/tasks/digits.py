@@ -12,7 +12,9 @@ from gatescope.datatypes import Array, Batch, Head
 from gatescope.errors import ValueRangeError
 from gatescope.tasks._making import at_the_last_step, generator, real, record, whole, whole_length
 from gatescope.tasks._real_data import check_one_of, need
+from gatescope.tasks._splits import NoSuchSplitError
 
+SPLITS = ("train", "valid", "test")
 ORDERS = ("rows", "pixels", "permuted")
 _CLASSES, _SIDE, _BRIGHTEST = 10, 8, 16
 _PERMUTATION_SEED = 0
@@ -22,6 +24,7 @@ def digits(
     *,
     split: str = "train",
     order: str = "rows",
+    valid_fraction: float = 0.1,
     test_fraction: float = 0.2,
     sequences: int | None = None,
     seed: int = 0,
@@ -44,14 +47,18 @@ def digits(
 
     Parameters
     ----------
-    split : {"train", "test"}
+    split : {"train", "valid", "test"}
     order : {"rows", "pixels", "permuted"}
+    valid_fraction : float
+        Share of the images not kept for the test that are kept to choose by: at least 0 and less than 1, rounded down,
+        of whatever digits.
     test_fraction : float
         Share of every digit's images that is kept for the test, between 0 and 1.
     sequences : int, optional
-        Only so many images; of two such numbers the smaller gives a part of the larger.  Default: all of the split.
+        Only so many images, or all of a split that has fewer than the training split; of two such numbers the smaller
+        gives a part of the larger.  Default: all of the split.
     seed : int
-        Of the split and of the images' order in it.
+        Of the splits and of the images' order in them.
     dtype : {"float32", "float64"}
 
     Returns
@@ -65,7 +72,8 @@ def digits(
     MissingPackageError
         If scikit-learn is not installed: ``pip install "gatescope[digits]"``.
     ValueRangeError
-        If a number is not allowed, or `test_fraction` leaves one of the splits without a digit.
+        If a number is not allowed, `test_fraction` puts all or none of a digit's images into the test split, or a split
+        is empty.
     UnknownNameError
         If there is no such split or order.
     DtypeError
@@ -81,19 +89,19 @@ def digits(
     --------
     >>> import gatescope as gs
     >>> gs.tasks.digits(order="pixels").inputs.shape  # doctest: +SKIP
-    (64, 1438, 1)
+    (64, 1295, 1)
     """
     wanted = float_dtype(dtype)
-    check_one_of("split", split, ("train", "test"))
+    check_one_of("split", split, SPLITS)
     check_one_of("order", order, ORDERS)
-    fraction = real("test_fraction", test_fraction, least=0, most=1)
+    valid = real("valid_fraction", valid_fraction, least=0, most=1)
+    test = real("test_fraction", test_fraction, least=0, most=1)
     rng = generator(seed)
     data = need("sklearn.datasets", "scikit-learn", "digits").load_digits()
     images = np.asarray(data.images, np.float64) / _BRIGHTEST  # (N, 8, 8)
     classes = np.asarray(data.target, np.int64)
-    chosen = _split(classes, fraction, rng)[split]
-    limit = len(chosen) if sequences is None else whole("sequences", sequences, most=len(chosen))
-    chosen = chosen[:limit]
+    chosen = _chosen(_split(classes, test, rng), split, valid, sequences)
+    limit = len(chosen)
     pixels = images[chosen]
     permutation = np.random.default_rng(_PERMUTATION_SEED).permutation(_SIDE * _SIDE)
     if order != "rows":
@@ -117,7 +125,8 @@ def digits(
             source="scikit-learn's load_digits",
             split=split,
             order=order,
-            test_fraction=fraction,
+            valid_fraction=valid,
+            test_fraction=test,
             sequences=limit,
             seed=int(seed),
             permutation=permutation.tolist() if order == "permuted" else None,
@@ -125,8 +134,26 @@ def digits(
     )
 
 
+def _chosen(parts: dict[str, Array], split: str, valid: float, sequences: int | None) -> Array:
+    """Indices of the images of a split: those to choose by are the last ones of those not kept for the test."""
+    rest = parts["train"]
+    training = len(rest) - int(valid * len(rest))
+    parts = {"train": rest[:training], "valid": rest[training:], "test": parts["test"]}
+    for name in ("train", split):
+        if not len(parts[name]):
+            kind = ValueRangeError if name == "train" else NoSuchSplitError
+            raise kind(
+                f"valid_fraction={valid:g} keeps {len(rest) - training} of {len(rest)} images to choose by, so split "
+                f"{name!r} is empty; give a number such as 0.1"
+            )
+    chosen = parts[split]
+    # As many are asked of all splits on the command line, where the training split is the one that is meant.
+    most = max(len(chosen), training)
+    return chosen if sequences is None else chosen[: whole("sequences", sequences, most=most)]
+
+
 def _split(classes: Array, fraction: float, rng: np.random.Generator) -> dict[str, Array]:
-    """Indices of the test and the training images: of every class the same share, in a random order."""
+    """Indices of the test images and of the others: of every class the same share, in a random order."""
     parts: dict[str, list[Array]] = {"test": [], "train": []}
     for digit in range(_CLASSES):
         images = rng.permutation(np.flatnonzero(classes == digit))

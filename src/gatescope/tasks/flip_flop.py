@@ -7,7 +7,7 @@ from numpy.typing import DTypeLike
 
 from gatescope._dtypes import float_dtype
 from gatescope.datatypes import Batch, Head
-from gatescope.tasks._making import generator, real, record, whole, whole_length
+from gatescope.tasks._making import check_size, generator, real, record, whole, whole_length
 
 
 def flip_flop(
@@ -52,7 +52,7 @@ def flip_flop(
     Raises
     ------
     ValueRangeError
-        If a number is not allowed.
+        If a number is not allowed, or the batch would be too large.
     DtypeError
         If `dtype` is neither float32 nor float64.
 
@@ -71,6 +71,7 @@ def flip_flop(
     wanted = float_dtype(dtype)
     steps, sequences = whole("steps", steps), whole("sequences", sequences)
     channels, pulse = whole("channels", channels), real("pulse", pulse, least=0, most=1)
+    check_size(steps * sequences * channels * 2, wanted, "give fewer steps, sequences or channels")
     rng = generator(seed)
     shape = (steps, sequences, channels)
     pulsed = rng.random(shape) < pulse

@@ -13,6 +13,7 @@ from gatescope._dtypes import float_dtype
 from gatescope._version import __version__
 from gatescope.datatypes import Batch, Head
 from gatescope.errors import FileFormatError, ValueRangeError
+from gatescope.tasks._making import flag
 
 _FILE = "santafe_laser.txt"
 
@@ -45,7 +46,7 @@ def laser(*, horizon: int | None = None, dtype: DTypeLike = "float32", standardi
     Raises
     ------
     ValueRangeError
-        If `horizon` is not between 1 and 10,093.
+        If `horizon` is not between 1 and 10,093, or `standardise` is neither True nor False.
     DtypeError
         If `dtype` is neither float32 nor float64.
 
@@ -61,7 +62,7 @@ def laser(*, horizon: int | None = None, dtype: DTypeLike = "float32", standardi
     >>> gs.tasks.laser().inputs.shape
     (10093, 1, 1)
     """
-    wanted = float_dtype(dtype)
+    wanted, standardised = float_dtype(dtype), flag("standardise", standardise)
     raw = (resources.files(__package__) / "data" / _FILE).read_bytes()
     try:
         intensities = np.array(raw.split(), dtype=np.float64)
@@ -69,7 +70,7 @@ def laser(*, horizon: int | None = None, dtype: DTypeLike = "float32", standardi
         raise FileFormatError(f"the packaged {_FILE!r} is damaged ({error}); reinstall gatescope") from error
     mean, deviation = float(intensities.mean()), float(intensities.std())
     steps = _steps(horizon, len(intensities))
-    values = (intensities - mean) / deviation if standardise else intensities
+    values = (intensities - mean) / deviation if standardised else intensities
     targets = np.zeros(steps, wanted)
     known = values[1 : steps + 1]
     targets[: len(known)] = known
@@ -87,7 +88,7 @@ def laser(*, horizon: int | None = None, dtype: DTypeLike = "float32", standardi
             "sha256": hashlib.sha256(raw).hexdigest(),
             "mean": mean,
             "standard_deviation": deviation,
-            "standardised": bool(standardise),
+            "standardised": standardised,
             "persistence": float(np.mean((known - values[: len(known)]) ** 2)),
             "gatescope": __version__,
         },

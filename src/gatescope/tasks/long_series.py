@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 from gatescope._dtypes import float_dtype
 from gatescope.datatypes import Array, Batch, Head
 from gatescope.errors import ShapeError, ValueRangeError
-from gatescope.tasks._making import generator, numbers_of, real, record, whole, whole_length
+from gatescope.tasks._making import check_size, generator, numbers_of, real, record, whole, whole_length
 
 # The positions that a choice leads to, by the position it is made in; 0 flat, 1 long, 2 short.
 # flat: stay, long, short; short: hold, close; long: hold, close.
@@ -70,7 +70,7 @@ def long_series(
     Raises
     ------
     ValueRangeError
-        If a number is not allowed, or the changes of so short a series are all alike.
+        If a number is not allowed, the batch would be too large, or the changes of so short a series are all alike.
     DtypeError
         If `dtype` is neither float32 nor float64.
 
@@ -84,8 +84,13 @@ def long_series(
     True
     """
     wanted = float_dtype(dtype)
-    window = whole("window", window)
-    prices = long_series_prices(steps=whole("steps", steps, least=3), sequences=sequences, seed=seed)
+    window, steps = whole("window", window), whole("steps", steps, least=3)
+    check_size(
+        steps * whole("sequences", sequences) * (window + sum(map(len, _CHOICES.values()))),
+        wanted,
+        "give fewer steps or sequences, or a shorter window",
+    )
+    prices = long_series_prices(steps=steps, sequences=sequences, seed=seed)
     changes = np.diff(prices, axis=0)
     change_mean, change_deviation = float(changes.mean()), float(changes.std())
     worth = _worth(prices, gamma)
@@ -149,7 +154,7 @@ def long_series_prices(*, steps: int = 20_000, sequences: int = 40, seed: int = 
     Raises
     ------
     ValueRangeError
-        If a number is not allowed.
+        If a number is not allowed, or there would be too many prices.
 
     References
     ----------
@@ -163,6 +168,7 @@ def long_series_prices(*, steps: int = 20_000, sequences: int = 40, seed: int = 
     ((1000, 3), True)
     """
     steps, sequences = whole("steps", steps), whole("sequences", sequences)
+    check_size(steps * sequences, np.dtype(np.float64), what="prices")
     rng = generator(seed)
     theta = np.empty((steps, sequences))
     theta[0] = rng.uniform(-np.pi, np.pi, sequences)

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from gatescope._dtypes import float_dtype
 from gatescope.datatypes import Array, Batch, Head
 from gatescope.errors import ShapeError, ValueRangeError
-from gatescope.tasks._making import numbers_of, record, whole_length
+from gatescope.tasks._making import flag, numbers_of, record, whole_length
 from gatescope.tasks._real_data import check_one_of
 from gatescope.tasks._splits import BEST_CONSTANT, SPLITS, NoSuchSplitError, best_constant, part, shares
 
@@ -57,7 +57,7 @@ def next_step(
     DtypeError
         If it does not hold real numbers, or `dtype` is neither float32 nor float64.
     ValueRangeError
-        If a number is NaN or infinite, or the split has fewer than two steps.
+        If a number is NaN or infinite, the split has fewer than two steps, or `standardise` is neither True nor False.
     UnknownNameError
         If there is no such split.
 
@@ -71,8 +71,7 @@ def next_step(
     wanted = float_dtype(dtype)
     check_one_of("split", split, SPLITS)
     valid, test = shares(valid_fraction, test_fraction)
-    if not isinstance(standardise, bool | np.bool_):
-        raise ValueRangeError(f"standardise={standardise!r} must be True or False")
+    standardised = flag("standardise", standardise)
     values = _values(series)
     begin, end = part(len(values), "train", valid, test)
     training = values[begin:end]
@@ -86,7 +85,7 @@ def next_step(
             )
     mean, deviation = training.mean(axis=(0, 1)), training.std(axis=(0, 1))
     here = values[begin:end]
-    if standardise:
+    if standardised:
         here = (here - mean) / np.where(deviation > 0, deviation, 1)
     with np.errstate(over="ignore"):  # an overflow is reported below
         found = here.astype(wanted)
@@ -106,7 +105,7 @@ def next_step(
         provenance=record(
             "next_step",
             wanted,
-            standardised=bool(standardise),
+            standardised=standardised,
             mean=mean.tolist(),
             standard_deviation=deviation.tolist(),
             persistence=float(np.mean((here[1:] - here[:-1]) ** 2)),

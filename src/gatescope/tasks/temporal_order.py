@@ -9,7 +9,15 @@ from numpy.typing import DTypeLike
 
 from gatescope._dtypes import float_dtype
 from gatescope.datatypes import Batch, Head
-from gatescope.tasks._making import at_the_last_step, generator, one_hot, record, whole, whole_length
+from gatescope.tasks._making import (
+    at_the_last_step,
+    check_size,
+    generator,
+    one_hot,
+    record,
+    whole,
+    whole_length,
+)
 
 # Inputs 0..7: start, end, four distractors, and the two symbols whose order matters.
 _START, _END, _DISTRACTORS, _SYMBOLS = 0, 1, (2, 6), 6
@@ -57,7 +65,7 @@ def temporal_order(
     Raises
     ------
     ValueRangeError
-        If a number is not allowed.
+        If a number is not allowed, or the batch would be too large.
     DtypeError
         If `dtype` is neither float32 nor float64.
 
@@ -76,6 +84,7 @@ def temporal_order(
     wanted = float_dtype(dtype)
     steps, sequences = whole("steps", steps, least=10), whole("sequences", sequences)
     symbols = whole("symbols", symbols, least=min(_WINDOWS), most=max(_WINDOWS))
+    check_size(steps * sequences * (_INPUTS + 1), wanted)
     rng = generator(seed)
     coded = rng.integers(*_DISTRACTORS, (steps, sequences))
     coded[0], coded[-1] = _START, _END

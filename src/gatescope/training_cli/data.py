@@ -23,7 +23,6 @@ FIXED = ("laser", "digits", "chorales", "piano-roll", "characters", "own")
 NAMES = (*FRESH, *FIXED)
 FROM_FILE = {"piano-roll": "FILE.mat", "characters": "FILE.txt", "own": "FILE.npz or FILE.csv"}
 LOSSES = ("mse", "cross-entropy", "bernoulli")
-_HELD_BACK = ("valid", "test")  # the first of these that a task has is validated on
 # Of makers, with an option or a use of their own.
 _OPTIONS = ("steps", "sequences", "seed", "dtype", "loss", "split")
 
@@ -136,7 +135,7 @@ def _random(make: Callable[..., Batch], source: str, *, fixed: bool, validation:
 
 
 def _split(make: Callable[..., Batch], source: str, *, validation: bool | None, fractions: bool) -> Material:
-    """The training split; what is validated on is the valid split, where there is one, and then test is a test."""
+    """The training split; the valid split to choose by, where there is one; and the test split, never chosen by."""
     from gatescope.tasks.characters import ShortSplitError
 
     try:
@@ -144,22 +143,21 @@ def _split(make: Callable[..., Batch], source: str, *, validation: bool | None, 
     except ShortSplitError as error:
         raise ValueRangeError(f"{error}; give fewer --sequences or --steps") from error
     valid = test = None
-    name = untested = ""
+    untested = ""
     if validation is not False:
         try:
-            name, valid = _held_back(make)
+            valid = _there(make, "valid")
         except ShortSplitError as error:
             raise ValueRangeError(f"{error}; give fewer --sequences, or --no-validation") from error
         if validation and valid is None:
             more = "give a larger --set valid_fraction=..., or " if fractions else ""
             raise ValueRangeError(
-                f"--validation needs data that are held back, and {source} has none; {more}leave it out"
+                f"--validation needs a valid split, and {source} has none; {more}leave it out"
             )
-    if name != "test":
-        try:
-            test = _there(make, "test")
-        except ShortSplitError as error:  # training can do without, and whoever reads the table is told
-            untested = str(error)
+    try:
+        test = _there(make, "test")
+    except ShortSplitError as error:  # training can do without, and whoever reads the table is told
+        untested = str(error)
     return Material(
         task=train,
         example=train,
@@ -167,18 +165,9 @@ def _split(make: Callable[..., Batch], source: str, *, validation: bool | None, 
         test=test,
         untested=untested,
         source=source,
-        judged_on=f"{name} split",
+        judged_on="valid split",
         fresh=False,
     )
-
-
-def _held_back(make: Callable[..., Batch]) -> tuple[str, Batch | None]:
-    """The split to validate on, with its name."""
-    for split in _HELD_BACK:
-        found = _there(make, split)
-        if found is not None:
-            return split, found
-    return "", None
 
 
 def _there(make: Callable[..., Batch], split: str) -> Batch | None:

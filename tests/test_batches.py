@@ -1,0 +1,73 @@
+"""A batch that is not one is told of when it is made, not by what Python says of it later."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from gatescope.batches import Batch, Head
+from gatescope.errors import DtypeError, ShapeError, ValueRangeError
+
+STEPS, COUNT = 7, 5
+INPUTS, TARGETS = np.zeros((STEPS, COUNT, 2)), np.zeros((STEPS, COUNT, 3))
+SQUARE = np.zeros((COUNT, COUNT, 2))  # T = B
+TWO_AXES = np.zeros((COUNT, COUNT))
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind", "words"),
+    [
+        ({"inputs": INPUTS.tolist()}, DtypeError, "inputs is a list; convert it with numpy.asarray"),
+        ({"targets": TARGETS.tolist()}, DtypeError, "targets is a list"),
+        ({"targets": None}, DtypeError, "targets is a NoneType"),
+        ({"inputs": 1.0, "targets": 2.0}, DtypeError, "inputs is a float"),
+        ({"mask": [[True]]}, DtypeError, "mask is a list"),
+        ({"lengths": [STEPS] * COUNT}, DtypeError, "lengths is a list"),
+        ({"inputs": INPUTS[:, 0]}, ShapeError, r"the shape \(7, 2\); .*\(T, B, I\).*inputs\[:, None, :\]"),
+        ({"inputs": np.array(1.0)}, ShapeError, r"inputs has the shape \(\); a Batch needs \(T, B, I\)"),
+        ({"targets": np.array(1.0)}, ShapeError, r"targets has the shape \(\); give \(T, B, C\)"),
+        (
+            {"targets": np.zeros(COUNT)},
+            ShapeError,
+            r"targets has the shape \(5,\); .*\(B, C\) for one target",
+        ),
+        ({"heads": 3}, ValueRangeError, r"heads=3 must be a sequence such as \[Head\('y', 1\)\]"),
+        ({"heads": Head("y", 3)}, ValueRangeError, "must be a sequence"),
+        ({"heads": "mse"}, ValueRangeError, "heads='mse' must be a sequence"),
+        ({"heads": [3]}, ValueRangeError, r"heads\[0\] is 3; give a Head"),
+        ({"heads": [Head("y", 3), "ab"]}, ValueRangeError, r"heads\[1\] is 'ab'"),
+        ({"heads": [("y",)]}, ValueRangeError, r"heads\[0\] is \('y',\)"),
+        ({"heads": [("y", 0)]}, ValueRangeError, r"heads\[0\] is \('y', 0\)"),
+        ({"heads": [("y", True)]}, ValueRangeError, r"heads\[0\] is \('y', True\)"),
+    ],
+)
+def test_what_makes_no_batch(fields, kind, words):
+    with pytest.raises(kind, match=words):
+        Batch(**{"inputs": INPUTS, "targets": TARGETS, **fields})
+
+
+def test_heads_may_be_told_as_tuples():
+    batch = Batch(inputs=INPUTS, targets=TARGETS, heads=[("a", np.int64(1)), ["class", 4, "cross_entropy"]])
+    assert batch.heads == (Head("a", 1), Head("class", 4, "cross_entropy"))
+    assert Batch(inputs=INPUTS, targets=TARGETS).heads == (Head("y", 3),)
+
+
+@pytest.mark.parametrize("heads", [(), [Head("y", 1)], [Head("class", COUNT, "cross_entropy")]])
+def test_where_two_axes_could_be_either_it_is_asked(heads):
+    message = (
+        r"the shape \(5, 5\), and with T = B = 5 .* give \(T, B, 1\) = \(5, 5, 1\) .* heads of 5 columns"
+    )
+    with pytest.raises(ShapeError, match=message):
+        Batch(inputs=SQUARE, targets=TWO_AXES, heads=heads)
+    assert Batch(inputs=SQUARE, targets=TWO_AXES[:, :, None], heads=heads).output_size >= 1
+
+
+def test_where_two_axes_have_one_meaning_they_are_taken(tmp_path):
+    told = Batch(inputs=SQUARE, targets=TWO_AXES, heads=[Head("a", 2), Head("b", 3, "bernoulli")])
+    assert told.targets.shape == (COUNT, COUNT)  # (B, C), for the heads have C columns
+    told.save(tmp_path / "batch.npz")
+    assert Batch.load(tmp_path / "batch.npz") == told
+    assert dataclasses.replace(told, name="again").heads == told.heads
+    assert Batch(inputs=SQUARE, targets=TWO_AXES[:, :3]).heads == (Head("y", 3),)
+    assert Batch(inputs=INPUTS, targets=TWO_AXES).heads == (Head("y", COUNT),)  # T is another number than B
+    assert Batch(inputs=INPUTS[:1, :1], targets=np.zeros((1, 1))).heads == (Head("y", 1),)
