@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gatescope.datatypes import Array, Head, Params, Result
-from gatescope.errors import ShapeError
+from gatescope.errors import DtypeError, ShapeError
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -32,6 +32,15 @@ class Stack(Result):
     ------
     ShapeError
         If the sizes do not fit each other.
+
+    Examples
+    --------
+    >>> import gatescope as gs
+    >>> stack = gs.init_stack(["lstm", "gru"], input_size=2, hidden_size=[16, 8], heads=[gs.Head("y", 1)], seed=0)
+    >>> stack.cells, stack.readout_weight.shape, stack.count()
+    (('lstm', 'gru'), (1, 8), 1913)
+    >>> gs.gradient_flow(stack.layers[0], gs.tasks.adding(steps=50).inputs).cell  # a layer is measured by itself
+    'lstm'
     """
 
     layers: tuple[Params, ...]
@@ -105,7 +114,12 @@ class Stack(Result):
         ------
         ShapeError
             If there are more or fewer than N.
+        DtypeError
+            If it is no NumPy array of real numbers.
         """
+        if not isinstance(vector, np.ndarray) or vector.dtype.kind not in "fiub":
+            what = vector.dtype if isinstance(vector, np.ndarray) else type(vector).__name__
+            raise DtypeError(f"vector is {what}; give a NumPy array (N,) of real numbers, as flat() does")
         if vector.shape != (self.count(),):
             raise ShapeError(f"vector has the shape {vector.shape}; this model has {self.count()} numbers")
         named: dict[str, Any] = {}

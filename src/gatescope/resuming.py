@@ -7,7 +7,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -32,6 +32,113 @@ def digest(*arrays: Array | None) -> str:
             found.update(f"{array.dtype} {array.shape}".encode())
             found.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return found.hexdigest()
+
+
+class StateFile:
+    """The file of a computation that can be gone on from, by the same call only.
+
+    Parameters
+    ----------
+    argument : str
+        By which the user names the file.
+    path : path or None
+        None: there is to be no file.
+    task : str
+        What is computed, as the user calls it.
+    facts : mapping of str to plain values
+        Everything the result depends on, by the names the user knows.
+    """
+
+    def __init__(
+        self, argument: str, path: str | os.PathLike[str] | None, task: str, facts: Mapping[str, Any]
+    ) -> None:
+        self.path = path
+        self._argument, self._task, self._facts = argument, task, dict(facts)
+
+    def check_place(self) -> None:
+        """That the file can be written; an OutputError if not."""
+        if self.path is not None:
+            check_place(self._argument, self.path)
+
+    def read(self) -> tuple[dict[str, Array], dict[str, Any]] | None:
+        """The arrays in the file, and what was written beside them; None if there is no file.
+
+        Raises
+        ------
+        ValueRangeError
+            If it holds the state of another task, or of one with other facts.
+        FileFormatError
+            If it is torn, or holds something else.
+        """
+        if self.path is None or not os.path.lexists(self.path):
+            return None
+        try:
+            arrays, meta = read_state(self.path)
+        except GatescopeError as error:
+            raise self._unreadable(str(error).partition(";")[0]) from error
+        task, facts = meta.pop("task"), meta.pop("facts")
+        if task != self._task:
+            raise ValueRangeError(
+                f"{self.named()} is the state of {task}, not of {self._task}; give the name of another file"
+            )
+        mine = decode_json(encode_json(self._facts, "state"))  # as what it is compared with went
+        names = [*self._facts, *(name for name in facts if name not in mine)]
+        other = [name for name in names if name not in facts or name not in mine or facts[name] != mine[name]]
+        if other:
+            changes = ", ".join(_changed(name, facts.get(name), mine.get(name)) for name in other)
+            raise ValueRangeError(
+                f"{self.named()} is the state of a call of {task} with other {changes}; give the same arguments to "
+                "go on, or the name of another file to begin anew"
+            )
+        return arrays, meta
+
+    def write(self, arrays: Mapping[str, Any], **more: Any) -> None:
+        """Write the arrays, and plain values beside them: whole or not at all, which is an OutputError."""
+        if self.path is None:
+            return
+        meta = encode_json({"task": self._task, "facts": self._facts, **more}, "state")
+        members: dict[str, Any] = {_META: np.array(meta), **arrays}
+        with atomic_write(self.path) as stream:
+            # Not compressed: noise does not shrink, and the computation waits.
+            np.savez(stream, **members)
+
+    @contextmanager
+    def restoring(self) -> Iterator[None]:
+        """For whoever reads the arrays: what does not fit becomes a FileFormatError."""
+        try:
+            yield
+        except GatescopeError:
+            raise
+        except (LookupError, TypeError, ValueError) as error:
+            raise self._unreadable(f"{type(error).__name__}: {error}") from error
+
+    def named(self) -> str:
+        """The argument, as the user gave it."""
+        return f"{self._argument}={None if self.path is None else str(self.path)!r}"
+
+    def _unreadable(self, why: str) -> FileFormatError:
+        return FileFormatError(
+            f"{self.named()} cannot be gone on from ({why}); give the name of another file, or delete this one if it "
+            f"is a damaged state of {self._task}"
+        )
+
+
+def read_state(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, Any]]:
+    """The arrays of any computation's state, and what was written beside them: its `task`, its `facts`...
+
+    Raises
+    ------
+    FileFormatError
+        If the file is missing or torn, or holds something else.
+    """
+    arrays = read_npz(path)
+    if _META not in arrays:
+        raise FileFormatError("no state of gatescope's is in it")
+    try:
+        meta = dict(decode_json(str(arrays.pop(_META)[()])))
+        return arrays, {**meta, "task": meta["task"], "facts": dict(meta["facts"])}
+    except (LookupError, TypeError, ValueError) as error:
+        raise FileFormatError(str(error)) from error
 
 
 class Resumable:
@@ -105,16 +212,15 @@ class Resumable:
     ) -> None:
         self.found: dict[str, Array] | None = None
         self.snapshot: Callable[[], Mapping[str, Array]] | None = None
-        self._path, self._task, self._every = path, task, every
-        self._facts = {"gatescope": __version__, **facts}
+        self._file = StateFile("resume", path, task, {"gatescope": __version__, **facts})
+        self._task, self._every = task, every
         self._written, self._last = False, time.monotonic()
 
     def __enter__(self) -> Self:
-        if self._path is None:
-            return self
-        check_place("resume", self._path)
-        if os.path.lexists(self._path):
-            self.found = self._read(self._path)
+        self._file.check_place()
+        there = self._file.read()
+        if there is not None:
+            self.found, _ = there
             self._written = True
         self._last = time.monotonic()
         return self
@@ -122,27 +228,29 @@ class Resumable:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._path is None:
+        if self._file.path is None:
             return
         if kind is None:
             if self._written:
-                Path(self._path).unlink(missing_ok=True)
+                Path(self._file.path).unlink(missing_ok=True)
         elif isinstance(error, KeyboardInterrupt) and self.snapshot is not None:
             try:
                 self._write()
             except OutputError as failed:
                 error.add_note(str(failed))
             if self._written:
-                error.add_note(f"{self._task} goes on from here when it is called again with {self._named()}")
+                error.add_note(
+                    f"{self._task} goes on from here when it is called again with {self._file.named()}"
+                )
 
     @property
     def wanted(self) -> bool:
         """Whether anything is kept at all, so that it is worth preparing `snapshot`."""
-        return self._path is not None
+        return self._file.path is not None
 
     def tick(self) -> None:
         """Write the state if it is time to: to be called whenever `snapshot` has become another one."""
-        if self._path is None or self.snapshot is None or time.monotonic() - self._last < self._every:
+        if not self.wanted or self.snapshot is None or time.monotonic() - self._last < self._every:
             return
         try:
             self._write()
@@ -150,62 +258,17 @@ class Resumable:
             warnings.warn(f"{self._task} goes on, but: {error}", RuntimeWarning, stacklevel=3)
         self._last = time.monotonic()
 
-    @contextmanager
-    def restoring(self) -> Iterator[None]:
+    def restoring(self) -> AbstractContextManager[None]:
         """For whoever reads `found`: what does not fit becomes a FileFormatError."""
-        try:
-            yield
-        except GatescopeError:
-            raise
-        except (LookupError, TypeError, ValueError) as error:
-            raise self._unreadable(f"{type(error).__name__}: {error}") from error
+        return self._file.restoring()
 
     def _write(self) -> None:
-        if self._path is None or self.snapshot is None:
-            return
-        meta = encode_json({"task": self._task, "facts": self._facts}, "state")
-        arrays: dict[str, Any] = {_META: np.array(meta), **self.snapshot()}
-        with atomic_write(self._path) as stream:
-            # Not compressed: noise does not shrink, and the computation waits.
-            np.savez(stream, **arrays)
-        self._written = True
-
-    def _read(self, path: str | os.PathLike[str]) -> dict[str, Array]:
-        try:
-            arrays = read_npz(path)
-            if _META not in arrays:
-                raise FileFormatError("no state of gatescope's is in it")
-            meta = decode_json(str(arrays.pop(_META)[()]))
-            task, facts = meta["task"], dict(meta["facts"])
-        except (GatescopeError, LookupError, TypeError, ValueError) as error:
-            raise self._unreadable(str(error).partition(";")[0]) from error
-        if task != self._task:
-            raise ValueRangeError(
-                f"{self._named()} is the state of {task}, not of {self._task}; give the name of another file"
-            )
-        # Through JSON, as what is compared with went.
-        mine = decode_json(encode_json(self._facts, "state"))
-        names = [*self._facts, *(name for name in facts if name not in mine)]
-        other = [name for name in names if name not in facts or name not in mine or facts[name] != mine[name]]
-        if other:
-            raise ValueRangeError(
-                f"{self._named()} is the state of a call of {task} with other "
-                f"{', '.join(changed(name, facts.get(name), mine.get(name)) for name in other)}; give the same "
-                "arguments to go on, or the name of another file to begin anew"
-            )
-        return arrays
-
-    def _unreadable(self, why: str) -> FileFormatError:
-        return FileFormatError(
-            f"{self._named()} cannot be gone on from ({why}); give the name of another file, or delete this one if "
-            f"it is a damaged state of {self._task}"
-        )
-
-    def _named(self) -> str:
-        return f"resume={str(self._path)!r}"
+        if self.wanted and self.snapshot is not None:
+            self._file.write(self.snapshot())
+            self._written = True
 
 
-def changed(name: str, old: object, new: object) -> str:
+def _changed(name: str, old: object, new: object) -> str:
     """What is other, for a message: digests say nothing to the reader."""
     shown = [repr(value) for value in (old, new)]
     return name if any(len(text) > 40 for text in shown) else f"{name} ({shown[0]} there, {shown[1]} here)"

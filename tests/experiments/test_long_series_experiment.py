@@ -216,6 +216,24 @@ def test_damaged_files_are_told_of(tmp_path):
         long_series(tmp_path, **settings, cells=("gru",))
 
 
+def test_a_torn_run_is_told_of_before_another_is_trained(tmp_path, monkeypatch):
+    long_series(tmp_path, **{**SMALL, "seeds": [1], "epochs": 1}, cells=("gru",))
+    file = tmp_path / "gru-1.npz"
+    whole = file.read_bytes()
+    monkeypatch.setattr("gatescope.training.engine.Engine.back", too_late)
+    for torn in (whole[: len(whole) // 2], b"", b"text"):
+        file.write_bytes(torn)
+        with pytest.raises(
+            FileFormatError, match=r"gru-1\.npz' is damaged .*; delete it to train that run anew"
+        ):
+            long_series(tmp_path, **{**SMALL, "epochs": 1})
+        assert file.read_bytes() == torn
+    np.savez(file, inputs=np.zeros(3))
+    with pytest.raises(FileFormatError, match=r"gru-1\.npz' is damaged \(no state of gatescope's is in it\)"):
+        long_series(tmp_path, **{**SMALL, "epochs": 1})
+    assert not (tmp_path / "lstm-0.npz").exists()
+
+
 @pytest.mark.parametrize(
     ("bad", "error", "message"),
     [

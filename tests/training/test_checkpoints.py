@@ -9,6 +9,7 @@ import pytest
 from train_cases import fresh, make_batch, make_params, make_stack, same, train
 
 import gatescope as gs
+from gatescope import resuming
 from gatescope.errors import FileFormatError, OutputError, ValueRangeError
 from gatescope.resuming import Resumable
 from gatescope.training import checkpoints
@@ -195,7 +196,7 @@ def interrupted_measurement(path):
 def test_files_of_other_kinds(tmp_path):
     path = tmp_path / "file"
     gs.save(path, make_params())
-    with pytest.raises(FileFormatError, match="no checkpoint of gatescope's is in it"):
+    with pytest.raises(FileFormatError, match="no state of gatescope's is in it"):
         train(checkpoint=path)
     path.unlink()
     interrupted_measurement(path)
@@ -239,7 +240,7 @@ def test_a_full_disk_does_not_end_the_training(tmp_path, monkeypatch):
     def full(path):
         raise OutputError("no space left")
 
-    monkeypatch.setattr(checkpoints, "atomic_write", full)
+    monkeypatch.setattr(resuming, "atomic_write", full)
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         run = train(epochs=3, checkpoint=tmp_path / "run.state")

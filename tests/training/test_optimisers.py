@@ -165,7 +165,8 @@ def test_float32_kernels_hold_no_double():
         (lambda: Adam(betas=(0.9, -0.1)), r"betas\[1\]=-0.1"),
         (lambda: Adam(betas=0.9), r"betas=0.9"),
         (lambda: Adam(eps=-1e-8), r"eps=-1e-08"),
-        (lambda: Adam(eps=0), r"eps=0 must be above 0"),
+        (lambda: Adam(eps=0), r"eps=0 must be a finite number above 0"),
+        (lambda: RMSProp(eps=0.0), r"eps=0.0 must be a finite number above 0"),
         (lambda: Adam(eps=float("nan")), r"eps=nan"),
         (lambda: Adam(weight_decay=-1), r"weight_decay=-1"),
         (lambda: Adam(decoupled=1), r"decoupled=1 must be True or False"),
@@ -222,3 +223,17 @@ def test_vectors_that_do_not_fit_are_named():
         adam.update(theta, np.zeros(3), slots, 0, 0.1)
     with pytest.raises(DtypeError, match="float16"):
         adam.slots(3, "float16")
+    with pytest.raises(DtypeError, match=r"theta is a list; give a NumPy array \(N,\)"):
+        adam.update([1.0, 2.0, 3.0], np.zeros(3), slots, 1, 0.1)
+    with pytest.raises(DtypeError, match="gradient is a list"):
+        adam.update(theta, [1.0, 2.0, 3.0], slots, 1, 0.1)
+    with pytest.raises(ValueRangeError, match=r"step=1\.5"):
+        adam.update(theta, np.zeros(3), slots, 1.5, 0.1)
+
+
+@pytest.mark.parametrize("make", [Adam, RMSProp])
+def test_the_least_eps_keeps_a_weight_without_gradients(make):
+    """With 0, which is refused, that would be 0 / 0."""
+    optimiser, theta = make(eps=1e-300), np.ones(2)
+    optimiser.update(theta, np.array([0.0, 1.0]), optimiser.slots(2, "float64"), 1, 0.1)
+    assert theta[0] == 1 > theta[1]

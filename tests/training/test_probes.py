@@ -1,7 +1,7 @@
 """What is measured while a model learns, against the public functions for it."""
 
 import numpy as np
-from train_cases import LENGTHS, UNITS, fresh, make_batch, make_params, make_stack, train
+from train_cases import LENGTHS, SEQUENCES, UNITS, fresh, make_batch, make_params, make_stack, train
 
 import gatescope as gs
 from gatescope.plotting import saturation_shares
@@ -74,6 +74,18 @@ def test_probes_look_at_the_validation():
     run = train(epochs=0, probe_every=1, validation=other)
     inputs = other.inputs[:9, [0, 2, 3, 6]]
     assert run.history.decay_rate[0, 0] == gs.gradient_flow(make_params(), inputs).decay_rate().value.mean()
+
+
+def test_sequences_without_a_step_are_not_looked_at():
+    stack = make_stack()
+    batch = make_batch(lengths=(12, 0, 0, 5, 0, 0, 0))
+    rates, _, saturation = probe_on(as_data(batch, stack), 1)(stack)
+    flow = gs.gradient_flow(stack.layers[0], batch.inputs[:5, [0, 3]])
+    assert rates[0] == flow.decay_rate().value.mean()
+    none = as_data(batch, stack)._replace(lengths=np.zeros(SEQUENCES, np.int64))
+    for found in probe_on(none, 1)(stack):
+        assert np.isnan(found).all()
+    assert saturation.shape == found.shape
 
 
 def first_seed():

@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 
-from gatescope.errors import GatescopeError, ShapeError, UnknownNameError, ValueRangeError
+from gatescope.errors import DtypeError, GatescopeError, ShapeError, UnknownNameError, ValueRangeError
 from gatescope.training.schedules import (
     Constant,
     Cosine,
@@ -120,8 +120,8 @@ def test_by_name(text, expected):
     assert by_name(expected.describe()["name"] if expected == Constant() else expected) == expected
 
 
-def falling(update, updates):
-    return 1 - update / updates
+def falling(update, updates, rate=1.0):
+    return 1 - rate * update / updates
 
 
 def test_functions():
@@ -129,11 +129,32 @@ def test_functions():
     assert schedule == Function(falling)
     assert schedule.factor(10, 40) == 0.75
     assert schedule.describe() == {"name": "function", "function": f"{__name__}.falling"}
-    partial = by_name(functools.partial(falling, updates=4)).describe()
+    partial = by_name(functools.partial(falling, rate=0.5)).describe()
     assert "0x" not in partial["function"]
     for wrong in (float("nan"), -0.1, None, "1"):
         with pytest.raises(ValueRangeError, match=r"the schedule's .*\(3, 9\)="):
             by_name(lambda update, updates, wrong=wrong: wrong).factor(3, 9)
+
+
+def test_functions_that_do_not_take_an_update_and_how_many_there_are():
+    for wrong in (lambda update: 1.0, lambda: 1.0, lambda update, updates, rate: rate):
+        with pytest.raises(
+            DtypeError, match=r"^schedule is a function that cannot be called with \(update, updates\)"
+        ):
+            by_name(wrong)
+    with pytest.raises(DtypeError, match=r"then is a function that cannot .*too many positional arguments"):
+        WarmUp(3, then=lambda update: 1.0)
+    assert by_name(max).factor(2, 1) == 2  # of no signature that can be seen
+    assert by_name(lambda *both, rate=0.5: rate).factor(2, 1) == 0.5
+
+
+def test_errors_inside_of_a_function_are_its_own():
+    def broken(update, updates):
+        return update + "s"
+
+    with pytest.raises(TypeError, match="unsupported operand") as caught:
+        by_name(broken).factor(1, 2)
+    assert not isinstance(caught.value, GatescopeError)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +162,7 @@ def test_functions():
     [
         (lambda: Step(0, 0.5), ValueRangeError, "every=0"),
         (lambda: Step(2.5, 0.5), ValueRangeError, "every=2.5"),
-        (lambda: Step(2, 0), ValueRangeError, "rate=0 must be above 0"),
+        (lambda: Step(2, 0), ValueRangeError, "rate=0 must be a finite number above 0"),
         (lambda: Exponential(-0.9), ValueRangeError, "rate=-0.9"),
         (lambda: Exponential(float("inf")), ValueRangeError, "rate=inf"),
         (lambda: Exponential(10.0).factor(1000, 2000), ValueRangeError, "rate=10.0 to the power of 1000"),

@@ -190,6 +190,14 @@ def test_progress_shows_nothing_without_a_terminal(capsys):
             {"patience": 3, "validate_every": 9, "epochs": 8, "validation": make_batch(1)},
             r"validation: with validate_every=9 none comes",
         ),
+        ({"validate_every": 2}, r"validate_every=2 says how often to validate, .* give validation too"),
+        (
+            {"schedule": lambda update: 1.0},
+            r"^schedule is a function that cannot be called with \(update, upd",
+        ),
+        ({"task": lambda: make_batch()}, r"^task is a function that cannot be called with \(seed=...\)"),
+        ({"task": lambda seed, steps: fresh(seed)}, r"^task is a function .*missing .*: 'steps'"),
+        ({"validation": lambda: make_batch()}, r"^validation is a function that cannot be called with"),
         ({"target_loss": float("nan")}, r"target_loss=nan must be a finite number"),
         ({"updates_per_epoch": 2}, r"updates_per_epoch=2 goes with a callable task"),
         ({"task": fresh, "batch_size": 2}, r"batch_size=2 goes with a Batch"),
@@ -216,4 +224,13 @@ def test_kinds_of_errors():
     with pytest.raises(ValueRangeError):
         train(lr=0)
     with pytest.raises(DtypeError):
-        train(stateful="yes")
+        train(dropout=0.5)
+
+
+def test_errors_inside_of_a_task_are_its_own():
+    def broken(seed):
+        return seed + "s"
+
+    with pytest.raises(TypeError, match="unsupported operand") as caught:
+        train(task=broken)
+    assert not isinstance(caught.value, GatescopeError)

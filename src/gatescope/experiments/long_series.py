@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from gatescope.measurements.long_series import PUBLISHED_UNITS, LongSeriesResult
 from gatescope.measurements.training import Status, TrainingRun
 from gatescope.provenance import provenance
 from gatescope.results import Array
+from gatescope.resuming import read_state
 from gatescope.storage import atomic_write
 from gatescope.training.optimisers import Optimiser
 from gatescope.validation import check_count
@@ -125,12 +126,14 @@ def long_series(
     }
     batch = make(steps=steps, sequences=sequences, window=window, seed=data_seed, dtype=dtype)
     place = _prepare(folder, settings, check_count("epochs", epochs))
+    files = {(cell, seed): place / f"{cell}-{seed}.npz" for cell, seed in _order(chosen, numbers)}
+    _check_files(files.values())
     runs: dict[tuple[str, int], TrainingRun] = {}
-    for number, (cell, seed) in enumerate(_order(chosen, numbers), 1):
+    for number, ((cell, seed), file) in enumerate(files.items(), 1):
         if tell is not None:
             tell(f"run {number} of {len(chosen) * len(numbers)}: {cell}, seed {seed}")
         runs[cell, seed] = _train(
-            place / f"{cell}-{seed}.npz",
+            file,
             batch,
             cell,
             hidden_size=hidden_size,
@@ -200,6 +203,19 @@ def _order(cells: Sequence[str], seeds: Sequence[int]) -> Iterator[tuple[str, in
     for turn, seed in enumerate(seeds):
         for cell in cells if turn % 2 == 0 else reversed(cells):
             yield cell, seed
+
+
+def _check_files(files: Iterable[Path]) -> None:
+    """That the runs which are there can be gone on from, before another one is trained for minutes."""
+    for file in files:
+        if os.path.lexists(file):
+            try:
+                read_state(file)
+            except FileFormatError as error:
+                raise FileFormatError(
+                    f"{str(file)!r} is damaged ({str(error).partition(';')[0]}); delete it to train that run anew, or "
+                    "give another folder"
+                ) from error
 
 
 def _collect(

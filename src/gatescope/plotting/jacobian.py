@@ -13,7 +13,7 @@ from gatescope.errors import DtypeError, ValueRangeError
 from gatescope.measurements.jacobian import JacobianSpectrum
 from gatescope.plotting import palette
 from gatescope.plotting.decay import mark_underflow, scale_axes
-from gatescope.plotting.styling import drawing_on, line_keywords, plain_text
+from gatescope.plotting.styling import drawing_on, finite_or_nan, line_keywords, plain_text
 
 _LN10 = math.log(10)
 _FEW = 6  # singular values that are drawn one line each
@@ -99,7 +99,7 @@ def jacobian_spectrum(
 
 
 def _draw_each(axes: Axes, lag: Array, decades: Array, keywords: dict[str, Any]) -> None:
-    shown = _finite(decades)
+    shown = finite_or_nan(decades)
     for k, style in enumerate(palette.unit_styles(decades.shape[1])):
         marker = {"marker": style.marker} if lag.size == 1 else {}
         label = rf"$\sigma_{{{k + 1}}}$"
@@ -110,7 +110,7 @@ def _draw_each(axes: Axes, lag: Array, decades: Array, keywords: dict[str, Any])
 
 def _draw_bands(axes: Axes, lag: Array, decades: Array, keywords: dict[str, Any]) -> None:
     ordered = -np.sort(-decades, axis=1)  # descending, and -inf last, as they come
-    shown = _finite(ordered)
+    shown = finite_or_nan(ordered)
     for first, last, alpha in _BANDS:
         high, low = (_at_quantile(shown, share) for share in (first, last))
         axes.fill_between(lag, low, high, color=palette.BLUE, alpha=alpha, linewidth=0, zorder=2)
@@ -139,10 +139,6 @@ def _at_quantile(descending: Array, share: float) -> Array:
     place = np.round(share * np.maximum(known - 1, 0)).astype(int)
     values = descending[np.arange(len(descending)), place]
     return np.where(known > 0, values, np.nan)
-
-
-def _finite(decades: Array) -> Array:
-    return np.where(np.isfinite(decades), decades, np.nan)
 
 
 def _title(result: JacobianSpectrum, decades: Array) -> str:

@@ -14,7 +14,7 @@ from gatescope.datatypes import Array
 from gatescope.errors import DtypeError, ShapeError, ValueRangeError
 from gatescope.measurements.spectrum import Spectrum
 from gatescope.plotting import palette
-from gatescope.plotting.styling import count_axis, drawing_on, line_keywords, plain_text
+from gatescope.plotting.styling import count_axis, drawing_on, finite_or_nan, line_keywords, plain_text
 
 _SPREAD = 5  # so many exponents are drawn by default: more lines than that are hard to tell apart
 _TITLE_COLUMNS = 84  # characters of the verdict in a line: the width of a figure of the usual size
@@ -79,8 +79,8 @@ def lyapunov_convergence(
     if scale not in ("log", "linear"):
         raise ValueRangeError(f"scale={scale!r} is not known; choose 'log' or 'linear'")
     step = np.asarray(spectrum.running_step)
-    running = _finite(spectrum.running[:, number])
-    ends, errors = _finite(spectrum.exponents[number]), spectrum.error[number]
+    running = finite_or_nan(spectrum.running[:, number])
+    ends, errors = finite_or_nan(spectrum.exponents[number]), spectrum.error[number]
     with drawing_on(ax, 7.2, 4.4) as axes:
         first, last = float(step[0]), float(step[-1])
         half = (first * last) ** 0.5 if scale == "log" else (first + last) / 2
@@ -192,7 +192,7 @@ def _draw_exponents(
     axes: Axes, spectrum: Spectrum, number: int, name: str, style: palette.Style, keywords: dict[str, Any]
 ) -> None:
     exponents, error = spectrum.exponents[number], spectrum.error[number]
-    shown, index = _finite(exponents), np.arange(1, exponents.size + 1)
+    shown, index = finite_or_nan(exponents), np.arange(1, exponents.size + 1)
     dimension = float(spectrum.kaplan_yorke_dimension()[number])
     label = (
         f"{name}: {dimension:.3g}" if np.isfinite(dimension) else f"{name}: not known, more exponents needed"
@@ -264,10 +264,6 @@ def _check_ks(ks: Any, count: int) -> list[int]:
             f"ks={ks!r} must hold whole numbers in 0..{count - 1}, the exponents of the spectrum, 0 the leading one"
         )
     return [int(k) % count for k in ks]
-
-
-def _finite(values: Array) -> Array:
-    return np.where(np.isfinite(values), values, np.nan)  # NaN lifts the pen
 
 
 def _value(exponent: float, error: float) -> str:

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib import cbook
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
+from gatescope.datatypes import Array
 from gatescope.errors import DtypeError
 
 _STYLE_FILE = Path(__file__).with_name("gatescope.mplstyle")
@@ -88,6 +90,11 @@ def count_axis(axis: Any) -> None:
     """Label an axis that counts steps, lags or units: whole numbers, thousands set apart."""
     axis.set_major_locator(MaxNLocator(nbins=7, integer=True))
     axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+
+
+def finite_or_nan(values: Array) -> Array:
+    """The values, NaN in the place of infinite ones: where there is nothing to draw the pen is lifted."""
+    return np.where(np.isfinite(values), values, np.nan)
 
 
 def line_keywords(given: Mapping[str, Any], **ours: Any) -> dict[str, Any]:

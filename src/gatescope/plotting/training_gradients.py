@@ -10,11 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
 
-from gatescope.datatypes import Array
 from gatescope.measurements.training import Status, TrainingRun
 from gatescope.plotting import palette, seed_bands
 from gatescope.plotting.seed_bands import Band, Seeds, Summary, summarise
-from gatescope.plotting.styling import count_axis, drawing_in
+from gatescope.plotting.styling import count_axis, drawing_in, finite_or_nan
 
 _MANY_PROBES = 30  # from so many on, marks at every probe would run into each other
 _ROOM = 1.7  # the factor between the longest finite half-life and where infinite ones are put
@@ -189,13 +188,9 @@ def _draw_half_lives(
 
 def _of(runs: list[TrainingRun], name: str) -> Seeds:
     histories = [run.history for run in runs]
-    return seed_bands.align([h.epoch for h in histories], [_finite(getattr(h, name)) for h in histories])
-
-
-def _finite(values: Array) -> Array:
-    return np.where(
-        np.isfinite(values), values, np.nan
-    )  # a norm that is not finite ends training: no course of it
+    # A norm that is not finite ends training: no course of it.
+    values = [finite_or_nan(getattr(history, name)) for history in histories]
+    return seed_bands.align([history.epoch for history in histories], values)
 
 
 def _clip_limit(run: TrainingRun) -> float | None:

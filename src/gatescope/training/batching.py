@@ -13,6 +13,7 @@ from gatescope.errors import DtypeError, ShapeError, ValueRangeError
 from gatescope.kernels.memory import aligned_empty
 from gatescope.models import Stack
 from gatescope.training.data import Data, as_data
+from gatescope.validation import check_call
 
 # What a seed is for, so that no two uses draw the same numbers.
 _ORDER, _FRESH, _VALIDATION = 1, 2, 3
@@ -137,6 +138,8 @@ def check_task(name: str, task: Any) -> None:
             f"{name} is a {type(task).__name__}; give a gatescope.Batch, or a callable that makes one from a seed: "
             "functools.partial(gs.tasks.adding, steps=100, sequences=50)"
         )
+    if not isinstance(task, Batch):
+        check_call(name, task, "(seed=...)", seed=0)
 
 
 def check_batch_size(batch_size: int | None, updates_per_epoch: int, fresh: bool) -> None:

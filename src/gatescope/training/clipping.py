@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from gatescope.datatypes import Array
-from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
+from gatescope.errors import DtypeError, ShapeError, UnknownNameError
 from gatescope.kernels.loops import updates as kernels
-from gatescope.validation import check_number
+from gatescope.validation import check_above_zero, check_own_array, keep
 
 KINDS = ("global", "tensor", "value")
 
@@ -69,10 +69,7 @@ class Clip:
         if self.kind not in KINDS:
             raise UnknownNameError(f"kind={self.kind!r} is not known; choose one of {', '.join(KINDS)}")
         if self.limit is not None:
-            limit = check_number("limit", self.limit, least=0)
-            if limit == 0:
-                raise ValueRangeError("limit=0 would make every gradient 0; give a number above 0, or None")
-            object.__setattr__(self, "limit", limit)
+            keep(self, limit=check_above_zero("limit", self.limit))
 
     def apply(self, gradient: Array, sizes: Sequence[tuple[int, int]] = ()) -> tuple[float, bool]:
         """Clip a gradient in place.
@@ -96,10 +93,8 @@ class Clip:
         ShapeError, DtypeError
             If the gradient is not a vector of floats, or sizes do not lie in it.
         """
-        if gradient.dtype not in (np.float32, np.float64):
+        if check_own_array("gradient", gradient, "(N,)").dtype not in (np.float32, np.float64):
             raise DtypeError(f"gradient has dtype {gradient.dtype}; give float32 or float64")
-        if gradient.ndim != 1:
-            raise ShapeError(f"gradient has shape {gradient.shape}, but should have (N,)")
         norm = float(kernels.norm(gradient, 0, gradient.size))
         if self.limit is None or not math.isfinite(norm):
             return norm, False

@@ -10,13 +10,15 @@ from gatescope.datatypes import Array, Batch, Head
 from gatescope.errors import ShapeError, UnknownNameError, ValueRangeError
 from gatescope.initial import check_heads
 from gatescope.models import Stack
-from gatescope.validation import check_array, check_lengths
+from gatescope.validation import check_array, check_lengths, check_stack
 
 PLACES = ("last", "every")
 
 
 class Data(NamedTuple):
-    """Arrays of a task, C-contiguous, in the model's precision.
+    """Arrays of a task, C-contiguous, in the model's precision, as `as_data` makes them.
+
+    The engine looks at their shapes and dtypes only: what targets hold is checked by `as_data`.
 
     Attributes
     ----------
@@ -25,6 +27,18 @@ class Data(NamedTuple):
     mask : (T, B) uint8
         0 where a target does not count; always 0 past the end of a sequence.
     lengths : (B,) int64
+
+    Examples
+    --------
+    Two of the sequences, for a minibatch:
+
+    >>> import numpy as np, gatescope as gs
+    >>> batch = gs.tasks.adding(steps=20, sequences=4, seed=0)
+    >>> stack = gs.init_stack("gru", hidden_size=8, heads=batch, seed=0)
+    >>> data = gs.training.as_data(batch, stack)
+    >>> part = gs.training.Data(*(np.ascontiguousarray(a[:, 1:3]) for a in data[:3]), data.lengths[1:3])
+    >>> gs.training.Engine(stack, steps=20, sequences=2).back(part, update=0).count
+    2
     """
 
     inputs: Array
@@ -45,14 +59,27 @@ def as_data(batch: Batch, stack: Stack, at: str | None = None) -> Data:
         by default those that its mask names.  One target a sequence, (B, C), counts at its last step, if the mask is
         True there.
 
+    Returns
+    -------
+    Data
+
     Raises
     ------
     ShapeError
-        If arrays do not fit each other or the model.
+        If arrays do not fit each other or the model, or one of the two is something else.
     ValueRangeError
         If a target is not one its loss knows, no target counts, or a number is NaN or infinite.
     UnknownNameError
         If `at` is none of these.
+
+    Examples
+    --------
+    >>> import gatescope as gs
+    >>> batch = gs.tasks.adding(steps=20, sequences=4, seed=0)
+    >>> stack = gs.init_stack("gru", hidden_size=8, heads=batch, seed=0)
+    >>> data = gs.training.as_data(batch, stack)
+    >>> data.inputs.shape, data.inputs.dtype.name, data.mask.sum(axis=0).tolist()
+    ((20, 4, 2), 'float32', [1, 1, 1, 1])
     """
     if not isinstance(batch, Batch):
         raise ShapeError(
@@ -62,7 +89,7 @@ def as_data(batch: Batch, stack: Stack, at: str | None = None) -> Data:
         raise UnknownNameError(
             f"at={at!r} is not known; choose 'last', 'every', or None for the batch's own mask"
         )
-    check_heads(stack.heads)
+    check_heads(check_stack(stack).heads)
     inputs = _own(check_array("inputs", batch.inputs, stack.dtype))
     if inputs.ndim != 3 or 0 in inputs.shape[:2]:
         raise ShapeError(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from gatescope._dtypes import float_dtype
 from gatescope.datatypes import Array
-from gatescope.errors import UnknownNameError, ValueRangeError
+from gatescope.errors import DtypeError, ShapeError, UnknownNameError
+from gatescope.validation import check_count, check_share, keep
 
 PLACES = ("inputs", "between", "outputs", "recurrent")
 
@@ -55,13 +57,19 @@ class Dropout:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if (
-                isinstance(value, bool)
-                or not isinstance(value, int | float | np.number)
-                or not 0 <= value < 1
-            ):
-                raise ValueRangeError(f"{name}={value!r} is not a probability of dropping in [0, 1)")
-            object.__setattr__(self, name, float(value))
+            keep(self, **{name: check_share(name, value)})
+
+
+def check_dropout(dropout: Any) -> Dropout:
+    """A `Dropout`; None is one that drops nothing."""
+    if dropout is None:
+        return Dropout()
+    if not isinstance(dropout, Dropout):
+        raise DtypeError(
+            f"dropout={dropout!r} is a {type(dropout).__name__}; give a Dropout, such as "
+            "Dropout(inputs=0.1, recurrent=0.2), or None"
+        )
+    return dropout
 
 
 def key_of(seed: int, update: int, place: str, layer: int) -> np.uint64:
@@ -97,7 +105,7 @@ def masks(
     Parameters
     ----------
     probability : float
-        Of dropping.
+        Of dropping, in [0, 1).
     shape : (T, B, size) or (B, size)
         (B, size) for ``"recurrent"``.
     seed : int
@@ -121,6 +129,10 @@ def masks(
         If there is no such place.
     DtypeError
         If `dtype` is neither float32 nor float64.
+    ValueRangeError
+        If the probability or a number is out of range.
+    ShapeError
+        If `shape` is no tuple.
 
     Examples
     --------
@@ -128,6 +140,13 @@ def masks(
     >>> float(masks(0.5, (100, 8, 4), seed=0, update=3, place="inputs").max())
     2.0
     """
+    probability = check_share("probability", probability)
+    for name, value in (("seed", seed), ("update", update), ("layer", layer)):
+        check_count(name, value, least=0)
+    if not isinstance(shape, tuple | list):
+        raise ShapeError(f"shape={shape!r} must be (T, B, size) or (B, size)")
+    for k, size in enumerate(shape):
+        check_count(f"shape[{k}]", size, least=0)
     number = np.arange(int(np.prod(shape)), dtype=np.uint64)
     z = key_of(seed, update, place, layer) + number * np.uint64(0x9E3779B97F4A7C15)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):

@@ -16,10 +16,18 @@ from gatescope.kernels import cpu
 from gatescope.kernels.layer import Layer, Readout
 from gatescope.models import Stack
 from gatescope.training.data import Data, as_data
-from gatescope.training.dropout import Dropout
+from gatescope.training.dropout import Dropout, check_dropout
 from gatescope.training.masking import Masks, add_noise
 from gatescope.training.passage import Passage
 from gatescope.training.rooms import Buffers, Room, make_room
+from gatescope.validation import (
+    check_count,
+    check_flag,
+    check_number,
+    check_own_array,
+    check_params,
+    check_stack,
+)
 
 __all__ = ["Data", "Engine", "Score", "as_data"]
 
@@ -41,6 +49,14 @@ class Score:
         Share of right answers of the heads that classify; NaN if none does.
     count : int
         Steps that counted.
+
+    Examples
+    --------
+    >>> import gatescope as gs
+    >>> batch = gs.tasks.temporal_order(steps=20, sequences=100, seed=0)
+    >>> score = gs.evaluate(gs.init_stack("lstm", hidden_size=8, heads=batch, seed=0), batch)
+    >>> score.count, 0 < score.loss < 3, 0 <= score.accuracy <= 1
+    (100, True, True)
     """
 
     loss: float
@@ -64,13 +80,14 @@ class Engine:
     steps, sequences : int
         The most it will see at once.  More is no error, but takes new memory.
     threads : int
-    dropout : Dropout
+        At most so many; at least 1.
+    dropout : Dropout, optional
     weight_noise : float
-        Standard deviation of the normal noise that is added to all weights for every gradient.
+        Standard deviation of the normal noise that is added to all weights for every gradient; at least 0.
     seed : int
-        Of dropout and noise.
+        Of dropout and noise; at least 0.
     memory : int
-        Bytes up to which the states and gates of a window are kept.
+        Bytes up to which the states and gates of a window are kept; at least 0.
     learns : bool
         False: only to be evaluated, so no memory is taken for a way back.
 
@@ -82,6 +99,32 @@ class Engine:
         What `back` found last.
     sizes : tuple of (int, int)
         Where the tensors begin and end in `theta`, in the order of `Stack.weights`.
+
+    Raises
+    ------
+    ShapeError
+        If `stack` is no Stack, or the arrays in it do not fit their cells.
+    DtypeError, ValueRangeError
+        If another argument is out of range or of another kind.
+
+    Examples
+    --------
+    A loop of one's own:
+
+    >>> import gatescope as gs
+    >>> batch = gs.tasks.adding(steps=10, sequences=50, seed=0)
+    >>> stack = gs.init_stack("gru", hidden_size=8, heads=batch, seed=0)
+    >>> data = gs.training.as_data(batch, stack)
+    >>> engine = gs.training.Engine(stack, steps=10, sequences=50)
+    >>> adam = gs.training.Adam()
+    >>> slots = adam.slots(engine.theta.size, engine.theta.dtype)
+    >>> before = engine.evaluate(data).loss
+    >>> for update in range(20):
+    ...     score = engine.back(data, update)
+    ...     adam.update(engine.theta, engine.gradient, slots, update + 1, lr=0.01)
+    >>> engine.evaluate(data).loss < before
+    True
+    >>> trained = engine.stack()
     """
 
     def __init__(
@@ -97,8 +140,13 @@ class Engine:
         memory: int = 1 << 30,
         learns: bool = True,
     ) -> None:
-        self._stack, self._threads, self._memory, self._seed = stack, threads, memory, seed
-        self._noise, dropout = float(weight_noise), dropout or Dropout()
+        for layer in check_stack(stack).layers:
+            check_params(layer)
+        self._stack, self._threads = stack, check_count("threads", threads)
+        self._memory = check_count("memory", memory, least=0)
+        self._seed = seed = check_count("seed", seed, least=0)
+        self._noise = check_number("weight_noise", weight_noise, least=0)
+        dropout = check_dropout(dropout)
         dtype, count = stack.dtype, stack.count()
         self._weights = np.zeros(count + 1, dtype)
         self.theta = self._weights[1:]
@@ -127,7 +175,11 @@ class Engine:
         self._passage = Passage(self._layers, self._plain, self._readout, self._masks)
         self._pool: ThreadPoolExecutor | None = None
         self._ended: list[Array] = []
-        self._room(steps, sequences, learn=learns)
+        self._room(
+            check_count("steps", steps),
+            check_count("sequences", sequences),
+            learn=check_flag("learns", learns),
+        )
 
     def stack(self) -> Stack:
         """The model with the weights as they are now."""
@@ -160,10 +212,15 @@ class Engine:
         ------
         ShapeError, DtypeError
             If the data do not fit the model, or there is no such window.
+        ValueRangeError
+            If `update` or `first` is not a whole number of at least 0.
         """
         steps, batch = self._check(data)
+        check_count("update", update, least=0)
+        first = update if first is None else check_count("first", first, least=0)
         end = steps if end is None else end
-        if not 0 <= begin < end <= steps:
+        whole = isinstance(begin, int | np.integer) and isinstance(end, int | np.integer)
+        if not (whole and 0 <= begin < end <= steps):
             raise ShapeError(
                 f"begin={begin!r}, end={end!r} is no window of {steps} steps; give 0 <= begin < end <= T"
             )
@@ -175,7 +232,7 @@ class Engine:
         for part in self._parts:
             part.gather(self._noisy)
         room = self._room(end - begin, batch, learn=True)
-        self._masks.draw(update, update if first is None else first, self._layers, batch)
+        self._masks.draw(update, first, self._layers, batch)
         for part in self._parts:
             part.sums.clear()
         np.divide(self._slope, max(count, 1), out=self._readout.factors, casting="same_kind")
@@ -199,7 +256,7 @@ class Engine:
 
     def predict(self, inputs: Array, lengths: Array) -> Array:
         """Outputs (T, B, O) of the read-out for inputs (T, B, I), without dropout and noise; errors as of `back`."""
-        steps, batch = inputs.shape[:2]
+        steps, batch = check_own_array("inputs", inputs, "(T, B, I)").shape[:2]
         outputs = np.zeros((steps, batch, self._stack.output_size), self.theta.dtype)
         targets = np.empty(
             (steps, batch, self._columns), self.theta.dtype
@@ -216,6 +273,7 @@ class Engine:
 
     @carried.setter
     def carried(self, flat: Array) -> None:
+        check_own_array("carried", flat, "(N,)")
         size = sum(layer.states * layer.units for layer in self._layers)
         batch, rest = divmod(flat.size, size)
         if rest:
@@ -235,7 +293,13 @@ class Engine:
 
     def _check(self, data: Data) -> tuple[int, int]:
         """Steps and sequences of data whose shapes and dtypes the kernels can take as they are."""
-        steps, batch = data.inputs.shape[:2]
+        if not isinstance(data, Data):
+            raise DtypeError(f"data is a {type(data).__name__}; make it with as_data(batch, stack)")
+        steps, batch = check_own_array("inputs", data.inputs, "(T, B, I)").shape[:2]
+        if steps == 0 or batch == 0:
+            raise ShapeError(
+                f"inputs has the shape {data.inputs.shape}; give at least one step and one sequence"
+            )
         wanted = {
             "inputs": (steps, batch, self._stack.input_size),
             "targets": (steps, batch, self._columns),
@@ -243,14 +307,15 @@ class Engine:
             "lengths": (batch,),
         }
         for name, shape in wanted.items():
-            if getattr(data, name).shape != shape:
+            if np.shape(getattr(data, name)) != shape:
                 raise ShapeError(
-                    f"{name} has the shape {getattr(data, name).shape}; this model needs {shape}"
+                    f"{name} has the shape {np.shape(getattr(data, name))}; this model needs {shape}"
                 )
         kinds = self.theta.dtype, self.theta.dtype, np.uint8, np.int64
         for name, array, kind in zip(data._fields, data, kinds, strict=True):
-            if array.dtype != kind:
-                raise DtypeError(f"{name} is {array.dtype}; this model needs {np.dtype(kind)}: see as_data")
+            if not isinstance(array, np.ndarray) or array.dtype != kind:
+                found = getattr(array, "dtype", type(array).__name__)
+                raise DtypeError(f"{name} is {found}; this model needs {np.dtype(kind)}: see as_data")
         return steps, batch
 
     def _room(self, steps: int, batch: int, learn: bool) -> Room:

@@ -13,7 +13,7 @@ from gatescope.initial import init_stack
 from gatescope.kernels import cpu
 from gatescope.models import Stack
 from gatescope.training.engine import Engine, Score, as_data
-from gatescope.validation import check_inputs, check_lengths, check_threads
+from gatescope.validation import check_inputs, check_lengths, check_stack, check_threads
 
 
 def predict(stack: Stack, inputs: Any, lengths: Any = None, *, threads: int | None = None) -> Array:
@@ -46,7 +46,7 @@ def predict(stack: Stack, inputs: Any, lengths: Any = None, *, threads: int | No
     >>> gs.predict(stack, np.zeros((100, 5, 2))).shape
     (100, 5, 3)
     """
-    _check_stack(stack)
+    check_stack(stack)
     x = check_inputs(inputs, stack.layers[0])
     sizes = check_lengths(lengths, *x.shape[:2])
     engine = _engine(stack, x.shape, threads)
@@ -87,7 +87,7 @@ def evaluate(stack: Stack, batch: Batch, *, at: str | None = None, threads: int 
     >>> gs.evaluate(stack, batch).count
     500
     """
-    _check_stack(stack)
+    check_stack(stack)
     data = as_data(batch, stack, at)
     engine = _engine(stack, data.inputs.shape, threads)
     try:
@@ -152,13 +152,6 @@ def majority_accuracy(batch: Batch, *, heads: Sequence[Head] | None = None, at: 
             right += int(np.maximum(ones, len(mine) - ones).sum())
             answers += mine.size
     return right / answers if answers else float("nan")
-
-
-def _check_stack(stack: Any) -> None:
-    if not isinstance(stack, Stack):
-        raise ShapeError(
-            f"stack is a {type(stack).__name__}; give a Stack, such as init_stack or train(...).params"
-        )
 
 
 def _engine(stack: Stack, shape: tuple[int, ...], threads: int | None) -> Engine:

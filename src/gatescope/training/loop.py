@@ -77,8 +77,8 @@ def train(
     ----------
     params_or_stack : Params or Stack
         The model to start from, which is not changed.  `Params` get a read-out for the task's heads, drawn from `seed`
-        as `init_stack` draws it; a `Stack` is judged by its own heads.  Float32 or float64; all is computed in that
-        precision.
+        by PyTorch's scheme, whatever scheme they were drawn by: for another one make a `Stack`, with `init_stack`.  A
+        `Stack` is judged by its own heads.  Float32 or float64; all is computed in that precision.
     task : Batch or callable
         Fixed data, of which an epoch is one pass; or ``task(seed=...) -> Batch``, which makes new data for every
         update, such as ``functools.partial(gs.tasks.adding, steps=100, sequences=50)``.
@@ -119,15 +119,18 @@ def train(
     validation : Batch or callable, optional
         What the model is judged on, without dropout and noise.  A callable makes it once, from a seed of its own.
     validate_every : int
-        Epochs between two validations.
+        Epochs between two validations; goes with `validation`.
     patience : int, optional
         Stop early once the watched loss, which is that of the validation or else of the training, has had no new
         minimum for so many epochs.
     target_loss : float, optional
-        Stop as soon as the watched loss is below it; the status is ``FINISHED`` then.
+        Stop as soon as the watched loss is below it; the status is ``FINISHED`` then.  Without `validation` a
+        loss is found before its update: with one update an epoch, the weights that were judged are `best`, and `params`
+        are those after the update.
     probe_every : int, optional
         Epochs between two measurements of decay rates and saturation (see `History`), from before the first update on:
-        on the four longest sequences of the validation, or else of the training data, cut to the shortest of them.
+        on the four longest sequences of the validation, or else of the training data, cut to the shortest of them
+        (those without a step are left out).
     snapshot_every : int, optional
         Epochs between two copies of the weights, from before the first update on; the last weights are kept, too.
     checkpoint : path, optional

@@ -15,7 +15,15 @@ from gatescope._dtypes import float_dtype
 from gatescope.datatypes import Array
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
 from gatescope.kernels.loops import updates as kernels
-from gatescope.validation import check_count, check_number
+from gatescope.validation import (
+    check_above_zero,
+    check_count,
+    check_flag,
+    check_number,
+    check_own_array,
+    check_share,
+    keep,
+)
 
 # What a kernel is handed in the place of a slot it does not read.
 _NO_SLOT = {np.dtype(kind): np.zeros(0, kind) for kind in (np.float32, np.float64)}
@@ -23,7 +31,25 @@ _NO_SLOT = {np.dtype(kind): np.zeros(0, kind) for kind in (np.float32, np.float6
 
 @runtime_checkable
 class Optimiser(Protocol):
-    """What training asks of an optimiser; it holds constants only, and what changes is in its slots."""
+    """What training asks of an optimiser; it holds constants only, and what changes is in its slots.
+
+    Examples
+    --------
+    One of your own, which goes by the signs of the gradient:
+
+    >>> import numpy as np, gatescope as gs
+    >>> class Signs:
+    ...     def slots(self, size, dtype):
+    ...         return {}
+    ...     def update(self, theta, gradient, slots, step, lr):
+    ...         theta -= theta.dtype.type(lr) * np.sign(gradient)
+    ...     def describe(self):
+    ...         return {"name": "signs"}
+    >>> task = gs.tasks.adding(steps=5, sequences=4, seed=0)
+    >>> run = gs.train(gs.init("gru", input_size=2, hidden_size=4, seed=0), task, optimizer=Signs(), epochs=2)
+    >>> run.config["optimizer"]
+    'signs'
+    """
 
     def slots(self, size: int, dtype: DTypeLike) -> dict[str, Array]:
         """The vectors (size,) that it keeps between updates, as they are before the first."""
@@ -51,7 +77,7 @@ class Adam:
     betas : (float, float)
         beta1 and beta2, both in [0, 1).
     eps : float
-        At least 0.
+        Above 0.  (PyTorch takes 0, too: a weight whose gradient has always been 0 is NaN then.)
     weight_decay : float
         At least 0.
     decoupled : bool
@@ -87,11 +113,10 @@ class Adam:
             first, second = self.betas
         except (TypeError, ValueError):
             raise ValueRangeError(f"betas={self.betas!r} must be two numbers such as (0.9, 0.999)") from None
-        _keep(self, betas=(_share("betas[0]", first), _share("betas[1]", second)))
-        _keep(
-            self, eps=_above_zero("eps", self.eps), weight_decay=_positive("weight_decay", self.weight_decay)
-        )
-        _check_flag("decoupled", self.decoupled)
+        keep(self, betas=(check_share("betas[0]", first), check_share("betas[1]", second)))
+        keep(self, eps=check_above_zero("eps", self.eps))
+        keep(self, weight_decay=check_number("weight_decay", self.weight_decay, least=0))
+        check_flag("decoupled", self.decoupled)
 
     @property
     def _kept(self) -> tuple[str, ...]:
@@ -153,7 +178,7 @@ class RMSProp:
     alpha : float
         In [0, 1).
     eps : float
-        At least 0.
+        Above 0.  (PyTorch takes 0, too: a weight whose gradient has always been 0 is NaN then.)
     momentum : float
         In [0, 1).
     centered : bool
@@ -188,11 +213,10 @@ class RMSProp:
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        _keep(self, **{name: _share(name, getattr(self, name)) for name in ("alpha", "momentum")})
-        _keep(
-            self, eps=_above_zero("eps", self.eps), weight_decay=_positive("weight_decay", self.weight_decay)
-        )
-        _check_flag("centered", self.centered)
+        keep(self, **{name: check_share(name, getattr(self, name)) for name in ("alpha", "momentum")})
+        keep(self, eps=check_above_zero("eps", self.eps))
+        keep(self, weight_decay=check_number("weight_decay", self.weight_decay, least=0))
+        check_flag("centered", self.centered)
 
     @property
     def _kept(self) -> tuple[str, ...]:
@@ -267,11 +291,11 @@ class SGD:
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        _keep(self, momentum=_share("momentum", self.momentum))
-        _keep(self, **{name: _positive(name, getattr(self, name)) for name in ("dampening", "weight_decay")})
+        keep(self, momentum=check_share("momentum", self.momentum))
+        keep(self, **{n: check_number(n, getattr(self, n), least=0) for n in ("dampening", "weight_decay")})
         if self.dampening > 1:
             raise ValueRangeError(f"dampening={self.dampening!r} must lie in 0..1")
-        _check_flag("nesterov", self.nesterov)
+        check_flag("nesterov", self.nesterov)
         if self.nesterov and (self.momentum == 0 or self.dampening != 0):
             raise ValueRangeError(
                 f"nesterov=True with momentum={self.momentum} and dampening={self.dampening}; "
@@ -302,34 +326,6 @@ class SGD:
         return _description("sgd", self)
 
 
-def _keep(constants: Any, **values: Any) -> None:
-    for name, value in values.items():
-        object.__setattr__(constants, name, value)
-
-
-def _share(name: str, value: Any) -> float:
-    number = check_number(name, value, least=0)
-    if number >= 1:
-        raise ValueRangeError(f"{name}={value!r} must lie in [0, 1)")
-    return number
-
-
-def _positive(name: str, value: Any) -> float:
-    return check_number(name, value, least=0)
-
-
-def _above_zero(name: str, value: Any) -> float:
-    number = check_number(name, value, least=0)
-    if number == 0:  # a weight whose gradient has always been 0 would get 0 / 0
-        raise ValueRangeError(f"{name}={value!r} must be above 0")
-    return number
-
-
-def _check_flag(name: str, value: Any) -> None:
-    if not isinstance(value, bool):
-        raise ValueRangeError(f"{name}={value!r} must be True or False")
-
-
 def _zeros(names: tuple[str, ...], size: int, dtype: DTypeLike) -> dict[str, Array]:
     kind = float_dtype(dtype)
     return {name: np.zeros(check_count("size", size, least=0), kind) for name in names}
@@ -339,18 +335,16 @@ def _check(
     theta: Array, gradient: Array, slots: Mapping[str, Array], names: tuple[str, ...], step: int
 ) -> None:
     """The kernels do not look at sizes, so nothing else may reach them."""
-    if theta.dtype not in _NO_SLOT:
+    if check_own_array("theta", theta, "(N,)").dtype not in _NO_SLOT:
         raise DtypeError(f"theta has dtype {theta.dtype}; give float32 or float64")
-    if theta.ndim != 1:
-        raise ShapeError(f"theta has shape {theta.shape}, but should have (N,)")
-    if step < 1:
-        raise ValueRangeError(f"step={step!r} must be at least 1, which is the first")
+    check_count("step", step)  # 1 is the first
     if slots.keys() != set(names):
         raise ShapeError(
             f"slots has {', '.join(slots) or 'nothing'}, but should have {', '.join(names) or 'nothing'}; "
             "make it with this optimiser's slots()"
         )
     for name, vector in (("gradient", gradient), *slots.items()):
+        check_own_array(name, vector, "(N,)")
         if vector.shape != theta.shape or vector.dtype != theta.dtype:
             raise ShapeError(
                 f"{name} has shape {vector.shape} and dtype {vector.dtype}, but theta has "

@@ -27,19 +27,24 @@ def kept_gates(stack: Stack) -> tuple[tuple[str, ...], ...]:
 def probe_on(data: Data, threads: int) -> Probe:
     """Measure a model on a few sequences, always the same: the longest, cut to the shortest of them.
 
+    Sequences without a step are none of them; where there is no other, all is NaN.
+
     Returns
     -------
     callable
         ``probe(stack) -> (decay_rate (layers,), half_life (layers,), saturation (layers, K, 2))``, see `History`.
     """
-    chosen = np.sort(np.argsort(-data.lengths, kind="stable")[:SEQUENCES])
-    steps = max(1, int(data.lengths[chosen].min()))
+    longest = np.argsort(-data.lengths, kind="stable")[:SEQUENCES]
+    chosen = np.sort(longest[data.lengths[longest] > 0])
+    steps = int(data.lengths[chosen].min(initial=data.lengths.max()))
     inputs = np.ascontiguousarray(data.inputs[:steps, chosen])
 
     def probe(stack: Stack) -> tuple[Array, Array, Array]:
         most = max(map(len, kept_gates(stack)))
         rates, lives = np.full((2, len(stack.layers)), np.nan)
         saturation = np.full((len(stack.layers), most, 2), np.nan)
+        if not inputs.size:
+            return rates, lives, saturation
         below = inputs
         for k, layer in enumerate(stack.layers):
             rates[k] = gradient_flow(layer, below, threads=threads).decay_rate().value.mean()

@@ -15,12 +15,28 @@ from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
 
 from gatescope.errors import ShapeError, UnknownNameError, ValueRangeError
-from gatescope.validation import check_count, check_number
+from gatescope.validation import check_above_zero, check_call, check_count, check_number, keep
 
 
 @runtime_checkable
 class Schedule(Protocol):
-    """What training asks of a schedule."""
+    """What training asks of a schedule.
+
+    Examples
+    --------
+    One of your own, whose constants the configuration of a run tells:
+
+    >>> import gatescope as gs
+    >>> class Root:
+    ...     def factor(self, update, updates):
+    ...         return (1 + update) ** -0.5
+    ...     def describe(self):
+    ...         return {"name": "root"}
+    >>> isinstance(Root(), gs.training.Schedule)
+    True
+    >>> gs.training.WarmUp(2, then=Root()).factor(5, 10)
+    0.5
+    """
 
     def factor(self, update: int, updates: int) -> float:
         """What the learning rate is multiplied by at this update."""
@@ -31,7 +47,14 @@ class Schedule(Protocol):
 
 @dataclass(frozen=True)
 class Constant:
-    """The learning rate as it is: factor 1."""
+    """The learning rate as it is: factor 1.
+
+    Examples
+    --------
+    >>> from gatescope.training.schedules import Constant
+    >>> [Constant().factor(update, 3) for update in range(3)]
+    [1.0, 1.0, 1.0]
+    """
 
     def factor(self, update: int, updates: int) -> float:
         """1."""
@@ -64,7 +87,7 @@ class Step:
     rate: float
 
     def __post_init__(self) -> None:
-        _keep(self, every=check_count("every", self.every), rate=_above_zero("rate", self.rate))
+        keep(self, every=check_count("every", self.every), rate=check_above_zero("rate", self.rate))
 
     def factor(self, update: int, updates: int) -> float:
         """``rate^floor(update / every)``."""
@@ -94,7 +117,7 @@ class Exponential:
     rate: float
 
     def __post_init__(self) -> None:
-        _keep(self, rate=_above_zero("rate", self.rate))
+        keep(self, rate=check_above_zero("rate", self.rate))
 
     def factor(self, update: int, updates: int) -> float:
         """``rate^update``."""
@@ -131,7 +154,7 @@ class Cosine:
         floor = check_number("floor", self.floor, least=0)
         if floor > 1:
             raise ValueRangeError(f"floor={self.floor!r} must lie in 0..1")
-        _keep(self, floor=floor)
+        keep(self, floor=floor)
 
     def factor(self, update: int, updates: int) -> float:
         """``floor + (1 - floor) (1 + cos(pi update / updates)) / 2``."""
@@ -165,7 +188,7 @@ class WarmUp:
     then: Schedule = field(default_factory=Constant)
 
     def __post_init__(self) -> None:
-        _keep(self, updates=check_count("updates", self.updates), then=_schedule("then", self.then))
+        keep(self, updates=check_count("updates", self.updates), then=_schedule("then", self.then))
 
     def factor(self, update: int, updates: int) -> float:
         """``(update + 1) / self.updates``, and then the other schedule's."""
@@ -212,7 +235,7 @@ class Piecewise:
             )
         if any(first >= second for first, second in pairwise(boundaries)):
             raise ValueRangeError(f"boundaries={self.boundaries!r} must rise")
-        _keep(self, boundaries=boundaries, factors=factors)
+        keep(self, boundaries=boundaries, factors=factors)
 
     def factor(self, update: int, updates: int) -> float:
         """The factor of the piece that `update` lies in."""
@@ -289,6 +312,8 @@ def by_name(schedule: str | Schedule | Callable[[int, int], float] | None) -> Sc
         If it is none of these.
     ValueRangeError
         If a constant is out of range, or there are too few or too many of them.
+    DtypeError
+        If it is a function that does not take two arguments.
 
     Examples
     --------
@@ -309,6 +334,7 @@ def _schedule(argument: str, value: Any) -> Schedule:
     if isinstance(value, Schedule) and not isinstance(value, type):
         return value
     if callable(value) and not isinstance(value, type):
+        check_call(argument, value, "(update, updates)", 0, 1)
         return Function(value)
     raise UnknownNameError(
         f"{argument}={value!r} is not known; choose one of {_EXAMPLES}, or give a function of (update, updates)"
@@ -337,18 +363,6 @@ def _from_text(argument: str, text: str) -> Schedule:
         raise ValueRangeError(
             f"{argument}={text!r} does not have the constants that {name!r} takes; give one like {_EXAMPLES}"
         ) from None
-
-
-def _keep(constants: Any, **values: Any) -> None:
-    for name, value in values.items():
-        object.__setattr__(constants, name, value)
-
-
-def _above_zero(name: str, value: Any) -> float:
-    number = check_number(name, value, least=0)
-    if number == 0:
-        raise ValueRangeError(f"{name}={value!r} must be above 0")
-    return number
 
 
 def _several(schedule: Piecewise, name: str) -> tuple[Any, ...]:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from gatescope._version import __version__
 from gatescope.datatypes import Batch
-from gatescope.errors import DtypeError, ValueRangeError
+from gatescope.errors import ValueRangeError
 from gatescope.models import Stack
 from gatescope.resuming import digest
 from gatescope.training import optimisers, schedules
-from gatescope.training.dropout import Dropout
-from gatescope.validation import check_count, check_number
+from gatescope.training.dropout import Dropout, check_dropout
+from gatescope.validation import (
+    check_above_zero,
+    check_count,
+    check_finite_or_none,
+    check_flag,
+    check_number,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,33 +63,29 @@ def checked(*, validation: Any, **given: Any) -> Settings:
     """`Settings` of arguments that can be used; errors name the one that cannot."""
     options: dict[str, Any] = dict(given)
     options["optimizer"] = optimisers.by_name(given["optimizer"])
-    options["lr"] = _positive("lr", given["lr"])
+    options["lr"] = check_above_zero("lr", given["lr"])
     options["schedule"] = schedules.by_name(given["schedule"])
     for name in ("clip_norm", "clip_tensor_norm", "clip_value"):
-        options[name] = None if given[name] is None else _positive(name, given[name])
+        options[name] = None if given[name] is None else check_above_zero(name, given[name])
     options["epochs"] = check_count("epochs", given["epochs"], least=0)
     options["updates_per_epoch"] = check_count("updates_per_epoch", given["updates_per_epoch"])
     options["validate_every"] = check_count("validate_every", given["validate_every"])
     for name in ("batch_size", "window", "patience", "probe_every", "snapshot_every"):
         options[name] = None if given[name] is None else check_count(name, given[name])
-    if not isinstance(given["stateful"], bool):
-        raise DtypeError(f"stateful={given['stateful']!r} must be True or False")
-    if given["stateful"] and given["window"] is None:
+    if check_flag("stateful", given["stateful"]) and given["window"] is None:
         raise ValueRangeError(
             "stateful=True carries the state from one window to the next, but there are none; give window too"
         )
-    options["dropout"] = Dropout() if given["dropout"] is None else given["dropout"]
-    if not isinstance(options["dropout"], Dropout):
-        raise DtypeError(
-            f"dropout={given['dropout']!r} is a {type(given['dropout']).__name__}; give a Dropout, such as "
-            "Dropout(inputs=0.1, recurrent=0.2), or None"
-        )
+    options["dropout"] = check_dropout(given["dropout"])
     options["weight_noise"] = check_number("weight_noise", given["weight_noise"], least=0)
-    options["target_loss"] = _finite(given["target_loss"])
-    if given["target_loss"] is not None and options["target_loss"] is None:
-        raise ValueRangeError(f"target_loss={given['target_loss']!r} must be a finite number, or None")
+    options["target_loss"] = check_finite_or_none("target_loss", given["target_loss"])
     options["seed"] = check_count("seed", given["seed"], least=0)
     settings = Settings(**options)
+    if validation is None and settings.validate_every != 1:
+        raise ValueRangeError(
+            f"validate_every={settings.validate_every} says how often to validate, but there is nothing to validate "
+            "on; give validation too"
+        )
     if validation is not None and 0 < settings.epochs < settings.validate_every:
         raise ValueRangeError(
             f"validation: with validate_every={settings.validate_every} none comes in {settings.epochs} epochs, so "
@@ -121,24 +121,6 @@ def data_facts(batch: Batch, fresh: bool, validation: Batch | None) -> dict[str,
 
 def _digest(batch: Batch) -> str:
     return digest(*(np.asarray(a) for a in (batch.inputs, batch.targets, batch.mask, batch.lengths)))
-
-
-def _positive(name: str, value: Any) -> float:
-    number = _finite(value)
-    if number is None or number <= 0:
-        raise ValueRangeError(f"{name}={value!r} must be a finite number above 0")
-    return number
-
-
-def _finite(value: Any) -> float | None:
-    """The value, if it is a finite number."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:  # a whole number beyond the greatest float
-        return None
-    return number if math.isfinite(number) else None
 
 
 def _plain(name: str, value: Any) -> dict[str, Any]:
