@@ -130,25 +130,12 @@ def _counting(_: Path | None) -> Data:
 
 def _digits(order: str, _: Path | None) -> Data:
     try:
-        train, test = (gs.tasks.digits(split=split, order=order) for split in ("train", "test"))
+        train, valid, test = (
+            gs.tasks.digits(split=split, order=order) for split in ("train", "valid", "test")
+        )
     except ImportError as error:
         raise NoData(str(error)) from error
-    # The last tenth of what may be trained on is kept to choose by.
-    kept = train.inputs.shape[1] // 10
-    return Data(task=_some(train, slice(None, -kept)), validation=_some(train, slice(-kept, None)), test=test)
-
-
-def _some(batch: gs.Batch, which: slice) -> gs.Batch:
-    """Some of a batch's sequences."""
-    at = (slice(None), which)
-    targets = batch.targets[at] if batch.targets.ndim == 3 else batch.targets[which]
-    return replace(
-        batch,
-        inputs=batch.inputs[at].copy(),
-        targets=targets.copy(),
-        mask=batch.mask[at].copy(),
-        lengths=batch.lengths[which].copy(),
-    )
+    return Data(task=train, validation=valid, test=test)
 
 
 def _chorales(path: Path | None) -> Data:
