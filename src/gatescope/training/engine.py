@@ -354,10 +354,21 @@ class Engine:
                 work(index)
             return
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="gatescope")
+            self._pool = ThreadPoolExecutor(self._threads - 1, thread_name_prefix="gatescope")
             weakref.finalize(self, self._pool.shutdown, wait=False)
-        for future in [self._pool.submit(work, index) for index in range(len(room.blocks))]:
-            future.result()
+        blocks = iter(range(len(room.blocks)))
+
+        def share() -> None:
+            for index in blocks:
+                work(index)
+
+        # This thread takes its share, too: waking one less is a good part of a small update.
+        others = [self._pool.submit(share) for _ in range(min(self._threads, len(room.blocks)) - 1)]
+        try:
+            share()
+        finally:
+            for other in others:
+                other.result()
 
     def _look(self, data: Data, outputs: Array | None) -> None:
         for layer in self._plain:
