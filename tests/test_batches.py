@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gatescope.batches import Batch, Head
-from gatescope.errors import DtypeError, ShapeError, ValueRangeError
+from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
 
 STEPS, COUNT = 7, 5
 INPUTS, TARGETS = np.zeros((STEPS, COUNT, 2)), np.zeros((STEPS, COUNT, 3))
@@ -29,7 +29,12 @@ TWO_AXES = np.zeros((COUNT, COUNT))
         (
             {"targets": np.zeros(COUNT)},
             ShapeError,
-            r"targets has the shape \(5,\); .*\(B, C\) for one target",
+            r"targets has the shape \(5,\); .*\(B, C\) for one target a sequence$",
+        ),
+        (
+            {"targets": np.zeros(STEPS)},
+            ShapeError,
+            r"one target a sequence \(inputs are time-major, \(T, B, I\): are these \(B, T, I\)\?\)",
         ),
         ({"heads": 3}, ValueRangeError, r"heads=3 must be a sequence such as \[Head\('y', 1\)\]"),
         ({"heads": Head("y", 3)}, ValueRangeError, "must be a sequence"),
@@ -37,7 +42,16 @@ TWO_AXES = np.zeros((COUNT, COUNT))
         ({"heads": [3]}, ValueRangeError, r"heads\[0\] is 3; give a Head"),
         ({"heads": [Head("y", 3), "ab"]}, ValueRangeError, r"heads\[1\] is 'ab'"),
         ({"heads": [("y",)]}, ValueRangeError, r"heads\[0\] is \('y',\)"),
-        ({"heads": [("y", 0)]}, ValueRangeError, r"heads\[0\] is \('y', 0\)"),
+        ({"heads": [("y", 0)]}, ValueRangeError, r"heads\[0\]\.size=0 must be at least 1"),
+        ({"heads": [("y", "3")]}, ValueRangeError, r"heads\[0\] is \('y', '3'\)"),
+        (
+            {"heads": [Head("y", 3), Head("class", 2, "cross-entropy")]},
+            UnknownNameError,
+            r"heads\[1\]\.loss='cross-entropy' is not known; choose one of mse, cross_entropy, bernoulli "
+            r"\(did you mean 'cross_entropy'\?\)",
+        ),
+        ({"heads": [Head("y", 3, "l1")]}, UnknownNameError, "loss='l1' is not known; .*, bernoulli$"),
+        ({"heads": [Head("y", 3, ["mse"])]}, UnknownNameError, r"loss=\['mse'\] is not known"),
         ({"heads": [("y", True)]}, ValueRangeError, r"heads\[0\] is \('y', True\)"),
     ],
 )

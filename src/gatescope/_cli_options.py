@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gatescope.errors import OutputError, ValueRangeError, WeightFormatError
+from gatescope.errors import OutputError, ShapeError, ValueRangeError, WeightFormatError
 
 if TYPE_CHECKING:
     from gatescope.datatypes import Array, Params
@@ -20,6 +21,7 @@ DEFAULT_CELLS = "rnn,gru,lstm"
 DEFAULT_UNITS = 64
 DEFAULT_INIT = "pytorch"
 MAPPED_BYTES = 1 << 24  # a shorter file is read whole
+_LISTED = 6  # numbers in a note
 
 InputsOption = Annotated[
     Path | None,
@@ -86,6 +88,7 @@ ClampOption = Annotated[
 def read_inputs(path: Path | None, horizon: int | None, *, mapped: bool = False) -> tuple[Array, str]:
     """(T, B, I) inputs and what they are called; a cell's dtype is applied when it runs.
 
+    Lengths beside them, as `train` takes them, are not: measurements go to the last step, which is told.
     They are float64, or with `mapped` and a long npy file a memory map in the file's dtype, (T, I) or (T, B, I).
     """
     if path is None:
@@ -97,11 +100,24 @@ def read_inputs(path: Path | None, horizon: int | None, *, mapped: bool = False)
 
         whole = _map(path) if mapped else None
         inputs, source = read_series(path, dtype="float64") if whole is None else whole, path.name
+        _tell_of_lengths(path, len(inputs))
     if horizon is not None and horizon < 1:
         raise ValueRangeError(f"--horizon {horizon} must be a whole number of at least 1")
     if horizon is not None and horizon > len(inputs):
         raise ValueRangeError(f"--horizon {horizon} is longer than {source}, which has {len(inputs)} steps")
     return inputs[:horizon], source
+
+
+def _tell_of_lengths(path: Path, steps: int) -> None:
+    from gatescope.storage import read_npz
+
+    lengths = read_npz(path).get("lengths") if path.suffix.lower() == ".npz" else None
+    if lengths is not None and (lengths < steps).any():
+        tell(
+            [
+                f"{path.name}: its lengths are not used; every sequence is taken to step {steps}, padding included"
+            ]
+        )
 
 
 def _map(path: Path) -> Array | None:
@@ -117,6 +133,30 @@ def _map(path: Path) -> Array | None:
     if array.dtype.kind not in "biuf" or array.ndim not in (1, 2, 3) or array.size == 0:
         return None
     return array[:, None] if array.ndim == 1 else array
+
+
+def check_width(series: Array, source: str, given: Path | None, label: str, params: Params) -> None:
+    """That the inputs have as many numbers a step as the weights take, before anything is made."""
+    found, wanted = series.shape[-1], params.input_size
+    if found == wanted:
+        return
+    if given is None:
+        raise ShapeError(
+            f"{label} takes {wanted} numbers a step; give them with --inputs, without which {source} is taken, of "
+            f"{found}"
+        )
+    raise ShapeError(
+        f"--inputs {str(given)!r} has {found} numbers a step, but {label} takes {wanted}; give such"
+    )
+
+
+def check_kept(option: str, path: Path, **read: Path | None) -> None:
+    """That a file that will be written is none of those that are read."""
+    for name, file in read.items():
+        if file is not None and os.path.realpath(file) == os.path.realpath(path):
+            raise ValueRangeError(
+                f"{option} {str(path)!r} is the file of --{name} too, and would be lost; give another name to {option}"
+            )
 
 
 def check_file(option: str, path: Path, *suffixes: str) -> None:
@@ -221,10 +261,22 @@ def _layer_of(found: Result, file: Path, layer: int) -> tuple[Params, str]:
         raise ValueRangeError(f"--layer {layer}: {str(file)!r} has no such layer; it has {', '.join(there)}")
     params = stack.layers[layer]
     note = f"{file.name}: layer {layer} of {len(stack.layers)}, {params.cell} of {params.hidden_size} units, of {model}"
+    scale = found.provenance.get("inputs_scale")
+    if scale and not layer:
+        note += (
+            "; trained on standardised inputs, so give such, as train has written them beside it: (x - mean) / sd "
+            f"with mean {_listed(scale['mean'])} and sd {_listed(scale['standard_deviation'])}"
+        )
     if layer:
         below = stack.layers[layer - 1].hidden_size
         note += f"; its inputs have to be what layer {layer - 1} gives, {below} numbers a step"
     return params, note
+
+
+def _listed(values: Sequence[float]) -> str:
+    """Numbers, a few of them if there are many."""
+    few = ", ".join(f"{value:.4g}" for value in values[:_LISTED])
+    return f"{few}, ..." if len(values) > _LISTED else few
 
 
 def add_fresh(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from gatescope.errors import DtypeError, ShapeError, ValueRangeError
+from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
 from gatescope.results import Array, Result
 
 LOSSES = ("mse", "cross_entropy", "bernoulli")
@@ -89,7 +90,9 @@ class Batch(Result):
         If `inputs` or `targets` has another number of axes, or T = B and nothing tells whether `targets` are (T, B)
         without their last axis or (B, C).
     ValueRangeError
-        If `heads` is not a sequence of heads.
+        If `heads` is not a sequence of heads, or one has no output.
+    UnknownNameError
+        If there is no such loss.
 
     Examples
     --------
@@ -136,8 +139,22 @@ class Batch(Result):
         return sum(head.size for head in self.heads)
 
 
+def check_loss(name: str, loss: Any) -> str:
+    """A loss that is known; the error has the one that was perhaps meant, of ``cross-entropy`` for instance."""
+    if isinstance(loss, str) and loss in LOSSES:
+        return loss
+    near = difflib.get_close_matches(str(loss).lower(), LOSSES, n=1)
+    meant = f" (did you mean {near[0]!r}?)" if near else ""
+    raise UnknownNameError(f"{name}={loss!r} is not known; choose one of {', '.join(LOSSES)}{meant}")
+
+
+def if_batch_first(length: int, steps: int, count: int) -> str:
+    """What to add to an error where something of one entry a sequence has as many entries as inputs have steps."""
+    return " (inputs are time-major, (T, B, I): are these (B, T, I)?)" if length == steps != count else ""
+
+
 def _heads(heads: Any) -> tuple[Head, ...]:
-    """The heads as `Head`, with sizes that can be added up; whether a loss is known is seen where it is computed."""
+    """The heads as `Head`, with losses that are known and sizes that can be added up."""
     if isinstance(heads, str | Head) or not isinstance(heads, Sequence):
         raise ValueRangeError(f"heads={heads!r} must be a sequence such as [Head('y', 1)]")
     found: list[Head] = []
@@ -147,8 +164,11 @@ def _heads(heads: Any) -> tuple[Head, ...]:
         except TypeError:
             head = None
         size = None if head is None else head.size
-        if head is None or not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:
+        if head is None or not isinstance(size, int | np.integer) or isinstance(size, bool):
             raise ValueRangeError(f"heads[{k}] is {given!r}; give a Head, such as Head('y', 1, 'mse')")
+        if size < 1:
+            raise ValueRangeError(f"heads[{k}].size={size!r} must be at least 1")
+        check_loss(f"heads[{k}].loss", head.loss)
         found.append(head)
     return tuple(found)
 
@@ -163,8 +183,9 @@ def _check_arrays(named: dict[str, Any]) -> None:
         fits = "; one sequence of (T, I) is inputs[:, None, :]" if inputs.ndim == 2 else ""
         raise ShapeError(f"inputs has the shape {inputs.shape}; a Batch needs (T, B, I), steps first{fits}")
     if targets.ndim not in (2, 3):
+        hint = if_batch_first(len(targets), *inputs.shape[:2]) if targets.ndim == 1 else ""
         raise ShapeError(
-            f"targets has the shape {targets.shape}; give (T, B, C), or (B, C) for one target a sequence"
+            f"targets has the shape {targets.shape}; give (T, B, C), or (B, C) for one target a sequence{hint}"
         )
 
 

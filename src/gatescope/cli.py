@@ -35,6 +35,8 @@ from gatescope._cli_options import (
     add_fresh,
     check_device,
     check_file,
+    check_kept,
+    check_width,
     one_cell,
     read_inputs,
     read_weights,
@@ -153,7 +155,8 @@ def compare(
         init = init or DEFAULT_INIT
         names = DEFAULT_CELLS if cells is None else cells
         add_fresh(chosen, names, series.shape[2], hidden_size, dtype, seed, init)
-    for params in chosen.values():
+    for label, params in chosen.items():
+        check_width(series, source, inputs, label, params)
         check_inputs(series, params)
     drawn = _parse_units(units, chosen)
     check_folder(out, file_names(chosen, traces=traces))  # before the work, not after it
@@ -225,7 +228,9 @@ def run(
         nonlinearity=nonlinearity,
         dtype=dtype,
     )
+    check_width(series, source, inputs, label, params)
     check_file("--out", out, ".npz")
+    check_kept("--out", out, inputs=inputs, weights=weights)
     check_folder(out.parent, [out.name])
     gates = parse_clamp(clamp)
     tell(notes)

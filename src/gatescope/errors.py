@@ -13,7 +13,7 @@ class ShapeError(GatescopeError, ValueError):
 
 
 class DtypeError(GatescopeError, TypeError):
-    """An array is of a kind of number that the cells cannot compute with."""
+    """An argument is of the wrong type, or an array of a kind of number that the cells cannot compute with."""
 
 
 class ValueRangeError(GatescopeError, ValueError):

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from gatescope._dtypes import float_dtype
+from gatescope.batches import check_loss
 from gatescope.cells.registry import Cell, get
-from gatescope.datatypes import LOSSES, Array, Batch, Head, Params
+from gatescope.datatypes import Array, Batch, Head, Params
 from gatescope.errors import ShapeError, UnknownNameError, ValueRangeError
 from gatescope.models import Stack
 from gatescope.provenance import provenance
@@ -284,10 +285,7 @@ def check_heads(heads: Any) -> tuple[Head, ...]:
             raise ValueRangeError(f"heads[{k}] has the name {head.name!r}; give a str that is not empty")
         if head.name in (other.name for other in found):
             raise ValueRangeError(f"heads[{k}] has the name {head.name!r}, as one before; give each its own")
-        if head.loss not in LOSSES:
-            raise UnknownNameError(
-                f"heads[{k}].loss={head.loss!r} is not known; choose one of {', '.join(LOSSES)}"
-            )
+        check_loss(f"heads[{k}].loss", head.loss)
         size = check_count(f"heads[{k}].size", head.size)
         if head.loss == "cross_entropy" and size < 2:
             raise ValueRangeError(

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from gatescope.batches import if_batch_first
 from gatescope.cells.registry import Cell, get
-from gatescope.datatypes import Array, Params, Trace
+from gatescope.datatypes import Array, Batch, Params, Trace
 from gatescope.errors import DtypeError, ShapeError, ValueRangeError
 from gatescope.measurements.training import TrainingRun
 from gatescope.models import Stack
@@ -196,10 +197,21 @@ def check_own_array(name: str, value: Any, axes: str) -> Array:
 def check_stack(stack: Any) -> Stack:
     """A model with a read-out; what is in it is not looked at."""
     if not isinstance(stack, Stack):
-        raise ShapeError(
-            f"stack is a {type(stack).__name__}; give a Stack, such as init_stack or train(...).params"
-        )
+        fits = "a Stack, such as init_stack or train(...).params"
+        if isinstance(stack, TrainingRun):
+            fits = "one of its models: run.best or run.params"
+        raise DtypeError(f"stack is a {type(stack).__name__}; give {fits}")
     return stack
+
+
+def check_batch(batch: Any) -> Batch:
+    """Data of a task; what is in it is not looked at."""
+    if not isinstance(batch, Batch):
+        fits = ", as the makers in gatescope.tasks do"
+        if isinstance(batch, np.ndarray | list | tuple):
+            fits = " of your arrays: gatescope.Batch(inputs=x, targets=y)"
+        raise DtypeError(f"batch is a {type(batch).__name__}; give a Batch{fits}")
+    return batch
 
 
 def check_params(params: Any) -> Cell:
@@ -207,8 +219,8 @@ def check_params(params: Any) -> Cell:
     if not isinstance(params, Params):
         if isinstance(params, Stack | TrainingRun):
             name = "stack" if isinstance(params, Stack) else "run.best"
-            raise ShapeError(f"params is a {type(params).__name__}; take one of its layers: {name}.layers[0]")
-        raise ShapeError(
+            raise DtypeError(f"params is a {type(params).__name__}; take one of its layers: {name}.layers[0]")
+        raise DtypeError(
             f"params is a {type(params).__name__}, not gatescope.Params; make one with init or load_torch"
         )
     cell = get(params.cell)
@@ -247,6 +259,8 @@ def check_params(params: Any) -> Cell:
 
 def check_inputs(inputs: Any, params: Params) -> Array:
     """Inputs as (T, B, I) in the weights' dtype; (T, I) is one sequence."""
+    if isinstance(inputs, Batch):
+        raise DtypeError("inputs is a Batch; give its arrays: batch.inputs, and batch.lengths as the lengths")
     array = check_array("inputs", inputs, params.dtype)
     if array.ndim == 2:
         array = array[:, None, :]
@@ -282,7 +296,8 @@ def check_lengths(lengths: Any, steps: int, batch: int, name: str = "lengths") -
     array = _rectangular(name, lengths)
     if array.dtype.kind not in "iu":
         raise DtypeError(f"{name} has dtype {array.dtype}; give whole numbers of steps")
-    check_shape(name, array, (batch,), "(B,)")
+    hint = if_batch_first(len(array), steps, batch) if array.ndim == 1 else ""
+    check_shape(name, array, (batch,), f"(B,){hint}")
     wrong = np.flatnonzero((array < 0) | (array > steps))
     if wrong.size:
         raise ValueRangeError(

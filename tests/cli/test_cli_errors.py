@@ -14,7 +14,7 @@ BAD = [
     (["compare", "--inputs", "empty.npy"], "empty"),
     (["compare", "--weights", "torn.safetensors"], "torn.safetensors"),
     (["compare", "--weights", "trace.npz"], "holds a Trace, not weights"),
-    (["compare", "--weights", "two.npz"], "two.npz|input_size = 2"),
+    (["compare", "--weights", "two.npz"], "two takes 2 numbers a step|--inputs"),
     (["compare", "--weights", "w.pt"], "no such file|pickle"),
     (["compare", "--weights", "two.npz", "--layer", "3"], ""),
     (["compare", "--cells", "rnn,grue"], "cell='grue'"),

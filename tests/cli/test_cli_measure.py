@@ -171,7 +171,7 @@ BAD = [
     (["flow", "--weights", "own.npz", "--cell", "gru"], "--cell 'gru' is for a fresh cell, and --weights"),
     (["flow", "--layer", "1"], "--layer 1 is for weights from a file; give --weights"),
     (["flow", "--cell", "rnn,gru"], "flow takes one"),
-    (["flow", "--inputs", "two.npy", "--weights", "own.npz"], "input_size = 1"),
+    (["flow", "--inputs", "two.npy", "--weights", "own.npz"], "has 2 numbers a step, but own takes 1"),
     (["flow", "--horizon", "10094"], "10093 steps"),
     (["flow", "--out", "file.txt"], "file.txt"),
     (["flow", "--out", "blocked"], "it is a folder"),

@@ -56,6 +56,10 @@ BAD = [
     (["adding", "--cell", "grue"], "--cell 'grue' is not known"),
     (["adding", "--cell", ","], "names no cell"),
     (["adding", "--cell", "gru,lstm", "--layers", "3"], "--cell has 2 values for 3 layers"),
+    (
+        ["adding", "--cell", "gru,lstm", "--hidden-size", "4,5,6"],
+        "--cell has 2 values, but --hidden-size has 3; give one for all layers, or one each",
+    ),
     (["adding", "--layers", "0"], "--layers 0"),
     (["adding", "--hidden-size", "4,5,6", "--layers", "2"], "--hidden-size has 3 values for 2 layers"),
     (["adding", "--hidden-size", "x"], "--hidden-size 'x' must be whole numbers"),

@@ -56,6 +56,32 @@ def test_classes(files, invoke, tmp_path):
     assert gs.load(tmp_path / "run.npz").params.heads[0].size == 5
 
 
+def test_a_table_is_left_as_the_model_takes_it(files, invoke, tmp_path):
+    done = invoke("train", "own", "--data", "series.csv", *SMALL)
+    assert done.exit_code == 0, done.output
+    rows = np.loadtxt(tmp_path / "series.csv", delimiter=",", skiprows=1)
+    train = gs.tasks.next_step(rows, split="train")
+    mean, deviation = (np.array(train.provenance[name]) for name in ("mean", "standard_deviation"))
+    series = np.load(tmp_path / "run.inputs.npy")
+    np.testing.assert_allclose(series[:, 0], (rows - mean) / deviation, atol=1e-6)  # kept in float32
+    np.testing.assert_array_equal(series[: len(train.inputs)], train.inputs)
+    assert gs.load(tmp_path / "run.npz").provenance["inputs_scale"]["mean"] == mean.tolist()
+    assert f"{train.provenance['persistence']:.4g}" in done.stdout  # beside the baseline
+    # Who measures it is told that the file's own numbers are others.
+    told = invoke("run", "--weights", "run.npz", "--inputs", "run.inputs.npy").stderr
+    assert f"(x - mean) / sd with mean {mean[0]:.4g}, {mean[1]:.4g} and sd" in told
+
+
+@pytest.mark.parametrize("option", ["--out", "--checkpoint"])
+def test_what_is_read_is_not_written_over(option, files, invoke, tmp_path):
+    before = (tmp_path / "own.npz").read_bytes()
+    done = invoke("train", "own", "--data", "own.npz", option, tmp_path / "own.npz", *SMALL)
+    assert done.exit_code == 2
+    assert f"{option} " in done.stderr
+    assert "is the file of --data too" in done.stderr
+    assert (tmp_path / "own.npz").read_bytes() == before
+
+
 def test_the_next_row_of_a_table(files, invoke, tmp_path):
     done = invoke("train", "own", "--data", "series.csv", "--window", 10, "--stateful", *SMALL)
     assert done.exit_code == 0, done.output

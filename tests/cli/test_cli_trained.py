@@ -35,6 +35,36 @@ def test_a_trained_model_is_taken_its_lowest_layer_and_its_best(command, run, in
     assert line == f"run.npz: layer 0 of 2, gru of 3 units, of the best model, that {after}"
 
 
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_inputs_of_another_width_are_told_of_before_anything_is_made(command, run, invoke, tmp_path):
+    before = sorted(tmp_path.iterdir())
+    done = invoke(*command, "--weights", "run.npz", "--inputs", "x3.npy")
+    assert done.exit_code == 2
+    assert "--inputs 'x3.npy' has 3 numbers a step, but run takes 2" in done.stderr
+    done = invoke(*command, "--weights", "run.npz")
+    assert done.exit_code == 2
+    assert "run takes 2 numbers a step; give them with --inputs, without which the Santa Fe" in done.stderr
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_lengths_that_are_not_used_are_told_of(command, invoke, tmp_path):
+    series = np.ones((30, 2, 1))
+    np.savez(tmp_path / "padded.npz", inputs=series, lengths=np.array([30, 12]))
+    np.savez(tmp_path / "whole.npz", inputs=series, lengths=np.array([30, 30]))
+    small = ["--hidden-size", 4, *(["--cells", "lstm"] if command == ["compare"] else [])]
+    assert "padded.npz: its lengths are not used" in invoke(*command, *small, "--inputs", "padded.npz").stderr
+    assert "lengths" not in invoke(*command, *small, "--inputs", "whole.npz").stderr
+
+
+def test_a_trace_does_not_take_the_place_of_what_it_is_of(run, invoke, tmp_path):
+    before = (tmp_path / "run.npz").read_bytes()
+    done = invoke("run", "--weights", "run.npz", "--inputs", "x2.npy", "--out", "run.npz")
+    assert done.exit_code == 2
+    assert "--out 'run.npz' is the file of --weights too" in done.stderr
+    assert (tmp_path / "run.npz").read_bytes() == before
+
+
 @pytest.mark.parametrize(("file", "model"), [("run.npz", "best"), ("stack.npz", "params")])
 @pytest.mark.parametrize("layer", [0, 1])
 def test_the_weights_are_those_of_the_layer(file, model, layer, run, invoke, tmp_path):
@@ -72,7 +102,7 @@ BAD = [
         "--layer 2: 'run.npz' has no such layer; it has 0 (gru of 3 units), 1 (lstm of 4 units)",
     ),
     (["--layer", "-1"], "--layer -1: 'run.npz' has no such layer"),
-    (["--layer", "1"], "input_size = 3"),
+    (["--layer", "1"], "has 2 numbers a step, but run takes 3"),
     (["--prefix", "net"], "--prefix 'net' is for PyTorch files"),
     (["--nonlinearity", "relu"], "--nonlinearity 'relu' is for PyTorch files"),
 ]

@@ -259,7 +259,7 @@ def test_weights_that_are_none(untouched, params):
         lambda: gs.backprop(params, trace, case.output_adjoint, device="cuda"),
         lambda: gs.gradient_flow(params, case.inputs, device="cuda"),
     ):
-        with pytest.raises(ShapeError, match=rf"params is a {type(params).__name__}, not gatescope.Params"):
+        with pytest.raises(DtypeError, match=rf"params is a {type(params).__name__}, not gatescope.Params"):
             work()
 
 

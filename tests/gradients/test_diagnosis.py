@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import gatescope as gs
 from gatescope import datatypes
 from gatescope.cells.activations import complement, sigmoid, tanh, zero
-from gatescope.errors import GatescopeError, ShapeError, UnknownNameError, ValueRangeError
+from gatescope.errors import DtypeError, GatescopeError, ShapeError, UnknownNameError, ValueRangeError
 from gatescope.gradients import diagnosis_words
 from gatescope.gradients.diagnosis import diagnose
 from gatescope.gradients.lyapunov import lyapunov_spectrum
@@ -396,8 +396,8 @@ def test_provenance():
         ({"inputs": np.zeros((19, 1))}, ShapeError, "inputs have 19 steps; a diagnosis needs at least 20"),
         ({"inputs": np.zeros((50, 2))}, ShapeError, "input_size = 1"),
         ({"inputs": np.full((50, 1), np.nan)}, ValueRangeError, "nan"),
-        ({"params": None}, ShapeError, "params is a NoneType"),
-        ({"params": None, "clamp": {"f": 1.0}}, ShapeError, "params is a NoneType"),
+        ({"params": None}, DtypeError, "params is a NoneType"),
+        ({"params": None, "clamp": {"f": 1.0}}, DtypeError, "params is a NoneType"),
     ],
 )
 def test_bad_arguments(keywords, kind, message):

@@ -10,7 +10,7 @@ import pytest
 from cases import Case
 
 import gatescope as gs
-from gatescope.errors import ShapeError, UnknownNameError, ValueRangeError
+from gatescope.errors import DtypeError, UnknownNameError, ValueRangeError
 from gatescope.gradients.flow_plan import plan_flow
 from gatescope.kernels import machines
 
@@ -112,7 +112,7 @@ def test_plan_is_printed_once(monkeypatch, capsys):
         ({"batch": 0}, ValueRangeError, "batch=0"),
         ({"norm": "frobenius"}, UnknownNameError, "frobenius"),
         ({"lags": 102}, ValueRangeError, "lags=102"),
-        ({"params": None}, ShapeError, "not gatescope.Params"),
+        ({"params": None}, DtypeError, "not gatescope.Params"),
         ({"threads": 0}, ValueRangeError, "threads=0"),
     ],
 )

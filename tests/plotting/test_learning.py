@@ -232,7 +232,7 @@ def test_half_lives_are_a_line_a_layer():
     _, axes = training_gradients(runs)
     drawn = [line for line in axes["half_life"].lines if len(line.get_xdata()) == 11]
     assert [line.get_linestyle() for line in drawn] == ["-", "--", "-"]
-    assert label_texts(axes["half_life"]) == ["layer 1", "layer 2"]
+    assert label_texts(axes["half_life"]) == ["layer 0", "layer 1"]
 
 
 def test_without_probes_and_without_clipping():

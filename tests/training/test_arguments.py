@@ -41,7 +41,7 @@ def test_engine(stack, options, error, message):
 
 
 def test_engine_of_something_else(stack):
-    with pytest.raises(ShapeError, match=r"stack is a Params; give a Stack, such as init_stack"):
+    with pytest.raises(DtypeError, match=r"stack is a Params; give a Stack, such as init_stack"):
         Engine(stack.layers[0], **SMALL)
     torn = dataclasses.replace(stack.layers[1], bias_hh=np.zeros(3))
     with pytest.raises(ShapeError, match=r"bias_hh has shape \(3,\)"):
@@ -113,7 +113,7 @@ def test_probabilities_of_dropout():
 
 
 def test_a_model_without_a_read_out_has_no_data(stack):
-    with pytest.raises(ShapeError, match=r"stack is a Params; give a Stack"):
+    with pytest.raises(DtypeError, match=r"stack is a Params; give a Stack"):
         as_data(make_batch(), stack.layers[0])
 
 

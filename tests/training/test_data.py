@@ -7,7 +7,7 @@ import pytest
 from engine_cases import make_batch, make_stack
 
 from gatescope.datatypes import Batch, Head
-from gatescope.errors import GatescopeError, ShapeError, UnknownNameError, ValueRangeError
+from gatescope.errors import DtypeError, GatescopeError, ShapeError, UnknownNameError, ValueRangeError
 from gatescope.training.data import as_data
 
 
@@ -41,7 +41,7 @@ def targets_with(column, value):
         (targets_with(3, 1.5), ValueRangeError, "1.5"),
         (targets_with(4, 0.5), ValueRangeError, "'notes'.*0 or 1"),
         (targets_with(0, np.nan), ValueRangeError, "'value'.*NaN"),
-        (np.zeros((3, 2)), ShapeError, "Batch"),
+        (np.zeros((3, 2)), DtypeError, "batch is a ndarray; give a Batch of your arrays"),
     ],
 )
 def test_what_does_not_fit_is_told(batch, kind, words):
@@ -73,7 +73,9 @@ def test_read_only_arrays_are_copied():
 def test_an_unknown_loss_is_told():
     heads = (Head("y", 3, "hinge"),)
     with pytest.raises(UnknownNameError, match="hinge"):
-        as_data(dataclasses.replace(make_batch(heads=(Head("y", 3),)), heads=heads), make_stack(heads=heads))
+        make_batch(heads=heads)
+    with pytest.raises(UnknownNameError, match="hinge"):
+        as_data(make_batch(), make_stack(heads=heads))
     with pytest.raises(UnknownNameError, match="at='first'"):
         as_data(make_batch(), make_stack(), "first")
 

@@ -8,7 +8,7 @@ import pytest
 from engine_cases import HEADS, make_batch, make_stack
 
 import gatescope as gs
-from gatescope.errors import ShapeError, UnknownNameError, ValueRangeError
+from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
 
 
 def constant(answers):
@@ -68,5 +68,33 @@ def test_what_does_not_fit_is_named(change, options, error, message):
 
 
 def test_only_a_batch():
-    with pytest.raises(ShapeError, match="batch is a Stack; give a Batch"):
+    with pytest.raises(DtypeError, match="batch is a Stack; give a Batch, as the makers"):
         gs.majority_accuracy(make_stack())
+    words = r"; give a Batch of your arrays: gatescope\.Batch\(inputs=x, targets=y\)"
+    with pytest.raises(DtypeError, match=f"batch is a ndarray{words}"):
+        gs.majority_accuracy(np.zeros((5, 1)))
+    with pytest.raises(DtypeError, match=f"batch is a tuple{words}"):
+        gs.evaluate(make_stack(), (np.zeros((4, 5, 3)), np.zeros((5, 1))))
+    with pytest.raises(DtypeError, match=r"inputs is a Batch; give its arrays: batch\.inputs"):
+        gs.predict(make_stack(), make_batch())
+
+
+def test_a_run_of_training_is_no_model():
+    task = gs.tasks.adding(steps=4, sequences=2, seed=0)
+    run = gs.train(gs.init_stack("gru", hidden_size=4, heads=task, seed=0), task, epochs=1)
+    for work in (lambda: gs.evaluate(run, task), lambda: gs.predict(run, task.inputs)):
+        with pytest.raises(DtypeError, match=r"stack is a TrainingRun; give .*: run\.best or run\.params"):
+            work()
+
+
+def test_sequences_in_the_place_of_steps_are_asked_about():
+    stack, swapped = make_stack(), np.zeros((5, 37, 3))
+    words = r"\(inputs are time-major, \(T, B, I\): are these \(B, T, I\)\?\)"
+    with pytest.raises(ShapeError, match=rf"targets has the shape \(5, 9\).*{words}"):
+        gs.evaluate(stack, gs.Batch(inputs=swapped, targets=np.zeros((5, 9)), heads=HEADS))
+    with pytest.raises(ShapeError, match=rf"lengths has shape \(5,\), but should have \(37,\).*{words}"):
+        gs.predict(stack, swapped, np.full(5, 37))
+    with pytest.raises(
+        ShapeError, match=r"lengths has shape \(4,\), but should have \(37,\), which is \(B,\)$"
+    ):
+        gs.predict(stack, swapped, np.full(4, 37))

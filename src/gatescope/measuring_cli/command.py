@@ -24,6 +24,7 @@ from gatescope._cli_options import (
     PrefixOption,
     ThreadsOption,
     WeightsOption,
+    check_width,
     one_cell,
     read_inputs,
     tell,
@@ -239,6 +240,8 @@ def _job(
         names = [key for key in _WEIGHTS if key != "clamp"]
         seed = given["seed"]
         label, params, told = one_cell(name, width, seed=seed, **{key: given[key] for key in names})
+        if series is not None:
+            check_width(series, source, path, label, params)
     job = Job(
         label=label,
         params=params,  # type: ignore[arg-type]  # of a command without weights, which does not look at them

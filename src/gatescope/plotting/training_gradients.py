@@ -125,7 +125,7 @@ def _draw_norms(
     axes.set_ylabel("gradient norm\nbefore clipping")
     kinds = [
         seed_bands.seeds_drawn(band, max(map(len, runs.values()))),
-        "whole: mean of an epoch's updates; dotted: their largest" if differ else "",
+        "solid: mean of an epoch's updates; dotted: their largest" if differ else "",
         note,
     ]
     seed_bands.legend_above(axes, kinds)
@@ -179,7 +179,7 @@ def _draw_half_lives(
     layers = max(layer for _, layer, _ in found) + 1
     if layers > 1:
         entries = [
-            Line2D([], [], color=palette.GREY, linestyle=_LAYERS[k % len(_LAYERS)], label=f"layer {k + 1}")
+            Line2D([], [], color=palette.GREY, linestyle=_LAYERS[k % len(_LAYERS)], label=f"layer {k}")
             for k in range(layers)
         ]
         axes.legend(handles=entries, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=layers)

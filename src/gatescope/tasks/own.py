@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from gatescope._dtypes import float_dtype
+from gatescope.batches import check_loss, if_batch_first
 from gatescope.datatypes import Array, Batch, Head
 from gatescope.errors import DtypeError, FileFormatError, ShapeError, ValueRangeError
 from gatescope.storage import open_file, read_npz
@@ -18,7 +19,6 @@ from gatescope.tasks._making import record, whole
 from gatescope.tasks._real_data import check_one_of
 from gatescope.tasks._splits import BEST_CONSTANT, SPLITS, NoSuchSplitError, best_constant, part, shares
 
-LOSSES = ("mse", "cross_entropy", "bernoulli")
 _NEEDED, _OPTIONAL = ("inputs", "targets"), ("mask", "lengths")
 _MOST_CLASSES = 2**16  # that are counted from the data: a year or a price among the classes is a mistake
 _ORDER_SEED = 0
@@ -99,7 +99,7 @@ def own(
     ((50, 16, 1), (16, 1), (Head(name='class', size=2, loss='cross_entropy', weight=1.0),))
     """
     wanted = float_dtype(dtype)
-    check_one_of("loss", loss, LOSSES)
+    check_loss("loss", loss)
     check_one_of("split", split, SPLITS)
     valid, test = shares(valid_fraction, test_fraction)
     if classes is not None and loss != "cross_entropy":
@@ -182,8 +182,9 @@ def _lengths(values: Array | None, steps: int, count: int, name: str) -> NDArray
     if values is None:
         return np.full(count, steps, np.int64)
     if values.shape != (count,):
+        hint = if_batch_first(len(values), steps, count) if values.ndim == 1 else ""
         raise ShapeError(
-            f"lengths of {name!r} has the shape {values.shape}; with these inputs give (B,) = {(count,)}"
+            f"lengths of {name!r} has the shape {values.shape}; with these inputs give (B,) = {(count,)}{hint}"
         )
     bad = np.flatnonzero(~((values >= 1) & (values <= steps) & (values == np.floor(values))))
     if bad.size or values.dtype.kind == "b":
@@ -201,15 +202,17 @@ def _targets(values: Array, shape: tuple[int, ...], loss: str, name: str) -> Arr
         values = values[..., None]
     fits = values.shape[:-1] in ((steps, count), (count,)) and values.shape[-1] > 0
     if not fits or (loss == "cross_entropy" and values.shape[-1] != 1):
+        one_each = values.ndim == 1 or values.shape[1:] == (1,)
+        hint = if_batch_first(len(values), steps, count) if one_each else ""
         every, one = f"(T, B) = {(steps, count)}", f"(B,) = {(count,)}"
         if loss == "cross_entropy":
             raise ShapeError(
                 f"targets of {name!r} has the shape {values.shape}; with these inputs give classes, {every}, or {one} "
-                "for one a sequence"
+                f"for one a sequence{hint}"
             )
         raise ShapeError(
             f"targets of {name!r} has the shape {values.shape}; with these inputs give {every} or (T, B, C), or for "
-            f"one a sequence {one} or (B, C)"
+            f"one a sequence {one} or (B, C){hint}"
         )
     return values
 

@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gatescope.batches import if_batch_first
 from gatescope.datatypes import Array, Batch, Head
 from gatescope.errors import ShapeError, UnknownNameError, ValueRangeError
 from gatescope.initial import check_heads
 from gatescope.models import Stack
-from gatescope.validation import check_array, check_lengths, check_stack
+from gatescope.validation import check_array, check_batch, check_lengths, check_stack
 
 PLACES = ("last", "every")
 
@@ -66,7 +67,9 @@ def as_data(batch: Batch, stack: Stack, at: str | None = None) -> Data:
     Raises
     ------
     ShapeError
-        If arrays do not fit each other or the model, or one of the two is something else.
+        If arrays do not fit each other or the model.
+    DtypeError
+        If one of the two is something else, or an array does not hold numbers.
     ValueRangeError
         If a target is not one its loss knows, no target counts, or a number is NaN or infinite.
     UnknownNameError
@@ -81,10 +84,7 @@ def as_data(batch: Batch, stack: Stack, at: str | None = None) -> Data:
     >>> data.inputs.shape, data.inputs.dtype.name, data.mask.sum(axis=0).tolist()
     ((20, 4, 2), 'float32', [1, 1, 1, 1])
     """
-    if not isinstance(batch, Batch):
-        raise ShapeError(
-            f"task is a {type(batch).__name__}; give a Batch, as the makers in gatescope.tasks do"
-        )
+    check_batch(batch)
     if at is not None and at not in PLACES:
         raise UnknownNameError(
             f"at={at!r} is not known; choose 'last', 'every', or None for the batch's own mask"
@@ -121,10 +121,11 @@ def _targets(batch: Batch, stack: Stack, steps: int, count: int, columns: int, l
         whole[lengths[there] - 1, np.flatnonzero(there)] = found[there]
         return whole
     if found.shape != (steps, count, columns):
+        hint = if_batch_first(len(found), steps, count) if found.shape == (steps, columns) else ""
         heads = ", ".join(f"{head.name} ({head.loss}: {head.columns})" for head in stack.heads)
         raise ShapeError(
             f"targets has the shape {found.shape}; with these inputs and heads, whose columns are {heads}, give (T, B, "
-            f"C) = {(steps, count, columns)}, or (B, C) = {(count, columns)} for one target a sequence"
+            f"C) = {(steps, count, columns)}, or (B, C) = {(count, columns)} for one target a sequence{hint}"
         )
     return found
 

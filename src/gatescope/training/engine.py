@@ -103,9 +103,9 @@ class Engine:
     Raises
     ------
     ShapeError
-        If `stack` is no Stack, or the arrays in it do not fit their cells.
+        If the arrays in `stack` do not fit their cells.
     DtypeError, ValueRangeError
-        If another argument is out of range or of another kind.
+        If `stack` is no Stack, or another argument is out of range or of another kind.
 
     Examples
     --------

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 
 from gatescope.datatypes import Array, Batch, Head
-from gatescope.errors import ShapeError
 from gatescope.initial import init_stack
 from gatescope.kernels import cpu
 from gatescope.models import Stack
 from gatescope.training.engine import Engine, Score, as_data
-from gatescope.validation import check_inputs, check_lengths, check_stack, check_threads
+from gatescope.validation import check_batch, check_inputs, check_lengths, check_stack, check_threads
 
 
 def predict(stack: Stack, inputs: Any, lengths: Any = None, *, threads: int | None = None) -> Array:
@@ -32,7 +31,7 @@ def predict(stack: Stack, inputs: Any, lengths: Any = None, *, threads: int | No
     -------
     array (T, B, O)
         Not yet through a sigmoid or a softmax: a cross-entropy head gives ln p up to a constant, a Bernoulli head
-        ln p / (1 - p).
+        ln(p / (1 - p)).
 
     Raises
     ------
@@ -121,8 +120,8 @@ def majority_accuracy(batch: Batch, *, heads: Sequence[Head] | None = None, at: 
 
     Raises
     ------
-    ShapeError, ValueRangeError, UnknownNameError
-        If the batch does not fit its heads; the message says what.
+    ShapeError, DtypeError, ValueRangeError, UnknownNameError
+        If `batch` is none, or does not fit its heads; the message says what.
 
     Examples
     --------
@@ -130,10 +129,7 @@ def majority_accuracy(batch: Batch, *, heads: Sequence[Head] | None = None, at: 
     >>> gs.majority_accuracy(gs.tasks.temporal_order(steps=20, sequences=100, seed=0))
     0.31
     """
-    if not isinstance(batch, Batch):
-        raise ShapeError(
-            f"batch is a {type(batch).__name__}; give a Batch, as the makers in gatescope.tasks do"
-        )
+    check_batch(batch)
     width = int(np.shape(batch.inputs)[-1]) if np.ndim(batch.inputs) == 3 else 1
     # What counts depends on the read-out alone, so any model stands for all.
     stack = init_stack(

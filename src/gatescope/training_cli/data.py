@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib
 import inspect
@@ -10,11 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from gatescope.errors import UnknownNameError, ValueRangeError
 from gatescope.training_cli.wording import in_options, option
 
 if TYPE_CHECKING:
-    from gatescope.datatypes import Batch
+    from gatescope.datatypes import Array, Batch
 
 # Made by random numbers, as many as wanted; each is the function of that name, with underscores, of gatescope.tasks.
 FRESH = ("adding", "copying", "temporal-order", "counting", "delayed-xor", "flip-flop", "long-series")
@@ -48,6 +51,8 @@ class Material:
         What `validation` is, in words.
     fresh : bool
         Whether every update has new data.
+    series : (N, 1, I), or None
+        A user's series as the model takes it, if that is not as it is in the file.
     """
 
     task: Batch | Callable[..., Batch]
@@ -58,6 +63,7 @@ class Material:
     judged_on: str
     fresh: bool
     untested: str = ""
+    series: Array | None = None
 
 
 def material(
@@ -110,7 +116,8 @@ def material(
                 f"--fixed is for tasks that make fresh data, and {name} does not; leave it out"
             )
         if "split" in known:
-            return _split(make, source, validation=validation, fractions="valid_fraction" in known)
+            found = _split(make, source, validation=validation, fractions="valid_fraction" in known)
+            return dataclasses.replace(found, series=_as_taken(make) if "standardise" in known else None)
         if validation:
             raise ValueRangeError(
                 f"--validation needs data that are held back, and {name} has none; leave it out"
@@ -168,6 +175,12 @@ def _split(make: Callable[..., Batch], source: str, *, validation: bool | None, 
         judged_on="valid split",
         fresh=False,
     )
+
+
+def _as_taken(make: Callable[..., Batch]) -> Array | None:
+    """The whole series as the model takes it, if it was standardised."""
+    whole = make(split="all")
+    return np.concatenate([whole.inputs, whole.targets[-1:]]) if whole.provenance["standardised"] else None
 
 
 def _there(make: Callable[..., Batch], split: str) -> Batch | None:

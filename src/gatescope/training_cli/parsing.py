@@ -36,9 +36,10 @@ def layers(cell: str, hidden_size: str, count: int | None) -> tuple[list[str], l
         raise ValueRangeError(f"--layers {count} must be a whole number of at least 1")
     for option, found in (("--cell", cells), ("--hidden-size", sizes)):
         if len(found) not in (1, wanted):
-            raise ValueRangeError(
-                f"{option} has {len(found)} values for {wanted} layers; give one for all, or one each"
-            )
+            seen = f"{option} has {len(found)} values for {wanted} layers"
+            if count is None:  # the other option says how many there are
+                seen = f"--cell has {len(cells)} values, but --hidden-size has {len(sizes)}"
+            raise ValueRangeError(f"{seen}; give one for all layers, or one each")
     return cells * (wanted if len(cells) == 1 else 1), sizes * (wanted if len(sizes) == 1 else 1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,15 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from gatescope._cli_options import INTERRUPTED, ThreadsOption, check_file
+from gatescope._cli_options import INTERRUPTED, ThreadsOption, check_file, check_kept
 from gatescope._terminal import echo, on_terminal, print_measurement, working
 from gatescope.errors import ValueRangeError
+from gatescope.storage import atomic_write
 from gatescope.training_cli.data import LOSSES, NAMES, Material, material
 from gatescope.training_cli.parsing import dropout as parse_dropout
 from gatescope.training_cli.parsing import layers as parse_layers
 from gatescope.training_cli.wording import check_folder, in_options, options_of
 
 if TYPE_CHECKING:
+    from gatescope.datatypes import Array
     from gatescope.measurements.training import History, TrainingRun
     from gatescope.models import Stack
 
@@ -164,7 +167,7 @@ def train(
     cells, sizes = parse_layers(cell, hidden_size, layers)
     left_out = parse_dropout(dropout)
     kept = checkpoint or out.with_name(f"{out.stem}.checkpoint.npz")
-    _check_files(out, kept, plot)
+    _check_files(out, kept, plot, data)
     given = material(
         task,
         data=data,
@@ -228,12 +231,16 @@ def train(
         kept.unlink(missing_ok=True)
 
 
-def _check_files(out: Path, kept: Path, plot: Path | None) -> None:
+def _check_files(out: Path, kept: Path, plot: Path | None, data: Path | None) -> None:
     """That everything can be written, before the work and not after it."""
     check_file("--out", out, ".npz")
     check_file("--checkpoint", kept, ".npz")
     if plot is not None:
         check_file("--plot", plot, ".png", ".svg")
+    for option_name, path in (("--out", out), ("--checkpoint", kept), ("--plot", plot)):
+        if path is not None:
+            check_kept(option_name, path, data=data)
+    check_kept("--out", _beside(out), data=data)
     if kept == out:
         raise ValueRangeError(f"--checkpoint {str(kept)!r} is --out too; give it another name")
     # A checkpoint that was not named is beside --out, so it is --out that is told of.
@@ -277,8 +284,13 @@ def _finish(
     elif given.untested:
         rows.append(("test loss", f"none: {given.untested}"))
     with working(f"writing {out}"):
-        run.save(out)
         files = [out]
+        if given.series is not None:
+            files.append(_write_series(given.series, _beside(out)))
+            scale = {key: given.example.provenance[key] for key in ("mean", "standard_deviation")}
+            run = dataclasses.replace(run, provenance={**run.provenance, "inputs_scale": scale})
+            rows.append(("the series as the model takes it, standardised", str(files[-1])))
+        run.save(out)
         if plot is not None and run.history.epoch.size:
             files.append(_draw(run, given, plot))
     model = " + ".join(f"{layer.cell} {layer.hidden_size}" for layer in run.params.layers)
@@ -286,6 +298,23 @@ def _finish(
     if plot is not None and not run.history.epoch.size:
         echo(f"not written: {plot}, as there is no epoch to draw")
     echo(f"written: {', '.join(map(str, files))}")
+
+
+def _beside(out: Path) -> Path:
+    """Where the series goes that the model takes."""
+    return out.with_name(f"{out.stem}.inputs.npy")
+
+
+def _write_series(series: Array, path: Path) -> Path:
+    with atomic_write(path) as stream:
+        np.save(stream, series, allow_pickle=False)
+    return path
+
+
+def _last_again(batch: Any, which: str) -> list[tuple[str, str]]:
+    """What predicting the last value again comes to: where a series moves slowly, that is what a model has to beat."""
+    found = batch.provenance.get("persistence")
+    return [] if found is None else [(f"  the last value again has, {which}", f"{found:.4g}")]
 
 
 def _rows(run: TrainingRun, given: Material, at: str | None) -> list[tuple[str, str]]:
@@ -305,6 +334,7 @@ def _rows(run: TrainingRun, given: Material, at: str | None) -> list[tuple[str, 
         ]
     if given.example.baseline == given.example.baseline:  # NaN where there is none
         rows.append((f"baseline: {given.example.baseline_of}", f"{given.example.baseline:.4g}"))
+        rows += _last_again(given.example, "training")
     rows += _accuracy("training accuracy, last epoch", history.accuracy[last], given.example, at)
     if history.validation_loss.size:
         rows += [
@@ -354,7 +384,8 @@ def _test(stack: Stack, given: Material, at: str | None, threads: int | None) ->
     assert given.test is not None
     score = evaluate(stack, given.test, at=at, threads=threads)
     accuracy = _accuracy("test accuracy, of the best model", np.array([score.accuracy]), given.test, at)
-    return [("test loss, of the best model", f"{score.loss:.4g}"), *accuracy]
+    loss = [("test loss, of the best model", f"{score.loss:.4g}"), *_last_again(given.test, "test")]
+    return [*loss, *accuracy]
 
 
 def _draw(run: TrainingRun, given: Material, plot: Path) -> Path:
