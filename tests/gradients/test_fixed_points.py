@@ -358,7 +358,7 @@ def test_saved_and_loaded(tmp_path):
         ({"iterations": 0}, ValueRangeError, "iterations=0"),
         ({"merge": math.nan}, ValueRangeError, "merge"),
         ({"margin": -1}, ValueRangeError, "margin"),
-        ({"params": None}, ShapeError, "params"),
+        ({"params": None}, DtypeError, "params"),
     ],
 )
 def test_bad_input(keywords, error, match):
