@@ -100,19 +100,24 @@ def read_inputs(path: Path | None, horizon: int | None, *, mapped: bool = False)
 
         whole = _map(path) if mapped else None
         inputs, source = read_series(path, dtype="float64") if whole is None else whole, path.name
-        _tell_of_lengths(path, len(inputs))
     if horizon is not None and horizon < 1:
         raise ValueRangeError(f"--horizon {horizon} must be a whole number of at least 1")
     if horizon is not None and horizon > len(inputs):
         raise ValueRangeError(f"--horizon {horizon} is longer than {source}, which has {len(inputs)} steps")
+    if path is not None:
+        _tell_of_lengths(path, len(inputs[:horizon]))
     return inputs[:horizon], source
 
 
 def _tell_of_lengths(path: Path, steps: int) -> None:
-    from gatescope.storage import read_npz
+    """Of an npz that was read, and so checked, as a whole."""
+    import numpy as np
 
-    lengths = read_npz(path).get("lengths") if path.suffix.lower() == ".npz" else None
-    if lengths is not None and (lengths < steps).any():
+    if path.suffix.lower() != ".npz":
+        return
+    with np.load(path, allow_pickle=False) as file:
+        lengths = file.get("lengths", np.zeros(0))
+    if lengths.dtype.kind in "iuf" and (lengths < steps).any():
         tell(
             [
                 f"{path.name}: its lengths are not used; every sequence is taken to step {steps}, padding included"

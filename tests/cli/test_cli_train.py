@@ -16,10 +16,8 @@ from gatescope.initial import init_stack
 from gatescope.measurements.training import Status, TrainingRun
 from gatescope.training import loop
 from gatescope.training.dropout import Dropout
-from gatescope.training_cli import data, parsing
+from gatescope.training_cli import data, parsing, table
 
-# Its package calls a function by this name.
-train = importlib.import_module("gatescope.training_cli.train")
 SMALL = ["--hidden-size", "4", "--epochs", "2"]
 # Options of each task, and what its table says.
 TASKS = {
@@ -267,7 +265,7 @@ def told(run, *, baseline=float("nan"), at=None):
     given = data.Material(
         task=example, example=example, validation=None, test=None, source="", judged_on="others", fresh=False
     )
-    return dict(train._rows(run, given, at))
+    return dict(table.course(run, given, at))
 
 
 def test_the_time_of_an_update_is_that_of_the_epochs_that_did_not_compile():

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
@@ -17,12 +16,12 @@ from gatescope.storage import atomic_write
 from gatescope.training_cli.data import LOSSES, NAMES, Material, material
 from gatescope.training_cli.parsing import dropout as parse_dropout
 from gatescope.training_cli.parsing import layers as parse_layers
+from gatescope.training_cli.table import course, tested
 from gatescope.training_cli.wording import check_folder, in_options, options_of
 
 if TYPE_CHECKING:
     from gatescope.datatypes import Array
-    from gatescope.measurements.training import History, TrainingRun
-    from gatescope.models import Stack
+    from gatescope.measurements.training import TrainingRun
 
 _NO_CLIP = 0.0
 _DIVERGED = 1  # exit status
@@ -237,15 +236,13 @@ def _check_files(out: Path, kept: Path, plot: Path | None, data: Path | None) ->
     check_file("--checkpoint", kept, ".npz")
     if plot is not None:
         check_file("--plot", plot, ".png", ".svg")
-    for option_name, path in (("--out", out), ("--checkpoint", kept), ("--plot", plot)):
-        if path is not None:
-            check_kept(option_name, path, data=data)
     check_kept("--out", _beside(out), data=data)
     if kept == out:
         raise ValueRangeError(f"--checkpoint {str(kept)!r} is --out too; give it another name")
     # A checkpoint that was not named is beside --out, so it is --out that is told of.
     for option_name, path in (("--out", out), ("--checkpoint", kept), ("--plot", plot)):
         if path is not None:
+            check_kept(option_name, path, data=data)
             check_folder(option_name, path, path.parent, [path.name])
 
 
@@ -277,10 +274,10 @@ def _stop_if_diverged(run: TrainingRun, out: Path, kept: Path) -> None:
 def _finish(
     run: TrainingRun, given: Material, out: Path, plot: Path | None, at: str | None, threads: int | None
 ) -> None:
-    rows = _rows(run, given, at)
+    rows = course(run, given, at)
     if given.test is not None:
         with working("testing"):
-            rows += _test(run.best, given, at, threads)
+            rows += tested(run.best, given, at, threads)
     elif given.untested:
         rows.append(("test loss", f"none: {given.untested}"))
     with working(f"writing {out}"):
@@ -309,83 +306,6 @@ def _write_series(series: Array, path: Path) -> Path:
     with atomic_write(path) as stream:
         np.save(stream, series, allow_pickle=False)
     return path
-
-
-def _last_again(batch: Any, which: str) -> list[tuple[str, str]]:
-    """What predicting the last value again comes to: where a series moves slowly, that is what a model has to beat."""
-    found = batch.provenance.get("persistence")
-    return [] if found is None else [(f"  the last value again has, {which}", f"{found:.4g}")]
-
-
-def _rows(run: TrainingRun, given: Material, at: str | None) -> list[tuple[str, str]]:
-    history, last = run.history, slice(-1, None)
-    epochs = len(history.epoch)
-    # The task states what is known where its own loss counts; elsewhere the two are not comparable.
-    baseline = given.example.baseline if at is None else math.nan
-    rows = [("how it ended", run.message), ("parameters", f"{run.params.count():,}")]
-    if epochs:
-        updates = int(history.updates[-1])
-        rows += [
-            ("epochs, updates", f"{epochs:,}, {updates:,}"),
-            (
-                "training loss, first to last epoch",
-                f"{history.loss[0]:.4g} to {_judged(history.loss[-1], baseline)}",
-            ),
-        ]
-    if given.example.baseline == given.example.baseline:  # NaN where there is none
-        rows.append((f"baseline: {given.example.baseline_of}", f"{given.example.baseline:.4g}"))
-        rows += _last_again(given.example, "training")
-    rows += _accuracy("training accuracy, last epoch", history.accuracy[last], given.example, at)
-    if history.validation_loss.size:
-        rows += [
-            (
-                f"validation loss ({given.judged_on}), last",
-                _judged(history.validation_loss[-1], baseline),
-            ),
-            *_accuracy("validation accuracy, last", history.validation_accuracy[last], given.validation, at),
-        ]
-    what = "validation" if history.validation_loss.size else "training"
-    if epochs:
-        rows.append((f"lowest {what} loss after epoch", f"{run.best_epoch:,}"))
-        clipped = f"{history.gradient_norm[-1]:.3g}; {history.clipped.mean():.0%}"
-        rows.append(("gradient norm, last epoch; clipped updates", clipped))
-        rows.append(("time of the updates; of one, median over epochs", _times(history)))
-    return rows
-
-
-def _judged(loss: float, baseline: float) -> str:
-    """A loss, and that nothing has been learned yet, if so."""
-    return f"{loss:.4g}{', still above the baseline' if loss > baseline else ''}"
-
-
-def _times(history: History) -> str:
-    """Of all updates, and of one: the first epoch compiles, which moves a mean but no median."""
-    updates = np.diff(history.updates, prepend=0)
-    some = updates > 0
-    each = np.median(history.seconds[some] / updates[some]) if some.any() else math.nan
-    return f"{history.seconds.sum():.1f} s; {1000 * each:.3g} ms"
-
-
-def _accuracy(name: str, values: Any, data: Any, at: str | None) -> list[tuple[str, str]]:
-    """Only of tasks that have one; beside what the commonest answer has, where the data are at hand."""
-    from gatescope.datatypes import Batch
-    from gatescope.training.evaluation import majority_accuracy
-
-    rows = [(name, f"{value:.2%}") for value in values.tolist() if value == value]
-    if rows and isinstance(data, Batch):
-        rows.append(("  always the commonest answer has", f"{majority_accuracy(data, at=at):.2%}"))
-    return rows
-
-
-def _test(stack: Stack, given: Material, at: str | None, threads: int | None) -> list[tuple[str, str]]:
-    """What the best model is worth on data that nothing was chosen by."""
-    from gatescope.training.evaluation import evaluate
-
-    assert given.test is not None
-    score = evaluate(stack, given.test, at=at, threads=threads)
-    accuracy = _accuracy("test accuracy, of the best model", np.array([score.accuracy]), given.test, at)
-    loss = [("test loss, of the best model", f"{score.loss:.4g}"), *_last_again(given.test, "test")]
-    return [*loss, *accuracy]
 
 
 def _draw(run: TrainingRun, given: Material, plot: Path) -> Path:
