@@ -91,7 +91,7 @@ def as_data(batch: Batch, stack: Stack, at: str | None = None) -> Data:
         )
     check_heads(check_stack(stack).heads)
     inputs = _own(check_array("inputs", batch.inputs, stack.dtype))
-    if inputs.ndim != 3 or 0 in inputs.shape[:2]:
+    if 0 in inputs.shape[:2]:
         raise ShapeError(
             f"inputs has the shape {inputs.shape}; a Batch needs (T, B, I) with T and B at least 1"
         )
