@@ -1,31 +1,24 @@
-"""What the measurements return, one file a kind of result.
+"""Measurements of how gradients propagate."""
 
-Axes: T steps, B batch, I input_size, H hidden_size, S states, n = S*H the whole state, L lags, P paths or points.
-Logarithms are natural; rates are nats per step; half-lives are steps.
-"""
-
-from gatescope.measurements.connectivity import Connectivity
-from gatescope.measurements.diagnosis import Diagnosis
-from gatescope.measurements.fixed_points import FixedPoints
-from gatescope.measurements.jacobian import JacobianSpectrum
-from gatescope.measurements.long_series import LongSeriesResult
-from gatescope.measurements.memory import HalfLife
-from gatescope.measurements.paths import GradientPaths
-from gatescope.measurements.phases import PhaseDiagram
-from gatescope.measurements.spectrum import Spectrum
-from gatescope.measurements.training import History, Status, TrainingRun
+from gatescope.gradients.connectivity import connectivity
+from gatescope.gradients.diagnosis import diagnose
+from gatescope.gradients.fixed_points import fixed_points
+from gatescope.gradients.flow import gradient_flow
+from gatescope.gradients.jacobian import jacobian_spectrum
+from gatescope.gradients.lyapunov import lyapunov_of_jacobians, lyapunov_spectrum
+from gatescope.gradients.memory import half_life
+from gatescope.gradients.paths import gradient_paths
+from gatescope.gradients.phases import phase_diagram
 
 __all__ = [
-    "Connectivity",
-    "Diagnosis",
-    "FixedPoints",
-    "GradientPaths",
-    "HalfLife",
-    "History",
-    "JacobianSpectrum",
-    "LongSeriesResult",
-    "PhaseDiagram",
-    "Spectrum",
-    "Status",
-    "TrainingRun",
+    "connectivity",
+    "diagnose",
+    "fixed_points",
+    "gradient_flow",
+    "gradient_paths",
+    "half_life",
+    "jacobian_spectrum",
+    "lyapunov_of_jacobians",
+    "lyapunov_spectrum",
+    "phase_diagram",
 ]

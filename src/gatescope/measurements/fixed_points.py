@@ -1,114 +1,367 @@
-"""Fixed points of a cell under a constant input, and how it moves near them."""
+"""Fixed points of the whole state under a constant input: Newton's method on the exact Jacobian, from many starts."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from tqdm.auto import tqdm
 
-from gatescope.results import Array, Result
+from gatescope.cells.registry import Cell
+from gatescope.datatypes import Array, Params, Trace
+from gatescope.errors import DtypeError, ShapeError
+from gatescope.gradients.linear import advance, step_jacobians
+from gatescope.interventions import clamp_facts, held
+from gatescope.measurements.fixed_points import FixedPoints
+from gatescope.provenance import provenance
+from gatescope.resident import DeviceParams
+from gatescope.validation import (
+    check_array,
+    check_count,
+    check_number,
+    check_params,
+    check_shape,
+    check_trace,
+)
+
+STARTS = 512
+TRACE_STARTS = 1024  # a longer trace is thinned to so many states
+_STEPS = 200  # of the trajectories that random starts are taken from
+_HALVINGS = 10  # of a Newton step that would not bring the state nearer
+_DAMPINGS = (1e-6, 1e-3, 1.0, 1e3)  # relative to the mean square of a column of the Jacobian, tried in turn
+_LEAST_DECREASE = 1e-4  # of the residual's norm, relative to what the linear model promises
+_BLOCK = 2**22  # elements of the Jacobians that are solved with at once: 32 MiB
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
-class FixedPoints(Result):
-    """States that a cell maps to themselves under a constant input, and the eigenvalues of its Jacobian there.
+def fixed_points(
+    params: Params | DeviceParams,
+    inputs: Any,
+    starts: Any = STARTS,
+    *,
+    seed: int = 0,
+    tolerance: float = 1e-12,
+    iterations: int = 100,
+    merge: float = 1e-5,
+    margin: float = 1e-6,
+    clamp: Any = None,
+    progress: bool = False,
+) -> FixedPoints:
+    """Find the states s = step(inputs, s) of the whole state, (h, c) for an LSTM, under a constant input.
 
-    In order of the number of unstable directions, then of how often each was found.
+    Newton's method, s + (I - J)^-1 (step(inputs, s) - s) with the exact Jacobian J, from many starts at once.  A step
+    that would not lessen the residual's norm is halved; where halving does not help, or I - J is singular, a damped
+    step (Levenberg and Marquardt's) is tried.  A start that gets no further has led to no fixed point, and is counted.
+    Once within `tolerance`, iteration goes on while it at least halves the residual.
 
-    Attributes
+    Where gates are nearly saturated a state may move by less than rounding and still be far from any fixed point: a
+    GRU keeps whatever h makes its z all but 1.  So a state counts only if another Newton step would not move it
+    further than `merge`; and if I - J is singular to rounding, only if it is no greater than the starts were.
+
+    Fixed points are found whether stable or not, but none of them for sure: give more starts, or states of a trace,
+    to find more.  Where they are not isolated (a line attractor) each start leads to one of its own.
+
+    Parameters
     ----------
-    cell : str
-    inputs : (I,) float64
-        The constant input.
-    states : (P, S, H) float64
-        The whole state at each fixed point, the cell's first state first.
-    residual : (P,) float64
-        The greatest absolute component of new state minus state.
-    eigenvalues : (P, n) complex128
-        Of the exact Jacobian d new_state / d state of size n = S*H, by falling modulus.
-    stable : (P,) bool
-        Whether all moduli are below 1 by more than `margin`.
-    found_by : (P,) int64
-        How many starts led to each fixed point.
-    starts : int
-        How many starts were tried.
+    params : Params or DeviceParams
+        Float32 or float64; the search is on the CPU, in float64.
+    inputs : (I,) array_like
+        The input, the same at every step.
+    starts : int or (P, S, H) array_like or Trace
+        States to start from.  A number: so many random ones, drawn with `seed`.  A third are met after up to 200
+        steps under this input by trajectories from random states, a third are such states with noise as large as they
+        are themselves, and a third lie between two such states.  A `Trace`: the states it passed through, at most
+        1,024, evenly spaced.
+    seed : int
+    tolerance : float
+        The residual, the greatest absolute component of step(inputs, s) - s, at which s counts as fixed, relative to
+        the greatest component of s where that is above 1.
+    iterations : int
+        At most so many for each start.
+    merge : float
+        Fixed points nearer to each other than this, in their greatest component, are one; relative as `tolerance` is.
     margin : float
-        Moduli within this of 1 are taken for 1.
-    state_names : tuple of str
+        A fixed point is stable if all eigenvalues of its Jacobian have a modulus below 1 - `margin`.
+    clamp : mapping of str to number or array_like, optional
+        Gates held at values, as for `run`.
+    progress : bool
+        Show a progress bar on stderr.
+
+    Returns
+    -------
+    FixedPoints
+        With no fixed points, if none was found.
+
+    Raises
+    ------
+    ShapeError, DtypeError, ValueRangeError, UnknownNameError
+        If an argument does not fit.
+
+    References
+    ----------
+    .. [1] D. Sussillo and O. Barak, "Opening the black box: low-dimensional dynamics in high-dimensional recurrent
+       neural networks", Neural Computation 25 (2013), section 2.
+    .. [2] J. Nocedal and S. J. Wright, "Numerical Optimization", 2nd ed. (2006), sections 11.1 and 11.2.
+
+    Examples
+    --------
+    >>> import numpy as np, gatescope as gs
+    >>> params = gs.init("rnn", input_size=1, hidden_size=1, seed=0, dtype="float64")
+    >>> for weight in params.arrays().values():
+    ...     weight[:] = 0
+    >>> params.weight_hh[:] = 2.0                  # h = tanh(2 h)
+    >>> points = gs.fixed_points(params, [0.0])
+    >>> sorted(float(h) for h in points.h[:, 0].round(4))
+    [-0.9575, 0.0, 0.9575]
+    >>> points.stable
+    array([ True,  True, False])
     """
+    if isinstance(params, DeviceParams):
+        params = params.to_host()
+    cell = check_params(params)
+    params = held(params, clamp)
+    x = check_array("inputs", inputs, np.dtype(np.float64))
+    check_shape("inputs", x, (params.input_size,), "(I,), one constant input")
+    seed = check_count("seed", seed, least=0)
+    tolerance = check_number("tolerance", tolerance, least=0)
+    iterations = check_count("iterations", iterations)
+    merge = check_number("merge", merge, least=0)
+    margin = check_number("margin", margin, least=0)
+    begin = _starts(starts, params, cell, x, np.random.default_rng(seed))
 
-    cell: str
-    inputs: Array
-    states: Array
-    residual: Array
-    eigenvalues: Array
-    stable: Array
-    found_by: Array
-    starts: int
-    margin: float
-    state_names: tuple[str, ...]
-
-    @property
-    def count(self) -> int:
-        """P, the number of fixed points."""
-        return int(self.states.shape[0])
-
-    @property
-    def not_converged(self) -> int:
-        """How many starts led to no fixed point."""
-        return int(self.starts - self.found_by.sum())
-
-    @property
-    def h(self) -> Array:
-        """(P, H) view: the first state, which is the output."""
-        return self.states[:, 0]
-
-    def spectral_radius(self) -> Array:
-        """(P,): the greatest modulus of an eigenvalue."""
-        value: Array = np.abs(self.eigenvalues).max(axis=1)
-        return value
-
-    def unstable_directions(self) -> Array:
-        """(P,) int64: the number of eigenvalues whose modulus is above 1 by more than `margin`."""
-        return np.asarray((np.abs(self.eigenvalues) > 1 + self.margin).sum(axis=1), np.int64)
-
-    def marginal(self) -> Array:
-        """(P,) bool: whether a modulus is 1 to within `margin`, so that linearisation does not tell stability."""
-        value: Array = (np.abs(np.abs(self.eigenvalues) - 1) <= self.margin).any(axis=1)
-        return value
-
-    def time_constants(self) -> Array:
-        """(P, n): -1 / ln |eigenvalue| in steps, in the eigenvalues' order.
-
-        After so many steps a small deviation along an eigenvector is smaller by a factor e; where the value is negative
-        it is larger by that factor.  Infinite where the modulus is 1, 0 where the eigenvalue is 0.
-        """
-        with np.errstate(divide="ignore"):
-            rate = -np.log(np.abs(self.eigenvalues))
-            return np.asarray(np.where(rate == 0, np.inf, 1 / rate))
-
-    def summary(self) -> str:
-        """What was found, in words and numbers, a line a fixed point."""
-        missed = f"; {self.not_converged} led to none" if self.not_converged else ""
-        lines = [
-            f"{self.cell}: {self.count} fixed point{'' if self.count == 1 else 's'}, "
-            f"{int(self.stable.sum())} of them stable, from {self.starts} starts{missed}"
+    size = begin[0].size
+    block = max(1, _BLOCK // size**2)
+    found = []
+    bar = tqdm(
+        total=len(begin),
+        unit="start",
+        desc=f"fixed points ({cell.name})",
+        disable=None if progress else True,
+    )
+    # States may run off to infinity, which is seen by their residuals.
+    with bar, np.errstate(all="ignore"):
+        for at in range(0, len(begin), block):
+            found.append(_search(params, x, begin[at : at + block], tolerance, iterations))
+            bar.update(len(begin[at : at + block]))
+        states, found_by = _merged(np.concatenate(found), params, x, merge)
+        reach = np.abs(begin).max(axis=(0, 2))
+        sure = [
+            _is_sure(params, x, states[at : at + block], merge, reach) for at in range(0, len(states), block)
         ]
-        slowest = self.time_constants()
-        described = zip(
-            self.stable, self.marginal(), self.unstable_directions(), self.spectral_radius(), strict=True
+        kept = np.concatenate([np.zeros(0, bool), *sure])
+        states, found_by = states[kept], found_by[kept]
+    residual = np.abs(_residual(params, x, states)).max(axis=(1, 2))
+    eigenvalues = [
+        _eigenvalues(params, x, states[at : at + block]) for at in range(0, len(states), block)
+    ] or [np.zeros((0, size), complex)]
+    spectrum = np.concatenate(eigenvalues)
+    moduli = np.abs(spectrum)
+    order = np.lexsort((-found_by, (moduli > 1 + margin).sum(axis=1), (moduli >= 1 - margin).any(axis=1)))
+    return FixedPoints(
+        cell=cell.name,
+        inputs=x,
+        states=states[order],
+        residual=residual[order],
+        eigenvalues=spectrum[order],
+        stable=(moduli < 1 - margin).all(axis=1)[order],
+        found_by=found_by[order],
+        starts=len(begin),
+        margin=margin,
+        state_names=cell.states,
+        provenance=provenance(
+            device="cpu",
+            dtype="float64",
+            seed=params.provenance.get("seed"),
+            starts_seed=seed,
+            **clamp_facts(params, clamp),
+        ),
+    )
+
+
+def _starts(starts: Any, params: Params, cell: Cell, x: Array, rng: np.random.Generator) -> Array:
+    """The states to start from, (N, S, H) float64."""
+    if isinstance(starts, Trace):
+        check_trace(starts, params, cell)
+        within = np.arange(starts.states.shape[0])[:, None] <= starts.lengths
+        states = starts.states[within].astype(np.float64)
+        picks = np.linspace(0, len(states) - 1, min(len(states), TRACE_STARTS)).round().astype(int)
+        return np.asarray(states[picks])
+    if isinstance(starts, int | np.integer | float | bool | None):
+        return _random_starts(check_count("starts", starts), params, cell, x, rng)
+    try:
+        states = check_array("starts", starts, np.dtype(np.float64))
+    except DtypeError as error:
+        raise DtypeError(
+            f"starts is a {type(starts).__name__}; give a number, states (P, S, H) or a Trace"
+        ) from error
+    shape = len(cell.states), params.hidden_size
+    if states.ndim != 3 or states.shape[1:] != shape or len(states) == 0:
+        raise ShapeError(
+            f"starts has shape {states.shape}, but should have (P, {shape[0]}, {shape[1]}), which is (P, S, H) "
+            f"with the states {', '.join(cell.states)}, and at least one state"
         )
-        for p, (stable, marginal, directions, radius) in enumerate(described):
-            if stable:
-                kind = "stable"
-            elif directions:
-                kind = f"{directions} unstable direction{'' if directions == 1 else 's'}"
-            else:
-                kind = "marginal"
-            if marginal and directions:
-                kind += ", others marginal"
-            lines.append(
-                f"{p}: {kind}, greatest modulus {radius:.6g} (time constant {slowest[p, 0]:.4g} steps), "
-                f"residual {self.residual[p]:.1e}, found by {self.found_by[p]}"
-            )
-        return "\n".join(lines)
+    return states
+
+
+def _random_starts(count: int, params: Params, cell: Cell, x: Array, rng: np.random.Generator) -> Array:
+    """States that trajectories under this input pass through, such states with noise, and points between two."""
+    shape = count, len(cell.states), params.hidden_size
+    # Of a size from a tenth to one; to ten for states that do not feed back, such as c, which may add up their input.
+    power = rng.uniform(-1, 1, (count, shape[1], 1))
+    power[:, 0] = (power[:, 0] - 1) / 2
+    now = rng.standard_normal(shape) * 10**power
+    leave = np.exp(rng.uniform(0, np.log(_STEPS), count)).astype(int)  # as many early ones as late ones
+    taken = now.copy()
+    inputs = np.broadcast_to(x, (count, x.size))
+    with np.errstate(all="ignore"):
+        for step in range(1, _STEPS + 1):
+            now, _ = advance(params, inputs, now)
+            here = (leave >= step) & np.isfinite(now).all(axis=(1, 2))
+            taken[here] = now[here]
+        size = np.sqrt((taken**2).mean(axis=2, keepdims=True))
+    result = taken.copy()
+    result[1::3] += rng.standard_normal(shape)[1::3] * size[1::3]
+    # Saddles lie between what attracts.
+    share = rng.uniform(0, 1, (count, 1, 1))
+    result[2::3] += (share * (rng.permutation(taken) - taken))[2::3]
+    result[~np.isfinite(result).all(axis=(1, 2))] = 0
+    return result
+
+
+def _residual(params: Params, x: Array, states: Array) -> Array:
+    """step(x, s) - s, (N, S, H)."""
+    new_states, _ = advance(params, np.broadcast_to(x, (len(states), x.size)), states)
+    return np.asarray(new_states - states)
+
+
+def _system(params: Params, x: Array, states: Array) -> tuple[Array, Array]:
+    """The residual as (N, n), and its Jacobian J - I, (N, n, n)."""
+    new_states, kept = advance(params, np.broadcast_to(x, (len(states), x.size)), states)
+    matrix = step_jacobians(params, states, new_states, kept)
+    unit = np.arange(matrix.shape[1])
+    matrix[:, unit, unit] -= 1
+    return (new_states - states).reshape(len(states), -1), matrix
+
+
+def _search(params: Params, x: Array, states: Array, tolerance: float, iterations: int) -> Array:
+    """The fixed points that these starts lead to, (at most N, S, H)."""
+    states = states.copy()
+    done = np.zeros(len(states), bool)
+    active = np.flatnonzero(np.isfinite(_residual(params, x, states)).all(axis=(1, 2)))
+    for _ in range(iterations):
+        if not active.size:
+            break
+        here = states[active]
+        residual, matrix = _system(params, x, here)
+        limit = tolerance * np.maximum(1, np.abs(here).max(axis=(1, 2)))
+        arrived = np.abs(residual).max(axis=1) <= limit
+        done[active[arrived]] = True
+        usable = np.isfinite(matrix).all(axis=(1, 2)) & (residual != 0).any(axis=1)
+        active, here, residual, matrix, arrived = (
+            array[usable] for array in (active, here, residual, matrix, arrived)
+        )
+        moved, norm = _newton(params, x, here, residual, matrix)
+        before = np.linalg.norm(residual, axis=1)
+        stuck = norm >= before
+        stuck[stuck] = ~_damped(params, x, here, moved, residual, matrix, stuck & ~arrived)[stuck]
+        states[active] = moved
+        # Within the tolerance, what is left is soon rounding: on while it is halved.
+        active = active[~stuck & ~(arrived & (norm > before / 2))]
+    rest = states[active]
+    limit = tolerance * np.maximum(1, np.abs(rest).max(axis=(1, 2), initial=0))
+    done[active[np.abs(_residual(params, x, rest)).max(axis=(1, 2), initial=0) <= limit]] = True
+    return states[done]
+
+
+def _newton(params: Params, x: Array, states: Array, residual: Array, matrix: Array) -> tuple[Array, Array]:
+    """Each state after its Newton step, halved until that lessens the residual's norm, and that norm.
+
+    Where no halving does, the state as it was.
+    """
+    step = -_solve(matrix, residual).reshape(states.shape)
+    before = np.linalg.norm(residual, axis=1)
+    moved, norm = states.copy(), before.copy()
+    waiting = np.flatnonzero(np.isfinite(step).all(axis=(1, 2)))
+    for halving in range(_HALVINGS + 1):
+        if not waiting.size:
+            break
+        scale = 0.5**halving
+        trial = states[waiting] + scale * step[waiting]
+        after = np.linalg.norm(_residual(params, x, trial).reshape(len(trial), -1), axis=1)
+        good = after <= (1 - _LEAST_DECREASE * scale) * before[waiting]  # False for NaN
+        moved[waiting[good]], norm[waiting[good]] = trial[good], after[good]
+        waiting = waiting[~good]
+    return moved, norm
+
+
+def _damped(
+    params: Params, x: Array, states: Array, moved: Array, residual: Array, matrix: Array, chosen: Array
+) -> Array:
+    """Move the `chosen` states by the first damped step that lessens the residual's norm; (N,) which it did."""
+    success = np.zeros(len(states), bool)
+    waiting = np.flatnonzero(chosen)
+    before = np.linalg.norm(residual, axis=1)
+    for damping in _DAMPINGS:
+        if not waiting.size:
+            break
+        a = matrix[waiting]
+        transposed = a.transpose(0, 2, 1)
+        normal = transposed @ a
+        unit = np.arange(normal.shape[1])
+        normal[:, unit, unit] += damping * np.einsum("nii->n", normal)[:, None] / unit.size
+        gradient = (transposed @ residual[waiting][..., None])[..., 0]
+        trial = states[waiting] - _solve(normal, gradient).reshape(states[waiting].shape)
+        after = np.linalg.norm(_residual(params, x, trial).reshape(len(trial), -1), axis=1)
+        good = after <= (1 - _LEAST_DECREASE) * before[waiting]
+        moved[waiting[good]] = trial[good]
+        success[waiting[good]] = True
+        waiting = waiting[~good]
+    return success
+
+
+def _solve(matrix: Array, right: Array) -> Array:
+    """Solutions (N, n) of so many systems; NaN where the matrix is singular."""
+    try:
+        return np.asarray(np.linalg.solve(matrix, right[..., None])[..., 0])
+    except np.linalg.LinAlgError:  # one that is exactly singular; it must not stop the others
+        if len(matrix) == 1:
+            return np.full_like(right, np.nan)
+        half = len(matrix) // 2
+        return np.concatenate([_solve(matrix[:half], right[:half]), _solve(matrix[half:], right[half:])])
+
+
+def _merged(states: Array, params: Params, x: Array, merge: float) -> tuple[Array, Array]:
+    """Fixed points without duplicates, of each group the one with the least residual, and the size of each group."""
+    residual = np.abs(_residual(params, x, states)).max(axis=(1, 2), initial=0)
+    waiting = states[np.argsort(residual, kind="stable")]
+    chosen, counts = [], []
+    while len(waiting):
+        distance = np.abs(waiting - waiting[0]).max(axis=(1, 2))
+        same = distance <= merge * max(1.0, float(np.abs(waiting[0]).max()))
+        chosen.append(waiting[0])
+        counts.append(np.count_nonzero(same))
+        waiting = waiting[~same]
+    return np.array(chosen).reshape(-1, *states.shape[1:]), np.array(counts, np.int64)
+
+
+def _is_sure(params: Params, x: Array, states: Array, merge: float, reach: Array) -> Array:
+    """(P,) whether a small residual says that a fixed point is near, as `fixed_points` puts it."""
+    residual, matrix = _system(params, x, states)
+    u, singular, v = np.linalg.svd(matrix)
+    rounding = singular[:, :1] * matrix.shape[1] * np.finfo(np.float64).eps
+    regular = singular > np.maximum(rounding, np.finfo(np.float64).tiny)
+    along = np.where(regular, (u.transpose(0, 2, 1) @ residual[..., None])[..., 0] / singular, 0)
+    step = np.abs(v.transpose(0, 2, 1) @ along[..., None]).max(axis=(1, 2))
+    near = step <= merge * np.maximum(1, np.abs(states).max(axis=(1, 2)))
+    within = (np.abs(states).max(axis=2) <= reach).all(axis=1)
+    return np.asarray(near & (regular.all(axis=1) | within))
+
+
+def _eigenvalues(params: Params, x: Array, states: Array) -> Array:
+    """Of the Jacobian at each fixed point, by falling modulus, (P, n)."""
+    _, matrix = _system(params, x, states)
+    unit = np.arange(matrix.shape[1])
+    matrix[:, unit, unit] += 1
+    values = np.linalg.eigvals(matrix).astype(np.complex128)
+    # Conjugates have the same modulus: the one above the real axis comes first.
+    order = np.lexsort((-values.imag, -np.abs(values)), axis=1)
+    return np.take_along_axis(values, order, axis=1)

@@ -1,374 +1,293 @@
-"""train(): check, put the parts together, go on from a checkpoint if there is one, return a result."""
+"""The loop itself: updates, epochs, and what is looked at between them."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+import math
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from gatescope.datatypes import Batch, Params
-from gatescope.errors import DtypeError, GatescopeError, ValueRangeError
-from gatescope.initial import init_readout
-from gatescope.kernels.cpu import default_threads
-from gatescope.measurements import Status, TrainingRun
-from gatescope.models import Stack
-from gatescope.provenance import provenance
-from gatescope.storage import encode_json
-from gatescope.training import batching
+from gatescope.datatypes import Array
+from gatescope.measurements import Status
+from gatescope.training.batching import Feed
 from gatescope.training.checkpoints import Checkpoint
-from gatescope.training.data import Data, as_data
-from gatescope.training.dropout import Dropout
+from gatescope.training.clipping import Clip
+from gatescope.training.data import Data
 from gatescope.training.engine import Engine
-from gatescope.training.optimisers import Optimiser
-from gatescope.training.probes import kept_gates, probe_on
-from gatescope.training.schedules import Schedule
-from gatescope.training.settings import Settings, checked, data_facts, model_facts
-from gatescope.training.state import State
-from gatescope.training.trainer import Slots, Trainer, outcome
-from gatescope.validation import check_finite, check_number, check_params, check_threads
+from gatescope.training.interrupts import DeferredInterrupt
+from gatescope.training.probes import Probe
+from gatescope.training.settings import Settings
+from gatescope.training.state import PATIENCE, TARGET, State
 
-_VALIDATED_TOGETHER = 256  # sequences: larger validation sets are evaluated in pieces
+_PROBES = 64  # of a schedule, in a checkpoint
 
 
-def train(
-    params_or_stack: Params | Stack,
-    task: Batch | Callable[..., Batch],
-    *,
-    optimizer: str | Optimiser = "adam",
-    lr: float = 1e-3,
-    schedule: str | Schedule | Callable[[int, int], float] | None = None,
-    clip_norm: float | None = 1.0,
-    clip_tensor_norm: float | None = None,
-    clip_value: float | None = None,
-    epochs: int = 100,
-    batch_size: int | None = None,
-    updates_per_epoch: int = 1,
-    at: str | None = None,
-    window: int | None = None,
-    stateful: bool = False,
-    dropout: Dropout | None = None,
-    weight_noise: float = 0.0,
-    validation: Batch | Callable[..., Batch] | None = None,
-    validate_every: int = 1,
-    patience: int | None = None,
-    target_loss: float | None = None,
-    probe_every: int | None = None,
-    snapshot_every: int | None = None,
-    checkpoint: str | os.PathLike[str] | None = None,
-    checkpoint_seconds: float = 60.0,
-    seed: int = 0,
-    threads: int | None = None,
-    progress: bool = False,
-) -> TrainingRun:
-    """Train a model on a task by back-propagation through time.
+class _Diverged(Exception):
+    """The message says what is not finite."""
 
-    An update goes from the weights w to ``w - lr_k * direction(clip(dL/dw))``: L is the sum of the heads' losses times
-    their weights, each a mean over the steps that count; the direction is the optimiser's; and ``lr_k`` is `lr` times
-    the schedule's factor.
 
-    The result is the same, bit for bit, for any number of threads, from one run to the next, and whether or not the
-    training was stopped and gone on with.  Where an update is work enough, blocks of sequences are shared out between
-    the threads.  On a `Batch`, the loop allocates nothing from the second epoch on, except for what it records.
+class Trainer:
+    """Trains what an engine holds, from where `state` is, until an end is reached.
 
     Parameters
     ----------
-    params_or_stack : Params or Stack
-        The model to start from, which is not changed.  `Params` get a read-out for the task's heads, drawn from `seed`
-        by PyTorch's scheme, whatever scheme they were drawn by: for another one make a `Stack`, with `init_stack`.  A
-        `Stack` is judged by its own heads.  Float32 or float64; all is computed in that precision.
-    task : Batch or callable
-        Fixed data, of which an epoch is one pass; or ``task(seed=...) -> Batch``, which makes new data for every
-        update, such as ``functools.partial(gs.tasks.adding, steps=100, sequences=50)``.
-    optimizer : str or Optimiser
-        ``"adam"``, ``"adamw"``, ``"rmsprop"``, ``"sgd"``, or an object such as ``gs.training.Adam(eps=1e-7)``.
-    lr : float
-        Learning rate, above 0.
-    schedule : str, Schedule or callable, optional
-        Of the learning rate: ``"cosine"``, ``"warmup(100, cosine)"``, ``"step(1000, 0.5)"``..., or a function, of its
-        arguments alone, whose ``function(update, updates)`` multiplies `lr`; updates count from 0, and `updates` is how
-        many there are in all epochs (windows in which nothing counts are counted).  Default: a factor of 1.
-    clip_norm : float or None
-        Largest norm of the whole gradient.  None: no limit.
-    clip_tensor_norm : float, optional
-        Largest norm of the gradient of each weight array; before `clip_norm`.
-    clip_value : float, optional
-        Largest absolute value of each element of the gradient; before the other two.
-    epochs : int
-        How many, from the first one on; 0 returns the model as it is.
-    batch_size : int, optional
-        Sequences a minibatch, for a `Batch`; their order is drawn anew for every epoch, from `seed`.  The last
-        minibatch may be smaller.  Default: all in one.
-    updates_per_epoch : int
-        Fresh batches an epoch, for a callable task.
-    at : str, optional
-        Where targets count: ``"last"``, the last step of each sequence, or ``"every"`` step.  Default: where the
-        batch's mask says.
-    window : int, optional
-        Steps of truncated BPTT: one update for every window of so many steps, and gradients do not leave it.  Windows
-        in which nothing counts make no update.  Default: full BPTT, however long the sequences are.
-    stateful : bool
-        Whether a window starts from the state in which the one before ended; the first one of a sequence starts from
-        zero, and without this all do.
-    dropout : Dropout, optional
-        Probabilities; drawn from `seed` and the update's number.
-    weight_noise : float
-        Standard deviation of Gaussian noise that is added to all weights anew for every update.
-    validation : Batch or callable, optional
-        What the model is judged on, without dropout and noise.  A callable makes it once, from a seed of its own.
-    validate_every : int
-        Epochs between two validations; goes with `validation`.
-    patience : int, optional
-        Stop early once the watched loss, which is that of the validation or else of the training, has had no new
-        minimum for so many epochs.
-    target_loss : float, optional
-        Stop as soon as the watched loss is below it; the status is ``FINISHED`` then.  Without `validation` a
-        loss is found before its update: with one update an epoch, the weights that were judged are `best`, and `params`
-        are those after the update.
-    probe_every : int, optional
-        Epochs between two measurements of decay rates and saturation (see `History`), from before the first update on:
-        on the four longest sequences of the validation, or else of the training data, cut to the shortest of them
-        (those without a step are left out).
-    snapshot_every : int, optional
-        Epochs between two copies of the weights, from before the first update on; the last weights are kept, too.
-    checkpoint : path, optional
-        A file for the state of the training, written every `checkpoint_seconds`, when it is interrupted with Ctrl-C,
-        and at the end; whole or not at all, so that the process may be killed at any moment.  If it is there, the same
-        call goes on from it, or returns at once what it holds if that is finished; with more `epochs` it trains on.
-        Training that diverged leaves the file as it was before.
-    checkpoint_seconds : float
-        Seconds between two writes; 0: after every update.
-    seed : int
-        Of everything that is drawn.
-    threads : int, optional
-        At most so many; default: the cores this process may use.
-    progress : bool
-        Show a progress bar on stderr, if it is a terminal.
-
-    Returns
-    -------
-    TrainingRun
-        Also when training was interrupted with Ctrl-C, or diverged (a loss, a gradient or weights are not finite): see
-        its `status` and `message`.
-
-    Raises
-    ------
-    ShapeError, DtypeError, ValueRangeError, UnknownNameError
-        If an argument does not fit; the message names it, what was seen, and what to do.  A ValueRangeError also if the
-        checkpoint is one of another model, task or setting, which is then left as it is.
-    FileFormatError
-        If the checkpoint is torn, or something else.
-    OutputError
-        If there can be no file of that name.
-
-    References
-    ----------
-    .. [1] P. J. Werbos, "Backpropagation through time: what it does and how to do it", Proc. IEEE 78 (1990).
-    .. [2] R. J. Williams and J. Peng, "An efficient gradient-based algorithm for on-line training of recurrent network
-       trajectories", Neural Computation 2 (1990), for truncated BPTT.
-
-    Examples
-    --------
-    >>> import numpy as np, gatescope as gs
-    >>> inputs = np.random.default_rng(0).standard_normal((20, 8, 1)).astype("float32")
-    >>> echo = gs.Batch(                                # what was the input one step ago?
-    ...     inputs=inputs, targets=np.roll(inputs, 1, axis=0), mask=np.arange(20)[:, None] > np.zeros(8),
-    ...     lengths=np.full(8, 20))
-    >>> params = gs.init("lstm", input_size=1, hidden_size=8, seed=0)
-    >>> run = gs.train(params, echo, lr=0.01, epochs=50)
-    >>> run.message
-    'finished: 50 epochs, 50 updates'
-    >>> bool(run.history.loss[-1] < run.history.loss[0] / 2)
-    True
+    engine : Engine
+        Its `theta` is the state's.
+    feed : Feed
+    settings : Settings
+    state : State
+    checkpoint : Checkpoint
+    validation : list of Data
+        Pieces of it; empty: nothing is validated.
+    probe : Probe or None
+    bar : tqdm or None
+        Advanced by one a minibatch.
     """
-    settings = checked(
-        validation=validation,
-        optimizer=optimizer,
-        lr=lr,
-        schedule=schedule,
-        clip_norm=clip_norm,
-        clip_tensor_norm=clip_tensor_norm,
-        clip_value=clip_value,
-        epochs=epochs,
-        batch_size=batch_size,
-        updates_per_epoch=updates_per_epoch,
-        at=at,
-        window=window,
-        stateful=stateful,
-        dropout=dropout,
-        weight_noise=weight_noise,
-        validate_every=validate_every,
-        patience=patience,
-        target_loss=target_loss,
-        probe_every=probe_every,
-        snapshot_every=snapshot_every,
-        seed=seed,
-    )
-    workers = check_threads(threads, default_threads())
-    every = check_number("checkpoint_seconds", checkpoint_seconds, least=0)
-    batching.check_task("task", task)
-    fresh = not isinstance(task, Batch)
-    batching.check_batch_size(settings.batch_size, settings.updates_per_epoch, fresh)
-    batch = task if isinstance(task, Batch) else batching.make(task, batching.fresh_seed(settings.seed, 0))
-    judged = _validation(validation, settings.seed)
-    stack = _model(params_or_stack, batch, settings.seed)
-    feed = _feed(task, batch, stack, settings)
-    watched = None if judged is None else _judging(judged, stack, settings.at)
-    facts = {**model_facts(stack), **data_facts(batch, fresh, judged), **settings.facts()}
-    encode_json(facts, "config")  # what cannot be written is told now, not after the first minute
-    file = Checkpoint(checkpoint, facts, settings.epochs, every)
-    state = State(
-        stack.flat(),
-        settings.optimizer.slots(stack.count(), stack.dtype),
-        len(stack.heads),
-        kept_gates(stack),
-    )
-    resumed = _restore(state, file, settings, feed)
-    if resumed and (state.ended or state.epoch == settings.epochs):
-        status, message = outcome(state, settings, validated=judged is not None)
-    else:
-        status, message = _run(stack, feed, settings, state, file, watched, workers, resumed, progress)
-    return _result(stack, state, settings, facts, status, message)
 
+    def __init__(
+        self,
+        engine: Engine,
+        feed: Feed,
+        settings: Settings,
+        state: State,
+        checkpoint: Checkpoint,
+        *,
+        validation: list[Data],
+        probe: Probe | None,
+        bar: Any = None,
+    ) -> None:
+        self.engine, self.feed, self.settings, self.state = engine, feed, settings, state
+        self.checkpoint, self.validation, self.probe, self.bar = checkpoint, validation, probe, bar
+        self.slots = Slots(settings, feed)
+        self._clips = _clips(settings)
+        self._measure = Clip("global", None)
+        self._interrupt = DeferredInterrupt()
+        self._whole = True  # whether the state is that between two updates
+        self._since, self._loss = 0.0, math.nan
 
-def _run(
-    stack: Stack,
-    feed: batching.Feed,
-    settings: Settings,
-    state: State,
-    file: Checkpoint,
-    watched: Data | None,
-    threads: int,
-    resumed: bool,
-    progress: bool,
-) -> tuple[Status, str]:
-    pieces = []
-    if watched is not None:
-        pieces = batching.pieces(watched, max(feed.sequences, _VALIDATED_TOGETHER))
-    engine = Engine(
-        stack,
-        steps=Slots(settings, feed).window,
-        sequences=feed.sequences,
-        threads=threads,
-        dropout=settings.dropout,
-        weight_noise=settings.weight_noise,
-        seed=settings.seed,
-    )
-    np.copyto(engine.theta, state.theta)
-    state.theta = engine.theta
-    probe = None
-    if settings.probe_every is not None:
-        probe = probe_on(feed.example if watched is None else watched, threads)
-    with closing(engine), _bar(progress, settings, feed, state) as bar:
-        trainer = Trainer(engine, feed, settings, state, file, validation=pieces, probe=probe, bar=bar)
-        return trainer.run(resumed=resumed)
+    def run(self, *, resumed: bool) -> tuple[Status, str]:
+        """Train; how that ended, and the same in a sentence."""
+        state = self.state
+        self._since = perf_counter()
+        with self._interrupt:
+            try:
+                if resumed and state.carried is not None:
+                    self.engine.carried = state.carried
+                    state.carried = None
+                if not resumed:
+                    self._whole = False
+                    self._look()
+                    self._whole = True
+                while state.epoch < self.settings.epochs and not state.ended:
+                    self._epoch()
+                self.checkpoint.write(self._arrays)
+                if self._interrupt.asked:  # whoever called may have more to do than this
+                    raise KeyboardInterrupt
+            except _Diverged as error:
+                np.copyto(state.theta, state.good)
+                return Status.DIVERGED, self._diverged(str(error))
+            except KeyboardInterrupt:
+                return Status.INTERRUPTED, self._interrupted()
+        return outcome(state, self.settings, validated=bool(self.validation))
 
+    def _epoch(self) -> None:
+        state = self.state
+        self._since = perf_counter()
+        while state.batch < self.feed.batches:
+            self._minibatch()
+        self._whole = False
+        state.seconds += perf_counter() - self._since
+        before = state.done == 1  # then the epoch's loss is that of one set of weights
+        loss = state.end_epoch()
+        settings = self.settings
+        if not self.validation:
+            state.watch(loss, settings.patience, settings.target_loss, before=before)
+        elif state.epoch % settings.validate_every == 0:
+            loss, accuracy = self._validate()
+            state.validated(loss, accuracy)
+            state.watch(loss, settings.patience, settings.target_loss, before=False)
+        self._look()
+        self._since = perf_counter()
+        self._whole = True
+        self._between()
 
-def _model(given: Any, batch: Batch, seed: int) -> Stack:
-    """A model with a read-out for the batch's heads."""
-    if isinstance(given, Params):
-        check_params(given)
-        weight, bias = init_readout(given.hidden_size, batch.heads, seed=seed, dtype=given.dtype.name)
-        return Stack(layers=(given,), readout_weight=weight, readout_bias=bias, heads=batch.heads)
-    if not isinstance(given, Stack):
-        raise DtypeError(
-            f"params_or_stack is a {type(given).__name__}; give gatescope.Params, made with init, or a Stack, "
-            "made with init_stack"
+    def _minibatch(self) -> None:
+        state, window, stateful = self.state, self.slots.window, self.settings.stateful
+        data = self.feed.get(state.epoch, state.batch)
+        steps = len(data.mask)
+        slot = self.slots.first(state)
+        ended = False
+        while not ended:
+            begin, end = state.begin, min(state.begin + window, steps)
+            ended = end == steps
+            self._whole = False
+            self._update(data, slot, begin, end, stateful and begin > 0)
+            state.begin = 0 if ended else end
+            state.batch += ended
+            self._whole = True
+            self._between()
+        if self.bar is not None:
+            self.bar.set_postfix_str(f"epoch {state.epoch + 1}, loss {self._loss:.4g}", refresh=False)
+            self.bar.update()
+
+    def _update(self, data: Data, first: int, begin: int, end: int, carry: bool) -> None:
+        engine, state = self.engine, self.state
+        slot = first + begin // self.slots.window
+        score = engine.back(data, slot, begin, end, carry, first)
+        if score.count == 0:
+            return
+        self._loss = score.loss
+        norm, clipped = self._clip()
+        if not math.isfinite(score.loss):
+            raise _Diverged(f"the loss is {score.loss}")
+        if not math.isfinite(norm):
+            raise _Diverged("the gradient is not finite")
+        np.copyto(state.good, state.theta)
+        lr = self.slots.lr(slot)
+        self.settings.optimizer.update(state.theta, engine.gradient, state.slots, state.updates + 1, lr)
+        if not math.isfinite(self._measure.apply(state.theta)[0]):
+            raise _Diverged("weights are no longer finite")
+        state.count(score, norm, clipped, lr)
+
+    def _clip(self) -> tuple[float, bool]:
+        """Clip by every limit; the norm before, and whether anything was changed."""
+        first, *more = self._clips
+        norm, clipped = first.apply(self.engine.gradient, self.engine.sizes)
+        for clip in more:
+            clipped |= clip.apply(self.engine.gradient, self.engine.sizes)[1]
+        return norm, clipped
+
+    def _validate(self) -> tuple[float, float]:
+        """Loss and accuracy of all pieces together."""
+        loss = accuracy = 0.0
+        count = 0
+        for piece in self.validation:
+            score = self.engine.evaluate(piece)
+            if score.count:
+                loss += score.loss * score.count
+                accuracy += score.accuracy * score.count
+                count += score.count
+        return loss / count, accuracy / count
+
+    def _look(self) -> None:
+        """Probes and snapshots after this epoch."""
+        state, settings = self.state, self.settings
+        if self.probe is not None and settings.probe_every and state.epoch % settings.probe_every == 0:
+            state.probed(*self.probe(self.engine.stack()))
+        if settings.snapshot_every and state.epoch % settings.snapshot_every == 0:
+            state.snapshot()
+
+    def _between(self) -> None:
+        if self._interrupt.asked:
+            raise KeyboardInterrupt
+        if self.checkpoint.due():
+            self.state.seconds += perf_counter() - self._since
+            self.checkpoint.write(self._arrays)
+            self._since = perf_counter()
+
+    def _arrays(self) -> dict[str, Any]:
+        state = self.state
+        state.carried = self.engine.carried if self.settings.stateful and state.begin > 0 else None
+        found = {**state.arrays(), "factors": self.slots.factors(state)}
+        state.carried = None
+        return found
+
+    def _diverged(self, what: str) -> str:
+        state, settings = self.state, self.settings
+        return (
+            f"diverged: {what} at update {state.updates + 1}, in epoch {state.epoch + 1}; params are the last weights "
+            "whose loss and gradient were finite (the first ones, if none were); "
+            f"try a smaller lr than {settings.lr:g}"
+            + ("" if settings.clip_norm is not None else ", or clip_norm")
         )
-    for layer in given.layers:
-        check_params(layer)
-    for name in ("readout_weight", "readout_bias"):
-        check_finite(name, getattr(given, name))
-    return given
+
+    def _interrupted(self) -> str:
+        state = self.state
+        where = f"interrupted after {state.epoch} epochs and {state.updates} updates"
+        if not self.checkpoint.wanted:
+            return f"{where}; give a checkpoint to be able to go on another time"
+        if self._whole:
+            state.seconds += perf_counter() - self._since
+            self.checkpoint.write(self._arrays)
+        # A second Ctrl-C may have left an update half done: then what was written last is what counts.
+        if self.checkpoint.there:
+            return f"{where}; call again with {self.checkpoint.named()} to go on"
+        return f"{where}; nothing was written to {self.checkpoint.named()} yet"
 
 
-def _validation(given: Any, seed: int) -> Batch | None:
-    if given is None:
+class Slots:
+    """The places of windows in all epochs, counted from 0: what dropout and the learning rate go by.
+
+    Every minibatch has room for as many windows as the longest one, so a place does not depend on the order in which
+    sequences came, nor on windows in which nothing counts.
+    """
+
+    def __init__(self, settings: Settings, feed: Feed) -> None:
+        self.window = min(settings.window or feed.steps, feed.steps)
+        self._batches, self._windows = feed.batches, -(-feed.steps // self.window)
+        self._lr, self._schedule = settings.lr, settings.schedule
+        self._planned = self.planned(settings.epochs)
+
+    def planned(self, epochs: int) -> int:
+        """How many there are in so many epochs."""
+        return epochs * self._batches * self._windows
+
+    def first(self, state: State) -> int:
+        """The place of the first window of the minibatch that the state is at."""
+        return (state.epoch * self._batches + state.batch) * self._windows
+
+    def lr(self, slot: int) -> float:
+        """The learning rate of an update."""
+        return float(self._lr * self._schedule.factor(slot, self._planned))
+
+    def same_rates(self, state: State, epochs: int) -> bool:
+        """Whether the learning rates until now are what they would be if there were so many epochs."""
+        other = self.planned(epochs)
+        return all(
+            self._schedule.factor(k, other) == self._schedule.factor(k, self._planned)
+            for k in range(self._done(state))
+        )
+
+    def factors(self, state: State) -> Array:
+        """Some of the updates that are done, evenly apart, and the schedule's factors there: (2, N)."""
+        done = self._done(state)
+        places = np.unique(np.linspace(0, done - 1, min(done, _PROBES)).astype(np.int64))
+        return np.array([places, [self._schedule.factor(int(k), self._planned) for k in places]], np.float64)
+
+    def changed(self, factors: Array, epochs: int) -> tuple[int, float, float] | None:
+        """The first update whose factor is another than `factors` of a call with so many epochs says: both, too."""
+        planned = self.planned(epochs)
+        for place, there in factors.T.tolist():
+            here = self._schedule.factor(int(place), planned)
+            # Another machine's cosine may differ in the last bit.
+            if not math.isclose(there, here, rel_tol=1e-12):
+                return int(place), there, here
         return None
-    batching.check_task("validation", given)
-    return given if isinstance(given, Batch) else batching.make(given, batching.validation_seed(seed))
+
+    def _done(self, state: State) -> int:
+        """How many are done."""
+        return self.first(state) + -(-state.begin // self.window)
 
 
-def _judging(batch: Batch, stack: Stack, at: str | None) -> Data:
-    """The validation's data; errors say that it is the validation's."""
-    try:
-        return as_data(batch, stack, at)
-    except GatescopeError as error:
-        raise type(error)(f"validation: {error}") from error
-
-
-def _feed(task: Any, batch: Batch, stack: Stack, settings: Settings) -> batching.Feed:
-    if isinstance(task, Batch):
-        return batching.FixedFeed(as_data(batch, stack, settings.at), settings.batch_size, settings.seed)
-    return batching.FreshFeed(task, batch, stack, settings.at, settings.updates_per_epoch, settings.seed)
-
-
-def _restore(state: State, file: Checkpoint, settings: Settings, feed: batching.Feed) -> bool:
-    """Go on from the checkpoint; whether there is one."""
-    found = file.read()
-    if found is None:
-        return False
-    with file.restoring():
-        state.restore(found)
-        factors = found.get("factors", np.zeros((2, 0)))
-        if factors.ndim != 2 or len(factors) != 2 or not np.isfinite(factors).all():
-            raise ValueError(f"factors of the schedule {factors.shape}")
-    begun = state.epoch + (state.batch > 0 or state.begin > 0)
-    if begun > settings.epochs:
-        raise ValueRangeError(
-            f"epochs={settings.epochs} is less than what {file.named()} has come to, epoch {begun}; give at least "
-            "that, or the name of another file"
+def outcome(state: State, settings: Settings, *, validated: bool) -> tuple[Status, str]:
+    """How a run that was neither interrupted nor diverged has ended."""
+    name = "validation" if validated else "training"
+    if state.ended == TARGET:
+        return Status.FINISHED, (
+            f"finished after {state.epoch} epochs: the {name} loss {state.watched:.6g} is below "
+            f"target_loss={settings.target_loss:g}"
         )
-    there, slots = file.epochs, Slots(settings, feed)
-    other = None if there is None else slots.changed(factors, there)
-    if other is not None:
-        raise ValueRangeError(
-            f"{file.named()} is the state of a call of train with another schedule: the factor of update {other[0]} "
-            f"was {other[1]!r} there, and is {other[2]!r} here; give the same function to go on, or the name of "
-            "another file to begin anew"
+    if state.ended == PATIENCE:
+        return Status.EARLY_STOPPED, (
+            f"early-stopped after {state.epoch} epochs: the {name} loss was lowest, {state.best_loss:.6g}, in epoch "
+            f"{state.improved}, and not lower in the patience={settings.patience} epochs since"
         )
-    if there is not None and there != settings.epochs and not slots.same_rates(state, there):
-        raise ValueRangeError(
-            f"epochs={settings.epochs}, but {file.named()} is of a call with epochs={there}, and with this schedule "
-            "the learning rates until now depend on that; give the same, or the name of another file"
-        )
-    return True
+    return Status.FINISHED, f"finished: {state.epoch} epochs, {state.updates} updates"
 
 
-def _result(
-    stack: Stack, state: State, settings: Settings, facts: dict[str, Any], status: Status, message: str
-) -> TrainingRun:
-    # The last snapshot is no part of the state: a call with more epochs goes on as if there had been no end here.
-    ended = status in (Status.FINISHED, Status.EARLY_STOPPED)
-    epochs, snapshots = state.rows["snapshot_epoch"].array(), state.rows["snapshots"].array()
-    if ended and settings.snapshot_every and state.epoch not in epochs:
-        epochs = np.append(epochs, state.epoch)
-        snapshots = np.concatenate([snapshots, state.theta[None]])
-    return TrainingRun(
-        params=stack.with_flat(state.theta),
-        best=stack.with_flat(state.best),
-        best_epoch=state.best_epoch,
-        history=state.history(),
-        status=status,
-        message=message,
-        config={**facts, "epochs": settings.epochs},
-        seed=settings.seed,
-        snapshot_epoch=epochs,
-        snapshots=snapshots,
-        provenance=provenance(device="cpu", dtype=stack.dtype.name, seed=settings.seed),
-    )
-
-
-@contextmanager
-def _bar(progress: bool, settings: Settings, feed: batching.Feed, state: State) -> Iterator[Any]:
-    if not progress:
-        yield None
-        return
-    from tqdm.auto import tqdm
-
-    total = settings.epochs * feed.batches
-    done = state.epoch * feed.batches + state.batch
-    with tqdm(total=total, initial=done, desc="train", unit="batch", disable=None) as bar:
-        yield bar
+def _clips(settings: Settings) -> list[Clip]:
+    """The smallest unit first: the last limit holds for what is left by those before."""
+    limits = {"value": settings.clip_value, "tensor": settings.clip_tensor_norm, "global": settings.clip_norm}
+    chosen = [Clip(kind, limit) for kind, limit in limits.items() if limit is not None]
+    return chosen or [Clip("global", None)]
