@@ -19,14 +19,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.provenance import provenance
-from gatescope.storage import atomic_write
+from gatescope.storage.atomic import atomic_write
 
 # Seconds, on two cores.
 LIMITS = {"import": 1.0, "first compare": 60.0, "second compare": 15.0}
 _IMPORTS = 5
-_COMPARE = (
-    "import sys; from gatescope.cli import main; sys.argv = ['gatescope', 'compare', *sys.argv[1:]]; main()"
-)
+_COMPARE = "import sys; from gatescope.cli.main import main; sys.argv = ['gatescope', 'compare', *sys.argv[1:]]; main()"
 
 
 def _seconds(arguments: Sequence[str], folder: str, cache: str) -> float:

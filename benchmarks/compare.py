@@ -22,7 +22,7 @@ from benchmarks.problem import make_problem
 from benchmarks.provenance import cores, provenance
 from benchmarks.rows import FORWARD, PASS_OF, TRAIN, Row, select
 from gatescope.errors import OutputError
-from gatescope.storage import atomic_write
+from gatescope.storage.atomic import atomic_write
 
 RESULTS = Path(__file__).parent / "results" / "cpu.json"
 SMOKE_STEPS = 20

@@ -40,8 +40,8 @@ from benchmarks import floor_kernels as kernels
 from benchmarks.provenance import cores
 from benchmarks.rows import FORWARD, TRAIN, Row, select
 from gatescope.cells import get
-from gatescope.kernels.simd import host_lanes
-from gatescope.storage import atomic_write
+from gatescope.kernels.simd.vector import host_lanes
+from gatescope.storage.atomic import atomic_write
 
 # (sigmoids, tanhs) of a unit in `step` and in `step_vjp`; an LSTM's backward step computes tanh(c) again.
 ACTIVATIONS = {"rnn": ((0, 1), (0, 0)), "lstm": ((3, 2), (0, 1)), "gru": ((2, 1), (0, 0))}

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-import gatescope.kernels.vector_math  # noqa: F401  gives Numba the activations
+import gatescope.kernels.simd.activations  # noqa: F401  gives Numba the activations
 from gatescope.cells import get
 from gatescope.cells.activations import sigmoid, tanh
-from gatescope.kernels.simd import fma
-from gatescope.kernels.simd_memory import load, store
+from gatescope.kernels.simd.load_store import load, store
+from gatescope.kernels.simd.vector import fma
 
 # Products in flight in `fma_loop`: more than latency * units (4 cycles * 2) of today's cores, and no more
 # than the registers of the smallest (16).

@@ -27,7 +27,8 @@ from benchmarks.gpu_tests import complaints, run_tests, summary
 from benchmarks.provenance import provenance
 from benchmarks.rows import Row
 from gatescope.errors import OutputError
-from gatescope.storage import atomic_write, decode_json, encode_json
+from gatescope.storage.atomic import atomic_write
+from gatescope.storage.npz import decode_json, encode_json
 
 RESULTS = Path(__file__).parent / "results"
 NAME = "gpu.json"
@@ -39,11 +40,11 @@ _LEAST = 8.0  # a part is not begun with less
 
 def why_no_gpu() -> str | None:
     """None if there is a real GPU, else one sentence."""
-    from gatescope.kernels.gpu import api
+    from gatescope.kernels.cuda import driver
 
-    if api.simulated:
+    if driver.simulated:
         return "Numba's simulator is on; unset NUMBA_ENABLE_CUDASIM to measure a GPU"
-    return api.why_unavailable()
+    return driver.why_unavailable()
 
 
 def nvidia_smi() -> dict[str, Any]:

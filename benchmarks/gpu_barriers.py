@@ -17,8 +17,8 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from benchmarks.gpu_clock import Timer, shortened
-from gatescope.kernels.gpu.api import cuda, overload
-from gatescope.kernels.gpu.primitives import pause, poll, publish
+from gatescope.kernels.cuda.driver import cuda, overload
+from gatescope.kernels.cuda.primitives import pause, poll, publish
 
 u64, f32 = np.uint64, np.float32
 _AT_ONCE = 16  # barriers in a turn of the loop, so that the loop itself costs next to nothing

@@ -83,7 +83,7 @@ class EventTimer:
     name = "CUDA events"
 
     def __init__(self) -> None:
-        from gatescope.kernels.gpu.api import cuda
+        from gatescope.kernels.cuda.driver import cuda
 
         self._cuda = cuda
 

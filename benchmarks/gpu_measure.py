@@ -39,9 +39,11 @@ def design_of(row: Row, rows: int, *, reverse: bool) -> dict[str, Any]:
     import numpy as np
 
     from gatescope.cells import get
-    from gatescope.kernels import cuda
+    from gatescope.kernels.cuda import sweeps
 
-    design = cuda.plan_for(get(row.cell), row.hidden_size, np.dtype(row.dtype)).design(rows, reverse=reverse)
+    design = sweeps.plan_for(get(row.cell), row.hidden_size, np.dtype(row.dtype)).design(
+        rows, reverse=reverse
+    )
     found: dict[str, Any] = {
         name: getattr(design, name)
         for name in ("blocks", "threads", "units", "sequences", "together", "parts", "shared_bytes")

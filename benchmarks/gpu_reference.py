@@ -19,7 +19,7 @@ from benchmarks.gpu_rows import by_key, check_steps
 from benchmarks.gpu_sides import arrays_of
 from benchmarks.problem import Problem, make_problem
 from benchmarks.rows import Row
-from gatescope.storage import read_npz, write_npz
+from gatescope.storage.npz import read_npz, write_npz
 
 _WAIT = 0.1
 

@@ -66,7 +66,7 @@ class Ours:
     """gatescope on the backend in use; weights, inputs and results stay on the device."""
 
     def __init__(self, row: Row, torch: Any | None = None) -> None:
-        from gatescope.kernels.gpu import backend
+        from gatescope.kernels.cuda import backend
 
         self._row, self._torch, self._machine = row, torch, backend.current()
         self._params = gs.to_device(make_problem(row.shortened(1)).params)
@@ -115,11 +115,11 @@ class Ours:
 
 def free_memory(torch: Any | None) -> None:
     """What Numba and PyTorch hold without using it goes back to the driver."""
-    from gatescope.kernels.gpu import api
+    from gatescope.kernels.cuda import driver
 
     gc.collect()
-    if not api.simulated and api.why_unavailable() is None:
-        api.cuda.current_context().deallocations.clear()
+    if not driver.simulated and driver.why_unavailable() is None:
+        driver.cuda.current_context().deallocations.clear()
     if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()
 

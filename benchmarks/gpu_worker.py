@@ -39,11 +39,11 @@ class Worker:
 
     def facts(self, job: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """The GPU, and the libraries beside it."""
-        from gatescope.kernels.gpu import api
+        from gatescope.kernels.cuda import driver
 
-        devices = api.devices()
+        devices = driver.devices()
         if not devices:
-            raise RuntimeError(api.why_unavailable() or "no GPU was found")
+            raise RuntimeError(driver.why_unavailable() or "no GPU was found")
         device = devices[0]
         found: dict[str, Any] = {
             "gpu": device.name,
@@ -51,7 +51,7 @@ class Worker:
             "multiprocessors": device.multiprocessors,
             "memory_bytes": device.memory_total,
             "memory_free_bytes": device.memory_free,
-            "cuda": api.versions(),
+            "cuda": driver.versions(),
         }
         yield found
         torch = self._peer_library()
@@ -67,7 +67,7 @@ class Worker:
         """The costs of waiting, and the bandwidth of a copy."""
         from benchmarks.gpu_barriers import measure_barriers
         from benchmarks.gpu_clock import EventTimer
-        from gatescope.kernels.gpu import backend
+        from gatescope.kernels.cuda import backend
 
         options = {"steps": 2_000, "copy_bytes": 1 << 28} if job.get("quick") else {}
         yield from measure_barriers(backend.current(), EventTimer(), **options)
@@ -78,7 +78,7 @@ class Worker:
         from benchmarks.gpu_clock import EventTimer
         from benchmarks.gpu_rows import PEER, by_key
         from benchmarks.gpu_sides import CuDnn, free_memory
-        from gatescope.kernels.gpu import backend
+        from gatescope.kernels.cuda import backend
 
         torch, row = self._peer_library(), by_key(job["key"])
         seconds = float(job["seconds"])

@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     whole = tuple(options.steps) == STEPS and not options.no_threads_table
     out = options.out or (RESULTS if whole else None)
     if out is not None:
-        from gatescope.storage import atomic_write
+        from gatescope.storage.atomic import atomic_write
 
         with atomic_write(out) as stream:
             stream.write((json.dumps(data, indent=1) + "\n").encode())
@@ -118,7 +118,7 @@ def _run(steps: int, dtype: str, threads: int, tries: int) -> dict[str, Any]:
 def _work(path: Path, dtype: str, steps: int, threads: int) -> dict[str, Any]:
     """One call, timed, in this process."""
     import gatescope as gs
-    from gatescope.gradients.flow_plan import plan_flow
+    from gatescope.measurements.memory_estimate import plan_flow
 
     params = gs.init("lstm", input_size=1, hidden_size=HIDDEN, seed=0, dtype=dtype)
     gs.gradient_flow(params, np.zeros((20_000, 1)), threads=threads)
@@ -187,7 +187,7 @@ def _second_thread(threads: int) -> list[dict[str, Any]]:
 def _sweeps(cell_name: str, hidden: int, dtype: str, threads: int) -> dict[str, Any]:
     import gatescope as gs
     from gatescope.cells.registry import get
-    from gatescope.kernels.machines import CpuMachine
+    from gatescope.kernels.cpu.device import CpuDevice
 
     cell = get(cell_name)
     params = gs.init(cell_name, input_size=1, hidden_size=hidden, seed=0, dtype=dtype)
@@ -195,7 +195,7 @@ def _sweeps(cell_name: str, hidden: int, dtype: str, threads: int) -> dict[str, 
     steps = _SWEEPS if hidden < HIDDEN else _SWEEPS // 2
     long = steps * (40 if hidden < HIDDEN else 15)
     inputs = np.random.default_rng(0).standard_normal((long, 1, 1)).astype(dtype)
-    machine = CpuMachine(cell, params, 1, 1)
+    machine = CpuDevice(cell, params, 1, 1)
     states, gates = machine.room(steps)
     start = np.zeros((1, len(cell.states), hidden), dtype)
     whole = np.eye(size, dtype=dtype).reshape(1, size, len(cell.states), hidden)

@@ -24,7 +24,7 @@ import gatescope as gs
 from benchmarks.learning_rows import Data, NoData, Row, select
 from benchmarks.provenance import provenance
 from gatescope.errors import OutputError
-from gatescope.storage import atomic_write
+from gatescope.storage.atomic import atomic_write
 
 RESULTS = Path(__file__).parent / "results" / "learning.json"
 SEARCH_SEED = 1000  # of the runs that choose a learning rate: none of the seeds that count

@@ -247,7 +247,7 @@ WITHIN = 0.3
 
 
 def _chorales_row(cell: str) -> Row:
-    from gatescope.training.optimisers import RMSProp
+    from gatescope.training.optimizers import RMSProp
 
     units, published = CHUNG[cell]
     return Row(

@@ -28,7 +28,7 @@ from benchmarks.compare import use_cores
 from benchmarks.peers import lyapunov_numpy
 from benchmarks.provenance import provenance
 from gatescope.errors import OutputError
-from gatescope.storage import atomic_write
+from gatescope.storage.atomic import atomic_write
 
 RESULTS = Path(__file__).parent / "results" / "lyapunov.json"
 SMOKE_STEPS = 60

@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks import gpu_table, measure_tables, timing
 from benchmarks.compare import RESULTS
 from benchmarks.rows import FORWARD, TRAIN
-from gatescope.storage import atomic_write
+from gatescope.storage.atomic import atomic_write
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 BEGIN, END = "<!-- benchmark table: begin -->", "<!-- benchmark table: end -->"

@@ -228,7 +228,7 @@ def machine(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(str(ROOT / "tests" / "gpu"))
     from emulator import EmulatedGpu
 
-    from gatescope.kernels.gpu import backend
+    from gatescope.kernels.cuda import backend
 
     emulated = EmulatedGpu()
     with backend.use(emulated):
@@ -355,7 +355,7 @@ sys.path.insert(0, {str(ROOT / "tests" / "gpu")!r})
 from emulator import EmulatedGpu
 from benchmarks import gpu_clock, gpu_reference, gpu_rows, gpu_sides, gpu_worker
 from benchmarks.rows import Row
-from gatescope.kernels.gpu import api, backend
+from gatescope.kernels.cuda import api, backend
 gpu_clock.EventTimer = gpu_clock.WallTimer
 gpu_reference.check_steps = lambda row: 3
 gpu_rows.by_key = lambda key: Row(

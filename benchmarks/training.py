@@ -31,7 +31,7 @@ from benchmarks.compare import use_cores
 from benchmarks.horizons import _peak
 from benchmarks.provenance import provenance
 from gatescope.errors import OutputError
-from gatescope.storage import atomic_write
+from gatescope.storage.atomic import atomic_write
 
 RESULTS = Path(__file__).parent / "results" / "training.json"
 LR, CLIP = 1e-3, 1.0
@@ -146,7 +146,7 @@ class Ours:
     def __init__(self, stack: gs.Stack, batch: gs.Batch, threads: int) -> None:
         from gatescope.training.clipping import Clip
         from gatescope.training.engine import Engine, as_data
-        from gatescope.training.optimisers import Adam
+        from gatescope.training.optimizers import Adam
 
         steps, sequences = batch.mask.shape
         self.engine = Engine(stack, steps=steps, sequences=sequences, threads=threads)

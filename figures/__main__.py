@@ -1,5 +1,5 @@
 """``python -m figures [--fast] [--only NAME] [--out FOLDER]``."""
 
-from figures.building import main
+from figures._building import main
 
 main()

@@ -14,17 +14,16 @@ import numpy as np
 
 from gatescope import plotting
 from gatescope.errors import OutputError
-from gatescope.storage import read_npz, write_npz
+from gatescope.storage.npz import read_npz, write_npz
 
 HERE = Path(__file__).parent
 FAST_STEPS = 400
-HELPERS = ("building", "cells")
 
 
 def names() -> list[str]:
     """The figures, by the names of their scripts."""
     modules = (found.name for found in pkgutil.iter_modules([str(HERE)]))
-    return sorted(name for name in modules if name not in HELPERS and not name.startswith("_"))
+    return sorted(name for name in modules if not name.startswith("_"))
 
 
 def build(module: ModuleType, folder: Path, steps: int | None) -> list[Path]:

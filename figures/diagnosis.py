@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 
 import gatescope as gs
 from figures import building, cells
-from gatescope.gradients.diagnosis import diagnose
-from gatescope.measurements.diagnosis import Diagnosis
+from gatescope.datatypes.diagnosis import Diagnosis
+from gatescope.datatypes.result import Result
+from gatescope.measurements.diagnosis import diagnose
 from gatescope.plotting.diagnosis import diagnosis
-from gatescope.results import Result
-from gatescope.storage import read_npz, write_npz
+from gatescope.storage.npz import read_npz, write_npz
 
 
 def compute(steps: int | None) -> dict[str, np.ndarray]:

@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 import gatescope as gs
 from figures import building
 from gatescope import plotting
-from gatescope.gradients.fixed_points import fixed_points
-from gatescope.measurements.fixed_points import FixedPoints
+from gatescope.datatypes.fixed_points import FixedPoints
+from gatescope.measurements.fixed_points import fixed_points
 from gatescope.plotting.fixed_points import fixed_point_moduli, fixed_points_plane
-from gatescope.storage import read_npz
+from gatescope.storage.npz import read_npz
 
 WEIGHTS = Path(__file__).with_name("weights") / "flip_flop.npz"
 STEPS = 600

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 import gatescope as gs
 from figures import building, cells
 from gatescope import plotting
-from gatescope.plotting.trajectories import spread_units
+from gatescope.plotting.gate_trajectories import spread_units
 
 NAMES = ("gru", "lstm")
 STEPS = 300

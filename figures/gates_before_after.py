@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 import gatescope as gs
 from figures import building
 from gatescope.cells.ranges import kept_ranges
-from gatescope.plotting import palette
-from gatescope.plotting.gates_in_training import gates_before_and_after
+from gatescope.plotting import _palette
+from gatescope.plotting.gates_before_after import gates_before_and_after
 
 ROWS = {"lstm": ("i", "f", "o", "c"), "gru": ("r", "z", "h")}
 STEPS = 50
@@ -79,7 +79,7 @@ def draw(arrays: dict[str, np.ndarray]) -> Figure:
         for row in axes.values():
             for ax in (row[0], row[2]):
                 for step in np.flatnonzero(marks[:, sequence]):
-                    ax.axvline(step, color=palette.GREY, linewidth=1.2, zorder=1)
+                    ax.axvline(step, color=_palette.GREY, linewidth=1.2, zorder=1)
         legend = part.legends[0]
         loss = arrays[f"{cell}.loss"]
         legend.set_title(f"{legend.get_title().get_text()}; loss {loss[0]:.2g} to {loss[-1]:.2g}")

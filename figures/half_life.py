@@ -7,9 +7,9 @@ from matplotlib.figure import Figure
 
 from figures import building, cells
 from gatescope import plotting
-from gatescope.gradients.memory import half_life
-from gatescope.measurements.memory import HalfLife
-from gatescope.plotting.memory import half_lives
+from gatescope.datatypes.half_life import HalfLife
+from gatescope.measurements.half_life import half_life
+from gatescope.plotting.half_life import half_lives
 
 PANELS = (("lstm", "pytorch"), ("lstm", "chrono"), ("gru", "pytorch"), ("gru", "chrono"))
 TEXTS = ("cell", "gate")

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 import gatescope as gs
 from figures import building, cells
 from gatescope import plotting
-from gatescope.measurements.jacobian import JacobianSpectrum
-from gatescope.plotting.jacobian import jacobian_spectrum
+from gatescope.datatypes.jacobian_spectrum import JacobianSpectrum
+from gatescope.plotting.jacobian_spectrum import jacobian_spectrum
 
 NAMES = ("rnn", "gru", "lstm")
 LONGEST = 400

@@ -18,11 +18,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from figures import building
+from gatescope.datatypes.long_series import LongSeriesResult
 from gatescope.errors import FileFormatError
-from gatescope.experiments.long_series import long_series as experiment
-from gatescope.measurements.long_series import LongSeriesResult
+from gatescope.experiments.long_series.run import run_long_series as experiment
 from gatescope.plotting.long_series import long_series
-from gatescope.storage import read_npz, write_npz
+from gatescope.storage.npz import read_npz, write_npz
 
 COMMITTED = building.HERE / "data" / "long_series.npz"
 FAST = {"epochs": 30, "seeds": 3, "sequences": 4}

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 import gatescope as gs
 from figures import building
 from gatescope import plotting
-from gatescope.plotting.learning import loss_curves
+from gatescope.plotting.loss_curves import loss_curves
 from gatescope.plotting.training_gradients import training_gradients
 
 CELLS = ("rnn", "lstm", "gru")

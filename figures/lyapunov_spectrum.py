@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 import gatescope as gs
 from figures import building, cells
 from gatescope import plotting
-from gatescope.measurements.spectrum import Spectrum
-from gatescope.plotting.spectrum import lyapunov_convergence, lyapunov_exponents
+from gatescope.datatypes.lyapunov_spectrum import Spectrum
+from gatescope.plotting.lyapunov_spectrum import lyapunov_convergence, lyapunov_exponents
 
 NAMES = ("rnn", "gru", "lstm")
 _WHOLE = ("transient", "qr_every", "steps", "size")

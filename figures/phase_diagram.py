@@ -7,9 +7,9 @@ from matplotlib.figure import Figure
 
 from figures import building
 from gatescope import plotting
-from gatescope.gradients.phases import phase_diagram
-from gatescope.measurements.phases import PhaseDiagram
-from gatescope.plotting.phases import phase_map
+from gatescope.datatypes.phase_diagram import PhaseDiagram
+from gatescope.measurements.phase_diagram import phase_diagram
+from gatescope.plotting.phase_diagram import phase_map
 
 NAMES = ("lstm", "gru")
 SCHEMES = ("gaussian", "orthogonal")

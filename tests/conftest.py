@@ -1,6 +1,6 @@
-"""Puts this folder on the path, so that tests in sub-folders find `naive` (the oracle) and `cases` too.
+"""Fewer compiled kernels, and Ctrl-C.
 
-And compiles fewer kernels: a register tile's rows depend on how many sequences there are, so that every batch size in
+A register tile's rows depend on how many sequences there are, so that every batch size in
 the tests would be a kernel of its own, seconds each.  No bit depends on them.  The slow tests take them as they are.
 
 And lets Ctrl-C through, which tests raise: a shell without job control starts what it sends to the background with that
@@ -11,7 +11,7 @@ import signal
 
 import pytest
 
-from gatescope.kernels import layout
+from gatescope.kernels.cpu import layout
 
 
 @pytest.fixture(autouse=True, scope="session")

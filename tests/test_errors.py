@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from cases import Case
+from helpers.cases import Case
 
 import gatescope as gs
 from gatescope.errors import (

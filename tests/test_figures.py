@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gatescope.storage import read_npz
+from gatescope.storage.npz import read_npz
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # the scripts are no part of the package
 
-building = importlib.import_module("figures.building")
+building = importlib.import_module("figures._building")
 
 
 def _files(folder):

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import naive
 import numpy as np
 import pytest
-from cases import BUILT_IN, PARAMS, Case, assert_close
+from helpers.cases import BUILT_IN, PARAMS, Case, assert_close
 
 import gatescope as gs
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import gatescope as gs
-from gatescope.storage import write_npz
+from gatescope.storage.npz import write_npz
 
 HERE = Path(__file__).parent
 CHANNELS, HIDDEN_SIZE = 3, 24

@@ -13,16 +13,29 @@ from gatescope import cells, experiments, tasks, training
 from gatescope._version import __version__
 from gatescope.datatypes import (
     Batch,
+    Connectivity,
+    Diagnosis,
     Fit,
+    FixedPoints,
     GradientFlow,
+    GradientPaths,
     Gradients,
+    HalfLife,
     Head,
+    History,
+    JacobianSpectrum,
+    LongSeriesResult,
     Params,
+    PhaseDiagram,
     Result,
+    Spectrum,
+    Status,
     Trace,
+    TrainingRun,
     load,
     save,
 )
+from gatescope.datatypes.stack import Stack
 from gatescope.errors import (
     AccuracyWarning,
     DeviceError,
@@ -36,39 +49,21 @@ from gatescope.errors import (
     ValueRangeError,
     WeightFormatError,
 )
-from gatescope.gradients import (
-    connectivity,
-    diagnose,
-    fixed_points,
-    gradient_flow,
-    gradient_paths,
-    half_life,
-    jacobian_spectrum,
-    lyapunov_of_jacobians,
-    lyapunov_spectrum,
-    phase_diagram,
-)
-from gatescope.gradients.flow_plan import plan_flow
-from gatescope.initial import init, init_stack
-from gatescope.interventions import held
 from gatescope.io import load_torch
-from gatescope.measurements import (
-    Connectivity,
-    Diagnosis,
-    FixedPoints,
-    GradientPaths,
-    HalfLife,
-    History,
-    JacobianSpectrum,
-    LongSeriesResult,
-    PhaseDiagram,
-    Spectrum,
-    Status,
-    TrainingRun,
-)
-from gatescope.models import Stack
-from gatescope.recurrence import backprop, run
-from gatescope.resident import DeviceGradients, DeviceParams, DeviceTrace, to_device
+from gatescope.measurements.connectivity import connectivity
+from gatescope.measurements.diagnosis import diagnose
+from gatescope.measurements.fixed_points import fixed_points
+from gatescope.measurements.gradient_flow import gradient_flow
+from gatescope.measurements.gradient_paths import gradient_paths
+from gatescope.measurements.half_life import half_life
+from gatescope.measurements.jacobian_spectrum import jacobian_spectrum
+from gatescope.measurements.lyapunov_spectrum import lyapunov_of_jacobians, lyapunov_spectrum
+from gatescope.measurements.memory_estimate import plan_flow
+from gatescope.measurements.phase_diagram import phase_diagram
+from gatescope.recurrence.clamping import held
+from gatescope.recurrence.initialization import init, init_stack
+from gatescope.recurrence.on_device import DeviceGradients, DeviceParams, DeviceTrace, to_device
+from gatescope.recurrence.run import backprop, run
 from gatescope.training import Dropout, evaluate, majority_accuracy, predict, train
 
 __all__ = [

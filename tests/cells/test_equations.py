@@ -10,7 +10,7 @@ import textwrap
 import naive
 import numpy as np
 import pytest
-from cases import Case, random_params
+from helpers.cases import Case, random_params
 
 from gatescope import cells
 from gatescope.cells import activations

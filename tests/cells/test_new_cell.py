@@ -12,8 +12,8 @@ import math
 
 import numpy as np
 import pytest
-from cases import PARAMS, Case, assert_close, flat
-from leaky import Leaky, by_hand
+from helpers.cases import PARAMS, Case, assert_close, flat
+from helpers.leaky import Leaky, by_hand
 from numba.extending import register_jitable
 
 import gatescope as gs

@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-from cases import BUILT_IN
-from leaky import Leaky
+from helpers.cases import BUILT_IN
+from helpers.leaky import Leaky
 
 import gatescope as gs
 from gatescope.cells import ranges

@@ -3,13 +3,13 @@
 import pytest
 from typer.testing import CliRunner
 
-from gatescope import cli
+from gatescope.cli import main
 
 
 @pytest.fixture
 def invoke(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    return lambda *arguments: CliRunner().invoke(cli.app, [str(a) for a in arguments])
+    return lambda *arguments: CliRunner().invoke(main.app, [str(a) for a in arguments])
 
 
 @pytest.fixture

@@ -4,13 +4,13 @@ import json
 import re
 
 import numpy as np
-from command_line import SMALL, torch_weights
+from helpers.command_line import SMALL, torch_weights
 from safetensors.numpy import save_file
 
 import gatescope as gs
-from gatescope.comparison import compare
+from gatescope.comparison.compare import compare
+from gatescope.comparison.table import notes
 from gatescope.datatypes import GradientFlow, Params, Trace
-from gatescope.gallery import notes
 
 
 def test_compare_writes_everything(invoke, tmp_path):

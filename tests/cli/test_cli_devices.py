@@ -3,11 +3,11 @@
 import json
 
 import pytest
-from command_line import SMALL, too_late
+from helpers.command_line import SMALL, too_late
 
 import gatescope as gs
 from gatescope.datatypes import Trace
-from gatescope.kernels.gpu import api, backend
+from gatescope.kernels.cuda import backend, driver
 
 NO_GPU = "the NVIDIA driver is there, but it finds no GPU; nvidia-smi -L lists those that it knows"
 COMMANDS = (["compare", "--cells", "lstm"], ["run", "--cell", "lstm"])
@@ -18,10 +18,10 @@ def machine(monkeypatch):
     """A function that says what GPUs there are, what versions, and why none can be used."""
 
     def set_up(gpus=(), versions=None, why=None, simulated=False):
-        monkeypatch.setattr(api, "devices", lambda: list(gpus))
-        monkeypatch.setattr(api, "versions", lambda: versions or {})
-        monkeypatch.setattr(api, "why_unavailable", lambda: why)
-        monkeypatch.setattr(api, "simulated", simulated)
+        monkeypatch.setattr(driver, "devices", lambda: list(gpus))
+        monkeypatch.setattr(driver, "versions", lambda: versions or {})
+        monkeypatch.setattr(driver, "why_unavailable", lambda: why)
+        monkeypatch.setattr(driver, "simulated", simulated)
         backend._machine.cache_clear()
 
     return set_up
@@ -53,7 +53,7 @@ def test_devices_without_a_gpu(invoke, machine):
 
 def test_devices_with_two_gpus(invoke, machine):
     gpus = [
-        api.Device(
+        driver.Device(
             index=0,
             name="NVIDIA H200",
             capability=(9, 0),
@@ -61,7 +61,7 @@ def test_devices_with_two_gpus(invoke, machine):
             memory_free=int(138.25 * 2**30),
             memory_total=140 * 2**30,
         ),
-        api.Device(index=1, name="[red]T4", capability=(7, 5), multiprocessors=40),
+        driver.Device(index=1, name="[red]T4", capability=(7, 5), multiprocessors=40),
     ]
     machine(gpus, {"numba-cuda": "0.30.4", "driver": "13.0", "compilers": "13.1"})
     assert shown(invoke) == [
@@ -100,8 +100,8 @@ def test_devices_in_the_simulator(invoke, machine):
 )
 def test_a_device_that_cannot_be_used(invoke, machine, monkeypatch, tmp_path, command, options, why, message):
     machine(why=why)
-    monkeypatch.setattr("gatescope.comparison.run", too_late)
-    monkeypatch.setattr("gatescope.recurrence.run", too_late)
+    monkeypatch.setattr("gatescope.comparison.compare.run", too_late)
+    monkeypatch.setattr("gatescope.recurrence.run.run", too_late)
     done = invoke(*command, *SMALL, *options)
     assert done.exit_code == 2, done.output
     (line,) = done.stderr.splitlines()

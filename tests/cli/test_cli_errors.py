@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from command_line import SMALL, too_late, torch_weights
+from helpers.command_line import SMALL, too_late, torch_weights
 
 import gatescope as gs
 
@@ -84,7 +84,7 @@ def test_bad_input_is_one_line_and_status_2(arguments, message, invoke, tmp_path
     np.savez(tmp_path / "four.npz", **torch_weights(4, 3))
     gs.init("rnn", input_size=1, hidden_size=2).save(tmp_path / "own.npz")
     gs.run(gs.init("rnn", input_size=1, hidden_size=2), np.ones((3, 1))).save(tmp_path / "trace.npz")
-    monkeypatch.setattr("gatescope.comparison.run", too_late)  # found before the computing starts
+    monkeypatch.setattr("gatescope.comparison.compare.run", too_late)  # found before the computing starts
     before = sorted(tmp_path.rglob("*"))
 
     done = invoke(*arguments)
@@ -135,7 +135,7 @@ def test_interrupt_is_130(invoke, monkeypatch):
     def interrupted(*_args, **_kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("gatescope.comparison.run", interrupted)
+    monkeypatch.setattr("gatescope.comparison.compare.run", interrupted)
     done = invoke("compare", *SMALL)
     assert done.exit_code == 130
     assert done.stderr.splitlines() == ["gatescope: interrupted"]
@@ -145,7 +145,7 @@ def test_lack_of_memory_is_told(invoke, monkeypatch):
     def greedy(*_args, **_kwargs):
         raise MemoryError
 
-    monkeypatch.setattr("gatescope.comparison.run", greedy)
+    monkeypatch.setattr("gatescope.comparison.compare.run", greedy)
     done = invoke("compare", *SMALL)
     assert done.exit_code == 2
     assert "not enough memory" in done.stderr
@@ -156,7 +156,7 @@ def test_unwritable_folder_is_found_before_the_computing(invoke, tmp_path, monke
         raise PermissionError(13, "Permission denied", str(dir))
 
     monkeypatch.setattr("tempfile.TemporaryFile", denied)
-    monkeypatch.setattr("gatescope.comparison.run", too_late)
+    monkeypatch.setattr("gatescope.comparison.compare.run", too_late)
     done = invoke("compare", *SMALL, "--out", "locked")
     assert done.exit_code == 2
     assert done.stderr == (

@@ -5,12 +5,13 @@ import signal
 
 import numpy as np
 import pytest
-from command_line import python_in, too_late
+from helpers.command_line import python_in, too_late
 
 import gatescope as gs
-from gatescope.experiments import epoch_times, long_series
-from gatescope.training import loop
-from gatescope.training_cli.experiment import FAST
+from gatescope.cli.experiment import FAST
+from gatescope.experiments.long_series import run
+from gatescope.experiments.long_series import timing as epoch_times
+from gatescope.training import train
 
 SMALL = ["experiment", "long-series", "--steps", "50", "--sequences", "4", "--epochs", "3", "--seeds", "2"]
 FILES = ["curves.png", "curves.svg", "result.npz", "runs", "table.md"]
@@ -26,7 +27,7 @@ def test_it_prints_the_table_and_writes_four_files(invoke, tmp_path):
     assert done.stderr.splitlines()[0] == "run 1 of 4: lstm, seed 0"
     assert (tmp_path / "here" / "table.md").read_text().startswith("# preliminary: ")
     result = gs.load(tmp_path / "here" / "result.npz")
-    assert result == long_series(tmp_path / "again", steps=50, sequences=4, epochs=3, seeds=2)
+    assert result == run(tmp_path / "again", steps=50, sequences=4, epochs=3, seeds=2)
     assert (tmp_path / "here" / "curves.png").stat().st_size > 20_000
 
 
@@ -46,7 +47,7 @@ def test_its_options_are_those_of_the_function(invoke, tmp_path):
     done = invoke(*SMALL, *options, "--threads", "1", "--out", "here")
     assert done.exit_code == 0, done.output
     given = {"cells": ("gru", "rnn"), "window": 3, "hidden_size": 5, "data_seed": 4, "dtype": "float64"}
-    expected = long_series(tmp_path / "again", steps=50, sequences=4, epochs=3, seeds=2, **given)
+    expected = run(tmp_path / "again", steps=50, sequences=4, epochs=3, seeds=2, **given)
     assert gs.load(tmp_path / "here" / "result.npz") == expected
 
 
@@ -59,7 +60,9 @@ def test_the_sizes(fast, invoke, monkeypatch):
         raise KeyboardInterrupt
 
     # By its full name: the package has a function of that name, too.
-    monkeypatch.setattr(importlib.import_module("gatescope.experiments.long_series"), "long_series", caught)
+    monkeypatch.setattr(
+        importlib.import_module("gatescope.experiments.long_series.run"), "long_series", caught
+    )
     invoke("experiment", "long-series", *(["--fast"] if fast else []), "--epochs", "7")
     full = {"seeds": 10, "epochs": 1000, "steps": 20_000, "sequences": 40}
     wanted = {**(FAST if fast else full), "epochs": 7}
@@ -68,7 +71,7 @@ def test_the_sizes(fast, invoke, monkeypatch):
 
 
 def test_ctrl_c_leaves_the_runs_and_the_same_command_goes_on(invoke, tmp_path, monkeypatch):
-    real, calls = loop.Engine.back, []
+    real, calls = train.Engine.back, []
 
     def interrupting(self, *args, **keywords):
         calls.append(1)
@@ -76,7 +79,7 @@ def test_ctrl_c_leaves_the_runs_and_the_same_command_goes_on(invoke, tmp_path, m
             signal.raise_signal(signal.SIGINT)
         return real(self, *args, **keywords)
 
-    monkeypatch.setattr(loop.Engine, "back", interrupting)
+    monkeypatch.setattr(train.Engine, "back", interrupting)
     done = invoke(*SMALL, "--out", "here")
     assert done.exit_code == 130, done.output
     line = done.stderr.splitlines()[-1]
@@ -119,8 +122,8 @@ BAD = [
 def test_bad_input_is_one_line_and_status_2(arguments, message, invoke, tmp_path, monkeypatch):
     (tmp_path / "file.txt").write_text("")
     if "other" in arguments:
-        long_series(tmp_path / "other" / "runs", steps=60, sequences=4, epochs=1, seeds=1, cells=("gru",))
-    monkeypatch.setattr(loop.Engine, "back", too_late)
+        run(tmp_path / "other" / "runs", steps=60, sequences=4, epochs=1, seeds=1, cells=("gru",))
+    monkeypatch.setattr(train.Engine, "back", too_late)
     done = invoke(*SMALL, *arguments)
     assert done.exit_code == 2, done.output
     (line,) = done.stderr.splitlines()

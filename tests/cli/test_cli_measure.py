@@ -4,10 +4,11 @@ import importlib
 
 import numpy as np
 import pytest
-from command_line import too_late
+from helpers.command_line import too_late
 
 import gatescope as gs
-from gatescope import _cli_options, measuring_cli
+from gatescope.cli import measure as measuring_cli
+from gatescope.cli import options as _cli_options
 
 SERIES = ["--hidden-size", "4", "--horizon", "120"]
 # Command, its result, and what its table or its verdict says.
@@ -144,7 +145,7 @@ def test_a_long_npy_file_is_mapped_and_gives_the_same(shape, invoke, tmp_path, m
 
 
 def test_a_flow_longer_than_a_picture_is_thinned():
-    from gatescope.measuring_cli.options import flow_lags
+    from gatescope.cli.measure.options import flow_lags
 
     assert flow_lags(None, 1000, -1, None, "random") is None
     lags = flow_lags(None, 10_000_000, -1, None, "random")
@@ -237,12 +238,12 @@ def test_states_that_are_no_longer_finite_are_told_with_their_step(invoke, tmp_p
 def test_what_cannot_be_written_is_found_before_the_work(name, invoke, tmp_path, monkeypatch):
     (tmp_path / "file.txt").write_text("")
     for module, function in (
-        ("gatescope.gradients", "gradient_flow"),
-        ("gatescope.gradients.jacobian", "jacobian_spectrum"),
-        ("gatescope.gradients.lyapunov", "lyapunov_spectrum"),
-        ("gatescope.gradients.memory", "half_life"),
-        ("gatescope.gradients.paths", "gradient_paths"),
-        ("gatescope.gradients.connectivity", "connectivity"),
+        ("gatescope.measurements", "gradient_flow"),
+        ("gatescope.measurements.jacobian_spectrum", "jacobian_spectrum"),
+        ("gatescope.measurements.lyapunov_spectrum", "lyapunov_spectrum"),
+        ("gatescope.measurements.half_life", "half_life"),
+        ("gatescope.measurements.gradient_paths", "gradient_paths"),
+        ("gatescope.measurements.connectivity", "connectivity"),
     ):
         monkeypatch.setattr(importlib.import_module(module), function, too_late)
     done = invoke("measure", name, *SERIES, "--out", "file.txt")
@@ -263,7 +264,7 @@ def test_what_was_not_interrupted_leaves_nothing_to_go_on_from(name, invoke, tmp
 
 
 def test_an_interrupt_says_how_to_go_on(invoke, tmp_path, monkeypatch):
-    module = importlib.import_module("gatescope.gradients.lyapunov")
+    module = importlib.import_module("gatescope.measurements.lyapunov_spectrum")
 
     def interrupted(*_arguments, resume=None, **_keywords):
         if resume is not None and str(resume) == "kept.npz":
@@ -291,7 +292,7 @@ def test_an_interrupt_says_how_to_go_on(invoke, tmp_path, monkeypatch):
     def at_once(*_arguments, **_keywords):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("gatescope.gradients.memory.half_life", at_once)
+    monkeypatch.setattr("gatescope.measurements.half_life.half_life", at_once)
     done = invoke("measure", "half-life", *SERIES)
     assert done.exit_code == 130
     assert done.stderr.splitlines() == ["gatescope: interrupted; nothing is kept"]
@@ -299,8 +300,8 @@ def test_an_interrupt_says_how_to_go_on(invoke, tmp_path, monkeypatch):
 
 def test_an_interrupted_measurement_goes_on(invoke, tmp_path, monkeypatch):
     """The real thing: Ctrl-C in the middle, then the same command again."""
-    flow = importlib.import_module("gatescope.gradients.flow")
-    monkeypatch.setattr("gatescope.kernels.machines.CpuMachine.piece", lambda *_arguments: 50)
+    flow = importlib.import_module("gatescope.measurements.gradient_flow")
+    monkeypatch.setattr("gatescope.kernels.cpu.device.CpuDevice.piece", lambda *_arguments: 50)
     measure = ["measure", "flow", *SERIES]
     assert invoke(*measure, "--out", "once").exit_code == 0
     whole, begun = flow._Record.piece, []

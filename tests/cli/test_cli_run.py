@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import SMALL
+from helpers.command_line import SMALL
 
 import gatescope as gs
-from gatescope._terminal import encodable
 from gatescope.datatypes import Trace
+from gatescope.reporting.terminal import encodable
 
 
 @pytest.mark.parametrize("suffix", ["csv", "npz"])
@@ -64,7 +64,7 @@ def test_what_stdout_cannot_encode_is_replaced(monkeypatch):
 
 def test_as_a_program(tmp_path):
     """The real thing: exit status, no traceback, no progress bars where there is no terminal."""
-    command = [sys.executable, "-m", "gatescope.cli"]
+    command = [sys.executable, "-m", "gatescope.cli.main"]
     source = str(Path(gs.__file__).parent.parent)  # found from another folder too, installed or not
     keywords = {"cwd": tmp_path, "capture_output": True, "text": True, "check": False}
     keywords["env"] = os.environ | {"PYTHONPATH": source}

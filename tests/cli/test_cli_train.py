@@ -12,11 +12,11 @@ import pytest
 
 import gatescope as gs
 from gatescope import tasks
-from gatescope.initial import init_stack
-from gatescope.measurements.training import Status, TrainingRun
-from gatescope.training import loop
+from gatescope.cli.train import data, parsing, table
+from gatescope.datatypes.training_run import Status, TrainingRun
+from gatescope.recurrence.initialization import init_stack
+from gatescope.training import train
 from gatescope.training.dropout import Dropout
-from gatescope.training_cli import data, parsing, table
 
 SMALL = ["--hidden-size", "4", "--epochs", "2"]
 # Options of each task, and what its table says.
@@ -97,13 +97,13 @@ def test_the_run_is_that_of_the_function(invoke, tmp_path):
         *("--dtype", "float64", "--threads", 1, "--at", "every", "--out", "out/other.npz"),
     )
     assert done.exit_code == 0, done.output
-    from gatescope.tasks.adding import adding
+    from gatescope.tasks._adding import adding
 
     maker = functools.partial(adding, steps=12, sequences=3, dtype="float64")
     stack = init_stack(
         ["gru", "lstm"], hidden_size=[4, 5], heads=maker(seed=7), seed=7, scheme="orthogonal", dtype="float64"
     )
-    expected = loop.train(
+    expected = train.train(
         stack,
         maker,
         epochs=3,
@@ -168,7 +168,7 @@ def test_a_checkpoint_is_gone_on_from(invoke, tmp_path):
 
 def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(invoke, tmp_path, monkeypatch):
     options = started("adding", "--steps", 12, "--sequences", 3, "--updates-per-epoch", 2)
-    real, calls = loop.Engine.back, []
+    real, calls = train.Engine.back, []
 
     def interrupting(self, *args, **keywords):
         calls.append(1)
@@ -176,7 +176,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(invoke, tmp_path, monk
             signal.raise_signal(signal.SIGINT)
         return real(self, *args, **keywords)
 
-    monkeypatch.setattr(loop.Engine, "back", interrupting)
+    monkeypatch.setattr(train.Engine, "back", interrupting)
     done = invoke(*options)
     assert done.exit_code == 130, done.output
     (line,) = done.stderr.splitlines()
@@ -207,7 +207,7 @@ def test_training_that_diverged_is_told_of_and_stored(invoke, tmp_path):
 
 def test_training_that_diverged_leaves_its_checkpoint(invoke, tmp_path, monkeypatch):
     options = started("adding", "--steps", 12, "--sequences", 3, "--updates-per-epoch", 2)
-    real, calls = loop.Engine.back, []
+    real, calls = train.Engine.back, []
 
     def interrupted_and_then_wrong(self, *args, **keywords):
         calls.append(1)
@@ -218,7 +218,7 @@ def test_training_that_diverged_leaves_its_checkpoint(invoke, tmp_path, monkeypa
             self.gradient[:] = np.nan
         return score
 
-    monkeypatch.setattr(loop.Engine, "back", interrupted_and_then_wrong)
+    monkeypatch.setattr(train.Engine, "back", interrupted_and_then_wrong)
     assert invoke(*options).exit_code == 130
     kept = (tmp_path / "run.checkpoint.npz").read_bytes()
     done = invoke(*options)
@@ -254,7 +254,7 @@ def run_of(*, loss, seconds):
     """A run with this course, ten updates an epoch."""
     maker = functools.partial(tasks.adding, steps=12, sequences=3)
     stack = init_stack("lstm", hidden_size=4, heads=maker(), seed=0)
-    run = loop.train(stack, maker, epochs=len(loss), updates_per_epoch=10, validation=maker)
+    run = train.train(stack, maker, epochs=len(loss), updates_per_epoch=10, validation=maker)
     course = {"loss": np.array(loss), "seconds": np.array(seconds), "validation_loss": 1.3 * np.array(loss)}
     return dataclasses.replace(run, history=dataclasses.replace(run.history, **course))
 

@@ -1,9 +1,9 @@
 """``gatescope train``, given what it cannot use: one line in the words of its options, status 2, nothing written."""
 
 import pytest
-from command_line import python_in, too_late
+from helpers.command_line import python_in, too_late
 
-from gatescope.training import loop
+from gatescope.training import train
 
 SMALL = ["train", "adding", "--steps", 12, "--sequences", 3, "--hidden-size", 4]
 
@@ -127,7 +127,7 @@ def test_bad_input_is_one_line_and_status_2(arguments, message, text, invoke, tm
     (tmp_path / "torn.npz").write_bytes(b"PK\x03\x04torn")
     (tmp_path / "folder.npz").mkdir()
     (tmp_path / "folder").mkdir()
-    monkeypatch.setattr(loop.Engine, "back", too_late)
+    monkeypatch.setattr(train.Engine, "back", too_late)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     done = invoke("train", *arguments)
     assert done.exit_code == 2, done.output
@@ -142,7 +142,7 @@ def test_bad_input_is_one_line_and_status_2(arguments, message, text, invoke, tm
 def test_a_checkpoint_of_other_options(invoke, monkeypatch):
     options = [*SMALL, "--checkpoint", "kept.npz"]
     assert invoke(*options, "--epochs", 4).exit_code == 0
-    monkeypatch.setattr(loop.Engine, "back", too_late)
+    monkeypatch.setattr(train.Engine, "back", too_late)
     said = {
         ("--lr", "0.5"): "--lr (0.001 there, 0.5 here)",
         ("--optimizer", "sgd"): "--optimizer (adam there, sgd here)",
@@ -175,7 +175,7 @@ def test_a_checkpoint_of_other_options(invoke, monkeypatch):
 def test_a_checkpoint_beside_out_is_told_of_as_such(invoke, tmp_path, monkeypatch):
     options = [*SMALL, "--epochs", 2]
     assert invoke(*options, "--checkpoint", "run.checkpoint.npz").exit_code == 0
-    monkeypatch.setattr(loop.Engine, "back", too_late)
+    monkeypatch.setattr(train.Engine, "back", too_late)
     done = invoke(*options, "--seed", 1)
     assert done.exit_code == 2, done.output
     assert done.stderr.startswith(
@@ -199,7 +199,7 @@ def test_lack_of_memory_is_told(invoke, monkeypatch):
     def greedy(*_args, **_keywords):
         raise MemoryError
 
-    monkeypatch.setattr(loop.Engine, "back", greedy)
+    monkeypatch.setattr(train.Engine, "back", greedy)
     done = invoke(*SMALL)
     assert done.exit_code == 2, done.output
     assert (

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from command_line import python_in, too_late
+from helpers.command_line import python_in, too_late
 
 import gatescope as gs
-from gatescope.training import loop
+from gatescope.training import train as loop
 
 SMALL = ["--hidden-size", "4", "--epochs", "2"]
 STEPS, SEQUENCES = 9, 10

@@ -6,12 +6,12 @@ import inspect
 import numpy as np
 import pytest
 import scipy.io
-from command_line import too_late
+from helpers.command_line import too_late
 
 import gatescope as gs
 from gatescope import tasks
-from gatescope.training import loop
-from gatescope.training_cli import data
+from gatescope.cli.train import data
+from gatescope.training import train
 
 
 def started(*arguments):
@@ -65,7 +65,7 @@ def test_splits_that_an_archive_lacks_are_done_without(parts, invoke, tmp_path):
 
 
 def test_damage_is_not_taken_for_a_split_that_is_not_there(invoke, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop.Engine, "back", too_late)
+    monkeypatch.setattr(train.Engine, "back", too_late)
     archive(tmp_path / "x.mat", traindata=ROLLS, validdata=[ROLLS[0], "text"], testdata=ROLLS)
     done = invoke(*started("piano-roll", "--data", "x.mat"))
     assert done.exit_code == 2, done.output

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from command_line import torch_weights
+from helpers.command_line import torch_weights
 
 import gatescope as gs
-from gatescope.initial import init_stack
-from gatescope.training import loop
+from gatescope.recurrence.initialization import init_stack
+from gatescope.training import train
 
 COMMANDS = [["measure", "flow"], ["run"], ["compare"]]
 
@@ -16,7 +16,7 @@ def run(tmp_path):
     """A GRU of 3 units under an LSTM of 4, whose best model is not the last one."""
     batch = gs.tasks.adding(steps=12, sequences=3, seed=0)
     stack = init_stack(["gru", "lstm"], hidden_size=[3, 4], heads=batch, seed=0)
-    found = loop.train(stack, batch, epochs=3, lr=1e-2)
+    found = train.train(stack, batch, epochs=3, lr=1e-2)
     assert found.best != found.params
     found.save(tmp_path / "run.npz")
     found.params.save(tmp_path / "stack.npz")

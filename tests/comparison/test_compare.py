@@ -6,13 +6,13 @@ import sys
 
 import numpy as np
 import pytest
-from leaky import Leaky
+from helpers.leaky import Leaky
 
 import gatescope as gs
-from gatescope.arithmetic import arithmetic
-from gatescope.comparison import Measurement, compare
+from gatescope.cells.operation_counts import arithmetic
+from gatescope.comparison.compare import Measurement, compare
 from gatescope.errors import DeviceError, DtypeError, ShapeError, UnknownNameError, ValueRangeError
-from gatescope.kernels.gpu import backend
+from gatescope.kernels.cuda import backend
 
 STEPS = 60
 
@@ -163,7 +163,7 @@ def test_bad_arguments_say_so(cells, inputs, monkeypatch):
         compare(cells, inputs, left=0.9, right=0.1)
     with pytest.raises(ValueRangeError, match="seed=-1"):
         compare(cells, inputs, seed=-1)
-    monkeypatch.setattr("gatescope.kernels.gpu.api.why_unavailable", lambda: "there is no GPU; buy one")
+    monkeypatch.setattr("gatescope.kernels.cuda.driver.why_unavailable", lambda: "there is no GPU; buy one")
     backend._machine.cache_clear()
     with pytest.raises(DeviceError, match="device='cuda' cannot be used: there is no GPU; buy one"):
         compare(cells, inputs, device="cuda")
@@ -175,5 +175,5 @@ def test_bad_arguments_say_so(cells, inputs, monkeypatch):
 
 def test_importing_brings_neither_matplotlib_nor_the_solvers_in():
     heavy = "{'matplotlib', 'scipy.optimize'} & set(sys.modules)"
-    code = f"import sys, gatescope, gatescope.comparison, gatescope.cli; sys.exit(bool({heavy}))"
+    code = f"import sys, gatescope, gatescope.comparison.compare, gatescope.cli.main; sys.exit(bool({heavy}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

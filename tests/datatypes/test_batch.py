@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from gatescope.batches import Batch, Head
+from gatescope.datatypes.batch import Batch, Head
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
 
 STEPS, COUNT = 7, 5

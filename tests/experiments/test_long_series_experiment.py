@@ -14,23 +14,22 @@ import numpy as np
 import pytest
 
 import gatescope as gs
+from gatescope.datatypes.long_series import LongSeriesResult
+from gatescope.datatypes.training_run import Status
 from gatescope.errors import FileFormatError, OutputError, UnknownNameError, ValueRangeError
-from gatescope.experiments import epoch_times as times
-from gatescope.experiments import long_series
-from gatescope.experiments.long_series_report import write_report
-from gatescope.initial import init_stack
-from gatescope.measurements.long_series import LongSeriesResult
-from gatescope.measurements.training import Status
-from gatescope.tasks.long_series import long_series as make
-from gatescope.training import loop
-from gatescope.training.optimisers import Adam
+from gatescope.experiments.long_series import timing as times
+from gatescope.experiments.long_series.report import write_report
+from gatescope.recurrence.initialization import init_stack
+from gatescope.tasks._long_series import long_series as make
+from gatescope.training import train
+from gatescope.training.optimizers import Adam
 
 SMALL = {"steps": 50, "sequences": 4, "epochs": 3, "seeds": 2}
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    return long_series(tmp_path_factory.mktemp("runs"), **SMALL)
+    return run_long_series(tmp_path_factory.mktemp("runs"), **SMALL)
 
 
 def too_late(*_args, **_kwargs):
@@ -53,26 +52,26 @@ def test_it_returns_a_curve_a_cell_and_seed(found):
 def test_a_run_is_what_the_settings_say(found):
     batch = make(steps=50, sequences=4, window=8, seed=0)
     stack = init_stack("gru", hidden_size=16, heads=batch, seed=1, scheme="keras")
-    run = loop.train(stack, batch, optimizer=Adam(eps=1e-7), lr=1e-3, clip_norm=1.0, epochs=3, seed=1)
+    run = train.train(stack, batch, optimizer=Adam(eps=1e-7), lr=1e-3, clip_norm=1.0, epochs=3, seed=1)
     np.testing.assert_array_equal(found.loss[1, 1], run.history.loss)
     np.testing.assert_array_equal(found.gradient_norm[1, 1], run.history.gradient_norm)
 
 
 def test_finished_runs_are_not_done_again(found, tmp_path, monkeypatch):
-    first = long_series(tmp_path, **SMALL)
+    first = run_long_series(tmp_path, **SMALL)
     assert first == found
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["gru-0.npz", "gru-1.npz", "lstm-0.npz", "lstm-1.npz", "settings.json"]
-    monkeypatch.setattr("gatescope.training.trainer.Trainer.run", too_late)
-    again = long_series(tmp_path, **SMALL)
+    monkeypatch.setattr("gatescope.training.loop.Trainer.run", too_late)
+    again = run_long_series(tmp_path, **SMALL)
     assert again == found
-    fewer = long_series(tmp_path, **{**SMALL, "seeds": [1]}, cells=("gru",))
+    fewer = run_long_series(tmp_path, **{**SMALL, "seeds": [1]}, cells=("gru",))
     np.testing.assert_array_equal(fewer.loss[0, 0], found.loss[1, 1])
 
 
 def test_more_of_everything_goes_on(found, tmp_path):
-    long_series(tmp_path, **{**SMALL, "epochs": 1, "seeds": 1}, cells=("gru",))
-    assert long_series(tmp_path, **SMALL) == found
+    run_long_series(tmp_path, **{**SMALL, "epochs": 1, "seeds": 1}, cells=("gru",))
+    assert run_long_series(tmp_path, **SMALL) == found
 
 
 @pytest.mark.parametrize("stop", [0, 1, 2, 3])
@@ -84,29 +83,29 @@ def test_stopped_between_runs_it_goes_on(stop, found, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        long_series(tmp_path, **SMALL, tell=stopping)
+        run_long_series(tmp_path, **SMALL, tell=stopping)
     assert len(list(tmp_path.glob("*.npz"))) == stop
-    assert long_series(tmp_path, **SMALL) == found
+    assert run_long_series(tmp_path, **SMALL) == found
 
 
 def test_ctrl_c_in_a_run_is_an_interrupt_that_says_how_to_go_on(tmp_path, monkeypatch):
-    real = loop.train
+    real = train.train
 
     def interrupted(*args, **keywords):
         run = real(*args, **keywords)
         return dataclasses.replace(run, status=Status.INTERRUPTED)
 
-    monkeypatch.setattr(loop, "train", interrupted)
+    monkeypatch.setattr(train, "train", interrupted)
     with pytest.raises(KeyboardInterrupt) as caught:
-        long_series(tmp_path, **SMALL)
+        run_long_series(tmp_path, **SMALL)
     assert "the same call goes on from there" in caught.value.__notes__[0]
 
 
 @pytest.mark.slow
 def test_killed_at_any_time_it_goes_on(found, tmp_path):
     code = (
-        "import sys; from gatescope.experiments.long_series import long_series\n"
-        f"long_series(sys.argv[1], **{ {**SMALL, 'epochs': 400}!r}, checkpoint_seconds=0)"
+        "import sys; from gatescope.experiments.long_series.run import run_long_series\n"
+        f"run_long_series(sys.argv[1], **{ {**SMALL, 'epochs': 400}!r}, checkpoint_seconds=0)"
     )
     for turn, delay in enumerate((0.0, 0.3)):
         process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
@@ -117,13 +116,13 @@ def test_killed_at_any_time_it_goes_on(found, tmp_path):
         time.sleep(delay)
         process.send_signal(signal.SIGKILL)
         process.wait()
-    whole = long_series(tmp_path / "whole", **{**SMALL, "epochs": 400})
-    assert long_series(tmp_path, **{**SMALL, "epochs": 400}) == whole
+    whole = run_long_series(tmp_path / "whole", **{**SMALL, "epochs": 400})
+    assert run_long_series(tmp_path, **{**SMALL, "epochs": 400}) == whole
     np.testing.assert_array_equal(whole.loss[..., :3], found.loss)
 
 
 def test_a_run_that_diverged_ends_there(tmp_path, monkeypatch):
-    real = loop.train
+    real = train.train
 
     def diverging(stack, *args, **keywords):
         run = real(stack, *args, **keywords)
@@ -137,8 +136,8 @@ def test_a_run_that_diverged_ends_there(tmp_path, monkeypatch):
             )
         return run
 
-    monkeypatch.setattr(loop, "train", diverging)
-    result = long_series(tmp_path, **SMALL)
+    monkeypatch.setattr(train, "train", diverging)
+    result = run_long_series(tmp_path, **SMALL)
     assert np.isnan(result.loss[1, 1]).tolist() == [False, True, True]
     assert np.isfinite(result.loss[0]).all()
     assert result.status == (("finished", "finished"), ("finished", "diverged"))
@@ -146,9 +145,9 @@ def test_a_run_that_diverged_ends_there(tmp_path, monkeypatch):
 
 
 def test_the_epoch_that_diverged_has_no_loss_and_the_report_can_be_written(tmp_path, monkeypatch):
-    module = importlib.import_module("gatescope.experiments.long_series")
+    module = importlib.import_module("gatescope.experiments.long_series.run")
     monkeypatch.setattr(module, "LEARNING_RATE", 1e38)
-    result = long_series(tmp_path / "runs", **{**SMALL, "seeds": 1})
+    result = run_long_series(tmp_path / "runs", **{**SMALL, "seeds": 1})
     assert result.status == (("diverged",),) * 2
     assert np.isnan(result.loss[..., 1:]).all()
     assert np.isnan(result.spikes()).all()
@@ -166,7 +165,7 @@ def test_the_package_has_the_function_and_loads_nothing_heavy():
 
 def test_cells_take_turns(tmp_path):
     lines = []
-    long_series(tmp_path, **{**SMALL, "seeds": [3, 5, 8], "epochs": 1}, tell=lines.append)
+    run_long_series(tmp_path, **{**SMALL, "seeds": [3, 5, 8], "epochs": 1}, tell=lines.append)
     assert [line.split(": ")[1] for line in lines[:-1]] == [
         "lstm, seed 3",
         "gru, seed 3",
@@ -194,30 +193,30 @@ def test_cells_take_turns(tmp_path):
 )
 def test_a_folder_with_other_settings_is_left_alone(other, message, tmp_path):
     settings = {**SMALL, "seeds": 1}
-    long_series(tmp_path, **settings, cells=("gru",))
+    run_long_series(tmp_path, **settings, cells=("gru",))
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(ValueRangeError, match=message):
-        long_series(tmp_path, **{**settings, **other}, cells=("gru",))
+        run_long_series(tmp_path, **{**settings, **other}, cells=("gru",))
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_damaged_files_are_told_of(tmp_path):
     settings = {**SMALL, "seeds": 1, "epochs": 1}
-    long_series(tmp_path, **settings, cells=("gru",))
+    run_long_series(tmp_path, **settings, cells=("gru",))
     (tmp_path / "gru-0.npz").write_bytes((tmp_path / "gru-0.npz").read_bytes()[:100])
     with pytest.raises(FileFormatError, match=r"gru-0\.npz"):
-        long_series(tmp_path, **settings, cells=("gru",))
+        run_long_series(tmp_path, **settings, cells=("gru",))
     for text in ("{", "[]", '{"steps": 50}', json.dumps({"epochs": "many"})):
         (tmp_path / "settings.json").write_text(text)
         with pytest.raises(FileFormatError, match=r"settings\.json.* is damaged"):
-            long_series(tmp_path, **settings, cells=("gru",))
+            run_long_series(tmp_path, **settings, cells=("gru",))
     (tmp_path / "settings.json").unlink()
     with pytest.raises(FileFormatError, match=r"holds npz files but no 'settings\.json'"):
-        long_series(tmp_path, **settings, cells=("gru",))
+        run_long_series(tmp_path, **settings, cells=("gru",))
 
 
 def test_a_torn_run_is_told_of_before_another_is_trained(tmp_path, monkeypatch):
-    long_series(tmp_path, **{**SMALL, "seeds": [1], "epochs": 1}, cells=("gru",))
+    run_long_series(tmp_path, **{**SMALL, "seeds": [1], "epochs": 1}, cells=("gru",))
     file = tmp_path / "gru-1.npz"
     whole = file.read_bytes()
     monkeypatch.setattr("gatescope.training.engine.Engine.back", too_late)
@@ -226,11 +225,11 @@ def test_a_torn_run_is_told_of_before_another_is_trained(tmp_path, monkeypatch):
         with pytest.raises(
             FileFormatError, match=r"gru-1\.npz' is damaged .*; delete it to train that run anew"
         ):
-            long_series(tmp_path, **{**SMALL, "epochs": 1})
+            run_long_series(tmp_path, **{**SMALL, "epochs": 1})
         assert file.read_bytes() == torn
     np.savez(file, inputs=np.zeros(3))
     with pytest.raises(FileFormatError, match=r"gru-1\.npz' is damaged \(no state of gatescope's is in it\)"):
-        long_series(tmp_path, **{**SMALL, "epochs": 1})
+        run_long_series(tmp_path, **{**SMALL, "epochs": 1})
     assert not (tmp_path / "lstm-0.npz").exists()
 
 
@@ -255,7 +254,7 @@ def test_a_torn_run_is_told_of_before_another_is_trained(tmp_path, monkeypatch):
 def test_bad_input(bad, error, message, tmp_path, monkeypatch):
     monkeypatch.setattr("gatescope.training.engine.Engine.back", too_late)
     with pytest.raises(error, match=message):
-        long_series(tmp_path, **{**SMALL, **bad})
+        run_long_series(tmp_path, **{**SMALL, **bad})
     assert not list(tmp_path.glob("*.npz"))
 
 
@@ -263,7 +262,7 @@ def test_a_place_that_is_no_folder(tmp_path):
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file", tmp_path / "file" / "below", "nul\0l"):
         with pytest.raises(OutputError):
-            long_series(place, **SMALL)
+            run_long_series(place, **SMALL)
 
 
 def test_the_result_is_a_result(found, tmp_path):

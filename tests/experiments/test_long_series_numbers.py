@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from made_curves import as_published, made
+from helpers.curves import as_published, made
 
 import gatescope as gs
+from gatescope.datatypes.long_series import Crossing, LongSeriesResult, bootstrap, running_median
 from gatescope.errors import ShapeError, UnknownNameError, ValueRangeError
-from gatescope.measurements.long_series import Crossing, LongSeriesResult, bootstrap, running_median
 
 EPOCH = np.arange(1, 301)
 FALLING = 3 * np.exp(-EPOCH / 200)

@@ -4,11 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
-from made_curves import as_published, made
+from helpers.curves import as_published, made
 
-from gatescope.experiments import long_series_report as report
-from gatescope.experiments.published import beside_published, shown
-from gatescope.measurements.long_series import Interval
+from gatescope.datatypes.long_series import Interval
+from gatescope.experiments.long_series import report
+from gatescope.experiments.long_series.published import beside_published, shown
 
 
 def table(result):

@@ -20,8 +20,8 @@ import torch
 HERE = Path(__file__).parent / "training"
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "training")]
 
-import torch_model  # noqa: E402  (found by the line above)
-from model_cases import make_batch, make_stack  # noqa: E402
+from helpers import torch_model  # noqa: E402  (found by the line above)
+from helpers.model_cases import make_batch, make_stack  # noqa: E402
 
 MODELS = {
     "lstm_gru_rnn": (("lstm", "gru", "rnn"), (5, 17, 5), "masked"),

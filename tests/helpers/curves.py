@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gatescope.measurements.long_series import LongSeriesResult
+from gatescope.datatypes.long_series import LongSeriesResult
 
 SETTINGS = {"lr": 1e-3, "clip_norm": 1.0, "epsilon": 1e-7}
 

@@ -3,11 +3,11 @@
 from typing import Any
 
 import numpy as np
-from cases import Case
 from numba.extending import register_jitable
-from watched import WatchedGpu
 
 from gatescope.cells.activations import complement, sigmoid, zero
+from helpers.cases import Case
+from helpers.watched_gpu import WatchedGpu
 
 LENGTHS = [6, 2, 4]  # of the sequences of `case_of`
 

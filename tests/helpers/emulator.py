@@ -13,20 +13,20 @@ from typing import Any
 
 import numpy as np
 from greenlet import getcurrent
-from guarded import GuardedArray, KernelFault, guarded, poisoned, unwatched
 from numba.np.numpy_support import as_dtype
-from rebinding import rebind
-from schedule import LANES, Launch, at_barrier, at_grid_barrier, in_warp, pause
 
-from gatescope.kernels.gpu import primitives
-from gatescope.kernels.gpu.api import cuda
+from gatescope.kernels.cuda import primitives
+from gatescope.kernels.cuda.driver import cuda
+from helpers.guarded import GuardedArray, KernelFault, guarded, poisoned, unwatched
+from helpers.rebinding import rebind
+from helpers.schedule import LANES, Launch, at_barrier, at_grid_barrier, in_warp, pause
 
 __all__ = ["EmulatedGpu", "KernelFault", "launch", "pause"]
 
 try:
-    from gatescope.kernels.gpu.backend import Backend
+    from gatescope.kernels.cuda.backend import Backend
 except ModuleNotFoundError as missing:  # the emulator's own tests do not need it
-    if missing.name != "gatescope.kernels.gpu.backend":
+    if missing.name != "gatescope.kernels.cuda.backend":
         raise
     Backend = object  # type: ignore[assignment, misc]
 

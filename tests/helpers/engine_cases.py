@@ -4,7 +4,7 @@ import numpy as np
 
 import gatescope as gs
 from gatescope.datatypes import Batch, Head
-from gatescope.models import Stack
+from gatescope.datatypes.stack import Stack
 
 HEADS = (Head("value", 3), Head("class", 4, "cross_entropy", 0.5), Head("notes", 5, "bernoulli"))
 

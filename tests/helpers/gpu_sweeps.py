@@ -2,16 +2,18 @@
 
 from dataclasses import replace
 
-import cases
 import numpy as np
-from leaky import Leaky
 from numba.extending import register_jitable
 
 import gatescope as gs
 from gatescope.cells.activations import complement, sigmoid, tanh, zero
-from gatescope.kernels import cpu, cuda
-from gatescope.kernels.adjoints import Adjoints
-from gatescope.kernels.gpu import design as designs
+from gatescope.kernels.cpu import sweeps as cpu
+from gatescope.kernels.cpu.adjoints import Adjoints
+from gatescope.kernels.cuda import adjoints as cuda_adjoints
+from gatescope.kernels.cuda import launch_plan as designs
+from gatescope.kernels.cuda import sweeps as cuda
+from helpers import cases
+from helpers.leaky import Leaky
 
 # Every two sweeps differ in the order of their additions.  float32: H = 33 terms of some units in the last place.
 TOLERANCE = {"float64": 1e-12, "float32": 2e-5}
@@ -207,7 +209,7 @@ class Sweeps:
         return trace, cases.flat(grads)
 
     def adjoints(self, directions):
-        return cuda.Adjoints(self.plan, self.weights(), directions)
+        return cuda_adjoints.Adjoints(self.plan, self.weights(), directions)
 
     def adjoints_on_cpu(self, directions):
         plan = cpu.plan_for(self.cell, self.shape[3], self.dtype)
@@ -238,9 +240,9 @@ def signature_of(kind, dtype):
 
 def make_kernel(kind, cell, hidden, dtype, design, fast=False):
     """The kernel as `kernels.cuda` makes it."""
-    from gatescope.kernels.gpu.forward import make_forward
-    from gatescope.kernels.gpu.reverse import make_reverse
-    from gatescope.kernels.gpu.shares import make_pack
+    from gatescope.kernels.cuda.backward import make_reverse
+    from gatescope.kernels.cuda.forward import make_forward
+    from gatescope.kernels.cuda.matvec import make_pack
 
     dtype = np.dtype(dtype)
     if kind == "pack":

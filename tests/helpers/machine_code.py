@@ -19,7 +19,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from gatescope.kernels.gpu.api import cuda
+from gatescope.kernels.cuda.driver import cuda
 
 
 @functools.cache

@@ -1,9 +1,9 @@
 """Models and data for comparing training with others: small, in float64, of every loss."""
 
 import numpy as np
-from cases import random_params
 
 import gatescope as gs
+from helpers.cases import random_params
 
 HEADS = (
     gs.Head("value", 2, "mse", 1.0),

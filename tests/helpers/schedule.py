@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 from greenlet import getcurrent, greenlet
-from guarded import GuardedArray, KernelFault, Watch, guarded, poisoned, watched
+
+from helpers.guarded import GuardedArray, KernelFault, Watch, guarded, poisoned, watched
 
 STATIC_LIMIT = 48 * 1024  # bytes of static shared memory a block that the assembler takes
 IDLE_ROUNDS = 10_000  # so many polls in a row without any other event are a deadlock

@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-from train_cases import make_batch, make_stack, same, train
 
 import gatescope as gs
+from helpers.train_cases import make_batch, make_stack, same, train
 
 KILLS, EPOCHS = 20, 12
 

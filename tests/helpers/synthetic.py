@@ -3,8 +3,8 @@
 import numpy as np
 
 from gatescope.datatypes import GradientFlow, Trace
-from gatescope.measurements.connectivity import Connectivity
-from gatescope.measurements.paths import GradientPaths
+from gatescope.datatypes.connectivity import Connectivity
+from gatescope.datatypes.gradient_paths import GradientPaths
 
 KEPT = {"lstm": ("i", "f", "g", "o"), "gru": ("r", "z", "n", "q"), "rnn": ()}
 RANGES = {"q": None, "g": (-1.0, 1.0), "n": (-1.0, 1.0)}  # of the others: (0, 1)

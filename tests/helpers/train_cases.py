@@ -3,11 +3,11 @@
 import dataclasses
 
 import numpy as np
-from cases import random_params
 
 import gatescope as gs
-from gatescope.training import loop
+from gatescope.training import train as loop
 from gatescope.training.engine import Engine, as_data
+from helpers.cases import random_params
 
 STEPS, SEQUENCES, UNITS = 12, 7, 5
 LENGTHS = (12, 5, 9, 12, 1, 7, 12)

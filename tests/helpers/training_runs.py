@@ -3,8 +3,8 @@
 import numpy as np
 
 from gatescope.datatypes import Head, Params
-from gatescope.measurements.training import History, Status, TrainingRun
-from gatescope.models import Stack
+from gatescope.datatypes.stack import Stack
+from gatescope.datatypes.training_run import History, Status, TrainingRun
 
 GATES = {"rnn": ("n",), "lstm": ("i", "f", "g", "o"), "gru": ("r", "z", "n")}
 

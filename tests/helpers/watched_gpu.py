@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 try:
-    from emulator import EmulatedGpu
+    from helpers.emulator import EmulatedGpu
 except ImportError:  # without greenlet the tests on a real GPU can still be read, and run
     EmulatedGpu = object
 
-from gatescope.kernels.gpu import backend
+from gatescope.kernels.cuda import backend
 
 
 class WatchedGpu(EmulatedGpu):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gatescope.errors import DtypeError, FileFormatError
-from gatescope.io.series import read_series
+from gatescope.io.tables import read_series
 
 
 def text_file(folder, text, name="x.csv"):

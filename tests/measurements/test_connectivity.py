@@ -6,19 +6,19 @@ import math
 import naive
 import numpy as np
 import pytest
-from cases import FEW, Case
-from leaky import Leaky
-from test_flow import orthogonal, weights
+from helpers.cases import FEW, Case
+from helpers.leaky import Leaky
+from helpers.linear_networks import orthogonal, weights
 
 import gatescope as gs
+from gatescope.datatypes.connectivity import Connectivity
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
-from gatescope.gradients.connectivity import connectivity
-from gatescope.kernels.machines import CpuMachine
-from gatescope.measurements.connectivity import Connectivity
+from gatescope.kernels.cpu.device import CpuDevice
+from gatescope.measurements.connectivity import connectivity
 
 CELLS = (*FEW, "leaky_test")
 module = importlib.import_module(
-    "gatescope.gradients.connectivity"
+    "gatescope.measurements.connectivity"
 )  # the package gives its function that name
 
 
@@ -155,9 +155,9 @@ def test_sequences_threads_targets_and_pieces_do_not_mix(monkeypatch):
     whole = connectivity(case.params, case.inputs, threads=1)
     alone = connectivity(case.params, case.inputs[:, 1], targets=[0, 17, 39], sources=[3, 17, 18], threads=2)
     np.testing.assert_array_equal(alone.log_norm[:, :, 0], whole.log_norm[[0, 17, 39]][:, [3, 17, 18], 1])
-    monkeypatch.setattr(CpuMachine, "piece", lambda *sizes: 7)
-    monkeypatch.setattr("gatescope.kernels.adjoints._BLOCK_BYTES", 5000)  # a block of a few directions
-    monkeypatch.setattr("gatescope.kernels.cpu._THREAD_WORK", 0)
+    monkeypatch.setattr(CpuDevice, "piece", lambda *sizes: 7)
+    monkeypatch.setattr("gatescope.kernels.cpu.adjoints._BLOCK_BYTES", 5000)  # a block of a few directions
+    monkeypatch.setattr("gatescope.kernels.cpu.sweeps._THREAD_WORK", 0)
     monkeypatch.setattr(module, "_NORM_BYTES", 10_000)
     monkeypatch.setattr(module, "_CARRIED_BYTES", 5000)
     for threads in (1, 3):

@@ -5,25 +5,25 @@ import os
 
 import numpy as np
 import pytest
-from cases import Case, random_params
+from helpers.cases import Case, random_params
 
-from gatescope import resuming
 from gatescope.errors import FileFormatError, OutputError, ValueRangeError
-from gatescope.gradients.connectivity import connectivity
-from gatescope.kernels.adjoints import Adjoints
-from gatescope.kernels.machines import CpuMachine
+from gatescope.kernels.cpu.adjoints import Adjoints
+from gatescope.kernels.cpu.device import CpuDevice
+from gatescope.measurements.connectivity import connectivity
+from gatescope.storage import resumable
 
 T = 40
 # The package gives its function that name.
-module = importlib.import_module("gatescope.gradients.connectivity")
+module = importlib.import_module("gatescope.measurements.connectivity")
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """Short segments; of all targets of three sequences five sweeps, of several blocks that threads share."""
-    monkeypatch.setattr(CpuMachine, "piece", lambda *sizes: 7)
-    monkeypatch.setattr("gatescope.kernels.adjoints._BLOCK_BYTES", 5000)
-    monkeypatch.setattr("gatescope.kernels.cpu._THREAD_WORK", 0)
+    monkeypatch.setattr(CpuDevice, "piece", lambda *sizes: 7)
+    monkeypatch.setattr("gatescope.kernels.cpu.adjoints._BLOCK_BYTES", 5000)
+    monkeypatch.setattr("gatescope.kernels.cpu.sweeps._THREAD_WORK", 0)
     monkeypatch.setattr(module, "_NORM_BYTES", 10_000)
     monkeypatch.setattr(module, "_CARRIED_BYTES", 5000)
 
@@ -63,21 +63,21 @@ def resumed(case, path, **keywords):
     """The result, and how many segments were run for it."""
     segments = []
     with pytest.MonkeyPatch.context() as patch:
-        original = CpuMachine.forward
-        patch.setattr(CpuMachine, "forward", lambda *args: (segments.append(0), original(*args))[1])
+        original = CpuDevice.forward
+        patch.setattr(CpuDevice, "forward", lambda *args: (segments.append(0), original(*args))[1])
         found = connectivity(case.params, case.inputs, resume=path, **keywords)
     return found, len(segments)
 
 
 PLACES = [
     # 40, 32, 24, 16 and 8 steps are 6, 5, 4, 3 and 2 segments, and all but the last of each are run twice.
-    (CpuMachine, "forward", 1, 0, 35),  # on the way forward
-    (CpuMachine, "forward", 4, 0, 32),
-    (CpuMachine, "forward", 8, 0, 28),  # on the way back
+    (CpuDevice, "forward", 1, 0, 35),  # on the way forward
+    (CpuDevice, "forward", 4, 0, 32),
+    (CpuDevice, "forward", 8, 0, 28),  # on the way back
     (Adjoints, "back_to_inputs", 1, 0, 30),  # one target has joined
     (Adjoints, "back_to_inputs", 5, 0, 30),  # within a segment
     (Adjoints, "back_to_inputs", 11, 0, 26),  # all have
-    (CpuMachine, "forward", 13, 1, 23),  # on the way forward of the second batch of targets
+    (CpuDevice, "forward", 13, 1, 23),  # on the way forward of the second batch of targets
     (Adjoints, "back_to_inputs", 20, 1, 19),
     (Adjoints, "back_to_inputs", 50, 4, 1),  # in the last
 ]
@@ -102,7 +102,7 @@ def test_resumed_is_uninterrupted(tmp_path, owner, method, after, finished, left
 @pytest.mark.parametrize("threads", [1, 2])  # two: one of them recomputes the segment before
 @pytest.mark.parametrize(
     ("owner", "method", "after"),
-    [(CpuMachine, "forward", 3), (Adjoints, "back_to_inputs", 1), (Adjoints, "back_to_inputs", 4)],
+    [(CpuDevice, "forward", 3), (Adjoints, "back_to_inputs", 1), (Adjoints, "back_to_inputs", 4)],
 )
 def test_one_row_of_one_sequence(tmp_path, owner, method, after, threads):
     case = Case("lstm", T=T, B=1, I=5, H=5)
@@ -133,7 +133,7 @@ def test_interrupted_again_at_once(tmp_path):
     interrupted(case, path)
     with np.load(path) as state:
         first = dict(state)
-    interrupted(case, path, CpuMachine, "forward", 1)
+    interrupted(case, path, CpuDevice, "forward", 1)
     with np.load(path) as state:
         for name, value in first.items():
             np.testing.assert_array_equal(state[name], value)
@@ -146,7 +146,7 @@ def test_interrupted_again_and_again(tmp_path):
     times = 0
     while True:
         with pytest.MonkeyPatch.context() as patch:
-            stop(patch, CpuMachine, "forward", 4)
+            stop(patch, CpuDevice, "forward", 4)
             stop(patch, Adjoints, "back_to_inputs", 9)
             try:
                 found = connectivity(case.params, case.inputs, resume=path)
@@ -166,7 +166,7 @@ def test_written_every_minute(tmp_path, monkeypatch):
     inputs = case.inputs[:, 0]
     expected = connectivity(case.params, iter(inputs))
     minutes = iter(range(0, 10**6, 61))
-    monkeypatch.setattr(resuming.time, "monotonic", lambda: next(minutes))
+    monkeypatch.setattr(resumable.time, "monotonic", lambda: next(minutes))
     with pytest.MonkeyPatch.context() as patch:
         stop(patch, Adjoints, "back_to_inputs", 30, MemoryError)
         with pytest.raises(MemoryError):

@@ -5,19 +5,19 @@ import math
 
 import numpy as np
 import pytest
-from cases import FEW, random_params
+from helpers.cases import FEW, random_params
 from numba.extending import register_jitable
 from numpy.testing import assert_allclose, assert_array_equal
 
 import gatescope as gs
-from gatescope import datatypes
 from gatescope.cells.activations import complement, sigmoid, tanh, zero
+from gatescope.datatypes import trace as datatypes
+from gatescope.datatypes.diagnosis import Diagnosis
 from gatescope.errors import DtypeError, GatescopeError, ShapeError, UnknownNameError, ValueRangeError
-from gatescope.gradients import diagnosis_words
-from gatescope.gradients.diagnosis import diagnose
-from gatescope.gradients.lyapunov import lyapunov_spectrum
-from gatescope.gradients.memory import half_life
-from gatescope.measurements.diagnosis import Diagnosis
+from gatescope.measurements import diagnosis_text
+from gatescope.measurements.diagnosis import diagnose
+from gatescope.measurements.half_life import half_life
+from gatescope.measurements.lyapunov_spectrum import lyapunov_spectrum
 
 
 class TwoLeaks:
@@ -267,7 +267,7 @@ def test_every_sentence_is_made_of_numbers_that_are_kept():
             for name in names:
                 value = found.number(name)
                 ways = (
-                    format(diagnosis_words._Shown(value), spec)
+                    format(diagnosis_text._Shown(value), spec)
                     for spec in ("", "+", ".2g", ".3f", ".0%", "g", "+g")
                 )
                 assert any(way in text for way in ways), (name, value, text)

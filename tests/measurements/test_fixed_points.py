@@ -7,13 +7,13 @@ from pathlib import Path
 import naive
 import numpy as np
 import pytest
-from cases import BUILT_IN, PARAMS, random_params
-from leaky import Leaky
+from helpers.cases import BUILT_IN, PARAMS, random_params
+from helpers.leaky import Leaky
 
 import gatescope as gs
+from gatescope.datatypes.fixed_points import FixedPoints
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
-from gatescope.gradients.fixed_points import fixed_points
-from gatescope.measurements.fixed_points import FixedPoints
+from gatescope.measurements.fixed_points import fixed_points
 
 FLIP_FLOP = Path(__file__).parents[2] / "figures" / "weights" / "flip_flop.npz"
 

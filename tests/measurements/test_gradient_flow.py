@@ -5,7 +5,8 @@ import math
 import naive
 import numpy as np
 import pytest
-from cases import BUILT_IN, Case
+from helpers.cases import BUILT_IN, Case
+from helpers.linear_networks import orthogonal, weights
 from numba.extending import register_jitable
 
 import gatescope as gs
@@ -14,24 +15,6 @@ from gatescope.errors import ValueRangeError
 
 # A log-norm over k steps carries k products, each rounded a few times by 1.1e-16, however small the norm is.
 PER_STEP = 4e-16
-
-
-def orthogonal(size, seed):
-    q, r = np.linalg.qr(np.random.default_rng(seed).standard_normal((size, size)))
-    return q * np.sign(np.diag(r))
-
-
-def weights(cell, *, weight_hh, input_size=1, weight_ih=None, bias=None):
-    """Params with the given recurrent weights, and zeros where nothing is said."""
-    rows, _ = weight_hh.shape
-    return gs.Params(
-        cell=cell,
-        weight_ih=np.zeros((rows, input_size)) if weight_ih is None else weight_ih,
-        weight_hh=np.array(weight_hh),
-        bias_ih=np.zeros(rows) if bias is None else bias,
-        bias_hh=np.zeros(rows),
-        gates=gs.cells.get(cell).gates,
-    )
 
 
 # ---- a linear network: inputs, biases and state of zero keep tanh at 0, where its slope is 1 ----

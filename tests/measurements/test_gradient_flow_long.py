@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import FEW, Case, random_params
+from helpers.cases import FEW, Case, random_params
 
 import gatescope as gs
-from gatescope import resuming
 from gatescope.errors import FileFormatError, OutputError, ValueRangeError
-from gatescope.gradients import flow as flow_module
-from gatescope.gradients.replay import Replay
-from gatescope.kernels import machines
+from gatescope.kernels.cpu import device
+from gatescope.measurements import gradient_flow as flow_module
+from gatescope.recurrence.recompute import Replay
+from gatescope.storage import resumable
 
 SRC = Path(__file__).resolve().parents[2] / "src"
 T = 200
@@ -25,7 +25,7 @@ T = 200
 @pytest.fixture(autouse=True)
 def short_segments(monkeypatch):
     """Many segments in few steps."""
-    monkeypatch.setattr(machines, "_CPU_LEAST", 1)
+    monkeypatch.setattr(device, "_CPU_LEAST", 1)
 
 
 def case(cell="lstm", *, B=1, H=5, dtype="float64", steps=T):
@@ -55,16 +55,16 @@ def test_memmap_generator_and_array_give_the_same_bits(tmp_path, B, dtype):
 def test_a_memmap_is_never_read_whole(tmp_path, monkeypatch):
     c = case()
     np.save(tmp_path / "x.npy", c.inputs)
-    from gatescope import series
+    from gatescope.recurrence import input_stream
 
     read = []
-    original = series._Mapped.read
+    original = input_stream._Mapped.read
 
     def watched(self, begin, end):
         read.append(end - begin)
         return original(self, begin, end)
 
-    monkeypatch.setattr(series._Mapped, "read", watched)
+    monkeypatch.setattr(input_stream._Mapped, "read", watched)
     gs.gradient_flow(c.params, np.load(tmp_path / "x.npy", mmap_mode="r"))
     assert max(read) == 14  # the square root of 200
     assert sum(read) < 2 * T
@@ -91,9 +91,9 @@ def test_segments_and_threads_change_no_bit(monkeypatch, cell, norm):
     c = case(cell)
     lags = None if norm == "random" else [0, 1, 13, 14, 15, 120, 199]
     options = {"norm": norm, "target": "joint", "state": "joint", "lags": lags, "horizon": 199}
-    monkeypatch.setattr(machines, "_CPU_LEAST", 1 << 20)
+    monkeypatch.setattr(device, "_CPU_LEAST", 1 << 20)
     expected = gs.gradient_flow(c.params, c.inputs, threads=1, **options)  # one segment
-    monkeypatch.setattr(machines, "_CPU_LEAST", 1)
+    monkeypatch.setattr(device, "_CPU_LEAST", 1)
     for threads in (1, 2, 5):
         same(gs.gradient_flow(c.params, c.inputs, threads=threads, **options), expected)
 
@@ -130,8 +130,8 @@ def test_parts_of_the_lags_are_parts_of_the_result(options, source_step):
 
 def test_checkpoints_are_kept_only_where_they_are_needed():
     c = case(steps=1000)
-    machine = machines.CpuMachine(gs.cells.get("lstm"), c.params, 1, 2)
-    from gatescope.series import in_memory
+    machine = device.CpuDevice(gs.cells.get("lstm"), c.params, 1, 2)
+    from gatescope.recurrence.input_stream import in_memory
 
     start = np.zeros((1, 2, 5))
     assert len(Replay(machine, gs.cells.get("lstm"), in_memory(c.inputs), start, 1000, 0).checkpoints) == 33
@@ -163,7 +163,7 @@ class Interrupted:
 
     def __init__(self, monkeypatch, after, *, where="forward"):
         self.left = after
-        original = machines.CpuMachine.forward if where == "forward" else flow_module._Record.piece
+        original = device.CpuDevice.forward if where == "forward" else flow_module._Record.piece
 
         def counted(*args):
             if threading_main():
@@ -172,7 +172,7 @@ class Interrupted:
                     raise KeyboardInterrupt
             return original(*args)
 
-        owner = machines.CpuMachine if where == "forward" else flow_module._Record
+        owner = device.CpuDevice if where == "forward" else flow_module._Record
         monkeypatch.setattr(owner, where if where == "forward" else "piece", counted)
 
 
@@ -206,8 +206,8 @@ def test_resumed_is_uninterrupted(tmp_path, options, where, after, threads):
     assert "goes on from here" in caught.value.__notes__[-1]
     steps = []
     with pytest.MonkeyPatch.context() as patch:
-        original = machines.CpuMachine.forward
-        patch.setattr(machines.CpuMachine, "forward", lambda *a: (steps.append(len(a[1])), original(*a))[1])
+        original = device.CpuDevice.forward
+        patch.setattr(device.CpuDevice, "forward", lambda *a: (steps.append(len(a[1])), original(*a))[1])
         same(gs.gradient_flow(c.params, c.inputs, threads=3 - threads, resume=path, **keywords), expected)
     assert os.listdir(tmp_path) == []
     if (where, after) == ("back", 11):
@@ -237,7 +237,7 @@ def test_written_every_minute(tmp_path, monkeypatch):
     expected = gs.gradient_flow(c.params, c.inputs)
     path = tmp_path / "state"
     minutes = iter(range(0, 10**6, 61))
-    monkeypatch.setattr(resuming.time, "monotonic", lambda: next(minutes))
+    monkeypatch.setattr(resumable.time, "monotonic", lambda: next(minutes))
     with pytest.MonkeyPatch.context() as patch:
         left = [10]
         original = flow_module._Record.piece

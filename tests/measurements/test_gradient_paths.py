@@ -6,14 +6,14 @@ import math
 import naive
 import numpy as np
 import pytest
-from cases import FEW, Case, relative_error
-from leaky import Leaky
+from helpers.cases import FEW, Case, relative_error
+from helpers.leaky import Leaky
 
 import gatescope as gs
+from gatescope.datatypes.gradient_paths import GradientPaths
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
-from gatescope.gradients.paths import gradient_paths
-from gatescope.kernels.machines import CpuMachine
-from gatescope.measurements.paths import GradientPaths
+from gatescope.kernels.cpu.device import CpuDevice
+from gatescope.measurements.gradient_paths import gradient_paths
 
 CELLS = (*FEW, "leaky_test")
 
@@ -295,7 +295,7 @@ def test_sequences_threads_and_lags_do_not_mix(cell):
 def test_pieces_change_nothing(monkeypatch):
     case = Case("lstm", T=50, B=3, I=2, H=5)
     whole = gradient_paths(case.params, case.inputs, vectors=True, lags=[0, 1, 9, 30, 44])
-    monkeypatch.setattr(CpuMachine, "piece", lambda *sizes: 7)
+    monkeypatch.setattr(CpuDevice, "piece", lambda *sizes: 7)
     pieces = gradient_paths(case.params, case.inputs, vectors=True, lags=[0, 1, 9, 30, 44])
     assert pieces == whole
 
@@ -334,7 +334,7 @@ def test_what_does_not_fit(monkeypatch):
         UnknownNameError, match=r"path='x' is not known; the paths of 'gru' are 'highway', 'r'"
     ):
         measure().path("x")
-    monkeypatch.setattr("gatescope.gradients.paths._VECTOR_BYTES", 1000)
+    monkeypatch.setattr("gatescope.measurements.gradient_paths._VECTOR_BYTES", 1000)
     with pytest.raises(
         ValueRangeError, match=r"vectors=True would take .* for 21 lags; name fewer with lags"
     ):
@@ -342,7 +342,7 @@ def test_what_does_not_fit(monkeypatch):
 
 
 def test_many_lags_are_thinned(monkeypatch):
-    monkeypatch.setattr("gatescope.gradients.paths._MOST_LAGS", 100)
+    monkeypatch.setattr("gatescope.measurements.gradient_paths._MOST_LAGS", 100)
     case = Case("rnn", T=1000, B=1, I=2, H=5)
     paths = gradient_paths(case.params, case.inputs)
     assert 100 <= paths.lag.size <= 400

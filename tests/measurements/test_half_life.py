@@ -6,15 +6,15 @@ import math
 import naive
 import numpy as np
 import pytest
-from cases import BUILT_IN, FEW, Case, assert_close
+from helpers.cases import BUILT_IN, FEW, Case, assert_close
 from numba.extending import register_jitable
 
 import gatescope as gs
 from gatescope.cells.activations import complement, sigmoid, tanh, zero
+from gatescope.datatypes.half_life import HalfLife, differ, half_life_of
 from gatescope.errors import GatescopeError, UnknownNameError, ValueRangeError
-from gatescope.gradients import memory
-from gatescope.gradients.memory import half_life, holding_gate
-from gatescope.measurements.memory import HalfLife, differ, half_life_of
+from gatescope.measurements import half_life as memory
+from gatescope.measurements.half_life import half_life, holding_gate
 
 
 def without_recurrence(cell, bias, *, hidden_size=3, dtype="float64", seed=0):

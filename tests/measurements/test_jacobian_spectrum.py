@@ -6,7 +6,7 @@ import mpmath
 import naive
 import numpy as np
 import pytest
-from cases import random_params
+from helpers.cases import random_params
 
 import gatescope as gs
 

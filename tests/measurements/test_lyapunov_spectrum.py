@@ -5,7 +5,7 @@ import math
 import naive
 import numpy as np
 import pytest
-from cases import FEW, random_params
+from helpers.cases import FEW, random_params
 
 import gatescope as gs
 from gatescope.errors import AccuracyWarning
@@ -109,7 +109,7 @@ def test_the_plain_way(cell, size):
 
 
 def test_user_cell():
-    from leaky import Leaky
+    from helpers.leaky import Leaky
 
     gs.cells.register(Leaky)
     params = gs.init(Leaky.NAME, input_size=1, hidden_size=6, seed=0, dtype="float64")
@@ -331,13 +331,13 @@ def test_states_that_explode():
 @pytest.mark.parametrize("after", [1, 4, 9])
 def test_interrupted_and_resumed(tmp_path, monkeypatch, threads, after):
     """The bits of a measurement that was never stopped, wherever it was."""
-    from gatescope.gradients import spans
+    from gatescope.measurements import tangent_sweep
 
-    monkeypatch.setattr(spans, "_PIECE_STEPS", 300)
+    monkeypatch.setattr(tangent_sweep, "_PIECE_STEPS", 300)
     params = random_params("gru", input_size=1, hidden_size=4)
     inputs = np.random.default_rng(0).standard_normal((2600, 1))
     expected = gs.lyapunov_spectrum(params, inputs, transient=200)
-    advance, calls = spans.SpanJob.advance, []
+    advance, calls = tangent_sweep.SpanJob.advance, []
 
     def interrupted(job):
         calls.append(job)
@@ -346,7 +346,7 @@ def test_interrupted_and_resumed(tmp_path, monkeypatch, threads, after):
         return advance(job)
 
     path = tmp_path / "kept.state"
-    monkeypatch.setattr(spans.SpanJob, "advance", interrupted)
+    monkeypatch.setattr(tangent_sweep.SpanJob, "advance", interrupted)
     with pytest.raises(KeyboardInterrupt):
         gs.lyapunov_spectrum(params, inputs, transient=200, threads=threads, resume=path)
     assert path.exists()

@@ -16,8 +16,8 @@ from scipy.integrate import quad
 from scipy.optimize import brentq
 
 import gatescope as gs
-from gatescope.gradients.lyapunov import lyapunov_spectrum
-from gatescope.gradients.phases import phase_diagram
+from gatescope.measurements.lyapunov_spectrum import lyapunov_spectrum
+from gatescope.measurements.phase_diagram import phase_diagram
 
 
 def expectation(function):

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import Case
+from helpers.cases import Case
 
 import gatescope as gs
 from gatescope.errors import DtypeError, UnknownNameError, ValueRangeError
-from gatescope.gradients.flow_plan import plan_flow
-from gatescope.kernels import machines
+from gatescope.kernels.cpu import device
+from gatescope.measurements.memory_estimate import plan_flow
 
 SRC = Path(__file__).resolve().parents[2] / "src"
 
@@ -23,7 +23,7 @@ def case(*, H=5, steps=200):
 
 MEASURE = """
 import sys, numpy as np, gatescope as gs
-from gatescope.gradients.flow_plan import plan_flow
+from gatescope.measurements.memory_estimate import plan_flow
 from gatescope.kernels import machines
 path, steps, dtype, source = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
 inputs = np.load(path, mmap_mode="r")
@@ -91,7 +91,7 @@ def test_plans_of_large_batches_stay_reasonable():
 
 
 def test_plan_is_printed_once(monkeypatch, capsys):
-    monkeypatch.setattr(machines, "_CPU_LEAST", 1)  # many segments in few steps
+    monkeypatch.setattr(device, "_CPU_LEAST", 1)  # many segments in few steps
     c = case()
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     gs.gradient_flow(c.params, c.inputs, progress=True)

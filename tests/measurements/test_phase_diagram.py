@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import gatescope as gs
+from gatescope.datatypes.half_life import half_life_of
 from gatescope.errors import DtypeError, GatescopeError, ShapeError, UnknownNameError, ValueRangeError
-from gatescope.gradients.lyapunov import lyapunov_spectrum
-from gatescope.gradients.phases import phase_diagram
-from gatescope.measurements.memory import half_life_of
+from gatescope.measurements.lyapunov_spectrum import lyapunov_spectrum
+from gatescope.measurements.phase_diagram import phase_diagram
 
 NOISE = np.random.default_rng(5).standard_normal((120, 1, 1))
 

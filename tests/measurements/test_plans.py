@@ -4,10 +4,10 @@ import sys
 
 import numpy as np
 import pytest
-from cases import random_params
+from helpers.cases import random_params
 
 import gatescope as gs
-from gatescope.gradients import plans
+from gatescope.measurements import plans
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def told(monkeypatch):
     """The plans that would be printed on a terminal."""
     found = []
     for name in ("lyapunov", "connectivity"):
-        monkeypatch.setattr(sys.modules[f"gatescope.gradients.{name}"], "show", found.append)
+        monkeypatch.setattr(sys.modules[f"gatescope.measurements.{name}"], "show", found.append)
     return found
 
 

@@ -6,13 +6,13 @@ from types import SimpleNamespace
 import naive
 import numpy as np
 import pytest
-from cases import FEW, PARAMS, Case, assert_close, random_params
-from leaky import Leaky, by_hand
+from helpers.cases import FEW, PARAMS, Case, assert_close, random_params
+from helpers.leaky import Leaky, by_hand
 from numba.extending import register_jitable
 
 import gatescope as gs
 from gatescope.cells.activations import complement, sigmoid, tanh, zero
-from gatescope.gradients import linear
+from gatescope.measurements import step_jacobian
 
 GOLDEN = sorted((Path(__file__).parents[1] / "golden" / "jacobians").glob("*.npz"))
 TINY = 1e-100  # the complex step's: its square vanishes beside any float
@@ -83,7 +83,7 @@ def leaky():
 def stepped(cell, **sizes):
     """A case with its first step: states and new states (B, S, H), kept (B, K, H)."""
     case = Case(cell, T=1, **sizes)
-    new_states, kept = linear.advance(case.params, case.inputs[0], case.initial_state)
+    new_states, kept = step_jacobian.advance(case.params, case.inputs[0], case.initial_state)
     return case, new_states, kept
 
 
@@ -113,7 +113,7 @@ def by_complex_step(function, x):
 def test_against_the_complex_step(cell, sizes):
     case, new_states, kept = stepped(cell, **sizes)
     given = case.params, case.initial_state, new_states, kept
-    jacobians, by_input = linear.step_jacobians(*given), linear.input_jacobians(*given)
+    jacobians, by_input = step_jacobian.step_jacobians(*given), step_jacobian.input_jacobians(*given)
     matrices = naive.Matrices(cell, case.params)
     for b, (x, state) in enumerate(zip(case.inputs[0], case.initial_state, strict=True)):
         assert_close(jacobians[b], naive.jacobian(cell, case.params, x, state), 1e-13, f"state {b}")
@@ -125,7 +125,7 @@ def test_a_cell_of_the_users(leaky):
     case, new_states, kept = stepped("leaky_test", B=3, I=2, H=5)
     weights = case.params.arrays()
     given = case.params, case.initial_state, new_states, kept
-    jacobians, by_input = linear.step_jacobians(*given), linear.input_jacobians(*given)
+    jacobians, by_input = step_jacobian.step_jacobians(*given), step_jacobian.input_jacobians(*given)
     for b, (x, state) in enumerate(zip(case.inputs[0], case.initial_state, strict=True)):
         assert_close(new_states[b], by_hand(weights, x[None], state[0]), 1e-14)
         expected = by_complex_step(lambda s, x=x: by_hand(weights, x[None], s), state[0])
@@ -133,7 +133,7 @@ def test_a_cell_of_the_users(leaky):
         expected = by_complex_step(lambda x, s=state: by_hand(weights, x[None], s[0]), x)
         assert_close(by_input[b], expected, 1e-13)
     np.testing.assert_array_equal(
-        linear.highway(leaky, kept, case.initial_state, new_states)[:, 0], kept[:, 0]
+        step_jacobian.highway(leaky, kept, case.initial_state, new_states)[:, 0], kept[:, 0]
     )
 
 
@@ -141,7 +141,7 @@ def test_two_phases_and_two_states(wound):
     case, new_states, kept = stepped("wound_test", B=4, I=2, H=5)
     weights = case.params.arrays()
     given = case.params, case.initial_state, new_states, kept
-    jacobians, by_input = linear.step_jacobians(*given), linear.input_jacobians(*given)
+    jacobians, by_input = step_jacobian.step_jacobians(*given), step_jacobian.input_jacobians(*given)
     for b, (x, state) in enumerate(zip(case.inputs[0], case.initial_state, strict=True)):
         assert_close(new_states[b], wound_by_hand(weights, x, state), 1e-14)
         expected = by_complex_step(lambda s, x=x: wound_by_hand(weights, x, s), state)
@@ -149,7 +149,7 @@ def test_two_phases_and_two_states(wound):
         expected = by_complex_step(lambda x, s=state: wound_by_hand(weights, x, s), x)
         assert_close(by_input[b], expected, 1e-13)
     np.testing.assert_array_equal(
-        linear.highway(wound, kept, case.initial_state, new_states)[:, 1], kept[:, 1]
+        step_jacobian.highway(wound, kept, case.initial_state, new_states)[:, 1], kept[:, 1]
     )
 
 
@@ -165,7 +165,7 @@ def test_fifty_steps_against_torch(path):
     trace = gs.run(params, given.inputs, given.initial_state[None])
     old, new = trace.states[:-1, 0], trace.states[1:, 0]
     product = np.eye(old[0].size)
-    for jacobian in linear.step_jacobians(params, old, new, trace.gates[:, 0])[-int(made["lag"]) :]:
+    for jacobian in step_jacobian.step_jacobians(params, old, new, trace.gates[:, 0])[-int(made["lag"]) :]:
         product = jacobian @ product
     # 50 products of a few roundings each, judged on the largest entry.
     assert_close(product, made["jacobian"], 1e-12)
@@ -191,8 +191,10 @@ def test_the_kernels_carry_adjoints_by_these_jacobians(cell):
     grads = gs.backprop(case.params, trace, None, case.final_adjoint)
     old, new, kept = trace.states[:-1, 1], trace.states[1:, 1], trace.gates[:, 1]
     adjoint = case.final_adjoint[1].ravel()
-    for t, jacobian in reversed(list(enumerate(linear.step_jacobians(case.params, old, new, kept)))):
-        by_input = linear.input_jacobians(case.params, old[t : t + 1], new[t : t + 1], kept[t : t + 1])[0]
+    for t, jacobian in reversed(list(enumerate(step_jacobian.step_jacobians(case.params, old, new, kept)))):
+        by_input = step_jacobian.input_jacobians(
+            case.params, old[t : t + 1], new[t : t + 1], kept[t : t + 1]
+        )[0]
         assert_close(adjoint @ by_input, grads.inputs[t, 1], 1e-13)
         adjoint = adjoint @ jacobian
         assert_close(adjoint, grads.adjoint[t, 1].ravel(), 1e-13)
@@ -206,7 +208,7 @@ def test_highway(cell, gates):
     """Exactly the gate that keeps the state, 0 where none does; leading axes stay as they are."""
     case = Case(cell, T=6, B=3, I=2, H=5)
     trace = case.run()
-    found = linear.highway(gs.cells.get(cell), trace.gates, trace.states[:-1], trace.states[1:])
+    found = step_jacobian.highway(gs.cells.get(cell), trace.gates, trace.states[:-1], trace.states[1:])
     assert found.shape == trace.states[1:].shape
     for s, gate in enumerate(gates):
         np.testing.assert_array_equal(found[:, :, s], 0 if gate is None else trace.gate(gate))
@@ -223,8 +225,8 @@ def test_float32_weights_are_computed_with_in_float64(cell):
     inputs = rng.standard_normal((4, 2)).astype(np.float32)
     results = []
     for params, x, s in ((small, inputs, states), (wide, inputs.astype(float), states.astype(float))):
-        new_states, kept = linear.advance(params, x, s)
-        results.append((new_states, kept, linear.step_jacobians(params, s, new_states, kept)))
+        new_states, kept = step_jacobian.advance(params, x, s)
+        results.append((new_states, kept, step_jacobian.step_jacobians(params, s, new_states, kept)))
     for one, other in zip(*results, strict=True):
         assert one.dtype == np.float64
         np.testing.assert_array_equal(one, other)
@@ -232,5 +234,5 @@ def test_float32_weights_are_computed_with_in_float64(cell):
 
 def test_no_states_at_all():
     params = random_params("gru_reset_before", input_size=2, hidden_size=5)
-    new_states, kept = linear.advance(params, np.zeros((0, 2)), np.zeros((0, 1, 5)))
-    assert linear.step_jacobians(params, np.zeros((0, 1, 5)), new_states, kept).shape == (0, 5, 5)
+    new_states, kept = step_jacobian.advance(params, np.zeros((0, 2)), np.zeros((0, 1, 5)))
+    assert step_jacobian.step_jacobians(params, np.zeros((0, 1, 5)), new_states, kept).shape == (0, 5, 5)

@@ -8,14 +8,14 @@ import sys
 import matplotlib
 import numpy as np
 import pytest
+from helpers.synthetic import make_trace
 from matplotlib.animation import FFMpegWriter
 from matplotlib.figure import Figure
 from PIL import Image
-from synthetic import make_trace
 
 from gatescope.errors import DtypeError, OutputError, ShapeError, UnknownNameError, ValueRangeError
+from gatescope.plotting._save_animation import save_animation
 from gatescope.plotting.animation import animate_gates, animate_steps
-from gatescope.plotting.moving import save_animation
 
 # Of each animation that is not saved; matplotlib cannot know that a test looks at what it draws.
 pytestmark = pytest.mark.filterwarnings("ignore:Animation was deleted without rendering:UserWarning")
@@ -244,7 +244,7 @@ def test_settings_stay_and_pyplot_is_not_loaded(tmp_path):
     assert dict(matplotlib.rcParams) == before
     script = (
         "import sys; from synthetic import make_trace; from gatescope.plotting.animation import animate_steps;"
-        "from gatescope.plotting.moving import save_animation;"
+        "from gatescope.plotting._save_animation import save_animation;"
         "save_animation(animate_steps(make_trace(), window=49), sys.argv[1], dpi=30);"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )

@@ -2,8 +2,8 @@ import math
 
 import numpy as np
 import pytest
+from helpers.synthetic import make_connectivity, make_flow
 from matplotlib.figure import Figure
-from synthetic import make_connectivity, make_flow
 
 from gatescope import plotting
 from gatescope.errors import DtypeError, ShapeError, ValueRangeError

@@ -4,16 +4,16 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from helpers.synthetic import make_flow
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from synthetic import make_flow
 
 from gatescope import plotting
+from gatescope.datatypes.diagnosis import Diagnosis
+from gatescope.datatypes.gradient_paths import GradientPaths
+from gatescope.datatypes.half_life import HalfLife
+from gatescope.datatypes.lyapunov_spectrum import Spectrum
 from gatescope.errors import DtypeError
-from gatescope.measurements.diagnosis import Diagnosis
-from gatescope.measurements.memory import HalfLife
-from gatescope.measurements.paths import GradientPaths
-from gatescope.measurements.spectrum import Spectrum
 from gatescope.plotting.diagnosis import PANELS, diagnosis
 
 EXPONENTS = np.array([-0.1, -0.2, -0.35])

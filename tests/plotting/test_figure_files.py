@@ -5,7 +5,7 @@ import sys
 
 import matplotlib
 import pytest
-from synthetic import make_flow, make_trace
+from helpers.synthetic import make_flow, make_trace
 
 from gatescope import plotting
 from gatescope.errors import DtypeError, OutputError, ValueRangeError

@@ -2,11 +2,11 @@ import dataclasses
 
 import numpy as np
 import pytest
-from synthetic import legend_lines, make_trace
+from helpers.synthetic import legend_lines, make_trace
 
 from gatescope import plotting
+from gatescope.datatypes.fixed_points import FixedPoints
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
-from gatescope.measurements.fixed_points import FixedPoints
 from gatescope.plotting.fixed_points import fixed_point_moduli, fixed_points_plane
 
 LEADING = (

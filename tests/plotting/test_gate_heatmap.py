@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
+from helpers.synthetic import make_trace
 from matplotlib.figure import Figure
-from synthetic import make_trace
 
 from gatescope import plotting
 from gatescope.errors import DtypeError, UnknownNameError, ValueRangeError

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
+from helpers.synthetic import legend_lines, make_trace
 from matplotlib.figure import Figure
-from synthetic import legend_lines, make_trace
 
 from gatescope import plotting
 from gatescope.errors import DtypeError, UnknownNameError, ValueRangeError
-from gatescope.plotting.trajectories import spread_units
+from gatescope.plotting.gate_trajectories import spread_units
 
 
 @pytest.mark.parametrize(

@@ -3,18 +3,18 @@ import dataclasses
 import matplotlib
 import numpy as np
 import pytest
+from helpers.synthetic import legend_lines, make_trace
 from matplotlib.figure import Figure
-from synthetic import legend_lines, make_trace
 
 from gatescope import plotting
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
-from gatescope.plotting.gates_in_training import (
+from gatescope.plotting.gate_trajectories import spread_units
+from gatescope.plotting.gates_before_after import (
     gates_before_and_after,
     saturation_before_and_after,
     spread,
     value_edges,
 )
-from gatescope.plotting.trajectories import spread_units
 
 
 def pair(cell="lstm", **keywords):

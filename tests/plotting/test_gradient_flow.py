@@ -3,12 +3,12 @@ import math
 
 import numpy as np
 import pytest
+from helpers.synthetic import legend_lines, make_flow
 from matplotlib.figure import Figure
-from synthetic import legend_lines, make_flow
 
 from gatescope import plotting
 from gatescope.errors import DtypeError, ShapeError, ValueRangeError
-from gatescope.plotting import decay, palette
+from gatescope.plotting import _palette, gradient_flow
 
 
 def cross(ax):
@@ -29,7 +29,7 @@ def test_lines_are_the_norms_in_powers_of_ten(scale):
     for line, flow in zip(lines, flows, strict=True):
         np.testing.assert_array_equal(line.get_xdata(), flow.lag)
         np.testing.assert_allclose(line.get_ydata(), flow.log_norm[:, 0] / math.log(10), rtol=1e-15)
-        assert line.get_color() == palette.CELLS[flow.cell].color
+        assert line.get_color() == _palette.CELLS[flow.cell].color
 
 
 def test_the_legend_gives_the_fitted_rate():
@@ -83,7 +83,7 @@ def test_a_gradient_that_is_zero_everywhere():
 @pytest.mark.parametrize("scale", ["linear", "log"])
 def test_a_single_lag(scale):
     ax = plotting.gradient_decay(make_flow("rnn", lags=1), scale=scale)
-    assert legend_lines(ax)[0].get_marker() == palette.CELLS["rnn"].marker
+    assert legend_lines(ax)[0].get_marker() == _palette.CELLS["rnn"].marker
     plotting.render(ax.figure)
 
 
@@ -109,10 +109,10 @@ def test_where_one_of_several_sequences_is_zero_the_line_goes_on():
 
 
 def test_underflow_is_where_the_smallest_floats_are():
-    assert decay.UNDERFLOW["float32"] == pytest.approx(
+    assert gradient_flow.UNDERFLOW["float32"] == pytest.approx(
         math.log10(np.finfo("float32").smallest_subnormal), rel=1e-7
     )
-    assert decay.UNDERFLOW["float64"] == pytest.approx(
+    assert gradient_flow.UNDERFLOW["float64"] == pytest.approx(
         math.log10(np.finfo("float64").smallest_subnormal), rel=1e-12
     )
 
@@ -160,7 +160,7 @@ def test_legend_and_margin_lie_outside_the_data(scale):
 
 
 def test_ticks_read_as_powers_of_ten():
-    assert [decay.power_of_ten(v) for v in (0, -300, -2_000_000, 0.5)] == [
+    assert [gradient_flow.power_of_ten(v) for v in (0, -300, -2_000_000, 0.5)] == [
         "1",
         "$10^{-300}$",
         "$10^{-2{,}000{,}000}$",

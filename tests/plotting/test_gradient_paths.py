@@ -4,12 +4,12 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from helpers.synthetic import make_flow, make_paths
 from matplotlib.figure import Figure
-from synthetic import make_flow, make_paths
 
 from gatescope import plotting
 from gatescope.errors import DtypeError, ValueRangeError
-from gatescope.plotting.paths import path_shares
+from gatescope.plotting.gradient_paths import path_shares
 
 
 def areas(ax):

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
+from helpers.synthetic import legend_lines
 from matplotlib.figure import Figure
-from synthetic import legend_lines
 
 from gatescope import plotting
+from gatescope.datatypes.half_life import HalfLife
 from gatescope.errors import DtypeError, ValueRangeError
-from gatescope.measurements.memory import HalfLife
-from gatescope.plotting.memory import half_lives
+from gatescope.plotting.half_life import half_lives
 
 
 def make_life(gate=(0.2, 0.05, 0.1), adjoint=0.04, exponent=0.04, *, batch=1, name="f"):

@@ -2,13 +2,13 @@ import math
 
 import numpy as np
 import pytest
+from helpers.synthetic import legend_lines
 from matplotlib.figure import Figure
-from synthetic import legend_lines
 
 from gatescope import plotting
+from gatescope.datatypes.jacobian_spectrum import JacobianSpectrum
 from gatescope.errors import DtypeError, ValueRangeError
-from gatescope.measurements.jacobian import JacobianSpectrum
-from gatescope.plotting.jacobian import jacobian_spectrum
+from gatescope.plotting.jacobian_spectrum import jacobian_spectrum
 
 LN10 = math.log(10)
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from made_curves import as_published, made
+from helpers.curves import as_published, made
 
 from gatescope import plotting
 from gatescope.errors import DtypeError
-from gatescope.plotting import palette
+from gatescope.plotting import _palette
 from gatescope.plotting.long_series import long_series
 
 
@@ -23,7 +23,7 @@ def test_medians_bands_and_the_crossing():
     for cell in ("lstm", "gru"):
         np.testing.assert_array_equal(drawn[cell.upper()].get_xdata(), np.arange(1, 1001))
         np.testing.assert_array_equal(drawn[cell.upper()].get_ydata(), result.median(cell))
-        assert drawn[cell.upper()].get_color() == palette.CELLS[cell].color
+        assert drawn[cell.upper()].get_color() == _palette.CELLS[cell].color
     for band, cell in zip(ax.collections, ("lstm", "gru"), strict=True):
         heights = band.get_paths()[0].vertices[:, 1]
         np.testing.assert_allclose(

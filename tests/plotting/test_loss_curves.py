@@ -1,14 +1,14 @@
 import matplotlib
 import numpy as np
 import pytest
-from made_runs import make_run
+from helpers.synthetic import legend_lines
+from helpers.training_runs import make_run
 from matplotlib.figure import Figure
-from synthetic import legend_lines
 
 from gatescope import plotting
 from gatescope.errors import DtypeError, ShapeError, ValueRangeError
-from gatescope.plotting import palette
-from gatescope.plotting.learning import draw_loss_curves, loss_curves
+from gatescope.plotting import _palette
+from gatescope.plotting.loss_curves import draw_loss_curves, loss_curves
 from gatescope.plotting.training_gradients import training_gradients
 
 
@@ -30,7 +30,7 @@ def test_the_line_is_the_median_of_the_seeds_and_the_band_two_of_their_quantiles
     (line,) = legend_lines(ax)
     np.testing.assert_array_equal(line.get_xdata(), np.arange(1, 11))
     np.testing.assert_array_equal(line.get_ydata(), table[5])
-    assert line.get_color() == palette.CELLS["lstm"].color
+    assert line.get_color() == _palette.CELLS["lstm"].color
     (band,) = ax.collections
     corners = band.get_paths()[0].vertices
     first = corners[corners[:, 0] == 1, 1]
@@ -44,7 +44,7 @@ def test_one_run_has_no_band_and_one_epoch_shows_a_mark():
     ax = loss_curves({"gru": make_run("gru", 1)}, scale="linear")
     (line,) = legend_lines(ax)
     assert not ax.collections
-    assert line.get_marker() == palette.CELLS["gru"].marker
+    assert line.get_marker() == _palette.CELLS["gru"].marker
     assert ax.get_yscale() == "linear"
     assert label_texts(ax) == ["gru"]
     assert title(ax) == ""
@@ -148,14 +148,14 @@ def test_the_baseline_is_a_line_with_its_name():
 def test_every_cell_has_its_colour_whatever_its_label():
     runs = {"a": make_run("gru"), "b": make_run("lstm"), "c": make_run(("lstm", "mine"))}
     colors = [line.get_color() for line in legend_lines(loss_curves(runs))]
-    assert colors[:2] == [palette.CELLS["gru"].color, palette.CELLS["lstm"].color]
+    assert colors[:2] == [_palette.CELLS["gru"].color, _palette.CELLS["lstm"].color]
     assert len(set(colors)) == 3
     epochs = np.arange(3)
     ax = draw_loss_curves(
         {"lr 0.1, gru_reset_before": (epochs, np.ones(3)), "gru!": (epochs, np.ones((2, 3)))}
     )
     found = [line.get_color() for line in legend_lines(ax)]
-    assert found == [palette.CELLS["gru_reset_before"].color, palette.CELLS["gru"].color]
+    assert found == [_palette.CELLS["gru_reset_before"].color, _palette.CELLS["gru"].color]
 
 
 def test_arrays_are_drawn_as_runs_are():

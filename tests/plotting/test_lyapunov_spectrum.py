@@ -2,14 +2,14 @@ import dataclasses
 
 import numpy as np
 import pytest
+from helpers.synthetic import legend_lines
 from matplotlib.figure import Figure
-from synthetic import legend_lines
 
 from gatescope import plotting
+from gatescope.datatypes.lyapunov_spectrum import Spectrum
 from gatescope.errors import DtypeError, ShapeError, ValueRangeError
-from gatescope.measurements.spectrum import Spectrum
-from gatescope.plotting import palette
-from gatescope.plotting.spectrum import lyapunov_convergence, lyapunov_exponents
+from gatescope.plotting import _palette
+from gatescope.plotting.lyapunov_spectrum import lyapunov_convergence, lyapunov_exponents
 
 
 def make_spectrum(
@@ -130,7 +130,7 @@ def test_all_exponents_with_their_errors():
     (line,) = legend_lines(ax)
     np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3, 4])
     np.testing.assert_array_equal(line.get_ydata(), spectrum.exponents[0])
-    assert line.get_color() == palette.CELLS["gru"].color
+    assert line.get_color() == _palette.CELLS["gru"].color
     (bars,) = ax.containers[0].lines[2]
     for segment, value in zip(bars.get_segments(), spectrum.exponents[0], strict=True):
         np.testing.assert_allclose(segment[:, 1], [value - 0.02, value + 0.02], rtol=1e-12)

@@ -4,10 +4,10 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from gatescope import plotting
+from gatescope.datatypes.half_life import half_life_of
+from gatescope.datatypes.phase_diagram import PhaseDiagram
 from gatescope.errors import DtypeError, UnknownNameError, ValueRangeError
-from gatescope.measurements.memory import half_life_of
-from gatescope.measurements.phases import PhaseDiagram
-from gatescope.plotting.phases import phase_map
+from gatescope.plotting.phase_diagram import phase_map
 
 
 def make_diagram(scheme=("gaussian", "keras"), gains=5, biases=4, *, gap=False):

@@ -2,12 +2,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+from helpers.synthetic import legend_lines, make_trace
 from matplotlib.figure import Figure
-from synthetic import legend_lines, make_trace
 
 from gatescope import plotting
+from gatescope.datatypes import saturation as counting
 from gatescope.errors import DtypeError, UnknownNameError, ValueRangeError
-from gatescope.measurements import saturation as counting
 
 
 def counted(trace, name, left, right):

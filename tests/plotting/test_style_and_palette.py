@@ -4,12 +4,12 @@ from itertools import pairwise
 
 import matplotlib
 import pytest
+from helpers.synthetic import make_flow, make_trace
 from matplotlib import colors
 from matplotlib.text import Text
-from synthetic import make_flow, make_trace
 
 from gatescope import plotting
-from gatescope.plotting import palette
+from gatescope.plotting import _palette
 
 
 def lightness(color):
@@ -34,7 +34,7 @@ def test_settings_come_back_after_each_plot(tmp_path):
 def test_matplotlib_comes_with_plotting_and_pyplot_never():
     script = (
         "import sys, gatescope; assert 'matplotlib' not in sys.modules;"
-        "import gatescope.report; assert 'matplotlib' not in sys.modules;"
+        "import gatescope.reporting.html; assert 'matplotlib' not in sys.modules;"
         "fig = gatescope.plotting.new_figure();"
         "gatescope.plotting.render(fig); gatescope.plotting.render(fig, 'svg');"
         "assert 'matplotlib' in sys.modules; assert 'matplotlib.pyplot' not in sys.modules"
@@ -59,10 +59,10 @@ def test_no_text_is_smaller_than_8_points():
 @pytest.mark.parametrize(
     "styles",
     [
-        palette.cell_styles(["rnn", "gru", "lstm"]),
-        palette.gate_styles(["i", "f", "o"]),
-        palette.gate_styles(["r", "z"]),
-        palette.unit_styles(3),
+        _palette.cell_styles(["rnn", "gru", "lstm"]),
+        _palette.gate_styles(["i", "f", "o"]),
+        _palette.gate_styles(["r", "z"]),
+        _palette.unit_styles(3),
     ],
 )
 def test_what_is_drawn_together_differs_in_grey(styles):
@@ -73,19 +73,19 @@ def test_what_is_drawn_together_differs_in_grey(styles):
 
 def test_every_cell_differs_in_colour_line_and_marker():
     for field in range(3):
-        assert len({str(style[field]) for style in palette.CELLS.values()}) == len(palette.CELLS)
+        assert len({str(style[field]) for style in _palette.CELLS.values()}) == len(_palette.CELLS)
 
 
 def test_repeated_and_unknown_names_get_styles_of_their_own():
-    styles = palette.cell_styles(["lstm", "lstm", "mine", "yours", "rnn"])
-    assert styles[0] == palette.CELLS["lstm"]
-    assert styles[4] == palette.CELLS["rnn"]
+    styles = _palette.cell_styles(["lstm", "lstm", "mine", "yours", "rnn"])
+    assert styles[0] == _palette.CELLS["lstm"]
+    assert styles[4] == _palette.CELLS["rnn"]
     assert len({style.color for style in styles}) == len(styles)
-    assert palette.cell_styles(["mine"]) == palette.cell_styles(["mine"])
-    assert len(palette.cell_styles(["lstm"] * 20)) == 20
-    assert palette.gate_styles(["f", "k"])[0] == palette.GATES["f"]
+    assert _palette.cell_styles(["mine"]) == _palette.cell_styles(["mine"])
+    assert len(_palette.cell_styles(["lstm"] * 20)) == 20
+    assert _palette.gate_styles(["f", "k"])[0] == _palette.GATES["f"]
 
 
 def test_many_units_repeat_no_pair_of_colour_and_line():
-    styles = palette.unit_styles(40)
+    styles = _palette.unit_styles(40)
     assert len({(style.color, str(style.linestyle)) for style in styles[:21]}) == 21

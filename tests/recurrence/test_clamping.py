@@ -7,13 +7,13 @@ from types import SimpleNamespace
 import naive
 import numpy as np
 import pytest
-from cases import BUILT_IN, PARAMS, Case, assert_close, flat, random_params
-from leaky import Leaky
+from helpers.cases import BUILT_IN, PARAMS, Case, assert_close, flat, random_params
+from helpers.leaky import Leaky
 
 import gatescope as gs
 from gatescope.cells.activations import relu, sigmoid, tanh, zero
 from gatescope.errors import DtypeError, GatescopeError, ShapeError, UnknownNameError, ValueRangeError
-from gatescope.interventions import clamp_facts, held, parse_clamp
+from gatescope.recurrence.clamping import clamp_facts, held, parse_clamp
 
 NAN = math.nan
 GATES = [(cell, gate) for cell in BUILT_IN for gate in gs.cells.get(cell).gates if gate in naive.KEPT[cell]]
@@ -274,7 +274,7 @@ def test_a_trace_without_held_gates_is_as_before(tmp_path):
     assert gs.load(tmp_path / "trace.npz") == trace
 
     # A file of the version before, which knew no such field.
-    from gatescope.storage import decode_json, encode_json, read_npz, write_npz
+    from gatescope.storage.npz import decode_json, encode_json, read_npz, write_npz
 
     arrays = read_npz(tmp_path / "trace.npz")
     meta = decode_json(str(arrays["gatescope_meta"][()]))

@@ -6,7 +6,7 @@ import pytest
 from gatescope.cells import names
 from gatescope.datatypes import Batch, Head
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
-from gatescope.initial import init, init_readout, init_stack
+from gatescope.recurrence.initialization import init, init_readout, init_stack
 
 HEADS = (Head("class", 3, "cross_entropy"), Head("value", 2, "mse", 0.5))
 

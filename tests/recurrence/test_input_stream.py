@@ -5,10 +5,10 @@ import tempfile
 
 import numpy as np
 import pytest
-from cases import random_params
+from helpers.cases import random_params
 
 from gatescope.errors import DtypeError, OutputError, ShapeError, ValueRangeError
-from gatescope.series import open_series
+from gatescope.recurrence.input_stream import open_series
 
 T, B, I = 300, 2, 3
 
@@ -175,7 +175,7 @@ def test_a_folder_that_cannot_be_written(monkeypatch, tmp_path):
 
 
 def test_changes_to_a_private_mapping_are_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr("gatescope.series.MAPPED_BYTES", 100)
+    monkeypatch.setattr("gatescope.recurrence.input_stream.MAPPED_BYTES", 100)
     for mode in ("c", "r+"):
         array = mapped(tmp_path / f"{mode}.npy", values(), mode)
         array[:] = 7

@@ -6,7 +6,7 @@ Errors are relative to the largest absolute value of each array (`cases.relative
 import naive
 import numpy as np
 import pytest
-from cases import BUILT_IN, FEW, PARAMS, Case, assert_close, flat
+from helpers.cases import BUILT_IN, FEW, PARAMS, Case, assert_close, flat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

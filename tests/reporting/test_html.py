@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from gatescope.errors import DtypeError, FileFormatError, OutputError, ShapeError
-from gatescope.report import show, write_report
+from gatescope.reporting.html import write_report
+from gatescope.reporting.text import show
 
 ROWS = [{"cell": "rnn", "rate": 0.5}, {"cell": "lstm", "rate": 0.003, "half-life, steps": 231.0}]
 SVG = b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'

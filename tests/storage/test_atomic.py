@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from gatescope import storage
 from gatescope.errors import OutputError
-from gatescope.storage import atomic_write
+from gatescope.storage import atomic
+from gatescope.storage.atomic import atomic_write
 
 
 def test_an_error_in_the_block_leaves_the_old_file(tmp_path):
@@ -27,7 +27,7 @@ def test_an_error_in_the_block_leaves_the_old_file(tmp_path):
 
 WRITE_AND = (
     "import os, signal, sys\n"
-    "from gatescope.storage import atomic_write\n"
+    "from gatescope.storage.npz import atomic_write\n"
     "with atomic_write(sys.argv[1]) as stream:\n"
     "    stream.write(b'new' * 100_000)\n"
     "    stream.flush()\n"
@@ -87,10 +87,10 @@ def test_a_partial_file_that_is_still_written_stays(tmp_path):
 def test_only_partial_files_of_this_host_and_target_are_removed(tmp_path, monkeypatch):
     path, torn = tmp_path / "a.bin", []
     for host, name in (("here", "a.bin"), ("there", "a.bin"), ("here", "b.bin")):
-        monkeypatch.setattr(storage.platform, "node", lambda host=host: host)
-        torn.append(tmp_path / f"{storage._prefix(tmp_path / name)}xyz.partial")
+        monkeypatch.setattr(atomic.platform, "node", lambda host=host: host)
+        torn.append(tmp_path / f"{atomic._prefix(tmp_path / name)}xyz.partial")
         torn[-1].write_bytes(b"torn")
-    monkeypatch.setattr(storage.platform, "node", lambda: "here")
+    monkeypatch.setattr(atomic.platform, "node", lambda: "here")
     pipe = torn[0].with_name(f"{torn[0].stem}.pipe.partial")
     os.mkfifo(pipe)  # opening it would block for ever
     overwrite(path)
@@ -102,9 +102,9 @@ def test_a_file_system_without_locks_is_written_and_nothing_removed(tmp_path, mo
     def refuse(*_):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    torn = tmp_path / f"{storage._prefix(tmp_path / 'a.bin')}xyz.partial"
+    torn = tmp_path / f"{atomic._prefix(tmp_path / 'a.bin')}xyz.partial"
     torn.write_bytes(b"torn")
-    monkeypatch.setattr(storage.fcntl, "flock", refuse)
+    monkeypatch.setattr(atomic.fcntl, "flock", refuse)
     overwrite(tmp_path / "a.bin")
     assert torn.exists()
 

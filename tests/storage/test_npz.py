@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gatescope import storage
 from gatescope.errors import FileFormatError, OutputError
-from gatescope.storage import decode_json, encode_json, read_npy, read_npz, write_npz
+from gatescope.storage import npz
+from gatescope.storage.npz import decode_json, encode_json, read_npy, read_npz, write_npz
 
 
 def npy_bytes(array):
@@ -98,7 +98,7 @@ def test_only_plain_arrays_are_written(tmp_path, array, kind):
 
 
 def test_zeros_are_written_so_that_they_are_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(storage, "_HARMLESS_BYTES", 2**16)
+    monkeypatch.setattr(npz, "_HARMLESS_BYTES", 2**16)
     zeros = np.zeros(2**18, np.uint8)
     write_npz(tmp_path / "a.npz", {"x": zeros})
     assert (tmp_path / "a.npz").stat().st_size > zeros.nbytes  # stored, not packed

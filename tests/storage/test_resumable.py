@@ -6,9 +6,9 @@ import warnings
 import numpy as np
 import pytest
 
-from gatescope import resuming
 from gatescope.errors import FileFormatError, OutputError, ValueRangeError
-from gatescope.resuming import Resumable, digest
+from gatescope.storage import resumable
+from gatescope.storage.resumable import Resumable, digest
 
 
 def total(path, n=10, stop=None, error=KeyboardInterrupt, **options):
@@ -70,7 +70,7 @@ def test_a_disk_that_is_full_does_not_end_the_computation(tmp_path, monkeypatch)
     def full(path):
         raise OutputError("no space left")
 
-    monkeypatch.setattr(resuming, "atomic_write", full)
+    monkeypatch.setattr(resumable, "atomic_write", full)
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         assert total(tmp_path / "state", every=0.0) == (45.0, 0)
@@ -104,7 +104,7 @@ def test_the_state_of_another_version(tmp_path, monkeypatch):
     path = tmp_path / "state"
     with pytest.raises(KeyboardInterrupt):
         total(path, stop=5)
-    monkeypatch.setattr(resuming, "__version__", "99.0")
+    monkeypatch.setattr(resumable, "__version__", "99.0")
     left_alone(path, ValueRangeError, r"other gatescope \(.* there, '99\.0' here\)")
 
 

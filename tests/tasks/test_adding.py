@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from judging import loss
+from helpers.judging import loss
 
-from gatescope.tasks.adding import adding
+from gatescope.tasks._adding import adding
 
 
 @pytest.mark.parametrize("steps", [2, 3, 7, 100])

@@ -5,13 +5,13 @@ import math
 
 import numpy as np
 import pytest
+from helpers.judging import loss, same
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from judging import loss, same
 
 from gatescope.datatypes import Head
 from gatescope.errors import DtypeError, FileFormatError, UnknownNameError, ValueRangeError
-from gatescope.tasks.characters import characters
+from gatescope.tasks._characters import characters
 
 TEXT = "It was the best of times, it was the worst of times, it was the age of wisdom...\r\n\tèé €𝄞"
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from judging import loss, same
+from helpers.judging import loss, same
 
 from gatescope.datatypes import Head
 from gatescope.errors import DtypeError, FileFormatError, GatescopeError, UnknownNameError, ValueRangeError
-from gatescope.tasks import _real_data
-from gatescope.tasks.chorales import _roll, chorales
+from gatescope.tasks import _music
+from gatescope.tasks._chorales import _roll, chorales
 
 TITLES = [f"bach/bwv{k}" for k in range(12)]
 CLASSES = ("Note", "NotRest")
@@ -174,7 +174,7 @@ def test_the_package_is_missing_or_broken(monkeypatch):
     def broken(name):
         raise ModuleNotFoundError("No module named 'requests'", name="requests")
 
-    monkeypatch.setattr(_real_data.importlib, "import_module", broken)
+    monkeypatch.setattr(_music.importlib, "import_module", broken)
     with pytest.raises(GatescopeError, match=r"which cannot be imported \(No module named 'requests'\)"):
         chorales()
 

@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from judging import loss
+from helpers.judging import loss
 
-from gatescope.tasks.copying import copying
+from gatescope.tasks._copying import copying
 
 
 def test_the_layout_of_a_sequence():

@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from judging import loss, same
+from helpers.judging import loss, same
 
 from gatescope.errors import DtypeError, ShapeError, ValueRangeError
-from gatescope.tasks.adding import adding
-from gatescope.tasks.counting import counting, counting_accepted, counting_of
+from gatescope.tasks._adding import adding
+from gatescope.tasks._counting import counting, counting_accepted, counting_of
 
 
 def word(n, letters):

@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from judging import loss
+from helpers.judging import loss
 
-from gatescope.tasks.delayed_xor import delayed_xor
+from gatescope.tasks._delayed_xor import delayed_xor
 
 
 @pytest.mark.parametrize(("steps", "gap"), [(2, 1), (20, 1), (20, 19), (20, None), (51, None)])

@@ -9,12 +9,12 @@ import types
 
 import numpy as np
 import pytest
-from judging import loss, same
+from helpers.judging import loss, same
 
 from gatescope.datatypes import Head
 from gatescope.errors import DtypeError, GatescopeError, UnknownNameError, ValueRangeError
+from gatescope.tasks._digits import digits
 from gatescope.tasks._splits import NoSuchSplitError
-from gatescope.tasks.digits import digits
 
 # As many images of each digit as in scikit-learn's data.
 COUNTS = (178, 182, 177, 183, 181, 182, 181, 179, 174, 180)

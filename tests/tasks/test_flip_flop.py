@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from judging import loss
+from helpers.judging import loss
 
-from gatescope.tasks.flip_flop import flip_flop
+from gatescope.tasks._flip_flop import flip_flop
 
 
 @pytest.mark.parametrize("pulse", [0.0, 0.06, 0.5, 1.0])

@@ -5,10 +5,10 @@ from itertools import pairwise, product
 
 import numpy as np
 import pytest
-from judging import loss
+from helpers.judging import loss
 
 from gatescope.errors import DtypeError, ShapeError, ValueRangeError
-from gatescope.tasks.long_series import long_series, long_series_prices, long_series_values
+from gatescope.tasks._long_series import long_series, long_series_prices, long_series_values
 
 # What each choice does, by the position it is made in: the order of the seven outputs.
 CHOICES = {

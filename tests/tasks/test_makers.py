@@ -5,17 +5,17 @@ from functools import partial
 
 import numpy as np
 import pytest
-from judging import same
+from helpers.judging import same
 
 from gatescope.datatypes import Batch
 from gatescope.errors import DtypeError, ValueRangeError
-from gatescope.tasks.adding import adding
-from gatescope.tasks.copying import copying
-from gatescope.tasks.counting import counting, counting_of
-from gatescope.tasks.delayed_xor import delayed_xor
-from gatescope.tasks.flip_flop import flip_flop
-from gatescope.tasks.long_series import long_series, long_series_prices
-from gatescope.tasks.temporal_order import temporal_order
+from gatescope.tasks._adding import adding
+from gatescope.tasks._copying import copying
+from gatescope.tasks._counting import counting, counting_of
+from gatescope.tasks._delayed_xor import delayed_xor
+from gatescope.tasks._flip_flop import flip_flop
+from gatescope.tasks._long_series import long_series, long_series_prices
+from gatescope.tasks._temporal_order import temporal_order
 
 MAKERS = [adding, copying, counting, delayed_xor, flip_flop, long_series, temporal_order]
 every_task = pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from judging import loss, same
+from helpers.judging import loss, same
 
 import gatescope as gs
 from gatescope.datatypes import Head
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
+from gatescope.tasks._next_step import next_step
 from gatescope.tasks._splits import NoSuchSplitError
-from gatescope.tasks.next_step import next_step
 
 SERIES = np.random.default_rng(0).standard_normal((50, 2)).cumsum(axis=0) * [1, 100] + [5, -20]
 

@@ -4,17 +4,17 @@ import pickle
 
 import numpy as np
 import pytest
+from helpers.judging import loss, same
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from judging import loss, same
 
 import gatescope as gs
 from gatescope.datatypes import Batch, Head
 from gatescope.errors import DtypeError, FileFormatError, ShapeError, UnknownNameError, ValueRangeError
-from gatescope.initial import init_stack
+from gatescope.recurrence.initialization import init_stack
+from gatescope.tasks._own import own
 from gatescope.tasks._splits import NoSuchSplitError
-from gatescope.tasks.own import own
-from gatescope.training.data import as_data
+from gatescope.training.arrays import as_data
 
 T, B, I = 6, 20, 3
 RNG = np.random.default_rng(0)

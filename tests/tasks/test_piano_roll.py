@@ -21,7 +21,7 @@ from gatescope.errors import (
     ValueRangeError,
 )
 from gatescope.tasks._matlab import read_cells
-from gatescope.tasks.piano_roll import piano_roll
+from gatescope.tasks._piano_roll import piano_roll
 
 LENGTHS = {"traindata": (6, 3, 8, 5), "validdata": (4, 1), "testdata": (7, 2, 5)}
 

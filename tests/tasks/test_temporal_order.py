@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from judging import loss
+from helpers.judging import loss
 
-from gatescope.tasks.temporal_order import temporal_order
+from gatescope.tasks._temporal_order import temporal_order
 
 WINDOWS = {2: [(10, 20), (50, 60)], 3: [(10, 20), (33, 43), (66, 76)]}
 

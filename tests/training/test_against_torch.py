@@ -5,15 +5,15 @@
 
 import numpy as np
 import pytest
-from cases import FEW
-from model_cases import COUNTED, assert_vectors_close, make_batch, make_stack
+from helpers.cases import FEW
+from helpers.model_cases import COUNTED, assert_vectors_close, make_batch, make_stack
 
 import gatescope as gs
-from gatescope.training import rooms
+from gatescope.training import workspace
 from gatescope.training.clipping import Clip
 from gatescope.training.dropout import Dropout, masks
 from gatescope.training.engine import Engine, as_data
-from gatescope.training.optimisers import SGD, Adam, RMSProp
+from gatescope.training.optimizers import SGD, Adam, RMSProp
 
 torch = pytest.importorskip("torch")
 torch_model = pytest.importorskip("torch_model")
@@ -109,7 +109,7 @@ MEMORY = pytest.mark.parametrize("memory", [1 << 30, 1], ids=["kept", "recompute
 @pytest.fixture
 def segments(monkeypatch):
     """Segments of 64 steps, the shortest there are, so that sequences need not be long to have several."""
-    monkeypatch.setattr(rooms, "_SEGMENT_BYTES", 1)
+    monkeypatch.setattr(workspace, "_SEGMENT_BYTES", 1)
     return 64
 
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from engine_cases import make_batch, make_stack
+from helpers.engine_cases import make_batch, make_stack
 
 import gatescope as gs
 from gatescope.errors import DtypeError, GatescopeError, ShapeError, ValueRangeError

@@ -4,11 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
-from engine_cases import make_batch, make_stack
+from helpers.engine_cases import make_batch, make_stack
 
 from gatescope.datatypes import Batch, Head
 from gatescope.errors import DtypeError, GatescopeError, ShapeError, UnknownNameError, ValueRangeError
-from gatescope.training.data import as_data
+from gatescope.training.arrays import as_data
 
 
 def changed(**fields):

@@ -6,15 +6,15 @@ import warnings
 
 import numpy as np
 import pytest
-from train_cases import fresh, make_batch, make_params, make_stack, same, train
+from helpers.train_cases import fresh, make_batch, make_params, make_stack, same, train
 
 import gatescope as gs
-from gatescope import resuming
 from gatescope.errors import FileFormatError, OutputError, ValueRangeError
-from gatescope.resuming import Resumable
+from gatescope.storage import resumable
+from gatescope.storage.resumable import Resumable
 from gatescope.training import checkpoints
 from gatescope.training.dropout import Dropout
-from gatescope.training.optimisers import SGD, Adam
+from gatescope.training.optimizers import SGD, Adam
 from gatescope.training.schedules import WarmUp
 
 
@@ -35,7 +35,7 @@ def test_it_stays_and_holds_all_that_the_run_returned(path):
 
 
 def test_a_finished_run_is_not_computed_again(path, monkeypatch):
-    monkeypatch.delattr("gatescope.training.loop.Engine")
+    monkeypatch.delattr("gatescope.training.train.Engine")
     assert train(epochs=3, checkpoint=path).message == "finished: 3 epochs, 3 updates"
 
 
@@ -240,7 +240,7 @@ def test_a_full_disk_does_not_end_the_training(tmp_path, monkeypatch):
     def full(path):
         raise OutputError("no space left")
 
-    monkeypatch.setattr(resuming, "atomic_write", full)
+    monkeypatch.setattr(resumable, "atomic_write", full)
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         run = train(epochs=3, checkpoint=tmp_path / "run.state")

@@ -4,7 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from engine_cases import HEADS, make_batch, make_stack
+from helpers.engine_cases import HEADS, make_batch, make_stack
 
 import gatescope as gs
 from gatescope.datatypes import Head
@@ -81,7 +81,7 @@ def test_segments_and_checkpoints_give_the_gradient_of_one_piece(monkeypatch):
     data = as_data(batch, stack)
     found = []
     for size, memory in ((1 << 30, 1 << 30), (1, 1 << 30), (1, 0)):
-        monkeypatch.setattr("gatescope.training.rooms._SEGMENT_BYTES", size)
+        monkeypatch.setattr("gatescope.training.workspace._SEGMENT_BYTES", size)
         engine = make_engine(stack, data, dropout=ALL, memory=memory)
         score = engine.back(data, 1)
         found.append((score.loss, engine.gradient.copy(), engine.evaluate(data).loss))

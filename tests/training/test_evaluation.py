@@ -5,7 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
-from engine_cases import HEADS, make_batch, make_stack
+from helpers.engine_cases import HEADS, make_batch, make_stack
 
 import gatescope as gs
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError

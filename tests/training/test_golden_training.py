@@ -5,12 +5,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from model_cases import HEADS, assert_vectors_close, make_stack
+from helpers.model_cases import HEADS, assert_vectors_close, make_stack
 
 import gatescope as gs
 from gatescope.training.clipping import Clip
 from gatescope.training.engine import Engine, as_data
-from gatescope.training.optimisers import Adam
+from gatescope.training.optimizers import Adam
 
 FILES = sorted((Path(__file__).parents[1] / "golden" / "training").glob("*.npz"))
 

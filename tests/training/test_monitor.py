@@ -1,12 +1,12 @@
 """What is measured while a model learns, against the public functions for it."""
 
 import numpy as np
-from train_cases import LENGTHS, SEQUENCES, UNITS, fresh, make_batch, make_params, make_stack, train
+from helpers.train_cases import LENGTHS, SEQUENCES, UNITS, fresh, make_batch, make_params, make_stack, train
 
 import gatescope as gs
 from gatescope.plotting import saturation_shares
-from gatescope.training.data import as_data
-from gatescope.training.probes import probe_on
+from gatescope.training.arrays import as_data
+from gatescope.training.monitor import probe_on
 
 
 def test_two_layers():

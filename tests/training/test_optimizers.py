@@ -9,9 +9,9 @@ import pytest
 from numba import njit
 
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
-from gatescope.kernels.loops import updates
-from gatescope.kernels.loops.options import OPTIONS
-from gatescope.training.optimisers import NAMES, SGD, Adam, RMSProp, by_name
+from gatescope.kernels.cpu.loops import optimizers
+from gatescope.kernels.cpu.loops.compiling import OPTIONS
+from gatescope.training.optimizers import NAMES, SGD, Adam, RMSProp, by_name
 
 SIZE = 37  # off the lanes
 STEPS = 50
@@ -148,7 +148,7 @@ def test_float32_kernels_hold_no_double():
     """All constants are rounded before the loops; conversions of these are all that may be of float64."""
     for optimiser in OPTIMISERS:
         follow(optimiser, *problem("float32"))
-    kernels = [updates.adam, updates.make_rmsprop(True, True), updates.make_sgd(True, True)]
+    kernels = [optimizers.adam, optimizers.make_rmsprop(True, True), optimizers.make_sgd(True, True)]
     for kernel in kernels:
         signature = next(s for s in kernel.signatures if "float32" in str(s[0]))
         fresh = njit(**{**OPTIONS, "cache": False})(kernel.py_func)  # a cached one cannot be looked at

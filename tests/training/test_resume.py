@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from train_cases import fresh, make_batch, make_params, make_stack, same, train
+from helpers.train_cases import fresh, make_batch, make_params, make_stack, same, train
 
 import gatescope as gs
 from gatescope.training.dropout import Dropout
 from gatescope.training.engine import Engine
-from gatescope.training.optimisers import SGD, RMSProp
+from gatescope.training.optimizers import SGD, RMSProp
 
 CASES = {
     "plain": {},

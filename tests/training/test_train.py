@@ -4,9 +4,9 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from cases import BUILT_IN
-from leaky import Leaky
-from train_cases import (
+from helpers.cases import BUILT_IN
+from helpers.leaky import Leaky
+from helpers.train_cases import (
     LENGTHS,
     SEQUENCES,
     STEPS,
@@ -22,11 +22,11 @@ from train_cases import (
 
 import gatescope as gs
 from gatescope.errors import DtypeError, ShapeError
-from gatescope.training import loop
+from gatescope.training import train as loop
 from gatescope.training.clipping import Clip
 from gatescope.training.dropout import Dropout
 from gatescope.training.engine import Engine, as_data
-from gatescope.training.optimisers import SGD, Adam
+from gatescope.training.optimizers import SGD, Adam
 
 # ---- an epoch ----
 

@@ -6,13 +6,13 @@ import signal
 
 import numpy as np
 import pytest
-from train_cases import STEPS, fresh, make_batch, make_params, make_stack, score, train
+from helpers.train_cases import STEPS, fresh, make_batch, make_params, make_stack, score, train
 
 import gatescope as gs
 from gatescope.errors import DtypeError, GatescopeError, UnknownNameError, ValueRangeError
 from gatescope.training.engine import Engine
 from gatescope.training.interrupts import DeferredInterrupt
-from gatescope.training.optimisers import SGD
+from gatescope.training.optimizers import SGD
 
 # ---- how it ends ----
 

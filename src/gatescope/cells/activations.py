@@ -1,8 +1,8 @@
 """The functions that equations are made of, in NumPy; real and complex.
 
 The bodies here are the reference.  Each compiled machine gives its own implementation with
-`numba.extending.overload`: SIMD vectors and scalars on the CPU in `gatescope.kernels.vector_math`, whose text
-`gatescope.kernels.gpu.activations` registers for the GPU.
+`numba.extending.overload`: SIMD vectors and scalars on the CPU in `gatescope.kernels.simd.activations`, whose text
+`gatescope.kernels.cuda.activations` registers for the GPU.
 Complex arguments work, so that a cell can be differentiated by the complex step.
 No literal in an equation may change its dtype, which is why ``1 - y`` is written ``complement(y)``.
 """

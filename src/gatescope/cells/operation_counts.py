@@ -41,7 +41,7 @@ def arithmetic(cell: Cell, input_size: int, hidden_size: int) -> Arithmetic:
     Examples
     --------
     >>> import gatescope as gs
-    >>> from gatescope.arithmetic import arithmetic
+    >>> from gatescope.cells.operation_counts import arithmetic
     >>> arithmetic(gs.cells.get("lstm"), 1, 64)
     Arithmetic(multiply_adds=16640, activations=320, elementwise=1024)
     """

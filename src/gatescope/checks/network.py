@@ -2,196 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
-import math
-from collections.abc import Callable
-from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from gatescope.batches import if_batch_first
 from gatescope.cells.registry import Cell, get
+from gatescope.checks.arrays import DTYPES, check_array, check_finite, check_saved, check_shape, rectangular
 from gatescope.datatypes import Array, Batch, Params, Trace
+from gatescope.datatypes.batch import if_batch_first
+from gatescope.datatypes.stack import Stack
+from gatescope.datatypes.training_run import TrainingRun
 from gatescope.errors import DtypeError, ShapeError, ValueRangeError
-from gatescope.measurements.training import TrainingRun
-from gatescope.models import Stack
-
-DTYPES = (np.dtype(np.float32), np.dtype(np.float64))  # in the machine's byte order
-
-
-def check_threads(threads: Any, default: int) -> int:
-    """A number of threads; None means as many as this process may use cores."""
-    if threads is None:
-        return default
-    if isinstance(threads, bool) or not isinstance(threads, int | np.integer) or threads < 1:
-        raise ValueRangeError(
-            f"threads={threads!r} must be a whole number of at least 1, or None for all cores"
-        )
-    return int(threads)
-
-
-def check_count(name: str, value: Any, *, least: int = 1) -> int:
-    """A whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise ValueRangeError(f"{name}={value!r} must be a whole number of at least {least}")
-    return int(value)
-
-
-def check_number(name: str, value: Any, *, least: float) -> float:
-    """A finite real number of at least `least`; True and False are none."""
-    number = _finite_or_nan(value)
-    if not number >= least:
-        raise ValueRangeError(f"{name}={value!r} must be a finite number of at least {least}")
-    return number
-
-
-def check_above_zero(name: str, value: Any) -> float:
-    """A finite real number above 0."""
-    number = _finite_or_nan(value)
-    if not number > 0:
-        raise ValueRangeError(f"{name}={value!r} must be a finite number above 0")
-    return number
-
-
-def check_share(name: str, value: Any) -> float:
-    """A number in [0, 1): what is kept or dropped of something, but never all of it."""
-    number = _finite_or_nan(value)
-    if not 0 <= number < 1:
-        raise ValueRangeError(f"{name}={value!r} must lie in [0, 1)")
-    return number
-
-
-def check_finite_or_none(name: str, value: Any) -> float | None:
-    """A finite real number, or None."""
-    number = None if value is None else _finite_or_nan(value)
-    if number is not None and math.isnan(number):
-        raise ValueRangeError(f"{name}={value!r} must be a finite number, or None")
-    return number
-
-
-def _finite_or_nan(value: Any) -> float:
-    """The value if it is a finite real number, else NaN."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        return math.nan
-    try:
-        number = float(value)
-    except OverflowError:  # a whole number beyond the greatest float
-        return math.nan
-    return number if math.isfinite(number) else math.nan
-
-
-def check_flag(name: str, value: Any) -> bool:
-    """True or False, and no number that stands for one."""
-    if not isinstance(value, bool):
-        raise ValueRangeError(f"{name}={value!r} must be True or False")
-    return value
-
-
-def check_call(name: str, function: Callable[..., Any], form: str, *arguments: Any, **keywords: Any) -> None:
-    """That a function can be called with these arguments, which `form` shows; it is not called.
-
-    Where its signature cannot be seen nothing is checked: the first call tells.
-    """
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):  # of functions that are written in C
-        return
-    try:
-        signature.bind(*arguments, **keywords)
-    except TypeError as error:
-        raise DtypeError(
-            f"{name} is a function that cannot be called with {form} ({error}); give one that can"
-        ) from error
-
-
-def keep(constants: Any, **values: Any) -> None:
-    """Set fields of a frozen dataclass to what checks have made of them."""
-    for name, value in values.items():
-        object.__setattr__(constants, name, value)
-
-
-def _rectangular(name: str, value: Any) -> Array:
-    """`value` as an array of whatever dtype it has, without masked elements."""
-    # np.asarray drops a mask, and with it what the user said of these elements.
-    parts = value if isinstance(value, list | tuple) else (value,)
-    masks = (np.ma.getmaskarray(part) for part in parts if isinstance(part, np.ma.MaskedArray))
-    masked = sum(int(np.count_nonzero(mask)) for mask in masks)
-    if masked:
-        raise ValueRangeError(
-            f"{name} has {masked} masked elements; fill them with .filled(value), "
-            "or give shorter sequences with lengths"
-        )
-    try:
-        return np.asarray(value)
-    except ValueError as error:  # ragged nested lists
-        raise ShapeError(
-            f"{name} is not a rectangular array ({error}); give every row the same length"
-        ) from error
-    except (TypeError, RuntimeError) as error:  # of other libraries' arrays: on a GPU, or with gradients
-        text = " ".join(str(error).split())
-        raise DtypeError(
-            f"{name} is a {type(value).__name__} that NumPy cannot read ({text}); give a list or a NumPy array"
-        ) from error
-
-
-def check_array(name: str, value: Any, dtype: np.dtype[Any], *, finite: bool = True) -> Array:
-    """A C-contiguous array of `dtype` made from real numbers, all finite, none of them masked."""
-    array = _rectangular(name, value)
-    if array.dtype.kind not in "fiub":
-        raise DtypeError(f"{name} has dtype {array.dtype}; give real numbers (they are converted to {dtype})")
-    with np.errstate(over="ignore"):  # what overflows is reported below
-        converted = np.ascontiguousarray(array, dtype=dtype)
-    if converted.ndim != array.ndim:  # ascontiguousarray makes a scalar one-dimensional
-        converted = converted.reshape(array.shape)
-    if finite:
-        check_finite(name, converted, array)
-    return converted
-
-
-def check_finite(name: str, array: Array, original: Array | None = None) -> None:
-    """No NaN and no infinity; says where the first one is."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(array.sum()):  # no NaN and no infinity can be in it; one pass, nothing allocated
-            return
-    good = np.isfinite(array)
-    if good.all():
-        return
-    at = tuple(int(i) for i in np.argwhere(~good)[0])
-    seen = array[at] if original is None else original[at]
-    advice = "remove or replace such values"
-    if original is not None and np.isfinite(seen):
-        advice = f"it is too large for {array.dtype}; scale it or use dtype='float64'"
-    raise ValueRangeError(f"{name}{list(at)} is {seen}; {advice} (there are {int((~good).sum())} of them)")
-
-
-def check_shape(name: str, array: Array, shape: tuple[int, ...], axes: str) -> None:
-    """Exactly `shape`, whose axes are called `axes`."""
-    if array.shape != shape:
-        raise ShapeError(f"{name} has shape {array.shape}, but should have {shape}, which is {axes}")
-
-
-def _check_kept(name: str, value: Any) -> Array:
-    """An array that the kernels can read as it is; what results hold is never converted."""
-    if not isinstance(value, np.ndarray):
-        raise DtypeError(f"{name} is a {type(value).__name__}; convert it with numpy.asarray")
-    if isinstance(value, np.ma.MaskedArray):
-        raise DtypeError(f"{name} is a MaskedArray; convert it with .filled(value)")
-    if not value.dtype.isnative:
-        raise DtypeError(
-            f"{name} has dtype {value.dtype}, whose byte order is not this machine's; "
-            f"convert it with .astype({value.dtype.name!r})"
-        )
-    return value
-
-
-def check_own_array(name: str, value: Any, axes: str) -> Array:
-    """A NumPy array that is computed with as it is, of as many axes as `axes` names: "(T, B, I)"."""
-    if not isinstance(value, np.ndarray):
-        raise DtypeError(f"{name} is a {type(value).__name__}; give a NumPy array {axes}")
-    if value.ndim != len(axes.strip("(,)").split(",")):
-        raise ShapeError(f"{name} has shape {value.shape}, but should have {axes}")
-    return value
 
 
 def check_stack(stack: Any) -> Stack:
@@ -225,7 +46,7 @@ def check_params(params: Any) -> Cell:
         )
     cell = get(params.cell)
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    weights = {name: _check_kept(name, getattr(params, name)) for name in names}
+    weights = {name: check_saved(name, getattr(params, name)) for name in names}
     for name in ("weight_ih", "weight_hh"):
         if weights[name].ndim != 2:
             raise ShapeError(f"{name} has shape {weights[name].shape}, but should have two axes, (G*H, ...)")
@@ -293,7 +114,7 @@ def check_lengths(lengths: Any, steps: int, batch: int, name: str = "lengths") -
     """Steps of each sequence, (B,) int64; None means all T."""
     if lengths is None:
         return np.full(batch, steps, np.int64)
-    array = _rectangular(name, lengths)
+    array = rectangular(name, lengths)
     if array.dtype.kind not in "iu":
         raise DtypeError(f"{name} has dtype {array.dtype}; give whole numbers of steps")
     hint = if_batch_first(len(array), steps, batch) if array.ndim == 1 else ""
@@ -315,7 +136,7 @@ def check_trace(trace: Any, params: Params, cell: Cell) -> None:
             f"trace was made by a {trace.cell!r} cell, but params are of a {params.cell!r}; run these params first"
         )
     for name in ("inputs", "states", "gates", "lengths"):
-        _check_kept(f"trace.{name}", getattr(trace, name))
+        check_saved(f"trace.{name}", getattr(trace, name))
     if trace.inputs.ndim != 3:
         raise ShapeError(f"trace.inputs has shape {trace.inputs.shape}, but should have (T, B, I)")
     steps, batch = trace.inputs.shape[:2]

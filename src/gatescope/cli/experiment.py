@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from gatescope._cli_options import INTERRUPTED, ThreadsOption
-from gatescope._terminal import echo, on_terminal, print_measurement, working
+from gatescope.cli.options import INTERRUPTED, ThreadsOption
+from gatescope.cli.train.wording import check_folder, in_options, options_of
+from gatescope.datatypes.long_series import PUBLISHED_SIZE
 from gatescope.errors import ValueRangeError
-from gatescope.measurements.long_series import PUBLISHED_SIZE
-from gatescope.training_cli.wording import check_folder, in_options, options_of
+from gatescope.reporting.terminal import echo, on_terminal, print_measurement, working
 
 FAST: dict[str, int] = {"steps": 2000, "epochs": 200, "seeds": 3, "sequences": 40}
 
@@ -49,10 +49,10 @@ def long_series(
     About half an hour on two cores, in runs of minutes that are kept in FOLDER/runs: stopped whenever and however, the
     same command goes on, and with more --seeds, --epochs or --cells adds to what there is.
     """
-    from gatescope.experiments.long_series import long_series as experiment
-    from gatescope.experiments.long_series_report import COLUMNS, FILES, rows, sentences, title, write_report
-    from gatescope.kernels.cpu import default_threads
-    from gatescope.validation import check_threads
+    from gatescope.checks.numbers import check_threads
+    from gatescope.experiments.long_series.report import COLUMNS, FILES, rows, sentences, title, write_report
+    from gatescope.experiments.long_series.run import run_long_series as experiment
+    from gatescope.kernels.cpu.sweeps import default_threads
 
     sizes = FAST if fast else PUBLISHED_SIZE
     given: dict[str, Any] = {"seeds": seeds, "epochs": epochs, "steps": steps, "sequences": sequences}

@@ -13,7 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from gatescope._cli_options import (
+from gatescope._version import __version__
+from gatescope.cli.compare import print_comparison
+from gatescope.cli.devices import print_devices
+from gatescope.cli.measure import app as measuring_app
+from gatescope.cli.options import (
     DEFAULT_CELLS,
     DEFAULT_INIT,
     DEFAULT_UNITS,
@@ -43,11 +47,9 @@ from gatescope._cli_options import (
     refuse,
     tell,
 )
-from gatescope._terminal import echo, on_terminal, print_comparison, print_devices, working
-from gatescope._version import __version__
+from gatescope.cli.train import experiment_app, train
 from gatescope.errors import GatescopeError, ShapeError, ValueRangeError
-from gatescope.measuring_cli import app as measuring_app
-from gatescope.training_cli import experiment_app, train
+from gatescope.reporting.terminal import echo, on_terminal, working
 
 if TYPE_CHECKING:
     from gatescope.datatypes import Params
@@ -133,9 +135,10 @@ def compare(
 
     Prints a table and writes pictures, the arrays behind them, a summary and a self-contained report.html.
     """
-    from gatescope.comparison import compare as measure
-    from gatescope.gallery import check_folder, file_names, write_gallery
-    from gatescope.validation import check_inputs
+    from gatescope.checks.network import check_inputs
+    from gatescope.comparison.compare import compare as measure
+    from gatescope.comparison.folder import file_names, write_gallery
+    from gatescope.storage.atomic import check_folder
 
     check_device(device, threads)
     of_weights = {"--layer": layer, "--prefix": prefix, "--nonlinearity": nonlinearity}
@@ -206,10 +209,10 @@ def run(
     threads: ThreadsOption = None,
 ) -> None:
     """Run one cell and store every state and gate at every step: gatescope.load reads the file."""
-    from gatescope.gallery import check_folder
-    from gatescope.interventions import parse_clamp
-    from gatescope.recurrence import run as run_cell
-    from gatescope.report import counted
+    from gatescope.recurrence.clamping import parse_clamp
+    from gatescope.recurrence.run import run as run_cell
+    from gatescope.reporting.text import counted
+    from gatescope.storage.atomic import check_folder
 
     check_device(device, threads)
     if weights is not None:

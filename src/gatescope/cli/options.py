@@ -14,7 +14,7 @@ from gatescope.errors import OutputError, ShapeError, ValueRangeError, WeightFor
 
 if TYPE_CHECKING:
     from gatescope.datatypes import Array, Params
-    from gatescope.results import Result
+    from gatescope.datatypes.result import Result
 
 INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
 DEFAULT_CELLS = "rnn,gru,lstm"
@@ -92,9 +92,9 @@ def read_inputs(path: Path | None, horizon: int | None, *, mapped: bool = False)
     They are float64, or with `mapped` and a long npy file a memory map in the file's dtype, (T, I) or (T, B, I).
     """
     if path is None:
-        from gatescope.tasks import laser
+        from gatescope.tasks import _laser
 
-        inputs, source = laser(dtype="float64").inputs, "the Santa Fe laser series"
+        inputs, source = _laser(dtype="float64").inputs, "the Santa Fe laser series"
     else:
         from gatescope.io import read_series
 
@@ -192,7 +192,7 @@ def read_weights(
 ) -> tuple[dict[str, Params], list[str]]:
     """The weights by label, and what has to be told: a nonlinearity that was assumed, a layer that was taken."""
     from gatescope.io import load_torch
-    from gatescope.storage import read_npz
+    from gatescope.storage.npz import read_npz
 
     chosen: dict[str, Params] = {}
     vanilla: list[str] = []
@@ -232,9 +232,9 @@ def tell(notes: Sequence[str]) -> None:
 
 def _read_own(file: Path, layer: int | None, dtype: str | None) -> tuple[Params, str]:
     """Weights that gatescope saved; of a model, one layer, and which one in words."""
-    from gatescope._dtypes import float_dtype
+    from gatescope.checks.dtypes import float_dtype
+    from gatescope.checks.network import check_params
     from gatescope.datatypes import Params, load
-    from gatescope.validation import check_params
 
     found, note = load(file), ""
     params = found if isinstance(found, Params) else None
@@ -250,8 +250,8 @@ def _read_own(file: Path, layer: int | None, dtype: str | None) -> tuple[Params,
 
 def _layer_of(found: Result, file: Path, layer: int) -> tuple[Params, str]:
     """A layer of a model, or of the best model of a training, and what it is called."""
-    from gatescope.measurements.training import TrainingRun
-    from gatescope.models import Stack
+    from gatescope.datatypes.stack import Stack
+    from gatescope.datatypes.training_run import TrainingRun
 
     model, stack = "the model", found
     if isinstance(found, TrainingRun):
@@ -293,7 +293,7 @@ def add_fresh(
     seed: int,
     scheme: str,
 ) -> None:
-    from gatescope.initial import init
+    from gatescope.recurrence.initialization import init
 
     names = [name.strip() for name in cells.split(",") if name.strip()]
     if not names:

@@ -13,17 +13,18 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from gatescope.arithmetic import arithmetic
+from gatescope.cells.operation_counts import arithmetic
 from gatescope.cells.registry import get
+from gatescope.checks.network import check_inputs, check_params
+from gatescope.checks.numbers import check_count, check_threads
 from gatescope.datatypes import GradientFlow, Params, Result, Trace
+from gatescope.datatypes.saturation import OPEN, SHUT, shares_by_unit
 from gatescope.errors import DtypeError, GatescopeError, UnknownNameError, ValueRangeError
-from gatescope.gradients import gradient_flow
-from gatescope.kernels import cpu
+from gatescope.kernels.cpu import sweeps
 from gatescope.kernels.device import check_device
-from gatescope.measurements.saturation import OPEN, SHUT, shares_by_unit
-from gatescope.provenance import provenance
-from gatescope.recurrence import run
-from gatescope.validation import check_count, check_inputs, check_params, check_threads
+from gatescope.measurements.gradient_flow import gradient_flow
+from gatescope.recurrence.run import run
+from gatescope.storage.provenance import provenance
 
 _STAGES = ("run", "timing", "gradient to h", "gradient to c", "gates")
 _FIT_POINTS = 3  # through two points any line fits, so that neither its slope nor its R^2 tells anything
@@ -45,7 +46,7 @@ class Measurement(Result):
     flow_c : GradientFlow or None
         v d h_T / d c_(T-lag), with the same v; None for a cell without a state c.
     multiply_adds, activations, elementwise : int
-        Of one step of one sequence; see `gatescope.arithmetic.Arithmetic`.
+        Of one step of one sequence; see `gatescope.cells.operation_counts.Arithmetic`.
     nanoseconds : float
         One step of the whole batch, forward alone: the median of `timing_runs` calls of `run`, compilation
         excluded, everything else a call does included, divided by T.
@@ -190,7 +191,7 @@ def compare(
     Examples
     --------
     >>> import numpy as np, gatescope as gs
-    >>> from gatescope.comparison import compare
+    >>> from gatescope.comparison.compare import compare
     >>> cells = {name: gs.init(name, input_size=1, hidden_size=8) for name in ("rnn", "gru")}
     >>> found = compare(cells, np.ones((200, 1)))
     >>> found["gru"].numbers()["parameters"], found["rnn"].saturated
@@ -198,7 +199,7 @@ def compare(
     """
     check_device(device)
     repeats = check_count("timing_runs", timing_runs)
-    workers = check_threads(threads, cpu.default_threads())
+    workers = check_threads(threads, sweeps.default_threads())
     if not 0 <= left < right <= 1:  # written so that NaN fails too
         raise ValueRangeError(f"left={left!r}, right={right!r} must satisfy 0 <= left < right <= 1")
     chosen = _check_cells(params_by_label, inputs)

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from gatescope.comparison import Comparison, Measurement
+from gatescope.comparison.compare import Comparison, Measurement
 from gatescope.datatypes import GradientFlow
-from gatescope.report import counted
+from gatescope.reporting.text import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -89,7 +89,7 @@ def _decay(comparison: Comparison, source: str) -> Picture:
 def _saturation(gated: list[Measurement]) -> Picture:
     def draw() -> Figure:
         from gatescope import plotting
-        from gatescope.plotting.styling import plain_text
+        from gatescope.plotting._style import plain_text
 
         with plotting.style():
             columns = min(2, len(gated))
@@ -114,7 +114,7 @@ def _saturation(gated: list[Measurement]) -> Picture:
 
 def _trajectories(found: Measurement, stem: str, units: tuple[int, ...] | None) -> list[Picture]:
     # The choice lives beside its plot, and the plots bring matplotlib in.
-    from gatescope.plotting.trajectories import spread_units
+    from gatescope.plotting.gate_trajectories import spread_units
 
     trace, label = found.trace, found.label
     chosen, reference = spread_units(trace)

@@ -1,31 +1,52 @@
-"""What the measurements return, one file a kind of result.
+"""What gatescope returns: frozen, keyword-only, with arrays named in the field's words; one file a kind of result.
 
-Axes: T steps, B batch, I input_size, H hidden_size, S states, n = S*H the whole state, L lags, P paths or points.
-Logarithms are natural; rates are nats per step; half-lives are steps.
+Axes: T steps, B batch, I input_size, H hidden_size, G gates, S states, K saved gate values, n = S*H the whole state,
+L lags, P paths or points.  Arrays are time-major and C-contiguous.  Logarithms are natural; rates are nats per step;
+half-lives are steps.
 """
 
-from gatescope.measurements.connectivity import Connectivity
-from gatescope.measurements.diagnosis import Diagnosis
-from gatescope.measurements.fixed_points import FixedPoints
-from gatescope.measurements.jacobian import JacobianSpectrum
-from gatescope.measurements.long_series import LongSeriesResult
-from gatescope.measurements.memory import HalfLife
-from gatescope.measurements.paths import GradientPaths
-from gatescope.measurements.phases import PhaseDiagram
-from gatescope.measurements.spectrum import Spectrum
-from gatescope.measurements.training import History, Status, TrainingRun
+from gatescope.datatypes.batch import LOSSES, Batch, Head
+from gatescope.datatypes.connectivity import Connectivity
+from gatescope.datatypes.diagnosis import Diagnosis
+from gatescope.datatypes.fixed_points import FixedPoints
+from gatescope.datatypes.gradient_flow import Fit, GradientFlow
+from gatescope.datatypes.gradient_paths import GradientPaths
+from gatescope.datatypes.gradients import Gradients
+from gatescope.datatypes.half_life import HalfLife
+from gatescope.datatypes.jacobian_spectrum import JacobianSpectrum
+from gatescope.datatypes.long_series import LongSeriesResult
+from gatescope.datatypes.lyapunov_spectrum import Spectrum
+from gatescope.datatypes.params import Params
+from gatescope.datatypes.phase_diagram import PhaseDiagram
+from gatescope.datatypes.result import Array, Result, load, save
+from gatescope.datatypes.stack import Stack
+from gatescope.datatypes.trace import Trace
+from gatescope.datatypes.training_run import History, Status, TrainingRun
 
 __all__ = [
+    "LOSSES",
+    "Array",
+    "Batch",
     "Connectivity",
     "Diagnosis",
+    "Fit",
     "FixedPoints",
+    "GradientFlow",
     "GradientPaths",
+    "Gradients",
     "HalfLife",
+    "Head",
     "History",
     "JacobianSpectrum",
     "LongSeriesResult",
+    "Params",
     "PhaseDiagram",
+    "Result",
     "Spectrum",
+    "Stack",
     "Status",
+    "Trace",
     "TrainingRun",
+    "load",
+    "save",
 ]

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gatescope.datatypes.result import Array, Result
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
-from gatescope.results import Array, Result
 
 LOSSES = ("mse", "cross_entropy", "bernoulli")
 

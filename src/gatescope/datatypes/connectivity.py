@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from gatescope.datatypes.result import Array, Result
 from gatescope.errors import ValueRangeError
-from gatescope.results import Array, Result
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

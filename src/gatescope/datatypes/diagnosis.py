@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gatescope.datatypes import Array, GradientFlow, Params, Result
+from gatescope.datatypes.gradient_flow import GradientFlow
+from gatescope.datatypes.gradient_paths import GradientPaths
+from gatescope.datatypes.half_life import HalfLife
+from gatescope.datatypes.lyapunov_spectrum import Spectrum
+from gatescope.datatypes.params import Params
+from gatescope.datatypes.result import Array, Result
 from gatescope.errors import UnknownNameError, ValueRangeError
-from gatescope.measurements.memory import HalfLife
-from gatescope.measurements.paths import GradientPaths
-from gatescope.measurements.spectrum import Spectrum
 
 VERDICTS = ("vanishing", "near-critical", "chaotic", "exploding")
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)

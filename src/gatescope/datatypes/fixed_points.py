@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gatescope.results import Array, Result
+from gatescope.datatypes.result import Array, Result
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

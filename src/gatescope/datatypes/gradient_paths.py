@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gatescope.datatypes.result import Array, Result
 from gatescope.errors import UnknownNameError
-from gatescope.results import Array, Result
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from gatescope.datatypes import Array, Result
+from gatescope.datatypes.result import Array, Result
 from gatescope.errors import ValueRangeError
 
 SIGMAS = 3.0
@@ -20,7 +20,7 @@ def half_life_of(rate: Any) -> Array:
 
     Examples
     --------
-    >>> from gatescope.measurements.memory import half_life_of
+    >>> from gatescope.datatypes.half_life import half_life_of
     >>> half_life_of([0.1, 0.0, -0.1]).round(2).tolist()
     [6.93, inf, inf]
     """

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gatescope.datatypes.result import Array, Result
 from gatescope.errors import ShapeError, UnknownNameError, ValueRangeError
-from gatescope.results import Array, Result
 
 PUBLISHED_SIZE = {"seeds": 10, "epochs": 1000, "steps": 20_000, "sequences": 40}
 PUBLISHED_UNITS = 16
@@ -72,8 +72,8 @@ class LongSeriesResult(Result):
     Examples
     --------
     >>> import tempfile
-    >>> from gatescope.experiments import long_series
-    >>> found = long_series(tempfile.mkdtemp(), cells=("gru",), seeds=2, epochs=3, steps=50, sequences=4)
+    >>> from gatescope.experiments import run_long_series
+    >>> found = run_long_series(tempfile.mkdtemp(), cells=("gru",), seeds=2, epochs=3, steps=50, sequences=4)
     >>> found.loss.shape, found.status, found.preliminary
     ((1, 2, 3), (('finished', 'finished'),), True)
     >>> median = found.median("gru")  # over the seeds, one number an epoch

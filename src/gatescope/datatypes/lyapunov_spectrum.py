@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gatescope.results import Array, Result
+from gatescope.datatypes.result import Array, Result
 
 # Beyond so many of its errors, a difference of the two halves is no accident of the noise.
 _DRIFT = 8.0

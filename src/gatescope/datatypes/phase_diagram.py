@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gatescope.datatypes import Array, Result
+from gatescope.datatypes.result import Array, Result
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -9,12 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gatescope.errors import FileFormatError, GatescopeError
-from gatescope.storage import decode_json, encode_json, read_npz, write_npz
-
-Array = NDArray[Any]
+from gatescope.checks.arrays import Array
+from gatescope.errors import FileFormatError, GatescopeError, UnknownNameError
+from gatescope.storage.npz import decode_json, encode_json, read_npz, write_npz
 
 _META = "gatescope_meta"
 
@@ -218,3 +216,10 @@ def _fits(value: object, annotation: str) -> bool:
         **Result._kinds,
     }
     return isinstance(value, kinds.get(annotation.partition("[")[0], object))
+
+
+def index_of(names: tuple[str, ...], name: str, what: str) -> int:
+    try:
+        return names.index(name)
+    except ValueError:
+        raise UnknownNameError(f"there is no {name!r}: {what} {', '.join(map(repr, names))}") from None

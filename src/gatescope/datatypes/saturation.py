@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from gatescope.datatypes import Array, Trace
+from gatescope.datatypes.result import Array
+from gatescope.datatypes.trace import Trace
 from gatescope.errors import ValueRangeError
 
 SHUT, OPEN = 0.1, 0.9  # a gate is shut below, and open above
@@ -43,7 +44,7 @@ def shares_by_unit(
     Examples
     --------
     >>> import numpy as np, gatescope as gs
-    >>> from gatescope.measurements.saturation import shares_by_unit
+    >>> from gatescope.datatypes.saturation import shares_by_unit
     >>> trace = gs.run(gs.init("gru", input_size=1, hidden_size=8, seed=0), np.ones((50, 1), "float32"))
     >>> list(shares_by_unit(trace, trace.sigmoid_names))
     ['r', 'z']

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from gatescope.datatypes import Array, Head, Params, Result
+from gatescope.datatypes.batch import Head
+from gatescope.datatypes.params import Params
+from gatescope.datatypes.result import Array, Result
 from gatescope.errors import DtypeError, ShapeError
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from gatescope.datatypes.result import Array, Result
+from gatescope.datatypes.stack import Stack
 from gatescope.errors import ValueRangeError
-from gatescope.models import Stack
-from gatescope.results import Array, Result
 
 
 class Status(StrEnum):

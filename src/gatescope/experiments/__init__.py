@@ -1,5 +1,5 @@
 """Published experiments, done again."""
 
-from gatescope.experiments.long_series import long_series
+from gatescope.experiments.long_series.run import run_long_series
 
-__all__ = ["long_series"]
+__all__ = ["run_long_series"]

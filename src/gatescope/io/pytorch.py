@@ -18,12 +18,13 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from gatescope import cells
-from gatescope._dtypes import float_dtype
 from gatescope._version import __version__
+from gatescope.checks.dtypes import float_dtype
 from gatescope.datatypes import Params
 from gatescope.errors import ValueRangeError, WeightFormatError
 from gatescope.io.safetensors import SafetensorsFile
-from gatescope.storage import open_file, read_npz
+from gatescope.storage.atomic import open_file
+from gatescope.storage.npz import read_npz
 
 Array = NDArray[Any]
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatescope.errors import FileFormatError, GatescopeError, WeightFormatError
-from gatescope.storage import open_file
+from gatescope.storage.atomic import open_file
 
 # Little-endian, as the format says.  bfloat16, which NumPy lacks, is handled in __getitem__.
 _DTYPES = {

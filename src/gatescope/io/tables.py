@@ -12,9 +12,10 @@ from typing import IO, Any, NoReturn
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from gatescope._dtypes import float_dtype
+from gatescope.checks.dtypes import float_dtype
 from gatescope.errors import FileFormatError
-from gatescope.storage import open_file, read_npy, read_npz
+from gatescope.storage.atomic import open_file
+from gatescope.storage.npz import read_npy, read_npz
 
 Array = NDArray[Any]
 

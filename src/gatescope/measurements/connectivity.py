@@ -12,21 +12,22 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from gatescope.cells.registry import Cell
+from gatescope.checks.network import check_initial_state, check_params
+from gatescope.checks.numbers import check_count, check_threads
 from gatescope.datatypes import Array, Params
+from gatescope.datatypes.connectivity import Connectivity
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
-from gatescope.gradients.arguments import directions_of
-from gatescope.gradients.plans import Plan, show
-from gatescope.gradients.replay import Replay
-from gatescope.interventions import WEIGHTS, clamp_facts, held
-from gatescope.kernels import cpu
-from gatescope.kernels.adjoints import Adjoints
-from gatescope.kernels.machines import CpuMachine
-from gatescope.measurements.connectivity import Connectivity
-from gatescope.provenance import provenance
-from gatescope.resident import device_facts
-from gatescope.resuming import Resumable, digest
-from gatescope.series import Series, open_series
-from gatescope.validation import check_count, check_initial_state, check_params, check_threads
+from gatescope.kernels.cpu import sweeps as cpu
+from gatescope.kernels.cpu.adjoints import Adjoints
+from gatescope.kernels.cpu.device import CpuDevice
+from gatescope.measurements.plans import Plan, show
+from gatescope.measurements.selection import directions_of
+from gatescope.recurrence.clamping import WEIGHTS, clamp_facts, held
+from gatescope.recurrence.input_stream import Series, open_series
+from gatescope.recurrence.on_device import device_facts
+from gatescope.recurrence.recompute import Replay
+from gatescope.storage.provenance import provenance
+from gatescope.storage.resumable import Resumable, digest
 
 NORMS = ("frobenius", "random", "unit")
 SPACINGS = ("even", "log")
@@ -143,7 +144,7 @@ def connectivity(
                 "initial_state": digest(first_state),
             }
         with Resumable(resume, "connectivity", facts) as kept:
-            machine = CpuMachine(cell, params, batch, workers)
+            machine = CpuDevice(cell, params, batch, workers)
             each = max(1, _CARRIED_BYTES // (batch * seeds.nbytes))
             replays = []
             for some in (slice(at, at + each) for at in range(0, rows.size, each)):

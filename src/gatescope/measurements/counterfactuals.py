@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from gatescope.datatypes import Array, Params
+from gatescope.datatypes.diagnosis import changed
+from gatescope.datatypes.lyapunov_spectrum import Spectrum
 from gatescope.errors import GatescopeError, ValueRangeError
-from gatescope.gradients.lyapunov import lyapunov_spectrum
-from gatescope.interventions import held
-from gatescope.measurements.diagnosis import changed
-from gatescope.measurements.spectrum import Spectrum
+from gatescope.measurements.lyapunov_spectrum import lyapunov_spectrum
+from gatescope.recurrence.clamping import held
 
 _LIMIT = 20.0  # nats per step: beyond it the search for a root needs no more than the sign
 SHIFTS = (1.0, 2.0, 4.0, 8.0, 16.0)  # of a bias; a sigmoid at 16 is 1 to float32's last digit

@@ -8,15 +8,17 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from gatescope.cells.registry import Cell
+from gatescope.checks.network import check_initial_state, check_params
+from gatescope.checks.numbers import check_count, check_number, check_threads
 from gatescope.datatypes import Array, GradientFlow, Params, Trace
+from gatescope.datatypes.diagnosis import QUANTILES, Diagnosis, changed
+from gatescope.datatypes.gradient_paths import GradientPaths
+from gatescope.datatypes.half_life import HalfLife, half_life_of
+from gatescope.datatypes.saturation import shares_by_unit
 from gatescope.errors import ShapeError, ValueRangeError
-from gatescope.gradients import diagnosis_words as say
-from gatescope.gradients.diagnosis_words import Sentences, key
-from gatescope.gradients.flow import gradient_flow
-from gatescope.gradients.lyapunov import lyapunov_spectrum
-from gatescope.gradients.memory import half_life, holding_gate
-from gatescope.gradients.paths import gradient_paths
-from gatescope.gradients.trials import (
+from gatescope.kernels.cpu import sweeps as cpu
+from gatescope.measurements import diagnosis_text as say
+from gatescope.measurements.counterfactuals import (
     DOUBLINGS,
     SHIFTS,
     Suggestion,
@@ -26,16 +28,15 @@ from gatescope.gradients.trials import (
     qr_interval,
     spectral_radius,
 )
-from gatescope.interventions import clamp_facts, held, held_values
-from gatescope.kernels import cpu
-from gatescope.measurements.diagnosis import QUANTILES, Diagnosis, changed
-from gatescope.measurements.memory import HalfLife, half_life_of
-from gatescope.measurements.paths import GradientPaths
-from gatescope.measurements.saturation import shares_by_unit
-from gatescope.provenance import provenance
-from gatescope.recurrence import run
-from gatescope.series import Series, open_series
-from gatescope.validation import check_count, check_initial_state, check_number, check_params, check_threads
+from gatescope.measurements.diagnosis_text import Sentences, key
+from gatescope.measurements.gradient_flow import gradient_flow
+from gatescope.measurements.gradient_paths import gradient_paths
+from gatescope.measurements.half_life import half_life, holding_gate
+from gatescope.measurements.lyapunov_spectrum import lyapunov_spectrum
+from gatescope.recurrence.clamping import clamp_facts, held, held_values
+from gatescope.recurrence.input_stream import Series, open_series
+from gatescope.recurrence.run import run
+from gatescope.storage.provenance import provenance
 
 _LEAST = 20  # steps: fewer tell nothing
 _LONGEST_TARGET = 1000.0  # steps, by default: four of them are looked at
@@ -127,7 +128,7 @@ def diagnose(
     Examples
     --------
     >>> import numpy as np, gatescope as gs
-    >>> from gatescope.gradients.diagnosis import diagnose
+    >>> from gatescope.measurements.diagnosis import diagnose
     >>> params = gs.init("lstm", input_size=1, hidden_size=8, seed=0)
     >>> found = diagnose(params, np.random.default_rng(0).standard_normal((400, 1)))
     >>> found.verdict, found.gate, found.suggestion, found.suggested_gate, found.reached

@@ -8,7 +8,7 @@ from string import Formatter
 
 import numpy as np
 
-from gatescope.gradients.trials import Suggestion
+from gatescope.measurements.counterfactuals import Suggestion
 
 _ROUNDING = 1e-12  # nats per step: what is left of an exponent that is 0
 _LEAST_SHARE = 0.01  # of a path: smaller ones are not named

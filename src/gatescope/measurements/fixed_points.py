@@ -8,21 +8,16 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from gatescope.cells.registry import Cell
+from gatescope.checks.arrays import check_array, check_shape
+from gatescope.checks.network import check_params, check_trace
+from gatescope.checks.numbers import check_count, check_number
 from gatescope.datatypes import Array, Params, Trace
+from gatescope.datatypes.fixed_points import FixedPoints
 from gatescope.errors import DtypeError, ShapeError
-from gatescope.gradients.linear import advance, step_jacobians
-from gatescope.interventions import clamp_facts, held
-from gatescope.measurements.fixed_points import FixedPoints
-from gatescope.provenance import provenance
-from gatescope.resident import DeviceParams
-from gatescope.validation import (
-    check_array,
-    check_count,
-    check_number,
-    check_params,
-    check_shape,
-    check_trace,
-)
+from gatescope.measurements.step_jacobian import advance, step_jacobians
+from gatescope.recurrence.clamping import clamp_facts, held
+from gatescope.recurrence.on_device import DeviceParams
+from gatescope.storage.provenance import provenance
 
 STARTS = 512
 TRACE_STARTS = 1024  # a longer trace is thinned to so many states

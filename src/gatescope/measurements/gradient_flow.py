@@ -10,25 +10,21 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from gatescope.checks.network import check_initial_state, check_params
+from gatescope.checks.numbers import check_count, check_threads
 from gatescope.datatypes import Array, GradientFlow, Params
 from gatescope.errors import UnknownNameError, ValueRangeError
-from gatescope.gradients.arguments import blocks_of, directions_of, lags_of, source_step_of
-from gatescope.gradients.flow_plan import plan_of
-from gatescope.gradients.plans import show
-from gatescope.gradients.replay import Replay
-from gatescope.interventions import WEIGHTS, clamp_facts, held
-from gatescope.kernels import cpu
-from gatescope.kernels.machines import machine_for
-from gatescope.provenance import provenance
-from gatescope.resident import DeviceParams, check_no_threads, device_facts, placed
-from gatescope.resuming import Resumable, digest
-from gatescope.series import open_series
-from gatescope.validation import (
-    check_count,
-    check_initial_state,
-    check_params,
-    check_threads,
-)
+from gatescope.kernels.cpu import sweeps
+from gatescope.kernels.device import device_for
+from gatescope.measurements.memory_estimate import plan_of
+from gatescope.measurements.plans import show
+from gatescope.measurements.selection import blocks_of, directions_of, lags_of, source_step_of
+from gatescope.recurrence.clamping import WEIGHTS, clamp_facts, held
+from gatescope.recurrence.input_stream import open_series
+from gatescope.recurrence.on_device import DeviceParams, check_no_threads, device_facts, placed
+from gatescope.recurrence.recompute import Replay
+from gatescope.storage.provenance import provenance
+from gatescope.storage.resumable import Resumable, digest
 
 NORMS = ("random", "unit", "spectral")
 
@@ -145,7 +141,7 @@ def gradient_flow(
     if not isinstance(norm, str) or norm not in NORMS:
         raise UnknownNameError(f"norm={norm!r} is not known; choose one of {', '.join(NORMS)}")
     seeds = directions_of(cell, params, of, norm, unit, check_count("seed", seed, least=0))
-    workers = check_threads(threads, cpu.default_threads())
+    workers = check_threads(threads, sweeps.default_threads())
     with open_series(inputs, params) as series:
         source = source_step_of(source_step, series.steps)
         reach = source if horizon is None else check_count("horizon", horizon)
@@ -173,7 +169,7 @@ def gradient_flow(
                 "device": device,
             }
         with Resumable(resume, "gradient_flow", facts) as kept:
-            machine = machine_for(device, cell, params, series.batch, workers)
+            machine = device_for(device, cell, params, series.batch, workers)
             with kept.restoring():
                 length = None if kept.found is None else _positive(int(kept.found["length"]))
             last = source - int(wanted[-1])

@@ -8,20 +8,21 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from gatescope.cells.registry import Cell
+from gatescope.checks.network import check_initial_state, check_params
+from gatescope.checks.numbers import check_count, check_threads
 from gatescope.datatypes import Array, Params
+from gatescope.datatypes.gradient_paths import GradientPaths
 from gatescope.errors import UnknownNameError, ValueRangeError
-from gatescope.gradients.arguments import blocks_of, directions_of, lags_of, source_step_of
-from gatescope.gradients.flow import log_of
-from gatescope.gradients.replay import Replay
-from gatescope.interventions import clamp_facts, held
-from gatescope.kernels import cpu
-from gatescope.kernels.adjoints import Adjoints
-from gatescope.kernels.machines import CpuMachine
-from gatescope.measurements.paths import GradientPaths
-from gatescope.provenance import provenance
-from gatescope.resident import device_facts
-from gatescope.series import open_series
-from gatescope.validation import check_count, check_initial_state, check_params, check_threads
+from gatescope.kernels.cpu import sweeps
+from gatescope.kernels.cpu.adjoints import Adjoints
+from gatescope.kernels.cpu.device import CpuDevice
+from gatescope.measurements.gradient_flow import log_of
+from gatescope.measurements.selection import blocks_of, directions_of, lags_of, source_step_of
+from gatescope.recurrence.clamping import clamp_facts, held
+from gatescope.recurrence.input_stream import open_series
+from gatescope.recurrence.on_device import device_facts
+from gatescope.recurrence.recompute import Replay
+from gatescope.storage.provenance import provenance
 
 NORMS = ("random", "unit")
 HIGHWAY = "highway"
@@ -127,7 +128,7 @@ def gradient_paths(
     if not isinstance(norm, str) or norm not in NORMS:
         raise UnknownNameError(f"norm={norm!r} is not known; choose one of {', '.join(NORMS)}")
     seeds = directions_of(cell, params, of, norm, unit, check_count("seed", seed, least=0))
-    workers = check_threads(threads, cpu.default_threads())
+    workers = check_threads(threads, sweeps.default_threads())
     with open_series(inputs, params) as series:
         batch, source = series.batch, source_step_of(source_step, series.steps)
         reach = source if horizon is None else check_count("horizon", horizon)
@@ -140,11 +141,11 @@ def gradient_paths(
         shape = (batch, len(cell.states), params.hidden_size)
         start = check_initial_state(initial_state, cell, params, batch)
         record = _Record(cell, wanted, wrt, shape, vectors)
-        plan = cpu.plan_for(cell, params.hidden_size, params.dtype)
+        plan = sweeps.plan_for(cell, params.hidden_size, params.dtype)
         carried = Adjoints(plan, params, _split(cell, seeds, batch), workers, paths=True)
         record.start(seeds[0], carried)
         replay = Replay(
-            CpuMachine(cell, params, batch, workers),
+            CpuDevice(cell, params, batch, workers),
             cell,
             series,
             np.zeros(shape, params.dtype) if start is None else start,

@@ -11,24 +11,20 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from gatescope.cells.registry import Cell
+from gatescope.checks.network import check_initial_state, check_params
+from gatescope.checks.numbers import check_count, check_threads
 from gatescope.datatypes import Array, GradientFlow, Params
+from gatescope.datatypes.half_life import HalfLife
 from gatescope.errors import ValueRangeError
-from gatescope.gradients.finite import check_states
-from gatescope.gradients.flow import gradient_flow
-from gatescope.gradients.linear import highway
-from gatescope.gradients.lyapunov import lyapunov_spectrum
-from gatescope.interventions import clamp_facts, held
-from gatescope.kernels import cpu
-from gatescope.kernels.machines import machine_for
-from gatescope.measurements.memory import HalfLife
-from gatescope.provenance import provenance
-from gatescope.series import Series, open_series
-from gatescope.validation import (
-    check_count,
-    check_initial_state,
-    check_params,
-    check_threads,
-)
+from gatescope.kernels.cpu import sweeps
+from gatescope.kernels.device import device_for
+from gatescope.measurements.gradient_flow import gradient_flow
+from gatescope.measurements.lyapunov_spectrum import lyapunov_spectrum
+from gatescope.measurements.step_jacobian import highway
+from gatescope.recurrence.clamping import clamp_facts, held
+from gatescope.recurrence.finite import check_states
+from gatescope.recurrence.input_stream import Series, open_series
+from gatescope.storage.provenance import provenance
 
 _BLOCKS = 20  # of time, for standard errors
 _LAGS = 2000  # that the adjoint's line goes through
@@ -105,7 +101,7 @@ def half_life(
     Examples
     --------
     >>> import numpy as np, gatescope as gs
-    >>> from gatescope.gradients.memory import half_life
+    >>> from gatescope.measurements.half_life import half_life
     >>> params = gs.init("lstm", input_size=1, hidden_size=8, seed=0, scheme="chrono(100)", dtype="float64")
     >>> inputs = np.random.default_rng(0).standard_normal((500, 1))
     >>> life = half_life(params, inputs)
@@ -115,7 +111,7 @@ def half_life(
     params = held(params, clamp)
     cell = check_params(params)
     seed = check_count("seed", seed, least=0)
-    workers = check_threads(threads, cpu.default_threads())
+    workers = check_threads(threads, sweeps.default_threads())
     holding = holding_gate(cell)
     with open_series(inputs, params) as series:
         steps = series.steps
@@ -201,7 +197,7 @@ def holding_gate(cell: Cell) -> Holding:
     Examples
     --------
     >>> import gatescope as gs
-    >>> from gatescope.gradients.memory import holding_gate
+    >>> from gatescope.measurements.half_life import holding_gate
     >>> [holding_gate(gs.cells.get(name)).name for name in ("lstm", "gru", "rnn")]
     ['f', 'z', '']
     """
@@ -254,7 +250,7 @@ def _gate_rates(
     """-<ln share> of each unit over the steps after the transient, and its standard error, both (B, H)."""
     steps, batch = series.steps, series.batch
     units = params.hidden_size
-    machine = machine_for("cpu", cell, params, batch, workers)
+    machine = device_for("cpu", cell, params, batch, workers)
     step_bytes = batch * units * (len(cell.states) + len(cell.kept)) * params.dtype.itemsize
     longest = min(steps, max(1, _PIECE_BYTES // step_bytes))
     states, gates = machine.room(longest)

@@ -10,21 +10,22 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from gatescope.cells.registry import Cell
+from gatescope.checks.network import check_initial_state, check_params
+from gatescope.checks.numbers import check_count, check_threads
 from gatescope.datatypes import Array, Params
+from gatescope.datatypes.jacobian_spectrum import JacobianSpectrum
 from gatescope.errors import AccuracyWarning, UnknownNameError, ValueRangeError
-from gatescope.gradients.arguments import lags_of, source_step_of
-from gatescope.gradients.finite import check_states
-from gatescope.gradients.linear import step_jacobians
-from gatescope.gradients.replay import Replay
-from gatescope.gradients.spans import in_float64
-from gatescope.interventions import clamp_facts, held
-from gatescope.kernels import cpu
-from gatescope.kernels.chain import Chain
-from gatescope.kernels.machines import CpuMachine
-from gatescope.measurements.jacobian import JacobianSpectrum
-from gatescope.provenance import provenance
-from gatescope.series import open_series
-from gatescope.validation import check_count, check_initial_state, check_params, check_threads
+from gatescope.kernels.cpu import sweeps
+from gatescope.kernels.cpu.device import CpuDevice
+from gatescope.kernels.cpu.jacobian_product import Chain
+from gatescope.measurements.selection import lags_of, source_step_of
+from gatescope.measurements.step_jacobian import step_jacobians
+from gatescope.measurements.tangent_sweep import in_float64
+from gatescope.recurrence.clamping import clamp_facts, held
+from gatescope.recurrence.finite import check_states
+from gatescope.recurrence.input_stream import open_series
+from gatescope.recurrence.recompute import Replay
+from gatescope.storage.provenance import provenance
 
 # Jacobians written out at a time.
 _BYTES = 1 << 23
@@ -112,7 +113,7 @@ def jacobian_spectrum(
         raise ValueRangeError(
             f"k={k!r} singular values were asked for, but block={block!r} of this {cell.name} has {most}"
         )
-    workers = check_threads(threads, cpu.default_threads())
+    workers = check_threads(threads, sweeps.default_threads())
     weights = in_float64(params)
     with open_series(inputs, weights) as series:
         source = source_step_of(source_step, series.steps)
@@ -125,7 +126,7 @@ def jacobian_spectrum(
         found = np.empty((wanted.size, series.batch, count))
         reach = int(wanted[-1])
         stops = [int(source - lag) for lag in wanted]
-        machine = CpuMachine(cell, weights, series.batch, workers)
+        machine = CpuDevice(cell, weights, series.batch, workers)
         replay = Replay(machine, cell, series, start, source, source - reach, directions=size)
         bar = tqdm(
             total=replay.forward_steps + reach,

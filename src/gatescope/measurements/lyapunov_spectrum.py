@@ -8,10 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from gatescope.checks.arrays import check_array
+from gatescope.checks.network import check_initial_state, check_params
+from gatescope.checks.numbers import check_count, check_threads
 from gatescope.datatypes import Array, Params
+from gatescope.datatypes.lyapunov_spectrum import ROUNDED, Spectrum
 from gatescope.errors import AccuracyWarning, ShapeError, ValueRangeError
-from gatescope.gradients.plans import show
-from gatescope.gradients.spans import (
+from gatescope.kernels.cpu import sweeps
+from gatescope.kernels.cpu.jacobian_product import carried
+from gatescope.measurements.plans import show
+from gatescope.measurements.tangent_sweep import (
     SpanJob,
     bin_ends,
     choose_interval,
@@ -21,14 +27,10 @@ from gatescope.gradients.spans import (
     span_jobs,
     work_through,
 )
-from gatescope.interventions import clamp_facts, held
-from gatescope.kernels import cpu
-from gatescope.kernels.chain import carried
-from gatescope.measurements.spectrum import ROUNDED, Spectrum
-from gatescope.provenance import provenance
-from gatescope.resuming import Resumable, digest
-from gatescope.series import open_series
-from gatescope.validation import check_array, check_count, check_initial_state, check_params, check_threads
+from gatescope.recurrence.clamping import clamp_facts, held
+from gatescope.recurrence.input_stream import open_series
+from gatescope.storage.provenance import provenance
+from gatescope.storage.resumable import Resumable, digest
 
 _BLOCKS = 20
 _DEFAULT_TRANSIENT = 200
@@ -133,7 +135,7 @@ def lyapunov_spectrum(
         )
     seed = check_count("seed", seed, least=0)
     every = None if qr_every is None else check_count("qr_every", qr_every)
-    workers = check_threads(threads, cpu.default_threads())
+    workers = check_threads(threads, sweeps.default_threads())
     weights = in_float64(params)
     with open_series(inputs, weights) as series:
         settle = _transient(transient, series.steps)

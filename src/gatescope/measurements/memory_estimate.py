@@ -6,14 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gatescope.checks.network import check_params
+from gatescope.checks.numbers import check_count, check_threads
 from gatescope.datatypes import Params
 from gatescope.errors import UnknownNameError, ValueRangeError
-from gatescope.gradients.plans import Plan
-from gatescope.gradients.replay import Replay
-from gatescope.kernels import cpu
-from gatescope.kernels.machines import CpuMachine
-from gatescope.series import MAPPED_BYTES, Series
-from gatescope.validation import check_count, check_params, check_threads
+from gatescope.kernels.cpu import sweeps
+from gatescope.kernels.cpu.device import CpuDevice
+from gatescope.measurements.plans import Plan
+from gatescope.recurrence.input_stream import MAPPED_BYTES, Series
+from gatescope.recurrence.recompute import Replay
 
 # Norms of a piece, as the kernel gives them and as they are put in their places.
 _NORM_COPIES = 3
@@ -82,7 +83,7 @@ def plan_flow(
     Examples
     --------
     >>> import gatescope as gs
-    >>> from gatescope.gradients.flow_plan import plan_flow
+    >>> from gatescope.measurements.memory_estimate import plan_flow
     >>> params = gs.init("lstm", input_size=1, hidden_size=64, seed=0)
     >>> print(plan_flow(params, 10_000_000, threads=2))
     gradient flow of lstm with 64 units in float32, 10,000,000 steps, one sequence: 3,163 segments of 3,162 steps
@@ -106,7 +107,7 @@ def plan_flow(
         lags = min(steps + 1, 201) if norm == "spectral" else steps + 1
     elif check_count("lags", lags) > steps + 1:
         raise ValueRangeError(f"lags={lags!r} is more than there are, {steps + 1}")
-    machine = CpuMachine(cell, params, batch, check_threads(threads, cpu.default_threads()))
+    machine = CpuDevice(cell, params, batch, check_threads(threads, sweeps.default_threads()))
     shape = (batch, len(cell.states), params.hidden_size)
     series = _Planned(steps, batch, params)
     first_state = np.broadcast_to(np.zeros((), params.dtype), shape)
@@ -127,7 +128,7 @@ def plan_of(replay: Replay, params: Params, lags: int, directions: int) -> FlowP
     cell, series, length = replay.cell, replay.series, replay.length
     batch, states, gates = series.batch, len(cell.states), len(cell.gates)
     real, at_once = params.dtype.itemsize, replay.buffers
-    padded = cpu.plan_for(cell, params.hidden_size, params.dtype).padded
+    padded = sweeps.plan_for(cell, params.hidden_size, params.dtype).padded
     several = f"{at_once} segments" if at_once > 1 else "one segment"
     parts = {
         "log-norms and lags": lags * 8 * (1 + batch),

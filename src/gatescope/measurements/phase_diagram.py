@@ -12,18 +12,20 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from gatescope.cells.registry import Cell, get
+from gatescope.checks.arrays import check_array
+from gatescope.checks.network import check_inputs
+from gatescope.checks.numbers import check_count, check_threads
 from gatescope.datatypes import Array, Params
+from gatescope.datatypes.half_life import half_life_of
+from gatescope.datatypes.phase_diagram import PhaseDiagram
 from gatescope.errors import ShapeError, UnknownNameError, ValueRangeError
-from gatescope.gradients.flow import gradient_flow
-from gatescope.gradients.lyapunov import lyapunov_spectrum
-from gatescope.gradients.memory import check_transient, holding_gate, slope
-from gatescope.initial import init
-from gatescope.kernels import cpu
-from gatescope.measurements.memory import half_life_of
-from gatescope.measurements.phases import PhaseDiagram
-from gatescope.provenance import provenance
-from gatescope.recurrence import run
-from gatescope.validation import check_array, check_count, check_inputs, check_threads
+from gatescope.kernels.cpu import sweeps
+from gatescope.measurements.gradient_flow import gradient_flow
+from gatescope.measurements.half_life import check_transient, holding_gate, slope
+from gatescope.measurements.lyapunov_spectrum import lyapunov_spectrum
+from gatescope.recurrence.initialization import init
+from gatescope.recurrence.run import run
+from gatescope.storage.provenance import provenance
 
 _LAGS = 1000  # that the adjoint's line goes through
 _PIECE = 4096  # steps kept at a time to see whether the states stay finite
@@ -108,7 +110,7 @@ def phase_diagram(
     Examples
     --------
     >>> import numpy as np, gatescope as gs
-    >>> from gatescope.gradients.phases import phase_diagram
+    >>> from gatescope.measurements.phase_diagram import phase_diagram
     >>> diagram = phase_diagram("rnn", gain=[0.5, 2.0], hidden_size=32, inputs=np.zeros((400, 1)))
     >>> np.sign(diagram.exponent[0, :, 0]).tolist()
     [-1.0, 1.0]
@@ -118,7 +120,7 @@ def phase_diagram(
     gate = _bias_gate(found, biases)
     schemes = _schemes(scheme)
     count, seed = check_count("seeds", seeds), check_count("seed", seed, least=0)
-    workers = check_threads(threads, cpu.default_threads())
+    workers = check_threads(threads, sweeps.default_threads())
     # What is wrong with a scheme, a size or the dtype shows here, before anything is measured.
     networks = {
         (s, k): init(

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from gatescope.cells.registry import Cell
+from gatescope.checks.arrays import check_array
 from gatescope.datatypes import Array, Params
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
-from gatescope.validation import check_array
 
 _SPECTRAL_LAGS = 200
 

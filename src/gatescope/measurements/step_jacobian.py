@@ -63,7 +63,7 @@ def linearise(cell: Cell, kept: Array, states: Array, new_states: Array) -> Line
     Examples
     --------
     >>> import numpy as np, gatescope as gs
-    >>> from gatescope.gradients.linear import linearise
+    >>> from gatescope.measurements.step_jacobian import linearise
     >>> trace = gs.run(gs.init("lstm", input_size=1, hidden_size=4, seed=0), np.ones((20, 1)))
     >>> linear = linearise(gs.cells.get("lstm"), trace.gates, trace.states[:-1], trace.states[1:])
     >>> bool(np.allclose(linear.direct[..., 1, 1, :], trace.gate("f")))   # d c_t / d c_{t-1}
@@ -120,7 +120,7 @@ def step_jacobians(params: Params, states: Array, new_states: Array, kept: Array
     Examples
     --------
     >>> import numpy as np, gatescope as gs
-    >>> from gatescope.gradients.linear import advance, step_jacobians
+    >>> from gatescope.measurements.step_jacobian import advance, step_jacobians
     >>> params = gs.init("lstm", input_size=1, hidden_size=4, seed=0)
     >>> states = np.zeros((3, 2, 4))
     >>> new_states, kept = advance(params, np.ones((3, 1)), states)

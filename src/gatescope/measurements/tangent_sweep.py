@@ -16,14 +16,14 @@ from tqdm.auto import tqdm
 
 from gatescope.cells.registry import Cell
 from gatescope.datatypes import Array, Params
-from gatescope.gradients.finite import check_states
-from gatescope.gradients.linear import step_jacobians
-from gatescope.gradients.plans import Plan
-from gatescope.kernels import cpu
-from gatescope.kernels.machines import CpuMachine
-from gatescope.kernels.tangents import Tangents
-from gatescope.resuming import Resumable
-from gatescope.series import Series
+from gatescope.kernels.cpu import sweeps
+from gatescope.kernels.cpu.device import CpuDevice
+from gatescope.kernels.cpu.tangents import Tangents
+from gatescope.measurements.plans import Plan
+from gatescope.measurements.step_jacobian import step_jacobians
+from gatescope.recurrence.finite import check_states
+from gatescope.recurrence.input_stream import Series
+from gatescope.storage.resumable import Resumable
 
 # Below so many measured steps a sequence is one span, not two.
 _TWO_SPANS = 2000
@@ -100,8 +100,8 @@ class SpanJob:
         # Bins count from the first of these steps; directions align from the second on; the third to the last count.
         self._origin, self._settle, self._first, self._last = bounds
         self._every = every
-        self._machine = CpuMachine(cell, params, 1, 1)
-        plan = cpu.plan_for(cell, params.hidden_size, np.dtype(np.float64))
+        self._machine = CpuDevice(cell, params, 1, 1)
+        plan = sweeps.plan_for(cell, params.hidden_size, np.dtype(np.float64))
         self._tangents = Tangents(plan, params, directions)
         step_bytes = 8 * params.hidden_size * (len(cell.states) + len(cell.kept))
         length = min(_PIECE_STEPS, max(16, _PIECE_BYTES // step_bytes))
@@ -275,8 +275,8 @@ def choose_interval(
 
     Tried on the first sequence: a few steps to leave the initial state, then the candidates over the same few steps.
     """
-    machine = CpuMachine(cell, params, 1, 1)
-    plan = cpu.plan_for(cell, params.hidden_size, np.dtype(np.float64))
+    machine = CpuDevice(cell, params, 1, 1)
+    plan = sweeps.plan_for(cell, params.hidden_size, np.dtype(np.float64))
     settle = min(_TRIAL, transient, series.steps - 1)
     last = min(settle + _TRIAL, series.steps)
     x = np.ascontiguousarray(series.read(0, last)[:, :1])

@@ -12,8 +12,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from gatescope.errors import DtypeError, ValueRangeError
-from gatescope.plotting.styling import style
-from gatescope.storage import atomic_write
+from gatescope.plotting._style import style
+from gatescope.storage.atomic import atomic_write
 
 # None takes an entry out: no dates and no versions, which would change the bytes and not the picture.
 _METADATA: dict[str, dict[str, Any]] = {

@@ -16,8 +16,8 @@ import numpy as np
 from matplotlib.animation import AbstractMovieWriter, Animation, FFMpegWriter
 
 from gatescope.errors import DtypeError, OutputError, ValueRangeError
-from gatescope.plotting.styling import style
-from gatescope.storage import atomic_write
+from gatescope.plotting._style import style
+from gatescope.storage.atomic import atomic_write
 
 _SUFFIXES = (".gif", ".mp4", ".html")
 _PLAYER = Path(__file__).with_name("player.html")

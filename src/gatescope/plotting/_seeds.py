@@ -14,10 +14,10 @@ from matplotlib.axis import Axis
 from matplotlib.ticker import FuncFormatter, LogFormatterMathtext, LogLocator, MaxNLocator, NullFormatter
 
 from gatescope.datatypes import Array
+from gatescope.datatypes.training_run import Status, TrainingRun
 from gatescope.errors import DtypeError, ValueRangeError
-from gatescope.measurements.training import Status, TrainingRun
-from gatescope.plotting import palette, series
-from gatescope.plotting.styling import line_keywords, plain_text
+from gatescope.plotting import _palette, _trace_view
+from gatescope.plotting._style import line_keywords, plain_text
 
 POINTS = 2000  # more epochs than this are drawn as means: finer than the pixels of a figure
 
@@ -79,8 +79,8 @@ def summarise(seeds: Seeds, band: Band) -> Summary:
     epoch, table = seeds.epoch.astype(np.float64), seeds.table
     size = 1
     if epoch.size > POINTS:
-        bins = series.bin_means(table, POINTS)
-        epoch, table, size = series.bin_means(epoch, POINTS).mean, bins.mean, bins.size
+        bins = _trace_view.bin_means(table, POINTS)
+        epoch, table, size = _trace_view.bin_means(epoch, POINTS).mean, bins.mean, bins.size
     found = np.full((3, epoch.size), np.nan)
     known = ~np.isnan(table).all(axis=1)
     if known.any():
@@ -104,7 +104,7 @@ def finite_values(summaries: Iterable[Summary], *, positive: bool) -> Array:
 def draw_summary(
     axes: Axes,
     summary: Summary,
-    style: palette.Style,
+    style: _palette.Style,
     place: tuple[int, int],
     *,
     label: str = "_line",

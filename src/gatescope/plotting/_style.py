@@ -78,7 +78,7 @@ def plain_text(text: str) -> str:
 
     Examples
     --------
-    >>> from gatescope.plotting.styling import plain_text
+    >>> from gatescope.plotting._style import plain_text
     >>> print(plain_text("a$b"))
     a\$b
     """

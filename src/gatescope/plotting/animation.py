@@ -13,8 +13,10 @@ from matplotlib.figure import Figure, FigureBase
 
 from gatescope.datatypes import Array, Trace
 from gatescope.errors import DtypeError, ShapeError, ValueRangeError
-from gatescope.plotting import palette, series
-from gatescope.plotting.gates_in_training import (
+from gatescope.plotting import _palette, _trace_view
+from gatescope.plotting._style import count_axis, drawing_in, line_keywords, plain_text
+from gatescope.plotting.gate_trajectories import spread_units
+from gatescope.plotting.gates_before_after import (
     WIDTHS,
     binned,
     check_alike,
@@ -28,8 +30,6 @@ from gatescope.plotting.gates_in_training import (
     value_edges,
     what_is_drawn,
 )
-from gatescope.plotting.styling import count_axis, drawing_in, line_keywords, plain_text
-from gatescope.plotting.trajectories import spread_units
 
 _INTERVAL = 100  # milliseconds a frame where an animation is shown, not saved
 _FIRST = "0.62"  # grey of what a curve was in the first frame
@@ -109,10 +109,10 @@ def animate_gates(
     listed = _check_traces(traces)
     numbers, shown_losses = _check_epochs(epochs, losses, len(listed))
     last = listed[-1]
-    sequence = series.check_sequence(last, sequence)
-    span = series.check_steps(last, steps, sequence)
+    sequence = _trace_view.check_sequence(last, sequence)
+    span = _trace_view.check_steps(last, steps, sequence)
     names = _names(last, gates)
-    chosen = spread_units(last, sequence)[0] if units is None else series.check_units(last, units)
+    chosen = spread_units(last, sequence)[0] if units is None else _trace_view.check_units(last, units)
     picks = _evenly(len(listed), _check_frames(frames))
     listed = [listed[k] for k in picks]
     thinned = "" if len(picks) == numbers.size else f"; {len(picks)} of {numbers.size} epochs shown"
@@ -212,18 +212,18 @@ def animate_steps(
     >>> animation = gs.plotting.animate_steps(trace, window=30, frames=4)
     >>> html = animation.to_jshtml(fps=5)
     """
-    series.check_trace(trace)
+    _trace_view.check_trace(trace)
     if kind not in ("lines", "heatmap"):
         raise ValueRangeError(f"kind={kind!r} is not known; choose 'lines' or 'heatmap'")
     if isinstance(window, bool) or not isinstance(window, int | np.integer) or not 1 <= window <= 1000:
         raise ValueRangeError(f"window={window!r} must be a whole number of steps in 1..1000")
-    sequence = series.check_sequence(trace, sequence)
-    span = series.check_steps(trace, steps, sequence)
+    sequence = _trace_view.check_sequence(trace, sequence)
+    span = _trace_view.check_steps(trace, steps, sequence)
     if span.stride != 1:
         raise ValueRangeError(f"steps={steps!r} has a stride; a window moves over all steps, so leave it out")
     names = _names(trace, gates)
     if units is not None:
-        chosen = series.check_units(trace, units)
+        chosen = _trace_view.check_units(trace, units)
     else:
         every = tuple(range(trace.states.shape[3]))
         chosen = spread_units(trace, sequence)[0] if kind == "lines" else every
@@ -231,7 +231,7 @@ def animate_steps(
     places = span.stop - span.start - width + 1
     begins = span.start + _evenly(places, _check_frames(frames))
     moves = math.ceil((places - 1) / max(begins.size - 1, 1))
-    shown = {name: series.values(trace, name)[: span.stop, sequence] for name in names}  # views
+    shown = {name: _trace_view.values(trace, name)[: span.stop, sequence] for name in names}  # views
     with drawing_in(_check_figure(fig), 8.4, 1.5 + 1.35 * len(names)) as figure:
         panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
         moving: list[tuple[str, Any]] = []
@@ -274,7 +274,7 @@ def animate_steps(
 
 def _lines(axes: Axes, x: Array, values: Array, units: Sequence[int], keywords: dict[str, Any]) -> list[Any]:
     drawn = []
-    for k, (unit, style) in enumerate(zip(units, palette.unit_styles(len(units)), strict=True)):
+    for k, (unit, style) in enumerate(zip(units, _palette.unit_styles(len(units)), strict=True)):
         point = {"marker": style.marker} if len(x) == 1 else {}  # a line of one point shows nothing
         ours = {"linewidth": WIDTHS[min(k, 2)], "label": f"unit {unit}", "zorder": 3, **style.line(), **point}
         drawn += axes.plot(x, values[:, k], **line_keywords(keywords, **ours))
@@ -293,7 +293,7 @@ def _image(
     look = {"aspect": "auto", "cmap": "cividis", "vmin": limits[0], "vmax": limits[1], **keywords}
     drawn = axes.imshow(part.T, extent=(-0.5, len(part) - 0.5, len(units) - 0.5, -0.5), **look)
     axes.grid(False)
-    role = palette.ROLES.get(name)
+    role = _palette.ROLES.get(name)
     axes.set_ylabel("unit")
     ticks = np.unique(np.linspace(0, len(units) - 1, min(3, len(units))).round().astype(int))
     axes.set_yticks(ticks, [str(units[tick]) for tick in ticks])
@@ -346,8 +346,10 @@ def _animation(figure: Any, draw: Callable[[int], list[Any]], count: int, *, our
 
 
 def _names(trace: Trace, gates: Any) -> tuple[str, ...]:
-    return series.check_names(
-        trace, gates if gates is not None else series.gate_names(trace) or trace.state_names, argument="gates"
+    return _trace_view.check_names(
+        trace,
+        gates if gates is not None else _trace_view.gate_names(trace) or trace.state_names,
+        argument="gates",
     )
 
 

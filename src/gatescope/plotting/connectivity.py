@@ -12,10 +12,10 @@ from matplotlib.colors import ListedColormap
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from gatescope.datatypes import Array
+from gatescope.datatypes.connectivity import Connectivity
 from gatescope.errors import DtypeError, ShapeError, ValueRangeError
-from gatescope.measurements.connectivity import Connectivity
-from gatescope.plotting.decay import power_of_ten
-from gatescope.plotting.styling import count_axis, drawing_on, plain_text
+from gatescope.plotting._style import count_axis, drawing_on, plain_text
+from gatescope.plotting.gradient_flow import power_of_ten
 
 _LN10 = math.log(10)
 _ZERO = "0.62"  # of what is exactly 0: no colour of the scale

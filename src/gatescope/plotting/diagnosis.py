@@ -10,12 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.ticker import MaxNLocator
 
+from gatescope.datatypes.diagnosis import Diagnosis
 from gatescope.errors import DtypeError, ValueRangeError
-from gatescope.measurements.diagnosis import Diagnosis
-from gatescope.plotting import palette
-from gatescope.plotting.decay import gradient_decay
-from gatescope.plotting.paths import path_shares
-from gatescope.plotting.styling import drawing_in, plain_text
+from gatescope.plotting import _palette
+from gatescope.plotting._style import drawing_in, plain_text
+from gatescope.plotting.gradient_flow import gradient_decay
+from gatescope.plotting.gradient_paths import path_shares
 
 _WIDTH = 11.5
 _ROW = 3.3  # inches, of a row of panels
@@ -56,7 +56,7 @@ def diagnosis(result: Diagnosis, *, fig: FigureBase | None = None) -> tuple[Figu
     Examples
     --------
     >>> import numpy as np, gatescope as gs
-    >>> from gatescope.gradients.diagnosis import diagnose
+    >>> from gatescope.measurements.diagnosis import diagnose
     >>> from gatescope.plotting.diagnosis import diagnosis
     >>> params = gs.init("gru", input_size=1, hidden_size=8, seed=0)
     >>> fig, axes = diagnosis(diagnose(params, np.random.default_rng(0).standard_normal((200, 1))))
@@ -112,8 +112,8 @@ def _flow(axes: Axes, result: Diagnosis) -> None:
     gradient_decay(result.flow, ax=axes)
     last = float(result.flow.lag[-1])
     marks = {
-        "half_life_exponent": ("half-life by the exponent", palette.VERMILLION, palette.DASH),
-        "reach": (f"below what {_kind(result)} can tell", palette.BLACK, palette.DOT),
+        "half_life_exponent": ("half-life by the exponent", _palette.VERMILLION, _palette.DASH),
+        "reach": (f"below what {_kind(result)} can tell", _palette.BLACK, _palette.DOT),
     }
     for name, (label, color, kind) in marks.items():
         at = result.numbers.get(name, np.inf)
@@ -146,7 +146,7 @@ def _gates(axes: Axes, result: Diagnosis) -> None:
         _nothing(axes, "no values of gates are kept for this cell")
         return
     signed = bool((result.quantiles < 0).any())
-    for row, style in enumerate(palette.gate_styles(result.gates)):
+    for row, style in enumerate(_palette.gate_styles(result.gates)):
         low, quarter, median, upper, high = result.quantiles[row]
         axes.plot([low, high], [row, row], color=style.color, linewidth=1.4, clip_on=False, zorder=2)
         axes.plot(
@@ -178,7 +178,7 @@ def _gates(axes: Axes, result: Diagnosis) -> None:
             axes.text(1.03, row, text, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5)
     axes.set_xlim((-1 if signed else 0), 1)
     axes.set_ylim(len(result.gates) - 0.4, -0.6)
-    axes.set_yticks(range(len(result.gates)), [palette.describe(plain_text(gate)) for gate in result.gates])
+    axes.set_yticks(range(len(result.gates)), [_palette.describe(plain_text(gate)) for gate in result.gates])
     axes.grid(visible=False, axis="y")
     axes.set_xlabel("value")
     axes.set_title("the gates' values")
@@ -194,7 +194,7 @@ def _exponents(axes: Axes, result: Diagnosis) -> None:
             rank[finite],
             values[finite],
             np.nan_to_num(3 * errors[finite]),
-            color=palette.BLUE,
+            color=_palette.BLUE,
             marker="o",
             linestyle="none",
             capsize=3,
@@ -213,10 +213,10 @@ def _exponents(axes: Axes, result: Diagnosis) -> None:
 
 def _held(axes: Axes, result: Diagnosis) -> None:
     rows: list[tuple[str, float, dict[str, Any]]] = [
-        ("as it is", result.number("exponent"), {"color": palette.GREY})
+        ("as it is", result.number("exponent"), {"color": _palette.GREY})
     ]
     colors = dict(
-        zip(result.gates, (style.color for style in palette.gate_styles(result.gates)), strict=True)
+        zip(result.gates, (style.color for style in _palette.gate_styles(result.gates)), strict=True)
     )
     for gate, at, value in zip(result.held_gate, result.held_at, result.held_exponent, strict=True):
         name = f"{plain_text(gate)} held {'open' if at == 'open' else 'at its mean'}"

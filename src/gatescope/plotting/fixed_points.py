@@ -8,17 +8,17 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from gatescope.datatypes import Array, Trace
+from gatescope.datatypes.fixed_points import FixedPoints
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
-from gatescope.measurements.fixed_points import FixedPoints
-from gatescope.plotting import palette
-from gatescope.plotting.styling import count_axis, drawing_on, line_keywords, plain_text
+from gatescope.plotting import _palette
+from gatescope.plotting._style import count_axis, drawing_on, line_keywords, plain_text
 
 _POINTS = 4000  # of trajectories are drawn: more make a blot
 # Of the points, by the number of unstable directions, the last for more: no two share shape and shade.
 _SHAPES: tuple[tuple[str, str, float], ...] = (
-    ("o", palette.BLACK, 7.0),
-    ("D", palette.ORANGE, 5.5),
-    ("s", palette.SKY, 6.0),
+    ("o", _palette.BLACK, 7.0),
+    ("D", _palette.ORANGE, 5.5),
+    ("s", _palette.SKY, 6.0),
     ("^", "white", 7.5),
     ("v", "white", 7.5),
 )
@@ -140,7 +140,7 @@ def fixed_point_moduli(points: FixedPoints, *, ax: Axes | None = None, **artist_
     marked = moduli > 1 + points.margin
     marked[:, 0] = True
     with drawing_on(ax, 6.4, 4.4) as axes:
-        axes.axhline(1, color=palette.GREY, linewidth=0.9, zorder=1.5)
+        axes.axhline(1, color=_palette.GREY, linewidth=0.9, zorder=1.5)
         rest: dict[str, Any] = {"marker": "_", "markersize": 5, "markeredgewidth": 0.7, "color": "0.45"}
         axes.plot(numbers[~marked], moduli[~marked], linestyle="none", **rest)
         places = np.stack([numbers, np.where(marked, moduli, np.nan)], axis=-1)  # NaN is not drawn
@@ -163,7 +163,7 @@ def _draw_kinds(axes: Axes, points: FixedPoints, places: Array, given: dict[str,
             "marker": marker,
             "markersize": size,
             "markerfacecolor": face,
-            "markeredgecolor": palette.BLACK,
+            "markeredgecolor": _palette.BLACK,
             "markeredgewidth": 0.8,
             "label": f"{len(rows)} {name}",
             "zorder": 4 if name == "stable" else 3,

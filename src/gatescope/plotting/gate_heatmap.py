@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 
 from gatescope.datatypes import Array, Trace
 from gatescope.errors import ValueRangeError
-from gatescope.plotting import palette, series
-from gatescope.plotting.styling import count_axis, drawing_on, plain_text
+from gatescope.plotting import _palette, _trace_view
+from gatescope.plotting._style import count_axis, drawing_on, plain_text
 
 _COLUMNS = 1000
 
@@ -72,17 +72,17 @@ def gate_heatmap(
     >>> ax.images[0].get_array().shape
     (8, 20)
     """
-    series.check_trace(trace)
+    _trace_view.check_trace(trace)
     if scale not in ("data", "full"):
         raise ValueRangeError(f"scale={scale!r} is not known; choose 'data' or 'full'")
-    (name,) = series.check_names(trace, (gate,), argument="gate")
-    sequence = series.check_sequence(trace, sequence)
-    span = series.check_steps(trace, steps, sequence)
-    shown = series.values(trace, name)[span.slice, sequence]  # (N, H) view
-    bins = series.bin_means(shown, _COLUMNS)
+    (name,) = _trace_view.check_names(trace, (gate,), argument="gate")
+    sequence = _trace_view.check_sequence(trace, sequence)
+    span = _trace_view.check_steps(trace, steps, sequence)
+    shown = _trace_view.values(trace, name)[span.slice, sequence]  # (N, H) view
+    bins = _trace_view.bin_means(shown, _COLUMNS)
     image = bins.mean.T
     if sort:
-        image = image[np.argsort(series.time_mean(shown), kind="stable")]
+        image = image[np.argsort(_trace_view.time_mean(shown), kind="stable")]
 
     bounds = trace.bounds(name)
     low, high = bounds if scale == "full" and bounds is not None else _limits(image)
@@ -105,7 +105,7 @@ def gate_heatmap(
         axes.set_xlabel("step" if bins.size == 1 else f"step (each column is the mean of {bins.size} steps)")
         axes.set_ylabel("unit, by rising mean" if sort else "unit")
         units = "1 unit" if image.shape[0] == 1 else f"{image.shape[0]} units"
-        axes.set_title(f"{plain_text(trace.cell)}: {palette.describe(name)} of {units}", loc="left")
+        axes.set_title(f"{plain_text(trace.cell)}: {_palette.describe(name)} of {units}", loc="left")
         bar = axes.figure.colorbar(
             drawn, ax=axes, pad=0.02, aspect=25, extend=_extend(image, *drawn.get_clim())
         )

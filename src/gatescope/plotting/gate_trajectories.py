@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 
 from gatescope.datatypes import Array, Trace
-from gatescope.plotting import palette, series
-from gatescope.plotting.styling import count_axis, drawing_in, line_keywords, plain_text
+from gatescope.plotting import _palette, _trace_view
+from gatescope.plotting._style import count_axis, drawing_in, line_keywords, plain_text
 
 _POINTS = 1500  # more would be finer than the pixels of a figure seven inches wide
 _BINS = 300  # of a longer series: the means of few long runs can be followed by eye, many short ones cannot
@@ -76,25 +76,25 @@ def gate_trajectories(
     >>> list(axes)
     ['r', 'z', 'n', 'h']
     """
-    series.check_trace(trace)
-    sequence = series.check_sequence(trace, sequence)
-    span = series.check_steps(trace, steps, sequence)
+    _trace_view.check_trace(trace)
+    sequence = _trace_view.check_sequence(trace, sequence)
+    span = _trace_view.check_steps(trace, steps, sequence)
     if gates is None:
-        gates = series.gate_names(trace) + trace.state_names
-    names = series.check_names(trace, gates, argument="gates")
+        gates = _trace_view.gate_names(trace) + trace.state_names
+    names = _trace_view.check_names(trace, gates, argument="gates")
     reference = _reference(names)
-    shown = {name: series.values(trace, name)[span.slice, sequence] for name in names}  # (N, H) views
-    means = series.time_mean(shown[reference])
-    chosen = _spread(means) if units is None else series.check_units(trace, units)
+    shown = {name: _trace_view.values(trace, name)[span.slice, sequence] for name in names}  # (N, H) views
+    means = _trace_view.time_mean(shown[reference])
+    chosen = _spread(means) if units is None else _trace_view.check_units(trace, units)
 
-    styles = palette.unit_styles(len(chosen))
+    styles = _palette.unit_styles(len(chosen))
     x = span.numbers()
     with drawing_in(fig, 7.2, 1.1 + 1.15 * len(names)) as figure:
         panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
         axes: dict[str, Axes] = dict(zip(names, panels, strict=True))
         for name, ax in axes.items():
             picked = shown[name][:, list(chosen)]
-            bins = series.bin_means(picked, _POINTS if len(picked) <= _POINTS else _BINS)
+            bins = _trace_view.bin_means(picked, _POINTS if len(picked) <= _POINTS else _BINS)
             middle = x if bins.size == 1 else _middles(x, bins.size)
             for k, (unit, style) in enumerate(zip(chosen, styles, strict=True)):
                 if bins.size > 1:
@@ -144,15 +144,15 @@ def spread_units(trace: Trace, sequence: int = 0) -> tuple[tuple[int, ...], str]
     Examples
     --------
     >>> import numpy as np, gatescope as gs
-    >>> from gatescope.plotting.trajectories import spread_units
+    >>> from gatescope.plotting.gate_trajectories import spread_units
     >>> trace = gs.run(gs.init("gru", input_size=1, hidden_size=2, seed=0), np.ones((50, 1), "float32"))
     >>> units, reference = spread_units(trace)
     >>> sorted(units), reference
     ([0, 1], 'z')
     """
-    reference = _reference(series.gate_names(trace) + trace.state_names)
-    values = series.values(trace, reference)[: int(trace.lengths[sequence]), sequence]
-    return _spread(series.time_mean(values)), reference
+    reference = _reference(_trace_view.gate_names(trace) + trace.state_names)
+    values = _trace_view.values(trace, reference)[: int(trace.lengths[sequence]), sequence]
+    return _spread(_trace_view.time_mean(values)), reference
 
 
 def _reference(names: tuple[str, ...]) -> str:
@@ -174,7 +174,7 @@ def _middles(x: Array, size: int) -> Array:
 
 
 def _frame(ax: Axes, name: str, bounds: tuple[float, float] | None) -> None:
-    role = palette.ROLES.get(name)
+    role = _palette.ROLES.get(name)
     ax.set_ylabel(f"{name}\n{role}" if role else name)
     if bounds == (0.0, 1.0):
         ax.set_ylim(-0.04, 1.04)

@@ -11,12 +11,12 @@ from matplotlib.figure import FigureBase
 from matplotlib.patches import StepPatch
 
 from gatescope.datatypes import Array, Trace
+from gatescope.datatypes.saturation import OPEN, SHUT
 from gatescope.errors import DtypeError, ShapeError
-from gatescope.measurements.saturation import OPEN, SHUT
-from gatescope.plotting import palette, series
-from gatescope.plotting.saturation_plot import saturation
-from gatescope.plotting.styling import count_axis, drawing_in, line_keywords, plain_text
-from gatescope.plotting.trajectories import spread_units
+from gatescope.plotting import _palette, _trace_view
+from gatescope.plotting._style import count_axis, drawing_in, line_keywords, plain_text
+from gatescope.plotting.gate_trajectories import spread_units
+from gatescope.plotting.saturation import saturation
 
 POINTS = 600  # a panel is half as wide as a figure: more steps than this are drawn as means
 
@@ -105,13 +105,15 @@ def gates_before_and_after(
     """
     pair = check_alike([before, after], ("before", "after"))
     headings = _check_labels(labels)
-    sequence = series.check_sequence(after, sequence)
-    span = series.check_steps(after, steps, sequence)
-    names = series.check_names(
-        after, gates if gates is not None else series.gate_names(after) or after.state_names, argument="gates"
+    sequence = _trace_view.check_sequence(after, sequence)
+    span = _trace_view.check_steps(after, steps, sequence)
+    names = _trace_view.check_names(
+        after,
+        gates if gates is not None else _trace_view.gate_names(after) or after.state_names,
+        argument="gates",
     )
-    chosen = spread_units(after, sequence)[0] if units is None else series.check_units(after, units)
-    styles = palette.unit_styles(len(chosen))
+    chosen = spread_units(after, sequence)[0] if units is None else _trace_view.check_units(after, units)
+    styles = _palette.unit_styles(len(chosen))
     with drawing_in(fig, 10.5, 1.3 + 1.35 * len(names)) as figure:
         panels = figure.subplots(
             len(names), 4, sharex="col", sharey="row", squeeze=False, width_ratios=(3, 1.5, 3, 1.5)
@@ -260,7 +262,7 @@ def spread(trace: Trace, name: str, edges: Array) -> Spread:
 
 def draw_spread(axes: Axes, found: Spread, name: str) -> StepPatch:
     """Draw a distribution sideways, beside curves on the same scale of values; return its bars."""
-    color = palette.gate_styles((name,))[0].color
+    color = _palette.gate_styles((name,))[0].color
     axes.set_title(spread_text(found), loc="left", fontsize=8.5)
     return axes.stairs(found.share, found.edges, orientation="horizontal", fill=True, color=color, alpha=0.75)
 
@@ -275,7 +277,7 @@ def frame_shares(panels: Any, largest: float) -> None:
         ax.set_xlabel("% of values (root scale)")
 
 
-def frame_steps(axes: Axes, span: series.Steps) -> None:
+def frame_steps(axes: Axes, span: _trace_view.Steps) -> None:
     """The axis of steps."""
     last = int(span.numbers()[-1])
     if last == span.start:
@@ -306,7 +308,7 @@ def spread_text(found: Spread) -> str:
 
 def frame_values(axes: Axes, name: str, edges: Array) -> None:
     """The axis of a gate's values."""
-    role = palette.ROLES.get(name)
+    role = _palette.ROLES.get(name)
     axes.set_ylabel(f"{plain_text(name)}\n{role}" if role else plain_text(name))
     room = 0.04 * float(edges[-1] - edges[0])
     axes.set_ylim(edges[0] - room, edges[-1] + room)
@@ -315,13 +317,13 @@ def frame_values(axes: Axes, name: str, edges: Array) -> None:
 
 
 def binned(
-    trace: Trace, name: str, span: series.Steps, sequence: int, units: Sequence[int]
-) -> tuple[Array, series.Bins]:
+    trace: Trace, name: str, span: _trace_view.Steps, sequence: int, units: Sequence[int]
+) -> tuple[Array, _trace_view.Bins]:
     """The steps and values of some units, as means over runs of steps if there are many."""
-    picked = series.values(trace, name)[span.slice, sequence][:, list(units)]
-    bins = series.bin_means(picked, POINTS if len(picked) <= POINTS else _BINS)
+    picked = _trace_view.values(trace, name)[span.slice, sequence][:, list(units)]
+    bins = _trace_view.bin_means(picked, POINTS if len(picked) <= POINTS else _BINS)
     x = span.numbers().astype(np.float64)
-    return (x if bins.size == 1 else series.bin_means(x, _BINS).mean), bins
+    return (x if bins.size == 1 else _trace_view.bin_means(x, _BINS).mean), bins
 
 
 def steps_label(size: int) -> str:
@@ -330,7 +332,7 @@ def steps_label(size: int) -> str:
 
 def _parts(trace: Trace, name: str) -> Iterable[Array]:
     """The finite values of a gate or state that belong to sequences, a piece at a time."""
-    values, mask = series.values(trace, name), trace.mask
+    values, mask = _trace_view.values(trace, name), trace.mask
     chunk = max(1, _CHUNK // max(values[0].size, 1))
     for start in range(0, len(values), chunk):
         part = values[start : start + chunk][mask[start : start + chunk]]

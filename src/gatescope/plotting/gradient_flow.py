@@ -12,8 +12,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from gatescope.datatypes import Array, GradientFlow
 from gatescope.errors import DtypeError, ShapeError, ValueRangeError
-from gatescope.plotting import palette
-from gatescope.plotting.styling import count_axis, drawing_on, line_keywords, plain_text
+from gatescope.plotting import _palette
+from gatescope.plotting._style import count_axis, drawing_on, line_keywords, plain_text
 
 _LN10 = math.log(10)
 _POINTS = 4000  # more lags than this are thinned out: finer than the pixels of a figure
@@ -86,7 +86,9 @@ def gradient_decay(
         raise ValueRangeError(f"scale={scale!r} is not known; choose 'linear' or 'log'")
     with drawing_on(ax, 7.2, 4.6) as axes:
         lowest, highest = 0.0, 0.0
-        for flow, name, style in zip(chosen, names, palette.cell_styles(f.cell for f in chosen), strict=True):
+        for flow, name, style in zip(
+            chosen, names, _palette.cell_styles(f.cell for f in chosen), strict=True
+        ):
             low, high = _draw_flow(axes, flow, name, style, scale, fit, artist_kwargs)
             lowest, highest = min(lowest, low), max(highest, high)
         scale_axes(axes, scale, lowest, highest, max(1, *(int(flow.lag[-1]) for flow in chosen)))
@@ -129,7 +131,7 @@ def _draw_flow(
     axes: Axes,
     flow: GradientFlow,
     name: str,
-    style: palette.Style,
+    style: _palette.Style,
     scale: str,
     fit: bool,
     keywords: dict[str, Any],
@@ -241,7 +243,7 @@ def mark_underflow(axes: Axes) -> None:
     for (kind, level), shade in zip(reached, ("0.955", "0.90"), strict=False):
         below = next((other for _, other in reached if other < level), bottom)
         axes.axhspan(below, level, color=shade, linewidth=0, zorder=0)
-        axes.axhline(level, color=palette.GREY, linewidth=0.8, zorder=1)
+        axes.axhline(level, color=_palette.GREY, linewidth=0.8, zorder=1)
         marks.append((kind, level))
     # Both levels are one line of text high or less apart when the norms fall very far.
     to_axes = axes.transScale + axes.transLimits

@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.patheffects import Stroke
 
 from gatescope.datatypes import Array
+from gatescope.datatypes.gradient_paths import GradientPaths
 from gatescope.errors import DtypeError, ValueRangeError
-from gatescope.measurements.paths import GradientPaths
-from gatescope.plotting import palette
-from gatescope.plotting.styling import count_axis, drawing_on, plain_text
+from gatescope.plotting import _palette
+from gatescope.plotting._style import count_axis, drawing_on, plain_text
 
 _BINS = 300  # more lags than this are put together
 _HIGHWAY = "#DCDCDC"  # lighter than any gate's colour
@@ -85,7 +85,7 @@ def path_shares(
                 "edgecolor": "white",
                 "linewidth": 0.0,
                 "hatch": _HATCHES[k % 4],
-                "label": palette.describe(plain_text(name)),
+                "label": _palette.describe(plain_text(name)),
                 "zorder": 2,
                 **artist_kwargs,
             }
@@ -153,4 +153,4 @@ def _drawn(result: GradientPaths, sequence: int, scale: str) -> tuple[Array, Arr
 
 
 def _colours(paths: tuple[str, ...]) -> list[str]:
-    return [_HIGHWAY, *(style.color for style in palette.gate_styles(paths[1:]))]
+    return [_HIGHWAY, *(style.color for style in _palette.gate_styles(paths[1:]))]

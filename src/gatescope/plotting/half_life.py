@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from gatescope.datatypes.half_life import HalfLife, half_life_of
 from gatescope.errors import DtypeError, ValueRangeError
-from gatescope.measurements.memory import HalfLife, half_life_of
-from gatescope.plotting import palette
-from gatescope.plotting.styling import count_axis, drawing_on, line_keywords, plain_text
+from gatescope.plotting import _palette
+from gatescope.plotting._style import count_axis, drawing_on, line_keywords, plain_text
 
 _ROOM = 1.6  # the factor between the longest finite half-life and where infinite ones are put
 
@@ -46,8 +46,8 @@ def half_lives(life: HalfLife, *, sequence: int = 0, ax: Axes | None = None, **a
     Examples
     --------
     >>> import numpy as np, gatescope as gs
-    >>> from gatescope.gradients.memory import half_life
-    >>> from gatescope.plotting.memory import half_lives
+    >>> from gatescope.measurements.half_life import half_life
+    >>> from gatescope.plotting.half_life import half_lives
     >>> params = gs.init("lstm", input_size=1, hidden_size=8, seed=0)
     >>> ax = half_lives(half_life(params, np.ones((200, 1))))
     >>> len(ax.lines[0].get_xdata())
@@ -64,9 +64,9 @@ def half_lives(life: HalfLife, *, sequence: int = 0, ax: Axes | None = None, **a
     units = np.sort(life.by_gate[b])
     # In this order, each above the one before where they coincide.
     network = {
-        "slope of the adjoint": (life.by_adjoint[b], palette.ORANGE, "-", 4.0),
-        "leading exponent": (life.by_exponent[b], palette.BLUE, palette.DASH, 2.2),
-        "gate, slowest unit": (life.slowest[b], palette.BLACK, palette.DOT, 1.6),
+        "slope of the adjoint": (life.by_adjoint[b], _palette.ORANGE, "-", 4.0),
+        "leading exponent": (life.by_exponent[b], _palette.BLUE, _palette.DASH, 2.2),
+        "gate, slowest unit": (life.slowest[b], _palette.BLACK, _palette.DOT, 1.6),
     }
     shown = [*units, *(value for value, *_ in network.values())]
     low, high = _span(shown)
@@ -76,7 +76,7 @@ def half_lives(life: HalfLife, *, sequence: int = 0, ax: Axes | None = None, **a
         rank = np.arange(1, units.size + 1)
         if not np.isnan(units).all():
             name = f"the gate {life.gate}" if life.gate else "what it keeps of itself"
-            style: dict[str, Any] = {"linestyle": "none", "marker": "o", "color": palette.GREEN, "zorder": 3}
+            style: dict[str, Any] = {"linestyle": "none", "marker": "o", "color": _palette.GREEN, "zorder": 3}
             axes.plot(
                 rank,
                 np.clip(units, low, high),
@@ -133,7 +133,7 @@ def _band(axes: Axes, rate: float, error: float, low: float, high: float) -> Non
     if not (np.isfinite(rate) and np.isfinite(error)):
         return
     edges = np.clip(half_life_of([rate + error, rate - error]), low, high)
-    axes.axhspan(edges[0], edges[1], color=palette.BLUE, alpha=0.15, linewidth=0, zorder=1)
+    axes.axhspan(edges[0], edges[1], color=_palette.BLUE, alpha=0.15, linewidth=0, zorder=1)
 
 
 def _ticks(axes: Axes, values: list[Any]) -> None:

@@ -9,11 +9,11 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from gatescope.datatypes import Array
+from gatescope.datatypes.jacobian_spectrum import JacobianSpectrum
 from gatescope.errors import DtypeError, ValueRangeError
-from gatescope.measurements.jacobian import JacobianSpectrum
-from gatescope.plotting import palette
-from gatescope.plotting.decay import mark_underflow, scale_axes
-from gatescope.plotting.styling import drawing_on, finite_or_nan, line_keywords, plain_text
+from gatescope.plotting import _palette
+from gatescope.plotting._style import drawing_on, finite_or_nan, line_keywords, plain_text
+from gatescope.plotting.gradient_flow import mark_underflow, scale_axes
 
 _LN10 = math.log(10)
 _FEW = 6  # singular values that are drawn one line each
@@ -100,7 +100,7 @@ def jacobian_spectrum(
 
 def _draw_each(axes: Axes, lag: Array, decades: Array, keywords: dict[str, Any]) -> None:
     shown = finite_or_nan(decades)
-    for k, style in enumerate(palette.unit_styles(decades.shape[1])):
+    for k, style in enumerate(_palette.unit_styles(decades.shape[1])):
         marker = {"marker": style.marker} if lag.size == 1 else {}
         label = rf"$\sigma_{{{k + 1}}}$"
         axes.plot(
@@ -113,18 +113,18 @@ def _draw_bands(axes: Axes, lag: Array, decades: Array, keywords: dict[str, Any]
     shown = finite_or_nan(ordered)
     for first, last, alpha in _BANDS:
         high, low = (_at_quantile(shown, share) for share in (first, last))
-        axes.fill_between(lag, low, high, color=palette.BLUE, alpha=alpha, linewidth=0, zorder=2)
+        axes.fill_between(lag, low, high, color=_palette.BLUE, alpha=alpha, linewidth=0, zorder=2)
     lines = {
         "largest": (0.0, "-", 2.0),
-        "median": (0.5, palette.DASH, 1.6),
-        "smallest": (1.0, palette.DOT, 1.6),
+        "median": (0.5, _palette.DASH, 1.6),
+        "smallest": (1.0, _palette.DOT, 1.6),
     }
     for label, (share, linestyle, width) in lines.items():
         marker = {"marker": "o"} if lag.size == 1 else {}
         given = line_keywords(
             keywords,
             label=label,
-            color=palette.BLUE,
+            color=_palette.BLUE,
             linestyle=linestyle,
             linewidth=width,
             zorder=3,

@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.ticker import MaxNLocator
 
+from gatescope.datatypes.long_series import LAST_EPOCHS, Crossing, LongSeriesResult
 from gatescope.errors import DtypeError
-from gatescope.measurements.long_series import LAST_EPOCHS, Crossing, LongSeriesResult
-from gatescope.plotting import palette
-from gatescope.plotting.seed_bands import log_ticks
-from gatescope.plotting.styling import count_axis, drawing_in, line_keywords, plain_text
+from gatescope.plotting import _palette
+from gatescope.plotting._seeds import log_ticks
+from gatescope.plotting._style import count_axis, drawing_in, line_keywords, plain_text
 
 
 def long_series(
@@ -48,7 +48,7 @@ def long_series(
     Examples
     --------
     >>> import numpy as np
-    >>> from gatescope.measurements.long_series import LongSeriesResult
+    >>> from gatescope.datatypes.long_series import LongSeriesResult
     >>> from gatescope.plotting.long_series import long_series
     >>> curves = np.geomspace(4, 1, 60) * np.ones((2, 3, 1))
     >>> result = LongSeriesResult(
@@ -62,9 +62,9 @@ def long_series(
     if not isinstance(result, LongSeriesResult):
         raise DtypeError(
             f"result is a {type(result).__name__}, not a gatescope LongSeriesResult; "
-            "make one with gatescope.experiments.long_series"
+            "make one with gatescope.experiments.run_long_series"
         )
-    styles = dict(zip(result.cells, palette.cell_styles(result.cells), strict=True))
+    styles = dict(zip(result.cells, _palette.cell_styles(result.cells), strict=True))
     with drawing_in(fig, 8.6, 6.8) as figure:
         grid = figure.add_gridspec(2, 2, height_ratios=(1.9, 1), width_ratios=(2.6, 1))
         axes = {"loss": figure.add_subplot(grid[0, :]), "spikes": figure.add_subplot(grid[1, 0])}
@@ -76,7 +76,7 @@ def long_series(
 
 
 def _draw_loss(
-    ax: Axes, result: LongSeriesResult, styles: dict[str, palette.Style], keywords: dict[str, Any]
+    ax: Axes, result: LongSeriesResult, styles: dict[str, _palette.Style], keywords: dict[str, Any]
 ) -> None:
     epoch = np.arange(1, result.epochs + 1)
     point = {"marker": "o"} if result.epochs == 1 else {}
@@ -92,7 +92,7 @@ def _draw_loss(
     if np.isfinite(result.baseline):
         label = "best answer that does not look at the inputs"
         ax.axhline(
-            result.baseline, color=palette.GREY, linewidth=1, linestyle=palette.DOT, label=label, zorder=2
+            result.baseline, color=_palette.GREY, linewidth=1, linestyle=_palette.DOT, label=label, zorder=2
         )
     if len(result.cells) > 1:
         _mark_crossings(ax, result, result.cells[0], result.cells[1])
@@ -125,7 +125,7 @@ def _mark_crossings(ax: Axes, result: LongSeriesResult, first: str, second: str)
         xytext=(-14 if right else 14, 34),
         textcoords="offset points",
         ha="right" if right else "left",
-        arrowprops={"arrowstyle": "-", "color": palette.GREY, "shrinkB": 5},
+        arrowprops={"arrowstyle": "-", "color": _palette.GREY, "shrinkB": 5},
         zorder=6,
     )
 
@@ -135,7 +135,7 @@ def _said(last: Crossing, count: int) -> str:
     return plain_text(f"{last.lower.upper()} lower from epoch {last.epoch:,}{more}")
 
 
-def _draw_spikes(ax: Axes, result: LongSeriesResult, styles: dict[str, palette.Style]) -> None:
+def _draw_spikes(ax: Axes, result: LongSeriesResult, styles: dict[str, _palette.Style]) -> None:
     epoch = np.arange(1, result.epochs + 1)
     detrended, volatility = np.exp(result.detrended()), result.volatility()
     shown = [np.ones(1)]
@@ -171,7 +171,7 @@ def _settled(result: LongSeriesResult) -> int:
     return min(result.epochs // 10, result.epochs - 1)
 
 
-def _draw_volatility(ax: Axes, result: LongSeriesResult, styles: dict[str, palette.Style]) -> None:
+def _draw_volatility(ax: Axes, result: LongSeriesResult, styles: dict[str, _palette.Style]) -> None:
     values = result.volatility()
     rng = np.random.default_rng(0)
     for k, (_cell, style) in enumerate(styles.items()):

@@ -10,11 +10,11 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from gatescope.datatypes import Array
+from gatescope.datatypes.training_run import Status, TrainingRun
 from gatescope.errors import DtypeError, ShapeError, ValueRangeError
-from gatescope.measurements.training import Status, TrainingRun
-from gatescope.plotting import palette, seed_bands
-from gatescope.plotting.seed_bands import Seeds, summarise
-from gatescope.plotting.styling import count_axis, drawing_on, plain_text
+from gatescope.plotting import _palette, _seeds
+from gatescope.plotting._seeds import Seeds, summarise
+from gatescope.plotting._style import count_axis, drawing_on, plain_text
 
 
 class _Curve(NamedTuple):
@@ -88,23 +88,23 @@ def loss_curves(
     3
     """
     curves = []
-    drawn, note = seed_bands.runs_to_draw(runs)
+    drawn, note = _seeds.runs_to_draw(runs)
     for label, found in drawn.items():
         histories = [run.history for run in found]
         diverged = [run.status == Status.DIVERGED for run in found]
         judged = [k for k, history in enumerate(histories) if history.validation_epoch.size]
         ends = [
-            seed_bands.last_finite(h.epoch, h.loss) for h, bad in zip(histories, diverged, strict=True) if bad
+            _seeds.last_finite(h.epoch, h.loss) for h, bad in zip(histories, diverged, strict=True) if bad
         ]
         curves.append(
             _Curve(
                 label=label,
-                cell=seed_bands.cell_name(found[0]),
-                loss=seed_bands.align([h.epoch for h in histories], [h.loss for h in histories], diverged),
+                cell=_seeds.cell_name(found[0]),
+                loss=_seeds.align([h.epoch for h in histories], [h.loss for h in histories], diverged),
                 ends=[end for end in ends if end is not None],
                 diverged=sum(diverged),
                 stopped=sum(run.status == Status.EARLY_STOPPED for run in found),
-                validation=seed_bands.align(
+                validation=_seeds.align(
                     [histories[k].validation_epoch for k in judged],
                     [histories[k].validation_loss for k in judged],
                     [diverged[k] for k in judged],
@@ -163,12 +163,12 @@ def draw_loss_curves(
     for label, pair in curves.items():
         epoch, losses = _check_pair(label, pair)
         diverged = ~np.isfinite(losses[:, -1]) if epoch.size else np.zeros(len(losses), bool)
-        ends = [seed_bands.last_finite(epoch, row) for row in losses[diverged]]
+        ends = [_seeds.last_finite(epoch, row) for row in losses[diverged]]
         made.append(
             _Curve(
                 label=str(label),
-                cell=next((w for w in re.findall(r"\w+", str(label)) if w in palette.CELLS), str(label)),
-                loss=seed_bands.align([epoch] * len(losses), list(losses), diverged.tolist()),
+                cell=next((w for w in re.findall(r"\w+", str(label)) if w in _palette.CELLS), str(label)),
+                loss=_seeds.align([epoch] * len(losses), list(losses), diverged.tolist()),
                 ends=[end for end in ends if end is not None],
                 diverged=int(diverged.sum()),
                 stopped=0,
@@ -189,42 +189,42 @@ def _draw(
 ) -> Axes:
     if scale not in ("log", "linear"):
         raise ValueRangeError(f"scale={scale!r} is not known; choose 'log' or 'linear'")
-    quantiles = seed_bands.check_band(band)
-    level = seed_bands.check_number_or_none("baseline", baseline[0])
+    quantiles = _seeds.check_band(band)
+    level = _seeds.check_number_or_none("baseline", baseline[0])
     training = [summarise(curve.loss, quantiles) for curve in curves]
     judged = [summarise(curve.validation, None) if curve.validation else None for curve in curves]
-    styles = palette.cell_styles(curve.cell for curve in curves)
+    styles = _palette.cell_styles(curve.cell for curve in curves)
     with drawing_on(ax, 7.2, 4.6) as axes:
         axes.set_yscale(scale)
-        seed_bands.set_limits(axes, [*training, *(summary for summary in judged if summary)], level)
+        _seeds.set_limits(axes, [*training, *(summary for summary in judged if summary)], level)
         for k, (curve, summary, style) in enumerate(zip(curves, training, styles, strict=True)):
             place = (k, len(curves))
-            text = seed_bands.counted(curve.label, curve.loss.table.shape[1], curve.diverged, curve.stopped)
-            seed_bands.draw_summary(axes, summary, style, place, label=text, keywords=keywords)
+            text = _seeds.counted(curve.label, curve.loss.table.shape[1], curve.diverged, curve.stopped)
+            _seeds.draw_summary(axes, summary, style, place, label=text, keywords=keywords)
             check = judged[k]
             if check is not None:
                 look: dict[str, Any] = {
-                    "linestyle": palette.DASH,
+                    "linestyle": _palette.DASH,
                     "markerfacecolor": "white",
                     "linewidth": 1.3,
                 }
-                seed_bands.draw_summary(axes, check, style, place, **look)
+                _seeds.draw_summary(axes, check, style, place, **look)
             cross: dict[str, Any] = {"marker": "X", "markersize": 11, "markeredgecolor": "white", "zorder": 5}
             for epoch, loss in curve.ends:
                 axes.plot([epoch], [loss], linestyle="none", color=style.color, **cross)
         if level is not None:
             text = f"{plain_text(baseline[1])}: {level:.4g}"
-            axes.axhline(level, color=palette.GREY, linewidth=1.4, linestyle=palette.DOT, label=text)
+            axes.axhline(level, color=_palette.GREY, linewidth=1.4, linestyle=_palette.DOT, label=text)
         count_axis(axes.xaxis)
-        axes.set_xlabel(seed_bands.epochs_label(max(summary.size for summary in training)))
+        axes.set_xlabel(_seeds.epochs_label(max(summary.size for summary in training)))
         axes.set_ylabel("loss")
         kinds = [
-            seed_bands.seeds_drawn(quantiles, max(curve.loss.table.shape[1] for curve in curves)),
+            _seeds.seeds_drawn(quantiles, max(curve.loss.table.shape[1] for curve in curves)),
             "dashed: validation" if any(judged) else "",
             "cross: diverged" if any(curve.ends for curve in curves) else "",
             note,
         ]
-        seed_bands.legend_above(axes, kinds)
+        _seeds.legend_above(axes, kinds)
     return axes
 
 

@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from gatescope.datatypes import Array
+from gatescope.datatypes.lyapunov_spectrum import Spectrum
 from gatescope.errors import DtypeError, ShapeError, ValueRangeError
-from gatescope.measurements.spectrum import Spectrum
-from gatescope.plotting import palette
-from gatescope.plotting.styling import count_axis, drawing_on, finite_or_nan, line_keywords, plain_text
+from gatescope.plotting import _palette
+from gatescope.plotting._style import count_axis, drawing_on, finite_or_nan, line_keywords, plain_text
 
 _SPREAD = 5  # so many exponents are drawn by default: more lines than that are hard to tell apart
 _TITLE_COLUMNS = 84  # characters of the verdict in a line: the width of a figure of the usual size
@@ -84,7 +84,7 @@ def lyapunov_convergence(
     with drawing_on(ax, 7.2, 4.4) as axes:
         first, last = float(step[0]), float(step[-1])
         half = (first * last) ** 0.5 if scale == "log" else (first + last) / 2
-        for k, style in zip(chosen, palette.unit_styles(len(chosen)), strict=True):
+        for k, style in zip(chosen, _palette.unit_styles(len(chosen)), strict=True):
             label = rf"$\lambda_{{{k + 1}}}$: {_value(spectrum.exponents[number, k], errors[k])}"
             point = {"marker": style.marker} if step.size == 1 else {}
             keywords = line_keywords(artist_kwargs, label=label, zorder=3, **style.line(), **point)
@@ -169,7 +169,7 @@ def lyapunov_exponents(
     chosen = _check_spectra(spectra)
     numbers = [_check_sequence(sequence, spectrum) for spectrum in chosen]
     names = _check_labels(chosen, labels)
-    styles = palette.cell_styles(spectrum.cell for spectrum in chosen)
+    styles = _palette.cell_styles(spectrum.cell for spectrum in chosen)
     with drawing_on(ax, 7.2, 4.4) as axes:
         for spectrum, number, name, style in zip(chosen, numbers, names, styles, strict=True):
             _draw_exponents(axes, spectrum, number, name, style, artist_kwargs)
@@ -189,7 +189,7 @@ def lyapunov_exponents(
 
 
 def _draw_exponents(
-    axes: Axes, spectrum: Spectrum, number: int, name: str, style: palette.Style, keywords: dict[str, Any]
+    axes: Axes, spectrum: Spectrum, number: int, name: str, style: _palette.Style, keywords: dict[str, Any]
 ) -> None:
     exponents, error = spectrum.exponents[number], spectrum.error[number]
     shown, index = finite_or_nan(exponents), np.arange(1, exponents.size + 1)
@@ -278,7 +278,7 @@ def _value(exponent: float, error: float) -> str:
 
 def _zero_line(axes: Axes) -> None:
     if not any(line.get_gid() == _ZERO_LINE for line in axes.lines):
-        axes.axhline(0, color=palette.GREY, linewidth=0.9, zorder=1, gid=_ZERO_LINE)
+        axes.axhline(0, color=_palette.GREY, linewidth=0.9, zorder=1, gid=_ZERO_LINE)
 
 
 def _limits(axes: Axes, step: Array, running: Array, ends: Array, errors: Array) -> None:

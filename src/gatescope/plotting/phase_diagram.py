@@ -16,10 +16,10 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
 from gatescope.datatypes import Array
+from gatescope.datatypes.phase_diagram import PhaseDiagram
 from gatescope.errors import DtypeError, UnknownNameError, ValueRangeError
-from gatescope.measurements.phases import PhaseDiagram
-from gatescope.plotting import palette
-from gatescope.plotting.styling import drawing_in, plain_text
+from gatescope.plotting import _palette
+from gatescope.plotting._style import drawing_in, plain_text
 
 QUANTITIES = {
     "exponent": "leading exponent (nats per step)",
@@ -77,8 +77,8 @@ def phase_map(
     Examples
     --------
     >>> import numpy as np
-    >>> from gatescope.gradients.phases import phase_diagram
-    >>> from gatescope.plotting.phases import phase_map
+    >>> from gatescope.measurements.phase_diagram import phase_diagram
+    >>> from gatescope.plotting.phase_diagram import phase_map
     >>> diagram = phase_diagram("gru", gain=[0.5, 1.0, 2.0], bias=[0.0, 2.0], hidden_size=8, steps=100)
     >>> fig, axes = phase_map(diagram)
     >>> list(axes)
@@ -135,7 +135,7 @@ def _draw_maps(
         ax.grid(False)
         ax.set_facecolor("white")
         if quantity == "half_life" and np.isposinf(values[row]).any():
-            marks["infinite: no decay"] = Patch(facecolor="white", edgecolor=palette.GREY)
+            marks["infinite: no decay"] = Patch(facecolor="white", edgecolor=_palette.GREY)
         if _draw_edge(ax, diagram.gain, diagram.bias, signed[row].T):
             marks[_EDGE] = Line2D([], [], color="black", linewidth=1.6)
         gap = np.argwhere(diagram.diverged[row])
@@ -145,14 +145,14 @@ def _draw_maps(
                 diagram.bias[gap[:, 1]],
                 linestyle="none",
                 marker="x",
-                color=palette.GREY,
+                color=_palette.GREY,
             )
             marks["states left the range of floats"] = Line2D(
-                [], [], linestyle="none", marker="x", color=palette.GREY
+                [], [], linestyle="none", marker="x", color=_palette.GREY
             )
         ax.set_xlabel("gain of the recurrent weights")
     first, last = next(iter(axes.values())), list(axes.values())
-    first.set_ylabel(f"added to the bias of {palette.describe(diagram.gate)}")
+    first.set_ylabel(f"added to the bias of {_palette.describe(diagram.gate)}")
     bar = figure.colorbar(ScalarMappable(norm, cmap), ax=last, pad=0.02, aspect=28, extend=extend)
     bar.set_label(QUANTITIES[quantity])
     if isinstance(norm, FuncNorm):
@@ -235,7 +235,7 @@ def _draw_lines(
 ) -> None:
     by_gain = diagram.bias.size == 1
     at = diagram.gain if by_gain else diagram.bias
-    style = palette.cell_styles([diagram.cell])[0]
+    style = _palette.cell_styles([diagram.cell])[0]
     for name, ax in axes.items():
         row = diagram.scheme.index(name)
         values = getattr(diagram, quantity)[row].reshape(-1)
@@ -254,10 +254,10 @@ def _draw_lines(
                 ax.plot(at[endless], np.full(endless.sum(), top), color=style.color, label=label, **mark)
                 ax.legend(loc="best")
         else:
-            ax.axhline(0, color=palette.GREY, linewidth=0.8, zorder=1)
+            ax.axhline(0, color=_palette.GREY, linewidth=0.8, zorder=1)
         ax.set_xlabel(
             "gain of the recurrent weights"
             if by_gain
-            else f"added to the bias of {palette.describe(diagram.gate)}"
+            else f"added to the bias of {_palette.describe(diagram.gate)}"
         )
     next(iter(axes.values())).set_ylabel(QUANTITIES[quantity])

@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from gatescope.datatypes import Array, Trace
+from gatescope.datatypes.saturation import OPEN, SHUT, shares_by_unit
 from gatescope.errors import UnknownNameError, ValueRangeError
-from gatescope.measurements.saturation import OPEN, SHUT, shares_by_unit
-from gatescope.plotting import palette, series
-from gatescope.plotting.styling import drawing_on, plain_text
+from gatescope.plotting import _palette, _trace_view
+from gatescope.plotting._style import drawing_on, plain_text
 
 
 def saturation_shares(
@@ -56,7 +56,7 @@ def saturation_shares(
     >>> shut.shape
     (8,)
     """
-    series.check_trace(trace)
+    _trace_view.check_trace(trace)
     if not 0 <= left < right <= 1:  # written so that NaN fails too
         raise ValueRangeError(f"left={left!r}, right={right!r} must satisfy 0 <= left < right <= 1")
     if gates is None:
@@ -71,7 +71,7 @@ def saturation_shares(
                 f"the {trace.cell} keeps no gate with values in (0, 1), so nothing can saturate; draw a gated"
                 " cell such as 'lstm' or 'gru', or name the gates to look at"
             )
-    names = series.check_names(trace, gates, argument="gates", states=False)
+    names = _trace_view.check_names(trace, gates, argument="gates", states=False)
     return shares_by_unit(trace, names, left, right)
 
 
@@ -164,7 +164,7 @@ def draw_saturation_shares(
     hidden_size = next((shut.size for shut, _ in shares.values()), 0)
     marked = "the only unit" if hidden_size == 1 else f"each of {hidden_size} units"
     with drawing_on(ax, 5.2, 5.2) as axes:
-        axes.plot([0, 1], [1, 0], color=palette.GREY, linewidth=1, zorder=1)
+        axes.plot([0, 1], [1, 0], color=_palette.GREY, linewidth=1, zorder=1)
         axes.text(
             0.62,
             0.39,
@@ -176,7 +176,7 @@ def draw_saturation_shares(
             fontsize=8.5,
         )
         for k, ((name, (shut, opened)), style) in enumerate(
-            zip(shares.items(), palette.gate_styles(shares), strict=True)
+            zip(shares.items(), _palette.gate_styles(shares), strict=True)
         ):
             keywords = {
                 "marker": style.marker,
@@ -186,7 +186,7 @@ def draw_saturation_shares(
                 "edgecolors": style.color,
                 "linewidths": 1.2,
                 "zorder": 3,
-                "label": f"{palette.describe(name)}: shut {shut.mean():.0%}, open {opened.mean():.0%}",
+                "label": f"{_palette.describe(name)}: shut {shut.mean():.0%}, open {opened.mean():.0%}",
                 **artist_kwargs,
             }
             axes.scatter(shut, opened, **keywords)

@@ -10,14 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
 
-from gatescope.measurements.training import Status, TrainingRun
-from gatescope.plotting import palette, seed_bands
-from gatescope.plotting.seed_bands import Band, Seeds, Summary, summarise
-from gatescope.plotting.styling import count_axis, drawing_in, finite_or_nan
+from gatescope.datatypes.training_run import Status, TrainingRun
+from gatescope.plotting import _palette, _seeds
+from gatescope.plotting._seeds import Band, Seeds, Summary, summarise
+from gatescope.plotting._style import count_axis, drawing_in, finite_or_nan
 
 _MANY_PROBES = 30  # from so many on, marks at every probe would run into each other
 _ROOM = 1.7  # the factor between the longest finite half-life and where infinite ones are put
-_LAYERS = ("-", palette.DASH, palette.DOT, palette.DASH_DOT)
+_LAYERS = ("-", _palette.DASH, _palette.DOT, _palette.DASH_DOT)
 
 
 def training_gradients(
@@ -67,11 +67,11 @@ def training_gradients(
     >>> list(axes)
     ['norm', 'clipped', 'half_life']
     """
-    found, note = seed_bands.runs_to_draw(runs)
-    quantiles = seed_bands.check_band(band)
+    found, note = _seeds.runs_to_draw(runs)
+    quantiles = _seeds.check_band(band)
     probed = any(run.history.probe_epoch.size for listed in found.values() for run in listed)
     names = ("norm", "clipped", "half_life") if probed else ("norm", "clipped")
-    styles = palette.cell_styles(seed_bands.cell_name(listed[0]) for listed in found.values())
+    styles = _palette.cell_styles(_seeds.cell_name(listed[0]) for listed in found.values())
     with drawing_in(fig, 7.2, 1.4 + 1.9 * len(names)) as figure:
         heights = [1.4, 0.8, 1.4][: len(names)]
         panels = figure.subplots(len(names), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
@@ -81,11 +81,11 @@ def training_gradients(
         size = _draw_norms(axes["norm"], found, note, styles, quantiles, artist_kwargs)
         for k, (listed, style) in enumerate(zip(found.values(), styles, strict=True)):
             clipped = summarise(_of(listed, "clipped"), quantiles)
-            seed_bands.draw_summary(axes["clipped"], clipped, style, (k, len(found)), keywords=artist_kwargs)
+            _seeds.draw_summary(axes["clipped"], clipped, style, (k, len(found)), keywords=artist_kwargs)
         if probed:
             _draw_half_lives(axes["half_life"], found, styles, quantiles, artist_kwargs)
         count_axis(panels[-1].xaxis)
-        panels[-1].set_xlabel(seed_bands.epochs_label(size))
+        panels[-1].set_xlabel(_seeds.epochs_label(size))
         figure.align_ylabels(panels)
     return figure, axes
 
@@ -94,7 +94,7 @@ def _draw_norms(
     axes: Axes,
     runs: dict[str, list[TrainingRun]],
     note: str,
-    styles: list[palette.Style],
+    styles: list[_palette.Style],
     band: Band,
     given: dict[str, Any],
 ) -> int:
@@ -103,56 +103,56 @@ def _draw_norms(
     largest = [summarise(_of(listed, "largest_gradient_norm"), None) for listed in runs.values()]
     limits = sorted({limit for listed in runs.values() for run in listed if (limit := _clip_limit(run))})
     axes.set_yscale("log")
-    seed_bands.set_limits(axes, [*means, *largest], None)
+    _seeds.set_limits(axes, [*means, *largest], None)
     low, high = axes.get_ylim()
     if limits:
         axes.set_ylim(min(low, limits[0] / 1.1), max(high, limits[-1] * 1.1))
-        seed_bands.log_ticks(axes.yaxis)
+        _seeds.log_ticks(axes.yaxis)
     differ = False
     for k, ((label, listed), style) in enumerate(zip(runs.items(), styles, strict=True)):
         place = (k, len(runs))
-        text = seed_bands.counted(label, len(listed), sum(run.status == Status.DIVERGED for run in listed))
-        seed_bands.draw_summary(axes, means[k], style, place, label=text, keywords=given)
+        text = _seeds.counted(label, len(listed), sum(run.status == Status.DIVERGED for run in listed))
+        _seeds.draw_summary(axes, means[k], style, place, label=text, keywords=given)
         if not np.array_equal(largest[k].middle, means[k].middle, equal_nan=True):
-            look: dict[str, Any] = {"linestyle": palette.DOT, "marker": "None", "linewidth": 1.2}
-            seed_bands.draw_summary(axes, largest[k], style, place, **look)
+            look: dict[str, Any] = {"linestyle": _palette.DOT, "marker": "None", "linewidth": 1.2}
+            _seeds.draw_summary(axes, largest[k], style, place, **look)
             differ = True
     for limit in limits:
-        axes.axhline(limit, color=palette.GREY, linewidth=1.2, zorder=1)
+        axes.axhline(limit, color=_palette.GREY, linewidth=1.2, zorder=1)
         axes.text(
             1.01, limit, f"clip {limit:g}", transform=axes.get_yaxis_transform(), va="center", fontsize=8.5
         )
     axes.set_ylabel("gradient norm\nbefore clipping")
     kinds = [
-        seed_bands.seeds_drawn(band, max(map(len, runs.values()))),
+        _seeds.seeds_drawn(band, max(map(len, runs.values()))),
         "solid: mean of an epoch's updates; dotted: their largest" if differ else "",
         note,
     ]
-    seed_bands.legend_above(axes, kinds)
+    _seeds.legend_above(axes, kinds)
     return max(summary.size for summary in means)
 
 
 def _draw_half_lives(
     axes: Axes,
     runs: dict[str, list[TrainingRun]],
-    styles: list[palette.Style],
+    styles: list[_palette.Style],
     band: Band,
     given: dict[str, Any],
 ) -> None:
-    found: list[tuple[palette.Style, int, Summary]] = []
+    found: list[tuple[_palette.Style, int, Summary]] = []
     for listed, style in zip(runs.values(), styles, strict=True):
         listed = [run for run in listed if run.history.probe_epoch.size]
         for layer in range(max((run.history.half_life.shape[1] for run in listed), default=0)):
             deep = [run.history for run in listed if run.history.half_life.shape[1] > layer]
-            seeds = seed_bands.align([h.probe_epoch for h in deep], [h.half_life[:, layer] for h in deep])
+            seeds = _seeds.align([h.probe_epoch for h in deep], [h.half_life[:, layer] for h in deep])
             found.append((style, layer, summarise(seeds, band)))
     axes.set_yscale("log")
-    seed_bands.set_limits(axes, [summary for _, _, summary in found], None)
+    _seeds.set_limits(axes, [summary for _, _, summary in found], None)
     bottom, top = axes.get_ylim()
     endless = any(np.isposinf(part).any() for _, _, s in found for part in (s.middle, s.high))
     if endless:
         axes.set_ylim(bottom, top := top * _ROOM)
-        seed_bands.log_ticks(axes.yaxis)
+        _seeds.log_ticks(axes.yaxis)
         axes.text(1.01, 1, "infinite", transform=axes.transAxes, va="center", fontsize=8.5)
     for style, layer, summary in found:
         shown = summary._replace(
@@ -161,7 +161,7 @@ def _draw_half_lives(
         )
         every = {"markevery": 1} if summary.epoch.size <= _MANY_PROBES else {}
         look: dict[str, Any] = {"linestyle": _LAYERS[layer % len(_LAYERS)], "clip_on": False, **every}
-        seed_bands.draw_summary(axes, shown, style, (layer, 1), keywords=given, **look)
+        _seeds.draw_summary(axes, shown, style, (layer, 1), keywords=given, **look)
         there = np.isposinf(summary.middle)
         if (
             there.any()
@@ -179,7 +179,7 @@ def _draw_half_lives(
     layers = max(layer for _, layer, _ in found) + 1
     if layers > 1:
         entries = [
-            Line2D([], [], color=palette.GREY, linestyle=_LAYERS[k % len(_LAYERS)], label=f"layer {k}")
+            Line2D([], [], color=_palette.GREY, linestyle=_LAYERS[k % len(_LAYERS)], label=f"layer {k}")
             for k in range(layers)
         ]
         axes.legend(handles=entries, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=layers)
@@ -190,7 +190,7 @@ def _of(runs: list[TrainingRun], name: str) -> Seeds:
     histories = [run.history for run in runs]
     # A norm that is not finite ends training: no course of it.
     values = [finite_or_nan(getattr(history, name)) for history in histories]
-    return seed_bands.align([history.epoch for history in histories], values)
+    return _seeds.align([history.epoch for history in histories], values)
 
 
 def _clip_limit(run: TrainingRun) -> float | None:

@@ -16,9 +16,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from gatescope.cells.registry import Cell, get
+from gatescope.checks.arrays import check_array, check_shape
+from gatescope.checks.network import check_params
 from gatescope.datatypes import Array, Params
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
-from gatescope.validation import check_array, check_params, check_shape
 
 WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
@@ -60,7 +61,7 @@ def held(params: _Weights, clamp: Any) -> _Weights:
     Examples
     --------
     >>> import numpy as np, gatescope as gs
-    >>> from gatescope.interventions import held
+    >>> from gatescope.recurrence.clamping import held
     >>> open_gate = held(gs.init("lstm", input_size=1, hidden_size=3, seed=0), {"f": 1.0, "i": {0: 0.5}})
     >>> trace = gs.run(open_gate, np.ones((100, 1)))
     >>> bool((trace.gate("f") == 1).all()), bool((trace.gate("i")[..., 0] == 0.5).all())
@@ -85,7 +86,7 @@ def hold(params: _Weights, values: Array | None) -> _Weights:
         for name, array in arrays.items():
             array[rows] = bias[rows] if name == "bias_ih" else 0
     else:
-        from gatescope.kernels.gpu import backend
+        from gatescope.kernels.cuda import backend
 
         machine = backend.current()
         arrays = {}

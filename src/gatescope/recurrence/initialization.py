@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from gatescope._dtypes import float_dtype
-from gatescope.batches import check_loss
 from gatescope.cells.registry import Cell, get
+from gatescope.checks.dtypes import float_dtype
+from gatescope.checks.numbers import check_count, check_number
 from gatescope.datatypes import Array, Batch, Head, Params
+from gatescope.datatypes.batch import check_loss
+from gatescope.datatypes.stack import Stack
 from gatescope.errors import ShapeError, UnknownNameError, ValueRangeError
-from gatescope.models import Stack
-from gatescope.provenance import provenance
-from gatescope.validation import check_count, check_number
+from gatescope.storage.provenance import provenance
 
 SCHEMES = ("pytorch", "keras", "orthogonal", "chrono", "gaussian")
 READOUT_SCHEMES = ("pytorch", "glorot")
@@ -244,8 +244,8 @@ def init_readout(
 
     Examples
     --------
-    >>> from gatescope.datatypes import Head
-    >>> from gatescope.initial import init_readout
+    >>> from gatescope.datatypes.trace import Head
+    >>> from gatescope.recurrence.initialization import init_readout
     >>> weight, bias = init_readout(16, [Head("y", 2)], seed=0)
     >>> weight.shape, bool(abs(weight).max() <= 1 / 4)
     ((2, 16), True)

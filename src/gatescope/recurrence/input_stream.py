@@ -14,9 +14,9 @@ from typing import Any, Self
 
 import numpy as np
 
+from gatescope.checks.network import check_inputs
 from gatescope.datatypes import Array, Params
 from gatescope.errors import DtypeError, OutputError, ShapeError, ValueRangeError
-from gatescope.validation import check_inputs
 
 # Single steps of a generator are put together to pieces of so many.
 _TOGETHER = 4096
@@ -104,7 +104,7 @@ def open_series(inputs: Any, params: Params) -> Series:
     Examples
     --------
     >>> import gatescope as gs
-    >>> from gatescope.series import open_series
+    >>> from gatescope.recurrence.input_stream import open_series
     >>> params = gs.init("lstm", input_size=1, hidden_size=4, seed=0)
     >>> with open_series(([t % 2] for t in range(1000)), params) as series:
     ...     series.steps, series.batch, series.read(998, 1000).ravel().tolist()

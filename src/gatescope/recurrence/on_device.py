@@ -15,12 +15,13 @@ import numpy as np
 
 from gatescope.cells.ranges import kept_ranges
 from gatescope.cells.registry import Cell, get
+from gatescope.checks.arrays import DTYPES
+from gatescope.checks.network import check_lengths, check_params, check_trace
 from gatescope.datatypes import Array, Gradients, Params, Trace
 from gatescope.errors import DeviceError, DtypeError, ShapeError, ValueRangeError
-from gatescope.interventions import clamp_facts, clear_held, held_values, hold
 from gatescope.kernels.device import check_device
-from gatescope.provenance import provenance
-from gatescope.validation import DTYPES, check_lengths, check_params, check_trace
+from gatescope.recurrence.clamping import clamp_facts, clear_held, held_values, hold
+from gatescope.storage.provenance import provenance
 
 WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
@@ -223,9 +224,8 @@ def run_cuda(
     params: Params | DeviceParams, inputs: Any, initial_state: Any, lengths: Any, fast: bool, clamp: Any
 ) -> DeviceTrace:
     """`run` on the GPU."""
-    from gatescope.kernels import cuda
-    from gatescope.kernels.gpu import memory_plan
-    from gatescope.kernels.gpu.incoming import on_host, take_inputs, take_state
+    from gatescope.kernels.cuda import memory_estimate, sweeps
+    from gatescope.kernels.cuda.arrays import on_host, take_inputs, take_state
 
     cell = _checked(params)
     dtype, units = params.dtype, params.hidden_size
@@ -239,20 +239,20 @@ def run_cuda(
     values = held_values(params, clamp)
     params = hold(params, values)
     already = _there(weights=params, inputs=x)
-    plan = memory_plan.plan(
+    plan = memory_estimate.plan(
         "run", cell, hidden_size=units, steps=steps, batch=batch, input_size=width, dtype=dtype, already=already,
         free=machine.memory()[0],
     )  # fmt: skip
-    memory_plan.check_fits(plan, machine)
-    with memory_plan.explained(plan, machine):
+    memory_estimate.check_fits(plan, machine)
+    with memory_estimate.explained(plan, machine):
         weights = to_device(params)
         x = machine.to_device(x) if isinstance(x, np.ndarray) else x
         states = machine.empty((steps + 1, *shape), dtype)
         _put(machine, first, states[0])
         gates = machine.empty((steps, batch, max(1, len(cell.kept)), units), dtype)
         on_device = machine.to_device(sizes)
-        cuda.forward(
-            cuda.plan_for(cell, units, dtype), _weights(weights), x, states, gates, on_device,
+        sweeps.forward(
+            sweeps.plan_for(cell, units, dtype), _weights(weights), x, states, gates, on_device,
             fast_activations=fast,
         )  # fmt: skip
     return DeviceTrace(
@@ -277,9 +277,8 @@ def backprop_cuda(
     fast: bool,
 ) -> DeviceGradients:
     """`backprop` on the GPU."""
-    from gatescope.kernels import cuda
-    from gatescope.kernels.gpu import memory_plan
-    from gatescope.kernels.gpu.incoming import take_seeds, take_state
+    from gatescope.kernels.cuda import memory_estimate, sweeps
+    from gatescope.kernels.cuda.arrays import take_seeds, take_state
 
     cell = _checked(params)
     _check_same_place(params, trace)
@@ -296,12 +295,12 @@ def backprop_cuda(
     shape = (batch, len(cell.states), units)
     last = take_state("final_adjoint", final_adjoint, shape, "(B, S, H)", dtype)
     already = _there(**{"weights": params, "trace": trace, "output adjoint": seeds})
-    plan = memory_plan.plan(
+    plan = memory_estimate.plan(
         "backprop", cell, hidden_size=units, steps=steps, batch=batch, input_size=width, dtype=dtype,
         already=already, seeded=seeds is not None, free=machine.memory()[0],
     )  # fmt: skip
-    memory_plan.check_fits(plan, machine)
-    with memory_plan.explained(plan, machine):
+    memory_estimate.check_fits(plan, machine)
+    with memory_estimate.explained(plan, machine):
         weights = to_device(params)
         arrays = (trace.inputs, trace.states, trace.gates)
         lengths = trace.lengths
@@ -312,8 +311,8 @@ def backprop_cuda(
         adjoint = machine.empty((steps + 1, *shape), dtype)
         _put(machine, last, adjoint[steps])
         d_inputs = machine.empty((steps, batch, width), dtype)
-        found = cuda.backward(
-            cuda.plan_for(cell, units, dtype), _weights(weights), arrays, lengths, seeds, adjoint, d_inputs,
+        found = sweeps.backward(
+            sweeps.plan_for(cell, units, dtype), _weights(weights), arrays, lengths, seeds, adjoint, d_inputs,
             fast_activations=fast,
         )  # fmt: skip
         clear_held(found, values, machine)
@@ -335,7 +334,7 @@ def _checked(params: Any) -> Cell:
 
 def _check_weights(params: DeviceParams) -> None:
     """Arrays of the GPU that fit each other and the cell, in one dtype."""
-    from gatescope.kernels.gpu import backend
+    from gatescope.kernels.cuda import backend
 
     cell = get(params.cell)
     arrays = {name: getattr(params, name) for name in WEIGHTS}
@@ -413,9 +412,9 @@ def _some(array: Array) -> Array:
 
 
 def _weights(params: DeviceParams) -> Any:
-    from gatescope.kernels import cuda
+    from gatescope.kernels.cuda import sweeps
 
-    return cuda.Weights(*(getattr(params, name) for name in WEIGHTS))
+    return sweeps.Weights(*(getattr(params, name) for name in WEIGHTS))
 
 
 def _facts(params: DeviceParams, fast: bool, values: Array | None) -> dict[str, Any]:
@@ -425,6 +424,6 @@ def _facts(params: DeviceParams, fast: bool, values: Array | None) -> dict[str, 
 
 
 def _backend() -> Any:
-    from gatescope.kernels.gpu import backend
+    from gatescope.kernels.cuda import backend
 
     return backend.current()

@@ -10,9 +10,9 @@ import numpy as np
 
 from gatescope.cells.registry import Cell
 from gatescope.datatypes import Array
-from gatescope.gradients.finite import not_finite
-from gatescope.kernels.machines import Machine
-from gatescope.series import Series
+from gatescope.kernels.device import Device
+from gatescope.recurrence.finite import not_finite
+from gatescope.recurrence.input_stream import Series
 
 
 class Replay:
@@ -24,7 +24,7 @@ class Replay:
 
     Parameters
     ----------
-    machine : Machine
+    machine : Device
     cell : Cell
     series : Series
         The inputs, open.
@@ -46,7 +46,7 @@ class Replay:
 
     def __init__(
         self,
-        machine: Machine,
+        machine: Device,
         cell: Cell,
         series: Series,
         first_state: Array,

@@ -8,13 +8,21 @@ from typing import Any, cast, overload
 import numpy as np
 
 from gatescope.cells.ranges import kept_ranges
+from gatescope.checks.arrays import check_array, check_finite, check_shape
+from gatescope.checks.network import (
+    check_initial_state,
+    check_inputs,
+    check_lengths,
+    check_params,
+    check_trace,
+)
+from gatescope.checks.numbers import check_threads
 from gatescope.datatypes import Array, Gradients, Params, Trace
 from gatescope.errors import DeviceError, ShapeError
-from gatescope.interventions import clamp_facts, clear_held, held_values, hold
-from gatescope.kernels import cpu
-from gatescope.kernels.memory import aligned_empty
-from gatescope.provenance import provenance
-from gatescope.resident import (
+from gatescope.kernels.cpu import sweeps
+from gatescope.kernels.cpu.aligned import aligned_empty
+from gatescope.recurrence.clamping import clamp_facts, clear_held, held_values, hold
+from gatescope.recurrence.on_device import (
     DeviceGradients,
     DeviceParams,
     DeviceTrace,
@@ -24,17 +32,7 @@ from gatescope.resident import (
     placed,
     run_cuda,
 )
-from gatescope.validation import (
-    check_array,
-    check_finite,
-    check_initial_state,
-    check_inputs,
-    check_lengths,
-    check_params,
-    check_shape,
-    check_threads,
-    check_trace,
-)
+from gatescope.storage.provenance import provenance
 
 
 @overload
@@ -140,14 +138,14 @@ def run(
     steps, batch = x.shape[:2]
     start = check_initial_state(initial_state, cell, params, batch)
     sizes = check_lengths(lengths, steps, batch)
-    workers = check_threads(threads, cpu.default_threads())
+    workers = check_threads(threads, sweeps.default_threads())
     values = held_values(params, clamp)
     params = hold(params, values)
-    plan = cpu.plan_for(cell, params.hidden_size, params.dtype)
+    plan = sweeps.plan_for(cell, params.hidden_size, params.dtype)
     states = aligned_empty((steps + 1, batch, len(cell.states), params.hidden_size), params.dtype)
     states[0] = 0 if start is None else start
     gates = aligned_empty((steps, batch, len(cell.kept), params.hidden_size), params.dtype)
-    cpu.forward(plan, cpu.forward_panels(plan, params), x, states, gates, sizes, workers)
+    sweeps.forward(plan, sweeps.forward_panels(plan, params), x, states, gates, sizes, workers)
     return Trace(
         cell=cell.name,
         inputs=x,
@@ -261,7 +259,7 @@ def backprop(
     check_trace(trace, params, cell)
     values = held_values(params, trace.held, "trace.held")
     params = hold(params, values)
-    workers = check_threads(threads, cpu.default_threads())
+    workers = check_threads(threads, sweeps.default_threads())
     steps, batch = trace.inputs.shape[:2]
     if output_adjoint is None:
         seeds = np.empty((0, batch, params.hidden_size), params.dtype)
@@ -277,10 +275,10 @@ def backprop(
         check_shape("final_adjoint", last, adjoint.shape[1:], "(B, S, H)")
         adjoint[-1] = last
     d_inputs = aligned_empty(trace.inputs.shape, params.dtype)
-    plan = cpu.plan_for(cell, params.hidden_size, params.dtype)
+    plan = sweeps.plan_for(cell, params.hidden_size, params.dtype)
     arrays = tuple(np.ascontiguousarray(a) for a in (trace.inputs, trace.states, trace.gates))
     lengths = np.ascontiguousarray(trace.lengths, np.int64)
-    found = cpu.backward(plan, params, arrays, lengths, seeds, adjoint, d_inputs, workers)
+    found = sweeps.backward(plan, params, arrays, lengths, seeds, adjoint, d_inputs, workers)
     # A NaN or an infinity in the seeds reaches these sums, which are small; reading all seeds first would cost 6 %.
     if not all(np.isfinite(value).all() for value in found):
         check_finite("output_adjoint", seeds)

@@ -15,9 +15,10 @@ from typing import Any, Self
 import numpy as np
 
 from gatescope._version import __version__
+from gatescope.checks.arrays import Array
 from gatescope.errors import FileFormatError, GatescopeError, OutputError, ValueRangeError
-from gatescope.results import Array
-from gatescope.storage import atomic_write, decode_json, encode_json, read_npz
+from gatescope.storage.atomic import atomic_write
+from gatescope.storage.npz import decode_json, encode_json, read_npz
 
 _META = "gatescope_state"
 
@@ -181,7 +182,7 @@ class Resumable:
     --------
     >>> import tempfile, pathlib
     >>> import numpy as np
-    >>> from gatescope.resuming import Resumable
+    >>> from gatescope.storage.resumable import Resumable
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "sum.state"
     >>> def total(n, stop=None):
     ...     with Resumable(path, "total", {"n": n}) as kept:

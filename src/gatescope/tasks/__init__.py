@@ -1,19 +1,19 @@
-"""Data to run and train the cells on; each task gives a `gatescope.datatypes.Batch`."""
+"""Data to run and train the cells on; each task gives a `gatescope.datatypes.trace.Batch`."""
 
-from gatescope.tasks.adding import adding
-from gatescope.tasks.characters import characters
-from gatescope.tasks.chorales import chorales
-from gatescope.tasks.copying import copying
-from gatescope.tasks.counting import counting, counting_accepted, counting_of
-from gatescope.tasks.delayed_xor import delayed_xor
-from gatescope.tasks.digits import digits
-from gatescope.tasks.flip_flop import flip_flop
-from gatescope.tasks.laser import laser
-from gatescope.tasks.long_series import long_series, long_series_prices, long_series_values
-from gatescope.tasks.next_step import next_step
-from gatescope.tasks.own import own
-from gatescope.tasks.piano_roll import piano_roll
-from gatescope.tasks.temporal_order import temporal_order
+from gatescope.tasks._adding import adding
+from gatescope.tasks._characters import characters
+from gatescope.tasks._chorales import chorales
+from gatescope.tasks._copying import copying
+from gatescope.tasks._counting import counting, counting_accepted, counting_of
+from gatescope.tasks._delayed_xor import delayed_xor
+from gatescope.tasks._digits import digits
+from gatescope.tasks._flip_flop import flip_flop
+from gatescope.tasks._laser import laser
+from gatescope.tasks._long_series import long_series, long_series_prices, long_series_values
+from gatescope.tasks._next_step import next_step
+from gatescope.tasks._own import own
+from gatescope.tasks._piano_roll import piano_roll
+from gatescope.tasks._temporal_order import temporal_order
 
 __all__ = [
     "adding",

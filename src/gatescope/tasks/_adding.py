@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import DTypeLike
 
-from gatescope._dtypes import float_dtype
+from gatescope.checks.dtypes import float_dtype
 from gatescope.datatypes import Batch, Head
-from gatescope.tasks._making import at_the_last_step, check_size, generator, record, whole, whole_length
+from gatescope.tasks._synthetic import at_the_last_step, check_size, generator, record, whole, whole_length
 
 
 def adding(*, steps: int = 100, sequences: int = 50, seed: int = 0, dtype: DTypeLike = "float32") -> Batch:

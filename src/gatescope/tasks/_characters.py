@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike
 
-from gatescope._dtypes import float_dtype
+from gatescope.checks.dtypes import float_dtype
 from gatescope.datatypes import Array, Batch, Head
 from gatescope.errors import FileFormatError, UnknownNameError, ValueRangeError
-from gatescope.storage import open_file
-from gatescope.tasks._making import check_size, one_hot, record, whole, whole_length
-from gatescope.tasks._real_data import check_one_of
+from gatescope.storage.atomic import open_file
+from gatescope.tasks._music import check_one_of
 from gatescope.tasks._splits import SPLITS, part, shares
+from gatescope.tasks._synthetic import check_size, one_hot, record, whole, whole_length
 
 _LARGEST_FILE = 2**30
 _LEAST_KINDS = 2  # of characters: with one there is nothing to tell apart

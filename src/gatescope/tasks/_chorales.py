@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import DTypeLike
 from tqdm.auto import tqdm
 
-from gatescope._dtypes import float_dtype
+from gatescope.checks.dtypes import float_dtype
 from gatescope.datatypes import Array, Batch
 from gatescope.errors import FileFormatError
-from gatescope.tasks._making import flag, generator, whole
-from gatescope.tasks._real_data import HIGHEST_NOTE, LOWEST_NOTE, check_notes, check_one_of, need, piano_batch
+from gatescope.tasks._music import HIGHEST_NOTE, LOWEST_NOTE, check_notes, check_one_of, need, piano_batch
+from gatescope.tasks._synthetic import flag, generator, whole
 
 GRIDS = {"quarter": 1, "eighth": 2, "sixteenth": 4}  # steps in a quarter note
 _ROUNDING = 1e-6  # of a step: music21 gives thirds of a quarter as floats or fractions
@@ -35,7 +35,7 @@ def chorales(
 ) -> Batch:
     """Next-step prediction over Bach's chorales, read from the corpus that the package music21 brings.
 
-    The task, the loss and the baseline are those of `gatescope.tasks.piano_roll`; only the source differs, and so do
+    The task, the loss and the baseline are those of `gatescope.tasks._piano_roll`; only the source differs, and so do
     the split and the numbers: for the published ones take the archive.  Nothing of the corpus is copied or kept.
     Silence has about 95 % of all keys right, so compare an accuracy with `gatescope.majority_accuracy`.
 

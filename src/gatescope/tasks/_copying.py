@@ -7,9 +7,9 @@ import math
 import numpy as np
 from numpy.typing import DTypeLike
 
-from gatescope._dtypes import float_dtype
+from gatescope.checks.dtypes import float_dtype
 from gatescope.datatypes import Batch, Head
-from gatescope.tasks._making import check_size, generator, one_hot, record, whole, whole_length
+from gatescope.tasks._synthetic import check_size, generator, one_hot, record, whole, whole_length
 
 
 def copying(

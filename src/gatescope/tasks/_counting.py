@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from gatescope._dtypes import float_dtype
+from gatescope.checks.dtypes import float_dtype
 from gatescope.datatypes import Array, Batch, Head
 from gatescope.errors import ShapeError, ValueRangeError
-from gatescope.tasks._making import check_size, generator, numbers_of, one_hot, record, whole
+from gatescope.tasks._synthetic import check_size, generator, numbers_of, one_hot, record, whole
 
 _LETTERS = "abc"
 

@@ -7,12 +7,12 @@ import math
 import numpy as np
 from numpy.typing import DTypeLike
 
-from gatescope._dtypes import float_dtype
+from gatescope.checks.dtypes import float_dtype
 from gatescope.datatypes import Array, Batch, Head
 from gatescope.errors import ValueRangeError
-from gatescope.tasks._making import at_the_last_step, generator, real, record, whole, whole_length
-from gatescope.tasks._real_data import check_one_of, need
+from gatescope.tasks._music import check_one_of, need
 from gatescope.tasks._splits import NoSuchSplitError
+from gatescope.tasks._synthetic import at_the_last_step, generator, real, record, whole, whole_length
 
 SPLITS = ("train", "valid", "test")
 ORDERS = ("rows", "pixels", "permuted")

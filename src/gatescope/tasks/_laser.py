@@ -9,11 +9,11 @@ from importlib import resources
 import numpy as np
 from numpy.typing import DTypeLike
 
-from gatescope._dtypes import float_dtype
 from gatescope._version import __version__
+from gatescope.checks.dtypes import float_dtype
 from gatescope.datatypes import Batch, Head
 from gatescope.errors import FileFormatError, ValueRangeError
-from gatescope.tasks._making import flag
+from gatescope.tasks._synthetic import flag
 
 _FILE = "santafe_laser.txt"
 

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import DTypeLike
 
-from gatescope._dtypes import float_dtype
+from gatescope.checks.dtypes import float_dtype
 from gatescope.datatypes import Array, Batch, Head
 from gatescope.errors import ShapeError, ValueRangeError
-from gatescope.tasks._making import check_size, generator, numbers_of, real, record, whole, whole_length
+from gatescope.tasks._synthetic import check_size, generator, numbers_of, real, record, whole, whole_length
 
 # The positions that a choice leads to, by the position it is made in; 0 flat, 1 long, 2 short.
 # flat: stay, long, short; short: hold, close; long: hold, close.

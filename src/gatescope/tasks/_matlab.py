@@ -20,7 +20,7 @@ import numpy as np
 
 from gatescope.datatypes import Array
 from gatescope.errors import FileFormatError, GatescopeError
-from gatescope.storage import open_file
+from gatescope.storage.atomic import open_file
 
 _HEADER = 128  # bytes before the first variable
 _MATRIX, _COMPRESSED = 14, 15

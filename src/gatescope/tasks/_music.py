@@ -10,7 +10,7 @@ import numpy as np
 
 from gatescope.datatypes import Array, Batch, Head
 from gatescope.errors import MissingPackageError, ShapeError, UnknownNameError, ValueRangeError
-from gatescope.tasks._making import check_size, record, whole
+from gatescope.tasks._synthetic import check_size, record, whole
 
 # A piano has 88 keys: MIDI notes 21 (A0) to 108 (C8).
 LOWEST_NOTE, HIGHEST_NOTE = 21, 108

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from gatescope._dtypes import float_dtype
+from gatescope.checks.dtypes import float_dtype
 from gatescope.datatypes import Array, Batch, Head
 from gatescope.errors import ShapeError, ValueRangeError
-from gatescope.tasks._making import flag, numbers_of, record, whole_length
-from gatescope.tasks._real_data import check_one_of
+from gatescope.tasks._music import check_one_of
 from gatescope.tasks._splits import BEST_CONSTANT, SPLITS, NoSuchSplitError, best_constant, part, shares
+from gatescope.tasks._synthetic import flag, numbers_of, record, whole_length
 
 _LEAST = 2  # steps: an input, and what comes after it
 

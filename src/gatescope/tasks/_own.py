@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from gatescope._dtypes import float_dtype
-from gatescope.batches import check_loss, if_batch_first
+from gatescope.checks.dtypes import float_dtype
 from gatescope.datatypes import Array, Batch, Head
+from gatescope.datatypes.batch import check_loss, if_batch_first
 from gatescope.errors import DtypeError, FileFormatError, ShapeError, ValueRangeError
-from gatescope.storage import open_file, read_npz
-from gatescope.tasks._making import record, whole
-from gatescope.tasks._real_data import check_one_of
+from gatescope.storage.atomic import open_file
+from gatescope.storage.npz import read_npz
+from gatescope.tasks._music import check_one_of
 from gatescope.tasks._splits import BEST_CONSTANT, SPLITS, NoSuchSplitError, best_constant, part, shares
+from gatescope.tasks._synthetic import record, whole
 
 _NEEDED, _OPTIONAL = ("inputs", "targets"), ("mask", "lengths")
 _MOST_CLASSES = 2**16  # that are counted from the data: a year or a price among the classes is a mistake

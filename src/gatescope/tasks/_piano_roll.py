@@ -8,11 +8,10 @@ from pathlib import Path
 
 from numpy.typing import DTypeLike
 
-from gatescope._dtypes import float_dtype
+from gatescope.checks.dtypes import float_dtype
 from gatescope.datatypes import Array, Batch
-from gatescope.tasks._making import whole
 from gatescope.tasks._matlab import read_cells, read_file
-from gatescope.tasks._real_data import (
+from gatescope.tasks._music import (
     HIGHEST_NOTE,
     LOWEST_NOTE,
     check_notes,
@@ -20,6 +19,7 @@ from gatescope.tasks._real_data import (
     check_roll,
     piano_batch,
 )
+from gatescope.tasks._synthetic import whole
 
 SPLITS = {"train": "traindata", "valid": "validdata", "test": "testdata"}
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from gatescope.datatypes import Array
 from gatescope.errors import ValueRangeError
-from gatescope.tasks._making import real
+from gatescope.tasks._synthetic import real
 
 SPLITS = ("all", "train", "valid", "test")
 BEST_CONSTANT = "the best constant for the targets that count"

@@ -16,7 +16,7 @@ from gatescope.errors import DtypeError, ValueRangeError
 _LARGEST_BYTES = 4 * 2**30  # of a batch's inputs and targets; more than that is taken for a mistake
 _COUNTABLE = 2**70  # bytes; beyond these no number of GiB tells more
 
-# gatescope.validation has the like, but tasks do not see the cells that it stands on.
+# gatescope.checks.network has the like, but tasks do not see the cells that it stands on.
 
 
 def whole(name: str, value: Any, *, least: int = 1, most: int | None = None) -> int:

@@ -7,9 +7,9 @@ import math
 import numpy as np
 from numpy.typing import DTypeLike
 
-from gatescope._dtypes import float_dtype
+from gatescope.checks.dtypes import float_dtype
 from gatescope.datatypes import Batch, Head
-from gatescope.tasks._making import (
+from gatescope.tasks._synthetic import (
     at_the_last_step,
     check_size,
     generator,

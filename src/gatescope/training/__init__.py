@@ -10,9 +10,9 @@ from gatescope.training.clipping import Clip
 from gatescope.training.dropout import Dropout, masks
 from gatescope.training.engine import Data, Engine, Score, as_data
 from gatescope.training.evaluation import evaluate, majority_accuracy, predict
-from gatescope.training.loop import train
-from gatescope.training.optimisers import SGD, Adam, Optimiser, RMSProp
+from gatescope.training.optimizers import SGD, Adam, Optimiser, RMSProp
 from gatescope.training.schedules import Constant, Cosine, Exponential, Piecewise, Schedule, Step, WarmUp
+from gatescope.training.train import train
 
 __all__ = [
     "SGD",

@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gatescope.batches import if_batch_first
+from gatescope.checks.arrays import check_array
+from gatescope.checks.network import check_batch, check_lengths, check_stack
 from gatescope.datatypes import Array, Batch, Head
+from gatescope.datatypes.batch import if_batch_first
+from gatescope.datatypes.stack import Stack
 from gatescope.errors import ShapeError, UnknownNameError, ValueRangeError
-from gatescope.initial import check_heads
-from gatescope.models import Stack
-from gatescope.validation import check_array, check_batch, check_lengths, check_stack
+from gatescope.recurrence.initialization import check_heads
 
 PLACES = ("last", "every")
 

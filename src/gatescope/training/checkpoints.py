@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
+from gatescope.datatypes.result import Array
 from gatescope.errors import OutputError
-from gatescope.results import Array
-from gatescope.resuming import StateFile
+from gatescope.storage.resumable import StateFile
 
 _TASK = "train"
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gatescope.checks.arrays import check_own_array
+from gatescope.checks.numbers import check_above_zero, keep
 from gatescope.datatypes import Array
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError
-from gatescope.kernels.loops import updates as kernels
-from gatescope.validation import check_above_zero, check_own_array, keep
+from gatescope.kernels.cpu.loops import optimizers as kernels
 
 KINDS = ("global", "tensor", "value")
 

@@ -9,26 +9,26 @@ from typing import Any
 import numpy as np
 
 from gatescope._version import __version__
-from gatescope.datatypes import Batch
-from gatescope.errors import ValueRangeError
-from gatescope.models import Stack
-from gatescope.resuming import digest
-from gatescope.training import optimisers, schedules
-from gatescope.training.dropout import Dropout, check_dropout
-from gatescope.validation import (
+from gatescope.checks.numbers import (
     check_above_zero,
     check_count,
     check_finite_or_none,
     check_flag,
     check_number,
 )
+from gatescope.datatypes import Batch
+from gatescope.datatypes.stack import Stack
+from gatescope.errors import ValueRangeError
+from gatescope.storage.resumable import digest
+from gatescope.training import optimizers, schedules
+from gatescope.training.dropout import Dropout, check_dropout
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """What `train` was told, in the names of its arguments."""
 
-    optimizer: optimisers.Optimiser
+    optimizer: optimizers.Optimiser
     lr: float
     schedule: schedules.Schedule
     clip_norm: float | None
@@ -62,7 +62,7 @@ class Settings:
 def checked(*, validation: Any, **given: Any) -> Settings:
     """`Settings` of arguments that can be used; errors name the one that cannot."""
     options: dict[str, Any] = dict(given)
-    options["optimizer"] = optimisers.by_name(given["optimizer"])
+    options["optimizer"] = optimizers.by_name(given["optimizer"])
     options["lr"] = check_above_zero("lr", given["lr"])
     options["schedule"] = schedules.by_name(given["schedule"])
     for name in ("clip_norm", "clip_tensor_norm", "clip_value"):

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from gatescope._dtypes import float_dtype
+from gatescope.checks.dtypes import float_dtype
+from gatescope.checks.numbers import check_count, check_share, keep
 from gatescope.datatypes import Array
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError
-from gatescope.validation import check_count, check_share, keep
 
 PLACES = ("inputs", "between", "outputs", "recurrent")
 

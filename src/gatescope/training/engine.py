@@ -10,24 +10,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from gatescope.cells.registry import get
+from gatescope.checks.arrays import check_own_array
+from gatescope.checks.network import check_params, check_stack
+from gatescope.checks.numbers import check_count, check_flag, check_number
 from gatescope.datatypes import LOSSES, Array
+from gatescope.datatypes.stack import Stack
 from gatescope.errors import DtypeError, ShapeError
-from gatescope.kernels import cpu
-from gatescope.kernels.layer import Layer, Readout
-from gatescope.models import Stack
-from gatescope.training.data import Data, as_data
+from gatescope.kernels.cpu import sweeps
+from gatescope.kernels.cpu.layer import Layer, Readout
+from gatescope.training.arrays import Data, as_data
 from gatescope.training.dropout import Dropout, check_dropout
 from gatescope.training.masking import Masks, add_noise
-from gatescope.training.passage import Passage
-from gatescope.training.rooms import Buffers, Room, make_room
-from gatescope.validation import (
-    check_count,
-    check_flag,
-    check_number,
-    check_own_array,
-    check_params,
-    check_stack,
-)
+from gatescope.training.sweep import Passage
+from gatescope.training.workspace import Buffers, Room, make_room
 
 __all__ = ["Data", "Engine", "Score", "as_data"]
 
@@ -322,7 +317,7 @@ class Engine:
         key = steps, batch, learn
         room = self._rooms.get(key)
         if room is None or room.generation != self._buffers.generation:
-            blocks = cpu.blocks_for(batch, max(layer.units for layer in self._layers))
+            blocks = sweeps.blocks_for(batch, max(layer.units for layer in self._layers))
             room = make_room(
                 self._layers,
                 self._buffers,

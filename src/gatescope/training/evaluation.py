@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from gatescope.checks.network import check_batch, check_inputs, check_lengths, check_stack
+from gatescope.checks.numbers import check_threads
 from gatescope.datatypes import Array, Batch, Head
-from gatescope.initial import init_stack
-from gatescope.kernels import cpu
-from gatescope.models import Stack
+from gatescope.datatypes.stack import Stack
+from gatescope.kernels.cpu import sweeps
+from gatescope.recurrence.initialization import init_stack
 from gatescope.training.engine import Engine, Score, as_data
-from gatescope.validation import check_batch, check_inputs, check_lengths, check_stack, check_threads
 
 
 def predict(stack: Stack, inputs: Any, lengths: Any = None, *, threads: int | None = None) -> Array:
@@ -151,5 +152,5 @@ def majority_accuracy(batch: Batch, *, heads: Sequence[Head] | None = None, at: 
 
 
 def _engine(stack: Stack, shape: tuple[int, ...], threads: int | None) -> Engine:
-    workers = check_threads(threads, cpu.default_threads())
+    workers = check_threads(threads, sweeps.default_threads())
     return Engine(stack, steps=shape[0], sequences=shape[1], threads=workers, learns=False)

@@ -8,16 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from gatescope.datatypes import Array
-from gatescope.measurements import Status
-from gatescope.training.batching import Feed
+from gatescope.datatypes import Array, Status
+from gatescope.training.arrays import Data
 from gatescope.training.checkpoints import Checkpoint
 from gatescope.training.clipping import Clip
-from gatescope.training.data import Data
+from gatescope.training.config import Settings
 from gatescope.training.engine import Engine
 from gatescope.training.interrupts import DeferredInterrupt
-from gatescope.training.probes import Probe
-from gatescope.training.settings import Settings
+from gatescope.training.minibatches import Feed
+from gatescope.training.monitor import Probe
 from gatescope.training.state import PATIENCE, TARGET, State
 
 _PROBES = 64  # of a schedule, in a checkpoint

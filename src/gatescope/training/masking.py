@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from gatescope.datatypes import Array
-from gatescope.kernels.layer import Layer
-from gatescope.kernels.loops.dropping import make_dropping
+from gatescope.kernels.cpu.layer import Layer
+from gatescope.kernels.cpu.loops.dropout import make_dropping
 from gatescope.training.dropout import Dropout, factors_of, key_of, threshold_of
 
 Place = tuple[

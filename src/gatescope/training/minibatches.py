@@ -8,12 +8,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from gatescope.checks.numbers import check_call
 from gatescope.datatypes import Array, Batch
+from gatescope.datatypes.stack import Stack
 from gatescope.errors import DtypeError, ShapeError, ValueRangeError
-from gatescope.kernels.memory import aligned_empty
-from gatescope.models import Stack
-from gatescope.training.data import Data, as_data
-from gatescope.validation import check_call
+from gatescope.kernels.cpu.aligned import aligned_empty
+from gatescope.training.arrays import Data, as_data
 
 # What a seed is for, so that no two uses draw the same numbers.
 _ORDER, _FRESH, _VALIDATION = 1, 2, 3

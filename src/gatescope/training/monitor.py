@@ -8,11 +8,11 @@ import numpy as np
 
 from gatescope.cells.registry import get
 from gatescope.datatypes import Array
-from gatescope.gradients.flow import gradient_flow
-from gatescope.measurements.saturation import shares_by_unit
-from gatescope.models import Stack
-from gatescope.recurrence import run
-from gatescope.training.data import Data
+from gatescope.datatypes.saturation import shares_by_unit
+from gatescope.datatypes.stack import Stack
+from gatescope.measurements.gradient_flow import gradient_flow
+from gatescope.recurrence.run import run
+from gatescope.training.arrays import Data
 
 SEQUENCES = 4  # the longest ones
 

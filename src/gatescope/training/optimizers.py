@@ -11,19 +11,19 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import DTypeLike
 
-from gatescope._dtypes import float_dtype
-from gatescope.datatypes import Array
-from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
-from gatescope.kernels.loops import updates as kernels
-from gatescope.validation import (
+from gatescope.checks.arrays import check_own_array
+from gatescope.checks.dtypes import float_dtype
+from gatescope.checks.numbers import (
     check_above_zero,
     check_count,
     check_flag,
     check_number,
-    check_own_array,
     check_share,
     keep,
 )
+from gatescope.datatypes import Array
+from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
+from gatescope.kernels.cpu.loops import optimizers as kernels
 
 # What a kernel is handed in the place of a slot it does not read.
 _NO_SLOT = {np.dtype(kind): np.zeros(0, kind) for kind in (np.float32, np.float64)}
@@ -95,7 +95,7 @@ class Adam:
     Examples
     --------
     >>> import numpy as np
-    >>> from gatescope.training.optimisers import Adam
+    >>> from gatescope.training.optimizers import Adam
     >>> adam, theta = Adam(), np.ones(2)
     >>> slots = adam.slots(2, "float64")
     >>> adam.update(theta, np.array([3.0, -0.5]), slots, step=1, lr=0.1)
@@ -201,7 +201,7 @@ class RMSProp:
 
     Examples
     --------
-    >>> from gatescope.training.optimisers import RMSProp
+    >>> from gatescope.training.optimizers import RMSProp
     >>> list(RMSProp(centered=True).slots(3, "float32"))
     ['square', 'mean']
     """
@@ -278,7 +278,7 @@ class SGD:
     Examples
     --------
     >>> import numpy as np
-    >>> from gatescope.training.optimisers import SGD
+    >>> from gatescope.training.optimizers import SGD
     >>> theta = np.ones(1)
     >>> SGD().update(theta, np.array([2.0]), {}, step=1, lr=0.25)
     >>> theta
@@ -385,7 +385,7 @@ def by_name(optimizer: str | Optimiser) -> Optimiser:
 
     Examples
     --------
-    >>> from gatescope.training.optimisers import by_name
+    >>> from gatescope.training.optimizers import by_name
     >>> by_name("adam").describe()["betas"]
     [0.9, 0.999]
     """

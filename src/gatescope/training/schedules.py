@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
 
+from gatescope.checks.numbers import check_above_zero, check_call, check_count, check_number, keep
 from gatescope.errors import ShapeError, UnknownNameError, ValueRangeError
-from gatescope.validation import check_above_zero, check_call, check_count, check_number, keep
 
 
 @runtime_checkable

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from gatescope.datatypes import Array
-from gatescope.kernels.layer import Layer, Readout
-from gatescope.training.data import Data
+from gatescope.kernels.cpu.layer import Layer, Readout
+from gatescope.training.arrays import Data
 from gatescope.training.masking import Masks
-from gatescope.training.rooms import Room, Segment
+from gatescope.training.workspace import Room, Segment
 
 
 class Passage:

@@ -9,26 +9,27 @@ from typing import Any
 
 import numpy as np
 
-from gatescope.datatypes import Batch, Params
+from gatescope.checks.arrays import check_finite
+from gatescope.checks.network import check_params
+from gatescope.checks.numbers import check_number, check_threads
+from gatescope.datatypes import Batch, Params, Status, TrainingRun
+from gatescope.datatypes.stack import Stack
 from gatescope.errors import DtypeError, GatescopeError, ValueRangeError
-from gatescope.initial import init_readout
-from gatescope.kernels.cpu import default_threads
-from gatescope.measurements import Status, TrainingRun
-from gatescope.models import Stack
-from gatescope.provenance import provenance
-from gatescope.storage import encode_json
-from gatescope.training import batching
+from gatescope.kernels.cpu.sweeps import default_threads
+from gatescope.recurrence.initialization import init_readout
+from gatescope.storage.npz import encode_json
+from gatescope.storage.provenance import provenance
+from gatescope.training import minibatches
+from gatescope.training.arrays import Data, as_data
 from gatescope.training.checkpoints import Checkpoint
-from gatescope.training.data import Data, as_data
+from gatescope.training.config import Settings, checked, data_facts, model_facts
 from gatescope.training.dropout import Dropout
 from gatescope.training.engine import Engine
-from gatescope.training.optimisers import Optimiser
-from gatescope.training.probes import kept_gates, probe_on
+from gatescope.training.loop import Slots, Trainer, outcome
+from gatescope.training.monitor import kept_gates, probe_on
+from gatescope.training.optimizers import Optimiser
 from gatescope.training.schedules import Schedule
-from gatescope.training.settings import Settings, checked, data_facts, model_facts
 from gatescope.training.state import State
-from gatescope.training.trainer import Slots, Trainer, outcome
-from gatescope.validation import check_finite, check_number, check_params, check_threads
 
 _VALIDATED_TOGETHER = 256  # sequences: larger validation sets are evaluated in pieces
 
@@ -208,10 +209,12 @@ def train(
     )
     workers = check_threads(threads, default_threads())
     every = check_number("checkpoint_seconds", checkpoint_seconds, least=0)
-    batching.check_task("task", task)
+    minibatches.check_task("task", task)
     fresh = not isinstance(task, Batch)
-    batching.check_batch_size(settings.batch_size, settings.updates_per_epoch, fresh)
-    batch = task if isinstance(task, Batch) else batching.make(task, batching.fresh_seed(settings.seed, 0))
+    minibatches.check_batch_size(settings.batch_size, settings.updates_per_epoch, fresh)
+    batch = (
+        task if isinstance(task, Batch) else minibatches.make(task, minibatches.fresh_seed(settings.seed, 0))
+    )
     judged = _validation(validation, settings.seed)
     stack = _model(params_or_stack, batch, settings.seed)
     feed = _feed(task, batch, stack, settings)
@@ -235,7 +238,7 @@ def train(
 
 def _run(
     stack: Stack,
-    feed: batching.Feed,
+    feed: minibatches.Feed,
     settings: Settings,
     state: State,
     file: Checkpoint,
@@ -246,7 +249,7 @@ def _run(
 ) -> tuple[Status, str]:
     pieces = []
     if watched is not None:
-        pieces = batching.pieces(watched, max(feed.sequences, _VALIDATED_TOGETHER))
+        pieces = minibatches.pieces(watched, max(feed.sequences, _VALIDATED_TOGETHER))
     engine = Engine(
         stack,
         steps=Slots(settings, feed).window,
@@ -287,8 +290,8 @@ def _model(given: Any, batch: Batch, seed: int) -> Stack:
 def _validation(given: Any, seed: int) -> Batch | None:
     if given is None:
         return None
-    batching.check_task("validation", given)
-    return given if isinstance(given, Batch) else batching.make(given, batching.validation_seed(seed))
+    minibatches.check_task("validation", given)
+    return given if isinstance(given, Batch) else minibatches.make(given, minibatches.validation_seed(seed))
 
 
 def _judging(batch: Batch, stack: Stack, at: str | None) -> Data:
@@ -299,13 +302,13 @@ def _judging(batch: Batch, stack: Stack, at: str | None) -> Data:
         raise type(error)(f"validation: {error}") from error
 
 
-def _feed(task: Any, batch: Batch, stack: Stack, settings: Settings) -> batching.Feed:
+def _feed(task: Any, batch: Batch, stack: Stack, settings: Settings) -> minibatches.Feed:
     if isinstance(task, Batch):
-        return batching.FixedFeed(as_data(batch, stack, settings.at), settings.batch_size, settings.seed)
-    return batching.FreshFeed(task, batch, stack, settings.at, settings.updates_per_epoch, settings.seed)
+        return minibatches.FixedFeed(as_data(batch, stack, settings.at), settings.batch_size, settings.seed)
+    return minibatches.FreshFeed(task, batch, stack, settings.at, settings.updates_per_epoch, settings.seed)
 
 
-def _restore(state: State, file: Checkpoint, settings: Settings, feed: batching.Feed) -> bool:
+def _restore(state: State, file: Checkpoint, settings: Settings, feed: minibatches.Feed) -> bool:
     """Go on from the checkpoint; whether there is one."""
     found = file.read()
     if found is None:
@@ -362,7 +365,7 @@ def _result(
 
 
 @contextmanager
-def _bar(progress: bool, settings: Settings, feed: batching.Feed, state: State) -> Iterator[Any]:
+def _bar(progress: bool, settings: Settings, feed: minibatches.Feed, state: State) -> Iterator[Any]:
     if not progress:
         yield None
         return

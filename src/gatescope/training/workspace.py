@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from gatescope.datatypes import Array
-from gatescope.kernels.layer import Blocks, Layer
-from gatescope.kernels.memory import aligned_empty
+from gatescope.kernels.cpu.aligned import aligned_empty
+from gatescope.kernels.cpu.layer import Blocks, Layer
 
 # What a block of sequences needs of a segment on the way back should stay in the caches.
 _SEGMENT_BYTES = 1 << 21

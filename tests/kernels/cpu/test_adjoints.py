@@ -4,17 +4,17 @@ import math
 
 import numpy as np
 import pytest
-from cases import Case
+from helpers.cases import Case
 from numba import njit
 
 import gatescope as gs
-from gatescope.kernels import adjoints, cpu
-from gatescope.kernels.rows import largest, move, scale, scaled_dot
-from gatescope.kernels.simd import host_lanes
+from gatescope.kernels.cpu import adjoints, sweeps
+from gatescope.kernels.simd.rows import largest, move, scale, scaled_dot
+from gatescope.kernels.simd.vector import host_lanes
 
 
 def adjoints_of(case, directions, threads=1, **keywords):
-    plan = cpu.plan_for(gs.cells.get(case.cell), case.params.hidden_size, case.params.dtype)
+    plan = sweeps.plan_for(gs.cells.get(case.cell), case.params.hidden_size, case.params.dtype)
     return adjoints.Adjoints(
         plan, case.params, np.asarray(directions, case.params.dtype), threads, **keywords
     )
@@ -83,7 +83,7 @@ def test_threads_and_blocks_change_no_bit(monkeypatch):
     directions = np.random.default_rng(0).standard_normal((3, 8, 1, 5))
     one = adjoints_of(case, directions)
     expected = one.back(trace.states, trace.gates, 0, 30)
-    monkeypatch.setattr(cpu, "_THREAD_WORK", 0)
+    monkeypatch.setattr(sweeps, "_THREAD_WORK", 0)
     monkeypatch.setattr(adjoints, "_BLOCK_BYTES", 2000)
     for threads in (1, 2, 5):
         many = adjoints_of(case, directions, threads)

@@ -12,8 +12,8 @@ import pytest
 from numba import njit
 
 import gatescope as gs
-from gatescope.kernels import cpu
-from gatescope.kernels.loops.options import OPTIONS
+from gatescope.kernels.cpu import sweeps
+from gatescope.kernels.cpu.loops.compiling import OPTIONS
 
 
 @pytest.mark.parametrize("cell", gs.cells.names())
@@ -22,8 +22,8 @@ def test_float32_kernels_hold_no_double(cell):
     params = gs.init(cell, input_size=2, hidden_size=20, seed=0)
     trace = gs.run(params, np.ones((4, 1, 2)))
     gs.backprop(params, trace, np.ones_like(trace.outputs))
-    plan = cpu.plan_for(gs.cells.get(cell), 20, np.dtype("float32"))
-    for kernel in (cpu.forward_kernel(plan, 1), cpu.backward_kernel(plan, 1)):
+    plan = sweeps.plan_for(gs.cells.get(cell), 20, np.dtype("float32"))
+    for kernel in (sweeps.forward_kernel(plan, 1), sweeps.backward_kernel(plan, 1)):
         signature = next(s for s in kernel.signatures if "float32" in str(s[0]))
         # What came from the disk cache cannot be looked at.
         fresh = njit(**{**OPTIONS, "cache": False})(kernel.py_func)

@@ -4,7 +4,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from gatescope.kernels.chain import Chain
+from gatescope.kernels.cpu.jacobian_product import Chain
 
 
 def logs_of(matrix):

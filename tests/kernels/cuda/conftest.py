@@ -8,7 +8,7 @@ SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
 
 
 def _a_gpu_is_there() -> bool:
-    from gatescope.kernels.gpu.api import cuda
+    from gatescope.kernels.cuda.driver import cuda
 
     return not SIMULATED and cuda.is_available()
 
@@ -24,12 +24,12 @@ else:
 @pytest.fixture(params=MACHINES)
 def gpu(request):
     """A Backend, put in place for the package's CUDA kernels: the emulator, Numba's simulator, or a GPU."""
-    from gatescope.kernels.gpu import backend
+    from gatescope.kernels.cuda import backend
 
     if request.param != "emulator":
         yield backend.current()
         return
-    from emulator import EmulatedGpu
+    from helpers.emulator import EmulatedGpu
 
     machine = EmulatedGpu()
     with backend.use(machine):
@@ -39,7 +39,7 @@ def gpu(request):
 @pytest.fixture
 def build():
     """`compiling.build`; skips where there is no compiler."""
-    import compiling
+    from helpers import machine_code as compiling
 
     reason = compiling.why_not()
     if reason is not None:

@@ -2,13 +2,13 @@
 
 import math
 
-import compiling
 import numpy as np
 import pytest
+from helpers import machine_code as compiling
 from numba import from_dtype, types
 from numba.extending import register_jitable
 
-from gatescope.kernels.gpu.api import cuda
+from gatescope.kernels.cuda.driver import cuda
 
 pytestmark = pytest.mark.skipif(compiling.why_not() is not None, reason=str(compiling.why_not()))
 

@@ -4,17 +4,17 @@ import dataclasses
 
 import numpy as np
 import pytest
-from cases import BUILT_IN, assert_close, flat
-from device_cases import LENGTHS, Adopting, Foreign, Slim, assert_bits, case_of
+from helpers.cases import BUILT_IN, assert_close, flat
+from helpers.device_cases import LENGTHS, Adopting, Foreign, Slim, assert_bits, case_of
 
 import gatescope as gs
-from gatescope.comparison import compare
+from gatescope.comparison.compare import compare
 from gatescope.errors import DtypeError, ShapeError, ValueRangeError
-from gatescope.kernels.gpu import api, backend
-from gatescope.resident import DeviceGradients, DeviceParams, DeviceTrace
+from gatescope.kernels.cuda import backend, driver
+from gatescope.recurrence.on_device import DeviceGradients, DeviceParams, DeviceTrace
 
 # Minutes in Numba's simulator, a thread of Python for each of a kernel's; seconds elsewhere.
-pytestmark = [pytest.mark.slow] if api.simulated else []
+pytestmark = [pytest.mark.slow] if driver.simulated else []
 
 # float32: 32 roundings of 6e-8 over the few steps here; float64: what the issue asks for.
 TOLERANCE = {"float64": 1e-12, "float32": 32 * 2.0**-24}
@@ -30,7 +30,7 @@ def slim():
 @pytest.fixture
 def emulated():
     """An emulated GPU that counts and takes arrays of other libraries; not beside the simulator."""
-    if api.simulated:
+    if driver.simulated:
         pytest.skip("the emulator needs the real numba.cuda")
     machine = Adopting()
     with backend.use(machine):
@@ -285,12 +285,12 @@ def test_compare(gpu):
 def test_the_command_line(gpu, tmp_path, monkeypatch, command):
     from typer.testing import CliRunner
 
-    from gatescope import cli
+    from gatescope.cli import main
 
     monkeypatch.chdir(tmp_path)
     np.save("series.npy", np.random.default_rng(0).standard_normal((20, 1)))
     options = ["--inputs", "series.npy", "--hidden-size", "4", "--device", "cuda"]
-    done = CliRunner().invoke(cli.app, [*command, *options])
+    done = CliRunner().invoke(main.app, [*command, *options])
     assert done.exit_code == 0, done.output
     traces = [p for p in tmp_path.rglob("*.npz") if p.name != "series.npy"]
     if command[0] == "run":
@@ -307,18 +307,18 @@ def test_the_command_line(gpu, tmp_path, monkeypatch, command):
 
 
 def test_fast_activations_reach_the_kernels(emulated, monkeypatch):
-    from gatescope.kernels import cuda
+    from gatescope.kernels.cuda import sweeps
 
     asked = []
 
     def spy(name):
-        make = getattr(cuda, name)
+        make = getattr(sweeps, name)
 
         def wrapped(*args, **keywords):
             asked.append((name, bool(args[-1]) if args[-1] in (True, False) else False))
             return make(*args, **keywords)
 
-        monkeypatch.setattr(cuda, name, wrapped)
+        monkeypatch.setattr(sweeps, name, wrapped)
 
     spy("make_forward")
     spy("make_reverse")

@@ -2,17 +2,17 @@
 
 import numpy as np
 import pytest
-from cases import PARAMS, assert_close, flat
-from device_cases import LENGTHS, Slim, assert_bits, case_of
-from watched import WatchedGpu
+from helpers.cases import PARAMS, assert_close, flat
+from helpers.device_cases import LENGTHS, Slim, assert_bits, case_of
+from helpers.watched_gpu import WatchedGpu
 
 import gatescope as gs
 from gatescope.errors import UnknownNameError, ValueRangeError
-from gatescope.interventions import held
-from gatescope.kernels.gpu import api, backend
+from gatescope.kernels.cuda import backend, driver
+from gatescope.recurrence.clamping import held
 
 # Minutes in Numba's simulator, a thread of Python for each of a kernel's; seconds elsewhere.
-pytestmark = [pytest.mark.slow] if api.simulated else []
+pytestmark = [pytest.mark.slow] if driver.simulated else []
 
 TOLERANCE = {"float64": 1e-12, "float32": 32 * 2.0**-24}  # as in test_device_api
 CLAMPS = {
@@ -72,7 +72,7 @@ def test_what_stays_there_has_the_same_bits(gpu, cell):
 
 
 def test_nothing_is_copied_to_the_host():
-    if api.simulated:
+    if driver.simulated:
         pytest.skip("the emulator needs the real numba.cuda")
     machine = WatchedGpu()
     with backend.use(machine):

@@ -5,13 +5,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from cases import flat
-from device_cases import LENGTHS, Adopting, Foreign, assert_bits, case_of
+from helpers.cases import flat
+from helpers.device_cases import LENGTHS, Adopting, Foreign, assert_bits, case_of
 
 import gatescope as gs
 from gatescope.errors import DeviceError, DtypeError, ShapeError, UnknownNameError, ValueRangeError
-from gatescope.kernels.gpu import api, backend
-from gatescope.resident import WEIGHTS
+from gatescope.kernels.cuda import backend
+from gatescope.kernels.cuda import driver as api
+from gatescope.recurrence.on_device import WEIGHTS
 
 # Minutes in Numba's simulator, a thread of Python for each of a kernel's; seconds elsewhere.
 pytestmark = [pytest.mark.slow] if api.simulated else []

@@ -2,22 +2,21 @@
 
 import numpy as np
 import pytest
-from device_cases import case_of
-from watched import WatchedGpu
+from helpers.device_cases import case_of
+from helpers.watched_gpu import WatchedGpu
 
 import gatescope as gs
 from gatescope.errors import ValueRangeError
-from gatescope.gradients import flow as flow_module
-from gatescope.kernels import machines
-from gatescope.kernels.gpu import api, backend
+from gatescope.kernels.cuda import backend, device, driver
+from gatescope.measurements import gradient_flow as flow_module
 
 
 @pytest.fixture(autouse=True)
 def emulated(monkeypatch):
     """An emulated GPU on which a segment is two steps."""
-    if api.simulated:
+    if driver.simulated:
         pytest.skip("the emulator needs the real numba.cuda")
-    monkeypatch.setattr(machines.CudaMachine, "piece", lambda self, steps, step_bytes, state_bytes: 2)
+    monkeypatch.setattr(device.CudaDevice, "piece", lambda self, steps, step_bytes, state_bytes: 2)
     with backend.use(WatchedGpu()):
         yield
 

@@ -5,8 +5,8 @@ import pytest
 from numba import types
 
 from gatescope.errors import DtypeError, ShapeError
-from gatescope.kernels.gpu import api, matmul, narrow, tiles
-from gatescope.kernels.gpu.matmul import Matrix
+from gatescope.kernels.cuda import driver, gemm, gemm_narrow, gemm_tiled
+from gatescope.kernels.cuda.gemm import Matrix
 
 DTYPES = ["float32", "float64"]
 CAPABILITIES = [(7, 5), (8, 0), (9, 0), (10, 0)]
@@ -57,9 +57,9 @@ def assert_sum(found, dtype, roundings, *terms):
 
 def emulator_module():
     """The emulator; skips in the simulator, beside which it cannot run."""
-    if api.simulated:
+    if driver.simulated:
         pytest.skip("the emulator needs the real numba.cuda")
-    import emulator
+    from helpers import emulator
 
     return emulator
 
@@ -67,7 +67,7 @@ def emulator_module():
 def choose(monkeypatch, shape):
     """Have matmul use one tile, whatever the sizes."""
     if shape is not None:
-        monkeypatch.setattr(matmul, "_shape", lambda rows, cols, dtype: shape)
+        monkeypatch.setattr(gemm, "_shape", lambda rows, cols, dtype: shape)
 
 
 # (tile, R, I, M): the first kind goes through the kernel without tiles.
@@ -90,7 +90,7 @@ def test_affine(gpu, monkeypatch, dtype, shape, rows, inputs, outputs):
     choose(monkeypatch, shape)
     x, w, bias = drawn(rows, dtype, (rows, inputs), (outputs, inputs), (1, outputs))
     out = place(gpu, np.zeros((rows, outputs), dtype) + GUARD, 5, 2, GUARD)
-    matmul.affine(gpu, place(gpu, x, 3, 1), place(gpu, w, 2, 5), place(gpu, bias, 0, 4), out)
+    gemm.affine(gpu, place(gpu, x, 3, 1), place(gpu, w, 2, 5), place(gpu, bias, 0, 4), out)
     ones = np.ones((rows, 1), dtype)
     assert_sum(read(gpu, out), dtype, inputs, (x, w.T), (ones, bias))
 
@@ -101,7 +101,7 @@ def test_affine_without_bias_keeps_nan_and_infinity_in_their_rows(gpu, inputs):
     x, w = drawn(0, "float32", (34, inputs), (40, inputs))
     x[3, 1], x[33, 0] = np.nan, np.inf
     out = place(gpu, np.full((34, 40), GUARD, "float32"), 0, 0, GUARD)
-    matmul.affine(gpu, place(gpu, x), place(gpu, w), None, out)
+    gemm.affine(gpu, place(gpu, x), place(gpu, w), None, out)
     found = read(gpu, out)
     assert np.isnan(found[3]).all()
     assert np.isinf(found[33]).all()
@@ -128,7 +128,7 @@ def test_product(gpu, monkeypatch, dtype, shape, rows, outputs, inputs):
     choose(monkeypatch, shape)
     d, w = drawn(rows, dtype, (rows, outputs), (outputs, inputs))
     out = place(gpu, np.full((rows, inputs), GUARD, dtype), 4, 1, GUARD)
-    matmul.product(gpu, place(gpu, d, 7, 3), place(gpu, w, 1, 2), out)
+    gemm.product(gpu, place(gpu, d, 7, 3), place(gpu, w, 1, 2), out)
     assert_sum(read(gpu, out), dtype, outputs, (d, w))
 
 
@@ -152,13 +152,13 @@ def test_weight_gradient(gpu, dtype, rows, outputs, inputs):
         not_in_simulator(gpu, "takes too long")
     d, x, before = drawn(rows, dtype, (rows, outputs), (rows, inputs), (outputs, inputs))
     operands = place(gpu, d, 3, 1), place(gpu, x, 5, 2)
-    plan = matmul.plan_sum(rows, outputs, inputs, dtype)
+    plan = gemm.plan_sum(rows, outputs, inputs, dtype)
     out = place(gpu, np.full((outputs, inputs), GUARD, dtype), 2, 3, GUARD)
-    matmul.weight_gradient(gpu, *operands, out)
+    gemm.weight_gradient(gpu, *operands, out)
     assert_sum(read(gpu, out), dtype, plan.chain, (d.T, x))
     out = place(gpu, before, 2, 3, GUARD)
     workspace = gpu.empty((plan.workspace,), dtype)
-    matmul.weight_gradient(gpu, *operands, out, accumulate=True, workspace=workspace)
+    gemm.weight_gradient(gpu, *operands, out, accumulate=True, workspace=workspace)
     assert_sum(read(gpu, out), dtype, plan.chain + 1, (d.T, x), (np.eye(outputs, dtype=dtype), before))
 
 
@@ -168,12 +168,12 @@ def test_column_sums(gpu, dtype, rows, outputs):
     if rows > 500:
         not_in_simulator(gpu, "takes too long")
     d, before = drawn(rows, dtype, (rows, outputs), (1, outputs))
-    plan = matmul.plan_sum(rows, outputs, 0, dtype)
+    plan = gemm.plan_sum(rows, outputs, 0, dtype)
     ones = np.ones((1, rows), dtype)
     for accumulate in (False, True):
         start = before if accumulate else np.full_like(before, GUARD)
         out = place(gpu, start, 0, 2, GUARD)
-        matmul.column_sums(gpu, place(gpu, d, 3, 1), out, accumulate=accumulate)
+        gemm.column_sums(gpu, place(gpu, d, 3, 1), out, accumulate=accumulate)
         terms = [(ones, d)] + [(np.ones((1, 1), dtype), before)] * accumulate
         assert_sum(read(gpu, out), dtype, plan.chain + 1, *terms)
 
@@ -181,28 +181,28 @@ def test_column_sums(gpu, dtype, rows, outputs):
 def test_sums_run_in_chains_of_bounded_length(gpu, monkeypatch):
     not_in_simulator(gpu, "takes too long")
     # More rows than a chain takes, in one part: 1 + 2^-24 is 1 in float32, so one chain would stay at 1.
-    monkeypatch.setattr(matmul, "_BLOCKS", 1)
-    matmul.plan_sum.cache_clear()
+    monkeypatch.setattr(gemm, "_BLOCKS", 1)
+    gemm.plan_sum.cache_clear()
     try:
-        rows = 2 * tiles.FLUSH + 40
+        rows = 2 * gemm_tiled.FLUSH + 40
         for cols in (1, 9):
-            plan = matmul.plan_sum(rows, 1, cols, "float32")
+            plan = gemm.plan_sum(rows, 1, cols, "float32")
             assert plan.parts == 1
-            assert plan.length > tiles.FLUSH
+            assert plan.length > gemm_tiled.FLUSH
             d, x = np.full((rows, 1), 2.0**-24, "float32"), np.ones((rows, cols), "float32")
             d[0] = 1
-            d[[tiles.FLUSH - 1, tiles.FLUSH, 2 * tiles.FLUSH, rows - 1]] = (
+            d[[gemm_tiled.FLUSH - 1, gemm_tiled.FLUSH, 2 * gemm_tiled.FLUSH, rows - 1]] = (
                 2.0**-10
             )  # none may be left out, or taken twice
             out = Matrix(gpu.empty((cols,), "float32"), 1, cols)
-            matmul.weight_gradient(gpu, place(gpu, d), place(gpu, x), out)
+            gemm.weight_gradient(gpu, place(gpu, d), place(gpu, x), out)
             exact = d.sum(dtype=np.float64)
             # What the first chain loses is lost: FLUSH rows of it in a tile, an eighth of them in a strip.
-            lost = tiles.FLUSH * 2.0**-24 * (1 if cols > narrow.MOST else 1 / narrow.STRIPS)
+            lost = gemm_tiled.FLUSH * 2.0**-24 * (1 if cols > gemm_narrow.MOST else 1 / gemm_narrow.STRIPS)
             np.testing.assert_allclose(gpu.to_host(out.array), exact, rtol=0, atol=lost + 2e-7)
             assert gpu.to_host(out.array)[0] > 1.0001 + 4 * 2.0**-10
     finally:
-        matmul.plan_sum.cache_clear()
+        gemm.plan_sum.cache_clear()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -215,12 +215,12 @@ def test_same_bits_in_every_schedule(dtype):
         grad, small = Matrix(gpu.empty((200,), dtype), 20, 10), Matrix(gpu.empty((120,), dtype), 40, 3)
         rows, sums = Matrix(gpu.empty((800,), dtype), 40, 20), Matrix(gpu.empty((20,), dtype), 1, 20)
         on = [place(gpu, a) for a in (d, x, w, bias)]
-        matmul.weight_gradient(gpu, on[0], on[1], grad)
-        matmul.product(gpu, Matrix(on[0].array, 40, 20), Matrix(on[2].array, 20, 3, 10), small)
-        matmul.affine(gpu, Matrix(on[1].array, 40, 10), on[2], on[3], rows)
-        matmul.column_sums(gpu, on[0], sums)
+        gemm.weight_gradient(gpu, on[0], on[1], grad)
+        gemm.product(gpu, Matrix(on[0].array, 40, 20), Matrix(on[2].array, 20, 3, 10), small)
+        gemm.affine(gpu, Matrix(on[1].array, 40, 10), on[2], on[3], rows)
+        gemm.column_sums(gpu, on[0], sums)
         results.append([gpu.to_host(m.array).tobytes() for m in (grad, small, rows, sums)])
-        assert matmul.plan_sum(270, 20, 10, dtype).parts == 2
+        assert gemm.plan_sum(270, 20, 10, dtype).parts == 2
     assert results[0] == results[1]
 
 
@@ -233,7 +233,7 @@ def test_affine_adds_ascending_from_the_bias_in_any_tile(gpu, monkeypatch, input
     for shape in ("small", "slim"):
         choose(monkeypatch, shape)
         out = Matrix(gpu.empty((33 * 34,), "float64"), 33, 34)
-        matmul.affine(gpu, place(gpu, x), place(gpu, w), place(gpu, bias), out)
+        gemm.affine(gpu, place(gpu, x), place(gpu, w), place(gpu, bias), out)
         # A GPU fuses the multiplication with the addition; the emulator rounds between, as NumPy does.
         found = gpu.to_host(out.array).reshape(33, 34)
         if gpu.name == "emulator":
@@ -249,20 +249,20 @@ def test_no_thread_reads_shared_memory_that_another_is_writing():
     d, x = drawn(2, "float32", (70, 34), (70, 9))
     for cols in (9, 2):
         out = Matrix(gpu.empty((34 * cols,), "float32"), 34, cols)
-        matmul.weight_gradient(gpu, place(gpu, d), Matrix(gpu.to_device(x.ravel()), 70, cols, 9), out)
+        gemm.weight_gradient(gpu, place(gpu, d), Matrix(gpu.to_device(x.ravel()), 70, cols, 9), out)
     w = Matrix(gpu.to_device(np.ones(68, "float32")), 34, 2)
-    matmul.product(gpu, place(gpu, d), w, Matrix(gpu.empty((140,), "float32"), 70, 2))
+    gemm.product(gpu, place(gpu, d), w, Matrix(gpu.empty((140,), "float32"), 70, 2))
 
 
 @pytest.mark.parametrize("rows", [1, 40, 800_000, 10**9])
 @pytest.mark.parametrize(("outputs", "inputs"), [(64, 16), (64, 1), (1024, 256), (4096, 1024), (4096, 0)])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_plan_covers_the_rows_within_a_bounded_workspace(rows, outputs, inputs, dtype):
-    plan = matmul.plan_sum(rows, outputs, inputs, dtype)
+    plan = gemm.plan_sum(rows, outputs, inputs, dtype)
     assert (plan.parts - 1) * plan.length < rows <= plan.parts * plan.length
     assert plan.workspace <= 2**24
     assert plan.parts * plan.tiles <= max(1024, plan.tiles)
-    assert plan.chain <= tiles.FLUSH + rows / (tiles.FLUSH * plan.parts) + plan.parts / 8 + 10
+    assert plan.chain <= gemm_tiled.FLUSH + rows / (gemm_tiled.FLUSH * plan.parts) + plan.parts / 8 + 10
 
 
 def test_errors_say_what_is_wrong(gpu):
@@ -270,13 +270,13 @@ def test_errors_say_what_is_wrong(gpu):
         return Matrix(gpu.zeros((rows * cols,), dtype), rows, cols)
 
     with pytest.raises(ShapeError, match="x is 5 x 4; with the others it must be 5 x 3"):
-        matmul.affine(gpu, zeros(5, 4), zeros(6, 3), None, zeros(5, 6))
+        gemm.affine(gpu, zeros(5, 4), zeros(6, 3), None, zeros(5, 6))
     with pytest.raises(ShapeError, match=r"d: 5 rows of 4, 4 apart from 1, do not fit into 20 elements"):
-        matmul.product(gpu, Matrix(zeros(5, 4).array, 5, 4, 4, 1), zeros(4, 3), zeros(5, 3))
+        gemm.product(gpu, Matrix(zeros(5, 4).array, 5, 4, 4, 1), zeros(4, 3), zeros(5, 3))
     with pytest.raises(DtypeError, match="x is float64 and out is float32"):
-        matmul.weight_gradient(gpu, zeros(5, 4), zeros(5, 3, "float64"), zeros(4, 3))
+        gemm.weight_gradient(gpu, zeros(5, 4), zeros(5, 3, "float64"), zeros(4, 3))
     with pytest.raises(ShapeError, match="workspace has 2 elements"):
-        matmul.column_sums(gpu, zeros(5, 4), zeros(1, 4), workspace=gpu.zeros((2,), "float32"))
+        gemm.column_sums(gpu, zeros(5, 4), zeros(1, 4), workspace=gpu.zeros((2,), "float32"))
 
 
 def signature(dtype, arrays=4):
@@ -304,9 +304,9 @@ ORIENTATIONS = [(True, True, "bias"), (True, False, "plain"), (False, False, "sp
 @pytest.mark.parametrize("shape", ["large", "medium", "slim", "small"])
 def test_machine_code_of_tiles(build, cc, dtype, shape):
     for orientation in ORIENTATIONS:
-        built = build(tiles.make_product(dtype, shape, *orientation), signature(dtype), cc)
+        built = build(gemm_tiled.make_product(dtype, shape, *orientation), signature(dtype), cc)
         assert_lean(built, dtype, 255)
-        assert built.registers * tiles.SHAPES[dtype][shape].threads <= 32768, (
+        assert built.registers * gemm_tiled.SHAPES[dtype][shape].threads <= 32768, (
             "two blocks must fit side by side"
         )
 
@@ -315,21 +315,23 @@ def test_machine_code_of_tiles(build, cc, dtype, shape):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_machine_code_without_tiles(build, cc, dtype):
     for columns in (1, 3, 8):
-        assert_lean(build(narrow.make_affine(dtype, columns, 64, True), signature(dtype), cc), dtype, 96)
-        assert_lean(build(narrow.make_product(dtype, columns), signature(dtype), cc), dtype, 128)
-        assert_lean(build(narrow.make_sums(dtype, columns), signature(dtype), cc), dtype, 96)
-    assert_lean(build(narrow.make_sums(dtype, 0), signature(dtype), cc), dtype, 64)
-    assert_lean(build(narrow.make_total(dtype, True), signature(dtype, 2), cc), dtype, 64)
+        assert_lean(build(gemm_narrow.make_affine(dtype, columns, 64, True), signature(dtype), cc), dtype, 96)
+        assert_lean(build(gemm_narrow.make_product(dtype, columns), signature(dtype), cc), dtype, 128)
+        assert_lean(build(gemm_narrow.make_sums(dtype, columns), signature(dtype), cc), dtype, 96)
+    assert_lean(build(gemm_narrow.make_sums(dtype, 0), signature(dtype), cc), dtype, 64)
+    assert_lean(build(gemm_narrow.make_total(dtype, True), signature(dtype, 2), cc), dtype, 64)
 
 
 @pytest.mark.parametrize("mode", ORIENTATIONS)
 def test_fragments_are_loaded_16_bytes_at_a_time(build, mode):
-    from compiling import sass
+    from helpers.machine_code import sass
 
-    counts = sass(build(tiles.make_product("float32", "large", *mode), signature("float32"), (9, 0)).cubin)
+    counts = sass(
+        build(gemm_tiled.make_product("float32", "large", *mode), signature("float32"), (9, 0)).cubin
+    )
     if counts is None:
         pytest.skip("nvdisasm is not installed")
-    steps = tiles.UNROLLED
+    steps = gemm_tiled.UNROLLED
     assert counts["FFMA"] == 64 * steps  # one for each element of a thread, and step of the unrolled loop
     assert counts["LDS.128"] >= 4 * steps  # two for each fragment
     assert not any(name.startswith("HMMA") for name in counts)

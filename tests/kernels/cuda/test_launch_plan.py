@@ -4,13 +4,13 @@ import time
 
 import numpy as np
 import pytest
-import sweeps
-from sweeps import CHIPS, Sweeps
-from test_sweeps import check_backward, check_forward, emulated
+from helpers import gpu_sweeps as sweeps
+from helpers.gpu_designs import check_backward, check_forward, emulated
+from helpers.gpu_sweeps import CHIPS, Sweeps
 
 from gatescope.errors import DeviceError
-from gatescope.kernels.gpu import design as designs
-from gatescope.kernels.gpu.design import Facts, choose, registers_of
+from gatescope.kernels.cuda import launch_plan as designs
+from gatescope.kernels.cuda.launch_plan import Facts, choose, registers_of
 
 TINY = Facts(1, 48 * 1024)
 MACHINES = {"tiny": TINY, "few": Facts(4, 64 * 1024), "H100": CHIPS[9, 0], "T4": CHIPS[7, 5]}

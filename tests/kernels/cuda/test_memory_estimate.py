@@ -5,17 +5,16 @@ import re
 
 import numpy as np
 import pytest
-from cases import BUILT_IN, Case, assert_close, flat
-from device_cases import Slim
-from watched import WatchedGpu
+from helpers.cases import BUILT_IN, Case, assert_close, flat
+from helpers.device_cases import Slim
+from helpers.watched_gpu import WatchedGpu
 
 import gatescope as gs
 from gatescope.errors import DeviceError, DtypeError, UnknownNameError, ValueRangeError
-from gatescope.kernels import cuda
-from gatescope.kernels.gpu import api, backend, memory_plan
-from gatescope.kernels.gpu.design import Facts
+from gatescope.kernels.cuda import backend, driver, memory_estimate, sweeps
+from gatescope.kernels.cuda.launch_plan import Facts
 
-if api.simulated:
+if driver.simulated:
     pytest.skip("the emulator needs the real numba.cuda", allow_module_level=True)
 
 DTYPES = ("float32", "float64")
@@ -45,7 +44,7 @@ def data_of(dtype, size):
 
 
 def plan_of(call, params, size, **options):
-    return memory_plan.plan(
+    return memory_estimate.plan(
         call, params.cell, hidden_size=size["H"], steps=size["T"], batch=size["B"], input_size=size["I"],
         dtype=params.dtype, **options,
     )  # fmt: skip
@@ -126,7 +125,7 @@ def test_what_is_let_through_fits(cell, dtype):
     params, (inputs, seeds) = params_of(cell, dtype, size), data_of(dtype, size)
     trace = gs.run(params, inputs)
     with backend.use(watched()):
-        least = {call: plan_of(call, params, size).least for call in memory_plan.CALLS}
+        least = {call: plan_of(call, params, size).least for call in memory_estimate.CALLS}
         most = plan_of("backprop", params, size).total
     segments = set()
     for capacity in np.geomspace(least["run"] / 3, 2.5 * most, 60).astype(int):
@@ -145,7 +144,7 @@ def test_what_is_let_through_fits(cell, dtype):
                     continue
                 work()
                 assert machine.live == 0, "a result of NumPy arrays keeps nothing there"
-                assert machine.peak <= min(plan.total, memory_plan.USABLE * capacity)
+                assert machine.peak <= min(plan.total, memory_estimate.USABLE * capacity)
                 segments.add(plan.segments)
     assert len(segments) > 1 or cell == "rnn"  # whose scratch is less than what the reserve leaves
 
@@ -158,7 +157,7 @@ def test_what_would_not_be_let_through_does_not_fit():
     with backend.use(machine):
         least = plan_of("run", params, size).least
         peak = peak_of(machine, lambda: gs.run(params, inputs, device="cuda"))
-    assert least <= 1.02 * peak / memory_plan.USABLE
+    assert least <= 1.02 * peak / memory_estimate.USABLE
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "gru_reset_before"])  # of others the scratch is too little
@@ -172,7 +171,7 @@ def test_segments_give_the_same_gradients(cell):
     machine = WatchedGpu(plan.least)
     with backend.use(machine):
         grads = flat(case.backprop(case.run([24, 7, 15]), device="cuda"))
-    plan = memory_plan.plan(
+    plan = memory_estimate.plan(
         "backprop", cell, hidden_size=5, steps=24, batch=3, input_size=2, dtype="float64", free=plan.least,
         facts=Facts(machine.multiprocessors, machine.shared_limit),
     )  # fmt: skip
@@ -198,7 +197,7 @@ def number(pattern, message):
     return int(found[1].replace(",", ""))
 
 
-@pytest.mark.parametrize("call", memory_plan.CALLS)
+@pytest.mark.parametrize("call", memory_estimate.CALLS)
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru_reset_before"])
 def test_the_batch_that_is_said_to_fit_fits(cell, call):
     size = {"T": 200, "B": 40, "I": 5, "H": 40}
@@ -225,7 +224,7 @@ def test_the_batch_that_is_said_to_fit_fits(cell, call):
     assert message.startswith(f"{call} of {cell} with 40 units in float64, 200 steps, 40 sequences needs ")
 
 
-@pytest.mark.parametrize("call", memory_plan.CALLS)
+@pytest.mark.parametrize("call", memory_estimate.CALLS)
 def test_float32_is_advised_where_it_fits(call):
     size = {"T": 200, "B": 40, "I": 5, "H": 40}
     params, (inputs, seeds) = params_of("gru", "float64", size), data_of("float64", size)
@@ -250,7 +249,7 @@ def test_the_steps_that_are_said_to_fit_fit_and_give_the_same():
     exact = case.backprop(whole)
     size = {"T": 60, "B": 1, "I": 2, "H": 5}
     with backend.use(WatchedGpu()):
-        capacity = {call: int(plan_of(call, case.params, size).least * 0.7) for call in memory_plan.CALLS}
+        capacity = {call: int(plan_of(call, case.params, size).least * 0.7) for call in memory_estimate.CALLS}
     with backend.use(WatchedGpu(capacity["run"])):
         count = number(
             r"take (\d+) of the 60 steps at a time, each from the final",
@@ -296,7 +295,7 @@ def test_what_hides_in_pending_frees_is_asked_for_first():
 # ---- memory that runs out in spite of the plan ----
 
 
-@pytest.mark.parametrize("call", memory_plan.CALLS)
+@pytest.mark.parametrize("call", memory_estimate.CALLS)
 def test_memory_that_runs_out_later_is_explained(call):
     """Another process took it between the check and the allocation."""
     size = SIZES[0]
@@ -344,13 +343,13 @@ def test_gradient_flow_fits_by_itself(cell, width):
 
 
 def test_a_plan_can_be_read():
-    plan = memory_plan.plan(
+    plan = memory_estimate.plan(
         "backprop", "lstm", hidden_size=64, steps=100_000, batch=40, input_size=1, free=16 << 30,
         facts=Facts(132, 231_424),
     )  # fmt: skip
     first, *rows = str(plan).splitlines()
     assert first.startswith("backprop of lstm with 64 units in float32, 100,000 steps, 40 sequences: ")
-    assert f"needs at least {memory_plan.human(plan.least)}" in first
+    assert f"needs at least {memory_estimate.human(plan.least)}" in first
     assert f"in {plan.segments} segments" in first
     assert rows[0].split() == ["trace", "5.74", "GiB", f"{plan.parts['trace'] / plan.total:.0%}"]
     assert rows[-1].split()[0] == "together"
@@ -362,7 +361,7 @@ def test_a_plan_can_be_read():
 
 
 def test_a_plan_needs_no_gpu():
-    plan = memory_plan.plan("run", "rnn", hidden_size=3, steps=4, batch=5, input_size=2, dtype="float64")
+    plan = memory_estimate.plan("run", "rnn", hidden_size=3, steps=4, batch=5, input_size=2, dtype="float64")
     assert plan.parts["states"] == 5 * 5 * 3 * 8
     assert plan.parts["inputs"] == 4 * 5 * 2 * 8
 
@@ -370,7 +369,7 @@ def test_a_plan_needs_no_gpu():
 @pytest.mark.parametrize(("call", "cell"), [("sweep", "rnn"), ("run", "transformer")])
 def test_a_plan_of_nothing_known(call, cell):
     with pytest.raises(UnknownNameError, match=r"choose|registered|known"):
-        memory_plan.plan(call, cell, hidden_size=3, steps=4, batch=5, input_size=2)
+        memory_estimate.plan(call, cell, hidden_size=3, steps=4, batch=5, input_size=2)
 
 
 @pytest.mark.parametrize(
@@ -386,18 +385,20 @@ def test_a_plan_of_nothing_known(call, cell):
 def test_a_plan_of_sizes_that_are_none(change, error, message):
     sizes = {"hidden_size": 3, "steps": 4, "batch": 5, "input_size": 2, **change}
     with pytest.raises(error, match=message):
-        memory_plan.plan("run", "rnn", **sizes)
+        memory_estimate.plan("run", "rnn", **sizes)
 
 
 def test_human():
-    texts = [memory_plan.human(size) for size in (0, 1023, 1024, 3 << 20, 5.5 * 2**30, 2**45)]
+    texts = [memory_estimate.human(size) for size in (0, 1023, 1024, 3 << 20, 5.5 * 2**30, 2**45)]
     assert texts == ["0 bytes", "1023 bytes", "1.00 KiB", "3.00 MiB", "5.50 GiB", "32768.00 GiB"]
 
 
 def test_the_scratch_of_a_step_is_what_the_sweep_takes():
     """Of the module that allocates it: a cell of two phases keeps its second operand too."""
-    assert cuda.step_of_scratch is memory_plan.step_of_scratch
+    assert sweeps.step_of_scratch is memory_estimate.step_of_scratch
     one = 4 * 3 * 8
     expected = {"rnn": 1, "rnn_relu": 1, "lstm": 4, "gru": 6, "gru_reset_before": 7}
     for cell, rows in expected.items():
-        assert memory_plan.step_of_scratch(gs.cells.get(cell), 8, 3, np.dtype("float32")) == rows * one, cell
+        assert memory_estimate.step_of_scratch(gs.cells.get(cell), 8, 3, np.dtype("float32")) == rows * one, (
+            cell
+        )

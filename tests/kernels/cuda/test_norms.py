@@ -5,7 +5,7 @@ import pytest
 from numba import types
 
 from gatescope.errors import DtypeError, ShapeError
-from gatescope.kernels.gpu import norms
+from gatescope.kernels.cuda import norms
 
 DTYPES = ["float32", "float64"]
 # Roundings: width / lanes squares, five additions of lanes; ln is taken in float64.  Squares of what lies far below the

@@ -5,8 +5,8 @@ import gc
 import numpy as np
 import pytest
 
-from gatescope.kernels.gpu import api
-from gatescope.kernels.gpu.pool import Pool, rounded
+from gatescope.kernels.cuda import driver as api
+from gatescope.kernels.cuda.pool import Pool, rounded
 
 MIB = 1 << 20
 

@@ -1,15 +1,15 @@
 """Words with tags, powers of two, and the activations as the GPU's compiler makes them."""
 
-import compiling
 import numpy as np
 import pytest
+from helpers import machine_code as compiling
 from numba import from_dtype, types
 
 from gatescope.cells import activations as functions
 from gatescope.cells import lstm
-from gatescope.kernels.gpu import activations
-from gatescope.kernels.gpu.api import cuda, simulated
-from gatescope.kernels.gpu.primitives import exponent, pause, poll, power_of_two, publish
+from gatescope.kernels.cuda import activations
+from gatescope.kernels.cuda.driver import cuda, simulated
+from gatescope.kernels.cuda.primitives import exponent, pause, poll, power_of_two, publish
 
 u64, i32 = np.uint64, np.int32
 DTYPES = [np.dtype("float32"), np.dtype("float64")]
@@ -74,7 +74,7 @@ def pass_on(words, out):
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("seed", range(3))
 def test_blocks_pass_numbers_on(dtype, seed):
-    from emulator import launch
+    from helpers.emulator import launch
 
     out = np.full((3, 3, 32), np.nan, dtype)
     out[:, 0] = np.random.default_rng(0).standard_normal((3, 32))

@@ -8,13 +8,12 @@ import pytest
 if os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0"):
     pytest.skip("Numba's simulator replaces what the emulator stands on", allow_module_level=True)
 
-import emulator
-import schedule
-from emulator import EmulatedGpu, KernelFault, launch
+from helpers import emulator, schedule
+from helpers.emulator import EmulatedGpu, KernelFault, launch
 from numba import float32
 
-from gatescope.kernels.gpu import primitives
-from gatescope.kernels.gpu.api import cuda
+from gatescope.kernels.cuda import primitives
+from gatescope.kernels.cuda.driver import cuda
 
 u64, f32 = np.uint64, np.float32
 FULL = 0xFFFFFFFF

@@ -3,13 +3,13 @@
 import re
 from functools import cache
 
-import compiling
 import numpy as np
 import pytest
-import sweeps
-from sweeps import CHIPS, make_design, make_kernel, signature_of
+from helpers import gpu_sweeps as sweeps
+from helpers import machine_code as compiling
+from helpers.gpu_sweeps import CHIPS, make_design, make_kernel, signature_of
 
-from gatescope.kernels.gpu.design import choose, registers_of
+from gatescope.kernels.cuda.launch_plan import choose, registers_of
 
 pytestmark = pytest.mark.skipif(compiling.why_not() is not None, reason=str(compiling.why_not()))
 

@@ -4,12 +4,12 @@ import inspect
 
 import numpy as np
 import pytest
-import sweeps
-from sweeps import Sweeps, force
-from test_sweeps import emulated
+from helpers import gpu_sweeps as sweeps
+from helpers.gpu_designs import emulated
+from helpers.gpu_sweeps import Sweeps, force
 
-from gatescope.kernels import cuda
-from gatescope.kernels.gpu import exchange, forward, reverse
+from gatescope.kernels.cuda import backward, exchange, forward
+from gatescope.kernels.cuda import sweeps as cuda
 
 pytestmark = pytest.mark.slow  # a minute, to show that other tests can fail
 
@@ -60,7 +60,7 @@ FAULTS = {
 
 def runs_right(which, seed, races):
     """Whether a sweep ends, and with the CPU's numbers."""
-    from emulator import KernelFault
+    from helpers.emulator import KernelFault
 
     with emulated(seed=seed, races=races) as gpu:
         work = Sweeps(gpu, "lstm", T=3, B=2, I=1, H=33)
@@ -79,7 +79,7 @@ def runs_right(which, seed, races):
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_shows(monkeypatch, fault):
     which, numbers, replacements, gather = FAULTS[fault]
-    module = forward if which == "forward" else reverse
+    module = forward if which == "forward" else backward
     names = {"make_gather": gather()} if gather else {}
     factory = copy_of(module, f"make_{which}", *replacements, **names)
     monkeypatch.setattr(cuda, f"make_{which}", factory)
@@ -94,7 +94,7 @@ def test_a_fault_shows(monkeypatch, fault):
 @pytest.mark.parametrize("numbers", [ONE_BLOCK, BLOCKS], ids=["one block", "blocks"])
 def test_a_copy_without_a_fault_is_right(monkeypatch, which, numbers):
     """Negative control: it is the fault that shows, not the copying."""
-    module = forward if which == "forward" else reverse
+    module = forward if which == "forward" else backward
     monkeypatch.setattr(cuda, f"make_{which}", copy_of(module, f"make_{which}"))
     sweeps.without_products(monkeypatch)
     force(monkeypatch, **numbers)

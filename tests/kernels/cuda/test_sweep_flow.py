@@ -5,12 +5,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-import sweeps
-from cases import assert_close
-from sweeps import CELLS, Sweeps, force
-from test_sweeps import DESIGNS, emulated
-
-from gatescope.kernels import cuda
+from helpers import gpu_sweeps as sweeps
+from helpers.cases import assert_close
+from helpers.gpu_designs import DESIGNS, emulated
+from helpers.gpu_sweeps import CELLS, Sweeps, force
 
 # ln-norms are sums of thousands; float32 norms differ by the roundings of each of the 24 steps.
 LN = {"float64": 1e-10, "float32": 1e-4}
@@ -148,7 +146,9 @@ def test_a_record_that_does_not_fit_is_taken_in_pieces(machine, monkeypatch):
     force(monkeypatch, parts=4)
     work = Sweeps(machine, "gru", T=5, B=1, H=5)
     whole, _ = both(work, directions_of(work))
-    monkeypatch.setattr(cuda, "_RECORD_BYTES", 2 * directions_of(work).nbytes)  # two steps at a time
+    monkeypatch.setattr(
+        "gatescope.kernels.cuda.adjoints._RECORD_BYTES", 2 * directions_of(work).nbytes
+    )  # two steps at a time
     before = len(machine.launches)
     pieces, _ = both(work, directions_of(work))
     names = [launch.kernel.py_func.__name__ for launch in machine.launches[before:]]

@@ -1,42 +1,14 @@
 """The sweeps forward and back against the CPU's kernels and the slow oracle, for designs of every kind."""
 
-import cases
-import naive
 import numpy as np
 import pytest
-import sweeps
-from cases import assert_close
-from sweeps import TOLERANCE, Sweeps, force
-
-from gatescope.kernels.gpu import api, backend
+from helpers import cases
+from helpers import gpu_sweeps as sweeps
+from helpers.cases import assert_close
+from helpers.gpu_designs import DESIGNS, PLAIN, assert_all_close, check_backward, check_forward, emulated
+from helpers.gpu_sweeps import TOLERANCE, Sweeps, force
 
 DTYPES = ["float32", "float64"]
-# One block and one lane a unit: all that Numba's simulator, which has no shuffles, can run.
-PLAIN = {"parts": 1}
-# A design for each way to spread a product: parts, sequences and units of a thread, blocks, where the weights are.
-DESIGNS = {
-    "plain": PLAIN,
-    "parts": {"parts": 8},
-    "sequences": {"parts": 4, "sequences": 2},
-    "together": {"parts": 4, "together": 4},
-    "both": {"parts": 16, "together": 2, "sequences": 4},
-    "warp": {"parts": 32, "together": 8, "sequences": 2},
-    "blocks": {"parts": 4, "blocks": 2},
-    "three blocks": {"parts": 4, "blocks": 3, "sequences": 2, "together": 2},
-    "five blocks": {"parts": 8, "blocks": 5, "sequences": 4},
-    "shared": {"parts": 2, "registers": 0},
-    "streamed": {"parts": 2, "registers": 0, "shared": 0},
-    "spread": {"parts": 2, "registers": 1, "shared": 1, "blocks": 2},
-}
-
-
-def emulated(**options):
-    """The emulator as the machine in use, with its options; skips in the simulator, beside which it cannot run."""
-    if api.simulated:
-        pytest.skip("the emulator needs the real numba.cuda")
-    from emulator import EmulatedGpu
-
-    return backend.use(EmulatedGpu(**{"multiprocessors": 16, **options}))
 
 
 @pytest.fixture
@@ -53,43 +25,6 @@ def designed(gpu, monkeypatch):
         force(monkeypatch, **numbers)
 
     return force_on
-
-
-def assert_all_close(found, expected, dtype, what=""):
-    for name, value in expected.items():
-        assert_close(found[name], value, TOLERANCE[dtype], f"{what} {name}")
-
-
-def check_forward(work, lengths=None):
-    states, gates = work.forward(lengths)
-    dtype, case = work.dtype.name, work.case
-    trace = case.run(lengths)
-    assert_close(states, trace.states, TOLERANCE[dtype], "states")
-    if gates.size:
-        assert_close(gates, trace.gates, TOLERANCE[dtype], "gates")
-    if work.cell.name in naive.STATES:
-        exact, kept = naive.forward(work.cell.name, work.params, case.inputs, case.initial_state, lengths)
-        assert_close(states, exact, TOLERANCE[dtype], "states of the oracle")
-        for k, name in enumerate(work.cell.kept):
-            assert_close(gates[:, :, k], kept[name], TOLERANCE[dtype], name)
-
-
-def check_backward(work, lengths=None, *, seeded=True, final=True):
-    trace, grads = work.on_cpu(lengths, seeded=seeded, final=final)
-    found = work.backward(trace, lengths, seeded=seeded, final=final)
-    dtype, case = work.dtype.name, work.case
-    assert_all_close(found, {name: grads[name] for name in found}, dtype, "CPU:")
-    if work.cell.name in naive.STATES:
-        exact = naive.backward(
-            work.cell.name,
-            work.params,
-            case.inputs,
-            case.output_adjoint if seeded else None,
-            case.final_adjoint if final else None,
-            case.initial_state,
-            lengths,
-        )
-        assert_all_close(found, exact, dtype, "oracle:")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -261,7 +196,7 @@ def test_backward_in_segments_gives_the_same_gradients(monkeypatch, cell, steps)
         trace, _ = work.on_cpu(lengths)
         whole = work.backward(trace, lengths)
         assert sweeps_of(gpu) == 1
-    from gatescope.kernels.gpu.memory_plan import step_of_scratch
+    from gatescope.kernels.cuda.memory_estimate import step_of_scratch
 
     free = 2 * steps * step_of_scratch(work.cell, 5, 2, work.dtype)
     with emulated(memory=(free, 1 << 34)) as gpu:
@@ -276,7 +211,7 @@ def test_backward_in_segments_gives_the_same_gradients(monkeypatch, cell, steps)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_weights_that_do_not_fit_are_streamed(monkeypatch, dtype):
     """A machine so small that the weights of H = 33 are in registers and streamed, in the designs that are chosen."""
-    from gatescope.kernels.gpu import design as designs
+    from gatescope.kernels.cuda import launch_plan as designs
 
     sweeps.without_products(monkeypatch)
     monkeypatch.setattr(designs, "_REGISTERS", 4_000 if dtype == "float32" else 5_000)
@@ -334,7 +269,7 @@ def loss_of(cell, arrays, case):
 def test_fast_activations_are_used_and_are_near(monkeypatch, cell):
     """The emulator's fast tanh is NumPy's: the sweep with it differs by roundings alone."""
     sweeps.without_products(monkeypatch)
-    from gatescope.kernels.gpu import activations
+    from gatescope.kernels.cuda import activations
 
     seen = []
     monkeypatch.setattr(activations, "approximate_tanh", lambda x: seen.append(1) or np.tanh(x))

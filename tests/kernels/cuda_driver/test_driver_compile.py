@@ -1,9 +1,9 @@
 """Kernels are compiled with both lines of NumPy: before 2.5, and from 2.5 on, which takes np.row_stack away."""
 
 import pytest
-from test_door_imports import python
+from helpers.subprocess_python import python
 
-from gatescope.kernels.gpu import api
+from gatescope.kernels.cuda import driver
 
 WITHOUT = """
 import numpy as np
@@ -38,22 +38,22 @@ def kernel(x):
 def ptx():
     return cuda.compile_ptx(kernel, void(float32[::1]), cc=(9, 0))[0]
 """
-OUR_WAY = "from gatescope.kernels.gpu import api; cuda = api.cuda\n"
+OUR_WAY = "from gatescope.kernels.cuda import driver; cuda = driver.cuda\n"
 PLAIN_WAY = "from numba import cuda\n"
 
 
 @pytest.fixture(autouse=True)
 def _compilers():
-    if api.simulated:
+    if driver.simulated:
         pytest.skip("Numba's simulator is on (NUMBA_ENABLE_CUDASIM), and has no compiler")
-    if api._VERSION is None or api._compiler_version() is None:
+    if driver._VERSION is None or driver._compiler_version() is None:
         pytest.skip('nothing to compile with: pip install "gatescope[cuda]"')
 
 
 @pytest.mark.parametrize("before", ["", WITHOUT], ids=["this NumPy", "as NumPy 2.5"])
 def test_a_kernel_compiles(before):
     after = (
-        "with_squash(api.overload)\n"
+        "with_squash(driver.overload)\n"
         "text = ptx()\n"
         "print('.target sm_90' in text, '.entry' in text, 'ex2' in text, '.f64' in text)\n"
     )

@@ -1,30 +1,16 @@
 """numba.cuda is imported in one module, and only when a GPU is asked for."""
 
 import ast
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from helpers.subprocess_python import python
 
 import gatescope
 
 SOURCE = Path(gatescope.__file__).parent
-DOOR = SOURCE / "kernels" / "gpu" / "api.py"
+DRIVER = SOURCE / "kernels" / "cuda" / "driver.py"
 FOREIGN = ("numba.cuda", "numba_cuda", "cuda", "numba_cuda_mlir")
-
-
-def python(code, **variables):
-    """Run a program that sees this gatescope, with warnings as errors; what it printed."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
-    environment |= {"PYTHONPATH": str(SOURCE.parent), **variables}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    return done.stdout.strip()
 
 
 def imported(tree):
@@ -45,7 +31,7 @@ def of_cuda(path):
 
 def test_one_module_imports_numba_cuda():
     found = {path.relative_to(SOURCE).as_posix(): of_cuda(path) for path in SOURCE.rglob("*.py")}
-    opened = set(found.pop(DOOR.relative_to(SOURCE).as_posix()))
+    opened = set(found.pop(DRIVER.relative_to(SOURCE).as_posix()))
     assert {path: names for path, names in found.items() if names} == {}
     assert "numba.cuda" in opened
 
@@ -68,23 +54,23 @@ def test_the_search_finds_every_way_to_import_it(line):
 
 
 def test_importing_gatescope_imports_no_cuda():
-    code = "import sys, gatescope, gatescope.cli, gatescope.comparison; print([m for m in sys.modules if m in {}])"
-    assert python(code.format(["numba.cuda", "cuda", "gatescope.kernels.gpu.api"])) == "[]"
+    code = "import sys, gatescope.cli.main, gatescope.comparison.compare; print([m for m in sys.modules if m in {}])"
+    assert python(code.format(["numba.cuda", "cuda", "gatescope.kernels.cuda.driver"])) == "[]"
 
 
 def test_computing_on_the_cpu_imports_no_cuda():
     code = (
         "import sys, numpy as np, gatescope as gs\n"
         "gs.run(gs.init('rnn', input_size=1, hidden_size=2), np.ones((3, 1)), device='cpu')\n"
-        "print('gatescope.kernels.gpu.api' in sys.modules)"
+        "print('gatescope.kernels.cuda.driver' in sys.modules)"
     )
     assert python(code) == "False"
 
 
 def test_the_door_opens_without_a_gpu_and_without_a_word():
     code = (
-        "from gatescope.kernels.gpu import api\n"
-        "print(api.simulated, api.cuda.jit is not None, callable(api.overload))"
+        "from gatescope.kernels.cuda import driver\n"
+        "print(driver.simulated, driver.cuda.jit is not None, callable(driver.overload))"
     )
     assert python(code) == "False True True"
 
@@ -92,15 +78,15 @@ def test_the_door_opens_without_a_gpu_and_without_a_word():
 def test_the_simulator_can_always_be_used():
     code = (
         "import numpy as np\n"
-        "from gatescope.kernels.gpu import api\n"
-        "@api.overload(len)\n"
+        "from gatescope.kernels.cuda import driver\n"
+        "@driver.overload(len)\n"
         "def nothing(x): ...\n"
-        "cuda = api.cuda  # the simulator looks for a global of this name\n"
+        "cuda = driver.cuda  # the simulator looks for a global of this name\n"
         "@cuda.jit\n"
         "def kernel(x): x[cuda.threadIdx.x] = 7\n"
         "x = np.zeros(2)\n"
         "kernel[1, 2](x)\n"
-        "print(api.simulated, api.why_unavailable(), api.devices(), x)"
+        "print(driver.simulated, driver.why_unavailable(), driver.devices(), x)"
     )
     assert python(code, NUMBA_ENABLE_CUDASIM="1") == "True None [] [7. 7.]"
 
@@ -115,8 +101,8 @@ def test_the_simulator_is_there_without_the_package():
         "    if name == 'numba-cuda': raise metadata.PackageNotFoundError(name)\n"
         "    return real(name)\n"
         "metadata.version = version\n"
-        "from gatescope.kernels.gpu import api\n"
-        "print(api.cuda.implementation, api.simulated, api.why_unavailable())"
+        "from gatescope.kernels.cuda import driver\n"
+        "print(driver.cuda.implementation, driver.simulated, driver.why_unavailable())"
     )
     assert python(code, NUMBA_ENABLE_CUDASIM="1") == "Built-in True None"
     assert python(code).startswith("Built-in False the package numba-cuda is not installed; pip install")

@@ -3,8 +3,9 @@
 import pytest
 
 import gatescope as gs
+from gatescope.kernels.cuda import backend
+from gatescope.kernels.cuda import driver as api
 from gatescope.kernels.device import check_device
-from gatescope.kernels.gpu import api, backend
 
 H200 = api.Device(
     index=0,

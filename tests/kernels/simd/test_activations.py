@@ -10,9 +10,9 @@ from numba import njit
 
 from gatescope.cells import activations
 from gatescope.cells.activations import complement, positive, relu, sigmoid, tanh, zero
-from gatescope.kernels import coefficients
-from gatescope.kernels import vector_math as vm
-from gatescope.kernels.simd_memory import load, store
+from gatescope.kernels.simd import activations as vm
+from gatescope.kernels.simd import coefficients
+from gatescope.kernels.simd.load_store import load, store
 
 LANES = 8
 DTYPES = (np.float32, np.float64)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gatescope.kernels.chain import carried
+from gatescope.kernels.cpu.jacobian_product import carried
 
 
 def orthonormal(rows):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numba import njit
 
-from gatescope.kernels import layout
-from gatescope.kernels.product import dot, product
+from gatescope.kernels.cpu import layout
+from gatescope.kernels.simd.product import dot, product
 
 LANES = {"float32": 16, "float64": 8}
 

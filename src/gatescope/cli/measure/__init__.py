@@ -6,10 +6,10 @@ imported inside the functions, so that ``--help`` and mistyped options answer at
 
 import typer
 
-from gatescope.measuring_cli.diagnosis import diagnose
-from gatescope.measuring_cli.memory import connectivity, half_life, paths
-from gatescope.measuring_cli.networks import fixed_points, phases
-from gatescope.measuring_cli.spectra import flow, jacobian, lyapunov
+from gatescope.cli.measure.diagnosis import diagnose
+from gatescope.cli.measure.gradient_flow import flow, jacobian, lyapunov
+from gatescope.cli.measure.half_life import connectivity, half_life, paths
+from gatescope.cli.measure.networks import fixed_points, phases
 
 COMMANDS = (flow, jacobian, lyapunov, half_life, paths, connectivity, fixed_points, phases, diagnose)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from gatescope._cli_options import (
+from gatescope.cli.options import (
     INTERRUPTED,
     CellOption,
     ClampOption,
@@ -29,13 +29,13 @@ from gatescope._cli_options import (
     read_inputs,
     tell,
 )
-from gatescope._terminal import echo, on_terminal, print_measurement, working
+from gatescope.reporting.terminal import echo, on_terminal, print_measurement, working
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from gatescope.datatypes import Params
-    from gatescope.results import Result
+    from gatescope.datatypes.result import Result
 
 _FORMATS = ("png", "svg")
 
@@ -206,7 +206,7 @@ def _execute(
     default_series: bool,
     input_size: int | None,
 ) -> None:
-    from gatescope.gallery import check_folder
+    from gatescope.storage.atomic import check_folder
 
     job, told = _job(name, given, weighted, default_series, input_size)
     out: Path = given["out"]
@@ -227,7 +227,7 @@ def _execute(
 def _job(
     name: str, given: dict[str, Any], weighted: bool, default_series: bool, input_size: int | None
 ) -> tuple[Job, list[str]]:
-    from gatescope.interventions import parse_clamp
+    from gatescope.recurrence.clamping import parse_clamp
 
     path, horizon = given.pop("inputs", None), given.pop("horizon", None)
     series, source = None, ""

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from gatescope.measuring_cli.command import Found, Job, measurement
-from gatescope.measuring_cli.options import about, figure_of, in_steps, number, percent, with_error
+from gatescope.cli.measure.command import Found, Job, measurement
+from gatescope.cli.measure.options import about, figure_of, in_steps, number, percent, with_error
 
 
 @measurement("diagnose")
@@ -28,7 +28,7 @@ def diagnose(
     ] = None,
 ) -> Found:
     """A verdict on the cell: vanishing, near-critical or chaotic, which gate, and a bias or gain that changes it."""
-    from gatescope.gradients.diagnosis import diagnose as measure
+    from gatescope.measurements.diagnosis import diagnose as measure
     from gatescope.plotting.diagnosis import diagnosis as draw
 
     keywords = job.keywords("seed", "clamp", "threads")

@@ -6,9 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from gatescope._cli_options import DeviceOption, check_device
-from gatescope.measuring_cli.command import Found, Job, measurement
-from gatescope.measuring_cli.options import (
+from gatescope.cli.measure.command import Found, Job, measurement
+from gatescope.cli.measure.options import (
     LN10,
     LagsOption,
     LongestLagOption,
@@ -31,6 +30,7 @@ from gatescope.measuring_cli.options import (
     whole,
     with_error,
 )
+from gatescope.cli.options import DeviceOption, check_device
 
 _JACOBIAN_LAGS = 60
 _JACOBIAN_REACH = 1000  # by default; a step costs some n^3 operations
@@ -53,7 +53,7 @@ def flow(
 ) -> Found:
     """How far back the gradient of one step reaches: its norm against the lag, decay rate and half-life."""
     from gatescope import plotting
-    from gatescope.gradients import gradient_flow
+    from gatescope.measurements.gradient_flow import gradient_flow
 
     check_device(device, job.threads)
     result = gradient_flow(
@@ -103,8 +103,8 @@ def jacobian(
     source_step: SourceStepOption = -1,
 ) -> Found:
     """Singular values of the Jacobian of a state by an earlier one, against the lag (by default up to 1,000)."""
-    from gatescope.gradients.jacobian import jacobian_spectrum
-    from gatescope.plotting.jacobian import jacobian_spectrum as draw
+    from gatescope.measurements.jacobian_spectrum import jacobian_spectrum
+    from gatescope.plotting.jacobian_spectrum import jacobian_spectrum as draw
 
     longest = min(_JACOBIAN_REACH, reach(source_step, len(job.series)))
     wanted = spaced(longest, _JACOBIAN_LAGS) if lags is None else whole("--lags", lags)
@@ -145,8 +145,8 @@ def lyapunov(
 ) -> Found:
     """Lyapunov exponents of the whole state along the series, with errors and a verdict."""
     from gatescope import plotting
-    from gatescope.gradients.lyapunov import lyapunov_spectrum
-    from gatescope.plotting.spectrum import lyapunov_convergence, lyapunov_exponents
+    from gatescope.measurements.lyapunov_spectrum import lyapunov_spectrum
+    from gatescope.plotting.lyapunov_spectrum import lyapunov_convergence, lyapunov_exponents
 
     keywords = job.keywords("seed", "clamp", "threads")
     result = lyapunov_spectrum(job.params, job.series, k, transient, qr_every, checks=checks, **keywords)

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from gatescope.measuring_cli.command import Found, Job, measurement
-from gatescope.measuring_cli.options import (
+from gatescope.cli.measure.command import Found, Job, measurement
+from gatescope.cli.measure.options import (
     LN10,
     LagsOption,
     LongestLagOption,
@@ -40,8 +40,8 @@ def half_life(
     transient: TransientOption = None,
 ) -> Found:
     """How long the cell remembers, in steps, by the adjoint, the leading exponent and the holding gate."""
-    from gatescope.gradients.memory import half_life as measure
-    from gatescope.plotting.memory import half_lives as draw
+    from gatescope.measurements.half_life import half_life as measure
+    from gatescope.plotting.half_life import half_lives as draw
 
     keywords = job.keywords("seed", "clamp", "threads")
     result = measure(job.params, job.series, target=target, transient=transient, **keywords)
@@ -83,8 +83,8 @@ def paths(
     longest_lag: LongestLagOption = None,
 ) -> Found:
     """How much of the gradient stays on the state highway, and how much goes through each gate, at each lag."""
-    from gatescope.gradients.paths import gradient_paths
-    from gatescope.plotting.paths import path_shares as draw
+    from gatescope.measurements.gradient_paths import gradient_paths
+    from gatescope.plotting.gradient_paths import path_shares as draw
 
     result = gradient_paths(
         job.params,
@@ -136,7 +136,7 @@ def connectivity(
     unit: UnitOption = 0,
 ) -> Found:
     """How strongly each output depends on each input: log-norm of d output(t) / d input(t')."""
-    from gatescope.gradients.connectivity import connectivity as measure
+    from gatescope.measurements.connectivity import connectivity as measure
     from gatescope.plotting.connectivity import connectivity_map as draw
 
     result = measure(

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
-from gatescope._cli_options import DEFAULT_UNITS, HiddenSizeOption
-from gatescope.measuring_cli.command import Found, Job, measurement
-from gatescope.measuring_cli.options import TransientOption, figure_of, number, numbers, split_schemes
+from gatescope.cli.measure.command import Found, Job, measurement
+from gatescope.cli.measure.options import TransientOption, figure_of, number, numbers, split_schemes
+from gatescope.cli.options import DEFAULT_UNITS, HiddenSizeOption
 
 if TYPE_CHECKING:
     from gatescope.datatypes import Array, Trace
@@ -28,7 +28,7 @@ def fixed_points(
     starts: Annotated[int, typer.Option(help="How many random states to start from.")] = 512,
 ) -> Found:
     """States that a constant input keeps as they are, and whether they are stable."""
-    from gatescope.gradients.fixed_points import fixed_points as measure
+    from gatescope.measurements.fixed_points import fixed_points as measure
     from gatescope.plotting.fixed_points import fixed_points_plane as draw
 
     values = numbers("--at", at)
@@ -61,7 +61,7 @@ def fixed_points(
 def _near_by(job: Job, values: list[float]) -> Trace:
     """A few short runs under the constant input, from random states, to draw beneath the fixed points."""
     from gatescope.cells.registry import get
-    from gatescope.recurrence import run
+    from gatescope.recurrence.run import run
 
     shape = (_RUNS, len(get(job.params.cell).states), job.params.hidden_size)
     states = np.random.default_rng(job.seed).uniform(-1, 1, shape)
@@ -94,10 +94,10 @@ def phases(
 ) -> Found:
     """Where gradients vanish and where they explode, over gain, bias of the holding gate and scheme."""
     from gatescope.cells.registry import get
-    from gatescope.gradients.memory import holding_gate
-    from gatescope.gradients.phases import phase_diagram
-    from gatescope.plotting.phases import phase_map as draw
-    from gatescope.report import counted
+    from gatescope.measurements.half_life import holding_gate
+    from gatescope.measurements.phase_diagram import phase_diagram
+    from gatescope.plotting.phase_diagram import phase_map as draw
+    from gatescope.reporting.text import counted
 
     if bias is None:
         bias = _BIASES if holding_gate(get(cell)).name in get(cell).gates else "0"

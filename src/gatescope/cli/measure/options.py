@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
+from gatescope.cli.measure.command import Job
 from gatescope.errors import ValueRangeError
-from gatescope.measuring_cli.command import Job
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

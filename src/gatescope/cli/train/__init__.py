@@ -3,7 +3,7 @@
 What does the work is imported inside the functions, so that ``--help`` and mistyped options answer at once.
 """
 
-from gatescope.training_cli.experiment import app as experiment_app
-from gatescope.training_cli.train import train
+from gatescope.cli.experiment import app as experiment_app
+from gatescope.cli.train.train import train
 
 __all__ = ["experiment_app", "train"]

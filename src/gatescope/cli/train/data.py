@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gatescope.cli.train.wording import in_options, option
 from gatescope.errors import UnknownNameError, ValueRangeError
-from gatescope.training_cli.wording import in_options, option
 
 if TYPE_CHECKING:
     from gatescope.datatypes import Array, Batch
@@ -143,7 +143,7 @@ def _random(make: Callable[..., Batch], source: str, *, fixed: bool, validation:
 
 def _split(make: Callable[..., Batch], source: str, *, validation: bool | None, fractions: bool) -> Material:
     """The training split; the valid split to choose by, where there is one; and the test split, never chosen by."""
-    from gatescope.tasks.characters import ShortSplitError
+    from gatescope.tasks._characters import ShortSplitError
 
     try:
         train = make(split="train")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from gatescope.measurements.training import History, TrainingRun
-    from gatescope.models import Stack
-    from gatescope.training_cli.data import Material
+    from gatescope.cli.train.data import Material
+    from gatescope.datatypes.stack import Stack
+    from gatescope.datatypes.training_run import History, TrainingRun
 
 
 def _last_again(batch: Any, which: str) -> list[tuple[str, str]]:

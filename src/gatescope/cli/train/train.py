@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
-from gatescope._cli_options import INTERRUPTED, ThreadsOption, check_file, check_kept
-from gatescope._terminal import echo, on_terminal, print_measurement, working
+from gatescope.cli.options import INTERRUPTED, ThreadsOption, check_file, check_kept
+from gatescope.cli.train.data import LOSSES, NAMES, Material, material
+from gatescope.cli.train.parsing import dropout as parse_dropout
+from gatescope.cli.train.parsing import layers as parse_layers
+from gatescope.cli.train.table import course, tested
+from gatescope.cli.train.wording import check_folder, in_options, options_of
 from gatescope.errors import ValueRangeError
-from gatescope.storage import atomic_write
-from gatescope.training_cli.data import LOSSES, NAMES, Material, material
-from gatescope.training_cli.parsing import dropout as parse_dropout
-from gatescope.training_cli.parsing import layers as parse_layers
-from gatescope.training_cli.table import course, tested
-from gatescope.training_cli.wording import check_folder, in_options, options_of
+from gatescope.reporting.terminal import echo, on_terminal, print_measurement, working
+from gatescope.storage.atomic import atomic_write
 
 if TYPE_CHECKING:
     from gatescope.datatypes import Array
-    from gatescope.measurements.training import TrainingRun
+    from gatescope.datatypes.training_run import TrainingRun
 
 _NO_CLIP = 0.0
 _DIVERGED = 1  # exit status
@@ -159,9 +159,9 @@ def train(
     Exit status: 0, 1 if training diverged (the run is stored all the same),
     2 after an error, 130 after Ctrl-C.
     """
-    from gatescope.initial import init_stack
-    from gatescope.training.loop import train as fit
+    from gatescope.recurrence.initialization import init_stack
     from gatescope.training.schedules import by_name as schedule_by_name
+    from gatescope.training.train import train as fit
 
     cells, sizes = parse_layers(cell, hidden_size, layers)
     left_out = parse_dropout(dropout)
@@ -247,8 +247,8 @@ def _check_files(out: Path, kept: Path, plot: Path | None, data: Path | None) ->
 
 
 def _stop_if_interrupted(run: TrainingRun, kept: Path) -> None:
-    from gatescope.measurements.training import Status
-    from gatescope.report import counted
+    from gatescope.datatypes.training_run import Status
+    from gatescope.reporting.text import counted
 
     if run.status is not Status.INTERRUPTED:
         return
@@ -262,7 +262,7 @@ def _stop_if_interrupted(run: TrainingRun, kept: Path) -> None:
 
 def _stop_if_diverged(run: TrainingRun, out: Path, kept: Path) -> None:
     """What was written before it diverged is left where it is: a script must see that this is no trained model."""
-    from gatescope.measurements.training import Status
+    from gatescope.datatypes.training_run import Status
 
     if run.status is not Status.DIVERGED:
         return
@@ -310,7 +310,7 @@ def _write_series(series: Array, path: Path) -> Path:
 
 def _draw(run: TrainingRun, given: Material, plot: Path) -> Path:
     from gatescope import plotting
-    from gatescope.plotting.learning import loss_curves
+    from gatescope.plotting.loss_curves import loss_curves
 
     with plotting.style():
         figure = plotting.new_figure()

@@ -88,7 +88,7 @@ def in_options(
 
 def check_folder(name: str, path: Path, folder: Path, files: list[str]) -> None:
     """That the files can be written into the folder, before the work and not after it."""
-    from gatescope.gallery import check_folder as check
+    from gatescope.storage.atomic import check_folder as check
 
     if folder.exists() and not folder.is_dir():
         raise OutputError(

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gatescope.measurements.long_series import (
+from gatescope.datatypes.long_series import (
     FINAL_EPOCHS,
     HOLD,
     LAST_EPOCHS,
@@ -17,7 +17,7 @@ from gatescope.measurements.long_series import (
     Interval,
     LongSeriesResult,
 )
-from gatescope.results import Array
+from gatescope.datatypes.result import Array
 
 SOURCE = '"LSTM vs GRU: Experimental Comparison" (2019), one run of each cell'
 PUBLISHED: dict[str, dict[str, float]] = {  # read off its curves, but for the time, which is in its text

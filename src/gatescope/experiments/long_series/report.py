@@ -6,9 +6,16 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from gatescope.experiments.published import COMPARED, RULES, SOURCE, Row, beside_published, choices
-from gatescope.measurements.long_series import HOLD, PUBLISHED_SIZE, PUBLISHED_UNITS, LongSeriesResult
-from gatescope.storage import atomic_write
+from gatescope.datatypes.long_series import HOLD, PUBLISHED_SIZE, PUBLISHED_UNITS, LongSeriesResult
+from gatescope.experiments.long_series.published import (
+    COMPARED,
+    RULES,
+    SOURCE,
+    Row,
+    beside_published,
+    choices,
+)
+from gatescope.storage.atomic import atomic_write
 
 COLUMNS = ("", "published", "measured here", "agrees")
 FILES = ("result.npz", "curves.png", "curves.svg", "table.md")

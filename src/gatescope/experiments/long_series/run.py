@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 
 from gatescope.cells.registry import get
+from gatescope.checks.numbers import check_count
+from gatescope.datatypes.long_series import PUBLISHED_UNITS, LongSeriesResult
+from gatescope.datatypes.result import Array
+from gatescope.datatypes.training_run import Status, TrainingRun
 from gatescope.errors import FileFormatError, OutputError, ValueRangeError
-from gatescope.experiments.epoch_times import epoch_times
-from gatescope.kernels.cpu import default_threads
-from gatescope.measurements.long_series import PUBLISHED_UNITS, LongSeriesResult
-from gatescope.measurements.training import Status, TrainingRun
-from gatescope.provenance import provenance
-from gatescope.results import Array
-from gatescope.resuming import read_state
-from gatescope.storage import atomic_write
-from gatescope.training.optimisers import Optimiser
-from gatescope.validation import check_count
+from gatescope.experiments.long_series.timing import epoch_times
+from gatescope.kernels.cpu.sweeps import default_threads
+from gatescope.storage.atomic import atomic_write
+from gatescope.storage.provenance import provenance
+from gatescope.storage.resumable import read_state
+from gatescope.training.optimizers import Optimiser
 
 HIDDEN_SIZE = PUBLISHED_UNITS
 LEARNING_RATE = 1e-3
@@ -31,7 +31,7 @@ SCHEME = "keras"
 _SETTINGS = "settings.json"
 
 
-def long_series(
+def run_long_series(
     folder: str | os.PathLike[str],
     *,
     cells: Sequence[str] = ("lstm", "gru"),
@@ -53,7 +53,7 @@ def long_series(
     One layer and a linear read-out; full back-propagation through all T steps from a zero state, one update an epoch
     on all B series; Adam with learning rate 1e-3 and epsilon 1e-7 (Keras's; added as PyTorch adds it, after the
     correction of the bias); gradients clipped to a global norm of 1; initial weights by the scheme ``"keras"``.
-    The data are those of ``gatescope.tasks.long_series``, one set for all runs: the published experiment had one.
+    The data are those of ``gatescope.tasks._long_series``, one set for all runs: the published experiment had one.
 
     Each run is kept in a file of its own, ``CELL-SEED.npz`` in `folder`, written every minute or so and at its end.
     The same call on the same folder goes on from there, whenever and however it was stopped, and comes to the same
@@ -103,12 +103,12 @@ def long_series(
     Examples
     --------
     >>> import tempfile
-    >>> from gatescope.experiments import long_series
-    >>> found = long_series(tempfile.mkdtemp(), cells=("gru",), seeds=1, epochs=2, steps=50, sequences=4)
+    >>> from gatescope.experiments import run_long_series
+    >>> found = run_long_series(tempfile.mkdtemp(), cells=("gru",), seeds=1, epochs=2, steps=50, sequences=4)
     >>> found.loss.shape, found.preliminary
     ((1, 1, 2), True)
     """
-    from gatescope.tasks.long_series import long_series as make
+    from gatescope.tasks._long_series import long_series as make
 
     chosen, numbers = _check_cells(cells), _check_seeds(seeds)
     settings: dict[str, Any] = {
@@ -160,7 +160,7 @@ def long_series(
 
 
 def _optimizer() -> Optimiser:
-    from gatescope.training.optimisers import Adam
+    from gatescope.training.optimizers import Adam
 
     return Adam(eps=EPSILON)
 
@@ -175,8 +175,8 @@ def _train(
     dtype: str,
     **options: Any,
 ) -> TrainingRun:
-    from gatescope.initial import init_stack
-    from gatescope.training.loop import train
+    from gatescope.recurrence.initialization import init_stack
+    from gatescope.training.train import train
 
     stack = init_stack(cell, hidden_size=hidden_size, heads=batch, seed=seed, scheme=SCHEME, dtype=dtype)
     run = train(

@@ -8,12 +8,12 @@ from time import perf_counter
 import numpy as np
 
 from gatescope.datatypes import Batch
-from gatescope.kernels.cpu import default_threads
-from gatescope.models import Stack
-from gatescope.results import Array
+from gatescope.datatypes.result import Array
+from gatescope.datatypes.stack import Stack
+from gatescope.kernels.cpu.sweeps import default_threads
 from gatescope.training.clipping import Clip
 from gatescope.training.engine import Engine, as_data
-from gatescope.training.optimisers import Optimiser
+from gatescope.training.optimizers import Optimiser
 
 ROUNDS = 7  # after one that is not counted
 

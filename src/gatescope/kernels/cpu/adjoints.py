@@ -7,9 +7,9 @@ from itertools import pairwise
 import numpy as np
 
 from gatescope.datatypes import Array, Params
-from gatescope.kernels import layout
-from gatescope.kernels.cpu import Plan, blocks_for, by_phase, each, longest
-from gatescope.kernels.memory import aligned_empty, aligned_zeros
+from gatescope.kernels.cpu import layout
+from gatescope.kernels.cpu.aligned import aligned_empty, aligned_zeros
+from gatescope.kernels.cpu.sweeps import Plan, blocks_for, by_phase, each, longest
 
 # Directions whose scratch fits the second-level cache are carried back together.
 _BLOCK_BYTES = 1 << 18
@@ -41,7 +41,7 @@ class Adjoints:
         inputs: bool = False,
         paths: bool = False,
     ) -> None:
-        from gatescope.kernels.loops.adjoint import NOTHING
+        from gatescope.kernels.cpu.loops.adjoint import NOTHING
 
         self._plan, self._threads, self._inputs, self._paths = plan, threads, inputs, paths
         batch, self._count, self._states, _ = directions.shape
@@ -101,7 +101,7 @@ class Adjoints:
     def _back(
         self, states: Array, gates: Array, start: int, stop: int, *, norms: bool
     ) -> tuple[Array | None, Array | None, Array | None]:
-        from gatescope.kernels.loops.adjoint import make_adjoint
+        from gatescope.kernels.cpu.loops.adjoint import make_adjoint
 
         plan, width = self._plan, self._width
         gate_count, wide = len(plan.cell.gates), layout.vectors_for(width, plan.lanes) * plan.lanes

@@ -15,10 +15,15 @@ import math
 import numpy as np
 
 from gatescope.datatypes import Array
-from gatescope.kernels.layout import vectors_for
-from gatescope.kernels.loops.chain import NONE, make_carry, make_multiply_on, make_orthogonal_rows
-from gatescope.kernels.memory import aligned_zeros
-from gatescope.kernels.orthogonal import LANES, scratch_size
+from gatescope.kernels.cpu.aligned import aligned_zeros
+from gatescope.kernels.cpu.layout import vectors_for
+from gatescope.kernels.cpu.loops.jacobian_product import (
+    NONE,
+    make_carry,
+    make_multiply_on,
+    make_orthogonal_rows,
+)
+from gatescope.kernels.simd.orthogonal import LANES, scratch_size
 
 
 def carried(matrices: Array, directions: Array, every: int) -> tuple[Array, Array, float, float, int]:

@@ -10,10 +10,10 @@ import numpy as np
 
 from gatescope.cells.registry import Cell
 from gatescope.datatypes import Array, Params
-from gatescope.kernels import cpu, layout
-from gatescope.kernels.loops.readout import CHUNK, make_readout
-from gatescope.kernels.memory import aligned_empty, aligned_zeros
-from gatescope.kernels.packing import Packing, Sums
+from gatescope.kernels.cpu import layout, sweeps
+from gatescope.kernels.cpu.aligned import aligned_empty, aligned_zeros
+from gatescope.kernels.cpu.loops.readout import CHUNK, make_readout
+from gatescope.kernels.cpu.packing import Packing, Sums
 
 Blocks = list[tuple[int, int]]
 
@@ -43,7 +43,7 @@ class Layer:
     """
 
     def __init__(self, cell: Cell, params: Params, first: int, *, masked: bool = False) -> None:
-        self.plan = cpu.plan_for(cell, params.hidden_size, params.dtype)
+        self.plan = sweeps.plan_for(cell, params.hidden_size, params.dtype)
         self.inputs, self.states, self.kept = params.input_size, len(cell.states), len(cell.kept)
         self.units, self.masked = params.hidden_size, masked
         self.size = params.count()
@@ -54,7 +54,7 @@ class Layer:
         numbers = Params(
             cell=params.cell, gates=params.gates, weight_ih=w_ih, weight_hh=w_hh, bias_ih=b_ih, bias_hh=b_hh
         )
-        places = cpu.forward_panels(self.plan, numbers) + cpu.backward_panels(self.plan, numbers)
+        places = sweeps.forward_panels(self.plan, numbers) + sweeps.backward_panels(self.plan, numbers)
         # Where there is no second phase, the panels have a number nobody reads.
         self._packing = Packing([piece.astype(np.intp) for piece in places], params.dtype)
         self._nothing = aligned_zeros(1, params.dtype)
@@ -73,20 +73,20 @@ class Layer:
             self.factors = aligned_zeros(batch * plan.padded, plan.dtype)
             self._ready.clear()
         if batch not in self._ready:
-            rows = cpu.longest(blocks)
+            rows = sweeps.longest(blocks)
             factors = self.factors if self.masked else None
             # As if there were any number of steps: the order of additions must not depend on what came first.
             segments = [plan.segment(end - begin, sys.maxsize) for begin, end in blocks]
             sizes = [(end - begin, segment) for (begin, end), segment in zip(blocks, segments, strict=True)]
             self._ready[batch] = (
-                cpu.forward_kernel(plan, rows, self.masked),
-                [cpu.forward_work(plan, n, segment, factors) for n, segment in sizes],
-                cpu.backward_kernel(plan, rows, self.masked),
-                [cpu.backward_work(plan, n, segment, self.inputs, factors) for n, segment in sizes],
+                sweeps.forward_kernel(plan, rows, self.masked),
+                [sweeps.forward_work(plan, n, segment, factors) for n, segment in sizes],
+                sweeps.backward_kernel(plan, rows, self.masked),
+                [sweeps.backward_work(plan, n, segment, self.inputs, factors) for n, segment in sizes],
                 Sums(
-                    cpu.sum_shapes(plan, self.inputs),
+                    sweeps.sum_shapes(plan, self.inputs),
                     # Gradients in the vector's order: weight_ih, weight_hh, bias_ih, bias_hh.
-                    lambda sums: cpu.unpack_sums(plan, sums),
+                    lambda sums: sweeps.unpack_sums(plan, sums),
                     len(blocks),
                     plan.dtype,
                 ),

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from gatescope.datatypes import Array
-from gatescope.kernels.memory import aligned_empty
-from gatescope.kernels.simd import host_lanes
+from gatescope.kernels.cpu.aligned import aligned_empty
+from gatescope.kernels.simd.vector import host_lanes
 
 # Up to so many inputs, a scalar product each is cheaper than a vector that is mostly padding.
 FEW_INPUTS = 4

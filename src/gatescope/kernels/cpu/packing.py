@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gatescope.datatypes import Array
-from gatescope.kernels.memory import CACHE_LINE, aligned_zeros
+from gatescope.kernels.cpu.aligned import CACHE_LINE, aligned_zeros
 
 
 class Packing:

@@ -18,8 +18,8 @@ import numpy as np
 
 from gatescope.cells.registry import Cell
 from gatescope.datatypes import Array, Params
-from gatescope.kernels import layout
-from gatescope.kernels.memory import CACHE_LINE, aligned_empty, aligned_zeros
+from gatescope.kernels.cpu import layout
+from gatescope.kernels.cpu.aligned import CACHE_LINE, aligned_empty, aligned_zeros
 
 Panels = tuple[Array, ...]
 
@@ -148,7 +148,7 @@ def forward_panels(plan: Plan, params: Params) -> Panels:
 
 def forward_kernel(plan: Plan, rows: int, masked: bool = False) -> Callable[..., None]:
     """The forward kernel for blocks of at most `rows` sequences; `masked`: see `loops.forward`."""
-    from gatescope.kernels.loops.forward import make_forward
+    from gatescope.kernels.cpu.loops.forward import make_forward
 
     first, second = plan.tiles(rows)
     kernel: Callable[..., None] = make_forward(plan.cell, plan.lanes, first.forward, second.forward, masked)
@@ -157,7 +157,7 @@ def forward_kernel(plan: Plan, rows: int, masked: bool = False) -> Callable[...,
 
 def backward_kernel(plan: Plan, rows: int, masked: bool = False) -> Callable[..., None]:
     """The backward kernel for blocks of at most `rows` sequences; `masked`: see `loops.forward`."""
-    from gatescope.kernels.loops.backward import make_backward
+    from gatescope.kernels.cpu.loops.backward import make_backward
 
     tiles = ((t.adjoint, t.gradient) for t in plan.tiles(rows))
     kernel: Callable[..., None] = make_backward(plan.cell, plan.lanes, *tiles, masked)

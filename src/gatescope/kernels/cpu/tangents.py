@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from gatescope.datatypes import Array, Params
-from gatescope.kernels import layout
-from gatescope.kernels.cpu import Plan, by_phase
-from gatescope.kernels.memory import aligned_empty, aligned_zeros
-from gatescope.kernels.orthogonal import BLOCK, LANES, scratch_size
+from gatescope.kernels.cpu import layout
+from gatescope.kernels.cpu.aligned import aligned_empty, aligned_zeros
+from gatescope.kernels.cpu.sweeps import Plan, by_phase
+from gatescope.kernels.simd.orthogonal import BLOCK, LANES, scratch_size
 
 
 class Tangents:
@@ -78,7 +78,7 @@ class Tangents:
         span of those before it, the sum of eps / sine (how much rounding may have put into any sum of logs), and how
         many intervals were done again step by step, because a direction was lost in them.
         """
-        from gatescope.kernels.loops.tangent import make_tangent
+        from gatescope.kernels.cpu.loops.tangent import make_tangent
 
         groups = next(g for g in (2, 1) if self._plan.vectors % g == 0)
         kernel = make_tangent(self._plan.cell, (BLOCK, groups))

@@ -1,6 +1,7 @@
 """The functions of `gatescope.cells.activations` for the target "cuda", exact and fast.
 
-The exact ones are the texts of `vector_math`, so the GPU's gates are accurate to the same 3 units in the last place.
+The exact ones are the texts of `kernels.simd.activations`, so
+the GPU's gates are accurate to the same 3 units in the last place.
 The fast ones are NVIDIA's `tanh.approx` (float32 only): an absolute error of about 2^-11 in tanh and 2^-12 in
 sigmoid (PTX ISA, section on tanh), so gates agree with the exact ones to three decimal digits.
 
@@ -14,13 +15,13 @@ from numba.core import types
 from numba.extending import register_jitable
 
 from gatescope.cells import activations
-from gatescope.kernels import vector_math
-from gatescope.kernels.gpu.api import overload
-from gatescope.kernels.gpu.primitives import approximate_reciprocal, approximate_tanh
-from gatescope.kernels.simd import fma
+from gatescope.kernels.cuda.driver import overload
+from gatescope.kernels.cuda.primitives import approximate_reciprocal, approximate_tanh
+from gatescope.kernels.simd import activations as simd_activations
+from gatescope.kernels.simd.vector import fma
 
 
-@overload(vector_math.divide)
+@overload(simd_activations.divide)
 def _divide(a, b):
     if a != types.float32:
         return lambda a, b: a / b  # correctly rounded by the compiler's own sequence
@@ -36,8 +37,8 @@ def _divide(a, b):
 
 
 def _register():
-    for function, texts in vector_math.TEXTS.items():
-        vector_math.register(function, *texts, "cuda", {"forceinline": True})
+    for function, texts in simd_activations.TEXTS.items():
+        simd_activations.register(function, *texts, "cuda", {"forceinline": True})
 
 
 _register()

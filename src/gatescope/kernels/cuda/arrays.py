@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from gatescope.checks.arrays import check_array, check_finite, check_shape
+from gatescope.checks.network import check_inputs
 from gatescope.datatypes import Array
 from gatescope.errors import DtypeError, ShapeError
-from gatescope.kernels.gpu import backend
-from gatescope.validation import check_array, check_finite, check_inputs, check_shape
+from gatescope.kernels.cuda import backend
 
 
 def take_inputs(inputs: Any, params: Any) -> Any:

@@ -18,8 +18,8 @@ from numba.core.errors import NumbaPerformanceWarning
 
 from gatescope.datatypes import Array
 from gatescope.errors import DeviceError
-from gatescope.kernels.gpu import api
-from gatescope.kernels.gpu.pool import Pool
+from gatescope.kernels.cuda import driver
+from gatescope.kernels.cuda.pool import Pool
 
 
 class OutOfMemory(DeviceError, MemoryError):
@@ -90,7 +90,7 @@ class Backend(Protocol):
 
     def adopt(self, value: Any) -> Any:
         """An array of another library on this device, as one of this backend's; nothing is copied."""
-        return api.cuda.as_cuda_array(value)
+        return driver.cuda.as_cuda_array(value)
 
     def reclaim(self) -> None:
         """Give back what was freed and is kept for later; nothing to do where frees are at once."""
@@ -124,14 +124,14 @@ class CudaBackend:
     """The GPU that is current in this process, or the simulator."""
 
     def __init__(self) -> None:
-        self.name = "cudasim" if api.simulated else "cuda"
-        if api.simulated:
+        self.name = "cudasim" if driver.simulated else "cuda"
+        if driver.simulated:
             self.gpu = ""
             # One, so that no design has blocks that wait for each other: the simulator runs them one after another.
             self.multiprocessors, self.shared_limit = 1, _SHARED_WITHOUT_OPTING_IN
         else:
             with _told("it was started"):
-                device = api.cuda.get_current_device()
+                device = driver.cuda.get_current_device()
             model = getattr(device, "name", "")
             self.gpu = model.decode() if isinstance(model, bytes) else str(model)
             self.multiprocessors = int(device.MULTIPROCESSOR_COUNT)
@@ -139,14 +139,14 @@ class CudaBackend:
             self.shared_limit = max(_SHARED_WITHOUT_OPTING_IN, opted_in - _STATIC_RESERVE)
         self._prepared: dict[tuple[int, Any], int] = {}
         self._launches: dict[tuple[Any, int, int, int], Any] = {}
-        self._pool = Pool(api.allocate, api.lease, api.out_of_memory)
+        self._pool = Pool(driver.allocate, driver.lease, driver.out_of_memory)
 
     def memory(self) -> tuple[int, int]:
         """Bytes free, those that the pool holds among them, and in total; in the simulator what any machine has."""
-        if api.simulated:
+        if driver.simulated:
             return 1 << 30, 1 << 30
         with _told("it was asked for its memory"):
-            free, total = api.cuda.current_context().get_memory_info()
+            free, total = driver.cuda.current_context().get_memory_info()
         return int(free) + self._pool.held(), int(total)
 
     def release(self) -> None:
@@ -156,8 +156,8 @@ class CudaBackend:
     def to_device(self, array: Array) -> Any:
         """A copy on the device."""
         with _told(f"{array.nbytes:,} bytes were copied to it"):
-            if api.simulated:
-                return api.cuda.to_device(np.ascontiguousarray(array))
+            if driver.simulated:
+                return driver.cuda.to_device(np.ascontiguousarray(array))
             target = self.empty(array.shape, array.dtype)
             target.copy_to_device(np.ascontiguousarray(array))
             return target
@@ -167,30 +167,30 @@ class CudaBackend:
         with _told(f"room was made for {shape} of {np.dtype(dtype)}"):
             sizes = (shape,) if isinstance(shape, int) else tuple(shape)
             nbytes = math.prod(sizes) * np.dtype(dtype).itemsize
-            if api.simulated or nbytes == 0:
-                return api.cuda.device_array(sizes, dtype)
-            return api.array_on(self._pool.take(nbytes), sizes, dtype)
+            if driver.simulated or nbytes == 0:
+                return driver.cuda.device_array(sizes, dtype)
+            return driver.array_on(self._pool.take(nbytes), sizes, dtype)
 
     def zeros(self, shape: int | tuple[int, ...], dtype: Any) -> Any:
         """An array of zeros on the device."""
         array = self.empty(shape, dtype)
-        if api.simulated:
+        if driver.simulated:
             array[:] = 0
         elif array.size:
             with _told("memory was cleared"):
-                api.cuda.driver.device_memset(array, 0, array.nbytes)
+                driver.cuda.driver.device_memset(array, 0, array.nbytes)
         return array
 
     def adopt(self, value: Any) -> Any:
         """An array of another library on this device; waits for the stream it names."""
         with _told("an array of another library was taken over"):
-            return api.cuda.as_cuda_array(value)
+            return driver.cuda.as_cuda_array(value)
 
     def reclaim(self) -> None:
         """Numba frees in bunches, up to a fifth of the memory; free what waits now."""
-        if not api.simulated:
+        if not driver.simulated:
             with _told("memory was freed"):
-                api.cuda.current_context().deallocations.clear()
+                driver.cuda.current_context().deallocations.clear()
 
     def to_host(self, array: Any) -> Array:
         """A NumPy copy of an array on the device."""
@@ -213,9 +213,9 @@ class CudaBackend:
     ) -> None:
         """Start a kernel on the default stream."""
         with _told("a kernel was started"):
-            if not api.simulated and (shared > _SHARED_WITHOUT_OPTING_IN or cooperative):
+            if not driver.simulated and (shared > _SHARED_WITHOUT_OPTING_IN or cooperative):
                 self._opt_in(kernel, args, shared, cooperative)
-            with api.simulator_mended() if api.simulated else contextlib.nullcontext():
+            with driver.simulator_mended() if driver.simulated else contextlib.nullcontext():
                 self._configured(kernel, grid, block, shared)(*args)
 
     def _configured(self, kernel: Any, grid: int, block: int, shared: int) -> Any:
@@ -224,7 +224,7 @@ class CudaBackend:
         numba-cuda warns of grids below 128 blocks, whose multiprocessors are not all at work.  A sweep over few
         sequences is like that, and its user can do nothing about it.
         """
-        if api.simulated:  # where the kernel itself remembers the sizes, the last it was given
+        if driver.simulated:  # where the kernel itself remembers the sizes, the last it was given
             return kernel[grid, block, 0, shared]
         key = (kernel, grid, block, shared)
         if key not in self._launches:
@@ -250,14 +250,14 @@ class CudaBackend:
         if cooperative:
             compiled.cooperative = True
         if shared > _SHARED_WITHOUT_OPTING_IN:
-            api.allow_shared(compiled, shared)
+            driver.allow_shared(compiled, shared)
         self._prepared[key] = shared
 
     def synchronize(self) -> None:
         """Wait for all that was started."""
-        if not api.simulated:
+        if not driver.simulated:
             with _told("it computed"):
-                api.cuda.synchronize()
+                driver.cuda.synchronize()
 
 
 _in_use: list[Backend] = []
@@ -270,7 +270,7 @@ def in_place() -> bool:
 
 @functools.cache
 def _machine() -> Backend:
-    reason = api.why_unavailable()
+    reason = driver.why_unavailable()
     if reason is not None:
         raise DeviceError(reason)
     return CudaBackend()

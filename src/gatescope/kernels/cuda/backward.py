@@ -12,18 +12,12 @@ import numpy as np
 from numba import from_dtype
 from numba.extending import register_jitable
 
-from gatescope.kernels.gpu.activations import hurried
-from gatescope.kernels.gpu.api import cuda, kernel
-from gatescope.kernels.gpu.exchange import make_gate_place, make_gather, make_lines, make_place, straight
-from gatescope.kernels.gpu.primitives import exponent, magnitude, power_of_two, prefetch, publish, shuffle
-from gatescope.kernels.gpu.shares import (
-    make_add_up,
-    make_load_weights,
-    make_multiply,
-    make_put,
-    make_take,
-)
-from gatescope.kernels.loops.options import absent
+from gatescope.kernels.cpu.loops.compiling import absent
+from gatescope.kernels.cuda.activations import hurried
+from gatescope.kernels.cuda.driver import cuda, kernel
+from gatescope.kernels.cuda.exchange import make_gate_place, make_gather, make_lines, make_place, straight
+from gatescope.kernels.cuda.matvec import make_add_up, make_load_weights, make_multiply, make_put, make_take
+from gatescope.kernels.cuda.primitives import exponent, magnitude, power_of_two, prefetch, publish, shuffle
 
 u64 = np.uint64
 EARLY = 8  # steps ahead that a trace is brought from memory into the level-2 cache

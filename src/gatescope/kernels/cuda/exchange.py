@@ -6,8 +6,8 @@ import numpy as np
 from numba import from_dtype
 from numba.extending import register_jitable
 
-from gatescope.kernels.gpu.api import cuda
-from gatescope.kernels.gpu.primitives import pause, poll
+from gatescope.kernels.cuda.driver import cuda
+from gatescope.kernels.cuda.primitives import pause, poll
 
 u64 = np.uint64
 

@@ -20,10 +20,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gatescope.errors import DtypeError, ShapeError
-from gatescope.kernels.gpu import narrow, tiles
+from gatescope.kernels.cuda import gemm_narrow
+from gatescope.kernels.cuda import gemm_tiled as tiles
 
 if TYPE_CHECKING:
-    from gatescope.kernels.gpu.backend import Backend
+    from gatescope.kernels.cuda.backend import Backend
 
 _GRID_LIMIT = 2**31 - 1
 _BUSY = 256  # tiles that keep a large GPU busy; with fewer, smaller tiles are better
@@ -87,7 +88,7 @@ class Plan:
 def plan_sum(rows: int, out_rows: int, out_cols: int, dtype: str) -> Plan:
     """How d.T @ x, (rows, out_rows).T @ (rows, out_cols), is cut; out_cols 0 stands for sums of d's columns."""
     cols = max(out_cols, 1)
-    if cols <= narrow.MOST:
+    if cols <= gemm_narrow.MOST:
         shape, blocks = "", -(-out_rows // 32)
     else:
         wide = "large" if out_rows > 64 else "medium"
@@ -100,8 +101,8 @@ def plan_sum(rows: int, out_rows: int, out_cols: int, dtype: str) -> Plan:
     flushes = -(-length // tiles.FLUSH)
     in_chain = min(length, tiles.FLUSH)
     if not shape:  # a strip has an eighth of it, and strips are added pairwise
-        in_chain = -(-in_chain // narrow.STRIPS) + 3
-    chain = in_chain + flushes + -(-parts // narrow.STRIPS) + 3 + 1
+        in_chain = -(-in_chain // gemm_narrow.STRIPS) + 3
+    chain = in_chain + flushes + -(-parts // gemm_narrow.STRIPS) + 3 + 1
     return Plan(shape, blocks, parts, length, parts * out_rows * cols, chain)
 
 
@@ -126,7 +127,7 @@ def affine(backend: Backend, x: Matrix, w: Matrix, bias: Matrix | None, out: Mat
     Examples
     --------
     >>> import numpy as np
-    >>> from gatescope.kernels.gpu.backend import current
+    >>> from gatescope.kernels.cuda.backend import current
     >>> gpu = current()  # doctest: +SKIP
     >>> x, w = gpu.to_device(np.ones(6)), gpu.to_device(np.arange(8.0))  # doctest: +SKIP
     >>> out = gpu.empty(12, np.float64)  # doctest: +SKIP
@@ -140,11 +141,11 @@ def affine(backend: Backend, x: Matrix, w: Matrix, bias: Matrix | None, out: Mat
     if bias is not None:
         _same("bias", bias, (1, w.rows))
     biased = bias is not None
-    if x.cols <= narrow.MOST:
-        width = next((n for n in (32, 64, 128) if n >= w.rows), narrow.THREADS)
-        kernel = narrow.make_affine(dtype, x.cols, width, biased)
-        grid = -(-w.rows // width) * -(-x.rows // narrow.rows_a_block(width))
-        _launch(backend, kernel, grid, narrow.THREADS, (x, w, bias, out), x.cols)
+    if x.cols <= gemm_narrow.MOST:
+        width = next((n for n in (32, 64, 128) if n >= w.rows), gemm_narrow.THREADS)
+        kernel = gemm_narrow.make_affine(dtype, x.cols, width, biased)
+        grid = -(-w.rows // width) * -(-x.rows // gemm_narrow.rows_a_block(width))
+        _launch(backend, kernel, grid, gemm_narrow.THREADS, (x, w, bias, out), x.cols)
         return
     shape = _shape(x.rows, w.rows, dtype)
     kernel = tiles.make_product(dtype, shape, True, True, "bias" if biased else "plain")
@@ -178,10 +179,10 @@ def product(backend: Backend, d: Matrix, w: Matrix, out: Matrix) -> None:
     dtype = _check(d=d, w=w, out=out)
     _same("d", d, (out.rows, w.rows))
     _same("out", out, (d.rows, w.cols))
-    if w.cols <= narrow.MOST:
-        kernel = narrow.make_product(dtype, w.cols)
-        grid = -(-d.rows // (narrow.STRIPS * narrow.rows_a_warp(w.cols)))
-        _launch(backend, kernel, grid, narrow.THREADS, (d, w, None, out), d.cols)
+    if w.cols <= gemm_narrow.MOST:
+        kernel = gemm_narrow.make_product(dtype, w.cols)
+        grid = -(-d.rows // (gemm_narrow.STRIPS * gemm_narrow.rows_a_warp(w.cols)))
+        _launch(backend, kernel, grid, gemm_narrow.THREADS, (d, w, None, out), d.cols)
         return
     shape = _shape(d.rows, w.cols, dtype)
     kernel = tiles.make_product(dtype, shape, True, False, "plain")
@@ -218,7 +219,7 @@ def weight_gradient(
         kernel = tiles.make_product(dtype, plan.shape, False, False, "split")
         threads = tiles.SHAPES[dtype][plan.shape].threads
     else:
-        kernel, threads = narrow.make_sums(dtype, x.cols), narrow.THREADS
+        kernel, threads = gemm_narrow.make_sums(dtype, x.cols), gemm_narrow.THREADS
     _sum(backend, kernel, threads, plan, d, x, out, accumulate, workspace)
 
 
@@ -244,8 +245,8 @@ def column_sums(
     _same("out", out, (1, d.cols))
     plan = plan_sum(d.rows, d.cols, 0, dtype)
     upright = Matrix(out.array, d.cols, 1, 1, out.offset)
-    kernel = narrow.make_sums(dtype, 0)
-    _sum(backend, kernel, narrow.THREADS, plan, d, None, upright, accumulate, workspace)
+    kernel = gemm_narrow.make_sums(dtype, 0)
+    _sum(backend, kernel, gemm_narrow.THREADS, plan, d, None, upright, accumulate, workspace)
 
 
 def _sum(
@@ -275,9 +276,9 @@ def _sum(
     sizes = (out.rows, out.cols, d.rows, plan.length)
     operands = (d.array, other.array, other.array, workspace, places, sizes)
     backend.launch(kernel, plan.parts * plan.tiles, threads, operands)
-    total = narrow.make_total(dtype, accumulate)
+    total = gemm_narrow.make_total(dtype, accumulate)
     sums = (workspace, out.array, (0, out.offset, out.step), (out.rows, out.cols, plan.parts))
-    backend.launch(total, -(-out.rows * out.cols // 32), narrow.THREADS, sums)
+    backend.launch(total, -(-out.rows * out.cols // 32), gemm_narrow.THREADS, sums)
 
 
 def _launch(

@@ -11,9 +11,9 @@ import numpy as np
 from numba import types
 from numba.extending import register_jitable
 
-from gatescope.kernels.gpu.api import cuda
-from gatescope.kernels.gpu.primitives import shuffle
-from gatescope.kernels.gpu.tiles import FLUSH
+from gatescope.kernels.cuda.driver import cuda
+from gatescope.kernels.cuda.gemm_tiled import FLUSH
+from gatescope.kernels.cuda.primitives import shuffle
 
 THREADS = 256
 STRIPS = THREADS // 32

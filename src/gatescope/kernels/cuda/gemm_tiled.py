@@ -16,7 +16,7 @@ import numpy as np
 from numba import types
 from numba.extending import register_jitable
 
-from gatescope.kernels.gpu.api import cuda
+from gatescope.kernels.cuda.driver import cuda
 
 DEPTH = 8  # of a slice: 8 neighbouring k are a 32-byte sector, the least that memory hands out
 UNROLLED = (

@@ -11,8 +11,8 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic, register_jitable
 
-from gatescope.kernels.gpu.api import cuda, overload
-from gatescope.kernels.gpu.primitives import shuffle
+from gatescope.kernels.cuda.driver import cuda, overload
+from gatescope.kernels.cuda.primitives import shuffle
 
 u64 = np.uint64
 

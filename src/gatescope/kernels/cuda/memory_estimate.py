@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from gatescope._dtypes import float_dtype
 from gatescope.cells.registry import Cell, get
+from gatescope.checks.dtypes import float_dtype
+from gatescope.checks.numbers import check_count
 from gatescope.errors import DeviceError, UnknownNameError
-from gatescope.kernels.gpu import api
-from gatescope.kernels.gpu import backend as backends
-from gatescope.kernels.gpu.design import Design, Facts, choose
-from gatescope.kernels.gpu.matmul import plan_sum
-from gatescope.validation import check_count
+from gatescope.kernels.cuda import backend as backends
+from gatescope.kernels.cuda import driver
+from gatescope.kernels.cuda.gemm import plan_sum
+from gatescope.kernels.cuda.launch_plan import Design, Facts, choose
 
 CALLS = ("run", "backprop")
 ALREADY = frozenset({"weights", "inputs", "trace", "output adjoint"})
@@ -169,7 +169,7 @@ def plan(
 
     Examples
     --------
-    >>> from gatescope.kernels.gpu.memory_plan import plan
+    >>> from gatescope.kernels.cuda.memory_estimate import plan
     >>> found = plan("run", "lstm", hidden_size=64, steps=100_000, batch=40, input_size=1)
     >>> print(f"{found.parts['states'] / 2**30:.2f} GiB of states, {found.parts['gates'] / 2**30:.2f} of gates")
     1.91 GiB of states, 3.81 of gates
@@ -191,7 +191,7 @@ def plan(
 
 
 def _facts_here() -> Facts:
-    if not backends.in_place() and api.why_unavailable() is not None:
+    if not backends.in_place() and driver.why_unavailable() is not None:
         return _H200
     machine = backends.current()
     return Facts(machine.multiprocessors, machine.shared_limit)

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatescope.errors import DtypeError, ShapeError
-from gatescope.kernels.gpu.api import cuda
-from gatescope.kernels.gpu.primitives import exponent, magnitude, power_of_two, shuffle
+from gatescope.kernels.cuda.driver import cuda
+from gatescope.kernels.cuda.primitives import exponent, magnitude, power_of_two, shuffle
 
 if TYPE_CHECKING:
-    from gatescope.kernels.gpu.backend import Backend
+    from gatescope.kernels.cuda.backend import Backend
 
 THREADS = 128
 # Beyond these, 2^power or its inverse is no normal number; values further out still leave room for their squares.
@@ -154,7 +154,7 @@ def log_norms(peak: NDArray[Any], total: NDArray[Any], exponents: NDArray[Any]) 
     Examples
     --------
     >>> import numpy as np
-    >>> from gatescope.kernels.gpu.norms import log_norms
+    >>> from gatescope.kernels.cuda.norms import log_norms
     >>> log_norms(np.array([[[4.0]]]), np.array([[[0.390625]]]), np.array([[-3]]))  # ln(5 / 8), of 3 and 4
     array([[[-0.47000363]]])
     """

@@ -12,7 +12,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic, register_jitable
 
-from gatescope.kernels.gpu.api import cuda, overload, simulated, simulated_kernel
+from gatescope.kernels.cuda.driver import cuda, overload, simulated, simulated_kernel
 
 FULL = 0xFFFFFFFF  # all 32 lanes of a warp take part
 

@@ -15,19 +15,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gatescope.cells.registry import Cell
-from gatescope.datatypes import Array
-from gatescope.kernels.gpu import backend as backends
-from gatescope.kernels.gpu.design import Design, Facts, Tile, choose
-from gatescope.kernels.gpu.forward import make_forward
-from gatescope.kernels.gpu.matmul import Matrix, affine, column_sums, product, weight_gradient
-from gatescope.kernels.gpu.memory_plan import step_of_scratch, steps_that_fit
-from gatescope.kernels.gpu.norms import log_norms, row_norms
-from gatescope.kernels.gpu.reverse import make_reverse
-from gatescope.kernels.gpu.shares import make_pack
+from gatescope.kernels.cuda import backend as backends
+from gatescope.kernels.cuda.backward import make_reverse
+from gatescope.kernels.cuda.forward import make_forward
+from gatescope.kernels.cuda.gemm import Matrix, affine, column_sums, product, weight_gradient
+from gatescope.kernels.cuda.launch_plan import Design, Facts, Tile, choose
+from gatescope.kernels.cuda.matvec import make_pack
+from gatescope.kernels.cuda.memory_estimate import step_of_scratch, steps_that_fit
 
 _PACK_THREADS = 256
-# Adjoints of a piece are kept until their norms are taken; this much of them at a time keeps the GPU busy.
-_RECORD_BYTES = 1 << 28
 
 
 class Weights(NamedTuple):
@@ -74,7 +70,7 @@ def plan_for(cell: Cell, hidden_size: int, dtype: np.dtype) -> Plan:
     return _plan(cell, hidden_size, dtype, Facts(machine.multiprocessors, machine.shared_limit))
 
 
-def _packed(plan: Plan, design: Design, weight_hh: Any, reverse: bool) -> tuple[Any, Any]:
+def packed(plan: Plan, design: Design, weight_hh: Any, reverse: bool) -> tuple[Any, Any]:
     """The recurrent weights of both products as the threads of a sweep read them."""
     machine = backends.current()
 
@@ -97,7 +93,7 @@ def _packed(plan: Plan, design: Design, weight_hh: Any, reverse: bool) -> tuple[
     return first, one(design.second, plan.first) if plan.second else first
 
 
-def _sweep(plan: Plan, design: Design, kernel: Any, rows: int, before: tuple[Any, ...], after: Any) -> None:
+def sweep(plan: Plan, design: Design, kernel: Any, rows: int, before: tuple[Any, ...], after: Any) -> None:
     """Launch a sweep over all rows: kernel(*before, words, *after(first row))."""
     machine = backends.current()
     groups = -(-rows // design.sequences)
@@ -129,7 +125,7 @@ def forward(
     machine, cell, units = backends.current(), plan.cell, plan.hidden_size
     steps, batch, width = inputs.shape
     states_count, kept, gate_count = len(cell.states), len(cell.kept), len(cell.gates)
-    flat_states, flat_gates = states.reshape(-1), _flat(gates, plan.dtype)
+    flat_states, flat_gates = states.reshape(-1), flat(gates, plan.dtype)
     # The projections of a step stand where its gates (or its state) will: a thread reads them one step before.
     if kept >= gate_count:
         projections, row = flat_gates, kept
@@ -146,10 +142,10 @@ def forward(
         Matrix(projections, rows, gate_count * units, row * units),
     )
     design = plan.design(batch, reverse=False)
-    packed = _packed(plan, design, weights.weight_hh, False)
+    weights_packed = packed(plan, design, weights.weight_hh, False)
     kernel = make_forward(cell, units, plan.dtype, design, row, fast_activations)
-    before = (projections, *packed, weights.bias_hh, flat_states, flat_gates, lengths)
-    _sweep(plan, design, kernel, batch, before, lambda origin: (batch, origin, 0, steps))
+    before = (projections, *weights_packed, weights.bias_hh, flat_states, flat_gates, lengths)
+    sweep(plan, design, kernel, batch, before, lambda origin: (batch, origin, 0, steps))
 
 
 def backward(
@@ -170,11 +166,11 @@ def backward(
     before the sweep goes on.
     """
     machine, cell, units, dtype = backends.current(), plan.cell, plan.hidden_size, plan.dtype
-    inputs, states, gates = (_flat(array, dtype) for array in trace)
+    inputs, states, gates = (flat(array, dtype) for array in trace)
     steps, batch, width = trace[0].shape
     states_count, total = len(cell.states), len(cell.gates) * units
     design = plan.design(batch, reverse=True)
-    packed = _packed(plan, design, weights.weight_hh, True)
+    weights_packed = packed(plan, design, weights.weight_hh, True)
     kernel = make_reverse(cell, units, dtype, design, False, fast_activations)
     shared = cell.shared and not plan.second
 
@@ -197,11 +193,11 @@ def backward(
         start = max(0, stop - segment)
         rows = (stop - start) * batch
         before = (
-            *packed, states, gates, seeds, lengths, current, flat_adjoint[start * state :], counts, counts,
+            *weights_packed, states, gates, seeds, lengths, current, flat_adjoint[start * state :], counts, counts,
             d_wx, d_rh, operand,
         )  # fmt: skip
         span = (start, stop, start, 0 if output_adjoint is None else 1, 0)
-        _sweep(plan, design, kernel, batch, before, lambda origin, span=span: (batch, 1, origin, *span))
+        sweep(plan, design, kernel, batch, before, lambda origin, span=span: (batch, 1, origin, *span))
         more = stop < steps
         pre_wx, pre_rh = Matrix(d_wx, rows, total), Matrix(d_rh, rows, total)
         x = Matrix(inputs, rows, width, offset=start * batch * width)
@@ -230,85 +226,6 @@ def backward(
     return sums
 
 
-class Adjoints:
-    """M adjoint directions a sequence, carried back through a run piece by piece, in the log domain.
-
-    Parameters
-    ----------
-    directions : (B, M, S, H)
-        Adjoints of the state to start from; a NumPy array.
-    """
-
-    def __init__(self, plan: Plan, weights: Weights, directions: Array) -> None:
-        machine = backends.current()
-        self._plan, self._shape = plan, directions.shape
-        rows = directions.shape[0] * directions.shape[1]
-        self._design = plan.design(rows, reverse=True)
-        self._packed = _packed(plan, self._design, weights.weight_hh, True)
-        self._current = machine.to_device(np.ascontiguousarray(directions, plan.dtype).reshape(-1))
-        self._exponents = machine.zeros(rows, np.int32)
-
-    def back(self, states: Any, gates: Any, start: int, stop: int, *, record: bool = True) -> Array | None:
-        """Carry the adjoints from state `stop` to state `start` of the recorded piece.
-
-        Returns the log-norms (stop - start, B, M, S) of the directions, one step back first; None if not recorded.
-        """
-        machine, plan = backends.current(), self._plan
-        batch, count, states_count, units = self._shape
-        rows = batch * count
-        kernel = make_reverse(plan.cell, units, plan.dtype, self._design, True)
-        dtype, state = plan.dtype, rows * states_count * units
-        most = max(1, _RECORD_BYTES // (state * dtype.itemsize)) if record else stop - start
-        nothing, lengths = machine.empty(1, dtype), machine.zeros(1, np.int64)
-        flat_states, flat_gates = states.reshape(-1), _flat(gates, dtype)
-        found = []
-        for end in range(stop, start, -most):
-            begin = max(start, end - most)
-            steps = end - begin
-            kept = machine.empty(steps * state if record else 1, dtype)
-            powers = machine.zeros(steps * rows if record else 1, np.int32)
-            before = (
-                *self._packed, flat_states, flat_gates, nothing, lengths, self._current, kept, self._exponents,
-                powers, nothing, nothing, nothing,
-            )  # fmt: skip
-            span = (begin, end, begin, 0, int(record))
-            _sweep(
-                plan, self._design, kernel, rows, before,
-                lambda origin, span=span: (batch, count, origin, *span),
-            )  # fmt: skip
-            if record:
-                shape = (steps, rows, states_count)
-                peak, total = (machine.empty(steps * rows * states_count, dtype) for _ in range(2))
-                row_norms(machine, kept, peak, total, rows=steps * rows * states_count, width=units)
-                peaks, totals = (machine.to_host(array).reshape(shape) for array in (peak, total))
-                norms = log_norms(peaks, totals, machine.to_host(powers).reshape(steps, rows))
-                found.append(norms[::-1].reshape(steps, batch, count, states_count))
-        return np.concatenate(found) if record else None
-
-    def matrices(self) -> tuple[Array, Array]:
-        """The adjoints as they are now, (B, M, S, H) in float64, and the powers of two (B,) to multiply them by."""
-        machine = backends.current()
-        current = machine.to_host(self._current).reshape(self._shape).astype(np.float64)
-        exponents = machine.to_host(self._exponents).reshape(self._shape[:2]).astype(np.int64)
-        # Directions are scaled one by one on the GPU.  One that is 2^-1000 of the largest may round to 0 here; the
-        # power of one that is 0 stopped changing when it became so, and must not count.
-        alive = current.any(axis=(2, 3))
-        whole = np.where(alive, exponents, exponents.min(axis=1, keepdims=True)).max(axis=1)
-        return np.ldexp(current, (exponents - whole[:, None])[:, :, None, None]), whole
-
-    def state(self) -> tuple[Array, Array]:
-        """What `restore` needs to go on from here: the adjoints (B, M, S, H) and their powers of two (B, M)."""
-        machine = backends.current()
-        current = machine.to_host(self._current).reshape(self._shape)
-        return current, machine.to_host(self._exponents).astype(np.int64).reshape(self._shape[:2])
-
-    def restore(self, current: Array, exponents: Array) -> None:
-        """Go on from what `state` returned."""
-        machine = backends.current()
-        self._current = machine.to_device(np.ascontiguousarray(current, self._plan.dtype).reshape(-1))
-        self._exponents = machine.to_device(np.ascontiguousarray(exponents, np.int32).reshape(-1))
-
-
-def _flat(array: Any, dtype: np.dtype) -> Any:
+def flat(array: Any, dtype: np.dtype) -> Any:
     """One axis; a single element stands for an array that has none, because a GPU cannot hold none."""
     return array.reshape(-1) if array.size else backends.current().empty(1, dtype)

@@ -11,7 +11,7 @@ serves vectors and scalars: it uses `simd`'s primitives, and `fma` wherever a pr
 compiler has nothing left to fuse and both give the same bits.  Results are within 3 units in the last place,
 subnormal ones too.  The constants come from tests/golden/derive_coefficients.py.
 
-Importing this module registers the functions with Numba for the target "cpu"; `gatescope.kernels.gpu.activations`
+Importing this module registers the functions with Numba for the target "cpu"; `gatescope.kernels.cuda.activations`
 registers the same texts for the target "cuda", with a `divide` of its own.
 """
 
@@ -21,7 +21,7 @@ from numba.core import types
 from numba.extending import overload
 
 from gatescope.cells import activations
-from gatescope.kernels.coefficients import (
+from gatescope.kernels.simd.coefficients import (
     HALF_LN2_32,
     HALF_LN2_64,
     HALF_LN2_REST_32,
@@ -39,7 +39,7 @@ from gatescope.kernels.coefficients import (
     TWO_LOG2_E_32,
     TWO_LOG2_E_64,
 )
-from gatescope.kernels.simd import (
+from gatescope.kernels.simd.vector import (
     Vec,
     _primitive,
     absolute,

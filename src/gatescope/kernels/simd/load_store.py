@@ -7,7 +7,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from gatescope.kernels.simd import Vec, _suffix, llvm_type
+from gatescope.kernels.simd.vector import Vec, _suffix, llvm_type
 
 
 def _pointer(context, builder, array_type, array, offset, offset_type):

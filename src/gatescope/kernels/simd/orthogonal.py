@@ -13,9 +13,9 @@ import math
 import numpy as np
 from numba.extending import register_jitable
 
-from gatescope.kernels.product import dot, dots, product
-from gatescope.kernels.simd import constant, host_lanes
-from gatescope.kernels.simd_memory import load, store, transposed
+from gatescope.kernels.simd.load_store import load, store, transposed
+from gatescope.kernels.simd.product import dot, dots, product
+from gatescope.kernels.simd.vector import constant, host_lanes
 
 LANES = host_lanes(np.dtype(np.float64))
 EPS = float(np.finfo(np.float64).eps)

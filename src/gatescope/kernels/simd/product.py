@@ -14,8 +14,8 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from gatescope.kernels.simd import Vec, _call, add_lanes, llvm_type, splat
-from gatescope.kernels.simd_memory import _align, _at, _load, _pointer
+from gatescope.kernels.simd.load_store import _align, _at, _load, _pointer
+from gatescope.kernels.simd.vector import Vec, _call, add_lanes, llvm_type, splat
 
 _I64 = ir.IntType(64)
 

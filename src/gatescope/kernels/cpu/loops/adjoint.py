@@ -13,11 +13,11 @@ from functools import cache
 
 from numba import njit
 
-from gatescope.kernels.layout import FEW_INPUTS
-from gatescope.kernels.loops.options import OPTIONS, absent, fingerprint_of
-from gatescope.kernels.product import dot, product
-from gatescope.kernels.rows import largest, move, scale, scaled_dot
-from gatescope.kernels.simd_memory import clear, get, load, prefetch, store
+from gatescope.kernels.cpu.layout import FEW_INPUTS
+from gatescope.kernels.cpu.loops.compiling import OPTIONS, absent, fingerprint_of
+from gatescope.kernels.simd.load_store import clear, get, load, prefetch, store
+from gatescope.kernels.simd.product import dot, product
+from gatescope.kernels.simd.rows import largest, move, scale, scaled_dot
 
 NOTHING = -(1 << 30)  # the exponent of a path's row that is 0: below any other
 

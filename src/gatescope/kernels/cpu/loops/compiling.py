@@ -9,10 +9,11 @@ import inspect
 from functools import cache
 
 from gatescope.cells import activations
-from gatescope.kernels import coefficients, orthogonal, product, rows, simd, simd_memory, vector_math
+from gatescope.kernels.simd import activations as simd_activations
+from gatescope.kernels.simd import coefficients, load_store, orthogonal, product, rows, vector
 
 OPTIONS = {"nogil": True, "error_model": "numpy", "cache": True, "boundscheck": False}
-_SOURCES = (activations, coefficients, orthogonal, product, rows, simd, simd_memory, vector_math)
+_SOURCES = (activations, coefficients, orthogonal, product, rows, vector, load_store, simd_activations)
 
 
 def absent(*_):

@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 from numba import njit
 
-from gatescope.kernels.loops.options import OPTIONS
+from gatescope.kernels.cpu.loops.compiling import OPTIONS
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 MIX_1, MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)

@@ -8,9 +8,9 @@ from functools import cache
 
 from numba import njit
 
-from gatescope.kernels.loops.options import OPTIONS, absent, fingerprint_of
-from gatescope.kernels.product import product
-from gatescope.kernels.simd_memory import get, load, put, store
+from gatescope.kernels.cpu.loops.compiling import OPTIONS, absent, fingerprint_of
+from gatescope.kernels.simd.load_store import get, load, put, store
+from gatescope.kernels.simd.product import product
 
 
 @cache

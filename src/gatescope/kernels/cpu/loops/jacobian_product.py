@@ -7,11 +7,11 @@ import numpy as np
 from numba import njit
 from numba.extending import register_jitable
 
-from gatescope.kernels.loops.options import OPTIONS, machinery
-from gatescope.kernels.orthogonal import BLOCK, EPS, LANES, RESOLVED, orthogonalise
-from gatescope.kernels.product import dot, dots, product
-from gatescope.kernels.simd import constant
-from gatescope.kernels.simd_memory import load, store
+from gatescope.kernels.cpu.loops.compiling import OPTIONS, machinery
+from gatescope.kernels.simd.load_store import load, store
+from gatescope.kernels.simd.orthogonal import BLOCK, EPS, LANES, RESOLVED, orthogonalise
+from gatescope.kernels.simd.product import dot, dots, product
+from gatescope.kernels.simd.vector import constant
 
 _SWEEPS = 60
 _LOST = 600  # powers of two below the largest column, at which another leaves no trace in a sum

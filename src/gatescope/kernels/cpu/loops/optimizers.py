@@ -10,7 +10,7 @@ from math import sqrt
 import numpy as np
 from numba import njit
 
-from gatescope.kernels.loops.options import OPTIONS
+from gatescope.kernels.cpu.loops.compiling import OPTIONS
 
 # Squares of float64 numbers overflow above this norm, and lose digits below its inverse.
 _SAFE = 1e145

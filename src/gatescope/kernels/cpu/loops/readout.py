@@ -8,9 +8,9 @@ from functools import cache
 
 from numba import njit
 
-from gatescope.kernels.loops.options import OPTIONS, machinery
-from gatescope.kernels.product import product
-from gatescope.kernels.simd_memory import get, load, prefetch, put, store
+from gatescope.kernels.cpu.loops.compiling import OPTIONS, machinery
+from gatescope.kernels.simd.load_store import get, load, prefetch, put, store
+from gatescope.kernels.simd.product import product
 
 # What the first column of the table of heads says.
 MSE, CROSS_ENTROPY, BERNOULLI = 0, 1, 2

@@ -13,11 +13,11 @@ from functools import cache
 
 from numba import njit
 
-from gatescope.kernels.loops.options import OPTIONS, absent, fingerprint_of
-from gatescope.kernels.orthogonal import EPS, LANES, RESOLVED, orthogonalise
-from gatescope.kernels.product import product
-from gatescope.kernels.simd import fma
-from gatescope.kernels.simd_memory import clear, get, load, store
+from gatescope.kernels.cpu.loops.compiling import OPTIONS, absent, fingerprint_of
+from gatescope.kernels.simd.load_store import clear, get, load, store
+from gatescope.kernels.simd.orthogonal import EPS, LANES, RESOLVED, orthogonalise
+from gatescope.kernels.simd.product import product
+from gatescope.kernels.simd.vector import fma
 
 
 @cache

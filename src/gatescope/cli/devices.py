@@ -1,0 +1,81 @@
+"""``gatescope devices``: what the kernels can run on."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gatescope.reporting.terminal import literal, table_width
+
+if TYPE_CHECKING:
+    from gatescope.kernels.cuda.driver import Device
+
+
+def print_devices() -> None:
+    """The table of what the kernels can run on."""
+    import numpy as np
+    from rich.console import Console
+    from rich.table import Table
+
+    from gatescope.kernels.cpu.sweeps import default_threads
+    from gatescope.kernels.simd.vector import host_lanes
+    from gatescope.reporting.text import counted
+
+    lanes = {name: int(host_lanes(np.dtype(name))) for name in ("float32", "float64")}
+    table = Table(box=None, show_header=False, pad_edge=False)
+    cores, threads = counted(os.cpu_count() or 1, "core"), counted(default_threads(), "thread")
+    table.add_row("cpu", literal(_cpu_name()))
+    table.add_row("", f"{cores}, {threads} by default")
+    listed = ", ".join(f"{count} {name}" for name, count in lanes.items())
+    table.add_row("", f"lanes of a vector: {listed} ({lanes['float32'] * 32} bits)")
+    for number, line in enumerate(_gpu_lines()):
+        table.add_row("" if number else "cuda", literal(line))
+    Console(width=table_width()).print(table)
+
+
+def _gpu_lines() -> list[str]:
+    """Each GPU, the versions of what serves it, and why none can be used, if so."""
+    from gatescope.kernels.cuda import driver
+    from gatescope.kernels.device import SIMULATOR
+
+    why, found, versions = driver.why_unavailable(), driver.devices(), driver.versions()
+    lines = [line for gpu in found for line in _one_gpu(gpu)]
+    if driver.simulated:
+        lines.append("Numba's simulator of a GPU: kernels run in Python, slowly, for trying out")
+    if why is not None:
+        lines.append(f"cannot be used: {why}")
+    texts = {
+        "driver": "driver for CUDA {}",
+        "compilers": "compilers of CUDA {}",
+        "numba-cuda": "numba-cuda {}",
+    }
+    listed = [text.format(versions[name]) for name, text in texts.items() if name in versions]
+    if listed:
+        lines.append(", ".join(listed))
+    if why is not None:
+        lines.append(SIMULATOR)
+    return lines
+
+
+def _one_gpu(gpu: Device) -> list[str]:
+    from gatescope.reporting.text import counted
+
+    processors = counted(gpu.multiprocessors, "multiprocessor")
+    lines = [
+        f"GPU {gpu.index}: {gpu.name}, compute capability {gpu.capability[0]}.{gpu.capability[1]}, {processors}"
+    ]
+    if gpu.memory_total is not None and gpu.memory_free is not None:
+        lines.append(f"{gpu.memory_total / 2**30:.1f} GiB of memory, {gpu.memory_free / 2**30:.1f} GiB free")
+    return lines
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,28 @@
+"""Exact gradients of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gatescope.datatypes.params import Params
+from gatescope.datatypes.result import Array, Result
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Gradients(Result):
+    """Exact gradients by full back-propagation through time.
+
+    Attributes
+    ----------
+    params : Params
+        Gradients with respect to the weights, in the shapes of the weights.
+    inputs : (T, B, I)
+    initial_state : (B, S, H)
+    adjoint : (T+1, B, S, H)
+        dL/ds_t at every step, the output adjoint of that step included.
+    """
+
+    params: Params
+    inputs: Array
+    initial_state: Array
+    adjoint: Array

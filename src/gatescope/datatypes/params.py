@@ -1,0 +1,65 @@
+"""The weights of one layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gatescope.datatypes.result import Array, Result, index_of
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Params(Result):
+    """The weights of one layer, in PyTorch's names, shapes and gate order.
+
+    Attributes
+    ----------
+    cell : str
+        Name of the cell: ``"rnn"``, ``"rnn_relu"``, ``"lstm"``, ``"gru"``, ``"gru_reset_before"``
+        or one registered with `gatescope.cells.register`.
+    weight_ih : (G*H, I)
+    weight_hh : (G*H, H)
+    bias_ih, bias_hh : (G*H,)
+    gates : tuple of str
+        Names of the G row blocks.
+    """
+
+    cell: str
+    weight_ih: Array
+    weight_hh: Array
+    bias_ih: Array
+    bias_hh: Array
+    gates: tuple[str, ...]
+
+    @property
+    def input_size(self) -> int:
+        """I, the number of inputs."""
+        return int(self.weight_ih.shape[1])
+
+    @property
+    def hidden_size(self) -> int:
+        """H, the number of units."""
+        return int(self.weight_hh.shape[1])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float32 or float64; the kernels compute in it."""
+        return self.weight_hh.dtype
+
+    def gate(self, name: str) -> dict[str, Array]:
+        """Views of the rows that belong to one gate, by parameter name.
+
+        Raises
+        ------
+        UnknownNameError
+            If the cell has no gate of that name.
+        """
+        row = index_of(self.gates, name, f"{self.cell} has weights for the gates")
+        rows = slice(row * self.hidden_size, (row + 1) * self.hidden_size)
+        return {key: value[rows] for key, value in self.arrays().items()}
+
+    def count(self) -> int:
+        """Number of trainable numbers, both biases included."""
+        return sum(int(value.size) for value in self.arrays().values())

@@ -1,0 +1,1 @@
+"""Run a cell over a series and carry gradients back through it."""

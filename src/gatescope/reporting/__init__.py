@@ -1,0 +1,1 @@
+"""Texts and pages: numbers with their units, HTML, the terminal."""

@@ -1,0 +1,1 @@
+"""Our own files: atomic writes, npz without pickle, computations that are resumed, provenance."""

@@ -1,0 +1,190 @@
+"""Files that appear whole or not at all: written beside their final name and renamed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import stat
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from gatescope.errors import FileFormatError, GatescopeError, OutputError
+
+if sys.platform != "win32":
+    import fcntl
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """Open a binary file that takes the name `path` only when the block ends without an error.
+
+    A link is followed, and a file that is replaced keeps its permissions.  Should the process be killed,
+    the old file is still there whole; a hidden ``.partial`` file may stay beside it.  The next write to
+    `path` from the same host removes it (not on Windows, nor where the file system has no locks).
+
+    Raises
+    ------
+    OutputError
+        If the folder does not exist or cannot be written, or `path` is a folder or a device.
+    """
+    target = _writable(path)
+    try:
+        handle, name, held = _new_partial(target)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())  # the bytes reach the disk before the name does
+        os.chmod(name, stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o666 & ~_umask())
+        os.replace(name, target)
+    except GatescopeError:
+        Path(name).unlink(missing_ok=True)
+        raise
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        raise _cannot_write(path, error) from error
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    finally:
+        if held is not None:
+            os.close(held)
+    _remove_stale(target)
+
+
+def _prefix(target: Path) -> str:
+    """How partial files of this target begin that this host writes: elsewhere, locks may not be seen."""
+    whole = hashlib.sha256(os.fsencode(f"{platform.node()}\0{target.name}")).hexdigest()
+    return f".{target.name[:40]}.{whole[:12]}."  # the name itself might leave no room for what mkstemp adds
+
+
+def _new_partial(target: Path) -> tuple[int, str, int | None]:
+    """A new partial file: its handle, its name, and a second handle that keeps it locked until that is closed.
+
+    The lock goes with the process however that ends, so it tells who still writes.
+    """
+    while True:
+        handle, name = tempfile.mkstemp(prefix=_prefix(target), suffix=".partial", dir=target.parent)
+        if sys.platform == "win32":
+            return handle, name, None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(handle).st_nlink:
+                return handle, name, os.dup(handle)
+        except BlockingIOError:
+            pass
+        except OSError:  # a file system without locks, where nothing is removed either
+            return handle, name, None
+        os.close(handle)  # another process took it for stale before it was locked, and removes it
+
+
+def _remove_stale(target: Path) -> None:
+    """Remove what processes that were killed while they wrote to `target` have left."""
+    if sys.platform == "win32":
+        return
+    prefix = _prefix(target)
+    with suppress(OSError), os.scandir(target.parent) as entries:
+        for entry in entries:
+            if not (entry.name.startswith(prefix) and entry.name.endswith(".partial")):
+                continue
+            with suppress(OSError):  # still locked, of another user, or gone
+                if entry.is_file(follow_symlinks=False):
+                    with open(entry.path, "r+b") as stream:
+                        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        os.unlink(entry.path)
+
+
+def _writable(path: str | os.PathLike[str]) -> Path:
+    """The file behind `path`, links followed, if it may be replaced."""
+    try:
+        target = Path(os.path.realpath(path))
+        mode = target.stat().st_mode if target.exists() else None
+    except (OSError, ValueError, TypeError) as error:  # ValueError: a null byte in the name
+        raise _cannot_write(path, error) from error
+    if mode is None:
+        return target
+    if stat.S_ISDIR(mode):
+        raise OutputError(f"cannot write {str(path)!r}: it is a folder; give the name of a file in it")
+    if not stat.S_ISREG(mode):  # renaming over /dev/null would replace the device itself
+        raise OutputError(f"cannot write {str(path)!r}: it is not a regular file; give another name")
+    if not os.access(target, os.W_OK):
+        raise OutputError(f"cannot write {str(path)!r}: the file is read-only; give another name")
+    return target
+
+
+def _cannot_write(path: object, error: Exception) -> OutputError:
+    why = getattr(error, "strerror", None) or error
+    return OutputError(
+        f"cannot write {str(path)!r}: {why}; choose a folder that exists, can be written and has space"
+    )
+
+
+def _umask() -> int:
+    """Permissions a new file gets; mkstemp alone would make it private."""
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
+    except OSError:
+        pass
+    return 0o022
+
+
+@contextmanager
+def open_file(path: str | os.PathLike[str]) -> Iterator[tuple[IO[bytes], int]]:
+    """Open a regular file to read; gives the stream and the file's size in bytes.
+
+    Raises
+    ------
+    FileFormatError
+        If it is missing, a folder, a pipe or a device, or cannot be read.
+    """
+    name = str(path)
+    try:
+        mode = os.stat(os.fspath(path)).st_mode
+        if stat.S_ISDIR(mode):
+            raise FileFormatError(f"cannot read {name!r}: it is a folder; give the name of a file in it")
+        if not stat.S_ISREG(mode):  # a pipe would block, a device may never end
+            raise FileFormatError(f"cannot read {name!r}: it is not a regular file; save it to one first")
+        with open(path, "rb") as stream:
+            yield stream, os.fstat(stream.fileno()).st_size
+    except GatescopeError:
+        raise
+    except FileNotFoundError as error:
+        raise FileFormatError(f"cannot read {name!r}: there is no such file; check the name") from error
+    except OSError as error:
+        raise FileFormatError(
+            f"cannot read {name!r}: {error.strerror or error}; check the name and the permissions"
+        ) from error
+
+
+def check_folder(folder: str | os.PathLike[str], names: Iterable[str] = ()) -> Path:
+    """Make the folder, and find out before any work is done whether files can be written into it.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be made or written, or one of `names` is a folder in it.
+    """
+    path = Path(folder)
+    try:
+        for place in (path, *{(path / name).parent for name in names}):
+            place.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=place):
+                pass
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        why = getattr(error, "strerror", None) or error
+        raise OutputError(
+            f"cannot write into the folder {str(folder)!r}: {why}; choose one that can be written"
+        ) from error
+    for name in names:
+        if (path / name).is_dir():
+            raise OutputError(f"cannot write {str(path / name)!r}: it is a folder; move it away")
+    return path

@@ -1,0 +1,74 @@
+"""Designs of every kind, and the sweeps checked against the CPU's kernels and the slow oracle."""
+
+import naive
+import pytest
+
+from gatescope.kernels.cuda import backend, driver
+from helpers.cases import assert_close
+from helpers.gpu_sweeps import TOLERANCE
+
+# One block and one lane a unit: all that Numba's simulator, which has no shuffles, can run.
+PLAIN = {"parts": 1}
+
+
+# A design for each way to spread a product: parts, sequences and units of a thread, blocks, where the weights are.
+DESIGNS = {
+    "plain": PLAIN,
+    "parts": {"parts": 8},
+    "sequences": {"parts": 4, "sequences": 2},
+    "together": {"parts": 4, "together": 4},
+    "both": {"parts": 16, "together": 2, "sequences": 4},
+    "warp": {"parts": 32, "together": 8, "sequences": 2},
+    "blocks": {"parts": 4, "blocks": 2},
+    "three blocks": {"parts": 4, "blocks": 3, "sequences": 2, "together": 2},
+    "five blocks": {"parts": 8, "blocks": 5, "sequences": 4},
+    "shared": {"parts": 2, "registers": 0},
+    "streamed": {"parts": 2, "registers": 0, "shared": 0},
+    "spread": {"parts": 2, "registers": 1, "shared": 1, "blocks": 2},
+}
+
+
+def emulated(**options):
+    """The emulator as the machine in use, with its options; skips in the simulator, beside which it cannot run."""
+    if driver.simulated:
+        pytest.skip("the emulator needs the real numba.cuda")
+    from helpers.emulator import EmulatedGpu
+
+    return backend.use(EmulatedGpu(**{"multiprocessors": 16, **options}))
+
+
+def assert_all_close(found, expected, dtype, what=""):
+    for name, value in expected.items():
+        assert_close(found[name], value, TOLERANCE[dtype], f"{what} {name}")
+
+
+def check_forward(work, lengths=None):
+    states, gates = work.forward(lengths)
+    dtype, case = work.dtype.name, work.case
+    trace = case.run(lengths)
+    assert_close(states, trace.states, TOLERANCE[dtype], "states")
+    if gates.size:
+        assert_close(gates, trace.gates, TOLERANCE[dtype], "gates")
+    if work.cell.name in naive.STATES:
+        exact, kept = naive.forward(work.cell.name, work.params, case.inputs, case.initial_state, lengths)
+        assert_close(states, exact, TOLERANCE[dtype], "states of the oracle")
+        for k, name in enumerate(work.cell.kept):
+            assert_close(gates[:, :, k], kept[name], TOLERANCE[dtype], name)
+
+
+def check_backward(work, lengths=None, *, seeded=True, final=True):
+    trace, grads = work.on_cpu(lengths, seeded=seeded, final=final)
+    found = work.backward(trace, lengths, seeded=seeded, final=final)
+    dtype, case = work.dtype.name, work.case
+    assert_all_close(found, {name: grads[name] for name in found}, dtype, "CPU:")
+    if work.cell.name in naive.STATES:
+        exact = naive.backward(
+            work.cell.name,
+            work.params,
+            case.inputs,
+            case.output_adjoint if seeded else None,
+            case.final_adjoint if final else None,
+            case.initial_state,
+            lengths,
+        )
+        assert_all_close(found, exact, dtype, "oracle:")
