@@ -64,7 +64,8 @@ from gatescope.recurrence.clamping import held
 from gatescope.recurrence.initialization import init, init_stack
 from gatescope.recurrence.on_device import DeviceGradients, DeviceParams, DeviceTrace, to_device
 from gatescope.recurrence.run import backprop, run
-from gatescope.training import Dropout, evaluate, majority_accuracy, predict, train
+from gatescope.training import Dropout, evaluate, majority_accuracy, predict
+from gatescope.training.train import train
 
 __all__ = [
     "AccuracyWarning",

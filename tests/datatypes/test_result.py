@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from gatescope.datatypes import Batch, Fit, GradientFlow, Gradients, Params, Result, Trace, trace
+from gatescope.datatypes import Batch, Fit, GradientFlow, Gradients, Params, Result, Trace
 from gatescope.errors import FileFormatError, OutputError
 from gatescope.storage.npz import read_npz, write_npz
 
@@ -88,16 +88,16 @@ def assert_same(found, expected):
 def test_round_trip(tmp_path, result):
     path = tmp_path / "a.npz"
     result.save(path)
-    assert_same(trace.load(path), result)
+    assert_same(gs.load(path), result)
     assert_same(type(result).load(path), result)
-    trace.save(tmp_path / "b.npz", trace.load(path))
+    gs.save(tmp_path / "b.npz", trace.load(path))
     assert (tmp_path / "b.npz").read_bytes() == path.read_bytes()
 
 
 @pytest.mark.parametrize("result", list(results()), ids=lambda result: type(result).__name__)
 def test_equal_if_all_but_provenance_is(tmp_path, result):
     result.save(tmp_path / "a.npz")
-    for other in (result, copy.deepcopy(result), trace.load(tmp_path / "a.npz")):
+    for other in (result, copy.deepcopy(result), gs.load(tmp_path / "a.npz")):
         assert (result == other) is True
         assert (result != other) is False
     assert result == dataclasses.replace(result, provenance={"seed": 99})
@@ -210,7 +210,7 @@ def test_another_kind_is_named(tmp_path):
 def test_a_foreign_npz_points_to_load_torch(tmp_path):
     np.savez(tmp_path / "a.npz", weight_ih_l0=np.zeros((8, 3)))
     with pytest.raises(FileFormatError, match=r"not written by gatescope.*gatescope\.load_torch"):
-        trace.load(tmp_path / "a.npz")
+        gs.load(tmp_path / "a.npz")
 
 
 def tampered(path, change):
@@ -247,7 +247,7 @@ def tampered(path, change):
 )
 def test_tampered_descriptions(tmp_path, change, message):
     with pytest.raises(FileFormatError, match=message):
-        trace.load(tampered(tmp_path / "a.npz", change))
+        gs.load(tampered(tmp_path / "a.npz", change))
 
 
 @pytest.mark.parametrize(
@@ -256,10 +256,10 @@ def test_tampered_descriptions(tmp_path, change, message):
 def test_descriptions_that_are_no_json(tmp_path, text):
     write_npz(tmp_path / "a.npz", {"gatescope_meta": np.array([text + " "])[0]})
     with pytest.raises(FileFormatError, match="damaged, or was written by another version"):
-        trace.load(tmp_path / "a.npz")
+        gs.load(tmp_path / "a.npz")
     write_npz(tmp_path / "b.npz", {"gatescope_meta": np.arange(3)})
     with pytest.raises(FileFormatError, match="damaged"):
-        trace.load(tmp_path / "b.npz")
+        gs.load(tmp_path / "b.npz")
 
 
 def test_params_views():
@@ -268,6 +268,6 @@ def test_params_views():
     assert params.count() == 8 * 3 + 8 * 2 + 16
     np.testing.assert_array_equal(params.gate("f")["weight_hh"], params.weight_hh[2:4])
     with pytest.raises(
-        trace.UnknownNameError, match="no 'q': lstm has weights for the gates 'i', 'f', 'g', 'o'"
+        gs.UnknownNameError, match="no 'q': lstm has weights for the gates 'i', 'f', 'g', 'o'"
     ):
         params.gate("q")

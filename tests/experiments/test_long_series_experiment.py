@@ -19,6 +19,7 @@ from gatescope.datatypes.training_run import Status
 from gatescope.errors import FileFormatError, OutputError, UnknownNameError, ValueRangeError
 from gatescope.experiments.long_series import timing as times
 from gatescope.experiments.long_series.report import write_report
+from gatescope.experiments.long_series.run import run_long_series
 from gatescope.recurrence.initialization import init_stack
 from gatescope.tasks._long_series import long_series as make
 from gatescope.training import train
@@ -157,7 +158,7 @@ def test_the_epoch_that_diverged_has_no_loss_and_the_report_can_be_written(tmp_p
 
 def test_the_package_has_the_function_and_loads_nothing_heavy():
     code = (
-        "import sys, gatescope.experiments as e; assert callable(e.long_series)\n"
+        "import sys, gatescope.experiments as e; assert callable(e.run_long_series)\n"
         "assert not {'matplotlib', 'scipy.stats', 'scipy.optimize'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -13,8 +13,7 @@ import gatescope as gs
 from gatescope.cells.activations import complement, sigmoid, tanh, zero
 from gatescope.datatypes.half_life import HalfLife, differ, half_life_of
 from gatescope.errors import GatescopeError, UnknownNameError, ValueRangeError
-from gatescope.measurements import half_life as memory
-from gatescope.measurements.half_life import half_life, holding_gate
+from gatescope.measurements.half_life import Holding, half_life, holding_gate
 
 
 def without_recurrence(cell, bias, *, hidden_size=3, dtype="float64", seed=0):
@@ -230,7 +229,7 @@ class Complementary:
 
 def test_a_cell_whose_share_has_no_name():
     cell = gs.cells.register(Complementary)
-    assert holding_gate(cell) == memory.Holding("", 0, None)
+    assert holding_gate(cell) == Holding("", 0, None)
     case = Case("complementary_test", T=40, B=2, I=2, H=5)
     life = half_life(case.params, case.inputs, transient=4)
     share = 1 - case.run().gate("u")[4:]

@@ -9,7 +9,7 @@ from helpers.judging import loss
 
 from gatescope.datatypes import Head
 from gatescope.errors import DtypeError, ValueRangeError
-from gatescope.tasks import _laser
+from gatescope.tasks import laser
 
 STEPS = 10_093
 
@@ -19,7 +19,7 @@ def test_the_series_is_complete_and_unaltered():
     assert (
         hashlib.sha256(raw).hexdigest() == "2445f3df2b91cfb41c3f4f1143e8882e8329b9449ec7ffc739c6d4bd5c6650a0"
     )
-    values = _laser(standardise=False, dtype="float64").inputs[:, 0, 0]
+    values = laser(standardise=False, dtype="float64").inputs[:, 0, 0]
     # The first values of the competition's data set A.
     assert values[:10].tolist() == [86, 141, 95, 41, 22, 21, 32, 72, 138, 111]
     assert (values.size, values.min(), values.max(), values.sum()) == (STEPS, 0, 255, 603_880)
@@ -29,12 +29,12 @@ def test_the_source_is_noted_beside_the_data():
     text = (resources.files("gatescope.tasks") / "data" / "README.md").read_text(encoding="utf-8")
     for word in ("Weigend", "Gershenfeld", "1994", "Huebner", "Tang", "reservoirpy"):
         assert word in text
-    assert _laser().provenance["sha256"] in text
+    assert laser().provenance["sha256"] in text
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_shapes_dtypes_and_standardisation(dtype):
-    batch = _laser(dtype=dtype)
+    batch = laser(dtype=dtype)
     assert batch.inputs.shape == batch.targets.shape == (STEPS, 1, 1)
     assert batch.inputs.dtype == batch.targets.dtype == dtype
     assert batch.inputs.flags.c_contiguous
@@ -49,7 +49,7 @@ def test_shapes_dtypes_and_standardisation(dtype):
 
 
 def test_the_target_is_the_next_value_and_the_unknown_one_is_masked():
-    batch = _laser()
+    batch = laser()
     np.testing.assert_array_equal(batch.targets[:-1], batch.inputs[1:])
     assert batch.mask[:-1].all()
     assert not batch.mask[-1]
@@ -57,24 +57,24 @@ def test_the_target_is_the_next_value_and_the_unknown_one_is_masked():
 
 
 def test_a_shorter_horizon_is_the_beginning():
-    whole, part = _laser(), _laser(horizon=100)
+    whole, part = laser(), laser(horizon=100)
     np.testing.assert_array_equal(part.inputs, whole.inputs[:100])
     np.testing.assert_array_equal(part.targets, whole.targets[:100])
     assert part.mask.all()  # the value after step 100 was measured
     assert part.lengths.tolist() == [100]
-    assert _laser(horizon=np.int64(STEPS)).mask.sum() == STEPS - 1
+    assert laser(horizon=np.int64(STEPS)).mask.sum() == STEPS - 1
 
 
 def test_provenance_undoes_the_standardisation():
-    batch = _laser(dtype="float64")
+    batch = laser(dtype="float64")
     back = batch.inputs * batch.provenance["standard_deviation"] + batch.provenance["mean"]
-    np.testing.assert_allclose(back, _laser(standardise=False, dtype="float64").inputs, atol=1e-12)
+    np.testing.assert_allclose(back, laser(standardise=False, dtype="float64").inputs, atol=1e-12)
 
 
 @pytest.mark.parametrize("horizon", [None, 1, 100, STEPS])
 @pytest.mark.parametrize("standardise", [True, False])
 def test_the_baseline_is_that_of_the_best_constant(horizon, standardise):
-    batch = _laser(horizon=horizon, dtype="float64", standardise=standardise)
+    batch = laser(horizon=horizon, dtype="float64", standardise=standardise)
     assert batch.heads == (Head("intensity", 1, "mse"),)
     constant = batch.targets[batch.mask].mean()
     assert batch.baseline == pytest.approx(
@@ -91,24 +91,24 @@ def test_the_baseline_is_that_of_the_best_constant(horizon, standardise):
 @pytest.mark.parametrize("horizon", [0, -1, STEPS + 1, 2.5, "all", True])
 def test_horizons_that_are_not_there(horizon):
     with pytest.raises(ValueRangeError, match=rf"horizon={horizon!r} is not between 1 and 10093"):
-        _laser(horizon=horizon)
+        laser(horizon=horizon)
 
 
 @pytest.mark.parametrize("flag", ["no", 1, None])
 def test_whether_to_standardise_is_true_or_false(flag):
     with pytest.raises(ValueRangeError, match=rf"standardise={flag!r} must be True or False"):
-        _laser(standardise=flag)
-    assert _laser(horizon=5, standardise=np.False_).provenance["standardised"] is False
+        laser(standardise=flag)
+    assert laser(horizon=5, standardise=np.False_).provenance["standardised"] is False
 
 
 @pytest.mark.parametrize("dtype", ["int32", "float16", "nonsense", None])
 def test_other_dtypes(dtype):
     with pytest.raises(DtypeError, match=rf"dtype={dtype!r} .*use 'float32' or 'float64'"):
-        _laser(dtype=dtype)
+        laser(dtype=dtype)
 
 
 def test_it_is_saved_and_loaded(tmp_path):
-    batch = _laser(horizon=50)
+    batch = laser(horizon=50)
     batch.save(tmp_path / "a.npz")
     found = type(batch).load(tmp_path / "a.npz")
     np.testing.assert_array_equal(found.inputs, batch.inputs)

@@ -92,9 +92,9 @@ def read_inputs(path: Path | None, horizon: int | None, *, mapped: bool = False)
     They are float64, or with `mapped` and a long npy file a memory map in the file's dtype, (T, I) or (T, B, I).
     """
     if path is None:
-        from gatescope.tasks import _laser
+        from gatescope.tasks import laser
 
-        inputs, source = _laser(dtype="float64").inputs, "the Santa Fe laser series"
+        inputs, source = laser(dtype="float64").inputs, "the Santa Fe laser series"
     else:
         from gatescope.io import read_series
 

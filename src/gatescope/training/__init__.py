@@ -12,7 +12,6 @@ from gatescope.training.engine import Data, Engine, Score, as_data
 from gatescope.training.evaluation import evaluate, majority_accuracy, predict
 from gatescope.training.optimizers import SGD, Adam, Optimiser, RMSProp
 from gatescope.training.schedules import Constant, Cosine, Exponential, Piecewise, Schedule, Step, WarmUp
-from gatescope.training.train import train
 
 __all__ = [
     "SGD",
@@ -36,5 +35,4 @@ __all__ = [
     "majority_accuracy",
     "masks",
     "predict",
-    "train",
 ]
