@@ -206,7 +206,7 @@ def _store_seconds(machine: Machine, row: Row, size: int) -> float:
 def bounds(row: Row, machine: Machine) -> dict[str, dict[str, float]]:
     """Seconds a step that each bound allows, for the forward and the backward pass."""
     cell, itemsize = get(row.cell), np.dtype(row.dtype).itemsize
-    gates, states, kept = len(cell.gates), len(cell.states), len(cell.kept)
+    gates, states, kept = len(cell.gates), len(cell.states), len(cell.saved)
     batch, units = row.batch, row.hidden_size
     used = min(machine.cores, batch)  # a sequence is one thread's work
     vectors = -(-units // machine.lanes)

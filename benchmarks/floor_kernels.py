@@ -141,7 +141,7 @@ def backward_chain(cell_name: str, lanes: int) -> Callable[..., Any]:
     """
     cell = get(cell_name)
     step_vjp, total = cell.step_vjp, _SUMS[len(cell.gates)]
-    gates, states_count, kept_count = len(cell.gates), len(cell.states), len(cell.kept)
+    gates, states_count, kept_count = len(cell.gates), len(cell.states), len(cell.saved)
     two = states_count == 2
 
     @njit(nogil=True, error_model="numpy")

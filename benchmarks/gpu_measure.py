@@ -61,7 +61,7 @@ def longest(row: Row, free: int) -> int:
     from gatescope.cells import get
 
     cell = get(row.cell)
-    numbers = row.hidden_size * (len(cell.kept) + 2 * len(cell.states) + 2 * len(cell.gates) + 2)
+    numbers = row.hidden_size * (len(cell.saved) + 2 * len(cell.states) + 2 * len(cell.gates) + 2)
     size = 4 if row.dtype == "float32" else 8
     a_step = row.batch * (numbers + 2 * row.input_size) * size
     return max(1, min(row.steps, int(_MOST_OF_MEMORY * free) // a_step))

@@ -247,7 +247,7 @@ WITHIN = 0.3
 
 
 def _chorales_row(cell: str) -> Row:
-    from gatescope.training.optimizers import RMSProp
+    from gatescope.training.optimizers import RMSprop
 
     units, published = CHUNG[cell]
     return Row(
@@ -261,7 +261,7 @@ def _chorales_row(cell: str) -> Row:
         criterion=f"test NLL within {WITHIN:g} of Chung's {published:.2f}, or better",
         rates=(3e-4, 1e-3, 3e-3),
         settings={
-            "optimizer": RMSProp(alpha=0.95),
+            "optimizer": RMSprop(alpha=0.95),
             "epochs": 600,
             "batch_size": 8,
             "patience": 60,

@@ -109,7 +109,7 @@ def jax_peers(row: Row, params: gs.Params, inputs: Array) -> dict[str, Callable[
     }
 
 
-def check_agreement(ours: gs.Spectrum, peers: dict[str, Array], allowed: float) -> dict[str, float]:
+def check_agreement(ours: gs.LyapunovSpectrum, peers: dict[str, Array], allowed: float) -> dict[str, float]:
     """Largest difference from each peer's exponents, in nats per step; of float32, that of the leading one.
 
     Raises
@@ -136,7 +136,7 @@ def compare_row(row: Row, *, threads: int, rounds: int, budget: float) -> dict[s
     params, inputs = problem(row)
     short = inputs[: row.numpy_steps]
 
-    def ours(series: Array, **options: Any) -> gs.Spectrum:
+    def ours(series: Array, **options: Any) -> gs.LyapunovSpectrum:
         keywords = {"transient": row.transient, "checks": False, "threads": threads, **options}
         return gs.lyapunov_spectrum(params, series, row.count, **keywords)
 

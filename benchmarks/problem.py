@@ -44,7 +44,6 @@ def make_problem(row: Row, seed: int = 0) -> Problem:
 
     params = Params(
         cell=row.cell,
-        gates=gates,
         weight_ih=weights(rows, row.input_size),
         weight_hh=weights(rows, row.hidden_size),
         bias_ih=weights(rows),

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 import gatescope as gs
-from gatescope.cells.ranges import kept_ranges
+from gatescope.cells.ranges import gate_ranges
 
 HIDDEN_SIZE = 64
 SEED = 0
 
 
 def series(steps: int | None) -> np.ndarray:
-    """(T, 1, 1) float32: the standardised laser series, or its first `steps` steps."""
+    """(T, 1, 1) float32: the standardized laser series, or its first `steps` steps."""
     return gs.tasks.laser(horizon=steps).inputs
 
 
@@ -56,7 +56,7 @@ def trace_arrays(
         f"{prefix}.gates": trace.gates[:steps, 0][:, :, units].astype(dtype),
         f"{prefix}.units": units,
         f"{prefix}.state_names": np.array(trace.state_names),
-        f"{prefix}.kept_names": np.array(trace.kept_names),
+        f"{prefix}.gate_names": np.array(trace.gate_names),
     }
 
 
@@ -70,6 +70,6 @@ def trace_from(arrays: dict[str, np.ndarray], prefix: str) -> gs.Trace:
         gates=gates,
         lengths=np.array([len(gates)], np.int64),
         state_names=tuple(map(str, arrays[f"{prefix}.state_names"])),
-        kept_names=tuple(map(str, arrays[f"{prefix}.kept_names"])),
-        kept_ranges=kept_ranges(gs.cells.get(prefix)),
+        gate_names=tuple(map(str, arrays[f"{prefix}.gate_names"])),
+        gate_ranges=gate_ranges(gs.cells.get(prefix)),
     )

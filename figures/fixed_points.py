@@ -25,8 +25,7 @@ def compute(steps: int | None) -> dict[str, np.ndarray]:
     """Fixed points under zero input, and a trajectory under pulses."""
     weights = read_npz(WEIGHTS)
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    gates = gs.cells.get("lstm").gates
-    params = gs.Params(cell="lstm", gates=gates, **{name: weights[name] for name in names})
+    params = gs.Params(cell="lstm", **{name: weights[name] for name in names})
     points = fixed_points(params, np.zeros(params.input_size), seed=SEED)
     rng = np.random.default_rng(SEED)
     size = (min(steps or STEPS, STEPS), 1, params.input_size)
@@ -64,7 +63,7 @@ def draw(arrays: dict[str, np.ndarray]) -> Figure:
         gates=np.zeros((len(pulses), 1, 0, points.h.shape[1]), np.float32),
         lengths=np.array([len(pulses)]),
         state_names=("h", "c"),
-        kept_names=(),
+        gate_names=(),
     )
     fig = plotting.new_figure(10.4, 5.4)
     plane, moduli = fig.subplots(1, 2, width_ratios=(1.25, 1))

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 import gatescope as gs
 from figures import building, cells
 from gatescope import plotting
-from gatescope.cells.ranges import kept_ranges
+from gatescope.cells.ranges import gate_ranges
 
 PANELS = {"lstm": ("f", "c"), "gru": ("z", "h")}
 STEPS = 400  # a column each, and a few pixels a column
@@ -21,7 +21,7 @@ def compute(steps: int | None) -> dict[str, np.ndarray]:
     for name, shown in PANELS.items():
         trace = gs.run(cells.cell(name), inputs)
         for key in shown:
-            values = trace.gate(key) if key in trace.kept_names else trace.state(key)[1:]
+            values = trace.gate(key) if key in trace.gate_names else trace.state(key)[1:]
             arrays[f"{name}.{key}"] = values[:, 0].astype(np.float16)
     return arrays
 
@@ -42,7 +42,7 @@ def _trace(name: str, key: str, values: np.ndarray) -> gs.Trace:
     """A trace that holds one series alone, as a gate or as a state after each step."""
     series = values[:, None, None].astype(np.float32)
     cell = gs.cells.get(name)
-    is_gate = key in cell.kept
+    is_gate = key in cell.saved
     nothing = np.zeros((len(series) + 1, 1, 1, values.shape[1]), np.float32)
     return gs.Trace(
         cell=name,
@@ -51,8 +51,8 @@ def _trace(name: str, key: str, values: np.ndarray) -> gs.Trace:
         gates=series if is_gate else series[:, :, :0],
         lengths=np.array([len(series)], np.int64),
         state_names=("h",) if is_gate else (key,),
-        kept_names=(key,) if is_gate else (),
-        kept_ranges=(kept_ranges(cell)[cell.kept.index(key)],) if is_gate else (),
+        gate_names=(key,) if is_gate else (),
+        gate_ranges=(gate_ranges(cell)[cell.saved.index(key)],) if is_gate else (),
     )
 
 

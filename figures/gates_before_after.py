@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 import gatescope as gs
 from figures import building
-from gatescope.cells.ranges import kept_ranges
+from gatescope.cells.ranges import gate_ranges
 from gatescope.plotting import _palette
 from gatescope.plotting.gates_before_after import gates_before_and_after
 
@@ -42,7 +42,7 @@ def compute(steps: int | None) -> dict[str, np.ndarray]:
             arrays[f"{cell}.{when}.states"] = trace.states.astype(np.float16)
             arrays[f"{cell}.{when}.gates"] = trace.gates.astype(np.float16)
             arrays[f"{cell}.state_names"] = np.array(trace.state_names)
-            arrays[f"{cell}.kept_names"] = np.array(trace.kept_names)
+            arrays[f"{cell}.gate_names"] = np.array(trace.gate_names)
     return arrays
 
 
@@ -56,8 +56,8 @@ def trace_from(arrays: dict[str, np.ndarray], cell: str, when: str) -> gs.Trace:
         gates=arrays[f"{cell}.{when}.gates"].astype(np.float32),
         lengths=np.full(inputs.shape[1], len(inputs), np.int64),
         state_names=tuple(map(str, arrays[f"{cell}.state_names"])),
-        kept_names=tuple(map(str, arrays[f"{cell}.kept_names"])),
-        kept_ranges=kept_ranges(gs.cells.get(cell)),
+        gate_names=tuple(map(str, arrays[f"{cell}.gate_names"])),
+        gate_ranges=gate_ranges(gs.cells.get(cell)),
     )
 
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 import gatescope as gs
 from figures import building, cells
 from gatescope import plotting
-from gatescope.datatypes.lyapunov_spectrum import Spectrum
+from gatescope.datatypes.lyapunov_spectrum import LyapunovSpectrum
 from gatescope.plotting.lyapunov_spectrum import lyapunov_convergence, lyapunov_exponents
 
 NAMES = ("rnn", "gru", "lstm")
@@ -53,9 +53,9 @@ def draw(arrays: dict[str, np.ndarray]) -> Figure:
     return fig
 
 
-def _spectrum(arrays: dict[str, np.ndarray], name: str) -> Spectrum:
+def _spectrum(arrays: dict[str, np.ndarray], name: str) -> LyapunovSpectrum:
     unknown = np.full(1, np.nan)
-    return Spectrum(
+    return LyapunovSpectrum(
         cell=name,
         exponents=arrays[f"{name}.exponents"][None],
         error=arrays[f"{name}.error"][None],

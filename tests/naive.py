@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 STATES = {"rnn": ("h",), "rnn_relu": ("h",), "lstm": ("h", "c"), "gru": ("h",), "gru_reset_before": ("h",)}
-KEPT = {
+SAVED = {
     "rnn": (),
     "rnn_relu": (),
     "lstm": ("i", "f", "g", "o"),
@@ -123,7 +123,7 @@ def forward(cell, weights, inputs, initial_state=None, lengths=None):
     states = np.zeros((T + 1, B, S, H))
     if initial_state is not None:
         states[0] = initial_state
-    gates = {name: np.zeros((T, B, H)) for name in KEPT[cell]}
+    gates = {name: np.zeros((T, B, H)) for name in SAVED[cell]}
     for b in range(B):
         for t in range(T):
             if lengths is not None and t >= lengths[b]:

@@ -25,10 +25,10 @@ from gatescope.datatypes import (
     History,
     JacobianSpectrum,
     LongSeriesResult,
+    LyapunovSpectrum,
     Params,
     PhaseDiagram,
     Result,
-    Spectrum,
     Status,
     Trace,
     TrainingRun,
@@ -60,7 +60,7 @@ from gatescope.measurements.jacobian_spectrum import jacobian_spectrum
 from gatescope.measurements.lyapunov_spectrum import lyapunov_of_jacobians, lyapunov_spectrum
 from gatescope.measurements.memory_estimate import plan_flow
 from gatescope.measurements.phase_diagram import phase_diagram
-from gatescope.recurrence.clamping import held
+from gatescope.recurrence.clamping import clamp
 from gatescope.recurrence.initialization import init, init_stack
 from gatescope.recurrence.on_device import DeviceGradients, DeviceParams, DeviceTrace, to_device
 from gatescope.recurrence.run import backprop, run
@@ -90,13 +90,13 @@ __all__ = [
     "History",
     "JacobianSpectrum",
     "LongSeriesResult",
+    "LyapunovSpectrum",
     "MissingPackageError",
     "OutputError",
     "Params",
     "PhaseDiagram",
     "Result",
     "ShapeError",
-    "Spectrum",
     "Stack",
     "Status",
     "Trace",
@@ -107,6 +107,7 @@ __all__ = [
     "__version__",
     "backprop",
     "cells",
+    "clamp",
     "connectivity",
     "diagnose",
     "evaluate",
@@ -115,7 +116,6 @@ __all__ = [
     "gradient_flow",
     "gradient_paths",
     "half_life",
-    "held",
     "init",
     "init_stack",
     "jacobian_spectrum",
@@ -135,6 +135,17 @@ __all__ = [
     "train",
     "training",
 ]
+
+
+def _draw_inline(result: Result) -> bytes | None:
+    """The small figure that notebooks show of a result; matplotlib is imported when one is drawn."""
+    import importlib
+
+    png: bytes | None = importlib.import_module("gatescope.plotting._inline").png(result)
+    return png
+
+
+Result.draw_inline = staticmethod(_draw_inline)
 
 
 def __getattr__(name: str) -> object:

@@ -1,52 +1,158 @@
-"""Every error gatescope raises on purpose.
+"""Every error gatescope raises on purpose: what went wrong as data, and the one place that makes a text of it.
 
-Each message names the argument, the value or shape seen, and what to do about it.
+An error names the argument, what was seen of it, the problem, and what to do.  The text of an error is made from these
+by `GatescopeError.text`; nothing reads the text again.  The command line asks for the text with options in place of
+arguments.
 """
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+_MARKED = re.compile(r"`(\w+)`")  # arguments that a problem or an advice speaks of
+
+
+class _Nothing:
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+NOTHING: Final = _Nothing()  # what an error has seen if there is nothing to show: None is a value
 
 
 class GatescopeError(Exception):
-    """Base of all errors that gatescope raises on purpose."""
+    """Base of all errors that gatescope raises on purpose.
 
+    Parameters
+    ----------
+    problem : str
+        What is wrong, as the rest of a sentence about the argument: ``"must be a whole number of at least 1"``.
+        Without an argument a sentence of its own.
+    argument : str, optional
+        The argument's name, as the caller wrote it: ``"threads"``, ``"trace.gates"``.
+    seen : object, optional
+        The value that was seen; of an array its shape or dtype, of a file its path.
+    advice : str, optional
+        What to do, as an imperative: ``"leave it out to use all cores"``.  Other arguments that a problem or an advice
+        speaks of stand in backticks, so that the command line can put its options there.
 
-class ShapeError(GatescopeError, ValueError):
-    """An array has the wrong rank or a size that does not fit the others."""
+    Attributes
+    ----------
+    problem, argument, seen, advice
+        As given; `seen` is `NOTHING` and `argument` None where they were left out.
 
+    Examples
+    --------
+    >>> from gatescope.errors import ValueRangeError
+    >>> error = ValueRangeError("must be above 0", argument="lr", seen=-1.0, advice="give a small number such as 0.001")
+    >>> str(error)
+    'lr=-1.0 must be above 0; give a small number such as 0.001'
+    >>> error.text(lambda name: f"--{name}")
+    '--lr -1.0 must be above 0; give a small number such as 0.001'
+    """
 
-class DtypeError(GatescopeError, TypeError):
-    """An argument is of the wrong type, or an array of a kind of number that the cells cannot compute with."""
+    def __init__(
+        self, problem: str = "", *, argument: str | None = None, seen: Any = NOTHING, advice: str = ""
+    ) -> None:
+        self.problem, self.argument, self.seen, self.advice = problem, argument, seen, advice
+        super().__init__(self.text())
 
-
-class ValueRangeError(GatescopeError, ValueError):
-    """An argument is of the right type, but its value is not allowed (NaN, T = 0, a negative length...)."""
-
-
-class UnknownNameError(GatescopeError, KeyError):
-    """A cell, device, initialisation scheme, gate or state has no such name."""
+    def text(self, option: Callable[[str], str] | None = None) -> str:
+        """Return the message; with `option`, what it makes of an argument's name stands in place of that name."""
+        between = "" if self.problem.startswith(",") else " "
+        sentence = f"{self._subject(option)}{between}{self.problem}".strip()
+        if self.advice:
+            sentence = f"{sentence}; {self.advice}"
+        return sentence if option is None else _MARKED.sub(lambda name: option(name[1]), sentence)
 
     def __str__(self) -> str:
         # KeyError would print the repr of the message, quotes and escapes included.
         return str(self.args[0]) if self.args else ""
 
+    def _subject(self, option: Callable[[str], str] | None) -> str:
+        """What the sentence is about: the argument with the value that was seen."""
+        if self.argument is None:
+            return ""
+        if option is not None:
+            name = option(self.argument)
+            return name if self.seen is NOTHING else f"{name} {self._shown(plain=True)}"
+        return self.argument if self.seen is NOTHING else f"{self.argument}={self._shown()}"
+
+    def _shown(self, *, plain: bool = False) -> str:
+        """What was seen; `plain`: as it was typed on the command line, where that can be."""
+        return str(self.seen) if plain and isinstance(self.seen, int | float) else repr(self.seen)
+
+
+class ShapeError(GatescopeError, ValueError):
+    """Raised when an array has the wrong rank or a size that does not fit the others; `seen` is its shape."""
+
+    def _subject(self, option: Callable[[str], str] | None) -> str:
+        if self.argument is None or not isinstance(self.seen, tuple):
+            return super()._subject(option)
+        return f"{self.argument if option is None else option(self.argument)} has shape {self.seen}, but"
+
+
+class DtypeError(GatescopeError, TypeError):
+    """Raised when an argument is of the wrong type, or an array of numbers that the cells cannot compute with.
+
+    `seen` is the type or the dtype; any other value is shown as it is.
+    """
+
+    def _subject(self, option: Callable[[str], str] | None) -> str:
+        if self.argument is None:
+            return super()._subject(option)
+        name = self.argument if option is None else option(self.argument)
+        if isinstance(self.seen, type):
+            return f"{name} is {_article(self.seen.__name__)}"
+        if type(self.seen).__module__.startswith("numpy.dtypes"):
+            return f"{name} has dtype {self.seen}"
+        return super()._subject(option)
+
+
+class ValueRangeError(GatescopeError, ValueError):
+    """Raised when an argument is of the right type, but its value is not allowed (NaN, T = 0, a negative length...)."""
+
+
+class UnknownNameError(GatescopeError, KeyError):
+    """Raised when a cell, device, initialization scheme, gate or state has no such name."""
+
 
 class DeviceError(GatescopeError, RuntimeError):
-    """The device asked for is not there, or cannot run this."""
+    """Raised when the device asked for is not there, or cannot run this."""
 
 
-class FileFormatError(GatescopeError, ValueError):
-    """A file cannot be read as what it should be: missing, torn, hostile, or of another kind."""
+class _PathError(GatescopeError):
+    """An error about a file: the sentence is about its path, which is what was seen."""
+
+    def _subject(self, option: Callable[[str], str] | None) -> str:
+        if self.seen is NOTHING:
+            return super()._subject(option)
+        if self.argument is not None and option is not None:
+            return f"{option(self.argument)} {str(self.seen)!r}"
+        return repr(str(self.seen)) if self.argument is None else f"{self.argument}={str(self.seen)!r}"
+
+
+class FileFormatError(_PathError, ValueError):
+    """Raised when a file cannot be read as what it should be: missing, torn, hostile, or of another kind."""
 
 
 class WeightFormatError(FileFormatError):
-    """A file or mapping of weights does not describe one of the cells."""
+    """Raised when a file or mapping of weights does not describe one of the cells."""
 
 
-class OutputError(GatescopeError, OSError):
-    """Results cannot be written where they should go."""
+class OutputError(_PathError, OSError):
+    """Raised when results cannot be written where they should go."""
 
 
 class MissingPackageError(GatescopeError, ImportError):
-    """Something needs a package that does not come with gatescope itself."""
+    """Raised when something needs a package that does not come with gatescope itself."""
 
 
 class AccuracyWarning(UserWarning):
-    """A result is less accurate than it looks; the message says which part, and what to change."""
+    """Issued when a result is less accurate than it looks; the message says which part, and what to change."""
+
+
+def _article(noun: str) -> str:
+    return f"an {noun}" if noun[0].lower() in "aeiou" else f"a {noun}"

@@ -70,7 +70,7 @@ def test_step_vjp_by_complex_step(name):
         return sum(a * s for a, s in zip(adjoint, new_states, strict=True))
 
     new_states, kept = cell.step(*groups)
-    assert len(kept) == len(cell.kept)
+    assert len(kept) == len(cell.saved)
     assert len(new_states) == len(cell.states)
     # step's derivative with respect to the state leaves the state's way through rh out, and so does step_vjp.
     derivatives = cell.step_vjp(kept, states, new_states, adjoint)
@@ -130,8 +130,8 @@ def test_step_agrees_with_the_oracle(name):
     expected_states, expected_gates = naive.forward(name, case.params, case.inputs, case.initial_state)
     # Absolute, on values of order 1: some roundings a step.
     np.testing.assert_allclose(states, expected_states[:, 0], rtol=0, atol=1e-13)
-    assert cell.kept == tuple(expected_gates)
-    for k, gate in enumerate(cell.kept):
+    assert cell.saved == tuple(expected_gates)
+    for k, gate in enumerate(cell.saved):
         np.testing.assert_allclose(kept[:, k], expected_gates[gate][:, 0], rtol=0, atol=1e-13)
 
 
@@ -181,7 +181,7 @@ def test_equations_hold_no_number(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_weights_have_the_registered_gates(name):
     params = random_params(name, input_size=2, hidden_size=3)
-    assert params.gates == cells.get(name).gates
+    assert params.gate_names == cells.get(name).gates
     assert params.weight_hh.shape == (3 * naive.GATES[name], 3)
     assert cells.get(name).states == naive.STATES[name]
 

@@ -86,7 +86,7 @@ def test_it_is_measured():
 
 def test_it_is_initialised():
     params = gs.init("leaky_test", input_size=3, hidden_size=4, seed=1)
-    assert params.gates == ("a", "n")
+    assert params.gate_names == ("a", "n")
     assert params.weight_ih.shape == (8, 3)
     assert params.gate("a")["weight_hh"].shape == (4, 4)
 
@@ -122,7 +122,7 @@ def test_an_incomplete_cell():
         GATES = ("a",)
         STATES = ("h",)
 
-    with pytest.raises(ValueRangeError, match=r"(?s)lacks KEPT, step, step_vjp.*lstm"):
+    with pytest.raises(ValueRangeError, match=r"(?s)lacks SAVED, step, step_vjp.*lstm"):
         gs.cells.register(Incomplete)
     assert "incomplete_test" not in gs.cells.names()
 
@@ -139,7 +139,7 @@ def test_a_two_phase_cell_needs_its_first_phase():
 class Dividing:
     """h' = a / (a + b): 0 / 0 on the lanes past the last unit."""
 
-    NAME, GATES, STATES, KEPT = "dividing", ("a", "b"), ("h",), ("a", "b")
+    NAME, GATES, STATES, SAVED = "dividing", ("a", "b"), ("h",), ("a", "b")
 
     @staticmethod
     @register_jitable

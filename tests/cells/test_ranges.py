@@ -10,7 +10,7 @@ from helpers.leaky import Leaky
 import gatescope as gs
 from gatescope.cells import ranges
 from gatescope.cells.activations import relu, sigmoid, tanh
-from gatescope.cells.ranges import kept_ranges
+from gatescope.cells.ranges import gate_ranges
 
 GATE, SIGNED = (0.0, 1.0), (-1.0, 1.0)
 EXPECTED = {
@@ -25,14 +25,14 @@ EXPECTED = {
 def made(step, kept, **changes):
     """A cell that is not registered, of three gates and one state; there is no need to train it."""
     return gs.cells.Cell(
-        name="made", gates=("a", "b", "c"), states=("h",), kept=kept, step=step, step_vjp=None, **changes
+        name="made", gates=("a", "b", "c"), states=("h",), saved=kept, step=step, step_vjp=None, **changes
     )
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_built_in_cells(name):
     cell = gs.cells.get(name)
-    assert dict(zip(cell.kept, kept_ranges(cell), strict=True)) == EXPECTED[name]
+    assert dict(zip(cell.saved, gate_ranges(cell), strict=True)) == EXPECTED[name]
 
 
 def test_names_mean_nothing():
@@ -40,7 +40,7 @@ def test_names_mean_nothing():
         k, i, f = sigmoid(wx[0]), tanh(wx[1] + rh[1]), relu(rh[2])
         return (k * states[0] + i,), (k, i, f)
 
-    assert kept_ranges(made(step, ("k", "i", "f"))) == (GATE, SIGNED, None)
+    assert gate_ranges(made(step, ("k", "i", "f"))) == (GATE, SIGNED, None)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_other_curves(value, expected):
     def step(wx, rh, states):
         return states, (value(wx[0] + rh[0], states[0]),)
 
-    assert kept_ranges(made(step, ("v",))) == (expected,)
+    assert gate_ranges(made(step, ("v",))) == (expected,)
 
 
 def test_a_gate_of_the_second_phase():
@@ -73,7 +73,7 @@ def test_a_gate_of_the_second_phase():
         return (p * states[0],), (tanh(wx[0]), p, sigmoid(rh[1] + p))
 
     cell = made(step, ("n", "p", "s"), prepare=lambda wx, rh, states: (sigmoid(wx[0]),), prepared=1)
-    assert kept_ranges(cell) == (SIGNED, GATE, GATE)
+    assert gate_ranges(cell) == (SIGNED, GATE, GATE)
 
 
 def test_equations_are_run_once_a_cell(monkeypatch):
@@ -85,17 +85,17 @@ def test_equations_are_run_once_a_cell(monkeypatch):
         return lstm.step(*arguments)
 
     cell = dataclasses.replace(lstm, step=step)
-    assert kept_ranges(cell) == kept_ranges(cell) == kept_ranges(lstm)
+    assert gate_ranges(cell) == gate_ranges(cell) == gate_ranges(lstm)
     assert len(calls) == 1
     monkeypatch.setattr(ranges, "_KNOWN", ())  # another cell of the name is looked at anew
-    assert kept_ranges(dataclasses.replace(cell, fingerprint="other")) == (None,) * 4
+    assert gate_ranges(dataclasses.replace(cell, fingerprint="other")) == (None,) * 4
 
 
 def test_a_trace_says_it(tmp_path):
     gs.cells.register(Leaky)
     params = gs.init("leaky_test", input_size=2, hidden_size=5, seed=0, dtype="float64")
     trace = gs.run(params, np.ones((7, 3, 2)))
-    assert trace.kept_ranges == (GATE, SIGNED)
+    assert trace.gate_ranges == (GATE, SIGNED)
     assert trace.sigmoid_names == ("a",)
     assert [trace.bounds(name) for name in ("a", "n", "h")] == [GATE, SIGNED, None]
     assert list(gs.plotting.saturation_shares(trace)) == ["a"]
@@ -105,7 +105,7 @@ def test_a_trace_says_it(tmp_path):
 
 def test_a_trace_that_does_not_say():
     trace = gs.run(gs.init("rnn", input_size=1, hidden_size=5, seed=0), np.ones((4, 1)))
-    assert (trace.kept_ranges, trace.sigmoid_names) == ((), ())
-    silent = dataclasses.replace(trace, kept_names=("f",), kept_ranges=None)
+    assert (trace.gate_ranges, trace.sigmoid_names) == ((), ())
+    silent = dataclasses.replace(trace, gate_names=("f",), gate_ranges=None)
     assert silent.sigmoid_names == ()
     assert silent.bounds("f") is None

@@ -15,7 +15,7 @@ SERIES = ["--hidden-size", "4", "--horizon", "120"]
 COMMANDS = {
     "flow": (SERIES, "GradientFlow", "half-life, steps"),
     "jacobian": (SERIES, "JacobianSpectrum", "8 singular values"),
-    "lyapunov": (SERIES, "Spectrum", "leading exponent"),
+    "lyapunov": (SERIES, "LyapunovSpectrum", "leading exponent"),
     "half-life": (SERIES, "HalfLife", "leading Lyapunov exponent, steps"),
     "paths": (SERIES, "GradientPaths", "highway"),
     "connectivity": ([*SERIES, "--norm", "random"], "Connectivity", "0 steps between input and output"),

@@ -42,7 +42,7 @@ BAD = [
     (["characters", "--data", "text.txt", "--set", "split=test"], "training takes the train split"),
     (["copying", "--set", "memory"], "NAME=VALUE with one of symbols, memory"),
     (["copying", "--set", "memory=many"], "--set memory='many' must be a whole number"),
-    (["laser", "--set", "standardise=3"], "--set 'standardise=3' must be true or false"),
+    (["laser", "--set", "standardize=3"], "--set 'standardize=3' must be true or false"),
     (["laser", "--set", "horizon=0"], "--set horizon=0 is not between"),
     (
         ["characters", "--data", "text.txt", "--set", "encoding=foo"],

@@ -90,11 +90,11 @@ def test_the_next_row_of_a_table(files, invoke, tmp_path):
     assert "test loss" in done.stdout
     assert gs.load(tmp_path / "run.npz").history.updates[-1] == 10  # 48 rows, 47 with another after them
     done = invoke(
-        "train", "own", "--data", "series.csv", "--loss", "mse", "--set", "standardise=false", *SMALL
+        "train", "own", "--data", "series.csv", "--loss", "mse", "--set", "standardize=false", *SMALL
     )
     assert done.exit_code == 0, done.output
     baseline = gs.tasks.next_step(
-        gs.io.read_series(tmp_path / "series.csv"), standardise=False, split="train"
+        gs.io.read_series(tmp_path / "series.csv"), standardize=False, split="train"
     ).baseline
     assert f"{baseline:.4g}" in done.stdout
 
@@ -149,7 +149,7 @@ BAD = [
         ["--data", "series.csv", "--loss", "bernoulli"],
         "--loss 'bernoulli' needs targets of that kind, from an npz",
     ),
-    (["--data", "series.csv", "--set", "standardise=3"], "--set 'standardise=3' must be true or false"),
+    (["--data", "series.csv", "--set", "standardize=3"], "--set 'standardize=3' must be true or false"),
     (["--data", "series.csv", "--dtype", "float16"], "--dtype 'float16' is not one"),
 ]
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 HERE = Path(__file__).parent / "training"
-sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "training")]
+sys.path.insert(0, str(HERE.parents[1]))
 
 from helpers import torch_model  # noqa: E402  (found by the line above)
 from helpers.model_cases import make_batch, make_stack  # noqa: E402

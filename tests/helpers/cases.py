@@ -31,7 +31,6 @@ def random_params(cell, *, input_size, hidden_size, seed=0, dtype="float64", sca
         weight_hh=draw(rows, hidden_size),
         bias_ih=draw(rows),
         bias_hh=draw(rows),
-        gates=gates,
     )
 
 

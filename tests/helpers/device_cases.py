@@ -25,7 +25,7 @@ def assert_bits(actual, expected):
 class Slim:
     """More gates than it keeps or has states: a z-mixed sum of two sigmoid terms; its third gate has no R."""
 
-    NAME, GATES, STATES, KEPT = "slim_test", ("a", "b", "n"), ("h",), ("a", "b")
+    NAME, GATES, STATES, SAVED = "slim_test", ("a", "b", "n"), ("h",), ("a", "b")
 
     @staticmethod
     @register_jitable

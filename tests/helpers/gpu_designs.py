@@ -52,7 +52,7 @@ def check_forward(work, lengths=None):
     if work.cell.name in naive.STATES:
         exact, kept = naive.forward(work.cell.name, work.params, case.inputs, case.initial_state, lengths)
         assert_close(states, exact, TOLERANCE[dtype], "states of the oracle")
-        for k, name in enumerate(work.cell.kept):
+        for k, name in enumerate(work.cell.saved):
             assert_close(gates[:, :, k], kept[name], TOLERANCE[dtype], name)
 
 

@@ -29,7 +29,7 @@ class TwoPhases:
     NAME = "two_phases_gpu_test"
     GATES = ("r", "n", "l")
     STATES = ("h", "m")
-    KEPT = ("r", "n")
+    SAVED = ("r", "n")
     PREPARED = 1
 
     @staticmethod
@@ -173,7 +173,7 @@ class Sweeps:
     def forward(self, lengths=None, **options):
         """(states, gates)."""
         T, B, _, H = self.shape
-        gpu, S, K = self.gpu, len(self.cell.states), len(self.cell.kept)
+        gpu, S, K = self.gpu, len(self.cell.states), len(self.cell.saved)
         states = np.full((T + 1, B, S, H), np.nan, self.dtype)
         states[0] = self.case.initial_state
         states = gpu.to_device(states)
@@ -248,7 +248,7 @@ def make_kernel(kind, cell, hidden, dtype, design, fast=False):
     if kind == "pack":
         return make_pack(design.first, design.blocks, design.units, design.together, hidden, 0, False, dtype)
     if kind == "forward":
-        kept, states, gates = len(cell.kept), len(cell.states), len(cell.gates)
+        kept, states, gates = len(cell.saved), len(cell.states), len(cell.gates)
         row = next((count for count in (kept, states) if count >= gates), gates)
         return make_forward(cell, hidden, dtype, design, row, fast)
     return make_reverse(cell, hidden, dtype, design, kind == "flow", fast)

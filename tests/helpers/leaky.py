@@ -12,7 +12,7 @@ class Leaky:
     NAME = "leaky_test"
     GATES = ("a", "n")
     STATES = ("h",)
-    KEPT = ("a", "n")
+    SAVED = ("a", "n")
 
     @staticmethod
     @register_jitable

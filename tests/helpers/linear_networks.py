@@ -19,5 +19,4 @@ def weights(cell, *, weight_hh, input_size=1, weight_ih=None, bias=None):
         weight_hh=np.array(weight_hh),
         bias_ih=np.zeros(rows) if bias is None else bias,
         bias_hh=np.zeros(rows),
-        gates=gs.cells.get(cell).gates,
     )

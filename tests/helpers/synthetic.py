@@ -6,7 +6,7 @@ from gatescope.datatypes import GradientFlow, Trace
 from gatescope.datatypes.connectivity import Connectivity
 from gatescope.datatypes.gradient_paths import GradientPaths
 
-KEPT = {"lstm": ("i", "f", "g", "o"), "gru": ("r", "z", "n", "q"), "rnn": ()}
+SAVED = {"lstm": ("i", "f", "g", "o"), "gru": ("r", "z", "n", "q"), "rnn": ()}
 RANGES = {"q": None, "g": (-1.0, 1.0), "n": (-1.0, 1.0)}  # of the others: (0, 1)
 STATES = {"lstm": ("h", "c"), "gru": ("h",), "rnn": ("h",)}
 
@@ -15,7 +15,7 @@ def make_trace(cell="lstm", steps=50, batch=2, hidden_size=6, *, lengths=None, s
     """A trace of random values in each gate's range; past a sequence's end gates are 0, as in `run`."""
     rng = np.random.default_rng(seed)
     lengths = np.full(batch, steps) if lengths is None else np.asarray(lengths)
-    kept, states = KEPT[cell], STATES[cell]
+    kept, states = SAVED[cell], STATES[cell]
     gates = rng.uniform(0, 1, (steps, batch, len(kept), hidden_size))
     for k, name in enumerate(kept):
         if name in ("g", "n", "q"):
@@ -28,8 +28,8 @@ def make_trace(cell="lstm", steps=50, batch=2, hidden_size=6, *, lengths=None, s
         gates=gates,
         lengths=lengths.astype(np.int64),
         state_names=states,
-        kept_names=kept,
-        kept_ranges=tuple(RANGES.get(name, (0.0, 1.0)) for name in kept),
+        gate_names=kept,
+        gate_ranges=tuple(RANGES.get(name, (0.0, 1.0)) for name in kept),
     )
 
 
@@ -57,7 +57,7 @@ def legend_lines(ax):
 
 def make_paths(cell="lstm", lags=101, batch=1, *, first=0, cancelling=True):
     """Parts of which the highway decays fastest; those of the gates are alike, and half of what they carry cancels."""
-    names = ("highway", *(name for name in KEPT[cell] if name != "q"))
+    names = ("highway", *(name for name in SAVED[cell] if name != "q"))
     lag = np.arange(first, first + lags, dtype=np.int64)
     with np.errstate(divide="ignore"):
         left = np.log(-np.expm1(-0.1 * lag))  # nothing at lag 0

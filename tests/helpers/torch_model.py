@@ -142,16 +142,16 @@ def loss(heads, y, targets, counted):
     return sum(head.weight * value for head, value in zip(heads, found, strict=True))
 
 
-def train(stack, data, optimiser, *, updates, clip_norm=None, window=None, masks=None):
-    """Weights (N,) after so many updates, with ``torch.nn.utils.clip_grad_norm_`` and an optimiser of torch.optim.
+def train(stack, data, optimizer, *, updates, clip_norm=None, window=None, masks=None):
+    """Weights (N,) after so many updates, with ``torch.nn.utils.clip_grad_norm_`` and an optimizer of torch.optim.
 
-    ``data``: inputs, targets, counted (T, B).  ``optimiser(weights)`` makes the optimiser.  With a ``window``, updates
+    ``data``: inputs, targets, counted (T, B).  ``optimizer(weights)`` makes the optimizer.  With a ``window``, updates
     go through the data window by window, with the states carried over and detached, and begin again after the last one.
     ``masks(update)`` gives the dropout of an update.
     """
     inputs, targets, counted = data
     weights = leaves(stack)
-    stepper = optimiser(list(weights.values()))
+    stepper = optimizer(list(weights.values()))
     steps, sequences = inputs.shape[:2]
     length = window or steps
     begins = range(0, steps, length)

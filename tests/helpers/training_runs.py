@@ -22,7 +22,6 @@ def make_stack(cells=("lstm",), hidden_size=2, dtype="float32"):
                 weight_hh=np.zeros((rows, hidden_size), dtype),
                 bias_ih=np.zeros(rows, dtype),
                 bias_hh=np.zeros(rows, dtype),
-                gates=gates,
             )
         )
         width = hidden_size

@@ -52,7 +52,7 @@ def test_every_cell_from_every_source(tmp_path, cell, kind, dtype):
         save_file(entries, source) if kind == "safetensors" else np.savez(source, **entries)
     params = load_torch(source)
     assert params.cell == cell
-    assert params.gates == cells.get(cell).gates
+    assert params.gate_names == cells.get(cell).gates
     assert (params.input_size, params.hidden_size, params.dtype) == (3, 5, dtype)
     assert_entries(params, entries)
     assert params.provenance["layer"] == 0
@@ -310,8 +310,8 @@ def numpy_run(params, inputs):
     states = tuple(np.zeros((inputs.shape[1], params.hidden_size)) for _ in cell.states)
     outputs = []
     for x in inputs:
-        wx = np.split(x @ params.weight_ih.T + params.bias_ih, len(params.gates), axis=1)
-        rh = np.split(states[0] @ params.weight_hh.T + params.bias_hh, len(params.gates), axis=1)
+        wx = np.split(x @ params.weight_ih.T + params.bias_ih, len(params.gate_names), axis=1)
+        rh = np.split(states[0] @ params.weight_hh.T + params.bias_hh, len(params.gate_names), axis=1)
         states, _ = cell.step(wx, rh, states)
         outputs.append(states[0])
     return np.array(outputs)

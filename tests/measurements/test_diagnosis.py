@@ -26,7 +26,7 @@ class TwoLeaks:
     NAME = "two_leaks_test"
     GATES = ("a", "p", "n")
     STATES = ("h",)
-    KEPT = ("a", "p", "n")
+    SAVED = ("a", "p", "n")
 
     @staticmethod
     @register_jitable
@@ -67,7 +67,6 @@ def held_by(cell, biases, *, hidden_size=5):
         weight_hh=np.zeros((rows, hidden_size)),
         bias_ih=bias,
         bias_hh=np.zeros(rows),
-        gates=gates,
     )
 
 
@@ -173,7 +172,6 @@ def test_states_that_grow_are_not_called_chaotic():
         weight_hh=1.1 * np.eye(4),
         bias_ih=np.zeros(4),
         bias_hh=np.zeros(4),
-        gates=gs.cells.get("rnn_relu").gates,
     )
     found = diagnose(params, np.zeros((300, 1)), initial_state=np.full((1, 1, 4), 0.1))
     assert found.verdict == "exploding"
@@ -219,7 +217,7 @@ def test_interventions_are_those_of_clamped_spectra(cell):
     params = random_params(cell, input_size=1, hidden_size=5)
     x = noise(200, 2)
     found = diagnose(params, x)
-    assert set(found.held_gate) == set(params.gates)
+    assert set(found.held_gate) == set(params.gate_names)
     trace = gs.run(params, x)
     for gate, at, value, error in zip(
         found.held_gate, found.held_at, found.held_exponent, found.held_error, strict=True
@@ -359,7 +357,7 @@ def test_every_cell_is_diagnosed_saved_and_loaded(cell, tmp_path):
     assert loaded == datatypes.load(path)
     assert loaded.report() == found.report()
     assert loaded.half_life == found.half_life
-    assert found.paths.paths == ("highway", *params.gates)
+    assert found.paths.paths == ("highway", *params.gate_names)
 
 
 def test_a_users_cell_is_diagnosed(two_leaks, tmp_path):

@@ -30,7 +30,7 @@ def weights(cell, hidden_size, input_size=1, **given):
     }
     for name, value in given.items():
         arrays[name][:] = value
-    return gs.Params(cell=cell, gates=gates, **arrays)
+    return gs.Params(cell=cell, **arrays)
 
 
 def sigmoid(x):
@@ -213,9 +213,7 @@ def test_a_point_where_two_meet():
 def flip_flop():
     with np.load(FLIP_FLOP) as archive:
         arrays = {name: archive[name] for name in archive.files}
-    params = gs.Params(
-        cell="lstm", gates=gs.cells.get("lstm").gates, **{name: arrays[name] for name in PARAMS}
-    )
+    params = gs.Params(cell="lstm", **{name: arrays[name] for name in PARAMS})
     return params, arrays["readout"], arrays["readout_bias"]
 
 
@@ -285,9 +283,7 @@ def test_the_seed_decides():
 def test_float32_weights_are_searched_in_float64():
     params, _, _ = flip_flop()
     assert params.dtype == np.float32
-    wide = gs.Params(
-        cell="lstm", gates=params.gates, **{k: v.astype(np.float64) for k, v in params.arrays().items()}
-    )
+    wide = gs.Params(cell="lstm", **{k: v.astype(np.float64) for k, v in params.arrays().items()})
     x = np.array([0.1, 0.0, -0.1])
     one, other = (fixed_points(p, x, 40) for p in (params, wide))
     np.testing.assert_array_equal(one.states, other.states)

@@ -338,7 +338,7 @@ class Linear:
     NAME = "linear_test"
     GATES = ("h",)
     STATES = ("h",)
-    KEPT = ()
+    SAVED = ()
 
     @staticmethod
     @register_jitable

@@ -144,7 +144,7 @@ def test_states_that_stop_being_finite(dtype, first):
     """The state grows eightfold a step, and is beyond the largest float32 after 43 steps, beyond float64 after 342."""
     params = gs.Params(
         cell="rnn_relu", weight_ih=np.ones((1, 1), dtype), weight_hh=np.full((1, 1), 8.0, dtype),
-        bias_ih=np.zeros(1, dtype), bias_hh=np.zeros(1, dtype), gates=("h",),
+        bias_ih=np.zeros(1, dtype), bias_hh=np.zeros(1, dtype), 
     )  # fmt: skip
     inputs = np.zeros((400, 2, 1))
     inputs[first - 1, 1] = 1

@@ -33,7 +33,6 @@ def without_recurrence(cell, bias, *, hidden_size=3, dtype="float64", seed=0):
         weight_hh=np.zeros((rows, hidden_size), dtype),
         bias_ih=biases.reshape(rows).astype(dtype),
         bias_hh=np.zeros(rows, dtype),
-        gates=gates,
     )
 
 
@@ -65,7 +64,7 @@ def test_chrono_with_zero_recurrent_gate_weights_has_the_time_scale_1_plus_e_to_
     """1 / (1 - f) = 1 + e^b for every unit, whatever the candidate's recurrent weights do: those of the gates are 0."""
     params = gs.init("lstm", input_size=1, hidden_size=16, seed=3, scheme="chrono(50)", dtype="float64")
     weight_ih, weight_hh = np.zeros_like(params.weight_ih), params.weight_hh.copy()
-    for k, name in enumerate(params.gates):
+    for k, name in enumerate(params.gate_names):
         if name != "g":
             weight_hh[k * 16 : (k + 1) * 16] = 0
     params = dataclasses.replace(params, weight_ih=weight_ih, weight_hh=weight_hh)
@@ -107,7 +106,6 @@ def test_a_linear_network_halves_by_its_gain():
             weight_hh=gain * q,
             bias_ih=np.zeros(5),
             bias_hh=np.zeros(5),
-            gates=gs.cells.get("rnn").gates,
         )
         life = half_life(params, np.zeros((300, 1)))
         np.testing.assert_allclose([life.by_adjoint[0], life.by_exponent[0]], expected, rtol=1e-9)
@@ -145,7 +143,7 @@ def test_the_errors_cover_what_another_stretch_gives():
     one, other = half_life(params, inputs[:4000]), half_life(params, inputs[4000:])
     for rate, error in (
         ("gate_rate", "gate_error"),
-        ("exponent_rate", "rate_error"),
+        ("exponent_rate", "exponent_error"),
         ("adjoint_rate", "adjoint_error"),
     ):
         apart = np.abs(getattr(one, rate) - getattr(other, rate))
@@ -158,7 +156,7 @@ def test_the_errors_cover_what_another_stretch_gives():
 def test_piece_by_piece_is_the_whole(cell, monkeypatch):
     case = Case(cell, T=97, B=3, I=2, H=5)
     whole = half_life(case.params, case.inputs, initial_state=case.initial_state)
-    monkeypatch.setattr(memory, "_PIECE_BYTES", 1000)
+    monkeypatch.setattr("gatescope.measurements.half_life._PIECE_BYTES", 1000)
     pieces = half_life(case.params, case.inputs, initial_state=case.initial_state, threads=1)
     for name, value in whole.arrays().items():
         np.testing.assert_allclose(getattr(pieces, name), value, rtol=1e-12, err_msg=name)
@@ -177,7 +175,7 @@ def test_sequences_are_measured_each_for_itself():
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_memmap_generator_and_array_give_the_same_bits(tmp_path, monkeypatch, dtype):
-    monkeypatch.setattr(memory, "_PIECE_BYTES", 1000)
+    monkeypatch.setattr("gatescope.measurements.half_life._PIECE_BYTES", 1000)
     case = Case("lstm", T=60, B=3, I=2, H=5, dtype=dtype)
     keywords = {"initial_state": case.initial_state, "transient": 7}
     expected = half_life(case.params, case.inputs, **keywords)
@@ -206,7 +204,7 @@ class Complementary:
     NAME = "complementary_test"
     GATES = ("u", "n")
     STATES = ("h",)
-    KEPT = ("u", "n")
+    SAVED = ("u", "n")
 
     @staticmethod
     @register_jitable
@@ -286,7 +284,7 @@ def rates(gate=(0.1, 0.2), adjoint=0.1, exponent=0.1, error=0.001):
         adjoint_rate=np.array([adjoint]),
         adjoint_error=np.array([error]),
         exponent_rate=np.array([exponent]),
-        rate_error=np.array([error]),
+        exponent_error=np.array([error]),
         r_squared=np.array([0.99]),
         steps=1100,
         transient=100,
@@ -358,7 +356,6 @@ def test_states_that_are_not_finite_are_told_with_the_step():
         weight_hh=np.full((1, 1), 10, "float32"),
         bias_ih=np.zeros(1, "float32"),
         bias_hh=np.zeros(1, "float32"),
-        gates=gs.cells.get("rnn_relu").gates,
     )
     with pytest.raises(ValueRangeError, match="sequence 0 are not finite from step 40 on"):
         half_life(params, np.ones((100, 1)))

@@ -25,7 +25,7 @@ class Wound:
     n = tanh(w_2 + R_2 v);  c' = u * c + p * n,  h' = n * tanh(c').
     """
 
-    NAME, GATES, STATES, KEPT, PREPARED = "wound_test", ("p", "u", "n"), ("h", "c"), ("p", "u", "n"), 2
+    NAME, GATES, STATES, SAVED, PREPARED = "wound_test", ("p", "u", "n"), ("h", "c"), ("p", "u", "n"), 2
 
     @staticmethod
     @register_jitable
@@ -161,7 +161,7 @@ def test_fifty_steps_against_torch(path):
     given = SimpleNamespace(**{k: v.astype(np.float64) for k, v in made.items() if v.dtype == np.float16})
     cell = path.stem
     weights = {name: getattr(given, name) for name in PARAMS}
-    params = gs.Params(cell=cell, gates=gs.cells.get(cell).gates, **weights)
+    params = gs.Params(cell=cell, **weights)
     trace = gs.run(params, given.inputs, given.initial_state[None])
     old, new = trace.states[:-1, 0], trace.states[1:, 0]
     product = np.eye(old[0].size)
@@ -217,9 +217,7 @@ def test_highway(cell, gates):
 @pytest.mark.parametrize("cell", FEW)
 def test_float32_weights_are_computed_with_in_float64(cell):
     small = random_params(cell, input_size=2, hidden_size=5, dtype="float32")
-    wide = gs.Params(
-        cell=cell, gates=small.gates, **{k: v.astype(np.float64) for k, v in small.arrays().items()}
-    )
+    wide = gs.Params(cell=cell, **{k: v.astype(np.float64) for k, v in small.arrays().items()})
     rng = np.random.default_rng(3)
     states = rng.standard_normal((4, len(gs.cells.get(cell).states), 5)).astype(np.float32)
     inputs = rng.standard_normal((4, 2)).astype(np.float32)

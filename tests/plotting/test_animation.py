@@ -243,7 +243,7 @@ def test_settings_stay_and_pyplot_is_not_loaded(tmp_path):
     save_animation(small(), tmp_path / "x.html", dpi=30)
     assert dict(matplotlib.rcParams) == before
     script = (
-        "import sys; from synthetic import make_trace; from gatescope.plotting.animation import animate_steps;"
+        "import sys; from helpers.synthetic import make_trace; from gatescope.plotting.animation import animate_steps;"
         "from gatescope.plotting._save_animation import save_animation;"
         "save_animation(animate_steps(make_trace(), window=49), sys.argv[1], dpi=30);"
         "assert 'matplotlib.pyplot' not in sys.modules"

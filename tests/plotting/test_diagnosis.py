@@ -12,7 +12,7 @@ from gatescope import plotting
 from gatescope.datatypes.diagnosis import Diagnosis
 from gatescope.datatypes.gradient_paths import GradientPaths
 from gatescope.datatypes.half_life import HalfLife
-from gatescope.datatypes.lyapunov_spectrum import Spectrum
+from gatescope.datatypes.lyapunov_spectrum import LyapunovSpectrum
 from gatescope.errors import DtypeError
 from gatescope.plotting.diagnosis import PANELS, diagnosis
 
@@ -22,7 +22,7 @@ EXPONENTS = np.array([-0.1, -0.2, -0.35])
 def make_spectrum(batch, exponents):
     values = np.repeat(exponents[None], batch, axis=0)
     nothing = np.full(batch, np.nan)
-    return Spectrum(
+    return LyapunovSpectrum(
         cell="lstm",
         exponents=values,
         error=np.full(values.shape, 0.01),
@@ -51,7 +51,7 @@ def make_life(batch):
         adjoint_rate=rate,
         adjoint_error=rate / 100,
         exponent_rate=rate,
-        rate_error=rate / 100,
+        exponent_error=rate / 100,
         r_squared=np.ones(batch),
         steps=100,
         transient=10,

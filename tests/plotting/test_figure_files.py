@@ -29,7 +29,7 @@ def test_the_same_figure_gives_the_same_bytes(name, format):
 
 def test_another_process_gives_the_same_bytes():
     script = (
-        "import hashlib; from synthetic import make_flow; from gatescope import plotting;"
+        "import hashlib; from helpers.synthetic import make_flow; from gatescope import plotting;"
         "fig = plotting.gradient_decay(make_flow()).figure;"
         "print(hashlib.sha256(plotting.render(fig, 'svg') + plotting.render(fig, 'png')).hexdigest())"
     )

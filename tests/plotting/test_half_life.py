@@ -19,7 +19,7 @@ def make_life(gate=(0.2, 0.05, 0.1), adjoint=0.04, exponent=0.04, *, batch=1, na
         adjoint_rate=np.full(batch, adjoint),
         adjoint_error=np.full(batch, 0.001),
         exponent_rate=np.full(batch, exponent),
-        rate_error=np.full(batch, 0.002),
+        exponent_error=np.full(batch, 0.002),
         r_squared=np.ones(batch),
         steps=1100,
         transient=100,

@@ -6,7 +6,7 @@ from helpers.synthetic import legend_lines
 from matplotlib.figure import Figure
 
 from gatescope import plotting
-from gatescope.datatypes.lyapunov_spectrum import Spectrum
+from gatescope.datatypes.lyapunov_spectrum import LyapunovSpectrum
 from gatescope.errors import DtypeError, ShapeError, ValueRangeError
 from gatescope.plotting import _palette
 from gatescope.plotting.lyapunov_spectrum import lyapunov_convergence, lyapunov_exponents
@@ -22,7 +22,7 @@ def make_spectrum(
         running = ends + 5 / step[:, None, None] * (-1.0) ** np.arange(len(exponents))
         running[-1] = ends
     unknown = np.full(batch, np.nan)
-    return Spectrum(
+    return LyapunovSpectrum(
         cell=cell,
         exponents=ends,
         error=np.full(ends.shape, float(error)),
@@ -186,7 +186,7 @@ def test_no_such_exponent(ks):
 
 def test_bad_arguments():
     spectrum = make_spectrum()
-    with pytest.raises(DtypeError, match="spectrum must be a gatescope Spectrum"):
+    with pytest.raises(DtypeError, match="spectrum must be a gatescope LyapunovSpectrum"):
         lyapunov_convergence(3)
     with pytest.raises(ValueRangeError, match="scale='cubic' is not known"):
         lyapunov_convergence(spectrum, scale="cubic")
@@ -195,9 +195,9 @@ def test_bad_arguments():
             draw(spectrum, sequence=1)
         with pytest.raises(ValueRangeError, match="no exponent"):
             draw(dataclasses.replace(spectrum, exponents=np.zeros((1, 0))))
-    with pytest.raises(DtypeError, match="spectra must hold gatescope Spectrum objects"):
+    with pytest.raises(DtypeError, match="spectra must hold gatescope LyapunovSpectrum objects"):
         lyapunov_exponents(3)
-    with pytest.raises(DtypeError, match=r"spectra\[1\] must be a gatescope Spectrum"):
+    with pytest.raises(DtypeError, match=r"spectra\[1\] must be a gatescope LyapunovSpectrum"):
         lyapunov_exponents([spectrum, "lstm"])
     with pytest.raises(ValueRangeError, match="spectra is empty"):
         lyapunov_exponents([])

@@ -39,8 +39,8 @@ def test_shares_are_those_counted_by_hand(lengths, chunk, monkeypatch):
 def test_gates_are_known_by_what_they_can_be_not_by_their_names():
     trace = dataclasses.replace(
         make_trace("lstm"),
-        kept_names=("k", "f", "i", "o"),
-        kept_ranges=((0.0, 1.0), (-1.0, 1.0), None, (0.0, 1.0)),
+        gate_names=("k", "f", "i", "o"),
+        gate_ranges=((0.0, 1.0), (-1.0, 1.0), None, (0.0, 1.0)),
     )
     assert list(plotting.saturation_shares(trace)) == ["k", "o"]
     limits = {name: ax.get_ylim() for name, ax in plotting.gate_trajectories(trace)[1].items()}
@@ -120,7 +120,7 @@ def test_bad_arguments():
         plotting.saturation(trace, gates=["h"])
     with pytest.raises(UnknownNameError, match=r"the rnn keeps no gate with values in \(0, 1\)"):
         plotting.saturation(make_trace("rnn"))
-    silent = dataclasses.replace(trace, kept_ranges=None)
+    silent = dataclasses.replace(trace, gate_ranges=None)
     with pytest.raises(UnknownNameError, match=r"does not say .* name the gates to look at, of 'r', 'z'"):
         plotting.saturation(silent)
     assert list(plotting.saturation_shares(silent, gates="z")) == ["z"]

@@ -13,10 +13,10 @@ from helpers.leaky import Leaky
 import gatescope as gs
 from gatescope.cells.activations import relu, sigmoid, tanh, zero
 from gatescope.errors import DtypeError, GatescopeError, ShapeError, UnknownNameError, ValueRangeError
-from gatescope.recurrence.clamping import clamp_facts, held, parse_clamp
+from gatescope.recurrence.clamping import clamp_facts, parse_clamp
 
 NAN = math.nan
-GATES = [(cell, gate) for cell in BUILT_IN for gate in gs.cells.get(cell).gates if gate in naive.KEPT[cell]]
+GATES = [(cell, gate) for cell in BUILT_IN for gate in gs.cells.get(cell).gates if gate in naive.SAVED[cell]]
 EXACT = {"sigmoid": (0.0, 0.5, 1.0), "tanh": (-1.0, 0.0, 1.0)}
 BETWEEN = {"sigmoid": (0.02, 0.9, 0.999), "tanh": (-0.7, 1e-30, 0.999)}
 
@@ -63,10 +63,10 @@ def test_a_held_gate_keeps_its_value(cell, gate, dtype):
 def test_the_reference_is_within_a_unit_in_the_last_place(dtype):
     """The cell's own equations in NumPy, at the bias that was found."""
     values = np.linspace(0.5, 1, 33, dtype=dtype)
-    params = held(random_params("lstm", input_size=1, hidden_size=33, dtype=dtype), {"f": values})
+    params = gs.clamp(random_params("lstm", input_size=1, hidden_size=33, dtype=dtype), {"f": values})
     np.testing.assert_array_max_ulp(sigmoid(params.gate("f")["bias_ih"]), values, maxulp=1)
     values = np.linspace(-1, 1, 33, dtype=dtype)
-    params = held(random_params("gru", input_size=1, hidden_size=33, dtype=dtype), {"n": values})
+    params = gs.clamp(random_params("gru", input_size=1, hidden_size=33, dtype=dtype), {"n": values})
     np.testing.assert_array_max_ulp(tanh(params.gate("n")["bias_ih"]), values, maxulp=1)
     for name in ("weight_ih", "weight_hh", "bias_hh"):
         assert not params.gate("n")[name].any()
@@ -84,7 +84,7 @@ def test_a_padded_sequence_has_its_gates_held_to_its_end():
 def by_hand(params, gate, value):
     """Weights with a gate at a value, made with the inverse of its activation."""
     weights = {name: array.copy() for name, array in params.arrays().items()}
-    rows = params.gates.index(gate) * params.hidden_size + np.arange(params.hidden_size)
+    rows = params.gate_names.index(gate) * params.hidden_size + np.arange(params.hidden_size)
     with np.errstate(divide="ignore"):
         x = np.arctanh(value) if curve(gate) == "tanh" else np.log(value) - np.log1p(-value)
     for array in weights.values():
@@ -125,7 +125,7 @@ def test_gradients_are_differences_of_the_held_run(leaky, cell, gate, clamped):
     clamp = {gate: 0.3 if clamped == "all units" else [NAN, 0.3, NAN, 0.8, 1.0]}
     trace = case.run(clamp=clamp)
     grads = flat(case.backprop(trace))
-    held_rows = ~np.isnan(trace.held).reshape(-1)
+    held_rows = ~np.isnan(trace.clamp).reshape(-1)
     assert held_rows.sum() == (5 if clamped == "all units" else 3)
     rng = np.random.default_rng(3)
     given = case.params.arrays() | {"inputs": case.inputs, "initial_state": case.initial_state}
@@ -196,7 +196,7 @@ def test_gradient_flow_is_that_of_held_weights():
     case = Case("gru", T=40)
     clamp = {"r": {1: 0.0, 4: 1.0}}
     flow = gs.gradient_flow(case.params, case.inputs, state="joint", norm="spectral", clamp=clamp)
-    expected = gs.gradient_flow(held(case.params, clamp), case.inputs, state="joint", norm="spectral")
+    expected = gs.gradient_flow(gs.clamp(case.params, clamp), case.inputs, state="joint", norm="spectral")
     assert flow == expected
     assert flow != gs.gradient_flow(case.params, case.inputs, state="joint", norm="spectral")
 
@@ -225,7 +225,7 @@ def test_some_units(value):
         np.testing.assert_array_equal(f[0, :, unit], free.gate("f")[0, :, unit])
     expected = np.full((4, 5), NAN)
     expected[1, [1, 4]] = 0.25, 1
-    np.testing.assert_array_equal(trace.held, expected)
+    np.testing.assert_array_equal(trace.clamp, expected)
     assert trace.provenance["clamp"] == {"f": {"1": 0.25, "4": 1.0}}
 
 
@@ -248,15 +248,15 @@ def test_the_trace_says_what_was_held(tmp_path):
     trace.save(tmp_path / "trace.npz")
     loaded = gs.load(tmp_path / "trace.npz")
     assert loaded == trace
-    assert loaded.held.dtype == np.float64
+    assert loaded.clamp.dtype == np.float64
     expected, found = flat(case.backprop(trace)), flat(case.backprop(loaded))
     for name, value in expected.items():
         np.testing.assert_array_equal(found[name], value)
-    again = case.run(clamp=trace.held)
+    again = case.run(clamp=trace.clamp)
     assert again == trace
     # weights that are held already are held no differently
-    over = held(case.params, trace.held)
-    assert held(over, {"f": 1.0, "o": {2: 0.5}}) == over
+    over = gs.clamp(case.params, trace.clamp)
+    assert gs.clamp(over, {"f": 1.0, "o": {2: 0.5}}) == over
     for name, value in expected.items():
         np.testing.assert_array_equal(
             flat(gs.backprop(over, trace, case.output_adjoint, case.final_adjoint))[name], value
@@ -266,10 +266,10 @@ def test_the_trace_says_what_was_held(tmp_path):
 def test_a_trace_without_held_gates_is_as_before(tmp_path):
     case = Case("gru")
     trace = case.run(clamp=None)
-    assert trace.held is None
+    assert trace.clamp is None
     assert "clamp" not in trace.provenance
     assert case.run(clamp={}) == trace == case.run()
-    assert held(case.params, None) is case.params
+    assert gs.clamp(case.params, None) is case.params
     trace.save(tmp_path / "trace.npz")
     assert gs.load(tmp_path / "trace.npz") == trace
 
@@ -278,7 +278,7 @@ def test_a_trace_without_held_gates_is_as_before(tmp_path):
 
     arrays = read_npz(tmp_path / "trace.npz")
     meta = decode_json(str(arrays["gatescope_meta"][()]))
-    del meta["fields"]["held"]
+    del meta["fields"]["clamp"]
     write_npz(tmp_path / "old.npz", {**arrays, "gatescope_meta": np.array(encode_json(meta, "Trace"))})
     assert gs.load(tmp_path / "old.npz") == trace
 
@@ -298,7 +298,7 @@ def user_cell(name, step, gates=("a",)):
     def step_vjp(kept, states, new_states, adjoint):
         return (adjoint[0],) * len(gates), (adjoint[0],) * len(gates), (zero(adjoint[0]),)
 
-    return SimpleNamespace(NAME=name, GATES=gates, STATES=("h",), KEPT=("a",), step=step, step_vjp=step_vjp)
+    return SimpleNamespace(NAME=name, GATES=gates, STATES=("h",), SAVED=("a",), step=step, step_vjp=step_vjp)
 
 
 @pytest.fixture
@@ -312,11 +312,11 @@ def rectified():
 
 def test_a_gate_of_another_range(rectified):
     params = random_params(rectified, input_size=1, hidden_size=3, dtype="float32")
-    assert held(params, {"a": [0.0, 3.7, 1000.5]}).bias_ih.tolist() == [0, np.float32(3.7), 1000.5]
+    assert gs.clamp(params, {"a": [0.0, 3.7, 1000.5]}).bias_ih.tolist() == [0, np.float32(3.7), 1000.5]
     with pytest.raises(
         ValueRangeError, match=r"-0\.5, but the gate 'a' of 'rectified_test' takes values from 0 to"
     ):
-        held(params, {"a": -0.5})
+        gs.clamp(params, {"a": -0.5})
 
 
 @pytest.fixture
@@ -330,9 +330,9 @@ def jumping():
 
 def test_a_gate_that_jumps(jumping):
     params = random_params(jumping, input_size=1, hidden_size=2)
-    assert (held(params, {"a": [0, 1]}).bias_ih > 0.3).tolist() == [False, True]
+    assert (gs.clamp(params, {"a": [0, 1]}).bias_ih > 0.3).tolist() == [False, True]
     with pytest.raises(ValueRangeError, match=r"0\.25, which the gate 'a' of 'jumping_test' does not take"):
-        held(params, {"a": 0.25})
+        gs.clamp(params, {"a": 0.25})
 
 
 @pytest.fixture
@@ -347,7 +347,7 @@ def peephole():
 def test_a_gate_that_depends_on_more_than_its_pre_activation(peephole):
     params = random_params(peephole, input_size=1, hidden_size=2)
     with pytest.raises(ValueRangeError, match="'a', but in 'peephole_test' its value depends on more"):
-        held(params, {"a": 0.5})
+        gs.clamp(params, {"a": 0.5})
 
 
 # ---- errors ----
@@ -395,15 +395,15 @@ def test_what_cannot_be_held(cell, clamp, error, message):
 
 def test_bad_weights_and_bad_traces_are_told_first():
     with pytest.raises(GatescopeError, match="params is a dict"):
-        held({"cell": "lstm"}, {"f": 1.0})
+        gs.clamp({"cell": "lstm"}, {"f": 1.0})
     case = Case("gru")
     trace = case.run(clamp={"z": 1.0})
     for wrong, message in [
-        (np.ones((2, 5)), r"trace\.held has shape \(2, 5\)"),
-        ("no", r"trace\.held='no' is a str"),
+        (np.ones((2, 5)), r"trace\.clamp has shape \(2, 5\)"),
+        ("no", r"trace\.clamp='no' is a str"),
     ]:
         with pytest.raises(GatescopeError, match=message):
-            case.backprop(dataclasses.replace(trace, held=wrong))
+            case.backprop(dataclasses.replace(trace, clamp=wrong))
 
 
 # ---- the command line's words ----

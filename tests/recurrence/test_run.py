@@ -151,7 +151,7 @@ def test_results_are_contiguous_and_in_the_shapes_of_the_contract():
     assert trace.gates.shape == (7, 2, 4, 5)
     assert trace.outputs.shape == (7, 2, 5)
     assert trace.c.shape == (8, 2, 5)
-    assert (trace.state_names, trace.kept_names) == (("h", "c"), ("i", "f", "g", "o"))
+    assert (trace.state_names, trace.gate_names) == (("h", "c"), ("i", "f", "g", "o"))
     np.testing.assert_array_equal(trace.lengths, [7, 7])
     np.testing.assert_array_equal(trace.states[0], case.initial_state)
     for name, array in (trace.arrays() | flat(grads)).items():

@@ -1,4 +1,4 @@
-"""The laser series: complete, unaltered, standardised, with the next value as target."""
+"""The laser series: complete, unaltered, standardized, with the next value as target."""
 
 import hashlib
 from importlib import resources
@@ -19,7 +19,7 @@ def test_the_series_is_complete_and_unaltered():
     assert (
         hashlib.sha256(raw).hexdigest() == "2445f3df2b91cfb41c3f4f1143e8882e8329b9449ec7ffc739c6d4bd5c6650a0"
     )
-    values = laser(standardise=False, dtype="float64").inputs[:, 0, 0]
+    values = laser(standardize=False, dtype="float64").inputs[:, 0, 0]
     # The first values of the competition's data set A.
     assert values[:10].tolist() == [86, 141, 95, 41, 22, 21, 32, 72, 138, 111]
     assert (values.size, values.min(), values.max(), values.sum()) == (STEPS, 0, 255, 603_880)
@@ -68,20 +68,20 @@ def test_a_shorter_horizon_is_the_beginning():
 def test_provenance_undoes_the_standardisation():
     batch = laser(dtype="float64")
     back = batch.inputs * batch.provenance["standard_deviation"] + batch.provenance["mean"]
-    np.testing.assert_allclose(back, laser(standardise=False, dtype="float64").inputs, atol=1e-12)
+    np.testing.assert_allclose(back, laser(standardize=False, dtype="float64").inputs, atol=1e-12)
 
 
 @pytest.mark.parametrize("horizon", [None, 1, 100, STEPS])
-@pytest.mark.parametrize("standardise", [True, False])
-def test_the_baseline_is_that_of_the_best_constant(horizon, standardise):
-    batch = laser(horizon=horizon, dtype="float64", standardise=standardise)
+@pytest.mark.parametrize("standardize", [True, False])
+def test_the_baseline_is_that_of_the_best_constant(horizon, standardize):
+    batch = laser(horizon=horizon, dtype="float64", standardize=standardize)
     assert batch.heads == (Head("intensity", 1, "mse"),)
     constant = batch.targets[batch.mask].mean()
     assert batch.baseline == pytest.approx(
         loss(batch, np.full_like(batch.targets, constant)), rel=1e-12, abs=0
     )
     assert batch.provenance["persistence"] == pytest.approx(loss(batch, batch.inputs), rel=1e-12)
-    if standardise and batch.mask.size == STEPS:
+    if standardize and batch.mask.size == STEPS:
         assert batch.baseline == pytest.approx(1, abs=1e-4)  # one value of the series is no target
         assert batch.provenance["persistence"] == pytest.approx(
             0.939, abs=5e-4
@@ -96,9 +96,9 @@ def test_horizons_that_are_not_there(horizon):
 
 @pytest.mark.parametrize("flag", ["no", 1, None])
 def test_whether_to_standardise_is_true_or_false(flag):
-    with pytest.raises(ValueRangeError, match=rf"standardise={flag!r} must be True or False"):
-        laser(standardise=flag)
-    assert laser(horizon=5, standardise=np.False_).provenance["standardised"] is False
+    with pytest.raises(ValueRangeError, match=rf"standardize={flag!r} must be True or False"):
+        laser(standardize=flag)
+    assert laser(horizon=5, standardize=np.False_).provenance["standardized"] is False
 
 
 @pytest.mark.parametrize("dtype", ["int32", "float16", "nonsense", None])

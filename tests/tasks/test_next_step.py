@@ -14,20 +14,20 @@ SERIES = np.random.default_rng(0).standard_normal((50, 2)).cumsum(axis=0) * [1, 
 
 
 def test_the_target_is_the_next_row():
-    batch = next_step(SERIES, standardise=False, dtype="float64")
+    batch = next_step(SERIES, standardize=False, dtype="float64")
     np.testing.assert_array_equal(batch.inputs[:, 0], SERIES[:-1])
     np.testing.assert_array_equal(batch.targets[:, 0], SERIES[1:])
     assert batch.heads == (Head("next", 2, "mse"),)
     assert batch.mask.all()
     assert batch.lengths.tolist() == [49]
     assert next_step(SERIES[:, 0]).inputs.shape == (49, 1, 1)
-    several = next_step(np.stack([SERIES, SERIES[::-1]], axis=1), standardise=False, dtype="float64")
+    several = next_step(np.stack([SERIES, SERIES[::-1]], axis=1), standardize=False, dtype="float64")
     np.testing.assert_array_equal(several.targets[:, 1], SERIES[::-1][1:])
 
 
 def test_the_splits_are_one_after_another():
     given = {
-        split: next_step(SERIES, standardise=False, split=split, dtype="float64", valid_fraction=0.2)
+        split: next_step(SERIES, standardize=False, split=split, dtype="float64", valid_fraction=0.2)
         for split in ("train", "valid", "test")
     }
     rows = [np.concatenate([batch.inputs, batch.targets[-1:]])[:, 0] for batch in given.values()]
@@ -39,7 +39,7 @@ def test_the_splits_are_one_after_another():
 def test_the_scale_is_that_of_the_training_split(split):
     mean, deviation = SERIES[:40].mean(axis=0), SERIES[:40].std(axis=0)
     batch = next_step(SERIES, split=split, dtype="float64")
-    plain = next_step(SERIES, split=split, dtype="float64", standardise=False)
+    plain = next_step(SERIES, split=split, dtype="float64", standardize=False)
     np.testing.assert_allclose(batch.inputs, (plain.inputs - mean) / deviation, rtol=1e-12)
     assert batch.provenance["mean"] == pytest.approx(mean.tolist())
     assert batch.provenance["standard_deviation"] == pytest.approx(deviation.tolist())
@@ -78,7 +78,7 @@ BAD = [
     ),
     (
         [0, 1e39],
-        {"valid_fraction": 0, "test_fraction": 0, "standardise": False},
+        {"valid_fraction": 0, "test_fraction": 0, "standardize": False},
         ValueRangeError,
         "too large for float32",
     ),
@@ -89,7 +89,7 @@ BAD = [
         NoSuchSplitError,
         "'valid' has 1 of the series' 10 steps .* and needs 2",
     ),
-    (SERIES, {"standardise": 1}, ValueRangeError, "standardise=1 must be True or False"),
+    (SERIES, {"standardize": 1}, ValueRangeError, "standardize=1 must be True or False"),
     (SERIES, {"split": "dev"}, UnknownNameError, "split='dev'"),
     (SERIES, {"dtype": "int8"}, DtypeError, "dtype='int8'"),
     (SERIES, {"valid_fraction": -1}, ValueRangeError, "valid_fraction=-1 must be"),

@@ -1,4 +1,4 @@
-"""Whole models against PyTorch's autograd, optimisers and clipping, live, in float64.
+"""Whole models against PyTorch's autograd, optimizers and clipping, live, in float64.
 
 `torch_model` holds the model in PyTorch.  Errors are relative to the largest element of each tensor.
 """
@@ -13,7 +13,7 @@ from gatescope.training import workspace
 from gatescope.training.clipping import Clip
 from gatescope.training.dropout import Dropout, masks
 from gatescope.training.engine import Engine, as_data
-from gatescope.training.optimizers import SGD, Adam, RMSProp
+from gatescope.training.optimizers import SGD, Adam, RMSprop
 
 torch = pytest.importorskip("torch")
 torch_model = pytest.importorskip("torch_model")
@@ -178,7 +178,7 @@ def test_predictions_are_torchs():
 OPTIMISERS = {
     "adam": (Adam(), 1e-2, lambda weights: torch.optim.Adam(weights, lr=1e-2)),
     "rmsprop": (
-        RMSProp(alpha=0.99, eps=1e-8),
+        RMSprop(alpha=0.99, eps=1e-8),
         1e-3,
         lambda weights: torch.optim.RMSprop(weights, lr=1e-3, alpha=0.99, eps=1e-8),
     ),
@@ -196,10 +196,10 @@ OPTIMISERS = {
 CLIP = 0.3
 
 
-def updated(stack, batch, optimiser, lr, *, updates, window=None, **keywords):
+def updated(stack, batch, optimizer, lr, *, updates, window=None, **keywords):
     """Weights (N,) after so many updates of an engine, and how many gradients were clipped."""
     engine, data = engine_of(stack, batch, **keywords), as_data(batch, stack)
-    slots, clip, clipped = optimiser.slots(engine.theta.size, engine.theta.dtype), Clip("global", CLIP), 0
+    slots, clip, clipped = optimizer.slots(engine.theta.size, engine.theta.dtype), Clip("global", CLIP), 0
     steps = len(batch.inputs)
     length = window or steps
     begins = range(0, steps, length)
@@ -207,7 +207,7 @@ def updated(stack, batch, optimiser, lr, *, updates, window=None, **keywords):
         begin = begins[update % len(begins)]
         engine.back(data, update, begin, min(begin + length, steps), carry=begin > 0)
         clipped += clip.apply(engine.gradient, engine.sizes)[1]
-        optimiser.update(engine.theta, engine.gradient, slots, update + 1, lr)
+        optimizer.update(engine.theta, engine.gradient, slots, update + 1, lr)
     return np.array(engine.theta), clipped
 
 

@@ -23,7 +23,7 @@ def test_two_layers():
         assert lives[k] == np.log(2) / rates[k]
         trace = gs.run(layer, inputs)
         shares = saturation_shares(trace)
-        for row, name in enumerate(trace.kept_names):
+        for row, name in enumerate(trace.gate_names):
             if name == "g":
                 assert np.isnan(saturation[k, row]).all()
             else:

@@ -1,4 +1,4 @@
-"""Optimisers against plain NumPy, PyTorch, and what is known of single steps."""
+"""Optimizers against plain NumPy, PyTorch, and what is known of single steps."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from numba import njit
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
 from gatescope.kernels.cpu.loops import optimizers
 from gatescope.kernels.cpu.loops.compiling import OPTIONS
-from gatescope.training.optimizers import NAMES, SGD, Adam, RMSProp, by_name
+from gatescope.training.optimizers import NAMES, SGD, Adam, RMSprop, by_name
 
 SIZE = 37  # off the lanes
 STEPS = 50
@@ -19,21 +19,21 @@ OPTIMISERS = [
     Adam(),
     Adam(betas=(0.8, 0.95), eps=1e-3, weight_decay=0.1),
     Adam(weight_decay=0.1, decoupled=True),
-    RMSProp(),
-    RMSProp(alpha=0.9, eps=1e-4, momentum=0.7, weight_decay=0.05),
-    RMSProp(centered=True),
-    RMSProp(centered=True, momentum=0.5),
+    RMSprop(),
+    RMSprop(alpha=0.9, eps=1e-4, momentum=0.7, weight_decay=0.05),
+    RMSprop(centered=True),
+    RMSprop(centered=True, momentum=0.5),
     SGD(),
     SGD(momentum=0.9),
     SGD(momentum=0.9, dampening=0.3, weight_decay=0.1),
     SGD(momentum=0.8, nesterov=True, weight_decay=0.1),
 ]
-IDS = [repr(optimiser) for optimiser in OPTIMISERS]
+IDS = [repr(optimizer) for optimizer in OPTIMISERS]
 
 
-def naive(optimiser, theta, gradients, rates):
+def naive(optimizer, theta, gradients, rates):
     """The formulas of the docstrings, one array at a time."""
-    o, k = SimpleNamespace(**optimiser.describe()), theta.dtype.type
+    o, k = SimpleNamespace(**optimizer.describe()), theta.dtype.type
     m, v, u = np.zeros_like(theta), np.zeros_like(theta), np.zeros_like(theta)
     for step, (g, lr) in enumerate(zip(gradients, rates, strict=True), start=1):
         if o.weight_decay and not getattr(o, "decoupled", False):
@@ -57,9 +57,9 @@ def naive(optimiser, theta, gradients, rates):
     return theta
 
 
-def torch_twin(optimiser, parameters):
+def torch_twin(optimizer, parameters):
     optim = pytest.importorskip("torch").optim
-    o = optimiser.describe()
+    o = optimizer.describe()
     name, decoupled = o.pop("name"), o.pop("decoupled", False)
     kind = {"adam": optim.AdamW if decoupled else optim.Adam, "rmsprop": optim.RMSprop, "sgd": optim.SGD}[
         name
@@ -74,50 +74,50 @@ def problem(dtype):
     return rng.standard_normal(SIZE).astype(dtype), gradients.astype(dtype), 1e-2 / np.arange(1.0, STEPS + 1)
 
 
-def follow(optimiser, theta, gradients, rates):
+def follow(optimizer, theta, gradients, rates):
     theta = theta.copy()
-    slots = optimiser.slots(theta.size, theta.dtype)
+    slots = optimizer.slots(theta.size, theta.dtype)
     for step, (gradient, lr) in enumerate(zip(gradients, rates, strict=True), start=1):
-        optimiser.update(theta, gradient, slots, step, float(lr))
+        optimizer.update(theta, gradient, slots, step, float(lr))
     return theta
 
 
 # float32 1e-5: some tens of roundings of 6e-8, relative to weights of the size 1.
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 1e-5)])
-@pytest.mark.parametrize("optimiser", OPTIMISERS, ids=IDS)
-def test_follows_its_formula(optimiser, dtype, tolerance):
+@pytest.mark.parametrize("optimizer", OPTIMISERS, ids=IDS)
+def test_follows_its_formula(optimizer, dtype, tolerance):
     theta, gradients, rates = problem(dtype)
-    found = follow(optimiser, theta, gradients, rates)
+    found = follow(optimizer, theta, gradients, rates)
     assert found.dtype == dtype
-    np.testing.assert_allclose(found, naive(optimiser, theta, gradients, rates), rtol=0, atol=tolerance)
+    np.testing.assert_allclose(found, naive(optimizer, theta, gradients, rates), rtol=0, atol=tolerance)
     assert np.abs(found - theta).max() > 1e-2
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 1e-5)])
-@pytest.mark.parametrize("optimiser", OPTIMISERS, ids=IDS)
-def test_follows_pytorch_step_for_step(optimiser, dtype, tolerance):
+@pytest.mark.parametrize("optimizer", OPTIMISERS, ids=IDS)
+def test_follows_pytorch_step_for_step(optimizer, dtype, tolerance):
     torch = pytest.importorskip("torch")
     theta, gradients, rates = problem(dtype)
-    mine, slots = theta.copy(), optimiser.slots(SIZE, dtype)
+    mine, slots = theta.copy(), optimizer.slots(SIZE, dtype)
     theirs = torch.tensor(theta, requires_grad=True)
-    twin = torch_twin(optimiser, [theirs])
+    twin = torch_twin(optimizer, [theirs])
     for step, (gradient, lr) in enumerate(zip(gradients, rates, strict=True), start=1):
-        optimiser.update(mine, gradient, slots, step, float(lr))
+        optimizer.update(mine, gradient, slots, step, float(lr))
         theirs.grad = torch.tensor(gradient)
         twin.param_groups[0]["lr"] = float(lr)
         twin.step()
         np.testing.assert_allclose(mine, theirs.detach().numpy(), rtol=0, atol=tolerance)
 
 
-@pytest.mark.parametrize("optimiser", OPTIMISERS, ids=IDS)
-def test_slots_are_all_that_an_interrupted_run_needs(optimiser):
+@pytest.mark.parametrize("optimizer", OPTIMISERS, ids=IDS)
+def test_slots_are_all_that_an_interrupted_run_needs(optimizer):
     theta, gradients, rates = problem("float32")
-    whole = follow(optimiser, theta, gradients, rates)
-    slots = optimiser.slots(SIZE, "float32")
+    whole = follow(optimizer, theta, gradients, rates)
+    slots = optimizer.slots(SIZE, "float32")
     for step, (gradient, lr) in enumerate(zip(gradients, rates, strict=True), start=1):
         if step == 20:
             slots, theta = {name: value.copy() for name, value in slots.items()}, theta.copy()
-        optimiser.update(theta, gradient, slots, step, float(lr))
+        optimizer.update(theta, gradient, slots, step, float(lr))
     assert theta.tobytes() == whole.tobytes()
 
 
@@ -128,26 +128,26 @@ def test_the_first_step_of_adam_is_the_sign_times_the_learning_rate():
 
 
 def test_a_centered_variance_does_not_become_nan():
-    optimiser, theta = RMSProp(centered=True, alpha=0.5), np.zeros(100, "float32")
-    slots = optimiser.slots(100, "float32")
+    optimizer, theta = RMSprop(centered=True, alpha=0.5), np.zeros(100, "float32")
+    slots = optimizer.slots(100, "float32")
     gradient = np.linspace(0.1, 1, 100).astype("float32")  # the same at each step: its variance goes to 0
     for step in range(1, 101):
-        optimiser.update(theta, gradient, slots, step, 1e-3)
+        optimizer.update(theta, gradient, slots, step, 1e-3)
     assert np.isfinite(theta).all()
     assert (slots["square"] - slots["mean"] ** 2 < 0).any()  # what would have been the root's argument
 
 
 def test_nan_gradients_are_not_hidden():
-    for optimiser in OPTIMISERS:
-        theta = follow(optimiser, np.zeros(2), np.array([[np.nan, 1.0]]), [0.1])
+    for optimizer in OPTIMISERS:
+        theta = follow(optimizer, np.zeros(2), np.array([[np.nan, 1.0]]), [0.1])
         assert np.isnan(theta[0])
         assert np.isfinite(theta[1])
 
 
 def test_float32_kernels_hold_no_double():
     """All constants are rounded before the loops; conversions of these are all that may be of float64."""
-    for optimiser in OPTIMISERS:
-        follow(optimiser, *problem("float32"))
+    for optimizer in OPTIMISERS:
+        follow(optimizer, *problem("float32"))
     kernels = [optimizers.adam, optimizers.make_rmsprop(True, True), optimizers.make_sgd(True, True)]
     for kernel in kernels:
         signature = next(s for s in kernel.signatures if "float32" in str(s[0]))
@@ -166,13 +166,13 @@ def test_float32_kernels_hold_no_double():
         (lambda: Adam(betas=0.9), r"betas=0.9"),
         (lambda: Adam(eps=-1e-8), r"eps=-1e-08"),
         (lambda: Adam(eps=0), r"eps=0 must be a finite number above 0"),
-        (lambda: RMSProp(eps=0.0), r"eps=0.0 must be a finite number above 0"),
+        (lambda: RMSprop(eps=0.0), r"eps=0.0 must be a finite number above 0"),
         (lambda: Adam(eps=float("nan")), r"eps=nan"),
         (lambda: Adam(weight_decay=-1), r"weight_decay=-1"),
         (lambda: Adam(decoupled=1), r"decoupled=1 must be True or False"),
-        (lambda: RMSProp(alpha=1.5), r"alpha=1.5"),
-        (lambda: RMSProp(momentum=-0.5), r"momentum=-0.5"),
-        (lambda: RMSProp(centered="yes"), r"centered='yes'"),
+        (lambda: RMSprop(alpha=1.5), r"alpha=1.5"),
+        (lambda: RMSprop(momentum=-0.5), r"momentum=-0.5"),
+        (lambda: RMSprop(centered="yes"), r"centered='yes'"),
         (lambda: SGD(momentum=1.0), r"momentum=1.0"),
         (lambda: SGD(dampening=2), r"dampening=2"),
         (lambda: SGD(nesterov=True), r"nesterov=True .*momentum above 0"),
@@ -195,13 +195,13 @@ def test_by_name():
             by_name(wrong)
 
 
-@pytest.mark.parametrize("optimiser", OPTIMISERS, ids=IDS)
-def test_descriptions_are_plain(optimiser):
-    description = optimiser.describe()
+@pytest.mark.parametrize("optimizer", OPTIMISERS, ids=IDS)
+def test_descriptions_are_plain(optimizer):
+    description = optimizer.describe()
     assert json.loads(json.dumps(description)) == description
     name = description.pop("name")
-    assert type(optimiser)(**description) == optimiser
-    assert type(by_name(name)) is type(optimiser)
+    assert type(optimizer)(**description) == optimizer
+    assert type(by_name(name)) is type(optimizer)
 
 
 def test_vectors_that_do_not_fit_are_named():
@@ -231,9 +231,9 @@ def test_vectors_that_do_not_fit_are_named():
         adam.update(theta, np.zeros(3), slots, 1.5, 0.1)
 
 
-@pytest.mark.parametrize("make", [Adam, RMSProp])
+@pytest.mark.parametrize("make", [Adam, RMSprop])
 def test_the_least_eps_keeps_a_weight_without_gradients(make):
     """With 0, which is refused, that would be 0 / 0."""
-    optimiser, theta = make(eps=1e-300), np.ones(2)
-    optimiser.update(theta, np.array([0.0, 1.0]), optimiser.slots(2, "float64"), 1, 0.1)
+    optimizer, theta = make(eps=1e-300), np.ones(2)
+    optimizer.update(theta, np.array([0.0, 1.0]), optimizer.slots(2, "float64"), 1, 0.1)
     assert theta[0] == 1 > theta[1]

@@ -13,13 +13,13 @@ from helpers.train_cases import fresh, make_batch, make_params, make_stack, same
 import gatescope as gs
 from gatescope.training.dropout import Dropout
 from gatescope.training.engine import Engine
-from gatescope.training.optimizers import SGD, RMSProp
+from gatescope.training.optimizers import SGD, RMSprop
 
 CASES = {
     "plain": {},
     "minibatches": {
         "batch_size": 3,
-        "optimizer": RMSProp(momentum=0.5),
+        "optimizer": RMSprop(momentum=0.5),
         "clip_value": 0.1,
         "schedule": "cosine",
     },
@@ -162,11 +162,11 @@ def test_an_interrupt_in_the_middle_of_an_update(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the processes that are killed are forked")
 def test_killed_at_random_moments(tmp_path):
-    """tests/training/killed.py in a process of its own: forking one that has threads is not safe."""
-    here = Path(__file__).parent
-    roots = [str(here.parent), str(here), str(Path(gs.__file__).parents[1])]
+    """tests/helpers/subprocess_kill.py in a process of its own: forking one that has threads is not safe."""
+    tests = Path(__file__).parents[1]
+    roots = [str(tests), str(Path(gs.__file__).parents[1])]
     done = subprocess.run(
-        [sys.executable, str(here / "killed.py"), str(tmp_path)],
+        [sys.executable, str(tests / "helpers" / "subprocess_kill.py"), str(tmp_path)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(roots), "OPENBLAS_NUM_THREADS": "1"},
         capture_output=True,
         text=True,

@@ -43,14 +43,14 @@ ALL = [*(mine for mine, _ in TWINS), WarmUp(3, then=WarmUp(2, then=Cosine(0.5)))
 )
 def test_follows_pytorch(mine, twin):
     torch = pytest.importorskip("torch")
-    optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # SequentialLR's, of its own way to step
-        theirs = twin(torch.optim.lr_scheduler, optimiser)
+        theirs = twin(torch.optim.lr_scheduler, optimizer)
         for update in range(UPDATES):
             # PyTorch multiplies from step to step, and so rounds at each.
             assert mine.factor(update, UPDATES) == pytest.approx(theirs.get_last_lr()[0], rel=1e-12), update
-            optimiser.step()
+            optimizer.step()
             theirs.step()
 
 

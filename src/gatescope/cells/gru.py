@@ -5,7 +5,7 @@
     h' = (1 - z) * n + z * h
 
 Chung et al. 2014 write h' = (1 - z) * h + z * n: the same model with z's weights and bias negated.
-The recurrent part of n is kept too, as "q": the reset gate's gradient needs it.
+The recurrent part of n is saved too, as "q": the reset gate's gradient needs it.
 """
 
 from numba.extending import register_jitable
@@ -15,7 +15,7 @@ from gatescope.cells.activations import complement, sigmoid, tanh
 NAME = "gru"
 GATES = ("r", "z", "n")
 STATES = ("h",)
-KEPT = ("r", "z", "n", "q")
+SAVED = ("r", "z", "n", "q")
 
 
 @register_jitable
@@ -28,8 +28,8 @@ def step(wx, rh, states):
 
 
 @register_jitable
-def step_vjp(kept, states, new_states, adjoint):
-    r, z, n, q = kept
+def step_vjp(saved, states, new_states, adjoint):
+    r, z, n, q = saved
     (h,) = states
     (d_h,) = adjoint
     d_n = d_h * complement(z) * complement(n * n)

@@ -15,7 +15,7 @@ from gatescope.cells.activations import complement, sigmoid, tanh, zero
 NAME = "gru_reset_before"
 GATES = ("r", "z", "n")
 STATES = ("h",)
-KEPT = ("r", "z", "n")
+SAVED = ("r", "z", "n")
 PREPARED = 2  # the first phase computes this many of the gates
 
 
@@ -41,8 +41,8 @@ def step(wx, rh, states, prepared):
 
 
 @register_jitable
-def step_vjp(kept, states, new_states, adjoint):
-    r, z, n = kept
+def step_vjp(saved, states, new_states, adjoint):
+    r, z, n = saved
     (h,) = states
     (d_h,) = adjoint
     d_pre = (d_h * complement(z) * complement(n * n),)
@@ -50,8 +50,8 @@ def step_vjp(kept, states, new_states, adjoint):
 
 
 @register_jitable
-def prepare_vjp(kept, states, d_operand, d_prepared):
-    r, z, _ = kept
+def prepare_vjp(saved, states, d_operand, d_prepared):
+    r, z, _ = saved
     (h,) = states
     d_r, d_z = d_prepared
     d_r = d_r + d_operand * h

@@ -12,7 +12,7 @@ from gatescope.cells.activations import complement, sigmoid, tanh, zero
 NAME = "lstm"
 GATES = ("i", "f", "g", "o")  # row blocks of weight_ih and weight_hh, PyTorch's order
 STATES = ("h", "c")  # the first feeds back through weight_hh
-KEPT = ("i", "f", "g", "o")
+SAVED = ("i", "f", "g", "o")
 
 
 @register_jitable
@@ -27,8 +27,8 @@ def step(wx, rh, states):
 
 
 @register_jitable
-def step_vjp(kept, states, new_states, adjoint):
-    i, f, g, o = kept
+def step_vjp(saved, states, new_states, adjoint):
+    i, f, g, o = saved
     _, c = states
     _, c_new = new_states
     d_h, d_c = adjoint

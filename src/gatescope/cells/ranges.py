@@ -1,4 +1,4 @@
-"""Which of a cell's kept values go from 0 to 1 or from -1 to 1, found by running its equations."""
+"""Which of a cell's saved values go from 0 to 1 or from -1 to 1, found by running its equations."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _BEYOND = 1e-9  # by rounding alone
 
 
 @cache
-def kept_ranges(cell: Cell) -> tuple[tuple[float, float] | None, ...]:
-    """What each kept value of a cell can be, as its equations have it: nothing goes by the names of gates.
+def gate_ranges(cell: Cell) -> tuple[tuple[float, float] | None, ...]:
+    """What each saved value of a cell can be, as its equations have it: nothing goes by the names of gates.
 
     The equations are run at pre-activations and states of all sizes, of both signs: a sigmoid comes near to 0 and
     to 1 there and never goes beyond, whatever it is called.
@@ -28,13 +28,13 @@ def kept_ranges(cell: Cell) -> tuple[tuple[float, float] | None, ...]:
     Returns
     -------
     tuple of (float, float) or None
-        For each of ``cell.kept``: ``(0.0, 1.0)``, ``(-1.0, 1.0)``, or None if it is neither.
+        For each of ``cell.saved``: ``(0.0, 1.0)``, ``(-1.0, 1.0)``, or None if it is neither.
 
     Examples
     --------
     >>> import gatescope as gs
-    >>> from gatescope.cells.ranges import kept_ranges
-    >>> gs.cells.get("gru").kept, kept_ranges(gs.cells.get("gru"))
+    >>> from gatescope.cells.ranges import gate_ranges
+    >>> gs.cells.get("gru").saved, gate_ranges(gs.cells.get("gru"))
     (('r', 'z', 'n', 'q'), ((0.0, 1.0), (0.0, 1.0), (-1.0, 1.0), None))
     """
     rng = np.random.default_rng(0)
@@ -43,8 +43,8 @@ def kept_ranges(cell: Cell) -> tuple[tuple[float, float] | None, ...]:
     edge = cell.prepared
     with np.errstate(all="ignore"):
         more = (cell.prepare(wx[:edge], rh[:edge], states),) if cell.prepare else ()
-        _, kept = cell.step(wx[edge:], rh[edge:], states, *more)
-    return tuple(_range(np.asarray(values)) for values in kept)
+        _, saved = cell.step(wx[edge:], rh[edge:], states, *more)
+    return tuple(_range(np.asarray(values)) for values in saved)
 
 
 def _all_sizes(rng: np.random.Generator) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

@@ -24,18 +24,18 @@ class Cell:
         Row blocks of weight_ih and weight_hh.
     states : tuple of str
         The first feeds back through weight_hh and is the output.
-    kept : tuple of str
+    saved : tuple of str
         The values of each step that are stored, because they are gates or because `step_vjp` needs them.
     step : callable
-        ``step(wx, rh, states) -> (new_states, kept)``; with a first phase, ``step(wx, rh, states, prepared)``
+        ``step(wx, rh, states) -> (new_states, saved)``; with a first phase, ``step(wx, rh, states, prepared)``
         where wx and rh hold the second phase's gates only.
     step_vjp : callable
-        ``step_vjp(kept, states, new_states, adjoint) -> (d_wx, d_rh, d_states)``, with a first phase
+        ``step_vjp(saved, states, new_states, adjoint) -> (d_wx, d_rh, d_states)``, with a first phase
         also ``d_prepared``.
     prepare, operand, prepare_vjp : callable, optional
         The first phase: ``prepare(wx, rh, states) -> prepared``; ``operand(prepared, states)`` is what the second
         phase's recurrent weights multiply;
-        ``prepare_vjp(kept, states, d_operand, d_prepared) -> (d_wx, d_rh, d_states)``.  A first phase may depend on
+        ``prepare_vjp(saved, states, d_operand, d_prepared) -> (d_wx, d_rh, d_states)``.  A first phase may depend on
         the first state only, so the first of its d_states is the only one that counts.
     prepared : int
         How many gates the first phase computes; 0 if there is one phase.
@@ -48,7 +48,7 @@ class Cell:
     name: str
     gates: tuple[str, ...]
     states: tuple[str, ...]
-    kept: tuple[str, ...]
+    saved: tuple[str, ...]
     step: Callable[..., Any]
     step_vjp: Callable[..., Any]
     prepare: Callable[..., Any] | None = None
@@ -68,7 +68,7 @@ def register(module: Any) -> Cell:
     Parameters
     ----------
     module : module or class
-        Holds NAME, GATES, STATES, KEPT, `step` and `step_vjp` (and PREPARED, `prepare`, `operand`, `prepare_vjp`
+        Holds NAME, GATES, STATES, SAVED, `step` and `step_vjp` (and PREPARED, `prepare`, `operand`, `prepare_vjp`
         for two phases); ``gatescope/cells/lstm.py`` is an example.
 
     Returns
@@ -87,7 +87,7 @@ def register(module: Any) -> Cell:
     ('i', 'f', 'g', 'o')
     """
     missing = [
-        name for name in ("NAME", "GATES", "STATES", "KEPT", "step", "step_vjp") if not hasattr(module, name)
+        name for name in ("NAME", "GATES", "STATES", "SAVED", "step", "step_vjp") if not hasattr(module, name)
     ]
     prepared = int(getattr(module, "PREPARED", 0))
     if prepared:
@@ -100,7 +100,7 @@ def register(module: Any) -> Cell:
         name=module.NAME,
         gates=tuple(module.GATES),
         states=tuple(module.STATES),
-        kept=tuple(module.KEPT),
+        saved=tuple(module.SAVED),
         step=module.step,
         step_vjp=module.step_vjp,
         prepare=getattr(module, "prepare", None) if prepared else None,
@@ -144,7 +144,7 @@ def _shares(module: Any) -> bool:
     """Whether the wx and rh adjoints are the same object, seen by running the equations on one unit."""
     one = np.ones(1)
     states = (one,) * len(module.STATES)
-    d_wx, d_rh = module.step_vjp((one,) * len(module.KEPT), states, states, states)[:2]
+    d_wx, d_rh = module.step_vjp((one,) * len(module.SAVED), states, states, states)[:2]
     return d_wx is d_rh
 
 

@@ -7,7 +7,7 @@ from gatescope.cells.activations import complement, tanh, zero
 NAME = "rnn"
 GATES = ("h",)
 STATES = ("h",)
-KEPT = ()  # no gates; the new state is all that step_vjp needs
+SAVED = ()  # no gates; the new state is all that step_vjp needs
 
 
 @register_jitable
@@ -17,7 +17,7 @@ def step(wx, rh, states):
 
 
 @register_jitable
-def step_vjp(kept, states, new_states, adjoint):
+def step_vjp(saved, states, new_states, adjoint):
     (h,) = new_states
     (d_h,) = adjoint
     d_pre = (d_h * complement(h * h),)

@@ -9,9 +9,11 @@ from numpy.typing import DTypeLike
 
 from gatescope.errors import DtypeError
 
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))  # in the machine's byte order
 
-def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
-    """float32 or float64 as a NumPy dtype.
+
+def float_dtype(dtype: DTypeLike, name: str = "dtype") -> np.dtype[Any]:
+    """Return float32 or float64 as a NumPy dtype.
 
     Raises
     ------
@@ -19,9 +21,12 @@ def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
         If `dtype` is anything else.
     """
     try:
-        wanted: np.dtype[Any] | None = np.dtype(dtype) if dtype is not None else None
+        known: np.dtype[Any] | None = np.dtype(dtype) if dtype is not None else None
     except TypeError:
-        wanted = None
-    if wanted is None or wanted not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise DtypeError(f"dtype={dtype!r} is not one the cells compute in; use 'float32' or 'float64'")
-    return wanted
+        known = None
+    if known is None or known not in FLOATS:
+        seen = dtype if dtype is None or isinstance(dtype, str) else getattr(dtype, "__name__", str(dtype))
+        raise DtypeError(
+            "is not one the cells compute in", argument=name, seen=seen, advice="use 'float32' or 'float64'"
+        )
+    return known

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from gatescope.cells.registry import Cell, get
-from gatescope.checks.arrays import DTYPES, check_array, check_finite, check_saved, check_shape, rectangular
+from gatescope.checks.arrays import check_array, check_finite, check_saved, check_shape, rectangular
+from gatescope.checks.dtypes import FLOATS
 from gatescope.datatypes import Array, Batch, Params, Trace
 from gatescope.datatypes.batch import if_batch_first
 from gatescope.datatypes.stack import Stack
@@ -52,7 +53,7 @@ def check_params(params: Any) -> Cell:
             raise ShapeError(f"{name} has shape {weights[name].shape}, but should have two axes, (G*H, ...)")
     dtype = weights["weight_hh"].dtype
     for name, value in weights.items():
-        if value.dtype not in DTYPES:
+        if value.dtype not in FLOATS:
             raise DtypeError(f"{name} has dtype {value.dtype}; convert it to float32 or float64")
         if value.dtype != dtype:
             raise DtypeError(
@@ -143,7 +144,7 @@ def check_trace(trace: Any, params: Params, cell: Cell) -> None:
     check_shape("trace.inputs", trace.inputs, (steps, batch, params.input_size), "(T, B, I) of these params")
     shape = (steps + 1, batch, len(cell.states), params.hidden_size)
     check_shape("trace.states", trace.states, shape, "(T+1, B, S, H) of these params")
-    shape = (steps, batch, len(cell.kept), params.hidden_size)
+    shape = (steps, batch, len(cell.saved), params.hidden_size)
     check_shape("trace.gates", trace.gates, shape, "(T, B, K, H) of these params")
     for name in ("inputs", "states", "gates"):
         if getattr(trace, name).dtype != params.dtype:

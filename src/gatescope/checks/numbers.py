@@ -1,90 +1,119 @@
-"""Checks of single values: counts, numbers, flags, functions."""
+"""Checks of single values: counts, numbers, flags, choices, indices, functions.
+
+Each takes the argument's name first, returns the value in the type that is computed with, and raises an error that
+holds the name, the value, what it must be, and what to do.
+"""
 
 from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from gatescope.errors import DtypeError, ValueRangeError
+from gatescope.errors import DtypeError, UnknownNameError, ValueRangeError
 
 
-def check_threads(threads: Any, default: int) -> int:
-    """A number of threads; None means as many as this process may use cores."""
-    if threads is None:
-        return default
-    if isinstance(threads, bool) or not isinstance(threads, int | np.integer) or threads < 1:
-        raise ValueRangeError(
-            f"threads={threads!r} must be a whole number of at least 1, or None for all cores"
-        )
-    return int(threads)
+def is_whole(value: Any) -> bool:
+    """Return whether a value is a whole number; True and False are none."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
-def check_count(name: str, value: Any, *, least: int = 1) -> int:
-    """A whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise ValueRangeError(f"{name}={value!r} must be a whole number of at least {least}")
+def check_count(name: str, value: Any, *, least: int = 1, most: int | None = None, advice: str = "") -> int:
+    """Return a whole number of at least `least` and, if `most` is given, at most that."""
+    if not is_whole(value) or value < least or (most is not None and value > most):
+        allowed = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise ValueRangeError(f"must be a whole number {allowed}", argument=name, seen=value, advice=advice)
     return int(value)
 
 
-def check_number(name: str, value: Any, *, least: float) -> float:
-    """A finite real number of at least `least`; True and False are none."""
+def check_threads(threads: Any, default: int) -> int:
+    """Return a number of threads; None means `default`, as many as this process may use cores."""
+    if threads is None:
+        return default
+    return check_count("threads", threads, advice="leave it out to use all cores")
+
+
+def check_index(name: str, value: Any, size: int, what: str = "") -> int:
+    """Return an index from 0 to `size` - 1; `what` names the things that are counted, as in "sequences"."""
+    if not is_whole(value) or not 0 <= value < size:
+        things = f"{size} {what}" if what else str(size)
+        raise ValueRangeError(
+            f"is out of range: there are {things}, numbered from 0", argument=name, seen=value
+        )
+    return int(value)
+
+
+def check_number(
+    name: str, value: Any, *, least: float = -math.inf, most: float = math.inf, advice: str = ""
+) -> float:
+    """Return a finite real number from `least` to `most`; True and False are none."""
     number = _finite_or_nan(value)
-    if not number >= least:
-        raise ValueRangeError(f"{name}={value!r} must be a finite number of at least {least}")
+    if not least <= number <= most:
+        allowed = "" if least == -math.inf else f" of at least {least:g}"
+        if most != math.inf:
+            allowed = f" of at most {most:g}" if least == -math.inf else f" from {least:g} to {most:g}"
+        raise ValueRangeError(f"must be a finite number{allowed}", argument=name, seen=value, advice=advice)
     return number
 
 
-def check_above_zero(name: str, value: Any) -> float:
-    """A finite real number above 0."""
+def check_above_zero(name: str, value: Any, *, advice: str = "") -> float:
+    """Return a finite real number above 0."""
     number = _finite_or_nan(value)
     if not number > 0:
-        raise ValueRangeError(f"{name}={value!r} must be a finite number above 0")
+        raise ValueRangeError("must be a finite number above 0", argument=name, seen=value, advice=advice)
     return number
 
 
-def check_share(name: str, value: Any) -> float:
-    """A number in [0, 1): what is kept or dropped of something, but never all of it."""
+def check_fraction(name: str, value: Any) -> float:
+    """Return a number in [0, 1): what is dropped or left out of something, but never all of it."""
     number = _finite_or_nan(value)
     if not 0 <= number < 1:
-        raise ValueRangeError(f"{name}={value!r} must lie in [0, 1)")
+        raise ValueRangeError("must lie in [0, 1)", argument=name, seen=value)
     return number
 
 
 def check_finite_or_none(name: str, value: Any) -> float | None:
-    """A finite real number, or None."""
-    number = None if value is None else _finite_or_nan(value)
-    if number is not None and math.isnan(number):
-        raise ValueRangeError(f"{name}={value!r} must be a finite number, or None")
-    return number
-
-
-def _finite_or_nan(value: Any) -> float:
-    """The value if it is a finite real number, else NaN."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        return math.nan
-    try:
-        number = float(value)
-    except OverflowError:  # a whole number beyond the greatest float
-        return math.nan
-    return number if math.isfinite(number) else math.nan
+    """Return a finite real number, or None."""
+    return None if value is None else check_number(name, value)
 
 
 def check_flag(name: str, value: Any) -> bool:
-    """True or False, and no number that stands for one."""
-    if not isinstance(value, bool):
-        raise ValueRangeError(f"{name}={value!r} must be True or False")
+    """Return True or False; a word such as "no", or a number that stands for one, is refused."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueRangeError("must be True or False", argument=name, seen=value)
+    return bool(value)
+
+
+def check_choice(name: str, value: Any, choices: Iterable[str]) -> str:
+    """Return one of a few names.
+
+    Raises
+    ------
+    UnknownNameError
+        If it is none of them; the error lists them.
+    """
+    known = list(choices)
+    if not isinstance(value, str) or value not in known:
+        raise UnknownNameError(
+            "is not known", argument=name, seen=value, advice=f"choose from {', '.join(known)}"
+        )
     return value
 
 
-def check_call(name: str, function: Callable[..., Any], form: str, *arguments: Any, **keywords: Any) -> None:
-    """That a function can be called with these arguments, which `form` shows; it is not called.
+def check_type(name: str, value: Any, *types: type, advice: str) -> None:
+    """Refuse a value of another type; `advice` says what to give."""
+    if not isinstance(value, types):
+        raise DtypeError(argument=name, seen=type(value), advice=advice)
 
-    Where its signature cannot be seen nothing is checked: the first call tells.
+
+def check_call(name: str, function: Callable[..., Any], form: str, *arguments: Any, **keywords: Any) -> None:
+    """Refuse a function that cannot be called with these arguments, which `form` shows; it is not called.
+
+    Where its signature cannot be seen nothing is checked: the first call shows it.
     """
     try:
         signature = inspect.signature(function)
@@ -94,11 +123,24 @@ def check_call(name: str, function: Callable[..., Any], form: str, *arguments: A
         signature.bind(*arguments, **keywords)
     except TypeError as error:
         raise DtypeError(
-            f"{name} is a function that cannot be called with {form} ({error}); give one that can"
+            f"is a function that cannot be called with {form} ({error})",
+            argument=name,
+            advice="give one that can",
         ) from error
 
 
-def keep(constants: Any, **values: Any) -> None:
+def set_checked(frozen: Any, **values: Any) -> None:
     """Set fields of a frozen dataclass to what checks have made of them."""
     for name, value in values.items():
-        object.__setattr__(constants, name, value)
+        object.__setattr__(frozen, name, value)
+
+
+def _finite_or_nan(value: Any) -> float:
+    """Return the value if it is a finite real number, else NaN."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return math.nan
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number beyond the greatest float
+        return math.nan
+    return number if math.isfinite(number) else math.nan

@@ -242,7 +242,7 @@ def run(
     with working(f"writing {out}"):
         trace.save(out)
     steps, batch = trace.inputs.shape[:2]
-    kept = ", ".join((*trace.kept_names, *trace.state_names))
+    kept = ", ".join((*trace.gate_names, *trace.state_names))
     extent = f"{counted(steps, 'step')}, {counted(batch, 'sequence')}"
     echo(f"{label} over {source}: {extent}, {kept} of each unit in {out}")
 

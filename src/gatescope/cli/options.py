@@ -208,7 +208,7 @@ def read_weights(
         foreign = True
         params = load_torch(file, layer or 0, nonlinearity=nonlinearity, prefix=prefix, dtype=dtype)
         chosen[label] = params
-        if len(params.gates) == 1:
+        if len(params.gate_names) == 1:
             vanilla.append(label)
     if files and not foreign:
         options = {"--prefix": prefix, "--nonlinearity": nonlinearity}
@@ -269,7 +269,7 @@ def _layer_of(found: Result, file: Path, layer: int) -> tuple[Params, str]:
     scale = found.provenance.get("inputs_scale")
     if scale and not layer:
         note += (
-            "; trained on standardised inputs, so give such, as train has written them beside it: (x - mean) / sd "
+            "; trained on standardized inputs, so give such, as train has written them beside it: (x - mean) / sd "
             f"with mean {_listed(scale['mean'])} and sd {_listed(scale['standard_deviation'])}"
         )
     if layer:

@@ -15,7 +15,7 @@ from gatescope.datatypes.gradients import Gradients
 from gatescope.datatypes.half_life import HalfLife
 from gatescope.datatypes.jacobian_spectrum import JacobianSpectrum
 from gatescope.datatypes.long_series import LongSeriesResult
-from gatescope.datatypes.lyapunov_spectrum import Spectrum
+from gatescope.datatypes.lyapunov_spectrum import LyapunovSpectrum
 from gatescope.datatypes.params import Params
 from gatescope.datatypes.phase_diagram import PhaseDiagram
 from gatescope.datatypes.result import Array, Result, load, save
@@ -39,10 +39,10 @@ __all__ = [
     "History",
     "JacobianSpectrum",
     "LongSeriesResult",
+    "LyapunovSpectrum",
     "Params",
     "PhaseDiagram",
     "Result",
-    "Spectrum",
     "Stack",
     "Status",
     "Trace",

@@ -10,7 +10,7 @@ from typing import Any
 from gatescope.datatypes.gradient_flow import GradientFlow
 from gatescope.datatypes.gradient_paths import GradientPaths
 from gatescope.datatypes.half_life import HalfLife
-from gatescope.datatypes.lyapunov_spectrum import Spectrum
+from gatescope.datatypes.lyapunov_spectrum import LyapunovSpectrum
 from gatescope.datatypes.params import Params
 from gatescope.datatypes.result import Array, Result
 from gatescope.errors import UnknownNameError, ValueRangeError
@@ -43,7 +43,7 @@ class Diagnosis(Result):
         The half-life that is wanted, in steps.
     flow : GradientFlow
         d h / d (all states) back from the last step.
-    spectrum : Spectrum
+    spectrum : LyapunovSpectrum
         The few leading exponents.
     half_life : HalfLife
     paths : GradientPaths
@@ -80,7 +80,7 @@ class Diagnosis(Result):
     sequences: int
     target_half_life: float
     flow: GradientFlow
-    spectrum: Spectrum
+    spectrum: LyapunovSpectrum
     half_life: HalfLife
     paths: GradientPaths
     gates: tuple[str, ...]
@@ -144,7 +144,7 @@ def changed(params: Params, kind: str, gate: str, value: float) -> Params:
     fields: dict[str, Any]
     if kind == "bias":
         bias = params.bias_ih.copy()
-        row = params.gates.index(gate) * params.hidden_size
+        row = params.gate_names.index(gate) * params.hidden_size
         bias[row : row + params.hidden_size] += number
         fields = {"bias_ih": bias}
     else:

@@ -73,7 +73,7 @@ class FixedPoints(Result):
         return np.asarray((np.abs(self.eigenvalues) > 1 + self.margin).sum(axis=1), np.int64)
 
     def marginal(self) -> Array:
-        """(P,) bool: whether a modulus is 1 to within `margin`, so that linearisation does not tell stability."""
+        """(P,) bool: whether a modulus is 1 to within `margin`, so that linearization does not tell stability."""
         value: Array = (np.abs(np.abs(self.eigenvalues) - 1) <= self.margin).any(axis=1)
         return value
 

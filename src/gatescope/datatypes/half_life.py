@@ -53,7 +53,7 @@ class HalfLife(Result):
         -<ln f> and its standard error over blocks of time.
     adjoint_rate, adjoint_error : (B,)
         Slope and its standard error over blocks of lags (NaN if there are too few lags).
-    exponent_rate, rate_error : (B,)
+    exponent_rate, exponent_error : (B,)
         -lambda_1 and its standard error.
     r_squared : (B,)
         Share of the adjoint's log-norm that a straight line explains.
@@ -74,7 +74,7 @@ class HalfLife(Result):
     adjoint_rate: Array
     adjoint_error: Array
     exponent_rate: Array
-    rate_error: Array
+    exponent_error: Array
     r_squared: Array
     disagree: Array
     steps: int
@@ -84,7 +84,7 @@ class HalfLife(Result):
     def from_rates(cls, **fields: Any) -> Self:
         """All fields but the half-lives and `disagree`, which follow from the rates and errors."""
         batch = len(fields["gate_rate"])
-        pairs = (("adjoint_rate", "adjoint_error"), ("exponent_rate", "rate_error"))
+        pairs = (("adjoint_rate", "adjoint_error"), ("exponent_rate", "exponent_error"))
         rows = [
             [
                 *_rates(fields["gate_rate"][b], fields["gate_error"][b]),
@@ -133,7 +133,7 @@ class HalfLife(Result):
         b = int(sequence)
         which = f", sequence {b}" if batch > 1 else ""
         fit = "" if np.isnan(self.r_squared[b]) else f" (R^2 {self.r_squared[b]:.3f})"
-        exponent = _spread(float(self.exponent_rate[b]), float(self.rate_error[b]))
+        exponent = _spread(float(self.exponent_rate[b]), float(self.exponent_error[b]))
         lines = [
             f"half-life of the gradient, {self.cell}{which}, over {self.steps - self.transient:,} steps:",
             f"  {_steps(self.by_adjoint[b])} by the slope of the adjoint{fit}",
@@ -157,7 +157,7 @@ class HalfLife(Result):
     def _verdict(self, b: int) -> list[str]:
         gate = _rates(self.gate_rate[b], self.gate_error[b])
         adjoint = float(self.adjoint_rate[b]), float(self.adjoint_error[b])
-        exponent = float(self.exponent_rate[b]), float(self.rate_error[b])
+        exponent = float(self.exponent_rate[b]), float(self.exponent_error[b])
         known = [rate for rate, _ in (*gate, adjoint, exponent) if not np.isnan(rate)]
         if not self.disagree[b]:
             return ["  they agree within their errors or 20 %"] if len(known) > 1 else []

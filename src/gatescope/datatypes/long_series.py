@@ -65,7 +65,7 @@ class LongSeriesResult(Result):
     baseline : float
         Loss of the best answer that does not look at the inputs; NaN if that is not known.
     settings : mapping
-        Everything else the curves depend on: optimiser, clipping, initial weights, dtype.
+        Everything else the curves depend on: optimizer, clipping, initial weights, dtype.
     seconds : (C, S) float64
         Wall-clock time of an epoch, the median of a few that the cells did in turns.  Does not count in comparisons.
 

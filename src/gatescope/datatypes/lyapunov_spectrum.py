@@ -19,7 +19,7 @@ ROUNDED = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Spectrum(Result):
+class LyapunovSpectrum(Result):
     """Lyapunov exponents of a driven cell: mean rates at which small changes of its whole state grow.
 
     Attributes
@@ -36,13 +36,13 @@ class Spectrum(Result):
     transient : int
         Steps before the measurement, in which the directions align.
     qr_every : int
-        Steps between orthonormalisations.
+        Steps between orthonormalizations.
     steps : int
         Measured steps, transient excluded.
     size : int
         n = S*H, the size of the whole state and the number of exponents there are.
     smallest_sine : (B,) float64
-        Of the angle between a direction and the span of those before it, at any orthonormalisation.
+        Of the angle between a direction and the span of those before it, at any orthonormalization.
     rounding : (B,) float64
         About as much as rounding may have put into the last exponents, in nats per step: the mean of eps / sine.
     log_det, log_det_sum : (B,) float64
@@ -129,7 +129,7 @@ class Spectrum(Result):
             return f"every change of the state is lost at once, over {self.steps:,} steps"
         if self.rounding[b] > ROUNDED and self.qr_every > 1:
             return (
-                f"{found}; directions all but coincide between orthonormalisations, and rounding may have put "
+                f"{found}; directions all but coincide between orthonormalizations, and rounding may have put "
                 f"{self.rounding[b]:.2g} nats per step into the last exponents: lower qr_every={self.qr_every}"
             )
         if self.converged()[b]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
+from gatescope.cells.registry import get
+from gatescope.checks.dtypes import float_dtype
 from gatescope.datatypes.result import Array, Result, index_of
 
 
@@ -22,8 +26,6 @@ class Params(Result):
     weight_ih : (G*H, I)
     weight_hh : (G*H, H)
     bias_ih, bias_hh : (G*H,)
-    gates : tuple of str
-        Names of the G row blocks.
     """
 
     cell: str
@@ -31,7 +33,11 @@ class Params(Result):
     weight_hh: Array
     bias_ih: Array
     bias_hh: Array
-    gates: tuple[str, ...]
+
+    @property
+    def gate_names(self) -> tuple[str, ...]:
+        """Names of the G row blocks, as the cell gives them."""
+        return get(self.cell).gates
 
     @property
     def input_size(self) -> int:
@@ -56,10 +62,20 @@ class Params(Result):
         UnknownNameError
             If the cell has no gate of that name.
         """
-        row = index_of(self.gates, name, f"{self.cell} has weights for the gates")
+        row = index_of(self.gate_names, name, f"{self.cell} has weights for the gates")
         rows = slice(row * self.hidden_size, (row + 1) * self.hidden_size)
         return {key: value[rows] for key, value in self.arrays().items()}
 
     def count(self) -> int:
         """Number of trainable numbers, both biases included."""
         return sum(int(value.size) for value in self.arrays().values())
+
+    def astype(self, dtype: DTypeLike) -> Params:
+        """Return the same weights in float32 or float64; arrays that have that dtype already are shared."""
+        target = float_dtype(dtype)
+        return dataclasses.replace(
+            self, **{name: value.astype(target, copy=False) for name, value in self.arrays().items()}
+        )
+
+    def _derived(self) -> dict[str, Any]:
+        return {"gate_names": self.gate_names}

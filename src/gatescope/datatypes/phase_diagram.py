@@ -9,7 +9,7 @@ from gatescope.datatypes.result import Array, Result
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class PhaseDiagram(Result):
-    """Rates at which gradients vanish or explode, over gain, bias of the holding gate, and initialisation scheme.
+    """Rates at which gradients vanish or explode, over gain, bias of the holding gate, and initialization scheme.
 
     Means over the networks and sequences of each point; NaN where a network's states left the range of floating
     point, so that there is no rate (see `diverged`).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
@@ -12,6 +12,8 @@ import numpy as np
 
 from gatescope.checks.arrays import Array
 from gatescope.errors import FileFormatError, GatescopeError, UnknownNameError
+from gatescope.reporting.html import fragment
+from gatescope.reporting.table import Table
 from gatescope.storage.npz import decode_json, encode_json, read_npz, write_npz
 
 _META = "gatescope_meta"
@@ -70,6 +72,10 @@ class Result(ComparedByValue):
 
     _kinds: ClassVar[dict[str, type[Result]]] = {}
 
+    # Makes the small figure of a result as a PNG, or None if it has none; drawing lies above this module, so the
+    # package puts it in place.
+    draw_inline: ClassVar[Callable[[Result], bytes | None] | None] = None
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         Result._kinds[cls.__name__] = cls
@@ -78,6 +84,29 @@ class Result(ComparedByValue):
         """The fields that are arrays, by name."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+
+    def summary(self) -> str:
+        """Return what the result says, in a few lines of text; the first is a title."""
+        return self.table().title or type(self).__name__
+
+    def table(self) -> Table:
+        """Return the numbers of the result: a header and rows."""
+        rows = [
+            (f.name, f"{value.dtype}{list(value.shape)}" if isinstance(value, np.ndarray) else value)
+            for f in dataclasses.fields(self)
+            if f.repr
+            for value in [getattr(self, f.name)]
+        ]
+        return Table(("field", "value"), rows, type(self).__name__)
+
+    def _repr_html_(self) -> str:
+        """Return the summary, the table, and a small figure if there is one, as notebooks show it."""
+        figure = Result.draw_inline(self) if Result.draw_inline is not None else None
+        return fragment(self.summary(), self.table(), figure)
+
+    def _derived(self) -> dict[str, Any]:
+        """Values that follow from the fields, written beside them; on reading they have to come out the same."""
+        return {}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to an ``.npz`` (never pickle), beside its final name first and then renamed.
@@ -160,6 +189,7 @@ def _flatten(result: Result, prefix: str = "") -> dict[str, Array]:
                 arrays.update(_flatten(item, f"{prefix}{f.name}.{k}."))
         else:
             plain[f.name] = value
+    plain |= result._derived()
     text = encode_json({"kind": kind, "nested": nested, "series": series, "fields": plain}, kind)
     return {prefix + _META: np.array(text), **arrays}
 
@@ -192,13 +222,30 @@ def _unflatten(arrays: Mapping[str, Array], prefix: str, path: str) -> Result:
                 values[f.name] = arrays[prefix + f.name]
             if f.name in values and not _fits(values[f.name], str(f.type)):
                 raise TypeError(f"{f.name} is a {type(values[f.name]).__name__}, not {f.type}")
-        return kind(**values)
+        named = {f.name for f in dataclasses.fields(kind)}
+        derived = {name: values.pop(name) for name in [*values] if name not in named}
+        result = kind(**values)
+        _check_derived(result, derived, path)
+        return result
     except GatescopeError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise FileFormatError(
             f"{path!r} is damaged, or was written by another version of gatescope ({error}); write it again"
         ) from error
+
+
+def _check_derived(result: Result, stored: Mapping[str, Any], path: str) -> None:
+    """Refuse a file whose derived values, such as the gate names of its cell, differ from what they are now."""
+    now = result._derived()
+    for name, value in stored.items():
+        if name not in now:
+            raise TypeError(f"unexpected field {name!r}")
+        if value != now[name]:
+            raise FileFormatError(
+                f"{path!r} holds a {type(result).__name__} whose {name} are {value}, but here they are {now[name]}; "
+                "it was written with another definition of the cell"
+            )
 
 
 def _fits(value: object, annotation: str) -> bool:

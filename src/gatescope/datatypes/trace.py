@@ -47,15 +47,15 @@ class Trace(Result):
     states : (T+1, B, S, H)
         Index 0 is the initial state.
     gates : (T, B, K, H)
-        The values that were kept, in the order of `kept_names`: activations, not pre-activations.
+        The values that were kept, in the order of `gate_names`: activations, not pre-activations.
     lengths : (B,) int64
         Number of steps of each sequence.
-    state_names, kept_names : tuple of str
-    held : (G, H) float64, or None
+    state_names, gate_names : tuple of str
+    clamp : (G, H) float64, or None
         The values at which `run` held gates (its ``clamp``), in the order of the weights' row blocks, NaN where a unit
         was free; None if all were.  `backprop` holds them at the same values.
-    kept_ranges : tuple of ((float, float) or None), or None
-        What each of `kept_names` can be by the cell's equations: ``(0.0, 1.0)`` for a sigmoid, ``(-1.0, 1.0)`` for a
+    gate_ranges : tuple of ((float, float) or None), or None
+        What each of `gate_names` can be by the cell's equations: ``(0.0, 1.0)`` for a sigmoid, ``(-1.0, 1.0)`` for a
         tanh, None for anything else.  None as a whole: not said.
     """
 
@@ -65,9 +65,9 @@ class Trace(Result):
     gates: Array
     lengths: Array
     state_names: tuple[str, ...]
-    kept_names: tuple[str, ...]
-    held: Array | None = None
-    kept_ranges: tuple[tuple[float, float] | None, ...] | None = None
+    gate_names: tuple[str, ...]
+    clamp: Array | None = None
+    gate_ranges: tuple[tuple[float, float] | None, ...] | None = None
 
     @property
     def outputs(self) -> Array:
@@ -106,13 +106,13 @@ class Trace(Result):
         UnknownNameError
             If the cell keeps no gate of that name.
         """
-        return self.gates[:, :, index_of(self.kept_names, name, f"{self.cell} keeps the gates")]
+        return self.gates[:, :, index_of(self.gate_names, name, f"{self.cell} keeps the gates")]
 
     def bounds(self, name: str) -> tuple[float, float] | None:
-        """The range of a kept gate, as in `kept_ranges`; None too for a state, or where none is said."""
-        return dict(zip(self.kept_names, self.kept_ranges or (), strict=False)).get(name)
+        """The range of a kept gate, as in `gate_ranges`; None too for a state, or where none is said."""
+        return dict(zip(self.gate_names, self.gate_ranges or (), strict=False)).get(name)
 
     @property
     def sigmoid_names(self) -> tuple[str, ...]:
         """The kept gates that go from 0 (shut) to 1 (open)."""
-        return tuple(name for name in self.kept_names if self.bounds(name) == (0, 1))
+        return tuple(name for name in self.gate_names if self.bounds(name) == (0, 1))

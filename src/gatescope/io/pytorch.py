@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from gatescope import cells
 from gatescope._version import __version__
 from gatescope.checks.dtypes import float_dtype
 from gatescope.datatypes import Params
@@ -115,7 +114,6 @@ def load_torch(
     )
     return Params(
         cell=cell,
-        gates=cells.get(cell).gates,
         provenance={
             **provenance,
             "layer": layer,

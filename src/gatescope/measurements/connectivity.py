@@ -22,7 +22,8 @@ from gatescope.kernels.cpu.adjoints import Adjoints
 from gatescope.kernels.cpu.device import CpuDevice
 from gatescope.measurements.plans import Plan, show
 from gatescope.measurements.selection import directions_of
-from gatescope.recurrence.clamping import WEIGHTS, clamp_facts, held
+from gatescope.recurrence.clamping import WEIGHTS, clamp_facts
+from gatescope.recurrence.clamping import clamp as clamp_params
 from gatescope.recurrence.input_stream import Series, open_series
 from gatescope.recurrence.on_device import device_facts
 from gatescope.recurrence.recompute import Replay
@@ -116,7 +117,7 @@ def connectivity(
     >>> conn.log_norm.shape, bool(np.isnan(conn.row(9)[10:]).all()), bool(np.isfinite(conn.row(49)).all())
     ((2, 50, 1), True, True)
     """
-    params = held(params, clamp)
+    params = clamp_params(params, clamp)
     cell = check_params(params)
     if not isinstance(norm, str) or norm not in NORMS:
         raise UnknownNameError(f"norm={norm!r} is not known; choose one of {', '.join(NORMS)}")
@@ -299,7 +300,7 @@ class _Sweep:
         # Before the first piece nothing is carried, and nothing need be kept.
         self._kept = replay.source, np.zeros(0), np.zeros(0)
 
-    def keep(self, before: int) -> None:
+    def set_checked(self, before: int) -> None:
         """From here on `state` is that before a step, to which the sweep has come."""
         self._kept = before, *self._carried.state()
 

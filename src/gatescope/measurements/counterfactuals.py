@@ -9,10 +9,10 @@ import numpy as np
 
 from gatescope.datatypes import Array, Params
 from gatescope.datatypes.diagnosis import changed
-from gatescope.datatypes.lyapunov_spectrum import Spectrum
+from gatescope.datatypes.lyapunov_spectrum import LyapunovSpectrum
 from gatescope.errors import GatescopeError, ValueRangeError
 from gatescope.measurements.lyapunov_spectrum import lyapunov_spectrum
-from gatescope.recurrence.clamping import held
+from gatescope.recurrence.clamping import clamp as clamp_params
 
 _LIMIT = 20.0  # nats per step: beyond it the search for a root needs no more than the sign
 SHIFTS = (1.0, 2.0, 4.0, 8.0, 16.0)  # of a bias; a sigmoid at 16 is 1 to float32's last digit
@@ -69,7 +69,9 @@ class Trials:
         self._done()
         return found
 
-    def hold(self, params: Params, means: Mapping[str, Array]) -> Iterator[tuple[str, str, float, float]]:
+    def apply_clamp(
+        self, params: Params, means: Mapping[str, Array]
+    ) -> Iterator[tuple[str, str, float, float]]:
         """Each gate held in turn: its name, ``"open"`` or ``"mean"``, the leading exponent and its error.
 
         A gate with values in (0, 1) is held open and at its units' means (H,), one with values of both signs at these.
@@ -78,7 +80,7 @@ class Trials:
             kinds = {"open": 1.0, "mean": mean} if opens(params, gate) else {"mean": mean}
             for name, value in kinds.items():
                 try:
-                    fixed = held(params, {gate: value})
+                    fixed = clamp_params(params, {gate: value})
                 except GatescopeError:  # not every gate of every cell can be held
                     continue
                 yield gate, name, *self.exponent(fixed)
@@ -120,11 +122,11 @@ class Trials:
 
 
 def qr_interval(steps: int) -> int | None:
-    """Steps between orthonormalisations: of few steps each one, so that there are blocks enough to tell an error."""
+    """Steps between orthonormalizations: of few steps each one, so that there are blocks enough to tell an error."""
     return 1 if steps < _FEW_STEPS else None
 
 
-def leading(spectrum: Spectrum) -> tuple[float, float]:
+def leading(spectrum: LyapunovSpectrum) -> tuple[float, float]:
     """Mean of the sequences' leading exponents, and its standard error over time and over sequences."""
     values, errors = spectrum.exponents[:, 0], spectrum.error[:, 0]
     error = float(np.sqrt((errors**2).sum()) / errors.size)
@@ -137,12 +139,12 @@ def leading(spectrum: Spectrum) -> tuple[float, float]:
 def opens(params: Params, gate: str) -> bool:
     """Whether a gate can be held at 1 and at 0 but not below: an opening, not a signed value."""
     try:
-        held(params, {gate: 1.0})
-        held(params, {gate: 0.0})
+        clamp_params(params, {gate: 1.0})
+        clamp_params(params, {gate: 0.0})
     except GatescopeError:
         return False
     try:
-        held(params, {gate: -0.5})
+        clamp_params(params, {gate: -0.5})
     except GatescopeError:
         return True
     return False
@@ -150,5 +152,5 @@ def opens(params: Params, gate: str) -> bool:
 
 def spectral_radius(params: Params) -> float:
     """The largest of the recurrent blocks' spectral radii."""
-    blocks = np.asarray(params.weight_hh, np.float64).reshape(len(params.gates), params.hidden_size, -1)
+    blocks = np.asarray(params.weight_hh, np.float64).reshape(len(params.gate_names), params.hidden_size, -1)
     return float(max(np.abs(np.linalg.eigvals(block)).max() for block in blocks))

@@ -33,7 +33,8 @@ from gatescope.measurements.gradient_flow import gradient_flow
 from gatescope.measurements.gradient_paths import gradient_paths
 from gatescope.measurements.half_life import half_life, holding_gate
 from gatescope.measurements.lyapunov_spectrum import lyapunov_spectrum
-from gatescope.recurrence.clamping import clamp_facts, held, held_values
+from gatescope.recurrence.clamping import clamp as clamp_params
+from gatescope.recurrence.clamping import clamp_facts, clamp_values
 from gatescope.recurrence.input_stream import Series, open_series
 from gatescope.recurrence.run import run
 from gatescope.storage.provenance import provenance
@@ -134,15 +135,15 @@ def diagnose(
     >>> found.verdict, found.gate, found.suggestion, found.suggested_gate, found.reached
     ('vanishing', 'f', 'bias', 'f', True)
     """
-    values = None if clamp is None else held_values(params, clamp) if isinstance(params, Params) else None
-    params = held(params, clamp)
+    values = None if clamp is None else clamp_values(params, clamp) if isinstance(params, Params) else None
+    params = clamp_params(params, clamp)
     cell = check_params(params)
     seed = check_count("seed", seed, least=0)
     workers = check_threads(threads, cpu.default_threads())
     free = tuple(
         gate
         for k, gate in enumerate(cell.gates)
-        if gate in cell.kept and (values is None or np.isnan(values[k]).all())
+        if gate in cell.saved and (values is None or np.isnan(values[k]).all())
     )
     with open_series(inputs, params) as series:
         steps = series.steps
@@ -354,7 +355,7 @@ class _Patient:
 
     def _gates(self, trace: Trace) -> tuple[dict[str, Array], dict[str, Array]]:
         """Statistics of the gates (K, ...), and by gate the units' means (H,)."""
-        names = [gate for gate in self.cell.gates if gate in trace.kept_names]
+        names = [gate for gate in self.cell.gates if gate in trace.gate_names]
         mean, shut, opened = np.full((3, len(names)), np.nan)
         quantiles = np.full((len(names), len(QUANTILES)), np.nan)
         means: dict[str, Array] = {}
@@ -389,7 +390,7 @@ class _Patient:
             life = self._life(treated)
         except ValueRangeError:  # the states leave the range of floating point
             return found, None, False
-        after, error = float(-life.exponent_rate.mean()), float(life.rate_error.mean())
+        after, error = float(-life.exponent_rate.mean()), float(life.exponent_error.mean())
         self._put(suggested_exponent=after, suggested_error=error)
         self._lives(life, "suggested_")
         if self.earlier is not None:

@@ -15,7 +15,8 @@ from gatescope.datatypes import Array, Params, Trace
 from gatescope.datatypes.fixed_points import FixedPoints
 from gatescope.errors import DtypeError, ShapeError
 from gatescope.measurements.step_jacobian import advance, step_jacobians
-from gatescope.recurrence.clamping import clamp_facts, held
+from gatescope.recurrence.clamping import clamp as clamp_params
+from gatescope.recurrence.clamping import clamp_facts
 from gatescope.recurrence.on_device import DeviceParams
 from gatescope.storage.provenance import provenance
 
@@ -113,7 +114,7 @@ def fixed_points(
     if isinstance(params, DeviceParams):
         params = params.to_host()
     cell = check_params(params)
-    params = held(params, clamp)
+    params = clamp_params(params, clamp)
     x = check_array("inputs", inputs, np.dtype(np.float64))
     check_shape("inputs", x, (params.input_size,), "(I,), one constant input")
     seed = check_count("seed", seed, least=0)

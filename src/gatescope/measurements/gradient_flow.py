@@ -19,7 +19,8 @@ from gatescope.kernels.device import device_for
 from gatescope.measurements.memory_estimate import plan_of
 from gatescope.measurements.plans import show
 from gatescope.measurements.selection import blocks_of, directions_of, lags_of, source_step_of
-from gatescope.recurrence.clamping import WEIGHTS, clamp_facts, held
+from gatescope.recurrence.clamping import WEIGHTS, clamp_facts
+from gatescope.recurrence.clamping import clamp as clamp_params
 from gatescope.recurrence.input_stream import open_series
 from gatescope.recurrence.on_device import DeviceParams, check_no_threads, device_facts, placed
 from gatescope.recurrence.recompute import Replay
@@ -135,7 +136,7 @@ def gradient_flow(
         check_no_threads(threads)
     if isinstance(params, DeviceParams):
         params = params.to_host()
-    params = held(params, clamp)
+    params = clamp_params(params, clamp)
     cell = check_params(params)
     wrt, of = blocks_of(cell, state, "state"), blocks_of(cell, target, "target")
     if not isinstance(norm, str) or norm not in NORMS:

@@ -18,7 +18,8 @@ from gatescope.kernels.cpu.adjoints import Adjoints
 from gatescope.kernels.cpu.device import CpuDevice
 from gatescope.measurements.gradient_flow import log_of
 from gatescope.measurements.selection import blocks_of, directions_of, lags_of, source_step_of
-from gatescope.recurrence.clamping import clamp_facts, held
+from gatescope.recurrence.clamping import clamp as clamp_params
+from gatescope.recurrence.clamping import clamp_facts
 from gatescope.recurrence.input_stream import open_series
 from gatescope.recurrence.on_device import device_facts
 from gatescope.recurrence.recompute import Replay
@@ -121,7 +122,7 @@ def gradient_paths(
     >>> bool(np.allclose(paths.share[1:].sum(axis=1), 1, atol=1e-4))   # float32 weights; parts that cancel
     True
     """
-    params = held(params, clamp)
+    params = clamp_params(params, clamp)
     cell = check_params(params)
     name = cell.states[-1] if state is None else state
     wrt, of = blocks_of(cell, name, "state"), blocks_of(cell, target, "target")

@@ -21,7 +21,8 @@ from gatescope.kernels.device import device_for
 from gatescope.measurements.gradient_flow import gradient_flow
 from gatescope.measurements.lyapunov_spectrum import lyapunov_spectrum
 from gatescope.measurements.step_jacobian import highway
-from gatescope.recurrence.clamping import clamp_facts, held
+from gatescope.recurrence.clamping import clamp as clamp_params
+from gatescope.recurrence.clamping import clamp_facts
 from gatescope.recurrence.finite import check_states
 from gatescope.recurrence.input_stream import Series, open_series
 from gatescope.storage.provenance import provenance
@@ -108,7 +109,7 @@ def half_life(
     >>> life.gate, life.by_gate.shape, life.by_exponent.shape
     ('f', (1, 8), (1,))
     """
-    params = held(params, clamp)
+    params = clamp_params(params, clamp)
     cell = check_params(params)
     seed = check_count("seed", seed, least=0)
     workers = check_threads(threads, sweeps.default_threads())
@@ -150,7 +151,7 @@ def half_life(
         adjoint_rate=adjoint_rate,
         adjoint_error=adjoint_error,
         exponent_rate=-spectrum.exponents[:, 0],
-        rate_error=spectrum.error[:, 0],
+        exponent_error=spectrum.error[:, 0],
         r_squared=r_squared,
         steps=steps,
         transient=skipped,
@@ -204,13 +205,13 @@ def holding_gate(cell: Cell) -> Holding:
     # At random values, two things that are equal everywhere here are the same.
     rng = np.random.default_rng(0)
     samples = 64
-    kept = rng.uniform(0.05, 0.95, (len(cell.kept), samples))
+    kept = rng.uniform(0.05, 0.95, (len(cell.saved), samples))
     old, new = rng.uniform(-0.95, 0.95, (2, len(cell.states), samples))
     share = highway(cell, kept, old, new)
     for state in reversed(range(len(cell.states))):
         if share[state].any():
-            same = [k for k in range(len(cell.kept)) if np.array_equal(share[state], kept[k])]
-            return Holding(cell.kept[same[0]] if same else "", state, same[0] if same else None)
+            same = [k for k in range(len(cell.saved)) if np.array_equal(share[state], kept[k])]
+            return Holding(cell.saved[same[0]] if same else "", state, same[0] if same else None)
     return Holding("", None, None)
 
 
@@ -251,7 +252,7 @@ def _gate_rates(
     steps, batch = series.steps, series.batch
     units = params.hidden_size
     machine = device_for("cpu", cell, params, batch, workers)
-    step_bytes = batch * units * (len(cell.states) + len(cell.kept)) * params.dtype.itemsize
+    step_bytes = batch * units * (len(cell.states) + len(cell.saved)) * params.dtype.itemsize
     longest = min(steps, max(1, _PIECE_BYTES // step_bytes))
     states, gates = machine.room(longest)
     state = np.zeros((batch, len(cell.states), units), params.dtype) if start is None else start

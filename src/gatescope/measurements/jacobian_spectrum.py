@@ -21,7 +21,8 @@ from gatescope.kernels.cpu.jacobian_product import Chain
 from gatescope.measurements.selection import lags_of, source_step_of
 from gatescope.measurements.step_jacobian import step_jacobians
 from gatescope.measurements.tangent_sweep import in_float64
-from gatescope.recurrence.clamping import clamp_facts, held
+from gatescope.recurrence.clamping import clamp as clamp_params
+from gatescope.recurrence.clamping import clamp_facts
 from gatescope.recurrence.finite import check_states
 from gatescope.recurrence.input_stream import open_series
 from gatescope.recurrence.recompute import Replay
@@ -104,7 +105,7 @@ def jacobian_spectrum(
     >>> spectrum.log_singular.shape, bool(spectrum.span()[-1, 0] > 300)   # decades, beyond any float
     ((3, 1, 16), True)
     """
-    params = held(params, clamp)
+    params = clamp_params(params, clamp)
     cell = check_params(params)
     rows, columns = _block(cell, block, params.hidden_size)
     most = min(rows.stop - rows.start, columns.stop - columns.start)

@@ -12,7 +12,7 @@ from gatescope.checks.arrays import check_array
 from gatescope.checks.network import check_initial_state, check_params
 from gatescope.checks.numbers import check_count, check_threads
 from gatescope.datatypes import Array, Params
-from gatescope.datatypes.lyapunov_spectrum import ROUNDED, Spectrum
+from gatescope.datatypes.lyapunov_spectrum import ROUNDED, LyapunovSpectrum
 from gatescope.errors import AccuracyWarning, ShapeError, ValueRangeError
 from gatescope.kernels.cpu import sweeps
 from gatescope.kernels.cpu.jacobian_product import carried
@@ -27,7 +27,8 @@ from gatescope.measurements.tangent_sweep import (
     span_jobs,
     work_through,
 )
-from gatescope.recurrence.clamping import clamp_facts, held
+from gatescope.recurrence.clamping import clamp as clamp_params
+from gatescope.recurrence.clamping import clamp_facts
 from gatescope.recurrence.input_stream import open_series
 from gatescope.storage.provenance import provenance
 from gatescope.storage.resumable import Resumable, digest
@@ -50,7 +51,7 @@ def lyapunov_spectrum(
     threads: int | None = None,
     progress: bool = False,
     resume: str | os.PathLike[str] | None = None,
-) -> Spectrum:
+) -> LyapunovSpectrum:
     """The k largest Lyapunov exponents of the whole state (h and c of an LSTM) along a run.
 
     ``Q_{t+1} R_{t+1} = J_t Q_t`` with ``J_t = d s_{t+1} / d s_t``; exponent i is the mean of ``ln R_ii`` per step [1]_.
@@ -69,7 +70,7 @@ def lyapunov_spectrum(
         Steps before the measurement, in which state and directions settle.  Default: 200, or a tenth of a series of
         less than 2,000 steps.
     qr_every : int, optional
-        Steps between orthonormalisations.  Default: as many, up to 20, as keep what rounding may put into an
+        Steps between orthonormalizations.  Default: as many, up to 20, as keep what rounding may put into an
         exponent below 1e-6 nats per step in a short trial.
     initial_state : (B, S, H) array_like, optional
     seed : int
@@ -88,7 +89,7 @@ def lyapunov_spectrum(
 
     Returns
     -------
-    Spectrum
+    LyapunovSpectrum
 
     Raises
     ------
@@ -100,7 +101,7 @@ def lyapunov_spectrum(
     Warns
     -----
     AccuracyWarning
-        If directions all but coincide between two orthonormalisations: such an interval is done again with one at each
+        If directions all but coincide between two orthonormalizations: such an interval is done again with one at each
         step, which is slow where it is the rule.  (Where they coincide after one step, the Jacobian has lost a rank to
         rounding, and the exponent is -inf.)
 
@@ -124,7 +125,7 @@ def lyapunov_spectrum(
     >>> spectrum.exponents.shape, bool(spectrum.exponents[0, 0] < np.log(0.6))
     ((1, 16), True)
     """
-    params = held(params, clamp)
+    params = clamp_params(params, clamp)
     cell = check_params(params)
     size = len(cell.states) * params.hidden_size
     count = size if k is None else check_count("k", k)
@@ -163,7 +164,7 @@ def lyapunov_spectrum(
         with Resumable(resume, "lyapunov_spectrum", facts) as kept:
             work_through(jobs, workers, kept, description=description, progress=progress)
         found = _fields(cell.name, *_gathered(jobs, series.batch), bin_ends(series.steps - settle, every))
-    spectrum = Spectrum(
+    spectrum = LyapunovSpectrum(
         **found,
         transient=settle,
         qr_every=every,
@@ -182,7 +183,7 @@ def lyapunov_spectrum(
 
 def lyapunov_of_jacobians(
     jacobians: Any, k: int | None = None, transient: int = 0, qr_every: int = 1, *, seed: int = 0
-) -> Spectrum:
+) -> LyapunovSpectrum:
     """Lyapunov exponents of any system whose Jacobians along an orbit are given: the same code, without a cell.
 
     Parameters
@@ -190,11 +191,11 @@ def lyapunov_of_jacobians(
     jacobians : (T, n, n) array_like
         J_t = d s_{t+1} / d s_t.
     k, transient, qr_every, seed
-        As for `lyapunov_spectrum`; the transient is 0 and every step is followed by an orthonormalisation.
+        As for `lyapunov_spectrum`; the transient is 0 and every step is followed by an orthonormalization.
 
     Returns
     -------
-    Spectrum
+    LyapunovSpectrum
         Of one sequence, B = 1, without checks.
 
     Raises
@@ -229,7 +230,7 @@ def lyapunov_of_jacobians(
     sums = np.add.reduceat(logs, np.concatenate([[0], -(-ends[:-1] // every)]), axis=0)[:, None]
     checked = np.full((4, 1), np.nan)
     found = _fields("", sums, np.array([[sine], [rounding]]), checked, ends)
-    spectrum = Spectrum(
+    spectrum = LyapunovSpectrum(
         **found, transient=settle, qr_every=every, size=size, provenance=provenance(direction_seed=seed)
     )
     _warn(spectrum, again)
@@ -242,8 +243,8 @@ def _directions(seed: int, count: int, size: int) -> Array:
     return np.ascontiguousarray(np.linalg.qr(drawn.T)[0].T)
 
 
-def _warn(spectrum: Spectrum, again: float) -> None:
-    """Say where the interval between orthonormalisations was too long: for the last exponents, or for speed."""
+def _warn(spectrum: LyapunovSpectrum, again: float) -> None:
+    """Say where the interval between orthonormalizations was too long: for the last exponents, or for speed."""
     every, why = spectrum.qr_every, ""
     if spectrum.rounding.max() > ROUNDED and every > 1:
         why = f"rounding may have put {spectrum.rounding.max():.2g} nats per step into the last exponents"
@@ -251,7 +252,7 @@ def _warn(spectrum: Spectrum, again: float) -> None:
         why = "most intervals had to be done again step by step, which is right, but slow"
     if why:
         warnings.warn(
-            f"directions all but coincide between orthonormalisations: {why}; give a qr_every below {every}",
+            f"directions all but coincide between orthonormalizations: {why}; give a qr_every below {every}",
             AccuracyWarning,
             stacklevel=3,
         )
@@ -284,7 +285,7 @@ def _gathered(jobs: list[SpanJob], batch: int) -> tuple[Array, Array, Array]:
 
 
 def _fields(cell: str, sums: Array, lost: Array, checked: Array, ends: Array) -> dict[str, Any]:
-    """What of a Spectrum follows from the sums of its bins."""
+    """What of a LyapunovSpectrum follows from the sums of its bins."""
     lengths = np.diff(ends, prepend=0)
     running = np.cumsum(sums, axis=0) / ends[:, None, None]
     order = np.argsort(-running[-1], axis=1, kind="stable")

@@ -1,4 +1,4 @@
-"""Decay rate, leading exponent and half-life over gain, gate bias and initialisation scheme."""
+"""Decay rate, leading exponent and half-life over gain, gate bias and initialization scheme."""
 
 from __future__ import annotations
 
@@ -218,7 +218,7 @@ def _scaled(params: Params, gain: float, bias: float, gate: str) -> Params:
     kind = params.dtype.type
     shifted = params.bias_ih.copy()
     if gate:
-        row = params.gates.index(gate) * params.hidden_size
+        row = params.gate_names.index(gate) * params.hidden_size
         shifted[row : row + params.hidden_size] += kind(bias)
     return dataclasses.replace(params, weight_hh=params.weight_hh * kind(gain), bias_ih=shifted)
 

@@ -3,7 +3,7 @@
 They come from the cell's own `step_vjp`, which is linear in the adjoint and acts unit by unit: adjoints of ones on one
 state and zeros on the others give every coefficient at once, and the weights do the rest.
 
-Axes: N independent steps (any leading axes in `linearise`), S states, K kept values, G gates, P of them computed by a
+Axes: N independent steps (any leading axes in `linearize`), S states, K kept values, G gates, P of them computed by a
 first phase, H units, I inputs, n = S*H.  Everything is float64, whatever the weights are.
 """
 
@@ -47,7 +47,7 @@ class Linear:
     operand_wx: Array
 
 
-def linearise(cell: Cell, kept: Array, states: Array, new_states: Array) -> Linear:
+def linearize(cell: Cell, kept: Array, states: Array, new_states: Array) -> Linear:
     """The coefficients of steps from `states` to `new_states` that kept the values `kept`.
 
     Parameters
@@ -63,9 +63,9 @@ def linearise(cell: Cell, kept: Array, states: Array, new_states: Array) -> Line
     Examples
     --------
     >>> import numpy as np, gatescope as gs
-    >>> from gatescope.measurements.step_jacobian import linearise
+    >>> from gatescope.measurements.step_jacobian import linearize
     >>> trace = gs.run(gs.init("lstm", input_size=1, hidden_size=4, seed=0), np.ones((20, 1)))
-    >>> linear = linearise(gs.cells.get("lstm"), trace.gates, trace.states[:-1], trace.states[1:])
+    >>> linear = linearize(gs.cells.get("lstm"), trace.gates, trace.states[:-1], trace.states[1:])
     >>> bool(np.allclose(linear.direct[..., 1, 1, :], trace.gate("f")))   # d c_t / d c_{t-1}
     True
     """
@@ -128,7 +128,7 @@ def step_jacobians(params: Params, states: Array, new_states: Array, kept: Array
     (3, 8, 8)
     """
     cell = get(params.cell)
-    linear = linearise(cell, kept, states, new_states)
+    linear = linearize(cell, kept, states, new_states)
     count, S, H = np.shape(states)
     P = cell.prepared
     R = _blocks(params.weight_hh, len(cell.gates))
@@ -155,7 +155,7 @@ def input_jacobians(params: Params, states: Array, new_states: Array, kept: Arra
     (N, S*H, I) float64
     """
     cell = get(params.cell)
-    linear = linearise(cell, kept, states, new_states)
+    linear = linearize(cell, kept, states, new_states)
     count, S, H = np.shape(states)
     P = cell.prepared
     W, R = _blocks(params.weight_ih, len(cell.gates)), _blocks(params.weight_hh, len(cell.gates))
@@ -181,7 +181,7 @@ def highway(cell: Cell, kept: Array, states: Array, new_states: Array) -> Array:
     (..., S, H) float64
         ``d new_s[j] / d state_s[j]`` with the gates held.
     """
-    direct = linearise(cell, kept, states, new_states).direct
+    direct = linearize(cell, kept, states, new_states).direct
     return np.moveaxis(np.diagonal(direct, axis1=-3, axis2=-2), -1, -2).copy()
 
 

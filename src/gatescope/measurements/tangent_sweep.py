@@ -103,7 +103,7 @@ class SpanJob:
         self._machine = CpuDevice(cell, params, 1, 1)
         plan = sweeps.plan_for(cell, params.hidden_size, np.dtype(np.float64))
         self._tangents = Tangents(plan, params, directions)
-        step_bytes = 8 * params.hidden_size * (len(cell.states) + len(cell.kept))
+        step_bytes = 8 * params.hidden_size * (len(cell.states) + len(cell.saved))
         length = min(_PIECE_STEPS, max(16, _PIECE_BYTES // step_bytes))
         self._length = max(every, length // every * every)
         self._states, self._gates = self._machine.room(self._length)
@@ -271,7 +271,7 @@ def span_jobs(
 def choose_interval(
     cell: Cell, params: Params, series: Series, start: Array, directions: Array, transient: int
 ) -> int:
-    """The longest interval between orthonormalisations after which no direction is lost among the others.
+    """The longest interval between orthonormalizations after which no direction is lost among the others.
 
     Tried on the first sequence: a few steps to leave the initial state, then the candidates over the same few steps.
     """

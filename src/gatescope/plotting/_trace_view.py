@@ -50,7 +50,7 @@ def check_trace(trace: object) -> Trace:
 
 def gate_names(trace: Trace) -> tuple[str, ...]:
     """The gates worth drawing: all that are kept, except pre-activations."""
-    return tuple(name for name in trace.kept_names if name not in PRE_ACTIVATIONS)
+    return tuple(name for name in trace.gate_names if name not in PRE_ACTIVATIONS)
 
 
 def check_names(
@@ -61,7 +61,7 @@ def check_names(
         names = (names,)
     elif not isinstance(names, Iterable):
         raise DtypeError(f"{argument}={names!r} must be a name or a sequence of names")
-    known = trace.kept_names + (trace.state_names if states else ())
+    known = trace.gate_names + (trace.state_names if states else ())
     chosen = tuple(names)
     for name in chosen:
         if name not in known:
@@ -126,7 +126,7 @@ def check_steps(trace: Trace, steps: object, sequence: int) -> Steps:
 
 def values(trace: Trace, name: str) -> Array:
     """(T, B, H): a gate, or a state after each step."""
-    return trace.gate(name) if name in trace.kept_names else trace.state(name)[1:]
+    return trace.gate(name) if name in trace.gate_names else trace.state(name)[1:]
 
 
 def bin_means(series: Array, limit: int) -> Bins:

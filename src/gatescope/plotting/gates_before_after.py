@@ -223,7 +223,7 @@ def check_alike(traces: Sequence[Any], names: Sequence[str]) -> list[Trace]:
             )
     first = traces[0]
     for trace, name in zip(traces, names, strict=True):
-        if (trace.cell, trace.kept_names) != (first.cell, first.kept_names):
+        if (trace.cell, trace.gate_names) != (first.cell, first.gate_names):
             raise ShapeError(
                 f"{name} is of a {trace.cell!r}, but {names[0]} of a {first.cell!r}; give traces of one cell"
             )

@@ -100,7 +100,7 @@ def half_lives(life: HalfLife, *, sequence: int = 0, ax: Axes | None = None, **a
                 clip_on=False,
                 label=f"network, by {name}: {_steps(value)}",
             )
-        _band(axes, float(life.exponent_rate[b]), float(life.rate_error[b]), low, high)
+        _band(axes, float(life.exponent_rate[b]), float(life.exponent_error[b]), low, high)
         _ticks(axes, shown)
         axes.set_xlim(0.5, units.size + 0.5)
         if np.isnan(units).all():

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from gatescope.datatypes import Array
-from gatescope.datatypes.lyapunov_spectrum import Spectrum
+from gatescope.datatypes.lyapunov_spectrum import LyapunovSpectrum
 from gatescope.errors import DtypeError, ShapeError, ValueRangeError
 from gatescope.plotting import _palette
 from gatescope.plotting._style import count_axis, drawing_on, finite_or_nan, line_keywords, plain_text
@@ -24,7 +24,7 @@ _ZERO_LINE = "zero"
 
 
 def lyapunov_convergence(
-    spectrum: Spectrum,
+    spectrum: LyapunovSpectrum,
     *,
     ks: Sequence[int] | None = None,
     sequence: int = 0,
@@ -39,7 +39,7 @@ def lyapunov_convergence(
 
     Parameters
     ----------
-    spectrum : Spectrum
+    spectrum : LyapunovSpectrum
     ks : sequence of int, optional
         Which exponents, from 0 (the leading one); negative ones count from the last.  Default: the leading one, the
         last, and up to three evenly between them.
@@ -60,7 +60,7 @@ def lyapunov_convergence(
     Raises
     ------
     DtypeError
-        If `spectrum` is no Spectrum.
+        If `spectrum` is no LyapunovSpectrum.
     ValueRangeError
         If there is no such exponent or sequence, or `scale` is not known.
 
@@ -118,7 +118,7 @@ def lyapunov_convergence(
 
 
 def lyapunov_exponents(
-    spectra: Spectrum | Sequence[Spectrum],
+    spectra: LyapunovSpectrum | Sequence[LyapunovSpectrum],
     *,
     labels: Sequence[str] | None = None,
     sequence: int = 0,
@@ -133,7 +133,7 @@ def lyapunov_exponents(
 
     Parameters
     ----------
-    spectra : Spectrum or sequence of Spectrum
+    spectra : LyapunovSpectrum or sequence of LyapunovSpectrum
     labels : sequence of str, optional
         One a spectrum.  Default: the names of the cells.
     sequence : int
@@ -151,7 +151,7 @@ def lyapunov_exponents(
     Raises
     ------
     DtypeError
-        If `spectra` holds something else than Spectrum objects.
+        If `spectra` holds something else than LyapunovSpectrum objects.
     ShapeError
         If there is not one label a spectrum.
     ValueRangeError
@@ -189,7 +189,12 @@ def lyapunov_exponents(
 
 
 def _draw_exponents(
-    axes: Axes, spectrum: Spectrum, number: int, name: str, style: _palette.Style, keywords: dict[str, Any]
+    axes: Axes,
+    spectrum: LyapunovSpectrum,
+    number: int,
+    name: str,
+    style: _palette.Style,
+    keywords: dict[str, Any],
 ) -> None:
     exponents, error = spectrum.exponents[number], spectrum.error[number]
     shown, index = finite_or_nan(exponents), np.arange(1, exponents.size + 1)
@@ -213,30 +218,30 @@ def _draw_exponents(
 
 
 def _check_spectrum(spectrum: object, argument: str) -> None:
-    if not isinstance(spectrum, Spectrum):
+    if not isinstance(spectrum, LyapunovSpectrum):
         raise DtypeError(
-            f"{argument} must be a gatescope Spectrum, as gatescope.lyapunov_spectrum returns it,"
+            f"{argument} must be a gatescope LyapunovSpectrum, as gatescope.lyapunov_spectrum returns it,"
             f" not {spectrum!r:.80}"
         )
     if spectrum.exponents.size == 0 or spectrum.running_step.size == 0:
         raise ValueRangeError(f"{argument} has no exponent or no estimate; measure at least one")
 
 
-def _check_spectra(spectra: object) -> list[Spectrum]:
-    listed = [spectra] if isinstance(spectra, Spectrum) else spectra
+def _check_spectra(spectra: object) -> list[LyapunovSpectrum]:
+    listed = [spectra] if isinstance(spectra, LyapunovSpectrum) else spectra
     if not isinstance(listed, Sequence) or isinstance(listed, str):
         raise DtypeError(
-            "spectra must hold gatescope Spectrum objects, as gatescope.lyapunov_spectrum returns them,"
+            "spectra must hold gatescope LyapunovSpectrum objects, as gatescope.lyapunov_spectrum returns them,"
             f" not {spectra!r:.80}"
         )
     if not listed:
-        raise ValueRangeError("spectra is empty; give at least one Spectrum")
+        raise ValueRangeError("spectra is empty; give at least one LyapunovSpectrum")
     for k, spectrum in enumerate(listed):
         _check_spectrum(spectrum, f"spectra[{k}]")
     return list(listed)
 
 
-def _check_labels(spectra: list[Spectrum], labels: Sequence[str] | None) -> list[str]:
+def _check_labels(spectra: list[LyapunovSpectrum], labels: Sequence[str] | None) -> list[str]:
     if labels is None:
         return [plain_text(spectrum.cell) for spectrum in spectra]
     if isinstance(labels, str) or len(labels) != len(spectra):
@@ -244,7 +249,7 @@ def _check_labels(spectra: list[Spectrum], labels: Sequence[str] | None) -> list
     return [plain_text(str(label)) for label in labels]
 
 
-def _check_sequence(sequence: Any, spectrum: Spectrum) -> int:
+def _check_sequence(sequence: Any, spectrum: LyapunovSpectrum) -> int:
     batch = spectrum.exponents.shape[0]
     whole = isinstance(sequence, int | np.integer) and not isinstance(sequence, bool)
     if not whole or not 0 <= sequence < batch:
@@ -296,9 +301,9 @@ def _limits(axes: Axes, step: Array, running: Array, ends: Array, errors: Array)
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
 
 
-def _after(spectrum: Spectrum) -> str:
+def _after(spectrum: LyapunovSpectrum) -> str:
     return f" (the first {spectrum.transient:,} not counted)" if spectrum.transient else ""
 
 
-def _verdict(spectrum: Spectrum, number: int) -> str:
+def _verdict(spectrum: LyapunovSpectrum, number: int) -> str:
     return "\n".join(textwrap.wrap(plain_text(spectrum.verdict()[number]), _TITLE_COLUMNS))

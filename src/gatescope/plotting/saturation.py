@@ -40,7 +40,7 @@ def saturation_shares(
     DtypeError
         If `trace` is no Trace.
     UnknownNameError
-        If the cell keeps no such gate, or none in (0, 1) at all, or the trace does not say (``Trace.kept_ranges``).
+        If the cell keeps no such gate, or none in (0, 1) at all, or the trace does not say (``Trace.gate_ranges``).
     ValueRangeError
         If the thresholds are out of order, or the trace holds no step.
 
@@ -61,10 +61,10 @@ def saturation_shares(
         raise ValueRangeError(f"left={left!r}, right={right!r} must satisfy 0 <= left < right <= 1")
     if gates is None:
         gates = trace.sigmoid_names
-        if not gates and trace.kept_names and trace.kept_ranges is None:
+        if not gates and trace.gate_names and trace.gate_ranges is None:
             raise UnknownNameError(
                 f"the trace of a {trace.cell} does not say which gates have values in (0, 1), having been made without"
-                f" kept_ranges; name the gates to look at, of {', '.join(map(repr, trace.kept_names))}"
+                f" gate_ranges; name the gates to look at, of {', '.join(map(repr, trace.gate_names))}"
             )
         if not gates:
             raise UnknownNameError(

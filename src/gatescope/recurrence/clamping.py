@@ -33,15 +33,15 @@ _HALVINGS = 100  # such a distance and a long double's bits
 _GRID = np.concatenate([-_POWERS[::-1], [0.0], _POWERS])
 
 
-def held(params: _Weights, clamp: Any) -> _Weights:
-    """Weights whose gates named in `clamp` keep the values given there, whatever the inputs; None changes nothing.
+def clamp(params: _Weights, values: Any) -> _Weights:
+    """Return weights whose gates named in `values` keep the values given there, whatever the inputs.
 
     Parameters
     ----------
     params : Params or DeviceParams
-    clamp : mapping of str to number, (H,) array_like or mapping of int to number; or (G, H) array; or None
-        By gate: a number for all units; numbers with NaN where a unit is free; or values by unit.  An array has a
-        row for each of ``params.gates``, NaN where free, as `Trace.held` has.
+    values : mapping of str to number, (H,) array_like or mapping of int to number; or (G, H) array; or None
+        None changes nothing.  By gate: a number for all units; numbers with NaN where a unit is free; or values by
+        unit.  An array has a row for each of ``params.gate_names``, NaN where free, as `Trace.clamp` has.
 
     Returns
     -------
@@ -61,21 +61,20 @@ def held(params: _Weights, clamp: Any) -> _Weights:
     Examples
     --------
     >>> import numpy as np, gatescope as gs
-    >>> from gatescope.recurrence.clamping import held
-    >>> open_gate = held(gs.init("lstm", input_size=1, hidden_size=3, seed=0), {"f": 1.0, "i": {0: 0.5}})
+    >>> open_gate = gs.clamp(gs.init("lstm", input_size=1, hidden_size=3, seed=0), {"f": 1.0, "i": {0: 0.5}})
     >>> trace = gs.run(open_gate, np.ones((100, 1)))
     >>> bool((trace.gate("f") == 1).all()), bool((trace.gate("i")[..., 0] == 0.5).all())
     (True, True)
     """
-    if clamp is None:
+    if values is None:
         return params
     if not hasattr(params, "to_host"):
         check_params(params)
-    return hold(params, held_values(params, clamp))
+    return apply_clamp(params, clamp_values(params, values))
 
 
-def hold(params: _Weights, values: Array | None) -> _Weights:
-    """`held` for what `held_values` returned."""
+def apply_clamp(params: _Weights, values: Array | None) -> _Weights:
+    """`clamp` for what `clamp_values` returned."""
     if values is None:
         return params
     given: Any = params
@@ -99,7 +98,7 @@ def hold(params: _Weights, values: Array | None) -> _Weights:
     return changed
 
 
-def held_values(params: Any, clamp: Any, name: str = "clamp") -> Array | None:
+def clamp_values(params: Any, clamp: Any, name: str = "clamp") -> Array | None:
     """The values (G, H) float64 at which gates are held, in the order of the weights' rows, NaN where they are free.
 
     None if there is nothing to hold.  Whether a gate can take its value is for `hold` to find.
@@ -125,7 +124,7 @@ def held_values(params: Any, clamp: Any, name: str = "clamp") -> Array | None:
     return values if clamp else None
 
 
-def clear_held(gradients: Iterable[Any], values: Array | None, machine: Any = None) -> None:
+def clear_clamped(gradients: Iterable[Any], values: Array | None, machine: Any = None) -> None:
     """Set the rows of held gates to 0 in arrays laid out like weights: NumPy's, or those of a machine (a backend)."""
     if values is None:
         return
@@ -139,11 +138,11 @@ def clear_held(gradients: Iterable[Any], values: Array | None, machine: Any = No
 
 def clamp_facts(params: Any, clamp: Any) -> dict[str, Any]:
     """What provenance says of held gates: ``{"clamp": {"f": 1.0}}``, by unit where not all have one value."""
-    values = held_values(params, clamp)
+    values = clamp_values(params, clamp)
     if values is None:
         return {}
     facts: dict[str, Any] = {}
-    for gate, row in zip(params.gates, values, strict=True):
+    for gate, row in zip(params.gate_names, values, strict=True):
         units = np.flatnonzero(~np.isnan(row))
         if units.size == row.size and np.all(row == row[0]):
             facts[gate] = float(row[0])
@@ -153,7 +152,7 @@ def clamp_facts(params: Any, clamp: Any) -> dict[str, Any]:
 
 
 def parse_clamp(texts: Iterable[str] | None) -> dict[str, Any] | None:
-    """What the command line's ``--clamp f=1.0`` and ``--clamp f[0,3]=1.0`` say, as `held` takes it."""
+    """What the command line's ``--clamp f=1.0`` and ``--clamp f[0,3]=1.0`` say, as `clamp` takes it."""
     found: dict[str, Any] = {}
     for text in texts or ():
         match = re.fullmatch(r"\s*([^\s\[\]=]+)\s*(?:\[([\s\d,]*)\]\s*)?=\s*(\S+)\s*", text)
@@ -178,7 +177,7 @@ def parse_clamp(texts: Iterable[str] | None) -> dict[str, Any] | None:
 
 def _row(cell: Cell, gate: Any, name: str) -> int:
     """Which block of rows a gate has, if it is one that can be held."""
-    able = [gate for gate in cell.gates if gate in cell.kept]
+    able = [gate for gate in cell.gates if gate in cell.saved]
     if not isinstance(gate, str) or gate not in able:
         advice = f"those of {cell.name!r} that can are {', '.join(map(repr, able))}"
         if not able:
@@ -303,7 +302,7 @@ def _gate(cell: Cell, gate: str, x: Array, wx: list[Array], rh: list[Array], sta
     with np.errstate(all="ignore"):
         more = (cell.prepare(tuple(wx[:edge]), tuple(rh[:edge]), tuple(states)),) if cell.prepare else ()
         _, kept = cell.step(tuple(wx[edge:]), tuple(rh[edge:]), tuple(states), *more)
-    return np.broadcast_to(np.asarray(kept[cell.kept.index(gate)]), x.shape)
+    return np.broadcast_to(np.asarray(kept[cell.saved.index(gate)]), x.shape)
 
 
 def _check_alone(cell: Cell, gate: str) -> None:

@@ -108,7 +108,6 @@ def init(
     weights = _draw(found, inputs, units, rng, name, gain, t_max)
     return Params(
         cell=cell,
-        gates=found.gates,
         **{key: np.ascontiguousarray(value, dtype=kind) for key, value in weights.items()},
         provenance=provenance(seed=seed, scheme=scheme, dtype=kind.name),
     )

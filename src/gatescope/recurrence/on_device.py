@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from gatescope.cells.ranges import kept_ranges
+from gatescope.cells.ranges import gate_ranges
 from gatescope.cells.registry import Cell, get
-from gatescope.checks.arrays import DTYPES
+from gatescope.checks.dtypes import FLOATS
 from gatescope.checks.network import check_lengths, check_params, check_trace
 from gatescope.datatypes import Array, Gradients, Params, Trace
 from gatescope.errors import DeviceError, DtypeError, ShapeError, ValueRangeError
 from gatescope.kernels.device import check_device
-from gatescope.recurrence.clamping import clamp_facts, clear_held, held_values, hold
+from gatescope.recurrence.clamping import apply_clamp, clamp_facts, clamp_values, clear_clamped
 from gatescope.storage.provenance import provenance
 
 WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -43,12 +43,16 @@ class DeviceParams:
     weight_hh: Any
     bias_ih: Any
     bias_hh: Any
-    gates: tuple[str, ...]
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """A kernel that gets arrays of other sizes reads what is beside them."""
         _check_weights(self)
+
+    @property
+    def gate_names(self) -> tuple[str, ...]:
+        """Names of the G row blocks, as the cell gives them."""
+        return get(self.cell).gates
 
     @property
     def input_size(self) -> int:
@@ -69,7 +73,6 @@ class DeviceParams:
         """A NumPy copy; waits for what computes the weights."""
         return Params(
             cell=self.cell,
-            gates=self.gates,
             provenance=self.provenance,
             **{name: _backend().to_host(getattr(self, name)) for name in WEIGHTS},
         )
@@ -81,7 +84,7 @@ class DeviceTrace:
 
     Each has ``__cuda_array_interface__``, so other libraries read it where it is.  All work is in CUDA's default
     stream: a library that works in a stream of its own has to wait for it, and be waited for.
-    A cell that keeps no gates has one row of gates here that nothing reads.  `held` is in NumPy, on the host.
+    A cell that keeps no gates has one row of gates here that nothing reads.  `clamp` is in NumPy, on the host.
     """
 
     cell: str
@@ -90,9 +93,9 @@ class DeviceTrace:
     gates: Any
     lengths: Any
     state_names: tuple[str, ...]
-    kept_names: tuple[str, ...]
-    held: Array | None = None
-    kept_ranges: tuple[tuple[float, float] | None, ...] | None = None
+    gate_names: tuple[str, ...]
+    clamp: Array | None = None
+    gate_ranges: tuple[tuple[float, float] | None, ...] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -109,12 +112,12 @@ class DeviceTrace:
             cell=self.cell,
             inputs=machine.to_host(self.inputs),
             states=machine.to_host(self.states),
-            gates=machine.to_host(self.gates) if self.kept_names else nothing,
+            gates=machine.to_host(self.gates) if self.gate_names else nothing,
             lengths=machine.to_host(self.lengths),
             state_names=self.state_names,
-            kept_names=self.kept_names,
-            held=self.held,
-            kept_ranges=self.kept_ranges,
+            gate_names=self.gate_names,
+            clamp=self.clamp,
+            gate_ranges=self.gate_ranges,
             provenance=self.provenance,
         )
 
@@ -176,7 +179,6 @@ def to_device(params: Params | DeviceParams) -> DeviceParams:
     machine = _backend()
     return DeviceParams(
         cell=params.cell,
-        gates=params.gates,
         provenance=params.provenance,
         **{name: machine.to_device(getattr(params, name)) for name in WEIGHTS},
     )
@@ -236,8 +238,8 @@ def run_cuda(
     axes = f"(B, S, H) with the states {', '.join(cell.states)}"
     first = take_state("initial_state", initial_state, shape, axes, dtype)
     sizes = check_lengths(on_host("lengths", lengths), steps, batch)
-    values = held_values(params, clamp)
-    params = hold(params, values)
+    values = clamp_values(params, clamp)
+    params = apply_clamp(params, values)
     already = _there(weights=params, inputs=x)
     plan = memory_estimate.plan(
         "run", cell, hidden_size=units, steps=steps, batch=batch, input_size=width, dtype=dtype, already=already,
@@ -249,7 +251,7 @@ def run_cuda(
         x = machine.to_device(x) if isinstance(x, np.ndarray) else x
         states = machine.empty((steps + 1, *shape), dtype)
         _put(machine, first, states[0])
-        gates = machine.empty((steps, batch, max(1, len(cell.kept)), units), dtype)
+        gates = machine.empty((steps, batch, max(1, len(cell.saved)), units), dtype)
         on_device = machine.to_device(sizes)
         sweeps.forward(
             sweeps.plan_for(cell, units, dtype), _weights(weights), x, states, gates, on_device,
@@ -262,9 +264,9 @@ def run_cuda(
         gates=gates,
         lengths=on_device,
         state_names=cell.states,
-        kept_names=cell.kept,
-        held=values,
-        kept_ranges=kept_ranges(cell),
+        gate_names=cell.saved,
+        clamp=values,
+        gate_ranges=gate_ranges(cell),
         provenance=_facts(weights, fast, values),
     )
 
@@ -286,8 +288,8 @@ def backprop_cuda(
         check_trace(trace, params, cell)  # type: ignore[arg-type]  # both are on the host
     else:
         _check_device_trace(trace, params, cell)
-    values = held_values(params, trace.held, "trace.held")
-    params = hold(params, values)
+    values = clamp_values(params, trace.clamp, "trace.clamp")
+    params = apply_clamp(params, values)
     dtype, units = params.dtype, params.hidden_size
     machine = _backend()
     steps, batch, width = trace.inputs.shape
@@ -315,7 +317,7 @@ def backprop_cuda(
             sweeps.plan_for(cell, units, dtype), _weights(weights), arrays, lengths, seeds, adjoint, d_inputs,
             fast_activations=fast,
         )  # fmt: skip
-        clear_held(found, values, machine)
+        clear_clamped(found, values, machine)
         first = machine.empty(shape, dtype)
         _put(machine, adjoint[0], first)
     facts = _facts(weights, fast, values)
@@ -347,7 +349,7 @@ def _check_weights(params: DeviceParams) -> None:
             )
     dtype, shapes = arrays["weight_hh"].dtype, {name: tuple(array.shape) for name, array in arrays.items()}
     for name, array in arrays.items():
-        if array.dtype != dtype or array.dtype not in DTYPES:
+        if array.dtype != dtype or array.dtype not in FLOATS:
             raise DtypeError(
                 f"{name} of DeviceParams has dtype {array.dtype}, and weight_hh has {dtype}; "
                 "give all of them in float32, or all in float64"

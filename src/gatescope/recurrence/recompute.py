@@ -61,9 +61,9 @@ class Replay:
         size = first_state.nbytes
         # A GPU gets the inputs with the piece.
         step_bytes = first_state.dtype.itemsize * series.batch * series.input_size
-        step_bytes += size + size // len(cell.states) * len(cell.kept)
+        step_bytes += size + size // len(cell.states) * len(cell.saved)
         self.length = machine.piece(source, step_bytes, size) if length is None else length
-        self.room_bytes = (self.length + 1) * size + self.length * size // len(cell.states) * len(cell.kept)
+        self.room_bytes = (self.length + 1) * size + self.length * size // len(cell.states) * len(cell.saved)
         self.buffers = 2 if machine.overlaps(directions) else 1
         self._count = -(-source // self.length) if last < source else 0
         # Checkpoints are kept from this segment on.

@@ -7,7 +7,7 @@ from typing import Any, cast, overload
 
 import numpy as np
 
-from gatescope.cells.ranges import kept_ranges
+from gatescope.cells.ranges import gate_ranges
 from gatescope.checks.arrays import check_array, check_finite, check_shape
 from gatescope.checks.network import (
     check_initial_state,
@@ -21,7 +21,7 @@ from gatescope.datatypes import Array, Gradients, Params, Trace
 from gatescope.errors import DeviceError, ShapeError
 from gatescope.kernels.cpu import sweeps
 from gatescope.kernels.cpu.aligned import aligned_empty
-from gatescope.recurrence.clamping import clamp_facts, clear_held, held_values, hold
+from gatescope.recurrence.clamping import apply_clamp, clamp_facts, clamp_values, clear_clamped
 from gatescope.recurrence.on_device import (
     DeviceGradients,
     DeviceParams,
@@ -139,12 +139,12 @@ def run(
     start = check_initial_state(initial_state, cell, params, batch)
     sizes = check_lengths(lengths, steps, batch)
     workers = check_threads(threads, sweeps.default_threads())
-    values = held_values(params, clamp)
-    params = hold(params, values)
+    values = clamp_values(params, clamp)
+    params = apply_clamp(params, values)
     plan = sweeps.plan_for(cell, params.hidden_size, params.dtype)
     states = aligned_empty((steps + 1, batch, len(cell.states), params.hidden_size), params.dtype)
     states[0] = 0 if start is None else start
-    gates = aligned_empty((steps, batch, len(cell.kept), params.hidden_size), params.dtype)
+    gates = aligned_empty((steps, batch, len(cell.saved), params.hidden_size), params.dtype)
     sweeps.forward(plan, sweeps.forward_panels(plan, params), x, states, gates, sizes, workers)
     return Trace(
         cell=cell.name,
@@ -153,9 +153,9 @@ def run(
         gates=gates,
         lengths=sizes,
         state_names=cell.states,
-        kept_names=cell.kept,
-        held=values,
-        kept_ranges=kept_ranges(cell),
+        gate_names=cell.saved,
+        clamp=values,
+        gate_ranges=gate_ranges(cell),
         provenance=_facts(device, params, values),
     )
 
@@ -257,8 +257,8 @@ def backprop(
     params = cast(Params, params)  # or what check_params objects to
     cell = check_params(params)
     check_trace(trace, params, cell)
-    values = held_values(params, trace.held, "trace.held")
-    params = hold(params, values)
+    values = clamp_values(params, trace.clamp, "trace.clamp")
+    params = apply_clamp(params, values)
     workers = check_threads(threads, sweeps.default_threads())
     steps, batch = trace.inputs.shape[:2]
     if output_adjoint is None:
@@ -282,7 +282,7 @@ def backprop(
     # A NaN or an infinity in the seeds reaches these sums, which are small; reading all seeds first would cost 6 %.
     if not all(np.isfinite(value).all() for value in found):
         check_finite("output_adjoint", seeds)
-    clear_held(found, values)
+    clear_clamped(found, values)
     facts = _facts(device, params, values)
     weight_ih, weight_hh, bias_ih, bias_hh = found
     gradient = dataclasses.replace(

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from gatescope.errors import DtypeError, FileFormatError, ShapeError
+from gatescope.reporting.table import Table
 from gatescope.reporting.text import show
 from gatescope.storage.atomic import atomic_write
 
@@ -163,6 +164,26 @@ _PAGE = """<!DOCTYPE html>
 </body>
 </html>
 """
+
+
+def fragment(summary: str, table: Table, figure: bytes | None = None) -> str:
+    """Return a piece of HTML for a notebook cell: a summary, a table, and a PNG if there is one.
+
+    Every text is shown as it is given; none is read as HTML.  The piece loads nothing and holds no script.
+    """
+    first, _, rest = summary.partition("\n")
+    parts = [f"<strong>{_escape(first)}</strong>"]
+    if rest.strip():
+        parts.append(f"<pre>{_escape(rest)}</pre>")
+    if figure is not None:
+        encoded = base64.b64encode(figure).decode("ascii")
+        parts.append(f'<img alt="{_escape(first)}" src="data:image/png;base64,{encoded}">')
+    head = "".join(f"<th>{_escape(str(name))}</th>" for name in table.header)
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{_escape(text)}</td>" for text in row) + "</tr>" for row in table.texts()
+    )
+    parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>")
+    return f'<div class="gatescope">{"".join(parts)}</div>'
 
 
 def _exactly(value: Any) -> str:

@@ -1,57 +1,30 @@
-"""Numbers and counts as a reader wants to see them."""
+"""Numbers, errors, steps, fractions, bytes and lists as a reader wants to see them: each text is made here alone."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
+NOT_KNOWN = "–"
 
-def show(value: Any) -> str:
-    """A value as a reader wants to see it: numbers to four digits, long whole numbers in groups of three.
+
+def number(value: Any) -> str:
+    """Return a number to four digits, with all its digits before the point and groups of three.
 
     Examples
     --------
-    >>> from gatescope.reporting.html import show
-    >>> show(10093), show(0.0030212), show(float("inf")), show(None)
-    ('10,093', '0.003021', '∞', '–')
+    >>> from gatescope.reporting.text import number
+    >>> number(10093), number(0.0030212), number(12345.6), number(float("inf")), number(float("nan")), number(1e-9)
+    ('10,093', '0.003021', '12,346', '∞', 'not known', '1.000 × 10^−9')
     """
-    if isinstance(value, np.ndarray) and value.size == 1:
-        value = value.reshape(())[()]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}".replace("-", "−")
-    if isinstance(value, float):
-        return number_text(value)
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {show(part)}" for key, part in value.items())
     if isinstance(value, np.ndarray):
-        return f"array {value.dtype}{list(value.shape)}"
-    if isinstance(value, (list, tuple)):
-        return ", ".join(show(part) for part in value)
-    return str(value)
-
-
-def counted(number: int, noun: str) -> str:
-    """A number of things.
-
-    Examples
-    --------
-    >>> from gatescope.reporting.html import counted
-    >>> counted(1, "step"), counted(10093, "step")
-    ('1 step', '10,093 steps')
-    """
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-def number_text(value: float) -> str:
+        value = value.reshape(())[()]
+    if isinstance(value, int | np.integer):
+        return f"{int(value):,}".replace("-", "−")
+    value = float(value)
     if math.isnan(value):
         return "not known"
     if math.isinf(value):
@@ -59,8 +32,115 @@ def number_text(value: float) -> str:
     if value == 0:
         return "0"
     if 1e-4 <= abs(value) < 1e6:
-        text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-    else:
-        mantissa, exponent = f"{value:.3e}".split("e")
-        text = f"{mantissa} × 10^{int(exponent)}"
-    return text.replace("-", "−")
+        return (f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}").replace("-", "−")
+    mantissa, exponent = f"{value:.3e}".split("e")
+    return f"{mantissa} × 10^{int(exponent)}".replace("-", "−")
+
+
+def with_error(value: Any, error: Any) -> str:
+    """Return a value with its error, to two digits of the error; without it where the error is not known.
+
+    Examples
+    --------
+    >>> from gatescope.reporting.text import with_error
+    >>> with_error(-0.69312, 0.0123), with_error(0.5, float("nan"))
+    ('−0.6931 ± 0.012', '0.5')
+    """
+    return f"{number(value)} ± {float(error):.2g}" if math.isfinite(error) else number(value)
+
+
+def percent(fraction: Any) -> str:
+    """Return a fraction as a percentage.
+
+    Examples
+    --------
+    >>> from gatescope.reporting.text import percent
+    >>> percent(0.1234), percent(-0.05), percent(float("nan"))
+    ('12.3 %', '−5.0 %', '–')
+    """
+    if fraction is None or not math.isfinite(fraction):
+        return NOT_KNOWN
+    return f"{100 * float(fraction):.1f} %".replace("-", "−")
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number of things.
+
+    Examples
+    --------
+    >>> from gatescope.reporting.text import counted
+    >>> counted(1, "step"), counted(10093, "step")
+    ('1 step', '10,093 steps')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def steps(value: Any) -> str:
+    """Return a duration in steps, which need not be whole.
+
+    Examples
+    --------
+    >>> from gatescope.reporting.text import steps
+    >>> steps(1), steps(2.345), steps(float("inf"))
+    ('1 step', '2.345 steps', '∞ steps')
+    """
+    return "1 step" if value == 1 else f"{number(value)} steps"
+
+
+def byte_count(count: float) -> str:
+    """Return a number of bytes in binary units.
+
+    Examples
+    --------
+    >>> from gatescope.reporting.text import byte_count
+    >>> byte_count(512), byte_count(3 << 20)
+    ('512 B', '3.00 MiB')
+    """
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.2f} {unit}"
+        count /= 1024
+    return f"{count:.2f} TiB"
+
+
+def listing(items: Iterable[Any], *, most: int | None = None, form: Callable[[Any], str] = str) -> str:
+    """Return items separated by commas; if there are more than `most`, that many and dots.
+
+    Examples
+    --------
+    >>> from gatescope.reporting.text import listing
+    >>> listing("abc"), listing(range(9), most=3)
+    ('a, b, c', '0, 1, 2, ...')
+    """
+    texts = [form(item) for item in items]
+    if most is not None and len(texts) > most:
+        texts = [*texts[:most], "..."]
+    return ", ".join(texts)
+
+
+def show(value: Any) -> str:
+    """Return any value as a reader wants to see it in a table: numbers as `number` has them, None as a dash.
+
+    Examples
+    --------
+    >>> from gatescope.reporting.text import show
+    >>> show(10093), show(0.0030212), show(None), show(True), show({"h": 2, "c": 0.5})
+    ('10,093', '0.003021', '–', 'yes', 'h 2, c 0.5')
+    """
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.reshape(())[()]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None:
+        return NOT_KNOWN
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        return number(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {show(part)}" for key, part in value.items())
+    if isinstance(value, np.ndarray):
+        return f"array {value.dtype}{list(value.shape)}"
+    if isinstance(value, list | tuple):
+        return listing(value, form=show)
+    return str(value)

@@ -18,7 +18,7 @@ from gatescope.tasks._synthetic import flag
 _FILE = "santafe_laser.txt"
 
 
-def laser(*, horizon: int | None = None, dtype: DTypeLike = "float32", standardise: bool = True) -> Batch:
+def laser(*, horizon: int | None = None, dtype: DTypeLike = "float32", standardize: bool = True) -> Batch:
     """The Santa Fe laser series with its next value as the target.
 
     Input t is x_t and target t is x_{t+1}.  Every measured value is an input; the target of the last one was
@@ -26,14 +26,14 @@ def laser(*, horizon: int | None = None, dtype: DTypeLike = "float32", standardi
 
     The baseline is the mean squared error of the best constant, which is the variance of the targets that count.
     That of predicting the last value again is in `provenance`, as ``persistence``: the series oscillates so fast that
-    it is hardly better, 0.94 against 1.00 over the whole standardised series.
+    it is hardly better, 0.94 against 1.00 over the whole standardized series.
 
     Parameters
     ----------
     horizon : int, optional
         How many steps, from the first; default all 10,093.
     dtype : {"float32", "float64"}
-    standardise : bool
+    standardize : bool
         Subtract the mean and divide by the standard deviation (that of the population, ddof = 0) of the whole
         series, whatever `horizon` is.  Otherwise the values are intensities, whole numbers from 0 to 255.
 
@@ -46,7 +46,7 @@ def laser(*, horizon: int | None = None, dtype: DTypeLike = "float32", standardi
     Raises
     ------
     ValueRangeError
-        If `horizon` is not between 1 and 10,093, or `standardise` is neither True nor False.
+        If `horizon` is not between 1 and 10,093, or `standardize` is neither True nor False.
     DtypeError
         If `dtype` is neither float32 nor float64.
 
@@ -62,7 +62,7 @@ def laser(*, horizon: int | None = None, dtype: DTypeLike = "float32", standardi
     >>> gs.tasks.laser().inputs.shape
     (10093, 1, 1)
     """
-    wanted, standardised = float_dtype(dtype), flag("standardise", standardise)
+    wanted, standardized = float_dtype(dtype), flag("standardize", standardize)
     raw = (resources.files(__package__) / "data" / _FILE).read_bytes()
     try:
         intensities = np.array(raw.split(), dtype=np.float64)
@@ -70,7 +70,7 @@ def laser(*, horizon: int | None = None, dtype: DTypeLike = "float32", standardi
         raise FileFormatError(f"the packaged {_FILE!r} is damaged ({error}); reinstall gatescope") from error
     mean, deviation = float(intensities.mean()), float(intensities.std())
     steps = _steps(horizon, len(intensities))
-    values = (intensities - mean) / deviation if standardised else intensities
+    values = (intensities - mean) / deviation if standardized else intensities
     targets = np.zeros(steps, wanted)
     known = values[1 : steps + 1]
     targets[: len(known)] = known
@@ -88,7 +88,7 @@ def laser(*, horizon: int | None = None, dtype: DTypeLike = "float32", standardi
             "sha256": hashlib.sha256(raw).hexdigest(),
             "mean": mean,
             "standard_deviation": deviation,
-            "standardised": standardised,
+            "standardized": standardized,
             "persistence": float(np.mean((known - values[: len(known)]) ** 2)),
             "gatescope": __version__,
         },

@@ -33,7 +33,7 @@ def long_series(
     The prices p_t are those of `long_series_prices`.  The inputs of step t are the last W = `window` price changes,
     ``p_t - p_{t-1}`` first, divided by the standard deviation of all changes of the batch after their mean is taken
     off; changes from before the start are 0.  The targets are the seven hindsight values of `long_series_values`
-    at step t, standardised a head: the values of one position's choices get the mean 0 and the standard
+    at step t, standardized a head: the values of one position's choices get the mean 0 and the standard
     deviation 1, over all steps and sequences and these choices together, so that the best choice stays the best.
 
     The published experiment (M in the claims) tells how its series are made, but not its input width, heads, loss and
@@ -65,7 +65,7 @@ def long_series(
     Batch
         `inputs` (T, B, W), `targets` (T, B, 7), of which every step counts; three heads, each mean squared error:
         ``"flat"`` (stay, long, short), ``"short"`` (hold, close), ``"long"`` (hold, close).  `provenance` holds what
-        undoes the standardisation, and the arguments, of which steps, sequences and seed give the prices again.
+        undoes the standardization, and the arguments, of which steps, sequences and seed give the prices again.
 
     Raises
     ------
@@ -181,7 +181,7 @@ def long_series_prices(*, steps: int = 20_000, sequences: int = 40, seed: int = 
 
 
 def long_series_values(prices: Any, *, gamma: float = 0.99) -> Array:
-    """The hindsight value of each of the seven choices at every step, not standardised.
+    """The hindsight value of each of the seven choices at every step, not standardized.
 
     At step t one is flat, short or long, and chooses; the choice decides the position q_t (0, -1 or +1) that is held
     until the next step, where one chooses again.  From flat one may stay, go long or go short; from short or long one

@@ -18,7 +18,7 @@ _LEAST = 2  # steps: an input, and what comes after it
 def next_step(
     series: ArrayLike,
     *,
-    standardise: bool = True,
+    standardize: bool = True,
     split: str = "all",
     valid_fraction: float = 0.1,
     test_fraction: float = 0.1,
@@ -36,7 +36,7 @@ def next_step(
     ----------
     series : (N,), (N, I) or (N, B, I) array_like
         Rows are steps, columns what is measured at one; such as ``gatescope.io.read_series`` reads from a CSV.
-    standardise : bool
+    standardize : bool
         Subtract each column's mean and divide by its standard deviation (of the population, ddof = 0), both taken over
         the training split, whatever `split` is; a column that does not change there is not divided.
     split : {"all", "train", "valid", "test"}
@@ -57,7 +57,7 @@ def next_step(
     DtypeError
         If it does not hold real numbers, or `dtype` is neither float32 nor float64.
     ValueRangeError
-        If a number is NaN or infinite, the split has fewer than two steps, or `standardise` is neither True nor False.
+        If a number is NaN or infinite, the split has fewer than two steps, or `standardize` is neither True nor False.
     UnknownNameError
         If there is no such split.
 
@@ -71,7 +71,7 @@ def next_step(
     wanted = float_dtype(dtype)
     check_one_of("split", split, SPLITS)
     valid, test = shares(valid_fraction, test_fraction)
-    standardised = flag("standardise", standardise)
+    standardized = flag("standardize", standardize)
     values = _values(series)
     begin, end = part(len(values), "train", valid, test)
     training = values[begin:end]
@@ -85,7 +85,7 @@ def next_step(
             )
     mean, deviation = training.mean(axis=(0, 1)), training.std(axis=(0, 1))
     here = values[begin:end]
-    if standardised:
+    if standardized:
         here = (here - mean) / np.where(deviation > 0, deviation, 1)
     with np.errstate(over="ignore"):  # an overflow is reported below
         found = here.astype(wanted)
@@ -105,7 +105,7 @@ def next_step(
         provenance=record(
             "next_step",
             wanted,
-            standardised=standardised,
+            standardized=standardized,
             mean=mean.tolist(),
             standard_deviation=deviation.tolist(),
             persistence=float(np.mean((here[1:] - here[:-1]) ** 2)),

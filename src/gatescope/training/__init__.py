@@ -1,7 +1,7 @@
 """Training: the loop, and what it is put together from.
 
 `train` trains a model on a task; `evaluate` and `predict` use it, and `majority_accuracy` is what to compare an
-accuracy with.  The optimisers (`Adam`, `RMSProp`, `SGD`), the learning-rate schedules (`Constant`, `Step`,
+accuracy with.  The optimizers (`Adam`, `RMSprop`, `SGD`), the learning-rate schedules (`Constant`, `Step`,
 `Exponential`, `Cosine`, `WarmUp`, `Piecewise`) and `Dropout` are its settings; `Engine` is what computes losses and
 gradients, for loops of one's own.
 """
@@ -10,7 +10,7 @@ from gatescope.training.clipping import Clip
 from gatescope.training.dropout import Dropout, masks
 from gatescope.training.engine import Data, Engine, Score, as_data
 from gatescope.training.evaluation import evaluate, majority_accuracy, predict
-from gatescope.training.optimizers import SGD, Adam, Optimiser, RMSProp
+from gatescope.training.optimizers import SGD, Adam, Optimizer, RMSprop
 from gatescope.training.schedules import Constant, Cosine, Exponential, Piecewise, Schedule, Step, WarmUp
 
 __all__ = [
@@ -23,9 +23,9 @@ __all__ = [
     "Dropout",
     "Engine",
     "Exponential",
-    "Optimiser",
+    "Optimizer",
     "Piecewise",
-    "RMSProp",
+    "RMSprop",
     "Schedule",
     "Score",
     "Step",

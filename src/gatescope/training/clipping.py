@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gatescope.checks.arrays import check_own_array
-from gatescope.checks.numbers import check_above_zero, keep
+from gatescope.checks.numbers import check_above_zero, set_checked
 from gatescope.datatypes import Array
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError
 from gatescope.kernels.cpu.loops import optimizers as kernels
@@ -70,7 +70,7 @@ class Clip:
         if self.kind not in KINDS:
             raise UnknownNameError(f"kind={self.kind!r} is not known; choose one of {', '.join(KINDS)}")
         if self.limit is not None:
-            keep(self, limit=check_above_zero("limit", self.limit))
+            set_checked(self, limit=check_above_zero("limit", self.limit))
 
     def apply(self, gradient: Array, sizes: Sequence[tuple[int, int]] = ()) -> tuple[float, bool]:
         """Clip a gradient in place.

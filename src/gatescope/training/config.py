@@ -28,7 +28,7 @@ from gatescope.training.dropout import Dropout, check_dropout
 class Settings:
     """What `train` was told, in the names of its arguments."""
 
-    optimizer: optimizers.Optimiser
+    optimizer: optimizers.Optimizer
     lr: float
     schedule: schedules.Schedule
     clip_norm: float | None

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from gatescope.checks.dtypes import float_dtype
-from gatescope.checks.numbers import check_count, check_share, keep
+from gatescope.checks.numbers import check_count, check_fraction, set_checked
 from gatescope.datatypes import Array
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError
 
@@ -57,7 +57,7 @@ class Dropout:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            keep(self, **{name: check_share(name, value)})
+            set_checked(self, **{name: check_fraction(name, value)})
 
 
 def check_dropout(dropout: Any) -> Dropout:
@@ -140,7 +140,7 @@ def masks(
     >>> float(masks(0.5, (100, 8, 4), seed=0, update=3, place="inputs").max())
     2.0
     """
-    probability = check_share("probability", probability)
+    probability = check_fraction("probability", probability)
     for name, value in (("seed", seed), ("update", update), ("layer", layer)):
         check_count(name, value, least=0)
     if not isinstance(shape, tuple | list):

@@ -21,7 +21,7 @@ Probe = Callable[[Stack], tuple[Array, Array, Array]]
 
 def kept_gates(stack: Stack) -> tuple[tuple[str, ...], ...]:
     """A layer's kept gates, in the order of the saturation's columns."""
-    return tuple(get(layer.cell).kept for layer in stack.layers)
+    return tuple(get(layer.cell).saved for layer in stack.layers)
 
 
 def probe_on(data: Data, threads: int) -> Probe:
@@ -52,7 +52,7 @@ def probe_on(data: Data, threads: int) -> Probe:
                 lives[k] = np.log(2) / rates[k] if not rates[k] <= 0 else np.inf
             trace = run(layer, below, threads=threads)
             for name, by_unit in shares_by_unit(trace, trace.sigmoid_names).items():
-                saturation[k, trace.kept_names.index(name)] = np.mean(by_unit, axis=1)
+                saturation[k, trace.gate_names.index(name)] = np.mean(by_unit, axis=1)
             below = np.ascontiguousarray(trace.outputs)
         return rates, lives, saturation
 

@@ -1,4 +1,4 @@
-"""How weights follow their gradient: Adam, RMSProp, gradient descent with momentum."""
+"""How weights follow their gradient: Adam, RMSprop, gradient descent with momentum."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from gatescope.checks.numbers import (
     check_above_zero,
     check_count,
     check_flag,
+    check_fraction,
     check_number,
-    check_share,
-    keep,
+    set_checked,
 )
 from gatescope.datatypes import Array
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
@@ -30,8 +30,8 @@ _NO_SLOT = {np.dtype(kind): np.zeros(0, kind) for kind in (np.float32, np.float6
 
 
 @runtime_checkable
-class Optimiser(Protocol):
-    """What training asks of an optimiser; it holds constants only, and what changes is in its slots.
+class Optimizer(Protocol):
+    """What training asks of an optimizer; it holds constants only, and what changes is in its slots.
 
     Examples
     --------
@@ -113,9 +113,9 @@ class Adam:
             first, second = self.betas
         except (TypeError, ValueError):
             raise ValueRangeError(f"betas={self.betas!r} must be two numbers such as (0.9, 0.999)") from None
-        keep(self, betas=(check_share("betas[0]", first), check_share("betas[1]", second)))
-        keep(self, eps=check_above_zero("eps", self.eps))
-        keep(self, weight_decay=check_number("weight_decay", self.weight_decay, least=0))
+        set_checked(self, betas=(check_fraction("betas[0]", first), check_fraction("betas[1]", second)))
+        set_checked(self, eps=check_above_zero("eps", self.eps))
+        set_checked(self, weight_decay=check_number("weight_decay", self.weight_decay, least=0))
         check_flag("decoupled", self.decoupled)
 
     @property
@@ -163,8 +163,8 @@ class Adam:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RMSProp:
-    """RMSProp [1]_, centered [2]_ and with momentum if wanted.
+class RMSprop:
+    """RMSprop [1]_, centered [2]_ and with momentum if wanted.
 
     With g the gradient plus weight_decay theta::
 
@@ -201,8 +201,8 @@ class RMSProp:
 
     Examples
     --------
-    >>> from gatescope.training.optimizers import RMSProp
-    >>> list(RMSProp(centered=True).slots(3, "float32"))
+    >>> from gatescope.training.optimizers import RMSprop
+    >>> list(RMSprop(centered=True).slots(3, "float32"))
     ['square', 'mean']
     """
 
@@ -213,9 +213,11 @@ class RMSProp:
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        keep(self, **{name: check_share(name, getattr(self, name)) for name in ("alpha", "momentum")})
-        keep(self, eps=check_above_zero("eps", self.eps))
-        keep(self, weight_decay=check_number("weight_decay", self.weight_decay, least=0))
+        set_checked(
+            self, **{name: check_fraction(name, getattr(self, name)) for name in ("alpha", "momentum")}
+        )
+        set_checked(self, eps=check_above_zero("eps", self.eps))
+        set_checked(self, weight_decay=check_number("weight_decay", self.weight_decay, least=0))
         check_flag("centered", self.centered)
 
     @property
@@ -291,8 +293,10 @@ class SGD:
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        keep(self, momentum=check_share("momentum", self.momentum))
-        keep(self, **{n: check_number(n, getattr(self, n), least=0) for n in ("dampening", "weight_decay")})
+        set_checked(self, momentum=check_fraction("momentum", self.momentum))
+        set_checked(
+            self, **{n: check_number(n, getattr(self, n), least=0) for n in ("dampening", "weight_decay")}
+        )
         if self.dampening > 1:
             raise ValueRangeError(f"dampening={self.dampening!r} must lie in 0..1")
         check_flag("nesterov", self.nesterov)
@@ -341,7 +345,7 @@ def _check(
     if slots.keys() != set(names):
         raise ShapeError(
             f"slots has {', '.join(slots) or 'nothing'}, but should have {', '.join(names) or 'nothing'}; "
-            "make it with this optimiser's slots()"
+            "make it with this optimizer's slots()"
         )
     for name, vector in (("gradient", gradient), *slots.items()):
         check_own_array(name, vector, "(N,)")
@@ -357,26 +361,26 @@ def _description(name: str, constants: Any) -> dict[str, Any]:
     return {"name": name, **{k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}}
 
 
-_BY_NAME: dict[str, Optimiser] = {
+_BY_NAME: dict[str, Optimizer] = {
     "adam": Adam(),
     "adamw": Adam(weight_decay=0.01, decoupled=True),  # PyTorch's default decay
-    "rmsprop": RMSProp(),
+    "rmsprop": RMSprop(),
     "sgd": SGD(),
 }
 NAMES = tuple(_BY_NAME)
 
 
-def by_name(optimizer: str | Optimiser) -> Optimiser:
-    """The optimiser of that name, with PyTorch's constants; an optimiser is handed back as it is.
+def by_name(optimizer: str | Optimizer) -> Optimizer:
+    """The optimizer of that name, with PyTorch's constants; an optimizer is handed back as it is.
 
     Parameters
     ----------
-    optimizer : str or Optimiser
+    optimizer : str or Optimizer
         ``"adam"``, ``"adamw"``, ``"rmsprop"``, ``"sgd"``, or an object made by the caller.
 
     Returns
     -------
-    Optimiser
+    Optimizer
 
     Raises
     ------
@@ -391,7 +395,7 @@ def by_name(optimizer: str | Optimiser) -> Optimiser:
     """
     if isinstance(optimizer, str) and optimizer in _BY_NAME:
         return _BY_NAME[optimizer]
-    if isinstance(optimizer, Optimiser) and not isinstance(optimizer, type):
+    if isinstance(optimizer, Optimizer) and not isinstance(optimizer, type):
         return optimizer
     raise UnknownNameError(
         f"optimizer={optimizer!r} is not known; choose one of {', '.join(NAMES)}, "

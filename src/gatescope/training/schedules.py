@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
 
-from gatescope.checks.numbers import check_above_zero, check_call, check_count, check_number, keep
+from gatescope.checks.numbers import check_above_zero, check_call, check_count, check_number, set_checked
 from gatescope.errors import ShapeError, UnknownNameError, ValueRangeError
 
 
@@ -87,7 +87,7 @@ class Step:
     rate: float
 
     def __post_init__(self) -> None:
-        keep(self, every=check_count("every", self.every), rate=check_above_zero("rate", self.rate))
+        set_checked(self, every=check_count("every", self.every), rate=check_above_zero("rate", self.rate))
 
     def factor(self, update: int, updates: int) -> float:
         """``rate^floor(update / every)``."""
@@ -117,7 +117,7 @@ class Exponential:
     rate: float
 
     def __post_init__(self) -> None:
-        keep(self, rate=check_above_zero("rate", self.rate))
+        set_checked(self, rate=check_above_zero("rate", self.rate))
 
     def factor(self, update: int, updates: int) -> float:
         """``rate^update``."""
@@ -154,7 +154,7 @@ class Cosine:
         floor = check_number("floor", self.floor, least=0)
         if floor > 1:
             raise ValueRangeError(f"floor={self.floor!r} must lie in 0..1")
-        keep(self, floor=floor)
+        set_checked(self, floor=floor)
 
     def factor(self, update: int, updates: int) -> float:
         """``floor + (1 - floor) (1 + cos(pi update / updates)) / 2``."""
@@ -188,7 +188,7 @@ class WarmUp:
     then: Schedule = field(default_factory=Constant)
 
     def __post_init__(self) -> None:
-        keep(self, updates=check_count("updates", self.updates), then=_schedule("then", self.then))
+        set_checked(self, updates=check_count("updates", self.updates), then=_schedule("then", self.then))
 
     def factor(self, update: int, updates: int) -> float:
         """``(update + 1) / self.updates``, and then the other schedule's."""
@@ -235,7 +235,7 @@ class Piecewise:
             )
         if any(first >= second for first, second in pairwise(boundaries)):
             raise ValueRangeError(f"boundaries={self.boundaries!r} must rise")
-        keep(self, boundaries=boundaries, factors=factors)
+        set_checked(self, boundaries=boundaries, factors=factors)
 
     def factor(self, update: int, updates: int) -> float:
         """The factor of the piece that `update` lies in."""

@@ -65,7 +65,7 @@ class Rows:
 
 
 class State:
-    """Where training is: weights, the optimiser's slots, counters, sums over the epoch so far, and its course.
+    """Where training is: weights, the optimizer's slots, counters, sums over the epoch so far, and its course.
 
     Attributes
     ----------

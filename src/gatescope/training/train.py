@@ -27,7 +27,7 @@ from gatescope.training.dropout import Dropout
 from gatescope.training.engine import Engine
 from gatescope.training.loop import Slots, Trainer, outcome
 from gatescope.training.monitor import kept_gates, probe_on
-from gatescope.training.optimizers import Optimiser
+from gatescope.training.optimizers import Optimizer
 from gatescope.training.schedules import Schedule
 from gatescope.training.state import State
 
@@ -38,7 +38,7 @@ def train(
     params_or_stack: Params | Stack,
     task: Batch | Callable[..., Batch],
     *,
-    optimizer: str | Optimiser = "adam",
+    optimizer: str | Optimizer = "adam",
     lr: float = 1e-3,
     schedule: str | Schedule | Callable[[int, int], float] | None = None,
     clip_norm: float | None = 1.0,
@@ -67,7 +67,7 @@ def train(
     """Train a model on a task by back-propagation through time.
 
     An update goes from the weights w to ``w - lr_k * direction(clip(dL/dw))``: L is the sum of the heads' losses times
-    their weights, each a mean over the steps that count; the direction is the optimiser's; and ``lr_k`` is `lr` times
+    their weights, each a mean over the steps that count; the direction is the optimizer's; and ``lr_k`` is `lr` times
     the schedule's factor.
 
     The result is the same, bit for bit, for any number of threads, from one run to the next, and whether or not the
@@ -83,7 +83,7 @@ def train(
     task : Batch or callable
         Fixed data, of which an epoch is one pass; or ``task(seed=...) -> Batch``, which makes new data for every
         update, such as ``functools.partial(gs.tasks.adding, steps=100, sequences=50)``.
-    optimizer : str or Optimiser
+    optimizer : str or Optimizer
         ``"adam"``, ``"adamw"``, ``"rmsprop"``, ``"sgd"``, or an object such as ``gs.training.Adam(eps=1e-7)``.
     lr : float
         Learning rate, above 0.

@@ -36,7 +36,7 @@ def test_float32_kernels_hold_no_double(cell):
 
 CELL = """
 from numba.extending import register_jitable
-NAME, GATES, STATES, KEPT = "cached", ("h",), ("h",), ()
+NAME, GATES, STATES, SAVED = "cached", ("h",), ("h",), ()
 
 @register_jitable
 def step(wx, rh, states):
@@ -53,13 +53,13 @@ RUN = """
 import sys
 import numpy as np, gatescope as gs
 import mycell
-from gatescope.kernels import cpu
+from gatescope.kernels.cpu import sweeps
 
 gs.cells.register(mycell)
 params = gs.init("cached", input_size=1, hidden_size=2, seed=0, dtype="float64")
 trace = gs.run(params, np.ones((3, 1)))
-plan = cpu.plan_for(gs.cells.get("cached"), 2, np.dtype("float64"))
-kernel = cpu.forward_kernel(plan, 1)
+plan = sweeps.plan_for(gs.cells.get("cached"), 2, np.dtype("float64"))
+kernel = sweeps.forward_kernel(plan, 1)
 print(sum(kernel.stats.cache_hits.values()), float(trace.outputs[0, 0, 0]))
 """
 

@@ -135,8 +135,8 @@ def test_what_stays_there_has_the_same_bits(gpu, slim, cell):
     assert_bits(weights.to_host().arrays(), case.params.arrays())
     assert_bits(trace.to_host().arrays(), there.arrays())
     assert_bits(flat(found.to_host()), flat(grads))
-    assert trace.to_host().kept_names == there.kept_names
-    assert trace.to_host().kept_ranges == there.kept_ranges == case.run(LENGTHS).kept_ranges
+    assert trace.to_host().gate_names == there.gate_names
+    assert trace.to_host().gate_ranges == there.gate_ranges == case.run(LENGTHS).gate_ranges
     flow = gs.gradient_flow(weights, case.inputs)
     assert_bits(flow.arrays(), gs.gradient_flow(case.params, case.inputs, device="cuda").arrays())
     assert flow.provenance["device"] == "cuda"

@@ -9,7 +9,6 @@ from helpers.watched_gpu import WatchedGpu
 import gatescope as gs
 from gatescope.errors import UnknownNameError, ValueRangeError
 from gatescope.kernels.cuda import backend, driver
-from gatescope.recurrence.clamping import held
 
 # Minutes in Numba's simulator, a thread of Python for each of a kernel's; seconds elsewhere.
 pytestmark = [pytest.mark.slow] if driver.simulated else []
@@ -37,13 +36,13 @@ def test_the_same_as_the_cpu(gpu, cell, dtype):
     assert there.provenance["clamp"] == here.provenance["clamp"]
     for name, value in here.arrays().items():
         assert_close(np.nan_to_num(there.arrays()[name]), np.nan_to_num(value), TOLERANCE[dtype], name)
-    exact = np.isin(here.held, (-1.0, 0.0, 0.5, 1.0))
-    for gate, chosen, values in zip(case.params.gates, exact, here.held, strict=True):
+    exact = np.isin(here.clamp, (-1.0, 0.0, 0.5, 1.0))
+    for gate, chosen, values in zip(case.params.gate_names, exact, here.clamp, strict=True):
         if chosen.any():
             wanted = np.where(here.mask[..., None], values[chosen], 0)
             np.testing.assert_array_equal(there.gate(gate)[..., chosen], wanted)
     expected, grads = flat(case.backprop(here)), flat(case.backprop(here, device="cuda"))
-    rows = ~np.isnan(here.held).reshape(-1)
+    rows = ~np.isnan(here.clamp).reshape(-1)
     for name, value in expected.items():
         if name == "held":
             continue
@@ -62,7 +61,7 @@ def test_what_stays_there_has_the_same_bits(gpu, cell):
     trace = gs.run(weights, case.inputs, case.initial_state, LENGTHS, clamp=clamp)
     found = gs.backprop(weights, trace, case.output_adjoint, case.final_adjoint)
     assert_bits(weights.to_host().arrays(), case.params.arrays())  # not held themselves
-    assert_bits(held(weights, clamp).to_host().arrays(), held(case.params, clamp).arrays())
+    assert_bits(gs.clamp(weights, clamp).to_host().arrays(), gs.clamp(case.params, clamp).arrays())
     assert trace.to_host() == there
     assert_bits(flat(found.to_host()), flat(grads))
     assert found.provenance["clamp"] == trace.provenance["clamp"] == there.provenance["clamp"]

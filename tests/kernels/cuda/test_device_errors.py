@@ -117,7 +117,7 @@ def test_weights_on_the_gpu_are_made_there():
     case = case_of("rnn")
     arrays = {name: getattr(case.params, name) for name in WEIGHTS}
     with pytest.raises(DeviceError, match=r"weight_ih of DeviceParams is a ndarray, .*gatescope\.to_device"):
-        gs.DeviceParams(cell="rnn", gates=case.params.gates, **arrays)
+        gs.DeviceParams(cell="rnn", **arrays)
 
 
 @pytest.mark.parametrize("device", [None, "cpu", "cuda"])

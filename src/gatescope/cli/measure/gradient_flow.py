@@ -137,7 +137,7 @@ def lyapunov(
     transient: TransientOption = None,
     qr_every: Annotated[
         int | None,
-        typer.Option(metavar="STEPS", help="Steps between orthonormalisations.  Default: found by a trial."),
+        typer.Option(metavar="STEPS", help="Steps between orthonormalizations.  Default: found by a trial."),
     ] = None,
     checks: Annotated[
         bool, typer.Option(help="Compare with the determinant and with a perturbation of the state.")

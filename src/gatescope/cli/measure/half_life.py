@@ -52,7 +52,9 @@ def half_life(
         f"by the {gate}, slowest unit, steps": map(number, result.slowest),
         f"by the {gate}, median unit, steps": map(number, result.median),
         "rate of the adjoint, nats per step": map(with_error, result.adjoint_rate, result.adjoint_error),
-        "minus the leading exponent, nats per step": map(with_error, result.exponent_rate, result.rate_error),
+        "minus the leading exponent, nats per step": map(
+            with_error, result.exponent_rate, result.exponent_error
+        ),
         "the three agree": ("no" if disagree else "yes" for disagree in result.disagree),
     }
     batch = len(result.by_adjoint)

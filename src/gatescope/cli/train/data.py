@@ -117,7 +117,7 @@ def material(
             )
         if "split" in known:
             found = _split(make, source, validation=validation, fractions="valid_fraction" in known)
-            return dataclasses.replace(found, series=_as_taken(make) if "standardise" in known else None)
+            return dataclasses.replace(found, series=_as_taken(make) if "standardize" in known else None)
         if validation:
             raise ValueRangeError(
                 f"--validation needs data that are held back, and {name} has none; leave it out"
@@ -178,9 +178,9 @@ def _split(make: Callable[..., Batch], source: str, *, validation: bool | None, 
 
 
 def _as_taken(make: Callable[..., Batch]) -> Array | None:
-    """The whole series as the model takes it, if it was standardised."""
+    """The whole series as the model takes it, if it was standardized."""
     whole = make(split="all")
-    return np.concatenate([whole.inputs, whole.targets[-1:]]) if whole.provenance["standardised"] else None
+    return np.concatenate([whole.inputs, whole.targets[-1:]]) if whole.provenance["standardized"] else None
 
 
 def _there(make: Callable[..., Batch], split: str) -> Batch | None:

@@ -286,7 +286,7 @@ def _finish(
             files.append(_write_series(given.series, _beside(out)))
             scale = {key: given.example.provenance[key] for key in ("mean", "standard_deviation")}
             run = dataclasses.replace(run, provenance={**run.provenance, "inputs_scale": scale})
-            rows.append(("the series as the model takes it, standardised", str(files[-1])))
+            rows.append(("the series as the model takes it, standardized", str(files[-1])))
         run.save(out)
         if plot is not None and run.history.epoch.size:
             files.append(_draw(run, given, plot))

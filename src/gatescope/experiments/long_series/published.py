@@ -55,9 +55,9 @@ def choices(result: LongSeriesResult) -> list[str]:
     )
     other = f" Published: {PUBLISHED_UNITS} units, learning rate {TRAINING['lr']:g}, norm {TRAINING['clip_norm']:g}."
     return [
-        f"Input: the last {result.window} price changes, standardised. The published width is not known.",
+        f"Input: the last {result.window} price changes, standardized. The published width is not known.",
         "Head: 7 outputs, the hindsight values of a dynamic programme over {flat: stay, long, short; short: hold, "
-        "close; long: hold, close}, standardised group by group; loss: the sum of the three groups' mean squared "
+        "close; long: hold, close}, standardized group by group; loss: the sum of the three groups' mean squared "
         "errors. The published ones are not known.",
         "Reward: position times price change, discount 0.99, no cost. The published constants are not known.",
         f"Data: one set of {result.sequences} series of {result.steps:,} steps, data seed {result.data_seed}, the "

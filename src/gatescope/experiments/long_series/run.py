@@ -21,7 +21,7 @@ from gatescope.kernels.cpu.sweeps import default_threads
 from gatescope.storage.atomic import atomic_write
 from gatescope.storage.provenance import provenance
 from gatescope.storage.resumable import read_state
-from gatescope.training.optimizers import Optimiser
+from gatescope.training.optimizers import Optimizer
 
 HIDDEN_SIZE = PUBLISHED_UNITS
 LEARNING_RATE = 1e-3
@@ -159,7 +159,7 @@ def run_long_series(
     return _collect(runs, chosen, numbers, epochs, batch.baseline, settings, seconds, threads)
 
 
-def _optimizer() -> Optimiser:
+def _optimizer() -> Optimizer:
     from gatescope.training.optimizers import Adam
 
     return Adam(eps=EPSILON)

@@ -13,7 +13,7 @@ from gatescope.datatypes.stack import Stack
 from gatescope.kernels.cpu.sweeps import default_threads
 from gatescope.training.clipping import Clip
 from gatescope.training.engine import Engine, as_data
-from gatescope.training.optimizers import Optimiser
+from gatescope.training.optimizers import Optimizer
 
 ROUNDS = 7  # after one that is not counted
 
@@ -24,7 +24,7 @@ def epoch_times(
     cells: Sequence[str],
     seeds: Sequence[int],
     *,
-    optimizer: Optimiser,
+    optimizer: Optimizer,
     lr: float,
     clip_norm: float,
     threads: int | None,

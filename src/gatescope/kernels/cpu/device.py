@@ -37,7 +37,7 @@ class CpuDevice:
         """States and gates to be filled."""
         cell, units = self._cell, self._params.hidden_size
         states = aligned_empty((steps + 1, self._batch, len(cell.states), units), self._params.dtype)
-        return states, aligned_empty((steps, self._batch, len(cell.kept), units), self._params.dtype)
+        return states, aligned_empty((steps, self._batch, len(cell.saved), units), self._params.dtype)
 
     def forward(self, inputs: Array, first_state: Array, states: Array, gates: Array) -> None:
         """Run from a state over inputs."""

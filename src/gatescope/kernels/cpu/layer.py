@@ -44,16 +44,14 @@ class Layer:
 
     def __init__(self, cell: Cell, params: Params, first: int, *, masked: bool = False) -> None:
         self.plan = sweeps.plan_for(cell, params.hidden_size, params.dtype)
-        self.inputs, self.states, self.kept = params.input_size, len(cell.states), len(cell.kept)
+        self.inputs, self.states, self.kept = params.input_size, len(cell.states), len(cell.saved)
         self.units, self.masked = params.hidden_size, masked
         self.size = params.count()
         self._first = first
         w_ih, w_hh, b_ih, b_hh = _places(
             [a.shape for a in (params.weight_ih, params.weight_hh, params.bias_ih, params.bias_hh)], first + 1
         )
-        numbers = Params(
-            cell=params.cell, gates=params.gates, weight_ih=w_ih, weight_hh=w_hh, bias_ih=b_ih, bias_hh=b_hh
-        )
+        numbers = Params(cell=params.cell, weight_ih=w_ih, weight_hh=w_hh, bias_ih=b_ih, bias_hh=b_hh)
         places = sweeps.forward_panels(self.plan, numbers) + sweeps.backward_panels(self.plan, numbers)
         # Where there is no second phase, the panels have a number nobody reads.
         self._packing = Packing([piece.astype(np.intp) for piece in places], params.dtype)

@@ -52,11 +52,11 @@ def make_reverse(cell, hidden, dtype, design, flow, fast=False):
     if fast:
         step_vjp, prepare_vjp = hurried(cell.step_vjp), hurried(cell.prepare_vjp) or absent
     operand_of = cell.operand or absent
-    S, K, G, P = len(cell.states), len(cell.kept), len(cell.gates), cell.prepared
+    S, K, G, P = len(cell.states), len(cell.saved), len(cell.gates), cell.prepared
     H, U, T = hidden, design.units, design.threads
     FIRST = P or G
     SECOND = max(G - FIRST, 1)
-    KEPT, PREPARED = max(K, 1), max(P, 1)
+    SAVED, PREPARED = max(K, 1), max(P, 1)
     SHARED_PRE = cell.shared and not P  # one array holds the adjoints of both pre-activations
     TOGETHER, BLOCKS, ROWS = design.together, design.blocks, design.sequences
     PARTS, SPREAD, WARPS = design.parts, design.spread, design.warps
@@ -126,8 +126,8 @@ def make_reverse(cell, hidden, dtype, design, flow, fast=False):
         old = cuda.local.array(S, number)
         new = cuda.local.array(S, number)
         older = cuda.local.array(S, number)
-        kept = cuda.local.array(KEPT, number)
-        earlier = cuda.local.array(KEPT, number)
+        kept = cuda.local.array(SAVED, number)
+        earlier = cuda.local.array(SAVED, number)
         pre_wx = cuda.local.array(G, number)
         pre_rh = cuda.local.array(G, number)
         prepared = cuda.local.array(PREPARED, number)
@@ -146,7 +146,7 @@ def make_reverse(cell, hidden, dtype, design, flow, fast=False):
             old[k] = ZERO
             new[k] = ZERO
             older[k] = ZERO
-        for k in range(KEPT):
+        for k in range(SAVED):
             kept[k] = ZERO
             earlier[k] = ZERO
         for g in range(G):

@@ -43,7 +43,7 @@ class CudaDevice:
         cell, units = self._cell, self._units
         states = self._backend.empty((steps + 1, self._batch, len(cell.states), units), self._dtype)
         # A GPU holds no empty arrays: a cell without gates gets one that nothing reads.
-        return states, self._backend.empty((steps, self._batch, max(1, len(cell.kept)), units), self._dtype)
+        return states, self._backend.empty((steps, self._batch, max(1, len(cell.saved)), units), self._dtype)
 
     def forward(self, inputs: Array, first_state: Array, states: Any, gates: Any) -> None:
         """Run from a state over inputs."""

@@ -30,11 +30,11 @@ def make_forward(cell, hidden, dtype, design, row, fast=False):
     step, prepare, operand_of = cell.step, cell.prepare or absent, cell.operand or absent
     if fast:
         step, prepare = hurried(cell.step), hurried(cell.prepare) or absent
-    S, K, G, P = len(cell.states), len(cell.kept), len(cell.gates), cell.prepared
+    S, K, G, P = len(cell.states), len(cell.saved), len(cell.gates), cell.prepared
     H, U, T = hidden, design.units, design.threads
     FIRST = P or G
     SECOND = max(G - FIRST, 1)
-    KEPT = max(K, 1)
+    SAVED = max(K, 1)
     PREPARED = max(P, 1)
     BLOCKS, SEQUENCES, PARTS, SPREAD = design.blocks, design.sequences, design.parts, design.spread
     one, two = design.first, design.second
@@ -80,7 +80,7 @@ def make_forward(cell, hidden, dtype, design, row, fast=False):
         ahead = cuda.local.array(G, number)
         later = cuda.local.array(G, number)
         offset = cuda.local.array(G, number)
-        kept = cuda.local.array(KEPT, number)
+        kept = cuda.local.array(SAVED, number)
         prepared = cuda.local.array(PREPARED, number)
 
         for i in range(thread, u64(SHARED), u64(T)):
@@ -98,7 +98,7 @@ def make_forward(cell, hidden, dtype, design, row, fast=False):
             later[g] = ZERO
         for k in range(S):
             held[k] = ZERO
-        for k in range(KEPT):
+        for k in range(SAVED):
             kept[k] = ZERO
         for k in range(PREPARED):
             prepared[k] = ZERO

@@ -222,7 +222,7 @@ def _parts(sizes: Sizes, free: int) -> tuple[dict[str, int], int]:
 
 def _of_run(sizes: Sizes) -> dict[str, int]:
     cell, one = sizes.cell, sizes.dtype.itemsize * sizes.hidden * sizes.batch
-    kept, states, gates = len(cell.kept), len(cell.states), len(cell.gates)
+    kept, states, gates = len(cell.saved), len(cell.states), len(cell.gates)
     design = choose(cell, sizes.hidden, sizes.dtype, sizes.batch, False, sizes.facts)
     return {
         "weights": _weights(sizes),
@@ -243,7 +243,7 @@ def _of_backprop(sizes: Sizes, free: int) -> tuple[dict[str, int], int]:
     states = len(cell.states)
     design = choose(cell, sizes.hidden, sizes.dtype, sizes.batch, True, sizes.facts)
     run = _of_run(sizes)
-    gates = run["gates"] if cell.kept else 0  # a trace of the host has none where there are none
+    gates = run["gates"] if cell.saved else 0  # a trace of the host has none where there are none
     before = {
         "weights": run["weights"],
         "trace": run["inputs"] + run["states"] + gates + run["lengths"],

@@ -124,7 +124,7 @@ def forward(
     """
     machine, cell, units = backends.current(), plan.cell, plan.hidden_size
     steps, batch, width = inputs.shape
-    states_count, kept, gate_count = len(cell.states), len(cell.kept), len(cell.gates)
+    states_count, kept, gate_count = len(cell.states), len(cell.saved), len(cell.gates)
     flat_states, flat_gates = states.reshape(-1), flat(gates, plan.dtype)
     # The projections of a step stand where its gates (or its state) will: a thread reads them one step before.
     if kept >= gate_count:

@@ -28,13 +28,13 @@ _NOTHING = 1e-15  # of a row is rounding
 
 
 def scratch_size(count: int, width: int) -> int:
-    """Floats of the scratch that `orthogonalise` needs for `count` rows of `width` padded columns."""
+    """Floats of the scratch that `orthogonalize` needs for `count` rows of `width` padded columns."""
     padded = -(-count // BLOCK) * BLOCK
     return padded * width + BLOCK * padded + padded + 2 * BLOCK
 
 
 @register_jitable
-def orthogonalise(rows, base, count, shape, scratch, logs, at):
+def orthogonalize(rows, base, count, shape, scratch, logs, at):
     """Make `count` rows from rows[base] on orthonormal; write the logs of R's diagonal to logs[at:].
 
     shape: (states, units of each, padded units of each); a row is states * padded units wide, and a vector of

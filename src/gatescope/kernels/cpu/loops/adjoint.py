@@ -29,7 +29,7 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False):
     With `inputs` it also records the log-norm of the gradient of the inputs at each step, for every direction.
     """
     step_vjp, prepare_vjp = cell.step_vjp, cell.prepare_vjp or absent
-    S, K, G, P, L = len(cell.states), len(cell.kept), len(cell.gates), cell.prepared, lanes
+    S, K, G, P, L = len(cell.states), len(cell.saved), len(cell.gates), cell.prepared, lanes
     FIRST = P or G
     SECOND = max(G - FIRST, 1)
     ROWS, GROUPS, SPLIT = tiles

@@ -22,7 +22,7 @@ def make_backward(cell, lanes, tiles, second_tiles, masked=False):
     """
     step_vjp, prepare_vjp = cell.step_vjp, cell.prepare_vjp or absent
     operand_of = cell.operand or absent
-    S, K, G, P, L = len(cell.states), len(cell.kept), len(cell.gates), cell.prepared, lanes
+    S, K, G, P, L = len(cell.states), len(cell.saved), len(cell.gates), cell.prepared, lanes
     FIRST = P or G
     SECOND = max(G - FIRST, 1)
     SHARED = cell.shared

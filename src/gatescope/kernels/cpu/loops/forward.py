@@ -20,7 +20,7 @@ def make_forward(cell, lanes, tiles, second_tiles, masked=False):
     `masked`: every sequence has factors, the same at all steps, for its state where that enters a recurrent product.
     """
     step, prepare, operand_of = cell.step, cell.prepare or absent, cell.operand or absent
-    S, K, G, P, L = len(cell.states), len(cell.kept), len(cell.gates), cell.prepared, lanes
+    S, K, G, P, L = len(cell.states), len(cell.saved), len(cell.gates), cell.prepared, lanes
     FIRST = P or G
     SECOND = max(G - FIRST, 1)
     ROWS, GROUPS, SPLIT = tiles

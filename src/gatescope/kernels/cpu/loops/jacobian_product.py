@@ -9,7 +9,7 @@ from numba.extending import register_jitable
 
 from gatescope.kernels.cpu.loops.compiling import OPTIONS, machinery
 from gatescope.kernels.simd.load_store import load, store
-from gatescope.kernels.simd.orthogonal import BLOCK, EPS, LANES, RESOLVED, orthogonalise
+from gatescope.kernels.simd.orthogonal import BLOCK, EPS, LANES, RESOLVED, orthogonalize
 from gatescope.kernels.simd.product import dot, dots, product
 from gatescope.kernels.simd.vector import constant
 
@@ -46,7 +46,7 @@ def make_carry():
     @njit(**OPTIONS)
     def carry(matrices, rows, span, scratch, logs):
         # matrices (m, n, padded n); rows: three times `count` rows, the first carried; span: count, matrices between
-        # orthonormalisations; logs (ceil(m / every) + 1, count): logs of R's diagonal, the last row room
+        # orthonormalizations; logs (ceil(m / every) + 1, count): logs of R's diagonal, the last row room
         # Returns the smallest sine, the sum of eps / sine, and how many intervals were done again, as `tangent` does.
         fingerprint = FINGERPRINT  # noqa: F841 - part of the closure, and so of the cache key
         count, every = span
@@ -66,7 +66,7 @@ def make_carry():
             t += 1
             due = t % every == 0 or t == last
             if due or singly:
-                sine = orthogonalise(rows, 0, count, (1, n, padded), scratch, flat, room)
+                sine = orthogonalize(rows, 0, count, (1, n, padded), scratch, flat, room)
                 if sine < RESOLVED and not singly and t - mark > 1:
                     for k in range(half):
                         rows[k] = rows[saved + k]
@@ -116,7 +116,7 @@ def make_multiply_on():
             _times(matrices, t, rows, 0, half, M, n)
             for k in range(half):
                 rows[k] = rows[half + k]
-            sine = orthogonalise(rows, 0, M, (1, n, pitch - LANES), scratch, logs, 0)
+            sine = orthogonalize(rows, 0, M, (1, n, pitch - LANES), scratch, logs, 0)
             if sine >= 0.0:
                 rounding += EPS / sine if sine > 0.0 else math.inf
             for j in range(M):

@@ -34,7 +34,7 @@ def adam(theta, gradient, mean, square, rates, constants):
 
 @cache
 def make_rmsprop(centered, momentum):
-    """Kernel of RMSProp; `mean` is read only if it is centered, `velocity` only if there is momentum."""
+    """Kernel of RMSprop; `mean` is read only if it is centered, `velocity` only if there is momentum."""
     CENTERED, MOMENTUM = centered, momentum
 
     @njit(**OPTIONS)

@@ -15,7 +15,7 @@ from numba import njit
 
 from gatescope.kernels.cpu.loops.compiling import OPTIONS, absent, fingerprint_of
 from gatescope.kernels.simd.load_store import clear, get, load, store
-from gatescope.kernels.simd.orthogonal import EPS, LANES, RESOLVED, orthogonalise
+from gatescope.kernels.simd.orthogonal import EPS, LANES, RESOLVED, orthogonalize
 from gatescope.kernels.simd.product import product
 from gatescope.kernels.simd.vector import fma
 
@@ -24,7 +24,7 @@ from gatescope.kernels.simd.vector import fma
 def make_tangent(cell, tiles):
     """Kernel that carries M tangents of one sequence over a span of steps, orthonormal again every few steps."""
     step_vjp, prepare_vjp = cell.step_vjp, cell.prepare_vjp or absent
-    S, K, G, P, L = len(cell.states), len(cell.kept), len(cell.gates), cell.prepared, LANES
+    S, K, G, P, L = len(cell.states), len(cell.saved), len(cell.gates), cell.prepared, LANES
     FIRST = P or G
     SECOND = max(G - FIRST, 1)
     PREPARED = max(P, 1)
@@ -35,13 +35,13 @@ def make_tangent(cell, tiles):
     def tangent(weights, states, gates, rows, span, work, logs):
         # weights: forward panels of w_hh and of w_hh of the second phase; units [S][S][L], the adjoints of 1
         # states (T+1, B, S, H), gates (T, B, K, H); rows: three times M rows, the tangents first, then room
-        # span: sequence, first step, last step, M, steps between orthonormalisations
+        # span: sequence, first step, last step, M, steps between orthonormalizations
         # work: direct [s][s'][j][L], by_rh [s][j][FIRST][L], by_operand [j][FIRST + 1][L], matrices [S][j][k][L],
-        #       second_rh [s][j][SECOND][L], second [S + 1][j][k][L], operands [M][V][L], scratch of `orthogonalise`
+        #       second_rh [s][j][SECOND][L], second [S + 1][j][k][L], operands [M][V][L], scratch of `orthogonalize`
         # logs (ceil(steps / every) + 1, M): logs of R's diagonal, the last row room
         # Returns the smallest sine, the sum of eps / sine, and how many intervals were done again.
         # An interval after which a direction is all but lost among the others, or beyond the range of floats, is done
-        # again with an orthonormalisation at each step; what is lost then, its Jacobian has lost.
+        # again with an orthonormalization at each step; what is lost then, its Jacobian has lost.
         w_hh, w_second, units = weights
         direct, by_rh, by_operand, matrices, second_rh, second, operands, scratch = work
         sequence, start, stop, M, every = span
@@ -162,7 +162,7 @@ def make_tangent(cell, tiles):
 
             due = (t - start) % every == 0 or t == stop
             if due or singly:
-                sine = orthogonalise(rows, old_half, M, (S, H, padded), scratch, flat, room)
+                sine = orthogonalize(rows, old_half, M, (S, H, padded), scratch, flat, room)
                 if sine < RESOLVED and not singly and t - mark > 1:
                     for k in range(half):
                         rows[old_half + k] = rows[saved + k]
