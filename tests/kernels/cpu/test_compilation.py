@@ -93,6 +93,6 @@ def test_disk_cache_is_hit_by_the_next_process_and_missed_when_sources_change(tm
     assert changed != first
     assert run(" + wx[0]") == (1, changed)
     # What the equations are compiled with counts too: neither Numba nor the cell's own file would tell.
-    activations = package / "kernels" / "vector_math.py"
+    activations = package / "kernels" / "simd" / "activations.py"
     activations.write_text(activations.read_text() + "\n# changed\n")
     assert run(" + wx[0]") == (0, changed)
