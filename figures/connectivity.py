@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import gatescope as gs
-from figures import building, cells
+from figures import _building as building
+from figures import _cells as cells
 from gatescope import plotting
 
 PANELS = (("rnn", "pytorch"), ("lstm", "pytorch"), ("lstm", "chrono"))
@@ -40,7 +41,7 @@ def draw(arrays: dict[str, np.ndarray]) -> Figure:
             log_norm=stored.astype(np.float64)[:, :, None],
             norm="frobenius",
         )
-        plotting.connectivity_map(found, ax=ax, vmin=high - DECADES, vmax=high)
+        plotting.plot_connectivity(found, ax=ax, vmin=high - DECADES, vmax=high)
         ax.set_title(f"{name}, {scheme} initial weights", loc="left")
         if k > 0:
             ax.set_ylabel("")

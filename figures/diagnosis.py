@@ -10,11 +10,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import gatescope as gs
-from figures import building, cells
+from figures import _building as building
+from figures import _cells as cells
 from gatescope.datatypes.diagnosis import Diagnosis
 from gatescope.datatypes.result import Result
 from gatescope.measurements.diagnosis import diagnose
-from gatescope.plotting.diagnosis import diagnosis
+from gatescope.plotting.diagnosis import plot_diagnosis
 from gatescope.storage.npz import read_npz, write_npz
 
 
@@ -32,7 +33,7 @@ def draw(arrays: dict[str, np.ndarray]) -> Figure:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "diagnosis.npz"
         write_npz(path, arrays)
-        fig, _ = diagnosis(gs.datatypes.load(path))
+        fig, _ = plot_diagnosis(gs.datatypes.load(path))
     return fig
 
 

@@ -8,11 +8,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import gatescope as gs
-from figures import building
+from figures import _building as building
 from gatescope import plotting
 from gatescope.datatypes.fixed_points import FixedPoints
 from gatescope.measurements.fixed_points import fixed_points
-from gatescope.plotting.fixed_points import fixed_point_moduli, fixed_points_plane
+from gatescope.plotting.fixed_points import plot_fixed_point_moduli, plot_fixed_points
 from gatescope.storage.npz import read_npz
 
 WEIGHTS = Path(__file__).with_name("weights") / "flip_flop.npz"
@@ -67,8 +67,8 @@ def draw(arrays: dict[str, np.ndarray]) -> Figure:
     )
     fig = plotting.new_figure(10.4, 5.4)
     plane, moduli = fig.subplots(1, 2, width_ratios=(1.25, 1))
-    fixed_points_plane(points, trace, ax=plane)
-    fixed_point_moduli(points, ax=moduli)
+    plot_fixed_points(points, trace=trace, ax=plane)
+    plot_fixed_point_moduli(points, ax=moduli)
     moduli.get_legend().remove()
     title = f"Eight memories and what lies between: {points.h.shape[1]} LSTM units that learned the 3-bit flip-flop"
     fig.suptitle(title, x=0.01, ha="left", fontweight="bold")

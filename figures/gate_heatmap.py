@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import gatescope as gs
-from figures import building, cells
+from figures import _building as building
+from figures import _cells as cells
 from gatescope import plotting
 from gatescope.cells.ranges import gate_ranges
 
@@ -32,7 +33,7 @@ def draw(arrays: dict[str, np.ndarray]) -> Figure:
     grid = fig.subplots(len(PANELS), 2)
     for row, (name, shown) in zip(grid, PANELS.items(), strict=True):
         for ax, key in zip(row, shown, strict=True):
-            plotting.gate_heatmap(
+            plotting.plot_gate_heatmap(
                 _trace(name, key, arrays[f"{name}.{key}"]), key, sort=True, ax=ax, interpolation="none"
             )
     return fig
@@ -57,4 +58,4 @@ def _trace(name: str, key: str, values: np.ndarray) -> gs.Trace:
 
 
 if __name__ == "__main__":
-    building.main(only="gate_heatmaps")
+    building.main(only="gate_heatmap")

@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import gatescope as gs
-from figures import building, cells
+from figures import _building as building
+from figures import _cells as cells
 from gatescope import plotting
 from gatescope.plotting.gate_trajectories import spread_units
 
@@ -31,7 +32,7 @@ def draw(arrays: dict[str, np.ndarray]) -> Figure:
     for part, name in zip(fig.subfigures(1, len(NAMES), wspace=0.03), NAMES, strict=True):
         trace = cells.trace_from(arrays, name)
         units = arrays[f"{name}.units"]
-        _, axes = plotting.gate_trajectories(trace, units=range(len(units)), fig=part)
+        _, axes = plotting.plot_gate_trajectories(trace, units=range(len(units)), fig=part)
         legend = next(ax.get_legend() for ax in axes.values() if ax.get_legend() is not None)
         for entry, unit in zip(legend.get_texts(), units, strict=True):  # the numbers they have in the cell
             entry.set_text(f"unit {unit} {entry.get_text().rpartition(' ')[2]}")

@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import gatescope as gs
-from figures import building
+from figures import _building as building
 from gatescope.cells.ranges import gate_ranges
 from gatescope.plotting import _palette
-from gatescope.plotting.gates_before_after import gates_before_and_after
+from gatescope.plotting.gates_before_after import plot_gates_before_after
 
 ROWS = {"lstm": ("i", "f", "o", "c"), "gru": ("r", "z", "h")}
 STEPS = 50
@@ -71,7 +71,9 @@ def draw(arrays: dict[str, np.ndarray]) -> Figure:
     for part, (cell, names) in zip(parts, ROWS.items(), strict=True):
         before, after = (trace_from(arrays, cell, when) for when in WHEN)
         labels = ("before training", f"after {int(arrays['updates']):,} updates")
-        _, axes = gates_before_and_after(before, after, names, sequence=sequence, labels=labels, fig=part)
+        _, axes = plot_gates_before_after(
+            before, after, gates=names, sequence=sequence, labels=labels, fig=part
+        )
         room = len(names) + 0.9  # as many parts of the height as there are rows, and texts above and below
         part.subplots_adjust(
             left=0.085, right=0.985, top=1 - 0.62 / room, bottom=0.36 / room, wspace=0.06, hspace=0.3
@@ -89,4 +91,4 @@ def draw(arrays: dict[str, np.ndarray]) -> Figure:
 
 
 if __name__ == "__main__":
-    building.main(only="gates_in_training")
+    building.main(only="gates_before_after")

@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import gatescope as gs
-from figures import building, cells
+from figures import _building as building
+from figures import _cells as cells
 from gatescope import plotting
 
 NAMES = ("rnn", "gru", "lstm")
@@ -26,8 +27,8 @@ def draw(arrays: dict[str, np.ndarray]) -> Figure:
     """All lags on the left, the first few on the right."""
     fig = plotting.new_figure(9.6, 4.7)
     far, near = fig.subplots(1, 2, width_ratios=(1.75, 1))
-    plotting.gradient_decay([cells.flow_from(arrays, name) for name in NAMES], ax=far)
-    plotting.gradient_decay([cells.flow_from(arrays, name, NEAR) for name in NAMES], ax=near, fit=False)
+    plotting.plot_gradient_flow([cells.flow_from(arrays, name) for name in NAMES], ax=far)
+    plotting.plot_gradient_flow([cells.flow_from(arrays, name, NEAR) for name in NAMES], ax=near, fit=False)
     near.get_legend().remove()
     near.set_ylabel("")
     near.set_title(f"the first {int(near.get_xlim()[1])} lags")
@@ -38,4 +39,4 @@ def draw(arrays: dict[str, np.ndarray]) -> Figure:
 
 
 if __name__ == "__main__":
-    building.main(only="gradient_decay")
+    building.main(only="gradient_flow")

@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import gatescope as gs
-from figures import building, cells
+from figures import _building as building
+from figures import _cells as cells
 from gatescope import plotting
 
 NAMES = ("lstm", "gru")
@@ -35,7 +36,7 @@ def draw(arrays: dict[str, np.ndarray]) -> Figure:
     for place, ax in np.ndenumerate(grid):
         scheme, name = SCHEMES[place[0]], NAMES[place[1]]
         found = _from(arrays, scheme, name)
-        plotting.path_shares(found, ax=ax)
+        plotting.plot_gradient_paths(found, ax=ax)
         ax.set_title(f"{name}, {scheme} initial weights", loc="left")
         legend = ax.get_legend()
         if place[0] == 0:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from figures import building, cells
+from figures import _building as building
+from figures import _cells as cells
 from gatescope import plotting
 from gatescope.datatypes.half_life import HalfLife
 from gatescope.measurements.half_life import half_life
-from gatescope.plotting.half_life import half_lives
+from gatescope.plotting.half_life import plot_half_life
 
 PANELS = (("lstm", "pytorch"), ("lstm", "chrono"), ("gru", "pytorch"), ("gru", "chrono"))
 TEXTS = ("cell", "gate")
@@ -35,7 +36,7 @@ def draw(arrays: dict[str, np.ndarray]) -> Figure:
         fields = {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
         fields |= {key: building.text(fields[key]) for key in TEXTS}
         fields |= {key: int(fields[key]) for key in NUMBERS}
-        half_lives(HalfLife(**fields), ax=ax, markersize=3.5)
+        plot_half_life(HalfLife(**fields), ax=ax, markersize=3.5)
         legend = ax.get_legend()
         legend.set_title(legend.get_title().get_text().replace(name, f"{name} ({scheme})", 1))
     title = f"How long the memory lasts, by three estimators ({cells.HIDDEN_SIZE} units, laser series)"

@@ -6,10 +6,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import gatescope as gs
-from figures import building, cells
+from figures import _building as building
+from figures import _cells as cells
 from gatescope import plotting
 from gatescope.datatypes.jacobian_spectrum import JacobianSpectrum
-from gatescope.plotting.jacobian_spectrum import jacobian_spectrum
+from gatescope.plotting.jacobian_spectrum import plot_jacobian_spectrum
 
 NAMES = ("rnn", "gru", "lstm")
 LONGEST = 400
@@ -39,7 +40,7 @@ def draw(arrays: dict[str, np.ndarray]) -> Figure:
             block="joint",
             source_step=int(arrays["source_step"]),
         )
-        jacobian_spectrum(result, ax=ax)
+        plot_jacobian_spectrum(result, ax=ax)
         ax.set_title(f"{name}, {result.log_singular.shape[2]} singular values", loc="left")
     for ax in panels[1:]:
         ax.set_ylabel("")

@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from figures import building
+from figures import _building as building
 from gatescope.datatypes.long_series import LongSeriesResult
 from gatescope.errors import FileFormatError
 from gatescope.experiments.long_series.run import run_long_series as experiment
-from gatescope.plotting.long_series import long_series
+from gatescope.plotting.long_series import plot_long_series
 from gatescope.storage.npz import read_npz, write_npz
 
 COMMITTED = building.HERE / "data" / "long_series.npz"
@@ -52,7 +52,7 @@ def draw(arrays: dict[str, np.ndarray]) -> Figure:
     with tempfile.TemporaryDirectory() as folder:
         write_npz(Path(folder) / "result.npz", arrays)
         result = LongSeriesResult.load(Path(folder) / "result.npz")
-    fig, _ = long_series(result)
+    fig, _ = plot_long_series(result)
     assert isinstance(fig, Figure)
     return fig
 

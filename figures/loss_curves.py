@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import gatescope as gs
-from figures import building
+from figures import _building as building
 from gatescope import plotting
-from gatescope.plotting.loss_curves import loss_curves
-from gatescope.plotting.training_gradients import training_gradients
+from gatescope.plotting.loss_curves import plot_loss_curves
+from gatescope.plotting.training_gradients import plot_training_gradients
 
 CELLS = ("rnn", "lstm", "gru")
 STEPS = 50
@@ -83,14 +83,14 @@ def draw(arrays: dict[str, np.ndarray]) -> Figure:
     runs = {cell: runs_from(arrays, cell) for cell in CELLS}
     fig = plotting.new_figure(12.6, 6.2)
     left, right = fig.subfigures(1, 2, wspace=0.03)
-    loss_curves(
+    plot_loss_curves(
         runs, baseline=float(arrays["baseline"]), baseline_label="always the mean", ax=left.subplots()
     )
-    training_gradients(runs, fig=right)
+    plot_training_gradients(runs, fig=right)
     title = f"Learning the adding problem over {int(arrays['steps'])} steps ({HIDDEN_SIZE} units, Adam, learning rate "
     fig.suptitle(f"{title}{LEARNING_RATE:g})", x=0.01, ha="left", fontweight="bold")
     return fig
 
 
 if __name__ == "__main__":
-    building.main(only="learning_curves")
+    building.main(only="loss_curves")

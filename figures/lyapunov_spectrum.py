@@ -6,10 +6,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import gatescope as gs
-from figures import building, cells
+from figures import _building as building
+from figures import _cells as cells
 from gatescope import plotting
 from gatescope.datatypes.lyapunov_spectrum import LyapunovSpectrum
-from gatescope.plotting.lyapunov_spectrum import lyapunov_convergence, lyapunov_exponents
+from gatescope.plotting.lyapunov_spectrum import plot_lyapunov_convergence, plot_lyapunov_spectrum
 
 NAMES = ("rnn", "gru", "lstm")
 _WHOLE = ("transient", "qr_every", "steps", "size")
@@ -38,9 +39,9 @@ def draw(arrays: dict[str, np.ndarray]) -> Figure:
     spectra = {name: _spectrum(arrays, name) for name in NAMES}
     fig = plotting.new_figure(10.4, 5.6)
     grid = fig.add_gridspec(len(NAMES), 2, width_ratios=(1.3, 1))
-    lyapunov_exponents(list(spectra.values()), ax=fig.add_subplot(grid[:, 0]))
+    plot_lyapunov_spectrum(list(spectra.values()), ax=fig.add_subplot(grid[:, 0]))
     for row, (name, spectrum) in enumerate(spectra.items()):
-        ax = lyapunov_convergence(spectrum, ks=(0,), ax=fig.add_subplot(grid[row, 1]))
+        ax = plot_lyapunov_convergence(spectrum, ks=(0,), ax=fig.add_subplot(grid[row, 1]))
         label = ax.get_legend().get_texts()[0].get_text()
         ax.set_title(f"{name}, {label}", loc="left")
         ax.get_legend().remove()
@@ -72,4 +73,4 @@ def _spectrum(arrays: dict[str, np.ndarray], name: str) -> LyapunovSpectrum:
 
 
 if __name__ == "__main__":
-    building.main(only="lyapunov")
+    building.main(only="lyapunov_spectrum")

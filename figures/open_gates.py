@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import gatescope as gs
-from figures import building, cells
+from figures import _building as building
+from figures import _cells as cells
 from gatescope import plotting
 
 NAMES = ("rnn", "gru", "lstm")
@@ -37,7 +38,7 @@ def draw(arrays: dict[str, np.ndarray]) -> Figure:
     keys = [*NAMES, *(f"{name}.chrono" for name in CHRONO)]
     flows = [cells.flow_from(arrays, key) for key in keys]
     labels = [key.replace(".chrono", ", chrono") for key in keys]
-    plotting.gradient_decay(flows, labels=labels, scale="log", ax=fig.add_subplot())
+    plotting.plot_gradient_flow(flows, labels=labels, scale="log", ax=fig.add_subplot())
     title = "What open gates do: PyTorch's initial weights against chrono's biases"
     fig.suptitle(title, x=0.01, ha="left", fontweight="bold")
     return fig

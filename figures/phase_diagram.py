@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from figures import building
+from figures import _building as building
 from gatescope import plotting
 from gatescope.datatypes.phase_diagram import PhaseDiagram
 from gatescope.measurements.phase_diagram import phase_diagram
-from gatescope.plotting.phase_diagram import phase_map
+from gatescope.plotting.phase_diagram import plot_phase_diagram
 
 NAMES = ("lstm", "gru")
 SCHEMES = ("gaussian", "orthogonal")
@@ -45,7 +45,7 @@ def draw(arrays: dict[str, np.ndarray]) -> Figure:
         fields = {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
         fields |= {key: int(fields[key]) for key in NUMBERS}
         fields |= {"cell": name, "scheme": SCHEMES, "gate": building.text(fields["gate"])}
-        phase_map(PhaseDiagram(**fields), fig=part)
+        plot_phase_diagram(PhaseDiagram(**fields), fig=part)
     return fig
 
 

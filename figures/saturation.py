@@ -9,8 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import gatescope as gs
-from figures import building, cells
+from figures import _building as building
+from figures import _cells as cells
 from gatescope import plotting
+from gatescope.plotting.saturation import draw_saturation_shares
 
 NAMES = ("lstm", "gru")
 SCHEME = "chrono(20)"
@@ -33,7 +35,7 @@ def draw(arrays: dict[str, np.ndarray]) -> Figure:
     for ax, name in zip(fig.subplots(1, len(NAMES)), NAMES, strict=True):
         keys = [key for key in arrays if key.startswith(f"{name}.")]
         shares = {key.rpartition(".")[2]: (arrays[key][0], arrays[key][1]) for key in keys}
-        plotting.draw_saturation_shares(shares, cell=name, ax=ax)
+        draw_saturation_shares(shares, cell=name, ax=ax)
     return fig
 
 

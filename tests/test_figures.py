@@ -27,11 +27,11 @@ MEASURED = (
     "connectivity",
     "diagnosis",
     "fixed_points",
-    "gates_in_training",
+    "gates_before_after",
     "gradient_paths",
     "half_life",
     "jacobian_spectrum",
-    "learning_curves",
+    "loss_curves",
     "long_series",
     "phase_diagram",
 )
@@ -54,9 +54,9 @@ def test_twice_gives_identical_bytes(name, tmp_path):
 
 
 def test_the_picture_is_drawn_from_the_data_file_alone(tmp_path):
-    module = importlib.import_module("figures.gradient_decay")
+    module = importlib.import_module("figures.gradient_flow")
     building.build(module, tmp_path, 60)
-    arrays = read_npz(tmp_path / "data" / "gradient_decay.npz")
+    arrays = read_npz(tmp_path / "data" / "gradient_flow.npz")
     assert np.array_equal(arrays["lstm.lag"], np.arange(61))
     halved = arrays | {"lstm.log_norm": arrays["lstm.log_norm"] / 2}
     lines = [line for line in module.draw(halved).axes[0].lines if len(line.get_xdata()) == 61]

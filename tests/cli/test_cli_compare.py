@@ -20,7 +20,7 @@ def test_compare_writes_everything(invoke, tmp_path):
     summary = json.loads((out / "summary.json").read_text())
     written = {str(file.relative_to(out)) for file in out.rglob("*") if file.is_file()}
     assert set(summary["files"]) | {"summary.json"} == written
-    pictures = {"gradient_decay", "saturation"}
+    pictures = {"gradient_flow", "saturation"}
     pictures |= {
         f"{kind}_{cell}"
         for kind in ("trajectories", "close_up", "heatmap")

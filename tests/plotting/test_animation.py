@@ -33,12 +33,16 @@ def frame(animation, number):
 
 
 def small(count=4, **keywords):
-    return animate_gates(traces(count=count), range(count), "z", losses=np.arange(count) / 7, **keywords)
+    return animate_gates(
+        traces(count=count), range(count), gates="z", losses=np.arange(count) / 7, **keywords
+    )
 
 
 def test_each_frame_shows_its_trace_and_axes_stand_still():
     listed = traces("lstm")
-    animation = animate_gates(listed, [0, 5, 10, 15], ["f", "c"], losses=[1, 0.5, 0.25, np.nan], units=[4, 1])
+    animation = animate_gates(
+        listed, [0, 5, 10, 15], gates=["f", "c"], losses=[1, 0.5, 0.25, np.nan], units=[4, 1]
+    )
     assert len(list(animation.new_frame_seq())) == 4
     limits = set()
     for k, trace in enumerate(listed):
@@ -78,7 +82,7 @@ def test_a_long_run_is_thinned_and_the_title_says_so():
 def test_the_window_moves_from_the_first_step_to_the_last():
     trace = make_trace("gru", steps=60, lengths=[60, 50])
     animation = animate_steps(
-        trace, ["z", "h"], window=20, units=[3], sequence=1, steps=slice(4, 60), frames=3
+        trace, gates=["z", "h"], window=20, units=[3], sequence=1, steps=slice(4, 60), frames=3
     )
     assert len(list(animation.new_frame_seq())) == 3
     for k, begin in enumerate((4, 17, 30)):
@@ -93,13 +97,13 @@ def test_the_window_moves_from_the_first_step_to_the_last():
 
 def test_a_heat_map_moves_too():
     trace = make_trace("lstm", steps=30, batch=1)
-    animation = animate_steps(trace, "f", kind="heatmap", window=10, frames=100)
+    animation = animate_steps(trace, gates="f", kind="heatmap", window=10, frames=100)
     assert len(list(animation.new_frame_seq())) == 21
     (image,) = frame(animation, 20).axes[0].images
     np.testing.assert_array_equal(image.get_array(), trace.gate("f")[20:, 0].T)
     assert image.get_extent()[:2] == [19.5, 29.5]
     assert image.get_clim() == tuple(np.quantile(trace.gate("f"), (0.005, 0.995)))
-    some = animate_steps(trace, "f", kind="heatmap", units=[5, 0], window=10, vmin=0, vmax=1)
+    some = animate_steps(trace, gates="f", kind="heatmap", units=[5, 0], window=10, vmin=0, vmax=1)
     (image,) = frame(some, 0).axes[0].images
     np.testing.assert_array_equal(image.get_array(), trace.gate("f")[:10, 0][:, [5, 0]].T)
     assert image.get_clim() == (0, 1)

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from gatescope import plotting
 from gatescope.errors import DtypeError, ShapeError, ValueRangeError
-from gatescope.plotting.connectivity import connectivity_map
+from gatescope.plotting.connectivity import plot_connectivity
 
 
 def picture(ax):
@@ -16,7 +16,7 @@ def picture(ax):
 
 def test_the_map_holds_powers_of_ten():
     conn = make_connectivity(range(20), range(20))
-    ax = connectivity_map(conn)
+    ax = plot_connectivity(conn)
     image = picture(ax).get_array()
     lag = conn.lag()
     np.testing.assert_array_equal(np.ma.getmaskarray(image), lag < 0)
@@ -29,7 +29,7 @@ def test_the_map_holds_powers_of_ten():
 
 def test_steps_need_not_be_even():
     conn = make_connectivity([3, 10, 100], [0, 1, 4, 90])
-    ax = connectivity_map(conn)
+    ax = plot_connectivity(conn)
     assert ax.get_xlim() == (-0.5, 133)
     assert ax.get_ylim() == (-0.5, 145)
     np.testing.assert_array_equal(np.ma.getmaskarray(picture(ax).get_array()), conn.lag() < 0)
@@ -38,16 +38,16 @@ def test_steps_need_not_be_even():
 
 def test_decades_limit_the_colours():
     conn = make_connectivity(range(200), range(200))
-    ax = connectivity_map(conn, decades=10)
+    ax = plot_connectivity(conn, decades=10)
     assert picture(ax).get_clim() == (-10, 0)
     assert picture(ax).colorbar.extend == "min"
-    assert picture(connectivity_map(conn, decades=1000)).colorbar.extend == "neither"
-    assert picture(connectivity_map(conn, vmin=-3, vmax=1)).get_clim() == (-3, 1)
+    assert picture(plot_connectivity(conn, decades=1000)).colorbar.extend == "neither"
+    assert picture(plot_connectivity(conn, vmin=-3, vmax=1)).get_clim() == (-3, 1)
 
 
 def test_exact_zeros_have_a_colour_of_their_own():
     conn = make_connectivity(range(20), range(20), zero_after=5)
-    ax = connectivity_map(conn)
+    ax = plot_connectivity(conn)
     values, zeros = ax.get_images()
     np.testing.assert_array_equal(~np.ma.getmaskarray(zeros.get_array()), conn.lag() > 5)
     np.testing.assert_array_equal(
@@ -55,17 +55,17 @@ def test_exact_zeros_have_a_colour_of_their_own():
     )
     assert ax.get_title(loc="left").endswith("; grey: exactly 0")
     nothing = make_connectivity(range(20), range(20), zero_after=-1)
-    plotting.render(connectivity_map(nothing).figure)
+    plotting.render(plot_connectivity(nothing).figure)
 
 
 def test_one_of_several_sequences():
     conn = make_connectivity(range(20), range(20), batch=2)
-    one, two = (picture(connectivity_map(conn, sequence=s)).get_array() for s in (0, 1))
+    one, two = (picture(plot_connectivity(conn, sequence=s)).get_array() for s in (0, 1))
     np.testing.assert_allclose(two.compressed(), 2 * one.compressed(), rtol=1e-14)
 
 
 def test_all_norms_alike():
-    ax = connectivity_map(make_connectivity(range(5), range(5), rate=0.0))
+    ax = plot_connectivity(make_connectivity(range(5), range(5), rate=0.0))
     low, high = picture(ax).get_clim()
     assert low < 0 < high
     plotting.render(ax.figure)
@@ -73,25 +73,25 @@ def test_all_norms_alike():
 
 def test_where_it_draws():
     ax = Figure().add_subplot()
-    assert connectivity_map(make_connectivity(range(5), range(5)), ax=ax, cmap="gray") is ax
+    assert plot_connectivity(make_connectivity(range(5), range(5)), ax=ax, cmap="gray") is ax
     assert picture(ax).get_cmap().name == "gray"
 
 
 def test_it_gives_the_same_bytes():
     conn = make_connectivity([3, 10, 100], [0, 1, 4, 90])
-    first = plotting.render(connectivity_map(conn).figure, "svg")
-    assert plotting.render(connectivity_map(conn).figure, "svg") == first
+    first = plotting.render(plot_connectivity(conn).figure, "svg")
+    assert plotting.render(plot_connectivity(conn).figure, "svg") == first
 
 
 def test_what_does_not_fit():
     conn = make_connectivity(range(5), range(5))
     with pytest.raises(DtypeError, match="result must be a gatescope Connectivity"):
-        connectivity_map(make_flow())
+        plot_connectivity(make_flow())
     with pytest.raises(ShapeError, match=r"result has 1 target and 5 source steps; a map needs two of each"):
-        connectivity_map(make_connectivity([4], range(5)))
+        plot_connectivity(make_connectivity([4], range(5)))
     for sequence in (1, -1, True):
         with pytest.raises(ValueRangeError, match=r"sequence=.* must be a whole number in 0..0"):
-            connectivity_map(conn, sequence=sequence)
+            plot_connectivity(conn, sequence=sequence)
     for decades in (0, -1, math.inf, math.nan):
         with pytest.raises(ValueRangeError, match=r"decades=.* must be a number above 0"):
-            connectivity_map(conn, decades=decades)
+            plot_connectivity(conn, decades=decades)

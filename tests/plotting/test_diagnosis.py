@@ -14,7 +14,7 @@ from gatescope.datatypes.gradient_paths import GradientPaths
 from gatescope.datatypes.half_life import HalfLife
 from gatescope.datatypes.lyapunov_spectrum import LyapunovSpectrum
 from gatescope.errors import DtypeError
-from gatescope.plotting.diagnosis import PANELS, diagnosis
+from gatescope.plotting.diagnosis import PANELS, plot_diagnosis
 
 EXPONENTS = np.array([-0.1, -0.2, -0.35])
 
@@ -126,7 +126,7 @@ def make_diagnosis(
 
 def test_the_panels_show_the_results_numbers():
     result = make_diagnosis()
-    fig, axes = diagnosis(result)
+    fig, axes = plot_diagnosis(result)
     assert isinstance(fig, Figure)
     assert tuple(axes) == PANELS
     assert axes["sentences"].get_title(loc="left") == "lstm: vanishing"
@@ -152,7 +152,7 @@ def test_the_panels_show_the_results_numbers():
 
 
 def test_a_cell_without_gates():
-    fig, axes = diagnosis(
+    fig, axes = plot_diagnosis(
         make_diagnosis((), numbers={"exponent": 0.2, "bound": 0.01, "suggested_exponent": -0.01})
     )
     assert axes["gates"].texts[0].get_text() == "no values of gates are kept for this cell"
@@ -167,7 +167,7 @@ def test_what_is_infinite_or_missing_is_said():
         exponents=np.full(3, -np.inf), numbers=numbers, suggestion="", alive=False, suggested_half_life=None,
         held_exponent=np.array([np.nan, -np.inf, -1.0, -1.0, -2.0, -1.0, -1.0]),
     )  # fmt: skip
-    fig, axes = diagnosis(result)
+    fig, axes = plot_diagnosis(result)
     assert "no gradient is left" in axes["paths"].texts[0].get_text()
     assert axes["exponents"].texts[0].get_text() == "all are\nminus infinity"
     assert [text.get_text() for text in axes["held"].texts[:3]] == [
@@ -190,7 +190,7 @@ def test_what_is_infinite_or_missing_is_said():
     ids=["lstm", "batch", "rnn", "one gate", "small numbers"],
 )
 def test_nothing_overlaps(result):
-    fig, axes = diagnosis(result)
+    fig, axes = plot_diagnosis(result)
     canvas = FigureCanvasAgg(fig)
     with plotting.style():
         canvas.draw()
@@ -222,7 +222,7 @@ def _overlap(one, other):
 def test_a_given_figure_is_used():
     mine = Figure(figsize=(14, 12), layout="constrained")
     left, _ = mine.subfigures(1, 2)
-    fig, axes = diagnosis(make_diagnosis(sentences=2), fig=left)
+    fig, axes = plot_diagnosis(make_diagnosis(sentences=2), fig=left)
     assert fig is left
     assert axes["flow"].figure is left
     plotting.render(mine)
@@ -230,12 +230,12 @@ def test_a_given_figure_is_used():
 
 def test_the_same_figure_gives_the_same_bytes():
     for format in ("png", "svg"):
-        first, second = (plotting.render(diagnosis(make_diagnosis())[0], format) for _ in range(2))
+        first, second = (plotting.render(plot_diagnosis(make_diagnosis())[0], format) for _ in range(2))
         assert first == second
 
 
 def test_bad_arguments():
     with pytest.raises(DtypeError, match="result is a NoneType, not a gatescope Diagnosis"):
-        diagnosis(None)
+        plot_diagnosis(None)
     with pytest.raises(DtypeError, match=r"fig=3 is not a matplotlib Figure"):
-        diagnosis(make_diagnosis(), fig=3)
+        plot_diagnosis(make_diagnosis(), fig=3)

@@ -11,10 +11,12 @@ from gatescope import plotting
 from gatescope.errors import DtypeError, OutputError, ValueRangeError
 
 PICTURES = {
-    "trajectories": lambda: plotting.gate_trajectories(make_trace("gru", steps=2000))[0],
-    "heatmap": lambda: plotting.gate_heatmap(make_trace("lstm"), "c").figure,
-    "saturation": lambda: plotting.saturation(make_trace("lstm")).figure,
-    "decay": lambda: plotting.gradient_decay([make_flow("rnn", 9.0), make_flow("gru", zero_after=60)]).figure,
+    "trajectories": lambda: plotting.plot_gate_trajectories(make_trace("gru", steps=2000))[0],
+    "heatmap": lambda: plotting.plot_gate_heatmap(make_trace("lstm"), "c").figure,
+    "saturation": lambda: plotting.plot_saturation(make_trace("lstm")).figure,
+    "decay": lambda: (
+        plotting.plot_gradient_flow([make_flow("rnn", 9.0), make_flow("gru", zero_after=60)]).figure
+    ),
 }
 
 
@@ -30,14 +32,14 @@ def test_the_same_figure_gives_the_same_bytes(name, format):
 def test_another_process_gives_the_same_bytes():
     script = (
         "import hashlib; from helpers.synthetic import make_flow; from gatescope import plotting;"
-        "fig = plotting.gradient_decay(make_flow()).figure;"
+        "fig = plotting.plot_gradient_flow(make_flow()).figure;"
         "print(hashlib.sha256(plotting.render(fig, 'svg') + plotting.render(fig, 'png')).hexdigest())"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": "7"}
     done = subprocess.run(
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
     )
-    fig = plotting.gradient_decay(make_flow()).figure
+    fig = plotting.plot_gradient_flow(make_flow()).figure
     here = hashlib.sha256(plotting.render(fig, "svg") + plotting.render(fig, "png")).hexdigest()
     assert done.stdout.strip() == here
 

@@ -7,7 +7,7 @@ from helpers.synthetic import legend_lines, make_trace
 from gatescope import plotting
 from gatescope.datatypes.fixed_points import FixedPoints
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
-from gatescope.plotting.fixed_points import fixed_point_moduli, fixed_points_plane
+from gatescope.plotting.fixed_points import plot_fixed_point_moduli, plot_fixed_points
 
 LEADING = (
     [0.5, 0.2],
@@ -43,7 +43,7 @@ def by_label(ax):
 
 def test_each_kind_has_its_line():
     points = make_points()
-    lines = by_label(fixed_points_plane(points))
+    lines = by_label(plot_fixed_points(points))
     assert list(lines) == [
         "2 stable",
         "1 neither stable nor unstable",
@@ -63,7 +63,7 @@ def test_the_plane_keeps_distances_that_lie_in_it():
     frame = np.linalg.qr(rng.standard_normal((12, 2)))[0]
     flat = rng.standard_normal((5, 2)) * [3, 1]
     points = dataclasses.replace(make_points(), states=(flat @ frame.T + 7).reshape(5, 2, 6))
-    ax = fixed_points_plane(points)
+    ax = plot_fixed_points(points)
     drawn = np.concatenate([line.get_xydata() for line in legend_lines(ax)])
     order = [0, 1, 4, 2, 3]  # by kind
     expected = np.linalg.norm(flat[order, None] - flat[order], axis=-1)
@@ -75,7 +75,7 @@ def test_the_plane_keeps_distances_that_lie_in_it():
 
 def test_the_trajectory_lies_beneath_and_spans_the_plane():
     points, trace = make_points(), make_trace("lstm", steps=80, batch=2, lengths=[80, 30])
-    ax = fixed_points_plane(points, trace)
+    ax = plot_fixed_points(points, trace=trace)
     first, second = ax.lines[:2]
     assert [len(line.get_xdata()) for line in (first, second)] == [81, 31]
     assert max(first.get_zorder(), second.get_zorder()) < min(line.get_zorder() for line in ax.lines[2:])
@@ -84,22 +84,22 @@ def test_the_trajectory_lies_beneath_and_spans_the_plane():
     np.testing.assert_allclose(together.mean(axis=0), 0, atol=1e-12)
     assert np.abs(np.corrcoef(together.T)[0, 1]) < 1e-10  # principal components
 
-    long = fixed_points_plane(points, make_trace("lstm", steps=5000, batch=1))
+    long = plot_fixed_points(points, trace=make_trace("lstm", steps=5000, batch=1))
     assert len(long.lines[0].get_xdata()) == 4000
     assert "the first 3,999 steps" in long.lines[0].get_label()
 
 
 def test_one_state_alone():
     points = make_points()
-    ax = fixed_points_plane(points, state="c")
+    ax = plot_fixed_points(points, state="c")
     assert "of c " in ax.get_xlabel()
-    assert "of h, c " in fixed_points_plane(points).get_xlabel()
+    assert "of h, c " in plot_fixed_points(points).get_xlabel()
     # In any plane of c's six components, points are no further apart than they are.
     drawn = by_label(ax)["2 stable"].get_xydata()
     assert np.linalg.norm(drawn[0] - drawn[1]) <= np.linalg.norm(points.states[0, 1] - points.states[1, 1])
 
 
-@pytest.mark.parametrize("drawn", [fixed_points_plane, fixed_point_moduli])
+@pytest.mark.parametrize("drawn", [plot_fixed_points, plot_fixed_point_moduli])
 def test_a_single_point_and_a_single_unit(drawn):
     eigenvalues = np.array([[0.5]], complex)
     one = make_points(LEADING[:1], cell="gru")
@@ -114,11 +114,11 @@ def test_many_unstable_directions_share_a_shape():
     eigenvalues = np.zeros((2, 12), complex)
     eigenvalues[0, :4], eigenvalues[1, :7] = 2, 2
     points = dataclasses.replace(make_points(LEADING[:2]), eigenvalues=eigenvalues, stable=np.zeros(2, bool))
-    assert list(by_label(fixed_points_plane(points))) == ["2 with 4 or more unstable directions"]
+    assert list(by_label(plot_fixed_points(points))) == ["2 with 4 or more unstable directions"]
 
 
 def test_moduli():
-    ax = fixed_point_moduli(make_points())
+    ax = plot_fixed_point_moduli(make_points())
     lines = by_label(ax)
     two = lines["1 with 2 unstable directions"].get_xydata()
     np.testing.assert_allclose(two[~np.isnan(two).any(axis=1)], [[3, 2], [3, 1.2]])
@@ -131,35 +131,39 @@ def test_moduli():
 
 def test_draws_where_it_is_told_and_as_it_is_told():
     axes = plotting.new_figure().add_subplot()
-    assert fixed_points_plane(make_points(), ax=axes, ms=11) is axes
+    assert plot_fixed_points(make_points(), ax=axes, ms=11) is axes
     assert {line.get_markersize() for line in legend_lines(axes)} == {11}
     assert "from 100 starts; 50 led to none" in axes.get_legend().get_title().get_text()
 
 
 def test_an_empty_result_with_a_trajectory():
-    ax = fixed_points_plane(make_points(()), make_trace("lstm", batch=1))
+    ax = plot_fixed_points(make_points(()), trace=make_trace("lstm", batch=1))
     assert list(by_label(ax)) == ["trajectory"]
     assert ax.get_legend().get_title().get_text().startswith("lstm: 0 fixed points")
 
 
 def test_the_same_points_give_the_same_bytes():
     points, trace = make_points(), make_trace("lstm")
-    one, other = (plotting.render(fixed_points_plane(points, trace).figure, "svg") for _ in range(2))
+    one, other = (plotting.render(plot_fixed_points(points, trace=trace).figure, "svg") for _ in range(2))
     assert one == other
 
 
 @pytest.mark.parametrize(
     ("call", "error", "match"),
     [
-        (lambda: fixed_points_plane(make_trace()), DtypeError, "points=.*fixed_points"),
-        (lambda: fixed_point_moduli(None), DtypeError, "points=None"),
-        (lambda: fixed_points_plane(make_points(()), None), ValueRangeError, "no fixed point.*100 starts"),
-        (lambda: fixed_point_moduli(make_points(())), ValueRangeError, "no fixed point"),
-        (lambda: fixed_points_plane(make_points(), [1.0]), DtypeError, "trace"),
-        (lambda: fixed_points_plane(make_points(), make_trace("gru")), ShapeError, "'gru'.*'lstm'"),
-        (lambda: fixed_points_plane(make_points(), make_trace(hidden_size=5)), ShapeError, r"\(2, 5\)"),
-        (lambda: fixed_points_plane(make_points(), state="q"), UnknownNameError, "'q'.*'h', 'c' or 'joint'"),
-        (lambda: fixed_points_plane(make_points(), ax=3), DtypeError, "ax=3"),
+        (lambda: plot_fixed_points(make_trace()), DtypeError, "points=.*fixed_points"),
+        (lambda: plot_fixed_point_moduli(None), DtypeError, "points=None"),
+        (
+            lambda: plot_fixed_points(make_points(()), trace=None),
+            ValueRangeError,
+            "no fixed point.*100 starts",
+        ),
+        (lambda: plot_fixed_point_moduli(make_points(())), ValueRangeError, "no fixed point"),
+        (lambda: plot_fixed_points(make_points(), trace=[1.0]), DtypeError, "trace"),
+        (lambda: plot_fixed_points(make_points(), trace=make_trace("gru")), ShapeError, "'gru'.*'lstm'"),
+        (lambda: plot_fixed_points(make_points(), trace=make_trace(hidden_size=5)), ShapeError, r"\(2, 5\)"),
+        (lambda: plot_fixed_points(make_points(), state="q"), UnknownNameError, "'q'.*'h', 'c' or 'joint'"),
+        (lambda: plot_fixed_points(make_points(), ax=3), DtypeError, "ax=3"),
     ],
 )
 def test_bad_input(call, error, match):

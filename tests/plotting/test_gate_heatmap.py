@@ -14,7 +14,7 @@ def picture(ax):
 
 def test_the_image_is_the_gate_units_down_steps_across():
     trace = make_trace("lstm")
-    ax = plotting.gate_heatmap(trace, "f", sequence=1, steps=slice(5, 25))
+    ax = plotting.plot_gate_heatmap(trace, "f", sequence=1, steps=slice(5, 25))
     np.testing.assert_array_equal(picture(ax).get_array(), trace.gate("f")[5:25, 1].T)
     assert tuple(picture(ax).get_extent()) == (4.5, 24.5, 5.5, -0.5)
     np.testing.assert_array_equal(
@@ -28,7 +28,7 @@ def test_the_image_is_the_gate_units_down_steps_across():
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
 def test_states_are_drawn_at_the_step_that_made_them(cell):
     trace = make_trace(cell)
-    ax = plotting.gate_heatmap(trace, "h")
+    ax = plotting.plot_gate_heatmap(trace, "h")
     np.testing.assert_array_equal(picture(ax).get_array(), trace.h[1:, 0].T)
     low, high = picture(ax).get_clim()
     assert low == -high
@@ -38,7 +38,7 @@ def test_states_are_drawn_at_the_step_that_made_them(cell):
     ("cell", "gate", "limits"), [("gru", "z", (0, 1)), ("gru", "n", (-1, 1)), ("lstm", "g", (-1, 1))]
 )
 def test_the_full_scale_is_all_that_a_gate_can_be(cell, gate, limits):
-    ax = plotting.gate_heatmap(make_trace(cell), gate, scale="full")
+    ax = plotting.plot_gate_heatmap(make_trace(cell), gate, scale="full")
     assert picture(ax).get_clim() == limits
     assert picture(ax).colorbar.extend == "neither"
 
@@ -46,7 +46,7 @@ def test_the_full_scale_is_all_that_a_gate_can_be(cell, gate, limits):
 def test_a_constant_is_drawn_all_the_same():
     trace = make_trace("rnn")
     trace.states[:] = 2
-    ax = plotting.gate_heatmap(trace, "h", scale="full")  # h has no bounds that hold for every cell
+    ax = plotting.plot_gate_heatmap(trace, "h", scale="full")  # h has no bounds that hold for every cell
     assert picture(ax).get_clim() == (1.5, 2.5)
     plotting.render(ax.figure)
 
@@ -54,7 +54,7 @@ def test_a_constant_is_drawn_all_the_same():
 def test_rare_great_values_do_not_set_the_scale_and_the_bar_says_so():
     trace = make_trace("lstm", steps=500, batch=1)
     trace.c[7, 0, 0] = 1e6
-    ax = plotting.gate_heatmap(trace, "c")
+    ax = plotting.plot_gate_heatmap(trace, "c")
     assert picture(ax).get_clim()[1] <= 1
     assert picture(ax).colorbar.extend == "both"
 
@@ -62,7 +62,7 @@ def test_rare_great_values_do_not_set_the_scale_and_the_bar_says_so():
 @pytest.mark.parametrize(("steps", "size", "columns"), [(1000, 1, 1000), (1001, 2, 501), (10_093, 11, 918)])
 def test_a_long_series_is_averaged_to_at_most_1000_columns(steps, size, columns):
     trace = make_trace("gru", steps=steps, batch=1, hidden_size=2)
-    ax = plotting.gate_heatmap(trace, "z")
+    ax = plotting.plot_gate_heatmap(trace, "z")
     image = picture(ax).get_array()
     assert image.shape == (2, columns)
     z = trace.gate("z")[:, 0]
@@ -75,12 +75,12 @@ def test_a_long_series_is_averaged_to_at_most_1000_columns(steps, size, columns)
 
 def test_steps_end_with_the_sequence():
     trace = make_trace("gru", steps=40, lengths=[12, 40])
-    assert picture(plotting.gate_heatmap(trace, "z")).get_array().shape == (6, 12)
+    assert picture(plotting.plot_gate_heatmap(trace, "z")).get_array().shape == (6, 12)
 
 
 def test_units_can_be_sorted_by_their_mean():
     trace = make_trace("lstm", batch=1)
-    ax = plotting.gate_heatmap(trace, "f", sort=True)
+    ax = plotting.plot_gate_heatmap(trace, "f", sort=True)
     means = np.asarray(picture(ax).get_array()).mean(axis=1)
     assert (np.diff(means) > 0).all()
     assert ax.get_ylabel() == "unit, by rising mean"
@@ -88,7 +88,7 @@ def test_units_can_be_sorted_by_their_mean():
 
 def test_given_axes_and_keywords_are_used():
     mine = Figure().add_subplot()
-    ax = plotting.gate_heatmap(make_trace(), "o", ax=mine, cmap="gray", vmin=0.25)
+    ax = plotting.plot_gate_heatmap(make_trace(), "o", ax=mine, cmap="gray", vmin=0.25)
     assert ax is mine
     assert picture(ax).get_cmap().name == "gray"
     assert picture(ax).get_clim()[0] == 0.25
@@ -99,12 +99,12 @@ def test_bad_arguments():
     with pytest.raises(
         UnknownNameError, match="gate='f' is not known to the rnn; its gates and states are 'h'"
     ):
-        plotting.gate_heatmap(trace, "f")
+        plotting.plot_gate_heatmap(trace, "f")
     with pytest.raises(ValueRangeError, match="scale='wide' is not known; choose 'data' or 'full'"):
-        plotting.gate_heatmap(trace, "h", scale="wide")
+        plotting.plot_gate_heatmap(trace, "h", scale="wide")
     with pytest.raises(ValueRangeError, match="sequence=-1 is out of range"):
-        plotting.gate_heatmap(trace, "h", sequence=-1)
+        plotting.plot_gate_heatmap(trace, "h", sequence=-1)
     with pytest.raises(DtypeError, match=r"ax=.*is not a matplotlib Axes"):
-        plotting.gate_heatmap(trace, "h", ax=Figure())
+        plotting.plot_gate_heatmap(trace, "h", ax=Figure())
     with pytest.raises(DtypeError, match="not a NoneType"):
-        plotting.gate_heatmap(None, "h")
+        plotting.plot_gate_heatmap(None, "h")

@@ -13,13 +13,13 @@ from gatescope.plotting.gate_trajectories import spread_units
     [("lstm", ["i", "f", "g", "o", "h", "c"]), ("gru", ["r", "z", "n", "h"]), ("rnn", ["h"])],
 )
 def test_one_panel_for_each_gate_and_state(cell, panels):
-    _, axes = plotting.gate_trajectories(make_trace(cell))
+    _, axes = plotting.plot_gate_trajectories(make_trace(cell))
     assert list(axes) == panels  # q, a pre-activation, is not among them
 
 
 def test_lines_are_the_arrays():
     trace = make_trace("lstm")
-    _, axes = plotting.gate_trajectories(trace, units=[4, 1], sequence=1, steps=slice(10, 30))
+    _, axes = plotting.plot_gate_trajectories(trace, units=[4, 1], sequence=1, steps=slice(10, 30))
     for name, ax in axes.items():
         values = trace.gate(name)[10:30, 1] if name in "ifgo" else trace.state(name)[11:31, 1]
         lines = legend_lines(ax)
@@ -32,7 +32,7 @@ def test_lines_are_the_arrays():
 def test_default_units_have_the_least_middle_and_greatest_mean_of_f():
     trace = make_trace("lstm", hidden_size=5, batch=1)
     trace.gate("f")[:] = np.array([0.9, 0.1, 0.7, 0.3, 0.5])
-    _, axes = plotting.gate_trajectories(trace)
+    _, axes = plotting.plot_gate_trajectories(trace)
     labels = [line.get_label() for line in legend_lines(axes["i"])]
     assert labels == ["unit 1 (0.10)", "unit 4 (0.50)", "unit 0 (0.90)"]
     texts = [text.get_text() for text in axes["i"].get_legend().get_texts()]
@@ -46,26 +46,26 @@ def test_spread_units_are_those_drawn_by_default(cell, expected):
     for sequence in (0, 1):
         units, reference = spread_units(trace, sequence)
         assert reference == expected
-        _, axes = plotting.gate_trajectories(trace, sequence=sequence)
+        _, axes = plotting.plot_gate_trajectories(trace, sequence=sequence)
         drawn = [line.get_label().split()[1] for line in legend_lines(axes[expected])]
         assert [str(unit) for unit in units] == drawn
 
 
 def test_one_unit_and_one_step():
-    _, axes = plotting.gate_trajectories(make_trace("rnn", steps=1, batch=1, hidden_size=1))
+    _, axes = plotting.plot_gate_trajectories(make_trace("rnn", steps=1, batch=1, hidden_size=1))
     (line,) = legend_lines(axes["h"])
     assert line.get_marker() not in ("None", "", None)  # a line of one point would not be seen
 
 
 def test_steps_end_with_the_sequence():
     trace = make_trace("gru", steps=40, lengths=[40, 12])
-    _, axes = plotting.gate_trajectories(trace, sequence=1)
+    _, axes = plotting.plot_gate_trajectories(trace, sequence=1)
     assert legend_lines(axes["z"])[0].get_xdata()[-1] == 11
 
 
 def test_a_long_series_is_averaged_and_the_label_says_so():
     trace = make_trace("rnn", steps=4001, batch=1)
-    _, axes = plotting.gate_trajectories(trace, units=2)
+    _, axes = plotting.plot_gate_trajectories(trace, units=2)
     (line,) = legend_lines(axes["h"])
     assert "means of 14 steps" in axes["h"].get_xlabel()
     assert len(line.get_ydata()) == 286
@@ -81,14 +81,14 @@ def test_a_long_series_is_averaged_and_the_label_says_so():
 
 def test_gates_can_be_chosen_and_drawn_in_a_given_figure():
     mine = Figure()
-    fig, axes = plotting.gate_trajectories(make_trace("gru"), gates=["q", "h"], fig=mine, units=[0])
+    fig, axes = plotting.plot_gate_trajectories(make_trace("gru"), gates=["q", "h"], fig=mine, units=[0])
     assert fig is mine
     assert list(axes) == ["q", "h"]
     assert mine.axes == list(axes.values())
 
 
 def test_keywords_reach_the_lines_in_either_spelling():
-    _, axes = plotting.gate_trajectories(make_trace("rnn"), units=[0], lw=3, color="red")
+    _, axes = plotting.plot_gate_trajectories(make_trace("rnn"), units=[0], lw=3, color="red")
     (line,) = legend_lines(axes["h"])
     assert line.get_linewidth() == 3
     assert line.get_color() == "red"
@@ -121,9 +121,9 @@ def test_keywords_reach_the_lines_in_either_spelling():
 )
 def test_bad_arguments(keywords, error, message):
     with pytest.raises(error, match=message):
-        plotting.gate_trajectories(make_trace("lstm"), **keywords)
+        plotting.plot_gate_trajectories(make_trace("lstm"), **keywords)
 
 
 def test_only_traces_are_drawn():
     with pytest.raises(DtypeError, match=r"trace must be a gatescope Trace.*not a ndarray"):
-        plotting.gate_trajectories(np.zeros(3))
+        plotting.plot_gate_trajectories(np.zeros(3))

@@ -10,8 +10,8 @@ from gatescope import plotting
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
 from gatescope.plotting.gate_trajectories import spread_units
 from gatescope.plotting.gates_before_after import (
-    gates_before_and_after,
-    saturation_before_and_after,
+    plot_gates_before_after,
+    plot_saturation_before_after,
     spread,
     value_edges,
 )
@@ -23,13 +23,15 @@ def pair(cell="lstm", **keywords):
 
 @pytest.mark.parametrize(("cell", "rows"), [("lstm", list("ifgo")), ("gru", list("rzn")), ("rnn", ["h"])])
 def test_a_row_for_each_gate_and_the_states_of_a_cell_without_gates(cell, rows):
-    _, axes = gates_before_and_after(*pair(cell))
+    _, axes = plot_gates_before_after(*pair(cell))
     assert list(axes) == rows
 
 
 def test_curves_are_the_arrays_of_the_same_units_on_shared_axes():
     before, after = pair("lstm", lengths=[50, 40])
-    _, axes = gates_before_and_after(before, after, ["f", "c"], units=[4, 1], sequence=1, steps=slice(10, 60))
+    _, axes = plot_gates_before_after(
+        before, after, gates=["f", "c"], units=[4, 1], sequence=1, steps=slice(10, 60)
+    )
     for name, (first, first_bars, second, second_bars) in axes.items():
         for trace, ax in ((before, first), (after, second)):
             values = trace.gate("f")[10:40, 1] if name == "f" else trace.state("c")[11:41, 1]
@@ -46,7 +48,7 @@ def test_curves_are_the_arrays_of_the_same_units_on_shared_axes():
 
 def test_default_units_are_spread_over_the_gate_that_keeps_the_memory_after_training():
     before, after = pair("gru", hidden_size=20)
-    _, axes = gates_before_and_after(before, after, "r")
+    _, axes = plot_gates_before_after(before, after, gates="r")
     expected = [f"unit {unit}" for unit in spread_units(after)[0]]
     assert [line.get_label() for line in legend_lines(axes["r"][0])] == expected
     assert [line.get_label() for line in legend_lines(axes["r"][2])] == expected
@@ -61,7 +63,7 @@ def test_bars_count_all_values_inside_the_sequences():
     found = spread(trace, "f", value_edges("f", [trace]))
     assert found.share.sum() == pytest.approx(100)
     assert (found.share[:4].sum(), found.share[-4:].sum(), found.outside) == (40, 40, 0)
-    _, axes = gates_before_and_after(trace, trace, "f")
+    _, axes = plot_gates_before_after(trace, trace, gates="f")
     (bars,) = axes["f"][1].patches
     np.testing.assert_array_equal(bars.get_data().values, found.share)
     assert axes["f"][1].get_title(loc="left") == "40 % <0.1, 40 % >0.9"
@@ -83,7 +85,7 @@ def test_values_that_are_not_finite_are_counted_apart():
     trace = make_trace("lstm", steps=10, batch=1, hidden_size=1)
     trace.gate("f")[:3] = np.nan
     trace.state("c")[:] = np.nan
-    _, axes = gates_before_and_after(trace, trace, ["f", "c"])
+    _, axes = plot_gates_before_after(trace, trace, gates=["f", "c"])
     assert axes["f"][1].get_title(loc="left") == "30 % not finite"
     assert axes["c"][1].get_title(loc="left") == "100 % not finite"
     plotting.render(axes["f"][0].figure)
@@ -91,7 +93,7 @@ def test_values_that_are_not_finite_are_counted_apart():
 
 def test_many_steps_are_averaged_with_a_band_of_their_range():
     before, after = pair("gru", steps=1501, batch=1)
-    _, axes = gates_before_and_after(before, after, "z", units=2)
+    _, axes = plot_gates_before_after(before, after, gates="z", units=2)
     ax = axes["z"][0]
     (line,) = legend_lines(ax)
     series = before.gate("z")[:, 0, 2]
@@ -114,7 +116,7 @@ def test_one_unit_one_step_one_sequence_and_a_cell_of_ones_own(dtype):
         gates=np.full((1, 1, 1, 1), 3, dtype),
         states=trace.states.astype(dtype),
     )
-    fig, axes = gates_before_and_after(mine, mine, ["open_", "h"], labels=("_a$", "b$"))
+    fig, axes = plot_gates_before_after(mine, mine, gates=["open_", "h"], labels=("_a$", "b$"))
     assert legend_lines(axes["open_"][0])[0].get_marker() not in ("None", "")
     assert fig.legends[0].get_title().get_text().endswith(r"_my\$cell, its only unit")
     plotting.render(fig)
@@ -122,7 +124,7 @@ def test_one_unit_one_step_one_sequence_and_a_cell_of_ones_own(dtype):
 
 def test_figure_and_keywords_are_used():
     mine = Figure()
-    fig, axes = gates_before_and_after(*pair(), "f", fig=mine, lw=3)
+    fig, axes = plot_gates_before_after(*pair(), gates="f", fig=mine, lw=3)
     assert fig is mine
     assert legend_lines(axes["f"][0])[0].get_linewidth() == 3
     assert [axes["f"][k].get_title(loc="left") for k in (0, 2)] == ["before training", "after training"]
@@ -131,19 +133,19 @@ def test_figure_and_keywords_are_used():
 def test_saturation_is_drawn_twice_on_shared_axes():
     before, after = pair("lstm")
     after.gate("f")[:] = 1
-    _, axes = saturation_before_and_after(before, after, labels=("epoch 0", "epoch 9"))
+    _, axes = plot_saturation_before_after(before, after, labels=("epoch 0", "epoch 9"))
     assert [ax.get_title(loc="left") for ax in axes.values()] == ["epoch 0", "epoch 9"]
     marks = axes["after"].collections[1].get_offsets()
     np.testing.assert_array_equal(marks, np.tile([0, 1], (6, 1)))
     assert not np.array_equal(axes["before"].collections[1].get_offsets(), marks)
     assert axes["before"].get_xlim() == axes["after"].get_xlim()
     with pytest.raises(UnknownNameError, match="the rnn keeps no gate with values in"):
-        saturation_before_and_after(*pair("rnn"))
+        plot_saturation_before_after(*pair("rnn"))
 
 
 def test_traces_must_fit_each_other():
     trace = make_trace("lstm")
-    for draw in (gates_before_and_after, saturation_before_and_after):
+    for draw in (plot_gates_before_after, plot_saturation_before_after):
         with pytest.raises(DtypeError, match=r"after must be a gatescope Trace.*not a int"):
             draw(trace, 3)
         with pytest.raises(DtypeError, match="before must be a gatescope Trace"):
@@ -170,12 +172,12 @@ def test_traces_must_fit_each_other():
 )
 def test_bad_arguments(keywords, error, message):
     with pytest.raises(error, match=message):
-        gates_before_and_after(*pair(), **keywords)
+        plot_gates_before_after(*pair(), **keywords)
 
 
 def test_settings_stay_and_bytes_are_the_same():
     before = dict(matplotlib.rcParams)
-    for draw in (gates_before_and_after, saturation_before_and_after):
+    for draw in (plot_gates_before_after, plot_saturation_before_after):
         pictures = [plotting.render(draw(*pair("gru"))[0], "svg") for _ in range(2)]
         assert pictures[0] == pictures[1]
     assert dict(matplotlib.rcParams) == before

@@ -23,7 +23,7 @@ def margin(ax):
 @pytest.mark.parametrize("scale", ["linear", "log"])
 def test_lines_are_the_norms_in_powers_of_ten(scale):
     flows = [make_flow("rnn", 0.5), make_flow("gru", 0.02), make_flow("lstm", 0.003)]
-    ax = plotting.gradient_decay(flows, scale=scale)
+    ax = plotting.plot_gradient_flow(flows, scale=scale)
     lines = legend_lines(ax)
     assert len(lines) == 3
     for line, flow in zip(lines, flows, strict=True):
@@ -33,7 +33,7 @@ def test_lines_are_the_norms_in_powers_of_ten(scale):
 
 
 def test_the_legend_gives_the_fitted_rate():
-    ax = plotting.gradient_decay([make_flow("rnn", 0.5), make_flow("lstm", 0.003)])
+    ax = plotting.plot_gradient_flow([make_flow("rnn", 0.5), make_flow("lstm", 0.003)])
     texts = [text.get_text() for text in ax.get_legend().get_texts()]
     assert texts == ["rnn: 0.5 (lags 10 to 100, $R^2$ 1.000)", "lstm: 0.003 (lags 10 to 100, $R^2$ 1.000)"]
     fits = [line for line in ax.lines if line not in legend_lines(ax) and len(line.get_xdata()) == 200]
@@ -45,18 +45,18 @@ def test_the_legend_gives_the_fitted_rate():
 
 
 def test_without_a_fit_labels_are_the_cells():
-    ax = plotting.gradient_decay([make_flow("rnn"), make_flow("gru")], fit=False)
+    ax = plotting.plot_gradient_flow([make_flow("rnn"), make_flow("gru")], fit=False)
     assert [line.get_label() for line in ax.lines] == ["rnn", "gru"]
-    ax = plotting.gradient_decay([make_flow("lstm"), make_flow("lstm", target="c", state="c")], fit=False)
+    ax = plotting.plot_gradient_flow([make_flow("lstm"), make_flow("lstm", target="c", state="c")], fit=False)
     assert [line.get_label() for line in legend_lines(ax)] == ["lstm dh/dh", "lstm dc/dc"]
     assert len({line.get_color() for line in legend_lines(ax)}) == 2
-    ax = plotting.gradient_decay(make_flow("gru"), fit=False, labels=["trained"])
+    ax = plotting.plot_gradient_flow(make_flow("gru"), fit=False, labels=["trained"])
     assert [line.get_label() for line in legend_lines(ax)] == ["trained"]
 
 
 def test_a_line_ends_where_the_gradient_is_exactly_zero():
     flow = make_flow("gru", 0.1, zero_after=60)
-    ax = plotting.gradient_decay(flow)
+    ax = plotting.plot_gradient_flow(flow)
     (line,) = legend_lines(ax)
     np.testing.assert_array_equal(np.isfinite(line.get_ydata()), flow.lag <= 60)
     (mark,) = cross(ax)
@@ -69,27 +69,27 @@ def test_a_line_ends_where_the_gradient_is_exactly_zero():
 def test_a_gap_of_exact_zeros_is_no_end():
     flow = make_flow("gru", 0.1)
     flow.log_norm[40:50] = -np.inf
-    ax = plotting.gradient_decay(flow)
+    ax = plotting.plot_gradient_flow(flow)
     assert not cross(ax)
     assert np.isnan(legend_lines(ax)[0].get_ydata()[40:50]).all()
 
 
 def test_a_gradient_that_is_zero_everywhere():
-    ax = plotting.gradient_decay(make_flow("rnn", zero_after=-1))
+    ax = plotting.plot_gradient_flow(make_flow("rnn", zero_after=-1))
     assert legend_lines(ax)[0].get_label().endswith("exactly 0 at every lag")
     plotting.render(ax.figure)
 
 
 @pytest.mark.parametrize("scale", ["linear", "log"])
 def test_a_single_lag(scale):
-    ax = plotting.gradient_decay(make_flow("rnn", lags=1), scale=scale)
+    ax = plotting.plot_gradient_flow(make_flow("rnn", lags=1), scale=scale)
     assert legend_lines(ax)[0].get_marker() == _palette.CELLS["rnn"].marker
     plotting.render(ax.figure)
 
 
 def test_several_sequences_are_their_median_and_range():
     flow = make_flow("lstm", 0.1, batch=3)
-    ax = plotting.gradient_decay(flow, fit=False)
+    ax = plotting.plot_gradient_flow(flow, fit=False)
     (line,) = ax.lines
     np.testing.assert_allclose(line.get_ydata(), flow.log_norm[:, 1] / math.log(10), rtol=1e-15)
     band = ax.collections[0].get_paths()[0].vertices
@@ -99,11 +99,11 @@ def test_several_sequences_are_their_median_and_range():
 def test_where_one_of_several_sequences_is_zero_the_line_goes_on():
     flow = make_flow("lstm", 0.1, batch=3)
     flow.log_norm[30:, 0] = -np.inf
-    ax = plotting.gradient_decay(flow, fit=False)
+    ax = plotting.plot_gradient_flow(flow, fit=False)
     assert np.isfinite(ax.lines[0].get_ydata()).all()
     assert not cross(ax)
     flow.log_norm[60:, 1] = -np.inf
-    ax = plotting.gradient_decay(flow, fit=False)
+    ax = plotting.plot_gradient_flow(flow, fit=False)
     assert np.flatnonzero(np.isfinite(ax.lines[0].get_ydata()))[-1] == 59
     assert cross(ax)[0].get_xdata() == [59]
 
@@ -127,14 +127,14 @@ def test_underflow_is_where_the_smallest_floats_are():
     ],
 )
 def test_underflow_is_marked_where_norms_reach_it(rate, labels):
-    ax = plotting.gradient_decay(make_flow("rnn", rate), fit=False)
+    ax = plotting.plot_gradient_flow(make_flow("rnn", rate), fit=False)
     assert margin(ax) == labels
 
 
 @pytest.mark.parametrize("scale", ["linear", "log"])
 def test_many_lags_are_thinned_out_and_the_ends_stay(scale):
     flow = make_flow("rnn", 0.5, lags=200_001, zero_after=150_000)
-    ax = plotting.gradient_decay(flow, scale=scale)
+    ax = plotting.plot_gradient_flow(flow, scale=scale)
     (line,) = legend_lines(ax)
     assert len(line.get_xdata()) < 5000
     known = np.isfinite(line.get_ydata())
@@ -147,7 +147,7 @@ def test_many_lags_are_thinned_out_and_the_ends_stay(scale):
 
 @pytest.mark.parametrize("scale", ["linear", "log"])
 def test_legend_and_margin_lie_outside_the_data(scale):
-    ax = plotting.gradient_decay([make_flow("rnn", 20.0), make_flow("lstm", -0.2)], scale=scale)
+    ax = plotting.plot_gradient_flow([make_flow("rnn", 20.0), make_flow("lstm", -0.2)], scale=scale)
     with plotting.style():
         ax.figure.draw_without_rendering()
     box = ax.get_window_extent()
@@ -169,25 +169,25 @@ def test_ticks_read_as_powers_of_ten():
 
 
 def test_the_axis_names_what_is_differentiated():
-    label = plotting.gradient_decay(make_flow("lstm", target="c", state="joint")).get_ylabel()
+    label = plotting.plot_gradient_flow(make_flow("lstm", target="c", state="joint")).get_ylabel()
     assert r"\partial c_t" in label
     assert r"\partial s_{" in label
 
 
 def test_the_axis_tells_a_projection_from_the_whole_jacobian():
     spectral = make_flow("lstm")
-    assert r"\sigma_{\max}(\partial h_t" in plotting.gradient_decay(spectral).get_ylabel()
+    assert r"\sigma_{\max}(\partial h_t" in plotting.plot_gradient_flow(spectral).get_ylabel()
     for norm in ("random", "unit"):
         projected = dataclasses.replace(spectral, norm=norm)
-        label = plotting.gradient_decay(projected).get_ylabel()
+        label = plotting.plot_gradient_flow(projected).get_ylabel()
         assert r"\|v\cdot \partial h_t" in label
         assert "sigma" not in label
-        assert plotting.gradient_decay([projected, spectral]).get_ylabel() == "gradient norm  "
+        assert plotting.plot_gradient_flow([projected, spectral]).get_ylabel() == "gradient norm  "
 
 
 def test_labels_are_shown_as_they_are():
     names = ["_mine", "a$b", "$x^2$", "back\\slash", "\\$", "$$$"]
-    ax = plotting.gradient_decay([make_flow("lstm", 0.01 * k) for k in range(1, 7)], labels=names)
+    ax = plotting.plot_gradient_flow([make_flow("lstm", 0.01 * k) for k in range(1, 7)], labels=names)
     plotting.render(ax.figure)
     texts = [text.get_text() for text in ax.get_legend().get_texts()]
     assert len(texts) == len(names)  # matplotlib drops labels that begin with an underscore
@@ -202,12 +202,12 @@ def test_labels_are_shown_as_they_are():
 
 
 def test_two_points_give_no_rate():
-    (line,) = legend_lines(plotting.gradient_decay(make_flow("gru", lags=2)))
+    (line,) = legend_lines(plotting.plot_gradient_flow(make_flow("gru", lags=2)))
     assert line.get_label() == "gru: no rate (fewer than three norms above 0)"
 
 
 def test_flows_that_coincide_can_both_be_seen():
-    ax = plotting.gradient_decay([make_flow("gru"), make_flow("lstm")], fit=False)
+    ax = plotting.plot_gradient_flow([make_flow("gru"), make_flow("lstm")], fit=False)
     broken, whole = ax.lines
     assert broken.get_linestyle() != "-"
     assert whole.get_linestyle() == "-"
@@ -217,23 +217,23 @@ def test_flows_that_coincide_can_both_be_seen():
 
 def test_given_axes_and_keywords_are_used():
     mine = Figure().add_subplot()
-    assert plotting.gradient_decay(make_flow(), ax=mine, lw=4) is mine
+    assert plotting.plot_gradient_flow(make_flow(), ax=mine, lw=4) is mine
     assert legend_lines(mine)[0].get_linewidth() == 4
 
 
 def test_bad_arguments():
     flow = make_flow()
     with pytest.raises(ValueRangeError, match="flows is empty"):
-        plotting.gradient_decay([])
+        plotting.plot_gradient_flow([])
     with pytest.raises(DtypeError, match="flows must hold gatescope GradientFlow objects"):
-        plotting.gradient_decay([flow, 3])
+        plotting.plot_gradient_flow([flow, 3])
     with pytest.raises(DtypeError, match="flows must hold"):
-        plotting.gradient_decay(None)
+        plotting.plot_gradient_flow(None)
     with pytest.raises(ShapeError, match="one text a flow; there are 2 flows"):
-        plotting.gradient_decay([flow, flow], labels=["a"])
+        plotting.plot_gradient_flow([flow, flow], labels=["a"])
     with pytest.raises(ShapeError, match="one text a flow"):
-        plotting.gradient_decay([flow, flow], labels="ab")
+        plotting.plot_gradient_flow([flow, flow], labels="ab")
     with pytest.raises(ValueRangeError, match="scale='cubic' is not known"):
-        plotting.gradient_decay(flow, scale="cubic")
+        plotting.plot_gradient_flow(flow, scale="cubic")
     with pytest.raises(ValueRangeError, match="no lag"):
-        plotting.gradient_decay(make_flow(lags=0))
+        plotting.plot_gradient_flow(make_flow(lags=0))

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from gatescope import plotting
 from gatescope.errors import DtypeError, ValueRangeError
-from gatescope.plotting.gradient_paths import path_shares
+from gatescope.plotting.gradient_paths import plot_gradient_paths
 
 
 def areas(ax):
@@ -28,7 +28,7 @@ def areas(ax):
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_areas_are_the_shares_of_the_norms(cell, scale):
     paths = make_paths(cell)
-    ax = path_shares(paths, scale=scale)
+    ax = plot_gradient_paths(paths, scale=scale)
     drawn = slice(1, None) if scale == "log" else slice(None)
     shares = paths.norm_shares()[drawn, :, 0]
     assert len(ax.collections) == len(paths.paths)
@@ -45,7 +45,7 @@ def test_areas_are_the_shares_of_the_norms(cell, scale):
 
 
 def test_the_legend_goes_from_the_top_down():
-    ax = path_shares(make_paths("gru"))
+    ax = plot_gradient_paths(make_paths("gru"))
     texts = [text.get_text() for text in ax.get_legend().get_texts()]
     assert texts == [
         "n (candidate)", "z (update gate)", "r (reset gate)", "highway", "whole / sum of parts"
@@ -61,7 +61,7 @@ def test_many_lags_are_means_over_neighbours():
     paths = make_paths("lstm", lags=20_001)
     shares = paths.norm_shares()[:, :, 0]
     for scale in ("log", "linear"):
-        ax = path_shares(paths, scale=scale)
+        ax = plot_gradient_paths(paths, scale=scale)
         lags, _, high = areas(ax)[0]
         assert 200 < lags.size <= 300
         assert lags[-1] == 20_000
@@ -76,7 +76,7 @@ def test_one_of_several_sequences():
     paths = make_paths("lstm", batch=2)
     paths.log_norm[:, 1:, 1] = -np.inf
     paths.total_log_norm[:, 1] = paths.log_norm[:, 0, 1]
-    ax = path_shares(paths, sequence=1)
+    ax = plot_gradient_paths(paths, sequence=1)
     np.testing.assert_allclose(areas(ax)[0][2], 1)
     np.testing.assert_allclose(ax.lines[0].get_ydata(), 1)
 
@@ -85,41 +85,41 @@ def test_lags_at_which_all_is_zero_are_left_out():
     paths = make_paths("lstm")
     paths.log_norm[0] = -np.inf
     paths.total_log_norm[0] = -np.inf
-    ax = path_shares(paths, scale="linear")
+    ax = plot_gradient_paths(paths, scale="linear")
     assert areas(ax)[0][0][0] == 1
     plotting.render(ax.figure)
     paths.log_norm[:] = -np.inf
     with pytest.raises(ValueRangeError, match="no lag at which any part is above 0"):
-        path_shares(paths)
+        plot_gradient_paths(paths)
 
 
 @pytest.mark.parametrize("lags", [1, 2])
 @pytest.mark.parametrize("scale", ["log", "linear"])
 def test_few_lags(lags, scale):
-    plotting.render(path_shares(make_paths("gru", lags=lags, first=1), scale=scale).figure)
+    plotting.render(plot_gradient_paths(make_paths("gru", lags=lags, first=1), scale=scale).figure)
 
 
 def test_where_it_draws():
     ax = Figure().add_subplot()
-    assert path_shares(make_paths(), ax=ax, alpha=0.5) is ax
+    assert plot_gradient_paths(make_paths(), ax=ax, alpha=0.5) is ax
     assert {area.get_alpha() for area in ax.collections} == {0.5}
     named = dataclasses.replace(make_paths("gru"), cell="a$b", paths=("highway", "_x", "z", "n$"))
-    plotting.render(path_shares(named).figure)
+    plotting.render(plot_gradient_paths(named).figure)
 
 
 def test_it_gives_the_same_bytes():
-    first = plotting.render(path_shares(make_paths()).figure, "svg")
-    assert plotting.render(path_shares(make_paths()).figure, "svg") == first
+    first = plotting.render(plot_gradient_paths(make_paths()).figure, "svg")
+    assert plotting.render(plot_gradient_paths(make_paths()).figure, "svg") == first
 
 
 def test_what_does_not_fit():
     with pytest.raises(DtypeError, match="result must be a gatescope GradientPaths"):
-        path_shares(make_flow())
+        plot_gradient_paths(make_flow())
     for sequence in (1, -1, True, 0.5):
         with pytest.raises(ValueRangeError, match=r"sequence=.* must be a whole number in 0..0"):
-            path_shares(make_paths(), sequence=sequence)
+            plot_gradient_paths(make_paths(), sequence=sequence)
     with pytest.raises(ValueRangeError, match=r"scale='cubic' is not known; choose 'linear' or 'log'"):
-        path_shares(make_paths(), scale="cubic")
+        plot_gradient_paths(make_paths(), scale="cubic")
     with pytest.raises(DtypeError, match="is not a matplotlib Axes"):
-        path_shares(make_paths(), ax=3)
+        plot_gradient_paths(make_paths(), ax=3)
     assert math.isfinite(make_paths().cancellation()[0, 0])

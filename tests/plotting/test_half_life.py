@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from gatescope import plotting
 from gatescope.datatypes.half_life import HalfLife
 from gatescope.errors import DtypeError, ValueRangeError
-from gatescope.plotting.half_life import half_lives
+from gatescope.plotting.half_life import plot_half_life
 
 
 def make_life(gate=(0.2, 0.05, 0.1), adjoint=0.04, exponent=0.04, *, batch=1, name="f"):
@@ -28,7 +28,7 @@ def make_life(gate=(0.2, 0.05, 0.1), adjoint=0.04, exponent=0.04, *, batch=1, na
 
 def test_units_are_sorted_and_the_network_is_three_lines():
     life = make_life()
-    ax = half_lives(life)
+    ax = plot_half_life(life)
     units, *network = legend_lines(ax)
     np.testing.assert_allclose(units.get_ydata(), np.log(2) / np.array([0.2, 0.1, 0.05]), rtol=1e-15)
     assert units.get_xdata().tolist() == [1, 2, 3]
@@ -46,14 +46,14 @@ def test_units_are_sorted_and_the_network_is_three_lines():
 
 
 def test_the_band_is_one_standard_error_of_the_exponent():
-    ax = half_lives(make_life())
+    ax = plot_half_life(make_life())
     (band,) = ax.patches
     low, high = band.get_y(), band.get_y() + band.get_height()
     np.testing.assert_allclose([low, high], np.log(2) / np.array([0.042, 0.038]), rtol=1e-12)
 
 
 def test_disagreement_is_in_the_title_and_a_sequence_can_be_chosen():
-    ax = half_lives(make_life(batch=3), sequence=2)
+    ax = plot_half_life(make_life(batch=3), sequence=2)
     title = ax.get_legend().get_title().get_text()
     assert title == "lstm, sequence 2, 1,000 steps: the estimates disagree"
     np.testing.assert_allclose(ax.lines[0].get_ydata().max(), np.log(2) / 0.15, rtol=1e-15)
@@ -61,7 +61,7 @@ def test_disagreement_is_in_the_title_and_a_sequence_can_be_chosen():
 
 def test_what_is_infinite_or_0_lies_on_the_edges_and_is_named():
     life = make_life(gate=(np.inf, 0.1, 0.0), adjoint=-0.1, exponent=0.0)
-    ax = half_lives(life)
+    ax = plot_half_life(life)
     low, high = ax.get_ylim()
     assert ax.lines[0].get_ydata().tolist() == [low, np.log(2) / 0.1, high]
     assert {text.get_text() for text in ax.texts} == {"infinite", "0"}
@@ -71,7 +71,7 @@ def test_what_is_infinite_or_0_lies_on_the_edges_and_is_named():
 
 
 def test_a_cell_without_a_holding_gate_has_no_units():
-    ax = half_lives(make_life(gate=(np.nan, np.nan), name=""))
+    ax = plot_half_life(make_life(gate=(np.nan, np.nan), name=""))
     assert len(legend_lines(ax)) == 2
     assert "units have no half-lives" in ax.get_xlabel()
     plotting.render(ax.figure)
@@ -80,7 +80,7 @@ def test_a_cell_without_a_holding_gate_has_no_units():
 @pytest.mark.parametrize("gate", [(0.1,), (0.1, 0.1), (1e-5, 1.0, 1e-2), (np.inf, np.inf)])
 def test_any_span_of_half_lives_can_be_drawn(gate):
     life = make_life(gate=gate, adjoint=gate[0], exponent=gate[0])
-    ax = half_lives(life)
+    ax = plot_half_life(life)
     plotting.render(ax.figure)
     low, high = ax.get_ylim()
     finite = life.by_gate[np.isfinite(life.by_gate) & (life.by_gate > 0)]
@@ -92,21 +92,21 @@ def test_any_span_of_half_lives_can_be_drawn(gate):
 
 def test_given_axes_and_keywords_are_used():
     mine = Figure().add_subplot()
-    assert half_lives(make_life(), ax=mine, markersize=9) is mine
+    assert plot_half_life(make_life(), ax=mine, markersize=9) is mine
     assert mine.lines[0].get_markersize() == 9
 
 
 def test_the_same_figure_gives_the_same_bytes():
     for format in ("png", "svg"):
-        first, second = (plotting.render(half_lives(make_life()).figure, format) for _ in range(2))
+        first, second = (plotting.render(plot_half_life(make_life()).figure, format) for _ in range(2))
         assert first == second
 
 
 def test_bad_arguments():
     with pytest.raises(DtypeError, match="life is a NoneType, not a gatescope HalfLife"):
-        half_lives(None)
+        plot_half_life(None)
     for sequence in (1, -1, True, 0.0):
         with pytest.raises(ValueRangeError, match=r"sequence=.* is out of range; there are 1"):
-            half_lives(make_life(), sequence=sequence)
+            plot_half_life(make_life(), sequence=sequence)
     with pytest.raises(DtypeError, match=r"ax=.*is not a matplotlib Axes"):
-        half_lives(make_life(), ax=Figure())
+        plot_half_life(make_life(), ax=Figure())

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from gatescope import plotting
 from gatescope.datatypes.jacobian_spectrum import JacobianSpectrum
 from gatescope.errors import DtypeError, ValueRangeError
-from gatescope.plotting.jacobian_spectrum import jacobian_spectrum
+from gatescope.plotting.jacobian_spectrum import plot_jacobian_spectrum
 
 LN10 = math.log(10)
 
@@ -29,7 +29,7 @@ def bands(ax):
 
 def test_few_singular_values_are_a_line_each():
     result = make_result(batch=2)
-    ax = jacobian_spectrum(result, sequence=1)
+    ax = plot_jacobian_spectrum(result, sequence=1)
     lines = legend_lines(ax)
     assert [line.get_label() for line in lines] == [rf"$\sigma_{{{k}}}$" for k in (1, 2, 3, 4)]
     for k, line in enumerate(lines):
@@ -40,7 +40,7 @@ def test_few_singular_values_are_a_line_each():
 
 def test_many_are_the_largest_the_median_and_the_smallest():
     result = make_result(33)
-    ax = jacobian_spectrum(result, lw=4)
+    ax = plot_jacobian_spectrum(result, lw=4)
     lines = legend_lines(ax)
     assert [line.get_label() for line in lines] == ["largest", "median", "smallest"]
     for line, k in zip(lines, (0, 16, 32), strict=True):
@@ -55,24 +55,24 @@ def test_many_are_the_largest_the_median_and_the_smallest():
 def test_what_is_exactly_zero_is_counted_not_drawn():
     result = make_result(10)
     result.log_singular[-1, 0, 4:] = -np.inf
-    ax = jacobian_spectrum(result)
+    ax = plot_jacobian_spectrum(result)
     assert ax.get_legend().get_title().get_text().endswith("; up to 6 exactly 0, not drawn")
     for line, k in zip(legend_lines(ax), (0, 2, 3), strict=True):  # of the four that are left
         assert line.get_ydata()[-1] == pytest.approx(result.log_singular[-1, 0, k] / LN10, rel=1e-15)
     few = make_result(2)
     few.log_singular[2:, 0, 1] = -np.inf
-    ax = jacobian_spectrum(few)
+    ax = plot_jacobian_spectrum(few)
     np.testing.assert_array_equal(np.isfinite(legend_lines(ax)[1].get_ydata()), [True, True, False, False])
     few.log_singular[:] = -np.inf
-    plotting.render(jacobian_spectrum(few).figure)
+    plotting.render(plot_jacobian_spectrum(few).figure)
 
 
 @pytest.mark.parametrize("scale", ["linear", "log"])
 def test_underflow_is_marked_where_values_reach_it(scale):
-    assert not jacobian_spectrum(make_result(rate=0.01), scale=scale).texts
-    ax = jacobian_spectrum(make_result(rate=1.0), scale=scale)
+    assert not plot_jacobian_spectrum(make_result(rate=0.01), scale=scale).texts
+    ax = plot_jacobian_spectrum(make_result(rate=1.0), scale=scale)
     assert ax.texts[0].get_text() == "float32\nunderflows"
-    ax = jacobian_spectrum(make_result(8, rate=2.0), scale=scale)
+    ax = plot_jacobian_spectrum(make_result(8, rate=2.0), scale=scale)
     assert [text.get_text() for text in ax.texts] == ["float32\nunderflows", "float64\nunderflows"]
     with plotting.style():
         ax.figure.draw_without_rendering()
@@ -80,28 +80,28 @@ def test_underflow_is_marked_where_values_reach_it(scale):
 
 
 def test_the_axis_names_the_block():
-    assert r"\partial s_t\,/\,\partial s_{t-" in jacobian_spectrum(make_result()).get_ylabel()
-    assert r"\partial h_t\,/\,\partial c_{t-" in jacobian_spectrum(make_result(block="hc")).get_ylabel()
+    assert r"\partial s_t\,/\,\partial s_{t-" in plot_jacobian_spectrum(make_result()).get_ylabel()
+    assert r"\partial h_t\,/\,\partial c_{t-" in plot_jacobian_spectrum(make_result(block="hc")).get_ylabel()
 
 
 def test_one_lag_is_a_point():
     for count in (2, 9):
-        ax = jacobian_spectrum(make_result(count, lags=(5,)))
+        ax = plot_jacobian_spectrum(make_result(count, lags=(5,)))
         assert all(line.get_marker() != "None" for line in legend_lines(ax))
         plotting.render(ax.figure)
 
 
 def test_given_axes_are_used():
     mine = Figure().add_subplot()
-    assert jacobian_spectrum(make_result(), ax=mine) is mine
+    assert plot_jacobian_spectrum(make_result(), ax=mine) is mine
 
 
 def test_bad_arguments():
     with pytest.raises(DtypeError, match="result must be a gatescope JacobianSpectrum"):
-        jacobian_spectrum([make_result()])
+        plot_jacobian_spectrum([make_result()])
     with pytest.raises(ValueRangeError, match=r"sequence=-1 must be a whole number in 0\.\.0"):
-        jacobian_spectrum(make_result(), sequence=-1)
+        plot_jacobian_spectrum(make_result(), sequence=-1)
     with pytest.raises(ValueRangeError, match="scale='cubic' is not known"):
-        jacobian_spectrum(make_result(), scale="cubic")
+        plot_jacobian_spectrum(make_result(), scale="cubic")
     with pytest.raises(ValueRangeError, match="no singular value"):
-        jacobian_spectrum(make_result(0))
+        plot_jacobian_spectrum(make_result(0))

@@ -7,7 +7,7 @@ from helpers.curves import as_published, made
 from gatescope import plotting
 from gatescope.errors import DtypeError
 from gatescope.plotting import _palette
-from gatescope.plotting.long_series import long_series
+from gatescope.plotting.long_series import plot_long_series
 
 
 def lines(ax):
@@ -16,7 +16,7 @@ def lines(ax):
 
 def test_medians_bands_and_the_crossing():
     result = made(as_published())
-    fig, axes = long_series(result)
+    fig, axes = plot_long_series(result)
     assert list(axes) == ["loss", "spikes", "volatility"]
     ax = axes["loss"]
     drawn = lines(ax)
@@ -41,7 +41,7 @@ def test_medians_bands_and_the_crossing():
 
 def test_every_seed_has_its_volatility_and_spikes_are_those_of_a_middling_run():
     result = made(as_published())
-    _, axes = long_series(result)
+    _, axes = plot_long_series(result)
     volatility = result.volatility()
     for k in (0, 1):
         drawn = [line.get_ydata() for line in axes["volatility"].lines if len(line.get_ydata()) == 10][k]
@@ -57,12 +57,12 @@ def test_every_seed_has_its_volatility_and_spikes_are_those_of_a_middling_run():
 
 def test_curves_that_do_not_cross_are_not_marked_and_several_crossings_are_told():
     falling = np.linspace(3, 1, 200)
-    _, axes = long_series(made([[falling], [0.9 * falling]]))
+    _, axes = plot_long_series(made([[falling], [0.9 * falling]]))
     assert not axes["loss"].texts
     wave = falling * np.exp(0.1 * np.sin(np.arange(200) / 15))
     result = made([[falling], [wave]])
     assert len(result.crossings()) > 1
-    _, axes = long_series(result)
+    _, axes = plot_long_series(result)
     assert f"(the last of {len(result.crossings())} crossings)" in axes["loss"].texts[0].get_text()
 
 
@@ -70,7 +70,7 @@ def test_curves_that_do_not_cross_are_not_marked_and_several_crossings_are_told(
 @pytest.mark.parametrize("cells", [("gru",), ("lstm", "gru"), ("rnn", "lstm", "gru")])
 def test_small_ones(seeds, epochs, cells):
     curves = np.repeat(as_published(seeds, epochs)[:1], len(cells), axis=0)
-    fig, axes = long_series(made(curves, cells=cells, baseline=np.nan))
+    fig, axes = plot_long_series(made(curves, cells=cells, baseline=np.nan))
     assert "Preliminary" in axes["loss"].get_title(loc="left")
     assert len(axes["loss"].get_legend().get_texts()) == len(cells)
     plotting.render(fig)
@@ -79,17 +79,17 @@ def test_small_ones(seeds, epochs, cells):
 def test_runs_that_diverged():
     curves = as_published(3, 80)
     curves[0, 1, 40:] = curves[1, :, 20:] = np.nan
-    fig, axes = long_series(made(curves))
+    fig, axes = plot_long_series(made(curves))
     assert np.isnan(lines(axes["loss"])["GRU"].get_ydata()[20:]).all()
     plotting.render(fig)
 
 
 def test_where_it_draws():
     given = plotting.new_figure(9, 7)
-    fig, _ = long_series(made(as_published(2, 30)), fig=given, linewidth=5)
+    fig, _ = plot_long_series(made(as_published(2, 30)), fig=given, linewidth=5)
     assert fig is given
     assert {line.get_linewidth() for line in fig.axes[0].lines[:2]} == {5}
     with pytest.raises(DtypeError, match="result is a dict, not a gatescope LongSeriesResult"):
-        long_series({})
+        plot_long_series({})
     with pytest.raises(DtypeError, match="fig="):
-        long_series(made(as_published(2, 30)), fig="figure")
+        plot_long_series(made(as_published(2, 30)), fig="figure")

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from gatescope import plotting
 from gatescope.errors import DtypeError, ShapeError, ValueRangeError
 from gatescope.plotting import _palette
-from gatescope.plotting.loss_curves import draw_loss_curves, loss_curves
-from gatescope.plotting.training_gradients import training_gradients
+from gatescope.plotting.loss_curves import draw_loss_curves, plot_loss_curves
+from gatescope.plotting.training_gradients import plot_training_gradients
 
 
 def losses(seeds, epochs=10):
@@ -26,7 +26,7 @@ def title(ax):
 
 def test_the_line_is_the_median_of_the_seeds_and_the_band_two_of_their_quantiles():
     table = losses(11)
-    ax = loss_curves({"lstm": [make_run("lstm", 10, loss=row) for row in table]})
+    ax = plot_loss_curves({"lstm": [make_run("lstm", 10, loss=row) for row in table]})
     (line,) = legend_lines(ax)
     np.testing.assert_array_equal(line.get_xdata(), np.arange(1, 11))
     np.testing.assert_array_equal(line.get_ydata(), table[5])
@@ -41,7 +41,7 @@ def test_the_line_is_the_median_of_the_seeds_and_the_band_two_of_their_quantiles
 
 
 def test_one_run_has_no_band_and_one_epoch_shows_a_mark():
-    ax = loss_curves({"gru": make_run("gru", 1)}, scale="linear")
+    ax = plot_loss_curves({"gru": make_run("gru", 1)}, scale="linear")
     (line,) = legend_lines(ax)
     assert not ax.collections
     assert line.get_marker() == _palette.CELLS["gru"].marker
@@ -52,7 +52,7 @@ def test_one_run_has_no_band_and_one_epoch_shows_a_mark():
 
 def test_validation_is_dashed_and_can_be_left_out():
     runs = {"lstm": [make_run("lstm", 10, loss=row, validate_every=5) for row in losses(3)]}
-    ax = loss_curves(runs)
+    ax = plot_loss_curves(runs)
     training, validation = ax.lines
     assert training.get_linestyle() == "-"
     assert validation.get_linestyle() == "--"
@@ -61,7 +61,7 @@ def test_validation_is_dashed_and_can_be_left_out():
     np.testing.assert_array_equal(validation.get_xdata(), [5, 10])
     np.testing.assert_array_equal(validation.get_ydata(), 1.3 * losses(3)[1][[4, 9]])
     assert title(ax).endswith("dashed: validation")
-    assert len(loss_curves(runs, validation=False).lines) == 1
+    assert len(plot_loss_curves(runs, validation=False).lines) == 1
 
 
 def test_a_seed_that_diverged_counts_as_worse_than_any_and_is_marked():
@@ -69,7 +69,7 @@ def test_a_seed_that_diverged_counts_as_worse_than_any_and_is_marked():
     # Without the first, the best, the median of the later epochs is that of the third.
     runs = [make_run("lstm", 4, loss=[*table[0][:3], np.nan], status="diverged")]
     runs += [make_run("lstm", 10, loss=row) for row in table[1:]]
-    ax = loss_curves({"lstm": runs}, band=(0, 1))
+    ax = plot_loss_curves({"lstm": runs}, band=(0, 1))
     (line,) = legend_lines(ax)
     np.testing.assert_array_equal(line.get_ydata(), [*table[1][:3], *table[2][3:]])
     cross = ax.lines[1]
@@ -86,7 +86,7 @@ def test_a_seed_that_stopped_early_keeps_its_last_loss():
     table = losses(3)
     runs = [make_run("lstm", 4, loss=table[1][:4], status="early-stopped")]
     runs += [make_run("lstm", 10, loss=table[k]) for k in (0, 2)]
-    ax = loss_curves({"lstm": runs})
+    ax = plot_loss_curves({"lstm": runs})
     expected = np.median([table[0], np.append(table[1][:4], [table[1][3]] * 6), table[2]], axis=0)
     np.testing.assert_array_equal(legend_lines(ax)[0].get_ydata(), expected)
     assert not np.array_equal(expected, np.median([table[0], table[2]], axis=0))
@@ -95,10 +95,10 @@ def test_a_seed_that_stopped_early_keeps_its_last_loss():
 
 def test_a_run_that_diverged_at_once_has_its_entry_and_is_named():
     runs = {"rnn": make_run("rnn", 0, status="diverged"), "gru": make_run("gru", 5)}
-    ax = loss_curves(runs)
+    ax = plot_loss_curves(runs)
     assert label_texts(ax) == ["rnn (diverged)", "gru"]
     assert title(ax) == "without an epoch: rnn seed 0 (diverged)"
-    _, axes = training_gradients(runs)
+    _, axes = plot_training_gradients(runs)
     assert label_texts(axes["norm"]) == ["rnn (diverged)", "gru"]
     assert title(axes["norm"]).endswith("; without an epoch: rnn seed 0 (diverged)")
 
@@ -107,23 +107,23 @@ def test_seeds_without_an_epoch_are_left_out_if_interrupted_and_the_worst_if_div
     table = losses(3)
     runs = [make_run("lstm", 10, loss=row, seed=seed) for seed, row in enumerate(table)]
     stopped = [make_run("lstm", 0, status="interrupted", seed=seed) for seed in range(3, 10)]
-    ax = loss_curves({"a$b": [*stopped, *runs], "only": stopped[:1]})
+    ax = plot_loss_curves({"a$b": [*stopped, *runs], "only": stopped[:1]})
     assert label_texts(ax) == [r"a\$b (3 seeds)"]
     np.testing.assert_array_equal(legend_lines(ax)[0].get_ydata(), table[1])
     assert title(ax).endswith(
         r"; without an epoch: a\$b seeds 3, 4, 5, 6, 7 and 2 more (interrupted), only seed 3 (interrupted)"
     )
-    _, axes = training_gradients({"a$b": [*stopped, *runs], "only": stopped[:1]})
+    _, axes = plot_training_gradients({"a$b": [*stopped, *runs], "only": stopped[:1]})
     assert label_texts(axes["norm"]) == [r"a\$b (3 seeds)"]
     plotting.render(ax.figure)
     worst = make_run("lstm", 0, status="diverged", seed=9)
-    ax = loss_curves({"lstm": [*runs[:2], worst]})  # not the mean of the two that are left
+    ax = plot_loss_curves({"lstm": [*runs[:2], worst]})  # not the mean of the two that are left
     assert label_texts(ax) == ["lstm (3 seeds, 1 diverged)"]
     np.testing.assert_array_equal(legend_lines(ax)[0].get_ydata(), table[1])
     assert title(ax).endswith("without an epoch: lstm seed 9 (diverged)")
 
 
-@pytest.mark.parametrize("draw", [loss_curves, training_gradients])
+@pytest.mark.parametrize("draw", [plot_loss_curves, plot_training_gradients])
 def test_nothing_is_drawn_of_runs_without_an_epoch(draw):
     why = "diverged: the loss is nan at update 1"
     at_once = make_run("rnn", 0, status="diverged", message=why, probe_every=1)
@@ -138,16 +138,16 @@ def test_nothing_is_drawn_of_runs_without_an_epoch(draw):
 
 
 def test_the_baseline_is_a_line_with_its_name():
-    ax = loss_curves({"lstm": make_run()}, baseline=0.1767, baseline_label="always $1")
+    ax = plot_loss_curves({"lstm": make_run()}, baseline=0.1767, baseline_label="always $1")
     assert label_texts(ax)[1] == r"always \$1: 0.1767"
     assert list(ax.lines[1].get_ydata()) == [0.1767, 0.1767]
     assert ax.get_ylim()[0] < 0.1767 < ax.get_ylim()[1]
-    assert len(loss_curves({"lstm": make_run()}, baseline=float("nan")).lines) == 1
+    assert len(plot_loss_curves({"lstm": make_run()}, baseline=float("nan")).lines) == 1
 
 
 def test_every_cell_has_its_colour_whatever_its_label():
     runs = {"a": make_run("gru"), "b": make_run("lstm"), "c": make_run(("lstm", "mine"))}
-    colors = [line.get_color() for line in legend_lines(loss_curves(runs))]
+    colors = [line.get_color() for line in legend_lines(plot_loss_curves(runs))]
     assert colors[:2] == [_palette.CELLS["gru"].color, _palette.CELLS["lstm"].color]
     assert len(set(colors)) == 3
     epochs = np.arange(3)
@@ -190,7 +190,7 @@ def test_losses_without_a_range_can_be_drawn(scale):
 def test_panels_of_the_gradients():
     runs = [make_run("lstm", 10, seed=s, probe_every=5) for s in range(3)]
     mine = Figure()
-    fig, axes = training_gradients({"lstm": runs}, fig=mine, lw=3)
+    fig, axes = plot_training_gradients({"lstm": runs}, fig=mine, lw=3)
     assert fig is mine
     assert list(axes) == ["norm", "clipped", "half_life"]
     mean, largest, limit = axes["norm"].lines
@@ -211,7 +211,7 @@ def test_panels_of_the_gradients():
 
 def test_an_infinite_half_life_is_at_the_upper_edge_and_named():
     life = [[10.0], [np.inf], [np.nan], [30.0]]
-    _, axes = training_gradients({"gru": make_run("gru", 6, probe_every=2, half_life=life)})
+    _, axes = plot_training_gradients({"gru": make_run("gru", 6, probe_every=2, half_life=life)})
     ax = axes["half_life"]
     line, hollow = ax.lines[:2]
     top = ax.get_ylim()[1]
@@ -221,7 +221,7 @@ def test_an_infinite_half_life_is_at_the_upper_edge_and_named():
     assert hollow.get_markerfacecolor() == "white"
     assert [text.get_text() for text in ax.texts] == ["infinite"]
     plotting.render(ax.figure)
-    _, axes = training_gradients(
+    _, axes = plot_training_gradients(
         {"gru": make_run("gru", 2, probe_every=1, half_life=np.full((3, 1), np.inf))}
     )
     assert len(axes["half_life"].lines[1].get_xdata()) == 3
@@ -229,19 +229,19 @@ def test_an_infinite_half_life_is_at_the_upper_edge_and_named():
 
 def test_half_lives_are_a_line_a_layer():
     runs = {"both": make_run(("lstm", "gru"), 10, probe_every=1), "one": make_run("rnn", 10, probe_every=1)}
-    _, axes = training_gradients(runs)
+    _, axes = plot_training_gradients(runs)
     drawn = [line for line in axes["half_life"].lines if len(line.get_xdata()) == 11]
     assert [line.get_linestyle() for line in drawn] == ["-", "--", "-"]
     assert label_texts(axes["half_life"]) == ["layer 0", "layer 1"]
 
 
 def test_without_probes_and_without_clipping():
-    _, axes = training_gradients({"lstm": make_run(config={"clip_norm": None})})
+    _, axes = plot_training_gradients({"lstm": make_run(config={"clip_norm": None})})
     assert list(axes) == ["norm", "clipped"]
     assert not axes["norm"].texts
 
 
-@pytest.mark.parametrize("draw", [loss_curves, training_gradients])
+@pytest.mark.parametrize("draw", [plot_loss_curves, plot_training_gradients])
 @pytest.mark.parametrize(
     ("runs", "error", "message"),
     [
@@ -260,9 +260,9 @@ def test_bad_runs(draw, runs, error, message):
 @pytest.mark.parametrize("band", [(0.9, 0.1), (0.1, 1.1), 3, "ab", (0.1,), (0.1, float("nan")), (True, 1)])
 def test_bad_bands(band):
     with pytest.raises(ValueRangeError, match=r"band=.*two quantiles in ascending order"):
-        loss_curves({"lstm": make_run()}, band=band)
+        plot_loss_curves({"lstm": make_run()}, band=band)
     with pytest.raises(ValueRangeError, match="band="):
-        training_gradients({"lstm": make_run()}, band=band)
+        plot_training_gradients({"lstm": make_run()}, band=band)
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def test_bad_bands(band):
 )
 def test_bad_arguments(keywords, error, message):
     with pytest.raises(error, match=message):
-        loss_curves({"lstm": make_run()}, **keywords)
+        plot_loss_curves({"lstm": make_run()}, **keywords)
 
 
 @pytest.mark.parametrize(
@@ -303,8 +303,8 @@ def test_both_find_room_beside_each_other():
     }
     fig = plotting.new_figure(12, 5)
     left, right = fig.subfigures(1, 2)
-    loss_curves(runs, ax=left.subplots(), baseline=0.1)
-    training_gradients(runs, fig=right)
+    plot_loss_curves(runs, ax=left.subplots(), baseline=0.1)
+    plot_training_gradients(runs, fig=right)
     plotting.render(fig)
     assert min(ax.get_position().width for ax in left.axes + right.axes) > 0.6
 
@@ -312,8 +312,8 @@ def test_both_find_room_beside_each_other():
 def test_settings_stay_and_bytes_are_the_same():
     before = dict(matplotlib.rcParams)
     runs = {"lstm": [make_run("lstm", seed=s, probe_every=4, validate_every=4) for s in range(3)]}
-    pictures = [plotting.render(loss_curves(runs).figure, "svg") for _ in range(2)]
+    pictures = [plotting.render(plot_loss_curves(runs).figure, "svg") for _ in range(2)]
     assert pictures[0] == pictures[1]
-    pictures = [plotting.render(training_gradients(runs)[0]) for _ in range(2)]
+    pictures = [plotting.render(plot_training_gradients(runs)[0]) for _ in range(2)]
     assert pictures[0] == pictures[1]
     assert dict(matplotlib.rcParams) == before

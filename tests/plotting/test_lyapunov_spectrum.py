@@ -9,7 +9,7 @@ from gatescope import plotting
 from gatescope.datatypes.lyapunov_spectrum import LyapunovSpectrum
 from gatescope.errors import DtypeError, ShapeError, ValueRangeError
 from gatescope.plotting import _palette
-from gatescope.plotting.lyapunov_spectrum import lyapunov_convergence, lyapunov_exponents
+from gatescope.plotting.lyapunov_spectrum import plot_lyapunov_convergence, plot_lyapunov_spectrum
 
 
 def make_spectrum(
@@ -53,7 +53,7 @@ def band_heights(ax):
 
 def test_lines_are_the_running_estimates():
     spectrum = make_spectrum(batch=2)
-    ax = lyapunov_convergence(spectrum, ks=(0, -1), sequence=1)
+    ax = plot_lyapunov_convergence(spectrum, ks=(0, -1), sequence=1)
     lines = legend_lines(ax)
     assert len(lines) == 2
     for line, k in zip(lines, (0, 3), strict=True):
@@ -64,17 +64,17 @@ def test_lines_are_the_running_estimates():
 
 
 def test_the_band_is_the_error_on_both_sides():
-    ax = lyapunov_convergence(make_spectrum(error=0.03), ks=(2,))
+    ax = plot_lyapunov_convergence(make_spectrum(error=0.03), ks=(2,))
     ((low, high),) = band_heights(ax)
     assert (low, high) == (pytest.approx(-0.13, rel=1e-12), pytest.approx(-0.07, rel=1e-12))
-    unknown = lyapunov_convergence(make_spectrum(error=np.nan), ks=(2,))
+    unknown = plot_lyapunov_convergence(make_spectrum(error=np.nan), ks=(2,))
     assert not unknown.collections
     assert legend_lines(unknown)[0].get_label() == r"$\lambda_{3}$: -0.1"
 
 
 @pytest.mark.parametrize(("count", "expected"), [(1, [1]), (3, [1, 2, 3]), (128, [1, 33, 65, 96, 128])])
 def test_by_default_the_leading_and_a_few_spread_ones(count, expected):
-    ax = lyapunov_convergence(make_spectrum(-0.01 * np.arange(count)))
+    ax = plot_lyapunov_convergence(make_spectrum(-0.01 * np.arange(count)))
     assert [line.get_label().partition(":")[0] for line in legend_lines(ax)] == [
         rf"$\lambda_{{{k}}}$" for k in expected
     ]
@@ -82,7 +82,7 @@ def test_by_default_the_leading_and_a_few_spread_ones(count, expected):
 
 def test_the_verdict_is_the_title_and_the_warm_up_is_told():
     spectrum = make_spectrum(batch=2)
-    ax = lyapunov_convergence(spectrum, sequence=1)
+    ax = plot_lyapunov_convergence(spectrum, sequence=1)
     assert " ".join(ax.get_title("left").split()) == " ".join(spectrum.verdict()[1].split())
     assert "the first 50 not counted" in ax.get_xlabel()
 
@@ -95,7 +95,7 @@ def test_zero_is_in_sight_unless_it_would_flatten_the_estimates(scale):
         ((-3.0, -np.inf), False),
         ((3.0,), False),
     ):
-        ax = lyapunov_convergence(make_spectrum(exponents), scale=scale)
+        ax = plot_lyapunov_convergence(make_spectrum(exponents), scale=scale)
         low, high = ax.get_ylim()
         assert (low < 0 < high) == near
         assert ax.get_xscale() == scale
@@ -106,11 +106,11 @@ def test_zero_is_in_sight_unless_it_would_flatten_the_estimates(scale):
 def test_how_the_estimates_began_does_not_stretch_the_axis():
     spectrum = make_spectrum(estimates=200)
     spectrum.running[0] = 1e3
-    assert lyapunov_convergence(spectrum).get_ylim()[1] < 1
+    assert plot_lyapunov_convergence(spectrum).get_ylim()[1] < 1
 
 
 def test_the_title_and_the_legend_lie_inside_the_figure():
-    ax = lyapunov_convergence(make_spectrum(-0.01 * np.arange(64)))
+    ax = plot_lyapunov_convergence(make_spectrum(-0.01 * np.arange(64)))
     with plotting.style():
         ax.figure.draw_without_rendering()
     for artist in (ax._left_title, ax.get_legend()):
@@ -119,14 +119,14 @@ def test_the_title_and_the_legend_lie_inside_the_figure():
 
 
 def test_one_estimate_is_a_point():
-    ax = lyapunov_convergence(make_spectrum(estimates=1))
+    ax = plot_lyapunov_convergence(make_spectrum(estimates=1))
     assert all(line.get_marker() != "None" for line in legend_lines(ax))
     plotting.render(ax.figure)
 
 
 def test_all_exponents_with_their_errors():
     spectrum = make_spectrum(error=0.02)
-    ax = lyapunov_exponents(spectrum)
+    ax = plot_lyapunov_spectrum(spectrum)
     (line,) = legend_lines(ax)
     np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3, 4])
     np.testing.assert_array_equal(line.get_ydata(), spectrum.exponents[0])
@@ -135,28 +135,28 @@ def test_all_exponents_with_their_errors():
     for segment, value in zip(bars.get_segments(), spectrum.exponents[0], strict=True):
         np.testing.assert_allclose(segment[:, 1], [value - 0.02, value + 0.02], rtol=1e-12)
     many = make_spectrum(-0.1 - 0.01 * np.arange(64), error=0.02)
-    ((low, high),) = band_heights(lyapunov_exponents(many))
+    ((low, high),) = band_heights(plot_lyapunov_spectrum(many))
     assert (low, high) == (pytest.approx(-0.75, rel=1e-12), pytest.approx(-0.08, rel=1e-12))
 
 
 def test_the_dimension_is_a_star_on_the_zero_line():
-    ax = lyapunov_exponents(make_spectrum())  # 0.2 + 0 - 0.1 = 0.1, and a fifth of 0.5 more
+    ax = plot_lyapunov_spectrum(make_spectrum())  # 0.2 + 0 - 0.1 = 0.1, and a fifth of 0.5 more
     (star,) = stars(ax)
     np.testing.assert_allclose([star.get_xdata()[0], star.get_ydata()[0]], [3.2, 0], rtol=1e-12)
     assert legend_lines(ax)[0].get_label() == "gru: 3.2"
 
 
 def test_no_star_where_the_dimension_is_zero_or_not_known():
-    ax = lyapunov_exponents(make_spectrum((-0.1, -0.2)))
+    ax = plot_lyapunov_spectrum(make_spectrum((-0.1, -0.2)))
     assert not stars(ax)
     assert legend_lines(ax)[0].get_label() == "gru: 0"
-    ax = lyapunov_exponents(make_spectrum((0.5, 0.1), size=6))
+    ax = plot_lyapunov_spectrum(make_spectrum((0.5, 0.1), size=6))
     assert not stars(ax)
     assert legend_lines(ax)[0].get_label() == "gru: not known, more exponents needed"
 
 
 def test_exponents_of_minus_infinity_are_counted_not_drawn():
-    ax = lyapunov_exponents(make_spectrum((-0.1, -np.inf, -np.inf)))
+    ax = plot_lyapunov_spectrum(make_spectrum((-0.1, -np.inf, -np.inf)))
     (line,) = legend_lines(ax)
     np.testing.assert_array_equal(np.isfinite(line.get_ydata()), [True, False, False])
     assert line.get_label().endswith("2 exponents are minus infinity")
@@ -165,7 +165,7 @@ def test_exponents_of_minus_infinity_are_counted_not_drawn():
 
 def test_several_spectra_share_one_zero_line():
     spectra = [make_spectrum(cell="rnn"), make_spectrum((-0.1, -0.2), "lstm")]
-    ax = lyapunov_exponents(spectra, labels=["a$b", "_c"], lw=3)
+    ax = plot_lyapunov_spectrum(spectra, labels=["a$b", "_c"], lw=3)
     assert [line.get_label().partition(": ")[0] for line in legend_lines(ax)] == [
         r"a\$b",
         "\N{WORD JOINER}_c",
@@ -173,33 +173,33 @@ def test_several_spectra_share_one_zero_line():
     assert {line.get_linewidth() for line in legend_lines(ax)} == {3}
     assert sum(line.get_gid() == "zero" for line in ax.lines) == 1
     mine = Figure().add_subplot()
-    assert lyapunov_exponents(spectra[0], ax=mine) is mine
-    lyapunov_exponents(spectra[1], ax=mine)
+    assert plot_lyapunov_spectrum(spectra[0], ax=mine) is mine
+    plot_lyapunov_spectrum(spectra[1], ax=mine)
     assert sum(line.get_gid() == "zero" for line in mine.lines) == 1
 
 
 @pytest.mark.parametrize("ks", [(4,), (-5,), (), "0", 0, (0.5,), (True,)])
 def test_no_such_exponent(ks):
     with pytest.raises(ValueRangeError, match=r"ks=.* must hold whole numbers in 0\.\.3"):
-        lyapunov_convergence(make_spectrum(), ks=ks)
+        plot_lyapunov_convergence(make_spectrum(), ks=ks)
 
 
 def test_bad_arguments():
     spectrum = make_spectrum()
     with pytest.raises(DtypeError, match="spectrum must be a gatescope LyapunovSpectrum"):
-        lyapunov_convergence(3)
+        plot_lyapunov_convergence(3)
     with pytest.raises(ValueRangeError, match="scale='cubic' is not known"):
-        lyapunov_convergence(spectrum, scale="cubic")
-    for draw in (lyapunov_convergence, lyapunov_exponents):
+        plot_lyapunov_convergence(spectrum, scale="cubic")
+    for draw in (plot_lyapunov_convergence, plot_lyapunov_spectrum):
         with pytest.raises(ValueRangeError, match=r"sequence=1 must be a whole number in 0\.\.0"):
             draw(spectrum, sequence=1)
         with pytest.raises(ValueRangeError, match="no exponent"):
             draw(dataclasses.replace(spectrum, exponents=np.zeros((1, 0))))
     with pytest.raises(DtypeError, match="spectra must hold gatescope LyapunovSpectrum objects"):
-        lyapunov_exponents(3)
+        plot_lyapunov_spectrum(3)
     with pytest.raises(DtypeError, match=r"spectra\[1\] must be a gatescope LyapunovSpectrum"):
-        lyapunov_exponents([spectrum, "lstm"])
+        plot_lyapunov_spectrum([spectrum, "lstm"])
     with pytest.raises(ValueRangeError, match="spectra is empty"):
-        lyapunov_exponents([])
+        plot_lyapunov_spectrum([])
     with pytest.raises(ShapeError, match="one text a spectrum; there are 1 spectra"):
-        lyapunov_exponents(spectrum, labels=["a", "b"])
+        plot_lyapunov_spectrum(spectrum, labels=["a", "b"])

@@ -7,7 +7,7 @@ from gatescope import plotting
 from gatescope.datatypes.half_life import half_life_of
 from gatescope.datatypes.phase_diagram import PhaseDiagram
 from gatescope.errors import DtypeError, UnknownNameError, ValueRangeError
-from gatescope.plotting.phase_diagram import phase_map
+from gatescope.plotting.phase_diagram import plot_phase_diagram
 
 
 def make_diagram(scheme=("gaussian", "keras"), gains=5, biases=4, *, gap=False):
@@ -45,7 +45,7 @@ def lightness(colors):
 
 def test_a_panel_a_scheme_gain_across_and_bias_up():
     diagram = make_diagram()
-    fig, axes = phase_map(diagram)
+    fig, axes = plot_phase_diagram(diagram)
     assert list(axes) == ["gaussian", "keras"]
     for c, ax in enumerate(axes.values()):
         np.testing.assert_array_equal(mesh(ax).get_array(), diagram.exponent[c].T)
@@ -63,7 +63,7 @@ def test_a_panel_a_scheme_gain_across_and_bias_up():
 @pytest.mark.parametrize("quantity", ["exponent", "decay_rate", "half_life"])
 def test_the_edge_is_where_the_exponent_is_0(quantity):
     diagram = make_diagram(("gaussian",))
-    fig, axes = phase_map(diagram, quantity)
+    fig, axes = plot_phase_diagram(diagram, quantity=quantity)
     (line,) = [found for found in axes["gaussian"].collections[1:] if found.get_paths()]
     points = np.concatenate([path.vertices for path in line.get_paths()])
     expected = 1 - points[:, 1] / 10
@@ -78,7 +78,7 @@ def test_the_edge_is_where_the_exponent_is_0(quantity):
 def test_no_edge_is_drawn_where_there_is_none():
     diagram = make_diagram(("gaussian",))
     below = PhaseDiagram(**{**vars(diagram), "exponent": diagram.exponent - 5})
-    fig, axes = phase_map(below)
+    fig, axes = plot_phase_diagram(below)
     assert len(axes["gaussian"].collections) == 1
     assert not fig.legends
     plotting.render(fig)
@@ -87,7 +87,7 @@ def test_no_edge_is_drawn_where_there_is_none():
 @pytest.mark.parametrize("quantity", ["exponent", "decay_rate"])
 def test_vanishing_is_blue_and_darker_than_exploding_in_grey(quantity):
     diagram = make_diagram(("gaussian",))
-    _, axes = phase_map(diagram, quantity)
+    _, axes = plot_phase_diagram(diagram, quantity=quantity)
     image = mesh(axes["gaussian"])
     colors = image.to_rgba(image.get_array())
     vanishing = diagram.exponent[0].T < 0
@@ -101,7 +101,7 @@ def test_vanishing_is_blue_and_darker_than_exploding_in_grey(quantity):
 
 def test_infinite_half_lives_are_left_white_and_named():
     diagram = make_diagram()
-    fig, axes = phase_map(diagram, "half_life")
+    fig, axes = plot_phase_diagram(diagram, quantity="half_life")
     for c, ax in enumerate(axes.values()):
         np.testing.assert_array_equal(
             np.ma.getmaskarray(mesh(ax).get_array()), np.isinf(diagram.half_life[c]).T
@@ -112,7 +112,7 @@ def test_infinite_half_lives_are_left_white_and_named():
 
 def test_points_that_left_the_range_are_crossed():
     diagram = make_diagram(gap=True)
-    fig, axes = phase_map(diagram)
+    fig, axes = plot_phase_diagram(diagram)
     (cross,) = axes["gaussian"].lines
     assert (cross.get_xdata().tolist(), cross.get_ydata().tolist()) == ([3.0], [2.0])
     assert not axes["keras"].lines
@@ -122,14 +122,14 @@ def test_points_that_left_the_range_are_crossed():
 
 def test_one_bias_or_one_gain_is_drawn_as_lines():
     diagram = make_diagram(("gaussian",), biases=1)
-    _, axes = phase_map(diagram)
+    _, axes = plot_phase_diagram(diagram)
     line = axes["gaussian"].lines[0]
     np.testing.assert_array_equal(line.get_xdata(), diagram.gain)
     np.testing.assert_array_equal(line.get_ydata(), diagram.exponent[0, :, 0])
     assert axes["gaussian"].collections  # the band of the error
-    _, axes = phase_map(make_diagram(("gaussian",), gains=1))
+    _, axes = plot_phase_diagram(make_diagram(("gaussian",), gains=1))
     assert axes["gaussian"].get_xlabel() == "added to the bias of f (forget gate)"
-    fig, axes = phase_map(diagram, "half_life")
+    fig, axes = plot_phase_diagram(diagram, quantity="half_life")
     endless = next(line for line in axes["gaussian"].lines if line.get_label() == "infinite: no decay")
     np.testing.assert_array_equal(endless.get_xdata(), diagram.gain[diagram.exponent[0, :, 0] >= 0])
     plotting.render(fig)
@@ -143,32 +143,32 @@ def test_everything_lost_at_once_can_be_drawn():
         "half_life": np.zeros(diagram.exponent.shape),
     }
     for quantity in ("exponent", "decay_rate", "half_life"):
-        plotting.render(phase_map(PhaseDiagram(**fields), quantity)[0])
+        plotting.render(plot_phase_diagram(PhaseDiagram(**fields), quantity=quantity)[0])
 
 
 def test_schemes_can_be_chosen_and_a_figure_given():
     mine = Figure(layout="constrained")
-    fig, axes = phase_map(make_diagram(), scheme="keras", fig=mine, cmap="gray")
+    fig, axes = plot_phase_diagram(make_diagram(), scheme="keras", fig=mine, cmap="gray")
     assert fig is mine
     assert list(axes) == ["keras"]
     assert mesh(axes["keras"]).get_cmap().name == "gray"
-    assert list(phase_map(make_diagram(), scheme=("keras", "gaussian"))[1]) == ["keras", "gaussian"]
+    assert list(plot_phase_diagram(make_diagram(), scheme=("keras", "gaussian"))[1]) == ["keras", "gaussian"]
 
 
 def test_the_same_figure_gives_the_same_bytes():
     for format in ("png", "svg"):
-        first, second = (plotting.render(phase_map(make_diagram())[0], format) for _ in range(2))
+        first, second = (plotting.render(plot_phase_diagram(make_diagram())[0], format) for _ in range(2))
         assert first == second
 
 
 def test_bad_arguments():
     with pytest.raises(DtypeError, match="diagram is a NoneType, not a gatescope PhaseDiagram"):
-        phase_map(None)
+        plot_phase_diagram(None)
     with pytest.raises(UnknownNameError, match="quantity='x' is not known; choose one of exponent"):
-        phase_map(make_diagram(), "x")
+        plot_phase_diagram(make_diagram(), quantity="x")
     with pytest.raises(UnknownNameError, match="scheme='chrono' is not in this diagram; it has 'gaussian'"):
-        phase_map(make_diagram(), scheme="chrono")
+        plot_phase_diagram(make_diagram(), scheme="chrono")
     with pytest.raises(ValueRangeError, match="scheme is empty"):
-        phase_map(make_diagram(), scheme=())
+        plot_phase_diagram(make_diagram(), scheme=())
     with pytest.raises(DtypeError, match=r"fig=.*is not a matplotlib Figure"):
-        phase_map(make_diagram(), fig=3)
+        plot_phase_diagram(make_diagram(), fig=3)

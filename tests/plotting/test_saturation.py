@@ -43,12 +43,12 @@ def test_gates_are_known_by_what_they_can_be_not_by_their_names():
         gate_ranges=((0.0, 1.0), (-1.0, 1.0), None, (0.0, 1.0)),
     )
     assert list(plotting.saturation_shares(trace)) == ["k", "o"]
-    limits = {name: ax.get_ylim() for name, ax in plotting.gate_trajectories(trace)[1].items()}
+    limits = {name: ax.get_ylim() for name, ax in plotting.plot_gate_trajectories(trace)[1].items()}
     assert limits["k"] == limits["o"] == (-0.04, 1.04)
     assert limits["f"] == (-1.08, 1.08)
     assert limits["i"] not in (limits["o"], limits["f"])
-    assert "in (0, 1)" in plotting.gate_heatmap(trace, "k").figure.axes[1].get_ylabel()
-    _, axes = plotting.gates_before_and_after(trace, trace, ["k", "f", "i"])
+    assert "in (0, 1)" in plotting.plot_gate_heatmap(trace, "k").figure.axes[1].get_ylabel()
+    _, axes = plotting.plot_gates_before_after(trace, trace, gates=["k", "f", "i"])
     titles = {name: row[1].get_title("left") for name, row in axes.items()}
     assert ["<0.1" in titles[name] for name in ("k", "f", "i")] == [True, False, False]
 
@@ -70,7 +70,7 @@ def test_thresholds_themselves_are_not_saturated():
 
 def test_a_mark_for_each_unit_and_gate():
     trace = make_trace("lstm", steps=300)
-    ax = plotting.saturation(trace, left=0.3, right=0.8)
+    ax = plotting.plot_saturation(trace, left=0.3, right=0.8)
     shares = plotting.saturation_shares(trace, left=0.3, right=0.8)
     assert len(ax.collections) == 3
     for marks, (shut, opened) in zip(ax.collections, shares.values(), strict=True):
@@ -86,7 +86,7 @@ def test_a_mark_for_each_unit_and_gate():
 
 
 def test_the_legend_lies_where_no_mark_can_be():
-    ax = plotting.saturation(make_trace("lstm"))
+    ax = plotting.plot_saturation(make_trace("lstm"))
     with plotting.style():
         ax.figure.draw_without_rendering()  # lays the legend out
     corner = ax.transData.inverted().transform(ax.get_legend().get_window_extent())[0]
@@ -96,16 +96,16 @@ def test_the_legend_lies_where_no_mark_can_be():
 def test_a_plot_without_saturation_says_so():
     trace = make_trace("gru")
     trace.gates[:] = 0.5
-    texts = [text.get_text() for text in plotting.saturation(trace).texts]
+    texts = [text.get_text() for text in plotting.plot_saturation(trace).texts]
     assert "all units of all gates: never saturated" in texts
     trace.gates[0, 0, 1, 3] = 0.95
-    texts = [text.get_text() for text in plotting.saturation(trace).texts]
+    texts = [text.get_text() for text in plotting.plot_saturation(trace).texts]
     assert texts == ["always saturated"]
 
 
 def test_gates_axes_and_keywords_can_be_given():
     mine = Figure().add_subplot()
-    ax = plotting.saturation(make_trace("gru"), gates="z", ax=mine, alpha=0.5)
+    ax = plotting.plot_saturation(make_trace("gru"), gates="z", ax=mine, alpha=0.5)
     assert ax is mine
     (marks,) = ax.collections
     assert marks.get_alpha() == 0.5
@@ -115,16 +115,16 @@ def test_bad_arguments():
     trace = make_trace("gru")
     for left, right in [(0.9, 0.1), (0.5, 0.5), (-0.1, 0.9), (0.1, 1.1), (float("nan"), 0.9)]:
         with pytest.raises(ValueRangeError, match="must satisfy 0 <= left < right <= 1"):
-            plotting.saturation(trace, left=left, right=right)
+            plotting.plot_saturation(trace, left=left, right=right)
     with pytest.raises(UnknownNameError, match="gates='h' is not known to the gru; its kept gates are"):
-        plotting.saturation(trace, gates=["h"])
+        plotting.plot_saturation(trace, gates=["h"])
     with pytest.raises(UnknownNameError, match=r"the rnn keeps no gate with values in \(0, 1\)"):
-        plotting.saturation(make_trace("rnn"))
+        plotting.plot_saturation(make_trace("rnn"))
     silent = dataclasses.replace(trace, gate_ranges=None)
     with pytest.raises(UnknownNameError, match=r"does not say .* name the gates to look at, of 'r', 'z'"):
-        plotting.saturation(silent)
+        plotting.plot_saturation(silent)
     assert list(plotting.saturation_shares(silent, gates="z")) == ["z"]
     with pytest.raises(ValueRangeError, match="holds no step"):
         plotting.saturation_shares(make_trace("gru", lengths=[0, 0]))
     with pytest.raises(DtypeError, match="trace must be a gatescope Trace"):
-        plotting.saturation({"z": [0.1]})
+        plotting.plot_saturation({"z": [0.1]})

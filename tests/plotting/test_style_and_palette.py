@@ -22,10 +22,10 @@ def lightness(color):
 def test_settings_come_back_after_each_plot(tmp_path):
     before = dict(matplotlib.rcParams)
     trace = make_trace("lstm")
-    plotting.gate_trajectories(trace)
-    plotting.saturation(trace)
-    plotting.gate_heatmap(trace, "f")
-    plotting.save_figure(plotting.gradient_decay(make_flow()).figure, tmp_path / "x")
+    plotting.plot_gate_trajectories(trace)
+    plotting.plot_saturation(trace)
+    plotting.plot_gate_heatmap(trace, "f")
+    plotting.save_figure(plotting.plot_gradient_flow(make_flow()).figure, tmp_path / "x")
     with plotting.style():
         assert matplotlib.rcParams["svg.hashsalt"] == "gatescope"
     assert dict(matplotlib.rcParams) == before
@@ -44,10 +44,10 @@ def test_matplotlib_comes_with_plotting_and_pyplot_never():
 
 def test_no_text_is_smaller_than_8_points():
     figures = [
-        plotting.gate_trajectories(make_trace("lstm"))[0],
-        plotting.gate_heatmap(make_trace("gru"), "z").figure,
-        plotting.saturation(make_trace("gru")).figure,
-        plotting.gradient_decay(make_flow("rnn", 20.0)).figure,
+        plotting.plot_gate_trajectories(make_trace("lstm"))[0],
+        plotting.plot_gate_heatmap(make_trace("gru"), "z").figure,
+        plotting.plot_saturation(make_trace("gru")).figure,
+        plotting.plot_gradient_flow(make_flow("rnn", 20.0)).figure,
     ]
     for figure in figures:
         plotting.render(figure)

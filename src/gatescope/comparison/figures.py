@@ -66,7 +66,7 @@ def _decay(comparison: Comparison, source: str) -> Picture:
         with plotting.style():
             fig = plotting.new_figure(7.2, 4.6)
             flows = [found.flow_h for found in comparison]
-            plotting.gradient_decay(flows, labels=list(comparison.labels), ax=fig.add_subplot())
+            plotting.plot_gradient_flow(flows, labels=list(comparison.labels), ax=fig.add_subplot())
         return fig
 
     first = comparison.measurements[0]
@@ -75,7 +75,7 @@ def _decay(comparison: Comparison, source: str) -> Picture:
         count = first.trace.lengths.size
         band = f"A line is the median of the {count} sequences, its band from the least to the greatest. "
     return Picture(
-        "gradient_decay",
+        "gradient_flow",
         draw,
         f"How fast the gradient decays over {source}\n"
         "The norm of the gradient of the last step with respect to the hidden state so many steps back, in "
@@ -97,7 +97,7 @@ def _saturation(gated: list[Measurement]) -> Picture:
             fig = plotting.new_figure(4.8 * columns, 5.0 * rows)
             for place, found in enumerate(gated, start=1):
                 ax = fig.add_subplot(rows, columns, place)
-                plotting.saturation(found.trace, left=found.left, right=found.right, ax=ax)
+                plotting.plot_saturation(found.trace, left=found.left, right=found.right, ax=ax)
                 if found.label != found.params.cell:  # the legend names the cell
                     ax.set_title(plain_text(found.label))
         return fig
@@ -130,7 +130,7 @@ def _trajectories(found: Measurement, stem: str, units: tuple[int, ...] | None) 
         def now() -> Figure:
             from gatescope import plotting
 
-            figure, _ = plotting.gate_trajectories(trace, units=chosen, steps=slice(first, None))
+            figure, _ = plotting.plot_gate_trajectories(trace, units=chosen, steps=slice(first, None))
             return cast("Figure", figure)
 
         return now
@@ -173,7 +173,7 @@ def _heat_maps(found: Measurement, stem: str) -> Picture:
         with plotting.style():
             fig = plotting.new_figure(7.2, 0.4 + 2.2 * len(names))
             for ax, name in zip(fig.subplots(len(names), 1, squeeze=False)[:, 0], names, strict=True):
-                plotting.gate_heatmap(trace, name, sort=True, ax=ax)
+                plotting.plot_gate_heatmap(trace, name, sort=True, ax=ax)
         return fig
 
     return Picture(

@@ -29,7 +29,7 @@ _FORMATS = ("png", "svg")
 def file_names(labels: Iterable[str], *, traces: bool = True) -> list[str]:
     """Names of the files that `write_gallery` writes, for `check_folder`; some may not be written."""
     stems = file_stems(labels).values()
-    pictures = ["gradient_decay", "saturation"]
+    pictures = ["gradient_flow", "saturation"]
     pictures += [f"{kind}_{stem}" for kind in ("trajectories", "close_up", "heatmap") for stem in stems]
     kinds = ("params", "flow_h", "flow_c", *(["trace"] if traces else []))
     data = [f"data/{kind}_{stem}.npz" for kind in kinds for stem in stems]

@@ -112,7 +112,7 @@ def diagnose(
     Returns
     -------
     Diagnosis
-        ``print(diagnosis)`` says it in words; `gatescope.plotting.diagnosis` draws it.
+        ``print(diagnosis)`` says it in words; `gatescope.plotting.plot_diagnosis` draws it.
 
     Raises
     ------

@@ -7,51 +7,49 @@ from gatescope.plotting._save import render, save_figure
 from gatescope.plotting._save_animation import save_animation
 from gatescope.plotting._style import new_figure, style
 from gatescope.plotting.animation import animate_gates, animate_steps
-from gatescope.plotting.connectivity import connectivity_map
-from gatescope.plotting.diagnosis import diagnosis
-from gatescope.plotting.fixed_points import fixed_point_moduli, fixed_points_plane
-from gatescope.plotting.gate_heatmap import gate_heatmap
-from gatescope.plotting.gate_trajectories import gate_trajectories
-from gatescope.plotting.gates_before_after import gates_before_and_after, saturation_before_and_after
-from gatescope.plotting.gradient_flow import gradient_decay
-from gatescope.plotting.gradient_paths import path_shares
-from gatescope.plotting.half_life import half_lives
-from gatescope.plotting.jacobian_spectrum import jacobian_spectrum
-from gatescope.plotting.long_series import long_series
-from gatescope.plotting.loss_curves import draw_loss_curves, loss_curves
-from gatescope.plotting.lyapunov_spectrum import lyapunov_convergence, lyapunov_exponents
-from gatescope.plotting.phase_diagram import phase_map
-from gatescope.plotting.saturation import draw_saturation_shares, saturation, saturation_shares
-from gatescope.plotting.training_gradients import training_gradients
+from gatescope.plotting.connectivity import plot_connectivity
+from gatescope.plotting.diagnosis import plot_diagnosis
+from gatescope.plotting.fixed_points import plot_fixed_point_moduli, plot_fixed_points
+from gatescope.plotting.gate_heatmap import plot_gate_heatmap
+from gatescope.plotting.gate_trajectories import plot_gate_trajectories
+from gatescope.plotting.gates_before_after import plot_gates_before_after, plot_saturation_before_after
+from gatescope.plotting.gradient_flow import plot_gradient_flow
+from gatescope.plotting.gradient_paths import plot_gradient_paths
+from gatescope.plotting.half_life import plot_half_life
+from gatescope.plotting.jacobian_spectrum import plot_jacobian_spectrum
+from gatescope.plotting.long_series import plot_long_series
+from gatescope.plotting.loss_curves import plot_loss_curves
+from gatescope.plotting.lyapunov_spectrum import plot_lyapunov_convergence, plot_lyapunov_spectrum
+from gatescope.plotting.phase_diagram import plot_phase_diagram
+from gatescope.plotting.saturation import plot_saturation, saturation_shares
+from gatescope.plotting.training_gradients import plot_training_gradients
 
 __all__ = [
     "animate_gates",
     "animate_steps",
-    "connectivity_map",
-    "diagnosis",
-    "draw_loss_curves",
-    "draw_saturation_shares",
-    "fixed_point_moduli",
-    "fixed_points_plane",
-    "gate_heatmap",
-    "gate_trajectories",
-    "gates_before_and_after",
-    "gradient_decay",
-    "half_lives",
-    "jacobian_spectrum",
-    "long_series",
-    "loss_curves",
-    "lyapunov_convergence",
-    "lyapunov_exponents",
     "new_figure",
-    "path_shares",
-    "phase_map",
+    "plot_connectivity",
+    "plot_diagnosis",
+    "plot_fixed_point_moduli",
+    "plot_fixed_points",
+    "plot_gate_heatmap",
+    "plot_gate_trajectories",
+    "plot_gates_before_after",
+    "plot_gradient_flow",
+    "plot_gradient_paths",
+    "plot_half_life",
+    "plot_jacobian_spectrum",
+    "plot_long_series",
+    "plot_loss_curves",
+    "plot_lyapunov_convergence",
+    "plot_lyapunov_spectrum",
+    "plot_phase_diagram",
+    "plot_saturation",
+    "plot_saturation_before_after",
+    "plot_training_gradients",
     "render",
-    "saturation",
-    "saturation_before_and_after",
     "saturation_shares",
     "save_animation",
     "save_figure",
     "style",
-    "training_gradients",
 ]

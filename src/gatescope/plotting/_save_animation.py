@@ -62,7 +62,7 @@ def save_animation(
     --------
     >>> import pathlib, tempfile, numpy as np, gatescope as gs
     >>> trace = gs.run(gs.init("gru", input_size=1, hidden_size=4, seed=0), np.ones((40, 1), "float32"))
-    >>> animation = gs.plotting.animate_steps(trace, "z", window=30, frames=3)
+    >>> animation = gs.plotting.animate_steps(trace, gates="z", window=30, frames=3)
     >>> gs.plotting.save_animation(animation, pathlib.Path(tempfile.mkdtemp()) / "z.html", dpi=50).name
     'z.html'
     """

@@ -38,8 +38,8 @@ _FIRST = "0.62"  # grey of what a curve was in the first frame
 def animate_gates(
     traces: Sequence[Trace],
     epochs: Sequence[int],
-    gates: Iterable[str] | str | None = None,
     *,
+    gates: Iterable[str] | str | None = None,
     losses: Sequence[float] | None = None,
     units: Sequence[int] | int | None = None,
     sequence: int = 0,
@@ -154,8 +154,8 @@ def animate_gates(
 
 def animate_steps(
     trace: Trace,
-    gates: Iterable[str] | str | None = None,
     *,
+    gates: Iterable[str] | str | None = None,
     kind: Literal["lines", "heatmap"] = "lines",
     window: int = 200,
     units: Sequence[int] | int | None = None,

@@ -26,7 +26,7 @@ _NORMS = {
 }
 
 
-def connectivity_map(
+def plot_connectivity(
     result: Connectivity,
     *,
     sequence: int = 0,
@@ -71,7 +71,7 @@ def connectivity_map(
     --------
     >>> import numpy as np, gatescope as gs
     >>> params = gs.init("gru", input_size=1, hidden_size=8, seed=0)
-    >>> ax = gs.plotting.connectivity_map(gs.connectivity(params, np.ones((30, 1))))
+    >>> ax = gs.plotting.plot_connectivity(gs.connectivity(params, np.ones((30, 1))))
     >>> ax.get_images()[0].get_array().shape
     (30, 30)
     """

@@ -14,8 +14,8 @@ from gatescope.datatypes.diagnosis import Diagnosis
 from gatescope.errors import DtypeError, ValueRangeError
 from gatescope.plotting import _palette
 from gatescope.plotting._style import drawing_in, plain_text
-from gatescope.plotting.gradient_flow import gradient_decay
-from gatescope.plotting.gradient_paths import path_shares
+from gatescope.plotting.gradient_flow import plot_gradient_flow
+from gatescope.plotting.gradient_paths import plot_gradient_paths
 
 _WIDTH = 11.5
 _ROW = 3.3  # inches, of a row of panels
@@ -30,7 +30,7 @@ _NEAR_FAR = "0.93"  # the band of near-critical exponents
 PANELS = ("sentences", "flow", "paths", "gates", "exponents", "held")
 
 
-def diagnosis(result: Diagnosis, *, fig: FigureBase | None = None) -> tuple[FigureBase, dict[str, Axes]]:
+def plot_diagnosis(result: Diagnosis, *, fig: FigureBase | None = None) -> tuple[FigureBase, dict[str, Axes]]:
     """Draw a diagnosis: its sentences, the gradient's decay, its paths, the gates, the exponents, and what was tried.
 
     The grey band in the panels of exponents is where a cell is near-critical.  Of the gates, the thin line goes from
@@ -57,9 +57,9 @@ def diagnosis(result: Diagnosis, *, fig: FigureBase | None = None) -> tuple[Figu
     --------
     >>> import numpy as np, gatescope as gs
     >>> from gatescope.measurements.diagnosis import diagnose
-    >>> from gatescope.plotting.diagnosis import diagnosis
+    >>> from gatescope.plotting.diagnosis import plot_diagnosis
     >>> params = gs.init("gru", input_size=1, hidden_size=8, seed=0)
-    >>> fig, axes = diagnosis(diagnose(params, np.random.default_rng(0).standard_normal((200, 1))))
+    >>> fig, axes = plot_diagnosis(diagnose(params, np.random.default_rng(0).standard_normal((200, 1))))
     >>> sorted(axes)
     ['exponents', 'flow', 'gates', 'held', 'paths', 'sentences']
     """
@@ -109,7 +109,7 @@ def _sentences(axes: Axes, result: Diagnosis, lines: list[str]) -> None:
 
 
 def _flow(axes: Axes, result: Diagnosis) -> None:
-    gradient_decay(result.flow, ax=axes)
+    plot_gradient_flow(result.flow, ax=axes)
     last = float(result.flow.lag[-1])
     marks = {
         "half_life_exponent": ("half-life by the exponent", _palette.VERMILLION, _palette.DASH),
@@ -132,7 +132,7 @@ def _kind(result: Diagnosis) -> str:
 
 def _paths(axes: Axes, result: Diagnosis) -> None:
     try:
-        path_shares(result.paths, ax=axes)
+        plot_gradient_paths(result.paths, ax=axes)
     except ValueRangeError:  # nothing is left of the gradient at any lag
         _nothing(axes, "no gradient is left after a step:\nthere are no paths to tell apart")
         return

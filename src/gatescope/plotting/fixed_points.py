@@ -25,10 +25,10 @@ _SHAPES: tuple[tuple[str, str, float], ...] = (
 _MARGINAL = ("X", "0.6", 7.5)
 
 
-def fixed_points_plane(
+def plot_fixed_points(
     points: FixedPoints,
-    trace: Trace | None = None,
     *,
+    trace: Trace | None = None,
     state: str = "joint",
     ax: Axes | None = None,
     **artist_kwargs: Any,
@@ -71,7 +71,7 @@ def fixed_points_plane(
     >>> import numpy as np, gatescope as gs
     >>> params = gs.init("gru", input_size=1, hidden_size=4, seed=0)
     >>> points = gs.fixed_points(params, [0.5])
-    >>> ax = gs.plotting.fixed_points_plane(points, gs.run(params, np.full((50, 1), 0.5)))
+    >>> ax = gs.plotting.plot_fixed_points(points, trace=gs.run(params, np.full((50, 1), 0.5)))
     >>> ax.get_legend_handles_labels()[1]
     ['trajectory', '1 stable']
     """
@@ -100,12 +100,12 @@ def fixed_points_plane(
     return axes
 
 
-def fixed_point_moduli(points: FixedPoints, *, ax: Axes | None = None, **artist_kwargs: Any) -> Axes:
+def plot_fixed_point_moduli(points: FixedPoints, *, ax: Axes | None = None, **artist_kwargs: Any) -> Axes:
     """Draw the moduli of the eigenvalues of the Jacobian at each fixed point, side by side in the order of `points`.
 
     Deviations along eigenvalues of modulus below 1 die out, by that factor a step; each eigenvalue above 1 is an
     unstable direction.  These, and the greatest one of each point, have the marker that the point has in
-    `fixed_points_plane`; the others are dashes.
+    `plot_fixed_points`; the others are dashes.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def fixed_point_moduli(points: FixedPoints, *, ax: Axes | None = None, **artist_
     --------
     >>> import gatescope as gs
     >>> points = gs.fixed_points(gs.init("gru", input_size=1, hidden_size=4, seed=0), [0.5])
-    >>> gs.plotting.fixed_point_moduli(points).get_xlabel()
+    >>> gs.plotting.plot_fixed_point_moduli(points).get_xlabel()
     'number of the fixed point'
     """
     _check(points, None)

@@ -15,7 +15,7 @@ from gatescope.plotting._style import count_axis, drawing_on, plain_text
 _COLUMNS = 1000
 
 
-def gate_heatmap(
+def plot_gate_heatmap(
     trace: Trace,
     gate: str,
     *,
@@ -68,7 +68,7 @@ def gate_heatmap(
     --------
     >>> import numpy as np, gatescope as gs
     >>> trace = gs.run(gs.init("lstm", input_size=1, hidden_size=8, seed=0), np.ones((50, 1), "float32"))
-    >>> ax = gs.plotting.gate_heatmap(trace, "f", steps=slice(0, 20))
+    >>> ax = gs.plotting.plot_gate_heatmap(trace, "f", steps=slice(0, 20))
     >>> ax.images[0].get_array().shape
     (8, 20)
     """

@@ -19,7 +19,7 @@ _UNITS = 3
 _LINES = (1.9, 1.3, 1.0)  # widths, from the first drawn to the last, so that a line under others still shows
 
 
-def gate_trajectories(
+def plot_gate_trajectories(
     trace: Trace,
     *,
     units: Sequence[int] | int | None = None,
@@ -72,7 +72,7 @@ def gate_trajectories(
     --------
     >>> import numpy as np, gatescope as gs
     >>> trace = gs.run(gs.init("gru", input_size=1, hidden_size=8, seed=0), np.ones((50, 1), "float32"))
-    >>> fig, axes = gs.plotting.gate_trajectories(trace, units=[0, 3])
+    >>> fig, axes = gs.plotting.plot_gate_trajectories(trace, units=[0, 3])
     >>> list(axes)
     ['r', 'z', 'n', 'h']
     """
@@ -126,7 +126,7 @@ def gate_trajectories(
 
 
 def spread_units(trace: Trace, sequence: int = 0) -> tuple[tuple[int, ...], str]:
-    """The units that `gate_trajectories` draws by default, and the gate or state whose mean ranks them.
+    """The units that `plot_gate_trajectories` draws by default, and the gate or state whose mean ranks them.
 
     Parameters
     ----------

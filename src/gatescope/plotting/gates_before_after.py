@@ -16,7 +16,7 @@ from gatescope.errors import DtypeError, ShapeError
 from gatescope.plotting import _palette, _trace_view
 from gatescope.plotting._style import count_axis, drawing_in, line_keywords, plain_text
 from gatescope.plotting.gate_trajectories import spread_units
-from gatescope.plotting.saturation import saturation
+from gatescope.plotting.saturation import plot_saturation
 
 POINTS = 600  # a panel is half as wide as a figure: more steps than this are drawn as means
 
@@ -37,11 +37,11 @@ class Spread(NamedTuple):
     opening: bool  # whether it goes from 0 to 1, and the bars too
 
 
-def gates_before_and_after(
+def plot_gates_before_after(
     before: Trace,
     after: Trace,
-    gates: Iterable[str] | str | None = None,
     *,
+    gates: Iterable[str] | str | None = None,
     units: Sequence[int] | int | None = None,
     sequence: int = 0,
     steps: slice | None = None,
@@ -99,7 +99,7 @@ def gates_before_and_after(
     >>> import numpy as np, gatescope as gs
     >>> inputs = np.ones((50, 1), "float32")
     >>> before, after = (gs.run(gs.init("gru", input_size=1, hidden_size=8, seed=s), inputs) for s in (0, 1))
-    >>> fig, axes = gs.plotting.gates_before_and_after(before, after, ["r", "z"])
+    >>> fig, axes = gs.plotting.plot_gates_before_after(before, after, gates=["r", "z"])
     >>> len(axes["z"])
     4
     """
@@ -158,7 +158,7 @@ def gates_before_and_after(
     return figure, axes
 
 
-def saturation_before_and_after(
+def plot_saturation_before_after(
     before: Trace,
     after: Trace,
     *,
@@ -169,14 +169,14 @@ def saturation_before_and_after(
     fig: FigureBase | None = None,
     **artist_kwargs: Any,
 ) -> tuple[FigureBase, dict[str, Axes]]:
-    """Draw how often each unit's gates are shut and open, before and after training: two `saturation` plots.
+    """Draw how often each unit's gates are shut and open, before and after training: two `plot_saturation` plots.
 
     Parameters
     ----------
     before, after : Trace
         Of the same cell and the same number of units, over the same steps and sequences.
     left, right, gates, **artist_kwargs
-        As for `saturation`.
+        As for `plot_saturation`.
     labels : (str, str)
         Headings of the two halves.
     fig : Figure or SubFigure, optional
@@ -191,14 +191,14 @@ def saturation_before_and_after(
     Raises
     ------
     DtypeError, ShapeError, UnknownNameError, ValueRangeError
-        As `gates_before_and_after` and `saturation` do.
+        As `plot_gates_before_after` and `plot_saturation` do.
 
     Examples
     --------
     >>> import numpy as np, gatescope as gs
     >>> inputs = np.ones((50, 1), "float32")
     >>> before, after = (gs.run(gs.init("gru", input_size=1, hidden_size=8, seed=s), inputs) for s in (0, 1))
-    >>> fig, axes = gs.plotting.saturation_before_and_after(before, after)
+    >>> fig, axes = gs.plotting.plot_saturation_before_after(before, after)
     >>> list(axes)
     ['before', 'after']
     """
@@ -208,7 +208,7 @@ def saturation_before_and_after(
         panels = figure.subplots(1, 2, sharex=True, sharey=True)
         axes = dict(zip(("before", "after"), panels, strict=True))
         for trace, ax, heading in zip((before, after), panels, headings, strict=True):
-            saturation(trace, left=left, right=right, gates=gates, ax=ax, **artist_kwargs)
+            plot_saturation(trace, left=left, right=right, gates=gates, ax=ax, **artist_kwargs)
             ax.set_title(plain_text(heading), loc="left", fontweight="bold")
         panels[1].set_ylabel("")
     return figure, axes

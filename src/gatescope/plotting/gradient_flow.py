@@ -22,7 +22,7 @@ _POINTS = 4000  # more lags than this are thinned out: finer than the pixels of 
 UNDERFLOW = {"float32": -149 * math.log10(2), "float64": -1074 * math.log10(2)}
 
 
-def gradient_decay(
+def plot_gradient_flow(
     flows: GradientFlow | Sequence[GradientFlow],
     *,
     labels: Sequence[str] | None = None,
@@ -76,7 +76,7 @@ def gradient_decay(
     >>> inputs = np.ones((50, 1), "float32")
     >>> cells = [gs.init(cell, input_size=1, hidden_size=8, seed=0) for cell in ("rnn", "gru")]
     >>> flows = [gs.gradient_flow(params, inputs) for params in cells]
-    >>> ax = gs.plotting.gradient_decay(flows, fit=False)
+    >>> ax = gs.plotting.plot_gradient_flow(flows, fit=False)
     >>> [line.get_label() for line in ax.lines[:2]]
     ['rnn', 'gru']
     """

@@ -19,7 +19,7 @@ _HIGHWAY = "#DCDCDC"  # lighter than any gate's colour
 _HATCHES = (None, "//", None, r"\\")  # in turn, so that neighbours differ in grey too
 
 
-def path_shares(
+def plot_gradient_paths(
     result: GradientPaths,
     *,
     sequence: int = 0,
@@ -61,7 +61,7 @@ def path_shares(
     --------
     >>> import numpy as np, gatescope as gs
     >>> params = gs.init("lstm", input_size=1, hidden_size=8, seed=0)
-    >>> ax = gs.plotting.path_shares(gs.gradient_paths(params, np.ones((200, 1))))
+    >>> ax = gs.plotting.plot_gradient_paths(gs.gradient_paths(params, np.ones((200, 1))))
     >>> [area.get_label() for area in ax.collections]
     ['highway', 'i (input gate)', 'f (forget gate)', 'g (candidate)', 'o (output gate)']
     """

@@ -16,7 +16,9 @@ from gatescope.plotting._style import count_axis, drawing_on, line_keywords, pla
 _ROOM = 1.6  # the factor between the longest finite half-life and where infinite ones are put
 
 
-def half_lives(life: HalfLife, *, sequence: int = 0, ax: Axes | None = None, **artist_kwargs: Any) -> Axes:
+def plot_half_life(
+    life: HalfLife, *, sequence: int = 0, ax: Axes | None = None, **artist_kwargs: Any
+) -> Axes:
     """Draw the half-life of every unit by its gate, sorted, and the network's three estimates as lines.
 
     Steps are on a logarithmic axis.  What is infinite is drawn at the upper edge, where the axis says so, and a
@@ -47,9 +49,9 @@ def half_lives(life: HalfLife, *, sequence: int = 0, ax: Axes | None = None, **a
     --------
     >>> import numpy as np, gatescope as gs
     >>> from gatescope.measurements.half_life import half_life
-    >>> from gatescope.plotting.half_life import half_lives
+    >>> from gatescope.plotting.half_life import plot_half_life
     >>> params = gs.init("lstm", input_size=1, hidden_size=8, seed=0)
-    >>> ax = half_lives(half_life(params, np.ones((200, 1))))
+    >>> ax = plot_half_life(half_life(params, np.ones((200, 1))))
     >>> len(ax.lines[0].get_xdata())
     8
     """

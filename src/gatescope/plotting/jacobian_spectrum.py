@@ -20,7 +20,7 @@ _FEW = 6  # singular values that are drawn one line each
 _BANDS = ((0.0, 1.0, 0.16), (0.25, 0.75, 0.30))  # from quantile to quantile, and how dark
 
 
-def jacobian_spectrum(
+def plot_jacobian_spectrum(
     result: JacobianSpectrum,
     *,
     sequence: int = 0,
@@ -64,7 +64,7 @@ def jacobian_spectrum(
     >>> import numpy as np, gatescope as gs
     >>> params = gs.init("lstm", input_size=1, hidden_size=4, seed=0)
     >>> result = gs.jacobian_spectrum(params, np.ones((50, 1)), [1, 2, 5, 10, 20, 40])
-    >>> ax = gs.plotting.jacobian_spectrum(result)
+    >>> ax = gs.plotting.plot_jacobian_spectrum(result)
     >>> [line.get_label() for line in ax.lines[:3]]
     ['largest', 'median', 'smallest']
     """

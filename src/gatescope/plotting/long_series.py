@@ -16,7 +16,7 @@ from gatescope.plotting._seeds import log_ticks
 from gatescope.plotting._style import count_axis, drawing_in, line_keywords, plain_text
 
 
-def long_series(
+def plot_long_series(
     result: LongSeriesResult, *, fig: FigureBase | None = None, **artist_kwargs: Any
 ) -> tuple[FigureBase, dict[str, Axes]]:
     """Draw the loss of each cell against the epoch, where the curves cross, and how they spike.
@@ -49,13 +49,13 @@ def long_series(
     --------
     >>> import numpy as np
     >>> from gatescope.datatypes.long_series import LongSeriesResult
-    >>> from gatescope.plotting.long_series import long_series
+    >>> from gatescope.plotting.long_series import plot_long_series
     >>> curves = np.geomspace(4, 1, 60) * np.ones((2, 3, 1))
     >>> result = LongSeriesResult(
     ...     cells=("lstm", "gru"), seeds=np.arange(3), loss=curves, gradient_norm=curves, clipped=curves, steps=50,
     ...     status=(("finished",) * 3,) * 2, sequences=4, window=8, hidden_size=16, data_seed=0, baseline=3.0,
     ...     settings={}, seconds=np.ones((2, 3)))
-    >>> fig, axes = long_series(result)
+    >>> fig, axes = plot_long_series(result)
     >>> sorted(axes)
     ['loss', 'spikes', 'volatility']
     """

@@ -27,7 +27,7 @@ class _Curve(NamedTuple):
     validation: Seeds | None
 
 
-def loss_curves(
+def plot_loss_curves(
     runs: Mapping[str, TrainingRun | Sequence[TrainingRun]],
     *,
     validation: bool = True,
@@ -83,7 +83,7 @@ def loss_curves(
     >>> import gatescope as gs
     >>> task = gs.tasks.adding(steps=10, sequences=20, seed=0)
     >>> run = gs.train(gs.init_stack("gru", hidden_size=8, heads=task, seed=0), task, epochs=3)
-    >>> ax = gs.plotting.loss_curves({"gru": run}, baseline=task.baseline, baseline_label=task.baseline_of)
+    >>> ax = gs.plotting.plot_loss_curves({"gru": run}, baseline=task.baseline, baseline_label=task.baseline_of)
     >>> len(ax.lines[0].get_xdata())
     3
     """
@@ -126,7 +126,7 @@ def draw_loss_curves(
     ax: Axes | None = None,
     **artist_kwargs: Any,
 ) -> Axes:
-    """Draw losses that were stored as arrays, as `loss_curves` draws those of runs.
+    """Draw losses that were stored as arrays, as `plot_loss_curves` draws those of runs.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def draw_loss_curves(
         By label; the first word of it that names a cell with a colour of its own chooses the colour.  A seed whose
         losses end in NaN or infinity diverged there.
     band, scale, baseline, baseline_label, ax, **artist_kwargs
-        As for `loss_curves`.
+        As for `plot_loss_curves`.
 
     Returns
     -------
@@ -145,7 +145,7 @@ def draw_loss_curves(
     ShapeError
         If losses and epochs do not fit each other.
     DtypeError, ValueRangeError
-        As `loss_curves` does.
+        As `plot_loss_curves` does.
 
     Examples
     --------

@@ -23,7 +23,7 @@ _NEAR_ZERO = 2.0  # times the range of the estimates: farther off, 0 would flatt
 _ZERO_LINE = "zero"
 
 
-def lyapunov_convergence(
+def plot_lyapunov_convergence(
     spectrum: LyapunovSpectrum,
     *,
     ks: Sequence[int] | None = None,
@@ -69,7 +69,7 @@ def lyapunov_convergence(
     >>> import numpy as np, gatescope as gs
     >>> params = gs.init("gru", input_size=1, hidden_size=4, seed=0, dtype="float64")
     >>> spectrum = gs.lyapunov_spectrum(params, np.sin(np.arange(600.0))[:, None], transient=100)
-    >>> ax = gs.plotting.lyapunov_convergence(spectrum, ks=(0, 1))
+    >>> ax = gs.plotting.plot_lyapunov_convergence(spectrum, ks=(0, 1))
     >>> ax.get_ylabel()
     'Lyapunov exponent (nats per step)'
     """
@@ -117,7 +117,7 @@ def lyapunov_convergence(
     return axes
 
 
-def lyapunov_exponents(
+def plot_lyapunov_spectrum(
     spectra: LyapunovSpectrum | Sequence[LyapunovSpectrum],
     *,
     labels: Sequence[str] | None = None,
@@ -162,7 +162,7 @@ def lyapunov_exponents(
     >>> import numpy as np, gatescope as gs
     >>> params = gs.init("gru", input_size=1, hidden_size=4, seed=0, dtype="float64")
     >>> spectrum = gs.lyapunov_spectrum(params, np.sin(np.arange(600.0))[:, None], transient=100)
-    >>> ax = gs.plotting.lyapunov_exponents(spectrum)
+    >>> ax = gs.plotting.plot_lyapunov_spectrum(spectrum)
     >>> ax.lines[0].get_xdata()
     array([1, 2, 3, 4])
     """

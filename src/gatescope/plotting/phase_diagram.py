@@ -33,10 +33,10 @@ _EXPLODING = ((0.0, "#f2bd6b"), (0.5, "#f9dba6"), (1.0, "#fffaf0"))
 _EDGE = "edge: neither vanishing nor exploding"
 
 
-def phase_map(
+def plot_phase_diagram(
     diagram: PhaseDiagram,
-    quantity: Literal["exponent", "decay_rate", "half_life"] = "exponent",
     *,
+    quantity: Literal["exponent", "decay_rate", "half_life"] = "exponent",
     scheme: str | Sequence[str] | None = None,
     fig: FigureBase | None = None,
     **artist_kwargs: Any,
@@ -78,9 +78,9 @@ def phase_map(
     --------
     >>> import numpy as np
     >>> from gatescope.measurements.phase_diagram import phase_diagram
-    >>> from gatescope.plotting.phase_diagram import phase_map
+    >>> from gatescope.plotting.phase_diagram import plot_phase_diagram
     >>> diagram = phase_diagram("gru", gain=[0.5, 1.0, 2.0], bias=[0.0, 2.0], hidden_size=8, steps=100)
-    >>> fig, axes = phase_map(diagram)
+    >>> fig, axes = plot_phase_diagram(diagram)
     >>> list(axes)
     ['gaussian']
     """

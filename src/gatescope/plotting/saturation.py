@@ -75,7 +75,7 @@ def saturation_shares(
     return shares_by_unit(trace, names, left, right)
 
 
-def saturation(
+def plot_saturation(
     trace: Trace,
     *,
     left: float = SHUT,
@@ -118,7 +118,7 @@ def saturation(
     --------
     >>> import numpy as np, gatescope as gs
     >>> trace = gs.run(gs.init("gru", input_size=1, hidden_size=8, seed=0), np.ones((50, 1), "float32"))
-    >>> ax = gs.plotting.saturation(trace)
+    >>> ax = gs.plotting.plot_saturation(trace)
     >>> len(ax.collections)
     2
     """
@@ -135,7 +135,7 @@ def draw_saturation_shares(
     ax: Axes | None = None,
     **artist_kwargs: Any,
 ) -> Axes:
-    """Draw what `saturation_shares` has counted, as `saturation` does; for shares that were stored.
+    """Draw what `saturation_shares` has counted, as `plot_saturation` does; for shares that were stored.
 
     Parameters
     ----------

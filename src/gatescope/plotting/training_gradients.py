@@ -20,7 +20,7 @@ _ROOM = 1.7  # the factor between the longest finite half-life and where infinit
 _LAYERS = ("-", _palette.DASH, _palette.DOT, _palette.DASH_DOT)
 
 
-def training_gradients(
+def plot_training_gradients(
     runs: Mapping[str, TrainingRun | Sequence[TrainingRun]],
     *,
     band: tuple[float, float] | None = (0.1, 0.9),
@@ -63,7 +63,7 @@ def training_gradients(
     >>> task = gs.tasks.adding(steps=10, sequences=20, seed=0)
     >>> stack = gs.init_stack("gru", hidden_size=8, heads=task, seed=0)
     >>> run = gs.train(stack, task, epochs=4, probe_every=2)
-    >>> fig, axes = gs.plotting.training_gradients({"gru": run})
+    >>> fig, axes = gs.plotting.plot_training_gradients({"gru": run})
     >>> list(axes)
     ['norm', 'clipped', 'half_life']
     """

@@ -29,7 +29,7 @@ def diagnose(
 ) -> Found:
     """A verdict on the cell: vanishing, near-critical or chaotic, which gate, and a bias or gain that changes it."""
     from gatescope.measurements.diagnosis import diagnose as measure
-    from gatescope.plotting.diagnosis import diagnosis as draw
+    from gatescope.plotting.diagnosis import plot_diagnosis as draw
 
     keywords = job.keywords("seed", "clamp", "threads")
     result = measure(job.params, job.series, target_half_life=target_half_life, window=window, **keywords)

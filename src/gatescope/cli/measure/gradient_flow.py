@@ -88,7 +88,7 @@ def flow(
         columns=sequences(result.log_norm.shape[1]),
         rows=cut(rows),
         verdict=[vanishing(value) for value in rate.value],
-        draw=lambda: figure_of(plotting.gradient_decay(result, labels=[job.label])),
+        draw=lambda: figure_of(plotting.plot_gradient_flow(result, labels=[job.label])),
     )
 
 
@@ -104,7 +104,7 @@ def jacobian(
 ) -> Found:
     """Singular values of the Jacobian of a state by an earlier one, against the lag (by default up to 1,000)."""
     from gatescope.measurements.jacobian_spectrum import jacobian_spectrum
-    from gatescope.plotting.jacobian_spectrum import jacobian_spectrum as draw
+    from gatescope.plotting.jacobian_spectrum import plot_jacobian_spectrum as draw
 
     longest = min(_JACOBIAN_REACH, reach(source_step, len(job.series)))
     wanted = spaced(longest, _JACOBIAN_LAGS) if lags is None else whole("--lags", lags)
@@ -146,7 +146,7 @@ def lyapunov(
     """Lyapunov exponents of the whole state along the series, with errors and a verdict."""
     from gatescope import plotting
     from gatescope.measurements.lyapunov_spectrum import lyapunov_spectrum
-    from gatescope.plotting.lyapunov_spectrum import lyapunov_convergence, lyapunov_exponents
+    from gatescope.plotting.lyapunov_spectrum import plot_lyapunov_convergence, plot_lyapunov_spectrum
 
     keywords = job.keywords("seed", "clamp", "threads")
     result = lyapunov_spectrum(job.params, job.series, k, transient, qr_every, checks=checks, **keywords)
@@ -166,9 +166,9 @@ def lyapunov(
     def draw() -> Any:
         fig = plotting.new_figure(7.6, 9.6)
         leading, spread, whole = fig.subplots(3, 1)
-        lyapunov_convergence(result, ks=(0,), ax=leading)
-        lyapunov_convergence(result, ax=spread).set_title("some of them")
-        lyapunov_exponents(result, labels=[job.label], ax=whole)
+        plot_lyapunov_convergence(result, ks=(0,), ax=leading)
+        plot_lyapunov_convergence(result, ax=spread).set_title("some of them")
+        plot_lyapunov_spectrum(result, labels=[job.label], ax=whole)
         return fig
 
     return Found(

@@ -41,7 +41,7 @@ def half_life(
 ) -> Found:
     """How long the cell remembers, in steps, by the adjoint, the leading exponent and the holding gate."""
     from gatescope.measurements.half_life import half_life as measure
-    from gatescope.plotting.half_life import half_lives as draw
+    from gatescope.plotting.half_life import plot_half_life as draw
 
     keywords = job.keywords("seed", "clamp", "threads")
     result = measure(job.params, job.series, target=target, transient=transient, **keywords)
@@ -86,7 +86,7 @@ def paths(
 ) -> Found:
     """How much of the gradient stays on the state highway, and how much goes through each gate, at each lag."""
     from gatescope.measurements.gradient_paths import gradient_paths
-    from gatescope.plotting.gradient_paths import path_shares as draw
+    from gatescope.plotting.gradient_paths import plot_gradient_paths as draw
 
     result = gradient_paths(
         job.params,
@@ -139,7 +139,7 @@ def connectivity(
 ) -> Found:
     """How strongly each output depends on each input: log-norm of d output(t) / d input(t')."""
     from gatescope.measurements.connectivity import connectivity as measure
-    from gatescope.plotting.connectivity import connectivity_map as draw
+    from gatescope.plotting.connectivity import plot_connectivity as draw
 
     result = measure(
         job.params,

@@ -29,7 +29,7 @@ def fixed_points(
 ) -> Found:
     """States that a constant input keeps as they are, and whether they are stable."""
     from gatescope.measurements.fixed_points import fixed_points as measure
-    from gatescope.plotting.fixed_points import fixed_points_plane as draw
+    from gatescope.plotting.fixed_points import plot_fixed_points as draw
 
     values = numbers("--at", at)
     if len(values) == 1:  # 0 for all inputs, say
@@ -54,7 +54,7 @@ def fixed_points(
         columns=columns,
         rows=rows,
         verdict=[result.summary().partition("\n")[0]],
-        draw=lambda: figure_of(draw(result, _near_by(job, values))),
+        draw=lambda: figure_of(draw(result, trace=_near_by(job, values))),
     )
 
 
@@ -96,7 +96,7 @@ def phases(
     from gatescope.cells.registry import get
     from gatescope.measurements.half_life import holding_gate
     from gatescope.measurements.phase_diagram import phase_diagram
-    from gatescope.plotting.phase_diagram import phase_map as draw
+    from gatescope.plotting.phase_diagram import plot_phase_diagram as draw
     from gatescope.reporting.text import counted
 
     if bias is None:

@@ -310,11 +310,11 @@ def _write_series(series: Array, path: Path) -> Path:
 
 def _draw(run: TrainingRun, given: Material, plot: Path) -> Path:
     from gatescope import plotting
-    from gatescope.plotting.loss_curves import loss_curves
+    from gatescope.plotting.loss_curves import plot_loss_curves
 
     with plotting.style():
         figure = plotting.new_figure()
-        loss_curves(
+        plot_loss_curves(
             {"+".join(run.params.cells): run},
             baseline=given.example.baseline,
             baseline_label=given.example.baseline_of or "baseline",

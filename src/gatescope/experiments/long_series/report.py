@@ -81,14 +81,14 @@ def write_report(result: LongSeriesResult, folder: str | os.PathLike[str]) -> li
         If a file cannot be written.
     """
     from gatescope import plotting
-    from gatescope.plotting.long_series import long_series
+    from gatescope.plotting.long_series import plot_long_series
 
     place = Path(folder)
     files = [place / "result.npz"]
     result.save(files[0])
     with plotting.style():
         figure = plotting.new_figure(8.6, 6.8)
-        long_series(result, fig=figure)
+        plot_long_series(result, fig=figure)
     files += plotting.save_figure(figure, place / "curves")
     files.append(place / "table.md")
     with atomic_write(files[-1]) as stream:
