@@ -105,7 +105,7 @@ class DtypeError(GatescopeError, TypeError):
             return super()._subject(option)
         name = self.argument if option is None else option(self.argument)
         if isinstance(self.seen, type):
-            return f"{name} is {_article(self.seen.__name__)}"
+            return f"{name} is {article(self.seen.__name__)}"
         if type(self.seen).__module__.startswith("numpy.dtypes"):
             return f"{name} has dtype {self.seen}"
         return super()._subject(option)
@@ -154,5 +154,6 @@ class AccuracyWarning(UserWarning):
     """Issued when a result is less accurate than it looks; the message says which part, and what to change."""
 
 
-def _article(noun: str) -> str:
+def article(noun: str) -> str:
+    """Return a noun with "a" or "an" before it, by its first letter."""
     return f"an {noun}" if noun[0].lower() in "aeiou" else f"a {noun}"

@@ -112,7 +112,7 @@ def test_plan_is_printed_once(monkeypatch, capsys):
         ({"batch": 0}, ValueRangeError, "batch=0"),
         ({"norm": "frobenius"}, UnknownNameError, "frobenius"),
         ({"lags": 102}, ValueRangeError, "lags=102"),
-        ({"params": None}, DtypeError, "not gatescope.Params"),
+        ({"params": None}, DtypeError, "give gatescope.Params"),
         ({"threads": 0}, ValueRangeError, "threads=0"),
     ],
 )

@@ -85,12 +85,24 @@ def check_finite(name: str, array: Array, original: Array | None = None) -> None
 
 def check_shape(name: str, array: Array, shape: tuple[int, ...], axes: str) -> None:
     """Refuse any other shape than `shape`, whose axes are called `axes`."""
-    if array.shape != shape:
-        raise ShapeError(f"should have {shape}, which is {axes}", argument=name, seen=array.shape)
+    if tuple(array.shape) != shape:
+        raise ShapeError(f"should have {shape}, which is {axes}", argument=name, seen=tuple(array.shape))
+
+
+def on_device(value: Any) -> bool:
+    """Return whether a value is an array on a device, as gatescope's kernels make and read them there."""
+    return hasattr(value, "copy_to_host")
+
+
+def dtype_of(array: Any) -> np.dtype[Any]:
+    """Return the dtype of an array, as NumPy's, wherever the array is."""
+    return np.dtype(array.dtype)
 
 
 def check_saved(name: str, value: Any) -> Array:
     """Return an array that the kernels can read as it is; what results hold is never converted."""
+    if on_device(value):
+        return value  # type: ignore[no-any-return]
     if not isinstance(value, np.ndarray):
         raise DtypeError(argument=name, seen=type(value), advice="convert it with numpy.asarray")
     if isinstance(value, np.ma.MaskedArray):

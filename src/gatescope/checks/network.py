@@ -1,4 +1,4 @@
-"""Checks of what users hand in: each names the argument, what was seen, and what to do."""
+"""Checks of networks and their data: Params, inputs, states, lengths, Trace, Stack, Batch."""
 
 from __future__ import annotations
 
@@ -7,102 +7,139 @@ from typing import Any
 import numpy as np
 
 from gatescope.cells.registry import Cell, get
-from gatescope.checks.arrays import check_array, check_finite, check_saved, check_shape, rectangular
+from gatescope.checks.arrays import (
+    check_array,
+    check_finite,
+    check_saved,
+    check_shape,
+    dtype_of,
+    on_device,
+    rectangular,
+)
 from gatescope.checks.dtypes import FLOATS
 from gatescope.datatypes import Array, Batch, Params, Trace
 from gatescope.datatypes.batch import if_batch_first
+from gatescope.datatypes.params import WEIGHT_NAMES
 from gatescope.datatypes.stack import Stack
 from gatescope.datatypes.training_run import TrainingRun
-from gatescope.errors import DtypeError, ShapeError, ValueRangeError
+from gatescope.errors import DeviceError, DtypeError, ShapeError, ValueRangeError
 
 
-def check_stack(stack: Any) -> Stack:
-    """A model with a read-out; what is in it is not looked at."""
+def check_stack(stack: Any, name: str = "stack") -> Stack:
+    """Return a model with a read-out; its weights are not looked at."""
     if not isinstance(stack, Stack):
-        fits = "a Stack, such as init_stack or train(...).params"
+        advice = "give a Stack, such as init_stack or train(...).params"
         if isinstance(stack, TrainingRun):
-            fits = "one of its models: run.best or run.params"
-        raise DtypeError(f"stack is a {type(stack).__name__}; give {fits}")
+            advice = "give one of its models: run.best or run.params"
+        raise DtypeError(argument=name, seen=type(stack), advice=advice)
     return stack
 
 
-def check_batch(batch: Any) -> Batch:
-    """Data of a task; what is in it is not looked at."""
+def check_batch(batch: Any, name: str = "batch") -> Batch:
+    """Return data of a task; its values are not looked at."""
     if not isinstance(batch, Batch):
-        fits = ", as the makers in gatescope.tasks do"
+        advice = "give a Batch, as the makers in gatescope.tasks do"
         if isinstance(batch, np.ndarray | list | tuple):
-            fits = " of your arrays: gatescope.Batch(inputs=x, targets=y)"
-        raise DtypeError(f"batch is a {type(batch).__name__}; give a Batch{fits}")
+            advice = "give a Batch of your arrays: gatescope.Batch(inputs=x, targets=y)"
+        raise DtypeError(argument=name, seen=type(batch), advice=advice)
     return batch
 
 
-def check_params(params: Any) -> Cell:
-    """Weights that fit each other and their cell, finite, float32 or float64; returns the cell."""
+def check_params(params: Any, *, any_device: bool = False) -> Cell:
+    """Check that weights fit each other and their cell, are finite, and float32 or float64; return the cell.
+
+    Weights on a device are refused, unless `any_device`; then they are not searched for NaN.
+    """
     if not isinstance(params, Params):
+        advice = "give gatescope.Params; make them with init or load_torch"
         if isinstance(params, Stack | TrainingRun):
-            name = "stack" if isinstance(params, Stack) else "run.best"
-            raise DtypeError(f"params is a {type(params).__name__}; take one of its layers: {name}.layers[0]")
-        raise DtypeError(
-            f"params is a {type(params).__name__}, not gatescope.Params; make one with init or load_torch"
-        )
+            advice = (
+                f"take one of its layers: {'stack' if isinstance(params, Stack) else 'run.best'}.layers[0]"
+            )
+        raise DtypeError(argument="params", seen=type(params), advice=advice)
     cell = get(params.cell)
-    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    weights = {name: check_saved(name, getattr(params, name)) for name in names}
+    weights = {name: check_saved(name, getattr(params, name)) for name in WEIGHT_NAMES}
+    _check_one_device(weights, any_device)
     for name in ("weight_ih", "weight_hh"):
         if weights[name].ndim != 2:
-            raise ShapeError(f"{name} has shape {weights[name].shape}, but should have two axes, (G*H, ...)")
-    dtype = weights["weight_hh"].dtype
+            raise ShapeError(
+                "should have two axes, (G*H, ...)", argument=name, seen=tuple(weights[name].shape)
+            )
+    dtype = dtype_of(weights["weight_hh"])
     for name, value in weights.items():
-        if value.dtype not in FLOATS:
-            raise DtypeError(f"{name} has dtype {value.dtype}; convert it to float32 or float64")
-        if value.dtype != dtype:
+        if dtype_of(value) not in FLOATS:
+            raise DtypeError(argument=name, seen=dtype_of(value), advice="convert it to float32 or float64")
+        if dtype_of(value) != dtype:
             raise DtypeError(
-                f"{name} has dtype {value.dtype}, but weight_hh has {dtype}; convert one of them"
+                f", but `weight_hh` has {dtype}",
+                argument=name,
+                seen=dtype_of(value),
+                advice="convert one of them",
             )
     gates, hidden, width = len(cell.gates), weights["weight_hh"].shape[1], weights["weight_ih"].shape[1]
-    if hidden < 1 or width < 1:
-        raise ShapeError(
-            f"weight_ih {weights['weight_ih'].shape} and weight_hh {weights['weight_hh'].shape} "
-            "need at least one column"
-        )
+    for name, columns in (("weight_ih", width), ("weight_hh", hidden)):
+        if columns < 1:
+            raise ShapeError("needs at least one column", argument=name, seen=tuple(weights[name].shape))
     rows = gates * hidden
-    check_shape(
-        "weight_hh", weights["weight_hh"], (rows, hidden), f"(G*H, H) with G = {gates} for {cell.name!r}"
-    )
-    check_shape(
-        "weight_ih", weights["weight_ih"], (rows, width), f"(G*H, I) with G = {gates} and H = {hidden}"
-    )
+    of_cell = f"with G = {gates} for {cell.name!r}"
+    check_shape("weight_hh", weights["weight_hh"], (rows, hidden), f"(G*H, H) {of_cell}")
+    check_shape("weight_ih", weights["weight_ih"], (rows, width), f"(G*H, I) {of_cell} and H = {hidden}")
     for name in ("bias_ih", "bias_hh"):
-        check_shape(name, weights[name], (rows,), f"(G*H,) with G = {gates} and H = {hidden}")
+        check_shape(name, weights[name], (rows,), f"(G*H,) {of_cell} and H = {hidden}")
     for name, value in weights.items():
-        check_finite(name, value)
+        if not on_device(value):
+            check_finite(name, value)
     return cell
 
 
+def _check_one_device(weights: dict[str, Array], any_device: bool) -> None:
+    """Refuse weights of which only some are on the device, or all, unless `any_device`."""
+    there = [name for name, value in weights.items() if on_device(value)]
+    if there and not any_device:
+        raise DeviceError("are on the GPU", argument="params", advice="give params.to_host()")
+    if there and len(there) < len(weights):
+        missing = next(name for name in weights if name not in there)
+        raise DeviceError(
+            f"is not on the GPU, but {there[0]} is",
+            argument=missing,
+            advice="give Params whose arrays are all NumPy's to gatescope.to_device",
+        )
+
+
 def check_inputs(inputs: Any, params: Params) -> Array:
-    """Inputs as (T, B, I) in the weights' dtype; (T, I) is one sequence."""
+    """Return inputs as (T, B, I) in the weights' dtype; (T, I) is one sequence."""
     if isinstance(inputs, Batch):
-        raise DtypeError("inputs is a Batch; give its arrays: batch.inputs, and batch.lengths as the lengths")
+        raise DtypeError(
+            argument="inputs",
+            seen=type(inputs),
+            advice="give its arrays: batch.inputs, and batch.lengths as the lengths",
+        )
     array = check_array("inputs", inputs, params.dtype)
-    if array.ndim == 2:
-        array = array[:, None, :]
-    if array.ndim != 3:
-        raise ShapeError(
-            f"inputs has shape {np.shape(inputs)}, but should have (T, B, I), or (T, I) for one sequence"
-        )
-    if array.shape[2] != params.input_size:
-        raise ShapeError(
-            f"inputs has shape {np.shape(inputs)}, but its last axis should be input_size = {params.input_size}"
-        )
-    if array.shape[0] == 0 or array.shape[1] == 0:
-        raise ShapeError(
-            f"inputs has shape {np.shape(inputs)}; at least one step and one sequence are needed"
-        )
-    return array
+    steps, batch, _ = check_input_axes("inputs", array, params.input_size)
+    if steps == 0:
+        raise _no_steps("inputs", array)
+    return array.reshape(steps, batch, params.input_size)
+
+
+def check_input_axes(name: str, array: Any, input_size: int) -> tuple[int, int, int]:
+    """Return T, B and I of an array (T, B, I), or (T, I) for one sequence; T may be 0."""
+    shape = tuple(array.shape)
+    if len(shape) not in (2, 3):
+        raise ShapeError("should have (T, B, I), or (T, I) for one sequence", argument=name, seen=shape)
+    if shape[-1] != input_size:
+        raise ShapeError(f"its last axis should be input_size = {input_size}", argument=name, seen=shape)
+    batch = shape[1] if len(shape) == 3 else 1
+    if batch == 0:
+        raise _no_steps(name, array)
+    return shape[0], batch, input_size
+
+
+def _no_steps(name: str, array: Any) -> ShapeError:
+    return ShapeError("at least one step and one sequence are needed", argument=name, seen=tuple(array.shape))
 
 
 def check_initial_state(initial_state: Any, cell: Cell, params: Params, batch: int) -> Array | None:
-    """An initial state (B, S, H), or None for zeros."""
+    """Return an initial state (B, S, H), or None for zeros."""
     if initial_state is None:
         return None
     array = check_array("initial_state", initial_state, params.dtype)
@@ -112,44 +149,61 @@ def check_initial_state(initial_state: Any, cell: Cell, params: Params, batch: i
 
 
 def check_lengths(lengths: Any, steps: int, batch: int, name: str = "lengths") -> Array:
-    """Steps of each sequence, (B,) int64; None means all T."""
+    """Return the steps of each sequence, (B,) int64, each in 0..T; None means T for all."""
     if lengths is None:
         return np.full(batch, steps, np.int64)
     array = rectangular(name, lengths)
     if array.dtype.kind not in "iu":
-        raise DtypeError(f"{name} has dtype {array.dtype}; give whole numbers of steps")
+        raise DtypeError(argument=name, seen=array.dtype, advice="give whole numbers of steps")
     hint = if_batch_first(len(array), steps, batch) if array.ndim == 1 else ""
     check_shape(name, array, (batch,), f"(B,){hint}")
     wrong = np.flatnonzero((array < 0) | (array > steps))
     if wrong.size:
         raise ValueRangeError(
-            f"{name}[{wrong[0]}] is {array[wrong[0]]}, but should lie in 0..{steps}, the steps of inputs"
+            f"is {array[wrong[0]]}, but should lie in 0..{steps}, the steps of `inputs`",
+            argument=f"{name}[{wrong[0]}]",
         )
     return array.astype(np.int64)
 
 
 def check_trace(trace: Any, params: Params, cell: Cell) -> None:
-    """A trace that these weights can have made."""
+    """Check that these weights can have made a trace, and that both are on the same device."""
     if not isinstance(trace, Trace):
-        raise ShapeError(f"trace is a {type(trace).__name__}, not gatescope.Trace; make one with run")
+        raise DtypeError(argument="trace", seen=type(trace), advice="give a Trace, as run returns it")
     if trace.cell != params.cell:
         raise ShapeError(
-            f"trace was made by a {trace.cell!r} cell, but params are of a {params.cell!r}; run these params first"
+            f"was made by a {trace.cell!r} cell, but `params` are of a {params.cell!r}",
+            argument="trace",
+            advice="run these params first",
         )
-    for name in ("inputs", "states", "gates", "lengths"):
-        check_saved(f"trace.{name}", getattr(trace, name))
+    arrays = {name: getattr(trace, name) for name in ("inputs", "states", "gates", "lengths")}
+    places = {name: on_device(array) for name, array in arrays.items()}
+    if set(places.values()) != {params.on_device}:
+        raise DeviceError(
+            f"is {'not ' if params.on_device else ''}on the GPU, but `params` are{'' if params.on_device else ' not'}",
+            argument="trace",
+            advice="make both with to_device(params) and run, or take to_host() of the one that is there",
+        )
+    for name, array in arrays.items():
+        check_saved(f"trace.{name}", array)
     if trace.inputs.ndim != 3:
-        raise ShapeError(f"trace.inputs has shape {trace.inputs.shape}, but should have (T, B, I)")
+        raise ShapeError("should have (T, B, I)", argument="trace.inputs", seen=tuple(trace.inputs.shape))
     steps, batch = trace.inputs.shape[:2]
-    check_shape("trace.inputs", trace.inputs, (steps, batch, params.input_size), "(T, B, I) of these params")
-    shape = (steps + 1, batch, len(cell.states), params.hidden_size)
-    check_shape("trace.states", trace.states, shape, "(T+1, B, S, H) of these params")
-    shape = (steps, batch, len(cell.saved), params.hidden_size)
-    check_shape("trace.gates", trace.gates, shape, "(T, B, K, H) of these params")
-    for name in ("inputs", "states", "gates"):
-        if getattr(trace, name).dtype != params.dtype:
+    units = params.hidden_size
+    # A GPU holds no empty arrays: the saved values of a cell that saves none are one row there.
+    saved = max(1, len(cell.saved)) if params.on_device else len(cell.saved)
+    for name, shape, axes in (
+        ("inputs", (steps, batch, params.input_size), "(T, B, I)"),
+        ("states", (steps + 1, batch, len(cell.states), units), "(T+1, B, S, H)"),
+        ("gates", (steps, batch, saved, units), "(T, B, K, H)"),
+    ):
+        check_shape(f"trace.{name}", arrays[name], shape, f"{axes} of these params")
+        if dtype_of(arrays[name]) != params.dtype:
             raise DtypeError(
-                f"trace.{name} has dtype {getattr(trace, name).dtype}, but params have {params.dtype}; "
-                "run these params first"
+                f", but `params` have {params.dtype}",
+                argument=f"trace.{name}",
+                seen=dtype_of(arrays[name]),
+                advice="run these params first",
             )
-    check_lengths(trace.lengths, steps, batch, "trace.lengths")
+    if not params.on_device:
+        check_lengths(trace.lengths, steps, batch, "trace.lengths")

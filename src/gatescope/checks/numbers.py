@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from gatescope.errors import DtypeError, UnknownNameError, ValueRangeError
+from gatescope.errors import DtypeError, UnknownNameError, ValueRangeError, article
 
 
 def is_whole(value: Any) -> bool:
@@ -108,6 +108,11 @@ def check_type(name: str, value: Any, *types: type, advice: str) -> None:
     """Refuse a value of another type; `advice` says what to give."""
     if not isinstance(value, types):
         raise DtypeError(argument=name, seen=type(value), advice=advice)
+
+
+def check_result(name: str, value: Any, kind: type, maker: str) -> None:
+    """Refuse all but one type of result; `maker` is the function that returns it."""
+    check_type(name, value, kind, advice=f"give {article(kind.__name__)}, as {maker} returns it")
 
 
 def check_call(name: str, function: Callable[..., Any], form: str, *arguments: Any, **keywords: Any) -> None:

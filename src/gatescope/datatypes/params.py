@@ -10,8 +10,12 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from gatescope.cells.registry import get
+from gatescope.checks.arrays import dtype_of, on_device
 from gatescope.checks.dtypes import float_dtype
 from gatescope.datatypes.result import Array, Result, index_of
+
+# The arrays of a layer, in the order in which its weights are laid out, passed on, and counted.
+WEIGHT_NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -50,9 +54,14 @@ class Params(Result):
         return int(self.weight_hh.shape[1])
 
     @property
+    def on_device(self) -> bool:
+        """Whether the arrays are on a device; `to_device` puts them there, ``to_host()`` copies them back."""
+        return on_device(self.weight_hh)
+
+    @property
     def dtype(self) -> np.dtype[Any]:
         """float32 or float64; the kernels compute in it."""
-        return self.weight_hh.dtype
+        return dtype_of(self.weight_hh)
 
     def gate(self, name: str) -> dict[str, Array]:
         """Views of the rows that belong to one gate, by parameter name.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gatescope.datatypes.batch import Head
-from gatescope.datatypes.params import Params
+from gatescope.datatypes.params import WEIGHT_NAMES, Params
 from gatescope.datatypes.result import Array, Result
 from gatescope.errors import DtypeError, ShapeError
 
@@ -101,7 +101,7 @@ class Stack(Result):
         found = {
             f"layers.{k}.{name}": getattr(layer, name)
             for k, layer in enumerate(self.layers)
-            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+            for name in WEIGHT_NAMES
         }
         return {**found, "readout_weight": self.readout_weight, "readout_bias": self.readout_bias}
 
@@ -131,13 +131,7 @@ class Stack(Result):
             named[name] = vector[begin:end].reshape(value.shape).astype(self.dtype)
             begin = end
         layers = tuple(
-            dataclasses.replace(
-                layer,
-                **{
-                    key: named[f"layers.{k}.{key}"]
-                    for key in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-                },
-            )
+            dataclasses.replace(layer, **{name: named[f"layers.{k}.{name}"] for name in WEIGHT_NAMES})
             for k, layer in enumerate(self.layers)
         )
         return dataclasses.replace(

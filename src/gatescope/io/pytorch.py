@@ -20,6 +20,7 @@ from numpy.typing import DTypeLike, NDArray
 from gatescope._version import __version__
 from gatescope.checks.dtypes import float_dtype
 from gatescope.datatypes import Params
+from gatescope.datatypes.params import WEIGHT_NAMES
 from gatescope.errors import ValueRangeError, WeightFormatError
 from gatescope.io.safetensors import SafetensorsFile
 from gatescope.storage.atomic import open_file
@@ -99,7 +100,7 @@ def load_torch(
     suffix = f"_l{layer}{'_reverse' if reverse else ''}"
     _check_layer(entries, prefix, layer, bool(reverse), origin)
 
-    names = {kind: f"{prefix}{kind}{suffix}" for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
+    names = {kind: f"{prefix}{kind}{suffix}" for kind in WEIGHT_NAMES}
     found = {kind: _numbers(entries, name, origin) for kind, name in names.items() if name in entries}
     blocks = _check_shapes(found, names, origin)
     common = np.result_type(*(value.dtype for value in found.values())) if wanted is None else wanted

@@ -22,8 +22,8 @@ from gatescope.kernels.cpu.adjoints import Adjoints
 from gatescope.kernels.cpu.device import CpuDevice
 from gatescope.measurements.plans import Plan, show
 from gatescope.measurements.selection import directions_of
-from gatescope.recurrence.clamping import WEIGHTS, clamp_facts
 from gatescope.recurrence.clamping import clamp as clamp_params
+from gatescope.recurrence.clamping import clamp_facts
 from gatescope.recurrence.input_stream import Series, open_series
 from gatescope.recurrence.on_device import device_facts
 from gatescope.recurrence.recompute import Replay
@@ -135,7 +135,7 @@ def connectivity(
         facts: dict[str, Any] = {}
         if resume is not None:
             facts = {
-                "params": digest(*(getattr(params, name) for name in WEIGHTS)),
+                "params": digest(*params.arrays().values()),
                 "cell": cell.name,
                 "inputs": series.digest(),
                 "targets": digest(rows),

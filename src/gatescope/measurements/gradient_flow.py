@@ -19,8 +19,8 @@ from gatescope.kernels.device import device_for
 from gatescope.measurements.memory_estimate import plan_of
 from gatescope.measurements.plans import show
 from gatescope.measurements.selection import blocks_of, directions_of, lags_of, source_step_of
-from gatescope.recurrence.clamping import WEIGHTS, clamp_facts
 from gatescope.recurrence.clamping import clamp as clamp_params
+from gatescope.recurrence.clamping import clamp_facts
 from gatescope.recurrence.input_stream import open_series
 from gatescope.recurrence.on_device import DeviceParams, check_no_threads, device_facts, placed
 from gatescope.recurrence.recompute import Replay
@@ -157,7 +157,7 @@ def gradient_flow(
         facts: dict[str, Any] = {}
         if resume is not None:
             facts = {
-                "params": digest(*(getattr(params, name) for name in WEIGHTS)),
+                "params": digest(*params.arrays().values()),
                 "cell": cell.name,
                 "inputs": series.digest(),
                 "source_step": source,

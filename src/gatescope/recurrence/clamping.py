@@ -19,9 +19,8 @@ from gatescope.cells.registry import Cell, get
 from gatescope.checks.arrays import check_array, check_shape
 from gatescope.checks.network import check_params
 from gatescope.datatypes import Array, Params
+from gatescope.datatypes.params import WEIGHT_NAMES
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
-
-WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 _Weights = TypeVar("_Weights")  # Params, or DeviceParams, which are above this module
 
@@ -81,7 +80,7 @@ def apply_clamp(params: _Weights, values: Array | None) -> _Weights:
     rows = ~np.isnan(values).reshape(-1)
     bias = _preactivations(get(given.cell), values, given.dtype).reshape(-1)
     if isinstance(given, Params):
-        arrays = {name: getattr(given, name).copy() for name in WEIGHTS}
+        arrays = {name: getattr(given, name).copy() for name in WEIGHT_NAMES}
         for name, array in arrays.items():
             array[rows] = bias[rows] if name == "bias_ih" else 0
     else:
@@ -89,7 +88,7 @@ def apply_clamp(params: _Weights, values: Array | None) -> _Weights:
 
         machine = backend.current()
         arrays = {}
-        for name in WEIGHTS:
+        for name in WEIGHT_NAMES:
             source = getattr(given, name)
             target = arrays[name] = machine.empty(tuple(source.shape), given.dtype)
             machine.copy(source.reshape(-1), target.reshape(-1))

@@ -18,12 +18,11 @@ from gatescope.cells.registry import Cell, get
 from gatescope.checks.dtypes import FLOATS
 from gatescope.checks.network import check_lengths, check_params, check_trace
 from gatescope.datatypes import Array, Gradients, Params, Trace
+from gatescope.datatypes.params import WEIGHT_NAMES
 from gatescope.errors import DeviceError, DtypeError, ShapeError, ValueRangeError
 from gatescope.kernels.device import check_device
 from gatescope.recurrence.clamping import apply_clamp, clamp_facts, clamp_values, clear_clamped
 from gatescope.storage.provenance import provenance
-
-WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,7 +73,7 @@ class DeviceParams:
         return Params(
             cell=self.cell,
             provenance=self.provenance,
-            **{name: _backend().to_host(getattr(self, name)) for name in WEIGHTS},
+            **{name: _backend().to_host(getattr(self, name)) for name in WEIGHT_NAMES},
         )
 
 
@@ -180,7 +179,7 @@ def to_device(params: Params | DeviceParams) -> DeviceParams:
     return DeviceParams(
         cell=params.cell,
         provenance=params.provenance,
-        **{name: machine.to_device(getattr(params, name)) for name in WEIGHTS},
+        **{name: machine.to_device(getattr(params, name)) for name in WEIGHT_NAMES},
     )
 
 
@@ -339,7 +338,7 @@ def _check_weights(params: DeviceParams) -> None:
     from gatescope.kernels.cuda import backend
 
     cell = get(params.cell)
-    arrays = {name: getattr(params, name) for name in WEIGHTS}
+    arrays = {name: getattr(params, name) for name in WEIGHT_NAMES}
     for name, array in arrays.items():
         # What stands in for the GPU has arrays of its own kind.
         if not backend.in_place() and not hasattr(array, "copy_to_host"):
@@ -358,7 +357,7 @@ def _check_weights(params: DeviceParams) -> None:
     rows = len(cell.gates) * units
     wanted = {"weight_ih": (rows, width), "weight_hh": (rows, units), "bias_ih": (rows,), "bias_hh": (rows,)}
     if shapes != wanted:
-        name = next(name for name in WEIGHTS if shapes[name] != wanted[name])
+        name = next(name for name in WEIGHT_NAMES if shapes[name] != wanted[name])
         raise ShapeError(
             f"{name} of DeviceParams has shape {shapes[name]}, but the cell {cell.name!r} needs {wanted[name]} "
             f"beside a weight_hh of {units} columns; pass Params of one cell to gatescope.to_device"
@@ -416,7 +415,7 @@ def _some(array: Array) -> Array:
 def _weights(params: DeviceParams) -> Any:
     from gatescope.kernels.cuda import sweeps
 
-    return sweeps.Weights(*(getattr(params, name) for name in WEIGHTS))
+    return sweeps.Weights(*(getattr(params, name) for name in WEIGHT_NAMES))
 
 
 def _facts(params: DeviceParams, fast: bool, values: Array | None) -> dict[str, Any]:

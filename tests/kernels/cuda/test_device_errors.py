@@ -9,10 +9,10 @@ from helpers.cases import flat
 from helpers.device_cases import LENGTHS, Adopting, Foreign, assert_bits, case_of
 
 import gatescope as gs
+from gatescope.datatypes.params import WEIGHT_NAMES
 from gatescope.errors import DeviceError, DtypeError, ShapeError, UnknownNameError, ValueRangeError
 from gatescope.kernels.cuda import backend
 from gatescope.kernels.cuda import driver as api
-from gatescope.recurrence.on_device import WEIGHTS
 
 # Minutes in Numba's simulator, a thread of Python for each of a kernel's; seconds elsewhere.
 pytestmark = [pytest.mark.slow] if api.simulated else []
@@ -115,7 +115,7 @@ def test_weights_on_the_gpu_put_together_by_hand(emulated, change, error, messag
 def test_weights_on_the_gpu_are_made_there():
     """Without anything that stands in for the GPU, whose arrays may be NumPy's."""
     case = case_of("rnn")
-    arrays = {name: getattr(case.params, name) for name in WEIGHTS}
+    arrays = {name: getattr(case.params, name) for name in WEIGHT_NAMES}
     with pytest.raises(DeviceError, match=r"weight_ih of DeviceParams is a ndarray, .*gatescope\.to_device"):
         gs.DeviceParams(cell="rnn", **arrays)
 
@@ -260,7 +260,7 @@ def test_weights_that_are_none(untouched, params):
         lambda: gs.backprop(params, trace, case.output_adjoint, device="cuda"),
         lambda: gs.gradient_flow(params, case.inputs, device="cuda"),
     ):
-        with pytest.raises(DtypeError, match=rf"params is a {type(params).__name__}, not gatescope.Params"):
+        with pytest.raises(DtypeError, match=rf"params is a {type(params).__name__}; give gatescope.Params"):
             work()
 
 
