@@ -234,7 +234,7 @@ def test_too_short():
     assert not short.converged()[0]
     assert "T too short" in short.verdict()[0]
     alone = gs.lyapunov_spectrum(params, np.zeros((2, 1)), initial_state=start, k=1)
-    assert "T too short: no error can be told" in alone.verdict()[0]
+    assert "T too short: its error is not known" in alone.verdict()[0]
 
 
 def test_an_interval_that_is_too_long():

@@ -9,6 +9,8 @@ import numpy as np
 
 from gatescope.datatypes.result import Array, Result
 from gatescope.errors import ValueRangeError
+from gatescope.reporting.table import Table, per_sequence, some
+from gatescope.reporting.text import counted
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -38,33 +40,51 @@ class Connectivity(Result):
     log_norm: Array
     norm: str
 
+    def table(self) -> Table:
+        """Return the mean log-norm at some distances between input and output, of each sequence."""
+        lags, profile = self.lag_profile()
+        rows = [
+            (f"{counted(int(lags[at]), 'step')} between input and output", profile[at] / np.log(10))
+            for at in some(len(lags))
+        ]
+        title = f"log10 of || d output / d input || ({self.norm}) of {self.cell}, geometric mean over pairs"
+        return per_sequence(title, rows)
+
+    def summary(self) -> str:
+        """Return what the table is of, and how many derivatives were taken."""
+        pairs = counted(int((self.lag() >= 0).sum()), "pair")
+        outputs, inputs = counted(len(self.target_step), "output"), counted(len(self.source_step), "input")
+        return f"{self.table().title}\n{pairs} of {outputs} and {inputs}"
+
     def row(self, step: int) -> Array:
-        """(C, B): the log-norms of the output at one of the target steps, over all source steps.
+        """Return the log-norms (C, B) of the output at one of the target steps, over all source steps.
 
         Raises
         ------
         ValueRangeError
             If `step` is not among `target_step`.
         """
-        found = np.flatnonzero(self.target_step == step)
-        if not found.size:
+        rows = np.flatnonzero(self.target_step == step)
+        if not rows.size:
             near = int(self.target_step[np.abs(self.target_step - step).argmin()])
-            raise ValueRangeError(f"step={step!r} is not among the target steps; the nearest is {near}")
-        return np.asarray(self.log_norm[found[0]])
+            raise ValueRangeError(
+                "is not among the target steps", argument="step", seen=step, advice=f"the nearest is {near}"
+            )
+        return np.asarray(self.log_norm[rows[0]])
 
     def lag(self) -> Array:
-        """(R, C) int64: t - t', negative where the source is after the target."""
+        """Return t - t' (R, C) int64, negative where the source is after the target."""
         return np.asarray(self.target_step[:, None] - self.source_step[None, :])
 
     def lag_profile(self) -> tuple[Array, Array]:
-        """Lags (L,), ascending, and the mean log-norm (L, B) over all pairs that are so far apart.
+        """Return lags (L,), ascending, and the mean log-norm (L, B) over all pairs that are so far apart.
 
         It is the logarithm of the geometric mean; ``-inf`` where any of the derivatives is exactly zero.
         """
         lag = self.lag()
         pairs = lag >= 0
-        lags, place = np.unique(lag[pairs], return_inverse=True)
-        counts = np.bincount(place, minlength=lags.size)
+        lags, offset = np.unique(lag[pairs], return_inverse=True)
+        counts = np.bincount(offset, minlength=lags.size)
         values: Any = self.log_norm[pairs]  # (pairs, B)
-        sums = np.array([np.bincount(place, column, minlength=lags.size) for column in values.T]).T
+        sums = np.array([np.bincount(offset, column, minlength=lags.size) for column in values.T]).T
         return lags, sums / counts[:, None]

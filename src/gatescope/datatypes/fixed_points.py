@@ -7,6 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from gatescope.datatypes.result import Array, Result
+from gatescope.reporting.table import Table
+from gatescope.reporting.text import counted, listing, number
+
+_SHOWN_POINTS = 20
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -50,35 +54,35 @@ class FixedPoints(Result):
 
     @property
     def count(self) -> int:
-        """P, the number of fixed points."""
+        """Return P, the number of fixed points."""
         return int(self.states.shape[0])
 
     @property
     def not_converged(self) -> int:
-        """How many starts led to no fixed point."""
+        """Return how many starts led to no fixed point."""
         return int(self.starts - self.found_by.sum())
 
     @property
     def h(self) -> Array:
-        """(P, H) view: the first state, which is the output."""
+        """Return the first state (P, H), a view, which is the output."""
         return self.states[:, 0]
 
     def spectral_radius(self) -> Array:
-        """(P,): the greatest modulus of an eigenvalue."""
+        """Return the greatest modulus of an eigenvalue at each fixed point, (P,)."""
         value: Array = np.abs(self.eigenvalues).max(axis=1)
         return value
 
     def unstable_directions(self) -> Array:
-        """(P,) int64: the number of eigenvalues whose modulus is above 1 by more than `margin`."""
+        """Return the number (P,) int64 of eigenvalues whose modulus is above 1 by more than `margin`."""
         return np.asarray((np.abs(self.eigenvalues) > 1 + self.margin).sum(axis=1), np.int64)
 
     def marginal(self) -> Array:
-        """(P,) bool: whether a modulus is 1 to within `margin`, so that linearization does not tell stability."""
+        """Return whether (P,) a modulus is 1 to within `margin`, so that linearization does not tell stability."""
         value: Array = (np.abs(np.abs(self.eigenvalues) - 1) <= self.margin).any(axis=1)
         return value
 
     def time_constants(self) -> Array:
-        """(P, n): -1 / ln |eigenvalue| in steps, in the eigenvalues' order.
+        """Return -1 / ln |eigenvalue| in steps (P, n), in the eigenvalues' order.
 
         After so many steps a small deviation along an eigenvector is smaller by a factor e; where the value is negative
         it is larger by that factor.  Infinite where the modulus is 1, 0 where the eigenvalue is 0.
@@ -87,28 +91,37 @@ class FixedPoints(Result):
             rate = -np.log(np.abs(self.eigenvalues))
             return np.asarray(np.where(rate == 0, np.inf, 1 / rate))
 
-    def summary(self) -> str:
-        """What was found, in words and numbers, a line a fixed point."""
-        missed = f"; {self.not_converged} led to none" if self.not_converged else ""
-        lines = [
-            f"{self.cell}: {self.count} fixed point{'' if self.count == 1 else 's'}, "
-            f"{int(self.stable.sum())} of them stable, from {self.starts} starts{missed}"
+    def table(self) -> Table:
+        """Return the first 20 fixed points, a row each."""
+        slowest, radius = self.time_constants(), self.spectral_radius()
+        rows = [
+            (p, self._kind(p), radius[p], slowest[p, 0], f"{self.residual[p]:.1e}", self.found_by[p])
+            for p in range(min(self.count, _SHOWN_POINTS))
         ]
-        slowest = self.time_constants()
-        described = zip(
-            self.stable, self.marginal(), self.unstable_directions(), self.spectral_radius(), strict=True
+        header = (
+            "",
+            "directions",
+            "greatest modulus",
+            "time constant, steps",
+            "residual",
+            "starts that led to it",
         )
-        for p, (stable, marginal, directions, radius) in enumerate(described):
-            if stable:
-                kind = "stable"
-            elif directions:
-                kind = f"{directions} unstable direction{'' if directions == 1 else 's'}"
-            else:
-                kind = "marginal"
-            if marginal and directions:
-                kind += ", others marginal"
-            lines.append(
-                f"{p}: {kind}, greatest modulus {radius:.6g} (time constant {slowest[p, 0]:.4g} steps), "
-                f"residual {self.residual[p]:.1e}, found by {self.found_by[p]}"
-            )
-        return "\n".join(lines)
+        title = f"fixed points of {self.cell} under the constant input {listing(self.inputs, most=8, form=number)}"
+        return Table(header, rows, title)
+
+    def summary(self) -> str:
+        """Return what the table is of, and how many fixed points there are."""
+        missed = f"; {self.not_converged:,} led to none" if self.not_converged else ""
+        stable = int(self.stable.sum())
+        return (
+            f"{self.table().title}\n{counted(self.count, 'fixed point')}, {stable:,} of them stable, "
+            f"from {counted(self.starts, 'start')}{missed}"
+        )
+
+    def _kind(self, p: int) -> str:
+        directions = int(self.unstable_directions()[p])
+        if self.stable[p]:
+            return "stable"
+        if not directions:
+            return "marginal"
+        return f"{directions} unstable" + (", others marginal" if self.marginal()[p] else "")

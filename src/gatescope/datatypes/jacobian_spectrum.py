@@ -7,6 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from gatescope.datatypes.result import Array, Result
+from gatescope.reporting.table import Table, some
+from gatescope.reporting.text import counted, number
+
+_LN10 = float(np.log(10))
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -32,8 +36,28 @@ class JacobianSpectrum(Result):
     block: str
     source_step: int
 
+    def table(self) -> Table:
+        """Return the largest, the median and the smallest singular value of the first sequence at some of the lags."""
+        _, batch, count = self.log_singular.shape
+        decades = self.log_singular[:, 0] / _LN10
+        picks = (0, count // 2, count - 1)
+        rows = [(self.lag[at], *(decades[at, j] for j in picks)) for at in some(len(self.lag))]
+        first = ", sequence 0" if batch > 1 else ""
+        title = f"singular values of d {self.block} of {self.cell} at step {self.source_step:,}{first}, log10"
+        return Table(("lag, steps", "largest", "median", "smallest"), rows, title)
+
+    def summary(self) -> str:
+        """Return what the table is of, and the rate of the largest singular value over the longest lag."""
+        title = self.table().title
+        longest = int(self.lag[-1])
+        if longest == 0:
+            return title
+        rate = float(self.rates()[-1, 0, 0])
+        change = "falls" if rate < 0 else "grows"
+        return f"{title}\nthe largest {change} by {number(abs(rate))} nats per step over {counted(longest, 'step')}"
+
     def rates(self) -> Array:
-        """(L, B, k) log singular values per step of lag, in nats per step: finite-time exponents; NaN at lag 0.
+        """Return log singular values (L, B, k) per step of lag, in nats per step: finite-time exponents; NaN at lag 0.
 
         For long lags those of the whole state tend to the Lyapunov exponents.
         """
@@ -42,6 +66,6 @@ class JacobianSpectrum(Result):
             return np.asarray(self.log_singular / lags[:, None, None])
 
     def span(self) -> Array:
-        """(L, B) decades between the largest and the smallest; infinite where a direction is lost."""
+        """Return decades (L, B) between the largest and the smallest; infinite where a direction is lost."""
         with np.errstate(invalid="ignore"):
             return np.asarray((self.log_singular[..., 0] - self.log_singular[..., -1]) / np.log(10))

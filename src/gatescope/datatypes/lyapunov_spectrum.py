@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from gatescope.datatypes.result import Array, Result
+from gatescope.reporting.table import Table, per_sequence
+from gatescope.reporting.text import counted, number, with_error
 
 # Beyond so many of its errors, a difference of the two halves is no accident of the noise.
 _DRIFT = 8.0
@@ -69,10 +72,37 @@ class LyapunovSpectrum(Result):
     perturbation: Array
     perturbation_reference: Array
 
-    def kaplan_yorke_dimension(self) -> Array:
-        """(B,) dimension j + (l_1 + ... + l_j) / abs(l_{j+1}), j the most exponents whose sum is not negative [1]_.
+    def table(self) -> Table:
+        """Return the first and the last exponent, what follows from all, and the checks, of each sequence."""
+        last = self.exponents.shape[1]
+        quantities: dict[str, Any] = {
+            "leading exponent, nats per step": map(with_error, self.exponents[:, 0], self.error[:, 0]),
+            f"exponent {last}, nats per step": map(with_error, self.exponents[:, -1], self.error[:, -1]),
+            "Kaplan-Yorke dimension": self.kaplan_yorke_dimension(),
+            "sum of the positive ones, nats per step": self.entropy_rate(),
+        }
+        checks = {
+            "check: mean log |det J|, nats per step": self.log_det,
+            "and the sum of all over the same steps": self.log_det_sum,
+            "check: leading one by perturbing the state": self.perturbation,
+            "and that over the same steps": self.perturbation_reference,
+        }
+        quantities |= {name: values for name, values in checks.items() if not np.isnan(values).all()}
+        title = (
+            f"Lyapunov exponents{f' of {self.cell}' if self.cell else ''} over {counted(self.steps, 'step')}, after "
+            f"{self.transient:,} that do not count; QR every {counted(self.qr_every, 'step')}"
+        )
+        return per_sequence(title, quantities.items())
 
-        0 if all are negative; NaN if more exponents would be needed to tell.
+    def summary(self) -> str:
+        """Return what the table is of, and the verdict on each sequence."""
+        return "\n".join([self.table().title, *self.verdict()])
+
+    def kaplan_yorke_dimension(self) -> Array:
+        """Return the dimension (B,), j + (l_1 + ... + l_j) / abs(l_{j+1}) [1]_.
+
+        j is the greatest number of exponents whose sum is not negative; 0 if all are negative; NaN if more exponents
+        would be needed to tell.
 
         References
         ----------
@@ -81,27 +111,27 @@ class LyapunovSpectrum(Result):
         return np.array([_kaplan_yorke(row, self.size) for row in self.exponents])
 
     def entropy_rate(self) -> Array:
-        """(B,) sum of the positive exponents, nats per step: an upper bound of the rate at which entropy is made.
+        """Return the sum (B,) of the positive exponents, in nats per step.
 
-        It is the rate itself where the measure is smooth along the unstable directions (Pesin 1977).  NaN if the
-        last exponent that was computed is still positive.
+        It bounds the rate at which entropy is made from above, and is the rate itself where the measure is smooth along
+        the unstable directions (Pesin 1977).  NaN if the last exponent that was computed is still positive.
         """
         total = np.where(self.exponents > 0, self.exponents, 0).sum(axis=1)
         unfinished = (self.exponents[:, -1] > 0) & (self.exponents.shape[1] < self.size)
         return np.where(unfinished, np.nan, total)
 
     def drift(self) -> Array:
-        """(B, k) by how much the second half of the steps differs from the first, nats per step."""
+        """Return by how much (B, k) the second half of the steps differs from the first, nats per step."""
         if len(self.running_step) < 2:
             return np.full_like(self.exponents, np.nan)
         total = self.running_step[-1]
         half = int(np.argmin(np.abs(self.running_step - total / 2)))
-        share = self.running_step[half] / total
+        fraction = self.running_step[half] / total
         with np.errstate(invalid="ignore"):
-            return np.asarray((self.running[-1] - self.running[half]) / (1 - share))
+            return np.asarray((self.running[-1] - self.running[half]) / (1 - fraction))
 
     def converged(self) -> Array:
-        """(B,) bool: whether there were steps enough.
+        """Return whether (B,) there were steps enough.
 
         No exponent's second half may differ from its first by more than 8 standard errors (there are many
         exponents, and noise has memory) or a thousandth of it, whichever is more; and the error of the leading
@@ -119,46 +149,48 @@ class LyapunovSpectrum(Result):
         return np.asarray(steady.all(axis=1) & (sharp | ~finite[:, 0]) & resolved)
 
     def verdict(self) -> tuple[str, ...]:
-        """A sentence for each sequence: the leading exponent, and whether the series was long enough to tell."""
+        """Return a sentence for each sequence: the leading exponent, and whether the series was long enough to tell."""
         return tuple(self._sentence(b) for b in range(len(self.exponents)))
 
     def _sentence(self, b: int) -> str:
         leading, error = float(self.exponents[b, 0]), float(self.error[b, 0])
-        found = f"leading exponent {leading:.4g} ± {error:.2g} nats per step over {self.steps:,} steps"
+        over = counted(self.steps, "step")
         if np.isneginf(leading):
-            return f"every change of the state is lost at once, over {self.steps:,} steps"
+            return f"every change of the state is lost at once, over {over}"
+        measured = f"leading exponent {with_error(leading, error)} nats per step over {over}"
         if self.rounding[b] > ROUNDED and self.qr_every > 1:
             return (
-                f"{found}; directions all but coincide between orthonormalizations, and rounding may have put "
-                f"{self.rounding[b]:.2g} nats per step into the last exponents: lower qr_every={self.qr_every}"
+                f"{measured}; directions all but coincide between orthonormalizations, and rounding may have put "
+                f"{number(self.rounding[b])} nats per step into the last exponents: lower qr_every={self.qr_every}"
             )
         if self.converged()[b]:
-            return f"{found}; converged"
+            return f"{measured}; converged"
         if not np.isfinite(error):
-            return f"{found}; T too short: no error can be told"
-        wanted = max(_RELATIVE * abs(leading), _ABSOLUTE)
-        if error > wanted:
-            needed = self.steps * (error / wanted) ** 2
-            return f"{found}; T too short: about {_round_up(needed):,} steps would bring the error to {wanted:.2g}"
+            return f"{measured}; T too short: its error is not known"
+        enough = max(_RELATIVE * abs(leading), _ABSOLUTE)
+        if error > enough:
+            needed = self.steps * (error / enough) ** 2
+            more = f"about {_round_up(needed):,} steps would bring the error to {number(enough)}"
+            return f"{measured}; T too short: {more}"
         worst = int(np.nanargmax(np.abs(np.where(np.isfinite(self.drift()[b]), self.drift()[b], 0))))
         return (
-            f"{found}; T too short: exponent {worst + 1} still drifts, by {self.drift()[b, worst]:.2g} from the "
+            f"{measured}; T too short: exponent {worst + 1} still drifts, by {number(self.drift()[b, worst])} from the "
             "first half to the second"
         )
 
 
 def _kaplan_yorke(exponents: Array, size: int) -> float:
     sums = np.cumsum(exponents)
-    held = np.flatnonzero(sums >= 0)
-    if not held.size:
+    not_negative = np.flatnonzero(sums >= 0)
+    if not not_negative.size:
         return 0.0 if np.isfinite(exponents[0]) or exponents[0] < 0 else float("nan")
-    j = int(held[-1]) + 1
+    j = int(not_negative[-1]) + 1
     if j == len(exponents):
         return float(size) if j == size else float("nan")
     return j + float(sums[j - 1] / abs(exponents[j]))
 
 
 def _round_up(number: float) -> int:
-    """To one digit."""
+    """Return a number rounded up to one digit."""
     digit = 10.0 ** np.floor(np.log10(number))
     return int(np.ceil(number / digit) * digit)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from gatescope.datatypes.result import Array, Result
+from gatescope.reporting.table import Table
+from gatescope.reporting.text import counted
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class PhaseDiagram(Result):
-    """Rates at which gradients vanish or explode, over gain, bias of the holding gate, and initialization scheme.
+    """Rates at which gradients vanish or explode, over gain, bias of the memory gate, and initialization scheme.
 
     Means over the networks and sequences of each point; NaN where a network's states left the range of floating
     point, so that there is no rate (see `diverged`).
@@ -52,3 +57,41 @@ class PhaseDiagram(Result):
     steps: int
     transient: int
     seeds: int
+
+    def table(self) -> Table:
+        """Return where gradients begin to explode, and the longest half-life, for each scheme and bias."""
+        rows = [
+            (name, bias, *_edge(self.gain, self.exponent[c, :, n], self.half_life[c, :, n]))
+            for c, name in enumerate(self.scheme)
+            for n, bias in enumerate(self.bias)
+        ]
+        of = f"bias of {self.gate}" if self.gate else "bias"
+        title = (
+            f"phases of {self.cell} with {counted(self.hidden_size, 'unit')} over {counted(self.steps, 'step')}, "
+            f"{counted(self.gain.size, 'gain')}"
+        )
+        return Table(
+            ("scheme", of, "gradients explode from gain", "longest half-life, steps", "at gain"), rows, title
+        )
+
+    def summary(self) -> str:
+        """Return what the table is of, and at how many points gradients vanish and explode."""
+        points = self.exponent[~self.diverged]
+        return (
+            f"{self.table().title}\ngradients vanish at {np.count_nonzero(points < 0):,} of "
+            f"{counted(self.exponent.size, 'point')} and explode at {np.count_nonzero(points > 0):,}; states left the "
+            f"range of floats at {np.count_nonzero(self.diverged):,}"
+        )
+
+
+def _edge(gain: Array, exponent: Array, half_life: Array) -> tuple[Any, Any, Any]:
+    """Return the least gain with a positive exponent, the longest finite half-life and its gain.
+
+    Each is None where there is none.
+    """
+    above = np.flatnonzero(exponent > 0)
+    edge = gain[above[0]] if above.size else None
+    if not np.isfinite(half_life).any():
+        return edge, None, None
+    best = int(np.argmax(np.where(np.isfinite(half_life), half_life, -1.0)))
+    return edge, half_life[best], gain[best]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from gatescope.reporting.text import show
+
+_MOST_ROWS, _MOST_SEQUENCES = 8, 6  # that a reader takes in
 
 
 class Table(NamedTuple):
@@ -35,3 +39,32 @@ class Table(NamedTuple):
         [['1,000', '0.25'], ['2,000', '–']]
         """
         return [[show(value) for value in row] for row in self.rows]
+
+
+def per_sequence(title: str, rows: Iterable[tuple[str, Iterable[Any]]]) -> Table:
+    """Return a table of quantities with a column for each sequence of a batch, the first six of them.
+
+    Examples
+    --------
+    >>> from gatescope.reporting.table import per_sequence
+    >>> per_sequence("rates", [("decay, nats per step", [0.5, 0.25])]).header
+    ('', 'sequence 0', 'sequence 1')
+    """
+    cut = [(name, *values) for name, values in rows]
+    columns = max((len(row) - 1 for row in cut), default=0)
+    names = [f"sequence {b}" for b in range(columns)] if columns > 1 else [""] * columns
+    return Table(("", *names[:_MOST_SEQUENCES]), [row[: _MOST_SEQUENCES + 1] for row in cut], title)
+
+
+def some(count: int) -> list[int]:
+    """Return at most eight indices over a list, the first and the last among them, closer together at its beginning.
+
+    Examples
+    --------
+    >>> from gatescope.reporting.table import some
+    >>> some(3), some(10_000)
+    ([0, 1, 2], [0, 3, 13, 51, 192, 719, 2682, 9999])
+    """
+    return [
+        int(index) for index in np.unique(np.geomspace(1, max(count, 1), min(count, _MOST_ROWS)).round()) - 1
+    ]
