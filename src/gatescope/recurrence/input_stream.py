@@ -120,6 +120,11 @@ def open_series(inputs: Any, params: Params) -> Series:
     return _Whole(array, own=isinstance(inputs, np.ndarray) and np.may_share_memory(inputs, array))
 
 
+def part_of(series: Series, sequences: Array, begin: int, end: int) -> Series:
+    """Return some sequences of an open series, from step `begin` to step `end` - 1; it stays open."""
+    return _Part(series, sequences, begin, end)
+
+
 def in_memory(inputs: Array) -> Series:
     """A series of inputs (T, B, I) that have been checked."""
     return _Whole(inputs, own=True)
@@ -143,6 +148,19 @@ class _Borrowed(Series):
 
     def read(self, begin: int, end: int) -> Array:
         return self._series.read(begin, end).astype(self.dtype, copy=False)
+
+
+class _Part(Series):
+    """Some sequences and steps of a series that somebody else closes."""
+
+    def __init__(self, series: Series, sequences: Array, begin: int, end: int) -> None:
+        self.steps, self.batch, self.input_size = end - begin, len(sequences), series.input_size
+        self.dtype, self.resident_bytes = series.dtype, series.resident_bytes
+        self._series, self._sequences, self._begin = series, sequences, begin
+
+    def read(self, begin: int, end: int) -> Array:
+        whole = self._series.read(self._begin + begin, self._begin + end)
+        return np.ascontiguousarray(whole[:, self._sequences])
 
 
 class _Whole(Series):

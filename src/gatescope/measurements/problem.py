@@ -1,0 +1,324 @@
+"""The frame of all measurements: a public function makes one prepared `Problem` of its arguments, and hands it down.
+
+The module of a measurement has two functions.  The public one, ``half_life(params, inputs, *, ...)``, gives the
+arguments that all measurements share to `prepare`.  ``measure(problem, ...)`` does the work; it is what another
+measurement calls with the problem it has, so that inputs are converted and scanned once, however many measurements
+look at them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import DTypeLike
+from tqdm.auto import tqdm
+
+from gatescope.cells.registry import Cell
+from gatescope.checks.network import check_initial_state, check_lengths, check_params
+from gatescope.checks.numbers import check_count, check_threads
+from gatescope.datatypes import Array, Params
+from gatescope.errors import ValueRangeError
+from gatescope.kernels.cpu import sweeps
+from gatescope.kernels.device import Device, device_for
+from gatescope.recurrence.clamping import apply_clamp, clamp_facts, clamp_values
+from gatescope.recurrence.finite import check_states
+from gatescope.recurrence.input_stream import Series, open_series, part_of
+from gatescope.recurrence.on_device import DeviceParams, check_no_threads, device_facts, placed
+from gatescope.recurrence.recompute import Replay
+from gatescope.storage.provenance import provenance
+from gatescope.storage.resumable import Resumable, digest
+
+Measured = TypeVar("Measured")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """A cell over a series, checked and ready to be measured.
+
+    Attributes
+    ----------
+    params : Params
+        On the host, with the clamps applied.
+    cell : Cell
+    series : Series
+        Inputs (T, B, I), open, in the weights' dtype.
+    initial_state : (B, S, H)
+        In the weights' dtype.
+    lengths : (B,) int64
+        Steps of each sequence, 1..T.
+    clamp : (G, H) float64 or None
+        The values that are in `params` already.
+    device : str
+    threads : int
+        On the CPU, at least 1.
+    seed : int
+    progress : bool
+    resume : path or None
+    """
+
+    params: Params
+    cell: Cell
+    series: Series
+    initial_state: Array
+    lengths: Array
+    clamp: Array | None = None
+    device: str = "cpu"
+    threads: int = 1
+    seed: int = 0
+    progress: bool = False
+    resume: str | os.PathLike[str] | None = None
+
+    @property
+    def steps(self) -> int:
+        """T, the steps of the series."""
+        return self.series.steps
+
+    @property
+    def batch(self) -> int:
+        """B, the number of sequences."""
+        return self.series.batch
+
+    def astype(self, dtype: DTypeLike) -> Problem:
+        """Return the problem in float32 or float64; the series is converted piece by piece as it is read."""
+        if self.params.dtype == dtype:
+            return self
+        params = self.params.astype(dtype)
+        state = self.initial_state.astype(params.dtype)
+        return dataclasses.replace(
+            self, params=params, initial_state=state, series=open_series(self.series, params)
+        )
+
+    def groups(self) -> list[tuple[Array, Problem]]:
+        """Return the numbers of the sequences of each length, and the problem that they alone are, cut to that length.
+
+        Where no sequence is padded, that is one group, and the problem is this one.
+        """
+        if (self.lengths == self.steps).all():
+            return [(np.arange(self.batch), self)]
+        groups = []
+        for steps in np.unique(self.lengths):
+            rows = np.flatnonzero(self.lengths == steps)
+            part = dataclasses.replace(
+                self,
+                series=part_of(self.series, rows, 0, int(steps)),
+                initial_state=np.ascontiguousarray(self.initial_state[rows]),
+                lengths=self.lengths[rows],
+            )
+            groups.append((rows, part))
+        return groups
+
+    def open_device(self) -> Device:
+        """Return the device with the weights on it, for all sequences."""
+        return device_for(self.device, self.cell, self.params, self.batch, self.threads)
+
+    def replay(self, source: int, last: int, *, directions: int = 1, length: int | None = None) -> Replay:
+        """Return the run from state `last` to state `source`, to be gone through on the way back."""
+        return Replay(
+            self.open_device(),
+            self.cell,
+            self.series,
+            self.initial_state,
+            source,
+            last,
+            directions=directions,
+            length=length,
+        )
+
+    def forward(self, edges: Sequence[int], piece_steps: int) -> Iterator[tuple[int, Array, Array]]:
+        """Run from the first step to the last of `edges`, which ascend; yield pieces that none of them cuts.
+
+        Yields
+        ------
+        begin : int
+            The step a piece begins at.
+        states : (steps+1, B, S, H)
+        gates : (steps, B, K, H)
+            Both until the next piece is asked for, which is put into the same memory.
+
+        Raises
+        ------
+        ValueRangeError
+            If a state is not finite.
+        """
+        device = self.open_device()
+        begin, last, state = 0, edges[-1], self.initial_state
+        all_states, all_gates = device.room(max(1, min(piece_steps, last)))
+        while begin < last:
+            end = min(begin + piece_steps, next(edge for edge in edges if edge > begin))
+            states, gates = all_states[: end - begin + 1], all_gates[: end - begin]
+            device.forward(self.series.read(begin, end), state, states, gates)
+            state = device.last(states)
+            check_states(states, begin)
+            yield begin, states, gates
+            begin = end
+
+    def bar(self, total: int, what: str, *, unit: str = "step", initial: int = 0) -> Any:
+        """Return a progress bar on stderr, which shows nothing unless `progress` is set and it is a terminal."""
+        return tqdm(
+            total=total,
+            initial=initial,
+            unit=unit,
+            unit_scale=unit == "step",
+            desc=f"{what} ({self.cell.name})",
+            disable=None if self.progress else True,
+        )
+
+    def resumable(self, task: str, **arguments: Any) -> Resumable:
+        """Return the file of an interrupted call; one of other weights, inputs or `arguments` is refused.
+
+        Arrays among the arguments are known by their digest.
+        """
+        if self.resume is None:
+            return Resumable(None, task, {})
+        arrays = {"initial_state": self.initial_state, **arguments}
+        metadata = {
+            "params": digest(*self.params.arrays().values()),
+            "cell": self.cell.name,
+            "inputs": self.series.digest(),
+            "device": self.device,
+            **{
+                name: digest(value) if isinstance(value, np.ndarray) else value
+                for name, value in arrays.items()
+            },
+        }
+        return Resumable(self.resume, task, metadata)
+
+    def provenance(self, **more: Any) -> dict[str, Any]:
+        """Return where a result comes from: device, dtype, the seed of the weights, clamps, and `more`."""
+        return provenance(
+            **device_facts(self.device),
+            dtype=self.params.dtype.name,
+            seed=self.params.provenance.get("seed"),
+            **more,
+            **clamp_facts(self.params, self.clamp),
+        )
+
+
+@contextmanager
+def prepare(
+    params: Params | DeviceParams,
+    inputs: Any,
+    *,
+    initial_state: Any = None,
+    lengths: Any = None,
+    clamp: Any = None,
+    seed: int = 0,
+    device: str | None = "cpu",
+    threads: int | None = None,
+    progress: bool = False,
+    resume: str | os.PathLike[str] | None = None,
+    dtype: DTypeLike | None = None,
+) -> Iterator[Problem]:
+    """Check the arguments that measurements share, and open the series for as long as the block runs.
+
+    Parameters
+    ----------
+    params : Params or DeviceParams
+    inputs : (T, B, I) or (T, I) array_like, numpy.memmap, iterator or Series
+        See `open_series`.
+    initial_state : (B, S, H) array_like, optional
+        Default: zeros.
+    lengths : (B,) array_like of int, optional
+        Steps of each sequence, 1..T; default: T.
+    clamp, seed, threads, progress
+        As for all measurements.
+    device : str or None
+        None: where the weights are.
+    resume : path, optional
+        Not with sequences of several lengths.
+    dtype : dtype, optional
+        What is computed in; default: that of the weights.
+
+    Yields
+    ------
+    Problem
+
+    Examples
+    --------
+    >>> import numpy as np, gatescope as gs
+    >>> from gatescope.measurements.problem import prepare
+    >>> params = gs.init("lstm", input_size=1, hidden_size=4, seed=0)
+    >>> with prepare(params, np.zeros((100, 3, 1)), lengths=[100, 50, 50]) as problem:
+    ...     [(rows.tolist(), part.steps) for rows, part in problem.groups()]
+    [([1, 2], 50), ([0], 100)]
+    """
+    device = placed(device, params)
+    if device == "cuda":
+        check_no_threads(threads)
+    if isinstance(params, DeviceParams):
+        params = params.to_host()
+    cell = check_params(params)
+    values = clamp_values(params, clamp)
+    params = apply_clamp(params, values)
+    if dtype is not None:
+        params = params.astype(dtype)
+    seed = check_count("seed", seed, least=0)
+    workers = check_threads(threads, sweeps.default_threads())
+    with open_series(inputs, params) as series:
+        state = check_initial_state(initial_state, cell, params, series.batch)
+        if state is None:
+            state = np.zeros((series.batch, len(cell.states), params.hidden_size), params.dtype)
+        sizes = check_lengths(lengths, series.steps, series.batch)
+        if not sizes.all():
+            raise ValueRangeError(
+                "is 0", argument=f"lengths[{int(np.argmin(sizes))}]", advice="leave that sequence out"
+            )
+        if resume is not None and np.unique(sizes).size > 1:
+            raise ValueRangeError(
+                "cannot be used with sequences of several lengths",
+                argument="resume",
+                advice="leave it out, or measure the sequences one at a time",
+            )
+        yield Problem(
+            params=params,
+            cell=cell,
+            series=series,
+            initial_state=state,
+            lengths=sizes,
+            clamp=values,
+            device=device,
+            threads=workers,
+            seed=seed,
+            progress=progress,
+            resume=resume,
+        )
+
+
+def by_length(
+    problem: Problem,
+    measure: Callable[[Problem], Measured],
+    join: Callable[[list[Array], list[Measured]], Measured],
+) -> Measured:
+    """Measure the sequences of each length together, and join what was measured.
+
+    Parameters
+    ----------
+    problem : Problem
+    measure : callable
+        Takes a problem whose sequences all have its T steps.
+    join : callable
+        Takes the numbers of the sequences of each group, and what was measured of it; called if there are several.
+    """
+    groups = problem.groups()
+    measured = [measure(part) for _, part in groups]
+    return measured[0] if len(measured) == 1 else join([rows for rows, _ in groups], measured)
+
+
+def in_order(groups: Sequence[Array], arrays: Sequence[Array], axis: int = 0) -> Array:
+    """Return the arrays of groups of sequences as one, with the sequences on `axis` in the order of the batch.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gatescope.measurements.problem import in_order
+    >>> in_order([np.array([1, 2]), np.array([0])], [np.array([10.0, 20.0]), np.array([0.0])]).tolist()
+    [0.0, 10.0, 20.0]
+    """
+    order = np.argsort(np.concatenate(groups))
+    return np.ascontiguousarray(np.take(np.concatenate(arrays, axis=axis), order, axis=axis))
