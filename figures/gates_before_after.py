@@ -37,7 +37,7 @@ def compute(steps: int | None) -> dict[str, np.ndarray]:
             stack, task, lr=LEARNING_RATE, epochs=size["epochs"], updates_per_epoch=size["updates"], seed=0
         )
         arrays[f"{cell}.loss"] = run.history.loss
-        for when, model in zip(WHEN, (stack, run.params), strict=True):
+        for when, model in zip(WHEN, (stack, run.model), strict=True):
             trace = gs.run(model.layers[0], test.inputs)
             arrays[f"{cell}.{when}.states"] = trace.states.astype(np.float16)
             arrays[f"{cell}.{when}.gates"] = trace.gates.astype(np.float16)

@@ -63,7 +63,7 @@ def runs_from(arrays: dict[str, np.ndarray], cell: str) -> list[gs.TrainingRun]:
         status = building.text(fields.pop("status"))
         runs.append(
             gs.TrainingRun(
-                params=stack,
+                model=stack,
                 best=stack,
                 best_epoch=0,
                 history=gs.History(**fields),

@@ -93,7 +93,18 @@ def test_the_run_is_that_of_the_function(invoke, tmp_path):
             "--init",
             "orthogonal",
         ),
-        *("--seed", 7, "--validation", "--patience", 9, "--snapshot-every", 2, "--window", 6, "--stateful"),
+        *(
+            "--seed",
+            7,
+            "--validation",
+            "--patience",
+            9,
+            "--snapshot-every",
+            2,
+            "--bptt-steps",
+            6,
+            "--stateful",
+        ),
         *("--dtype", "float64", "--threads", 1, "--at", "every", "--out", "out/other.npz"),
     )
     assert done.exit_code == 0, done.output
@@ -120,7 +131,7 @@ def test_the_run_is_that_of_the_function(invoke, tmp_path):
         validation=maker,
         patience=9,
         snapshot_every=2,
-        window=6,
+        bptt_steps=6,
         stateful=True,
         at="every",
     )

@@ -47,13 +47,13 @@ def test_classes(files, invoke, tmp_path):
     done = invoke("train", "own", "--data", "class.npz", "--loss", "cross-entropy", *SMALL)
     assert done.exit_code == 0, done.output
     assert "validation accuracy, last" in done.stdout
-    assert gs.load(tmp_path / "run.npz").params.heads[0].size == 3
+    assert gs.load(tmp_path / "run.npz").model.heads[0].size == 3
     options = ["--set", "classes=5", "--set", "valid_fraction=0", "--set", "test_fraction=0"]
     done = invoke("train", "own", "--data", "class.npz", "--loss", "cross-entropy", *options, *SMALL)
     assert done.exit_code == 0, done.output
     assert "validation" not in done.stdout
     assert "test loss" not in done.stdout
-    assert gs.load(tmp_path / "run.npz").params.heads[0].size == 5
+    assert gs.load(tmp_path / "run.npz").model.heads[0].size == 5
 
 
 def test_a_table_is_left_as_the_model_takes_it(files, invoke, tmp_path):
@@ -83,7 +83,7 @@ def test_what_is_read_is_not_written_over(option, files, invoke, tmp_path):
 
 
 def test_the_next_row_of_a_table(files, invoke, tmp_path):
-    done = invoke("train", "own", "--data", "series.csv", "--window", 10, "--stateful", *SMALL)
+    done = invoke("train", "own", "--data", "series.csv", "--bptt-steps", 10, "--stateful", *SMALL)
     assert done.exit_code == 0, done.output
     assert "lstm 4 on own of series.csv" in done.stdout
     assert "validation loss (valid split), last" in done.stdout

@@ -17,9 +17,9 @@ def run(tmp_path):
     batch = gs.tasks.adding(steps=12, sequences=3, seed=0)
     stack = init_stack(["gru", "lstm"], hidden_size=[3, 4], heads=batch, seed=0)
     found = train.train(stack, batch, epochs=3, lr=1e-2)
-    assert found.best != found.params
+    assert found.best != found.model
     found.save(tmp_path / "run.npz")
-    found.params.save(tmp_path / "stack.npz")
+    found.model.save(tmp_path / "stack.npz")
     rng = np.random.default_rng(0)
     for width in (2, 3):
         np.save(tmp_path / f"x{width}.npy", rng.standard_normal((30, width)))
@@ -125,7 +125,7 @@ def test_a_model_in_the_place_of_weights_is_told_of_its_layers(measure, run):
     with pytest.raises(
         gs.GatescopeError, match=r"params is a Stack; take one of its layers: stack\.layers\[0\]"
     ):
-        measure(run.params, inputs)
+        measure(run.model, inputs)
     with pytest.raises(
         gs.GatescopeError, match=r"params is a TrainingRun; take one of its layers: run\.best\.layers\[0\]"
     ):

@@ -16,10 +16,10 @@ KILLS, EPOCHS = 20, 12
 
 def options(path):
     return {
-        "params": make_stack(),
+        "model": make_stack(),
         "epochs": EPOCHS,
         "batch_size": 3,
-        "window": 5,
+        "bptt_steps": 5,
         "stateful": True,
         "weight_noise": 0.01,
         "validation": make_batch(1),

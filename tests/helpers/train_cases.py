@@ -49,13 +49,13 @@ def make_batch(seed=0, *, steps=STEPS, sequences=SEQUENCES, lengths=LENGTHS, mas
 
 
 def fresh(seed, **options):
-    """The same as a callable task."""
+    """The same as callable data."""
     return make_batch(seed, **{"sequences": 3, "lengths": None, **options})
 
 
-def train(params=None, task=None, **options):
+def train(model=None, data=None, **options):
     return loop.train(
-        make_params() if params is None else params, make_batch() if task is None else task, **options
+        make_params() if model is None else model, make_batch() if data is None else data, **options
     )
 
 

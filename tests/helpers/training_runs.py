@@ -82,7 +82,7 @@ def make_run(
     )
     stack = make_stack(cells)
     return TrainingRun(
-        params=stack,
+        model=stack,
         best=stack,
         best_epoch=0,
         history=history,

@@ -83,7 +83,7 @@ def test_a_run_of_training_is_no_model():
     task = gs.tasks.adding(steps=4, sequences=2, seed=0)
     run = gs.train(gs.init_stack("gru", hidden_size=4, heads=task, seed=0), task, epochs=1)
     for work in (lambda: gs.evaluate(run, task), lambda: gs.predict(run, task.inputs)):
-        with pytest.raises(DtypeError, match=r"stack is a TrainingRun; give .*: run\.best or run\.params"):
+        with pytest.raises(DtypeError, match=r"stack is a TrainingRun; give .*: run\.best or run\.model"):
             work()
 
 

@@ -61,7 +61,7 @@ def test_cells_of_different_kinds_and_one_step():
 
 
 def test_probes_in_training():
-    run = train(task=fresh, epochs=6, lr=0.05, probe_every=3, snapshot_every=3)
+    run = train(data=fresh, epochs=6, lr=0.05, probe_every=3, snapshot_every=3)
     assert run.history.probe_epoch.tolist() == [0, 3, 6]
     inputs = fresh(first_seed()).inputs[:, :3]
     for k, epoch in enumerate((0, 3, 6)):
@@ -90,5 +90,5 @@ def test_sequences_without_a_step_are_not_looked_at():
 
 def first_seed():
     seeds = []
-    train(task=lambda seed: seeds.append(seed) or fresh(seed), epochs=0)
+    train(data=lambda seed: seeds.append(seed) or fresh(seed), epochs=0)
     return seeds[0]

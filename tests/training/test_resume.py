@@ -23,10 +23,10 @@ CASES = {
         "clip_value": 0.1,
         "schedule": "cosine",
     },
-    "windows": {"window": 5, "batch_size": 3, "optimizer": SGD(momentum=0.9)},
-    "stateful": {"params": make_stack(), "window": 3, "batch_size": 3, "stateful": True},
+    "windows": {"bptt_steps": 5, "batch_size": 3, "optimizer": SGD(momentum=0.9)},
+    "stateful": {"model": make_stack(), "bptt_steps": 3, "batch_size": 3, "stateful": True},
     "dropout": {"dropout": Dropout(inputs=0.2, outputs=0.1), "weight_noise": 0.02},
-    "fresh": {"task": fresh, "updates_per_epoch": 3},
+    "fresh": {"data": fresh, "updates_per_epoch": 3},
 }
 WATCHED = {"validation": make_batch(1), "validate_every": 2, "probe_every": 2, "snapshot_every": 2, "seed": 3}
 

@@ -34,7 +34,7 @@ from gatescope.training.optimizers import SGD, Adam
 def test_updates_are_those_of_its_parts():
     """Three full-batch updates by hand: gradient, clip, Adam."""
     batch = make_batch()
-    run = train(task=batch, epochs=3, lr=0.05, clip_norm=0.3, snapshot_every=1)
+    run = train(data=batch, epochs=3, lr=0.05, clip_norm=0.3, snapshot_every=1)
     engine = Engine(run.at(0), steps=STEPS, sequences=SEQUENCES)
     adam = Adam()
     slots = adam.slots(engine.theta.size, "float32")
@@ -46,7 +46,7 @@ def test_updates_are_those_of_its_parts():
         assert run.history.loss[k] == pytest.approx(found.loss, rel=1e-15)  # summed and divided again
         assert (run.history.gradient_norm[k], run.history.clipped[k]) == (norm, clipped)
     assert run.history.clipped.any()
-    np.testing.assert_array_equal(run.params.flat(), engine.theta)
+    np.testing.assert_array_equal(run.model.flat(), engine.theta)
 
 
 def test_loss_falls_and_the_history_is_whole():
@@ -65,7 +65,7 @@ def test_loss_falls_and_the_history_is_whole():
     assert np.isnan(history.accuracy).all()  # a mean squared error is neither right nor wrong
     assert run.status == gs.Status.FINISHED
     assert run.message == "finished: 60 epochs, 180 updates"
-    assert history.validation_loss[-1] == score(run.params, make_batch(1)).loss
+    assert history.validation_loss[-1] == score(run.model, make_batch(1)).loss
 
 
 def test_the_model_given_is_not_changed():
@@ -74,14 +74,14 @@ def test_the_model_given_is_not_changed():
     run = train(params, epochs=2)
     for name, value in params.arrays().items():
         np.testing.assert_array_equal(value, before[name])
-    assert not np.array_equal(run.params.layers[0].weight_hh, params.weight_hh)
+    assert not np.array_equal(run.model.layers[0].weight_hh, params.weight_hh)
     np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
 
 
 def test_a_pass_takes_every_sequence_once_in_an_order_of_its_own(monkeypatch):
     calls = record(monkeypatch)
     batch = make_batch()
-    train(task=batch, epochs=2, batch_size=3, seed=4)
+    train(data=batch, epochs=2, batch_size=3, seed=4)
     assert [call[0] for call in calls] == list(range(6))
     orders = []
     for epoch in (calls[:3], calls[3:]):
@@ -100,7 +100,7 @@ def test_a_pass_takes_every_sequence_once_in_an_order_of_its_own(monkeypatch):
         orders.append(order)
     assert orders[0] != orders[1]
     calls.clear()
-    train(task=batch, epochs=1, batch_size=3, seed=5)
+    train(data=batch, epochs=1, batch_size=3, seed=5)
     assert [len(call[2]) for call in calls] == [3, 3, 1]
     assert not np.array_equal(calls[0][1], batch.inputs[:, orders[0][:3]].astype("float32"))
 
@@ -109,14 +109,14 @@ def test_losses_are_weighted_by_the_steps_that_counted():
     """A learning rate that changes nothing: the epoch's loss is that of all the data at once."""
     parts, whole = (train(epochs=1, lr=1e-30, batch_size=size) for size in (3, None))
     assert parts.history.loss[0] == pytest.approx(whole.history.loss[0], rel=1e-6)  # float32 kernels
-    assert whole.history.loss[0] == pytest.approx(score(whole.params, make_batch()).loss, rel=1e-12)
+    assert whole.history.loss[0] == pytest.approx(score(whole.model, make_batch()).loss, rel=1e-12)
 
 
 @pytest.mark.parametrize("stateful", [False, True])
 def test_windows(monkeypatch, stateful):
     calls = record(monkeypatch)
     batch = make_batch(sequences=6, lengths=None)
-    run = train(make_stack(), batch, epochs=2, batch_size=3, window=5, stateful=stateful)
+    run = train(make_stack(), batch, epochs=2, batch_size=3, bptt_steps=5, stateful=stateful)
     windows = [(0, 5), (5, 10), (10, 12)]
     for number, begin in enumerate(range(0, len(calls), 3)):
         part = calls[begin : begin + 3]
@@ -131,7 +131,7 @@ def test_a_stateful_window_starts_where_the_last_one_ended():
     """With a learning rate that changes nothing, windows lose nothing but gradients if the state is carried."""
     whole, carried, cut = (
         train(epochs=1, lr=1e-30, **options).history.loss[0]
-        for options in ({}, {"window": 4, "stateful": True}, {"window": 4})
+        for options in ({}, {"bptt_steps": 4, "stateful": True}, {"bptt_steps": 4})
     )
     assert carried == pytest.approx(whole, rel=1e-6)  # float32 kernels
     assert abs(cut - whole) > 1e-3 * whole
@@ -139,7 +139,7 @@ def test_a_stateful_window_starts_where_the_last_one_ended():
 
 def test_windows_in_which_nothing_counts_make_no_update(monkeypatch):
     calls = record(monkeypatch)
-    run = train(epochs=3, window=5, at="last", task=make_batch(lengths=None))
+    run = train(epochs=3, bptt_steps=5, at="last", data=make_batch(lengths=None))
     assert len(calls) == 9
     assert run.history.updates[-1] == 3
     assert np.isfinite(run.history.loss).all()
@@ -152,25 +152,25 @@ def test_fresh_data(monkeypatch):
         seeds.append(seed)
         return fresh(seed)
 
-    run = train(task=maker, epochs=3, updates_per_epoch=2)
+    run = train(data=maker, epochs=3, updates_per_epoch=2)
     assert len(set(seeds)) == 6
     assert run.history.updates.tolist() == [2, 4, 6]
     for call, seed in zip(calls, seeds, strict=True):
         np.testing.assert_array_equal(call[1], fresh(seed).inputs.astype("float32"))
-    other = train(task=fresh, epochs=2, updates_per_epoch=3)
-    np.testing.assert_array_equal(other.params.flat(), run.params.flat())
-    assert not np.array_equal(train(task=fresh, epochs=6, seed=1).params.flat(), run.params.flat())
+    other = train(data=fresh, epochs=2, updates_per_epoch=3)
+    np.testing.assert_array_equal(other.model.flat(), run.model.flat())
+    assert not np.array_equal(train(data=fresh, epochs=6, seed=1).model.flat(), run.model.flat())
 
 
 def test_fresh_data_keeps_its_shape():
     grown = iter([3, 3, 4])
     with pytest.raises(ShapeError, match=r"inputs of the shape \(12, 4, 2\) for batch 2, but \(12, 3, 2\)"):
-        train(task=lambda seed: fresh(seed, sequences=next(grown)), epochs=5)
+        train(data=lambda seed: fresh(seed, sequences=next(grown)), epochs=5)
 
 
 def test_fresh_data_must_be_a_batch():
-    with pytest.raises(DtypeError, match=r"task\(seed=...\) gave a tuple"):
-        train(task=lambda seed: (1, 2))
+    with pytest.raises(DtypeError, match=r"data\(seed=...\) gave a tuple"):
+        train(data=lambda seed: (1, 2))
 
 
 @pytest.mark.parametrize("cell", [*(cell for cell in BUILT_IN if cell != "lstm"), "leaky_test"])
@@ -193,11 +193,11 @@ def test_heads_and_accuracy():
         lengths=batch.lengths,
         heads=heads,
     )
-    run = train(task=both, epochs=80, lr=0.03, validation=both)
+    run = train(data=both, epochs=80, lr=0.03, validation=both)
     history = run.history
     np.testing.assert_allclose(history.head_loss @ [1, 0.5], history.loss, rtol=1e-12)
     assert history.accuracy[0] < 0.8 < history.accuracy[-1] <= 1
-    assert history.validation_accuracy[-1] == score(run.params, both).accuracy
+    assert history.validation_accuracy[-1] == score(run.model, both).accuracy
 
 
 def test_schedule_and_clipping():
@@ -208,31 +208,31 @@ def test_schedule_and_clipping():
     train(epochs=2, batch_size=3, schedule=lambda update, updates: seen.append((update, updates)) or 1.0)
     assert seen == [(k, 6) for k in range(6)]
     free = train(epochs=1, lr=1.0, optimizer=SGD(), clip_norm=None)
-    step = train(epochs=0).params.flat() - free.params.flat()
+    step = train(epochs=0).model.flat() - free.model.flat()
     for option, expected in (
         ({"clip_norm": 0.01}, np.linalg.norm),
         ({"clip_norm": None, "clip_value": 0.01}, lambda g: np.abs(g).max()),
     ):
         limited = train(epochs=1, lr=1.0, optimizer=SGD(), **option)
-        moved = train(epochs=0).params.flat() - limited.params.flat()
+        moved = train(epochs=0).model.flat() - limited.model.flat()
         # 1e-3: steps of 0.01 are differences of weights of size 1 in float32.
         assert expected(moved) == pytest.approx(0.01, rel=1e-3)
         assert expected(step) > 0.02
         assert limited.history.gradient_norm[0] == free.history.gradient_norm[0]
         assert limited.history.clipped[0] == 1
     tensor = train(epochs=1, lr=1.0, optimizer=SGD(), clip_norm=None, clip_tensor_norm=0.01)
-    before = train(epochs=0).params.weights()
-    for name, value in tensor.params.weights().items():
+    before = train(epochs=0).model.weights()
+    for name, value in tensor.model.weights().items():
         assert np.linalg.norm(before[name] - value) < 0.0101
 
 
 def test_validation_that_is_made():
     """Once, from a seed of its own."""
     seeds = []
-    run = train(task=fresh, validation=lambda seed: seeds.append(seed) or fresh(seed), epochs=3)
+    run = train(data=fresh, validation=lambda seed: seeds.append(seed) or fresh(seed), epochs=3)
     assert len(seeds) == 1
-    assert run.history.validation_loss[-1] == score(run.params, fresh(seeds[0])).loss
-    train(task=lambda seed: seeds.append(seed) or fresh(seed), epochs=3)
+    assert run.history.validation_loss[-1] == score(run.model, fresh(seeds[0])).loss
+    train(data=lambda seed: seeds.append(seed) or fresh(seed), epochs=3)
     assert len(set(seeds)) == 4
 
 
@@ -241,9 +241,9 @@ def test_validation_in_pieces(monkeypatch):
     whole = train(epochs=2, validation=make_batch(1))
     monkeypatch.setattr(loop, "_VALIDATED_TOGETHER", 1)
     parts = train(epochs=2, batch_size=3, lr=1e-3, validation=make_batch(1))
-    found = score(parts.params, make_batch(1))
+    found = score(parts.model, make_batch(1))
     assert parts.history.validation_loss[-1] == pytest.approx(found.loss, rel=1e-6)  # float32 kernels
-    assert whole.history.validation_loss[-1] == score(whole.params, make_batch(1)).loss
+    assert whole.history.validation_loss[-1] == score(whole.model, make_batch(1)).loss
 
 
 # ---- the same bits ----
@@ -253,7 +253,7 @@ def test_validation_in_pieces(monkeypatch):
     "options",
     [
         {},
-        {"batch_size": 3, "window": 5, "stateful": True, "optimizer": "rmsprop"},
+        {"batch_size": 3, "bptt_steps": 5, "stateful": True, "optimizer": "rmsprop"},
         {"dropout": Dropout(inputs=0.1, outputs=0.1), "weight_noise": 0.05},
         pytest.param({"dropout": Dropout(recurrent=0.2)}, marks=pytest.mark.slow),  # kernels of its own
     ],
@@ -267,24 +267,30 @@ def test_same_bits_every_time(options):
 
 def test_same_bits_for_any_number_of_threads():
     batch = make_batch(steps=400, sequences=37, lengths=None)  # enough work for the threads to be used
-    runs = [train(task=batch, epochs=3, lr=0.01, probe_every=1, threads=threads) for threads in (1, 2, 3)]
+    runs = [train(data=batch, epochs=3, lr=0.01, probe_every=1, threads=threads) for threads in (1, 2, 3)]
     assert same(runs[0], runs[1])
     assert same(runs[0], runs[2])
 
 
 def test_looking_on_disturbs_nothing():
-    options = {"epochs": 5, "batch_size": 3, "dropout": Dropout(inputs=0.2), "window": 5, "stateful": True}
+    options = {
+        "epochs": 5,
+        "batch_size": 3,
+        "dropout": Dropout(inputs=0.2),
+        "bptt_steps": 5,
+        "stateful": True,
+    }
     plain = train(**options)
     watched = train(**options, probe_every=2, snapshot_every=1, validation=make_batch(2))
-    np.testing.assert_array_equal(plain.params.flat(), watched.params.flat())
+    np.testing.assert_array_equal(plain.model.flat(), watched.model.flat())
     np.testing.assert_array_equal(plain.history.loss, watched.history.loss)
 
 
 def test_snapshots_and_saving(tmp_path):
     run = train(epochs=5, snapshot_every=2, validation=make_batch(1))
     assert run.snapshot_epoch.tolist() == [0, 2, 4, 5]
-    np.testing.assert_array_equal(run.at(5).flat(), run.params.flat())
-    np.testing.assert_array_equal(run.at(2).flat(), train(epochs=2).params.flat())
+    np.testing.assert_array_equal(run.at(5).flat(), run.model.flat())
+    np.testing.assert_array_equal(run.at(2).flat(), train(epochs=2).model.flat())
     assert train(epochs=4, snapshot_every=2).snapshot_epoch.tolist() == [0, 2, 4]
     run.save(tmp_path / "run.npz")
     assert gs.load(tmp_path / "run.npz") == run
@@ -304,7 +310,7 @@ def test_no_memory_is_taken_after_the_first_epochs():
 
     tracemalloc.start()
     try:
-        train(task=batch, epochs=8, batch_size=3, schedule=watch, validation=batch)
+        train(data=batch, epochs=8, batch_size=3, schedule=watch, validation=batch)
     finally:
         tracemalloc.stop()
     assert len(now) == 24

@@ -23,7 +23,7 @@ def test_no_epochs():
     assert run.history.loss.shape == (0,)
     assert run.history.probe_epoch.tolist() == [0]
     assert run.snapshot_epoch.tolist() == [0]
-    np.testing.assert_array_equal(run.params.layers[0].weight_hh, make_params().weight_hh)
+    np.testing.assert_array_equal(run.model.layers[0].weight_hh, make_params().weight_hh)
 
 
 def test_early_stopping_keeps_the_best():
@@ -36,7 +36,7 @@ def test_early_stopping_keeps_the_best():
         mask=task.mask,
         lengths=task.lengths,
     )
-    run = train(task=noise, validation=judged, epochs=1000, lr=0.05, patience=7, snapshot_every=1)
+    run = train(data=noise, validation=judged, epochs=1000, lr=0.05, patience=7, snapshot_every=1)
     losses = run.history.validation_loss
     lowest = int(losses.argmin()) + 1
     assert run.status == gs.Status.EARLY_STOPPED
@@ -67,13 +67,13 @@ def test_target_loss():
 
 
 def test_divergence_keeps_the_last_good_weights():
-    run = train(task=make_batch(), epochs=50, lr=1e30, optimizer=SGD(), clip_norm=None, snapshot_every=1)
+    run = train(data=make_batch(), epochs=50, lr=1e30, optimizer=SGD(), clip_norm=None, snapshot_every=1)
     assert run.status == gs.Status.DIVERGED
     done = run.history.epoch.size
     assert f"at update {done + 1}, in epoch {done + 1}" in run.message
     assert "smaller lr than 1e+30, or clip_norm" in run.message
-    found = score(run.params, make_batch())
-    assert np.isfinite(run.params.flat()).all()
+    found = score(run.model, make_batch())
+    assert np.isfinite(run.model.flat()).all()
     assert np.isfinite(found.loss)
     assert np.isfinite(run.history.loss).all()
 
@@ -91,8 +91,8 @@ def test_divergence_of_a_later_loss(monkeypatch):
     good = train(epochs=5, snapshot_every=1)
     monkeypatch.setattr(Engine, "back", back)
     run = train(epochs=5)
-    assert run.message.startswith("diverged: the loss is nan at update 4, in epoch 4; params are the last")
-    np.testing.assert_array_equal(run.params.flat(), good.at(2).flat())
+    assert run.message.startswith("diverged: the loss is nan at update 4, in epoch 4; the model has the last")
+    np.testing.assert_array_equal(run.model.flat(), good.at(2).flat())
     assert run.history.epoch.tolist() == [1, 2, 3]
 
 
@@ -113,10 +113,10 @@ def test_divergence_of_a_gradient(monkeypatch):
 def test_weights_that_overflow_in_the_last_update():
     batch = make_batch()
     loud = dataclasses.replace(batch, targets=1e3 * batch.targets)
-    run = train(task=loud, epochs=1, lr=1e38, optimizer=SGD(), clip_norm=None)
+    run = train(data=loud, epochs=1, lr=1e38, optimizer=SGD(), clip_norm=None)
     assert run.status == gs.Status.DIVERGED
     assert "weights are no longer finite at update 1" in run.message
-    np.testing.assert_array_equal(run.params.flat(), train(epochs=0).params.flat())
+    np.testing.assert_array_equal(run.model.flat(), train(epochs=0).model.flat())
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends itself SIGINT")
@@ -129,14 +129,14 @@ def test_ctrl_c_without_a_checkpoint():
 
     maker.calls = 0
     handler = signal.getsignal(signal.SIGINT)
-    run = train(task=maker, epochs=100)
+    run = train(data=maker, epochs=100)
     assert run.status == gs.Status.INTERRUPTED
     assert (
         run.message
         == "interrupted after 3 epochs and 4 updates; give a checkpoint to be able to go on another time"
     )
     assert signal.getsignal(signal.SIGINT) is handler
-    np.testing.assert_array_equal(run.params.flat(), train(task=fresh, epochs=4).params.flat())
+    np.testing.assert_array_equal(run.model.flat(), train(data=fresh, epochs=4).model.flat())
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends itself SIGINT")
@@ -175,8 +175,8 @@ def test_progress_shows_nothing_without_a_terminal(capsys):
         ({"lr": "fast"}, r"lr='fast' must be"),
         ({"epochs": -1}, r"epochs=-1 must be a whole number of at least 0"),
         ({"batch_size": 0}, r"batch_size=0 must be a whole number of at least 1"),
-        ({"window": 0}, r"window=0 must be"),
-        ({"stateful": True}, r"stateful=True carries the state .* give window"),
+        ({"bptt_steps": 0}, r"bptt_steps=0 must be"),
+        ({"stateful": True}, r"stateful=True carries the state .* give bptt_steps"),
         ({"stateful": 1}, r"stateful=1 must be True or False"),
         ({"clip_norm": 0}, r"clip_norm=0 must be a finite number above 0"),
         ({"clip_value": float("inf")}, r"clip_value=inf must be"),
@@ -195,22 +195,22 @@ def test_progress_shows_nothing_without_a_terminal(capsys):
             {"schedule": lambda update: 1.0},
             r"^schedule is a function that cannot be called with \(update, upd",
         ),
-        ({"task": lambda: make_batch()}, r"^task is a function that cannot be called with \(seed=...\)"),
-        ({"task": lambda seed, steps: fresh(seed)}, r"^task is a function .*missing .*: 'steps'"),
+        ({"data": lambda: make_batch()}, r"^data is a function that cannot be called with \(seed=...\)"),
+        ({"data": lambda seed, steps: fresh(seed)}, r"^data is a function .*missing .*: 'steps'"),
         ({"validation": lambda: make_batch()}, r"^validation is a function that cannot be called with"),
         ({"target_loss": float("nan")}, r"target_loss=nan must be a finite number"),
-        ({"updates_per_epoch": 2}, r"updates_per_epoch=2 goes with a callable task"),
-        ({"task": fresh, "batch_size": 2}, r"batch_size=2 goes with a Batch"),
-        ({"task": [1, 2]}, r"task is a list; give a gatescope.Batch, or a callable"),
+        ({"updates_per_epoch": 2}, r"updates_per_epoch=2 goes with callable data"),
+        ({"data": fresh, "batch_size": 2}, r"batch_size=2 goes with a Batch"),
+        ({"data": [1, 2]}, r"data is a list; give a gatescope.Batch, or a callable"),
         ({"validation": 3}, r"validation is a int; give"),
-        ({"params": np.zeros(3)}, r"params_or_stack is a ndarray; give gatescope.Params"),
+        ({"model": np.zeros(3)}, r"model is a ndarray; give gatescope.Params"),
         ({"checkpoint_seconds": -1}, r"checkpoint_seconds=-1 must be"),
         ({"seed": -1}, r"seed=-1 must be"),
         ({"threads": 0}, r"threads=0 must be"),
-        ({"task": make_batch(mask=np.zeros((STEPS, 1), bool))}, r"mask is False at every step"),
-        ({"params": make_stack(heads=(("y", 2),))}, r"targets"),
-        ({"params": make_stack(heads=(("y", 3, "cross_entropy"),))}, r"cross_entropy.* needs classes 0\.\.2"),
-        ({"params": make_stack(heads=(("y", 1, "bernoulli"),))}, r"bernoulli, needs 0 or 1"),
+        ({"data": make_batch(mask=np.zeros((STEPS, 1), bool))}, r"mask is False at every step"),
+        ({"model": make_stack(heads=(("y", 2),))}, r"targets"),
+        ({"model": make_stack(heads=(("y", 3, "cross_entropy"),))}, r"cross_entropy.* needs classes 0\.\.2"),
+        ({"model": make_stack(heads=(("y", 1, "bernoulli"),))}, r"bernoulli, needs 0 or 1"),
     ],
 )
 def test_refused(options, message):
@@ -232,5 +232,5 @@ def test_errors_inside_of_a_task_are_its_own():
         return seed + "s"
 
     with pytest.raises(TypeError, match="unsupported operand") as caught:
-        train(task=broken)
+        train(data=broken)
     assert not isinstance(caught.value, GatescopeError)

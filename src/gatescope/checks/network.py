@@ -28,9 +28,9 @@ from gatescope.errors import DeviceError, DtypeError, ShapeError, ValueRangeErro
 def check_stack(stack: Any, name: str = "stack") -> Stack:
     """Return a model with a read-out; its weights are not looked at."""
     if not isinstance(stack, Stack):
-        advice = "give a Stack, such as init_stack or train(...).params"
+        advice = "give a Stack, such as init_stack or train(...).model"
         if isinstance(stack, TrainingRun):
-            advice = "give one of its models: run.best or run.params"
+            advice = "give one of its models: run.best or run.model"
         raise DtypeError(argument=name, seen=type(stack), advice=advice)
     return stack
 

@@ -109,7 +109,7 @@ class TrainingRun(Result):
 
     Attributes
     ----------
-    params : Stack
+    model : Stack
         The model after the last update; if training diverged, that of the last finite loss and gradient.
     best : Stack
         The model with the lowest validation loss.  If nothing was validated: that of the epoch with the lowest training
@@ -140,7 +140,7 @@ class TrainingRun(Result):
     True
     """
 
-    params: Stack
+    model: Stack
     best: Stack
     best_epoch: int
     history: History
@@ -155,7 +155,7 @@ class TrainingRun(Result):
         object.__setattr__(self, "status", Status(self.status))
 
     def __str__(self) -> str:
-        model = " + ".join(f"{layer.cell} {layer.hidden_size}" for layer in self.params.layers)
+        model = " + ".join(f"{layer.cell} {layer.hidden_size}" for layer in self.model.layers)
         loss = self.history.loss
         course = f"; training loss {loss[0]:.4g} to {loss[-1]:.4g}" if loss.size else ""
         judged = self.history.validation_loss
@@ -176,4 +176,4 @@ class TrainingRun(Result):
             raise ValueRangeError(
                 f"epoch={epoch!r} has no snapshot (there are: {there}); train with snapshot_every"
             )
-        return self.params.with_flat(self.snapshots[found[0]])
+        return self.model.with_flat(self.snapshots[found[0]])

@@ -243,7 +243,7 @@ def epochs_label(size: int) -> str:
 
 def cell_name(run: TrainingRun) -> str:
     """The cell of all layers, or the cells of each."""
-    return "+".join(dict.fromkeys(run.params.cells))
+    return "+".join(dict.fromkeys(run.model.cells))
 
 
 def runs_to_draw(runs: object) -> tuple[dict[str, list[TrainingRun]], str]:

@@ -42,7 +42,7 @@ def characters(
 
     With x_0, x_1, ... the characters of the split, stream b reads ``x_{bT}, ..., x_{bT+T-1}`` and the target is always
     the next one, ``x_{bT+t+1}``: stream b + 1 begins where stream b ends.  A stream is whole text, so a network whose
-    state is carried on from one window of steps to the next (``train(..., window=, stateful=True)``) never meets a
+    state is carried on from one window of steps to the next (``train(..., bptt_steps=, stateful=True)``) never meets a
     jump.  Inputs are one-hot.
 
     The baseline is the entropy of single characters, ``-sum_c p_c ln p_c`` in nats, p_c the frequency of c among the

@@ -38,7 +38,7 @@ class Settings:
     batch_size: int | None
     updates_per_epoch: int
     at: str | None
-    window: int | None
+    bptt_steps: int | None
     stateful: bool
     dropout: Dropout
     weight_noise: float
@@ -70,11 +70,11 @@ def checked(*, validation: Any, **given: Any) -> Settings:
     options["epochs"] = check_count("epochs", given["epochs"], least=0)
     options["updates_per_epoch"] = check_count("updates_per_epoch", given["updates_per_epoch"])
     options["validate_every"] = check_count("validate_every", given["validate_every"])
-    for name in ("batch_size", "window", "patience", "probe_every", "snapshot_every"):
+    for name in ("batch_size", "bptt_steps", "patience", "probe_every", "snapshot_every"):
         options[name] = None if given[name] is None else check_count(name, given[name])
-    if check_flag("stateful", given["stateful"]) and given["window"] is None:
+    if check_flag("stateful", given["stateful"]) and given["bptt_steps"] is None:
         raise ValueRangeError(
-            "stateful=True carries the state from one window to the next, but there are none; give window too"
+            "stateful=True carries the state from one window to the next, but there are none; give bptt_steps too"
         )
     options["dropout"] = check_dropout(given["dropout"])
     options["weight_noise"] = check_number("weight_noise", given["weight_noise"], least=0)

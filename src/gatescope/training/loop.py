@@ -195,8 +195,8 @@ class Trainer:
     def _diverged(self, what: str) -> str:
         state, settings = self.state, self.settings
         return (
-            f"diverged: {what} at update {state.updates + 1}, in epoch {state.epoch + 1}; params are the last weights "
-            "whose loss and gradient were finite (the first ones, if none were); "
+            f"diverged: {what} at update {state.updates + 1}, in epoch {state.epoch + 1}; the model has the last "
+            "weights whose loss and gradient were finite (the first ones, if none were); "
             f"try a smaller lr than {settings.lr:g}"
             + ("" if settings.clip_norm is not None else ", or clip_norm")
         )
@@ -223,7 +223,7 @@ class Slots:
     """
 
     def __init__(self, settings: Settings, feed: Feed) -> None:
-        self.window = min(settings.window or feed.steps, feed.steps)
+        self.window = min(settings.bptt_steps or feed.steps, feed.steps)
         self._batches, self._windows = feed.batches, -(-feed.steps // self.window)
         self._lr, self._schedule = settings.lr, settings.schedule
         self._planned = self.planned(settings.epochs)

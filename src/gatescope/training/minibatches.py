@@ -100,18 +100,18 @@ class FreshFeed:
         made = as_data(make(self._maker, fresh_seed(self._seed, index)), self._stack, self._at)
         if made.inputs.shape != self._shape:
             raise ShapeError(
-                f"task gave inputs of the shape {made.inputs.shape} for batch {index}, but {self._shape} for the "
+                f"data gave inputs of the shape {made.inputs.shape} for batch {index}, but {self._shape} for the "
                 "first; make every batch of one shape, with shorter sequences by their lengths"
             )
         return trimmed(made)
 
 
 def make(maker: Any, seed: int) -> Batch:
-    """A batch that a callable task makes from a seed."""
+    """A batch that callable data make from a seed."""
     made = maker(seed=seed)
     if not isinstance(made, Batch):
         raise DtypeError(
-            f"task(seed=...) gave a {type(made).__name__}, not a gatescope.Batch; return one, as gatescope.tasks do"
+            f"data(seed=...) gave a {type(made).__name__}, not a gatescope.Batch; return one, as gatescope.tasks do"
         )
     return made
 
@@ -146,11 +146,11 @@ def check_batch_size(batch_size: int | None, updates_per_epoch: int, fresh: bool
     """Settings that have no meaning for the kind of task."""
     if fresh and batch_size is not None:
         raise ValueRangeError(
-            f"batch_size={batch_size!r} goes with a Batch; a callable task makes as many sequences as it is told to"
+            f"batch_size={batch_size!r} goes with a Batch; callable data make as many sequences as they are told to"
         )
     if not fresh and updates_per_epoch != 1:
         raise ValueRangeError(
-            f"updates_per_epoch={updates_per_epoch!r} goes with a callable task; an epoch is a pass over a Batch, so "
+            f"updates_per_epoch={updates_per_epoch!r} goes with callable data; an epoch is a pass over a Batch, so "
             "set batch_size"
         )
 

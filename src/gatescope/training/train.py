@@ -35,8 +35,8 @@ _VALIDATED_TOGETHER = 256  # sequences: larger validation sets are evaluated in 
 
 
 def train(
-    params_or_stack: Params | Stack,
-    task: Batch | Callable[..., Batch],
+    model: Params | Stack,
+    data: Batch | Callable[..., Batch],
     *,
     optimizer: str | Optimizer = "adam",
     lr: float = 1e-3,
@@ -48,7 +48,7 @@ def train(
     batch_size: int | None = None,
     updates_per_epoch: int = 1,
     at: str | None = None,
-    window: int | None = None,
+    bptt_steps: int | None = None,
     stateful: bool = False,
     dropout: Dropout | None = None,
     weight_noise: float = 0.0,
@@ -64,7 +64,7 @@ def train(
     threads: int | None = None,
     progress: bool = False,
 ) -> TrainingRun:
-    """Train a model on a task by back-propagation through time.
+    """Train a model on data by back-propagation through time.
 
     An update goes from the weights w to ``w - lr_k * direction(clip(dL/dw))``: L is the sum of the heads' losses times
     their weights, each a mean over the steps that count; the direction is the optimizer's; and ``lr_k`` is `lr` times
@@ -76,12 +76,12 @@ def train(
 
     Parameters
     ----------
-    params_or_stack : Params or Stack
-        The model to start from, which is not changed.  `Params` get a read-out for the task's heads, drawn from `seed`
+    model : Params or Stack
+        The model to start from, which is not changed.  `Params` get a read-out for the data's heads, drawn from `seed`
         by PyTorch's scheme, whatever scheme they were drawn by: for another one make a `Stack`, with `init_stack`.  A
         `Stack` is judged by its own heads.  Float32 or float64; all is computed in that precision.
-    task : Batch or callable
-        Fixed data, of which an epoch is one pass; or ``task(seed=...) -> Batch``, which makes new data for every
+    data : Batch or callable
+        Fixed data, of which an epoch is one pass; or ``data(seed=...) -> Batch``, which makes new data for every
         update, such as ``functools.partial(gs.tasks.adding, steps=100, sequences=50)``.
     optimizer : str or Optimizer
         ``"adam"``, ``"adamw"``, ``"rmsprop"``, ``"sgd"``, or an object such as ``gs.training.Adam(eps=1e-7)``.
@@ -103,12 +103,12 @@ def train(
         Sequences a minibatch, for a `Batch`; their order is drawn anew for every epoch, from `seed`.  The last
         minibatch may be smaller.  Default: all in one.
     updates_per_epoch : int
-        Fresh batches an epoch, for a callable task.
+        Fresh batches an epoch, for callable data.
     at : str, optional
         Where targets count: ``"last"``, the last step of each sequence, or ``"every"`` step.  Default: where the
         batch's mask says.
-    window : int, optional
-        Steps of truncated BPTT: one update for every window of so many steps, and gradients do not leave it.  Windows
+    bptt_steps : int, optional
+        Length of truncated BPTT: one update for every window of so many steps, and gradients do not leave it.  Windows
         in which nothing counts make no update.  Default: full BPTT, however long the sequences are.
     stateful : bool
         Whether a window starts from the state in which the one before ended; the first one of a sequence starts from
@@ -126,7 +126,7 @@ def train(
         minimum for so many epochs.
     target_loss : float, optional
         Stop as soon as the watched loss is below it; the status is ``FINISHED`` then.  Without `validation` a
-        loss is found before its update: with one update an epoch, the weights that were judged are `best`, and `params`
+        loss is found before its update: with one update an epoch, the weights that were judged are `best`, and `model`
         are those after the update.
     probe_every : int, optional
         Epochs between two measurements of decay rates and saturation (see `History`), from before the first update on:
@@ -158,7 +158,7 @@ def train(
     ------
     ShapeError, DtypeError, ValueRangeError, UnknownNameError
         If an argument does not fit; the message names it, what was seen, and what to do.  A ValueRangeError also if the
-        checkpoint is one of another model, task or setting, which is then left as it is.
+        checkpoint is one of of another model, data or setting, which is then left as it is.
     FileFormatError
         If the checkpoint is torn, or something else.
     OutputError
@@ -196,7 +196,7 @@ def train(
         batch_size=batch_size,
         updates_per_epoch=updates_per_epoch,
         at=at,
-        window=window,
+        bptt_steps=bptt_steps,
         stateful=stateful,
         dropout=dropout,
         weight_noise=weight_noise,
@@ -209,15 +209,15 @@ def train(
     )
     workers = check_threads(threads, default_threads())
     every = check_number("checkpoint_seconds", checkpoint_seconds, least=0)
-    minibatches.check_task("task", task)
-    fresh = not isinstance(task, Batch)
+    minibatches.check_task("data", data)
+    fresh = not isinstance(data, Batch)
     minibatches.check_batch_size(settings.batch_size, settings.updates_per_epoch, fresh)
     batch = (
-        task if isinstance(task, Batch) else minibatches.make(task, minibatches.fresh_seed(settings.seed, 0))
+        data if isinstance(data, Batch) else minibatches.make(data, minibatches.fresh_seed(settings.seed, 0))
     )
     judged = _validation(validation, settings.seed)
-    stack = _model(params_or_stack, batch, settings.seed)
-    feed = _feed(task, batch, stack, settings)
+    stack = _model(model, batch, settings.seed)
+    feed = _feed(data, batch, stack, settings)
     watched = None if judged is None else _judging(judged, stack, settings.at)
     facts = {**model_facts(stack), **data_facts(batch, fresh, judged), **settings.facts()}
     encode_json(facts, "config")  # what cannot be written is told now, not after the first minute
@@ -277,7 +277,7 @@ def _model(given: Any, batch: Batch, seed: int) -> Stack:
         return Stack(layers=(given,), readout_weight=weight, readout_bias=bias, heads=batch.heads)
     if not isinstance(given, Stack):
         raise DtypeError(
-            f"params_or_stack is a {type(given).__name__}; give gatescope.Params, made with init, or a Stack, "
+            f"model is a {type(given).__name__}; give gatescope.Params, made with init, or a Stack, "
             "made with init_stack"
         )
     for layer in given.layers:
@@ -302,10 +302,10 @@ def _judging(batch: Batch, stack: Stack, at: str | None) -> Data:
         raise type(error)(f"validation: {error}") from error
 
 
-def _feed(task: Any, batch: Batch, stack: Stack, settings: Settings) -> minibatches.Feed:
-    if isinstance(task, Batch):
+def _feed(data: Any, batch: Batch, stack: Stack, settings: Settings) -> minibatches.Feed:
+    if isinstance(data, Batch):
         return minibatches.FixedFeed(as_data(batch, stack, settings.at), settings.batch_size, settings.seed)
-    return minibatches.FreshFeed(task, batch, stack, settings.at, settings.updates_per_epoch, settings.seed)
+    return minibatches.FreshFeed(data, batch, stack, settings.at, settings.updates_per_epoch, settings.seed)
 
 
 def _restore(state: State, file: Checkpoint, settings: Settings, feed: minibatches.Feed) -> bool:
@@ -350,7 +350,7 @@ def _result(
         epochs = np.append(epochs, state.epoch)
         snapshots = np.concatenate([snapshots, state.theta[None]])
     return TrainingRun(
-        params=stack.with_flat(state.theta),
+        model=stack.with_flat(state.theta),
         best=stack.with_flat(state.best),
         best_epoch=state.best_epoch,
         history=state.history(),

@@ -25,7 +25,7 @@ def course(run: TrainingRun, given: Material, at: str | None) -> list[tuple[str,
     epochs = len(history.epoch)
     # The task states what is known where its own loss counts; elsewhere the two are not comparable.
     baseline = given.example.baseline if at is None else math.nan
-    rows = [("how it ended", run.message), ("parameters", f"{run.params.count():,}")]
+    rows = [("how it ended", run.message), ("parameters", f"{run.model.count():,}")]
     if epochs:
         updates = int(history.updates[-1])
         rows += [

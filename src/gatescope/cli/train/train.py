@@ -96,7 +96,7 @@ def train(
     at: Annotated[
         str | None, typer.Option(help="Where the loss counts: last or every.  Default: where the task says.")
     ] = None,
-    window: Annotated[
+    bptt_steps: Annotated[
         int | None,
         typer.Option(metavar="STEPS", help="Truncated back-propagation: an update every so many steps."),
     ] = None,
@@ -209,7 +209,7 @@ def train(
             batch_size=batch_size,
             updates_per_epoch=(10 if updates_per_epoch is None else updates_per_epoch) if given.fresh else 1,
             at=at,
-            window=window,
+            bptt_steps=bptt_steps,
             stateful=stateful,
             dropout=left_out,
             weight_noise=weight_noise,
@@ -290,7 +290,7 @@ def _finish(
         run.save(out)
         if plot is not None and run.history.epoch.size:
             files.append(_draw(run, given, plot))
-    model = " + ".join(f"{layer.cell} {layer.hidden_size}" for layer in run.params.layers)
+    model = " + ".join(f"{layer.cell} {layer.hidden_size}" for layer in run.model.layers)
     print_measurement(f"{model} on {given.source}", ("", ""), rows)
     if plot is not None and not run.history.epoch.size:
         echo(f"not written: {plot}, as there is no epoch to draw")
@@ -315,7 +315,7 @@ def _draw(run: TrainingRun, given: Material, plot: Path) -> Path:
     with plotting.style():
         figure = plotting.new_figure()
         plot_loss_curves(
-            {"+".join(run.params.cells): run},
+            {"+".join(run.model.cells): run},
             baseline=given.example.baseline,
             baseline_label=given.example.baseline_of or "baseline",
             ax=figure.add_subplot(),

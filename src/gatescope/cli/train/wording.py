@@ -20,7 +20,7 @@ _PYTHON = (
     (r"leave `at` out", "leave --at out"),
     (r", or None for all cores", "; left out, it is one a core"),
     (r" must be a finite number, or None", " must be a finite number"),
-    (r"stateful=True (.*); give window too", r"--stateful \1; give --window too"),
+    (r"stateful=True (.*); give bptt_steps too", r"--stateful \1; give --bptt-steps too"),
     (r"that Python knows", "that is known here"),
     (r"(?<=': )(\w+)=", r"\1 = "),  # a constant of a schedule, whose text was told before it
     (r"sequences=(\d+) streams of (at least )?(\d+) steps need", r"\1 streams of \2\3 steps need"),
@@ -82,7 +82,7 @@ def in_options(
     except MemoryError as error:
         raise ValueRangeError(
             "there is not enough memory; give fewer --steps, --sequences or units (--hidden-size), a smaller "
-            "--batch-size where it goes, or a --window"
+            "--batch-size where it goes, or --bptt-steps"
         ) from error
 
 

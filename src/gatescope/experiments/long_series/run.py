@@ -147,7 +147,7 @@ def run_long_series(
     if tell is not None:
         tell("timing epochs, the cells in turns")
     seconds = epoch_times(
-        {key: run.params for key, run in runs.items()},
+        {key: run.model for key, run in runs.items()},
         batch,
         chosen,
         numbers,
