@@ -124,15 +124,15 @@ def test_everything_is_computed_on_the_device(invoke, machine, monkeypatch, tmp_
         return answer
 
     for place, function in (
-        ("comparison.run", gs.run),
-        ("comparison.gradient_flow", gs.gradient_flow),
-        ("recurrence.run", gs.run),
+        ("comparison.compare.run", gs.run),
+        ("comparison.compare.gradient_flow", gs.gradient_flow),
+        ("recurrence.run.run", gs.run),
     ):
         monkeypatch.setattr(f"gatescope.{place}", on_cpu(place, function))
     compare, run = COMMANDS
     done = invoke(*compare, *SMALL, "--device", "cuda")
     assert done.exit_code == 0, done.output
-    assert set(seen) == {("comparison.run", "cuda"), ("comparison.gradient_flow", "cuda")}
+    assert set(seen) == {("comparison.compare.run", "cuda"), ("comparison.compare.gradient_flow", "cuda")}
     assert "on the GPU, copies to it and back included" in done.stdout
     out = tmp_path / "gatescope-out"
     summary = json.loads((out / "summary.json").read_text())
@@ -145,5 +145,5 @@ def test_everything_is_computed_on_the_device(invoke, machine, monkeypatch, tmp_
     seen.clear()
     done = invoke(*run, *SMALL, "--device", "cuda")
     assert done.exit_code == 0, done.output
-    assert seen == [("recurrence.run", "cuda")]
+    assert seen == [("recurrence.run.run", "cuda")]
     assert len(Trace.load(tmp_path / "trace.npz").outputs) == 40

@@ -24,7 +24,6 @@ def case(*, H=5, steps=200):
 MEASURE = """
 import sys, numpy as np, gatescope as gs
 from gatescope.measurements.memory_estimate import plan_flow
-from gatescope.kernels import machines
 path, steps, dtype, source = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
 inputs = np.load(path, mmap_mode="r")
 params = gs.init("lstm", input_size=inputs.shape[1], hidden_size=int(sys.argv[5]), seed=0, dtype=dtype)

@@ -14,7 +14,7 @@ from gatescope.measurements import plans
 def told(monkeypatch):
     """The plans that would be printed on a terminal."""
     found = []
-    for name in ("lyapunov", "connectivity"):
+    for name in ("lyapunov_spectrum", "connectivity"):
         monkeypatch.setattr(sys.modules[f"gatescope.measurements.{name}"], "show", found.append)
     return found
 

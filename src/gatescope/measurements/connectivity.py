@@ -300,7 +300,7 @@ class _Sweep:
         # Before the first piece nothing is carried, and nothing need be kept.
         self._kept = replay.source, np.zeros(0), np.zeros(0)
 
-    def set_checked(self, before: int) -> None:
+    def keep(self, before: int) -> None:
         """From here on `state` is that before a step, to which the sweep has come."""
         self._kept = before, *self._carried.state()
 

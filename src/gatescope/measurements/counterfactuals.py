@@ -69,7 +69,7 @@ class Trials:
         self._done()
         return found
 
-    def apply_clamp(
+    def clamped(
         self, params: Params, means: Mapping[str, Array]
     ) -> Iterator[tuple[str, str, float, float]]:
         """Each gate held in turn: its name, ``"open"`` or ``"mean"``, the leading exponent and its error.

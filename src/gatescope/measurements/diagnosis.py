@@ -230,7 +230,7 @@ class _Patient:
         verdict = self._verdict(exponent, error, bound, trace)
         statistics, means = self._gates(trace)
         trials = Trials(x, self.start, self.transient, self.seed, self.threads, self.done)
-        rows = list(trials.hold(params, {gate: means[gate] for gate in free}))
+        rows = list(trials.clamped(params, {gate: means[gate] for gate in free}))
         for gate, at, value, _ in rows:
             self._put(**{key("held", gate, at): value})
         gate, at, rival = (
