@@ -32,7 +32,7 @@ def check_problem(row: Row) -> Problem:
 def reference(problem: Problem) -> dict[str, NDArray[np.floating]]:
     """The CPU's results."""
     trace = gs.run(problem.params, problem.inputs)
-    return arrays_of(trace, gs.backprop(problem.params, trace, problem.output_adjoint))
+    return arrays_of(trace, gs.backprop(problem.params, trace, output_adjoint=problem.output_adjoint))
 
 
 def read(folder: Path, row: Row, seconds: float) -> dict[str, NDArray[np.floating]]:

@@ -101,7 +101,7 @@ class Ours:
 
     def backward(self, kept: Any) -> Any:
         """Gradients on the device."""
-        return gs.backprop(self._params, kept, self._adjoint)
+        return gs.backprop(self._params, kept, output_adjoint=self._adjoint)
 
     def arrays(self, kept: Any, gradients: Any) -> dict[str, NDArray[np.floating]]:
         """What the CPU's results are compared with."""

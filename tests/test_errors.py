@@ -102,7 +102,7 @@ def test_masked_values_are_not_read_as_if_they_were_none(case):
     with pytest.raises(ValueRangeError, match=r"lengths has 1 masked elements"):
         case.run(np.ma.masked_array([6, 5, 4], mask=[False, True, False]))
     with pytest.raises(ValueRangeError, match=r"initial_state has 24 masked elements"):
-        gs.run(case.params, case.inputs, np.ma.masked_all((B, 2, H)))
+        gs.run(case.params, case.inputs, initial_state=np.ma.masked_all((B, 2, H)))
 
 
 @pytest.mark.parametrize(("value", "word"), [(np.nan, "nan"), (np.inf, "inf"), (-np.inf, "inf")])
@@ -194,7 +194,7 @@ def test_params_that_are_no_params(case, params):
 @pytest.mark.parametrize("shape", [(B, H), (B, 1, H), (B + 1, 2, H), (B, 2, H + 1), (2, B, H)])
 def test_initial_state_of_wrong_shape(case, shape):
     with pytest.raises(ShapeError, match=r"(?s)initial_state") as error:
-        gs.run(case.params, case.inputs, zeros(*shape))
+        gs.run(case.params, case.inputs, initial_state=zeros(*shape))
     assert str(shape) in str(error.value)
     assert str((B, 2, H)) in str(error.value)
 
@@ -297,7 +297,7 @@ def test_bad_nonlinearity():
 @pytest.mark.parametrize("shape", [(T, B), (T + 1, B, H), (T, B, H + 1), (T, B + 1, H), (B, T, H)])
 def test_output_adjoint_of_wrong_shape(case, trace, shape):
     with pytest.raises(ShapeError, match=r"(?s)output_adjoint") as error:
-        gs.backprop(case.params, trace, zeros(*shape))
+        gs.backprop(case.params, trace, output_adjoint=zeros(*shape))
     assert str(shape) in str(error.value)
     assert str((T, B, H)) in str(error.value)
 
@@ -305,7 +305,7 @@ def test_output_adjoint_of_wrong_shape(case, trace, shape):
 @pytest.mark.parametrize("shape", [(B, H), (B, 1, H), (B + 1, 2, H)])
 def test_final_adjoint_of_wrong_shape(case, trace, shape):
     with pytest.raises(ShapeError, match=r"(?s)final_adjoint") as error:
-        gs.backprop(case.params, trace, None, zeros(*shape))
+        gs.backprop(case.params, trace, final_adjoint=zeros(*shape))
     assert str(shape) in str(error.value)
 
 
@@ -318,19 +318,19 @@ def test_adjoints_that_are_not_finite(case, trace, name):
 
 def test_output_adjoint_of_wrong_dtype(case, trace):
     with pytest.raises(DtypeError, match=r"(?s)output_adjoint.*complex128"):
-        gs.backprop(case.params, trace, case.output_adjoint.astype(complex))
+        gs.backprop(case.params, trace, output_adjoint=case.output_adjoint.astype(complex))
 
 
 def test_trace_of_another_cell(case, trace):
     other = Case("gru", T=T, B=B, I=I, H=H)
     with pytest.raises(GatescopeError, match=r"(?s)trace.*lstm.*gru|(?s:trace.*gru.*lstm)"):
-        gs.backprop(other.params, trace, other.output_adjoint)
+        gs.backprop(other.params, trace, output_adjoint=other.output_adjoint)
 
 
 def test_trace_of_another_size(case, trace):
     other = Case("lstm", T=T, B=B, I=I, H=H + 1)
     with pytest.raises(ShapeError, match=r"(?s)trace"):
-        gs.backprop(other.params, trace, other.output_adjoint)
+        gs.backprop(other.params, trace, output_adjoint=other.output_adjoint)
 
 
 @pytest.mark.parametrize("name", ["inputs", "states", "gates", "lengths"])
@@ -341,14 +341,22 @@ def test_trace_arrays_that_the_kernels_cannot_read(case, trace, name):
         (value.tolist(), r"is a list"),
     ):
         with pytest.raises(DtypeError, match=rf"trace\.{name} .*{message}"):
-            gs.backprop(case.params, dataclasses.replace(trace, **{name: other}), case.output_adjoint)
+            gs.backprop(
+                case.params, dataclasses.replace(trace, **{name: other}), output_adjoint=case.output_adjoint
+            )
 
 
 def test_trace_of_wrong_rank_or_lengths(case, trace):
     with pytest.raises(ShapeError, match=r"trace\.inputs has shape \(6,\)"):
-        gs.backprop(case.params, dataclasses.replace(trace, inputs=np.zeros(T)), case.output_adjoint)
+        gs.backprop(
+            case.params, dataclasses.replace(trace, inputs=np.zeros(T)), output_adjoint=case.output_adjoint
+        )
     with pytest.raises(ValueRangeError, match=r"trace\.lengths\[1\] is 7"):
-        gs.backprop(case.params, dataclasses.replace(trace, lengths=np.array([6, 7, 6])), case.output_adjoint)
+        gs.backprop(
+            case.params,
+            dataclasses.replace(trace, lengths=np.array([6, 7, 6])),
+            output_adjoint=case.output_adjoint,
+        )
 
 
 # ---- gradient_flow ----

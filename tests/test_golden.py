@@ -61,12 +61,12 @@ def test_golden(path, dtype, forward, backward):
     cell = cell_of(path)
     given, made, stride = read(path, dtype)
     params = params_of(cell, given)
-    trace = gs.run(params, given.inputs, given.initial_state)
+    trace = gs.run(params, given.inputs, initial_state=given.initial_state)
     assert trace.states.dtype == dtype
     assert_close(trace.outputs[stride - 1 :: stride], made["outputs"], forward, "outputs")
     assert_close(trace.final_state, made["final_state"], forward, "final_state")
 
-    grads = gs.backprop(params, trace, given.output_adjoint, given.final_adjoint)
+    grads = gs.backprop(params, trace, output_adjoint=given.output_adjoint, final_adjoint=given.final_adjoint)
     assert grads.params.dtype == dtype
     for name in PARAMS:
         assert_close(getattr(grads.params, name), made[f"d_{name}"], backward, name)

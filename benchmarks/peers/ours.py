@@ -33,7 +33,7 @@ class Competitor:
 
     def train(self) -> Any:
         trace = gs.run(self.params, self.inputs, threads=self.threads)
-        return trace, gs.backprop(self.params, trace, self.adjoint, threads=self.threads)
+        return trace, gs.backprop(self.params, trace, output_adjoint=self.adjoint, threads=self.threads)
 
     def arrays(self, result: Any) -> dict[str, NDArray[np.floating]]:
         trace, gradients = result

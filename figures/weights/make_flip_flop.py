@@ -70,7 +70,9 @@ def train():
         trace = gs.run(params, inputs, threads=1)
         error = trace.outputs @ arrays["readout"].T + arrays["readout_bias"] - targets
         d_output = 2 * error / error.size
-        grads = gs.backprop(params, trace, np.ascontiguousarray(d_output @ arrays["readout"]), threads=1)
+        grads = gs.backprop(
+            params, trace, output_adjoint=np.ascontiguousarray(d_output @ arrays["readout"]), threads=1
+        )
         gradients = {name: getattr(grads.params, name) for name in WEIGHTS}
         gradients["readout"] = np.einsum("tbc,tbh->ch", d_output, trace.outputs)
         gradients["readout_bias"] = d_output.sum((0, 1))

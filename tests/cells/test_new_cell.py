@@ -67,7 +67,7 @@ def test_it_is_differentiated():
 def test_unequal_lengths():
     case = Case("leaky_test", T=9, B=3, I=2, H=4)
     trace = case.run([9, 2, 5])
-    alone = gs.run(case.params, case.inputs[:5, 2:], case.initial_state[2:])
+    alone = gs.run(case.params, case.inputs[:5, 2:], initial_state=case.initial_state[2:])
     np.testing.assert_array_equal(trace.states[:6, 2:], alone.states)
 
 
@@ -165,7 +165,7 @@ def test_a_cell_may_divide_though_units_do_not_fill_the_lanes():
         for hidden_size in (5, 8):
             params = gs.init("dividing", input_size=2, hidden_size=hidden_size, seed=1, dtype="float64")
             trace = gs.run(params, inputs)
-            grads = gs.backprop(params, trace, np.ones_like(trace.outputs))
+            grads = gs.backprop(params, trace, output_adjoint=np.ones_like(trace.outputs))
             flow = gs.gradient_flow(params, inputs)
             assert np.isfinite(flow.log_norm).all()
             row, step = (

@@ -52,10 +52,16 @@ class Case:
         self.final_adjoint = rng.standard_normal((B, S, H)).astype(dtype)
 
     def run(self, lengths=None, **keywords):
-        return gs.run(self.params, self.inputs, self.initial_state, lengths, **keywords)
+        return gs.run(self.params, self.inputs, initial_state=self.initial_state, lengths=lengths, **keywords)
 
     def backprop(self, trace, **keywords):
-        return gs.backprop(self.params, trace, self.output_adjoint, self.final_adjoint, **keywords)
+        return gs.backprop(
+            self.params,
+            trace,
+            output_adjoint=self.output_adjoint,
+            final_adjoint=self.final_adjoint,
+            **keywords,
+        )
 
 
 def flat(grads):

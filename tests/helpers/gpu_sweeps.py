@@ -203,8 +203,8 @@ class Sweeps:
         grads = gs.backprop(
             self.params,
             trace,
-            self.case.output_adjoint if seeded else None,
-            self.case.final_adjoint if final else None,
+            output_adjoint=self.case.output_adjoint if seeded else None,
+            final_adjoint=self.case.final_adjoint if final else None,
         )
         return trace, cases.flat(grads)
 

@@ -44,7 +44,9 @@ def by_backprop(case, unit=None):
         for u in range(H) if unit is None else [unit]:
             seed = np.zeros((T, B, H))
             seed[t, :, u] = 1
-            squares[t, : t + 1] += (gs.backprop(case.params, trace, seed).inputs[: t + 1] ** 2).sum(axis=-1)
+            squares[t, : t + 1] += (
+                gs.backprop(case.params, trace, output_adjoint=seed).inputs[: t + 1] ** 2
+            ).sum(axis=-1)
     return log(squares) / 2
 
 

@@ -155,7 +155,7 @@ def test_where_trajectories_end():
     params = random_params("lstm", input_size=1, hidden_size=5, seed=1)
     points = fixed_points(params, [0.7])
     near = points.states[points.stable] + 1e-3
-    trace = gs.run(params, np.full((400, len(near), 1), 0.7), near)
+    trace = gs.run(params, np.full((400, len(near), 1), 0.7), initial_state=near)
     np.testing.assert_allclose(trace.final_state, points.states[points.stable], rtol=0, atol=1e-13)
 
 

@@ -364,7 +364,7 @@ def test_linear_unit(lam):
     # Weight gradients are summed over a batch, so the samples are units, each with its own input.
     for _ in range(runs):
         trace = gs.run(params, rng.standard_normal((T, 1, units)))
-        grads = gs.backprop(params, trace, None, np.ones((1, 1, units)))
+        grads = gs.backprop(params, trace, final_adjoint=np.ones((1, 1, units)))
         h.append(trace.final_state[0, 0])
         slope.append(np.diag(grads.params.weight_hh))
     for samples, expected in ((h, 1 / (1 - lam**2)), (slope, (1 + lam**2) / (1 - lam**2) ** 3)):
@@ -382,7 +382,7 @@ def test_linear_unit_exactly():
     x = np.random.default_rng(2).standard_normal((T, 1, 1))
     params = weights(Linear.NAME, weight_hh=np.array([[lam]]), weight_ih=np.ones((1, 1)))
     trace = gs.run(params, x)
-    grads = gs.backprop(params, trace, None, np.ones((1, 1, 1)))
+    grads = gs.backprop(params, trace, final_adjoint=np.ones((1, 1, 1)))
     h = 0.0
     slope = 0.0
     for value in x[:, 0, 0]:

@@ -47,7 +47,7 @@ def test_the_parts_sum_to_the_adjoint(cell, target):
     assert paths.paths == ("highway", *gs.cells.get(cell).gates)
     assert paths.vectors.shape == (61, len(paths.paths), 3, *case.initial_state.shape[1:])
     whole = np.ldexp(paths.vectors.sum(axis=1), paths.exponents[:, :, None, None])
-    grads = gs.backprop(case.params, case.run(), None, whole[0])
+    grads = gs.backprop(case.params, case.run(), final_adjoint=whole[0])
     adjoint = grads.adjoint[::-1]
     for lag in range(61):
         for b in range(3):

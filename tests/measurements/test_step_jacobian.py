@@ -162,7 +162,7 @@ def test_fifty_steps_against_torch(path):
     cell = path.stem
     weights = {name: getattr(given, name) for name in PARAMS}
     params = gs.Params(cell=cell, **weights)
-    trace = gs.run(params, given.inputs, given.initial_state[None])
+    trace = gs.run(params, given.inputs, initial_state=given.initial_state[None])
     old, new = trace.states[:-1, 0], trace.states[1:, 0]
     product = np.eye(old[0].size)
     for jacobian in step_jacobian.step_jacobians(params, old, new, trace.gates[:, 0])[-int(made["lag"]) :]:
@@ -188,7 +188,7 @@ def test_advance_is_a_step_of_run(cell):
 def test_the_kernels_carry_adjoints_by_these_jacobians(cell):
     case = Case(cell, T=7, B=3, I=2, H=5)
     trace = case.run()
-    grads = gs.backprop(case.params, trace, None, case.final_adjoint)
+    grads = gs.backprop(case.params, trace, final_adjoint=case.final_adjoint)
     old, new, kept = trace.states[:-1, 1], trace.states[1:, 1], trace.gates[:, 1]
     adjoint = case.final_adjoint[1].ravel()
     for t, jacobian in reversed(list(enumerate(step_jacobian.step_jacobians(case.params, old, new, kept)))):

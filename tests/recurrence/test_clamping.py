@@ -113,7 +113,7 @@ def test_like_the_oracle_with_such_weights(cell, gate, end):
 
 
 def loss(case, params, inputs, initial_state, clamp):
-    trace = gs.run(params, inputs, initial_state, clamp=clamp)
+    trace = gs.run(params, inputs, initial_state=initial_state, clamp=clamp)
     return (case.output_adjoint * trace.outputs).sum() + (case.final_adjoint * trace.final_state).sum()
 
 
@@ -160,7 +160,7 @@ def test_an_open_lstm_keeps_its_cell_state_for_ever():
     np.testing.assert_array_equal(trace.c, np.broadcast_to(case.initial_state[:, 1], trace.c.shape))
     adjoint = np.zeros((3, 2, 5))
     adjoint[:, 1] = np.random.default_rng(0).standard_normal((3, 5))
-    grads = gs.backprop(case.params, trace, None, adjoint)
+    grads = gs.backprop(case.params, trace, final_adjoint=adjoint)
     np.testing.assert_array_equal(grads.initial_state, adjoint)
     for name, value in flat(grads).items():
         if name in PARAMS or name == "inputs":
@@ -186,7 +186,7 @@ def test_a_gru_whose_update_gate_is_1_stays():
         case = Case(cell, T=50, scale=3)
         trace = case.run(clamp={"z": 1})
         np.testing.assert_array_equal(trace.h, np.broadcast_to(case.initial_state[:, 0], trace.h.shape))
-        grads = gs.backprop(case.params, trace, None, case.final_adjoint)
+        grads = gs.backprop(case.params, trace, final_adjoint=case.final_adjoint)
         np.testing.assert_array_equal(grads.initial_state, case.final_adjoint)
         for name in (*PARAMS, "inputs"):
             assert not flat(grads)[name].any(), name
@@ -259,7 +259,10 @@ def test_the_trace_says_what_was_held(tmp_path):
     assert gs.clamp(over, {"f": 1.0, "o": {2: 0.5}}) == over
     for name, value in expected.items():
         np.testing.assert_array_equal(
-            flat(gs.backprop(over, trace, case.output_adjoint, case.final_adjoint))[name], value
+            flat(
+                gs.backprop(over, trace, output_adjoint=case.output_adjoint, final_adjoint=case.final_adjoint)
+            )[name],
+            value,
         )
 
 

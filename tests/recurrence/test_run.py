@@ -122,7 +122,7 @@ def test_any_shape(cell, T, B, I, H, seed, data):
 @pytest.mark.parametrize("cell", BUILT_IN)
 def test_one_sequence_without_a_batch_axis(cell):
     case = Case(cell, B=1)
-    trace = gs.run(case.params, case.inputs[:, 0], case.initial_state)
+    trace = gs.run(case.params, case.inputs[:, 0], initial_state=case.initial_state)
     assert trace.inputs.shape == case.inputs.shape
     assert_identical(trace, case.run())
 
@@ -137,10 +137,12 @@ def test_inputs_that_are_not_contiguous(cell):
     assert not any(array.flags.c_contiguous for array in (wide, turned, backwards))
     for inputs in (wide, turned, backwards):
         state = np.asfortranarray(case.initial_state)
-        trace = gs.run(case.params, inputs, state)
+        trace = gs.run(case.params, inputs, initial_state=state)
         assert_identical(trace, expected)
-        adjoints = np.asfortranarray(case.output_adjoint), np.asfortranarray(case.final_adjoint)
-        assert_identical(gs.backprop(case.params, trace, *adjoints), case.backprop(expected))
+        case.output_adjoint, case.final_adjoint = map(
+            np.asfortranarray, (case.output_adjoint, case.final_adjoint)
+        )
+        assert_identical(case.backprop(trace), case.backprop(expected))
 
 
 def test_results_are_contiguous_and_in_the_shapes_of_the_contract():
@@ -167,15 +169,15 @@ def test_results_are_contiguous_and_in_the_shapes_of_the_contract():
 def test_left_out_arguments_are_zeros(cell):
     case = Case(cell)
     trace = gs.run(case.params, case.inputs)
-    assert_identical(trace, gs.run(case.params, case.inputs, np.zeros_like(case.initial_state)))
+    assert_identical(trace, gs.run(case.params, case.inputs, initial_state=np.zeros_like(case.initial_state)))
     zeros_out, zeros_end = np.zeros_like(case.output_adjoint), np.zeros_like(case.final_adjoint)
     assert_identical(
-        gs.backprop(case.params, trace, case.output_adjoint),
-        gs.backprop(case.params, trace, case.output_adjoint, zeros_end),
+        gs.backprop(case.params, trace, output_adjoint=case.output_adjoint),
+        gs.backprop(case.params, trace, output_adjoint=case.output_adjoint, final_adjoint=zeros_end),
     )
     assert_identical(
-        gs.backprop(case.params, trace, None, case.final_adjoint),
-        gs.backprop(case.params, trace, zeros_out, case.final_adjoint),
+        gs.backprop(case.params, trace, final_adjoint=case.final_adjoint),
+        gs.backprop(case.params, trace, output_adjoint=zeros_out, final_adjoint=case.final_adjoint),
     )
 
 
@@ -186,11 +188,15 @@ def test_two_halves_make_the_whole(cell):
     cut = 13
     trace = whole.run()
     grads = whole.backprop(trace)
-    first = gs.run(whole.params, whole.inputs[:cut], whole.initial_state)
-    second = gs.run(whole.params, whole.inputs[cut:], first.final_state)
+    first = gs.run(whole.params, whole.inputs[:cut], initial_state=whole.initial_state)
+    second = gs.run(whole.params, whole.inputs[cut:], initial_state=first.final_state)
     np.testing.assert_array_equal(np.concatenate([first.outputs, second.outputs]), trace.outputs)
-    late = gs.backprop(whole.params, second, whole.output_adjoint[cut:], whole.final_adjoint)
-    early = gs.backprop(whole.params, first, whole.output_adjoint[:cut], late.initial_state)
+    late = gs.backprop(
+        whole.params, second, output_adjoint=whole.output_adjoint[cut:], final_adjoint=whole.final_adjoint
+    )
+    early = gs.backprop(
+        whole.params, first, output_adjoint=whole.output_adjoint[:cut], final_adjoint=late.initial_state
+    )
     assert_close(early.initial_state, grads.initial_state, BACKWARD, "initial_state")
     assert_close(np.concatenate([early.inputs, late.inputs]), grads.inputs, BACKWARD, "inputs")
     for name in PARAMS:
@@ -205,9 +211,9 @@ def test_adjoint_is_the_gradient_of_each_state(cell):
     trace = case.run()
     grads = case.backprop(trace)
     t = 6
-    rest = gs.run(case.params, case.inputs[t:], trace.states[t])
+    rest = gs.run(case.params, case.inputs[t:], initial_state=trace.states[t])
     restarted = gs.backprop(
-        case.params, rest, case.output_adjoint[t:], case.final_adjoint
+        case.params, rest, output_adjoint=case.output_adjoint[t:], final_adjoint=case.final_adjoint
     ).initial_state.copy()
     restarted[:, 0] += case.output_adjoint[t - 1]
     assert_close(grads.adjoint[t], restarted, BACKWARD, "adjoint")
@@ -257,11 +263,16 @@ def check_against_alone(case, lengths):
     np.testing.assert_array_equal(trace.lengths, lengths)
     for b, end in enumerate(lengths):
         one = slice(b, b + 1)
-        alone = gs.run(case.params, case.inputs[:end, one], case.initial_state[one])
+        alone = gs.run(case.params, case.inputs[:end, one], initial_state=case.initial_state[one])
         np.testing.assert_array_equal(trace.states[: end + 1, one], alone.states)
         np.testing.assert_array_equal(trace.gates[:end, one], alone.gates)
         np.testing.assert_array_equal(trace.final_state[one], alone.final_state)
-        back = gs.backprop(case.params, alone, case.output_adjoint[:end, one], case.final_adjoint[one])
+        back = gs.backprop(
+            case.params,
+            alone,
+            output_adjoint=case.output_adjoint[:end, one],
+            final_adjoint=case.final_adjoint[one],
+        )
         np.testing.assert_array_equal(grads.adjoint[: end + 1, one], back.adjoint)
         np.testing.assert_array_equal(grads.inputs[:end, one], back.inputs)
         np.testing.assert_array_equal(grads.initial_state[one], back.initial_state)
@@ -333,7 +344,7 @@ def test_a_sequence_does_not_depend_on_its_neighbours(cell):
     case = Case(cell, T=12, B=7, I=2, H=16)
     trace = case.run()
     for b in range(7):
-        alone = gs.run(case.params, case.inputs[:, b : b + 1], case.initial_state[b : b + 1])
+        alone = gs.run(case.params, case.inputs[:, b : b + 1], initial_state=case.initial_state[b : b + 1])
         np.testing.assert_array_equal(trace.states[:, b : b + 1], alone.states)
         np.testing.assert_array_equal(trace.gates[:, b : b + 1], alone.gates)
 

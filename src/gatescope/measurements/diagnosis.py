@@ -225,7 +225,7 @@ class _Patient:
         self._lives(life, "")
         flow, paths = self._flow(exponent), self._paths(exponent)
         tail = min(self.length, _GATE_STEPS)
-        trace = run(params, x[-tail:], self._state_before(tail), threads=self.threads)
+        trace = run(params, x[-tail:], initial_state=self._state_before(tail), threads=self.threads)
         self.done()
         verdict = self._verdict(exponent, error, bound, trace)
         statistics, means = self._gates(trace)
@@ -337,7 +337,7 @@ class _Patient:
         state = self.start
         for at in range(0, self.length - tail, _PIECE):
             end = min(at + _PIECE, self.length - tail)
-            state = run(self.params, self.x[at:end], state, threads=self.threads).final_state
+            state = run(self.params, self.x[at:end], initial_state=state, threads=self.threads).final_state
         return state
 
     def _verdict(self, exponent: float, error: float, bound: float, trace: Trace) -> str:
@@ -443,7 +443,7 @@ def _arrive(
     before = series.steps - length
     for at in range(0, before, _PIECE):
         end = min(at + _PIECE, before)
-        state = run(params, series.read(at, end)[:, :sequences], state).final_state
+        state = run(params, series.read(at, end)[:, :sequences], initial_state=state).final_state
         if not np.isfinite(state).all():
             raise ValueRangeError(
                 f"the states are not finite from a step between {at + 1} and {end} on; use smaller weights or inputs"

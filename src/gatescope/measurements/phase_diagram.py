@@ -205,7 +205,7 @@ def _rates(
 def _stays_finite(params: Params, x: Array, state: Array) -> bool:
     """Whether no state leaves the range of floating point; in the weights' own dtype, piece by piece."""
     for at in range(0, len(x), _PIECE):
-        trace = run(params, x[at : at + _PIECE], state, threads=1)
+        trace = run(params, x[at : at + _PIECE], initial_state=state, threads=1)
         with np.errstate(over="ignore", invalid="ignore"):
             if not np.isfinite(trace.states.sum()) and not np.isfinite(trace.states).all():
                 return False

@@ -39,11 +39,11 @@ from gatescope.storage.provenance import provenance
 def run(
     params: Params,
     inputs: Any,
+    *,
     initial_state: Any = None,
     lengths: Any = None,
-    device: str | None = None,
-    *,
     clamp: Any = None,
+    device: str | None = None,
     threads: int | None = None,
     fast_activations: bool = False,
 ) -> Trace: ...
@@ -53,11 +53,11 @@ def run(
 def run(
     params: DeviceParams,
     inputs: Any,
+    *,
     initial_state: Any = None,
     lengths: Any = None,
-    device: str | None = None,
-    *,
     clamp: Any = None,
+    device: str | None = None,
     threads: int | None = None,
     fast_activations: bool = False,
 ) -> DeviceTrace: ...
@@ -66,11 +66,11 @@ def run(
 def run(
     params: Params | DeviceParams,
     inputs: Any,
+    *,
     initial_state: Any = None,
     lengths: Any = None,
-    device: str | None = None,
-    *,
     clamp: Any = None,
+    device: str | None = None,
     threads: int | None = None,
     fast_activations: bool = False,
 ) -> Trace | DeviceTrace:
@@ -164,10 +164,10 @@ def run(
 def backprop(
     params: Params,
     trace: Trace,
-    output_adjoint: Any,
+    *,
+    output_adjoint: Any = None,
     final_adjoint: Any = None,
     device: str | None = None,
-    *,
     threads: int | None = None,
     fast_activations: bool = False,
 ) -> Gradients: ...
@@ -177,10 +177,10 @@ def backprop(
 def backprop(
     params: DeviceParams,
     trace: DeviceTrace,
-    output_adjoint: Any,
+    *,
+    output_adjoint: Any = None,
     final_adjoint: Any = None,
     device: str | None = None,
-    *,
     threads: int | None = None,
     fast_activations: bool = False,
 ) -> DeviceGradients: ...
@@ -189,10 +189,10 @@ def backprop(
 def backprop(
     params: Params | DeviceParams,
     trace: Trace | DeviceTrace,
-    output_adjoint: Any,
+    *,
+    output_adjoint: Any = None,
     final_adjoint: Any = None,
     device: str | None = None,
-    *,
     threads: int | None = None,
     fast_activations: bool = False,
 ) -> Gradients | DeviceGradients:
@@ -236,7 +236,7 @@ def backprop(
     >>> import numpy as np, gatescope as gs
     >>> params = gs.init("gru", input_size=1, hidden_size=8, seed=0, dtype="float64")
     >>> trace = gs.run(params, np.ones((50, 1)))
-    >>> grads = gs.backprop(params, trace, np.ones_like(trace.outputs))
+    >>> grads = gs.backprop(params, trace, output_adjoint=np.ones_like(trace.outputs))
     >>> grads.params.weight_hh.shape, grads.adjoint.shape
     ((24, 8), (51, 1, 1, 8))
     """

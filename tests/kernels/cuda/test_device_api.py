@@ -72,7 +72,7 @@ def test_provenance_names_the_device_and_what_stands_for_it(gpu):
     case = case_of("gru", "float32")
     params = dataclasses.replace(case.params, provenance={"seed": 7})
     trace = gs.run(params, case.inputs, device="cuda")
-    grads = gs.backprop(params, trace, case.output_adjoint, device="cuda")
+    grads = gs.backprop(params, trace, output_adjoint=case.output_adjoint, device="cuda")
     flow = gs.gradient_flow(params, case.inputs, device="cuda")
     for found in (trace, grads, grads.params, flow):
         facts = found.provenance
@@ -86,7 +86,7 @@ def test_one_sequence_without_an_axis_of_its_own(gpu):
     case = case_of("lstm", B=1)
     trace = gs.run(case.params, case.inputs[:, 0], device="cuda")
     np.testing.assert_array_equal(trace.states, gs.run(case.params, case.inputs, device="cuda").states)
-    grads = gs.backprop(case.params, trace, case.output_adjoint[:, 0], device="cuda")
+    grads = gs.backprop(case.params, trace, output_adjoint=case.output_adjoint[:, 0], device="cuda")
     assert grads.inputs.shape == (6, 1, 2)
 
 
@@ -109,7 +109,7 @@ def test_results_are_saved_and_loaded(gpu, tmp_path):
     results = {
         "params": weights.to_host(),
         "trace": trace.to_host(),
-        "grads": gs.backprop(weights, trace, case.output_adjoint).to_host(),
+        "grads": gs.backprop(weights, trace, output_adjoint=case.output_adjoint).to_host(),
         "flow": gs.gradient_flow(weights, case.inputs),
     }
     for name, result in results.items():
@@ -129,8 +129,8 @@ def test_what_stays_there_has_the_same_bits(gpu, slim, cell):
     there = case.run(LENGTHS, device="cuda")
     grads = case.backprop(there, device="cuda")
     weights = gs.to_device(case.params)
-    trace = gs.run(weights, case.inputs, case.initial_state, LENGTHS)
-    found = gs.backprop(weights, trace, case.output_adjoint, case.final_adjoint)
+    trace = gs.run(weights, case.inputs, initial_state=case.initial_state, lengths=LENGTHS)
+    found = gs.backprop(weights, trace, output_adjoint=case.output_adjoint, final_adjoint=case.final_adjoint)
     assert (type(weights), type(trace), type(found)) == (DeviceParams, DeviceTrace, DeviceGradients)
     assert_bits(weights.to_host().arrays(), case.params.arrays())
     assert_bits(trace.to_host().arrays(), there.arrays())
@@ -147,8 +147,10 @@ def test_nothing_is_copied_to_the_host_in_a_loop(emulated):
     weights = gs.to_device(case.params)
     state = case.initial_state
     for _ in range(3):
-        trace = gs.run(weights, case.inputs, state)
-        grads = gs.backprop(weights, trace, case.output_adjoint, case.final_adjoint)
+        trace = gs.run(weights, case.inputs, initial_state=state)
+        grads = gs.backprop(
+            weights, trace, output_adjoint=case.output_adjoint, final_adjoint=case.final_adjoint
+        )
         state = trace.final_state
     assert emulated.fetched == 0
     grads.to_host()
@@ -162,7 +164,7 @@ def test_a_run_goes_on_from_the_final_state_there(gpu):
     weights = gs.to_device(case.params)
     whole = gs.run(weights, case.inputs).to_host()
     first = gs.run(weights, case.inputs[:4])
-    second = gs.run(weights, case.inputs[4:], first.final_state)
+    second = gs.run(weights, case.inputs[4:], initial_state=first.final_state)
     np.testing.assert_array_equal(second.to_host().states, whole.states[4:])
 
 
@@ -192,12 +194,14 @@ def test_results_of_the_host_leave_nothing_there(emulated):
 def test_arrays_of_other_libraries_are_taken_where_they_are(emulated):
     case = case_of("lstm", "float32")
     weights = gs.to_device(case.params)
-    expected = gs.run(weights, case.inputs, case.initial_state)
-    grads = gs.backprop(weights, expected, case.output_adjoint, case.final_adjoint)
+    expected = gs.run(weights, case.inputs, initial_state=case.initial_state)
+    grads = gs.backprop(
+        weights, expected, output_adjoint=case.output_adjoint, final_adjoint=case.final_adjoint
+    )
     arrays = (case.inputs, case.initial_state, case.output_adjoint, case.final_adjoint)
     inputs, state, seeds, last = map(Foreign, arrays)
-    trace = gs.run(weights, inputs, state)
-    found = gs.backprop(weights, trace, seeds, last)
+    trace = gs.run(weights, inputs, initial_state=state)
+    found = gs.backprop(weights, trace, output_adjoint=seeds, final_adjoint=last)
     assert (emulated.adopted, emulated.fetched) == (4, 0)
     assert_bits(trace.to_host().arrays(), expected.to_host().arrays())
     assert_bits(flat(found.to_host()), flat(grads.to_host()))
@@ -205,8 +209,8 @@ def test_arrays_of_other_libraries_are_taken_where_they_are(emulated):
     host = gs.run(case.params, inputs, device="cuda")
     assert isinstance(host, gs.Trace)
     assert_bits(
-        flat(gs.backprop(case.params, host, seeds, device="cuda")),
-        flat(gs.backprop(case.params, host, case.output_adjoint, device="cuda")),
+        flat(gs.backprop(case.params, host, output_adjoint=seeds, device="cuda")),
+        flat(gs.backprop(case.params, host, output_adjoint=case.output_adjoint, device="cuda")),
     )
 
 
@@ -215,7 +219,7 @@ def test_one_sequence_there_without_an_axis_of_its_own(emulated):
     weights = gs.to_device(case.params)
     trace = gs.run(weights, Foreign(case.inputs[:, 0]))
     assert trace.inputs.shape == (6, 1, 2)
-    grads = gs.backprop(weights, trace, Foreign(case.output_adjoint[:, 0]))
+    grads = gs.backprop(weights, trace, output_adjoint=Foreign(case.output_adjoint[:, 0]))
     assert grads.inputs.shape == (6, 1, 2)
 
 
@@ -255,10 +259,13 @@ def test_tensors_of_pytorch(gpu):
     seeds = torch.from_numpy(case.output_adjoint).to(device)
     weights = gs.to_device(case.params)
     trace = gs.run(weights, inputs)
-    grads = gs.backprop(weights, trace, seeds).to_host()
+    grads = gs.backprop(weights, trace, output_adjoint=seeds).to_host()
     expected = gs.run(case.params, case.inputs, device="cuda")
     assert_bits(trace.to_host().arrays(), expected.arrays())
-    assert_bits(flat(grads), flat(gs.backprop(case.params, expected, case.output_adjoint, device="cuda")))
+    assert_bits(
+        flat(grads),
+        flat(gs.backprop(case.params, expected, output_adjoint=case.output_adjoint, device="cuda")),
+    )
     if device == "cuda":
         with pytest.raises(DtypeError, match="detach"):
             gs.run(weights, inputs.clone().requires_grad_())
@@ -324,7 +331,9 @@ def test_fast_activations_reach_the_kernels(emulated, monkeypatch):
     spy("make_reverse")
     case = case_of("gru", "float32")
     trace = gs.run(case.params, case.inputs, device="cuda", fast_activations=True)
-    grads = gs.backprop(case.params, trace, case.output_adjoint, device="cuda", fast_activations=True)
+    grads = gs.backprop(
+        case.params, trace, output_adjoint=case.output_adjoint, device="cuda", fast_activations=True
+    )
     assert asked == [("make_forward", True), ("make_reverse", True)]
     assert trace.provenance["fast_activations"] is True
     assert grads.provenance["fast_activations"] is True
@@ -339,7 +348,7 @@ def test_fast_activations_are_right_to_three_decimals(gpu):
     weights = gs.to_device(case.params)
     exact = gs.run(weights, case.inputs).to_host()
     fast = gs.run(weights, case.inputs, fast_activations=True)
-    gs.backprop(weights, fast, case.output_adjoint, fast_activations=True).to_host()
+    gs.backprop(weights, fast, output_adjoint=case.output_adjoint, fast_activations=True).to_host()
     # Six steps of at most 5e-4 each in tanh and 2.5e-4 in a sigmoid, not amplified by weights this small.
     assert 0 < np.abs(fast.to_host().states - exact.states).max() < 3e-3
 

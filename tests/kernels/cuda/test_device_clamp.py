@@ -58,8 +58,8 @@ def test_what_stays_there_has_the_same_bits(gpu, cell):
     there = case.run(LENGTHS, clamp=clamp, device="cuda")
     grads = case.backprop(there, device="cuda")
     weights = gs.to_device(case.params)
-    trace = gs.run(weights, case.inputs, case.initial_state, LENGTHS, clamp=clamp)
-    found = gs.backprop(weights, trace, case.output_adjoint, case.final_adjoint)
+    trace = gs.run(weights, case.inputs, initial_state=case.initial_state, lengths=LENGTHS, clamp=clamp)
+    found = gs.backprop(weights, trace, output_adjoint=case.output_adjoint, final_adjoint=case.final_adjoint)
     assert_bits(weights.to_host().arrays(), case.params.arrays())  # not held themselves
     assert_bits(gs.clamp(weights, clamp).to_host().arrays(), gs.clamp(case.params, clamp).arrays())
     assert trace.to_host() == there
@@ -78,7 +78,7 @@ def test_nothing_is_copied_to_the_host():
         case = case_of("gru", "float32")
         weights = gs.to_device(case.params)
         trace = gs.run(weights, case.inputs, clamp={"z": {0: 1.0, 2: 0.5}})
-        grads = gs.backprop(weights, trace, case.output_adjoint)
+        grads = gs.backprop(weights, trace, output_adjoint=case.output_adjoint)
         assert machine.fetched == 0
         with pytest.raises(UnknownNameError, match="clamp names 'f'"):
             gs.run(weights, case.inputs, clamp={"f": 1.0})

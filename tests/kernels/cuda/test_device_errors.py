@@ -69,7 +69,7 @@ def test_the_cpu_and_weights_on_the_gpu(gpu):
     trace = gs.run(weights, case.inputs)
     for work in (
         lambda: gs.run(weights, case.inputs, device="cpu"),
-        lambda: gs.backprop(weights, trace, case.output_adjoint, device="cpu"),
+        lambda: gs.backprop(weights, trace, output_adjoint=case.output_adjoint, device="cpu"),
         lambda: gs.gradient_flow(weights, case.inputs, device="cpu"),
     ):
         with pytest.raises(DeviceError, match=r"params are on the GPU, but device='cpu'; .*to_host\(\)"):
@@ -126,14 +126,14 @@ def test_weights_and_trace_in_two_places(gpu, device):
     weights = gs.to_device(case.params)
     there, here = gs.run(weights, case.inputs), case.run()
     with pytest.raises(DeviceError, match=r"to_device\(params\)"):
-        gs.backprop(case.params, there, case.output_adjoint, device=device)
+        gs.backprop(case.params, there, output_adjoint=case.output_adjoint, device=device)
     if device != "cpu":
         with pytest.raises(
             DeviceError, match=r"params are DeviceParams, but the trace is a Trace; .*to_host\(\)"
         ):
-            gs.backprop(weights, here, case.output_adjoint, device=device)
+            gs.backprop(weights, here, output_adjoint=case.output_adjoint, device=device)
         with pytest.raises(DeviceError, match="the trace is a ndarray"):
-            gs.backprop(weights, case.inputs, case.output_adjoint, device=device)
+            gs.backprop(weights, case.inputs, output_adjoint=case.output_adjoint, device=device)
 
 
 @pytest.mark.parametrize(
@@ -153,9 +153,9 @@ def test_a_trace_of_other_weights(gpu, options, seen):
     other = case_of(**{"cell": "rnn", **options})
     trace = gs.run(gs.to_device(other.params), other.inputs)
     with pytest.raises(ShapeError, match=seen + r".*run these params first"):
-        gs.backprop(gs.to_device(case.params), trace, case.output_adjoint)
+        gs.backprop(gs.to_device(case.params), trace, output_adjoint=case.output_adjoint)
     with pytest.raises((ShapeError, DtypeError), match=r"run these params first|of these params"):
-        gs.backprop(case.params, trace.to_host(), case.output_adjoint, device="cuda")
+        gs.backprop(case.params, trace.to_host(), output_adjoint=case.output_adjoint, device="cuda")
 
 
 @pytest.mark.parametrize("name", ["inputs", "initial_state", "output_adjoint", "final_adjoint"])
@@ -184,9 +184,9 @@ def test_arrays_on_the_gpu_that_do_not_fit(emulated, name, change, error, messag
     value = change(getattr(case, name))
     work = {
         "inputs": lambda: gs.run(case.params, value, device="cuda"),
-        "initial_state": lambda: gs.run(case.params, case.inputs, value, device="cuda"),
-        "output_adjoint": lambda: gs.backprop(case.params, trace, value, device="cuda"),
-        "final_adjoint": lambda: gs.backprop(case.params, trace, None, value, device="cuda"),
+        "initial_state": lambda: gs.run(case.params, case.inputs, initial_state=value, device="cuda"),
+        "output_adjoint": lambda: gs.backprop(case.params, trace, output_adjoint=value, device="cuda"),
+        "final_adjoint": lambda: gs.backprop(case.params, trace, final_adjoint=value, device="cuda"),
     }[name]
     with pytest.raises(error, match=rf"^{name}.*{message}"):
         work()
@@ -221,9 +221,9 @@ def test_numbers_that_are_none(untouched, value):
     trace = case.run()
     for name, work in {
         "inputs": lambda a: gs.run(case.params, a, device="cuda"),
-        "initial_state": lambda a: gs.run(case.params, case.inputs, a, device="cuda"),
-        "output_adjoint": lambda a: gs.backprop(case.params, trace, a, device="cuda"),
-        "final_adjoint": lambda a: gs.backprop(case.params, trace, None, a, device="cuda"),
+        "initial_state": lambda a: gs.run(case.params, case.inputs, initial_state=a, device="cuda"),
+        "output_adjoint": lambda a: gs.backprop(case.params, trace, output_adjoint=a, device="cuda"),
+        "final_adjoint": lambda a: gs.backprop(case.params, trace, final_adjoint=a, device="cuda"),
         "weight_hh": lambda a: gs.to_device(dataclasses.replace(case.params, weight_hh=a)),
     }.items():
         array = (getattr(case, name) if hasattr(case, name) else getattr(case.params, name)).copy()
@@ -238,16 +238,16 @@ def test_seeds_past_the_end_are_ignored_whatever_they_are(gpu):
     case = case_of("gru")
     weights = gs.to_device(case.params)
     trace = gs.run(weights, case.inputs, lengths=LENGTHS)
-    expected = gs.backprop(weights, trace, case.output_adjoint).to_host()
+    expected = gs.backprop(weights, trace, output_adjoint=case.output_adjoint).to_host()
     seeds = case.output_adjoint.copy()
     seeds[2:, 1] = np.nan
     seeds[4:, 2] = np.inf
-    assert_bits(flat(gs.backprop(weights, trace, seeds).to_host()), flat(expected))
+    assert_bits(flat(gs.backprop(weights, trace, output_adjoint=seeds).to_host()), flat(expected))
     host = trace.to_host()
-    assert_bits(flat(gs.backprop(case.params, host, seeds, device="cuda")), flat(expected))
+    assert_bits(flat(gs.backprop(case.params, host, output_adjoint=seeds, device="cuda")), flat(expected))
     seeds[1, 1, 0] = np.nan
     with pytest.raises(ValueRangeError, match=r"output_adjoint\[1, 1, 0\] is nan"):
-        gs.backprop(weights, trace, seeds)
+        gs.backprop(weights, trace, output_adjoint=seeds)
 
 
 @pytest.mark.parametrize("params", [None, {}, "lstm"])
@@ -257,7 +257,7 @@ def test_weights_that_are_none(untouched, params):
     for work in (
         lambda: gs.to_device(params),
         lambda: gs.run(params, case.inputs, device="cuda"),
-        lambda: gs.backprop(params, trace, case.output_adjoint, device="cuda"),
+        lambda: gs.backprop(params, trace, output_adjoint=case.output_adjoint, device="cuda"),
         lambda: gs.gradient_flow(params, case.inputs, device="cuda"),
     ):
         with pytest.raises(DtypeError, match=rf"params is a {type(params).__name__}; give gatescope.Params"):
@@ -270,15 +270,15 @@ def test_shapes_that_do_not_fit(untouched):
     with pytest.raises(ShapeError, match=r"inputs has shape \(6, 3, 3\).*input_size = 2"):
         gs.run(case.params, np.zeros((6, 3, 3)), device="cuda")
     with pytest.raises(ShapeError, match=r"initial_state has shape \(3, 1, 5\), but should have \(3, 2, 5\)"):
-        gs.run(case.params, case.inputs, np.zeros((3, 1, 5)), device="cuda")
+        gs.run(case.params, case.inputs, initial_state=np.zeros((3, 1, 5)), device="cuda")
     with pytest.raises(
         ShapeError, match=r"output_adjoint has shape \(7, 3, 5\), but should have \(6, 3, 5\)"
     ):
-        gs.backprop(case.params, trace, np.zeros((7, 3, 5)), device="cuda")
+        gs.backprop(case.params, trace, output_adjoint=np.zeros((7, 3, 5)), device="cuda")
     with pytest.raises(ShapeError, match=r"final_adjoint has shape \(3, 5\), but should have \(3, 2, 5\)"):
-        gs.backprop(case.params, trace, None, np.zeros((3, 5)), device="cuda")
+        gs.backprop(case.params, trace, final_adjoint=np.zeros((3, 5)), device="cuda")
     with pytest.raises(ShapeError, match="output_adjoint and final_adjoint are both None"):
-        gs.backprop(case.params, trace, None, device="cuda")
+        gs.backprop(case.params, trace, output_adjoint=None, device="cuda")
 
 
 # ---- a GPU that fails ----

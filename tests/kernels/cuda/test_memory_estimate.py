@@ -74,7 +74,9 @@ def test_the_plan_is_what_is_allocated(cell, dtype, size):
         assert_planned(peak_of(machine, lambda: gs.run(params, inputs, device="cuda")), plan)
         trace = gs.run(params, inputs)
         plan = plan_of("backprop", params, size)
-        assert_planned(peak_of(machine, lambda: gs.backprop(params, trace, seeds, device="cuda")), plan)
+        assert_planned(
+            peak_of(machine, lambda: gs.backprop(params, trace, output_adjoint=seeds, device="cuda")), plan
+        )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -90,10 +92,13 @@ def test_the_plan_leaves_out_what_is_there_already(cell, dtype):
         assert_planned(peak, plan)
         trace = gs.run(weights, inputs)
         plan = plan_of("backprop", params, size, already=["weights", "trace"])
-        assert_planned(peak_of(machine, lambda: gs.backprop(weights, trace, seeds)), plan)
+        assert_planned(peak_of(machine, lambda: gs.backprop(weights, trace, output_adjoint=seeds)), plan)
         plan = plan_of("backprop", params, size, already=["weights", "trace"], seeded=False)
         last = np.ones(trace.states.shape[1:], dtype)
-        assert_planned(peak_of(machine, lambda: gs.backprop(weights, trace, None, last)), plan)
+        assert_planned(
+            peak_of(machine, lambda: gs.backprop(weights, trace, final_adjoint=last)),
+            plan,
+        )
 
 
 def test_projections_that_need_room_of_their_own_are_planned():
@@ -109,7 +114,10 @@ def test_projections_that_need_room_of_their_own_are_planned():
             assert_planned(peak_of(machine, lambda: gs.run(params, inputs, device="cuda")), plan)
             trace = gs.run(params, inputs)
             plan = plan_of("backprop", params, size)
-            assert_planned(peak_of(machine, lambda: gs.backprop(params, trace, seeds, device="cuda")), plan)
+            assert_planned(
+                peak_of(machine, lambda: gs.backprop(params, trace, output_adjoint=seeds, device="cuda")),
+                plan,
+            )
     finally:
         gs.cells.registry._CELLS.pop("slim_test")
 
@@ -133,7 +141,7 @@ def test_what_is_let_through_fits(cell, dtype):
         with backend.use(machine):
             for call, work in (
                 ("run", lambda: gs.run(params, inputs, device="cuda")),
-                ("backprop", lambda: gs.backprop(params, trace, seeds, device="cuda")),
+                ("backprop", lambda: gs.backprop(params, trace, output_adjoint=seeds, device="cuda")),
             ):
                 plan = plan_of(call, params, size, free=int(capacity))
                 machine.peak = 0
@@ -210,7 +218,7 @@ def test_the_batch_that_is_said_to_fit_fits(cell, call):
         part = np.ascontiguousarray(inputs[:, :count])
         if call == "run":
             return gs.run(params, part, device="cuda")
-        return gs.backprop(params, gs.run(params, part), seeds[:, :count], device="cuda")
+        return gs.backprop(params, gs.run(params, part), output_adjoint=seeds[:, :count], device="cuda")
 
     with backend.use(machine):
         message = refusal(lambda: work(40))
@@ -235,7 +243,7 @@ def test_float32_is_advised_where_it_fits(call):
     def work(params, inputs, seeds):
         if call == "run":
             return gs.run(params, inputs, device="cuda")
-        return gs.backprop(params, gs.run(params, inputs), seeds, device="cuda")
+        return gs.backprop(params, gs.run(params, inputs), output_adjoint=seeds, device="cuda")
 
     with backend.use(watched(capacity)):
         assert "use dtype='float32', which fits" in refusal(lambda: work(params, inputs, seeds))
@@ -257,7 +265,9 @@ def test_the_steps_that_are_said_to_fit_fit_and_give_the_same():
         )
         traces, state = [], case.initial_state
         for begin in range(0, 60, count):
-            traces.append(gs.run(case.params, case.inputs[begin : begin + count], state, device="cuda"))
+            traces.append(
+                gs.run(case.params, case.inputs[begin : begin + count], initial_state=state, device="cuda")
+            )
             state = traces[-1].final_state
     assert_close(np.concatenate([part.states[1:] for part in traces]), whole.states[1:], 1e-13, "states")
     with backend.use(WatchedGpu(capacity["backprop"])):
@@ -268,8 +278,14 @@ def test_the_steps_that_are_said_to_fit_fit_and_give_the_same():
         for begin in reversed(begins):
             here = slice(begin, begin + count)
             state = whole.states[begin]
-            part = gs.run(case.params, case.inputs[here], state)
-            grads = gs.backprop(case.params, part, case.output_adjoint[here], adjoint, device="cuda")
+            part = gs.run(case.params, case.inputs[here], initial_state=state)
+            grads = gs.backprop(
+                case.params,
+                part,
+                output_adjoint=case.output_adjoint[here],
+                final_adjoint=adjoint,
+                device="cuda",
+            )
             adjoint, total = grads.initial_state, total + grads.params.weight_hh
     assert_close(adjoint, exact.initial_state, 1e-12, "initial_state")
     assert_close(total, exact.params.weight_hh, 1e-12, "weight_hh")
@@ -312,7 +328,7 @@ def test_memory_that_runs_out_later_is_explained(call):
             lambda: (
                 gs.run(params, inputs, device="cuda")
                 if call == "run"
-                else gs.backprop(params, trace, seeds, device="cuda")
+                else gs.backprop(params, trace, output_adjoint=seeds, device="cuda")
             )
         )
         assert message.startswith("the GPU's memory ran out while room was made for ")

@@ -15,8 +15,8 @@ def test_run_backprop_and_flow(gpu, cell):
     trace = gs.run(params, inputs, lengths=[3, 1], device="cuda")
     np.testing.assert_allclose(trace.states, expected.states, rtol=1e-12, atol=1e-14)
     seeds = rng.standard_normal(expected.outputs.shape)
-    gradients = gs.backprop(params, trace, seeds, device="cuda")
-    wanted = gs.backprop(params, expected, seeds)
+    gradients = gs.backprop(params, trace, output_adjoint=seeds, device="cuda")
+    wanted = gs.backprop(params, expected, output_adjoint=seeds)
     for name, value in wanted.params.arrays().items():
         np.testing.assert_allclose(getattr(gradients.params, name), value, rtol=1e-12, atol=1e-14)
     flow = gs.gradient_flow(params, inputs, device="cuda")

@@ -66,7 +66,7 @@ def _near_by(job: Job, values: list[float]) -> Trace:
     shape = (_RUNS, len(get(job.params.cell).states), job.params.hidden_size)
     states = np.random.default_rng(job.seed).uniform(-1, 1, shape)
     inputs = np.broadcast_to(np.array(values), (_RUN_STEPS, _RUNS, job.params.input_size))
-    return run(job.params, inputs, states, clamp=job.clamp)
+    return run(job.params, inputs, initial_state=states, clamp=job.clamp)
 
 
 @measurement("phases", weights=False, default_series=False)
