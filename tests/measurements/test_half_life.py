@@ -6,18 +6,19 @@ import math
 import naive
 import numpy as np
 import pytest
-from helpers.cases import BUILT_IN, FEW, Case, assert_close
+from helpers.cases import FEW, Case, assert_close
 from numba.extending import register_jitable
 
 import gatescope as gs
 from gatescope.cells.activations import complement, sigmoid, tanh, zero
+from gatescope.cells.memory_gate import MemoryGate, memory_gate
 from gatescope.datatypes.half_life import HalfLife, differ, half_life_of
 from gatescope.errors import GatescopeError, UnknownNameError, ValueRangeError
-from gatescope.measurements.half_life import Holding, half_life, holding_gate
+from gatescope.measurements.half_life import half_life
 
 
 def without_recurrence(cell, bias, *, hidden_size=3, dtype="float64", seed=0):
-    """Random biases, `bias` for the holding gate, and no other weights: the state is carried over by a gate alone."""
+    """Random biases, `bias` for the memory gate, and no other weights: the state is carried over by a gate alone."""
     gates = gs.cells.get(cell).gates
     rng = np.random.default_rng(seed)
     biases = rng.uniform(-1, 1, (len(gates), hidden_size))
@@ -227,7 +228,7 @@ class Complementary:
 
 def test_a_cell_whose_share_has_no_name():
     cell = gs.cells.register(Complementary)
-    assert holding_gate(cell) == Holding("", 0, None)
+    assert memory_gate(cell) == MemoryGate(state=0, opened_by="u", sign=-1, coupled=True)
     case = Case("complementary_test", T=40, B=2, I=2, H=5)
     life = half_life(case.params, case.inputs, transient=4)
     share = 1 - case.run().gate("u")[4:]
@@ -235,19 +236,6 @@ def test_a_cell_whose_share_has_no_name():
     np.testing.assert_allclose(life.gate_rate, -np.log(share).mean(axis=0), rtol=1e-12)
     assert life.gate == ""
     assert "of what a state keeps of itself" in life.summary()
-
-
-def test_the_holding_gates_of_the_packages_cells():
-    found = {name: holding_gate(gs.cells.get(name)) for name in BUILT_IN}
-    assert {name: holding.name for name, holding in found.items()} == {
-        "rnn": "",
-        "rnn_relu": "",
-        "lstm": "f",
-        "gru": "z",
-        "gru_reset_before": "z",
-    }
-    assert found["lstm"].state == 1
-    assert found["rnn"].state is None
 
 
 # ---- disagreement ----

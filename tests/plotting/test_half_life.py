@@ -70,7 +70,7 @@ def test_what_is_infinite_or_0_lies_on_the_edges_and_is_named():
     plotting.render(ax.figure)
 
 
-def test_a_cell_without_a_holding_gate_has_no_units():
+def test_a_cell_without_a_memory_gate_has_no_units():
     ax = plot_half_life(make_life(gate=(np.nan, np.nan), name=""))
     assert len(legend_lines(ax)) == 2
     assert "units have no half-lives" in ax.get_xlabel()

@@ -7,7 +7,9 @@ from functools import cache
 import numpy as np
 
 from gatescope.cells.registry import Cell
+from gatescope.checks.arrays import Array
 
+Arrays = tuple[Array, ...]
 _KNOWN = ((0.0, 1.0), (-1.0, 1.0))  # of a sigmoid, and of a tanh
 _POINTS = 2000
 _NEAR = 1e-3  # how near to its ends a value has to come to count as going there
@@ -16,7 +18,7 @@ _BEYOND = 1e-9  # by rounding alone
 
 @cache
 def gate_ranges(cell: Cell) -> tuple[tuple[float, float] | None, ...]:
-    """What each saved value of a cell can be, as its equations have it: nothing goes by the names of gates.
+    """Return what each saved value of a cell can be, as its equations have it: nothing goes by the names of gates.
 
     The equations are run at pre-activations and states of all sizes, of both signs: a sigmoid comes near to 0 and
     to 1 there and never goes beyond, whatever it is called.
@@ -40,18 +42,24 @@ def gate_ranges(cell: Cell) -> tuple[tuple[float, float] | None, ...]:
     rng = np.random.default_rng(0)
     wx, rh = (tuple(_all_sizes(rng) for _ in cell.gates) for _ in range(2))
     states = tuple(_all_sizes(rng) for _ in cell.states)
-    edge = cell.prepared
     with np.errstate(all="ignore"):
-        more = (cell.prepare(wx[:edge], rh[:edge], states),) if cell.prepare else ()
-        _, saved = cell.step(wx[edge:], rh[edge:], states, *more)
+        _, saved = evaluate(cell, wx, rh, states)
     return tuple(_range(np.asarray(values)) for values in saved)
 
 
-def _all_sizes(rng: np.random.Generator) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def evaluate(cell: Cell, wx: Arrays, rh: Arrays, states: Arrays) -> tuple[Arrays, Arrays]:
+    """Return new states and saved values of one step, from the parts of all gates, those of a first phase included."""
+    edge = cell.prepared
+    prepared = (cell.prepare(wx[:edge], rh[:edge], states),) if cell.prepare else ()
+    new_states, saved = cell.step(wx[edge:], rh[edge:], states, *prepared)
+    return new_states, saved
+
+
+def _all_sizes(rng: np.random.Generator) -> Array:
     return rng.choice([-1.0, 1.0], _POINTS) * 10 ** rng.uniform(-2, 4, _POINTS)
 
 
-def _range(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> tuple[float, float] | None:
+def _range(values: Array) -> tuple[float, float] | None:
     lowest, highest = float(values.min()), float(values.max())
     for low, high in _KNOWN:  # NaN is near nothing
         if low - _BEYOND <= lowest < low + _NEAR and high - _NEAR < highest <= high + _BEYOND:

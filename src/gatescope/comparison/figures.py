@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from gatescope.cells.memory_gate import memory_gate
+from gatescope.cells.registry import get
 from gatescope.comparison.compare import Comparison, Measurement
 from gatescope.datatypes import GradientFlow
 from gatescope.reporting.text import counted
@@ -122,7 +124,7 @@ def _trajectories(found: Measurement, stem: str, units: tuple[int, ...] | None) 
     if units is not None:
         chosen = units
     elif len(chosen) > 1:
-        role = ", the gate that keeps the memory" if reference in ("f", "z") else ""
+        role = ", the gate that keeps the memory" if reference == memory_gate(get(trace.cell)).name else ""
         order = f"From the smallest to the greatest mean of {reference}{role}."
     length = int(trace.lengths[0])
 

@@ -40,7 +40,7 @@ class HalfLife(Result):
     ----------
     cell : str
     gate : str
-        The holding gate: the value that a state is multiplied by from step to step (f of an LSTM, z of a GRU).
+        The memory gate: the value that a state is multiplied by from step to step (f of an LSTM, z of a GRU).
         ``""`` if the cell has none (an RNN), or if what it multiplies by is not one of its kept values.
     by_gate : (B, H)
         Of each unit, from the geometric mean over time of what its state keeps: ln 2 / -<ln f>.  NaN for a cell

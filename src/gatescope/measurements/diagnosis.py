@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from gatescope.cells.memory_gate import memory_gate
 from gatescope.cells.registry import Cell
 from gatescope.checks.network import check_initial_state, check_params
 from gatescope.checks.numbers import check_count, check_number, check_threads
@@ -31,7 +32,7 @@ from gatescope.measurements.counterfactuals import (
 from gatescope.measurements.diagnosis_text import Sentences, key
 from gatescope.measurements.gradient_flow import gradient_flow
 from gatescope.measurements.gradient_paths import gradient_paths
-from gatescope.measurements.half_life import half_life, holding_gate
+from gatescope.measurements.half_life import half_life
 from gatescope.measurements.lyapunov_spectrum import lyapunov_spectrum
 from gatescope.recurrence.clamping import clamp as clamp_params
 from gatescope.recurrence.clamping import clamp_facts, clamp_values
@@ -239,7 +240,7 @@ class _Patient:
         if not rows:
             self._put(spectral_radius=spectral_radius(params))
         suggestion, treated, reached = self._suggest(trials, verdict, gate, free, exponent, bound)
-        holder = holding_gate(cell).name
+        holder = memory_gate(cell).name
         words = Sentences(self.numbers)
         say.verdict_sentences(words, verdict)
         kind = params.dtype.name
@@ -376,7 +377,7 @@ class _Patient:
         if verdict == "near-critical":
             return None, None, False
         # A gate that holds what is kept has a bias that opens it, also where holding another one open does more.
-        wanted = dict.fromkeys([gate, holding_gate(self.cell).name])
+        wanted = dict.fromkeys([gate, memory_gate(self.cell).name])
         gates = [name for name in wanted if name in free and opens(self.params, name)]
         found = trials.suggest(self.params, gates, -bound, exponent)
         if not found.kind:

@@ -1,15 +1,15 @@
-"""Half-lives of the gradient, by the adjoint's slope, by the leading exponent and by the holding gate."""
+"""Half-lives of the gradient, by the adjoint's slope, by the leading exponent and by the memory gate."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
 
+from gatescope.cells.linearization import highway
+from gatescope.cells.memory_gate import MemoryGate, memory_gate
 from gatescope.cells.registry import Cell
 from gatescope.checks.network import check_initial_state, check_params
 from gatescope.checks.numbers import check_count, check_threads
@@ -20,7 +20,6 @@ from gatescope.kernels.cpu import sweeps
 from gatescope.kernels.device import device_for
 from gatescope.measurements.gradient_flow import gradient_flow
 from gatescope.measurements.lyapunov_spectrum import lyapunov_spectrum
-from gatescope.measurements.step_jacobian import highway
 from gatescope.recurrence.clamping import clamp as clamp_params
 from gatescope.recurrence.clamping import clamp_facts
 from gatescope.recurrence.finite import check_states
@@ -113,12 +112,12 @@ def half_life(
     cell = check_params(params)
     seed = check_count("seed", seed, least=0)
     workers = check_threads(threads, sweeps.default_threads())
-    holding = holding_gate(cell)
+    memory = memory_gate(cell)
     with open_series(inputs, params) as series:
         steps = series.steps
         start = check_initial_state(initial_state, cell, params, series.batch)
         skipped = check_transient(transient, steps)
-        gate_rate, gate_error = _gate_rates(params, cell, holding, series, start, skipped, workers, progress)
+        gate_rate, gate_error = _gate_rates(params, cell, memory, series, start, skipped, workers, progress)
         spectrum = lyapunov_spectrum(
             params,
             series,
@@ -145,7 +144,7 @@ def half_life(
     adjoint_rate, adjoint_error, r_squared = slope(flow)
     return HalfLife.from_rates(
         cell=cell.name,
-        gate=holding.name,
+        gate=memory.name,
         gate_rate=gate_rate,
         gate_error=gate_error,
         adjoint_rate=adjoint_rate,
@@ -176,45 +175,6 @@ def check_transient(transient: Any, steps: int) -> int:
     return skipped
 
 
-@dataclass(frozen=True)
-class Holding:
-    """What holds a cell's memory: the state that keeps a share of itself, and the kept value that is this share.
-
-    `state` is None if no state keeps anything directly; `kept` is None, and `name` empty, if the share is not one
-    of the kept values (1 - u, say).
-    """
-
-    name: str
-    state: int | None
-    kept: int | None
-
-
-@lru_cache(maxsize=256)
-def holding_gate(cell: Cell) -> Holding:
-    """Which gate holds a cell's memory, found by asking the equations: f for an LSTM, z for a GRU.
-
-    Of several states that keep a share of themselves it is the last: what is remembered comes after what is put out.
-
-    Examples
-    --------
-    >>> import gatescope as gs
-    >>> from gatescope.measurements.half_life import holding_gate
-    >>> [holding_gate(gs.cells.get(name)).name for name in ("lstm", "gru", "rnn")]
-    ['f', 'z', '']
-    """
-    # At random values, two things that are equal everywhere here are the same.
-    rng = np.random.default_rng(0)
-    samples = 64
-    kept = rng.uniform(0.05, 0.95, (len(cell.saved), samples))
-    old, new = rng.uniform(-0.95, 0.95, (2, len(cell.states), samples))
-    share = highway(cell, kept, old, new)
-    for state in reversed(range(len(cell.states))):
-        if share[state].any():
-            same = [k for k in range(len(cell.saved)) if np.array_equal(share[state], kept[k])]
-            return Holding(cell.saved[same[0]] if same else "", state, same[0] if same else None)
-    return Holding("", None, None)
-
-
 def slope(flow: GradientFlow) -> tuple[Array, Array, Array]:
     """Decay rate of each sequence of a flow with its standard error over blocks of lags, and R^2.
 
@@ -241,7 +201,7 @@ def standard_error(blocks: Array) -> Array:
 def _gate_rates(
     params: Params,
     cell: Cell,
-    holding: Holding,
+    memory: MemoryGate,
     series: Series,
     start: Array | None,
     skipped: int,
@@ -266,10 +226,10 @@ def _gate_rates(
             machine.forward(series.read(begin, end), state, here, kept)
             state = machine.last(here)
             check_states(here, begin)
-            if block is not None and holding.state is not None:
-                sums[block] += np.log(np.abs(_shares(cell, holding, here, kept))).sum(axis=0)
+            if block is not None and memory.state is not None:
+                sums[block] += np.log(np.abs(_shares(cell, memory, here, kept))).sum(axis=0)
             bar.update(end - begin)
-    if holding.state is None:
+    if memory.state is None:
         return np.full((batch, units), np.nan), np.full((batch, units), np.nan)
     rate = -sums.sum(axis=0) / (steps - skipped)
     finite = np.isfinite(sums).all(axis=0)
@@ -288,8 +248,8 @@ def _pieces(skipped: int, marks: Array, longest: int) -> list[tuple[int, int, in
     ]
 
 
-def _shares(cell: Cell, holding: Holding, states: Array, gates: Array) -> Array:
-    """(steps, B, H) float64: what the holding state keeps of itself."""
-    if holding.kept is not None:
-        return np.asarray(gates[:, :, holding.kept], np.float64)
-    return np.asarray(highway(cell, gates, states[:-1], states[1:])[:, :, holding.state])
+def _shares(cell: Cell, memory: MemoryGate, states: Array, gates: Array) -> Array:
+    """(steps, B, H) float64: what the state that is remembered keeps of itself."""
+    if memory.saved is not None:
+        return np.asarray(gates[:, :, memory.saved], np.float64)
+    return np.asarray(highway(cell, gates, states[:-1], states[1:])[:, :, memory.state])

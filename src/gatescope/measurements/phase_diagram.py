@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from gatescope.cells.memory_gate import memory_gate
 from gatescope.cells.registry import Cell, get
 from gatescope.checks.arrays import check_array
 from gatescope.checks.network import check_inputs
@@ -21,7 +22,7 @@ from gatescope.datatypes.phase_diagram import PhaseDiagram
 from gatescope.errors import ShapeError, UnknownNameError, ValueRangeError
 from gatescope.kernels.cpu import sweeps
 from gatescope.measurements.gradient_flow import gradient_flow
-from gatescope.measurements.half_life import check_transient, holding_gate, slope
+from gatescope.measurements.half_life import check_transient, slope
 from gatescope.measurements.lyapunov_spectrum import lyapunov_spectrum
 from gatescope.recurrence.initialization import init
 from gatescope.recurrence.run import run
@@ -62,7 +63,7 @@ def phase_diagram(
         Finite, at least 0.  For ``"gaussian"`` and ``"orthogonal"`` that is the `gain` of `init`; weight_hh of every
         other scheme is multiplied by it alike.
     bias : (N,) array_like
-        For a cell without a holding gate, 0 alone.
+        For a cell without a memory gate, 0 alone.
     scheme : str or sequence of str
         Of `init`, with or without a constant: ``"chrono(100)"``.
     hidden_size, input_size : int
@@ -225,7 +226,7 @@ def _scaled(params: Params, gain: float, bias: float, gate: str) -> Params:
 
 def _bias_gate(cell: Cell, biases: Array) -> str:
     """The gate whose bias is varied, or ``""``."""
-    name = holding_gate(cell).name
+    name = memory_gate(cell).name
     if name in cell.gates:
         return name
     if biases.size != 1 or biases[0] != 0:

@@ -9,99 +9,11 @@ first phase, H units, I inputs, n = S*H.  Everything is float64, whatever the we
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 
-from gatescope.cells.registry import Cell, get
+from gatescope.cells.linearization import fill_rows, linearize, split_rows
+from gatescope.cells.registry import get
 from gatescope.datatypes import Array, Params
-
-
-@dataclass(frozen=True, kw_only=True)
-class Linear:
-    """Derivatives of one step, unit by unit: what multiplies the weights in the Jacobian.
-
-    With one phase, ``d new_s = sum_q direct[s, q] d state_q + sum_g rh[s, g] R_g d h + sum_g wx[s, g] W_g d x``.
-    With two, the gates g < P see h, and those after see the operand instead, whose differential is
-    ``operand_state d h + sum_p operand_rh[p] R_p d h + sum_p operand_wx[p] W_p d x``.
-
-    Attributes
-    ----------
-    direct : (..., S, S, H)
-        ``direct[..., s, q, :]`` is what new state s keeps of old state q without passing any weight: f for an LSTM's
-        c, z for a GRU's h.
-    rh, wx : (..., S, G, H)
-        With respect to the recurrent and the input part of each gate; first-phase gates not by way of the operand.
-    operand_state : (..., H)
-        The operand's derivative with respect to the first state; 0 with one phase.
-    operand_rh, operand_wx : (..., P, H)
-        The operand's derivatives with respect to the parts of the first-phase gates.
-    """
-
-    direct: Array
-    rh: Array
-    wx: Array
-    operand_state: Array
-    operand_rh: Array
-    operand_wx: Array
-
-
-def linearize(cell: Cell, kept: Array, states: Array, new_states: Array) -> Linear:
-    """The coefficients of steps from `states` to `new_states` that kept the values `kept`.
-
-    Parameters
-    ----------
-    cell : Cell
-    kept : (..., K, H)
-    states, new_states : (..., S, H)
-
-    Returns
-    -------
-    Linear
-
-    Examples
-    --------
-    >>> import numpy as np, gatescope as gs
-    >>> from gatescope.measurements.step_jacobian import linearize
-    >>> trace = gs.run(gs.init("lstm", input_size=1, hidden_size=4, seed=0), np.ones((20, 1)))
-    >>> linear = linearize(gs.cells.get("lstm"), trace.gates, trace.states[:-1], trace.states[1:])
-    >>> bool(np.allclose(linear.direct[..., 1, 1, :], trace.gate("f")))   # d c_t / d c_{t-1}
-    True
-    """
-    k, old, new = (_rows(a) for a in (kept, states, new_states))
-    shape = old[0].shape
-    S, G, P = len(cell.states), len(cell.gates), cell.prepared
-    one, none = np.ones(shape), np.zeros(shape)
-    direct = np.zeros((*shape[:-1], S, S, shape[-1]))
-    rh = np.zeros((*shape[:-1], S, G, shape[-1]))
-    wx = np.zeros_like(rh)
-    operand_state = np.zeros(shape)
-    operand_rh = np.zeros((*shape[:-1], P, shape[-1]))
-    operand_wx = np.zeros_like(operand_rh)
-    for s in range(S):
-        d_wx, d_rh, back, *rest = cell.step_vjp(k, old, new, tuple(one if q == s else none for q in range(S)))
-        if cell.prepare_vjp is not None:
-            # Linear in (d_operand, d_prepared): the second is of this unit, the first comes through weights, below.
-            first_wx, first_rh, first_back = cell.prepare_vjp(k, old, none, rest[0])
-            d_wx, d_rh = (*first_wx, *d_wx), (*first_rh, *d_rh)
-            back = (back[0] + first_back[0], *back[1:])
-        _fill(direct[..., s, :, :], back)
-        _fill(rh[..., s, :, :], d_rh)
-        _fill(wx[..., s, :, :], d_wx)
-    if cell.prepare_vjp is not None:
-        d_wx, d_rh, back = cell.prepare_vjp(k, old, one, (none,) * P)
-        operand_state[...] = back[0]
-        _fill(operand_rh, d_rh)
-        _fill(operand_wx, d_wx)
-    return Linear(
-        direct=direct,
-        rh=rh,
-        wx=wx,
-        operand_state=operand_state,
-        operand_rh=operand_rh,
-        operand_wx=operand_wx,
-    )
 
 
 def step_jacobians(params: Params, states: Array, new_states: Array, kept: Array) -> Array:
@@ -167,24 +79,6 @@ def input_jacobians(params: Params, states: Array, new_states: Array, kept: Arra
     return result.reshape(count, S * H, params.input_size)
 
 
-def highway(cell: Cell, kept: Array, states: Array, new_states: Array) -> Array:
-    """What each state keeps of itself without passing any weight: f for an LSTM's c, z for a GRU's h, 0 for an RNN.
-
-    Parameters
-    ----------
-    cell : Cell
-    kept : (..., K, H)
-    states, new_states : (..., S, H)
-
-    Returns
-    -------
-    (..., S, H) float64
-        ``d new_s[j] / d state_s[j]`` with the gates held.
-    """
-    direct = linearize(cell, kept, states, new_states).direct
-    return np.moveaxis(np.diagonal(direct, axis1=-3, axis2=-2), -1, -2).copy()
-
-
 def advance(params: Params, inputs: Array, states: Array) -> tuple[Array, Array]:
     """One step from each of N states, in NumPy and float64: the cell's own equations.
 
@@ -201,7 +95,7 @@ def advance(params: Params, inputs: Array, states: Array) -> tuple[Array, Array]
     """
     cell = get(params.cell)
     P, G = cell.prepared, len(cell.gates)
-    old = _rows(states)
+    old = split_rows(states)
     count, hidden = old[0].shape
     wx = _affine(params.weight_ih, params.bias_ih, np.asarray(inputs, np.float64), G)
     first = slice(0, (P or G) * hidden)
@@ -215,20 +109,9 @@ def advance(params: Params, inputs: Array, states: Array) -> tuple[Array, Array]
         rh = _affine(params.weight_hh[second], params.bias_hh[second], operand, G - P)
         new, kept = cell.step(wx[P:], rh, old, prepared)
     new_states, values = np.empty((count, len(new), hidden)), np.empty((count, len(kept), hidden))
-    _fill(new_states, new)
-    _fill(values, kept)
+    fill_rows(new_states, new)
+    fill_rows(values, kept)
     return new_states, values
-
-
-def _rows(array: Array) -> tuple[Array, ...]:
-    """(..., M, H) -> M arrays (..., H) in float64, as equations take them."""
-    return tuple(np.moveaxis(np.asarray(array, np.float64), -2, 0))
-
-
-def _fill(target: Array, values: Any) -> None:
-    """(..., M, H) from M arrays (..., H)."""
-    for m, value in enumerate(values):
-        target[..., m, :] = value
 
 
 def _blocks(weight: Array, gates: int) -> Array:

@@ -9,6 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 
+from gatescope.cells.memory_gate import memory_gate
+from gatescope.cells.registry import get
 from gatescope.datatypes import Array, Trace
 from gatescope.plotting import _palette, _trace_view
 from gatescope.plotting._style import count_axis, drawing_in, line_keywords, plain_text
@@ -82,7 +84,7 @@ def plot_gate_trajectories(
     if gates is None:
         gates = _trace_view.gate_names(trace) + trace.state_names
     names = _trace_view.check_names(trace, gates, argument="gates")
-    reference = _reference(names)
+    reference = _reference(trace, names)
     shown = {name: _trace_view.values(trace, name)[span.slice, sequence] for name in names}  # (N, H) views
     means = _trace_view.time_mean(shown[reference])
     chosen = _spread(means) if units is None else _trace_view.check_units(trace, units)
@@ -139,7 +141,7 @@ def spread_units(trace: Trace, sequence: int = 0) -> tuple[tuple[int, ...], str]
     units : tuple of int
         Three (fewer of a smaller cell), from the smallest to the greatest mean over the sequence's steps.
     reference : str
-        f or z, the gate that keeps the memory; else the first gate; h for a cell without gates.
+        The memory gate; else the first gate; h for a cell without gates.
 
     Examples
     --------
@@ -150,13 +152,15 @@ def spread_units(trace: Trace, sequence: int = 0) -> tuple[tuple[int, ...], str]
     >>> sorted(units), reference
     ([0, 1], 'z')
     """
-    reference = _reference(_trace_view.gate_names(trace) + trace.state_names)
+    reference = _reference(trace, _trace_view.gate_names(trace) + trace.state_names)
     values = _trace_view.values(trace, reference)[: int(trace.lengths[sequence]), sequence]
     return _spread(_trace_view.time_mean(values)), reference
 
 
-def _reference(names: tuple[str, ...]) -> str:
-    return next((name for name in ("f", "z") if name in names), names[0])
+def _reference(trace: Trace, names: tuple[str, ...]) -> str:
+    """Return the memory gate if it is among the names, else the first of them."""
+    memory = memory_gate(get(trace.cell)).name
+    return memory if memory in names else names[0]
 
 
 def _spread(means: Array) -> tuple[int, ...]:

@@ -41,7 +41,7 @@ def plot_phase_diagram(
     fig: FigureBase | None = None,
     **artist_kwargs: Any,
 ) -> tuple[FigureBase, dict[str, Axes]]:
-    """Draw a phase diagram, a panel for each scheme: gain across, bias of the holding gate up, rate as colour.
+    """Draw a phase diagram, a panel for each scheme: gain across, bias of the memory gate up, rate as colour.
 
     Blue is where gradients vanish, orange where they explode, and the line between is the edge, where the rate is 0;
     blue is darker than orange at any value.  For half-lives the line is that of exponent 0, and beyond it they are

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from gatescope.cells.memory_gate import memory_gate
 from gatescope.cells.registry import Cell, get
 from gatescope.checks.dtypes import float_dtype
 from gatescope.checks.numbers import check_count, check_number
@@ -364,20 +365,21 @@ def _draw(
             weight_hh = _orthogonal(rng, rows, units)
         else:
             weight_hh = gain * np.concatenate([_orthogonal(rng, units, units) for _ in range(gates)])
-    if scheme == "keras" and "f" in cell.gates:
-        bias[cell.gates.index("f")] = 1
+    memory = memory_gate(cell)
+    if scheme == "keras" and memory.opened_by and not memory.coupled:
+        bias[cell.gates.index(memory.opened_by)] = memory.sign
     if scheme == "chrono":
-        scale = np.log(rng.uniform(1, t_max - 1, units))
-        if "f" in cell.gates:
-            bias[cell.gates.index("f")] = scale
-            if "i" in cell.gates:
-                bias[cell.gates.index("i")] = -scale
-        elif "z" in cell.gates:
-            bias[cell.gates.index("z")] = scale
-        else:
+        if not memory.opened_by:
             raise ValueRangeError(
-                f"scheme='chrono' needs a forget gate f or an update gate z; {cell.name!r} has neither"
+                f"needs a gate that holds the memory, and {cell.name!r} has none",
+                argument="scheme",
+                seen=scheme,
+                advice="choose another scheme, or a cell such as 'lstm' or 'gru'",
             )
+        log_time = np.log(rng.uniform(1, t_max - 1, units))
+        bias[cell.gates.index(memory.opened_by)] = memory.sign * log_time
+        if memory.input_gate:
+            bias[cell.gates.index(memory.input_gate)] = -log_time
     return {
         "weight_ih": weight_ih,
         "weight_hh": weight_hh,

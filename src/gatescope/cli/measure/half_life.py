@@ -39,13 +39,13 @@ def half_life(
     ] = "joint",
     transient: TransientOption = None,
 ) -> Found:
-    """How long the cell remembers, in steps, by the adjoint, the leading exponent and the holding gate."""
+    """How long the cell remembers, in steps, by the adjoint, the leading exponent and the memory gate."""
     from gatescope.measurements.half_life import half_life as measure
     from gatescope.plotting.half_life import plot_half_life as draw
 
     keywords = job.keywords("seed", "clamp", "threads")
     result = measure(job.params, job.series, target=target, transient=transient, **keywords)
-    gate = f"geometric mean of {result.gate}" if result.gate else "holding gate"
+    gate = f"geometric mean of {result.gate}" if result.gate else "memory gate"
     quantities = {
         "half-life by the slope of the adjoint, steps": map(number, result.by_adjoint),
         "by the leading Lyapunov exponent, steps": map(number, result.by_exponent),

@@ -83,7 +83,7 @@ def phases(
         str | None,
         typer.Option(
             metavar="NUMBERS",
-            help=f"Added to the bias of the holding gate, as gain.  Default: {_BIASES}, 0 without such a gate.",
+            help=f"Added to the bias of the memory gate, as gain.  Default: {_BIASES}, 0 without such a gate.",
         ),
     ] = None,
     hidden_size: HiddenSizeOption = None,
@@ -92,15 +92,15 @@ def phases(
     seeds: Annotated[int, typer.Option(help="Networks at each point.")] = 1,
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float64",
 ) -> Found:
-    """Where gradients vanish and where they explode, over gain, bias of the holding gate and scheme."""
+    """Where gradients vanish and where they explode, over gain, bias of the memory gate and scheme."""
+    from gatescope.cells.memory_gate import memory_gate
     from gatescope.cells.registry import get
-    from gatescope.measurements.half_life import holding_gate
     from gatescope.measurements.phase_diagram import phase_diagram
     from gatescope.plotting.phase_diagram import plot_phase_diagram as draw
     from gatescope.reporting.text import counted
 
     if bias is None:
-        bias = _BIASES if holding_gate(get(cell)).name in get(cell).gates else "0"
+        bias = _BIASES if memory_gate(get(cell)).name in get(cell).gates else "0"
     size = DEFAULT_UNITS if hidden_size is None else hidden_size
     keywords = job.keywords("seed", "threads")
     if job.series is not None:
