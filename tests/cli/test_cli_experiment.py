@@ -1,6 +1,5 @@
 """``gatescope experiment long-series``: what it prints and writes, stopped and gone on with."""
 
-import importlib
 import signal
 
 import numpy as np
@@ -27,7 +26,7 @@ def test_it_prints_the_table_and_writes_four_files(invoke, tmp_path):
     assert done.stderr.splitlines()[0] == "run 1 of 4: lstm, seed 0"
     assert (tmp_path / "here" / "table.md").read_text().startswith("# preliminary: ")
     result = gs.load(tmp_path / "here" / "result.npz")
-    assert result == run(tmp_path / "again", steps=50, sequences=4, epochs=3, seeds=2)
+    assert result == run.run_long_series(tmp_path / "again", steps=50, sequences=4, epochs=3, seeds=2)
     assert (tmp_path / "here" / "curves.png").stat().st_size > 20_000
 
 
@@ -35,7 +34,7 @@ def test_its_options_are_those_of_the_function(invoke, tmp_path):
     options = [
         "--cells",
         "gru, rnn",
-        "--window",
+        "--lookback",
         "3",
         "--hidden-size",
         "5",
@@ -46,8 +45,8 @@ def test_its_options_are_those_of_the_function(invoke, tmp_path):
     ]
     done = invoke(*SMALL, *options, "--threads", "1", "--out", "here")
     assert done.exit_code == 0, done.output
-    given = {"cells": ("gru", "rnn"), "window": 3, "hidden_size": 5, "data_seed": 4, "dtype": "float64"}
-    expected = run(tmp_path / "again", steps=50, sequences=4, epochs=3, seeds=2, **given)
+    given = {"cells": ("gru", "rnn"), "lookback": 3, "hidden_size": 5, "data_seed": 4, "dtype": "float64"}
+    expected = run.run_long_series(tmp_path / "again", steps=50, sequences=4, epochs=3, seeds=2, **given)
     assert gs.load(tmp_path / "here" / "result.npz") == expected
 
 
@@ -59,10 +58,7 @@ def test_the_sizes(fast, invoke, monkeypatch):
         seen.update(keywords)
         raise KeyboardInterrupt
 
-    # By its full name: the package has a function of that name, too.
-    monkeypatch.setattr(
-        importlib.import_module("gatescope.experiments.long_series.run"), "long_series", caught
-    )
+    monkeypatch.setattr(run, "run_long_series", caught)
     invoke("experiment", "long-series", *(["--fast"] if fast else []), "--epochs", "7")
     full = {"seeds": 10, "epochs": 1000, "steps": 20_000, "sequences": 40}
     wanted = {**(FAST if fast else full), "epochs": 7}
@@ -103,7 +99,7 @@ BAD = [
     (["--seeds", "0"], "--seeds 0 must be"),
     (["--epochs", "0"], "--epochs 0 must be"),
     (["--steps", "2"], "--steps 2 must be"),
-    (["--window", "0"], "--window 0 must be"),
+    (["--lookback", "0"], "--lookback 0 must be"),
     (["--dtype", "float16"], "--dtype 'float16' is not one"),
     (["--hidden-size", "0"], "--hidden-size 0 must be"),
     (["--data-seed", "-1"], "--data-seed -1 must be"),
@@ -122,7 +118,9 @@ BAD = [
 def test_bad_input_is_one_line_and_status_2(arguments, message, invoke, tmp_path, monkeypatch):
     (tmp_path / "file.txt").write_text("")
     if "other" in arguments:
-        run(tmp_path / "other" / "runs", steps=60, sequences=4, epochs=1, seeds=1, cells=("gru",))
+        run.run_long_series(
+            tmp_path / "other" / "runs", steps=60, sequences=4, epochs=1, seeds=1, cells=("gru",)
+        )
     monkeypatch.setattr(train.Engine, "back", too_late)
     done = invoke(*SMALL, *arguments)
     assert done.exit_code == 2, done.output

@@ -28,7 +28,7 @@ TASKS = {
     "delayed-xor": (["--steps", "12", "--sequences", "3"], "training accuracy"),
     "flip-flop": (["--steps", "12", "--sequences", "3", "--set", "pulse=0.2"], "training loss"),
     "long-series": (
-        ["--steps", "20", "--sequences", "3", "--set", "window=4"],
+        ["--steps", "20", "--sequences", "3", "--set", "lookback=4"],
         "baseline: the best constant",
     ),
     "laser": (["--set", "horizon=50"], "training loss"),

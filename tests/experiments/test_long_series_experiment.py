@@ -44,14 +44,14 @@ def test_it_returns_a_curve_a_cell_and_seed(found):
         assert np.isfinite(getattr(found, name)).all()
     assert len(set(found.loss[..., 0].ravel().tolist())) == 4  # every run has weights of its own
     assert (found.loss[..., 2] < found.loss[..., 0]).all()
-    assert (found.steps, found.sequences, found.window, found.hidden_size) == (50, 4, 8, 16)
+    assert (found.steps, found.sequences, found.lookback, found.hidden_size) == (50, 4, 8, 16)
     assert found.status == (("finished",) * 2,) * 2
     assert found.preliminary
     assert 2 < found.baseline < 3
 
 
 def test_a_run_is_what_the_settings_say(found):
-    batch = make(steps=50, sequences=4, window=8, seed=0)
+    batch = make(steps=50, sequences=4, lookback=8, seed=0)
     stack = init_stack("gru", hidden_size=16, heads=batch, seed=1, scheme="keras")
     run = train.train(stack, batch, optimizer=Adam(eps=1e-7), lr=1e-3, clip_norm=1.0, epochs=3, seed=1)
     np.testing.assert_array_equal(found.loss[1, 1], run.history.loss)
@@ -183,7 +183,7 @@ def test_cells_take_turns(tmp_path):
     ("other", "message"),
     [
         ({"steps": 60}, r"other steps \(50 there, 60 here\)"),
-        ({"window": 4}, r"other window \(8 there, 4 here\)"),
+        ({"lookback": 4}, r"other lookback \(8 there, 4 here\)"),
         ({"data_seed": 1}, r"other data_seed \(0 there, 1 here\)"),
         (
             {"hidden_size": 5, "dtype": "float64"},
@@ -246,7 +246,7 @@ def test_a_torn_run_is_told_of_before_another_is_trained(tmp_path, monkeypatch):
         ({"seeds": [-1]}, ValueRangeError, "seeds=-1"),
         ({"epochs": 0}, ValueRangeError, "epochs=0"),
         ({"steps": 0}, ValueRangeError, "steps=0"),
-        ({"window": 0}, ValueRangeError, "window=0"),
+        ({"lookback": 0}, ValueRangeError, "lookback=0"),
         ({"hidden_size": 1.5}, ValueRangeError, r"hidden_size=1\.5"),
         ({"data_seed": -1}, ValueRangeError, "data_seed=-1"),
         ({"threads": 0}, ValueRangeError, "threads=0"),

@@ -150,7 +150,7 @@ def test_other_cells_are_shown_beside_nothing():
 
 
 def test_the_choices_are_told():
-    text = report.markdown(made(as_published(), window=32, data_seed=5))
+    text = report.markdown(made(as_published(), lookback=32, data_seed=5))
     for part in (
         "last 32 price changes",
         "7 outputs",

@@ -20,7 +20,7 @@ def made(curves, *, cells=("lstm", "gru"), seconds=None, **fields):
         "status": tuple(("finished",) * shape[1] for _ in cells),
         "steps": 20_000,
         "sequences": 40,
-        "window": 8,
+        "lookback": 8,
         "hidden_size": 16,
         "data_seed": 0,
         "baseline": 3.0,

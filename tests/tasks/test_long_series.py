@@ -1,4 +1,4 @@
-"""The long market series: its definition, its hindsight values against a search, its windows and its baseline."""
+"""The long market series: its definition, its hindsight values against a search, its inputs and its baseline."""
 
 import time
 from itertools import pairwise, product
@@ -95,7 +95,7 @@ def test_the_angle_takes_steps_of_a_hundredth_at_most():
 
 
 def test_prices_are_those_of_the_batch():
-    batch = long_series(steps=400, sequences=3, window=1, seed=7, dtype="float64")
+    batch = long_series(steps=400, sequences=3, lookback=1, seed=7, dtype="float64")
     arguments = {name: batch.provenance[name] for name in ("steps", "sequences", "seed")}
     prices = long_series_prices(**arguments)
     change = batch.provenance["change"]
@@ -109,12 +109,12 @@ def test_prices_are_those_of_the_batch():
         np.testing.assert_allclose(again, values[..., columns], atol=1e-13)
 
 
-@pytest.mark.parametrize("window", [1, 2, 8, 500])
-def test_inputs_are_the_last_changes_the_newest_first(window):
-    one = long_series(steps=120, sequences=3, window=1, dtype="float64").inputs[..., 0]
-    inputs = long_series(steps=120, sequences=3, window=window, dtype="float64").inputs
-    assert inputs.shape == (120, 3, window)
-    for w in range(window):
+@pytest.mark.parametrize("lookback", [1, 2, 8, 500])
+def test_inputs_are_the_last_changes_the_newest_first(lookback):
+    one = long_series(steps=120, sequences=3, lookback=1, dtype="float64").inputs[..., 0]
+    inputs = long_series(steps=120, sequences=3, lookback=lookback, dtype="float64").inputs
+    assert inputs.shape == (120, 3, lookback)
+    for w in range(lookback):
         np.testing.assert_array_equal(inputs[w:, :, w], one[: max(120 - w, 0)])
         assert not inputs[: w + 1, :, w].any()
 

@@ -103,7 +103,7 @@ def test_sizes_that_nobody_means(make, steps, sequences):
         (copying, {"memory": 10**12}, "give fewer steps, sequences, symbols or memory"),
         (copying, {"symbols": 10**12}, "give fewer steps, sequences, symbols or memory"),
         (flip_flop, {"channels": 10**12}, "give fewer steps, sequences or channels"),
-        (long_series, {"window": 10**12}, "give fewer steps or sequences, or a shorter window"),
+        (long_series, {"lookback": 10**12}, "give fewer steps or sequences, or a shorter lookback"),
         (partial(counting_of, [1, 2**62]), {}, "give fewer or smaller numbers, or fewer steps"),
         (partial(counting_of, [1, 2]), {"steps": 10**12}, "give fewer or smaller numbers, or fewer steps"),
         (
@@ -158,7 +158,7 @@ def test_arguments_are_keywords(make):
         (counting, "n_max", 51, "from 1 to 50"),
         (counting, "n_min", 51, "from 1 to 50"),
         (counting, "steps", 2, "of at least 3"),
-        (long_series, "window", 0, "of at least 1"),
+        (long_series, "lookback", 0, "of at least 1"),
         (long_series, "steps", 2, "of at least 3"),
     ],
 )

@@ -262,7 +262,9 @@ def test_train_follows_torch():
 def test_train_carries_states_over_windows():
     """Ten windows: the state goes on through the data, and begins from zero with every pass through it."""
     stack, batch = make_stack(*DEEP), make_batch("every", lengths=None, steps=10)
-    run = gs.train(stack, batch, optimizer="adam", lr=1e-2, clip_norm=CLIP, epochs=5, bptt_steps=5, stateful=True)
+    run = gs.train(
+        stack, batch, optimizer="adam", lr=1e-2, clip_norm=CLIP, epochs=5, bptt_steps=5, stateful=True
+    )
     theirs = OPTIMISERS["adam"][2]
     expected = torch_model.train(stack, torch_data(batch), theirs, updates=10, clip_norm=CLIP, window=5)
     assert_vectors_close(stack, run.model.flat(), expected, WEIGHTS)

@@ -35,7 +35,7 @@ def long_series(
     epochs: Annotated[int | None, typer.Option(help=f"One update each.{_default('epochs')}")] = None,
     steps: Annotated[int | None, typer.Option(help=f"T.{_default('steps')}")] = None,
     sequences: Annotated[int | None, typer.Option(help=f"B.{_default('sequences')}")] = None,
-    window: Annotated[int, typer.Option(help="How many of the last price changes are the input.")] = 8,
+    lookback: Annotated[int, typer.Option(help="How many of the last price changes are the input.")] = 8,
     hidden_size: Annotated[int, typer.Option(help="Units.")] = 16,
     data_seed: Annotated[int, typer.Option(help="Of the series, which are the same for all runs.")] = 0,
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
@@ -71,7 +71,7 @@ def long_series(
             result = experiment(
                 runs,
                 cells=names,
-                window=window,
+                lookback=lookback,
                 hidden_size=hidden_size,
                 data_seed=data_seed,
                 dtype=dtype,

@@ -58,7 +58,7 @@ class LongSeriesResult(Result):
         Share of the epoch's updates whose gradient was clipped.
     status : tuple of tuple of str
         How each run ended, a tuple a cell.
-    steps, sequences, window, hidden_size : int
+    steps, sequences, lookback, hidden_size : int
         T and B of the data, how many of the last price changes are the input, and units of the cell.
     data_seed : int
         Of the series, which are the same for all runs.
@@ -89,7 +89,7 @@ class LongSeriesResult(Result):
     status: tuple[tuple[str, ...], ...]
     steps: int
     sequences: int
-    window: int
+    lookback: int
     hidden_size: int
     data_seed: int
     baseline: float

@@ -23,14 +23,14 @@ def long_series(
     *,
     steps: int = 20_000,
     sequences: int = 40,
-    window: int = 8,
+    lookback: int = 8,
     gamma: float = 0.99,
     seed: int = 0,
     dtype: DTypeLike = "float32",
 ) -> Batch:
     """Long market series, and what every trade is worth at every step to one who knows the future.
 
-    The prices p_t are those of `long_series_prices`.  The inputs of step t are the last W = `window` price changes,
+    The prices p_t are those of `long_series_prices`.  The inputs of step t are the last W = `lookback` price changes,
     ``p_t - p_{t-1}`` first, divided by the standard deviation of all changes of the batch after their mean is taken
     off; changes from before the start are 0.  The targets are the seven hindsight values of `long_series_values`
     at step t, standardized a head: the values of one position's choices get the mean 0 and the standard
@@ -52,7 +52,7 @@ def long_series(
         T, at least 3.
     sequences : int
         B.
-    window : int
+    lookback : int
         W, at least 1; the experiment is run with 1, 8, 32 and 128.
     gamma : float
         Discount of a reward a step later, from 0 to 1.
@@ -77,18 +77,18 @@ def long_series(
     Examples
     --------
     >>> import gatescope as gs
-    >>> batch = gs.tasks.long_series(steps=500, sequences=2, window=4)
+    >>> batch = gs.tasks.long_series(steps=500, sequences=2, lookback=4)
     >>> batch.inputs.shape, batch.targets.shape, [head.name for head in batch.heads]
     ((500, 2, 4), (500, 2, 7), ['flat', 'short', 'long'])
     >>> 2.9 < batch.baseline < 3
     True
     """
     wanted = float_dtype(dtype)
-    window, steps = whole("window", window), whole("steps", steps, least=3)
+    lookback, steps = whole("lookback", lookback), whole("steps", steps, least=3)
     check_size(
-        steps * whole("sequences", sequences) * (window + sum(map(len, _CHOICES.values()))),
+        steps * whole("sequences", sequences) * (lookback + sum(map(len, _CHOICES.values()))),
         wanted,
-        "give fewer steps or sequences, or a shorter window",
+        "give fewer steps or sequences, or a shorter lookback",
     )
     prices = long_series_prices(steps=steps, sequences=sequences, seed=seed)
     changes = np.diff(prices, axis=0)
@@ -108,7 +108,7 @@ def long_series(
         statistics[name] = {"mean": mean, "standard_deviation": deviation}
     return Batch(
         name="long_series",
-        inputs=_windows((changes - change_mean) / change_deviation, window, wanted),
+        inputs=_windows((changes - change_mean) / change_deviation, lookback, wanted),
         targets=_columns_last(targets, wanted),
         mask=np.ones(prices.shape, np.bool_),
         lengths=whole_length(*prices.shape),
@@ -120,7 +120,7 @@ def long_series(
             wanted,
             steps=prices.shape[0],
             sequences=prices.shape[1],
-            window=window,
+            lookback=lookback,
             gamma=float(gamma),
             seed=int(seed),
             reward="position x price change, no cost",
@@ -260,9 +260,9 @@ def _columns_last(parts: list[Array], dtype: np.dtype[Any]) -> Array:
     return joined
 
 
-def _windows(changes: Array, window: int, dtype: np.dtype[Any]) -> Array:
-    """The last `window` of (T-1, B) changes at every step, the newest first, as (T, B, W); 0 before the start."""
+def _windows(changes: Array, lookback: int, dtype: np.dtype[Any]) -> Array:
+    """The last `lookback` of (T-1, B) changes at every step, the newest first, as (T, B, W); 0 before the start."""
     steps, sequences = changes.shape[0] + 1, changes.shape[1]
-    padded = np.zeros((steps + window - 1, sequences), dtype)
-    padded[window:] = changes
-    return np.ascontiguousarray(sliding_window_view(padded, window, axis=0)[:, :, ::-1])
+    padded = np.zeros((steps + lookback - 1, sequences), dtype)
+    padded[lookback:] = changes
+    return np.ascontiguousarray(sliding_window_view(padded, lookback, axis=0)[:, :, ::-1])

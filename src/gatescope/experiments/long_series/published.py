@@ -55,7 +55,7 @@ def choices(result: LongSeriesResult) -> list[str]:
     )
     other = f" Published: {PUBLISHED_UNITS} units, learning rate {TRAINING['lr']:g}, norm {TRAINING['clip_norm']:g}."
     return [
-        f"Input: the last {result.window} price changes, standardized. The published width is not known.",
+        f"Input: the last {result.lookback} price changes, standardized. The published width is not known.",
         "Head: 7 outputs, the hindsight values of a dynamic programme over {flat: stay, long, short; short: hold, "
         "close; long: hold, close}, standardized group by group; loss: the sum of the three groups' mean squared "
         "errors. The published ones are not known.",

@@ -39,7 +39,7 @@ def run_long_series(
     epochs: int = 1000,
     steps: int = 20_000,
     sequences: int = 40,
-    window: int = 8,
+    lookback: int = 8,
     hidden_size: int = HIDDEN_SIZE,
     data_seed: int = 0,
     dtype: str = "float32",
@@ -70,7 +70,7 @@ def run_long_series(
     epochs : int
     steps, sequences : int
         T and B.
-    window : int
+    lookback : int
         How many of the last price changes are the input.
     hidden_size : int
     data_seed : int
@@ -114,7 +114,7 @@ def run_long_series(
     settings: dict[str, Any] = {
         "steps": check_count("steps", steps),
         "sequences": check_count("sequences", sequences),
-        "window": check_count("window", window),
+        "lookback": check_count("lookback", lookback),
         "hidden_size": check_count("hidden_size", hidden_size),
         "data_seed": check_count("data_seed", data_seed, least=0),
         "dtype": dtype,
@@ -124,7 +124,7 @@ def run_long_series(
         "clip_norm": CLIP_NORM,
         "scheme": SCHEME,
     }
-    batch = make(steps=steps, sequences=sequences, window=window, seed=data_seed, dtype=dtype)
+    batch = make(steps=steps, sequences=sequences, lookback=lookback, seed=data_seed, dtype=dtype)
     place = _prepare(folder, settings, check_count("epochs", epochs))
     files = {(cell, seed): place / f"{cell}-{seed}.npz" for cell, seed in _order(chosen, numbers)}
     _check_files(files.values())
@@ -239,7 +239,7 @@ def _collect(
     def each(value: Callable[[TrainingRun], Any]) -> list[list[Any]]:
         return [[value(runs[cell, seed]) for seed in seeds] for cell in cells]
 
-    shared = ("steps", "sequences", "window", "hidden_size", "data_seed")
+    shared = ("steps", "sequences", "lookback", "hidden_size", "data_seed")
     return LongSeriesResult(
         cells=tuple(cells),
         seeds=np.array(seeds, np.int64),
