@@ -15,7 +15,7 @@ SEED = 0
 
 def series(steps: int | None) -> np.ndarray:
     """(T, 1, 1) float32: the standardized laser series, or its first `steps` steps."""
-    return gs.tasks.laser(horizon=steps).inputs
+    return gs.tasks.laser(steps=steps).inputs
 
 
 def cell(name: str, scheme: str = "pytorch") -> gs.Params:

@@ -31,7 +31,7 @@ def test_compare_writes_everything(invoke, tmp_path):
         assert b"</svg>" in (out / f"{name}.svg").read_bytes()
 
     params = gs.init("lstm", input_size=1, hidden_size=4, seed=0)
-    inputs = gs.tasks.laser(horizon=700).inputs
+    inputs = gs.tasks.laser(steps=700).inputs
     trace = Trace.load(out / "data" / "trace_lstm.npz")
     np.testing.assert_array_equal(trace.states, gs.run(params, inputs).states)
     flow = GradientFlow.load(out / "data" / "flow_h_lstm.npz")

@@ -30,7 +30,7 @@ def test_run_writes_the_trace(invoke, tmp_path):
     gs.init("gru", input_size=1, hidden_size=3, seed=5).save(tmp_path / "w.npz")
     done = invoke("run", "--weights", "w.npz", "--horizon", 25, "--out", "sub/mine.npz", "--threads", 1)
     assert done.exit_code == 0, done.output
-    expected = gs.run(gs.load(tmp_path / "w.npz"), gs.tasks.laser(horizon=25).inputs)
+    expected = gs.run(gs.load(tmp_path / "w.npz"), gs.tasks.laser(steps=25).inputs)
     trace = Trace.load(tmp_path / "sub" / "mine.npz")
     np.testing.assert_array_equal(trace.gates, expected.gates)
     assert "25 steps" in done.output
@@ -38,7 +38,7 @@ def test_run_writes_the_trace(invoke, tmp_path):
     done = invoke("run", "--cell", "lstm", *SMALL, "--dtype", "float64", "--seed", 2, "--init", "keras")
     assert done.exit_code == 0, done.output
     params = gs.init("lstm", input_size=1, hidden_size=4, seed=2, scheme="keras", dtype="float64")
-    expected = gs.run(params, gs.tasks.laser(horizon=40, dtype="float64").inputs)
+    expected = gs.run(params, gs.tasks.laser(steps=40, dtype="float64").inputs)
     np.testing.assert_array_equal(Trace.load(tmp_path / "trace.npz").states, expected.states)
 
 
@@ -91,7 +91,7 @@ def test_run_holds_gates(invoke, tmp_path):
     assert done.exit_code == 0, done.output
     params = gs.init("lstm", input_size=1, hidden_size=4, seed=0)
     clamp = {"f": 1.0, "i": {0: 0.0, 3: 0.0}}
-    expected = gs.run(params, gs.tasks.laser(horizon=40).inputs, clamp=clamp)
+    expected = gs.run(params, gs.tasks.laser(steps=40).inputs, clamp=clamp)
     trace = Trace.load(tmp_path / "trace.npz")
     assert trace == expected
     assert trace.provenance["clamp"] == {"f": 1.0, "i": {"0": 0.0, "3": 0.0}}

@@ -31,7 +31,7 @@ TASKS = {
         ["--steps", "20", "--sequences", "3", "--set", "lookback=4"],
         "baseline: the best constant",
     ),
-    "laser": (["--set", "horizon=50"], "training loss"),
+    "laser": (["--steps", "50"], "training loss"),
     "digits": (["--sequences", "20"], "test accuracy, of the best model"),
     "characters": (["--data", "text.txt", "--sequences", "3"], "test loss, of the best model"),
 }

@@ -20,7 +20,7 @@ BAD = [
     (["piano-roll"], "give it with --data FILE.mat"),
     (["piano-roll", "--data", "text.txt"], "--data: 'text.txt' is not a .mat file"),
     (["characters", "--data", "missing.txt"], "--data: cannot read 'missing.txt': there is no such file"),
-    (["laser", "--steps", "10"], "--steps 10 does not go with laser"),
+    (["laser", "--sequences", "10"], "--sequences 10 does not go with laser"),
     (["laser", "--validation"], "--validation needs data that are held back"),
     (["laser", "--fixed"], "--fixed is for tasks that make fresh data"),
     (
@@ -38,12 +38,12 @@ BAD = [
         "must be left out: adding has nothing else to set than --steps, --sequences, --seed, --dtype",
     ),
     (["adding", "--set", "steps=3"], "--set 'steps=3' has an option of its own; give --steps"),
-    (["laser", "--set", "steps=3"], "--set 'steps=3' must be NAME=VALUE with one of"),
+    (["laser", "--set", "speed=3"], "--set 'speed=3' must be NAME=VALUE with one of"),
     (["characters", "--data", "text.txt", "--set", "split=test"], "training takes the train split"),
     (["copying", "--set", "memory"], "NAME=VALUE with one of symbols, memory"),
     (["copying", "--set", "memory=many"], "--set memory='many' must be a whole number"),
     (["laser", "--set", "standardize=3"], "--set 'standardize=3' must be true or false"),
-    (["laser", "--set", "horizon=0"], "--set horizon=0 is not between"),
+    (["laser", "--steps", "0"], "--steps 0 must be a whole number from 1 to 10093"),
     (
         ["characters", "--data", "text.txt", "--set", "encoding=foo"],
         "--set encoding='foo' is no text encoding",

@@ -24,7 +24,7 @@ def test_an_archive_of_piano_rolls_has_three_splits(invoke, tmp_path, monkeypatc
 
     def piano_roll(path, *, split="train", steps=None, dtype="float32"):
         asked.append(split)
-        return tasks.laser(horizon={"train": 30, "valid": 20, "test": 10}[split], dtype=dtype)
+        return tasks.laser(steps={"train": 30, "valid": 20, "test": 10}[split], dtype=dtype)
 
     monkeypatch.setattr(tasks, "piano_roll", piano_roll, raising=False)
     done = invoke(*started("piano-roll", "--data", "x.mat"))
@@ -91,7 +91,7 @@ def test_what_is_chosen_by_is_never_what_is_tested_on(name, invoke, monkeypatch)
     @functools.wraps(getattr(tasks, name))
     def split_of(*, split="train", dtype="float32", **_):
         asked.append(split)
-        return tasks.laser(horizon={"train": 30, "valid": 20, "test": 10}[split], dtype=dtype)
+        return tasks.laser(steps={"train": 30, "valid": 20, "test": 10}[split], dtype=dtype)
 
     monkeypatch.setattr(tasks, name, split_of)
     done = invoke(*started(name))

@@ -74,7 +74,7 @@ class History(Result):
     Examples
     --------
     >>> import gatescope as gs
-    >>> batch = gs.tasks.laser(horizon=100)
+    >>> batch = gs.tasks.laser(steps=100)
     >>> model = gs.init("gru", input_size=1, hidden_size=8, seed=0)
     >>> history = gs.train(model, batch, epochs=20, lr=0.01, probe_every=10).history
     >>> history.epoch[[0, -1]], bool(history.loss[-1] < history.loss[0])
@@ -131,7 +131,7 @@ class TrainingRun(Result):
     Examples
     --------
     >>> import gatescope as gs
-    >>> batch = gs.tasks.laser(horizon=100)
+    >>> batch = gs.tasks.laser(steps=100)
     >>> model = gs.init("gru", input_size=1, hidden_size=8, seed=0)
     >>> run = gs.train(model, batch, epochs=20, lr=0.01, snapshot_every=10)
     >>> run.status, run.message, run.snapshot_epoch

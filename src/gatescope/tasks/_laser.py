@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import operator
 from importlib import resources
 
 import numpy as np
@@ -11,15 +10,15 @@ from numpy.typing import DTypeLike
 
 from gatescope._version import __version__
 from gatescope.checks.dtypes import float_dtype
+from gatescope.checks.numbers import check_count, check_flag
 from gatescope.datatypes import Batch, Head
-from gatescope.errors import FileFormatError, ValueRangeError
-from gatescope.tasks._synthetic import flag
+from gatescope.errors import FileFormatError
 
 _FILE = "santafe_laser.txt"
 
 
-def laser(*, horizon: int | None = None, dtype: DTypeLike = "float32", standardize: bool = True) -> Batch:
-    """The Santa Fe laser series with its next value as the target.
+def laser(*, steps: int | None = None, dtype: DTypeLike = "float32", standardize: bool = True) -> Batch:
+    """Return the Santa Fe laser series with its next value as the target.
 
     Input t is x_t and target t is x_{t+1}.  Every measured value is an input; the target of the last one was
     never measured, so there `mask` is False and the target 0.
@@ -30,12 +29,12 @@ def laser(*, horizon: int | None = None, dtype: DTypeLike = "float32", standardi
 
     Parameters
     ----------
-    horizon : int, optional
-        How many steps, from the first; default all 10,093.
+    steps : int, optional
+        T, how many steps from the first; default all 10,093.
     dtype : {"float32", "float64"}
     standardize : bool
         Subtract the mean and divide by the standard deviation (that of the population, ddof = 0) of the whole
-        series, whatever `horizon` is.  Otherwise the values are intensities, whole numbers from 0 to 255.
+        series, whatever `steps` is.  Otherwise the values are intensities, whole numbers from 0 to 255.
 
     Returns
     -------
@@ -46,7 +45,7 @@ def laser(*, horizon: int | None = None, dtype: DTypeLike = "float32", standardi
     Raises
     ------
     ValueRangeError
-        If `horizon` is not between 1 and 10,093, or `standardize` is neither True nor False.
+        If `steps` is not between 1 and 10,093, or `standardize` is neither True nor False.
     DtypeError
         If `dtype` is neither float32 nor float64.
 
@@ -62,21 +61,23 @@ def laser(*, horizon: int | None = None, dtype: DTypeLike = "float32", standardi
     >>> gs.tasks.laser().inputs.shape
     (10093, 1, 1)
     """
-    wanted, standardized = float_dtype(dtype), flag("standardize", standardize)
+    precision, standardized = float_dtype(dtype), check_flag("standardize", standardize)
     raw = (resources.files(__package__) / "data" / _FILE).read_bytes()
     try:
         intensities = np.array(raw.split(), dtype=np.float64)
     except ValueError as error:
-        raise FileFormatError(f"the packaged {_FILE!r} is damaged ({error}); reinstall gatescope") from error
+        raise FileFormatError(
+            f"the packaged {_FILE!r} is damaged ({error})", advice="reinstall gatescope"
+        ) from error
     mean, deviation = float(intensities.mean()), float(intensities.std())
-    steps = _steps(horizon, len(intensities))
+    steps = len(intensities) if steps is None else check_count("steps", steps, most=len(intensities))
     values = (intensities - mean) / deviation if standardized else intensities
-    targets = np.zeros(steps, wanted)
+    targets = np.zeros(steps, precision)
     known = values[1 : steps + 1]
     targets[: len(known)] = known
     return Batch(
         name="laser",
-        inputs=values[:steps].astype(wanted).reshape(steps, 1, 1),
+        inputs=values[:steps].astype(precision).reshape(steps, 1, 1),
         targets=targets.reshape(steps, 1, 1),
         mask=(np.arange(steps) < len(known)).reshape(steps, 1),
         lengths=np.array([steps], np.int64),
@@ -93,17 +94,3 @@ def laser(*, horizon: int | None = None, dtype: DTypeLike = "float32", standardi
             "gatescope": __version__,
         },
     )
-
-
-def _steps(horizon: int | None, longest: int) -> int:
-    if horizon is None:
-        return longest
-    try:
-        steps = operator.index(horizon)
-    except TypeError:
-        steps = 0
-    if not 1 <= steps <= longest or isinstance(horizon, bool):
-        raise ValueRangeError(
-            f"horizon={horizon!r} is not between 1 and {longest}, the length of the laser series"
-        )
-    return steps

@@ -82,7 +82,7 @@ def evaluate(stack: Stack, batch: Batch, *, at: str | None = None, threads: int 
     Examples
     --------
     >>> import gatescope as gs
-    >>> batch = gs.tasks.laser(horizon=500)
+    >>> batch = gs.tasks.laser(steps=500)
     >>> stack = gs.init_stack("lstm", hidden_size=8, heads=batch)
     >>> gs.evaluate(stack, batch).count
     500
