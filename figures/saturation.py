@@ -12,20 +12,20 @@ import gatescope as gs
 from figures import _building as building
 from figures import _cells as cells
 from gatescope import plotting
-from gatescope.plotting.saturation import draw_saturation_shares
+from gatescope.datatypes.saturation import OPEN, SHUT, Saturation
 
 NAMES = ("lstm", "gru")
 SCHEME = "chrono(20)"
 
 
 def compute(steps: int | None) -> dict[str, np.ndarray]:
-    """The shares of steps, by unit, of every gate."""
+    """The fractions of steps, by unit, of every gate."""
     inputs = cells.series(steps)
     arrays: dict[str, np.ndarray] = {}
     for name in NAMES:
-        shares = plotting.saturation_shares(gs.run(cells.cell(name, SCHEME), inputs))
-        for gate, (shut, opened) in shares.items():
-            arrays[f"{name}.{gate}"] = np.stack([shut, opened])
+        result = gs.saturation(gs.run(cells.cell(name, SCHEME), inputs))
+        for gate in result.gates:
+            arrays[f"{name}.{gate}"] = np.stack(result.gate(gate))
     return arrays
 
 
@@ -34,8 +34,17 @@ def draw(arrays: dict[str, np.ndarray]) -> Figure:
     fig = plotting.new_figure(9.6, 4.9)
     for ax, name in zip(fig.subplots(1, len(NAMES)), NAMES, strict=True):
         keys = [key for key in arrays if key.startswith(f"{name}.")]
-        shares = {key.rpartition(".")[2]: (arrays[key][0], arrays[key][1]) for key in keys}
-        draw_saturation_shares(shares, cell=name, ax=ax)
+        shut, opened = np.stack([arrays[key] for key in keys], axis=1)
+        result = Saturation(
+            cell=name,
+            gates=tuple(key.rpartition(".")[2] for key in keys),
+            shut=shut,
+            open=opened,
+            left=SHUT,
+            right=OPEN,
+            steps=0,
+        )
+        plotting.plot_saturation(result, ax=ax)
     return fig
 
 

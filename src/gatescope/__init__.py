@@ -29,6 +29,7 @@ from gatescope.datatypes import (
     Params,
     PhaseDiagram,
     Result,
+    Saturation,
     Status,
     Trace,
     TrainingRun,
@@ -60,6 +61,7 @@ from gatescope.measurements.jacobian_spectrum import jacobian_spectrum
 from gatescope.measurements.lyapunov_spectrum import lyapunov_of_jacobians, lyapunov_spectrum
 from gatescope.measurements.memory_estimate import plan_flow
 from gatescope.measurements.phase_diagram import phase_diagram
+from gatescope.measurements.saturation import saturation
 from gatescope.recurrence.clamping import clamp
 from gatescope.recurrence.initialization import init, init_stack
 from gatescope.recurrence.on_device import DeviceGradients, DeviceParams, DeviceTrace, to_device
@@ -96,6 +98,7 @@ __all__ = [
     "Params",
     "PhaseDiagram",
     "Result",
+    "Saturation",
     "ShapeError",
     "Stack",
     "Status",
@@ -129,6 +132,7 @@ __all__ = [
     "plotting",
     "predict",
     "run",
+    "saturation",
     "save",
     "tasks",
     "to_device",

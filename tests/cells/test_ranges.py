@@ -98,7 +98,7 @@ def test_a_trace_says_it(tmp_path):
     assert trace.gate_ranges == (GATE, SIGNED)
     assert trace.sigmoid_names == ("a",)
     assert [trace.bounds(name) for name in ("a", "n", "h")] == [GATE, SIGNED, None]
-    assert list(gs.plotting.saturation_shares(trace)) == ["a"]
+    assert gs.saturation(trace).gates == ("a",)
     trace.save(tmp_path / "trace.npz")
     assert gs.load(tmp_path / "trace.npz") == trace
 

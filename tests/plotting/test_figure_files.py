@@ -7,13 +7,14 @@ import matplotlib
 import pytest
 from helpers.synthetic import make_flow, make_trace
 
+import gatescope as gs
 from gatescope import plotting
 from gatescope.errors import DtypeError, OutputError, ValueRangeError
 
 PICTURES = {
     "trajectories": lambda: plotting.plot_gate_trajectories(make_trace("gru", steps=2000))[0],
     "heatmap": lambda: plotting.plot_gate_heatmap(make_trace("lstm"), "c").figure,
-    "saturation": lambda: plotting.plot_saturation(make_trace("lstm")).figure,
+    "saturation": lambda: plotting.plot_saturation(gs.saturation(make_trace("lstm"))).figure,
     "decay": lambda: (
         plotting.plot_gradient_flow([make_flow("rnn", 9.0), make_flow("gru", zero_after=60)]).figure
     ),

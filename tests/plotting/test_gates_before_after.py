@@ -6,6 +6,7 @@ import pytest
 from helpers.synthetic import legend_lines, make_trace
 from matplotlib.figure import Figure
 
+import gatescope as gs
 from gatescope import plotting
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
 from gatescope.plotting.gate_trajectories import spread_units
@@ -133,31 +134,35 @@ def test_figure_and_keywords_are_used():
 def test_saturation_is_drawn_twice_on_shared_axes():
     before, after = pair("lstm")
     after.gate("f")[:] = 1
-    _, axes = plot_saturation_before_after(before, after, labels=("epoch 0", "epoch 9"))
+    counted = gs.saturation(before), gs.saturation(after)
+    _, axes = plot_saturation_before_after(*counted, labels=("epoch 0", "epoch 9"))
     assert [ax.get_title(loc="left") for ax in axes.values()] == ["epoch 0", "epoch 9"]
     marks = axes["after"].collections[1].get_offsets()
     np.testing.assert_array_equal(marks, np.tile([0, 1], (6, 1)))
     assert not np.array_equal(axes["before"].collections[1].get_offsets(), marks)
     assert axes["before"].get_xlim() == axes["after"].get_xlim()
-    with pytest.raises(UnknownNameError, match="the rnn keeps no gate with values in"):
-        plot_saturation_before_after(*pair("rnn"))
+    with pytest.raises(DtypeError, match="after is a Trace; give what"):
+        plot_saturation_before_after(counted[0], after)
+    with pytest.raises(ShapeError, match="after is of cell 'gru', but `before` of 'lstm'"):
+        plot_saturation_before_after(counted[0], gs.saturation(make_trace("gru")))
+    with pytest.raises(ShapeError, match="labels='ab' must hold two texts"):
+        plot_saturation_before_after(*counted, labels="ab")
 
 
 def test_traces_must_fit_each_other():
     trace = make_trace("lstm")
-    for draw in (plot_gates_before_after, plot_saturation_before_after):
-        with pytest.raises(DtypeError, match=r"after must be a gatescope Trace.*not a int"):
-            draw(trace, 3)
-        with pytest.raises(DtypeError, match="before must be a gatescope Trace"):
-            draw(None, trace)
-        with pytest.raises(ShapeError, match="after is of a 'gru', but before of a 'lstm'"):
-            draw(trace, make_trace("gru"))
-        with pytest.raises(ShapeError, match=r"shape \(51, 2, 2, 5\) and before of \(51, 2, 2, 6\)"):
-            draw(trace, make_trace("lstm", hidden_size=5))
-        with pytest.raises(ShapeError, match="or other lengths"):
-            draw(trace, make_trace("lstm", lengths=[50, 3]))
-        with pytest.raises(ShapeError, match="labels='ab' must hold two texts"):
-            draw(trace, trace, labels="ab")
+    with pytest.raises(DtypeError, match=r"after must be a gatescope Trace.*not a int"):
+        plot_gates_before_after(trace, 3)
+    with pytest.raises(DtypeError, match="before must be a gatescope Trace"):
+        plot_gates_before_after(None, trace)
+    with pytest.raises(ShapeError, match="after is of a 'gru', but before of a 'lstm'"):
+        plot_gates_before_after(trace, make_trace("gru"))
+    with pytest.raises(ShapeError, match=r"shape \(51, 2, 2, 5\) and before of \(51, 2, 2, 6\)"):
+        plot_gates_before_after(trace, make_trace("lstm", hidden_size=5))
+    with pytest.raises(ShapeError, match="or other lengths"):
+        plot_gates_before_after(trace, make_trace("lstm", lengths=[50, 3]))
+    with pytest.raises(ShapeError, match="labels='ab' must hold two texts"):
+        plot_gates_before_after(trace, trace, labels="ab")
 
 
 @pytest.mark.parametrize(
@@ -177,7 +182,11 @@ def test_bad_arguments(keywords, error, message):
 
 def test_settings_stay_and_bytes_are_the_same():
     before = dict(matplotlib.rcParams)
-    for draw in (plot_gates_before_after, plot_saturation_before_after):
-        pictures = [plotting.render(draw(*pair("gru"))[0], "svg") for _ in range(2)]
+    counted = map(gs.saturation, pair("gru"))
+    for draw, both in (
+        (plot_gates_before_after, pair("gru")),
+        (plot_saturation_before_after, tuple(counted)),
+    ):
+        pictures = [plotting.render(draw(*both)[0], "svg") for _ in range(2)]
         assert pictures[0] == pictures[1]
     assert dict(matplotlib.rcParams) == before

@@ -8,6 +8,7 @@ from helpers.synthetic import make_flow, make_trace
 from matplotlib import colors
 from matplotlib.text import Text
 
+import gatescope as gs
 from gatescope import plotting
 from gatescope.plotting import _palette
 
@@ -23,7 +24,7 @@ def test_settings_come_back_after_each_plot(tmp_path):
     before = dict(matplotlib.rcParams)
     trace = make_trace("lstm")
     plotting.plot_gate_trajectories(trace)
-    plotting.plot_saturation(trace)
+    plotting.plot_saturation(gs.saturation(trace))
     plotting.plot_gate_heatmap(trace, "f")
     plotting.save_figure(plotting.plot_gradient_flow(make_flow()).figure, tmp_path / "x")
     with plotting.style():
@@ -46,7 +47,7 @@ def test_no_text_is_smaller_than_8_points():
     figures = [
         plotting.plot_gate_trajectories(make_trace("lstm"))[0],
         plotting.plot_gate_heatmap(make_trace("gru"), "z").figure,
-        plotting.plot_saturation(make_trace("gru")).figure,
+        plotting.plot_saturation(gs.saturation(make_trace("gru"))).figure,
         plotting.plot_gradient_flow(make_flow("rnn", 20.0)).figure,
     ]
     for figure in figures:

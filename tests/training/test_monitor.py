@@ -4,7 +4,7 @@ import numpy as np
 from helpers.train_cases import LENGTHS, SEQUENCES, UNITS, fresh, make_batch, make_params, make_stack, train
 
 import gatescope as gs
-from gatescope.plotting import saturation_shares
+from gatescope.measurements.saturation import count_saturated
 from gatescope.training.arrays import as_data
 from gatescope.training.monitor import probe_on
 
@@ -22,12 +22,14 @@ def test_two_layers():
         assert rates[k] == flow.decay_rate().value.mean()
         assert lives[k] == np.log(2) / rates[k]
         trace = gs.run(layer, inputs)
-        shares = saturation_shares(trace)
+        counted = count_saturated(trace)
         for row, name in enumerate(trace.gate_names):
             if name == "g":
                 assert np.isnan(saturation[k, row]).all()
             else:
-                np.testing.assert_allclose(saturation[k, row], [s.mean() for s in shares[name]], rtol=1e-12)
+                np.testing.assert_allclose(
+                    saturation[k, row], [s.mean() for s in counted.gate(name)], rtol=1e-12
+                )
         inputs = trace.outputs
 
 

@@ -104,6 +104,18 @@ def check_choice(name: str, value: Any, choices: Iterable[str]) -> str:
     return value
 
 
+def check_choices(name: str, value: Any, choices: Iterable[str]) -> tuple[str, ...]:
+    """Return some of a few names, at least one; a name alone may stand for a list of one."""
+    names = (value,) if isinstance(value, str) else value
+    if not isinstance(names, Iterable):
+        raise DtypeError(argument=name, seen=type(value), advice="give a name, or a list of names")
+    known = list(choices)
+    chosen = tuple(check_choice(name, one, known) for one in names)
+    if not chosen:
+        raise ValueRangeError("is empty", argument=name, advice=f"name at least one of {', '.join(known)}")
+    return chosen
+
+
 def check_type(name: str, value: Any, *types: type, advice: str) -> None:
     """Refuse a value of another type; `advice` says what to give."""
     if not isinstance(value, types):

@@ -33,5 +33,5 @@ def print_comparison(found: Comparison, source: str) -> None:
     echo(
         f"ns per step: median of {counted(first.timing_runs, 'run')} "
         f"{timed_on(found)}; "
-        f"saturated: below {first.left:g} or above {first.right:g}"
+        f"saturated: below {first.saturation.left:g} or above {first.saturation.right:g}"
     )

@@ -18,11 +18,12 @@ from gatescope.cells.registry import get
 from gatescope.checks.network import check_inputs, check_params
 from gatescope.checks.numbers import check_count, check_threads
 from gatescope.datatypes import GradientFlow, Params, Result, Trace
-from gatescope.datatypes.saturation import OPEN, SHUT, shares_by_unit
+from gatescope.datatypes.saturation import OPEN, SHUT, Saturation
 from gatescope.errors import DtypeError, GatescopeError, UnknownNameError, ValueRangeError
 from gatescope.kernels.cpu import sweeps
 from gatescope.kernels.device import check_device
 from gatescope.measurements.gradient_flow import gradient_flow
+from gatescope.measurements.saturation import check_thresholds, count_saturated
 from gatescope.recurrence.run import run
 from gatescope.storage.provenance import provenance
 
@@ -53,11 +54,8 @@ class Measurement(Result):
     timing_runs : int
     threads : int
         The most threads a call may have used.
-    saturation : mapping of str to (float, float)
-        By gate: the shares of its values, over units and steps, that are shut and that are open.  Empty for
-        a cell without gates in (0, 1), see ``Trace.sigmoid_names``.
-    left, right : float
-        A gate is shut below `left` and open above `right`.
+    saturation : Saturation
+        Of no gates for a cell without any in (0, 1), see ``Trace.sigmoid_names``.
     """
 
     label: str
@@ -71,16 +69,7 @@ class Measurement(Result):
     nanoseconds: float
     timing_runs: int
     threads: int
-    saturation: Mapping[str, tuple[float, float]]
-    left: float
-    right: float
-
-    @property
-    def saturated(self) -> float | None:
-        """Share of all gate values that are shut or open, the mean over the gates; None without gates."""
-        if not self.saturation:
-            return None
-        return statistics.fmean(shut + opened for shut, opened in self.saturation.values())
+    saturation: Saturation
 
     def numbers(self) -> dict[str, Any]:
         """All that is measured, as plain values: what a table or a JSON file needs.
@@ -108,11 +97,12 @@ class Measurement(Result):
                 if flow is not None
             },
             "saturation": {
-                "left": self.left,
-                "right": self.right,
-                "saturated_share": self.saturated,
+                "left": self.saturation.left,
+                "right": self.saturation.right,
+                "saturated_fraction": self.saturation.saturated(),
                 "gates": {
-                    name: {"shut": shut, "open": opened} for name, (shut, opened) in self.saturation.items()
+                    name: {"shut": shut, "open": opened}
+                    for name, (shut, opened) in self.saturation.means().items()
                 },
             },
         }
@@ -194,14 +184,13 @@ def compare(
     >>> from gatescope.comparison.compare import compare
     >>> cells = {name: gs.init(name, input_size=1, hidden_size=8) for name in ("rnn", "gru")}
     >>> found = compare(cells, np.ones((200, 1)))
-    >>> found["gru"].numbers()["parameters"], found["rnn"].saturated
+    >>> found["gru"].numbers()["parameters"], found["rnn"].saturation.saturated()
     (264, None)
     """
     check_device(device)
     repeats = check_count("timing_runs", timing_runs)
     workers = check_threads(threads, sweeps.default_threads())
-    if not 0 <= left < right <= 1:  # written so that NaN fails too
-        raise ValueRangeError(f"left={left!r}, right={right!r} must satisfy 0 <= left < right <= 1")
+    thresholds = check_thresholds(left, right)
     chosen = _check_cells(params_by_label, inputs)
     seed = check_count("seed", seed, least=0)
     found = []
@@ -210,7 +199,7 @@ def compare(
         for label, params in chosen.items():
             stages = _Stages(bar, label)
             options = {"device": device, "threads": workers if device == "cpu" else None}
-            found.append(_measure(label, params, inputs, (left, right), repeats, seed, options, stages))
+            found.append(_measure(label, params, inputs, thresholds, repeats, seed, options, stages))
         bar.set_description("measured")
     dtypes = sorted({params.dtype.name for params in chosen.values()})
     ran = found[0].trace.provenance  # of the GPU or what stands for it
@@ -256,7 +245,7 @@ def _measure(
     with stages("gradient to c"):
         flow_c = gradient_flow(params, inputs, state="c", **keywords) if "c" in cell.states else None
     with stages("gates"):
-        shares = _saturation(trace, *thresholds)
+        saturation = count_saturated(trace, None, *thresholds)
     cost = arithmetic(cell, params.input_size, params.hidden_size)
     return Measurement(
         label=label,
@@ -270,9 +259,7 @@ def _measure(
         nanoseconds=statistics.median(seconds) * 1e9 / steps,
         timing_runs=repeats,
         threads=options["threads"],
-        saturation=shares,
-        left=float(thresholds[0]),
-        right=float(thresholds[1]),
+        saturation=saturation,
         provenance=trace.provenance,
     )
 
@@ -281,11 +268,6 @@ def _seconds(params: Params, inputs: Any, options: Mapping[str, Any]) -> float:
     start = time.perf_counter()
     run(params, inputs, **options)
     return time.perf_counter() - start
-
-
-def _saturation(trace: Trace, left: float, right: float) -> dict[str, tuple[float, float]]:
-    shares = shares_by_unit(trace, trace.sigmoid_names, left, right)
-    return {name: (float(shut.mean()), float(opened.mean())) for name, (shut, opened) in shares.items()}
 
 
 def _check_cells(params_by_label: object, inputs: Any) -> dict[str, Params]:

@@ -50,7 +50,7 @@ def direction(flow: GradientFlow) -> str:
 
 def pictures_of(comparison: Comparison, source: str, units: tuple[int, ...] | None = None) -> list[Picture]:
     """All pictures of a comparison over `source`, the gradients first; trajectories of `units`."""
-    gated = [found for found in comparison if found.saturation]
+    gated = [found for found in comparison if found.saturation.gates]
     stems = file_stems(comparison.labels)
     pictures = [_decay(comparison, source)]
     if gated:
@@ -99,7 +99,7 @@ def _saturation(gated: list[Measurement]) -> Picture:
             fig = plotting.new_figure(4.8 * columns, 5.0 * rows)
             for place, found in enumerate(gated, start=1):
                 ax = fig.add_subplot(rows, columns, place)
-                plotting.plot_saturation(found.trace, left=found.left, right=found.right, ax=ax)
+                plotting.plot_saturation(found.saturation, ax=ax)
                 if found.label != found.params.cell:  # the legend names the cell
                     ax.set_title(plain_text(found.label))
         return fig
@@ -167,7 +167,7 @@ def _which_sequence(found: Measurement) -> str:
 def _heat_maps(found: Measurement, stem: str) -> Picture:
     trace, label = found.trace, found.label
     which = _which_sequence(found)
-    names = (*found.saturation, trace.state_names[-1])  # the last state is what carries the memory
+    names = (*found.saturation.gates, trace.state_names[-1])  # the last state is what carries the memory
 
     def draw() -> Figure:
         from gatescope import plotting

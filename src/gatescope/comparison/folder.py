@@ -17,7 +17,6 @@ from gatescope.comparison.compare import Comparison
 from gatescope.comparison.figures import file_stems, pictures_of
 from gatescope.comparison.table import notes, rows
 from gatescope.datatypes import Result
-from gatescope.datatypes.saturation import shares_by_unit
 from gatescope.reporting.html import write_report
 from gatescope.reporting.text import counted
 from gatescope.storage.atomic import atomic_write, check_folder
@@ -160,7 +159,7 @@ def _data_jobs(
     comparison: Comparison, folder: Path, traces: bool
 ) -> list[tuple[Path, Callable[[Path], None]]]:
     jobs: list[tuple[Path, Callable[[Path], None]]] = []
-    shares: dict[str, np.ndarray[Any, Any]] = {}
+    fractions: dict[str, np.ndarray[Any, Any]] = {}
     stems = file_stems(comparison.labels)
     for found in comparison:
         stem = stems[found.label]
@@ -176,10 +175,8 @@ def _data_jobs(
             for kind, result in results.items()
             if result is not None
         ]
-        if found.saturation:
-            by_unit = shares_by_unit(found.trace, found.saturation, found.left, found.right)
-            for gate, (shut, opened) in by_unit.items():
-                shares[f"{stem}_{gate}_shut"], shares[f"{stem}_{gate}_open"] = shut, opened
-    if shares:
-        jobs.append((folder / "saturation.npz", lambda file: write_npz(file, shares)))
+        for gate in found.saturation.gates:
+            fractions[f"{stem}_{gate}_shut"], fractions[f"{stem}_{gate}_open"] = found.saturation.gate(gate)
+    if fractions:
+        jobs.append((folder / "saturation.npz", lambda file: write_npz(file, fractions)))
     return jobs

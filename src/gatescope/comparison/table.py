@@ -30,7 +30,7 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
         "half-life to h, steps": gradient("h", half),
         "half-life to c, steps": gradient("c", half),
         "R² of the decay to h": gradient("h", fit),
-        "saturated gates, %": lambda cell: _percent(cell["saturation"]["saturated_share"]),
+        "saturated gates, %": lambda cell: _percent(cell["saturation"]["saturated_fraction"]),
     }
     table = [
         {"quantity": name, **{label: pick(cell) for label, cell in facts.items()}}
@@ -44,8 +44,8 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
     ]
 
 
-def _percent(share: float | None) -> float | None:
-    return None if share is None else 100 * share
+def _percent(fraction: float | None) -> float | None:
+    return None if fraction is None else 100 * fraction
 
 
 def notes(comparison: Comparison) -> list[str]:
@@ -66,8 +66,8 @@ def notes(comparison: Comparison) -> list[str]:
         "The rate is the slope of its logarithm against the lag, least squares over lags "
         f"{_windows(comparison)}, with the sign turned: positive where the gradient vanishes, negative where "
         f"it explodes; there is none for fewer than three lags. The half-life is ln 2 / rate.{medians}",
-        f"A gate is saturated below {first.left:g} (shut) or above {first.right:g} (open); the share is over "
-        "units, steps and the gates that, by the equations, go from 0 to 1.",
+        f"A gate is saturated below {first.saturation.left:g} (shut) or above {first.saturation.right:g} (open); the "
+        "fraction is over units, steps and the gates that, by the equations, go from 0 to 1.",
     ]
 
 

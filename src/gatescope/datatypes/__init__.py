@@ -19,6 +19,7 @@ from gatescope.datatypes.lyapunov_spectrum import LyapunovSpectrum
 from gatescope.datatypes.params import Params
 from gatescope.datatypes.phase_diagram import PhaseDiagram
 from gatescope.datatypes.result import Array, Result, load, save
+from gatescope.datatypes.saturation import Saturation
 from gatescope.datatypes.stack import Stack
 from gatescope.datatypes.trace import Trace
 from gatescope.datatypes.training_run import History, Status, TrainingRun
@@ -43,6 +44,7 @@ __all__ = [
     "Params",
     "PhaseDiagram",
     "Result",
+    "Saturation",
     "Stack",
     "Status",
     "Trace",

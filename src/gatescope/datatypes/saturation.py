@@ -1,71 +1,81 @@
-"""How often gates are shut or open, counted in a trace (Karpathy, Johnson and Fei-Fei 2015, section 4.2)."""
+"""How often gates are shut or open (Karpathy, Johnson and Fei-Fei 2015, section 4.2)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import statistics
+from dataclasses import dataclass
 
 import numpy as np
 
-from gatescope.datatypes.result import Array
-from gatescope.datatypes.trace import Trace
-from gatescope.errors import ValueRangeError
+from gatescope.datatypes.result import Array, Result, index_of
+from gatescope.reporting.table import Table
+from gatescope.reporting.text import counted, percent
 
 SHUT, OPEN = 0.1, 0.9  # a gate is shut below, and open above
-_CHUNK = 1 << 22  # gate values looked at together: bounds the memory on long runs
+_OFTEN = 0.9  # fraction of the steps
 
 
-def shares_by_unit(
-    trace: Trace, gates: Iterable[str], left: float = SHUT, right: float = OPEN
-) -> dict[str, tuple[Array, Array]]:
-    """Share of the steps at which each unit's gate is below `left` (shut) and above `right` (open).
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Saturation(Result):
+    """Fractions of the steps at which each unit's gates are shut and open, over all sequences of a run.
 
-    All sequences of the batch count, each with the steps it has (see ``Trace.lengths``).
-
-    Parameters
+    Attributes
     ----------
-    trace : Trace
-    gates : sequence of str
-        Names of kept gates, such as ``trace.sigmoid_names``.
+    cell : str
+    gates : tuple of str
+        The K gates that were looked at.
+    shut, open : (K, H) float64
+        Fractions in [0, 1] of the steps at which a gate was below `left`, and above `right`.
     left, right : float
         Thresholds.  A value that is one of them is neither shut nor open.
-
-    Returns
-    -------
-    dict of str to (left (H,), right (H,))
-        float64 shares in [0, 1], by gate.
-
-    Raises
-    ------
-    UnknownNameError
-        If the cell keeps no such gate.
-    ValueRangeError
-        If the trace holds no step.
-
-    Examples
-    --------
-    >>> import numpy as np, gatescope as gs
-    >>> from gatescope.datatypes.saturation import shares_by_unit
-    >>> trace = gs.run(gs.init("gru", input_size=1, hidden_size=8, seed=0), np.ones((50, 1), "float32"))
-    >>> list(shares_by_unit(trace, trace.sigmoid_names))
-    ['r', 'z']
+    steps : int
+        How many steps there were, those of all sequences together.
     """
-    total = int(trace.lengths.sum())
-    if total < 1:
-        raise ValueRangeError(
-            "the trace holds no step, so there is no share of steps; run it on at least one"
+
+    cell: str
+    gates: tuple[str, ...]
+    shut: Array
+    open: Array
+    left: float
+    right: float
+    steps: int
+
+    def gate(self, name: str) -> tuple[Array, Array]:
+        """Return the fractions shut and open of one gate, (H,) each.
+
+        Raises
+        ------
+        UnknownNameError
+            If that gate was not looked at.
+        """
+        row = index_of(self.gates, name, "these gates were counted:")
+        return self.shut[row], self.open[row]
+
+    def means(self) -> dict[str, tuple[float, float]]:
+        """Return the mean fractions shut and open over the units, by gate."""
+        return {
+            name: (float(self.shut[k].mean()), float(self.open[k].mean()))
+            for k, name in enumerate(self.gates)
+        }
+
+    def saturated(self) -> float | None:
+        """Return the fraction of all gate values that are shut or open, the mean over gates; None without gates."""
+        means = self.means().values()
+        return statistics.fmean(shut + opened for shut, opened in means) if means else None
+
+    def table(self) -> Table:
+        """Return the mean fractions of each gate, and how many units are shut or open at over 90 % of the steps."""
+        rows = [
+            (name, *map(percent, means), *(np.count_nonzero(part > _OFTEN) for part in self.gate(name)))
+            for name, means in self.means().items()
+        ]
+        title = (
+            f"gates of {self.cell}, {counted(self.shut.shape[1], 'unit')} over {counted(self.steps, 'step')}: "
+            f"shut below {self.left:g}, open above {self.right:g}"
         )
-    mask = trace.mask
-    return {name: _shares(trace.gate(name), mask, left, right, total) for name in gates}
+        often = f"at over {_OFTEN:.0%} of the steps"
+        return Table(("gate", "shut", "open", f"units shut {often}", f"units open {often}"), rows, title)
 
-
-def _shares(gate: Array, mask: Array, left: float, right: float, total: int) -> tuple[Array, Array]:
-    steps, batch, hidden_size = gate.shape
-    shut = np.zeros(hidden_size, np.int64)
-    opened = np.zeros(hidden_size, np.int64)
-    chunk = max(1, _CHUNK // (batch * hidden_size))
-    for start in range(0, steps, chunk):
-        part = gate[start : start + chunk]
-        inside = mask[start : start + chunk, :, None]  # past a sequence's end gates are 0, which is not shut
-        shut += np.count_nonzero((part < left) & inside, axis=(0, 1))
-        opened += np.count_nonzero((part > right) & inside, axis=(0, 1))
-    return shut / total, opened / total
+    def summary(self) -> str:
+        """Return what the table is of, and the fraction of all values that are saturated."""
+        return f"{self.table().title}\n{percent(self.saturated())} of all gate values are saturated"

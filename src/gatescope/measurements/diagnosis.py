@@ -15,7 +15,6 @@ from gatescope.datatypes import Array, GradientFlow, Params, Trace
 from gatescope.datatypes.diagnosis import QUANTILES, Diagnosis, changed
 from gatescope.datatypes.gradient_paths import GradientPaths
 from gatescope.datatypes.half_life import HalfLife, half_life_of
-from gatescope.datatypes.saturation import shares_by_unit
 from gatescope.errors import ShapeError, ValueRangeError
 from gatescope.kernels.cpu import sweeps as cpu
 from gatescope.measurements import diagnosis_text as say
@@ -34,6 +33,7 @@ from gatescope.measurements.gradient_flow import gradient_flow
 from gatescope.measurements.gradient_paths import gradient_paths
 from gatescope.measurements.half_life import half_life
 from gatescope.measurements.lyapunov_spectrum import lyapunov_spectrum
+from gatescope.measurements.saturation import count_saturated
 from gatescope.recurrence.clamping import clamp as clamp_params
 from gatescope.recurrence.clamping import clamp_facts, clamp_values
 from gatescope.recurrence.input_stream import Series, open_series
@@ -360,14 +360,14 @@ class _Patient:
         mean, shut, opened = np.full((3, len(names)), np.nan)
         quantiles = np.full((len(names), len(QUANTILES)), np.nan)
         means: dict[str, Array] = {}
-        shares = shares_by_unit(trace, trace.sigmoid_names)
+        counted = count_saturated(trace)
         for k, gate in enumerate(names):
             kept = np.asarray(trace.gate(gate), np.float64)
             means[gate] = kept.mean(axis=(0, 1))
             mean[k], quantiles[k] = kept.mean(), np.quantile(kept, QUANTILES)
             self._put(**{key("mean", gate): mean[k]})
-            if gate in shares:
-                shut[k], opened[k] = np.mean(shares[gate], axis=1)
+            if gate in counted.gates:
+                shut[k], opened[k] = np.mean(counted.gate(gate), axis=1)
                 self._put(**{key("shut", gate): shut[k], key("open", gate): opened[k]})
         return {"mean": mean, "shut": shut, "open": opened, "quantiles": quantiles}, means
 

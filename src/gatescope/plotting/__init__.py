@@ -21,7 +21,7 @@ from gatescope.plotting.long_series import plot_long_series
 from gatescope.plotting.loss_curves import plot_loss_curves
 from gatescope.plotting.lyapunov_spectrum import plot_lyapunov_convergence, plot_lyapunov_spectrum
 from gatescope.plotting.phase_diagram import plot_phase_diagram
-from gatescope.plotting.saturation import plot_saturation, saturation_shares
+from gatescope.plotting.saturation import plot_saturation
 from gatescope.plotting.training_gradients import plot_training_gradients
 
 __all__ = [
@@ -48,7 +48,6 @@ __all__ = [
     "plot_saturation_before_after",
     "plot_training_gradients",
     "render",
-    "saturation_shares",
     "save_animation",
     "save_figure",
     "style",

@@ -10,8 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.patches import StepPatch
 
+from gatescope.checks.arrays import check_shape
+from gatescope.checks.numbers import check_type
 from gatescope.datatypes import Array, Trace
-from gatescope.datatypes.saturation import OPEN, SHUT
+from gatescope.datatypes.saturation import Saturation
 from gatescope.errors import DtypeError, ShapeError
 from gatescope.plotting import _palette, _trace_view
 from gatescope.plotting._style import count_axis, drawing_in, line_keywords, plain_text
@@ -159,12 +161,9 @@ def plot_gates_before_after(
 
 
 def plot_saturation_before_after(
-    before: Trace,
-    after: Trace,
+    before: Saturation,
+    after: Saturation,
     *,
-    left: float = SHUT,
-    right: float = OPEN,
-    gates: Iterable[str] | str | None = None,
     labels: tuple[str, str] = _LABELS,
     fig: FigureBase | None = None,
     **artist_kwargs: Any,
@@ -173,14 +172,14 @@ def plot_saturation_before_after(
 
     Parameters
     ----------
-    before, after : Trace
-        Of the same cell and the same number of units, over the same steps and sequences.
-    left, right, gates, **artist_kwargs
-        As for `plot_saturation`.
+    before, after : Saturation
+        Of the same cell, gates and number of units, over as many steps.
     labels : (str, str)
         Headings of the two halves.
     fig : Figure or SubFigure, optional
         Where to draw, best with constrained layout, as `new_figure` has it.  Default: a new figure.
+    **artist_kwargs
+        As for `plot_saturation`.
 
     Returns
     -------
@@ -190,25 +189,31 @@ def plot_saturation_before_after(
 
     Raises
     ------
-    DtypeError, ShapeError, UnknownNameError, ValueRangeError
-        As `plot_gates_before_after` and `plot_saturation` do.
+    DtypeError, ShapeError
+        If the two are no Saturations, or do not fit each other.
 
     Examples
     --------
     >>> import numpy as np, gatescope as gs
     >>> inputs = np.ones((50, 1), "float32")
-    >>> before, after = (gs.run(gs.init("gru", input_size=1, hidden_size=8, seed=s), inputs) for s in (0, 1))
-    >>> fig, axes = gs.plotting.plot_saturation_before_after(before, after)
+    >>> traces = (gs.run(gs.init("gru", input_size=1, hidden_size=8, seed=s), inputs) for s in (0, 1))
+    >>> fig, axes = gs.plotting.plot_saturation_before_after(*map(gs.saturation, traces))
     >>> list(axes)
     ['before', 'after']
     """
-    check_alike([before, after], ("before", "after"))
+    for name, result in (("before", before), ("after", after)):
+        check_type(name, result, Saturation, advice="give what gatescope.saturation(trace) returns")
+    for field in ("cell", "gates", "left", "right", "steps"):
+        one, other = getattr(before, field), getattr(after, field)
+        if one != other:
+            raise ShapeError(f"is of {field} {other!r}, but `before` of {one!r}", argument="after")
+    check_shape("after.shut", after.shut, before.shut.shape, "that of `before`")
     headings = _check_labels(labels)
     with drawing_in(fig, 10.2, 5.4) as figure:
         panels = figure.subplots(1, 2, sharex=True, sharey=True)
         axes = dict(zip(("before", "after"), panels, strict=True))
-        for trace, ax, heading in zip((before, after), panels, headings, strict=True):
-            plot_saturation(trace, left=left, right=right, gates=gates, ax=ax, **artist_kwargs)
+        for result, ax, heading in zip((before, after), panels, headings, strict=True):
+            plot_saturation(result, ax=ax, **artist_kwargs)
             ax.set_title(plain_text(heading), loc="left", fontweight="bold")
         panels[1].set_ylabel("")
     return figure, axes

@@ -8,9 +8,9 @@ import numpy as np
 
 from gatescope.cells.registry import get
 from gatescope.datatypes import Array
-from gatescope.datatypes.saturation import shares_by_unit
 from gatescope.datatypes.stack import Stack
 from gatescope.measurements.gradient_flow import gradient_flow
+from gatescope.measurements.saturation import count_saturated
 from gatescope.recurrence.run import run
 from gatescope.training.arrays import Data
 
@@ -51,8 +51,8 @@ def probe_on(data: Data, threads: int) -> Probe:
             with np.errstate(divide="ignore"):
                 lives[k] = np.log(2) / rates[k] if not rates[k] <= 0 else np.inf
             trace = run(layer, below, threads=threads)
-            for name, by_unit in shares_by_unit(trace, trace.sigmoid_names).items():
-                saturation[k, trace.gate_names.index(name)] = np.mean(by_unit, axis=1)
+            for name, fractions in count_saturated(trace).means().items():
+                saturation[k, trace.gate_names.index(name)] = fractions
             below = np.ascontiguousarray(trace.outputs)
         return rates, lives, saturation
 

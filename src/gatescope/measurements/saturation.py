@@ -1,0 +1,121 @@
+"""How often each unit's gates are shut or open in a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from gatescope.checks.numbers import check_choices, check_number, check_type
+from gatescope.datatypes import Array, Trace
+from gatescope.datatypes.saturation import OPEN, SHUT, Saturation
+from gatescope.errors import UnknownNameError, ValueRangeError
+
+_CHUNK = 1 << 22  # gate values looked at together: bounds the memory on long runs
+
+
+def saturation(
+    trace: Trace, *, left: float = SHUT, right: float = OPEN, gates: Iterable[str] | str | None = None
+) -> Saturation:
+    """Return the fraction of the steps at which each unit's gates are below `left` (shut) and above `right` (open).
+
+    All sequences of the batch count, each with the steps it has (see ``Trace.lengths``).
+
+    Parameters
+    ----------
+    trace : Trace
+    left, right : float
+        Thresholds, 0 <= left < right <= 1.
+    gates : sequence of str, optional
+        Names of saved gates.  Default: ``trace.sigmoid_names``, those with values in (0, 1).
+
+    Returns
+    -------
+    Saturation
+
+    Raises
+    ------
+    DtypeError
+        If `trace` is no Trace.
+    UnknownNameError
+        If the cell saves no such gate, or none in (0, 1) at all, or the trace does not say (``Trace.gate_ranges``).
+    ValueRangeError
+        If the thresholds are out of order, or the trace holds no step.
+
+    References
+    ----------
+    Karpathy, Johnson and Fei-Fei, "Visualizing and understanding recurrent networks", 2015, figure 3.
+
+    Examples
+    --------
+    >>> import numpy as np, gatescope as gs
+    >>> trace = gs.run(gs.init("lstm", input_size=1, hidden_size=8, seed=0), np.ones((50, 1), "float32"))
+    >>> shut, opened = gs.saturation(trace).gate("f")
+    >>> shut.shape
+    (8,)
+    """
+    check_type("trace", trace, Trace, advice="give a Trace, as run returns it")
+    left, right = check_thresholds(left, right)
+    if gates is None and not trace.sigmoid_names:
+        raise _nothing_saturates(trace)
+    chosen = None if gates is None else check_choices("gates", gates, trace.gate_names)
+    return count_saturated(trace, chosen, left, right)
+
+
+def check_thresholds(left: Any, right: Any) -> tuple[float, float]:
+    """Return the thresholds below which a gate is shut and above which it is open, 0 <= left < right <= 1."""
+    low, high = check_number("left", left, least=0), check_number("right", right, most=1)
+    if low >= high:
+        raise ValueRangeError(f"must be below `right`, which is {right!r}", argument="left", seen=left)
+    return low, high
+
+
+def count_saturated(
+    trace: Trace, gates: Iterable[str] | None = None, left: float = SHUT, right: float = OPEN
+) -> Saturation:
+    """Return what `saturation` does, for arguments that were checked; of no gates for a cell without any in (0, 1)."""
+    total = int(trace.lengths.sum())
+    if total < 1:
+        raise ValueRangeError("holds no step", argument="trace", advice="run it on at least one")
+    names = trace.sigmoid_names if gates is None else tuple(gates)
+    fractions = np.zeros((2, len(names), trace.states.shape[-1]))
+    for k, name in enumerate(names):
+        fractions[:, k] = _fractions(trace.gate(name), trace.mask, left, right, total)
+    return Saturation(
+        cell=trace.cell,
+        gates=names,
+        shut=fractions[0],
+        open=fractions[1],
+        left=left,
+        right=right,
+        steps=total,
+        provenance=trace.provenance,
+    )
+
+
+def _fractions(gate: Array, mask: Array, left: float, right: float, total: int) -> tuple[Array, Array]:
+    steps, batch, hidden_size = gate.shape
+    shut = np.zeros(hidden_size, np.int64)
+    opened = np.zeros(hidden_size, np.int64)
+    chunk = max(1, _CHUNK // (batch * hidden_size))
+    for start in range(0, steps, chunk):
+        part = gate[start : start + chunk]
+        inside = mask[start : start + chunk, :, None]  # past a sequence's end gates are 0, which is not shut
+        shut += np.count_nonzero((part < left) & inside, axis=(0, 1))
+        opened += np.count_nonzero((part > right) & inside, axis=(0, 1))
+    return shut / total, opened / total
+
+
+def _nothing_saturates(trace: Trace) -> UnknownNameError:
+    if trace.gate_names and trace.gate_ranges is None:
+        return UnknownNameError(
+            "does not say which gates have values in (0, 1)",
+            argument="trace",
+            advice=f"name the `gates` to look at, of {', '.join(map(repr, trace.gate_names))}",
+        )
+    return UnknownNameError(
+        f"is of {trace.cell!r}, which saves no gate with values in (0, 1), so that nothing can saturate",
+        argument="trace",
+        advice="run a gated cell such as 'lstm' or 'gru', or name the `gates` to look at",
+    )
