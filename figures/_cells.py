@@ -40,8 +40,8 @@ def flow_from(arrays: dict[str, np.ndarray], prefix: str, longest: int | None = 
         cell=str(arrays[f"{prefix}.cell"]),
         lag=lag[:last],
         log_norm=arrays[f"{prefix}.log_norm"][:last, None].astype(np.float64),
-        target="h",
-        state="h",
+        of="h",
+        wrt="h",
         source_step=int(lag[-1]),
         norm="random",
     )

@@ -22,10 +22,10 @@ def compute(steps: int | None) -> dict[str, np.ndarray]:
         for name in NAMES:
             found = gs.gradient_paths(cells.cell(name, scheme), inputs)
             key = f"{scheme}.{name}"
-            arrays[f"{key}.shares"] = found.norm_shares()[1:, :, 0].astype(np.float16)
+            arrays[f"{key}.shares"] = found.norm_fractions()[1:, :, 0].astype(np.float16)
             arrays[f"{key}.whole"] = np.exp(-found.cancellation()[1:, 0]).astype(np.float16)
             arrays[f"{key}.paths"] = np.array(found.paths)
-            arrays[f"{key}.state"] = np.array(found.state)
+            arrays[f"{key}.state"] = np.array(found.wrt)
     return arrays
 
 
@@ -65,8 +65,8 @@ def _from(arrays: dict[str, np.ndarray], scheme: str, name: str) -> gs.measureme
         log_norm=log_norm,
         share=np.full(log_norm.shape, np.nan),
         total_log_norm=whole,
-        target="h",
-        state=building.text(arrays[f"{key}.state"]),
+        of="h",
+        wrt=building.text(arrays[f"{key}.state"]),
         source_step=len(whole),
         norm="random",
     )

@@ -388,8 +388,8 @@ def test_unit_out_of_range(case, unit):
 
 @pytest.mark.parametrize("horizon", [-1, T + 1, 2.5])
 def test_bad_horizon(case, horizon):
-    with pytest.raises(GatescopeError, match=rf"(?s)horizon={horizon}"):
-        gs.gradient_flow(case.params, case.inputs, horizon=horizon)
+    with pytest.raises(GatescopeError, match=rf"(?s)max_lag={horizon}"):
+        gs.gradient_flow(case.params, case.inputs, max_lag=horizon)
 
 
 @pytest.mark.parametrize("lags", [[-1, 2], [0, T + 1], [], [[0, 1]], [0.5, 1.0]])

@@ -37,10 +37,10 @@ def test_results_are_those_of_run_and_gradient_flow(found, cells, inputs):
     for label, params in cells.items():
         measured = found[label]
         np.testing.assert_array_equal(measured.trace.states, gs.run(params, inputs).states)
-        flow = gs.gradient_flow(params, inputs, state="h")
+        flow = gs.gradient_flow(params, inputs, wrt="h")
         np.testing.assert_array_equal(measured.flow_h.log_norm, flow.log_norm)
         np.testing.assert_array_equal(measured.flow_h.lag, np.arange(STEPS + 1))
-    flow_c = gs.gradient_flow(cells["lstm"], inputs, state="c")
+    flow_c = gs.gradient_flow(cells["lstm"], inputs, wrt="c")
     np.testing.assert_array_equal(found["lstm"].flow_c.log_norm, flow_c.log_norm)
     assert found["rnn"].flow_c is None
     assert found["gru"].flow_c is None

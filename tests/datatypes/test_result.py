@@ -55,8 +55,8 @@ def results():
         cell="lstm",
         lag=np.arange(3),
         log_norm=np.array([[0.0], [-1.0], [-np.inf]]),
-        target="h",
-        state="c",
+        of="h",
+        wrt="c",
         source_step=4,
         norm="unit",
     )
@@ -172,7 +172,7 @@ def test_r_squared_needs_three_points(points, known):
     log_norm = np.full((6, 1), -np.inf)
     log_norm[1 : 1 + points, 0] = -0.5 * np.arange(points)
     flow = GradientFlow(
-        cell="rnn", lag=np.arange(6), log_norm=log_norm, target="h", state="h", source_step=6, norm="unit"
+        cell="rnn", lag=np.arange(6), log_norm=log_norm, of="h", wrt="h", source_step=6, norm="unit"
     )
     fit = flow.decay_rate((0, 5))
     np.testing.assert_allclose(fit.value, [0.5 if points > 1 else np.nan], rtol=1e-15)

@@ -33,7 +33,7 @@ def make_trace(cell="lstm", steps=50, batch=2, hidden_size=6, *, lengths=None, s
     )
 
 
-def make_flow(cell="lstm", rate=0.1, lags=101, batch=1, *, zero_after=None, target="h", state="h"):
+def make_flow(cell="lstm", rate=0.1, lags=101, batch=1, *, zero_after=None, of="h", wrt="h"):
     """An exact exponential decay, in nats; the sequences' rates are 1, 2, ... times `rate`."""
     lag = np.arange(lags, dtype=np.int64)
     log_norm = -rate * lag[:, None] * np.arange(1.0, batch + 1)
@@ -43,8 +43,8 @@ def make_flow(cell="lstm", rate=0.1, lags=101, batch=1, *, zero_after=None, targ
         cell=cell,
         lag=lag,
         log_norm=log_norm,
-        target=target,
-        state=state,
+        of=target,
+        wrt=state,
         source_step=lags - 1,
         norm="spectral",
     )
@@ -71,8 +71,8 @@ def make_paths(cell="lstm", lags=101, batch=1, *, first=0, cancelling=True):
         log_norm=np.repeat(log_norm[:, :, None], batch, axis=2),
         share=np.repeat(share[:, :, None], batch, axis=2),
         total_log_norm=np.repeat(total[:, None], batch, axis=1),
-        target="h",
-        state=STATES[cell][-1],
+        of="h",
+        wrt=STATES[cell][-1],
         source_step=int(lag[-1]),
         norm="random",
     )

@@ -290,7 +290,7 @@ def test_numbers_are_those_of_the_results():
         life.by_exponent, math.log(2) / -found.spectrum.exponents[:, 0], rtol=1e-6
     )  # QR at other steps
     row = list(found.paths.lag).index(int(numbers["share_lag"]))
-    assert numbers["share_highway"] == found.paths.norm_shares()[row, 0, 0]
+    assert numbers["share_highway"] == found.paths.norm_fractions()[row, 0, 0]
     trace = gs.run(params, x)
     for k, gate in enumerate("ifgo"):
         values = trace.gate(gate).astype(np.float64)

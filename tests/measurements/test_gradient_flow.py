@@ -96,10 +96,10 @@ def test_state_highway_of_the_lstm(pre):
     params = lstm_with_gates(0.0, pre, 0.0, 0.5)  # g = tanh(0) = 0 keeps c at 0, where the slope of tanh is 1
     inputs = np.zeros((5000, 1))
     for norm in ("unit", "random"):
-        flow = gs.gradient_flow(params, inputs, target="c", state="c", norm=norm)
+        flow = gs.gradient_flow(params, inputs, of="c", wrt="c", norm=norm)
         # ln f loses digits as f comes near 1: an error of 2e-16 in f is 2e-16 a step, against ln f = -0.0025.
         np.testing.assert_allclose(flow.log_norm[:, 0], flow.lag * math.log(f), rtol=1e-12, atol=1e-15)
-        flow = gs.gradient_flow(params, inputs, target="h", state="c", norm=norm)
+        flow = gs.gradient_flow(params, inputs, of="h", wrt="c", norm=norm)
         assert flow.log_norm[0, 0] == -np.inf  # h_t is not a function of c_t, but of c_t's making
         expected = math.log(o) + flow.lag[1:] * math.log(f)
         np.testing.assert_allclose(flow.log_norm[1:, 0], expected, rtol=1e-12)
@@ -111,7 +111,7 @@ def test_saturated_gates_keep_the_gradient_forever():
     params = lstm_with_gates(-1000.0, 1000.0, 0.0, 1000.0, weight_hh=rng.standard_normal((12, 3)))
     inputs = rng.standard_normal((20_000, 1))
     for norm in ("unit", "random"):
-        flow = gs.gradient_flow(params, inputs, target="c", state="c", norm=norm)
+        flow = gs.gradient_flow(params, inputs, of="c", wrt="c", norm=norm)
         np.testing.assert_allclose(flow.log_norm, 0, rtol=0, atol=4e-16)
         assert np.isinf(flow.half_life().value).all() or flow.half_life().value[0] > 1e15
 
@@ -133,8 +133,8 @@ def oracle(case, flow, *, norm, unit=0, source_step=None):
             case.params,
             case.inputs[:, b],
             T if source_step is None else source_step,
-            target=flow.target,
-            state=flow.state,
+            of=flow.of,
+            wrt=flow.wrt,
             initial_state=case.initial_state[b],
         )
         columns.append(naive.flow_log_norm(jacobians, norm=norm, unit=unit))
@@ -158,7 +158,7 @@ def test_against_jacobian_products(cell, target, state, norm):
     case = Case(cell, T=40, B=3, I=2, H=5, scale=1.5)
     keywords = {"target": target, "norm": norm, "unit": 3, "initial_state": case.initial_state}
     flow = gs.gradient_flow(case.params, case.inputs, -1, state, **keywords)
-    assert (flow.cell, flow.target, flow.state, flow.norm, flow.source_step) == (
+    assert (flow.cell, flow.of, flow.wrt, flow.norm, flow.source_step) == (
         cell,
         target,
         state,
@@ -202,7 +202,7 @@ def test_lags_and_horizon_choose_from_the_whole(norm):
     case = Case("gru", T=30, B=3, I=2, H=5)
     whole = gs.gradient_flow(case.params, case.inputs, norm=norm)
     some = gs.gradient_flow(case.params, case.inputs, norm=norm, lags=[0, 3, 17, 30])
-    short = gs.gradient_flow(case.params, case.inputs, norm=norm, horizon=12)
+    short = gs.gradient_flow(case.params, case.inputs, norm=norm, max_lag=12)
     np.testing.assert_array_equal(some.lag, [0, 3, 17, 30])
     np.testing.assert_array_equal(short.lag, np.arange(13))
     assert whole.lag.dtype == np.int64
@@ -275,8 +275,8 @@ def line(log_norm, lag=None):
         cell="lstm",
         lag=np.arange(len(log_norm)) if lag is None else np.asarray(lag),
         log_norm=log_norm,
-        target="h",
-        state="h",
+        of="h",
+        wrt="h",
         source_step=len(log_norm) - 1,
         norm="unit",
     )
@@ -288,12 +288,12 @@ def test_decay_rate_of_lines():
     rate = flow.decay_rate()
     np.testing.assert_allclose(rate.value, [0.01, -0.02, 0.0], rtol=1e-12, atol=1e-16)
     np.testing.assert_allclose(rate.r_squared, 1.0, rtol=1e-12)
-    assert rate.window == (100, 1000)
+    assert rate.fit_range == (100, 1000)
     assert rate.unit == "nats per step"
     half = flow.half_life()
     np.testing.assert_allclose(half.value, [math.log(2) / 0.01, np.inf, np.inf], rtol=1e-12)
     assert half.unit == "steps"
-    assert half.window == rate.window
+    assert half.fit_range == rate.fit_range
 
 
 def test_decay_rate_uses_the_window_alone():
@@ -322,7 +322,7 @@ def test_fits_leave_exact_zeros_out():
     log_norm[41:] = -np.inf
     flow = line(log_norm[:, None])
     fit = flow.decay_rate()
-    assert fit.window == (4, 40)
+    assert fit.fit_range == (4, 40)
     assert float(fit) == pytest.approx(0.5, rel=1e-12)
     assert np.isnan(float(line(np.full((5, 1), -np.inf)).decay_rate()))
     with pytest.raises(ValueRangeError, match=r"(?s)window=\(7, 7\).*line"):

@@ -42,7 +42,7 @@ def of_gates(case, z, slope):
 def test_the_parts_sum_to_the_adjoint(cell, target):
     case = Case(cell, T=60, B=3, I=2, H=5, scale=1.5)
     paths = gradient_paths(
-        case.params, case.inputs, target=target, vectors=True, initial_state=case.initial_state
+        case.params, case.inputs, of=target, vectors=True, initial_state=case.initial_state
     )
     assert paths.paths == ("highway", *gs.cells.get(cell).gates)
     assert paths.vectors.shape == (61, len(paths.paths), 3, *case.initial_state.shape[1:])
@@ -55,7 +55,7 @@ def test_the_parts_sum_to_the_adjoint(cell, target):
             parts = np.ldexp(paths.vectors[lag, :, b], paths.exponents[lag, b])
             assert np.abs(whole[lag, b] - adjoint[lag, b]).max() <= 1e-13 * np.abs(parts).max()
     last = adjoint[:, :, -1]  # the state that is asked for by default
-    assert paths.state == gs.cells.get(cell).states[-1]
+    assert paths.wrt == gs.cells.get(cell).states[-1]
     with np.errstate(divide="ignore"):
         expected = np.log(np.linalg.norm(last, axis=-1))
         norms = np.log(np.linalg.norm(paths.vectors[:, :, :, -1], axis=-1))
@@ -71,14 +71,14 @@ def test_the_parts_sum_to_the_adjoint(cell, target):
 @pytest.mark.parametrize("state", ["c", "h", "joint"])
 def test_shares_are_projections_and_sum_to_one(state):
     case = Case("lstm", T=50, B=3, I=2, H=5)
-    paths = gradient_paths(case.params, case.inputs, state=state, target="joint", vectors=True)
+    paths = gradient_paths(case.params, case.inputs, wrt=state, of="joint", vectors=True)
     block = {"h": [0], "c": [1], "joint": [0, 1]}[state]
     parts = paths.vectors[:, :, :, block].reshape(51, 5, 3, -1)
     whole = parts.sum(axis=1)
     expected = np.einsum("lpbx,lbx->lpb", parts, whole) / (whole**2).sum(axis=-1)[:, None]
     np.testing.assert_allclose(paths.share, expected, rtol=0, atol=1e-11)
     np.testing.assert_allclose(paths.share.sum(axis=1), 1, rtol=0, atol=1e-11)
-    np.testing.assert_allclose(paths.norm_shares().sum(axis=1), 1, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(paths.norm_fractions().sum(axis=1), 1, rtol=0, atol=1e-12)
     assert (paths.cancellation() > -1e-12).all()
 
 
@@ -156,7 +156,7 @@ def test_the_highway_is_the_product_of_its_gate(cell, target, gate):
     T = 100_000
     case = Case(cell, T=T, B=1, I=1, H=5)
     lags = [1, 10, 1000, T]
-    paths = gradient_paths(case.params, case.inputs, target=target, norm="unit", unit=3, lags=lags)
+    paths = gradient_paths(case.params, case.inputs, of=target, norm="unit", unit=3, lags=lags)
     values = gs.run(case.params, case.inputs).gate(gate)[::-1, 0, 3]
     expected = np.cumsum(np.log(values))[np.array(lags) - 1]
     assert expected[-1] < -20_000
@@ -286,8 +286,8 @@ def test_sequences_threads_and_lags_do_not_mix(cell):
     alone = gradient_paths(case.params, case.inputs[:, 20], lags=[0, 7, 30], vectors=True)
     np.testing.assert_array_equal(alone.log_norm[:, :, 0], whole.log_norm[[0, 7, 30]][:, :, 20])
     np.testing.assert_array_equal(alone.share[:, :, 0], whole.share[[0, 7, 30]][:, :, 20])
-    early = gradient_paths(case.params, case.inputs[:12], horizon=5)
-    same = gradient_paths(case.params, case.inputs, source_step=12, horizon=5)
+    early = gradient_paths(case.params, case.inputs[:12], max_lag=5)
+    same = gradient_paths(case.params, case.inputs, source_step=12, max_lag=5)
     np.testing.assert_array_equal(early.log_norm, same.log_norm)
     assert same.source_step == 12
 
@@ -314,12 +314,12 @@ def test_what_does_not_fit(monkeypatch):
     def measure(**keywords):
         return gradient_paths(case.params, case.inputs, **keywords)
 
-    with pytest.raises(UnknownNameError, match=r"state='c' is not a state of 'gru'"):
-        measure(state="c")
+    with pytest.raises(UnknownNameError, match=r"wrt='c' is not a state of 'gru'"):
+        measure(wrt="c")
     with pytest.raises(UnknownNameError, match=r"norm='spectral' is not known; choose one of random, unit"):
         measure(norm="spectral")
-    with pytest.raises(ValueRangeError, match=r"horizon=21 reaches back beyond the first state"):
-        measure(horizon=21)
+    with pytest.raises(ValueRangeError, match=r"max_lag=21 reaches back beyond the first state"):
+        measure(max_lag=21)
     with pytest.raises(ValueRangeError, match=r"(?s)lags=\[0, 21\].*0..20"):
         measure(lags=[0, 21])
     with pytest.raises(ValueRangeError, match=r"source_step=0 is out of range"):
@@ -365,7 +365,7 @@ def test_what_if_the_forget_gate_were_open():
     assert np.isneginf(paths.path("f")[0]).all()
     assert np.isfinite(paths.path("g")[0][2:]).all()
     assert paths.provenance["clamp"] == {"f": 1.0}
-    flow = gs.gradient_flow(case.params, case.inputs, state="c", clamp={"f": 1.0}, **keywords)
+    flow = gs.gradient_flow(case.params, case.inputs, wrt="c", clamp={"f": 1.0}, **keywords)
     np.testing.assert_array_equal(paths.total_log_norm, flow.log_norm)
 
 

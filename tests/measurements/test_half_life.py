@@ -324,7 +324,7 @@ def test_it_is_saved_and_loaded(tmp_path):
     [
         ({"transient": 45}, ValueRangeError, "transient=45 leaves 5 of the 50 steps"),
         ({"transient": -1}, ValueRangeError, "transient=-1 must be"),
-        ({"target": "x"}, UnknownNameError, "target='x'"),
+        ({"target": "x"}, UnknownNameError, "of='x'"),
         ({"seed": -1}, ValueRangeError, "seed=-1"),
         ({"threads": 0}, ValueRangeError, "threads=0"),
         ({"clamp": {"z": 1.0}}, UnknownNameError, "z"),

@@ -69,8 +69,8 @@ def make_paths(names, batch, alive=True):
         log_norm=norms if alive else np.full_like(norms, -np.inf),
         share=np.exp(norms - whole[:, None]),
         total_log_norm=whole,
-        target="h",
-        state="c",
+        of="h",
+        wrt="c",
         source_step=100,
         norm="random",
     )

@@ -47,7 +47,7 @@ def test_the_legend_gives_the_fitted_rate():
 def test_without_a_fit_labels_are_the_cells():
     ax = plotting.plot_gradient_flow([make_flow("rnn"), make_flow("gru")], fit=False)
     assert [line.get_label() for line in ax.lines] == ["rnn", "gru"]
-    ax = plotting.plot_gradient_flow([make_flow("lstm"), make_flow("lstm", target="c", state="c")], fit=False)
+    ax = plotting.plot_gradient_flow([make_flow("lstm"), make_flow("lstm", of="c", wrt="c")], fit=False)
     assert [line.get_label() for line in legend_lines(ax)] == ["lstm dh/dh", "lstm dc/dc"]
     assert len({line.get_color() for line in legend_lines(ax)}) == 2
     ax = plotting.plot_gradient_flow(make_flow("gru"), fit=False, labels=["trained"])
@@ -169,7 +169,7 @@ def test_ticks_read_as_powers_of_ten():
 
 
 def test_the_axis_names_what_is_differentiated():
-    label = plotting.plot_gradient_flow(make_flow("lstm", target="c", state="joint")).get_ylabel()
+    label = plotting.plot_gradient_flow(make_flow("lstm", of="c", wrt="joint")).get_ylabel()
     assert r"\partial c_t" in label
     assert r"\partial s_{" in label
 

@@ -30,7 +30,7 @@ def test_areas_are_the_shares_of_the_norms(cell, scale):
     paths = make_paths(cell)
     ax = plot_gradient_paths(paths, scale=scale)
     drawn = slice(1, None) if scale == "log" else slice(None)
-    shares = paths.norm_shares()[drawn, :, 0]
+    shares = paths.norm_fractions()[drawn, :, 0]
     assert len(ax.collections) == len(paths.paths)
     for k, (lags, low, high) in enumerate(areas(ax)):
         np.testing.assert_array_equal(lags, paths.lag[drawn])
@@ -59,7 +59,7 @@ def test_the_legend_goes_from_the_top_down():
 
 def test_many_lags_are_means_over_neighbours():
     paths = make_paths("lstm", lags=20_001)
-    shares = paths.norm_shares()[:, :, 0]
+    shares = paths.norm_fractions()[:, :, 0]
     for scale in ("log", "linear"):
         ax = plot_gradient_paths(paths, scale=scale)
         lags, _, high = areas(ax)[0]

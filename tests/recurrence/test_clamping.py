@@ -166,7 +166,7 @@ def test_an_open_lstm_keeps_its_cell_state_for_ever():
         if name in PARAMS or name == "inputs":
             assert not value.any(), name
     for norm in ("spectral", "unit", "random"):
-        flow = gs.gradient_flow(case.params, case.inputs, state="c", target="c", norm=norm, clamp=clamp)
+        flow = gs.gradient_flow(case.params, case.inputs, wrt="c", of="c", norm=norm, clamp=clamp)
         # A random direction's own norm is 1 to rounding; the vector is the same at every lag.
         assert np.abs(flow.log_norm).max() <= (2e-16 if norm == "random" else 0.0)
         assert np.ptp(flow.log_norm[1:]) == 0
@@ -175,7 +175,7 @@ def test_an_open_lstm_keeps_its_cell_state_for_ever():
 def test_the_cell_state_decays_as_the_held_forget_gate_says():
     case = Case("lstm", T=2000)
     clamp = {"f": 0.9, "i": 0.0}
-    flow = gs.gradient_flow(case.params, case.inputs, state="c", target="c", norm="unit", clamp=clamp)
+    flow = gs.gradient_flow(case.params, case.inputs, wrt="c", of="c", norm="unit", clamp=clamp)
     assert_close(flow.log_norm, np.log(0.9) * flow.lag[:, None] * np.ones(3), 1e-14)
     assert_close(flow.half_life().value, np.full(3, math.log(2) / -math.log(0.9)), 1e-10)
     assert flow.provenance["clamp"] == clamp
@@ -195,10 +195,10 @@ def test_a_gru_whose_update_gate_is_1_stays():
 def test_gradient_flow_is_that_of_held_weights():
     case = Case("gru", T=40)
     clamp = {"r": {1: 0.0, 4: 1.0}}
-    flow = gs.gradient_flow(case.params, case.inputs, state="joint", norm="spectral", clamp=clamp)
-    expected = gs.gradient_flow(gs.clamp(case.params, clamp), case.inputs, state="joint", norm="spectral")
+    flow = gs.gradient_flow(case.params, case.inputs, wrt="joint", norm="spectral", clamp=clamp)
+    expected = gs.gradient_flow(gs.clamp(case.params, clamp), case.inputs, wrt="joint", norm="spectral")
     assert flow == expected
-    assert flow != gs.gradient_flow(case.params, case.inputs, state="joint", norm="spectral")
+    assert flow != gs.gradient_flow(case.params, case.inputs, wrt="joint", norm="spectral")
 
 
 # ---- which units ----

@@ -99,6 +99,25 @@ def dtype_of(array: Any) -> np.dtype[Any]:
     return np.dtype(array.dtype)
 
 
+def check_ascending(
+    name: str, value: Any, *, whole: bool = False, least: float = -np.inf, most: float = np.inf
+) -> Array:
+    """Return ascending values, at least one, each of them once: float64, or int64 if they have to be whole numbers."""
+    array = rectangular(name, value) if whole else check_array(name, value, np.dtype(np.float64))
+    array = np.atleast_1d(array)
+    if whole and array.size and array.dtype.kind not in "iu":
+        raise DtypeError(argument=name, seen=array.dtype, advice="give whole numbers")
+    if array.ndim != 1 or array.size == 0:
+        raise ShapeError("should have one axis with at least one value", argument=name, seen=array.shape)
+    values = array.astype(np.int64) if whole else array
+    if (np.diff(values) <= 0).any() or values[0] < least or values[-1] > most:
+        limits = f" and must not be below {least:g}" if most == np.inf else f" and lie in {least:,}..{most:,}"
+        raise ValueRangeError(
+            f"must ascend{'' if least == -np.inf else limits}", argument=name, seen=array.tolist()[:8]
+        )
+    return values
+
+
 def check_saved(name: str, value: Any) -> Array:
     """Return an array that the kernels can read as it is; what results hold is never converted."""
     if on_device(value):

@@ -241,9 +241,9 @@ def _measure(
     keywords: dict[str, Any] = {"seed": seed, **options}
     keywords["progress"] = stages.shown and steps * batch >= _LONG
     with stages("gradient to h"):
-        flow_h = gradient_flow(params, inputs, state="h", **keywords)
+        flow_h = gradient_flow(params, inputs, wrt="h", **keywords)
     with stages("gradient to c"):
-        flow_c = gradient_flow(params, inputs, state="c", **keywords) if "c" in cell.states else None
+        flow_c = gradient_flow(params, inputs, wrt="c", **keywords) if "c" in cell.states else None
     with stages("gates"):
         saturation = count_saturated(trace, None, *thresholds)
     cost = arithmetic(cell, params.input_size, params.hidden_size)
@@ -291,14 +291,14 @@ def _check_cells(params_by_label: object, inputs: Any) -> dict[str, Params]:
 
 def _fit_numbers(flow: GradientFlow) -> dict[str, Any]:
     rate, half = flow.decay_rate(), flow.half_life()
-    inside = (flow.lag >= rate.window[0]) & (flow.lag <= rate.window[1])
+    inside = (flow.lag >= rate.fit_range[0]) & (flow.lag <= rate.fit_range[1])
     points = int(np.isfinite(flow.log_norm[inside]).sum(axis=0).min())
     fitted = points >= _FIT_POINTS
     return {
         "decay_rate_nats_per_step": _median(rate.value) if fitted else None,
         "half_life_steps": _median(half.value) if fitted else None,
         "r_squared": _median(rate.r_squared) if fitted else None,
-        "window_lags": list(rate.window),
+        "window_lags": list(rate.fit_range),
         "longest_lag": int(flow.lag[-1]),
         "log_norm_at_longest_lag": _median(flow.log_norm[-1]),
     }

@@ -8,16 +8,20 @@ import numpy as np
 
 from gatescope.datatypes.result import Array, Result
 from gatescope.errors import UnknownNameError
+from gatescope.reporting.table import Table, some
+from gatescope.reporting.text import percent
+
+DIRECT = "direct"  # the name of the path from state to state
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class GradientPaths(Result):
-    """An adjoint as the sum of what stayed on the state highway and what left it through each gate.
+    """An adjoint as the sum of what stayed on the direct path and what left it through each gate.
 
-    The whole is a_k = d target_t / d state_{t-k} for one direction of the target.  Its part ``"highway"`` is the
-    product of the states' own factors alone (f of an LSTM, z of a GRU).  The part of a gate gathers all paths that,
-    going back from t, leave the highway for the first time through this gate's pre-activation.  The parts sum to
-    the whole.
+    The whole is a_k = d of_t / d wrt_{t-k} for one direction of `of`.  Its part ``"direct"``, the direct (carry) path,
+    is the product of the states' own factors alone (f of an LSTM, z of a GRU).  The part of a gate gathers all paths
+    that, going back from t, leave the direct path for the first time through this gate's pre-activation.  The parts
+    sum to the whole.  Where a shorter sequence has no such lag, all is NaN.
 
     Attributes
     ----------
@@ -25,41 +29,58 @@ class GradientPaths(Result):
     lag : (L,) int64
         Steps back from `source_step`, ascending.
     paths : tuple of str
-        ``"highway"``, then the cell's gates: the axis P.
+        ``"direct"``, then the cell's gates: the axis P.
     log_norm : (L, P, B) float64
         ln || part ||, in nats; ``-inf`` where a part is exactly zero.
-    share : (L, P, B) float64
-        <part, whole> / <whole, whole>: how much of the whole a part makes up, with its sign; the shares of a lag
+    fraction : (L, P, B) float64
+        <part, whole> / <whole, whole>: how much of the whole a part makes up, with its sign; the fractions of a lag
         sum to 1.  NaN where the whole is zero, or so far below its parts, which cancel, that rounding leaves fewer
         than three digits.
     total_log_norm : (L, B) float64
         ln || whole ||, in nats, from an adjoint carried back by itself: right however far the parts cancel.
-    target, state : str
+    of, wrt : str
         What is differentiated, and with respect to what: a state of the cell or ``"joint"``.
     source_step : int
-        Index t into the states, 1..T.
+        Index t into the states, 1..T; that of the longest sequence, if they differ.
     norm : str
-        The direction of the target: ``"random"`` or ``"unit"``.
+        The direction of `of`: ``"random"`` or ``"unit"``.
     vectors : (L, P, B, S, H) float64 or None
         The parts with respect to all states, times 2^exponents[l, b].
     exponents : (L, B) int64 or None
+    source_steps : (B,) int64 or None
+        That of each sequence, if they differ.
     """
 
     cell: str
     lag: Array
     paths: tuple[str, ...]
     log_norm: Array
-    share: Array
+    fraction: Array
     total_log_norm: Array
-    target: str
-    state: str
+    of: str
+    wrt: str
     source_step: int
     norm: str
     vectors: Array | None = None
     exponents: Array | None = None
+    source_steps: Array | None = None
+
+    def table(self) -> Table:
+        """Return the norm of the gradient of the first sequence at some of the lags, and the fraction of each path."""
+        decades = self.total_log_norm[:, 0] / np.log(10)
+        rows = [
+            (self.lag[at], decades[at], *map(percent, self.fraction[at, :, 0])) for at in some(len(self.lag))
+        ]
+        first = ", sequence 0" if self.fraction.shape[2] > 1 else ""
+        title = f"parts of the gradient of {self.of} by an earlier {self.wrt}, {self.cell}{first}"
+        return Table(("lag, steps", "log10 of the norm", *self.paths), rows, title)
+
+    def summary(self) -> str:
+        """Return what the table is of, and how to read it."""
+        return f"{self.table().title}\nfractions have signs and sum to 100 %: parts beyond that cancel"
 
     def path(self, name: str) -> tuple[Array, Array]:
-        """Log-norm and share of one part, each (L, B).
+        """Return log-norm and fraction of one part, each (L, B).
 
         Raises
         ------
@@ -68,18 +89,21 @@ class GradientPaths(Result):
         """
         if name not in self.paths:
             raise UnknownNameError(
-                f"path={name!r} is not known; the paths of {self.cell!r} are {', '.join(map(repr, self.paths))}"
+                "is not known",
+                argument="name",
+                seen=name,
+                advice=f"the paths of {self.cell!r} are {', '.join(map(repr, self.paths))}",
             )
-        at = self.paths.index(name)
-        return self.log_norm[:, at], self.share[:, at]
+        part = self.paths.index(name)
+        return self.log_norm[:, part], self.fraction[:, part]
 
-    def norm_shares(self) -> Array:
-        """(L, P, B): each part's norm over the sum of all parts' norms; NaN where all are zero."""
+    def norm_fractions(self) -> Array:
+        """Return each part's norm over the sum of all parts' norms, (L, P, B); NaN where all are zero."""
         with np.errstate(invalid="ignore"):
             return np.asarray(np.exp(self.log_norm - self._sum_of_norms()[:, None]))
 
     def cancellation(self) -> Array:
-        """(L, B): ln of the sum of the parts' norms over the norm of the whole, in nats.
+        """Return ln of the sum (L, B) of the parts' norms over the norm of the whole, in nats.
 
         0 where all parts point the same way; ln 2 where half of what they carry cancels; infinite where all does.
         """

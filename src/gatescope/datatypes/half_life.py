@@ -9,14 +9,15 @@ from typing import Any, Self
 import numpy as np
 
 from gatescope.datatypes.result import Array, Result
-from gatescope.errors import ValueRangeError
+from gatescope.reporting.table import Table, by_sequence, per_sequence
+from gatescope.reporting.text import counted, listing, number, steps, with_error
 
-SIGMAS = 3.0
-SHARE = 0.2
+_SIGMAS = 3.0
+_LARGER = 0.2  # of the larger of two rates
 
 
 def half_life_of(rate: Any) -> Array:
-    """Steps in which what decays by e^-rate a step halves: ln 2 / rate; infinite if it does not decay, NaN of NaN.
+    """Return the steps in which what decays by e^-rate a step halves: ln 2 / rate; infinite if it does not, NaN of NaN.
 
     Examples
     --------
@@ -41,7 +42,7 @@ class HalfLife(Result):
     cell : str
     gate : str
         The memory gate: the value that a state is multiplied by from step to step (f of an LSTM, z of a GRU).
-        ``""`` if the cell has none (an RNN), or if what it multiplies by is not one of its kept values.
+        ``""`` if the cell has none (an RNN), or if what it multiplies by is not one of its saved values.
     by_gate : (B, H)
         Of each unit, from the geometric mean over time of what its state keeps: ln 2 / -<ln f>.  NaN for a cell
         whose states keep nothing directly.
@@ -56,12 +57,15 @@ class HalfLife(Result):
     exponent_rate, exponent_error : (B,)
         -lambda_1 and its standard error.
     r_squared : (B,)
-        Share of the adjoint's log-norm that a straight line explains.
+        Fraction of the variance of the adjoint's log-norm that a straight line explains.
     disagree : (B,) bool
         Whether two of the network's three rates differ by more than three standard errors of their difference and
         by more than 20 % of the larger one; the gate's rate is that of the slowest unit.
     steps, transient : int
-        Steps of the run, and how many of them at its beginning were left out.
+        Steps of the run, and how many of them at its beginning were left out; those of the longest sequence, if they
+        differ.
+    lengths, transients : (B,) int64 or None
+        Those of each sequence, if they differ.
     """
 
     cell: str
@@ -79,10 +83,12 @@ class HalfLife(Result):
     disagree: Array
     steps: int
     transient: int
+    lengths: Array | None = None
+    transients: Array | None = None
 
     @classmethod
     def from_rates(cls, **fields: Any) -> Self:
-        """All fields but the half-lives and `disagree`, which follow from the rates and errors."""
+        """Return a result from all fields but the half-lives and `disagree`, which follow from the rates and errors."""
         batch = len(fields["gate_rate"])
         pairs = (("adjoint_rate", "adjoint_error"), ("exponent_rate", "exponent_error"))
         rows = [
@@ -104,55 +110,62 @@ class HalfLife(Result):
 
     @property
     def slowest(self) -> Array:
-        """(B,) steps: the longest half-life by the gate, which is the gate's estimate for the network."""
+        """Return the longest half-life by the gate (B,), in steps, which is the gate's estimate for the network."""
         return np.asarray(self.by_gate.max(axis=1))
 
     @property
     def median(self) -> Array:
-        """(B,) steps: the median over units of the half-life by the gate."""
+        """Return the median over units of the half-life by the gate, (B,), in steps."""
         # Not np.median, which averages the middle two: infinity and a finite number have no useful mean.
         return np.asarray(np.sort(self.by_gate, axis=1)[:, (self.by_gate.shape[1] - 1) // 2])
 
-    def summary(self, sequence: int = 0) -> str:
-        """The three estimates of one sequence in words, with their units, and why they differ if they do.
+    def table(self) -> Table:
+        """Return the three estimates of each sequence, their rates, and whether they agree."""
+        gate = f"geometric mean of {self.gate}" if self.gate else "memory gate"
+        rows: dict[str, Any] = {
+            "half-life by the slope of the adjoint, steps": self.by_adjoint,
+            "by the leading Lyapunov exponent, steps": self.by_exponent,
+            f"by the {gate}, slowest unit, steps": self.slowest,
+            f"by the {gate}, median unit, steps": self.median,
+            "rate of the adjoint, nats per step": map(with_error, self.adjoint_rate, self.adjoint_error),
+            "minus the leading exponent, nats per step": map(
+                with_error, self.exponent_rate, self.exponent_error
+            ),
+            "the three agree": [not disagree for disagree in self.disagree],
+        }
+        return per_sequence(f"half-life of the gradient, {self.cell}", rows.items())
 
-        Raises
-        ------
-        ValueRangeError
-            If there is no such sequence.
-        """
-        batch = self.by_adjoint.size
-        if (
-            isinstance(sequence, bool)
-            or not isinstance(sequence, int | np.integer)
-            or not 0 <= sequence < batch
-        ):
-            raise ValueRangeError(
-                f"sequence={sequence!r} is out of range; there are {batch}, numbered from 0"
-            )
-        b = int(sequence)
-        which = f", sequence {b}" if batch > 1 else ""
-        fit = "" if np.isnan(self.r_squared[b]) else f" (R^2 {self.r_squared[b]:.3f})"
-        exponent = _spread(float(self.exponent_rate[b]), float(self.exponent_error[b]))
-        lines = [
-            f"half-life of the gradient, {self.cell}{which}, over {self.steps - self.transient:,} steps:",
-            f"  {_steps(self.by_adjoint[b])} by the slope of the adjoint{fit}",
-            f"  {_steps(self.by_exponent[b])} by the leading Lyapunov exponent{exponent}",
-            f"  {self._gate_text(b)}",
-        ]
-        return "\n".join([*lines, *self._verdict(b)])
+    def summary(self) -> str:
+        """Return the three estimates of each sequence in words, and why they differ if they do."""
+        blocks = ([self._estimates(b), *self._verdict(b)] for b in range(self.by_adjoint.size))
+        return "\n".join([self.table().title, *by_sequence("\n  ".join(lines) for lines in blocks)])
 
     def __str__(self) -> str:
-        return "\n".join(self.summary(b) for b in range(self.by_adjoint.size))
+        return self.summary()
 
-    def _gate_text(self, b: int) -> str:
+    def _estimates(self, b: int) -> str:
+        total, transient = self._span(b)
+        fit = "" if np.isnan(self.r_squared[b]) else f" (R^2 {self.r_squared[b]:.3f})"
+        exponent = _spread(float(self.exponent_rate[b]), float(self.exponent_error[b]))
+        texts = [
+            f"{_steps(self.by_adjoint[b])} by the slope of the adjoint{fit}",
+            f"{_steps(self.by_exponent[b])} by the leading Lyapunov exponent{exponent}",
+        ]
         if np.isnan(self.by_gate[b]).all():
-            return "not defined by a gate: no state of this cell is carried over by a gate"
-        name = f"of {self.gate}" if self.gate else "of what a state keeps of itself"
-        return (
-            f"{_steps(self.slowest[b])} by the geometric mean {name}, slowest of {self.by_gate.shape[1]} units "
-            f"(median unit: {_steps(self.median[b])})"
-        )
+            texts.append("not defined by a gate, as no state of this cell is carried over by one")
+        else:
+            name = f"of {self.gate}" if self.gate else "of what a state keeps of itself"
+            texts.append(
+                f"{_steps(self.slowest[b])} by the geometric mean {name} in the slowest unit "
+                f"({_steps(self.median[b])} in the median unit)"
+            )
+        return f"over {counted(total - transient, 'step')}: {listing(texts)}"
+
+    def _span(self, b: int) -> tuple[int, int]:
+        """Return steps and transient of a sequence."""
+        if self.lengths is None or self.transients is None:
+            return self.steps, self.transient
+        return int(self.lengths[b]), int(self.transients[b])
 
     def _verdict(self, b: int) -> list[str]:
         gate = _rates(self.gate_rate[b], self.gate_error[b])
@@ -160,7 +173,7 @@ class HalfLife(Result):
         exponent = float(self.exponent_rate[b]), float(self.exponent_error[b])
         known = [rate for rate, _ in (*gate, adjoint, exponent) if not np.isnan(rate)]
         if not self.disagree[b]:
-            return ["  they agree within their errors or 20 %"] if len(known) > 1 else []
+            return ["they agree within their errors or 20 %"] if len(known) > 1 else []
         texts = []
         others = [
             (name, rate[0])
@@ -170,25 +183,26 @@ class HalfLife(Result):
         if others:
             how = "shorten" if others[0][1] > gate[0][0] else "lengthen"
             texts.append(
-                f"  the gate disagrees with {' and '.join(name for name, _ in others)}: it leaves out the paths "
+                f"the gate disagrees with {' and '.join(name for name, _ in others)}: it leaves out the paths "
                 f"through the recurrent weights, which {how} the memory here"
             )
         if differ(adjoint, exponent):
             texts.append(
-                "  the adjoint and the exponent disagree: the adjoint follows one direction back from the last step, "
+                "the adjoint and the exponent disagree: the adjoint follows one direction back from the last step, "
                 "the exponent is the slowest direction over the whole run; a longer run brings them together unless "
                 "the slowest direction does not reach what is differentiated"
             )
-        if self.transient < self.by_exponent[b] < np.inf:
+        transient = self._span(b)[1]
+        if transient < self.by_exponent[b] < np.inf:
             texts.append(
-                f"  the transient of {self.transient:,} steps is shorter than the half-life, so that the exponent's "
+                f"the transient of {counted(transient, 'step')} is shorter than the half-life, so that the exponent's "
                 "direction had not settled: use a longer run"
             )
         return texts
 
 
 def differ(one: tuple[float, float], other: tuple[float, float]) -> bool:
-    """Whether two rates, each with its standard error, differ: by over 3 sigma and by over 20 % of the larger one.
+    """Return whether two rates with standard errors differ: by over 3 sigma and by over 20 % of the larger one.
 
     An unknown rate (NaN) differs from none; an unknown error counts as 0.
     """
@@ -198,11 +212,11 @@ def differ(one: tuple[float, float], other: tuple[float, float]) -> bool:
     if np.isinf(a) or np.isinf(b):
         return True
     sigma = float(np.hypot(np.nan_to_num(a_error), np.nan_to_num(b_error)))
-    return abs(a - b) > max(SIGMAS * sigma, SHARE * max(abs(a), abs(b)))
+    return abs(a - b) > max(_SIGMAS * sigma, _LARGER * max(abs(a), abs(b)))
 
 
 def _rates(rate: Array, error: Array) -> list[tuple[float, float]]:
-    """The slowest unit's rate and error as a list of one, or of none if the units have no rates."""
+    """Return the slowest unit's rate and error as a list of one, or of none if the units have no rates."""
     if np.isnan(rate).all():
         return []
     unit = int(np.nanargmin(rate))
@@ -210,22 +224,14 @@ def _rates(rate: Array, error: Array) -> list[tuple[float, float]]:
 
 
 def _spread(rate: float, error: float) -> str:
-    """What an error of the rate makes of the half-life: from and to, in one standard error."""
+    """Return what an error of the rate makes of the half-life: from and to, in one standard error."""
     if not (np.isfinite(rate) and np.isfinite(error)):
         return ""
     low, high = half_life_of([rate + error, rate - error])
-    return f" ({_number(float(low))} to {_number(float(high))} within its error)"
+    return f" ({number(low)} to {number(high)} within its error)"
 
 
 def _steps(value: Any) -> str:
     if np.isnan(value):
         return "no estimate"
-    if np.isinf(value):
-        return "infinite: no decay"
-    return f"{_number(float(value))} steps"
-
-
-def _number(value: float) -> str:
-    if np.isinf(value):
-        return "infinity"
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+    return "infinite, no decay," if np.isinf(value) else steps(value)

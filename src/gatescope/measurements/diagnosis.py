@@ -310,7 +310,7 @@ class _Patient:
         if exponent < 0:
             horizon = int(np.clip(np.ceil(_DEEP / -exponent), min(_FEW_LAGS, self.length), self.length))
         lags = np.unique(np.linspace(0, horizon, min(horizon, _LAGS) + 1).round().astype(np.int64))
-        flow = gradient_flow(self.params, self.x, state="joint", lags=lags, **self.common)
+        flow = gradient_flow(self.params, self.x, wrt="joint", lags=lags, **self.common)
         self.done()
         resolution = float(np.finfo(self.params.dtype).eps)
         fallen = flow.log_norm.max(axis=1) - flow.log_norm[0].max() < np.log(resolution)
@@ -327,7 +327,7 @@ class _Patient:
         paths = gradient_paths(self.params, self.x, lags=lags, **self.common)
         self.done()
         row = int(np.argmin(np.abs(lags - max(1.0, min(_PATH_HALF_LIVES * life, horizon)))))
-        shares = paths.norm_shares()[row].mean(axis=1)
+        shares = paths.norm_fractions()[row].mean(axis=1)
         self._put(
             share_lag=lags[row], **{key("share", n): v for n, v in zip(paths.paths, shares, strict=True)}
         )

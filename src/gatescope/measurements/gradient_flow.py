@@ -2,62 +2,63 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from contextlib import closing
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
-from gatescope.checks.network import check_initial_state, check_params
-from gatescope.checks.numbers import check_count, check_threads
+from gatescope.checks.numbers import check_choice
 from gatescope.datatypes import Array, GradientFlow, Params
-from gatescope.errors import UnknownNameError, ValueRangeError
-from gatescope.kernels.cpu import sweeps
-from gatescope.kernels.device import device_for
 from gatescope.measurements.memory_estimate import plan_of
 from gatescope.measurements.plans import show
-from gatescope.measurements.selection import blocks_of, directions_of, lags_of, source_step_of
-from gatescope.recurrence.clamping import clamp as clamp_params
-from gatescope.recurrence.clamping import clamp_facts
-from gatescope.recurrence.input_stream import open_series
-from gatescope.recurrence.on_device import DeviceParams, check_no_threads, device_facts, placed
+from gatescope.measurements.problem import Problem, by_length, in_order, prepare
+from gatescope.measurements.selection import (
+    blocks_of,
+    by_factors,
+    directions_of,
+    lags_back,
+    on_common_lags,
+)
+from gatescope.recurrence.on_device import DeviceParams
 from gatescope.recurrence.recompute import Replay
-from gatescope.storage.provenance import provenance
-from gatescope.storage.resumable import Resumable, digest
+from gatescope.storage.resumable import Resumable
 
 NORMS = ("random", "unit", "spectral")
+_SPECTRAL_LAGS = 200  # an SVD each
 
 
 def gradient_flow(
     params: Params | DeviceParams,
     inputs: Any,
-    source_step: int = -1,
-    state: str = "h",
-    device: str | None = None,
     *,
-    target: str = "h",
+    source_step: int = -1,
+    of: str = "h",
+    wrt: str = "h",
+    max_lag: int | None = None,
+    lags: Any = None,
     norm: str = "random",
     unit: int = 0,
-    seed: int = 0,
-    lags: Any = None,
-    horizon: int | None = None,
+    lengths: Any = None,
     initial_state: Any = None,
     clamp: Any = None,
+    seed: int = 0,
+    device: str | None = None,
     threads: int | None = None,
     progress: bool = False,
     resume: str | os.PathLike[str] | None = None,
 ) -> GradientFlow:
-    """Log-norm of d target(t) / d state(t - lag) for a source step t and every lag.
+    """Measure the log-norm of d of(t) / d wrt(t - lag) for a source step t and every lag.
 
     ==============  ================================================================================
-    norm            what is measured, J the Jacobian d target(t) / d state(t - lag)
+    norm            what is measured, J the Jacobian d of(t) / d wrt(t - lag)
     ==============  ================================================================================
     ``random``      || v J || for one random unit vector v, drawn with `seed`
-    ``unit``        || v J || for v the unit vector of target unit `unit`: the gradient of one output
+    ``unit``        || v J || for v the unit vector of unit `unit` of `of`: the gradient of one output
     ``spectral``    the largest singular value of J; J is carried back whole, which costs as much as
-                    H sweeps (2 H for a joint target)
+                    H sweeps (2 H for a joint `of`)
     ==============  ================================================================================
 
     The adjoint is rescaled by exact powers of two whenever it leaves 2^-32..2^32 and the exponent is carried,
@@ -66,12 +67,11 @@ def gradient_flow(
     overflow, on a GPU also two in a row that do so together; float64 has no such limit in practice.)
     The run is recomputed from checkpoints, segment by segment, so memory grows with the square root of T (and the
     result with T); on a GPU the segments are cut to what is free there, inputs go there piece by piece, and the
-    checkpoints stay here.  `plan_flow` counts beforehand.
+    checkpoints stay on the host.  `estimate_memory` counts beforehand.
 
-    Threads take blocks of sequences, or directions of a spectral norm.  The rule where there are fewer of these than
-    threads: one thread carries the adjoint back while another recomputes the segment before.  The result has the same
-    bits for any number of threads.  (Chunks of time whose Jacobian products are found at the same time, and through
-    which the adjoint is then replayed, lose to that: see benchmarks/README.md.)
+    Threads take blocks of sequences, or directions of a spectral norm.  Where there are fewer of these than threads,
+    one thread carries the adjoint back while another recomputes the segment before.  The result has the same bits for
+    any number of threads.
 
     Parameters
     ----------
@@ -80,31 +80,36 @@ def gradient_flow(
         A memory-mapped array (``numpy.load(path, mmap_mode="r")``) is read in pieces and never as a whole; a generator
         of steps (I,) or of pieces (n, I) or (n, B, I) goes to a temporary file first.
     source_step : int
-        t, counted in states: 1..T, or negative from the end; -1 is the final state, t = T.
-    state : str
-        With respect to what: a state of the cell (``"h"``, ``"c"``) or ``"joint"``, all of them together.
-    device : str, optional
-        ``"cpu"`` or ``"cuda"``; default: where the weights are, so ``"cpu"`` for `Params`.
-    target : str
-        What is differentiated: a state of the cell (``"h"`` is the output) or ``"joint"``.
-    norm, unit, seed
-        As above.
-    lags : array_like of int, optional
-        Which lags to report, ascending.  Default: all from 0 to `horizon`; for ``spectral``, if there are more than
-        200, about 200 of them, spaced evenly in the logarithm.
-    horizon : int, optional
+        t, counted in states: 1..T, or negative from the end; -1 is the state after the last step of each sequence.
+    of : str
+        What is differentiated: a state of the cell (``"h"`` is the output) or ``"joint"``, all of them together.
+    wrt : str
+        With respect to what: a state of the cell (``"h"``, ``"c"``) or ``"joint"``.
+    max_lag : int, optional
         The longest lag, at most t, which is the default.
+    lags : array_like of int, optional
+        Which lags to report, ascending.  Default: all from 0 to `max_lag`; for ``spectral``, if there are more than
+        200, about 200 of them, spaced evenly in the logarithm.
+    norm, unit
+        As above.
+    lengths : (B,) array_like of int, optional
+        Steps of each sequence, 1..T; default: T.  A padded sequence gets exactly what it gets alone; its log-norms at
+        lags beyond its first state are NaN.
     initial_state : (B, S, H) array_like, optional
     clamp : mapping, optional
-        Gates to hold at values, as for `run`: ``{"f": 1.0}``.
+        Gates to clamp at values, as for `run`: ``{"f": 1.0}``.
+    seed : int
+        Of the random direction.
+    device : str, optional
+        ``"cpu"`` or ``"cuda"``; default: where the weights are, so ``"cpu"`` for `Params`.
     threads : int, optional
         On the CPU, as for `run`.
     progress : bool
         Show a memory plan and a progress bar on stderr, if it is a terminal.
     resume : path, optional
         A file for what has been computed.  It is written every minute and when the call is interrupted with Ctrl-C;
-        the same call with the same file goes on from there, to the bits of a call that was never interrupted, and
-        deletes it at its end.
+        the same call with the same file resumes, to the bits of a call that was never interrupted, and deletes the
+        file at its end.
 
     Returns
     -------
@@ -112,8 +117,9 @@ def gradient_flow(
 
     Raises
     ------
-    ShapeError, DtypeError, ValueRangeError, UnknownNameError, DeviceError
-        If an argument does not fit; a ValueRangeError also if `resume` holds what another call left.
+    ValueRangeError
+        If an argument is out of range, the states leave the range of floating point, or `resume` holds what another
+        call left.
     FileFormatError, OutputError
         If the file `resume` is torn or something else, or it cannot be written, nor can a temporary file.
 
@@ -131,125 +137,143 @@ def gradient_flow(
     >>> flow.log_norm.shape, bool(flow.log_norm[-1, 0] < -745)   # below the smallest float64, and still right
     ((5001, 1), True)
     """
-    device = placed(device, params)
-    if device == "cuda":
-        check_no_threads(threads)
-    if isinstance(params, DeviceParams):
-        params = params.to_host()
-    params = clamp_params(params, clamp)
-    cell = check_params(params)
-    wrt, of = blocks_of(cell, state, "state"), blocks_of(cell, target, "target")
-    if not isinstance(norm, str) or norm not in NORMS:
-        raise UnknownNameError(f"norm={norm!r} is not known; choose one of {', '.join(NORMS)}")
-    seeds = directions_of(cell, params, of, norm, unit, check_count("seed", seed, least=0))
-    workers = check_threads(threads, sweeps.default_threads())
-    with open_series(inputs, params) as series:
-        source = source_step_of(source_step, series.steps)
-        reach = source if horizon is None else check_count("horizon", horizon)
-        if reach > source:
-            raise ValueRangeError(
-                f"horizon={horizon!r} reaches back beyond the first state; the source step is {source}"
-            )
-        wanted = lags_of(lags, reach, norm)
-        start = check_initial_state(initial_state, cell, params, series.batch)
-        shape = (series.batch, len(cell.states), params.hidden_size)
-        first_state = np.zeros(shape, params.dtype) if start is None else start
-        facts: dict[str, Any] = {}
-        if resume is not None:
-            facts = {
-                "params": digest(*params.arrays().values()),
-                "cell": cell.name,
-                "inputs": series.digest(),
-                "source_step": source,
-                "initial_state": digest(first_state),
-                "lags": digest(wanted),
-                "state": state,
-                "target": target,
-                "norm": norm,
-                "direction": digest(seeds),
-                "device": device,
-            }
-        with Resumable(resume, "gradient_flow", facts) as kept:
-            machine = device_for(device, cell, params, series.batch, workers)
-            with kept.restoring():
-                length = None if kept.found is None else _positive(int(kept.found["length"]))
-            last = source - int(wanted[-1])
-            replay = Replay(
-                machine, cell, series, first_state, source, last, directions=len(seeds), length=length
-            )
-            carried = machine.adjoints(np.broadcast_to(seeds, (series.batch, *seeds.shape)))
-            record = _Record(norm, wanted, source, wrt, series.batch)
-            if progress and device == "cpu":
-                show(plan_of(replay, params, wanted.size, len(seeds)))
-            log_norm = _carry(replay, carried, record, kept, progress)
-    return GradientFlow(
-        cell=cell.name,
-        lag=wanted,
-        log_norm=log_norm,
-        target=target,
-        state=state,
-        source_step=source,
-        norm=norm,
-        provenance=provenance(
-            **device_facts(device),
-            dtype=params.dtype.name,
-            seed=params.provenance.get("seed"),
-            direction_seed=seed,
-            **clamp_facts(params, clamp),
-        ),
-    )
+    with prepare(
+        params,
+        inputs,
+        lengths=lengths,
+        initial_state=initial_state,
+        clamp=clamp,
+        seed=seed,
+        device=device,
+        threads=threads,
+        progress=progress,
+        resume=resume,
+    ) as problem:
+        return measure(
+            problem,
+            source_step=source_step,
+            of=of,
+            wrt=wrt,
+            max_lag=max_lag,
+            lags=lags,
+            norm=norm,
+            unit=unit,
+        )
 
 
-def _carry(replay: Replay, carried: Any, record: _Record, kept: Resumable, progress: bool) -> Array:
-    """Forward once, then the adjoints all the way back; the log-norms (L, B)."""
+def measure(
+    problem: Problem,
+    *,
+    source_step: int = -1,
+    of: str = "h",
+    wrt: str = "h",
+    max_lag: int | None = None,
+    lags: Any = None,
+    norm: str = "random",
+    unit: int = 0,
+) -> GradientFlow:
+    """Do the work of `gradient_flow`, whose arguments these are."""
+    sources, columns = (blocks_of(name, problem.cell, value) for name, value in (("of", of), ("wrt", wrt)))
+    norm = check_choice("norm", norm, NORMS)
+    directions = directions_of(problem.cell, problem.params, sources, norm, unit, problem.seed)
+
+    def default(longest: int) -> Array:
+        if norm != "spectral" or longest <= _SPECTRAL_LAGS:
+            return np.arange(longest + 1)
+        return np.concatenate([[0], by_factors(longest, _SPECTRAL_LAGS)])
+
+    def measure_group(part: Problem) -> GradientFlow:
+        source, chosen = lags_back(part, source_step, max_lag, lags, default)
+        arguments = {"lags": chosen, "of": of, "wrt": wrt, "norm": norm, "direction": directions}
+        with part.resumable("gradient_flow", source_step=source, **arguments) as resumable:
+            log_norm = _sweep(part, source, chosen, columns, norm, directions, resumable)
+        return GradientFlow(
+            cell=part.cell.name,
+            lag=chosen,
+            log_norm=log_norm,
+            of=of,
+            wrt=wrt,
+            source_step=source,
+            norm=norm,
+            provenance=part.provenance(direction_seed=part.seed),
+        )
+
+    return by_length(problem, measure_group, _join)
+
+
+def _join(groups: list[Array], flows: list[GradientFlow]) -> GradientFlow:
+    lags, log_norm = on_common_lags(groups, [f.lag for f in flows], [f.log_norm for f in flows], axis=1)
+    steps = [np.full(len(rows), flow.source_step) for rows, flow in zip(groups, flows, strict=True)]
+    return dataclasses.replace(flows[-1], lag=lags, log_norm=log_norm, source_steps=in_order(groups, steps))
+
+
+def _sweep(
+    problem: Problem,
+    source: int,
+    lags: Array,
+    columns: list[int],
+    norm: str,
+    directions: Array,
+    resumable: Resumable,
+) -> Array:
+    """Return the log-norms (L, B) of sequences of one length."""
+    with resumable.restoring():
+        length = None if resumable.found is None else _positive(int(resumable.found["length"]))
+    device = problem.open_device()
+    replay = problem.replay(device, source, source - int(lags[-1]), directions=len(directions), length=length)
+    carried = device.adjoints(np.broadcast_to(directions, (problem.batch, *directions.shape)))
+    record = _Record(norm, lags, source, columns, problem.batch)
+    if problem.progress and problem.device == "cpu":
+        show(plan_of(replay, problem.params, lags.size, len(directions)))
+    return _carry(problem, replay, carried, record, resumable)
+
+
+def _carry(problem: Problem, replay: Replay, carried: Any, record: _Record, resumable: Resumable) -> Array:
+    """Go forward once, then take the adjoints all the way back; return the log-norms (L, B)."""
     before = replay.source
-    if kept.found is not None:
-        with kept.restoring():
-            before = _restore(kept.found, replay, carried, record)
+    if resumable.found is not None:
+        with resumable.restoring():
+            before = _restore(resumable.found, replay, carried, record)
     else:
         record.start(carried)
-    kept.found = None  # it may be large
+    resumable.found = None  # it may be large
     now = before, *carried.state()
-    kept.snapshot = lambda: {
+    resumable.snapshot = lambda: {
         **replay.state(),
         "before": np.array(now[0]),
         "adjoints": now[1],
         "exponents": now[2],
         "log_norm": record.log_norm[: record.row(now[0])],
     }
-    with tqdm(
-        total=replay.forward_steps + replay.source - replay.last,
-        initial=replay.reached + replay.source - before,
-        unit="step",
-        unit_scale=True,
-        disable=None if progress else True,
-    ) as bar:
-        bar.set_description_str(f"gradient flow ({replay.cell.name}), forward", refresh=False)
+    total, already = (
+        replay.forward_steps + replay.source - replay.last,
+        replay.reached + replay.source - before,
+    )
+    with problem.bar(total, "gradient flow", initial=already) as bar:
         for steps in replay.forward():
             bar.update(steps)
-            kept.tick()
-        bar.set_description_str(f"gradient flow ({replay.cell.name}), back", refresh=False)
+            resumable.tick()
         with closing(replay.pieces(before)) as pieces:
             for begin, states, gates in pieces:
                 record.piece(carried, states, gates, begin)
-                if kept.wanted:
+                if resumable.wanted:
                     now = begin, *carried.state()
-                    kept.tick()
+                    resumable.tick()
                 bar.update(states.shape[0] - 1)
     return record.log_norm
 
 
-def _restore(found: Mapping[str, Array], replay: Replay, carried: Any, record: _Record) -> int:
-    """The state before which to go on."""
-    replay.restore(found)
-    before = int(found["before"])
+def _restore(stored: Mapping[str, Array], replay: Replay, carried: Any, record: _Record) -> int:
+    """Put back what an interrupted call left; return the state before which to go on."""
+    replay.restore(stored)
+    before = int(stored["before"])
     if not replay.begins(before):
         raise ValueError(f"no segment begins at step {before}")
     shapes = [array.shape for array in carried.state()]
-    if shapes != [found["adjoints"].shape, found["exponents"].shape]:
-        raise ValueError(f"adjoints {found['adjoints'].shape} and {found['exponents'].shape}, not {shapes}")
-    carried.restore(found["adjoints"], found["exponents"])
-    record.log_norm[: record.row(before)] = found["log_norm"]
+    if shapes != [stored["adjoints"].shape, stored["exponents"].shape]:
+        raise ValueError(f"adjoints and exponents have other shapes than {shapes}")
+    carried.restore(stored["adjoints"], stored["exponents"])
+    record.log_norm[: record.row(before)] = stored["log_norm"]
     return before
 
 
@@ -260,19 +284,19 @@ def _positive(length: int) -> int:
 
 
 class _Record:
-    """The log-norms (L, B) at the wanted lags, filled in piece by piece on the way back."""
+    """The log-norms (L, B) at the lags asked for, filled in piece by piece on the way back."""
 
-    def __init__(self, norm: str, wanted: Array, source: int, wrt: list[int], batch: int) -> None:
-        self.log_norm = np.full((wanted.size, batch), -np.inf)
-        self._spectral, self._wanted, self._source, self._wrt = norm == "spectral", wanted, source, wrt
+    def __init__(self, norm: str, lags: Array, source: int, wrt: list[int], batch: int) -> None:
+        self.log_norm = np.full((lags.size, batch), -np.inf)
+        self._spectral, self._lags, self._source, self._wrt = norm == "spectral", lags, source, wrt
 
     def row(self, state: int) -> int:
-        """How many of the lags are reached when the adjoints are at that state."""
-        return int(np.searchsorted(self._wanted, self._source - state, side="right"))
+        """Return how many of the lags are reached when the adjoints are at that state."""
+        return int(np.searchsorted(self._lags, self._source - state, side="right"))
 
     def start(self, carried: Any) -> None:
-        """Lag 0, if it is wanted."""
-        if self._wanted[0] == 0:
+        """Take down lag 0, if it is asked for."""
+        if self._lags[0] == 0:
             if self._spectral:
                 self.log_norm[0] = _largest(carried, self._wrt)
             else:
@@ -282,17 +306,17 @@ class _Record:
         """Go back over a piece that begins at a step."""
         end = begin + states.shape[0] - 1
         first, last = self.row(end), self.row(begin)
-        here = self._wanted[first:last] - (self._source - end)  # steps back from the piece's end
+        steps_back = self._lags[first:last] - (self._source - end)  # from the piece's end
         if not self._spectral:
             norms = carried.back(states, gates, 0, end - begin)[:, :, 0, self._wrt]
-            every = here.size == len(norms)
-            joint = norms if every else norms[here - 1]
+            every = steps_back.size == len(norms)
+            joint = norms if every else norms[steps_back - 1]
             # Squares would leave the range.
             both = len(self._wrt) > 1
             self.log_norm[first:last] = np.logaddexp.reduce(2 * joint, axis=-1) / 2 if both else joint[..., 0]
             return
         stop = end - begin
-        for row, back in enumerate(here, first):
+        for row, back in enumerate(steps_back, first):
             at = end - begin - int(back)
             carried.back(states, gates, at, stop, record=False)
             self.log_norm[row] = _largest(carried, self._wrt)
@@ -302,13 +326,13 @@ class _Record:
 
 
 def log_of(value: Any) -> Any:
-    """Natural logarithm; -inf of 0, without a warning."""
+    """Return the natural logarithm, -inf of 0, without a warning."""
     with np.errstate(divide="ignore"):
         return np.log(value)
 
 
 def _largest(carried: Any, wrt: list[int]) -> Array:
-    """Log of the largest singular value of what is carried, (B,)."""
+    """Return the logarithm of the largest singular value of what is carried, (B,)."""
     current, exponents = carried.matrices()
     jacobian = current[:, :, wrt].reshape(current.shape[0], current.shape[1], -1).astype(np.float64)
     bad = ~np.isfinite(jacobian).all(axis=(1, 2))
@@ -317,5 +341,4 @@ def _largest(carried: Any, wrt: list[int]) -> Array:
     peak = np.abs(jacobian).max(axis=(1, 2))
     power = np.where(peak > 0, np.frexp(peak)[1], 0)
     largest = np.linalg.svd(np.ldexp(jacobian, -power[:, None, None]), compute_uv=False)[:, 0]
-    found: Array = np.where(bad, np.inf, log_of(largest) + (exponents + power) * np.log(2.0))
-    return found
+    return np.asarray(np.where(bad, np.inf, log_of(largest) + (exponents + power) * np.log(2.0)))

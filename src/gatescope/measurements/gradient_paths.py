@@ -1,66 +1,67 @@
-"""Gradient paths: how much of an adjoint stays on the state highway, and through which gates the rest goes."""
+"""Gradient paths: how much of an adjoint stays on the direct path, and through which gates the rest goes."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from gatescope.cells.registry import Cell
-from gatescope.checks.network import check_initial_state, check_params
-from gatescope.checks.numbers import check_count, check_threads
+from gatescope.checks.numbers import check_choice
 from gatescope.datatypes import Array, Params
-from gatescope.datatypes.gradient_paths import GradientPaths
-from gatescope.errors import UnknownNameError, ValueRangeError
+from gatescope.datatypes.gradient_paths import DIRECT, GradientPaths
+from gatescope.errors import ValueRangeError
 from gatescope.kernels.cpu import sweeps
 from gatescope.kernels.cpu.adjoints import Adjoints
-from gatescope.kernels.cpu.device import CpuDevice
 from gatescope.measurements.gradient_flow import log_of
-from gatescope.measurements.selection import blocks_of, directions_of, lags_of, source_step_of
-from gatescope.recurrence.clamping import clamp as clamp_params
-from gatescope.recurrence.clamping import clamp_facts
-from gatescope.recurrence.input_stream import open_series
-from gatescope.recurrence.on_device import device_facts
-from gatescope.recurrence.recompute import Replay
-from gatescope.storage.provenance import provenance
+from gatescope.measurements.problem import Problem, by_length, in_order, prepare
+from gatescope.measurements.selection import (
+    blocks_of,
+    by_factors,
+    directions_of,
+    evenly,
+    lags_back,
+    on_common_lags,
+)
+from gatescope.reporting.text import byte_count
 
 NORMS = ("random", "unit")
-HIGHWAY = "highway"
 _MOST_LAGS = 100_000
 _VECTOR_BYTES = 1 << 31
-_DIGITS = 1e-3  # shares are not told where rounding leaves fewer digits than this
+_DIGITS = 1e-3  # fractions are not known where rounding leaves fewer digits than this
 
 
 def gradient_paths(
     params: Params,
     inputs: Any,
-    source_step: int = -1,
-    state: str | None = None,
     *,
-    target: str = "h",
+    source_step: int = -1,
+    of: str = "h",
+    wrt: str | None = None,
+    max_lag: int | None = None,
+    lags: Any = None,
     norm: str = "random",
     unit: int = 0,
-    seed: int = 0,
-    lags: Any = None,
-    horizon: int | None = None,
+    vectors: bool = False,
+    lengths: Any = None,
     initial_state: Any = None,
     clamp: Any = None,
-    vectors: bool = False,
+    seed: int = 0,
     threads: int | None = None,
     progress: bool = False,
 ) -> GradientPaths:
-    r"""Exact decomposition of a gradient into the state highway and the paths through each gate.
+    r"""Take a gradient apart, exactly: the direct (carry) path from state to state, and the paths through each gate.
 
     One step back multiplies an adjoint by :math:`J^T = D + \sum_g R_g^T \Delta_g`: D is what each unit's states keep
     of themselves (f of an LSTM, z of a GRU), and the adjoint :math:`\Delta_g a` of gate g's pre-activation reaches
-    the state before through the recurrent weights R_g.  From a direction v of target(t), at lag k,
+    the state before through the recurrent weights R_g.  From a direction v of of(t), at lag k,
 
     .. math::
         H_{k+1} = D H_k, \qquad P^g_{k+1} = J^T P^g_k + R_g^T \Delta_g H_k, \qquad
-        a_k = H_k + \sum_g P^g_k = v \, \frac{\partial\, target_t}{\partial\, state_{t-k}} :
+        a_k = H_k + \sum_g P^g_k = v \, \frac{\partial\, of_t}{\partial\, wrt_{t-k}} :
 
-    H has never left the highway, and :math:`P^g` gathers the paths that, going back from t, leave it first through
+    H has never left the direct path, and :math:`P^g` gathers the paths that, going back from t, leave it first through
     gate g.  (With the reset gate before the product, what comes back through ``r * h`` belongs to the candidate,
     through whose recurrent weights it left.)  The sum is exact, at every lag.
 
@@ -73,25 +74,29 @@ def gradient_paths(
     inputs : (T, B, I) or (T, I) array_like, numpy.memmap or iterator
         As for `gradient_flow`: a file or a generator is read piece by piece.
     source_step : int
-        t, counted in states: 1..T, or negative from the end; -1 is the final state, t = T.
-    state : str, optional
+        t, counted in states: 1..T, or negative from the end; -1 is the state after the last step of each sequence.
+    of : str
+        What is differentiated: a state of the cell (``"h"`` is the output) or ``"joint"``, all of them together.
+    wrt : str, optional
         With respect to what: a state of the cell or ``"joint"``.  Default: the cell's last state, which carries its
-        memory: ``"c"`` of an LSTM (whose h has no highway), ``"h"`` of the others.
-    target : str
-        What is differentiated: a state of the cell (``"h"`` is the output) or ``"joint"``.
-    norm, unit, seed
-        The direction v, as for `gradient_flow`: ``"random"``, of length 1, drawn with `seed`; or ``"unit"``, target
-        unit `unit` alone.
-    lags : array_like of int, optional
-        Which lags to report, ascending.  Default: all from 0 to `horizon`, or about 100,000 of them, spaced evenly
-        (the first ones and 500 spaced evenly in the logarithm among them).
-    horizon : int, optional
+        memory: ``"c"`` of an LSTM (whose h has no direct path), ``"h"`` of the others.
+    max_lag : int, optional
         The longest lag, at most t, which is the default.
-    initial_state : (B, S, H) array_like, optional
-    clamp : mapping, optional
-        Gates to hold at values, as for `run`: ``{"f": 1.0}``.
+    lags : array_like of int, optional
+        Which lags to report, ascending.  Default: all from 0 to `max_lag`, or about 100,000 of them, spaced evenly
+        (the first ones and 500 spaced evenly in the logarithm among them).
+    norm, unit
+        The direction v, as for `gradient_flow`: ``"random"``, of length 1, drawn with `seed`; or ``"unit"``, unit
+        `unit` of `of` alone.
     vectors : bool
         Whether to return the parts themselves, not their norms alone.
+    lengths : (B,) array_like of int, optional
+        Steps of each sequence, as for `gradient_flow`; what a sequence does not reach is NaN.
+    initial_state : (B, S, H) array_like, optional
+    clamp : mapping, optional
+        Gates to clamp at values, as for `run`: ``{"f": 1.0}``.
+    seed : int
+        Of the random direction.
     threads : int, optional
         As for `run`; the sequences are shared out among them.
     progress : bool
@@ -100,11 +105,6 @@ def gradient_paths(
     Returns
     -------
     GradientPaths
-
-    Raises
-    ------
-    ShapeError, DtypeError, ValueRangeError, UnknownNameError
-        If an argument does not fit.
 
     References
     ----------
@@ -116,132 +116,167 @@ def gradient_paths(
     --------
     >>> import numpy as np, gatescope as gs
     >>> params = gs.init("lstm", input_size=1, hidden_size=16, seed=0)
-    >>> paths = gs.gradient_paths(params, np.zeros((500, 1)), horizon=100)
-    >>> paths.paths, paths.share.shape
-    (('highway', 'i', 'f', 'g', 'o'), (101, 5, 1))
-    >>> bool(np.allclose(paths.share[1:].sum(axis=1), 1, atol=1e-4))   # float32 weights; parts that cancel
+    >>> paths = gs.gradient_paths(params, np.zeros((500, 1)), max_lag=100)
+    >>> paths.paths, paths.fraction.shape
+    (('direct', 'i', 'f', 'g', 'o'), (101, 5, 1))
+    >>> bool(np.allclose(paths.fraction[1:].sum(axis=1), 1, atol=1e-4))   # float32 weights; parts that cancel
     True
     """
-    params = clamp_params(params, clamp)
-    cell = check_params(params)
-    name = cell.states[-1] if state is None else state
-    wrt, of = blocks_of(cell, name, "state"), blocks_of(cell, target, "target")
-    if not isinstance(norm, str) or norm not in NORMS:
-        raise UnknownNameError(f"norm={norm!r} is not known; choose one of {', '.join(NORMS)}")
-    seeds = directions_of(cell, params, of, norm, unit, check_count("seed", seed, least=0))
-    workers = check_threads(threads, sweeps.default_threads())
-    with open_series(inputs, params) as series:
-        batch, source = series.batch, source_step_of(source_step, series.steps)
-        reach = source if horizon is None else check_count("horizon", horizon)
-        if reach > source:
-            raise ValueRangeError(
-                f"horizon={horizon!r} reaches back beyond the first state; the source step is {source}"
-            )
-        wanted = _spread(reach) if lags is None else lags_of(lags, reach, norm)
-        reach = int(wanted[-1])
-        shape = (batch, len(cell.states), params.hidden_size)
-        start = check_initial_state(initial_state, cell, params, batch)
-        record = _Record(cell, wanted, wrt, shape, vectors)
-        plan = sweeps.plan_for(cell, params.hidden_size, params.dtype)
-        carried = Adjoints(plan, params, _split(cell, seeds, batch), workers, paths=True)
-        record.start(seeds[0], carried)
-        replay = Replay(
-            CpuDevice(cell, params, batch, workers),
-            cell,
-            series,
-            np.zeros(shape, params.dtype) if start is None else start,
-            source,
-            source - reach,
+    with prepare(
+        params,
+        inputs,
+        lengths=lengths,
+        initial_state=initial_state,
+        clamp=clamp,
+        seed=seed,
+        threads=threads,
+        progress=progress,
+    ) as problem:
+        return measure(
+            problem,
+            source_step=source_step,
+            of=of,
+            wrt=wrt,
+            max_lag=max_lag,
+            lags=lags,
+            norm=norm,
+            unit=unit,
+            vectors=vectors,
         )
-        with tqdm(
-            total=replay.forward_steps + reach,
-            unit="step",
-            desc=f"gradient paths ({cell.name})",
-            disable=None if progress else True,
-        ) as bar:
-            for steps in replay.forward():
-                bar.update(steps)
-            for begin, states, gates in replay.pieces():
-                record.piece(carried, states, gates, source - begin)
-                bar.update(states.shape[0] - 1)
-    return GradientPaths(
-        cell=cell.name,
-        lag=wanted,
-        paths=(HIGHWAY, *cell.gates),
-        target=target,
-        state=name,
-        source_step=source,
-        norm=norm,
-        provenance=provenance(
-            **device_facts("cpu"),
-            dtype=params.dtype.name,
-            seed=params.provenance.get("seed"),
-            direction_seed=seed,
-            **clamp_facts(params, clamp),
-        ),
-        **record.fields(np.finfo(params.dtype).eps),
+
+
+def measure(
+    problem: Problem,
+    *,
+    source_step: int = -1,
+    of: str = "h",
+    wrt: str | None = None,
+    max_lag: int | None = None,
+    lags: Any = None,
+    norm: str = "random",
+    unit: int = 0,
+    vectors: bool = False,
+) -> GradientPaths:
+    """Do the work of `gradient_paths`, whose arguments these are."""
+    cell = problem.cell
+    wrt = cell.states[-1] if wrt is None else wrt
+    sources, columns = blocks_of("of", cell, of), blocks_of("wrt", cell, wrt)
+    norm = check_choice("norm", norm, NORMS)
+    direction = directions_of(cell, problem.params, sources, norm, unit, problem.seed)[0]
+
+    def measure_group(part: Problem) -> GradientPaths:
+        source, chosen = lags_back(part, source_step, max_lag, lags, _spread)
+        record = _sweep(part, source, _Record(part, chosen, columns, vectors), direction)
+        return GradientPaths(
+            cell=cell.name,
+            lag=chosen,
+            paths=(DIRECT, *cell.gates),
+            of=of,
+            wrt=wrt,
+            source_step=source,
+            norm=norm,
+            provenance=part.provenance(direction_seed=part.seed),
+            **record.fields(float(np.finfo(part.params.dtype).eps)),
+        )
+
+    return by_length(problem, measure_group, _join)
+
+
+def _join(groups: list[Array], parts: list[GradientPaths]) -> GradientPaths:
+    lags = [part.lag for part in parts]
+    axes = {"log_norm": 2, "fraction": 2, "total_log_norm": 1}
+    if parts[0].vectors is not None:
+        axes |= {"vectors": 2, "exponents": 1}
+    arrays = {
+        name: on_common_lags(groups, lags, [getattr(part, name) for part in parts], axis)
+        for name, axis in axes.items()
+    }
+    steps = [np.full(len(rows), part.source_step) for rows, part in zip(groups, parts, strict=True)]
+    return dataclasses.replace(
+        parts[-1],
+        lag=arrays["log_norm"][0],
+        source_steps=in_order(groups, steps),
+        **{name: array for name, (_, array) in arrays.items()},
     )
 
 
+def _sweep(problem: Problem, source: int, record: _Record, direction: Array) -> _Record:
+    """Carry the parts of the adjoint back over all lags of a record, and fill it in."""
+    params, reach = problem.params, int(record.lags[-1])
+    plan = sweeps.plan_for(problem.cell, params.hidden_size, params.dtype)
+    parts = _split(problem.cell, direction, problem.batch)
+    carried = Adjoints(plan, params, parts, problem.threads, paths=True)
+    record.start(direction, carried)
+    replay = problem.replay(problem.open_device(), source, source - reach)
+    with problem.bar(replay.forward_steps + reach, "gradient paths") as bar:
+        for steps in replay.forward():
+            bar.update(steps)
+        for begin, states, gates in replay.pieces():
+            record.piece(carried, states, gates, source - begin)
+            bar.update(states.shape[0] - 1)
+    return record
+
+
 def _spread(reach: int) -> Array:
-    """All lags, or so many spaced evenly, and those at the start that an even spacing steps over."""
+    """Return all lags, or so many spaced evenly, and those at the start that an even spacing steps over."""
     if reach <= _MOST_LAGS:
         return np.arange(reach + 1)
-    even = np.linspace(0, reach, _MOST_LAGS).round().astype(np.int64)
-    return np.unique(np.concatenate([even, np.geomspace(1, reach, 500).round().astype(np.int64)]))
+    return np.union1d(evenly(reach, _MOST_LAGS - 1), by_factors(reach, 500))
 
 
-def _split(cell: Cell, seeds: Array, batch: int) -> Array:
-    """(B, G + 2, S, H): at lag 0 all of the adjoint is on the highway; the last row is the whole."""
-    directions = np.zeros((batch, len(cell.gates) + 2, *seeds.shape[1:]), seeds.dtype)
-    directions[:, [0, -1]] = seeds[0]
-    return directions
+def _split(cell: Cell, direction: Array, batch: int) -> Array:
+    """Return the parts (B, G + 2, S, H) at lag 0: all is on the direct path; the last row is the whole."""
+    parts = np.zeros((batch, len(cell.gates) + 2, *direction.shape), direction.dtype)
+    parts[:, [0, -1]] = direction
+    return parts
 
 
 class _Record:
-    """What is kept of each wanted lag, filled in piece by piece as the parts go back."""
+    """What is saved of each lag, filled in piece by piece as the parts go back."""
 
-    def __init__(
-        self, cell: Cell, lags: Array, wrt: list[int], shape: tuple[int, ...], vectors: bool
-    ) -> None:
-        batch, parts = shape[0], len(cell.gates) + 1
-        self._lags, self._wrt = lags, wrt
+    def __init__(self, problem: Problem, lags: Array, wrt: list[int], vectors: bool) -> None:
+        shape = problem.initial_state.shape
+        batch, parts = problem.batch, len(problem.cell.gates) + 1
+        self.lags, self._wrt = lags, wrt
         self._log_norm = np.full((lags.size, parts + 1, batch), -np.inf)
-        self._share = np.full((lags.size, parts, batch), np.nan)
+        self._fraction = np.full((lags.size, parts, batch), np.nan)
         self._vectors = self._exponents = None
         if vectors:
             size = lags.size * parts * int(np.prod(shape)) * 8
             if size > _VECTOR_BYTES:
                 raise ValueRangeError(
-                    f"vectors=True would take {size / 2**30:.1f} GiB for {lags.size:,} lags; name fewer with lags"
+                    f"would take {byte_count(size)} for {lags.size:,} lags",
+                    argument="vectors",
+                    seen=True,
+                    advice="name fewer with `lags`",
                 )
             self._vectors = np.empty((lags.size, parts, *shape))
             self._exponents = np.empty((lags.size, batch), np.int64)
 
-    def start(self, seed: Array, carried: Adjoints) -> None:
-        """Lag 0, if it is wanted."""
-        if self._lags[0] != 0:
+    def start(self, direction: Array, carried: Adjoints) -> None:
+        """Take down lag 0, if it is asked for."""
+        if self.lags[0] != 0:
             return
-        length = np.linalg.norm(seed[self._wrt])
+        length = np.linalg.norm(direction[self._wrt])
         self._log_norm[0, [0, -1]] = log_of(length)
         if length > 0:
-            self._share[0] = 0
-            self._share[0, 0] = 1
-        self._keep(0, carried)
+            self._fraction[0] = 0
+            self._fraction[0, 0] = 1
+        self._save(0, carried)
 
     def piece(self, carried: Adjoints, states: Array, gates: Array, before: int) -> None:
         """Go back over a piece whose first state is `before` steps before the source step."""
         steps = states.shape[0] - 1
         end = before - steps
-        inside = np.flatnonzero((self._lags > end) & (self._lags <= before))
+        inside = np.flatnonzero((self.lags > end) & (self.lags <= before))
         if self._vectors is None:
             self._take(inside, carried, states, gates, (0, steps), end)
             return
         high = steps
         for at in inside:
-            low = before - int(self._lags[at])
+            low = before - int(self.lags[at])
             self._take(np.array([at]), carried, states, gates, (low, high), before - high)
-            self._keep(int(at), carried)
+            self._save(int(at), carried)
             high = low
         carried.back(states, gates, 0, high, record=False)
 
@@ -254,17 +289,17 @@ class _Record:
         span: tuple[int, int],
         end: int,
     ) -> None:
-        norms, shares = carried.back_along_paths(states, gates, *span)
-        here = self._lags[inside] - end - 1
-        norms, shares = norms[here][..., self._wrt], shares[here][..., self._wrt]  # (L, B, M, S)
+        norms, fractions = carried.back_along_paths(states, gates, *span)
+        rows = self.lags[inside] - end - 1
+        norms, fractions = norms[rows][..., self._wrt], fractions[rows][..., self._wrt]  # (L, B, M, S)
         joint = np.logaddexp.reduce(2 * norms, axis=-1) / 2
         self._log_norm[inside] = joint.transpose(0, 2, 1)
         with np.errstate(invalid="ignore", over="ignore"):
             weight = np.exp(2 * (norms[:, :, -1:] - joint[:, :, -1:, None]))
-            share = np.where(weight == 0, 0, shares * weight).sum(axis=-1)
-        self._share[inside] = share.transpose(0, 2, 1)
+            fraction = np.where(weight == 0, 0, fractions * weight).sum(axis=-1)
+        self._fraction[inside] = fraction.transpose(0, 2, 1)
 
-    def _keep(self, at: int, carried: Adjoints) -> None:
+    def _save(self, at: int, carried: Adjoints) -> None:
         if self._vectors is None or self._exponents is None:
             return
         rows, powers = carried.rows()
@@ -277,16 +312,16 @@ class _Record:
         self._exponents[at] = most
 
     def fields(self, eps: float) -> dict[str, Any]:
-        """The result's arrays; a share that is rounding alone is no number."""
+        """Return the result's arrays; a fraction that is rounding alone is no number."""
         log_norm, total = np.ascontiguousarray(self._log_norm[:, :-1]), self._log_norm[:, -1].copy()
         with np.errstate(invalid="ignore"):
             noise = np.logaddexp.reduce(log_norm, axis=1) - total > np.log(_DIGITS / eps)
-        share = np.where(
-            (noise | ~np.isfinite(total))[:, None] | ~np.isfinite(self._share), np.nan, self._share
+        fraction = np.where(
+            (noise | ~np.isfinite(total))[:, None] | ~np.isfinite(self._fraction), np.nan, self._fraction
         )
         return {
             "log_norm": log_norm,
-            "share": share,
+            "fraction": fraction,
             "total_log_norm": total,
             "vectors": self._vectors,
             "exponents": self._exponents,

@@ -10,6 +10,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from gatescope.cells.registry import Cell
+from gatescope.checks.arrays import check_ascending
 from gatescope.checks.network import check_initial_state, check_params
 from gatescope.checks.numbers import check_count, check_threads
 from gatescope.datatypes import Array, Params
@@ -18,7 +19,7 @@ from gatescope.errors import AccuracyWarning, UnknownNameError, ValueRangeError
 from gatescope.kernels.cpu import sweeps
 from gatescope.kernels.cpu.device import CpuDevice
 from gatescope.kernels.cpu.jacobian_product import Chain
-from gatescope.measurements.selection import lags_of, source_step_of
+from gatescope.measurements.selection import source_step_of
 from gatescope.measurements.step_jacobian import step_jacobians
 from gatescope.measurements.tangent_sweep import in_float64
 from gatescope.recurrence.clamping import clamp as clamp_params
@@ -118,7 +119,7 @@ def jacobian_spectrum(
     weights = in_float64(params)
     with open_series(inputs, weights) as series:
         source = source_step_of(source_step, series.steps)
-        wanted = lags_of(lags, source, "random")
+        wanted = check_ascending("lags", lags, whole=True, least=0, most=source)
         start = check_initial_state(initial_state, cell, weights, series.batch)
         if start is None:
             start = np.zeros((series.batch, len(cell.states), params.hidden_size))

@@ -198,7 +198,7 @@ def _rates(
     reach = len(x) - skipped
     lags = np.unique(np.linspace(0, reach, min(reach, _LAGS) + 1).round().astype(np.int64))
     flow = gradient_flow(
-        params, x, state="joint", target="joint", seed=seed, lags=lags, initial_state=begin, threads=1
+        params, x, wrt="joint", of="joint", seed=seed, lags=lags, initial_state=begin, threads=1
     )
     return slope(flow)[0], spectrum.exponents[:, 0], spectrum.error[:, 0], False
 

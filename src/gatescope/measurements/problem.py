@@ -52,6 +52,8 @@ class Problem:
         In the weights' dtype.
     lengths : (B,) int64
         Steps of each sequence, 1..T.
+    longest : int
+        Steps of the longest sequence, in a group too that has only shorter ones.
     clamp : (G, H) float64 or None
         The values that are in `params` already.
     device : str
@@ -67,6 +69,7 @@ class Problem:
     series: Series
     initial_state: Array
     lengths: Array
+    longest: int
     clamp: Array | None = None
     device: str = "cpu"
     threads: int = 1
@@ -117,10 +120,15 @@ class Problem:
         """Return the device with the weights on it, for all sequences."""
         return device_for(self.device, self.cell, self.params, self.batch, self.threads)
 
-    def replay(self, source: int, last: int, *, directions: int = 1, length: int | None = None) -> Replay:
-        """Return the run from state `last` to state `source`, to be gone through on the way back."""
+    def replay(
+        self, device: Device, source: int, last: int, *, directions: int = 1, length: int | None = None
+    ) -> Replay:
+        """Return the run from state `last` to state `source` on a device of this problem, to be gone through backwards.
+
+        `directions` is how many adjoints a sequence are carried; `length` the steps of a segment.
+        """
         return Replay(
-            self.open_device(),
+            device,
             self.cell,
             self.series,
             self.initial_state,
@@ -281,6 +289,7 @@ def prepare(
             series=series,
             initial_state=state,
             lengths=sizes,
+            longest=int(sizes.max()),
             clamp=values,
             device=device,
             threads=workers,

@@ -119,8 +119,8 @@ def _check_flows(flows: object) -> list[GradientFlow]:
 
 def _check_labels(flows: list[GradientFlow], labels: Sequence[str] | None) -> list[str]:
     if labels is None:
-        same = len({(flow.target, flow.state) for flow in flows}) == 1
-        listed = [flow.cell if same else f"{flow.cell} d{flow.target}/d{flow.state}" for flow in flows]
+        same = len({(flow.of, flow.wrt) for flow in flows}) == 1
+        listed = [flow.cell if same else f"{flow.cell} d{flow.of}/d{flow.wrt}" for flow in flows]
         return [plain_text(label) for label in listed]
     if isinstance(labels, str) or len(labels) != len(flows):
         raise ShapeError(f"labels={labels!r} must hold one text a flow; there are {len(flows)} flows")
@@ -191,13 +191,13 @@ def _fit_line(flow: GradientFlow, name: str, middle: Array) -> tuple[str, tuple[
     if flow.lag.size < 2:
         return name, None
     rate = flow.decay_rate()
-    inside = (flow.lag >= rate.window[0]) & (flow.lag <= rate.window[1])
+    inside = (flow.lag >= rate.fit_range[0]) & (flow.lag <= rate.fit_range[1])
     # Through two points any line fits, so that neither its slope nor its R^2 tells anything.
     known = np.isfinite(rate.value) & (np.isfinite(flow.log_norm[inside]).sum(axis=0) > 2)
     if not known.any():
         return f"{name}: no rate (fewer than three norms above 0)", None
     value, fits = float(np.median(rate.value[known])), float(np.median(rate.r_squared[known]))
-    label = f"{name}: {value:.3g} (lags {rate.window[0]:,} to {rate.window[1]:,}, $R^2$ {fits:.3f})"
+    label = f"{name}: {value:.3g} (lags {rate.fit_range[0]:,} to {rate.fit_range[1]:,}, $R^2$ {fits:.3f})"
     inside &= np.isfinite(middle)
     if not inside.any():
         return label, None
@@ -271,7 +271,7 @@ def power_of_ten(value: float, _position: int | None = None) -> str:
 
 
 def _quantity(flows: list[GradientFlow]) -> str:
-    kinds = {(flow.target, flow.state, flow.norm == "spectral") for flow in flows}
+    kinds = {(flow.of, flow.wrt, flow.norm == "spectral") for flow in flows}
     if len(kinds) != 1:
         return ""
     ((target, state, spectral),) = kinds

@@ -106,7 +106,7 @@ def plot_gradient_paths(
         axes.set_ylim(0, 1)
         axes.set_xlabel("lag (steps back)")
         axes.set_ylabel("norm over the sum of the parts' norms")
-        over, under = ("s" if name == "joint" else name for name in (result.target, result.state))
+        over, under = ("s" if name == "joint" else name for name in (result.of, result.wrt))
         jacobian = rf"$v\cdot \partial {over}_t\,/\,\partial {under}_{{t-\mathrm{{lag}}}}$"
         axes.set_title(f"{plain_text(result.cell)}: the parts of  {jacobian}", loc="left")
         handles, labels = axes.get_legend_handles_labels()

@@ -56,6 +56,19 @@ def per_sequence(title: str, rows: Iterable[tuple[str, Iterable[Any]]]) -> Table
     return Table(("", *names[:_MOST_SEQUENCES]), [row[: _MOST_SEQUENCES + 1] for row in cut], title)
 
 
+def by_sequence(sentences: Iterable[str]) -> list[str]:
+    """Return a sentence on each sequence of a batch, with its number if there are several.
+
+    Examples
+    --------
+    >>> from gatescope.reporting.table import by_sequence
+    >>> by_sequence(["vanishing", "growing"]), by_sequence(["vanishing"])
+    (['sequence 0: vanishing', 'sequence 1: growing'], ['vanishing'])
+    """
+    texts = list(sentences)
+    return [f"sequence {b}: {text}" for b, text in enumerate(texts)] if len(texts) > 1 else texts
+
+
 def some(count: int) -> list[int]:
     """Return at most eight indices over a list, the first and the last among them, closer together at its beginning.
 

@@ -62,11 +62,11 @@ def flow(
         source_step,
         state,
         device,
-        target=target,
+        of=target,
         norm=norm,
         unit=unit,
         lags=flow_lags(lags, len(job.series), source_step, longest_lag, norm),
-        horizon=longest_lag,
+        max_lag=longest_lag,
         **job.keywords("seed", "clamp", "threads"),
     )
     rate, half = result.decay_rate(), result.half_life()
@@ -74,7 +74,7 @@ def flow(
         ("decay rate, nats per step", *map(number, rate.value)),
         ("half-life, steps", *map(number, half.value)),
         (
-            f"R² of the fit, lags {rate.window[0]:,} to {rate.window[1]:,}",
+            f"R² of the fit, lags {rate.fit_range[0]:,} to {rate.fit_range[1]:,}",
             *(f"{r:.3f}" for r in rate.r_squared),
         ),
     ]

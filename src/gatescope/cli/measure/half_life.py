@@ -44,7 +44,7 @@ def half_life(
     from gatescope.plotting.half_life import plot_half_life as draw
 
     keywords = job.keywords("seed", "clamp", "threads")
-    result = measure(job.params, job.series, target=target, transient=transient, **keywords)
+    result = measure(job.params, job.series, of=target, transient=transient, **keywords)
     gate = f"geometric mean of {result.gate}" if result.gate else "memory gate"
     quantities = {
         "half-life by the slope of the adjoint, steps": map(number, result.by_adjoint),
@@ -93,25 +93,25 @@ def paths(
         job.series,
         source_step,
         state,
-        target=target,
+        of=target,
         norm=norm,
         unit=unit,
         lags=whole("--lags", lags),
-        horizon=longest_lag,
+        max_lag=longest_lag,
         **job.keywords("seed", "clamp", "threads"),
     )
     rows = [
         (
             f"{result.lag[at]:,}",
             number(result.total_log_norm[at, 0] / LN10),
-            *map(percent, result.share[at, :, 0]),
+            *map(percent, result.fraction[at, :, 0]),
         )
         for at in some(len(result.lag))
     ]
-    of = " of sequence 0" if result.share.shape[2] > 1 else ""
+    of = " of sequence 0" if result.fraction.shape[2] > 1 else ""
     return Found(
         result=result,
-        title=f"shares of the gradient of {result.target} by an earlier {result.state}{of}: {about(job)}",
+        title=f"shares of the gradient of {result.of} by an earlier {result.wrt}{of}: {about(job)}",
         columns=("lag, steps", "log10 of the norm", *result.paths),
         rows=rows,
         verdict=["shares have signs and sum to 100 %: parts beyond that cancel"],
