@@ -1,4 +1,4 @@
-"""How long the gradient stays on the state highway: LSTM and GRU, at PyTorch's and at chrono's initial weights."""
+"""How long the gradient stays on the direct path: LSTM and GRU, at PyTorch's and at chrono's initial weights."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def draw(arrays: dict[str, np.ndarray]) -> Figure:
         if place[0] == 0:
             ax.set_xlabel("")
             legend.remove()
-        else:  # there is room for it on the highway
+        else:  # there is room for it on the direct path
             names = [text.get_text() for text in legend.texts]
             ax.legend(legend.legend_handles, names, loc="lower left", frameon=True, borderaxespad=0.8)
         if place[1] > 0:
             ax.set_ylabel("")
-    title = f"Where the gradient of the last output leaves the state highway ({found.source_step:,} steps, 64 units)"
+    title = f"Where the gradient of the last output leaves the direct path ({found.source_step:,} steps, 64 units)"
     fig.suptitle(title, x=0.01, ha="left", fontweight="bold")
     return fig
 
@@ -63,7 +63,7 @@ def _from(arrays: dict[str, np.ndarray], scheme: str, name: str) -> gs.measureme
         lag=np.arange(1, len(whole) + 1),
         paths=tuple(map(str, arrays[f"{key}.paths"])),
         log_norm=log_norm,
-        share=np.full(log_norm.shape, np.nan),
+        fraction=np.full(log_norm.shape, np.nan),
         total_log_norm=whole,
         of="h",
         wrt=building.text(arrays[f"{key}.state"]),

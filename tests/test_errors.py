@@ -368,7 +368,7 @@ def test_source_step_out_of_range(case, source_step):
         gs.gradient_flow(case.params, case.inputs, source_step=source_step)
 
 
-@pytest.mark.parametrize("argument", ["state", "target"])
+@pytest.mark.parametrize("argument", ["wrt", "of"])
 def test_unknown_state(argument):
     case = Case("gru", T=T, B=B, I=I, H=H)
     with pytest.raises(UnknownNameError, match=rf"(?s){argument}='c'.*'h'"):
@@ -408,17 +408,19 @@ def test_gradient_flow_checks_inputs_too(case):
 def test_bad_window(case, window):
     flow = gs.gradient_flow(case.params, case.inputs)
     for fit in (flow.decay_rate, flow.half_life):
-        with pytest.raises(ValueRangeError, match=rf"window={re.escape(repr(window))} .*two whole numbers"):
-            fit(window=window)
+        with pytest.raises(
+            ValueRangeError, match=rf"fit_range={re.escape(repr(window))} .*two whole numbers"
+        ):
+            fit(fit_range=window)
 
 
 def test_window_that_ends_before_it_begins(case):
     flow = gs.gradient_flow(case.params, case.inputs)
-    with pytest.raises(ValueRangeError, match=r"window=\(5, 2\) ends before it begins"):
+    with pytest.raises(ValueRangeError, match=r"fit_range=\(5, 2\) ends before it begins"):
         flow.decay_rate((5, 2))
     for window in ([2, 5], np.array([2, 5])):
         assert flow.decay_rate(window) == flow.decay_rate((2, 5))
-        assert flow.decay_rate(window).window == (2, 5)
+        assert flow.decay_rate(window).fit_range == (2, 5)
 
 
 # ---- what all of them share ----

@@ -17,7 +17,7 @@ COMMANDS = {
     "jacobian": (SERIES, "JacobianSpectrum", "8 singular values"),
     "lyapunov": (SERIES, "LyapunovSpectrum", "leading exponent"),
     "half-life": (SERIES, "HalfLife", "leading Lyapunov exponent, steps"),
-    "paths": (SERIES, "GradientPaths", "highway"),
+    "paths": (SERIES, "GradientPaths", "direct"),
     "connectivity": ([*SERIES, "--norm", "random"], "Connectivity", "0 steps between input and output"),
     "fixed-points": (["--hidden-size", "3", "--starts", "30"], "FixedPoints", "time constant, steps"),
     "phases": (
@@ -87,7 +87,9 @@ def test_the_numbers_are_those_of_the_function(invoke, tmp_path):
 
     done = invoke("measure", "flow", *options, "--state", "joint", "--lags", "0,10,100", "--source-step", 120)
     assert done.exit_code == 0, done.output
-    expected = gs.gradient_flow(params, inputs, 120, "joint", lags=[0, 10, 100], clamp={"z": 0.5})
+    expected = gs.gradient_flow(
+        params, inputs, source_step=120, wrt="joint", lags=[0, 10, 100], clamp={"z": 0.5}
+    )
     assert gs.load(tmp_path / "gatescope-out" / "flow.npz") == expected
 
     done = invoke("measure", "jacobian", *options, "--lags", "1,7", "--k", 2, "--block", "hh")
@@ -161,8 +163,8 @@ BAD = [
     (["flow", "--lags", "0,121", *SERIES], "0..120"),
     (["flow", "--lags", "1,b"], "--lags '1,b' must be whole numbers"),
     (["flow", "--source-step", "121", *SERIES], "source_step=121"),
-    (["flow", "--longest-lag", "121", *SERIES], "horizon=121"),
-    (["flow", "--state", "x"], "state='x'"),
+    (["flow", "--longest-lag", "121", *SERIES], "max_lag=121"),
+    (["flow", "--state", "x"], "wrt='x'"),
     (["flow", "--norm", "x"], "norm='x'"),
     (["flow", "--cell", "rnn", "--clamp", "f=1"], "'rnn' keeps no gates"),
     (["flow", "--clamp", "q=1"], "clamp names 'q'"),
@@ -188,7 +190,7 @@ BAD = [
     (["lyapunov", "--clamp", "z=1", *SERIES], "clamp names 'z'"),
     (["half-life", "--transient", "120", *SERIES], "transient=120"),
     (["paths", "--lags", "121", *SERIES], "0..120"),
-    (["paths", "--state", "x", *SERIES], "state='x'"),
+    (["paths", "--state", "x", *SERIES], "wrt='x'"),
     (["connectivity", "--targets", "120", *SERIES], "targets"),
     (["connectivity", "--sources", "odd", *SERIES], "--sources 'odd' must be whole numbers"),
     (["fixed-points", "--at", "a"], "--at 'a' must be numbers"),

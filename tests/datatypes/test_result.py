@@ -123,15 +123,15 @@ def test_unequal_in_what_is_no_array():
 
 def test_nan_is_the_same_as_nan():
     def fit(value):
-        return Fit(value=np.array([value]), r_squared=np.array([np.nan]), window=(0, 1), unit="steps")
+        return Fit(value=np.array([value]), r_squared=np.array([np.nan]), fit_range=(0, 1), unit="steps")
 
     assert fit(1.0) == fit(1.0)
     assert fit(1.0) != fit(np.nan)
-    assert fit(1.0) != dataclasses.replace(fit(1.0), window=(0, 2))
+    assert fit(1.0) != dataclasses.replace(fit(1.0), fit_range=(0, 2))
 
 
 def test_results_have_no_hash():
-    fit = Fit(value=np.zeros(1), r_squared=np.zeros(1), window=(0, 1), unit="steps")
+    fit = Fit(value=np.zeros(1), r_squared=np.zeros(1), fit_range=(0, 1), unit="steps")
     for result in (*results(), fit):
         with pytest.raises(TypeError, match=rf"unhashable type: '{type(result).__name__}'.*id\(\)"):
             hash(result)

@@ -43,8 +43,8 @@ def make_flow(cell="lstm", rate=0.1, lags=101, batch=1, *, zero_after=None, of="
         cell=cell,
         lag=lag,
         log_norm=log_norm,
-        of=target,
-        wrt=state,
+        of=of,
+        wrt=wrt,
         source_step=lags - 1,
         norm="spectral",
     )
@@ -56,8 +56,8 @@ def legend_lines(ax):
 
 
 def make_paths(cell="lstm", lags=101, batch=1, *, first=0, cancelling=True):
-    """Parts of which the highway decays fastest; those of the gates are alike, and half of what they carry cancels."""
-    names = ("highway", *(name for name in SAVED[cell] if name != "q"))
+    """Parts: the direct path decays fastest; those of the gates are alike, and half of what they carry cancels."""
+    names = ("direct", *(name for name in SAVED[cell] if name != "q"))
     lag = np.arange(first, first + lags, dtype=np.int64)
     with np.errstate(divide="ignore"):
         left = np.log(-np.expm1(-0.1 * lag))  # nothing at lag 0
@@ -69,7 +69,7 @@ def make_paths(cell="lstm", lags=101, batch=1, *, first=0, cancelling=True):
         lag=lag,
         paths=names,
         log_norm=np.repeat(log_norm[:, :, None], batch, axis=2),
-        share=np.repeat(share[:, :, None], batch, axis=2),
+        fraction=np.repeat(share[:, :, None], batch, axis=2),
         total_log_norm=np.repeat(total[:, None], batch, axis=1),
         of="h",
         wrt=STATES[cell][-1],

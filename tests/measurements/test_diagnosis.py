@@ -290,7 +290,7 @@ def test_numbers_are_those_of_the_results():
         life.by_exponent, math.log(2) / -found.spectrum.exponents[:, 0], rtol=1e-6
     )  # QR at other steps
     row = list(found.paths.lag).index(int(numbers["share_lag"]))
-    assert numbers["share_highway"] == found.paths.norm_fractions()[row, 0, 0]
+    assert numbers["share_direct"] == found.paths.norm_fractions()[row, 0, 0]
     trace = gs.run(params, x)
     for k, gate in enumerate("ifgo"):
         values = trace.gate(gate).astype(np.float64)
@@ -357,7 +357,7 @@ def test_every_cell_is_diagnosed_saved_and_loaded(cell, tmp_path):
     assert loaded == datatypes.load(path)
     assert loaded.report() == found.report()
     assert loaded.half_life == found.half_life
-    assert found.paths.paths == ("highway", *params.gate_names)
+    assert found.paths.paths == ("direct", *params.gate_names)
 
 
 def test_a_users_cell_is_diagnosed(two_leaks, tmp_path):

@@ -133,8 +133,8 @@ def oracle(case, flow, *, norm, unit=0, source_step=None):
             case.params,
             case.inputs[:, b],
             T if source_step is None else source_step,
-            of=flow.of,
-            wrt=flow.wrt,
+            target=flow.of,
+            state=flow.wrt,
             initial_state=case.initial_state[b],
         )
         columns.append(naive.flow_log_norm(jacobians, norm=norm, unit=unit))
@@ -156,8 +156,8 @@ def compare(flow, expected, tolerance):
 @pytest.mark.parametrize(("cell", "target", "state"), BLOCKS)
 def test_against_jacobian_products(cell, target, state, norm):
     case = Case(cell, T=40, B=3, I=2, H=5, scale=1.5)
-    keywords = {"target": target, "norm": norm, "unit": 3, "initial_state": case.initial_state}
-    flow = gs.gradient_flow(case.params, case.inputs, -1, state, **keywords)
+    keywords = {"of": target, "norm": norm, "unit": 3, "initial_state": case.initial_state}
+    flow = gs.gradient_flow(case.params, case.inputs, wrt=state, **keywords)
     assert (flow.cell, flow.of, flow.wrt, flow.norm, flow.source_step) == (
         cell,
         target,
@@ -189,7 +189,12 @@ def test_equals_the_plain_norm_until_that_underflows(cell):
 def test_source_step(source_step):
     case = Case("lstm", T=20, B=3, I=2, H=5)
     flow = gs.gradient_flow(
-        case.params, case.inputs, source_step, norm="unit", unit=1, initial_state=case.initial_state
+        case.params,
+        case.inputs,
+        source_step=source_step,
+        norm="unit",
+        unit=1,
+        initial_state=case.initial_state,
     )
     t = source_step if source_step > 0 else 21 + source_step
     assert flow.source_step == t
@@ -325,7 +330,7 @@ def test_fits_leave_exact_zeros_out():
     assert fit.fit_range == (4, 40)
     assert float(fit) == pytest.approx(0.5, rel=1e-12)
     assert np.isnan(float(line(np.full((5, 1), -np.inf)).decay_rate()))
-    with pytest.raises(ValueRangeError, match=r"(?s)window=\(7, 7\).*line"):
+    with pytest.raises(ValueRangeError, match=r"(?s)fit_range=\(7, 7\).*line"):
         flow.decay_rate((7, 7))
 
 

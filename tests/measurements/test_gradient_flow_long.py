@@ -90,7 +90,7 @@ def test_nan_in_a_memmap_is_named_by_its_step(tmp_path):
 def test_segments_and_threads_change_no_bit(monkeypatch, cell, norm):
     c = case(cell)
     lags = None if norm == "random" else [0, 1, 13, 14, 15, 120, 199]
-    options = {"norm": norm, "target": "joint", "state": "joint", "lags": lags, "horizon": 199}
+    options = {"norm": norm, "of": "joint", "wrt": "joint", "lags": lags, "max_lag": 199}
     monkeypatch.setattr(device, "_CPU_LEAST", 1 << 20)
     expected = gs.gradient_flow(c.params, c.inputs, threads=1, **options)  # one segment
     monkeypatch.setattr(device, "_CPU_LEAST", 1)
@@ -117,14 +117,14 @@ def test_a_second_thread_recomputes_ahead(monkeypatch):
     assert set(buffers[1::2]) == {1}
 
 
-@pytest.mark.parametrize("options", [{"lags": [0]}, {"lags": [3, 28, 199]}, {"horizon": 1}, {"horizon": 14}])
+@pytest.mark.parametrize("options", [{"lags": [0]}, {"lags": [3, 28, 199]}, {"max_lag": 1}, {"max_lag": 14}])
 @pytest.mark.parametrize("source_step", [1, 14, 15, 28, 200])
 def test_parts_of_the_lags_are_parts_of_the_result(options, source_step):
     c = case("gru")
-    whole = gs.gradient_flow(c.params, c.inputs, source_step)
-    if max(options.get("lags", [options.get("horizon")])) > source_step:
+    whole = gs.gradient_flow(c.params, c.inputs, source_step=source_step)
+    if max(options.get("lags", [options.get("max_lag")])) > source_step:
         pytest.skip("reaches back too far")
-    found = gs.gradient_flow(c.params, c.inputs, source_step, **options)
+    found = gs.gradient_flow(c.params, c.inputs, source_step=source_step, **options)
     np.testing.assert_array_equal(found.log_norm, whole.log_norm[found.lag])
 
 
@@ -185,7 +185,7 @@ def threading_main():
 CASES = [
     {},
     {"norm": "spectral", "lags": [0, 1, 20, 57, 200]},
-    {"norm": "unit", "unit": 2, "source_step": 190, "lags": [0, 3, 150], "target": "c", "state": "joint"},
+    {"norm": "unit", "unit": 2, "source_step": 190, "lags": [0, 3, 150], "of": "c", "wrt": "joint"},
 ]
 
 
@@ -275,11 +275,11 @@ def test_the_state_of_another_call_is_left_alone(tmp_path):
         (c.params, c.inputs[:-1], {}, "other inputs"),
         (c.params, changed, {}, "other inputs"),
         (c.params, c.inputs, {"clamp": {"f": 1.0}}, "other params"),
-        (c.params, c.inputs, {"state": "c"}, r"other state \('h' there, 'c' here\)"),
-        (c.params, c.inputs, {"target": "joint"}, "other target"),
+        (c.params, c.inputs, {"wrt": "c"}, r"other wrt \('h' there, 'c' here\)"),
+        (c.params, c.inputs, {"of": "joint"}, "other of"),
         (c.params, c.inputs, {"seed": 1}, "other direction"),
         (c.params, c.inputs, {"norm": "unit"}, "other norm"),
-        (c.params, c.inputs, {"horizon": 100}, "other lags"),
+        (c.params, c.inputs, {"max_lag": 100}, "other lags"),
         (c.params, c.inputs, {"source_step": 199}, r"source_step \(200 there, 199 here\)"),
         (c.params, c.inputs, {"initial_state": c.initial_state}, "other initial_state"),
     ]:

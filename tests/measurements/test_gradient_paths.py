@@ -44,7 +44,7 @@ def test_the_parts_sum_to_the_adjoint(cell, target):
     paths = gradient_paths(
         case.params, case.inputs, of=target, vectors=True, initial_state=case.initial_state
     )
-    assert paths.paths == ("highway", *gs.cells.get(cell).gates)
+    assert paths.paths == ("direct", *gs.cells.get(cell).gates)
     assert paths.vectors.shape == (61, len(paths.paths), 3, *case.initial_state.shape[1:])
     whole = np.ldexp(paths.vectors.sum(axis=1), paths.exponents[:, :, None, None])
     grads = gs.backprop(case.params, case.run(), final_adjoint=whole[0])
@@ -76,8 +76,8 @@ def test_shares_are_projections_and_sum_to_one(state):
     parts = paths.vectors[:, :, :, block].reshape(51, 5, 3, -1)
     whole = parts.sum(axis=1)
     expected = np.einsum("lpbx,lbx->lpb", parts, whole) / (whole**2).sum(axis=-1)[:, None]
-    np.testing.assert_allclose(paths.share, expected, rtol=0, atol=1e-11)
-    np.testing.assert_allclose(paths.share.sum(axis=1), 1, rtol=0, atol=1e-11)
+    np.testing.assert_allclose(paths.fraction, expected, rtol=0, atol=1e-11)
+    np.testing.assert_allclose(paths.fraction.sum(axis=1), 1, rtol=0, atol=1e-11)
     np.testing.assert_allclose(paths.norm_fractions().sum(axis=1), 1, rtol=0, atol=1e-12)
     assert (paths.cancellation() > -1e-12).all()
 
@@ -160,7 +160,7 @@ def test_the_highway_is_the_product_of_its_gate(cell, target, gate):
     values = gs.run(case.params, case.inputs).gate(gate)[::-1, 0, 3]
     expected = np.cumsum(np.log(values))[np.array(lags) - 1]
     assert expected[-1] < -20_000
-    np.testing.assert_allclose(paths.path("highway")[0][:, 0], expected, rtol=1e-12)
+    np.testing.assert_allclose(paths.path("direct")[0][:, 0], expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize(("z", "slope"), [(0.9, 0.95), (0.9, 0.01), (0.5, 0.9), (0.5, -0.9)])
@@ -173,7 +173,7 @@ def test_a_gru_of_one_unit(z, slope):
     # A factor that is a few 1e-16 off is off in all steps alike: against ln(slope), the smallest of which is -0.05.
     close = {"rtol": 2e-13, "atol": 1e-15}
     np.testing.assert_allclose(paths.total_log_norm[:, 0], lags * math.log(abs(slope)), **close)
-    np.testing.assert_allclose(paths.path("highway")[0][:, 0], lags * math.log(z), **close)
+    np.testing.assert_allclose(paths.path("direct")[0][:, 0], lags * math.log(z), **close)
     greater, ratio = max(z, abs(slope)), min(z, abs(slope)) / max(z, abs(slope))
     sign = np.sign(slope) ** lags
     candidate = lags * math.log(greater) + np.log(np.abs(1 - sign * ratio**lags))
@@ -183,12 +183,12 @@ def test_a_gru_of_one_unit(z, slope):
         assert np.isneginf(paths.path(gate)[0]).all()
     share = sign * (z / abs(slope)) ** lags.astype(float) if z < abs(slope) else None
     if share is not None:
-        np.testing.assert_allclose(paths.path("highway")[1][:, 0], share, rtol=1e-9, atol=1e-300)
-        np.testing.assert_allclose(paths.share.sum(axis=1), 1, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(paths.path("direct")[1][:, 0], share, rtol=1e-9, atol=1e-300)
+        np.testing.assert_allclose(paths.fraction.sum(axis=1), 1, rtol=0, atol=1e-12)
     if slope == 0.01:  # parts of 0.9^k that cancel to 0.01^k
-        told = np.isfinite(paths.share).all(axis=(1, 2))
+        told = np.isfinite(paths.fraction).all(axis=(1, 2))
         assert told.tolist() == [True, True, True, False, False, False]
-        np.testing.assert_allclose(paths.path("highway")[1][:3, 0], 90.0 ** lags[:3], rtol=1e-6)
+        np.testing.assert_allclose(paths.path("direct")[1][:3, 0], 90.0 ** lags[:3], rtol=1e-6)
         np.testing.assert_allclose(
             paths.cancellation()[3:, 0], lags[3:] * math.log(90) + math.log(2), rtol=1e-12
         )
@@ -208,13 +208,15 @@ def test_a_path_that_opens_where_the_highway_has_long_underflowed(dtype):
     highway, whole = lag * math.log(z), (lag - since) * math.log(z) + since * math.log(slope)
     # float32: the factor 3/4 carries a few of its roundings of 6e-8, over 500 steps.
     tolerance = 1e-9 if dtype == "float64" else 1e-4
-    np.testing.assert_allclose(paths.path("highway")[0][:, 0], highway, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(paths.path("direct")[0][:, 0], highway, rtol=0, atol=tolerance)
     np.testing.assert_allclose(paths.total_log_norm[:, 0], whole, rtol=0, atol=tolerance)
     candidate = paths.path("n")[0][:, 0]
     assert np.isneginf(candidate[: closed + 1]).all()
     expected = (whole + log1mexp(highway - whole))[closed + 1 :]
     np.testing.assert_allclose(candidate[closed + 1 :], expected, rtol=0, atol=tolerance)
-    np.testing.assert_allclose(paths.share.sum(axis=1), 1, rtol=0, atol=1e-6 if dtype == "float32" else 1e-12)
+    np.testing.assert_allclose(
+        paths.fraction.sum(axis=1), 1, rtol=0, atol=1e-6 if dtype == "float32" else 1e-12
+    )
 
 
 def log1mexp(x):
@@ -233,16 +235,16 @@ def test_without_recurrent_weights_all_stays_on_the_highway(cell):
     alive = np.isfinite(paths.total_log_norm)
     assert alive[1:].all()
     np.testing.assert_array_equal(paths.log_norm[:, 0], paths.total_log_norm)
-    assert (paths.share[1:, 1:] == 0).all()
-    np.testing.assert_allclose(paths.share[1:, 0], 1, rtol=0, atol=1e-15)
+    assert (paths.fraction[1:, 1:] == 0).all()
+    np.testing.assert_allclose(paths.fraction[1:, 0], 1, rtol=0, atol=1e-15)
 
 
 @pytest.mark.parametrize("cell", ["rnn", "rnn_relu"])
 def test_a_vanilla_network_has_no_highway(cell):
     case = Case(cell, T=30, B=3, I=2, H=5, scale=1.5)
     paths = gradient_paths(case.params, case.inputs)
-    assert paths.path("highway")[0][0] == pytest.approx(0, abs=1e-15)
-    assert np.isneginf(paths.path("highway")[0][1:]).all()
+    assert paths.path("direct")[0][0] == pytest.approx(0, abs=1e-15)
+    assert np.isneginf(paths.path("direct")[0][1:]).all()
     np.testing.assert_array_equal(paths.path("h")[0][1:], paths.total_log_norm[1:])
 
 
@@ -258,7 +260,7 @@ def test_the_whole_is_the_gradient_flow(cell, dtype):
         case.params.bias_ih[:] += 10.0  # all units on
     state = gs.cells.get(cell).states[-1]
     for norm in ("random", "unit"):
-        keywords = {"state": state, "norm": norm, "unit": 4, "seed": 3}
+        keywords = {"wrt": state, "norm": norm, "unit": 4, "seed": 3}
         paths = gradient_paths(case.params, case.inputs, **keywords)
         flow = gs.gradient_flow(case.params, case.inputs, **keywords)
         np.testing.assert_array_equal(paths.lag, flow.lag)
@@ -267,9 +269,9 @@ def test_the_whole_is_the_gradient_flow(cell, dtype):
     assert paths.total_log_norm[-1, 0] < -745  # ln of the smallest float64
     assert np.isfinite(paths.log_norm[2:, -1]).all()  # of the last gate, as long as the whole
     # The parts of float32 make up the float32 whole: shares of rounding apart.
-    told = np.isfinite(paths.share).all(axis=(1, 2))
+    told = np.isfinite(paths.fraction).all(axis=(1, 2))
     tolerance = 1e-11 if dtype == "float64" else 5e-3
-    np.testing.assert_allclose(paths.share.sum(axis=1)[told], 1, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(paths.fraction.sum(axis=1)[told], 1, rtol=0, atol=tolerance)
     assert told[1:].any()
 
 
@@ -282,10 +284,10 @@ def test_sequences_threads_and_lags_do_not_mix(cell):
     whole = gradient_paths(case.params, case.inputs, threads=1)
     again = gradient_paths(case.params, case.inputs, threads=3)
     np.testing.assert_array_equal(whole.log_norm, again.log_norm)
-    np.testing.assert_array_equal(whole.share, again.share)
+    np.testing.assert_array_equal(whole.fraction, again.fraction)
     alone = gradient_paths(case.params, case.inputs[:, 20], lags=[0, 7, 30], vectors=True)
     np.testing.assert_array_equal(alone.log_norm[:, :, 0], whole.log_norm[[0, 7, 30]][:, :, 20])
-    np.testing.assert_array_equal(alone.share[:, :, 0], whole.share[[0, 7, 30]][:, :, 20])
+    np.testing.assert_array_equal(alone.fraction[:, :, 0], whole.fraction[[0, 7, 30]][:, :, 20])
     early = gradient_paths(case.params, case.inputs[:12], max_lag=5)
     same = gradient_paths(case.params, case.inputs, source_step=12, max_lag=5)
     np.testing.assert_array_equal(early.log_norm, same.log_norm)
@@ -316,7 +318,7 @@ def test_what_does_not_fit(monkeypatch):
 
     with pytest.raises(UnknownNameError, match=r"wrt='c' is not a state of 'gru'"):
         measure(wrt="c")
-    with pytest.raises(UnknownNameError, match=r"norm='spectral' is not known; choose one of random, unit"):
+    with pytest.raises(UnknownNameError, match=r"norm='spectral' is not known; choose from random, unit"):
         measure(norm="spectral")
     with pytest.raises(ValueRangeError, match=r"max_lag=21 reaches back beyond the first state"):
         measure(max_lag=21)
@@ -324,19 +326,19 @@ def test_what_does_not_fit(monkeypatch):
         measure(lags=[0, 21])
     with pytest.raises(ValueRangeError, match=r"source_step=0 is out of range"):
         measure(source_step=0)
-    with pytest.raises(ValueRangeError, match=r"unit=5 must be a whole number in 0..4"):
+    with pytest.raises(ValueRangeError, match=r"unit=5 is out of range: there are 5 units"):
         measure(norm="unit", unit=5)
     with pytest.raises(DtypeError, match=r"lags has dtype float64"):
         measure(lags=[0.5])
     with pytest.raises(ShapeError, match=r"inputs has shape \(20, 1, 3\)"):
         gradient_paths(case.params, np.zeros((20, 1, 3)))
     with pytest.raises(
-        UnknownNameError, match=r"path='x' is not known; the paths of 'gru' are 'highway', 'r'"
+        UnknownNameError, match=r"name='x' is not known; the paths of 'gru' are 'direct', 'r'"
     ):
         measure().path("x")
     monkeypatch.setattr("gatescope.measurements.gradient_paths._VECTOR_BYTES", 1000)
     with pytest.raises(
-        ValueRangeError, match=r"vectors=True would take .* for 21 lags; name fewer with lags"
+        ValueRangeError, match=r"vectors=True would take .* for 21 lags; name fewer with `lags`"
     ):
         measure(vectors=True)
 
@@ -359,9 +361,9 @@ def test_many_lags_are_thinned(monkeypatch):
 def test_what_if_the_forget_gate_were_open():
     """Held at 1 the highway keeps all of the adjoint at every lag, and nothing leaves through that gate."""
     case = Case("lstm", T=3000, B=1, I=2, H=5)
-    keywords = {"target": "c", "norm": "unit", "unit": 1}
+    keywords = {"of": "c", "norm": "unit", "unit": 1}
     paths = gradient_paths(case.params, case.inputs, clamp={"f": 1.0}, **keywords)
-    np.testing.assert_array_equal(paths.path("highway")[0], 0)
+    np.testing.assert_array_equal(paths.path("direct")[0], 0)
     assert np.isneginf(paths.path("f")[0]).all()
     assert np.isfinite(paths.path("g")[0][2:]).all()
     assert paths.provenance["clamp"] == {"f": 1.0}

@@ -86,7 +86,9 @@ def test_largest_value_is_the_spectral_flow():
     inputs = np.random.default_rng(0).standard_normal((500, 2, 1))
     lags = [0, 3, 50, 400]
     found = gs.jacobian_spectrum(params, inputs, lags, k=2, source_step=450)
-    flow = gs.gradient_flow(params, inputs, 450, "joint", of="joint", norm="spectral", lags=lags)
+    flow = gs.gradient_flow(
+        params, inputs, source_step=450, wrt="joint", of="joint", norm="spectral", lags=lags
+    )
     np.testing.assert_allclose(found.log_singular[:, :, 0], flow.log_norm, rtol=1e-10, atol=1e-12)
     assert found.log_singular.shape == (4, 2, 2)
 

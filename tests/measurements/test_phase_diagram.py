@@ -48,7 +48,7 @@ def test_a_point_is_that_network_measured_alone():
                         params, NOISE, 1, 12, initial_state=start, seed=3, checks=False
                     )
                     flow = gs.gradient_flow(
-                        params, NOISE, state="joint", target="joint", horizon=108, seed=3, initial_state=start
+                        params, NOISE, wrt="joint", of="joint", max_lag=108, seed=3, initial_state=start
                     )
                     found.append((spectrum.exponents[0, 0], float(flow.decay_rate())))
                 exponents, rates = np.array(found).T
@@ -165,7 +165,7 @@ def test_progress_is_shown_only_if_asked_for(capsys):
         ({"seed": -1}, ValueRangeError, "seed=-1"),
         ({"hidden_size": 0}, ValueRangeError, "hidden_size=0"),
         ({"steps": 0}, ValueRangeError, "steps=0"),
-        ({"steps": 9}, ValueRangeError, "transient=None leaves 9 of the 9 steps"),
+        ({"steps": 9}, ValueRangeError, "transient=None leaves 9 of 9 steps"),
         ({"transient": 995}, ValueRangeError, "transient=995 leaves 5"),
         ({"dtype": "int32"}, DtypeError, "int32"),
         ({"threads": 0}, ValueRangeError, "threads=0"),

@@ -48,7 +48,7 @@ def test_the_legend_goes_from_the_top_down():
     ax = plot_gradient_paths(make_paths("gru"))
     texts = [text.get_text() for text in ax.get_legend().get_texts()]
     assert texts == [
-        "n (candidate)", "z (update gate)", "r (reset gate)", "highway", "whole / sum of parts"
+        "n (candidate)", "z (update gate)", "r (reset gate)", "direct", "whole / sum of parts"
     ]  # fmt: skip
     assert ax.get_title(loc="left").startswith("gru")
     colours = [tuple(area.get_facecolor()[0]) for area in ax.collections]
@@ -103,7 +103,7 @@ def test_where_it_draws():
     ax = Figure().add_subplot()
     assert plot_gradient_paths(make_paths(), ax=ax, alpha=0.5) is ax
     assert {area.get_alpha() for area in ax.collections} == {0.5}
-    named = dataclasses.replace(make_paths("gru"), cell="a$b", paths=("highway", "_x", "z", "n$"))
+    named = dataclasses.replace(make_paths("gru"), cell="a$b", paths=("direct", "_x", "z", "n$"))
     plotting.render(plot_gradient_paths(named).figure)
 
 

@@ -84,9 +84,9 @@ def _windows(comparison: Comparison) -> str:
     """The lags that rates are fitted to, with the labels where they differ, and the state where that does."""
     windows: dict[str, list[str]] = {}
     for found in comparison:
-        fits = {"h": found.flow_h.decay_rate().window}
+        fits = {"h": found.flow_h.decay_rate().fit_range}
         if found.flow_c is not None:
-            fits["c"] = found.flow_c.decay_rate().window
+            fits["c"] = found.flow_c.decay_rate().fit_range
         alike = len(set(fits.values())) == 1
         for state, (begin, end) in [("h", fits["h"])] if alike else fits.items():
             name = found.label if alike else f"{found.label} to {state}"

@@ -234,4 +234,4 @@ def _spread(rate: float, error: float) -> str:
 def _steps(value: Any) -> str:
     if np.isnan(value):
         return "no estimate"
-    return "infinite, no decay," if np.isinf(value) else steps(value)
+    return "infinite (no decay)" if np.isinf(value) else steps(value)

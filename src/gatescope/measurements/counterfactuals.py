@@ -69,9 +69,7 @@ class Trials:
         self._done()
         return found
 
-    def clamped(
-        self, params: Params, means: Mapping[str, Array]
-    ) -> Iterator[tuple[str, str, float, float]]:
+    def clamped(self, params: Params, means: Mapping[str, Array]) -> Iterator[tuple[str, str, float, float]]:
         """Each gate held in turn: its name, ``"open"`` or ``"mean"``, the leading exponent and its error.
 
         A gate with values in (0, 1) is held open and at its units' means (H,), one with values of both signs at these.

@@ -163,8 +163,8 @@ def path_sentence(words: Sentences, paths: tuple[str, ...]) -> None:
     """Which ways the gradient goes back."""
     shares = {name: words.numbers.get(key("share", name), 0.0) for name in paths}
     texts = []
-    if shares.pop("highway", 0.0) >= _LEAST_SHARE:
-        texts.append("{share_highway:.0%} on the highway (from state to state)")
+    if shares.pop("direct", 0.0) >= _LEAST_SHARE:
+        texts.append("{share_direct:.0%} on the direct path (from state to state)")
     ways = sorted((name for name, share in shares.items() if share >= _LEAST_SHARE), key=lambda n: -shares[n])
     if ways:
         through = ", ".join(f"{name} {{{key('share', name)}:.0%}}" for name in ways)

@@ -191,12 +191,13 @@ def _join(groups: list[Array], parts: list[GradientPaths]) -> GradientPaths:
         name: on_common_lags(groups, lags, [getattr(part, name) for part in parts], axis)
         for name, axis in axes.items()
     }
+    joined: dict[str, Any] = {name: array for name, (_, array) in arrays.items()}
     steps = [np.full(len(rows), part.source_step) for rows, part in zip(groups, parts, strict=True)]
     return dataclasses.replace(
         parts[-1],
         lag=arrays["log_norm"][0],
         source_steps=in_order(groups, steps),
-        **{name: array for name, (_, array) in arrays.items()},
+        **joined,
     )
 
 

@@ -165,7 +165,9 @@ def _join(groups: list[Array], lives: list[HalfLife]) -> HalfLife:
             [np.full(len(rows), getattr(life, name)) for rows, life in zip(groups, lives, strict=True)],
         )
 
-    arrays = {name: in_order(groups, [life.arrays()[name] for life in lives]) for name in lives[0].arrays()}
+    arrays: dict[str, Any] = {
+        name: in_order(groups, [life.arrays()[name] for life in lives]) for name in lives[0].arrays()
+    }
     return dataclasses.replace(lives[-1], **arrays, lengths=each("steps"), transients=each("transient"))
 
 

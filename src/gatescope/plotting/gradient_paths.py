@@ -1,4 +1,4 @@
-"""Which part of a gradient stayed on the state highway, and which left it through each gate, against the lag."""
+"""Which part of a gradient stayed on the direct path, and which left it through each gate, against the lag."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def plot_gradient_paths(
     sequence : int
         Which sequence of the batch.
     scale : {"log", "linear"}
-        Of the lag; the logarithmic one leaves lag 0 out, where all of the gradient is on the highway.
+        Of the lag; the logarithmic one leaves lag 0 out, where all of the gradient is on the direct path.
     ax : Axes, optional
         Where to draw.  Default: new axes in a new figure.
     **artist_kwargs
@@ -48,7 +48,7 @@ def plot_gradient_paths(
     Returns
     -------
     Axes
-        Its collections are the parts, from the highway at the bottom up; its line the whole.
+        Its collections are the parts, from the direct path at the bottom up; its line the whole.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def plot_gradient_paths(
     >>> params = gs.init("lstm", input_size=1, hidden_size=8, seed=0)
     >>> ax = gs.plotting.plot_gradient_paths(gs.gradient_paths(params, np.ones((200, 1))))
     >>> [area.get_label() for area in ax.collections]
-    ['highway', 'i (input gate)', 'f (forget gate)', 'g (candidate)', 'o (output gate)']
+    ['direct', 'i (input gate)', 'f (forget gate)', 'g (candidate)', 'o (output gate)']
     """
     if not isinstance(result, GradientPaths):
         raise DtypeError(

@@ -61,7 +61,7 @@ def test_the_same_as_the_cpu(gpu, slim, cell, dtype):
     assert (here.inputs is case.inputs, type(there)) == (True, gs.Trace)
     assert_same_results(there.arrays(), here.arrays(), TOLERANCE[dtype])
     assert_same_results(flat(case.backprop(here, device="cuda")), flat(case.backprop(here)), TOLERANCE[dtype])
-    for options in ({"state": "joint"}, {"norm": "spectral"}):
+    for options in ({"wrt": "joint"}, {"norm": "spectral"}):
         flow = gs.gradient_flow(case.params, case.inputs, device="cuda", **options)
         expected = gs.gradient_flow(case.params, case.inputs, **options)
         assert_close(flow.log_norm, expected.log_norm, TOLERANCE[dtype], "log_norm")

@@ -59,9 +59,9 @@ def flow(
     result = gradient_flow(
         job.params,
         job.series,
-        source_step,
-        state,
-        device,
+        source_step=source_step,
+        wrt=state,
+        device=device,
         of=target,
         norm=norm,
         unit=unit,

@@ -28,8 +28,6 @@ from gatescope.cli.measure.options import (
     with_error,
 )
 
-_ESTIMATES = 4  # lines of a summary that say what the table says
-
 
 @measurement("half-life")
 def half_life(
@@ -63,7 +61,7 @@ def half_life(
         title=f"half-life of the gradient: {about(job)}",
         columns=sequences(batch),
         rows=cut((name, *values) for name, values in quantities.items()),
-        verdict=[line.strip() for b in range(batch) for line in result.summary(b).splitlines()[_ESTIMATES:]],
+        verdict=[line.strip() for line in result.summary().splitlines()[1:]],
         draw=lambda: figure_of(draw(result)),
     )
 
@@ -84,15 +82,15 @@ def paths(
     lags: LagsOption = None,
     longest_lag: LongestLagOption = None,
 ) -> Found:
-    """How much of the gradient stays on the state highway, and how much goes through each gate, at each lag."""
+    """How much of the gradient stays on the direct path, and how much goes through each gate, at each lag."""
     from gatescope.measurements.gradient_paths import gradient_paths
     from gatescope.plotting.gradient_paths import plot_gradient_paths as draw
 
     result = gradient_paths(
         job.params,
         job.series,
-        source_step,
-        state,
+        source_step=source_step,
+        wrt=state,
         of=target,
         norm=norm,
         unit=unit,
