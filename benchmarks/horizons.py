@@ -195,8 +195,8 @@ def _sweeps(cell_name: str, hidden: int, dtype: str, threads: int) -> dict[str, 
     steps = _SWEEPS if hidden < HIDDEN else _SWEEPS // 2
     long = steps * (40 if hidden < HIDDEN else 15)
     inputs = np.random.default_rng(0).standard_normal((long, 1, 1)).astype(dtype)
-    machine = CpuDevice(cell, params, 1, 1)
-    states, gates = machine.room(steps)
+    machine = CpuDevice(cell, params, 1)
+    states, gates = machine.buffers(steps, 1)
     start = np.zeros((1, len(cell.states), hidden), dtype)
     whole = np.eye(size, dtype=dtype).reshape(1, size, len(cell.states), hidden)
     one, all_of_them = machine.adjoints(np.ascontiguousarray(whole[:, :1])), machine.adjoints(whole)

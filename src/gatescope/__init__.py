@@ -51,6 +51,7 @@ from gatescope.errors import (
     WeightFormatError,
 )
 from gatescope.io import load_torch
+from gatescope.kernels.device import to_device
 from gatescope.measurements.connectivity import connectivity
 from gatescope.measurements.diagnosis import diagnose
 from gatescope.measurements.fixed_points import fixed_points
@@ -64,7 +65,6 @@ from gatescope.measurements.phase_diagram import phase_diagram
 from gatescope.measurements.saturation import saturation
 from gatescope.recurrence.clamping import clamp
 from gatescope.recurrence.initialization import init, init_stack
-from gatescope.recurrence.on_device import DeviceGradients, DeviceParams, DeviceTrace, to_device
 from gatescope.recurrence.run import backprop, run
 from gatescope.training import Dropout, evaluate, majority_accuracy, predict
 from gatescope.training.train import train
@@ -74,9 +74,6 @@ __all__ = [
     "Batch",
     "Connectivity",
     "DeviceError",
-    "DeviceGradients",
-    "DeviceParams",
-    "DeviceTrace",
     "Diagnosis",
     "Dropout",
     "DtypeError",

@@ -7,7 +7,7 @@ from numba.extending import register_jitable
 
 from gatescope.cells.activations import complement, sigmoid, zero
 from helpers.cases import Case
-from helpers.watched_gpu import WatchedGpu
+from helpers.watched_gpu import DeviceArray, WatchedGpu
 
 LENGTHS = [6, 2, 4]  # of the sequences of `case_of`
 
@@ -70,5 +70,7 @@ class Adopting(WatchedGpu):
         self.adopted = 0
 
     def adopt(self, value: Foreign) -> np.ndarray:
+        if not isinstance(value, Foreign):
+            return super().adopt(value)
         self.adopted += 1
-        return value._array
+        return value._array.view(DeviceArray)

@@ -286,8 +286,19 @@ def launch(
     Launch(body, _as_tuple(grid), _as_tuple(block), shared, options).run()
 
 
+class DeviceArray(np.ndarray):
+    """A NumPy array that stands for one in the memory of the GPU."""
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return {**self.__array_interface__, "version": 3}
+
+    def copy_to_host(self) -> np.ndarray:
+        return np.array(self, order="C")
+
+
 class EmulatedGpu(Backend):
-    """The emulator as the machine that the package's CUDA sweeps run on; device arrays are NumPy arrays.
+    """The emulator as the GPU that the package's CUDA sweeps run on; device arrays are `DeviceArray`.
 
     Parameters
     ----------
@@ -324,14 +335,17 @@ class EmulatedGpu(Backend):
     def memory(self) -> tuple[int, int]:
         return self._memory
 
-    def to_device(self, array: np.ndarray) -> np.ndarray:
-        return np.array(array, order="C")
+    def to_device(self, array: np.ndarray) -> DeviceArray:
+        return np.array(array, order="C").view(DeviceArray)
 
-    def empty(self, shape: Any, dtype: Any) -> np.ndarray:
-        return poisoned(shape, dtype)
+    def adopt(self, value: DeviceArray) -> DeviceArray:
+        return value
 
-    def zeros(self, shape: Any, dtype: Any) -> np.ndarray:
-        return np.zeros(shape, dtype)
+    def empty(self, shape: Any, dtype: Any) -> DeviceArray:
+        return poisoned(shape, dtype).view(DeviceArray)
+
+    def zeros(self, shape: Any, dtype: Any) -> DeviceArray:
+        return np.zeros(shape, dtype).view(DeviceArray)
 
     def to_host(self, array: np.ndarray) -> np.ndarray:
         return np.array(array, order="C")

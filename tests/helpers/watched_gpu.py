@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 try:
-    from helpers.emulator import EmulatedGpu
+    from helpers.emulator import DeviceArray, EmulatedGpu
 except ImportError:  # without greenlet the tests on a real GPU can still be read, and run
-    EmulatedGpu = object
+    DeviceArray = EmulatedGpu = object
 
 from gatescope.kernels.cuda import backend
 
@@ -58,7 +58,9 @@ class WatchedGpu(EmulatedGpu):
 
     def empty(self, shape: Any, dtype: Any) -> np.ndarray:
         self._room(int(np.prod(shape)) * np.dtype(dtype).itemsize)
-        return self._keep(super().empty(shape, dtype) if self.computes else np.empty(shape, dtype))
+        return self._keep(
+            super().empty(shape, dtype) if self.computes else np.empty(shape, dtype).view(DeviceArray)
+        )
 
     def zeros(self, shape: Any, dtype: Any) -> np.ndarray:
         self._room(int(np.prod(shape)) * np.dtype(dtype).itemsize)

@@ -130,7 +130,7 @@ def test_parts_of_the_lags_are_parts_of_the_result(options, source_step):
 
 def test_checkpoints_are_kept_only_where_they_are_needed():
     c = case(steps=1000)
-    machine = device.CpuDevice(gs.cells.get("lstm"), c.params, 1, 2)
+    machine = device.CpuDevice(gs.cells.get("lstm"), c.params, 2)
     from gatescope.recurrence.input_stream import in_memory
 
     start = np.zeros((1, 2, 5))

@@ -13,7 +13,7 @@ from helpers.leaky import Leaky
 import gatescope as gs
 from gatescope.cells.activations import relu, sigmoid, tanh, zero
 from gatescope.errors import DtypeError, GatescopeError, ShapeError, UnknownNameError, ValueRangeError
-from gatescope.recurrence.clamping import clamp_facts, parse_clamp
+from gatescope.recurrence.clamping import clamp_metadata, parse_clamp
 
 NAN = math.nan
 GATES = [(cell, gate) for cell in BUILT_IN for gate in gs.cells.get(cell).gates if gate in naive.SAVED[cell]]
@@ -437,8 +437,8 @@ def test_one_value_a_unit(texts):
 
 def test_facts_for_provenance():
     params = random_params("lstm", input_size=1, hidden_size=2)
-    assert clamp_facts(params, None) == {}
-    facts = clamp_facts(params, {"f": 1, "i": [0.5, NAN], "o": [0.1, 0.2], "g": {0: 0, 1: 0}})
+    assert clamp_metadata(params, None) == {}
+    facts = clamp_metadata(params, {"f": 1, "i": [0.5, NAN], "o": [0.1, 0.2], "g": {0: 0, 1: 0}})
     assert facts == {"clamp": {"f": 1.0, "i": {"0": 0.5}, "o": {"0": 0.1, "1": 0.2}, "g": 0.0}}
 
 

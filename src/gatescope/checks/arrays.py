@@ -94,6 +94,21 @@ def on_device(value: Any) -> bool:
     return hasattr(value, "copy_to_host")
 
 
+def is_array(value: Any) -> bool:
+    """Return whether a value is an array, of NumPy or on a device."""
+    return isinstance(value, np.ndarray) or on_device(value)
+
+
+def check_host(name: str, value: Any) -> Any:
+    """Return a value that must not be an array on a GPU, of whatever library."""
+    if on_device(value) or (
+        not isinstance(value, np.ndarray)
+        and (getattr(value, "is_cuda", False) or hasattr(value, "__cuda_array_interface__"))
+    ):
+        raise DtypeError("is on the GPU", argument=name, advice="give a list or a NumPy array")
+    return value
+
+
 def dtype_of(array: Any) -> np.dtype[Any]:
     """Return the dtype of an array, as NumPy's, wherever the array is."""
     return np.dtype(array.dtype)

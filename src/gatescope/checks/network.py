@@ -115,10 +115,9 @@ def check_inputs(inputs: Any, params: Params) -> Array:
             advice="give its arrays: batch.inputs, and batch.lengths as the lengths",
         )
     array = check_array("inputs", inputs, params.dtype)
-    steps, batch, _ = check_input_axes("inputs", array, params.input_size)
-    if steps == 0:
+    if check_input_axes("inputs", array, params.input_size)[0] == 0:
         raise _no_steps("inputs", array)
-    return array.reshape(steps, batch, params.input_size)
+    return array if array.ndim == 3 else array[:, None, :]
 
 
 def check_input_axes(name: str, array: Any, input_size: int) -> tuple[int, int, int]:
@@ -138,13 +137,15 @@ def _no_steps(name: str, array: Any) -> ShapeError:
     return ShapeError("at least one step and one sequence are needed", argument=name, seen=tuple(array.shape))
 
 
-def check_initial_state(initial_state: Any, cell: Cell, params: Params, batch: int) -> Array | None:
+def check_initial_state(
+    initial_state: Any, cell: Cell, params: Params, batch: int, name: str = "initial_state"
+) -> Array | None:
     """Return an initial state (B, S, H), or None for zeros."""
     if initial_state is None:
         return None
-    array = check_array("initial_state", initial_state, params.dtype)
+    array = check_array(name, initial_state, params.dtype)
     shape = (batch, len(cell.states), params.hidden_size)
-    check_shape("initial_state", array, shape, f"(B, S, H) with the states {', '.join(cell.states)}")
+    check_shape(name, array, shape, f"(B, S, H) with the states {', '.join(cell.states)}")
     return array
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from gatescope.cells.registry import get
-from gatescope.checks.arrays import dtype_of, on_device
+from gatescope.checks.arrays import dtype_of
 from gatescope.checks.dtypes import float_dtype
 from gatescope.datatypes.result import Array, Result, index_of
 
@@ -52,11 +52,6 @@ class Params(Result):
     def hidden_size(self) -> int:
         """H, the number of units."""
         return int(self.weight_hh.shape[1])
-
-    @property
-    def on_device(self) -> bool:
-        """Whether the arrays are on a device; `to_device` puts them there, ``to_host()`` copies them back."""
-        return on_device(self.weight_hh)
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from gatescope.checks.arrays import Array
+from gatescope.checks.arrays import Array, is_array, on_device
 from gatescope.errors import FileFormatError, GatescopeError, UnknownNameError
 from gatescope.reporting.html import fragment
 from gatescope.reporting.table import Table
@@ -47,6 +47,8 @@ class ComparedByValue:
 
 
 def _same(value: object, other: object) -> bool:
+    if on_device(value) or on_device(other):  # to look at their values would wait for what computes them
+        return value is other
     if not (isinstance(value, np.ndarray) and isinstance(other, np.ndarray)):
         # An array is never the same as something else; == would compare it element by element.
         if isinstance(value, np.ndarray) or isinstance(other, np.ndarray):
@@ -72,6 +74,9 @@ class Result(ComparedByValue):
 
     _kinds: ClassVar[dict[str, type[Result]]] = {}
 
+    # Copies an array from a device; devices lie above this module, so `kernels.device` puts it in place.
+    fetch: ClassVar[Callable[[Any], Array]]
+
     # Makes the small figure of a result as a PNG, or None if it has none; drawing lies above this module, so the
     # package puts it in place.
     draw_inline: ClassVar[Callable[[Result], bytes | None] | None] = None
@@ -81,9 +86,25 @@ class Result(ComparedByValue):
         Result._kinds[cls.__name__] = cls
 
     def arrays(self) -> dict[str, Array]:
-        """The fields that are arrays, by name."""
+        """Return the fields that are arrays, by name."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+        return {name: value for name, value in values.items() if is_array(value)}
+
+    @property
+    def on_device(self) -> bool:
+        """Whether arrays are on a device; `to_device` puts weights there, ``to_host()`` copies them back."""
+        return any(on_device(value) for value in self.arrays().values())
+
+    def to_host(self) -> Self:
+        """Return the result in NumPy arrays, itself if it is; waits for what computes the others."""
+        host: dict[str, Any] = {
+            name: Result.fetch(array) for name, array in self.arrays().items() if on_device(array)
+        }
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, Result) and value.on_device:
+                host[f.name] = value.to_host()
+        return dataclasses.replace(self, **host) if host else self
 
     def summary(self) -> str:
         """Return what the result says, in a few lines of text; the first is a title."""
@@ -92,7 +113,7 @@ class Result(ComparedByValue):
     def table(self) -> Table:
         """Return the numbers of the result: a header and rows."""
         rows = [
-            (f.name, f"{value.dtype}{list(value.shape)}" if isinstance(value, np.ndarray) else value)
+            (f.name, f"{value.dtype}{list(value.shape)}" if is_array(value) else value)
             for f in dataclasses.fields(self)
             if f.repr
             for value in [getattr(self, f.name)]
@@ -111,12 +132,14 @@ class Result(ComparedByValue):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to an ``.npz`` (never pickle), beside its final name first and then renamed.
 
+        Arrays on a device are copied to the host first.
+
         Raises
         ------
         OutputError
             If `path` cannot be written.
         """
-        write_npz(path, _flatten(self))
+        write_npz(path, _flatten(self.to_host()))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -141,7 +164,7 @@ class Result(ComparedByValue):
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
             if f.repr:
-                text = f"{value.dtype}{list(value.shape)}" if isinstance(value, np.ndarray) else repr(value)
+                text = f"{value.dtype}{list(value.shape)}" if is_array(value) else repr(value)
                 parts.append(f"{f.name}={text}")
         return f"{type(self).__name__}({', '.join(parts)})"
 

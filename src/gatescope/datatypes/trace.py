@@ -6,11 +6,13 @@ Arrays are time-major and C-contiguous.  Logarithms are natural; rates are nats 
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gatescope.checks.arrays import dtype_of
 from gatescope.datatypes.batch import LOSSES, Batch, Head
 from gatescope.datatypes.gradient_flow import Fit, GradientFlow
 from gatescope.datatypes.gradients import Gradients
@@ -69,6 +71,15 @@ class Trace(Result):
     clamp: Array | None = None
     gate_ranges: tuple[tuple[float, float] | None, ...] | None = None
 
+    def to_host(self) -> Trace:
+        """Return the trace in NumPy arrays, itself if it is; waits for the run to end."""
+        if self.gate_names or not self.on_device:
+            return super().to_host()
+        # A GPU holds no empty arrays, so there is a row there that nothing reads.
+        steps, batch, units = self.inputs.shape[0], self.inputs.shape[1], self.states.shape[3]
+        empty = np.empty((steps, batch, 0, units), dtype_of(self.states))
+        return Result.to_host(dataclasses.replace(self, gates=empty))
+
     @property
     def outputs(self) -> Array:
         """(T, B, H) view: h after each step."""
@@ -87,7 +98,7 @@ class Trace(Result):
     @property
     def final_state(self) -> Array:
         """(B, S, H) view: the state after the last step of each sequence."""
-        return np.asarray(self.states[-1])
+        return self.states[self.states.shape[0] - 1]
 
     @property
     def mask(self) -> NDArray[np.bool_]:

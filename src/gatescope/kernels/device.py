@@ -1,12 +1,18 @@
-"""The one protocol of what a device does for whoever runs a cell piece by piece, and which devices there are."""
+"""The one protocol of what a device does, which devices there are, and how weights get onto one."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Protocol
 
+import numpy as np
+
 from gatescope.cells.registry import Cell
-from gatescope.datatypes import Array, Params
-from gatescope.errors import DeviceError, UnknownNameError
+from gatescope.checks.arrays import on_device
+from gatescope.checks.network import check_params
+from gatescope.checks.numbers import check_flag, check_threads
+from gatescope.datatypes import Array, Params, Result, Trace
+from gatescope.errors import DeviceError, UnknownNameError, ValueRangeError
 
 DEVICES = ("cpu", "cuda")
 SIMULATOR = (
@@ -15,57 +21,228 @@ SIMULATOR = (
 )
 
 
+class Device(Protocol):
+    """A device that computes one cell, with the weights on it.
+
+    `run` and `backprop` do a whole run, and keep all of it.  The other methods do a run piece by piece, so that a run
+    of any length fits.  States and gates stay where the device computes.
+
+    Attributes
+    ----------
+    name : str
+        As in `DEVICES`.
+    """
+
+    name: str
+
+    def take_inputs(self, inputs: Any) -> Any:
+        """Return checked inputs (T, B, I) in the weights' dtype, in NumPy or on the device."""
+        ...
+
+    def take_state(self, name: str, value: Any, batch: int) -> Any:
+        """Return a checked state or state adjoint (B, S, H), in NumPy or on the device; zeros for None."""
+        ...
+
+    def take_output_adjoint(self, value: Any, trace: Trace) -> Any:
+        """Return a checked adjoint of the outputs (T, B, H), in NumPy or on the device; None for None."""
+        ...
+
+    def run(self, inputs: Any, first_state: Any, lengths: Array) -> tuple[Any, Any, Any, Any]:
+        """Run over all inputs; return inputs, states, gates and lengths as a `Trace` on this device holds them."""
+        ...
+
+    def backprop(
+        self, trace: Trace, output_adjoint: Any, final_adjoint: Any
+    ) -> tuple[tuple[Any, ...], Any, Any, Any]:
+        """Return the gradients of the four weights, of the inputs, of the initial state, and all state adjoints."""
+        ...
+
+    def piece(self, steps: int, step_bytes: int, state_bytes: int) -> int:
+        """Return how many steps a piece of a run of `steps` should have.
+
+        `step_bytes` is what a step's states and gates take, `state_bytes` what a checkpoint takes.
+        """
+        ...
+
+    def overlaps(self, batch: int, directions: int) -> bool:
+        """Return whether a thread is idle while so many adjoints of each sequence are carried back."""
+        ...
+
+    def buffers(self, steps: int, batch: int) -> tuple[Any, Any]:
+        """Return empty states (steps+1, B, S, H) and gates (steps, B, K, H)."""
+        ...
+
+    def forward(self, inputs: Any, first_state: Any, states: Any, gates: Any, lengths: Any = None) -> None:
+        """Run from a state (B, S, H) over inputs (steps, B, I); all sequences to the end, or to their lengths."""
+        ...
+
+    def last(self, states: Any) -> Array:
+        """Return a NumPy copy of the last state, (B, S, H)."""
+        ...
+
+    def adjoints(self, directions: Array) -> Any:
+        """Return the `Adjoints` of this device, which carry `directions` (B, M, S, H) back through pieces."""
+        ...
+
+
 def check_device(device: Any) -> str:
-    """A device that can compute; never changed silently.  Only ``"cuda"`` brings numba.cuda in."""
+    """Return the name of a device that can compute; only ``"cuda"`` imports numba.cuda.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no device of that name.
+    DeviceError
+        If it is not there; a device is never changed silently.
+    """
     if not isinstance(device, str) or device not in DEVICES:
         raise UnknownNameError(
-            f"device={device!r} is not known; the devices are 'cpu' and 'cuda', "
-            "and CUDA_VISIBLE_DEVICES chooses among several GPUs"
+            "is not known",
+            argument="device",
+            seen=device,
+            advice="the devices are 'cpu' and 'cuda', and CUDA_VISIBLE_DEVICES chooses among several GPUs",
         )
     if device == "cuda":
         from gatescope.kernels.cuda import backend, driver
 
         # Something may stand in for the GPU: the emulator of the tests.
-        why = None if backend.in_place() else driver.why_unavailable()
-        if why is not None:
-            raise DeviceError(f"device='cuda' cannot be used: {why}. Or pass device='cpu'. {SIMULATOR}")
+        reason = None if backend.in_place() else driver.why_unavailable()
+        if reason is not None:
+            raise DeviceError(
+                f"cannot be used: {reason}", argument="device", seen=device, advice=f"choose 'cpu'. {SIMULATOR}"
+            )
     return device
 
 
-class Device(Protocol):
-    """A device with a cell's weights on it.  States and gates of a piece stay where it computes."""
-
-    def piece(self, steps: int, step_bytes: int, state_bytes: int) -> int:
-        """Steps of the pieces that a run is cut into, if a step's states and gates, and a checkpoint, take so much."""
-        ...
-
-    def overlaps(self, directions: int) -> bool:
-        """Whether a thread is idle while so many adjoints a sequence are carried back."""
-        ...
-
-    def room(self, steps: int) -> tuple[Any, Any]:
-        """States (steps+1, B, S, H) and gates (steps, B, K, H) to be filled."""
-        ...
-
-    def forward(self, inputs: Array, first_state: Array, states: Any, gates: Any) -> None:
-        """Run from a state (B, S, H) over inputs (steps, B, I), all sequences to the end."""
-        ...
-
-    def last(self, states: Any) -> Array:
-        """A copy of the last state, (B, S, H)."""
-        ...
-
-    def adjoints(self, directions: Array) -> Any:
-        """Adjoints to be carried back: `kernels.cpu.adjoints.Adjoints` or `kernels.cuda.adjoints.Adjoints`."""
-        ...
+def device_of(device: Any, params: Any) -> str:
+    """Return the name of the device to compute on: the one that is named, or else the one the weights are on."""
+    there = isinstance(params, Params) and params.on_device
+    if device is None:
+        device = "cuda" if there else "cpu"
+    if check_device(device) == "cpu" and there:
+        raise DeviceError(
+            "are on the GPU, but device='cpu'",
+            argument="params",
+            advice="give params.to_host(), or leave `device` out",
+        )
+    return str(device)
 
 
-def device_for(device: str, cell: Cell, params: Params, batch: int, threads: int) -> Device:
-    """Return the device of a name that `check_device` has passed, with the weights of `params` on it."""
+def threads_for(device: str, threads: Any) -> int:
+    """Return the number of CPU threads to use at most; none may be named for the GPU."""
+    from gatescope.kernels.cpu.sweeps import default_threads
+
+    if device == "cuda" and threads is not None:
+        raise ValueRangeError(
+            "is for device='cpu'", argument="threads", seen=threads, advice="leave it out for 'cuda'"
+        )
+    return check_threads(threads, default_threads())
+
+
+def check_fast_activations(fast_activations: Any, device: str, params: Any) -> bool:
+    """Return whether to use the GPU's approximate tanh, which exists there and in float32 only."""
+    fast = check_flag("fast_activations", fast_activations)
+    dtype = params.dtype if isinstance(params, Params) else np.float32  # what is no Params is refused as such
+    if fast and (device != "cuda" or dtype != np.float32):
+        raise ValueRangeError(
+            f"needs device='cuda' and float32 weights, but these are {device!r} and {dtype}",
+            argument="fast_activations",
+            seen=True,
+            advice="leave it out",
+        )
+    return fast
+
+
+def device_for(
+    device: str, cell: Cell, params: Params, threads: int, *, fast_activations: bool = False
+) -> Device:
+    """Return the device of a name that `check_device` has passed, for weights that have been checked."""
     if device == "cuda":
         from gatescope.kernels.cuda.device import CudaDevice
 
-        return CudaDevice(cell, params, batch)
+        return CudaDevice(cell, params, fast_activations=fast_activations)
     from gatescope.kernels.cpu.device import CpuDevice
 
-    return CpuDevice(cell, params, batch, threads)
+    return CpuDevice(cell, params, threads)
+
+
+def device_metadata(device: str) -> dict[str, str]:
+    """Return what provenance says of a device: its name, and which GPU it is, or what stands in for one."""
+    if device == "cpu":
+        return {"device": device}
+    from gatescope.kernels.cuda import backend
+
+    gpu = backend.current()
+    return {"device": device, "backend": gpu.name} | ({"gpu": gpu.gpu} if gpu.gpu else {})
+
+
+def to_device(params: Params) -> Params:
+    """Copy weights to the GPU, once for many calls of `run` and `backprop`.
+
+    Parameters
+    ----------
+    params : Params
+
+    Returns
+    -------
+    Params
+        With arrays on the GPU.  `run` with these returns a `Trace` whose arrays are there too, `backprop` with these
+        and it such `Gradients`; nothing is copied to the host until ``to_host()`` of a result is called.
+
+    Raises
+    ------
+    DeviceError
+        If no GPU can be used; the message says what is missing.
+
+    Examples
+    --------
+    >>> import numpy as np, gatescope as gs
+    >>> params = gs.to_device(gs.init("gru", input_size=1, hidden_size=64))  # doctest: +SKIP
+    >>> trace = gs.run(params, np.zeros((1000, 40, 1)))  # doctest: +SKIP
+    >>> trace.to_host().outputs.shape  # doctest: +SKIP
+    (1000, 40, 64)
+    """
+    check_device("cuda")
+    check_params(params, any_device=True)
+    if params.on_device:
+        return params
+    from gatescope.kernels.cuda import backend
+
+    gpu = backend.current()
+    return dataclasses.replace(params, **{name: gpu.to_device(a) for name, a in params.arrays().items()})
+
+
+def copy_of(array: Any) -> Any:
+    """Return a copy of an array, on the device that it is on."""
+    if not on_device(array):
+        return array.copy()
+    from gatescope.kernels.cuda import backend
+
+    gpu = backend.current()
+    copy = gpu.empty(tuple(array.shape), array.dtype)
+    gpu.copy(array.reshape(-1), copy.reshape(-1))
+    return copy
+
+
+def write_rows(array: Any, rows: Array, values: Array | None) -> None:
+    """Write into an array, on whatever device, at the `rows` that are True: `values` (rows,), or zeros."""
+    if not on_device(array):
+        array[rows] = 0 if values is None else values[rows]
+        return
+    from gatescope.kernels.cuda import backend
+
+    gpu = backend.current()
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], rows, [False]]).astype(np.int8)))
+    for start, stop in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+        part = array[start:stop].reshape(-1)
+        new = gpu.zeros(part.size, array.dtype) if values is None else gpu.to_device(values[start:stop])
+        gpu.copy(new, part)
+
+
+def _fetch(array: Any) -> Array:
+    from gatescope.kernels.cuda import backend
+
+    return backend.current().to_host(array)
+
+
+Result.fetch = staticmethod(_fetch)  # results lie below devices

@@ -20,12 +20,12 @@ from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRang
 from gatescope.kernels.cpu import sweeps as cpu
 from gatescope.kernels.cpu.adjoints import Adjoints
 from gatescope.kernels.cpu.device import CpuDevice
+from gatescope.kernels.device import device_metadata
 from gatescope.measurements.plans import Plan, show
 from gatescope.measurements.selection import directions_of
 from gatescope.recurrence.clamping import clamp as clamp_params
-from gatescope.recurrence.clamping import clamp_facts
+from gatescope.recurrence.clamping import clamp_metadata
 from gatescope.recurrence.input_stream import Series, open_series
-from gatescope.recurrence.on_device import device_facts
 from gatescope.recurrence.recompute import Replay
 from gatescope.storage.provenance import provenance
 from gatescope.storage.resumable import Resumable, digest
@@ -145,7 +145,7 @@ def connectivity(
                 "initial_state": digest(first_state),
             }
         with Resumable(resume, "connectivity", facts) as kept:
-            machine = CpuDevice(cell, params, batch, workers)
+            machine = CpuDevice(cell, params, workers)
             each = max(1, _CARRIED_BYTES // (batch * seeds.nbytes))
             replays = []
             for some in (slice(at, at + each) for at in range(0, rows.size, each)):
@@ -169,11 +169,11 @@ def connectivity(
         log_norm=log_norm,
         norm=norm,
         provenance=provenance(
-            **device_facts("cpu"),
+            **device_metadata("cpu"),
             dtype=params.dtype.name,
             seed=params.provenance.get("seed"),
             direction_seed=seed,
-            **clamp_facts(params, clamp),
+            **clamp_metadata(params, clamp),
         ),
     )
 
@@ -193,7 +193,7 @@ def _plan(
         "log-norms": log_norm.nbytes,
         "adjoints that are carried": series.batch * directions * row,
         "norms of a part of a segment": min(_NORM_BYTES, 8 * longest * series.batch * directions),
-        "segments": max((replay.buffers * replay.room_bytes for _, replay in replays), default=0),
+        "segments": max((replay.buffers * replay.buffer_bytes for _, replay in replays), default=0),
         "checkpoints": sum(replay.checkpoints.nbytes for _, replay in replays),
     }
     if series.resident_bytes:

@@ -35,7 +35,7 @@ from gatescope.measurements.half_life import half_life
 from gatescope.measurements.lyapunov_spectrum import lyapunov_spectrum
 from gatescope.measurements.saturation import count_saturated
 from gatescope.recurrence.clamping import clamp as clamp_params
-from gatescope.recurrence.clamping import clamp_facts, clamp_values
+from gatescope.recurrence.clamping import clamp_metadata, clamp_values
 from gatescope.recurrence.input_stream import Series, open_series
 from gatescope.recurrence.run import run
 from gatescope.storage.provenance import provenance
@@ -179,7 +179,7 @@ def diagnose(
             dtype=params.dtype.name,
             seed=params.provenance.get("seed"),
             direction_seed=seed,
-            **clamp_facts(params, clamp),
+            **clamp_metadata(params, clamp),
         ),
     )
 

@@ -16,8 +16,7 @@ from gatescope.datatypes.fixed_points import FixedPoints
 from gatescope.errors import DtypeError, ShapeError
 from gatescope.measurements.step_jacobian import advance, step_jacobians
 from gatescope.recurrence.clamping import clamp as clamp_params
-from gatescope.recurrence.clamping import clamp_facts
-from gatescope.recurrence.on_device import DeviceParams
+from gatescope.recurrence.clamping import clamp_metadata
 from gatescope.storage.provenance import provenance
 
 STARTS = 512
@@ -30,7 +29,7 @@ _BLOCK = 2**22  # elements of the Jacobians that are solved with at once: 32 MiB
 
 
 def fixed_points(
-    params: Params | DeviceParams,
+    params: Params,
     inputs: Any,
     starts: Any = STARTS,
     *,
@@ -58,7 +57,7 @@ def fixed_points(
 
     Parameters
     ----------
-    params : Params or DeviceParams
+    params : Params
         Float32 or float64; the search is on the CPU, in float64.
     inputs : (I,) array_like
         The input, the same at every step.
@@ -111,7 +110,7 @@ def fixed_points(
     >>> points.stable
     array([ True,  True, False])
     """
-    if isinstance(params, DeviceParams):
+    if isinstance(params, Params) and params.on_device:
         params = params.to_host()
     cell = check_params(params)
     params = clamp_params(params, clamp)
@@ -168,7 +167,7 @@ def fixed_points(
             dtype="float64",
             seed=params.provenance.get("seed"),
             starts_seed=seed,
-            **clamp_facts(params, clamp),
+            **clamp_metadata(params, clamp),
         ),
     )
 

@@ -22,7 +22,6 @@ from gatescope.measurements.selection import (
     lags_back,
     on_common_lags,
 )
-from gatescope.recurrence.on_device import DeviceParams
 from gatescope.recurrence.recompute import Replay
 from gatescope.storage.resumable import Resumable
 
@@ -31,7 +30,7 @@ _SPECTRAL_LAGS = 200  # an SVD each
 
 
 def gradient_flow(
-    params: Params | DeviceParams,
+    params: Params,
     inputs: Any,
     *,
     source_step: int = -1,
@@ -75,7 +74,7 @@ def gradient_flow(
 
     Parameters
     ----------
-    params : Params or DeviceParams
+    params : Params
     inputs : (T, B, I) or (T, I) array_like, numpy.memmap or iterator
         A memory-mapped array (``numpy.load(path, mmap_mode="r")``) is read in pieces and never as a whole; a generator
         of steps (I,) or of pieces (n, I) or (n, B, I) goes to a temporary file first.

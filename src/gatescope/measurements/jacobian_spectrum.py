@@ -23,10 +23,9 @@ from gatescope.measurements.selection import source_step_of
 from gatescope.measurements.step_jacobian import step_jacobians
 from gatescope.measurements.tangent_sweep import in_float64
 from gatescope.recurrence.clamping import clamp as clamp_params
-from gatescope.recurrence.clamping import clamp_facts
-from gatescope.recurrence.finite import check_states
+from gatescope.recurrence.clamping import clamp_metadata
 from gatescope.recurrence.input_stream import open_series
-from gatescope.recurrence.recompute import Replay
+from gatescope.recurrence.recompute import Replay, check_states
 from gatescope.storage.provenance import provenance
 
 # Jacobians written out at a time.
@@ -128,7 +127,7 @@ def jacobian_spectrum(
         found = np.empty((wanted.size, series.batch, count))
         reach = int(wanted[-1])
         stops = [int(source - lag) for lag in wanted]
-        machine = CpuDevice(cell, weights, series.batch, workers)
+        machine = CpuDevice(cell, weights, workers)
         replay = Replay(machine, cell, series, start, source, source - reach, directions=size)
         bar = tqdm(
             total=replay.forward_steps + reach,
@@ -163,7 +162,7 @@ def jacobian_spectrum(
             device="cpu",
             dtype="float64",
             seed=params.provenance.get("seed"),
-            **clamp_facts(params, clamp),
+            **clamp_metadata(params, clamp),
         ),
     )
 

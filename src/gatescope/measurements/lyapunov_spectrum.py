@@ -28,7 +28,7 @@ from gatescope.measurements.tangent_sweep import (
     work_through,
 )
 from gatescope.recurrence.clamping import clamp as clamp_params
-from gatescope.recurrence.clamping import clamp_facts
+from gatescope.recurrence.clamping import clamp_metadata
 from gatescope.recurrence.input_stream import open_series
 from gatescope.storage.provenance import provenance
 from gatescope.storage.resumable import Resumable, digest
@@ -174,7 +174,7 @@ def lyapunov_spectrum(
             dtype="float64",
             seed=params.provenance.get("seed"),
             direction_seed=seed,
-            **clamp_facts(params, clamp),
+            **clamp_metadata(params, clamp),
         ),
     )
     _warn(spectrum, sum(job.again for job in jobs) / series.batch)

@@ -107,7 +107,7 @@ def plan_flow(
         lags = min(steps + 1, 201) if norm == "spectral" else steps + 1
     elif check_count("lags", lags) > steps + 1:
         raise ValueRangeError(f"lags={lags!r} is more than there are, {steps + 1}")
-    machine = CpuDevice(cell, params, batch, check_threads(threads, sweeps.default_threads()))
+    machine = CpuDevice(cell, params, check_threads(threads, sweeps.default_threads()))
     shape = (batch, len(cell.states), params.hidden_size)
     series = _Planned(steps, batch, params)
     first_state = np.broadcast_to(np.zeros((), params.dtype), shape)
@@ -133,7 +133,7 @@ def plan_of(replay: Replay, params: Params, lags: int, directions: int) -> FlowP
     parts = {
         "log-norms and lags": lags * 8 * (1 + batch),
         "checkpoints": replay.checkpoints.nbytes,
-        f"{several} at a time": at_once * replay.room_bytes,
+        f"{several} at a time": at_once * replay.buffer_bytes,
         f"inputs of {several}": at_once * length * batch * series.input_size * real,
     }
     if series.resident_bytes:

@@ -21,16 +21,13 @@ from tqdm.auto import tqdm
 
 from gatescope.cells.registry import Cell
 from gatescope.checks.network import check_initial_state, check_lengths, check_params
-from gatescope.checks.numbers import check_count, check_threads
+from gatescope.checks.numbers import check_count
 from gatescope.datatypes import Array, Params
 from gatescope.errors import ValueRangeError
-from gatescope.kernels.cpu import sweeps
-from gatescope.kernels.device import Device, device_for
-from gatescope.recurrence.clamping import apply_clamp, clamp_facts, clamp_values
-from gatescope.recurrence.finite import check_states
+from gatescope.kernels.device import Device, device_for, device_metadata, device_of, threads_for
+from gatescope.recurrence.clamping import apply_clamp, clamp_metadata, clamp_values
 from gatescope.recurrence.input_stream import Series, open_series, part_of
-from gatescope.recurrence.on_device import DeviceParams, check_no_threads, device_facts, placed
-from gatescope.recurrence.recompute import Replay
+from gatescope.recurrence.recompute import Replay, check_states
 from gatescope.storage.provenance import provenance
 from gatescope.storage.resumable import Resumable, digest
 
@@ -118,7 +115,7 @@ class Problem:
 
     def open_device(self) -> Device:
         """Return the device with the weights on it, for all sequences."""
-        return device_for(self.device, self.cell, self.params, self.batch, self.threads)
+        return device_for(self.device, self.cell, self.params, self.threads)
 
     def replay(
         self, device: Device, source: int, last: int, *, directions: int = 1, length: int | None = None
@@ -156,7 +153,7 @@ class Problem:
         """
         device = self.open_device()
         begin, last, state = 0, edges[-1], self.initial_state
-        all_states, all_gates = device.room(max(1, min(piece_steps, last)))
+        all_states, all_gates = device.buffers(max(1, min(piece_steps, last)), self.batch)
         while begin < last:
             end = min(begin + piece_steps, next(edge for edge in edges if edge > begin))
             states, gates = all_states[: end - begin + 1], all_gates[: end - begin]
@@ -200,17 +197,17 @@ class Problem:
     def provenance(self, **more: Any) -> dict[str, Any]:
         """Return where a result comes from: device, dtype, the seed of the weights, clamps, and `more`."""
         return provenance(
-            **device_facts(self.device),
+            **device_metadata(self.device),
             dtype=self.params.dtype.name,
             seed=self.params.provenance.get("seed"),
             **more,
-            **clamp_facts(self.params, self.clamp),
+            **clamp_metadata(self.params, self.clamp),
         )
 
 
 @contextmanager
 def prepare(
-    params: Params | DeviceParams,
+    params: Params,
     inputs: Any,
     *,
     initial_state: Any = None,
@@ -227,7 +224,7 @@ def prepare(
 
     Parameters
     ----------
-    params : Params or DeviceParams
+    params : Params
     inputs : (T, B, I) or (T, I) array_like, numpy.memmap, iterator or Series
         See `open_series`.
     initial_state : (B, S, H) array_like, optional
@@ -256,10 +253,9 @@ def prepare(
     ...     [(rows.tolist(), part.steps) for rows, part in problem.groups()]
     [([1, 2], 50), ([0], 100)]
     """
-    device = placed(device, params)
-    if device == "cuda":
-        check_no_threads(threads)
-    if isinstance(params, DeviceParams):
+    device = device_of(device, params)
+    workers = threads_for(device, threads)
+    if isinstance(params, Params) and params.on_device:
         params = params.to_host()
     cell = check_params(params)
     values = clamp_values(params, clamp)
@@ -267,7 +263,6 @@ def prepare(
     if dtype is not None:
         params = params.astype(dtype)
     seed = check_count("seed", seed, least=0)
-    workers = check_threads(threads, sweeps.default_threads())
     with open_series(inputs, params) as series:
         state = check_initial_state(initial_state, cell, params, series.batch)
         if state is None:

@@ -21,8 +21,8 @@ from gatescope.kernels.cpu.device import CpuDevice
 from gatescope.kernels.cpu.tangents import Tangents
 from gatescope.measurements.plans import Plan
 from gatescope.measurements.step_jacobian import step_jacobians
-from gatescope.recurrence.finite import check_states
 from gatescope.recurrence.input_stream import Series
+from gatescope.recurrence.recompute import check_states
 from gatescope.storage.resumable import Resumable
 
 # Below so many measured steps a sequence is one span, not two.
@@ -100,13 +100,13 @@ class SpanJob:
         # Bins count from the first of these steps; directions align from the second on; the third to the last count.
         self._origin, self._settle, self._first, self._last = bounds
         self._every = every
-        self._machine = CpuDevice(cell, params, 1, 1)
+        self._machine = CpuDevice(cell, params, 1)
         plan = sweeps.plan_for(cell, params.hidden_size, np.dtype(np.float64))
         self._tangents = Tangents(plan, params, directions)
         step_bytes = 8 * params.hidden_size * (len(cell.states) + len(cell.saved))
         length = min(_PIECE_STEPS, max(16, _PIECE_BYTES // step_bytes))
         self._length = max(every, length // every * every)
-        self._states, self._gates = self._machine.room(self._length)
+        self._states, self._gates = self._machine.buffers(self._length, 1)
         self._state = np.array(state[None])
         self._ends = bin_ends(series.steps - self._origin, every)
         self.position = 0
@@ -182,7 +182,7 @@ class SpanJob:
     def _perturb(self, offset: Array, x: Array, states: Array, length: int) -> float:
         """Sum over a piece of the log growth of a small change of the state, made small again every `length` steps."""
         total = 0.0
-        here, kept = self._machine.room(length)
+        here, kept = self._machine.buffers(length, 1)
         for begin in range(0, len(x), length):
             count = min(length, len(x) - begin)
             small = _PERTURBATION * max(1.0, float(np.linalg.norm(states[begin])))
@@ -275,12 +275,12 @@ def choose_interval(
 
     Tried on the first sequence: a few steps to leave the initial state, then the candidates over the same few steps.
     """
-    machine = CpuDevice(cell, params, 1, 1)
+    machine = CpuDevice(cell, params, 1)
     plan = sweeps.plan_for(cell, params.hidden_size, np.dtype(np.float64))
     settle = min(_TRIAL, transient, series.steps - 1)
     last = min(settle + _TRIAL, series.steps)
     x = np.ascontiguousarray(series.read(0, last)[:, :1])
-    states, gates = machine.room(last)
+    states, gates = machine.buffers(last, 1)
     machine.forward(x, start[:1], states, gates)
     check_states(states, 0, 0)
     chosen = _INTERVALS[0]

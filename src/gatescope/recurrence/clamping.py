@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -19,10 +19,8 @@ from gatescope.cells.registry import Cell, get
 from gatescope.checks.arrays import check_array, check_shape
 from gatescope.checks.network import check_params
 from gatescope.datatypes import Array, Params
-from gatescope.datatypes.params import WEIGHT_NAMES
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
-
-_Weights = TypeVar("_Weights")  # Params, or DeviceParams, which are above this module
+from gatescope.kernels.device import copy_of, write_rows
 
 # Pre-activations at which a gate is looked at first.  They go far beyond what saturates a sigmoid (-746) or a tanh in
 # either precision, so that 0, 1 and -1 are reached exactly.  Two that bracket a root need not be near each other, but
@@ -32,19 +30,19 @@ _HALVINGS = 100  # such a distance and a long double's bits
 _GRID = np.concatenate([-_POWERS[::-1], [0.0], _POWERS])
 
 
-def clamp(params: _Weights, values: Any) -> _Weights:
+def clamp(params: Params, values: Any) -> Params:
     """Return weights whose gates named in `values` keep the values given there, whatever the inputs.
 
     Parameters
     ----------
-    params : Params or DeviceParams
+    params : Params
     values : mapping of str to number, (H,) array_like or mapping of int to number; or (G, H) array; or None
         None changes nothing.  By gate: a number for all units; numbers with NaN where a unit is free; or values by
         unit.  An array has a row for each of ``params.gate_names``, NaN where free, as `Trace.clamp` has.
 
     Returns
     -------
-    Params or DeviceParams
+    Params
         New ones of the same dtype.  The values 0 and 1 of a sigmoid, -1, 0 and 1 of a tanh, and 1/2 of a sigmoid are
         kept exactly; others to the rounding of the activation and of the pre-activation, in the weights' dtype.
 
@@ -67,34 +65,20 @@ def clamp(params: _Weights, values: Any) -> _Weights:
     """
     if values is None:
         return params
-    if not hasattr(params, "to_host"):
-        check_params(params)
+    check_params(params, any_device=True)
     return apply_clamp(params, clamp_values(params, values))
 
 
-def apply_clamp(params: _Weights, values: Array | None) -> _Weights:
+def apply_clamp(params: Params, values: Array | None) -> Params:
     """`clamp` for what `clamp_values` returned."""
     if values is None:
         return params
-    given: Any = params
     rows = ~np.isnan(values).reshape(-1)
-    bias = _preactivations(get(given.cell), values, given.dtype).reshape(-1)
-    if isinstance(given, Params):
-        arrays = {name: getattr(given, name).copy() for name in WEIGHT_NAMES}
-        for name, array in arrays.items():
-            array[rows] = bias[rows] if name == "bias_ih" else 0
-    else:
-        from gatescope.kernels.cuda import backend
-
-        machine = backend.current()
-        arrays = {}
-        for name in WEIGHT_NAMES:
-            source = getattr(given, name)
-            target = arrays[name] = machine.empty(tuple(source.shape), given.dtype)
-            machine.copy(source.reshape(-1), target.reshape(-1))
-            _put_rows(machine, target, rows, bias if name == "bias_ih" else None)
-    changed: _Weights = dataclasses.replace(given, **arrays)
-    return changed
+    bias = _preactivations(get(params.cell), values, params.dtype).reshape(-1)
+    arrays = {name: copy_of(array) for name, array in params.arrays().items()}
+    for name, array in arrays.items():
+        write_rows(array, rows, bias if name == "bias_ih" else None)
+    return dataclasses.replace(params, **arrays)
 
 
 def clamp_values(params: Any, clamp: Any, name: str = "clamp") -> Array | None:
@@ -123,19 +107,16 @@ def clamp_values(params: Any, clamp: Any, name: str = "clamp") -> Array | None:
     return values if clamp else None
 
 
-def clear_clamped(gradients: Iterable[Any], values: Array | None, machine: Any = None) -> None:
-    """Set the rows of held gates to 0 in arrays laid out like weights: NumPy's, or those of a machine (a backend)."""
+def clear_clamped(gradients: Iterable[Any], values: Array | None) -> None:
+    """Set the rows of clamped gates to 0 in arrays laid out like weights, on whatever device."""
     if values is None:
         return
     rows = ~np.isnan(values).reshape(-1)
     for gradient in gradients:
-        if machine is None:
-            gradient[rows] = 0
-        else:
-            _put_rows(machine, gradient, rows, None)
+        write_rows(gradient, rows, None)
 
 
-def clamp_facts(params: Any, clamp: Any) -> dict[str, Any]:
+def clamp_metadata(params: Any, clamp: Any) -> dict[str, Any]:
     """What provenance says of held gates: ``{"clamp": {"f": 1.0}}``, by unit where not all have one value."""
     values = clamp_values(params, clamp)
     if values is None:
@@ -313,14 +294,3 @@ def _check_alone(cell: Cell, gate: str) -> None:
             f"clamp names {gate!r}, but in {cell.name!r} its value depends on more than its own pre-activation, "
             "so it cannot be held"
         )
-
-
-def _put_rows(machine: Any, target: Any, rows: Array, values: Array | None) -> None:
-    """Write rows of a device array: zeros, or the `values` (G*H,) of those rows."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], rows, [False]]).astype(np.int8)))
-    for start, stop in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
-        part = target[start:stop].reshape(-1)
-        if values is None:
-            machine.copy(machine.zeros(part.size, target.dtype), part)
-        else:
-            machine.copy(machine.to_device(values[start:stop]), part)

@@ -10,9 +10,28 @@ import numpy as np
 
 from gatescope.cells.registry import Cell
 from gatescope.datatypes import Array
+from gatescope.errors import ValueRangeError
 from gatescope.kernels.device import Device
-from gatescope.recurrence.finite import not_finite
 from gatescope.recurrence.input_stream import Series
+
+
+def check_states(states: Array, begin: int, sequence: int | None = None) -> None:
+    """Refuse states (T+1, B, S, H) of a run from step `begin` on that are not finite; the error says since when.
+
+    `sequence` is the number of the one sequence there is; default: they are numbered from 0.
+    """
+    if np.isfinite(states[-1]).all():  # what is not finite once stays so, in a cell that feeds its state back
+        return
+    step, row = (int(index) for index in np.argwhere(~np.isfinite(states).all(axis=(2, 3)))[0])
+    raise not_finite(row if sequence is None else sequence, begin + step)
+
+
+def not_finite(sequence: int, step: int) -> ValueRangeError:
+    """Return the error of a sequence whose states are not finite from a step on, the initial state being step 0."""
+    return ValueRangeError(
+        f"the states of sequence {sequence} are not finite from step {step} on",
+        advice="use smaller weights or inputs (or float64, if these are float32), or leave that sequence out",
+    )
 
 
 class Replay:
@@ -24,7 +43,7 @@ class Replay:
 
     Parameters
     ----------
-    machine : Device
+    device : Device
     cell : Cell
     series : Series
         The inputs, open.
@@ -34,19 +53,19 @@ class Replay:
     directions : int
         How many adjoints a sequence the caller carries back; threads have more to do where they are many.
     length : int, optional
-        Steps of a segment; the machine's choice by default.
+        Steps of a segment; the device's choice by default.
 
     Attributes
     ----------
     checkpoints : (C, B, S, H)
         The states at the start of the segments that are asked for.
-    buffers, room_bytes : int
+    buffers, buffer_bytes : int
         How many segments are in memory at a time, and what one takes.
     """
 
     def __init__(
         self,
-        machine: Device,
+        device: Device,
         cell: Cell,
         series: Series,
         first_state: Array,
@@ -56,15 +75,17 @@ class Replay:
         directions: int = 1,
         length: int | None = None,
     ) -> None:
-        self.cell, self.series, self._machine = cell, series, machine
+        self.cell, self.series, self._device = cell, series, device
         self.source, self.last = source, last
         size = first_state.nbytes
         # A GPU gets the inputs with the piece.
         step_bytes = first_state.dtype.itemsize * series.batch * series.input_size
         step_bytes += size + size // len(cell.states) * len(cell.saved)
-        self.length = machine.piece(source, step_bytes, size) if length is None else length
-        self.room_bytes = (self.length + 1) * size + self.length * size // len(cell.states) * len(cell.saved)
-        self.buffers = 2 if machine.overlaps(directions) else 1
+        self.length = device.piece(source, step_bytes, size) if length is None else length
+        self.buffer_bytes = (self.length + 1) * size + self.length * size // len(cell.states) * len(
+            cell.saved
+        )
+        self.buffers = 2 if device.overlaps(series.batch, directions) else 1
         self._count = -(-source // self.length) if last < source else 0
         # Checkpoints are kept from this segment on.
         self._first = min(last // self.length, max(self._count - 1, 0))
@@ -73,7 +94,7 @@ class Replay:
         )
         self.checkpoints[0] = first_state
         self._at = 0, np.array(first_state)
-        self._rooms: list[tuple[Any, Any]] = []
+        self._buffers: list[tuple[Any, Any]] = []
 
     @property
     def forward_steps(self) -> int:
@@ -152,27 +173,27 @@ class Replay:
         return self._compute(index, self.checkpoints[index - self._first], buffer)
 
     def _compute(self, index: int, state: Array, buffer: int) -> tuple[Any, Any]:
-        while len(self._rooms) <= buffer:
-            self._rooms.append(self._machine.room(min(self.length, self.source)))
+        while len(self._buffers) <= buffer:
+            self._buffers.append(self._device.buffers(min(self.length, self.source), self.series.batch))
         begin, end = index * self.length, self._end(index)
-        states, gates = self._rooms[buffer]
+        states, gates = self._buffers[buffer]
         here, kept = states[: end - begin + 1], gates[: end - begin]
-        self._machine.forward(self.series.read(begin, end), state, here, kept)
+        self._device.forward(self.series.read(begin, end), state, here, kept)
         return here, kept
 
     def _last(self, states: Any, index: int) -> Array:
         """The last state of a segment, if it is finite: what is not stays so, in a cell that feeds its state back."""
-        last = self._machine.last(states)
+        last = self._device.last(states)
         if np.isfinite(last).all():
             return last
         good, bad = 0, states.shape[0] - 1
         while bad - good > 1:
             middle = (good + bad) // 2
-            if np.isfinite(self._machine.last(states[: middle + 1])).all():
+            if np.isfinite(self._device.last(states[: middle + 1])).all():
                 good = middle
             else:
                 bad = middle
-        found = self._machine.last(states[: bad + 1])
+        found = self._device.last(states[: bad + 1])
         sequence = int(np.flatnonzero(~np.isfinite(found).all(axis=(1, 2)))[0])
         raise not_finite(sequence, index * self.length + bad)
 

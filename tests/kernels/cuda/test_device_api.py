@@ -11,7 +11,6 @@ import gatescope as gs
 from gatescope.comparison.compare import compare
 from gatescope.errors import DtypeError, ShapeError, ValueRangeError
 from gatescope.kernels.cuda import backend, driver
-from gatescope.recurrence.on_device import DeviceGradients, DeviceParams, DeviceTrace
 
 # Minutes in Numba's simulator, a thread of Python for each of a kernel's; seconds elsewhere.
 pytestmark = [pytest.mark.slow] if driver.simulated else []
@@ -131,7 +130,8 @@ def test_what_stays_there_has_the_same_bits(gpu, slim, cell):
     weights = gs.to_device(case.params)
     trace = gs.run(weights, case.inputs, initial_state=case.initial_state, lengths=LENGTHS)
     found = gs.backprop(weights, trace, output_adjoint=case.output_adjoint, final_adjoint=case.final_adjoint)
-    assert (type(weights), type(trace), type(found)) == (DeviceParams, DeviceTrace, DeviceGradients)
+    assert (type(weights), type(trace), type(found)) == (gs.Params, gs.Trace, gs.Gradients)
+    assert all(result.on_device for result in (weights, trace, found))
     assert_bits(weights.to_host().arrays(), case.params.arrays())
     assert_bits(trace.to_host().arrays(), there.arrays())
     assert_bits(flat(found.to_host()), flat(grads))
@@ -177,7 +177,7 @@ def test_weights_go_there_once(emulated):
     case.params.weight_hh[:] = 0  # a copy, not a view
     np.testing.assert_array_equal(weights.to_host().weight_hh, before)
     trace = gs.run(weights, case.inputs, device="cuda")  # to say so again is no mistake
-    assert isinstance(trace, DeviceTrace)
+    assert trace.on_device
 
 
 def test_results_of_the_host_leave_nothing_there(emulated):

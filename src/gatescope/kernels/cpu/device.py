@@ -1,11 +1,16 @@
-"""The CPU as a device: a cell's weights in the kernels' layouts, pieces of a run, the adjoints."""
+"""The CPU as a device: whole runs, pieces of a run, and the adjoints."""
 
 from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from gatescope.cells.registry import Cell
-from gatescope.datatypes import Array, Params
+from gatescope.checks.arrays import check_array, check_finite, check_shape
+from gatescope.checks.network import check_initial_state, check_inputs
+from gatescope.datatypes import Array, Params, Trace
 from gatescope.kernels.cpu import sweeps
 from gatescope.kernels.cpu.adjoints import Adjoints
 from gatescope.kernels.cpu.aligned import aligned_empty
@@ -16,39 +21,105 @@ _CPU_LEAST, _CPU_BYTES, _CHECKPOINT_BYTES = 1 << 22, 1 << 26, 1 << 28
 
 
 class CpuDevice:
-    """The CPU."""
+    """The CPU; see `kernels.device.Device`.
 
-    def __init__(self, cell: Cell, params: Params, batch: int, threads: int) -> None:
-        self._cell, self._params, self._batch, self._threads = cell, params, batch, threads
+    Parameters
+    ----------
+    cell : Cell
+    params : Params
+        Checked, with the clamps applied.
+    threads : int
+        At most so many are used; no result depends on it.
+    """
+
+    name = "cpu"
+
+    def __init__(self, cell: Cell, params: Params, threads: int) -> None:
+        self._cell, self._params, self._threads = cell, params, threads
         self._plan = sweeps.plan_for(cell, params.hidden_size, params.dtype)
-        self._panels = sweeps.forward_panels(self._plan, params)
+
+    @cached_property
+    def _panels(self) -> sweeps.Panels:
+        return sweeps.forward_panels(self._plan, self._params)
+
+    def take_inputs(self, inputs: Any) -> Array:
+        """Return checked inputs (T, B, I)."""
+        return check_inputs(inputs, self._params)
+
+    def take_state(self, name: str, value: Any, batch: int) -> Array:
+        """Return a checked state or state adjoint (B, S, H); zeros for None."""
+        state = check_initial_state(value, self._cell, self._params, batch, name)
+        if state is None:
+            state = np.zeros((batch, len(self._cell.states), self._params.hidden_size), self._params.dtype)
+        return state
+
+    def take_output_adjoint(self, value: Any, trace: Trace) -> Array | None:
+        """Return a checked adjoint of the outputs (T, B, H); whether it is finite `backprop` finds."""
+        if value is None:
+            return None
+        steps, batch = trace.inputs.shape[:2]
+        array = check_array("output_adjoint", value, self._params.dtype, finite=False)
+        if array.ndim == 2 and batch == 1:
+            array = array[:, None, :]
+        check_shape("output_adjoint", array, (steps, batch, self._params.hidden_size), "(T, B, H)")
+        return array
+
+    def run(self, inputs: Array, first_state: Array, lengths: Array) -> tuple[Array, Array, Array, Array]:
+        """Run over all inputs; return inputs, states, gates and lengths."""
+        states, gates = self.buffers(*inputs.shape[:2])
+        self.forward(inputs, first_state, states, gates, lengths)
+        return inputs, states, gates, lengths
+
+    def backprop(
+        self, trace: Trace, output_adjoint: Array | None, final_adjoint: Array
+    ) -> tuple[tuple[Array, ...], Array, Array, Array]:
+        """Return the gradients of the four weights, of the inputs, of the initial state, and all state adjoints."""
+        params, batch = self._params, trace.inputs.shape[1]
+        if output_adjoint is None:
+            output_adjoint = np.empty((0, batch, params.hidden_size), params.dtype)
+        adjoint = aligned_empty(trace.states.shape, params.dtype)
+        adjoint[-1] = final_adjoint
+        d_inputs = aligned_empty(trace.inputs.shape, params.dtype)
+        arrays = tuple(np.ascontiguousarray(a) for a in (trace.inputs, trace.states, trace.gates))
+        lengths = np.ascontiguousarray(trace.lengths, np.int64)
+        gradients = sweeps.backward(
+            self._plan, params, arrays, lengths, output_adjoint, adjoint, d_inputs, self._threads
+        )
+        # A NaN or an infinity in the output adjoint reaches these sums, which are small; reading all of it first
+        # would cost 6 %.
+        if not all(np.isfinite(gradient).all() for gradient in gradients):
+            check_finite("output_adjoint", output_adjoint)
+        return gradients, d_inputs, adjoint[0].copy(), adjoint
 
     def piece(self, steps: int, step_bytes: int, state_bytes: int) -> int:
-        """Steps of a piece: as many as give no more checkpoints than the piece has states, within limits."""
+        """Return steps of a piece: as many as give no more checkpoints than the piece has states, within limits."""
         balanced = max(np.sqrt(steps), _CPU_LEAST // step_bytes)
         most = max(_CPU_BYTES // step_bytes, min(balanced, steps * state_bytes // _CHECKPOINT_BYTES))
         return int(min(steps, max(1, min(balanced, most))))
 
-    def overlaps(self, directions: int) -> bool:
-        """Whether a thread is idle: there are fewer blocks of sequences and directions than threads."""
-        return self._threads > len(sweeps.blocks_for(self._batch, self._params.hidden_size)) * directions
+    def overlaps(self, batch: int, directions: int) -> bool:
+        """Return whether a thread is idle: there are fewer blocks of sequences and directions than threads."""
+        return self._threads > len(sweeps.blocks_for(batch, self._params.hidden_size)) * directions
 
-    def room(self, steps: int) -> tuple[Array, Array]:
-        """States and gates to be filled."""
+    def buffers(self, steps: int, batch: int) -> tuple[Array, Array]:
+        """Return empty states and gates."""
         cell, units = self._cell, self._params.hidden_size
-        states = aligned_empty((steps + 1, self._batch, len(cell.states), units), self._params.dtype)
-        return states, aligned_empty((steps, self._batch, len(cell.saved), units), self._params.dtype)
+        states = aligned_empty((steps + 1, batch, len(cell.states), units), self._params.dtype)
+        return states, aligned_empty((steps, batch, len(cell.saved), units), self._params.dtype)
 
-    def forward(self, inputs: Array, first_state: Array, states: Array, gates: Array) -> None:
+    def forward(
+        self, inputs: Array, first_state: Array, states: Array, gates: Array, lengths: Array | None = None
+    ) -> None:
         """Run from a state over inputs."""
         states[0] = first_state
-        lengths = np.full(self._batch, inputs.shape[0], np.int64)
+        if lengths is None:
+            lengths = np.full(inputs.shape[1], inputs.shape[0], np.int64)
         sweeps.forward(self._plan, self._panels, inputs, states, gates, lengths, self._threads)
 
     def last(self, states: Array) -> Array:
-        """A copy of the last state."""
+        """Return a copy of the last state."""
         return np.array(states[-1])
 
     def adjoints(self, directions: Array) -> Adjoints:
-        """Adjoints to be carried back."""
+        """Return adjoints to be carried back."""
         return Adjoints(self._plan, self._params, directions, self._threads)

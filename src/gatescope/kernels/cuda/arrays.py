@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gatescope.checks.arrays import check_array, check_finite, check_shape
+from gatescope.checks.arrays import check_array, check_finite, check_shape, on_device
 from gatescope.checks.network import check_inputs
 from gatescope.datatypes import Array
 from gatescope.errors import DtypeError, ShapeError
@@ -63,14 +63,14 @@ def _check_seeds(seeds: Array, lengths: Any) -> None:
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(seeds.sum()):
             return
-    sizes = lengths if isinstance(lengths, np.ndarray) else backend.current().to_host(lengths)
+    sizes = backend.current().to_host(lengths) if on_device(lengths) else lengths
     within = np.arange(seeds.shape[0])[:, None] < sizes[None, :]
     check_finite("output_adjoint", np.where(within[:, :, None], seeds, np.zeros((), seeds.dtype)))
 
 
 def _on_device(name: str, value: Any, dtype: np.dtype[Any]) -> Any | None:
     """`value` as a C-contiguous device array of `dtype` if it is on the GPU already (of any library), else None."""
-    if isinstance(value, np.ndarray) or not getattr(value, "is_cuda", True):
+    if (isinstance(value, np.ndarray) and not on_device(value)) or not getattr(value, "is_cuda", True):
         return None
     try:
         interface = getattr(value, "__cuda_array_interface__", None)
@@ -111,12 +111,3 @@ def _contiguous(shape: tuple[int, ...], strides: Any, itemsize: int) -> bool:
             return False
         step *= size
     return True
-
-
-def on_host(name: str, value: Any) -> Any:
-    """`value`, which must not be on the GPU."""
-    if not isinstance(value, np.ndarray) and (
-        getattr(value, "is_cuda", False) or hasattr(value, "__cuda_array_interface__")
-    ):
-        raise DtypeError(f"{name} is on the GPU; give a list or a NumPy array")
-    return value

@@ -1,61 +1,165 @@
-"""The GPU as a device: a cell's weights on it, pieces of a run, the adjoints."""
+"""The GPU as a device: whole runs, pieces of a run, and the adjoints."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from gatescope.cells.registry import Cell
-from gatescope.datatypes import Array, Params
-from gatescope.kernels.cuda import backend, sweeps
+from gatescope.checks.arrays import on_device
+from gatescope.datatypes import Array, Params, Trace
+from gatescope.kernels.cuda import backend, memory_estimate, sweeps
 from gatescope.kernels.cuda.adjoints import Adjoints
+from gatescope.kernels.cuda.arrays import take_inputs, take_seeds, take_state
 
 _CUDA_BYTES = 1 << 31
 
 
 class CudaDevice:
-    """The GPU: inputs go there piece by piece, so that a series of any length fits."""
+    """The GPU; see `kernels.device.Device`.
 
-    def __init__(self, cell: Cell, params: Params, batch: int) -> None:
+    Inputs go there piece by piece, so that a series of any length fits.  All work is in CUDA's default stream, and
+    nothing waits for it until something is copied to the host.
+
+    Parameters
+    ----------
+    cell : Cell
+    params : Params
+        Checked, with the clamps applied; in NumPy or on the GPU.
+    fast_activations : bool
+        Whether `run` and `backprop` use the approximate tanh.
+    """
+
+    name = "cuda"
+
+    def __init__(self, cell: Cell, params: Params, *, fast_activations: bool = False) -> None:
         self._backend = backend.current()
-        self._cell, self._batch, self._dtype = cell, batch, params.dtype
-        self._units = params.hidden_size
+        self._cell, self._params, self._fast = cell, params, fast_activations
+        self._units, self._dtype = params.hidden_size, params.dtype
         self._plan = sweeps.plan_for(cell, params.hidden_size, params.dtype)
-        self._weights = sweeps.Weights(
-            *(
-                self._backend.to_device(array)
-                for array in (params.weight_ih, params.weight_hh, params.bias_ih, params.bias_hh)
+
+    @cached_property
+    def _weights(self) -> sweeps.Weights:
+        # Not before they are needed: `run` and `backprop` find out first whether all fits.
+        return sweeps.Weights(*(self._put(array) for array in self._params.arrays().values()))
+
+    def take_inputs(self, inputs: Any) -> Any:
+        """Return checked inputs (T, B, I), where they are."""
+        return take_inputs(inputs, self._params)
+
+    def take_state(self, name: str, value: Any, batch: int) -> Any:
+        """Return a checked state or state adjoint (B, S, H), where it is; zeros for None."""
+        axes = f"(B, S, H) with the states {', '.join(self._cell.states)}"
+        return take_state(name, value, (batch, len(self._cell.states), self._units), axes, self._dtype)
+
+    def take_output_adjoint(self, value: Any, trace: Trace) -> Any:
+        """Return a checked adjoint of the outputs (T, B, H), where it is."""
+        return take_seeds(value, (*trace.inputs.shape[:2], self._units), trace.lengths, self._dtype)
+
+    def run(self, inputs: Any, first_state: Any, lengths: Array) -> tuple[Any, Any, Any, Any]:
+        """Run over all inputs; return inputs, states, gates and lengths on the GPU.
+
+        A cell that saves no gates has one row of them here, which nothing reads.
+        """
+        with self._memory("run", inputs.shape, weights=self._params.weight_hh, inputs=inputs):
+            inputs, lengths = self._put(inputs), self._put(lengths)
+            states, gates = self.buffers(*inputs.shape[:2])
+            self.forward(inputs, first_state, states, gates, lengths)
+        return inputs, states, gates, lengths
+
+    def backprop(
+        self, trace: Trace, output_adjoint: Any, final_adjoint: Any
+    ) -> tuple[tuple[Any, ...], Any, Any, Any]:
+        """Return the gradients of the four weights, of the inputs, of the initial state, and all state adjoints."""
+        gpu, shape = self._backend, tuple(trace.states.shape)
+        parts = {"weights": self._params.weight_hh, "trace": trace.states, "output adjoint": output_adjoint}
+        seeded = output_adjoint is not None
+        with self._memory("backprop", trace.inputs.shape, seeded=seeded, **parts):
+            weights = self._weights
+            arrays = tuple(self._put(array) for array in (trace.inputs, trace.states, trace.gates))
+            lengths = (
+                self._put(np.ascontiguousarray(trace.lengths, np.int64))
+                if not trace.on_device
+                else trace.lengths
             )
-        )
+            output_adjoint = self._put(output_adjoint) if seeded else None
+            adjoint = gpu.empty(shape, self._dtype)
+            self._copy(final_adjoint, adjoint[shape[0] - 1])
+            d_inputs = gpu.empty(tuple(trace.inputs.shape), self._dtype)
+            gradients = sweeps.backward(
+                self._plan,
+                weights,
+                arrays,
+                lengths,
+                output_adjoint,
+                adjoint,
+                d_inputs,
+                fast_activations=self._fast,
+            )
+            initial = gpu.empty(shape[1:], self._dtype)
+            self._copy(adjoint[0], initial)
+        return gradients, d_inputs, initial, adjoint
 
     def piece(self, steps: int, step_bytes: int, state_bytes: int) -> int:
-        """Steps of a piece: its inputs and adjoints need room too, and more than so much makes nothing faster."""
-        room = min(_CUDA_BYTES, self._backend.memory()[0] // 4)
-        return int(min(steps, max(1, room // step_bytes)))
+        """Return steps of a piece: its inputs and adjoints take memory too; beyond a size nothing gets faster."""
+        most = min(_CUDA_BYTES, self._backend.memory()[0] // 4)
+        return int(min(steps, max(1, most // step_bytes)))
 
-    def overlaps(self, directions: int) -> bool:
-        """Never: a piece takes all of the GPU."""
+    def overlaps(self, batch: int, directions: int) -> bool:
+        """Return False: a piece takes all of the GPU."""
         return False
 
-    def room(self, steps: int) -> tuple[Any, Any]:
-        """States and gates to be filled."""
+    def buffers(self, steps: int, batch: int) -> tuple[Any, Any]:
+        """Return empty states and gates."""
         cell, units = self._cell, self._units
-        states = self._backend.empty((steps + 1, self._batch, len(cell.states), units), self._dtype)
+        states = self._backend.empty((steps + 1, batch, len(cell.states), units), self._dtype)
         # A GPU holds no empty arrays: a cell without gates gets one that nothing reads.
-        return states, self._backend.empty((steps, self._batch, max(1, len(cell.saved)), units), self._dtype)
+        return states, self._backend.empty((steps, batch, max(1, len(cell.saved)), units), self._dtype)
 
-    def forward(self, inputs: Array, first_state: Array, states: Any, gates: Any) -> None:
+    def forward(self, inputs: Any, first_state: Any, states: Any, gates: Any, lengths: Any = None) -> None:
         """Run from a state over inputs."""
-        machine = self._backend
-        machine.copy(machine.to_device(first_state.reshape(-1)), states[0].reshape(-1))
-        lengths = machine.to_device(np.full(self._batch, inputs.shape[0], np.int64))
-        sweeps.forward(self._plan, self._weights, machine.to_device(inputs), states, gates, lengths)
+        self._copy(first_state, states[0])
+        if lengths is None:
+            lengths = np.full(inputs.shape[1], inputs.shape[0], np.int64)
+        sweeps.forward(
+            self._plan, self._weights, self._put(inputs), states, gates, self._put(lengths),
+            fast_activations=self._fast,
+        )  # fmt: skip
 
     def last(self, states: Any) -> Array:
-        """A copy of the last state."""
+        """Return a NumPy copy of the last state."""
         return self._backend.to_host(states[states.shape[0] - 1])
 
-    def adjoints(self, directions: Array) -> Any:
-        """Adjoints to be carried back."""
+    def adjoints(self, directions: Array) -> Adjoints:
+        """Return adjoints to be carried back."""
         return Adjoints(self._plan, self._weights, directions)
+
+    def _put(self, array: Any) -> Any:
+        """Return an array on the GPU, itself if it is there."""
+        if on_device(array):
+            return array
+        # A GPU holds no empty arrays: one element stands for none.
+        return self._backend.to_device(
+            np.ascontiguousarray(array) if array.size else np.zeros(1, array.dtype)
+        )
+
+    def _copy(self, source: Any, target: Any) -> None:
+        """Copy an array, of the host or the GPU, into one on the GPU."""
+        self._backend.copy(self._put(source).reshape(-1), target.reshape(-1))
+
+    @contextmanager
+    def _memory(self, call: str, shape: Any, *, seeded: bool = True, **parts: Any) -> Iterator[None]:
+        """Refuse a call for which the GPU has too little memory, before anything is put there, or when it runs out."""
+        steps, batch, width = shape
+        estimate = memory_estimate.plan(
+            call, self._cell, hidden_size=self._units, steps=steps, batch=batch, input_size=width,
+            dtype=self._dtype, already=[name for name, array in parts.items() if on_device(array)], seeded=seeded,
+            free=self._backend.memory()[0],
+        )  # fmt: skip
+        memory_estimate.check_fits(estimate, self._backend)
+        with memory_estimate.explained(estimate, self._backend):
+            yield
