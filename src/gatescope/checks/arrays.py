@@ -111,7 +111,8 @@ def check_host(name: str, value: Any) -> Any:
 
 def dtype_of(array: Any) -> np.dtype[Any]:
     """Return the dtype of an array, as NumPy's, wherever the array is."""
-    return np.dtype(array.dtype)
+    dtype: np.dtype[Any] = np.dtype(array.dtype)
+    return dtype
 
 
 def check_ascending(

@@ -5,6 +5,7 @@ L lags, P paths or points.  Arrays are time-major and C-contiguous.  Logarithms 
 half-lives are steps.
 """
 
+from gatescope.checks.arrays import Array
 from gatescope.datatypes.batch import LOSSES, Batch, Head
 from gatescope.datatypes.connectivity import Connectivity
 from gatescope.datatypes.diagnosis import Diagnosis
@@ -18,7 +19,7 @@ from gatescope.datatypes.long_series import LongSeriesResult
 from gatescope.datatypes.lyapunov_spectrum import LyapunovSpectrum
 from gatescope.datatypes.params import Params
 from gatescope.datatypes.phase_diagram import PhaseDiagram
-from gatescope.datatypes.result import Array, Result, load, save
+from gatescope.datatypes.result import Result, load, save
 from gatescope.datatypes.saturation import Saturation
 from gatescope.datatypes.stack import Stack
 from gatescope.datatypes.trace import Trace

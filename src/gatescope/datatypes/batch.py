@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gatescope.datatypes.result import Array, Result
+from gatescope.checks.arrays import Array
+from gatescope.datatypes.result import Result
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
 
 LOSSES = ("mse", "cross_entropy", "bernoulli")

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gatescope.checks.arrays import Array
 from gatescope.datatypes.gradient_flow import GradientFlow
 from gatescope.datatypes.gradient_paths import GradientPaths
 from gatescope.datatypes.half_life import HalfLife
 from gatescope.datatypes.lyapunov_spectrum import LyapunovSpectrum
 from gatescope.datatypes.params import Params
-from gatescope.datatypes.result import Array, Result
+from gatescope.datatypes.result import Result
 from gatescope.errors import UnknownNameError, ValueRangeError
 
 VERDICTS = ("vanishing", "near-critical", "chaotic", "exploding")

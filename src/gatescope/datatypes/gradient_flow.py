@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from gatescope.checks.arrays import Array
 from gatescope.checks.numbers import check_index, is_whole
 from gatescope.datatypes.half_life import half_life_of
-from gatescope.datatypes.result import Array, ComparedByValue, Result
+from gatescope.datatypes.result import ComparedByValue, Result
 from gatescope.errors import ValueRangeError
 from gatescope.reporting.table import Table, by_sequence, per_sequence, some
 from gatescope.reporting.text import counted, steps

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gatescope.checks.arrays import Array
 from gatescope.datatypes.params import Params
-from gatescope.datatypes.result import Array, Result
+from gatescope.datatypes.result import Result
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -8,7 +8,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from gatescope.datatypes.result import Array, Result
+from gatescope.checks.arrays import Array
+from gatescope.datatypes.result import Result
 from gatescope.reporting.table import Table, by_sequence, per_sequence
 from gatescope.reporting.text import counted, listing, number, steps, with_error
 

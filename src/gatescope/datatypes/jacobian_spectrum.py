@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gatescope.datatypes.result import Array, Result
+from gatescope.checks.arrays import Array
+from gatescope.datatypes.result import Result
 from gatescope.reporting.table import Table, some
 from gatescope.reporting.text import counted, number
 

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gatescope.datatypes.result import Array, Result
+from gatescope.checks.arrays import Array
+from gatescope.datatypes.result import Result
 from gatescope.errors import ShapeError, UnknownNameError, ValueRangeError
 
 PUBLISHED_SIZE = {"seeds": 10, "epochs": 1000, "steps": 20_000, "sequences": 40}

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from gatescope.cells.registry import get
-from gatescope.checks.arrays import dtype_of
+from gatescope.checks.arrays import Array, dtype_of
 from gatescope.checks.dtypes import float_dtype
-from gatescope.datatypes.result import Array, Result, index_of
+from gatescope.datatypes.result import Result, index_of
 
 # The arrays of a layer, in the order in which its weights are laid out, passed on, and counted.
 WEIGHT_NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -77,8 +77,9 @@ class Params(Result):
     def astype(self, dtype: DTypeLike) -> Params:
         """Return the same weights in float32 or float64; arrays that have that dtype already are shared."""
         target = float_dtype(dtype)
+        arrays: dict[str, Any] = self.to_host().arrays()
         return dataclasses.replace(
-            self, **{name: value.astype(target, copy=False) for name, value in self.arrays().items()}
+            self, **{name: value.astype(target, copy=False) for name, value in arrays.items()}
         )
 
     def _derived(self) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from gatescope.datatypes.result import Array, Result
+from gatescope.checks.arrays import Array
+from gatescope.datatypes.result import Result
 from gatescope.reporting.table import Table
 from gatescope.reporting.text import counted
 

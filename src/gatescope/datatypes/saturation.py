@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gatescope.datatypes.result import Array, Result, index_of
+from gatescope.checks.arrays import Array
+from gatescope.datatypes.result import Result, index_of
 from gatescope.reporting.table import Table
 from gatescope.reporting.text import counted, percent
 

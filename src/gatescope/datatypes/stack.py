@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from gatescope.checks.arrays import Array
 from gatescope.datatypes.batch import Head
 from gatescope.datatypes.params import WEIGHT_NAMES, Params
-from gatescope.datatypes.result import Array, Result
+from gatescope.datatypes.result import Result
 from gatescope.errors import DtypeError, ShapeError
 
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.checks.arrays import dtype_of
+from gatescope.checks.arrays import Array, dtype_of
 from gatescope.datatypes.batch import LOSSES, Batch, Head
 from gatescope.datatypes.gradient_flow import Fit, GradientFlow
 from gatescope.datatypes.gradients import Gradients
 from gatescope.datatypes.params import Params
-from gatescope.datatypes.result import Array, Result, index_of, load, save
+from gatescope.datatypes.result import Result, index_of, load, save
 
 __all__ = [
     "LOSSES",
@@ -98,7 +98,8 @@ class Trace(Result):
     @property
     def final_state(self) -> Array:
         """(B, S, H) view: the state after the last step of each sequence."""
-        return self.states[self.states.shape[0] - 1]
+        final: Array = self.states[self.states.shape[0] - 1]
+        return final
 
     @property
     def mask(self) -> NDArray[np.bool_]:

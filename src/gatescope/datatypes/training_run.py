@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from gatescope.datatypes.result import Array, Result
+from gatescope.checks.arrays import Array
+from gatescope.datatypes.result import Result
 from gatescope.datatypes.stack import Stack
 from gatescope.errors import ValueRangeError
 

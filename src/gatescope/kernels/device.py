@@ -109,7 +109,10 @@ def check_device(device: Any) -> str:
         reason = None if backend.in_place() else driver.why_unavailable()
         if reason is not None:
             raise DeviceError(
-                f"cannot be used: {reason}", argument="device", seen=device, advice=f"choose 'cpu'. {SIMULATOR}"
+                f"cannot be used: {reason}",
+                argument="device",
+                seen=device,
+                advice=f"choose 'cpu'. {SIMULATOR}",
             )
     return device
 
@@ -142,10 +145,9 @@ def threads_for(device: str, threads: Any) -> int:
 def check_fast_activations(fast_activations: Any, device: str, params: Any) -> bool:
     """Return whether to use the GPU's approximate tanh, which exists there and in float32 only."""
     fast = check_flag("fast_activations", fast_activations)
-    dtype = params.dtype if isinstance(params, Params) else np.float32  # what is no Params is refused as such
-    if fast and (device != "cuda" or dtype != np.float32):
+    if fast and isinstance(params, Params) and (device != "cuda" or params.dtype != np.float32):
         raise ValueRangeError(
-            f"needs device='cuda' and float32 weights, but these are {device!r} and {dtype}",
+            f"needs device='cuda' and float32 weights, but these are {device!r} and {params.dtype}",
             argument="fast_activations",
             seen=True,
             advice="leave it out",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
-from gatescope.datatypes.result import Array
+from gatescope.checks.arrays import Array
 from gatescope.errors import OutputError
 from gatescope.storage.resumable import StateFile
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from gatescope.checks.arrays import Array
 from gatescope.datatypes import History
-from gatescope.datatypes.result import Array
 
 RUNNING, PATIENCE, TARGET = 0, 1, 2  # why training ended before its last epoch
 

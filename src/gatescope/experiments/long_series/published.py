@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gatescope.checks.arrays import Array
 from gatescope.datatypes.long_series import (
     FINAL_EPOCHS,
     HOLD,
@@ -17,7 +18,6 @@ from gatescope.datatypes.long_series import (
     Interval,
     LongSeriesResult,
 )
-from gatescope.datatypes.result import Array
 
 SOURCE = '"LSTM vs GRU: Experimental Comparison" (2019), one run of each cell'
 PUBLISHED: dict[str, dict[str, float]] = {  # read off its curves, but for the time, which is in its text

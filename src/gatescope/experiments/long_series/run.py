@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from gatescope.cells.registry import get
+from gatescope.checks.arrays import Array
 from gatescope.checks.numbers import check_count
 from gatescope.datatypes.long_series import PUBLISHED_UNITS, LongSeriesResult
-from gatescope.datatypes.result import Array
 from gatescope.datatypes.training_run import Status, TrainingRun
 from gatescope.errors import FileFormatError, OutputError, ValueRangeError
 from gatescope.experiments.long_series.timing import epoch_times

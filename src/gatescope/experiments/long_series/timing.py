@@ -7,8 +7,8 @@ from time import perf_counter
 
 import numpy as np
 
+from gatescope.checks.arrays import Array
 from gatescope.datatypes import Batch
-from gatescope.datatypes.result import Array
 from gatescope.datatypes.stack import Stack
 from gatescope.kernels.cpu.sweeps import default_threads
 from gatescope.training.clipping import Clip
