@@ -9,6 +9,7 @@ import gatescope as gs
 from figures import _building as building
 from figures import _cells as cells
 from gatescope import plotting
+from gatescope.datatypes.connectivity import Connectivity
 
 PANELS = (("rnn", "pytorch"), ("lstm", "pytorch"), ("lstm", "chrono"))
 STEPS = 240
@@ -34,7 +35,7 @@ def draw(arrays: dict[str, np.ndarray]) -> Figure:
     for k, ax in enumerate(fig.subplots(1, len(PANELS), sharex=True, sharey=True)):
         name, scheme = PANELS[k]
         stored = arrays[f"{scheme}.{name}"]
-        found = gs.measurements.Connectivity(
+        found = Connectivity(
             cell=name,
             target_step=np.arange(len(stored)),
             source_step=np.arange(len(stored)),

@@ -9,7 +9,7 @@ import gatescope as gs
 from figures import _building as building
 from figures import _cells as cells
 from gatescope import plotting
-from gatescope.plotting.gate_trajectories import spread_units
+from gatescope.plotting._trace_view import spread_units
 
 NAMES = ("gru", "lstm")
 STEPS = 300

@@ -9,6 +9,7 @@ import gatescope as gs
 from figures import _building as building
 from figures import _cells as cells
 from gatescope import plotting
+from gatescope.datatypes.gradient_paths import GradientPaths
 
 NAMES = ("lstm", "gru")
 SCHEMES = ("pytorch", "chrono")
@@ -52,13 +53,13 @@ def draw(arrays: dict[str, np.ndarray]) -> Figure:
     return fig
 
 
-def _from(arrays: dict[str, np.ndarray], scheme: str, name: str) -> gs.measurements.GradientPaths:
+def _from(arrays: dict[str, np.ndarray], scheme: str, name: str) -> GradientPaths:
     """Paths with the stored ratios for norms: the picture shows no others."""
     key = f"{scheme}.{name}"
     with np.errstate(divide="ignore"):
         log_norm = np.log(arrays[f"{key}.shares"].astype(np.float64))[:, :, None]
         whole = np.log(arrays[f"{key}.whole"].astype(np.float64))[:, None]
-    return gs.measurements.GradientPaths(
+    return GradientPaths(
         cell=name,
         lag=np.arange(1, len(whole) + 1),
         paths=tuple(map(str, arrays[f"{key}.paths"])),

@@ -190,17 +190,15 @@ def test_a_drawing_that_fails_leaves_the_old_file(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "keywords", "error", "message"),
     [
-        ((make_trace(), [0]), {}, DtypeError, "traces must be a sequence.*with animate_steps"),
+        ((make_trace(), [0]), {}, DtypeError, "traces is a Trace; .*with animate_steps"),
         (([], []), {}, ValueRangeError, "traces is empty"),
-        (([3], [0]), {}, DtypeError, r"traces\[0\] must be a gatescope Trace"),
         (([make_trace(), make_trace("gru")], [0, 1]), {}, ShapeError, r"traces\[1\] is of a 'gru'"),
-        (([make_trace()], [0, 1]), {}, ShapeError, r"epochs has shape \(2,\); give one a trace, \(1,\)"),
-        (([make_trace()], [0.5]), {}, DtypeError, "epochs=.*whole numbers"),
-        (([make_trace()] * 2, [1, 0]), {}, ValueRangeError, "must ascend"),
+        (([make_trace()], [0, 1]), {}, ShapeError, r"epochs has shape \(2,\), but should have \(1,\)"),
+        (([make_trace()], [0.5]), {}, DtypeError, "epochs has dtype float64; give whole numbers"),
+        (([make_trace()] * 2, [1, 0]), {}, ValueRangeError, "epochs does not ascend"),
         (([make_trace()], [0]), {"losses": [1, 2]}, ShapeError, r"losses has shape \(2,\)"),
-        (([make_trace()], [0]), {"gates": "k"}, UnknownNameError, "gates='k' is not known"),
         (([make_trace()], [0]), {"frames": 0}, ValueRangeError, "frames=0 must be"),
-        (([make_trace()], [0]), {"fig": 3}, DtypeError, "fig=3 is not a matplotlib Figure"),
+        (([make_trace()], [0]), {"fig": 3}, DtypeError, "fig is an int; give a whole matplotlib Figure"),
     ],
 )
 def test_bad_arguments_over_training(arguments, keywords, error, message):
@@ -211,20 +209,16 @@ def test_bad_arguments_over_training(arguments, keywords, error, message):
 @pytest.mark.parametrize(
     ("keywords", "error", "message"),
     [
-        ({"kind": "film"}, ValueRangeError, "kind='film' is not known"),
-        ({"window": 0}, ValueRangeError, "window=0 must be a whole number of steps in 1..1000"),
+        ({"kind": "film"}, UnknownNameError, "kind='film' is not known"),
+        ({"window": 0}, ValueRangeError, "window=0 must be a whole number from 1 to 1000"),
         ({"window": 1001}, ValueRangeError, "window=1001"),
         ({"steps": slice(0, 9, 2)}, ValueRangeError, "has a stride"),
-        ({"units": [9]}, ValueRangeError, "units holds 9"),
-        ({"frames": True}, ValueRangeError, "frames=True"),
-        ({"fig": Figure().subfigures()}, DtypeError, "only a whole one can be animated"),
+        ({"fig": Figure().subfigures()}, DtypeError, "give a whole matplotlib Figure"),
     ],
 )
 def test_bad_arguments_over_time(keywords, error, message):
     with pytest.raises(error, match=message):
         animate_steps(make_trace(), **keywords)
-    with pytest.raises(DtypeError, match="trace must be a gatescope Trace"):
-        animate_steps(3)
 
 
 def test_bad_files(tmp_path):

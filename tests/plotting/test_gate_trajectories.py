@@ -4,8 +4,6 @@ from helpers.synthetic import legend_lines, make_trace
 from matplotlib.figure import Figure
 
 from gatescope import plotting
-from gatescope.errors import DtypeError, UnknownNameError, ValueRangeError
-from gatescope.plotting.gate_trajectories import spread_units
 
 
 @pytest.mark.parametrize(
@@ -38,17 +36,6 @@ def test_default_units_have_the_least_middle_and_greatest_mean_of_f():
     texts = [text.get_text() for text in axes["i"].get_legend().get_texts()]
     assert texts == labels
     assert axes["f"].get_legend() is None  # one legend serves all panels
-
-
-@pytest.mark.parametrize(("cell", "expected"), [("lstm", "f"), ("gru", "z"), ("rnn", "h")])
-def test_spread_units_are_those_drawn_by_default(cell, expected):
-    trace = make_trace(cell, lengths=[50, 20])
-    for sequence in (0, 1):
-        units, reference = spread_units(trace, sequence)
-        assert reference == expected
-        _, axes = plotting.plot_gate_trajectories(trace, sequence=sequence)
-        drawn = [line.get_label().split()[1] for line in legend_lines(axes[expected])]
-        assert [str(unit) for unit in units] == drawn
 
 
 def test_one_unit_and_one_step():
@@ -92,38 +79,3 @@ def test_keywords_reach_the_lines_in_either_spelling():
     (line,) = legend_lines(axes["h"])
     assert line.get_linewidth() == 3
     assert line.get_color() == "red"
-
-
-@pytest.mark.parametrize(
-    ("keywords", "error", "message"),
-    [
-        ({"units": [6]}, ValueRangeError, "units holds 6; the lstm has 6 units, 0 to 5"),
-        ({"units": [-1]}, ValueRangeError, "units holds -1"),
-        ({"units": []}, ValueRangeError, "units is empty"),
-        ({"units": [1.5]}, DtypeError, r"units=1.5 must hold whole numbers"),
-        ({"units": "f"}, DtypeError, "units='f'"),
-        (
-            {"gates": ["f", "k"]},
-            UnknownNameError,
-            "gates='k' is not known to the lstm.*'i', 'f', 'g', 'o', 'h', 'c'",
-        ),
-        ({"gates": []}, ValueRangeError, "gates is empty"),
-        ({"gates": 3}, DtypeError, "gates=3"),
-        ({"sequence": 2}, ValueRangeError, "sequence=2 is out of range; the trace holds 2, numbered 0 to 1"),
-        ({"sequence": True}, DtypeError, "sequence=True"),
-        ({"steps": slice(50, 60)}, ValueRangeError, "holds no step.*0 to 49"),
-        ({"steps": slice(10, 0, -1)}, ValueRangeError, "runs backwards"),
-        ({"steps": slice(0, 9, 0)}, ValueRangeError, "step other than 0"),
-        ({"steps": slice("a", 9)}, ValueRangeError, "no slice of whole numbers"),
-        ({"steps": (0, 9)}, DtypeError, r"must be a slice, for example slice\(0, 500\)"),
-        ({"fig": "here"}, DtypeError, "fig='here' is not a matplotlib Figure"),
-    ],
-)
-def test_bad_arguments(keywords, error, message):
-    with pytest.raises(error, match=message):
-        plotting.plot_gate_trajectories(make_trace("lstm"), **keywords)
-
-
-def test_only_traces_are_drawn():
-    with pytest.raises(DtypeError, match=r"trace must be a gatescope Trace.*not a ndarray"):
-        plotting.plot_gate_trajectories(np.zeros(3))

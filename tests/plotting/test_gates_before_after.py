@@ -6,16 +6,11 @@ import pytest
 from helpers.synthetic import legend_lines, make_trace
 from matplotlib.figure import Figure
 
-import gatescope as gs
 from gatescope import plotting
-from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
-from gatescope.plotting.gate_trajectories import spread_units
-from gatescope.plotting.gates_before_after import (
-    plot_gates_before_after,
-    plot_saturation_before_after,
-    spread,
-    value_edges,
-)
+from gatescope.errors import ShapeError
+from gatescope.plotting._distribution import distribution, value_edges
+from gatescope.plotting._trace_view import spread_units
+from gatescope.plotting.gates_before_after import plot_gates_before_after
 
 
 def pair(cell="lstm", **keywords):
@@ -61,12 +56,12 @@ def test_bars_count_all_values_inside_the_sequences():
     gate = trace.gate("f")
     gate[:, 0, 0] = [0.05, 0.5, 0.95, 1.0]
     gate[:, 1, 0] = [0.01, 0.95, 0.95, 0.95]  # past the end from step 1
-    found = spread(trace, "f", value_edges("f", [trace]))
-    assert found.share.sum() == pytest.approx(100)
-    assert (found.share[:4].sum(), found.share[-4:].sum(), found.outside) == (40, 40, 0)
+    shown = distribution(trace, "f", value_edges("f", [trace]))
+    assert shown.percent.sum() == pytest.approx(100)
+    assert (shown.percent[:4].sum(), shown.percent[-4:].sum(), shown.outside) == (40, 40, 0)
     _, axes = plot_gates_before_after(trace, trace, gates="f")
     (bars,) = axes["f"][1].patches
-    np.testing.assert_array_equal(bars.get_data().values, found.share)
+    np.testing.assert_array_equal(bars.get_data().values, shown.percent)
     assert axes["f"][1].get_title(loc="left") == "40 % <0.1, 40 % >0.9"
 
 
@@ -79,7 +74,7 @@ def test_edges_hold_all_values(name):
         assert edges[0] == min(before.state("c")[1:].min(), after.state("c")[1:].min())
         assert edges[-1] == max(before.state("c")[1:].max(), after.state("c")[1:].max())
     for trace in (before, after):
-        assert spread(trace, name, edges).share.sum() == pytest.approx(100)
+        assert distribution(trace, name, edges).percent.sum() == pytest.approx(100)
 
 
 def test_values_that_are_not_finite_are_counted_apart():
@@ -131,62 +126,15 @@ def test_figure_and_keywords_are_used():
     assert [axes["f"][k].get_title(loc="left") for k in (0, 2)] == ["before training", "after training"]
 
 
-def test_saturation_is_drawn_twice_on_shared_axes():
-    before, after = pair("lstm")
-    after.gate("f")[:] = 1
-    counted = gs.saturation(before), gs.saturation(after)
-    _, axes = plot_saturation_before_after(*counted, labels=("epoch 0", "epoch 9"))
-    assert [ax.get_title(loc="left") for ax in axes.values()] == ["epoch 0", "epoch 9"]
-    marks = axes["after"].collections[1].get_offsets()
-    np.testing.assert_array_equal(marks, np.tile([0, 1], (6, 1)))
-    assert not np.array_equal(axes["before"].collections[1].get_offsets(), marks)
-    assert axes["before"].get_xlim() == axes["after"].get_xlim()
-    with pytest.raises(DtypeError, match="after is a Trace; give what"):
-        plot_saturation_before_after(counted[0], after)
-    with pytest.raises(ShapeError, match="after is of cell 'gru', but `before` of 'lstm'"):
-        plot_saturation_before_after(counted[0], gs.saturation(make_trace("gru")))
-    with pytest.raises(ShapeError, match="labels='ab' must hold two texts"):
-        plot_saturation_before_after(*counted, labels="ab")
-
-
-def test_traces_must_fit_each_other():
-    trace = make_trace("lstm")
-    with pytest.raises(DtypeError, match=r"after must be a gatescope Trace.*not a int"):
-        plot_gates_before_after(trace, 3)
-    with pytest.raises(DtypeError, match="before must be a gatescope Trace"):
-        plot_gates_before_after(None, trace)
-    with pytest.raises(ShapeError, match="after is of a 'gru', but before of a 'lstm'"):
-        plot_gates_before_after(trace, make_trace("gru"))
-    with pytest.raises(ShapeError, match=r"shape \(51, 2, 2, 5\) and before of \(51, 2, 2, 6\)"):
-        plot_gates_before_after(trace, make_trace("lstm", hidden_size=5))
-    with pytest.raises(ShapeError, match="or other lengths"):
-        plot_gates_before_after(trace, make_trace("lstm", lengths=[50, 3]))
-    with pytest.raises(ShapeError, match="labels='ab' must hold two texts"):
-        plot_gates_before_after(trace, trace, labels="ab")
-
-
-@pytest.mark.parametrize(
-    ("keywords", "error", "message"),
-    [
-        ({"gates": ["f", "k"]}, UnknownNameError, "gates='k' is not known"),
-        ({"units": [6]}, ValueRangeError, "units holds 6"),
-        ({"sequence": 2}, ValueRangeError, "sequence=2 is out of range"),
-        ({"steps": slice(50, 60)}, ValueRangeError, "holds no step"),
-        ({"fig": 3}, DtypeError, "fig=3 is not a matplotlib Figure"),
-    ],
-)
-def test_bad_arguments(keywords, error, message):
-    with pytest.raises(error, match=message):
-        plot_gates_before_after(*pair(), **keywords)
+def test_the_traces_have_to_fit_each_other():
+    with pytest.raises(ShapeError, match="after is of a 'gru'"):
+        plot_gates_before_after(make_trace("lstm"), make_trace("gru"))
+    with pytest.raises(ShapeError, match="labels holds 1 text"):
+        plot_gates_before_after(*pair(), labels=["a"])
 
 
 def test_settings_stay_and_bytes_are_the_same():
     before = dict(matplotlib.rcParams)
-    counted = map(gs.saturation, pair("gru"))
-    for draw, both in (
-        (plot_gates_before_after, pair("gru")),
-        (plot_saturation_before_after, tuple(counted)),
-    ):
-        pictures = [plotting.render(draw(*both)[0], "svg") for _ in range(2)]
-        assert pictures[0] == pictures[1]
+    pictures = [plotting.render(plot_gates_before_after(*pair("gru"))[0], "svg") for _ in range(2)]
+    assert pictures[0] == pictures[1]
     assert dict(matplotlib.rcParams) == before

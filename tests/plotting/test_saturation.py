@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 import gatescope as gs
 from gatescope import plotting
-from gatescope.errors import DtypeError
+from gatescope.errors import DtypeError, ShapeError
 
 
 def test_gates_are_known_by_what_they_can_be_not_by_their_names():
@@ -34,8 +34,8 @@ def test_a_mark_for_each_unit_and_gate():
     assert len(ax.collections) == 3
     for marks, name in zip(ax.collections, result.gates, strict=True):
         np.testing.assert_array_equal(marks.get_offsets(), np.stack(result.gate(name), axis=1))
-    assert ax.get_xlabel() == "share of steps shut (below 0.3)"
-    assert ax.get_ylabel() == "share of steps open (above 0.8)"
+    assert ax.get_xlabel() == "fraction of steps shut (below 0.3)"
+    assert ax.get_ylabel() == "fraction of steps open (above 0.8)"
     shut, opened = result.gate("f")
     assert (
         ax.collections[1].get_label() == f"f (forget gate): shut {shut.mean():.0%}, open {opened.mean():.0%}"
@@ -70,6 +70,20 @@ def test_gates_axes_and_keywords_can_be_given():
     assert marks.get_alpha() == 0.5
 
 
-def test_bad_arguments():
-    with pytest.raises(DtypeError, match="result is a Trace; give what"):
+def test_before_and_after_are_drawn_on_shared_axes():
+    before, after = make_trace("lstm"), make_trace("lstm", seed=1)
+    after.gate("f")[:] = 1
+    pair = gs.saturation(before), gs.saturation(after)
+    _, axes = plotting.plot_saturation_before_after(*pair, labels=("epoch 0", "epoch 9"))
+    assert [ax.get_title(loc="left") for ax in axes.values()] == ["epoch 0", "epoch 9"]
+    marks = axes["after"].collections[1].get_offsets()
+    np.testing.assert_array_equal(marks, np.tile([0, 1], (6, 1)))
+    assert not np.array_equal(axes["before"].collections[1].get_offsets(), marks)
+    assert axes["before"].get_xlim() == axes["after"].get_xlim()
+    with pytest.raises(ShapeError, match="after is of cell 'gru', but `before` of 'lstm'"):
+        plotting.plot_saturation_before_after(pair[0], gs.saturation(make_trace("gru")))
+
+
+def test_only_a_saturation_is_drawn():
+    with pytest.raises(DtypeError, match="result is a Trace; give a Saturation"):
         plotting.plot_saturation(make_trace("gru"))

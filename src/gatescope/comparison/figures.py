@@ -116,7 +116,7 @@ def _saturation(gated: list[Measurement]) -> Picture:
 
 def _trajectories(found: Measurement, stem: str, units: tuple[int, ...] | None) -> list[Picture]:
     # The choice lives beside its plot, and the plots bring matplotlib in.
-    from gatescope.plotting.gate_trajectories import spread_units
+    from gatescope.plotting._trace_view import spread_units
 
     trace, label = found.trace, found.label
     chosen, reference = spread_units(trace)

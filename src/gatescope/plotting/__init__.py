@@ -12,7 +12,7 @@ from gatescope.plotting.diagnosis import plot_diagnosis
 from gatescope.plotting.fixed_points import plot_fixed_point_moduli, plot_fixed_points
 from gatescope.plotting.gate_heatmap import plot_gate_heatmap
 from gatescope.plotting.gate_trajectories import plot_gate_trajectories
-from gatescope.plotting.gates_before_after import plot_gates_before_after, plot_saturation_before_after
+from gatescope.plotting.gates_before_after import plot_gates_before_after
 from gatescope.plotting.gradient_flow import plot_gradient_flow
 from gatescope.plotting.gradient_paths import plot_gradient_paths
 from gatescope.plotting.half_life import plot_half_life
@@ -21,7 +21,7 @@ from gatescope.plotting.long_series import plot_long_series
 from gatescope.plotting.loss_curves import plot_loss_curves
 from gatescope.plotting.lyapunov_spectrum import plot_lyapunov_convergence, plot_lyapunov_spectrum
 from gatescope.plotting.phase_diagram import plot_phase_diagram
-from gatescope.plotting.saturation import plot_saturation
+from gatescope.plotting.saturation import plot_saturation, plot_saturation_before_after
 from gatescope.plotting.training_gradients import plot_training_gradients
 
 __all__ = [

@@ -11,13 +11,22 @@ import matplotlib
 import numpy as np
 from matplotlib import cbook
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from matplotlib.ticker import (
+    FuncFormatter,
+    LogFormatterMathtext,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    StrMethodFormatter,
+)
 
+from gatescope.checks.numbers import check_type
 from gatescope.datatypes import Array
-from gatescope.errors import DtypeError
 
+SMALL = 8.5  # size of texts beside the axes
 _STYLE_FILE = Path(__file__).with_name("gatescope.mplstyle")
 
 
@@ -39,7 +48,7 @@ def style() -> Iterator[None]:
 
 
 def new_figure(width: float = 7.2, height: float = 4.4) -> Figure:
-    """A figure of that size in inches, outside pyplot: nothing keeps it alive, and no display is needed."""
+    """Return a figure of that size in inches, outside pyplot: nothing keeps it alive, and no display is needed."""
     with style():
         return Figure(figsize=(width, height), layout="constrained")
 
@@ -50,10 +59,9 @@ def drawing_on(ax: Axes | None, width: float = 7.2, height: float = 4.4) -> Iter
     if ax is None:
         with style():
             yield new_figure(width, height).add_subplot()
-    elif isinstance(ax, Axes):
-        yield ax
     else:
-        raise DtypeError(f"ax={ax!r} is not a matplotlib Axes; leave it out to get new axes")
+        check_type("ax", ax, Axes, advice="give a matplotlib Axes, or leave it out to get new ones")
+        yield ax
 
 
 @contextmanager
@@ -62,16 +70,14 @@ def drawing_in(fig: FigureBase | None, width: float, height: float) -> Iterator[
     if fig is None:
         with style():
             yield new_figure(width, height)
-    elif isinstance(fig, FigureBase):
-        yield fig
     else:
-        raise DtypeError(
-            f"fig={fig!r} is not a matplotlib Figure or SubFigure; leave it out to get a new one"
-        )
+        advice = "give a matplotlib Figure or SubFigure, or leave it out to get a new one"
+        check_type("fig", fig, FigureBase, advice=advice)
+        yield fig
 
 
 def plain_text(text: str) -> str:
-    r"""A text that matplotlib shows as it is, in a legend too.
+    r"""Return a text that matplotlib shows as it is, in a legend too.
 
     Matplotlib reads what stands between two ``$`` as mathematics, and leaves labels that begin with ``_`` out
     of legends.
@@ -86,17 +92,48 @@ def plain_text(text: str) -> str:
     return "\N{WORD JOINER}" + shown if shown.startswith("_") else shown  # a space of no width
 
 
+def derivative(of: str, wrt: str, later: str = r"t-\mathrm{lag}") -> str:
+    """Return the mathematics of d of(t) / d wrt(`later`), without the ``$``; a joint state is s."""
+    over, under = ("s" if name == "joint" else name for name in (of, wrt))
+    return rf"\partial {over}_t\,/\,\partial {under}_{{{later}}}"
+
+
+def legend_above(axes: Axes, title: str | None = None, **keywords: Any) -> None:
+    """Put the legend above the axes, at their left edge."""
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.02), title=title, alignment="left", **keywords)
+
+
+def margin_note(axes: Axes, height: float, text: str, *, data: bool = False) -> None:
+    """Write beside the right edge, at a fraction of the axes' height or, with `data`, at a value of the axis."""
+    transform = axes.get_yaxis_transform() if data else axes.transAxes
+    axes.text(1.01, height, text, transform=transform, va="center", fontsize=SMALL)
+
+
 def count_axis(axis: Any) -> None:
     """Label an axis that counts steps, lags or units: whole numbers, thousands set apart."""
     axis.set_major_locator(MaxNLocator(nbins=7, integer=True))
     axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 
 
+def log_ticks(axis: Axis) -> None:
+    """Put several plain numbers on a logarithmic axis however short or long it is; on a very long one powers of ten."""
+    low, high = axis.get_view_interval()
+    if high / low < 12:
+        axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+    else:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 300 else (1,)))
+    if low < 1e-4 or high > 1e6:
+        axis.set_major_formatter(LogFormatterMathtext())
+    else:
+        axis.set_major_formatter(FuncFormatter(lambda v, _at: f"{v:,.0f}" if v >= 1000 else f"{v:.4g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def finite_or_nan(values: Array) -> Array:
-    """The values, NaN in the place of infinite ones: where there is nothing to draw the pen is lifted."""
+    """Return the values with NaN in the place of infinite ones: where there is nothing to draw the pen is lifted."""
     return np.where(np.isfinite(values), values, np.nan)
 
 
 def line_keywords(given: Mapping[str, Any], **ours: Any) -> dict[str, Any]:
-    """The keywords of a line: the caller's, in long or short spelling, before ours."""
+    """Return the keywords of a line: the caller's, in long or short spelling, before ours."""
     return {**ours, **cbook.normalize_kwargs(dict(given), Line2D)}

@@ -1,33 +1,27 @@
-"""What the plots take out of a trace: checked names, units, sequences and steps, and means over steps."""
+"""What the plots take out of a trace: checked gates, units, a sequence and its steps, drawn on axes of one kind."""
 
 from __future__ import annotations
 
-import operator
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
+from gatescope.cells.memory_gate import memory_gate
+from gatescope.cells.registry import Cell, get
+from gatescope.cells.registry import names as registered_cells
+from gatescope.checks.numbers import check_choices, check_index, check_type
 from gatescope.datatypes import Array, Trace
-from gatescope.errors import DtypeError, UnknownNameError, ValueRangeError
+from gatescope.errors import ShapeError, ValueRangeError
+from gatescope.plotting import _palette
+from gatescope.plotting._checks import check_result
+from gatescope.plotting._style import count_axis, line_keywords, plain_text
 
-PRE_ACTIVATIONS = ("q",)  # kept for the backward pass; no gate, so not drawn unless asked for
-
-
-class Steps(NamedTuple):
-    """The steps to draw of one sequence."""
-
-    start: int
-    stop: int
-    stride: int
-
-    @property
-    def slice(self) -> slice:
-        return slice(self.start, self.stop, self.stride)
-
-    def numbers(self) -> Array:
-        """The step numbers, one a value."""
-        return np.arange(self.start, self.stop, self.stride)
+_UNITS = 3  # that are drawn by default
+_WIDTHS = (1.9, 1.3, 1.0)  # of lines, from the first drawn to the last, so that one under others still shows
 
 
 class Bins(NamedTuple):
@@ -39,98 +33,164 @@ class Bins(NamedTuple):
     high: Array
 
 
-def check_trace(trace: object) -> Trace:
-    """The trace itself, if it is one."""
-    if not isinstance(trace, Trace):
-        raise DtypeError(
-            f"trace must be a gatescope Trace, as gatescope.run returns it, not a {type(trace).__name__}"
-        )
-    return trace
+@dataclasses.dataclass(frozen=True)
+class TraceView:
+    """A checked part of a trace: gates and states, one sequence, some of its steps, some units."""
+
+    trace: Trace
+    names: tuple[str, ...]
+    sequence: int
+    steps: range
+    units: tuple[int, ...]
+
+    def values(self, name: str) -> Array:
+        """Return a view (N, H) of a gate or state of all units at the steps."""
+        steps = slice(self.steps.start, self.steps.stop, self.steps.step)
+        return values(self.trace, name)[steps, self.sequence]
+
+    def curves(self, name: str, points: int, bins: int) -> tuple[Array, Bins]:
+        """Return steps (N,) and the units' values (N, U); of more than `points` steps the means over `bins` runs."""
+        picked = self.values(name)[:, list(self.units)]
+        binned = bin_means(picked, points if len(picked) <= points else bins)
+        steps = np.arange(self.steps.start, self.steps.stop, self.steps.step)
+        if binned.size == 1:
+            return steps, binned
+        return bin_means(steps.astype(np.float64), bins).mean, binned
 
 
-def gate_names(trace: Trace) -> tuple[str, ...]:
-    """The gates worth drawing: all that are kept, except pre-activations."""
-    return tuple(name for name in trace.gate_names if name not in PRE_ACTIVATIONS)
+def view(
+    trace: Any,
+    *,
+    gates: str | Iterable[str] | None = None,
+    sequence: Any = 0,
+    steps: Any = None,
+    units: Any = None,
+    states: bool = False,
+    argument: str = "gates",
+) -> TraceView:
+    """Check what is to be drawn of a trace.
+
+    Without `gates` these are all gates, and with `states`, or if there is no gate, all states too.  Without `units`
+    they are those of `spread_units`.
+    """
+    check_trace(trace)
+    sequence = check_index("sequence", sequence, trace.inputs.shape[1], "sequences")
+    chosen_steps = check_steps(trace, steps, sequence)
+    if gates is None:
+        gates = gate_names(trace) + (trace.state_names if states else ()) or trace.state_names
+    names = check_choices(argument, gates, trace.gate_names + trace.state_names)
+    chosen_units = spread_units(trace, sequence)[0] if units is None else check_units(trace, units)
+    return TraceView(trace, names, sequence, chosen_steps, chosen_units)
 
 
-def check_names(
-    trace: Trace, names: str | Iterable[str], *, argument: str, states: bool = True
-) -> tuple[str, ...]:
-    """Names of gates (and of states), each known to the trace's cell."""
-    if isinstance(names, str):
-        names = (names,)
-    elif not isinstance(names, Iterable):
-        raise DtypeError(f"{argument}={names!r} must be a name or a sequence of names")
-    known = trace.gate_names + (trace.state_names if states else ())
-    chosen = tuple(names)
-    for name in chosen:
-        if name not in known:
-            listed = ", ".join(map(repr, known)) or "none"
-            kind = "gates and states" if states else "kept gates"
-            raise UnknownNameError(
-                f"{argument}={name!r} is not known to the {trace.cell}; its {kind} are {listed}"
+def check_trace(trace: Any, name: str = "trace") -> None:
+    """Refuse what is no Trace."""
+    check_result(name, trace, Trace, "run")
+
+
+def check_alike(traces: Sequence[Any], names: Sequence[str]) -> list[Trace]:
+    """Return traces of the same cell, number of units, steps and sequences; `names` are those of the arguments."""
+    for trace, name in zip(traces, names, strict=True):
+        check_trace(trace, name)
+    first = traces[0]
+    for trace, name in zip(traces, names, strict=True):
+        if (trace.cell, trace.gate_names) != (first.cell, first.gate_names):
+            raise ShapeError(
+                f"is of a {trace.cell!r}, but `{names[0]}` of a {first.cell!r}",
+                argument=name,
+                advice="give traces of one cell",
             )
-    if not chosen:
-        raise ValueRangeError(
-            f"{argument} is empty; name at least one of {', '.join(map(repr, known)) or 'no gates'}"
-        )
-    return chosen
+        if trace.states.shape != first.states.shape or not np.array_equal(trace.lengths, first.lengths):
+            raise ShapeError(
+                f"has states (T+1, B, S, H) of shape {trace.states.shape} and `{names[0]}` of {first.states.shape}, "
+                "or other lengths",
+                argument=name,
+                advice="run both over the same inputs",
+            )
+    return list(traces)
 
 
-def check_sequence(trace: Trace, sequence: object) -> int:
-    """The number of one sequence of the batch."""
-    batch = trace.inputs.shape[1]
-    index = _integer(sequence, "sequence")
-    if not 0 <= index < batch:
-        raise ValueRangeError(
-            f"sequence={index} is out of range; the trace holds {batch}, numbered 0 to {batch - 1}"
-        )
-    return index
-
-
-def check_units(trace: Trace, units: object) -> tuple[int, ...]:
-    """The numbers of some units."""
+def check_units(trace: Trace, units: Any) -> tuple[int, ...]:
+    """Return the numbers of some units."""
     hidden_size = trace.states.shape[3]
-    listed = units if isinstance(units, (Sequence, np.ndarray)) and not isinstance(units, str) else [units]
-    chosen = tuple(_integer(unit, "units") for unit in listed)
+    several = isinstance(units, Sequence | np.ndarray) and not isinstance(units, str)
+    chosen = tuple(
+        check_index("units", unit, hidden_size, "units") for unit in (units if several else [units])
+    )
     if not chosen:
-        raise ValueRangeError(f"units is empty; name at least one of the units 0 to {hidden_size - 1}")
-    for unit in chosen:
-        if not 0 <= unit < hidden_size:
-            raise ValueRangeError(
-                f"units holds {unit}; the {trace.cell} has {hidden_size} units, 0 to {hidden_size - 1}"
-            )
+        raise ValueRangeError("is empty", argument="units", advice="name at least one unit")
     return chosen
 
 
-def check_steps(trace: Trace, steps: object, sequence: int) -> Steps:
-    """The steps a slice means for one sequence; never past the sequence's own end."""
+def check_steps(trace: Trace, steps: Any, sequence: int) -> range:
+    """Return the steps that a slice means for one sequence; never past the sequence's own end."""
     length = int(trace.lengths[sequence])
     if steps is None:
         steps = slice(None)
-    if not isinstance(steps, slice):
-        raise DtypeError(f"steps={steps!r} must be a slice, for example slice(0, 500)")
+    check_type("steps", steps, slice, advice="give a slice, for example slice(0, 500)")
     try:
-        chosen = Steps(*steps.indices(length))
+        chosen = range(length)[steps]
     except (TypeError, ValueError) as error:
+        problem = f"is no slice of whole numbers with a step other than 0 ({error})"
+        raise ValueRangeError(problem, argument="steps", seen=steps) from None
+    if chosen.step < 1 or not chosen:
         raise ValueRangeError(
-            f"steps={steps!r} is no slice of whole numbers with a step other than 0 ({error})"
-        ) from None
-    if chosen.stride < 1 or chosen.start >= chosen.stop:
-        raise ValueRangeError(
-            f"steps={steps!r} holds no step, or runs backwards;"
-            f" sequence {sequence} has the steps 0 to {length - 1}"
+            "holds no step, or runs backwards",
+            argument="steps",
+            seen=steps,
+            advice=f"choose from the {length} steps of sequence {sequence}",
         )
     return chosen
 
 
+def gate_names(trace: Trace) -> tuple[str, ...]:
+    """Return the saved values worth drawing: all but those that are neither gates nor of a known range."""
+    gates = _cell(trace).gates if _cell(trace) else trace.gate_names
+    return tuple(name for name in trace.gate_names if name in gates or trace.bounds(name) is not None)
+
+
+def spread_units(trace: Trace, sequence: int = 0) -> tuple[tuple[int, ...], str]:
+    """Return the units that are drawn by default, and the gate or state whose mean ranks them.
+
+    Parameters
+    ----------
+    trace : Trace
+    sequence : int
+        Which sequence of the batch.
+
+    Returns
+    -------
+    units : tuple of int
+        Three (fewer of a smaller cell), from the smallest to the greatest mean over the sequence's steps.
+    reference : str
+        The memory gate; else the first gate; the first state for a cell without gates.
+
+    Examples
+    --------
+    >>> import numpy as np, gatescope as gs
+    >>> from gatescope.plotting._trace_view import spread_units
+    >>> trace = gs.run(gs.init("gru", input_size=1, hidden_size=2, seed=0), np.ones((50, 1), "float32"))
+    >>> units, reference = spread_units(trace)
+    >>> sorted(units), reference
+    ([0, 1], 'z')
+    """
+    names = gate_names(trace) + trace.state_names
+    cell = _cell(trace)
+    memory = memory_gate(cell).name if cell else ""
+    reference = memory if memory in names else names[0]
+    means = time_mean(values(trace, reference)[: int(trace.lengths[sequence]), sequence])
+    order = np.argsort(means, kind="stable")
+    ranks = np.unique(np.linspace(0, len(order) - 1, min(_UNITS, len(order))).round().astype(int))
+    return tuple(int(unit) for unit in order[ranks]), reference
+
+
 def values(trace: Trace, name: str) -> Array:
-    """(T, B, H): a gate, or a state after each step."""
+    """Return (T, B, H): a gate, or a state after each step."""
     return trace.gate(name) if name in trace.gate_names else trace.state(name)[1:]
 
 
 def bin_means(series: Array, limit: int) -> Bins:
-    """Mean, minimum and maximum along axis 0 over equal runs, as short as leaves at most `limit` of them."""
+    """Return mean, minimum and maximum along axis 0 over equal runs, as short as leaves at most `limit` of them."""
     size = -(-len(series) // limit)
     if size == 1:
         return Bins(1, series, series, series)
@@ -144,14 +204,63 @@ def bin_means(series: Array, limit: int) -> Bins:
 
 
 def time_mean(series: Array) -> Array:
-    """(H,) mean over the steps of (N, H), in float64."""
+    """Return the mean (H,) over the steps of (N, H), in float64."""
     return np.asarray(np.mean(series, axis=0, dtype=np.float64))
 
 
-def _integer(value: Any, argument: str) -> int:
-    try:
-        if isinstance(value, (bool, np.bool_)):
-            raise TypeError
-        return operator.index(value)
-    except TypeError:
-        raise DtypeError(f"{argument}={value!r} must hold whole numbers") from None
+def draw_units(
+    axes: Axes,
+    steps: Array,
+    curves: Array,
+    units: Sequence[int],
+    keywords: dict[str, Any],
+    *,
+    ranges: Bins | None = None,
+    means: Array | None = None,
+    **ours: Any,
+) -> list[Line2D]:
+    """Draw a line for each column of `curves`; with bands if `ranges` are those of runs, and means in the labels."""
+    lines = []
+    for k, (unit, style) in enumerate(zip(units, _palette.unit_styles(len(units)), strict=True)):
+        if ranges is not None and ranges.size > 1:
+            band = ranges.low[:, k], ranges.high[:, k]
+            axes.fill_between(steps, *band, color=style.color, alpha=0.18, linewidth=0)
+        label = f"unit {unit}" + ("" if means is None else f" ({means[unit]:.2f})")
+        point = {"marker": style.marker} if steps.size == 1 else {}  # a line of one point shows nothing
+        look = {"linewidth": _WIDTHS[min(k, 2)], "label": label, **style.line(), **point, **ours}
+        lines += axes.plot(steps, curves[:, k], **line_keywords(keywords, **look))
+    return lines
+
+
+def frame_steps(axes: Axes, steps: range, size: int, how: str) -> None:
+    """Set limits and label of the axis of steps; `how` says what is drawn of runs of `size` steps."""
+    axes.set_xlabel("step" if size == 1 else f"step ({how.format(size)})")
+    if len(steps) == 1:
+        axes.set_xlim(steps[0] - 0.5, steps[0] + 0.5)
+        axes.set_xticks([steps[0]])
+        return
+    count_axis(axes.xaxis)
+    axes.set_xlim(steps[0], steps[-1])
+
+
+def frame_values(axes: Axes, name: str, bounds: tuple[float, float] | None) -> None:
+    """Set label and, where they are known, limits of the axis of a gate's values."""
+    axes.set_ylabel(two_lines(name))
+    if bounds is None:
+        return
+    low, high = bounds
+    margin = 0.04 * (high - low)
+    axes.set_ylim(low - margin, high + margin)
+    if (low, high) in ((0, 1), (-1, 1)):
+        axes.set_yticks([low, (low + high) / 2, high])
+
+
+def two_lines(name: str) -> str:
+    """Return a gate's or state's name and below it what it is."""
+    role = _palette.ROLES.get(name)
+    return f"{plain_text(name)}\n{role}" if role else plain_text(name)
+
+
+def _cell(trace: Trace) -> Cell | None:
+    """Return the cell of a trace; None if it is not registered here."""
+    return get(trace.cell) if trace.cell in registered_cells() else None

@@ -7,8 +7,8 @@ from typing import Any, Literal
 import numpy as np
 from matplotlib.axes import Axes
 
+from gatescope.checks.numbers import check_choice
 from gatescope.datatypes import Array, Trace
-from gatescope.errors import ValueRangeError
 from gatescope.plotting import _palette, _trace_view
 from gatescope.plotting._style import count_axis, drawing_on, plain_text
 
@@ -36,7 +36,7 @@ def plot_gate_heatmap(
     ----------
     trace : Trace
     gate : str
-        Name of a kept gate or of a state.  A state is drawn at the step that made it.
+        Name of a saved gate or of a state.  A state is drawn at the step that made it.
     sequence : int
         Which sequence of the batch.
     steps : slice, optional
@@ -55,15 +55,6 @@ def plot_gate_heatmap(
     -------
     Axes
 
-    Raises
-    ------
-    DtypeError
-        If an argument is of the wrong type.
-    UnknownNameError
-        If the cell has no such gate or state.
-    ValueRangeError
-        If the sequence is out of range, `steps` holds no step, or `scale` is not known.
-
     Examples
     --------
     >>> import numpy as np, gatescope as gs
@@ -72,13 +63,10 @@ def plot_gate_heatmap(
     >>> ax.images[0].get_array().shape
     (8, 20)
     """
-    _trace_view.check_trace(trace)
-    if scale not in ("data", "full"):
-        raise ValueRangeError(f"scale={scale!r} is not known; choose 'data' or 'full'")
-    (name,) = _trace_view.check_names(trace, (gate,), argument="gate")
-    sequence = _trace_view.check_sequence(trace, sequence)
-    span = _trace_view.check_steps(trace, steps, sequence)
-    shown = _trace_view.values(trace, name)[span.slice, sequence]  # (N, H) view
+    check_choice("scale", scale, ("data", "full"))
+    view = _trace_view.view(trace, gates=(gate,), sequence=sequence, steps=steps, units=0, argument="gate")
+    name, span = view.names[0], view.steps
+    shown = view.values(name)
     bins = _trace_view.bin_means(shown, _COLUMNS)
     image = bins.mean.T
     if sort:
@@ -86,7 +74,7 @@ def plot_gate_heatmap(
 
     bounds = trace.bounds(name)
     low, high = bounds if scale == "full" and bounds is not None else _limits(image)
-    width = bins.size * span.stride
+    width = bins.size * span.step
     left = span.start - 0.5
     keywords = {
         "extent": (left, left + image.shape[1] * width, image.shape[0] - 0.5, -0.5),
@@ -126,6 +114,4 @@ def _limits(image: Array) -> tuple[float, float]:
 
 def _extend(image: Array, low: float, high: float) -> str:
     below, above = bool(image.min() < low), bool(image.max() > high)
-    return {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[
-        below, above
-    ]
+    return "both" if below and above else "min" if below else "max" if above else "neither"

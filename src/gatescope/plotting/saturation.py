@@ -6,11 +6,14 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import FigureBase
 
-from gatescope.checks.numbers import check_type
+from gatescope.checks.arrays import check_shape
 from gatescope.datatypes.saturation import Saturation
+from gatescope.errors import ShapeError
 from gatescope.plotting import _palette
-from gatescope.plotting._style import drawing_on, plain_text
+from gatescope.plotting._checks import BEFORE_AFTER, check_labels, check_result
+from gatescope.plotting._style import SMALL, drawing_in, drawing_on, plain_text
 
 
 def plot_saturation(result: Saturation, *, ax: Axes | None = None, **artist_kwargs: Any) -> Axes:
@@ -32,11 +35,6 @@ def plot_saturation(result: Saturation, *, ax: Axes | None = None, **artist_kwar
     -------
     Axes
 
-    Raises
-    ------
-    DtypeError
-        If `result` is no Saturation.
-
     References
     ----------
     Karpathy, Johnson and Fei-Fei, "Visualizing and understanding recurrent networks", 2015, figure 3.
@@ -49,7 +47,7 @@ def plot_saturation(result: Saturation, *, ax: Axes | None = None, **artist_kwar
     >>> len(ax.collections)
     2
     """
-    check_type("result", result, Saturation, advice="give what gatescope.saturation(trace) returns")
+    check_result("result", result, Saturation, "saturation")
     hidden_size = result.shut.shape[1]
     marked = "the only unit" if hidden_size == 1 else f"each of {hidden_size} units"
     with drawing_on(ax, 5.2, 5.2) as axes:
@@ -62,7 +60,7 @@ def plot_saturation(result: Saturation, *, ax: Axes | None = None, **artist_kwar
             rotation_mode="anchor",
             va="bottom",
             ha="center",
-            fontsize=8.5,
+            fontsize=SMALL,
         )
         means, styles = result.means(), _palette.gate_styles(result.gates)
         for k, (name, style) in enumerate(zip(result.gates, styles, strict=True)):
@@ -80,12 +78,12 @@ def plot_saturation(result: Saturation, *, ax: Axes | None = None, **artist_kwar
             axes.scatter(result.shut[k], result.open[k], **keywords)
         if not (result.shut.any() or result.open.any()):
             # Otherwise it looks as if most of the marks were missing.
-            axes.text(0.05, 0, "all units of all gates: never saturated", va="center", fontsize=8.5)
+            axes.text(0.05, 0, "all units of all gates: never saturated", va="center", fontsize=SMALL)
         axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")  # marks at 0 and 1 stay whole
         axes.set_xticks(np.linspace(0, 1, 6))
         axes.set_yticks(np.linspace(0, 1, 6))
-        axes.set_xlabel(f"share of steps shut (below {result.left:g})")
-        axes.set_ylabel(f"share of steps open (above {result.right:g})")
+        axes.set_xlabel(f"fraction of steps shut (below {result.left:g})")
+        axes.set_ylabel(f"fraction of steps open (above {result.right:g})")
         # No fraction lies above the line, so its corner is free for the legend.
         axes.legend(
             loc="upper right",
@@ -94,3 +92,63 @@ def plot_saturation(result: Saturation, *, ax: Axes | None = None, **artist_kwar
             handlelength=1.2,
         )
     return axes
+
+
+def plot_saturation_before_after(
+    before: Saturation,
+    after: Saturation,
+    *,
+    labels: tuple[str, str] = BEFORE_AFTER,
+    fig: FigureBase | None = None,
+    **artist_kwargs: Any,
+) -> tuple[FigureBase, dict[str, Axes]]:
+    """Draw how often each unit's gates are shut and open, before and after training: two `plot_saturation` plots.
+
+    Parameters
+    ----------
+    before, after : Saturation
+        Of the same cell, gates and number of units, over as many steps.
+    labels : (str, str)
+        Headings of the two halves.
+    fig : Figure or SubFigure, optional
+        Where to draw, best with constrained layout, as `new_figure` has it.  Default: a new figure.
+    **artist_kwargs
+        As for `plot_saturation`.
+
+    Returns
+    -------
+    fig : Figure or SubFigure
+    axes : dict of str to Axes
+        ``"before"`` and ``"after"``.
+
+    Raises
+    ------
+    ShapeError
+        If the two do not fit each other.
+
+    Examples
+    --------
+    >>> import numpy as np, gatescope as gs
+    >>> inputs = np.ones((50, 1), "float32")
+    >>> traces = (gs.run(gs.init("gru", input_size=1, hidden_size=8, seed=s), inputs) for s in (0, 1))
+    >>> fig, axes = gs.plotting.plot_saturation_before_after(*map(gs.saturation, traces))
+    >>> list(axes)
+    ['before', 'after']
+    """
+    pair = {"before": before, "after": after}
+    for name, result in pair.items():
+        check_result(name, result, Saturation, "saturation")
+    for field in ("cell", "gates", "left", "right", "steps"):
+        one, other = getattr(before, field), getattr(after, field)
+        if one != other:
+            raise ShapeError(f"is of {field} {other!r}, but `before` of {one!r}", argument="after")
+    check_shape("after.shut", after.shut, before.shut.shape, "that of `before`")
+    headings = check_labels(labels, BEFORE_AFTER)
+    with drawing_in(fig, 10.2, 5.4) as figure:
+        panels = figure.subplots(1, 2, sharex=True, sharey=True)
+        axes = dict(zip(pair, panels, strict=True))
+        for result, ax, heading in zip(pair.values(), panels, headings, strict=True):
+            plot_saturation(result, ax=ax, **artist_kwargs)
+            ax.set_title(heading, loc="left", fontweight="bold")
+        panels[1].set_ylabel("")
+    return figure, axes

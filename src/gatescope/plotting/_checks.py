@@ -1,0 +1,43 @@
+"""Checks that several plots share: results of one type, and the texts that label them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from gatescope.checks.numbers import check_type
+from gatescope.errors import DtypeError, ShapeError, ValueRangeError
+from gatescope.plotting._style import plain_text
+from gatescope.reporting.text import counted
+
+BEFORE_AFTER = ("before training", "after training")  # labels of a pair
+
+
+def check_result(name: str, value: Any, kind: type, maker: str) -> None:
+    """Refuse what is no result of a type; `maker` is the function that returns one."""
+    check_type(name, value, kind, advice=f"give a {kind.__name__}, as gatescope.{maker} returns it")
+
+
+def check_results(name: str, value: Any, kind: type, maker: str) -> list[Any]:
+    """Return one result, or a sequence of at least one, as a list."""
+    if isinstance(value, kind):
+        return [value]
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        advice = f"give a {kind.__name__}, as gatescope.{maker} returns it, or a sequence of them"
+        raise DtypeError(argument=name, seen=type(value), advice=advice)
+    if not value:
+        raise ValueRangeError("is empty", argument=name, advice=f"give at least one {kind.__name__}")
+    for k, item in enumerate(value):
+        check_result(f"{name}[{k}]", item, kind, maker)
+    return list(value)
+
+
+def check_labels(labels: Any, defaults: Sequence[str]) -> list[str]:
+    """Return one label for each default, as matplotlib shows them unchanged; None stands for the defaults."""
+    chosen = defaults if labels is None else labels
+    if isinstance(chosen, str) or not isinstance(chosen, Sequence):
+        raise DtypeError(argument="labels", seen=type(chosen), advice="give a sequence of texts")
+    if len(chosen) != len(defaults):
+        problem = f"holds {counted(len(chosen), 'text')}, but there are {len(defaults)} to label"
+        raise ShapeError(problem, argument="labels")
+    return [plain_text(str(label)) for label in chosen]
