@@ -237,5 +237,3 @@ def test_the_same_figure_gives_the_same_bytes():
 def test_bad_arguments():
     with pytest.raises(DtypeError, match="result is a NoneType, not a gatescope Diagnosis"):
         plot_diagnosis(None)
-    with pytest.raises(DtypeError, match=r"fig=3 is not a matplotlib Figure"):
-        plot_diagnosis(make_diagnosis(), fig=3)

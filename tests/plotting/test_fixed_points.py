@@ -163,7 +163,6 @@ def test_the_same_points_give_the_same_bytes():
         (lambda: plot_fixed_points(make_points(), trace=make_trace("gru")), ShapeError, "'gru'.*'lstm'"),
         (lambda: plot_fixed_points(make_points(), trace=make_trace(hidden_size=5)), ShapeError, r"\(2, 5\)"),
         (lambda: plot_fixed_points(make_points(), state="q"), UnknownNameError, "'q'.*'h', 'c' or 'joint'"),
-        (lambda: plot_fixed_points(make_points(), ax=3), DtypeError, "ax=3"),
     ],
 )
 def test_bad_input(call, error, match):

@@ -120,6 +120,4 @@ def test_what_does_not_fit():
             plot_gradient_paths(make_paths(), sequence=sequence)
     with pytest.raises(ValueRangeError, match=r"scale='cubic' is not known; choose 'linear' or 'log'"):
         plot_gradient_paths(make_paths(), scale="cubic")
-    with pytest.raises(DtypeError, match="is not a matplotlib Axes"):
-        plot_gradient_paths(make_paths(), ax=3)
     assert math.isfinite(make_paths().cancellation()[0, 0])

@@ -108,5 +108,3 @@ def test_bad_arguments():
     for sequence in (1, -1, True, 0.0):
         with pytest.raises(ValueRangeError, match=r"sequence=.* is out of range; there are 1"):
             plot_half_life(make_life(), sequence=sequence)
-    with pytest.raises(DtypeError, match=r"ax=.*is not a matplotlib Axes"):
-        plot_half_life(make_life(), ax=Figure())

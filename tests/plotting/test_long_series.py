@@ -91,5 +91,3 @@ def test_where_it_draws():
     assert {line.get_linewidth() for line in fig.axes[0].lines[:2]} == {5}
     with pytest.raises(DtypeError, match="result is a dict, not a gatescope LongSeriesResult"):
         plot_long_series({})
-    with pytest.raises(DtypeError, match="fig="):
-        plot_long_series(made(as_published(2, 30)), fig="figure")

@@ -270,7 +270,6 @@ def test_bad_bands(band):
     [
         ({"scale": "symlog"}, ValueRangeError, "scale='symlog' is not known"),
         ({"baseline": "low"}, DtypeError, "baseline='low' must be a real number"),
-        ({"ax": 3}, DtypeError, "ax=3 is not a matplotlib Axes"),
     ],
 )
 def test_bad_arguments(keywords, error, message):

@@ -170,5 +170,3 @@ def test_bad_arguments():
         plot_phase_diagram(make_diagram(), scheme="chrono")
     with pytest.raises(ValueRangeError, match="scheme is empty"):
         plot_phase_diagram(make_diagram(), scheme=())
-    with pytest.raises(DtypeError, match=r"fig=.*is not a matplotlib Figure"):
-        plot_phase_diagram(make_diagram(), fig=3)

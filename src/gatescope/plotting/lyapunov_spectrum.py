@@ -17,7 +17,7 @@ from gatescope.plotting import _palette
 from gatescope.plotting._style import count_axis, drawing_on, finite_or_nan, line_keywords, plain_text
 
 _SPREAD = 5  # so many exponents are drawn by default: more lines than that are hard to tell apart
-_TITLE_COLUMNS = 84  # characters of the verdict in a line: the width of a figure of the usual size
+_TITLE_COLUMNS = 80  # characters of the verdict in a line: the width of a figure of the usual size
 _SETTLED = 0.03  # of the steps: what the estimates were before that does not stretch the axis
 _NEAR_ZERO = 2.0  # times the range of the estimates: farther off, 0 would flatten them
 _ZERO_LINE = "zero"
