@@ -106,12 +106,10 @@ def test_a_vocabulary_that_is_given(write):
     turned = characters(write("abc"), sequences=1, vocabulary="cab")  # its order is that of the classes
     assert turned.inputs.argmax(axis=2).ravel().tolist() == [1, 2]
     assert turned.targets.ravel().tolist() == [2, 0]
-    with pytest.raises(
-        ValueRangeError, match=r"the character 'd', number 4 of the file, is not in vocabulary"
-    ):
+    with pytest.raises(ValueRangeError, match=r"vocabulary does not have 'd', character 4 of the file"):
         characters(write("abcad"), sequences=1, vocabulary="abc")
     part = {"split": "test", "valid_fraction": 0.1, "test_fraction": 0.3}
-    with pytest.raises(ValueRangeError, match=r"the character '!', number 9 of the file"):
+    with pytest.raises(ValueRangeError, match=r"vocabulary does not have '!', character 9 of the file"):
         characters(write("abcabcabc!"), sequences=1, vocabulary="abc", **part)
     with pytest.raises(ValueRangeError, match=r"vocabulary has 'b' more than once"):
         characters(write("abc"), sequences=1, vocabulary="abcb")
@@ -130,7 +128,7 @@ def test_encodings(write, encoding):
 def test_files_that_are_no_text(write, tmp_path):
     with pytest.raises(FileFormatError, match=r"'.*text.txt' is empty; give a file with text"):
         characters(write(b""))
-    with pytest.raises(FileFormatError, match=r"is not utf-8 text at byte 3 .*give its encoding"):
+    with pytest.raises(FileFormatError, match=r"is not utf-8 text at byte 3 .*give its `encoding`"):
         characters(write("abcè and more of it".encode("latin-1")))
     with pytest.raises(FileFormatError, match=r"is not utf-16 text"):
         characters(write(b"\xff\xfea\0b"), encoding="utf-16")
@@ -150,12 +148,13 @@ def test_encodings_that_are_none(write, encoding):
 def test_arguments_that_are_wrong(write):
     path = write(TEXT)
     with pytest.raises(
-        ValueRangeError, match=r"split 'all' of .* has 88 characters; sequences=8 streams of 11 steps need 89"
+        ValueRangeError,
+        match=r"split='all' of .* has 88 characters; `sequences`=8 streams of 11 steps need 89",
     ):
         characters(write(TEXT[:88]), steps=11, sequences=8)
     assert characters(write(TEXT + "!"), steps=11, sequences=8).inputs.shape[0] == 11
     with pytest.raises(
-        ValueRangeError, match=r"split 'test' of .* sequences=32 streams of at least 1 steps need 33"
+        ValueRangeError, match=r"split='test' of .* `sequences`=32 streams of at least 1 steps need 33"
     ):
         characters(path, split="test")
     with pytest.raises(ValueRangeError, match=r"sequences=0 must be a whole number of at least 1"):
@@ -176,7 +175,7 @@ def test_arguments_that_are_wrong(write):
 
 def test_a_text_of_one_character_has_nothing_to_predict(write):
     with pytest.raises(
-        ValueRangeError, match=r"text.txt' holds the character 'a' alone, .*a vocabulary of at least"
+        ValueRangeError, match=r"text.txt' holds the character 'a' alone, .*a `vocabulary` of at least"
     ):
         characters(write("aaaaaaaa"), sequences=2)
     assert (

@@ -114,7 +114,7 @@ def test_the_baseline_of_ab_alone_is_0():
 
 @pytest.mark.parametrize("numbers", [[], 3, [[1, 2]]])
 def test_numbers_of_another_shape(numbers):
-    with pytest.raises(ShapeError, match="numbers has the shape"):
+    with pytest.raises(ShapeError, match=r"numbers has shape .* should have one n for each"):
         counting_of(np.array(numbers, int))
 
 
@@ -127,7 +127,7 @@ def test_numbers_out_of_range(numbers):
 def test_numbers_that_are_none():
     with pytest.raises(DtypeError, match="numbers has dtype <U1; give real numbers"):
         counting_of(["a"])
-    with pytest.raises(DtypeError, match="numbers is not an array of numbers"):
+    with pytest.raises(ShapeError, match="numbers is not a rectangular array"):
         counting_of([[1], [2, 3]])
 
 
@@ -138,9 +138,7 @@ def test_too_few_steps_for_the_numbers():
 
 def test_outputs_that_do_not_belong_to_the_batch():
     batch = counting_of([2])
-    with pytest.raises(
-        ShapeError, match=r"outputs has the shape \(5, 1, 2\), but batch's targets \(5, 1, 3\)"
-    ):
+    with pytest.raises(ShapeError, match=r"outputs has shape \(5, 1, 2\), but should have \(5, 1, 3\)"):
         counting_accepted(np.zeros((5, 1, 2)), batch)
     other = adding(steps=5, sequences=1)
     with pytest.raises(ValueRangeError, match="batch is of the task 'adding'"):

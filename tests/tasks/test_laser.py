@@ -98,7 +98,7 @@ def test_steps_that_the_series_has_not(steps):
 def test_whether_to_standardise_is_true_or_false(flag):
     with pytest.raises(ValueRangeError, match=rf"standardize={flag!r} must be True or False"):
         laser(standardize=flag)
-    assert laser(steps=5, standardize=np.False_).provenance["standardized"] is False
+    assert laser(steps=5, standardize=np.False_).provenance["standardize"] is False
 
 
 @pytest.mark.parametrize("dtype", ["int32", "float16", "nonsense", None])

@@ -178,17 +178,17 @@ def test_changes_that_are_all_alike():
         if np.ptp(np.diff(long_series_prices(steps=3, sequences=1, seed=seed)[:, 0])) == 0
     )
     with pytest.raises(
-        ValueRangeError, match="steps=3 and sequences=1 give price changes that are all alike"
+        ValueRangeError, match="steps=3 gives, with `sequences`=1, price changes that are all alike"
     ):
         long_series(steps=3, sequences=1, seed=alike)
 
 
 def test_prices_that_are_none():
-    with pytest.raises(ShapeError, match=r"prices has the shape \(3,\); give \(T, B\)"):
+    with pytest.raises(ShapeError, match=r"prices has shape \(3,\), but should have \(T, B\)"):
         long_series_values([1.0, 2.0, 3.0])
     with pytest.raises(ShapeError, match="at least one step"):
         long_series_values(np.zeros((0, 2)))
     with pytest.raises(DtypeError, match="prices has dtype <U1"):
         long_series_values([["a"]])
-    with pytest.raises(ValueRangeError, match="prices has values that are not finite"):
+    with pytest.raises(ValueRangeError, match="prices\[1, 0\] is nan"):
         long_series_values([[1.0], [np.nan]])

@@ -1,6 +1,5 @@
 """What holds for every synthetic task: shapes, dtypes, seeds, records, and refusals."""
 
-import math
 from functools import partial
 
 import numpy as np
@@ -80,15 +79,19 @@ def test_it_is_saved_and_loaded_with_its_arguments(make, tmp_path):
 
 
 @every_task
-@pytest.mark.parametrize("name", ["steps", "sequences"])
-@pytest.mark.parametrize("value", [0, -3, 2.5, True, "10", None])
-def test_counts_that_are_none(make, name, value):
-    with pytest.raises(ValueRangeError, match=rf"{name}={value!r} must be a whole number"):
-        make(**{name: value})
+def test_every_argument_is_checked(make):
+    """What is refused is tested once, with the decorator; here, that no maker goes without."""
+    for name, value in (("steps", 0), ("sequences", 2.5), ("seed", -1)):
+        with pytest.raises(ValueRangeError, match=rf"^{name}={value!r} must be a whole number of at least"):
+            make(**{name: value})
+    with pytest.raises(DtypeError, match="dtype='int32' is not one the cells compute in"):
+        make(dtype="int32")
+    with pytest.raises(TypeError):
+        make(41, 6)
 
 
 @every_task
-@pytest.mark.parametrize(("steps", "sequences"), [(10**13, 10**6), (10**9, 2), (10**4, 10**9), (10**400, 1)])
+@pytest.mark.parametrize(("steps", "sequences"), [(10**13, 10**6), (10**400, 1)])
 def test_sizes_that_nobody_means(make, steps, sequences):
     """Refused before anything is allocated: of the last, no array could be made at all."""
     with pytest.raises(
@@ -118,25 +121,6 @@ def test_other_sizes_that_nobody_means(make, sizes, advice):
         make(**sizes)
 
 
-@every_task
-@pytest.mark.parametrize("seed", [-1, 0.5, None, "a"])
-def test_seeds_that_are_none(make, seed):
-    with pytest.raises(ValueRangeError, match=rf"seed={seed!r} must be a whole number of at least 0"):
-        make(steps=41, sequences=6, seed=seed)
-
-
-@every_task
-def test_other_dtypes(make):
-    with pytest.raises(DtypeError, match="dtype='int32' is not one the cells compute in"):
-        make(steps=41, sequences=6, dtype="int32")
-
-
-@every_task
-def test_arguments_are_keywords(make):
-    with pytest.raises(TypeError):
-        make(41, 6)
-
-
 @pytest.mark.parametrize(
     ("make", "name", "value", "allowed"),
     [
@@ -149,25 +133,18 @@ def test_arguments_are_keywords(make):
         (delayed_xor, "gap", 0, "from 1 to 49"),
         (delayed_xor, "gap", 50, "from 1 to 49"),
         (delayed_xor, "noise", -0.1, "of at least 0"),
-        (delayed_xor, "noise", math.inf, "of at least 0"),
         (flip_flop, "channels", 0, "of at least 1"),
         (flip_flop, "pulse", 1.01, "from 0 to 1"),
-        (flip_flop, "pulse", math.nan, "from 0 to 1"),
-        (flip_flop, "pulse", 10**400, "from 0 to 1"),
         (counting, "letters", 4, "from 2 to 3"),
         (counting, "n_max", 51, "from 1 to 50"),
         (counting, "n_min", 51, "from 1 to 50"),
         (counting, "steps", 2, "of at least 3"),
         (long_series, "lookback", 0, "of at least 1"),
         (long_series, "steps", 2, "of at least 3"),
+        (long_series, "gamma", 1.1, "from 0 to 1"),
+        (long_series, "gamma", -0.1, "from 0 to 1"),
     ],
 )
 def test_constants_out_of_range(make, name, value, allowed):
     with pytest.raises(ValueRangeError, match=rf"^{name}={value!r} must be a .* number {allowed}$"):
         make(**{name: value})
-
-
-@pytest.mark.parametrize("gamma", [-0.1, 1.1, "0.9", True, math.nan])
-def test_discounts_out_of_range(gamma):
-    with pytest.raises(ValueRangeError, match=rf"gamma={gamma!r} must be a finite number from 0 to 1"):
-        long_series(steps=41, sequences=6, gamma=gamma)

@@ -66,15 +66,15 @@ def test_it_is_saved_and_loaded(tmp_path):
 
 
 BAD = [
-    (np.zeros((2, 2, 2, 2)), {}, ShapeError, r"series has the shape \(2, 2, 2, 2\)"),
-    (np.float64(3), {}, ShapeError, r"series has the shape \(\)"),
+    (np.zeros((2, 2, 2, 2)), {}, ShapeError, r"series has shape \(2, 2, 2, 2\)"),
+    (np.float64(3), {}, ShapeError, r"series has shape \(\)"),
     (np.zeros((5, 0)), {}, ShapeError, r"\(5, 0\)"),
     (["a"], {}, DtypeError, "series has dtype"),
     (
         [1.0, 2.0, np.nan, 3.0],
         {"valid_fraction": 0},
         ValueRangeError,
-        r"series\[2\] is nan; remove or fill it",
+        r"series\[2\] is nan; remove or replace",
     ),
     (
         [0, 1e39],
@@ -82,12 +82,12 @@ BAD = [
         ValueRangeError,
         "too large for float32",
     ),
-    (SERIES[:1], {}, ValueRangeError, "'train' has 1 of the series' 1 steps"),
+    (SERIES[:1], {}, ValueRangeError, "split='train' has 1 of the 1 steps of the series"),
     (
         SERIES[:10],
         {"split": "valid"},
         NoSuchSplitError,
-        "'valid' has 1 of the series' 10 steps .* and needs 2",
+        "split='valid' has 1 of the 10 steps of the series .* and needs 2",
     ),
     (SERIES, {"standardize": 1}, ValueRangeError, "standardize=1 must be True or False"),
     (SERIES, {"split": "dev"}, UnknownNameError, "split='dev'"),

@@ -311,7 +311,7 @@ BAD = [
         UnknownNameError,
         "loss='l1' is not known; choose one of mse, cross_entropy",
     ),
-    ({"targets": GOOD}, {"split": "dev"}, UnknownNameError, "split='dev' is not one of"),
+    ({"targets": GOOD}, {"split": "dev"}, UnknownNameError, "split='dev' is not known"),
     ({"targets": GOOD}, {"dtype": "int8"}, DtypeError, "dtype='int8'"),
     (
         {"targets": GOOD},
@@ -323,13 +323,13 @@ BAD = [
         {"targets": GOOD},
         {"valid_fraction": 0.99, "split": "train", "test_fraction": 0},
         ValueRangeError,
-        "'train' .* is empty",
+        "split='train' has none of the 20 sequences",
     ),
     (
         {"targets": GOOD},
         {"valid_fraction": 0, "split": "valid"},
         NoSuchSplitError,
-        "has 20 sequences, is empty",
+        "split='valid' has none of the 20 sequences",
     ),
     ({}, {}, FileFormatError, "has no array 'targets', but 'inputs'"),
 ]

@@ -145,8 +145,13 @@ def _check_members(members: list[zipfile.ZipInfo], size: int, name: str) -> None
         )
 
 
+def most_unpacked(size: int) -> int:
+    """Return how many bytes a file of `size` bytes may unpack to; one that unpacks to more is taken for a trap."""
+    return max(_HARMLESS_BYTES, _MAX_EXPANSION * size)
+
+
 def _looks_like_a_trap(members: Iterable[zipfile.ZipInfo], size: int) -> bool:
-    return sum(info.file_size for info in members) > max(_HARMLESS_BYTES, _MAX_EXPANSION * size)
+    return sum(info.file_size for info in members) > most_unpacked(size)
 
 
 def _read_array(stream: IO[bytes], size: int, name: str) -> np.ndarray[Any, Any]:

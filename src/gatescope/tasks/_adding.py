@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import DTypeLike
 
-from gatescope.checks.dtypes import float_dtype
+from gatescope.checks.numbers import check_count
 from gatescope.datatypes import Batch, Head
-from gatescope.tasks._synthetic import at_the_last_step, check_size, generator, record, whole, whole_length
+from gatescope.tasks._synthetic import at_the_last_step, check_size
+from gatescope.tasks._task import task
 
 
+@task(steps=partial(check_count, least=2))
 def adding(*, steps: int = 100, sequences: int = 50, seed: int = 0, dtype: DTypeLike = "float32") -> Batch:
-    """The adding problem: the sum of two marked numbers, asked for at the last step.
+    """Make the adding problem: the sum of two marked numbers, asked for at the last step.
 
     Input 0 is a number ``u_t ~ U[0, 1)`` at every step; input 1 is 1 at two steps and 0 elsewhere: at p, uniform in
     the first half, steps 0..T//2-1, and at q, uniform in the second, steps T//2..T-1.  The target is
@@ -39,9 +43,7 @@ def adding(*, steps: int = 100, sequences: int = 50, seed: int = 0, dtype: DType
     Raises
     ------
     ValueRangeError
-        If a number is not allowed, or the batch would be too large.
-    DtypeError
-        If `dtype` is neither float32 nor float64.
+        If the batch would take more than 4 GiB.
 
     References
     ----------
@@ -59,26 +61,21 @@ def adding(*, steps: int = 100, sequences: int = 50, seed: int = 0, dtype: DType
     >>> bool(abs(marked - batch.targets[-1, :, 0]).max() < 1e-6)
     True
     """
-    wanted = float_dtype(dtype)
-    steps, sequences = whole("steps", steps, least=2), whole("sequences", sequences)
-    check_size(steps * sequences * 3, wanted)
-    rng = generator(seed)
+    check_size(steps * sequences * 3, dtype)
+    rng = np.random.default_rng(seed)
     numbers = rng.random((steps, sequences))
     first = rng.integers(0, steps // 2, sequences)
     second = rng.integers(steps // 2, steps, sequences)
     each = np.arange(sequences)
-    inputs = np.zeros((steps, sequences, 2), wanted)
+    inputs = np.zeros((steps, sequences, 2), dtype)
     inputs[..., 0] = numbers
     inputs[first, each, 1] = inputs[second, each, 1] = 1
-    targets, mask = at_the_last_step(numbers[first, each] + numbers[second, each], steps, wanted)
+    targets, mask = at_the_last_step(numbers[first, each] + numbers[second, each], steps, dtype)
     return Batch(
-        name="adding",
         inputs=inputs,
         targets=targets,
         mask=mask,
-        lengths=whole_length(steps, sequences),
         heads=(Head("sum", 1, "mse"),),
         baseline=1 / 6,
         baseline_of="always answering 1, the mean of the sum: its variance, 1/6",
-        provenance=record("adding", wanted, steps=steps, sequences=sequences, seed=int(seed)),
     )

@@ -10,22 +10,22 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike
 
-from gatescope.checks.dtypes import float_dtype
 from gatescope.datatypes import Array, Batch, Head
 from gatescope.errors import FileFormatError, UnknownNameError, ValueRangeError
 from gatescope.storage.atomic import open_file
-from gatescope.tasks._music import check_one_of
-from gatescope.tasks._splits import SPLITS, part, shares
-from gatescope.tasks._synthetic import check_size, one_hot, record, whole, whole_length
+from gatescope.tasks._splits import HELD_BACK, entropy, part
+from gatescope.tasks._synthetic import check_size, one_hot
+from gatescope.tasks._task import task
 
 _LARGEST_FILE = 2**30
 _LEAST_KINDS = 2  # of characters: with one there is nothing to tell apart
 
 
 class ShortSplitError(ValueRangeError):
-    """The text can be read, but the split has fewer characters than the streams need."""
+    """Raised when a text can be read, but the split has fewer characters than the streams need."""
 
 
+@task(**HELD_BACK)
 def characters(
     path: str | os.PathLike[str],
     *,
@@ -38,7 +38,7 @@ def characters(
     encoding: str = "utf-8",
     dtype: DTypeLike = "float32",
 ) -> Batch:
-    """Next-character prediction over a text, laid out as `sequences` streams that go on from step to step.
+    """Make next-character prediction over a text, laid out as `sequences` streams that go on from step to step.
 
     With x_0, x_1, ... the characters of the split, stream b reads ``x_{bT}, ..., x_{bT+T-1}`` and the target is always
     the next one, ``x_{bT+t+1}``: stream b + 1 begins where stream b ends.  A stream is whole text, so a network whose
@@ -61,7 +61,7 @@ def characters(
         Which part of the file: the test split is its end, the validation split comes before it, the rest is for
         training.
     valid_fraction, test_fraction : float
-        Shares of the file's characters, at least 0 and together less than 1.
+        Fractions of the file's characters, at least 0 and together less than 1.
     vocabulary : str, optional
         The characters to be told apart, in the order of their classes, for a text that belongs to another one: give
         ``batch.provenance["vocabulary"]`` of that.  Default: those of the file, all splits together, by code point.
@@ -84,8 +84,6 @@ def characters(
         one twice, if there are not two characters to tell apart, or if a number is not allowed.
     UnknownNameError
         If there is no such split or encoding.
-    DtypeError
-        If `dtype` is neither float32 nor float64.
 
     References
     ----------
@@ -103,42 +101,30 @@ def characters(
     >>> "".join(batch.provenance["vocabulary"][int(k)] for k in batch.targets[:, 0, 0])
     'o be '
     """
-    wanted = float_dtype(dtype)
-    check_one_of("split", split, SPLITS)
-    length = None if steps is None else whole("steps", steps)
-    streams = whole("sequences", sequences)
-    valid, test = shares(valid_fraction, test_fraction)
     raw = _read(path)
     points = _points(_decoded(raw, encoding, str(path)))
     known = _kinds(points, str(path)) if vocabulary is None else _vocabulary(vocabulary)
-    begin, end = part(len(points), split, valid, test)
+    begin, end = part(len(points), split, valid_fraction, test_fraction)
     text = _classes(points[begin:end], known, begin)
-    length, read = _layout(len(text), length, streams, split, str(path))
-    check_size((length * streams) * (len(known) + 1), wanted)
-    shape = (streams, length)
+    length, read = _layout(len(text), steps, sequences, split, str(path))
+    check_size(length * sequences * (len(known) + 1), dtype)
+    shape = (sequences, length)
     symbols = np.ascontiguousarray(text[:read].reshape(shape).T)
     following = text[1 : read + 1]
     return Batch(
-        name="characters",
-        inputs=one_hot(symbols, len(known), wanted),
-        targets=np.ascontiguousarray(following.reshape(shape).T.astype(wanted))[:, :, None],
-        mask=np.ones((length, streams), np.bool_),
-        lengths=whole_length(length, streams),
+        inputs=one_hot(symbols, len(known), dtype),
+        targets=np.ascontiguousarray(following.reshape(shape).T.astype(dtype))[:, :, None],
         heads=(Head("character", len(known), "cross_entropy"),),
-        baseline=_entropy(following),
+        baseline=entropy(np.bincount(following) / following.size),
         baseline_of="every character at its frequency in the targets",
-        provenance=record(
-            "characters",
-            wanted,
-            file=Path(path).name,
-            sha256=hashlib.sha256(raw).hexdigest(),
-            encoding=codecs.lookup(encoding).name,
-            split=split,
-            first_character=begin,
-            steps=length,
-            sequences=streams,
-            vocabulary="".join(map(chr, known.tolist())),
-        ),
+        provenance={
+            "file": Path(path).name,
+            "sha256": hashlib.sha256(raw).hexdigest(),
+            "encoding": codecs.lookup(encoding).name,
+            "first_character": begin,
+            "steps": length,
+            "vocabulary": "".join(map(chr, known.tolist())),
+        },
     )
 
 
@@ -146,90 +132,95 @@ def _read(path: str | os.PathLike[str]) -> bytes:
     with open_file(path) as (stream, size):
         if size > _LARGEST_FILE:
             raise FileFormatError(
-                f"{str(path)!r} has {size} bytes, more than the {_LARGEST_FILE} that are read; divide it"
+                f"has {size} bytes, more than the {_LARGEST_FILE} that are read",
+                seen=path,
+                advice="divide it",
             )
         return stream.read()
 
 
 def _decoded(raw: bytes, encoding: str, name: str) -> str:
-    if not isinstance(encoding, str):
-        raise UnknownNameError(f"encoding={encoding!r} is not a name; give one such as 'utf-8' or 'latin-1'")
     try:
         if not codecs.lookup(encoding)._is_text_encoding:  # "zlib", "rot13": bytes to bytes, text to text
             raise LookupError
         text = raw.decode(encoding)
-    except (LookupError, ValueError) as error:  # ValueError: a null byte in the encoding's name
-        if isinstance(error, UnicodeError):
-            at = f" at byte {error.start}" if isinstance(error, UnicodeDecodeError) else ""
-            raise FileFormatError(
-                f"{name!r} is not {encoding} text{at} ({getattr(error, 'reason', error)}); give its encoding, "
-                "such as encoding='latin-1'"
-            ) from error
+    except UnicodeError as error:
+        at = f" at byte {error.start}" if isinstance(error, UnicodeDecodeError) else ""
+        raise FileFormatError(
+            f"is not {encoding} text{at} ({getattr(error, 'reason', error)})",
+            seen=name,
+            advice="give its `encoding`, such as 'latin-1'",
+        ) from error
+    except (LookupError, TypeError, ValueError) as error:  # ValueError: a null byte in the encoding's name
         raise UnknownNameError(
-            f"encoding={encoding!r} is no text encoding that Python knows; give one such as 'utf-8' or 'latin-1'"
+            "is no text encoding that Python knows",
+            argument="encoding",
+            seen=encoding,
+            advice="give one such as 'utf-8' or 'latin-1'",
         ) from error
     if not text:
-        raise FileFormatError(f"{name!r} is empty; give a file with text")
+        raise FileFormatError("is empty", seen=name, advice="give a file with text")
     return text
 
 
 def _points(text: str) -> Array:
-    """The characters' code points, (N,)."""
+    """Return the characters' code points, (N,)."""
     # Some encodings give half a surrogate pair alone, which no strict encoding takes.
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.dtype("<u4")).astype(np.int64)
 
 
 def _kinds(points: Array, name: str) -> Array:
-    """The text's characters by code point, each once."""
+    """Return the text's characters by code point, each once."""
     known = np.unique(points)
     if len(known) < _LEAST_KINDS:
         raise ValueRangeError(
-            f"{name!r} holds the character {chr(known[0])!r} alone, so there is nothing to predict; give a text with "
-            "others, too, or a vocabulary of at least two"
+            f"{name!r} holds the character {chr(known[0])!r} alone, so there is nothing to predict",
+            advice="give a text with others, too, or a `vocabulary` of at least two",
         )
     return known
 
 
 def _vocabulary(vocabulary: str) -> Array:
     if not isinstance(vocabulary, str) or len(vocabulary) < _LEAST_KINDS:
-        raise ValueRangeError(f"vocabulary={vocabulary!r} must be text with at least two characters, or None")
+        raise ValueRangeError(
+            "must be text with at least two characters", argument="vocabulary", seen=vocabulary
+        )
     known = _points(vocabulary)
     kinds, counts = np.unique(known, return_counts=True)
     if len(kinds) < len(known):
         raise ValueRangeError(
-            f"vocabulary has {chr(kinds[counts > 1][0])!r} more than once; give each character once"
+            f"has {chr(kinds[counts > 1][0])!r} more than once",
+            argument="vocabulary",
+            advice="give each character once",
         )
     return known
 
 
 def _classes(points: Array, known: Array, begin: int) -> Array:
-    """The place of every character in the vocabulary."""
+    """Return the index of every character in the vocabulary."""
     order = np.argsort(known)
-    places = np.minimum(np.searchsorted(known[order], points), len(known) - 1)
-    classes: Array = order[places]
+    ranks = np.minimum(np.searchsorted(known[order], points), len(known) - 1)
+    classes: Array = order[ranks]
     unknown = np.flatnonzero(known[classes] != points)
     if unknown.size:
         at = int(unknown[0])
         raise ValueRangeError(
-            f"the character {chr(points[at])!r}, number {begin + at} of the file, is not in vocabulary; make the "
-            "vocabulary from both texts, or take such characters out"
+            f"does not have {chr(points[at])!r}, character {begin + at} of the file",
+            argument="vocabulary",
+            advice="make it from both texts, or take such characters out",
         )
     return classes
 
 
 def _layout(count: int, steps: int | None, streams: int, split: str, name: str) -> tuple[int, int]:
-    """The streams' length, and how many characters are read."""
+    """Return the streams' length, and how many characters are read."""
     longest = (count - 1) // streams
     length = longest if steps is None else steps
     if not 1 <= length <= longest:
         raise ShortSplitError(
-            f"split {split!r} of {name!r} has {count} characters; sequences={streams} streams of "
-            f"{steps or 'at least 1'} steps need {streams * (steps or 1) + 1}"
+            f"of {name!r} has {count} characters; `sequences`={streams} streams of {steps or 'at least 1'} steps need "
+            f"{streams * (steps or 1) + 1}",
+            argument="split",
+            seen=split,
         )
     return length, length * streams
-
-
-def _entropy(classes: Array) -> float:
-    counts = np.bincount(classes)
-    share = counts[counts > 0] / classes.size
-    return float(-(share * np.log(share)).sum())

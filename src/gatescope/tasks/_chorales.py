@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,23 @@ import numpy as np
 from numpy.typing import DTypeLike
 from tqdm.auto import tqdm
 
-from gatescope.checks.dtypes import float_dtype
+from gatescope.checks.numbers import check_choice, check_count
 from gatescope.datatypes import Array, Batch
 from gatescope.errors import FileFormatError
-from gatescope.tasks._music import HIGHEST_NOTE, LOWEST_NOTE, check_notes, check_one_of, need, piano_batch
-from gatescope.tasks._synthetic import flag, generator, whole
+from gatescope.tasks._music import CHECK_NOTE, HIGHEST_NOTE, LOWEST_NOTE, need, piano_batch
+from gatescope.tasks._task import task
 
 GRIDS = {"quarter": 1, "eighth": 2, "sixteenth": 4}  # steps in a quarter note
 _ROUNDING = 1e-6  # of a step: music21 gives thirds of a quarter as floats or fractions
 
 
+@task(
+    split=partial(check_choice, choices=("train", "valid", "test")),
+    grid=partial(check_choice, choices=GRIDS),
+    count=lambda name, value: None if value is None else check_count(name, value, least=5),
+    min_note=CHECK_NOTE,
+    max_note=CHECK_NOTE,
+)
 def chorales(
     *,
     split: str = "train",
@@ -33,7 +41,7 @@ def chorales(
     dtype: DTypeLike = "float32",
     progress: bool = False,
 ) -> Batch:
-    """Next-step prediction over Bach's chorales, read from the corpus that the package music21 brings.
+    """Make next-step prediction over Bach's chorales, read from the corpus that the package music21 brings.
 
     The task, the loss and the baseline are those of `gatescope.tasks._piano_roll`; only the source differs, and so do
     the split and the numbers: for the published ones take the archive.  Nothing of the corpus is copied or kept.
@@ -74,11 +82,9 @@ def chorales(
     FileFormatError
         If music21 cannot read a chorale, or has none.
     ValueRangeError
-        If a number is not allowed, or `progress` is neither True nor False.
+        If a number is not allowed.
     UnknownNameError
         If there is no such split or grid.
-    DtypeError
-        If `dtype` is neither float32 nor float64.
 
     References
     ----------
@@ -92,52 +98,40 @@ def chorales(
     >>> batch.heads  # doctest: +SKIP
     (Head(name='notes', size=88, loss='bernoulli', weight=1.0),)
     """
-    wanted = float_dtype(dtype)
-    check_one_of("split", split, ("train", "valid", "test"))
-    per_quarter = GRIDS[check_one_of("grid", grid, tuple(GRIDS))]
-    notes = check_notes(min_note, max_note)
-    cut = None if steps is None else whole("steps", steps)
-    limit = None if count is None else whole("count", count, least=5)
-    shown = flag("progress", progress)
-    order = generator(seed)
     music21 = need("music21", "music21", "chorales")
-    names = _names(music21)[:limit]
-    parts = _divided(names, order)
+    parts = _divided(_names(music21)[:count], np.random.default_rng(seed))
     needed = list(dict.fromkeys([*parts[split], *parts["train"]]))  # the baseline is of the training split
     rolls = {
-        name: _roll(name, per_quarter)
-        for name in tqdm(needed, desc="chorales", unit="file", disable=None if shown else True)
+        name: _roll(name, GRIDS[grid])
+        for name in tqdm(needed, desc="chorales", unit="file", disable=None if progress else True)
     }
     return piano_batch(
         [rolls[name] for name in parts[split]],
         [rolls[name] for name in parts["train"]],
-        name="chorales",
-        notes=notes,
-        steps=cut,
-        dtype=wanted,
-        facts={
+        min_note=min_note,
+        max_note=max_note,
+        steps=steps,
+        dtype=dtype,
+        provenance={
             "source": "music21's corpus",
             "music21": str(music21.__version__),
-            "split": split,
-            "grid": grid,
-            "seed": int(seed),
             "chorales": parts[split],
         },
     )
 
 
 def _names(music21: Any) -> list[str]:
-    """The chorales' names in the edition's order; some stand in it twice under two numbers."""
-    found = list(dict.fromkeys(music21.corpus.chorales.Iterator(returnType="filename")))
-    if len(found) < 5:
+    """Return the chorales' names in the edition's order; some stand in it twice under two numbers."""
+    names = list(dict.fromkeys(music21.corpus.chorales.Iterator(returnType="filename")))
+    if len(names) < 5:
         raise FileFormatError(
-            f"music21's corpus has {len(found)} of Bach's chorales; install it again with its corpus"
+            f"music21's corpus has {len(names)} of Bach's chorales", advice="install it again with its corpus"
         )
-    return [str(name) for name in found]
+    return [str(name) for name in names]
 
 
 def _divided(names: list[str], order: np.random.Generator) -> dict[str, list[str]]:
-    """A fifth to test with, a fifth to validate with, the others to train on."""
+    """Divide names: a fifth to test with, a fifth to validate with, the others to train on."""
     shuffled = [names[k] for k in order.permutation(len(names))]
     fifth = len(names) // 5
     return {"test": shuffled[:fifth], "valid": shuffled[fifth : 2 * fifth], "train": shuffled[2 * fifth :]}
@@ -145,7 +139,7 @@ def _divided(names: list[str], order: np.random.Generator) -> dict[str, list[str
 
 @functools.cache  # three splits of one process read every file once; all rolls together are 2 MB
 def _roll(name: str, per_quarter: int) -> Array:
-    """The piano roll (T_n, 88) of a chorale."""
+    """Return the piano roll (T_n, 88) of a chorale."""
     music21 = need("music21", "music21", "chorales")
     try:
         # Not corpus.parse: it reads and writes pickles in the user's temporary folder.
@@ -158,27 +152,28 @@ def _roll(name: str, per_quarter: int) -> Array:
         ]
     except Exception as error:  # music21 raises its own kinds, all Exceptions
         raise FileFormatError(
-            f"music21 cannot read its chorale {name!r} ({type(error).__name__}: {error}); install it again"
+            f"music21 cannot read its chorale {name!r} ({type(error).__name__}: {error})",
+            advice="install it again",
         ) from error
     return _sampled(sounding, per_quarter, name)
 
 
 def _path(matches: Any, name: str) -> Path:
-    """The file of that very name, MusicXML if there are several: music21 also finds names that only begin so."""
+    """Return the file of that very name, MusicXML if there are several; music21 finds names that only begin so, too."""
     paths = [Path(match) for match in (matches if isinstance(matches, list) else [matches])]
     same = [path for path in paths if path.stem == name.rpartition("/")[2]] or paths
     return next((path for path in same if path.suffix in (".mxl", ".xml", ".musicxml")), same[0])
 
 
 def _sampled(sounding: list[tuple[float, float, list[int]]], per_quarter: int, name: str) -> Array:
-    """Keys that sound when a step begins, from notes with their beginning and end in quarters."""
+    """Return the keys that sound when a step begins, from notes with their beginning and end in quarters."""
 
     def step(quarters: float) -> int:
         return math.ceil(quarters * per_quarter - _ROUNDING)
 
     length = max((step(end) for _, end, _ in sounding), default=0)
     if length < 1:
-        raise FileFormatError(f"the chorale {name!r} has no notes; install music21 again")
+        raise FileFormatError(f"the chorale {name!r} has no notes", advice="install music21 again")
     roll = np.zeros((length, HIGHEST_NOTE - LOWEST_NOTE + 1), np.uint8)
     for begin, end, pitches in sounding:
         for pitch in pitches:

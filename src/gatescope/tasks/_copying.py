@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from gatescope.checks.dtypes import float_dtype
+from gatescope.checks.numbers import check_count
 from gatescope.datatypes import Batch, Head
-from gatescope.tasks._synthetic import check_size, generator, one_hot, record, whole, whole_length
+from gatescope.tasks._synthetic import check_size, one_hot
+from gatescope.tasks._task import task
 
 
+@task(symbols=partial(check_count, least=2))
 def copying(
     *,
     steps: int = 100,
@@ -21,7 +24,7 @@ def copying(
     seed: int = 0,
     dtype: DTypeLike = "float32",
 ) -> Batch:
-    """The copying problem: a few symbols are shown, and asked for again after `steps` blank steps.
+    """Make the copying problem: a few symbols are shown, and asked for again after `steps` blank steps.
 
     With K `symbols` and M of them to remember, symbol K is the blank and K + 1 the delimiter, which asks for the
     answer; T is `steps` as the papers count it, so **the batch is T + 2 M steps long** (T + 20 by default):
@@ -59,9 +62,7 @@ def copying(
     Raises
     ------
     ValueRangeError
-        If a number is not allowed, or the batch would be too large.
-    DtypeError
-        If `dtype` is neither float32 nor float64.
+        If the batch would take more than 4 GiB.
 
     References
     ----------
@@ -76,34 +77,19 @@ def copying(
     >>> batch.inputs.shape, round(batch.baseline, 4)
     ((120, 4, 10), 0.1733)
     """
-    wanted = float_dtype(dtype)
-    steps, sequences = whole("steps", steps), whole("sequences", sequences)
-    symbols, memory = whole("symbols", symbols, least=2), whole("memory", memory)
     total = steps + 2 * memory
-    check_size(total * sequences * (symbols + 3), wanted, "give fewer steps, sequences, symbols or memory")
+    check_size(total * sequences * (symbols + 3), dtype, "give fewer steps, sequences, symbols or memory")
     blank, delimiter = symbols, symbols + 1
-    shown = generator(seed).integers(0, symbols, (memory, sequences))
+    shown = np.random.default_rng(seed).integers(0, symbols, (memory, sequences))
     coded = np.full((total, sequences), blank)
     coded[:memory] = shown
     coded[memory + steps - 1] = delimiter
-    targets = np.full((total, sequences, 1), blank, wanted)
+    targets = np.full((total, sequences, 1), blank, dtype)
     targets[-memory:, :, 0] = shown
     return Batch(
-        name="copying",
-        inputs=one_hot(coded, symbols + 2, wanted),
+        inputs=one_hot(coded, symbols + 2, dtype),
         targets=targets,
-        mask=np.ones((total, sequences), np.bool_),
-        lengths=whole_length(total, sequences),
         heads=(Head("symbol", symbols + 1, "cross_entropy"),),
         baseline=memory * math.log(symbols) / total,
         baseline_of="no memory: blank until the delimiter, then every symbol as likely, M ln K / (T + 2 M)",
-        provenance=record(
-            "copying",
-            wanted,
-            steps=steps,
-            sequences=sequences,
-            symbols=symbols,
-            memory=memory,
-            seed=int(seed),
-        ),
     )

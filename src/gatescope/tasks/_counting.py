@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from gatescope.checks.dtypes import float_dtype
+from gatescope.checks.arrays import check_shape, real_array
+from gatescope.checks.numbers import check_count
 from gatescope.datatypes import Array, Batch, Head
 from gatescope.errors import ShapeError, ValueRangeError
-from gatescope.tasks._synthetic import check_size, generator, numbers_of, one_hot, record, whole
+from gatescope.tasks._synthetic import check_size, one_hot
+from gatescope.tasks._task import task
 
 _LETTERS = "abc"
+_TWO_OR_THREE = partial(check_count, least=2, most=3)
 
 
+@task(letters=_TWO_OR_THREE, steps=None, n_min=None, n_max=None)
 def counting(
     *,
     steps: int = 101,
@@ -25,7 +30,7 @@ def counting(
     seed: int = 0,
     dtype: DTypeLike = "float32",
 ) -> Batch:
-    """Strings a^n b^n (or a^n b^n c^n) with n drawn at random; at every step, which symbols may come next.
+    """Make strings a^n b^n (or a^n b^n c^n) with n drawn at random; at every step, which symbols may come next.
 
     n is uniform in `n_min`..`n_max`.  The inputs are a start symbol and then the string, ``letters * n + 1`` steps,
     with zeros after them up to T.  What may come next is a set, whose members the prefix determines:
@@ -72,9 +77,7 @@ def counting(
     Raises
     ------
     ValueRangeError
-        If a number is not allowed, or the batch would be too large.
-    DtypeError
-        If `dtype` is neither float32 nor float64.
+        If the batch would take more than 4 GiB.
 
     References
     ----------
@@ -90,22 +93,20 @@ def counting(
     >>> batch.inputs.shape, max(batch.provenance["numbers"]) <= 10
     ((21, 4, 3), True)
     """
-    letters = whole("letters", letters, least=2, most=3)
-    sequences = whole("sequences", sequences)
-    steps = whole("steps", steps, least=letters + 1)
-    room = (steps - 1) // letters
-    n_max = whole("n_max", room if n_max is None else n_max, most=room)
-    n_min = whole("n_min", n_min, most=n_max)
-    wanted = float_dtype(dtype)
-    check_size(2 * steps * sequences * (letters + 1), wanted)
-    numbers = generator(seed).integers(n_min, n_max + 1, sequences)
-    return _counting(numbers, letters, steps, wanted, n_min=n_min, n_max=n_max, seed=int(seed))
+    steps = check_count("steps", steps, least=letters + 1)
+    longest = (steps - 1) // letters
+    n_max = check_count("n_max", longest if n_max is None else n_max, most=longest)
+    n_min = check_count("n_min", n_min, most=n_max)
+    check_size(2 * steps * sequences * (letters + 1), dtype)
+    numbers = np.random.default_rng(seed).integers(n_min, n_max + 1, sequences)
+    return _counting(numbers, letters, steps, dtype, n_max=n_max)
 
 
+@task(letters=_TWO_OR_THREE, steps=None)
 def counting_of(
     numbers: Any, *, letters: int = 2, steps: int | None = None, dtype: DTypeLike = "float32"
 ) -> Batch:
-    """The strings a^n b^n (or a^n b^n c^n) of given n, as `counting` makes them, to test what a network counts to.
+    """Make the strings a^n b^n (or a^n b^n c^n) of given n, as `counting` makes them, to test what a network counts to.
 
     Parameters
     ----------
@@ -140,23 +141,23 @@ def counting_of(
     >>> batch.targets[:, 0].astype(int).tolist()  # a; a or b; a or b; b; end
     [[1, 0, 0], [1, 1, 0], [1, 1, 0], [0, 1, 0], [0, 0, 1]]
     """
-    letters = whole("letters", letters, least=2, most=3)
-    given = numbers_of("numbers", numbers)
-    if given.ndim != 1 or given.size == 0:
-        raise ShapeError(f"numbers has the shape {given.shape}; give one n for each of at least one sequence")
-    if given.dtype.kind not in "iu" or given.min() < 1:
-        raise ValueRangeError(f"numbers={numbers!r} must be whole numbers of at least 1")
-    needed = letters * int(given.max()) + 1
-    steps = whole("steps", needed if steps is None else steps, least=needed)
-    wanted = float_dtype(dtype)
+    counts = real_array("numbers", numbers)
+    if counts.ndim != 1 or counts.size == 0:
+        raise ShapeError(
+            "should have one n for each of at least one sequence", argument="numbers", seen=counts.shape
+        )
+    if counts.dtype.kind not in "iu" or counts.min() < 1:
+        raise ValueRangeError("must be whole numbers of at least 1", argument="numbers", seen=numbers)
+    needed = letters * int(counts.max()) + 1
+    steps = check_count("steps", needed if steps is None else steps, least=needed)
     check_size(
-        2 * steps * given.size * (letters + 1), wanted, "give fewer or smaller numbers, or fewer steps"
+        2 * steps * counts.size * (letters + 1), dtype, "give fewer or smaller numbers, or fewer steps"
     )
-    return _counting(given.astype(np.int64), letters, steps, wanted)
+    return _counting(counts.astype(np.int64), letters, steps, dtype)
 
 
 def counting_accepted(outputs: Any, batch: Batch) -> NDArray[np.bool_]:
-    """Which strings were followed without a fault.
+    """Return which strings were followed without a fault.
 
     A string is accepted if at every one of its steps every output is on the right side: above 0, which is p > 1/2, for
     the symbols that may come next, and below 0 for the others.  (An output that is exactly 0, or NaN, is on neither.)
@@ -196,28 +197,26 @@ def counting_accepted(outputs: Any, batch: Batch) -> NDArray[np.bool_]:
     array([ True, False,  True])
     """
     if batch.name != "counting":
-        raise ValueRangeError(f"batch is of the task {batch.name!r}; give one of counting or counting_of")
-    given = numbers_of("outputs", outputs)
-    if given.shape != batch.targets.shape:
-        raise ShapeError(
-            f"outputs has the shape {given.shape}, but batch's targets {batch.targets.shape}; "
-            "give the outputs of this batch's inputs"
+        raise ValueRangeError(
+            f"is of the task {batch.name!r}", argument="batch", advice="give one of counting or counting_of"
         )
-    right = np.where(batch.targets > 0, given > 0, given < 0).all(axis=2)
+    answers = real_array("outputs", outputs)
+    check_shape("outputs", answers, batch.targets.shape, "the shape of batch.targets")
+    right = np.where(batch.targets > 0, answers > 0, answers < 0).all(axis=2)
     return np.asarray((right | ~batch.mask).all(axis=0), dtype=np.bool_)
 
 
-def _counting(numbers: Array, letters: int, steps: int, wanted: np.dtype[Any], **arguments: Any) -> Batch:
-    """The batch of given n."""
+def _counting(numbers: Array, letters: int, length: int, dtype: DTypeLike, **settled: int) -> Batch:
+    """Return the batch of given n; `settled` are arguments of which the defaults follow from others."""
     lengths = letters * numbers + 1
-    step = np.arange(steps)[:, None]
+    step = np.arange(length)[:, None]
     inside = step < lengths
     # 0 at the start, and then 1, 2(, 3) for a, b(, c).
     symbol = np.where(inside, -(-step // numbers), 0)
-    inputs = one_hot(symbol, letters + 1, wanted) * inside[..., None]
+    inputs = one_hot(symbol, letters + 1, dtype) * inside[..., None]
     # With k letters done, the (k+1)th comes next; within the first run, the second may come at any step.
     upcoming = np.where(inside, step // numbers, 0)
-    targets = one_hot(upcoming, letters + 1, wanted)
+    targets = one_hot(upcoming, letters + 1, dtype)
     targets[symbol == 1, 0] = targets[symbol == 1, 1] = 1
     targets *= inside[..., None]
     return Batch(
@@ -229,16 +228,13 @@ def _counting(numbers: Array, letters: int, steps: int, wanted: np.dtype[Any], *
         heads=(Head("next", letters + 1, "bernoulli"),),
         baseline=_baseline(numbers, letters),
         baseline_of="the current symbol alone: the end of a run of b (or c) gets its frequency",
-        provenance=record(
-            "counting",
-            wanted,
-            language=" ".join(f"{letter}^n" for letter in _LETTERS[:letters]),
-            numbers=numbers.tolist(),
-            steps=steps,
-            sequences=len(numbers),
-            letters=letters,
-            **arguments,
-        ),
+        provenance={
+            "language": " ".join(f"{letter}^n" for letter in _LETTERS[:letters]),
+            "numbers": numbers.tolist(),
+            "steps": length,
+            "sequences": len(numbers),
+            **settled,
+        },
     )
 
 

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from gatescope.checks.dtypes import float_dtype
+from gatescope.checks.numbers import check_count, check_number
 from gatescope.datatypes import Batch, Head
-from gatescope.tasks._synthetic import (
-    at_the_last_step,
-    check_size,
-    generator,
-    real,
-    record,
-    whole,
-    whole_length,
-)
+from gatescope.tasks._synthetic import at_the_last_step, check_size
+from gatescope.tasks._task import task
 
 
+@task(steps=partial(check_count, least=2), gap=None, noise=partial(check_number, least=0))
 def delayed_xor(
     *,
     steps: int = 50,
@@ -29,7 +24,7 @@ def delayed_xor(
     seed: int = 0,
     dtype: DTypeLike = "float32",
 ) -> Batch:
-    """Two bits `gap` steps apart; at the last step, whether they differ.
+    """Make sequences of two bits `gap` steps apart; at the last step, whether they differ.
 
     The one input is -1 or +1 (bit 0 or 1, each as likely) at step 0 and again at step `gap`, and 0 at the others;
     Gaussian noise of standard deviation `noise` is added at all of them.  The target, at the last step alone, is
@@ -60,9 +55,7 @@ def delayed_xor(
     Raises
     ------
     ValueRangeError
-        If a number is not allowed, or the batch would be too large.
-    DtypeError
-        If `dtype` is neither float32 nor float64.
+        If the batch would take more than 4 GiB.
 
     References
     ----------
@@ -76,28 +69,21 @@ def delayed_xor(
     >>> bool(((batch.inputs[0] != batch.inputs[15]) == batch.targets[-1]).all())
     True
     """
-    wanted = float_dtype(dtype)
-    steps, sequences = whole("steps", steps, least=2), whole("sequences", sequences)
-    gap = whole("gap", steps // 2 if gap is None else gap, most=steps - 1)
-    noise = real("noise", noise, least=0)
-    check_size(steps * sequences * 2, wanted)
-    rng = generator(seed)
+    gap = check_count("gap", steps // 2 if gap is None else gap, most=steps - 1)
+    check_size(steps * sequences * 2, dtype)
+    rng = np.random.default_rng(seed)
     first, second = rng.integers(0, 2, (2, sequences))
     inputs = np.zeros((steps, sequences, 1))
     inputs[0, :, 0], inputs[gap, :, 0] = 2 * first - 1, 2 * second - 1
     if noise:
         inputs += noise * rng.standard_normal(inputs.shape)
-    targets, mask = at_the_last_step(first ^ second, steps, wanted)
+    targets, mask = at_the_last_step(first ^ second, steps, dtype)
     return Batch(
-        name="delayed_xor",
-        inputs=inputs.astype(wanted),
+        inputs=inputs.astype(dtype),
         targets=targets,
         mask=mask,
-        lengths=whole_length(steps, sequences),
         heads=(Head("xor", 1, "bernoulli"),),
         baseline=math.log(2),
         baseline_of="both answers as likely, ln 2",
-        provenance=record(
-            "delayed_xor", wanted, steps=steps, sequences=sequences, gap=gap, noise=noise, seed=int(seed)
-        ),
+        provenance={"gap": gap},
     )

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from gatescope.checks.dtypes import float_dtype
+from gatescope.checks.numbers import check_choice, check_count
 from gatescope.datatypes import Array, Batch, Head
 from gatescope.errors import ValueRangeError
-from gatescope.tasks._music import check_one_of, need
-from gatescope.tasks._splits import NoSuchSplitError
-from gatescope.tasks._synthetic import at_the_last_step, generator, real, record, whole, whole_length
+from gatescope.tasks._music import need
+from gatescope.tasks._splits import HELD_BACK, check_part
+from gatescope.tasks._synthetic import at_the_last_step
+from gatescope.tasks._task import task
 
 SPLITS = ("train", "valid", "test")
 ORDERS = ("rows", "pixels", "permuted")
@@ -20,6 +22,11 @@ _CLASSES, _SIDE, _BRIGHTEST = 10, 8, 16
 _PERMUTATION_SEED = 0
 
 
+@task(
+    **HELD_BACK | {"split": partial(check_choice, choices=SPLITS)},
+    order=partial(check_choice, choices=ORDERS),
+    sequences=None,
+)
 def digits(
     *,
     split: str = "train",
@@ -30,7 +37,7 @@ def digits(
     seed: int = 0,
     dtype: DTypeLike = "float32",
 ) -> Batch:
-    """scikit-learn's 1,797 images of handwritten digits as sequences; at the last step, which digit it was.
+    """Make scikit-learn's 1,797 images of handwritten digits as sequences; at the last step, which digit it was.
 
     An image is 8 x 8 pixels of 0..16, here divided by 16.
 
@@ -76,8 +83,6 @@ def digits(
         is empty.
     UnknownNameError
         If there is no such split or order.
-    DtypeError
-        If `dtype` is neither float32 nor float64.
 
     References
     ----------
@@ -91,78 +96,62 @@ def digits(
     >>> gs.tasks.digits(order="pixels").inputs.shape  # doctest: +SKIP
     (64, 1295, 1)
     """
-    wanted = float_dtype(dtype)
-    check_one_of("split", split, SPLITS)
-    check_one_of("order", order, ORDERS)
-    valid = real("valid_fraction", valid_fraction, least=0, most=1)
-    test = real("test_fraction", test_fraction, least=0, most=1)
-    rng = generator(seed)
+    rng = np.random.default_rng(seed)
     data = need("sklearn.datasets", "scikit-learn", "digits").load_digits()
     images = np.asarray(data.images, np.float64) / _BRIGHTEST  # (N, 8, 8)
     classes = np.asarray(data.target, np.int64)
-    chosen = _chosen(_split(classes, test, rng), split, valid, sequences)
-    limit = len(chosen)
+    parts = _parts(classes, valid_fraction, test_fraction, rng)
+    chosen = _chosen(parts, split, valid_fraction, test_fraction, sequences)
     pixels = images[chosen]
     permutation = np.random.default_rng(_PERMUTATION_SEED).permutation(_SIDE * _SIDE)
     if order != "rows":
-        pixels = pixels.reshape(limit, _SIDE * _SIDE, 1)
+        pixels = pixels.reshape(len(pixels), _SIDE * _SIDE, 1)
     if order == "permuted":
         pixels = pixels[:, permutation]
     steps = pixels.shape[1]
-    targets, mask = at_the_last_step(classes[chosen], steps, wanted)
+    targets, mask = at_the_last_step(classes[chosen], steps, dtype)
     return Batch(
-        name="digits",
-        inputs=np.ascontiguousarray(pixels.transpose(1, 0, 2).astype(wanted)),
+        inputs=np.ascontiguousarray(pixels.transpose(1, 0, 2).astype(dtype)),
         targets=targets,
         mask=mask,
-        lengths=whole_length(steps, limit),
         heads=(Head("digit", _CLASSES, "cross_entropy"),),
         baseline=math.log(_CLASSES),
         baseline_of="a guess among ten digits, ln 10",
-        provenance=record(
-            "digits",
-            wanted,
-            source="scikit-learn's load_digits",
-            split=split,
-            order=order,
-            valid_fraction=valid,
-            test_fraction=test,
-            sequences=limit,
-            seed=int(seed),
-            permutation=permutation.tolist() if order == "permuted" else None,
-        ),
+        provenance={
+            "source": "scikit-learn's load_digits",
+            "sequences": len(chosen),
+            "permutation": permutation.tolist() if order == "permuted" else None,
+        },
     )
 
 
-def _chosen(parts: dict[str, Array], split: str, valid: float, sequences: int | None) -> Array:
-    """Indices of the images of a split: those to choose by are the last ones of those not kept for the test."""
-    rest = parts["train"]
-    training = len(rest) - int(valid * len(rest))
-    parts = {"train": rest[:training], "valid": rest[training:], "test": parts["test"]}
-    for name in ("train", split):
-        if not len(parts[name]):
-            kind = ValueRangeError if name == "train" else NoSuchSplitError
-            raise kind(
-                f"valid_fraction={valid:g} keeps {len(rest) - training} of {len(rest)} images to choose by, so split "
-                f"{name!r} is empty; give a number such as 0.1"
-            )
-    chosen = parts[split]
-    # As many are asked of all splits on the command line, where the training split is the one that is meant.
-    most = max(len(chosen), training)
-    return chosen if sequences is None else chosen[: whole("sequences", sequences, most=most)]
-
-
-def _split(classes: Array, fraction: float, rng: np.random.Generator) -> dict[str, Array]:
-    """Indices of the test images and of the others: of every class the same share, in a random order."""
-    parts: dict[str, list[Array]] = {"test": [], "train": []}
+def _parts(classes: Array, valid: float, test: float, rng: np.random.Generator) -> dict[str, Array]:
+    """Return the indices of each split's images: of every class the same fraction for the test, in a random order."""
+    tested, others = [], []
     for digit in range(_CLASSES):
         images = rng.permutation(np.flatnonzero(classes == digit))
-        kept = round(fraction * len(images))
-        if not 0 < kept < len(images):
+        held_back = round(test * len(images))
+        if not 0 < held_back < len(images):
             raise ValueRangeError(
-                f"test_fraction={fraction!r} puts {kept} of the {len(images)} images of a {digit} into the test split; "
-                "both splits need some: give a number such as 0.2"
+                f"puts {held_back} of the {len(images)} images of a {digit} into the test split",
+                argument="test_fraction",
+                seen=test,
+                advice="both splits need some: give a number such as 0.2",
             )
-        parts["test"].append(images[:kept])
-        parts["train"].append(images[kept:])
-    return {name: rng.permutation(np.concatenate(found)) for name, found in parts.items()}
+        tested.append(images[:held_back])
+        others.append(images[held_back:])
+    for_test, rest = (rng.permutation(np.concatenate(images)) for images in (tested, others))
+    training = len(rest) - int(
+        valid * len(rest)
+    )  # those to choose by are the last ones of those not kept for the test
+    return {"train": rest[:training], "valid": rest[training:], "test": for_test}
+
+
+def _chosen(parts: dict[str, Array], split: str, valid: float, test: float, sequences: int | None) -> Array:
+    """Return the indices of the images of a split, at most `sequences` of them."""
+    for name in ("train", split):
+        check_part(name, len(parts[name]), sum(map(len, parts.values())), "images", valid=valid, test=test)
+    chosen = parts[split]
+    # As many are asked of all splits on the command line, where the training split is the one that is meant.
+    most = max(len(chosen), len(parts["train"]))
+    return chosen if sequences is None else chosen[: check_count("sequences", sequences, most=most)]

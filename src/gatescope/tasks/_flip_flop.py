@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import DTypeLike
 
-from gatescope.checks.dtypes import float_dtype
+from gatescope.checks.numbers import check_number
 from gatescope.datatypes import Batch, Head
-from gatescope.tasks._synthetic import check_size, generator, real, record, whole, whole_length
+from gatescope.tasks._synthetic import check_size
+from gatescope.tasks._task import task
 
 
+@task(pulse=partial(check_number, least=0, most=1))
 def flip_flop(
     *,
     steps: int = 120,
@@ -19,7 +23,7 @@ def flip_flop(
     seed: int = 0,
     dtype: DTypeLike = "float32",
 ) -> Batch:
-    """The flip-flop: rare pulses of +1 and -1 a channel; every output holds the sign of its channel's last pulse.
+    """Make the flip-flop task: rare pulses of +1 and -1 a channel; outputs keep the sign of their channel's last one.
 
     ``target_t = input_t`` where there is a pulse, and ``target_{t-1}`` where there is none, in each of C `channels`.
     A pulse comes with the probability `pulse` at every step and channel, +1 and -1 each as likely; every channel has
@@ -52,9 +56,7 @@ def flip_flop(
     Raises
     ------
     ValueRangeError
-        If a number is not allowed, or the batch would be too large.
-    DtypeError
-        If `dtype` is neither float32 nor float64.
+        If the batch would take more than 4 GiB.
 
     References
     ----------
@@ -68,11 +70,8 @@ def flip_flop(
     >>> batch.targets.shape, round(batch.baseline, 4)
     ((50, 2, 3), 0.9212)
     """
-    wanted = float_dtype(dtype)
-    steps, sequences = whole("steps", steps), whole("sequences", sequences)
-    channels, pulse = whole("channels", channels), real("pulse", pulse, least=0, most=1)
-    check_size(steps * sequences * channels * 2, wanted, "give fewer steps, sequences or channels")
-    rng = generator(seed)
+    check_size(steps * sequences * channels * 2, dtype, "give fewer steps, sequences or channels")
+    rng = np.random.default_rng(seed)
     shape = (steps, sequences, channels)
     pulsed = rng.random(shape) < pulse
     pulsed[0] = True
@@ -80,21 +79,9 @@ def flip_flop(
     # The step of the last pulse so far: pulses carry their own step, and the maximum runs forward.
     last = np.maximum.accumulate(np.where(pulsed, np.arange(steps)[:, None, None], 0), axis=0)
     return Batch(
-        name="flip_flop",
-        inputs=(signs * pulsed).astype(wanted),
-        targets=np.take_along_axis(signs, last, axis=0).astype(wanted),
-        mask=np.ones((steps, sequences), np.bool_),
-        lengths=whole_length(steps, sequences),
+        inputs=(signs * pulsed).astype(dtype),
+        targets=np.take_along_axis(signs, last, axis=0).astype(dtype),
         heads=(Head("sign", channels, "mse"),),
         baseline=(1 - pulse) * (steps - 1) / steps,
         baseline_of="no memory: the pulse where there is one, 0 elsewhere, (1 - pulse) (T - 1) / T",
-        provenance=record(
-            "flip_flop",
-            wanted,
-            steps=steps,
-            sequences=sequences,
-            channels=channels,
-            pulse=pulse,
-            seed=int(seed),
-        ),
     )

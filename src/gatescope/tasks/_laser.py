@@ -8,15 +8,15 @@ from importlib import resources
 import numpy as np
 from numpy.typing import DTypeLike
 
-from gatescope._version import __version__
-from gatescope.checks.dtypes import float_dtype
-from gatescope.checks.numbers import check_count, check_flag
+from gatescope.checks.numbers import check_count
 from gatescope.datatypes import Batch, Head
 from gatescope.errors import FileFormatError
+from gatescope.tasks._task import task
 
 _FILE = "santafe_laser.txt"
 
 
+@task(steps=None)
 def laser(*, steps: int | None = None, dtype: DTypeLike = "float32", standardize: bool = True) -> Batch:
     """Return the Santa Fe laser series with its next value as the target.
 
@@ -45,9 +45,7 @@ def laser(*, steps: int | None = None, dtype: DTypeLike = "float32", standardize
     Raises
     ------
     ValueRangeError
-        If `steps` is not between 1 and 10,093, or `standardize` is neither True nor False.
-    DtypeError
-        If `dtype` is neither float32 nor float64.
+        If `steps` is not between 1 and 10,093.
 
     References
     ----------
@@ -61,7 +59,6 @@ def laser(*, steps: int | None = None, dtype: DTypeLike = "float32", standardize
     >>> gs.tasks.laser().inputs.shape
     (10093, 1, 1)
     """
-    precision, standardized = float_dtype(dtype), check_flag("standardize", standardize)
     raw = (resources.files(__package__) / "data" / _FILE).read_bytes()
     try:
         intensities = np.array(raw.split(), dtype=np.float64)
@@ -71,16 +68,14 @@ def laser(*, steps: int | None = None, dtype: DTypeLike = "float32", standardize
         ) from error
     mean, deviation = float(intensities.mean()), float(intensities.std())
     steps = len(intensities) if steps is None else check_count("steps", steps, most=len(intensities))
-    values = (intensities - mean) / deviation if standardized else intensities
-    targets = np.zeros(steps, precision)
+    values = (intensities - mean) / deviation if standardize else intensities
+    targets = np.zeros(steps, dtype)
     known = values[1 : steps + 1]
     targets[: len(known)] = known
     return Batch(
-        name="laser",
-        inputs=values[:steps].astype(precision).reshape(steps, 1, 1),
+        inputs=values[:steps].astype(dtype).reshape(steps, 1, 1),
         targets=targets.reshape(steps, 1, 1),
         mask=(np.arange(steps) < len(known)).reshape(steps, 1),
-        lengths=np.array([steps], np.int64),
         heads=(Head("intensity", 1, "mse"),),
         baseline=float(known.var()),
         baseline_of="the best constant: the variance of the targets",
@@ -89,8 +84,7 @@ def laser(*, steps: int | None = None, dtype: DTypeLike = "float32", standardize
             "sha256": hashlib.sha256(raw).hexdigest(),
             "mean": mean,
             "standard_deviation": deviation,
-            "standardized": standardized,
+            "steps": steps,
             "persistence": float(np.mean((known - values[: len(known)]) ** 2)),
-            "gatescope": __version__,
         },
     )

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import DTypeLike
 
-from gatescope.checks.dtypes import float_dtype
+from gatescope.checks.arrays import check_array
+from gatescope.checks.numbers import check_count, check_number
 from gatescope.datatypes import Array, Batch, Head
 from gatescope.errors import ShapeError, ValueRangeError
-from gatescope.tasks._synthetic import check_size, generator, numbers_of, real, record, whole, whole_length
+from gatescope.tasks._synthetic import check_size
+from gatescope.tasks._task import task
 
 # The positions that a choice leads to, by the position it is made in; 0 flat, 1 long, 2 short.
 # flat: stay, long, short; short: hold, close; long: hold, close.
 _CHOICES = {"flat": (0, 1, 2), "short": (2, 0), "long": (1, 0)}
 _SIGNS = (0.0, 1.0, -1.0)
+_DISCOUNT = partial(check_number, least=0, most=1)
 
 
+@task(steps=partial(check_count, least=3), gamma=_DISCOUNT)
 def long_series(
     *,
     steps: int = 20_000,
@@ -28,7 +33,7 @@ def long_series(
     seed: int = 0,
     dtype: DTypeLike = "float32",
 ) -> Batch:
-    """Long market series, and what every trade is worth at every step to one who knows the future.
+    """Make long market series, and what every trade is worth at every step to one who knows the future.
 
     The prices p_t are those of `long_series_prices`.  The inputs of step t are the last W = `lookback` price changes,
     ``p_t - p_{t-1}`` first, divided by the standard deviation of all changes of the batch after their mean is taken
@@ -71,8 +76,6 @@ def long_series(
     ------
     ValueRangeError
         If a number is not allowed, the batch would be too large, or the changes of so short a series are all alike.
-    DtypeError
-        If `dtype` is neither float32 nor float64.
 
     Examples
     --------
@@ -83,11 +86,9 @@ def long_series(
     >>> 2.9 < batch.baseline < 3
     True
     """
-    wanted = float_dtype(dtype)
-    lookback, steps = whole("lookback", lookback), whole("steps", steps, least=3)
     check_size(
-        steps * whole("sequences", sequences) * (lookback + sum(map(len, _CHOICES.values()))),
-        wanted,
+        steps * sequences * (lookback + sum(map(len, _CHOICES.values()))),
+        dtype,
         "give fewer steps or sequences, or a shorter lookback",
     )
     prices = long_series_prices(steps=steps, sequences=sequences, seed=seed)
@@ -100,38 +101,31 @@ def long_series(
         mean, deviation = float(values.mean()), float(values.std())
         if not (deviation > 0 and change_deviation > 0):
             raise ValueRangeError(
-                f"steps={steps!r} and sequences={sequences!r} give price changes that are all alike; ask for more"
+                f"gives, with `sequences`={sequences}, price changes that are all alike",
+                argument="steps",
+                seen=steps,
+                advice="ask for more",
             )
         targets.append((values - mean) / deviation)
         baseline += float(targets[-1].var(axis=(0, 2)).mean())
         heads.append(Head(name, len(leads_to), "mse"))
         statistics[name] = {"mean": mean, "standard_deviation": deviation}
     return Batch(
-        name="long_series",
-        inputs=_windows((changes - change_mean) / change_deviation, lookback, wanted),
-        targets=_columns_last(targets, wanted),
-        mask=np.ones(prices.shape, np.bool_),
-        lengths=whole_length(*prices.shape),
+        inputs=_windows((changes - change_mean) / change_deviation, lookback, dtype),
+        targets=_columns_last(targets, dtype),
         heads=tuple(heads),
         baseline=baseline,
         baseline_of="the best constant for each of the seven outputs: the variances of the targets",
-        provenance=record(
-            "long_series",
-            wanted,
-            steps=prices.shape[0],
-            sequences=prices.shape[1],
-            lookback=lookback,
-            gamma=float(gamma),
-            seed=int(seed),
-            reward="position x price change, no cost",
-            change={"mean": change_mean, "standard_deviation": change_deviation},
-            value=statistics,
-        ),
+        provenance={
+            "reward": "position x price change, no cost",
+            "change": {"mean": change_mean, "standard_deviation": change_deviation},
+            "value": statistics,
+        },
     )
 
 
 def long_series_prices(*, steps: int = 20_000, sequences: int = 40, seed: int = 0) -> Array:
-    """The prices of `long_series`: the same for the same `steps`, `sequences` and `seed`.
+    """Return the prices of `long_series`: the same for the same `steps`, `sequences` and `seed`.
 
     An angle takes small random steps, ``theta_0 ~ U(-pi, pi)`` and ``theta_{i+1} = theta_i + 0.01 U(-1, 1)``, and
 
@@ -167,9 +161,10 @@ def long_series_prices(*, steps: int = 20_000, sequences: int = 40, seed: int = 
     >>> prices.shape, bool(abs(prices - 100).max() < 1.1)
     ((1000, 3), True)
     """
-    steps, sequences = whole("steps", steps), whole("sequences", sequences)
+    steps, sequences = check_count("steps", steps), check_count("sequences", sequences)
+    seed = check_count("seed", seed, least=0)
     check_size(steps * sequences, np.dtype(np.float64), what="prices")
-    rng = generator(seed)
+    rng = np.random.default_rng(seed)
     theta = np.empty((steps, sequences))
     theta[0] = rng.uniform(-np.pi, np.pi, sequences)
     theta[1:] = 0.01 * rng.uniform(-1, 1, (steps - 1, sequences))
@@ -181,7 +176,7 @@ def long_series_prices(*, steps: int = 20_000, sequences: int = 40, seed: int = 
 
 
 def long_series_values(prices: Any, *, gamma: float = 0.99) -> Array:
-    """The hindsight value of each of the seven choices at every step, not standardized.
+    """Return the hindsight value of each of the seven choices at every step, not standardized.
 
     At step t one is flat, short or long, and chooses; the choice decides the position q_t (0, -1 or +1) that is held
     until the next step, where one chooses again.  From flat one may stay, go long or go short; from short or long one
@@ -222,18 +217,17 @@ def long_series_values(prices: Any, *, gamma: float = 0.99) -> Array:
     >>> values[0, 0].tolist()  # up by 1, then down by 2, which going short in time would turn to +2
     [1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 1.0]
     """
-    given = numbers_of("prices", prices).astype(np.float64)
-    if given.ndim != 2 or given.size == 0:
-        raise ShapeError(f"prices has the shape {given.shape}; give (T, B), at least one step and sequence")
-    if not np.isfinite(given).all():
-        raise ValueRangeError("prices has values that are not finite; replace or remove them")
-    worth = _worth(given, gamma)
+    array = check_array("prices", prices, np.dtype(np.float64))
+    if array.ndim != 2 or array.size == 0:
+        raise ShapeError(
+            "should have (T, B), at least one step and sequence", argument="prices", seen=array.shape
+        )
+    worth = _worth(array, _DISCOUNT("gamma", gamma))
     return _columns_last([worth[:, leads_to] for leads_to in _CHOICES.values()], np.dtype(np.float64))
 
 
-def _worth(prices: Array, gamma: Any) -> Array:
-    """What it is worth to be flat, long or short after the choice of step t: (T, 3, B)."""
-    discount = real("gamma", gamma, least=0, most=1)
+def _worth(prices: Array, discount: float) -> Array:
+    """Return what it is worth to be flat, long or short after the choice of step t: (T, 3, B)."""
     steps, sequences = prices.shape
     worth = np.zeros((steps, 3, sequences))
     np.multiply(np.diff(prices, axis=0)[:, None, :], np.array(_SIGNS)[:, None], out=worth[:-1])
@@ -248,8 +242,8 @@ def _worth(prices: Array, gamma: Any) -> Array:
     return worth
 
 
-def _columns_last(parts: list[Array], dtype: np.dtype[Any]) -> Array:
-    """The parts (T, C_k, B), one after another, as (T, B, C)."""
+def _columns_last(parts: list[Array], dtype: DTypeLike) -> Array:
+    """Join the parts (T, C_k, B), into (T, B, C)."""
     steps, _, sequences = parts[0].shape
     joined = np.empty((steps, sequences, sum(part.shape[1] for part in parts)), dtype)
     begin = 0
@@ -260,8 +254,8 @@ def _columns_last(parts: list[Array], dtype: np.dtype[Any]) -> Array:
     return joined
 
 
-def _windows(changes: Array, lookback: int, dtype: np.dtype[Any]) -> Array:
-    """The last `lookback` of (T-1, B) changes at every step, the newest first, as (T, B, W); 0 before the start."""
+def _windows(changes: Array, lookback: int, dtype: DTypeLike) -> Array:
+    """Return the last `lookback` of (T-1, B) changes at every step, newest first, (T, B, W); 0 before the start."""
     steps, sequences = changes.shape[0] + 1, changes.shape[1]
     padded = np.zeros((steps + lookback - 1, sequences), dtype)
     padded[lookback:] = changes

@@ -21,6 +21,7 @@ import numpy as np
 from gatescope.datatypes import Array
 from gatescope.errors import FileFormatError, GatescopeError
 from gatescope.storage.atomic import open_file
+from gatescope.storage.npz import most_unpacked
 
 _HEADER = 128  # bytes before the first variable
 _MATRIX, _COMPRESSED = 14, 15
@@ -39,35 +40,33 @@ _NAME_BYTES = 4096  # a variable's header and name lie in so many bytes
 
 _LARGEST_FILE = 2**30
 _MOST_PIECES = 100_000
-# As in storage.py: what unpacks to more than this, and to more than so many times its own size, is taken for a trap.
-_HARMLESS_BYTES, _MAX_EXPANSION = 256 * 2**20, 200
 
 _WRITER = "write it with MATLAB's save -v7 or scipy.io.savemat"
 
 
 class MissingVariableError(FileFormatError):
-    """The file could be read, and a variable that was wanted is not in it."""
+    """Raised when a file could be read, and a variable that was asked for is not in it."""
 
 
-def read_cells(data: bytes, name: str, wanted: Sequence[str]) -> dict[str, list[Array]]:
-    """The cell arrays called `wanted`, each a list of its matrices, from the bytes of a ``.mat`` file called `name`.
+def read_cells(data: bytes, name: str, variables: Sequence[str]) -> dict[str, list[Array]]:
+    """Return the cell arrays called `variables`, lists of matrices, from the bytes of a ``.mat`` file called `name`.
 
     Raises
     ------
     FileFormatError
         If the bytes are no level-5 file, are cut off or damaged, state impossible sizes, unpack to absurdly much, lack
-        a wanted variable, or hold something else under its name.
+        a variable that was asked for, or hold something else under its name.
     """
     try:
-        return _read(data, name, wanted)
+        return _read(data, name, variables)
     except GatescopeError:
         raise
     except (zlib.error, struct.error, ValueError) as error:
-        raise FileFormatError(f"{name!r} is a damaged .mat file ({error}); {_WRITER}") from error
+        raise FileFormatError(f"is a damaged .mat file ({error})", seen=name, advice=_WRITER) from error
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
-    """The bytes of a file that begins as a level-5 ``.mat`` file does.
+    """Return the bytes of a file that begins as a level-5 ``.mat`` file does.
 
     Raises
     ------
@@ -79,28 +78,31 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
         _order(head, str(path))
         if size > _LARGEST_FILE:
             raise FileFormatError(
-                f"{str(path)!r} has {size} bytes, more than the {_LARGEST_FILE} that are read of a piano-roll archive; "
-                "divide it"
+                f"has {size} bytes, more than the {_LARGEST_FILE} that are read of a piano-roll archive",
+                seen=path,
+                advice="divide it",
             )
         return head + stream.read()
 
 
 def _order(head: bytes, name: str) -> str:
-    """The file's byte order as `struct` writes it."""
+    """Return the file's byte order as `struct` writes it."""
     if head.startswith(b"MATLAB 7.3"):
-        raise FileFormatError(f"{name!r} is a .mat file of version 7.3 (HDF5), which is not read; {_WRITER}")
+        raise FileFormatError(
+            "is a .mat file of version 7.3 (HDF5), which is not read", seen=name, advice=_WRITER
+        )
     if head.startswith(b"\x80"):
-        raise FileFormatError(f"{name!r} looks like a pickle, which is never loaded; {_WRITER}")
+        raise FileFormatError("looks like a pickle, which is never loaded", seen=name, advice=_WRITER)
     order = {b"IM": "<", b"MI": ">"}.get(head[126:128], "")
     if len(head) < _HEADER or not order or struct.unpack(order + "H", head[124:126]) != (0x0100,):
-        raise FileFormatError(f"{name!r} is not a .mat file of MATLAB's level 5; {_WRITER}")
+        raise FileFormatError("is not a .mat file of MATLAB's level 5", seen=name, advice=_WRITER)
     return order
 
 
-def _read(data: bytes, name: str, wanted: Sequence[str]) -> dict[str, list[Array]]:
+def _read(data: bytes, name: str, variables: Sequence[str]) -> dict[str, list[Array]]:
     order = _order(data[:_HEADER], name)
-    allowed = max(_HARMLESS_BYTES, _MAX_EXPANSION * len(data))
-    found: dict[str, list[Array]] = {}
+    allowed = most = most_unpacked(len(data))
+    arrays: dict[str, list[Array]] = {}
     seen: list[str] = []
     for code, payload in _elements(memoryview(data)[_HEADER:], order):
         packed = code == _COMPRESSED
@@ -110,35 +112,37 @@ def _read(data: bytes, name: str, wanted: Sequence[str]) -> dict[str, list[Array
             raise ValueError(f"a variable of type {code}")
         kind, sizes, variable, _ = _matrix_header(inside, order)
         seen.append(variable[:40])
-        if variable not in wanted:
+        if variable not in variables:
             continue
-        if variable in found:
-            raise FileFormatError(f"{name!r} holds {variable!r} twice; {_WRITER}")
+        if variable in arrays:
+            raise FileFormatError(f"holds {variable!r} twice", seen=name, advice=_WRITER)
         if body:
             allowed -= body.size
             if allowed < 0:
                 raise FileFormatError(
-                    f"{name!r} has {len(data)} bytes and would unpack to more than "
-                    f"{max(_HARMLESS_BYTES, _MAX_EXPANSION * len(data))}, which looks like a decompression bomb; "
-                    "if it is yours, save it uncompressed (MATLAB's save -v6)"
+                    f"has {len(data)} bytes and would unpack to more than {most}, which looks like a decompression "
+                    "bomb",
+                    seen=name,
+                    advice="if it is yours, save it uncompressed (MATLAB's save -v6)",
                 )
             inside = body.whole()
         if kind != 1 or sorted(sizes)[:-1] != [1] * (len(sizes) - 1):
             text = " x ".join(map(str, sizes))
             raise FileFormatError(
-                f"{variable!r} in {name!r} is a {text} {_kind(kind)}; "
-                "it has to be a row or a column of cells, one matrix a piece"
+                f"holds {variable!r}, a {text} {_kind(kind)}, which has to be a row or a column of cells, one matrix a "
+                "piece",
+                seen=name,
             )
-        found[variable] = _cells(inside, order, f"{variable} in {name!r}")
-    for variable in wanted:
-        if variable not in found:
+        arrays[variable] = _cells(inside, order, f"{variable} in {name!r}")
+    for variable in variables:
+        if variable not in arrays:
             held = ", ".join(map(repr, seen[:12])) or "nothing"
-            raise MissingVariableError(f"{name!r} has no {variable!r}; it holds {held}")
-    return found
+            raise MissingVariableError(f"has no {variable!r}; it holds {held}", seen=name)
+    return arrays
 
 
 def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
-    """Type code and bytes of the data elements that lie one after another."""
+    """Yield type code and bytes of the data elements that lie one after another."""
     at = 0
     while at < len(data):
         if at + 8 > len(data):
@@ -148,7 +152,7 @@ def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
         if code >> 16:  # up to four bytes lie in the tag itself
             code, size, begin = code & 0xFFFF, code >> 16, at + 4
             if size > 4:
-                raise ValueError(f"{size} bytes in a tag that has room for 4")
+                raise ValueError(f"{size} bytes in a tag for 4")
         if begin + size > len(data):
             raise ValueError(f"it ends after {len(data) - begin} of {size} bytes")
         yield code, data[begin : begin + size]
@@ -158,7 +162,7 @@ def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
 
 
 class _Unpacked:
-    """A compressed variable: its beginning at once, the whole when it is wanted."""
+    """A compressed variable: its beginning at once, the whole when it is asked for."""
 
     def __init__(self, payload: memoryview, order: str) -> None:
         self._inflate = zlib.decompressobj()
@@ -167,7 +171,7 @@ class _Unpacked:
         self.begin = memoryview(self._begin)[8:]
 
     def whole(self) -> memoryview:
-        """All bytes that the variable's tag states; the stream's checksum is compared on the way."""
+        """Return all bytes that the variable's tag states; the stream's checksum is compared on the way."""
         missing = 8 + self.size - len(self._begin)
         if missing > 0:
             self._begin += self._inflate.decompress(self._inflate.unconsumed_tail, missing)
@@ -180,7 +184,7 @@ class _Unpacked:
 def _matrix_header(
     data: memoryview, order: str
 ) -> tuple[int, tuple[int, ...], str, Iterator[tuple[int, memoryview]]]:
-    """Class (-1 if complex), sizes and name of a matrix, and the elements that come after them."""
+    """Return class (-1 if complex), sizes and name of a matrix, and the elements that come after them."""
     parts = _elements(data, order)
     try:
         (flags_code, flags), (sizes_code, sizes), (name_code, name) = next(parts), next(parts), next(parts)
@@ -197,12 +201,12 @@ def _matrix_header(
 
 
 def _cells(data: memoryview, order: str, where: str) -> list[Array]:
-    """The matrices of a cell array."""
+    """Return the matrices of a cell array."""
     _, sizes, _, parts = _matrix_header(data, order)
     count = math.prod(sizes)
     if count > _MOST_PIECES:
         raise FileFormatError(
-            f"{where} states {count} pieces, more than the {_MOST_PIECES} that are read; divide it"
+            f"{where} states {count} pieces, more than the {_MOST_PIECES} that are read", advice="divide it"
         )
     cells: list[Array] = []
     for code, payload in islice(parts, count):
@@ -215,12 +219,12 @@ def _cells(data: memoryview, order: str, where: str) -> list[Array]:
 
 
 def _matrix(data: memoryview, order: str, where: str) -> Array:
-    """A numeric matrix, in this machine's byte order."""
+    """Return a numeric matrix, in this machine's byte order."""
     kind, shape, _, parts = _matrix_header(data, order) if data else (6, (0, 0), "", iter(()))  # no data: []
     if not 6 <= kind <= 15:
         raise FileFormatError(f"{where} is a {_kind(kind)}, not a matrix of numbers")
     if 0 in shape:
-        raise FileFormatError(f"{where} is empty: its shape is {shape}; leave it out")
+        raise FileFormatError(f"{where} is empty: its shape is {shape}", advice="leave it out")
     code, payload = next(parts, (0, memoryview(b"")))
     if code not in _NUMBERS:
         raise ValueError(f"numbers of type {code}")

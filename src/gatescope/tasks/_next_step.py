@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from gatescope.checks.dtypes import float_dtype
+from gatescope.checks.arrays import check_array
 from gatescope.datatypes import Array, Batch, Head
 from gatescope.errors import ShapeError, ValueRangeError
-from gatescope.tasks._music import check_one_of
-from gatescope.tasks._splits import BEST_CONSTANT, SPLITS, NoSuchSplitError, best_constant, part, shares
-from gatescope.tasks._synthetic import flag, numbers_of, record, whole_length
+from gatescope.tasks._splits import BEST_CONSTANT, HELD_BACK, best_constant, check_part, part
+from gatescope.tasks._task import task
 
 _LEAST = 2  # steps: an input, and what comes after it
 
 
+@task(**HELD_BACK)
 def next_step(
     series: ArrayLike,
     *,
@@ -24,7 +24,7 @@ def next_step(
     test_fraction: float = 0.1,
     dtype: DTypeLike = "float32",
 ) -> Batch:
-    """A series of your own with its next step as the target: input t is x_t, target t is x_{t+1}, all columns.
+    """Make a series of your own and its next step as the target: input t is x_t, target t is x_{t+1}, all columns.
 
     The test split is the end of the series, the validation split comes before it, the rest is for training; no input
     and no target of one is in another.
@@ -35,13 +35,13 @@ def next_step(
     Parameters
     ----------
     series : (N,), (N, I) or (N, B, I) array_like
-        Rows are steps, columns what is measured at one; such as ``gatescope.io.read_series`` reads from a CSV.
+        Rows are steps, columns what is measured at one; such as `gatescope.read_series` reads from a CSV.
     standardize : bool
         Subtract each column's mean and divide by its standard deviation (of the population, ddof = 0), both taken over
         the training split, whatever `split` is; a column that does not change there is not divided.
     split : {"all", "train", "valid", "test"}
     valid_fraction, test_fraction : float
-        Shares of the steps that are held back, at least 0 and together less than 1.
+        Fractions of the steps that are held back, at least 0 and together less than 1.
     dtype : {"float32", "float64"}
 
     Returns
@@ -55,9 +55,9 @@ def next_step(
     ShapeError
         If `series` has more axes, or none.
     DtypeError
-        If it does not hold real numbers, or `dtype` is neither float32 nor float64.
+        If it does not hold real numbers.
     ValueRangeError
-        If a number is NaN or infinite, the split has fewer than two steps, or `standardize` is neither True nor False.
+        If a number is NaN or infinite, or the split has fewer than two steps.
     UnknownNameError
         If there is no such split.
 
@@ -68,67 +68,46 @@ def next_step(
     >>> batch.inputs.shape, round(batch.baseline, 1)
     ((79, 1, 1), 1.0)
     """
-    wanted = float_dtype(dtype)
-    check_one_of("split", split, SPLITS)
-    valid, test = shares(valid_fraction, test_fraction)
-    standardized = flag("standardize", standardize)
     values = _values(series)
-    begin, end = part(len(values), "train", valid, test)
+    fractions = {"valid": valid_fraction, "test": test_fraction}
+    begin, end = part(len(values), "train", **fractions)
     training = values[begin:end]
-    begin, end = part(len(values), split, valid, test)
-    for name, extent in (("train", len(training)), (split, end - begin)):
-        if extent < _LEAST:
-            kind = ValueRangeError if name == "train" else NoSuchSplitError
-            raise kind(
-                f"split {name!r} has {extent} of the series' {len(values)} steps with valid_fraction={valid:g} and "
-                f"test_fraction={test:g}, and needs {_LEAST}; give other fractions, or a longer series"
-            )
+    begin, end = part(len(values), split, **fractions)
+    for name, length in (("train", len(training)), (split, end - begin)):
+        check_part(name, length, len(values), "steps of the series", **fractions, least=_LEAST)
     mean, deviation = training.mean(axis=(0, 1)), training.std(axis=(0, 1))
-    here = values[begin:end]
-    if standardized:
-        here = (here - mean) / np.where(deviation > 0, deviation, 1)
+    chosen = values[begin:end]
+    if standardize:
+        chosen = (chosen - mean) / np.where(deviation > 0, deviation, 1)
     with np.errstate(over="ignore"):  # an overflow is reported below
-        found = here.astype(wanted)
-    if not np.isfinite(found).all():
+        rounded = chosen.astype(dtype)
+    if not np.isfinite(rounded).all():
         raise ValueRangeError(
-            f"series holds numbers too large for {wanted}; scale it, or use dtype='float64'"
+            f"holds numbers too large for {dtype}",
+            argument="series",
+            advice="scale it, or use `dtype`='float64'",
         )
-    steps, count, columns = found.shape
+    columns = rounded.shape[2]
     return Batch(
-        name="next_step",
-        inputs=np.ascontiguousarray(found[:-1]),
-        targets=np.ascontiguousarray(found[1:]),
-        lengths=whole_length(steps - 1, count),
+        inputs=rounded[:-1],
+        targets=rounded[1:],
         heads=(Head("next", columns, "mse"),),
-        baseline=best_constant(here[1:].reshape(-1, columns), "mse"),
+        baseline=best_constant(chosen[1:].reshape(-1, columns), "mse"),
         baseline_of=BEST_CONSTANT,
-        provenance=record(
-            "next_step",
-            wanted,
-            standardized=standardized,
-            mean=mean.tolist(),
-            standard_deviation=deviation.tolist(),
-            persistence=float(np.mean((here[1:] - here[:-1]) ** 2)),
-            split=split,
-            valid_fraction=valid,
-            test_fraction=test,
-            first_step=begin,
-        ),
+        provenance={
+            "mean": mean.tolist(),
+            "standard_deviation": deviation.tolist(),
+            "persistence": float(np.mean((chosen[1:] - chosen[:-1]) ** 2)),
+            "first_step": begin,
+        },
     )
 
 
 def _values(series: ArrayLike) -> Array:
-    """(N, B, I) float64, finite."""
-    values = numbers_of("series", series)
+    """Return the series as (N, B, I) float64, finite."""
+    values = check_array("series", series, np.dtype(np.float64))
     if values.ndim not in (1, 2, 3) or 0 in values.shape:
         raise ShapeError(
-            f"series has the shape {values.shape}; give (N,), (N, I) or (N, B, I), none of them 0"
+            "should have (N,), (N, I) or (N, B, I), none of them 0", argument="series", seen=values.shape
         )
-    found: Array = values.astype(np.float64)
-    if values.ndim < 3:
-        found = found.reshape(len(values), 1, -1)
-    bad = np.argwhere(~np.isfinite(values))
-    if len(bad):
-        at = tuple(int(k) for k in bad[0])
-        raise ValueRangeError(f"series{list(at)} is {values[at]}; remove or fill it (there are {len(bad)})")
-    return found
+    return values if values.ndim == 3 else values.reshape(len(values), 1, -1)

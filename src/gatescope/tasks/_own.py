@@ -10,21 +10,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from gatescope.checks.dtypes import float_dtype
+from gatescope.checks.numbers import check_count
 from gatescope.datatypes import Array, Batch, Head
 from gatescope.datatypes.batch import check_loss, if_batch_first
 from gatescope.errors import DtypeError, FileFormatError, ShapeError, ValueRangeError
 from gatescope.storage.atomic import open_file
 from gatescope.storage.npz import read_npz
-from gatescope.tasks._music import check_one_of
-from gatescope.tasks._splits import BEST_CONSTANT, SPLITS, NoSuchSplitError, best_constant, part, shares
-from gatescope.tasks._synthetic import record, whole
+from gatescope.tasks._splits import BEST_CONSTANT, HELD_BACK, best_constant, check_part, part
+from gatescope.tasks._task import task
 
 _NEEDED, _OPTIONAL = ("inputs", "targets"), ("mask", "lengths")
 _MOST_CLASSES = 2**16  # that are counted from the data: a year or a price among the classes is a mistake
 _ORDER_SEED = 0
 
 
+@task(**HELD_BACK, loss=check_loss, classes=None)
 def own(
     path: str | os.PathLike[str],
     *,
@@ -99,26 +99,22 @@ def own(
     >>> batch.inputs.shape, batch.targets.shape, batch.heads
     ((50, 16, 1), (16, 1), (Head(name='class', size=2, loss='cross_entropy', weight=1.0),))
     """
-    wanted = float_dtype(dtype)
-    check_loss("loss", loss)
-    check_one_of("split", split, SPLITS)
-    valid, test = shares(valid_fraction, test_fraction)
     if classes is not None and loss != "cross_entropy":
         raise ValueRangeError(
             f"classes={classes!r} goes with the cross-entropy, not with {loss}; leave it out"
         )
     name = str(path)
     found = _read(path)
-    inputs = _inputs(found["inputs"], wanted, name)
+    inputs = _inputs(found["inputs"], dtype, name)
     steps, count = inputs.shape[:2]
     lengths = _lengths(found.get("lengths"), steps, count, name)
     given = _targets(found["targets"], inputs.shape, loss, name)
     counts = _counts(found.get("mask"), given, lengths, steps, name)
-    targets = _known(given, counts, loss, wanted, name, axes=found["targets"].ndim)
+    targets = _known(given, counts, loss, dtype, name, axes=found["targets"].ndim)
     head = Head("y", targets.shape[-1], loss)
     if loss == "cross_entropy":
         head = Head("class", _class_count(given, counts, classes, name), loss)
-    chosen = _chosen(count, split, valid, test, name)
+    chosen = _chosen(count, split, valid_fraction, test_fraction)
     inputs, targets, lengths = inputs[:, chosen], targets[..., chosen, :], lengths[chosen]
     counts = counts[..., chosen]
     if not counts.any():
@@ -127,7 +123,6 @@ def own(
     with open_file(path) as (stream, _):
         digest = hashlib.sha256(stream.read()).hexdigest()
     return Batch(
-        name="own",
         inputs=np.ascontiguousarray(inputs),
         targets=np.ascontiguousarray(targets),
         mask=np.ascontiguousarray(mask),
@@ -135,18 +130,12 @@ def own(
         heads=(head,),
         baseline=best_constant(targets[counts], loss),
         baseline_of=BEST_CONSTANT,
-        provenance=record(
-            "own",
-            wanted,
-            file=Path(path).name,
-            sha256=digest,
-            loss=loss,
-            classes=head.size if loss == "cross_entropy" else None,
-            split=split,
-            valid_fraction=valid,
-            test_fraction=test,
-            sequences=chosen.tolist(),
-        ),
+        provenance={
+            "file": Path(path).name,
+            "sha256": digest,
+            "classes": head.size if loss == "cross_entropy" else None,
+            "sequences": chosen.tolist(),
+        },
     )
 
 
@@ -289,7 +278,7 @@ def _class_count(targets: Array, counts: Array, classes: int | None, name: str) 
                 "0, 1, 2..."
             )
         return max(largest + 1, 2)
-    number = whole("classes", classes, least=2)
+    number = check_count("classes", classes, least=2)
     if largest >= number:
         raise ValueRangeError(
             f"classes={number}, but targets of {name!r} hold the class {largest}; give at least {largest + 1}"
@@ -297,14 +286,9 @@ def _class_count(targets: Array, counts: Array, classes: int | None, name: str) 
     return number
 
 
-def _chosen(count: int, split: str, valid: float, test: float, name: str) -> NDArray[np.int64]:
-    """Which sequences the split has, in the file's order."""
+def _chosen(count: int, split: str, valid: float, test: float) -> NDArray[np.int64]:
+    """Return which sequences the split has, in the file's order."""
     begin, end = part(count, split, valid, test)
-    if begin == end:
-        kind = ValueRangeError if split == "train" else NoSuchSplitError
-        raise kind(
-            f"split {split!r} of {name!r}, which has {count} sequences, is empty with valid_fraction={valid:g} and "
-            f"test_fraction={test:g}; give other fractions, or more sequences"
-        )
+    check_part(split, end - begin, count, "sequences", valid=valid, test=test)
     order = np.random.default_rng(_ORDER_SEED).permutation(count)
     return np.sort(order[begin:end]).astype(np.int64)

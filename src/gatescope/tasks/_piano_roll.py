@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
+from functools import partial
 from pathlib import Path
 
 from numpy.typing import DTypeLike
 
-from gatescope.checks.dtypes import float_dtype
+from gatescope.checks.numbers import check_choice
 from gatescope.datatypes import Array, Batch
 from gatescope.tasks._matlab import read_cells, read_file
-from gatescope.tasks._music import (
-    HIGHEST_NOTE,
-    LOWEST_NOTE,
-    check_notes,
-    check_one_of,
-    check_roll,
-    piano_batch,
-)
-from gatescope.tasks._synthetic import whole
+from gatescope.tasks._music import CHECK_NOTE, HIGHEST_NOTE, LOWEST_NOTE, check_roll, piano_batch
+from gatescope.tasks._task import task
 
 SPLITS = {"train": "traindata", "valid": "validdata", "test": "testdata"}
 
 
+@task(split=partial(check_choice, choices=SPLITS), min_note=CHECK_NOTE, max_note=CHECK_NOTE)
 def piano_roll(
     path: str | os.PathLike[str],
     *,
@@ -33,7 +28,7 @@ def piano_roll(
     max_note: int = HIGHEST_NOTE,
     dtype: DTypeLike = "float32",
 ) -> Batch:
-    """Next-step prediction over the pieces of a piano-roll archive, such as JSB chorales or Nottingham.
+    """Make next-step prediction over the pieces of a piano-roll archive, such as JSB chorales or Nottingham.
 
     With v_1..v_T the notes of a piece (1: the key sounds), the network reads 0, v_1, ..., v_{T-1} and gives at every
     step the probabilities of v_1, ..., v_T, each note by itself.  The loss is the negative log-likelihood of a step,
@@ -76,8 +71,6 @@ def piano_roll(
         If a piece holds something else than 0 and 1, or a number is not allowed.
     UnknownNameError
         If there is no such split.
-    DtypeError
-        If `dtype` is neither float32 nor float64.
 
     References
     ----------
@@ -97,21 +90,18 @@ def piano_roll(
     >>> batch.inputs.shape, batch.lengths
     ((6, 2, 88), array([5, 6]))
     """
-    wanted = float_dtype(dtype)
-    name = SPLITS[check_one_of("split", split, tuple(SPLITS))]
-    notes = check_notes(min_note, max_note)
-    cut = None if steps is None else whole("steps", steps)
+    variable = SPLITS[split]
     data = read_file(path)
-    found = read_cells(data, str(path), sorted({name, SPLITS["train"]}))
-    rolls = {key: _rolls(found[key], f"{key} in {str(path)!r}") for key in found}
+    cells = read_cells(data, str(path), sorted({variable, SPLITS["train"]}))
+    rolls = {key: _rolls(cells[key], f"{key} in {str(path)!r}") for key in cells}
     return piano_batch(
-        rolls[name],
+        rolls[variable],
         rolls[SPLITS["train"]],
-        name="piano_roll",
-        notes=notes,
-        steps=cut,
-        dtype=wanted,
-        facts={"file": Path(path).name, "sha256": hashlib.sha256(data).hexdigest(), "split": split},
+        min_note=min_note,
+        max_note=max_note,
+        steps=steps,
+        dtype=dtype,
+        provenance={"file": Path(path).name, "sha256": hashlib.sha256(data).hexdigest()},
     )
 
 

@@ -1,49 +1,75 @@
-"""What the tasks from a user's own data share: shares held back, and what the best constant answer loses."""
+"""What the tasks with a part held back share: fractions, splits, and what the best constant answer loses."""
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
+from gatescope.checks.numbers import check_choice, check_number
 from gatescope.datatypes import Array
 from gatescope.errors import ValueRangeError
-from gatescope.tasks._synthetic import real
 
 SPLITS = ("all", "train", "valid", "test")
 BEST_CONSTANT = "the best constant for the targets that count"
+# The checks of arguments that the tasks of a user's own data have.
+HELD_BACK = {
+    "split": partial(check_choice, choices=SPLITS),
+    "valid_fraction": partial(check_number, least=0, most=1),
+    "test_fraction": partial(check_number, least=0, most=1),
+}
 
 
 class NoSuchSplitError(ValueRangeError):
-    """The data can be read, but so little is to be held back that the split has nothing in it."""
-
-
-def shares(valid_fraction: object, test_fraction: object) -> tuple[float, float]:
-    """The two shares, each of 0..1, if something is left to train on."""
-    valid = real("valid_fraction", valid_fraction, least=0, most=1)
-    test = real("test_fraction", test_fraction, least=0, most=1)
-    if valid + test >= 1:
-        raise ValueRangeError(
-            f"valid_fraction={valid:g} and test_fraction={test:g} leave nothing to train on; give less than 1 together"
-        )
-    return valid, test
+    """Raised when data can be read, but so little is to be held back that the split has nothing in it."""
 
 
 def part(count: int, split: str, valid: float, test: float) -> tuple[int, int]:
-    """Where the split begins and ends: the test split is the end, and the validation split comes before it."""
+    """Return where a split of `count` begins and ends: the test split is the end, the validation split lies before it.
+
+    Raises
+    ------
+    ValueRangeError
+        If the two fractions leave nothing to train on.
+    """
+    if valid + test >= 1:
+        raise ValueRangeError(
+            f"and `test_fraction`={test:g} leave nothing to train on",
+            argument="valid_fraction",
+            seen=valid,
+            advice="give less than 1 together",
+        )
     second, third = count - round((valid + test) * count), count - round(test * count)
     return {"all": (0, count), "train": (0, second), "valid": (second, third), "test": (third, count)}[split]
 
 
+def check_part(
+    split: str, length: int, count: int, what: str, *, valid: float, test: float, least: int = 1
+) -> None:
+    """Refuse a split of fewer than `least` things; `what` names those that it has been taken from."""
+    if length < least:
+        kind = ValueRangeError if split == "train" else NoSuchSplitError
+        raise kind(
+            f"has {length or 'none'} of the {count} {what} with `valid_fraction`={valid:g} and "
+            f"`test_fraction`={test:g}" + (f", and needs {least}" if least > 1 else ""),
+            argument="split",
+            seen=split,
+            advice="give other fractions, or more data",
+        )
+
+
 def best_constant(targets: Array, loss: str) -> float:
-    """The loss of the best answer that is always the same; `targets` (N, C) are those that count."""
+    """Return the loss of the best answer that is always the same; `targets` (N, C) are those that count."""
     known = targets.astype(np.float64)
     if loss == "mse":
         return float(known.var(axis=0).mean())
     if loss == "cross_entropy":
-        return _entropy(np.unique(known, return_counts=True)[1] / len(known))
+        return entropy(np.unique(known, return_counts=True)[1] / len(known))
     on = known.mean(axis=0)
-    return _entropy(on) + _entropy(1 - on)
+    return entropy(on) + entropy(1 - on)
 
 
-def _entropy(shares: Array) -> float:
-    some = shares[shares > 0]
+def entropy(frequencies: Array) -> float:
+    """Return ``-sum p ln p`` of frequencies, in nats."""
+    some = frequencies[frequencies > 0]
     return float(0.0 - (some * np.log(some)).sum())  # not -0

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from gatescope.checks.dtypes import float_dtype
+from gatescope.checks.numbers import check_count
 from gatescope.datatypes import Batch, Head
-from gatescope.tasks._synthetic import (
-    at_the_last_step,
-    check_size,
-    generator,
-    one_hot,
-    record,
-    whole,
-    whole_length,
-)
+from gatescope.tasks._synthetic import at_the_last_step, check_size, one_hot
+from gatescope.tasks._task import task
 
 # Inputs 0..7: start, end, four distractors, and the two symbols whose order matters.
 _START, _END, _DISTRACTORS, _SYMBOLS = 0, 1, (2, 6), 6
@@ -26,6 +20,10 @@ _INPUTS = 8
 _WINDOWS = {2: ((10, 20), (50, 60)), 3: ((10, 20), (33, 43), (66, 76))}
 
 
+@task(
+    steps=partial(check_count, least=10),
+    symbols=partial(check_count, least=min(_WINDOWS), most=max(_WINDOWS)),
+)
 def temporal_order(
     *,
     steps: int = 100,
@@ -34,7 +32,7 @@ def temporal_order(
     seed: int = 0,
     dtype: DTypeLike = "float32",
 ) -> Batch:
-    """The temporal order problem: tell by the order of a few far-off symbols which class a series belongs to.
+    """Make the temporal order problem: tell by the order of a few far-off symbols which class a series belongs to.
 
     A series is the start symbol, distractors (four kinds, each as likely), and the end symbol at its last step, with
     X or Y, each as likely, in the place of 2 or 3 of the distractors.  Their places are uniform in windows which, for
@@ -65,9 +63,7 @@ def temporal_order(
     Raises
     ------
     ValueRangeError
-        If a number is not allowed, or the batch would be too large.
-    DtypeError
-        If `dtype` is neither float32 nor float64.
+        If the batch would take more than 4 GiB.
 
     References
     ----------
@@ -81,30 +77,22 @@ def temporal_order(
     >>> batch.inputs.shape, batch.heads[0].size, round(batch.baseline, 4)
     ((200, 5, 8), 8, 2.0794)
     """
-    wanted = float_dtype(dtype)
-    steps, sequences = whole("steps", steps, least=10), whole("sequences", sequences)
-    symbols = whole("symbols", symbols, least=min(_WINDOWS), most=max(_WINDOWS))
-    check_size(steps * sequences * (_INPUTS + 1), wanted)
-    rng = generator(seed)
+    check_size(steps * sequences * (_INPUTS + 1), dtype)
+    rng = np.random.default_rng(seed)
     coded = rng.integers(*_DISTRACTORS, (steps, sequences))
     coded[0], coded[-1] = _START, _END
     classes = np.zeros(sequences, np.int64)
     for begin, end in _WINDOWS[symbols]:
-        place = rng.integers(begin * steps // 100, end * steps // 100 + 1, sequences)
+        step = rng.integers(begin * steps // 100, end * steps // 100 + 1, sequences)
         symbol = rng.integers(0, 2, sequences)
-        coded[place, np.arange(sequences)] = _SYMBOLS + symbol
+        coded[step, np.arange(sequences)] = _SYMBOLS + symbol
         classes = 2 * classes + symbol
-    targets, mask = at_the_last_step(classes, steps, wanted)
+    targets, mask = at_the_last_step(classes, steps, dtype)
     return Batch(
-        name="temporal_order",
-        inputs=one_hot(coded, _INPUTS, wanted),
+        inputs=one_hot(coded, _INPUTS, dtype),
         targets=targets,
         mask=mask,
-        lengths=whole_length(steps, sequences),
         heads=(Head("order", 2**symbols, "cross_entropy"),),
         baseline=symbols * math.log(2),
         baseline_of=f"every class as likely, ln {2**symbols}",
-        provenance=record(
-            "temporal_order", wanted, steps=steps, sequences=sequences, symbols=symbols, seed=int(seed)
-        ),
     )

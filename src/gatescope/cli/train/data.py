@@ -180,7 +180,7 @@ def _split(make: Callable[..., Batch], source: str, *, validation: bool | None, 
 def _as_taken(make: Callable[..., Batch]) -> Array | None:
     """The whole series as the model takes it, if it was standardized."""
     whole = make(split="all")
-    return np.concatenate([whole.inputs, whole.targets[-1:]]) if whole.provenance["standardized"] else None
+    return np.concatenate([whole.inputs, whole.targets[-1:]]) if whole.provenance["standardize"] else None
 
 
 def _there(make: Callable[..., Batch], split: str) -> Batch | None:
