@@ -162,12 +162,14 @@ def test_arguments_that_are_wrong(write):
     with pytest.raises(ValueRangeError, match=r"steps=2.5 must be a whole number"):
         characters(path, steps=2.5)
     with pytest.raises(
-        ValueRangeError, match=r"valid_fraction=0.5 and test_fraction=0.5 leave nothing to train on"
+        ValueRangeError, match=r"valid_fraction=0.5 and `test_fraction`=0.5 leave nothing to train on"
     ):
         characters(path, valid_fraction=0.5, test_fraction=0.5)
     with pytest.raises(ValueRangeError, match=r"valid_fraction=-1 must be a finite number from 0"):
         characters(path, valid_fraction=-1)
-    with pytest.raises(UnknownNameError, match=r"split='dev' is not one of 'all', 'train', 'valid', 'test'"):
+    with pytest.raises(
+        UnknownNameError, match=r"split='dev' is not known; choose from all, train, valid, test"
+    ):
         characters(path, split="dev")
     with pytest.raises(DtypeError, match=r"dtype='int64'"):
         characters(path, dtype="int64")

@@ -158,7 +158,7 @@ def test_arguments_that_are_wrong(corpus):
         chorales(grid="half")
     with pytest.raises(ValueRangeError, match=r"count=4 must be a whole number of at least 5"):
         chorales(count=4)
-    with pytest.raises(ValueRangeError, match=r"min_note=60 is above max_note=50"):
+    with pytest.raises(ValueRangeError, match=r"min_note=60 is above `max_note`=50"):
         chorales(min_note=60, max_note=50)
     with pytest.raises(DtypeError, match=r"dtype='int8'"):
         chorales(dtype="int8")

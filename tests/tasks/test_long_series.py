@@ -190,5 +190,5 @@ def test_prices_that_are_none():
         long_series_values(np.zeros((0, 2)))
     with pytest.raises(DtypeError, match="prices has dtype <U1"):
         long_series_values([["a"]])
-    with pytest.raises(ValueRangeError, match="prices\[1, 0\] is nan"):
+    with pytest.raises(ValueRangeError, match=r"prices\[1, 0\] is nan"):
         long_series_values([[1.0], [np.nan]])
