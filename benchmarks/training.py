@@ -151,8 +151,8 @@ class Ours:
         steps, sequences = batch.mask.shape
         self.engine = Engine(stack, steps=steps, sequences=sequences, threads=threads)
         self.data = as_data(batch, stack)
-        self.adam, self.clip = Adam(), Clip("global", CLIP)
-        self.slots = self.adam.slots(self.engine.theta.size, self.engine.theta.dtype)
+        self.adam, self.clip = Adam(), Clip(norm=CLIP)
+        self.adam_state = self.adam.state(self.engine.theta.size, self.engine.theta.dtype)
         self.done = 0
 
     def update(self) -> float:
@@ -160,7 +160,7 @@ class Ours:
         score = self.engine.back(self.data, self.done)
         self.clip.apply(self.engine.gradient, self.engine.sizes)
         self.done += 1
-        self.adam.update(self.engine.theta, self.engine.gradient, self.slots, self.done, LR)
+        self.adam.update(self.engine.theta, self.engine.gradient, self.adam_state, self.done, LR)
         return float(score.loss)
 
     def theta(self) -> Array:

@@ -199,7 +199,8 @@ CLIP = 0.3
 def updated(stack, batch, optimizer, lr, *, updates, window=None, **keywords):
     """Weights (N,) after so many updates of an engine, and how many gradients were clipped."""
     engine, data = engine_of(stack, batch, **keywords), as_data(batch, stack)
-    slots, clip, clipped = optimizer.slots(engine.theta.size, engine.theta.dtype), Clip("global", CLIP), 0
+    state = optimizer.state(engine.theta.size, engine.theta.dtype)
+    clip, clipped = Clip(norm=CLIP), 0
     steps = len(batch.inputs)
     length = window or steps
     begins = range(0, steps, length)
@@ -207,7 +208,7 @@ def updated(stack, batch, optimizer, lr, *, updates, window=None, **keywords):
         begin = begins[update % len(begins)]
         engine.back(data, update, begin, min(begin + length, steps), carry=begin > 0)
         clipped += clip.apply(engine.gradient, engine.sizes)[1]
-        optimizer.update(engine.theta, engine.gradient, slots, update + 1, lr)
+        optimizer.update(engine.theta, engine.gradient, state, update + 1, lr)
     return np.array(engine.theta), clipped
 
 

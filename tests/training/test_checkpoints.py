@@ -50,13 +50,13 @@ def test_a_finished_run_is_not_computed_again(path, monkeypatch):
         ({"data": fresh}, r"other .*fresh data \(False there, True here\)"),
         ({"validation": make_batch(1)}, r"other validation;"),
         ({"lr": 0.1}, r"other lr \(0.001 there, 0.1 here\)"),
-        ({"optimizer": "sgd"}, r"other optimizer \('adam' there, 'sgd' here\)"),
-        ({"optimizer": Adam(eps=1e-7)}, r"other optimizer.eps \(1e-08 there, 1e-07 here\);"),
-        ({"schedule": "cosine"}, r"other schedule \('constant' there, 'cosine' here\)"),
+        ({"optimizer": "sgd"}, r"other optimizer;"),
+        ({"optimizer": Adam(eps=1e-7)}, r"other optimizer;"),
+        ({"schedule": "cosine"}, r"other schedule \('Constant\(\)' there, 'Cosine\(floor=0.0\)' here\)"),
         ({"clip_norm": None}, r"other clip_norm \(1.0 there, None here\);"),
         ({"batch_size": 3}, r"other batch_size \(None there, 3 here\);"),
         ({"bptt_steps": 3}, r"other bptt_steps \(None there, 3 here\);"),
-        ({"dropout": Dropout(outputs=0.5)}, r"other dropout.outputs \(0.0 there, 0.5 here\);"),
+        ({"dropout": Dropout(outputs=0.5)}, r"other dropout;"),
         ({"patience": 3}, r"other patience \(None there, 3 here\);"),
         ({"probe_every": 3}, r"other probe_every"),
         ({"seed": 1}, r"other .*seed \(0 there, 1 here\);"),
@@ -79,7 +79,7 @@ def test_what_the_numbers_do_not_depend_on_may_change(path):
 def test_fewer_epochs(path):
     before = path.read_bytes()
     with pytest.raises(
-        ValueRangeError, match=r"epochs=2 is less than what checkpoint=.* has come to, epoch 3"
+        ValueRangeError, match=r"epochs=2 is less than what `checkpoint` has come to, epoch 3"
     ):
         train(epochs=2, checkpoint=path)
     assert path.read_bytes() == before
@@ -89,7 +89,7 @@ def test_a_schedule_that_looks_at_the_end(tmp_path):
     path = tmp_path / "cosine.state"
     train(epochs=3, checkpoint=path, schedule="cosine")
     with pytest.raises(
-        ValueRangeError, match=r"epochs=6, but .* epochs=3, and with this schedule the learning rates"
+        ValueRangeError, match=r"epochs=6 is not the 3 of `checkpoint`, on which this schedule"
     ):
         train(epochs=6, checkpoint=path, schedule="cosine")
     other = tmp_path / "step.state"
@@ -112,8 +112,8 @@ def test_another_function_of_the_same_name(tmp_path, cased):
     for epochs in (4, 6):  # of a run that has ended, too
         with pytest.raises(
             ValueRangeError,
-            match=rf"checkpoint={str(path)!r} is .* another schedule: the factor of update \d was 0\.5 there, and is "
-            "0.25 here; give the same function to go on, or the name of another file",
+            match=r"schedule does not give the factors that `checkpoint` was trained with: until now their sum is "
+            r".*; give the same function to resume, or another file as `checkpoint`",
         ):
             train(epochs=epochs, checkpoint=path, schedule=cased(factor_of(0.25)))
         assert path.read_bytes() == before
@@ -131,7 +131,7 @@ def test_a_function_may_be_another_for_updates_that_are_still_to_come(tmp_path):
     run = train(epochs=3, checkpoint=path, schedule=factor_of(new), **options)
     assert same(run, train(epochs=3, schedule=factor_of(new), **options))
     new[4] = 0.61  # inside an epoch, where no history shows it
-    with pytest.raises(ValueRangeError, match=r"update 4 was 0\.6 there, and is 0\.61 here"):
+    with pytest.raises(ValueRangeError, match=r"until now their sum is 10\.51"):
         train(epochs=3, checkpoint=path, schedule=factor_of(new), **options)
 
 
@@ -143,16 +143,10 @@ def test_a_function_that_looks_at_the_end(tmp_path):
 
     train(epochs=3, checkpoint=path, schedule=falling)
     assert same(train(epochs=3, checkpoint=path, schedule=falling), train(epochs=3, schedule=falling))
-    with pytest.raises(ValueRangeError, match=r"epochs=6, but .* with this schedule the learning rates"):
+    with pytest.raises(
+        ValueRangeError, match=r"epochs=6 is not the 3 of `checkpoint`, on which this schedule"
+    ):
         train(epochs=6, checkpoint=path, schedule=falling)
-
-
-def test_a_file_of_before_factors_were_written_is_gone_on_from(path):
-    arrays = dict(np.load(path))
-    assert arrays.pop("factors").tolist() == [[0, 1, 2], [1, 1, 1]]
-    np.savez(path, **arrays)
-    os.replace(f"{path}.npz", path)
-    assert same(train(epochs=4, checkpoint=path), train(epochs=4))
 
 
 @pytest.mark.parametrize("keep", [0, 10, 0.5, 0.99])
@@ -167,12 +161,14 @@ def test_a_torn_file(path, keep):
     assert path.read_bytes() == torn
 
 
-@pytest.mark.parametrize("name", ["theta", "slot.mean", "course.loss", "counters", "sums", "factors"])
+@pytest.mark.parametrize(
+    "name", ["theta", "optimizer.mean", "history.loss", "counters", "sums", "factor_sum"]
+)
 @pytest.mark.parametrize("what", ["missing", "shorter", "other dtype"])
 def test_a_file_with_something_else_in_it(path, name, what):
     arrays = dict(np.load(path))
-    if name == "factors" and what != "shorter":
-        return  # files without were written once
+    if name == "factor_sum" and what != "missing":
+        return  # it is a single number
     if what == "missing":
         del arrays[name]
     elif what == "shorter":

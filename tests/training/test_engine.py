@@ -118,10 +118,10 @@ def test_masks_are_those_that_the_function_tells():
     engine.theta[slice(*engine.sizes[2])] = 0.5  # h = tanh 0.5 everywhere
     engine.back(data, 8)
     slope = 2 * (1 - batch.targets) / batch.targets.size
-    kept = masks(0.4, (37, 5, 4), seed=3, update=8, place="outputs", layer=1, dtype="float64")
+    kept = masks(0.4, (37, 5, 4), seed=3, update=8, location="outputs", layer=1, dtype="float64")
     expected = (slope * kept * np.tanh(0.5)).sum(axis=(0, 1))
     np.testing.assert_allclose(engine.gradient[slice(*engine.sizes[4])], expected, rtol=1e-12)
-    share = masks(0.3, (1000, 100), seed=0, update=0, place="recurrent")
+    share = masks(0.3, (1000, 100), seed=0, update=0, location="recurrent")
     # Three standard deviations of a mean of 100,000 draws.
     assert abs((share == 0).mean() - 0.3) < 3 * np.sqrt(0.21 / 1e5)
     assert set(np.unique(share)) == {np.float32(0), np.float32(1 / 0.7)}

@@ -45,7 +45,7 @@ def test_golden(path):
     steps, sequences = batch.inputs.shape[:2]
     engine, data = Engine(stack, steps=steps, sequences=sequences), as_data(batch, stack)
     adam, clip = Adam(), Clip("global", float(file.clip))
-    slots = adam.slots(engine.theta.size, engine.theta.dtype)
+    state = adam.state(engine.theta.size, engine.theta.dtype)
     for update in range(int(file.updates)):
         score = engine.back(data, update)
         if update == 0:
@@ -53,5 +53,5 @@ def test_golden(path):
             np.testing.assert_allclose(score.head_loss, file.head_loss, rtol=LOSS)
             assert_vectors_close(stack, engine.gradient, file.gradient, GRADIENT)
         clip.apply(engine.gradient, engine.sizes)
-        adam.update(engine.theta, engine.gradient, slots, update + 1, float(file.lr))
+        adam.update(engine.theta, engine.gradient, state, update + 1, float(file.lr))
     assert_vectors_close(stack, engine.theta, file.trained, WEIGHTS)

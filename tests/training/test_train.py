@@ -37,11 +37,11 @@ def test_updates_are_those_of_its_parts():
     run = train(data=batch, epochs=3, lr=0.05, clip_norm=0.3, snapshot_every=1)
     engine = Engine(run.at(0), steps=STEPS, sequences=SEQUENCES)
     adam = Adam()
-    slots = adam.slots(engine.theta.size, "float32")
+    state = adam.state(engine.theta.size, "float32")
     for k in range(3):
         found = engine.back(as_data(batch, run.at(0)), k)
         norm, clipped = Clip("global", 0.3).apply(engine.gradient)
-        adam.update(engine.theta, engine.gradient, slots, k + 1, 0.05)
+        adam.update(engine.theta, engine.gradient, state, k + 1, 0.05)
         np.testing.assert_array_equal(run.snapshots[k + 1], engine.theta)
         assert run.history.loss[k] == pytest.approx(found.loss, rel=1e-15)  # summed and divided again
         assert (run.history.gradient_norm[k], run.history.clipped[k]) == (norm, clipped)
@@ -169,7 +169,7 @@ def test_fresh_data_keeps_its_shape():
 
 
 def test_fresh_data_must_be_a_batch():
-    with pytest.raises(DtypeError, match=r"data\(seed=...\) gave a tuple"):
+    with pytest.raises(DtypeError, match=r"data\(seed=\d+\) is a tuple"):
         train(data=lambda seed: (1, 2))
 
 

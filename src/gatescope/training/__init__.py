@@ -1,4 +1,4 @@
-"""Training: the loop, and what it is put together from.
+"""Training: the loop, and the parts it is put together from.
 
 `train` trains a model on a task; `evaluate` and `predict` use it, and `majority_accuracy` is what to compare an
 accuracy with.  The optimizers (`Adam`, `RMSprop`, `SGD`), the learning-rate schedules (`Constant`, `Step`,
@@ -11,7 +11,7 @@ from gatescope.training.dropout import Dropout, masks
 from gatescope.training.engine import Data, Engine, Score, as_data
 from gatescope.training.evaluation import evaluate, majority_accuracy, predict
 from gatescope.training.optimizers import SGD, Adam, Optimizer, RMSprop
-from gatescope.training.schedules import Constant, Cosine, Exponential, Piecewise, Schedule, Step, WarmUp
+from gatescope.training.schedules import Constant, Cosine, Exponential, Piecewise, Step, WarmUp
 
 __all__ = [
     "SGD",
@@ -26,7 +26,6 @@ __all__ = [
     "Optimizer",
     "Piecewise",
     "RMSprop",
-    "Schedule",
     "Score",
     "Step",
     "WarmUp",

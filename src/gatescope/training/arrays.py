@@ -6,21 +6,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gatescope.checks.arrays import check_array
+from gatescope.checks.arrays import check_array, check_shape
 from gatescope.checks.network import check_batch, check_lengths, check_stack
+from gatescope.checks.numbers import check_choice
 from gatescope.datatypes import Array, Batch, Head
 from gatescope.datatypes.batch import if_batch_first
 from gatescope.datatypes.stack import Stack
-from gatescope.errors import ShapeError, UnknownNameError, ValueRangeError
+from gatescope.errors import ShapeError, ValueRangeError
 from gatescope.recurrence.initialization import check_heads
 
-PLACES = ("last", "every")
+AT = ("last", "every")
 
 
 class Data(NamedTuple):
     """Arrays of a task, C-contiguous, in the model's precision, as `as_data` makes them.
 
-    The engine looks at their shapes and dtypes only: what targets hold is checked by `as_data`.
+    The engine checks their shapes and dtypes only: the values of targets are checked by `as_data`.
 
     Attributes
     ----------
@@ -50,7 +51,7 @@ class Data(NamedTuple):
 
 
 def as_data(batch: Batch, stack: Stack, at: str | None = None) -> Data:
-    """Check a task against a model and bring its arrays into the model's precision.
+    """Check data against a model and bring their arrays into the model's precision.
 
     Parameters
     ----------
@@ -61,20 +62,12 @@ def as_data(batch: Batch, stack: Stack, at: str | None = None) -> Data:
         by default those that its mask names.  One target a sequence, (B, C), counts at its last step, if the mask is
         True there.
 
-    Returns
-    -------
-    Data
-
     Raises
     ------
     ShapeError
         If arrays do not fit each other or the model.
-    DtypeError
-        If one of the two is something else, or an array does not hold numbers.
     ValueRangeError
         If a target is not one its loss knows, no target counts, or a number is NaN or infinite.
-    UnknownNameError
-        If `at` is none of these.
 
     Examples
     --------
@@ -86,25 +79,25 @@ def as_data(batch: Batch, stack: Stack, at: str | None = None) -> Data:
     ((20, 4, 2), 'float32', [1, 1, 1, 1])
     """
     check_batch(batch)
-    if at is not None and at not in PLACES:
-        raise UnknownNameError(
-            f"at={at!r} is not known; choose 'last', 'every', or None for the batch's own mask"
-        )
+    if at is not None:
+        check_choice("at", at, AT)
     check_heads(check_stack(stack).heads)
     inputs = _own(check_array("inputs", batch.inputs, stack.dtype))
     if 0 in inputs.shape[:2]:
         raise ShapeError(
-            f"inputs has the shape {inputs.shape}; a Batch needs (T, B, I) with T and B at least 1"
+            "should have at least one step and one sequence", argument="inputs", seen=inputs.shape
         )
     steps, count, width = inputs.shape
     if width != stack.input_size:
         raise ShapeError(
-            f"inputs has {width} numbers a step, but the model takes {stack.input_size}; give a model with "
-            f"input_size={width}"
+            f"should have {stack.input_size} numbers a step, as the model takes",
+            argument="inputs",
+            seen=inputs.shape,
+            advice=f"give a model with input_size={width}",
         )
     lengths = check_lengths(batch.lengths, steps, count)
     columns = sum(head.columns for head in stack.heads)
-    _check_judges(batch, stack)
+    _check_losses(batch, stack)
     targets = _targets(batch, stack, steps, count, columns, lengths)
     mask = _mask(batch, steps, count, lengths, at)
     begin = 0
@@ -115,84 +108,80 @@ def as_data(batch: Batch, stack: Stack, at: str | None = None) -> Data:
 
 
 def _targets(batch: Batch, stack: Stack, steps: int, count: int, columns: int, lengths: Array) -> Array:
-    found = _own(check_array("targets", batch.targets, stack.dtype, finite=False))
-    if found.shape == (count, columns):  # one a sequence, at its last step
-        whole = np.zeros((steps, count, columns), stack.dtype)
-        there = lengths > 0
-        whole[lengths[there] - 1, np.flatnonzero(there)] = found[there]
-        return whole
-    if found.shape != (steps, count, columns):
-        hint = if_batch_first(len(found), steps, count) if found.shape == (steps, columns) else ""
-        heads = ", ".join(f"{head.name} ({head.loss}: {head.columns})" for head in stack.heads)
-        raise ShapeError(
-            f"targets has the shape {found.shape}; with these inputs and heads, whose columns are {heads}, give (T, B, "
-            f"C) = {(steps, count, columns)}, or (B, C) = {(count, columns)} for one target a sequence{hint}"
-        )
-    return found
+    targets = _own(check_array("targets", batch.targets, stack.dtype, finite=False))
+    if targets.shape == (count, columns):  # one a sequence, at its last step
+        spread = np.zeros((steps, count, columns), stack.dtype)
+        some = lengths > 0
+        spread[lengths[some] - 1, np.flatnonzero(some)] = targets[some]
+        return spread
+    hint = if_batch_first(len(targets), steps, count) if targets.shape == (steps, columns) else ""
+    heads = ", ".join(f"{head.name} ({head.loss}: {head.columns})" for head in stack.heads)
+    axes = f"(T, B, C) with the columns {heads}; give {(count, columns)} for one target a sequence{hint}"
+    check_shape("targets", targets, (steps, count, columns), axes)
+    return targets
 
 
 def _mask(batch: Batch, steps: int, count: int, lengths: Array, at: str | None) -> Any:
-    given, running = np.asarray(batch.mask), np.arange(steps)[:, None] < lengths
-    if given.shape != (steps, count):
-        raise ShapeError(
-            f"mask has the shape {given.shape}; inputs of this shape need (T, B) = {(steps, count)}"
-        )
-    if given.dtype != np.bool_ and not ((given == 0) | (given == 1)).all():
+    stated, running = np.asarray(batch.mask), np.arange(steps)[:, None] < lengths
+    check_shape("mask", stated, (steps, count), "(T, B) of the inputs")
+    if stated.dtype != np.bool_ and not ((stated == 0) | (stated == 1)).all():
         raise ValueRangeError(
-            "mask holds other values than True and False, 0 and 1; it says where targets count, not how much"
+            "has other values than True and False, 0 and 1; it says where targets count, not how much",
+            argument="mask",
         )
     one_each = np.ndim(batch.targets) == 2
     if at == "every" and one_each:
         raise ValueRangeError(
-            "at='every' needs a target at every step, (T, B, C), but targets (B, C) are one a sequence; leave `at` out"
+            "needs a target at every step, (T, B, C), but targets (B, C) are one a sequence",
+            argument="at",
+            seen=at,
+            advice="leave it out",
         )
     last = np.arange(steps)[:, None] == lengths - 1
     if at is not None:
         mask = running if at == "every" else last
     else:
-        mask = given.astype(bool) & (last if one_each else running)
+        mask = stated.astype(bool) & (last if one_each else running)
     if not mask.any():
         raise ValueRangeError(
-            "mask is False at every step that could count (steps past a sequence's length do not, and of targets "
-            "(B, C) only those at the last step do), so there is nothing to learn; let some targets count"
+            "is False at every step that could count (steps past a sequence's length do not, and of targets (B, C) "
+            "only those at the last step do), so there is nothing to learn",
+            argument="mask",
+            advice="let some targets count",
         )
     return mask
 
 
-def _check_judges(batch: Batch, stack: Stack) -> None:
-    """That the model is not judged by losses that were not made for these targets."""
-    mine, its = ([(head.loss, head.size) for head in heads] for heads in (stack.heads, batch.heads))
+def _check_losses(batch: Batch, stack: Stack) -> None:
+    """Refuse a model whose losses were not made for these targets."""
+    models, batches = ([(head.loss, head.size) for head in heads] for heads in (stack.heads, batch.heads))
     unstated = batch.heads == (Head("y", batch.targets.shape[-1]),)  # what a Batch has that was not given any
-    if mine != its and not unstated:
-        told = [", ".join(f"{loss} of {size}" for loss, size in heads) for heads in (its, mine)]
+    if models != batches and not unstated:
+        model, data = (", ".join(f"{loss} of {size}" for loss, size in heads) for heads in (models, batches))
         raise ValueRangeError(
-            f"the task {batch.name!r} is to be judged by {told[0]}, but the model's heads have {told[1]}; make the "
-            "model with heads=batch, or the batch with the model's heads"
+            f"are {model}, but the losses of the data {batch.name!r} are {data}",
+            argument="heads",
+            advice="make the model with heads=batch, or the batch with the model's heads",
         )
 
 
 def _check_head(head: Head, targets: Array) -> None:
-    """That the targets which count, (counted, columns), are such as the head's loss knows."""
+    """Refuse targets which count, (counted, columns), that the head's loss does not know."""
+    name = f"targets of the head {head.name!r}"
     if not np.isfinite(targets).all():
-        raise ValueRangeError(
-            f"targets of the head {head.name!r} hold NaN or infinite values where the mask is True"
-        )
+        raise ValueRangeError("are NaN or infinite at a step that counts", argument=name)
     if head.loss == "cross_entropy":
         wrong = (targets < 0) | (targets >= head.size) | (targets != np.floor(targets))
-        if wrong.any():
-            raise ValueRangeError(
-                f"targets of the head {head.name!r} hold {float(targets[wrong][0]):g}, but its loss, cross_entropy, "
-                f"needs classes 0..{head.size - 1}"
-            )
+        needs = f"classes 0..{head.size - 1}"
     elif head.loss == "bernoulli":
-        wrong = (targets != 0) & (targets != 1)
-        if wrong.any():
-            raise ValueRangeError(
-                f"targets of the head {head.name!r} hold {float(targets[wrong][0]):g}, but its loss, bernoulli, needs "
-                "0 or 1"
-            )
+        wrong, needs = (targets != 0) & (targets != 1), "0 or 1"
+    else:
+        return
+    if wrong.any():
+        value = f"{float(targets[wrong][0]):g}"
+        raise ValueRangeError(f"have {value}, but its loss, {head.loss}, needs {needs}", argument=name)
 
 
 def _own(array: Array) -> Array:
-    """The array, or a copy if it is read-only, for which every kernel would have to be compiled again."""
+    """Return the array, or a copy if it is read-only, for which every kernel would have to be compiled again."""
     return array if array.flags.writeable else array.copy()

@@ -1,8 +1,9 @@
-"""The arguments of `train`, checked, and as plain values for the config of a run."""
+"""The arguments of `train`, checked, and as plain values for the configuration of a run."""
 
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,22 +16,25 @@ from gatescope.checks.numbers import (
     check_finite_or_none,
     check_flag,
     check_number,
+    set_checked,
 )
 from gatescope.datatypes import Batch
 from gatescope.datatypes.stack import Stack
 from gatescope.errors import ValueRangeError
 from gatescope.storage.resumable import digest
-from gatescope.training import optimizers, schedules
-from gatescope.training.dropout import Dropout, check_dropout
+from gatescope.training.clipping import Clip
+from gatescope.training.dropout import Dropout
+from gatescope.training.optimizers import Optimizer
+from gatescope.training.schedules import Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What `train` was told, in the names of its arguments."""
+class Config:
+    """The arguments of `train` that the numbers depend on, checked when it is made; see there for what they mean."""
 
-    optimizer: optimizers.Optimizer
+    optimizer: Optimizer
     lr: float
-    schedule: schedules.Schedule
+    schedule: Schedule
     clip_norm: float | None
     clip_tensor_norm: float | None
     clip_value: float | None
@@ -49,53 +53,63 @@ class Settings:
     snapshot_every: int | None
     seed: int
 
-    def facts(self) -> dict[str, Any]:
-        """All but `epochs`, flat and in plain values: what a run that goes on must have been told, too."""
-        found: dict[str, Any] = {}
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.name != "epochs":
-                found.update(_plain(field.name, value))
-        return found
-
-
-def checked(*, validation: Any, **given: Any) -> Settings:
-    """`Settings` of arguments that can be used; errors name the one that cannot."""
-    options: dict[str, Any] = dict(given)
-    options["optimizer"] = optimizers.by_name(given["optimizer"])
-    options["lr"] = check_above_zero("lr", given["lr"])
-    options["schedule"] = schedules.by_name(given["schedule"])
-    for name in ("clip_norm", "clip_tensor_norm", "clip_value"):
-        options[name] = None if given[name] is None else check_above_zero(name, given[name])
-    options["epochs"] = check_count("epochs", given["epochs"], least=0)
-    options["updates_per_epoch"] = check_count("updates_per_epoch", given["updates_per_epoch"])
-    options["validate_every"] = check_count("validate_every", given["validate_every"])
-    for name in ("batch_size", "bptt_steps", "patience", "probe_every", "snapshot_every"):
-        options[name] = None if given[name] is None else check_count(name, given[name])
-    if check_flag("stateful", given["stateful"]) and given["bptt_steps"] is None:
-        raise ValueRangeError(
-            "stateful=True carries the state from one window to the next, but there are none; give bptt_steps too"
+    def __post_init__(self) -> None:
+        limits = ("clip_norm", "clip_tensor_norm", "clip_value")
+        counts = ("batch_size", "bptt_steps", "patience", "probe_every", "snapshot_every")
+        checks = dict.fromkeys(limits, check_above_zero) | dict.fromkeys(counts, check_count)
+        given = {name: getattr(self, name) for name in checks}
+        set_checked(
+            self,
+            lr=check_above_zero("lr", self.lr),
+            epochs=check_count("epochs", self.epochs, least=0),
+            updates_per_epoch=check_count("updates_per_epoch", self.updates_per_epoch),
+            validate_every=check_count("validate_every", self.validate_every),
+            stateful=check_flag("stateful", self.stateful),
+            weight_noise=check_number("weight_noise", self.weight_noise, least=0),
+            target_loss=check_finite_or_none("target_loss", self.target_loss),
+            seed=check_count("seed", self.seed, least=0),
+            **{name: None if value is None else checks[name](name, value) for name, value in given.items()},
         )
-    options["dropout"] = check_dropout(given["dropout"])
-    options["weight_noise"] = check_number("weight_noise", given["weight_noise"], least=0)
-    options["target_loss"] = check_finite_or_none("target_loss", given["target_loss"])
-    options["seed"] = check_count("seed", given["seed"], least=0)
-    settings = Settings(**options)
-    if validation is None and settings.validate_every != 1:
-        raise ValueRangeError(
-            f"validate_every={settings.validate_every} says how often to validate, but there is nothing to validate "
-            "on; give validation too"
-        )
-    if validation is not None and 0 < settings.epochs < settings.validate_every:
-        raise ValueRangeError(
-            f"validation: with validate_every={settings.validate_every} none comes in {settings.epochs} epochs, so "
-            "there is nothing to choose the best weights by; validate more often"
-        )
-    return settings
+        if self.stateful and self.bptt_steps is None:
+            raise ValueRangeError(
+                "carries the state from one window to the next, but there is only one",
+                argument="stateful",
+                advice="give `bptt_steps` too",
+            )
+
+    def check_validation(self, *, validated: bool) -> None:
+        """Refuse a `validate_every` by which nothing is validated."""
+        if not validated and self.validate_every != 1:
+            raise ValueRangeError(
+                "says how often to validate, but there is nothing to validate on",
+                argument="validate_every",
+                seen=self.validate_every,
+                advice="give `validation` too",
+            )
+        if validated and 0 < self.epochs < self.validate_every:
+            raise ValueRangeError(
+                f"is more than `epochs`, {self.epochs}, so there is nothing to choose the best weights by",
+                argument="validate_every",
+                seen=self.validate_every,
+                advice="validate more often",
+            )
+
+    def clip(self) -> Clip:
+        """Return the limits on the gradient."""
+        return Clip(value=self.clip_value, tensor_norm=self.clip_tensor_norm, norm=self.clip_norm)
+
+    def metadata(self) -> dict[str, Any]:
+        """Return everything but `epochs` as plain values: what a run that is resumed must agree in."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        del values["epochs"]
+        plain = (int, float, str, type(None))
+        return {
+            name: value if isinstance(value, plain) else _described(value) for name, value in values.items()
+        }
 
 
-def model_facts(stack: Stack) -> dict[str, Any]:
-    """Which model is trained."""
+def model_metadata(stack: Stack) -> dict[str, Any]:
+    """Return which model is trained."""
     return {
         "cells": stack.cells,
         "input_size": stack.input_size,
@@ -106,8 +120,8 @@ def model_facts(stack: Stack) -> dict[str, Any]:
     }
 
 
-def data_facts(batch: Batch, fresh: bool, validation: Batch | None) -> dict[str, Any]:
-    """What it is trained on; of a callable task, the first batch stands for all."""
+def data_metadata(batch: Batch, fresh: bool, validation: Batch | None) -> dict[str, Any]:
+    """Return what it is trained on; of callable data, the first batch stands for all."""
     return {
         "task": batch.name,
         "fresh data": fresh,
@@ -123,12 +137,6 @@ def _digest(batch: Batch) -> str:
     return digest(*(np.asarray(a) for a in (batch.inputs, batch.targets, batch.mask, batch.lengths)))
 
 
-def _plain(name: str, value: Any) -> dict[str, Any]:
-    """An object with settings of its own becomes a key for each of them."""
-    if hasattr(value, "describe"):
-        described = value.describe()
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        described = dataclasses.asdict(value)
-    else:
-        return {name: value}
-    return {name if key in ("name", "kind") else f"{name}.{key}": item for key, item in described.items()}
+def _described(value: Any) -> str:
+    """Return the repr of an optimizer, a schedule or dropout, without the addresses that functions have in it."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))

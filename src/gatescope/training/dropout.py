@@ -1,4 +1,4 @@
-"""Dropout: which numbers are left out of an update, and with what masks."""
+"""What is random in an update: dropout's masks and noise on the weights, from the seed and the update's number."""
 
 from __future__ import annotations
 
@@ -9,16 +9,22 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from gatescope.checks.dtypes import float_dtype
-from gatescope.checks.numbers import check_count, check_fraction, set_checked
+from gatescope.checks.numbers import check_choice, check_count, check_fraction, check_type, set_checked
 from gatescope.datatypes import Array
-from gatescope.errors import DtypeError, ShapeError, UnknownNameError
+from gatescope.errors import ShapeError
+from gatescope.kernels.cpu.layer import Layer
+from gatescope.kernels.cpu.loops.dropout import GOLDEN, MIX_1, MIX_2, SHIFTS, make_dropping
 
-PLACES = ("inputs", "between", "outputs", "recurrent")
+LOCATIONS = ("inputs", "between", "outputs", "recurrent")
+_NOISE = len(LOCATIONS)  # what a seed of weight noise has where that of a mask has its location
+
+# Offsets into a flat array: of the first sequence's first step, from step to step, from sequence to sequence.
+Offsets = tuple[int, int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dropout:
-    """Probabilities with which numbers are set to 0 in training; what is kept is divided by 1 - p.
+    """Probabilities with which numbers are set to 0 in training; the others are divided by 1 - p.
 
     Attributes
     ----------
@@ -56,38 +62,17 @@ class Dropout:
     recurrent: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            set_checked(self, **{name: check_fraction(name, value)})
+        set_checked(self, **{name: check_fraction(name, value) for name, value in asdict(self).items()})
 
 
 def check_dropout(dropout: Any) -> Dropout:
-    """A `Dropout`; None is one that drops nothing."""
+    """Return a `Dropout`; None becomes one that drops nothing."""
     if dropout is None:
         return Dropout()
-    if not isinstance(dropout, Dropout):
-        raise DtypeError(
-            f"dropout={dropout!r} is a {type(dropout).__name__}; give a Dropout, such as "
-            "Dropout(inputs=0.1, recurrent=0.2), or None"
-        )
-    return dropout
-
-
-def key_of(seed: int, update: int, place: str, layer: int) -> np.uint64:
-    """Key of a mask: another one for every seed, update, place and layer."""
-    if place not in PLACES:
-        raise UnknownNameError(f"place={place!r} is not known; choose one of {', '.join(PLACES)}")
-    words = np.random.SeedSequence([seed, update, PLACES.index(place), layer]).generate_state(1, np.uint64)
-    return np.uint64(words[0])
-
-
-def threshold_of(probability: float) -> np.uint64:
-    """Of 2^64: random bits below it mean that a number is dropped."""
-    return np.uint64(int(probability * 2.0**64))
-
-
-def factors_of(probability: float, dtype: np.dtype[np.floating]) -> Array:
-    """What a kept number and a dropped one are multiplied with."""
-    return np.array([1 / (1 - probability), 0], dtype)
+    check_type(
+        "dropout", dropout, Dropout, advice="give a Dropout, such as Dropout(inputs=0.1, recurrent=0.2)"
+    )
+    return dropout  # type: ignore[no-any-return]  # it was checked
 
 
 def masks(
@@ -96,11 +81,11 @@ def masks(
     *,
     seed: int,
     update: int,
-    place: str,
+    location: str,
     layer: int = 0,
     dtype: DTypeLike = "float32",
 ) -> Array:
-    """The mask that training uses: 0 where a number is dropped, 1 / (1 - p) where it is kept.
+    """Return the mask that training uses: 0 where a number is dropped, 1 / (1 - p) elsewhere.
 
     Parameters
     ----------
@@ -112,7 +97,7 @@ def masks(
         Of the training.
     update : int
         Number of the update, from 0; for ``"recurrent"`` that of the sequences' first window.
-    place : {"inputs", "between", "outputs", "recurrent"}
+    location : {"inputs", "between", "outputs", "recurrent"}
     layer : int
         Whose inputs or recurrent state it is: 0 for ``"inputs"``; for ``"between"`` the layer above, 1, 2, ...; for
         ``"outputs"`` the number of layers.
@@ -123,35 +108,107 @@ def masks(
     array of that shape
         In truncated BPTT, T counts from the beginning of the update's window.
 
-    Raises
-    ------
-    UnknownNameError
-        If there is no such place.
-    DtypeError
-        If `dtype` is neither float32 nor float64.
-    ValueRangeError
-        If the probability or a number is out of range.
-    ShapeError
-        If `shape` is no tuple.
-
     Examples
     --------
     >>> from gatescope.training.dropout import masks
-    >>> float(masks(0.5, (100, 8, 4), seed=0, update=3, place="inputs").max())
+    >>> float(masks(0.5, (100, 8, 4), seed=0, update=3, location="inputs").max())
     2.0
     """
     probability = check_fraction("probability", probability)
+    check_choice("location", location, LOCATIONS)
     for name, value in (("seed", seed), ("update", update), ("layer", layer)):
         check_count(name, value, least=0)
     if not isinstance(shape, tuple | list):
-        raise ShapeError(f"shape={shape!r} must be (T, B, size) or (B, size)")
+        raise ShapeError("must be (T, B, size) or (B, size)", argument="shape", seen=shape)
     for k, size in enumerate(shape):
         check_count(f"shape[{k}]", size, least=0)
-    number = np.arange(int(np.prod(shape)), dtype=np.uint64)
-    z = key_of(seed, update, place, layer) + number * np.uint64(0x9E3779B97F4A7C15)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        z = (z ^ (z >> np.uint64(shift))) * np.uint64(factor)
-    z = z ^ (z >> np.uint64(31))
-    kept, dropped = factors_of(probability, float_dtype(dtype))
-    found: Array = np.where(z < threshold_of(probability), dropped, kept).reshape(shape)
-    return found
+    # The generator of the kernels, on whole arrays.
+    z = _key(seed, update, location, layer) + np.arange(int(np.prod(shape)), dtype=np.uint64) * GOLDEN
+    z = (z ^ (z >> SHIFTS[0])) * MIX_1
+    z = (z ^ (z >> SHIFTS[1])) * MIX_2
+    z = z ^ (z >> SHIFTS[2])
+    keep, drop = _scales(probability, float_dtype(dtype))
+    return np.asarray(np.where(z < _threshold(probability), drop, keep).reshape(shape))
+
+
+class Masks:
+    """Dropout of one update after another, with nothing allocated.
+
+    Parameters
+    ----------
+    dropout : Dropout
+    seed : int
+    layers : int
+    dtype : dtype
+
+    Attributes
+    ----------
+    drops : tuple of bool
+        Whether there is dropout at each location on the way up: the inputs of each layer, and those of the read-out.
+    """
+
+    def __init__(self, dropout: Dropout, seed: int, layers: int, dtype: np.dtype[Any]) -> None:
+        self._seed, self._top = seed, layers
+        self._copy, self._draw = make_dropping()
+        probabilities = [dropout.inputs, *[dropout.between] * (layers - 1), dropout.outputs]
+        self.drops = tuple(probability > 0 for probability in probabilities)
+        self._upward = [
+            (_threshold(probability), _scales(probability, dtype)) for probability in probabilities
+        ]
+        self._keys = [np.uint64(0)] * (layers + 1)
+        self._none = _threshold(0.0), np.ones(2, dtype)
+        self._recurrent = None
+        if dropout.recurrent:
+            self._recurrent = _threshold(dropout.recurrent), _scales(dropout.recurrent, dtype)
+
+    def draw(self, update: int, first: int, layers: list[Layer], batch: int) -> None:
+        """Begin an update of sequences whose first update was `first`: the recurrent masks are still those."""
+        for k, drops in enumerate(self.drops):
+            if drops:
+                location = "inputs" if k == 0 else "between" if k < self._top else "outputs"
+                self._keys[k] = _key(self._seed, update, location, k)
+        if self._recurrent is not None:
+            for k, layer in enumerate(layers):
+                key = _key(self._seed, first, "recurrent", k)
+                self._draw(layer.factors, batch, layer.plan.padded, layer.units, key, *self._recurrent)
+
+    def copy(
+        self,
+        source: Array,
+        offsets: Offsets,
+        out: Array,
+        block: tuple[int, int],
+        span: tuple[int, int],
+        batch: int,
+        k: int,
+        drop: bool,
+    ) -> None:
+        """Copy a block's numbers of the steps of `span` to `out` (steps, B, size), with the mask of location k."""
+        threshold, scales = self._upward[k] if drop else self._none
+        begin, end = span
+        steps = (*block, begin, end - begin)
+        self._copy(source.reshape(-1), offsets, out, steps, batch, self._keys[k], threshold, scales)
+
+
+def add_noise(out: Array, theta: Array, deviation: float, seed: int, update: int) -> None:
+    """Set `out` to the weights with normal noise of that standard deviation."""
+    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, update, _NOISE])))
+    generator.standard_normal(out=out, dtype=out.dtype)
+    out *= out.dtype.type(deviation)
+    out += theta
+
+
+def _key(seed: int, update: int, location: str, layer: int) -> np.uint64:
+    """Return the key of a mask: another one for every seed, update, location and layer."""
+    seeds = np.random.SeedSequence([seed, update, LOCATIONS.index(location), layer])
+    return np.uint64(seeds.generate_state(1, np.uint64)[0])
+
+
+def _threshold(probability: float) -> np.uint64:
+    """Return what the random bits of a dropped number are below, of 2^64."""
+    return np.uint64(int(probability * 2.0**64))
+
+
+def _scales(probability: float, dtype: np.dtype[Any]) -> Array:
+    """Return what a number is multiplied with that is not dropped, and one that is."""
+    return np.array([1 / (1 - probability), 0], dtype)

@@ -10,38 +10,37 @@ from dataclasses import dataclass
 import numpy as np
 
 from gatescope.cells.registry import get
-from gatescope.checks.arrays import check_own_array
+from gatescope.checks.arrays import check_own_array, check_shape
 from gatescope.checks.network import check_params, check_stack
-from gatescope.checks.numbers import check_count, check_flag, check_number
+from gatescope.checks.numbers import check_count, check_flag, check_number, check_type
 from gatescope.datatypes import LOSSES, Array
 from gatescope.datatypes.stack import Stack
 from gatescope.errors import DtypeError, ShapeError
 from gatescope.kernels.cpu import sweeps
 from gatescope.kernels.cpu.layer import Layer, Readout
 from gatescope.training.arrays import Data, as_data
-from gatescope.training.dropout import Dropout, check_dropout
-from gatescope.training.masking import Masks, add_noise
-from gatescope.training.sweep import Passage
-from gatescope.training.workspace import Buffers, Room, make_room
+from gatescope.training.dropout import Dropout, Masks, add_noise, check_dropout
+from gatescope.training.sweep import Block, Sweep
+from gatescope.training.workspace import Buffers, Workspace, make_workspace
 
 __all__ = ["Data", "Engine", "Score", "as_data"]
 
 # Below this many multiply-adds a second thread is not worth waking.
 _THREAD_WORK = 1 << 21
-_ROOMS = 64
+_WORKSPACES = 64
 
 
 @dataclass(frozen=True)
 class Score:
-    """What a model reached on some steps.
+    """Loss and accuracy of a model on some steps.
 
     Attributes
     ----------
     loss : float
-        Of all heads, with their weights, a step that counts.
+        Of all heads, with their weights: the mean over the steps that count.
     head_loss : (heads,) float64
     accuracy : float
-        Share of right answers of the heads that classify; NaN if none does.
+        Fraction of right answers of the heads that classify; NaN if none does.
     count : int
         Steps that counted.
 
@@ -61,11 +60,11 @@ class Score:
 
 
 class Engine:
-    """Losses and exact gradients of a stack, with all memory made once.
+    """Losses and exact gradients of a stack, in memory that is made once.
 
-    The way forward and the way back go through time in segments.  What a whole window's states and gates need is kept
-    if it fits into `memory`; else the states at the segments' beginnings are, and each segment is computed again on the
-    way back: full BPTT of any length.  Blocks of sequences are shared out between threads; gradients are added up in
+    The forward and the backward sweep go through time in segments.  A whole window's states and gates are stored if
+    they fit into `memory`; else only the states at the segments' beginnings are, and each segment is computed again on
+    the way back: full BPTT of any length.  Blocks of sequences are divided between threads; gradients are added up in
     the blocks' order, so they are the same bits for any number of threads.
 
     Parameters
@@ -73,34 +72,27 @@ class Engine:
     stack : Stack
         The model; its weights are copied.
     steps, sequences : int
-        The most it will see at once.  More is no error, but takes new memory.
+        The largest T and B it will see.  More is no error, but takes new memory.
     threads : int
-        At most so many; at least 1.
+        Maximum number of threads; at least 1.
     dropout : Dropout, optional
     weight_noise : float
         Standard deviation of the normal noise that is added to all weights for every gradient; at least 0.
     seed : int
         Of dropout and noise; at least 0.
     memory : int
-        Bytes up to which the states and gates of a window are kept; at least 0.
+        Bytes up to which the states and gates of a window are stored; at least 0.
     learns : bool
-        False: only to be evaluated, so no memory is taken for a way back.
+        False: only to be evaluated, so no memory is taken for the backward sweep.
 
     Attributes
     ----------
     theta : (N,)
         The weights, in the order of `Stack.flat`; to be read and written in place.
     gradient : (N,)
-        What `back` found last.
+        The gradient that `back` computed last.
     sizes : tuple of (int, int)
         Where the tensors begin and end in `theta`, in the order of `Stack.weights`.
-
-    Raises
-    ------
-    ShapeError
-        If the arrays in `stack` do not fit their cells.
-    DtypeError, ValueRangeError
-        If `stack` is no Stack, or another argument is out of range or of another kind.
 
     Examples
     --------
@@ -112,11 +104,11 @@ class Engine:
     >>> data = gs.training.as_data(batch, stack)
     >>> engine = gs.training.Engine(stack, steps=10, sequences=50)
     >>> adam = gs.training.Adam()
-    >>> slots = adam.slots(engine.theta.size, engine.theta.dtype)
+    >>> state = adam.state(engine.theta.size, engine.theta.dtype)
     >>> before = engine.evaluate(data).loss
     >>> for update in range(20):
     ...     score = engine.back(data, update)
-    ...     adam.update(engine.theta, engine.gradient, slots, update + 1, lr=0.01)
+    ...     adam.update(engine.theta, engine.gradient, state, update + 1, lr=0.01)
     >>> engine.evaluate(data).loss < before
     True
     >>> trained = engine.stack()
@@ -165,19 +157,19 @@ class Engine:
         self._columns = sum(head.columns for head in heads)
         self._judged = np.array([head.loss != "mse" for head in heads])
         self._buffers = Buffers(dtype)
-        self._rooms: dict[tuple[int, int, bool], Room] = {}
+        self._workspaces: dict[tuple[int, int, bool], Workspace] = {}
         self._masks = Masks(dropout, seed, len(self._layers), dtype)
-        self._passage = Passage(self._layers, self._plain, self._readout, self._masks)
+        self._sweep = Sweep(self._layers, self._plain, self._readout, self._masks)
         self._pool: ThreadPoolExecutor | None = None
         self._ended: list[Array] = []
-        self._room(
+        self._workspace(
             check_count("steps", steps),
             check_count("sequences", sequences),
             learn=check_flag("learns", learns),
         )
 
     def stack(self) -> Stack:
-        """The model with the weights as they are now."""
+        """Return the model with the weights as they are now."""
         return self._stack.with_flat(self.theta)
 
     def back(
@@ -189,7 +181,7 @@ class Engine:
         carry: bool = False,
         first: int | None = None,
     ) -> Score:
-        """Loss of the steps begin..end of the data, and its gradient.
+        """Compute the loss of the steps begin..end of the data, and its gradient.
 
         Parameters
         ----------
@@ -202,55 +194,47 @@ class Engine:
             Start from the states in which the last window of as many sequences ended, not from zeros.
         first : int, optional
             The update of these sequences' first window, whose recurrent masks hold for all of them; default: `update`.
-
-        Raises
-        ------
-        ShapeError, DtypeError
-            If the data do not fit the model, or there is no such window.
-        ValueRangeError
-            If `update` or `first` is not a whole number of at least 0.
         """
         steps, batch = self._check(data)
         check_count("update", update, least=0)
         first = update if first is None else check_count("first", first, least=0)
         end = steps if end is None else end
-        whole = isinstance(begin, int | np.integer) and isinstance(end, int | np.integer)
-        if not (whole and 0 <= begin < end <= steps):
-            raise ShapeError(
-                f"begin={begin!r}, end={end!r} is no window of {steps} steps; give 0 <= begin < end <= T"
-            )
+        begin = check_count("begin", begin, least=0, most=steps - 1)
+        end = check_count("end", end, least=begin + 1, most=steps)
         if carry and (not self._ended or self._ended[0].shape[0] != batch):
-            raise ShapeError(f"carry=True needs a window of {batch} sequences before this one")
+            raise ShapeError(f"needs a window of {batch} sequences before this one", argument="carry")
         count = int(np.count_nonzero(data.mask[begin:end]))
         if self._noise:
             add_noise(self._noisy[1:], self.theta, self._noise, self._seed, update)
         for part in self._parts:
             part.gather(self._noisy)
-        room = self._room(end - begin, batch, learn=True)
+        workspace = self._workspace(end - begin, batch, learn=True)
         self._masks.draw(update, first, self._layers, batch)
         for part in self._parts:
             part.sums.clear()
         np.divide(self._slope, max(count, 1), out=self._readout.factors, casting="same_kind")
-        self._begin(room, data, begin)
+        self._begin(workspace, data, begin)
         if carry:
-            for old, new in zip(self._ended, room.carried, strict=True):
+            for old, new in zip(self._ended, workspace.carried, strict=True):
                 if old is not new:  # after another window length, or in new memory
                     np.copyto(new, old)
-        self._ended = room.carried
+        self._ended = workspace.carried
         before = self._ended if carry else None
-        self._each(room, lambda index: self._passage.learn(room, data, begin, before, count > 0, index))
+        self._each(
+            workspace, lambda i: self._sweep.learn(Block(workspace, data, begin, i), before, count > 0)
+        )
         for part in self._parts:
             part.scatter(self.gradient)
         return self._score(count)
 
     def evaluate(self, data: Data) -> Score:
-        """Loss of all steps of the data, without dropout and noise; errors as of `back`."""
+        """Return the loss of all steps of the data, without dropout and noise."""
         self._check(data)
-        self._look(data, None)
+        self._evaluate(data, None)
         return self._score(int(np.count_nonzero(data.mask)))
 
     def predict(self, inputs: Array, lengths: Array) -> Array:
-        """Outputs (T, B, O) of the read-out for inputs (T, B, I), without dropout and noise; errors as of `back`."""
+        """Return the outputs (T, B, O) of the read-out for inputs (T, B, I), without dropout and noise."""
         steps, batch = check_own_array("inputs", inputs, "(T, B, I)").shape[:2]
         outputs = np.zeros((steps, batch, self._stack.output_size), self.theta.dtype)
         targets = np.empty(
@@ -258,12 +242,12 @@ class Engine:
         )  # the mask says that nobody looks at them
         data = Data(inputs, targets, np.zeros((steps, batch), np.uint8), lengths)
         self._check(data)
-        self._look(data, outputs)
+        self._evaluate(data, outputs)
         return outputs
 
     @property
     def carried(self) -> Array:
-        """The states (flat) in which the last window ended; what `back` starts from with ``carry=True``."""
+        """Return the states (flat) in which the last window ended, from which `back` starts with ``carry=True``."""
         return np.concatenate([state.reshape(-1) for state in self._ended]) if self._ended else np.zeros(0)
 
     @carried.setter
@@ -272,7 +256,11 @@ class Engine:
         size = sum(layer.states * layer.units for layer in self._layers)
         batch, rest = divmod(flat.size, size)
         if rest:
-            raise ShapeError(f"carried has {flat.size} numbers, not a multiple of the {size} of a sequence")
+            raise ShapeError(
+                f"should have a multiple of {size} numbers, those of a sequence",
+                argument="carried",
+                seen=flat.shape,
+            )
         self._ended, at = [], 0
         for k, layer in enumerate(self._layers):
             state = self._buffers.take(f"carried {k}", (batch, layer.states, layer.units))
@@ -281,103 +269,100 @@ class Engine:
             at += state.size
 
     def close(self) -> None:
-        """Let the threads go."""
+        """End the threads."""
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None
 
     def _check(self, data: Data) -> tuple[int, int]:
-        """Steps and sequences of data whose shapes and dtypes the kernels can take as they are."""
-        if not isinstance(data, Data):
-            raise DtypeError(f"data is a {type(data).__name__}; make it with as_data(batch, stack)")
+        """Return the steps and sequences of data whose shapes and dtypes the kernels can take as they are."""
+        check_type("data", data, Data, advice="make it with as_data(batch, stack)")
         steps, batch = check_own_array("inputs", data.inputs, "(T, B, I)").shape[:2]
         if steps == 0 or batch == 0:
             raise ShapeError(
-                f"inputs has the shape {data.inputs.shape}; give at least one step and one sequence"
+                "should have at least one step and one sequence", argument="inputs", seen=data.inputs.shape
             )
-        wanted = {
-            "inputs": (steps, batch, self._stack.input_size),
-            "targets": (steps, batch, self._columns),
-            "mask": (steps, batch),
-            "lengths": (batch,),
-        }
-        for name, shape in wanted.items():
-            if np.shape(getattr(data, name)) != shape:
-                raise ShapeError(
-                    f"{name} has the shape {np.shape(getattr(data, name))}; this model needs {shape}"
-                )
-        kinds = self.theta.dtype, self.theta.dtype, np.uint8, np.int64
-        for name, array, kind in zip(data._fields, data, kinds, strict=True):
-            if not isinstance(array, np.ndarray) or array.dtype != kind:
-                found = getattr(array, "dtype", type(array).__name__)
-                raise DtypeError(f"{name} is {found}; this model needs {np.dtype(kind)}: see as_data")
+        shapes = (
+            (steps, batch, self._stack.input_size),
+            (steps, batch, self._columns),
+            (steps, batch),
+            (batch,),
+        )
+        kinds = self.theta.dtype, self.theta.dtype, np.dtype(np.uint8), np.dtype(np.int64)
+        for name, array, shape, kind in zip(data._fields, data, shapes, kinds, strict=True):
+            check_own_array(name, array, str(shape))
+            check_shape(name, array, shape, "that of this model's data")
+            if array.dtype != kind:
+                advice = f"give {kind}, as as_data does"
+                raise DtypeError(argument=name, seen=array.dtype, advice=advice)
         return steps, batch
 
-    def _room(self, steps: int, batch: int, learn: bool) -> Room:
+    def _workspace(self, steps: int, batch: int, learn: bool) -> Workspace:
         key = steps, batch, learn
-        room = self._rooms.get(key)
-        if room is None or room.generation != self._buffers.generation:
-            blocks = sweeps.blocks_for(batch, max(layer.units for layer in self._layers))
-            room = make_room(
+        workspace = self._workspaces.get(key)
+        if workspace is None or workspace.generation != self._buffers.generation:
+            workspace = make_workspace(
                 self._layers,
                 self._buffers,
-                blocks,
+                sweeps.blocks_for(batch, max(layer.units for layer in self._layers)),
                 steps,
                 learn=learn,
                 memory=self._memory,
                 drops=(learn and self._masks.drops[0], learn and self._masks.drops[-1]),
             )
-            # Rooms of another generation keep memory alive that nothing uses any more.
-            kept = {k: r for k, r in self._rooms.items() if r.generation == self._buffers.generation}
-            while len(kept) >= _ROOMS:
-                kept.pop(next(iter(kept)))
-            self._rooms = {**kept, key: room}
+            # Those of another generation hold on to memory that nothing uses any more.
+            generation = self._buffers.generation
+            current = {k: w for k, w in self._workspaces.items() if w.generation == generation}
+            while len(current) >= _WORKSPACES:
+                current.pop(next(iter(current)))
+            self._workspaces = {**current, key: workspace}
         for layer in self._layers if learn else self._plain:
-            layer.prepare(room.blocks)
-        self._readout.prepare(room.blocks)
-        return room
+            layer.prepare(workspace.blocks)
+        self._readout.prepare(workspace.blocks)
+        return workspace
 
-    def _begin(self, room: Room, data: Data, begin: int) -> None:
-        np.subtract(data.lengths, room.offsets + begin, out=room.lengths)
+    def _begin(self, workspace: Workspace, data: Data, begin: int) -> None:
+        np.subtract(data.lengths, workspace.offsets + begin, out=workspace.lengths)
         self._readout.found.fill(0)
 
-    def _each(self, room: Room, work: Callable[[int], None]) -> None:
+    def _each(self, workspace: Workspace, work: Callable[[int], None]) -> None:
         """Do the work of every block, on threads where there is enough of it."""
-        amount = room.steps * room.batch * int(self.theta.size)
-        if self._threads <= 1 or len(room.blocks) == 1 or amount < _THREAD_WORK:
-            for index in range(len(room.blocks)):
+        count = len(workspace.blocks)
+        amount = workspace.steps * workspace.batch * int(self.theta.size)
+        if self._threads <= 1 or count == 1 or amount < _THREAD_WORK:
+            for index in range(count):
                 work(index)
             return
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads - 1, thread_name_prefix="gatescope")
             weakref.finalize(self, self._pool.shutdown, wait=False)
-        blocks = iter(range(len(room.blocks)))
+        blocks = iter(range(count))
 
-        def share() -> None:
+        def work_off() -> None:
             for index in blocks:
                 work(index)
 
-        # This thread takes its share, too: waking one less is a good part of a small update.
-        others = [self._pool.submit(share) for _ in range(min(self._threads, len(room.blocks)) - 1)]
+        # This thread works, too: waking one less is a good part of a small update.
+        others = [self._pool.submit(work_off) for _ in range(min(self._threads, count) - 1)]
         try:
-            share()
+            work_off()
         finally:
             for other in others:
                 other.result()
 
-    def _look(self, data: Data, outputs: Array | None) -> None:
+    def _evaluate(self, data: Data, outputs: Array | None) -> None:
         for layer in self._plain:
             layer.gather(self._weights)
         self._readout.gather(self._weights)
-        room = self._room(data.inputs.shape[0], data.inputs.shape[1], learn=False)
-        self._begin(room, data, 0)
-        self._each(room, lambda index: self._passage.look(room, data, outputs, index))
+        workspace = self._workspace(data.inputs.shape[0], data.inputs.shape[1], learn=False)
+        self._begin(workspace, data, 0)
+        self._each(workspace, lambda i: self._sweep.evaluate(Block(workspace, data, 0, i), outputs))
 
     def _score(self, count: int) -> Score:
-        found = self._readout.found
-        total = found[0]
-        for other in found[1:]:
-            total = total + other
+        blocks = self._readout.found
+        total = blocks[0]
+        for block in blocks[1:]:
+            total = total + block
         head_loss = total[:, 0] / (self._terms * max(count, 1))
         answers = float(total[self._judged, 2].sum())
         accuracy = float(total[self._judged, 1].sum()) / answers if answers else float("nan")
@@ -385,15 +370,15 @@ class Engine:
 
 
 def _layers(stack: Stack, masked: bool) -> list[Layer]:
-    found, first = [], 0
+    layers, first = [], 0
     for params in stack.layers:
-        found.append(Layer(get(params.cell), params, first, masked=masked))
+        layers.append(Layer(get(params.cell), params, first, masked=masked))
         first += params.count()
-    return found
+    return layers
 
 
 def _table(stack: Stack) -> Array:
-    """The heads as the kernel reads them: loss, first output, outputs, first target column."""
+    """Return the heads as the kernel reads them: loss, first output, outputs, first target column."""
     rows, output, column = [], 0, 0
     for head in stack.heads:
         rows.append((LOSSES.index(head.loss), output, head.size, column))

@@ -17,7 +17,7 @@ from gatescope.training.engine import Engine, Score, as_data
 
 
 def predict(stack: Stack, inputs: Any, lengths: Any = None, *, threads: int | None = None) -> Array:
-    """Outputs of a model's read-out: ``y_t = readout_weight h_t + readout_bias``, without dropout.
+    """Return the outputs of a model's read-out: ``y_t = readout_weight h_t + readout_bias``, without dropout.
 
     Parameters
     ----------
@@ -33,11 +33,6 @@ def predict(stack: Stack, inputs: Any, lengths: Any = None, *, threads: int | No
     array (T, B, O)
         Not yet through a sigmoid or a softmax: a cross-entropy head gives ln p up to a constant, a Bernoulli head
         ln(p / (1 - p)).
-
-    Raises
-    ------
-    ShapeError, DtypeError, ValueRangeError
-        If an argument does not fit.
 
     Examples
     --------
@@ -57,7 +52,7 @@ def predict(stack: Stack, inputs: Any, lengths: Any = None, *, threads: int | No
 
 
 def evaluate(stack: Stack, batch: Batch, *, at: str | None = None, threads: int | None = None) -> Score:
-    """Loss and accuracy of a model on a task, without dropout.
+    """Return the loss and accuracy of a model on a task, without dropout.
 
     Parameters
     ----------
@@ -73,11 +68,6 @@ def evaluate(stack: Stack, batch: Batch, *, at: str | None = None, threads: int 
     Score
         With `loss`, `head_loss`, `accuracy` and `count`.  An accuracy says little by itself: compare it with
         `majority_accuracy`, as the loss with ``batch.baseline``.
-
-    Raises
-    ------
-    ShapeError, DtypeError, ValueRangeError, UnknownNameError
-        If the batch does not fit the model; the message says what.
 
     Examples
     --------
@@ -97,7 +87,7 @@ def evaluate(stack: Stack, batch: Batch, *, at: str | None = None, threads: int 
 
 
 def majority_accuracy(batch: Batch, *, heads: Sequence[Head] | None = None, at: str | None = None) -> float:
-    """The accuracy of always giving the commonest answer: what a model must be above to have learned anything.
+    """Return the accuracy of always giving the commonest answer, above which a model must be to have learned anything.
 
     A cross-entropy head always gives the class that is most frequent among its targets; each output of a Bernoulli head
     the one of 0 and 1 that is.  Right answers are counted as for the `accuracy` of `evaluate` and of `History`: over
@@ -118,11 +108,6 @@ def majority_accuracy(batch: Batch, *, heads: Sequence[Head] | None = None, at: 
     -------
     float
         In 0..1; NaN if no head classifies.
-
-    Raises
-    ------
-    ShapeError, DtypeError, ValueRangeError, UnknownNameError
-        If `batch` is none, or does not fit its heads; the message says what.
 
     Examples
     --------

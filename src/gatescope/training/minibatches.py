@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from gatescope.checks.numbers import check_call
+from gatescope.checks.numbers import check_call, check_type
 from gatescope.datatypes import Array, Batch
 from gatescope.datatypes.stack import Stack
 from gatescope.errors import DtypeError, ShapeError, ValueRangeError
@@ -19,8 +19,8 @@ from gatescope.training.arrays import Data, as_data
 _ORDER, _FRESH, _VALIDATION = 1, 2, 3
 
 
-class Feed(Protocol):
-    """Where minibatches come from.  They depend on the seed and their place only, not on what was asked for before.
+class BatchSource(Protocol):
+    """A source of minibatches, which depend on the seed and their numbers only, not on those asked for before.
 
     Attributes
     ----------
@@ -38,14 +38,13 @@ class Feed(Protocol):
     example: Data
 
     def get(self, epoch: int, batch: int) -> Data:
-        """Minibatch `batch` of an epoch; both count from 0.  Valid until the next call."""
-        ...
+        """Return minibatch `batch` of an epoch; both count from 0.  Valid until the next call."""
 
 
-class FixedFeed:
+class FixedBatches:
     """A pass over all sequences an epoch, in an order drawn anew, `batch_size` at a time.
 
-    Sequences are copied to memory that is kept, and cut to the longest of the minibatch.
+    Sequences are copied to memory that is used again, and cut to the longest of the minibatch.
     """
 
     def __init__(self, data: Data, batch_size: int | None, seed: int) -> None:
@@ -56,13 +55,13 @@ class FixedFeed:
         self._seed, self._epoch = seed, -1
         self._order = np.arange(total)
         if self.batches > 1:
-            self._room = tuple(
+            self._buffers = tuple(
                 aligned_empty((math.prod(a.shape) // total * self.sequences,), a.dtype) for a in data[:3]
             )
             self._lengths = np.empty(self.sequences, np.int64)
 
     def get(self, epoch: int, batch: int) -> Data:
-        """Minibatch `batch` of an epoch; both count from 0.  Valid until the next call."""
+        """Return minibatch `batch` of an epoch; both count from 0.  Valid until the next call."""
         if self.batches == 1:  # the order of sequences within a minibatch has no meaning
             return self.example
         if epoch != self._epoch:
@@ -70,10 +69,10 @@ class FixedFeed:
             self._epoch = epoch
         begin = batch * self.sequences
         chosen = self._order[begin : begin + self.sequences]
-        return _gather(self.example, chosen, self._room, self._lengths)
+        return _gather(self.example, chosen, self._buffers, self._lengths)
 
 
-class FreshFeed:
+class FreshBatches:
     """New data for every minibatch, made from a seed of its own."""
 
     def __init__(
@@ -93,36 +92,34 @@ class FreshFeed:
         self.steps, self.sequences = self._shape[0], self._shape[1]
 
     def get(self, epoch: int, batch: int) -> Data:
-        """Minibatch `batch` of an epoch; both count from 0."""
+        """Return minibatch `batch` of an epoch; both count from 0."""
         index = epoch * self.batches + batch
         if index == 0:
             return self.example
-        made = as_data(make(self._maker, fresh_seed(self._seed, index)), self._stack, self._at)
-        if made.inputs.shape != self._shape:
+        data = as_data(make(self._maker, fresh_seed(self._seed, index)), self._stack, self._at)
+        if data.inputs.shape != self._shape:
             raise ShapeError(
-                f"data gave inputs of the shape {made.inputs.shape} for batch {index}, but {self._shape} for the "
-                "first; make every batch of one shape, with shorter sequences by their lengths"
+                f"gave inputs of shape {data.inputs.shape} for batch {index}, but of {self._shape} for the first",
+                argument="data",
+                advice="make every batch of one shape, with shorter sequences by their lengths",
             )
-        return trimmed(made)
+        return trimmed(data)
 
 
-def make(maker: Any, seed: int) -> Batch:
-    """A batch that callable data make from a seed."""
-    made = maker(seed=seed)
-    if not isinstance(made, Batch):
-        raise DtypeError(
-            f"data(seed=...) gave a {type(made).__name__}, not a gatescope.Batch; return one, as gatescope.tasks do"
-        )
-    return made
+def make(maker: Any, seed: int, name: str = "data") -> Batch:
+    """Return the batch that callable data make from a seed."""
+    batch = maker(seed=seed)
+    check_type(f"{name}(seed={seed})", batch, Batch, advice="return a gatescope.Batch, as gatescope.tasks do")
+    return batch  # type: ignore[no-any-return]  # it was checked
 
 
 def fresh_seed(seed: int, index: int) -> int:
-    """Of the batch that is made for minibatch `index`, counted over all epochs."""
+    """Return the seed of the batch that is made for minibatch `index`, counted over all epochs."""
     return _derived(seed, _FRESH, index)
 
 
 def validation_seed(seed: int) -> int:
-    """Of the batch that is made once, to validate on."""
+    """Return the seed of the batch that is made once, to validate on."""
     return _derived(seed, _VALIDATION, 0)
 
 
@@ -131,32 +128,37 @@ def _derived(seed: int, purpose: int, index: int) -> int:
     return int(high) << 31 | int(low) >> 1  # 63 bits, which any integer holds
 
 
-def check_task(name: str, task: Any) -> None:
-    """A batch, or something that makes one."""
-    if not isinstance(task, Batch) and not callable(task):
-        raise DtypeError(
-            f"{name} is a {type(task).__name__}; give a gatescope.Batch, or a callable that makes one from a seed: "
-            "functools.partial(gs.tasks.adding, steps=100, sequences=50)"
-        )
-    if not isinstance(task, Batch):
-        check_call(name, task, "(seed=...)", seed=0)
+def check_data(name: str, data: Any) -> bool:
+    """Refuse anything but a batch and something that makes one; return whether it makes them."""
+    if isinstance(data, Batch):
+        return False
+    if not callable(data):
+        advice = "give a gatescope.Batch, or a function that makes one from a seed"
+        raise DtypeError(argument=name, seen=type(data), advice=advice)
+    check_call(name, data, "(seed=...)", seed=0)
+    return True
 
 
-def check_batch_size(batch_size: int | None, updates_per_epoch: int, fresh: bool) -> None:
-    """Settings that have no meaning for the kind of task."""
+def check_batch_size(batch_size: int | None, updates_per_epoch: int, *, fresh: bool) -> None:
+    """Refuse the one of the two that has no meaning for such data."""
     if fresh and batch_size is not None:
         raise ValueRangeError(
-            f"batch_size={batch_size!r} goes with a Batch; callable data make as many sequences as they are told to"
+            "is for data that stay the same",
+            argument="batch_size",
+            seen=batch_size,
+            advice="set how many sequences each fresh batch has, with `sequences`",
         )
     if not fresh and updates_per_epoch != 1:
         raise ValueRangeError(
-            f"updates_per_epoch={updates_per_epoch!r} goes with callable data; an epoch is a pass over a Batch, so "
-            "set batch_size"
+            "is for data that are made afresh: of others an epoch is one pass",
+            argument="updates_per_epoch",
+            seen=updates_per_epoch,
+            advice="give `batch_size` instead",
         )
 
 
 def trimmed(data: Data) -> Data:
-    """The steps up to the end of the longest sequence: views."""
+    """Return the steps up to the end of the longest sequence: views."""
     steps = max(1, int(data.lengths.max()))
     if steps == data.mask.shape[0]:
         return data
@@ -164,22 +166,22 @@ def trimmed(data: Data) -> Data:
 
 
 def pieces(data: Data, most: int) -> list[Data]:
-    """All sequences, at most so many at a time, each piece cut to its longest one; copies unless it is one piece."""
+    """Return all sequences, `most` at a time, each piece cut to its longest one; copies unless it is one piece."""
     total = len(data.lengths)
     if total <= most:
         return [trimmed(data)]
-    found = []
+    parts = []
     for begin in range(0, total, most):
         chosen = slice(begin, begin + most)
         lengths = data.lengths[chosen].copy()
         steps = max(1, int(lengths.max()))
         inputs, targets, mask = (np.ascontiguousarray(array[:steps, chosen]) for array in data[:3])
-        found.append(Data(inputs, targets, mask, lengths))
-    return found
+        parts.append(Data(inputs, targets, mask, lengths))
+    return parts
 
 
-def _gather(data: Data, chosen: Array, room: tuple[Array, ...], lengths: Array) -> Data:
-    """Some sequences, copied to the beginning of the room."""
+def _gather(data: Data, chosen: Array, buffers: tuple[Array, ...], lengths: Array) -> Data:
+    """Copy some sequences to the beginning of the buffers."""
     count = len(chosen)
     # Without mode="clip" NumPy would fill an array of its own first.
     sizes = np.take(data.lengths, chosen, out=lengths[:count], mode="clip")
@@ -190,5 +192,5 @@ def _gather(data: Data, chosen: Array, room: tuple[Array, ...], lengths: Array) 
         part = target[: math.prod(shape)].reshape(shape)
         return np.take(source[:steps], chosen, axis=1, out=part, mode="clip")
 
-    inputs, targets, mask = map(columns, data[:3], room)
+    inputs, targets, mask = map(columns, data[:3], buffers)
     return Data(inputs, targets, mask, sizes)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from gatescope.checks.arrays import check_own_array
-from gatescope.checks.dtypes import float_dtype
+from gatescope.checks.dtypes import FLOATS, float_dtype
 from gatescope.checks.numbers import (
     check_above_zero,
     check_count,
@@ -25,44 +24,82 @@ from gatescope.datatypes import Array
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
 from gatescope.kernels.cpu.loops import optimizers as kernels
 
-# What a kernel is handed in the place of a slot it does not read.
-_NO_SLOT = {np.dtype(kind): np.zeros(0, kind) for kind in (np.float32, np.float64)}
+# What a kernel is handed in the place of a vector that it does not read.
+_UNUSED = {kind: np.zeros(0, kind) for kind in FLOATS}
 
 
-@runtime_checkable
-class Optimizer(Protocol):
-    """What training asks of an optimizer; it holds constants only, and what changes is in its slots.
+class Optimizer(ABC):
+    """A rule by which weights follow their gradient; it holds constants only, what changes is in its state.
+
+    One of your own has `apply`, and the names of the vectors it keeps between updates, if it keeps any.  A run records
+    its repr, and a checkpoint is resumed only with an optimizer of the same repr.
+
+    Attributes
+    ----------
+    vectors : tuple of str
+        Names of the vectors of its state.
 
     Examples
     --------
-    One of your own, which goes by the signs of the gradient:
+    One that goes by the signs of the gradient:
 
     >>> import numpy as np, gatescope as gs
-    >>> class Signs:
-    ...     def slots(self, size, dtype):
-    ...         return {}
-    ...     def update(self, theta, gradient, slots, step, lr):
+    >>> class Signs(gs.training.Optimizer):
+    ...     def apply(self, theta, gradient, state, step, lr):
     ...         theta -= theta.dtype.type(lr) * np.sign(gradient)
-    ...     def describe(self):
-    ...         return {"name": "signs"}
-    >>> task = gs.tasks.adding(steps=5, sequences=4, seed=0)
-    >>> run = gs.train(gs.init("gru", input_size=2, hidden_size=4, seed=0), task, optimizer=Signs(), epochs=2)
-    >>> run.config["optimizer"]
-    'signs'
+    >>> batch = gs.tasks.adding(steps=5, sequences=4, seed=0)
+    >>> run = gs.train(gs.init("gru", input_size=2, hidden_size=4, seed=0), batch, optimizer=Signs(), epochs=2)
+    >>> run.message
+    'finished: 2 epochs, 2 updates'
     """
 
-    def slots(self, size: int, dtype: DTypeLike) -> dict[str, Array]:
-        """The vectors (size,) that it keeps between updates, as they are before the first."""
+    @property
+    def vectors(self) -> tuple[str, ...]:
+        """Return the names of the vectors that are kept between updates."""
+        return ()
 
-    def update(self, theta: Array, gradient: Array, slots: Mapping[str, Array], step: int, lr: float) -> None:
-        """Change the weights `theta` and the slots in place; steps count from 1."""
+    def state(self, size: int, dtype: DTypeLike) -> dict[str, Array]:
+        """Return the vectors (size,) that are kept between updates, as they are before the first: 0."""
+        kind, count = float_dtype(dtype), check_count("size", size, least=0)
+        return {name: np.zeros(count, kind) for name in self.vectors}
 
-    def describe(self) -> dict[str, Any]:
-        """Name and constants, for the configuration of a run."""
+    def update(self, theta: Array, gradient: Array, state: Mapping[str, Array], step: int, lr: float) -> None:
+        """Check the arrays and do one update in place.
+
+        Parameters
+        ----------
+        theta, gradient : (N,)
+            Of one dtype, float32 or float64; theta is changed.
+        state : mapping of str to (N,) array
+            Made by `state`; changed.
+        step : int
+            Number of the update, from 1.
+        lr : float
+            Learning rate.
+        """
+        if check_own_array("theta", theta, "(N,)").dtype not in _UNUSED:
+            raise DtypeError(argument="theta", seen=theta.dtype, advice="give float32 or float64")
+        check_count("step", step)
+        if state.keys() != set(self.vectors):
+            raise ShapeError(
+                f"has the vectors {', '.join(state) or 'none'}, but should have {', '.join(self.vectors) or 'none'}",
+                argument="state",
+                advice="make it with the state() of this optimizer",
+            )
+        for name, vector in (("gradient", gradient), *state.items()):
+            if check_own_array(name, vector, "(N,)").shape != theta.shape:
+                raise ShapeError(f"should have {theta.shape} as theta", argument=name, seen=vector.shape)
+            if vector.dtype != theta.dtype:
+                raise DtypeError(f", but theta has {theta.dtype}", argument=name, seen=vector.dtype)
+        self.apply(theta, gradient, state, step, lr)
+
+    @abstractmethod
+    def apply(self, theta: Array, gradient: Array, state: Mapping[str, Array], step: int, lr: float) -> None:
+        """Do one update in place, of arrays that fit each other; arguments as in `update`."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Adam:
+class Adam(Optimizer):
     """Adam [1]_, with decoupled weight decay (AdamW [2]_) if wanted.
 
     With g the gradient (plus weight_decay theta, if it is not decoupled) and k the step::
@@ -82,11 +119,6 @@ class Adam:
         At least 0.
     decoupled : bool
 
-    Raises
-    ------
-    ValueRangeError
-        If a constant is out of range.
-
     References
     ----------
     .. [1] D. P. Kingma and J. Ba, "Adam: a method for stochastic optimization", ICLR 2015, algorithm 1.
@@ -97,8 +129,8 @@ class Adam:
     >>> import numpy as np
     >>> from gatescope.training.optimizers import Adam
     >>> adam, theta = Adam(), np.ones(2)
-    >>> slots = adam.slots(2, "float64")
-    >>> adam.update(theta, np.array([3.0, -0.5]), slots, step=1, lr=0.1)
+    >>> state = adam.state(2, "float64")
+    >>> adam.update(theta, np.array([3.0, -0.5]), state, step=1, lr=0.1)
     >>> theta.round(6).tolist()
     [0.9, 1.1]
     """
@@ -112,40 +144,30 @@ class Adam:
         try:
             first, second = self.betas
         except (TypeError, ValueError):
-            raise ValueRangeError(f"betas={self.betas!r} must be two numbers such as (0.9, 0.999)") from None
-        set_checked(self, betas=(check_fraction("betas[0]", first), check_fraction("betas[1]", second)))
-        set_checked(self, eps=check_above_zero("eps", self.eps))
-        set_checked(self, weight_decay=check_number("weight_decay", self.weight_decay, least=0))
-        check_flag("decoupled", self.decoupled)
+            raise ValueRangeError(
+                "must be two numbers such as (0.9, 0.999)", argument="betas", seen=self.betas
+            ) from None
+        set_checked(
+            self,
+            betas=(check_fraction("betas[0]", first), check_fraction("betas[1]", second)),
+            eps=check_above_zero("eps", self.eps),
+            weight_decay=check_number("weight_decay", self.weight_decay, least=0),
+            decoupled=check_flag("decoupled", self.decoupled),
+        )
 
     @property
-    def _kept(self) -> tuple[str, ...]:
+    def vectors(self) -> tuple[str, ...]:
+        """Return the names of the running means of the gradient and of its square."""
         return "mean", "square"
 
-    def slots(self, size: int, dtype: DTypeLike) -> dict[str, Array]:
-        """Running means of the gradient and of its square, all 0."""
-        return _zeros(self._kept, size, dtype)
-
-    def update(self, theta: Array, gradient: Array, slots: Mapping[str, Array], step: int, lr: float) -> None:
-        """One step, in place.
-
-        Parameters
-        ----------
-        theta, gradient : (N,)
-            Of one dtype, float32 or float64; theta is changed.
-        slots : mapping
-            Made by `slots`; changed.
-        step : int
-            Counts from 1.
-        lr : float
-        """
-        _check(theta, gradient, slots, self._kept, step)
+    def apply(self, theta: Array, gradient: Array, state: Mapping[str, Array], step: int, lr: float) -> None:
+        """Do one update in place, of arrays that fit each other; arguments as in `update`."""
         (beta1, beta2), decay = self.betas, self.weight_decay
         kernels.adam(
             theta,
             gradient,
-            slots["mean"],
-            slots["square"],
+            state["mean"],
+            state["square"],
             (lr / (1 - beta1**step), math.sqrt(1 - beta2**step)),
             (
                 1 - beta1,
@@ -157,13 +179,9 @@ class Adam:
             ),
         )
 
-    def describe(self) -> dict[str, Any]:
-        """Name and constants, as JSON holds them."""
-        return _description("adam", self)
-
 
 @dataclass(frozen=True, kw_only=True)
-class RMSprop:
+class RMSprop(Optimizer):
     """RMSprop [1]_, centered [2]_ and with momentum if wanted.
 
     With g the gradient plus weight_decay theta::
@@ -185,11 +203,6 @@ class RMSprop:
     weight_decay : float
         At least 0.
 
-    Raises
-    ------
-    ValueRangeError
-        If a constant is out of range.
-
     Notes
     -----
     Where rounding makes v - m^2 negative it counts as 0; PyTorch's is NaN there.
@@ -202,8 +215,8 @@ class RMSprop:
     Examples
     --------
     >>> from gatescope.training.optimizers import RMSprop
-    >>> list(RMSprop(centered=True).slots(3, "float32"))
-    ['square', 'mean']
+    >>> RMSprop(centered=True).vectors
+    ('square', 'mean')
     """
 
     alpha: float = 0.99
@@ -214,41 +227,35 @@ class RMSprop:
 
     def __post_init__(self) -> None:
         set_checked(
-            self, **{name: check_fraction(name, getattr(self, name)) for name in ("alpha", "momentum")}
+            self,
+            alpha=check_fraction("alpha", self.alpha),
+            momentum=check_fraction("momentum", self.momentum),
+            eps=check_above_zero("eps", self.eps),
+            weight_decay=check_number("weight_decay", self.weight_decay, least=0),
+            centered=check_flag("centered", self.centered),
         )
-        set_checked(self, eps=check_above_zero("eps", self.eps))
-        set_checked(self, weight_decay=check_number("weight_decay", self.weight_decay, least=0))
-        check_flag("centered", self.centered)
 
     @property
-    def _kept(self) -> tuple[str, ...]:
+    def vectors(self) -> tuple[str, ...]:
+        """Return the name of the mean square, and of the mean and the velocity where they are used."""
         return ("square", *["mean"] * self.centered, *["velocity"] * (self.momentum > 0))
 
-    def slots(self, size: int, dtype: DTypeLike) -> dict[str, Array]:
-        """Running mean of the squared gradient, and of the gradient and the velocity where they are used; all 0."""
-        return _zeros(self._kept, size, dtype)
-
-    def update(self, theta: Array, gradient: Array, slots: Mapping[str, Array], step: int, lr: float) -> None:
-        """One step, in place; arguments as in `Adam.update`."""
-        _check(theta, gradient, slots, self._kept, step)
-        unused = _NO_SLOT[theta.dtype]
+    def apply(self, theta: Array, gradient: Array, state: Mapping[str, Array], step: int, lr: float) -> None:
+        """Do one update in place, of arrays that fit each other; arguments as in `update`."""
+        unused = _UNUSED[theta.dtype]
         kernels.make_rmsprop(self.centered, self.momentum > 0)(
             theta,
             gradient,
-            slots["square"],
-            slots.get("mean", unused),
-            slots.get("velocity", unused),
+            state["square"],
+            state.get("mean", unused),
+            state.get("velocity", unused),
             float(lr),
             (self.alpha, 1 - self.alpha, self.eps, self.momentum, self.weight_decay),
         )
 
-    def describe(self) -> dict[str, Any]:
-        """Name and constants, as JSON holds them."""
-        return _description("rmsprop", self)
-
 
 @dataclass(frozen=True, kw_only=True)
-class SGD:
+class SGD(Optimizer):
     """Gradient descent, with momentum, Nesterov's [1]_ if wanted.
 
     With g the gradient plus weight_decay theta::
@@ -266,11 +273,6 @@ class SGD:
         Needs momentum, and no dampening.
     weight_decay : float
         At least 0.
-
-    Raises
-    ------
-    ValueRangeError
-        If a constant is out of range.
 
     References
     ----------
@@ -293,72 +295,33 @@ class SGD:
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        set_checked(self, momentum=check_fraction("momentum", self.momentum))
         set_checked(
-            self, **{n: check_number(n, getattr(self, n), least=0) for n in ("dampening", "weight_decay")}
+            self,
+            momentum=check_fraction("momentum", self.momentum),
+            dampening=check_number("dampening", self.dampening, least=0, most=1),
+            weight_decay=check_number("weight_decay", self.weight_decay, least=0),
+            nesterov=check_flag("nesterov", self.nesterov),
         )
-        if self.dampening > 1:
-            raise ValueRangeError(f"dampening={self.dampening!r} must lie in 0..1")
-        check_flag("nesterov", self.nesterov)
         if self.nesterov and (self.momentum == 0 or self.dampening != 0):
             raise ValueRangeError(
-                f"nesterov=True with momentum={self.momentum} and dampening={self.dampening}; "
-                "it needs momentum above 0 and no dampening"
+                f"needs `momentum` above 0 and no `dampening`, but they are {self.momentum} and {self.dampening}",
+                argument="nesterov",
             )
 
     @property
-    def _kept(self) -> tuple[str, ...]:
+    def vectors(self) -> tuple[str, ...]:
+        """Return the name of the velocity, if there is momentum."""
         return ("velocity",) if self.momentum > 0 else ()
 
-    def slots(self, size: int, dtype: DTypeLike) -> dict[str, Array]:
-        """The velocity, 0, if there is momentum."""
-        return _zeros(self._kept, size, dtype)
-
-    def update(self, theta: Array, gradient: Array, slots: Mapping[str, Array], step: int, lr: float) -> None:
-        """One step, in place; arguments as in `Adam.update`."""
-        _check(theta, gradient, slots, self._kept, step)
+    def apply(self, theta: Array, gradient: Array, state: Mapping[str, Array], step: int, lr: float) -> None:
+        """Do one update in place, of arrays that fit each other; arguments as in `update`."""
         kernels.make_sgd(self.momentum > 0, self.nesterov)(
             theta,
             gradient,
-            slots.get("velocity", _NO_SLOT[theta.dtype]),
+            state.get("velocity", _UNUSED[theta.dtype]),
             float(lr),
             (self.momentum, 1.0 if step == 1 else 1 - self.dampening, self.weight_decay),
         )
-
-    def describe(self) -> dict[str, Any]:
-        """Name and constants, as JSON holds them."""
-        return _description("sgd", self)
-
-
-def _zeros(names: tuple[str, ...], size: int, dtype: DTypeLike) -> dict[str, Array]:
-    kind = float_dtype(dtype)
-    return {name: np.zeros(check_count("size", size, least=0), kind) for name in names}
-
-
-def _check(
-    theta: Array, gradient: Array, slots: Mapping[str, Array], names: tuple[str, ...], step: int
-) -> None:
-    """The kernels do not look at sizes, so nothing else may reach them."""
-    if check_own_array("theta", theta, "(N,)").dtype not in _NO_SLOT:
-        raise DtypeError(f"theta has dtype {theta.dtype}; give float32 or float64")
-    check_count("step", step)  # 1 is the first
-    if slots.keys() != set(names):
-        raise ShapeError(
-            f"slots has {', '.join(slots) or 'nothing'}, but should have {', '.join(names) or 'nothing'}; "
-            "make it with this optimizer's slots()"
-        )
-    for name, vector in (("gradient", gradient), *slots.items()):
-        check_own_array(name, vector, "(N,)")
-        if vector.shape != theta.shape or vector.dtype != theta.dtype:
-            raise ShapeError(
-                f"{name} has shape {vector.shape} and dtype {vector.dtype}, but theta has "
-                f"{theta.shape} and {theta.dtype}; make them equal"
-            )
-
-
-def _description(name: str, constants: Any) -> dict[str, Any]:
-    values = {f.name: getattr(constants, f.name) for f in dataclasses.fields(constants)}
-    return {"name": name, **{k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}}
 
 
 _BY_NAME: dict[str, Optimizer] = {
@@ -371,16 +334,11 @@ NAMES = tuple(_BY_NAME)
 
 
 def by_name(optimizer: str | Optimizer) -> Optimizer:
-    """The optimizer of that name, with PyTorch's constants; an optimizer is handed back as it is.
+    """Return the optimizer of a name, with PyTorch's constants; an optimizer is handed back as it is.
 
     Parameters
     ----------
-    optimizer : str or Optimizer
-        ``"adam"``, ``"adamw"``, ``"rmsprop"``, ``"sgd"``, or an object made by the caller.
-
-    Returns
-    -------
-    Optimizer
+    optimizer : {"adam", "adamw", "rmsprop", "sgd"} or Optimizer
 
     Raises
     ------
@@ -390,14 +348,13 @@ def by_name(optimizer: str | Optimizer) -> Optimizer:
     Examples
     --------
     >>> from gatescope.training.optimizers import by_name
-    >>> by_name("adam").describe()["betas"]
-    [0.9, 0.999]
+    >>> by_name("adamw")
+    Adam(betas=(0.9, 0.999), eps=1e-08, weight_decay=0.01, decoupled=True)
     """
     if isinstance(optimizer, str) and optimizer in _BY_NAME:
         return _BY_NAME[optimizer]
-    if isinstance(optimizer, Optimizer) and not isinstance(optimizer, type):
+    if isinstance(optimizer, Optimizer):
         return optimizer
     raise UnknownNameError(
-        f"optimizer={optimizer!r} is not known; choose one of {', '.join(NAMES)}, "
-        "or give an object such as gatescope.training.Adam(betas=(0.9, 0.99))"
+        "is not known", argument="optimizer", seen=optimizer, advice=f"choose from {', '.join(NAMES)}"
     )

@@ -1,48 +1,22 @@
-"""How the learning rate changes in the course of training: factors on it, update by update.
+"""How the learning rate changes while a model is trained: a factor on it for every update.
 
-Every schedule has ``factor(update, updates)``, which the learning rate is multiplied by at that update (they count from
-0; `updates` is how many are planned), and ``describe()``, its name and constants for the configuration of a run.
+A schedule is called with the number of an update, from 0, and how many are planned, and returns the factor.  Those here
+are small values whose repr is their description; any function of these two numbers is a schedule, too.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol, runtime_checkable
 
 from gatescope.checks.numbers import check_above_zero, check_call, check_count, check_number, set_checked
-from gatescope.errors import ShapeError, UnknownNameError, ValueRangeError
+from gatescope.checks.parsing import parse_call
+from gatescope.errors import GatescopeError, ShapeError, UnknownNameError, ValueRangeError
 
-
-@runtime_checkable
-class Schedule(Protocol):
-    """What training asks of a schedule.
-
-    Examples
-    --------
-    One of your own, whose constants the configuration of a run tells:
-
-    >>> import gatescope as gs
-    >>> class Root:
-    ...     def factor(self, update, updates):
-    ...         return (1 + update) ** -0.5
-    ...     def describe(self):
-    ...         return {"name": "root"}
-    >>> isinstance(Root(), gs.training.Schedule)
-    True
-    >>> gs.training.WarmUp(2, then=Root()).factor(5, 10)
-    0.5
-    """
-
-    def factor(self, update: int, updates: int) -> float:
-        """What the learning rate is multiplied by at this update."""
-
-    def describe(self) -> dict[str, Any]:
-        """Name and constants, as JSON holds them."""
+Schedule = Callable[[int, int], float]
 
 
 @dataclass(frozen=True)
@@ -52,17 +26,13 @@ class Constant:
     Examples
     --------
     >>> from gatescope.training.schedules import Constant
-    >>> [Constant().factor(update, 3) for update in range(3)]
+    >>> [Constant()(update, 3) for update in range(3)]
     [1.0, 1.0, 1.0]
     """
 
-    def factor(self, update: int, updates: int) -> float:
-        """1."""
+    def __call__(self, update: int, updates: int) -> float:
+        """Return 1."""
         return 1.0
-
-    def describe(self) -> dict[str, Any]:
-        """Name and constants, as JSON holds them."""
-        return {"name": "constant"}
 
 
 @dataclass(frozen=True)
@@ -79,7 +49,7 @@ class Step:
     Examples
     --------
     >>> from gatescope.training.schedules import Step
-    >>> [Step(2, 0.5).factor(update, 6) for update in range(6)]
+    >>> [Step(2, 0.5)(update, 6) for update in range(6)]
     [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
     """
 
@@ -89,13 +59,9 @@ class Step:
     def __post_init__(self) -> None:
         set_checked(self, every=check_count("every", self.every), rate=check_above_zero("rate", self.rate))
 
-    def factor(self, update: int, updates: int) -> float:
-        """``rate^floor(update / every)``."""
+    def __call__(self, update: int, updates: int) -> float:
+        """Return the factor at an update."""
         return _power(self.rate, update // self.every)
-
-    def describe(self) -> dict[str, Any]:
-        """Name and constants, as JSON holds them."""
-        return {"name": "step", "every": self.every, "rate": self.rate}
 
 
 @dataclass(frozen=True)
@@ -110,7 +76,7 @@ class Exponential:
     Examples
     --------
     >>> from gatescope.training.schedules import Exponential
-    >>> Exponential(0.5).factor(3, 10)
+    >>> Exponential(0.5)(3, 10)
     0.125
     """
 
@@ -119,13 +85,9 @@ class Exponential:
     def __post_init__(self) -> None:
         set_checked(self, rate=check_above_zero("rate", self.rate))
 
-    def factor(self, update: int, updates: int) -> float:
-        """``rate^update``."""
+    def __call__(self, update: int, updates: int) -> float:
+        """Return the factor at an update."""
         return _power(self.rate, update)
-
-    def describe(self) -> dict[str, Any]:
-        """Name and constants, as JSON holds them."""
-        return {"name": "exponential", "rate": self.rate}
 
 
 @dataclass(frozen=True)
@@ -135,7 +97,7 @@ class Cosine:
     Parameters
     ----------
     floor : float
-        In 0..1; what is left when all planned updates are done, and after.
+        From 0 to 1; the factor when all planned updates are done, and after.
 
     References
     ----------
@@ -144,61 +106,50 @@ class Cosine:
     Examples
     --------
     >>> from gatescope.training.schedules import Cosine
-    >>> [round(Cosine(0.2).factor(update, 4), 3) for update in range(5)]
+    >>> [round(Cosine(0.2)(update, 4), 3) for update in range(5)]
     [1.0, 0.883, 0.6, 0.317, 0.2]
     """
 
     floor: float = 0.0
 
     def __post_init__(self) -> None:
-        floor = check_number("floor", self.floor, least=0)
-        if floor > 1:
-            raise ValueRangeError(f"floor={self.floor!r} must lie in 0..1")
-        set_checked(self, floor=floor)
+        set_checked(self, floor=check_number("floor", self.floor, least=0, most=1))
 
-    def factor(self, update: int, updates: int) -> float:
-        """``floor + (1 - floor) (1 + cos(pi update / updates)) / 2``."""
+    def __call__(self, update: int, updates: int) -> float:
+        """Return the factor at an update."""
         done = min(update / updates, 1.0) if updates > 0 else 1.0
         return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * done)) / 2
-
-    def describe(self) -> dict[str, Any]:
-        """Name and constants, as JSON holds them."""
-        return {"name": "cosine", "floor": self.floor}
 
 
 @dataclass(frozen=True)
 class WarmUp:
-    """A line up to 1 over the first updates, and another schedule after: ``(update + 1) / updates``.
+    """A line up to 1 over the first updates, ``(update + 1) / updates``, and another schedule after.
 
     Parameters
     ----------
     updates : int
         How many updates it takes, at least 1.
-    then : Schedule, callable or str
-        For the updates after, which count from 0 again, and for which fewer are planned; as in `by_name`.
+    then : str or callable
+        The schedule of the updates after, which count from 0 again, and of which fewer are planned; as in `by_name`.
 
     Examples
     --------
     >>> from gatescope.training.schedules import Cosine, WarmUp
-    >>> [round(WarmUp(2, then=Cosine()).factor(update, 6), 3) for update in range(6)]
+    >>> [round(WarmUp(2, then=Cosine())(update, 6), 3) for update in range(6)]
     [0.5, 1.0, 1.0, 0.854, 0.5, 0.146]
     """
 
     updates: int
-    then: Schedule = field(default_factory=Constant)
+    then: Schedule = Constant()
 
     def __post_init__(self) -> None:
-        set_checked(self, updates=check_count("updates", self.updates), then=_schedule("then", self.then))
+        set_checked(self, updates=check_count("updates", self.updates), then=by_name(self.then, "then"))
 
-    def factor(self, update: int, updates: int) -> float:
-        """``(update + 1) / self.updates``, and then the other schedule's."""
+    def __call__(self, update: int, updates: int) -> float:
+        """Return the factor at an update."""
         if update < self.updates:
             return (update + 1) / self.updates
-        return self.then.factor(update - self.updates, max(updates - self.updates, 0))
-
-    def describe(self) -> dict[str, Any]:
-        """Name and constants, as JSON holds them."""
-        return {"name": "warmup", "updates": self.updates, "then": self.then.describe()}
+        return self.then(update - self.updates, max(updates - self.updates, 0))
 
 
 @dataclass(frozen=True)
@@ -215,7 +166,7 @@ class Piecewise:
     Examples
     --------
     >>> from gatescope.training.schedules import Piecewise
-    >>> [Piecewise([2, 3], [1, 0.5, 0.1]).factor(update, 5) for update in range(5)]
+    >>> [Piecewise([2, 3], [1, 0.5, 0.1])(update, 5) for update in range(5)]
     [1.0, 1.0, 0.5, 0.1, 0.1]
     """
 
@@ -223,88 +174,50 @@ class Piecewise:
     factors: Sequence[float]
 
     def __post_init__(self) -> None:
-        boundaries = tuple(
-            check_count(f"boundaries[{k}]", value) for k, value in enumerate(_several(self, "boundaries"))
-        )
-        factors = tuple(
-            check_number(f"factors[{k}]", value, least=0) for k, value in enumerate(_several(self, "factors"))
-        )
-        if len(factors) != len(boundaries) + 1:
+        for name, check, least in (("boundaries", check_count, 1), ("factors", check_number, 0)):
+            values = getattr(self, name)
+            if isinstance(values, str) or not hasattr(values, "__iter__"):
+                raise ShapeError("must be a sequence of numbers", argument=name, seen=values)
+            checked = tuple(check(f"{name}[{k}]", value, least=least) for k, value in enumerate(values))
+            set_checked(self, **{name: checked})
+        if len(self.factors) != len(self.boundaries) + 1:
             raise ShapeError(
-                f"factors has {len(factors)} numbers, but {len(boundaries)} boundaries need {len(boundaries) + 1}"
+                f"has {len(self.factors)} numbers, but {len(self.boundaries)} `boundaries` need "
+                f"{len(self.boundaries) + 1}",
+                argument="factors",
             )
-        if any(first >= second for first, second in pairwise(boundaries)):
-            raise ValueRangeError(f"boundaries={self.boundaries!r} must rise")
-        set_checked(self, boundaries=boundaries, factors=factors)
+        if any(first >= second for first, second in pairwise(self.boundaries)):
+            raise ValueRangeError("must rise", argument="boundaries", seen=self.boundaries)
 
-    def factor(self, update: int, updates: int) -> float:
-        """The factor of the piece that `update` lies in."""
+    def __call__(self, update: int, updates: int) -> float:
+        """Return the factor of the piece that `update` lies in."""
         return self.factors[bisect_right(self.boundaries, update)]
 
-    def describe(self) -> dict[str, Any]:
-        """Name and constants, as JSON holds them."""
-        return {"name": "piecewise", "boundaries": list(self.boundaries), "factors": list(self.factors)}
 
-
-@dataclass(frozen=True)
-class Function:
-    """A function of the caller's, ``function(update, updates) -> factor``, which depends on nothing else.
-
-    In a run's configuration it goes by its name.  A checkpoint also has its factors at 64 of the updates that are done,
-    evenly apart, so training is not gone on from with a function, or constants that it looks up, whose factors were
-    others; what it gives for updates that are still to come may be changed.
-
-    Raises
-    ------
-    ValueRangeError
-        If what it returns is not a finite number of at least 0.
-    """
-
-    function: Callable[[int, int], float]
-
-    def factor(self, update: int, updates: int) -> float:
-        """What the function returns."""
-        name = f"{self._name}({update}, {updates})"
-        return check_number(f"the schedule's {name}", self.function(update, updates), least=0)
-
-    @property
-    def _name(self) -> str:
-        # Not the repr, which holds an address.
-        kind = type(self.function)
-        name = getattr(self.function, "__qualname__", kind.__qualname__)
-        return f"{getattr(self.function, '__module__', kind.__module__)}.{name}"
-
-    def describe(self) -> dict[str, Any]:
-        """Its name, as JSON holds it."""
-        return {"name": "function", "function": self._name}
-
-
-_WITH_NUMBERS: dict[str, tuple[Callable[..., Schedule], tuple[type[int] | type[float], ...]]] = {
+# What a text can name, and the types of its constants.
+_BY_NAME: dict[str, tuple[Callable[..., Schedule], tuple[type, ...]]] = {
     "constant": (Constant, ()),
     "step": (Step, (int, float)),
     "exponential": (Exponential, (float,)),
     "cosine": (Cosine, (float,)),
-    "warmup": (WarmUp, (int,)),
+    "warmup": (WarmUp, (int, str)),
 }
 _EXAMPLES = (
-    "'constant', 'step(1000, 0.5)', 'exponential(0.999)', 'cosine', 'cosine(0.1)', 'warmup(100)', "
-    "'warmup(100, cosine)'"
+    "constant, step(1000, 0.5), exponential(0.999), cosine, cosine(0.1), warmup(100), warmup(100, cosine)"
 )
 
 
-def by_name(schedule: str | Schedule | Callable[[int, int], float] | None) -> Schedule:
-    """The schedule of that name, or of that function; a schedule is handed back as it is.
+def by_name(schedule: str | Schedule | None, argument: str = "schedule") -> Schedule:
+    """Return the schedule of a name; a schedule or a function is handed back as it is.
 
     Parameters
     ----------
-    schedule : str, Schedule, callable or None
-        A name, with the constants in brackets: ``"constant"``, ``"step(1000, 0.5)"``, ``"exponential(0.999)"``,
+    schedule : str, callable or None
+        A name, with its constants in parentheses: ``"constant"``, ``"step(1000, 0.5)"``, ``"exponential(0.999)"``,
         ``"cosine"``, ``"cosine(0.1)"``, ``"warmup(100)"``, ``"warmup(100, cosine)"``; a function of (update, updates)
         that returns a factor; None is ``"constant"``.
-
-    Returns
-    -------
-    Schedule
+    argument : str
+        What errors call it.
 
     Raises
     ------
@@ -320,57 +233,43 @@ def by_name(schedule: str | Schedule | Callable[[int, int], float] | None) -> Sc
     >>> from gatescope.training.schedules import by_name
     >>> by_name("warmup(10, cosine(0.1))")
     WarmUp(updates=10, then=Cosine(floor=0.1))
-    >>> by_name(lambda update, updates: 1 - update / updates).factor(1, 4)
-    0.75
     """
-    return _schedule("schedule", schedule)
-
-
-def _schedule(argument: str, value: Any) -> Schedule:
-    if value is None:
+    if schedule is None:
         return Constant()
-    if isinstance(value, str):
-        return _from_text(argument, value)
-    if isinstance(value, Schedule) and not isinstance(value, type):
-        return value
-    if callable(value) and not isinstance(value, type):
-        check_call(argument, value, "(update, updates)", 0, 1)
-        return Function(value)
-    raise UnknownNameError(
-        f"{argument}={value!r} is not known; choose one of {_EXAMPLES}, or give a function of (update, updates)"
-    )
+    if isinstance(schedule, str):
+        return _from_text(schedule, argument)
+    if not callable(schedule) or isinstance(schedule, type):
+        raise UnknownNameError(
+            "is not known", argument=argument, seen=schedule, advice=f"give one like {_EXAMPLES}"
+        )
+    check_call(argument, schedule, "(update, updates)", 0, 1)
+    return schedule
 
 
-def _from_text(argument: str, text: str) -> Schedule:
-    match = re.fullmatch(r"\s*(\w+)\s*(?:\((.*)\))?\s*", text)
-    if match is None or match[1] not in _WITH_NUMBERS:
-        raise UnknownNameError(f"{argument}={text!r} is not known; choose one like {_EXAMPLES}")
-    name, inside = match[1], match[2] or ""
-    kind, numbers = _WITH_NUMBERS[name]
-    if name == "warmup":  # what comes after may have commas of its own
-        first, comma, rest = inside.partition(",")
-        parts, then = [first] if first.strip() else [], {"then": _from_text(argument, rest)} if comma else {}
-    else:
-        parts, then = inside.split(",") if inside.strip() else [], {}
+def factor(schedule: Schedule, update: int, updates: int) -> float:
+    """Return a schedule's factor at an update; a function may return anything, so it is checked."""
+    value = schedule(update, updates)
+    return check_number(f"schedule({update}, {updates})", value, least=0)
+
+
+def _from_text(text: str, argument: str) -> Schedule:
+    name, parts = parse_call(text)
+    advice = f"give one like {_EXAMPLES}"
+    if name not in _BY_NAME:
+        raise UnknownNameError("is not known", argument=argument, seen=text, advice=advice)
+    kind, types = _BY_NAME[name]
     try:
-        if len(parts) > len(numbers):
-            raise ValueError
-        constants = [number(part) for number, part in zip(numbers, parts, strict=False)]
-        return kind(*constants, **then)
-    except (TypeError, ValueError) as error:
-        if isinstance(error, ValueRangeError):
-            raise ValueRangeError(f"{argument}={text!r}: {error}") from None
-        raise ValueRangeError(
-            f"{argument}={text!r} does not have the constants that {name!r} takes; give one like {_EXAMPLES}"
-        ) from None
-
-
-def _several(schedule: Piecewise, name: str) -> tuple[Any, ...]:
-    value = getattr(schedule, name)
-    try:
-        return tuple(value)
-    except TypeError:
-        raise ShapeError(f"{name}={value!r} must be a sequence of numbers") from None
+        return kind(*(constant(part) for constant, part in zip(types[: len(parts)], parts, strict=True)))
+    except GatescopeError as error:  # a constant that is out of range
+        if error.argument == "then":
+            raise type(error)(
+                error.problem, argument=argument, seen=error.seen, advice=error.advice
+            ) from None
+        problem = f"has {error.argument} = {error.seen}, which {error.problem}"
+        raise type(error)(problem, argument=argument, seen=text) from None
+    except (TypeError, ValueError):
+        problem = f"does not have the constants that {name} takes"
+        raise ValueRangeError(problem, argument=argument, seen=text, advice=advice) from None
 
 
 def _power(rate: float, exponent: int) -> float:
@@ -378,5 +277,7 @@ def _power(rate: float, exponent: int) -> float:
         return rate**exponent
     except OverflowError:
         raise ValueRangeError(
-            f"rate={rate} to the power of {exponent} is beyond the floats; give a rate of at most 1"
+            f"has a factor of {rate}^{exponent}, which is beyond the floats",
+            argument="schedule",
+            advice="give a rate of at most 1",
         ) from None

@@ -31,47 +31,48 @@ class Rows:
     """An array that grows by rows; its memory doubles, so that most rows allocate nothing."""
 
     def __init__(self, shape: tuple[int, ...] = (), dtype: Any = np.float64) -> None:
-        self._room, self._count = np.empty((16, *shape), dtype), 0
+        self._buffer, self._count = np.empty((16, *shape), dtype), 0
 
     def __len__(self) -> int:
         return self._count
 
     def append(self, value: Any) -> None:
-        """One row more."""
-        if self._count == len(self._room):
+        """Add a row."""
+        if self._count == len(self._buffer):
             self._grow(2 * self._count)
-        self._room[self._count] = value
+        self._buffer[self._count] = value
         self._count += 1
 
     def array(self) -> Array:
-        """A copy of the rows."""
-        return self._room[: self._count].copy()
+        """Return a copy of the rows."""
+        return self._buffer[: self._count].copy()
 
     def restore(self, rows: Array) -> None:
-        """Begin with these."""
-        if rows.shape[1:] != self._room.shape[1:] or rows.dtype != self._room.dtype:
+        """Replace the rows."""
+        if rows.shape[1:] != self._buffer.shape[1:] or rows.dtype != self._buffer.dtype:
             raise ValueError(
-                f"rows {rows.dtype} {rows.shape[1:]}, not {self._room.dtype} {self._room.shape[1:]}"
+                f"rows {rows.dtype} {rows.shape[1:]}, not {self._buffer.dtype} {self._buffer.shape[1:]}"
             )
         self._count = 0
         self._grow(len(rows) + 16)
-        self._room[: len(rows)] = rows
+        self._buffer[: len(rows)] = rows
         self._count = len(rows)
 
     def _grow(self, size: int) -> None:
-        room = np.empty((size, *self._room.shape[1:]), self._room.dtype)
-        room[: self._count] = self._room[: self._count]
-        self._room = room
+        larger = np.empty((size, *self._buffer.shape[1:]), self._buffer.dtype)
+        larger[: self._count] = self._buffer[: self._count]
+        self._buffer = larger
 
 
 class State:
-    """Where training is: weights, the optimizer's slots, counters, sums over the epoch so far, and its course.
+    """Where training is: weights, the optimizer's state, counters, sums over the epoch so far, and the history.
 
     Attributes
     ----------
     theta, good, best : (N,)
         The weights; the last ones whose loss and gradient were finite; those of the lowest loss.
-    slots : dict of str to (N,) array
+    optimizer : dict of str to (N,) array
+        The state of the optimizer.
     epoch, batch, begin : int
         Epochs done, minibatches done in this one, and where the next window of this minibatch begins.
     carried : array or None
@@ -89,14 +90,14 @@ class State:
     loss, head_loss, accuracy, norm, largest, lr, seconds
         Sums weighted by the steps that counted, sum and maximum of the gradient's norm, last learning rate, time.
     rows : dict of str to Rows
-        The course: fields of `History`, and the snapshots.
+        Fields of `History`, and the snapshots.
     """
 
     def __init__(
-        self, theta: Array, slots: dict[str, Array], heads: int, kept: tuple[tuple[str, ...], ...]
+        self, theta: Array, optimizer: dict[str, Array], heads: int, gates: tuple[tuple[str, ...], ...]
     ) -> None:
         self.theta, self.good, self.best = theta, theta.copy(), theta.copy()
-        self.slots, self.kept = slots, kept
+        self.optimizer, self._gates = optimizer, gates
         self.epoch = self.batch = self.begin = self.updates = 0
         self.best_epoch = self.improved = self.ended = 0
         self.best_loss, self.watched, self.lr = np.inf, np.nan, np.nan
@@ -104,7 +105,7 @@ class State:
         self.loss = self.accuracy = self.norm = self.largest = self.seconds = 0.0
         self.head_loss, self._weighted = np.zeros(heads), np.zeros(heads)
         self.carried: Array | None = None
-        layers, most = len(kept), max(map(len, kept))
+        layers, most = len(gates), max(map(len, gates))
         shapes = {
             "head_loss": (heads,),
             "decay_rate": (layers,),
@@ -133,7 +134,7 @@ class State:
         self.updates += 1
 
     def end_epoch(self) -> float:
-        """Turn the sums into a row of the history, and begin them anew; the epoch's loss."""
+        """Turn the sums into a row of the history, begin them anew, and return the epoch's loss."""
         self.epoch += 1
         weight, updates = self.counted or np.nan, self.done or np.nan
         loss = self.loss / weight
@@ -146,19 +147,19 @@ class State:
         return float(loss)
 
     def validated(self, loss: float, accuracy: float) -> None:
-        """A validation after this epoch."""
+        """Record a validation after this epoch."""
         self._append(_BY_VALIDATION, self.epoch, loss, accuracy)
 
     def probed(self, decay_rate: Array, half_life: Array, saturation: Array) -> None:
-        """A probe after this epoch."""
+        """Record a probe after this epoch."""
         self._append(_BY_PROBE, self.epoch, decay_rate, half_life, saturation)
 
     def snapshot(self) -> None:
-        """Keep the weights after this epoch."""
+        """Record the weights after this epoch."""
         self._append(_BY_SNAPSHOT, self.epoch, self.theta)
 
     def watch(self, loss: float, patience: int | None, target: float | None, *, before: bool) -> None:
-        """Look at a loss that decides which weights are best, and whether to stop.
+        """Take a loss that decides which weights are best, and whether to stop.
 
         Parameters
         ----------
@@ -179,45 +180,50 @@ class State:
             self.ended = PATIENCE
 
     def history(self) -> History:
-        """The course of the epochs that are done."""
-        found: dict[str, Any] = {
+        """Return the history of the epochs that are done."""
+        fields: dict[str, Any] = {
             name: self.rows[name].array() for name in (*_BY_EPOCH, *_BY_VALIDATION, *_BY_PROBE)
         }
-        return History(**found, probe_gates=self.kept)
+        return History(**fields, probe_gates=self._gates)
 
     def arrays(self) -> dict[str, Array]:
-        """All of it, for a checkpoint."""
-        found = {
+        """Return all of it, for a checkpoint."""
+        arrays = {
             "counters": np.array([getattr(self, name) for name in _COUNTERS], np.int64),
             "sums": np.array([getattr(self, name) for name in _SUMS], np.float64),
             "head_sums": self.head_loss,
             **{name: getattr(self, name) for name in ("theta", "good", "best")},
-            **{f"slot.{name}": value for name, value in self.slots.items()},
-            **{f"course.{name}": rows.array() for name, rows in self.rows.items()},
+            **{f"optimizer.{name}": value for name, value in self.optimizer.items()},
+            **{f"history.{name}": rows.array() for name, rows in self.rows.items()},
         }
         if self.carried is not None:
-            found["carried"] = self.carried
-        return found
+            arrays["carried"] = self.carried
+        return arrays
 
-    def restore(self, found: Mapping[str, Array]) -> None:
-        """What `arrays` gave; a ValueError or KeyError if it does not fit."""
+    def restore(self, arrays: Mapping[str, Array]) -> None:
+        """Take what `arrays` returned.
+
+        Raises
+        ------
+        ValueError, KeyError
+            If it does not fit.
+        """
         vectors = {name: getattr(self, name) for name in ("theta", "good", "best")}
-        vectors |= {f"slot.{name}": value for name, value in self.slots.items()}
+        vectors |= {f"optimizer.{name}": value for name, value in self.optimizer.items()}
         for name, vector in {**vectors, "head_sums": self.head_loss}.items():
-            if found[name].shape != vector.shape or found[name].dtype != vector.dtype:
-                raise ValueError(
-                    f"{name} {found[name].dtype} {found[name].shape}, not {vector.dtype} {vector.shape}"
-                )
-            vector[...] = found[name]
+            stored = arrays[name]
+            if stored.shape != vector.shape or stored.dtype != vector.dtype:
+                raise ValueError(f"{name} {stored.dtype} {stored.shape}, not {vector.dtype} {vector.shape}")
+            vector[...] = stored
         for names, key, kind in ((_COUNTERS, "counters", int), (_SUMS, "sums", float)):
-            for name, value in zip(names, found[key], strict=True):
+            for name, value in zip(names, arrays[key], strict=True):
                 setattr(self, name, kind(value))
         for name, rows in self.rows.items():
-            rows.restore(found[f"course.{name}"])
+            rows.restore(arrays[f"history.{name}"])
         lengths = {len(self.rows[name]) for name in _BY_EPOCH}
         if lengths != {self.epoch} or min(self.epoch, self.batch, self.begin, self.updates) < 0:
             raise ValueError(f"{self.epoch} epochs, and histories of {sorted(lengths)}")
-        self.carried = found.get("carried")
+        self.carried = arrays.get("carried")
 
     def _append(self, names: tuple[str, ...], *values: Any) -> None:
         for name, value in zip(names, values, strict=True):

@@ -1,17 +1,39 @@
-"""The way of one block of sequences through a window: forward, read-out, and back."""
+"""The sweep of one block of sequences through a window: forward, read-out, and back."""
 
 from __future__ import annotations
+
+import math
+from typing import NamedTuple
 
 import numpy as np
 
 from gatescope.datatypes import Array
 from gatescope.kernels.cpu.layer import Layer, Readout
 from gatescope.training.arrays import Data
-from gatescope.training.masking import Masks
-from gatescope.training.workspace import Room, Segment
+from gatescope.training.dropout import Masks, Offsets
+from gatescope.training.workspace import Workspace
 
 
-class Passage:
+class Block(NamedTuple):
+    """Which sequences are swept through which window: block `index` of the workspace, from step `begin` of the data."""
+
+    workspace: Workspace
+    data: Data
+    begin: int
+    index: int
+
+    @property
+    def sequences(self) -> tuple[int, int]:
+        """Return the first sequence, and the first one after."""
+        return self.workspace.blocks[self.index]
+
+    def offsets(self, width: int, steps: int = 0) -> Offsets:
+        """Return where this block's numbers lie in an array (T, B, width), from that step on."""
+        row = self.workspace.batch * width
+        return steps * row + self.sequences[0] * width, row, width
+
+
+class Sweep:
     """Layers, a read-out and dropout, put together.
 
     Parameters
@@ -28,128 +50,110 @@ class Passage:
         self._layers, self._plain, self._readout, self._masks = layers, plain, readout, masks
         self._no_outputs = np.empty((0, 0, 0), readout.factors.dtype)
 
-    def learn(
-        self, room: Room, data: Data, begin: int, before: list[Array] | None, counts: bool, index: int
-    ) -> None:
-        """Forward from the states `before` (None: zeros) and, if anything counts, back through a window."""
-        block, segments, layers = slice(*room.blocks[index]), room.segments, range(len(self._layers))
+    def learn(self, block: Block, before: list[Array] | None, counts: bool) -> None:
+        """Sweep forward from the states `before` (None: zeros) and, if anything counts, back through a window."""
+        workspace, columns, layers = block.workspace, slice(*block.sequences), range(len(self._layers))
+        segments, whole, checkpoints = workspace.segments, workspace.whole, workspace.checkpoints
         last = len(segments) - 1
         for k in layers:
-            beginning = segments[0].states[k] if room.whole else room.checkpoints[k]
-            beginning[0, block] = 0 if before is None else before[k][block]
+            beginning = segments[0].states[k] if whole else checkpoints[k]
+            beginning[0, columns] = 0 if before is None else before[k][columns]
         for number, segment in enumerate(segments):
-            if not room.whole:
+            if not whole:
                 for k in layers:
-                    segment.states[k][0, block] = room.checkpoints[k][number, block]
-            self._forward(room, number, data, begin, index, True)
-            if not room.whole and number < last:
+                    segment.states[k][0, columns] = checkpoints[k][number, columns]
+            self._forward(block, number, True)
+            if not whole and number < last:
                 for k in layers:
-                    room.checkpoints[k][number + 1, block] = segment.states[k][-1, block]
+                    checkpoints[k][number + 1, columns] = segment.states[k][-1, columns]
         for k in layers:
-            room.carried[k][block] = segments[last].states[k][-1, block]
+            workspace.carried[k][columns] = segments[last].states[k][-1, columns]
         for number in range(last, -1, -1) if counts else ():
             segment = segments[number]
             if number == last:  # it is still as the way forward left it
                 pass
-            elif room.whole:
+            elif whole:
                 for k in layers:
-                    self._inputs(room, number, data, begin, index, k, True)
+                    self._inputs(block, number, k, True)
             else:
                 for k in layers:
-                    segment.states[k][0, block] = room.checkpoints[k][number, block]
-                self._forward(room, number, data, begin, index, True)
-            self._backward(room, number, data, begin, index)
+                    segment.states[k][0, columns] = checkpoints[k][number, columns]
+                self._forward(block, number, True)
+            self._backward(block, number)
 
-    def look(self, room: Room, data: Data, outputs: Array | None, index: int) -> None:
-        """Forward through all steps, keeping nothing but the outputs, if they are wanted."""
-        block = slice(*room.blocks[index])
-        for number, segment in enumerate(room.segments):
+    def evaluate(self, block: Block, outputs: Array | None) -> None:
+        """Sweep forward through all steps; nothing is stored but the outputs, if there is an array for them."""
+        columns, segments = slice(*block.sequences), block.workspace.segments
+        for number, segment in enumerate(segments):
             for k in range(len(self._plain)):
-                before = room.segments[number - 1].states[k][-1, block] if number else 0
-                segment.states[k][0, block] = before
-            self._forward(room, number, data, 0, index, False)
-            self._read(room, number, data, 0, index, self._no_outputs if outputs is None else outputs, False)
+                before = segments[number - 1].states[k][-1, columns] if number else 0
+                segment.states[k][0, columns] = before
+            self._forward(block, number, False)
+            self._read(block, number, self._no_outputs if outputs is None else outputs, False)
 
-    def _forward(self, room: Room, number: int, data: Data, begin: int, index: int, learn: bool) -> None:
-        segment, lengths = room.segments[number], room.lengths[number]
+    def _forward(self, block: Block, number: int, learn: bool) -> None:
+        workspace = block.workspace
+        segment, lengths = workspace.segments[number], workspace.lengths[number]
         for k, layer in enumerate(self._layers if learn else self._plain):
-            inputs = self._inputs(room, number, data, begin, index, k, learn)
-            # What is kept of the whole window is not read again soon, but for a layer's states by the layer above.
-            stream = room.streams and layer is self._layers[-1]
-            layer.forward(
-                index, room.blocks[index], inputs, segment.states[k], segment.gates[k], lengths, stream
-            )
+            inputs = self._inputs(block, number, k, learn)
+            # What is stored of the whole window is not read again soon, but for a layer's states by the layer above.
+            nontemporal = workspace.nontemporal and layer is self._layers[-1]
+            states, gates = segment.states[k], segment.gates[k]
+            layer.forward(block.index, block.sequences, inputs, states, gates, lengths, nontemporal)
 
-    def _inputs(
-        self, room: Room, number: int, data: Data, begin: int, index: int, k: int, learn: bool
-    ) -> Array:
-        """Inputs of layer k in a segment: those of the data, or the outputs below, with dropout."""
-        segment, (first, end) = room.segments[number], room.blocks[index]
-        out = segment.inputs[k]
+    def _inputs(self, block: Block, number: int, k: int, learn: bool) -> Array:
+        """Return the inputs of layer k in a segment: those of the data, or the outputs below, with dropout."""
+        segment = block.workspace.segments[number]
+        out, first = segment.inputs[k], block.begin + segment.begin
         if out is None:
-            return data.inputs[begin + segment.begin : begin + segment.end]
-        if k == 0:
-            width = data.inputs.shape[2]
-            source = data.inputs
-            place = ((begin + segment.begin) * room.batch + first) * width, room.batch * width, width
-        else:
-            source = segment.states[k - 1]
-            width = source.shape[2] * source.shape[3]
-            place = (room.batch + first) * width, room.batch * width, width
-        self._masks.copy(source, place, out, (first, end), _span(segment), room.batch, k, learn)
+            return block.data.inputs[first : block.begin + segment.end]
+        source = block.data.inputs if k == 0 else segment.states[k - 1]
+        offsets = block.offsets(_width(source), first if k == 0 else 1)
+        self._copy(block, number, source, offsets, out, k, learn)
         return out
 
-    def _read(
-        self, room: Room, number: int, data: Data, begin: int, index: int, outputs: Array, learn: bool
-    ) -> None:
-        """The read-out and its losses in a segment."""
-        segment, block = room.segments[number], room.blocks[index]
-        states = segment.states[-1]
-        width = states.shape[2] * states.shape[3]
-        features, place = states, ((room.batch + block[0]) * width, room.batch * width, width)
+    def _read(self, block: Block, number: int, outputs: Array, learn: bool) -> None:
+        """Sweep the read-out and its losses over a segment."""
+        segment, begin = block.workspace.segments[number], block.begin
+        features = segment.states[-1]
+        offsets = block.offsets(_width(features), 1)
         if learn and segment.features is not None:
-            features = segment.features
-            self._masks.copy(
-                states, place, features, block, _span(segment), room.batch, len(self._layers), True
-            )
-            width = features.shape[2]
-            place = block[0] * width, room.batch * width, width
+            self._copy(block, number, features, offsets, segment.features, len(self._layers), True)
+            features, offsets = segment.features, block.offsets(_width(segment.features))
         steps = begin + segment.begin, begin + segment.end
         self._readout.sweep(
-            index, block, features.reshape(-1), place, (data.targets, data.mask), steps, segment.d_features,
-            outputs, learn,
+            block.index, block.sequences, features.reshape(-1), offsets, (block.data.targets, block.data.mask),
+            steps, segment.d_features, outputs, learn,
         )  # fmt: skip
 
-    def _backward(self, room: Room, number: int, data: Data, begin: int, index: int) -> None:
-        segment, lengths, block = room.segments[number], room.lengths[number], room.blocks[index]
-        columns = slice(*block)
-        self._read(room, number, data, begin, index, self._no_outputs, True)
-        adjoint_of_outputs = segment.d_features
+    def _backward(self, block: Block, number: int) -> None:
+        workspace, columns = block.workspace, slice(*block.sequences)
+        segment, lengths = workspace.segments[number], workspace.lengths[number]
+        self._read(block, number, self._no_outputs, True)
+        of_outputs = segment.d_features
         for k in range(len(self._layers) - 1, -1, -1):
             if self._masks.drops[k + 1]:
-                width = adjoint_of_outputs.shape[2]
-                place = block[0] * width, room.batch * width, width
-                self._masks.copy(
-                    adjoint_of_outputs,
-                    place,
-                    adjoint_of_outputs,
-                    block,
-                    _span(segment),
-                    room.batch,
-                    k + 1,
-                    True,
-                )
+                offsets = block.offsets(_width(of_outputs))
+                self._copy(block, number, of_outputs, offsets, of_outputs, k + 1, True)
             adjoint = segment.adjoints[k]
-            adjoint[-1, columns] = 0 if number == len(room.segments) - 1 else adjoint[0, columns]
+            adjoint[-1, columns] = 0 if number == len(workspace.segments) - 1 else adjoint[0, columns]
             inputs = segment.inputs[k]
             if inputs is None:
-                inputs = data.inputs[begin + segment.begin : begin + segment.end]
+                inputs = block.data.inputs[block.begin + segment.begin : block.begin + segment.end]
             trace = inputs, segment.states[k], segment.gates[k]
             self._layers[k].backward(
-                index, block, trace, lengths, adjoint_of_outputs, adjoint, segment.d_inputs[k]
+                block.index, block.sequences, trace, lengths, of_outputs, adjoint, segment.d_inputs[k]
             )
-            adjoint_of_outputs = segment.d_inputs[k]
+            of_outputs = segment.d_inputs[k]
+
+    def _copy(
+        self, block: Block, number: int, source: Array, offsets: Offsets, out: Array, k: int, drop: bool
+    ) -> None:
+        """Copy the block's numbers of a segment, with the mask of location k if there is dropout."""
+        span = block.workspace.segments[number].span
+        self._masks.copy(source, offsets, out, block.sequences, span, block.workspace.batch, k, drop)
 
 
-def _span(segment: Segment) -> tuple[int, int]:
-    return segment.begin, segment.end
+def _width(array: Array) -> int:
+    """Return how many numbers a step of a sequence has, in (T, B, ...)."""
+    return math.prod(array.shape[2:])

@@ -1,7 +1,8 @@
-"""train(): check, put the parts together, go on from a checkpoint if there is one, return a result."""
+"""train(): check, put the parts together, resume from a checkpoint if there is one, return a result."""
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -11,24 +12,22 @@ import numpy as np
 
 from gatescope.checks.arrays import check_finite
 from gatescope.checks.network import check_params
-from gatescope.checks.numbers import check_number, check_threads
+from gatescope.checks.numbers import check_number, check_threads, check_type
 from gatescope.datatypes import Batch, Params, Status, TrainingRun
 from gatescope.datatypes.stack import Stack
-from gatescope.errors import DtypeError, GatescopeError, ValueRangeError
+from gatescope.errors import GatescopeError, ValueRangeError
 from gatescope.kernels.cpu.sweeps import default_threads
 from gatescope.recurrence.initialization import init_readout
 from gatescope.storage.npz import encode_json
 from gatescope.storage.provenance import provenance
-from gatescope.training import minibatches
+from gatescope.training import minibatches, optimizers, schedules
 from gatescope.training.arrays import Data, as_data
 from gatescope.training.checkpoints import Checkpoint
-from gatescope.training.config import Settings, checked, data_facts, model_facts
-from gatescope.training.dropout import Dropout
+from gatescope.training.config import Config, data_metadata, model_metadata
+from gatescope.training.dropout import Dropout, check_dropout
 from gatescope.training.engine import Engine
-from gatescope.training.loop import Slots, Trainer, outcome
-from gatescope.training.monitor import kept_gates, probe_on
-from gatescope.training.optimizers import Optimizer
-from gatescope.training.schedules import Schedule
+from gatescope.training.loop import Trainer, Windows, outcome
+from gatescope.training.monitor import probe_on, saved_gates
 from gatescope.training.state import State
 
 _VALIDATED_TOGETHER = 256  # sequences: larger validation sets are evaluated in pieces
@@ -38,9 +37,9 @@ def train(
     model: Params | Stack,
     data: Batch | Callable[..., Batch],
     *,
-    optimizer: str | Optimizer = "adam",
+    optimizer: str | optimizers.Optimizer = "adam",
     lr: float = 1e-3,
-    schedule: str | Schedule | Callable[[int, int], float] | None = None,
+    schedule: str | schedules.Schedule | None = None,
     clip_norm: float | None = 1.0,
     clip_tensor_norm: float | None = None,
     clip_value: float | None = None,
@@ -71,8 +70,8 @@ def train(
     the schedule's factor.
 
     The result is the same, bit for bit, for any number of threads, from one run to the next, and whether or not the
-    training was stopped and gone on with.  Where an update is work enough, blocks of sequences are shared out between
-    the threads.  On a `Batch`, the loop allocates nothing from the second epoch on, except for what it records.
+    training was stopped and resumed.  Where an update is work enough, blocks of sequences are divided between the
+    threads.  On a `Batch`, the loop allocates nothing from the second epoch on, except for what it records.
 
     Parameters
     ----------
@@ -87,7 +86,7 @@ def train(
         ``"adam"``, ``"adamw"``, ``"rmsprop"``, ``"sgd"``, or an object such as ``gs.training.Adam(eps=1e-7)``.
     lr : float
         Learning rate, above 0.
-    schedule : str, Schedule or callable, optional
+    schedule : str or callable, optional
         Of the learning rate: ``"cosine"``, ``"warmup(100, cosine)"``, ``"step(1000, 0.5)"``..., or a function, of its
         arguments alone, whose ``function(update, updates)`` multiplies `lr`; updates count from 0, and `updates` is how
         many there are in all epochs (windows in which nothing counts are counted).  Default: a factor of 1.
@@ -126,25 +125,25 @@ def train(
         minimum for so many epochs.
     target_loss : float, optional
         Stop as soon as the watched loss is below it; the status is ``FINISHED`` then.  Without `validation` a
-        loss is found before its update: with one update an epoch, the weights that were judged are `best`, and `model`
-        are those after the update.
+        loss is computed before its update: with one update an epoch, the weights that were judged are in
+        `TrainingRun.best`, those after the update in `TrainingRun.model`.
     probe_every : int, optional
         Epochs between two measurements of decay rates and saturation (see `History`), from before the first update on:
         on the four longest sequences of the validation, or else of the training data, cut to the shortest of them
         (those without a step are left out).
     snapshot_every : int, optional
-        Epochs between two copies of the weights, from before the first update on; the last weights are kept, too.
+        Epochs between two copies of the weights, from before the first update on; the last weights are copied, too.
     checkpoint : path, optional
         A file for the state of the training, written every `checkpoint_seconds`, when it is interrupted with Ctrl-C,
         and at the end; whole or not at all, so that the process may be killed at any moment.  If it is there, the same
-        call goes on from it, or returns at once what it holds if that is finished; with more `epochs` it trains on.
+        call resumes from it, or returns at once what it holds if that is finished; with more `epochs` it trains on.
         Training that diverged leaves the file as it was before.
     checkpoint_seconds : float
         Seconds between two writes; 0: after every update.
     seed : int
-        Of everything that is drawn.
+        Seed of everything that is drawn.
     threads : int, optional
-        At most so many; default: the cores this process may use.
+        Maximum number of threads; default: the cores this process may use.
     progress : bool
         Show a progress bar on stderr, if it is a terminal.
 
@@ -184,11 +183,10 @@ def train(
     >>> bool(run.history.loss[-1] < run.history.loss[0] / 2)
     True
     """
-    settings = checked(
-        validation=validation,
-        optimizer=optimizer,
+    config = Config(
+        optimizer=optimizers.by_name(optimizer),
         lr=lr,
-        schedule=schedule,
+        schedule=schedules.by_name(schedule),
         clip_norm=clip_norm,
         clip_tensor_norm=clip_tensor_norm,
         clip_value=clip_value,
@@ -198,7 +196,7 @@ def train(
         at=at,
         bptt_steps=bptt_steps,
         stateful=stateful,
-        dropout=dropout,
+        dropout=check_dropout(dropout),
         weight_noise=weight_noise,
         validate_every=validate_every,
         patience=patience,
@@ -207,146 +205,142 @@ def train(
         snapshot_every=snapshot_every,
         seed=seed,
     )
+    config.check_validation(validated=validation is not None)
     workers = check_threads(threads, default_threads())
-    every = check_number("checkpoint_seconds", checkpoint_seconds, least=0)
-    minibatches.check_task("data", data)
-    fresh = not isinstance(data, Batch)
-    minibatches.check_batch_size(settings.batch_size, settings.updates_per_epoch, fresh)
-    batch = (
-        data if isinstance(data, Batch) else minibatches.make(data, minibatches.fresh_seed(settings.seed, 0))
-    )
-    judged = _validation(validation, settings.seed)
-    stack = _model(model, batch, settings.seed)
-    feed = _feed(data, batch, stack, settings)
-    watched = None if judged is None else _judging(judged, stack, settings.at)
-    facts = {**model_facts(stack), **data_facts(batch, fresh, judged), **settings.facts()}
-    encode_json(facts, "config")  # what cannot be written is told now, not after the first minute
-    file = Checkpoint(checkpoint, facts, settings.epochs, every)
-    state = State(
-        stack.flat(),
-        settings.optimizer.slots(stack.count(), stack.dtype),
-        len(stack.heads),
-        kept_gates(stack),
-    )
-    resumed = _restore(state, file, settings, feed)
-    if resumed and (state.ended or state.epoch == settings.epochs):
-        status, message = outcome(state, settings, validated=judged is not None)
+    seconds = check_number("checkpoint_seconds", checkpoint_seconds, least=0)
+    fresh = minibatches.check_data("data", data)
+    minibatches.check_batch_size(config.batch_size, config.updates_per_epoch, fresh=fresh)
+    batch = _made("data", data, minibatches.fresh_seed(config.seed, 0))
+    judged = None
+    if validation is not None:
+        minibatches.check_data("validation", validation)
+        judged = _made("validation", validation, minibatches.validation_seed(config.seed))
+    stack = _stack(model, batch, config.seed)
+    source: minibatches.BatchSource
+    if isinstance(data, Batch):
+        source = minibatches.FixedBatches(as_data(batch, stack, config.at), config.batch_size, config.seed)
     else:
-        status, message = _run(stack, feed, settings, state, file, watched, workers, resumed, progress)
-    return _result(stack, state, settings, facts, status, message)
-
-
-def _run(
-    stack: Stack,
-    feed: minibatches.Feed,
-    settings: Settings,
-    state: State,
-    file: Checkpoint,
-    watched: Data | None,
-    threads: int,
-    resumed: bool,
-    progress: bool,
-) -> tuple[Status, str]:
-    pieces = []
-    if watched is not None:
-        pieces = minibatches.pieces(watched, max(feed.sequences, _VALIDATED_TOGETHER))
-    engine = Engine(
-        stack,
-        steps=Slots(settings, feed).window,
-        sequences=feed.sequences,
-        threads=threads,
-        dropout=settings.dropout,
-        weight_noise=settings.weight_noise,
-        seed=settings.seed,
-    )
-    np.copyto(engine.theta, state.theta)
-    state.theta = engine.theta
-    probe = None
-    if settings.probe_every is not None:
-        probe = probe_on(feed.example if watched is None else watched, threads)
-    with closing(engine), _bar(progress, settings, feed, state) as bar:
-        trainer = Trainer(engine, feed, settings, state, file, validation=pieces, probe=probe, bar=bar)
-        return trainer.run(resumed=resumed)
-
-
-def _model(given: Any, batch: Batch, seed: int) -> Stack:
-    """A model with a read-out for the batch's heads."""
-    if isinstance(given, Params):
-        check_params(given)
-        weight, bias = init_readout(given.hidden_size, batch.heads, seed=seed, dtype=given.dtype.name)
-        return Stack(layers=(given,), readout_weight=weight, readout_bias=bias, heads=batch.heads)
-    if not isinstance(given, Stack):
-        raise DtypeError(
-            f"model is a {type(given).__name__}; give gatescope.Params, made with init, or a Stack, "
-            "made with init_stack"
+        source = minibatches.FreshBatches(
+            data, batch, stack, config.at, config.updates_per_epoch, config.seed
         )
-    for layer in given.layers:
+    watched = None if judged is None else _validation_data(judged, stack, config.at)
+    metadata = {**model_metadata(stack), **data_metadata(batch, fresh, judged), **config.metadata()}
+    encode_json(metadata, "config")  # what cannot be written is reported now, not after the first minute
+    file = Checkpoint(checkpoint, metadata, config.epochs, seconds)
+    optimizer_state = config.optimizer.state(stack.count(), stack.dtype)
+    state = State(stack.flat(), optimizer_state, len(stack.heads), saved_gates(stack))
+    windows = Windows(config, source)
+    resumed = _resume(state, file, config, windows)
+    if resumed and (state.ended or state.epoch == config.epochs):
+        status, message = outcome(state, config, validated=judged is not None)
+    else:
+        engine = Engine(
+            stack,
+            steps=windows.steps,
+            sequences=source.sequences,
+            threads=workers,
+            dropout=config.dropout,
+            weight_noise=config.weight_noise,
+            seed=config.seed,
+        )
+        np.copyto(engine.theta, state.theta)
+        state.theta = engine.theta
+        pieces = []
+        if watched is not None:
+            pieces = minibatches.pieces(watched, max(source.sequences, _VALIDATED_TOGETHER))
+        probe = None
+        if config.probe_every is not None:
+            probe = probe_on(source.example if watched is None else watched, workers)
+        with closing(engine), _bar(progress, config, source, state) as bar:
+            trainer = Trainer(
+                engine, source, windows, config, state, file, validation=pieces, probe=probe, bar=bar
+            )
+            status, message = trainer.run(resumed=resumed)
+    return _result(stack, state, config, metadata, status, message)
+
+
+def _made(name: str, data: Batch | Callable[..., Batch], seed: int) -> Batch:
+    """Return data that are there, or that are made from a seed."""
+    return data if isinstance(data, Batch) else minibatches.make(data, seed, name)
+
+
+def _stack(model: Any, batch: Batch, seed: int) -> Stack:
+    """Return a model with a read-out for the batch's heads."""
+    check_type(
+        "model", model, Params, Stack, advice="give Params, made with init, or a Stack, made with init_stack"
+    )
+    if isinstance(model, Params):
+        check_params(model)
+        weight, bias = init_readout(model.hidden_size, batch.heads, seed=seed, dtype=model.dtype.name)
+        return Stack(layers=(model,), readout_weight=weight, readout_bias=bias, heads=batch.heads)
+    stack: Stack = model
+    for layer in stack.layers:
         check_params(layer)
     for name in ("readout_weight", "readout_bias"):
-        check_finite(name, getattr(given, name))
-    return given
+        check_finite(name, getattr(stack, name))
+    return stack
 
 
-def _validation(given: Any, seed: int) -> Batch | None:
-    if given is None:
-        return None
-    minibatches.check_task("validation", given)
-    return given if isinstance(given, Batch) else minibatches.make(given, minibatches.validation_seed(seed))
-
-
-def _judging(batch: Batch, stack: Stack, at: str | None) -> Data:
-    """The validation's data; errors say that it is the validation's."""
+def _validation_data(batch: Batch, stack: Stack, at: str | None) -> Data:
+    """Return the validation's data; errors say that it is the validation's."""
     try:
         return as_data(batch, stack, at)
     except GatescopeError as error:
-        raise type(error)(f"validation: {error}") from error
+        argument = f"validation.{error.argument}" if error.argument else "validation"
+        raise type(error)(error.problem, argument=argument, seen=error.seen, advice=error.advice) from error
 
 
-def _feed(data: Any, batch: Batch, stack: Stack, settings: Settings) -> minibatches.Feed:
-    if isinstance(data, Batch):
-        return minibatches.FixedFeed(as_data(batch, stack, settings.at), settings.batch_size, settings.seed)
-    return minibatches.FreshFeed(data, batch, stack, settings.at, settings.updates_per_epoch, settings.seed)
+def _resume(state: State, file: Checkpoint, config: Config, windows: Windows) -> bool:
+    """Take the state from the checkpoint; return whether there is one.
 
-
-def _restore(state: State, file: Checkpoint, settings: Settings, feed: minibatches.Feed) -> bool:
-    """Go on from the checkpoint; whether there is one."""
-    found = file.read()
-    if found is None:
+    Raises
+    ------
+    ValueRangeError
+        If it is of more epochs, or was trained at other learning rates.
+    """
+    arrays = file.read()
+    if arrays is None:
         return False
     with file.restoring():
-        state.restore(found)
-        factors = found.get("factors", np.zeros((2, 0)))
-        if factors.ndim != 2 or len(factors) != 2 or not np.isfinite(factors).all():
-            raise ValueError(f"factors of the schedule {factors.shape}")
+        state.restore(arrays)
+        factors = float(arrays["factor_sum"])
     begun = state.epoch + (state.batch > 0 or state.begin > 0)
-    if begun > settings.epochs:
+    if begun > config.epochs:
         raise ValueRangeError(
-            f"epochs={settings.epochs} is less than what {file.named()} has come to, epoch {begun}; give at least "
-            "that, or the name of another file"
+            f"is less than what `checkpoint` has come to, epoch {begun}",
+            argument="epochs",
+            seen=config.epochs,
+            advice="give at least that, or another file as `checkpoint`",
         )
-    there, slots = file.epochs, Slots(settings, feed)
-    other = None if there is None else slots.changed(factors, there)
-    if other is not None:
+
+    def same(epochs: int | None) -> bool:
+        # Another machine's cosine may differ in the last bit.
+        return math.isclose(windows.factor_sum(state, epochs), factors, rel_tol=1e-12)
+
+    if same(config.epochs):
+        return True
+    if same(file.epochs):
         raise ValueRangeError(
-            f"{file.named()} is the state of a call of train with another schedule: the factor of update {other[0]} "
-            f"was {other[1]!r} there, and is {other[2]!r} here; give the same function to go on, or the name of "
-            "another file to begin anew"
+            f"is not the {file.epochs} of `checkpoint`, on which this schedule's learning rates until now depend",
+            argument="epochs",
+            seen=config.epochs,
+            advice="give the same, or another file as `checkpoint`",
         )
-    if there is not None and there != settings.epochs and not slots.same_rates(state, there):
-        raise ValueRangeError(
-            f"epochs={settings.epochs}, but {file.named()} is of a call with epochs={there}, and with this schedule "
-            "the learning rates until now depend on that; give the same, or the name of another file"
-        )
-    return True
+    raise ValueRangeError(
+        f"does not give the factors that `checkpoint` was trained with: until now their sum is "
+        f"{windows.factor_sum(state, file.epochs)!r}, not {factors!r}",
+        argument="schedule",
+        advice="give the same function to resume, or another file as `checkpoint` to begin anew",
+    )
 
 
 def _result(
-    stack: Stack, state: State, settings: Settings, facts: dict[str, Any], status: Status, message: str
+    stack: Stack, state: State, config: Config, metadata: dict[str, Any], status: Status, message: str
 ) -> TrainingRun:
-    # The last snapshot is no part of the state: a call with more epochs goes on as if there had been no end here.
+    # The last snapshot is no part of the state: a call with more epochs resumes as if there had been no end here.
     ended = status in (Status.FINISHED, Status.EARLY_STOPPED)
     epochs, snapshots = state.rows["snapshot_epoch"].array(), state.rows["snapshots"].array()
-    if ended and settings.snapshot_every and state.epoch not in epochs:
+    if ended and config.snapshot_every and state.epoch not in epochs:
         epochs = np.append(epochs, state.epoch)
         snapshots = np.concatenate([snapshots, state.theta[None]])
     return TrainingRun(
@@ -356,22 +350,22 @@ def _result(
         history=state.history(),
         status=status,
         message=message,
-        config={**facts, "epochs": settings.epochs},
-        seed=settings.seed,
+        config={**metadata, "epochs": config.epochs},
+        seed=config.seed,
         snapshot_epoch=epochs,
         snapshots=snapshots,
-        provenance=provenance(device="cpu", dtype=stack.dtype.name, seed=settings.seed),
+        provenance=provenance(device="cpu", dtype=stack.dtype.name, seed=config.seed),
     )
 
 
 @contextmanager
-def _bar(progress: bool, settings: Settings, feed: minibatches.Feed, state: State) -> Iterator[Any]:
+def _bar(progress: bool, config: Config, source: minibatches.BatchSource, state: State) -> Iterator[Any]:
     if not progress:
         yield None
         return
     from tqdm.auto import tqdm
 
-    total = settings.epochs * feed.batches
-    done = state.epoch * feed.batches + state.batch
+    total = config.epochs * source.batches
+    done = state.epoch * source.batches + state.batch
     with tqdm(total=total, initial=done, desc="train", unit="batch", disable=None) as bar:
         yield bar

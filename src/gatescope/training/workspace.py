@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -25,17 +25,17 @@ class Buffers:
         self.generation = 0
 
     def take(self, name: str, shape: tuple[int, ...]) -> Array:
-        """An array of that shape, with whatever is in it."""
+        """Return an array of that shape, with whatever is in it."""
         size = int(np.prod(shape))
         if name not in self._flat or self._flat[name].size < size:
             self._flat[name] = aligned_empty(size, self._dtype)
-            self.generation += 1  # views that others keep are of the old memory now
+            self.generation += 1  # views of the old memory, which others may have, are out of date now
         return self._flat[name][:size].reshape(shape)
 
 
 @dataclass
 class Segment:
-    """What one segment of a window works with: views, a layer each."""
+    """The arrays of one segment of a window: views, a layer each."""
 
     begin: int
     end: int
@@ -47,25 +47,30 @@ class Segment:
     features: Array | None
     d_features: Array
 
+    @property
+    def span(self) -> tuple[int, int]:
+        """Return the first step of the window that is in it, and the first one after."""
+        return self.begin, self.end
+
 
 @dataclass
-class Room:
+class Workspace:
     """The arrays for windows of `steps` steps of `batch` sequences."""
 
     steps: int
     batch: int
-    streams: bool  # whether the uppermost layer's states and gates are stored past the caches
-    whole: bool  # whether all states and gates are kept; else they are computed again from checkpoints
+    nontemporal: bool  # whether the uppermost layer's states and gates are stored past the caches
+    whole: bool  # whether all states and gates are stored; else they are computed again from checkpoints
     segments: list[Segment]
     checkpoints: list[Array]
     lengths: Array
     offsets: Array
     carried: list[Array]
     generation: int
-    blocks: Blocks = field(default_factory=list)
+    blocks: Blocks
 
 
-def make_room(
+def make_workspace(
     layers: list[Layer],
     buffers: Buffers,
     blocks: Blocks,
@@ -74,8 +79,8 @@ def make_room(
     learn: bool,
     memory: int,
     drops: tuple[bool, bool],
-) -> Room:
-    """Arrays for windows of that many steps.
+) -> Workspace:
+    """Return the arrays for windows of that many steps.
 
     Parameters
     ----------
@@ -84,19 +89,19 @@ def make_room(
     blocks : list of (int, int)
     steps : int
     learn : bool
-        Whether there is a way back; else only a segment is kept.
+        Whether there is a way back; else only one segment's arrays are needed.
     memory : int
-        Bytes up to which the states and gates of the whole window are kept.
+        Bytes up to which the states and gates of the whole window are stored.
     drops : (bool, bool)
-        Whether the inputs and the outputs have dropout, and so need a place of their own.
+        Whether the inputs and the outputs have dropout, and so need arrays of their own.
     """
     batch = blocks[-1][1]
     size = layers[0].plan.dtype.itemsize
-    kept = sum((layer.states + layer.kept) * layer.units for layer in layers) * batch * size
+    forward = sum((layer.states + layer.kept) * layer.units for layer in layers) * batch * size
     back = sum(2 * layer.states * layer.units + 2 * layer.inputs for layer in layers)
     back = (back + 2 * layers[-1].units) * size * -(-batch // len(blocks))
-    whole = learn and kept * steps <= memory
-    step_bytes = back if whole else back + kept // len(blocks)
+    whole = learn and forward * steps <= memory
+    step_bytes = back if whole else back + forward // len(blocks)
     length = min(steps, max(64, _SEGMENT_BYTES // step_bytes // 8 * 8))
     edges = list(pairwise([*range(0, steps, length), steps]))
     kind = "whole" if whole else "part"
@@ -131,10 +136,10 @@ def make_room(
         )
         for a, b in edges
     ]
-    return Room(
+    return Workspace(
         steps=steps,
         batch=batch,
-        streams=whole and layers[-1].plan.streams(states[-1], gates[-1]),
+        nontemporal=whole and layers[-1].plan.streams(states[-1], gates[-1]),
         whole=whole,
         segments=segments,
         checkpoints=checkpoints,

@@ -49,7 +49,7 @@ def epoch_times(
     array (cells, seeds)
         Medians over 7 rounds, in seconds.
     """
-    clip, found = Clip("global", clip_norm), np.empty((len(cells), len(seeds)))
+    clip, found = Clip(norm=clip_norm), np.empty((len(cells), len(seeds)))
     steps, sequences = batch.mask.shape
     stacks = [models[cell, seeds[0]] for cell in cells]
     data = as_data(batch, stacks[0])
@@ -59,7 +59,7 @@ def epoch_times(
     ]
     try:
         for s, seed in enumerate(seeds):
-            slots = [optimizer.slots(stack.count(), stack.dtype) for stack in stacks]
+            states = [optimizer.state(stack.count(), stack.dtype) for stack in stacks]
             for engine, cell in zip(engines, cells, strict=True):
                 engine.theta[:] = models[cell, seed].flat()
             times = np.empty((ROUNDS + 1, len(cells)))
@@ -68,7 +68,7 @@ def epoch_times(
                     engine, begun = engines[c], perf_counter()
                     engine.back(data, turn)
                     clip.apply(engine.gradient, engine.sizes)
-                    optimizer.update(engine.theta, engine.gradient, slots[c], turn + 1, lr)
+                    optimizer.update(engine.theta, engine.gradient, states[c], turn + 1, lr)
                     times[turn, c] = perf_counter() - begun
             found[:, s] = np.median(times[1:], axis=0)
     finally:
