@@ -25,13 +25,17 @@ def targets_with(column, value):
 @pytest.mark.parametrize(
     ("batch", "kind", "words"),
     [
-        (changed(targets=np.zeros((37, 5, 4))), ShapeError, r"\(T, B, C\) = \(37, 5, 9\)"),
+        (
+            changed(targets=np.zeros((37, 5, 4))),
+            ShapeError,
+            r"should have \(37, 5, 9\), which is \(T, B, C\)",
+        ),
         (changed(targets=np.zeros((36, 5, 9))), ShapeError, r"\(36, 5, 9\)"),
-        (changed(targets=np.zeros((4, 9))), ShapeError, r"\(B, C\) = \(5, 9\)"),
+        (changed(targets=np.zeros((4, 9))), ShapeError, r"give \(5, 9\) for one target a sequence"),
         (changed(mask=np.full((37, 5), 0.5)), ValueRangeError, "not how much"),
         (changed(heads=(Head("y", 9, "bernoulli"),)), ValueRangeError, "bernoulli of 9.*heads=batch"),
         (changed(inputs=np.zeros((37, 5, 2))), ShapeError, "input_size=2"),
-        (changed(inputs=np.zeros((37, 0, 3))), ShapeError, r"\(T, B, I\) with T and B at least 1"),
+        (changed(inputs=np.zeros((37, 0, 3))), ShapeError, "at least one step and one sequence"),
         (changed(mask=np.ones((5, 37), bool)), ShapeError, "mask"),
         (changed(mask=np.zeros((37, 5), bool)), ValueRangeError, "mask is False at every step"),
         (changed(lengths=np.zeros(5, int)), ValueRangeError, "mask is False at every step"),

@@ -8,7 +8,7 @@ from helpers.engine_cases import HEADS, make_batch, make_stack
 
 import gatescope as gs
 from gatescope.datatypes import Head
-from gatescope.errors import DtypeError, ShapeError
+from gatescope.errors import DtypeError, ShapeError, ValueRangeError
 from gatescope.training.dropout import Dropout, masks
 from gatescope.training.engine import Engine, as_data
 
@@ -127,10 +127,10 @@ def test_masks_are_those_that_the_function_tells():
     assert set(np.unique(share)) == {np.float32(0), np.float32(1 / 0.7)}
 
 
-def test_every_update_place_and_layer_has_its_own_mask():
-    common = {"seed": 1, "update": 2, "place": "between", "layer": 1}
+def test_every_update_location_and_layer_has_its_own_mask():
+    common = {"seed": 1, "update": 2, "location": "between", "layer": 1}
     first = masks(0.5, (50, 4, 3), **common)
-    for change in ({"seed": 2}, {"update": 3}, {"place": "outputs"}, {"layer": 2}):
+    for change in ({"seed": 2}, {"update": 3}, {"location": "outputs"}, {"layer": 2}):
         other = masks(0.5, (50, 4, 3), **{**common, **change})
         assert 0.3 < (first == other).mean() < 0.7
     assert (first[0] != first[1]).any()
@@ -228,14 +228,14 @@ def test_odd_windows_and_data_are_refused():
     data = as_data(make_batch(), stack)
     engine = make_engine(stack, data)
     for begin, end in ((0, 100), (-5, 37), (7, 7), (9, 3)):
-        with pytest.raises(ShapeError, match="no window"):
+        with pytest.raises(ValueRangeError, match="must be a whole number from"):
             engine.back(data, 0, begin, end)
     for name, array in (("inputs", data.inputs[..., :2]), ("targets", data.targets[..., :0])):
         with pytest.raises(ShapeError, match=name):
             engine.back(data._replace(**{name: array}), 0)
         with pytest.raises(ShapeError, match=name):
             engine.evaluate(data._replace(**{name: array}))
-    with pytest.raises(DtypeError, match="inputs is float32"):
+    with pytest.raises(DtypeError, match="inputs has dtype float32"):
         engine.back(data._replace(inputs=data.inputs.astype("float32")), 0)
     with pytest.raises(ShapeError, match="inputs"):
         engine.predict(data.inputs[..., :2], data.lengths)

@@ -44,7 +44,7 @@ def test_golden(path):
     stack, batch, file = read(path)
     steps, sequences = batch.inputs.shape[:2]
     engine, data = Engine(stack, steps=steps, sequences=sequences), as_data(batch, stack)
-    adam, clip = Adam(), Clip("global", float(file.clip))
+    adam, clip = Adam(), Clip(norm=float(file.clip))
     state = adam.state(engine.theta.size, engine.theta.dtype)
     for update in range(int(file.updates)):
         score = engine.back(data, update)

@@ -40,7 +40,7 @@ def test_updates_are_those_of_its_parts():
     state = adam.state(engine.theta.size, "float32")
     for k in range(3):
         found = engine.back(as_data(batch, run.at(0)), k)
-        norm, clipped = Clip("global", 0.3).apply(engine.gradient)
+        norm, clipped = Clip(norm=0.3).apply(engine.gradient)
         adam.update(engine.theta, engine.gradient, state, k + 1, 0.05)
         np.testing.assert_array_equal(run.snapshots[k + 1], engine.theta)
         assert run.history.loss[k] == pytest.approx(found.loss, rel=1e-15)  # summed and divided again
@@ -164,7 +164,7 @@ def test_fresh_data(monkeypatch):
 
 def test_fresh_data_keeps_its_shape():
     grown = iter([3, 3, 4])
-    with pytest.raises(ShapeError, match=r"inputs of the shape \(12, 4, 2\) for batch 2, but \(12, 3, 2\)"):
+    with pytest.raises(ShapeError, match=r"inputs of shape \(12, 4, 2\) for batch 2, but of \(12, 3, 2\)"):
         train(data=lambda seed: fresh(seed, sequences=next(grown)), epochs=5)
 
 
