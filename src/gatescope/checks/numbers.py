@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 from collections.abc import Callable, Iterable
 from numbers import Real
 from typing import Any
@@ -30,10 +31,18 @@ def check_count(name: str, value: Any, *, least: int = 1, most: int | None = Non
     return int(value)
 
 
-def check_threads(threads: Any, default: int) -> int:
-    """Return a number of threads; None means `default`, as many as this process may use cores."""
+def default_threads() -> int:
+    """Return as many threads as this process may use cores."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not every system says
+        return os.cpu_count() or 1
+
+
+def check_threads(threads: Any) -> int:
+    """Return a number of threads; None means as many as this process may use cores."""
     if threads is None:
-        return default
+        return default_threads()
     return check_count("threads", threads, advice="leave it out to use all cores")
 
 

@@ -19,7 +19,7 @@ def print_devices() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from gatescope.kernels.cpu.sweeps import default_threads
+    from gatescope.checks.numbers import default_threads
     from gatescope.kernels.simd.vector import host_lanes
     from gatescope.reporting.text import counted
 

@@ -52,7 +52,6 @@ def long_series(
     from gatescope.checks.numbers import check_threads
     from gatescope.experiments.long_series.report import COLUMNS, FILES, rows, sentences, title, write_report
     from gatescope.experiments.long_series.run import run_long_series as experiment
-    from gatescope.kernels.cpu.sweeps import default_threads
 
     sizes = FAST if fast else PUBLISHED_SIZE
     given: dict[str, Any] = {"seeds": seeds, "epochs": epochs, "steps": steps, "sequences": sequences}
@@ -67,7 +66,7 @@ def long_series(
     said = options_of(experiment) | {"cell": f"--cells {cells!r}: "}
     try:
         with in_options(said):
-            check_threads(threads, default_threads())  # before the first run is told of
+            check_threads(threads)  # before the first run is told of
             result = experiment(
                 runs,
                 cells=names,

@@ -20,7 +20,6 @@ from gatescope.checks.numbers import check_count, check_threads
 from gatescope.datatypes import GradientFlow, Params, Result, Trace
 from gatescope.datatypes.saturation import OPEN, SHUT, Saturation
 from gatescope.errors import DtypeError, GatescopeError, UnknownNameError, ValueRangeError
-from gatescope.kernels.cpu import sweeps
 from gatescope.kernels.device import check_device
 from gatescope.measurements.gradient_flow import gradient_flow
 from gatescope.measurements.saturation import check_thresholds, count_saturated
@@ -189,7 +188,7 @@ def compare(
     """
     check_device(device)
     repeats = check_count("timing_runs", timing_runs)
-    workers = check_threads(threads, sweeps.default_threads())
+    workers = check_threads(threads)
     thresholds = check_thresholds(left, right)
     chosen = _check_cells(params_by_label, inputs)
     seed = check_count("seed", seed, least=0)

@@ -133,13 +133,11 @@ def device_of(device: Any, params: Any) -> str:
 
 def threads_for(device: str, threads: Any) -> int:
     """Return the number of CPU threads to use at most; none may be named for the GPU."""
-    from gatescope.kernels.cpu.sweeps import default_threads
-
     if device == "cuda" and threads is not None:
         raise ValueRangeError(
             "is for device='cpu'", argument="threads", seen=threads, advice="leave it out for 'cuda'"
         )
-    return check_threads(threads, default_threads())
+    return check_threads(threads)
 
 
 def check_fast_activations(fast_activations: Any, device: str, params: Any) -> bool:

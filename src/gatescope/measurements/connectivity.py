@@ -123,7 +123,7 @@ def connectivity(
         raise UnknownNameError(f"norm={norm!r} is not known; choose one of {', '.join(NORMS)}")
     kind = "spectral" if norm == "frobenius" else norm
     seeds = directions_of(cell, params, [0], kind, unit, check_count("seed", seed, least=0))
-    workers = check_threads(threads, cpu.default_threads())
+    workers = check_threads(threads)
     with open_series(inputs, params) as series:
         steps, batch = series.steps, series.batch
         rows = _even(steps - 1, _TARGETS) if targets is None else _steps("targets", targets, steps)

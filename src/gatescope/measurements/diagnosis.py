@@ -16,7 +16,6 @@ from gatescope.datatypes.diagnosis import QUANTILES, Diagnosis, changed
 from gatescope.datatypes.gradient_paths import GradientPaths
 from gatescope.datatypes.half_life import HalfLife, half_life_of
 from gatescope.errors import ShapeError, ValueRangeError
-from gatescope.kernels.cpu import sweeps as cpu
 from gatescope.measurements import diagnosis_text as say
 from gatescope.measurements.counterfactuals import (
     DOUBLINGS,
@@ -140,7 +139,7 @@ def diagnose(
     params = clamp_params(params, clamp)
     cell = check_params(params)
     seed = check_count("seed", seed, least=0)
-    workers = check_threads(threads, cpu.default_threads())
+    workers = check_threads(threads)
     free = tuple(
         gate
         for k, gate in enumerate(cell.gates)

@@ -16,7 +16,6 @@ from gatescope.checks.numbers import check_count, check_threads
 from gatescope.datatypes import Array, Params
 from gatescope.datatypes.jacobian_spectrum import JacobianSpectrum
 from gatescope.errors import AccuracyWarning, UnknownNameError, ValueRangeError
-from gatescope.kernels.cpu import sweeps
 from gatescope.kernels.cpu.device import CpuDevice
 from gatescope.kernels.cpu.jacobian_product import Chain
 from gatescope.measurements.selection import source_step_of
@@ -114,7 +113,7 @@ def jacobian_spectrum(
         raise ValueRangeError(
             f"k={k!r} singular values were asked for, but block={block!r} of this {cell.name} has {most}"
         )
-    workers = check_threads(threads, sweeps.default_threads())
+    workers = check_threads(threads)
     weights = in_float64(params)
     with open_series(inputs, weights) as series:
         source = source_step_of(source_step, series.steps)

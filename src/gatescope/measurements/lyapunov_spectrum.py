@@ -14,7 +14,6 @@ from gatescope.checks.numbers import check_count, check_threads
 from gatescope.datatypes import Array, Params
 from gatescope.datatypes.lyapunov_spectrum import ROUNDED, LyapunovSpectrum
 from gatescope.errors import AccuracyWarning, ShapeError, ValueRangeError
-from gatescope.kernels.cpu import sweeps
 from gatescope.kernels.cpu.jacobian_product import carried
 from gatescope.measurements.plans import show
 from gatescope.measurements.tangent_sweep import (
@@ -136,7 +135,7 @@ def lyapunov_spectrum(
         )
     seed = check_count("seed", seed, least=0)
     every = None if qr_every is None else check_count("qr_every", qr_every)
-    workers = check_threads(threads, sweeps.default_threads())
+    workers = check_threads(threads)
     weights = in_float64(params)
     with open_series(inputs, weights) as series:
         settle = _transient(transient, series.steps)

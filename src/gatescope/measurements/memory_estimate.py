@@ -107,7 +107,7 @@ def plan_flow(
         lags = min(steps + 1, 201) if norm == "spectral" else steps + 1
     elif check_count("lags", lags) > steps + 1:
         raise ValueRangeError(f"lags={lags!r} is more than there are, {steps + 1}")
-    machine = CpuDevice(cell, params, check_threads(threads, sweeps.default_threads()))
+    machine = CpuDevice(cell, params, check_threads(threads))
     shape = (batch, len(cell.states), params.hidden_size)
     series = _Planned(steps, batch, params)
     first_state = np.broadcast_to(np.zeros((), params.dtype), shape)

@@ -20,7 +20,6 @@ from gatescope.datatypes import Array, Params
 from gatescope.datatypes.half_life import half_life_of
 from gatescope.datatypes.phase_diagram import PhaseDiagram
 from gatescope.errors import ShapeError, UnknownNameError, ValueRangeError
-from gatescope.kernels.cpu import sweeps
 from gatescope.measurements.gradient_flow import gradient_flow
 from gatescope.measurements.half_life import check_transient, slope
 from gatescope.measurements.lyapunov_spectrum import lyapunov_spectrum
@@ -121,7 +120,7 @@ def phase_diagram(
     gate = _bias_gate(found, biases)
     schemes = _schemes(scheme)
     count, seed = check_count("seeds", seeds), check_count("seed", seed, least=0)
-    workers = check_threads(threads, sweeps.default_threads())
+    workers = check_threads(threads)
     # What is wrong with a scheme, a size or the dtype shows here, before anything is measured.
     networks = {
         (s, k): init(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from gatescope.cells.registry import Cell
 from gatescope.datatypes import Array
 from gatescope.errors import ValueRangeError
+from gatescope.kernels.cpu.threads import open_pool
 from gatescope.kernels.device import Device
 from gatescope.recurrence.input_stream import Series
 
@@ -157,7 +157,7 @@ class Replay:
                 here, kept = self._recompute(index, 0)
                 yield self._piece(index, here, kept)
             return
-        with ThreadPoolExecutor(1) as idle:
+        with open_pool(1) as idle:
             ahead = idle.submit(self._recompute, order[0], 0) if order else None
             for k, index in enumerate(order):
                 assert ahead is not None

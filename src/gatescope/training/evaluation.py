@@ -11,7 +11,6 @@ from gatescope.checks.network import check_batch, check_inputs, check_lengths, c
 from gatescope.checks.numbers import check_threads
 from gatescope.datatypes import Array, Batch, Head
 from gatescope.datatypes.stack import Stack
-from gatescope.kernels.cpu import sweeps
 from gatescope.recurrence.initialization import init_stack
 from gatescope.training.engine import Engine, Score, as_data
 
@@ -137,5 +136,5 @@ def majority_accuracy(batch: Batch, *, heads: Sequence[Head] | None = None, at: 
 
 
 def _engine(stack: Stack, shape: tuple[int, ...], threads: int | None) -> Engine:
-    workers = check_threads(threads, sweeps.default_threads())
+    workers = check_threads(threads)
     return Engine(stack, steps=shape[0], sequences=shape[1], threads=workers, learns=False)

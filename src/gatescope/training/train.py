@@ -16,7 +16,6 @@ from gatescope.checks.numbers import check_number, check_threads, check_type
 from gatescope.datatypes import Batch, Params, Status, TrainingRun
 from gatescope.datatypes.stack import Stack
 from gatescope.errors import GatescopeError, ValueRangeError
-from gatescope.kernels.cpu.sweeps import default_threads
 from gatescope.recurrence.initialization import init_readout
 from gatescope.storage.npz import encode_json
 from gatescope.storage.provenance import provenance
@@ -206,7 +205,7 @@ def train(
         seed=seed,
     )
     config.check_validation(validated=validation is not None)
-    workers = check_threads(threads, default_threads())
+    workers = check_threads(threads)
     seconds = check_number("checkpoint_seconds", checkpoint_seconds, least=0)
     fresh = minibatches.check_data("data", data)
     minibatches.check_batch_size(config.batch_size, config.updates_per_epoch, fresh=fresh)

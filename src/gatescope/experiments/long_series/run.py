@@ -12,12 +12,11 @@ import numpy as np
 
 from gatescope.cells.registry import get
 from gatescope.checks.arrays import Array
-from gatescope.checks.numbers import check_count
+from gatescope.checks.numbers import check_count, default_threads
 from gatescope.datatypes.long_series import PUBLISHED_UNITS, LongSeriesResult
 from gatescope.datatypes.training_run import Status, TrainingRun
 from gatescope.errors import FileFormatError, OutputError, ValueRangeError
 from gatescope.experiments.long_series.timing import epoch_times
-from gatescope.kernels.cpu.sweeps import default_threads
 from gatescope.storage.atomic import atomic_write
 from gatescope.storage.provenance import provenance
 from gatescope.storage.resumable import read_state

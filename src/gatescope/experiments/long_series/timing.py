@@ -8,9 +8,9 @@ from time import perf_counter
 import numpy as np
 
 from gatescope.checks.arrays import Array
+from gatescope.checks.numbers import default_threads
 from gatescope.datatypes import Batch
 from gatescope.datatypes.stack import Stack
-from gatescope.kernels.cpu.sweeps import default_threads
 from gatescope.training.clipping import Clip
 from gatescope.training.engine import Engine, as_data
 from gatescope.training.optimizers import Optimizer

@@ -9,7 +9,8 @@ import numpy as np
 from gatescope.datatypes import Array, Params
 from gatescope.kernels.cpu import layout
 from gatescope.kernels.cpu.aligned import aligned_empty, aligned_zeros
-from gatescope.kernels.cpu.sweeps import Plan, blocks_for, by_phase, each, longest
+from gatescope.kernels.cpu.sweeps import Plan, blocks_for, by_phase, longest
+from gatescope.kernels.cpu.threads import each
 
 # Directions whose scratch fits the second-level cache are carried back together.
 _BLOCK_BYTES = 1 << 18

@@ -7,9 +7,7 @@ of threads.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -20,6 +18,7 @@ from gatescope.cells.registry import Cell
 from gatescope.datatypes import Array, Params
 from gatescope.kernels.cpu import layout
 from gatescope.kernels.cpu.aligned import CACHE_LINE, aligned_empty, aligned_zeros
+from gatescope.kernels.cpu.threads import each
 
 Panels = tuple[Array, ...]
 
@@ -30,14 +29,6 @@ _SEGMENT_ROWS = 128
 _THREAD_WORK = 1 << 24
 # Results larger than this will not be found in the caches again, so they are stored past them.
 _STREAM_BYTES = 1 << 24
-
-
-def default_threads() -> int:
-    """As many threads as this process may use cores."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not every system says
-        return os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
@@ -112,17 +103,6 @@ def blocks_for(batch: int, hidden_size: int) -> list[tuple[int, int]]:
 def longest(blocks: list[tuple[int, int]]) -> int:
     """Sequences in the longest block."""
     return max(end - begin for begin, end in blocks)
-
-
-def each(work: Callable[[int], None], count: int, threads: int) -> None:
-    """Do work(0), ..., work(count - 1) on at most `threads` threads."""
-    if threads <= 1 or count <= 1:
-        for i in range(count):
-            work(i)
-        return
-    with ThreadPoolExecutor(min(threads, count)) as pool:
-        for future in [pool.submit(work, i) for i in range(count)]:
-            future.result()
 
 
 def by_phase(plan: Plan, weight: Array) -> tuple[Array, Array]:
