@@ -115,7 +115,7 @@ BAD = [
     (["adding", "--plot", "folder"], "--plot 'folder': it is a folder"),
     (["adding", "--checkpoint", "kept.txt"], "--checkpoint 'kept.txt' must end in .npz"),
     (["adding", "--checkpoint", "run.npz"], "is --out too"),
-    (["adding", "--checkpoint", "torn.npz"], "--checkpoint 'torn.npz' cannot be gone on from"),
+    (["adding", "--checkpoint", "torn.npz"], "--checkpoint 'torn.npz' cannot be resumed from"),
     (["adding", "--plot", "curves.pdf"], "--plot 'curves.pdf' must end in .png or .svg"),
 ]
 
@@ -192,7 +192,7 @@ def test_a_checkpoint_beside_out_is_told_of_as_such(invoke, tmp_path, monkeypatc
     (tmp_path / "run.checkpoint.npz").write_bytes(b"PK\x03\x04torn")
     done = invoke(*options)
     assert done.stderr.startswith(
-        "gatescope: error: the checkpoint 'run.checkpoint.npz' cannot be gone on from"
+        "gatescope: error: the checkpoint 'run.checkpoint.npz' cannot be resumed from"
     )
     assert (
         "; give another --out, or delete this one if it is a damaged checkpoint of gatescope" in done.stderr

@@ -229,7 +229,7 @@ def test_a_torn_run_is_told_of_before_another_is_trained(tmp_path, monkeypatch):
             run_long_series(tmp_path, **{**SMALL, "epochs": 1})
         assert file.read_bytes() == torn
     np.savez(file, inputs=np.zeros(3))
-    with pytest.raises(FileFormatError, match=r"gru-1\.npz' is damaged \(no state of gatescope's is in it\)"):
+    with pytest.raises(FileFormatError, match=r"gru-1\.npz' is damaged \(holds no state of gatescope's\)"):
         run_long_series(tmp_path, **{**SMALL, "epochs": 1})
     assert not (tmp_path / "lstm-0.npz").exists()
 

@@ -56,7 +56,7 @@ def interrupted(case, path, owner=Adjoints, method="back_to_inputs", after=20, *
         stop(patch, owner, method, after)
         with pytest.raises(KeyboardInterrupt) as caught:
             connectivity(case.params, case.inputs, resume=path, **keywords)
-    assert "goes on from here" in caught.value.__notes__[-1]
+    assert "resumes from here" in caught.value.__notes__[-1]
 
 
 def resumed(case, path, **keywords):
@@ -196,7 +196,7 @@ def test_the_state_of_another_call_is_left_alone(tmp_path):
         (case.params, case.inputs, {"clamp": {"z": 0.5}}, "other params"),
         (case.params, case.inputs, {"targets": [5, 39]}, "other targets"),
         (case.params, case.inputs, {"sources": [5, 39]}, "other sources"),
-        (case.params, case.inputs, {"norm": "random"}, r"other norm \('frobenius' there, 'random' here\)"),
+        (case.params, case.inputs, {"norm": "random"}, r"other `norm` \('frobenius' there, 'random' here\)"),
         (case.params, case.inputs, {"initial_state": case.initial_state}, "other initial_state"),
     ]:
         with pytest.raises(ValueRangeError, match=message):
@@ -215,7 +215,7 @@ def test_a_torn_state_is_left_alone(tmp_path):
     whole = path.read_bytes()
     for size in (0, 100, len(whole) - 10):
         path.write_bytes(whole[:size])
-        with pytest.raises(FileFormatError, match="cannot be gone on from"):
+        with pytest.raises(FileFormatError, match="cannot be resumed from"):
             connectivity(case.params, case.inputs, resume=path)
         assert len(path.read_bytes()) == size
 
@@ -236,7 +236,7 @@ def test_a_state_that_does_not_fit_together(tmp_path, name, value):
     arrays[name] = value
     with path.open("wb") as stream:
         np.savez(stream, **arrays)
-    with pytest.raises(FileFormatError, match="cannot be gone on from"):
+    with pytest.raises(FileFormatError, match="cannot be resumed from"):
         connectivity(case.params, case.inputs, resume=path)
 
 

@@ -203,7 +203,7 @@ def test_resumed_is_uninterrupted(tmp_path, options, where, after, threads):
         Interrupted(patch, after, where=where)
         with pytest.raises(KeyboardInterrupt) as caught:
             gs.gradient_flow(c.params, c.inputs, threads=threads, resume=path, **keywords)
-    assert "goes on from here" in caught.value.__notes__[-1]
+    assert "resumes from here" in caught.value.__notes__[-1]
     steps = []
     with pytest.MonkeyPatch.context() as patch:
         original = device.CpuDevice.forward
@@ -275,7 +275,7 @@ def test_the_state_of_another_call_is_left_alone(tmp_path):
         (c.params, c.inputs[:-1], {}, "other inputs"),
         (c.params, changed, {}, "other inputs"),
         (c.params, c.inputs, {"clamp": {"f": 1.0}}, "other params"),
-        (c.params, c.inputs, {"wrt": "c"}, r"other wrt \('h' there, 'c' here\)"),
+        (c.params, c.inputs, {"wrt": "c"}, r"other `wrt` \('h' there, 'c' here\)"),
         (c.params, c.inputs, {"of": "joint"}, "other of"),
         (c.params, c.inputs, {"seed": 1}, "other direction"),
         (c.params, c.inputs, {"norm": "unit"}, "other norm"),
@@ -295,7 +295,7 @@ def test_a_torn_state_is_left_alone(tmp_path):
     whole = path.read_bytes()
     for size in (0, 100, len(whole) - 10):
         path.write_bytes(whole[:size])
-        with pytest.raises(FileFormatError, match="cannot be gone on from"):
+        with pytest.raises(FileFormatError, match="cannot be resumed from"):
             gs.gradient_flow(c.params, c.inputs, resume=path)
         assert len(path.read_bytes()) == size
 
@@ -313,7 +313,7 @@ def test_a_state_that_does_not_fit_together(tmp_path, name, value):
     arrays[name] = value
     with path.open("wb") as stream:
         np.savez(stream, **arrays)
-    with pytest.raises(FileFormatError, match="cannot be gone on from"):
+    with pytest.raises(FileFormatError, match="cannot be resumed from"):
         gs.gradient_flow(c.params, c.inputs, resume=path)
 
 
@@ -351,7 +351,7 @@ def test_a_real_interrupt(tmp_path):
                 assert process.returncode == 0, errors
             elif process.returncode:  # it may have been faster
                 assert b"KeyboardInterrupt" in errors
-                if b"goes on from here" in errors:
+                if b"resumes from here" in errors:
                     assert (tmp_path / "state").exists()
     params = gs.init("lstm", input_size=1, hidden_size=16, seed=0, dtype="float64")
     inputs = np.random.default_rng(0).standard_normal((1_500_000, 1))

@@ -350,7 +350,7 @@ def test_interrupted_and_resumed(tmp_path, monkeypatch, threads, after):
     with pytest.raises(KeyboardInterrupt):
         gs.lyapunov_spectrum(params, inputs, transient=200, threads=threads, resume=path)
     assert path.exists()
-    with pytest.raises(gs.ValueRangeError, match=r"other .*k \(4 there, 2 here\)"):
+    with pytest.raises(gs.ValueRangeError, match=r"other .*`k` \(4 there, 2 here\)"):
         gs.lyapunov_spectrum(params, inputs, 2, transient=200, resume=path)
     assert gs.lyapunov_spectrum(params, inputs, transient=200, resume=path) == expected
     assert not path.exists()

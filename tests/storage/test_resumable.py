@@ -15,9 +15,9 @@ def total(path, n=10, stop=None, error=KeyboardInterrupt, **options):
     """The sum of 0..n-1, and from where it was computed."""
     with Resumable(path, "total", {"n": n, "weights": digest(np.arange(n))}, **options) as kept:
         now = {"next": np.array(0), "sum": np.array(0.0)}
-        if kept.found is not None:
+        if kept.stored is not None:
             with kept.restoring():
-                now = {name: kept.found[name] for name in now}
+                now = {name: kept.stored[name] for name in now}
         begin = int(now["next"])
         kept.snapshot = lambda: now
         for k in range(begin, n):
@@ -41,7 +41,7 @@ def test_goes_on_where_it_was_interrupted(tmp_path, stop):
     path = tmp_path / "state"
     with pytest.raises(KeyboardInterrupt) as caught:
         total(path, stop=stop)
-    assert any("goes on from here" in note and str(path) in note for note in caught.value.__notes__)
+    assert any("resumes from here" in note and str(path) in note for note in caught.value.__notes__)
     assert os.listdir(tmp_path) == ["state"]
     assert total(path) == (45.0, stop)
     assert os.listdir(tmp_path) == []
@@ -74,7 +74,7 @@ def test_a_disk_that_is_full_does_not_end_the_computation(tmp_path, monkeypatch)
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         assert total(tmp_path / "state", every=0.0) == (45.0, 0)
-    assert "total goes on, but: no space left" in str(seen[0].message)
+    assert "total continues, but: no space left" in str(seen[0].message)
     with pytest.raises(KeyboardInterrupt) as caught:
         total(tmp_path / "state", stop=4)
     assert caught.value.__notes__ == ["no space left"]
@@ -91,7 +91,7 @@ def test_the_state_of_another_call(tmp_path):
     path = tmp_path / "state"
     with pytest.raises(KeyboardInterrupt):
         total(path, stop=5)
-    left_alone(path, ValueRangeError, r"with other n \(10 there, 11 here\), weights; give the same", n=11)
+    left_alone(path, ValueRangeError, r"with other `n` \(10 there, 11 here\), `weights`; give the same", n=11)
     with (
         pytest.raises(ValueRangeError, match="the state of total, not of product"),
         Resumable(path, "product", {}),
@@ -105,7 +105,7 @@ def test_the_state_of_another_version(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         total(path, stop=5)
     monkeypatch.setattr(resumable, "__version__", "99.0")
-    left_alone(path, ValueRangeError, r"other gatescope \(.* there, '99\.0' here\)")
+    left_alone(path, ValueRangeError, r"other `gatescope` \(.* there, '99\.0' here\)")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
@@ -115,7 +115,7 @@ def test_a_torn_state(tmp_path, share):
         total(path, stop=5)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * share)])
-    left_alone(path, FileFormatError, "cannot be gone on from .*delete this one")
+    left_alone(path, FileFormatError, "cannot be resumed from .*delete this one")
 
 
 def test_a_flipped_bit(tmp_path):
@@ -125,15 +125,15 @@ def test_a_flipped_bit(tmp_path):
     whole = bytearray(path.read_bytes())
     whole[whole.index(b"sum.npy") + 150] ^= 1
     path.write_bytes(whole)
-    left_alone(path, FileFormatError, "cannot be gone on from")
+    left_alone(path, FileFormatError, "cannot be resumed from")
 
 
 def test_files_of_others(tmp_path):
     path = tmp_path / "data.npz"
     np.savez(path, inputs=np.zeros(3))
-    left_alone(path, FileFormatError, "no state of gatescope's is in it")
+    left_alone(path, FileFormatError, "holds no state of gatescope's")
     path.write_text("my only copy")
-    left_alone(path, FileFormatError, "cannot be gone on from")
+    left_alone(path, FileFormatError, "cannot be resumed from")
 
 
 def test_a_state_without_what_is_needed(tmp_path):

@@ -12,7 +12,6 @@ import gatescope as gs
 from gatescope.errors import FileFormatError, OutputError, ValueRangeError
 from gatescope.storage import resumable
 from gatescope.storage.resumable import Resumable
-from gatescope.training import checkpoints
 from gatescope.training.dropout import Dropout
 from gatescope.training.optimizers import SGD, Adam
 from gatescope.training.schedules import WarmUp
@@ -42,24 +41,24 @@ def test_a_finished_run_is_not_computed_again(path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"model": make_params("gru")}, r"other cells \(\('lstm',\) there, \('gru',\) here\)"),
-        ({"model": make_params(dtype="float64")}, r"other dtype \('float32' there, 'float64' here\)"),
+        ({"model": make_params("gru")}, r"other `cells` \(\('lstm',\) there, \('gru',\) here\)"),
+        ({"model": make_params(dtype="float64")}, r"other `dtype` \('float32' there, 'float64' here\)"),
         ({"model": make_params(seed=1)}, r"other initial weights;"),
         ({"model": make_stack(("lstm",))}, r"other initial weights;"),
-        ({"data": make_batch(1)}, r"other data;"),
+        ({"data": make_batch(1)}, r"other `data`;"),
         ({"data": fresh}, r"other .*fresh data \(False there, True here\)"),
-        ({"validation": make_batch(1)}, r"other validation;"),
-        ({"lr": 0.1}, r"other lr \(0.001 there, 0.1 here\)"),
-        ({"optimizer": "sgd"}, r"other optimizer;"),
-        ({"optimizer": Adam(eps=1e-7)}, r"other optimizer;"),
-        ({"schedule": "cosine"}, r"other schedule \('Constant\(\)' there, 'Cosine\(floor=0.0\)' here\)"),
-        ({"clip_norm": None}, r"other clip_norm \(1.0 there, None here\);"),
-        ({"batch_size": 3}, r"other batch_size \(None there, 3 here\);"),
-        ({"bptt_steps": 3}, r"other bptt_steps \(None there, 3 here\);"),
-        ({"dropout": Dropout(outputs=0.5)}, r"other dropout;"),
-        ({"patience": 3}, r"other patience \(None there, 3 here\);"),
-        ({"probe_every": 3}, r"other probe_every"),
-        ({"seed": 1}, r"other .*seed \(0 there, 1 here\);"),
+        ({"validation": make_batch(1)}, r"other `validation`;"),
+        ({"lr": 0.1}, r"other `lr` \(0.001 there, 0.1 here\)"),
+        ({"optimizer": "sgd"}, r"other `optimizer`;"),
+        ({"optimizer": Adam(eps=1e-7)}, r"other `optimizer`;"),
+        ({"schedule": "cosine"}, r"other `schedule` \('Constant\(\)' there, 'Cosine\(floor=0.0\)' here\)"),
+        ({"clip_norm": None}, r"other `clip_norm` \(1.0 there, None here\);"),
+        ({"batch_size": 3}, r"other `batch_size` \(None there, 3 here\);"),
+        ({"bptt_steps": 3}, r"other `bptt_steps` \(None there, 3 here\);"),
+        ({"dropout": Dropout(outputs=0.5)}, r"other `dropout`;"),
+        ({"patience": 3}, r"other `patience` \(None there, 3 here\);"),
+        ({"probe_every": 3}, r"other `probe_every`"),
+        ({"seed": 1}, r"other .*`seed` \(0 there, 1 here\);"),
     ],
 )
 def test_another_call(path, options, message):
@@ -67,7 +66,7 @@ def test_another_call(path, options, message):
     with pytest.raises(ValueRangeError, match=message) as caught:
         train(epochs=3, checkpoint=path, **options)
     assert f"checkpoint={str(path)!r} is the state of a call of train with other" in str(caught.value)
-    assert "give the same arguments to go on, or the name of another file to begin anew" in str(caught.value)
+    assert "give the same arguments to resume, or the name of another file to begin anew" in str(caught.value)
     assert path.read_bytes() == before
 
 
@@ -155,7 +154,7 @@ def test_a_torn_file(path, keep):
     torn = whole[: keep if isinstance(keep, int) else int(keep * len(whole))]
     path.write_bytes(torn)
     with pytest.raises(
-        FileFormatError, match=r"checkpoint=.* cannot be gone on from .* delete this one if it is a"
+        FileFormatError, match=r"checkpoint=.* cannot be resumed from .* delete this one if it is a"
     ):
         train(epochs=5, checkpoint=path)
     assert path.read_bytes() == torn
@@ -164,7 +163,7 @@ def test_a_torn_file(path, keep):
 @pytest.mark.parametrize(
     "name", ["theta", "optimizer.mean", "history.loss", "counters", "sums", "factor_sum"]
 )
-@pytest.mark.parametrize("what", ["missing", "shorter", "other dtype"])
+@pytest.mark.parametrize("what", ["missing", "shorter", "other `dtype`"])
 def test_a_file_with_something_else_in_it(path, name, what):
     arrays = dict(np.load(path))
     if name == "factor_sum" and what != "missing":
@@ -179,7 +178,7 @@ def test_a_file_with_something_else_in_it(path, name, what):
         arrays[name] = arrays[name].astype("float16")
     np.savez(path, **arrays)
     os.replace(f"{path}.npz", path)
-    with pytest.raises(FileFormatError, match="cannot be gone on from"):
+    with pytest.raises(FileFormatError, match="cannot be resumed from"):
         train(epochs=5, checkpoint=path)
 
 
@@ -192,14 +191,14 @@ def interrupted_measurement(path):
 def test_files_of_other_kinds(tmp_path):
     path = tmp_path / "file"
     gs.save(path, make_params())
-    with pytest.raises(FileFormatError, match="no state of gatescope's is in it"):
+    with pytest.raises(FileFormatError, match="holds no state of gatescope's"):
         train(checkpoint=path)
     path.unlink()
     interrupted_measurement(path)
     with pytest.raises(ValueRangeError, match="is the state of gradient_flow, not of train"):
         train(checkpoint=path)
     path.write_text("hello")
-    with pytest.raises(FileFormatError, match="cannot be gone on from"):
+    with pytest.raises(FileFormatError, match="cannot be resumed from"):
         train(checkpoint=path)
     assert path.read_text() == "hello"
 
@@ -241,15 +240,13 @@ def test_a_full_disk_does_not_end_the_training(tmp_path, monkeypatch):
         warnings.simplefilter("always")
         run = train(epochs=3, checkpoint=tmp_path / "run.state")
     assert run.status == gs.Status.FINISHED
-    assert "train goes on, but: no space left" in str(seen[-1].message)
+    assert "train continues, but: no space left" in str(seen[-1].message)
 
 
 def test_written_now_and_then(tmp_path, monkeypatch):
     written = []
-    real = checkpoints.Checkpoint.write
-    monkeypatch.setattr(
-        checkpoints.Checkpoint, "write", lambda self, arrays: written.append(1) or real(self, arrays)
-    )
+    real = Resumable.write
+    monkeypatch.setattr(Resumable, "write", lambda self: written.append(1) or real(self))
     train(epochs=5, checkpoint=tmp_path / "a", checkpoint_seconds=0)
     assert len(written) >= 6
     written.clear()

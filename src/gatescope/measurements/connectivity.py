@@ -211,7 +211,7 @@ def _work_through(
     progress: bool,
 ) -> None:
     """A sweep for each batch of targets, the last batch first, or for those that are left."""
-    found, kept.found = kept.found, None  # it may be large
+    found, kept.stored = kept.stored, None  # it may be large
     finished = 0
     if found is not None:
         with kept.restoring():
@@ -245,7 +245,7 @@ def _work_through(
             with closing(replay.pieces(before)) as pieces:
                 for begin, states, gates in pieces:
                     sweep.piece(begin, states, gates)
-                    if kept.wanted:
+                    if kept.enabled:
                         sweep.keep(begin)
                         kept.tick()
                     bar.update(states.shape[0] - 1)

@@ -217,7 +217,7 @@ def _sweep(
 ) -> Array:
     """Return the log-norms (L, B) of sequences of one length."""
     with resumable.restoring():
-        length = None if resumable.found is None else _positive(int(resumable.found["length"]))
+        length = None if resumable.stored is None else _positive(int(resumable.stored["length"]))
     device = problem.open_device()
     replay = problem.replay(device, source, source - int(lags[-1]), directions=len(directions), length=length)
     carried = device.adjoints(np.broadcast_to(directions, (problem.batch, *directions.shape)))
@@ -230,12 +230,12 @@ def _sweep(
 def _carry(problem: Problem, replay: Replay, carried: Any, record: _Record, resumable: Resumable) -> Array:
     """Go forward once, then take the adjoints all the way back; return the log-norms (L, B)."""
     before = replay.source
-    if resumable.found is not None:
+    if resumable.stored is not None:
         with resumable.restoring():
-            before = _restore(resumable.found, replay, carried, record)
+            before = _restore(resumable.stored, replay, carried, record)
     else:
         record.start(carried)
-    resumable.found = None  # it may be large
+    resumable.stored = None  # it may be large
     now = before, *carried.state()
     resumable.snapshot = lambda: {
         **replay.state(),
@@ -255,7 +255,7 @@ def _carry(problem: Problem, replay: Replay, carried: Any, record: _Record, resu
         with closing(replay.pieces(before)) as pieces:
             for begin, states, gates in pieces:
                 record.piece(carried, states, gates, begin)
-                if resumable.wanted:
+                if resumable.enabled:
                     now = begin, *carried.state()
                     resumable.tick()
                 bar.update(states.shape[0] - 1)

@@ -313,13 +313,13 @@ def work_through(
 ) -> None:
     """Advance all jobs to their ends, on so many threads; an error or Ctrl-C stops them between two pieces."""
     stop = threading.Event()
-    if kept.wanted:
+    if kept.enabled:
         with kept.restoring():
             for number, job in enumerate(jobs):
-                if kept.found is not None:
-                    job.restore({name: kept.found[f"{number}.{name}"] for name in job.state()})
+                if kept.stored is not None:
+                    job.restore({name: kept.stored[f"{number}.{name}"] for name in job.state()})
                 job.keep()
-        kept.found = None
+        kept.stored = None
         kept.snapshot = lambda: {
             f"{number}.{name}": array for number, job in enumerate(jobs) for name, array in job.kept.items()
         }
@@ -335,7 +335,7 @@ def work_through(
     def run(job: SpanJob, *, alone: bool = False) -> None:
         while not job.done and not stop.is_set():
             steps = job.advance()
-            if kept.wanted:
+            if kept.enabled:
                 job.keep()
             bar.update(steps)
             if alone:

@@ -1,4 +1,4 @@
-"""Long computations that are kept in a file now and then, so that they go on after an interruption."""
+"""Long computations whose state is stored in a file now and then, so that they can be resumed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,155 +24,57 @@ _META = "gatescope_state"
 
 
 def digest(*arrays: Array | None) -> str:
-    """A fingerprint of arrays: their dtypes, shapes and bytes."""
-    found = hashlib.sha256()
+    """Return a fingerprint of arrays: of their dtypes, shapes and bytes."""
+    fingerprint = hashlib.sha256()
     for array in arrays:
         if array is None:
-            found.update(b"none")
+            fingerprint.update(b"none")
         else:
-            found.update(f"{array.dtype} {array.shape}".encode())
-            found.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-    return found.hexdigest()
-
-
-class StateFile:
-    """The file of a computation that can be gone on from, by the same call only.
-
-    Parameters
-    ----------
-    argument : str
-        By which the user names the file.
-    path : path or None
-        None: there is to be no file.
-    task : str
-        What is computed, as the user calls it.
-    facts : mapping of str to plain values
-        Everything the result depends on, by the names the user knows.
-    """
-
-    def __init__(
-        self, argument: str, path: str | os.PathLike[str] | None, task: str, facts: Mapping[str, Any]
-    ) -> None:
-        self.path = path
-        self._argument, self._task, self._facts = argument, task, dict(facts)
-
-    def check_place(self) -> None:
-        """That the file can be written; an OutputError if not."""
-        if self.path is not None:
-            check_place(self._argument, self.path)
-
-    def read(self) -> tuple[dict[str, Array], dict[str, Any]] | None:
-        """The arrays in the file, and what was written beside them; None if there is no file.
-
-        Raises
-        ------
-        ValueRangeError
-            If it holds the state of another task, or of one with other facts.
-        FileFormatError
-            If it is torn, or holds something else.
-        """
-        if self.path is None or not os.path.lexists(self.path):
-            return None
-        try:
-            arrays, meta = read_state(self.path)
-        except GatescopeError as error:
-            raise self._unreadable(str(error).partition(";")[0]) from error
-        task, facts = meta.pop("task"), meta.pop("facts")
-        if task != self._task:
-            raise ValueRangeError(
-                f"{self.named()} is the state of {task}, not of {self._task}; give the name of another file"
-            )
-        mine = decode_json(encode_json(self._facts, "state"))  # as what it is compared with went
-        names = [*self._facts, *(name for name in facts if name not in mine)]
-        other = [name for name in names if name not in facts or name not in mine or facts[name] != mine[name]]
-        if other:
-            changes = ", ".join(_changed(name, facts.get(name), mine.get(name)) for name in other)
-            raise ValueRangeError(
-                f"{self.named()} is the state of a call of {task} with other {changes}; give the same arguments to "
-                "go on, or the name of another file to begin anew"
-            )
-        return arrays, meta
-
-    def write(self, arrays: Mapping[str, Any], **more: Any) -> None:
-        """Write the arrays, and plain values beside them: whole or not at all, which is an OutputError."""
-        if self.path is None:
-            return
-        meta = encode_json({"task": self._task, "facts": self._facts, **more}, "state")
-        members: dict[str, Any] = {_META: np.array(meta), **arrays}
-        with atomic_write(self.path) as stream:
-            # Not compressed: noise does not shrink, and the computation waits.
-            np.savez(stream, **members)
-
-    @contextmanager
-    def restoring(self) -> Iterator[None]:
-        """For whoever reads the arrays: what does not fit becomes a FileFormatError."""
-        try:
-            yield
-        except GatescopeError:
-            raise
-        except (LookupError, TypeError, ValueError) as error:
-            raise self._unreadable(f"{type(error).__name__}: {error}") from error
-
-    def named(self) -> str:
-        """The argument, as the user gave it."""
-        return f"{self._argument}={None if self.path is None else str(self.path)!r}"
-
-    def _unreadable(self, why: str) -> FileFormatError:
-        return FileFormatError(
-            f"{self.named()} cannot be gone on from ({why}); give the name of another file, or delete this one if it "
-            f"is a damaged state of {self._task}"
-        )
-
-
-def read_state(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, Any]]:
-    """The arrays of any computation's state, and what was written beside them: its `task`, its `facts`...
-
-    Raises
-    ------
-    FileFormatError
-        If the file is missing or torn, or holds something else.
-    """
-    arrays = read_npz(path)
-    if _META not in arrays:
-        raise FileFormatError("no state of gatescope's is in it")
-    try:
-        meta = dict(decode_json(str(arrays.pop(_META)[()])))
-        return arrays, {**meta, "task": meta["task"], "facts": dict(meta["facts"])}
-    except (LookupError, TypeError, ValueError) as error:
-        raise FileFormatError(str(error)) from error
+            fingerprint.update(f"{array.dtype} {array.shape}".encode())
+            fingerprint.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return fingerprint.hexdigest()
 
 
 class Resumable:
-    """A computation whose state is kept in a file; a context manager.
+    """A computation whose state is stored in a file, and which only the same call resumes; a context manager.
 
-    Every minute, and when it is interrupted with Ctrl-C, what `snapshot` returns is written to `path`, whole or not at
-    all.  Once the block has ended without an error the file is removed.  Should the file be there when the block
-    begins, `found` is what it holds.
+    Every minute, and when it is interrupted with Ctrl-C, what `snapshot` returns is written, whole or not at all.  If
+    the file is there when the block begins, `stored` is what it holds.
+
+    One rule says how long a file stays: as long as something can be computed from it.  So the file of a measurement is
+    removed once the block has ended without an error, and the file of a training run, which can always be given more
+    epochs, is not (`keep`).
 
     Parameters
     ----------
     path : path or None
-        None: nothing is kept.
+        None: nothing is stored.
     task : str
         What is computed, as the user calls it.
-    facts : mapping of str to plain values
+    metadata : mapping of str to plain values
         Everything the result depends on, by the names the user knows: arguments as they are, arrays as their `digest`.
-        A file whose facts are others is not touched.
+        A file whose metadata differ is refused and not touched, and so is one of another version.
+    argument : str
+        By which the user names the file.
     every : float
         Seconds between two writes.
+    keep : bool
+        Whether the file stays after the end.
 
     Attributes
     ----------
-    found : dict of str to array, or None
+    stored : dict of str to array, or None
         What an interrupted computation left.
     snapshot : callable
-        Returns the arrays from which the computation can go on.  It is called between any two lines, so it must
+        Returns the arrays from which the computation can be resumed.  It is called between any two lines, so it must
         return what was set last as a whole; to be set by the computation.
+    enabled, written : bool
+        Whether there is to be a file, and whether one with a state of this computation is there.
 
     Raises
     ------
     ValueRangeError
-        If the file holds the state of a computation with other facts.
+        If the file holds the state of a computation with other metadata.
     FileFormatError
         If it is torn, or holds something else.
     OutputError
@@ -185,14 +87,14 @@ class Resumable:
     >>> from gatescope.storage.resumable import Resumable
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "sum.state"
     >>> def total(n, stop=None):
-    ...     with Resumable(path, "total", {"n": n}) as kept:
-    ...         now = kept.found or {"next": np.array(0), "sum": np.array(0)}
-    ...         kept.snapshot = lambda: now
+    ...     with Resumable(path, "total", {"n": n}) as resumable:
+    ...         now = resumable.stored or {"next": np.array(0), "sum": np.array(0)}
+    ...         resumable.snapshot = lambda: now
     ...         for k in range(int(now["next"]), n):
     ...             if k == stop:
     ...                 raise KeyboardInterrupt
     ...             now = {"next": np.array(k + 1), "sum": now["sum"] + k}
-    ...             kept.tick()
+    ...             resumable.tick()
     ...     return int(now["sum"])
     >>> try:
     ...     total(10, stop=5)
@@ -207,84 +109,165 @@ class Resumable:
         self,
         path: str | os.PathLike[str] | None,
         task: str,
-        facts: Mapping[str, Any],
+        metadata: Mapping[str, Any],
         *,
+        argument: str = "resume",
         every: float = 60.0,
+        keep: bool = False,
     ) -> None:
-        self.found: dict[str, Array] | None = None
-        self.snapshot: Callable[[], Mapping[str, Array]] | None = None
-        self._file = StateFile("resume", path, task, {"gatescope": __version__, **facts})
-        self._task, self._every = task, every
-        self._written, self._last = False, time.monotonic()
+        self.stored: dict[str, Array] | None = None
+        self.snapshot: Callable[[], Mapping[str, Any]] | None = None
+        self.enabled, self.written = path is not None, False
+        self._path, self._task, self._argument, self._every, self._keep = path, task, argument, every, keep
+        self._metadata = {"gatescope": __version__, **metadata}
+        self._last = time.monotonic()
 
     def __enter__(self) -> Self:
-        self._file.check_place()
-        there = self._file.read()
-        if there is not None:
-            self.found, _ = there
-            self._written = True
+        return self.open()
+
+    def open(self) -> Self:
+        """Check that the file can be written, and read it if it is there; for whoever writes at the end by itself."""
+        if self._path is not None:
+            _check_writable(self._argument, self._path)
+            if os.path.lexists(self._path):
+                self.stored, self.written = self._read(self._path), True
         self._last = time.monotonic()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._file.path is None:
+        if self._path is None:
             return
         if kind is None:
-            if self._written:
-                Path(self._file.path).unlink(missing_ok=True)
+            if self.written and not self._keep:
+                Path(self._path).unlink(missing_ok=True)
         elif isinstance(error, KeyboardInterrupt) and self.snapshot is not None:
             try:
                 self._write()
-            except OutputError as failed:
-                error.add_note(str(failed))
-            if self._written:
-                error.add_note(
-                    f"{self._task} goes on from here when it is called again with {self._file.named()}"
-                )
+            except OutputError as failure:
+                error.add_note(str(failure))
+            if self.written:
+                error.add_note(f"{self._task} resumes from here when it is called again with {self}")
 
-    @property
-    def wanted(self) -> bool:
-        """Whether anything is kept at all, so that it is worth preparing `snapshot`."""
-        return self._file.path is not None
+    def __str__(self) -> str:
+        """The argument, as the user gave it."""
+        return f"{self._argument}={None if self._path is None else str(self._path)!r}"
+
+    def due(self) -> bool:
+        """Return whether it is time to write."""
+        return self.enabled and time.monotonic() - self._last >= self._every
 
     def tick(self) -> None:
-        """Write the state if it is time to: to be called whenever `snapshot` has become another one."""
-        if not self.wanted or self.snapshot is None or time.monotonic() - self._last < self._every:
-            return
+        """Write the state if it is time to; to be called whenever `snapshot` would return another one."""
+        if self.due():
+            self.write()
+
+    def write(self) -> None:
+        """Write the state now; hours of work do not end because a disk is full, so that is a RuntimeWarning."""
         try:
             self._write()
-        except OutputError as error:  # hours of work should not end because a disk is full now
-            warnings.warn(f"{self._task} goes on, but: {error}", RuntimeWarning, stacklevel=3)
+        except OutputError as error:
+            warnings.warn(f"{self._task} continues, but: {error}", RuntimeWarning, stacklevel=3)
         self._last = time.monotonic()
 
-    def restoring(self) -> AbstractContextManager[None]:
-        """For whoever reads `found`: what does not fit becomes a FileFormatError."""
-        return self._file.restoring()
+    @contextmanager
+    def restoring(self) -> Iterator[None]:
+        """Make a FileFormatError of whatever goes wrong in a block that reads `stored`."""
+        try:
+            yield
+        except GatescopeError:
+            raise
+        except (LookupError, TypeError, ValueError) as error:
+            raise self._unreadable(f"{type(error).__name__}: {error}") from error
 
     def _write(self) -> None:
-        if self.wanted and self.snapshot is not None:
-            self._file.write(self.snapshot())
-            self._written = True
+        if self._path is None or self.snapshot is None:
+            return
+        meta = encode_json({"task": self._task, "metadata": self._metadata}, "state")
+        members: dict[str, Any] = {_META: np.array(meta), **self.snapshot()}
+        with atomic_write(self._path) as stream:
+            # Not compressed: noise does not shrink, and the computation waits.
+            np.savez(stream, **members)
+        self.written = True
+
+    def _read(self, path: str | os.PathLike[str]) -> dict[str, Array]:
+        """Return the arrays in the file, which must be of the same call."""
+        try:
+            arrays, task, metadata = read_state(path)
+        except FileFormatError as error:
+            raise self._unreadable(error.problem) from error
+        if task != self._task:
+            raise ValueRangeError(
+                f"is the state of {task}, not of {self._task}",
+                argument=self._argument,
+                seen=str(path),
+                advice="give the name of another file",
+            )
+        mine = decode_json(encode_json(self._metadata, "state"))  # as the stored ones went
+        names = [*self._metadata, *(name for name in metadata if name not in mine)]
+        differ = [
+            name for name in names if name not in metadata or name not in mine or metadata[name] != mine[name]
+        ]
+        if differ:
+            changes = ", ".join(_change(name, metadata.get(name), mine.get(name)) for name in differ)
+            raise ValueRangeError(
+                f"is the state of a call of {self._task} with other {changes}",
+                argument=self._argument,
+                seen=str(path),
+                advice="give the same arguments to resume, or the name of another file to begin anew",
+            )
+        return arrays
+
+    def _unreadable(self, reason: str) -> FileFormatError:
+        return FileFormatError(
+            f"cannot be resumed from ({reason})",
+            argument=self._argument,
+            seen=self._path,
+            advice=f"give the name of another file, or delete this one if it is a damaged state of {self._task}",
+        )
 
 
-def _changed(name: str, old: object, new: object) -> str:
-    """What is other, for a message: digests say nothing to the reader."""
+def read_state(path: str | os.PathLike[str]) -> tuple[dict[str, Array], str, dict[str, Any]]:
+    """Return the arrays of any computation's state, its task, and its metadata.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is missing or torn, or holds something else.
+    """
+    arrays = read_npz(path)
+    if _META not in arrays:
+        raise FileFormatError("holds no state of gatescope's", seen=path)
+    try:
+        meta = decode_json(str(arrays.pop(_META)[()]))
+        return arrays, meta["task"], dict(meta["metadata"])
+    except (LookupError, TypeError, ValueError) as error:
+        raise FileFormatError(f"is torn ({error})", seen=path) from error
+
+
+def _change(name: str, old: object, new: object) -> str:
+    """Return a name with both values; digests say nothing to the reader."""
     shown = [repr(value) for value in (old, new)]
+    name = f"`{name}`" if name.isidentifier() else name
     return name if any(len(text) > 40 for text in shown) else f"{name} ({shown[0]} there, {shown[1]} here)"
 
 
-def check_place(argument: str, path: str | os.PathLike[str]) -> None:
-    """That a file can be written, before hours are spent."""
+def _check_writable(argument: str, path: str | os.PathLike[str]) -> None:
+    """Fail early if the file cannot be written."""
     try:
-        place = Path(os.path.realpath(os.fspath(path)))
-        folder, there, regular = place.parent, place.exists(), place.is_file()
+        target = Path(os.path.realpath(os.fspath(path)))
+        folder, exists, regular = target.parent, target.exists(), target.is_file()
     except (TypeError, ValueError) as error:
-        raise OutputError(f"{argument}={path!r} is not the name of a file ({error})") from error
-    if there and not regular:
-        raise OutputError(f"{argument}={str(path)!r} is not a regular file; give the name of a file")
+        raise OutputError(f"is not the name of a file ({error})", argument=argument, seen=path) from error
+    if exists and not regular:
+        raise OutputError(
+            "is not a regular file", argument=argument, seen=path, advice="give the name of a file"
+        )
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise OutputError(
-            f"{argument}={str(path)!r} cannot be written: choose a folder that exists and can be written"
+            "cannot be written",
+            argument=argument,
+            seen=path,
+            advice="choose a folder that exists and can be written",
         )

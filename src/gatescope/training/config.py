@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from gatescope._version import __version__
 from gatescope.checks.numbers import (
     check_above_zero,
     check_count,
@@ -129,7 +128,6 @@ def data_metadata(batch: Batch, fresh: bool, validation: Batch | None) -> dict[s
         "sequences": int(np.shape(batch.inputs)[1]),
         "data": _digest(batch),
         "validation": None if validation is None else _digest(validation),
-        "gatescope": __version__,
     }
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from gatescope.datatypes import Status
+from gatescope.storage.resumable import Resumable
 from gatescope.training.arrays import Data
-from gatescope.training.checkpoints import Checkpoint
 from gatescope.training.clipping import euclidean_norm
 from gatescope.training.config import Config
 from gatescope.training.engine import Engine
@@ -79,7 +79,7 @@ class Trainer:
     windows : Windows
     config : Config
     state : State
-    checkpoint : Checkpoint
+    checkpoint : Resumable
     validation : list of Data
         Pieces of it; empty: nothing is validated.
     probe : Probe or None
@@ -94,7 +94,7 @@ class Trainer:
         windows: Windows,
         config: Config,
         state: State,
-        checkpoint: Checkpoint,
+        checkpoint: Resumable,
         *,
         validation: list[Data],
         probe: Probe | None,
@@ -104,6 +104,7 @@ class Trainer:
         self.config, self.state, self.checkpoint = config, state, checkpoint
         self.validation, self.probe, self.bar = validation, probe, bar
         self._clip = config.clip()
+        checkpoint.snapshot = self._arrays
         self._interrupt = DeferredInterrupt()
         self._whole = True  # whether the state is that between two updates
         self._since, self._loss = 0.0, math.nan
@@ -123,7 +124,7 @@ class Trainer:
                     self._whole = True
                 while state.epoch < self.config.epochs and not state.ended:
                     self._epoch()
-                self.checkpoint.write(self._arrays)
+                self.checkpoint.write()
                 if self._interrupt.asked:  # whoever called may have more to do than this
                     raise KeyboardInterrupt
             except _Diverged as error:
@@ -216,13 +217,17 @@ class Trainer:
             raise KeyboardInterrupt
         if self.checkpoint.due():
             self.state.seconds += perf_counter() - self._since
-            self.checkpoint.write(self._arrays)
+            self.checkpoint.write()
             self._since = perf_counter()
 
     def _arrays(self) -> dict[str, Any]:
         state = self.state
         state.carried = self.engine.carried if self.config.stateful and state.begin > 0 else None
-        arrays = {**state.arrays(), "factor_sum": np.float64(self.windows.factor_sum(state))}
+        arrays = {
+            **state.arrays(),
+            "factor_sum": np.float64(self.windows.factor_sum(state)),
+            "epochs": np.int64(self.config.epochs),
+        }
         state.carried = None
         return arrays
 
@@ -238,15 +243,15 @@ class Trainer:
     def _interrupted(self) -> str:
         state = self.state
         interrupted = f"interrupted after {state.epoch} epochs and {state.updates} updates"
-        if not self.checkpoint.wanted:
+        if not self.checkpoint.enabled:
             return f"{interrupted}; give a checkpoint to be able to resume another time"
         if self._whole:
             state.seconds += perf_counter() - self._since
-            self.checkpoint.write(self._arrays)
+            self.checkpoint.write()
         # A second Ctrl-C may have left an update half done: then what was written last is what counts.
-        if self.checkpoint.there:
-            return f"{interrupted}; call again with {self.checkpoint.named()} to resume"
-        return f"{interrupted}; nothing was written to {self.checkpoint.named()} yet"
+        if self.checkpoint.written:
+            return f"{interrupted}; call again with {self.checkpoint} to resume"
+        return f"{interrupted}; nothing was written to {self.checkpoint} yet"
 
 
 def outcome(state: State, config: Config, *, validated: bool) -> tuple[Status, str]:

@@ -19,9 +19,9 @@ from gatescope.errors import GatescopeError, ValueRangeError
 from gatescope.recurrence.initialization import init_readout
 from gatescope.storage.npz import encode_json
 from gatescope.storage.provenance import provenance
+from gatescope.storage.resumable import Resumable
 from gatescope.training import minibatches, optimizers, schedules
 from gatescope.training.arrays import Data, as_data
-from gatescope.training.checkpoints import Checkpoint
 from gatescope.training.config import Config, data_metadata, model_metadata
 from gatescope.training.dropout import Dropout, check_dropout
 from gatescope.training.engine import Engine
@@ -225,7 +225,7 @@ def train(
     watched = None if judged is None else _validation_data(judged, stack, config.at)
     metadata = {**model_metadata(stack), **data_metadata(batch, fresh, judged), **config.metadata()}
     encode_json(metadata, "config")  # what cannot be written is reported now, not after the first minute
-    file = Checkpoint(checkpoint, metadata, config.epochs, seconds)
+    file = Resumable(checkpoint, "train", metadata, argument="checkpoint", every=seconds, keep=True).open()
     optimizer_state = config.optimizer.state(stack.count(), stack.dtype)
     state = State(stack.flat(), optimizer_state, len(stack.heads), saved_gates(stack))
     windows = Windows(config, source)
@@ -289,7 +289,7 @@ def _validation_data(batch: Batch, stack: Stack, at: str | None) -> Data:
         raise type(error)(error.problem, argument=argument, seen=error.seen, advice=error.advice) from error
 
 
-def _resume(state: State, file: Checkpoint, config: Config, windows: Windows) -> bool:
+def _resume(state: State, file: Resumable, config: Config, windows: Windows) -> bool:
     """Take the state from the checkpoint; return whether there is one.
 
     Raises
@@ -297,12 +297,12 @@ def _resume(state: State, file: Checkpoint, config: Config, windows: Windows) ->
     ValueRangeError
         If it is of more epochs, or was trained at other learning rates.
     """
-    arrays = file.read()
-    if arrays is None:
+    if file.stored is None:
         return False
+    arrays, file.stored = file.stored, None  # it may be large
     with file.restoring():
         state.restore(arrays)
-        factors = float(arrays["factor_sum"])
+        factors, stored_epochs = float(arrays["factor_sum"]), int(arrays["epochs"])
     begun = state.epoch + (state.batch > 0 or state.begin > 0)
     if begun > config.epochs:
         raise ValueRangeError(
@@ -318,16 +318,16 @@ def _resume(state: State, file: Checkpoint, config: Config, windows: Windows) ->
 
     if same(config.epochs):
         return True
-    if same(file.epochs):
+    if same(stored_epochs):
         raise ValueRangeError(
-            f"is not the {file.epochs} of `checkpoint`, on which this schedule's learning rates until now depend",
+            f"is not the {stored_epochs} of `checkpoint`, on which this schedule's learning rates until now depend",
             argument="epochs",
             seen=config.epochs,
             advice="give the same, or another file as `checkpoint`",
         )
     raise ValueRangeError(
         f"does not give the factors that `checkpoint` was trained with: until now their sum is "
-        f"{windows.factor_sum(state, file.epochs)!r}, not {factors!r}",
+        f"{windows.factor_sum(state, stored_epochs)!r}, not {factors!r}",
         argument="schedule",
         advice="give the same function to resume, or another file as `checkpoint` to begin anew",
     )
