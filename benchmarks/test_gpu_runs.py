@@ -118,9 +118,9 @@ def test_cuda_tests_are_counted_and_what_hangs_is_named(tmp_path: Path) -> None:
     assert [n.split("::")[1] for n in found["failed"]] == ["test_fails[gpu]", "test_loses_the_device[gpu]"]
     assert [n.split("::")[1] for n in found["not_ended"]] == ["test_hangs[gpu]", "test_kills[gpu]"]
     assert "no_such_module" in " ".join(found["not_collected"].values())
-    told = "\n".join(gpu_tests.complaints(found))
+    text = "\n".join(gpu_tests.complaints(found))
     for word in ("FAILED", "DID NOT END", "could not be read"):
-        assert word in told
+        assert word in text
 
 
 def test_cuda_tests_end_with_their_time(tmp_path: Path) -> None:
@@ -355,7 +355,7 @@ sys.path.insert(0, {str(ROOT / "tests" / "gpu")!r})
 from emulator import EmulatedGpu
 from benchmarks import gpu_clock, gpu_reference, gpu_rows, gpu_sides, gpu_worker
 from benchmarks.rows import Row
-from gatescope.kernels.cuda import api, backend
+from gatescope.kernels.cuda import backend, driver
 gpu_clock.EventTimer = gpu_clock.WallTimer
 gpu_reference.check_steps = lambda row: 3
 gpu_rows.by_key = lambda key: Row(
@@ -363,7 +363,7 @@ gpu_rows.by_key = lambda key: Row(
 def torch():
     raise RuntimeError("PyTorch is somewhere else")
 gpu_sides.torch_with_cuda = torch
-api.devices = lambda: [api.Device(index=0, name="an emulator", capability=(9, 0), multiprocessors=4)]
+driver.devices = lambda: [driver.Gpu(index=0, name="an emulator", capability=(9, 0), multiprocessors=4)]
 with backend.use(EmulatedGpu()):
     gpu_worker.main()
 """

@@ -53,7 +53,7 @@ def test_devices_without_a_gpu(invoke, machine):
 
 def test_devices_with_two_gpus(invoke, machine):
     gpus = [
-        driver.Device(
+        driver.Gpu(
             index=0,
             name="NVIDIA H200",
             capability=(9, 0),
@@ -61,7 +61,7 @@ def test_devices_with_two_gpus(invoke, machine):
             memory_free=int(138.25 * 2**30),
             memory_total=140 * 2**30,
         ),
-        driver.Device(index=1, name="[red]T4", capability=(7, 5), multiprocessors=40),
+        driver.Gpu(index=1, name="[red]T4", capability=(7, 5), multiprocessors=40),
     ]
     machine(gpus, {"numba-cuda": "0.30.4", "driver": "13.0", "compilers": "13.1"})
     assert shown(invoke) == [

@@ -76,7 +76,7 @@ def cell_named(name):
 
 
 def make_design(
-    cell, hidden, dtype, reverse, facts, *, blocks=1, together=1, parts=4, sequences=1, registers=None,
+    cell, hidden, dtype, reverse, properties, *, blocks=1, together=1, parts=4, sequences=1, registers=None,
     shared=None,
 ):  # fmt: skip
     """A design with these numbers; registers, shared: elements of a slice whose weights are there, at most."""
@@ -92,7 +92,7 @@ def make_design(
     assert (blocks - 1) * units < hidden, "a block without units"
     threads = -(-units // together * parts // 32) * 32
     made = designs._fill(
-        lengths, widths, units, blocks, together, parts, threads, sequences, dtype.itemsize, facts
+        lengths, widths, units, blocks, together, parts, threads, sequences, dtype.itemsize, properties
     )
     assert made is not None, "not even the vectors fit"
 
@@ -110,8 +110,8 @@ def make_design(
 def force(monkeypatch, **numbers):
     """Have the host side take designs with these numbers, whatever is cheapest."""
 
-    def chosen(cell, hidden, dtype, rows, reverse, facts):
-        return make_design(cell, hidden, dtype, reverse, facts, **numbers)
+    def chosen(cell, hidden, dtype, rows, reverse, properties):
+        return make_design(cell, hidden, dtype, reverse, properties, **numbers)
 
     monkeypatch.setattr(cuda, "choose", chosen)
 
@@ -218,10 +218,10 @@ class Sweeps:
 
 # What the kernels are compiled for.  Multiprocessors and shared memory of a Tesla T4, an A100, an H100 and a B200.
 CHIPS = {
-    (7, 5): designs.Facts(40, 65_536 - 1024),
-    (8, 0): designs.Facts(108, 166_912 - 1024),
-    (9, 0): designs.Facts(132, 232_448 - 1024),
-    (10, 0): designs.Facts(148, 232_448 - 1024),
+    (7, 5): designs.DeviceProperties(40, 65_536 - 1024),
+    (8, 0): designs.DeviceProperties(108, 166_912 - 1024),
+    (9, 0): designs.DeviceProperties(132, 232_448 - 1024),
+    (10, 0): designs.DeviceProperties(148, 232_448 - 1024),
 }
 
 
@@ -240,7 +240,7 @@ def signature_of(kind, dtype):
 
 def make_kernel(kind, cell, hidden, dtype, design, fast=False):
     """The kernel as `kernels.cuda` makes it."""
-    from gatescope.kernels.cuda.backward import make_reverse
+    from gatescope.kernels.cuda.backward import make_backward
     from gatescope.kernels.cuda.forward import make_forward
     from gatescope.kernels.cuda.matvec import make_pack
 
@@ -251,4 +251,4 @@ def make_kernel(kind, cell, hidden, dtype, design, fast=False):
         kept, states, gates = len(cell.saved), len(cell.states), len(cell.gates)
         row = next((count for count in (kept, states) if count >= gates), gates)
         return make_forward(cell, hidden, dtype, design, row, fast)
-    return make_reverse(cell, hidden, dtype, design, kind == "flow", fast)
+    return make_backward(cell, hidden, dtype, design, kind == "flow", fast)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gatescope.reporting.terminal import literal, table_width
 
 if TYPE_CHECKING:
-    from gatescope.kernels.cuda.driver import Device
+    from gatescope.kernels.cuda.driver import Gpu
 
 
 def print_devices() -> None:
@@ -59,7 +59,7 @@ def _gpu_lines() -> list[str]:
     return lines
 
 
-def _one_gpu(gpu: Device) -> list[str]:
+def _one_gpu(gpu: Gpu) -> list[str]:
     from gatescope.reporting.text import counted
 
     processors = counted(gpu.multiprocessors, "multiprocessor")

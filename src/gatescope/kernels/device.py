@@ -106,7 +106,7 @@ def check_device(device: Any) -> str:
         from gatescope.kernels.cuda import backend, driver
 
         # Something may stand in for the GPU: the emulator of the tests.
-        reason = None if backend.in_place() else driver.why_unavailable()
+        reason = None if backend.substituted() else driver.why_unavailable()
         if reason is not None:
             raise DeviceError(
                 f"cannot be used: {reason}",

@@ -328,13 +328,13 @@ def test_fast_activations_reach_the_kernels(emulated, monkeypatch):
         monkeypatch.setattr(sweeps, name, wrapped)
 
     spy("make_forward")
-    spy("make_reverse")
+    spy("make_backward")
     case = case_of("gru", "float32")
     trace = gs.run(case.params, case.inputs, device="cuda", fast_activations=True)
     grads = gs.backprop(
         case.params, trace, output_adjoint=case.output_adjoint, device="cuda", fast_activations=True
     )
-    assert asked == [("make_forward", True), ("make_reverse", True)]
+    assert asked == [("make_forward", True), ("make_backward", True)]
     assert trace.provenance["fast_activations"] is True
     assert grads.provenance["fast_activations"] is True
     asked.clear()

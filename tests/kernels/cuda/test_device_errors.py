@@ -11,16 +11,16 @@ from helpers.device_cases import LENGTHS, Adopting, Foreign, assert_bits, case_o
 import gatescope as gs
 from gatescope.errors import DeviceError, DtypeError, ShapeError, UnknownNameError, ValueRangeError
 from gatescope.kernels.cuda import backend
-from gatescope.kernels.cuda import driver as api
+from gatescope.kernels.cuda import driver
 
 # Minutes in Numba's simulator, a thread of Python for each of a kernel's; seconds elsewhere.
-pytestmark = [pytest.mark.slow] if api.simulated else []
+pytestmark = [pytest.mark.slow] if driver.simulated else []
 
 
 @pytest.fixture
 def emulated():
     """An emulated GPU that counts and takes arrays of other libraries; not beside the simulator."""
-    if api.simulated:
+    if driver.simulated:
         pytest.skip("the emulator needs the real numba.cuda")
     machine = Adopting()
     with backend.use(machine):
@@ -334,8 +334,8 @@ def failing(monkeypatch):
         array = SimpleNamespace(copy_to_host=fail, copy_to_device=fail, size=1, nbytes=8)
         device = SimpleNamespace(MULTIPROCESSOR_COUNT=132)
         driver = SimpleNamespace(get_current_device=lambda: device)
-        monkeypatch.setattr(api, "cuda", driver)
-        monkeypatch.setattr(api, "simulated", False)
+        monkeypatch.setattr(driver, "cuda", driver)
+        monkeypatch.setattr(driver, "simulated", False)
         machine = backend.CudaBackend()
         names = (
             "to_device",
@@ -402,8 +402,8 @@ def test_a_gpu_that_is_lost_during_a_run(failing):
 
 
 def test_without_a_gpu_nothing_is_done(monkeypatch):
-    monkeypatch.setattr(api, "why_unavailable", lambda: "no NVIDIA driver was found; install the driver")
-    monkeypatch.setattr(api, "simulated", False)
+    monkeypatch.setattr(driver, "why_unavailable", lambda: "no NVIDIA driver was found; install the driver")
+    monkeypatch.setattr(driver, "simulated", False)
     case = case_of("rnn")
     trace = case.run()
     for work in (

@@ -10,19 +10,19 @@ from helpers.gpu_sweeps import CHIPS, Sweeps
 
 from gatescope.errors import DeviceError
 from gatescope.kernels.cuda import launch_plan as designs
-from gatescope.kernels.cuda.launch_plan import Facts, choose, registers_of
+from gatescope.kernels.cuda.launch_plan import DeviceProperties, choose, registers_of
 
-TINY = Facts(1, 48 * 1024)
-MACHINES = {"tiny": TINY, "few": Facts(4, 64 * 1024), "H100": CHIPS[9, 0], "T4": CHIPS[7, 5]}
+TINY = DeviceProperties(1, 48 * 1024)
+MACHINES = {"tiny": TINY, "few": DeviceProperties(4, 64 * 1024), "H100": CHIPS[9, 0], "T4": CHIPS[7, 5]}
 SIZES = [1, 2, 3, 7, 8, 13, 31, 33, 63, 64, 65, 100, 127, 128, 200, 255, 256, 333, 512]
 LARGE = [1000, 1024, 2047, 2048]
 
 
-def chosen(cell, hidden, dtype, rows, reverse, facts):
-    return choose(sweeps.cell_named(cell), hidden, np.dtype(dtype), rows, reverse, facts)
+def chosen(cell, hidden, dtype, rows, reverse, properties):
+    return choose(sweeps.cell_named(cell), hidden, np.dtype(dtype), rows, reverse, properties)
 
 
-def check(design, cell, hidden, dtype, reverse, facts):
+def check(design, cell, hidden, dtype, reverse, properties):
     size, gates = np.dtype(dtype).itemsize, len(cell.gates)
     first = cell.prepared or gates
     assert design.two_phase == bool(cell.prepared)
@@ -32,8 +32,8 @@ def check(design, cell, hidden, dtype, reverse, facts):
     # The machine.
     assert design.threads % 32 == 0
     assert 32 <= design.threads <= 512
-    assert 1 <= design.blocks <= facts.multiprocessors
-    assert design.shared_bytes <= facts.shared_limit
+    assert 1 <= design.blocks <= properties.multiprocessors
+    assert design.shared_bytes <= properties.shared_limit
     # The hidden units, each in one block and in one group of threads.
     assert design.units * design.blocks >= hidden
     assert (design.blocks - 1) * design.units < hidden
@@ -64,17 +64,17 @@ def check(design, cell, hidden, dtype, reverse, facts):
 @pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.parametrize("cell", ["lstm", "gru", "gru_reset_before", "rnn", "two_phases"])
 def test_every_size_has_a_design_that_fits_or_a_reason(cell, machine, dtype):
-    facts, known = MACHINES[machine], sweeps.cell_named(cell)
+    properties, known = MACHINES[machine], sweeps.cell_named(cell)
     refused = []
     for hidden in (*SIZES, *LARGE):
         for reverse in (False, True):
             for rows in (1, 64):
                 try:
-                    design = chosen(cell, hidden, dtype, rows, reverse, facts)
+                    design = chosen(cell, hidden, dtype, rows, reverse, properties)
                 except DeviceError as error:
-                    refused.append((facts.shared_limit, hidden, str(error)))
+                    refused.append((properties.shared_limit, hidden, str(error)))
                     continue
-                check(design, known, hidden, dtype, reverse, facts)
+                check(design, known, hidden, dtype, reverse, properties)
     # One multiprocessor has threads for 512 units; old GPUs' shared memory holds the vectors of little more.
     for shared_limit, hidden, reason in refused:
         assert shared_limit < 100_000  # never on a data centre's GPU
@@ -125,7 +125,7 @@ def test_the_exchange_buffers_are_as_large_as_the_kernels_need(monkeypatch, cell
     """The emulator stops at an index beyond, and with half the words the kernels get there."""
     sweeps.without_products(monkeypatch)
     sweeps.force(monkeypatch, parts=8, blocks=3, sequences=2, together=2)
-    words = designs.Design.words
+    words = designs.LaunchPlan.words
     with emulated() as gpu:
         work = Sweeps(gpu, cell, T=2, B=3, I=1, H=9)
         directions = np.ones((3, 1, len(work.cell.states), 9))
@@ -137,7 +137,7 @@ def test_the_exchange_buffers_are_as_large_as_the_kernels_need(monkeypatch, cell
         check_forward(work)
         check_backward(work)
         flow()
-        monkeypatch.setattr(designs.Design, "words", lambda self, groups: words(self, groups) // 2)
+        monkeypatch.setattr(designs.LaunchPlan, "words", lambda self, groups: words(self, groups) // 2)
         for sweep in (work.forward, lambda: work.backward(trace), flow):
             with pytest.raises(Exception, match="out of bounds"):
                 sweep()

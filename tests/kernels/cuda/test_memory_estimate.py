@@ -12,7 +12,7 @@ from helpers.watched_gpu import WatchedGpu
 import gatescope as gs
 from gatescope.errors import DeviceError, DtypeError, UnknownNameError, ValueRangeError
 from gatescope.kernels.cuda import backend, driver, memory_estimate, sweeps
-from gatescope.kernels.cuda.launch_plan import Facts
+from gatescope.kernels.cuda.launch_plan import DeviceProperties
 
 if driver.simulated:
     pytest.skip("the emulator needs the real numba.cuda", allow_module_level=True)
@@ -44,7 +44,7 @@ def data_of(dtype, size):
 
 
 def plan_of(call, params, size, **options):
-    return memory_estimate.plan(
+    return memory_estimate.estimate(
         call, params.cell, hidden_size=size["H"], steps=size["T"], batch=size["B"], input_size=size["I"],
         dtype=params.dtype, **options,
     )  # fmt: skip
@@ -179,9 +179,9 @@ def test_segments_give_the_same_gradients(cell):
     machine = WatchedGpu(plan.least)
     with backend.use(machine):
         grads = flat(case.backprop(case.run([24, 7, 15]), device="cuda"))
-    plan = memory_estimate.plan(
+    plan = memory_estimate.estimate(
         "backprop", cell, hidden_size=5, steps=24, batch=3, input_size=2, dtype="float64", free=plan.least,
-        facts=Facts(machine.multiprocessors, machine.shared_limit),
+        properties=DeviceProperties(machine.multiprocessors, machine.shared_limit),
     )  # fmt: skip
     assert plan.segments > 1
     for name, value in expected.items():
@@ -359,9 +359,9 @@ def test_gradient_flow_fits_by_itself(cell, width):
 
 
 def test_a_plan_can_be_read():
-    plan = memory_estimate.plan(
+    plan = memory_estimate.estimate(
         "backprop", "lstm", hidden_size=64, steps=100_000, batch=40, input_size=1, free=16 << 30,
-        facts=Facts(132, 231_424),
+        properties=DeviceProperties(132, 231_424),
     )  # fmt: skip
     first, *rows = str(plan).splitlines()
     assert first.startswith("backprop of lstm with 64 units in float32, 100,000 steps, 40 sequences: ")
@@ -377,7 +377,7 @@ def test_a_plan_can_be_read():
 
 
 def test_a_plan_needs_no_gpu():
-    plan = memory_estimate.plan("run", "rnn", hidden_size=3, steps=4, batch=5, input_size=2, dtype="float64")
+    plan = memory_estimate.estimate("run", "rnn", hidden_size=3, steps=4, batch=5, input_size=2, dtype="float64")
     assert plan.parts["states"] == 5 * 5 * 3 * 8
     assert plan.parts["inputs"] == 4 * 5 * 2 * 8
 
@@ -385,7 +385,7 @@ def test_a_plan_needs_no_gpu():
 @pytest.mark.parametrize(("call", "cell"), [("sweep", "rnn"), ("run", "transformer")])
 def test_a_plan_of_nothing_known(call, cell):
     with pytest.raises(UnknownNameError, match=r"choose|registered|known"):
-        memory_estimate.plan(call, cell, hidden_size=3, steps=4, batch=5, input_size=2)
+        memory_estimate.estimate(call, cell, hidden_size=3, steps=4, batch=5, input_size=2)
 
 
 @pytest.mark.parametrize(
@@ -401,7 +401,7 @@ def test_a_plan_of_nothing_known(call, cell):
 def test_a_plan_of_sizes_that_are_none(change, error, message):
     sizes = {"hidden_size": 3, "steps": 4, "batch": 5, "input_size": 2, **change}
     with pytest.raises(error, match=message):
-        memory_estimate.plan("run", "rnn", **sizes)
+        memory_estimate.estimate("run", "rnn", **sizes)
 
 
 def test_human():
@@ -411,10 +411,10 @@ def test_human():
 
 def test_the_scratch_of_a_step_is_what_the_sweep_takes():
     """Of the module that allocates it: a cell of two phases keeps its second operand too."""
-    assert sweeps.step_of_scratch is memory_estimate.step_of_scratch
+    assert sweeps.scratch_per_step is memory_estimate.scratch_per_step
     one = 4 * 3 * 8
     expected = {"rnn": 1, "rnn_relu": 1, "lstm": 4, "gru": 6, "gru_reset_before": 7}
     for cell, rows in expected.items():
-        assert memory_estimate.step_of_scratch(gs.cells.get(cell), 8, 3, np.dtype("float32")) == rows * one, (
+        assert memory_estimate.scratch_per_step(gs.cells.get(cell), 8, 3, np.dtype("float32")) == rows * one, (
             cell
         )

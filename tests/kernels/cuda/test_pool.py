@@ -5,7 +5,7 @@ import gc
 import numpy as np
 import pytest
 
-from gatescope.kernels.cuda import driver as api
+from gatescope.kernels.cuda import driver
 from gatescope.kernels.cuda.pool import Pool, rounded
 
 MIB = 1 << 20
@@ -43,7 +43,7 @@ class Lease:
 
 
 def pool_on(driver, lease=Lease):
-    return Pool(driver.allocate, lease, api.out_of_memory)
+    return Pool(driver.allocate, lease, driver.out_of_memory)
 
 
 def test_a_block_is_used_again_when_its_lease_ends():
@@ -89,7 +89,7 @@ def test_other_errors_are_passed_on():
         raise RuntimeError("CUDA_ERROR_ILLEGAL_ADDRESS")
 
     with pytest.raises(RuntimeError, match="ILLEGAL"):
-        Pool(fail, Lease, api.out_of_memory).take(2 * MIB)
+        Pool(fail, Lease, driver.out_of_memory).take(2 * MIB)
 
 
 @pytest.mark.parametrize("size", [MIB, MIB + 1, 5 * MIB - 1, 123_456_789, 3 << 32])
@@ -100,11 +100,11 @@ def test_rounding_wastes_little(size):
 
 def test_numba_arrays_and_their_views_keep_the_block(monkeypatch):
     """The lease on numba-cuda's own classes, which need no driver for this."""
-    if api.simulated or "numba-cuda" not in api.versions():
+    if driver.simulated or "numba-cuda" not in driver.versions():
         pytest.skip("needs the package numba-cuda")
     driver = Driver(100 * MIB)
-    pool = pool_on(driver, api.lease)
-    array = api.array_on(pool.take(4 * MIB), (4, 8, 16), np.float32)
+    pool = pool_on(driver, driver.lease)
+    array = driver.array_on(pool.take(4 * MIB), (4, 8, 16), np.float32)
     assert array.shape == (4, 8, 16)
     assert array.strides == (512, 64, 4)
     assert array.is_c_contiguous()
@@ -120,4 +120,4 @@ def test_numba_arrays_and_their_views_keep_the_block(monkeypatch):
     del part
     gc.collect()
     assert pool.held() == 4 * MIB
-    assert api._LEASES == {}
+    assert driver._LEASES == {}

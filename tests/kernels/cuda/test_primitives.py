@@ -176,7 +176,7 @@ def test_a_hurried_step_calls_the_fast_functions(monkeypatch):
     monkeypatch.setattr(activations, "approximate_tanh", lambda x: calls.append(x) or np.tanh(x))
     wx, rh = ((np.float32(0.3), np.float32(-0.7), np.float32(1.1), np.float32(0.2)),) * 2
     states = np.float32(0.5), np.float32(-0.25)
-    new, kept = activations.hurried(lstm.step)(wx, rh, states)
+    new, kept = activations.with_fast_activations(lstm.step)(wx, rh, states)
     assert len(calls) == 5
     exact, exact_kept = lstm.step(wx, rh, states)
     assert len(calls) == 5  # the cell's own function is as it was
@@ -185,5 +185,5 @@ def test_a_hurried_step_calls_the_fast_functions(monkeypatch):
 
 
 def test_hurried_keeps_one_copy_and_leaves_nothing_alone():
-    assert activations.hurried(lstm.step) is activations.hurried(lstm.step)
-    assert activations.hurried(None) is None
+    assert activations.with_fast_activations(lstm.step) is activations.with_fast_activations(lstm.step)
+    assert activations.with_fast_activations(None) is None

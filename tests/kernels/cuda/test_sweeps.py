@@ -196,9 +196,9 @@ def test_backward_in_segments_gives_the_same_gradients(monkeypatch, cell, steps)
         trace, _ = work.on_cpu(lengths)
         whole = work.backward(trace, lengths)
         assert sweeps_of(gpu) == 1
-    from gatescope.kernels.cuda.memory_estimate import step_of_scratch
+    from gatescope.kernels.cuda.memory_estimate import scratch_per_step
 
-    free = 2 * steps * step_of_scratch(work.cell, 5, 2, work.dtype)
+    free = 2 * steps * scratch_per_step(work.cell, 5, 2, work.dtype)
     with emulated(memory=(free, 1 << 34)) as gpu:
         work.gpu = gpu
         parts = work.backward(trace, lengths)

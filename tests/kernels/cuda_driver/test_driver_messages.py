@@ -1,13 +1,13 @@
-"""What is told when CUDA cannot be used: each fault, seen by faked lookups, and the sentence that it gets."""
+"""What is text when CUDA cannot be used: each fault, seen by faked lookups, and the sentence that it gets."""
 
 import pytest
 
 import gatescope as gs
 from gatescope.kernels.cuda import backend
-from gatescope.kernels.cuda import driver as api
+from gatescope.kernels.cuda import driver
 from gatescope.kernels.device import check_device
 
-H200 = api.Device(
+H200 = driver.Gpu(
     index=0,
     name="NVIDIA H200",
     capability=(9, 0),
@@ -15,7 +15,7 @@ H200 = api.Device(
     memory_free=138 * 2**30,
     memory_total=140 * 2**30,
 )
-OLD = api.Device(index=0, name="GTX 1080", capability=(6, 1), multiprocessors=20)
+OLD = driver.Gpu(index=0, name="GTX 1080", capability=(6, 1), multiprocessors=20)
 
 
 @pytest.fixture
@@ -26,12 +26,12 @@ def machine(monkeypatch):
         """Attributes are the answers of the lookups of the same name."""
 
         def __setattr__(self, name, answer):
-            monkeypatch.setattr(api, f"_{name}", lambda *_: answer)
+            monkeypatch.setattr(driver, f"_{name}", lambda *_: answer)
 
-    monkeypatch.setattr(api, "simulated", False)
-    monkeypatch.setattr(api, "_BROKEN", None)
-    monkeypatch.setattr(api, "_VERSION", "0.30.4")
-    monkeypatch.setattr(api, "_with_memory", lambda device: device)
+    monkeypatch.setattr(driver, "simulated", False)
+    monkeypatch.setattr(driver, "_BROKEN", None)
+    monkeypatch.setattr(driver, "_VERSION", "0.30.4")
+    monkeypatch.setattr(driver, "_with_memory", lambda device: device)
     for variable in ("NUMBA_ENABLE_CUDASIM", "CUDA_VISIBLE_DEVICES"):
         monkeypatch.delenv(variable, raising=False)
     made = Machine()
@@ -39,37 +39,37 @@ def machine(monkeypatch):
     made.driver_version = (13, 0)
     made.compiler_version = (13, 0)
     made.gpus = [H200]
-    api.why_unavailable.cache_clear()
+    driver.why_unavailable.cache_clear()
     backend._machine.cache_clear()
     yield made
-    api.why_unavailable.cache_clear()
+    driver.why_unavailable.cache_clear()
 
 
 def test_all_is_well(machine):
-    assert api.why_unavailable() is None
+    assert driver.why_unavailable() is None
     assert check_device("cuda") == "cuda"
-    assert api.devices() == [H200]
-    assert api.versions() == {"numba-cuda": "0.30.4", "driver": "13.0", "compilers": "13.0"}
+    assert driver.devices() == [H200]
+    assert driver.versions() == {"numba-cuda": "0.30.4", "driver": "13.0", "compilers": "13.0"}
 
 
 def test_the_package_is_missing(machine, monkeypatch):
-    monkeypatch.setattr(api, "_VERSION", None)
+    monkeypatch.setattr(driver, "_VERSION", None)
     machine.driver_error = "never asked"
-    assert api.why_unavailable() == 'the package numba-cuda is not installed; pip install "gatescope[cuda]"'
-    assert api.devices() == []
-    assert api.versions() == {}
+    assert driver.why_unavailable() == 'the package numba-cuda is not installed; pip install "gatescope[cuda]"'
+    assert driver.devices() == []
+    assert driver.versions() == {}
 
 
 def test_the_package_cannot_be_imported(machine, monkeypatch):
-    monkeypatch.setattr(api, "_BROKEN", "AttributeError: numpy has no attribute 'something'")
-    monkeypatch.setattr(api, "cuda", api._Nothing())
-    told = api.why_unavailable()
-    assert told.startswith("numba-cuda 0.30.4 cannot be used with NumPy ")
-    assert "no attribute 'something'" in told
-    assert "pip install --upgrade" in told
+    monkeypatch.setattr(driver, "_BROKEN", "AttributeError: numpy has no attribute 'something'")
+    monkeypatch.setattr(driver, "cuda", driver._Nothing())
+    text = driver.why_unavailable()
+    assert text.startswith("numba-cuda 0.30.4 cannot be used with NumPy ")
+    assert "no attribute 'something'" in text
+    assert "pip install --upgrade" in text
     with pytest.raises(gs.DeviceError, match="cannot be used with NumPy"):
-        api.cuda.jit(print)
-    assert not hasattr(api.cuda, "__wrapped__")  # what inspection asks is not the user's fault
+        driver.cuda.jit(print)
+    assert not hasattr(driver.cuda, "__wrapped__")  # what inspection asks is not the user's fault
 
 
 # The texts before the sentences are Numba's own.
@@ -101,8 +101,8 @@ def test_the_driver_does_not_start(machine, error, message):
     machine.driver_error = error
     with pytest.raises(gs.DeviceError, match=message[1:]):
         check_device("cuda")
-    assert api.devices() == []
-    assert "driver" not in api.versions()
+    assert driver.devices() == []
+    assert "driver" not in driver.versions()
     machine.driver_error = None  # found out once
     with pytest.raises(gs.DeviceError, match=message[1:]):
         check_device("cuda")
@@ -123,28 +123,28 @@ def test_the_gpus_are_hidden(machine, monkeypatch, visible, message, seen_at):
         machine.driver_error = "Call to cuInit results in CUDA_ERROR_NO_DEVICE (100)"
     else:
         machine.gpus = []
-    assert api.why_unavailable().startswith(message)
+    assert driver.why_unavailable().startswith(message)
 
 
 def test_the_driver_is_too_old(machine):
     machine.driver_version = (12, 8)
-    told = api.why_unavailable()
-    assert "too old: it supports CUDA 12.8, and the compilers installed are those of CUDA 13.0" in told
-    assert 'pip install "numba-cuda[cu12]"' in told
+    text = driver.why_unavailable()
+    assert "too old: it supports CUDA 12.8, and the compilers installed are those of CUDA 13.0" in text
+    assert 'pip install "numba-cuda[cu12]"' in text
     machine.driver_version = (13, 4)  # a newer one runs what older compilers make
-    api.why_unavailable.cache_clear()
-    assert api.why_unavailable() is None
+    driver.why_unavailable.cache_clear()
+    assert driver.why_unavailable() is None
 
 
 def test_the_compilers_are_missing(machine):
     machine.compiler_version = None
-    assert api.why_unavailable().startswith("the CUDA compilers (nvrtc, nvvm, nvJitLink) are missing; pip")
-    assert api.versions() == {"numba-cuda": "0.30.4", "driver": "13.0"}
+    assert driver.why_unavailable().startswith("the CUDA compilers (nvrtc, nvvm, nvJitLink) are missing; pip")
+    assert driver.versions() == {"numba-cuda": "0.30.4", "driver": "13.0"}
 
 
 def test_the_gpu_is_too_old(machine):
     machine.gpus = [OLD]
-    assert api.why_unavailable() == (
+    assert driver.why_unavailable() == (
         "GPU 0, GTX 1080, has compute capability 6.1, and at least 7.5 is needed; "
         "use a GPU of 2018 or later (Turing)"
     )
@@ -154,12 +154,12 @@ def test_the_gpu_is_too_old(machine):
 def test_a_second_gpu_is_new_enough(machine, monkeypatch, visible, named):
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    newer = api.Device(index=1, name="RTX 4090", capability=(8, 9), multiprocessors=128)
+    newer = driver.Gpu(index=1, name="RTX 4090", capability=(8, 9), multiprocessors=128)
     machine.gpus = [OLD, newer]
-    assert api.why_unavailable().endswith(f"set CUDA_VISIBLE_DEVICES={named} to use RTX 4090")
+    assert driver.why_unavailable().endswith(f"set CUDA_VISIBLE_DEVICES={named} to use RTX 4090")
     machine.gpus = [newer, OLD]  # kernels run on the first
-    api.why_unavailable.cache_clear()
-    assert api.why_unavailable() is None
+    driver.why_unavailable.cache_clear()
+    assert driver.why_unavailable() is None
 
 
 @pytest.mark.parametrize(
@@ -174,37 +174,37 @@ def test_a_second_gpu_is_new_enough(machine, monkeypatch, visible, named):
 )
 def test_the_simulator_is_asked_for_in_vain(machine, monkeypatch, value, message):
     monkeypatch.setenv("NUMBA_ENABLE_CUDASIM", value)
-    assert api.why_unavailable().startswith(message)
+    assert driver.why_unavailable().startswith(message)
 
 
 @pytest.mark.parametrize("value", ["", "0"])
 def test_the_simulator_is_declined(machine, monkeypatch, value):
     monkeypatch.setenv("NUMBA_ENABLE_CUDASIM", value)
-    assert api.why_unavailable() is None
+    assert driver.why_unavailable() is None
 
 
 def test_the_simulator_cannot_be_imported(machine, monkeypatch):
     monkeypatch.setenv("NUMBA_ENABLE_CUDASIM", "1")
-    monkeypatch.setattr(api, "_BROKEN", "ImportError: no bindings")
-    assert api.why_unavailable().startswith("Numba's simulator cannot be imported (ImportError: no bindings)")
+    monkeypatch.setattr(driver, "_BROKEN", "ImportError: no bindings")
+    assert driver.why_unavailable().startswith("Numba's simulator cannot be imported (ImportError: no bindings)")
 
 
 def test_the_error_says_what_else_can_be_done(machine):
     machine.gpus = []
     with pytest.raises(gs.DeviceError) as error:
         check_device("cuda")
-    told = str(error.value)
-    assert told.startswith("device='cuda' cannot be used: the NVIDIA driver is there, but it finds no GPU;")
-    assert "pass device='cpu'" in told
-    assert "NUMBA_ENABLE_CUDASIM=1, set before Python starts" in told
+    text = str(error.value)
+    assert text.startswith("device='cuda' cannot be used: the NVIDIA driver is there, but it finds no GPU;")
+    assert "pass device='cpu'" in text
+    assert "NUMBA_ENABLE_CUDASIM=1, set before Python starts" in text
 
 
 def test_a_gpu_that_does_not_tell_its_memory(monkeypatch):
     class Cuda:
         gpus = ()  # there is no GPU 0 to start
 
-    monkeypatch.setattr(api, "cuda", Cuda)
-    assert api._with_memory(OLD) == OLD
+    monkeypatch.setattr(driver, "cuda", Cuda)
+    assert driver._with_memory(OLD) == OLD
 
 
 def test_what_numba_tells_of_a_gpu(monkeypatch):
@@ -229,8 +229,8 @@ def test_what_numba_tells_of_a_gpu(monkeypatch):
         gpus = (Gpu(),)
         current_context = Context
 
-    monkeypatch.setattr(api, "cuda", Cuda)
-    assert [api._with_memory(gpu) for gpu in api._gpus()] == [H200]
+    monkeypatch.setattr(driver, "cuda", Cuda)
+    assert [driver._with_memory(gpu) for gpu in driver._gpus()] == [H200]
     assert Gpu.entered == 0
 
 
@@ -278,5 +278,5 @@ def test_shared_memory_beyond_what_is_given_is_asked_for(monkeypatch):
         driver = type("driver", (), {"cuKernelSetAttribute": staticmethod(lambda *a: asked.append(a))})
 
     monkeypatch.setattr("importlib.import_module", {"numba.cuda.cudadrv.driver": Module}.get)
-    api.allow_shared(Compiled, 100_000)
+    driver.allow_shared(Compiled, 100_000)
     assert asked == [(8, 100_000, "handle", 0)]

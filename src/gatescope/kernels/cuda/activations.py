@@ -1,11 +1,11 @@
 """The functions of `gatescope.cells.activations` for the target "cuda", exact and fast.
 
-The exact ones are the texts of `kernels.simd.activations`, so
-the GPU's gates are accurate to the same 3 units in the last place.
+The exact ones are the texts of `kernels.simd.activations`, so the GPU's gates are accurate to the same 3 units in the
+last place.
 The fast ones are NVIDIA's `tanh.approx` (float32 only): an absolute error of about 2^-11 in tanh and 2^-12 in
 sigmoid (PTX ISA, section on tanh), so gates agree with the exact ones to three decimal digits.
 
-Importing this module registers the exact functions; `hurried` gives a copy of a cell's function that calls the fast.
+Importing this module registers the exact functions; `with_fast_activations` copies a cell's function to call the fast.
 """
 
 import types as python_types
@@ -26,7 +26,7 @@ def _divide(a, b):
     if a != types.float32:
         return lambda a, b: a / b  # correctly rounded by the compiler's own sequence
 
-    # The compiler's float32 division branches for numbers that cannot occur here.  One step of refinement makes
+    # The compiler's float32 division branches for numbers that cannot occur.  One step of refinement makes
     # the quotient as good as a rounded one but for rare ties.
     def quotient(a, b):
         r = approximate_reciprocal(b)
@@ -56,8 +56,8 @@ def fast_sigmoid(x):
 
 
 @cache
-def hurried(function):
-    """A copy of a cell's function that calls the fast tanh and sigmoid."""
+def with_fast_activations(function):
+    """Return a copy of a cell's function that calls the fast tanh and sigmoid; None for None."""
     if function is None:
         return None
     names = {activations.tanh: fast_tanh, activations.sigmoid: fast_sigmoid}

@@ -1,6 +1,6 @@
-"""What the host side of the CUDA kernels needs of a machine: memory, launches, a few facts.
+"""The backend under the CUDA device: memory, launches, the properties of what runs the kernels.
 
-`CudaBackend` is a GPU (or Numba's simulator of one).  The tests put an emulator in its place with `use`, so that
+`CudaBackend` is a GPU, or Numba's simulator of one.  The tests put an emulator in its place with `use`, so that
 everything above runs where there is no GPU.
 """
 
@@ -19,6 +19,7 @@ from numba.core.errors import NumbaPerformanceWarning
 from gatescope.datatypes import Array
 from gatescope.errors import DeviceError
 from gatescope.kernels.cuda import driver
+from gatescope.kernels.cuda.launch_plan import DeviceProperties
 from gatescope.kernels.cuda.pool import Pool
 
 
@@ -27,24 +28,23 @@ class OutOfMemory(DeviceError, MemoryError):
 
 
 @contextlib.contextmanager
-def _told(doing: str) -> Iterator[None]:
-    """What the driver reports as an error of this package's."""
+def _reporting(doing: str) -> Iterator[None]:
+    """Raise what the driver reports as an error of this package."""
     try:
         yield
-    except DeviceError:  # told already
+    except DeviceError:
         raise
-    except MemoryError as error:
-        raise OutOfMemory(f"the GPU's memory ran out while {doing}") from error
     except Exception as error:
+        if driver.out_of_memory(error):
+            raise OutOfMemory(f"the GPU's memory ran out while {doing}") from error
         # The driver's errors have no class that all versions of numba-cuda share; they name themselves.
         text = " ".join(str(error).split())
-        if "CUDA_ERROR_OUT_OF_MEMORY" in text:
-            raise OutOfMemory(f"the GPU's memory ran out while {doing}") from error
         if "CUDA_ERROR" not in text and type(error).__name__ not in ("CudaAPIError", "CudaDriverError"):
             raise
         raise DeviceError(
-            f"the GPU failed while {doing} ({text}); what was on it is lost: start Python anew, and if that does "
-            "not help, see what nvidia-smi tells, or pass device='cpu'"
+            f"the GPU failed while {doing} ({text})",
+            advice="what was on it is lost: start Python anew, and if that does not help, see what nvidia-smi says, "
+            "or use device='cpu'",
         ) from error
 
 
@@ -55,7 +55,7 @@ _STATIC_RESERVE = 1024  # what the driver keeps of a block's shared memory
 
 
 class Backend(Protocol):
-    """A machine that runs kernels on arrays of its own.
+    """What runs kernels, on arrays of its own.
 
     Attributes
     ----------
@@ -73,34 +73,34 @@ class Backend(Protocol):
     shared_limit: int
 
     def memory(self) -> tuple[int, int]:
-        """Bytes free and in total."""
+        """Return the bytes that are free (those that freed arrays left for the next among them), and all."""
         ...
 
     def to_device(self, array: Array) -> Any:
-        """A copy on the device."""
+        """Return a copy on the device."""
         ...
 
     def empty(self, shape: int | tuple[int, ...], dtype: Any) -> Any:
-        """An array on the device that holds anything."""
+        """Return an array on the device that holds anything."""
         ...
 
     def zeros(self, shape: int | tuple[int, ...], dtype: Any) -> Any:
-        """An array of zeros on the device."""
+        """Return an array of zeros on the device."""
         ...
 
     def adopt(self, value: Any) -> Any:
-        """An array of another library on this device, as one of this backend's; nothing is copied."""
+        """Return another library's array on this device as one of this backend, once the stream it names is done."""
         return driver.cuda.as_cuda_array(value)
 
     def reclaim(self) -> None:
-        """Give back what was freed and is kept for later; nothing to do where frees are at once."""
+        """Free what waits to be freed; nothing to do where frees are at once."""
 
     def to_host(self, array: Any) -> Array:
-        """A NumPy copy of an array on the device; waits for what fills it."""
+        """Return a NumPy copy of an array on the device, when what fills it is done."""
         ...
 
     def copy(self, source: Any, target: Any) -> None:
-        """All elements of one array on the device into another of the same size and dtype."""
+        """Copy all elements of one array on the device into another of the same size and dtype."""
         ...
 
     def launch(
@@ -112,7 +112,7 @@ class Backend(Protocol):
         shared: int = 0,
         cooperative: bool = False,
     ) -> None:
-        """Start a kernel.  Cooperative: all its blocks run at the same time, or it does not start."""
+        """Start a kernel; a cooperative one only if all its blocks run at the same time."""
         ...
 
     def synchronize(self) -> None:
@@ -127,10 +127,10 @@ class CudaBackend:
         self.name = "cudasim" if driver.simulated else "cuda"
         if driver.simulated:
             self.gpu = ""
-            # One, so that no design has blocks that wait for each other: the simulator runs them one after another.
+            # One: the simulator runs blocks one after another, so none may wait for another.
             self.multiprocessors, self.shared_limit = 1, _SHARED_WITHOUT_OPTING_IN
         else:
-            with _told("it was started"):
+            with _reporting("it was started"):
                 device = driver.cuda.get_current_device()
             model = getattr(device, "name", "")
             self.gpu = model.decode() if isinstance(model, bytes) else str(model)
@@ -142,20 +142,18 @@ class CudaBackend:
         self._pool = Pool(driver.allocate, driver.lease, driver.out_of_memory)
 
     def memory(self) -> tuple[int, int]:
-        """Bytes free, those that the pool holds among them, and in total; in the simulator what any machine has."""
         if driver.simulated:
             return 1 << 30, 1 << 30
-        with _told("it was asked for its memory"):
+        with _reporting("it was asked for its memory"):
             free, total = driver.cuda.current_context().get_memory_info()
-        return int(free) + self._pool.held(), int(total)
+        return int(free) + self._pool.idle_bytes(), int(total)
 
     def release(self) -> None:
-        """Give memory that is kept for the next arrays back to the driver."""
+        """Give the memory that freed arrays left for the next back to the driver."""
         self._pool.release()
 
     def to_device(self, array: Array) -> Any:
-        """A copy on the device."""
-        with _told(f"{array.nbytes:,} bytes were copied to it"):
+        with _reporting(f"{array.nbytes:,} bytes were copied to it"):
             if driver.simulated:
                 return driver.cuda.to_device(np.ascontiguousarray(array))
             target = self.empty(array.shape, array.dtype)
@@ -163,8 +161,7 @@ class CudaBackend:
             return target
 
     def empty(self, shape: int | tuple[int, ...], dtype: Any) -> Any:
-        """An array on the device that holds anything."""
-        with _told(f"room was made for {shape} of {np.dtype(dtype)}"):
+        with _reporting(f"an array of shape {shape} and dtype {np.dtype(dtype)} was allocated"):
             sizes = (shape,) if isinstance(shape, int) else tuple(shape)
             nbytes = math.prod(sizes) * np.dtype(dtype).itemsize
             if driver.simulated or nbytes == 0:
@@ -172,34 +169,29 @@ class CudaBackend:
             return driver.array_on(self._pool.take(nbytes), sizes, dtype)
 
     def zeros(self, shape: int | tuple[int, ...], dtype: Any) -> Any:
-        """An array of zeros on the device."""
         array = self.empty(shape, dtype)
         if driver.simulated:
             array[:] = 0
         elif array.size:
-            with _told("memory was cleared"):
+            with _reporting("memory was cleared"):
                 driver.cuda.driver.device_memset(array, 0, array.nbytes)
         return array
 
     def adopt(self, value: Any) -> Any:
-        """An array of another library on this device; waits for the stream it names."""
-        with _told("an array of another library was taken over"):
+        with _reporting("an array of another library was taken over"):
             return driver.cuda.as_cuda_array(value)
 
     def reclaim(self) -> None:
-        """Numba frees in bunches, up to a fifth of the memory; free what waits now."""
-        if not driver.simulated:
-            with _told("memory was freed"):
+        if not driver.simulated:  # Numba frees in bunches, up to a fifth of the memory
+            with _reporting("memory was freed"):
                 driver.cuda.current_context().deallocations.clear()
 
     def to_host(self, array: Any) -> Array:
-        """A NumPy copy of an array on the device."""
-        with _told("results were copied from it"):
+        with _reporting("results were copied from it"):
             return np.asarray(array.copy_to_host())
 
     def copy(self, source: Any, target: Any) -> None:
-        """All elements of one array on the device into another of the same size and dtype."""
-        with _told("an array was copied on it"):
+        with _reporting("an array was copied on it"):
             target.copy_to_device(source)
 
     def launch(
@@ -211,20 +203,19 @@ class CudaBackend:
         shared: int = 0,
         cooperative: bool = False,
     ) -> None:
-        """Start a kernel on the default stream."""
-        with _told("a kernel was started"):
+        with _reporting("a kernel was started"):
             if not driver.simulated and (shared > _SHARED_WITHOUT_OPTING_IN or cooperative):
                 self._opt_in(kernel, args, shared, cooperative)
             with driver.simulator_mended() if driver.simulated else contextlib.nullcontext():
                 self._configured(kernel, grid, block, shared)(*args)
 
     def _configured(self, kernel: Any, grid: int, block: int, shared: int) -> Any:
-        """The kernel with its launch's sizes.
+        """Return the kernel with its launch's sizes.
 
         numba-cuda warns of grids below 128 blocks, whose multiprocessors are not all at work.  A sweep over few
         sequences is like that, and its user can do nothing about it.
         """
-        if driver.simulated:  # where the kernel itself remembers the sizes, the last it was given
+        if driver.simulated:  # where the kernel itself remembers the last sizes
             return kernel[grid, block, 0, shared]
         key = (kernel, grid, block, shared)
         if key not in self._launches:
@@ -254,22 +245,21 @@ class CudaBackend:
         self._prepared[key] = shared
 
     def synchronize(self) -> None:
-        """Wait for all that was started."""
         if not driver.simulated:
-            with _told("it computed"):
+            with _reporting("it computed"):
                 driver.cuda.synchronize()
 
 
 _in_use: list[Backend] = []
 
 
-def in_place() -> bool:
-    """Whether another backend stands in for the machine's."""
+def substituted() -> bool:
+    """Return whether another backend stands in for the GPU."""
     return bool(_in_use)
 
 
 @functools.cache
-def _machine() -> Backend:
+def _cuda_backend() -> Backend:
     reason = driver.why_unavailable()
     if reason is not None:
         raise DeviceError(reason)
@@ -277,19 +267,25 @@ def _machine() -> Backend:
 
 
 def current() -> Backend:
-    """The backend in use: the innermost `use`, or else the machine's GPU.
+    """Return the backend in use: that of the innermost `use`, or else the GPU.
 
     Raises
     ------
     DeviceError
         If there is no GPU and no simulator; the message says what is missing.
     """
-    return _in_use[-1] if _in_use else _machine()
+    return _in_use[-1] if _in_use else _cuda_backend()
+
+
+def properties() -> DeviceProperties:
+    """Return what launch plans need to know of the backend in use."""
+    backend = current()
+    return DeviceProperties(backend.multiprocessors, backend.shared_limit)
 
 
 @contextlib.contextmanager
 def use(backend: Backend) -> Iterator[Backend]:
-    """Put another backend in place for a while."""
+    """Put another backend in the place of the GPU for a while."""
     _in_use.append(backend)
     try:
         yield backend

@@ -14,7 +14,7 @@ from gatescope.checks.arrays import on_device
 from gatescope.datatypes import Array, Params, Trace
 from gatescope.kernels.cuda import backend, memory_estimate, sweeps
 from gatescope.kernels.cuda.adjoints import Adjoints
-from gatescope.kernels.cuda.arrays import take_inputs, take_seeds, take_state
+from gatescope.kernels.cuda.arrays import take_inputs, take_output_adjoint, take_state
 
 _CUDA_BYTES = 1 << 31
 
@@ -58,7 +58,7 @@ class CudaDevice:
 
     def take_output_adjoint(self, value: Any, trace: Trace) -> Any:
         """Return a checked adjoint of the outputs (T, B, H), where it is."""
-        return take_seeds(value, (*trace.inputs.shape[:2], self._units), trace.lengths, self._dtype)
+        return take_output_adjoint(value, (*trace.inputs.shape[:2], self._units), trace.lengths, self._dtype)
 
     def run(self, inputs: Any, first_state: Any, lengths: Array) -> tuple[Any, Any, Any, Any]:
         """Run over all inputs; return inputs, states, gates and lengths on the GPU.
@@ -77,8 +77,8 @@ class CudaDevice:
         """Return the gradients of the four weights, of the inputs, of the initial state, and all state adjoints."""
         gpu, shape = self._backend, tuple(trace.states.shape)
         parts = {"weights": self._params.weight_hh, "trace": trace.states, "output adjoint": output_adjoint}
-        seeded = output_adjoint is not None
-        with self._memory("backprop", trace.inputs.shape, seeded=seeded, **parts):
+        given = output_adjoint is not None
+        with self._memory("backprop", trace.inputs.shape, output_adjoint=given, **parts):
             weights = self._weights
             arrays = tuple(self._put(array) for array in (trace.inputs, trace.states, trace.gates))
             lengths = (
@@ -86,7 +86,7 @@ class CudaDevice:
                 if not trace.on_device
                 else trace.lengths
             )
-            output_adjoint = self._put(output_adjoint) if seeded else None
+            output_adjoint = self._put(output_adjoint) if given else None
             adjoint = gpu.empty(shape, self._dtype)
             self._copy(final_adjoint, adjoint[shape[0] - 1])
             d_inputs = gpu.empty(tuple(trace.inputs.shape), self._dtype)
@@ -152,13 +152,13 @@ class CudaDevice:
         self._backend.copy(self._put(source).reshape(-1), target.reshape(-1))
 
     @contextmanager
-    def _memory(self, call: str, shape: Any, *, seeded: bool = True, **parts: Any) -> Iterator[None]:
+    def _memory(self, call: str, shape: Any, *, output_adjoint: bool = True, **parts: Any) -> Iterator[None]:
         """Refuse a call for which the GPU has too little memory, before anything is put there, or when it runs out."""
         steps, batch, width = shape
-        estimate = memory_estimate.plan(
+        estimate = memory_estimate.estimate(
             call, self._cell, hidden_size=self._units, steps=steps, batch=batch, input_size=width,
-            dtype=self._dtype, already=[name for name, array in parts.items() if on_device(array)], seeded=seeded,
-            free=self._backend.memory()[0],
+            dtype=self._dtype, on_device=frozenset(name for name, array in parts.items() if on_device(array)),
+            output_adjoint=output_adjoint, free=self._backend.memory()[0],
         )  # fmt: skip
         memory_estimate.check_fits(estimate, self._backend)
         with memory_estimate.explained(estimate, self._backend):

@@ -1,4 +1,4 @@
-"""The door to CUDA: the one module that imports numba.cuda, and the one that knows whether a GPU can be used.
+"""The CUDA driver: the one module that imports numba.cuda, and that knows whether a GPU can be used.
 
 numba.cuda is the package numba-cuda, which comes with ``pip install "gatescope[cuda]"``; the target built into
 Numba is deprecated and compiles for fewer GPUs.  Without the package the built-in one still serves Numba's
@@ -8,6 +8,7 @@ simulator, and lends its decorators to kernels that only Python runs; it never c
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import importlib
 import importlib.metadata
@@ -17,7 +18,6 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ _SIMULATE = "NUMBA_ENABLE_CUDASIM"
 
 
 class _Nothing:
-    """Stands for a numba.cuda that cannot be imported: to use it is the error, to import this module is not."""
+    """A stand-in for a numba.cuda that cannot be imported: using it raises, importing this module does not."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # what Python itself asks of any object
@@ -65,13 +65,13 @@ def _lend_row_stack() -> None:
 
 
 def _open() -> tuple[Any, str | None]:
-    """numba.cuda, and why it cannot be used, if so."""
+    """Return numba.cuda, and why it cannot be used, if so."""
     try:
         from numba import cuda
 
         if cuda.implementation == "NVIDIA" and not cuda.config.ENABLE_CUDASIM:
             _lend_row_stack()
-    except Exception as error:  # whatever a broken installation raises is told when a GPU is asked for
+    except Exception as error:  # whatever a broken installation raises is reported when a GPU is asked for
         return _Nothing(), " ".join(f"{type(error).__name__}: {error}".split())
     return cuda, None
 
@@ -82,22 +82,22 @@ simulated: bool = _BROKEN is None and bool(cuda.config.ENABLE_CUDASIM)
 
 
 def overload(function: Callable[..., Any], **options: Any) -> Callable[[Any], Any]:
-    """`numba.extending.overload` for kernels; the simulator runs the Python body and takes no notice of it."""
+    """Return `numba.extending.overload` for kernels; the simulator runs the Python body and ignores it."""
     if simulated or _BROKEN is not None:
         return lambda body: body
     return extending.overload(function, target="cuda", **options)  # type: ignore[no-any-return]
 
 
 def simulated_kernel() -> Any:
-    """What stands for numba.cuda inside the kernel that the simulator is running."""
+    """Return what stands for numba.cuda inside the kernel that the simulator is running."""
     return importlib.import_module("numba.cuda.simulator.kernel")._get_kernel_context()
 
 
 @contextlib.contextmanager
 def simulator_mended() -> Iterator[None]:
-    """For one launch: threads of the simulator that make a shared array at the same time get the same one.
+    """Give threads of the simulator that make a shared array at the same time the same one, for one launch.
 
-    It looks whether the array is there and then makes it, with nothing to keep two threads from doing both.
+    The simulator looks whether the array exists and then makes it, and nothing keeps two threads from doing both.
     """
     shared = importlib.import_module("numba.cuda.simulator.kernelapi").FakeCUDAShared
     unguarded = shared.array
@@ -123,9 +123,9 @@ _SHARED_LOCK = threading.Lock()
 
 
 def allow_shared(compiled: Any, nbytes: int) -> None:
-    """Let a compiled kernel, one of its `overloads`, have so many bytes of dynamic shared memory a block.
+    """Allow a compiled kernel, one of its `overloads`, `nbytes` of dynamic shared memory a block.
 
-    Beyond 48 KiB a GPU wants to be asked, for which numba-cuda has no public way (its issue 94).
+    More than 48 KiB has to be allowed, for which numba-cuda has no public way (its issue 94).
     """
     driver = importlib.import_module("numba.cuda.cudadrv.driver")
     function = compiled._codelibrary.get_cufunc()
@@ -134,12 +134,12 @@ def allow_shared(compiled: Any, nbytes: int) -> None:
 
 
 def allocate(nbytes: int) -> Any:
-    """Device memory of the current context, freed when nothing refers to it."""
+    """Return device memory of the current context, freed when nothing refers to it."""
     return cuda.current_context().memalloc(nbytes)
 
 
 def lease(block: Any, nbytes: int, give_back: Callable[[], None]) -> Any:
-    """Memory for arrays in a block that `allocate` gave; `give_back` is called when no array looks at it any more."""
+    """Return memory for arrays in a block of `allocate`; `give_back` is called when no array uses it any more."""
     driver = importlib.import_module("numba.cuda.cudadrv.driver")
 
     def end() -> None:
@@ -148,7 +148,7 @@ def lease(block: Any, nbytes: int, give_back: Callable[[], None]) -> Any:
 
     memory = driver.AutoFreePointer(block.context, block.device_pointer, nbytes, finalizer=end)
     key = id(memory)
-    _LEASES[key] = memory  # arrays refer to it weakly and count themselves; this keeps it until they are gone
+    _LEASES[key] = memory  # arrays refer to it weakly; this keeps it alive until they are gone
     return memory.own()
 
 
@@ -156,7 +156,7 @@ _LEASES: dict[int, Any] = {}
 
 
 def array_on(memory: Any, shape: tuple[int, ...], dtype: Any) -> Any:
-    """A C-contiguous device array at the start of that memory."""
+    """Return a C-contiguous device array at the start of that memory."""
     module = importlib.import_module("numba.cuda.cudadrv.devicearray")
     dtype = np.dtype(dtype)
     steps = [dtype.itemsize]
@@ -167,22 +167,22 @@ def array_on(memory: Any, shape: tuple[int, ...], dtype: Any) -> Any:
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether the driver said that there is no room."""
+    """Return whether an error says that memory ran out."""
     return "OUT_OF_MEMORY" in str(error) or isinstance(error, MemoryError)
 
 
 def kernel(threads: int) -> Callable[[Any], Any]:
-    """`cuda.jit` for a kernel whose blocks have at most so many threads.
+    """Return `cuda.jit` for a kernel whose blocks have at most `threads` threads.
 
-    The compiler then keeps to the registers that a block of that size can have; without, the launch could fail.
+    The compiler then uses no more registers than a block of that size can have; else the launch could fail.
     """
     bounded = not simulated and _BROKEN is None and cuda.implementation == "NVIDIA"
     return cuda.jit(launch_bounds=threads) if bounded else cuda.jit  # type: ignore[no-any-return]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Device:
-    """A GPU that this process sees.  Memory is in bytes, None where the GPU does not let itself be asked."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Gpu:
+    """A GPU that this process sees.  Memory is in bytes, None where it cannot be read."""
 
     index: int
     name: str
@@ -192,43 +192,42 @@ class Device:
     memory_total: int | None = None
 
 
-def devices() -> list[Device]:
-    """The GPUs this process sees, used or not, with their memory; none in the simulator or without a driver.
+def devices() -> list[Gpu]:
+    """Return the GPUs this process sees, with their memory; none in the simulator or without a driver.
 
-    To ask a GPU for its free memory starts CUDA on it, which takes a part of a second and some of that memory.
+    Reading a GPU's free memory starts CUDA on it, which takes a part of a second and some of that memory.
     """
     if simulated or _package_missing() or _driver_error() is not None:
         return []
-    return [_with_memory(found) for found in _gpus()]
+    return [_with_memory(gpu) for gpu in _gpus()]
 
 
 def versions() -> dict[str, str]:
-    """Of the package, and of CUDA as the driver supports it and as the compilers are; what is missing is left out."""
-    found = {"numba-cuda": _VERSION} if _VERSION else {}
+    """Return the versions of numba-cuda, and of CUDA in the driver and the compilers; without what is missing."""
+    known = {"numba-cuda": _VERSION} if _VERSION else {}
     if simulated or _package_missing():
-        return found
+        return known
     if _driver_error() is None:
-        found["driver"] = _dotted(_driver_version())
+        known["driver"] = _dotted(_driver_version())
     compilers = _compiler_version()
-    return found if compilers is None else found | {"compilers": _dotted(compilers)}
+    return known if compilers is None else known | {"compilers": _dotted(compilers)}
 
 
 @functools.cache
 def why_unavailable() -> str | None:
-    """None if kernels can run, on a GPU or in the simulator; else what is missing and what to do, one sentence.
+    """Return None if kernels can run, on a GPU or in the simulator; else what is missing and what to do, one sentence.
 
-    Found out once: a driver does not change its mind while a process lives.
+    Looked up once: a driver does not change while a process lives.
     """
     if simulated:
         return None
-    wanted = _simulator_wanted()
-    if wanted is not None:
-        return wanted
-    return _why_no_package() or _why_no_driver() or _why_no_compilers() or _why_no_gpu()
+    return (
+        _why_no_simulator() or _why_no_package() or _why_no_driver() or _why_no_compilers() or _why_no_gpu()
+    )
 
 
-def _simulator_wanted() -> str | None:
-    """The simulator is asked for, and yet not there."""
+def _why_no_simulator() -> str | None:
+    """Return why the simulator is missing though the environment asks for it."""
     value = os.environ.get(_SIMULATE, "")
     if value.strip() in ("", "0"):
         return None
@@ -269,7 +268,7 @@ def _why_no_driver() -> str | None:
         return _no_gpu()
     if code[0] in ("CUDA_ERROR_SYSTEM_DRIVER_MISMATCH", "CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE"):
         return f"the parts of the NVIDIA driver are of different versions ({code[0]}); restart the machine"
-    return f"the NVIDIA driver does not start ({code[0]}); nvidia-smi may tell more"
+    return f"the NVIDIA driver does not start ({code[0]}); see nvidia-smi"
 
 
 def _no_gpu() -> str:
@@ -295,30 +294,29 @@ def _why_no_compilers() -> str | None:
 
 
 def _why_no_gpu() -> str | None:
-    """Kernels run on the first GPU, as everywhere in CUDA."""
-    found = _gpus()
-    if not found:
+    gpus = _gpus()  # kernels run on the first, as everywhere in CUDA
+    if not gpus:
         return _no_gpu()
-    first = found[0]
+    first = gpus[0]
     if first.capability >= LEAST_CAPABILITY:
         return None
     why = (
         f"GPU 0, {first.name}, has compute capability {_dotted(first.capability)}, "
         f"and at least {_dotted(LEAST_CAPABILITY)} is needed"
     )
-    for other in found[1:]:
+    for other in gpus[1:]:
         if other.capability >= LEAST_CAPABILITY:
             return f"{why}; set {_VISIBLE}={_visible_name(other.index)} to use {other.name}"
     return f"{why}; use a GPU of 2018 or later (Turing)"
 
 
 def _visible_name(index: int) -> str:
-    """What to call a GPU of this process in the variable, which may leave some out already."""
+    """Return the name of a GPU of this process in the variable, which may leave some out already."""
     names = [name.strip() for name in os.environ.get(_VISIBLE, "").split(",") if name.strip()]
     return names[index] if index < len(names) else str(index)
 
 
-# What is asked of the machine.  Tests put others in their place.
+# What is looked up on this machine.  Tests put others in their place.
 
 
 def _package_missing() -> bool:
@@ -326,7 +324,7 @@ def _package_missing() -> bool:
 
 
 def _driver_error() -> str | None:
-    """None if the driver has started, else what it or Numba says."""
+    """Return None if the driver has started, else what it or Numba says."""
     if cuda.is_available():
         return None
     error = cuda.cuda_error()
@@ -339,7 +337,7 @@ def _driver_version() -> tuple[int, int]:
 
 
 def _compiler_version() -> tuple[int, int] | None:
-    """Of nvrtc, which numba-cuda needs for whatever it compiles; None if it or nvvm is missing."""
+    """Return the version of nvrtc, which numba-cuda always needs; None if it or nvvm is missing."""
     try:
         major, minor = cuda.runtime.get_version()
         complete = cuda.cudadrv.nvvm.is_available()
@@ -348,9 +346,9 @@ def _compiler_version() -> tuple[int, int] | None:
     return (int(major), int(minor)) if complete else None
 
 
-def _gpus() -> list[Device]:
+def _gpus() -> list[Gpu]:
     return [
-        Device(
+        Gpu(
             index=gpu.id,
             name=gpu.name.decode() if isinstance(gpu.name, bytes) else str(gpu.name),
             capability=tuple(gpu.compute_capability),
@@ -360,14 +358,13 @@ def _gpus() -> list[Device]:
     ]
 
 
-def _with_memory(device: Device) -> Device:
+def _with_memory(gpu: Gpu) -> Gpu:
     try:
-        with cuda.gpus[device.index]:
+        with cuda.gpus[gpu.index]:
             free, total = cuda.current_context().get_memory_info()
     except Exception:  # in use by another process alone, or too old for this CUDA
-        return device
-    facts = {**vars(device), "memory_free": int(free), "memory_total": int(total)}
-    return Device(**facts)
+        return gpu
+    return dataclasses.replace(gpu, memory_free=int(free), memory_total=int(total))
 
 
 def _dotted(version: tuple[int, int]) -> str:

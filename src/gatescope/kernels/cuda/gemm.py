@@ -5,10 +5,10 @@ dtype with plain fused multiply-adds.  The order of the additions depends on the
 nothing is added atomically, so results are the same bits every time.
 
 Sums over a run's rows, of which there may be 1e9, are cut into parts, for there to be enough blocks at work; a part
-adds `tiles.FLUSH` rows in a chain, from 0, and adds the chains' sums one after another.  The parts' sums lie in a
+adds `gemm_tiled.FLUSH` rows in a chain, from 0, and adds the chains' sums one after another.  The parts' sums lie in a
 workspace and are added in a fixed order: eight strips take every eighth part each, and are then added pairwise.  So a
-number goes through at most `Plan.chain` roundings, some hundreds or thousands where one chain over all rows would have
-1e9, and the error of a sum is at most about chain * u * (sum of magnitudes), with u = 2^-24 in float32; as roundings
+number goes through at most `SumPlan.chain` roundings, some hundreds or thousands where one chain over all rows would
+have 1e9, and the error of a sum is at most about chain * u * (sum of magnitudes), with u = 2^-24 in float32; as roundings
 go both ways it is nearer to the square root of that.  Pairwise addition all the way would save little more, and cost
 a pass over the workspace for every level.
 """
@@ -59,13 +59,13 @@ class Matrix:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SumPlan:
     """How a sum over rows is cut.
 
     Attributes
     ----------
     shape : str
-        Of the tile; empty for at most `narrow.MOST` columns.
+        Of the tile; empty for at most `gemm_narrow.MOST` columns.
     tiles : int
         Blocks a part.
     parts, length : int
@@ -85,8 +85,8 @@ class Plan:
 
 
 @functools.lru_cache(maxsize=256)
-def plan_sum(rows: int, out_rows: int, out_cols: int, dtype: str) -> Plan:
-    """How d.T @ x, (rows, out_rows).T @ (rows, out_cols), is cut; out_cols 0 stands for sums of d's columns."""
+def plan_sum(rows: int, out_rows: int, out_cols: int, dtype: str) -> SumPlan:
+    """Return how d.T @ x, (rows, out_rows).T @ (rows, out_cols), is cut; out_cols 0 stands for sums of d's columns."""
     cols = max(out_cols, 1)
     if cols <= gemm_narrow.MOST:
         shape, blocks = "", -(-out_rows // 32)
@@ -103,11 +103,11 @@ def plan_sum(rows: int, out_rows: int, out_cols: int, dtype: str) -> Plan:
     if not shape:  # a strip has an eighth of it, and strips are added pairwise
         in_chain = -(-in_chain // gemm_narrow.STRIPS) + 3
     chain = in_chain + flushes + -(-parts // gemm_narrow.STRIPS) + 3 + 1
-    return Plan(shape, blocks, parts, length, parts * out_rows * cols, chain)
+    return SumPlan(shape, blocks, parts, length, parts * out_rows * cols, chain)
 
 
 def affine(backend: Backend, x: Matrix, w: Matrix, bias: Matrix | None, out: Matrix) -> None:
-    """out[r, m] = bias[m] + sum_i x[r, i] * w[m, i], added up in that order.
+    """Compute out[r, m] = bias[m] + sum_i x[r, i] * w[m, i], added up in that order.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ def affine(backend: Backend, x: Matrix, w: Matrix, bias: Matrix | None, out: Mat
     Raises
     ------
     ShapeError
-        If sizes do not fit each other or their arrays.
+        If sizes do not fit each other or their arrays; so do the other products.
     DtypeError
         If dtypes differ, or are not float32 or float64.
 
@@ -160,9 +160,9 @@ def affine(backend: Backend, x: Matrix, w: Matrix, bias: Matrix | None, out: Mat
 
 
 def product(backend: Backend, d: Matrix, w: Matrix, out: Matrix) -> None:
-    """out[r, i] = sum_m d[r, m] * w[m, i]: gradients of inputs from those of pre-activations.
+    """Compute out[r, i] = sum_m d[r, m] * w[m, i]: gradients of inputs from those of pre-activations.
 
-    m ascends, but with at most `narrow.MOST` columns, where 32 sums of every 32nd m are then added pairwise.
+    m ascends, but with at most `gemm_narrow.MOST` columns, where 32 sums of every 32nd m are then added pairwise.
 
     Parameters
     ----------
@@ -171,10 +171,6 @@ def product(backend: Backend, d: Matrix, w: Matrix, out: Matrix) -> None:
     w : Matrix (M, I)
     out : Matrix (R, I)
 
-    Raises
-    ------
-    ShapeError, DtypeError
-        As `affine`.
     """
     dtype = _check(d=d, w=w, out=out)
     _same("d", d, (out.rows, w.rows))
@@ -193,7 +189,7 @@ def product(backend: Backend, d: Matrix, w: Matrix, out: Matrix) -> None:
 def weight_gradient(
     backend: Backend, d: Matrix, x: Matrix, out: Matrix, *, accumulate: bool = False, workspace: Any = None
 ) -> None:
-    """out[m, k] = sum_r d[r, m] * x[r, k], or that added to what `out` holds.
+    """Compute out[m, k] = sum_r d[r, m] * x[r, k], or add it to `out`.
 
     Parameters
     ----------
@@ -206,10 +202,6 @@ def weight_gradient(
     workspace : 1-D device array, optional
         At least ``plan_sum(R, M, K, dtype).workspace`` elements, which are overwritten; by default it is allocated.
 
-    Raises
-    ------
-    ShapeError, DtypeError
-        As `affine`, and ShapeError if the workspace is too small.
     """
     dtype = _check(d=d, x=x, out=out)
     _same("x", x, (d.rows, out.cols))
@@ -226,7 +218,7 @@ def weight_gradient(
 def column_sums(
     backend: Backend, d: Matrix, out: Matrix, *, accumulate: bool = False, workspace: Any = None
 ) -> None:
-    """out[m] = sum_r d[r, m], or that added to what `out` holds: the gradient of a bias.
+    """Compute out[m] = sum_r d[r, m], the gradient of a bias, or add it to `out`.
 
     Parameters
     ----------
@@ -236,10 +228,6 @@ def column_sums(
     accumulate, workspace
         As `weight_gradient`, with ``plan_sum(R, M, 0, dtype)``.
 
-    Raises
-    ------
-    ShapeError, DtypeError
-        As `weight_gradient`.
     """
     dtype = _check(d=d, out=out)
     _same("out", out, (1, d.cols))
@@ -253,14 +241,14 @@ def _sum(
     backend: Backend,
     kernel: Any,
     threads: int,
-    plan: Plan,
+    plan: SumPlan,
     d: Matrix,
     x: Matrix | None,
     out: Matrix,
     accumulate: bool,
     workspace: Any,
 ) -> None:
-    """The parts' sums into the workspace, then their sum into out."""
+    """Write the parts' sums into the workspace, then their sum into out."""
     if out.rows == 0:
         return
     dtype = str(out.array.dtype)
@@ -268,13 +256,14 @@ def _sum(
         workspace = backend.empty((plan.workspace,), out.array.dtype)
     elif workspace.size < plan.workspace or workspace.dtype != out.array.dtype:
         raise ShapeError(
-            f"workspace has {workspace.size} elements of {workspace.dtype}; "
-            f"it needs at least {plan.workspace} of {dtype}, or leave it out"
+            f"should have at least {plan.workspace} elements of {dtype}, not {workspace.size} of {workspace.dtype}",
+            argument="workspace",
+            advice="leave it out",
         )
     other = d if x is None else x
-    places = (d.offset, d.step, other.offset, other.step, 0, 0, out.cols)
+    layout = (d.offset, d.step, other.offset, other.step, 0, 0, out.cols)
     sizes = (out.rows, out.cols, d.rows, plan.length)
-    operands = (d.array, other.array, other.array, workspace, places, sizes)
+    operands = (d.array, other.array, other.array, workspace, layout, sizes)
     backend.launch(kernel, plan.parts * plan.tiles, threads, operands)
     total = gemm_narrow.make_total(dtype, accumulate)
     sums = (workspace, out.array, (0, out.offset, out.step), (out.rows, out.cols, plan.parts))
@@ -293,10 +282,12 @@ def _launch(
     if out.rows == 0:
         return
     if grid > _GRID_LIMIT:
-        raise ShapeError(f"out has {out.rows} rows, too many for one launch; compute it in segments")
+        raise ShapeError(
+            f"has {out.rows} rows, too many for one launch", argument="out", advice="compute it in segments"
+        )
     start = b if bias is None else bias  # never read where there is no bias
-    places = (a.offset, a.step, b.offset, b.step, start.offset, out.offset, out.step)
-    args = (a.array, b.array, start.array, out.array, places, (out.rows, out.cols, depth, depth))
+    layout = (a.offset, a.step, b.offset, b.step, start.offset, out.offset, out.step)
+    args = (a.array, b.array, start.array, out.array, layout, (out.rows, out.cols, depth, depth))
     backend.launch(kernel, grid, block, args)
 
 
@@ -307,7 +298,7 @@ def _tiles(rows: int, cols: int, shape: str, dtype: str) -> int:
 
 @functools.lru_cache(maxsize=256)
 def _shape(rows: int, cols: int, dtype: str) -> str:
-    """The widest tile that leaves a GPU's multiprocessors enough to do and little of itself unused."""
+    """Return the widest tile that leaves a GPU's multiprocessors enough to do and little of itself unused."""
     for shape in ("large", "medium") if cols > 32 else ("slim",):
         if _tiles(rows, cols, shape, dtype) >= _BUSY:
             return shape
@@ -315,20 +306,25 @@ def _shape(rows: int, cols: int, dtype: str) -> str:
 
 
 def _check(**matrices: Matrix | None) -> str:
-    """The dtype of all; each must lie inside its array."""
+    """Return the dtype of all; each must lie inside its array."""
     dtype = str(matrices["out"].array.dtype)  # type: ignore[union-attr]
     for name, m in matrices.items():
         if m is None:
             continue
         if str(m.array.dtype) != dtype or dtype not in tiles.SHAPES:
             raise DtypeError(
-                f"{name} is {m.array.dtype} and out is {dtype}; give all in float32, or all in float64"
+                f"where out has {dtype}",
+                argument=name,
+                seen=m.array.dtype,
+                advice="give all in float32, or all in float64",
             )
         end = m.offset + (m.rows - 1) * m.step + m.cols if m.rows else 0
         if m.cols < 1 or m.rows < 0 or m.offset < 0 or m.step < m.cols or end > m.array.size:
             raise ShapeError(
-                f"{name}: {m.rows} rows of {m.cols}, {m.step} apart from {m.offset}, do not fit into "
-                f"{m.array.size} elements; check rows, cols, stride and offset"
+                f"has {m.rows} rows of {m.cols}, {m.step} apart from {m.offset}, which do not fit into {m.array.size} "
+                "elements",
+                argument=name,
+                advice="check rows, cols, stride and offset",
             )
     return dtype
 
@@ -336,5 +332,7 @@ def _check(**matrices: Matrix | None) -> str:
 def _same(name: str, matrix: Matrix, shape: tuple[int, int]) -> None:
     if (matrix.rows, matrix.cols) != shape:
         raise ShapeError(
-            f"{name} is {matrix.rows} x {matrix.cols}; with the others it must be {shape[0]} x {shape[1]}"
+            f"with the others it must be {shape[0]} x {shape[1]}",
+            argument=name,
+            seen=(matrix.rows, matrix.cols),
         )

@@ -1,7 +1,7 @@
 """Products with at most eight columns, sums over rows, and the sum of parts: bound by memory, so without tiles.
 
 Arguments are those of the tiled product, so that a caller need not know which of them runs:
-`places` holds a offset, a stride, b offset, b stride, bias offset, out offset, out stride; `sizes` holds rows, columns,
+`layout` holds a offset, a stride, b offset, b stride, bias offset, out offset, out stride; `sizes` holds rows, columns,
 depth, depth of a part.  The order of additions depends on `sizes` alone.
 """
 
@@ -25,13 +25,13 @@ u64 = np.uint64
 
 
 def rows_a_block(width):
-    """Rows that a block of `make_affine` computes."""
+    """Return how many rows a block of `make_affine` computes."""
     return THREADS // width * ROWS_EACH
 
 
 @functools.cache
 def make_affine(dtype_name, inputs, width, biased):
-    """Kernel: out[r, m] = bias[m] + sum_i x[r, i] * w[m, i], one column a thread, its weights in registers.
+    """Make the kernel of out[r, m] = bias[m] + sum_i x[r, i] * w[m, i], one column a thread, its weights in registers.
 
     A block covers `width` columns (32, 64, 128 or 256) of `rows_a_block(width)` rows.
     """
@@ -39,9 +39,9 @@ def make_affine(dtype_name, inputs, width, biased):
     zero, one, width_, strips = dtype(0), u64(1), u64(width), u64(THREADS // width)
     height, turns, size = u64(rows_a_block(width)), ROWS_EACH // BATCH, inputs * BATCH
 
-    def affine(x, w, bias, out, places, sizes):
+    def affine(x, w, bias, out, layout, sizes):
         rows, columns = u64(sizes[0]), u64(sizes[1])
-        x_stride, out_stride = u64(places[1]), u64(places[6])
+        x_stride, out_stride = u64(layout[1]), u64(layout[6])
         across = (columns + width_ - one) // width_
         thread, block = u64(cuda.threadIdx.x), u64(cuda.blockIdx.x)
         column = (block % across) * width_ + thread % width_
@@ -51,34 +51,34 @@ def make_affine(dtype_name, inputs, width, biased):
         if column < columns:
             start = zero
             if biased:
-                start = bias[u64(places[4]) + column]
+                start = bias[u64(layout[4]) + column]
             for i in range(inputs):
-                own[i] = w[u64(places[2]) + column * u64(places[3]) + u64(i)]
+                own[i] = w[u64(layout[2]) + column * u64(layout[3]) + u64(i)]
             for _ in range(turns):
                 for q in range(BATCH):
                     # Rows beyond the last are read as the last and not stored.
-                    place = u64(places[0]) + min(r + u64(q) * strips, rows - one) * x_stride
+                    index = u64(layout[0]) + min(r + u64(q) * strips, rows - one) * x_stride
                     for i in range(inputs):
-                        stage[q * inputs + i] = x[place + u64(i)]
+                        stage[q * inputs + i] = x[index + u64(i)]
                 for q in range(BATCH):
                     total = start
                     for i in range(inputs):
                         total += stage[q * inputs + i] * own[i]
                     if r + u64(q) * strips < rows:
-                        out[u64(places[5]) + (r + u64(q) * strips) * out_stride + column] = total
+                        out[u64(layout[5]) + (r + u64(q) * strips) * out_stride + column] = total
                 r += u64(BATCH) * strips
 
     return cuda.jit(affine)
 
 
 def rows_a_warp(columns):
-    """Rows that a warp of `make_product` computes: with `columns`, at most 32 sums."""
+    """Return how many rows a warp of `make_product` computes: with `columns`, at most 32 sums."""
     return 8 if columns <= 4 else 4
 
 
 @functools.cache
 def _make_fold(dtype, count, mask):
-    """Function that adds `count` values of each lane over the warp, and leaves one sum a lane, in total[0].
+    """Make the function that adds `count` values of each lane over the warp, and leaves one sum a lane, in total[0].
 
     A lane gives half of its values to the lane `mask` away, for the other half of that lane's: 31 exchanges for 32
     sums, where one sum after another takes 160.  Sum s ends in lanes 32 / count * s and the following.
@@ -105,8 +105,8 @@ def _make_fold(dtype, count, mask):
         upper = (lane & bit) != u64(0)
         for v in range(half):
             low, high = total[v], total[v + half]
-            given, kept = (low, high) if upper else (high, low)
-            total[v] = kept + shuffle(given, mask)
+            sent, own = (low, high) if upper else (high, low)
+            total[v] = own + shuffle(sent, mask)
         fold(total, lane)
 
     return halve
@@ -114,7 +114,7 @@ def _make_fold(dtype, count, mask):
 
 @functools.cache
 def make_product(dtype_name, columns):
-    """Kernel: out[r, c] = sum_k a[r, k] * b[k, c], a warp for `rows_a_warp(columns)` rows.
+    """Make the kernel of out[r, c] = sum_k a[r, k] * b[k, c], a warp for `rows_a_warp(columns)` rows.
 
     A lane adds every 32nd k of a row, ascending; then the lanes are added pairwise.
     """
@@ -126,7 +126,7 @@ def make_product(dtype_name, columns):
     fold, apart, each_ = _make_fold(dtype, sums, 16), u64(32 // sums), u64(each)
     zero, one, columns_, slab_, sums_ = dtype(0), u64(1), u64(columns), u64(slab), u64(each * columns)
 
-    def product(a, b, bias, out, places, sizes):
+    def product(a, b, bias, out, layout, sizes):
         rows, depth = u64(sizes[0]), u64(sizes[2])
         thread = u64(cuda.threadIdx.x)
         lane = thread % u64(32)
@@ -139,18 +139,18 @@ def make_product(dtype_name, columns):
         first = u64(0)
         while first < depth:
             count = min(depth - first, slab_)
-            place = thread
-            while place < count * columns_:
-                k, column = place // columns_, place % columns_
-                b_shared[column * pitch + k] = b[u64(places[2]) + (first + k) * u64(places[3]) + column]
-                place += u64(THREADS)
+            index = thread
+            while index < count * columns_:
+                k, column = index // columns_, index % columns_
+                b_shared[column * pitch + k] = b[u64(layout[2]) + (first + k) * u64(layout[3]) + column]
+                index += u64(THREADS)
             cuda.syncthreads()
             k = lane
             while k < count:
                 for q in range(each):
                     # Rows beyond the last are read as the last and not stored.
-                    here = min(row + u64(q), rows - one) * u64(places[1])
-                    own[q] = a[u64(places[0]) + here + first + k]
+                    here = min(row + u64(q), rows - one) * u64(layout[1])
+                    own[q] = a[u64(layout[0]) + here + first + k]
                 for c in range(columns):
                     weight = b_shared[u64(c) * pitch + k]
                     for q in range(each):
@@ -162,14 +162,14 @@ def make_product(dtype_name, columns):
         index = lane // apart
         r = row + index // columns_
         if lane % apart == u64(0) and index < sums_ and r < rows:
-            out[u64(places[5]) + r * u64(places[6]) + index % columns_] = total[0]
+            out[u64(layout[5]) + r * u64(layout[6]) + index % columns_] = total[0]
 
     return cuda.jit(product)
 
 
 @functools.cache
 def _make_add_strips(dtype):
-    """Function that adds the values of the STRIPS threads of one lane number, pairwise; strip 0 has the sum."""
+    """Make the function that adds the values of a lane number's STRIPS threads, pairwise; strip 0 has the sum."""
 
     @register_jitable
     def add_strips(scratch, lane, strip, value):
@@ -190,20 +190,20 @@ def _make_add_strips(dtype):
 
 @functools.cache
 def make_sums(dtype_name, columns):
-    """Kernel: part p of out[m, c] = sum_k a[k, m] * b[k, c], or of out[m] = sum_k a[k, m] where columns is 0.
+    """Make the kernel of part p of out[m, c] = sum_k a[k, m] * b[k, c], or of out[m] = sum_k a[k, m] if columns is 0.
 
     A block takes 32 m and one part of k; strip s of it takes k = s, s + 8, ... of the part, in chains of at most
     FLUSH / 8 additions, whose sums it adds one after another.
     """
     dtype, number = np.dtype(dtype_name).type, getattr(types, dtype_name)
-    kept, weighted = max(columns, 1), columns > 0
-    zero, one, kept_, strips, flush = dtype(0), u64(1), u64(kept), u64(STRIPS), u64(FLUSH)
-    size, scratch_size, ahead = BATCH * kept, THREADS, u64((BATCH - 1) * STRIPS)
+    wide, weighted = max(columns, 1), columns > 0
+    zero, one, wide_, strips, flush = dtype(0), u64(1), u64(wide), u64(STRIPS), u64(FLUSH)
+    size, scratch_size, ahead = BATCH * wide, THREADS, u64((BATCH - 1) * STRIPS)
     add_strips = _make_add_strips(dtype)
 
-    def sums(a, b, bias, out, places, sizes):
+    def sums(a, b, bias, out, layout, sizes):
         rows, depth = u64(sizes[0]), u64(sizes[2])
-        a_stride, b_stride = u64(places[1]), u64(places[3])
+        a_stride, b_stride = u64(layout[1]), u64(layout[3])
         thread, block = u64(cuda.threadIdx.x), u64(cuda.blockIdx.x)
         lane, strip = thread % u64(32), thread // u64(32)
         across = (rows + u64(31)) // u64(32)
@@ -211,82 +211,85 @@ def make_sums(dtype_name, columns):
         m = (block % across) * u64(32) + lane
         k = part * u64(sizes[3])
         end = min(k + u64(sizes[3]), depth)
-        a_place, b_place = u64(places[0]) + min(m, rows - one), u64(places[2])
+        a_index, b_index = u64(layout[0]) + min(m, rows - one), u64(layout[2])
         scratch = cuda.shared.array(scratch_size, number)
-        total = cuda.local.array(kept, number)
-        chain = cuda.local.array(kept, number)
+        total = cuda.local.array(wide, number)
+        chain = cuda.local.array(wide, number)
         a_stage = cuda.local.array(BATCH, number)
         b_stage = cuda.local.array(size, number)
-        for c in range(kept):
+        for c in range(wide):
             total[c] = zero
         while k < end:
             stop = min(k + flush, end)
-            for c in range(kept):
+            for c in range(wide):
                 chain[c] = zero
             r = k + strip
             while r + ahead < stop:
                 for q in range(BATCH):
-                    a_stage[q] = a[a_place + (r + u64(q) * strips) * a_stride]
+                    a_stage[q] = a[a_index + (r + u64(q) * strips) * a_stride]
                 if weighted:
                     for q in range(BATCH):
-                        for c in range(kept):
-                            b_stage[q * kept + c] = b[b_place + (r + u64(q) * strips) * b_stride + u64(c)]
+                        for c in range(wide):
+                            b_stage[q * wide + c] = b[b_index + (r + u64(q) * strips) * b_stride + u64(c)]
                 for q in range(BATCH):
-                    for c in range(kept):
+                    for c in range(wide):
                         if weighted:
-                            chain[c] += a_stage[q] * b_stage[q * kept + c]
+                            chain[c] += a_stage[q] * b_stage[q * wide + c]
                         else:
                             chain[c] += a_stage[q]
                 r += u64(BATCH) * strips
             while r < stop:
-                value = a[a_place + r * a_stride]
-                for c in range(kept):
+                value = a[a_index + r * a_stride]
+                for c in range(wide):
                     if weighted:
-                        chain[c] += value * b[b_place + r * b_stride + u64(c)]
+                        chain[c] += value * b[b_index + r * b_stride + u64(c)]
                     else:
                         chain[c] += value
                 r += strips
-            for c in range(kept):
+            for c in range(wide):
                 total[c] += chain[c]
             k = stop
-        for c in range(kept):
+        for c in range(wide):
             value = add_strips(scratch, lane, strip, total[c])
             if strip == u64(0) and m < rows:
-                out[u64(places[5]) + (part * rows + m) * kept_ + u64(c)] = value
+                out[u64(layout[5]) + (part * rows + m) * wide_ + u64(c)] = value
 
     return cuda.jit(sums)
 
 
 @functools.cache
 def make_total(dtype_name, accumulate):
-    """Kernel: out[r, c] (+)= the sum of the parts; strip s adds parts s, s + 8, ...; strips are added pairwise."""
+    """Make the kernel of out[r, c] (+)= the sum of the parts.
+
+    Strip s adds parts s, s + 8, ...; strips are added pairwise.
+    """
     dtype, number = np.dtype(dtype_name).type, getattr(types, dtype_name)
     zero, strips, ahead, scratch_size = dtype(0), u64(STRIPS), u64((BATCH - 1) * STRIPS), THREADS
     add_strips = _make_add_strips(dtype)
 
-    def total(parts, out, places, sizes):
-        # places: parts offset, out offset, out stride; sizes: rows, columns, parts
+    def total(parts, out, layout, sizes):
+        # layout: parts offset, out offset, out stride; sizes: rows, columns, parts
         columns = u64(sizes[1])
         count = u64(sizes[0]) * columns
         thread = u64(cuda.threadIdx.x)
         lane, strip = thread % u64(32), thread // u64(32)
         element = u64(cuda.blockIdx.x) * u64(32) + lane
-        place = u64(places[0]) + min(element, count - u64(1))
+        index = u64(layout[0]) + min(element, count - u64(1))
         scratch = cuda.shared.array(scratch_size, number)
         stage = cuda.local.array(BATCH, number)
         value, part = zero, strip
         while part + ahead < u64(sizes[2]):
             for q in range(BATCH):
-                stage[q] = parts[place + (part + u64(q) * strips) * count]
+                stage[q] = parts[index + (part + u64(q) * strips) * count]
             for q in range(BATCH):
                 value += stage[q]
             part += u64(BATCH) * strips
         while part < u64(sizes[2]):
-            value += parts[place + part * count]
+            value += parts[index + part * count]
             part += strips
         value = add_strips(scratch, lane, strip, value)
         if strip == u64(0) and element < count:
-            here = u64(places[1]) + element // columns * u64(places[2]) + element % columns
+            here = u64(layout[1]) + element // columns * u64(layout[2]) + element % columns
             if accumulate:
                 value += out[here]
             out[here] = value

@@ -22,14 +22,14 @@ DEPTH = 8  # of a slice: 8 neighbouring k are a 32-byte sector, the least that m
 UNROLLED = (
     2  # of them; more, and the compiler loads all their fragments first, into registers that are not there
 )
-FLUSH = 2048  # rows of a weight gradient that go into one chain of additions: see `matmul`
+FLUSH = 2048  # rows of a weight gradient that go into one chain of additions: see `gemm`
 
 u32, u64 = np.uint32, np.uint64
 
 
 @dataclass(frozen=True)
 class Shape:
-    """How a tile is spread over threads: warps, and pieces of a thread, in both directions."""
+    """The spread of a tile over threads: warps, and pieces of a thread, in both directions."""
 
     warp_rows: int
     warp_columns: int
@@ -70,7 +70,7 @@ SHAPES = {
 
 @functools.cache
 def _make_slice(dtype, extent, threads, by_depth):
-    """What moves one slice (extent x DEPTH) of an operand: global memory -> registers -> shared memory.
+    """Make what moves one slice (extent x DEPTH) of an operand: global memory -> registers -> shared memory.
 
     Neighbouring threads take neighbours in memory: `quick` counts along those, `slow` across.
     """
@@ -80,12 +80,12 @@ def _make_slice(dtype, extent, threads, by_depth):
     put_step = u64(apart) * (u64(1) if by_depth else pitch)
 
     @register_jitable
-    def fetch(stage, array, place, step, inside, slow, slow_left):
+    def fetch(stage, array, index, step, inside, slow, slow_left):
         for n in range(count):
             stage[n] = zero
             if inside and u32(slow + u32(n * apart)) < slow_left:
-                stage[n] = array[place]
-            place += step
+                stage[n] = array[index]
+            index += step
 
     @register_jitable
     def put(shared, start, stage):
@@ -101,7 +101,7 @@ def _pitch(dtype, extent):
 
 
 def _unrolled(body, count):
-    """A function that calls body(first, ...), body(first + 1, ...), `count` of them, as straight code.
+    """Make a function that calls body(first, ...), body(first + 1, ...), `count` of them, as straight code.
 
     The compiler gives up unrolling loops of this size by itself, and an array that a loop indexes cannot live in
     registers.
@@ -122,7 +122,7 @@ def _unrolled(body, count):
 
 @functools.cache
 def make_product(dtype_name, shape_name, a_by_depth, b_by_depth, mode):
-    """Kernel of one orientation and tile.
+    """Make the kernel of one orientation and tile.
 
     Parameters
     ----------
@@ -174,7 +174,7 @@ def make_product(dtype_name, shape_name, a_by_depth, b_by_depth, mode):
     multiply_some = _unrolled(multiply, UNROLLED)
 
     @register_jitable
-    def store_row(i, total, scratch, warp_from, lane, out, place, stride, rows, columns, add):
+    def store_row(i, total, scratch, warp_from, lane, out, index, stride, rows, columns, add):
         # Through shared memory, so that a warp stores 32 neighbours: 4 rows of the warp's part at a time.
         lane_row, lane_column = lane // u64(8), lane % u64(8)
         for j in range(own_columns):
@@ -182,34 +182,34 @@ def make_product(dtype_name, shape_name, a_by_depth, b_by_depth, mode):
             scratch[warp_from + lane_row * warp_width + at] = total[i * own_columns + j]
         cuda.syncthreads()
         first = (i // lanes) * 4 * lanes + i % lanes
-        place += u64(first) * stride + lane
+        index += u64(first) * stride + lane
         for q in range(4):
             if u32(first + q * lanes) < rows:
                 for n in range(passes):
                     if u32(lane + u64(32 * n)) < columns:
                         value = scratch[warp_from + lane + u64(q) * warp_width + u64(32 * n)]
                         if add:
-                            value += out[place + u64(32 * n)]
-                        out[place + u64(32 * n)] = value
-            place += lanes_ * stride
+                            value += out[index + u64(32 * n)]
+                        out[index + u64(32 * n)] = value
+            index += lanes_ * stride
         cuda.syncthreads()
 
     store = _unrolled(store_row, own_rows)
 
-    def product(a, b, bias, out, places, sizes):
-        # places: a offset, a stride, b offset, b stride, bias offset, out offset, out stride
+    def product(a, b, bias, out, layout, sizes):
+        # layout: a offset, a stride, b offset, b stride, bias offset, out offset, out stride
         # sizes: rows, columns, depth, depth of a part
         thread, block = u64(cuda.threadIdx.x), u64(cuda.blockIdx.x)
         rows, columns, last = u64(sizes[0]), u64(sizes[1]), u64(sizes[2])
         across = (columns + width - one) // width
-        begin, base = u64(0), u64(places[5])
+        begin, base = u64(0), u64(layout[5])
         if split:
             tiles = across * ((rows + height - one) // height)
             part = block // tiles
             block -= part * tiles
             begin = part * u64(sizes[3])
             last = min(begin + u64(sizes[3]), last)
-            base += part * rows * u64(places[6])
+            base += part * rows * u64(layout[6])
         row, column = (block // across) * height, (block % across) * width
         warp, lane = thread // u64(32), thread % u64(32)
         warp_row, warp_column = (warp // warp_columns) * warp_height, (warp % warp_columns) * warp_width
@@ -235,20 +235,20 @@ def make_product(dtype_name, shape_name, a_by_depth, b_by_depth, mode):
             thread % quick_b,
             thread // quick_b,
         )
-        a_stride, b_stride = u64(places[1]), u64(places[3])
+        a_stride, b_stride = u64(layout[1]), u64(layout[3])
         a_left, b_left = u32(min(rows - row, height)), u32(min(columns - column, width))
         if a_by_depth:
             a_put, a_step, a_next = a_quick * pitch_a + a_slow, apart_a * a_stride, depth
-            a_place = u64(places[0]) + (row + a_slow) * a_stride + begin + a_quick
+            a_index = u64(layout[0]) + (row + a_slow) * a_stride + begin + a_quick
         else:
             a_put, a_step, a_next = a_slow * pitch_a + a_quick, apart_a * a_stride, depth * a_stride
-            a_place = u64(places[0]) + (begin + a_slow) * a_stride + row + a_quick
+            a_index = u64(layout[0]) + (begin + a_slow) * a_stride + row + a_quick
         if b_by_depth:
             b_put, b_step, b_next = b_quick * pitch_b + b_slow, apart_b * b_stride, depth
-            b_place = u64(places[2]) + (column + b_slow) * b_stride + begin + b_quick
+            b_index = u64(layout[2]) + (column + b_slow) * b_stride + begin + b_quick
         else:
             b_put, b_step, b_next = b_slow * pitch_b + b_quick, apart_b * b_stride, depth * b_stride
-            b_place = u64(places[2]) + (begin + b_slow) * b_stride + column + b_quick
+            b_index = u64(layout[2]) + (begin + b_slow) * b_stride + column + b_quick
 
         k, now, fresh = begin, u64(0), True
         while True:
@@ -259,7 +259,7 @@ def make_product(dtype_name, shape_name, a_by_depth, b_by_depth, mode):
                 start = zero
                 if biased:
                     here = column + b_at + u64(j // lanes) * group_columns + u64(j % lanes)
-                    start = bias[u64(places[4]) + min(here, columns - one)]
+                    start = bias[u64(layout[4]) + min(here, columns - one)]
                 for i in range(own_rows):
                     total[i * own_columns + j] = start
             more = k < end
@@ -269,15 +269,15 @@ def make_product(dtype_name, shape_name, a_by_depth, b_by_depth, mode):
                 if more:
                     k_left = u32(min(end - k, depth))
                     if a_by_depth:
-                        fetch_a(a_stage, a, a_place, a_step, u32(a_quick) < k_left, u32(a_slow), a_left)
+                        fetch_a(a_stage, a, a_index, a_step, u32(a_quick) < k_left, u32(a_slow), a_left)
                     else:
-                        fetch_a(a_stage, a, a_place, a_step, u32(a_quick) < a_left, u32(a_slow), k_left)
+                        fetch_a(a_stage, a, a_index, a_step, u32(a_quick) < a_left, u32(a_slow), k_left)
                     if b_by_depth:
-                        fetch_b(b_stage, b, b_place, b_step, u32(b_quick) < k_left, u32(b_slow), b_left)
+                        fetch_b(b_stage, b, b_index, b_step, u32(b_quick) < k_left, u32(b_slow), b_left)
                     else:
-                        fetch_b(b_stage, b, b_place, b_step, u32(b_quick) < b_left, u32(b_slow), k_left)
-                    a_place += a_next
-                    b_place += b_next
+                        fetch_b(b_stage, b, b_index, b_step, u32(b_quick) < b_left, u32(b_slow), k_left)
+                    a_index += a_next
+                    b_index += b_next
                 if filled:
                     a_from, b_from = now * half_a + a_at, now * half_b + b_at
                     for _ in range(turns):
@@ -294,7 +294,7 @@ def make_product(dtype_name, shape_name, a_by_depth, b_by_depth, mode):
                 cuda.syncthreads()
             store(
                 0, total, a_shared, warp * u64(4) * warp_width, lane, out,
-                base + (row + warp_row) * u64(places[6]) + column + warp_column, u64(places[6]),
+                base + (row + warp_row) * u64(layout[6]) + column + warp_column, u64(layout[6]),
                 rows_left, columns_left, split and not fresh,
             )  # fmt: skip
             fresh = False

@@ -1,4 +1,4 @@
-"""How a sweep over a cell of some size is spread over a GPU: blocks, threads, registers, shared memory.
+"""The plan of a launch: how a sweep over a cell of some size is spread over a GPU's blocks, threads and memories.
 
 A sweep is a chain of matrix-vector products, one a step, that nothing but the chain's own order forbids to overlap.
 So the weights stay where they are for the whole sweep and only the vector moves:
@@ -10,7 +10,7 @@ So the weights stay where they are for the whole sweep and only the vector moves
 - Of a thread's weights, as many as fit are in registers, the next in shared memory, the rest is streamed from the
   level-2 cache at every step.
 
-`choose` counts what each way would cost and takes the cheapest.  The counts are a model: throughputs are the
+`choose` counts what each plan would cost and takes the cheapest.  The counts are a model: throughputs are the
 hardware's, the latencies (constants below) are estimates until benchmarks/gpu.py has measured them.
 """
 
@@ -37,8 +37,8 @@ _STREAM_BYTES = 32  # bytes a cycle that a multiprocessor gets from the level-2 
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What a design depends on: multiprocessors, bytes of shared memory a block may have."""
+class DeviceProperties:
+    """What a launch plan depends on: multiprocessors, bytes of shared memory a block may have."""
 
     multiprocessors: int
     shared_limit: int
@@ -46,7 +46,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Tile:
-    """One thread's share of a product, and where its weights are.
+    """One thread's part of a product, and where its weights are.
 
     Attributes
     ----------
@@ -78,7 +78,7 @@ class Tile:
         return self.parts * self.stride
 
     @property
-    def room(self) -> int:
+    def buffer(self) -> int:
         """Elements of shared memory that all vectors take."""
         return self.sequences * self.row
 
@@ -94,7 +94,7 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Design:
+class LaunchPlan:
     """How one sweep runs: see the module's text.
 
     Attributes
@@ -125,6 +125,7 @@ class Design:
 
     @property
     def warps(self) -> int:
+        """Warps of a block."""
         return self.threads // WARP
 
     @property
@@ -135,19 +136,34 @@ class Design:
     @property
     def shared_bytes(self) -> int:
         """Dynamic shared memory of a block."""
-        elements = 2 * (self.first.room + self.peaks) + self.first.shared_weights
+        elements = 2 * (self.first.buffer + self.peaks) + self.first.shared_weights
         if self.two_phase:
-            elements += self.second.room + self.second.shared_weights
+            elements += self.second.buffer + self.second.shared_weights
         return elements * self.itemsize
 
-    def words(self, groups: int) -> int:
-        """Numbers that the groups' exchange buffers hold."""
+    @property
+    def packed(self) -> int:
+        """Weights of all blocks, padding included."""
+        tiles = (self.first, self.second) if self.two_phase else (self.first,)
+        return self.blocks * sum(tile.packed for tile in tiles)
+
+    def groups_at_once(self, rows: int, multiprocessors: int) -> int:
+        """Return how many groups a launch for `rows` sequences has.
+
+        Blocks that wait for each other must all be there: no more of them than multiprocessors.
+        """
+        groups = -(-rows // self.sequences)
+        return groups if self.blocks == 1 else min(groups, multiprocessors // self.blocks)
+
+    def exchange_words(self, groups: int) -> int:
+        """Return how many words of 64 bits the groups' exchange buffers hold."""
+        words = self.itemsize // 4
         if self.blocks == 1:
-            return 1
-        one = self.sequences * self.first.length + self.peaks
+            return words
+        numbers = self.sequences * self.first.length + self.peaks
         if self.two_phase:
-            one += self.sequences * self.second.length
-        return 2 * groups * one
+            numbers += self.sequences * self.second.length
+        return 2 * groups * numbers * words
 
 
 def _round_up(value: int, multiple: int) -> int:
@@ -155,7 +171,7 @@ def _round_up(value: int, multiple: int) -> int:
 
 
 def registers_of(threads: int) -> int:
-    """Registers that a thread can have in a block of so many threads."""
+    """Return how many registers a thread can have in a block of so many threads."""
     warps = -(-threads // (WARP * _SCHEDULERS))
     return min(_MOST_REGISTERS, _REGISTERS // (warps * WARP) // 8 * 8)
 
@@ -182,12 +198,13 @@ def _with_shared(tile: Tile, elements: int) -> Tile:
 
 
 def _candidates(
-    lengths: tuple[int, int], widths: tuple[int, int], hidden: int, itemsize: int, facts: Facts, reverse: bool
-) -> Iterator[Design]:
-    """Every design that fits; lengths and widths of the first and the second product (0: none)."""
-    most = facts.multiprocessors
+    lengths: tuple[int, int], widths: tuple[int, int], hidden: int, itemsize: int,
+    properties: DeviceProperties, backward: bool,
+) -> Iterator[LaunchPlan]:  # fmt: skip
+    """Yield every plan that fits; lengths and widths are of the first and the second product (0: none)."""
+    most = properties.multiprocessors
     for blocks in sorted({b for p in range(12) for b in (2**p, 3 * 2**p) if b <= most}):
-        for together in (1, 2, 4, 8) if reverse else (1,):
+        for together in (1, 2, 4, 8) if backward else (1,):
             units = _round_up(-(-hidden // blocks), together)
             if blocks > 1 and (units < 8 or hidden <= 64 or (blocks - 1) * units >= hidden):
                 continue
@@ -198,18 +215,27 @@ def _candidates(
                 for sequences in (1, 2, 4, 8):
                     if sequences * together > parts:
                         continue
-                    design = _fill(
-                        lengths, widths, units, blocks, together, parts, threads, sequences, itemsize, facts
+                    plan = _fill(
+                        lengths,
+                        widths,
+                        units,
+                        blocks,
+                        together,
+                        parts,
+                        threads,
+                        sequences,
+                        itemsize,
+                        properties,
                     )
-                    if design is not None:
-                        yield design
+                    if plan is not None:
+                        yield plan
 
 
 def _fill(
     lengths: tuple[int, int], widths: tuple[int, int], units: int, blocks: int, together: int, parts: int,
-    threads: int, sequences: int, itemsize: int, facts: Facts,
-) -> Design | None:  # fmt: skip
-    """Give registers and shared memory to the weights of one design; None if not even the vectors fit."""
+    threads: int, sequences: int, itemsize: int, properties: DeviceProperties,
+) -> LaunchPlan | None:  # fmt: skip
+    """Give registers and shared memory to the weights of one plan; None if not even the vectors fit."""
     wide = itemsize // 4
     sums = sequences * together * max(widths) * wide
     budget = (registers_of(threads) - _OVERHEAD[itemsize] - sums) // wide
@@ -221,52 +247,54 @@ def _fill(
     if lengths[1]:
         budget -= first.registers * first.outputs
         second = _tile(lengths[1], outputs[1], sequences, parts, threads, itemsize, budget)
-    draft = Design(
+    draft = LaunchPlan(
         blocks=blocks, units=units, sequences=sequences, together=together, parts=parts, threads=threads,
         first=first, second=second, two_phase=bool(lengths[1]), itemsize=itemsize,
     )  # fmt: skip
-    free = (facts.shared_limit - draft.shared_bytes) // itemsize
+    free = (properties.shared_limit - draft.shared_bytes) // itemsize
     if free < 0:
         return None
     first = _with_shared(first, free)
     second = _with_shared(second, free - first.shared_weights) if lengths[1] else first
-    return Design(**{**draft.__dict__, "first": first, "second": second})
+    return LaunchPlan(**{**draft.__dict__, "first": first, "second": second})
 
 
-def _cycles(design: Design, rows: int, facts: Facts) -> float:
-    """Estimated cycles of one step of all rows."""
-    size, warps = design.itemsize, design.warps
+def _cycles(plan: LaunchPlan, rows: int, properties: DeviceProperties) -> float:
+    """Return the estimated cycles of one step of all rows."""
+    size, warps = plan.itemsize, plan.warps
     lanes = 128 if size == 4 else 64
-    tiles = [design.first, design.second] if design.two_phase else [design.first]
+    tiles = [plan.first, plan.second] if plan.two_phase else [plan.first]
     busy = latency = 0.0
     for tile in tiles:
         work = tile.slice * tile.outputs * tile.sequences
         # A multiprocessor has four schedulers: fewer than four warps leave some idle.
         multiply = max(warps, 4) * WARP * work / lanes
         loads = tile.slice * tile.sequences + tile.shared * tile.outputs
-        shared = design.threads * loads * size / 128
-        stream = tile.streamed * tile.outputs * design.threads * size / _STREAM_BYTES
+        shared = plan.threads * loads * size / 128
+        stream = tile.streamed * tile.outputs * plan.threads * size / _STREAM_BYTES
         busy += max(multiply, shared) + stream
-        rounds = max(design.parts.bit_length() - 1, 0)
+        rounds = max(plan.parts.bit_length() - 1, 0)
         latency += rounds * _SHUFFLE * (size // 4) + _BARRIER + 4 * work / max(tile.outputs, 4)
-        if design.blocks > 1:
-            words = tile.sequences * tile.length * (size // 4) / design.threads
+        if plan.blocks > 1:
+            words = tile.sequences * tile.length * (size // 4) / plan.threads
             latency += _EXCHANGE + 12 * words
     busy += warps / 4 * 0.5 * _ELEMENTWISE[size]
     latency += _ELEMENTWISE[size]
-    blocks = -(-rows // design.sequences) * design.blocks
-    if design.blocks == 1:
-        resident = -(-blocks // facts.multiprocessors)
+    blocks = -(-rows // plan.sequences) * plan.blocks
+    if plan.blocks == 1:
+        resident = -(-blocks // properties.multiprocessors)
         # Blocks that share a multiprocessor hide each other's latency, not each other's work.
-        fit = max(1, min(facts.shared_limit // max(design.shared_bytes, 1), 512 // design.threads))
+        fit = max(1, min(properties.shared_limit // max(plan.shared_bytes, 1), 512 // plan.threads))
         return max(1.0, resident / fit) * latency + resident * busy
-    groups = facts.multiprocessors // design.blocks
-    return -(-rows // (groups * design.sequences)) * (latency + busy)
+    groups = properties.multiprocessors // plan.blocks
+    return -(-rows // (groups * plan.sequences)) * (latency + busy)
 
 
 @lru_cache(maxsize=1024)
-def choose(cell: Cell, hidden: int, dtype: np.dtype, rows: int, reverse: bool, facts: Facts) -> Design:
-    """The cheapest design for a sweep of `rows` sequences (or adjoint directions).
+def choose(
+    cell: Cell, hidden: int, dtype: np.dtype, rows: int, backward: bool, properties: DeviceProperties
+) -> LaunchPlan:
+    """Return the cheapest plan for a sweep of `rows` sequences (or adjoint directions).
 
     Beyond twice as many rows as multiprocessors the GPU is full, and the choice no longer changes.
 
@@ -277,16 +305,18 @@ def choose(cell: Cell, hidden: int, dtype: np.dtype, rows: int, reverse: bool, f
     """
     first = cell.prepared or len(cell.gates)
     second = len(cell.gates) - first
-    if reverse:
+    if backward:
         lengths, widths = (first * hidden, second * hidden), (1, 1 if second else 0)
     else:
         lengths, widths = (hidden, hidden if second else 0), (first, second)
-    rows = min(rows, 2 * facts.multiprocessors)
-    found = list(_candidates(lengths, widths, hidden, np.dtype(dtype).itemsize, facts, reverse))
-    if not found:
+    rows = min(rows, 2 * properties.multiprocessors)
+    plans = list(_candidates(lengths, widths, hidden, np.dtype(dtype).itemsize, properties, backward))
+    if not plans:
         raise DeviceError(
-            f"hidden_size={hidden} of a {cell.name} in {dtype} is too large for this GPU, which has "
-            f"{facts.multiprocessors} multiprocessors with {facts.shared_limit // 1024} KiB of shared memory a block; "
-            "use float32 if it is float64, or device='cpu'"
+            f"of a {cell.name} in {dtype} is too large for this GPU, which has {properties.multiprocessors} "
+            f"multiprocessors with {properties.shared_limit // 1024} KiB of shared memory a block",
+            argument="hidden_size",
+            seen=hidden,
+            advice="use float32 if it is float64, or device='cpu'",
         )
-    return min(found, key=lambda design: (_cycles(design, rows, facts), design.blocks, design.threads))
+    return min(plans, key=lambda plan: (_cycles(plan, rows, properties), plan.blocks, plan.threads))

@@ -1,4 +1,4 @@
-"""A thread's share of a matrix-vector product, the adding up of the shares, and tuples of what a thread holds.
+"""The partition of a matrix-vector product over threads: its weights, a thread's part, the adding up of the parts.
 
 All are made by factories for fixed counts, so that loops unroll and local arrays live in registers.  Indices are
 uint64: signed ones would be tested for wrapping round at every access.
@@ -19,7 +19,7 @@ u64 = np.uint64
 
 @cache
 def make_take(count):
-    """take(array, start): elements as a tuple, which is what a cell's equations are written for."""
+    """Make take(array, start): elements as a tuple, which is what a cell's equations are written for."""
     if count == 0:
         return register_jitable(lambda array, start: ())
     if count == 1:
@@ -40,15 +40,15 @@ def make_take(count):
 
 @cache
 def make_put(count):
-    """put(array, start, values): a tuple's elements into an array."""
+    """Make put(array, start, values): write a tuple's elements into an array."""
     if count == 0:
         return register_jitable(lambda array, start, values: None)
-    before, last, place = make_put(count - 1), count - 1, u64(count - 1)
+    before, last, index = make_put(count - 1), count - 1, u64(count - 1)
 
     @register_jitable
     def put(array, start, values):
         before(array, start, values)
-        array[start + place] = values[last]
+        array[start + index] = values[last]
 
     return put
 
@@ -59,7 +59,7 @@ def make_put(count):
 
 
 def _element(builder, data, index):
-    """Pointer to an element: index is an LLVM i64 or an int."""
+    """Return a pointer to an element; index is an LLVM i64 or an int."""
     return builder.gep(data, [ir.Constant(ir.IntType(64), index) if isinstance(index, int) else index])
 
 
@@ -68,7 +68,7 @@ def _plus(builder, value, constant):
 
 
 def _data(context, builder, sig, args, *which):
-    """Data pointers of some array arguments."""
+    """Return the data pointers of some array arguments."""
     return [context.make_array(sig.args[i])(context, builder, args[i]).data for i in which]
 
 
@@ -79,8 +79,28 @@ def _fma(builder, kind, a, b, c):
 
 
 @cache
-def make_load_weights(tile):
-    """load(weights, packed, start, thread): a thread's register weights, [element of its slice][output]."""
+def make_load(tile, shared):
+    """Make load(weights, memory, packed, member, thread): the weights that stay for the whole sweep.
+
+    A thread's register weights to `weights`, the weights of its block in shared memory to memory[shared:].
+    """
+    PACKED, IN_REGISTERS = tile.packed, tile.registers * tile.outputs * tile.threads
+    IN_SHARED, THREADS, SHARED = tile.shared_weights, tile.threads, shared
+    load_registers = _make_load_registers(tile)
+
+    @register_jitable
+    def load(weights, memory, packed, member, thread):
+        start = member * u64(PACKED)
+        load_registers(weights, packed, start, thread)
+        for i in range(thread, u64(IN_SHARED), u64(THREADS)):
+            memory[u64(SHARED) + i] = packed[start + u64(IN_REGISTERS) + i]
+
+    return load
+
+
+@cache
+def _make_load_registers(tile):
+    """Make load(weights, packed, start, thread): a thread's register weights, [element of its slice][output]."""
     ELEMENTS, OUTPUTS, THREADS, QUANTUM = tile.registers, tile.outputs, tile.threads, tile.quantum
 
     def load(weights, packed, start, thread):
@@ -114,28 +134,28 @@ def make_load_weights(tile):
 
 @cache
 def _make_turn(sequences, row, outputs, elements, element_step, output_step):
-    """turn(sums, weights, first, memory, here): sums[n][o] += sum over k of weight (o, k) times x[n][k].
+    """Make turn(sums, weights, first, memory, start): sums[n][o] += sum over k of weight (o, k) times x[n][k].
 
-    Weight (o, k) is weights[first + k * element_step + o * output_step]; x[n][k] is memory[here + n * row + k].
+    Weight (o, k) is weights[first + k * element_step + o * output_step]; x[n][k] is memory[start + n * row + k].
     """
 
-    def turn(sums, weights, first, memory, here):
+    def turn(sums, weights, first, memory, start):
         for k in range(elements):
             for n in range(sequences):
-                x = memory[here + u64(n * row + k)]
+                x = memory[start + u64(n * row + k)]
                 for o in range(outputs):
                     sums[n * outputs + o] += weights[first + u64(k * element_step + o * output_step)] * x
 
     @intrinsic
-    def emitted(typingctx, sums, weights, first, memory, here):
+    def emitted(typingctx, sums, weights, first, memory, start):
         def codegen(context, builder, sig, args):
             total, factor, vector = _data(context, builder, sig, args, 0, 1, 3)
             kind = context.get_value_type(sig.args[0].dtype)
-            slots = [_element(builder, total, i) for i in range(sequences * outputs)]
+            sums_at = [_element(builder, total, i) for i in range(sequences * outputs)]
             # A sum waits four cycles for the one before it, so there are at least four to take turns.
-            chains = max(1, min(elements, 4 // len(slots)))
+            chains = max(1, min(elements, 4 // len(sums_at)))
             zero = ir.Constant(kind, 0.0)
-            values = [builder.load(slot) for slot in slots] + [zero] * (len(slots) * (chains - 1))
+            values = [builder.load(pointer) for pointer in sums_at] + [zero] * (len(sums_at) * (chains - 1))
             for k in range(elements):
                 xs = [
                     builder.load(_element(builder, vector, _plus(builder, args[4], n * row + k)))
@@ -145,65 +165,64 @@ def _make_turn(sequences, row, outputs, elements, element_step, output_step):
                     skip = k * element_step + o * output_step
                     weight = builder.load(_element(builder, factor, _plus(builder, args[2], skip)))
                     for n, x in enumerate(xs):
-                        at = k % chains * len(slots) + n * outputs + o
+                        at = k % chains * len(sums_at) + n * outputs + o
                         values[at] = _fma(builder, kind, weight, x, values[at])
-            for i, slot in enumerate(slots):
-                chain = values[i :: len(slots)]
+            for i, pointer in enumerate(sums_at):
+                chain = values[i :: len(sums_at)]
                 while len(chain) > 1:
                     pairs = [builder.fadd(*pair) for pair in zip(chain[::2], chain[1::2], strict=False)]
                     chain = pairs + chain[len(pairs) * 2 :]
-                builder.store(chain[0], slot)
+                builder.store(chain[0], pointer)
 
         return types.void(sums, weights, types.uint64, memory, types.uint64), codegen
 
     @overload(turn)
-    def _turn(sums, weights, first, memory, here):
-        return lambda sums, weights, first, memory, here: emitted(sums, weights, first, memory, here)
+    def _turn(sums, weights, first, memory, start):
+        return lambda sums, weights, first, memory, start: emitted(sums, weights, first, memory, start)
 
     return turn
 
 
 @cache
-def make_multiply(tile, dtype):
-    """multiply(sums, weights, memory, shared, packed, streamed, vectors, thread, part): this thread's partial results.
+def make_multiply(tile, shared, dtype):
+    """Make multiply(sums, weights, memory, packed, vectors, member, thread, part): this thread's partial results.
 
     sums [sequence][output]; memory is the block's shared memory, with weights from `shared` on and the vectors from
-    `vectors` on, [sequence][part][stride]; packed holds streamed weights from `streamed` on.
+    `vectors` on, [sequence][part][stride]; packed has the weights that are streamed.
     """
     OUTPUTS, SEQUENCES, THREADS, QUANTUM = tile.outputs, tile.sequences, tile.threads, tile.quantum
     IN_REGISTERS, STRIDE, ROW = tile.registers, tile.stride, tile.row
     SHARED_TURNS, STREAMED_TURNS = tile.shared // QUANTUM, tile.streamed // QUANTUM
     AFTER = tile.registers + tile.shared
     TURN = OUTPUTS * THREADS * QUANTUM
+    PACKED, STREAMED, SHARED = tile.packed, AFTER * OUTPUTS * THREADS, shared
     ZERO = dtype.type(0)
     from_registers = _make_turn(SEQUENCES, ROW, OUTPUTS, IN_REGISTERS, OUTPUTS, 1)
     from_memory = _make_turn(SEQUENCES, ROW, OUTPUTS, QUANTUM, 1, THREADS * QUANTUM)
 
     @register_jitable
-    def multiply(sums, weights, memory, shared, packed, streamed, vectors, thread, part):
-        here = vectors + part * u64(STRIDE)
+    def multiply(sums, weights, memory, packed, vectors, member, thread, part):
+        vector, streamed = vectors + part * u64(STRIDE), member * u64(PACKED) + u64(STREAMED)
         for i in range(SEQUENCES * OUTPUTS):
             sums[i] = ZERO
-        from_registers(sums, weights, u64(0), memory, here)
+        from_registers(sums, weights, u64(0), memory, vector)
         own = thread * u64(QUANTUM)
         if SHARED_TURNS > 0:
             for k in range(SHARED_TURNS):
                 after = u64(k) * u64(QUANTUM)
-                from_memory(
-                    sums, memory, shared + u64(k) * u64(TURN) + own, memory, here + u64(IN_REGISTERS) + after
-                )
+                first = u64(SHARED) + u64(k) * u64(TURN) + own
+                from_memory(sums, memory, first, memory, vector + u64(IN_REGISTERS) + after)
         if STREAMED_TURNS > 0:
             for k in range(STREAMED_TURNS):
                 after = u64(k) * u64(QUANTUM)
-                from_memory(
-                    sums, packed, streamed + u64(k) * u64(TURN) + own, memory, here + u64(AFTER) + after
-                )
+                first = streamed + u64(k) * u64(TURN) + own
+                from_memory(sums, packed, first, memory, vector + u64(AFTER) + after)
 
     return multiply
 
 
 def _round(mask, items, width):
-    """One exchange between lanes `mask` apart: halves the items each holds, or adds the one that is left."""
+    """Make one exchange between lanes `mask` apart: it halves the items each has, or adds the one that is left."""
     if items > 1:
         HALF = items // 2 * width
 
@@ -226,6 +245,8 @@ def _round(mask, items, width):
 
 
 def _after(first, second):
+    """Make the function that calls both."""
+
     @register_jitable
     def both(sums, part):
         first(sums, part)
@@ -236,7 +257,7 @@ def _after(first, second):
 
 @cache
 def make_add_up(parts, items, width):
-    """add_up(sums, part): over the lanes of a product's parts; sums [item][width] of every lane.
+    """Make add_up(sums, part): over the lanes of a product's parts; sums [item][width] of every lane.
 
     Afterwards lane `part` has item part // (parts // items) in sums[:width], and lanes with the same item have the
     same bits: they add the same two numbers at every exchange.
@@ -250,8 +271,8 @@ def make_add_up(parts, items, width):
 
 
 @cache
-def make_pack(tile, blocks, units, together, hidden, first_gate, reverse, dtype):
-    """Kernel that lays a recurrent weight matrix (rows of gates, H) out as the threads of a sweep read it.
+def make_pack(tile, blocks, units, together, hidden, first_gate, backward, dtype):
+    """Make the kernel that lays a recurrent weight matrix (rows of gates, H) out as the threads of a sweep read it.
 
     packed[block][slice / quantum][output][thread][quantum]; 0 where a thread has no unit or its slice is over.
     """
@@ -269,7 +290,7 @@ def make_pack(tile, blocks, units, together, hidden, first_gate, reverse, dtype)
             k = rest // u64(QUANTUM * THREADS * OUTPUTS) * u64(QUANTUM) + q
             part, bundle = thread % u64(PARTS), thread // u64(PARTS)
             at = part * u64(SLICE) + k
-            if reverse:
+            if backward:
                 own = bundle * u64(together) + output
                 row, column = u64(first_gate * hidden) + at, block * u64(units) + own
                 unit = column

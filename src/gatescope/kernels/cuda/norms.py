@@ -1,4 +1,4 @@
-"""What log-norms of adjoints are made of: the largest magnitude and a sum of squares that cannot overflow.
+"""Norms of adjoints, as the GPU computes them: the largest magnitude and a sum of squares that cannot overflow.
 
 A GPU computes float32 many times faster than float64, and adjoints of a float32 run are float32; so each state's sum
 of squares is taken in the run's own dtype, of values divided by a power of two near the largest of them, which is
@@ -27,7 +27,7 @@ _LIMIT = {"float32": 125, "float64": 1021}
 
 @functools.cache
 def make_norms(dtype_name: str, lanes: int) -> Any:
-    """Kernel for rows of `width` values, `lanes` (a power of two up to 32) threads a row.
+    """Make the kernel for rows of `width` values, `lanes` (a power of two up to 32) threads a row.
 
     peak[n] = max |values[n, :]|, and total[n] = the sum of squares of values[n, :] / 2^e, with 2^(e - 1) <= peak < 2^e.
     """
@@ -36,19 +36,19 @@ def make_norms(dtype_name: str, lanes: int) -> Any:
     lanes_, one, steps = u64(lanes), u64(1), lanes.bit_length() - 1
     limit, rows_each = np.int32(_LIMIT[dtype_name]), u64(THREADS // lanes)
 
-    def norms(values: Any, peak: Any, total: Any, places: Any, sizes: Any) -> None:
-        # places: values offset, peak and total offset; sizes: rows, width
+    def norms(values: Any, peak: Any, total: Any, offsets: Any, sizes: Any) -> None:
+        # offsets: values offset, peak and total offset; sizes: rows, width
         rows, width = u64(sizes[0]), u64(sizes[1])
         thread = u64(cuda.threadIdx.x)
         lane = thread % lanes_
         row = u64(cuda.blockIdx.x) * rows_each + thread // lanes_
         # A row beyond the last is the last once more: shuffles need all lanes of a warp.
-        start = u64(places[0]) + min(row, rows - one) * width
+        start = u64(offsets[0]) + min(row, rows - one) * width
         largest = zero
         k = lane
         while k < width:
             size = magnitude(values[start + k])
-            if size > largest:  # NaN never is; the sum will tell of it
+            if size > largest:  # NaN never is; the sum will be NaN
                 largest = size
             k += lanes_
         for step in range(steps):
@@ -68,8 +68,8 @@ def make_norms(dtype_name: str, lanes: int) -> Any:
         if lane == u64(0) and row < rows:
             if squares != squares:
                 largest = squares
-            peak[u64(places[1]) + row] = largest
-            total[u64(places[1]) + row] = squares
+            peak[u64(offsets[1]) + row] = largest
+            total[u64(offsets[1]) + row] = squares
 
     return cuda.jit(norms)
 
@@ -85,7 +85,7 @@ def row_norms(
     offset: int = 0,
     out_offset: int = 0,
 ) -> None:
-    """Largest magnitude and scaled sum of squares of rows that follow each other closely.
+    """Compute the largest magnitude and the scaled sum of squares of rows that follow each other closely.
 
     For adjoints (steps, B, S, H), rows = steps * B * S and width = H.  A NaN in a row makes both NaN, else an infinity
     makes both inf; a row of zeros gives 0 and 0.  `log_norms` makes logarithms of them.
@@ -116,12 +116,16 @@ def row_norms(
     ):
         if str(array.dtype) != dtype or dtype not in _LIMIT:
             raise DtypeError(
-                f"{name} is {array.dtype}, values {dtype}; give all in float32, or all in float64"
+                f"where values have {dtype}",
+                argument=name,
+                seen=array.dtype,
+                advice="give all in float32, or all in float64",
             )
         if end > array.size or min(rows, width - 1, offset, out_offset) < 0:
             raise ShapeError(
-                f"{name} has {array.size} elements; {rows} rows of {width} from {offset}, to {out_offset}, "
-                f"need {end}; check rows, width and offsets"
+                f"has {array.size} elements; {rows} rows of {width} from {offset}, to {out_offset}, need {end}",
+                argument=name,
+                advice="check rows, width and offsets",
             )
     if rows == 0:
         return
@@ -132,7 +136,7 @@ def row_norms(
 
 
 def log_norms(peak: NDArray[Any], total: NDArray[Any], exponents: NDArray[Any]) -> NDArray[np.float64]:
-    """Natural logarithm of || values * 2^exponents ||, from what `row_norms` found.
+    """Return the natural logarithm of || values * 2^exponents ||, from what `row_norms` computed.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ _STEPS = 8  # sizes between two powers of two: at most an eighth of a block is w
 
 
 def rounded(size: int) -> int:
-    """The size of block that holds `size` bytes: sizes that differ a little share their blocks."""
+    """Return the size of the block that holds `size` bytes; sizes that differ a little share their blocks."""
     step = max(_LEAST, (1 << max(0, size.bit_length() - 1)) // _STEPS)
     return -(-size // step) * step
 
@@ -31,7 +31,7 @@ class Pool:
         ``lease(block, size, give_back)`` is memory for an array, which calls ``give_back()`` when no array is left
         that looks at it.
     out_of_memory : callable
-        ``out_of_memory(error)``: whether an error of `allocate` says that there is no room.
+        ``out_of_memory(error)``: whether an error of `allocate` says that memory ran out.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Pool:
         self._free: dict[int, list[Any]] = defaultdict(list)
 
     def take(self, size: int) -> Any:
-        """Memory of at least `size` bytes that holds anything."""
+        """Return memory of at least `size` bytes that holds anything."""
         size = rounded(size)
         blocks = self._free[size]
         block = blocks.pop() if blocks else self._fresh(size)
@@ -54,13 +54,13 @@ class Pool:
         try:
             return self._allocate(size)
         except Exception as error:
-            if not self._out_of_memory(error) or not self.held():
+            if not self._out_of_memory(error) or not self.idle_bytes():
                 raise
             self.release()
             return self._allocate(size)
 
-    def held(self) -> int:
-        """Bytes of the free blocks."""
+    def idle_bytes(self) -> int:
+        """Return the bytes of the free blocks."""
         return sum(size * len(blocks) for size, blocks in self._free.items())
 
     def release(self) -> None:

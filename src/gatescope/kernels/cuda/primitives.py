@@ -1,4 +1,4 @@
-"""What the GPU kernels need beside arithmetic: words passed between blocks, prefetches, powers of two.
+"""Primitives of the GPU kernels beside arithmetic: words passed between blocks, prefetches, powers of two.
 
 Each function has a Python body, which Numba's simulator and the tests' emulator run, and a body for the GPU.
 
@@ -31,8 +31,8 @@ def _pause():
 
 def _pointer(context, builder, array_type, array, index_type, index):
     struct = context.make_array(array_type)(context, builder, array)
-    place = builder.gep(struct.data, [context.cast(builder, index, index_type, types.uint64)])
-    return builder.ptrtoint(place, ir.IntType(64))
+    element = builder.gep(struct.data, [context.cast(builder, index, index_type, types.uint64)])
+    return builder.ptrtoint(element, ir.IntType(64))
 
 
 def _assembly(builder, result, arguments, text, constraints):
@@ -44,8 +44,8 @@ def _assembly(builder, result, arguments, text, constraints):
 @intrinsic
 def _prefetch(typingctx, array, index):
     def codegen(context, builder, sig, args):
-        place = _pointer(context, builder, sig.args[0], args[0], sig.args[1], args[1])
-        _assembly(builder, ir.VoidType(), [place], "prefetch.L2 [$0];", "l")
+        address = _pointer(context, builder, sig.args[0], args[0], sig.args[1], args[1])
+        _assembly(builder, ir.VoidType(), [address], "prefetch.L2 [$0];", "l")
 
     return types.void(array, index), codegen
 
@@ -62,8 +62,8 @@ def _prefetch_for(array, index):
 @intrinsic
 def _load_word(typingctx, words, index):
     def codegen(context, builder, sig, args):
-        place = _pointer(context, builder, sig.args[0], args[0], sig.args[1], args[1])
-        return _assembly(builder, ir.IntType(64), [place], "ld.relaxed.gpu.u64 $0, [$1];", "=l,l,~{memory}")
+        address = _pointer(context, builder, sig.args[0], args[0], sig.args[1], args[1])
+        return _assembly(builder, ir.IntType(64), [address], "ld.relaxed.gpu.u64 $0, [$1];", "=l,l,~{memory}")
 
     return types.uint64(words, index), codegen
 
@@ -71,8 +71,8 @@ def _load_word(typingctx, words, index):
 @intrinsic
 def _store_word(typingctx, words, index, word):
     def codegen(context, builder, sig, args):
-        place = _pointer(context, builder, sig.args[0], args[0], sig.args[1], args[1])
-        _assembly(builder, ir.VoidType(), [place, args[2]], "st.relaxed.gpu.u64 [$0], $1;", "l,l,~{memory}")
+        address = _pointer(context, builder, sig.args[0], args[0], sig.args[1], args[1])
+        _assembly(builder, ir.VoidType(), [address, args[2]], "st.relaxed.gpu.u64 [$0], $1;", "l,l,~{memory}")
 
     return types.void(words, index, types.uint64), codegen
 
@@ -83,14 +83,14 @@ def _store_word(typingctx, words, index, word):
 def _simulated_shuffle(value, mask):
     # The simulator has no shuffles, so numbers pass through shared memory.  Every thread comes here: no kernel
     # shuffles where only some of them do.
-    machine = simulated_kernel()
-    here = machine.threadIdx.x
-    slots = machine.shared.array(1024, types.float64)
-    slots[here] = value
-    machine.syncthreads()
-    found = type(value)(slots[here ^ mask])
-    machine.syncthreads()
-    return found
+    simulator = simulated_kernel()
+    thread = simulator.threadIdx.x
+    values = simulator.shared.array(1024, types.float64)
+    values[thread] = value
+    simulator.syncthreads()
+    received = type(value)(values[thread ^ mask])
+    simulator.syncthreads()
+    return received
 
 
 if simulated:
@@ -99,7 +99,7 @@ else:
 
     @register_jitable
     def shuffle(value, mask):
-        """The value that the lane whose number differs in the bits of `mask` brings here."""
+        """Return the value of the lane whose number differs in the bits of `mask`."""
         return cuda.shfl_xor_sync(FULL, value, mask)
 
 
@@ -164,7 +164,7 @@ def _publish(words, index, value, tag):
 
 
 def poll(words, index, tag, like):
-    """(whether number `index` has arrived with that tag, the number); `like` gives its precision."""
+    """Return whether number `index` has arrived with that tag, and the number; `like` gives its precision."""
     low, high = np.uint64(0xFFFFFFFF), np.uint64(32)
     if isinstance(like, np.float32):
         word = np.uint64(words[index])
@@ -198,7 +198,7 @@ def _poll(words, index, tag, like):
 
 
 def magnitude(x):
-    """|x|."""
+    """Return |x|."""
     return abs(x)
 
 
@@ -220,7 +220,7 @@ def _magnitude(x):
 
 
 def exponent(x):
-    """Power of two (int32) that x >= 0 is near: x = m * 2^exponent, 0.5 <= m < 1; 0 for 0, inf and NaN."""
+    """Return the power of two (int32) that x >= 0 is near: x = m * 2^exponent, 0.5 <= m < 1; 0 for 0, inf and NaN."""
     return np.int32(np.frexp(x)[1]) if np.isfinite(x) else np.int32(0)
 
 
@@ -238,7 +238,7 @@ def _exponent(x):
 
 
 def power_of_two(power, like):
-    """2^power (int32, a normal number) in the precision of `like`."""
+    """Return 2^power (int32, a normal number) in the precision of `like`."""
     return type(like)(np.ldexp(1.0, int(power)))
 
 
@@ -268,7 +268,7 @@ _reciprocal, _tanh = _instruction("rcp.approx.ftz.f32"), _instruction("tanh.appr
 
 
 def approximate_reciprocal(x):
-    """1 / x to within a unit in the last place, x and 1 / x normal numbers; float32."""
+    """Return 1 / x to within a unit in the last place, x and 1 / x normal numbers; float32."""
     return np.float32(1) / x
 
 
@@ -278,7 +278,7 @@ def _approximate_reciprocal(x):
 
 
 def approximate_tanh(x):
-    """tanh(x) with an absolute error of about 2^-11; float32."""
+    """Return tanh(x) with an absolute error of about 2^-11; float32."""
     return np.tanh(x)
 
 
