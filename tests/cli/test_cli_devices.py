@@ -22,7 +22,7 @@ def machine(monkeypatch):
         monkeypatch.setattr(driver, "versions", lambda: versions or {})
         monkeypatch.setattr(driver, "why_unavailable", lambda: why)
         monkeypatch.setattr(driver, "simulated", simulated)
-        backend._machine.cache_clear()
+        backend._cuda_backend.cache_clear()
 
     return set_up
 

@@ -7,7 +7,7 @@ from numba.extending import register_jitable
 
 from gatescope.cells.activations import complement, sigmoid, zero
 from helpers.cases import Case
-from helpers.watched_gpu import DeviceArray, WatchedGpu
+from helpers.counting_gpu import CountingGpu, DeviceArray
 
 LENGTHS = [6, 2, 4]  # of the sequences of `case_of`
 
@@ -37,8 +37,8 @@ class Slim:
 
     @staticmethod
     @register_jitable
-    def step_vjp(kept, states, new_states, adjoint):
-        a, b = kept
+    def step_vjp(saved, states, new_states, adjoint):
+        a, b = saved
         (h,) = states
         (d_h,) = adjoint
         d_a = d_h * (h - b) * a * complement(a)
@@ -47,9 +47,9 @@ class Slim:
 
 
 class Foreign:
-    """An array of another library on the GPU, as far as it tells of itself."""
+    """An array of another library on the GPU, as far as its interface describes it."""
 
-    def __init__(self, array: np.ndarray, **facts: Any):
+    def __init__(self, array: np.ndarray, **more: Any):
         self._array = array  # keeps it alive
         pointer = (array.__array_interface__["data"][0], False)
         self.__cuda_array_interface__ = {
@@ -58,12 +58,12 @@ class Foreign:
             "strides": None if array.flags.c_contiguous else array.strides,
             "data": pointer,
             "version": 3,
-            **facts,
+            **more,
         }
 
 
-class Adopting(WatchedGpu):
-    """A `WatchedGpu` that takes `Foreign` arrays."""
+class Adopting(CountingGpu):
+    """A `CountingGpu` that takes `Foreign` arrays."""
 
     def __init__(self, **options: Any):
         super().__init__(**options)

@@ -17,9 +17,9 @@ from numba.np.numpy_support import as_dtype
 
 from gatescope.kernels.cuda import primitives
 from gatescope.kernels.cuda.driver import cuda
-from helpers.guarded import GuardedArray, KernelFault, guarded, poisoned, unwatched
-from helpers.rebinding import rebind
-from helpers.schedule import LANES, Launch, at_barrier, at_grid_barrier, in_warp, pause
+from helpers.checked_arrays import CheckedArray, KernelFault, checked, poisoned, unwatched
+from helpers.emulator_threads import LANES, Launch, at_barrier, at_grid_barrier, in_warp, pause
+from helpers.function_copies import copy_with
 
 __all__ = ["EmulatedGpu", "KernelFault", "launch", "pause"]
 
@@ -36,7 +36,7 @@ def _dtype(dtype: Any) -> np.dtype:
 
 
 class _Shared:
-    def array(self, shape: Any, dtype: Any, alignment: int | None = None) -> GuardedArray:
+    def array(self, shape: Any, dtype: Any, alignment: int | None = None) -> CheckedArray:
         frame = sys._getframe(1)
         # Numba's static arrays belong to the place in the code, so one in a loop is one array.
         place = (id(frame.f_code), frame.f_lasti)
@@ -44,13 +44,13 @@ class _Shared:
 
 
 class _Local:
-    def array(self, shape: Any, dtype: Any, alignment: int | None = None) -> GuardedArray:
-        return guarded(poisoned(shape, _dtype(dtype)))
+    def array(self, shape: Any, dtype: Any, alignment: int | None = None) -> CheckedArray:
+        return checked(poisoned(shape, _dtype(dtype)))
 
 
 class _Const:
-    def array_like(self, array: np.ndarray) -> GuardedArray:
-        view = guarded(array)
+    def array_like(self, array: np.ndarray) -> CheckedArray:
+        view = checked(array)
         view.flags.writeable = False
         return view
 
@@ -206,13 +206,13 @@ def _device_function(value: Any) -> FunctionType | None:
 @functools.lru_cache(maxsize=512)
 def _emulated(function: FunctionType, substitutes: frozenset) -> FunctionType:
     by_identity = {**_BY_IDENTITY, **{id(old): new for old, new in substitutes}}
-    return rebind(function, lambda value: by_identity.get(id(value)), _device_function)
+    return copy_with(function, lambda value: by_identity.get(id(value)), _device_function)
 
 
 def _argument(value: Any) -> Any:
     """An argument as the compiled kernel would take it: a Python float is a float64 there, and promotes."""
     if isinstance(value, np.ndarray):
-        return guarded(value)
+        return checked(value)
     if isinstance(value, tuple):
         return tuple(map(_argument, value))
     return np.float64(value) if type(value) is float else value
@@ -258,7 +258,7 @@ def launch(
     cooperative : bool, optional
         Whether the grid barrier may be used.
     resident : int, optional
-        How many blocks are on the machine at once; all by default.
+        How many blocks are on the gpu at once; all by default.
     shared_limit : int, optional
         Bytes of static and dynamic shared memory that a block may have.
 

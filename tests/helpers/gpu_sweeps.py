@@ -1,4 +1,4 @@
-"""The sweeps for the tests: designs with given numbers, NumPy arrays in and out, two cells that no file defines."""
+"""The sweeps for the tests: launch plans with given numbers, NumPy arrays in and out, two cells of their own."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from gatescope.cells.activations import complement, sigmoid, tanh, zero
 from gatescope.kernels.cpu import sweeps as cpu
 from gatescope.kernels.cpu.adjoints import Adjoints
 from gatescope.kernels.cuda import adjoints as cuda_adjoints
-from gatescope.kernels.cuda import launch_plan as designs
+from gatescope.kernels.cuda import launch_plan
 from gatescope.kernels.cuda import sweeps as cuda
 from helpers import cases
 from helpers.leaky import Leaky
@@ -21,7 +21,7 @@ BUILT_IN = ("lstm", "gru", "gru_reset_before", "rnn", "rnn_relu")
 
 
 class TwoPhases:
-    """Two phases, two states, and fewer kept values and states than gates.
+    """Two phases, two states, and fewer saved values and states than gates.
 
     r = sigmoid(W_r x + R_r h), n = tanh(W_n x + R_n (r h)), l = W_l x - R_l (r h), m' = r m + (1 - r) n, h' = m' + l.
     """
@@ -51,8 +51,8 @@ class TwoPhases:
 
     @staticmethod
     @register_jitable
-    def step_vjp(kept, states, new_states, adjoint):
-        r, n = kept
+    def step_vjp(saved, states, new_states, adjoint):
+        r, n = saved
         d_l = adjoint[0]
         d_m = adjoint[1] + d_l
         d_n = d_m * complement(r) * complement(n * n)
@@ -60,8 +60,8 @@ class TwoPhases:
 
     @staticmethod
     @register_jitable
-    def prepare_vjp(kept, states, d_operand, d_prepared):
-        r = kept[0]
+    def prepare_vjp(saved, states, d_operand, d_prepared):
+        r = saved[0]
         d_pre = ((d_prepared[0] + d_operand * states[0]) * r * complement(r),)
         return d_pre, d_pre, (d_operand * r, zero(r))
 
@@ -75,15 +75,15 @@ def cell_named(name):
     return gs.cells.register(OWN[name]) if name in OWN else gs.cells.get(name)
 
 
-def make_design(
-    cell, hidden, dtype, reverse, properties, *, blocks=1, together=1, parts=4, sequences=1, registers=None,
+def make_launch_plan(
+    cell, hidden, dtype, backward, properties, *, blocks=1, together=1, parts=4, sequences=1, registers=None,
     shared=None,
 ):  # fmt: skip
-    """A design with these numbers; registers, shared: elements of a slice whose weights are there, at most."""
+    """Make a launch plan with these numbers; registers, shared: at most so many of a slice's weights there."""
     dtype = np.dtype(dtype)
     first = cell.prepared or len(cell.gates)
     second = len(cell.gates) - first
-    if reverse:
+    if backward:
         lengths, widths = (first * hidden, second * hidden), (1, 1 if second else 0)
     else:
         lengths, widths, together = (hidden, hidden if second else 0), (first, second), 1
@@ -91,16 +91,20 @@ def make_design(
     units = -(-hidden // (blocks * together)) * together
     assert (blocks - 1) * units < hidden, "a block without units"
     threads = -(-units // together * parts // 32) * 32
-    made = designs._fill(
+    made = launch_plan._fill(
         lengths, widths, units, blocks, together, parts, threads, sequences, dtype.itemsize, properties
     )
     assert made is not None, "not even the vectors fit"
 
     def split(tile):
         quantum = tile.quantum
-        held = tile.registers if registers is None else min(registers * quantum, tile.slice)
-        kept = tile.slice - held if shared is None else min(shared * quantum, tile.slice - held)
-        return replace(tile, registers=held, shared=kept, streamed=tile.slice - held - kept)
+        in_registers = tile.registers if registers is None else min(registers * quantum, tile.slice)
+        in_shared = tile.slice - in_registers
+        if shared is not None:
+            in_shared = min(shared * quantum, in_shared)
+        return replace(
+            tile, registers=in_registers, shared=in_shared, streamed=tile.slice - in_registers - in_shared
+        )
 
     if registers is None and shared is None:
         return made
@@ -108,10 +112,10 @@ def make_design(
 
 
 def force(monkeypatch, **numbers):
-    """Have the host side take designs with these numbers, whatever is cheapest."""
+    """Have the host side take launch plans with these numbers, whatever is cheapest."""
 
-    def chosen(cell, hidden, dtype, rows, reverse, properties):
-        return make_design(cell, hidden, dtype, reverse, properties, **numbers)
+    def chosen(cell, hidden, dtype, rows, backward, properties):
+        return make_launch_plan(cell, hidden, dtype, backward, properties, **numbers)
 
     monkeypatch.setattr(cuda, "choose", chosen)
 
@@ -137,16 +141,16 @@ def _in_order(a, b):
 def without_products(monkeypatch):
     """Have NumPy do the dense products: emulated they take most of the time, and they have their own tests."""
 
-    def affine(machine, x, weight, bias, out):
+    def affine(backend, x, weight, bias, out):
         _put(out, _in_order(_view(x), _view(weight).T) + _view(bias))
 
-    def product(machine, a, b, out):
+    def product(backend, a, b, out):
         _put(out, _in_order(_view(a), _view(b)))
 
-    def weight_gradient(machine, a, b, out, accumulate=False):
+    def weight_gradient(backend, a, b, out, accumulate=False):
         _put(out, _in_order(_view(a).T, _view(b)), accumulate)
 
-    def column_sums(machine, a, out, accumulate=False):
+    def column_sums(backend, a, out, accumulate=False):
         _put(out, _view(a).sum(0), accumulate)
 
     for stand_in in (affine, product, weight_gradient, column_sums):
@@ -154,7 +158,7 @@ def without_products(monkeypatch):
 
 
 class Sweeps:
-    """One case on one machine."""
+    """One case on one backend."""
 
     def __init__(self, gpu, cell, dtype="float64", *, T=5, B=3, I=2, H=7, seed=0, scale=1.0):
         self.gpu, self.cell = gpu, cell_named(cell)
@@ -178,32 +182,34 @@ class Sweeps:
         states[0] = self.case.initial_state
         states = gpu.to_device(states)
         gates = gpu.empty((T, B, K, H), self.dtype)
-        given = gpu.to_device(self.case.inputs), states, gates, gpu.to_device(self.lengths(lengths))
-        cuda.forward(self.plan, self.weights(), *given, **options)
+        arrays = gpu.to_device(self.case.inputs), states, gates, gpu.to_device(self.lengths(lengths))
+        cuda.forward(self.plan, self.weights(), *arrays, **options)
         return gpu.to_host(states), gpu.to_host(gates) if K else np.empty((T, B, K, H), self.dtype)
 
-    def backward(self, trace, lengths=None, *, seeded=True, final=True, **options):
+    def backward(self, trace, lengths=None, *, cotangents=True, final=True, **options):
         """Gradients by the names of `naive.backward`, from a trace of the CPU."""
         gpu = self.gpu
         T, B, I, _ = self.shape
         adjoint = np.full(trace.states.shape, np.nan, self.dtype)
         adjoint[T] = self.case.final_adjoint if final else 0
         adjoint, d_inputs = gpu.to_device(adjoint), gpu.empty((T, B, I), self.dtype)
-        seeds = gpu.to_device(self.case.output_adjoint) if seeded else None
+        cotangents = gpu.to_device(self.case.output_adjoint) if cotangents else None
         arrays = tuple(gpu.to_device(np.asarray(a)) for a in (self.case.inputs, trace.states, trace.gates))
         lengths = gpu.to_device(self.lengths(lengths))
-        sums = cuda.backward(self.plan, self.weights(), arrays, lengths, seeds, adjoint, d_inputs, **options)
-        found = {name: gpu.to_host(value) for name, value in zip(cases.PARAMS, sums, strict=True)}
-        found |= {"inputs": gpu.to_host(d_inputs), "adjoint": gpu.to_host(adjoint)}
-        return found | {"initial_state": found["adjoint"][0]}
+        sums = cuda.backward(
+            self.plan, self.weights(), arrays, lengths, cotangents, adjoint, d_inputs, **options
+        )
+        gradients = {name: gpu.to_host(value) for name, value in zip(cases.PARAMS, sums, strict=True)}
+        gradients |= {"inputs": gpu.to_host(d_inputs), "adjoint": gpu.to_host(adjoint)}
+        return gradients | {"initial_state": gradients["adjoint"][0]}
 
-    def on_cpu(self, lengths=None, *, seeded=True, final=True):
+    def on_cpu(self, lengths=None, *, cotangents=True, final=True):
         """(trace, gradients) of the CPU kernels."""
         trace = self.case.run(lengths)
         grads = gs.backprop(
             self.params,
             trace,
-            output_adjoint=self.case.output_adjoint if seeded else None,
+            output_adjoint=self.case.output_adjoint if cotangents else None,
             final_adjoint=self.case.final_adjoint if final else None,
         )
         return trace, cases.flat(grads)
@@ -218,15 +224,15 @@ class Sweeps:
 
 # What the kernels are compiled for.  Multiprocessors and shared memory of a Tesla T4, an A100, an H100 and a B200.
 CHIPS = {
-    (7, 5): designs.DeviceProperties(40, 65_536 - 1024),
-    (8, 0): designs.DeviceProperties(108, 166_912 - 1024),
-    (9, 0): designs.DeviceProperties(132, 232_448 - 1024),
-    (10, 0): designs.DeviceProperties(148, 232_448 - 1024),
+    (7, 5): launch_plan.DeviceProperties(40, 65_536 - 1024),
+    (8, 0): launch_plan.DeviceProperties(108, 166_912 - 1024),
+    (9, 0): launch_plan.DeviceProperties(132, 232_448 - 1024),
+    (10, 0): launch_plan.DeviceProperties(148, 232_448 - 1024),
 }
 
 
 def signature_of(kind, dtype):
-    """Types that the host side gives to a kernel: "forward", "reverse", "flow" or "pack"."""
+    """Types that the host side gives to a kernel: "forward", "backward", "flow" or "pack"."""
     from numba import from_dtype, types
 
     x = from_dtype(np.dtype(dtype))[::1]
@@ -238,7 +244,7 @@ def signature_of(kind, dtype):
     return types.void(*[x] * 5, i64[::1], x, x, i32[::1], i32[::1], *[x] * 3, u64[::1], *[i64] * 8)
 
 
-def make_kernel(kind, cell, hidden, dtype, design, fast=False):
+def make_kernel(kind, cell, hidden, dtype, chosen, fast_activations=False):
     """The kernel as `kernels.cuda` makes it."""
     from gatescope.kernels.cuda.backward import make_backward
     from gatescope.kernels.cuda.forward import make_forward
@@ -246,9 +252,9 @@ def make_kernel(kind, cell, hidden, dtype, design, fast=False):
 
     dtype = np.dtype(dtype)
     if kind == "pack":
-        return make_pack(design.first, design.blocks, design.units, design.together, hidden, 0, False, dtype)
+        return make_pack(chosen.first, chosen.blocks, chosen.units, chosen.together, hidden, 0, False, dtype)
     if kind == "forward":
-        kept, states, gates = len(cell.saved), len(cell.states), len(cell.gates)
-        row = next((count for count in (kept, states) if count >= gates), gates)
-        return make_forward(cell, hidden, dtype, design, row, fast)
-    return make_backward(cell, hidden, dtype, design, kind == "flow", fast)
+        saved, states, gates = len(cell.saved), len(cell.states), len(cell.gates)
+        row = next((count for count in (saved, states) if count >= gates), gates)
+        return make_forward(cell, hidden, dtype, chosen, row, fast_activations)
+    return make_backward(cell, hidden, dtype, chosen, kind == "flow", fast_activations)

@@ -1,4 +1,4 @@
-"""The machines that the kernel tests run on, and the compiler."""
+"""The backends that the kernel tests run on, and the compiler."""
 
 import os
 
@@ -15,13 +15,13 @@ def _a_gpu_is_there() -> bool:
 
 if SIMULATED:
     # The simulator replaces numba.cuda when Numba is imported, so nothing else can run in the same process.
-    MACHINES = ["cudasim"]
+    BACKENDS = ["cudasim"]
 else:
     no_gpu = pytest.mark.skipif(not _a_gpu_is_there(), reason="no GPU on this machine")
-    MACHINES = ["emulator", pytest.param("gpu", marks=no_gpu)]
+    BACKENDS = ["emulator", pytest.param("gpu", marks=no_gpu)]
 
 
-@pytest.fixture(params=MACHINES)
+@pytest.fixture(params=BACKENDS)
 def gpu(request):
     """A Backend, put in place for the package's CUDA kernels: the emulator, Numba's simulator, or a GPU."""
     from gatescope.kernels.cuda import backend
@@ -31,9 +31,9 @@ def gpu(request):
         return
     from helpers.emulator import EmulatedGpu
 
-    machine = EmulatedGpu()
-    with backend.use(machine):
-        yield machine
+    gpu = EmulatedGpu()
+    with backend.use(gpu):
+        yield gpu
 
 
 @pytest.fixture

@@ -31,9 +31,9 @@ def emulated():
     """An emulated GPU that counts and takes arrays of other libraries; not beside the simulator."""
     if driver.simulated:
         pytest.skip("the emulator needs the real numba.cuda")
-    machine = Adopting()
-    with backend.use(machine):
-        yield machine
+    gpu = Adopting()
+    with backend.use(gpu):
+        yield gpu
 
 
 def assert_same_results(actual, expected, tolerance):
@@ -74,10 +74,14 @@ def test_provenance_names_the_device_and_what_stands_for_it(gpu):
     grads = gs.backprop(params, trace, output_adjoint=case.output_adjoint, device="cuda")
     flow = gs.gradient_flow(params, case.inputs, device="cuda")
     for found in (trace, grads, grads.params, flow):
-        facts = found.provenance
-        assert (facts["device"], facts["backend"], facts["dtype"]) == ("cuda", gpu.name, "float32")
-        assert facts["seed"] == 7
-        assert "fast_activations" not in facts
+        provenance = found.provenance
+        assert (provenance["device"], provenance["backend"], provenance["dtype"]) == (
+            "cuda",
+            gpu.name,
+            "float32",
+        )
+        assert provenance["seed"] == 7
+        assert "fast_activations" not in provenance
     assert "backend" not in case.run().provenance
 
 
@@ -125,18 +129,18 @@ def test_results_are_saved_and_loaded(gpu, tmp_path):
 @pytest.mark.parametrize("cell", [*BUILT_IN, "slim_test"])
 def test_what_stays_there_has_the_same_bits(gpu, slim, cell):
     case = case_of(cell)
-    there = case.run(LENGTHS, device="cuda")
-    grads = case.backprop(there, device="cuda")
+    on_gpu = case.run(LENGTHS, device="cuda")
+    grads = case.backprop(on_gpu, device="cuda")
     weights = gs.to_device(case.params)
     trace = gs.run(weights, case.inputs, initial_state=case.initial_state, lengths=LENGTHS)
     found = gs.backprop(weights, trace, output_adjoint=case.output_adjoint, final_adjoint=case.final_adjoint)
     assert (type(weights), type(trace), type(found)) == (gs.Params, gs.Trace, gs.Gradients)
     assert all(result.on_device for result in (weights, trace, found))
     assert_bits(weights.to_host().arrays(), case.params.arrays())
-    assert_bits(trace.to_host().arrays(), there.arrays())
+    assert_bits(trace.to_host().arrays(), on_gpu.arrays())
     assert_bits(flat(found.to_host()), flat(grads))
-    assert trace.to_host().gate_names == there.gate_names
-    assert trace.to_host().gate_ranges == there.gate_ranges == case.run(LENGTHS).gate_ranges
+    assert trace.to_host().gate_names == on_gpu.gate_names
+    assert trace.to_host().gate_ranges == on_gpu.gate_ranges == case.run(LENGTHS).gate_ranges
     flow = gs.gradient_flow(weights, case.inputs)
     assert_bits(flow.arrays(), gs.gradient_flow(case.params, case.inputs, device="cuda").arrays())
     assert flow.provenance["device"] == "cuda"
@@ -199,9 +203,9 @@ def test_arrays_of_other_libraries_are_taken_where_they_are(emulated):
         weights, expected, output_adjoint=case.output_adjoint, final_adjoint=case.final_adjoint
     )
     arrays = (case.inputs, case.initial_state, case.output_adjoint, case.final_adjoint)
-    inputs, state, seeds, last = map(Foreign, arrays)
+    inputs, state, cotangents, last = map(Foreign, arrays)
     trace = gs.run(weights, inputs, initial_state=state)
-    found = gs.backprop(weights, trace, output_adjoint=seeds, final_adjoint=last)
+    found = gs.backprop(weights, trace, output_adjoint=cotangents, final_adjoint=last)
     assert (emulated.adopted, emulated.fetched) == (4, 0)
     assert_bits(trace.to_host().arrays(), expected.to_host().arrays())
     assert_bits(flat(found.to_host()), flat(grads.to_host()))
@@ -209,7 +213,7 @@ def test_arrays_of_other_libraries_are_taken_where_they_are(emulated):
     host = gs.run(case.params, inputs, device="cuda")
     assert isinstance(host, gs.Trace)
     assert_bits(
-        flat(gs.backprop(case.params, host, output_adjoint=seeds, device="cuda")),
+        flat(gs.backprop(case.params, host, output_adjoint=cotangents, device="cuda")),
         flat(gs.backprop(case.params, host, output_adjoint=case.output_adjoint, device="cuda")),
     )
 
@@ -256,10 +260,10 @@ def test_tensors_of_pytorch(gpu):
     case = case_of("rnn", "float32")
     device = "cuda" if torch.cuda.is_available() and gpu.name == "cuda" else "cpu"
     inputs = torch.from_numpy(case.inputs).to(device)
-    seeds = torch.from_numpy(case.output_adjoint).to(device)
+    cotangents = torch.from_numpy(case.output_adjoint).to(device)
     weights = gs.to_device(case.params)
     trace = gs.run(weights, inputs)
-    grads = gs.backprop(weights, trace, output_adjoint=seeds).to_host()
+    grads = gs.backprop(weights, trace, output_adjoint=cotangents).to_host()
     expected = gs.run(case.params, case.inputs, device="cuda")
     assert_bits(trace.to_host().arrays(), expected.arrays())
     assert_bits(

@@ -1,10 +1,10 @@
-"""Gates held on the GPU: the same as on the CPU, and no copies to the host."""
+"""Gates clamped on the GPU: the same as on the CPU, and no copies to the host."""
 
 import numpy as np
 import pytest
 from helpers.cases import PARAMS, assert_close, flat
+from helpers.counting_gpu import CountingGpu
 from helpers.device_cases import LENGTHS, Slim, assert_bits, case_of
-from helpers.watched_gpu import WatchedGpu
 
 import gatescope as gs
 from gatescope.errors import UnknownNameError, ValueRangeError
@@ -32,17 +32,17 @@ def slim():
 @pytest.mark.parametrize(("cell", "dtype"), [*((cell, "float64") for cell in CLAMPS), ("lstm", "float32")])
 def test_the_same_as_the_cpu(gpu, cell, dtype):
     case, clamp = case_of(cell, dtype), CLAMPS[cell]
-    here, there = case.run(LENGTHS, clamp=clamp), case.run(LENGTHS, clamp=clamp, device="cuda")
-    assert there.provenance["clamp"] == here.provenance["clamp"]
-    for name, value in here.arrays().items():
-        assert_close(np.nan_to_num(there.arrays()[name]), np.nan_to_num(value), TOLERANCE[dtype], name)
-    exact = np.isin(here.clamp, (-1.0, 0.0, 0.5, 1.0))
-    for gate, chosen, values in zip(case.params.gate_names, exact, here.clamp, strict=True):
+    on_cpu, on_gpu = case.run(LENGTHS, clamp=clamp), case.run(LENGTHS, clamp=clamp, device="cuda")
+    assert on_gpu.provenance["clamp"] == on_cpu.provenance["clamp"]
+    for name, value in on_cpu.arrays().items():
+        assert_close(np.nan_to_num(on_gpu.arrays()[name]), np.nan_to_num(value), TOLERANCE[dtype], name)
+    exact = np.isin(on_cpu.clamp, (-1.0, 0.0, 0.5, 1.0))
+    for gate, chosen, values in zip(case.params.gate_names, exact, on_cpu.clamp, strict=True):
         if chosen.any():
-            wanted = np.where(here.mask[..., None], values[chosen], 0)
-            np.testing.assert_array_equal(there.gate(gate)[..., chosen], wanted)
-    expected, grads = flat(case.backprop(here)), flat(case.backprop(here, device="cuda"))
-    rows = ~np.isnan(here.clamp).reshape(-1)
+            expected = np.where(on_cpu.mask[..., None], values[chosen], 0)
+            np.testing.assert_array_equal(on_gpu.gate(gate)[..., chosen], expected)
+    expected, grads = flat(case.backprop(on_cpu)), flat(case.backprop(on_cpu, device="cuda"))
+    rows = ~np.isnan(on_cpu.clamp).reshape(-1)
     for name, value in expected.items():
         if name == "held":
             continue
@@ -55,16 +55,16 @@ def test_the_same_as_the_cpu(gpu, cell, dtype):
 @pytest.mark.parametrize("cell", ["lstm", "slim_test"])
 def test_what_stays_there_has_the_same_bits(gpu, cell):
     case, clamp = case_of(cell), CLAMPS[cell]
-    there = case.run(LENGTHS, clamp=clamp, device="cuda")
-    grads = case.backprop(there, device="cuda")
+    on_gpu = case.run(LENGTHS, clamp=clamp, device="cuda")
+    grads = case.backprop(on_gpu, device="cuda")
     weights = gs.to_device(case.params)
     trace = gs.run(weights, case.inputs, initial_state=case.initial_state, lengths=LENGTHS, clamp=clamp)
     found = gs.backprop(weights, trace, output_adjoint=case.output_adjoint, final_adjoint=case.final_adjoint)
-    assert_bits(weights.to_host().arrays(), case.params.arrays())  # not held themselves
+    assert_bits(weights.to_host().arrays(), case.params.arrays())  # not clamped themselves
     assert_bits(gs.clamp(weights, clamp).to_host().arrays(), gs.clamp(case.params, clamp).arrays())
-    assert trace.to_host() == there
+    assert trace.to_host() == on_gpu
     assert_bits(flat(found.to_host()), flat(grads))
-    assert found.provenance["clamp"] == trace.provenance["clamp"] == there.provenance["clamp"]
+    assert found.provenance["clamp"] == trace.provenance["clamp"] == on_gpu.provenance["clamp"]
     flow = gs.gradient_flow(weights, case.inputs, clamp=clamp)
     expected = gs.gradient_flow(case.params, case.inputs, clamp=clamp)
     assert_close(flow.log_norm, expected.log_norm, 1e-12, "log_norm")
@@ -73,16 +73,16 @@ def test_what_stays_there_has_the_same_bits(gpu, cell):
 def test_nothing_is_copied_to_the_host():
     if driver.simulated:
         pytest.skip("the emulator needs the real numba.cuda")
-    machine = WatchedGpu()
-    with backend.use(machine):
+    gpu = CountingGpu()
+    with backend.use(gpu):
         case = case_of("gru", "float32")
         weights = gs.to_device(case.params)
         trace = gs.run(weights, case.inputs, clamp={"z": {0: 1.0, 2: 0.5}})
         grads = gs.backprop(weights, trace, output_adjoint=case.output_adjoint)
-        assert machine.fetched == 0
+        assert gpu.fetched == 0
         with pytest.raises(UnknownNameError, match="clamp names 'f'"):
             gs.run(weights, case.inputs, clamp={"f": 1.0})
         with pytest.raises(ValueRangeError, match="takes values from 0 to 1"):
             gs.run(case.params, case.inputs, device="cuda", clamp={"z": 2.0})
         del trace, grads, weights
-        assert machine.live == 0
+        assert gpu.live == 0

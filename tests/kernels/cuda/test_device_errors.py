@@ -10,8 +10,7 @@ from helpers.device_cases import LENGTHS, Adopting, Foreign, assert_bits, case_o
 
 import gatescope as gs
 from gatescope.errors import DeviceError, DtypeError, ShapeError, UnknownNameError, ValueRangeError
-from gatescope.kernels.cuda import backend
-from gatescope.kernels.cuda import driver
+from gatescope.kernels.cuda import backend, driver
 
 # Minutes in Numba's simulator, a thread of Python for each of a kernel's; seconds elsewhere.
 pytestmark = [pytest.mark.slow] if driver.simulated else []
@@ -22,9 +21,9 @@ def emulated():
     """An emulated GPU that counts and takes arrays of other libraries; not beside the simulator."""
     if driver.simulated:
         pytest.skip("the emulator needs the real numba.cuda")
-    machine = Adopting()
-    with backend.use(machine):
-        yield machine
+    gpu = Adopting()
+    with backend.use(gpu):
+        yield gpu
 
 
 @pytest.fixture
@@ -184,8 +183,8 @@ def test_a_trace_of_other_weights(gpu, options, seen):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        (lambda a: Foreign(a.astype("float32")), DtypeError, "has dtype float32, but params have float64; conv"),
-        (lambda a: Foreign(a.astype("int64")), DtypeError, "on the GPU has dtype int64, but params have float64"),
+        (lambda a: Foreign(a.astype("float32")), DtypeError, "has dtype float32 on the GPU, but params have float64"),
+        (lambda a: Foreign(a.astype("int64")), DtypeError, "has dtype int64 on the GPU, but params have float64"),
         (lambda a: Foreign(np.asfortranarray(a)), ShapeError, r"strides .*not C-contiguous; make a contiguous"),
         (lambda a: Foreign(a[..., ::2]), ShapeError, "not C-contiguous"),
         (lambda a: Foreign(a, strides=(0,) * a.ndim), ShapeError, "not C-contiguous"),
@@ -261,15 +260,17 @@ def test_seeds_past_the_end_are_ignored_whatever_they_are(gpu):
     weights = gs.to_device(case.params)
     trace = gs.run(weights, case.inputs, lengths=LENGTHS)
     expected = gs.backprop(weights, trace, output_adjoint=case.output_adjoint).to_host()
-    seeds = case.output_adjoint.copy()
-    seeds[2:, 1] = np.nan
-    seeds[4:, 2] = np.inf
-    assert_bits(flat(gs.backprop(weights, trace, output_adjoint=seeds).to_host()), flat(expected))
+    cotangents = case.output_adjoint.copy()
+    cotangents[2:, 1] = np.nan
+    cotangents[4:, 2] = np.inf
+    assert_bits(flat(gs.backprop(weights, trace, output_adjoint=cotangents).to_host()), flat(expected))
     host = trace.to_host()
-    assert_bits(flat(gs.backprop(case.params, host, output_adjoint=seeds, device="cuda")), flat(expected))
-    seeds[1, 1, 0] = np.nan
+    assert_bits(
+        flat(gs.backprop(case.params, host, output_adjoint=cotangents, device="cuda")), flat(expected)
+    )
+    cotangents[1, 1, 0] = np.nan
     with pytest.raises(ValueRangeError, match=r"output_adjoint\[1, 1, 0\] is nan"):
-        gs.backprop(weights, trace, output_adjoint=seeds)
+        gs.backprop(weights, trace, output_adjoint=cotangents)
 
 
 @pytest.mark.parametrize("params", [None, {}, "lstm"])
@@ -333,10 +334,10 @@ def failing(monkeypatch):
 
         array = SimpleNamespace(copy_to_host=fail, copy_to_device=fail, size=1, nbytes=8)
         device = SimpleNamespace(MULTIPROCESSOR_COUNT=132)
-        driver = SimpleNamespace(get_current_device=lambda: device)
-        monkeypatch.setattr(driver, "cuda", driver)
+        cuda = SimpleNamespace(get_current_device=lambda: device)
+        monkeypatch.setattr(driver, "cuda", cuda)
         monkeypatch.setattr(driver, "simulated", False)
-        machine = backend.CudaBackend()
+        gpu = backend.CudaBackend()
         names = (
             "to_device",
             "device_array",
@@ -345,18 +346,18 @@ def failing(monkeypatch):
             "as_cuda_array",
             "get_current_device",
         )
-        vars(driver).update(dict.fromkeys(names, fail))
-        return machine, {
-            "to_device": lambda: machine.to_device(np.zeros(3)),
-            "empty": lambda: machine.empty((2, 3), np.float32),
-            "zeros": lambda: machine.zeros(4, np.uint64),
-            "to_host": lambda: machine.to_host(array),
-            "copy": lambda: machine.copy(array, array),
-            "launch": lambda: machine.launch(Kernel(), 1, 32, ()),
-            "synchronize": machine.synchronize,
-            "memory": machine.memory,
-            "reclaim": machine.reclaim,
-            "adopt": lambda: machine.adopt(array),
+        vars(cuda).update(dict.fromkeys(names, fail))
+        return gpu, {
+            "to_device": lambda: gpu.to_device(np.zeros(3)),
+            "empty": lambda: gpu.empty((2, 3), np.float32),
+            "zeros": lambda: gpu.zeros(4, np.uint64),
+            "to_host": lambda: gpu.to_host(array),
+            "copy": lambda: gpu.copy(array, array),
+            "launch": lambda: gpu.launch(Kernel(), 1, 32, ()),
+            "synchronize": gpu.synchronize,
+            "memory": gpu.memory,
+            "reclaim": gpu.reclaim,
+            "adopt": lambda: gpu.adopt(array),
             "start": backend.CudaBackend,
         }
 
@@ -391,11 +392,11 @@ def test_mistakes_of_the_code_are_not_hidden(failing):
 
 
 def test_a_gpu_that_is_lost_during_a_run(failing):
-    machine, _ = failing(LOST)
-    machine.memory = lambda: (1 << 40, 1 << 40)
+    gpu, _ = failing(LOST)
+    gpu.memory = lambda: (1 << 40, 1 << 40)
     case = case_of("rnn")
     with (
-        backend.use(machine),
+        backend.use(gpu),
         pytest.raises(DeviceError, match=r"the GPU failed while room was made for"),
     ):
         case.run(device="cuda")

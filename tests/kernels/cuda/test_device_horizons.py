@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from helpers.counting_gpu import CountingGpu
 from helpers.device_cases import case_of
-from helpers.watched_gpu import WatchedGpu
 
 import gatescope as gs
 from gatescope.errors import ValueRangeError
@@ -17,7 +17,7 @@ def emulated(monkeypatch):
     if driver.simulated:
         pytest.skip("the emulator needs the real numba.cuda")
     monkeypatch.setattr(device.CudaDevice, "piece", lambda self, steps, step_bytes, state_bytes: 2)
-    with backend.use(WatchedGpu()):
+    with backend.use(CountingGpu()):
         yield
 
 

@@ -269,13 +269,15 @@ def test_errors_say_what_is_wrong(gpu):
     def zeros(rows, cols, dtype="float32"):
         return Matrix(gpu.zeros((rows * cols,), dtype), rows, cols)
 
-    with pytest.raises(ShapeError, match="x is 5 x 4; with the others it must be 5 x 3"):
+    with pytest.raises(ShapeError, match=r"x has shape \(5, 4\), but with the others it must be 5 x 3"):
         gemm.affine(gpu, zeros(5, 4), zeros(6, 3), None, zeros(5, 6))
-    with pytest.raises(ShapeError, match=r"d: 5 rows of 4, 4 apart from 1, do not fit into 20 elements"):
+    with pytest.raises(
+        ShapeError, match="d has 5 rows of 4, 4 apart from 1, which do not fit into 20 elements"
+    ):
         gemm.product(gpu, Matrix(zeros(5, 4).array, 5, 4, 4, 1), zeros(4, 3), zeros(5, 3))
-    with pytest.raises(DtypeError, match="x is float64 and out is float32"):
+    with pytest.raises(DtypeError, match="x has dtype float64 where out has float32; give all in"):
         gemm.weight_gradient(gpu, zeros(5, 4), zeros(5, 3, "float64"), zeros(4, 3))
-    with pytest.raises(ShapeError, match="workspace has 2 elements"):
+    with pytest.raises(ShapeError, match=r"workspace should have at least .* not 2 of float32; leave it out"):
         gemm.column_sums(gpu, zeros(5, 4), zeros(1, 4), workspace=gpu.zeros((2,), "float32"))
 
 

@@ -1,52 +1,52 @@
-"""What `choose` promises: every design fits the machine and covers the product, for any size."""
+"""What `choose` promises: every plan fits the GPU and covers the product, for any size."""
 
 import time
 
 import numpy as np
 import pytest
 from helpers import gpu_sweeps as sweeps
-from helpers.gpu_designs import check_backward, check_forward, emulated
 from helpers.gpu_sweeps import CHIPS, Sweeps
+from helpers.launch_plans import check_backward, check_forward, emulated
 
 from gatescope.errors import DeviceError
-from gatescope.kernels.cuda import launch_plan as designs
+from gatescope.kernels.cuda import launch_plan
 from gatescope.kernels.cuda.launch_plan import DeviceProperties, choose, registers_of
 
 TINY = DeviceProperties(1, 48 * 1024)
-MACHINES = {"tiny": TINY, "few": DeviceProperties(4, 64 * 1024), "H100": CHIPS[9, 0], "T4": CHIPS[7, 5]}
+GPUS = {"tiny": TINY, "few": DeviceProperties(4, 64 * 1024), "H100": CHIPS[9, 0], "T4": CHIPS[7, 5]}
 SIZES = [1, 2, 3, 7, 8, 13, 31, 33, 63, 64, 65, 100, 127, 128, 200, 255, 256, 333, 512]
 LARGE = [1000, 1024, 2047, 2048]
 
 
-def chosen(cell, hidden, dtype, rows, reverse, properties):
-    return choose(sweeps.cell_named(cell), hidden, np.dtype(dtype), rows, reverse, properties)
+def chosen(cell, hidden, dtype, rows, backward, properties):
+    return choose(sweeps.cell_named(cell), hidden, np.dtype(dtype), rows, backward, properties)
 
 
-def check(design, cell, hidden, dtype, reverse, properties):
+def check(plan, cell, hidden, dtype, backward, properties):
     size, gates = np.dtype(dtype).itemsize, len(cell.gates)
     first = cell.prepared or gates
-    assert design.two_phase == bool(cell.prepared)
-    products = [(design.first, first)]
-    if design.two_phase:
-        products.append((design.second, gates - first))
-    # The machine.
-    assert design.threads % 32 == 0
-    assert 32 <= design.threads <= 512
-    assert 1 <= design.blocks <= properties.multiprocessors
-    assert design.shared_bytes <= properties.shared_limit
+    assert plan.two_phase == bool(cell.prepared)
+    products = [(plan.first, first)]
+    if plan.two_phase:
+        products.append((plan.second, gates - first))
+    # The gpu.
+    assert plan.threads % 32 == 0
+    assert 32 <= plan.threads <= 512
+    assert 1 <= plan.blocks <= properties.multiprocessors
+    assert plan.shared_bytes <= properties.shared_limit
     # The hidden units, each in one block and in one group of threads.
-    assert design.units * design.blocks >= hidden
-    assert (design.blocks - 1) * design.units < hidden
-    assert design.units % design.together == 0
-    assert design.units // design.together * design.parts <= design.threads
-    assert design.parts in (1, 2, 4, 8, 16, 32)
-    assert design.sequences * design.together <= design.parts
-    assert design.spread * design.sequences * design.together == design.parts
-    assert design.together == 1 or reverse
+    assert plan.units * plan.blocks >= hidden
+    assert (plan.blocks - 1) * plan.units < hidden
+    assert plan.units % plan.together == 0
+    assert plan.units // plan.together * plan.parts <= plan.threads
+    assert plan.parts in (1, 2, 4, 8, 16, 32)
+    assert plan.sequences * plan.together <= plan.parts
+    assert plan.spread * plan.sequences * plan.together == plan.parts
+    assert plan.together == 1 or backward
     budget = 0
     for tile, width in products:
-        assert tile.length == (width * hidden if reverse else hidden)
-        assert tile.outputs == design.together * (1 if reverse else width)
+        assert tile.length == (width * hidden if backward else hidden)
+        assert tile.outputs == plan.together * (1 if backward else width)
         assert tile.parts * tile.slice >= tile.length
         assert tile.registers + tile.shared + tile.streamed == tile.slice
         assert min(tile.registers, tile.shared, tile.streamed) >= 0
@@ -54,27 +54,27 @@ def check(design, cell, hidden, dtype, reverse, properties):
         assert all(n % tile.quantum == 0 for n in (tile.slice, tile.stride, tile.registers, tile.shared))
         assert tile.stride >= tile.slice
         assert tile.stride // tile.quantum % 2 == 1  # the parts' loads fall into different banks
-        assert (tile.threads, tile.sequences) == (design.threads, design.sequences)
+        assert (tile.threads, tile.sequences) == (plan.threads, plan.sequences)
         budget += tile.registers * tile.outputs * size // 4
-    assert budget <= registers_of(design.threads)
-    assert (design.words(3) == 1) == (design.blocks == 1)
+    assert budget <= registers_of(plan.threads)
+    assert (plan.exchange_words(3) == plan.itemsize // 4) == (plan.blocks == 1)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("gpu", GPUS)
 @pytest.mark.parametrize("cell", ["lstm", "gru", "gru_reset_before", "rnn", "two_phases"])
-def test_every_size_has_a_design_that_fits_or_a_reason(cell, machine, dtype):
-    properties, known = MACHINES[machine], sweeps.cell_named(cell)
+def test_every_size_has_a_design_that_fits_or_a_reason(cell, gpu, dtype):
+    properties, known = GPUS[gpu], sweeps.cell_named(cell)
     refused = []
     for hidden in (*SIZES, *LARGE):
-        for reverse in (False, True):
+        for backward in (False, True):
             for rows in (1, 64):
                 try:
-                    design = chosen(cell, hidden, dtype, rows, reverse, properties)
+                    plan = chosen(cell, hidden, dtype, rows, backward, properties)
                 except DeviceError as error:
                     refused.append((properties.shared_limit, hidden, str(error)))
                     continue
-                check(design, known, hidden, dtype, reverse, properties)
+                check(plan, known, hidden, dtype, backward, properties)
     # One multiprocessor has threads for 512 units; old GPUs' shared memory holds the vectors of little more.
     for shared_limit, hidden, reason in refused:
         assert shared_limit < 100_000  # never on a data centre's GPU
@@ -82,13 +82,13 @@ def test_every_size_has_a_design_that_fits_or_a_reason(cell, machine, dtype):
         assert f"hidden_size={hidden}" in reason
 
 
-@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("backward", [False, True])
 @pytest.mark.parametrize("rows", [1, 3, 64, 1000])
-@pytest.mark.parametrize("machine", MACHINES)
-def test_small_cells_take_one_block(machine, rows, reverse):
+@pytest.mark.parametrize("gpu", GPUS)
+def test_small_cells_take_one_block(gpu, rows, backward):
     for hidden in (1, 7, 33, 64):
         for cell in ("lstm", "gru_reset_before"):
-            assert chosen(cell, hidden, "float64", rows, reverse, MACHINES[machine]).blocks == 1
+            assert chosen(cell, hidden, "float64", rows, backward, GPUS[gpu]).blocks == 1
 
 
 def test_large_cells_take_several_where_there_are_several():
@@ -98,13 +98,13 @@ def test_large_cells_take_several_where_there_are_several():
 
 
 def test_the_choice_is_the_same_each_time_and_full_is_full():
-    for reverse in (False, True):
-        given = ("gru", 200, "float32", 40, reverse, CHIPS[8, 0])
-        first = chosen(*given)
+    for backward in (False, True):
+        arguments = ("gru", 200, "float32", 40, backward, CHIPS[8, 0])
+        first = chosen(*arguments)
         choose.cache_clear()
-        assert chosen(*given) == first
-        # Far beyond what the machine holds, more rows change nothing.
-        many = [chosen("gru", 200, "float32", rows, reverse, CHIPS[8, 0]) for rows in (5000, 50_000)]
+        assert chosen(*arguments) == first
+        # Far beyond what the gpu holds, more rows change nothing.
+        many = [chosen("gru", 200, "float32", rows, backward, CHIPS[8, 0]) for rows in (5000, 50_000)]
         assert many[0] == many[1]
 
 
@@ -125,7 +125,7 @@ def test_the_exchange_buffers_are_as_large_as_the_kernels_need(monkeypatch, cell
     """The emulator stops at an index beyond, and with half the words the kernels get there."""
     sweeps.without_products(monkeypatch)
     sweeps.force(monkeypatch, parts=8, blocks=3, sequences=2, together=2)
-    words = designs.LaunchPlan.words
+    words = launch_plan.LaunchPlan.exchange_words
     with emulated() as gpu:
         work = Sweeps(gpu, cell, T=2, B=3, I=1, H=9)
         directions = np.ones((3, 1, len(work.cell.states), 9))
@@ -137,7 +137,9 @@ def test_the_exchange_buffers_are_as_large_as_the_kernels_need(monkeypatch, cell
         check_forward(work)
         check_backward(work)
         flow()
-        monkeypatch.setattr(designs.LaunchPlan, "words", lambda self, groups: words(self, groups) // 2)
+        monkeypatch.setattr(
+            launch_plan.LaunchPlan, "exchange_words", lambda self, groups: words(self, groups) // 2
+        )
         for sweep in (work.forward, lambda: work.backward(trace), flow):
             with pytest.raises(Exception, match="out of bounds"):
                 sweep()

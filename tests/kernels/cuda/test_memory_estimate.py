@@ -1,4 +1,4 @@
-"""The memory plan is what is really allocated, and what it advises is true."""
+"""The memory estimate is what is really allocated, and what it advises is true."""
 
 import gc
 import re
@@ -6,11 +6,11 @@ import re
 import numpy as np
 import pytest
 from helpers.cases import BUILT_IN, Case, assert_close, flat
+from helpers.counting_gpu import CountingGpu
 from helpers.device_cases import Slim
-from helpers.watched_gpu import WatchedGpu
 
 import gatescope as gs
-from gatescope.errors import DeviceError, DtypeError, UnknownNameError, ValueRangeError
+from gatescope.errors import DeviceError
 from gatescope.kernels.cuda import backend, driver, memory_estimate, sweeps
 from gatescope.kernels.cuda.launch_plan import DeviceProperties
 
@@ -19,7 +19,7 @@ if driver.simulated:
 
 DTYPES = ("float32", "float64")
 # A GPU's: the plan of large cells spreads over many blocks.
-MACHINE = {"multiprocessors": 132, "shared_limit": 231_424}
+GPU = {"multiprocessors": 132, "shared_limit": 231_424}
 SIZES = [
     {"T": 500, "B": 40, "I": 1, "H": 16},
     {"T": 300, "B": 64, "I": 96, "H": 64},
@@ -30,7 +30,7 @@ MEGABYTE = 1 << 20
 
 
 def watched(capacity=1 << 40, *, computes=False):
-    return WatchedGpu(capacity, computes=computes, **MACHINE)
+    return CountingGpu(capacity, computes=computes, **GPU)
 
 
 def params_of(cell, dtype, size):
@@ -45,16 +45,16 @@ def data_of(dtype, size):
 
 def plan_of(call, params, size, **options):
     return memory_estimate.estimate(
-        call, params.cell, hidden_size=size["H"], steps=size["T"], batch=size["B"], input_size=size["I"],
+        call, gs.cells.get(params.cell), hidden_size=size["H"], steps=size["T"], batch=size["B"], input_size=size["I"],
         dtype=params.dtype, **options,
     )  # fmt: skip
 
 
-def peak_of(machine, work):
+def peak_of(gpu, work):
     """Bytes that `work` has alive at most beyond what is there before."""
-    before = machine.peak = machine.live
+    before = gpu.peak = gpu.live
     work()
-    return machine.peak - before
+    return gpu.peak - before
 
 
 def assert_planned(peak, plan):
@@ -67,15 +67,15 @@ def assert_planned(peak, plan):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("cell", BUILT_IN)
 def test_the_plan_is_what_is_allocated(cell, dtype, size):
-    params, (inputs, seeds) = params_of(cell, dtype, size), data_of(dtype, size)
-    machine = watched()
-    with backend.use(machine):
+    params, (inputs, cotangents) = params_of(cell, dtype, size), data_of(dtype, size)
+    gpu = watched()
+    with backend.use(gpu):
         plan = plan_of("run", params, size)
-        assert_planned(peak_of(machine, lambda: gs.run(params, inputs, device="cuda")), plan)
+        assert_planned(peak_of(gpu, lambda: gs.run(params, inputs, device="cuda")), plan)
         trace = gs.run(params, inputs)
         plan = plan_of("backprop", params, size)
         assert_planned(
-            peak_of(machine, lambda: gs.backprop(params, trace, output_adjoint=seeds, device="cuda")), plan
+            peak_of(gpu, lambda: gs.backprop(params, trace, output_adjoint=cotangents, device="cuda")), plan
         )
 
 
@@ -83,39 +83,39 @@ def test_the_plan_is_what_is_allocated(cell, dtype, size):
 @pytest.mark.parametrize("cell", BUILT_IN)
 def test_the_plan_leaves_out_what_is_there_already(cell, dtype):
     size = SIZES[0]
-    params, (inputs, seeds) = params_of(cell, dtype, size), data_of(dtype, size)
-    machine = watched()
-    with backend.use(machine):
+    params, (inputs, cotangents) = params_of(cell, dtype, size), data_of(dtype, size)
+    gpu = watched()
+    with backend.use(gpu):
         weights = gs.to_device(params)
-        plan = plan_of("run", params, size, already=["weights"])
-        peak = peak_of(machine, lambda: gs.run(weights, inputs))
+        plan = plan_of("run", params, size, on_device=["weights"])
+        peak = peak_of(gpu, lambda: gs.run(weights, inputs))
         assert_planned(peak, plan)
         trace = gs.run(weights, inputs)
-        plan = plan_of("backprop", params, size, already=["weights", "trace"])
-        assert_planned(peak_of(machine, lambda: gs.backprop(weights, trace, output_adjoint=seeds)), plan)
-        plan = plan_of("backprop", params, size, already=["weights", "trace"], seeded=False)
+        plan = plan_of("backprop", params, size, on_device=["weights", "trace"])
+        assert_planned(peak_of(gpu, lambda: gs.backprop(weights, trace, output_adjoint=cotangents)), plan)
+        plan = plan_of("backprop", params, size, on_device=["weights", "trace"], output_adjoint=False)
         last = np.ones(trace.states.shape[1:], dtype)
         assert_planned(
-            peak_of(machine, lambda: gs.backprop(weights, trace, final_adjoint=last)),
+            peak_of(gpu, lambda: gs.backprop(weights, trace, final_adjoint=last)),
             plan,
         )
 
 
 def test_projections_that_need_room_of_their_own_are_planned():
-    """A cell with more gates than states and kept values."""
+    """A cell with more gates than states and saved values."""
     gs.cells.register(Slim)
     try:
         size = SIZES[0]
-        params, (inputs, seeds) = params_of("slim_test", "float32", size), data_of("float32", size)
-        machine = watched()
-        with backend.use(machine):
+        params, (inputs, cotangents) = params_of("slim_test", "float32", size), data_of("float32", size)
+        gpu = watched()
+        with backend.use(gpu):
             plan = plan_of("run", params, size)
             assert plan.parts["input projections"] > 0
-            assert_planned(peak_of(machine, lambda: gs.run(params, inputs, device="cuda")), plan)
+            assert_planned(peak_of(gpu, lambda: gs.run(params, inputs, device="cuda")), plan)
             trace = gs.run(params, inputs)
             plan = plan_of("backprop", params, size)
             assert_planned(
-                peak_of(machine, lambda: gs.backprop(params, trace, output_adjoint=seeds, device="cuda")),
+                peak_of(gpu, lambda: gs.backprop(params, trace, output_adjoint=cotangents, device="cuda")),
                 plan,
             )
     finally:
@@ -130,29 +130,29 @@ def test_projections_that_need_room_of_their_own_are_planned():
 def test_what_is_let_through_fits(cell, dtype):
     """At every capacity between far too little and plenty: either an error before anything is there, or no error."""
     size = {"T": 200, "B": 24, "I": 5, "H": 40}
-    params, (inputs, seeds) = params_of(cell, dtype, size), data_of(dtype, size)
+    params, (inputs, cotangents) = params_of(cell, dtype, size), data_of(dtype, size)
     trace = gs.run(params, inputs)
     with backend.use(watched()):
         least = {call: plan_of(call, params, size).least for call in memory_estimate.CALLS}
         most = plan_of("backprop", params, size).total
     segments = set()
     for capacity in np.geomspace(least["run"] / 3, 2.5 * most, 60).astype(int):
-        machine = watched(int(capacity))
-        with backend.use(machine):
+        gpu = watched(int(capacity))
+        with backend.use(gpu):
             for call, work in (
                 ("run", lambda: gs.run(params, inputs, device="cuda")),
-                ("backprop", lambda: gs.backprop(params, trace, output_adjoint=seeds, device="cuda")),
+                ("backprop", lambda: gs.backprop(params, trace, output_adjoint=cotangents, device="cuda")),
             ):
                 plan = plan_of(call, params, size, free=int(capacity))
-                machine.peak = 0
+                gpu.peak = 0
                 if capacity < 0.999 * least[call]:
                     with pytest.raises(DeviceError, match="of GPU memory"):
                         work()
-                    assert machine.peak == 0  # nothing was begun
+                    assert gpu.peak == 0  # nothing was begun
                     continue
                 work()
-                assert machine.live == 0, "a result of NumPy arrays keeps nothing there"
-                assert machine.peak <= min(plan.total, memory_estimate.USABLE * capacity)
+                assert gpu.live == 0, "a result of NumPy arrays keeps nothing on the device"
+                assert gpu.peak <= min(plan.total, memory_estimate.USABLE * capacity)
                 segments.add(plan.segments)
     assert len(segments) > 1 or cell == "rnn"  # whose scratch is less than what the reserve leaves
 
@@ -161,10 +161,10 @@ def test_what_would_not_be_let_through_does_not_fit():
     """`least` is no more than the reserve above what is taken: too careful a plan would turn work away."""
     size = {"T": 400, "B": 24, "I": 5, "H": 40}
     params, (inputs, _) = params_of("lstm", "float32", size), data_of("float32", size)
-    machine = watched()
-    with backend.use(machine):
+    gpu = watched()
+    with backend.use(gpu):
         least = plan_of("run", params, size).least
-        peak = peak_of(machine, lambda: gs.run(params, inputs, device="cuda"))
+        peak = peak_of(gpu, lambda: gs.run(params, inputs, device="cuda"))
     assert least <= 1.02 * peak / memory_estimate.USABLE
 
 
@@ -173,15 +173,15 @@ def test_segments_give_the_same_gradients(cell):
     """Little memory: the gradients of the weights are added up in several segments."""
     case = Case(cell, T=24, B=3, I=2, H=5)
     expected = flat(case.backprop(case.run([24, 7, 15])))
-    machine = WatchedGpu()
-    with backend.use(machine):
+    gpu = CountingGpu()
+    with backend.use(gpu):
         plan = plan_of("backprop", case.params, {"T": 24, "B": 3, "I": 2, "H": 5})
-    machine = WatchedGpu(plan.least)
-    with backend.use(machine):
+    gpu = CountingGpu(plan.least)
+    with backend.use(gpu):
         grads = flat(case.backprop(case.run([24, 7, 15]), device="cuda"))
     plan = memory_estimate.estimate(
-        "backprop", cell, hidden_size=5, steps=24, batch=3, input_size=2, dtype="float64", free=plan.least,
-        properties=DeviceProperties(machine.multiprocessors, machine.shared_limit),
+        "backprop", gs.cells.get(cell), hidden_size=5, steps=24, batch=3, input_size=2,
+        dtype=np.dtype("float64"), free=plan.least, properties=DeviceProperties(gpu.multiprocessors, gpu.shared_limit),
     )  # fmt: skip
     assert plan.segments > 1
     for name, value in expected.items():
@@ -209,24 +209,24 @@ def number(pattern, message):
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru_reset_before"])
 def test_the_batch_that_is_said_to_fit_fits(cell, call):
     size = {"T": 200, "B": 40, "I": 5, "H": 40}
-    params, (inputs, seeds) = params_of(cell, "float64", size), data_of("float64", size)
+    params, (inputs, cotangents) = params_of(cell, "float64", size), data_of("float64", size)
     with backend.use(watched()):
         capacity = plan_of(call, params, size).least // 3
-    machine = watched(capacity)
+    gpu = watched(capacity)
 
     def work(count):
         part = np.ascontiguousarray(inputs[:, :count])
         if call == "run":
             return gs.run(params, part, device="cuda")
-        return gs.backprop(params, gs.run(params, part), output_adjoint=seeds[:, :count], device="cuda")
+        return gs.backprop(params, gs.run(params, part), output_adjoint=cotangents[:, :count], device="cuda")
 
-    with backend.use(machine):
+    with backend.use(gpu):
         message = refusal(lambda: work(40))
         count = number(r"split the batch: ([\d,]+) of the 40 sequences", message)
         assert 8 <= count < 40
         work(count)
-        assert machine.peak <= capacity
-        refusal(lambda: work(count + 2))  # no needlessly small one; the design may change at one more
+        assert gpu.peak <= capacity
+        refusal(lambda: work(count + 2))  # no needlessly small one; the launch plan may change at one more
     assert "float32" not in message  # which would need half of the least, and a third is there
     assert "device='cpu'" in message
     assert message.startswith(f"{call} of {cell} with 40 units in float64, 200 steps, 40 sequences needs ")
@@ -235,30 +235,30 @@ def test_the_batch_that_is_said_to_fit_fits(cell, call):
 @pytest.mark.parametrize("call", memory_estimate.CALLS)
 def test_float32_is_advised_where_it_fits(call):
     size = {"T": 200, "B": 40, "I": 5, "H": 40}
-    params, (inputs, seeds) = params_of("gru", "float64", size), data_of("float64", size)
+    params, (inputs, cotangents) = params_of("gru", "float64", size), data_of("float64", size)
     with backend.use(watched()):
         capacity = int(plan_of(call, params, size).least * 0.6)
-    single, (inputs32, seeds32) = params_of("gru", "float32", size), data_of("float32", size)
+    single, (inputs32, cotangents32) = params_of("gru", "float32", size), data_of("float32", size)
 
-    def work(params, inputs, seeds):
+    def work(params, inputs, cotangents):
         if call == "run":
             return gs.run(params, inputs, device="cuda")
-        return gs.backprop(params, gs.run(params, inputs), output_adjoint=seeds, device="cuda")
+        return gs.backprop(params, gs.run(params, inputs), output_adjoint=cotangents, device="cuda")
 
     with backend.use(watched(capacity)):
-        assert "use dtype='float32', which fits" in refusal(lambda: work(params, inputs, seeds))
-        work(single, inputs32, seeds32)
+        assert "use dtype='float32', which fits" in refusal(lambda: work(params, inputs, cotangents))
+        work(single, inputs32, cotangents32)
 
 
 def test_the_steps_that_are_said_to_fit_fit_and_give_the_same():
-    """One sequence cannot be split; its parts are run one after another, and differentiated in reverse."""
+    """One sequence cannot be split; its parts are run one after another, and differentiated in backward."""
     case = Case("lstm", T=60, B=1, I=2, H=5)
     whole = case.run()
     exact = case.backprop(whole)
     size = {"T": 60, "B": 1, "I": 2, "H": 5}
-    with backend.use(WatchedGpu()):
+    with backend.use(CountingGpu()):
         capacity = {call: int(plan_of(call, case.params, size).least * 0.7) for call in memory_estimate.CALLS}
-    with backend.use(WatchedGpu(capacity["run"])):
+    with backend.use(CountingGpu(capacity["run"])):
         count = number(
             r"take (\d+) of the 60 steps at a time, each from the final",
             refusal(lambda: case.run(device="cuda")),
@@ -270,19 +270,19 @@ def test_the_steps_that_are_said_to_fit_fit_and_give_the_same():
             )
             state = traces[-1].final_state
     assert_close(np.concatenate([part.states[1:] for part in traces]), whole.states[1:], 1e-13, "states")
-    with backend.use(WatchedGpu(capacity["backprop"])):
+    with backend.use(CountingGpu(capacity["backprop"])):
         message = refusal(lambda: case.backprop(whole, device="cuda"))
         count = number(r"take (\d+) of the 60 steps at a time, the last first", message)
         begins = range(0, 60, count)
         adjoint, total = case.final_adjoint, 0.0
         for begin in reversed(begins):
-            here = slice(begin, begin + count)
+            piece = slice(begin, begin + count)
             state = whole.states[begin]
-            part = gs.run(case.params, case.inputs[here], initial_state=state)
+            part = gs.run(case.params, case.inputs[piece], initial_state=state)
             grads = gs.backprop(
                 case.params,
                 part,
-                output_adjoint=case.output_adjoint[here],
+                output_adjoint=case.output_adjoint[piece],
                 final_adjoint=adjoint,
                 device="cuda",
             )
@@ -291,52 +291,52 @@ def test_the_steps_that_are_said_to_fit_fit_and_give_the_same():
     assert_close(total, exact.params.weight_hh, 1e-12, "weight_hh")
 
 
-def test_what_hides_in_pending_frees_is_asked_for_first():
+def test_pending_frees_are_done_before_a_call_is_refused():
     """Numba frees in bunches: what is refused at first may fit when they are done."""
     size = SIZES[0]
     params, (inputs, _) = params_of("lstm", "float32", size), data_of("float32", size)
 
-    class Hoarding(WatchedGpu):
+    class Hoarding(CountingGpu):
         def memory(self):
             free, total = super().memory()
             return (free if self.reclaimed else free // 100), total
 
-    machine = Hoarding(1 << 25, computes=False, **MACHINE)
-    with backend.use(machine):
-        assert plan_of("run", params, size).least > machine.memory()[0]
+    gpu = Hoarding(1 << 25, computes=False, **GPU)
+    with backend.use(gpu):
+        assert plan_of("run", params, size).least > gpu.memory()[0]
         gs.run(params, inputs, device="cuda")
-        assert machine.reclaimed == 1
+        assert gpu.reclaimed == 1
 
 
-# ---- memory that runs out in spite of the plan ----
+# ---- memory that runs out in spite of the estimate ----
 
 
 @pytest.mark.parametrize("call", memory_estimate.CALLS)
 def test_memory_that_runs_out_later_is_explained(call):
     """Another process took it between the check and the allocation."""
     size = SIZES[0]
-    params, (inputs, seeds) = params_of("lstm", "float32", size), data_of("float32", size)
+    params, (inputs, cotangents) = params_of("lstm", "float32", size), data_of("float32", size)
     trace = gs.run(params, inputs)
 
-    class Losing(WatchedGpu):
+    class Losing(CountingGpu):
         def memory(self):
             return (1 << 40, 1 << 40) if not self.reclaimed else super().memory()
 
-    machine = Losing(MEGABYTE, computes=False, **MACHINE)
-    with backend.use(machine):
+    gpu = Losing(MEGABYTE, computes=False, **GPU)
+    with backend.use(gpu):
         message = refusal(
             lambda: (
                 gs.run(params, inputs, device="cuda")
                 if call == "run"
-                else gs.backprop(params, trace, output_adjoint=seeds, device="cuda")
+                else gs.backprop(params, trace, output_adjoint=cotangents, device="cuda")
             )
         )
-        assert message.startswith("the GPU's memory ran out while room was made for ")
+        assert message.startswith("the GPU's memory ran out while ")
         assert f"{call} of lstm with 16 units in float32, 500 steps, 40 sequences needs " in message
         assert "1.00 MiB are free" in message
         assert "split the batch" in message
     gc.collect()  # the error's frames
-    assert machine.live == 0  # nothing is left behind
+    assert gpu.live == 0  # nothing is left behind
 
 
 @pytest.mark.parametrize(("cell", "width"), [("lstm", 2), ("rnn", 3), ("gru", 40)])
@@ -345,76 +345,44 @@ def test_gradient_flow_fits_by_itself(cell, width):
     size = {"T": 90, "B": 2, "I": width, "H": 5}
     case = Case(cell, **size)
     exact = gs.gradient_flow(case.params, case.inputs)
-    with backend.use(WatchedGpu()):
+    with backend.use(CountingGpu()):
         needed = plan_of("run", case.params, size).total
-    machine = WatchedGpu(needed // 2)
-    with backend.use(machine):
+    gpu = CountingGpu(needed // 2)
+    with backend.use(gpu):
         refusal(lambda: gs.run(case.params, case.inputs, device="cuda"))
         flow = gs.gradient_flow(case.params, case.inputs, device="cuda")
-    assert machine.peak <= machine.capacity
+    assert gpu.peak <= gpu.capacity
     np.testing.assert_allclose(flow.log_norm, exact.log_norm, rtol=1e-12, atol=1e-12)
 
 
-# ---- the table ----
+# ---- the estimate itself ----
 
 
-def test_a_plan_can_be_read():
-    plan = memory_estimate.estimate(
-        "backprop", "lstm", hidden_size=64, steps=100_000, batch=40, input_size=1, free=16 << 30,
-        properties=DeviceProperties(132, 231_424),
+def test_the_scratch_takes_half_of_what_is_free():
+    estimate = memory_estimate.estimate(
+        "backprop", gs.cells.get("lstm"), hidden_size=64, steps=100_000, batch=40, input_size=1,
+        dtype=np.dtype("float32"), free=16 << 30, properties=DeviceProperties(132, 231_424),
     )  # fmt: skip
-    first, *rows = str(plan).splitlines()
-    assert first.startswith("backprop of lstm with 64 units in float32, 100,000 steps, 40 sequences: ")
-    assert f"needs at least {memory_estimate.human(plan.least)}" in first
-    assert f"in {plan.segments} segments" in first
-    assert rows[0].split() == ["trace", "5.74", "GiB", f"{plan.parts['trace'] / plan.total:.0%}"]
-    assert rows[-1].split()[0] == "together"
-    assert len(rows) == len(plan.parts) + 1
-    sizes = list(plan.parts.values())
-    assert plan.total == sum(sizes)
-    # what is free is split in halves when the sweep begins: the scratch takes one
-    assert plan.parts["adjoints of gates"] < 16 << 29
+    assert str(estimate.call) == "backprop of lstm with 64 units in float32, 100,000 steps, 40 sequences"
+    assert estimate.total == sum(estimate.parts.values())
+    assert estimate.segments > 1
+    assert estimate.parts["adjoints of gates"] < 8 << 30
 
 
-def test_a_plan_needs_no_gpu():
-    plan = memory_estimate.estimate("run", "rnn", hidden_size=3, steps=4, batch=5, input_size=2, dtype="float64")
-    assert plan.parts["states"] == 5 * 5 * 3 * 8
-    assert plan.parts["inputs"] == 4 * 5 * 2 * 8
-
-
-@pytest.mark.parametrize(("call", "cell"), [("sweep", "rnn"), ("run", "transformer")])
-def test_a_plan_of_nothing_known(call, cell):
-    with pytest.raises(UnknownNameError, match=r"choose|registered|known"):
-        memory_estimate.estimate(call, cell, hidden_size=3, steps=4, batch=5, input_size=2)
-
-
-@pytest.mark.parametrize(
-    ("change", "error", "message"),
-    [
-        ({"hidden_size": 0}, ValueRangeError, "hidden_size=0 must be a whole number of at least 1"),
-        ({"steps": 1e5}, ValueRangeError, "steps=100000.0 must be a whole number"),
-        ({"batch": -1}, ValueRangeError, "batch=-1 must"),
-        ({"dtype": "float16"}, DtypeError, "dtype='float16' .*use 'float32' or 'float64'"),
-        ({"already": ["weigths"]}, UnknownNameError, r"already=\['weigths'\] is not known; choose .*weights"),
-    ],
-)
-def test_a_plan_of_sizes_that_are_none(change, error, message):
-    sizes = {"hidden_size": 3, "steps": 4, "batch": 5, "input_size": 2, **change}
-    with pytest.raises(error, match=message):
-        memory_estimate.estimate("run", "rnn", **sizes)
-
-
-def test_human():
-    texts = [memory_estimate.human(size) for size in (0, 1023, 1024, 3 << 20, 5.5 * 2**30, 2**45)]
-    assert texts == ["0 bytes", "1023 bytes", "1.00 KiB", "3.00 MiB", "5.50 GiB", "32768.00 GiB"]
+def test_an_estimate_needs_no_gpu():
+    parts = memory_estimate.estimate(
+        "run", gs.cells.get("rnn"), hidden_size=3, steps=4, batch=5, input_size=2, dtype=np.dtype("float64")
+    ).parts
+    assert parts["states"] == 5 * 5 * 3 * 8
+    assert parts["inputs"] == 4 * 5 * 2 * 8
 
 
 def test_the_scratch_of_a_step_is_what_the_sweep_takes():
-    """Of the module that allocates it: a cell of two phases keeps its second operand too."""
+    """Of the module that allocates it: a cell of two phases saves its second operand too."""
     assert sweeps.scratch_per_step is memory_estimate.scratch_per_step
     one = 4 * 3 * 8
     expected = {"rnn": 1, "rnn_relu": 1, "lstm": 4, "gru": 6, "gru_reset_before": 7}
     for cell, rows in expected.items():
-        assert memory_estimate.scratch_per_step(gs.cells.get(cell), 8, 3, np.dtype("float32")) == rows * one, (
-            cell
-        )
+        assert (
+            memory_estimate.scratch_per_step(gs.cells.get(cell), 8, 3, np.dtype("float32")) == rows * one
+        ), cell

@@ -78,7 +78,7 @@ def test_exponents_far_beyond_float64():
 
 def test_errors_say_what_is_wrong(gpu):
     a, b = gpu.zeros((6,), np.float32), gpu.zeros((6,), np.float64)
-    with pytest.raises(DtypeError, match="peak is float64, values float32"):
+    with pytest.raises(DtypeError, match="peak has dtype float64 where values have float32"):
         norms.row_norms(gpu, a, b, a, rows=2, width=3)
     with pytest.raises(ShapeError, match="values has 6 elements"):
         norms.row_norms(gpu, a, a, a, rows=2, width=3, offset=1)

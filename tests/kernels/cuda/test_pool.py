@@ -5,7 +5,7 @@ import gc
 import numpy as np
 import pytest
 
-from gatescope.kernels.cuda import driver
+from gatescope.kernels.cuda import driver as cuda_driver
 from gatescope.kernels.cuda.pool import Pool, rounded
 
 MIB = 1 << 20
@@ -43,7 +43,7 @@ class Lease:
 
 
 def pool_on(driver, lease=Lease):
-    return Pool(driver.allocate, lease, driver.out_of_memory)
+    return Pool(driver.allocate, lease, cuda_driver.out_of_memory)
 
 
 def test_a_block_is_used_again_when_its_lease_ends():
@@ -53,9 +53,9 @@ def test_a_block_is_used_again_when_its_lease_ends():
     block = first.block
     second = pool.take(5 * MIB)
     assert second.block is not block
-    assert pool.held() == 0
+    assert pool.idle_bytes() == 0
     del first
-    assert pool.held() == rounded(5 * MIB)
+    assert pool.idle_bytes() == rounded(5 * MIB)
     third = pool.take(5 * MIB - 17)  # nearly the same size
     assert third.block is block
     assert len(driver.asked) == 2
@@ -67,7 +67,7 @@ def test_small_memory_shares_a_size():
     small = pool.take(1000)
     del small
     gc.collect()
-    assert pool.held() == driver.used == 4096
+    assert pool.idle_bytes() == driver.used == 4096
     other = pool.take(4000)
     assert (other.size, driver.asked) == (4096, [4096])
 
@@ -89,7 +89,7 @@ def test_other_errors_are_passed_on():
         raise RuntimeError("CUDA_ERROR_ILLEGAL_ADDRESS")
 
     with pytest.raises(RuntimeError, match="ILLEGAL"):
-        Pool(fail, Lease, driver.out_of_memory).take(2 * MIB)
+        Pool(fail, Lease, cuda_driver.out_of_memory).take(2 * MIB)
 
 
 @pytest.mark.parametrize("size", [MIB, MIB + 1, 5 * MIB - 1, 123_456_789, 3 << 32])
@@ -100,7 +100,7 @@ def test_rounding_wastes_little(size):
 
 def test_numba_arrays_and_their_views_keep_the_block(monkeypatch):
     """The lease on numba-cuda's own classes, which need no driver for this."""
-    if driver.simulated or "numba-cuda" not in driver.versions():
+    if cuda_driver.simulated or "numba-cuda" not in cuda_driver.versions():
         pytest.skip("needs the package numba-cuda")
     driver = Driver(100 * MIB)
     pool = pool_on(driver, driver.lease)
@@ -113,11 +113,11 @@ def test_numba_arrays_and_their_views_keep_the_block(monkeypatch):
     assert int(part.device_pointer) == int(array.gpu_data.device_pointer) + 512
     del array
     gc.collect()
-    assert pool.held() == 0  # `flat` still looks at it
+    assert pool.idle_bytes() == 0  # `flat` still looks at it
     del flat
     gc.collect()
-    assert pool.held() == 0  # and `part`
+    assert pool.idle_bytes() == 0  # and `part`
     del part
     gc.collect()
-    assert pool.held() == 4 * MIB
+    assert pool.idle_bytes() == 4 * MIB
     assert driver._LEASES == {}

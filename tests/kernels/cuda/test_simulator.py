@@ -1,4 +1,4 @@
-"""The whole public way over the GPU in Numba's simulator, as small as it gets; every other machine runs it too."""
+"""The whole public way over the GPU in Numba's simulator, as small as it gets; every other gpu runs it too."""
 
 import numpy as np
 import pytest

@@ -7,39 +7,41 @@ import numpy as np
 import pytest
 from helpers import gpu_sweeps as sweeps
 from helpers import machine_code as compiling
-from helpers.gpu_sweeps import CHIPS, make_design, make_kernel, signature_of
+from helpers.gpu_sweeps import CHIPS, make_kernel, make_launch_plan, signature_of
 
 from gatescope.kernels.cuda.launch_plan import choose, registers_of
 
 pytestmark = pytest.mark.skipif(compiling.why_not() is not None, reason=str(compiling.why_not()))
 
-KINDS = ["forward", "reverse", "flow"]
+KINDS = ["forward", "backward", "flow"]
 H100 = (9, 0)
 RECIPROCAL = "rcp.approx.ftz.f32"
 SIZES = [16, 64, 128, 256, 512]
 
 
 @cache
-def built(kind, cell, hidden, dtype, cc, rows=1, fast=False, design=None):
-    """(kernel as built, its design): the one that is chosen for so many rows, unless one is given."""
+def built(kind, cell, hidden, dtype, cc, rows=1, fast_activations=False, launch_plan=None):
+    """(kernel as built, its launch plan): the one that is chosen for so many rows, unless one is given."""
     cell = sweeps.cell_named(cell)
-    design = design or choose(cell, hidden, np.dtype(dtype), rows, kind in ("reverse", "flow"), CHIPS[cc])
-    kernel = make_kernel(kind, cell, hidden, dtype, design, fast)
-    return compiling.build(kernel, signature_of(kind, dtype), cc), design
+    launch_plan = launch_plan or choose(
+        cell, hidden, np.dtype(dtype), rows, kind in ("backward", "flow"), CHIPS[cc]
+    )
+    kernel = make_kernel(kind, cell, hidden, dtype, launch_plan, fast_activations)
+    return compiling.build(kernel, signature_of(kind, dtype), cc), launch_plan
 
 
 def check(kind, cell, hidden, dtype, cc, rows=1):
-    kernel, design = built(kind, cell, hidden, dtype, cc, rows)
-    assert kernel.stack == 0, f"{kernel.stack} bytes of local memory a thread in {design}"
-    assert kernel.spills == 0, f"{kernel.spills} bytes spilled in {design}"
+    kernel, launch_plan = built(kind, cell, hidden, dtype, cc, rows)
+    assert kernel.stack == 0, f"{kernel.stack} bytes of local memory a thread in {launch_plan}"
+    assert kernel.spills == 0, f"{kernel.spills} bytes spilled in {launch_plan}"
     # A launch of more threads than the registers are for fails on the GPU, and nothing before it says so.
-    allowed = registers_of(design.threads)
-    assert kernel.registers <= allowed, f"{kernel.registers} registers of {allowed} in {design}"
-    assert kernel.shared == 0  # all of it is dynamic, which is what the design counts
-    assert_instructions(kernel.ptx, design, dtype)
+    allowed = registers_of(launch_plan.threads)
+    assert kernel.registers <= allowed, f"{kernel.registers} registers of {allowed} in {launch_plan}"
+    assert kernel.shared == 0  # all of it is dynamic, which is what the launch plan counts
+    assert_instructions(kernel.ptx, launch_plan, dtype)
 
 
-def assert_instructions(ptx, design, dtype):
+def assert_instructions(ptx, launch_plan, dtype):
     if dtype == "float32":
         assert ".f64" not in ptx
     instructions = set(re.findall(r"^\s+(?:@!?%p\d+ )?([a-z][\w.]*)", ptx, re.MULTILINE))
@@ -47,7 +49,7 @@ def assert_instructions(ptx, design, dtype):
     assert approximate <= ({RECIPROCAL} if dtype == "float32" else set()), approximate
     flushing = {name for name in instructions if ".ftz" in name}
     assert flushing <= {RECIPROCAL}, flushing  # subnormal numbers are 0 nowhere else
-    several = design.blocks > 1
+    several = launch_plan.blocks > 1
     assert ("ld.relaxed.gpu" in ptx) == several
     assert ("st.relaxed.gpu" in ptx) == several
     assert "prefetch.L2" in ptx
@@ -57,22 +59,22 @@ def assert_instructions(ptx, design, dtype):
 # A subset that tells most of the changes, in about a minute; the whole is below.
 CORE = [
     ("forward", "lstm", 64, "float32", (7, 5), 1),
-    ("reverse", "lstm", 64, "float32", (8, 0), 1),
+    ("backward", "lstm", 64, "float32", (8, 0), 1),
     ("flow", "lstm", 64, "float32", (10, 0), 64),
     ("forward", "lstm", 64, "float32", (10, 0), 64),
     ("forward", "gru", 64, "float32", (9, 0), 1),
     ("flow", "gru", 16, "float32", (7, 5), 1),
     ("forward", "gru_reset_before", 64, "float32", (8, 0), 1),
-    ("reverse", "gru_reset_before", 64, "float32", (10, 0), 1),
-    ("reverse", "rnn", 16, "float32", (7, 5), 64),
+    ("backward", "gru_reset_before", 64, "float32", (10, 0), 1),
+    ("backward", "rnn", 16, "float32", (7, 5), 64),
     ("forward", "rnn_relu", 16, "float32", (9, 0), 1),
     ("forward", "leaky", 16, "float32", (8, 0), 1),
     ("flow", "two_phases", 16, "float32", (9, 0), 1),
     ("forward", "lstm", 256, "float32", (9, 0), 1),
     ("flow", "lstm", 128, "float32", (8, 0), 1),
-    ("reverse", "gru_reset_before", 128, "float32", (9, 0), 1),
+    ("backward", "gru_reset_before", 128, "float32", (9, 0), 1),
     ("forward", "lstm", 64, "float64", (9, 0), 1),
-    ("reverse", "gru", 16, "float64", (10, 0), 1),
+    ("backward", "gru", 16, "float64", (10, 0), 1),
 ]
 
 
@@ -109,7 +111,7 @@ def test_the_packing_of_the_weights(dtype):
 
 
 def test_one_block_passes_nothing_on_and_several_do():
-    """Negative control of the tests of `ld.relaxed`, and both designs occur in the core."""
+    """Negative control of the tests of `ld.relaxed`, and both launch plans occur in the core."""
     one, alone = built("forward", "lstm", 64, "float32", (7, 5))
     many, group = built("forward", "lstm", 256, "float32", H100)
     assert alone.blocks == 1 < group.blocks
@@ -119,36 +121,36 @@ def test_one_block_passes_nothing_on_and_several_do():
         assert_instructions(many.ptx, alone, "float32")
 
 
-@pytest.mark.parametrize("kind", ["forward", "reverse"])
+@pytest.mark.parametrize("kind", ["forward", "backward"])
 def test_a_design_with_too_many_registers_shows(kind):
     """Negative control: all weights of H = 128 in the registers of a block's 128 threads, 512 of them each."""
     cell = sweeps.cell_named("lstm")
-    design = make_design(
-        cell, 128, "float32", kind == "reverse", CHIPS[H100], parts=1, registers=10_000, shared=0
+    launch_plan = make_launch_plan(
+        cell, 128, "float32", kind == "backward", CHIPS[H100], parts=1, registers=10_000, shared=0
     )
-    assert design.threads == 128
-    assert design.first.registers * design.first.outputs == 512
-    kernel, _ = built(kind, "lstm", 128, "float32", H100, design=design)
+    assert launch_plan.threads == 128
+    assert launch_plan.first.registers * launch_plan.first.outputs == 512
+    kernel, _ = built(kind, "lstm", 128, "float32", H100, launch_plan=launch_plan)
     assert kernel.stack > 0 or kernel.spills > 0
 
 
 def test_fast_activations_are_one_instruction():
     exact, _ = built("forward", "lstm", 16, "float32", (8, 0))
-    fast, _ = built("forward", "lstm", 16, "float32", (8, 0), fast=True)
+    fast_activations, _ = built("forward", "lstm", 16, "float32", (8, 0), fast_activations=True)
     assert "tanh.approx" not in exact.ptx
     assert exact.ptx.count(RECIPROCAL) == 5  # four gates and the tanh of c
-    assert fast.ptx.count("tanh.approx.f32") == 5
-    assert "rcp.approx" not in fast.ptx
+    assert fast_activations.ptx.count("tanh.approx.f32") == 5
+    assert "rcp.approx" not in fast_activations.ptx
 
 
 # A wide load of four weights' worth of the vector serves 4 * outputs multiplications.
-@pytest.mark.parametrize(("kind", "cell"), [("forward", "lstm"), ("reverse", "lstm"), ("forward", "gru")])
+@pytest.mark.parametrize(("kind", "cell"), [("forward", "lstm"), ("backward", "lstm"), ("forward", "gru")])
 def test_the_product_is_multiply_adds_and_wide_loads(kind, cell):
-    kernel, design = built(kind, cell, 64, "float32", H100)
+    kernel, launch_plan = built(kind, cell, 64, "float32", H100)
     counts = compiling.sass(kernel.cubin)
     if counts is None:
         pytest.skip("nvdisasm is not installed (the package nvidia-cuda-nvdisasm)")
-    tile = design.first
+    tile = launch_plan.first
     work = tile.slice * tile.outputs * tile.sequences
     assert tile.registers == tile.slice
     # The product stands in the code once, and the elementwise part takes a few multiply-adds more.

@@ -5,8 +5,8 @@ import inspect
 import numpy as np
 import pytest
 from helpers import gpu_sweeps as sweeps
-from helpers.gpu_designs import emulated
 from helpers.gpu_sweeps import Sweeps, force
+from helpers.launch_plans import emulated
 
 from gatescope.kernels.cuda import backward, exchange, forward
 from gatescope.kernels.cuda import sweeps as cuda
@@ -51,10 +51,10 @@ FAULTS = {
     "forward that takes any tag": ("forward", BLOCKS, (), faulty_gather),
     "forward that exchanges through one buffer": ("forward", BLOCKS, SINGLE_EXCHANGE, None),
     "forward that does not add up": ("forward", ONE_BLOCK, ((SUMS, ""),), None),
-    "back without the barrier": ("reverse", ONE_BLOCK, (BARRIER_BEFORE_THE_PRODUCT,), None),
-    "back with one buffer": ("reverse", ONE_BLOCK, SINGLE_BUFFER[1:], None),
-    "back that takes any tag": ("reverse", BLOCKS, (), faulty_gather),
-    "back that exchanges through one buffer": ("reverse", BLOCKS, SINGLE_EXCHANGE[:1], None),
+    "back without the barrier": ("backward", ONE_BLOCK, (BARRIER_BEFORE_THE_PRODUCT,), None),
+    "back with one buffer": ("backward", ONE_BLOCK, SINGLE_BUFFER[1:], None),
+    "back that takes any tag": ("backward", BLOCKS, (), faulty_gather),
+    "back that exchanges through one buffer": ("backward", BLOCKS, SINGLE_EXCHANGE[:1], None),
 }
 
 
@@ -90,7 +90,7 @@ def test_a_fault_shows(monkeypatch, fault):
     assert not all(runs_right(which, seed, seed == 5) for seed in range(6))
 
 
-@pytest.mark.parametrize("which", ["forward", "reverse"])
+@pytest.mark.parametrize("which", ["forward", "backward"])
 @pytest.mark.parametrize("numbers", [ONE_BLOCK, BLOCKS], ids=["one block", "blocks"])
 def test_a_copy_without_a_fault_is_right(monkeypatch, which, numbers):
     """Negative control: it is the fault that shows, not the copying."""

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from helpers import gpu_sweeps as sweeps
 from helpers.cases import assert_close
-from helpers.gpu_designs import DESIGNS, emulated
 from helpers.gpu_sweeps import CELLS, Sweeps, force
+from helpers.launch_plans import LAUNCH_PLANS, emulated
 
 # ln-norms are sums of thousands; float32 norms differ by the roundings of each of the 24 steps.
 LN = {"float64": 1e-10, "float32": 1e-4}
 
 
 @pytest.fixture
-def machine():
+def gpu():
     """The emulator.  Directions are rescaled with shuffles, which Numba's simulator does not have."""
     with emulated() as gpu:
         yield gpu
@@ -65,9 +65,9 @@ def assert_matrices(found, expected, tolerance):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("cell", CELLS)
-def test_every_cell(machine, monkeypatch, cell, dtype):
+def test_every_cell(gpu, monkeypatch, cell, dtype):
     force(monkeypatch, parts=4, sequences=2, together=2)
-    work = Sweeps(machine, cell, dtype, T=4, B=2, H=5)
+    work = Sweeps(gpu, cell, dtype, T=4, B=2, H=5)
     (norms, matrices), (expected, other) = both(work, directions_of(work), cuts=(2,))
     assert_norms(norms, expected, LN[dtype])
     assert_matrices(matrices, other, sweeps.TOLERANCE[dtype])
@@ -77,9 +77,9 @@ def test_every_cell(machine, monkeypatch, cell, dtype):
     "design", ["parts", "sequences", "both", "warp", "three blocks", "five blocks", "spread"]
 )
 @pytest.mark.parametrize("cell", ["lstm", "gru_reset_before"])
-def test_every_design(machine, monkeypatch, cell, design):
-    force(monkeypatch, **DESIGNS[design])
-    work = Sweeps(machine, cell, T=3, B=2, H=13)
+def test_every_design(gpu, monkeypatch, cell, design):
+    force(monkeypatch, **LAUNCH_PLANS[design])
+    work = Sweeps(gpu, cell, T=3, B=2, H=13)
     directions = directions_of(work, M=3, scale=-31)
     directions[0, 1] *= 2.0**62  # rows of one group are scaled each by itself
     (norms, matrices), (expected, other) = both(work, directions)
@@ -90,10 +90,10 @@ def test_every_design(machine, monkeypatch, cell, design):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("gain", [-9, 9])
 @pytest.mark.parametrize("scale", [-100, 0, 100])
-def test_far_beyond_the_range_of_floats(machine, monkeypatch, dtype, gain, scale):
+def test_far_beyond_the_range_of_floats(gpu, monkeypatch, dtype, gain, scale):
     """Each step multiplies by about 2^gain: after 24, 2^216, which a float32 cannot hold, from 2^scale."""
     force(monkeypatch, parts=8, blocks=2 if scale else 1, sequences=2)
-    work = Sweeps(machine, "rnn_relu", dtype, T=24, B=1, H=5, scale=2.0**gain)
+    work = Sweeps(gpu, "rnn_relu", dtype, T=24, B=1, H=5, scale=2.0**gain)
     directions = directions_of(work, scale=scale)
     (norms, matrices), (expected, other) = both(work, directions, trace_of(work, steep=True), cuts=(20, 9))
     assert_norms(norms, expected, LN[dtype])
@@ -106,9 +106,9 @@ def test_far_beyond_the_range_of_floats(machine, monkeypatch, dtype, gain, scale
     assert (matrices[1] != 0).all()
 
 
-def test_a_direction_that_is_zero_stays_so(machine, monkeypatch):
+def test_a_direction_that_is_zero_stays_so(gpu, monkeypatch):
     force(monkeypatch, parts=4, sequences=2)
-    work = Sweeps(machine, "lstm", T=3, B=2, H=5)
+    work = Sweeps(gpu, "lstm", T=3, B=2, H=5)
     directions = directions_of(work)
     directions[0, 1] = 0
     (norms, matrices), (expected, _) = both(work, directions)
@@ -118,10 +118,10 @@ def test_a_direction_that_is_zero_stays_so(machine, monkeypatch):
     assert_norms(norms, expected, 1e-10)
 
 
-def test_a_direction_that_is_zero_hides_no_other(machine, monkeypatch):
+def test_a_direction_that_is_zero_hides_no_other(gpu, monkeypatch):
     """24 steps of 2^-60 are further from 1, the zero's scale, than a float64 reaches."""
     force(monkeypatch, parts=4, sequences=2)
-    work = Sweeps(machine, "rnn_relu", T=24, B=1, H=5, scale=2.0**-60)
+    work = Sweeps(gpu, "rnn_relu", T=24, B=1, H=5, scale=2.0**-60)
     directions = directions_of(work)
     directions[0, 1] = 0
     (_, matrices), (_, expected) = both(work, directions, trace_of(work, steep=True))
@@ -131,9 +131,9 @@ def test_a_direction_that_is_zero_hides_no_other(machine, monkeypatch):
 
 
 @pytest.mark.parametrize("cell", ["lstm", "two_phases"])
-def test_without_a_record_the_adjoints_are_the_same(machine, monkeypatch, cell):
+def test_without_a_record_the_adjoints_are_the_same(gpu, monkeypatch, cell):
     force(monkeypatch, parts=4, sequences=2)
-    work = Sweeps(machine, cell, T=5, B=2, H=5)
+    work = Sweeps(gpu, cell, T=5, B=2, H=5)
     (recorded, with_record), _ = both(work, directions_of(work, scale=-40))
     (norms, without), _ = both(work, directions_of(work, scale=-40), record=False)
     assert norms == [None]
@@ -142,24 +142,24 @@ def test_without_a_record_the_adjoints_are_the_same(machine, monkeypatch, cell):
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_record_that_does_not_fit_is_taken_in_pieces(machine, monkeypatch):
+def test_a_record_that_does_not_fit_is_taken_in_pieces(gpu, monkeypatch):
     force(monkeypatch, parts=4)
-    work = Sweeps(machine, "gru", T=5, B=1, H=5)
+    work = Sweeps(gpu, "gru", T=5, B=1, H=5)
     whole, _ = both(work, directions_of(work))
     monkeypatch.setattr(
         "gatescope.kernels.cuda.adjoints._RECORD_BYTES", 2 * directions_of(work).nbytes
     )  # two steps at a time
-    before = len(machine.launches)
+    before = len(gpu.launches)
     pieces, _ = both(work, directions_of(work))
-    names = [launch.kernel.py_func.__name__ for launch in machine.launches[before:]]
-    assert names.count("reverse") == 3
+    names = [launch.kernel.py_func.__name__ for launch in gpu.launches[before:]]
+    assert names.count("backward") == 3
     np.testing.assert_array_equal(pieces[0][0], whole[0][0])
     np.testing.assert_array_equal(pieces[1][0], whole[1][0])
 
 
 @pytest.mark.parametrize("design", ["both", "three blocks"])
 def test_neither_the_schedule_nor_other_directions_change_a_bit(monkeypatch, design):
-    force(monkeypatch, **DESIGNS[design])
+    force(monkeypatch, **LAUNCH_PLANS[design])
     found = []
     for seed in (0, 1000, 2000):
         with emulated(seed=seed, races=seed == 0) as gpu:

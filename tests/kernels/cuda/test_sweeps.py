@@ -1,12 +1,19 @@
-"""The sweeps forward and back against the CPU's kernels and the slow oracle, for designs of every kind."""
+"""The sweeps forward and back against the CPU's kernels and the slow oracle, for launch plans of every kind."""
 
 import numpy as np
 import pytest
 from helpers import cases
 from helpers import gpu_sweeps as sweeps
 from helpers.cases import assert_close
-from helpers.gpu_designs import DESIGNS, PLAIN, assert_all_close, check_backward, check_forward, emulated
 from helpers.gpu_sweeps import TOLERANCE, Sweeps, force
+from helpers.launch_plans import (
+    LAUNCH_PLANS,
+    PLAIN,
+    assert_all_close,
+    check_backward,
+    check_forward,
+    emulated,
+)
 
 DTYPES = ["float32", "float64"]
 
@@ -36,10 +43,10 @@ def test_every_cell_in_the_plainest_design(gpu, designed, cell, dtype):
     check_backward(work, [3, 1])
 
 
-@pytest.mark.parametrize("design", [name for name in DESIGNS if name != "plain"])
+@pytest.mark.parametrize("design", [name for name in LAUNCH_PLANS if name != "plain"])
 @pytest.mark.parametrize(("cell", "dtype"), [("lstm", "float32"), ("two_phases", "float64")])
 def test_every_design(gpu, designed, cell, design, dtype):
-    numbers = DESIGNS[design]
+    numbers = LAUNCH_PLANS[design]
     designed(**numbers)
     work = Sweeps(gpu, cell, dtype, T=4, B=5 if numbers.get("sequences", 1) > 1 else 2, I=3, H=13)
     lengths = [4, 2, 0, 1, 3][: work.shape[1]]
@@ -64,30 +71,32 @@ def test_every_size_in_the_design_that_is_chosen(gpu, monkeypatch, cell, T, B, I
     if gpu.name == "emulator":
         sweeps.without_products(monkeypatch)
     if gpu.name == "cudasim":
-        pytest.skip("the designs that are chosen add parts up with shuffles, which Numba's simulator lacks")
+        pytest.skip(
+            "the launch plans that are chosen add parts up with shuffles, which Numba's simulator lacks"
+        )
     for dtype in DTYPES:
         work = Sweeps(gpu, cell, dtype, T=T, B=B, I=I, H=H)
         check_forward(work)
         check_backward(work)
 
 
-@pytest.mark.parametrize(("seeded", "final"), [(False, True), (True, False)])
+@pytest.mark.parametrize(("cotangents", "final"), [(False, True), (True, False)])
 @pytest.mark.parametrize("cell", ["lstm", "two_phases"])
-def test_without_adjoints_of_the_outputs_or_of_the_end(gpu, designed, cell, seeded, final):
+def test_without_adjoints_of_the_outputs_or_of_the_end(gpu, designed, cell, cotangents, final):
     designed(**PLAIN)
     work = Sweeps(gpu, cell, T=3, B=2, H=5)
-    check_backward(work, [2, 3], seeded=seeded, final=final)
+    check_backward(work, [2, 3], cotangents=cotangents, final=final)
 
 
 def test_without_any_adjoint_all_gradients_are_0(gpu, designed):
     designed(**PLAIN)
     work = Sweeps(gpu, "lstm", T=2, B=2, H=5)
-    found = work.backward(work.case.run(), seeded=False, final=False)
+    found = work.backward(work.case.run(), cotangents=False, final=False)
     assert all((gradient == 0).all() for gradient in found.values())
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru_reset_before"])
-@pytest.mark.parametrize("numbers", [PLAIN, DESIGNS["both"], DESIGNS["three blocks"]], ids=str)
+@pytest.mark.parametrize("numbers", [PLAIN, LAUNCH_PLANS["both"], LAUNCH_PLANS["three blocks"]], ids=str)
 def test_past_the_end_the_state_and_the_adjoint_stay_and_the_gates_are_0(gpu, designed, cell, numbers):
     designed(**numbers)
     work = Sweeps(gpu, cell, T=4, B=3, H=9)
@@ -103,7 +112,7 @@ def test_past_the_end_the_state_and_the_adjoint_stay_and_the_gates_are_0(gpu, de
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("numbers", [PLAIN, DESIGNS["both"], DESIGNS["three blocks"]], ids=str)
+@pytest.mark.parametrize("numbers", [PLAIN, LAUNCH_PLANS["both"], LAUNCH_PLANS["three blocks"]], ids=str)
 @pytest.mark.parametrize("cell", ["lstm", "two_phases"])
 def test_a_sequence_has_the_same_bits_alone_as_in_a_batch(gpu, designed, cell, numbers, dtype):
     designed(**numbers)
@@ -140,7 +149,7 @@ def results(work, lengths=None):
 @pytest.mark.parametrize("design", ["both", "three blocks", "spread"])
 def test_the_schedule_does_not_change_a_bit(monkeypatch, cell, design):
     sweeps.without_products(monkeypatch)
-    force(monkeypatch, **DESIGNS[design])
+    force(monkeypatch, **LAUNCH_PLANS[design])
     expected = None
     for seed in (0, 1, 2, 3):
         with emulated(seed=seed * 1000) as gpu:
@@ -154,7 +163,7 @@ def test_the_schedule_does_not_change_a_bit(monkeypatch, cell, design):
 @pytest.mark.parametrize("design", ["parts", "both", "three blocks", "shared"])
 def test_no_two_threads_use_shared_memory_without_a_barrier_between(monkeypatch, cell, design):
     sweeps.without_products(monkeypatch)
-    force(monkeypatch, **DESIGNS[design])
+    force(monkeypatch, **LAUNCH_PLANS[design])
     with emulated(races=True) as gpu:
         work = Sweeps(gpu, cell, T=3, B=3, H=9)
         check_forward(work, [3, 0, 2])
@@ -181,7 +190,7 @@ def test_more_groups_than_the_machine_holds_go_in_waves(monkeypatch, cell):
 
 def sweeps_of(gpu):
     """How many sweeps back were launched."""
-    return sum(launch.kernel.py_func.__name__ == "reverse" for launch in gpu.launches)
+    return sum(launch.kernel.py_func.__name__ == "backward" for launch in gpu.launches)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "gru_reset_before", "leaky"])
@@ -210,23 +219,23 @@ def test_backward_in_segments_gives_the_same_gradients(monkeypatch, cell, steps)
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_weights_that_do_not_fit_are_streamed(monkeypatch, dtype):
-    """A machine so small that the weights of H = 33 are in registers and streamed, in the designs that are chosen."""
-    from gatescope.kernels.cuda import launch_plan as designs
+    """A GPU so small that the weights of H = 33 are in registers and streamed, in the launch plans that are chosen."""
+    from gatescope.kernels.cuda import launch_plan
 
     sweeps.without_products(monkeypatch)
-    monkeypatch.setattr(designs, "_REGISTERS", 4_000 if dtype == "float32" else 5_000)
-    designs.choose.cache_clear()
+    monkeypatch.setattr(launch_plan, "_REGISTERS", 4_000 if dtype == "float32" else 5_000)
+    launch_plan.choose.cache_clear()
     try:
         with emulated(multiprocessors=1, shared_limit=6000) as gpu:
             work = Sweeps(gpu, "lstm", dtype, T=2, B=1, I=1, H=33)
-            for reverse in (False, True):
-                tile = work.plan.design(1, reverse=reverse).first
+            for backward in (False, True):
+                tile = work.plan.launch_plan(1, backward=backward).first
                 assert min(tile.registers, tile.streamed) > 0
                 assert tile.registers + tile.shared + tile.streamed == tile.slice
             check_forward(work)
             check_backward(work)
     finally:
-        designs.choose.cache_clear()
+        launch_plan.choose.cache_clear()
 
 
 def test_own_cells_against_the_complex_step(monkeypatch):
@@ -237,9 +246,12 @@ def test_own_cells_against_the_complex_step(monkeypatch):
             work = Sweeps(gpu, name, T=4, B=2, H=5)
             found = work.backward(work.case.run())
         rng, tiny, arrays = np.random.default_rng(1), 1e-100, {}
-        given = work.params.arrays() | {"inputs": work.case.inputs, "initial_state": work.case.initial_state}
-        lines = {key: rng.standard_normal(value.shape) for key, value in given.items()}
-        arrays = {key: value + 1j * tiny * lines[key] for key, value in given.items()}
+        arguments = work.params.arrays() | {
+            "inputs": work.case.inputs,
+            "initial_state": work.case.initial_state,
+        }
+        lines = {key: rng.standard_normal(value.shape) for key, value in arguments.items()}
+        arrays = {key: value + 1j * tiny * lines[key] for key, value in arguments.items()}
         loss = loss_of(work.cell, arrays, work.case)
         assert_close(
             sum((found[key] * line).sum() for key, line in lines.items()), loss.imag / tiny, 1e-12, name

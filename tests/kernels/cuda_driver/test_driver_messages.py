@@ -3,8 +3,7 @@
 import pytest
 
 import gatescope as gs
-from gatescope.kernels.cuda import backend
-from gatescope.kernels.cuda import driver
+from gatescope.kernels.cuda import backend, driver
 from gatescope.kernels.device import check_device
 
 H200 = driver.Gpu(
@@ -40,7 +39,7 @@ def machine(monkeypatch):
     made.compiler_version = (13, 0)
     made.gpus = [H200]
     driver.why_unavailable.cache_clear()
-    backend._machine.cache_clear()
+    backend._cuda_backend.cache_clear()
     yield made
     driver.why_unavailable.cache_clear()
 
@@ -55,7 +54,9 @@ def test_all_is_well(machine):
 def test_the_package_is_missing(machine, monkeypatch):
     monkeypatch.setattr(driver, "_VERSION", None)
     machine.driver_error = "never asked"
-    assert driver.why_unavailable() == 'the package numba-cuda is not installed; pip install "gatescope[cuda]"'
+    assert (
+        driver.why_unavailable() == 'the package numba-cuda is not installed; pip install "gatescope[cuda]"'
+    )
     assert driver.devices() == []
     assert driver.versions() == {}
 
@@ -91,7 +92,7 @@ DRIVER = {
         r"^the parts of the NVIDIA driver are of different versions \(CUDA_ERROR_SYSTEM_DRIVER_MISMATCH\); restart"
     ),
     "Call to cuInit results in CUDA_ERROR_UNKNOWN (999)": (
-        r"^the NVIDIA driver does not start \(CUDA_ERROR_UNKNOWN\); nvidia-smi may tell more"
+        r"^the NVIDIA driver does not start \(CUDA_ERROR_UNKNOWN\); see nvidia-smi"
     ),
 }
 
@@ -186,7 +187,9 @@ def test_the_simulator_is_declined(machine, monkeypatch, value):
 def test_the_simulator_cannot_be_imported(machine, monkeypatch):
     monkeypatch.setenv("NUMBA_ENABLE_CUDASIM", "1")
     monkeypatch.setattr(driver, "_BROKEN", "ImportError: no bindings")
-    assert driver.why_unavailable().startswith("Numba's simulator cannot be imported (ImportError: no bindings)")
+    assert driver.why_unavailable().startswith(
+        "Numba's simulator cannot be imported (ImportError: no bindings)"
+    )
 
 
 def test_the_error_says_what_else_can_be_done(machine):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gatescope.checks.arrays import check_array, check_finite, check_shape, on_device
-from gatescope.checks.network import check_inputs
+from gatescope.checks.network import check_input_axes, check_inputs
 from gatescope.datatypes import Array
 from gatescope.errors import DtypeError, ShapeError
 from gatescope.kernels.cuda import backend
@@ -21,14 +21,8 @@ def take_inputs(inputs: Any, params: Any) -> Any:
     x = _on_device("inputs", inputs, params.dtype)
     if x is None:
         return check_inputs(inputs, params)  # asks params for input_size and dtype only
-    shape = tuple(x.shape)
-    if len(shape) not in (2, 3):
-        raise ShapeError("should have (T, B, I), or (T, I) for one sequence", argument="inputs", seen=shape)
-    if shape[-1] != params.input_size:
-        raise ShapeError(
-            f"its last axis should be input_size = {params.input_size}", argument="inputs", seen=shape
-        )
-    return x if len(shape) == 3 else x.reshape(shape[0], 1, shape[1])
+    shape = check_input_axes("inputs", x, params.input_size)
+    return x if len(x.shape) == 3 else x.reshape(*shape)
 
 
 def take_state(name: str, value: Any, shape: tuple[int, ...], axes: str, dtype: np.dtype[Any]) -> Any:

@@ -8,9 +8,9 @@ Sums over a run's rows, of which there may be 1e9, are cut into parts, for there
 adds `gemm_tiled.FLUSH` rows in a chain, from 0, and adds the chains' sums one after another.  The parts' sums lie in a
 workspace and are added in a fixed order: eight strips take every eighth part each, and are then added pairwise.  So a
 number goes through at most `SumPlan.chain` roundings, some hundreds or thousands where one chain over all rows would
-have 1e9, and the error of a sum is at most about chain * u * (sum of magnitudes), with u = 2^-24 in float32; as roundings
-go both ways it is nearer to the square root of that.  Pairwise addition all the way would save little more, and cost
-a pass over the workspace for every level.
+have 1e9, and the error of a sum is at most about chain * u * (sum of magnitudes), with u = 2^-24 in float32; as
+roundings go both ways it is nearer to the square root of that.  Pairwise addition all the way would save little more,
+and cost a pass over the workspace for every level.
 """
 
 from __future__ import annotations

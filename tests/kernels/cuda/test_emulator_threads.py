@@ -8,7 +8,7 @@ import pytest
 if os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0"):
     pytest.skip("Numba's simulator replaces what the emulator stands on", allow_module_level=True)
 
-from helpers import emulator, schedule
+from helpers import emulator, emulator_threads
 from helpers.emulator import EmulatedGpu, KernelFault, launch
 from numba import float32
 
@@ -47,7 +47,7 @@ def test_a_barrier_that_some_threads_never_reach():
 
 
 def test_a_flag_that_never_comes(monkeypatch):
-    monkeypatch.setattr(schedule, "IDLE_ROUNDS", 100)
+    monkeypatch.setattr(emulator_threads, "IDLE_ROUNDS", 100)
 
     @cuda.jit
     def kernel(flag):
@@ -102,7 +102,7 @@ def test_the_primitives_pause_is_always_replaced():
 
 
 def test_a_block_runs_ahead_where_its_flags_let_it():
-    """A ring of two that is used as one of three is wrong under some schedule."""
+    """A ring of two that is used as one of three is wrong under some emulator_threads."""
     totals = []
     for seed in range(12):
         args = (result(2, "int64"), result(2), result())
@@ -197,7 +197,7 @@ def test_grid_barrier_and_indices_in_three_dimensions(seed):
 
 
 def test_blocks_that_are_not_resident_together_cannot_wait_for_each_other(monkeypatch):
-    monkeypatch.setattr(schedule, "IDLE_ROUNDS", 100)
+    monkeypatch.setattr(emulator_threads, "IDLE_ROUNDS", 100)
 
     @cuda.jit
     def kernel(arrived):

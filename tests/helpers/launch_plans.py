@@ -1,4 +1,4 @@
-"""Designs of every kind, and the sweeps checked against the CPU's kernels and the slow oracle."""
+"""Launch plans of every kind, and the sweeps checked against the CPU's kernels and the slow oracle."""
 
 import naive
 import pytest
@@ -11,8 +11,8 @@ from helpers.gpu_sweeps import TOLERANCE
 PLAIN = {"parts": 1}
 
 
-# A design for each way to spread a product: parts, sequences and units of a thread, blocks, where the weights are.
-DESIGNS = {
+# A launch plan for each way to spread a product: parts, sequences and units of a thread, blocks, where the weights are.
+LAUNCH_PLANS = {
     "plain": PLAIN,
     "parts": {"parts": 8},
     "sequences": {"parts": 4, "sequences": 2},
@@ -29,7 +29,7 @@ DESIGNS = {
 
 
 def emulated(**options):
-    """The emulator as the machine in use, with its options; skips in the simulator, beside which it cannot run."""
+    """Put the emulator in the GPU's place, with its options; skips in the simulator, beside which it cannot run."""
     if driver.simulated:
         pytest.skip("the emulator needs the real numba.cuda")
     from helpers.emulator import EmulatedGpu
@@ -37,9 +37,9 @@ def emulated(**options):
     return backend.use(EmulatedGpu(**{"multiprocessors": 16, **options}))
 
 
-def assert_all_close(found, expected, dtype, what=""):
+def assert_all_close(gradients, expected, dtype, what=""):
     for name, value in expected.items():
-        assert_close(found[name], value, TOLERANCE[dtype], f"{what} {name}")
+        assert_close(gradients[name], value, TOLERANCE[dtype], f"{what} {name}")
 
 
 def check_forward(work, lengths=None):
@@ -50,25 +50,25 @@ def check_forward(work, lengths=None):
     if gates.size:
         assert_close(gates, trace.gates, TOLERANCE[dtype], "gates")
     if work.cell.name in naive.STATES:
-        exact, kept = naive.forward(work.cell.name, work.params, case.inputs, case.initial_state, lengths)
+        exact, saved = naive.forward(work.cell.name, work.params, case.inputs, case.initial_state, lengths)
         assert_close(states, exact, TOLERANCE[dtype], "states of the oracle")
         for k, name in enumerate(work.cell.saved):
-            assert_close(gates[:, :, k], kept[name], TOLERANCE[dtype], name)
+            assert_close(gates[:, :, k], saved[name], TOLERANCE[dtype], name)
 
 
-def check_backward(work, lengths=None, *, seeded=True, final=True):
-    trace, grads = work.on_cpu(lengths, seeded=seeded, final=final)
-    found = work.backward(trace, lengths, seeded=seeded, final=final)
+def check_backward(work, lengths=None, *, cotangents=True, final=True):
+    trace, grads = work.on_cpu(lengths, cotangents=cotangents, final=final)
+    gradients = work.backward(trace, lengths, cotangents=cotangents, final=final)
     dtype, case = work.dtype.name, work.case
-    assert_all_close(found, {name: grads[name] for name in found}, dtype, "CPU:")
+    assert_all_close(gradients, {name: grads[name] for name in gradients}, dtype, "CPU:")
     if work.cell.name in naive.STATES:
         exact = naive.backward(
             work.cell.name,
             work.params,
             case.inputs,
-            case.output_adjoint if seeded else None,
+            case.output_adjoint if cotangents else None,
             case.final_adjoint if final else None,
             case.initial_state,
             lengths,
         )
-        assert_all_close(found, exact, dtype, "oracle:")
+        assert_all_close(gradients, exact, dtype, "oracle:")

@@ -24,7 +24,7 @@ def _negative(index: Any) -> IndexError:
     return IndexError(f"index [{where}] is negative: on a GPU it lies before the array")
 
 
-class GuardedArray(np.ndarray):
+class CheckedArray(np.ndarray):
     """A NumPy array whose integer indices must be in [0, n)."""
 
     # The two bodies repeat their check: this runs for every element that a kernel touches, and a call costs
@@ -48,9 +48,9 @@ class GuardedArray(np.ndarray):
         _set(self, index, value)
 
 
-def guarded(array: np.ndarray) -> GuardedArray:
+def checked(array: np.ndarray) -> CheckedArray:
     """A view of `array` that checks its indices."""
-    return array.view(GuardedArray)
+    return array.view(CheckedArray)
 
 
 def poisoned(shape: Any, dtype: Any) -> np.ndarray:
@@ -109,7 +109,7 @@ class Watch:
         self.written[offset] = _Access(thread)
 
 
-class WatchedArray(GuardedArray):
+class WatchedArray(CheckedArray):
     """A shared array (or a view into one) that reports each access to its watch.
 
     A write that leaves the value as it was is no race: nobody could see it.
@@ -153,4 +153,4 @@ def watched(array: np.ndarray, watch: Watch) -> WatchedArray:
 
 def unwatched(array: Any) -> Any:
     """The same memory without a watch, for atomics: they do not race with each other."""
-    return array.view(GuardedArray) if isinstance(array, WatchedArray) else array
+    return array.view(CheckedArray) if isinstance(array, WatchedArray) else array

@@ -1,7 +1,7 @@
 """Copies of functions in which chosen values are replaced, wherever the functions reach them.
 
 A kernel names `cuda`, device functions and primitives through its globals and its closure, and the functions it
-calls name more of them.  `rebind` follows all of these and copies just the functions that lead to a replaced value.
+calls name more of them.  `copy_with` follows all of these and copies just the functions that lead to a replaced value.
 """
 
 from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ def _reached(function: FunctionType) -> Iterator[Any]:
     yield from function.__defaults__ or ()
 
 
-class _Rebinder:
+class _Copier:
     def __init__(self, replacement: Callable[[Any], Any], unwrap: Callable[[Any], FunctionType | None]):
         self.replacement, self.unwrap = replacement, unwrap
         self.copies: dict[FunctionType, FunctionType] = {}
@@ -113,7 +113,7 @@ class _Rebinder:
         return self.copies.get(start, start)
 
 
-def rebind(
+def copy_with(
     function: FunctionType,
     replacement: Callable[[Any], Any],
     unwrap: Callable[[Any], FunctionType | None],
@@ -129,4 +129,4 @@ def rebind(
     unwrap : callable
         Gives the Python function inside a device function's dispatcher, or None for anything else.
     """
-    return _Rebinder(replacement, unwrap).run(function)
+    return _Copier(replacement, unwrap).run(function)

@@ -13,7 +13,7 @@ except ImportError:  # without greenlet the tests on a real GPU can still be rea
 from gatescope.kernels.cuda import backend
 
 
-class WatchedGpu(EmulatedGpu):
+class CountingGpu(EmulatedGpu):
     """`EmulatedGpu` with so many bytes of memory, which run out.
 
     Parameters
@@ -29,7 +29,7 @@ class WatchedGpu(EmulatedGpu):
         self.capacity, self.computes = capacity, computes
         self.live = self.peak = self.fetched = self.reclaimed = 0
 
-    def _keep(self, array: np.ndarray) -> np.ndarray:
+    def _count(self, array: np.ndarray) -> np.ndarray:
         owner = array
         while isinstance(owner.base, np.ndarray):  # views keep the owner alive, not each other
             owner = owner.base
@@ -42,9 +42,9 @@ class WatchedGpu(EmulatedGpu):
     def _free(self, size: int) -> None:
         self.live -= size
 
-    def _room(self, size: int) -> None:
+    def _check(self, size: int) -> None:
         if self.live + size > self.capacity:
-            raise backend.OutOfMemory(f"the GPU's memory ran out while room was made for {size} bytes")
+            raise backend.OutOfMemory(f"the GPU's memory ran out while {size} bytes were allocated")
 
     def memory(self) -> tuple[int, int]:
         return max(0, self.capacity - self.live), self.capacity
@@ -53,18 +53,18 @@ class WatchedGpu(EmulatedGpu):
         self.reclaimed += 1
 
     def to_device(self, array: np.ndarray) -> np.ndarray:
-        self._room(array.nbytes)
-        return self._keep(super().to_device(array))
+        self._check(array.nbytes)
+        return self._count(super().to_device(array))
 
     def empty(self, shape: Any, dtype: Any) -> np.ndarray:
-        self._room(int(np.prod(shape)) * np.dtype(dtype).itemsize)
-        return self._keep(
+        self._check(int(np.prod(shape)) * np.dtype(dtype).itemsize)
+        return self._count(
             super().empty(shape, dtype) if self.computes else np.empty(shape, dtype).view(DeviceArray)
         )
 
     def zeros(self, shape: Any, dtype: Any) -> np.ndarray:
-        self._room(int(np.prod(shape)) * np.dtype(dtype).itemsize)
-        return self._keep(super().zeros(shape, dtype))
+        self._check(int(np.prod(shape)) * np.dtype(dtype).itemsize)
+        return self._count(super().zeros(shape, dtype))
 
     def to_host(self, array: np.ndarray) -> np.ndarray:
         self.fetched += 1
