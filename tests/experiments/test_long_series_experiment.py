@@ -84,7 +84,7 @@ def test_stopped_between_runs_it_goes_on(stop, found, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_long_series(tmp_path, **SMALL, tell=stopping)
+        run_long_series(tmp_path, **SMALL, log=stopping)
     assert len(list(tmp_path.glob("*.npz"))) == stop
     assert run_long_series(tmp_path, **SMALL) == found
 
@@ -166,7 +166,7 @@ def test_the_package_has_the_function_and_loads_nothing_heavy():
 
 def test_cells_take_turns(tmp_path):
     lines = []
-    run_long_series(tmp_path, **{**SMALL, "seeds": [3, 5, 8], "epochs": 1}, tell=lines.append)
+    run_long_series(tmp_path, **{**SMALL, "seeds": [3, 5, 8], "epochs": 1}, log=lines.append)
     assert [line.split(": ")[1] for line in lines[:-1]] == [
         "lstm, seed 3",
         "gru, seed 3",

@@ -118,13 +118,13 @@ def test_a_run_that_diverged_has_no_count_of_spikes():
 
 def test_levels_and_who_is_lower():
     result = pair(FALLING, np.where(EPOCH <= 100, FALLING * 1.1, FALLING * 0.9))
-    assert result.lower_share(1, 100) == 1
-    assert result.lower_share(101, 300) == 0
-    assert result.lower_share(51, 150) == 0.5
-    assert np.isnan(result.lower_share(301, 400))
+    assert result.lower_fraction(1, 100) == 1
+    assert result.lower_fraction(101, 300) == 0
+    assert result.lower_fraction(51, 150) == 0.5
+    assert np.isnan(result.lower_fraction(301, 400))
     # Spikes do not make a curve the higher one: its running median counts.
     spiked = np.where(EPOCH % 3 == 0, FALLING * 1.2, FALLING * 0.95)
-    assert pair(spiked, FALLING).lower_share(1, 300) == 1
+    assert pair(spiked, FALLING).lower_fraction(1, 300) == 1
     np.testing.assert_allclose(result.loss_at(1), [[FALLING[0]] * 3, [1.1 * FALLING[0]] * 3], rtol=1e-12)
     assert np.isnan(result.loss_at(400, 500)).all()
     np.testing.assert_allclose(result.final_loss()[0], np.median(FALLING[-10:]), rtol=1e-12)
@@ -192,7 +192,7 @@ def test_it_is_saved_and_loaded(tmp_path):
 
 
 def test_what_cannot_be():
-    with pytest.raises(UnknownNameError, match="cell='rnn' is not among the cells, lstm, gru"):
+    with pytest.raises(UnknownNameError, match="cell='rnn' is not known, lstm, gru"):
         made(as_published(2, 30)).median("rnn")
     with pytest.raises(
         ShapeError, match=r"loss has the shape \(2, 2, 30\); 1 cells and 2 seeds need \(1, 2\)"

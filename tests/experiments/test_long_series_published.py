@@ -8,7 +8,7 @@ from helpers.curves import as_published, made
 
 from gatescope.datatypes.long_series import Interval
 from gatescope.experiments.long_series import report
-from gatescope.experiments.long_series.published import beside_published, shown
+from gatescope.experiments.long_series.published import beside_published
 
 
 def table(result):
@@ -86,7 +86,7 @@ def test_what_the_seeds_do_not_decide_is_undecided():
 
 def test_a_smaller_run_says_preliminary_everywhere(tmp_path):
     result = made(as_published(3, 700))
-    assert report.title(result).startswith("preliminary: ")
+    assert result.summary().startswith("preliminary: ")
     assert report.sentences(result)[0].startswith("preliminary: ")
     agrees = {row.agrees for row in beside_published(result)}
     assert agrees <= {"-", "preliminary: yes", "preliminary: no", "preliminary: undecided"}
@@ -135,7 +135,7 @@ def test_the_rules_of_agreement_are_told():
     ],
 )
 def test_an_interval_is_seen_to_lie_on_its_side_of_one(found, text):
-    assert shown(found) == text
+    assert found.text() == text
 
 
 def test_a_course_that_is_too_short_to_judge_by_is_not():

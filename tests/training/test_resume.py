@@ -52,7 +52,7 @@ def arrays_of(path):
     """What is in a checkpoint; the time it took is not compared."""
     arrays = dict(np.load(path))
     arrays["sums"][-1] = 0
-    arrays["course.seconds"][:] = 0
+    arrays["history.seconds"][:] = 0
     return arrays
 
 
@@ -140,7 +140,7 @@ def test_ctrl_c(tmp_path, monkeypatch, name):
         patch.setattr(Engine, "back", back)
         run = train(epochs=4, checkpoint=path, **options)
     assert run.status == gs.Status.INTERRUPTED
-    assert run.message.endswith(f"and 5 updates; call again with checkpoint={str(path)!r} to go on")
+    assert run.message.endswith(f"and 5 updates; call again with checkpoint={str(path)!r} to resume")
     assert same(train(epochs=4, checkpoint=path, **options), whole)
 
 
@@ -155,7 +155,7 @@ def test_an_interrupt_in_the_middle_of_an_update(tmp_path, monkeypatch):
     monkeypatch.undo()
     stop_at(monkeypatch, 5, KeyboardInterrupt)
     run = train(epochs=8, checkpoint=path, checkpoint_seconds=0)
-    assert run.message.endswith(f"call again with checkpoint={str(path)!r} to go on")
+    assert run.message.endswith(f"call again with checkpoint={str(path)!r} to resume")
     monkeypatch.undo()
     assert same(train(epochs=8, checkpoint=path), train(epochs=8))
 

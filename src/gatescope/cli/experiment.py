@@ -50,7 +50,7 @@ def long_series(
     same command goes on, and with more --seeds, --epochs or --cells adds to what there is.
     """
     from gatescope.checks.numbers import check_threads
-    from gatescope.experiments.long_series.report import COLUMNS, FILES, rows, sentences, title, write_report
+    from gatescope.experiments.long_series.report import FILES, sentences, table, write_report
     from gatescope.experiments.long_series.run import run_long_series as experiment
 
     sizes = FAST if fast else PUBLISHED_SIZE
@@ -76,7 +76,7 @@ def long_series(
                 dtype=dtype,
                 threads=threads,
                 progress=on_terminal(),
-                tell=_tell,
+                log=_log,
                 **chosen,
             )
     except KeyboardInterrupt:
@@ -85,12 +85,13 @@ def long_series(
         raise typer.Exit(INTERRUPTED) from None
     with working(f"writing into {out}"):
         files = write_report(result, out)
-    print_measurement(title(result), COLUMNS, rows(result))
+    compared = table(result)
+    print_measurement(compared.title, compared.header, compared.rows)
     for sentence in sentences(result):
         echo(sentence)
     echo(f"written: {', '.join(map(str, files))}")
 
 
-def _tell(line: str) -> None:
+def _log(line: str) -> None:
     """Which run is under way: for whoever watches, on a terminal or in a log."""
     typer.echo(line, err=True)

@@ -1,4 +1,4 @@
-"""Published experiments, done again."""
+"""Published experiments that are repeated, over seeds."""
 
 from gatescope.experiments.long_series.run import run_long_series
 

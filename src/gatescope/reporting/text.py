@@ -49,6 +49,24 @@ def with_error(value: Any, error: Any) -> str:
     return f"{number(value)} ± {float(error):.2g}" if math.isfinite(error) else number(value)
 
 
+def with_interval(value: float, low: float, high: float, *, unit: str = "") -> str:
+    """Return a mean with its interval to three digits, or as many as show on which side of 1 a bound lies.
+
+    Examples
+    --------
+    >>> from gatescope.reporting.text import with_interval
+    >>> with_interval(1.0134, 0.99612, 1.0249), with_interval(1.0134, 1.0013, 1.0249)
+    ('1.01 [0.996, 1.02]', '1.013 [1.001, 1.025]')
+    """
+    if math.isnan(value):
+        return "-"
+    digits = 3
+    while digits < 9 and any(float(f"{bound:.{digits}g}") == 1 != bound for bound in (low, high)):
+        digits += 1
+    interval = "" if math.isnan(low) else f" [{low:.{digits}g}, {high:.{digits}g}]"
+    return f"{value:.{digits}g}{interval}{unit}"
+
+
 def percent(fraction: Any) -> str:
     """Return a fraction as a percentage.
 

@@ -54,7 +54,7 @@ class Windows:
     def factor_sum(self, state: State, epochs: int | None = None) -> float:
         """Return the sum of the schedule's factors until now, as it is if there are so many epochs in all.
 
-        It tells a schedule that is another one, or that goes by how many epochs there are.
+        A schedule that is another one, or that goes by how many epochs there are, gives another sum.
         """
         done = self.first(state) + -(-state.begin // self.steps)
         if epochs is not None and epochs != self._epochs:

@@ -1,1 +1,1 @@
-"""The published LSTM-GRU experiment on 40 series of 20,000 steps, done again over several seeds."""
+"""The published LSTM-GRU experiment on 40 series of 20,000 steps, repeated over several seeds."""

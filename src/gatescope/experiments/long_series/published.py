@@ -1,4 +1,4 @@
-"""What was published of the 20,000-step experiment, and the same measured here."""
+"""Published numbers of the 20,000-step experiment beside those measured here."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import numpy as np
 from gatescope.checks.arrays import Array
 from gatescope.datatypes.long_series import (
     FINAL_EPOCHS,
-    HOLD,
     LAST_EPOCHS,
     PUBLISHED_UNITS,
     SPIKE,
+    STAY,
     TREND_WIDTH,
     Interval,
     LongSeriesResult,
 )
+from gatescope.reporting.text import counted
 
 SOURCE = '"LSTM vs GRU: Experimental Comparison" (2019), one run of each cell'
 PUBLISHED: dict[str, dict[str, float]] = {  # read off its curves, but for the time, which is in its text
@@ -32,7 +33,7 @@ LSTM_LOWER = (30, 470)  # epochs between which the published curve of the LSTM i
 CROSSING = (LSTM_LOWER[1] // 2, 2 * LSTM_LOWER[1])
 SPIKES_FROM = 590  # and their heights, in units of the loss
 SPIKE_HEIGHTS = (0.2, 0.4)
-GRU_FASTER = 0.0384  # share of the LSTM's time
+GRU_FASTER = 0.0384  # fraction of the LSTM's time
 TRAINING = {"lr": 1e-3, "clip_norm": 1.0}  # and PUBLISHED_UNITS
 
 COMPARED = "Shape and order of the curves are compared, not absolute losses."
@@ -48,7 +49,7 @@ RULES = (
 
 
 def choices(result: LongSeriesResult) -> list[str]:
-    """What was not published and had to be chosen, a sentence each."""
+    """Return what was not published and had to be chosen, a sentence each."""
     settings = result.settings
     same = result.hidden_size == PUBLISHED_UNITS and all(
         settings.get(name) == value for name, value in TRAINING.items()
@@ -62,8 +63,8 @@ def choices(result: LongSeriesResult) -> list[str]:
         "Reward: position times price change, discount 0.99, no cost. The published constants are not known.",
         f"Data: one set of {result.sequences} series of {result.steps:,} steps, data seed {result.data_seed}, the "
         "same for every cell and every seed of the weights.",
-        f"Training{', as published' if same else ''}: one layer of {result.hidden_size} "
-        f"unit{'' if result.hidden_size == 1 else 's'}, full back-propagation from a zero state, "
+        f"Training{', as published' if same else ''}: one layer of "
+        f"{counted(result.hidden_size, 'unit')}, full back-propagation from a zero state, "
         f"an update an epoch on the whole batch, Adam with learning rate {settings.get('lr', math.nan):g}, "
         f"gradients clipped to a norm of {settings.get('clip_norm', math.nan):g}, Keras's initial weights (Glorot, "
         f"orthogonal, forget bias 1); Adam's epsilon is Keras's {settings.get('epsilon', math.nan):g}, which is "
@@ -71,11 +72,8 @@ def choices(result: LongSeriesResult) -> list[str]:
     ]
 
 
-_MOST_DIGITS = 9
-
-
 class Row(NamedTuple):
-    """One thing that was published, and what was measured of it.
+    """One published quantity, and what was measured of it.
 
     Attributes
     ----------
@@ -96,16 +94,7 @@ class Row(NamedTuple):
 
 
 def beside_published(result: LongSeriesResult) -> list[Row]:
-    """The table of what was published and what was measured; of cells other than LSTM and GRU, numbers alone.
-
-    Parameters
-    ----------
-    result : LongSeriesResult
-
-    Returns
-    -------
-    list of Row
-    """
+    """Return the published quantities beside the measured ones; of cells other than LSTM and GRU, numbers alone."""
     pair = {"lstm", "gru"} <= set(result.cells)
     rows = _losses(result)
     if pair:
@@ -116,16 +105,16 @@ def beside_published(result: LongSeriesResult) -> list[Row]:
         ratio = result.ratio(final)
         published = PUBLISHED["final loss"]["gru"] / PUBLISHED["final loss"]["lstm"]
         agrees = _side(ratio, below=True) if result.epochs >= JUDGED_FROM else "-"
-        rows.append(Row("final loss, GRU / LSTM", f"{published:.2f}", shown(ratio), agrees))
-    rows += _unrest(result, pair)
+        rows.append(Row("final loss, GRU / LSTM", f"{published:.2f}", ratio.text(), agrees))
+    rows += _volatility(result, pair)
     rows += [
-        Row(f"seconds an epoch, {cell.upper()}", "not known", shown(result.mean(result.seconds, cell)), "-")
+        Row(f"seconds an epoch, {cell.upper()}", "not known", result.mean(result.seconds, cell).text(), "-")
         for cell in result.cells
     ]
     if pair:
         ratio = result.ratio(result.seconds)
         less = Interval(1 - ratio.value, 1 - ratio.high, 1 - ratio.low)
-        saved = shown(Interval(*(100 * value for value in less)), " % of the time saved")
+        saved = Interval(*(100 * value for value in less)).text(" % of the time saved")
         faster = f"yes, by {100 * GRU_FASTER:.2f} % of the time (agrees: by however much)"
         rows.append(Row("GRU trains faster", faster, saved, _side(ratio, below=True)))
     if result.preliminary:
@@ -142,9 +131,11 @@ def _losses(result: LongSeriesResult) -> list[Row]:
     rows += _levels(result, name, plateau, name)
     for cell in result.cells:
         known = {key: PUBLISHED[key].get(cell, math.nan) for key in ("loss at the start", name)}
-        share = known[name] / known["loss at the start"]
-        measured = shown(result.mean(plateau / start, cell))
-        rows.append(Row(f"the same as a share of the start, {cell.upper()}", _about(share), measured, "-"))
+        fraction = known[name] / known["loss at the start"]
+        measured = result.mean(plateau / start, cell).text()
+        rows.append(
+            Row(f"the same as a fraction of the start, {cell.upper()}", _about(fraction), measured, "-")
+        )
     return rows
 
 
@@ -153,7 +144,7 @@ def _levels(result: LongSeriesResult, key: str, values: Array, name: str) -> lis
         Row(
             f"{name}, {cell.upper()}",
             _about(PUBLISHED[key].get(cell, math.nan)),
-            shown(result.mean(values, cell)),
+            result.mean(values, cell).text(),
             "-",
         )
         for cell in result.cells
@@ -162,19 +153,19 @@ def _levels(result: LongSeriesResult, key: str, values: Array, name: str) -> lis
 
 def _lower(result: LongSeriesResult) -> Row:
     begin, end = LSTM_LOWER
-    share = result.lower_share(begin, end)
+    fraction = result.lower_fraction(begin, end)
     last = min(end, result.epochs)
     measured = (
-        f"LSTM lower in {share:.0%} of epochs {begin} to {last}" if share == share else "no such epochs"
+        f"LSTM lower in {fraction:.0%} of epochs {begin} to {last}" if last >= begin else "no such epochs"
     )
-    agrees = "-" if result.epochs < end else "yes" if share > 0.5 else "no"
+    agrees = "-" if result.epochs < end else "yes" if fraction > 0.5 else "no"
     return Row("lower median curve", f"LSTM, epochs {begin} to {end}", measured, agrees)
 
 
 def _crossing(result: LongSeriesResult) -> Row:
-    found = result.crossings()
+    crossings = result.crossings()
     text = (
-        "; ".join(f"{c.lower.upper()} lower from epoch {c.epoch}" for c in found)
+        "; ".join(f"{c.lower.upper()} lower from epoch {c.epoch}" for c in crossings)
         or "the median curves do not cross"
     )
     epochs = result.crossing_epochs()
@@ -183,23 +174,23 @@ def _crossing(result: LongSeriesResult) -> Row:
     if known.size:
         text += f", from epoch {np.median(known):.0f} (median; {known.min():.0f} to {known.max():.0f})"
     begin, end = CROSSING
-    inside = bool(found) and found[-1].lower == "gru" and begin <= found[-1].epoch <= end
+    inside = bool(crossings) and crossings[-1].lower == "gru" and begin <= crossings[-1].epoch <= end
     # With fewer epochs a crossing may be still to come.
-    agrees = "-" if result.epochs < end + HOLD else "yes" if inside else "no"
+    agrees = "-" if result.epochs < end + STAY else "yes" if inside else "no"
     published = f"GRU lower from about epoch {LSTM_LOWER[1]} (agrees: {begin} to {end})"
     return Row("crossing", published, text, agrees)
 
 
-def _unrest(result: LongSeriesResult, pair: bool) -> list[Row]:
+def _volatility(result: LongSeriesResult, pair: bool) -> list[Row]:
     last = min(LAST_EPOCHS, result.epochs)
     volatility, spikes = result.volatility(), result.spikes()
     heights = " to ".join(map(str, SPIKE_HEIGHTS))
-    published = {"lstm": f"of {heights} from about epoch {SPIKES_FROM}", "gru": "none told of"}
+    published = {"lstm": f"of {heights} from about epoch {SPIKES_FROM}", "gru": "none reported"}
     rows = [
         Row(
             f"spikes above {SPIKE:.0%} in the last {last} epochs, {cell.upper()}",
             published.get(cell, "-"),
-            shown(result.mean(spikes, cell), " a run"),
+            result.mean(spikes, cell).text(" a run"),
             "-",
         )
         for cell in result.cells
@@ -208,7 +199,7 @@ def _unrest(result: LongSeriesResult, pair: bool) -> list[Row]:
         Row(
             f"volatility (sd of log loss less its median over {TREND_WIDTH}, last {last}), {cell.upper()}",
             "not measured",
-            shown(result.mean(volatility, cell)),
+            result.mean(volatility, cell).text(),
             "-",
         )
         for cell in result.cells
@@ -216,12 +207,12 @@ def _unrest(result: LongSeriesResult, pair: bool) -> list[Row]:
     if pair:
         ratio = result.ratio(volatility, "lstm", "gru")
         agrees = _side(ratio, below=False) if result.epochs >= JUDGED_FROM else "-"
-        rows.append(Row("volatility, LSTM / GRU", "above 1", shown(ratio), agrees))
+        rows.append(Row("volatility, LSTM / GRU", "above 1", ratio.text(), agrees))
     return rows
 
 
 def _side(ratio: Interval, *, below: bool) -> str:
-    """On which side of 1 the whole interval lies."""
+    """Return whether the whole interval lies on that side of 1."""
     if math.isnan(ratio.low) or ratio.low <= 1 <= ratio.high:
         return "undecided"
     return "yes" if (ratio.high < 1) == below else "no"
@@ -229,16 +220,3 @@ def _side(ratio: Interval, *, below: bool) -> str:
 
 def _about(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.3g}"
-
-
-def shown(found: Interval, unit: str = "") -> str:
-    """A mean with its interval: three digits, or as many as it takes to see on which side of 1 a bound lies."""
-    if math.isnan(found.value):
-        return "-"
-    digits = 3
-    while digits < _MOST_DIGITS and any(
-        float(f"{value:.{digits}g}") == 1 != value for value in (found.low, found.high)
-    ):
-        digits += 1
-    interval = "" if math.isnan(found.low) else f" [{found.low:.{digits}g}, {found.high:.{digits}g}]"
-    return f"{found.value:.{digits}g}{interval}{unit}"

@@ -1,4 +1,4 @@
-"""The 20,000-step experiment: cells trained on 40 long market series, several seeds each, so that it can be stopped."""
+"""The 20,000-step experiment: cells trained on 40 long market series, several seeds each; it can be stopped."""
 
 from __future__ import annotations
 
@@ -45,17 +45,17 @@ def run_long_series(
     threads: int | None = None,
     checkpoint_seconds: float = 60.0,
     progress: bool = False,
-    tell: Callable[[str], None] | None = None,
+    log: Callable[[str], None] | None = None,
 ) -> LongSeriesResult:
-    """Train each cell on the same long series from several initial weights, and keep the loss curves.
+    """Train each cell on the same long series from several initial weights, and return the loss curves.
 
     One layer and a linear read-out; full back-propagation through all T steps from a zero state, one update an epoch
     on all B series; Adam with learning rate 1e-3 and epsilon 1e-7 (Keras's; added as PyTorch adds it, after the
     correction of the bias); gradients clipped to a global norm of 1; initial weights by the scheme ``"keras"``.
     The data are those of ``gatescope.tasks._long_series``, one set for all runs: the published experiment had one.
 
-    Each run is kept in a file of its own, ``CELL-SEED.npz`` in `folder`, written every minute or so and at its end.
-    The same call on the same folder goes on from there, whenever and however it was stopped, and comes to the same
+    Each run is stored in a file of its own, ``CELL-SEED.npz`` in `folder`, written every minute or so and at its end.
+    The same call on the same folder resumes from there, whenever and however it was stopped, and comes to the same
     curves; it can ask for more cells, seeds and epochs.  The time of an epoch is measured at the end, the cells side by
     side, epoch by epoch.
 
@@ -81,8 +81,8 @@ def run_long_series(
         Between two writings of a run that is under way.
     progress : bool
         Show a progress bar of each run on stderr.
-    tell : callable, optional
-        Is given a line before every run.
+    log : callable, optional
+        Called with a line before every run.
 
     Returns
     -------
@@ -91,7 +91,7 @@ def run_long_series(
     Raises
     ------
     KeyboardInterrupt
-        After Ctrl-C; a note says how to go on.
+        After Ctrl-C; a note says how to resume.
     ValueRangeError
         If an argument is out of range, or `folder` holds runs with other settings.
     FileFormatError
@@ -103,8 +103,8 @@ def run_long_series(
     --------
     >>> import tempfile
     >>> from gatescope.experiments import run_long_series
-    >>> found = run_long_series(tempfile.mkdtemp(), cells=("gru",), seeds=1, epochs=2, steps=50, sequences=4)
-    >>> found.loss.shape, found.preliminary
+    >>> result = run_long_series(tempfile.mkdtemp(), cells=("gru",), seeds=1, epochs=2, steps=50, sequences=4)
+    >>> result.loss.shape, result.preliminary
     ((1, 1, 2), True)
     """
     from gatescope.tasks._long_series import long_series as make
@@ -124,13 +124,13 @@ def run_long_series(
         "scheme": SCHEME,
     }
     batch = make(steps=steps, sequences=sequences, lookback=lookback, seed=data_seed, dtype=dtype)
-    place = _prepare(folder, settings, check_count("epochs", epochs))
-    files = {(cell, seed): place / f"{cell}-{seed}.npz" for cell, seed in _order(chosen, numbers)}
+    path = _prepare(folder, settings, check_count("epochs", epochs))
+    files = {(cell, seed): path / f"{cell}-{seed}.npz" for cell, seed in _order(chosen, numbers)}
     _check_files(files.values())
     runs: dict[tuple[str, int], TrainingRun] = {}
     for number, ((cell, seed), file) in enumerate(files.items(), 1):
-        if tell is not None:
-            tell(f"run {number} of {len(chosen) * len(numbers)}: {cell}, seed {seed}")
+        if log is not None:
+            log(f"run {number} of {len(chosen) * len(numbers)}: {cell}, seed {seed}")
         runs[cell, seed] = _train(
             file,
             batch,
@@ -143,8 +143,8 @@ def run_long_series(
             checkpoint_seconds=checkpoint_seconds,
             progress=progress,
         )
-    if tell is not None:
-        tell("timing epochs, the cells in turns")
+    if log is not None:
+        log("timing epochs, the cells in turns")
     seconds = epoch_times(
         {key: run.model for key, run in runs.items()},
         batch,
@@ -191,29 +191,30 @@ def _train(
     if run.status is Status.INTERRUPTED:
         interrupt = KeyboardInterrupt()
         interrupt.add_note(
-            f"what has been trained is in {str(file.parent)!r}; the same call goes on from there"
+            f"what has been trained is in {str(file.parent)!r}; the same call resumes from there"
         )
         raise interrupt
     return run
 
 
 def _order(cells: Sequence[str], seeds: Sequence[int]) -> Iterator[tuple[str, int]]:
-    """All runs, the cells side by side: lstm 0, gru 0, gru 1, lstm 1, lstm 2, ..."""
+    """Return all runs, the cells side by side: lstm 0, gru 0, gru 1, lstm 1, lstm 2, ..."""
     for turn, seed in enumerate(seeds):
         for cell in cells if turn % 2 == 0 else reversed(cells):
             yield cell, seed
 
 
 def _check_files(files: Iterable[Path]) -> None:
-    """That the runs which are there can be gone on from, before another one is trained for minutes."""
+    """Refuse damaged files, before another run is trained for minutes."""
     for file in files:
         if os.path.lexists(file):
             try:
                 read_state(file)
             except FileFormatError as error:
                 raise FileFormatError(
-                    f"{str(file)!r} is damaged ({str(error).partition(';')[0]}); delete it to train that run anew, or "
-                    "give another folder"
+                    f"is damaged ({error.problem})",
+                    seen=file,
+                    advice="delete it to train that run anew, or give another `folder`",
                 ) from error
 
 
@@ -228,12 +229,12 @@ def _collect(
     threads: int | None,
 ) -> LongSeriesResult:
     def curves(name: str) -> Array:
-        found = np.full((len(cells), len(seeds), epochs), np.nan)
+        values = np.full((len(cells), len(seeds), epochs), np.nan)
         for c, cell in enumerate(cells):
             for s, seed in enumerate(seeds):
-                values = getattr(runs[cell, seed].history, name)[:epochs]
-                found[c, s, : len(values)] = values  # of a run that diverged, the epochs before that one
-        return found
+                curve = getattr(runs[cell, seed].history, name)[:epochs]
+                values[c, s, : len(curve)] = curve  # of a run that diverged, the epochs before that one
+        return values
 
     def each(value: Callable[[TrainingRun], Any]) -> list[list[Any]]:
         return [[value(runs[cell, seed]) for seed in seeds] for cell in cells]
@@ -259,7 +260,7 @@ def _check_cells(cells: Sequence[str]) -> tuple[str, ...]:
     for cell in chosen:
         get(cell)
     if not chosen or len(set(chosen)) < len(chosen):
-        raise ValueRangeError(f"cells={cells!r} must name at least one cell, and none twice")
+        raise ValueRangeError("must name at least one cell, and none twice", argument="cells", seen=cells)
     return chosen
 
 
@@ -268,49 +269,52 @@ def _check_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
         return tuple(range(check_count("seeds", seeds)))
     chosen = tuple(check_count("seeds", seed, least=0) for seed in seeds)
     if not chosen or len(set(chosen)) < len(chosen):
-        raise ValueRangeError(f"seeds={seeds!r} must have at least one seed, and none twice")
+        raise ValueRangeError("must have at least one seed, and none twice", argument="seeds", seen=seeds)
     return chosen
 
 
 def _prepare(folder: str | os.PathLike[str], settings: dict[str, Any], epochs: int) -> Path:
-    """The folder, with the settings of its runs in a file; an error if it holds runs with others."""
-    place = Path(folder)
+    """Return the folder, with the settings of its runs in a file; refuse one that holds runs with others."""
+    path = Path(folder)
     try:
-        place.mkdir(parents=True, exist_ok=True)
+        path.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
-        raise OutputError(
-            f"cannot make the folder {str(folder)!r}: {getattr(error, 'strerror', None) or error}"
-        ) from error
-    file = place / _SETTINGS
+        why = getattr(error, "strerror", None) or error
+        raise OutputError(f"cannot be made: {why}", argument="folder", seen=folder) from error
+    file = path / _SETTINGS
     if file.exists():
         _check_settings(file, settings, epochs)
-    elif any(place.glob("*.npz")):
+    elif any(path.glob("*.npz")):
         raise FileFormatError(
-            f"the folder {str(folder)!r} holds npz files but no {_SETTINGS!r} that says what they are; give another"
+            f"holds npz files but no {_SETTINGS!r} that says what they are",
+            argument="folder",
+            seen=folder,
+            advice="give another",
         )
     with atomic_write(file) as stream:
         stream.write((json.dumps({**settings, "epochs": epochs}, indent=2) + "\n").encode())
-    return place
+    return path
 
 
 def _check_settings(file: Path, settings: dict[str, Any], epochs: int) -> None:
     try:
-        there = json.loads(file.read_text())
-        before = int(there.pop("epochs"))
-        items = dict(there)
+        stored = dict(json.loads(file.read_text()))
+        before = int(stored.pop("epochs"))
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise FileFormatError(
-            f"{str(file)!r} is damaged ({error}); give another folder, or delete this one"
+            f"is damaged ({error})", seen=file, advice="give another `folder`, or delete this one"
         ) from error
     other = [
-        f"{name} ({items.get(name)!r} there, {settings.get(name)!r} here)"
-        for name in dict.fromkeys([*settings, *items])
-        if items.get(name) != settings.get(name)
+        f"`{name}` ({stored.get(name)!r} there, {settings.get(name)!r} here)"
+        for name in dict.fromkeys([*settings, *stored])
+        if stored.get(name) != settings.get(name)
     ]
     if before > epochs:
-        other.append(f"epochs ({before} there, {epochs} here: more can be added, but not taken away)")
+        other.append(f"`epochs` ({before} there, {epochs} here: more can be added, but not taken away)")
     if other:
         raise ValueRangeError(
-            f"the folder {str(file.parent)!r} holds runs with other {', '.join(other)}; give the same settings to go "
-            "on, or another folder to begin anew"
+            f"holds runs with other {', '.join(other)}",
+            argument="folder",
+            seen=str(file.parent),
+            advice="give the same to resume, or another folder to begin anew",
         )

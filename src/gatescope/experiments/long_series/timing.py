@@ -1,4 +1,4 @@
-"""What an epoch of each cell takes, the cells side by side: hours of training see too many other things happen."""
+"""Times of an epoch of each cell, measured side by side: over hours of training the machine does other things, too."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def epoch_times(
     clip_norm: float,
     threads: int | None,
 ) -> Array:
-    """Seconds of an epoch: forward, loss, backward, clipping and the update, on the whole batch.
+    """Measure the seconds of an epoch: forward, loss, backward, clipping and the update, on the whole batch.
 
-    For each seed its models train for a few more epochs, which are not kept: the cells take turns epoch by epoch, so
+    For each seed its models train for a few more epochs, which are thrown away: the cells take turns epoch by epoch, so
     that whatever else the machine does falls on all of them.
 
     Parameters
@@ -49,7 +49,7 @@ def epoch_times(
     array (cells, seeds)
         Medians over 7 rounds, in seconds.
     """
-    clip, found = Clip(norm=clip_norm), np.empty((len(cells), len(seeds)))
+    clip, seconds = Clip(norm=clip_norm), np.empty((len(cells), len(seeds)))
     steps, sequences = batch.mask.shape
     stacks = [models[cell, seeds[0]] for cell in cells]
     data = as_data(batch, stacks[0])
@@ -68,10 +68,10 @@ def epoch_times(
                     engine, begun = engines[c], perf_counter()
                     engine.back(data, turn)
                     clip.apply(engine.gradient, engine.sizes)
-                    optimizer.update(engine.theta, engine.gradient, states[c], turn + 1, lr)
+                    optimizer.apply(engine.theta, engine.gradient, states[c], turn + 1, lr)
                     times[turn, c] = perf_counter() - begun
-            found[:, s] = np.median(times[1:], axis=0)
+            seconds[:, s] = np.median(times[1:], axis=0)
     finally:
         for engine in engines:
             engine.close()
-    return found
+    return seconds
