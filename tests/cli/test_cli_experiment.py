@@ -107,7 +107,7 @@ BAD = [
     (["--out", "file.txt"], "--out 'file.txt': 'file.txt' is a file, not a folder"),
     (
         ["--out", "other", "--seeds", "1"],
-        "other --steps (60 there, 50 here); give the same to go on, or another --out",
+        "holds runs with other `steps` (60 there, 50 here); give the same to resume",
     ),
 ]
 

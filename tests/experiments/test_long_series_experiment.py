@@ -99,7 +99,7 @@ def test_ctrl_c_in_a_run_is_an_interrupt_that_says_how_to_go_on(tmp_path, monkey
     monkeypatch.setattr(train, "train", interrupted)
     with pytest.raises(KeyboardInterrupt) as caught:
         run_long_series(tmp_path, **SMALL)
-    assert "the same call goes on from there" in caught.value.__notes__[0]
+    assert "the same call resumes from there" in caught.value.__notes__[0]
 
 
 @pytest.mark.slow
@@ -182,14 +182,14 @@ def test_cells_take_turns(tmp_path):
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        ({"steps": 60}, r"other steps \(50 there, 60 here\)"),
-        ({"lookback": 4}, r"other lookback \(8 there, 4 here\)"),
-        ({"data_seed": 1}, r"other data_seed \(0 there, 1 here\)"),
+        ({"steps": 60}, r"other `steps` \(50 there, 60 here\)"),
+        ({"lookback": 4}, r"other `lookback` \(8 there, 4 here\)"),
+        ({"data_seed": 1}, r"other `data_seed` \(0 there, 1 here\)"),
         (
             {"hidden_size": 5, "dtype": "float64"},
-            r"hidden_size \(16 there, 5 here\), dtype \('float32' there",
+            r"`hidden_size` \(16 there, 5 here\), `dtype` \('float32' there",
         ),
-        ({"epochs": 2}, r"epochs \(3 there, 2 here: more can be added"),
+        ({"epochs": 2}, r"`epochs` \(3 there, 2 here: more can be added"),
     ],
 )
 def test_a_folder_with_other_settings_is_left_alone(other, message, tmp_path):

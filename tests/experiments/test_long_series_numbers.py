@@ -87,7 +87,7 @@ def test_a_straight_fall_of_the_log_loss_has_no_volatility():
     assert result.volatility(detrend="line").max() < 1e-12
     # The median's windows are one-sided in the last 10 epochs, by 5 epochs at most, of 1/200 each.
     assert result.volatility().max() < 0.005
-    with pytest.raises(ValueRangeError, match="detrend='mean' is not known"):
+    with pytest.raises(UnknownNameError, match="detrend='mean' is not known"):
         result.volatility(detrend="mean")
     with pytest.raises(ValueRangeError, match="epochs=2 must be at least 3"):
         result.volatility(epochs=2)
@@ -192,7 +192,7 @@ def test_it_is_saved_and_loaded(tmp_path):
 
 
 def test_what_cannot_be():
-    with pytest.raises(UnknownNameError, match="cell='rnn' is not known, lstm, gru"):
+    with pytest.raises(UnknownNameError, match="cell='rnn' is not known; choose from lstm, gru"):
         made(as_published(2, 30)).median("rnn")
     with pytest.raises(
         ShapeError, match=r"loss has the shape \(2, 2, 30\); 1 cells and 2 seeds need \(1, 2\)"
