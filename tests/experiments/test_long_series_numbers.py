@@ -89,7 +89,7 @@ def test_a_straight_fall_of_the_log_loss_has_no_volatility():
     assert result.volatility().max() < 0.005
     with pytest.raises(UnknownNameError, match="detrend='mean' is not known"):
         result.volatility(detrend="mean")
-    with pytest.raises(ValueRangeError, match="epochs=2 must be at least 3"):
+    with pytest.raises(ValueRangeError, match="epochs=2 must be a whole number of at least 3"):
         result.volatility(epochs=2)
 
 
@@ -195,7 +195,7 @@ def test_what_cannot_be():
     with pytest.raises(UnknownNameError, match="cell='rnn' is not known; choose from lstm, gru"):
         made(as_published(2, 30)).median("rnn")
     with pytest.raises(
-        ShapeError, match=r"loss has the shape \(2, 2, 30\); 1 cells and 2 seeds need \(1, 2\)"
+        ShapeError, match=r"loss has shape \(2, 2, 30\), but should have \(cells, seeds, epochs\) with \(1, 2\) first"
     ):
         made(as_published(2, 30), cells=("lstm",))
     with pytest.raises(ShapeError, match="seconds has the shape"):
