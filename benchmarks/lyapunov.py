@@ -2,7 +2,7 @@
 
     python -m benchmarks.lyapunov [--smoke] [--rows PATTERN ...] [--out benchmarks/results/lyapunov.json]
 
-Ours is ``gatescope.lyapunov_spectrum(params, inputs, k, checks=False)`` as a user calls it, and once more with
+Ours is ``gatescope.lyapunov_spectrum(params, inputs, k=k, checks=False)`` as a user calls it, and once more with
 ``qr_every=1``, which is what the peers do.  NumPy does fewer steps than the others; all times are a step.  A ratio is
 the peer's time divided by ours.  Before anything is timed all exponents are compared, over the same steps and from the
 same first directions.
@@ -138,7 +138,7 @@ def compare_row(row: Row, *, threads: int, rounds: int, budget: float) -> dict[s
 
     def ours(series: Array, **options: Any) -> gs.LyapunovSpectrum:
         keywords = {"transient": row.transient, "checks": False, "threads": threads, **options}
-        return gs.lyapunov_spectrum(params, series, row.count, **keywords)
+        return gs.lyapunov_spectrum(params, series, k=row.count, **keywords)
 
     def numpy_peer() -> Array:
         return lyapunov_numpy.exponents(params, short, row.count, row.transient)

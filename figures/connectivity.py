@@ -21,7 +21,9 @@ def compute(steps: int | None) -> dict[str, np.ndarray]:
     inputs = cells.series(min(steps or STEPS, STEPS))
     every = np.arange(len(inputs))
     return {
-        f"{scheme}.{name}": gs.connectivity(cells.cell(name, scheme), inputs, every, every)
+        f"{scheme}.{name}": gs.connectivity(
+            cells.cell(name, scheme), inputs, target_steps=every, source_steps=every
+        )
         .log_norm[:, :, 0]
         .astype(np.float16)
         for name, scheme in PANELS

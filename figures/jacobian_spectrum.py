@@ -23,7 +23,7 @@ def compute(steps: int | None) -> dict[str, np.ndarray]:
     lags = np.unique(np.geomspace(1, min(LONGEST, len(inputs)), LAGS).round().astype(np.int64))
     arrays: dict[str, np.ndarray] = {"lag": lags, "source_step": np.array(len(inputs))}
     for name in NAMES:
-        found = gs.jacobian_spectrum(cells.cell(name), inputs, lags)
+        found = gs.jacobian_spectrum(cells.cell(name), inputs, lags=lags)
         arrays[f"{name}.log_singular"] = found.log_singular[:, 0].astype(np.float32)
     return arrays
 
@@ -37,7 +37,8 @@ def draw(arrays: dict[str, np.ndarray]) -> Figure:
             cell=name,
             lag=arrays["lag"],
             log_singular=arrays[f"{name}.log_singular"][:, None].astype(np.float64),
-            block="joint",
+            of="joint",
+            wrt="joint",
             source_step=int(arrays["source_step"]),
         )
         plot_jacobian_spectrum(result, ax=ax)

@@ -8,6 +8,8 @@ arguments.
 from __future__ import annotations
 
 import re
+import sys
+import warnings
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -157,3 +159,11 @@ class AccuracyWarning(UserWarning):
 def article(noun: str) -> str:
     """Return a noun with "a" or "an" before it, by its first letter."""
     return f"an {noun}" if noun[0].lower() in "aeiou" else f"a {noun}"
+
+
+def warn_accuracy(message: str) -> None:
+    """Issue an `AccuracyWarning` at the line outside gatescope that led to it."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("gatescope."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, AccuracyWarning, stacklevel=level)

@@ -80,7 +80,7 @@ def test_the_numbers_are_those_of_the_function(invoke, tmp_path):
     done = invoke("measure", "lyapunov", *options, "--k", 2, "--transient", 20, "--qr-every", 1, "--seed", 4)
     assert done.exit_code == 0, done.output
     found = gs.load(tmp_path / "gatescope-out" / "lyapunov.npz")
-    expected = gs.lyapunov_spectrum(params, inputs, 2, 20, 1, seed=4, clamp={"z": 0.5})
+    expected = gs.lyapunov_spectrum(params, inputs, k=2, transient=20, qr_every=1, seed=4, clamp={"z": 0.5})
     assert found == expected
     assert "w with z held over x.npy, 140 steps" in done.stdout
     assert "sequence 1" in done.stdout
@@ -92,9 +92,9 @@ def test_the_numbers_are_those_of_the_function(invoke, tmp_path):
     )
     assert gs.load(tmp_path / "gatescope-out" / "flow.npz") == expected
 
-    done = invoke("measure", "jacobian", *options, "--lags", "1,7", "--k", 2, "--block", "hh")
+    done = invoke("measure", "jacobian", *options, "--lags", "1,7", "--k", 2, "--of", "h", "--wrt", "h")
     assert done.exit_code == 0, done.output
-    expected = gs.jacobian_spectrum(params, inputs, [1, 7], 2, block="hh", clamp={"z": 0.5})
+    expected = gs.jacobian_spectrum(params, inputs, lags=[1, 7], k=2, of="h", wrt="h", clamp={"z": 0.5})
     assert gs.load(tmp_path / "gatescope-out" / "jacobian.npz") == expected
 
 
@@ -182,7 +182,7 @@ BAD = [
     (["jacobian", "--lags", "0,121", *SERIES], "0..120"),
     (["jacobian", "--lags", "-1", *SERIES], "lags"),
     (["jacobian", "--k", "9", *SERIES], "k=9"),
-    (["jacobian", "--block", "hx", *SERIES], "block='hx'"),
+    (["jacobian", "--wrt", "x", *SERIES], "wrt='x'"),
     (["lyapunov", "--k", "9", *SERIES], "k=9"),
     (["lyapunov", "--k", "0", *SERIES], "k=0"),
     (["lyapunov", "--transient", "120", *SERIES], "transient=120"),

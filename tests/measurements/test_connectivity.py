@@ -113,7 +113,9 @@ def test_a_linear_network(rho):
     """At 0 tanh has slope 1: d h_t / d x_t' = (rho Q)^(t - t') W, to lags where its norm is e^-10,536 or e^9,531."""
     T, size = 100_000, 4
     params = weights("rnn", weight_hh=rho * orthogonal(size, 7), weight_ih=np.full((size, 1), 0.25))
-    conn = connectivity(params, np.zeros((T, 1)), targets=[5, 50_000, T - 1], sources=[0, 5, 49_999, T - 1])
+    conn = connectivity(
+        params, np.zeros((T, 1)), target_steps=[5, 50_000, T - 1], source_steps=[0, 5, 49_999, T - 1]
+    )
     lag = conn.lag()
     expected = np.where(lag >= 0, lag * math.log(rho) + math.log(0.5), np.nan)
     # Q is orthogonal to its rounding alone, which costs as much at every step.
@@ -129,7 +131,9 @@ def test_a_row_is_a_gradient_flow(cell):
     T = 3000
     case = Case(cell, T=T, B=1, I=5, H=5, scale=0.5)
     case.params.weight_ih[:] = case.params.weight_hh
-    conn = connectivity(case.params, case.inputs, [T - 1], np.arange(T), norm="random", seed=4)
+    conn = connectivity(
+        case.params, case.inputs, target_steps=[T - 1], source_steps=np.arange(T), norm="random", seed=4
+    )
     flow = gs.gradient_flow(case.params, case.inputs, norm="random", seed=4)
     assert flow.log_norm[-1, 0] < -745
     np.testing.assert_allclose(conn.row(T - 1)[::-1], flow.log_norm[1:], rtol=0, atol=1e-10)
@@ -140,7 +144,9 @@ def test_an_lstm_without_recurrent_weights_decays_by_its_forget_gates():
     case = Case("lstm", T=T, B=1, I=1, H=1)
     case.params.weight_hh[:] = 0
     case.params.bias_ih[1] -= 2.0
-    conn = connectivity(case.params, case.inputs, [T - 1], np.arange(T), norm="unit")
+    conn = connectivity(
+        case.params, case.inputs, target_steps=[T - 1], source_steps=np.arange(T), norm="unit"
+    )
     trace = gs.run(case.params, case.inputs)
     i, f, g, o = (trace.gate(name)[:, 0, 0] for name in "ifgo")
     w_i, w_f, w_g, _ = case.params.weight_ih[:, 0]
@@ -155,7 +161,9 @@ def test_an_lstm_without_recurrent_weights_decays_by_its_forget_gates():
 def test_sequences_threads_targets_and_pieces_do_not_mix(monkeypatch):
     case = Case("gru", T=40, B=3, I=2, H=5)
     whole = connectivity(case.params, case.inputs, threads=1)
-    alone = connectivity(case.params, case.inputs[:, 1], targets=[0, 17, 39], sources=[3, 17, 18], threads=2)
+    alone = connectivity(
+        case.params, case.inputs[:, 1], target_steps=[0, 17, 39], source_steps=[3, 17, 18], threads=2
+    )
     np.testing.assert_array_equal(alone.log_norm[:, :, 0], whole.log_norm[[0, 17, 39]][:, [3, 17, 18], 1])
     monkeypatch.setattr(CpuDevice, "piece", lambda *sizes: 7)
     monkeypatch.setattr("gatescope.kernels.cpu.adjoints._BLOCK_BYTES", 5000)  # a block of a few directions
@@ -174,24 +182,26 @@ def test_default_steps(monkeypatch):
     assert whole.target_step[-1] == 999
     assert set(np.diff(whole.target_step)) == {4, 5}
     monkeypatch.setattr(module, "_SOURCES", 100)
-    some = connectivity(case.params, case.inputs, norm="unit", targets=[0, 500])
+    some = connectivity(case.params, case.inputs, norm="unit", target_steps=[0, 500])
     assert some.source_step.size == 100
     assert some.source_step[-1] == 500
-    spaced = connectivity(case.params, case.inputs, norm="unit", targets=[0, 500], sources="log")
+    spaced = connectivity(case.params, case.inputs, norm="unit", target_steps=[0, 500], source_steps="log")
     distances = 500 - spaced.source_step[::-1]
     assert distances[:5].tolist() == [0, 1, 2, 3, 4]
     assert distances[-1] == 500
     assert 60 <= distances.size <= 100
     step = int(whole.target_step[57])
-    one = connectivity(case.params, case.inputs, [step], np.arange(1000), norm="unit")
+    one = connectivity(
+        case.params, case.inputs, target_steps=[step], source_steps=np.arange(1000), norm="unit"
+    )
     assert_same(whole.row(step), one.row(step), 0)
 
 
 def test_a_target_before_all_sources():
     case = Case("gru", T=20, B=1, I=2, H=5)
-    conn = connectivity(case.params, case.inputs, targets=[2, 10], sources=[5, 15])
+    conn = connectivity(case.params, case.inputs, target_steps=[2, 10], source_steps=[5, 15])
     np.testing.assert_array_equal(np.isnan(conn.log_norm[:, :, 0]), [[True, True], [False, True]])
-    assert np.isnan(connectivity(case.params, case.inputs, targets=[2], sources=[5]).log_norm).all()
+    assert np.isnan(connectivity(case.params, case.inputs, target_steps=[2], source_steps=[5]).log_norm).all()
 
 
 def test_it_is_saved_and_loaded(tmp_path):
@@ -203,30 +213,24 @@ def test_it_is_saved_and_loaded(tmp_path):
 
 def test_what_does_not_fit():
     case = Case("gru", T=20, B=1, I=2, H=5)
-
-    def measure(*args, **keywords):
-        return connectivity(case.params, case.inputs, *args, **keywords)
-
-    with pytest.raises(
-        UnknownNameError, match=r"norm='spectral' is not known; choose one of frobenius, random"
-    ):
-        measure(norm="spectral")
-    with pytest.raises(ValueRangeError, match=r"targets=\[0, 20\] must ascend and lie in 0..19"):
-        measure([0, 20])
-    with pytest.raises(ValueRangeError, match=r"sources=\[3, 3\] must ascend"):
-        measure(sources=[3, 3])
-    with pytest.raises(ShapeError, match=r"targets has shape \(0,\)"):
-        measure(np.zeros(0, int))
-    with pytest.raises(DtypeError, match=r"targets has dtype float64; give whole numbers"):
-        measure([1.5])
-    with pytest.raises(
-        UnknownNameError, match=r"sources='odd' is not known; choose 'even' or 'log', or give steps"
-    ):
-        measure(sources="odd")
-    with pytest.raises(ValueRangeError, match=r"unit=5 must be a whole number in 0..4"):
-        measure(norm="unit", unit=5)
+    conn = connectivity(case.params, case.inputs, norm="unit", target_steps=[4, 9])
+    for keywords, error, message in [
+        (
+            {"norm": "spectral"},
+            UnknownNameError,
+            "norm='spectral' is not known; choose from frobenius, random",
+        ),
+        ({"target_steps": [0, 20]}, ValueRangeError, r"target_steps=\[0, 20\] must ascend and lie in 0..19"),
+        ({"source_steps": [3, 3]}, ValueRangeError, r"source_steps=\[3, 3\] must ascend"),
+        ({"target_steps": np.zeros(0, int)}, ShapeError, r"target_steps has shape \(0,\)"),
+        ({"target_steps": [1.5]}, DtypeError, "target_steps has dtype float64; give whole numbers"),
+        ({"source_steps": "odd"}, UnknownNameError, "source_steps='odd' is not known; choose from even, log"),
+        ({"norm": "unit", "unit": 5}, ValueRangeError, "unit=5"),
+    ]:
+        with pytest.raises(error, match=message):
+            connectivity(case.params, case.inputs, **keywords)
     with pytest.raises(ValueRangeError, match=r"step=5 is not among the target steps; the nearest is 4"):
-        measure([4, 9]).row(5)
+        conn.row(5)
 
 
 def test_clamps_and_generators():

@@ -107,7 +107,7 @@ def test_resumed_is_uninterrupted(tmp_path, owner, method, after, finished, left
 def test_one_row_of_one_sequence(tmp_path, owner, method, after, threads):
     case = Case("lstm", T=T, B=1, I=5, H=5)
     case.params.bias_ih[5:10] -= 3  # forget at once, so that adjoints are scaled
-    keywords = {"targets": [35], "sources": [4, 11, 20, 34], "norm": "random", "seed": 3}
+    keywords = {"target_steps": [35], "source_steps": [4, 11, 20, 34], "norm": "random", "seed": 3}
     expected = connectivity(case.params, case.inputs, threads=1, **keywords)
     interrupted(case, tmp_path / "state", owner, method, after, threads=threads, **keywords)
     with np.load(tmp_path / "state") as state:
@@ -120,7 +120,7 @@ def test_adjoints_that_have_become_zero(tmp_path, after):
     """Without recurrent weights nothing is left after a step; what has joined is not told from what has not."""
     case = Case("rnn", T=T, B=3, I=2, H=5)
     case.params.weight_hh[:] = 0
-    keywords = {"targets": [3, 9, 21, 22, 30, 39]}
+    keywords = {"target_steps": [3, 9, 21, 22, 30, 39]}
     expected = connectivity(case.params, case.inputs, **keywords)
     assert np.isneginf(expected.log_norm[expected.lag() > 0]).all()
     interrupted(case, tmp_path / "state", after=after, **keywords)
@@ -178,7 +178,9 @@ def test_written_every_minute(tmp_path, monkeypatch):
 
 def test_nothing_is_left_behind_where_nothing_is_measured(tmp_path):
     case = gru(B=1)
-    found = connectivity(case.params, case.inputs, [2], [5], resume=tmp_path / "state")
+    found = connectivity(
+        case.params, case.inputs, target_steps=[2], source_steps=[5], resume=tmp_path / "state"
+    )
     assert np.isnan(found.log_norm).all()
     assert os.listdir(tmp_path) == []
 
@@ -194,8 +196,8 @@ def test_the_state_of_another_call_is_left_alone(tmp_path):
         (other, case.inputs, {}, "other params"),
         (case.params, changed, {}, "other inputs"),
         (case.params, case.inputs, {"clamp": {"z": 0.5}}, "other params"),
-        (case.params, case.inputs, {"targets": [5, 39]}, "other targets"),
-        (case.params, case.inputs, {"sources": [5, 39]}, "other sources"),
+        (case.params, case.inputs, {"target_steps": [5, 39]}, "other target_steps"),
+        (case.params, case.inputs, {"source_steps": [5, 39]}, "other source_steps"),
         (case.params, case.inputs, {"norm": "random"}, r"other `norm` \('frobenius' there, 'random' here\)"),
         (case.params, case.inputs, {"initial_state": case.initial_state}, "other initial_state"),
     ]:

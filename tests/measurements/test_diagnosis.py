@@ -223,7 +223,9 @@ def test_interventions_are_those_of_clamped_spectra(cell):
         found.held_gate, found.held_at, found.held_exponent, found.held_error, strict=True
     ):
         held_at = 1.0 if at == "open" else trace.gate(gate).mean(axis=(0, 1))
-        spectrum = lyapunov_spectrum(params, x, 1, 20, 1, clamp={gate: held_at}, checks=False)
+        spectrum = lyapunov_spectrum(
+            params, x, k=1, transient=20, qr_every=1, clamp={gate: held_at}, checks=False
+        )
         assert_allclose(value, spectrum.exponents[:, 0].mean(), rtol=1e-9)
         over_time = np.sqrt((spectrum.error[:, 0] ** 2).sum()) / 2
         assert_allclose(
@@ -337,7 +339,9 @@ def test_a_window_is_the_end_of_the_run():
     found = diagnose(params, x, window=200, target_half_life=10)
     assert (found.steps, found.window, found.transient, found.sequences) == (700, 200, 20, 4)
     state = gs.run(params, x[:500, :4]).final_state
-    spectrum = lyapunov_spectrum(params, x[500:, :4], 5, 20, 1, initial_state=state, checks=False)
+    spectrum = lyapunov_spectrum(
+        params, x[500:, :4], k=5, transient=20, qr_every=1, initial_state=state, checks=False
+    )
     assert_allclose(found.spectrum.exponents, spectrum.exponents, rtol=1e-12)
     assert found.number("earlier_exponent") < 0
     assert "the last 200 steps of 700 and the first 4 of the sequences" in found.report()

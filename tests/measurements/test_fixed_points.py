@@ -164,7 +164,7 @@ def test_saturated_gates_make_no_fixed_points(cell):
     """Where z is 1 to rounding, h stays as it is, however far from n: there is no fixed point beyond |h| = 1."""
     params = random_params(cell, input_size=1, hidden_size=16, seed=0)
     params.weight_hh[:] *= 6
-    points = fixed_points(params, [0.5], 150)
+    points = fixed_points(params, [0.5], starts=150)
     assert points.not_converged > 0
     assert np.abs(points.states).max(initial=0) <= 1
     assert not points.marginal().any()
@@ -183,7 +183,9 @@ def test_no_fixed_point():
 
 
 def test_states_that_run_away():
-    points = fixed_points(weights("rnn_relu", 2, weight_hh=1e200 * np.eye(2), bias_ih=1e200), [0.0], 30)
+    points = fixed_points(
+        weights("rnn_relu", 2, weight_hh=1e200 * np.eye(2), bias_ih=1e200), [0.0], starts=30
+    )
     assert points.count == 0
 
 
@@ -252,11 +254,11 @@ def test_flip_flop_remembers():
 def test_starts_that_are_given():
     params = weights("rnn", 1, weight_hh=2.0)
     near = np.array([0.9, 0.8, -0.7])[:, None, None]
-    points = fixed_points(params, [0.0], near)
+    points = fixed_points(params, [0.0], starts=near)
     assert points.starts == 3
     assert sorted(points.found_by) == [1, 2]
     assert points.count == 2
-    there = fixed_points(params, [0.0], points.states)
+    there = fixed_points(params, [0.0], starts=points.states)
     np.testing.assert_array_equal(np.sort(there.states, axis=0), np.sort(points.states, axis=0))
 
 
@@ -265,17 +267,17 @@ def test_starts_from_a_trace():
     rng = np.random.default_rng(1)
     inputs = rng.choice([-1.0, 0.0, 1.0], (300, 3, 3), p=[0.05, 0.9, 0.05])
     trace = gs.run(params, inputs.astype("float32"), lengths=[300, 100, 0])
-    points = fixed_points(params, np.zeros(3), trace)
+    points = fixed_points(params, np.zeros(3), starts=trace)
     assert points.starts == 301 + 101 + 1
     assert points.stable.sum() == 8
     long = gs.run(params, np.zeros((500, 3, 3), "float32"))
-    assert fixed_points(params, np.zeros(3), long).starts == 1024
+    assert fixed_points(params, np.zeros(3), starts=long).starts == 1024
 
 
 def test_the_seed_decides():
     params = random_params("gru", input_size=1, hidden_size=5, seed=2)
     state = np.random.get_state()[1].copy()  # noqa: NPY002 - it must stay as it is
-    first, again = (fixed_points(params, [0.2], 40, seed=7) for _ in range(2))
+    first, again = (fixed_points(params, [0.2], starts=40, seed=7) for _ in range(2))
     np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
     assert first == again
 
@@ -285,7 +287,7 @@ def test_float32_weights_are_searched_in_float64():
     assert params.dtype == np.float32
     wide = gs.Params(cell="lstm", **{k: v.astype(np.float64) for k, v in params.arrays().items()})
     x = np.array([0.1, 0.0, -0.1])
-    one, other = (fixed_points(p, x, 40) for p in (params, wide))
+    one, other = (fixed_points(p, x, starts=40) for p in (params, wide))
     np.testing.assert_array_equal(one.states, other.states)
     assert one.states.dtype == np.float64
 
@@ -294,7 +296,7 @@ def test_a_held_gate():
     """With f held at 1/2: c* = 2 i g."""
     rng = np.random.default_rng(4)
     params = weights("lstm", 3, bias_ih=rng.standard_normal(12))
-    points = fixed_points(params, [0.0], 20, clamp={"f": 0.5})
+    points = fixed_points(params, [0.0], starts=20, clamp={"f": 0.5})
     i, _, g, _ = np.split(params.bias_ih, 4)
     np.testing.assert_allclose(points.states[0, 1], 2 * sigmoid(i) * np.tanh(g), rtol=1e-13)
     assert points.provenance["clamp"] == {"f": 0.5}
@@ -317,12 +319,12 @@ def test_a_cell_of_the_users():
 
 def test_one_iteration_is_not_enough():
     params = weights("rnn", 1, weight_hh=2.0)
-    assert fixed_points(params, [0.3], np.full((5, 1, 1), 0.2), iterations=1).not_converged == 5
-    assert fixed_points(params, [0.3], np.full((5, 1, 1), 0.2)).not_converged == 0
+    assert fixed_points(params, [0.3], starts=np.full((5, 1, 1), 0.2), iterations=1).not_converged == 5
+    assert fixed_points(params, [0.3], starts=np.full((5, 1, 1), 0.2)).not_converged == 0
 
 
 def test_saved_and_loaded(tmp_path):
-    points = fixed_points(random_params("lstm", input_size=1, hidden_size=3), [0.5], 20)
+    points = fixed_points(random_params("lstm", input_size=1, hidden_size=3), [0.5], starts=20)
     points.save(tmp_path / "points.npz")
     back = FixedPoints.load(tmp_path / "points.npz")
     assert back == points
@@ -366,10 +368,10 @@ def test_bad_input(keywords, error, match):
 def test_a_trace_of_another_cell():
     trace = gs.run(random_params("gru", input_size=3, hidden_size=5), np.zeros((4, 3)))
     with pytest.raises(ShapeError, match="'gru'"):
-        fixed_points(random_params("lstm", input_size=3, hidden_size=5), np.zeros(3), trace)
+        fixed_points(random_params("lstm", input_size=3, hidden_size=5), np.zeros(3), starts=trace)
 
 
 def test_progress(capsys):
     """The bar is for terminals, and on stderr."""
-    assert fixed_points(weights("rnn", 1), [0.0], 5, progress=True).count == 1
+    assert fixed_points(weights("rnn", 1), [0.0], starts=5, progress=True).count == 1
     assert capsys.readouterr().out == ""

@@ -180,7 +180,7 @@ def test_memmap_generator_and_array_give_the_same_bits(tmp_path, monkeypatch, dt
     case = Case("lstm", T=60, B=3, I=2, H=5, dtype=dtype)
     keywords = {"initial_state": case.initial_state, "transient": 7}
     expected = half_life(case.params, case.inputs, **keywords)
-    spectrum = gs.lyapunov_spectrum(case.params, case.inputs, 1, checks=False, **keywords)
+    spectrum = gs.lyapunov_spectrum(case.params, case.inputs, k=1, checks=False, **keywords)
     np.testing.assert_array_equal(expected.exponent_rate, -spectrum.exponents[:, 0])
     np.save(tmp_path / "x.npy", case.inputs)
     assert half_life(case.params, np.load(tmp_path / "x.npy", mmap_mode="r"), **keywords) == expected

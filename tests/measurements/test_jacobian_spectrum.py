@@ -1,5 +1,6 @@
 """jacobian_spectrum: against mpmath, and where the answer is known."""
 
+import itertools
 import math
 
 import mpmath
@@ -48,12 +49,12 @@ def test_blocks():
     params = random_params("lstm", input_size=1, hidden_size=3, seed=6)
     inputs = np.random.default_rng(0).standard_normal((120, 1))
     total = exact(params, inputs, 100, 500)
-    for block in ("hh", "hc", "ch", "cc"):
-        found = gs.jacobian_spectrum(params, inputs, [100], block=block)
-        rows, columns = (3 * "hc".index(letter) for letter in block)
-        expected = logs_of(total[rows : rows + 3, columns : columns + 3], 500)
+    units = {"h": slice(0, 3), "c": slice(3, 6), "joint": slice(0, 6)}
+    for of, wrt in itertools.product(units, units):
+        found = gs.jacobian_spectrum(params, inputs, lags=[100], of=of, wrt=wrt)
+        expected = logs_of(total[units[of], units[wrt]], 500)
         np.testing.assert_allclose(found.log_singular[0, 0], expected, rtol=1e-9)
-        assert found.block == block
+        assert (found.of, found.wrt) == (of, wrt)
 
 
 def test_linear_network():
@@ -63,7 +64,7 @@ def test_linear_network():
     params.weight_hh[:] = np.abs(rng.standard_normal((5, 5))) / 4
     params.bias_ih[:], params.bias_hh[:], params.weight_ih[:] = 1, 0, 0
     lags = [0, 1, 2, 7, 200]
-    found = gs.jacobian_spectrum(params, np.zeros((210, 1)), lags)
+    found = gs.jacobian_spectrum(params, np.zeros((210, 1)), lags=lags)
     for row, lag in enumerate(lags):
         digits = 40 + 4 * lag
         with mpmath.workdps(digits):
@@ -75,17 +76,17 @@ def test_rates_tend_to_the_exponents():
     params = random_params("gru", input_size=1, hidden_size=4, seed=1)
     inputs = np.random.default_rng(0).standard_normal((4000, 1))
     spectrum = gs.lyapunov_spectrum(params, inputs, transient=0, qr_every=1)
-    found = gs.jacobian_spectrum(params, inputs, [4000])
+    found = gs.jacobian_spectrum(params, inputs, lags=[4000])
     # Directions that have to align cost a few nats at either end, of 4,000 steps.
     np.testing.assert_allclose(found.rates()[0, 0], spectrum.exponents[0], rtol=0, atol=5e-3)
-    assert np.isnan(gs.jacobian_spectrum(params, inputs, [0]).rates()).all()
+    assert np.isnan(gs.jacobian_spectrum(params, inputs, lags=[0]).rates()).all()
 
 
 def test_largest_value_is_the_spectral_flow():
     params = random_params("lstm", input_size=1, hidden_size=8, seed=2)
     inputs = np.random.default_rng(0).standard_normal((500, 2, 1))
     lags = [0, 3, 50, 400]
-    found = gs.jacobian_spectrum(params, inputs, lags, k=2, source_step=450)
+    found = gs.jacobian_spectrum(params, inputs, lags=lags, k=2, source_step=450)
     flow = gs.gradient_flow(
         params, inputs, source_step=450, wrt="joint", of="joint", norm="spectral", lags=lags
     )
@@ -98,7 +99,7 @@ def test_dead_units():
     params = random_params("rnn_relu", input_size=1, hidden_size=3)
     params.weight_hh[:] = np.diag([0.5, 0.25, 0.9])
     params.bias_ih[:], params.bias_hh[:], params.weight_ih[:] = [1, 1, -9], 0, 0
-    found = gs.jacobian_spectrum(params, np.zeros((30, 1)), [20])
+    found = gs.jacobian_spectrum(params, np.zeros((30, 1)), lags=[20])
     np.testing.assert_allclose(found.log_singular[0, 0], [20 * math.log(0.5), 20 * math.log(0.25), -np.inf])
     assert found.span()[0, 0] == np.inf
 
@@ -107,12 +108,12 @@ def test_saturated_units_are_said():
     params = random_params("lstm", input_size=1, hidden_size=3, seed=5, scale=15)
     inputs = np.random.default_rng(0).standard_normal((60, 1))
     with pytest.warns(gs.AccuracyWarning, match="ill-conditioned"):
-        gs.jacobian_spectrum(params, inputs, [50])
+        gs.jacobian_spectrum(params, inputs, lags=[50])
 
 
 def test_save_and_load(tmp_path):
     params = random_params("gru", input_size=1, hidden_size=2)
-    found = gs.jacobian_spectrum(params, np.ones((20, 1)), [1, 20], k=1)
+    found = gs.jacobian_spectrum(params, np.ones((20, 1)), lags=[1, 20], k=1)
     found.save(tmp_path / "jacobian.npz")
     assert gs.load(tmp_path / "jacobian.npz") == found
 
@@ -125,13 +126,13 @@ def test_save_and_load(tmp_path):
         ([3, 2], {}, "ascend"),
         ([1.5], {}, "lags has dtype float64"),
         ([], {}, "lags has"),
-        ([1], {"k": 7}, "k=7 singular values were asked for, but block='joint' of this lstm has 6"),
-        ([1], {"k": 4, "block": "hc"}, "k=4 .* block='hc' of this lstm has 3"),
         (
             [1],
-            {"block": "hz"},
-            "block='hz' is not a block of 'lstm'; choose 'joint' or 'hh', 'hc', 'ch', 'cc'",
+            {"k": 7},
+            "k=7 is more singular values than there are; .* 'joint' by 'joint' of this lstm has 6",
         ),
+        ([1], {"k": 4, "wrt": "c"}, "k=4 .* 'joint' by 'c' of this lstm has 3"),
+        ([1], {"wrt": "z"}, "wrt='z' is not a state of 'lstm'; choose 'h', 'c' or 'joint'"),
         ([1], {"source_step": 41}, "source_step=41"),
         ([1], {"clamp": {"q": 1.0}}, "'q'"),
     ],
@@ -139,4 +140,4 @@ def test_save_and_load(tmp_path):
 def test_bad_arguments(lags, keywords, message):
     params = random_params("lstm", input_size=1, hidden_size=3)
     with pytest.raises(gs.GatescopeError, match=message):
-        gs.jacobian_spectrum(params, np.zeros((40, 1)), lags, **keywords)
+        gs.jacobian_spectrum(params, np.zeros((40, 1)), lags=lags, **keywords)

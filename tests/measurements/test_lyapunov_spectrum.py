@@ -60,8 +60,8 @@ def test_constant_matrix():
     ("jacobians", "keywords", "message"),
     [
         (np.zeros((3, 2)), {}, r"shape \(3, 2\), but should have \(T, n, n\)"),
-        (np.zeros((3, 2, 2)), {"k": 3}, "k=3 exponents were asked for, but jacobians of 2 x 2 have 2"),
-        (np.zeros((3, 2, 2)), {"transient": 3}, "transient=3 leaves nothing to measure: .* 3 steps"),
+        (np.zeros((3, 2, 2)), {"k": 3}, "k=3 is more exponents than there are; `jacobians` of 2 x 2 have 2"),
+        (np.zeros((3, 2, 2)), {"transient": 3}, "transient=3 leaves nothing to measure of 3 steps"),
         (np.full((3, 2, 2), np.nan), {}, "jacobians.* is nan"),
     ],
 )
@@ -171,7 +171,7 @@ def test_threads_batch_and_dtype():
 
 
 def test_two_halves_are_the_whole():
-    """A long sequence is shared by two jobs; what they measure is what one would."""
+    """A long sequence is shared by two workers; what they measure is what one would."""
     params = random_params("lstm", input_size=1, hidden_size=4, seed=3)
     inputs = np.random.default_rng(0).standard_normal((3000, 1))
     spectrum = gs.lyapunov_spectrum(params, inputs, transient=100, qr_every=1)
@@ -301,9 +301,9 @@ def test_save_and_load(tmp_path):
 @pytest.mark.parametrize(
     ("keywords", "message"),
     [
-        ({"k": 7}, r"k=7 exponents were asked for, but the whole state of this lstm has 6, 3 units of h, c"),
+        ({"k": 7}, r"k=7 is more exponents than there are; the whole state of 'lstm' has 6, 3 units of h, c"),
         ({"k": 0}, "k=0 must be a whole number of at least 1"),
-        ({"transient": 40}, "transient=40 leaves nothing to measure: inputs have 40 steps"),
+        ({"transient": 40}, "transient=40 leaves nothing to measure of 40 steps"),
         ({"qr_every": 0}, "qr_every=0"),
         ({"initial_state": np.zeros((1, 1, 3))}, "initial_state has shape"),
         ({"clamp": {"z": 1.0}}, "'z'"),
@@ -337,20 +337,20 @@ def test_interrupted_and_resumed(tmp_path, monkeypatch, threads, after):
     params = random_params("gru", input_size=1, hidden_size=4)
     inputs = np.random.default_rng(0).standard_normal((2600, 1))
     expected = gs.lyapunov_spectrum(params, inputs, transient=200)
-    advance, calls = tangent_sweep.SpanJob.advance, []
+    advance, calls = tangent_sweep.TangentWorker.advance, []
 
-    def interrupted(job):
-        calls.append(job)
+    def interrupted(worker):
+        calls.append(worker)
         if len(calls) == after:
             raise KeyboardInterrupt
-        return advance(job)
+        return advance(worker)
 
     path = tmp_path / "kept.state"
-    monkeypatch.setattr(tangent_sweep.SpanJob, "advance", interrupted)
+    monkeypatch.setattr(tangent_sweep.TangentWorker, "advance", interrupted)
     with pytest.raises(KeyboardInterrupt):
         gs.lyapunov_spectrum(params, inputs, transient=200, threads=threads, resume=path)
     assert path.exists()
     with pytest.raises(gs.ValueRangeError, match=r"other .*`k` \(4 there, 2 here\)"):
-        gs.lyapunov_spectrum(params, inputs, 2, transient=200, resume=path)
+        gs.lyapunov_spectrum(params, inputs, k=2, transient=200, resume=path)
     assert gs.lyapunov_spectrum(params, inputs, transient=200, resume=path) == expected
     assert not path.exists()

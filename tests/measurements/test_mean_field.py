@@ -43,7 +43,7 @@ def leading(gain, units, networks, steps=1500):
             "rnn", input_size=1, hidden_size=units, seed=seed, scheme="gaussian", gain=gain, dtype="float64"
         )
         start = np.random.default_rng(seed).uniform(-1, 1, (1, 1, units))
-        spectrum = lyapunov_spectrum(params, np.zeros((steps, 1)), 1, initial_state=start, checks=False)
+        spectrum = lyapunov_spectrum(params, np.zeros((steps, 1)), k=1, initial_state=start, checks=False)
         found.append((spectrum.exponents[0, 0], spectrum.error[0, 0]))
     return np.array(found).T
 

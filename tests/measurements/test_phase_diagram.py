@@ -45,7 +45,7 @@ def test_a_point_is_that_network_measured_alone():
                     )
                     start = np.random.default_rng([3, 1]).uniform(-1, 1, (1, 2, 5))
                     spectrum = lyapunov_spectrum(
-                        params, NOISE, 1, 12, initial_state=start, seed=3, checks=False
+                        params, NOISE, k=1, transient=12, initial_state=start, seed=3, checks=False
                     )
                     flow = gs.gradient_flow(
                         params, NOISE, wrt="joint", of="joint", max_lag=108, seed=3, initial_state=start

@@ -34,7 +34,7 @@ def test_exponents(told):
 
 def test_connectivity(told):
     params = random_params("lstm", input_size=1, hidden_size=8)
-    gs.connectivity(params, np.zeros((300, 1)), [5, 299], norm="random", progress=True)
+    gs.connectivity(params, np.zeros((300, 1)), target_steps=[5, 299], norm="random", progress=True)
     (plan,) = told
     assert plan.title == "connectivity of lstm with 8 units, 300 steps, one sweep"
     assert plan.parts["log-norms"] == 2 * 300 * 8

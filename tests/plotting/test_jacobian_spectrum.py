@@ -13,12 +13,12 @@ from gatescope.plotting.jacobian_spectrum import plot_jacobian_spectrum
 LN10 = math.log(10)
 
 
-def make_result(count=4, *, rate=0.1, lags=(0, 1, 10, 100), batch=1, block="joint"):
+def make_result(count=4, *, rate=0.1, lags=(0, 1, 10, 100), batch=1, of="joint", wrt="joint"):
     """Singular value k of sequence b decays by rate * (k + 1) * (b + 1) nats a step."""
     lag = np.array(lags, np.int64)
     log_singular = -rate * lag[:, None, None] * np.arange(1.0, batch + 1)[:, None] * np.arange(1.0, count + 1)
     return JacobianSpectrum(
-        cell="lstm", lag=lag, log_singular=log_singular, block=block, source_step=int(lag[-1])
+        cell="lstm", lag=lag, log_singular=log_singular, of=of, wrt=wrt, source_step=int(lag[-1])
     )
 
 
@@ -81,7 +81,10 @@ def test_underflow_is_marked_where_values_reach_it(scale):
 
 def test_the_axis_names_the_block():
     assert r"\partial s_t\,/\,\partial s_{t-" in plot_jacobian_spectrum(make_result()).get_ylabel()
-    assert r"\partial h_t\,/\,\partial c_{t-" in plot_jacobian_spectrum(make_result(block="hc")).get_ylabel()
+    assert (
+        r"\partial h_t\,/\,\partial c_{t-"
+        in plot_jacobian_spectrum(make_result(of="h", wrt="c")).get_ylabel()
+    )
 
 
 def test_one_lag_is_a_point():

@@ -445,8 +445,8 @@ def test_facts_for_provenance():
 def test_spectra_say_what_was_held():
     params, inputs = random_params("lstm", input_size=2, hidden_size=5), np.zeros((30, 2))
     for found in (
-        gs.lyapunov_spectrum(params, inputs, 1, clamp={"f": 0.9}, checks=False),
-        gs.jacobian_spectrum(params, inputs, [1, 3], clamp={"f": 0.9}),
+        gs.lyapunov_spectrum(params, inputs, k=1, clamp={"f": 0.9}, checks=False),
+        gs.jacobian_spectrum(params, inputs, lags=[1, 3], clamp={"f": 0.9}),
     ):
         assert found.provenance["clamp"] == {"f": 0.9}
         assert found.provenance["dtype"] == "float64"

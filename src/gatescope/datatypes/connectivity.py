@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -29,7 +28,8 @@ class Connectivity(Result):
     source_step : (C,) int64
         The steps t' of the inputs, ascending.
     log_norm : (R, C, B) float64
-        In nats; ``-inf`` where the derivative is exactly zero, NaN where t' is after t.
+        In nats; ``-inf`` where the derivative is exactly zero, NaN where t' is after t, or t is no step that was
+        looked at of this sequence, because it is shorter than others.
     norm : str
         ``"frobenius"`` of the Jacobian (H, I), or the norm of v J for one direction v of the outputs, ``"random"``
         or ``"unit"``.
@@ -53,7 +53,7 @@ class Connectivity(Result):
 
     def summary(self) -> str:
         """Return what the table is of, and how many derivatives were taken."""
-        pairs = counted(int((self.lag() >= 0).sum()), "pair")
+        pairs = counted(int((~np.isnan(self.log_norm)).any(axis=2).sum()), "pair")
         outputs, inputs = counted(len(self.target_step), "output"), counted(len(self.source_step), "input")
         return f"{self.table().title}\n{pairs} of {outputs} and {inputs}"
 
@@ -80,12 +80,16 @@ class Connectivity(Result):
     def lag_profile(self) -> tuple[Array, Array]:
         """Return lags (L,), ascending, and the mean log-norm (L, B) over all pairs that are so far apart.
 
-        It is the logarithm of the geometric mean; ``-inf`` where any of the derivatives is exactly zero.
+        It is the logarithm of the geometric mean; ``-inf`` where any of the derivatives is exactly zero, NaN where a
+        sequence has no such pair.
         """
         lag = self.lag()
         pairs = lag >= 0
-        lags, offset = np.unique(lag[pairs], return_inverse=True)
-        counts = np.bincount(offset, minlength=lags.size)
-        values: Any = self.log_norm[pairs]  # (pairs, B)
-        sums = np.array([np.bincount(offset, column, minlength=lags.size) for column in values.T]).T
-        return lags, sums / counts[:, None]
+        lags, row = np.unique(lag[pairs], return_inverse=True)
+        profile = np.empty((lags.size, self.log_norm.shape[2]))
+        for b, column in enumerate(self.log_norm[pairs].T):
+            known = ~np.isnan(column)
+            counts = np.bincount(row[known], minlength=lags.size)
+            with np.errstate(invalid="ignore"):
+                profile[:, b] = np.bincount(row[known], column[known], minlength=lags.size) / counts
+        return lags, profile

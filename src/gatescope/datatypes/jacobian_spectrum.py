@@ -24,38 +24,53 @@ class JacobianSpectrum(Result):
     lag : (L,) int64
         Steps back from `source_step`, ascending.
     log_singular : (L, B, k) float64
-        Descending, in nats; ``-inf`` for a direction that is lost altogether.
-    block : str
-        ``"joint"``: of the whole state; two states such as ``"hc"``: d h_t / d c_{t-lag}.
+        Descending, in nats; ``-inf`` for a direction that is lost altogether, NaN where a shorter sequence has no
+        such lag.
+    of, wrt : str
+        What is differentiated, and with respect to what: a state, or ``"joint"``, the whole state.
     source_step : int
-        t, an index into the states, 1..T.
+        t, an index into the states, 1..T; that of the longest sequence, if they differ.
+    source_steps : (B,) int64 or None
+        That of each sequence, if they differ.
     """
 
     cell: str
     lag: Array
     log_singular: Array
-    block: str
+    of: str
+    wrt: str
     source_step: int
+    source_steps: Array | None = None
 
     def table(self) -> Table:
         """Return the largest, the median and the smallest singular value of the first sequence at some of the lags."""
         _, batch, count = self.log_singular.shape
-        decades = self.log_singular[:, 0] / _LN10
-        picks = (0, count // 2, count - 1)
-        rows = [(self.lag[at], *(decades[at, j] for j in picks)) for at in some(len(self.lag))]
-        first = ", sequence 0" if batch > 1 else ""
-        title = f"singular values of d {self.block} of {self.cell} at step {self.source_step:,}{first}, log10"
+        lags, decades = self._first()
+        rows = [
+            (lags[at], *(decades[at, j] / _LN10 for j in (0, count // 2, count - 1)))
+            for at in some(len(lags))
+        ]
+        step = self.source_step if self.source_steps is None else int(self.source_steps[0])
+        title = (
+            f"singular values, log10, of d {self.of} by an earlier {self.wrt}, {self.cell}, "
+            f"from step {step:,}{', sequence 0' if batch > 1 else ''}"
+        )
         return Table(("lag, steps", "largest", "median", "smallest"), rows, title)
 
     def summary(self) -> str:
         """Return what the table is of, and the rate of the largest singular value over the longest lag."""
-        title = self.table().title
-        longest = int(self.lag[-1])
+        title, (lags, logs) = self.table().title, self._first()
+        longest = int(lags[-1])
         if longest == 0:
             return title
-        rate = float(self.rates()[-1, 0, 0])
+        rate = float(logs[-1, 0]) / longest
         change = "falls" if rate < 0 else "grows"
         return f"{title}\nthe largest {change} by {number(abs(rate))} nats per step over {counted(longest, 'step')}"
+
+    def _first(self) -> tuple[Array, Array]:
+        """Return the lags that the first sequence has, and its log singular values (L, k) at them."""
+        own = ~np.isnan(self.log_singular[:, 0, 0])
+        return self.lag[own], self.log_singular[own, 0]
 
     def rates(self) -> Array:
         """Return log singular values (L, B, k) per step of lag, in nats per step: finite-time exponents; NaN at lag 0.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from gatescope.checks.arrays import Array
+from gatescope.checks.numbers import check_index
 from gatescope.datatypes.result import Result
 from gatescope.reporting.table import Table, per_sequence
 from gatescope.reporting.text import counted, number, with_error
@@ -20,6 +23,17 @@ _NEGLIGIBLE = 1e-3
 _RELATIVE, _ABSOLUTE = 0.1, 1e-3
 # Nats per step that rounding may put into an exponent before it is said.
 ROUNDED = 1e-3
+# Fields with an entry for each sequence, but for `running`.
+BATCHED = (
+    "exponents",
+    "error",
+    "smallest_sine",
+    "rounding",
+    "log_det",
+    "log_det_sum",
+    "perturbation",
+    "perturbation_reference",
+)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -55,6 +69,9 @@ class LyapunovSpectrum(Result):
     perturbation, perturbation_reference : (B,) float64
         The leading exponent over some steps by perturbing the state itself, without any derivative, and from the
         directions over the same steps.
+    by_sequence : (B, 3) int64 or None
+        `transient`, `qr_every` and `steps` of each sequence, if they differ; then those fields are of the longest, and
+        `running` is NaN where a sequence has no such step.
     """
 
     cell: str
@@ -72,6 +89,20 @@ class LyapunovSpectrum(Result):
     log_det_sum: Array
     perturbation: Array
     perturbation_reference: Array
+    by_sequence: Array | None = None
+
+    def sequence(self, number: int) -> LyapunovSpectrum:
+        """Return the spectrum of one sequence, as it is when it is measured alone."""
+        b = check_index("number", number, len(self.exponents), "sequences")
+        changes: dict[str, Any] = {name: getattr(self, name)[b : b + 1] for name in BATCHED}
+        running, step = self.running[:, b : b + 1], self.running_step
+        if self.by_sequence is not None:
+            changes |= dict(
+                zip(("transient", "qr_every", "steps"), self.by_sequence[b].tolist(), strict=True)
+            )
+            own = ~np.isnan(running).all(axis=(1, 2))
+            running, step = running[own], step[own]
+        return dataclasses.replace(self, **changes, running=running, running_step=step, by_sequence=None)
 
     def table(self) -> Table:
         """Return the first and the last exponent, what follows from all, and the checks, of each sequence."""
@@ -90,7 +121,8 @@ class LyapunovSpectrum(Result):
         }
         quantities |= {name: values for name, values in checks.items() if not np.isnan(values).all()}
         title = (
-            f"Lyapunov exponents{f' of {self.cell}' if self.cell else ''} over {counted(self.steps, 'step')}, after "
+            f"Lyapunov exponents{f' of {self.cell}' if self.cell else ''} over "
+            f"{'up to ' if self.by_sequence is not None else ''}{counted(self.steps, 'step')}, after "
             f"{self.transient:,} that do not count; QR every {counted(self.qr_every, 'step')}"
         )
         return per_sequence(title, quantities.items())
@@ -123,6 +155,8 @@ class LyapunovSpectrum(Result):
 
     def drift(self) -> Array:
         """Return by how much (B, k) the second half of the steps differs from the first, nats per step."""
+        if self.by_sequence is not None:
+            return np.concatenate([one.drift() for one in self._sequences()])
         if len(self.running_step) < 2:
             return np.full_like(self.exponents, np.nan)
         total = self.running_step[-1]
@@ -139,6 +173,8 @@ class LyapunovSpectrum(Result):
         exponent must be within a tenth of it, or a thousandth of a nat per step; and rounding must not have put more
         than that thousandth into an exponent.
         """
+        if self.by_sequence is not None:
+            return np.concatenate([one.converged() for one in self._sequences()])
         finite = np.isfinite(self.exponents)
         with np.errstate(invalid="ignore"):
             bound = np.maximum(_DRIFT * self.error, _NEGLIGIBLE * np.maximum(1, np.abs(self.exponents)))
@@ -151,20 +187,26 @@ class LyapunovSpectrum(Result):
 
     def verdict(self) -> tuple[str, ...]:
         """Return a sentence for each sequence: the leading exponent, and whether the series was long enough to tell."""
-        return tuple(self._sentence(b) for b in range(len(self.exponents)))
+        return tuple(one._sentence() for one in self._sequences())
 
-    def _sentence(self, b: int) -> str:
-        leading, error = float(self.exponents[b, 0]), float(self.error[b, 0])
+    def _sequences(self) -> Iterator[LyapunovSpectrum]:
+        return (self.sequence(b) for b in range(len(self.exponents)))
+
+    def _sentence(self) -> str:
+        """Return the verdict on the one sequence there is."""
+        leading, error, rounding = (
+            float(part[0]) for part in (self.exponents[:, 0], self.error[:, 0], self.rounding)
+        )
         over = counted(self.steps, "step")
         if np.isneginf(leading):
             return f"every change of the state is lost at once, over {over}"
         measured = f"leading exponent {with_error(leading, error)} nats per step over {over}"
-        if self.rounding[b] > ROUNDED and self.qr_every > 1:
+        if rounding > ROUNDED and self.qr_every > 1:
             return (
                 f"{measured}; directions all but coincide between orthonormalizations, and rounding may have put "
-                f"{number(self.rounding[b])} nats per step into the last exponents: lower qr_every={self.qr_every}"
+                f"{number(rounding)} nats per step into the last exponents: lower qr_every={self.qr_every}"
             )
-        if self.converged()[b]:
+        if self.converged()[0]:
             return f"{measured}; converged"
         if not np.isfinite(error):
             return f"{measured}; T too short: its error is not known"
@@ -173,10 +215,11 @@ class LyapunovSpectrum(Result):
             needed = self.steps * (error / enough) ** 2
             more = f"about {_round_up(needed):,} steps would bring the error to {number(enough)}"
             return f"{measured}; T too short: {more}"
-        worst = int(np.nanargmax(np.abs(np.where(np.isfinite(self.drift()[b]), self.drift()[b], 0))))
+        drift = self.drift()[0]
+        worst = int(np.nanargmax(np.abs(np.where(np.isfinite(drift), drift, 0))))
         return (
-            f"{measured}; T too short: exponent {worst + 1} still drifts, by {number(self.drift()[b, worst])} from the "
-            "first half to the second"
+            f"{measured}; T too short: exponent {worst + 1} still drifts, by {number(drift[worst])} from the first "
+            "half to the second"
         )
 
 

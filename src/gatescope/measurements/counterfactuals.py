@@ -55,9 +55,9 @@ class Trials:
                 lyapunov_spectrum(
                     params,
                     self.inputs,
-                    1,
-                    self.transient,
-                    qr_interval(len(self.inputs) - self.transient),
+                    k=1,
+                    transient=self.transient,
+                    qr_every=qr_interval(len(self.inputs) - self.transient),
                     initial_state=self.start,
                     seed=self.seed,
                     checks=False,

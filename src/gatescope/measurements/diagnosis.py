@@ -215,7 +215,9 @@ class _Patient:
         cell, params, x = self.cell, self.params, self.x
         count = min(_EXPONENTS, len(cell.states) * params.hidden_size)
         every = qr_interval(self.length - self.transient)
-        spectrum = lyapunov_spectrum(params, x, count, self.transient, every, checks=False, **self.common)
+        spectrum = lyapunov_spectrum(
+            params, x, k=count, transient=self.transient, qr_every=every, checks=False, **self.common
+        )
         self.done()
         life = self._life(params)
         exponent, error = leading(spectrum)

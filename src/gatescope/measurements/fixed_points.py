@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
-from gatescope.cells.registry import Cell
 from gatescope.checks.arrays import check_array, check_shape
 from gatescope.checks.network import check_params, check_trace
 from gatescope.checks.numbers import check_count, check_number
 from gatescope.datatypes import Array, Params, Trace
 from gatescope.datatypes.fixed_points import FixedPoints
 from gatescope.errors import DtypeError, ShapeError
+from gatescope.measurements.problem import Problem, prepare
 from gatescope.measurements.step_jacobian import advance, step_jacobians
-from gatescope.recurrence.clamping import clamp as clamp_params
-from gatescope.recurrence.clamping import clamp_metadata
-from gatescope.storage.provenance import provenance
 
 STARTS = 512
 TRACE_STARTS = 1024  # a longer trace is thinned to so many states
@@ -31,14 +28,14 @@ _BLOCK = 2**22  # elements of the Jacobians that are solved with at once: 32 MiB
 def fixed_points(
     params: Params,
     inputs: Any,
-    starts: Any = STARTS,
     *,
-    seed: int = 0,
+    starts: Any = STARTS,
     tolerance: float = 1e-12,
     iterations: int = 100,
     merge: float = 1e-5,
     margin: float = 1e-6,
     clamp: Any = None,
+    seed: int = 0,
     progress: bool = False,
 ) -> FixedPoints:
     """Find the states s = step(inputs, s) of the whole state, (h, c) for an LSTM, under a constant input.
@@ -66,7 +63,6 @@ def fixed_points(
         steps under this input by trajectories from random states, a third are such states with noise as large as they
         are themselves, and a third lie between two such states.  A `Trace`: the states it passed through, at most
         1,024, evenly spaced.
-    seed : int
     tolerance : float
         The residual, the greatest absolute component of step(inputs, s) - s, at which s counts as fixed, relative to
         the greatest component of s where that is above 1.
@@ -77,7 +73,9 @@ def fixed_points(
     margin : float
         A fixed point is stable if all eigenvalues of its Jacobian have a modulus below 1 - `margin`.
     clamp : mapping of str to number or array_like, optional
-        Gates held at values, as for `run`.
+        Values that gates are clamped at, as for `run`: ``{"f": 1.0}``.
+    seed : int
+        Of the random starts.
     progress : bool
         Show a progress bar on stderr.
 
@@ -85,11 +83,6 @@ def fixed_points(
     -------
     FixedPoints
         With no fixed points, if none was found.
-
-    Raises
-    ------
-    ShapeError, DtypeError, ValueRangeError, UnknownNameError
-        If an argument does not fit.
 
     References
     ----------
@@ -112,47 +105,24 @@ def fixed_points(
     """
     if isinstance(params, Params) and params.on_device:
         params = params.to_host()
-    cell = check_params(params)
-    params = clamp_params(params, clamp)
+    check_params(params)
     x = check_array("inputs", inputs, np.dtype(np.float64))
     check_shape("inputs", x, (params.input_size,), "(I,), one constant input")
-    seed = check_count("seed", seed, least=0)
     tolerance = check_number("tolerance", tolerance, least=0)
     iterations = check_count("iterations", iterations)
     merge = check_number("merge", merge, least=0)
     margin = check_number("margin", margin, least=0)
-    begin = _starts(starts, params, cell, x, np.random.default_rng(seed))
-
-    size = begin[0].size
-    block = max(1, _BLOCK // size**2)
-    found = []
-    bar = tqdm(
-        total=len(begin),
-        unit="start",
-        desc=f"fixed points ({cell.name})",
-        disable=None if progress else True,
-    )
-    # States may run off to infinity, which is seen by their residuals.
-    with bar, np.errstate(all="ignore"):
-        for at in range(0, len(begin), block):
-            found.append(_search(params, x, begin[at : at + block], tolerance, iterations))
-            bar.update(len(begin[at : at + block]))
-        states, found_by = _merged(np.concatenate(found), params, x, merge)
-        reach = np.abs(begin).max(axis=(0, 2))
-        sure = [
-            _is_sure(params, x, states[at : at + block], merge, reach) for at in range(0, len(states), block)
-        ]
-        kept = np.concatenate([np.zeros(0, bool), *sure])
-        states, found_by = states[kept], found_by[kept]
-    residual = np.abs(_residual(params, x, states)).max(axis=(1, 2))
-    eigenvalues = [
-        _eigenvalues(params, x, states[at : at + block]) for at in range(0, len(states), block)
-    ] or [np.zeros((0, size), complex)]
-    spectrum = np.concatenate(eigenvalues)
+    with prepare(params, x[None], clamp=clamp, seed=seed, progress=progress, dtype=np.float64) as problem:
+        begin = _starts(starts, params, problem, x)
+        states, found_by = _found(problem, x, begin, tolerance, iterations, merge)
+        weights, origin = problem.params, problem.provenance(starts_seed=problem.seed)
+    residual = np.abs(_residual(weights, x, states)).max(axis=(1, 2))
+    blocks = [_eigenvalues(weights, x, block) for block in _blocks(states)]
+    spectrum = np.concatenate([np.zeros((0, begin[0].size), complex), *blocks])
     moduli = np.abs(spectrum)
     order = np.lexsort((-found_by, (moduli > 1 + margin).sum(axis=1), (moduli >= 1 - margin).any(axis=1)))
     return FixedPoints(
-        cell=cell.name,
+        cell=params.cell,
         inputs=x,
         states=states[order],
         residual=residual[order],
@@ -161,19 +131,37 @@ def fixed_points(
         found_by=found_by[order],
         starts=len(begin),
         margin=margin,
-        state_names=cell.states,
-        provenance=provenance(
-            device="cpu",
-            dtype="float64",
-            seed=params.provenance.get("seed"),
-            starts_seed=seed,
-            **clamp_metadata(params, clamp),
-        ),
+        state_names=problem.cell.states,
+        provenance=origin,
     )
 
 
-def _starts(starts: Any, params: Params, cell: Cell, x: Array, rng: np.random.Generator) -> Array:
-    """The states to start from, (N, S, H) float64."""
+def _found(
+    problem: Problem, x: Array, begin: Array, tolerance: float, iterations: int, merge: float
+) -> tuple[Array, Array]:
+    """Return the fixed points (P, S, H) that the starts lead to, each once, and how many led to each."""
+    params, found = problem.params, []
+    # States may run off to infinity, which is seen by their residuals.
+    with problem.bar(len(begin), "fixed points", unit="start") as bar, np.errstate(all="ignore"):
+        for block in _blocks(begin):
+            found.append(_search(params, x, block, tolerance, iterations))
+            bar.update(len(block))
+        states, found_by = _merged(np.concatenate(found), params, x, merge)
+        reach = np.abs(begin).max(axis=(0, 2))
+        checked = [_is_sure(params, x, block, merge, reach) for block in _blocks(states)]
+    sure = np.concatenate([np.zeros(0, bool), *checked])
+    return states[sure], found_by[sure]
+
+
+def _blocks(states: Array) -> Iterator[Array]:
+    """Yield so many states at a time that their Jacobians are of a bounded size."""
+    block = max(1, _BLOCK // states[0].size ** 2) if len(states) else 1
+    return (states[at : at + block] for at in range(0, len(states), block))
+
+
+def _starts(starts: Any, params: Params, problem: Problem, x: Array) -> Array:
+    """Return the states to start from, (N, S, H) float64; a trace has to be one of `params`, as they were given."""
+    cell = problem.cell
     if isinstance(starts, Trace):
         check_trace(starts, params, cell)
         within = np.arange(starts.states.shape[0])[:, None] <= starts.lengths
@@ -181,25 +169,27 @@ def _starts(starts: Any, params: Params, cell: Cell, x: Array, rng: np.random.Ge
         picks = np.linspace(0, len(states) - 1, min(len(states), TRACE_STARTS)).round().astype(int)
         return np.asarray(states[picks])
     if isinstance(starts, int | np.integer | float | bool | None):
-        return _random_starts(check_count("starts", starts), params, cell, x, rng)
+        return _random_starts(problem, check_count("starts", starts), x)
     try:
         states = check_array("starts", starts, np.dtype(np.float64))
     except DtypeError as error:
-        raise DtypeError(
-            f"starts is a {type(starts).__name__}; give a number, states (P, S, H) or a Trace"
-        ) from error
+        advice = "give a number, states (P, S, H) or a Trace"
+        raise DtypeError(argument="starts", seen=type(starts), advice=advice) from error
     shape = len(cell.states), params.hidden_size
     if states.ndim != 3 or states.shape[1:] != shape or len(states) == 0:
         raise ShapeError(
-            f"starts has shape {states.shape}, but should have (P, {shape[0]}, {shape[1]}), which is (P, S, H) "
-            f"with the states {', '.join(cell.states)}, and at least one state"
+            f"should have (P, {shape[0]}, {shape[1]}), which is (P, S, H) with the states {', '.join(cell.states)}, "
+            "and at least one state",
+            argument="starts",
+            seen=states.shape,
         )
     return states
 
 
-def _random_starts(count: int, params: Params, cell: Cell, x: Array, rng: np.random.Generator) -> Array:
-    """States that trajectories under this input pass through, such states with noise, and points between two."""
-    shape = count, len(cell.states), params.hidden_size
+def _random_starts(problem: Problem, count: int, x: Array) -> Array:
+    """Return states that trajectories under this input pass through, such states with noise, and points between two."""
+    rng = np.random.default_rng(problem.seed)
+    shape = count, *problem.initial_state.shape[1:]
     # Of a size from a tenth to one; to ten for states that do not feed back, such as c, which may add up their input.
     power = rng.uniform(-1, 1, (count, shape[1], 1))
     power[:, 0] = (power[:, 0] - 1) / 2
@@ -209,55 +199,55 @@ def _random_starts(count: int, params: Params, cell: Cell, x: Array, rng: np.ran
     inputs = np.broadcast_to(x, (count, x.size))
     with np.errstate(all="ignore"):
         for step in range(1, _STEPS + 1):
-            now, _ = advance(params, inputs, now)
-            here = (leave >= step) & np.isfinite(now).all(axis=(1, 2))
-            taken[here] = now[here]
+            now, _ = advance(problem.params, inputs, now)
+            on_the_way = (leave >= step) & np.isfinite(now).all(axis=(1, 2))
+            taken[on_the_way] = now[on_the_way]
         size = np.sqrt((taken**2).mean(axis=2, keepdims=True))
     result = taken.copy()
     result[1::3] += rng.standard_normal(shape)[1::3] * size[1::3]
     # Saddles lie between what attracts.
-    share = rng.uniform(0, 1, (count, 1, 1))
-    result[2::3] += (share * (rng.permutation(taken) - taken))[2::3]
+    between = rng.uniform(0, 1, (count, 1, 1))
+    result[2::3] += (between * (rng.permutation(taken) - taken))[2::3]
     result[~np.isfinite(result).all(axis=(1, 2))] = 0
     return result
 
 
 def _residual(params: Params, x: Array, states: Array) -> Array:
-    """step(x, s) - s, (N, S, H)."""
+    """Return step(x, s) - s, (N, S, H)."""
     new_states, _ = advance(params, np.broadcast_to(x, (len(states), x.size)), states)
     return np.asarray(new_states - states)
 
 
 def _system(params: Params, x: Array, states: Array) -> tuple[Array, Array]:
-    """The residual as (N, n), and its Jacobian J - I, (N, n, n)."""
-    new_states, kept = advance(params, np.broadcast_to(x, (len(states), x.size)), states)
-    matrix = step_jacobians(params, states, new_states, kept)
+    """Return the residual as (N, n), and its Jacobian J - I, (N, n, n)."""
+    new_states, saved = advance(params, np.broadcast_to(x, (len(states), x.size)), states)
+    matrix = step_jacobians(params, states, new_states, saved)
     unit = np.arange(matrix.shape[1])
     matrix[:, unit, unit] -= 1
     return (new_states - states).reshape(len(states), -1), matrix
 
 
 def _search(params: Params, x: Array, states: Array, tolerance: float, iterations: int) -> Array:
-    """The fixed points that these starts lead to, (at most N, S, H)."""
+    """Return the fixed points that these starts lead to, (at most N, S, H)."""
     states = states.copy()
     done = np.zeros(len(states), bool)
     active = np.flatnonzero(np.isfinite(_residual(params, x, states)).all(axis=(1, 2)))
     for _ in range(iterations):
         if not active.size:
             break
-        here = states[active]
-        residual, matrix = _system(params, x, here)
-        limit = tolerance * np.maximum(1, np.abs(here).max(axis=(1, 2)))
+        now = states[active]
+        residual, matrix = _system(params, x, now)
+        limit = tolerance * np.maximum(1, np.abs(now).max(axis=(1, 2)))
         arrived = np.abs(residual).max(axis=1) <= limit
         done[active[arrived]] = True
         usable = np.isfinite(matrix).all(axis=(1, 2)) & (residual != 0).any(axis=1)
-        active, here, residual, matrix, arrived = (
-            array[usable] for array in (active, here, residual, matrix, arrived)
+        active, now, residual, matrix, arrived = (
+            array[usable] for array in (active, now, residual, matrix, arrived)
         )
-        moved, norm = _newton(params, x, here, residual, matrix)
+        moved, norm = _newton(params, x, now, residual, matrix)
         before = np.linalg.norm(residual, axis=1)
         stuck = norm >= before
-        stuck[stuck] = ~_damped(params, x, here, moved, residual, matrix, stuck & ~arrived)[stuck]
+        stuck[stuck] = ~_damped(params, x, now, moved, residual, matrix, stuck & ~arrived)[stuck]
         states[active] = moved
         # Within the tolerance, what is left is soon rounding: on while it is halved.
         active = active[~stuck & ~(arrived & (norm > before / 2))]
@@ -268,7 +258,7 @@ def _search(params: Params, x: Array, states: Array, tolerance: float, iteration
 
 
 def _newton(params: Params, x: Array, states: Array, residual: Array, matrix: Array) -> tuple[Array, Array]:
-    """Each state after its Newton step, halved until that lessens the residual's norm, and that norm.
+    """Return each state after its Newton step, halved until that lessens the residual's norm, and that norm.
 
     Where no halving does, the state as it was.
     """
@@ -314,7 +304,7 @@ def _damped(
 
 
 def _solve(matrix: Array, right: Array) -> Array:
-    """Solutions (N, n) of so many systems; NaN where the matrix is singular."""
+    """Return the solutions (N, n) of so many systems; NaN where the matrix is singular."""
     try:
         return np.asarray(np.linalg.solve(matrix, right[..., None])[..., 0])
     except np.linalg.LinAlgError:  # one that is exactly singular; it must not stop the others
@@ -325,7 +315,7 @@ def _solve(matrix: Array, right: Array) -> Array:
 
 
 def _merged(states: Array, params: Params, x: Array, merge: float) -> tuple[Array, Array]:
-    """Fixed points without duplicates, of each group the one with the least residual, and the size of each group."""
+    """Return fixed points without duplicates, of each group the one of least residual, and the size of each group."""
     residual = np.abs(_residual(params, x, states)).max(axis=(1, 2), initial=0)
     waiting = states[np.argsort(residual, kind="stable")]
     chosen, counts = [], []
@@ -339,7 +329,7 @@ def _merged(states: Array, params: Params, x: Array, merge: float) -> tuple[Arra
 
 
 def _is_sure(params: Params, x: Array, states: Array, merge: float, reach: Array) -> Array:
-    """(P,) whether a small residual says that a fixed point is near, as `fixed_points` puts it."""
+    """Return whether (P,) a small residual says that a fixed point is near, as `fixed_points` puts it."""
     residual, matrix = _system(params, x, states)
     u, singular, v = np.linalg.svd(matrix)
     rounding = singular[:, :1] * matrix.shape[1] * np.finfo(np.float64).eps
@@ -352,7 +342,7 @@ def _is_sure(params: Params, x: Array, states: Array, merge: float, reach: Array
 
 
 def _eigenvalues(params: Params, x: Array, states: Array) -> Array:
-    """Of the Jacobian at each fixed point, by falling modulus, (P, n)."""
+    """Return the eigenvalues (P, n) of the Jacobian at each fixed point, by falling modulus."""
     _, matrix = _system(params, x, states)
     unit = np.arange(matrix.shape[1])
     matrix[:, unit, unit] += 1

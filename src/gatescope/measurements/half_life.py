@@ -14,8 +14,7 @@ from gatescope.checks.numbers import check_count
 from gatescope.datatypes import Array, GradientFlow, Params
 from gatescope.datatypes.half_life import HalfLife
 from gatescope.errors import ValueRangeError
-from gatescope.measurements import gradient_flow
-from gatescope.measurements.lyapunov_spectrum import lyapunov_spectrum
+from gatescope.measurements import gradient_flow, lyapunov_spectrum
 from gatescope.measurements.problem import Problem, by_length, in_order, prepare
 from gatescope.measurements.selection import blocks_of, evenly
 from gatescope.reporting.text import counted
@@ -129,17 +128,7 @@ def _measure_group(problem: Problem, of: str, transient: int | None) -> HalfLife
     gate = memory_gate(problem.cell)
     skipped = check_transient(transient, problem.steps)
     gate_rate, gate_error = _gate_rates(problem, gate, skipped)
-    spectrum = lyapunov_spectrum(
-        problem.params,
-        problem.series,
-        k=1,
-        transient=skipped,
-        initial_state=problem.initial_state,
-        seed=problem.seed,
-        checks=False,
-        threads=problem.threads,
-        progress=problem.progress,
-    )
+    spectrum = lyapunov_spectrum.measure(problem, k=1, transient=skipped, checks=False)
     flow = gradient_flow.measure(problem, of=of, wrt="joint", lags=evenly(problem.steps - skipped, _LAGS))
     adjoint_rate, adjoint_error, r_squared = slope(flow)
     return HalfLife.from_rates(

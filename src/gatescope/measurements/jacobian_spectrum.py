@@ -2,53 +2,46 @@
 
 from __future__ import annotations
 
-import warnings
+import dataclasses
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
-from gatescope.cells.registry import Cell
-from gatescope.checks.arrays import check_ascending
-from gatescope.checks.network import check_initial_state, check_params
-from gatescope.checks.numbers import check_count, check_threads
+from gatescope.checks.numbers import check_count
 from gatescope.datatypes import Array, Params
 from gatescope.datatypes.jacobian_spectrum import JacobianSpectrum
-from gatescope.errors import AccuracyWarning, UnknownNameError, ValueRangeError
-from gatescope.kernels.cpu.device import CpuDevice
+from gatescope.errors import ValueRangeError, warn_accuracy
 from gatescope.kernels.cpu.jacobian_product import Chain
-from gatescope.measurements.selection import source_step_of
+from gatescope.measurements.problem import Problem, by_length, in_order, prepare
+from gatescope.measurements.selection import blocks_of, by_factors, lags_back, on_common_lags
 from gatescope.measurements.step_jacobian import step_jacobians
-from gatescope.measurements.tangent_sweep import in_float64
-from gatescope.recurrence.clamping import clamp as clamp_params
-from gatescope.recurrence.clamping import clamp_metadata
-from gatescope.recurrence.input_stream import open_series
-from gatescope.recurrence.recompute import Replay, check_states
-from gatescope.storage.provenance import provenance
+from gatescope.recurrence.recompute import check_states
 
-# Jacobians written out at a time.
-_BYTES = 1 << 23
-# Nats that rounding may put into a logarithm before it is said.
-_ROUNDED = 1e-6
+_BYTES = 1 << 23  # Jacobians written out at a time
+_ROUNDED = 1e-6  # nats that rounding may put into a logarithm before it is said
+_LAGS, _MAX_LAG = 60, 1000  # by default
 
 
 def jacobian_spectrum(
     params: Params,
     inputs: Any,
-    lags: Any,
-    k: int | None = None,
-    source_step: int = -1,
     *,
-    block: str = "joint",
+    source_step: int = -1,
+    of: str = "joint",
+    wrt: str = "joint",
+    max_lag: int | None = None,
+    lags: Any = None,
+    k: int | None = None,
+    lengths: Any = None,
     initial_state: Any = None,
     clamp: Any = None,
     threads: int | None = None,
     progress: bool = False,
 ) -> JacobianSpectrum:
-    """Logs of the singular values of d s_t / d s_{t-lag}, the whole state (h and c of an LSTM) or a block of it.
+    """Measure the singular values of d s_t / d s_{t-lag}, of the whole state (h and c of an LSTM) or of a block of it.
 
-    ``d s_t / d s_{t-lag} = J_{t-1} ... J_{t-lag}`` is never multiplied out: it is kept as a triangle whose columns have
+    ``d s_t / d s_{t-lag} = J_{t-1} ... J_{t-lag}`` is never multiplied out: it is held as a triangle whose columns have
     scales of their own and an orthogonal factor, and one-sided Jacobi rotations of the triangle give every singular
     value to high relative accuracy, even where they differ by hundreds of orders of magnitude [1]_ [2]_, as long as the
     Jacobian of each single step has its digits (a warning says where not: units that are saturated).  The largest
@@ -59,18 +52,24 @@ def jacobian_spectrum(
     ----------
     params : Params
     inputs : (T, B, I) or (T, I) array_like, numpy.memmap, or iterator of pieces
-    lags : array_like of int
-        Ascending, 0..t.  One sweep serves them all; it costs in proportion to the longest lag, and about n^3 operations
-        a step, n = S*H.
-    k : int, optional
-        How many singular values, largest first; default: all.  All are computed in any case.
     source_step : int
-        t, counted in states: 1..T, or negative from the end; -1 is the final state, t = T.
-    block : str
-        ``"joint"``, or two states: ``"hc"`` is d h_t / d c_{t-lag}.
+        t, counted in states: 1..T, or negative from the end of each sequence; -1 is the final state, t = T.
+    of, wrt : str
+        What is differentiated, and with respect to what: a state such as ``"h"`` or ``"c"``, or ``"joint"``, the whole
+        state.
+    max_lag : int, optional
+        The longest lag.  Default: all, but 1,000 at most where `lags` are not given.
+    lags : array_like of int, optional
+        Ascending, 0..t.  One sweep serves them all; it costs in proportion to the longest lag, and about n^3 operations
+        a step, n = S*H.  Default: 60, spaced evenly in the logarithm.
+    k : int, optional
+        How many singular values, largest first.  Default: all.  All are computed in any case.
+    lengths : (B,) array_like of int, optional
+        Steps of each sequence, 1..T.  Default: T.
     initial_state : (B, S, H) array_like, optional
+        Default: zeros.
     clamp : mapping, optional
-        Gates held at values, as for `run`.
+        Values that gates are clamped at, as for `run`: ``{"f": 1.0}``.
     threads : int, optional
         As for `run`, of the run itself.
     progress : bool
@@ -82,8 +81,8 @@ def jacobian_spectrum(
 
     Raises
     ------
-    ShapeError, DtypeError, ValueRangeError, UnknownNameError
-        If an argument does not fit, or the states stop being finite.
+    ValueRangeError
+        If an argument is out of range, or the states stop being finite.
 
     Warns
     -----
@@ -104,84 +103,121 @@ def jacobian_spectrum(
     >>> spectrum.log_singular.shape, bool(spectrum.span()[-1, 0] > 300)   # decades, beyond any float
     ((3, 1, 16), True)
     """
-    params = clamp_params(params, clamp)
-    cell = check_params(params)
-    rows, columns = _block(cell, block, params.hidden_size)
+    with prepare(
+        params,
+        inputs,
+        lengths=lengths,
+        initial_state=initial_state,
+        clamp=clamp,
+        threads=threads,
+        progress=progress,
+        dtype=np.float64,
+    ) as problem:
+        return measure(problem, source_step=source_step, of=of, wrt=wrt, max_lag=max_lag, lags=lags, k=k)
+
+
+def measure(
+    problem: Problem,
+    *,
+    source_step: int = -1,
+    of: str = "joint",
+    wrt: str = "joint",
+    max_lag: int | None = None,
+    lags: Any = None,
+    k: int | None = None,
+) -> JacobianSpectrum:
+    """Do the work of `jacobian_spectrum`, whose arguments these are; in float64, whatever the problem's dtype."""
+    problem = problem.astype(np.float64)
+    cell, units = problem.cell, problem.params.hidden_size
+    rows, columns = (
+        _units(blocks_of(name, cell, value), units) for name, value in (("of", of), ("wrt", wrt))
+    )
     most = min(rows.stop - rows.start, columns.stop - columns.start)
     count = most if k is None else check_count("k", k)
     if count > most:
         raise ValueRangeError(
-            f"k={k!r} singular values were asked for, but block={block!r} of this {cell.name} has {most}"
+            "is more singular values than there are",
+            argument="k",
+            seen=k,
+            advice=f"the Jacobian of {of!r} by {wrt!r} of this {cell.name} has {most}",
         )
-    workers = check_threads(threads)
-    weights = in_float64(params)
-    with open_series(inputs, weights) as series:
-        source = source_step_of(source_step, series.steps)
-        wanted = check_ascending("lags", lags, whole=True, least=0, most=source)
-        start = check_initial_state(initial_state, cell, weights, series.batch)
-        if start is None:
-            start = np.zeros((series.batch, len(cell.states), params.hidden_size))
-        size = start[0].size
-        chains = [Chain(np.eye(size)[rows]) for _ in range(series.batch)]
-        found = np.empty((wanted.size, series.batch, count))
-        reach = int(wanted[-1])
-        stops = [int(source - lag) for lag in wanted]
-        machine = CpuDevice(cell, weights, workers)
-        replay = Replay(machine, cell, series, start, source, source - reach, directions=size)
-        bar = tqdm(
-            total=replay.forward_steps + reach,
-            unit="step",
-            unit_scale=True,
-            desc=f"Jacobian ({cell.name})",
-            disable=None if progress else True,
+
+    def default(longest: int) -> Array:
+        return by_factors(min(longest, _MAX_LAG) if max_lag is None else longest, _LAGS)
+
+    def measure_group(part: Problem) -> JacobianSpectrum:
+        source, chosen = lags_back(part, source_step, max_lag, lags, default)
+        return JacobianSpectrum(
+            cell=cell.name,
+            lag=chosen,
+            log_singular=_sweep(part, source, chosen, rows, columns, count),
+            of=of,
+            wrt=wrt,
+            source_step=source,
+            provenance=part.provenance(),
         )
-        with bar:
-            if wanted[0] == 0:
-                found[0] = [chain.log_singular_values(columns)[:count] for chain in chains]
-            for done in replay.forward():
-                bar.update(done)
-            for begin, states, gates in replay.pieces():
-                end = begin + len(gates)
-                check_states(states, begin)
-                for high, low in pairwise([end, *[s for s in stops if begin < s < end], begin]):
-                    for b, chain in enumerate(chains):
-                        here = slice(low - begin, high - begin)
-                        _multiply(chain, weights, states[low - begin : high - begin + 1, b], gates[here, b])
-                    if low in stops:
-                        found[stops.index(low)] = [c.log_singular_values(columns)[:count] for c in chains]
-                bar.update(end - begin)
-    _warn(chains)
-    return JacobianSpectrum(
-        cell=cell.name,
-        lag=wanted,
-        log_singular=found,
-        block=block,
-        source_step=source,
-        provenance=provenance(
-            device="cpu",
-            dtype="float64",
-            seed=params.provenance.get("seed"),
-            **clamp_metadata(params, clamp),
-        ),
+
+    return by_length(problem, measure_group, _join)
+
+
+def _join(groups: list[Array], spectra: list[JacobianSpectrum]) -> JacobianSpectrum:
+    lag, log_singular = on_common_lags(
+        groups, [s.lag for s in spectra], [s.log_singular for s in spectra], axis=1
+    )
+    steps = [np.full(len(rows), s.source_step) for rows, s in zip(groups, spectra, strict=True)]
+    return dataclasses.replace(
+        spectra[-1], lag=lag, log_singular=log_singular, source_steps=in_order(groups, steps)
     )
 
 
+def _units(states: list[int], units: int) -> slice:
+    """Return the rows or columns of the whole Jacobian that are of some states, which lie side by side."""
+    return slice(states[0] * units, (states[-1] + 1) * units)
+
+
+def _sweep(problem: Problem, source: int, lags: Array, rows: slice, columns: slice, count: int) -> Array:
+    """Return the log singular values (L, B, count) of sequences of one length."""
+    size, reach = problem.initial_state[0].size, int(lags[-1])
+    chains = [Chain(np.eye(size)[rows]) for _ in range(problem.batch)]
+    log_singular = np.empty((lags.size, problem.batch, count))
+
+    def record(row: int) -> None:
+        log_singular[row] = [chain.log_singular_values(columns)[:count] for chain in chains]
+
+    stops = [int(source - lag) for lag in lags]
+    replay = problem.replay(problem.open_device(), source, source - reach, directions=size)
+    with problem.bar(replay.forward_steps + reach, "Jacobian") as bar:
+        if lags[0] == 0:
+            record(0)
+        for done in replay.forward():
+            bar.update(done)
+        for begin, states, gates in replay.pieces():
+            end = begin + len(gates)
+            check_states(states, begin)
+            for high, low in pairwise([end, *[s for s in stops if begin < s < end], begin]):
+                for b, chain in enumerate(chains):
+                    some = slice(low - begin, high - begin)
+                    _multiply(
+                        chain, problem.params, states[low - begin : high - begin + 1, b], gates[some, b]
+                    )
+                if low in stops:
+                    record(stops.index(low))
+            bar.update(end - begin)
+    _warn(chains)
+    return log_singular
+
+
 def _warn(chains: list[Chain]) -> None:
+    """Warn where singular values may lack digits."""
     rounding = max(chain.rounding for chain in chains)
     if rounding > _ROUNDED:
         lost = "a singular value is lost" if np.isinf(rounding) else f"up to {rounding:.2g} nats are rounding"
-        warnings.warn(
+        warn_accuracy(
             f"the Jacobians of single steps are so ill-conditioned that the smallest singular values have few digits: "
-            f"{lost}; saturated units do that, and the largest values are right",
-            AccuracyWarning,
-            stacklevel=3,
+            f"{lost}; saturated units do that, and the largest values are right"
         )
     if not all(chain.diagonal for chain in chains):
-        warnings.warn(
-            "the rotations did not come to an end; singular values may lack digits",
-            AccuracyWarning,
-            stacklevel=3,
-        )
+        warn_accuracy("the rotations did not come to an end; singular values may lack digits")
 
 
 def _multiply(chain: Chain, params: Params, states: Array, gates: Array) -> None:
@@ -192,16 +228,3 @@ def _multiply(chain: Chain, params: Params, states: Array, gates: Array) -> None
         begin = max(0, end - length)
         jacobians = step_jacobians(params, states[begin:end], states[begin + 1 : end + 1], gates[begin:end])
         chain.multiply(jacobians[::-1])
-
-
-def _block(cell: Cell, block: Any, units: int) -> tuple[slice, slice]:
-    """Rows and columns of the whole Jacobian."""
-    pairs = {a + b: (i, j) for i, a in enumerate(cell.states) for j, b in enumerate(cell.states)}
-    if isinstance(block, str) and block == "joint":
-        return slice(0, len(cell.states) * units), slice(0, len(cell.states) * units)
-    if not isinstance(block, str) or block not in pairs:
-        raise UnknownNameError(
-            f"block={block!r} is not a block of {cell.name!r}; choose 'joint' or {', '.join(map(repr, pairs))}"
-        )
-    i, j = pairs[block]
-    return slice(i * units, (i + 1) * units), slice(j * units, (j + 1) * units)

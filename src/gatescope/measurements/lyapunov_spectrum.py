@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-import warnings
 from typing import Any
 
 import numpy as np
 
 from gatescope.checks.arrays import check_array
-from gatescope.checks.network import check_initial_state, check_params
-from gatescope.checks.numbers import check_count, check_threads
+from gatescope.checks.numbers import check_count, check_flag
 from gatescope.datatypes import Array, Params
-from gatescope.datatypes.lyapunov_spectrum import ROUNDED, LyapunovSpectrum
-from gatescope.errors import AccuracyWarning, ShapeError, ValueRangeError
+from gatescope.datatypes.lyapunov_spectrum import BATCHED, ROUNDED, LyapunovSpectrum
+from gatescope.datatypes.memory_estimate import MemoryEstimate
+from gatescope.errors import ShapeError, ValueRangeError, warn_accuracy
 from gatescope.kernels.cpu.jacobian_product import carried
-from gatescope.measurements.plans import show
+from gatescope.measurements.problem import Problem, by_length, in_order, prepare
+from gatescope.measurements.selection import on_common_lags
 from gatescope.measurements.tangent_sweep import (
-    SpanJob,
+    TangentWorker,
     bin_ends,
     choose_interval,
-    in_float64,
-    merged,
-    plan_of,
-    span_jobs,
-    work_through,
+    mean_rates,
+    run_workers,
+    tangent_workers,
 )
-from gatescope.recurrence.clamping import clamp as clamp_params
-from gatescope.recurrence.clamping import clamp_metadata
-from gatescope.recurrence.input_stream import open_series
+from gatescope.reporting.text import counted
 from gatescope.storage.provenance import provenance
-from gatescope.storage.resumable import Resumable, digest
 
 _BLOCKS = 20
 _DEFAULT_TRANSIENT = 200
@@ -39,19 +35,20 @@ _DEFAULT_TRANSIENT = 200
 def lyapunov_spectrum(
     params: Params,
     inputs: Any,
+    *,
     k: int | None = None,
     transient: int | None = None,
     qr_every: int | None = None,
-    initial_state: Any = None,
-    *,
-    seed: int = 0,
     checks: bool = True,
+    lengths: Any = None,
+    initial_state: Any = None,
     clamp: Any = None,
+    seed: int = 0,
     threads: int | None = None,
     progress: bool = False,
     resume: str | os.PathLike[str] | None = None,
 ) -> LyapunovSpectrum:
-    """The k largest Lyapunov exponents of the whole state (h and c of an LSTM) along a run.
+    """Measure the k largest Lyapunov exponents of the whole state (h and c of an LSTM) along a run.
 
     ``Q_{t+1} R_{t+1} = J_t Q_t`` with ``J_t = d s_{t+1} / d s_t``; exponent i is the mean of ``ln R_ii`` per step [1]_.
     Inputs are given, so these are the exponents at which the cell forgets or magnifies a change of its state
@@ -70,21 +67,24 @@ def lyapunov_spectrum(
         less than 2,000 steps.
     qr_every : int, optional
         Steps between orthonormalizations.  Default: as many, up to 20, as keep what rounding may put into an
-        exponent below 1e-6 nats per step in a short trial.
-    initial_state : (B, S, H) array_like, optional
-    seed : int
-        Of the directions to start with.
+        exponent below 1e-6 nats per step in a short trial on the first sequence (of each length).
     checks : bool
         Compare the sum of all exponents with the mean of ln abs(det J) at sampled steps, and the leading one with
         what a perturbation of the state itself does.
+    lengths : (B,) array_like of int, optional
+        Steps of each sequence, 1..T.  Default: T.
+    initial_state : (B, S, H) array_like, optional
+        Default: zeros.
     clamp : mapping, optional
-        Gates held at values, as for `run`.
+        Values that gates are clamped at, as for `run`: ``{"f": 1.0}``.
+    seed : int
+        Of the directions to start with.
     threads : int, optional
         As for `run`; the result does not depend on it.
     progress : bool
-        Show a memory plan and a progress bar on stderr, if it is a terminal.
+        Show a memory estimate and a progress bar on stderr, if it is a terminal.
     resume : path, optional
-        Where an interrupted measurement (Ctrl-C) is kept; the same call with the same path goes on from there.
+        Where an interrupted measurement (Ctrl-C) is saved; the same call with the same path resumes it.
 
     Returns
     -------
@@ -92,8 +92,9 @@ def lyapunov_spectrum(
 
     Raises
     ------
-    ShapeError, DtypeError, ValueRangeError, UnknownNameError
-        If an argument does not fit, the transient leaves nothing to measure, or the states stop being finite.
+    ValueRangeError
+        If the transient leaves nothing to measure, the states stop being finite, or `resume` holds what another call
+        left.
     FileFormatError, OutputError
         If the file at `resume` is torn or of another kind, or cannot be written.
 
@@ -124,66 +125,82 @@ def lyapunov_spectrum(
     >>> spectrum.exponents.shape, bool(spectrum.exponents[0, 0] < np.log(0.6))
     ((1, 16), True)
     """
-    params = clamp_params(params, clamp)
-    cell = check_params(params)
-    size = len(cell.states) * params.hidden_size
-    count = size if k is None else check_count("k", k)
-    if count > size:
-        raise ValueRangeError(
-            f"k={k!r} exponents were asked for, but the whole state of this {cell.name} has {size}, "
-            f"{params.hidden_size} units of {', '.join(cell.states)}"
+    with prepare(
+        params,
+        inputs,
+        lengths=lengths,
+        initial_state=initial_state,
+        clamp=clamp,
+        seed=seed,
+        threads=threads,
+        progress=progress,
+        resume=resume,
+        dtype=np.float64,
+    ) as problem:
+        return measure(problem, k=k, transient=transient, qr_every=qr_every, checks=checks)
+
+
+def measure(
+    problem: Problem,
+    *,
+    k: int | None = None,
+    transient: int | None = None,
+    qr_every: int | None = None,
+    checks: bool = True,
+) -> LyapunovSpectrum:
+    """Do the work of `lyapunov_spectrum`, whose arguments these are; in float64, whatever the problem's dtype."""
+    problem = problem.astype(np.float64)
+    cell, units = problem.cell, problem.params.hidden_size
+    size = len(cell.states) * units
+    advice = f"the whole state of {cell.name!r} has {size}, {units} units of {', '.join(cell.states)}"
+    count = _exponents(k, size, advice)
+    if qr_every is not None:
+        check_count("qr_every", qr_every)
+    check_flag("checks", checks)
+    directions = _directions(problem.seed, count, size).reshape(count, len(cell.states), units)
+
+    def measure_group(part: Problem) -> LyapunovSpectrum:
+        settle = _transient(transient, part.steps)
+        every = min(qr_every or choose_interval(part, directions, settle), part.steps - settle)
+        workers = tangent_workers(part, directions, settle, every, checks=checks)
+        if part.progress:
+            estimate(part, workers).announce()
+        arguments = {"k": count, "transient": settle, "qr_every": every, "seed": part.seed, "checks": checks}
+        with part.resumable("lyapunov_spectrum", **arguments) as resumable:
+            run_workers(part, workers, resumable, "exponents")
+        spectrum = LyapunovSpectrum(
+            **_fields(cell.name, *_gathered(workers, part.batch), bin_ends(part.steps - settle, every)),
+            transient=settle,
+            qr_every=every,
+            size=size,
+            provenance=part.provenance(direction_seed=part.seed),
         )
-    seed = check_count("seed", seed, least=0)
-    every = None if qr_every is None else check_count("qr_every", qr_every)
-    workers = check_threads(threads)
-    weights = in_float64(params)
-    with open_series(inputs, weights) as series:
-        settle = _transient(transient, series.steps)
-        start = check_initial_state(initial_state, cell, weights, series.batch)
-        if start is None:
-            start = np.zeros((series.batch, len(cell.states), params.hidden_size))
-        drawn = _directions(seed, count, size).reshape(count, len(cell.states), params.hidden_size)
-        if every is None:
-            every = choose_interval(cell, weights, series, start, drawn, settle)
-        every = min(every, series.steps - settle)
-        jobs = span_jobs(cell, weights, series, start, drawn, settle, every, checks=checks)
-        description = f"exponents ({cell.name})"
-        facts = {
-            "params": digest(*weights.arrays().values()),
-            "inputs": series.digest(),
-            "k": count,
-            "transient": settle,
-            "qr_every": every,
-            "initial_state": digest(start),
-            "seed": seed,
-            "checks": bool(checks),
-        }
-        if progress:
-            show(plan_of(jobs, series, f"{count} exponents of {cell.name} with {params.hidden_size} units"))
-        with Resumable(resume, "lyapunov_spectrum", facts) as kept:
-            work_through(jobs, workers, kept, description=description, progress=progress)
-        found = _fields(cell.name, *_gathered(jobs, series.batch), bin_ends(series.steps - settle, every))
-    spectrum = LyapunovSpectrum(
-        **found,
-        transient=settle,
-        qr_every=every,
-        size=size,
-        provenance=provenance(
-            device="cpu",
-            dtype="float64",
-            seed=params.provenance.get("seed"),
-            direction_seed=seed,
-            **clamp_metadata(params, clamp),
-        ),
+        _warn(spectrum, sum(worker.again for worker in workers) / part.batch)
+        return spectrum
+
+    return by_length(problem, measure_group, _join)
+
+
+def estimate(problem: Problem, workers: list[TangentWorker]) -> MemoryEstimate:
+    """Return what workers take: each has its own states and directions, whether it is at work or waits."""
+    parts: dict[str, int] = {}
+    for worker in workers:
+        for name, size in worker.bytes().items():
+            parts[name] = parts.get(name, 0) + size
+    if problem.series.resident_bytes:
+        parts["inputs as they are read"] = problem.series.resident_bytes
+    title = (
+        f"{counted(workers[0].sums.shape[1], 'exponent')} of {problem.cell.name} with "
+        f"{counted(problem.params.hidden_size, 'unit')}, {counted(problem.steps, 'step')} in "
+        f"{counted(len(workers), 'chunk')}"
     )
-    _warn(spectrum, sum(job.again for job in jobs) / series.batch)
-    return spectrum
+    return MemoryEstimate(title=title, parts=parts)
 
 
 def lyapunov_of_jacobians(
-    jacobians: Any, k: int | None = None, transient: int = 0, qr_every: int = 1, *, seed: int = 0
+    jacobians: Any, *, k: int | None = None, transient: int = 0, qr_every: int = 1, seed: int = 0
 ) -> LyapunovSpectrum:
-    """Lyapunov exponents of any system whose Jacobians along an orbit are given: the same code, without a cell.
+    """Measure the Lyapunov exponents of any system whose Jacobians along an orbit are given, without a cell.
 
     Parameters
     ----------
@@ -197,11 +214,6 @@ def lyapunov_of_jacobians(
     LyapunovSpectrum
         Of one sequence, B = 1, without checks.
 
-    Raises
-    ------
-    ShapeError, DtypeError, ValueRangeError
-        If an argument does not fit.
-
     Examples
     --------
     >>> import numpy as np, gatescope as gs
@@ -211,13 +223,9 @@ def lyapunov_of_jacobians(
     """
     matrices = check_array("jacobians", jacobians, np.dtype(np.float64))
     if matrices.ndim != 3 or matrices.shape[1] != matrices.shape[2] or 0 in matrices.shape:
-        raise ShapeError(f"jacobians has shape {matrices.shape}, but should have (T, n, n)")
+        raise ShapeError("should have (T, n, n)", argument="jacobians", seen=matrices.shape)
     steps, size, _ = matrices.shape
-    count = size if k is None else check_count("k", k)
-    if count > size:
-        raise ValueRangeError(
-            f"k={k!r} exponents were asked for, but jacobians of {size} x {size} have {size}"
-        )
+    count = _exponents(k, size, f"`jacobians` of {size} x {size} have {size}")
     settle = _transient(check_count("transient", transient, least=0), steps)
     every = min(check_count("qr_every", qr_every), steps - settle)
     directions = _directions(check_count("seed", seed, least=0), count, size)
@@ -228,63 +236,90 @@ def lyapunov_of_jacobians(
     ends = bin_ends(steps - settle, every)
     sums = np.add.reduceat(logs, np.concatenate([[0], -(-ends[:-1] // every)]), axis=0)[:, None]
     checked = np.full((4, 1), np.nan)
-    found = _fields("", sums, np.array([[sine], [rounding]]), checked, ends)
     spectrum = LyapunovSpectrum(
-        **found, transient=settle, qr_every=every, size=size, provenance=provenance(direction_seed=seed)
+        **_fields("", sums, np.array([[sine], [rounding]]), checked, ends),
+        transient=settle,
+        qr_every=every,
+        size=size,
+        provenance=provenance(direction_seed=seed),
     )
     _warn(spectrum, again)
     return spectrum
 
 
+def _exponents(k: Any, size: int, advice: str) -> int:
+    """Return how many exponents are asked for, of so many there are."""
+    count = size if k is None else check_count("k", k)
+    if count > size:
+        raise ValueRangeError("is more exponents than there are", argument="k", seen=k, advice=advice)
+    return count
+
+
 def _directions(seed: int, count: int, size: int) -> Array:
-    """(count, size): random orthonormal directions to start with; their own lengths must not count."""
+    """Return random orthonormal directions (count, size) to start with; their own lengths must not count."""
     drawn = np.random.default_rng(seed).standard_normal((count, size))
     return np.ascontiguousarray(np.linalg.qr(drawn.T)[0].T)
 
 
 def _warn(spectrum: LyapunovSpectrum, again: float) -> None:
-    """Say where the interval between orthonormalizations was too long: for the last exponents, or for speed."""
+    """Warn where the interval between orthonormalizations was too long: for the last exponents, or for speed."""
     every, why = spectrum.qr_every, ""
     if spectrum.rounding.max() > ROUNDED and every > 1:
         why = f"rounding may have put {spectrum.rounding.max():.2g} nats per step into the last exponents"
     elif again * every > spectrum.steps / 2:
         why = "most intervals had to be done again step by step, which is right, but slow"
     if why:
-        warnings.warn(
-            f"directions all but coincide between orthonormalizations: {why}; give a qr_every below {every}",
-            AccuracyWarning,
-            stacklevel=3,
+        warn_accuracy(
+            f"directions all but coincide between orthonormalizations: {why}; give a qr_every below {every}"
         )
 
 
 def _transient(transient: Any, steps: int) -> int:
     if transient is None:
         return min(_DEFAULT_TRANSIENT, steps // 10)
-    wanted = check_count("transient", transient, least=0)
-    if wanted >= steps:
+    settle = check_count("transient", transient, least=0)
+    if settle >= steps:
         raise ValueRangeError(
-            f"transient={transient!r} leaves nothing to measure: inputs have {steps} steps; give a shorter one, "
-            "or more inputs"
+            f"leaves nothing to measure of {counted(steps, 'step')}",
+            argument="transient",
+            seen=transient,
+            advice="give a shorter one, or longer `inputs`",
         )
-    return wanted
+    return settle
 
 
-def _gathered(jobs: list[SpanJob], batch: int) -> tuple[Array, Array, Array]:
-    """Sums (bins, B, k), smallest sines and roundings (2, B), and checks (4, B), of what the jobs counted."""
-    sums = np.zeros((jobs[0].sums.shape[0], batch, jobs[0].sums.shape[1]))
+def _join(groups: list[Array], spectra: list[LyapunovSpectrum]) -> LyapunovSpectrum:
+    """Return the spectra of groups of sequences, each of one length, as one; the last group is the longest."""
+    each = [[[s.transient, s.qr_every, s.steps]] * len(rows) for rows, s in zip(groups, spectra, strict=True)]
+    running_step, running = on_common_lags(
+        groups, [s.running_step for s in spectra], [s.running for s in spectra], axis=1
+    )
+    return dataclasses.replace(
+        spectra[-1],
+        **{name: in_order(groups, [getattr(s, name) for s in spectra]) for name in BATCHED},
+        running=running,
+        running_step=running_step,
+        by_sequence=in_order(groups, [np.array(rows, np.int64) for rows in each]),
+    )
+
+
+def _gathered(workers: list[TangentWorker], batch: int) -> tuple[Array, Array, Array]:
+    """Return sums (bins, B, k), smallest sines and roundings (2, B), and checks (4, B), of what the workers counted."""
+    bins, count = workers[0].sums.shape
+    sums = np.zeros((bins, batch, count))
     lost, checked = np.stack([np.ones(batch), np.zeros(batch)]), np.full((4, batch), np.nan)
-    for job in jobs:
-        sums[:, job.sequence] += job.sums
-        lost[0, job.sequence] = min(lost[0, job.sequence], job.sine)
-        lost[1, job.sequence] += job.rounding
+    for worker in workers:
+        sums[:, worker.sequence] += worker.sums
+        lost[0, worker.sequence] = min(lost[0, worker.sequence], worker.sine)
+        lost[1, worker.sequence] += worker.rounding
     for b in range(batch):
-        checked[:2, b] = merged([job.determinant for job in jobs if job.sequence == b])
-        checked[2:, b] = merged([job.perturbation for job in jobs if job.sequence == b])
+        checked[:2, b] = mean_rates([worker.determinant for worker in workers if worker.sequence == b])
+        checked[2:, b] = mean_rates([worker.perturbation for worker in workers if worker.sequence == b])
     return sums, lost, checked
 
 
 def _fields(cell: str, sums: Array, lost: Array, checked: Array, ends: Array) -> dict[str, Any]:
-    """What of a LyapunovSpectrum follows from the sums of its bins."""
+    """Return what of a LyapunovSpectrum follows from the sums of its bins."""
     lengths = np.diff(ends, prepend=0)
     running = np.cumsum(sums, axis=0) / ends[:, None, None]
     order = np.argsort(-running[-1], axis=1, kind="stable")
@@ -305,7 +340,7 @@ def _fields(cell: str, sums: Array, lost: Array, checked: Array, ends: Array) ->
 
 
 def _errors(sums: Array, lengths: Array) -> Array:
-    """(B, k) standard errors of the means from blocks of bins; NaN with fewer than four blocks."""
+    """Return the standard errors (B, k) of the means from blocks of bins; NaN with fewer than four blocks."""
     bins = len(lengths)
     blocks = min(_BLOCKS, bins)
     if blocks < 4:

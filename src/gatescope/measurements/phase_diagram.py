@@ -192,7 +192,7 @@ def _rates(
         nothing = np.full(x.shape[1], np.nan)
         return nothing, nothing, nothing, True
     spectrum = lyapunov_spectrum(
-        params, x, 1, skipped, initial_state=begin, seed=seed, checks=False, threads=1
+        params, x, k=1, transient=skipped, initial_state=begin, seed=seed, checks=False, threads=1
     )
     reach = len(x) - skipped
     lags = np.unique(np.linspace(0, reach, min(reach, _LAGS) + 1).round().astype(np.int64))

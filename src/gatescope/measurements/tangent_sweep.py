@@ -1,75 +1,93 @@
-"""Spans of a run over which tangents are carried: each a job of its own, forward, piece by piece, that can be stopped.
+"""Tangents carried forward along the sequences of a run, piece by piece; a worker for each chunk of time.
 
-A sequence is one span, or two that share it; spans depend on the series alone, never on the number of threads, so the
-results do not either.
+A sequence is one chunk, or two that share it; chunks depend on the series alone, never on the number of threads, so
+the results do not either.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import threading
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, wait
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
-from tqdm.auto import tqdm
 
-from gatescope.cells.registry import Cell
-from gatescope.datatypes import Array, Params
+from gatescope.datatypes import Array
 from gatescope.kernels.cpu import sweeps
 from gatescope.kernels.cpu.device import CpuDevice
 from gatescope.kernels.cpu.tangents import Tangents
-from gatescope.measurements.plans import Plan
+from gatescope.kernels.cpu.threads import open_pool
+from gatescope.measurements.problem import Problem
 from gatescope.measurements.step_jacobian import step_jacobians
-from gatescope.recurrence.input_stream import Series
 from gatescope.recurrence.recompute import check_states
 from gatescope.storage.resumable import Resumable
 
-# Below so many measured steps a sequence is one span, not two.
-_TWO_SPANS = 2000
+_TWO_CHUNKS = 2000  # measured steps from which a sequence is two chunks
 _BINS = 200
-_SETTLE = 200
+_SETTLE = 200  # least steps in which the directions of a chunk in the middle align
 # A piece's states and gates stay in the second-level cache.
 _PIECE_BYTES, _PIECE_STEPS = 1 << 19, 512
-# Intervals that are tried, and what rounding may put into an exponent, in nats per step.
+# Intervals between orthonormalizations that are tried, and what rounding may put into an exponent, in nats per step.
 _INTERVALS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20)
 _ROUNDING = 1e-6
 _TRIAL = 20
-# The checks look at so many pieces of a job, so many steps of each, and follow a perturbation over so many steps.
+# The checks look at so many pieces of a chunk, so many steps of each, and follow a perturbation over so many steps.
 _DETERMINANT_PIECES, _DETERMINANT_STEPS, _PERTURBED_STEPS = 4, 32, 1000
 # A change grows or shrinks freely for so many steps, or nats: less than either end of a float's digits.
 _PERTURBATION, _PERTURBED_RUN, _PERTURBED_NATS = 1e-7, 20, 4.0
 
 
-def in_float64(params: Params) -> Params:
-    """The same weights in float64."""
-    return dataclasses.replace(
-        params,
-        weight_ih=params.weight_ih.astype(np.float64),
-        weight_hh=params.weight_hh.astype(np.float64),
-        bias_ih=params.bias_ih.astype(np.float64),
-        bias_hh=params.bias_hh.astype(np.float64),
-    )
+class Chunk(NamedTuple):
+    """Part of a sequence, in steps of the series.
+
+    Attributes
+    ----------
+    origin : int
+        From which bins count: where the measurement of the sequence begins.
+    settle : int
+        From which on the directions align.
+    first, last : int
+        What is measured.
+    """
+
+    origin: int
+    settle: int
+    first: int
+    last: int
 
 
 def bin_ends(steps: int, every: int) -> Array:
-    """Measured steps at the ends of the bins that sums are kept of, whole intervals each."""
+    """Return the measured steps at the ends of the bins that sums are kept of, whole intervals each."""
     intervals = -(-steps // every)
     bins = min(_BINS, intervals)
     ends = (np.arange(1, bins + 1) * intervals // bins).astype(np.int64) * every
     return np.minimum(ends, steps)
 
 
-def merged(parts: list[tuple[int, float, float]]) -> tuple[float, float]:
-    """Means per step of two sums that (steps, sum, sum) hold; NaN without any step."""
+def mean_rates(parts: list[tuple[int, float, float]]) -> tuple[float, float]:
+    """Return the means per step of two sums that (steps, sum, sum) hold; NaN without any step."""
     steps = sum(part[0] for part in parts)
     if steps == 0:
         return float("nan"), float("nan")
     return sum(part[1] for part in parts) / steps, sum(part[2] for part in parts) / steps
 
 
-class SpanJob:
-    """Tangents over one span of one sequence: to where it begins, through a transient, then measured.
+class TangentWorker:
+    """Tangents over one chunk of one sequence: run to where it begins, through a transient, then measured.
+
+    Parameters
+    ----------
+    problem : Problem
+        In float64.
+    sequence : int
+    directions : (k, S, H)
+        Where to start, orthonormal.
+    chunk : Chunk
+    every : int
+        Steps between orthonormalizations.
+    determinants, perturbs : bool
+        Whether to look at determinants, and to perturb the state.
 
     Attributes
     ----------
@@ -86,35 +104,32 @@ class SpanJob:
 
     def __init__(
         self,
-        cell: Cell,
-        params: Params,
-        series: Series,
+        problem: Problem,
         sequence: int,
-        state: Array,
         directions: Array,
-        bounds: tuple[int, int, int, int],
+        chunk: Chunk,
         every: int,
-        checks: tuple[bool, bool],
+        *,
+        determinants: bool,
+        perturbs: bool,
     ) -> None:
-        self._cell, self._params, self._series, self.sequence = cell, params, series, sequence
-        # Bins count from the first of these steps; directions align from the second on; the third to the last count.
-        self._origin, self._settle, self._first, self._last = bounds
-        self._every = every
-        self._machine = CpuDevice(cell, params, 1)
-        plan = sweeps.plan_for(cell, params.hidden_size, np.dtype(np.float64))
-        self._tangents = Tangents(plan, params, directions)
+        cell, params = problem.cell, problem.params
+        self._params, self._series, self.sequence = params, problem.series, sequence
+        self._chunk, self._every = chunk, every
+        self._device = CpuDevice(cell, params, 1)
+        self._tangents = Tangents(sweeps.plan_for(cell, params.hidden_size, params.dtype), params, directions)
         step_bytes = 8 * params.hidden_size * (len(cell.states) + len(cell.saved))
         length = min(_PIECE_STEPS, max(16, _PIECE_BYTES // step_bytes))
         self._length = max(every, length // every * every)
-        self._states, self._gates = self._machine.buffers(self._length, 1)
-        self._state = np.array(state[None])
-        self._ends = bin_ends(series.steps - self._origin, every)
+        self._states, self._gates = self._device.buffers(self._length, 1)
+        self._state = np.array(problem.initial_state[sequence : sequence + 1])
+        self._ends = bin_ends(problem.steps - chunk.origin, every)
         self.position = 0
         self.sums = np.zeros((len(self._ends), len(directions)))
         self.sine, self.rounding, self.again = 1.0, 0.0, 0
-        self.kept: dict[str, Array] = {}
-        self._determinants, self._perturbs = checks
-        pieces = max(1, (self._last - self._first) // self._length)
+        self.saved: dict[str, Array] = {}
+        self._determinants, self._perturbs = determinants, perturbs
+        pieces = max(1, (chunk.last - chunk.first) // self._length)
         self._looks = max(1, pieces // _DETERMINANT_PIECES)
         self._pieces = 0
         self._offset: Array | None = None
@@ -122,29 +137,29 @@ class SpanJob:
 
     @property
     def done(self) -> bool:
-        """Whether nothing is left to do."""
-        return self.position >= self._last
+        """Return whether nothing is left to do."""
+        return self.position >= self._chunk.last
 
     @property
     def last(self) -> int:
-        """The step it ends at."""
-        return self._last
+        """Return the step it ends at."""
+        return self._chunk.last
 
     def advance(self) -> int:
-        """Do the next piece; how many steps it had."""
+        """Do the next piece; return how many steps it had."""
         begin = self.position
-        edge = next(e for e in (self._settle, self._first, self._last) if e > begin)
+        edge = next(e for e in self._chunk[1:] if e > begin)
         end = min(begin + self._length, edge)
         x = np.ascontiguousarray(self._series.read(begin, end)[:, self.sequence : self.sequence + 1])
         states, gates = self._states[: end - begin + 1], self._gates[: end - begin]
-        self._machine.forward(x, self._state, states, gates)
+        self._device.forward(x, self._state, states, gates)
         check_states(states, begin, self.sequence)
-        self._state = self._machine.last(states)
-        if begin >= self._settle:
-            if self._perturbs and self._offset is None and begin >= self._first:
+        self._state = self._device.last(states)
+        if begin >= self._chunk.settle:
+            if self._perturbs and self._offset is None and begin >= self._chunk.first:
                 self._offset = self._tangents.directions[0]
             logs, sine, rounding, again = self._tangents.forward(states, gates, 0, self._every)
-            if begin >= self._first:
+            if begin >= self._chunk.first:
                 self._count(begin, logs, sine, rounding)
                 self.again += again
                 self._check(begin, x, states, gates, logs)
@@ -152,7 +167,7 @@ class SpanJob:
         return end - begin
 
     def _count(self, begin: int, logs: Array, sine: float, rounding: float) -> None:
-        intervals = (begin - self._origin) // self._every + np.arange(len(logs))
+        intervals = (begin - self._chunk.origin) // self._every + np.arange(len(logs))
         edges = -(-self._ends // self._every)
         np.add.at(self.sums, np.searchsorted(edges, intervals, side="right"), logs)
         self.sine = min(self.sine, sine)
@@ -180,15 +195,15 @@ class SpanJob:
             self.perturbation = (count + steps, total, counted + float(logs[:, 0].sum()))
 
     def _perturb(self, offset: Array, x: Array, states: Array, length: int) -> float:
-        """Sum over a piece of the log growth of a small change of the state, made small again every `length` steps."""
+        """Return the log growth over a piece of a change of the state, made small again every `length` steps."""
         total = 0.0
-        here, kept = self._machine.buffers(length, 1)
+        perturbed, gates = self._device.buffers(length, 1)
         for begin in range(0, len(x), length):
             count = min(length, len(x) - begin)
             small = _PERTURBATION * max(1.0, float(np.linalg.norm(states[begin])))
-            ahead = here[: count + 1]
-            self._machine.forward(
-                x[begin : begin + count], states[begin] + offset * small, ahead, kept[:count]
+            ahead = perturbed[: count + 1]
+            self._device.forward(
+                x[begin : begin + count], states[begin] + offset * small, ahead, gates[:count]
             )
             change = ahead[count, 0] - states[begin + count, 0]
             size = float(np.linalg.norm(change))
@@ -200,7 +215,7 @@ class SpanJob:
         return total
 
     def bytes(self) -> dict[str, int]:
-        """What it takes, by what it is for."""
+        """Return the bytes it takes, by what they hold."""
         return {
             "states and gates of a piece": self._states.nbytes + self._gates.nbytes,
             "directions and the matrices of a step": self._tangents.nbytes,
@@ -208,7 +223,7 @@ class SpanJob:
         }
 
     def state(self) -> dict[str, Array]:
-        """All that has to be kept to go on later."""
+        """Return all that is needed to resume later."""
         offset = np.zeros(0) if self._offset is None else self._offset
         return {
             "position": np.array([self.position, self._pieces]),
@@ -220,75 +235,69 @@ class SpanJob:
             "offset": offset,
         }
 
-    def keep(self) -> None:
-        """Have `kept` hold the state after the last whole piece, which another thread may read at any time."""
-        self.kept = self.state()
+    def save_state(self) -> None:
+        """Put the state after the last whole piece into `saved`, which another thread may read at any time."""
+        self.saved = self.state()
 
-    def restore(self, kept: dict[str, Array]) -> None:
+    def restore(self, saved: dict[str, Array]) -> None:
         """Go on where `state` was taken."""
-        self.position, self._pieces = (int(value) for value in kept["position"])
-        self._state, self.sums = np.array(kept["state"]), np.array(kept["sums"])
-        self._tangents.rows[:] = kept["rows"]
-        self.sine, self.rounding = (float(value) for value in kept["sine"][:2])
-        self.again = int(kept["sine"][2])
-        (a, b, c), (d, e, f) = kept["checks"].tolist()
+        self.position, self._pieces = (int(value) for value in saved["position"])
+        self._state, self.sums = np.array(saved["state"]), np.array(saved["sums"])
+        self._tangents.rows[:] = saved["rows"]
+        self.sine, self.rounding = (float(value) for value in saved["sine"][:2])
+        self.again = int(saved["sine"][2])
+        (a, b, c), (d, e, f) = saved["checks"].tolist()
         self.determinant, self.perturbation = (int(a), b, c), (int(d), e, f)
-        self._offset = np.array(kept["offset"]) if kept["offset"].size else None
+        self._offset = np.array(saved["offset"]) if saved["offset"].size else None
 
 
-def span_jobs(
-    cell: Cell,
-    params: Params,
-    series: Series,
-    start: Array,
-    directions: Array,
-    transient: int,
-    every: int,
-    *,
-    checks: bool,
-) -> list[SpanJob]:
-    """The jobs of all sequences: a sequence in one span, or in two halves, each with a transient of its own."""
-    steps = series.steps
-    measured = steps - transient
-    edges = [transient, steps]
-    if measured >= _TWO_SPANS and measured >= 8 * transient:
+def tangent_workers(
+    problem: Problem, directions: Array, transient: int, every: int, *, checks: bool
+) -> list[TangentWorker]:
+    """Return the workers of all sequences: one for a sequence, or one for each half, after a transient of its own."""
+    measured = problem.steps - transient
+    edges = [transient, problem.steps]
+    if measured >= _TWO_CHUNKS and measured >= 8 * transient:
         ends = bin_ends(measured, every)
         edges.insert(1, transient + int(ends[len(ends) // 2 - 1]))
     full = directions.shape[0] == directions[0].size
-    jobs = []
-    for sequence in range(series.batch):
+    workers = []
+    for sequence in range(problem.batch):
         for first, last in pairwise(edges):
-            # A span that begins in the middle has to settle, whatever the transient of the whole is.
+            # A chunk that begins in the middle has to settle, whatever the transient of the whole is.
             settled = first - transient if first == transient else first - max(transient, _SETTLE)
-            bounds = (transient, max(0, settled), first, last)
-            wanted = (checks and full, checks and first == transient)
-            jobs.append(
-                SpanJob(cell, params, series, sequence, start[sequence], directions, bounds, every, wanted)
+            worker = TangentWorker(
+                problem,
+                sequence,
+                directions,
+                Chunk(transient, max(0, settled), first, last),
+                every,
+                determinants=checks and full,
+                perturbs=checks and first == transient,
             )
-    return jobs
+            workers.append(worker)
+    return workers
 
 
-def choose_interval(
-    cell: Cell, params: Params, series: Series, start: Array, directions: Array, transient: int
-) -> int:
-    """The longest interval between orthonormalizations after which no direction is lost among the others.
+def choose_interval(problem: Problem, directions: Array, transient: int) -> int:
+    """Return the longest interval between orthonormalizations after which no direction is lost among the others.
 
     Tried on the first sequence: a few steps to leave the initial state, then the candidates over the same few steps.
     """
-    machine = CpuDevice(cell, params, 1)
-    plan = sweeps.plan_for(cell, params.hidden_size, np.dtype(np.float64))
-    settle = min(_TRIAL, transient, series.steps - 1)
-    last = min(settle + _TRIAL, series.steps)
-    x = np.ascontiguousarray(series.read(0, last)[:, :1])
-    states, gates = machine.buffers(last, 1)
-    machine.forward(x, start[:1], states, gates)
+    device = CpuDevice(problem.cell, problem.params, 1)
+    plan = sweeps.plan_for(problem.cell, problem.params.hidden_size, problem.params.dtype)
+    settle = min(_TRIAL, transient, problem.steps - 1)
+    last = min(settle + _TRIAL, problem.steps)
+    x = np.ascontiguousarray(problem.series.read(0, last)[:, :1])
+    states, gates = device.buffers(last, 1)
+    device.forward(x, problem.initial_state[:1], states, gates)
     check_states(states, 0, 0)
     chosen = _INTERVALS[0]
-    settled = Tangents(plan, params, directions)
+    settled = Tangents(plan, problem.params, directions)
     if settle:
         settled.forward(states[: settle + 1], gates[:settle], 0, 1)
     for every in _INTERVALS:
-        trial = Tangents(plan, params, settled.directions)
+        trial = Tangents(plan, problem.params, settled.directions)
         _, _, rounding, again = trial.forward(states[settle:], gates[settle:], 0, every)
         if again or rounding > _ROUNDING * (last - settle) or every > last - settle:
             break
@@ -296,64 +305,45 @@ def choose_interval(
     return chosen
 
 
-def plan_of(jobs: list[SpanJob], series: Series, title: str) -> Plan:
-    """What the jobs take: each has its own states and directions, whether it is at work or waits."""
-    parts: dict[str, int] = {}
-    for job in jobs:
-        for name, size in job.bytes().items():
-            parts[name] = parts.get(name, 0) + size
-    if series.resident_bytes:
-        parts["inputs as they are read"] = series.resident_bytes
-    spans = "one span" if len(jobs) == 1 else f"{len(jobs)} spans"
-    return Plan(title=f"{title}, {series.steps:,} steps in {spans}", parts=parts)
-
-
-def work_through(
-    jobs: list[SpanJob], threads: int, kept: Resumable, *, description: str, progress: bool
-) -> None:
-    """Advance all jobs to their ends, on so many threads; an error or Ctrl-C stops them between two pieces."""
+def run_workers(problem: Problem, workers: list[TangentWorker], resumable: Resumable, what: str) -> None:
+    """Advance all workers to their ends on the threads there are; an error or Ctrl-C stops them between two pieces."""
     stop = threading.Event()
-    if kept.enabled:
-        with kept.restoring():
-            for number, job in enumerate(jobs):
-                if kept.stored is not None:
-                    job.restore({name: kept.stored[f"{number}.{name}"] for name in job.state()})
-                job.keep()
-        kept.stored = None
-        kept.snapshot = lambda: {
-            f"{number}.{name}": array for number, job in enumerate(jobs) for name, array in job.kept.items()
+    if resumable.enabled:
+        with resumable.restoring():
+            for number, worker in enumerate(workers):
+                if resumable.stored is not None:
+                    worker.restore({name: resumable.stored[f"{number}.{name}"] for name in worker.state()})
+                worker.save_state()
+        resumable.stored = None
+        resumable.snapshot = lambda: {
+            f"{number}.{name}": array
+            for number, worker in enumerate(workers)
+            for name, array in worker.saved.items()
         }
-    bar = tqdm(
-        total=sum(job.last for job in jobs),
-        initial=sum(job.position for job in jobs),
-        unit="step",
-        unit_scale=True,
-        desc=description,
-        disable=None if progress else True,
-    )
+    total, already = (sum(getattr(worker, name) for worker in workers) for name in ("last", "position"))
 
-    def run(job: SpanJob, *, alone: bool = False) -> None:
-        while not job.done and not stop.is_set():
-            steps = job.advance()
-            if kept.enabled:
-                job.keep()
+    def run(worker: TangentWorker, *, alone: bool = False) -> None:
+        while not worker.done and not stop.is_set():
+            steps = worker.advance()
+            if resumable.enabled:
+                worker.save_state()
             bar.update(steps)
             if alone:
-                kept.tick()
+                resumable.tick()
 
-    with bar:
-        if threads == 1 or len(jobs) == 1:
-            for job in jobs:
-                run(job, alone=True)
+    with problem.bar(total, what, initial=already) as bar:
+        if problem.threads == 1 or len(workers) == 1:
+            for worker in workers:
+                run(worker, alone=True)
             return
-        with ThreadPoolExecutor(min(threads, len(jobs))) as pool:
-            futures = [pool.submit(run, job) for job in jobs]
+        with open_pool(min(problem.threads, len(workers))) as pool:
+            futures = [pool.submit(run, worker) for worker in workers]
             try:
                 waiting = set(futures)
                 while waiting:
                     ended, waiting = wait(waiting, timeout=1, return_when=FIRST_EXCEPTION)
                     for future in ended:
                         future.result()
-                    kept.tick()
+                    resumable.tick()
             finally:  # the pool waits for its threads, which leave after the piece they are at
                 stop.set()

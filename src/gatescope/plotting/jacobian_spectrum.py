@@ -63,7 +63,7 @@ def plot_jacobian_spectrum(
     --------
     >>> import numpy as np, gatescope as gs
     >>> params = gs.init("lstm", input_size=1, hidden_size=4, seed=0)
-    >>> result = gs.jacobian_spectrum(params, np.ones((50, 1)), [1, 2, 5, 10, 20, 40])
+    >>> result = gs.jacobian_spectrum(params, np.ones((50, 1)), lags=[1, 2, 5, 10, 20, 40])
     >>> ax = gs.plotting.plot_jacobian_spectrum(result)
     >>> [line.get_label() for line in ax.lines[:3]]
     ['largest', 'median', 'smallest']
@@ -92,7 +92,7 @@ def plot_jacobian_spectrum(
         scale_axes(axes, scale, min(low, 0.0), max(high, 0.0), max(1, int(lag[-1])))
         mark_underflow(axes)
         axes.set_xlabel("lag (steps back)")
-        axes.set_ylabel(f"singular values of  {_jacobian(result.block)}")
+        axes.set_ylabel(f"singular values of  {_jacobian(result.of, result.wrt)}")
         legend = {"loc": "lower left", "bbox_to_anchor": (0, 1.02), "alignment": "left"}
         axes.legend(ncols=_FEW, title=_title(result, decades), **legend)
     return axes
@@ -152,6 +152,6 @@ def _title(result: JacobianSpectrum, decades: Array) -> str:
     return text
 
 
-def _jacobian(block: str) -> str:
-    over, under = ("s", "s") if block == "joint" else (block[0], block[1:])
+def _jacobian(of: str, wrt: str) -> str:
+    over, under = ("s" if name == "joint" else name for name in (of, wrt))
     return rf"$\partial {over}_t\,/\,\partial {under}_{{t-\mathrm{{lag}}}}$"

@@ -99,7 +99,8 @@ def jacobian(
     k: Annotated[
         int | None, typer.Option("--k", help="How many singular values, largest first.  Default: all.")
     ] = None,
-    block: Annotated[str, typer.Option(help="joint, or two states: hc is d h(t) / d c(t - lag).")] = "joint",
+    of: TargetOption = "joint",
+    wrt: StateOption = "joint",
     source_step: SourceStepOption = -1,
 ) -> Found:
     """Singular values of the Jacobian of a state by an earlier one, against the lag (by default up to 1,000)."""
@@ -109,18 +110,20 @@ def jacobian(
     longest = min(_JACOBIAN_REACH, reach(source_step, len(job.series)))
     wanted = spaced(longest, _JACOBIAN_LAGS) if lags is None else whole("--lags", lags)
     keywords = job.keywords("clamp", "threads")
-    result = jacobian_spectrum(job.params, job.series, wanted, k, source_step, block=block, **keywords)
+    result = jacobian_spectrum(
+        job.params, job.series, lags=wanted, k=k, source_step=source_step, of=of, wrt=wrt, **keywords
+    )
     decades, count = result.log_singular[:, 0] / LN10, result.log_singular.shape[2]
     rows = [
         (f"{result.lag[at]:,}", *(number(decades[at, j]) for j in (0, count // 2, count - 1)))
         for at in some(len(result.lag))
     ]
     batch = result.log_singular.shape[1]
-    of = " of sequence 0" if batch > 1 else ""
+    which = " of sequence 0" if batch > 1 else ""
     rate = -float(result.rates()[-1, 0, 0])
     return Found(
         result=result,
-        title=f"log10 of the {count} singular values{of}, {block}: {about(job)}",
+        title=f"log10 of the {count} singular values{which}, {of} by {wrt}: {about(job)}",
         columns=("lag, steps", "largest", "median", "smallest"),
         rows=rows,
         verdict=[f"the largest falls by {number(rate)} nats per step over {in_steps(result.lag[-1])}"],
@@ -149,7 +152,9 @@ def lyapunov(
     from gatescope.plotting.lyapunov_spectrum import plot_lyapunov_convergence, plot_lyapunov_spectrum
 
     keywords = job.keywords("seed", "clamp", "threads")
-    result = lyapunov_spectrum(job.params, job.series, k, transient, qr_every, checks=checks, **keywords)
+    result = lyapunov_spectrum(
+        job.params, job.series, k=k, transient=transient, qr_every=qr_every, checks=checks, **keywords
+    )
     last = result.exponents.shape[1]
     quantities = {
         "leading exponent, nats per step": map(with_error, result.exponents[:, 0], result.error[:, 0]),

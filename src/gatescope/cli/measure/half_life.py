@@ -142,8 +142,8 @@ def connectivity(
     result = measure(
         job.params,
         job.series,
-        whole("--targets", targets),
-        sources if sources in ("even", "log") else whole("--sources", sources),
+        target_steps=whole("--targets", targets),
+        source_steps=sources if sources in ("even", "log") else whole("--sources", sources),
         norm=norm,
         unit=unit,
         **job.keywords("seed", "clamp", "threads"),

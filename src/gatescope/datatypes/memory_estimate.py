@@ -1,0 +1,66 @@
+"""What a call takes in memory, by what it is for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gatescope.datatypes.result import Result
+from gatescope.reporting.table import Table
+from gatescope.reporting.text import byte_count, percent
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class MemoryEstimate(Result):
+    """What a call takes, beyond Python and what is loaded already; ``print`` it.
+
+    Attributes
+    ----------
+    title : str
+        The call in words.
+    parts : mapping of str to int
+        Bytes by what they hold, all of them at the same time.
+    least : int or None
+        Bytes that have to be free for the call to begin; None where it works with whatever is free.
+    segments : int
+        How many segments a sweep is cut into.
+    segment_steps : int
+        Steps of a segment; of all but the last, which may be shorter.
+    """
+
+    title: str
+    parts: Mapping[str, int]
+    least: int | None = None
+    segments: int = 1
+    segment_steps: int = 0
+
+    @property
+    def total(self) -> int:
+        """Return the bytes at most, all parts together."""
+        return sum(self.parts.values())
+
+    def table(self) -> Table:
+        """Return the parts, largest first, and their sum."""
+        parts = sorted(self.parts.items(), key=lambda part: -part[1])
+        rows = [(name, byte_count(size), percent(size / self.total)) for name, size in parts]
+        return Table(
+            ("part", "bytes", "of all"), [*rows, ("together", byte_count(self.total), "")], self.title
+        )
+
+    def summary(self) -> str:
+        """Return the call in words, and what it takes."""
+        needed = "" if self.least is None else f"; at least {byte_count(self.least)} have to be free"
+        return f"{self.title}\n{byte_count(self.total)} together{needed}"
+
+    def __str__(self) -> str:
+        """Return the summary and the table as text."""
+        first, _, rest = self.summary().partition("\n")
+        rows = [row[:2] for row in self.table().texts()[:-1]]
+        wide = max((len(name) for name, _ in rows), default=0)
+        return "\n".join([first, *(f"  {name:<{wide}}  {size:>10}" for name, size in rows), f"  {rest}"])
+
+    def announce(self) -> None:
+        """Print the estimate on stderr, if it is a terminal."""
+        if sys.stderr.isatty():
+            print(self, file=sys.stderr)
