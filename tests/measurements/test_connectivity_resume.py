@@ -193,13 +193,13 @@ def test_the_state_of_another_call_is_left_alone(tmp_path):
     changed = case.inputs.copy()
     changed[-1] += 1
     for params, inputs, keywords, message in [
-        (other, case.inputs, {}, "other params"),
-        (case.params, changed, {}, "other inputs"),
-        (case.params, case.inputs, {"clamp": {"z": 0.5}}, "other params"),
-        (case.params, case.inputs, {"target_steps": [5, 39]}, "other target_steps"),
-        (case.params, case.inputs, {"source_steps": [5, 39]}, "other source_steps"),
+        (other, case.inputs, {}, "other `params`"),
+        (case.params, changed, {}, "other `inputs`"),
+        (case.params, case.inputs, {"clamp": {"z": 0.5}}, "other `params`"),
+        (case.params, case.inputs, {"target_steps": [5, 39]}, "other `target_steps`"),
+        (case.params, case.inputs, {"source_steps": [5, 39]}, "other `source_steps`"),
         (case.params, case.inputs, {"norm": "random"}, r"other `norm` \('frobenius' there, 'random' here\)"),
-        (case.params, case.inputs, {"initial_state": case.initial_state}, "other initial_state"),
+        (case.params, case.inputs, {"initial_state": case.initial_state}, "other `initial_state`"),
     ]:
         with pytest.raises(ValueRangeError, match=message):
             connectivity(params, inputs, resume=path, **keywords)
@@ -207,7 +207,7 @@ def test_the_state_of_another_call_is_left_alone(tmp_path):
     same(connectivity(case.params, case.inputs, resume=path), connectivity(case.params, case.inputs))
     keywords = {"norm": "unit", "unit": 1}
     interrupted(case, path, after=2, **keywords)
-    with pytest.raises(ValueRangeError, match="other direction"):
+    with pytest.raises(ValueRangeError, match="other `direction`"):
         connectivity(case.params, case.inputs, resume=path, **{**keywords, "unit": 2})
 
 
