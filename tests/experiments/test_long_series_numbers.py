@@ -195,8 +195,16 @@ def test_what_cannot_be():
     with pytest.raises(UnknownNameError, match="cell='rnn' is not known; choose from lstm, gru"):
         made(as_published(2, 30)).median("rnn")
     with pytest.raises(
-        ShapeError, match=r"loss has shape \(2, 2, 30\), but should have \(cells, seeds, epochs\) with \(1, 2\) first"
+        ShapeError,
+        match=r"loss has shape \(2, 2, 30\), but should have \(cells, seeds, epochs\) with \(1, 2\) first",
     ):
         made(as_published(2, 30), cells=("lstm",))
-    with pytest.raises(ShapeError, match="seconds has the shape"):
+    with pytest.raises(ShapeError, match="seconds has shape"):
         made(as_published(2, 30), seconds=np.ones((2, 3)))
+
+
+def test_a_result_presents_itself():
+    table = made(as_published(3, 40)).table()
+    assert table.header == ("", "lstm", "gru")
+    assert table.title.startswith("preliminary: LSTM, GRU on")
+    assert {len(row) for row in table.texts()} == {3}

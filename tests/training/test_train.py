@@ -21,7 +21,7 @@ from helpers.train_cases import (
 )
 
 import gatescope as gs
-from gatescope.errors import DtypeError, ShapeError
+from gatescope.errors import DtypeError, ShapeError, ValueRangeError
 from gatescope.training import train as loop
 from gatescope.training.clipping import Clip
 from gatescope.training.dropout import Dropout
@@ -294,6 +294,24 @@ def test_snapshots_and_saving(tmp_path):
     assert train(epochs=4, snapshot_every=2).snapshot_epoch.tolist() == [0, 2, 4]
     run.save(tmp_path / "run.npz")
     assert gs.load(tmp_path / "run.npz") == run
+    with pytest.raises(ValueRangeError, match=r"epoch=3 has no snapshot \(there are: 0, 2, 4, 5\)"):
+        run.at(3)
+
+
+def test_a_run_presents_itself():
+    run = train(epochs=12, validation=make_batch(1), validate_every=2)
+    title, losses, best = run.summary().splitlines()
+    assert title == "lstm 5: finished: 12 epochs, 12 updates"
+    assert losses.startswith(
+        f"training loss {run.history.loss[0]:.4g} to {run.history.loss[-1]:.4g}, validation"
+    )
+    assert best == f"best after epoch {run.best_epoch}"
+    assert str(run) == "; ".join((title, losses, best))
+    table = run.table()
+    assert [row[0] for row in (table.rows[0], table.rows[-1])] == [1, 12]
+    assert [row[2] is None for row in table.rows] == [row[0] % 2 == 1 for row in table.rows]
+    assert title in run._repr_html_()
+    assert train(epochs=0).table().rows == []
 
 
 def test_no_memory_is_taken_after_the_first_epochs():

@@ -1,4 +1,4 @@
-"""What training leaves behind: the course of it, and the model."""
+"""The result of training: the model, and the history of its losses."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from gatescope.checks.arrays import Array
 from gatescope.datatypes.result import Result
 from gatescope.datatypes.stack import Stack
 from gatescope.errors import ValueRangeError
+from gatescope.reporting.table import Table, some
+from gatescope.reporting.text import listing, number, percent
 
 
 class Status(StrEnum):
-    """How training ended; each is a str, too.
+    """Ways in which training ends; each is a str, too.
 
     Examples
     --------
@@ -33,7 +35,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class History(Result):
-    """The course of training; E epochs are done, V validations and M probes were taken.
+    """The history of training; E epochs are done, V validations and M probes were taken.
 
     Attributes
     ----------
@@ -45,13 +47,13 @@ class History(Result):
     head_loss : (E, heads) float64
         The same, a column a head, without the heads' weights.
     accuracy : (E,) float64
-        Share of right answers of the heads that have any (cross-entropy: the likeliest class; Bernoulli: every output
-        counts, right if p is on the side of the target); NaN if no head has.  Compare it with `majority_accuracy` of
-        the data, which an answer that is always the same reaches.
+        Fraction of right answers of the heads that have any (cross-entropy: the likeliest class; Bernoulli: every
+        output counts, right if p is on the side of the target); NaN if no head has.  Compare it with
+        `majority_accuracy` of the data, which an answer that is always the same reaches.
     gradient_norm, largest_gradient_norm : (E,) float64
         Global norm of the gradient before clipping: mean and maximum over the epoch's updates.
     clipped : (E,) float64
-        Share of updates whose gradient was clipped.
+        Fraction of updates whose gradient was clipped.
     learning_rate : (E,) float64
         At the epoch's last update.
     updates : (E,) int64
@@ -67,10 +69,10 @@ class History(Result):
     half_life : (M, layers) float64
         ln 2 / decay_rate, in steps; infinite where the gradient does not decay.
     saturation : (M, layers, K, 2) float64
-        Shares of a gate's values in [0, 0.1) and (0.9, 1] (sigmoid gates), over steps, sequences and units; NaN where a
-        layer has fewer kept gates than K, or the gate is not in [0, 1].
+        Fractions of a gate's values in [0, 0.1) and (0.9, 1] (sigmoid gates), over steps, sequences and units; NaN
+        where a layer saves fewer gates than K, or the gate is not in [0, 1].
     probe_gates : tuple of tuple of str
-        A layer's kept gates, in the order of `saturation`.
+        The gates that each layer saves, in the order of `saturation`.
 
     Examples
     --------
@@ -106,7 +108,7 @@ class History(Result):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class TrainingRun(Result):
-    """A model that was trained, and how that went.
+    """A model that was trained, and the history of its training.
 
     Attributes
     ----------
@@ -156,25 +158,62 @@ class TrainingRun(Result):
         object.__setattr__(self, "status", Status(self.status))
 
     def __str__(self) -> str:
+        return "; ".join(self.summary().splitlines())
+
+    def summary(self) -> str:
+        """Return which model was trained, how that ended, and its first and last losses."""
         model = " + ".join(f"{layer.cell} {layer.hidden_size}" for layer in self.model.layers)
-        loss = self.history.loss
-        course = f"; training loss {loss[0]:.4g} to {loss[-1]:.4g}" if loss.size else ""
-        judged = self.history.validation_loss
-        course += f", validation loss {judged[-1]:.4g}" if judged.size else ""
-        return f"{model}: {self.message}{course}; best after epoch {self.best_epoch}"
+        lines = [f"{model}: {self.message}"]
+        loss, judged = self.history.loss, self.history.validation_loss
+        if loss.size:
+            losses = f"training loss {number(loss[0])} to {number(loss[-1])}"
+            lines.append(losses + (f", validation loss {number(judged[-1])}" if judged.size else ""))
+        return "\n".join([*lines, f"best after epoch {self.best_epoch}"])
+
+    def table(self) -> Table:
+        """Return losses, accuracies, gradients and times: some epochs of the history, the last one among them."""
+        history = self.history
+        validations = dict(
+            zip(history.validation_epoch.tolist(), history.validation_loss.tolist(), strict=True)
+        )
+        rows = [
+            (
+                int(history.epoch[k]),
+                history.loss[k],
+                validations.get(int(history.epoch[k])),
+                None if np.isnan(history.accuracy[k]) else percent(history.accuracy[k]),
+                history.gradient_norm[k],
+                percent(history.clipped[k]),
+                history.learning_rate[k],
+            )
+            for k in some(len(history.epoch))
+        ]
+        header = (
+            "epoch",
+            "training loss",
+            "validation loss",
+            "accuracy",
+            "gradient norm",
+            "clipped",
+            "learning rate",
+        )
+        return Table(header, rows, self.summary().partition("\n")[0])
 
     def at(self, epoch: int) -> Stack:
-        """The model as it was after that many epochs, if a snapshot was taken then.
+        """Return the model as it was after that many epochs, if a snapshot was taken then.
 
         Raises
         ------
         ValueRangeError
             If there is no snapshot of that epoch.
         """
-        found = np.flatnonzero(self.snapshot_epoch == epoch)
-        if not found.size:
-            there = ", ".join(map(str, self.snapshot_epoch.tolist())) or "none"
+        rows = np.flatnonzero(self.snapshot_epoch == epoch)
+        if not rows.size:
+            epochs = listing(self.snapshot_epoch.tolist()) or "none"
             raise ValueRangeError(
-                f"epoch={epoch!r} has no snapshot (there are: {there}); train with snapshot_every"
+                f"has no snapshot (there are: {epochs})",
+                argument="epoch",
+                seen=epoch,
+                advice="train with `snapshot_every`",
             )
-        return self.model.with_flat(self.snapshots[found[0]])
+        return self.model.with_flat(self.snapshots[rows[0]])

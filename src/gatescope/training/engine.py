@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +16,7 @@ from gatescope.datatypes.stack import Stack
 from gatescope.errors import DtypeError, ShapeError
 from gatescope.kernels.cpu import sweeps
 from gatescope.kernels.cpu.layer import Layer, Readout
+from gatescope.kernels.cpu.threads import Workers
 from gatescope.training.arrays import Data, as_data
 from gatescope.training.dropout import Dropout, Masks, add_noise, check_dropout
 from gatescope.training.sweep import Block, Sweep
@@ -129,7 +128,7 @@ class Engine:
     ) -> None:
         for layer in check_stack(stack).layers:
             check_params(layer)
-        self._stack, self._threads = stack, check_count("threads", threads)
+        self._stack = stack
         self._memory = check_count("memory", memory, least=0)
         self._seed = seed = check_count("seed", seed, least=0)
         self._noise = check_number("weight_noise", weight_noise, least=0)
@@ -160,7 +159,7 @@ class Engine:
         self._workspaces: dict[tuple[int, int, bool], Workspace] = {}
         self._masks = Masks(dropout, seed, len(self._layers), dtype)
         self._sweep = Sweep(self._layers, self._plain, self._readout, self._masks)
-        self._pool: ThreadPoolExecutor | None = None
+        self._workers, self._alone = Workers(check_count("threads", threads)), Workers(1)
         self._ended: list[Array] = []
         self._workspace(
             check_count("steps", steps),
@@ -270,9 +269,7 @@ class Engine:
 
     def close(self) -> None:
         """End the threads."""
-        if self._pool is not None:
-            self._pool.shutdown()
-            self._pool = None
+        self._workers.close()
 
     def _check(self, data: Data) -> tuple[int, int]:
         """Return the steps and sequences of data whose shapes and dtypes the kernels can take as they are."""
@@ -327,28 +324,9 @@ class Engine:
 
     def _each(self, workspace: Workspace, work: Callable[[int], None]) -> None:
         """Do the work of every block, on threads where there is enough of it."""
-        count = len(workspace.blocks)
         amount = workspace.steps * workspace.batch * int(self.theta.size)
-        if self._threads <= 1 or count == 1 or amount < _THREAD_WORK:
-            for index in range(count):
-                work(index)
-            return
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self._threads - 1, thread_name_prefix="gatescope")
-            weakref.finalize(self, self._pool.shutdown, wait=False)
-        blocks = iter(range(count))
-
-        def work_off() -> None:
-            for index in blocks:
-                work(index)
-
-        # This thread works, too: waking one less is a good part of a small update.
-        others = [self._pool.submit(work_off) for _ in range(min(self._threads, count) - 1)]
-        try:
-            work_off()
-        finally:
-            for other in others:
-                other.result()
+        workers = self._workers if amount >= _THREAD_WORK else self._alone
+        workers.each(work, len(workspace.blocks))
 
     def _evaluate(self, data: Data, outputs: Array | None) -> None:
         for layer in self._plain:

@@ -1,4 +1,4 @@
-"""Ctrl-C while something is being changed in place: it waits until that is whole."""
+"""Ctrl-C that waits until what is being changed in place is whole."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Self
 
 
 class DeferredInterrupt:
-    """Inside this block the first Ctrl-C only sets `asked`; a second one interrupts at once, as ever.
+    """A block in which the first Ctrl-C only sets `asked`; a second one interrupts at once, as ever.
 
     Where Ctrl-C does not raise KeyboardInterrupt anyway, and in threads that no signal reaches, nothing is changed.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -34,3 +35,46 @@ def each(work: Callable[[int], None], count: int, threads: int) -> None:
     """Do work(0), ..., work(count - 1) on at most `threads` threads."""
     for _ in in_order(work, range(count), threads):
         pass
+
+
+class Workers:
+    """Threads that are started once for many small pieces of work, in which the calling thread takes part.
+
+    Parameters
+    ----------
+    threads : int
+        Maximum number of threads, the calling one included.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._pool: ThreadPoolExecutor | None = None
+
+    def each(self, work: Callable[[int], None], count: int) -> None:
+        """Do work(0), ..., work(count - 1)."""
+        if self._threads <= 1 or count <= 1:
+            for index in range(count):
+                work(index)
+            return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._threads - 1, thread_name_prefix="gatescope")
+            weakref.finalize(self, self._pool.shutdown, wait=False)
+        indices = iter(range(count))
+
+        def work_off() -> None:
+            for index in indices:
+                work(index)
+
+        # Waking one thread less is a good part of a small update.
+        others = [self._pool.submit(work_off) for _ in range(min(self._threads, count) - 1)]
+        try:
+            work_off()
+        finally:
+            for other in others:
+                other.result()
+
+    def close(self) -> None:
+        """End the threads."""
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
