@@ -76,25 +76,21 @@ def make_paths(names, batch, alive=True):
     )
 
 
-def make_diagnosis(
-    gates=("i", "f", "g", "o"), *, batch=1, sentences=8, exponents=EXPONENTS, alive=True, **fields
-):
-    """Gates in (0, 1) but for g; each is held open and at its mean."""
+def make_diagnosis(gates=("i", "f", "g", "o"), *, batch=1, exponents=EXPONENTS, alive=True, **fields):
+    """Gates in (0, 1) but for g; each is clamped open and at its mean."""
     signed = np.array([gate == "g" for gate in gates], bool)
     count = len(gates)
     shut = np.where(signed, np.nan, 0.25)
     spread = np.array([0.05, 0.25, 0.5, 0.75, 0.95])
-    held = [(gate, at) for gate in gates for at in (("mean",) if gate == "g" else ("open", "mean"))]
-    text = (
-        "The leading Lyapunov exponent of this cell is -0.1 nats per step, and that is a long sentence about it; "
-        * 2
-    )
+    clamped = [(gate, at) for gate in gates for at in (("mean",) if gate == "g" else ("open", "mean"))]
     given = {
         "cell": "lstm",
         "verdict": "vanishing",
-        "sentences": (text.strip(),) * sentences,
-        "names": (("exponent",),) * sentences,
-        "numbers": dict(exponent=-0.1, bound=0.01, half_life_exponent=6.93, reach=80.0, suggested_exponent=-0.01),
+        "numbers": dict(
+            exponent=-0.1, bound=0.01, half_life_exponent=6.93, reach=80.0, resolution=1e-7, suggested_exponent=-0.01,
+            suggested_half_life_exponent=69.3,
+            **{f"clamped_{gate}_{at}": -0.05 * (k + 1) for k, (gate, at) in enumerate(clamped)},
+        ),
         "steps": 100,
         "window": 100,
         "transient": 10,
@@ -109,11 +105,12 @@ def make_diagnosis(
         "shut": shut,
         "open": shut / 2,
         "quantiles": np.where(signed[:, None], 2 * spread - 1, spread),
-        "held_gate": tuple(gate for gate, _ in held),
-        "held_at": tuple(at for _, at in held),
-        "held_exponent": -0.05 * np.arange(1.0, len(held) + 1),
-        "held_error": np.full(len(held), 0.01),
+        "clamped_gate": tuple(gate for gate, _ in clamped),
+        "clamped_at": tuple(at for _, at in clamped),
+        "clamped_exponent": -0.05 * np.arange(1.0, len(clamped) + 1),
+        "clamped_error": np.full(len(clamped), 0.01),
         "gate": gates[0] if gates else "",
+        "tried_gates": gates[:1],
         "suggestion": "bias" if gates else "gain",
         "suggested_gate": gates[0] if gates else "",
         "suggested_value": 1.234,
@@ -140,11 +137,11 @@ def test_the_panels_show_the_results_numbers():
     ]
     (points, *_), *_ = axes["exponents"].containers
     np.testing.assert_array_equal(points.get_ydata(), EXPONENTS)
-    bars = axes["held"].patches[1:]  # after the band
+    bars = axes["clamped"].patches[1:]  # after the band
     widths = [bar.get_width() for bar in bars]
-    np.testing.assert_allclose(widths, [-0.1, *result.held_exponent, -0.01], rtol=1e-15)
-    names = [text.get_text() for text in axes["held"].get_yticklabels()]
-    assert names[:3] == ["as it is", "i held open", "i held at its mean"]
+    np.testing.assert_allclose(widths, [-0.1, *result.clamped_exponent, -0.01], rtol=1e-15)
+    names = [text.get_text() for text in axes["clamped"].get_yticklabels()]
+    assert names[:3] == ["as it is", "i clamped open", "i clamped at its mean"]
     assert names[-1] == "+1.234 on the bias of i"
     assert [text.get_text() for text in axes["gates"].texts] == ["shut 25%\nopen 12%"] * 3
     assert axes["gates"].get_xlim() == (-1, 1)
@@ -153,24 +150,33 @@ def test_the_panels_show_the_results_numbers():
 
 def test_a_cell_without_gates():
     fig, axes = plot_diagnosis(
-        make_diagnosis((), numbers={"exponent": 0.2, "bound": 0.01, "suggested_exponent": -0.01})
+        make_diagnosis(
+            (),
+            verdict="chaotic",
+            numbers=dict(
+                exponent=0.2, doubling=3.5, bound=0.01, suggested_exponent=0.01, suggested_doubling=69.3
+            ),
+        )
     )
     assert axes["gates"].texts[0].get_text() == "no values of gates are kept for this cell"
-    assert [text.get_text() for text in axes["held"].get_yticklabels()] == ["as it is", "weight_hh × 1.234"]
+    assert [text.get_text() for text in axes["clamped"].get_yticklabels()] == [
+        "as it is",
+        "weight_hh × 1.234",
+    ]
     assert len(axes["flow"].get_legend().get_texts()) == 1  # no half-life, and no end of what can be told
     plotting.render(fig)
 
 
 def test_what_is_infinite_or_missing_is_said():
-    numbers = {"exponent": -np.inf, "bound": 0.01}
+    numbers = {"exponent": -np.inf, "bound": 0.01, "longest_lag": 5.0, "tried_gain": 2.0, "tried_bias": 16.0}
     result = make_diagnosis(
-        exponents=np.full(3, -np.inf), numbers=numbers, suggestion="", alive=False, suggested_half_life=None,
-        held_exponent=np.array([np.nan, -np.inf, -1.0, -1.0, -2.0, -1.0, -1.0]),
+        exponents=np.full(3, -np.inf), numbers=numbers, gate="", suggestion="", alive=False, suggested_half_life=None,
+        clamped_exponent=np.array([np.nan, -np.inf, -1.0, -1.0, -2.0, -1.0, -1.0]),
     )  # fmt: skip
     fig, axes = plot_diagnosis(result)
     assert "no gradient is left" in axes["paths"].texts[0].get_text()
     assert axes["exponents"].texts[0].get_text() == "all are\nminus infinity"
-    assert [text.get_text() for text in axes["held"].texts[:3]] == [
+    assert [text.get_text() for text in axes["clamped"].texts[:3]] == [
         "minus infinity",
         "states not finite",
         "minus infinity",
@@ -182,10 +188,10 @@ def test_what_is_infinite_or_missing_is_said():
     "result",
     [
         make_diagnosis(),
-        make_diagnosis(batch=3, sentences=14),
-        make_diagnosis((), sentences=5),
-        make_diagnosis(("a",), sentences=11),
-        make_diagnosis(held_exponent=-1e-5 * np.arange(1.0, 8), exponents=-1e-4 * np.arange(1, 6)),
+        make_diagnosis(batch=3),
+        make_diagnosis(()),
+        make_diagnosis(("a",)),
+        make_diagnosis(clamped_exponent=-1e-5 * np.arange(1.0, 8), exponents=-1e-4 * np.arange(1, 6)),
     ],
     ids=["lstm", "batch", "rnn", "one gate", "small numbers"],
 )
@@ -222,7 +228,7 @@ def _overlap(one, other):
 def test_a_given_figure_is_used():
     mine = Figure(figsize=(14, 12), layout="constrained")
     left, _ = mine.subfigures(1, 2)
-    fig, axes = plot_diagnosis(make_diagnosis(sentences=2), fig=left)
+    fig, axes = plot_diagnosis(make_diagnosis(), fig=left)
     assert fig is left
     assert axes["flow"].figure is left
     plotting.render(mine)

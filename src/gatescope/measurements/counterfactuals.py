@@ -1,8 +1,9 @@
-"""What a change of a cell does to its leading exponent, tried out: gates held, biases shifted, weights scaled."""
+"""What a change of a cell does to its leading exponent, tried out: gates clamped, biases shifted, weights scaled."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +12,9 @@ from gatescope.datatypes import Array, Params
 from gatescope.datatypes.diagnosis import changed
 from gatescope.datatypes.lyapunov_spectrum import LyapunovSpectrum
 from gatescope.errors import GatescopeError, ValueRangeError
-from gatescope.measurements.lyapunov_spectrum import lyapunov_spectrum
-from gatescope.recurrence.clamping import clamp as clamp_params
+from gatescope.measurements import lyapunov_spectrum
+from gatescope.measurements.problem import Problem
+from gatescope.recurrence.clamping import clamp
 
 _LIMIT = 20.0  # nats per step: beyond it the search for a root needs no more than the sign
 SHIFTS = (1.0, 2.0, 4.0, 8.0, 16.0)  # of a bias; a sigmoid at 16 is 1 to float32's last digit
@@ -24,67 +26,60 @@ _FINE = 0.0005  # of a bias, or of a doubling
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A change of the weights: ``"bias"`` of a gate, ``"gain"``, or ``""`` if none helps; and whether a root was found.
+    """A change of the weights: ``"bias"`` of a gate, ``"gain"``, or ``""`` if none helps."""
 
-    If none helps, `gate` names those whose biases were tried.
+    kind: str = ""
+    gate: str = ""
+    value: float = 0.0
+
+
+class Counterfactuals:
+    """The leading exponent of changed weights over always the same steps, from the same state and direction.
+
+    Parameters
+    ----------
+    problem : Problem
+    transient : int
+    done : callable
+        Called after each.
     """
 
-    kind: str
-    gate: str
-    value: float
-    crossed: bool
-
-
-class Trials:
-    """The leading exponent of changed weights over always the same steps, from the same state and direction."""
-
-    def __init__(
-        self, inputs: Array, start: Array, transient: int, seed: int, threads: int, done: Callable[[], object]
-    ) -> None:
-        self.inputs = inputs
-        self.start = start
-        self.transient = transient
-        self.seed = seed
-        self.threads = threads
-        self._done = done
+    def __init__(self, problem: Problem, transient: int, done: Callable[[], object]) -> None:
+        self._problem, self._transient, self._done = problem, transient, done
 
     def exponent(self, params: Params) -> tuple[float, float]:
-        """Mean over the sequences and its standard error; NaN if the states leave the range of floating point."""
+        """Return the mean over the sequences and its standard error; NaN if states leave the range of floats."""
         try:
-            found = leading(
-                lyapunov_spectrum(
-                    params,
-                    self.inputs,
-                    k=1,
-                    transient=self.transient,
-                    qr_every=qr_interval(len(self.inputs) - self.transient),
-                    initial_state=self.start,
-                    seed=self.seed,
-                    checks=False,
-                    threads=self.threads,
-                )
+            spectrum = lyapunov_spectrum.measure(
+                dataclasses.replace(self._problem, params=params),
+                k=1,
+                transient=self._transient,
+                qr_every=qr_interval(self._problem.steps - self._transient),
+                checks=False,
             )
         except ValueRangeError:  # all that came from the user has been checked before
-            found = (np.nan, np.nan)
-        self._done()
-        return found
+            return np.nan, np.nan
+        finally:
+            self._done()
+        return leading(spectrum)
 
     def clamped(self, params: Params, means: Mapping[str, Array]) -> Iterator[tuple[str, str, float, float]]:
-        """Each gate held in turn: its name, ``"open"`` or ``"mean"``, the leading exponent and its error.
+        """Yield for each gate, clamped in turn: its name, ``"open"`` or ``"mean"``, the leading exponent and its error.
 
-        A gate with values in (0, 1) is held open and at its units' means (H,), one with values of both signs at these.
+        A gate with values in (0, 1) is clamped open and at its units' means (H,), one with values of both signs at
+        these.
         """
         for gate, mean in means.items():
             kinds = {"open": 1.0, "mean": mean} if opens(params, gate) else {"mean": mean}
             for name, value in kinds.items():
                 try:
-                    fixed = clamp_params(params, {gate: value})
-                except GatescopeError:  # not every gate of every cell can be held
+                    fixed = clamp(params, {gate: value})
+                except GatescopeError:  # not every gate of every cell can be clamped
                     continue
                 yield gate, name, *self.exponent(fixed)
 
-    def suggest(self, params: Params, gates: list[str], goal: float, now: float) -> Suggestion:
-        """A change that brings the leading exponent, which is `now`, to `goal`; if there is none, the nearest.
+    def suggest(self, params: Params, gates: Sequence[str], goal: float, now: float) -> Suggestion:
+        """Return a change that brings the leading exponent, which is `now`, to `goal`; if there is none, the nearest.
 
         Below the goal the biases of `gates` are tried in turn, then the recurrent weights; above it these alone.
         """
@@ -109,23 +104,21 @@ class Trials:
                 if (at > 0) != (at_before > 0) or at == 0:
                     known = {before: float(np.clip(at_before, -_LIMIT, _LIMIT)), x: at}
                     root = brentq(lambda v: known[v] if v in known else miss(v), before, x, xtol=_FINE)  # noqa: B023
-                    return Suggestion(kind, gate, value(root), True)
-                tried.append((abs(at), Suggestion(kind, gate, value(x), False)))
+                    return Suggestion(kind, gate, value(root))
+                tried.append((abs(at), Suggestion(kind, gate, value(x))))
                 before, at_before = x, at
         least, nearest = min(tried, key=lambda pair: pair[0])
         gone = float(np.clip(now - goal, -_LIMIT, _LIMIT))
-        if least < (1 - _GAIN) * abs(gone):
-            return nearest
-        return Suggestion("", " ".join(gate for _, gate, sign in axes if sign > 0), 0.0, False)
+        return nearest if least < (1 - _GAIN) * abs(gone) else Suggestion()
 
 
 def qr_interval(steps: int) -> int | None:
-    """Steps between orthonormalizations: of few steps each one, so that there are blocks enough to tell an error."""
+    """Return the steps between orthonormalizations: of few steps each one, so that blocks suffice for an error."""
     return 1 if steps < _FEW_STEPS else None
 
 
 def leading(spectrum: LyapunovSpectrum) -> tuple[float, float]:
-    """Mean of the sequences' leading exponents, and its standard error over time and over sequences."""
+    """Return the mean of the sequences' leading exponents, and its standard error over time and over sequences."""
     values, errors = spectrum.exponents[:, 0], spectrum.error[:, 0]
     error = float(np.sqrt((errors**2).sum()) / errors.size)
     if values.size > 1:
@@ -135,20 +128,20 @@ def leading(spectrum: LyapunovSpectrum) -> tuple[float, float]:
 
 
 def opens(params: Params, gate: str) -> bool:
-    """Whether a gate can be held at 1 and at 0 but not below: an opening, not a signed value."""
+    """Return whether a gate can be clamped at 1 and at 0 but not below: an opening, not a signed value."""
     try:
-        clamp_params(params, {gate: 1.0})
-        clamp_params(params, {gate: 0.0})
+        clamp(params, {gate: 1.0})
+        clamp(params, {gate: 0.0})
     except GatescopeError:
         return False
     try:
-        clamp_params(params, {gate: -0.5})
+        clamp(params, {gate: -0.5})
     except GatescopeError:
         return True
     return False
 
 
 def spectral_radius(params: Params) -> float:
-    """The largest of the recurrent blocks' spectral radii."""
+    """Return the largest of the recurrent blocks' spectral radii."""
     blocks = np.asarray(params.weight_hh, np.float64).reshape(len(params.gate_names), params.hidden_size, -1)
     return float(max(np.abs(np.linalg.eigvals(block)).max() for block in blocks))

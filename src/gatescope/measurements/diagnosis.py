@@ -2,54 +2,45 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from gatescope.cells.memory_gate import memory_gate
-from gatescope.cells.registry import Cell
-from gatescope.checks.network import check_initial_state, check_params
-from gatescope.checks.numbers import check_count, check_number, check_threads
+from gatescope.checks.numbers import check_count, check_number
 from gatescope.datatypes import Array, GradientFlow, Params, Trace
-from gatescope.datatypes.diagnosis import QUANTILES, Diagnosis, changed
+from gatescope.datatypes.diagnosis import QUANTILES, Diagnosis, changed, key, nearest
 from gatescope.datatypes.gradient_paths import GradientPaths
 from gatescope.datatypes.half_life import HalfLife, half_life_of
 from gatescope.errors import ShapeError, ValueRangeError
-from gatescope.measurements import diagnosis_text as say
+from gatescope.measurements import gradient_flow, gradient_paths, half_life, lyapunov_spectrum
 from gatescope.measurements.counterfactuals import (
     DOUBLINGS,
     SHIFTS,
+    Counterfactuals,
     Suggestion,
-    Trials,
     leading,
     opens,
     qr_interval,
     spectral_radius,
 )
-from gatescope.measurements.diagnosis_text import Sentences, key
-from gatescope.measurements.gradient_flow import gradient_flow
-from gatescope.measurements.gradient_paths import gradient_paths
-from gatescope.measurements.half_life import half_life
-from gatescope.measurements.lyapunov_spectrum import lyapunov_spectrum
+from gatescope.measurements.problem import Problem, prepare
 from gatescope.measurements.saturation import count_saturated
-from gatescope.recurrence.clamping import clamp as clamp_params
-from gatescope.recurrence.clamping import clamp_metadata, clamp_values
-from gatescope.recurrence.input_stream import Series, open_series
-from gatescope.recurrence.run import run
-from gatescope.storage.provenance import provenance
+from gatescope.measurements.selection import by_factors, evenly
+from gatescope.recurrence.input_stream import in_memory
 
-_LEAST = 20  # steps: fewer tell nothing
+_LEAST = 20  # steps: fewer say nothing
 _LONGEST_TARGET = 1000.0  # steps, by default: four of them are looked at
 _LEAST_WINDOW = 2000
 _SEQUENCES = 4
 _EXPONENTS = 5
-_GATE_STEPS = 2000  # whose gates are kept
+_GATE_STEPS = 2000  # whose gates are saved
 _PIECE = 4096  # steps of the run up to the window, at a time
 _LAGS = 2000
 _DEEP = 120.0  # nats that the gradient's norm falls in the picture
 _FEW_LAGS = 100
-_PATH_HALF_LIVES = 3  # at which the paths are told: an eighth of the gradient is left
+_PATH_HALF_LIVES = 3  # at which the paths are reported: an eighth of the gradient is left
 _PATH_REACH = 20  # half-lives, up to which the paths are followed
 _MEASUREMENTS = 30  # about so many sweeps over the window, for the progress bar
 _NEAR = 1.25  # of the wanted rate, up to which it counts as reached
@@ -61,13 +52,14 @@ def diagnose(
     *,
     target_half_life: float | None = None,
     window: int | None = None,
+    lengths: Any = None,
     initial_state: Any = None,
     clamp: Any = None,
     seed: int = 0,
     threads: int | None = None,
     progress: bool = False,
 ) -> Diagnosis:
-    r"""Whether a cell's gradients vanish or explode on a series, which gate is responsible, and what would change it.
+    r"""Say whether gradients vanish or explode on a series, which gate is responsible, and what would change it.
 
     With :math:`\lambda` the leading Lyapunov exponent, :math:`\sigma` its standard error and
     :math:`b = \ln 2 / \mathrm{target\_half\_life}`:
@@ -82,7 +74,7 @@ def diagnose(
                      unbounded cell that has not left the range of floating point yet
     ===============  ========================================================================================
 
-    The gate responsible is the one that, held open (at 1) or with each unit at its own mean, brings :math:`\lambda`
+    The gate responsible is the one that, clamped open (at 1) or with each unit at its own mean, brings :math:`\lambda`
     nearest to 0, if that is nearer by more than 3 :math:`\sigma`; each is tried.  The suggestion is a shift of that
     gate's bias (or of the bias of the gate that holds the memory), or else a factor on weight_hh, found as a root of
     :math:`\lambda + b` measured again and again on the same steps; then the half-life is measured with it.  Above
@@ -99,9 +91,12 @@ def diagnose(
     window : int, optional
         How many steps are looked at, at least 20; a tenth of them at their beginning do not count.  Default: four times
         `target_half_life`, at least 2,000, at most T.  It takes some thirty sweeps over them.
+    lengths : (B,) array_like of int, optional
+        Steps of each sequence; default: T.  The last steps of each sequence are looked at; the T of the defaults is
+        that of the shortest of the first four.
     initial_state : (B, S, H) array_like, optional
     clamp : mapping, optional
-        Gates to hold at values all along, as for `run`.
+        Gates to clamp at values all along, as for `run`.
     seed : int
         Of the directions that are followed.
     threads : int, optional
@@ -116,8 +111,10 @@ def diagnose(
 
     Raises
     ------
-    ShapeError, DtypeError, ValueRangeError, UnknownNameError
-        If an argument does not fit, or the states leave the range of floating point.
+    ShapeError
+        If there are fewer than 20 steps.
+    ValueRangeError
+        If an argument is out of range, or the states leave the range of floating point.
 
     References
     ----------
@@ -135,133 +132,135 @@ def diagnose(
     >>> found.verdict, found.gate, found.suggestion, found.suggested_gate, found.reached
     ('vanishing', 'f', 'bias', 'f', True)
     """
-    values = None if clamp is None else clamp_values(params, clamp) if isinstance(params, Params) else None
-    params = clamp_params(params, clamp)
-    cell = check_params(params)
-    seed = check_count("seed", seed, least=0)
-    workers = check_threads(threads)
-    free = tuple(
-        gate
-        for k, gate in enumerate(cell.gates)
-        if gate in cell.saved and (values is None or np.isnan(values[k]).all())
-    )
-    with open_series(inputs, params) as series:
-        steps = series.steps
-        if steps < _LEAST:
-            raise ShapeError(f"inputs have {steps} steps; a diagnosis needs at least {_LEAST}")
-        goal = _goal(target_half_life, steps)
-        length = _window(window, goal, steps)
-        begin = check_initial_state(initial_state, cell, params, series.batch)
-        sequences = min(series.batch, _SEQUENCES)
-        sweeps = _MEASUREMENTS if length < steps else _MEASUREMENTS - 1
-        with tqdm(
-            total=steps - length + sweeps * length,
-            unit="step",
-            unit_scale=True,
-            desc=f"diagnosis ({cell.name})",
-            disable=None if progress else True,
-        ) as bar:
-            start = _arrive(params, series, begin, sequences, length, bar)
-            x = np.ascontiguousarray(series.read(steps - length, steps)[:, :sequences])
-            patient = _Patient(cell, params, x, start, seed, workers, bar, steps, goal)
-            if steps >= 2 * length:
-                patient.earlier = np.ascontiguousarray(
-                    series.read(steps - 2 * length, steps - length)[:, :sequences]
-                )
-            found = patient.diagnose(free)
-            bar.total = bar.n  # the number of trials is not known before
-            bar.refresh()
-    return Diagnosis(
-        **found,
-        provenance=provenance(
-            device="cpu",
-            dtype=params.dtype.name,
-            seed=params.provenance.get("seed"),
-            direction_seed=seed,
-            **clamp_metadata(params, clamp),
-        ),
+    with prepare(
+        params,
+        inputs,
+        lengths=lengths,
+        initial_state=initial_state,
+        clamp=clamp,
+        seed=seed,
+        threads=threads,
+        progress=progress,
+    ) as problem:
+        return measure(problem, target_half_life=target_half_life, window=window)
+
+
+def measure(
+    problem: Problem, *, target_half_life: float | None = None, window: int | None = None
+) -> Diagnosis:
+    """Do the work of `diagnose`, whose arguments these are."""
+    lengths = problem.lengths[:_SEQUENCES]
+    steps = int(lengths.min())
+    if steps < _LEAST:
+        raise ShapeError(
+            f"should have at least {_LEAST} steps",
+            argument="inputs",
+            seen=(steps, problem.batch, problem.series.input_size),
+        )
+    goal = _goal(target_half_life, steps)
+    length = _window(window, goal, steps)
+    sweeps = _MEASUREMENTS if length < steps else _MEASUREMENTS - 1
+    with problem.bar(int(lengths.max()) - length + sweeps * length, "diagnosis") as bar:
+        model = _Model(_last_steps(problem, length, bar), bar, steps, goal)
+        if steps >= 2 * length:
+            model.earlier = dataclasses.replace(
+                model.problem,
+                series=in_memory(_inputs_before_end(problem, 2 * length, length)),
+                initial_state=np.zeros_like(model.problem.initial_state),
+            )
+        fields = model.diagnose()
+        bar.total = bar.n  # the number of counterfactuals is not known before
+        bar.refresh()
+    return Diagnosis(**fields, provenance=problem.provenance(direction_seed=problem.seed))
+
+
+def _last_steps(problem: Problem, length: int, bar: Any) -> Problem:
+    """Return the problem of the last steps of the first sequences, from the states that they have before these."""
+    lengths = problem.lengths[:_SEQUENCES]
+    states = problem.initial_state[: len(lengths)].copy()
+    for steps in np.unique(lengths):
+        rows = np.flatnonzero(lengths == steps)
+        before = problem.part(rows, 0, int(steps) - length)
+        for _, piece, _ in before.forward([before.steps], _PIECE):
+            states[rows] = piece[-1]
+            bar.update(len(piece) - 1)
+    return dataclasses.replace(
+        problem,
+        series=in_memory(_inputs_before_end(problem, length, 0)),
+        initial_state=states,
+        lengths=np.full(len(lengths), length),
+        longest=length,
+        progress=False,
     )
 
 
-class _Patient:
+def _inputs_before_end(problem: Problem, first: int, last: int) -> Array:
+    """Return the inputs of the first sequences, from `first` steps before their ends to `last` steps before them."""
+    lengths = problem.lengths[:_SEQUENCES]
+    inputs = np.empty((first - last, len(lengths), problem.series.input_size), problem.params.dtype)
+    for steps in np.unique(lengths):
+        rows = np.flatnonzero(lengths == steps)
+        inputs[:, rows] = problem.series.read(int(steps) - first, int(steps) - last)[:, rows]
+    return inputs
+
+
+class _Model:
     """The cell over the steps that are looked at, and what is measured of it."""
 
-    def __init__(
-        self,
-        cell: Cell,
-        params: Params,
-        x: Array,
-        start: Array,
-        seed: int,
-        threads: int,
-        bar: Any,
-        steps: int,
-        goal: float,
-    ) -> None:
-        self.cell, self.params, self.x, self.start = cell, params, x, start
-        self.seed, self.threads, self.steps, self.goal = seed, threads, steps, goal
-        self.length, self.transient = len(x), len(x) // 10
+    def __init__(self, problem: Problem, bar: Any, steps: int, goal: float) -> None:
+        self.problem, self.cell, self.params = problem, problem.cell, problem.params
+        self.steps, self.goal = steps, goal
+        self.length, self.transient = problem.steps, problem.steps // 10
         self._bar = bar
-        self.common: dict[str, Any] = {"initial_state": start, "seed": seed, "threads": threads}
         self.numbers: dict[str, float] = {}
-        self.earlier: Array | None = None  # as many steps, before those
+        self.earlier: Problem | None = None  # as many steps, before those
 
     def done(self) -> None:
-        """One sweep over the steps more."""
+        """Count one sweep more over the steps."""
         self._bar.update(self.length)
 
-    def diagnose(self, free: tuple[str, ...]) -> dict[str, Any]:
-        """All fields of the result; `free` are the gates that are not held all along."""
-        cell, params, x = self.cell, self.params, self.x
-        count = min(_EXPONENTS, len(cell.states) * params.hidden_size)
-        every = qr_interval(self.length - self.transient)
-        spectrum = lyapunov_spectrum(
-            params, x, k=count, transient=self.transient, qr_every=every, checks=False, **self.common
+    def diagnose(self) -> dict[str, Any]:
+        """Return all fields of the result."""
+        problem, params = self.problem, self.params
+        spectrum = lyapunov_spectrum.measure(
+            problem,
+            k=min(_EXPONENTS, len(self.cell.states) * params.hidden_size),
+            transient=self.transient,
+            qr_every=qr_interval(self.length - self.transient),
+            checks=False,
         )
         self.done()
         life = self._life(params)
         exponent, error = leading(spectrum)
         bound = float(np.log(2) / self.goal)
-        self._put(exponent=exponent, exponent_error=error, bound=bound, target_half_life=self.goal)
-        self._put(steps=self.steps, window=self.length, transient=self.transient, sequences=x.shape[1])
+        self._put(exponent=exponent, exponent_error=error, bound=bound)
         self._lives(life, "")
         flow, paths = self._flow(exponent), self._paths(exponent)
-        tail = min(self.length, _GATE_STEPS)
-        trace = run(params, x[-tail:], initial_state=self._state_before(tail), threads=self.threads)
-        self.done()
+        trace = self._trace_of_end()
         verdict = self._verdict(exponent, error, bound, trace)
         statistics, means = self._gates(trace)
-        trials = Trials(x, self.start, self.transient, self.seed, self.threads, self.done)
-        rows = list(trials.clamped(params, {gate: means[gate] for gate in free}))
-        for gate, at, value, _ in rows:
-            self._put(**{key("held", gate, at): value})
-        gate, at, rival = (
-            _responsible(rows, exponent, error) if verdict != "near-critical" else ("", "", ("", ""))
-        )
+        counterfactuals = Counterfactuals(problem, self.transient, self.done)
+        rows = list(counterfactuals.clamped(params, {gate: means[gate] for gate in self._free()}))
+        for gate, how, value, _ in rows:
+            self._put(**{key("clamped", gate, how): value})
+        columns = tuple(zip(*rows, strict=True)) or ((), (), (), ())
+        gate = ""
+        if verdict != "near-critical":
+            gate = next((name for name, _ in nearest(*columns, exponent, error)), "")
         if not rows:
             self._put(spectral_radius=spectral_radius(params))
-        suggestion, treated, reached = self._suggest(trials, verdict, gate, free, exponent, bound)
-        holder = memory_gate(cell).name
-        words = Sentences(self.numbers)
-        say.verdict_sentences(words, verdict)
-        kind = params.dtype.name
-        say.memory_sentences(words, verdict, life.gate, kind, bool(life.disagree.any()))
-        say.gate_sentences(words, verdict, gate, at, gate or holder, rival)
-        say.path_sentence(words, paths.paths)
-        say.suggestion_sentences(words, suggestion, reached)
-        which = "the last {window:steps} of {steps}" if self.length < self.steps else "all {window:steps}"
-        several = " and the first {sequences} of the sequences" if x.shape[1] > 1 else ""
-        words.say(f"Measured over {which}{several}; the first {{transient:steps}} of these do not count.")
+        tried = self._gates_to_try(gate) if verdict != "near-critical" else ()
+        suggestion, changed_life, reached = Suggestion(), None, False
+        if verdict != "near-critical":
+            suggestion, changed_life, reached = self._suggest(counterfactuals, tried, exponent, bound)
         return {
-            "cell": cell.name,
+            "cell": self.cell.name,
             "verdict": verdict,
-            "sentences": tuple(words.texts),
-            "names": tuple(words.names),
             "numbers": self.numbers,
             "steps": self.steps,
             "window": self.length,
             "transient": self.transient,
-            "sequences": x.shape[1],
+            "sequences": problem.batch,
             "target_half_life": self.goal,
             "flow": flow,
             "spectrum": spectrum,
@@ -269,30 +268,47 @@ class _Patient:
             "paths": paths,
             "gates": tuple(means),
             **statistics,
-            "held_gate": tuple(row[0] for row in rows),
-            "held_at": tuple(row[1] for row in rows),
-            "held_exponent": np.array([row[2] for row in rows]),
-            "held_error": np.array([row[3] for row in rows]),
+            "clamped_gate": columns[0],
+            "clamped_at": columns[1],
+            "clamped_exponent": np.array(columns[2]),
+            "clamped_error": np.array(columns[3]),
             "gate": gate,
-            "suggestion": suggestion.kind if suggestion else "",
-            "suggested_gate": suggestion.gate if suggestion and suggestion.kind else "",
-            "suggested_value": suggestion.value if suggestion else 0.0,
+            "tried_gates": tried,
+            "suggestion": suggestion.kind,
+            "suggested_gate": suggestion.gate,
+            "suggested_value": suggestion.value,
             "reached": reached,
-            "suggested_half_life": treated,
+            "suggested_half_life": changed_life,
         }
 
+    def _free(self) -> tuple[str, ...]:
+        """Return the gates that are saved and not clamped all along."""
+        clamp = self.problem.clamp
+        return tuple(
+            gate
+            for k, gate in enumerate(self.cell.gates)
+            if gate in self.cell.saved and (clamp is None or np.isnan(clamp[k]).all())
+        )
+
+    def _gates_to_try(self, gate: str) -> tuple[str, ...]:
+        """Return the gates whose biases may bring a suggestion."""
+        # The memory gate has a bias that opens it, also where clamping another one open does more.
+        names = dict.fromkeys([gate, memory_gate(self.cell).name])
+        return tuple(name for name in names if name in self._free() and opens(self.params, name))
+
     def _put(self, **values: float) -> None:
-        """Numbers for the sentences; what is not known is left out."""
+        """Add numbers for the sentences; what is not known is left out."""
         self.numbers |= {name: float(value) for name, value in values.items() if not np.isnan(value)}
 
     def _life(self, params: Params) -> HalfLife:
-        life = half_life(params, self.x, transient=self.transient, **self.common)
+        problem = dataclasses.replace(self.problem, params=params)
+        life = half_life.measure(problem, transient=self.transient)
         self.done()
         self.done()
         return life
 
     def _lives(self, life: HalfLife, prefix: str) -> None:
-        """The half-lives of the mean rates over the sequences."""
+        """Add the half-lives of the mean rates over the sequences."""
         exponent = float(-life.exponent_rate.mean())
         if exponent > 0:
             self._put(**{f"{prefix}doubling": np.log(2) / exponent})
@@ -306,41 +322,46 @@ class _Patient:
             self._put(**{f"{prefix}half_life_{name}": float(half_life_of(rate))})
 
     def _flow(self, exponent: float) -> GradientFlow:
-        """The gradient of the output against the lag, as far as it is of use; and where it is too small to matter."""
-        horizon = self.length
-        if exponent < 0:
-            horizon = int(np.clip(np.ceil(_DEEP / -exponent), min(_FEW_LAGS, self.length), self.length))
-        lags = np.unique(np.linspace(0, horizon, min(horizon, _LAGS) + 1).round().astype(np.int64))
-        flow = gradient_flow(self.params, self.x, wrt="joint", lags=lags, **self.common)
+        """Return the gradient of the output as far back as it is of use; add where it is too small to matter."""
+        longest = self.length if exponent >= 0 else self._within(_DEEP / -exponent)
+        lags = evenly(longest, _LAGS)
+        flow = gradient_flow.measure(self.problem, wrt="joint", lags=lags)
         self.done()
         resolution = float(np.finfo(self.params.dtype).eps)
         fallen = flow.log_norm.max(axis=1) - flow.log_norm[0].max() < np.log(resolution)
         above = np.flatnonzero(~fallen)
-        self._put(resolution=resolution, longest_lag=horizon)
+        self._put(resolution=resolution, longest_lag=longest)
         if above.size and above[-1] + 1 < lags.size:
             self._put(reach=lags[above[-1] + 1])
         return flow
 
     def _paths(self, exponent: float) -> GradientPaths:
         life = np.log(2) / -exponent if exponent < 0 else self.goal
-        horizon = int(np.clip(np.ceil(_PATH_REACH * life), min(_FEW_LAGS, self.length), self.length))
-        lags = np.unique(np.geomspace(1, horizon, 400).round().astype(np.int64))
-        paths = gradient_paths(self.params, self.x, lags=lags, **self.common)
+        longest = self._within(_PATH_REACH * life)
+        lags = by_factors(longest, 400)
+        paths = gradient_paths.measure(self.problem, lags=lags)
         self.done()
-        row = int(np.argmin(np.abs(lags - max(1.0, min(_PATH_HALF_LIVES * life, horizon)))))
-        shares = paths.norm_fractions()[row].mean(axis=1)
+        row = int(np.argmin(np.abs(lags - max(1.0, min(_PATH_HALF_LIVES * life, longest)))))
+        fractions = paths.norm_fractions()[row].mean(axis=1)
         self._put(
-            share_lag=lags[row], **{key("share", n): v for n, v in zip(paths.paths, shares, strict=True)}
+            fraction_lag=lags[row],
+            **{key("fraction", n): v for n, v in zip(paths.paths, fractions, strict=True)},
         )
         return paths
 
-    def _state_before(self, tail: int) -> Array:
-        """The state `tail` steps before the end."""
-        state = self.start
-        for at in range(0, self.length - tail, _PIECE):
-            end = min(at + _PIECE, self.length - tail)
-            state = run(self.params, self.x[at:end], initial_state=state, threads=self.threads).final_state
-        return state
+    def _within(self, lag: float) -> int:
+        """Return a lag rounded up, but not below a hundred steps nor beyond the window."""
+        return int(np.clip(np.ceil(lag), min(_FEW_LAGS, self.length), self.length))
+
+    def _trace_of_end(self) -> Trace:
+        """Return the run over the last steps of the window."""
+        begin = self.length - min(self.length, _GATE_STEPS)
+        state, rows = self.problem.initial_state, np.arange(self.problem.batch)
+        for _, states, _ in self.problem.forward([begin], _PIECE):
+            state = np.array(states[-1])
+        trace = self.problem.part(rows, begin, self.length, initial_state=state).trace()
+        self.done()
+        return trace
 
     def _verdict(self, exponent: float, error: float, bound: float, trace: Trace) -> str:
         if abs(exponent) <= max(bound, 3 * np.nan_to_num(error)):
@@ -356,16 +377,16 @@ class _Patient:
         return "exploding" if growth > exponent / 2 else "chaotic"
 
     def _gates(self, trace: Trace) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Statistics of the gates (K, ...), and by gate the units' means (H,)."""
+        """Return statistics of the gates (K, ...), and by gate the units' means (H,)."""
         names = [gate for gate in self.cell.gates if gate in trace.gate_names]
         mean, shut, opened = np.full((3, len(names)), np.nan)
         quantiles = np.full((len(names), len(QUANTILES)), np.nan)
         means: dict[str, Array] = {}
         counted = count_saturated(trace)
         for k, gate in enumerate(names):
-            kept = np.asarray(trace.gate(gate), np.float64)
-            means[gate] = kept.mean(axis=(0, 1))
-            mean[k], quantiles[k] = kept.mean(), np.quantile(kept, QUANTILES)
+            values = np.asarray(trace.gate(gate), np.float64)
+            means[gate] = values.mean(axis=(0, 1))
+            mean[k], quantiles[k] = values.mean(), np.quantile(values, QUANTILES)
             self._put(**{key("mean", gate): mean[k]})
             if gate in counted.gates:
                 shut[k], opened[k] = np.mean(counted.gate(gate), axis=1)
@@ -373,52 +394,31 @@ class _Patient:
         return {"mean": mean, "shut": shut, "open": opened, "quantiles": quantiles}, means
 
     def _suggest(
-        self, trials: Trials, verdict: str, gate: str, free: tuple[str, ...], exponent: float, bound: float
-    ) -> tuple[Suggestion | None, HalfLife | None, bool]:
-        if verdict == "near-critical":
-            return None, None, False
-        # A gate that holds what is kept has a bias that opens it, also where holding another one open does more.
-        wanted = dict.fromkeys([gate, memory_gate(self.cell).name])
-        gates = [name for name in wanted if name in free and opens(self.params, name)]
-        found = trials.suggest(self.params, gates, -bound, exponent)
-        if not found.kind:
+        self, counterfactuals: Counterfactuals, gates: tuple[str, ...], exponent: float, bound: float
+    ) -> tuple[Suggestion, HalfLife | None, bool]:
+        """Return a change of the weights, the half-life measured with it, and whether that is the one wanted."""
+        suggestion = counterfactuals.suggest(self.params, gates, -bound, exponent)
+        if not suggestion.kind:
             self._put(
                 tried_bias=SHIFTS[-1], tried_gain=2.0 ** (DOUBLINGS[-1] if exponent < 0 else -DOUBLINGS[-1])
             )
-            return found, None, False
-        treated = changed(self.params, found.kind, found.gate, found.value)
-        self._put(suggested_value=found.value)
+            return suggestion, None, False
+        modified = changed(self.params, suggestion.kind, suggestion.gate, suggestion.value)
+        self._put(suggested_value=suggestion.value)
         try:
-            life = self._life(treated)
+            life = self._life(modified)
         except ValueRangeError:  # the states leave the range of floating point
-            return found, None, False
+            return suggestion, None, False
         after, error = float(-life.exponent_rate.mean()), float(life.exponent_error.mean())
-        self._put(suggested_exponent=after, suggested_error=error)
+        self._put(suggested_exponent=after, suggested_exponent_error=error)
         self._lives(life, "suggested_")
         if self.earlier is not None:
-            begin = np.zeros_like(self.start)
-            earlier = Trials(self.earlier, begin, self.transient, self.seed, self.threads, self.done)
-            value, off = earlier.exponent(treated)
-            self._put(earlier_exponent=value, earlier_error=off)
+            value, off = Counterfactuals(self.earlier, self.transient, self.done).exponent(modified)
+            self._put(earlier_exponent=value, earlier_exponent_error=off)
             if value < 0:
                 self._put(earlier_half_life=float(half_life_of(-value)))
-        return found, life, -_NEAR * bound <= after <= max(bound, 3 * float(np.nan_to_num(error)))
-
-
-def _responsible(
-    rows: list[tuple[str, str, float, float]], exponent: float, error: float
-) -> tuple[str, str, tuple[str, str]]:
-    """The gate which, held, brings the exponent nearest to 0, how it is held, and the next gate and how."""
-    better = sorted(
-        (abs(value), gate, at)
-        for gate, at, value, off in rows
-        if abs(value) < abs(exponent) - 3 * np.hypot(np.nan_to_num(off), np.nan_to_num(error))
-    )
-    if not better:
-        return "", "", ("", "")
-    _, gate, at = better[0]
-    others = [(name, how) for _, name, how in better if name != gate]
-    return gate, at, others[0] if others else ("", "")
+        reached = -_NEAR * bound <= after <= max(bound, 3 * float(np.nan_to_num(error)))
+        return suggestion, life, reached
 
 
 def _goal(target: Any, steps: int) -> float:
@@ -432,23 +432,7 @@ def _window(window: Any, goal: float, steps: int) -> int:
         return min(steps, max(_LEAST_WINDOW, int(np.ceil(4 * goal))))
     length = check_count("window", window, least=_LEAST)
     if length > steps:
-        raise ValueRangeError(f"window={window!r} is longer than inputs, which have {steps} steps")
+        raise ValueRangeError(
+            f"is longer than `inputs`, which have {steps} steps", argument="window", seen=window
+        )
     return length
-
-
-def _arrive(
-    params: Params, series: Series, begin: Array | None, sequences: int, length: int, bar: Any
-) -> Array:
-    """The state (B, S, H) at the beginning of the last `length` steps."""
-    shape = (sequences, len(check_params(params).states), params.hidden_size)
-    state = np.zeros(shape, params.dtype) if begin is None else begin[:sequences]
-    before = series.steps - length
-    for at in range(0, before, _PIECE):
-        end = min(at + _PIECE, before)
-        state = run(params, series.read(at, end)[:, :sequences], initial_state=state).final_state
-        if not np.isfinite(state).all():
-            raise ValueRangeError(
-                f"the states are not finite from a step between {at + 1} and {end} on; use smaller weights or inputs"
-            )
-        bar.update(end - at)
-    return np.ascontiguousarray(state)

@@ -19,10 +19,11 @@ import numpy as np
 from numpy.typing import DTypeLike
 from tqdm.auto import tqdm
 
+from gatescope.cells.ranges import gate_ranges
 from gatescope.cells.registry import Cell
 from gatescope.checks.network import check_initial_state, check_lengths, check_params
 from gatescope.checks.numbers import check_count
-from gatescope.datatypes import Array, Params
+from gatescope.datatypes import Array, Params, Trace
 from gatescope.errors import ValueRangeError
 from gatescope.kernels.device import Device, device_for, device_metadata, device_of, threads_for
 from gatescope.recurrence.clamping import apply_clamp, clamp_metadata, clamp_values
@@ -101,17 +102,21 @@ class Problem:
         """
         if (self.lengths == self.steps).all():
             return [(np.arange(self.batch), self)]
-        groups = []
-        for steps in np.unique(self.lengths):
-            rows = np.flatnonzero(self.lengths == steps)
-            part = dataclasses.replace(
-                self,
-                series=part_of(self.series, rows, 0, int(steps)),
-                initial_state=np.ascontiguousarray(self.initial_state[rows]),
-                lengths=self.lengths[rows],
-            )
-            groups.append((rows, part))
-        return groups
+        rows = [(np.flatnonzero(self.lengths == steps), int(steps)) for steps in np.unique(self.lengths)]
+        return [(chosen, self.part(chosen, 0, steps)) for chosen, steps in rows]
+
+    def part(self, sequences: Array, begin: int, end: int, *, initial_state: Array | None = None) -> Problem:
+        """Return the problem of some sequences over the steps begin..end - 1, all of which they have.
+
+        `initial_state` is the one they have before step `begin`; by default that of step 0.
+        """
+        state = self.initial_state[sequences] if initial_state is None else initial_state
+        return dataclasses.replace(
+            self,
+            series=part_of(self.series, sequences, begin, end),
+            initial_state=np.ascontiguousarray(state),
+            lengths=np.full(len(sequences), end - begin, np.int64),
+        )
 
     def open_device(self) -> Device:
         """Return the device with the weights on it, for all sequences."""
@@ -162,6 +167,25 @@ class Problem:
             check_states(states, begin)
             yield begin, states, gates
             begin = end
+
+    def trace(self) -> Trace:
+        """Return a run over the whole series, all of which is in memory then."""
+        device = self.open_device()
+        inputs = self.series.read(0, self.steps)
+        states, gates = device.room(self.steps)
+        device.forward(inputs, self.initial_state, states, gates)
+        return Trace(
+            cell=self.cell.name,
+            inputs=inputs,
+            states=states,
+            gates=gates,
+            lengths=self.lengths,
+            state_names=self.cell.states,
+            gate_names=self.cell.saved,
+            clamp=self.clamp,
+            gate_ranges=gate_ranges(self.cell),
+            provenance=self.provenance(),
+        )
 
     def bar(self, total: int, what: str, *, unit: str = "step", initial: int = 0) -> Any:
         """Return a progress bar on stderr, which shows nothing unless `progress` is set and it is a terminal."""

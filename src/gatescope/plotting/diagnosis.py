@@ -27,7 +27,7 @@ _FONT = 9.0
 _INCHES_A_CHARACTER = 0.067  # at that size, on average
 _NEAR_FAR = "0.93"  # the band of near-critical exponents
 
-PANELS = ("sentences", "flow", "paths", "gates", "exponents", "held")
+PANELS = ("sentences", "flow", "paths", "gates", "exponents", "clamped")
 
 
 def plot_diagnosis(result: Diagnosis, *, fig: FigureBase | None = None) -> tuple[FigureBase, dict[str, Axes]]:
@@ -46,7 +46,7 @@ def plot_diagnosis(result: Diagnosis, *, fig: FigureBase | None = None) -> tuple
     -------
     fig : Figure or SubFigure
     axes : dict of str to Axes
-        ``"sentences"``, ``"flow"``, ``"paths"``, ``"gates"``, ``"exponents"`` and ``"held"``.
+        ``"sentences"``, ``"flow"``, ``"paths"``, ``"gates"``, ``"exponents"`` and ``"clamped"``.
 
     Raises
     ------
@@ -61,13 +61,13 @@ def plot_diagnosis(result: Diagnosis, *, fig: FigureBase | None = None) -> tuple
     >>> params = gs.init("gru", input_size=1, hidden_size=8, seed=0)
     >>> fig, axes = plot_diagnosis(diagnose(params, np.random.default_rng(0).standard_normal((200, 1))))
     >>> sorted(axes)
-    ['exponents', 'flow', 'gates', 'held', 'paths', 'sentences']
+    ['exponents', 'flow', 'gates', 'clamped', 'paths', 'sentences']
     """
     if not isinstance(result, Diagnosis):
         raise DtypeError(
             f"result is a {type(result).__name__}, not a gatescope Diagnosis; make one with diagnose"
         )
-    bars = len(result.held_gate) + 1 + bool(result.suggestion)
+    bars = len(result.clamped_gate) + 1 + bool(result.suggestion)
     lines = _wrapped(result, _columns(fig))
     heights = (_LINE * len(lines) + _TITLE, _ROW, max(_ROW, _BAR * bars + 1))
     with drawing_in(fig, _WIDTH, sum(heights)) as figure:
@@ -81,7 +81,7 @@ def plot_diagnosis(result: Diagnosis, *, fig: FigureBase | None = None) -> tuple
         _paths(axes["paths"], result)
         _gates(axes["gates"], result)
         _exponents(axes["exponents"], result)
-        _held(axes["held"], result)
+        _clamped(axes["clamped"], result)
     return figure, axes
 
 
@@ -211,15 +211,15 @@ def _exponents(axes: Axes, result: Diagnosis) -> None:
     axes.set_title("the leading\nexponents, ±3 errors")
 
 
-def _held(axes: Axes, result: Diagnosis) -> None:
+def _clamped(axes: Axes, result: Diagnosis) -> None:
     rows: list[tuple[str, float, dict[str, Any]]] = [
         ("as it is", result.number("exponent"), {"color": _palette.GREY})
     ]
     colors = dict(
         zip(result.gates, (style.color for style in _palette.gate_styles(result.gates)), strict=True)
     )
-    for gate, at, value in zip(result.held_gate, result.held_at, result.held_exponent, strict=True):
-        name = f"{plain_text(gate)} held {'open' if at == 'open' else 'at its mean'}"
+    for gate, at, value in zip(result.clamped_gate, result.clamped_at, result.clamped_exponent, strict=True):
+        name = f"{plain_text(gate)} clamped {'open' if at == 'open' else 'at its mean'}"
         hatch = None if at == "open" else "////"
         rows.append((name, float(value), {"color": colors[gate], "hatch": hatch, "edgecolor": "white"}))
     if result.suggestion:

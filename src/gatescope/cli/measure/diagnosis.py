@@ -39,13 +39,13 @@ def diagnose(
     ]
     rows += [
         (
-            f"leading exponent with {gate} held, {'open' if at == 'open' else 'at its means'}",
+            f"leading exponent with {gate} clamped, {'open' if at == 'open' else 'at its means'}",
             with_error(*held),
             "",
             "",
         )
         for gate, at, *held in zip(
-            result.held_gate, result.held_at, result.held_exponent, result.held_error, strict=True
+            result.clamped_gate, result.clamped_at, result.clamped_exponent, result.clamped_error, strict=True
         )
     ]
     return Found(
@@ -54,6 +54,6 @@ def diagnose(
         f"for a half-life of {number(result.target_half_life)} steps",
         columns=("", "mean, or nats per step", "shut (< 0.1)", "open (> 0.9)"),
         rows=rows,
-        verdict=result.report().splitlines(),
+        verdict=result.summary().splitlines(),
         draw=lambda: figure_of(draw(result)),
     )
