@@ -408,7 +408,7 @@ def test_provenance():
         (
             {"inputs": np.zeros((19, 1))},
             ShapeError,
-            r"inputs has shape \(19, 1, 1\), but should have at least 20 steps",
+            r"\(19, 1, 1\), but should have at least 20 steps",
         ),
         ({"inputs": np.zeros((50, 2))}, ShapeError, "input_size = 1"),
         ({"inputs": np.full((50, 1), np.nan)}, ValueRangeError, "nan"),
