@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from gatescope.checks.arrays import Array
-
 from gatescope.datatypes.gradient_flow import GradientFlow
 from gatescope.datatypes.gradient_paths import DIRECT, GradientPaths
 from gatescope.datatypes.half_life import HalfLife

@@ -311,7 +311,7 @@ class _Model:
         """Add the half-lives of the mean rates over the sequences."""
         exponent = float(-life.exponent_rate.mean())
         if exponent > 0:
-            self._put(**{f"{prefix}doubling": np.log(2) / exponent})
+            self._put(**{f"{prefix}doubling": float(half_life_of(exponent))})
         rates = {"exponent": life.exponent_rate.mean(), "adjoint": life.adjoint_rate.mean()}
         if not prefix:
             units = life.gate_rate.mean(axis=0)
@@ -336,7 +336,7 @@ class _Model:
         return flow
 
     def _paths(self, exponent: float) -> GradientPaths:
-        life = np.log(2) / -exponent if exponent < 0 else self.goal
+        life = float(half_life_of(-exponent)) if exponent < 0 else self.goal
         longest = self._within(_PATH_REACH * life)
         lags = by_factors(longest, 400)
         paths = gradient_paths.measure(self.problem, lags=lags)

@@ -170,22 +170,21 @@ class Problem:
 
     def trace(self) -> Trace:
         """Return a run over the whole series, all of which is in memory then."""
-        device = self.open_device()
         inputs = self.series.read(0, self.steps)
-        states, gates = device.room(self.steps)
-        device.forward(inputs, self.initial_state, states, gates)
-        return Trace(
+        inputs, states, gates, lengths = self.open_device().run(inputs, self.initial_state, self.lengths)
+        trace = Trace(
             cell=self.cell.name,
             inputs=inputs,
             states=states,
             gates=gates,
-            lengths=self.lengths,
+            lengths=lengths,
             state_names=self.cell.states,
             gate_names=self.cell.saved,
             clamp=self.clamp,
             gate_ranges=gate_ranges(self.cell),
             provenance=self.provenance(),
         )
+        return trace.to_host()
 
     def bar(self, total: int, what: str, *, unit: str = "step", initial: int = 0) -> Any:
         """Return a progress bar on stderr, which shows nothing unless `progress` is set and it is a terminal."""
