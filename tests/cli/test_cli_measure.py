@@ -196,7 +196,7 @@ BAD = [
     (["fixed-points", "--at", "a"], "--at 'a' must be numbers"),
     (["fixed-points", "--at", "inf"], "--at 'inf' must be numbers"),
     (["fixed-points", "--starts", "0"], "starts"),
-    (["diagnose", "--horizon", "10"], "10 steps"),
+    (["diagnose", "--horizon", "10"], "at least 20 steps"),
     (["diagnose", "--target-half-life", "0", *SERIES], "target_half_life=0"),
     (["phases", "--gain", "0:1"], "--gain '0:1' must be numbers"),
     (["phases", "--gain", "-1"], "gain"),

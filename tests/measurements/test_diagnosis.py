@@ -222,7 +222,9 @@ def test_interventions_are_those_of_clamped_spectra(cell):
         found.clamped_gate, found.clamped_at, found.clamped_exponent, found.clamped_error, strict=True
     ):
         clamped_at = 1.0 if at == "open" else trace.gate(gate).mean(axis=(0, 1))
-        spectrum = lyapunov_spectrum(params, x, 1, 20, 1, clamp={gate: clamped_at}, checks=False)
+        spectrum = lyapunov_spectrum(
+            params, x, k=1, transient=20, qr_every=1, clamp={gate: clamped_at}, checks=False
+        )
         assert_allclose(value, spectrum.exponents[:, 0].mean(), rtol=1e-9)
         over_time = np.sqrt((spectrum.error[:, 0] ** 2).sum()) / 2
         assert_allclose(
