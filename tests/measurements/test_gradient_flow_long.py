@@ -271,17 +271,17 @@ def test_the_state_of_another_call_is_left_alone(tmp_path):
     changed = c.inputs.copy()
     changed[-1] += 1
     for params, inputs, keywords, message in [
-        (other, c.inputs, {}, "other params"),
-        (c.params, c.inputs[:-1], {}, "other inputs"),
-        (c.params, changed, {}, "other inputs"),
-        (c.params, c.inputs, {"clamp": {"f": 1.0}}, "other params"),
+        (other, c.inputs, {}, "other `params`"),
+        (c.params, c.inputs[:-1], {}, "other `inputs`"),
+        (c.params, changed, {}, "other `inputs`"),
+        (c.params, c.inputs, {"clamp": {"f": 1.0}}, "other `params`"),
         (c.params, c.inputs, {"wrt": "c"}, r"other `wrt` \('h' there, 'c' here\)"),
-        (c.params, c.inputs, {"of": "joint"}, "other of"),
-        (c.params, c.inputs, {"seed": 1}, "other direction"),
-        (c.params, c.inputs, {"norm": "unit"}, "other norm"),
-        (c.params, c.inputs, {"max_lag": 100}, "other lags"),
-        (c.params, c.inputs, {"source_step": 199}, r"source_step \(200 there, 199 here\)"),
-        (c.params, c.inputs, {"initial_state": c.initial_state}, "other initial_state"),
+        (c.params, c.inputs, {"of": "joint"}, "other `of`"),
+        (c.params, c.inputs, {"seed": 1}, "other `direction`"),
+        (c.params, c.inputs, {"norm": "unit"}, "other `norm`"),
+        (c.params, c.inputs, {"max_lag": 100}, "other `lags`"),
+        (c.params, c.inputs, {"source_step": 199}, r"`source_step` \(200 there, 199 here\)"),
+        (c.params, c.inputs, {"initial_state": c.initial_state}, "other `initial_state`"),
     ]:
         with pytest.raises(ValueRangeError, match=message):
             gs.gradient_flow(params, inputs, resume=path, **keywords)
