@@ -12,7 +12,7 @@ from gatescope.checks.numbers import check_count
 from gatescope.datatypes import Array, Params
 from gatescope.datatypes.jacobian_spectrum import JacobianSpectrum
 from gatescope.errors import ValueRangeError, warn_accuracy
-from gatescope.kernels.cpu.jacobian_product import Chain
+from gatescope.kernels.cpu.jacobian_product import JacobianProduct
 from gatescope.measurements.problem import Problem, by_length, in_order, prepare
 from gatescope.measurements.selection import blocks_of, by_factors, lags_back, on_common_lags
 from gatescope.measurements.step_jacobian import step_jacobians
@@ -178,7 +178,7 @@ def _units(states: list[int], units: int) -> slice:
 def _sweep(problem: Problem, source: int, lags: Array, rows: slice, columns: slice, count: int) -> Array:
     """Return the log singular values (L, B, count) of sequences of one length."""
     size, reach = problem.initial_state[0].size, int(lags[-1])
-    chains = [Chain(np.eye(size)[rows]) for _ in range(problem.batch)]
+    chains = [JacobianProduct(np.eye(size)[rows]) for _ in range(problem.batch)]
     log_singular = np.empty((lags.size, problem.batch, count))
 
     def record(row: int) -> None:
@@ -207,7 +207,7 @@ def _sweep(problem: Problem, source: int, lags: Array, rows: slice, columns: sli
     return log_singular
 
 
-def _warn(chains: list[Chain]) -> None:
+def _warn(chains: list[JacobianProduct]) -> None:
     """Warn where singular values may lack digits."""
     rounding = max(chain.rounding for chain in chains)
     if rounding > _ROUNDED:
@@ -220,7 +220,7 @@ def _warn(chains: list[Chain]) -> None:
         warn_accuracy("the rotations did not come to an end; singular values may lack digits")
 
 
-def _multiply(chain: Chain, params: Params, states: Array, gates: Array) -> None:
+def _multiply(chain: JacobianProduct, params: Params, states: Array, gates: Array) -> None:
     """Multiply the Jacobians of some steps on, the last step first."""
     size = states[0].size
     length = max(1, _BYTES // (8 * size * size))

@@ -14,7 +14,7 @@ from gatescope.datatypes import Array, Params
 from gatescope.datatypes.lyapunov_spectrum import BATCHED, ROUNDED, LyapunovSpectrum
 from gatescope.datatypes.memory_estimate import MemoryEstimate
 from gatescope.errors import ShapeError, ValueRangeError, warn_accuracy
-from gatescope.kernels.cpu.jacobian_product import carried
+from gatescope.kernels.cpu.jacobian_product import carry_directions
 from gatescope.measurements.problem import Problem, by_length, in_order, prepare
 from gatescope.measurements.selection import on_common_lags
 from gatescope.measurements.tangent_sweep import (
@@ -231,8 +231,8 @@ def lyapunov_of_jacobians(
     directions = _directions(check_count("seed", seed, least=0), count, size)
     turned = matrices.transpose(0, 2, 1)
     if settle:
-        _, directions, *_ = carried(turned[:settle], directions, every)
-    logs, _, sine, rounding, again = carried(turned[settle:], directions, every)
+        _, directions, *_ = carry_directions(turned[:settle], directions, every)
+    logs, _, sine, rounding, again = carry_directions(turned[settle:], directions, every)
     ends = bin_ends(steps - settle, every)
     sums = np.add.reduceat(logs, np.concatenate([[0], -(-ends[:-1] // every)]), axis=0)[:, None]
     checked = np.full((4, 1), np.nan)

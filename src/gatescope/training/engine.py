@@ -320,7 +320,7 @@ class Engine:
 
     def _begin(self, workspace: Workspace, data: Data, begin: int) -> None:
         np.subtract(data.lengths, workspace.offsets + begin, out=workspace.lengths)
-        self._readout.found.fill(0)
+        self._readout.totals.fill(0)
 
     def _each(self, workspace: Workspace, work: Callable[[int], None]) -> None:
         """Do the work of every block, on threads where there is enough of it."""
@@ -337,7 +337,7 @@ class Engine:
         self._each(workspace, lambda i: self._sweep.evaluate(Block(workspace, data, 0, i), outputs))
 
     def _score(self, count: int) -> Score:
-        blocks = self._readout.found
+        blocks = self._readout.totals
         total = blocks[0]
         for block in blocks[1:]:
             total = total + block

@@ -97,7 +97,7 @@ def make_workspace(
     """
     batch = blocks[-1][1]
     size = layers[0].plan.dtype.itemsize
-    forward = sum((layer.states + layer.kept) * layer.units for layer in layers) * batch * size
+    forward = sum((layer.states + layer.saved) * layer.units for layer in layers) * batch * size
     back = sum(2 * layer.states * layer.units + 2 * layer.inputs for layer in layers)
     back = (back + 2 * layers[-1].units) * size * -(-batch // len(blocks))
     whole = learn and forward * steps <= memory
@@ -110,7 +110,7 @@ def make_workspace(
         own = batch, layer.states, layer.units
         extent = steps if whole else length
         states.append(buffers.take(f"{kind} states {k}", (extent + 1, *own)))
-        gates.append(buffers.take(f"{kind} gates {k}", (extent, batch, layer.kept, layer.units)))
+        gates.append(buffers.take(f"{kind} gates {k}", (extent, batch, layer.saved, layer.units)))
         if learn:
             carried.append(buffers.take(f"carried {k}", own))
         copied = k > 0 or drops[0]
@@ -139,7 +139,7 @@ def make_workspace(
     return Workspace(
         steps=steps,
         batch=batch,
-        nontemporal=whole and layers[-1].plan.streams(states[-1], gates[-1]),
+        nontemporal=whole and layers[-1].plan.nontemporal(states[-1], gates[-1]),
         whole=whole,
         segments=segments,
         checkpoints=checkpoints,

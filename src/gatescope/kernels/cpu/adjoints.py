@@ -9,7 +9,7 @@ import numpy as np
 from gatescope.datatypes import Array, Params
 from gatescope.kernels.cpu import layout
 from gatescope.kernels.cpu.aligned import aligned_empty, aligned_zeros
-from gatescope.kernels.cpu.sweeps import Plan, blocks_for, by_phase, longest
+from gatescope.kernels.cpu.sweeps import CellPlan, blocks_for, by_phase, longest
 from gatescope.kernels.cpu.threads import each
 
 # Directions whose scratch fits the second-level cache are carried back together.
@@ -20,7 +20,7 @@ class Adjoints:
     """M adjoint directions a sequence, carried back through a run piece by piece, in the log domain.
 
     A direction is scaled by itself, so that some may start late, and each may decay as it likes.  They do not see one
-    another: threads share them out where there are too few sequences, which changes no bit.
+    another: threads take some each where there are too few sequences, which changes no bit.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class Adjoints:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: CellPlan,
         params: Params,
         directions: Array,
         threads: int,
@@ -68,11 +68,11 @@ class Adjoints:
             if paths:
                 exponents[~padded.any(axis=(2, 3))] = NOTHING
             self._exponents.append(exponents)
-        # Paths have shares, which zeros have not.
+        # Paths have fractions of the whole, which zeros have not.
         self._idle = [not paths and not current.any() for current in self._current]
 
     def _parts(self, sequences: int, blocks: int) -> int:
-        """Into how many parts the directions of a block are cut: for the caches, and for threads."""
+        """Return into how many parts the directions of a block are cut: for the caches, and for threads."""
         row = self._plan.padded * (len(self._plan.cell.gates) + 1 + self._states) * self._plan.dtype.itemsize
         for_caches = -(-sequences * self._count * row // _BLOCK_BYTES)
         return int(max(1, min(self._count, max(for_caches, -(-self._threads // blocks)))))
@@ -87,17 +87,17 @@ class Adjoints:
         return self._back(states, gates, start, stop, norms=record)[0]
 
     def back_to_inputs(self, states: Array, gates: Array, start: int, stop: int) -> Array:
-        """As `back`, but returns the log-norms (stop - start, B, M) of the inputs' gradients, last step first."""
-        found = self._back(states, gates, start, stop, norms=False)[2]
-        assert found is not None
-        return found
+        """Carry the adjoints as `back`; return the inputs' log-norms (stop - start, B, M), last step first."""
+        input_norms = self._back(states, gates, start, stop, norms=False)[2]
+        assert input_norms is not None
+        return input_norms
 
     def back_along_paths(self, states: Array, gates: Array, start: int, stop: int) -> tuple[Array, Array]:
-        """As `back`; also returns the parts' shares of the whole, (stop - start, B, M - 1, S)."""
-        norms, shares, _ = self._back(states, gates, start, stop, norms=True)
+        """Carry the adjoints as `back`; return also the parts' fractions of the whole, (stop - start, B, M - 1, S)."""
+        norms, fractions, _ = self._back(states, gates, start, stop, norms=True)
         assert norms is not None
-        assert shares is not None
-        return norms, shares
+        assert fractions is not None
+        return norms, fractions
 
     def _back(
         self, states: Array, gates: Array, start: int, stop: int, *, norms: bool
@@ -111,7 +111,7 @@ class Adjoints:
         tiles = (t.adjoint for t in plan.tiles(self._count if self._paths else rows))
         kernel = make_adjoint(plan.cell, plan.lanes, *tiles, self._inputs, self._paths)
         steps, batch = stop - start, states.shape[1]
-        wanted = (norms, self._paths, self._inputs)
+        recorded = (norms, self._paths, self._inputs)
 
         def records(sequences: int, count: int) -> tuple[Array, ...]:
             shapes = (
@@ -120,13 +120,13 @@ class Adjoints:
                 (steps, sequences, count),
             )
             return tuple(
-                np.empty(shape if want else (0,) * len(shape))
-                for want, shape in zip(wanted, shapes, strict=True)
+                np.empty(shape if wants else (0,) * len(shape))
+                for wants, shape in zip(recorded, shapes, strict=True)
             )
 
-        found = records(batch, self._count)
+        whole = records(batch, self._count)
         threads = plan.threads(self._threads, steps, batch * self._count)
-        shares = min(len(self._blocks), 4 * threads)  # of the blocks, which may be very many
+        jobs = min(len(self._blocks), 4 * threads)  # there may be very many blocks
 
         def one(index: int) -> None:
             def empty(each: int) -> Array:
@@ -141,53 +141,55 @@ class Adjoints:
                 aligned_zeros(rows * wide, plan.dtype),
                 aligned_zeros(max(plan.padded, wide), plan.dtype),
             )
-            for block in range(index, len(self._blocks), shares):
+            for block in range(index, len(self._blocks), jobs):
                 begin, end, low, high = self._blocks[block]
                 if self._idle[block]:  # of zeros, in which none has joined
-                    for whole in found:
-                        whole[:, begin:end, low:high] = -np.inf
+                    for values in whole:
+                        values[:, begin:end, low:high] = -np.inf
                     continue
                 part = records(end - begin, high - low)
                 kernel(
                     self._weights, states, gates, self._current[block].reshape(-1),
                     self._exponents[block].reshape(-1), part, (begin, end, start, stop, width), work,
                 )  # fmt: skip
-                for whole, here in zip(found, part, strict=True):
-                    if whole.size:
-                        last = high - 1 if whole.shape[2] < self._count else high
-                        whole[:, begin:end, low:last] = here
+                for values, of_block in zip(whole, part, strict=True):
+                    if values.size:
+                        last = high - 1 if values.shape[2] < self._count else high
+                        values[:, begin:end, low:last] = of_block
 
-        each(one, shares, threads)
-        norm, share, input_norm = (array if want else None for want, array in zip(wanted, found, strict=True))
-        return norm, share, input_norm
+        each(one, jobs, threads)
+        norm, fraction, input_norm = (
+            array if wants else None for wants, array in zip(recorded, whole, strict=True)
+        )
+        return norm, fraction, input_norm
 
     def join(self, first: int, directions: Array) -> None:
-        """Let the directions from `first` on be (B, D, S, H) from here on, whatever they were."""
+        """Replace the directions from `first` on by (B, D, S, H)."""
         last, units = first + directions.shape[1], self._plan.hidden_size
         for block, (begin, end, low, high) in enumerate(self._blocks):
-            here = slice(max(first, low), min(last, high))
-            if here.start < here.stop:
-                rows = slice(here.start - low, here.stop - low)
-                new = directions[begin:end, here.start - first : here.stop - first]
+            joining = slice(max(first, low), min(last, high))
+            if joining.start < joining.stop:
+                rows = slice(joining.start - low, joining.stop - low)
+                new = directions[begin:end, joining.start - first : joining.stop - first]
                 self._current[block][:, rows, :, :units] = new
                 self._exponents[block][:, rows] = 0
                 self._idle[block] = False
 
     def rows(self) -> tuple[Array, Array]:
-        """The adjoints as they are now, (B, M, S, H), and the power of two (B, M) each is to be multiplied by."""
+        """Return the adjoints, (B, M, S, H), and the powers of two (B, M) to multiply them by."""
         batch = self._blocks[-1][1]
         units = self._plan.hidden_size
         current = np.empty((batch, self._count, self._states, units), self._plan.dtype)
         exponents = np.empty((batch, self._count), np.int64)
-        for (begin, end, low, high), here, powers in zip(
+        for (begin, end, low, high), block, powers in zip(
             self._blocks, self._current, self._exponents, strict=True
         ):
-            current[begin:end, low:high] = here[..., :units]
+            current[begin:end, low:high] = block[..., :units]
             exponents[begin:end, low:high] = powers
         return current, exponents
 
     def matrices(self) -> tuple[Array, Array]:
-        """The adjoints as they are now, (B, M, S, H), and one power of two (B,) to multiply all of a sequence's by.
+        """Return the adjoints, (B, M, S, H), and one power of two (B,) to multiply all of a sequence's by.
 
         A direction that is 2^-1000 of the largest (in float32 2^-120) may round to 0 here.
         """
@@ -202,14 +204,14 @@ class Adjoints:
         return np.ldexp(current, shift[:, :, None, None].clip(-5000, 0).astype(np.int32)), whole
 
     def state(self) -> tuple[Array, Array]:
-        """What `restore` needs to go on from here, on any number of threads: copies."""
+        """Return copies of what `restore` needs to resume, on any number of threads."""
         return self.rows()
 
     def restore(self, current: Array, exponents: Array) -> None:
-        """Go on from what `state` returned."""
-        for (begin, end, low, high), here, powers in zip(
+        """Resume from what `state` returned."""
+        for (begin, end, low, high), block, powers in zip(
             self._blocks, self._current, self._exponents, strict=True
         ):
-            here[..., : self._plan.hidden_size] = current[begin:end, low:high]
+            block[..., : self._plan.hidden_size] = current[begin:end, low:high]
             powers[:] = exponents[begin:end, low:high]
-        self._idle = [not self._paths and not here.any() for here in self._current]
+        self._idle = [not self._paths and not block.any() for block in self._current]

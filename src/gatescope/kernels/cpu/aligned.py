@@ -49,9 +49,9 @@ _pool = _Pool(_POOL_BYTES)
 
 
 class _Lease:
-    """Owns a block for as long as any array looks at it."""
+    """The owner of a block for as long as any array uses it."""
 
-    _block: np.ndarray[Any, Any] | None = None  # until there is one: taking it may fail
+    _block: np.ndarray[Any, Any] | None = None  # taking a block may fail
 
     def __init__(self, size: int) -> None:
         self._block = _pool.take(size)
@@ -63,12 +63,12 @@ class _Lease:
 
 
 def release() -> None:
-    """Give the idle memory of earlier results back to the system (at most 1 GiB is kept)."""
+    """Give the idle memory of earlier results back to the system (at most 1 GiB)."""
     _pool.clear()
 
 
 def aligned_empty(shape: Any, dtype: Any) -> np.ndarray[Any, Any]:
-    """An uninitialised array that starts on a cache line, so that full vectors never straddle two."""
+    """Return an uninitialised array that starts on a cache line, so that full vectors never straddle two."""
     kind = np.dtype(dtype)
     size = math.prod(shape if isinstance(shape, tuple) else (shape,)) * kind.itemsize
     raw = np.empty(size + CACHE_LINE, np.uint8) if size < _LARGE else np.asarray(_Lease(size + CACHE_LINE))
@@ -78,7 +78,7 @@ def aligned_empty(shape: Any, dtype: Any) -> np.ndarray[Any, Any]:
 
 
 def aligned_zeros(shape: Any, dtype: Any) -> np.ndarray[Any, Any]:
-    """As `aligned_empty`, filled with zeros."""
+    """Return what `aligned_empty` returns, filled with zeros."""
     array = aligned_empty(shape, dtype)
     array.fill(0)
     return array

@@ -1,4 +1,4 @@
-"""Products of many matrices whose singular values span more than any float: kept as triangles with exponents.
+"""Products of many matrices whose singular values span more than any float: triangles with exponents.
 
     M_1 M_2 ... M_m  =  T diag(2^e) Q,        T lower triangular, Q with orthonormal rows
 
@@ -26,12 +26,14 @@ from gatescope.kernels.cpu.loops.jacobian_product import (
 from gatescope.kernels.simd.orthogonal import LANES, scratch_size
 
 
-def carried(matrices: Array, directions: Array, every: int) -> tuple[Array, Array, float, float, int]:
-    """Directions (M, n), made orthonormal every few of the matrices (m, n, n) that are multiplied on them in turn.
+def carry_directions(
+    matrices: Array, directions: Array, every: int
+) -> tuple[Array, Array, float, float, int]:
+    """Multiply matrices (m, n, n) in turn on directions (M, n), which are made orthonormal every few of them.
 
-    Returns logs of R's diagonal, (ceil(m / every), M), the directions at the end, the smallest sine of an angle
+    Returns the logs of R's diagonal, (ceil(m / every), M), the directions at the end, the smallest sine of an angle
     between one and the span of those before it, the sum of eps / sine,
-    and how many intervals were done again step by step, because a direction was lost in them.
+    and how many intervals were repeated step by step, because a direction was lost in them.
     """
     count, size = directions.shape
     padded = _padded(matrices)
@@ -40,8 +42,8 @@ def carried(matrices: Array, directions: Array, every: int) -> tuple[Array, Arra
     rows[0, :, :size] = directions
     logs = np.empty((-(-len(matrices) // every) + 1, count))
     scratch = aligned_zeros(scratch_size(count, width), np.float64)
-    sine, rounding, again = make_carry()(padded, rows.reshape(-1), (count, every), scratch, logs)
-    return logs[:-1], rows[0, :, :size].copy(), float(sine), float(rounding), int(again)
+    sine, rounding, repeated = make_carry()(padded, rows.reshape(-1), (count, every), scratch, logs)
+    return logs[:-1], rows[0, :, :size].copy(), float(sine), float(rounding), int(repeated)
 
 
 def _padded(matrices: Array) -> Array:
@@ -51,7 +53,7 @@ def _padded(matrices: Array) -> Array:
     return padded
 
 
-class Chain:
+class JacobianProduct:
     """The product of matrices that are multiplied on from the right, one after another.
 
     Parameters
@@ -91,7 +93,7 @@ class Chain:
         )
 
     def log_singular_values(self, columns: slice = slice(None)) -> Array:
-        """Logs of the singular values of some columns of the product, descending; ``-inf`` where there are none.
+        """Return the logs of the singular values of some columns of the product, descending; ``-inf`` for 0.
 
         As many as the product has rows, or as there are columns, if they are fewer.
         """
@@ -111,7 +113,7 @@ class Chain:
         return np.sort(lengths)[::-1][: min(self._count, chosen.shape[1])]
 
     def _with(self, chosen: Array) -> tuple[Array, Array]:
-        """The triangle and powers of this product with the rows `chosen` (M, c) in place of Q."""
+        """Return the triangle and powers of this product with the rows `chosen` (M, c) in place of Q."""
         count, width = chosen.shape
         padded = np.zeros((count, max(count, width)))
         padded[:, :width] = chosen

@@ -1,4 +1,4 @@
-"""A layer and a read-out that are swept many times: scratch, and the places of their weights, are made once."""
+"""Workspaces of a layer and a read-out that are swept many times: scratch and the positions of weights, made once."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from gatescope.kernels.cpu.packing import Packing, Sums
 Blocks = list[tuple[int, int]]
 
 
-def _places(shapes: Sequence[tuple[int, ...]], first: int) -> list[Array]:
-    """Positions of arrays that stand one after another in a vector, counted from `first`."""
-    found = []
+def _positions(shapes: Sequence[tuple[int, ...]], first: int) -> list[Array]:
+    """Return the positions of arrays that lie one after another in a vector, counted from `first`."""
+    positions = []
     for shape in shapes:
         size = int(np.prod(shape))
-        found.append(np.arange(first, first + size).reshape(shape))
+        positions.append(np.arange(first, first + size).reshape(shape))
         first += size
-    return found
+    return positions
 
 
 class Layer:
@@ -44,17 +44,17 @@ class Layer:
 
     def __init__(self, cell: Cell, params: Params, first: int, *, masked: bool = False) -> None:
         self.plan = sweeps.plan_for(cell, params.hidden_size, params.dtype)
-        self.inputs, self.states, self.kept = params.input_size, len(cell.states), len(cell.saved)
+        self.inputs, self.states, self.saved = params.input_size, len(cell.states), len(cell.saved)
         self.units, self.masked = params.hidden_size, masked
         self.size = params.count()
         self._first = first
-        w_ih, w_hh, b_ih, b_hh = _places(
+        w_ih, w_hh, b_ih, b_hh = _positions(
             [a.shape for a in (params.weight_ih, params.weight_hh, params.bias_ih, params.bias_hh)], first + 1
         )
         numbers = Params(cell=params.cell, weight_ih=w_ih, weight_hh=w_hh, bias_ih=b_ih, bias_hh=b_hh)
-        places = sweeps.forward_panels(self.plan, numbers) + sweeps.backward_panels(self.plan, numbers)
-        # Where there is no second phase, the panels have a number nobody reads.
-        self._packing = Packing([piece.astype(np.intp) for piece in places], params.dtype)
+        panels = sweeps.forward_panels(self.plan, numbers) + sweeps.backward_panels(self.plan, numbers)
+        # Where there is no second phase, the panels have a number that nothing reads.
+        self._packing = Packing([piece.astype(np.intp) for piece in panels], params.dtype)
         self._nothing = aligned_zeros(1, params.dtype)
         self.factors = self._nothing
         self._ready: dict[int, tuple[Any, ...]] = {}
@@ -64,7 +64,7 @@ class Layer:
         self._packing.gather(vector)
 
     def prepare(self, blocks: Blocks) -> None:
-        """Make kernels and scratch for these blocks of sequences, if they are not there yet."""
+        """Make kernels and scratch for these blocks of sequences, once."""
         batch = blocks[-1][1]
         plan = self.plan
         if self.masked and self.factors.size < batch * plan.padded:
@@ -99,10 +99,10 @@ class Layer:
         states: Array,
         gates: Array,
         lengths: Array,
-        stream: bool,
+        nontemporal: bool,
     ) -> None:
-        """Fill states[1:] and gates of a block from states[0]; `stream`: past the caches."""
-        span = (*block, 0, inputs.shape[0], stream)
+        """Fill states[1:] and gates of a block from states[0]; `nontemporal`: by stores past the caches."""
+        span = (*block, 0, inputs.shape[0], nontemporal)
         self._forward(
             self._packing.arrays[:6], inputs, states, gates, lengths, span, self._forward_work[index]
         )
@@ -148,7 +148,7 @@ class Readout:
         self.outputs, self.units, self.heads = outputs, units, heads
         self.size = outputs * (units + 1)
         self._first, self._dtype = first, dtype
-        w, b = _places([(outputs, units), (outputs,)], first + 1)
+        w, b = _positions([(outputs, units), (outputs,)], first + 1)
         pieces = (
             layout.forward_panel(w, 1, self.lanes),
             layout.bias_panel(b, 1, self.lanes),
@@ -164,7 +164,7 @@ class Readout:
         self._packing.gather(vector)
 
     def prepare(self, blocks: Blocks) -> None:
-        """Make scratch for these blocks of sequences, if it is not there yet."""
+        """Make scratch for these blocks of sequences, once."""
         count = len(blocks)
         if count not in self._ready:
             vectors, wide = (
@@ -193,26 +193,26 @@ class Readout:
                 Sums(shapes, unpack, count, self._dtype),
                 np.zeros((count, len(self.heads), 3)),
             )
-        self._work, self.sums, self.found = self._ready[count]
+        self._work, self.sums, self.totals = self._ready[count]
 
     def sweep(
         self,
         index: int,
         block: tuple[int, int],
         features: Array,
-        place: tuple[int, int, int],
+        offsets: tuple[int, int, int],
         data: tuple[Array, Array],
         steps: tuple[int, int],
         d_features: Array,
         outputs: Array,
         learn: bool,
     ) -> None:
-        """Outputs, losses and (if `learn`) gradients of a block over steps of targets and mask."""
+        """Compute outputs, losses and (if `learn`) gradients of a block over steps of targets and mask."""
         targets, mask = data
         self._kernel(
-            self._packing.arrays, features, place, targets, mask, self.heads, self.factors,
+            self._packing.arrays, features, offsets, targets, mask, self.heads, self.factors,
             (*block, *steps, self.outputs, learn), self._work[index], self.sums.blocks[index],
-            (d_features, outputs), self.found[index],
+            (d_features, outputs), self.totals[index],
         )  # fmt: skip
 
     def scatter(self, gradient: Array) -> None:

@@ -1,4 +1,4 @@
-"""How the kernels lay weights out in memory, and the shapes of their register tiles.
+"""Memory layouts of the weights, and the shapes of the kernels' register tiles.
 
 Hidden units are padded to whole vectors with zeros.  A *panel* holds, for one group of units, every k in a row, and for
 every k the group's vectors one after another: what a tile of `product` reads in order.
@@ -19,12 +19,12 @@ from gatescope.datatypes import Array
 from gatescope.kernels.cpu.aligned import aligned_empty
 from gatescope.kernels.simd.vector import host_lanes
 
-# Up to so many inputs, a scalar product each is cheaper than a vector that is mostly padding.
+# Up to this many inputs, a scalar product each is cheaper than a vector that is mostly padding.
 FEW_INPUTS = 4
 
 
 def vectors_for(size: int, lanes: int) -> int:
-    """How many vectors hold `size` units."""
+    """Return how many vectors `size` units take."""
     return -(-size // lanes)
 
 
@@ -41,7 +41,7 @@ def _copy(array: Array) -> Array:
 
 
 def forward_panel(weight: Array, gates: int, lanes: int) -> Array:
-    """(G*H, K) weights as a flat forward panel."""
+    """Return (G*H, K) weights as a flat forward panel."""
     units = weight.shape[0] // gates
     vectors = vectors_for(units, lanes)
     blocks = _padded(weight.reshape(gates, units, -1), 1, vectors * lanes)
@@ -49,12 +49,12 @@ def forward_panel(weight: Array, gates: int, lanes: int) -> Array:
 
 
 def bias_panel(bias: Array, gates: int, lanes: int) -> Array:
-    """(G*H,) biases in the order of one row of pre-activations: [units / lanes][gate][lane]."""
+    """Return (G*H,) biases in the order of one row of pre-activations: [units / lanes][gate][lane]."""
     return forward_panel(bias[:, None], gates, lanes)
 
 
 def adjoint_panel(weight: Array, gates: int, lanes: int) -> Array:
-    """(G*H, N) weights as a flat adjoint panel: what carries an adjoint from pre-activations to the N columns."""
+    """Return (G*H, N) weights as a flat adjoint panel, which carries adjoints of pre-activations to N columns."""
     units, columns = weight.shape[0] // gates, weight.shape[1]
     vectors, wide = vectors_for(units, lanes), vectors_for(columns, lanes)
     blocks = _padded(_padded(weight.reshape(gates, units, columns), 1, vectors * lanes), 2, wide * lanes)
@@ -62,19 +62,19 @@ def adjoint_panel(weight: Array, gates: int, lanes: int) -> Array:
 
 
 def dot_rows(weight: Array, gates: int, lanes: int) -> Array:
-    """(G*H, N) weights as N flat rows in the order of one row of pre-activations, for few columns."""
+    """Return (G*H, N) weights as N flat rows in the order of one row of pre-activations, for few columns."""
     return _copy(
         forward_panel(weight, gates, lanes).reshape(-1, weight.shape[1], gates, lanes).transpose(1, 0, 2, 3)
     )
 
 
 def input_weights(weight: Array, gates: int, lanes: int) -> Array:
-    """(G*H, I) input weights as the backward sweep reads them: dot rows for few inputs, else an adjoint panel."""
+    """Return (G*H, I) input weights for the backward sweep: dot rows for few inputs, else an adjoint panel."""
     return (dot_rows if weight.shape[1] <= FEW_INPUTS else adjoint_panel)(weight, gates, lanes)
 
 
 def unpack_gradient(rows: Array, units: int) -> Array:
-    """Gradient rows (R, vectors, G, lanes) as (G*H, R)."""
+    """Return gradient rows (R, vectors, G, lanes) as (G*H, R)."""
     count, vectors, gates, lanes = rows.shape
     full = rows.transpose(2, 1, 3, 0).reshape(gates, vectors * lanes, count)
     return np.ascontiguousarray(full[:, :units].reshape(gates * units, count))
@@ -95,7 +95,7 @@ class Tiles:
 
 
 def tiles_for(gates: int, hidden_size: int, lanes: int, rows: int) -> Tiles:
-    """The tiles for products with `gates` vectors a group, `hidden_size` units and `rows` rows (sequences).
+    """Return the tiles for products with `gates` vectors a group, `hidden_size` units and `rows` rows (sequences).
 
     Small layers (up to four vectors of units) have chains too short to hide an addition's latency, so their k is
     split; large ones read weights from the second-level cache, where more rows a tile are what counts.
@@ -114,19 +114,20 @@ def tiles_for(gates: int, hidden_size: int, lanes: int, rows: int) -> Tiles:
 
 
 def _rows(most: int, rows: int) -> int:
-    """Rows of a tile, at most `most`: a tile of r costs about r + 1, a row that is left over and done alone 2.
+    """Return the rows of a tile, at most `most`.
 
-    Few different answers, since each is a kernel to compile.
+    A tile of r rows costs about r + 1, a row that is left over and done alone 2.  Few different answers, since each is
+    a kernel to compile.
     """
     allowed = [r for r in (1, 2, 4, 6, 8) if r <= most]
     return min(allowed, key=lambda r: rows // r * (r + 1) + 2 * (rows % r))
 
 
 def _divisor(number: int, largest: int) -> int:
-    """The largest of 4, 2, 1 that is at most `largest` and divides `number`."""
+    """Return the largest of 4, 2, 1 that is at most `largest` and divides `number`."""
     return next(d for d in (4, 2, 1) if d <= largest and number % d == 0)
 
 
 def lanes_for(dtype: Any) -> int:
-    """Lanes of one vector on this machine."""
+    """Return the lanes of one vector on this machine."""
     return host_lanes(np.dtype(dtype))

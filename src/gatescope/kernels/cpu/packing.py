@@ -32,8 +32,8 @@ class Packing:
 
     def __init__(self, pieces: Sequence[Array], dtype: np.dtype[Any]) -> None:
         line = CACHE_LINE // dtype.itemsize
-        rooms = [-(-piece.size // line) * line for piece in pieces]
-        starts = np.concatenate([[0], np.cumsum(rooms)])
+        sizes = [-(-piece.size // line) * line for piece in pieces]
+        starts = np.concatenate([[0], np.cumsum(sizes)])
         self._from = np.zeros(starts[-1], np.intp)
         for piece, start in zip(pieces, starts[:-1], strict=True):
             self._from[start : start + piece.size] = piece.reshape(-1)
@@ -49,7 +49,7 @@ class Packing:
 
 
 class Sums:
-    """What the kernels add gradients to, and the way from there into one vector.
+    """The sums that the kernels add gradients to, and the way from there into one vector.
 
     Parameters
     ----------
@@ -84,11 +84,11 @@ class Sums:
 
         self._flats = [aligned_zeros(int(starts[-1]), dtype) for _ in range(blocks)]
         self.blocks = [views(flat) for flat in self._flats]
-        places = views(np.arange(starts[-1]))
-        self._from = np.concatenate([gradient.reshape(-1) for gradient in unpack(places)])
+        positions = views(np.arange(starts[-1]))
+        self._from = np.concatenate([gradient.reshape(-1) for gradient in unpack(positions)])
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Set all sums to 0."""
         for flat in self._flats:
             flat.fill(0)
 

@@ -27,12 +27,12 @@ _SEGMENT_BYTES = 1 << 15
 _SEGMENT_ROWS = 128
 # Below this many multiply-adds, starting a second thread takes longer than it saves.
 _THREAD_WORK = 1 << 24
-# Results larger than this will not be found in the caches again, so they are stored past them.
-_STREAM_BYTES = 1 << 24
+# Results larger than this do not stay in the caches, so they are written past them, by non-temporal stores.
+_NONTEMPORAL_BYTES = 1 << 24
 
 
 @dataclass(frozen=True)
-class Plan:
+class CellPlan:
     """Counts that follow from a cell and its sizes: what kernels are compiled for and how scratch is laid out."""
 
     cell: Cell
@@ -49,7 +49,7 @@ class Plan:
         return self.vectors * self.lanes
 
     def tiles(self, rows: int) -> tuple[layout.Tiles, layout.Tiles]:
-        """Register tiles of the first and the second recurrent product of `rows` sequences."""
+        """Return the register tiles of the first and the second recurrent product of `rows` sequences."""
         first, second = (
             layout.tiles_for(count, self.hidden_size, self.lanes, rows)
             for count in (self.first, max(self.second, 1))
@@ -57,31 +57,31 @@ class Plan:
         return first, second
 
     def threads(self, threads: int, steps: int, rows: int) -> int:
-        """How many of the threads are worth starting for a sweep."""
+        """Return how many of the threads are worth starting for a sweep."""
         work = steps * rows * len(self.cell.gates) * self.padded**2
         return threads if work > _THREAD_WORK else 1
 
-    def streams(self, *results: Array) -> bool:
-        """Whether to store results past the caches: they are large, and their rows are whole cache lines."""
+    def nontemporal(self, *results: Array) -> bool:
+        """Return whether to write results by non-temporal stores: they are large, in rows of whole cache lines."""
         whole = self.hidden_size * self.dtype.itemsize % CACHE_LINE == 0
         aligned = all(array.ctypes.data % CACHE_LINE == 0 for array in results)
-        return whole and aligned and sum(array.nbytes for array in results) > _STREAM_BYTES
+        return whole and aligned and sum(array.nbytes for array in results) > _NONTEMPORAL_BYTES
 
     def segment(self, sequences: int, steps: int) -> int:
-        """Steps whose scratch fits the cache, but enough rows to load and store a gradient tile seldom."""
+        """Return the steps whose scratch fits the cache, but enough rows to load and store a gradient tile seldom."""
         row = self.padded * len(self.cell.gates) * self.dtype.itemsize
         rows = max(_SEGMENT_ROWS, _SEGMENT_BYTES // row)
         return min(steps, max(8, rows // sequences // 8 * 8))
 
 
 @lru_cache(maxsize=256)
-def plan_for(cell: Cell, hidden_size: int, dtype: np.dtype) -> Plan:
-    """The plan for a cell of that size in that precision on this machine."""
+def plan_for(cell: Cell, hidden_size: int, dtype: np.dtype) -> CellPlan:
+    """Return the plan for a cell of that size in that precision on this machine."""
     lanes = layout.lanes_for(dtype)
     gates = len(cell.gates)
     first = cell.prepared or gates
     second = gates - first
-    return Plan(
+    return CellPlan(
         cell=cell,
         hidden_size=hidden_size,
         dtype=dtype,
@@ -93,7 +93,7 @@ def plan_for(cell: Cell, hidden_size: int, dtype: np.dtype) -> Plan:
 
 
 def blocks_for(batch: int, hidden_size: int) -> list[tuple[int, int]]:
-    """Blocks of sequences (first, last): enough for threads, large enough to use each weight several times."""
+    """Return blocks of sequences (first, last): enough for threads, large enough to use each weight several times."""
     smallest = 16 if hidden_size <= 128 else 32
     count = max(1, min(8, batch // smallest))
     edges = [batch * i // count for i in range(count + 1)]
@@ -101,18 +101,18 @@ def blocks_for(batch: int, hidden_size: int) -> list[tuple[int, int]]:
 
 
 def longest(blocks: list[tuple[int, int]]) -> int:
-    """Sequences in the longest block."""
+    """Return the number of sequences in the longest block."""
     return max(end - begin for begin, end in blocks)
 
 
-def by_phase(plan: Plan, weight: Array) -> tuple[Array, Array]:
-    """Rows of a recurrent weight or bias that belong to the first and to the second phase."""
+def by_phase(plan: CellPlan, weight: Array) -> tuple[Array, Array]:
+    """Return the rows of a recurrent weight or bias that belong to the first and to the second phase."""
     edge = plan.first * plan.hidden_size
     return weight[:edge], weight[edge:]
 
 
-def forward_panels(plan: Plan, params: Params) -> Panels:
-    """All weights as the forward kernel reads them."""
+def forward_panels(plan: CellPlan, params: Params) -> Panels:
+    """Return all weights as the forward kernel reads them."""
     gates, lanes = len(plan.cell.gates), plan.lanes
     (w_1, w_2), (b_1, b_2) = by_phase(plan, params.weight_hh), by_phase(plan, params.bias_hh)
     nothing = aligned_zeros(1, plan.dtype)
@@ -126,8 +126,8 @@ def forward_panels(plan: Plan, params: Params) -> Panels:
     )
 
 
-def forward_kernel(plan: Plan, rows: int, masked: bool = False) -> Callable[..., None]:
-    """The forward kernel for blocks of at most `rows` sequences; `masked`: see `loops.forward`."""
+def forward_kernel(plan: CellPlan, rows: int, masked: bool = False) -> Callable[..., None]:
+    """Return the forward kernel for blocks of at most `rows` sequences; `masked`: see `loops.forward`."""
     from gatescope.kernels.cpu.loops.forward import make_forward
 
     first, second = plan.tiles(rows)
@@ -135,8 +135,8 @@ def forward_kernel(plan: Plan, rows: int, masked: bool = False) -> Callable[...,
     return kernel
 
 
-def backward_kernel(plan: Plan, rows: int, masked: bool = False) -> Callable[..., None]:
-    """The backward kernel for blocks of at most `rows` sequences; `masked`: see `loops.forward`."""
+def backward_kernel(plan: CellPlan, rows: int, masked: bool = False) -> Callable[..., None]:
+    """Return the backward kernel for blocks of at most `rows` sequences; `masked`: see `loops.forward`."""
     from gatescope.kernels.cpu.loops.backward import make_backward
 
     tiles = ((t.adjoint, t.gradient) for t in plan.tiles(rows))
@@ -144,8 +144,8 @@ def backward_kernel(plan: Plan, rows: int, masked: bool = False) -> Callable[...
     return kernel
 
 
-def forward_work(plan: Plan, rows: int, segment: int, factors: Array | None = None) -> Panels:
-    """Scratch of the forward kernel for a block of `rows` sequences."""
+def forward_work(plan: CellPlan, rows: int, segment: int, factors: Array | None = None) -> Panels:
+    """Return the scratch of the forward kernel for a block of `rows` sequences."""
     gate_count = len(plan.cell.gates)
 
     def empty(*shape: int) -> Array:
@@ -162,20 +162,22 @@ def forward_work(plan: Plan, rows: int, segment: int, factors: Array | None = No
     )
 
 
-def backward_work(plan: Plan, rows: int, segment: int, width: int, factors: Array | None = None) -> Panels:
-    """Scratch of the backward kernel for a block of `rows` sequences with `width` inputs."""
+def backward_work(
+    plan: CellPlan, rows: int, segment: int, width: int, factors: Array | None = None
+) -> Panels:
+    """Return the scratch of the backward kernel for a block of `rows` sequences with `width` inputs."""
     lanes, padded, vectors, dtype = plan.lanes, plan.padded, plan.vectors, plan.dtype
     wide = layout.vectors_for(width, lanes) * lanes
 
-    def room(count: int) -> Array:
+    def rows_of(count: int) -> Array:
         return aligned_empty(rows * segment * (vectors * count * lanes + lanes), dtype)
 
     return (
         aligned_empty(rows * len(plan.cell.states) * padded, dtype),
         aligned_empty(rows * padded, dtype),
-        room(1 if plan.cell.shared and not plan.second else len(plan.cell.gates)),
-        room(plan.first),
-        room(plan.second if plan.second else 1),
+        rows_of(1 if plan.cell.shared and not plan.second else len(plan.cell.gates)),
+        rows_of(plan.first),
+        rows_of(plan.second if plan.second else 1),
         aligned_empty(rows * segment * padded, dtype),
         aligned_empty(rows * segment * padded if plan.second else 1, dtype),
         aligned_empty(rows * segment * width, dtype),
@@ -186,8 +188,8 @@ def backward_work(plan: Plan, rows: int, segment: int, width: int, factors: Arra
     )
 
 
-def backward_panels(plan: Plan, params: Params) -> Panels:
-    """The weights as the backward kernel reads them."""
+def backward_panels(plan: CellPlan, params: Params) -> Panels:
+    """Return the weights as the backward kernel reads them."""
     w_1, w_2 = by_phase(plan, params.weight_hh)
     return (
         layout.adjoint_panel(w_1, plan.first, plan.lanes),
@@ -196,16 +198,16 @@ def backward_panels(plan: Plan, params: Params) -> Panels:
     )
 
 
-def sum_shapes(plan: Plan, width: int) -> list[tuple[int, int, int, int]]:
-    """Shapes of the backward kernel's six sums: gradient rows of w_ih, b_ih, w_hh, b_hh, second w_hh, second b_hh."""
+def sum_shapes(plan: CellPlan, width: int) -> list[tuple[int, int, int, int]]:
+    """Return the shapes of the backward kernel's sums: gradient rows of w_ih, b_ih, w_hh, b_hh and the second two."""
     gate_count, second = len(plan.cell.gates), max(plan.second, 1)
     shapes = [(width, gate_count), (1, gate_count), (plan.hidden_size, plan.first), (1, plan.first)]
     shapes += [(plan.hidden_size if plan.second else 1, second), (1, second)]
     return [(rows, plan.vectors, count, plan.lanes) for rows, count in shapes]
 
 
-def unpack_sums(plan: Plan, sums: Panels) -> Panels:
-    """The six sums as gradients of weight_ih, weight_hh, bias_ih, bias_hh."""
+def unpack_sums(plan: CellPlan, sums: Panels) -> Panels:
+    """Return the six sums as gradients of weight_ih, weight_hh, bias_ih, bias_hh."""
     g_w_ih, g_b_ih, g_w_hh, g_b_hh, g_w_second, g_b_second = (
         layout.unpack_gradient(s, plan.hidden_size) for s in sums
     )
@@ -217,7 +219,7 @@ def unpack_sums(plan: Plan, sums: Panels) -> Panels:
 
 
 def forward(
-    plan: Plan, panels: Panels, inputs: Array, states: Array, gates: Array, lengths: Array, threads: int
+    plan: CellPlan, panels: Panels, inputs: Array, states: Array, gates: Array, lengths: Array, threads: int
 ) -> None:
     """Fill states[1:] and gates from states[0].
 
@@ -226,18 +228,18 @@ def forward(
     steps, batch = inputs.shape[:2]
     blocks = blocks_for(batch, plan.hidden_size)
     kernel = forward_kernel(plan, longest(blocks))
-    stream = plan.streams(states, gates)
+    nontemporal = plan.nontemporal(states, gates)
 
     def one(index: int) -> None:
         begin, end = blocks[index]
         work = forward_work(plan, end - begin, plan.segment(end - begin, steps))
-        kernel(panels, inputs, states, gates, lengths, (begin, end, 0, steps, stream), work)
+        kernel(panels, inputs, states, gates, lengths, (begin, end, 0, steps, nontemporal), work)
 
     each(one, len(blocks), plan.threads(threads, steps, batch))
 
 
 def backward(
-    plan: Plan,
+    plan: CellPlan,
     params: Params,
     trace: tuple[Array, ...],
     lengths: Array,
@@ -255,13 +257,13 @@ def backward(
     weights = backward_panels(plan, params)
     blocks = blocks_for(batch, plan.hidden_size)
     kernel = backward_kernel(plan, longest(blocks))
-    stream = plan.streams(adjoint)
+    nontemporal = plan.nontemporal(adjoint)
     sums = [tuple(aligned_zeros(shape, plan.dtype) for shape in sum_shapes(plan, width)) for _ in blocks]
 
     def one(index: int) -> None:
         begin, end = blocks[index]
         work = backward_work(plan, end - begin, plan.segment(end - begin, steps), width)
-        span = (begin, end, 0, steps, stream)
+        span = (begin, end, 0, steps, nontemporal)
         kernel(weights, trace, lengths, output_adjoint, (adjoint, d_inputs), span, work, sums[index])
 
     each(one, len(blocks), plan.threads(threads, steps, batch))

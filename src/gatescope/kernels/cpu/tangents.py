@@ -7,7 +7,7 @@ import numpy as np
 from gatescope.datatypes import Array, Params
 from gatescope.kernels.cpu import layout
 from gatescope.kernels.cpu.aligned import aligned_empty, aligned_zeros
-from gatescope.kernels.cpu.sweeps import Plan, by_phase
+from gatescope.kernels.cpu.sweeps import CellPlan, by_phase
 from gatescope.kernels.simd.orthogonal import BLOCK, LANES, scratch_size
 
 
@@ -16,7 +16,7 @@ class Tangents:
 
     Parameters
     ----------
-    plan : Plan
+    plan : CellPlan
         Of the cell in float64.
     params : Params
         In float64.
@@ -24,7 +24,7 @@ class Tangents:
         Where to start, orthonormal.
     """
 
-    def __init__(self, plan: Plan, params: Params, directions: Array) -> None:
+    def __init__(self, plan: CellPlan, params: Params, directions: Array) -> None:
         self._plan = plan
         self.count, states, units = directions.shape
         first, second = by_phase(plan, params.weight_hh)
@@ -38,8 +38,8 @@ class Tangents:
         self._shape = (states, units, plan.padded)
         width = states * plan.padded
         self.rows = aligned_zeros((3, self.count, width + LANES), np.float64)
-        here = self.rows[0, :, :width].reshape(self.count, states, plan.padded)
-        here[:, :, :units] = directions
+        first_rows = self.rows[0, :, :width].reshape(self.count, states, plan.padded)
+        first_rows[:, :, :units] = directions
         panel = units * plan.padded
         phases = plan.second > 0
 
@@ -76,7 +76,7 @@ class Tangents:
 
         Returns the logs of R's diagonal, (ceil(T / every), M), the smallest sine of an angle between a tangent and the
         span of those before it, the sum of eps / sine (how much rounding may have put into any sum of logs), and how
-        many intervals were done again step by step, because a direction was lost in them.
+        many intervals were repeated step by step, because a direction was lost in them.
         """
         from gatescope.kernels.cpu.loops.tangent import make_tangent
 
@@ -85,7 +85,7 @@ class Tangents:
         steps = gates.shape[0]
         logs = np.empty((-(-steps // every) + 1, self.count))
         span = (sequence, 0, steps, self.count, every)
-        sine, rounding, again = kernel(
+        sine, rounding, repeated = kernel(
             self._weights, states, gates, self.rows.reshape(-1), span, self._work, logs
         )
-        return logs[:-1], float(sine), float(rounding), int(again)
+        return logs[:-1], float(sine), float(rounding), int(repeated)
