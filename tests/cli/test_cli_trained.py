@@ -67,7 +67,7 @@ def test_a_trace_does_not_take_the_place_of_what_it_is_of(run, invoke, tmp_path)
     assert (tmp_path / "run.npz").read_bytes() == before
 
 
-@pytest.mark.parametrize(("file", "model"), [("run.npz", "best"), ("stack.npz", "params")])
+@pytest.mark.parametrize(("file", "model"), [("run.npz", "best"), ("stack.npz", "model")])
 @pytest.mark.parametrize("layer", [0, 1])
 def test_the_weights_are_those_of_the_layer(file, model, layer, run, invoke, tmp_path):
     options = ["--weights", file, "--layer", layer, "--inputs", f"x{2 + layer}.npy", "--threads", 1]

@@ -15,17 +15,17 @@ from gatescope.training.workspace import Workspace
 
 
 class Block(NamedTuple):
-    """Which sequences are swept through which window: block `index` of the workspace, from step `begin` of the data."""
+    """The sequences of block number `ordinal` of a workspace, in the window of the data that begins at step `begin`."""
 
     workspace: Workspace
     data: Data
     begin: int
-    index: int
+    ordinal: int
 
     @property
     def sequences(self) -> tuple[int, int]:
         """Return the first sequence, and the first one after."""
-        return self.workspace.blocks[self.index]
+        return self.workspace.blocks[self.ordinal]
 
     def offsets(self, width: int, steps: int = 0) -> Offsets:
         """Return where this block's numbers lie in an array (T, B, width), from that step on."""
@@ -99,7 +99,7 @@ class Sweep:
             # What is stored of the whole window is not read again soon, but for a layer's states by the layer above.
             nontemporal = workspace.nontemporal and layer is self._layers[-1]
             states, gates = segment.states[k], segment.gates[k]
-            layer.forward(block.index, block.sequences, inputs, states, gates, lengths, nontemporal)
+            layer.forward(block.ordinal, block.sequences, inputs, states, gates, lengths, nontemporal)
 
     def _inputs(self, block: Block, number: int, k: int, learn: bool) -> Array:
         """Return the inputs of layer k in a segment: those of the data, or the outputs below, with dropout."""
@@ -122,7 +122,7 @@ class Sweep:
             features, offsets = segment.features, block.offsets(_width(segment.features))
         steps = begin + segment.begin, begin + segment.end
         self._readout.sweep(
-            block.index, block.sequences, features.reshape(-1), offsets, (block.data.targets, block.data.mask),
+            block.ordinal, block.sequences, features.reshape(-1), offsets, (block.data.targets, block.data.mask),
             steps, segment.d_features, outputs, learn,
         )  # fmt: skip
 
@@ -142,7 +142,7 @@ class Sweep:
                 inputs = block.data.inputs[block.begin + segment.begin : block.begin + segment.end]
             trace = inputs, segment.states[k], segment.gates[k]
             self._layers[k].backward(
-                block.index, block.sequences, trace, lengths, of_outputs, adjoint, segment.d_inputs[k]
+                block.ordinal, block.sequences, trace, lengths, of_outputs, adjoint, segment.d_inputs[k]
             )
             of_outputs = segment.d_inputs[k]
 
