@@ -74,7 +74,7 @@ class GatescopeError(Exception):
         return str(self.args[0]) if self.args else ""
 
     def _subject(self, option: Callable[[str], str] | None) -> str:
-        """What the sentence is about: the argument with the value that was seen."""
+        """Return what the sentence is about: the argument with the value that was seen."""
         if self.argument is None:
             return ""
         if option is not None:
@@ -83,7 +83,7 @@ class GatescopeError(Exception):
         return self.argument if self.seen is NOTHING else f"{self.argument}={self._shown()}"
 
     def _shown(self, *, plain: bool = False) -> str:
-        """What was seen; `plain`: as it was typed on the command line, where that can be."""
+        """Return the text of what was seen; `plain`: as it was typed on the command line, where that can be."""
         return str(self.seen) if plain and isinstance(self.seen, int | float) else repr(self.seen)
 
 

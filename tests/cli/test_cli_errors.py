@@ -160,7 +160,7 @@ def test_unwritable_folder_is_found_before_the_computing(invoke, tmp_path, monke
     done = invoke("compare", *SMALL, "--out", "locked")
     assert done.exit_code == 2
     assert done.stderr == (
-        "gatescope: error: cannot write into the folder 'locked': Permission denied; choose one that can be written\n"
+        "gatescope: error: 'locked' cannot be written: Permission denied; choose a folder that can be written\n"
     )
 
 

@@ -273,7 +273,7 @@ def test_an_interrupt_says_how_to_go_on(invoke, tmp_path, monkeypatch):
             (tmp_path / "kept.npz").write_bytes(b"")
         error = KeyboardInterrupt()
         if str(resume) == "full.npz":
-            error.add_note("cannot write 'full.npz': No space left on device")
+            error.add_note("'full.npz' cannot be written: No space left on device")
         raise error
 
     monkeypatch.setattr(module, "lyapunov_spectrum", interrupted)
@@ -284,7 +284,7 @@ def test_an_interrupt_says_how_to_go_on(invoke, tmp_path, monkeypatch):
             "kept.npz",
         ): "what has been measured is in kept.npz; the same command goes on from there",
         ("--resume", "other.npz"): "nothing had been measured yet",
-        ("--resume", "full.npz"): "cannot write 'full.npz': No space left on device",
+        ("--resume", "full.npz"): "'full.npz' cannot be written: No space left on device",
     }
     for options, message in said.items():
         done = invoke("measure", "lyapunov", *SERIES, *options)

@@ -19,7 +19,7 @@ BAD = [
     (["characters"], "characters reads a file; give it with --data FILE.txt"),
     (["piano-roll"], "give it with --data FILE.mat"),
     (["piano-roll", "--data", "text.txt"], "--data: 'text.txt' is not a .mat file"),
-    (["characters", "--data", "missing.txt"], "--data: cannot read 'missing.txt': there is no such file"),
+    (["characters", "--data", "missing.txt"], "--data: 'missing.txt' cannot be read: there is no such file"),
     (["laser", "--sequences", "10"], "--sequences 10 does not go with laser"),
     (["laser", "--validation"], "--validation needs data that are held back"),
     (["laser", "--fixed"], "--fixed is for tasks that make fresh data"),

@@ -107,7 +107,7 @@ def test_too_few_to_hold_back(files, invoke):
 
 BAD = [
     ([], "own reads a file; give it with --data FILE.npz or FILE.csv"),
-    (["--data", "missing.npz"], "--data: cannot read 'missing.npz': there is no such file"),
+    (["--data", "missing.npz"], "--data: 'missing.npz' cannot be read: there is no such file"),
     (["--data", "torn.npz"], "--data: 'torn.npz' is not a readable .npz file"),
     (["--data", "words.csv"], "--data: 'words.csv', line 2, column 2: 'many' is not a number"),
     (["--data", "own.bin"], "--data: 'own.bin' ends in '.bin'"),

@@ -19,17 +19,21 @@ TWO_AXES = np.zeros((COUNT, COUNT))
     [
         ({"inputs": INPUTS.tolist()}, DtypeError, "inputs is a list; convert it with numpy.asarray"),
         ({"targets": TARGETS.tolist()}, DtypeError, "targets is a list"),
-        ({"targets": None}, DtypeError, "targets is a NoneType"),
+        ({"targets": "none"}, DtypeError, "targets is a str"),
         ({"inputs": 1.0, "targets": 2.0}, DtypeError, "inputs is a float"),
         ({"mask": [[True]]}, DtypeError, "mask is a list"),
         ({"lengths": [STEPS] * COUNT}, DtypeError, "lengths is a list"),
-        ({"inputs": INPUTS[:, 0]}, ShapeError, r"the shape \(7, 2\); .*\(T, B, I\).*inputs\[:, None, :\]"),
-        ({"inputs": np.array(1.0)}, ShapeError, r"inputs has the shape \(\); a Batch needs \(T, B, I\)"),
-        ({"targets": np.array(1.0)}, ShapeError, r"targets has the shape \(\); give \(T, B, C\)"),
+        (
+            {"inputs": INPUTS[:, 0]},
+            ShapeError,
+            r"inputs has shape \(7, 2\), .*\(T, B, I\).*inputs\[:, None, :\]",
+        ),
+        ({"inputs": np.array(1.0)}, ShapeError, r"inputs has shape \(\), but a Batch needs \(T, B, I\)"),
+        ({"targets": np.array(1.0)}, ShapeError, r"targets has shape \(\), but should have \(T, B, C\)"),
         (
             {"targets": np.zeros(COUNT)},
             ShapeError,
-            r"targets has the shape \(5,\); .*\(B, C\) for one target a sequence$",
+            r"targets has shape \(5,\), .*\(B, C\) for one target a sequence$",
         ),
         (
             {"targets": np.zeros(STEPS)},
@@ -39,11 +43,11 @@ TWO_AXES = np.zeros((COUNT, COUNT))
         ({"heads": 3}, ValueRangeError, r"heads=3 must be a sequence such as \[Head\('y', 1\)\]"),
         ({"heads": Head("y", 3)}, ValueRangeError, "must be a sequence"),
         ({"heads": "mse"}, ValueRangeError, "heads='mse' must be a sequence"),
-        ({"heads": [3]}, ValueRangeError, r"heads\[0\] is 3; give a Head"),
-        ({"heads": [Head("y", 3), "ab"]}, ValueRangeError, r"heads\[1\] is 'ab'"),
-        ({"heads": [("y",)]}, ValueRangeError, r"heads\[0\] is \('y',\)"),
-        ({"heads": [("y", 0)]}, ValueRangeError, r"heads\[0\]\.size=0 must be at least 1"),
-        ({"heads": [("y", "3")]}, ValueRangeError, r"heads\[0\] is \('y', '3'\)"),
+        ({"heads": [3]}, ValueRangeError, r"heads\[0\]=3 is none; give a Head"),
+        ({"heads": [Head("y", 3), "ab"]}, ValueRangeError, r"heads\[1\]='ab'"),
+        ({"heads": [("y",)]}, ValueRangeError, r"heads\[0\]=\('y',\)"),
+        ({"heads": [("y", 0)]}, ValueRangeError, r"heads\[0\]\.size=0 must be a whole number of at least 1"),
+        ({"heads": [("y", "3")]}, ValueRangeError, r"heads\[0\]=\('y', '3'\)"),
         (
             {"heads": [Head("y", 3), Head("class", 2, "cross-entropy")]},
             UnknownNameError,
@@ -52,7 +56,7 @@ TWO_AXES = np.zeros((COUNT, COUNT))
         ),
         ({"heads": [Head("y", 3, "l1")]}, UnknownNameError, "loss='l1' is not known; .*, bernoulli$"),
         ({"heads": [Head("y", 3, ["mse"])]}, UnknownNameError, r"loss=\['mse'\] is not known"),
-        ({"heads": [("y", True)]}, ValueRangeError, r"heads\[0\] is \('y', True\)"),
+        ({"heads": [("y", True)]}, ValueRangeError, r"heads\[0\]=\('y', True\)"),
     ],
 )
 def test_what_makes_no_batch(fields, kind, words):
@@ -68,9 +72,7 @@ def test_heads_may_be_told_as_tuples():
 
 @pytest.mark.parametrize("heads", [(), [Head("y", 1)], [Head("class", COUNT, "cross_entropy")]])
 def test_where_two_axes_could_be_either_it_is_asked(heads):
-    message = (
-        r"the shape \(5, 5\), and with T = B = 5 .* give \(T, B, 1\) = \(5, 5, 1\) .* heads of 5 columns"
-    )
+    message = r"targets has shape \(5, 5\), but with T = B = 5 .* give \(T, B, 1\) = \(5, 5, 1\) .* heads of 5 columns"
     with pytest.raises(ShapeError, match=message):
         Batch(inputs=SQUARE, targets=TWO_AXES, heads=heads)
     assert Batch(inputs=SQUARE, targets=TWO_AXES[:, :, None], heads=heads).output_size >= 1

@@ -270,6 +270,6 @@ def test_params_views():
     assert params.count() == 8 * 3 + 8 * 2 + 16
     np.testing.assert_array_equal(params.gate("f")["weight_hh"], params.weight_hh[2:4])
     with pytest.raises(
-        gs.UnknownNameError, match="no 'q': lstm has weights for the gates 'i', 'f', 'g', 'o'"
+        gs.UnknownNameError, match="no 'q'; lstm has weights for the gates 'i', 'f', 'g', 'o'"
     ):
         params.gate("q")

@@ -231,7 +231,7 @@ def test_bad_files(tmp_path):
         for value in (0, -1, float("inf"), float("nan"), "fast", True):
             with pytest.raises(ValueRangeError, match=f"{name}=.*must be a number above 0"):
                 save_animation(animation, tmp_path / "x.gif", **{name: value})
-    with pytest.raises(OutputError, match="cannot write"):
+    with pytest.raises(OutputError, match="cannot be written"):
         save_animation(animation, tmp_path / "missing" / "x.gif")
     assert not list(tmp_path.iterdir())
 

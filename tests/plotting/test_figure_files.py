@@ -79,7 +79,7 @@ def test_nothing_is_written_if_a_format_is_not_known(tmp_path):
 
 
 def test_bad_arguments(tmp_path):
-    with pytest.raises(OutputError, match="cannot write"):
+    with pytest.raises(OutputError, match="cannot be written"):
         plotting.save_figure(plotting.new_figure(), tmp_path / "missing" / "x")
     with pytest.raises(
         DtypeError, match=r"fig must be a matplotlib Figure, not a Axes; of axes, pass ax.figure"

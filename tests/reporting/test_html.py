@@ -217,5 +217,5 @@ def test_bad_arguments_write_nothing(changes, error, message, tmp_path):
 
 
 def test_a_folder_that_is_not_there(tmp_path):
-    with pytest.raises(OutputError, match="cannot write"):
+    with pytest.raises(OutputError, match="cannot be written"):
         write(tmp_path / "missing" / "r.html")

@@ -282,7 +282,7 @@ def test_json_of_numpy_values(value, plain):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"a": [object()]}, r"Params\['a'\]\[0\] is a object, which is not saved"),
+        ({"a": [object()]}, r"Params\['a'\]\[0\] is an object, which is not saved"),
         ({"a": 1j}, r"Params\['a'\] is a complex"),
         ({1: 2}, r"Params has the key 1"),
         ({"__tuple__": [1]}, r"Params has the key '__tuple__'"),

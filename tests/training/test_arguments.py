@@ -119,11 +119,11 @@ def test_a_model_without_a_read_out_has_no_data(stack):
 
 def test_weights_from_a_vector(stack):
     assert stack.with_flat(stack.flat()) == stack
-    with pytest.raises(DtypeError, match=r"vector is list; give a NumPy array"):
+    with pytest.raises(DtypeError, match=r"vector is a list; give a NumPy array"):
         stack.with_flat([1.0])
-    with pytest.raises(DtypeError, match=r"vector is <U1"):
+    with pytest.raises(DtypeError, match=r"vector has dtype <U1"):
         stack.with_flat(np.array(["a"]))
-    with pytest.raises(ShapeError, match=r"vector has the shape \(1,\)"):
+    with pytest.raises(ShapeError, match=r"vector has shape \(1,\), but should have"):
         stack.with_flat(np.ones(1))
 
 

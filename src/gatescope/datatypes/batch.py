@@ -10,8 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gatescope.checks.arrays import Array
+from gatescope.checks.numbers import check_count, check_type, is_whole, set_checked
 from gatescope.datatypes.result import Result
-from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
+from gatescope.errors import ShapeError, UnknownNameError, ValueRangeError
+from gatescope.reporting.table import Table
+from gatescope.reporting.text import counted
 
 LOSSES = ("mse", "cross_entropy", "bernoulli")
 
@@ -32,7 +35,7 @@ class Head(NamedTuple):
     ----------
     name : str
     size : int
-        How many outputs of the read-out are its.
+        Number of outputs of the read-out that belong to it.
     loss : str
     weight : float
         The loss that is trained on is the sum of the heads' losses times their weights.
@@ -56,7 +59,7 @@ class Head(NamedTuple):
 
     @property
     def columns(self) -> int:
-        """How many columns of the targets belong to it."""
+        """Number of columns of the targets that belong to it."""
         return 1 if self.loss == "cross_entropy" else self.size
 
 
@@ -117,17 +120,16 @@ class Batch(Result):
     baseline_of: str = ""
 
     def __post_init__(self) -> None:
-        given: dict[str, Any] = {"mask": self.mask, "lengths": self.lengths}
-        there = {name: value for name, value in given.items() if value is not None}
-        _check_arrays({"inputs": self.inputs, "targets": self.targets, **there})
+        arrays = {name: getattr(self, name) for name in ("inputs", "targets", "mask", "lengths")}
+        _check_arrays({name: value for name, value in arrays.items() if value is not None})
         steps, sequences = self.inputs.shape[:2]
-        heads = _heads(self.heads)
+        heads = check_heads(self.heads)
         _check_meaning(self.targets.shape, steps, sequences, heads)
-        object.__setattr__(self, "heads", heads or (Head("y", int(self.targets.shape[-1])),))
-        if given["mask"] is None:
-            object.__setattr__(self, "mask", np.ones((steps, sequences), np.bool_))
-        if given["lengths"] is None:
-            object.__setattr__(self, "lengths", np.full(sequences, steps, np.int64))
+        set_checked(self, heads=heads or (Head("y", int(self.targets.shape[-1])),))
+        if self.mask is None:
+            set_checked(self, mask=np.ones((steps, sequences), np.bool_))
+        if self.lengths is None:
+            set_checked(self, lengths=np.full(sequences, steps, np.int64))
 
     @property
     def input_size(self) -> int:
@@ -136,66 +138,83 @@ class Batch(Result):
 
     @property
     def output_size(self) -> int:
-        """How many outputs a read-out needs."""
+        """Number of outputs that a read-out needs."""
         return sum(head.size for head in self.heads)
+
+    def table(self) -> Table:
+        """Return what each head is judged by."""
+        steps, sequences = self.inputs.shape[:2]
+        title = f"{self.name or 'batch'}: {counted(sequences, 'sequence')} of {counted(steps, 'step')}, "
+        rows = [(head.name, head.size, head.loss, head.weight) for head in self.heads]
+        return Table(("head", "outputs", "loss", "weight"), rows, title + counted(self.input_size, "input"))
 
 
 def check_loss(name: str, loss: Any) -> str:
-    """A loss that is known; the error has the one that was perhaps meant, of ``cross-entropy`` for instance."""
+    """Return a loss that is known; the error names the one that was perhaps meant."""
     if isinstance(loss, str) and loss in LOSSES:
         return loss
     near = difflib.get_close_matches(str(loss).lower(), LOSSES, n=1)
     meant = f" (did you mean {near[0]!r}?)" if near else ""
-    raise UnknownNameError(f"{name}={loss!r} is not known; choose one of {', '.join(LOSSES)}{meant}")
+    raise UnknownNameError(
+        "is not known", argument=name, seen=loss, advice=f"choose one of {', '.join(LOSSES)}{meant}"
+    )
 
 
 def if_batch_first(length: int, steps: int, count: int) -> str:
-    """What to add to an error where something of one entry a sequence has as many entries as inputs have steps."""
+    """Return what to add to an error where an array (B,) has as many entries as the inputs have steps."""
     return " (inputs are time-major, (T, B, I): are these (B, T, I)?)" if length == steps != count else ""
 
 
-def _heads(heads: Any) -> tuple[Head, ...]:
-    """The heads as `Head`, with losses that are known and sizes that can be added up."""
+def check_heads(heads: Any) -> tuple[Head, ...]:
+    """Return heads as `Head`, with losses that are known and sizes that can be added up."""
     if isinstance(heads, str | Head) or not isinstance(heads, Sequence):
-        raise ValueRangeError(f"heads={heads!r} must be a sequence such as [Head('y', 1)]")
-    found: list[Head] = []
-    for k, given in enumerate(heads):
+        raise ValueRangeError("must be a sequence such as [Head('y', 1)]", argument="heads", seen=heads)
+    checked: list[Head] = []
+    for k, values in enumerate(heads):
+        name = f"heads[{k}]"
         try:
-            head = Head(*given)
+            head = Head(*values)
         except TypeError:
             head = None
-        size = None if head is None else head.size
-        if head is None or not isinstance(size, int | np.integer) or isinstance(size, bool):
-            raise ValueRangeError(f"heads[{k}] is {given!r}; give a Head, such as Head('y', 1, 'mse')")
-        if size < 1:
-            raise ValueRangeError(f"heads[{k}].size={size!r} must be at least 1")
-        check_loss(f"heads[{k}].loss", head.loss)
-        found.append(head)
-    return tuple(found)
+        if head is None or not is_whole(head.size):
+            raise ValueRangeError(
+                "is none", argument=name, seen=values, advice="give a Head, such as Head('y', 1, 'mse')"
+            )
+        check_count(f"{name}.size", head.size)
+        check_loss(f"{name}.loss", head.loss)
+        checked.append(head)
+    return tuple(checked)
 
 
-def _check_arrays(named: dict[str, Any]) -> None:
-    """That the arrays are arrays, which is what a result holds and saves, with axes that can be told apart."""
-    for name, value in named.items():
-        if not isinstance(value, np.ndarray):
-            raise DtypeError(f"{name} is a {type(value).__name__}; convert it with numpy.asarray")
-    inputs, targets = named["inputs"], named["targets"]
+def _check_arrays(arrays: dict[str, Any]) -> None:
+    """Check that they are arrays, which is what a result holds and saves, with axes that can be told apart."""
+    for name, value in arrays.items():
+        check_type(name, value, np.ndarray, advice="convert it with numpy.asarray")
+    inputs, targets = arrays["inputs"], arrays["targets"]
     if inputs.ndim != 3:
-        fits = "; one sequence of (T, I) is inputs[:, None, :]" if inputs.ndim == 2 else ""
-        raise ShapeError(f"inputs has the shape {inputs.shape}; a Batch needs (T, B, I), steps first{fits}")
+        raise ShapeError(
+            "a Batch needs (T, B, I), steps first",
+            argument="inputs",
+            seen=inputs.shape,
+            advice="one sequence of (T, I) is inputs[:, None, :]" if inputs.ndim == 2 else "",
+        )
     if targets.ndim not in (2, 3):
         hint = if_batch_first(len(targets), *inputs.shape[:2]) if targets.ndim == 1 else ""
         raise ShapeError(
-            f"targets has the shape {targets.shape}; give (T, B, C), or (B, C) for one target a sequence{hint}"
+            f"should have (T, B, C), or (B, C) for one target a sequence{hint}",
+            argument="targets",
+            seen=targets.shape,
         )
 
 
 def _check_meaning(shape: tuple[int, ...], steps: int, count: int, heads: tuple[Head, ...]) -> None:
-    """That two axes of targets have one meaning: where T = B, only the heads can tell (B, C) from a forgotten C."""
+    """Check that targets have one meaning: where T = B, only the heads can tell (B, C) from a forgotten C."""
     same = steps == count > 1  # of one step of one sequence both say the same
     if same and shape == (steps, count) and sum(head.columns for head in heads) != count:
         raise ShapeError(
-            f"targets has the shape {shape}, and with T = B = {count} that may be a number at every step or {count} a "
-            f"sequence; give (T, B, 1) = {(steps, count, 1)} for the one, and for the other (T, B, C) with a mask that "
-            f"is True at the last steps, or heads of {count} columns"
+            f"with T = B = {count} that may be a number at every step or {count} a sequence",
+            argument="targets",
+            seen=shape,
+            advice=f"give (T, B, 1) = {(steps, count, 1)} for the one, and for the other (T, B, C) with a mask that is "
+            f"True at the last steps, or heads of {count} columns",
         )

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from gatescope.checks.arrays import Array
 from gatescope.datatypes.params import Params
 from gatescope.datatypes.result import Result
+from gatescope.reporting.table import Table
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -27,3 +30,10 @@ class Gradients(Result):
     inputs: Array
     initial_state: Array
     adjoint: Array
+
+    def table(self) -> Table:
+        """Return the norms of the gradients of the weights, the inputs and the initial state."""
+        host = self.to_host()
+        arrays = {**host.params.arrays(), "inputs": host.inputs, "initial_state": host.initial_state}
+        rows = [(name, float(np.linalg.norm(array.astype(np.float64)))) for name, array in arrays.items()]
+        return Table(("gradient of", "norm"), rows, f"gradients of a run of {host.params.cell}")

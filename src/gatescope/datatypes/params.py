@@ -13,6 +13,8 @@ from gatescope.cells.registry import get
 from gatescope.checks.arrays import Array, dtype_of
 from gatescope.checks.dtypes import float_dtype
 from gatescope.datatypes.result import Result, index_of
+from gatescope.reporting.table import Table
+from gatescope.reporting.text import counted
 
 # The arrays of a layer, in the order in which its weights are laid out, passed on, and counted.
 WEIGHT_NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -30,6 +32,7 @@ class Params(Result):
     weight_ih : (G*H, I)
     weight_hh : (G*H, H)
     bias_ih, bias_hh : (G*H,)
+        Arrays of NumPy or, after `to_device`, of the GPU.
     """
 
     cell: str
@@ -59,7 +62,7 @@ class Params(Result):
         return dtype_of(self.weight_hh)
 
     def gate(self, name: str) -> dict[str, Array]:
-        """Views of the rows that belong to one gate, by parameter name.
+        """Return views of the rows that belong to one gate, by parameter name.
 
         Raises
         ------
@@ -71,7 +74,7 @@ class Params(Result):
         return {key: value[rows] for key, value in self.arrays().items()}
 
     def count(self) -> int:
-        """Number of trainable numbers, both biases included."""
+        """Return the number of trainable numbers, both biases included."""
         return sum(int(value.size) for value in self.arrays().values())
 
     def astype(self, dtype: DTypeLike) -> Params:
@@ -81,6 +84,23 @@ class Params(Result):
         return dataclasses.replace(
             self, **{name: value.astype(target, copy=False) for name, value in arrays.items()}
         )
+
+    def table(self) -> Table:
+        """Return the root mean squares of the weights and biases of each gate."""
+        params = self.to_host()
+        rows = [
+            (
+                gate,
+                *(
+                    float(np.sqrt(np.mean(np.square(part, dtype=np.float64))))
+                    for part in params.gate(gate).values()
+                ),
+            )
+            for gate in self.gate_names
+        ]
+        sizes = f"{counted(self.input_size, 'input')}, {counted(self.hidden_size, 'unit')}"
+        title = f"{self.cell}, {sizes}, {counted(self.count(), 'parameter')}, {self.dtype}"
+        return Table(("gate", *(f"rms of {name}" for name in WEIGHT_NAMES)), rows, title)
 
     def _derived(self) -> dict[str, Any]:
         return {"gate_names": self.gate_names}

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from gatescope.checks.arrays import Array, is_array, on_device
-from gatescope.errors import FileFormatError, GatescopeError, UnknownNameError
+from gatescope.errors import FileFormatError, GatescopeError, UnknownNameError, article
 from gatescope.reporting.html import fragment
 from gatescope.reporting.table import Table
 from gatescope.storage.npz import decode_json, encode_json, read_npz, write_npz
@@ -126,7 +126,7 @@ class Result(ComparedByValue):
         return fragment(self.summary(), self.table(), figure)
 
     def _derived(self) -> dict[str, Any]:
-        """Values that follow from the fields, written beside them; on reading they have to come out the same."""
+        """Return values that follow from the fields, written beside them; on reading they must come out the same."""
         return {}
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -154,8 +154,9 @@ class Result(ComparedByValue):
         result = _unflatten(arrays, "", str(path))
         if not isinstance(result, cls):
             raise FileFormatError(
-                f"{str(path)!r} holds a {type(result).__name__}, not a {cls.__name__}; "
-                "load it with gatescope.load"
+                f"holds {article(type(result).__name__)}, not {article(cls.__name__)}",
+                seen=path,
+                advice="load it with gatescope.load",
             )
         return result
 
@@ -220,20 +221,22 @@ def _flatten(result: Result, prefix: str = "") -> dict[str, Array]:
 def _unflatten(arrays: Mapping[str, Array], prefix: str, path: str) -> Result:
     if "gatescope_state" in arrays:
         raise FileFormatError(
-            f"{path!r} is the state of something unfinished, not a result; make the same call with it to go on "
-            "(train(..., checkpoint=...), or resume=...)"
+            "is the state of something unfinished, not a result",
+            seen=path,
+            advice="make the same call with it to resume (train(..., checkpoint=...), or resume=...)",
         )
     if prefix + _META not in arrays:
         raise FileFormatError(
-            f"{path!r} was not written by gatescope; for PyTorch weights use gatescope.load_torch"
+            "was not written by gatescope", seen=path, advice="for PyTorch weights use gatescope.load_torch"
         )
     try:
         meta = decode_json(str(arrays[prefix + _META][()]))
         kind = Result._kinds.get(meta["kind"])
         if kind is None:
             raise FileFormatError(
-                f"{path!r} holds a {meta['kind']!r}, which this version does not know; "
-                f"the kinds are {', '.join(sorted(Result._kinds))}"
+                f"holds a {meta['kind']!r}, which this version does not know",
+                seen=path,
+                advice=f"the kinds are {', '.join(sorted(Result._kinds))}",
             )
         values: dict[str, Any] = dict(meta["fields"])
         for name in meta["nested"]:
@@ -254,7 +257,9 @@ def _unflatten(arrays: Mapping[str, Array], prefix: str, path: str) -> Result:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise FileFormatError(
-            f"{path!r} is damaged, or was written by another version of gatescope ({error}); write it again"
+            f"is damaged, or was written by another version of gatescope ({error})",
+            seen=path,
+            advice="write it again",
         ) from error
 
 
@@ -266,13 +271,15 @@ def _check_derived(result: Result, stored: Mapping[str, Any], path: str) -> None
             raise TypeError(f"unexpected field {name!r}")
         if value != now[name]:
             raise FileFormatError(
-                f"{path!r} holds a {type(result).__name__} whose {name} are {value}, but here they are {now[name]}; "
-                "it was written with another definition of the cell"
+                f"holds {article(type(result).__name__)} whose {name} are {value}, but here they are {now[name]}: it "
+                "was written with another definition of the cell",
+                seen=path,
+                advice="define the cell as it was, or write the file again",
             )
 
 
 def _fits(value: object, annotation: str) -> bool:
-    """Whether a value read from a file is of its field's kind; annotations not named here accept anything."""
+    """Return whether a value read from a file is of its field's kind; annotations not named here accept anything."""
     if value is None:
         return "None" in annotation or annotation == "Any"
     kinds: dict[str, type | tuple[type, ...]] = {
@@ -289,7 +296,10 @@ def _fits(value: object, annotation: str) -> bool:
 
 
 def index_of(names: tuple[str, ...], name: str, what: str) -> int:
+    """Return the index of a name; `what` begins the sentence that lists them where it is not among them."""
     try:
         return names.index(name)
     except ValueError:
-        raise UnknownNameError(f"there is no {name!r}: {what} {', '.join(map(repr, names))}") from None
+        raise UnknownNameError(
+            f"there is no {name!r}", advice=f"{what} {', '.join(map(repr, names))}"
+        ) from None

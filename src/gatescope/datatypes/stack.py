@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from gatescope.checks.arrays import Array
+from gatescope.checks.arrays import Array, check_own_array, check_shape, real_array
+from gatescope.checks.numbers import set_checked
 from gatescope.datatypes.batch import Head
 from gatescope.datatypes.params import WEIGHT_NAMES, Params
 from gatescope.datatypes.result import Result
-from gatescope.errors import DtypeError, ShapeError
+from gatescope.errors import ShapeError
+from gatescope.reporting.table import Table
+from gatescope.reporting.text import counted
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -52,26 +56,22 @@ class Stack(Result):
     heads: tuple[Head, ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "heads", tuple(Head(*head) for head in self.heads))
+        set_checked(self, heads=tuple(Head(*head) for head in self.heads))
         if not self.layers:
-            raise ShapeError("layers is empty; give at least one Params")
-        for k, (below, above) in enumerate(zip(self.layers[:-1], self.layers[1:], strict=True)):
+            raise ShapeError("is empty", argument="layers", advice="give at least one Params")
+        for k, (below, above) in enumerate(pairwise(self.layers)):
             if above.input_size != below.hidden_size:
                 raise ShapeError(
-                    f"layers[{k + 1}] takes {above.input_size} inputs, but layers[{k}] gives {below.hidden_size}; "
-                    "make them equal"
+                    f"takes {above.input_size} inputs, but layers[{k}] gives {below.hidden_size}",
+                    argument=f"layers[{k + 1}]",
+                    advice="make them equal",
                 )
-        found = [self.readout_weight.dtype, self.readout_bias.dtype, *(layer.dtype for layer in self.layers)]
-        if any(dtype != self.dtype for dtype in found):
-            raise ShapeError("the layers and the read-out have different dtypes; give all one")
-        outputs = sum(head.size for head in self.heads)
-        if self.readout_weight.shape != (outputs, self.layers[-1].hidden_size):
-            raise ShapeError(
-                f"readout_weight has the shape {self.readout_weight.shape}; {outputs} outputs of the heads and "
-                f"{self.layers[-1].hidden_size} units need {(outputs, self.layers[-1].hidden_size)}"
-            )
-        if self.readout_bias.shape != (outputs,):
-            raise ShapeError(f"readout_bias has the shape {self.readout_bias.shape}; give {(outputs,)}")
+        if any(value.dtype != self.dtype for value in self.weights().values()):
+            raise ShapeError("the layers and the read-out have different dtypes", advice="give all one")
+        outputs, units = sum(head.size for head in self.heads), self.layers[-1].hidden_size
+        axes = f"(O, H) with O = {outputs} outputs of the heads and H = {units}"
+        check_shape("readout_weight", self.readout_weight, (outputs, units), axes)
+        check_shape("readout_bias", self.readout_bias, (outputs,), "(O,)")
 
     @property
     def input_size(self) -> int:
@@ -94,24 +94,24 @@ class Stack(Result):
         return tuple(layer.cell for layer in self.layers)
 
     def count(self) -> int:
-        """Number of trainable numbers."""
+        """Return the number of trainable numbers."""
         return sum(int(value.size) for value in self.weights().values())
 
     def weights(self) -> dict[str, Array]:
-        """All trainable arrays by name (``"layers.0.weight_ih"``, ..., ``"readout_bias"``), in the order of `flat`."""
-        found = {
+        """Return all trainable arrays by name, ``"layers.0.weight_ih"`` to ``"readout_bias"``, ordered as in `flat`."""
+        layers = {
             f"layers.{k}.{name}": getattr(layer, name)
             for k, layer in enumerate(self.layers)
             for name in WEIGHT_NAMES
         }
-        return {**found, "readout_weight": self.readout_weight, "readout_bias": self.readout_bias}
+        return {**layers, "readout_weight": self.readout_weight, "readout_bias": self.readout_bias}
 
     def flat(self) -> Array:
-        """All trainable numbers in one vector (N,): every array of `weights`, row after row."""
+        """Return all trainable numbers in one vector (N,): every array of `weights`, row after row."""
         return np.concatenate([value.reshape(-1) for value in self.weights().values()])
 
     def with_flat(self, vector: Array) -> Stack:
-        """The same model with the numbers of `vector` (N,), which are copied.
+        """Return the same model with the numbers of `vector` (N,), which are copied.
 
         Raises
         ------
@@ -120,24 +120,26 @@ class Stack(Result):
         DtypeError
             If it is no NumPy array of real numbers.
         """
-        if not isinstance(vector, np.ndarray) or vector.dtype.kind not in "fiub":
-            what = vector.dtype if isinstance(vector, np.ndarray) else type(vector).__name__
-            raise DtypeError(f"vector is {what}; give a NumPy array (N,) of real numbers, as flat() does")
-        if vector.shape != (self.count(),):
-            raise ShapeError(f"vector has the shape {vector.shape}; this model has {self.count()} numbers")
-        named: dict[str, Any] = {}
+        check_shape("vector", check_own_array("vector", vector, "(N,)"), (self.count(),), "(N,)")
+        real_array("vector", vector)
+        arrays: dict[str, Any] = {}
         begin = 0
         for name, value in self.weights().items():
-            end = begin + value.size
-            named[name] = vector[begin:end].reshape(value.shape).astype(self.dtype)
-            begin = end
+            arrays[name] = vector[begin : begin + value.size].reshape(value.shape).astype(self.dtype)
+            begin += value.size
         layers = tuple(
-            dataclasses.replace(layer, **{name: named[f"layers.{k}.{name}"] for name in WEIGHT_NAMES})
+            dataclasses.replace(layer, **{name: arrays.pop(f"layers.{k}.{name}") for name in WEIGHT_NAMES})
             for k, layer in enumerate(self.layers)
         )
-        return dataclasses.replace(
-            self,
-            layers=layers,
-            readout_weight=named["readout_weight"],
-            readout_bias=named["readout_bias"],
-        )
+        return dataclasses.replace(self, layers=layers, **arrays)
+
+    def table(self) -> Table:
+        """Return cell and sizes of each layer, and of the read-out."""
+        rows: list[tuple[Any, ...]] = [
+            (f"layer {k}", layer.cell, layer.input_size, layer.hidden_size, layer.count())
+            for k, layer in enumerate(self.layers)
+        ]
+        outputs, units = self.readout_weight.shape
+        rows.append(("read-out", "linear", units, outputs, self.readout_weight.size + outputs))
+        title = f"{' on '.join(reversed(self.cells))}, {counted(self.count(), 'parameter')}, {self.dtype}"
+        return Table(("", "cell", "inputs", "units", "parameters"), rows, title)

@@ -1,8 +1,4 @@
-"""The results gatescope returns: frozen, keyword-only, with arrays named in the field's words.
-
-Axes: T steps, B batch, I input_size, H hidden_size, G gates, S states, K kept gate values, L lags.
-Arrays are time-major and C-contiguous.  Logarithms are natural; rates are nats per step.
-"""
+"""A run: every state and every gate at every step."""
 
 from __future__ import annotations
 
@@ -13,31 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatescope.checks.arrays import Array, dtype_of
-from gatescope.datatypes.batch import LOSSES, Batch, Head
-from gatescope.datatypes.gradient_flow import Fit, GradientFlow
-from gatescope.datatypes.gradients import Gradients
-from gatescope.datatypes.params import Params
-from gatescope.datatypes.result import Result, index_of, load, save
-
-__all__ = [
-    "LOSSES",
-    "Array",
-    "Batch",
-    "Fit",
-    "GradientFlow",
-    "Gradients",
-    "Head",
-    "Params",
-    "Result",
-    "Trace",
-    "load",
-    "save",
-]
+from gatescope.datatypes.result import Result, index_of
+from gatescope.reporting.table import Table
+from gatescope.reporting.text import counted
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Trace(Result):
     """Everything a cell did over a run: every state and every gate at every step.
+
+    Arrays of NumPy or, if `run` got weights that are there, of the GPU.  Those there have the
+    ``__cuda_array_interface__``, so other libraries read them where they are; all work is in CUDA's default stream, so
+    a library that works in another has to wait for it.
 
     Past the end of a sequence that is shorter than T (see `lengths`) its states keep their last value,
     so that ``final_state`` is right for all of them, and its gates are 0.
@@ -49,13 +32,13 @@ class Trace(Result):
     states : (T+1, B, S, H)
         Index 0 is the initial state.
     gates : (T, B, K, H)
-        The values that were kept, in the order of `gate_names`: activations, not pre-activations.
+        The saved values, in the order of `gate_names`: activations, not pre-activations.
     lengths : (B,) int64
         Number of steps of each sequence.
     state_names, gate_names : tuple of str
     clamp : (G, H) float64, or None
-        The values at which `run` held gates (its ``clamp``), in the order of the weights' row blocks, NaN where a unit
-        was free; None if all were.  `backprop` holds them at the same values.
+        The values at which `run` clamped gates, in the order of the weights' row blocks, NaN where a unit was free;
+        None if all were.  `backprop` clamps them at the same values.  In NumPy, wherever the other arrays are.
     gate_ranges : tuple of ((float, float) or None), or None
         What each of `gate_names` can be by the cell's equations: ``(0.0, 1.0)`` for a sigmoid, ``(-1.0, 1.0)`` for a
         tanh, None for anything else.  None as a whole: not said.
@@ -107,24 +90,40 @@ class Trace(Result):
         return np.asarray(np.arange(self.inputs.shape[0])[:, None] < self.lengths[None, :], dtype=np.bool_)
 
     def state(self, name: str) -> Array:
-        """(T+1, B, H) view of one state by name."""
+        """Return a (T+1, B, H) view of one state by name."""
         return self.states[:, :, index_of(self.state_names, name, f"{self.cell} has the states")]
 
     def gate(self, name: str) -> Array:
-        """(T, B, H) view of one kept gate by name.
+        """Return a (T, B, H) view of one gate, or another saved value, by name.
 
         Raises
         ------
         UnknownNameError
-            If the cell keeps no gate of that name.
+            If the cell saves no value of that name.
         """
-        return self.gates[:, :, index_of(self.gate_names, name, f"{self.cell} keeps the gates")]
+        return self.gates[:, :, index_of(self.gate_names, name, f"{self.cell} has the gates")]
 
     def bounds(self, name: str) -> tuple[float, float] | None:
-        """The range of a kept gate, as in `gate_ranges`; None too for a state, or where none is said."""
+        """Return the range of a gate, as in `gate_ranges`; None too for a state, or where none is known."""
         return dict(zip(self.gate_names, self.gate_ranges or (), strict=False)).get(name)
+
+    def table(self) -> Table:
+        """Return mean and extremes of every gate and state over the steps of the sequences."""
+        host = self.to_host()
+        values = {name: host.gate(name)[host.mask] for name in host.gate_names}
+        values |= {name: host.state(name)[1:][host.mask] for name in host.state_names}
+        rows = [
+            (name, float(value.mean(dtype=np.float64)), float(value.min()), float(value.max()))
+            for name, value in values.items()
+            if value.size
+        ]
+        steps, batch = self.inputs.shape[:2]
+        sizes = (
+            f"{counted(steps, 'step')}, {counted(batch, 'sequence')}, {counted(self.states.shape[3], 'unit')}"
+        )
+        return Table(("", "mean", "least", "greatest"), rows, f"run of {self.cell}: {sizes}")
 
     @property
     def sigmoid_names(self) -> tuple[str, ...]:
-        """The kept gates that go from 0 (shut) to 1 (open)."""
+        """Names of the gates that go from 0 (shut) to 1 (open)."""
         return tuple(name for name in self.gate_names if self.bounds(name) == (0, 1))

@@ -206,8 +206,8 @@ class _Work:
             "segments": max((replay.buffers * replay.buffer_bytes for replay in replays), default=0),
             "checkpoints": sum(replay.checkpoints.nbytes for replay in replays),
         }
-        if problem.series.resident_bytes:
-            parts["inputs as they are read"] = problem.series.resident_bytes
+        if problem.series.memory_bytes:
+            parts["inputs as they are read"] = problem.series.memory_bytes
         title = (
             f"connectivity of {cell.name} with {counted(params.hidden_size, 'unit')}, "
             f"{counted(problem.steps, 'step')}, {counted(len(replays), 'sweep')}"

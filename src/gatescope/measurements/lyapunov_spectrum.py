@@ -187,8 +187,8 @@ def estimate(problem: Problem, workers: list[TangentWorker]) -> MemoryEstimate:
     for worker in workers:
         for name, size in worker.bytes().items():
             parts[name] = parts.get(name, 0) + size
-    if problem.series.resident_bytes:
-        parts["inputs as they are read"] = problem.series.resident_bytes
+    if problem.series.memory_bytes:
+        parts["inputs as they are read"] = problem.series.memory_bytes
     title = (
         f"{counted(workers[0].sums.shape[1], 'exponent')} of {problem.cell.name} with "
         f"{counted(problem.params.hidden_size, 'unit')}, {counted(problem.steps, 'step')} in "

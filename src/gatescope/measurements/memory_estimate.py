@@ -120,7 +120,7 @@ class _Planned(Series):
 
     def __init__(self, steps: int, batch: int, params: Params) -> None:
         self.steps, self.batch, self.input_size, self.dtype = steps, batch, params.input_size, params.dtype
-        self.resident_bytes = min(steps * batch * params.input_size * params.dtype.itemsize, MAPPED_BYTES)
+        self.memory_bytes = min(steps * batch * params.input_size * params.dtype.itemsize, MAPPED_BYTES)
 
 
 def plan_of(replay: Replay, params: Params, lags: int, directions: int) -> FlowPlan:
@@ -136,8 +136,8 @@ def plan_of(replay: Replay, params: Params, lags: int, directions: int) -> FlowP
         f"{several} at a time": at_once * replay.buffer_bytes,
         f"inputs of {several}": at_once * length * batch * series.input_size * real,
     }
-    if series.resident_bytes:
-        parts["inputs as they are read"] = series.resident_bytes
+    if series.memory_bytes:
+        parts["inputs as they are read"] = series.memory_bytes
     if directions == 1:
         parts["log-norms of a segment"] = _NORM_COPIES * length * batch * states * 8
     # The weights as they came, as the forward sweep reads them, and as the adjoint does.

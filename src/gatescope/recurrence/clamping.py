@@ -1,9 +1,9 @@
-"""Holding gates at values: what if the forget gate were open?
+"""Clamping of gates at values: what if the forget gate were open?
 
-To hold a gate is an exact transformation of the weights.  For gate g and unit u held at v, the rows (g, u) of
+To clamp a gate is an exact transformation of the weights.  For gate g and unit u clamped at v, the rows (g, u) of
 weight_ih, weight_hh and bias_hh are 0, and bias_ih is the pre-activation at which the cell's own equations give v.
-So all that runs, differentiates or measures a cell does the same with held gates, on any device, and whatever the
-inputs, no gradient flows through a gate that is held.
+So all that runs, differentiates or measures a cell does the same with clamped gates, on any device, and whatever the
+inputs, no gradient flows through a gate that is clamped.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ import numpy as np
 from gatescope.cells.registry import Cell, get
 from gatescope.checks.arrays import check_array, check_shape
 from gatescope.checks.network import check_params
+from gatescope.checks.numbers import check_index, check_type
 from gatescope.datatypes import Array, Params
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
 from gatescope.kernels.device import copy_of, write_rows
 
-# Pre-activations at which a gate is looked at first.  They go far beyond what saturates a sigmoid (-746) or a tanh in
+# Pre-activations at which a gate is evaluated first.  They go far beyond what saturates a sigmoid (-746) or a tanh in
 # either precision, so that 0, 1 and -1 are reached exactly.  Two that bracket a root need not be near each other, but
 # differ by few enough powers of two for the halvings to come to the last bit.
 _POWERS = 2.0 ** np.concatenate([np.arange(-1000, -10, 30), np.arange(-10, 21)])
@@ -49,9 +50,9 @@ def clamp(params: Params, values: Any) -> Params:
     Raises
     ------
     UnknownNameError
-        If the cell has no such gate, or does not keep it.
+        If the cell has no such gate, or does not save it.
     ValueRangeError
-        If the gate cannot take a value, or a unit is out of range, or nothing is held.
+        If the gate cannot take a value, or a unit is out of range, or nothing is clamped.
     ShapeError, DtypeError
         If an array does not have H real numbers.
 
@@ -70,7 +71,7 @@ def clamp(params: Params, values: Any) -> Params:
 
 
 def apply_clamp(params: Params, values: Array | None) -> Params:
-    """`clamp` for what `clamp_values` returned."""
+    """Return the weights with gates clamped at what `clamp_values` returned."""
     if values is None:
         return params
     rows = ~np.isnan(values).reshape(-1)
@@ -82,26 +83,23 @@ def apply_clamp(params: Params, values: Array | None) -> Params:
 
 
 def clamp_values(params: Any, clamp: Any, name: str = "clamp") -> Array | None:
-    """The values (G, H) float64 at which gates are held, in the order of the weights' rows, NaN where they are free.
+    """Return the values (G, H) float64 of clamped gates, in the order of the weights' rows, NaN where they are free.
 
-    None if there is nothing to hold.  Whether a gate can take its value is for `hold` to find.
+    None if there is nothing to clamp.  Whether a gate can take its value `apply_clamp` finds.
     """
     if clamp is None:
         return None
     cell, units = get(params.cell), params.hidden_size
     values = np.full((len(cell.gates), units), np.nan)
     if isinstance(clamp, np.ndarray):
-        given = _numbers(name, clamp)
-        check_shape(name, given, values.shape, f"(G, H) with the gates {', '.join(cell.gates)}")
-        for gate, row in zip(cell.gates, given, strict=True):
+        array = _numbers(name, clamp)
+        check_shape(name, array, values.shape, f"(G, H) with the gates {', '.join(cell.gates)}")
+        for gate, row in zip(cell.gates, array, strict=True):
             if not np.isnan(row).all():
                 _row(cell, gate, name)
-        _check_some(name, given)
-        return given.copy()
-    if not isinstance(clamp, Mapping):
-        raise ValueRangeError(
-            f"{name}={clamp!r} is a {type(clamp).__name__}; give values by the name of a gate, as in {{'f': 1.0}}"
-        )
+        _check_some(name, array)
+        return array.copy()
+    check_type(name, clamp, Mapping, advice="give values by the name of a gate, as in {'f': 1.0}")
     for gate, value in clamp.items():
         values[_row(cell, gate, name)] = _of_gate(f"{name}[{gate!r}]", value, units)
     return values if clamp else None
@@ -117,23 +115,23 @@ def clear_clamped(gradients: Iterable[Any], values: Array | None) -> None:
 
 
 def clamp_metadata(params: Any, clamp: Any) -> dict[str, Any]:
-    """What provenance says of held gates: ``{"clamp": {"f": 1.0}}``, by unit where not all have one value."""
+    """Return what provenance says of clamped gates: ``{"clamp": {"f": 1.0}}``, by unit where values differ."""
     values = clamp_values(params, clamp)
     if values is None:
         return {}
-    facts: dict[str, Any] = {}
+    clamped: dict[str, Any] = {}
     for gate, row in zip(params.gate_names, values, strict=True):
         units = np.flatnonzero(~np.isnan(row))
         if units.size == row.size and np.all(row == row[0]):
-            facts[gate] = float(row[0])
+            clamped[gate] = float(row[0])
         elif units.size:
-            facts[gate] = {str(unit): float(row[unit]) for unit in units}
-    return {"clamp": facts}
+            clamped[gate] = {str(unit): float(row[unit]) for unit in units}
+    return {"clamp": clamped}
 
 
 def parse_clamp(texts: Iterable[str] | None) -> dict[str, Any] | None:
-    """What the command line's ``--clamp f=1.0`` and ``--clamp f[0,3]=1.0`` say, as `clamp` takes it."""
-    found: dict[str, Any] = {}
+    """Return what ``f=1.0`` and ``f[0,3]=1.0`` of the command line say, as `clamp` takes it."""
+    clamped: dict[str, Any] = {}
     for text in texts or ():
         match = re.fullmatch(r"\s*([^\s\[\]=]+)\s*(?:\[([\s\d,]*)\]\s*)?=\s*(\S+)\s*", text)
         try:
@@ -142,92 +140,107 @@ def parse_clamp(texts: Iterable[str] | None) -> dict[str, Any] | None:
             chosen = None if units is None else [int(unit) for unit in units.split(",")]
         except (AttributeError, ValueError):
             raise ValueRangeError(
-                f"--clamp {text!r} must name a gate and a value, as in f=1.0, or as in f[0,3]=1.0 for some units"
+                "must name a gate and a value",
+                argument="clamp",
+                seen=text,
+                advice="write f=1.0, or f[0,3]=1.0 for some units",
             ) from None
-        before = found.get(gate)
-        twice = gate in found if chosen is None or not isinstance(before, dict) else set(chosen) & set(before)
-        if twice:
-            raise ValueRangeError(f"--clamp {text!r} holds what another --clamp holds; give one value a unit")
+        before = clamped.get(gate)
+        if gate in clamped if chosen is None or not isinstance(before, dict) else set(chosen) & set(before):
+            raise ValueRangeError(
+                "clamps what another `clamp` clamps",
+                argument="clamp",
+                seen=text,
+                advice="give one value a unit",
+            )
         if chosen is None:
-            found[gate] = value
+            clamped[gate] = value
         else:
-            found.setdefault(gate, {}).update(dict.fromkeys(chosen, value))
-    return found or None
+            clamped.setdefault(gate, {}).update(dict.fromkeys(chosen, value))
+    return clamped or None
 
 
 def _row(cell: Cell, gate: Any, name: str) -> int:
-    """Which block of rows a gate has, if it is one that can be held."""
+    """Return the number of a gate's block of rows, if the gate can be clamped."""
     able = [gate for gate in cell.gates if gate in cell.saved]
     if not isinstance(gate, str) or gate not in able:
         advice = f"those of {cell.name!r} that can are {', '.join(map(repr, able))}"
         if not able:
-            advice = f"{cell.name!r} keeps no gates, so there is nothing to hold"
-        raise UnknownNameError(f"{name} names {gate!r}, which is no gate that can be held; {advice}")
+            advice = f"{cell.name!r} saves no gates, so there is nothing to clamp"
+        raise UnknownNameError(
+            f"names {gate!r}, which is no gate that can be clamped", argument=name, advice=advice
+        )
     return cell.gates.index(gate)
 
 
 def _of_gate(name: str, value: Any, units: int) -> Any:
-    """The values (H,) of one gate, or one for all units."""
+    """Return the values (H,) of one gate, or one for all units."""
     if isinstance(value, Mapping):
         row = np.full(units, np.nan)
-        for unit, at in value.items():
-            if isinstance(unit, bool) or not isinstance(unit, int | np.integer) or not 0 <= unit < units:
-                raise ValueRangeError(
-                    f"{name} names the unit {unit!r}; units are whole numbers in 0..{units - 1}"
-                )
-            row[int(unit)] = _one(f"{name}[{unit}]", at)
+        for unit, number in value.items():
+            row[check_index(f"{name}: unit", unit, units, "units")] = _one(f"{name}[{unit}]", number)
     else:
         row = _numbers(name, value)
         if row.ndim == 0:
             return _one(name, value)
         if row.shape != (units,):
             raise ShapeError(
-                f"{name} has shape {row.shape}, but should be one number, or have ({units},), which is (H,), "
-                "with NaN for units that are free"
+                f"should be one number, or have ({units},), which is (H,), with NaN for units that are free",
+                argument=name,
+                seen=row.shape,
             )
     _check_some(name, row)
     return row
 
 
 def _one(name: str, value: Any) -> float:
+    """Return one number."""
     number = _numbers(name, value)
     if number.ndim:
-        raise ShapeError(f"{name} has shape {number.shape}, but should be one number")
+        raise ShapeError("should be one number", argument=name, seen=number.shape)
     if np.isnan(number):
-        raise ValueRangeError(f"{name} is NaN; give a number to hold the gate at, or leave it out")
+        raise ValueRangeError(
+            "is NaN", argument=name, advice="give a number to clamp the gate at, or leave it out"
+        )
     return float(number)
 
 
 def _numbers(name: str, value: Any) -> Array:
-    """Real numbers, finite or NaN; truth values are none, since a mask would close gates instead of choosing them."""
+    """Return real numbers, finite or NaN; truth values are none: a mask would close gates instead of choosing them."""
     array = check_array(name, value, np.dtype(np.float64), finite=False)
     if np.asarray(value).dtype.kind == "b":
-        raise DtypeError(f"{name} has dtype bool; give numbers to hold the gate at, NaN where a unit is free")
+        raise DtypeError(
+            argument=name,
+            seen=np.dtype(bool),
+            advice="give numbers to clamp the gate at, NaN where a unit is free",
+        )
     if np.isinf(array).any():
-        raise ValueRangeError(f"{name} holds an infinite value; give finite ones")
+        raise ValueRangeError("has an infinite value", argument=name, advice="give finite ones")
     return array
 
 
 def _check_some(name: str, values: Array) -> None:
     if np.isnan(values).all():
         raise ValueRangeError(
-            f"{name} holds no unit: all its values are NaN, or there are none; give a number to hold, or leave it out"
+            "clamps no unit: all its values are NaN, or there are none",
+            argument=name,
+            advice="give a number, or leave it out",
         )
 
 
 def _preactivations(cell: Cell, values: Array, dtype: Any) -> Array:
-    """Pre-activations (G, H) in the weights' dtype that give the values (G, H); NaN where those are."""
-    found = np.full(values.shape, np.nan, dtype)
-    for gate, row, target in zip(cell.gates, values, found, strict=True):
+    """Return pre-activations (G, H) in the weights' dtype that give the values (G, H); NaN where those are."""
+    inverse = np.full(values.shape, np.nan, dtype)
+    for gate, row, target in zip(cell.gates, values, inverse, strict=True):
         chosen = ~np.isnan(row)
         if chosen.any():
             distinct, where = np.unique(row[chosen], return_inverse=True)
             target[chosen] = _invert(cell, gate, distinct, np.dtype(dtype))[where]
-    return found
+    return inverse
 
 
 def _invert(cell: Cell, gate: str, values: Array, dtype: np.dtype[Any]) -> Array:
-    """Pre-activations (V,) of one gate for its values (V,)."""
+    """Return pre-activations (V,) of one gate for its values (V,)."""
     _check_alone(cell, gate)
     # The weights' precision shows where the activation saturates; a longer one is for the roots between.
     fine, coarse = _curve(cell, gate, _GRID.astype(np.longdouble)), _curve(cell, gate, _GRID.astype(dtype))
@@ -237,8 +250,9 @@ def _invert(cell: Cell, gate: str, values: Array, dtype: np.dtype[Any]) -> Array
     outside = values[~((low <= values) & (values <= high))]
     if outside.size:
         raise ValueRangeError(
-            f"clamp[{gate!r}] holds the value {float(outside[0])!r}, but the gate {gate!r} of {cell.name!r} takes "
-            f"values from {float(low):g} to {float(high):g}"
+            f"has the value {float(outside[0])!r}, but the gate {gate!r} of {cell.name!r} takes values from "
+            f"{float(low):g} to {float(high):g}",
+            argument=f"clamp[{gate!r}]",
         )
     with np.errstate(under="ignore"):
         hits = coarse == values.astype(dtype)[:, None]
@@ -258,14 +272,15 @@ def _invert(cell: Cell, gate: str, values: Array, dtype: np.dtype[Any]) -> Array
     )
     if missed.any():  # a gate that jumps
         raise ValueRangeError(
-            f"clamp[{gate!r}] holds the value {float(values[missed][0])!r}, which the gate {gate!r} of {cell.name!r} "
-            "does not take at any pre-activation"
+            f"has the value {float(values[missed][0])!r}, which the gate {gate!r} of {cell.name!r} does not take "
+            "at any pre-activation",
+            argument=f"clamp[{gate!r}]",
         )
     return np.asarray(np.where(hits.any(axis=1), exact, right), dtype)
 
 
 def _curve(cell: Cell, gate: str, x: Array) -> Array:
-    """The gate's values (V,) at its pre-activations x (V,), with all else 0."""
+    """Return the gate's values (V,) at its pre-activations x (V,), with all else 0."""
     nothing = np.zeros_like(x)
     return _gate(cell, gate, x, *([nothing] * count for count in _sizes(cell)))
 
@@ -275,22 +290,23 @@ def _sizes(cell: Cell) -> tuple[int, int, int]:
 
 
 def _gate(cell: Cell, gate: str, x: Array, wx: list[Array], rh: list[Array], states: list[Array]) -> Array:
-    """One gate's values by the cell's own equations, where its input part is x, its recurrent part 0."""
+    """Return one gate's values by the cell's own equations, where its input part is x, its recurrent part 0."""
     row, edge = cell.gates.index(gate), cell.prepared
     wx, rh = list(wx), list(rh)
     wx[row], rh[row] = x, np.zeros_like(x)
     with np.errstate(all="ignore"):
         more = (cell.prepare(tuple(wx[:edge]), tuple(rh[:edge]), tuple(states)),) if cell.prepare else ()
-        _, kept = cell.step(tuple(wx[edge:]), tuple(rh[edge:]), tuple(states), *more)
-    return np.broadcast_to(np.asarray(kept[cell.saved.index(gate)]), x.shape)
+        _, saved = cell.step(tuple(wx[edge:]), tuple(rh[edge:]), tuple(states), *more)
+    return np.broadcast_to(np.asarray(saved[cell.saved.index(gate)]), x.shape)
 
 
 def _check_alone(cell: Cell, gate: str) -> None:
-    """A gate whose value depends on more than its own pre-activation is not held by that."""
+    """Refuse a gate whose value depends on more than its own pre-activation, which does not clamp it."""
     rng = np.random.default_rng(0)
     parts = [[rng.standard_normal(_GRID.size) for _ in range(count)] for count in _sizes(cell)]
     if not np.array_equal(_gate(cell, gate, _GRID, *parts), _curve(cell, gate, _GRID), equal_nan=True):
         raise ValueRangeError(
-            f"clamp names {gate!r}, but in {cell.name!r} its value depends on more than its own pre-activation, "
-            "so it cannot be held"
+            f"names {gate!r}, but in {cell.name!r} its value depends on more than its own pre-activation, so it cannot "
+            "be clamped",
+            argument="clamp",
         )

@@ -14,7 +14,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from gatescope.checks.network import check_inputs
+from gatescope.checks.arrays import real_array, rectangular
+from gatescope.checks.network import check_input_axes, check_inputs
 from gatescope.datatypes import Array, Params
 from gatescope.errors import DtypeError, OutputError, ShapeError, ValueRangeError
 
@@ -35,7 +36,7 @@ class Series:
         T, B and I.
     dtype : numpy.dtype
         What the pieces are converted to.
-    resident_bytes : int
+    memory_bytes : int
         Memory the series itself takes for as long as it is open, beyond the pieces and what was handed in.
     """
 
@@ -43,10 +44,10 @@ class Series:
     batch: int
     input_size: int
     dtype: np.dtype[Any]
-    resident_bytes: int = 0
+    memory_bytes: int = 0
 
     def read(self, begin: int, end: int) -> Array:
-        """Steps begin to end - 1, (end - begin, B, I), C-contiguous and finite; not to be written to.
+        """Return steps begin to end - 1, (end - begin, B, I), C-contiguous and finite; not to be written to.
 
         Any thread may call it.
 
@@ -58,14 +59,14 @@ class Series:
         raise NotImplementedError
 
     def digest(self) -> str:
-        """A fingerprint of the shape and of some steps, spread evenly over the series."""
-        found = hashlib.sha256(f"{self.steps} {self.batch} {self.input_size} {self.dtype}".encode())
+        """Return a fingerprint of the shape and of some steps, spread evenly over the series."""
+        fingerprint = hashlib.sha256(f"{self.steps} {self.batch} {self.input_size} {self.dtype}".encode())
         for step in np.unique(np.linspace(0, self.steps - 1, _SAMPLE).astype(np.int64)):
-            found.update(self.read(int(step), int(step) + 1).tobytes())
-        return found.hexdigest()
+            fingerprint.update(self.read(int(step), int(step) + 1).tobytes())
+        return fingerprint.hexdigest()
 
     def close(self) -> None:
-        """Let go of what was opened; temporary files vanish."""
+        """Close what was opened; temporary files are deleted."""
 
     def __enter__(self) -> Self:
         return self
@@ -126,7 +127,7 @@ def part_of(series: Series, sequences: Array, begin: int, end: int) -> Series:
 
 
 def in_memory(inputs: Array) -> Series:
-    """A series of inputs (T, B, I) that have been checked."""
+    """Return a series of inputs (T, B, I) that have been checked."""
     return _Whole(inputs, own=True)
 
 
@@ -136,14 +137,17 @@ class _Borrowed(Series):
     def __init__(self, series: Series, params: Params) -> None:
         if series.input_size != params.input_size:
             raise ShapeError(
-                f"inputs is a series with input_size = {series.input_size}, but the weights have {params.input_size}"
+                f"is a series with input_size = {series.input_size}, but the weights have {params.input_size}",
+                argument="inputs",
             )
         if not np.can_cast(series.dtype, params.dtype):
             raise DtypeError(
-                f"inputs is a series in {series.dtype}, but the weights are {params.dtype}; open it again"
+                f"is a series in {series.dtype}, but the weights are {params.dtype}",
+                argument="inputs",
+                advice="open it again",
             )
         self.steps, self.batch, self.input_size = series.steps, series.batch, series.input_size
-        self.dtype, self.resident_bytes = params.dtype, series.resident_bytes
+        self.dtype, self.memory_bytes = params.dtype, series.memory_bytes
         self._series = series
 
     def read(self, begin: int, end: int) -> Array:
@@ -155,7 +159,7 @@ class _Part(Series):
 
     def __init__(self, series: Series, sequences: Array, begin: int, end: int) -> None:
         self.steps, self.batch, self.input_size = end - begin, len(sequences), series.input_size
-        self.dtype, self.resident_bytes = series.dtype, series.resident_bytes
+        self.dtype, self.memory_bytes = series.dtype, series.memory_bytes
         self._series, self._sequences, self._begin = series, sequences, begin
 
     def read(self, begin: int, end: int) -> Array:
@@ -170,7 +174,7 @@ class _Whole(Series):
         self._array = array
         self.steps, self.batch, self.input_size = array.shape
         self.dtype = array.dtype
-        self.resident_bytes = 0 if own else array.nbytes
+        self.memory_bytes = 0 if own else array.nbytes
 
     def read(self, begin: int, end: int) -> Array:
         return self._array[begin:end]
@@ -180,12 +184,10 @@ class _Mapped(Series):
     """A memory-mapped file, of which pages that were read do not stay in memory."""
 
     def __init__(self, inputs: np.memmap[Any, Any], params: Params) -> None:
-        _check_kind("inputs", inputs.dtype, params.dtype)
-        self.steps, self.batch, self.input_size = _check_axes("inputs", inputs, params, least=2)
+        real_array("inputs", inputs)
+        self.steps, self.batch, self.input_size = check_input_axes("inputs", inputs, params.input_size)
         if self.steps == 0:
-            raise ShapeError(
-                f"inputs has shape {inputs.shape}; at least one step and one sequence are needed"
-            )
+            raise ShapeError("at least one step is needed", argument="inputs", seen=inputs.shape)
         self.dtype = params.dtype
         self._array: Array = inputs.view(np.ndarray).reshape(inputs.shape)
         if inputs.ndim == 2:
@@ -193,7 +195,7 @@ class _Mapped(Series):
         # Pages of a private mapping may hold changes that are nowhere else.
         self._map = getattr(inputs, "_mmap", None) if inputs.mode in ("r", "r+") else None
         self._read_bytes = 0
-        self.resident_bytes = min(inputs.nbytes, MAPPED_BYTES)
+        self.memory_bytes = min(inputs.nbytes, MAPPED_BYTES)
 
     def read(self, begin: int, end: int) -> Array:
         piece = _converted(self._array[begin:end], self.dtype, begin)
@@ -223,7 +225,9 @@ class _Spooled(Series):
                 self._write(array)
                 self.steps += len(array)
             if self.steps == 0:
-                raise ShapeError("inputs is an iterator that gave nothing; at least one step is needed")
+                raise ShapeError(
+                    "is an iterator that gave nothing", argument="inputs", advice="give at least one step"
+                )
         except BaseException:
             self._file.close()
             raise
@@ -239,8 +243,9 @@ class _Spooled(Series):
     @staticmethod
     def _cannot(error: OSError) -> OutputError:
         return OutputError(
-            f"inputs cannot be kept in a temporary file in {tempfile.gettempdir()!r}: {error.strerror or error}; "
-            "make room there, set TMPDIR to another folder, or save them as .npy and give a numpy.memmap"
+            f"cannot be stored in a temporary file in {tempfile.gettempdir()!r}: {error.strerror or error}",
+            argument="inputs",
+            advice="free space there, set TMPDIR to another folder, or save them as .npy and give a numpy.memmap",
         )
 
     def read(self, begin: int, end: int) -> Array:
@@ -260,28 +265,29 @@ class _Spooled(Series):
 
 
 def _pieces(inputs: Iterator[Any], params: Params) -> Iterator[Array]:
-    """The iterator's pieces as (n, B, I); they must be all of one kind."""
+    """Yield the iterator's pieces as (n, B, I); they must be all of one form."""
     first: tuple[int, int] | None = None
-    for index, given in enumerate(_together(inputs)):
+    for index, value in enumerate(_together(inputs)):
         name = f"piece {index} of inputs"
-        piece = _array(name, given)
-        _check_kind(name, piece.dtype, params.dtype)
-        _, batch, _ = _check_axes(name, piece, params, least=2)
+        piece = real_array(name, value)
+        _, batch, _ = check_input_axes(name, piece, params.input_size)
         if first is None:
             first = piece.ndim, batch
         elif first != (piece.ndim, batch):
             raise ShapeError(
-                f"{name} has shape {piece.shape}, but the first had {first[0]} axes and {first[1]} sequences; "
-                "give all pieces in one form"
+                f"the first had {first[0]} axes and {first[1]} sequences",
+                argument=name,
+                seen=piece.shape,
+                advice="give all pieces in one form",
             )
         if len(piece):
             yield piece if piece.ndim == 3 else piece[:, None, :]
 
 
 def _together(inputs: Iterator[Any]) -> Iterator[Any]:
-    """The pieces as they come; single steps (I,) put together to pieces (n, I)."""
+    """Yield the pieces as they come; single steps (I,) are put together to pieces (n, I)."""
     for one in inputs:
-        if np.ndim(_array("piece 0 of inputs", one)) != 1:
+        if rectangular("piece 0 of inputs", one).ndim != 1:
             yield from chain([one], inputs)
             return
         many = [one]
@@ -292,44 +298,8 @@ def _together(inputs: Iterator[Any]) -> Iterator[Any]:
         yield many
 
 
-def _array(name: str, value: Any) -> Array:
-    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
-        raise ValueRangeError(f"{name} has masked elements; fill them with .filled(value)")
-    try:
-        return np.asarray(value)
-    except ValueError as error:  # ragged
-        raise ShapeError(
-            f"{name} is not a rectangular array ({error}); give all steps the same length"
-        ) from error
-    except (TypeError, RuntimeError) as error:
-        raise DtypeError(
-            f"{name} is a {type(value).__name__} that NumPy cannot read ({error}); give NumPy arrays"
-        ) from error
-
-
-def _check_kind(name: str, dtype: np.dtype[Any], wanted: np.dtype[Any]) -> None:
-    if dtype.kind not in "fiub":
-        raise DtypeError(f"{name} has dtype {dtype}; give real numbers (they are converted to {wanted})")
-
-
-def _check_axes(name: str, array: Array, params: Params, *, least: int) -> tuple[int, int, int]:
-    """T, B and I."""
-    if not least <= array.ndim <= 3:
-        raise ShapeError(
-            f"{name} has shape {array.shape}, but should have (T, B, I), or (T, I) for one sequence"
-        )
-    batch = array.shape[1] if array.ndim == 3 else 1
-    if array.shape[-1] != params.input_size:
-        raise ShapeError(
-            f"{name} has shape {array.shape}, but its last axis should be input_size = {params.input_size}"
-        )
-    if batch == 0:
-        raise ShapeError(f"{name} has shape {array.shape}; at least one step and one sequence are needed")
-    return array.shape[0], batch, array.shape[-1]
-
-
 def _converted(piece: Array, dtype: np.dtype[Any], begin: int) -> Array:
-    """A copy of a piece (n, B, I) that begins at step `begin`, in `dtype`, all finite."""
+    """Return a copy of a piece (n, B, I) that begins at step `begin`, in `dtype`, all finite."""
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is reported below
         array = np.array(piece, dtype, order="C")
         if np.isfinite(array.sum()):
@@ -338,10 +308,12 @@ def _converted(piece: Array, dtype: np.dtype[Any], begin: int) -> Array:
     if not len(bad):
         return array
     step, sequence, column = (int(k) for k in bad[0])
-    seen = piece[step, sequence, column]
+    value = piece[step, sequence, column]
     advice = "remove or replace such values"
-    if np.isfinite(seen):
+    if np.isfinite(value):
         advice = f"it is too large for {dtype}; scale it or use dtype='float64'"
     raise ValueRangeError(
-        f"inputs at step {begin + step} (sequence {sequence}, input {column}) is {seen}; {advice}"
+        f"at step {begin + step} (sequence {sequence}, input {column}) is {value}",
+        argument="inputs",
+        advice=advice,
     )

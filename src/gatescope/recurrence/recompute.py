@@ -1,4 +1,4 @@
-"""A run that is too long to be kept: its states and gates, recomputed in segments from checkpoints, latest first."""
+"""A run that is too long to be stored: its states and gates, recomputed in segments from checkpoints, latest first."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def not_finite(sequence: int, step: int) -> ValueRangeError:
 class Replay:
     """The steps from state `last` to state `source` of a run, a segment at a time, on the way back.
 
-    First `forward` goes once through the run and keeps the state at the start of every segment; then `pieces` yields
+    First `forward` goes once through the run and stores the state at the start of every segment; then `pieces` yields
     the segments.  Where a thread is idle it recomputes the segment before while the caller uses the current one; that
     costs a second segment's memory and changes no bit.
 
@@ -51,7 +51,7 @@ class Replay:
     source, last : int
         States, counted 0..T.
     directions : int
-        How many adjoints a sequence the caller carries back; threads have more to do where they are many.
+        Adjoints of each sequence that the caller carries back; with many of them no thread is idle.
     length : int, optional
         Steps of a segment; the device's choice by default.
 
@@ -60,7 +60,7 @@ class Replay:
     checkpoints : (C, B, S, H)
         The states at the start of the segments that are asked for.
     buffers, buffer_bytes : int
-        How many segments are in memory at a time, and what one takes.
+        Number of segments in memory at a time, and the bytes of one.
     """
 
     def __init__(
@@ -98,45 +98,44 @@ class Replay:
 
     @property
     def forward_steps(self) -> int:
-        """Steps that `forward` goes through in all."""
+        """Number of steps that `forward` goes through in all."""
         return max(self._count - 1, 0) * self.length
 
     @property
     def reached(self) -> int:
-        """Steps that `forward` has gone through."""
+        """Number of steps that `forward` has gone through."""
         return self._at[0] * self.length
 
     def state(self) -> dict[str, Array]:
-        """What `restore` needs to go on; safe to be taken between any two lines of `forward`."""
+        """Return what `restore` needs; may be called between any two lines of `forward`."""
         reached, state = self._at
-        kept = self.checkpoints[: max(reached - self._first + 1, 0)]
         return {
             "length": np.array(self.length),
             "reached": np.array(reached),
             "state": state,
-            "checkpoints": kept,
+            "checkpoints": self.checkpoints[: max(reached - self._first + 1, 0)],
         }
 
-    def restore(self, found: Mapping[str, Array]) -> None:
-        """Go on from what `state` returned for the same run and the same length of segments."""
-        reached, kept = int(found["reached"]), found["checkpoints"]
-        if not 0 <= reached < max(self._count, 1) or len(kept) != max(reached - self._first + 1, 0):
-            raise ValueError(f"{len(kept)} checkpoints after {reached} segments")
-        self.checkpoints[: len(kept)] = kept
-        self._at = reached, np.array(found["state"].reshape(self.checkpoints.shape[1:]))
+    def restore(self, stored: Mapping[str, Array]) -> None:
+        """Continue from what `state` returned for the same run and the same length of segments."""
+        reached, checkpoints = int(stored["reached"]), stored["checkpoints"]
+        if not 0 <= reached < max(self._count, 1) or len(checkpoints) != max(reached - self._first + 1, 0):
+            raise ValueError(f"{len(checkpoints)} checkpoints after {reached} segments")
+        self.checkpoints[: len(checkpoints)] = checkpoints
+        self._at = reached, np.array(stored["state"].reshape(self.checkpoints.shape[1:]))
 
     def begins(self, step: int) -> bool:
-        """Whether `pieces` may go on before that step."""
+        """Return whether `pieces` may continue before that step."""
         return step in (self.source, self.last) or (
             self.last < step < self.source and step % self.length == 0
         )
 
     def forward(self) -> Iterator[int]:
-        """Fill the checkpoints; yields how many steps it went, segment by segment."""
+        """Fill the checkpoints; yield the number of steps of each segment."""
         index, state = self._at
         while index < self._count - 1:
-            here, _ = self._compute(index, state, 0)
-            state = self._last(here, index)
+            states, _ = self._compute(index, state, 0)
+            state = self._last(states, index)
             index += 1
             if index >= self._first:
                 self.checkpoints[index - self._first] = state
@@ -144,7 +143,7 @@ class Replay:
             yield self.length
 
     def pieces(self, before: int | None = None) -> Generator[tuple[int, Any, Any], None, None]:
-        """Segments, latest first: the step one begins at, its states (steps+1, B, S, H) and gates (steps, B, K, H).
+        """Yield segments, latest first: where one begins, its states (steps+1, B, S, H) and gates (steps, B, K, H).
 
         Each is to be used before the next one is asked for.  `before`: where the last one that was used began.
         """
@@ -154,17 +153,16 @@ class Replay:
         order = [index for index in range(count - 1, self._first - 1, -1) if self._end(index) > self.last]
         if self.buffers == 1:
             for index in order:
-                here, kept = self._recompute(index, 0)
-                yield self._piece(index, here, kept)
+                yield self._piece(index, *self._recompute(index, 0))
             return
-        with open_pool(1) as idle:
-            ahead = idle.submit(self._recompute, order[0], 0) if order else None
+        with open_pool(1) as pool:
+            ahead = pool.submit(self._recompute, order[0], 0) if order else None
             for k, index in enumerate(order):
                 assert ahead is not None
-                here, kept = ahead.result()
+                segment = ahead.result()
                 if k + 1 < len(order):
-                    ahead = idle.submit(self._recompute, order[k + 1], (k + 1) % 2)
-                yield self._piece(index, here, kept)
+                    ahead = pool.submit(self._recompute, order[k + 1], (k + 1) % 2)
+                yield self._piece(index, *segment)
 
     def _end(self, index: int) -> int:
         return min(self.source, (index + 1) * self.length)
@@ -177,12 +175,12 @@ class Replay:
             self._buffers.append(self._device.buffers(min(self.length, self.source), self.series.batch))
         begin, end = index * self.length, self._end(index)
         states, gates = self._buffers[buffer]
-        here, kept = states[: end - begin + 1], gates[: end - begin]
-        self._device.forward(self.series.read(begin, end), state, here, kept)
-        return here, kept
+        states, gates = states[: end - begin + 1], gates[: end - begin]
+        self._device.forward(self.series.read(begin, end), state, states, gates)
+        return states, gates
 
     def _last(self, states: Any, index: int) -> Array:
-        """The last state of a segment, if it is finite: what is not stays so, in a cell that feeds its state back."""
+        """Return the last state of a segment; refuse one that is not finite, as all after it would not be either."""
         last = self._device.last(states)
         if np.isfinite(last).all():
             return last
@@ -193,13 +191,13 @@ class Replay:
                 good = middle
             else:
                 bad = middle
-        found = self._device.last(states[: bad + 1])
-        sequence = int(np.flatnonzero(~np.isfinite(found).all(axis=(1, 2)))[0])
+        first_bad = self._device.last(states[: bad + 1])
+        sequence = int(np.flatnonzero(~np.isfinite(first_bad).all(axis=(1, 2)))[0])
         raise not_finite(sequence, index * self.length + bad)
 
-    def _piece(self, index: int, here: Any, kept: Any) -> tuple[int, Any, Any]:
-        if index == self._count - 1:  # of the others, `forward` has seen the ends
-            self._last(here, index)
+    def _piece(self, index: int, states: Any, gates: Any) -> tuple[int, Any, Any]:
+        if index == self._count - 1:  # `forward` has seen the ends of the others
+            self._last(states, index)
         begin = index * self.length
         cut = max(0, self.last - begin)
-        return begin + cut, here[cut:], kept[cut:]
+        return begin + cut, states[cut:], gates[cut:]

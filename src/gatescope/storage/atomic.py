@@ -34,7 +34,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """
     target = _writable(path)
     try:
-        handle, name, held = _new_partial(target)
+        handle, name, lock = _new_partial(target)
     except OSError as error:
         raise _cannot_write(path, error) from error
     try:
@@ -54,21 +54,21 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         Path(name).unlink(missing_ok=True)
         raise
     finally:
-        if held is not None:
-            os.close(held)
+        if lock is not None:
+            os.close(lock)
     _remove_stale(target)
 
 
 def _prefix(target: Path) -> str:
-    """How partial files of this target begin that this host writes: elsewhere, locks may not be seen."""
+    """Return how this host's partial files of this target begin: other hosts may not see its locks."""
     whole = hashlib.sha256(os.fsencode(f"{platform.node()}\0{target.name}")).hexdigest()
     return f".{target.name[:40]}.{whole[:12]}."  # the name itself might leave no room for what mkstemp adds
 
 
 def _new_partial(target: Path) -> tuple[int, str, int | None]:
-    """A new partial file: its handle, its name, and a second handle that keeps it locked until that is closed.
+    """Make a partial file; return its handle, its name, and a second handle that keeps it locked until it is closed.
 
-    The lock goes with the process however that ends, so it tells who still writes.
+    The lock ends with the process, however that ends, so it shows who still writes.
     """
     while True:
         handle, name = tempfile.mkstemp(prefix=_prefix(target), suffix=".partial", dir=target.parent)
@@ -86,7 +86,7 @@ def _new_partial(target: Path) -> tuple[int, str, int | None]:
 
 
 def _remove_stale(target: Path) -> None:
-    """Remove what processes that were killed while they wrote to `target` have left."""
+    """Remove partial files of processes that were killed while they wrote to `target`."""
     if sys.platform == "win32":
         return
     prefix = _prefix(target)
@@ -102,7 +102,7 @@ def _remove_stale(target: Path) -> None:
 
 
 def _writable(path: str | os.PathLike[str]) -> Path:
-    """The file behind `path`, links followed, if it may be replaced."""
+    """Return the file behind `path`, links followed, if it may be replaced."""
     try:
         target = Path(os.path.realpath(path))
         mode = target.stat().st_mode if target.exists() else None
@@ -111,23 +111,29 @@ def _writable(path: str | os.PathLike[str]) -> Path:
     if mode is None:
         return target
     if stat.S_ISDIR(mode):
-        raise OutputError(f"cannot write {str(path)!r}: it is a folder; give the name of a file in it")
+        raise _cannot_write(path, "it is a folder", "give the name of a file in it")
     if not stat.S_ISREG(mode):  # renaming over /dev/null would replace the device itself
-        raise OutputError(f"cannot write {str(path)!r}: it is not a regular file; give another name")
+        raise _cannot_write(path, "it is not a regular file", "give another name")
     if not os.access(target, os.W_OK):
-        raise OutputError(f"cannot write {str(path)!r}: the file is read-only; give another name")
+        raise _cannot_write(path, "the file is read-only", "give another name")
     return target
 
 
-def _cannot_write(path: object, error: Exception) -> OutputError:
-    why = getattr(error, "strerror", None) or error
-    return OutputError(
-        f"cannot write {str(path)!r}: {why}; choose a folder that exists, can be written and has space"
-    )
+def _cannot_write(
+    path: object,
+    reason: Exception | str,
+    advice: str = "choose a folder that exists, can be written and has space",
+) -> OutputError:
+    return OutputError(f"cannot be written: {_text(reason)}", seen=path, advice=advice)
+
+
+def _text(reason: Exception | str) -> str:
+    """Return what went wrong, without the number and the path that an OSError adds."""
+    return str(getattr(reason, "strerror", None) or reason)
 
 
 def _umask() -> int:
-    """Permissions a new file gets; mkstemp alone would make it private."""
+    """Return the mask of a new file's permissions; mkstemp alone would make it private."""
     try:
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("Umask:"):
@@ -139,34 +145,35 @@ def _umask() -> int:
 
 @contextmanager
 def open_file(path: str | os.PathLike[str]) -> Iterator[tuple[IO[bytes], int]]:
-    """Open a regular file to read; gives the stream and the file's size in bytes.
+    """Open a regular file to read; yield the stream and the file's size in bytes.
 
     Raises
     ------
     FileFormatError
         If it is missing, a folder, a pipe or a device, or cannot be read.
     """
-    name = str(path)
+
+    def cannot_read(reason: Exception | str, advice: str) -> FileFormatError:
+        return FileFormatError(f"cannot be read: {_text(reason)}", seen=path, advice=advice)
+
     try:
         mode = os.stat(os.fspath(path)).st_mode
         if stat.S_ISDIR(mode):
-            raise FileFormatError(f"cannot read {name!r}: it is a folder; give the name of a file in it")
+            raise cannot_read("it is a folder", "give the name of a file in it")
         if not stat.S_ISREG(mode):  # a pipe would block, a device may never end
-            raise FileFormatError(f"cannot read {name!r}: it is not a regular file; save it to one first")
+            raise cannot_read("it is not a regular file", "save it to one first")
         with open(path, "rb") as stream:
             yield stream, os.fstat(stream.fileno()).st_size
     except GatescopeError:
         raise
     except FileNotFoundError as error:
-        raise FileFormatError(f"cannot read {name!r}: there is no such file; check the name") from error
+        raise cannot_read("there is no such file", "check the name") from error
     except OSError as error:
-        raise FileFormatError(
-            f"cannot read {name!r}: {error.strerror or error}; check the name and the permissions"
-        ) from error
+        raise cannot_read(error, "check the name and the permissions") from error
 
 
 def check_folder(folder: str | os.PathLike[str], names: Iterable[str] = ()) -> Path:
-    """Make the folder, and find out before any work is done whether files can be written into it.
+    """Make the folder, and fail early if files cannot be written into it.
 
     Raises
     ------
@@ -175,16 +182,13 @@ def check_folder(folder: str | os.PathLike[str], names: Iterable[str] = ()) -> P
     """
     path = Path(folder)
     try:
-        for place in (path, *{(path / name).parent for name in names}):
-            place.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=place):
+        for parent in (path, *{(path / name).parent for name in names}):
+            parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=parent):
                 pass
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
-        why = getattr(error, "strerror", None) or error
-        raise OutputError(
-            f"cannot write into the folder {str(folder)!r}: {why}; choose one that can be written"
-        ) from error
+        raise _cannot_write(folder, error, "choose a folder that can be written") from error
     for name in names:
         if (path / name).is_dir():
-            raise OutputError(f"cannot write {str(path / name)!r}: it is a folder; move it away")
+            raise _cannot_write(path / name, "it is a folder", "move it away")
     return path

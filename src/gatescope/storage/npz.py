@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
-import sys
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,11 +18,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from gatescope.errors import FileFormatError, GatescopeError, OutputError
+from gatescope.errors import FileFormatError, GatescopeError, OutputError, article
 from gatescope.storage.atomic import atomic_write, open_file
-
-if sys.platform != "win32":
-    pass
 
 # A fixed time stamp inside the zip: the same arrays give the same bytes.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -54,8 +51,9 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray[Any,
     for name, array in plain.items():
         if array.dtype.kind not in _PLAIN_KINDS or array.dtype.itemsize == 0:
             raise OutputError(
-                f"cannot write {str(path)!r}: array {name!r} holds {array.dtype}; "
-                "only plain numbers and text are saved"
+                f"cannot be written: array {name!r} holds {array.dtype}",
+                seen=path,
+                advice="only plain numbers and text are saved",
             )
     with atomic_write(path) as stream:
         members = _write_members(stream, plain, zipfile.ZIP_DEFLATED)
@@ -111,37 +109,40 @@ def read_npy(path: str | os.PathLike[str]) -> np.ndarray[Any, Any]:
 
 @contextmanager
 def _reading(name: str, kind: str, writer: str) -> Iterator[None]:
-    """Whatever a damaged or hostile file provokes inside the readers becomes a FileFormatError."""
+    """Make a FileFormatError of whatever a damaged or hostile file provokes inside the readers."""
     try:
         yield
     except GatescopeError:
         raise
     except Exception as error:  # BadZipFile, zlib.error, ValueError, EOFError, RecursionError, MemoryError...
         why = str(error) or type(error).__name__
-        raise FileFormatError(f"{name!r} is not a readable {kind} ({why}); write it with {writer}") from error
+        raise FileFormatError(
+            f"is not a readable {kind} ({why})", seen=name, advice=f"write it with {writer}"
+        ) from error
 
 
 def _check_members(members: list[zipfile.ZipInfo], size: int, name: str) -> None:
+    def refused(problem: str, advice: str = "write it with numpy.savez") -> FileFormatError:
+        return FileFormatError(problem, seen=name, advice=advice)
+
     if not members:
-        raise FileFormatError(f"{name!r} holds no arrays; write it with numpy.savez")
+        raise refused("holds no arrays")
     seen: set[str] = set()
     for info in members:
         if info.filename in seen:
-            raise FileFormatError(f"{name!r} holds {info.filename!r} twice; write it with numpy.savez")
+            raise refused(f"holds {info.filename!r} twice")
         seen.add(info.filename)
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise FileFormatError(
-                f"{name!r} packs {info.filename!r} with zip method {info.compress_type}, which numpy "
-                "never does; write it with numpy.savez"
+            raise refused(
+                f"packs {info.filename!r} with zip method {info.compress_type}, which numpy never does"
             )
     if sum(info.compress_size for info in members) > size:
-        raise FileFormatError(
-            f"{name!r} holds members that overlap or are cut off; write it with numpy.savez"
-        )
+        raise refused("holds members that overlap or are cut off")
     if _looks_like_a_trap(members, size):
-        raise FileFormatError(
-            f"{name!r} has {size} bytes and would unpack to {sum(info.file_size for info in members)}, which "
-            "looks like a decompression bomb; if it is yours, write it uncompressed with numpy.savez"
+        raise refused(
+            f"has {size} bytes and would unpack to {sum(info.file_size for info in members)}, which looks like a "
+            "decompression bomb",
+            "if it is yours, write it uncompressed with numpy.savez",
         )
 
 
@@ -156,24 +157,23 @@ def _looks_like_a_trap(members: Iterable[zipfile.ZipInfo], size: int) -> bool:
 
 def _read_array(stream: IO[bytes], size: int, name: str) -> np.ndarray[Any, Any]:
     """Read an array from `stream`, which holds at most `size` bytes."""
+
+    def refused(problem: str, advice: str = "save it again with numpy.save") -> FileFormatError:
+        return FileFormatError(problem, seen=name, advice=advice)
+
     # numpy allocates what the header says before it reads, so the header is checked first.
     shape, fortran_order, dtype, used = _read_header(stream, name)
     if dtype.hasobject:
-        raise FileFormatError(
-            f"{name!r} holds pickled Python objects, which are never loaded; save plain numeric arrays"
-        )
+        raise refused("holds pickled Python objects, which are never loaded", "save plain numeric arrays")
     if dtype.kind not in _PLAIN_KINDS or dtype.itemsize == 0:
-        raise FileFormatError(f"{name!r} holds {dtype}; save an array of plain numbers")
+        raise refused(f"holds {dtype}", "save an array of plain numbers")
     if any(extent < 0 for extent in shape):
-        raise FileFormatError(f"{name!r} has the impossible shape {shape}; save it again with numpy.save")
-    count = 1
-    for extent in shape:
-        count *= int(extent)
-    promised = count * dtype.itemsize
+        raise refused(f"has the impossible shape {shape}")
+    promised = math.prod(int(extent) for extent in shape) * dtype.itemsize
     if used + promised != size:
-        raise FileFormatError(
-            f"{name!r} promises {promised} bytes (shape {shape}, {dtype}) but holds {max(size - used, 0)}; "
-            "it is truncated or damaged: save it again with numpy.save"
+        raise refused(
+            f"promises {promised} bytes (shape {shape}, {dtype}) but holds {max(size - used, 0)}: it is truncated or "
+            "damaged"
         )
     data = np.empty(promised, np.uint8)
     view = data.data
@@ -181,7 +181,7 @@ def _read_array(stream: IO[bytes], size: int, name: str) -> np.ndarray[Any, Any]
     while filled < promised:
         piece = stream.read(min(_CHUNK_BYTES, promised - filled))
         if not piece:
-            raise FileFormatError(f"{name!r} ends early, after {filled} of {promised} bytes; it is truncated")
+            raise refused(f"ends early, after {filled} of {promised} bytes: it is truncated")
         view[filled : filled + len(piece)] = piece
         filled += len(piece)
     stream.read(1)  # a zip member's checksum is compared when its end is reached
@@ -190,15 +190,19 @@ def _read_array(stream: IO[bytes], size: int, name: str) -> np.ndarray[Any, Any]
 
 
 def _read_header(stream: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
-    """Shape, Fortran order, dtype, and the number of bytes up to the data."""
+    """Return shape, Fortran order, dtype, and the number of bytes up to the data."""
     version = np.lib.format.read_magic(stream)
     if version not in ((1, 0), (2, 0)):
-        raise FileFormatError(f"{name!r} has .npy format version {version}; save it again with numpy.save")
+        raise FileFormatError(
+            f"has .npy format version {version}", seen=name, advice="save it again with numpy.save"
+        )
     width = 2 if version == (1, 0) else 4
     prefix = stream.read(width)
     length = int.from_bytes(prefix, "little")
     if length > _MAX_HEADER_BYTES:
-        raise FileFormatError(f"{name!r} has a header of {length} bytes; save it again with numpy.save")
+        raise FileFormatError(
+            f"has a header of {length} bytes", seen=name, advice="save it again with numpy.save"
+        )
     header = io.BytesIO(prefix + stream.read(length))
     read = np.lib.format.read_array_header_1_0 if width == 2 else np.lib.format.read_array_header_2_0
     shape, fortran_order, dtype = read(header)
@@ -206,7 +210,7 @@ def _read_header(stream: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, n
 
 
 def encode_json(value: object, where: str) -> str:
-    """JSON of plain values (None, bool, numbers, text, tuples, lists, dicts), which `decode_json` gives back.
+    """Return JSON of plain values (None, bool, numbers, text, tuples, lists, dicts), which `decode_json` gives back.
 
     NumPy scalars become Python's numbers, NumPy arrays lists, dtypes and paths text.
 
@@ -219,9 +223,9 @@ def encode_json(value: object, where: str) -> str:
 
 
 def decode_json(text: str) -> Any:
-    """The value that `encode_json` was given."""
+    """Return the value that `encode_json` was given."""
     return json.loads(
-        text, object_hook=lambda found: tuple(found[_TUPLE]) if set(found) == {_TUPLE} else found
+        text, object_hook=lambda value: tuple(value[_TUPLE]) if set(value) == {_TUPLE} else value
     )
 
 
@@ -241,9 +245,14 @@ def _plain(value: object, where: str) -> Any:
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str) or key == _TUPLE:
-                raise OutputError(f"{where} has the key {key!r}, which is not saved; use another text as key")
+                raise OutputError(
+                    f"has the key {key!r}, which is not saved",
+                    argument=where,
+                    advice="use another text as key",
+                )
         return {key: _plain(item, f"{where}[{key!r}]") for key, item in value.items()}
     raise OutputError(
-        f"{where} is a {type(value).__name__}, which is not saved; "
-        "use None, bool, numbers, text, tuples, lists or dicts with text as keys"
+        f"is {article(type(value).__name__)}, which is not saved",
+        argument=where,
+        advice="use None, bool, numbers, text, tuples, lists or dicts with text as keys",
     )

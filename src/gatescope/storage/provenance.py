@@ -16,8 +16,8 @@ import numpy as np
 from gatescope._version import __version__
 
 
-def provenance(**facts: Any) -> dict[str, Any]:
-    """Versions and the command, with `facts` of the run added."""
+def provenance(**metadata: Any) -> dict[str, Any]:
+    """Return versions and the command, with `metadata` of the run added."""
     command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv and sys.argv[0] else ""
     return {
         "gatescope": __version__,
@@ -25,5 +25,5 @@ def provenance(**facts: Any) -> dict[str, Any]:
         "numpy": np.__version__,
         "numba": numba.__version__,
         "command": command,
-        **facts,
+        **metadata,
     }

@@ -151,7 +151,7 @@ class Resumable:
                 error.add_note(f"{self._task} resumes from here when it is called again with {self}")
 
     def __str__(self) -> str:
-        """The argument, as the user gave it."""
+        """Return the argument as the user gave it."""
         return f"{self._argument}={None if self._path is None else str(self._path)!r}"
 
     def due(self) -> bool:
