@@ -120,8 +120,8 @@ class Stack(Result):
         DtypeError
             If it is no NumPy array of real numbers.
         """
-        check_shape("vector", check_own_array("vector", vector, "(N,)"), (self.count(),), "(N,)")
-        real_array("vector", vector)
+        real_array("vector", check_own_array("vector", vector, "(N,)"))
+        check_shape("vector", vector, (self.count(),), "(N,)")
         arrays: dict[str, Any] = {}
         begin = 0
         for name, value in self.weights().items():
