@@ -10,23 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from gatescope.storage.provenance import cpu_name
+
 _PACKAGES = ("gatescope", "numpy", "numba", "llvmlite", "torch", "jax", "jaxlib", "onnx", "onnxruntime")
-
-
-def cpu_model() -> str:
-    """What the processor calls itself, with family and model where the name says little."""
-    facts: dict[str, str] = {}
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            name, colon, value = line.partition(":")
-            if colon:
-                facts.setdefault(name.strip(), value.strip())
-    except OSError:
-        return platform.processor() or platform.machine()
-    name = facts.get("model name", platform.machine())
-    if "cpu family" in facts:
-        name += f" (family {facts['cpu family']}, model {facts.get('model', '?')})"
-    return name
 
 
 def cores() -> int:
@@ -60,7 +46,7 @@ def provenance() -> dict[str, Any]:
     """Everything that a reader needs to judge a number, or to measure it again."""
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "cpu": cpu_model(),
+        "cpu": cpu_name(),
         "cores": cores(),
         # Of the last minute: above about 0.3, others were at work and the medians are not to be trusted.
         "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,

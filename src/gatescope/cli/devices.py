@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatescope.reporting.terminal import literal, table_width
@@ -22,11 +20,12 @@ def print_devices() -> None:
     from gatescope.checks.numbers import default_threads
     from gatescope.kernels.simd.vector import host_lanes
     from gatescope.reporting.text import counted
+    from gatescope.storage.provenance import cpu_name
 
     lanes = {name: int(host_lanes(np.dtype(name))) for name in ("float32", "float64")}
     table = Table(box=None, show_header=False, pad_edge=False)
     cores, threads = counted(os.cpu_count() or 1, "core"), counted(default_threads(), "thread")
-    table.add_row("cpu", literal(_cpu_name()))
+    table.add_row("cpu", literal(cpu_name()))
     table.add_row("", f"{cores}, {threads} by default")
     listed = ", ".join(f"{count} {name}" for name, count in lanes.items())
     table.add_row("", f"lanes of a vector: {listed} ({lanes['float32'] * 32} bits)")
@@ -69,13 +68,3 @@ def _one_gpu(gpu: Gpu) -> list[str]:
     if gpu.memory_total is not None and gpu.memory_free is not None:
         lines.append(f"{gpu.memory_total / 2**30:.1f} GiB of memory, {gpu.memory_free / 2**30:.1f} GiB free")
     return lines
-
-
-def _cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

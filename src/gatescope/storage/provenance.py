@@ -27,3 +27,20 @@ def provenance(**metadata: Any) -> dict[str, Any]:
         "command": command,
         **metadata,
     }
+
+
+def cpu_name() -> str:
+    """Return the processor's name, with its family and model on Linux, where the name may say little."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    entries: dict[str, str] = {}
+    for line in lines:
+        key, colon, value = line.partition(":")
+        if colon:
+            entries.setdefault(key.strip(), value.strip())
+    name = entries.get("model name", platform.machine())
+    if "cpu family" in entries:
+        name += f" (family {entries['cpu family']}, model {entries.get('model', '?')})"
+    return name

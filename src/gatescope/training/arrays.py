@@ -1,4 +1,4 @@
-"""What the engine computes with: a task's arrays in the model's precision, checked against its heads."""
+"""Data of the engine: arrays of a task in the model's precision, checked against its heads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is random in an update: dropout's masks and noise on the weights, from the seed and the update's number."""
+"""Dropout's masks and noise on the weights, drawn from the seed and the update's number."""
 
 from __future__ import annotations
 

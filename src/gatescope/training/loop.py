@@ -52,7 +52,7 @@ class Windows:
         return self._lr * self._factor(index, self._epochs)
 
     def factor_sum(self, state: State, epochs: int | None = None) -> float:
-        """Return the sum of the schedule's factors until now, as it is if there are so many epochs in all.
+        """Return the sum of the schedule's factors until now, for `epochs` epochs in all; default: those of the run.
 
         A schedule that is another one, or that goes by how many epochs there are, gives another sum.
         """

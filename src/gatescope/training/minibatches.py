@@ -1,4 +1,4 @@
-"""What each update is computed from: minibatches of fixed data, or batches that are made afresh."""
+"""Sources of the data of each update: minibatches of fixed data, or batches that are made afresh."""
 
 from __future__ import annotations
 

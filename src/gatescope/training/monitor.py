@@ -1,4 +1,4 @@
-"""What is measured while a model learns: how far back its gradients reach, how often gates are shut or open."""
+"""Measurements while a model learns: how far back its gradients reach, how often gates are shut or open."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def train(
         Where targets count: ``"last"``, the last step of each sequence, or ``"every"`` step.  Default: where the
         batch's mask says.
     bptt_steps : int, optional
-        Length of truncated BPTT: one update for every window of so many steps, and gradients do not leave it.  Windows
+        Length of truncated BPTT: one update for every window of that many steps, which gradients do not leave.  Windows
         in which nothing counts make no update.  Default: full BPTT, however long the sequences are.
     stateful : bool
         Whether a window starts from the state in which the one before ended; the first one of a sequence starts from
@@ -121,7 +121,7 @@ def train(
         Epochs between two validations; goes with `validation`.
     patience : int, optional
         Stop early once the watched loss, which is that of the validation or else of the training, has had no new
-        minimum for so many epochs.
+        minimum for that many epochs.
     target_loss : float, optional
         Stop as soon as the watched loss is below it; the status is ``FINISHED`` then.  Without `validation` a
         loss is computed before its update: with one update an epoch, the weights that were judged are in
@@ -154,9 +154,9 @@ def train(
 
     Raises
     ------
-    ShapeError, DtypeError, ValueRangeError, UnknownNameError
-        If an argument does not fit; the message names it, what was seen, and what to do.  A ValueRangeError also if the
-        checkpoint is one of of another model, data or setting, which is then left as it is.
+    ValueRangeError
+        If an argument is out of range, or the checkpoint is one of another model, other data or other arguments; it is
+        left as it is then.
     FileFormatError
         If the checkpoint is torn, or something else.
     OutputError
