@@ -118,7 +118,7 @@ def _run(steps: int, dtype: str, threads: int, tries: int) -> dict[str, Any]:
 def _work(path: Path, dtype: str, steps: int, threads: int) -> dict[str, Any]:
     """One call, timed, in this process."""
     import gatescope as gs
-    from gatescope.measurements.memory_estimate import plan_flow
+    from gatescope.measurements.memory_estimate import estimate_memory
 
     params = gs.init("lstm", input_size=1, hidden_size=HIDDEN, seed=0, dtype=dtype)
     gs.gradient_flow(params, np.zeros((20_000, 1)), threads=threads)
@@ -134,7 +134,7 @@ def _work(path: Path, dtype: str, steps: int, threads: int) -> dict[str, Any]:
         "seconds": seconds,
         "before_bytes": before,
         "peak_bytes": _peak(),
-        "planned_bytes": plan_flow(params, steps, threads=threads).total,
+        "planned_bytes": estimate_memory("gradient_flow", params, steps=steps, threads=threads).total,
         "others_share": share[0],
         "half_life_steps": float(flow.half_life().value[0]),
         "last_log_norm": float(flow.log_norm[-1, 0]),

@@ -26,6 +26,7 @@ from gatescope.datatypes import (
     JacobianSpectrum,
     LongSeriesResult,
     LyapunovSpectrum,
+    MemoryEstimate,
     Params,
     PhaseDiagram,
     Result,
@@ -60,7 +61,7 @@ from gatescope.measurements.gradient_paths import gradient_paths
 from gatescope.measurements.half_life import half_life
 from gatescope.measurements.jacobian_spectrum import jacobian_spectrum
 from gatescope.measurements.lyapunov_spectrum import lyapunov_of_jacobians, lyapunov_spectrum
-from gatescope.measurements.memory_estimate import plan_flow
+from gatescope.measurements.memory_estimate import estimate_memory
 from gatescope.measurements.phase_diagram import phase_diagram
 from gatescope.measurements.saturation import saturation
 from gatescope.recurrence.clamping import clamp
@@ -90,6 +91,7 @@ __all__ = [
     "JacobianSpectrum",
     "LongSeriesResult",
     "LyapunovSpectrum",
+    "MemoryEstimate",
     "MissingPackageError",
     "OutputError",
     "Params",
@@ -110,6 +112,7 @@ __all__ = [
     "clamp",
     "connectivity",
     "diagnose",
+    "estimate_memory",
     "evaluate",
     "experiments",
     "fixed_points",
@@ -125,7 +128,6 @@ __all__ = [
     "lyapunov_spectrum",
     "majority_accuracy",
     "phase_diagram",
-    "plan_flow",
     "plotting",
     "predict",
     "run",

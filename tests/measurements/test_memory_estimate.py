@@ -1,4 +1,4 @@
-"""The memory of gradient_flow over long series: what is planned is what is measured, and what is printed."""
+"""What a call takes in memory: what is estimated is what is measured, and what is printed before a long call."""
 
 import os
 import subprocess
@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.cases import Case
+from helpers.cases import Case, random_params
 
 import gatescope as gs
 from gatescope.errors import DtypeError, UnknownNameError, ValueRangeError
 from gatescope.kernels.cpu import device
-from gatescope.measurements.memory_estimate import plan_flow
 
 SRC = Path(__file__).resolve().parents[2] / "src"
 
@@ -23,7 +22,6 @@ def case(*, H=5, steps=200):
 
 MEASURE = """
 import sys, numpy as np, gatescope as gs
-from gatescope.measurements.memory_estimate import plan_flow
 path, steps, dtype, source = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
 inputs = np.load(path, mmap_mode="r")
 params = gs.init("lstm", input_size=inputs.shape[1], hidden_size=int(sys.argv[5]), seed=0, dtype=dtype)
@@ -38,7 +36,7 @@ open("/proc/self/clear_refs", "w").write("5")  # the peak starts anew
 before = high()
 flow = gs.gradient_flow(params, inputs, threads=2)
 assert np.isfinite(flow.log_norm).all()
-print(before, high(), plan_flow(params, steps, threads=2).total)
+print(before, high(), gs.estimate_memory("gradient_flow", params, steps=steps, threads=2).total)
 """
 
 
@@ -71,37 +69,98 @@ def test_two_million_steps_from_a_memmap(tmp_path, dtype):
     assert planned == pytest.approx(peak - before, rel=0.3)
 
 
-def test_ten_million_steps_are_planned_for_less_than_the_bound():
+def test_ten_million_steps_stay_below_the_bound():
     for dtype in ("float32", "float64"):
-        params = gs.init("lstm", input_size=1, hidden_size=64, seed=0, dtype=dtype)
-        plan = plan_flow(params, 10_000_000, threads=2)
-        assert plan.total < 2**28
-        assert plan.total == sum(plan.parts.values())
-        assert plan.segment * plan.segments >= 10_000_000
+        estimate = gs.estimate_memory("gradient_flow", "lstm", steps=10_000_000, dtype=dtype, threads=2)
+        assert estimate.total < 2**28
+        assert estimate.total == sum(estimate.parts.values())
+        assert estimate.segments > 3000
 
 
-def test_plans_of_large_batches_stay_reasonable():
+def test_estimates_of_large_batches_stay_reasonable():
     """Segments are not balanced with checkpoints that would take all there is."""
     params = gs.init("lstm", input_size=8, hidden_size=512, seed=0)
-    plan = plan_flow(params, 100_000, 64, norm="spectral", threads=2)
-    assert plan.parts["checkpoints"] < 2**31
-    assert "spectral" not in str(plan)
-    assert "64 sequences" in str(plan)
+    estimate = gs.estimate_memory(
+        "gradient_flow", params, steps=100_000, batch=64, norm="spectral", threads=2
+    )
+    assert estimate.parts["checkpoints"] < 2**31
+    assert "64 sequences" in str(estimate)
 
 
-def test_plan_is_printed_once(monkeypatch, capsys):
+def test_an_estimate_is_printed_once_if_someone_watches(monkeypatch, capsys):
     monkeypatch.setattr(device, "_CPU_LEAST", 1)  # many segments in few steps
     c = case()
+    gs.gradient_flow(c.params, c.inputs, progress=True)
+    assert "together" not in capsys.readouterr().err
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     gs.gradient_flow(c.params, c.inputs, progress=True)
     seen = capsys.readouterr().err
-    assert (
-        seen.count("gradient flow of lstm with 5 units in float64, 200 steps, one sequence: 15 segments") == 1
-    )
+    title = "gradient flow of lstm with 5 units in float64, 200 steps, 1 sequence: 15 segments of 14 steps"
+    assert seen.count(title) == 1
     assert "together" in seen
-    assert "back: 100%" in seen
+    assert "100%" in seen
     gs.gradient_flow(c.params, c.inputs)
     assert capsys.readouterr().err == ""
+
+
+def announced(monkeypatch, measure, *args, **keywords):
+    """The one estimate that a call shows."""
+    shown = []
+    with monkeypatch.context() as patch:
+        patch.setattr(gs.MemoryEstimate, "announce", lambda estimate: shown.append(estimate))
+        measure(*args, **keywords)
+        assert shown == []
+        measure(*args, **keywords, progress=True)
+    (estimate,) = shown
+    assert estimate.total == sum(estimate.parts.values())
+    return estimate
+
+
+def test_exponents(monkeypatch):
+    params = random_params("gru", input_size=1, hidden_size=8)
+    options = {"k": 2, "qr_every": 1}
+    estimate = announced(monkeypatch, gs.lyapunov_spectrum, params, np.zeros((3000, 1)), **options)
+    assert estimate.title == "2 exponents of gru with 8 units, 3,000 steps in 2 chunks"
+    # A state and four saved values of 8 units, 512 steps, float64, in each of two chunks.
+    assert estimate.parts["states and gates of a piece"] == 2 * 8 * 8 * (513 + 4 * 512)
+    before = gs.estimate_memory("lyapunov_spectrum", params, steps=3000, **options)
+    # A series that is not in memory yet is counted too.
+    assert estimate.parts.items() <= before.parts.items()
+    assert estimate.title == before.title
+
+
+def test_connectivity(monkeypatch):
+    params = random_params("lstm", input_size=1, hidden_size=8)
+    options = {"target_steps": [5, 299], "norm": "random"}
+    estimate = announced(monkeypatch, gs.connectivity, params, np.zeros((300, 1)), **options)
+    assert estimate.title == "connectivity of lstm with 8 units, 300 steps, 1 sweep"
+    assert estimate.parts["log-norms"] == 2 * 300 * 8
+    assert estimate.parts["norms of a part of a segment"] == 2 * 300 * 8
+    before = gs.estimate_memory("connectivity", params, steps=300, **options)
+    assert estimate.parts.items() <= before.parts.items()
+
+
+def test_the_gpu_need_not_be_there():
+    sizes = {"hidden_size": 64, "steps": 100_000, "batch": 40}
+    run = gs.estimate_memory("run", "lstm", **sizes)
+    assert run.parts["states"] == 100_001 * 40 * 2 * 64 * 4
+    assert run.parts["inputs"] == 100_000 * 40 * 4
+    there = gs.estimate_memory("run", "lstm", on_device=["inputs", "weights"], **sizes)
+    assert run.parts.keys() - there.parts.keys() == {"inputs", "weights"}
+    back = gs.estimate_memory(
+        "backprop", gs.init("lstm", input_size=1, hidden_size=64), steps=100_000, batch=40, free=16 << 30
+    )
+    assert back.segments > 1
+    assert back.least > back.parts["trace"]
+    first, *rows, last = str(back).splitlines()
+    assert first.startswith(
+        "backprop of lstm with 64 units in float32, 100,000 steps, 40 sequences on the GPU"
+    )
+    assert rows[0].split() == ["trace", "5.74", "GiB"]
+    assert len(rows) == len(back.parts)
+    assert "together; at least" in last
+    assert back.table().texts()[-1][0] == "together"
+    assert "output adjoint" not in gs.estimate_memory("backprop", "lstm", output_adjoint=False, **sizes).parts
 
 
 @pytest.mark.parametrize(
@@ -110,11 +169,16 @@ def test_plan_is_printed_once(monkeypatch, capsys):
         ({"steps": 0}, ValueRangeError, "steps=0"),
         ({"batch": 0}, ValueRangeError, "batch=0"),
         ({"norm": "frobenius"}, UnknownNameError, "frobenius"),
-        ({"lags": 102}, ValueRangeError, "lags=102"),
+        ({"lags": [102]}, ValueRangeError, r"lags=\[102\]"),
         ({"params": None}, DtypeError, "give gatescope.Params"),
+        ({"params": "transformer"}, UnknownNameError, "transformer"),
+        ({"params": "lstm", "hidden_size": 0}, ValueRangeError, "hidden_size=0"),
+        ({"params": "lstm", "dtype": "float16"}, DtypeError, "float16"),
         ({"threads": 0}, ValueRangeError, "threads=0"),
+        ({"call": "sweep"}, UnknownNameError, "call='sweep' is not known; choose from gradient_flow"),
+        ({"call": "run", "on_device": ["weigths"]}, UnknownNameError, "on_device='weigths' is not known"),
     ],
 )
-def test_plans_that_make_no_sense(arguments, error, message):
+def test_estimates_that_make_no_sense(arguments, error, message):
     with pytest.raises(error, match=message):
-        plan_flow(**{"params": case().params, "steps": 100, **arguments})
+        gs.estimate_memory(**{"call": "gradient_flow", "params": case().params, "steps": 100, **arguments})

@@ -17,6 +17,7 @@ from gatescope.datatypes.half_life import HalfLife
 from gatescope.datatypes.jacobian_spectrum import JacobianSpectrum
 from gatescope.datatypes.long_series import LongSeriesResult
 from gatescope.datatypes.lyapunov_spectrum import LyapunovSpectrum
+from gatescope.datatypes.memory_estimate import MemoryEstimate
 from gatescope.datatypes.params import Params
 from gatescope.datatypes.phase_diagram import PhaseDiagram
 from gatescope.datatypes.result import Result, load, save
@@ -42,6 +43,7 @@ __all__ = [
     "JacobianSpectrum",
     "LongSeriesResult",
     "LyapunovSpectrum",
+    "MemoryEstimate",
     "Params",
     "PhaseDiagram",
     "Result",

@@ -24,16 +24,13 @@ class MemoryEstimate(Result):
     least : int or None
         Bytes that have to be free for the call to begin; None where it works with whatever is free.
     segments : int
-        How many segments a sweep is cut into.
-    segment_steps : int
-        Steps of a segment; of all but the last, which may be shorter.
+        How many segments the sweep back is cut into.
     """
 
     title: str
     parts: Mapping[str, int]
     least: int | None = None
     segments: int = 1
-    segment_steps: int = 0
 
     @property
     def total(self) -> int:

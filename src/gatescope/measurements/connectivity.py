@@ -164,6 +164,22 @@ def measure(
     return by_length(problem, measure_group, _join)
 
 
+def estimate(
+    problem: Problem,
+    *,
+    target_steps: Any = None,
+    source_steps: Any = None,
+    norm: str = "frobenius",
+    unit: int = 0,
+) -> MemoryEstimate:
+    """Estimate what a call of `connectivity` with these arguments takes."""
+    check_choice("norm", norm, NORMS)
+    cotangents = directions_of(problem.cell, problem.params, [0], norm, unit, problem.seed)
+    targets, sources = _steps(problem, target_steps, source_steps)
+    log_norm = np.empty((targets.size, sources.size, problem.batch))
+    return _Work(problem, cotangents, targets, sources, log_norm).estimate()
+
+
 def _join(groups: list[Array], parts: list[Connectivity]) -> Connectivity:
     """Return the connectivity of groups of sequences over all their steps, NaN where a sequence has no such pair."""
     targets = np.unique(np.concatenate([part.target_step for part in parts]))

@@ -6,14 +6,15 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from gatescope.checks.numbers import check_choice
 from gatescope.datatypes import Array, GradientFlow, Params
-from gatescope.measurements.memory_estimate import plan_of
-from gatescope.measurements.plans import show
+from gatescope.datatypes.memory_estimate import MemoryEstimate
+from gatescope.kernels.cpu import sweeps
 from gatescope.measurements.problem import Problem, by_length, in_order, prepare
 from gatescope.measurements.selection import (
     blocks_of,
@@ -23,10 +24,12 @@ from gatescope.measurements.selection import (
     on_common_lags,
 )
 from gatescope.recurrence.recompute import Replay
+from gatescope.reporting.text import counted
 from gatescope.storage.resumable import Resumable
 
 NORMS = ("random", "unit", "spectral")
 _SPECTRAL_LAGS = 200  # an SVD each
+_NORM_COPIES = 3  # of the norms of a piece: as the kernel gives them and as they are put in their places
 
 
 def gradient_flow(
@@ -176,13 +179,8 @@ def measure(
     norm = check_choice("norm", norm, NORMS)
     directions = directions_of(problem.cell, problem.params, sources, norm, unit, problem.seed)
 
-    def default(longest: int) -> Array:
-        if norm != "spectral" or longest <= _SPECTRAL_LAGS:
-            return np.arange(longest + 1)
-        return np.concatenate([[0], by_factors(longest, _SPECTRAL_LAGS)])
-
     def measure_group(part: Problem) -> GradientFlow:
-        source, chosen = lags_back(part, source_step, max_lag, lags, default)
+        source, chosen = lags_back(part, source_step, max_lag, lags, partial(_default_lags, norm))
         arguments = {"lags": chosen, "of": of, "wrt": wrt, "norm": norm, "direction": directions}
         with part.resumable("gradient_flow", source_step=source, **arguments) as resumable:
             log_norm = _sweep(part, source, chosen, columns, norm, directions, resumable)
@@ -198,6 +196,58 @@ def measure(
         )
 
     return by_length(problem, measure_group, _join)
+
+
+def estimate(
+    problem: Problem,
+    *,
+    source_step: int = -1,
+    of: str = "h",
+    max_lag: int | None = None,
+    lags: Any = None,
+    norm: str = "random",
+) -> MemoryEstimate:
+    """Estimate what a call of `gradient_flow` with these arguments takes on the CPU."""
+    norm = check_choice("norm", norm, NORMS)
+    source, chosen = lags_back(problem, source_step, max_lag, lags, partial(_default_lags, norm))
+    size = len(blocks_of("of", problem.cell, of)) * problem.params.hidden_size
+    directions = size if norm == "spectral" else 1
+    last = source - int(chosen[-1])
+    replay = problem.replay(problem.open_device(), source, last, directions=directions)
+    return _estimate(problem, replay, chosen.size, directions)
+
+
+def _estimate(problem: Problem, replay: Replay, lags: int, directions: int) -> MemoryEstimate:
+    cell, params, series, batch = problem.cell, problem.params, problem.series, problem.batch
+    states, gates, real, at_once = len(cell.states), len(cell.gates), params.dtype.itemsize, replay.buffers
+    padded = sweeps.plan_for(cell, params.hidden_size, params.dtype).padded
+    several = f"{at_once} segments" if at_once > 1 else "one segment"
+    parts = {
+        "log-norms and lags": lags * 8 * (1 + batch),
+        "checkpoints": replay.checkpoints.nbytes,
+        f"{several} at a time": at_once * replay.buffer_bytes,
+        f"inputs of {several}": at_once * replay.length * batch * series.input_size * real,
+        "inputs as they are read": series.memory_bytes,
+    }
+    if directions == 1:
+        parts["log-norms of a segment"] = _NORM_COPIES * replay.length * batch * states * 8
+    # The weights as they came, as the forward sweep reads them, and as the adjoint does.
+    weights = 3 * gates * padded * (padded + params.input_size + 2) * real
+    adjoints = 4 * batch * directions * (2 * states + gates + 3) * padded * real
+    parts["weights and adjoints"] = weights + adjoints
+    segments = -(-replay.source // replay.length)
+    title = (
+        f"gradient flow of {cell.name} with {counted(params.hidden_size, 'unit')} in {params.dtype.name}, "
+        f"{counted(replay.source, 'step')}, {counted(batch, 'sequence')}: {counted(segments, 'segment')} of "
+        f"{counted(replay.length, 'step')}"
+    )
+    return MemoryEstimate(title=title, parts={k: v for k, v in parts.items() if v}, segments=segments)
+
+
+def _default_lags(norm: str, longest: int) -> Array:
+    if norm != "spectral" or longest <= _SPECTRAL_LAGS:
+        return np.arange(longest + 1)
+    return np.concatenate([[0], by_factors(longest, _SPECTRAL_LAGS)])
 
 
 def _join(groups: list[Array], flows: list[GradientFlow]) -> GradientFlow:
@@ -223,7 +273,7 @@ def _sweep(
     carried = device.adjoints(np.broadcast_to(directions, (problem.batch, *directions.shape)))
     record = _Record(norm, lags, source, columns, problem.batch)
     if problem.progress and problem.device == "cpu":
-        show(plan_of(replay, problem.params, lags.size, len(directions)))
+        _estimate(problem, replay, lags.size, len(directions)).announce()
     return _carry(problem, replay, carried, record, resumable)
 
 

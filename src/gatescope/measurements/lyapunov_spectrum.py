@@ -150,29 +150,31 @@ def measure(
 ) -> LyapunovSpectrum:
     """Do the work of `lyapunov_spectrum`, whose arguments these are; in float64, whatever the problem's dtype."""
     problem = problem.astype(np.float64)
-    cell, units = problem.cell, problem.params.hidden_size
-    size = len(cell.states) * units
-    advice = f"the whole state of {cell.name!r} has {size}, {units} units of {', '.join(cell.states)}"
-    count = _exponents(k, size, advice)
+    directions = _start(problem, k)
     if qr_every is not None:
         check_count("qr_every", qr_every)
     check_flag("checks", checks)
-    directions = _directions(problem.seed, count, size).reshape(count, len(cell.states), units)
 
     def measure_group(part: Problem) -> LyapunovSpectrum:
         settle = _transient(transient, part.steps)
         every = min(qr_every or choose_interval(part, directions, settle), part.steps - settle)
         workers = tangent_workers(part, directions, settle, every, checks=checks)
         if part.progress:
-            estimate(part, workers).announce()
-        arguments = {"k": count, "transient": settle, "qr_every": every, "seed": part.seed, "checks": checks}
+            _estimate(part, workers).announce()
+        arguments = {
+            "k": len(directions),
+            "transient": settle,
+            "qr_every": every,
+            "seed": part.seed,
+            "checks": checks,
+        }
         with part.resumable("lyapunov_spectrum", **arguments) as resumable:
             run_workers(part, workers, resumable, "exponents")
         spectrum = LyapunovSpectrum(
-            **_fields(cell.name, *_gathered(workers, part.batch), bin_ends(part.steps - settle, every)),
+            **_fields(part.cell.name, *_gathered(workers, part.batch), bin_ends(part.steps - settle, every)),
             transient=settle,
             qr_every=every,
-            size=size,
+            size=directions[0].size,
             provenance=part.provenance(direction_seed=part.seed),
         )
         _warn(spectrum, sum(worker.again for worker in workers) / part.batch)
@@ -181,7 +183,23 @@ def measure(
     return by_length(problem, measure_group, _join)
 
 
-def estimate(problem: Problem, workers: list[TangentWorker]) -> MemoryEstimate:
+def estimate(
+    problem: Problem,
+    *,
+    k: int | None = None,
+    transient: int | None = None,
+    qr_every: int | None = None,
+    checks: bool = True,
+) -> MemoryEstimate:
+    """Estimate what a call of `lyapunov_spectrum` with these arguments takes."""
+    problem = problem.astype(np.float64)
+    directions = _start(problem, k)
+    settle = _transient(transient, problem.steps)
+    every = 1 if qr_every is None else check_count("qr_every", qr_every)
+    return _estimate(problem, tangent_workers(problem, directions, settle, every, checks=checks))
+
+
+def _estimate(problem: Problem, workers: list[TangentWorker]) -> MemoryEstimate:
     """Return what workers take: each has its own states and directions, whether it is at work or waits."""
     parts: dict[str, int] = {}
     for worker in workers:
@@ -245,6 +263,14 @@ def lyapunov_of_jacobians(
     )
     _warn(spectrum, again)
     return spectrum
+
+
+def _start(problem: Problem, k: Any) -> Array:
+    """Return the directions (k, S, H) to start with."""
+    cell, units = problem.cell, problem.params.hidden_size
+    size = len(cell.states) * units
+    advice = f"the whole state of {cell.name!r} has {size}, {units} units of {', '.join(cell.states)}"
+    return _directions(problem.seed, _exponents(k, size, advice), size).reshape(-1, len(cell.states), units)
 
 
 def _exponents(k: Any, size: int, advice: str) -> int:

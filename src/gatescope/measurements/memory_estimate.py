@@ -1,92 +1,76 @@
-"""What takes how much memory in a call of `gradient_flow`."""
+"""What a call takes in memory, before it is made."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from gatescope.cells.registry import get
+from gatescope.checks.dtypes import float_dtype
 from gatescope.checks.network import check_params
-from gatescope.checks.numbers import check_count, check_threads
+from gatescope.checks.numbers import check_choice, check_choices, check_count, check_flag, check_threads
 from gatescope.datatypes import Params
-from gatescope.errors import UnknownNameError, ValueRangeError
-from gatescope.kernels.cpu import sweeps
-from gatescope.kernels.cpu.device import CpuDevice
-from gatescope.measurements.plans import Plan
+from gatescope.datatypes.memory_estimate import MemoryEstimate
+from gatescope.measurements import connectivity, gradient_flow, lyapunov_spectrum
+from gatescope.measurements.problem import Problem
 from gatescope.recurrence.input_stream import MAPPED_BYTES, Series
-from gatescope.recurrence.recompute import Replay
 
-# Norms of a piece, as the kernel gives them and as they are put in their places.
-_NORM_COPIES = 3
-
-
-@dataclass(frozen=True)
-class FlowPlan(Plan):
-    """What a call of `gradient_flow` takes on the CPU, beyond Python and what is loaded already; ``print`` it.
-
-    Attributes
-    ----------
-    title : str
-        The run in words.
-    parts : mapping of str to int
-        Bytes by what they hold, all of them at the same time.
-    segment : int
-        Steps of a segment that is recomputed as a whole.
-    segments : int
-        How many there are.
-    """
-
-    segment: int
-    segments: int
-
-    def __str__(self) -> str:
-        """A table of the parts, largest first, and their sum."""
-        counted = f"{self.segments:,} segments" if self.segments != 1 else "one segment"
-        return f"{self.title}: {counted} of {self.segment:,} steps\n{self.table()}"
+_MEASUREMENTS = {
+    "gradient_flow": gradient_flow.estimate,
+    "lyapunov_spectrum": lyapunov_spectrum.estimate,
+    "connectivity": connectivity.estimate,
+}
+_ON_GPU = ("run", "backprop")
 
 
-def plan_flow(
-    params: Params,
+def estimate_memory(
+    call: str,
+    params: Params | str,
+    *,
     steps: int,
     batch: int = 1,
-    *,
-    norm: str = "random",
-    lags: int | None = None,
+    hidden_size: int = 64,
+    input_size: int = 1,
+    dtype: Any = "float32",
     threads: int | None = None,
-) -> FlowPlan:
-    """What `gradient_flow` takes for so many steps on the CPU, before it is called.
+    **options: Any,
+) -> MemoryEstimate:
+    """Estimate what a call takes in memory, part by part, before it is made.
 
-    Memory grows with the square root of T, but for the result: 8 (1 + B) bytes a lag.  Inputs are counted as those of a
-    memory-mapped file; arrays are in memory already.
+    The measurements are counted on the CPU.  There memory grows with the square root of T, but for the result; inputs
+    are counted as those of a memory-mapped file: arrays are in memory already.  `run` and `backprop` are counted on
+    the GPU, which need not be there.
 
     Parameters
     ----------
-    params : Params
+    call : str
+        ``"gradient_flow"``, ``"lyapunov_spectrum"`` or ``"connectivity"``; ``"run"`` or ``"backprop"``, with its trace.
+    params : Params or str
+        The weights, or the name of a cell whose sizes are given.
     steps, batch : int
         T and B.
-    norm : str
-        As for `gradient_flow`.
-    lags : int, optional
-        How many lags are reported; default: as by `gradient_flow`.
+    hidden_size, input_size : int
+        H and I of a cell that is named.
+    dtype : dtype
+        float32 or float64, of a cell that is named.
     threads : int, optional
-        As for `gradient_flow`; a second thread for few sequences needs a second segment.
+        As for the measurement; a second thread for few sequences needs a second segment.
+    **options
+        Arguments of the measurement, such as ``norm="spectral"``, ``lags=[1, 10]``, ``k=5`` or ``target_steps=[99]``.
+        Of `run` and `backprop`: ``on_device``, names of what is on the GPU before the call, of ``"weights"``,
+        ``"inputs"``, ``"trace"`` and ``"output adjoint"``; ``output_adjoint=False`` where there is none; ``free``, the
+        bytes that are free, on which the segments of `backprop` depend.
 
     Returns
     -------
-    FlowPlan
-
-    Raises
-    ------
-    ShapeError, DtypeError, ValueRangeError, UnknownNameError
-        If an argument does not fit.
+    MemoryEstimate
 
     Examples
     --------
     >>> import gatescope as gs
-    >>> from gatescope.measurements.memory_estimate import plan_flow
-    >>> params = gs.init("lstm", input_size=1, hidden_size=64, seed=0)
-    >>> print(plan_flow(params, 10_000_000, threads=2))
-    gradient flow of lstm with 64 units in float32, 10,000,000 steps, one sequence: 3,163 segments of 3,162 steps
+    >>> print(gs.estimate_memory("gradient_flow", "lstm", steps=10_000_000, threads=2))
+    gradient flow of lstm with 64 units in float32, 10,000,000 steps, 1 sequence: 3,163 segments of 3,162 steps
       log-norms and lags       152.59 MiB
       inputs as they are read   16.00 MiB
       2 segments at a time       9.26 MiB
@@ -94,25 +78,28 @@ def plan_flow(
       weights and adjoints     212.00 KiB
       log-norms of a segment   148.22 KiB
       inputs of 2 segments      24.70 KiB
-      together                 179.77 MiB
+      179.77 MiB together
     """
-    cell = check_params(params)
+    check_choice("call", call, (*_MEASUREMENTS, *_ON_GPU))
     check_count("steps", steps)
     check_count("batch", batch)
-    if norm not in ("random", "unit", "spectral"):
-        raise UnknownNameError(f"norm={norm!r} is not known; choose one of random, unit, spectral")
-    size = params.hidden_size * len(cell.states)
-    directions = size if norm == "spectral" else 1
-    if lags is None:
-        lags = min(steps + 1, 201) if norm == "spectral" else steps + 1
-    elif check_count("lags", lags) > steps + 1:
-        raise ValueRangeError(f"lags={lags!r} is more than there are, {steps + 1}")
-    machine = CpuDevice(cell, params, check_threads(threads))
-    shape = (batch, len(cell.states), params.hidden_size)
-    series = _Planned(steps, batch, params)
-    first_state = np.broadcast_to(np.zeros((), params.dtype), shape)
-    replay = Replay(machine, cell, series, first_state, steps, 0, directions=directions)
-    return plan_of(replay, params, lags, directions)
+    if isinstance(params, str):
+        params = _weights(
+            params, check_count("hidden_size", hidden_size), check_count("input_size", input_size), dtype
+        )
+    cell = check_params(params)
+    if call in _ON_GPU:
+        return _on_gpu(call, params, steps, batch, **options)
+    problem = Problem(
+        params=params,
+        cell=cell,
+        series=_Planned(steps, batch, params),
+        initial_state=np.zeros((batch, len(cell.states), params.hidden_size), params.dtype),
+        lengths=np.full(batch, steps),
+        longest=steps,
+        threads=check_threads(threads),
+    )
+    return _MEASUREMENTS[call](problem, **options)
 
 
 class _Planned(Series):
@@ -123,30 +110,48 @@ class _Planned(Series):
         self.memory_bytes = min(steps * batch * params.input_size * params.dtype.itemsize, MAPPED_BYTES)
 
 
-def plan_of(replay: Replay, params: Params, lags: int, directions: int) -> FlowPlan:
-    """The plan of a call that is about to begin."""
-    cell, series, length = replay.cell, replay.series, replay.length
-    batch, states, gates = series.batch, len(cell.states), len(cell.gates)
-    real, at_once = params.dtype.itemsize, replay.buffers
-    padded = sweeps.plan_for(cell, params.hidden_size, params.dtype).padded
-    several = f"{at_once} segments" if at_once > 1 else "one segment"
-    parts = {
-        "log-norms and lags": lags * 8 * (1 + batch),
-        "checkpoints": replay.checkpoints.nbytes,
-        f"{several} at a time": at_once * replay.buffer_bytes,
-        f"inputs of {several}": at_once * length * batch * series.input_size * real,
-    }
-    if series.memory_bytes:
-        parts["inputs as they are read"] = series.memory_bytes
-    if directions == 1:
-        parts["log-norms of a segment"] = _NORM_COPIES * length * batch * states * 8
-    # The weights as they came, as the forward sweep reads them, and as the adjoint does.
-    weights = 3 * gates * padded * (padded + params.input_size + 2) * real
-    adjoints = 4 * batch * directions * (2 * states + gates + 3) * padded * real
-    parts["weights and adjoints"] = weights + adjoints
-    sequences = "one sequence" if batch == 1 else f"{batch:,} sequences"
-    title = (
-        f"gradient flow of {cell.name} with {params.hidden_size} units in {params.dtype.name}, "
-        f"{replay.source:,} steps, {sequences}"
+def _weights(cell: str, hidden_size: int, input_size: int, dtype: Any) -> Params:
+    """Return zeros in the place of weights."""
+    rows, kind = len(get(cell).gates) * hidden_size, float_dtype(dtype)
+    return Params(
+        cell=cell,
+        weight_ih=np.zeros((rows, input_size), kind),
+        weight_hh=np.zeros((rows, hidden_size), kind),
+        bias_ih=np.zeros(rows, kind),
+        bias_hh=np.zeros(rows, kind),
     )
-    return FlowPlan(title=title, parts=parts, segment=length, segments=-(-replay.source // length))
+
+
+def _on_gpu(
+    call: str,
+    params: Params,
+    steps: int,
+    batch: int,
+    *,
+    on_device: Any = (),
+    output_adjoint: bool = True,
+    free: int | None = None,
+) -> MemoryEstimate:
+    from gatescope.kernels.cuda.memory_estimate import ON_DEVICE, estimate
+
+    counted = estimate(
+        call,
+        get(params.cell),
+        hidden_size=params.hidden_size,
+        steps=steps,
+        batch=batch,
+        input_size=params.input_size,
+        dtype=params.dtype,
+        on_device=frozenset(check_choices("on_device", on_device, sorted(ON_DEVICE)))
+        if on_device
+        else frozenset(),
+        output_adjoint=check_flag("output_adjoint", output_adjoint),
+        free=None if free is None else check_count("free", free),
+    )
+    pieces = f", gradients added up in {counted.segments:,} segments" if counted.segments > 1 else ""
+    return MemoryEstimate(
+        title=f"{counted.call} on the GPU{pieces}",
+        parts=counted.parts,
+        least=counted.least,
+        segments=counted.segments,
+    )
