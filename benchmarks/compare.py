@@ -19,8 +19,9 @@ from typing import Any
 
 from benchmarks import floor, peers, timing
 from benchmarks.problem import make_problem
-from benchmarks.provenance import cores, provenance
+from benchmarks.provenance import provenance
 from benchmarks.rows import FORWARD, PASS_OF, TRAIN, Row, select
+from gatescope.checks.numbers import default_threads
 from gatescope.errors import OutputError
 from gatescope.storage.atomic import atomic_write
 
@@ -113,7 +114,7 @@ def _print(row: Row, found: dict[str, Any], smoke: bool) -> None:
 
 
 def _shares(row: Row, found: dict[str, Any], machine: floor.Machine) -> dict[str, Any]:
-    """The floor of each pass, and the floor divided by our time."""
+    """Return the floor of each pass, and the floor divided by our time."""
     shares = floor.floor(row, machine)
     for which, share in shares.items():
         medians = [c["ours_us_per_step"]["median"] for c in found["comparisons"] if c["pass"] == which]
@@ -123,7 +124,7 @@ def _shares(row: Row, found: dict[str, Any], machine: floor.Machine) -> dict[str
 
 def use_cores(count: int) -> None:
     """Keep this process on `count` cores: some peers take their number of threads from that alone."""
-    if hasattr(os, "sched_setaffinity") and cores() > count:
+    if hasattr(os, "sched_setaffinity") and default_threads() > count:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
 
 

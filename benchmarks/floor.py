@@ -3,7 +3,7 @@
     python -m benchmarks.floor [--rows PATTERN ...] [--json FILE]
 
 Every bound below is a lower bound on the time of a step; the floor of a pass is the largest of them.  With
-G gates, S states, K kept values, b = B / cores sequences on each core, w = bytes of a number:
+G gates, S states, K saved values, b = B / cores sequences on each core, w = bytes of a number:
 
     products     forward B G H (H + I) multiply-adds; backward twice that (the adjoints, then the weights'
                  gradients); divided by the cores' measured rate
@@ -37,9 +37,9 @@ import llvmlite.binding as llvm
 import numpy as np
 
 from benchmarks import floor_kernels as kernels
-from benchmarks.provenance import cores
 from benchmarks.rows import FORWARD, TRAIN, Row, select
 from gatescope.cells import get
+from gatescope.checks.numbers import default_threads
 from gatescope.kernels.simd.vector import host_lanes
 from gatescope.storage.atomic import atomic_write
 
@@ -206,14 +206,14 @@ def _store_seconds(machine: Machine, row: Row, size: int) -> float:
 def bounds(row: Row, machine: Machine) -> dict[str, dict[str, float]]:
     """Seconds a step that each bound allows, for the forward and the backward pass."""
     cell, itemsize = get(row.cell), np.dtype(row.dtype).itemsize
-    gates, states, kept = len(cell.gates), len(cell.states), len(cell.saved)
+    gates, states, saved = len(cell.gates), len(cell.states), len(cell.saved)
     batch, units = row.batch, row.hidden_size
     used = min(machine.cores, batch)  # a sequence is one thread's work
     vectors = -(-units // machine.lanes)
     recurrent = batch * gates * units * units
     # Numbers a step in each array that a pass returns.
     returned = {
-        "forward": (batch * units * states, batch * units * kept),
+        "forward": (batch * units * states, batch * units * saved),
         "backward": (batch * units * states, batch * row.input_size),
     }
     result = {}
@@ -253,7 +253,7 @@ def floor(row: Row, machine: Machine) -> dict[str, dict[str, Any]]:
 
 
 def describe(machine: Machine) -> str:
-    """The measured rates in a few lines."""
+    """Return the measured rates in a few lines."""
     load, act, size = machine.load, machine.activation, machine.cache
     chains = ", ".join(
         f"{cell} {1e9 * c['forward']:.1f} forward and {1e9 * c['backward']:.1f} backward"
@@ -281,7 +281,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m benchmarks.floor", description="What bounds a step on this machine."
     )
     parser.add_argument("--rows", nargs="*", metavar="PATTERN", help="rows whose key contains one of these")
-    parser.add_argument("--threads", type=int, default=min(2, cores()))
+    parser.add_argument("--threads", type=int, default=min(2, default_threads()))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rates and the floors here")
     options = parser.parse_args(arguments)
     try:

@@ -141,12 +141,12 @@ def backward_chain(cell_name: str, lanes: int) -> Callable[..., Any]:
     """
     cell = get(cell_name)
     step_vjp, total = cell.step_vjp, _SUMS[len(cell.gates)]
-    gates, states_count, kept_count = len(cell.gates), len(cell.states), len(cell.saved)
+    gates, states_count, saved_count = len(cell.gates), len(cell.states), len(cell.saved)
     two = states_count == 2
 
     @njit(nogil=True, error_model="numpy")
     def loop(n, source, sink):
-        kept = load(source, 0, lanes, kept_count, lanes)
+        saved = load(source, 0, lanes, saved_count, lanes)
         states = load(source, 4 * lanes, lanes, states_count, lanes)
         new_states = load(source, 6 * lanes, lanes, states_count, lanes)
         r = load(source, 8 * lanes, lanes, gates, lanes)
@@ -154,7 +154,7 @@ def backward_chain(cell_name: str, lanes: int) -> Callable[..., Any]:
         # Every step's own output adjoint; it also keeps the values away from the subnormal numbers.
         output_adjoint = adjoint[0]
         for _ in range(n):
-            _, d_rh, d_states = step_vjp(kept, states, new_states, adjoint)
+            _, d_rh, d_states = step_vjp(saved, states, new_states, adjoint)
             d_h = (d_states[0] + output_adjoint) + total(r, d_rh)
             if two:  # noqa: SIM108  Numba drops the dead branch of a statement; both types cannot meet
                 adjoint = (d_h, d_states[1])

@@ -104,7 +104,7 @@ class Run:
             stream.write((json.dumps(plain, indent=1) + "\n").encode())
 
     def _ask(self, seconds: float, *, part: float = 1.0, **job: Any) -> dict[str, Any]:
-        """A job's results; `seconds` are what it plans with, and somewhat more is what it gets.
+        """Return a job's results; `seconds` are what it plans with, and somewhat more is what it gets.
 
         If it hangs it takes at most `part` of what is left from the others.
         """
@@ -113,7 +113,7 @@ class Run:
 
     def all(self) -> None:
         """Everything, in turn."""
-        self.save()  # before anything is measured: a folder that cannot be written is told now
+        self.save()  # before anything is measured: a folder that cannot be written is reported now
         with tempfile.TemporaryDirectory() as scratch:
             reference = subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.gpu_reference", scratch, *(row.key for row in self._rows)],
@@ -134,14 +134,14 @@ class Run:
                 self.save()
 
     def facts(self) -> None:
-        """The GPU and the libraries."""
+        """Return the GPU and the libraries."""
         found = self._ask(min(_FACTS, self._budget.left() / 4), part=1 / 3, job="facts")
         smi = nvidia_smi()
         if "driver_version" in smi:
             found["driver"] = smi["driver_version"]
         self.data["provenance"]["gpu"] = {"gpu": "unknown", **found, "before": smi}
-        told = json.dumps(self.data["provenance"], indent=1)
-        print(told, flush=True)
+        text = json.dumps(self.data["provenance"], indent=1)
+        print(text, flush=True)
         self.save()
 
     def tests(self) -> None:
@@ -153,7 +153,7 @@ class Run:
         self.save()
 
     def barriers(self) -> None:
-        """What waiting costs."""
+        """Return what waiting costs."""
         if self._budget.left() < _LEAST:
             self.data["barriers"] = {"failed": "no time left"}
             return
@@ -165,7 +165,7 @@ class Run:
         self.save()
 
     def rows(self, scratch: str, reference: subprocess.Popen[bytes]) -> None:
-        """The rows of the table, as long as there is time; `reference` puts the CPU's results into the folder."""
+        """Return the rows of the table, while there is time; `reference` puts the CPU's results into the folder."""
         for done, row in enumerate(self._rows):
             facts = {
                 "cell": row.cell, "dtype": row.dtype, "batch": row.batch, "hidden_size": row.hidden_size,

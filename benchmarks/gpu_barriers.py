@@ -127,7 +127,7 @@ def make_grid_sync() -> Any:
 
 
 def _timed(
-    machine: Any, timer: Timer, start: Callable[[], tuple[Any, Any]], count: int, expected: float
+    backend: Any, timer: Timer, start: Callable[[], tuple[Any, Any]], count: int, expected: float
 ) -> dict[str, Any]:
     """Launch twice to warm up and five times to measure; `start` gives the kernel's results."""
     seconds, taken = [], []
@@ -137,12 +137,12 @@ def _timed(
         out, spent = start()
         end = timer.mark()
         timer.wait()
-        seen = machine.to_host(out)
+        seen = backend.to_host(out)
         if not (seen == expected).all():
             raise AssertionError(f"the kernel counted {seen.tolist()}, {expected:g} expected")
         if turn >= 2:
             seconds.append(timer.seconds(begin, end))
-            taken.append(int(machine.to_host(spent)[0]))
+            taken.append(int(backend.to_host(spent)[0]))
     us = 1e6 * float(np.median(seconds))
     cycles_in_all = float(np.median(taken))
     return {
@@ -154,53 +154,53 @@ def _timed(
     }
 
 
-def _within_a_block(machine: Any, timer: Timer, threads: int, steps: int) -> dict[str, Any]:
+def _within_a_block(backend: Any, timer: Timer, threads: int, steps: int) -> dict[str, Any]:
     def start() -> tuple[Any, Any]:
-        out, taken = machine.zeros(1, np.float32), machine.zeros(1, np.uint64)
-        machine.launch(make_barriers(), 1, threads, (u64(steps), out, taken))
+        out, taken = backend.zeros(1, np.float32), backend.zeros(1, np.uint64)
+        backend.launch(make_barriers(), 1, threads, (u64(steps), out, taken))
         return out, taken
 
-    return _timed(machine, timer, start, steps * _AT_ONCE, steps * _AT_ONCE)
+    return _timed(backend, timer, start, steps * _AT_ONCE, steps * _AT_ONCE)
 
 
 def _exchange(
-    machine: Any, timer: Timer, blocks: int, numbers: int, threads: int, steps: int
+    backend: Any, timer: Timer, blocks: int, numbers: int, threads: int, steps: int
 ) -> dict[str, Any]:
     kernel = make_exchange(blocks, numbers, threads)
 
     def start() -> tuple[Any, Any]:
-        out, taken = machine.zeros(blocks, np.float32), machine.zeros(1, np.uint64)
-        words = machine.zeros(2 * numbers, np.uint64)
-        machine.launch(kernel, blocks, threads, (words, u64(steps), out, taken), 0, True)
+        out, taken = backend.zeros(blocks, np.float32), backend.zeros(1, np.uint64)
+        words = backend.zeros(2 * numbers, np.uint64)
+        backend.launch(kernel, blocks, threads, (words, u64(steps), out, taken), 0, True)
         return out, taken
 
-    return _timed(machine, timer, start, steps, steps - 1)
+    return _timed(backend, timer, start, steps, steps - 1)
 
 
-def _over_the_grid(machine: Any, timer: Timer, blocks: int, threads: int, steps: int) -> dict[str, Any]:
+def _over_the_grid(backend: Any, timer: Timer, blocks: int, threads: int, steps: int) -> dict[str, Any]:
     def start() -> tuple[Any, Any]:
-        out, taken = machine.zeros(1, np.float32), machine.zeros(1, np.uint64)
-        machine.launch(make_grid_sync(), blocks, threads, (u64(steps), out, taken), 0, True)
+        out, taken = backend.zeros(1, np.float32), backend.zeros(1, np.uint64)
+        backend.launch(make_grid_sync(), blocks, threads, (u64(steps), out, taken), 0, True)
         return out, taken
 
-    return _timed(machine, timer, start, steps, steps)
+    return _timed(backend, timer, start, steps, steps)
 
 
-def _copy(machine: Any, timer: Timer, size: int) -> dict[str, Any]:
+def _copy(backend: Any, timer: Timer, size: int) -> dict[str, Any]:
     """Bandwidth of a copy on the device, bytes read and written both counted."""
-    size = min(size, machine.memory()[0] // 4) // 8 * 8
-    source, target = machine.empty(size // 8, np.uint64), machine.empty(size // 8, np.uint64)
+    size = min(size, backend.memory()[0] // 4) // 8 * 8
+    source, target = backend.empty(size // 8, np.uint64), backend.empty(size // 8, np.uint64)
     # Random bits: zeros may be cheaper to move.
     piece = np.random.default_rng(0).integers(0, 1 << 63, min(size // 8, 1 << 24), np.uint64)
-    on_device = machine.to_device(piece)
+    on_device = backend.to_device(piece)
     for start in range(0, size // 8, piece.size):
         end = min(start + piece.size, size // 8)
-        machine.copy(on_device[: end - start], source[start:end])
+        backend.copy(on_device[: end - start], source[start:end])
     seconds = []
     for turn in range(8):
         timer.wait()
         begin = timer.mark()
-        machine.copy(source, target)
+        backend.copy(source, target)
         end = timer.mark()
         timer.wait()
         if turn >= 3:
@@ -210,7 +210,7 @@ def _copy(machine: Any, timer: Timer, size: int) -> dict[str, Any]:
 
 
 def measure_barriers(
-    machine: Any, timer: Timer, *, blocks: tuple[int, ...] = (2, 8, 32), threads: tuple[int, ...] = (128, 256),
+    backend: Any, timer: Timer, *, blocks: tuple[int, ...] = (2, 8, 32), threads: tuple[int, ...] = (128, 256),
     steps: int = 20_000, copy_bytes: int = _COPY_BYTES, warm: float = 0.5,
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
     """Measure one after the other; yields what there is so far after each.
@@ -220,23 +220,23 @@ def measure_barriers(
     found: dict[str, Any] = {"bar_sync": [], "exchange": [], "grid_sync": [], "copy": None}
     jobs: list[tuple[str, dict[str, int], Callable[[], dict[str, Any]]]] = []
     for t in threads:
-        jobs.append(("bar_sync", {"threads": t}, lambda t=t: _within_a_block(machine, timer, t, steps)))
+        jobs.append(("bar_sync", {"threads": t}, lambda t=t: _within_a_block(backend, timer, t, steps)))
     for b in blocks:
         for t in threads:
             # One number a block is the bare latency; a number a thread is what the sweeps pass on.
             for n in (b, t // b * b):
                 job = {"blocks": b, "threads": t, "numbers": n}
                 jobs.append(
-                    ("exchange", job, lambda b=b, n=n, t=t: _exchange(machine, timer, b, n, t, steps))
+                    ("exchange", job, lambda b=b, n=n, t=t: _exchange(backend, timer, b, n, t, steps))
                 )
     for b in blocks:
         for t in threads:
             job = {"blocks": b, "threads": t}
-            jobs.append(("grid_sync", job, lambda b=b, t=t: _over_the_grid(machine, timer, b, t, steps)))
+            jobs.append(("grid_sync", job, lambda b=b, t=t: _over_the_grid(backend, timer, b, t, steps)))
     begun = time.perf_counter()
-    with contextlib.suppress(Exception):  # told when it is measured
+    with contextlib.suppress(Exception):  # reported when it is measured
         while time.perf_counter() - begun < warm:  # a GPU that idles has slowed its clock down
-            _within_a_block(machine, timer, threads[0], steps)
+            _within_a_block(backend, timer, threads[0], steps)
     for kind, job, call in jobs:
         try:
             found[kind].append({**job, **call()})
@@ -244,7 +244,7 @@ def measure_barriers(
             found[kind].append({**job, "failed": shortened(error)})
         yield found
     try:
-        found["copy"] = _copy(machine, timer, copy_bytes)
+        found["copy"] = _copy(backend, timer, copy_bytes)
     except Exception as error:
         found["copy"] = {"failed": shortened(error)}
     yield found

@@ -48,7 +48,7 @@ class Timer(Protocol):
     name: str
 
     def mark(self) -> Any:
-        """A point after everything that was started."""
+        """Return a point after everything that was started."""
         ...
 
     def seconds(self, start: Any, end: Any) -> float:
@@ -70,7 +70,7 @@ class WallTimer:
         return time.perf_counter()
 
     def seconds(self, start: float, end: float) -> float:
-        """The difference."""
+        """Return the difference."""
         return end - start
 
     def wait(self) -> None:
@@ -88,7 +88,7 @@ class EventTimer:
         self._cuda = cuda
 
     def mark(self) -> Any:
-        """An event, recorded."""
+        """Return an event, recorded."""
         event = self._cuda.event(timing=True)
         event.record()
         return event
@@ -113,7 +113,7 @@ class Side(Protocol):
         """Start the forward pass; what it returns goes to `backward`."""
         ...
 
-    def backward(self, kept: Any) -> Any:
+    def backward(self, saved: Any) -> Any:
         """Start the backward pass."""
         ...
 
@@ -127,13 +127,13 @@ def sample(timer: Timer, side: Side) -> tuple[float, float, float]:
     timer.wait()
     begun = time.perf_counter()
     start = timer.mark()
-    kept = side.forward()
+    saved = side.forward()
     middle = timer.mark()
-    result = side.backward(kept)
+    result = side.backward(saved)
     end = timer.mark()
     timer.wait()
     wall = time.perf_counter() - begun
-    del kept, result
+    del saved, result
     return timer.seconds(start, middle), timer.seconds(middle, end), wall
 
 
@@ -204,6 +204,6 @@ def measure(timer: Timer, side: Side, steps: int, seconds: float, least: int, mo
 
 
 def shortened(error: BaseException, most: int = 300) -> str:
-    """An error in one line."""
+    """Return an error in one line."""
     text = " ".join(f"{type(error).__name__}: {error}".split())
     return text if len(text) <= most else text[: most - 1] + "…"

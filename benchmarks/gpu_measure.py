@@ -57,7 +57,7 @@ def design_of(row: Row, rows: int, *, reverse: bool) -> dict[str, Any]:
 
 
 def longest(row: Row, free: int) -> int:
-    """Steps whose results fit on the device: trace, adjoints, gradients of the gates, inputs and seeds."""
+    """Return steps whose results fit on the device: trace, adjoints, gradients of the gates, inputs and seeds."""
     from gatescope.cells import get
 
     cell = get(row.cell)
@@ -70,8 +70,8 @@ def longest(row: Row, free: int) -> int:
 def checked(side: Any, row: Row, expected: dict[str, Any], tolerance: float) -> dict[str, Any]:
     """Differences from the CPU over a few steps."""
     side.set(gpu_reference.check_problem(row))
-    kept = side.forward()
-    found = gpu_reference.differences(side.arrays(kept, side.backward(kept)), expected)
+    saved = side.forward()
+    found = gpu_reference.differences(side.arrays(saved, side.backward(saved)), expected)
     return {
         "steps": gpu_reference.check_steps(row),
         "differences": found,

@@ -23,7 +23,7 @@ _TAIL = 400  # characters of a dead process's last words
 
 
 def environment() -> dict[str, str]:
-    """That of the caller, with this checkout in front of the path."""
+    """Return the caller's environment, with this checkout in front of the path."""
     here = os.environ.copy()
     paths = [str(ROOT / "src"), str(ROOT), here.get("PYTHONPATH", "")]
     here["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
@@ -79,7 +79,7 @@ class Process:
         threading.Thread(target=read, daemon=True).start()
 
     def ask(self, job: dict[str, Any], seconds: float) -> dict[str, Any]:
-        """What the worker finds; with ``failed`` in it, what it had found, and what went wrong."""
+        """Return the worker's results; with ``failed`` among them, those until then, and what went wrong."""
         self.start()
         assert self._process is not None
         assert self._process.stdin is not None

@@ -25,18 +25,18 @@ _WAIT = 0.1
 
 
 def check_problem(row: Row) -> Problem:
-    """The row's weights with a few steps of inputs; the same numbers in every process."""
+    """Return the row's weights with a few steps of inputs; the same numbers in every process."""
     return make_problem(row.shortened(check_steps(row)))
 
 
 def reference(problem: Problem) -> dict[str, NDArray[np.floating]]:
-    """The CPU's results."""
+    """Return the CPU's results."""
     trace = gs.run(problem.params, problem.inputs)
     return arrays_of(trace, gs.backprop(problem.params, trace, output_adjoint=problem.output_adjoint))
 
 
 def read(folder: Path, row: Row, seconds: float) -> dict[str, NDArray[np.floating]]:
-    """The results that the other process has written, waiting for them at most so long; else made here."""
+    """Return the results that the other process has written, waiting for them at most so long; else made here."""
     end = time.monotonic() + seconds
     path = folder / f"{row.key}.npz"
     while not path.exists() and time.monotonic() < end:

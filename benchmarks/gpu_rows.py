@@ -58,12 +58,12 @@ PEER_AGREES = {"float32": 1e-4, "float64": 1e-10}
 
 
 def check_steps(row: Row) -> int:
-    """Steps of the comparison with the CPU: enough for an error to grow, few enough for the CPU."""
+    """Return steps of the comparison with the CPU: enough for an error to grow, few enough for the CPU."""
     return 200 if row.hidden_size <= 128 and row.batch <= 40 else 50
 
 
 def select(patterns: Sequence[str] | None, quick: bool = False) -> list[Row]:
-    """The rows whose key contains one of the patterns; without patterns all, or a few for a quick run.
+    """Return the rows whose key contains one of the patterns; without patterns all, or a few for a quick run.
 
     Raises
     ------
@@ -80,5 +80,5 @@ def select(patterns: Sequence[str] | None, quick: bool = False) -> list[Row]:
 
 
 def by_key(key: str) -> Row:
-    """The row of that key."""
+    """Return the row of that key."""
     return next(row for row in ROWS if row.key == key)

@@ -68,15 +68,15 @@ class Ours:
     def __init__(self, row: Row, torch: Any | None = None) -> None:
         from gatescope.kernels.cuda import backend
 
-        self._row, self._torch, self._machine = row, torch, backend.current()
+        self._row, self._torch, self._backend = row, torch, backend.current()
         self._params = gs.to_device(make_problem(row.shortened(1)).params)
         self._inputs: Any = None
         self._adjoint: Any = None
 
     def set(self, problem: Problem) -> None:
         """Take these inputs instead of random ones."""
-        self._inputs = self._machine.to_device(problem.inputs)
-        self._adjoint = self._machine.to_device(problem.output_adjoint)
+        self._inputs = self._backend.to_device(problem.inputs)
+        self._adjoint = self._backend.to_device(problem.output_adjoint)
 
     def prepare(self, steps: int) -> None:
         """Random inputs of so many steps."""
@@ -87,7 +87,7 @@ class Ours:
 
     def _random(self, shape: tuple[int, ...], seed: int) -> Any:
         if self._torch is None:
-            return self._machine.to_device(drawn(shape, self._row.dtype, seed))
+            return self._backend.to_device(drawn(shape, self._row.dtype, seed))
         torch = self._torch
         generator = torch.Generator(device="cuda").manual_seed(seed)
         kind = getattr(torch, self._row.dtype)
@@ -96,16 +96,16 @@ class Ours:
         return made  # any array with __cuda_array_interface__ will do
 
     def forward(self) -> Any:
-        """A trace on the device."""
+        """Return a trace on the device."""
         return gs.run(self._params, self._inputs)
 
-    def backward(self, kept: Any) -> Any:
+    def backward(self, saved: Any) -> Any:
         """Gradients on the device."""
-        return gs.backprop(self._params, kept, output_adjoint=self._adjoint)
+        return gs.backprop(self._params, saved, output_adjoint=self._adjoint)
 
-    def arrays(self, kept: Any, gradients: Any) -> dict[str, NDArray[np.floating]]:
-        """What the CPU's results are compared with."""
-        return arrays_of(kept.to_host(), gradients.to_host())
+    def arrays(self, saved: Any, gradients: Any) -> dict[str, NDArray[np.floating]]:
+        """Return what the CPU's results are compared with."""
+        return arrays_of(saved.to_host(), gradients.to_host())
 
     def release(self) -> None:
         """Give the memory back, to the driver too: PyTorch allocates for itself."""
@@ -114,7 +114,7 @@ class Ours:
 
 
 def free_memory(torch: Any | None) -> None:
-    """What Numba and PyTorch hold without using it goes back to the driver."""
+    """Give back to the driver what Numba and PyTorch have and do not use."""
     from gatescope.kernels.cuda import driver
 
     gc.collect()
@@ -197,17 +197,17 @@ class CuDnn:
         self._inputs, self._adjoint = inputs, adjoint
 
     def forward(self) -> Any:
-        """Outputs, with what the gradients need."""
+        """Return outputs, with what the gradients need."""
         outputs = self._layer(self._inputs)[0]
         return outputs.data if self._variant == "packed" else outputs
 
-    def backward(self, kept: Any) -> Any:
+    def backward(self, saved: Any) -> Any:
         """Gradients of the weights and biases alone; cuDNN computes those of the inputs on the way."""
-        return self._torch.autograd.grad(kept, self._parameters, self._adjoint)
+        return self._torch.autograd.grad(saved, self._parameters, self._adjoint)
 
-    def arrays(self, kept: Any, gradients: Any) -> dict[str, NDArray[np.floating]]:
+    def arrays(self, saved: Any, gradients: Any) -> dict[str, NDArray[np.floating]]:
         """As `Ours.arrays`, but the outputs and the gradients of the weights alone."""
-        outputs = kept.detach()
+        outputs = saved.detach()
         if self._batch_first:
             outputs = outputs.transpose(0, 1)
         outputs = outputs.cpu().numpy().reshape(-1, self._row.batch, self._row.hidden_size)

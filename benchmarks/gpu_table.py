@@ -23,7 +23,7 @@ def _share(row: dict[str, Any]) -> str:
 
 
 def state_of(row: dict[str, Any]) -> str:
-    """What there is to say about a row in a word or a few."""
+    """Return what there is to say about a row in a word or a few."""
     if "skipped" in row:
         return str(row["skipped"])
     ours, peer = row.get("check", {}), row.get(PEER, {})
@@ -133,7 +133,7 @@ def _escaped(text: str) -> str:
 
 
 def markdown(data: dict[str, Any] | None) -> str:
-    """The README's GPU part, from the JSON of `benchmarks.gpu`; None: there has been no run.
+    """Return the README's GPU part, from the JSON of `benchmarks.gpu`; None: there has been no run.
 
     Raises
     ------

@@ -26,7 +26,7 @@ _LOOK = 0.2
 
 
 def read_notes(path: Path) -> list[dict[str, Any]]:
-    """The lines that are whole."""
+    """Return the lines that are whole."""
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").split("\n")[:-1]
@@ -111,7 +111,7 @@ def _run_once(
 
 
 def complaints(found: dict[str, Any]) -> list[str]:
-    """What to tell first: everything but tests that passed."""
+    """Return what to report first: everything but tests that passed."""
     lines = [f"FAILED {name}: {text}" for name, text in found.get("failed", {}).items()]
     lines += [f"DID NOT END {name}" for name in found.get("not_ended", [])]
     lines += [f"could not be read: {name}: {text}" for name, text in found.get("not_collected", {}).items()]

@@ -38,7 +38,7 @@ class Worker:
         return self._torch
 
     def facts(self, job: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """The GPU, and the libraries beside it."""
+        """Return the GPU, and the libraries beside it."""
         from gatescope.kernels.cuda import driver
 
         devices = driver.devices()
@@ -64,7 +64,7 @@ class Worker:
         yield found
 
     def barriers(self, job: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """The costs of waiting, and the bandwidth of a copy."""
+        """Return the costs of waiting, and the bandwidth of a copy."""
         from benchmarks.gpu_barriers import measure_barriers
         from benchmarks.gpu_clock import EventTimer
         from gatescope.kernels.cuda import backend

@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(steps: int, dtype: str, threads: int, tries: int) -> dict[str, Any]:
-    """The least disturbed of so many runs, each in a process of its own."""
+    """Return the least disturbed of so many runs, each in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "inputs.npy"
         file = np.lib.format.open_memmap(path, "w+", dtype=dtype, shape=(steps, 1))

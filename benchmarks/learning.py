@@ -77,7 +77,7 @@ def _thinned(course: Any, most: int = 40) -> Any:
 
 
 def choose(search: Sequence[dict[str, Any]]) -> float:
-    """The learning rate with the lowest validation loss; of several that reached their target, the quickest."""
+    """Return the learning rate with the lowest validation loss; of several that reached their target, the quickest."""
     reached = [run for run in search if "target_loss" in run["message"]]
     if len(reached) > 1:
         return float(min(reached, key=lambda run: run["updates"])["lr"])
@@ -89,7 +89,7 @@ def _finite(value: float | None) -> float:
 
 
 def verdict(row: Row, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What the seeds came to: passed if every one kept the bound."""
+    """Return what the seeds came to: passed if every one kept the bound."""
     values = [run[f"test_{row.measure}"] for run in runs]
     return {
         "values": values,
@@ -100,7 +100,7 @@ def verdict(row: Row, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def facts(row: Row, data: Data) -> dict[str, Any]:
-    """The row as JSON holds it."""
+    """Return the row as JSON holds it."""
     plain = {
         name: getattr(row, name)
         for name in (
@@ -151,7 +151,7 @@ def do_row(row: Row, data: Data, found: dict[str, Any], save: Any, threads: int)
 
 
 def report(row: Row, run: dict[str, Any], what: str) -> None:
-    """A line a run."""
+    """Return a line a run."""
     print(
         f"{row.key:18s} {what:5s} seed {run['seed']:4d}  lr {run['lr']:g}  {run['updates']:6d} updates  "
         f"{row.measure} {run[f'test_{row.measure}']}  {run['seconds']:.0f} s  {run['message']}",
@@ -160,7 +160,7 @@ def report(row: Row, run: dict[str, Any], what: str) -> None:
 
 
 def table(data: dict[str, Any]) -> str:
-    """The rows as a Markdown table."""
+    """Return the rows as a Markdown table."""
     lines = [
         "| task | cell, units | lr | seeds | updates | reached | criterion | passed | a seed |",
         "|---|---|---:|---:|---:|---:|---|---|---:|",
@@ -196,7 +196,7 @@ def _duration(seconds: float) -> str:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What an earlier call wrote, or nothing.
+    """Return what an earlier call wrote, or nothing.
 
     Raises
     ------

@@ -283,7 +283,7 @@ ROWS = (
 
 
 def select(patterns: list[str] | None) -> list[Row]:
-    """The rows whose key contains any of the patterns; all rows if there are none.
+    """Return the rows whose key contains any of the patterns; all rows if there are none.
 
     Raises
     ------

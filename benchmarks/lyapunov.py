@@ -179,7 +179,7 @@ def compare_row(row: Row, *, threads: int, rounds: int, budget: float) -> dict[s
 
 
 def table(data: dict[str, Any]) -> str:
-    """The rows as a Markdown table."""
+    """Return the rows as a Markdown table."""
     lines = [
         "| one sequence, float64 | ours | ours, QR each step | NumPy | JAX | JAX, float32 |",
         "|---|---:|---:|---:|---:|---:|",

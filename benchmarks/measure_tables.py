@@ -9,12 +9,12 @@ from benchmarks import training as training_runs
 
 
 def exponents(data: dict[str, Any]) -> str:
-    """The table of `benchmarks.lyapunov`."""
+    """Return the table of `benchmarks.lyapunov`."""
     return lyapunov.table(data)
 
 
 def training(data: dict[str, Any]) -> str:
-    """The table of `benchmarks.training`."""
+    """Return the table of `benchmarks.training`."""
     source, versions = data["provenance"], data["provenance"]["versions"]
     peers = (("torch", "PyTorch"), ("jax", "JAX"))
     with_them = ", ".join(f"{title} {versions[key]}" for key, title in peers if versions.get(key))
@@ -23,12 +23,12 @@ def training(data: dict[str, Any]) -> str:
 
 
 def learning_results(data: dict[str, Any]) -> str:
-    """The table of `benchmarks.learning`."""
+    """Return the table of `benchmarks.learning`."""
     return learning.table(data)
 
 
 def horizons(data: dict[str, Any]) -> str:
-    """The long runs of `benchmarks.horizons`."""
+    """Return the long runs of `benchmarks.horizons`."""
     lines = [
         "| `gradient_flow`, LSTM H=64, B=1, every lag | time | target | peak memory | target |",
         "|---|---:|---:|---:|---:|",
@@ -51,7 +51,7 @@ def horizons(data: dict[str, Any]) -> str:
 
 
 def second_thread(data: dict[str, Any]) -> str:
-    """What of `benchmarks.horizons` decides how a second thread is used on one sequence."""
+    """Return what of `benchmarks.horizons` decides how a second thread is used on one sequence."""
     lines = [
         "| cell | n | F | A | c | one thread | two threads | chunks, at least | chunks, ideal |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|",

@@ -34,7 +34,7 @@ class Problem:
 
 
 def make_problem(row: Row, seed: int = 0) -> Problem:
-    """The problem of a row; the same numbers every time."""
+    """Return the problem of a row; the same numbers every time."""
     rng = np.random.default_rng(seed)
     gates = get(row.cell).gates
     rows, bound = len(gates) * row.hidden_size, row.hidden_size**-0.5

@@ -45,7 +45,7 @@ class Row:
         return f"{cell} B={self.batch} I={self.input_size} H={self.hidden_size} T={self.steps:,}"
 
     def shortened(self, steps: int) -> Row:
-        """The same row with fewer steps, for a smoke run."""
+        """Return the same row with fewer steps, for a smoke run."""
         return replace(self, steps=min(self.steps, steps))
 
 
@@ -90,7 +90,7 @@ ROWS: tuple[Row, ...] = (
 
 
 def select(patterns: list[str] | None) -> list[Row]:
-    """The rows whose key contains any of the patterns; all rows if there are none.
+    """Return the rows whose key contains any of the patterns; all rows if there are none.
 
     Raises
     ------

@@ -99,7 +99,7 @@ def make_table(data: dict[str, Any]) -> str:
 
 
 def replaced(readme: str, table: str, begin: str = BEGIN, end: str = END) -> str:
-    """The README with the table between its markers.
+    """Return the README with the table between its markers.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def replaced(readme: str, table: str, begin: str = BEGIN, end: str = END) -> str
 
 
 def _cpu(path: Path) -> str:
-    """The table of the CPU's results."""
+    """Return the table of the CPU's results."""
     data = json.loads(path.read_text())
     if data["protocol"]["smoke"]:
         raise ValueError("it is of a smoke run, which measures nothing")
@@ -121,12 +121,12 @@ def _cpu(path: Path) -> str:
 
 
 def _gpu(path: Path) -> str:
-    """The table of the GPU's results, which need not be there."""
+    """Return the table of the GPU's results, which need not be there."""
     return gpu_table.markdown(json.loads(path.read_text()) if path.exists() else None)
 
 
 def _from(path: Path, make: Callable[[dict[str, Any]], str]) -> str:
-    """A table of a result that a run has written."""
+    """Return a table of a result that a run has written."""
     return make(json.loads(path.read_text()))
 
 
@@ -151,7 +151,7 @@ def _learning(path: Path) -> str:
 
 
 def markers(name: str) -> tuple[str, str]:
-    """The lines between which a table stands."""
+    """Return the lines between which a table lies."""
     return f"<!-- {name} table: begin -->", f"<!-- {name} table: end -->"
 
 

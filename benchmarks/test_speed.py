@@ -31,7 +31,7 @@ CASES = [
 
 @pytest.fixture
 def smoke(request: pytest.FixtureRequest, benchmark: Any) -> bool:
-    """True where speed is not the question: asked for, or pytest-benchmark is off."""
+    """Return whether speed is not the question: asked for, or pytest-benchmark is off."""
     asked = request.config.getoption("--smoke", default=False) or bool(
         os.environ.get("GATESCOPE_BENCH_SMOKE")
     )

@@ -30,7 +30,7 @@ TOLERANCE = {"float32": (1e-5, 1e-4), "float64": (1e-12, 1e-10)}
 
 
 def call_of(competitor: Competitor, which: str) -> Callable[[], Any]:
-    """The function that does one pass."""
+    """Return the function that does one pass."""
     return competitor.forward if which == FORWARD else competitor.train
 
 
@@ -116,7 +116,7 @@ def interleaved(
 
 @contextmanager
 def others_share() -> Iterator[list[float]]:
-    """The share of the machine that other processes took: a list that holds it when the block ends.
+    """Yield a list that has, when the block ends, the fraction of the machine that other processes took.
 
     Threads that wait for each other in busy loops, as OpenMP's do, take ten times longer when one of them is
     not running, so a disturbed measurement is not merely slow: it favours whoever waits least.

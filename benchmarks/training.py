@@ -169,7 +169,7 @@ class Ours:
 
 
 def peer(name: str, stack: gs.Stack, batch: gs.Batch, last: bool) -> Any:
-    """A peer's trainer; None where it is not installed."""
+    """Return a peer's trainer; None where it is not installed."""
     try:
         module = importlib.import_module(PEERS[name])
     except ImportError:
@@ -290,7 +290,7 @@ def _work(who: str, row: Row, epochs: int, threads: int) -> dict[str, Any]:
 
 
 def table(data: dict[str, Any]) -> str:
-    """The rows as a Markdown table."""
+    """Return the rows as a Markdown table."""
     lines = [
         "| one epoch, float32 | ours, 1 thread | ours, 2 threads | PyTorch | JAX | `train`, 1,000 epochs | "
         "peak, ours | peak, PyTorch |",

@@ -42,7 +42,7 @@ class Competitor(Protocol):
 
 
 def load(name: str) -> type[Competitor]:
-    """The competitor of that name.
+    """Return the competitor of that name.
 
     Raises
     ------

@@ -47,7 +47,7 @@ def _gru(weight_hh: Any, bias_n: Any, wx: Any, h: Any) -> Any:
 def compiled(
     params: Params, inputs: Array, count: int, transient: int, dtype: str, seed: int = 0
 ) -> Callable[[], Array]:
-    """A function that gives the (count,) exponents of one sequence (T, I); its first call compiles."""
+    """Return a function that gives the (count,) exponents of one sequence (T, I); its first call compiles."""
     step = _gru if params.cell == "gru" else _lstm
     size = (1 if params.cell == "gru" else 2) * params.hidden_size
     bias_hh = params.bias_hh.copy()

@@ -17,7 +17,7 @@ def _sigmoid(x: Array) -> Array:
 
 
 def _lstm(params: Params, wx: Array, state: Array) -> tuple[Array, Array]:
-    """The next state (h, c) and its Jacobian with respect to the last, (2H, 2H)."""
+    """Return the next state (h, c) and its Jacobian with respect to the last, (2H, 2H)."""
     hidden_size = params.hidden_size
     h, c = state[:hidden_size], state[hidden_size:]
     pre_i, pre_f, pre_g, pre_o = np.split(wx + params.weight_hh @ h, 4)
@@ -37,7 +37,7 @@ def _lstm(params: Params, wx: Array, state: Array) -> tuple[Array, Array]:
 
 
 def _gru(params: Params, wx: Array, h: Array) -> tuple[Array, Array]:
-    """The next h and its Jacobian with respect to the last, (H, H); the reset gate after the product."""
+    """Return the next h and its Jacobian with respect to the last, (H, H); the reset gate after the product."""
     hidden_size = params.hidden_size
     x_r, x_z, x_n = np.split(wx, 3)
     recurrent = params.weight_hh @ h

@@ -21,7 +21,7 @@ _OPSET = 17
 
 
 def _model(params: Params) -> bytes:
-    """A model with input X (T, B, I) and output Y (T, 1, B, H)."""
+    """Return a model with input X (T, B, I) and output Y (T, 1, B, H)."""
     order = [params.gate(name) for name in _ORDER[params.cell]]
     constants = {
         "W": np.concatenate([gate["weight_ih"] for gate in order]),

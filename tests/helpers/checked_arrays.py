@@ -49,12 +49,12 @@ class CheckedArray(np.ndarray):
 
 
 def checked(array: np.ndarray) -> CheckedArray:
-    """A view of `array` that checks its indices."""
+    """Return a view of `array` that checks its indices."""
     return array.view(CheckedArray)
 
 
 def poisoned(shape: Any, dtype: Any) -> np.ndarray:
-    """An array of 0xFF bytes: NaN as floats, -1 or the largest value as integers."""
+    """Return an array of 0xFF bytes: NaN as floats, -1 or the largest value as integers."""
     array = np.empty(shape, dtype)
     array.reshape(-1).view(np.uint8).fill(0xFF)
     return array
@@ -144,7 +144,7 @@ class WatchedArray(CheckedArray):
 
 
 def watched(array: np.ndarray, watch: Watch) -> WatchedArray:
-    """A view of `array` that checks its indices and reports to `watch`."""
+    """Return a view of `array` that checks its indices and reports to `watch`."""
     view = array.view(WatchedArray)
     view.watch = watch
     view.offsets = (np.arange(array.size) * array.itemsize).reshape(array.shape)
@@ -152,5 +152,5 @@ def watched(array: np.ndarray, watch: Watch) -> WatchedArray:
 
 
 def unwatched(array: Any) -> Any:
-    """The same memory without a watch, for atomics: they do not race with each other."""
+    """Return the same memory without a watch, for atomics: they do not race with each other."""
     return array.view(CheckedArray) if isinstance(array, WatchedArray) else array

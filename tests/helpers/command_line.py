@@ -21,7 +21,7 @@ def too_late(*_args, **_kwargs):
 
 
 def python_in(message):
-    """What of a message of the command line only makes sense to whoever writes Python."""
+    """Return what of a message of the command line only makes sense to whoever writes Python."""
     said = re.sub(r"'[^']*'", "", message)  # what was given, and examples
     said = re.sub(r"--set \S+|as in \S+", "", said)
     return re.findall(r"[a-z_]+=\S+|\b(?:None|True|False|callable|function|object|Batch|argument)\b|`", said)

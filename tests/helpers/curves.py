@@ -8,7 +8,7 @@ SETTINGS = {"lr": 1e-3, "clip_norm": 1.0, "epsilon": 1e-7}
 
 
 def made(curves, *, cells=("lstm", "gru"), seconds=None, **fields):
-    """A result with these (C, S, E) curves, of the full size but for seeds and epochs."""
+    """Return a result with these (C, S, E) curves, of the full size but for seeds and epochs."""
     loss = np.asarray(curves, np.float64)
     shape = loss.shape[:2]
     given = {

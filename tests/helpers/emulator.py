@@ -181,7 +181,7 @@ _CUDA = EmulatedCuda()
 
 
 def _stand_ins() -> dict[int, Any]:
-    """What replaces numba.cuda and, for `from numba.cuda import shared` and the like, its names; by identity."""
+    """Return what replaces numba.cuda and, for `from numba.cuda import shared` and the like, its names; by identity."""
     found: dict[int, Any] = {id(cuda): _CUDA}
     for name, member in vars(EmulatedCuda).items():
         value = getattr(cuda, name, None)
@@ -210,7 +210,7 @@ def _emulated(function: FunctionType, substitutes: frozenset) -> FunctionType:
 
 
 def _argument(value: Any) -> Any:
-    """An argument as the compiled kernel would take it: a Python float is a float64 there, and promotes."""
+    """Return an argument as the compiled kernel would take it: a Python float is a float64 there, and promotes."""
     if isinstance(value, np.ndarray):
         return checked(value)
     if isinstance(value, tuple):
@@ -356,7 +356,7 @@ class EmulatedGpu(Backend):
         target[...] = source
 
     def synchronize(self) -> None:
-        """Launches here end before they return."""
+        """Return at once: launches end before they return."""
 
     def launch(
         self,

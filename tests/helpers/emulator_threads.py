@@ -360,7 +360,7 @@ def at_grid_barrier() -> None:
 
 
 def pause() -> None:
-    """What a kernel calls while it polls: lets the others go on."""
+    """Let the other threads run: what a kernel calls while it polls."""
     launched = getcurrent().launched
     launched.polling.append(getcurrent())
     launched.hub.switch()

@@ -26,7 +26,7 @@ def _cell_contents(cell: CellType) -> Any:
 
 
 def _reached(function: FunctionType) -> Iterator[Any]:
-    """The values that `function` names."""
+    """Yield the values that `function` names."""
     scope = function.__globals__
     yield from (scope[name] for name in _names(function.__code__) if name in scope)
     yield from map(_cell_contents, function.__closure__ or ())
@@ -39,7 +39,7 @@ class _Copier:
         self.copies: dict[FunctionType, FunctionType] = {}
 
     def inner(self, value: Any) -> Iterator[tuple[FunctionType | None, bool]]:
-        """What is in a value: (a function to follow or None, whether the value itself must be replaced)."""
+        """Yield what is in a value: a function to follow or None, and whether the value itself must be replaced."""
         if self.replacement(value) is not None:
             yield None, True
         elif (device_function := self.unwrap(value)) is not None:
@@ -51,7 +51,7 @@ class _Copier:
                 yield from self.inner(item)
 
     def concerned(self, start: FunctionType) -> set[FunctionType]:
-        """The functions reached from `start` that lead to something to replace."""
+        """Return the functions reached from `start` that lead to something to replace."""
         callers: dict[FunctionType, set[FunctionType]] = {start: set()}
         found, pending = [], [start]
         while pending:
@@ -118,7 +118,7 @@ def copy_with(
     replacement: Callable[[Any], Any],
     unwrap: Callable[[Any], FunctionType | None],
 ) -> FunctionType:
-    """`function` with replaced values; the function itself if it leads to none.
+    """Return `function` with replaced values; the function itself if it leads to none.
 
     Parameters
     ----------

@@ -71,7 +71,7 @@ CELLS = (*BUILT_IN, *OWN)
 
 
 def cell_named(name):
-    """A cell of `CELLS`; registered here and not on import: other tests are parametrised over the registry."""
+    """Return a cell of `CELLS`; registered here and not on import: other tests are parametrised over the registry."""
     return gs.cells.register(OWN[name]) if name in OWN else gs.cells.get(name)
 
 
@@ -131,7 +131,7 @@ def _put(out, value, accumulate=False):
 
 
 def _in_order(a, b):
-    """A @ b, each element the same bits whatever the others are: BLAS does not promise that."""
+    """Return A @ b, each element the same bits whatever the others are: BLAS does not promise that."""
     total = np.zeros((a.shape[0], b.shape[1]), a.dtype)
     for k in range(a.shape[1]):
         total += a[:, k : k + 1] * b[k]
@@ -245,7 +245,7 @@ def signature_of(kind, dtype):
 
 
 def make_kernel(kind, cell, hidden, dtype, chosen, fast_activations=False):
-    """The kernel as `kernels.cuda` makes it."""
+    """Return the kernel as `kernels.cuda` makes it."""
     from gatescope.kernels.cuda.backward import make_backward
     from gatescope.kernels.cuda.forward import make_forward
     from gatescope.kernels.cuda.matvec import make_pack

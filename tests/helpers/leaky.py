@@ -34,7 +34,7 @@ class Leaky:
 
 
 def by_hand(weights, inputs, h):
-    """The same cell in plain NumPy, complex too: (T, B, I), (B, H) -> outputs (T, B, H)."""
+    """Return the same cell in plain NumPy, complex too: (T, B, I), (B, H) -> outputs (T, B, H)."""
     W_a, W_n = np.split(weights["weight_ih"], 2)
     _, R_n = np.split(weights["weight_hh"], 2)
     b_a, b_n = np.split(weights["bias_ih"], 2)

@@ -16,7 +16,7 @@ LENGTHS = (12, 1, 9)
 
 
 def make_stack(cells, hidden_sizes, *, input_size=2, seed=0, scale=1.0):
-    """A stack with uniform weights; not by `gs.init_stack`, which has tests of its own."""
+    """Return a stack with uniform weights; not by `gs.init_stack`, which has tests of its own."""
     rng = np.random.default_rng([seed, 1])
     layers, size = [], input_size
     for k, (cell, hidden) in enumerate(zip(cells, hidden_sizes, strict=True)):
@@ -64,7 +64,7 @@ def make_batch(counted, *, steps=12, sequences=3, input_size=2, lengths=LENGTHS,
 
 
 def named(stack, vector):
-    """The parts of a vector (N,) by the names of the weights."""
+    """Return the parts of a vector (N,) by the names of the weights."""
     parts, begin = {}, 0
     for name, value in stack.weights().items():
         parts[name] = vector[begin : begin + value.size].reshape(value.shape)

@@ -12,7 +12,7 @@ STATES = {"lstm": ("h", "c"), "gru": ("h",), "rnn": ("h",)}
 
 
 def make_trace(cell="lstm", steps=50, batch=2, hidden_size=6, *, lengths=None, seed=0):
-    """A trace of random values in each gate's range; past a sequence's end gates are 0, as in `run`."""
+    """Return a trace of random values in each gate's range; past a sequence's end gates are 0, as in `run`."""
     rng = np.random.default_rng(seed)
     lengths = np.full(batch, steps) if lengths is None else np.asarray(lengths)
     kept, states = SAVED[cell], STATES[cell]
@@ -34,7 +34,7 @@ def make_trace(cell="lstm", steps=50, batch=2, hidden_size=6, *, lengths=None, s
 
 
 def make_flow(cell="lstm", rate=0.1, lags=101, batch=1, *, zero_after=None, of="h", wrt="h"):
-    """An exact exponential decay, in nats; the sequences' rates are 1, 2, ... times `rate`."""
+    """Return an exact exponential decay, in nats; the sequences' rates are 1, 2, ... times `rate`."""
     lag = np.arange(lags, dtype=np.int64)
     log_norm = -rate * lag[:, None] * np.arange(1.0, batch + 1)
     if zero_after is not None:
@@ -51,7 +51,7 @@ def make_flow(cell="lstm", rate=0.1, lags=101, batch=1, *, zero_after=None, of="
 
 
 def legend_lines(ax):
-    """The lines that have an entry in a legend: data, not helping lines."""
+    """Return the lines that have an entry in a legend: data, not helping lines."""
     return [line for line in ax.lines if not line.get_label().startswith("_")]
 
 
@@ -79,7 +79,7 @@ def make_paths(cell="lstm", lags=101, batch=1, *, first=0, cancelling=True):
 
 
 def make_connectivity(targets, sources, *, rate=0.5, batch=1, zero_after=None):
-    """A decay by `rate` nats a step between outputs and inputs; of sequence b, b + 1 times as fast."""
+    """Return a decay by `rate` nats a step between outputs and inputs; of sequence b, b + 1 times as fast."""
     targets, sources = np.asarray(targets, np.int64), np.asarray(sources, np.int64)
     lag = targets[:, None] - sources
     log_norm = -rate * lag[:, :, None] * np.arange(1.0, batch + 1)

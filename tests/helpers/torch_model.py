@@ -29,7 +29,7 @@ class Masks(NamedTuple):
 
 
 def leaves(stack):
-    """The model's weights as tensors that want a gradient, by name, in the order of ``Stack.flat``."""
+    """Return the model's weights as tensors that want a gradient, by name, in the order of ``Stack.flat``."""
     return {name: torch.tensor(value, requires_grad=True) for name, value in stack.weights().items()}
 
 
@@ -44,7 +44,7 @@ def gradients(weights):
 
 
 def _step(cell, wx, rx, states, dropped):
-    """New states; ``wx`` is W x + b_W, ``rx(h)`` is R h + b_R, ``dropped(h)`` is h as that product sees it."""
+    """Return new states; ``wx`` is W x + b_W, ``rx(h)`` is R h + b_R, ``dropped(h)`` is h as that product sees it."""
     h = states[0]
     if cell == "rnn":
         return (torch.tanh(wx + rx(dropped(h))),)
@@ -79,7 +79,7 @@ def _times(x, mask):
 
 
 def outputs(cells, weights, inputs, states, masks=None):
-    """Outputs (T, B, O), and the states after the last step, a tuple a layer."""
+    """Return outputs (T, B, O), and the states after the last step, a tuple a layer."""
     masks = masks or Masks()
     x = _times(torch.tensor(inputs), masks.inputs)
     finals = []
@@ -107,7 +107,7 @@ def outputs(cells, weights, inputs, states, masks=None):
 
 
 def outputs_by_layers(stack, weights, inputs):
-    """Outputs (T, B, O) of torch.nn's layers and functional read-out, with no dropout."""
+    """Return outputs (T, B, O) of torch.nn's layers and functional read-out, with no dropout."""
     x = torch.tensor(inputs)
     for k, layer in enumerate(stack.layers):
         kind = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}[layer.cell]
@@ -137,7 +137,7 @@ def head_losses(heads, y, targets, counted):
 
 
 def loss(heads, y, targets, counted):
-    """What is trained on: the heads' losses times their weights, added up."""
+    """Return what is trained on: the heads' losses times their weights, added up."""
     found = head_losses(heads, y, targets, counted)
     return sum(head.weight * value for head, value in zip(heads, found, strict=True))
 

@@ -32,7 +32,7 @@ def make_stack(cells=("lstm", "lstm"), *, heads=(("y", 1),), seed=0):
 
 
 def make_batch(seed=0, *, steps=STEPS, sequences=SEQUENCES, lengths=LENGTHS, mask=None):
-    """The sum of the first input over the last two steps, at every step that there is."""
+    """Return the sum of the first input over the last two steps, at every step that there is."""
     rng = np.random.default_rng([seed, 5])
     inputs = rng.standard_normal((steps, sequences, 2))
     targets = inputs[:, :, :1].copy()
@@ -49,7 +49,7 @@ def make_batch(seed=0, *, steps=STEPS, sequences=SEQUENCES, lengths=LENGTHS, mas
 
 
 def fresh(seed, **options):
-    """The same as callable data."""
+    """Return the same as callable data."""
     return make_batch(seed, **{"sequences": 3, "lengths": None, **options})
 
 
@@ -60,7 +60,7 @@ def train(model=None, data=None, **options):
 
 
 def score(stack, batch, **options):
-    """What a model reaches on a batch."""
+    """Return what a model reaches on a batch."""
     return Engine(stack, steps=STEPS, sequences=SEQUENCES, **options).evaluate(as_data(batch, stack))
 
 

@@ -10,7 +10,7 @@ GATES = {"rnn": ("n",), "lstm": ("i", "f", "g", "o"), "gru": ("r", "z", "n")}
 
 
 def make_stack(cells=("lstm",), hidden_size=2, dtype="float32"):
-    """A model of zeros; a cell that is not known has two gates."""
+    """Return a model of zeros; a cell that is not known has two gates."""
     layers, width = [], 1
     for cell in cells:
         gates = GATES.get(cell, ("a", "b"))
@@ -46,7 +46,7 @@ def make_run(
     config=None,
     message="",
 ):
-    """A run whose loss falls exponentially from about 1, unless one is given."""
+    """Return a run whose loss falls exponentially from about 1, unless one is given."""
     rng = np.random.default_rng(seed)
     cells = (cells,) if isinstance(cells, str) else tuple(cells)
     epoch = np.arange(1, epochs + 1, dtype=np.int64)

@@ -21,7 +21,7 @@ def adjoints_of(case, directions, threads=1, **keywords):
 
 
 def diagonal(rates, T, dtype="float64"):
-    """A relu network whose unit k decays by rates[k] a step: its adjoints are known at every lag."""
+    """Return a relu network whose unit k decays by rates[k] a step: its adjoints are known at every lag."""
     case = Case("rnn_relu", T=T, B=1, I=1, H=len(rates), dtype=dtype)
     for weights in case.params.arrays().values():
         weights[:] = 0

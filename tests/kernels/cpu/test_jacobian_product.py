@@ -13,7 +13,7 @@ def logs_of(matrix):
 
 
 def exact(matrices, digits):
-    """The product in so many digits."""
+    """Return the product in so many digits."""
     with mpmath.workdps(digits):
         total = mpmath.eye(matrices.shape[1])
         for matrix in matrices:

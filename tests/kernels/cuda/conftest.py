@@ -23,7 +23,7 @@ else:
 
 @pytest.fixture(params=BACKENDS)
 def gpu(request):
-    """A Backend, put in place for the package's CUDA kernels: the emulator, Numba's simulator, or a GPU."""
+    """Yield the backend of the package's CUDA kernels: the emulator, Numba's simulator, or a GPU."""
     from gatescope.kernels.cuda import backend
 
     if request.param != "emulator":

@@ -17,7 +17,7 @@ u64, f32 = np.uint64, np.float32
 
 
 def make_recurrence(units, gates, number=f32):
-    """A recurrence whose thread holds `gates * units` weights, one barrier a step."""
+    """Return a recurrence whose thread holds `gates * units` weights, one barrier a step."""
     dtype = from_dtype(np.dtype(number))
     count, twice, one, zero = gates * units, 2 * units, number(1), number(0)
 

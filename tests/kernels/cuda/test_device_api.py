@@ -21,14 +21,14 @@ TOLERANCE = {"float64": 1e-12, "float32": 32 * 2.0**-24}
 
 @pytest.fixture
 def slim():
-    """A user's cell, registered for one test."""
+    """Return a user's cell, registered for one test."""
     yield gs.cells.register(Slim)
     gs.cells.registry._CELLS.pop("slim_test", None)
 
 
 @pytest.fixture
 def emulated():
-    """An emulated GPU that counts and takes arrays of other libraries; not beside the simulator."""
+    """Return an emulated GPU that counts and takes arrays of other libraries; not beside the simulator."""
     if driver.simulated:
         pytest.skip("the emulator needs the real numba.cuda")
     gpu = Adopting()

@@ -24,7 +24,7 @@ CLAMPS = {
 
 @pytest.fixture(autouse=True)
 def slim():
-    """A user's cell, registered for one test."""
+    """Return a user's cell, registered for one test."""
     yield gs.cells.register(Slim)
     gs.cells.registry._CELLS.pop("slim_test", None)
 

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.slow] if driver.simulated else []
 
 @pytest.fixture
 def emulated():
-    """An emulated GPU that counts and takes arrays of other libraries; not beside the simulator."""
+    """Return an emulated GPU that counts and takes arrays of other libraries; not beside the simulator."""
     if driver.simulated:
         pytest.skip("the emulator needs the real numba.cuda")
     gpu = Adopting()
@@ -28,7 +28,7 @@ def emulated():
 
 @pytest.fixture
 def untouched(emulated):
-    """The emulated GPU, which must have computed and kept nothing."""
+    """Return the emulated GPU, which must have computed and kept nothing."""
     yield emulated
     assert emulated.launches == []
     assert emulated.live == 0
@@ -322,7 +322,7 @@ LOST = CudaAPIError(719, "cuMemcpyHtoD", "CUDA_ERROR_LAUNCH_FAILED")
 
 @pytest.fixture
 def failing(monkeypatch):
-    """A function that makes a `CudaBackend` whose driver raises an error at every call."""
+    """Return a function that makes a `CudaBackend` whose driver raises an error at every call."""
 
     def make(error):
         def fail(*_args, **_keywords):

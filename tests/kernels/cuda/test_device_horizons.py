@@ -13,7 +13,7 @@ from gatescope.measurements import gradient_flow as flow_module
 
 @pytest.fixture(autouse=True)
 def emulated(monkeypatch):
-    """An emulated GPU on which a segment is two steps."""
+    """Return an emulated GPU on which a segment is two steps."""
     if driver.simulated:
         pytest.skip("the emulator needs the real numba.cuda")
     monkeypatch.setattr(device.CudaDevice, "piece", lambda self, steps, step_bytes, state_bytes: 2)

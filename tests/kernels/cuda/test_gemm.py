@@ -19,7 +19,7 @@ def rounding(dtype, roundings):
 
 
 def place(gpu, values, gap=0, offset=0, fill=np.nan):
-    """A matrix on the device, with `gap` elements after each row, `offset` before the first, and 3 at the end."""
+    """Return a matrix on the device, with `gap` elements after each row, `offset` before the first, 3 at the end."""
     rows, cols = values.shape
     flat = np.full(offset + rows * (cols + gap) + 3, fill, values.dtype)
     flat[offset : offset + rows * (cols + gap)].reshape(rows, cols + gap)[:, :cols] = values
@@ -27,7 +27,7 @@ def place(gpu, values, gap=0, offset=0, fill=np.nan):
 
 
 def read(gpu, matrix):
-    """The matrix; what lies around it must be as it was."""
+    """Return the matrix; what lies around it must be as it was."""
     flat = gpu.to_host(matrix.array).copy()
     inside = flat[matrix.offset : matrix.offset + matrix.rows * matrix.step].reshape(matrix.rows, matrix.step)
     values = inside[:, : matrix.cols].copy()
@@ -37,7 +37,7 @@ def read(gpu, matrix):
 
 
 def not_in_simulator(gpu, why):
-    """The simulator runs a smaller set; the emulator runs all."""
+    """Return a smaller set for the simulator; all for the emulator."""
     if gpu.name == "cudasim":
         pytest.skip(f"Numba's simulator {why}")
 
@@ -56,7 +56,7 @@ def assert_sum(found, dtype, roundings, *terms):
 
 
 def emulator_module():
-    """The emulator; skips in the simulator, beside which it cannot run."""
+    """Return the emulator; skips in the simulator, beside which it cannot run."""
     if driver.simulated:
         pytest.skip("the emulator needs the real numba.cuda")
     from helpers import emulator

@@ -18,7 +18,7 @@ BLOCKS = {"parts": 4, "blocks": 3, "sequences": 2}
 
 
 def copy_of(module, name, *replacements, **names):
-    """A factory made anew from its text, with lines replaced; names are put in place of the module's."""
+    """Return a factory made anew from its text, with lines replaced; names are put in place of the module's."""
     text = inspect.getsource(getattr(module, name))
     for old, new in replacements:
         assert old in text, f"the kernel no longer has the text {old!r}: adapt the fault"

@@ -16,7 +16,7 @@ LN = {"float64": 1e-10, "float32": 1e-4}
 
 @pytest.fixture
 def gpu():
-    """The emulator.  Directions are rescaled with shuffles, which Numba's simulator does not have."""
+    """Return the emulator.  Directions are rescaled with shuffles, which Numba's simulator does not have."""
     with emulated() as gpu:
         yield gpu
 
@@ -28,7 +28,7 @@ def directions_of(work, M=2, scale=0, seed=3):
 
 
 def trace_of(work, steep=False):
-    """A run's states and gates; steep: any positive states, through which relu lets everything pass."""
+    """Return a run's states and gates; steep: any positive states, through which relu lets everything pass."""
     trace = work.case.run()
     if not steep:
         return trace.states, trace.gates

@@ -14,7 +14,7 @@ FOREIGN = ("numba.cuda", "numba_cuda", "cuda", "numba_cuda_mlir")
 
 
 def imported(tree):
-    """The dotted names that a module imports, by statements and by import_module."""
+    """Return the dotted names that a module imports, by statements and by import_module."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

@@ -19,7 +19,7 @@ OLD = driver.Gpu(index=0, name="GTX 1080", capability=(6, 1), multiprocessors=20
 
 @pytest.fixture
 def machine(monkeypatch):
-    """A machine where all is well; a test spoils one thing."""
+    """Return a machine where all is well; a test spoils one thing."""
 
     class Machine:
         """Attributes are the answers of the lookups of the same name."""

@@ -46,7 +46,7 @@ def call(name, x, vector=True):
 
 
 def exact_mp(name, values):
-    """The exact function, in mpmath numbers of 40 digits."""
+    """Return the exact function, in mpmath numbers of 40 digits."""
     with mp.workdps(40):
         # sigmoid(x) = (1 + tanh(x/2)) / 2 would cancel for x < 0.
         one = {"tanh": mp.tanh, "sigmoid": lambda v: 1 / (1 + mp.exp(-v))}[name]
@@ -54,7 +54,7 @@ def exact_mp(name, values):
 
 
 def reference(name, x):
-    """The function to many more bits than x has: float64 for float32, long double for float64."""
+    """Return the function to many more bits than x has: float64 for float32, long double for float64."""
     if x.dtype == np.float32:
         x = x.astype(np.float64)
     elif np.finfo(np.longdouble).nmant >= 63:

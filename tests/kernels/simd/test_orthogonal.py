@@ -7,7 +7,7 @@ from gatescope.kernels.cpu.jacobian_product import carry_directions
 
 
 def orthonormal(rows):
-    """Logs of R's diagonal, the orthonormal rows and the smallest sine; through one multiplication by 1."""
+    """Return logs of R's diagonal, the orthonormal rows and the smallest sine; through one multiplication by 1."""
     logs, found, sine, _, _ = carry_directions(np.eye(rows.shape[1])[None], rows, 1)
     return logs[0], found, sine
 
