@@ -11,6 +11,7 @@ True
 
 from gatescope import cells, experiments, tasks, training
 from gatescope._version import __version__
+from gatescope.comparison.compare import compare
 from gatescope.datatypes import (
     Batch,
     Connectivity,
@@ -37,6 +38,7 @@ from gatescope.datatypes import (
     load,
     save,
 )
+from gatescope.datatypes.comparison import CellMeasurements, Comparison
 from gatescope.datatypes.stack import Stack
 from gatescope.errors import (
     AccuracyWarning,
@@ -73,6 +75,8 @@ from gatescope.training.train import train
 __all__ = [
     "AccuracyWarning",
     "Batch",
+    "CellMeasurements",
+    "Comparison",
     "Connectivity",
     "DeviceError",
     "Diagnosis",
@@ -110,6 +114,7 @@ __all__ = [
     "backprop",
     "cells",
     "clamp",
+    "compare",
     "connectivity",
     "diagnose",
     "estimate_memory",

@@ -9,12 +9,12 @@ from safetensors.numpy import save_file
 
 import gatescope as gs
 from gatescope.comparison.compare import compare
-from gatescope.comparison.table import notes
+from gatescope.comparison.notes import notes
 from gatescope.datatypes import GradientFlow, Params, Trace
 
 
 def test_compare_writes_everything(invoke, tmp_path):
-    done = invoke("compare", "--horizon", 700, "--hidden-size", 4)
+    done = invoke("compare", "--steps", 700, "--hidden-size", 4)
     assert done.exit_code == 0, done.output
     out = tmp_path / "gatescope-out"
     summary = json.loads((out / "summary.json").read_text())
@@ -62,7 +62,7 @@ def test_compare_with_every_option(invoke, tmp_path):
             "gru,gru_reset_before",
             "--hidden-size",
             5,
-            "--horizon",
+            "--steps",
             30,
         ),
         *("--dtype", "float64", "--seed", 7, "--init", "chrono(50)", "--units", "0,4", "--out", "here/there"),
@@ -98,7 +98,7 @@ def test_compare_weights_from_files(invoke, tmp_path):
     arguments = [
         part for name in ("trained.safetensors", "other.npz", "own.npz") for part in ("--weights", name)
     ]
-    done = invoke("compare", *arguments, "--horizon", 30)
+    done = invoke("compare", *arguments, "--steps", 30)
     assert done.exit_code == 0, done.output
     summary = json.loads((tmp_path / "gatescope-out" / "summary.json").read_text())
     assert summary["arguments"]["hidden_size"] is None
@@ -116,7 +116,7 @@ def test_an_rnn_from_pytorch_is_tanh_or_relu(invoke, tmp_path):
     weights = {f"net.{name}": value for name, value in torch_weights(1, 4).items()}
     others = {f"other.{name}": value for name, value in torch_weights(4, 3).items()}
     np.savez(tmp_path / "w.npz", **weights, **others)
-    asked = ("--weights", "w.npz", "--horizon", 20, "--prefix", "net")
+    asked = ("--weights", "w.npz", "--steps", 20, "--prefix", "net")
     done = invoke("run", *asked)
     assert done.exit_code == 0, done.output
     assert done.stderr == "w: taken as tanh; --nonlinearity relu for the other\n"
@@ -162,13 +162,13 @@ def test_any_file_name_will_do(invoke, tmp_path):
         assert (out / f"trajectories_{stem}.png").exists()
     with np.load(out / "data" / "saturation.npz") as shares:
         assert len(shares.files) == 4 * len(names)
-    done = invoke("run", "--weights", "[x].npz", "--horizon", 1)
+    done = invoke("run", "--weights", "[x].npz", "--steps", 1)
     assert done.exit_code == 0, done.output
     assert "[x] over the Santa Fe laser series: 1 step, 1 sequence," in done.stdout
 
 
 def test_one_step_of_one_unit_is_told_in_the_singular(invoke, tmp_path):
-    done = invoke("compare", "--horizon", 1, "--hidden-size", 1, "--threads", 1)
+    done = invoke("compare", "--steps", 1, "--hidden-size", 1, "--threads", 1)
     assert done.exit_code == 0, done.output
     assert "1 step, one sequence" in done.stdout
     for row in ("gradient decay to h, nats per step", "half-life to h, steps", "R² of the decay to h"):
@@ -234,7 +234,7 @@ def test_a_gradient_of_zero_is_shown_as_such(invoke, tmp_path):
     params = gs.init("rnn_relu", input_size=1, hidden_size=3)
     params.bias_ih[:] = -10  # no unit is ever active
     params.save(tmp_path / "dead.npz")
-    done = invoke("compare", "--weights", "dead.npz", "--horizon", 30)
+    done = invoke("compare", "--weights", "dead.npz", "--steps", 30)
     assert done.exit_code == 0, done.output
     gradient = json.loads((tmp_path / "gatescope-out" / "summary.json").read_text())["cells"]["dead"][
         "gradient"

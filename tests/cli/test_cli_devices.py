@@ -8,6 +8,7 @@ from helpers.command_line import SMALL, too_late
 import gatescope as gs
 from gatescope.datatypes import Trace
 from gatescope.kernels.cuda import backend, driver
+from gatescope.measurements.problem import prepare
 
 NO_GPU = "the NVIDIA driver is there, but it finds no GPU; nvidia-smi -L lists those that it knows"
 COMMANDS = (["compare", "--cells", "lstm"], ["run", "--cell", "lstm"])
@@ -84,12 +85,12 @@ def test_devices_in_the_simulator(invoke, machine):
 @pytest.mark.parametrize(
     ("options", "why", "message"),
     [
-        (["--device", "gpu"], None, "device='gpu' is not known; the devices are 'cpu' and 'cuda'"),
+        (["--device", "gpu"], None, "--device 'gpu' is not known; the devices are 'cpu' and 'cuda'"),
         (["--device", "cuda:1"], None, "CUDA_VISIBLE_DEVICES chooses among several GPUs"),
         (
             ["--device", "cuda"],
             NO_GPU,
-            f"device='cuda' cannot be used: {NO_GPU}; choose 'cpu'. NUMBA_",
+            f"--device 'cuda' cannot be used: {NO_GPU}; choose 'cpu'. NUMBA_",
         ),
         (
             ["--device", "cuda", "--threads", "2"],
@@ -100,7 +101,7 @@ def test_devices_in_the_simulator(invoke, machine):
 )
 def test_a_device_that_cannot_be_used(invoke, machine, monkeypatch, tmp_path, command, options, why, message):
     machine(why=why)
-    monkeypatch.setattr("gatescope.comparison.compare.run", too_late)
+    monkeypatch.setattr("gatescope.comparison.compare.prepare", too_late)
     monkeypatch.setattr("gatescope.recurrence.run.run", too_late)
     done = invoke(*command, *SMALL, *options)
     assert done.exit_code == 2, done.output
@@ -123,22 +124,18 @@ def test_everything_is_computed_on_the_device(invoke, machine, monkeypatch, tmp_
 
         return answer
 
-    for place, function in (
-        ("comparison.compare.run", gs.run),
-        ("comparison.compare.gradient_flow", gs.gradient_flow),
-        ("recurrence.run.run", gs.run),
-    ):
+    for place, function in (("comparison.compare.prepare", prepare), ("recurrence.run.run", gs.run)):
         monkeypatch.setattr(f"gatescope.{place}", on_cpu(place, function))
     compare, run = COMMANDS
     done = invoke(*compare, *SMALL, "--device", "cuda")
     assert done.exit_code == 0, done.output
-    assert set(seen) == {("comparison.compare.run", "cuda"), ("comparison.compare.gradient_flow", "cuda")}
-    assert "on the GPU, copies to it and back included" in done.stdout
+    assert seen == [("comparison.compare.prepare", "cuda")]  # whose problem everything is measured with
+    assert "on the GPU, the copy of the inputs to it included" in done.stdout
     out = tmp_path / "gatescope-out"
     summary = json.loads((out / "summary.json").read_text())
     assert (summary["arguments"]["device"], summary["provenance"]["device"]) == ("cuda", "cuda")
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert "on the GPU, copies to it and back included, compilation excluded" in page
+    assert "on the GPU, the copy of the inputs to it included, with weights and memory ready" in page
     assert "on the CPU" not in page
     assert "simulator" not in page
 

@@ -17,12 +17,12 @@ BAD = [
     (["compare", "--weights", "two.npz"], "two takes 2 numbers a step|--inputs"),
     (["compare", "--weights", "w.pt"], "no such file|pickle"),
     (["compare", "--weights", "two.npz", "--layer", "3"], ""),
-    (["compare", "--cells", "rnn,grue"], "cell='grue'"),
+    (["compare", "--cells", "rnn,grue"], "'grue'"),
     (["compare", "--cells", ","], "names no cell"),
-    (["compare", "--dtype", "float16"], "dtype='float16'"),
-    (["compare", "--init", "magic"], "scheme='magic'"),
+    (["compare", "--dtype", "float16"], "'float16'"),
+    (["compare", "--init", "magic"], "'magic'"),
     (["compare", "--cells", "rnn", "--init", "chrono"], "chrono"),
-    (["compare", "--horizon", "10094"], "10093 steps"),
+    (["compare", "--steps", "10094"], "10093 steps"),
     (["compare", "--units", "0,x"], "--units '0,x'"),
     (["compare", "--units", "64"], "0..63"),
     (["compare", "--out", "file.txt"], "file.txt"),
@@ -47,7 +47,7 @@ BAD = [
         "--nonlinearity 'relu' is for PyTorch files",
     ),
     (["compare", "--weights", "four.npz", "--nonlinearity", "relu"], "is for an RNN of one gate"),
-    (["compare", "--weights", "four.npz", "--nonlinearity", "sine"], "nonlinearity='sine'"),
+    (["compare", "--weights", "four.npz", "--nonlinearity", "sine"], "'sine'"),
     (["compare", "--weights", "four.npz", "--prefix", "net"], "net"),
     (["run", "--weights", "own.npz", "--cell", "gru"], "--cell 'gru' is for a fresh cell, and --weights"),
     (["run", "--weights", "own.npz", "--init", "keras"], "--init 'keras' is for a fresh cell, and --weights"),
@@ -59,10 +59,10 @@ BAD = [
     (["run", "--cell", "rnn", "--layer", "1"], "--layer 1 is for weights from a file; give --weights"),
     (["run", "--cell", "rnn,gru"], "takes one"),
     (["run", "--out", "trace.txt"], "must end in .npz"),
-    (["run", "--out", "folder.npz"], "it is a folder"),
+    (["run", "--out", "folder.npz"], "is a folder"),
     (
         ["run", "--out", "blocked"],
-        "--out 'blocked': it is a folder; name a file in it, as in blocked/out.npz",
+        "--out 'blocked' is a folder; name a file in it, as in blocked/out.npz",
     ),
     (["compare", "--weights", "own.npz", "--layer", "0"], "is for PyTorch files and trained models"),
 ]
@@ -84,7 +84,7 @@ def test_bad_input_is_one_line_and_status_2(arguments, message, invoke, tmp_path
     np.savez(tmp_path / "four.npz", **torch_weights(4, 3))
     gs.init("rnn", input_size=1, hidden_size=2).save(tmp_path / "own.npz")
     gs.run(gs.init("rnn", input_size=1, hidden_size=2), np.ones((3, 1))).save(tmp_path / "trace.npz")
-    monkeypatch.setattr("gatescope.comparison.compare.run", too_late)  # found before the computing starts
+    monkeypatch.setattr("gatescope.comparison.compare.prepare", too_late)  # found before the computing starts
     before = sorted(tmp_path.rglob("*"))
 
     done = invoke(*arguments)
@@ -102,8 +102,8 @@ def test_bad_input_is_one_line_and_status_2(arguments, message, invoke, tmp_path
     [
         ("hidden-size", "0"),
         ("hidden-size", "-3"),
-        ("horizon", "0"),
-        ("horizon", "-5"),
+        ("steps", "0"),
+        ("steps", "-5"),
         ("threads", "0"),
         ("seed", "-1"),
     ],
@@ -135,7 +135,7 @@ def test_interrupt_is_130(invoke, monkeypatch):
     def interrupted(*_args, **_kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("gatescope.comparison.compare.run", interrupted)
+    monkeypatch.setattr("gatescope.comparison.compare.prepare", interrupted)
     done = invoke("compare", *SMALL)
     assert done.exit_code == 130
     assert done.stderr.splitlines() == ["gatescope: interrupted"]
@@ -145,7 +145,7 @@ def test_lack_of_memory_is_told(invoke, monkeypatch):
     def greedy(*_args, **_kwargs):
         raise MemoryError
 
-    monkeypatch.setattr("gatescope.comparison.compare.run", greedy)
+    monkeypatch.setattr("gatescope.comparison.compare.prepare", greedy)
     done = invoke("compare", *SMALL)
     assert done.exit_code == 2
     assert "not enough memory" in done.stderr
@@ -156,7 +156,7 @@ def test_unwritable_folder_is_found_before_the_computing(invoke, tmp_path, monke
         raise PermissionError(13, "Permission denied", str(dir))
 
     monkeypatch.setattr("tempfile.TemporaryFile", denied)
-    monkeypatch.setattr("gatescope.comparison.compare.run", too_late)
+    monkeypatch.setattr("gatescope.comparison.compare.prepare", too_late)
     done = invoke("compare", *SMALL, "--out", "locked")
     assert done.exit_code == 2
     assert done.stderr == (

@@ -81,7 +81,7 @@ def test_ctrl_c_leaves_the_runs_and_the_same_command_goes_on(invoke, tmp_path, m
     line = done.stderr.splitlines()[-1]
     assert (
         line
-        == "gatescope: interrupted; what has been trained is in here/runs; the same command goes on from there"
+        == "gatescope: interrupted; what has been trained is in here/runs; the same command continues from there"
     )
     assert not (tmp_path / "here" / "result.npz").exists()
     trained = len(calls)
@@ -103,8 +103,8 @@ BAD = [
     (["--dtype", "float16"], "--dtype 'float16' is not one"),
     (["--hidden-size", "0"], "--hidden-size 0 must be"),
     (["--data-seed", "-1"], "--data-seed -1 must be"),
-    (["--threads", "0"], "--threads 0 must be a whole number of at least 1; left out, it is one a core"),
-    (["--out", "file.txt"], "--out 'file.txt': 'file.txt' is a file, not a folder"),
+    (["--threads", "0"], "--threads 0 must be a whole number of at least 1; leave it out"),
+    (["--out", "file.txt"], "--out 'file.txt' cannot be written: 'file.txt' is a file, not a folder"),
     (
         ["--out", "other", "--seeds", "1"],
         "holds runs with other `steps` (60 there, 50 here); give the same to resume",
@@ -140,4 +140,4 @@ def test_help(invoke):
 
 def test_help_says_how_long_it_takes(invoke):
     said = " ".join(invoke("experiment", "long-series", "--help").output.replace("│", " ").split())
-    assert "About half an hour on two cores" in said
+    assert "about half an hour on two cores" in said

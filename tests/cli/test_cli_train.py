@@ -12,9 +12,10 @@ import pytest
 
 import gatescope as gs
 from gatescope import tasks
-from gatescope.cli.train import data, parsing, table
+from gatescope.cli.train import data, names, parsing, table
 from gatescope.datatypes.training_run import Status, TrainingRun
 from gatescope.recurrence.initialization import init_stack
+from gatescope.reporting.text import percent
 from gatescope.training import train
 from gatescope.training.dropout import Dropout
 
@@ -43,7 +44,7 @@ def started(*arguments):
 
 
 def test_each_task_that_needs_no_download_is_tried():
-    assert set(data.NAMES) - set(TASKS) == {"chorales", "piano-roll", "own"}  # of these, elsewhere
+    assert set(names.NAMES) - set(TASKS) == {"chorales", "piano-roll", "own"}  # of these, elsewhere
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -59,7 +60,7 @@ def test_a_task_is_trained_on_and_told_of_and_stored(name, text, invoke, tmp_pat
     run = gs.load(tmp_path / "run.npz")
     assert isinstance(run, TrainingRun)
     assert run.history.epoch.tolist() == [1, 2]
-    assert run.history.updates[-1] == (20 if name in data.FRESH else 2)
+    assert run.history.updates[-1] == (20 if name in names.FRESH else 2)
     assert (tmp_path / "curves.png").stat().st_size > 5_000
     assert not list(tmp_path.glob("*checkpoint*"))
 
@@ -192,7 +193,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(invoke, tmp_path, monk
     assert done.exit_code == 130, done.output
     (line,) = done.stderr.splitlines()
     assert line == (
-        "gatescope: interrupted; what has been trained (1 epoch) is in run.checkpoint.npz; the same command goes on "
+        "gatescope: interrupted; what has been trained (1 epoch) is in run.checkpoint.npz; the same command continues "
         "from there"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["run.checkpoint.npz"]
@@ -258,7 +259,7 @@ def test_an_accuracy_is_told_beside_that_of_the_commonest_answer(invoke):
     done = invoke(*started("temporal-order", "--steps", 20, "--sequences", 9, "--fixed"))
     line = next(line for line in done.stdout.splitlines() if "commonest answer" in line)
     expected = gs.majority_accuracy(tasks.temporal_order(steps=20, sequences=9, seed=0))
-    assert f"{expected:.2%}" in line
+    assert percent(expected) in line
 
 
 def run_of(*, loss, seconds):
@@ -276,7 +277,7 @@ def told(run, *, baseline=float("nan"), at=None):
     given = data.Material(
         task=example, example=example, validation=None, test=None, source="", judged_on="others", fresh=False
     )
-    return dict(table.course(run, given, at))
+    return dict(table.progress_rows(run, given, at))
 
 
 def test_the_time_of_an_update_is_that_of_the_epochs_that_did_not_compile():
@@ -315,10 +316,10 @@ def test_dropout():
 
 
 def test_the_tasks_take_what_they_are_given():
-    for name in data.NAMES:
+    for name in names.NAMES:
         known = inspect.signature(getattr(tasks, name.replace("-", "_"))).parameters
         assert "dtype" in known
-        assert ("seed" in known and "steps" in known and "sequences" in known) or name not in data.FRESH
+        assert ("seed" in known and "steps" in known and "sequences" in known) or name not in names.FRESH
 
 
 def test_help_names_the_tasks(invoke):
@@ -328,5 +329,5 @@ def test_help_names_the_tasks(invoke):
     said = " ".join(done.output.replace("│", " ").split())  # out of its table
     assert "adam, adamw, rmsprop or sgd" in said
     assert "A bare number is for between and outputs" in said
-    assert "held back of digits and chorales is the same for all seeds" in said
+    assert "test is the same for all seeds" in said
     assert "train" in invoke("--help").output

@@ -10,7 +10,7 @@ from helpers.command_line import too_late
 
 import gatescope as gs
 from gatescope import tasks
-from gatescope.cli.train import data
+from gatescope.cli.train import names
 from gatescope.training import train
 
 
@@ -80,7 +80,7 @@ def test_damage_is_not_taken_for_a_split_that_is_not_there(invoke, tmp_path, mon
     assert "--validation needs a valid split, and piano-roll of x.mat has none; leave it out" in done.stderr
 
 
-@pytest.mark.parametrize("name", [name for name in data.FIXED if name not in data.FROM_FILE])
+@pytest.mark.parametrize("name", [name for name in names.FIXED if name not in names.FROM_FILE])
 def test_what_is_chosen_by_is_never_what_is_tested_on(name, invoke, monkeypatch):
     """Tasks with a test split have a valid split beside it, of which only the optional packages need be there."""
     known = inspect.signature(getattr(tasks, name)).parameters

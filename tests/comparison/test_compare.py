@@ -10,7 +10,8 @@ from helpers.leaky import Leaky
 
 import gatescope as gs
 from gatescope.cells.operation_counts import arithmetic
-from gatescope.comparison.compare import Measurement, compare
+from gatescope.comparison.compare import compare
+from gatescope.datatypes.comparison import CellMeasurements
 from gatescope.errors import DeviceError, DtypeError, ShapeError, UnknownNameError, ValueRangeError
 from gatescope.kernels.cuda import backend
 
@@ -124,7 +125,7 @@ def test_measurement_is_saved_and_loaded(found, tmp_path):
     for measured in found:
         path = tmp_path / f"{measured.label}.npz"
         measured.save(path)
-        loaded = Measurement.load(path)
+        loaded = CellMeasurements.load(path)
         assert loaded.numbers() == measured.numbers()
         np.testing.assert_array_equal(loaded.trace.gates, measured.trace.gates)
 

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-SMALL = ["--hidden-size", "4", "--horizon", "40"]
+SMALL = ["--hidden-size", "4", "--steps", "40"]
 
 
 def torch_weights(gates, hidden_size, inputs=1, seed=0):

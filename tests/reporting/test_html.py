@@ -6,11 +6,12 @@ import zlib
 import numpy as np
 import pytest
 
-from gatescope.errors import DtypeError, FileFormatError, OutputError, ShapeError
+from gatescope.errors import FileFormatError, OutputError
 from gatescope.reporting.html import write_report
+from gatescope.reporting.table import Table
 from gatescope.reporting.text import show
 
-ROWS = [{"cell": "rnn", "rate": 0.5}, {"cell": "lstm", "rate": 0.003, "half-life, steps": 231.0}]
+TABLE = Table(("cell", "rate", "half-life, steps"), [("rnn", 0.5, None), ("lstm", 0.003, 231.0)])
 SVG = b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
 
 
@@ -56,12 +57,12 @@ class Page(html.parser.HTMLParser):
 
 
 def write(path, **changes):
-    arguments = {"title": "Two cells", "summary": {"steps": 10093}, "table": ROWS, "figures": [], **changes}
+    arguments = {"title": "Two cells", "summary": {"steps": 10093}, "table": TABLE, "figures": [], **changes}
     write_report(path, **arguments)
     return path.read_text(encoding="utf-8")
 
 
-def test_it_shows_numbers_pictures_notes_and_provenance(tmp_path):
+def test_it_shows_numbers_figures_notes_and_provenance(tmp_path):
     (tmp_path / "b.svg").write_bytes(SVG)
     source = write(
         tmp_path / "r.html",
@@ -110,7 +111,7 @@ def test_every_text_is_escaped(tmp_path):
         tmp_path / "r.html",
         title=HOSTILE,
         summary={HOSTILE: HOSTILE, "nested": {HOSTILE: [HOSTILE]}},
-        table=[{HOSTILE: HOSTILE}],
+        table=Table((HOSTILE,), [(HOSTILE,)]),
         figures=[(HOSTILE + "\n" + HOSTILE, png(), HOSTILE + '" onload="x')],
         notes=[HOSTILE],
         provenance={HOSTILE: {HOSTILE: HOSTILE}},
@@ -139,14 +140,8 @@ def test_a_missing_value_is_a_dash_and_columns_keep_their_order(tmp_path):
     assert page.words.count("–") == 1
 
 
-def test_summary_may_hold_the_provenance(tmp_path):
-    page = Page(write(tmp_path / "r.html", summary={"steps": 5, "provenance": {"numba": "0.68"}}))
-    assert "Where the numbers come from" in page.words
-    assert "provenance" not in page.words
-
-
 def test_empty_sections_are_left_out(tmp_path):
-    page = Page(write(tmp_path / "r.html", summary={}, table=[]))
+    page = Page(write(tmp_path / "r.html", summary={}, table=Table((), [])))
     assert not page.named("h2")
     assert not page.named("table")
 
@@ -184,16 +179,6 @@ def test_values_are_shown_as_a_reader_wants_them(value, text):
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"title": 3}, DtypeError, "title must be text, not 3"),
-        ({"summary": [1]}, DtypeError, "summary must be a mapping.*not a list"),
-        ({"table": [[1]]}, DtypeError, "a row of table must be a mapping"),
-        ({"notes": [3]}, DtypeError, "notes must be text"),
-        ({"provenance": "x"}, DtypeError, "provenance must be a mapping"),
-        (
-            {"figures": [("a", png())]},
-            ShapeError,
-            r"figures\[0\] must be \(caption, image, alternative text\)",
-        ),
         (
             {"figures": [("a", b"GIF89a", "b")]},
             FileFormatError,
@@ -203,11 +188,9 @@ def test_values_are_shown_as_a_reader_wants_them(value, text):
         (
             {"figures": [("a", "nowhere.png", "b")]},
             FileFormatError,
-            "cannot read the image 'nowhere.png': No such file",
+            "'nowhere.png' cannot be read as an image: No such file",
         ),
-        ({"figures": [("a", "a\0b", "b")]}, FileFormatError, "cannot read the image"),
-        ({"figures": [("a", 3, "b")]}, DtypeError, "must be the bytes or the path"),
-        ({"figures": [(None, png(), "b")]}, DtypeError, r"the caption of figures\[0\] must be text"),
+        ({"figures": [("a", "a\0b", "b")]}, FileFormatError, "cannot be read as an image"),
     ],
 )
 def test_bad_arguments_write_nothing(changes, error, message, tmp_path):

@@ -1,37 +1,144 @@
-"""``gatescope compare``: the main job."""
+"""``gatescope compare``: several cells over one series."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from gatescope.reporting.terminal import echo, literal, table_width
+import typer
+
+from gatescope.cli.groups import command
+from gatescope.cli.inputs import check_width, read_inputs
+from gatescope.cli.networks import add_fresh, check_device, note, read_weights, refuse
+from gatescope.cli.options import (
+    DEFAULT_CELLS,
+    DEFAULT_INIT,
+    DEFAULT_UNITS,
+    DeviceOption,
+    FolderOption,
+    InputOptions,
+    SeedOption,
+    ThreadsOption,
+    WeightOptions,
+)
+from gatescope.errors import ShapeError, ValueRangeError
+from gatescope.reporting.terminal import echo, on_terminal, print_table
 
 if TYPE_CHECKING:
-    from gatescope.comparison.compare import Comparison
+    from gatescope.datatypes import Params
 
 
-def print_comparison(found: Comparison, source: str) -> None:
-    """The table of a comparison, and how its times were taken."""
-    from rich.console import Console
-    from rich.table import Table
+@command
+def compare(
+    series: InputOptions,
+    network: WeightOptions,
+    weights: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--weights",
+            metavar="FILE",
+            help="Weights to compare: a PyTorch state_dict as safetensors or npz, or an npz of gatescope's, "
+            "such as train writes (its best model).  May be given several times; fresh cells join in when --cells is "
+            "given too.  Default: fresh cells alone.",
+        ),
+    ] = None,
+    cells: Annotated[
+        str | None,
+        typer.Option(help=f"Fresh cells to compare, with commas between them.  Default: {DEFAULT_CELLS}."),
+    ] = None,
+    seed: SeedOption = 0,
+    units: Annotated[
+        str | None,
+        typer.Option(help="Units to draw, as in 0,5,9.  Default: three that differ most."),
+    ] = None,
+    out: FolderOption = Path("gatescope-out"),
+    traces: Annotated[
+        bool, typer.Option("--traces/--no-traces", help="Store every gate and state, the largest files.")
+    ] = True,
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = None,
+) -> None:
+    """Compare cells over one series: cost, gates, and how fast the gradient decays.
 
-    from gatescope.comparison.table import rows, timed_on
-    from gatescope.reporting.text import counted, show
+    Prints a table and writes figures, the arrays behind them, a summary and a self-contained report.html.
+    """
+    from gatescope.checks.network import check_inputs
+    from gatescope.comparison.compare import compare as run_comparison
+    from gatescope.comparison.folder import file_names, write_folder
+    from gatescope.storage.atomic import check_folder
 
-    steps, batch = found.measurements[0].trace.inputs.shape[:2]
-    sequences = "one sequence" if batch == 1 else f"{batch} sequences"
-    title = literal(f"{source}: {counted(steps, 'step')}, {sequences}")
-    table = Table(title=title, title_justify="left", title_style="bold")
-    table.add_column("")
-    for label in found.labels:
-        table.add_column(literal(label), justify="right")
-    for row in rows(found):
-        texts = (row["quantity"], *(show(row[label]) for label in found.labels))
-        table.add_row(*map(literal, texts))
-    Console(width=table_width()).print(table)
-    first = found.measurements[0]
-    echo(
-        f"ns per step: median of {counted(first.timing_runs, 'run')} "
-        f"{timed_on(found)}; "
-        f"saturated: below {first.saturation.left:g} or above {first.saturation.right:g}"
+    check_device(device, threads)
+    fresh = cells is not None or not weights
+    if not weights:
+        refuse(network.of_files(), "is for weights from files", "give `weights` too, or leave it out")
+    if not fresh:
+        problem = "is for fresh cells, and with `weights` there are none"
+        refuse(network.of_fresh(), problem, "give `cells` too, or leave it out")
+    inputs = read_inputs(series)
+    by_label, notes = read_weights(weights or [], network)
+    if fresh:
+        names = DEFAULT_CELLS if cells is None else cells
+        add_fresh(by_label, names, inputs.values.shape[2], seed, network)
+    for label, params in by_label.items():
+        check_width(inputs, label, params)
+        check_inputs(inputs.values, params)
+    drawn = _parse_units(units, by_label)
+    check_folder(out, file_names(by_label, traces=traces))  # before the work, not after it
+
+    note(notes)
+    comparison = run_comparison(
+        by_label,
+        inputs.values,
+        lengths=inputs.lengths,
+        seed=seed,
+        device=device,
+        threads=threads,
+        progress=on_terminal(),
     )
+    arguments = {
+        **dataclasses.asdict(network),
+        "hidden_size": (network.hidden_size or DEFAULT_UNITS) if fresh else None,
+        "init": (network.init or DEFAULT_INIT) if fresh else None,
+        "layer": (network.layer or 0) if weights else None,
+        "inputs": None if series.inputs is None else str(series.inputs),
+        "steps": series.steps,
+        "weights": [str(file) for file in weights or []],
+        "cells": list(by_label),
+        "seed": seed,
+        "units": None if drawn is None else list(drawn),
+        "traces": traces,
+        "device": device,
+        "threads": threads,
+    }
+    files = write_folder(
+        comparison,
+        out,
+        source=inputs.source,
+        arguments=arguments,
+        units=drawn,
+        traces=traces,
+        progress=on_terminal(),
+    )
+    title, *explanation = comparison.summary().splitlines()
+    print_table(comparison.table()._replace(title=f"{inputs.source}: {title}"))
+    for line in explanation:
+        echo(line)
+    echo(f"{len(files)} files in {out}; start with {files[-1]}")
+
+
+def _parse_units(text: str | None, by_label: dict[str, Params]) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        units = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueRangeError(
+            "must be whole numbers with commas between them", argument="units", seen=text
+        ) from None
+    least = min(params.hidden_size for params in by_label.values())
+    if any(not 0 <= unit < least for unit in units):
+        raise ShapeError(
+            f"must lie in 0..{least - 1}, the units of the smallest cell", argument="units", seen=text
+        )
+    return units

@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from gatescope.kernels.cuda.driver import Gpu
 
 
-def print_devices() -> None:
-    """The table of what the kernels can run on."""
+def devices() -> None:
+    """Show what the kernels can run on, and why not on a GPU, if so."""
     import numpy as np
     from rich.console import Console
     from rich.table import Table
 
     from gatescope.checks.numbers import default_threads
     from gatescope.kernels.simd.vector import host_lanes
-    from gatescope.reporting.text import counted
+    from gatescope.reporting.text import counted, listing
     from gatescope.storage.provenance import cpu_name
 
     lanes = {name: int(host_lanes(np.dtype(name))) for name in ("float32", "float64")}
@@ -27,20 +27,20 @@ def print_devices() -> None:
     cores, threads = counted(os.cpu_count() or 1, "core"), counted(default_threads(), "thread")
     table.add_row("cpu", literal(cpu_name()))
     table.add_row("", f"{cores}, {threads} by default")
-    listed = ", ".join(f"{count} {name}" for name, count in lanes.items())
-    table.add_row("", f"lanes of a vector: {listed} ({lanes['float32'] * 32} bits)")
-    for number, line in enumerate(_gpu_lines()):
-        table.add_row("" if number else "cuda", literal(line))
+    lane_counts = listing(f"{count} {name}" for name, count in lanes.items())
+    table.add_row("", f"lanes of a vector: {lane_counts} ({lanes['float32'] * 32} bits)")
+    for index, line in enumerate(_gpu_lines()):
+        table.add_row("" if index else "cuda", literal(line))
     Console(width=table_width()).print(table)
 
 
 def _gpu_lines() -> list[str]:
-    """Each GPU, the versions of what serves it, and why none can be used, if so."""
+    """Return lines about each GPU, the versions of its software, and why none can be used, if so."""
     from gatescope.kernels.cuda import driver
     from gatescope.kernels.device import SIMULATOR
 
-    why, found, versions = driver.why_unavailable(), driver.devices(), driver.versions()
-    lines = [line for gpu in found for line in _one_gpu(gpu)]
+    why, versions = driver.why_unavailable(), driver.versions()
+    lines = [line for gpu in driver.devices() for line in _one_gpu(gpu)]
     if driver.simulated:
         lines.append("Numba's simulator of a GPU: kernels run in Python, slowly, for trying out")
     if why is not None:
@@ -50,9 +50,9 @@ def _gpu_lines() -> list[str]:
         "compilers": "compilers of CUDA {}",
         "numba-cuda": "numba-cuda {}",
     }
-    listed = [text.format(versions[name]) for name, text in texts.items() if name in versions]
-    if listed:
-        lines.append(", ".join(listed))
+    software = [text.format(versions[name]) for name, text in texts.items() if name in versions]
+    if software:
+        lines.append(", ".join(software))
     if why is not None:
         lines.append(SIMULATOR)
     return lines

@@ -1,145 +1,41 @@
-"""Several cells over the same inputs, measured alike: what each costs, how far back its gradient reaches."""
+"""Measure several cells over the same inputs alike: cost, time, gradient flow, gates."""
 
 from __future__ import annotations
 
-import math
+import dataclasses
 import statistics
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
 
 from gatescope.cells.operation_counts import arithmetic
-from gatescope.cells.registry import get
+from gatescope.checks.arrays import Array
 from gatescope.checks.network import check_inputs, check_params
-from gatescope.checks.numbers import check_count, check_threads
-from gatescope.datatypes import GradientFlow, Params, Result, Trace
-from gatescope.datatypes.saturation import OPEN, SHUT, Saturation
-from gatescope.errors import DtypeError, GatescopeError, UnknownNameError, ValueRangeError
+from gatescope.checks.numbers import check_count, check_threads, check_type
+from gatescope.datatypes import Params
+from gatescope.datatypes.comparison import CellMeasurements, Comparison
+from gatescope.datatypes.saturation import OPEN, SHUT
+from gatescope.errors import DtypeError, GatescopeError, ValueRangeError
 from gatescope.kernels.device import check_device
-from gatescope.measurements.gradient_flow import gradient_flow
+from gatescope.measurements.gradient_flow import measure as measure_flow
+from gatescope.measurements.problem import Problem, prepare
 from gatescope.measurements.saturation import check_thresholds, count_saturated
 from gatescope.recurrence.run import run
 from gatescope.storage.provenance import provenance
 
-_STAGES = ("run", "timing", "gradient to h", "gradient to c", "gates")
-_FIT_POINTS = 3  # through two points any line fits, so that neither its slope nor its R^2 tells anything
+_STAGES = ("timing", "run", "gradient to h", "gradient to c", "gates")
 _LONG = 1_000_000  # state updates from which the gradient flow gets a progress bar of its own
-
-
-@dataclass(frozen=True, kw_only=True, repr=False)
-class Measurement(Result):
-    """One cell of a comparison.
-
-    Attributes
-    ----------
-    label : str
-    params : Params
-    trace : Trace
-        Every state and gate of the run.
-    flow_h : GradientFlow
-        v d h_T / d h_(T-lag), for every lag, with one random unit vector v.
-    flow_c : GradientFlow or None
-        v d h_T / d c_(T-lag), with the same v; None for a cell without a state c.
-    multiply_adds, activations, elementwise : int
-        Of one step of one sequence; see `gatescope.cells.operation_counts.Arithmetic`.
-    nanoseconds : float
-        One step of the whole batch, forward alone: the median of `timing_runs` calls of `run`, compilation
-        excluded, everything else a call does included, divided by T.
-    timing_runs : int
-    threads : int
-        The most threads a call may have used.
-    saturation : Saturation
-        Of no gates for a cell without any in (0, 1), see ``Trace.sigmoid_names``.
-    """
-
-    label: str
-    params: Params
-    trace: Trace
-    flow_h: GradientFlow
-    flow_c: GradientFlow | None
-    multiply_adds: int
-    activations: int
-    elementwise: int
-    nanoseconds: float
-    timing_runs: int
-    threads: int
-    saturation: Saturation
-
-    def numbers(self) -> dict[str, Any]:
-        """All that is measured, as plain values: what a table or a JSON file needs.
-
-        Of several sequences the rates, half-lives and R^2 are medians.  A rate that cannot be fitted, to three
-        lags at least, is None; a half-life is None too where the gradient does not decay.
-        """
-        return {
-            "cell": self.params.cell,
-            "input_size": self.params.input_size,
-            "hidden_size": self.params.hidden_size,
-            "dtype": self.params.dtype.name,
-            "steps": int(self.trace.inputs.shape[0]),
-            "sequences": int(self.trace.inputs.shape[1]),
-            "parameters": self.params.count(),
-            "multiply_adds_per_step": self.multiply_adds,
-            "activations_per_step": self.activations,
-            "elementwise_per_step": self.elementwise,
-            "nanoseconds_per_step": self.nanoseconds,
-            "timing_runs": self.timing_runs,
-            "threads": self.threads,
-            "gradient": {
-                state: _fit_numbers(flow)
-                for state, flow in (("h", self.flow_h), ("c", self.flow_c))
-                if flow is not None
-            },
-            "saturation": {
-                "left": self.saturation.left,
-                "right": self.saturation.right,
-                "saturated_fraction": self.saturation.saturated(),
-                "gates": {
-                    name: {"shut": shut, "open": opened}
-                    for name, (shut, opened) in self.saturation.means().items()
-                },
-            },
-        }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """The cells of a comparison, in the order they were given, by label."""
-
-    measurements: tuple[Measurement, ...]
-    provenance: Mapping[str, Any]
-
-    def __getitem__(self, label: str) -> Measurement:
-        for found in self.measurements:
-            if found.label == label:
-                return found
-        raise UnknownNameError(f"there is no {label!r}; the labels are {', '.join(map(repr, self.labels))}")
-
-    def __iter__(self) -> Iterator[Measurement]:
-        return iter(self.measurements)
-
-    def __len__(self) -> int:
-        return len(self.measurements)
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The labels, in order."""
-        return tuple(found.label for found in self.measurements)
-
-    def numbers(self) -> dict[str, dict[str, Any]]:
-        """`Measurement.numbers` of every cell, by label."""
-        return {found.label: found.numbers() for found in self.measurements}
 
 
 def compare(
     params_by_label: Mapping[str, Params],
     inputs: Any,
     *,
+    lengths: Any = None,
     left: float = SHUT,
     right: float = OPEN,
     timing_runs: int = 5,
@@ -155,16 +51,18 @@ def compare(
     params_by_label : mapping of str to Params
         Any number of cells, of any size and dtype, that take inputs of this width.
     inputs : (T, B, I) or (T, I) array_like
+    lengths : (B,) array_like of int, optional
+        Steps of each sequence, 1..T; default: T.  Only the time of a step is that of all T steps of all sequences.
     left, right : float
         A gate is shut below `left` and open above `right`; 0 <= left < right <= 1.
     timing_runs : int
-        How many runs are timed; the median counts.
+        Number of sweeps that are timed, of which the median is taken.
     seed : int
-        Of the random direction of the gradient flow.
+        Seed for the random direction of the gradient flow.
     device : str
-        ``"cpu"`` or ``"cuda"``; what `nanoseconds` counts on a GPU includes the copies to it and back.
+        ``"cpu"`` or ``"cuda"``; the time of a step on a GPU includes the copy of its inputs to it.
     threads : int, optional
-        At most this many threads; default: the cores this process may use.
+        Maximum number of CPU threads; default: the cores this process may use.
     progress : bool
         Show a progress bar on stderr.
 
@@ -180,31 +78,36 @@ def compare(
     Examples
     --------
     >>> import numpy as np, gatescope as gs
-    >>> from gatescope.comparison.compare import compare
     >>> cells = {name: gs.init(name, input_size=1, hidden_size=8) for name in ("rnn", "gru")}
-    >>> found = compare(cells, np.ones((200, 1)))
-    >>> found["gru"].numbers()["parameters"], found["rnn"].saturation.saturated()
+    >>> comparison = gs.compare(cells, np.ones((200, 1)))
+    >>> comparison["gru"].numbers()["parameters"], comparison["rnn"].saturation.saturated()
     (264, None)
     """
     check_device(device)
     repeats = check_count("timing_runs", timing_runs)
     workers = check_threads(threads)
     thresholds = check_thresholds(left, right)
-    chosen = _check_cells(params_by_label, inputs)
+    arrays = _check_cells(params_by_label, inputs)
     seed = check_count("seed", seed, least=0)
-    found = []
-    total = len(chosen) * len(_STAGES)
+    cells: list[CellMeasurements] = []
+    total = len(params_by_label) * len(_STAGES)
     with tqdm(total=total, unit="stage", disable=None if progress else True) as bar:
-        for label, params in chosen.items():
-            stages = _Stages(bar, label)
-            options = {"device": device, "threads": workers if device == "cpu" else None}
-            found.append(_measure(label, params, inputs, thresholds, repeats, seed, options, stages))
+        for label, params in params_by_label.items():
+            with prepare(
+                params,
+                arrays[params.dtype],
+                lengths=lengths,
+                seed=seed,
+                device=device,
+                threads=threads if device == "cpu" else None,
+            ) as problem:
+                cells.append(_measure(label, problem, thresholds, repeats, _Stages(bar, label)))
         bar.set_description("measured")
-    dtypes = sorted({params.dtype.name for params in chosen.values()})
-    ran = found[0].trace.provenance  # of the GPU or what stands for it
+    dtypes = sorted({params.dtype.name for params in params_by_label.values()})
+    ran = cells[0].trace.provenance  # names the GPU or what stands in for it
     used = {"threads": workers} if device == "cpu" else {"backend": ran.get("backend", device)}
-    facts = provenance(device=device, dtype=", ".join(dtypes), seed=seed, **used)
-    return Comparison(measurements=tuple(found), provenance=facts)
+    metadata = provenance(device=device, dtype=", ".join(dtypes), seed=seed, **used)
+    return Comparison(cells=tuple(cells), provenance=metadata)
 
 
 class _Stages:
@@ -222,31 +125,29 @@ class _Stages:
 
 
 def _measure(
-    label: str,
-    params: Params,
-    inputs: Any,
-    thresholds: tuple[float, float],
-    repeats: int,
-    seed: int,
-    options: Mapping[str, Any],
-    stages: _Stages,
-) -> Measurement:
-    cell = get(params.cell)
-    with stages("run"):  # the first run of a cell may compile it
-        trace = run(params, inputs, **options)
-    steps, batch = trace.inputs.shape[:2]
+    label: str, problem: Problem, thresholds: tuple[float, float], repeats: int, stages: _Stages
+) -> CellMeasurements:
+    params, cell, on_cpu = problem.params, problem.cell, problem.device == "cpu"
     with stages("timing"):
-        seconds = [_seconds(params, inputs, options) for _ in range(repeats)]
-    keywords: dict[str, Any] = {"seed": seed, **options}
-    keywords["progress"] = stages.shown and steps * batch >= _LONG
+        seconds = _seconds(problem, repeats)
+    with stages("run"):
+        trace = run(
+            params,
+            problem.series.read(0, problem.steps),
+            lengths=problem.lengths,
+            device=problem.device,
+            threads=problem.threads if on_cpu else None,
+        )
+    long = problem.steps * problem.batch >= _LONG
+    problem = dataclasses.replace(problem, progress=stages.shown and long)
     with stages("gradient to h"):
-        flow_h = gradient_flow(params, inputs, wrt="h", **keywords)
+        flow_h = measure_flow(problem, wrt="h")
     with stages("gradient to c"):
-        flow_c = gradient_flow(params, inputs, wrt="c", **keywords) if "c" in cell.states else None
+        flow_c = measure_flow(problem, wrt="c") if "c" in cell.states else None
     with stages("gates"):
         saturation = count_saturated(trace, None, *thresholds)
     cost = arithmetic(cell, params.input_size, params.hidden_size)
-    return Measurement(
+    return CellMeasurements(
         label=label,
         params=params,
         trace=trace,
@@ -255,55 +156,44 @@ def _measure(
         multiply_adds=cost.multiply_adds,
         activations=cost.activations,
         elementwise=cost.elementwise,
-        nanoseconds=statistics.median(seconds) * 1e9 / steps,
+        nanoseconds=statistics.median(seconds) * 1e9 / problem.steps,
         timing_runs=repeats,
-        threads=options["threads"],
+        threads=problem.threads if on_cpu else None,
         saturation=saturation,
         provenance=trace.provenance,
     )
 
 
-def _seconds(params: Params, inputs: Any, options: Mapping[str, Any]) -> float:
-    start = time.perf_counter()
-    run(params, inputs, **options)
-    return time.perf_counter() - start
+def _seconds(problem: Problem, repeats: int) -> list[float]:
+    """Return the seconds of sweeps over all steps, each with weights, inputs and memory ready."""
+    device = problem.open_device()
+    inputs = problem.series.read(0, problem.steps)
+    states, gates = device.buffers(problem.steps, problem.batch)
+    seconds = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        device.forward(inputs, problem.initial_state, states, gates)
+        device.last(states)  # waits for a GPU to be done
+        seconds.append(time.perf_counter() - start)
+    return seconds[1:]  # the first sweep may compile, and is the first to touch the memory
 
 
-def _check_cells(params_by_label: object, inputs: Any) -> dict[str, Params]:
+def _check_cells(params_by_label: object, inputs: Any) -> dict[np.dtype[Any], Array]:
+    """Check all cells, and return the inputs in each dtype that they compute in."""
     if not isinstance(params_by_label, Mapping):
-        raise DtypeError(
-            "params_by_label must be a mapping from labels to gatescope.Params, "
-            f"not a {type(params_by_label).__name__}; for one cell give {{'lstm': params}}"
-        )
+        advice = "give a mapping from labels to gatescope.Params, for one cell {'lstm': params}"
+        check_type("params_by_label", params_by_label, Mapping, advice=advice)
     if not params_by_label:
-        raise ValueRangeError("params_by_label is empty; give at least one cell")
+        raise ValueRangeError("is empty", argument="params_by_label", advice="give at least one cell")
+    arrays: dict[np.dtype[Any], Array] = {}
     for label, params in params_by_label.items():
         if not isinstance(label, str) or not label:
-            raise DtypeError(f"params_by_label has the label {label!r}; use a text")
+            raise DtypeError(f"has the label {label!r}", argument="params_by_label", advice="use a text")
         try:
             check_params(params)
-            check_inputs(inputs, params)
+            array = arrays.get(params.dtype)
+            if array is None or array.shape[-1] != params.input_size:
+                arrays[params.dtype] = check_inputs(inputs, params)
         except GatescopeError as error:
-            raise type(error)(f"{label}: {error}") from error
-    return dict(params_by_label)
-
-
-def _fit_numbers(flow: GradientFlow) -> dict[str, Any]:
-    rate, half = flow.decay_rate(), flow.half_life()
-    inside = (flow.lag >= rate.fit_range[0]) & (flow.lag <= rate.fit_range[1])
-    points = int(np.isfinite(flow.log_norm[inside]).sum(axis=0).min())
-    fitted = points >= _FIT_POINTS
-    return {
-        "decay_rate_nats_per_step": _median(rate.value) if fitted else None,
-        "half_life_steps": _median(half.value) if fitted else None,
-        "r_squared": _median(rate.r_squared) if fitted else None,
-        "window_lags": list(rate.fit_range),
-        "longest_lag": int(flow.lag[-1]),
-        "log_norm_at_longest_lag": _median(flow.log_norm[-1]),
-    }
-
-
-def _median(values: Any) -> float | None:
-    """The median over the sequences, None if it is not a finite number."""
-    middle = float(np.median(values))
-    return middle if math.isfinite(middle) else None
+            raise type(error)(f"{label}: {error.text()}") from error
+    return arrays

@@ -1,4 +1,4 @@
-"""The pictures of a comparison: what is drawn, and what its caption tells the reader."""
+"""The figures of a comparison: what is drawn, and what its caption says."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from gatescope.cells.memory_gate import memory_gate
 from gatescope.cells.registry import get
-from gatescope.comparison.compare import Comparison, Measurement
 from gatescope.datatypes import GradientFlow
+from gatescope.datatypes.comparison import CellMeasurements, Comparison
 from gatescope.reporting.text import counted
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 CLOSE_UP = 300  # steps: few enough to see each
 
 
-class Picture(NamedTuple):
-    """A picture to be drawn: its file's stem, how, its caption (heading first), and a text in its place."""
+class ReportFigure(NamedTuple):
+    """A figure to be drawn: its file's stem, how, its caption (heading first), and a text in its place."""
 
     name: str
     draw: Callable[[], Figure]
@@ -28,55 +28,57 @@ class Picture(NamedTuple):
 
 
 def file_stems(labels: Iterable[str]) -> dict[str, str]:
-    """Each label as a part of a file's name, no two alike: some disks take A and a for the same."""
+    """Return each label as a part of a file's name, no two alike: some disks take A and a for the same."""
     stems: dict[str, str] = {}
     taken: set[str] = set()
     for label in labels:
-        wanted = stem = re.sub(r"[^\w.+-]+", "_", label)
+        clean = stem = re.sub(r"[^\w.+-]+", "_", label)
         count = 1
         while stem.casefold() in taken:
             count += 1
-            stem = f"{wanted}_{count}"
+            stem = f"{clean}_{count}"
         taken.add(stem.casefold())
         stems[label] = stem
     return stems
 
 
 def direction(flow: GradientFlow) -> str:
-    """What the gradient of a flow is the gradient of, in words: never the whole Jacobian's norm."""
+    """Return what the gradient of a flow is the gradient of, in words: never the whole Jacobian's norm."""
     seed = flow.provenance.get("direction_seed")
     return "one random unit combination of the outputs" + ("" if seed is None else f", seed {seed}")
 
 
-def pictures_of(comparison: Comparison, source: str, units: tuple[int, ...] | None = None) -> list[Picture]:
-    """All pictures of a comparison over `source`, the gradients first; trajectories of `units`."""
-    gated = [found for found in comparison if found.saturation.gates]
+def figures_of(
+    comparison: Comparison, source: str, units: tuple[int, ...] | None = None
+) -> list[ReportFigure]:
+    """Return all figures of a comparison over `source`, the gradients first; trajectories of `units`."""
+    gated = [cell for cell in comparison if cell.saturation.gates]
     stems = file_stems(comparison.labels)
-    pictures = [_decay(comparison, source)]
+    figures = [_decay(comparison, source)]
     if gated:
-        pictures.append(_saturation(gated))
-    for found in comparison:
-        pictures += _trajectories(found, stems[found.label], units)
-        pictures.append(_heat_maps(found, stems[found.label]))
-    return pictures
+        figures.append(_saturation(gated))
+    for cell in comparison:
+        figures += _trajectories(cell, stems[cell.label], units)
+        figures.append(_heat_maps(cell, stems[cell.label]))
+    return figures
 
 
-def _decay(comparison: Comparison, source: str) -> Picture:
+def _decay(comparison: Comparison, source: str) -> ReportFigure:
     def draw() -> Figure:
         from gatescope import plotting
 
         with plotting.style():
             fig = plotting.new_figure(7.2, 4.6)
-            flows = [found.flow_h for found in comparison]
+            flows = [cell.flow_h for cell in comparison]
             plotting.plot_gradient_flow(flows, labels=list(comparison.labels), ax=fig.add_subplot())
         return fig
 
-    first = comparison.measurements[0]
+    first = comparison.cells[0]
     band = ""
     if first.trace.lengths.size > 1:
         count = first.trace.lengths.size
         band = f"A line is the median of the {count} sequences, its band from the least to the greatest. "
-    return Picture(
+    return ReportFigure(
         "gradient_flow",
         draw,
         f"How fast the gradient decays over {source}\n"
@@ -88,7 +90,7 @@ def _decay(comparison: Comparison, source: str) -> Picture:
     )
 
 
-def _saturation(gated: list[Measurement]) -> Picture:
+def _saturation(gated: list[CellMeasurements]) -> ReportFigure:
     def draw() -> Figure:
         from gatescope import plotting
         from gatescope.plotting._style import plain_text
@@ -97,14 +99,14 @@ def _saturation(gated: list[Measurement]) -> Picture:
             columns = min(2, len(gated))
             rows = -(-len(gated) // columns)
             fig = plotting.new_figure(4.8 * columns, 5.0 * rows)
-            for place, found in enumerate(gated, start=1):
-                ax = fig.add_subplot(rows, columns, place)
-                plotting.plot_saturation(found.saturation, ax=ax)
-                if found.label != found.params.cell:  # the legend names the cell
-                    ax.set_title(plain_text(found.label))
+            for index, cell in enumerate(gated, start=1):
+                ax = fig.add_subplot(rows, columns, index)
+                plotting.plot_saturation(cell.saturation, ax=ax)
+                if cell.label != cell.params.cell:  # the legend names the cell
+                    ax.set_title(plain_text(cell.label))
         return fig
 
-    return Picture(
+    return ReportFigure(
         "saturation",
         draw,
         "How often gates are shut and open\n"
@@ -114,11 +116,11 @@ def _saturation(gated: list[Measurement]) -> Picture:
     )
 
 
-def _trajectories(found: Measurement, stem: str, units: tuple[int, ...] | None) -> list[Picture]:
+def _trajectories(cell: CellMeasurements, stem: str, units: tuple[int, ...] | None) -> list[ReportFigure]:
     # The choice lives beside its plot, and the plots bring matplotlib in.
     from gatescope.plotting._trace_view import spread_units
 
-    trace, label = found.trace, found.label
+    trace, label = cell.trace, cell.label
     chosen, reference = spread_units(trace)
     order = ""
     if units is not None:
@@ -129,18 +131,18 @@ def _trajectories(found: Measurement, stem: str, units: tuple[int, ...] | None) 
     length = int(trace.lengths[0])
 
     def draw(first: int) -> Callable[[], Figure]:
-        def now() -> Figure:
+        def draw_now() -> Figure:
             from gatescope import plotting
 
             figure, _ = plotting.plot_gate_trajectories(trace, units=chosen, steps=slice(first, None))
             return cast("Figure", figure)
 
-        return now
+        return draw_now
 
     listed = ("unit " if len(chosen) == 1 else "units ") + ", ".join(map(str, chosen))
-    some, which = counted(len(chosen), "unit"), _which_sequence(found)
-    pictures = [
-        Picture(
+    some, which = counted(len(chosen), "unit"), _which_sequence(cell)
+    figures = [
+        ReportFigure(
             f"trajectories_{stem}",
             draw(0),
             f"{label}: gates and states of {listed} over {'all ' if length > 1 else ''}"
@@ -149,25 +151,25 @@ def _trajectories(found: Measurement, stem: str, units: tuple[int, ...] | None) 
         )
     ]
     if length > 2 * CLOSE_UP:
-        close_up = Picture(
+        close_up = ReportFigure(
             f"close_up_{stem}",
             draw(length - CLOSE_UP),
             f"{label}: {listed} over the last {CLOSE_UP} steps{which}\nEvery step is drawn.",
             f"Line plots of each gate and state of {some} of the {label} over the last {CLOSE_UP} steps.",
         )
-        pictures.append(close_up)
-    return pictures
+        figures.append(close_up)
+    return figures
 
 
-def _which_sequence(found: Measurement) -> str:
-    count = found.trace.lengths.size
+def _which_sequence(cell: CellMeasurements) -> str:
+    count = cell.trace.lengths.size
     return f" of the first of {count} sequences" if count > 1 else ""
 
 
-def _heat_maps(found: Measurement, stem: str) -> Picture:
-    trace, label = found.trace, found.label
-    which = _which_sequence(found)
-    names = (*found.saturation.gates, trace.state_names[-1])  # the last state is what carries the memory
+def _heat_maps(cell: CellMeasurements, stem: str) -> ReportFigure:
+    trace, label = cell.trace, cell.label
+    which = _which_sequence(cell)
+    names = (*cell.saturation.gates, trace.state_names[-1])  # the last state is what carries the memory
 
     def draw() -> Figure:
         from gatescope import plotting
@@ -178,7 +180,7 @@ def _heat_maps(found: Measurement, stem: str) -> Picture:
                 plotting.plot_gate_heatmap(trace, name, sort=True, ax=ax)
         return fig
 
-    return Picture(
+    return ReportFigure(
         f"heatmap_{stem}",
         draw,
         f"{label}: all units{f' over the steps{which}' if which else ''}\n"

@@ -1,4 +1,4 @@
-"""A comparison as a folder of files: pictures, the arrays behind them, the numbers, and a page of all."""
+"""A comparison as a folder of files: figures, the arrays behind them, the numbers, and a page of all."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from gatescope.comparison.compare import Comparison
-from gatescope.comparison.figures import file_stems, pictures_of
-from gatescope.comparison.table import notes, rows
+from gatescope.comparison.figures import figures_of, file_stems
+from gatescope.comparison.notes import notes
 from gatescope.datatypes import Result
+from gatescope.datatypes.comparison import Comparison
 from gatescope.reporting.html import write_report
 from gatescope.reporting.text import counted
 from gatescope.storage.atomic import atomic_write, check_folder
@@ -26,14 +26,14 @@ _FORMATS = ("png", "svg")
 
 
 def file_names(labels: Iterable[str], *, traces: bool = True) -> list[str]:
-    """Names of the files that `write_gallery` writes, for `check_folder`; some may not be written."""
+    """Return the files that `write_folder` may write, for `check_folder`."""
     stems = file_stems(labels).values()
-    pictures = ["gradient_flow", "saturation"]
-    pictures += [f"{kind}_{stem}" for kind in ("trajectories", "close_up", "heatmap") for stem in stems]
+    figures = ["gradient_flow", "saturation"]
+    figures += [f"{kind}_{stem}" for kind in ("trajectories", "close_up", "heatmap") for stem in stems]
     kinds = ("params", "flow_h", "flow_c", *(["trace"] if traces else []))
     data = [f"data/{kind}_{stem}.npz" for kind in kinds for stem in stems]
     return [
-        *(f"{name}.{suffix}" for name in pictures for suffix in _FORMATS),
+        *(f"{name}.{suffix}" for name in figures for suffix in _FORMATS),
         *data,
         "data/saturation.npz",
         "summary.json",
@@ -41,7 +41,7 @@ def file_names(labels: Iterable[str], *, traces: bool = True) -> list[str]:
     ]
 
 
-def write_gallery(
+def write_folder(
     comparison: Comparison,
     folder: str | os.PathLike[str],
     *,
@@ -51,17 +51,17 @@ def write_gallery(
     traces: bool = True,
     progress: bool = False,
 ) -> list[Path]:
-    """Write the pictures, arrays, numbers and report of a comparison; each file appears whole or not at all.
+    """Write the figures, arrays, numbers and report of a comparison; each file appears whole or not at all.
 
     Parameters
     ----------
     comparison : Comparison
     folder : path
-        It is made if it is not there; files of the same names are replaced.
+        Made if it is not there; files of the same names are replaced.
     source : str
         Where the inputs come from, in words.
     arguments : mapping
-        What the comparison was asked for; goes into ``summary.json``.
+        The arguments of the comparison, for ``summary.json``.
     units : iterable of int, optional
         Units whose trajectories are drawn.  Default: three, from the smallest to the greatest mean of the
         gate that keeps the memory (of h, without gates).
@@ -86,21 +86,21 @@ def write_gallery(
 
     path = check_folder(folder, file_names(comparison.labels, traces=traces))
     chosen = None if units is None else tuple(units)
-    pictures = pictures_of(comparison, source, chosen)
+    figures = figures_of(comparison, source, chosen)
     jobs = _data_jobs(comparison, path / "data", traces)
     shown: list[tuple[str, Path, str]] = []
     drawn: list[Path] = []
-    # Compressing does not hold Python's lock, so the arrays are written while the pictures are drawn.
+    # Compressing does not hold Python's lock, so the arrays are written while the figures are drawn.
     with (
-        tqdm(total=len(pictures) + len(jobs) + 2, unit="file", disable=None if progress else True) as bar,
+        tqdm(total=len(figures) + len(jobs) + 2, unit="file", disable=None if progress else True) as bar,
         _background() as pool,
     ):
         saving = [pool.submit(save, file) for file, save in jobs]
-        for picture in pictures:
-            bar.set_description(f"drawing {picture.name}")
-            files = plotting.save_figure(picture.draw(), path / picture.name, _FORMATS)
+        for figure in figures:
+            bar.set_description(f"drawing {figure.name}")
+            files = plotting.save_figure(figure.draw(), path / figure.name, _FORMATS)
             drawn += files
-            shown.append((picture.caption, files[0], picture.alternative))
+            shown.append((figure.caption, files[0], figure.alternative))
             bar.update()
         for (file, _), future in zip(jobs, saving, strict=True):
             bar.set_description(f"writing {file.name}")
@@ -126,7 +126,7 @@ def write_gallery(
 
 @contextmanager
 def _background() -> Iterator[ThreadPoolExecutor]:
-    """One more thread, whose work is dropped should the block fail."""
+    """Give one more thread, whose work is dropped should the block fail."""
     pool = ThreadPoolExecutor(1)
     try:
         yield pool
@@ -135,20 +135,19 @@ def _background() -> Iterator[ThreadPoolExecutor]:
 
 
 def _write_page(path: Path, comparison: Comparison, source: str, shown: list[tuple[str, Path, str]]) -> None:
-    steps, sequences, width = comparison.measurements[0].trace.inputs.shape
-    cells = ", ".join(f"{found.label} ({counted(found.params.hidden_size, 'unit')})" for found in comparison)
-    facts = {
-        "inputs": source,
-        "steps": steps,
-        "sequences": sequences,
-        "inputs per step": width,
-        "cells": cells,
-    }
+    steps, sequences, width = comparison.cells[0].trace.inputs.shape
+    units = (f"{cell.label} ({counted(cell.params.hidden_size, 'unit')})" for cell in comparison)
     write_report(
         path,
         title="What the gates do to memory and to gradients",
-        summary=facts,
-        table=rows(comparison),
+        summary={
+            "inputs": source,
+            "steps": steps,
+            "sequences": sequences,
+            "inputs per step": width,
+            "cells": ", ".join(units),
+        },
+        table=comparison.table(),
         figures=shown,
         notes=notes(comparison),
         provenance=comparison.provenance,
@@ -161,22 +160,22 @@ def _data_jobs(
     jobs: list[tuple[Path, Callable[[Path], None]]] = []
     fractions: dict[str, np.ndarray[Any, Any]] = {}
     stems = file_stems(comparison.labels)
-    for found in comparison:
-        stem = stems[found.label]
+    for cell in comparison:
+        stem = stems[cell.label]
         results: dict[str, Result | None] = {
-            "params": found.params,
-            "flow_h": found.flow_h,
-            "flow_c": found.flow_c,
+            "params": cell.params,
+            "flow_h": cell.flow_h,
+            "flow_c": cell.flow_c,
         }
         if traces:
-            results["trace"] = found.trace
+            results["trace"] = cell.trace
         jobs += [
             (folder / f"{kind}_{stem}.npz", result.save)
             for kind, result in results.items()
             if result is not None
         ]
-        for gate in found.saturation.gates:
-            fractions[f"{stem}_{gate}_shut"], fractions[f"{stem}_{gate}_open"] = found.saturation.gate(gate)
+        for gate in cell.saturation.gates:
+            fractions[f"{stem}_{gate}_shut"], fractions[f"{stem}_{gate}_open"] = cell.saturation.gate(gate)
     if fractions:
         jobs.append((folder / "saturation.npz", lambda file: write_npz(file, fractions)))
     return jobs

@@ -1,6 +1,6 @@
-"""One HTML file that shows a result by itself: the numbers, the pictures, and where they come from.
+"""One HTML file that shows a result by itself: the numbers, the figures, and where they come from.
 
-The file loads nothing: pictures are inside it, there is no script, and a content policy forbids both.
+The file loads nothing: figures are inside it, there is no script, and a content policy forbids both.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from gatescope.errors import DtypeError, FileFormatError, ShapeError
+from gatescope.errors import FileFormatError
 from gatescope.reporting.table import Table
 from gatescope.reporting.text import show
 from gatescope.storage.atomic import atomic_write
@@ -74,7 +74,7 @@ def write_report(
     *,
     title: str,
     summary: Mapping[str, Any],
-    table: Sequence[Mapping[str, Any]],
+    table: Table,
     figures: Iterable[tuple[str, bytes | str | os.PathLike[str], str]],
     notes: Sequence[str] = (),
     provenance: Mapping[str, Any] | None = None,
@@ -89,13 +89,12 @@ def write_report(
         The file; it appears complete or not at all.
     title : str
     summary : mapping of str to value
-        The few numbers to see first.  An entry ``"provenance"`` is shown as `provenance`.
-    table : sequence of mappings
-        One mapping a row, from the column's heading to a value; the first column names the row.  A value
-        that a row lacks is shown as a dash.
+        The few numbers to see first.
+    table : Table
+        Its first column names the rows.
     figures : iterable of (caption, image, alternative text)
         The caption's first line is its heading, the rest says what to look at.  The image is a PNG or SVG,
-        as bytes or as the path of a file.  The alternative text is for readers who do not see the picture.
+        as bytes or as the path of a file.  The alternative text is for readers who do not see the figure.
     notes : sequence of str
         One paragraph each.
     provenance : mapping of str to value, optional
@@ -103,10 +102,6 @@ def write_report(
 
     Raises
     ------
-    DtypeError
-        If `summary` or a row is no mapping, or a text is no string.
-    ShapeError
-        If a figure is not of three parts.
     FileFormatError
         If an image cannot be read, or is neither PNG nor SVG.
     OutputError
@@ -116,33 +111,32 @@ def write_report(
     --------
     >>> import pathlib, tempfile
     >>> from gatescope.reporting.html import write_report
+    >>> from gatescope.reporting.table import Table
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "report.html"
-    >>> rows = [{"cell": "gru", "decay rate, nats/step": 0.02}]
-    >>> write_report(path, title="Two cells", summary={"steps": 10_093}, table=rows, figures=[])
+    >>> table = Table(("cell", "decay rate, nats/step"), [("gru", 0.02)])
+    >>> write_report(path, title="Two cells", summary={"steps": 10_093}, table=table, figures=[])
     >>> "10,093" in path.read_text(encoding="utf-8")
     True
     """
-    _check_mapping(summary, "summary")
-    if provenance is None:
-        provenance = summary.get("provenance", {})
-    _check_mapping(provenance, "provenance")
-    texts = [notes] if isinstance(notes, str) else list(notes)
-    facts = {key: value for key, value in summary.items() if key != "provenance"}
-    heading = _text(title, "title")
-
+    heading = _escape(title)
     sections = [f"<h1>{heading}</h1>"]
-    if facts:
-        sections.append(_facts(facts, "summary", show))
-    if table:
-        sections.append(f"<h2>The numbers</h2>\n{_table(table)}")
-    drawn = [_figure(number, figure) for number, figure in enumerate(figures, start=1)]
+    if summary:
+        pairs = (f"<div>{_pair(name, show(value))}</div>" for name, value in summary.items())
+        sections.append('<dl class="summary">\n' + "\n".join(pairs) + "\n</dl>")
+    if table.rows:
+        sections.append(f"<h2>The numbers</h2>\n{_scrolling(table)}")
+    drawn = [_figure(number, *figure) for number, figure in enumerate(figures, start=1)]
     if drawn:
-        sections.append("<h2>The pictures</h2>\n" + "\n".join(drawn))
-    if texts:
-        paragraphs = "\n".join(f"<p>{_text(note, 'notes')}</p>" for note in texts)
+        sections.append("<h2>The figures</h2>\n" + "\n".join(drawn))
+    if notes:
+        paragraphs = "\n".join(f"<p>{_escape(note)}</p>" for note in notes)
         sections.append(f"<h2>Notes</h2>\n{paragraphs}")
     if provenance:
-        sections.append(f"<h2>Where the numbers come from</h2>\n{_facts(provenance, 'provenance', _exactly)}")
+        # With all their digits, as they are needed to make the numbers again.
+        pairs = (_pair(name, str(value)) for name, value in provenance.items())
+        sections.append(
+            '<h2>Where the numbers come from</h2>\n<dl class="provenance">\n' + "\n".join(pairs) + "\n</dl>"
+        )
     page = _PAGE.format(title=heading, policy=_POLICY, css=_CSS, body="\n".join(sections))
     with atomic_write(path) as stream:
         stream.write(page.encode("utf-8"))
@@ -178,88 +172,51 @@ def fragment(summary: str, table: Table, figure: bytes | None = None) -> str:
     if figure is not None:
         encoded = base64.b64encode(figure).decode("ascii")
         parts.append(f'<img alt="{_escape(first)}" src="data:image/png;base64,{encoded}">')
-    head = "".join(f"<th>{_escape(str(name))}</th>" for name in table.header)
-    rows = "".join(
-        "<tr>" + "".join(f"<td>{_escape(text)}</td>" for text in row) + "</tr>" for row in table.texts()
-    )
-    parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>")
-    return f'<div class="gatescope">{"".join(parts)}</div>'
-
-
-def _exactly(value: Any) -> str:
-    """A value with all its digits, as it is needed to make a number again."""
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_exactly(part)}" for key, part in value.items())
-    if isinstance(value, (list, tuple)):
-        return ", ".join(_exactly(part) for part in value)
-    return str(value)
+    return f'<div class="gatescope">{"".join(parts)}{_table(table)}</div>'
 
 
 def _escape(text: str) -> str:
     return html.escape(_CONTROL.sub("\ufffd", text), quote=True)
 
 
-def _text(value: object, argument: str) -> str:
-    if not isinstance(value, str):
-        raise DtypeError(f"{argument} must be text, not {value!r:.80}")
-    return _escape(value)
+def _pair(name: str, value: str) -> str:
+    return f"<dt>{_escape(name)}</dt><dd>{_escape(value)}</dd>"
 
 
-def _check_mapping(value: object, argument: str) -> None:
-    if not isinstance(value, Mapping):
-        raise DtypeError(f"{argument} must be a mapping from names to values, not a {type(value).__name__}")
-
-
-def _facts(facts: Mapping[str, Any], kind: str, how: Any) -> str:
-    entries = "\n".join(
-        f"<div><dt>{_escape(str(key))}</dt><dd>{_escape(how(value))}</dd></div>"
-        if kind == "summary"
-        else f"<dt>{_escape(str(key))}</dt><dd>{_escape(how(value))}</dd>"
-        for key, value in facts.items()
+def _table(table: Table) -> str:
+    """Return a table; columns of numbers are marked, so that they are set flush right."""
+    marks = [
+        ' class="number"' if all(_is_number(row[index]) for row in table.rows) else ""
+        for index in range(len(table.header))
+    ]
+    head = "".join(
+        f'<th scope="col"{mark}>{_escape(name)}</th>' for mark, name in zip(marks, table.header, strict=True)
     )
-    return f'<dl class="{kind}">\n{entries}\n</dl>'
+    body = []
+    for first, *rest in table.texts():
+        cells = (f"<td{mark}>{_escape(text)}</td>" for mark, text in zip(marks[1:], rest, strict=True))
+        body.append(f'<tr><th scope="row"{marks[0]}>{_escape(first)}</th>{"".join(cells)}</tr>')
+    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n" + "\n".join(body) + "\n</tbody>\n</table>"
 
 
 def _is_number(value: Any) -> bool:
     return (
         value is None
-        or isinstance(value, (int, float, np.number))
+        or isinstance(value, int | float | np.number)
         or (isinstance(value, np.ndarray) and value.size == 1)
     )
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    for row in rows:
-        _check_mapping(row, "a row of table")
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    numeric = {column: all(_is_number(row.get(column)) for row in rows) for column in columns}
-    mark = {column: ' class="number"' if numeric[column] else "" for column in columns}
-    head = "".join(f'<th scope="col"{mark[column]}>{_escape(str(column))}</th>' for column in columns)
-    body = []
-    for row in rows:
-        cells = [
-            f'<th scope="row"{mark[c]}>{_escape(show(row.get(c)))}</th>'
-            if k == 0
-            else f"<td{mark[c]}>{_escape(show(row.get(c)))}</td>"
-            for k, c in enumerate(columns)
-        ]
-        body.append(f"<tr>{''.join(cells)}</tr>")
-    # The table scrolls by itself on a narrow screen; tabindex lets a keyboard reach it.
+def _scrolling(table: Table) -> str:
+    """Return a table that scrolls by itself on a narrow screen; tabindex lets a keyboard reach it."""
     return (
-        '<div class="scroll" tabindex="0" role="region" aria-label="Table of the numbers"><table>\n'
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n" + "\n".join(body) + "\n</tbody>\n</table></div>"
+        '<div class="scroll" tabindex="0" role="region" aria-label="Table of the numbers">'
+        f"{_table(table)}</div>"
     )
 
 
-def _figure(number: int, figure: Any) -> str:
-    if not isinstance(figure, (tuple, list)) or len(figure) != 3:
-        raise ShapeError(
-            f"figures[{number - 1}] must be (caption, image, alternative text), not {figure!r:.80}"
-        )
-    caption, image, alternative = figure
-    lines = _text(caption, f"the caption of figures[{number - 1}]").split("\n", 1)
-    rest = f"{lines[1].strip()}" if len(lines) > 1 else ""
-    alternative = _text(alternative, f"the alternative text of figures[{number - 1}]")
+def _figure(number: int, caption: str, image: bytes | str | os.PathLike[str], alternative: str) -> str:
+    heading, _, rest = caption.partition("\n")
     kind, data = _image(image, number - 1)
     # As an <img>, an SVG can run no script and load nothing, whatever it holds.
     encoded = base64.b64encode(data).decode("ascii")
@@ -267,31 +224,26 @@ def _figure(number: int, figure: Any) -> str:
     mime = "image/png" if kind == "png" else "image/svg+xml"
     return (
         f'<figure>\n<div class="scroll">'
-        f'<img {size}alt="{alternative}" src="data:{mime};base64,{encoded}"></div>\n'
-        f'<figcaption><span class="head">Figure {number}. {lines[0].strip()}</span> {rest}</figcaption>\n'
-        "</figure>"
+        f'<img {size}alt="{_escape(alternative)}" src="data:{mime};base64,{encoded}"></div>\n'
+        f'<figcaption><span class="head">Figure {number}. {_escape(heading.strip())}</span> {_escape(rest.strip())}'
+        "</figcaption>\n</figure>"
     )
 
 
-def _image(image: object, index: int) -> tuple[str, bytes]:
+def _image(image: bytes | str | os.PathLike[str], index: int) -> tuple[str, bytes]:
     name = f"the image of figures[{index}]"
-    if isinstance(image, (str, os.PathLike)):
+    if isinstance(image, str | os.PathLike):
         name = repr(os.fspath(image))
         try:
             image = Path(image).read_bytes()
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-            raise FileFormatError(
-                f"cannot read the image {name}: {getattr(error, 'strerror', None) or error}"
-            ) from error
-    if not isinstance(image, (bytes, bytearray, memoryview)):
-        raise DtypeError(
-            f"{name} must be the bytes or the path of a PNG or SVG, not a {type(image).__name__}"
-        )
-    data = bytes(image)
-    if data.startswith(_PNG) and len(data) >= 33:
-        return "png", data
-    if re.search(rb"<svg[\s>]", data[:2048]):
-        return "svg", data
+            why = getattr(error, "strerror", None) or error
+            raise FileFormatError(f"{name} cannot be read as an image: {why}") from error
+    if image.startswith(_PNG) and len(image) >= 33:
+        return "png", image
+    if re.search(rb"<svg[\s>]", image[:2048]):
+        return "svg", image
     raise FileFormatError(
-        f"{name} is neither a PNG nor an SVG, or is cut short; write it with gatescope.plotting.save_figure"
+        f"{name} is neither a PNG nor an SVG, or is cut short",
+        advice="write it with gatescope.plotting.save_figure",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,18 +12,21 @@ import typer
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from gatescope.reporting.table import Table
+
 
 # What numbers and headings hold beyond ASCII; a minus must not become a question mark.
 _ASCII = str.maketrans({"−": "-", "–": "-", "²": "^2", "∞": "inf", "×": "x", "·": "*", "±": "+-"})
+_WIDTH = 160  # of tables that do not go to a terminal
 
 
 def on_terminal() -> bool:
-    """Whether someone watches: then progress is shown."""
+    """Return whether stderr is a terminal; progress is shown only there."""
     return sys.stderr.isatty()
 
 
 def encodable(text: str) -> str:
-    """The text, with plainer signs for those that stdout cannot encode, and ``?`` for the last resort."""
+    """Return the text with plainer signs for those that stdout cannot encode, and ``?`` for the last resort."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     try:
         text.encode(encoding)
@@ -39,7 +42,7 @@ def echo(text: str) -> None:
 
 @contextmanager
 def working(message: str) -> Iterator[None]:
-    """Show what is being done, with a spinner, if there is a terminal."""
+    """Show what is being done with a spinner, if there is a terminal."""
     if not on_terminal():
         yield
         return
@@ -50,27 +53,28 @@ def working(message: str) -> Iterator[None]:
         yield
 
 
-def print_measurement(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """The table of a measurement: its first column names what the others say."""
+def print_table(table: Table) -> None:
+    """Print a table under its title; its first column names what the others say."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Table as RichTable
 
-    echo(title)  # a table's own title would be wrapped to its width
-    table = Table(show_header=any(columns))
-    for number, column in enumerate(columns):
-        table.add_column(literal(column), justify="right" if number else "left")
-    for row in rows:
-        table.add_row(*map(literal, row))
-    Console(width=table_width()).print(table)
+    if table.title:
+        echo(table.title)  # a title of rich's would be wrapped to the table's width
+    grid = RichTable(show_header=any(table.header))
+    for index, heading in enumerate(table.header):
+        grid.add_column(literal(heading), justify="right" if index else "left")
+    for row in table.texts():
+        grid.add_row(*map(literal, row))
+    Console(width=table_width()).print(grid)
 
 
 def literal(text: str) -> Text:
-    """A text in which rich finds neither markup nor emoji: labels come from the names of files."""
+    """Return a text in which rich finds neither markup nor emoji: labels come from the names of files."""
     from rich.text import Text
 
     return Text(encodable(text))
 
 
 def table_width() -> int | None:
-    """Of tables: that of the terminal, but roomy where there is none."""
-    return None if sys.stdout.isatty() else 160
+    """Return the width of tables: None, the terminal's, or a roomy one where there is no terminal."""
+    return None if sys.stdout.isatty() else _WIDTH

@@ -1,35 +1,36 @@
-"""What every ``gatescope measure`` command does around its measurement: read, check, draw, print, write."""
+"""What every ``gatescope measure`` command does around its measurement: read, check, measure, print, write."""
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from gatescope.cli.errors import naming
+from gatescope.cli.groups import options_of, take, with_signature
+from gatescope.cli.inputs import Series, check_width, read_inputs
+from gatescope.cli.measure.options import Option, own_options
+from gatescope.cli.networks import check_device, note, one_cell
 from gatescope.cli.options import (
     INTERRUPTED,
-    CellOption,
+    CellOptions,
     ClampOption,
-    DtypeOption,
-    HiddenSizeOption,
-    HorizonOption,
-    InitOption,
-    InputsOption,
-    LayerOption,
-    NonlinearityOption,
-    PrefixOption,
+    DeviceOption,
+    FolderOption,
+    InputOptions,
+    ResumeOption,
+    SeedOption,
     ThreadsOption,
-    WeightsOption,
-    check_width,
-    one_cell,
-    read_inputs,
-    tell,
 )
-from gatescope.reporting.terminal import echo, on_terminal, print_measurement, working
+from gatescope.measurements.registry import Measurement
+from gatescope.reporting.terminal import echo, on_terminal, print_table, working
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,32 +40,18 @@ if TYPE_CHECKING:
 
 _FORMATS = ("png", "svg")
 
-SeedOption = Annotated[
-    int, typer.Option(help="Of the weights of a fresh cell, and of random directions or starts.")
-]
-OutOption = Annotated[Path, typer.Option(metavar="FOLDER", help="Where the files go.")]
-ResumeOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--resume",
-        metavar="FILE",
-        help="Where Ctrl-C leaves what has been measured; the same command with the same file goes on from there.",
-    ),
-]
-
-_WEIGHTS: dict[str, tuple[Any, Any]] = {
-    "weights": (WeightsOption, None),
-    "layer": (LayerOption, None),
-    "prefix": (PrefixOption, None),
-    "nonlinearity": (NonlinearityOption, None),
-    "cell": (CellOption, None),
-    "hidden_size": (HiddenSizeOption, None),
-    "init": (InitOption, None),
-    "dtype": (DtypeOption, None),
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
+# Options of all measurements whose function has the argument.
+_SHARED: dict[str, tuple[Any, Any]] = {
     "clamp": (ClampOption, None),
+    "device": (DeviceOption, "cpu"),
+    "threads": (ThreadsOption, None),
+    "resume": (ResumeOption, None),
 }
-_SERIES: dict[str, tuple[Any, Any]] = {"inputs": (InputsOption, None), "horizon": (HorizonOption, None)}
-_ALWAYS: dict[str, tuple[Any, Any]] = {"seed": (SeedOption, 0), "out": (OutOption, Path("gatescope-out"))}
+_ALWAYS: dict[str, tuple[Any, Any]] = {"seed": (SeedOption, 0), "out": (FolderOption, Path("gatescope-out"))}
+_OF_A_RUN = ("clamp", "device", "threads")
+# Arguments that the command line gives in its own way, or not at all.
+_FRAME = {"params", "trace", "inputs", "lengths", "initial_state", "seed", "progress", *_SHARED}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,207 +61,187 @@ class Job:
     Attributes
     ----------
     label : str
-        What the cell is called: its name, or that of its file.
-    params : Params
-        Of a command that takes weights.
-    series : (T, B, I) array or memmap
-        Of a command that takes a series; None where it may be left out.
-    source : str
-        What the series is called.
-    seed : int
-    clamp : dict or None
-    threads : int or None
-    resume : Path or None
+        What the cell is called: its name, or that of its file; empty for a measurement that takes no weights.
+    params : Params or None
+    series : Series or None
+    given : dict
+        The options that all measurements share, by name.
     """
 
     label: str
-    params: Params
-    series: Any
-    source: str
-    seed: int
-    clamp: dict[str, Any] | None
-    threads: int | None
-    resume: Path | None
+    params: Params | None
+    series: Series | None
+    given: dict[str, Any]
 
-    def keywords(self, *names: str) -> dict[str, Any]:
-        """What the measuring functions have in common: those of these names, the progress bar and where to resume."""
-        common: dict[str, Any] = {name: getattr(self, name) for name in names}
-        if self.resume is not None:
-            common["resume"] = self.resume
-        return {**common, "progress": on_terminal()}
+    @property
+    def title(self) -> str:
+        """The cell, what is clamped, the series and its length."""
+        from gatescope.reporting.text import counted, listing
+
+        parts = [self.label] if self.label else []
+        if self.given.get("clamp"):
+            parts.append(f"with {listing(self.given['clamp'])} clamped")
+        if self.series is not None:
+            parts.append(f"over {self.series.source}, {counted(len(self.series.values), 'step')}")
+        return " ".join(parts)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """What a measurement found.
+class Plan:
+    """The command line of one measurement: its function, its options, and what its own module adds.
 
-    Attributes
-    ----------
-    result : Result
-        Goes to the npz.
-    title : str
-        Of the table.
-    columns : sequence of str
-        Of the table.
-    rows : sequence of sequences of str
-        Numbers with their units.
-    verdict : sequence of str
-        Sentences.
-    draw : callable
-        Makes the figure.
+    A module ``cli/measure/<stem>.py`` is there only where a measurement needs more than its function says.  It may have
+
+    - ``DEFAULTS``: defaults of options, as text;
+    - ``OPTIONS``: further options, from a name to a pair of annotation and default;
+    - ``SERIES``: None for a measurement over no series, False where the series may be left out;
+    - ``input_size(options)``: the width of a fresh cell, where there is no series;
+    - ``arguments(job, arguments)``: changes the keyword arguments of the function;
+    - ``draw(job, result)``: makes the figure, instead of ``plotting.plot_<stem>``.
     """
 
-    result: Result
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    verdict: Sequence[str]
-    draw: Callable[[], Figure]
+    def __init__(self, row: Measurement) -> None:
+        self.row, self.function = row, row.load()
+        self.parameters = inspect.signature(self.function).parameters
+        path = f"gatescope.cli.measure.{row.stem}"
+        self.module: ModuleType | None = (
+            importlib.import_module(path) if importlib.util.find_spec(path) else None
+        )
+        self.series: bool | None = self._of_module("SERIES", True)
+        self.groups: dict[str, type] = {}
+        if self.series is not None:
+            self.groups["series"] = InputOptions
+        if "params" in self.parameters or "trace" in self.parameters:
+            self.groups["network"] = CellOptions
+        others = self._of_module("OPTIONS", {})
+        others |= {name: option for name, option in _SHARED.items() if self._takes(name)} | _ALWAYS
+        shared = {option.name: option for group in self.groups.values() for option in options_of(group)}
+        shared |= {
+            name: inspect.Parameter(name, _KEYWORD, default=default, annotation=annotation)
+            for name, (annotation, default) in others.items()
+        }
+        defaults = self._of_module("DEFAULTS", {})
+        self.own: dict[str, Option] = own_options(self.function, _FRAME | {*shared}, defaults)
+        self.options = [*(option.parameter for option in self.own.values()), *shared.values()]
+
+    def _takes(self, argument: str) -> bool:
+        """Return whether the function, or the run whose trace it is given, has an argument."""
+        return argument in self.parameters or ("trace" in self.parameters and argument in _OF_A_RUN)
+
+    def _of_module(self, name: str, default: Any) -> Any:
+        return getattr(self.module, name, default)
+
+    def run(self, given: dict[str, Any]) -> None:
+        """Do what the command does, with the values of its options."""
+        from gatescope.storage.atomic import check_folder
+
+        arguments = {name: _parsed(name, option, given.pop(name)) for name, option in self.own.items()}
+        if "device" in given:
+            check_device(given["device"], given.get("threads"))
+        job, notes = self._job(given)
+        stem, out, resume = self.row.stem, given["out"], given.get("resume")
+        check_folder(
+            out, [f"{stem}.{suffix}" for suffix in ("npz", *_FORMATS)]
+        )  # before the work, not after it
+        if resume is not None:
+            check_folder(resume.parent, [resume.name])
+        note(notes)
+        try:
+            result = self._measure(job, arguments)
+        except KeyboardInterrupt as interrupt:
+            text = _how_to_continue(given, getattr(interrupt, "__notes__", ()))
+            typer.echo(f"gatescope: interrupted; {text}", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+        self._write(job, result, out)
+
+    def _job(self, given: dict[str, Any]) -> tuple[Job, list[str]]:
+        from gatescope.recurrence.clamping import parse_clamp
+
+        given["clamp"] = parse_clamp(given.get("clamp"))
+        series, label, params, notes = None, "", None, []
+        if "series" in self.groups:
+            options = take(InputOptions, given)
+            given["steps"] = options.steps
+            if self.series or options.inputs is not None:
+                series = read_inputs(options, mapped="trace" not in self.parameters)
+        if "network" in self.groups:
+            network = take(CellOptions, given)
+            input_size = self._of_module("input_size", lambda _: 1)
+            width = input_size(given) if series is None else series.values.shape[-1]
+            label, params, notes = one_cell(self.row.command, width, given["seed"], network)
+            if series is not None:
+                check_width(series, label, params)
+        return Job(label=label, params=params, series=series, given=given), notes
+
+    def _measure(self, job: Job, arguments: dict[str, Any]) -> Result:
+        """Call the function with what it takes."""
+        common = {name: job.given.get(name) for name in ("seed", *_SHARED)}
+        common |= {"params": job.params, "progress": on_terminal()}
+        if job.series is not None:
+            common |= {"inputs": job.series.values, "lengths": job.series.lengths}
+        arguments |= {
+            name: value for name, value in common.items() if name in self.parameters and name not in arguments
+        }
+        self._of_module("arguments", lambda _job, _arguments: None)(job, arguments)
+        if "trace" in self.parameters:
+            from gatescope.recurrence.run import run
+
+            assert job.params is not None
+            assert job.series is not None
+            options = {name: job.given[name] for name in _OF_A_RUN}
+            arguments["trace"] = run(job.params, job.series.values, lengths=job.series.lengths, **options)
+        with naming(lengths="lengths of --inputs"):
+            result: Result = self.function(**arguments)
+        return result
+
+    def _write(self, job: Job, result: Result, out: Path) -> None:
+        from gatescope import plotting
+
+        with working(f"writing into {out}"):
+            files = [out / f"{self.row.stem}.npz"]
+            result.save(files[0])
+            with plotting.style():
+                draw = self._of_module("draw", lambda _, value: getattr(plotting, self.row.plot)(value))
+                figure = _figure_of(draw(job, result))
+            files += plotting.save_figure(figure, out / self.row.stem, _FORMATS)
+        table, summary = result.table(), result.summary().splitlines()
+        echo(f"{self.row.command}: {job.title}" if job.title else self.row.command)
+        print_table(table)
+        for line in summary[1:] if summary[0] == table.title else summary:
+            echo(line)
+        echo(f"written: {', '.join(map(str, files))}")
 
 
-@dataclass(frozen=True)
-class Command:
-    """A command for Typer: its name, the function that Typer calls, and whether it has ``--resume``."""
+def command_of(row: Measurement) -> Any:
+    """Return the command of a row of the registry, for click."""
+    plan = Plan(row)
 
-    name: str
-    callback: Callable[..., None]
-    resumable: bool
+    def command(**given: Any) -> None:
+        plan.run(given)
 
-
-def measurement(
-    name: str,
-    *,
-    weights: bool = True,
-    series: bool = True,
-    default_series: bool = True,
-    threads: bool = True,
-    resumable: bool = False,
-    width: Callable[[dict[str, Any]], int] | None = None,
-) -> Callable[[Callable[..., Found]], Command]:
-    """Make a function of a `Job` and options of its own a command, with the options that all measurements share.
-
-    Parameters
-    ----------
-    name : str
-        Of the command, and with underscores of the files.
-    weights, series, threads, resumable : bool
-        Whether it takes weights, a series, a number of threads, and can be resumed.
-    default_series : bool
-        Whether it runs over the laser series if none is given.
-    width : callable, optional
-        Input size of a fresh cell from the command's own options.  Default: that of the series.
-    """
-    shared = dict(_SERIES) if series else {}
-    if weights:
-        shared |= _WEIGHTS
-    shared |= _ALWAYS
-    if threads:
-        shared["threads"] = (ThreadsOption, None)
-    if resumable:
-        shared["resume"] = (ResumeOption, None)
-
-    def decorate(measure: Callable[..., Found]) -> Command:
-        hints = get_type_hints(measure, include_extras=True)
-        _, *own = inspect.signature(measure).parameters.values()
-
-        def command(**given: Any) -> None:
-            options = {parameter.name: given.pop(parameter.name) for parameter in own}
-            inputs = width(options) if width is not None else None
-            _execute(name, measure, options, given, weights, series and default_series, inputs)
-
-        keyword = inspect.Parameter.KEYWORD_ONLY
-        parameters = [p.replace(kind=keyword, annotation=hints[p.name]) for p in own]
-        parameters += [
-            inspect.Parameter(key, keyword, default=default, annotation=annotation)
-            for key, (annotation, default) in shared.items()
-        ]
-        # Typer reads a command's options from its signature and its annotations.
-        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        command.__annotations__ = {p.name: p.annotation for p in parameters}
-        command.__doc__ = measure.__doc__
-        return Command(name, command, resumable)
-
-    return decorate
+    command.__doc__ = row.answers
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command(row.command)(with_signature(command, plan.options))
+    return typer.main.get_command(app)
 
 
-def _execute(
-    name: str,
-    measure: Callable[..., Found],
-    options: dict[str, Any],
-    given: dict[str, Any],
-    weighted: bool,
-    default_series: bool,
-    input_size: int | None,
-) -> None:
-    from gatescope.storage.atomic import check_folder
-
-    job, told = _job(name, given, weighted, default_series, input_size)
-    out: Path = given["out"]
-    stem = name.replace("-", "_")
-    check_folder(out, [f"{stem}.{suffix}" for suffix in ("npz", *_FORMATS)])  # before the work, not after it
-    if job.resume is not None:
-        check_folder(job.resume.parent, [job.resume.name])
-    tell(told)
-    try:
-        found = measure(job, **options)
-    except KeyboardInterrupt as interrupt:
-        notes = getattr(interrupt, "__notes__", ())
-        typer.echo(f"gatescope: interrupted; {_how_to_go_on(job, 'resume' in given, notes)}", err=True)
-        raise typer.Exit(INTERRUPTED) from None
-    _write(found, out, stem)
+def _parsed(name: str, option: Option, value: Any) -> Any:
+    return value if option.parse is None or value is None else option.parse(name, value)
 
 
-def _job(
-    name: str, given: dict[str, Any], weighted: bool, default_series: bool, input_size: int | None
-) -> tuple[Job, list[str]]:
-    from gatescope.recurrence.clamping import parse_clamp
-
-    path, horizon = given.pop("inputs", None), given.pop("horizon", None)
-    series, source = None, ""
-    if path is not None or default_series:
-        series, source = read_inputs(path, horizon, mapped=True)
-    label, params = "", None
-    told: list[str] = []
-    if weighted:
-        width = input_size or (1 if series is None else series.shape[-1])
-        names = [key for key in _WEIGHTS if key != "clamp"]
-        seed = given["seed"]
-        label, params, told = one_cell(name, width, seed=seed, **{key: given[key] for key in names})
-        if series is not None:
-            check_width(series, source, path, label, params)
-    job = Job(
-        label=label,
-        params=params,  # type: ignore[arg-type]  # of a command without weights, which does not look at them
-        series=series,
-        source=source,
-        seed=given["seed"],
-        clamp=parse_clamp(given.get("clamp")),
-        threads=given.get("threads"),
-        resume=given.get("resume"),
-    )
-    return job, told
-
-
-def _how_to_go_on(job: Job, resumable: bool, notes: Sequence[str]) -> str:
-    if job.resume is not None and job.resume.exists():
-        return f"what has been measured is in {job.resume}; the same command goes on from there"
-    if job.resume is not None:  # a note says why the file could not be written
+def _how_to_continue(given: dict[str, Any], notes: Sequence[str]) -> str:
+    resume = given.get("resume")
+    if resume is not None and resume.exists():
+        return f"what has been measured is in {resume}; the same command continues from there"
+    if resume is not None:  # a note says why the file could not be written
         return " ".join(notes) or "nothing had been measured yet"
-    if resumable:
-        return "nothing is kept; with --resume FILE the next one can be gone on with"
-    return "nothing is kept"
+    if "resume" in given:
+        return "nothing is saved; with --resume FILE the next one can be continued"
+    return "nothing is saved"
 
 
-def _write(found: Found, out: Path, stem: str) -> None:
-    from gatescope import plotting
-
-    with working(f"writing into {out}"):
-        files = [out / f"{stem}.npz"]
-        found.result.save(files[0])
-        with plotting.style():
-            figure = found.draw()
-        files += plotting.save_figure(figure, out / stem, _FORMATS)
-    print_measurement(found.title, found.columns, found.rows)
-    for sentence in found.verdict:
-        echo(sentence)
-    echo(f"written: {', '.join(map(str, files))}")
+def _figure_of(drawn: Any) -> Figure:
+    """Return the figure that axes are part of, or that a function of several panels returned with them."""
+    if isinstance(drawn, tuple):
+        drawn = drawn[0]
+    figure: Figure = getattr(drawn, "figure", drawn)
+    return figure

@@ -1,169 +1,201 @@
-"""Options, parsers and texts that several of the measurements share."""
+"""Options of a measurement, read off its function: types and defaults from the signature, help from the docstring.
+
+An option means the same wherever its name occurs, so what the signature does not say (how a text becomes a list, a
+shorter help) stands here by the name of the argument.
+"""
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import typer
 
-from gatescope.cli.measure.command import Job
 from gatescope.errors import ValueRangeError
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
-    from gatescope.datatypes import Array
-
-LN10 = math.log(10)
-_SHOWN_LAGS = 8  # rows of a table over lags
-_SHOWN_SEQUENCES = 6  # columns of a table over sequences
-_MOST_LAGS = 100_000  # of a flow that is stored: more lags are not to be seen
-
-
-TargetOption = Annotated[
-    str, typer.Option(help="What is differentiated: a state of the cell, or joint for all.")
-]
-StateOption = Annotated[
-    str, typer.Option(help="With respect to what: a state of the cell, or joint for all.")
-]
-SourceStepOption = Annotated[
-    int,
-    typer.Option(
-        metavar="STEP", help="t, the state that is differentiated: 1 is after the first step, -1 the last."
-    ),
-]
-NormOption = Annotated[
-    str, typer.Option(help="The direction of the target: random, drawn with --seed, or unit, one unit alone.")
-]
-LagsOption = Annotated[
-    str | None,
-    typer.Option(metavar="STEPS", help="Which lags, as in 1,10,100.  Default: spread over the series."),
-]
-LongestLagOption = Annotated[
-    int | None, typer.Option(metavar="STEPS", help="The longest lag.  Default: all.")
-]
-UnitOption = Annotated[int, typer.Option(help="Which unit, with --norm unit.")]
-TransientOption = Annotated[
-    int | None,
-    typer.Option(metavar="STEPS", help="Steps at the beginning that do not count.  Default: some hundred."),
-]
-
-
-def about(job: Job) -> str:
-    """The cell, what is held, the series and its length."""
-    held = "" if not job.clamp else f" with {', '.join(job.clamp)} held"
-    return f"{job.label}{held} over {job.source}, {in_steps(len(job.series))}"
-
-
-def in_steps(count: int) -> str:
-    """``"1 step"``, ``"2,000 steps"``."""
-    return f"{count:,} step{'' if count == 1 else 's'}"
-
-
-def sequences(batch: int) -> tuple[str, ...]:
-    """Headings of a table whose columns are sequences."""
-    return ("", *([""] if batch == 1 else [f"sequence {b}" for b in range(min(batch, _SHOWN_SEQUENCES))]))
-
-
-def cut(rows: Iterable[Sequence[str]]) -> list[tuple[str, ...]]:
-    """Rows with as many columns as `sequences` has headings."""
-    return [tuple(row[: _SHOWN_SEQUENCES + 1]) for row in rows]
-
-
-def number(value: Any) -> str:
-    """Four digits, and all before the point."""
-    return f"{float(value):,.0f}" if 1000 <= abs(value) < math.inf else f"{float(value):.4g}"
-
-
-def percent(share: Any) -> str:
-    """A share with its sign; nothing where it is not known."""
-    return f"{share:.1%}" if math.isfinite(share) else "-"
-
-
-def with_error(value: Any, error: Any) -> str:
-    """A value and its error, if that is known."""
-    return f"{value:.4g} ± {error:.2g}" if math.isfinite(error) else number(value)
-
-
-def vanishing(rate: float) -> str:
-    """What a decay rate in nats per step means."""
-    if math.isnan(rate):
-        return "no rate: fewer than two norms above 0"
-    if rate == 0:
-        return "the gradient neither vanishes nor grows"
-    steps = number(math.log(2) / abs(rate))
-    what = "vanishing: the gradient halves" if rate > 0 else "growing: the gradient doubles"
-    return f"{what} every {steps} steps"
-
-
-def some(count: int) -> list[int]:
-    """A few indices over a list, close together at its beginning."""
-    picks = np.geomspace(1, count, min(count, _SHOWN_LAGS)).round().astype(int) - 1
-    return [int(index) for index in np.unique(picks)]
-
-
-def whole(option: str, text: str | None) -> list[int] | None:
-    """Whole numbers, separated by commas."""
-    if text is None:
-        return None
+def whole_numbers(argument: str, text: str) -> list[int]:
+    """Return whole numbers that stand with commas between them."""
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise ValueRangeError(
-            f"{option} {text!r} must be whole numbers, separated by commas, as in 1,10,100"
+            "must be whole numbers with commas between them, as in 1,10,100", argument=argument, seen=text
         ) from None
 
 
-def numbers(option: str, text: str) -> list[float]:
-    """Numbers, separated by commas, or so many from one to another, as in ``0:2:9``."""
+def whole_number(argument: str, text: str) -> int:
+    """Return a whole number."""
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueRangeError("must be a whole number", argument=argument, seen=text) from None
+
+
+def steps_or_spacing(argument: str, text: str) -> list[int] | str:
+    """Return whole numbers, or the name of a spacing of them."""
+    return text if text in ("even", "log") else whole_numbers(argument, text)
+
+
+def numbers(argument: str, text: str) -> list[float]:
+    """Return numbers that stand with commas between them, or that are evenly spaced, as in ``0:2:9``."""
     try:
         if ":" in text:
             first, last, count = text.split(":")
-            found = [float(value) for value in np.linspace(float(first), float(last), int(count))]
+            values = [float(value) for value in np.linspace(float(first), float(last), int(count))]
         else:
-            found = [float(part) for part in text.split(",")]
+            values = [float(part) for part in text.split(",")]
     except ValueError:
-        found = []
-    if not found or not all(map(math.isfinite, found)):
+        values = []
+    if not values or not all(map(math.isfinite, values)):
         raise ValueRangeError(
-            f"{option} {text!r} must be numbers, separated by commas, or from:to:count, as in 0:2:9"
+            "must be numbers with commas between them, or from:to:count, as in 0:2:9",
+            argument=argument,
+            seen=text,
         )
-    return found
+    return values
 
 
-def split_schemes(text: str) -> list[str]:
-    """Names separated by commas, but for those in parentheses."""
+def names(_argument: str, text: str) -> list[str]:
+    """Return names that stand with commas between them, but for commas in parentheses."""
     return [name.strip() for name in re.split(r",(?![^()]*\))", text)]
 
 
-def reach(source_step: int, steps: int) -> int:
-    """The longest lag there is: how many steps lie before the state."""
-    return max(1, source_step if source_step >= 0 else steps + 1 + source_step)
+class _Parsed(NamedTuple):
+    """How the text of an option becomes an argument."""
+
+    parse: Callable[[str, str], Any]
+    metavar: str
 
 
-def spaced(longest: int, count: int) -> Array:
-    """Lags from 1 to the longest, evenly in the logarithm."""
-    return np.unique(np.geomspace(1, longest, count).round().astype(np.int64))
+# Arguments that are no plain number, name or flag.
+_PARSED: dict[str, _Parsed] = {
+    "lags": _Parsed(whole_numbers, "STEPS"),
+    "targets": _Parsed(whole_numbers, "STEPS"),
+    "sources": _Parsed(steps_or_spacing, "STEPS"),
+    "gain": _Parsed(numbers, "NUMBERS"),
+    "bias": _Parsed(numbers, "NUMBERS"),
+    "scheme": _Parsed(names, "SCHEMES"),
+    "starts": _Parsed(whole_number, "NUMBER"),
+}
+_PLAIN = {"int": int, "float": float, "str": str, "bool": bool}
+
+# Where a docstring would say too much, or speaks of Python.
+_HELP = {
+    "of": "What is differentiated: a state of the cell, or joint for all of them together.",
+    "wrt": "What to differentiate with respect to: a state of the cell, or joint for all of them together.",
+    "norm": "What the norm is of: random, one direction drawn with --seed; unit, one unit alone; and where the "
+    "measurement has them, spectral or frobenius, the whole Jacobian, which takes longer.",
+    "unit": "Unit to measure with --norm unit.",
+    "source_step": "State to differentiate, counted from 1, the state after the first step; -1 is the last one.",
+    "lags": "Lags to measure, as in 1,10,100.  Default: all, or spread over the series.",
+    "max_lag": "Longest lag.  Default: all.",
+    "transient": "Steps at the beginning that are left out.  Default: a part of the series.",
+    "targets": "Steps of the outputs, counted from 0, as in 99,199.  Default: up to 200, evenly spaced.",
+    "sources": "Steps of the inputs, counted from 0, as in 0,50,99, or even or log.  Default: even.",
+    "cell": "Cell to draw, as in gru.",
+    "scheme": "Schemes of the weights, with commas between them, as in gaussian,orthogonal.",
+    "gain": "Factors on weight_hh: 0.5,1,2, or from:to:count.",
+    "bias": "Numbers added to the bias of the memory gate, written as --gain.  Default: -2:6:9, or 0 without such a "
+    "gate.",
+    "hidden_size": "Units of each cell.",
+    "seeds": "Number of networks at each point, whose rates are averaged.",
+    "k": "Number of values, largest first.  Default: all.",
+    "block": "Part of the Jacobian: joint for all of it, or two states as in hc, the derivative of h by an earlier c.",
+    "dtype": "Precision: float32 or float64.",
+    "starts": "Number of random states to start from.",
+    "tolerance": "Largest residual of a fixed point, relative to its greatest component where that is above 1.",
+    "iterations": "Largest number of iterations from each start.",
+    "merge": "Distance below which two fixed points count as one, relative as --tolerance is.",
+    "margin": "Distance from 1 below which the modulus of an eigenvalue must stay in a stable fixed point.",
+    "target_half_life": "Half-life that is wanted, in steps.  Default: a tenth of the series, at most 1,000.",
+    "window": "Number of last steps that are measured.  Default: four times --target-half-life, at least 2,000.",
+    "left": "Value below which a gate is shut.",
+    "right": "Value above which a gate is open.",
+    "vectors": "Store the parts of the gradient themselves, not their norms alone.",
+}
 
 
-def flow_lags(text: str | None, steps: int, source_step: int, longest: int | None, norm: str) -> Any:
-    """The lags of a flow: all, as long as they can be told apart in a picture."""
-    if text is not None or norm == "spectral":
-        return whole("--lags", text)
-    last = reach(source_step, steps) if longest is None else longest
-    if last <= _MOST_LAGS:
-        return None
-    even = np.linspace(0, last, _MOST_LAGS).round().astype(np.int64)
-    return np.unique(np.concatenate([even, spaced(last, 2000)]))
+class Option(NamedTuple):
+    """An option of one measurement: what Typer reads, and how the argument is made of it."""
+
+    parameter: inspect.Parameter
+    parse: Callable[[str, str], Any] | None
 
 
-def figure_of(drawn: Any) -> Figure:
-    """The figure that axes are part of, or that a function of several panels returned with them."""
-    if isinstance(drawn, tuple):
-        drawn = drawn[0]
-    figure: Figure = getattr(drawn, "figure", drawn)
-    return figure
+def own_options(
+    function: Callable[..., Any], shared: set[str], defaults: dict[str, Any]
+) -> dict[str, Option]:
+    """Return the options of a measurement but for those in `shared`, by argument.
+
+    Parameters
+    ----------
+    function : callable
+        The measurement; an argument that no text can give is left out.
+    shared : set of str
+        Arguments that the command line gives in its own way.
+    defaults : dict
+        Defaults that are others on the command line, as text.
+    """
+    texts = parameter_texts(function)
+    options = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        kind, optional, _ = str(parameter.annotation).partition(" | None")
+        parsed = _PARSED.get(name)
+        if name in shared or (parsed is None and kind not in _PLAIN):
+            continue
+        plain: Any = str if parsed is not None else _PLAIN[kind]
+        default = defaults.get(name, None if parsed is not None else parameter.default)
+        text = _help(name, texts.get(name, ""), default)
+        in_steps = plain is int and ("steps" in text or name.endswith("lag"))
+        information = typer.Option(
+            *([] if plain is bool else [f"--{name.replace('_', '-')}"]),
+            metavar=parsed.metavar if parsed is not None else "STEPS" if in_steps else None,
+            help=text,
+        )
+        annotation = Annotated[plain | None if optional or default is None else plain, information]
+        options[name] = Option(
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation),
+            None if parsed is None else parsed.parse,
+        )
+    return options
+
+
+def _help(name: str, docstring: str, default: Any) -> str:
+    """Return the help of an option; a default that is None has to be told in words."""
+    text = _HELP.get(name, "")
+    if not text or (default is None and "Default: " not in text):
+        text = docstring or text
+    return re.sub(r"; default: ", ".  Default: ", text)
+
+
+def parameter_texts(function: Callable[..., Any]) -> dict[str, str]:
+    """Return what a numpydoc docstring says of each parameter, as plain text.
+
+    Examples
+    --------
+    >>> from gatescope.cli.measure.options import parameter_texts
+    >>> def f(x, y):
+    ...     '''Add.
+    ...
+    ...     Parameters
+    ...     ----------
+    ...     x, y : int
+    ...         Numbers,
+    ...         as ``1``.
+    ...     '''
+    >>> parameter_texts(f)
+    {'x': 'Numbers, as 1.', 'y': 'Numbers, as 1.'}
+    """
+    _, _, section = (inspect.getdoc(function) or "").partition("Parameters\n----------\n")
+    section = re.split(r"\n\n\w[\w ]*\n-+\n", section)[0]
+    texts: dict[str, str] = {}
+    for entry in re.split(r"\n(?=\S)", section):
+        head, _, body = entry.partition("\n")
+        text = " ".join(re.sub(r"``[\"']?(.*?)[\"']?``|`(.*?)`", r"\1\2", body).split())
+        texts |= dict.fromkeys(head.partition(" : ")[0].split(", "), text)
+    return texts

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def layers(cell: str, hidden_size: str, count: int | None) -> tuple[list[str], list[int]]:
-    """Cells and sizes, one a layer from the lowest: one of either stands for all layers.
+    """Return cells and sizes, one for each layer from the lowest: one of either stands for all layers.
 
     Raises
     ------
@@ -25,49 +25,56 @@ def layers(cell: str, hidden_size: str, count: int | None) -> tuple[list[str], l
         sizes = [int(part) for part in hidden_size.split(",")]
     except ValueError:
         raise ValueRangeError(
-            f"--hidden-size {hidden_size!r} must be whole numbers, separated by commas, as in 64 or 64,32"
+            "must be whole numbers with commas between them, as in 64 or 64,32",
+            argument="hidden_size",
+            seen=hidden_size,
         ) from None
     if not cells:
         raise ValueRangeError(
-            f"--cell {cell!r} names no cell; give for example lstm, or gru,lstm for two layers"
+            "names no cell",
+            argument="cell",
+            seen=cell,
+            advice="give for example lstm, or gru,lstm for two layers",
         )
-    wanted = max(len(cells), len(sizes)) if count is None else count
-    if wanted < 1:
-        raise ValueRangeError(f"--layers {count} must be a whole number of at least 1")
-    for option, found in (("--cell", cells), ("--hidden-size", sizes)):
-        if len(found) not in (1, wanted):
-            seen = f"{option} has {len(found)} values for {wanted} layers"
-            if count is None:  # the other option says how many there are
-                seen = f"--cell has {len(cells)} values, but --hidden-size has {len(sizes)}"
-            raise ValueRangeError(f"{seen}; give one for all layers, or one each")
-    return cells * (wanted if len(cells) == 1 else 1), sizes * (wanted if len(sizes) == 1 else 1)
+    number = max(len(cells), len(sizes)) if count is None else count
+    if number < 1:
+        raise ValueRangeError("must be a whole number of at least 1", argument="layers", seen=count)
+    for argument, values in (("cell", cells), ("hidden_size", sizes)):
+        if len(values) not in (1, number):
+            problem = f"has {len(values)} values for {number} layers"
+            if count is None:  # the other option says how many layers there are
+                argument, problem = "cell", f"has {len(cells)} values, but `hidden_size` has {len(sizes)}"
+            raise ValueRangeError(problem, argument=argument, advice="give one for all layers, or one each")
+    return cells * (number if len(cells) == 1 else 1), sizes * (number if len(sizes) == 1 else 1)
 
 
 def dropout(text: str | None) -> Dropout | None:
-    """``0.2`` for the outputs of every layer, or the places by name, as in ``inputs=0.1,recurrent=0.2``.
+    """Return ``0.2`` for the outputs of every layer, or probabilities by name, as in ``inputs=0.1,recurrent=0.2``.
 
     Raises
     ------
     ValueRangeError
-        If that is no probability, or there is no such place.
+        If that is no probability, or a name is not known.
     """
     if text is None:
         return None
     from gatescope.training.dropout import Dropout
 
-    places = [field.name for field in dataclasses.fields(Dropout)]
-    found: dict[str, float] = {}
+    names = [field.name for field in dataclasses.fields(Dropout)]
+    probabilities: dict[str, float] = {}
     for part in text.split(","):
         name, equals, value = part.rpartition("=")
         chosen = [name.strip()] if equals else ["between", "outputs"]
         try:
-            number = float(value)
+            probability = float(value)
         except ValueError:
-            number = math.nan
-        if not 0 <= number < 1 or any(place not in places for place in chosen):
+            probability = math.nan
+        if not 0 <= probability < 1 or any(name not in names for name in chosen):
             raise ValueRangeError(
-                f"--dropout {text!r} must be a probability of at least 0 and below 1, or several by name, as in "
-                f"inputs=0.1,recurrent=0.2; the names are {', '.join(places)}"
+                "must be a probability of at least 0 and below 1, or several by name, as in "
+                f"inputs=0.1,recurrent=0.2; the names are {', '.join(names)}",
+                argument="dropout",
+                seen=text,
             )
-        found.update(dict.fromkeys(chosen, number))
-    return Dropout(**found)
+        probabilities.update(dict.fromkeys(chosen, probability))
+    return Dropout(**probabilities)

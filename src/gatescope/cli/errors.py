@@ -1,0 +1,46 @@
+"""Errors as the command line writes them: options in place of arguments."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
+
+from gatescope.errors import GatescopeError
+
+_NAME = re.compile(r"\w*")
+
+# Arguments whose option has another name; of all others it is the argument's with hyphens.
+_OPTIONS = {
+    "params": "--weights",
+    "scheme": "--init",
+    "hidden_sizes": "--hidden-size",
+    "task": "TASK",
+    "t_max": "--init: t_max",
+}
+NO_MEMORY = (
+    "there is not enough memory; use a shorter --steps, fewer sequences, a smaller --hidden-size, or for train a "
+    "smaller --batch-size or --bptt-steps"
+)
+
+
+def option(argument: str, names: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Return the name of an argument, or of a part of one such as ``lengths[0]``, in `names`, or its option."""
+    name = _NAME.match(argument)[0]  # type: ignore[index]  # it matches everything
+    rest = argument[len(name) :]
+    return names.get(name, _OPTIONS.get(name, f"--{name.replace('_', '-')}")) + rest
+
+
+def message(error: GatescopeError) -> str:
+    """Return an error's text in one line, with options in place of arguments."""
+    return " ".join(error.text(option).split())
+
+
+@contextmanager
+def naming(**names: str) -> Iterator[None]:
+    """Write errors that are raised inside with these names in place of arguments, and options for all others."""
+    try:
+        yield
+    except GatescopeError as error:
+        raise type(error)(error.text(lambda argument: option(argument, names))) from error

@@ -1,0 +1,51 @@
+"""Groups of options that several commands share: a dataclass whose fields are options."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from typing import Any, get_type_hints
+
+
+def options_of(group: type) -> list[inspect.Parameter]:
+    """Return the options that are the fields of a dataclass."""
+    hints = get_type_hints(group, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+        )
+        for field in dataclasses.fields(group)
+    ]
+
+
+def take(group: type, values: dict[str, Any]) -> Any:
+    """Return a group made of its options, which are taken out of `values`."""
+    return group(**{field.name: values.pop(field.name) for field in dataclasses.fields(group)})
+
+
+def with_signature(function: Callable[..., None], parameters: list[inspect.Parameter]) -> Callable[..., None]:
+    """Give a function of keywords the signature and the annotations from which Typer reads its options."""
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    function.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return function
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Make a function of options and of groups of options a command of all these options."""
+    hints = get_type_hints(function, include_extras=True)
+    groups = {name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name in groups:
+            parameters += options_of(groups[name])
+        else:
+            kind = inspect.Parameter.KEYWORD_ONLY
+            parameters.append(parameter.replace(kind=kind, annotation=hints[name]))
+
+    def called(**values: Any) -> None:
+        grouped = {name: take(group, values) for name, group in groups.items()}
+        function(**values, **grouped)
+
+    called.__name__, called.__doc__ = function.__name__, function.__doc__
+    return with_signature(called, parameters)

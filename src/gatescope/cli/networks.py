@@ -1,0 +1,193 @@
+"""The weights that a command runs: read from files, or drawn for fresh cells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from gatescope.cli.errors import naming
+from gatescope.cli.options import (
+    DEFAULT_CELLS,
+    DEFAULT_INIT,
+    DEFAULT_UNITS,
+    CellOptions,
+    WeightOptions,
+)
+from gatescope.errors import ShapeError, ValueRangeError, WeightFormatError
+
+if TYPE_CHECKING:
+    from gatescope.datatypes import Params
+    from gatescope.datatypes.result import Result
+
+_SHOWN_NUMBERS = 6  # of the means and scales in a note
+
+
+def refuse(options: Mapping[str, Any], problem: str, advice: str = "leave it out") -> None:
+    """Refuse options that would be ignored, so that nobody takes the numbers for something else."""
+    for name, value in options.items():
+        if value is not None:
+            raise ValueRangeError(problem, argument=name, seen=value, advice=advice)
+
+
+def check_device(device: str, threads: int | None) -> None:
+    """Refuse a device that cannot compute, and a number of threads for one that has none."""
+    from gatescope.kernels.device import check_device
+
+    if check_device(device) != "cpu":
+        refuse({"threads": threads}, "is for the cpu", f"leave it out with `device` {device}")
+
+
+def note(lines: Sequence[str]) -> None:
+    """Print what was taken for granted on stderr, a line each."""
+    for line in lines:
+        typer.echo(line, err=True)
+
+
+def read_weights(files: Sequence[Path], options: WeightOptions) -> tuple[dict[str, Params], list[str]]:
+    """Return weights by label, and notes: a nonlinearity that was assumed, a layer that was taken."""
+    from gatescope.io import load_torch
+    from gatescope.storage.npz import read_npz
+
+    by_label: dict[str, Params] = {}
+    vanilla: list[str] = []  # labels of RNNs of PyTorch's, whose nonlinearity is not in the file
+    notes: list[str] = []
+    foreign = layered = False
+    for file in files:
+        label = free_label(file.stem, by_label)
+        with naming(path="--weights"):
+            if file.suffix == ".npz" and "gatescope_meta" in read_npz(file):
+                by_label[label], line = _read_own(file, options)
+                notes += [line] if line else []
+                layered |= bool(line)
+                continue
+            foreign = True
+            by_label[label] = load_torch(
+                file,
+                options.layer or 0,
+                nonlinearity=options.nonlinearity,
+                prefix=options.prefix,
+                dtype=options.dtype,
+            )
+        if len(by_label[label].gate_names) == 1:
+            vanilla.append(label)
+    if files and not foreign:
+        others = {"prefix": options.prefix, "nonlinearity": options.nonlinearity}
+        refuse(others, "is for PyTorch files, and `weights` names none")
+        if not layered:
+            refuse(
+                {"layer": options.layer}, "is for PyTorch files and trained models, and `weights` names none"
+            )
+    if files and not vanilla:
+        refuse(
+            {"nonlinearity": options.nonlinearity},
+            "is for an RNN of one gate in a PyTorch file, and `weights` names none",
+        )
+    if vanilla and options.nonlinearity is None:
+        notes.append(f"{', '.join(vanilla)}: taken as tanh; --nonlinearity relu for the other")
+    return by_label, notes
+
+
+def _read_own(file: Path, options: WeightOptions) -> tuple[Params, str]:
+    """Return weights that gatescope saved; of a model one layer, with a note that says which."""
+    from gatescope.checks.network import check_params
+    from gatescope.datatypes import Params, load
+
+    result, line = load(file), ""
+    params = result if isinstance(result, Params) else None
+    if params is None:
+        params, line = _layer_of(result, file, options.layer or 0)
+    check_params(params)
+    return params if options.dtype is None else params.astype(options.dtype), line
+
+
+def _layer_of(result: Result, file: Path, layer: int) -> tuple[Params, str]:
+    """Return a layer of a model, or of the best model of a training, and a note that says which."""
+    from gatescope.datatypes.stack import Stack
+    from gatescope.datatypes.training_run import TrainingRun
+    from gatescope.reporting.text import listing, number
+
+    name, stack = "the model", result
+    if isinstance(result, TrainingRun):
+        name, stack = f"the best model, that after epoch {result.best_epoch}", result.best
+    if not isinstance(stack, Stack):
+        raise WeightFormatError(
+            f"holds a {type(result).__name__}, not weights",
+            argument="params",
+            seen=file,
+            advice="give a file of gatescope.Params, of a Stack, or what train wrote",
+        )
+    if not 0 <= layer < len(stack.layers):
+        layers = (f"{k} ({each.cell} of {each.hidden_size} units)" for k, each in enumerate(stack.layers))
+        raise ValueRangeError(
+            f"is no layer of {str(file)!r}, which has {', '.join(layers)}", argument="layer", seen=layer
+        )
+    params = stack.layers[layer]
+    line = f"{file.name}: layer {layer} of {len(stack.layers)}, {params.cell} of {params.hidden_size} units, of {name}"
+    scale = result.provenance.get("inputs_scale")
+    if scale and not layer:
+        mean, deviation = (
+            listing(scale[key], most=_SHOWN_NUMBERS, form=number) for key in ("mean", "standard_deviation")
+        )
+        line += (
+            "; trained on standardized inputs, so give such, as train has written them beside it: (x - mean) / sd "
+            f"with mean {mean} and sd {deviation}"
+        )
+    if layer:
+        below = stack.layers[layer - 1].hidden_size
+        line += f"; its inputs have to be the outputs of layer {layer - 1}, {below} numbers a step"
+    return params, line
+
+
+def add_fresh(
+    by_label: dict[str, Params], cells: str, input_size: int, seed: int, options: WeightOptions
+) -> None:
+    """Add fresh cells, given by their names with commas between them."""
+    from gatescope.recurrence.initialization import init
+
+    names = [name.strip() for name in cells.split(",") if name.strip()]
+    if not names:
+        raise ValueRangeError(
+            "names no cell", argument="cells", seen=cells, advice=f"give for example {DEFAULT_CELLS}"
+        )
+    for name in names:
+        by_label[free_label(name, by_label)] = init(
+            name,
+            input_size=input_size,
+            hidden_size=DEFAULT_UNITS if options.hidden_size is None else options.hidden_size,
+            seed=seed,
+            scheme=options.init or DEFAULT_INIT,
+            dtype=options.dtype or "float32",
+        )
+
+
+def one_cell(command: str, input_size: int, seed: int, options: CellOptions) -> tuple[str, Params, list[str]]:
+    """Return the one cell of a command: its label, its weights, and notes about them."""
+    if options.weights is None:
+        refuse(options.of_files(), "is for weights from a file", "give `weights` too, or leave it out")
+    else:
+        fresh = {"cell": options.cell, **options.of_fresh()}
+        refuse(fresh, "is for a fresh cell, and `weights` gives another", "leave out one of the two")
+    by_label, notes = read_weights([options.weights] if options.weights else [], options)
+    if not by_label:
+        add_fresh(by_label, options.cell or "lstm", input_size, seed, options)
+    if len(by_label) != 1:
+        raise ShapeError(
+            f"names {len(by_label)} cells, and {command} takes one",
+            argument="cell",
+            seen=options.cell,
+            advice="gatescope compare takes several",
+        )
+    ((label, params),) = by_label.items()
+    return label, params, notes
+
+
+def free_label(name: str, taken: Mapping[str, Any]) -> str:
+    """Return a name, with a number behind it if it is taken."""
+    label, count = name, 1
+    while label in taken:
+        count += 1
+        label = f"{name}-{count}"
+    return label

@@ -1,0 +1,46 @@
+"""Files that a command will write: checked before the work, not after it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from gatescope.errors import OutputError, ValueRangeError
+
+
+def check_file(argument: str, path: Path, *suffixes: str) -> None:
+    """Refuse the name of a file that is a folder or has none of the suffixes."""
+    if path.is_dir():
+        example = path / f"{argument}{suffixes[0]}"
+        raise OutputError(
+            "is a folder", argument=argument, seen=path, advice=f"name a file in it, as in {example}"
+        )
+    if path.suffix not in suffixes:
+        raise ValueRangeError(f"must end in {' or '.join(suffixes)}", argument=argument, seen=str(path))
+
+
+def check_not_read(argument: str, path: Path, **read: Path | None) -> None:
+    """Refuse to write over a file that is read; `read` has the files by their arguments."""
+    for name, file in read.items():
+        if file is not None and os.path.realpath(file) == os.path.realpath(path):
+            raise ValueRangeError(
+                f"is the file of `{name}` too, and would be lost",
+                argument=argument,
+                seen=str(path),
+                advice=f"give another name to `{argument}`",
+            )
+
+
+def check_writable(argument: str, path: Path, folder: Path, names: Sequence[str]) -> None:
+    """Make a folder, and refuse one in which files of these names cannot be written."""
+    from gatescope.storage.atomic import check_folder
+
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(
+            f"cannot be written: {str(folder)!r} is a file, not a folder",
+            argument=argument,
+            seen=path,
+            advice="choose another name",
+        )
+    check_folder(folder, names)

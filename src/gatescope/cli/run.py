@@ -1,0 +1,57 @@
+"""``gatescope run``: one cell over a series, with every gate and state."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gatescope.cli.groups import command
+from gatescope.cli.inputs import check_width, read_inputs
+from gatescope.cli.networks import check_device, note, one_cell, refuse
+from gatescope.cli.options import CellOptions, ClampOption, DeviceOption, InputOptions, ThreadsOption
+from gatescope.cli.outputs import check_file, check_not_read
+from gatescope.reporting.terminal import echo, working
+
+
+@command
+def run(
+    series: InputOptions,
+    network: CellOptions,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed for the weights of a fresh cell.  Default: 0.")
+    ] = None,
+    clamp: ClampOption = None,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Npz file to write.")] = Path("trace.npz"),
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = None,
+) -> None:
+    """Run one cell and store every state and gate at every step: gatescope.load reads the file."""
+    from gatescope.recurrence.clamping import parse_clamp
+    from gatescope.recurrence.run import run as run_cell
+    from gatescope.reporting.text import counted
+    from gatescope.storage.atomic import check_folder
+
+    check_device(device, threads)
+    if network.weights is not None:
+        problem = "is for a fresh cell, and `weights` gives another"
+        refuse({"seed": seed}, problem, "leave out one of the two")
+    inputs = read_inputs(series)
+    label, params, notes = one_cell("run", inputs.values.shape[2], seed or 0, network)
+    check_width(inputs, label, params)
+    check_file("out", out, ".npz")
+    check_not_read("out", out, inputs=series.inputs, weights=network.weights)
+    check_folder(out.parent, [out.name])
+    clamped = parse_clamp(clamp)
+    note(notes)
+    with working(f"running {label} over {counted(len(inputs.values), 'step')}"):
+        trace = run_cell(
+            params, inputs.values, lengths=inputs.lengths, device=device, threads=threads, clamp=clamped
+        )
+    with working(f"writing {out}"):
+        trace.save(out)
+    steps, batch = trace.inputs.shape[:2]
+    saved = ", ".join((*trace.gate_names, *trace.state_names))
+    extent = f"{counted(steps, 'step')}, {counted(batch, 'sequence')}"
+    echo(f"{label} over {inputs.source}: {extent}, {saved} of each unit in {out}")

@@ -1,0 +1,211 @@
+"""Several cells over the same inputs: what each costs, how far back its gradient reaches, how its gates behave."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gatescope.datatypes.gradient_flow import GradientFlow
+from gatescope.datatypes.params import Params
+from gatescope.datatypes.result import Result
+from gatescope.datatypes.saturation import Saturation
+from gatescope.datatypes.trace import Trace
+from gatescope.errors import UnknownNameError
+from gatescope.reporting.table import Table
+from gatescope.reporting.text import counted, listing
+
+_FIT_POINTS = 3  # through two points any line fits, so that neither its slope nor its R^2 says anything
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class CellMeasurements(Result):
+    """What `gatescope.compare` measures of one cell.
+
+    Attributes
+    ----------
+    label : str
+    params : Params
+    trace : Trace
+        Every state and gate of the run.
+    flow_h : GradientFlow
+        v d h_T / d h_(T-lag), for every lag, with one random unit vector v.
+    flow_c : GradientFlow or None
+        v d h_T / d c_(T-lag), with the same v; None for a cell without a state c.
+    multiply_adds, activations, elementwise : int
+        Of one step of one sequence; see `gatescope.cells.operation_counts.Arithmetic`.
+    nanoseconds : float
+        One step of the whole batch, forward alone: the median of `timing_runs` sweeps with weights and buffers ready,
+        divided by T.
+    timing_runs : int
+    threads : int or None
+        The most threads a sweep may have used; None on a GPU.
+    saturation : Saturation
+        Of no gates for a cell without any in (0, 1), see ``Trace.sigmoid_names``.
+    """
+
+    label: str
+    params: Params
+    trace: Trace
+    flow_h: GradientFlow
+    flow_c: GradientFlow | None
+    multiply_adds: int
+    activations: int
+    elementwise: int
+    nanoseconds: float
+    timing_runs: int
+    threads: int | None
+    saturation: Saturation
+
+    def numbers(self) -> dict[str, Any]:
+        """Return all that was measured as plain values, as a table or a JSON file needs them.
+
+        Of several sequences the rates, half-lives and R^2 are medians.  A rate that cannot be fitted, to three
+        lags at least, is None; a half-life is None too where the gradient does not decay.
+        """
+        steps, sequences, _ = self.trace.inputs.shape
+        return {
+            "cell": self.params.cell,
+            "input_size": self.params.input_size,
+            "hidden_size": self.params.hidden_size,
+            "dtype": self.params.dtype.name,
+            "steps": int(steps),
+            "sequences": int(sequences),
+            "parameters": self.params.count(),
+            "multiply_adds_per_step": self.multiply_adds,
+            "activations_per_step": self.activations,
+            "elementwise_per_step": self.elementwise,
+            "nanoseconds_per_step": self.nanoseconds,
+            "timing_runs": self.timing_runs,
+            "threads": self.threads,
+            "gradient": {
+                state: _fit_numbers(flow)
+                for state, flow in (("h", self.flow_h), ("c", self.flow_c))
+                if flow is not None
+            },
+            "saturation": {
+                "left": self.saturation.left,
+                "right": self.saturation.right,
+                "saturated_fraction": self.saturation.saturated(),
+                "gates": {
+                    name: {"shut": shut, "open": opened}
+                    for name, (shut, opened) in self.saturation.means().items()
+                },
+            },
+        }
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Comparison(Result):
+    """The cells of a comparison, by label, in the order they were given.
+
+    Attributes
+    ----------
+    cells : tuple of CellMeasurements
+    """
+
+    cells: tuple[CellMeasurements, ...]
+
+    def __getitem__(self, label: str) -> CellMeasurements:
+        for cell in self.cells:
+            if cell.label == label:
+                return cell
+        raise UnknownNameError(
+            "is not known",
+            argument="label",
+            seen=label,
+            advice=f"the labels are {listing(self.labels, form=repr)}",
+        )
+
+    def __iter__(self) -> Iterator[CellMeasurements]:
+        return iter(self.cells)
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Return the labels, in order."""
+        return tuple(cell.label for cell in self.cells)
+
+    @property
+    def sequences(self) -> int:
+        """Return the number of sequences that all cells ran over."""
+        return int(self.cells[0].trace.inputs.shape[1])
+
+    def numbers(self) -> dict[str, dict[str, Any]]:
+        """Return `CellMeasurements.numbers` of every cell, by label."""
+        return {cell.label: cell.numbers() for cell in self.cells}
+
+    def table(self) -> Table:
+        """Return one row a quantity, one column a cell; None where a cell has nothing to show."""
+        batch = f" of all {self.sequences} sequences" if self.sequences > 1 else ""
+        quantities: dict[str, Callable[[dict[str, Any]], Any]] = {
+            "parameters": lambda cell: cell["parameters"],
+            "multiply-adds per step": lambda cell: cell["multiply_adds_per_step"],
+            "activations per step": lambda cell: cell["activations_per_step"],
+            f"forward, ns per step{batch}": lambda cell: cell["nanoseconds_per_step"],
+            "gradient decay to h, nats per step": _gradient("h", "decay_rate_nats_per_step"),
+            "gradient decay to c, nats per step": _gradient("c", "decay_rate_nats_per_step"),
+            "half-life to h, steps": _gradient("h", "half_life_steps"),
+            "half-life to c, steps": _gradient("c", "half_life_steps"),
+            "R² of the decay to h": _gradient("h", "r_squared"),
+            "saturated gates, %": lambda cell: _percent(cell["saturation"]["saturated_fraction"]),
+        }
+        cells = self.numbers().values()
+        rows = [(quantity, *map(pick, cells)) for quantity, pick in quantities.items()]
+        # Where no cell has gates or a state c, nothing is said of them; that h has no rate says something.
+        rows = [row for row in rows if "to h" in row[0] or any(value is not None for value in row[1:])]
+        return Table(("", *self.labels), rows, self._title())
+
+    def summary(self) -> str:
+        """Return the extent of the series, how the times were taken, and when a gate counts as saturated."""
+        first = self.cells[0]
+        return (
+            f"{self._title()}\nns per step: median of {counted(first.timing_runs, 'run')} {self.timed_on()}; "
+            f"saturated: below {first.saturation.left:g} or above {first.saturation.right:g}"
+        )
+
+    def timed_on(self) -> str:
+        """Return what the times were taken on, in words."""
+        if self.provenance.get("device") == "cuda":
+            simulated = self.provenance.get("backend") == "cudasim"
+            where = "in Numba's simulator of a GPU" if simulated else "on the GPU"
+            return f"{where}, the copy of the inputs to it included"
+        return f"with at most {counted(self.cells[0].threads or 1, 'thread')} on the CPU"
+
+    def _title(self) -> str:
+        steps = counted(self.cells[0].trace.inputs.shape[0], "step")
+        return f"{steps}, {'one sequence' if self.sequences == 1 else counted(self.sequences, 'sequence')}"
+
+
+def _gradient(state: str, key: str) -> Callable[[dict[str, Any]], Any]:
+    return lambda cell: cell["gradient"].get(state, {}).get(key)
+
+
+def _percent(fraction: float | None) -> float | None:
+    return None if fraction is None else 100 * fraction
+
+
+def _fit_numbers(flow: GradientFlow) -> dict[str, Any]:
+    rate, half = flow.decay_rate(), flow.half_life()
+    inside = (flow.lag >= rate.fit_range[0]) & (flow.lag <= rate.fit_range[1])
+    points = int(np.isfinite(flow.log_norm[inside]).sum(axis=0).min())
+    fitted = points >= _FIT_POINTS
+    return {
+        "decay_rate_nats_per_step": _median(rate.value) if fitted else None,
+        "half_life_steps": _median(half.value) if fitted else None,
+        "r_squared": _median(rate.r_squared) if fitted else None,
+        "window_lags": list(rate.fit_range),
+        "longest_lag": int(flow.lag[-1]),
+        "log_norm_at_longest_lag": _median(flow.log_norm[-1]),
+    }
+
+
+def _median(values: Any) -> float | None:
+    """Return the median over the sequences, None if it is not a finite number."""
+    middle = float(np.median(values))
+    return middle if math.isfinite(middle) else None

@@ -1,0 +1,110 @@
+"""The measurements there are, a row each: commands, and tables of documentation, are made from this.
+
+A measurement of the stem ``half_life`` is the function in ``measurements/half_life.py``, returns the result in
+``datatypes/half_life.py``, and is drawn by ``plot_half_life`` in ``plotting/half_life.py``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A row of the registry.
+
+    Attributes
+    ----------
+    stem : str
+        What its files are called on every floor.
+    result : str
+        The type of its result.
+    answers : str
+        What it answers, in a sentence.
+    function : str
+        The public function, where its name is not the stem.
+    """
+
+    stem: str
+    result: str
+    answers: str
+    function: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name of the public function."""
+        return self.function or self.stem
+
+    @property
+    def command(self) -> str:
+        """The name of the command: the function's, with hyphens."""
+        return self.name.replace("_", "-")
+
+    @property
+    def plot(self) -> str:
+        """The name of the function in `gatescope.plotting` that draws the result."""
+        return f"plot_{self.stem}"
+
+    def load(self) -> Callable[..., Any]:
+        """Import and return the public function."""
+        module = importlib.import_module(f"gatescope.measurements.{self.stem}")
+        measure: Callable[..., Any] = getattr(module, self.name)
+        return measure
+
+
+MEASUREMENTS = (
+    Measurement(
+        "gradient_flow",
+        "GradientFlow",
+        "How far back the gradient of one step reaches: its norm against the lag, decay rate and half-life.",
+    ),
+    Measurement(
+        "jacobian_spectrum",
+        "JacobianSpectrum",
+        "Singular values of the Jacobian of a state by an earlier one, against the lag.",
+    ),
+    Measurement(
+        "lyapunov_spectrum",
+        "LyapunovSpectrum",
+        "Lyapunov exponents of the whole state along the series, with errors and a verdict.",
+    ),
+    Measurement(
+        "half_life",
+        "HalfLife",
+        "How long the cell remembers, in steps: by the adjoint, the leading exponent and the memory gate.",
+    ),
+    Measurement(
+        "gradient_paths",
+        "GradientPaths",
+        "How much of the gradient stays on the direct path of the state, and how much goes through each gate.",
+    ),
+    Measurement(
+        "connectivity",
+        "Connectivity",
+        "How strongly each output depends on each input.",
+    ),
+    Measurement(
+        "fixed_points",
+        "FixedPoints",
+        "States that a constant input keeps as they are, and whether they are stable.",
+    ),
+    Measurement(
+        "phase_diagram",
+        "PhaseDiagram",
+        "Where gradients vanish and where they explode, over gain, bias of the memory gate and scheme.",
+    ),
+    Measurement(
+        "diagnosis",
+        "Diagnosis",
+        "Whether gradients vanish or explode, which gate is responsible, and a bias or gain that changes it.",
+        function="diagnose",
+    ),
+    Measurement(
+        "saturation",
+        "Saturation",
+        "How often each unit's gates are shut or open.",
+    ),
+)

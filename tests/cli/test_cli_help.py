@@ -1,0 +1,120 @@
+"""The help of every option: a sentence that says what it does, and its default."""
+
+import subprocess
+import sys
+
+import click
+import pytest
+import typer
+
+from gatescope.cli import main
+from gatescope.cli.experiment import FULL
+from gatescope.cli.groups import command
+from gatescope.cli.measure.command import command_of
+from gatescope.cli.measure.options import parameter_texts
+from gatescope.datatypes.long_series import PUBLISHED_SIZE
+from gatescope.measurements.registry import MEASUREMENTS
+
+
+def commands():
+    """All commands that do something, by what a user types."""
+    found = {}
+
+    def walk(name, one):
+        if name == "measure":
+            found.update({f"measure {row.command}": command_of(row) for row in MEASUREMENTS})
+        elif isinstance(one, click.Group):
+            for part, inner in one.commands.items():
+                walk(part, inner)
+        else:
+            found[name] = one
+
+    for name, one in typer.main.get_command(main.app).commands.items():
+        walk(name, one)
+    return found
+
+
+COMMANDS = commands()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_says_what_it_does_and_its_default(name):
+    options = [option for option in COMMANDS[name].params if option.name != "help"]
+    assert COMMANDS[name].help.strip()
+    for option in options:
+        text = option.help or ""
+        where = f"{name} {option.opts}: {text}"
+        assert text[:1].isupper(), where
+        assert text.endswith("."), where
+        assert "None" not in text, where
+        assert "`" not in text, where
+        if not option.required and not option.is_flag:
+            said = "Default: " in text
+            assert said == (option.default is None), where  # click shows a default that is not None
+            assert option.default is None or option.show_default, where
+
+
+@pytest.mark.parametrize("name", [row.command for row in MEASUREMENTS])
+def test_a_measurement_is_listed_and_has_help(name, invoke):
+    done = invoke("measure", name, "--help")
+    assert done.exit_code == 0
+    assert "Usage" in done.output
+    assert name in invoke("measure", "--help").output
+
+
+def test_help_imports_nothing_heavy():
+    """The help, and a mistyped option, answer at once."""
+    heavy = "{'matplotlib'} & set(sys.modules)"
+    for arguments in (["--help"], ["measure", "--help"], ["train", "--help"]):
+        code = (
+            f"import sys, gatescope.cli.main\ntry: gatescope.cli.main.main({arguments})\n"
+            f"except SystemExit: pass\nsys.exit(len({heavy}))"
+        )
+        done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+        assert done.returncode == 0, (arguments, done.stderr)
+
+
+def test_the_sizes_in_the_help_are_those_of_the_experiment():
+    assert FULL == PUBLISHED_SIZE
+
+
+def test_the_parameters_of_a_docstring():
+    def measure(lags, seed):
+        """Measure.
+
+        Parameters
+        ----------
+        lags : list
+            Lags, ``"all"`` or some,
+            ascending.
+
+            A paragraph of its own.
+        seed, other : int
+
+        Returns
+        -------
+        float
+        """
+
+    expected = {"lags": "Lags, all or some, ascending. A paragraph of its own.", "seed": "", "other": ""}
+    assert parameter_texts(measure) == expected
+
+
+def test_a_group_of_options_is_a_dataclass():
+    from dataclasses import dataclass
+
+    called = {}
+
+    @dataclass
+    class Sizes:
+        height: int = 2
+        width: int = 3
+
+    def draw(name, sizes, *, colour="red"):
+        called.update(name=name, sizes=sizes, colour=colour)
+
+    draw.__annotations__ = {"name": str, "sizes": Sizes, "colour": str}
+    made = command(draw)
+    assert list(made.__annotations__) == ["name", "height", "width", "colour"]
+    made(name="a", height=5, width=3, colour="red")
+    assert called == {"name": "a", "sizes": Sizes(height=5, width=3), "colour": "red"}
