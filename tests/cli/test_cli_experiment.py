@@ -93,7 +93,7 @@ def test_ctrl_c_leaves_the_runs_and_the_same_command_goes_on(invoke, tmp_path, m
 
 
 BAD = [
-    (["--cells", "lstm,grue"], "--cells 'lstm,grue': 'grue' is not known"),
+    (["--cells", "lstm,grue"], "'grue' is not known"),
     (["--cells", "gru,gru"], "--cells 'gru,gru' names a cell twice; give each once"),
     (["--cells", ","], "--cells ',' names no cell; give for example lstm,gru"),
     (["--seeds", "0"], "--seeds 0 must be"),
@@ -107,7 +107,7 @@ BAD = [
     (["--out", "file.txt"], "--out 'file.txt' cannot be written: 'file.txt' is a file, not a folder"),
     (
         ["--out", "other", "--seeds", "1"],
-        "holds runs with other `steps` (60 there, 50 here); give the same to resume",
+        "holds runs with other --steps (60 there, 50 here); give the same to resume",
     ),
 ]
 

@@ -198,7 +198,7 @@ BAD = [
     (["jacobian-spectrum", "--k", "9", *SERIES], "9"),
     (["lyapunov-spectrum", "--transient", "120", *SERIES], "120"),
     (["lyapunov-spectrum", "--qr-every", "0", *SERIES], "0"),
-    (["connectivity", "--sources", "odd", *SERIES], "--sources 'odd' must be whole numbers"),
+    (["connectivity", "--source-steps", "odd", *SERIES], "--source-steps 'odd' must be whole numbers"),
     (["fixed-points", "--at", "a"], "--at 'a' must be numbers"),
     (["fixed-points", "--at", "inf"], "--at 'inf' must be numbers"),
     (["fixed-points", "--starts", "0"], "starts"),

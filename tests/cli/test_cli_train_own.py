@@ -129,11 +129,11 @@ BAD = [
     (["--data", "class.npz", "--loss", "bernoulli"], "targets[2] of 'class.npz' is 2; give 0 or 1"),
     (
         ["--data", "own.npz", "--set", "classes=3"],
-        "classes 3 goes with the cross-entropy, not with mse",
+        "goes with the cross-entropy, not with mse",
     ),
     (
         ["--data", "class.npz", "--loss", "cross-entropy", "--set", "classes=2"],
-        "--set classes=2, but targets of 'class.npz' hold the class 2; give at least 3",
+        "targets of 'class.npz' hold the class 2; give at least 3",
     ),
     (["--data", "class.npz", "--at", "every"], "--at 'every' needs a target at every step"),
     (["--data", "own.npz", "--steps", "3"], "--steps 3 does not go with own"),
@@ -144,7 +144,7 @@ BAD = [
     ),
     (
         ["--data", "own.npz", "--set", "valid_fraction=0.6", "--set", "test_fraction=0.4"],
-        "--set valid_fraction=0.6 and --set test_fraction=0.4 leave nothing to train on",
+        "leave nothing to train on",
     ),
     (
         ["--data", "series.csv", "--loss", "bernoulli"],

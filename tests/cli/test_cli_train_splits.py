@@ -110,7 +110,7 @@ def test_a_text_is_trained_on_without_what_is_held_back(text, invoke, tmp_path):
     done = invoke(*options, "--set", "test_fraction=0", "--set", "valid_fraction=0.2")
     assert done.exit_code == 0, done.output
     assert "validation loss (valid split), last" in done.stdout
-    assert "none: split='test' of 'text.txt' has 0 characters" in done.stdout
+    assert "none: split 'test' of 'text.txt' has 0 characters" in done.stdout
 
 
 def test_a_short_text_needs_no_validation(invoke, tmp_path):
@@ -122,7 +122,7 @@ def test_a_short_text_needs_no_validation(invoke, tmp_path):
     assert "give fewer --sequences, or --no-validation" in done.stderr
     done = invoke(*options, "--no-validation")
     assert done.exit_code == 0, done.output
-    assert "none: split='test' of 'text.txt' has 2 characters" in done.stdout
+    assert "none: split 'test' of 'text.txt' has 2 characters" in done.stdout
     assert gs.load(tmp_path / "run.npz").history.validation_loss.size == 0
     done = invoke(*options, "--no-validation", "--sequences", 20)
     assert done.exit_code == 2, done.output

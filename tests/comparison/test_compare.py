@@ -165,7 +165,7 @@ def test_bad_arguments_say_so(cells, inputs, monkeypatch):
     with pytest.raises(ValueRangeError, match="seed=-1"):
         compare(cells, inputs, seed=-1)
     monkeypatch.setattr("gatescope.kernels.cuda.driver.why_unavailable", lambda: "there is no GPU; buy one")
-    backend._machine.cache_clear()
+    backend._cuda_backend.cache_clear()
     with pytest.raises(DeviceError, match="device='cuda' cannot be used: there is no GPU; buy one"):
         compare(cells, inputs, device="cuda")
     with pytest.raises(UnknownNameError, match="device='gpu'"):

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gatescope.cli.errors import naming
 from gatescope.cli.options import INTERRUPTED, ThreadsOption
 from gatescope.cli.outputs import check_writable
 from gatescope.errors import ValueRangeError
@@ -73,18 +74,19 @@ def long_series(
     runs = out / "runs"
     try:
         check_threads(threads)  # before the first run is reported
-        result = run_long_series(
-            runs,
-            cells=names,
-            lookback=lookback,
-            hidden_size=hidden_size,
-            data_seed=data_seed,
-            dtype=dtype,
-            threads=threads,
-            progress=on_terminal(),
-            log=_log,
-            **sizes,
-        )
+        with naming(folder="--out", cell="--cells"):
+            result = run_long_series(
+                runs,
+                cells=names,
+                lookback=lookback,
+                hidden_size=hidden_size,
+                data_seed=data_seed,
+                dtype=dtype,
+                threads=threads,
+                progress=on_terminal(),
+                log=_log,
+                **sizes,
+            )
     except KeyboardInterrupt:
         saved = f"what has been trained is in {runs}; the same command continues from there"
         typer.echo(f"gatescope: interrupted; {saved}", err=True)

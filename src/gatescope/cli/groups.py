@@ -33,8 +33,8 @@ def with_signature(function: Callable[..., None], parameters: list[inspect.Param
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
     """Make a function of options and of groups of options a command of all these options."""
-    hints = get_type_hints(function, include_extras=True)
-    groups = {name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
+    hints: dict[str, Any] = get_type_hints(function, include_extras=True)
+    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
     parameters: list[inspect.Parameter] = []
     for name, parameter in inspect.signature(function).parameters.items():
         if name in groups:

@@ -178,11 +178,10 @@ def _seconds(problem: Problem, repeats: int) -> list[float]:
     return seconds[1:]  # the first sweep may compile, and is the first to touch the memory
 
 
-def _check_cells(params_by_label: object, inputs: Any) -> dict[np.dtype[Any], Array]:
+def _check_cells(params_by_label: Any, inputs: Any) -> dict[np.dtype[Any], Array]:
     """Check all cells, and return the inputs in each dtype that they compute in."""
-    if not isinstance(params_by_label, Mapping):
-        advice = "give a mapping from labels to gatescope.Params, for one cell {'lstm': params}"
-        check_type("params_by_label", params_by_label, Mapping, advice=advice)
+    advice = "give a mapping from labels to gatescope.Params, for one cell {'lstm': params}"
+    check_type("params_by_label", params_by_label, Mapping, advice=advice)
     if not params_by_label:
         raise ValueRangeError("is empty", argument="params_by_label", advice="give at least one cell")
     arrays: dict[np.dtype[Any], Array] = {}

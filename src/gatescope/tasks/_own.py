@@ -101,7 +101,7 @@ def own(
     """
     if classes is not None and loss != "cross_entropy":
         raise ValueRangeError(
-            f"classes={classes!r} goes with the cross-entropy, not with {loss}; leave it out"
+            f"goes with the cross-entropy, not with {loss}", argument="classes", seen=classes, advice="leave it out"
         )
     name = str(path)
     found = _read(path)
@@ -281,7 +281,10 @@ def _class_count(targets: Array, counts: Array, classes: int | None, name: str) 
     number = check_count("classes", classes, least=2)
     if largest >= number:
         raise ValueRangeError(
-            f"classes={number}, but targets of {name!r} hold the class {largest}; give at least {largest + 1}"
+            f"is too few: targets of {name!r} hold the class {largest}",
+            argument="classes",
+            seen=number,
+            advice=f"give at least {largest + 1}",
         )
     return number
 

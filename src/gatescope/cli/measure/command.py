@@ -157,7 +157,8 @@ class Plan:
         from gatescope.recurrence.clamping import parse_clamp
 
         given["clamp"] = parse_clamp(given.get("clamp"))
-        series, label, params, notes = None, "", None, []
+        series, label, params = None, "", None
+        notes: list[str] = []
         if "series" in self.groups:
             options = take(InputOptions, given)
             given["steps"] = options.steps

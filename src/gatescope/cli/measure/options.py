@@ -75,8 +75,8 @@ class _Parsed(NamedTuple):
 # Arguments that are no plain number, name or flag.
 _PARSED: dict[str, _Parsed] = {
     "lags": _Parsed(whole_numbers, "STEPS"),
-    "targets": _Parsed(whole_numbers, "STEPS"),
-    "sources": _Parsed(steps_or_spacing, "STEPS"),
+    "target_steps": _Parsed(whole_numbers, "STEPS"),
+    "source_steps": _Parsed(steps_or_spacing, "STEPS"),
     "gain": _Parsed(numbers, "NUMBERS"),
     "bias": _Parsed(numbers, "NUMBERS"),
     "scheme": _Parsed(names, "SCHEMES"),
@@ -95,8 +95,8 @@ _HELP = {
     "lags": "Lags to measure, as in 1,10,100.  Default: all, or spread over the series.",
     "max_lag": "Longest lag.  Default: all.",
     "transient": "Steps at the beginning that are left out.  Default: a part of the series.",
-    "targets": "Steps of the outputs, counted from 0, as in 99,199.  Default: up to 200, evenly spaced.",
-    "sources": "Steps of the inputs, counted from 0, as in 0,50,99, or even or log.  Default: even.",
+    "target_steps": "Steps of the outputs, counted from 0, as in 99,199.  Default: up to 200, evenly spaced.",
+    "source_steps": "Steps of the inputs, counted from 0, as in 0,50,99, or even or log.  Default: even.",
     "cell": "Cell to draw, as in gru.",
     "scheme": "Schemes of the weights, with commas between them, as in gaussian,orthogonal.",
     "gain": "Factors on weight_hh: 0.5,1,2, or from:to:count.",
@@ -105,7 +105,6 @@ _HELP = {
     "hidden_size": "Units of each cell.",
     "seeds": "Number of networks at each point, whose rates are averaged.",
     "k": "Number of values, largest first.  Default: all.",
-    "block": "Part of the Jacobian: joint for all of it, or two states as in hc, the derivative of h by an earlier c.",
     "dtype": "Precision: float32 or float64.",
     "starts": "Number of random states to start from.",
     "tolerance": "Largest residual of a fixed point, relative to its greatest component where that is above 1.",
@@ -157,7 +156,8 @@ def own_options(
             metavar=parsed.metavar if parsed is not None else "STEPS" if in_steps else None,
             help=text,
         )
-        annotation = Annotated[plain | None if optional or default is None else plain, information]
+        kind_of: Any = plain | None if optional or default is None else plain
+        annotation = Annotated[kind_of, information]
         options[name] = Option(
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation),
             None if parsed is None else parsed.parse,

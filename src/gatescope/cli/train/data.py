@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # Arguments of makers that have an option or a use of their own.
 _OPTIONS = ("steps", "sequences", "seed", "dtype", "loss", "split")
+_NO_OPTIONS = {"split": "split"}  # an argument of makers that errors speak of, without an option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +98,8 @@ def material(name: str, options: DataOptions, *, seed: int, dtype: str) -> Mater
             keywords["loss"] = chosen_loss
     make = functools.partial(maker, **keywords)
     source = name if data is None else f"{name} of {data.name}"
-    names = {key: option(key) if key in _OPTIONS else f"--set {key}" for key in parameters}
-    with naming(**names | {"path": "--data"}):
+    settings = {key: f"--set {key}" for key in parameters if key not in _OPTIONS}
+    with naming(**settings, **_NO_OPTIONS, path="--data"):
         if name in FRESH:
             return _random(make, source, fixed=options.fixed, validation=bool(validation), seed=seed)
         if options.fixed:
@@ -162,7 +163,7 @@ def _split(make: Callable[..., Batch], source: str, *, validation: bool | None, 
     try:
         test = _split_or_none(make, "test")
     except ShortSplitError as error:  # training can do without, and the table says why
-        untested = error.text(option)
+        untested = error.text(lambda name: option(name, _NO_OPTIONS))
     return Material(
         task=train,
         example=train,
