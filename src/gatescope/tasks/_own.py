@@ -101,7 +101,10 @@ def own(
     """
     if classes is not None and loss != "cross_entropy":
         raise ValueRangeError(
-            f"goes with the cross-entropy, not with {loss}", argument="classes", seen=classes, advice="leave it out"
+            f"goes with the cross-entropy, not with {loss}",
+            argument="classes",
+            seen=classes,
+            advice="leave it out",
         )
     name = str(path)
     found = _read(path)
