@@ -155,7 +155,7 @@ def test_progress_is_shown_only_if_asked_for(capsys):
         ({"bias": []}, ShapeError, "bias has shape"),
         ({"bias": [0.0, np.inf]}, ValueRangeError, r"bias\[1\] is inf"),
         ({"cell": "rnn", "bias": [0.0, 1.0]}, ValueRangeError, "'rnn' has no gate that holds its memory"),
-        ({"cell": "rnn", "bias": [1.0]}, ValueRangeError, "leave bias out"),
+        ({"cell": "rnn", "bias": [1.0]}, ValueRangeError, "bias=.* leave it out"),
         ({"scheme": "x"}, UnknownNameError, "scheme='x'"),
         ({"scheme": ()}, ValueRangeError, "scheme is empty"),
         ({"scheme": 3}, UnknownNameError, "scheme=3"),
