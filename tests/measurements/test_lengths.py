@@ -9,6 +9,7 @@ import pytest
 from helpers.cases import Case
 
 import gatescope as gs
+from gatescope.datatypes.lyapunov_spectrum import BATCHED
 from gatescope.errors import ShapeError, ValueRangeError
 
 LENGTHS = [60, 37, 60, 22]
@@ -28,6 +29,7 @@ FLOW = {"log_norm": 1}
 PATHS = {"log_norm": 2, "fraction": 2, "total_log_norm": 1}
 RATES = ("gate_rate", "gate_error", "adjoint_rate", "adjoint_error", "exponent_rate", "exponent_error")
 LIFE = dict.fromkeys(("by_gate", "by_adjoint", "by_exponent", *RATES, "r_squared", "disagree"), 0)
+SPECTRUM = dict.fromkeys(BATCHED, 0)
 MEASUREMENTS = {
     "gradient_flow": Measurement(gs.gradient_flow, FLOW),
     "gradient_flow, unit": Measurement(gs.gradient_flow, FLOW, {"norm": "unit", "unit": 2, "wrt": "joint"}),
@@ -39,6 +41,11 @@ MEASUREMENTS = {
     "gradient_paths, vectors": Measurement(
         gs.gradient_paths, {**PATHS, "vectors": 2, "exponents": 1}, {"vectors": True}
     ),
+    "jacobian_spectrum": Measurement(gs.jacobian_spectrum, {"log_singular": 1}),
+    "jacobian_spectrum, lags": Measurement(
+        gs.jacobian_spectrum, {"log_singular": 1}, {"lags": [0, 20, 30, 50], "of": "h", "wrt": "h", "k": 2}
+    ),
+    "lyapunov_spectrum": Measurement(gs.lyapunov_spectrum, SPECTRUM, {"qr_every": 2}),
     # Means and deviations of blocks are sums over an axis, whose order NumPy chooses by the shape.
     "half_life": Measurement(gs.half_life, LIFE, rtol=1e-14),
 }
@@ -114,6 +121,46 @@ def test_a_flow_of_several_lengths_knows_its_sequences():
     assert "sequence 3: vanishing" in flow.summary()
 
 
+def test_a_spectrum_of_several_lengths_knows_its_sequences(tmp_path):
+    """Intervals between orthonormalizations and transients are those of each sequence."""
+    case, lengths = Case("lstm", T=64, B=4, I=2, H=5), [60, 37, 50, 22]
+    spectrum = gs.lyapunov_spectrum(case.params, case.inputs, lengths=lengths)
+    assert spectrum.by_sequence[:, 2].tolist() == [54, 34, 45, 20]
+    for b, steps in enumerate(lengths):
+        one = gs.lyapunov_spectrum(case.params, case.inputs[:steps, b])
+        assert spectrum.sequence(b) == one
+        assert spectrum.verdict()[b] == one.verdict()[0]
+        assert spectrum.converged()[b] == one.converged()[0]
+    assert "over up to 54 steps" in spectrum.summary()
+
+
+def test_connectivity_of_several_lengths_leaves_out_what_a_sequence_has_not():
+    case = Case("lstm", T=64, B=4, I=2, H=5)
+    conn = gs.connectivity(case.params, case.inputs, lengths=LENGTHS, norm="unit")
+    lags, profile = conn.lag_profile()
+    for b, steps in enumerate(LENGTHS):
+        one = gs.connectivity(case.params, case.inputs[:steps, b], norm="unit")
+        np.testing.assert_array_equal(conn.log_norm[:steps, :steps, b], one.log_norm[:, :, 0])
+        assert np.isnan(conn.log_norm[steps:, :, b]).all()
+        np.testing.assert_array_equal(profile[:steps, b], one.lag_profile()[1][:, 0])
+        assert np.isnan(profile[steps:, b]).all()
+    assert lags.tolist() == list(range(60))
+    with pytest.raises(ValueRangeError, match="target_steps are all past the end of a sequence of 22 steps"):
+        gs.connectivity(case.params, case.inputs, lengths=LENGTHS, target_steps=[30, 59])
+
+
+def test_a_phase_diagram_does_not_look_at_padding():
+    case = Case("gru", T=64, B=2, I=1, H=5)
+    junk = case.inputs.copy()
+    junk[40:, 1] = 99
+
+    def diagram(inputs):
+        return gs.phase_diagram("gru", gain=[0.5, 1.0], hidden_size=5, inputs=inputs, lengths=[64, 40])
+
+    assert diagram(case.inputs) == diagram(junk)
+    assert (diagram(junk).steps, diagram(junk).transient) == (64, 6)
+
+
 def test_a_half_life_of_several_lengths_says_over_how_many_steps():
     case = Case("lstm", T=64, B=4, I=2, H=5)
     life = gs.half_life(case.params, case.inputs, lengths=LENGTHS)
@@ -125,7 +172,7 @@ def test_a_half_life_of_several_lengths_says_over_how_many_steps():
 
 def test_results_of_several_lengths_are_saved_and_loaded(tmp_path):
     case = Case("lstm", T=64, B=4, I=2, H=5)
-    for measure in (gs.gradient_flow, gs.gradient_paths, gs.half_life):
+    for measure in (gs.gradient_flow, gs.gradient_paths, gs.half_life, gs.lyapunov_spectrum, gs.connectivity):
         found = measure(case.params, case.inputs, lengths=LENGTHS)
         found.save(tmp_path / "found.npz")
         assert gs.load(tmp_path / "found.npz") == found
@@ -150,7 +197,9 @@ def test_a_diagnosis_looks_at_the_last_steps_of_each_sequence():
 # ---- bad lengths ----
 
 
-@pytest.mark.parametrize("measure", [gs.gradient_flow, gs.gradient_paths, gs.half_life, gs.diagnose])
+@pytest.mark.parametrize(
+    "measure", [gs.gradient_flow, gs.gradient_paths, gs.half_life, gs.diagnose, gs.connectivity]
+)
 def test_bad_lengths(measure):
     case = Case("gru", T=40, B=2, I=2, H=5)
     with pytest.raises(ValueRangeError, match=r"lengths\[1\] is 0; leave that sequence out"):
