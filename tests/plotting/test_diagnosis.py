@@ -158,7 +158,7 @@ def test_a_cell_without_gates():
             ),
         )
     )
-    assert axes["gates"].texts[0].get_text() == "no values of gates are kept for this cell"
+    assert axes["gates"].texts[0].get_text() == "no values of gates are saved for this cell"
     assert [text.get_text() for text in axes["clamped"].get_yticklabels()] == [
         "as it is",
         "weight_hh × 1.234",
@@ -177,9 +177,9 @@ def test_what_is_infinite_or_missing_is_said():
     assert "no gradient is left" in axes["paths"].texts[0].get_text()
     assert axes["exponents"].texts[0].get_text() == "all are\nminus infinity"
     assert [text.get_text() for text in axes["clamped"].texts[:3]] == [
-        "minus infinity",
+        "−∞",
         "states not finite",
-        "minus infinity",
+        "−∞",
     ]
     plotting.render(fig)
 
@@ -241,5 +241,5 @@ def test_the_same_figure_gives_the_same_bytes():
 
 
 def test_bad_arguments():
-    with pytest.raises(DtypeError, match="result is a NoneType, not a gatescope Diagnosis"):
+    with pytest.raises(DtypeError, match="result is a NoneType; give a Diagnosis"):
         plot_diagnosis(None)

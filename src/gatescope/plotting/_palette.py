@@ -1,6 +1,6 @@
-"""One fixed colour, line and marker for every cell, gate and unit.
+"""One fixed color, line and marker for every cell, gate and unit.
 
-The colours are those of Okabe and Ito, which stay apart for colour-blind readers.  Whatever is drawn
+The colors are those of Okabe and Ito, which stay apart for color-blind readers.  Whatever is drawn
 together also differs in lightness, and in line or marker, so that it survives a grey print.
 """
 
@@ -27,14 +27,14 @@ SHORT_DASH = (0, (3, 1.5))
 
 
 class Style(NamedTuple):
-    """How one thing is drawn, wherever it is drawn."""
+    """The look of one thing, wherever it is drawn."""
 
     color: str
     linestyle: Any
     marker: str
 
     def line(self) -> dict[str, Any]:
-        """The keywords of a line without markers."""
+        """Return the keywords of a line without markers."""
         return {"color": self.color, "linestyle": self.linestyle}
 
 
@@ -58,7 +58,7 @@ GATES: dict[str, Style] = {
     "c": Style(SKY, SHORT_DASH, "P"),
 }
 
-# What has no fixed style.  The first three are told apart by lightness alone (70, 46 and 0 of 100), because
+# What has no fixed style.  The first three differ by lightness alone (70, 46 and 0 of 100), because
 # dashes cannot be read on a line that swings up and down many times; only then do dashes begin.
 CYCLE: tuple[Style, ...] = (
     Style(ORANGE, "-", "^"),
@@ -85,17 +85,17 @@ ROLES: dict[str, str] = {
 
 
 def cell_styles(names: Iterable[str]) -> list[Style]:
-    """The style of each cell; a name that comes again, or is not known, gets one that is still free."""
+    """Return the style of each cell; a name that comes again, or is not known, gets one that is still free."""
     return _styles(CELLS, list(names))
 
 
 def gate_styles(names: Iterable[str]) -> list[Style]:
-    """The style of each gate or state, as `cell_styles` gives it for cells."""
+    """Return the style of each gate or state, as `cell_styles` gives it for cells."""
     return _styles(GATES, list(names))
 
 
 def unit_styles(count: int) -> list[Style]:
-    """Styles of so many units; each time round the cycle, the colours meet the next kind of line."""
+    """Return styles of `count` units; each time round the cycle, the colors meet the next kind of line."""
     kinds = list(dict.fromkeys(style.linestyle for style in CYCLE))
     styles = []
     for k in range(count):
@@ -106,7 +106,7 @@ def unit_styles(count: int) -> list[Style]:
 
 
 def describe(name: str) -> str:
-    """A gate's or state's letter with what it is: ``"f (forget gate)"``."""
+    """Return a gate's or state's letter with what it is: ``"f (forget gate)"``."""
     return f"{name} ({ROLES[name]})" if name in ROLES else name
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from gatescope.errors import DtypeError, ValueRangeError
+from gatescope.checks.numbers import check_above_zero, check_choice, check_choices, check_type
 from gatescope.plotting._style import style
 from gatescope.storage.atomic import atomic_write
 
@@ -23,7 +23,7 @@ _METADATA: dict[str, dict[str, Any]] = {
 
 
 def render(fig: Figure, format: str = "png", *, dpi: float = 150) -> bytes:
-    r"""The bytes of a figure as a PNG or SVG file; the same figure gives the same bytes.
+    r"""Return the bytes of a figure as a PNG or SVG file; the same figure gives the same bytes.
 
     Parameters
     ----------
@@ -32,50 +32,36 @@ def render(fig: Figure, format: str = "png", *, dpi: float = 150) -> bytes:
     dpi : float
         Pixels per inch of a PNG, and of images inside an SVG.
 
-    Raises
-    ------
-    DtypeError
-        If `fig` is no Figure.
-    ValueRangeError
-        If the format is not known or `dpi` is not above 0.
-
     Examples
     --------
     >>> from gatescope import plotting
     >>> plotting.render(plotting.new_figure())[:4]
     b'\x89PNG'
     """
-    if not isinstance(fig, Figure):
-        raise DtypeError(
-            f"fig must be a matplotlib Figure, not a {type(fig).__name__}; of axes, pass ax.figure"
-        )
-    if format not in _METADATA:
-        raise ValueRangeError(
-            f"format={format!r} is not known; choose from {', '.join(map(repr, _METADATA))}"
-        )
-    if not 0 < dpi < float("inf"):
-        raise ValueRangeError(f"dpi={dpi!r} must be a number above 0")
+    check_type("fig", fig, Figure, advice="give a matplotlib Figure; of axes, ax.figure")
+    check_choice("format", format, _METADATA)
+    check_above_zero("dpi", dpi)
     stream = io.BytesIO()
-    with style(), _layout_kept(fig):
+    with style(), _same_layout(fig):
         fig.savefig(stream, format=format, dpi=dpi, metadata=_METADATA[format])
     return stream.getvalue()
 
 
 @contextmanager
-def _layout_kept(fig: Figure) -> Iterator[None]:
+def _same_layout(fig: Figure) -> Iterator[None]:
     """Put the axes back where they were.
 
     Constrained layout starts from where the last drawing left the axes and comes out a little elsewhere,
     so that without this the bytes would depend on how often the figure has been drawn before.
     """
-    places = [
+    positions = [
         (ax, ax.get_position(original=True).frozen(), ax.get_position().frozen(), ax.get_in_layout())
         for ax in fig.axes
     ]
     try:
         yield
     finally:
-        for ax, original, active, in_layout in places:
+        for ax, original, active, in_layout in positions:
             ax.set_position(original, which="original")
             ax.set_position(active, which="active")
             ax.set_in_layout(in_layout)  # set_position takes the axes out of the layout
@@ -106,8 +92,6 @@ def save_figure(
 
     Raises
     ------
-    DtypeError, ValueRangeError
-        As `render` does, before anything is written.
     OutputError
         If a file cannot be written.
 
@@ -119,8 +103,7 @@ def save_figure(
     >>> [path.name for path in plotting.save_figure(plotting.new_figure(), folder / "empty")]
     ['empty.png', 'empty.svg']
     """
-    if isinstance(formats, str):
-        formats = (formats,)
+    formats = check_choices("formats", formats, _METADATA)
     rendered = [
         (Path(f"{os.fspath(path_without_suffix)}.{name}"), render(fig, name, dpi=dpi)) for name in formats
     ]

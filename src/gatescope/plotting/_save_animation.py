@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 from matplotlib.animation import AbstractMovieWriter, Animation, FFMpegWriter
 
-from gatescope.errors import DtypeError, OutputError, ValueRangeError
+from gatescope.checks.numbers import check_above_zero, check_type
+from gatescope.errors import OutputError, ValueRangeError
 from gatescope.plotting._style import style
 from gatescope.storage.atomic import atomic_write
 
 _SUFFIXES = (".gif", ".mp4", ".html")
 _PLAYER = Path(__file__).with_name("player.html")
-_SAMPLES = 12  # frames from which the colours of a GIF are chosen
+_SAMPLES = 12  # frames from which the colors of a GIF are chosen
 
 
 def save_animation(
@@ -51,10 +52,6 @@ def save_animation(
 
     Raises
     ------
-    DtypeError
-        If `animation` is none.
-    ValueRangeError
-        If the suffix is not known, or `fps` or `dpi` is not above 0.
     OutputError
         If the file cannot be written, or ffmpeg is missing or fails.
 
@@ -66,23 +63,21 @@ def save_animation(
     >>> gs.plotting.save_animation(animation, pathlib.Path(tempfile.mkdtemp()) / "z.html", dpi=50).name
     'z.html'
     """
-    if not isinstance(animation, Animation):
-        raise DtypeError(
-            f"animation must be a matplotlib Animation, as animate_gates returns it, not a {type(animation).__name__}"
-        )
+    advice = "give a matplotlib Animation, as animate_gates returns it"
+    check_type("animation", animation, Animation, advice=advice)
     target = Path(path)
     suffix = target.suffix.lower()
     if suffix not in _SUFFIXES:
-        raise ValueRangeError(f"path={str(path)!r} must end in one of {', '.join(_SUFFIXES)}")
-    for name, value in (("fps", fps), ("dpi", dpi)):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-            raise ValueRangeError(f"{name}={value!r} must be a number above 0")
+        raise ValueRangeError(f"must end in one of {', '.join(_SUFFIXES)}", argument="path", seen=str(path))
+    check_above_zero("fps", fps)
+    check_above_zero("dpi", dpi)
     if suffix == ".mp4" and not FFMpegWriter.isAvailable():
         raise OutputError(
-            f"cannot write {str(path)!r}: an MP4 needs the program ffmpeg, which is not on the PATH; install it "
-            "(with your system's packages, or conda install ffmpeg), or write a .gif or .html"
+            "cannot be written: an MP4 needs the program ffmpeg, which is not on the PATH",
+            seen=path,
+            advice="install it (with your system's packages, or conda install ffmpeg), or write a .gif or .html",
         )
-    # Opened first: a folder that is missing is found out before minutes of drawing.
+    # Opened first, so that a missing folder is reported before minutes of drawing.
     with atomic_write(target) as stream:
         if suffix == ".mp4":
             stream.write(_mp4(animation, str(path), fps, dpi))
@@ -93,7 +88,7 @@ def save_animation(
 
 
 class _Frames(AbstractMovieWriter):
-    """Keeps every frame as the bytes of a PNG."""
+    """A writer that keeps every frame as the bytes of a PNG."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -122,7 +117,7 @@ def _frames(animation: Animation, dpi: float) -> list[bytes]:
 
 
 def _flat(frames: Sequence[bytes]) -> list[Any]:
-    """All frames as images in one palette of 256: a third of the bytes, and chosen for each, colours would flicker."""
+    """Return all frames as images in one palette of 256: one for each would take more bytes and flicker."""
     from PIL import Image
 
     images = [Image.open(io.BytesIO(frame)).convert("RGB") for frame in frames]
@@ -130,7 +125,7 @@ def _flat(frames: Sequence[bytes]) -> list[Any]:
     samples = np.concatenate([np.asarray(images[k]) for k in picks])
     palette = Image.fromarray(samples).quantize(256, method=Image.Quantize.MAXCOVERAGE)
     colors = np.array(palette.getpalette()).reshape(-1, 3)
-    # Paper and ink as they are: the nearest colour is looked up coarsely, so that a neighbour might be taken.
+    # Paper and ink as they are: the nearest color is looked up coarsely, so that a neighbour might be taken.
     for exact in (255, 0):
         distance = np.abs(colors - exact).max(axis=1)
         colors[(distance <= 8) | (distance == distance.min())] = exact
@@ -166,10 +161,11 @@ def _mp4(animation: Animation, path: str, fps: float, dpi: float) -> bytes:
             animation.save(made, writer=writer, dpi=dpi)
             return made.read_bytes()
         except (subprocess.CalledProcessError, OSError) as error:  # OSError: it ended before all was written
-            told = (getattr(error, "stderr", None) or str(error) or type(error).__name__).strip()
+            reason = (getattr(error, "stderr", None) or str(error) or type(error).__name__).strip()
             raise OutputError(
-                f"cannot write {path!r}: ffmpeg failed ({told.splitlines()[-1]:.200}); "
-                "write a .gif or .html instead"
+                f"cannot be written: ffmpeg failed ({reason.splitlines()[-1]:.200})",
+                seen=path,
+                advice="write a .gif or .html instead",
             ) from error
 
 

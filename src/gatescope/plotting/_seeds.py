@@ -1,8 +1,7 @@
-"""Curves of several seeds as one line and a band, and what the pictures of training have in common."""
+"""Curves of several seeds as one line and a band, and what the plots of training have in common."""
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
@@ -10,14 +9,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.ticker import FuncFormatter, LogFormatterMathtext, LogLocator, MaxNLocator, NullFormatter
 
+from gatescope.checks.numbers import check_type
 from gatescope.datatypes import Array
 from gatescope.datatypes.training_run import Status, TrainingRun
-from gatescope.errors import DtypeError, ValueRangeError
-from gatescope.plotting import _palette, _trace_view
-from gatescope.plotting._style import line_keywords, plain_text
+from gatescope.errors import ValueRangeError
+from gatescope.plotting import _palette
+from gatescope.plotting._checks import check_results
+from gatescope.plotting._style import finite_or_nan, line_keywords, log_ticks, plain_text
+from gatescope.plotting._trace_view import bin_means
 
 POINTS = 2000  # more epochs than this are drawn as means: finer than the pixels of a figure
 
@@ -47,7 +47,7 @@ class Summary(NamedTuple):
 
 
 def align(epochs: Sequence[Array], values: Sequence[Array], diverged: Sequence[bool] | None = None) -> Seeds:
-    """All seeds over all epochs that any of them has.
+    """Return all seeds over all epochs that any of them has.
 
     Past its end, a seed that diverged is inf, and any other keeps its last value: left out, it would leave a median
     of the survivors.  Without `diverged`, nothing is known past the end.
@@ -69,49 +69,48 @@ def align(epochs: Sequence[Array], values: Sequence[Array], diverged: Sequence[b
 
 
 def last_finite(epoch: Array, value: Array) -> tuple[float, float] | None:
-    """The last epoch with a finite value, and that value."""
+    """Return the last epoch with a finite value, and that value."""
     finite = np.flatnonzero(np.isfinite(value))
     return (float(epoch[finite[-1]]), float(value[finite[-1]])) if finite.size else None
 
 
-def summarise(seeds: Seeds, band: Band) -> Summary:
-    """Median and band over the seeds; infinity is the greatest of values, NaN does not count."""
+def summarize(seeds: Seeds, band: Band) -> Summary:
+    """Return median and band over the seeds; infinity is the greatest of values, NaN does not count."""
     epoch, table = seeds.epoch.astype(np.float64), seeds.table
     size = 1
     if epoch.size > POINTS:
-        bins = _trace_view.bin_means(table, POINTS)
-        epoch, table, size = _trace_view.bin_means(epoch, POINTS).mean, bins.mean, bins.size
-    found = np.full((3, epoch.size), np.nan)
+        bins = bin_means(table, POINTS)
+        epoch, table, size = bin_means(epoch, POINTS).mean, bins.mean, bins.size
+    curves = np.full((3, epoch.size), np.nan)
     known = ~np.isnan(table).all(axis=1)
     if known.any():
         capped = np.minimum(table[known], _CAP)
-        found[0, known] = np.nanmedian(capped, axis=1)
+        curves[0, known] = np.nanmedian(capped, axis=1)
         if band is not None and table.shape[1] > 1:
             # The nearest seed, not a point between two: one that diverged would take the band to infinity with it.
-            found[1:, known] = np.nanquantile(capped, band, axis=1, method="nearest")
-    found[found > _CAP / 1e20] = np.inf
-    return Summary(epoch, found[0], found[1], found[2], size)
+            curves[1:, known] = np.nanquantile(capped, band, axis=1, method="nearest")
+    curves[curves > _CAP / 1e20] = np.inf
+    return Summary(epoch, *curves, size)
 
 
 def finite_values(summaries: Iterable[Summary], *, positive: bool) -> Array:
-    """All finite values that are to be drawn, on a logarithmic axis those above 0."""
+    """Return all finite values that are to be drawn, on a logarithmic axis those above 0."""
     parts = [np.concatenate([s.middle, s.low, s.high]) for s in summaries]
     values = np.concatenate([*parts, np.zeros(0)])
-    kept: Array = values[np.isfinite(values) & ((values > 0) | (not positive))]
-    return kept
+    return np.asarray(values[np.isfinite(values) & ((values > 0) | (not positive))])
 
 
 def draw_summary(
     axes: Axes,
     summary: Summary,
     style: _palette.Style,
-    place: tuple[int, int],
+    turn: tuple[int, int],
     *,
     label: str = "_line",
     keywords: dict[str, Any] | None = None,
     **ours: Any,
 ) -> None:
-    """Draw line and band within the limits that the axes already have; `place` is (which curve, of how many)."""
+    """Draw line and band within the limits that the axes already have; `turn` is (which curve, of how many)."""
     bottom, top = axes.get_ylim()
     low = np.where(np.isfinite(summary.low), np.maximum(summary.low, bottom), np.nan)
     endless = np.isposinf(summary.high)
@@ -121,16 +120,16 @@ def draw_summary(
     high = np.where(endless, top, summary.high)
     for shown, alpha in (
         (np.where(endless, np.nan, high), 0.2),
-        (np.where(beside, high, np.nan), 0.07),  # faint: it is all room up to infinity
+        (np.where(beside, high, np.nan), 0.07),  # faint: all that is up to infinity
     ):
         if not np.isnan(low + shown).all():
             axes.fill_between(
                 summary.epoch, low, shown, color=style.color, alpha=alpha, linewidth=0, zorder=2
             )
-    middle = np.where(np.isfinite(summary.middle), summary.middle, np.nan)
+    middle = finite_or_nan(summary.middle)
     # Dashes cannot be read on a curve that is noisy, so the cells differ by marks set apart from each other.
     every = max(1, summary.epoch.size // _MARKS)
-    first = (place[0] * every // max(place[1], 1)) % every
+    first = (turn[0] * every // max(turn[1], 1)) % every
     axes.plot(
         summary.epoch,
         middle,
@@ -150,7 +149,7 @@ def draw_summary(
 
 
 def check_band(band: Any) -> Band:
-    """Two quantiles in ascending order, or None."""
+    """Return two quantiles in ascending order, or None."""
     if band is None:
         return None
     try:
@@ -160,39 +159,19 @@ def check_band(band: Any) -> Band:
         numbers = False
     if not numbers or not 0 <= low < high <= 1:  # written so that NaN fails too
         raise ValueRangeError(
-            f"band={band!r} must be two quantiles in ascending order, such as (0.1, 0.9), or None for no band"
+            "must be two quantiles in ascending order",
+            argument="band",
+            seen=band,
+            advice="give two such as (0.1, 0.9), or None for no band",
         )
     return float(low), float(high)
 
 
 def band_name(band: tuple[float, float]) -> str:
-    """A band in words."""
+    """Return a band in words."""
     if band == (0.0, 1.0):
         return "least to greatest"
     return f"{100 * band[0]:g} to {100 * band[1]:g} %"
-
-
-def check_number_or_none(name: str, value: Any) -> float | None:
-    """A real number, or None; a NaN, of a task that has no such number, is None."""
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise DtypeError(f"{name}={value!r} must be a real number, or None")
-    return float(value) if math.isfinite(value) else None
-
-
-def log_ticks(axis: Axis) -> None:
-    """Several plain numbers however short or long a logarithmic axis is; powers of ten on a very long one."""
-    low, high = axis.get_view_interval()
-    if high / low < 12:
-        axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
-    else:
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 300 else (1,)))
-    if low < 1e-4 or high > 1e6:
-        axis.set_major_formatter(LogFormatterMathtext())
-    else:
-        axis.set_major_formatter(FuncFormatter(lambda v, _at: f"{v:,.0f}" if v >= 1000 else f"{v:.4g}"))
-    axis.set_minor_formatter(NullFormatter())
 
 
 def set_limits(axes: Axes, summaries: list[Summary], level: float | None) -> None:
@@ -205,30 +184,32 @@ def set_limits(axes: Axes, summaries: list[Summary], level: float | None) -> Non
         values = np.array([1.0])  # nothing to draw: any limits are right
     low, high = float(values.min()), float(values.max())
     if log:
-        room = max((high / low) ** 0.05, 1.05)
-        axes.set_ylim(low / room, high * room)
+        margin = max((high / low) ** 0.05, 1.05)
+        axes.set_ylim(low / margin, high * margin)
         log_ticks(axes.yaxis)
     else:
-        room = 0.05 * (high - low) or 0.5 * abs(high) or 1.0
-        axes.set_ylim(low - room, high + room)
+        margin = 0.05 * (high - low) or 0.5 * abs(high) or 1.0
+        axes.set_ylim(low - margin, high + margin)
 
 
-def legend_above(axes: Axes, kinds: list[str]) -> None:
+def wrapped_title(axes: Axes, kinds: list[str]) -> str | None:
+    """Return the texts as one title of a legend, in lines no wider than the axes; None if there are none."""
     figure: Any = axes.figure
     # In inches, less the margins: a text wider than the axes would push them together until nothing is left.
     width = figure.bbox.width / figure.dpi - 1.8
     lines = textwrap.wrap("; ".join(kind for kind in kinds if kind), max(20, int(_COLUMNS * width)))
-    title = "\n".join(lines) or None
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.02), title=title, alignment="left", ncols=1)
+    return "\n".join(lines) or None
 
 
 def seeds_drawn(band: Band, seeds: int) -> str:
+    """Return what line and band of several seeds are, for a legend."""
     if seeds < 2:
         return ""
     return "line: median of the seeds" + (f"; band: {band_name(band)} of them" if band else "")
 
 
-def counted(label: str, seeds: int, diverged: int = 0, stopped: int = 0) -> str:
+def label_with_seeds(label: str, seeds: int, diverged: int = 0, stopped: int = 0) -> str:
+    """Return a label with how many seeds it is of, and how they ended."""
     parts = [f"{seeds} seeds"] if seeds > 1 else []
     if diverged:
         parts.append("diverged" if seeds == 1 else f"{diverged} diverged")
@@ -238,27 +219,29 @@ def counted(label: str, seeds: int, diverged: int = 0, stopped: int = 0) -> str:
 
 
 def epochs_label(size: int) -> str:
+    """Return the label of an axis of epochs, or of runs of `size` epochs."""
     return "epoch" if size == 1 else f"epoch (means of {size} epochs)"
 
 
 def cell_name(run: TrainingRun) -> str:
-    """The cell of all layers, or the cells of each."""
+    """Return the cell of all layers, or the cells of each."""
     return "+".join(dict.fromkeys(run.model.cells))
 
 
 def runs_to_draw(runs: object) -> tuple[dict[str, list[TrainingRun]], str]:
-    """The runs of each label that have a course, and in words those that ended before their first epoch did.
+    """Return the runs of each label that have a history, and in words those that ended before their first epoch did.
 
-    Of these, one that diverged stays: it counts as worse than any number.  One that was interrupted tells nothing.
+    Of these, one that diverged stays and counts as worse than any number; one that was interrupted is left out.
     """
-    given = check_runs(runs)
-    listed = [(label, run) for label, some in given.items() for run in some]
+    labeled = check_runs(runs)
+    listed = [(label, run) for label, some in labeled.items() for run in some]
     if not any(run.history.epoch.size for _, run in listed):
         label, run = listed[0]
         which = "" if len(listed) == 1 else f", nor has any other of the {len(listed)} runs"
         raise ValueRangeError(
-            f"runs[{label!r}] has no epoch to draw{which}: it ended so: {run.message or run.status}; train for at "
-            "least one epoch"
+            f"has no epoch to draw{which}: it ended so: {run.message or run.status}",
+            argument=f"runs[{label!r}]",
+            advice="train for at least one epoch",
         )
     without: dict[tuple[str, Status], list[int]] = {}
     for label, run in listed:
@@ -266,7 +249,7 @@ def runs_to_draw(runs: object) -> tuple[dict[str, list[TrainingRun]], str]:
             without.setdefault((label, run.status), []).append(run.seed)
     drawn = {
         label: [run for run in some if run.history.epoch.size or run.status == Status.DIVERGED]
-        for label, some in given.items()
+        for label, some in labeled.items()
     }
     notes = [f"{plain_text(label)} {_seeds(seeds)} ({status})" for (label, status), seeds in without.items()]
     note = f"without an epoch: {', '.join(notes)}" if notes else ""
@@ -274,27 +257,18 @@ def runs_to_draw(runs: object) -> tuple[dict[str, list[TrainingRun]], str]:
 
 
 def _seeds(seeds: list[int]) -> str:
-    """The first few of them by number."""
+    """Return the first few of them by number."""
     few = ", ".join(map(str, seeds[:_NAMED])) + (f" and {len(seeds) - _NAMED} more" if seeds[_NAMED:] else "")
     return f"seed{'s' * (len(seeds) > 1)} {few}"
 
 
-def check_runs(runs: object) -> dict[str, list[TrainingRun]]:
-    if not isinstance(runs, Mapping):
-        raise DtypeError(
-            "runs must map labels to TrainingRun objects, as gatescope.train returns them, or to sequences of them,"
-            f" not {runs!r:.80}; give {{'lstm': run}}"
-        )
+def check_runs(runs: Any) -> dict[str, list[TrainingRun]]:
+    """Return the runs of each label as lists."""
+    advice = "give a mapping of labels to TrainingRuns, or to sequences of them: {'lstm': run}"
+    check_type("runs", runs, Mapping, advice=advice)
     if not runs:
-        raise ValueRangeError("runs is empty; give at least one label with its runs")
-    found = {}
-    for label, given in runs.items():
-        listed = [given] if isinstance(given, TrainingRun) else given
-        if not isinstance(listed, Sequence) or not all(isinstance(run, TrainingRun) for run in listed):
-            raise DtypeError(
-                f"runs[{label!r}] must be a gatescope TrainingRun or a sequence of them, not {given!r:.80}"
-            )
-        if not listed:
-            raise ValueRangeError(f"runs[{label!r}] holds no run; give at least one")
-        found[str(label)] = list(listed)
-    return found
+        raise ValueRangeError("is empty", argument="runs", advice="give at least one label with its runs")
+    return {
+        str(label): check_results(f"runs[{label!r}]", some, TrainingRun, "train")
+        for label, some in runs.items()
+    }

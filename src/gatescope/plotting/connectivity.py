@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -11,14 +10,15 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from gatescope.checks.numbers import check_above_zero, check_index
 from gatescope.datatypes import Array
 from gatescope.datatypes.connectivity import Connectivity
-from gatescope.errors import DtypeError, ShapeError, ValueRangeError
+from gatescope.errors import ShapeError
+from gatescope.plotting._checks import check_result
+from gatescope.plotting._decades import LN10, power_of_ten
 from gatescope.plotting._style import count_axis, drawing_on, plain_text
-from gatescope.plotting.gradient_flow import power_of_ten
 
-_LN10 = math.log(10)
-_ZERO = "0.62"  # of what is exactly 0: no colour of the scale
+_ZERO = "0.62"  # of what is exactly 0: no color of the scale
 _NORMS = {
     "frobenius": r"\|{}\|_F",
     "random": r"\|v\cdot {}\|",
@@ -34,7 +34,7 @@ def plot_connectivity(
     ax: Axes | None = None,
     **artist_kwargs: Any,
 ) -> Axes:
-    """Draw the norm of the derivative of each output by each input, a colour a power of ten.
+    """Draw the norm of the derivative of each output by each input, a color for each power of ten.
 
     Inputs run to the right and outputs upwards; the diagonal is an output's own input, and what lies to the right of
     it, where inputs come too late, stays white.  What decays exponentially with the lag has stripes of even width
@@ -46,10 +46,10 @@ def plot_connectivity(
     sequence : int
         Which sequence of the batch.
     decades : float, optional
-        How many powers of ten below the largest norm the colours span; what is smaller has the darkest.  Default: all
+        How many powers of ten below the largest norm the colors span; what is smaller has the darkest.  Default: all
         that there are.
     ax : Axes, optional
-        Where to draw; the colour bar takes its room from it.  Default: new axes in a new figure.
+        Where to draw; the color bar takes its space from it.  Default: new axes in a new figure.
     **artist_kwargs
         For ``Axes.pcolorfast``, for example ``cmap``, ``vmin`` or ``vmax``, which are log10 of norms.
 
@@ -60,12 +60,8 @@ def plot_connectivity(
 
     Raises
     ------
-    DtypeError
-        If `result` is no Connectivity.
     ShapeError
-        If it has fewer than two target steps or two source steps.
-    ValueRangeError
-        If there is no such sequence, or `decades` is not above 0.
+        If `result` has fewer than two target steps or two source steps.
 
     Examples
     --------
@@ -75,23 +71,18 @@ def plot_connectivity(
     >>> ax.get_images()[0].get_array().shape
     (30, 30)
     """
-    if not isinstance(result, Connectivity):
-        raise DtypeError(
-            "result must be a gatescope Connectivity, as gatescope.connectivity returns it,"
-            f" not {result!r:.80}"
-        )
+    check_result("result", result, Connectivity, "connectivity")
     if min(result.target_step.size, result.source_step.size) < 2:
         raise ShapeError(
-            f"result has {result.target_step.size} target and {result.source_step.size} source steps; "
-            "a map needs two of each: draw a single row as a line"
+            f"has {result.target_step.size} target and {result.source_step.size} source steps, but a map needs two of "
+            "each",
+            argument="result",
+            advice="draw a single row as a line",
         )
-    batch = result.log_norm.shape[2]
-    whole = isinstance(sequence, int | np.integer) and not isinstance(sequence, bool)
-    if not whole or not 0 <= sequence < batch:
-        raise ValueRangeError(f"sequence={sequence!r} must be a whole number in 0..{batch - 1}")
-    if decades is not None and not 0 < decades < math.inf:
-        raise ValueRangeError(f"decades={decades!r} must be a number above 0, or None for all")
-    image = result.log_norm[:, :, sequence] / _LN10
+    check_index("sequence", sequence, result.log_norm.shape[2], "sequences")
+    if decades is not None:
+        check_above_zero("decades", decades, advice="leave it out for all there are")
+    image = result.log_norm[:, :, sequence] / LN10
     zero = np.isneginf(image)
     shown = np.ma.masked_where(~np.isfinite(image), image)
     low, high = _limits(shown, decades)
@@ -115,8 +106,8 @@ def plot_connectivity(
         bar.locator = MaxNLocator(nbins=7, integer=high - low > 3)
         bar.formatter = FuncFormatter(power_of_ten)
         bar.update_ticks()
-        derivative = r"\partial \,\mathrm{output}_t\,/\,\partial\, \mathrm{input}_{t'}"
-        bar.set_label(f"${_NORMS.get(result.norm, '{}').format(derivative)}$")
+        ratio = r"\partial \,\mathrm{output}_t\,/\,\partial\, \mathrm{input}_{t'}"
+        bar.set_label(f"${_NORMS.get(result.norm, '{}').format(ratio)}$")
     return axes
 
 
@@ -130,6 +121,6 @@ def _limits(shown: Any, decades: float | None) -> tuple[float, float]:
 
 
 def _edges(steps: Array) -> Array:
-    """Where cells begin and end: halfway between steps."""
+    """Return where the map's cells begin and end: halfway between steps."""
     middle = (steps[1:] + steps[:-1]) / 2
     return np.concatenate([[1.5 * steps[0] - 0.5 * steps[1]], middle, [1.5 * steps[-1] - 0.5 * steps[-2]]])

@@ -1,4 +1,4 @@
-"""A diagnosis on one page: what is wrong, in words, and the measurements that say so."""
+"""A diagnosis on one page: what is wrong, in sentences, and the measurements that say so."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from matplotlib.figure import FigureBase
 from matplotlib.ticker import MaxNLocator
 
 from gatescope.datatypes.diagnosis import Diagnosis
-from gatescope.errors import DtypeError, ValueRangeError
+from gatescope.errors import ValueRangeError
 from gatescope.plotting import _palette
-from gatescope.plotting._style import drawing_in, plain_text
+from gatescope.plotting._checks import check_result
+from gatescope.plotting._style import SMALL, drawing_in, legend_above, plain_text
 from gatescope.plotting.gradient_flow import plot_gradient_flow
 from gatescope.plotting.gradient_paths import plot_gradient_paths
+from gatescope.reporting.text import number, steps
 
 _WIDTH = 11.5
 _ROW = 3.3  # inches, of a row of panels
-_FEW = 5  # bars, for which there is room at least
+_FEW = 5  # bars, for which there is space at least
 _BAR = 0.3  # inches, of a bar or a gate
 _LINE = 0.17  # inches, of a line of text
 _TITLE = 0.1  # inches, below the title and the sentences
@@ -31,7 +33,7 @@ PANELS = ("sentences", "flow", "paths", "gates", "exponents", "clamped")
 
 
 def plot_diagnosis(result: Diagnosis, *, fig: FigureBase | None = None) -> tuple[FigureBase, dict[str, Axes]]:
-    """Draw a diagnosis: its sentences, the gradient's decay, its paths, the gates, the exponents, and what was tried.
+    """Draw a diagnosis: its sentences, the gradient's decay, its paths, the gates, the exponents, and counterfactuals.
 
     The grey band in the panels of exponents is where a cell is near-critical.  Of the gates, the thin line goes from
     5 to 95 % of the values, the thick one from 25 to 75 %; the mark is the mean and the dash the median.
@@ -48,11 +50,6 @@ def plot_diagnosis(result: Diagnosis, *, fig: FigureBase | None = None) -> tuple
     axes : dict of str to Axes
         ``"sentences"``, ``"flow"``, ``"paths"``, ``"gates"``, ``"exponents"`` and ``"clamped"``.
 
-    Raises
-    ------
-    DtypeError
-        If `result` is no Diagnosis, or `fig` no figure.
-
     Examples
     --------
     >>> import numpy as np, gatescope as gs
@@ -61,19 +58,16 @@ def plot_diagnosis(result: Diagnosis, *, fig: FigureBase | None = None) -> tuple
     >>> params = gs.init("gru", input_size=1, hidden_size=8, seed=0)
     >>> fig, axes = plot_diagnosis(diagnose(params, np.random.default_rng(0).standard_normal((200, 1))))
     >>> sorted(axes)
-    ['exponents', 'flow', 'gates', 'clamped', 'paths', 'sentences']
+    ['clamped', 'exponents', 'flow', 'gates', 'paths', 'sentences']
     """
-    if not isinstance(result, Diagnosis):
-        raise DtypeError(
-            f"result is a {type(result).__name__}, not a gatescope Diagnosis; make one with diagnose"
-        )
+    check_result("result", result, Diagnosis, "diagnose")
     bars = len(result.clamped_gate) + 1 + bool(result.suggestion)
     lines = _wrapped(result, _columns(fig))
     heights = (_LINE * len(lines) + _TITLE, _ROW, max(_ROW, _BAR * bars + 1))
     with drawing_in(fig, _WIDTH, sum(heights)) as figure:
         rows = figure.add_gridspec(3, 1, height_ratios=heights)
         middle = rows[1].subgridspec(1, 2, width_ratios=(1, 0.9), wspace=0.04)
-        lower = rows[2].subgridspec(1, 3, width_ratios=(1, 0.6, 1), wspace=0.06)
+        lower = rows[2].subgridspec(1, 3, width_ratios=(1, 0.6, 1), wspace=0.09)
         cells = (rows[0], middle[0], middle[1], lower[0], lower[1], lower[2])
         axes = {name: figure.add_subplot(cell) for name, cell in zip(PANELS, cells, strict=True)}
         _sentences(axes["sentences"], result, lines)
@@ -86,9 +80,12 @@ def plot_diagnosis(result: Diagnosis, *, fig: FigureBase | None = None) -> tuple
 
 
 def _columns(fig: FigureBase | None) -> int:
-    """Characters in a line of the sentences."""
-    given: Any = fig if isinstance(fig, FigureBase) else None  # drawing_in refuses what else there may be
-    width = _WIDTH if given is None else given.bbox.width / given.get_figure(root=True).dpi
+    """Return the characters in a line of the sentences."""
+    if not isinstance(fig, FigureBase):  # None; drawing_in refuses anything else
+        width = _WIDTH
+    else:
+        figure: Any = fig
+        width = figure.bbox.width / figure.get_figure(root=True).dpi
     return max(40, int(width / _INCHES_A_CHARACTER))
 
 
@@ -118,12 +115,10 @@ def _flow(axes: Axes, result: Diagnosis) -> None:
     for name, (label, color, kind) in marks.items():
         at = result.numbers.get(name, np.inf)
         if 0 < at <= last:
-            text = f"{label}: {_plain(at)} step{'' if _plain(at) == '1' else 's'}"
-            axes.axvline(at, color=color, linestyle=kind, linewidth=1.6, zorder=3, label=text)
-    title = "decay rate in nats per step, from the broad pale line"
-    axes.legend(
-        loc="lower left", bbox_to_anchor=(0, 1.02), title=title, alignment="left"
-    )  # the marks are new
+            axes.axvline(
+                at, color=color, linestyle=kind, linewidth=1.6, zorder=3, label=f"{label}: {steps(at)}"
+            )
+    legend_above(axes, axes.get_legend().get_title().get_text())  # again: the marks are new
 
 
 def _kind(result: Diagnosis) -> str:
@@ -136,14 +131,14 @@ def _paths(axes: Axes, result: Diagnosis) -> None:
     except ValueRangeError:  # nothing is left of the gradient at any lag
         _nothing(axes, "no gradient is left after a step:\nthere are no paths to tell apart")
         return
-    axes.set_ylabel("share of the parts' norms")
+    axes.set_ylabel("fraction of the parts' norms")
     if result.paths.total_log_norm.shape[1] > 1:
         axes.set_title(f"{axes.get_title(loc='left')}, sequence 0", loc="left")
 
 
 def _gates(axes: Axes, result: Diagnosis) -> None:
     if not result.gates:
-        _nothing(axes, "no values of gates are kept for this cell")
+        _nothing(axes, "no values of gates are saved for this cell")
         return
     signed = bool((result.quantiles < 0).any())
     for row, style in enumerate(_palette.gate_styles(result.gates)):
@@ -175,7 +170,7 @@ def _gates(axes: Axes, result: Diagnosis) -> None:
         )
         if np.isfinite(result.shut[row]):
             text = f"shut {result.shut[row]:.0%}\nopen {result.open[row]:.0%}"
-            axes.text(1.03, row, text, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5)
+            axes.text(1.03, row, text, transform=axes.get_yaxis_transform(), va="center", fontsize=SMALL)
     axes.set_xlim((-1 if signed else 0), 1)
     axes.set_ylim(len(result.gates) - 0.4, -0.6)
     axes.set_yticks(range(len(result.gates)), [_palette.describe(plain_text(gate)) for gate in result.gates])
@@ -234,10 +229,10 @@ def _clamped(axes: Axes, result: Diagnosis) -> None:
     shown = [value if np.isfinite(value) else 0.0 for _, value, _ in rows]
     for row, ((_, value, style), length) in enumerate(zip(rows, shown, strict=True)):
         axes.barh(row, length, height=0.62, zorder=2, **{"linewidth": 0, **style})
-        text = "states not finite" if np.isnan(value) else _plain(value)
-        axes.text(1.02, row, text, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5)
-    room = 0.05 * max(max(shown) - min(shown), 1e-12)
-    axes.set_xlim(min(0.0, *shown) - room, max(0.0, *shown) + room)
+        text = "states not finite" if np.isnan(value) else number(value)
+        axes.text(1.02, row, text, transform=axes.get_yaxis_transform(), va="center", fontsize=SMALL)
+    margin = 0.05 * max(max(shown) - min(shown), 1e-12)
+    axes.set_xlim(min(0.0, *shown) - margin, max(0.0, *shown) + margin)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=3))
     axes.set_ylim(max(len(rows), _FEW) - 0.4, -0.6)  # few bars are no fatter than many
     axes.set_yticks(range(len(rows)), [name for name, *_ in rows])
@@ -255,9 +250,3 @@ def _band(span: Any, line: Any, result: Diagnosis) -> None:
 def _nothing(axes: Axes, text: str) -> None:
     axes.set_axis_off()
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center")
-
-
-def _plain(value: float) -> str:
-    if np.isinf(value):
-        return "infinite" if value > 0 else "minus infinity"
-    return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"

@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from gatescope.checks.numbers import check_choice
 from gatescope.datatypes import Array, Trace
 from gatescope.datatypes.fixed_points import FixedPoints
-from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
+from gatescope.errors import ShapeError, ValueRangeError
 from gatescope.plotting import _palette
-from gatescope.plotting._style import count_axis, drawing_on, line_keywords, plain_text
+from gatescope.plotting._checks import check_result
+from gatescope.plotting._style import count_axis, drawing_on, legend_above, line_keywords, plain_text
+from gatescope.reporting.text import counted
 
 _POINTS = 4000  # of trajectories are drawn: more make a blot
 # Of the points, by the number of unstable directions, the last for more: no two share shape and shade.
@@ -57,12 +60,8 @@ def plot_fixed_points(
 
     Raises
     ------
-    DtypeError
-        If `points` is no FixedPoints, or `trace` no Trace.
     ShapeError
         If the trace is of a cell of another size.
-    UnknownNameError
-        If the cell has no such state.
     ValueRangeError
         If there is neither a fixed point nor a trace.
 
@@ -76,10 +75,12 @@ def plot_fixed_points(
     ['trajectory', '1 stable']
     """
     _check(points, trace)
-    chosen = _states(points, state)
-    found = points.states[:, chosen].reshape(points.count, len(chosen) * points.h.shape[1])
+    check_choice("state", state, (*points.state_names, "joint"))
+    names = points.state_names if state == "joint" else (state,)
+    chosen = [points.state_names.index(name) for name in names]
+    states = points.states[:, chosen].reshape(points.count, len(chosen) * points.h.shape[1])
     paths = [] if trace is None else _paths(trace, chosen)
-    center, plane, shares = _leading_plane(np.concatenate(paths) if paths else found)
+    center, plane, variance = _leading_plane(np.concatenate(paths) if paths else states)
     with drawing_on(ax, 6.4, 5.2) as axes:
         label = "trajectory" if len(paths) == 1 else f"{len(paths)} trajectories"
         left = max(2, _POINTS // max(1, len(paths)))
@@ -89,11 +90,10 @@ def plot_fixed_points(
             x, y = ((path[:left] - center) @ plane).T
             axes.plot(x, y, color="0.72", linewidth=0.7, zorder=1.5, label=label)
             label = "_"
-        _draw_kinds(axes, points, (found - center) @ plane, artist_kwargs)
-        names = points.state_names if state == "joint" else (state,)
+        _draw_kinds(axes, points, (states - center) @ plane, artist_kwargs)
         of = plain_text(", ".join(names))
         for axis, number in ((axes.xaxis, 0), (axes.yaxis, 1)):
-            axis.set_label_text(f"component {number + 1} of {of}  ({shares[number]:.0%} of the variance)")
+            axis.set_label_text(f"component {number + 1} of {of}  ({variance[number]:.0%} of the variance)")
         axes.margins(0.08)
         axes.set_aspect("equal", adjustable="datalim")
         _legend(axes, points)
@@ -120,13 +120,6 @@ def plot_fixed_point_moduli(points: FixedPoints, *, ax: Axes | None = None, **ar
     Axes
         Its labelled lines hold the numbers of the points and the moduli with markers, a line a kind of point.
 
-    Raises
-    ------
-    DtypeError
-        If `points` is no FixedPoints.
-    ValueRangeError
-        If there is no fixed point.
-
     Examples
     --------
     >>> import gatescope as gs
@@ -143,8 +136,8 @@ def plot_fixed_point_moduli(points: FixedPoints, *, ax: Axes | None = None, **ar
         axes.axhline(1, color=_palette.GREY, linewidth=0.9, zorder=1.5)
         rest: dict[str, Any] = {"marker": "_", "markersize": 5, "markeredgewidth": 0.7, "color": "0.45"}
         axes.plot(numbers[~marked], moduli[~marked], linestyle="none", **rest)
-        places = np.stack([numbers, np.where(marked, moduli, np.nan)], axis=-1)  # NaN is not drawn
-        _draw_kinds(axes, points, places, artist_kwargs)
+        positions = np.stack([numbers, np.where(marked, moduli, np.nan)], axis=-1)  # NaN is not drawn
+        _draw_kinds(axes, points, positions, artist_kwargs)
         axes.set_ylim(0, 1.08 * max(1.0, float(moduli.max())))
         axes.set_xlim(-0.7, points.count - 0.3)
         count_axis(axes.xaxis)
@@ -155,8 +148,8 @@ def plot_fixed_point_moduli(points: FixedPoints, *, ax: Axes | None = None, **ar
     return axes
 
 
-def _draw_kinds(axes: Axes, points: FixedPoints, places: Array, given: dict[str, Any]) -> None:
-    """A line of markers for each kind of point, at places (P, 2) or (P, n, 2)."""
+def _draw_kinds(axes: Axes, points: FixedPoints, positions: Array, given: dict[str, Any]) -> None:
+    """Draw a line of markers for each kind of point, at positions (P, 2) or (P, n, 2)."""
     for name, (marker, face, size), rows in _kinds(points):
         keywords: dict[str, Any] = {
             "linestyle": "none",
@@ -168,54 +161,39 @@ def _draw_kinds(axes: Axes, points: FixedPoints, places: Array, given: dict[str,
             "label": f"{len(rows)} {name}",
             "zorder": 4 if name == "stable" else 3,
         }
-        x, y = places[rows].reshape(-1, 2).T
+        x, y = positions[rows].reshape(-1, 2).T
         axes.plot(x, y, **line_keywords(given, **keywords))
 
 
 def _legend(axes: Axes, points: FixedPoints) -> None:
     missed = f"; {points.not_converged:,} led to none" if points.not_converged else ""
-    plural = "" if points.count == 1 else "s"
-    axes.legend(
-        loc="lower left",
-        bbox_to_anchor=(0, 1.02),
-        ncols=2,
-        columnspacing=1.6,
-        handlelength=1.6,
-        title=f"{plain_text(points.cell)}: {points.count} fixed point{plural} from {points.starts:,} starts{missed}",
-        alignment="left",
-    )
+    count, starts = counted(points.count, "fixed point"), counted(points.starts, "start")
+    title = f"{plain_text(points.cell)}: {count} from {starts}{missed}"
+    legend_above(axes, title, ncols=2, columnspacing=1.6, handlelength=1.6)
 
 
-def _check(points: object, trace: object) -> None:
-    if not isinstance(points, FixedPoints):
-        raise DtypeError(f"points={points!r:.80} is not FixedPoints; gatescope.fixed_points returns them")
+def _check(points: Any, trace: Any) -> None:
+    check_result("points", points, FixedPoints, "fixed_points")
     if trace is None:
         if points.count == 0:
             raise ValueRangeError(
-                f"points holds no fixed point (from {points.starts} starts), so there is nothing to draw; "
-                "give a trace, or search from more starts"
+                f"holds no fixed point (from {counted(points.starts, 'start')}), so there is nothing to draw",
+                argument="points",
+                advice="search from more starts",
             )
         return
-    if not isinstance(trace, Trace):
-        raise DtypeError(f"trace={trace!r:.80} is not a Trace; gatescope.run returns one, or leave it out")
+    check_result("trace", trace, Trace, "run")
     if trace.cell != points.cell or trace.states.shape[2:] != points.states.shape[1:]:
         raise ShapeError(
-            f"trace is of a {trace.cell!r} with states (S, H) = {trace.states.shape[2:]}, but points of a "
-            f"{points.cell!r} with {points.states.shape[1:]}; give both of the same params"
+            f"is of a {trace.cell!r} with states (S, H) = {trace.states.shape[2:]}, but `points` of a {points.cell!r} "
+            f"with {points.states.shape[1:]}",
+            argument="trace",
+            advice="give both of the same params",
         )
 
 
-def _states(points: FixedPoints, state: object) -> list[int]:
-    if state == "joint":
-        return list(range(len(points.state_names)))
-    if state not in points.state_names:
-        known = ", ".join(map(repr, points.state_names))
-        raise UnknownNameError(f"state={state!r} is not known; choose {known} or 'joint'")
-    return [points.state_names.index(str(state))]
-
-
 def _paths(trace: Trace, chosen: list[int]) -> list[Array]:
-    """The states of each sequence within its length, (T+1, n)."""
+    """Return the states of each sequence within its length, (T+1, n)."""
     return [
         trace.states[: int(length) + 1, b, chosen].reshape(int(length) + 1, -1).astype(np.float64)
         for b, length in enumerate(trace.lengths)
@@ -223,7 +201,7 @@ def _paths(trace: Trace, chosen: list[int]) -> list[Array]:
 
 
 def _leading_plane(data: Array) -> tuple[Array, Array, Array]:
-    """The mean (n,), two orthonormal directions (n, 2) and their shares of the variance (2,).
+    """Return the mean (n,), two orthonormal directions (n, 2) and their fractions of the variance (2,).
 
     Signs by the greatest component, so that the picture does not depend on the SVD's.  A direction that the data do not
     have is 0.
@@ -231,16 +209,16 @@ def _leading_plane(data: Array) -> tuple[Array, Array, Array]:
     center = data.mean(axis=0)
     _, singular, directions = np.linalg.svd(data - center, full_matrices=False)
     rank = int(np.count_nonzero(singular > 1e-12 * max(1.0, float(np.abs(data).max()))))
-    plane, shares = np.zeros((data.shape[1], 2)), np.zeros(2)
+    plane, variance = np.zeros((data.shape[1], 2)), np.zeros(2)
     for k in range(min(rank, 2)):
         row = directions[k]
         plane[:, k] = row * np.sign(row[np.argmax(np.abs(row))])
-        shares[k] = singular[k] ** 2 / (singular**2).sum()
-    return center, plane, shares
+        variance[k] = singular[k] ** 2 / (singular**2).sum()
+    return center, plane, variance
 
 
 def _kinds(points: FixedPoints) -> list[tuple[str, tuple[str, str, float], Array]]:
-    """Name, look and rows of each kind of point that there is."""
+    """Return name, look and rows of each kind of point that there is."""
     directions, kinds = points.unstable_directions(), []
     stable = np.flatnonzero(points.stable)
     if stable.size:
@@ -253,6 +231,9 @@ def _kinds(points: FixedPoints) -> list[tuple[str, tuple[str, str, float], Array
         rows = np.flatnonzero(directions >= count if count == most else directions == count)
         if rows.size:
             more = " or more" if count == most and directions.max() > most else ""
-            name = f"with {count}{more} unstable direction{'' if count == 1 and not more else 's'}"
+            directions_text = (
+                f"{count}{more} unstable directions" if more else counted(count, "unstable direction")
+            )
+            name = f"with {directions_text}"
             kinds.append((name, _SHAPES[count], rows))
     return kinds

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from gatescope.checks.numbers import check_choice
 from gatescope.datatypes import Array, GradientFlow
-from gatescope.errors import DtypeError, ShapeError, ValueRangeError
+from gatescope.errors import ValueRangeError
 from gatescope.plotting import _palette
-from gatescope.plotting._style import count_axis, drawing_on, line_keywords, plain_text
+from gatescope.plotting._checks import check_labels, check_results
+from gatescope.plotting._decades import LN10, mark_underflow, scale_axes
+from gatescope.plotting._style import derivative, drawing_on, finite_or_nan, legend_above, line_keywords
 
-_LN10 = math.log(10)
 _POINTS = 4000  # more lags than this are thinned out: finer than the pixels of a figure
-
-# log10 of the smallest number above zero, 2^-149 and 2^-1074: what is smaller, autograd gives as 0.
-UNDERFLOW = {"float32": -149 * math.log10(2), "float64": -1074 * math.log10(2)}
 
 
 def plot_gradient_flow(
@@ -63,12 +60,8 @@ def plot_gradient_flow(
 
     Raises
     ------
-    DtypeError
-        If `flows` holds something else than GradientFlow objects.
-    ShapeError
-        If there is not one label a flow.
     ValueRangeError
-        If `flows` is empty or `scale` is not known.
+        If there is no flow, or one without a lag or a sequence.
 
     Examples
     --------
@@ -80,10 +73,17 @@ def plot_gradient_flow(
     >>> [line.get_label() for line in ax.lines[:2]]
     ['rnn', 'gru']
     """
-    chosen = _check_flows(flows)
-    names = _check_labels(chosen, labels)
-    if scale not in ("linear", "log"):
-        raise ValueRangeError(f"scale={scale!r} is not known; choose 'linear' or 'log'")
+    chosen: list[GradientFlow] = check_results("flows", flows, GradientFlow, "gradient_flow")
+    for flow in chosen:
+        if flow.log_norm.size == 0:
+            raise ValueRangeError(
+                f"holds one of the {flow.cell} with no lag or no sequence", argument="flows"
+            )
+    same = len({(flow.of, flow.wrt) for flow in chosen}) == 1
+    names = check_labels(
+        labels, [flow.cell if same else f"{flow.cell} d{flow.of}/d{flow.wrt}" for flow in chosen]
+    )
+    check_choice("scale", scale, ("linear", "log"))
     with drawing_on(ax, 7.2, 4.6) as axes:
         lowest, highest = 0.0, 0.0
         for flow, name, style in zip(
@@ -96,35 +96,8 @@ def plot_gradient_flow(
         axes.set_ylabel(f"gradient norm  {_quantity(chosen)}")
         axes.set_xlabel("lag (steps back)")
         title = "decay rate in nats per step, from the broad pale line" if fit else None
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.02), title=title, alignment="left")
+        legend_above(axes, title)
     return axes
-
-
-def _check_flows(flows: object) -> list[GradientFlow]:
-    listed = [flows] if isinstance(flows, GradientFlow) else flows
-    if not isinstance(listed, Sequence) or not all(isinstance(flow, GradientFlow) for flow in listed):
-        raise DtypeError(
-            "flows must hold gatescope GradientFlow objects, as gatescope.gradient_flow returns them,"
-            f" not {flows!r:.80}"
-        )
-    if not listed:
-        raise ValueRangeError("flows is empty; give at least one GradientFlow")
-    for flow in listed:
-        if flow.lag.size == 0 or flow.log_norm.size == 0:
-            raise ValueRangeError(
-                f"flows holds one of the {flow.cell} with no lag or no sequence; measure at least one"
-            )
-    return list(listed)
-
-
-def _check_labels(flows: list[GradientFlow], labels: Sequence[str] | None) -> list[str]:
-    if labels is None:
-        same = len({(flow.of, flow.wrt) for flow in flows}) == 1
-        listed = [flow.cell if same else f"{flow.cell} d{flow.of}/d{flow.wrt}" for flow in flows]
-        return [plain_text(label) for label in listed]
-    if isinstance(labels, str) or len(labels) != len(flows):
-        raise ShapeError(f"labels={labels!r} must hold one text a flow; there are {len(flows)} flows")
-    return [plain_text(str(label)) for label in labels]
 
 
 def _draw_flow(
@@ -137,10 +110,9 @@ def _draw_flow(
     keywords: dict[str, Any],
 ) -> tuple[float, float]:
     """Draw one flow; return the least and the greatest of what is drawn."""
-    lag, decades = flow.lag, flow.log_norm / _LN10
-    finite = np.where(np.isfinite(decades), decades, np.nan)  # NaN lifts the pen
-    middle = np.median(decades, axis=1)  # -inf where half the sequences are exactly zero
-    middle = np.where(np.isfinite(middle), middle, np.nan)
+    lag, decades = flow.lag, flow.log_norm / LN10
+    finite = finite_or_nan(decades)
+    middle = finite_or_nan(np.median(decades, axis=1))  # -inf where half the sequences are exactly zero
     shown = _thin(lag, middle, scale)
     label = name
     line = None
@@ -174,13 +146,13 @@ def _draw_flow(
 
 
 def _zero_from(decades: Array) -> int:
-    """Index of the first lag from which on at least half the sequences have a gradient of exactly 0."""
+    """Return the index of the first lag from which on at least half the sequences have a gradient of exactly 0."""
     alive = np.flatnonzero(np.count_nonzero(np.isneginf(decades), axis=1) * 2 < decades.shape[1])
     return int(alive[-1]) + 1 if alive.size else 0
 
 
 def _range(finite: Array) -> tuple[Array, Array]:
-    """Least and greatest finite value of each row, NaN where a row has none."""
+    """Return the least and greatest finite value of each row, NaN where a row has none."""
     empty = np.isnan(finite).all(axis=1)
     low = np.where(np.isnan(finite), np.inf, finite).min(axis=1)
     high = np.where(np.isnan(finite), -np.inf, finite).max(axis=1)
@@ -203,78 +175,26 @@ def _fit_line(flow: GradientFlow, name: str, middle: Array) -> tuple[str, tuple[
         return label, None
     at, height = float(flow.lag[inside].mean()), float(middle[inside].mean())
     x = np.linspace(flow.lag[inside][0], flow.lag[inside][-1], 200)  # a curve on logarithmic axes
-    return label, (x, height - value / _LN10 * (x - at))
+    return label, (x, height - value / LN10 * (x - at))
 
 
 def _thin(lag: Array, middle: Array, scale: str) -> Array:
-    """Indices of the lags to draw: all, or so many evenly over the axis, the ends of the line included."""
+    """Return indices of the lags to draw: all, or `_POINTS` evenly over the axis, the ends of the line included."""
     if lag.size <= _POINTS:
         return np.arange(lag.size)
     if scale == "log":
-        wanted = np.geomspace(max(int(lag[0]), 1), int(lag[-1]), _POINTS)
-        picks = np.searchsorted(lag, wanted).clip(0, lag.size - 1)
+        targets = np.geomspace(max(int(lag[0]), 1), int(lag[-1]), _POINTS)
+        picks = np.searchsorted(lag, targets).clip(0, lag.size - 1)
     else:
         picks = np.linspace(0, lag.size - 1, _POINTS).round().astype(int)
     edge = np.flatnonzero(np.diff(np.isfinite(middle).astype(np.int8)))
     return np.unique(np.concatenate([[0], picks, edge, edge + 1, [lag.size - 1]]))
 
 
-def scale_axes(axes: Axes, scale: str, lowest: float, highest: float, last: int) -> None:
-    room = 0.04 * max(highest - lowest, 1.0)
-    if scale == "log":
-        axes.set_xscale("symlog", linthresh=1, linscale=0.3)
-        axes.set_yscale("symlog", linthresh=1, linscale=0.5)
-        axes.set_ylim(lowest * 1.5 - 0.5, highest * 1.5 + 0.5)
-        axes.yaxis.set_major_formatter(FuncFormatter(power_of_ten))
-        axes.set_xlim(0, last * 1.1)
-        return
-    axes.set_ylim(lowest - room, highest + room)
-    axes.set_xlim(0, last)
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=7, integer=highest - lowest > 3))
-    axes.yaxis.set_major_formatter(FuncFormatter(power_of_ten))
-    count_axis(axes.xaxis)
-
-
-def mark_underflow(axes: Axes) -> None:
-    """Shade what floating point cannot hold, and say so in the right margin, where no line can be."""
-    bottom = axes.get_ylim()[0]
-    reached = [(kind, level) for kind, level in UNDERFLOW.items() if level > bottom]
-    marks: list[tuple[str, float]] = []
-    for (kind, level), shade in zip(reached, ("0.955", "0.90"), strict=False):
-        below = next((other for _, other in reached if other < level), bottom)
-        axes.axhspan(below, level, color=shade, linewidth=0, zorder=0)
-        axes.axhline(level, color=_palette.GREY, linewidth=0.8, zorder=1)
-        marks.append((kind, level))
-    # Both levels are one line of text high or less apart when the norms fall very far.
-    to_axes = axes.transScale + axes.transLimits
-    heights = [float(to_axes.transform((1, level))[1]) for _, level in marks]
-    if len(marks) == 2 and heights[0] - heights[1] < 0.09:
-        marks, heights = [("float32 and\nfloat64", marks[1][1])], heights[1:]
-    for (kind, _), height in zip(marks, heights, strict=True):
-        axes.text(
-            1.01,
-            height,
-            f"{kind}\nunderflow" + ("s" if "and" not in kind else ""),
-            transform=axes.transAxes,
-            va="top",
-            fontsize=8.5,
-        )
-
-
-def power_of_ten(value: float, _position: int | None = None) -> str:
-    if value == 0:
-        return "1"
-    if value != round(value):
-        return f"{10**value:.2g}"
-    exponent = f"{int(value)}" if abs(value) < 10_000 else f"{int(value):,}".replace(",", "{,}")
-    return f"$10^{{{exponent}}}$"
-
-
 def _quantity(flows: list[GradientFlow]) -> str:
     kinds = {(flow.of, flow.wrt, flow.norm == "spectral") for flow in flows}
     if len(kinds) != 1:
         return ""
-    ((target, state, spectral),) = kinds
-    over, under = ("s" if name == "joint" else name for name in (target, state))
-    jacobian = rf"\partial {over}_t\,/\,\partial {under}_{{t-\mathrm{{lag}}}}"
+    ((of, wrt, spectral),) = kinds
+    jacobian = derivative(of, wrt)
     return rf"$\sigma_{{\max}}({jacobian})$" if spectral else rf"$\|v\cdot {jacobian}\|$"

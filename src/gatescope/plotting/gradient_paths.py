@@ -8,14 +8,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patheffects import Stroke
 
+from gatescope.checks.numbers import check_choice, check_index
 from gatescope.datatypes import Array
 from gatescope.datatypes.gradient_paths import GradientPaths
-from gatescope.errors import DtypeError, ValueRangeError
+from gatescope.errors import ValueRangeError
 from gatescope.plotting import _palette
-from gatescope.plotting._style import count_axis, drawing_on, plain_text
+from gatescope.plotting._checks import check_result
+from gatescope.plotting._style import count_axis, derivative, drawing_on, plain_text
 
 _BINS = 300  # more lags than this are put together
-_HIGHWAY = "#DCDCDC"  # lighter than any gate's colour
+_DIRECT = "#DCDCDC"  # lighter than any gate's colour
 _HATCHES = (None, "//", None, r"\\")  # in turn, so that neighbours differ in grey too
 
 
@@ -52,10 +54,8 @@ def plot_gradient_paths(
 
     Raises
     ------
-    DtypeError
-        If `result` is no GradientPaths.
     ValueRangeError
-        If there is no such sequence, `scale` is not known, or no lag can be drawn.
+        If no lag can be drawn.
 
     Examples
     --------
@@ -65,23 +65,16 @@ def plot_gradient_paths(
     >>> [area.get_label() for area in ax.collections]
     ['direct', 'i (input gate)', 'f (forget gate)', 'g (candidate)', 'o (output gate)']
     """
-    if not isinstance(result, GradientPaths):
-        raise DtypeError(
-            "result must be a gatescope GradientPaths, as gatescope.gradient_paths returns it,"
-            f" not {result!r:.80}"
-        )
-    batch = result.total_log_norm.shape[1]
-    whole = isinstance(sequence, int | np.integer) and not isinstance(sequence, bool)
-    if not whole or not 0 <= sequence < batch:
-        raise ValueRangeError(f"sequence={sequence!r} must be a whole number in 0..{batch - 1}")
-    if scale not in ("linear", "log"):
-        raise ValueRangeError(f"scale={scale!r} is not known; choose 'linear' or 'log'")
-    lag, shares, coherence = _drawn(result, int(sequence), scale)
+    check_result("result", result, GradientPaths, "gradient_paths")
+    check_index("sequence", sequence, result.total_log_norm.shape[1], "sequences")
+    check_choice("scale", scale, ("linear", "log"))
+    lag, fractions, coherence = _drawn(result, sequence, scale)
     with drawing_on(ax, 7.2, 4.2) as axes:
         bottom = np.zeros(lag.size)
-        for k, (name, colour) in enumerate(zip(result.paths, _colours(result.paths), strict=True)):
+        colors = [_DIRECT, *(style.color for style in _palette.gate_styles(result.paths[1:]))]
+        for k, (name, color) in enumerate(zip(result.paths, colors, strict=True)):
             keywords = {
-                "facecolor": colour,
+                "facecolor": color,
                 "edgecolor": "white",
                 "linewidth": 0.0,
                 "hatch": _HATCHES[k % 4],
@@ -89,8 +82,8 @@ def plot_gradient_paths(
                 "zorder": 2,
                 **artist_kwargs,
             }
-            axes.fill_between(lag, bottom, bottom + shares[:, k], **keywords)
-            bottom = bottom + shares[:, k]
+            axes.fill_between(lag, bottom, bottom + fractions[:, k], **keywords)
+            bottom = bottom + fractions[:, k]
         (line,) = axes.plot(
             lag, coherence, color="black", linewidth=1.8, label="whole / sum of parts", zorder=3
         )
@@ -99,16 +92,14 @@ def plot_gradient_paths(
         )
         if scale == "log":
             axes.set_xscale("log")
-            axes.set_xlim(lag[0], max(lag[-1], lag[0] + 1))
         else:
-            axes.set_xlim(lag[0], max(lag[-1], lag[0] + 1))
             count_axis(axes.xaxis)
+        axes.set_xlim(lag[0], max(lag[-1], lag[0] + 1))
         axes.set_ylim(0, 1)
         axes.set_xlabel("lag (steps back)")
         axes.set_ylabel("norm over the sum of the parts' norms")
-        over, under = ("s" if name == "joint" else name for name in (result.of, result.wrt))
-        jacobian = rf"$v\cdot \partial {over}_t\,/\,\partial {under}_{{t-\mathrm{{lag}}}}$"
-        axes.set_title(f"{plain_text(result.cell)}: the parts of  {jacobian}", loc="left")
+        jacobian = derivative(result.of, result.wrt)
+        axes.set_title(rf"{plain_text(result.cell)}: the parts of  $v\cdot {jacobian}$", loc="left")
         handles, labels = axes.get_legend_handles_labels()
         # From the top down, as they lie on one another; what crosses them all comes last.
         order = [*range(len(result.paths) - 1, -1, -1), len(result.paths)]
@@ -125,20 +116,22 @@ def plot_gradient_paths(
 
 
 def _drawn(result: GradientPaths, sequence: int, scale: str) -> tuple[Array, Array, Array]:
-    """Lags, the parts' shares of the norms (L, P), the norm of the whole over their sum (L,), binned if too many."""
+    """Return lags (L,), norms of the parts (L, P) and of the whole (L,) over the sum of the parts'; if many, means."""
     lag = result.lag
     usable = np.flatnonzero(
         (lag > 0 if scale == "log" else lag >= 0) & np.isfinite(result.log_norm[:, :, sequence]).any(axis=1)
     )
     if not usable.size:
-        raise ValueRangeError("result has no lag at which any part is above 0; measure further lags")
+        raise ValueRangeError(
+            "has no lag at which any part is above 0", argument="result", advice="measure other lags"
+        )
     norms = result.log_norm[usable, :, sequence]
     total = np.logaddexp.reduce(norms, axis=1)
-    shares = np.exp(norms - total[:, None])
+    fractions = np.exp(norms - total[:, None])
     coherence = np.exp(np.minimum(result.total_log_norm[usable, sequence] - total, 0.0))
     lag = lag[usable]
     if lag.size <= _BINS:
-        return lag, shares, coherence
+        return lag, fractions, coherence
     edges = (np.geomspace if scale == "log" else np.linspace)(lag[0], lag[-1], _BINS + 1)[:-1]
     starts = np.unique(np.searchsorted(lag, edges))
     counts = np.diff(np.append(starts, lag.size))
@@ -147,10 +140,6 @@ def _drawn(result: GradientPaths, sequence: int, scale: str) -> tuple[Array, Arr
     middle[[0, -1]] = lag[[0, -1]]  # the picture reaches from the first to the last
     return (
         middle,
-        np.add.reduceat(shares, starts) / counts[:, None],
+        np.add.reduceat(fractions, starts) / counts[:, None],
         np.add.reduceat(coherence, starts) / counts,
     )
-
-
-def _colours(paths: tuple[str, ...]) -> list[str]:
-    return [_HIGHWAY, *(style.color for style in _palette.gate_styles(paths[1:]))]

@@ -6,14 +6,23 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from gatescope.checks.numbers import check_index
 from gatescope.datatypes.half_life import HalfLife, half_life_of
-from gatescope.errors import DtypeError, ValueRangeError
 from gatescope.plotting import _palette
-from gatescope.plotting._style import count_axis, drawing_on, line_keywords, plain_text
+from gatescope.plotting._checks import check_result
+from gatescope.plotting._style import (
+    count_axis,
+    drawing_on,
+    legend_above,
+    line_keywords,
+    log_ticks,
+    margin_note,
+    plain_text,
+)
+from gatescope.reporting.text import counted, steps
 
-_ROOM = 1.6  # the factor between the longest finite half-life and where infinite ones are put
+_GAP = 1.6  # the factor between the longest finite half-life and where infinite ones are put
 
 
 def plot_half_life(
@@ -38,13 +47,6 @@ def plot_half_life(
     -------
     Axes
 
-    Raises
-    ------
-    DtypeError
-        If `life` is no HalfLife.
-    ValueRangeError
-        If there is no such sequence.
-
     Examples
     --------
     >>> import numpy as np, gatescope as gs
@@ -55,14 +57,9 @@ def plot_half_life(
     >>> len(ax.lines[0].get_xdata())
     8
     """
-    if not isinstance(life, HalfLife):
-        raise DtypeError(
-            f"life is a {type(life).__name__}, not a gatescope HalfLife; make one with half_life"
-        )
+    check_result("life", life, HalfLife, "half_life")
     batch = life.by_adjoint.size
-    if isinstance(sequence, bool) or not isinstance(sequence, int | np.integer) or not 0 <= sequence < batch:
-        raise ValueRangeError(f"sequence={sequence!r} is out of range; there are {batch}, numbered from 0")
-    b = int(sequence)
+    b = check_index("sequence", sequence, batch, "sequences")
     units = np.sort(life.by_gate[b])
     # In this order, each above the one before where they coincide.
     network = {
@@ -87,7 +84,7 @@ def plot_half_life(
                     **style,
                     clip_on=False,
                     markersize=4.5,
-                    label=f"each unit, by {name} (median {_steps(life.median[b])})",
+                    label=f"each unit, by {name} (median {steps(life.median[b])})",
                 ),
             )
         for name, (value, color, kind, width) in network.items():
@@ -100,35 +97,40 @@ def plot_half_life(
                 linewidth=width,
                 zorder=2,
                 clip_on=False,
-                label=f"network, by {name}: {_steps(value)}",
+                label=f"network, by {name}: {steps(value)}",
             )
         _band(axes, float(life.exponent_rate[b]), float(life.exponent_error[b]), low, high)
-        _ticks(axes, shown)
+        log_ticks(axes.yaxis)
+        for outside, height, text in ((np.isposinf(shown).any(), 1, "infinite"), (0 in shown, 0, "0")):
+            if outside:
+                margin_note(axes, height, text)
         axes.set_xlim(0.5, units.size + 0.5)
         if np.isnan(units).all():
             axes.set_xticks([])
-            axes.set_xlabel("no state of this cell is held by a gate, so units have no half-lives")
+            axes.set_xlabel("no state of this cell is carried over by a gate, so units have no half-lives")
         else:
             count_axis(axes.xaxis)
             axes.set_xlabel("unit, by rising half-life")
         axes.set_ylabel("half-life (steps)")
         where = f", sequence {b}" if batch > 1 else ""
-        title = f"{plain_text(life.cell)}{where}, {life.steps - life.transient:,} steps" + (
-            ": the estimates disagree" if life.disagree[b] else ""
-        )
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.02), title=title, alignment="left")
+        length = life.steps if life.lengths is None else int(life.lengths[b])
+        transient = life.transient if life.transients is None else int(life.transients[b])
+        verdict = ": the estimates disagree" if life.disagree[b] else ""
+        legend_above(axes, f"{plain_text(life.cell)}{where}, {counted(length - transient, 'step')}{verdict}")
     return axes
 
 
 def _span(values: list[Any]) -> tuple[float, float]:
-    """Limits of the axis: room above the finite values if there are infinite ones."""
+    """Return limits of the axis: with space above the finite values if there are infinite ones."""
     array = np.array(values, np.float64)
     finite = array[np.isfinite(array) & (array > 0)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (1.0, 10.0)
     if high < 2 * low:  # at least a factor of two, so that equal values look equal
         low, high = low / 1.5, high * 1.5
-    room = (high / low) ** 0.05
-    return low / (_ROOM if (array == 0).any() else room), high * (_ROOM if np.isposinf(array).any() else room)
+    margin = (high / low) ** 0.05
+    return low / (_GAP if (array == 0).any() else margin), high * (
+        _GAP if np.isposinf(array).any() else margin
+    )
 
 
 def _band(axes: Axes, rate: float, error: float, low: float, high: float) -> None:
@@ -136,25 +138,3 @@ def _band(axes: Axes, rate: float, error: float, low: float, high: float) -> Non
         return
     edges = np.clip(half_life_of([rate + error, rate - error]), low, high)
     axes.axhspan(edges[0], edges[1], color=_palette.BLUE, alpha=0.15, linewidth=0, zorder=1)
-
-
-def _ticks(axes: Axes, values: list[Any]) -> None:
-    """Plain numbers, several of them however short or long the axis is, and what lies beyond it in the margin."""
-    low, high = axes.get_ylim()
-    if high / low < 12:
-        axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
-    else:
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 1000 else (1,)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _position: _plain(value)))
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    for there, height, text in ((np.isposinf(values).any(), 1, "infinite"), (0 in values, 0, "0")):
-        if there:
-            axes.text(1.01, height, text, transform=axes.transAxes, va="center", fontsize=8.5)
-
-
-def _plain(value: float) -> str:
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
-
-
-def _steps(value: float) -> str:
-    return "infinite" if np.isinf(value) else f"{_plain(float(value))} step{'' if value == 1 else 's'}"

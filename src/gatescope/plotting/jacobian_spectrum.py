@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
 
+from gatescope.checks.numbers import check_choice, check_index
 from gatescope.datatypes import Array
 from gatescope.datatypes.jacobian_spectrum import JacobianSpectrum
-from gatescope.errors import DtypeError, ValueRangeError
+from gatescope.errors import ValueRangeError
 from gatescope.plotting import _palette
-from gatescope.plotting._style import drawing_on, finite_or_nan, line_keywords, plain_text
-from gatescope.plotting.gradient_flow import mark_underflow, scale_axes
+from gatescope.plotting._checks import check_result
+from gatescope.plotting._decades import LN10, mark_underflow, scale_axes
+from gatescope.plotting._style import (
+    derivative,
+    drawing_on,
+    finite_or_nan,
+    legend_above,
+    line_keywords,
+    plain_text,
+)
+from gatescope.reporting.text import counted
 
-_LN10 = math.log(10)
 _FEW = 6  # singular values that are drawn one line each
 _BANDS = ((0.0, 1.0, 0.16), (0.25, 0.75, 0.30))  # from quantile to quantile, and how dark
 
@@ -52,36 +60,21 @@ def plot_jacobian_spectrum(
     Axes
         Its labelled lines hold log10 of singular values.
 
-    Raises
-    ------
-    DtypeError
-        If `result` is no JacobianSpectrum.
-    ValueRangeError
-        If there is no such sequence, or `scale` is not known.
-
     Examples
     --------
     >>> import numpy as np, gatescope as gs
     >>> params = gs.init("lstm", input_size=1, hidden_size=4, seed=0)
-    >>> result = gs.jacobian_spectrum(params, np.ones((50, 1)), lags=[1, 2, 5, 10, 20, 40])
+    >>> result = gs.jacobian_spectrum(params, np.ones((50, 1)), [1, 2, 5, 10, 20, 40])
     >>> ax = gs.plotting.plot_jacobian_spectrum(result)
     >>> [line.get_label() for line in ax.lines[:3]]
     ['largest', 'median', 'smallest']
     """
-    if not isinstance(result, JacobianSpectrum):
-        raise DtypeError(
-            "result must be a gatescope JacobianSpectrum, as gatescope.jacobian_spectrum returns it,"
-            f" not {result!r:.80}"
-        )
+    check_result("result", result, JacobianSpectrum, "jacobian_spectrum")
     if result.log_singular.size == 0:
-        raise ValueRangeError("result has no lag, no sequence or no singular value; measure at least one")
-    batch = result.log_singular.shape[1]
-    whole = isinstance(sequence, int | np.integer) and not isinstance(sequence, bool)
-    if not whole or not 0 <= sequence < batch:
-        raise ValueRangeError(f"sequence={sequence!r} must be a whole number in 0..{batch - 1}")
-    if scale not in ("linear", "log"):
-        raise ValueRangeError(f"scale={scale!r} is not known; choose 'linear' or 'log'")
-    lag, decades = result.lag, result.log_singular[:, sequence] / _LN10
+        raise ValueRangeError("has no lag, no sequence or no singular value", argument="result")
+    check_index("sequence", sequence, result.log_singular.shape[1], "sequences")
+    check_choice("scale", scale, ("linear", "log"))
+    lag, decades = result.lag, result.log_singular[:, sequence] / LN10
     with drawing_on(ax, 7.2, 4.6) as axes:
         if decades.shape[1] <= _FEW:
             _draw_each(axes, lag, decades, artist_kwargs)
@@ -92,9 +85,8 @@ def plot_jacobian_spectrum(
         scale_axes(axes, scale, min(low, 0.0), max(high, 0.0), max(1, int(lag[-1])))
         mark_underflow(axes)
         axes.set_xlabel("lag (steps back)")
-        axes.set_ylabel(f"singular values of  {_jacobian(result.of, result.wrt)}")
-        legend = {"loc": "lower left", "bbox_to_anchor": (0, 1.02), "alignment": "left"}
-        axes.legend(ncols=_FEW, title=_title(result, decades), **legend)
+        axes.set_ylabel(f"singular values of  ${derivative(result.of, result.wrt)}$")
+        legend_above(axes, _title(result, decades), ncols=_FEW)
     return axes
 
 
@@ -112,14 +104,14 @@ def _draw_bands(axes: Axes, lag: Array, decades: Array, keywords: dict[str, Any]
     ordered = -np.sort(-decades, axis=1)  # descending, and -inf last, as they come
     shown = finite_or_nan(ordered)
     for first, last, alpha in _BANDS:
-        high, low = (_at_quantile(shown, share) for share in (first, last))
+        high, low = (_at_quantile(shown, quantile) for quantile in (first, last))
         axes.fill_between(lag, low, high, color=_palette.BLUE, alpha=alpha, linewidth=0, zorder=2)
     lines = {
         "largest": (0.0, "-", 2.0),
         "median": (0.5, _palette.DASH, 1.6),
         "smallest": (1.0, _palette.DOT, 1.6),
     }
-    for label, (share, linestyle, width) in lines.items():
+    for label, (quantile, linestyle, width) in lines.items():
         marker = {"marker": "o"} if lag.size == 1 else {}
         given = line_keywords(
             keywords,
@@ -130,28 +122,23 @@ def _draw_bands(axes: Axes, lag: Array, decades: Array, keywords: dict[str, Any]
             zorder=3,
             **marker,
         )
-        axes.plot(lag, _at_quantile(shown, share), **given)
+        axes.plot(lag, _at_quantile(shown, quantile), **given)
 
 
-def _at_quantile(descending: Array, share: float) -> Array:
-    """That quantile of each row among the values that are not exactly 0; NaN where there is none."""
+def _at_quantile(descending: Array, quantile: float) -> Array:
+    """Return that quantile of each row among the values that are not exactly 0; NaN where there is none."""
     known = np.isfinite(descending).sum(axis=1)
-    place = np.round(share * np.maximum(known - 1, 0)).astype(int)
-    values = descending[np.arange(len(descending)), place]
+    index = np.round(quantile * np.maximum(known - 1, 0)).astype(int)
+    values = descending[np.arange(len(descending)), index]
     return np.where(known > 0, values, np.nan)
 
 
 def _title(result: JacobianSpectrum, decades: Array) -> str:
     count = decades.shape[1]
-    text = f"{plain_text(result.cell)}: {count} singular value{'s' if count != 1 else ''}"
+    text = f"{plain_text(result.cell)}: {counted(count, 'singular value')}"
     if count > _FEW:
         text += ", the darker band their middle half"
     dead = np.isneginf(decades).sum(axis=1)
     if dead.any():
         text += f"; up to {int(dead.max())} exactly 0, not drawn"
     return text
-
-
-def _jacobian(of: str, wrt: str) -> str:
-    over, under = ("s" if name == "joint" else name for name in (of, wrt))
-    return rf"$\partial {over}_t\,/\,\partial {under}_{{t-\mathrm{{lag}}}}$"

@@ -9,11 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.ticker import MaxNLocator
 
-from gatescope.datatypes.long_series import LAST_EPOCHS, Crossing, LongSeriesResult
-from gatescope.errors import DtypeError
+from gatescope.datatypes.long_series import LAST_EPOCHS, LongSeriesResult
 from gatescope.plotting import _palette
-from gatescope.plotting._seeds import log_ticks
-from gatescope.plotting._style import count_axis, drawing_in, line_keywords, plain_text
+from gatescope.plotting._checks import check_result
+from gatescope.plotting._style import count_axis, drawing_in, line_keywords, log_ticks, plain_text
 
 
 def plot_long_series(
@@ -40,11 +39,6 @@ def plot_long_series(
     axes : dict of Axes
         ``"loss"``, ``"spikes"``, ``"volatility"``.
 
-    Raises
-    ------
-    DtypeError
-        If `result` is no LongSeriesResult.
-
     Examples
     --------
     >>> import numpy as np
@@ -59,11 +53,7 @@ def plot_long_series(
     >>> sorted(axes)
     ['loss', 'spikes', 'volatility']
     """
-    if not isinstance(result, LongSeriesResult):
-        raise DtypeError(
-            f"result is a {type(result).__name__}, not a gatescope LongSeriesResult; "
-            "make one with gatescope.experiments.run_long_series"
-        )
+    check_result("result", result, LongSeriesResult, "experiments.run_long_series")
     styles = dict(zip(result.cells, _palette.cell_styles(result.cells), strict=True))
     with drawing_in(fig, 8.6, 6.8) as figure:
         grid = figure.add_gridspec(2, 2, height_ratios=(1.9, 1), width_ratios=(2.6, 1))
@@ -84,10 +74,10 @@ def _draw_loss(
         low, high = result.band(cell)
         ax.fill_between(epoch, low, high, color=style.color, alpha=0.2, linewidth=0)
         width = 2.4 if style.linestyle == "-" else 1.8
-        given = line_keywords(
+        look = line_keywords(
             keywords, linewidth=width, label=plain_text(cell.upper()), zorder=3, **style.line(), **point
         )
-        ax.plot(epoch, result.median(cell), **given)
+        ax.plot(epoch, result.median(cell), **look)
     ax.set_yscale("log")
     if np.isfinite(result.baseline):
         label = "best answer that does not look at the inputs"
@@ -109,18 +99,19 @@ def _draw_loss(
 
 
 def _mark_crossings(ax: Axes, result: LongSeriesResult, first: str, second: str) -> None:
-    found = result.crossings(first, second)
-    for crossing in found:
+    crossings = result.crossings(first, second)
+    for crossing in crossings:
         height = result.median(crossing.lower)[crossing.epoch - 1]
         ax.plot([crossing.epoch], [height], "o", markersize=9, mfc="none", mec="black", mew=1.4, zorder=5)
-    if not found:
+    if not crossings:
         return
     # In words only the last one: there may be many, and it is the one that lasts.
-    last = found[-1]
+    last = crossings[-1]
     height = result.median(last.lower)[last.epoch - 1]
+    more = f"\n(the last of {len(crossings)} crossings)" if len(crossings) > 1 else ""
     right = last.epoch > 0.62 * result.epochs
     ax.annotate(
-        _said(last, len(found)),
+        plain_text(f"{last.lower.upper()} lower from epoch {last.epoch:,}{more}"),
         (last.epoch, height),
         xytext=(-14 if right else 14, 34),
         textcoords="offset points",
@@ -128,11 +119,6 @@ def _mark_crossings(ax: Axes, result: LongSeriesResult, first: str, second: str)
         arrowprops={"arrowstyle": "-", "color": _palette.GREY, "shrinkB": 5},
         zorder=6,
     )
-
-
-def _said(last: Crossing, count: int) -> str:
-    more = f"\n(the last of {count} crossings)" if count > 1 else ""
-    return plain_text(f"{last.lower.upper()} lower from epoch {last.epoch:,}{more}")
 
 
 def _draw_spikes(ax: Axes, result: LongSeriesResult, styles: dict[str, _palette.Style]) -> None:
@@ -155,8 +141,8 @@ def _draw_spikes(ax: Axes, result: LongSeriesResult, styles: dict[str, _palette.
     ax.set_xlim(min(1, result.epochs - 1), result.epochs)
     values = np.concatenate(shown)
     low, high = float(values.min()), float(values.max())
-    room = max(high - low, 0.02)
-    ax.set_ylim(low - 0.35 * room, high + 0.08 * room)  # the legend is below the curves
+    span = max(high - low, 0.02)
+    ax.set_ylim(low - 0.35 * span, high + 0.08 * span)  # the legend is below the curves
     ax.yaxis.set_major_locator(MaxNLocator(nbins=5))
     count_axis(ax.xaxis)
     ax.set_xlabel("epoch" + (" (grey: those of the volatility)" if begin > 1 else ""))
@@ -167,7 +153,7 @@ def _draw_spikes(ax: Axes, result: LongSeriesResult, styles: dict[str, _palette.
 
 
 def _settled(result: LongSeriesResult) -> int:
-    """Index from which the first fall of the loss no longer sets the height of the panel."""
+    """Return the index from which the first fall of the loss no longer sets the height of the panel."""
     return min(result.epochs // 10, result.epochs - 1)
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 from matplotlib.axes import Axes
 
-from gatescope.datatypes import Array
+from gatescope.checks.numbers import check_choice, check_number
 from gatescope.datatypes.training_run import Status, TrainingRun
-from gatescope.errors import DtypeError, ShapeError, ValueRangeError
 from gatescope.plotting import _palette, _seeds
-from gatescope.plotting._seeds import Seeds, summarise
-from gatescope.plotting._style import count_axis, drawing_on, plain_text
+from gatescope.plotting._seeds import Seeds, summarize
+from gatescope.plotting._style import count_axis, drawing_on, legend_above, plain_text
+from gatescope.reporting.text import number
 
 
 class _Curve(NamedTuple):
@@ -50,7 +48,7 @@ def plot_loss_curves(
     Parameters
     ----------
     runs : mapping of str to TrainingRun, or to a sequence of them (the seeds)
-        By label, shown as it is: no ``$`` begins mathematics.  A label has the colour of its runs' cell.
+        By label, shown as it is: no ``$`` begins mathematics.  A label has the color of its runs' cell.
     validation : bool
         Draw the validation loss of those that were validated.
     band : (float, float), optional
@@ -60,7 +58,7 @@ def plot_loss_curves(
     baseline : float, optional
         A loss to compare with, drawn as a line; that of a `Batch`, for example (NaN draws none).
     baseline_label : str
-        What that is, in words.
+        What that is, for the legend.
     ax : Axes, optional
         Where to draw.  Default: new axes in a new figure.
     **artist_kwargs
@@ -72,11 +70,8 @@ def plot_loss_curves(
 
     Raises
     ------
-    DtypeError
-        If `runs` holds something else than TrainingRun objects, or `baseline` is no number.
     ValueRangeError
-        If there is no run, or none has an epoch (the message says how it ended), `band` is no pair of quantiles, or
-        `scale` is not known.
+        If none of the runs has an epoch; the message says how it ended.
 
     Examples
     --------
@@ -87,11 +82,15 @@ def plot_loss_curves(
     >>> len(ax.lines[0].get_xdata())
     3
     """
+    check_choice("scale", scale, ("log", "linear"))
+    quantiles = _seeds.check_band(band)
+    # A NaN is the baseline of a task that has none.
+    level = None if baseline is None or baseline != baseline else check_number("baseline", baseline)
     curves = []
     drawn, note = _seeds.runs_to_draw(runs)
-    for label, found in drawn.items():
-        histories = [run.history for run in found]
-        diverged = [run.status == Status.DIVERGED for run in found]
+    for label, some in drawn.items():
+        histories = [run.history for run in some]
+        diverged = [run.status == Status.DIVERGED for run in some]
         judged = [k for k, history in enumerate(histories) if history.validation_epoch.size]
         ends = [
             _seeds.last_finite(h.epoch, h.loss) for h, bad in zip(histories, diverged, strict=True) if bad
@@ -99,11 +98,11 @@ def plot_loss_curves(
         curves.append(
             _Curve(
                 label=label,
-                cell=_seeds.cell_name(found[0]),
+                cell=_seeds.cell_name(some[0]),
                 loss=_seeds.align([h.epoch for h in histories], [h.loss for h in histories], diverged),
                 ends=[end for end in ends if end is not None],
                 diverged=sum(diverged),
-                stopped=sum(run.status == Status.EARLY_STOPPED for run in found),
+                stopped=sum(run.status == Status.EARLY_STOPPED for run in some),
                 validation=_seeds.align(
                     [histories[k].validation_epoch for k in judged],
                     [histories[k].validation_loss for k in judged],
@@ -113,107 +112,31 @@ def plot_loss_curves(
                 else None,
             )
         )
-    return _draw(curves, note, band, scale, (baseline, baseline_label), ax, artist_kwargs)
-
-
-def draw_loss_curves(
-    curves: Mapping[str, tuple[Any, Any]],
-    *,
-    band: tuple[float, float] | None = (0.1, 0.9),
-    scale: Literal["log", "linear"] = "log",
-    baseline: float | None = None,
-    baseline_label: str = "baseline",
-    ax: Axes | None = None,
-    **artist_kwargs: Any,
-) -> Axes:
-    """Draw losses that were stored as arrays, as `plot_loss_curves` draws those of runs.
-
-    Parameters
-    ----------
-    curves : mapping of str to (epochs (E,), losses (seeds, E) or (E,))
-        By label; the first word of it that names a cell with a colour of its own chooses the colour.  A seed whose
-        losses end in NaN or infinity diverged there.
-    band, scale, baseline, baseline_label, ax, **artist_kwargs
-        As for `plot_loss_curves`.
-
-    Returns
-    -------
-    Axes
-
-    Raises
-    ------
-    ShapeError
-        If losses and epochs do not fit each other.
-    DtypeError, ValueRangeError
-        As `plot_loss_curves` does.
-
-    Examples
-    --------
-    >>> import numpy as np, gatescope as gs
-    >>> losses = np.exp(-np.linspace(0, 3, 50)) * np.array([[1.0], [1.2], [0.9]])
-    >>> ax = gs.plotting.draw_loss_curves({"lstm": (np.arange(1, 51), losses)}, band=(0, 1))
-    >>> ax.get_legend().get_texts()[0].get_text()
-    'lstm (3 seeds)'
-    """
-    if not isinstance(curves, Mapping):
-        raise DtypeError(f"curves must map labels to (epochs, losses), not {curves!r:.80}")
-    if not curves:
-        raise ValueRangeError("curves is empty; give at least one label with its epochs and losses")
-    made = []
-    for label, pair in curves.items():
-        epoch, losses = _check_pair(label, pair)
-        diverged = ~np.isfinite(losses[:, -1]) if epoch.size else np.zeros(len(losses), bool)
-        ends = [_seeds.last_finite(epoch, row) for row in losses[diverged]]
-        made.append(
-            _Curve(
-                label=str(label),
-                cell=next((w for w in re.findall(r"\w+", str(label)) if w in _palette.CELLS), str(label)),
-                loss=_seeds.align([epoch] * len(losses), list(losses), diverged.tolist()),
-                ends=[end for end in ends if end is not None],
-                diverged=int(diverged.sum()),
-                stopped=0,
-                validation=None,
-            )
-        )
-    return _draw(made, "", band, scale, (baseline, baseline_label), ax, artist_kwargs)
-
-
-def _draw(
-    curves: list[_Curve],
-    note: str,
-    band: Any,
-    scale: str,
-    baseline: tuple[float | None, str],
-    ax: Axes | None,
-    keywords: dict[str, Any],
-) -> Axes:
-    if scale not in ("log", "linear"):
-        raise ValueRangeError(f"scale={scale!r} is not known; choose 'log' or 'linear'")
-    quantiles = _seeds.check_band(band)
-    level = _seeds.check_number_or_none("baseline", baseline[0])
-    training = [summarise(curve.loss, quantiles) for curve in curves]
-    judged = [summarise(curve.validation, None) if curve.validation else None for curve in curves]
+    training = [summarize(curve.loss, quantiles) for curve in curves]
+    judged = [summarize(curve.validation, None) if curve.validation else None for curve in curves]
     styles = _palette.cell_styles(curve.cell for curve in curves)
     with drawing_on(ax, 7.2, 4.6) as axes:
         axes.set_yscale(scale)
         _seeds.set_limits(axes, [*training, *(summary for summary in judged if summary)], level)
         for k, (curve, summary, style) in enumerate(zip(curves, training, styles, strict=True)):
-            place = (k, len(curves))
-            text = _seeds.counted(curve.label, curve.loss.table.shape[1], curve.diverged, curve.stopped)
-            _seeds.draw_summary(axes, summary, style, place, label=text, keywords=keywords)
-            check = judged[k]
-            if check is not None:
+            turn = (k, len(curves))
+            text = _seeds.label_with_seeds(
+                curve.label, curve.loss.table.shape[1], curve.diverged, curve.stopped
+            )
+            _seeds.draw_summary(axes, summary, style, turn, label=text, keywords=artist_kwargs)
+            validated = judged[k]
+            if validated is not None:
                 look: dict[str, Any] = {
                     "linestyle": _palette.DASH,
                     "markerfacecolor": "white",
                     "linewidth": 1.3,
                 }
-                _seeds.draw_summary(axes, check, style, place, **look)
+                _seeds.draw_summary(axes, validated, style, turn, **look)
             cross: dict[str, Any] = {"marker": "X", "markersize": 11, "markeredgecolor": "white", "zorder": 5}
             for epoch, loss in curve.ends:
                 axes.plot([epoch], [loss], linestyle="none", color=style.color, **cross)
         if level is not None:
-            text = f"{plain_text(baseline[1])}: {level:.4g}"
+            text = f"{plain_text(baseline_label)}: {number(level)}"
             axes.axhline(level, color=_palette.GREY, linewidth=1.4, linestyle=_palette.DOT, label=text)
         count_axis(axes.xaxis)
         axes.set_xlabel(_seeds.epochs_label(max(summary.size for summary in training)))
@@ -224,24 +147,5 @@ def _draw(
             "cross: diverged" if any(curve.ends for curve in curves) else "",
             note,
         ]
-        _seeds.legend_above(axes, kinds)
+        legend_above(axes, _seeds.wrapped_title(axes, kinds))
     return axes
-
-
-def _check_pair(label: object, pair: Any) -> tuple[Array, Array]:
-    try:
-        epochs, losses = pair
-        epoch, table = np.asarray(epochs, np.float64), np.asarray(losses, np.float64)
-    except (TypeError, ValueError) as error:
-        raise ShapeError(
-            f"curves[{label!r}] must be (epochs (E,), losses (seeds, E)) of real numbers ({error})"
-        ) from None
-    table = table[None] if table.ndim == 1 else table
-    if epoch.ndim != 1 or table.ndim != 2 or table.shape[1] != epoch.size or not table.size:
-        raise ShapeError(
-            f"curves[{label!r}] has epochs {np.shape(epochs)} and losses {np.shape(losses)}; "
-            "give epochs (E,) and losses (seeds, E), with at least one epoch and one seed"
-        )
-    if not (np.diff(epoch) > 0).all():
-        raise ValueRangeError(f"curves[{label!r}] has epochs that do not ascend; sort them, each once")
-    return epoch, table

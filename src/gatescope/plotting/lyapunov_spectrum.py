@@ -10,13 +10,23 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
+from gatescope.checks.numbers import check_choice, check_count, check_index, check_type
 from gatescope.datatypes import Array
 from gatescope.datatypes.lyapunov_spectrum import LyapunovSpectrum
-from gatescope.errors import DtypeError, ShapeError, ValueRangeError
+from gatescope.errors import ValueRangeError
 from gatescope.plotting import _palette
-from gatescope.plotting._style import count_axis, drawing_on, finite_or_nan, line_keywords, plain_text
+from gatescope.plotting._checks import check_labels, check_result, check_results
+from gatescope.plotting._style import (
+    count_axis,
+    drawing_on,
+    finite_or_nan,
+    legend_above,
+    line_keywords,
+    plain_text,
+)
+from gatescope.reporting.text import with_error
 
-_SPREAD = 5  # so many exponents are drawn by default: more lines than that are hard to tell apart
+_SPREAD = 5  # exponents that are drawn by default: more lines than that are hard to tell apart
 _TITLE_COLUMNS = 80  # characters of the verdict in a line: the width of a figure of the usual size
 _SETTLED = 0.03  # of the steps: what the estimates were before that does not stretch the axis
 _NEAR_ZERO = 2.0  # times the range of the estimates: farther off, 0 would flatten them
@@ -57,13 +67,6 @@ def plot_lyapunov_convergence(
     Axes
         Its labelled lines hold the estimates.
 
-    Raises
-    ------
-    DtypeError
-        If `spectrum` is no LyapunovSpectrum.
-    ValueRangeError
-        If there is no such exponent or sequence, or `scale` is not known.
-
     Examples
     --------
     >>> import numpy as np, gatescope as gs
@@ -74,10 +77,9 @@ def plot_lyapunov_convergence(
     'Lyapunov exponent (nats per step)'
     """
     _check_spectrum(spectrum, "spectrum")
-    number = _check_sequence(sequence, spectrum)
+    number = check_index("sequence", sequence, spectrum.exponents.shape[0], "sequences")
     chosen = _check_ks(ks, spectrum.exponents.shape[1])
-    if scale not in ("log", "linear"):
-        raise ValueRangeError(f"scale={scale!r} is not known; choose 'log' or 'linear'")
+    check_choice("scale", scale, ("log", "linear"))
     step = np.asarray(spectrum.running_step)
     running = finite_or_nan(spectrum.running[:, number])
     ends, errors = finite_or_nan(spectrum.exponents[number]), spectrum.error[number]
@@ -85,7 +87,7 @@ def plot_lyapunov_convergence(
         first, last = float(step[0]), float(step[-1])
         half = (first * last) ** 0.5 if scale == "log" else (first + last) / 2
         for k, style in zip(chosen, _palette.unit_styles(len(chosen)), strict=True):
-            label = rf"$\lambda_{{{k + 1}}}$: {_value(spectrum.exponents[number, k], errors[k])}"
+            label = rf"$\lambda_{{{k + 1}}}$: {with_error(spectrum.exponents[number, k], errors[k])}"
             point = {"marker": style.marker} if step.size == 1 else {}
             keywords = line_keywords(artist_kwargs, label=label, zorder=3, **style.line(), **point)
             axes.plot(step, running[:, k], **keywords)
@@ -108,9 +110,11 @@ def plot_lyapunov_convergence(
             count_axis(axes.xaxis)
         if last > first:
             axes.set_xlim(first, last)
-        axes.set_xlabel(f"steps{_after(spectrum)}")
+        skipped = f" (the first {spectrum.transient:,} not counted)" if spectrum.transient else ""
+        axes.set_xlabel(f"steps{skipped}")
         axes.set_ylabel("Lyapunov exponent (nats per step)")
-        axes.set_title(_verdict(spectrum, number), loc="left")
+        verdict = textwrap.wrap(plain_text(spectrum.verdict()[number]), _TITLE_COLUMNS)
+        axes.set_title("\n".join(verdict), loc="left")
         axes.legend(
             loc="upper left", bbox_to_anchor=(1.01, 1), title=plain_text(spectrum.cell), alignment="left"
         )
@@ -148,15 +152,6 @@ def plot_lyapunov_spectrum(
     Axes
         Its labelled lines hold the exponents at 1, 2, ..., k.
 
-    Raises
-    ------
-    DtypeError
-        If `spectra` holds something else than LyapunovSpectrum objects.
-    ShapeError
-        If there is not one label a spectrum.
-    ValueRangeError
-        If there is no spectrum, or no such sequence.
-
     Examples
     --------
     >>> import numpy as np, gatescope as gs
@@ -166,25 +161,22 @@ def plot_lyapunov_spectrum(
     >>> ax.lines[0].get_xdata()
     array([1, 2, 3, 4])
     """
-    chosen = _check_spectra(spectra)
-    numbers = [_check_sequence(sequence, spectrum) for spectrum in chosen]
-    names = _check_labels(chosen, labels)
+    chosen: list[LyapunovSpectrum] = check_results("spectra", spectra, LyapunovSpectrum, "lyapunov_spectrum")
+    for k, spectrum in enumerate(chosen):
+        _check_spectrum(spectrum, f"spectra[{k}]")
+        check_index("sequence", sequence, spectrum.exponents.shape[0], "sequences")
+    names = check_labels(labels, [spectrum.cell for spectrum in chosen])
     styles = _palette.cell_styles(spectrum.cell for spectrum in chosen)
     with drawing_on(ax, 7.2, 4.4) as axes:
-        for spectrum, number, name, style in zip(chosen, numbers, names, styles, strict=True):
-            _draw_exponents(axes, spectrum, number, name, style, artist_kwargs)
+        for spectrum, name, style in zip(chosen, names, styles, strict=True):
+            _draw_exponents(axes, spectrum, sequence, name, style, artist_kwargs)
         _zero_line(axes)
         axes.set_xlabel("number of the exponent")
         axes.set_ylabel("Lyapunov exponent (nats per step)")
         most = max(spectrum.exponents.shape[1] for spectrum in chosen)
         axes.set_xlim(0, most + 1 if most < 20 else 1.02 * most)
         count_axis(axes.xaxis)
-        axes.legend(
-            loc="lower left",
-            bbox_to_anchor=(0, 1.02),
-            alignment="left",
-            title="Kaplan-Yorke dimension (star)",
-        )
+        legend_above(axes, "Kaplan-Yorke dimension (star)")
     return axes
 
 
@@ -217,68 +209,24 @@ def _draw_exponents(
         axes.plot([dimension], [0], color=style.color, zorder=5, clip_on=False, **star)
 
 
-def _check_spectrum(spectrum: object, argument: str) -> None:
-    if not isinstance(spectrum, LyapunovSpectrum):
-        raise DtypeError(
-            f"{argument} must be a gatescope LyapunovSpectrum, as gatescope.lyapunov_spectrum returns it,"
-            f" not {spectrum!r:.80}"
-        )
+def _check_spectrum(spectrum: Any, argument: str) -> None:
+    check_result(argument, spectrum, LyapunovSpectrum, "lyapunov_spectrum")
     if spectrum.exponents.size == 0 or spectrum.running_step.size == 0:
-        raise ValueRangeError(f"{argument} has no exponent or no estimate; measure at least one")
-
-
-def _check_spectra(spectra: object) -> list[LyapunovSpectrum]:
-    listed = [spectra] if isinstance(spectra, LyapunovSpectrum) else spectra
-    if not isinstance(listed, Sequence) or isinstance(listed, str):
-        raise DtypeError(
-            "spectra must hold gatescope LyapunovSpectrum objects, as gatescope.lyapunov_spectrum returns them,"
-            f" not {spectra!r:.80}"
+        raise ValueRangeError(
+            "has no exponent or no estimate", argument=argument, advice="measure at least one"
         )
-    if not listed:
-        raise ValueRangeError("spectra is empty; give at least one LyapunovSpectrum")
-    for k, spectrum in enumerate(listed):
-        _check_spectrum(spectrum, f"spectra[{k}]")
-    return list(listed)
-
-
-def _check_labels(spectra: list[LyapunovSpectrum], labels: Sequence[str] | None) -> list[str]:
-    if labels is None:
-        return [plain_text(spectrum.cell) for spectrum in spectra]
-    if isinstance(labels, str) or len(labels) != len(spectra):
-        raise ShapeError(f"labels={labels!r} must hold one text a spectrum; there are {len(spectra)} spectra")
-    return [plain_text(str(label)) for label in labels]
-
-
-def _check_sequence(sequence: Any, spectrum: LyapunovSpectrum) -> int:
-    batch = spectrum.exponents.shape[0]
-    whole = isinstance(sequence, int | np.integer) and not isinstance(sequence, bool)
-    if not whole or not 0 <= sequence < batch:
-        raise ValueRangeError(f"sequence={sequence!r} must be a whole number in 0..{batch - 1}")
-    return int(sequence)
 
 
 def _check_ks(ks: Any, count: int) -> list[int]:
     if ks is None:
         evenly = np.linspace(0, count - 1, min(count, _SPREAD)).round()
         return [int(k) for k in np.unique(evenly)]
-    whole = isinstance(ks, Sequence | np.ndarray) and all(
-        isinstance(k, int | np.integer) and not isinstance(k, bool) and -count <= k < count for k in ks
+    check_type(
+        "ks", ks, Sequence, np.ndarray, advice="give a sequence of whole numbers, 0 the leading exponent"
     )
-    if not whole or len(ks) == 0:
-        raise ValueRangeError(
-            f"ks={ks!r} must hold whole numbers in 0..{count - 1}, the exponents of the spectrum, 0 the leading one"
-        )
-    return [int(k) % count for k in ks]
-
-
-def _value(exponent: float, error: float) -> str:
-    """An exponent as far as its error lets it be known."""
-    if not np.isfinite(exponent):
-        return r"$-\infty$" if exponent < 0 else str(exponent)
-    if not (np.isfinite(error) and error > 0):
-        return f"{exponent:.4g}"
-    digits = int(np.clip(1 - np.floor(np.log10(error)), 0, 12))
-    return f"{exponent:.{digits}f} ± {error:.{digits}f}"
+    if not len(ks):
+        raise ValueRangeError("is empty", argument="ks", advice="name at least one exponent")
+    return [check_count("ks", k, least=-count, most=count - 1) % count for k in ks]
 
 
 def _zero_line(axes: Axes) -> None:
@@ -287,7 +235,7 @@ def _zero_line(axes: Axes) -> None:
 
 
 def _limits(axes: Axes, step: Array, running: Array, ends: Array, errors: Array) -> None:
-    """The range of what the estimates settle in, and 0 if that is near; how they began would flatten it."""
+    """Set the range of what the estimates settle in, and 0 if that is near; how they began would flatten it."""
     settled = running[step - step[0] >= _SETTLED * (step[-1] - step[0])]
     spread = np.where(np.isfinite(errors), errors, 0.0)
     values = np.concatenate([settled.ravel(), ends - spread, ends + spread])
@@ -295,15 +243,7 @@ def _limits(axes: Axes, step: Array, running: Array, ends: Array, errors: Array)
     low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
     if max(low, -high) <= _NEAR_ZERO * (high - low):
         low, high = min(low, 0.0), max(high, 0.0)
-    room = 0.05 * (high - low) or 1.0
-    axes.set_ylim(low - room, high + room)
+    margin = 0.05 * (high - low) or 1.0
+    axes.set_ylim(low - margin, high + margin)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=8))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-
-
-def _after(spectrum: LyapunovSpectrum) -> str:
-    return f" (the first {spectrum.transient:,} not counted)" if spectrum.transient else ""
-
-
-def _verdict(spectrum: LyapunovSpectrum, number: int) -> str:
-    return "\n".join(textwrap.wrap(plain_text(spectrum.verdict()[number]), _TITLE_COLUMNS))

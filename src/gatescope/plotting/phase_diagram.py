@@ -15,11 +15,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
+from gatescope.checks.numbers import check_choice, check_choices
 from gatescope.datatypes import Array
 from gatescope.datatypes.phase_diagram import PhaseDiagram
-from gatescope.errors import DtypeError, UnknownNameError, ValueRangeError
 from gatescope.plotting import _palette
-from gatescope.plotting._style import drawing_in, plain_text
+from gatescope.plotting._checks import check_result
+from gatescope.plotting._style import drawing_in, finite_or_nan, plain_text
 
 QUANTITIES = {
     "exponent": "leading exponent (nats per step)",
@@ -41,7 +42,7 @@ def plot_phase_diagram(
     fig: FigureBase | None = None,
     **artist_kwargs: Any,
 ) -> tuple[FigureBase, dict[str, Axes]]:
-    """Draw a phase diagram, a panel for each scheme: gain across, bias of the memory gate up, rate as colour.
+    """Draw a phase diagram, a panel for each scheme: gain across, bias of the memory gate up, rate as color.
 
     Blue is where gradients vanish, orange where they explode, and the line between is the edge, where the rate is 0;
     blue is darker than orange at any value.  For half-lives the line is that of exponent 0, and beyond it they are
@@ -65,15 +66,6 @@ def plot_phase_diagram(
     axes : dict of str to Axes
         By scheme.
 
-    Raises
-    ------
-    DtypeError
-        If `diagram` is no PhaseDiagram.
-    UnknownNameError
-        If the quantity or a scheme is not known.
-    ValueRangeError
-        If no scheme is named.
-
     Examples
     --------
     >>> import numpy as np
@@ -84,13 +76,11 @@ def plot_phase_diagram(
     >>> list(axes)
     ['gaussian']
     """
-    if not isinstance(diagram, PhaseDiagram):
-        raise DtypeError(
-            f"diagram is a {type(diagram).__name__}, not a gatescope PhaseDiagram; make one with phase_diagram"
-        )
-    if not isinstance(quantity, str) or quantity not in QUANTITIES:
-        raise UnknownNameError(f"quantity={quantity!r} is not known; choose one of {', '.join(QUANTITIES)}")
-    names = _chosen(diagram, scheme)
+    check_result("diagram", diagram, PhaseDiagram, "phase_diagram")
+    check_choice("quantity", quantity, QUANTITIES)
+    names = dict.fromkeys(
+        diagram.scheme if scheme is None else check_choices("scheme", scheme, diagram.scheme)
+    )
     flat = min(diagram.gain.size, diagram.bias.size) == 1
     with drawing_in(fig, 1.6 + 3.4 * len(names), 4.0) as figure:
         grid = np.atleast_1d(figure.subplots(1, len(names), sharey=True))
@@ -106,23 +96,12 @@ def plot_phase_diagram(
     return figure, axes
 
 
-def _chosen(diagram: PhaseDiagram, scheme: str | Sequence[str] | None) -> list[str]:
-    names = list(diagram.scheme) if scheme is None else [scheme] if isinstance(scheme, str) else list(scheme)
-    for name in names:
-        if name not in diagram.scheme:
-            listed = ", ".join(map(repr, diagram.scheme))
-            raise UnknownNameError(f"scheme={name!r} is not in this diagram; it has {listed}")
-    if not names:
-        raise ValueRangeError("scheme is empty; name at least one, or leave it out for all")
-    return list(dict.fromkeys(names))
-
-
 def _draw_maps(
     figure: FigureBase, diagram: PhaseDiagram, quantity: str, axes: dict[str, Axes], keywords: dict[str, Any]
 ) -> None:
     rows = [diagram.scheme.index(name) for name in axes]
     values = getattr(diagram, quantity)
-    cmap, norm, extend = _colours(values[rows], quantity)
+    cmap, norm, extend = _colors(values[rows], quantity)
     across, up = _edges(diagram.gain), _edges(diagram.bias)
     signed = diagram.exponent if quantity == "half_life" else values
     marks: dict[str, Any] = {}
@@ -163,8 +142,8 @@ def _draw_maps(
         figure.legend(list(marks.values()), list(marks), loc="outside lower left", ncols=3)
 
 
-def _colours(values: Array, quantity: str) -> tuple[Colormap, Normalize, str]:
-    """Colour map, norm, and at which ends of the bar values lie beyond it."""
+def _colors(values: Array, quantity: str) -> tuple[Colormap, Normalize, str]:
+    """Return color map, norm, and at which ends of the bar values lie beyond it."""
     finite = values[np.isfinite(values)]
     if quantity == "half_life":
         positive = finite[finite > 0]
@@ -189,7 +168,7 @@ def _diverging(reverse: bool) -> Colormap:
 
 
 def _signed_roots(low: float, high: float) -> Normalize:
-    """Either side of 0 has half of the colours, and as much of them as the root of a value: most happens near 0."""
+    """Return a norm: either side of 0 has half of the colors, by the root of a value, as most happens near 0."""
 
     def forward(value: Any) -> Any:
         value = np.asarray(value, np.float64)
@@ -203,11 +182,11 @@ def _signed_roots(low: float, high: float) -> Normalize:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """0, and on either side a round number near the end, near a quarter, and near a sixteenth of it."""
+    """Return 0, and on either side a round number near the end, near a quarter, and near a sixteenth of it."""
     ticks = {0.0}
     for end in (low, high):
-        for share in (1, 1 / 4, 1 / 16):
-            value = abs(end) * share
+        for fraction in (1, 1 / 4, 1 / 16):
+            value = abs(end) * fraction
             power = 10 ** np.floor(np.log10(value))
             digit = max(d for d in (1, 2, 5) if d * power <= value * (1 + 1e-9))
             ticks.add(float(np.copysign(digit * power, end)))
@@ -215,7 +194,7 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _draw_edge(ax: Axes, gain: Array, bias: Array, values: Array) -> bool:
-    """The line where the values (N, G) are 0, if it runs through the picture."""
+    """Draw the line where the values (N, G) are 0; return whether there is one."""
     known = np.ma.masked_invalid(values)
     if not (known.count() and known.min() < 0 < known.max()):
         return False
@@ -224,10 +203,10 @@ def _draw_edge(ax: Axes, gain: Array, bias: Array, values: Array) -> bool:
     return True
 
 
-def _edges(centres: Array) -> Array:
-    """Borders of cells round their centres, half-way between neighbours."""
-    middle = (centres[1:] + centres[:-1]) / 2
-    return np.concatenate([[2 * centres[0] - middle[0]], middle, [2 * centres[-1] - middle[-1]]])
+def _edges(centers: Array) -> Array:
+    """Return borders of cells round their centers, half-way between neighbours."""
+    middle = (centers[1:] + centers[:-1]) / 2
+    return np.concatenate([[2 * centers[0] - middle[0]], middle, [2 * centers[-1] - middle[-1]]])
 
 
 def _draw_lines(
@@ -239,7 +218,7 @@ def _draw_lines(
     for name, ax in axes.items():
         row = diagram.scheme.index(name)
         values = getattr(diagram, quantity)[row].reshape(-1)
-        shown = np.where(np.isfinite(values), values, np.nan)
+        shown = finite_or_nan(values)
         ax.plot(at, shown, **{"color": style.color, "marker": style.marker, **keywords})
         if quantity == "exponent":
             error = diagram.exponent_error[row].reshape(-1)

@@ -12,11 +12,18 @@ from matplotlib.lines import Line2D
 
 from gatescope.datatypes.training_run import Status, TrainingRun
 from gatescope.plotting import _palette, _seeds
-from gatescope.plotting._seeds import Band, Seeds, Summary, summarise
-from gatescope.plotting._style import count_axis, drawing_in, finite_or_nan
+from gatescope.plotting._seeds import Band, Seeds, Summary, summarize
+from gatescope.plotting._style import (
+    count_axis,
+    drawing_in,
+    finite_or_nan,
+    legend_above,
+    log_ticks,
+    margin_note,
+)
 
-_MANY_PROBES = 30  # from so many on, marks at every probe would run into each other
-_ROOM = 1.7  # the factor between the longest finite half-life and where infinite ones are put
+_MANY_PROBES = 30  # marks at every one of more probes would run into each other
+_GAP = 1.7  # the factor between the longest finite half-life and where infinite ones are put
 _LAYERS = ("-", _palette.DASH, _palette.DOT, _palette.DASH_DOT)
 
 
@@ -27,7 +34,7 @@ def plot_training_gradients(
     fig: FigureBase | None = None,
     **artist_kwargs: Any,
 ) -> tuple[FigureBase, dict[str, Axes]]:
-    """Draw gradient norms, the share of clipped updates and the half-life of the gradient during training.
+    """Draw gradient norms, the fraction of clipped updates and the half-life of the gradient during training.
 
     Norms are those before clipping: the epoch's mean as a line, its largest as a dotted line where that differs; a
     grey line is the limit of the clipping.  Half-lives are those of the probes, a line a layer; an infinite one (the
@@ -52,11 +59,6 @@ def plot_training_gradients(
     axes : dict of str to Axes
         ``"norm"``, ``"clipped"``, and ``"half_life"`` if there were probes (``probe_every`` of `train`).
 
-    Raises
-    ------
-    DtypeError, ValueRangeError
-        As `loss_curves` does.
-
     Examples
     --------
     >>> import gatescope as gs
@@ -67,23 +69,23 @@ def plot_training_gradients(
     >>> list(axes)
     ['norm', 'clipped', 'half_life']
     """
-    found, note = _seeds.runs_to_draw(runs)
+    drawn, note = _seeds.runs_to_draw(runs)
     quantiles = _seeds.check_band(band)
-    probed = any(run.history.probe_epoch.size for listed in found.values() for run in listed)
+    probed = any(run.history.probe_epoch.size for listed in drawn.values() for run in listed)
     names = ("norm", "clipped", "half_life") if probed else ("norm", "clipped")
-    styles = _palette.cell_styles(_seeds.cell_name(listed[0]) for listed in found.values())
+    styles = _palette.cell_styles(_seeds.cell_name(listed[0]) for listed in drawn.values())
     with drawing_in(fig, 7.2, 1.4 + 1.9 * len(names)) as figure:
         heights = [1.4, 0.8, 1.4][: len(names)]
         panels = figure.subplots(len(names), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
         axes: dict[str, Axes] = dict(zip(names, panels, strict=True))
         axes["clipped"].set_ylim(-0.05, 1.05)
-        axes["clipped"].set_ylabel("share of\nupdates clipped")
-        size = _draw_norms(axes["norm"], found, note, styles, quantiles, artist_kwargs)
-        for k, (listed, style) in enumerate(zip(found.values(), styles, strict=True)):
-            clipped = summarise(_of(listed, "clipped"), quantiles)
-            _seeds.draw_summary(axes["clipped"], clipped, style, (k, len(found)), keywords=artist_kwargs)
+        axes["clipped"].set_ylabel("fraction of\nupdates clipped")
+        size = _draw_norms(axes["norm"], drawn, note, styles, quantiles, artist_kwargs)
+        for k, (listed, style) in enumerate(zip(drawn.values(), styles, strict=True)):
+            clipped = summarize(_of(listed, "clipped"), quantiles)
+            _seeds.draw_summary(axes["clipped"], clipped, style, (k, len(drawn)), keywords=artist_kwargs)
         if probed:
-            _draw_half_lives(axes["half_life"], found, styles, quantiles, artist_kwargs)
+            _draw_half_lives(axes["half_life"], drawn, styles, quantiles, artist_kwargs)
         count_axis(panels[-1].xaxis)
         panels[-1].set_xlabel(_seeds.epochs_label(size))
         figure.align_ylabels(panels)
@@ -96,39 +98,39 @@ def _draw_norms(
     note: str,
     styles: list[_palette.Style],
     band: Band,
-    given: dict[str, Any],
+    keywords: dict[str, Any],
 ) -> int:
     """Draw the norms; return how many epochs a point stands for."""
-    means = [summarise(_of(listed, "gradient_norm"), band) for listed in runs.values()]
-    largest = [summarise(_of(listed, "largest_gradient_norm"), None) for listed in runs.values()]
+    means = [summarize(_of(listed, "gradient_norm"), band) for listed in runs.values()]
+    largest = [summarize(_of(listed, "largest_gradient_norm"), None) for listed in runs.values()]
     limits = sorted({limit for listed in runs.values() for run in listed if (limit := _clip_limit(run))})
     axes.set_yscale("log")
     _seeds.set_limits(axes, [*means, *largest], None)
     low, high = axes.get_ylim()
     if limits:
         axes.set_ylim(min(low, limits[0] / 1.1), max(high, limits[-1] * 1.1))
-        _seeds.log_ticks(axes.yaxis)
+        log_ticks(axes.yaxis)
     differ = False
     for k, ((label, listed), style) in enumerate(zip(runs.items(), styles, strict=True)):
-        place = (k, len(runs))
-        text = _seeds.counted(label, len(listed), sum(run.status == Status.DIVERGED for run in listed))
-        _seeds.draw_summary(axes, means[k], style, place, label=text, keywords=given)
+        turn = (k, len(runs))
+        text = _seeds.label_with_seeds(
+            label, len(listed), sum(run.status == Status.DIVERGED for run in listed)
+        )
+        _seeds.draw_summary(axes, means[k], style, turn, label=text, keywords=keywords)
         if not np.array_equal(largest[k].middle, means[k].middle, equal_nan=True):
             look: dict[str, Any] = {"linestyle": _palette.DOT, "marker": "None", "linewidth": 1.2}
-            _seeds.draw_summary(axes, largest[k], style, place, **look)
+            _seeds.draw_summary(axes, largest[k], style, turn, **look)
             differ = True
     for limit in limits:
         axes.axhline(limit, color=_palette.GREY, linewidth=1.2, zorder=1)
-        axes.text(
-            1.01, limit, f"clip {limit:g}", transform=axes.get_yaxis_transform(), va="center", fontsize=8.5
-        )
+        margin_note(axes, limit, f"clip {limit:g}", data=True)
     axes.set_ylabel("gradient norm\nbefore clipping")
     kinds = [
         _seeds.seeds_drawn(band, max(map(len, runs.values()))),
         "solid: mean of an epoch's updates; dotted: their largest" if differ else "",
         note,
     ]
-    _seeds.legend_above(axes, kinds)
+    legend_above(axes, _seeds.wrapped_title(axes, kinds))
     return max(summary.size for summary in means)
 
 
@@ -137,46 +139,38 @@ def _draw_half_lives(
     runs: dict[str, list[TrainingRun]],
     styles: list[_palette.Style],
     band: Band,
-    given: dict[str, Any],
+    keywords: dict[str, Any],
 ) -> None:
-    found: list[tuple[_palette.Style, int, Summary]] = []
+    curves: list[tuple[_palette.Style, int, Summary]] = []
     for listed, style in zip(runs.values(), styles, strict=True):
         listed = [run for run in listed if run.history.probe_epoch.size]
         for layer in range(max((run.history.half_life.shape[1] for run in listed), default=0)):
             deep = [run.history for run in listed if run.history.half_life.shape[1] > layer]
             seeds = _seeds.align([h.probe_epoch for h in deep], [h.half_life[:, layer] for h in deep])
-            found.append((style, layer, summarise(seeds, band)))
+            curves.append((style, layer, summarize(seeds, band)))
     axes.set_yscale("log")
-    _seeds.set_limits(axes, [summary for _, _, summary in found], None)
+    _seeds.set_limits(axes, [summary for _, _, summary in curves], None)
     bottom, top = axes.get_ylim()
-    endless = any(np.isposinf(part).any() for _, _, s in found for part in (s.middle, s.high))
+    endless = any(np.isposinf(part).any() for _, _, s in curves for part in (s.middle, s.high))
     if endless:
-        axes.set_ylim(bottom, top := top * _ROOM)
-        _seeds.log_ticks(axes.yaxis)
-        axes.text(1.01, 1, "infinite", transform=axes.transAxes, va="center", fontsize=8.5)
-    for style, layer, summary in found:
+        axes.set_ylim(bottom, top := top * _GAP)
+        log_ticks(axes.yaxis)
+        margin_note(axes, 1, "infinite")
+    for style, layer, summary in curves:
         shown = summary._replace(
             middle=np.minimum(summary.middle, top),
             low=np.minimum(summary.low, top),  # NaN stays NaN
         )
         every = {"markevery": 1} if summary.epoch.size <= _MANY_PROBES else {}
         look: dict[str, Any] = {"linestyle": _LAYERS[layer % len(_LAYERS)], "clip_on": False, **every}
-        _seeds.draw_summary(axes, shown, style, (layer, 1), keywords=given, **look)
-        there = np.isposinf(summary.middle)
-        if (
-            there.any()
-        ):  # a line without points and without clipping would take the layout to the figure's corner
+        _seeds.draw_summary(axes, shown, style, (layer, 1), keywords=keywords, **look)
+        infinite = summary.epoch[np.isposinf(summary.middle)]
+        # A line without points and without clipping would take the layout to the figure's corner.
+        if infinite.size:
             hollow: dict[str, Any] = {"markerfacecolor": "white", "linestyle": "none", "zorder": 4}
-            at = np.full(int(there.sum()), top)
-            axes.plot(
-                summary.epoch[there],
-                at,
-                marker=style.marker,
-                color=style.color,
-                clip_on=False,
-                **hollow,
-            )
-    layers = max(layer for _, layer, _ in found) + 1
+            look = {"marker": style.marker, "color": style.color, "clip_on": False, **hollow}
+            axes.plot(infinite, np.full(infinite.size, top), **look)
+    layers = max(layer for _, layer, _ in curves) + 1
     if layers > 1:
         entries = [
             Line2D([], [], color=_palette.GREY, linestyle=_LAYERS[k % len(_LAYERS)], label=f"layer {k}")
@@ -188,7 +182,7 @@ def _draw_half_lives(
 
 def _of(runs: list[TrainingRun], name: str) -> Seeds:
     histories = [run.history for run in runs]
-    # A norm that is not finite ends training: no course of it.
+    # A norm that is not finite ends training and is not drawn.
     values = [finite_or_nan(getattr(history, name)) for history in histories]
     return _seeds.align([history.epoch for history in histories], values)
 
