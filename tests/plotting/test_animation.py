@@ -230,7 +230,7 @@ def test_bad_files(tmp_path):
     for name in ("fps", "dpi"):
         with pytest.raises(ValueRangeError, match=f"{name}=0 must be a finite number above 0"):
             save_animation(animation, tmp_path / "x.gif", **{name: 0})
-    with pytest.raises(OutputError, match="cannot write"):
+    with pytest.raises(OutputError, match="cannot be written"):
         save_animation(animation, tmp_path / "missing" / "x.gif")
     assert not list(tmp_path.iterdir())
 
