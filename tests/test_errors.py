@@ -34,140 +34,38 @@ def zeros(*shape):
     return np.zeros(shape)
 
 
-# ---- inputs ----
+# ---- run: each argument is checked, and by the shared checks, whose own tests are in tests/checks ----
 
 
 @pytest.mark.parametrize(
-    ("shape", "seen"),
-    [((), r"\(\)"), ((5,), r"\(5,\)"), ((5, 1, 2, 1), r"\(5, 1, 2, 1\)")],
-)
-def test_inputs_of_wrong_rank(case, shape, seen):
-    with pytest.raises(ShapeError, match=rf"(?s)inputs.*{seen}"):
-        gs.run(case.params, zeros(*shape))
-
-
-def test_inputs_of_wrong_size(case):
-    with pytest.raises(ShapeError, match=r"(?s)inputs.*\(6, 3, 5\).*2"):
-        gs.run(case.params, zeros(T, B, 5))
-
-
-def test_no_steps(case):
-    with pytest.raises((ValueRangeError, ShapeError), match=r"(?s)inputs.*\(0, 3, 2\)"):
-        gs.run(case.params, zeros(0, B, I))
-
-
-def test_no_sequences(case):
-    with pytest.raises((ValueRangeError, ShapeError), match=r"(?s)inputs.*\(6, 0, 2\)"):
-        gs.run(case.params, zeros(T, 0, I))
-
-
-@pytest.mark.parametrize(
-    ("values", "seen"),
+    ("name", "value", "error"),
     [
-        (np.zeros((T, B, I), complex), "complex128"),
-        (np.full((T, B, I), "a"), "<U1"),
-        (np.full((T, B, I), None), "object"),
-        (np.zeros((T, B, I), "datetime64[s]"), "datetime64"),
+        ("inputs", zeros(5), ShapeError),
+        ("inputs", zeros(T, B, 5), ShapeError),
+        ("inputs", zeros(T, B, I).astype(complex), DtypeError),
+        ("inputs", [[[1.0, 2.0]], [[1.0]]], ShapeError),
+        ("inputs", np.full((T, B, I), np.nan), ValueRangeError),
+        ("inputs", np.ma.masked_all((T, B, I)), ValueRangeError),
+        ("initial_state", zeros(B, H), ShapeError),
+        ("initial_state", np.full((B, 2, H), np.inf), ValueRangeError),
+        ("lengths", [6, 7, 2], ValueRangeError),
+        ("lengths", [6.0, 6.0, 2.5], DtypeError),
+        ("params", None, DtypeError),
+        ("params", {"weight_ih": 1}, DtypeError),
     ],
 )
-def test_inputs_of_wrong_dtype(case, values, seen):
-    with pytest.raises(DtypeError, match=rf"(?s)inputs.*{seen}"):
-        gs.run(case.params, values)
-
-
-def test_ragged_inputs(case):
-    with pytest.raises(GatescopeError, match="inputs"):
-        gs.run(case.params, [[[1.0, 2.0]], [[1.0]]])
-
-
-@pytest.mark.parametrize("error", [TypeError, RuntimeError])
-def test_arrays_of_other_libraries_that_numpy_cannot_read(case, error):
-    class Tensor:  # as PyTorch's and CuPy's on a GPU, or with gradients
-        def __array__(self, dtype=None, copy=None):
-            raise error("can't convert a tensor on cuda:0\nto numpy")
-
-    message = r"inputs is a Tensor that NumPy cannot read \(can't convert .* to numpy\); give a list or a NumPy array"
-    for work in (gs.run, gs.gradient_flow):
-        with pytest.raises(DtypeError, match=message):
-            work(case.params, Tensor())
-
-
-def test_masked_values_are_not_read_as_if_they_were_none(case):
-    masked = np.ma.masked_array(case.inputs, mask=False)
-    np.testing.assert_array_equal(gs.run(case.params, masked).inputs, case.inputs)
-    masked[4, 1, 0] = masked[5, 1, 0] = np.ma.masked
-    for inputs in (masked, list(masked)):
-        with pytest.raises(ValueRangeError, match=r"inputs has 2 masked elements; fill them.*lengths"):
-            gs.run(case.params, inputs)
-    with pytest.raises(ValueRangeError, match=r"lengths has 1 masked elements"):
-        case.run(np.ma.masked_array([6, 5, 4], mask=[False, True, False]))
-    with pytest.raises(ValueRangeError, match=r"initial_state has 24 masked elements"):
-        gs.run(case.params, case.inputs, initial_state=np.ma.masked_all((B, 2, H)))
-
-
-@pytest.mark.parametrize(("value", "word"), [(np.nan, "nan"), (np.inf, "inf"), (-np.inf, "inf")])
-def test_inputs_that_are_not_finite(case, value, word):
-    case.inputs[4, 1, 0] = value
-    case.inputs[5, 2, 1] = np.nan  # a later one: the first is told
-    with pytest.raises(ValueRangeError, match=rf"(?is)inputs.*{word}") as error:
-        case.run()
-    assert "4, 1, 0" in str(error.value)
-
-
-def test_inputs_that_do_not_fit_float32():
-    case = Case("rnn", T=T, B=B, I=I, H=H, dtype="float32")
-    inputs = case.inputs.astype(np.float64)
-    inputs[2, 0, 1] = 1e300
-    with np.errstate(over="ignore"), pytest.raises(ValueRangeError, match="inputs"):
-        gs.run(case.params, inputs)
-
-
-# ---- params ----
+def test_arguments_of_run(case, name, value, error):
+    arguments = {"params": case.params, "inputs": case.inputs, name: value}
+    with pytest.raises(error, match=rf"(?s)^{name}"):
+        gs.run(**arguments)
 
 
 @pytest.mark.parametrize("name", ["weight_ih", "weight_hh", "bias_ih", "bias_hh"])
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_weights_that_are_not_finite(case, name, value):
-    getattr(case.params, name).flat[7] = value
-    with pytest.raises(ValueRangeError, match=rf"(?is){name}.*{value}") as error:
-        case.run()
-    index = np.unravel_index(7, getattr(case.params, name).shape)
-    assert ", ".join(str(int(i)) for i in index) in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("name", "shape"),
-    [
-        ("weight_ih", (16, 3, 1)),
-        ("weight_hh", (15, 4)),
-        ("weight_hh", (16, 5)),
-        ("bias_ih", (15,)),
-        ("bias_hh", (4, 4)),
-    ],
-)
-def test_weights_of_wrong_shape(case, name, shape):
-    params = dataclasses.replace(case.params, **{name: zeros(*shape)})
-    with pytest.raises(ShapeError, match=rf"(?s){name}") as error:
-        gs.run(params, case.inputs)
-    assert str(shape) in str(error.value)
-
-
-def test_weights_of_wrong_dtype(case):
-    params = dataclasses.replace(case.params, weight_hh=case.params.weight_hh.astype(complex))
-    with pytest.raises(DtypeError, match=r"(?s)weight_hh.*complex128"):
-        gs.run(params, case.inputs)
-
-
-@pytest.mark.parametrize("name", ["weight_ih", "weight_hh", "bias_ih", "bias_hh"])
-def test_weights_that_the_kernels_cannot_read(case, name):
-    value = getattr(case.params, name)
-    for other, message in (
-        (value.astype(value.dtype.newbyteorder()), r"byte order.*\.astype\('float64'\)"),
-        (value.tolist(), r"is a list; convert it with numpy\.asarray"),
-        (np.ma.masked_array(value), r"is a MaskedArray; convert it with \.filled"),
-    ):
-        with pytest.raises(DtypeError, match=rf"{name} .*{message}"):
-            gs.run(dataclasses.replace(case.params, **{name: other}), case.inputs)
+def test_weights_of_run(case, name):
+    array = getattr(case.params, name)
+    for value in (array * np.nan, array[1:], array.astype(complex), array.tolist()):
+        with pytest.raises(GatescopeError, match=rf"{name}"):
+            gs.run(dataclasses.replace(case.params, **{name: value}), case.inputs)
 
 
 def test_weights_that_are_all_of_another_byte_order(case):
@@ -176,62 +74,9 @@ def test_weights_that_are_all_of_another_byte_order(case):
         gs.run(dataclasses.replace(case.params, **arrays), case.inputs)
 
 
-def test_params_of_an_unknown_cell(case):
-    params = dataclasses.replace(case.params, cell="lstn")
-    with pytest.raises(UnknownNameError, match=r"(?s)cell='lstn'.*lstm"):
-        gs.run(params, case.inputs)
-
-
-@pytest.mark.parametrize("params", [None, "lstm", {"weight_ih": 1}])
-def test_params_that_are_no_params(case, params):
-    with pytest.raises(GatescopeError, match=r"(?s)params.*Params"):
-        gs.run(params, case.inputs)
-
-
-# ---- initial_state, lengths, device, threads ----
-
-
-@pytest.mark.parametrize("shape", [(B, H), (B, 1, H), (B + 1, 2, H), (B, 2, H + 1), (2, B, H)])
-def test_initial_state_of_wrong_shape(case, shape):
-    with pytest.raises(ShapeError, match=r"(?s)initial_state") as error:
-        gs.run(case.params, case.inputs, initial_state=zeros(*shape))
-    assert str(shape) in str(error.value)
-    assert str((B, 2, H)) in str(error.value)
-
-
-def test_initial_state_that_is_not_finite(case):
-    case.initial_state[2, 1, 3] = np.nan
-    with pytest.raises(ValueRangeError, match=r"(?is)initial_state.*nan") as error:
-        case.run()
-    assert "2, 1, 3" in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("lengths", "seen"),
-    [([6, -1, 2], "-1"), ([6, 7, 2], "7"), ([6, 6, 10**12], str(10**12))],
-)
-def test_lengths_out_of_range(case, lengths, seen):
-    with pytest.raises(ValueRangeError, match=rf"(?s)lengths.*{seen}"):
-        case.run(lengths)
-
-
-@pytest.mark.parametrize("lengths", [[6, 6], [6, 6, 6, 6], [[6, 6, 6]], 6])
-def test_lengths_of_wrong_shape(case, lengths):
-    with pytest.raises(ShapeError, match=r"(?s)lengths") as error:
-        case.run(lengths)
-    assert str(np.shape(lengths)) in str(error.value)
-
-
-@pytest.mark.parametrize("lengths", [[6.0, 6.0, 2.5], ["a", "b", "c"], [6, 6, np.nan]])
-def test_lengths_of_wrong_dtype(case, lengths):
-    with pytest.raises((DtypeError, ValueRangeError), match="lengths"):
-        case.run(lengths)
-
-
-@pytest.mark.parametrize("lengths", [[[6], [6, 6], 6], [6, [6], 6]])
-def test_ragged_lengths(case, lengths):
-    with pytest.raises(ShapeError, match=r"lengths is not a rectangular array"):
-        case.run(lengths)
+def test_masked_arrays_without_a_masked_element(case):
+    masked = np.ma.masked_array(case.inputs, mask=False)
+    np.testing.assert_array_equal(gs.run(case.params, masked).inputs, case.inputs)
 
 
 @pytest.mark.parametrize("device", ["gpu0", "", "cuda:1", 3])
@@ -240,10 +85,9 @@ def test_unknown_device(case, device):
         case.run(device=device)
 
 
-@pytest.mark.parametrize("threads", [0, -2, 1.5, "two"])
-def test_bad_threads(case, threads):
-    with pytest.raises(GatescopeError, match=rf"(?s)threads={threads!r}"):
-        case.run(threads=threads)
+def test_bad_threads(case):
+    with pytest.raises(ValueRangeError, match=r"threads=0"):
+        case.run(threads=0)
 
 
 # ---- init ----
@@ -260,18 +104,16 @@ def test_unknown_scheme():
 
 
 @pytest.mark.parametrize("name", ["input_size", "hidden_size"])
-@pytest.mark.parametrize("value", [0, -3, 2.5, "8"])
-def test_bad_sizes(name, value):
-    sizes = {"input_size": 1, "hidden_size": 2, name: value}
-    with pytest.raises(GatescopeError, match=rf"(?s){name}={value!r}"):
+def test_bad_sizes(name):
+    sizes = {"input_size": 1, "hidden_size": 2, name: 0}
+    with pytest.raises(ValueRangeError, match=rf"{name}=0"):
         gs.init("gru", **sizes)
 
 
 @pytest.mark.parametrize("name", ["gain", "t_max"])
-@pytest.mark.parametrize("value", ["a", "1.5", None, True, -1, 1j, [2.0], np.nan, np.inf, 10**400])
-def test_bad_constants(name, value):
-    with pytest.raises(ValueRangeError, match=rf"{name}={re.escape(repr(value))} must be a finite number"):
-        gs.init("gru", input_size=1, hidden_size=2, **{name: value})
+def test_bad_constants(name):
+    with pytest.raises(ValueRangeError, match=rf"{name}=-1 must be a finite number"):
+        gs.init("gru", input_size=1, hidden_size=2, **{name: -1})
 
 
 @pytest.mark.parametrize("value", [3, 3.0, np.float32(3), np.int64(3)])
@@ -296,67 +138,31 @@ def test_bad_nonlinearity():
 
 @pytest.mark.parametrize("shape", [(T, B), (T + 1, B, H), (T, B, H + 1), (T, B + 1, H), (B, T, H)])
 def test_output_adjoint_of_wrong_shape(case, trace, shape):
-    with pytest.raises(ShapeError, match=r"(?s)output_adjoint") as error:
+    with pytest.raises(
+        ShapeError, match=rf"^output_adjoint has shape {re.escape(str(shape))}, .*\(6, 3, 4\)"
+    ):
         gs.backprop(case.params, trace, output_adjoint=zeros(*shape))
-    assert str(shape) in str(error.value)
-    assert str((T, B, H)) in str(error.value)
-
-
-@pytest.mark.parametrize("shape", [(B, H), (B, 1, H), (B + 1, 2, H)])
-def test_final_adjoint_of_wrong_shape(case, trace, shape):
-    with pytest.raises(ShapeError, match=r"(?s)final_adjoint") as error:
-        gs.backprop(case.params, trace, final_adjoint=zeros(*shape))
-    assert str(shape) in str(error.value)
 
 
 @pytest.mark.parametrize("name", ["output_adjoint", "final_adjoint"])
-def test_adjoints_that_are_not_finite(case, trace, name):
-    getattr(case, name)[2, 1, 3 if name == "output_adjoint" else 0] = np.inf
-    with pytest.raises(ValueRangeError, match=rf"(?is){name}.*inf"):
+def test_adjoints_that_are_no_finite_real_numbers(case, trace, name):
+    good = getattr(case, name)
+    with pytest.raises(DtypeError, match=rf"^{name}.*complex128"):
+        gs.backprop(case.params, trace, **{name: good.astype(complex)})
+    good[2, 1, 3 if name == "output_adjoint" else 0] = np.inf
+    with pytest.raises(ValueRangeError, match=rf"^{name}.*inf"):
         case.backprop(trace)
 
 
-def test_output_adjoint_of_wrong_dtype(case, trace):
-    with pytest.raises(DtypeError, match=r"(?s)output_adjoint.*complex128"):
-        gs.backprop(case.params, trace, output_adjoint=case.output_adjoint.astype(complex))
+def test_final_adjoint_of_wrong_shape(case, trace):
+    with pytest.raises(ShapeError, match=rf"^final_adjoint has shape {re.escape(str((B, H)))}"):
+        gs.backprop(case.params, trace, final_adjoint=zeros(B, H))
 
 
-def test_trace_of_another_cell(case, trace):
-    other = Case("gru", T=T, B=B, I=I, H=H)
-    with pytest.raises(GatescopeError, match=r"(?s)trace.*lstm.*gru|(?s:trace.*gru.*lstm)"):
-        gs.backprop(other.params, trace, output_adjoint=other.output_adjoint)
-
-
-def test_trace_of_another_size(case, trace):
-    other = Case("lstm", T=T, B=B, I=I, H=H + 1)
-    with pytest.raises(ShapeError, match=r"(?s)trace"):
-        gs.backprop(other.params, trace, output_adjoint=other.output_adjoint)
-
-
-@pytest.mark.parametrize("name", ["inputs", "states", "gates", "lengths"])
-def test_trace_arrays_that_the_kernels_cannot_read(case, trace, name):
-    value = getattr(trace, name)
-    for other, message in (
-        (value.astype(value.dtype.newbyteorder()), r"byte order"),
-        (value.tolist(), r"is a list"),
-    ):
-        with pytest.raises(DtypeError, match=rf"trace\.{name} .*{message}"):
-            gs.backprop(
-                case.params, dataclasses.replace(trace, **{name: other}), output_adjoint=case.output_adjoint
-            )
-
-
-def test_trace_of_wrong_rank_or_lengths(case, trace):
-    with pytest.raises(ShapeError, match=r"trace\.inputs has shape \(6,\)"):
-        gs.backprop(
-            case.params, dataclasses.replace(trace, inputs=np.zeros(T)), output_adjoint=case.output_adjoint
-        )
-    with pytest.raises(ValueRangeError, match=r"trace\.lengths\[1\] is 7"):
-        gs.backprop(
-            case.params,
-            dataclasses.replace(trace, lengths=np.array([6, 7, 6])),
-            output_adjoint=case.output_adjoint,
-        )
+def test_a_trace_of_other_weights(case, trace):
+    for other in (Case("gru", T=T, B=B, I=I, H=H), Case("lstm", T=T, B=B, I=I, H=H + 1)):
+        with pytest.raises(ShapeError, match=r"^trace"):
+            gs.backprop(other.params, trace, output_adjoint=other.output_adjoint)
 
 
 # ---- gradient_flow ----
