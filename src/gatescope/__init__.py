@@ -14,6 +14,8 @@ from gatescope._version import __version__
 from gatescope.comparison.compare import compare
 from gatescope.datatypes import (
     Batch,
+    CellMeasurements,
+    Comparison,
     Connectivity,
     Diagnosis,
     Fit,
@@ -38,7 +40,6 @@ from gatescope.datatypes import (
     load,
     save,
 )
-from gatescope.datatypes.comparison import CellMeasurements, Comparison
 from gatescope.datatypes.stack import Stack
 from gatescope.errors import (
     AccuracyWarning,

@@ -6,10 +6,12 @@ import sys
 
 import numpy as np
 import pytest
+from helpers.command_line import too_late
 from helpers.leaky import Leaky
 
 import gatescope as gs
 from gatescope.cells.operation_counts import arithmetic
+from gatescope.comparison import compare as compare_module
 from gatescope.comparison.compare import compare
 from gatescope.datatypes.comparison import CellMeasurements
 from gatescope.errors import DeviceError, DtypeError, ShapeError, UnknownNameError, ValueRangeError
@@ -45,6 +47,39 @@ def test_results_are_those_of_run_and_gradient_flow(found, cells, inputs):
     np.testing.assert_array_equal(found["lstm"].flow_c.log_norm, flow_c.log_norm)
     assert found["rnn"].flow_c is None
     assert found["gru"].flow_c is None
+
+
+def test_a_padded_sequence_is_compared_as_if_alone(cells, inputs):
+    lengths = [STEPS, STEPS - 25]
+    padded = compare(cells, inputs, lengths=lengths, timing_runs=1)
+    alone = compare(cells, inputs[: lengths[1], 1:], timing_runs=1)
+    for label in cells:
+        np.testing.assert_array_equal(padded[label].trace.lengths, lengths)
+        both, one = (found[label].flow_h.half_life().value for found in (padded, alone))
+        assert both[1] == one[0]
+
+
+def test_inputs_are_scanned_once_for_each_dtype(cells, inputs, monkeypatch):
+    scans = []
+    check = compare_module.check_inputs
+    monkeypatch.setattr(compare_module, "check_inputs", lambda *given: scans.append(1) or check(*given))
+    monkeypatch.setattr("gatescope.recurrence.input_stream.check_inputs", too_late)
+    compare({**cells, "single": cells["gru"].astype("float32")}, inputs, timing_runs=1)
+    assert len(scans) == 2
+
+
+def test_a_comparison_presents_itself_and_is_saved(found, tmp_path):
+    table = found.table()
+    assert list(table.header) == ["", *found.labels]
+    assert dict((row[0], row[1:]) for row in table.rows)["parameters"] == tuple(
+        measured.params.count() for measured in found
+    )
+    title, timing = found.summary().splitlines()
+    assert title == table.title == f"{STEPS} steps, 2 sequences"
+    assert "median of 2 runs with at most 1 thread on the CPU" in timing
+    found.save(tmp_path / "c.npz")
+    assert gs.load(tmp_path / "c.npz") == found
+    assert "<table>" in found._repr_html_()
 
 
 def test_numbers_are_the_fits_medians(found):

@@ -63,7 +63,6 @@ def compare(
 
     Prints a table and writes figures, the arrays behind them, a summary and a self-contained report.html.
     """
-    from gatescope.checks.network import check_inputs
     from gatescope.comparison.compare import compare as run_comparison
     from gatescope.comparison.folder import file_names, write_folder
     from gatescope.storage.atomic import check_folder
@@ -82,7 +81,6 @@ def compare(
         add_fresh(by_label, names, inputs.values.shape[2], seed, network)
     for label, params in by_label.items():
         check_width(inputs, label, params)
-        check_inputs(inputs.values, params)
     drawn = _parse_units(units, by_label)
     check_folder(out, file_names(by_label, traces=traces))  # before the work, not after it
 

@@ -13,7 +13,6 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from gatescope.cells.operation_counts import arithmetic
-from gatescope.checks.arrays import Array
 from gatescope.checks.network import check_inputs, check_params
 from gatescope.checks.numbers import check_count, check_threads, check_type
 from gatescope.datatypes import Params
@@ -24,7 +23,7 @@ from gatescope.kernels.device import check_device
 from gatescope.measurements.gradient_flow import measure as measure_flow
 from gatescope.measurements.problem import Problem, prepare
 from gatescope.measurements.saturation import check_thresholds, count_saturated
-from gatescope.recurrence.run import run
+from gatescope.recurrence.input_stream import Series, in_memory
 from gatescope.storage.provenance import provenance
 
 _STAGES = ("timing", "run", "gradient to h", "gradient to c", "gates")
@@ -87,7 +86,7 @@ def compare(
     repeats = check_count("timing_runs", timing_runs)
     workers = check_threads(threads)
     thresholds = check_thresholds(left, right)
-    arrays = _check_cells(params_by_label, inputs)
+    series = _check_cells(params_by_label, inputs)
     seed = check_count("seed", seed, least=0)
     cells: list[CellMeasurements] = []
     total = len(params_by_label) * len(_STAGES)
@@ -95,7 +94,7 @@ def compare(
         for label, params in params_by_label.items():
             with prepare(
                 params,
-                arrays[params.dtype],
+                series[params.dtype],
                 lengths=lengths,
                 seed=seed,
                 device=device,
@@ -131,13 +130,7 @@ def _measure(
     with stages("timing"):
         seconds = _seconds(problem, repeats)
     with stages("run"):
-        trace = run(
-            params,
-            problem.series.read(0, problem.steps),
-            lengths=problem.lengths,
-            device=problem.device,
-            threads=problem.threads if on_cpu else None,
-        )
+        trace = problem.trace()
     long = problem.steps * problem.batch >= _LONG
     problem = dataclasses.replace(problem, progress=stages.shown and long)
     with stages("gradient to h"):
@@ -178,21 +171,21 @@ def _seconds(problem: Problem, repeats: int) -> list[float]:
     return seconds[1:]  # the first sweep may compile, and is the first to touch the memory
 
 
-def _check_cells(params_by_label: Any, inputs: Any) -> dict[np.dtype[Any], Array]:
-    """Check all cells, and return the inputs in each dtype that they compute in."""
+def _check_cells(params_by_label: Any, inputs: Any) -> dict[np.dtype[Any], Series]:
+    """Check all cells, and return the inputs in each dtype that they compute in, converted and scanned once."""
     advice = "give a mapping from labels to gatescope.Params, for one cell {'lstm': params}"
     check_type("params_by_label", params_by_label, Mapping, advice=advice)
     if not params_by_label:
         raise ValueRangeError("is empty", argument="params_by_label", advice="give at least one cell")
-    arrays: dict[np.dtype[Any], Array] = {}
+    series: dict[np.dtype[Any], Series] = {}
     for label, params in params_by_label.items():
         if not isinstance(label, str) or not label:
             raise DtypeError(f"has the label {label!r}", argument="params_by_label", advice="use a text")
         try:
             check_params(params)
-            array = arrays.get(params.dtype)
-            if array is None or array.shape[-1] != params.input_size:
-                arrays[params.dtype] = check_inputs(inputs, params)
+            known = series.get(params.dtype)
+            if known is None or known.input_size != params.input_size:
+                series[params.dtype] = in_memory(check_inputs(inputs, params))
         except GatescopeError as error:
             raise type(error)(f"{label}: {error.text()}") from error
-    return arrays
+    return series

@@ -7,6 +7,7 @@ half-lives are steps.
 
 from gatescope.checks.arrays import Array
 from gatescope.datatypes.batch import LOSSES, Batch, Head
+from gatescope.datatypes.comparison import CellMeasurements, Comparison
 from gatescope.datatypes.connectivity import Connectivity
 from gatescope.datatypes.diagnosis import Diagnosis
 from gatescope.datatypes.fixed_points import FixedPoints
@@ -30,6 +31,8 @@ __all__ = [
     "LOSSES",
     "Array",
     "Batch",
+    "CellMeasurements",
+    "Comparison",
     "Connectivity",
     "Diagnosis",
     "Fit",
