@@ -128,11 +128,6 @@ def test_bad_dtype(dtype):
         gs.init("gru", input_size=1, hidden_size=2, dtype=dtype)
 
 
-def test_bad_nonlinearity():
-    with pytest.raises(GatescopeError, match=r"(?s)nonlinearity='sine'.*tanh"):
-        gs.init("rnn", input_size=1, hidden_size=2, nonlinearity="sine")
-
-
 # ---- backprop ----
 
 

@@ -54,7 +54,7 @@ from gatescope.errors import (
     ValueRangeError,
     WeightFormatError,
 )
-from gatescope.io import load_torch
+from gatescope.io import load_torch, read_series
 from gatescope.kernels.device import to_device
 from gatescope.measurements.connectivity import connectivity
 from gatescope.measurements.diagnosis import diagnose
@@ -136,6 +136,7 @@ __all__ = [
     "phase_diagram",
     "plotting",
     "predict",
+    "read_series",
     "run",
     "saturation",
     "save",

@@ -43,20 +43,26 @@ TWO_AXES = np.zeros((COUNT, COUNT))
         ({"heads": 3}, ValueRangeError, r"heads=3 must be a sequence such as \[Head\('y', 1\)\]"),
         ({"heads": Head("y", 3)}, ValueRangeError, "must be a sequence"),
         ({"heads": "mse"}, ValueRangeError, "heads='mse' must be a sequence"),
-        ({"heads": [3]}, ValueRangeError, r"heads\[0\]=3 is none; give a Head"),
-        ({"heads": [Head("y", 3), "ab"]}, ValueRangeError, r"heads\[1\]='ab'"),
-        ({"heads": [("y",)]}, ValueRangeError, r"heads\[0\]=\('y',\)"),
+        ({"heads": [3]}, ValueRangeError, r"heads\[0\]=3 is no Head; give one"),
+        ({"heads": [Head("y", 3), "ab"]}, ValueRangeError, r"heads\[1\].size='b' must be"),
+        ({"heads": [("y",)]}, ValueRangeError, r"heads\[0\]=\('y',\) is no Head"),
         ({"heads": [("y", 0)]}, ValueRangeError, r"heads\[0\]\.size=0 must be a whole number of at least 1"),
-        ({"heads": [("y", "3")]}, ValueRangeError, r"heads\[0\]=\('y', '3'\)"),
+        ({"heads": [Head("", 1)]}, ValueRangeError, r"heads\[0\].name='' must be a str"),
+        (
+            {"heads": [Head("y", 1), Head("y", 2)]},
+            ValueRangeError,
+            r"heads\[1\].name='y' is the name of one before",
+        ),
+        ({"heads": [Head("y", 1, "cross_entropy")]}, ValueRangeError, r"heads\[0\].size=1 .* at least 2"),
+        ({"heads": [Head("y", 1, "mse", -1.0)]}, ValueRangeError, r"heads\[0\].weight=-1.0"),
         (
             {"heads": [Head("y", 3), Head("class", 2, "cross-entropy")]},
             UnknownNameError,
-            r"heads\[1\]\.loss='cross-entropy' is not known; choose one of mse, cross_entropy, bernoulli "
+            r"heads\[1\]\.loss='cross-entropy' is not known; choose from mse, cross_entropy, bernoulli "
             r"\(did you mean 'cross_entropy'\?\)",
         ),
         ({"heads": [Head("y", 3, "l1")]}, UnknownNameError, "loss='l1' is not known; .*, bernoulli$"),
         ({"heads": [Head("y", 3, ["mse"])]}, UnknownNameError, r"loss=\['mse'\] is not known"),
-        ({"heads": [("y", True)]}, ValueRangeError, r"heads\[0\]=\('y', True\)"),
     ],
 )
 def test_what_makes_no_batch(fields, kind, words):

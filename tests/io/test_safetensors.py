@@ -61,9 +61,7 @@ def test_a_safetensors_dtype_that_is_not_known(tmp_path):
         tmp_path / "a.safetensors",
         {"weight_ih_l0": ("F32", [1, 1], bytes(4)), "weight_hh_l0": ("F8_E4M3", [1, 1], bytes(1))},
     )
-    with pytest.raises(
-        WeightFormatError, match=r"entry 'weight_hh_l0' of .*holds F8_E4M3; save it as float32"
-    ):
+    with pytest.raises(WeightFormatError, match=r"holds 'weight_hh_l0' of dtype F8_E4M3; save it as float32"):
         load_torch(path)
 
 

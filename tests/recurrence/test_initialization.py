@@ -113,7 +113,6 @@ def test_constants_of_init_pass_through():
     assert np.exp(chrono[1]).max() <= 19.0001
     twice = make("gru", scheme="orthogonal", gain=2.0).layers[0].weight_hh[:6].astype(float)
     np.testing.assert_allclose(twice @ twice.T, 4 * np.eye(6), atol=1e-5)  # rounded to float32
-    assert make("rnn", nonlinearity="relu").cells == ("rnn_relu",)
     assert make(dtype="float64").readout_bias.dtype == np.float64
 
 
@@ -127,7 +126,7 @@ def test_tuples_serve_as_heads():
         (
             {"cells": ["lstm", "gru"], "hidden_size": [3]},
             ShapeError,
-            "cells has 2 layers, but hidden_size has 1",
+            "cells has 2 layers, but `hidden_size` has 1",
         ),
         ({"cells": []}, ShapeError, "cells is empty"),
         ({"hidden_size": []}, ShapeError, "hidden_size is empty"),
@@ -144,19 +143,25 @@ def test_tuples_serve_as_heads():
         (
             {"input_size": 3, "heads": batch(4)},
             ShapeError,
-            "input_size=3, but heads is a Batch with 4 inputs",
+            "input_size=3 is not that of `heads`, a Batch with 4 inputs",
         ),
         ({"heads": []}, ValueRangeError, "heads is empty"),
         ({"heads": Head("y", 1)}, ValueRangeError, "must be a sequence"),
         ({"heads": None}, ValueRangeError, "heads=None must be a sequence"),
-        ({"heads": ["y"]}, ValueRangeError, r"heads\[0\] is 'y'"),
-        ({"heads": [3]}, ValueRangeError, r"heads\[0\] is 3"),
-        ({"heads": [Head("", 1)]}, ValueRangeError, r"heads\[0\] has the name ''"),
-        ({"heads": [Head("y", 1), Head("y", 2)]}, ValueRangeError, r"heads\[1\] has the name 'y', as one"),
-        ({"heads": [Head("y", 1, "mae")]}, UnknownNameError, r"heads\[0\].loss='mae' .* mse, cross_entropy"),
-        ({"heads": [Head("y", 0)]}, ValueRangeError, r"heads\[0\].size=0"),
-        ({"heads": [Head("y", 1, "cross_entropy")]}, ValueRangeError, r"heads\[0\].size=1 .* at least 2"),
-        ({"heads": [Head("y", 1, "mse", -1.0)]}, ValueRangeError, r"heads\[0\].weight=-1.0"),
+        ({"heads": ["y"]}, ValueRangeError, r"heads\[0\]='y' is no Head"),
+        ({"scheme": "keras(2)"}, ValueRangeError, "keras has no constant to set"),
+        (
+            {"scheme": "chrono(two)"},
+            ValueRangeError,
+            r"'chrono\(two\)' cannot be read: chrono sets t_max by one number",
+        ),
+        ({"scheme": "chrono(1, 2)"}, ValueRangeError, "by one number"),
+        ({"scheme": "chrono(1)"}, ValueRangeError, "t_max=1.0 must be a finite number of at least 2"),
+        (
+            {"scheme": "chrono", "cells": "rnn"},
+            ValueRangeError,
+            "needs a gate that holds the memory, and 'rnn' has none",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(keywords, error, message):

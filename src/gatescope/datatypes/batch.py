@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gatescope.checks.arrays import Array
-from gatescope.checks.numbers import check_count, check_type, is_whole, set_checked
+from gatescope.checks.numbers import check_count, check_number, check_type, set_checked
 from gatescope.datatypes.result import Result
 from gatescope.errors import ShapeError, UnknownNameError, ValueRangeError
 from gatescope.reporting.table import Table
@@ -91,7 +91,7 @@ class Batch(Result):
     DtypeError
         If an array is none, but a list, for instance.
     ShapeError
-        If `inputs` or `targets` has another number of axes, or T = B and nothing tells whether `targets` are (T, B)
+        If `inputs` or `targets` has another number of axes, or T = B and nothing says whether `targets` are (T, B)
         without their last axis or (B, C).
     ValueRangeError
         If `heads` is not a sequence of heads, or one has no output.
@@ -100,7 +100,7 @@ class Batch(Result):
 
     Examples
     --------
-    Classes of 40 sequences, each told at its last step:
+    Classes of 40 sequences, each asked for at its last step:
 
     >>> import numpy as np, gatescope as gs
     >>> rng = np.random.default_rng(0)
@@ -123,7 +123,7 @@ class Batch(Result):
         arrays = {name: getattr(self, name) for name in ("inputs", "targets", "mask", "lengths")}
         _check_arrays({name: value for name, value in arrays.items() if value is not None})
         steps, sequences = self.inputs.shape[:2]
-        heads = check_heads(self.heads)
+        heads = check_heads(self.heads) if self.heads not in ((), []) else ()
         _check_meaning(self.targets.shape, steps, sequences, heads)
         set_checked(self, heads=heads or (Head("y", int(self.targets.shape[-1])),))
         if self.mask is None:
@@ -133,7 +133,7 @@ class Batch(Result):
 
     @property
     def input_size(self) -> int:
-        """I, the number of inputs."""
+        """Return I, the number of inputs."""
         return int(self.inputs.shape[2])
 
     @property
@@ -166,23 +166,44 @@ def if_batch_first(length: int, steps: int, count: int) -> str:
 
 
 def check_heads(heads: Any) -> tuple[Head, ...]:
-    """Return heads as `Head`, with losses that are known and sizes that can be added up."""
+    """Return heads that a read-out can have: at least one, names that differ, known losses, sizes that fit these."""
     if isinstance(heads, str | Head) or not isinstance(heads, Sequence):
-        raise ValueRangeError("must be a sequence such as [Head('y', 1)]", argument="heads", seen=heads)
+        raise ValueRangeError(
+            "must be a sequence such as [Head('y', 1)], or a Batch", argument="heads", seen=heads
+        )
+    if not heads:
+        raise ValueRangeError(
+            "is empty", argument="heads", advice="give at least one Head, as in Head('y', 1)"
+        )
     checked: list[Head] = []
-    for k, values in enumerate(heads):
+    for k, entry in enumerate(heads):
         name = f"heads[{k}]"
         try:
-            head = Head(*values)
+            head = Head(*entry)
         except TypeError:
-            head = None
-        if head is None or not is_whole(head.size):
             raise ValueRangeError(
-                "is none", argument=name, seen=values, advice="give a Head, such as Head('y', 1, 'mse')"
+                "is no Head", argument=name, seen=entry, advice="give one such as Head('y', 1, 'mse')"
+            ) from None
+        if not isinstance(head.name, str) or not head.name:
+            raise ValueRangeError("must be a str that is not empty", argument=f"{name}.name", seen=head.name)
+        if head.name in (other.name for other in checked):
+            raise ValueRangeError(
+                "is the name of one before",
+                argument=f"{name}.name",
+                seen=head.name,
+                advice="give each its own",
             )
-        check_count(f"{name}.size", head.size)
         check_loss(f"{name}.loss", head.loss)
-        checked.append(head)
+        size = check_count(f"{name}.size", head.size)
+        if head.loss == "cross_entropy" and size < 2:
+            raise ValueRangeError(
+                "with the loss 'cross_entropy', which needs at least 2 classes",
+                argument=f"{name}.size",
+                seen=size,
+                advice="use 'bernoulli' for one yes or no",
+            )
+        weight = check_number(f"{name}.weight", head.weight, least=0)
+        checked.append(Head(head.name, size, head.loss, weight))
     return tuple(checked)
 
 

@@ -7,7 +7,6 @@ without it.
 from __future__ import annotations
 
 import hashlib
-import operator
 import os
 import re
 from collections.abc import Mapping
@@ -15,18 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from gatescope._version import __version__
 from gatescope.checks.dtypes import float_dtype
-from gatescope.datatypes import Params
+from gatescope.checks.numbers import check_choice, check_count, check_flag
+from gatescope.datatypes import Array, Params
 from gatescope.datatypes.params import WEIGHT_NAMES
 from gatescope.errors import ValueRangeError, WeightFormatError
 from gatescope.io.safetensors import SafetensorsFile
 from gatescope.storage.atomic import open_file
 from gatescope.storage.npz import read_npz
-
-Array = NDArray[Any]
 
 _WEIGHT = re.compile(r"(?P<prefix>(?:.*\.)?)weight_[ih]h_l(?P<layer>\d{1,9})(?P<reverse>_reverse)?")
 _SHOWN = 12  # as many names as an error message lists
@@ -38,14 +36,14 @@ _RNN_OF_NONLINEARITY = {"tanh": "rnn", "relu": "rnn_relu"}
 
 def load_torch(
     source: str | os.PathLike[str] | Mapping[str, Any] | object,
-    layer: int = 0,
     *,
+    layer: int = 0,
     nonlinearity: str | None = None,
     reverse: bool = False,
     prefix: str | None = None,
     dtype: DTypeLike | None = None,
 ) -> Params:
-    """One layer of a PyTorch RNN, LSTM or GRU as `Params`.
+    """Read one layer of a PyTorch RNN, LSTM or GRU as `Params`.
 
     The cell follows from the shape of ``weight_hh``, (G*H, H): G = 1 is an RNN, 3 a GRU (PyTorch's resets
     after the recurrent product), 4 an LSTM.  The weights are copied; missing biases become zeros.
@@ -79,8 +77,8 @@ def load_torch(
     WeightFormatError
         If there is no such layer or prefix, several prefixes to choose from, a projection (``proj_size``), an
         entry of a wrong shape or dtype, or a weight that is NaN or infinite.
-    DtypeError, ValueRangeError
-        If `dtype`, `layer` or `nonlinearity` is not one of those above.
+    ValueRangeError
+        If `nonlinearity` is not that of a module which states its own.
 
     Examples
     --------
@@ -91,20 +89,20 @@ def load_torch(
     >>> params.cell, params.input_size, params.hidden_size
     ('lstm', 3, 8)
     """
-    layer = _layer(layer)
-    if nonlinearity is not None and nonlinearity not in _RNN_OF_NONLINEARITY:
-        raise ValueRangeError(f"nonlinearity={nonlinearity!r} is not known; use 'tanh' or 'relu'")
-    wanted = None if dtype is None else float_dtype(dtype)
+    layer, reverse = check_count("layer", layer, least=0), check_flag("reverse", reverse)
+    if nonlinearity is not None:
+        check_choice("nonlinearity", nonlinearity, _RNN_OF_NONLINEARITY)
+    precision = None if dtype is None else float_dtype(dtype)
     entries, origin, provenance = _open(source)
     prefix = _find_prefix(entries, prefix, origin)
     suffix = f"_l{layer}{'_reverse' if reverse else ''}"
-    _check_layer(entries, prefix, layer, bool(reverse), origin)
+    _check_layer(entries, prefix, layer, reverse, origin)
 
     names = {kind: f"{prefix}{kind}{suffix}" for kind in WEIGHT_NAMES}
-    found = {kind: _numbers(entries, name, origin) for kind, name in names.items() if name in entries}
-    blocks = _check_shapes(found, names, origin)
-    common = np.result_type(*(value.dtype for value in found.values())) if wanted is None else wanted
-    weights = {kind: _convert(value, common, names[kind], origin) for kind, value in found.items()}
+    arrays = {kind: _numbers(entries, name, origin) for kind, name in names.items() if name in entries}
+    blocks = _check_shapes(arrays, names, origin)
+    common = precision or np.result_type(*(value.dtype for value in arrays.values()))
+    weights = {kind: _convert(value, common, names[kind], origin) for kind, value in arrays.items()}
     for kind in ("bias_ih", "bias_hh"):
         weights.setdefault(kind, np.zeros(len(weights["weight_hh"]), common))
     vanilla = blocks == 1
@@ -119,46 +117,39 @@ def load_torch(
             **provenance,
             "layer": layer,
             "prefix": prefix,
-            "reverse": bool(reverse),
+            "reverse": reverse,
             "gatescope": __version__,
         },
         **weights,
     )
 
 
-def _layer(layer: object) -> int:
-    try:
-        number = operator.index(layer)  # type: ignore[arg-type]
-    except TypeError:
-        number = -1
-    if number < 0 or isinstance(layer, bool):
-        raise ValueRangeError(f"layer={layer!r} is not a layer number; use 0, 1, 2...")
-    return number
-
-
-def _open(source: object) -> tuple[Mapping[str, Any], str, dict[str, Any]]:
-    """The entries by name, what messages call their source, and what is known of where they come from."""
+def _open(source: object) -> tuple[Mapping[str, Any], dict[str, Any], dict[str, Any]]:
+    """Return the entries by name, what errors say of their source, and what is known of where they come from."""
+    argument = {"argument": "source"}
     if isinstance(source, Mapping):
         inner = [name for name, value in source.items() if isinstance(value, Mapping)]
         if inner:
             raise WeightFormatError(
-                f"source is a checkpoint with mappings inside ({_list(inner)}), not a state_dict; "
-                f"pass source[{inner[0]!r}], or the entry that holds the weights"
+                f"is a checkpoint with mappings inside ({_list(inner)}), not a state_dict",
+                **argument,
+                advice=f"pass source[{inner[0]!r}], or the entry that holds the weights",
             )
-        return source, "source", {"source": "mapping"}
+        return source, argument, {"source": "mapping"}
     if isinstance(source, str | os.PathLike):
         return _open_file(source)
     state_dict = getattr(source, "state_dict", None)
     if callable(state_dict):
         kind = f"{type(source).__module__}.{type(source).__qualname__}"
-        return state_dict(), kind, {"source": kind}
+        return state_dict(), argument, {"source": kind}
     raise WeightFormatError(
-        f"source is a {type(source).__name__}; pass a .safetensors or .npz file, a state_dict or a "
-        "PyTorch module"
+        f"is of type {type(source).__name__}",
+        **argument,
+        advice="pass a .safetensors or .npz file, a state_dict or a PyTorch module",
     )
 
 
-def _open_file(path: str | os.PathLike[str]) -> tuple[Mapping[str, Any], str, dict[str, Any]]:
+def _open_file(path: str | os.PathLike[str]) -> tuple[Mapping[str, Any], dict[str, Any], dict[str, Any]]:
     file = Path(os.fspath(path))
     entries: Mapping[str, Any]
     with open_file(file) as (stream, _):
@@ -168,68 +159,74 @@ def _open_file(path: str | os.PathLike[str]) -> tuple[Mapping[str, Any], str, di
             entries = read_npz(file)
         elif file.suffix in (".pt", ".pth", ".bin", ".ckpt", ".pkl"):
             raise WeightFormatError(
-                f"{str(path)!r} looks like a pickle, which can run any code and is never opened; "
-                "save the state_dict with safetensors.torch.save_file instead"
+                "looks like a pickle, which can run any code and is never opened",
+                seen=path,
+                advice="save the state_dict with safetensors.torch.save_file instead",
             )
         else:
             raise WeightFormatError(
-                f"{str(path)!r} ends in {file.suffix!r}; weights are read from .safetensors and .npz files"
+                f"ends in {file.suffix!r}; weights are read from .safetensors and .npz files", seen=path
             )
         digest = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
     if "gatescope_meta" in entries:
-        raise WeightFormatError(f"{str(path)!r} was saved by gatescope; read it with gatescope.load")
-    return entries, repr(str(path)), {"source": file.name, "sha256": digest}
+        raise WeightFormatError("was saved by gatescope", seen=path, advice="read it with gatescope.load")
+    return entries, {"seen": path}, {"source": file.name, "sha256": digest}
 
 
-def _find_prefix(entries: Mapping[str, Any], prefix: str | None, origin: str) -> str:
+def _find_prefix(entries: Mapping[str, Any], prefix: str | None, origin: dict[str, Any]) -> str:
     matches = (_WEIGHT.fullmatch(name) for name in entries if isinstance(name, str))
     candidates = sorted({match["prefix"] for match in matches if match})
     if not candidates:
         raise WeightFormatError(
-            f"{origin} has no recurrent layer: none of its {len(entries)} entries ({_list(entries)}) is "
-            "named like weight_ih_l0; pass the state_dict of a torch.nn.RNN, LSTM or GRU"
+            f"has no recurrent layer: none of its {len(entries)} entries ({_list(entries)}) is named like weight_ih_l0",
+            **origin,
+            advice="give the state_dict of a torch.nn.RNN, LSTM or GRU",
         )
     if prefix is None:
         if len(candidates) > 1:
             raise WeightFormatError(
-                f"{origin} has {len(candidates)} recurrent networks; choose one with prefix=: "
-                f"{_list(candidates)}"
+                f"has {len(candidates)} recurrent networks",
+                **origin,
+                advice=f"choose one with `prefix`: {_list(candidates)}",
             )
         return candidates[0]
     for candidate in (prefix, f"{prefix}."):
         if candidate in candidates:
             return candidate
-    raise WeightFormatError(f"prefix={prefix!r} is not in {origin}; it has {_list(candidates)}")
+    raise WeightFormatError(f"has no `prefix` {prefix!r}; it has {_list(candidates)}", **origin)
 
 
-def _check_layer(entries: Mapping[str, Any], prefix: str, layer: int, reverse: bool, origin: str) -> None:
-    """The layer is there, with both of its weights and without a projection."""
+def _check_layer(
+    entries: Mapping[str, Any], prefix: str, layer: int, reverse: bool, origin: dict[str, Any]
+) -> None:
+    """Check that the layer is there, with both of its weights and without a projection."""
     matches = [match for name in entries if isinstance(name, str) and (match := _WEIGHT.fullmatch(name))]
-    there = {(int(m["layer"]), bool(m["reverse"])) for m in matches if m["prefix"] == prefix}
-    if (layer, reverse) not in there:
-        if reverse and (layer, False) in there:
-            raise WeightFormatError(f"layer {layer} of {origin} has no backward direction; use reverse=False")
-        layers = sorted({number for number, backward in there if backward == reverse})
+    known = {(int(m["layer"]), bool(m["reverse"])) for m in matches if m["prefix"] == prefix}
+    if (layer, reverse) not in known:
+        layers = sorted({number for number, backward in known if backward == reverse})
         raise WeightFormatError(
-            f"{origin} has no layer {layer}{' in the backward direction' if reverse else ''}; "
-            f"its layers are {', '.join(map(str, layers)) or 'all forward: use reverse=False'}"
+            f"has no `layer` {layer}{' in the backward direction' if reverse else ''}; its layers are "
+            f"{', '.join(map(str, layers)) or 'all forward: leave `reverse` out'}",
+            **origin,
         )
     suffix = f"_l{layer}{'_reverse' if reverse else ''}"
     if f"{prefix}weight_hr{suffix}" in entries:
         raise WeightFormatError(
-            f"entry '{prefix}weight_hr{suffix}' of {origin} is a projection (proj_size > 0), which no cell "
-            "here has; use a network with proj_size=0"
+            f"holds '{prefix}weight_hr{suffix}', a projection (proj_size > 0), which no cell of gatescope has",
+            **origin,
+            advice="use a network with proj_size=0",
         )
     for kind in ("weight_ih", "weight_hh"):
         if f"{prefix}{kind}{suffix}" not in entries:
             raise WeightFormatError(
-                f"{origin} has no entry '{prefix}{kind}{suffix}', which layer {layer} needs; "
-                "save the whole state_dict"
+                f"has no entry '{prefix}{kind}{suffix}', which layer {layer} needs",
+                **origin,
+                advice="save the whole state_dict",
             )
 
 
-def _numbers(entries: Mapping[str, Any], name: str, origin: str) -> Array:
-    """The entry as an array of floating-point numbers; half precision becomes float32."""
+def _numbers(entries: Mapping[str, Any], name: str, origin: dict[str, Any]) -> Array:
+    """Return the entry as an array of floating-point numbers; half precision becomes float32."""
     value = entries[name]
     try:
         if callable(getattr(value, "detach", None)):  # a tensor of PyTorch's
@@ -240,60 +237,63 @@ def _numbers(entries: Mapping[str, Any], name: str, origin: str) -> Array:
         array = np.asarray(value)
     except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
         raise WeightFormatError(
-            f"entry {name!r} of {origin} is no array of numbers ({error}); give a dense array or tensor"
+            f"holds {name!r}, which is no array of numbers ({error})",
+            **origin,
+            advice="give a dense array or tensor",
         ) from error
     if array.dtype == np.float16 or array.dtype.name == "bfloat16":
         return array.astype(np.float32)
     if array.dtype.newbyteorder("=") not in (np.float32, np.float64):
         raise WeightFormatError(
-            f"entry {name!r} of {origin} holds {array.dtype}, not floating-point weights; "
-            "convert it to float32 or float64 (quantised weights must be dequantised)"
+            f"holds {name!r} of dtype {array.dtype}, not floating-point weights",
+            **origin,
+            advice="convert it to float32 or float64 (quantized weights must be dequantized)",
         )
     return array
 
 
-def _check_shapes(found: Mapping[str, Array], names: Mapping[str, str], origin: str) -> int:
-    """Every shape fits the others; gives G, the number of row blocks."""
-    shape = found["weight_hh"].shape
+def _check_shapes(arrays: Mapping[str, Array], names: Mapping[str, str], origin: dict[str, Any]) -> int:
+    """Return G, the number of row blocks, if every shape fits the others."""
+
+    def refuse(kind: str, needed: str) -> WeightFormatError:
+        return WeightFormatError(
+            f"holds {names[kind]!r} of shape {arrays[kind].shape}, which must be {needed}", **origin
+        )
+
+    shape = arrays["weight_hh"].shape
     rows, units = shape if len(shape) == 2 else (0, 0)
     blocks = rows // units if units else 0
     if blocks not in (1, *_CELL_OF_BLOCKS) or rows != blocks * units:
-        raise WeightFormatError(
-            f"entry {names['weight_hh']!r} of {origin} has shape {shape}; it must be (H, H) for an RNN, "
-            "(3*H, H) for a GRU or (4*H, H) for an LSTM"
-        )
-    inputs = found["weight_ih"].shape[1] if found["weight_ih"].ndim == 2 else 0
-    if inputs == 0 or len(found["weight_ih"]) != rows:
-        raise WeightFormatError(
-            f"entry {names['weight_ih']!r} of {origin} has shape {found['weight_ih'].shape}; it must be "
-            f"({rows}, I) with I >= 1, because {names['weight_hh']!r} has shape {shape}"
-        )
+        raise refuse("weight_hh", "(H, H) for an RNN, (3*H, H) for a GRU or (4*H, H) for an LSTM")
+    why = f"because {names['weight_hh']!r} has shape {shape}"
+    inputs = arrays["weight_ih"].shape[1] if arrays["weight_ih"].ndim == 2 else 0
+    if inputs == 0 or len(arrays["weight_ih"]) != rows:
+        raise refuse("weight_ih", f"({rows}, I) with I >= 1, {why}")
     for kind in ("bias_ih", "bias_hh"):
-        if kind in found and found[kind].shape != (rows,):
-            raise WeightFormatError(
-                f"entry {names[kind]!r} of {origin} has shape {found[kind].shape}; it must be ({rows},), "
-                f"because {names['weight_hh']!r} has shape {shape}"
-            )
+        if kind in arrays and arrays[kind].shape != (rows,):
+            raise refuse(kind, f"({rows},), {why}")
     return blocks
 
 
-def _convert(value: Array, dtype: np.dtype[Any], name: str, origin: str) -> Array:
-    """A C-contiguous copy in `dtype`, checked to be finite."""
+def _convert(value: Array, dtype: np.dtype[Any], name: str, origin: dict[str, Any]) -> Array:
+    """Return a C-contiguous copy in `dtype`, checked to be finite."""
     with np.errstate(over="ignore"):  # an overflow is reported below
         weights = np.array(value, dtype=dtype, order="C", copy=True)
     bad = np.argwhere(~np.isfinite(weights))
     if len(bad):
         first = tuple(int(k) for k in bad[0])
-        advice = "train it without them" if not np.isfinite(value[first]) else "use dtype='float64'"
+        advice = "train it without them" if not np.isfinite(value[first]) else "use `dtype`='float64'"
         raise WeightFormatError(
-            f"entry {name!r} of {origin} has {len(bad)} weights that are not finite in {dtype}, the first "
-            f"{value[first]} at {list(first)}; {advice}"
+            f"holds {name!r} with {len(bad)} weights that are not finite in {dtype}, the first {value[first]} at "
+            f"{list(first)}",
+            **origin,
+            advice=advice,
         )
     return weights
 
 
 def _nonlinearity(source: object, prefix: str, asked: str | None) -> str:
-    """What an RNN squashes with: the live module knows, files and mappings do not."""
+    """Return what an RNN squashes with: the live module knows, files and mappings do not."""
     module = source
     get_submodule = getattr(source, "get_submodule", None)
     if callable(get_submodule) and prefix:
@@ -303,7 +303,7 @@ def _nonlinearity(source: object, prefix: str, asked: str | None) -> str:
         return asked or "tanh"
     if asked is not None and asked != own:
         raise ValueRangeError(
-            f"nonlinearity={asked!r}, but the module's own is {own!r}; leave nonlinearity out"
+            f"is not the module's own, {own!r}", argument="nonlinearity", seen=asked, advice="leave it out"
         )
     return str(own)
 

@@ -48,7 +48,6 @@ class SafetensorsFile(Mapping[str, NDArray[Any]]):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = path
-        self._name = str(path)
         with open_file(path) as (stream, size):
             if size < 8:
                 raise self._damaged(f"it has {size} bytes, and its header needs 8 at least")
@@ -58,7 +57,7 @@ class SafetensorsFile(Mapping[str, NDArray[Any]]):
             self._check_with_safetensors()
             text = stream.read(length)
         self._start = 8 + length
-        self._room = size - self._start
+        self._size = size - self._start  # bytes of all tensors
         try:
             header = json.loads(text)
             header.pop("__metadata__", None)
@@ -79,16 +78,16 @@ class SafetensorsFile(Mapping[str, NDArray[Any]]):
         code, shape, begin, end = self._entries[name]
         if code not in _DTYPES:
             raise WeightFormatError(
-                f"entry {name!r} of {self._name!r} holds {code}; save it as float32 or float64"
+                f"holds {name!r} of dtype {code}", seen=self.path, advice="save it as float32 or float64"
             )
         dtype = np.dtype(_DTYPES[code])
         nbytes = dtype.itemsize
         for extent in shape:
             nbytes *= extent
-        if min(shape, default=0) < 0 or not 0 <= begin <= end <= self._room or end - begin != nbytes:
+        if min(shape, default=0) < 0 or not 0 <= begin <= end <= self._size or end - begin != nbytes:
             raise self._damaged(
                 f"entry {name!r} of shape {list(shape)} and dtype {code} lies at {begin}..{end} "
-                f"of {self._room}"
+                f"of {self._size}"
             )
         with open_file(self.path) as (stream, _):
             stream.seek(self._start + begin)
@@ -101,7 +100,7 @@ class SafetensorsFile(Mapping[str, NDArray[Any]]):
         return values.astype(dtype.newbyteorder("="))
 
     def _check_with_safetensors(self) -> None:
-        """The format's own library maps the file and checks sizes, overlaps and holes; it reads no tensor."""
+        """Let the format's own library map the file and check sizes, overlaps and holes; it reads no tensor."""
         from safetensors import safe_open
 
         try:
@@ -114,8 +113,9 @@ class SafetensorsFile(Mapping[str, NDArray[Any]]):
 
     def _damaged(self, why: str) -> FileFormatError:
         return FileFormatError(
-            f"{self._name!r} is not a readable safetensors file: {why}; write it again with "
-            "safetensors.torch.save_file"
+            f"is not a readable safetensors file: {why}",
+            seen=self.path,
+            advice="write it again with safetensors.torch.save_file",
         )
 
 

@@ -1,4 +1,4 @@
-"""Input series from ``.npy``, ``.npz`` and text files, for the command line."""
+"""Input series from ``.npy``, ``.npz`` and text files."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
+from gatescope.checks.arrays import REAL_KINDS, Array
 from gatescope.checks.dtypes import float_dtype
 from gatescope.errors import FileFormatError
 from gatescope.storage.atomic import open_file
 from gatescope.storage.npz import read_npy, read_npz
-
-Array = NDArray[Any]
 
 _TEXT_SUFFIXES = (".csv", ".txt", ".tsv", ".dat")
 _SHOWN = 40  # as many characters of a bad cell as an error message shows
 
 
 def read_series(path: str | os.PathLike[str], *, dtype: DTypeLike = "float32") -> Array:
-    r"""Inputs of a run, (T, B, I), from a file.
+    r"""Read the inputs of a run, (T, B, I), from a file.
 
     Parameters
     ----------
@@ -46,54 +45,52 @@ def read_series(path: str | os.PathLike[str], *, dtype: DTypeLike = "float32") -
         If the file is missing, damaged or of another kind; if it holds text where a number should be, rows of
         different length, empty cells, NaN or infinite numbers, or nothing.  It names the line and the column,
         or the index.
-    DtypeError
-        If `dtype` is neither float32 nor float64.
 
     Examples
     --------
-    >>> import tempfile, pathlib
-    >>> from gatescope.io import read_series
+    >>> import tempfile, pathlib, gatescope as gs
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "prices.csv"
     >>> _ = path.write_text("open,close\n1.0,2.0\n2.0,1.5\n1.5,1.75\n")
-    >>> read_series(path).shape
+    >>> gs.read_series(path).shape
     (3, 1, 2)
     """
-    wanted = float_dtype(dtype)
+    precision = float_dtype(dtype)
     suffix = Path(os.fspath(path)).suffix.lower()
     if suffix == ".npy":
         values = read_npy(path)
     elif suffix == ".npz":
-        values = _only_array(read_npz(path), str(path))
+        values = _only_array(read_npz(path), path)
     elif suffix in _TEXT_SUFFIXES:
         values = _read_text(path)
     else:
         raise FileFormatError(
-            f"{str(path)!r} ends in {suffix!r}; inputs are read from .npy, .npz, {', '.join(_TEXT_SUFFIXES)}"
+            f"ends in {suffix!r}; inputs are read from .npy, .npz, {', '.join(_TEXT_SUFFIXES)}", seen=path
         )
-    return _as_inputs(values, wanted, str(path))
+    return _as_inputs(values, precision, path)
 
 
-def _only_array(arrays: dict[str, Array], name: str) -> Array:
+def _only_array(arrays: dict[str, Array], path: str | os.PathLike[str]) -> Array:
     if "inputs" in arrays:
         return arrays["inputs"]
     if len(arrays) > 1:
         raise FileFormatError(
-            f"{name!r} holds {len(arrays)} arrays ({', '.join(list(arrays)[:12])}) and none is named "
-            "'inputs'; name the one to use 'inputs', or save it alone"
+            f"holds {len(arrays)} arrays ({', '.join(list(arrays)[:12])}) and none is named 'inputs'",
+            seen=path,
+            advice="name the one to use 'inputs', or save it alone",
         )
     return next(iter(arrays.values()))
 
 
-def _as_inputs(values: Array, dtype: np.dtype[Any], name: str) -> Array:
-    if values.dtype.kind not in "biuf":
-        raise FileFormatError(f"{name!r} holds {values.dtype}; inputs are real numbers")
+def _as_inputs(values: Array, dtype: np.dtype[Any], path: str | os.PathLike[str]) -> Array:
+    if values.dtype.kind not in REAL_KINDS:
+        raise FileFormatError(f"holds {values.dtype}; inputs are real numbers", seen=path)
     if values.ndim not in (1, 2, 3):
         raise FileFormatError(
-            f"{name!r} holds an array of shape {values.shape}; inputs are (T,), (T, I) or (T, B, I)"
+            f"holds an array of shape {values.shape}; inputs are (T,), (T, I) or (T, B, I)", seen=path
         )
     if values.size == 0:
         raise FileFormatError(
-            f"{name!r} holds an empty array of shape {values.shape}; inputs need one step at least"
+            f"holds an empty array of shape {values.shape}; inputs need one step at least", seen=path
         )
     with np.errstate(over="ignore"):  # an overflow is reported below
         inputs = np.ascontiguousarray(values, dtype=dtype)
@@ -102,8 +99,9 @@ def _as_inputs(values: Array, dtype: np.dtype[Any], name: str) -> Array:
         first = tuple(int(k) for k in bad[0])
         advice = "remove or fill it" if not np.isfinite(values[first]) else "scale the series, or use float64"
         raise FileFormatError(
-            f"{name!r} has {len(bad)} values that are not finite in {dtype}, the first {values[first]} at "
-            f"index {list(first)}; {advice}"
+            f"has {len(bad)} values that are not finite in {dtype}, the first {values[first]} at index {list(first)}",
+            seen=path,
+            advice=advice,
         )
     if inputs.ndim < 3:
         inputs = inputs.reshape(len(inputs), 1, -1)
@@ -111,13 +109,15 @@ def _as_inputs(values: Array, dtype: np.dtype[Any], name: str) -> Array:
 
 
 def _read_text(path: str | os.PathLike[str]) -> Array:
-    """(T, I) float64."""
+    """Read a table as (T, I) float64."""
     name = str(path)
     with open_file(path) as (stream, _):
         try:
             table = _parse(stream, name)
         except UnicodeDecodeError as error:
-            raise FileFormatError(f"{name!r} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
+            raise FileFormatError(
+                f"is not UTF-8 text ({error.reason})", seen=name, advice="save it as UTF-8"
+            ) from error
         except ValueError as error:
             _explain(stream, name, error)
         if not np.isfinite(table).all():
@@ -129,7 +129,7 @@ def _parse(stream: IO[bytes], name: str) -> Array:
     lines = _data_lines(stream, name)
     first = next(lines, None)
     if first is None:
-        raise FileFormatError(f"{name!r} holds no numbers; inputs need one step at least")
+        raise FileFormatError("holds no numbers; inputs need one step at least", seen=name)
     delimiter = _delimiter(first[1])
 
     def rows() -> Iterator[str]:
@@ -145,7 +145,7 @@ def _parse(stream: IO[bytes], name: str) -> Array:
 
 
 def _data_lines(stream: IO[bytes], name: str) -> Iterator[tuple[int, str]]:
-    """Numbers and text of the lines that are not empty, after the comments and the column names."""
+    """Yield numbers and text of the lines that are not empty, after the comments and the column names."""
     stream.seek(0)
     started = False
     for number, raw in enumerate(stream, start=1):
@@ -154,7 +154,7 @@ def _data_lines(stream: IO[bytes], name: str) -> Iterator[tuple[int, str]]:
             continue
         if "\r" in line:  # it would pass for white space, and rows for columns
             raise FileFormatError(
-                f"{name!r}, line {number} has bare carriage returns; end lines with newlines"
+                f"{name!r}, line {number} has bare carriage returns", advice="end lines with newlines"
             )
         if not started:
             started = True
@@ -182,7 +182,7 @@ def _explain(stream: IO[bytes], name: str, error: ValueError) -> NoReturn:
         if not width:
             delimiter = _delimiter(line)
         elif number != previous + 1:
-            raise FileFormatError(f"{name!r}, line {previous + 1} is empty; remove or fill it")
+            raise FileFormatError(f"{name!r}, line {previous + 1} is empty", advice="remove or fill it")
         cells = line.split(delimiter)
         width = width or len(cells)
         previous = number
@@ -190,18 +190,19 @@ def _explain(stream: IO[bytes], name: str, error: ValueError) -> NoReturn:
             _check_cell(cell.strip(), f"{name!r}, line {number}, column {column}")
         if len(cells) != width:
             raise FileFormatError(
-                f"{name!r}, line {number} has {len(cells)} columns and the lines before it have {width}; "
-                "give each step the same number"
+                f"{name!r}, line {number} has {len(cells)} columns and the lines before it have {width}",
+                advice="give each step the same number",
             )
-    raise FileFormatError(f"{name!r} is not a readable table of numbers ({error})") from error
+    raise FileFormatError(f"is not a readable table of numbers ({error})", seen=name) from error
 
 
 def _check_cell(cell: str, where: str) -> None:
     shown = repr(cell if len(cell) <= _SHOWN else cell[:_SHOWN] + "...")
     if not cell:
-        raise FileFormatError(f"{where}: the cell is empty; fill it")
+        raise FileFormatError(f"{where}: the cell is empty", advice="fill it")
     if not _is_number(cell):
-        hint = "; write decimals with a point" if re.fullmatch(r"[-+]?\d+,\d+", cell) else ""
-        raise FileFormatError(f"{where}: {shown} is not a number{hint or '; give a number'}")
+        decimal = re.fullmatch(r"[-+]?\d+,\d+", cell)
+        advice = "write decimals with a point" if decimal else "give a number"
+        raise FileFormatError(f"{where}: {shown} is not a number", advice=advice)
     if not math.isfinite(float(cell)):
-        raise FileFormatError(f"{where}: {shown} is not finite; remove or fill it")
+        raise FileFormatError(f"{where}: {shown} is not finite", advice="remove or fill it")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,15 +11,17 @@ from numpy.typing import DTypeLike
 from gatescope.cells.memory_gate import memory_gate
 from gatescope.cells.registry import Cell, get
 from gatescope.checks.dtypes import float_dtype
-from gatescope.checks.numbers import check_count, check_number
+from gatescope.checks.numbers import check_choice, check_count, check_number
+from gatescope.checks.parsing import parse_call
 from gatescope.datatypes import Array, Batch, Head, Params
-from gatescope.datatypes.batch import check_loss
+from gatescope.datatypes.batch import check_heads
 from gatescope.datatypes.stack import Stack
 from gatescope.errors import ShapeError, UnknownNameError, ValueRangeError
 from gatescope.storage.provenance import provenance
 
 SCHEMES = ("pytorch", "keras", "orthogonal", "chrono", "gaussian")
 READOUT_SCHEMES = ("pytorch", "glorot")
+_CONSTANTS = {"chrono": "t_max", "gaussian": "gain", "orthogonal": "gain"}  # that "gaussian(1.5)" sets
 
 
 def init(
@@ -33,7 +34,6 @@ def init(
     dtype: str = "float32",
     gain: float = 1.0,
     t_max: float = 1000.0,
-    nonlinearity: str = "tanh",
 ) -> Params:
     """Draw the initial weights of a cell.
 
@@ -67,8 +67,6 @@ def init(
         Of ``gaussian`` and ``orthogonal``.
     t_max : float
         Of ``chrono``: the longest time scale in steps, at least 2.
-    nonlinearity : str
-        ``"tanh"``, or ``"relu"`` for the cell ``"rnn"``.
 
     Returns
     -------
@@ -77,9 +75,9 @@ def init(
     Raises
     ------
     UnknownNameError
-        If there is no such cell, scheme or nonlinearity.
-    ValueRangeError, DtypeError
-        If a size is below 1, a constant is out of range, or the dtype is not supported.
+        If there is no such cell or scheme.
+    ValueRangeError
+        If a size is below 1, a constant is out of range, or the cell has no gate that the scheme needs.
 
     References
     ----------
@@ -92,21 +90,13 @@ def init(
     >>> params.weight_hh.shape, params.count()
     ((256, 64), 17152)
     """
-    if nonlinearity not in ("tanh", "relu"):
-        raise UnknownNameError(f"nonlinearity={nonlinearity!r} is not known; choose 'tanh' or 'relu'")
-    if nonlinearity == "relu":
-        if cell not in ("rnn", "rnn_relu"):
-            raise ValueRangeError(
-                f"nonlinearity='relu' goes with the cell 'rnn'; {cell!r} has its own functions"
-            )
-        cell = "rnn_relu"
-    found = get(cell)
+    equations = get(cell)
     inputs, units = check_count("input_size", input_size), check_count("hidden_size", hidden_size)
     kind = float_dtype(dtype)
     seed = check_count("seed", seed, least=0)
     name, gain, t_max = _scheme(scheme, gain, t_max)
     rng = np.random.default_rng(seed)
-    weights = _draw(found, inputs, units, rng, name, gain, t_max)
+    weights = _draw(equations, inputs, units, rng, name, gain, t_max)
     return Params(
         cell=cell,
         **{key: np.ascontiguousarray(value, dtype=kind) for key, value in weights.items()},
@@ -126,7 +116,6 @@ def init_stack(
     dtype: str = "float32",
     gain: float = 1.0,
     t_max: float = 1000.0,
-    nonlinearity: str = "tanh",
 ) -> Stack:
     """Draw the initial weights of a model: layers of cells, and a linear read-out.
 
@@ -158,7 +147,7 @@ def init_stack(
         None: ``"pytorch"`` if `scheme` is that, otherwise ``"glorot"``.
     dtype : str
         ``"float32"`` or ``"float64"``.
-    gain, t_max, nonlinearity
+    gain, t_max
         As in `init`, for every layer.
 
     Returns
@@ -168,11 +157,11 @@ def init_stack(
     Raises
     ------
     UnknownNameError
-        If there is no such cell, scheme, nonlinearity or loss.
+        If there is no such cell, scheme or loss.
     ShapeError
         If `cells` and `hidden_size` are sequences of different lengths, or `input_size` is not the Batch's.
-    ValueRangeError, DtypeError
-        If a size, a head or a constant is out of range, or the dtype is not supported.
+    ValueRangeError
+        If a size, a head or a constant is out of range.
 
     Examples
     --------
@@ -191,12 +180,15 @@ def init_stack(
     if isinstance(heads, Batch):
         if input_size is not None and input_size != heads.input_size:
             raise ShapeError(
-                f"input_size={input_size!r}, but heads is a Batch with {heads.input_size} inputs; leave input_size out"
+                f"is not that of `heads`, a Batch with {heads.input_size} inputs",
+                argument="input_size",
+                seen=input_size,
+                advice="leave it out",
             )
         input_size, heads = heads.input_size, heads.heads
     elif input_size is None:
         raise ValueRangeError(
-            "input_size is left out, and heads is not a Batch that has one; give input_size"
+            "is left out, and `heads` is no Batch that has one", argument="input_size", advice="give it"
         )
     heads = check_heads(heads)
     seed = check_count("seed", seed, least=0)
@@ -212,7 +204,6 @@ def init_stack(
                 dtype=dtype,
                 gain=gain,
                 t_max=t_max,
-                nonlinearity=nonlinearity,
             )
         )
         input_size = layers[-1].hidden_size
@@ -240,7 +231,7 @@ def init_readout(
     scheme: str = "pytorch",
     dtype: DTypeLike = "float32",
 ) -> tuple[Array, Array]:
-    """The read-out that `init_stack` draws: weight (O, H) and bias (O,), for H units and the heads' O outputs.
+    """Draw the read-out of `init_stack`: weight (O, H) and bias (O,), for H units and the heads' O outputs.
 
     Examples
     --------
@@ -250,10 +241,7 @@ def init_readout(
     >>> weight.shape, bool(abs(weight).max() <= 1 / 4)
     ((2, 16), True)
     """
-    if scheme not in READOUT_SCHEMES:
-        raise UnknownNameError(
-            f"readout_scheme={scheme!r} is not known; choose one of {', '.join(READOUT_SCHEMES)}"
-        )
+    check_choice("readout_scheme", scheme, READOUT_SCHEMES)
     units = check_count("hidden_size", hidden_size)
     outputs = sum(head.size for head in check_heads(heads))
     rng = np.random.default_rng(_child(check_count("seed", seed, least=0), 0))
@@ -267,76 +255,53 @@ def init_readout(
     return weight.astype(kind), bias.astype(kind)
 
 
-def check_heads(heads: Any) -> tuple[Head, ...]:
-    """Heads that a read-out can have: at least one, names that differ, known losses, sizes that fit these."""
-    if isinstance(heads, str | Head) or not isinstance(heads, Sequence):
-        raise ValueRangeError(f"heads={heads!r} must be a sequence such as [Head('y', 1)], or a Batch")
-    if not heads:
-        raise ValueRangeError("heads is empty; give at least one Head, such as Head('y', 1)")
-    found: list[Head] = []
-    for k, given in enumerate(heads):
-        try:
-            head = Head(*given)
-        except TypeError:
-            raise ValueRangeError(
-                f"heads[{k}] is {given!r}; give a Head, such as Head('y', 1, 'mse')"
-            ) from None
-        if not isinstance(head.name, str) or not head.name:
-            raise ValueRangeError(f"heads[{k}] has the name {head.name!r}; give a str that is not empty")
-        if head.name in (other.name for other in found):
-            raise ValueRangeError(f"heads[{k}] has the name {head.name!r}, as one before; give each its own")
-        check_loss(f"heads[{k}].loss", head.loss)
-        size = check_count(f"heads[{k}].size", head.size)
-        if head.loss == "cross_entropy" and size < 2:
-            raise ValueRangeError(
-                f"heads[{k}].size=1 with the loss 'cross_entropy', which needs at least 2 classes; "
-                "use 'bernoulli' for one yes or no"
-            )
-        weight = check_number(f"heads[{k}].weight", head.weight, least=0)
-        found.append(Head(head.name, size, head.loss, weight))
-    return tuple(found)
-
-
 def _layers(cells: Any, hidden_size: Any) -> tuple[tuple[str, ...], tuple[Any, ...]]:
-    """A cell and a size for each layer."""
+    """Return a cell and a size for each layer."""
     names = (cells,) if isinstance(cells, str) or not isinstance(cells, Sequence) else tuple(cells)
     several = isinstance(hidden_size, Sequence | np.ndarray) and not isinstance(hidden_size, str)
     units = tuple(hidden_size) if several else (hidden_size,)
     for name, values in (("cells", names), ("hidden_size", units)):
         if not values:
-            raise ShapeError(f"{name} is empty; give at least one layer")
+            raise ShapeError("is empty", argument=name, advice="give at least one layer")
     if several and isinstance(cells, str):
         names *= len(units)
     elif not several:
         units *= len(names)
     if len(names) != len(units):
         raise ShapeError(
-            f"cells has {len(names)} layers, but hidden_size has {len(units)}; give one size a cell, or one for all"
+            f"has {len(names)} layers, but `hidden_size` has {len(units)}",
+            argument="cells",
+            advice="give one size a cell, or one for all",
         )
     return names, units
 
 
 def _child(seed: int, k: int) -> int:
-    """Seed of part k of a model; those of different seeds do not meet, as seed + k would."""
+    """Return the seed of part k of a model; those of different seeds do not meet, as seed + k would."""
     return int(np.random.SeedSequence(seed, spawn_key=(k,)).generate_state(1, np.uint64)[0])
 
 
 def _scheme(scheme: Any, gain: float, t_max: float) -> tuple[str, float, float]:
-    match = re.fullmatch(r"(\w+)(?:\(([^)]+)\))?", scheme) if isinstance(scheme, str) else None
-    if match is None or match[1] not in SCHEMES:
-        raise UnknownNameError(f"scheme={scheme!r} is not known; choose one of {', '.join(SCHEMES)}")
-    name = match[1]
-    if match[2] is not None:
+    """Return a scheme's name and the two constants, of which the scheme may set one."""
+    name, arguments = parse_call(scheme) if isinstance(scheme, str) else (scheme, ())
+    if not isinstance(name, str) or name not in SCHEMES:
+        raise UnknownNameError(
+            "is not known", argument="scheme", seen=scheme, advice=f"choose from {', '.join(SCHEMES)}"
+        )
+    if arguments:
+        constant = _CONSTANTS.get(name)
         try:
-            number = float(match[2])
+            (number,) = map(float, arguments)
         except ValueError:
-            raise ValueRangeError(f"scheme={scheme!r}: {match[2]!r} is not a number") from None
-        if name == "chrono":
-            t_max = number
-        elif name in ("gaussian", "orthogonal"):
-            gain = number
-        else:
-            raise ValueRangeError(f"scheme={scheme!r}: {name} has no constant to set")
+            constant = None
+        if constant is None:
+            what = (
+                f"sets {_CONSTANTS[name]} by one number" if name in _CONSTANTS else "has no constant to set"
+            )
+            raise ValueRangeError(
+                f"cannot be read: {name} {what}", argument="scheme", seen=scheme, advice="as in 'chrono(500)'"
+            )
+        gain, t_max = (number, t_max) if constant == "gain" else (gain, number)
     return name, check_number("gain", gain, least=0), check_number("t_max", t_max, least=2)
 
 
@@ -389,7 +354,7 @@ def _draw(
 
 
 def _orthogonal(rng: np.random.Generator, rows: int, columns: int) -> Array:
-    """A (rows, columns) matrix with orthonormal columns, or rows if they are fewer, uniformly distributed."""
+    """Draw a (rows, columns) matrix with orthonormal columns, or rows if they are fewer, uniformly distributed."""
     tall = rng.standard_normal((max(rows, columns), min(rows, columns)))
     q, r = np.linalg.qr(tall)
     # The sign makes the distribution uniform (Mezzadri 2007).

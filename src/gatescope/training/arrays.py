@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from gatescope.checks.arrays import check_array, check_shape
-from gatescope.checks.network import check_batch, check_lengths, check_stack
+from gatescope.checks.batch import check_task
+from gatescope.checks.network import check_batch, check_stack
 from gatescope.checks.numbers import check_choice
 from gatescope.datatypes import Array, Batch, Head
-from gatescope.datatypes.batch import if_batch_first
+from gatescope.datatypes.batch import check_heads
 from gatescope.datatypes.stack import Stack
 from gatescope.errors import ShapeError, ValueRangeError
-from gatescope.recurrence.initialization import check_heads
 
 AT = ("last", "every")
 
@@ -82,74 +81,16 @@ def as_data(batch: Batch, stack: Stack, at: str | None = None) -> Data:
     if at is not None:
         check_choice("at", at, AT)
     check_heads(check_stack(stack).heads)
-    inputs = _own(check_array("inputs", batch.inputs, stack.dtype))
-    if 0 in inputs.shape[:2]:
-        raise ShapeError(
-            "should have at least one step and one sequence", argument="inputs", seen=inputs.shape
-        )
-    steps, count, width = inputs.shape
-    if width != stack.input_size:
+    if batch.input_size != stack.input_size:
         raise ShapeError(
             f"should have {stack.input_size} numbers a step, as the model takes",
             argument="inputs",
-            seen=inputs.shape,
-            advice=f"give a model with input_size={width}",
+            seen=batch.inputs.shape,
+            advice=f"give a model with input_size={batch.input_size}",
         )
-    lengths = check_lengths(batch.lengths, steps, count)
-    columns = sum(head.columns for head in stack.heads)
     _check_losses(batch, stack)
-    targets = _targets(batch, stack, steps, count, columns, lengths)
-    mask = _mask(batch, steps, count, lengths, at)
-    begin = 0
-    for head in stack.heads:
-        _check_head(head, targets[:, :, begin : begin + head.columns][mask])
-        begin += head.columns
-    return Data(inputs, targets, mask.astype(np.uint8), lengths)
-
-
-def _targets(batch: Batch, stack: Stack, steps: int, count: int, columns: int, lengths: Array) -> Array:
-    targets = _own(check_array("targets", batch.targets, stack.dtype, finite=False))
-    if targets.shape == (count, columns):  # one a sequence, at its last step
-        spread = np.zeros((steps, count, columns), stack.dtype)
-        some = lengths > 0
-        spread[lengths[some] - 1, np.flatnonzero(some)] = targets[some]
-        return spread
-    hint = if_batch_first(len(targets), steps, count) if targets.shape == (steps, columns) else ""
-    heads = ", ".join(f"{head.name} ({head.loss}: {head.columns})" for head in stack.heads)
-    axes = f"(T, B, C) with the columns {heads}; give {(count, columns)} for one target a sequence{hint}"
-    check_shape("targets", targets, (steps, count, columns), axes)
-    return targets
-
-
-def _mask(batch: Batch, steps: int, count: int, lengths: Array, at: str | None) -> Any:
-    stated, running = np.asarray(batch.mask), np.arange(steps)[:, None] < lengths
-    check_shape("mask", stated, (steps, count), "(T, B) of the inputs")
-    if stated.dtype != np.bool_ and not ((stated == 0) | (stated == 1)).all():
-        raise ValueRangeError(
-            "has other values than True and False, 0 and 1; it says where targets count, not how much",
-            argument="mask",
-        )
-    one_each = np.ndim(batch.targets) == 2
-    if at == "every" and one_each:
-        raise ValueRangeError(
-            "needs a target at every step, (T, B, C), but targets (B, C) are one a sequence",
-            argument="at",
-            seen=at,
-            advice="leave it out",
-        )
-    last = np.arange(steps)[:, None] == lengths - 1
-    if at is not None:
-        mask = running if at == "every" else last
-    else:
-        mask = stated.astype(bool) & (last if one_each else running)
-    if not mask.any():
-        raise ValueRangeError(
-            "is False at every step that could count (steps past a sequence's length do not, and of targets (B, C) "
-            "only those at the last step do), so there is nothing to learn",
-            argument="mask",
-            advice="let some targets count",
-        )
-    return mask
+    inputs, targets, mask, lengths = check_task(batch, stack.dtype, stack.heads, at)
+    return Data(_own(inputs), _own(targets), mask.astype(np.uint8), lengths)
 
 
 def _check_losses(batch: Batch, stack: Stack) -> None:
@@ -163,23 +104,6 @@ def _check_losses(batch: Batch, stack: Stack) -> None:
             argument="heads",
             advice="make the model with heads=batch, or the batch with the model's heads",
         )
-
-
-def _check_head(head: Head, targets: Array) -> None:
-    """Refuse targets which count, (counted, columns), that the head's loss does not know."""
-    name = f"targets of the head {head.name!r}"
-    if not np.isfinite(targets).all():
-        raise ValueRangeError("are NaN or infinite at a step that counts", argument=name)
-    if head.loss == "cross_entropy":
-        wrong = (targets < 0) | (targets >= head.size) | (targets != np.floor(targets))
-        needs = f"classes 0..{head.size - 1}"
-    elif head.loss == "bernoulli":
-        wrong, needs = (targets != 0) & (targets != 1), "0 or 1"
-    else:
-        return
-    if wrong.any():
-        value = f"{float(targets[wrong][0]):g}"
-        raise ValueRangeError(f"have {value}, but its loss, {head.loss}, needs {needs}", argument=name)
 
 
 def _own(array: Array) -> Array:
