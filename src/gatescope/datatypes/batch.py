@@ -120,15 +120,16 @@ class Batch(Result):
     baseline_of: str = ""
 
     def __post_init__(self) -> None:
-        arrays = {name: getattr(self, name) for name in ("inputs", "targets", "mask", "lengths")}
-        _check_arrays({name: value for name, value in arrays.items() if value is not None})
+        optional: dict[str, Any] = {"mask": self.mask, "lengths": self.lengths}
+        some = {name: value for name, value in optional.items() if value is not None}
+        _check_arrays({"inputs": self.inputs, "targets": self.targets, **some})
         steps, sequences = self.inputs.shape[:2]
         heads = check_heads(self.heads) if self.heads not in ((), []) else ()
         _check_meaning(self.targets.shape, steps, sequences, heads)
         set_checked(self, heads=heads or (Head("y", int(self.targets.shape[-1])),))
-        if self.mask is None:
+        if optional["mask"] is None:
             set_checked(self, mask=np.ones((steps, sequences), np.bool_))
-        if self.lengths is None:
+        if optional["lengths"] is None:
             set_checked(self, lengths=np.full(sequences, steps, np.int64))
 
     @property

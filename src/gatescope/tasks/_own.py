@@ -177,8 +177,7 @@ def _checked(
         whole = Batch(
             inputs=inputs,
             targets=targets,
-            mask=arrays.get("mask"),
-            lengths=arrays.get("lengths"),
+            **{name: arrays[name] for name in _OPTIONAL if name in arrays},
             heads=(head,),
         )
         inputs, targets, mask, lengths = check_task(whole, dtype, whole.heads)

@@ -9,11 +9,12 @@ import numpy as np
 from gatescope.checks.numbers import check_choice, check_number
 from gatescope.datatypes import Array
 from gatescope.errors import ValueRangeError
+from gatescope.tasks._task import Check
 
 SPLITS = ("all", "train", "valid", "test")
 BEST_CONSTANT = "the best constant for the targets that count"
 # The checks of arguments that the tasks of a user's own data have.
-HELD_BACK = {
+HELD_BACK: dict[str, Check | None] = {
     "split": partial(check_choice, choices=SPLITS),
     "valid_fraction": partial(check_number, least=0, most=1),
     "test_fraction": partial(check_number, least=0, most=1),
