@@ -58,7 +58,7 @@ TWO_AXES = np.zeros((COUNT, COUNT))
         (
             {"heads": [Head("y", 3), Head("class", 2, "cross-entropy")]},
             UnknownNameError,
-            r"heads\[1\]\.loss='cross-entropy' is not known; choose from mse, cross_entropy, bernoulli "
+            r"heads\[1\]\.loss='cross-entropy' is not known; choose one of mse, cross_entropy, bernoulli "
             r"\(did you mean 'cross_entropy'\?\)",
         ),
         ({"heads": [Head("y", 3, "l1")]}, UnknownNameError, "loss='l1' is not known; .*, bernoulli$"),

@@ -189,7 +189,7 @@ BAD = [
         {"targets": GOOD, "inputs": INPUTS[:, 0]},
         {},
         ShapeError,
-        r"\(6, 3\), but should have \(T, B, I\).*inputs\[:, None, :\]",
+        r"\(6, 3\), but a Batch needs \(T, B, I\).*inputs\[:, None, :\]",
     ),
     ({"targets": GOOD, "inputs": INPUTS[:0]}, {}, ShapeError, r"inputs of .* \(0, 20, 3\)"),
     (
@@ -313,7 +313,7 @@ BAD = [
         {"targets": GOOD},
         {"loss": "l1"},
         UnknownNameError,
-        "loss='l1' is not known; choose from mse, cross_entropy",
+        "loss='l1' is not known; choose one of mse, cross_entropy",
     ),
     ({"targets": GOOD}, {"split": "dev"}, UnknownNameError, "split='dev' is not known"),
     ({"targets": GOOD}, {"dtype": "int8"}, DtypeError, "dtype='int8'"),
