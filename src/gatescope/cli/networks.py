@@ -66,7 +66,7 @@ def read_weights(files: Sequence[Path], options: WeightOptions) -> tuple[dict[st
             foreign = True
             by_label[label] = load_torch(
                 file,
-                options.layer or 0,
+                layer=options.layer or 0,
                 nonlinearity=options.nonlinearity,
                 prefix=options.prefix,
                 dtype=options.dtype,
