@@ -66,7 +66,10 @@ def check_params(params: Any, *, any_device: bool = False) -> Cell:
                 "should have two axes, (G*H, ...)", argument=name, seen=tuple(weights[name].shape)
             )
     dtype = dtype_of(weights["weight_hh"])
-    for name, value in [("weight_hh", weights["weight_hh"]), *weights.items()]:  # the others are measured by it
+    for name, value in [
+        ("weight_hh", weights["weight_hh"]),
+        *weights.items(),
+    ]:  # the others are measured by it
         if dtype_of(value) not in FLOATS:
             raise DtypeError(argument=name, seen=dtype_of(value), advice="convert it to float32 or float64")
         if dtype_of(value) != dtype:

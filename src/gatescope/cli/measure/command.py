@@ -64,14 +64,14 @@ class Job:
         What the cell is called: its name, or that of its file; empty for a measurement that takes no weights.
     params : Params or None
     series : Series or None
-    given : dict
+    shared : dict
         The options that all measurements share, by name.
     """
 
     label: str
     params: Params | None
     series: Series | None
-    given: dict[str, Any]
+    shared: dict[str, Any]
 
     @property
     def title(self) -> str:
@@ -79,8 +79,8 @@ class Job:
         from gatescope.reporting.text import counted, listing
 
         parts = [self.label] if self.label else []
-        if self.given.get("clamp"):
-            parts.append(f"with {listing(self.given['clamp'])} clamped")
+        if self.shared.get("clamp"):
+            parts.append(f"with {listing(self.shared['clamp'])} clamped")
         if self.series is not None:
             parts.append(f"over {self.series.source}, {counted(len(self.series.values), 'step')}")
         return " ".join(parts)
@@ -124,21 +124,21 @@ class Plan:
         self.options = [*(option.parameter for option in self.own.values()), *shared.values()]
 
     def _takes(self, argument: str) -> bool:
-        """Return whether the function, or the run whose trace it is given, has an argument."""
+        """Return whether the function, or the run whose trace it takes, has an argument."""
         return argument in self.parameters or ("trace" in self.parameters and argument in _OF_A_RUN)
 
     def _of_module(self, name: str, default: Any) -> Any:
         return getattr(self.module, name, default)
 
-    def run(self, given: dict[str, Any]) -> None:
+    def run(self, values: dict[str, Any]) -> None:
         """Do what the command does, with the values of its options."""
         from gatescope.storage.atomic import check_folder
 
-        arguments = {name: _parsed(name, option, given.pop(name)) for name, option in self.own.items()}
-        if "device" in given:
-            check_device(given["device"], given.get("threads"))
-        job, notes = self._job(given)
-        stem, out, resume = self.row.stem, given["out"], given.get("resume")
+        arguments = {name: _parsed(name, option, values.pop(name)) for name, option in self.own.items()}
+        if "device" in values:
+            check_device(values["device"], values.get("threads"))
+        job, notes = self._job(values)
+        stem, out, resume = self.row.stem, values["out"], values.get("resume")
         check_folder(
             out, [f"{stem}.{suffix}" for suffix in ("npz", *_FORMATS)]
         )  # before the work, not after it
@@ -148,34 +148,34 @@ class Plan:
         try:
             result = self._measure(job, arguments)
         except KeyboardInterrupt as interrupt:
-            text = _how_to_continue(given, getattr(interrupt, "__notes__", ()))
+            text = _how_to_continue(values, getattr(interrupt, "__notes__", ()))
             typer.echo(f"gatescope: interrupted; {text}", err=True)
             raise typer.Exit(INTERRUPTED) from None
         self._write(job, result, out)
 
-    def _job(self, given: dict[str, Any]) -> tuple[Job, list[str]]:
+    def _job(self, values: dict[str, Any]) -> tuple[Job, list[str]]:
         from gatescope.recurrence.clamping import parse_clamp
 
-        given["clamp"] = parse_clamp(given.get("clamp"))
+        values["clamp"] = parse_clamp(values.get("clamp"))
         series, label, params = None, "", None
         notes: list[str] = []
         if "series" in self.groups:
-            options = take(InputOptions, given)
-            given["steps"] = options.steps
+            options = take(InputOptions, values)
+            values["steps"] = options.steps
             if self.series or options.inputs is not None:
                 series = read_inputs(options, mapped="trace" not in self.parameters)
         if "network" in self.groups:
-            network = take(CellOptions, given)
+            network = take(CellOptions, values)
             input_size = self._of_module("input_size", lambda _: 1)
-            width = input_size(given) if series is None else series.values.shape[-1]
-            label, params, notes = one_cell(self.row.command, width, given["seed"], network)
+            width = input_size(values) if series is None else series.values.shape[-1]
+            label, params, notes = one_cell(self.row.command, width, values["seed"], network)
             if series is not None:
                 check_width(series, label, params)
-        return Job(label=label, params=params, series=series, given=given), notes
+        return Job(label=label, params=params, series=series, shared=values), notes
 
     def _measure(self, job: Job, arguments: dict[str, Any]) -> Result:
         """Call the function with what it takes."""
-        common = {name: job.given.get(name) for name in ("seed", *_SHARED)}
+        common = {name: job.shared.get(name) for name in ("seed", *_SHARED)}
         common |= {"params": job.params, "progress": on_terminal()}
         if job.series is not None:
             common |= {"inputs": job.series.values, "lengths": job.series.lengths}
@@ -188,7 +188,7 @@ class Plan:
 
             assert job.params is not None
             assert job.series is not None
-            options = {name: job.given[name] for name in _OF_A_RUN}
+            options = {name: job.shared[name] for name in _OF_A_RUN}
             arguments["trace"] = run(job.params, job.series.values, lengths=job.series.lengths, **options)
         with naming(lengths="lengths of --inputs"):
             result: Result = self.function(**arguments)
@@ -216,8 +216,8 @@ def command_of(row: Measurement) -> Any:
     """Return the command of a row of the registry, for click."""
     plan = Plan(row)
 
-    def command(**given: Any) -> None:
-        plan.run(given)
+    def command(**values: Any) -> None:
+        plan.run(values)
 
     command.__doc__ = row.answers
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -229,13 +229,13 @@ def _parsed(name: str, option: Option, value: Any) -> Any:
     return value if option.parse is None or value is None else option.parse(name, value)
 
 
-def _how_to_continue(given: dict[str, Any], notes: Sequence[str]) -> str:
-    resume = given.get("resume")
+def _how_to_continue(values: dict[str, Any], notes: Sequence[str]) -> str:
+    resume = values.get("resume")
     if resume is not None and resume.exists():
         return f"what has been measured is in {resume}; the same command continues from there"
     if resume is not None:  # a note says why the file could not be written
         return " ".join(notes) or "nothing had been measured yet"
-    if "resume" in given:
+    if "resume" in values:
         return "nothing is saved; with --resume FILE the next one can be continued"
     return "nothing is saved"
 

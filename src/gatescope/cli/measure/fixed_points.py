@@ -30,15 +30,15 @@ OPTIONS = {
 DEFAULTS = {"starts": "512"}
 
 
-def input_size(given: dict[str, Any]) -> int:
+def input_size(values: dict[str, Any]) -> int:
     """Return how many numbers the constant input has."""
-    return len(numbers("at", given["at"]))
+    return len(numbers("at", values["at"]))
 
 
 def arguments(job: Job, arguments: dict[str, Any]) -> None:
     """Give the constant input."""
     assert job.params is not None
-    values = numbers("at", job.given["at"])
+    values = numbers("at", job.shared["at"])
     arguments["inputs"] = values * job.params.input_size if len(values) == 1 else values
 
 
@@ -51,7 +51,7 @@ def draw(job: Job, result: FixedPoints) -> Any:
     params = job.params
     assert params is not None
     shape = (_RUNS, len(get(params.cell).states), params.hidden_size)
-    states = np.random.default_rng(job.given["seed"]).uniform(-1, 1, shape)
+    states = np.random.default_rng(job.shared["seed"]).uniform(-1, 1, shape)
     inputs = np.broadcast_to(result.inputs, (_RUN_STEPS, _RUNS, params.input_size))
-    trace = run(params, inputs, initial_state=states, clamp=job.given["clamp"])
+    trace = run(params, inputs, initial_state=states, clamp=job.shared["clamp"])
     return plotting.plot_fixed_points(result, trace=trace)

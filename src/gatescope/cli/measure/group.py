@@ -25,9 +25,9 @@ class _Measurements(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command itself, with its options."""
-        name, found, rest = super().resolve_command(ctx, args)
-        if name is None or found is None:
-            return name, found, rest
+        name, listed, rest = super().resolve_command(ctx, args)
+        if name is None or listed is None:
+            return name, listed, rest
         from gatescope.cli.measure.command import command_of
 
         return name, command_of(_ROWS[name]), rest

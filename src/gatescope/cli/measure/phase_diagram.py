@@ -44,8 +44,8 @@ def arguments(job: Job, arguments: dict[str, Any]) -> None:
     if job.series is not None:
         arguments["input_size"] = job.series.values.shape[-1]
     else:
-        arguments["input_size"] = job.given["input_size"]
-        arguments["steps"] = _STEPS if job.given["steps"] is None else job.given["steps"]
+        arguments["input_size"] = job.shared["input_size"]
+        arguments["steps"] = _STEPS if job.shared["steps"] is None else job.shared["steps"]
     if arguments["bias"] is None:
         arguments["bias"] = numbers("bias", _BIASES if _has_memory_gate(arguments["cell"]) else "0")
 
