@@ -10,7 +10,7 @@ from helpers.command_line import too_late
 from helpers.leaky import Leaky
 
 import gatescope as gs
-from gatescope.cells.operation_counts import arithmetic
+from gatescope.cells.operation_counts import count_operations
 from gatescope.comparison import compare as compare_module
 from gatescope.comparison.compare import compare
 from gatescope.datatypes.comparison import CellMeasurements
@@ -141,7 +141,7 @@ def test_time_is_positive_and_says_how_it_was_taken(found):
     ],
 )
 def test_arithmetic_by_hand(name, products, activations, operations):
-    counted = arithmetic(gs.cells.get(name), input_size=3, hidden_size=7)
+    counted = count_operations(gs.cells.get(name), input_size=3, hidden_size=7)
     assert counted.multiply_adds == products * 7 * (3 + 7)
     assert counted.activations == activations * 7
     assert counted.elementwise == operations * 7
@@ -149,7 +149,7 @@ def test_arithmetic_by_hand(name, products, activations, operations):
 
 def test_arithmetic_leaves_the_equations_alone():
     cell = gs.cells.register(Leaky)
-    counted = arithmetic(cell, 1, 1)
+    counted = count_operations(cell, 1, 1)
     assert (counted.multiply_adds, counted.activations, counted.elementwise) == (4, 2, 4 + 1 + 4)
     half = np.zeros(1)
     ((h,), (a, n)) = cell.step((half, half), (half, half), (half + 1,))

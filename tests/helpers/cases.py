@@ -4,15 +4,13 @@ import numpy as np
 import pytest
 
 import gatescope as gs
+from gatescope.datatypes.params import WEIGHT_NAMES
 
-BUILT_IN = ("rnn", "rnn_relu", "lstm", "gru", "gru_reset_before")
+BUILT_IN = gs.cells.names()  # when tests are collected: those that tests register come later
 # For tests whose kernels take seconds to compile: a cell of two states and one of two phases; CI runs the others too.
-FEW = (
-    "lstm",
-    "gru_reset_before",
-    *(pytest.param(c, marks=pytest.mark.slow) for c in ("rnn", "rnn_relu", "gru")),
-)
-PARAMS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+_FIRST = ("lstm", "gru_reset_before")
+FEW = (*_FIRST, *(pytest.param(c, marks=pytest.mark.slow) for c in BUILT_IN if c not in _FIRST))
+PARAMS = WEIGHT_NAMES
 
 
 def random_params(cell, *, input_size, hidden_size, seed=0, dtype="float64", scale=1.0):

@@ -17,7 +17,7 @@ from helpers.leaky import Leaky
 
 # Every two sweeps differ in the order of their additions.  float32: H = 33 terms of some units in the last place.
 TOLERANCE = {"float64": 1e-12, "float32": 2e-5}
-BUILT_IN = ("lstm", "gru", "gru_reset_before", "rnn", "rnn_relu")
+BUILT_IN = cases.BUILT_IN
 
 
 class TwoPhases:

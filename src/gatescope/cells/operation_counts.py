@@ -1,4 +1,4 @@
-"""How much arithmetic one step of a cell takes, counted in the cell's own equations."""
+"""The operations of one step of a cell, counted in the cell's own equations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ACTIVATIONS = ("sigmoid", "tanh", "relu")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arithmetic:
+class OperationCounts:
     """Operations of one step of one sequence.
 
     Attributes
@@ -33,7 +33,7 @@ class Arithmetic:
     elementwise: int
 
 
-def arithmetic(cell: Cell, input_size: int, hidden_size: int) -> Arithmetic:
+def count_operations(cell: Cell, input_size: int, hidden_size: int) -> OperationCounts:
     """Count the operations of one step of one sequence, from G, I, H and the cell's equations.
 
     The equations are run once, for one unit, on a number that counts what is done with it.
@@ -41,9 +41,9 @@ def arithmetic(cell: Cell, input_size: int, hidden_size: int) -> Arithmetic:
     Examples
     --------
     >>> import gatescope as gs
-    >>> from gatescope.cells.operation_counts import arithmetic
-    >>> arithmetic(gs.cells.get("lstm"), 1, 64)
-    Arithmetic(multiply_adds=16640, activations=320, elementwise=1024)
+    >>> from gatescope.cells.operation_counts import count_operations
+    >>> count_operations(gs.cells.get("lstm"), 1, 64)
+    OperationCounts(multiply_adds=16640, activations=320, elementwise=1024)
     """
     counts: Counter[str] = Counter()
     one = _counting_number(counts)
@@ -56,7 +56,7 @@ def arithmetic(cell: Cell, input_size: int, hidden_size: int) -> Arithmetic:
         _watched(cell.operand, counts)(prepared, states)
         late = (one,) * (gates - cell.prepared)
         _watched(cell.step, counts)(late, late, states, prepared)
-    return Arithmetic(
+    return OperationCounts(
         multiply_adds=gates * hidden_size * (input_size + hidden_size),
         activations=counts["activation"] * hidden_size,
         elementwise=(counts["operation"] + 2 * gates) * hidden_size,
@@ -77,7 +77,7 @@ def _counting_number(counts: Counter[str]) -> Any:
 
 
 def _watched(equation: Any, counts: Counter[str]) -> FunctionType:
-    """A copy of the function that sees counting activations among its globals; the original is left alone."""
+    """Return a copy of the function that sees counting activations among its globals; the original is left alone."""
 
     def counted(kind: str | None) -> Any:
         def call(x: Any) -> Any:

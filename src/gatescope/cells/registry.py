@@ -1,4 +1,4 @@
-"""Which cells there are, and what the rest of gatescope may ask of one."""
+"""The cells that there are, and what the rest of gatescope may ask of one."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def register(module: Any) -> Cell:
         missing += [name for name in ("prepare", "operand", "prepare_vjp") if not hasattr(module, name)]
     if missing:
         raise ValueRangeError(
-            f"cell {module!r} lacks {', '.join(missing)}; gatescope/cells/lstm.py shows what a cell defines"
+            f"{module!r} lacks {', '.join(missing)}", advice="see gatescope/cells/lstm.py for what a cell defines"
         )
     cell = Cell(
         name=module.NAME,
@@ -117,14 +117,14 @@ def register(module: Any) -> Cell:
     known = _CELLS.get(cell.name)
     if known is not None and known.fingerprint != cell.fingerprint:
         raise ValueRangeError(
-            f"a cell named {cell.name!r} is registered already; give the new one another NAME"
+            f"a cell named {cell.name!r} is registered already", advice="give the new one another NAME"
         )
     _CELLS[cell.name] = cell
     return cell
 
 
 def get(name: str) -> Cell:
-    """The cell of that name.
+    """Return the cell of that name.
 
     Raises
     ------
@@ -135,17 +135,17 @@ def get(name: str) -> Cell:
         return _CELLS[name]
     except (KeyError, TypeError):
         raise UnknownNameError(
-            f"cell={name!r} is not known; the cells are {', '.join(sorted(_CELLS))}"
+            "is not known", argument="cell", seen=name, advice=f"the cells are {', '.join(sorted(_CELLS))}"
         ) from None
 
 
 def names() -> tuple[str, ...]:
-    """The names of all cells, in order of registration."""
+    """Return the names of all cells, in order of registration."""
     return tuple(_CELLS)
 
 
 def _shares(module: Any) -> bool:
-    """Whether the wx and rh adjoints are the same object, seen by running the equations on one unit."""
+    """Return whether the wx and rh adjoints are the same object, by running the equations on one unit."""
     one = np.ones(1)
     states = (one,) * len(module.STATES)
     d_wx, d_rh = module.step_vjp((one,) * len(module.SAVED), states, states, states)[:2]

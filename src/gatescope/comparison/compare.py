@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from gatescope.cells.operation_counts import arithmetic
+from gatescope.cells.operation_counts import count_operations
 from gatescope.checks.network import check_inputs, check_params
 from gatescope.checks.numbers import check_count, check_threads, check_type
 from gatescope.datatypes import Params
@@ -139,7 +139,7 @@ def _measure(
         flow_c = measure_flow(problem, wrt="c") if "c" in cell.states else None
     with stages("gates"):
         saturation = count_saturated(trace, None, *thresholds)
-    cost = arithmetic(cell, params.input_size, params.hidden_size)
+    cost = count_operations(cell, params.input_size, params.hidden_size)
     return CellMeasurements(
         label=label,
         params=params,

@@ -36,7 +36,7 @@ class CellMeasurements(Result):
     flow_c : GradientFlow or None
         v d h_T / d c_(T-lag), with the same v; None for a cell without a state c.
     multiply_adds, activations, elementwise : int
-        Of one step of one sequence; see `gatescope.cells.operation_counts.Arithmetic`.
+        Of one step of one sequence; see `gatescope.cells.operation_counts.OperationCounts`.
     nanoseconds : float
         One step of the whole batch, forward alone: the median of `timing_runs` sweeps with weights and buffers ready,
         divided by T.
