@@ -168,10 +168,10 @@ def measure(
                 series=in_memory(_inputs_before_end(problem, 2 * length, length)),
                 initial_state=np.zeros_like(model.problem.initial_state),
             )
-        fields = model.diagnose()
+        diagnosis = model.diagnose()
         bar.total = bar.n  # the number of counterfactuals is not known before
         bar.refresh()
-    return Diagnosis(**fields, provenance=problem.provenance(direction_seed=problem.seed))
+    return diagnosis
 
 
 def _last_steps(problem: Problem, length: int, bar: Any) -> Problem:
@@ -219,8 +219,8 @@ class _Model:
         """Count one sweep more over the steps."""
         self._bar.update(self.length)
 
-    def diagnose(self) -> dict[str, Any]:
-        """Return all fields of the result."""
+    def diagnose(self) -> Diagnosis:
+        """Measure everything."""
         problem, params = self.problem, self.params
         spectrum = lyapunov_spectrum.measure(
             problem,
@@ -243,43 +243,43 @@ class _Model:
         rows = list(counterfactuals.clamped(params, {gate: means[gate] for gate in self._free()}))
         for gate, how, value, _ in rows:
             self._put(**{key("clamped", gate, how): value})
-        columns = tuple(zip(*rows, strict=True)) or ((), (), (), ())
-        gate = ""
-        if verdict != "near-critical":
-            gate = next((name for name, _ in nearest(*columns, exponent, error)), "")
+        gates, at, exponents, errors = zip(*rows, strict=True) if rows else ((), (), (), ())
         if not rows:
             self._put(spectral_radius=spectral_radius(params))
-        tried = self._gates_to_try(gate) if verdict != "near-critical" else ()
-        suggestion, changed_life, reached = Suggestion(), None, False
+        gate, tried = "", ()
+        suggestion, modified_life, reached = Suggestion(), None, False
         if verdict != "near-critical":
-            suggestion, changed_life, reached = self._suggest(counterfactuals, tried, exponent, bound)
-        return {
-            "cell": self.cell.name,
-            "verdict": verdict,
-            "numbers": self.numbers,
-            "steps": self.steps,
-            "window": self.length,
-            "transient": self.transient,
-            "sequences": problem.batch,
-            "target_half_life": self.goal,
-            "flow": flow,
-            "spectrum": spectrum,
-            "half_life": life,
-            "paths": paths,
-            "gates": tuple(means),
+            gate = next((name for name, _ in nearest(gates, at, exponents, errors, exponent, error)), "")
+            tried = self._gates_to_try(gate)
+            suggestion, modified_life, reached = self._suggest(counterfactuals, tried, exponent, bound)
+        return Diagnosis(
+            cell=self.cell.name,
+            verdict=verdict,
+            numbers=self.numbers,
+            steps=self.steps,
+            window=self.length,
+            transient=self.transient,
+            sequences=problem.batch,
+            target_half_life=self.goal,
+            flow=flow,
+            spectrum=spectrum,
+            half_life=life,
+            paths=paths,
+            gates=tuple(means),
             **statistics,
-            "clamped_gate": columns[0],
-            "clamped_at": columns[1],
-            "clamped_exponent": np.array(columns[2]),
-            "clamped_error": np.array(columns[3]),
-            "gate": gate,
-            "tried_gates": tried,
-            "suggestion": suggestion.kind,
-            "suggested_gate": suggestion.gate,
-            "suggested_value": suggestion.value,
-            "reached": reached,
-            "suggested_half_life": changed_life,
-        }
+            clamped_gate=gates,
+            clamped_at=at,
+            clamped_exponent=np.array(exponents),
+            clamped_error=np.array(errors),
+            gate=gate,
+            tried_gates=tried,
+            suggestion=suggestion.kind,
+            suggested_gate=suggestion.gate,
+            suggested_value=suggestion.value,
+            reached=reached,
+            suggested_half_life=modified_life,
+            provenance=problem.provenance(direction_seed=problem.seed),
+        )
 
     def _free(self) -> tuple[str, ...]:
         """Return the gates that are saved and not clamped all along."""
