@@ -11,7 +11,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import gatescope as gs
 from gatescope.cells.activations import complement, sigmoid, tanh, zero
-from gatescope.datatypes import trace as datatypes
 from gatescope.datatypes.diagnosis import Diagnosis
 from gatescope.errors import DtypeError, GatescopeError, ShapeError, UnknownNameError, ValueRangeError
 from gatescope.measurements.diagnosis import diagnose
@@ -370,7 +369,7 @@ def test_every_cell_is_diagnosed_saved_and_loaded(cell, tmp_path):
     found.save(path)
     loaded = Diagnosis.load(path)
     assert loaded == found
-    assert loaded == datatypes.load(path)
+    assert loaded == gs.load(path)
     assert loaded.summary() == found.summary()
     assert loaded.half_life == found.half_life
     assert found.paths.paths == ("direct", *params.gate_names)

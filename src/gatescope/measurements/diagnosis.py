@@ -246,7 +246,8 @@ class _Model:
         gates, at, exponents, errors = zip(*rows, strict=True) if rows else ((), (), (), ())
         if not rows:
             self._put(spectral_radius=spectral_radius(params))
-        gate, tried = "", ()
+        gate = ""
+        tried: tuple[str, ...] = ()
         suggestion, modified_life, reached = Suggestion(), None, False
         if verdict != "near-critical":
             gate = next((name for name, _ in nearest(gates, at, exponents, errors, exponent, error)), "")
