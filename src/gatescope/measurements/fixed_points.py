@@ -114,7 +114,7 @@ def fixed_points(
     margin = check_number("margin", margin, least=0)
     with prepare(params, x[None], clamp=clamp, seed=seed, progress=progress, dtype=np.float64) as problem:
         begin = _starts(starts, params, problem, x)
-        states, found_by = _found(problem, x, begin, tolerance, iterations, merge)
+        states, found_by = _converged(problem, x, begin, tolerance, iterations, merge)
         weights, origin = problem.params, problem.provenance(starts_seed=problem.seed)
     residual = np.abs(_residual(weights, x, states)).max(axis=(1, 2))
     blocks = [_eigenvalues(weights, x, block) for block in _blocks(states)]
@@ -136,17 +136,17 @@ def fixed_points(
     )
 
 
-def _found(
+def _converged(
     problem: Problem, x: Array, begin: Array, tolerance: float, iterations: int, merge: float
 ) -> tuple[Array, Array]:
     """Return the fixed points (P, S, H) that the starts lead to, each once, and how many led to each."""
-    params, found = problem.params, []
+    params, arrived = problem.params, []
     # States may run off to infinity, which is seen by their residuals.
     with problem.bar(len(begin), "fixed points", unit="start") as bar, np.errstate(all="ignore"):
         for block in _blocks(begin):
-            found.append(_search(params, x, block, tolerance, iterations))
+            arrived.append(_search(params, x, block, tolerance, iterations))
             bar.update(len(block))
-        states, found_by = _merged(np.concatenate(found), params, x, merge)
+        states, found_by = _merged(np.concatenate(arrived), params, x, merge)
         reach = np.abs(begin).max(axis=(0, 2))
         checked = [_is_sure(params, x, block, merge, reach) for block in _blocks(states)]
     sure = np.concatenate([np.zeros(0, bool), *checked])

@@ -320,9 +320,12 @@ def _join(groups: list[Array], spectra: list[LyapunovSpectrum]) -> LyapunovSpect
     running_step, running = on_common_lags(
         groups, [s.running_step for s in spectra], [s.running for s in spectra], axis=1
     )
+    batched: dict[str, Any] = {
+        name: in_order(groups, [getattr(s, name) for s in spectra]) for name in BATCHED
+    }
     return dataclasses.replace(
         spectra[-1],
-        **{name: in_order(groups, [getattr(s, name) for s in spectra]) for name in BATCHED},
+        **batched,
         running=running,
         running_step=running_step,
         by_sequence=in_order(groups, [np.array(rows, np.int64) for rows in each]),

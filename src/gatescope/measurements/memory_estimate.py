@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from gatescope.measurements import connectivity, gradient_flow, lyapunov_spectru
 from gatescope.measurements.problem import Problem
 from gatescope.recurrence.input_stream import MAPPED_BYTES, Series
 
-_MEASUREMENTS = {
+_MEASUREMENTS: dict[str, Callable[..., MemoryEstimate]] = {
     "gradient_flow": gradient_flow.estimate,
     "lyapunov_spectrum": lyapunov_spectrum.estimate,
     "connectivity": connectivity.estimate,

@@ -3,7 +3,7 @@
 They come from the cell's own `step_vjp`, which is linear in the adjoint and acts unit by unit: adjoints of ones on one
 state and zeros on the others give every coefficient at once, and the weights do the rest.
 
-Axes: N independent steps (any leading axes in `linearize`), S states, K kept values, G gates, P of them computed by a
+Axes: N independent steps (any leading axes in `linearize`), S states, K saved values, G gates, P of them computed by a
 first phase, H units, I inputs, n = S*H.  Everything is float64, whatever the weights are.
 """
 
@@ -16,14 +16,14 @@ from gatescope.cells.registry import get
 from gatescope.datatypes import Array, Params
 
 
-def step_jacobians(params: Params, states: Array, new_states: Array, kept: Array) -> Array:
-    """Jacobian d new_state / d state of each step, of the whole state with the cell's first state first.
+def step_jacobians(params: Params, states: Array, new_states: Array, saved: Array) -> Array:
+    """Return the Jacobian d new_state / d state of each step, of the whole state with the cell's first state first.
 
     Parameters
     ----------
     params : Params
     states, new_states : (N, S, H)
-    kept : (N, K, H)
+    saved : (N, K, H)
 
     Returns
     -------
@@ -35,12 +35,12 @@ def step_jacobians(params: Params, states: Array, new_states: Array, kept: Array
     >>> from gatescope.measurements.step_jacobian import advance, step_jacobians
     >>> params = gs.init("lstm", input_size=1, hidden_size=4, seed=0)
     >>> states = np.zeros((3, 2, 4))
-    >>> new_states, kept = advance(params, np.ones((3, 1)), states)
-    >>> step_jacobians(params, states, new_states, kept).shape
+    >>> new_states, saved = advance(params, np.ones((3, 1)), states)
+    >>> step_jacobians(params, states, new_states, saved).shape
     (3, 8, 8)
     """
     cell = get(params.cell)
-    linear = linearize(cell, kept, states, new_states)
+    linear = linearize(cell, saved, states, new_states)
     count, S, H = np.shape(states)
     P = cell.prepared
     R = _blocks(params.weight_hh, len(cell.gates))
@@ -59,15 +59,15 @@ def step_jacobians(params: Params, states: Array, new_states: Array, kept: Array
     return result.reshape(count, S * H, S * H)
 
 
-def input_jacobians(params: Params, states: Array, new_states: Array, kept: Array) -> Array:
-    """Jacobian d new_state / d input of each step; arguments as for `step_jacobians`.
+def input_jacobians(params: Params, states: Array, new_states: Array, saved: Array) -> Array:
+    """Return the Jacobian d new_state / d input of each step; arguments as for `step_jacobians`.
 
     Returns
     -------
     (N, S*H, I) float64
     """
     cell = get(params.cell)
-    linear = linearize(cell, kept, states, new_states)
+    linear = linearize(cell, saved, states, new_states)
     count, S, H = np.shape(states)
     P = cell.prepared
     W, R = _blocks(params.weight_ih, len(cell.gates)), _blocks(params.weight_hh, len(cell.gates))
@@ -80,7 +80,7 @@ def input_jacobians(params: Params, states: Array, new_states: Array, kept: Arra
 
 
 def advance(params: Params, inputs: Array, states: Array) -> tuple[Array, Array]:
-    """One step from each of N states, in NumPy and float64: the cell's own equations.
+    """Take one step from each of N states, in NumPy and float64, by the cell's own equations.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def advance(params: Params, inputs: Array, states: Array) -> tuple[Array, Array]
     Returns
     -------
     new_states : (N, S, H) float64
-    kept : (N, K, H) float64
+    saved : (N, K, H) float64
     """
     cell = get(params.cell)
     P, G = cell.prepared, len(cell.gates)
@@ -101,32 +101,32 @@ def advance(params: Params, inputs: Array, states: Array) -> tuple[Array, Array]
     first = slice(0, (P or G) * hidden)
     rh = _affine(params.weight_hh[first], params.bias_hh[first], old[0], P or G)
     if cell.prepare is None or cell.operand is None:
-        new, kept = cell.step(wx, rh, old)
+        new, saved = cell.step(wx, rh, old)
     else:
         prepared = cell.prepare(wx[:P], rh, old)
         second = slice(P * hidden, None)
         operand = cell.operand(prepared, old)
         rh = _affine(params.weight_hh[second], params.bias_hh[second], operand, G - P)
-        new, kept = cell.step(wx[P:], rh, old, prepared)
-    new_states, values = np.empty((count, len(new), hidden)), np.empty((count, len(kept), hidden))
+        new, saved = cell.step(wx[P:], rh, old, prepared)
+    new_states, values = np.empty((count, len(new), hidden)), np.empty((count, len(saved), hidden))
     fill_rows(new_states, new)
-    fill_rows(values, kept)
+    fill_rows(values, saved)
     return new_states, values
 
 
 def _blocks(weight: Array, gates: int) -> Array:
-    """(G*H, X) -> (G, H, X) float64."""
+    """Return a weight (G*H, X) as (G, H, X) float64."""
     return weight.astype(np.float64).reshape(gates, -1, weight.shape[1])
 
 
 def _weighted(coefficients: Array, weights: Array) -> Array:
-    """sum_g diag(coefficients[n, g]) weights[g]: (N, G, H), (G, H, X) -> (N, H, X)."""
+    """Return sum_g diag(coefficients[n, g]) weights[g]: of (N, G, H) and (G, H, X), (N, H, X)."""
     # A small product for each unit: five times faster than einsum's loop.
     value: Array = np.matmul(coefficients.transpose(2, 0, 1), weights.transpose(1, 0, 2))
     return value.transpose(1, 0, 2)
 
 
 def _affine(weight: Array, bias: Array, x: Array, gates: int) -> tuple[Array, ...]:
-    """W x + b by gate: (N, X) -> so many (N, H)."""
+    """Return W x + b by gate: of (N, X), so many (N, H)."""
     value = x @ weight.astype(np.float64).T + bias.astype(np.float64)
     return tuple(np.moveaxis(value.reshape(len(x), gates, len(bias) // gates), 1, 0))

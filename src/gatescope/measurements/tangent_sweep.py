@@ -58,7 +58,7 @@ class Chunk(NamedTuple):
 
 
 def bin_ends(steps: int, every: int) -> Array:
-    """Return the measured steps at the ends of the bins that sums are kept of, whole intervals each."""
+    """Return the measured steps at the ends of the bins that are summed over, whole intervals each."""
     intervals = -(-steps // every)
     bins = min(_BINS, intervals)
     ends = (np.arange(1, bins + 1) * intervals // bins).astype(np.int64) * every
