@@ -121,7 +121,7 @@ def test_a_flow_of_several_lengths_knows_its_sequences():
     assert "sequence 3: vanishing" in flow.summary()
 
 
-def test_a_spectrum_of_several_lengths_knows_its_sequences(tmp_path):
+def test_a_spectrum_of_several_lengths_knows_its_sequences():
     """Intervals between orthonormalizations and transients are those of each sequence."""
     case, lengths = Case("lstm", T=64, B=4, I=2, H=5), [60, 37, 50, 22]
     spectrum = gs.lyapunov_spectrum(case.params, case.inputs, lengths=lengths)
@@ -132,6 +132,8 @@ def test_a_spectrum_of_several_lengths_knows_its_sequences(tmp_path):
         assert spectrum.verdict()[b] == one.verdict()[0]
         assert spectrum.converged()[b] == one.converged()[0]
     assert "over up to 54 steps" in spectrum.summary()
+    jacobians = gs.jacobian_spectrum(case.params, case.inputs, lengths=lengths)
+    assert jacobians.sequence(3) == gs.jacobian_spectrum(case.params, case.inputs[:22, 3])
 
 
 def test_connectivity_of_several_lengths_leaves_out_what_a_sequence_has_not():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
 
 from gatescope.checks.arrays import Array
+from gatescope.checks.numbers import check_index
 from gatescope.datatypes.result import Result
 from gatescope.reporting.table import Table, some
 from gatescope.reporting.text import counted, number
@@ -42,35 +44,37 @@ class JacobianSpectrum(Result):
     source_step: int
     source_steps: Array | None = None
 
+    def sequence(self, number: int) -> JacobianSpectrum:
+        """Return the spectrum of one sequence, at the lags that it has."""
+        b = check_index("number", number, self.log_singular.shape[1], "sequences")
+        step = self.source_step if self.source_steps is None else int(self.source_steps[b])
+        own = ~np.isnan(self.log_singular[:, b, 0])
+        log_singular = self.log_singular[own, b : b + 1]
+        return dataclasses.replace(
+            self, lag=self.lag[own], log_singular=log_singular, source_step=step, source_steps=None
+        )
+
     def table(self) -> Table:
         """Return the largest, the median and the smallest singular value of the first sequence at some of the lags."""
         _, batch, count = self.log_singular.shape
-        lags, decades = self._first()
-        rows = [
-            (lags[at], *(decades[at, j] / _LN10 for j in (0, count // 2, count - 1)))
-            for at in some(len(lags))
-        ]
-        step = self.source_step if self.source_steps is None else int(self.source_steps[0])
+        first = self.sequence(0)
+        decades, picks = first.log_singular[:, 0] / _LN10, (0, count // 2, count - 1)
+        rows = [(first.lag[at], *(decades[at, j] for j in picks)) for at in some(len(first.lag))]
         title = (
             f"singular values, log10, of d {self.of} by an earlier {self.wrt}, {self.cell}, "
-            f"from step {step:,}{', sequence 0' if batch > 1 else ''}"
+            f"from step {first.source_step:,}{', sequence 0' if batch > 1 else ''}"
         )
         return Table(("lag, steps", "largest", "median", "smallest"), rows, title)
 
     def summary(self) -> str:
         """Return what the table is of, and the rate of the largest singular value over the longest lag."""
-        title, (lags, logs) = self.table().title, self._first()
-        longest = int(lags[-1])
+        title, first = self.table().title, self.sequence(0)
+        longest = int(first.lag[-1])
         if longest == 0:
             return title
-        rate = float(logs[-1, 0]) / longest
+        rate = float(first.rates()[-1, 0, 0])
         change = "falls" if rate < 0 else "grows"
         return f"{title}\nthe largest {change} by {number(abs(rate))} nats per step over {counted(longest, 'step')}"
-
-    def _first(self) -> tuple[Array, Array]:
-        """Return the lags that the first sequence has, and its log singular values (L, k) at them."""
-        own = ~np.isnan(self.log_singular[:, 0, 0])
-        return self.lag[own], self.log_singular[own, 0]
 
     def rates(self) -> Array:
         """Return log singular values (L, B, k) per step of lag, in nats per step: finite-time exponents; NaN at lag 0.

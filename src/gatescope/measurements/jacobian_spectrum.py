@@ -41,7 +41,7 @@ def jacobian_spectrum(
 ) -> JacobianSpectrum:
     """Measure the singular values of d s_t / d s_{t-lag}, of the whole state (h and c of an LSTM) or of a block of it.
 
-    ``d s_t / d s_{t-lag} = J_{t-1} ... J_{t-lag}`` is never multiplied out: it is carried as a triangle whose columns have
+    ``d s_t / d s_{t-lag} = J_{t-1} ... J_{t-lag}`` is never multiplied out: it is a triangle whose columns have
     scales of their own and an orthogonal factor, and one-sided Jacobi rotations of the triangle give every singular
     value to high relative accuracy, even where they differ by hundreds of orders of magnitude [1]_ [2]_, as long as the
     Jacobian of each single step has its digits (a warning says where not: units that are saturated).  The largest

@@ -72,9 +72,9 @@ def plot_jacobian_spectrum(
     check_result("result", result, JacobianSpectrum, "jacobian_spectrum")
     if result.log_singular.size == 0:
         raise ValueRangeError("has no lag, no sequence or no singular value", argument="result")
-    check_index("sequence", sequence, result.log_singular.shape[1], "sequences")
+    result = result.sequence(check_index("sequence", sequence, result.log_singular.shape[1], "sequences"))
     check_choice("scale", scale, ("linear", "log"))
-    lag, decades = result.lag, result.log_singular[:, sequence] / LN10
+    lag, decades = result.lag, result.log_singular[:, 0] / LN10
     with drawing_on(ax, 7.2, 4.6) as axes:
         if decades.shape[1] <= _FEW:
             _draw_each(axes, lag, decades, artist_kwargs)

@@ -78,6 +78,7 @@ def plot_lyapunov_convergence(
     """
     _check_spectrum(spectrum, "spectrum")
     number = check_index("sequence", sequence, spectrum.exponents.shape[0], "sequences")
+    spectrum, number = spectrum.sequence(number), 0  # of several lengths, each has steps of its own
     chosen = _check_ks(ks, spectrum.exponents.shape[1])
     check_choice("scale", scale, ("log", "linear"))
     step = np.asarray(spectrum.running_step)
