@@ -90,7 +90,8 @@ def summarize(seeds: Seeds, band: Band) -> Summary:
             # The nearest seed, not a point between two: one that diverged would take the band to infinity with it.
             curves[1:, known] = np.nanquantile(capped, band, axis=1, method="nearest")
     curves[curves > _CAP / 1e20] = np.inf
-    return Summary(epoch, *curves, size)
+    middle, low, high = curves
+    return Summary(epoch, middle, low, high, size)
 
 
 def finite_values(summaries: Iterable[Summary], *, positive: bool) -> Array:

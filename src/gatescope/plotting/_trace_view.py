@@ -140,12 +140,13 @@ def check_steps(trace: Trace, steps: Any, sequence: int) -> range:
             seen=steps,
             advice=f"choose from the {length} steps of sequence {sequence}",
         )
-    return chosen
+    return range(chosen.start, chosen.stop, chosen.step)
 
 
 def gate_names(trace: Trace) -> tuple[str, ...]:
     """Return the saved values worth drawing: all but those that are neither gates nor of a known range."""
-    gates = _cell(trace).gates if _cell(trace) else trace.gate_names
+    cell = _cell(trace)
+    gates = cell.gates if cell else trace.gate_names
     return tuple(name for name in trace.gate_names if name in gates or trace.bounds(name) is not None)
 
 
@@ -163,7 +164,7 @@ def spread_units(trace: Trace, sequence: int = 0) -> tuple[tuple[int, ...], str]
     units : tuple of int
         Three (fewer of a smaller cell), from the smallest to the greatest mean over the sequence's steps.
     reference : str
-        The memory gate; else the first gate; the first state for a cell without gates.
+        As `reference_name` returns it.
 
     Examples
     --------
@@ -174,14 +175,19 @@ def spread_units(trace: Trace, sequence: int = 0) -> tuple[tuple[int, ...], str]
     >>> sorted(units), reference
     ([0, 1], 'z')
     """
-    names = gate_names(trace) + trace.state_names
-    cell = _cell(trace)
-    memory = memory_gate(cell).name if cell else ""
-    reference = memory if memory in names else names[0]
+    reference = reference_name(trace)
     means = time_mean(values(trace, reference)[: int(trace.lengths[sequence]), sequence])
     order = np.argsort(means, kind="stable")
     ranks = np.unique(np.linspace(0, len(order) - 1, min(_UNITS, len(order))).round().astype(int))
     return tuple(int(unit) for unit in order[ranks]), reference
+
+
+def reference_name(trace: Trace) -> str:
+    """Return the memory gate; else the first gate; the first state for a cell without gates."""
+    names = gate_names(trace) + trace.state_names
+    cell = _cell(trace)
+    memory = memory_gate(cell).name if cell else ""
+    return memory if memory in names else names[0]
 
 
 def values(trace: Trace, name: str) -> Array:

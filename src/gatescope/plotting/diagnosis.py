@@ -15,7 +15,7 @@ from gatescope.errors import ValueRangeError
 from gatescope.plotting import _palette
 from gatescope.plotting._checks import check_result
 from gatescope.plotting._style import SMALL, drawing_in, legend_above, plain_text
-from gatescope.plotting.gradient_flow import plot_gradient_flow
+from gatescope.plotting.gradient_flow import RATE_LINE, plot_gradient_flow
 from gatescope.plotting.gradient_paths import plot_gradient_paths
 from gatescope.reporting.text import number, steps
 
@@ -118,7 +118,7 @@ def _flow(axes: Axes, result: Diagnosis) -> None:
             axes.axvline(
                 at, color=color, linestyle=kind, linewidth=1.6, zorder=3, label=f"{label}: {steps(at)}"
             )
-    legend_above(axes, axes.get_legend().get_title().get_text())  # again: the marks are new
+    legend_above(axes, RATE_LINE)  # again: the marks are new
 
 
 def _kind(result: Diagnosis) -> str:

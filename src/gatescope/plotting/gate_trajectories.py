@@ -65,7 +65,7 @@ def plot_gate_trajectories(
     ['r', 'z', 'n', 'h']
     """
     view = _trace_view.view(trace, gates=gates, sequence=sequence, steps=steps, units=units, states=True)
-    reference = _trace_view.spread_units(trace, view.sequence)[1]
+    reference = _trace_view.reference_name(trace)
     means = _trace_view.time_mean(view.values(reference))
     with drawing_in(fig, 7.2, 1.1 + 1.15 * len(view.names)) as figure:
         panels = figure.subplots(len(view.names), 1, sharex=True, squeeze=False)[:, 0]

@@ -16,6 +16,7 @@ from gatescope.plotting._checks import check_labels, check_results
 from gatescope.plotting._decades import LN10, mark_underflow, scale_axes
 from gatescope.plotting._style import derivative, drawing_on, finite_or_nan, legend_above, line_keywords
 
+RATE_LINE = "decay rate in nats per step, from the broad pale line"
 _POINTS = 4000  # more lags than this are thinned out: finer than the pixels of a figure
 
 
@@ -95,8 +96,7 @@ def plot_gradient_flow(
         mark_underflow(axes)
         axes.set_ylabel(f"gradient norm  {_quantity(chosen)}")
         axes.set_xlabel("lag (steps back)")
-        title = "decay rate in nats per step, from the broad pale line" if fit else None
-        legend_above(axes, title)
+        legend_above(axes, RATE_LINE if fit else None)
     return axes
 
 

@@ -91,7 +91,7 @@ def plot_loss_curves(
     for label, some in drawn.items():
         histories = [run.history for run in some]
         diverged = [run.status == Status.DIVERGED for run in some]
-        judged = [k for k, history in enumerate(histories) if history.validation_epoch.size]
+        checked = [k for k, history in enumerate(histories) if history.validation_epoch.size]
         ends = [
             _seeds.last_finite(h.epoch, h.loss) for h, bad in zip(histories, diverged, strict=True) if bad
         ]
@@ -104,27 +104,27 @@ def plot_loss_curves(
                 diverged=sum(diverged),
                 stopped=sum(run.status == Status.EARLY_STOPPED for run in some),
                 validation=_seeds.align(
-                    [histories[k].validation_epoch for k in judged],
-                    [histories[k].validation_loss for k in judged],
-                    [diverged[k] for k in judged],
+                    [histories[k].validation_epoch for k in checked],
+                    [histories[k].validation_loss for k in checked],
+                    [diverged[k] for k in checked],
                 )
-                if validation and judged
+                if validation and checked
                 else None,
             )
         )
     training = [summarize(curve.loss, quantiles) for curve in curves]
-    judged = [summarize(curve.validation, None) if curve.validation else None for curve in curves]
+    validation_losses = [summarize(curve.validation, None) if curve.validation else None for curve in curves]
     styles = _palette.cell_styles(curve.cell for curve in curves)
     with drawing_on(ax, 7.2, 4.6) as axes:
         axes.set_yscale(scale)
-        _seeds.set_limits(axes, [*training, *(summary for summary in judged if summary)], level)
+        _seeds.set_limits(axes, [*training, *(summary for summary in validation_losses if summary)], level)
         for k, (curve, summary, style) in enumerate(zip(curves, training, styles, strict=True)):
             turn = (k, len(curves))
             text = _seeds.label_with_seeds(
                 curve.label, curve.loss.table.shape[1], curve.diverged, curve.stopped
             )
             _seeds.draw_summary(axes, summary, style, turn, label=text, keywords=artist_kwargs)
-            validated = judged[k]
+            validated = validation_losses[k]
             if validated is not None:
                 look: dict[str, Any] = {
                     "linestyle": _palette.DASH,
@@ -143,7 +143,7 @@ def plot_loss_curves(
         axes.set_ylabel("loss")
         kinds = [
             _seeds.seeds_drawn(quantiles, max(curve.loss.table.shape[1] for curve in curves)),
-            "dashed: validation" if any(judged) else "",
+            "dashed: validation" if any(validation_losses) else "",
             "cross: diverged" if any(curve.ends for curve in curves) else "",
             note,
         ]
