@@ -84,7 +84,7 @@ def test_repeated_and_unknown_names_get_styles_of_their_own():
     assert len({style.color for style in styles}) == len(styles)
     assert _palette.cell_styles(["mine"]) == _palette.cell_styles(["mine"])
     assert len(_palette.cell_styles(["lstm"] * 20)) == 20
-    assert _palette.gate_styles(["f", "k"])[0] == _palette.GATES["f"]
+    assert _palette.gate_styles(["f", "k"])[0] == _palette.GATES["forget gate"]
 
 
 def test_many_units_repeat_no_pair_of_colour_and_line():

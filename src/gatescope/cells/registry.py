@@ -98,7 +98,8 @@ def register(module: Any) -> Cell:
         missing += [name for name in ("prepare", "operand", "prepare_vjp") if not hasattr(module, name)]
     if missing:
         raise ValueRangeError(
-            f"{module!r} lacks {', '.join(missing)}", advice="see gatescope/cells/lstm.py for what a cell defines"
+            f"{module!r} lacks {', '.join(missing)}",
+            advice="see gatescope/cells/lstm.py for what a cell defines",
         )
     cell = Cell(
         name=module.NAME,

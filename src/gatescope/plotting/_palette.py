@@ -10,6 +10,8 @@ import zlib
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from gatescope.cells.roles import ROLES
+
 BLACK = "#000000"
 BLUE = "#0072B2"
 VERMILLION = "#D55E00"
@@ -46,16 +48,15 @@ CELLS: dict[str, Style] = {
     "rnn_relu": Style(PURPLE, DASH_DOT_DOT, "D"),
 }
 
-GATES: dict[str, Style] = {
-    "i": Style(ORANGE, DASH, "^"),
-    "f": Style(BLUE, "-", "o"),
-    "g": Style(PURPLE, DASH_DOT_DOT, "D"),
-    "o": Style(BLACK, DOT, "s"),
-    "r": Style(BLACK, DOT, "s"),
-    "z": Style(GREEN, "-", "o"),
-    "n": Style(PURPLE, DASH_DOT_DOT, "D"),
-    "h": Style(VERMILLION, DASH_DOT, "v"),
-    "c": Style(SKY, SHORT_DASH, "P"),
+GATES: dict[str, Style] = {  # and states, by what they are
+    "input gate": Style(ORANGE, DASH, "^"),
+    "forget gate": Style(BLUE, "-", "o"),
+    "candidate": Style(PURPLE, DASH_DOT_DOT, "D"),
+    "output gate": Style(BLACK, DOT, "s"),
+    "reset gate": Style(BLACK, DOT, "s"),
+    "update gate": Style(GREEN, "-", "o"),
+    "hidden state": Style(VERMILLION, DASH_DOT, "v"),
+    "cell state": Style(SKY, SHORT_DASH, "P"),
 }
 
 # What has no fixed style.  The first three differ by lightness alone (70, 46 and 0 of 100), because
@@ -70,19 +71,6 @@ CYCLE: tuple[Style, ...] = (
     Style(SKY, DOT, "X"),
 )
 
-ROLES: dict[str, str] = {
-    "i": "input gate",
-    "f": "forget gate",
-    "g": "candidate",
-    "o": "output gate",
-    "r": "reset gate",
-    "z": "update gate",
-    "n": "candidate",
-    "q": "recurrent part of n",
-    "h": "hidden state",
-    "c": "cell state",
-}
-
 
 def cell_styles(names: Iterable[str]) -> list[Style]:
     """Return the style of each cell; a name that comes again, or is not known, gets one that is still free."""
@@ -91,7 +79,8 @@ def cell_styles(names: Iterable[str]) -> list[Style]:
 
 def gate_styles(names: Iterable[str]) -> list[Style]:
     """Return the style of each gate or state, as `cell_styles` gives it for cells."""
-    return _styles(GATES, list(names))
+    fixed = {name: GATES[role] for name, role in ROLES.items() if role in GATES}
+    return _styles(fixed, list(names))
 
 
 def unit_styles(count: int) -> list[Style]:

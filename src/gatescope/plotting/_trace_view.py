@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from gatescope.cells.memory_gate import memory_gate
 from gatescope.cells.registry import Cell, get
 from gatescope.cells.registry import names as registered_cells
+from gatescope.cells.roles import ROLES
 from gatescope.checks.numbers import check_choices, check_index, check_type
 from gatescope.datatypes import Array, Trace
 from gatescope.errors import ShapeError, ValueRangeError
@@ -263,7 +264,7 @@ def frame_values(axes: Axes, name: str, bounds: tuple[float, float] | None) -> N
 
 def two_lines(name: str) -> str:
     """Return a gate's or state's name and below it what it is."""
-    role = _palette.ROLES.get(name)
+    role = ROLES.get(name)
     return f"{plain_text(name)}\n{role}" if role else plain_text(name)
 
 

@@ -173,11 +173,12 @@ def _checked(
         targets = targets[..., None]
     columns = targets.shape[-1] if targets.ndim > 1 else 1
     head = Head("class", classes, loss) if loss == "cross_entropy" else Head("y", max(columns, 1), loss)
+    optional: dict[str, Any] = {name: arrays[name] for name in _OPTIONAL if name in arrays}
     try:
         whole = Batch(
             inputs=inputs,
             targets=targets,
-            **{name: arrays[name] for name in _OPTIONAL if name in arrays},
+            **optional,
             heads=(head,),
         )
         inputs, targets, mask, lengths = check_task(whole, dtype, whole.heads)
