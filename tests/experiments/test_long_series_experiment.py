@@ -1,7 +1,6 @@
 """The 20,000-step experiment, small: it can be stopped anywhere, and what it finds depends on its settings alone."""
 
 import dataclasses
-import importlib
 import itertools
 import json
 import os
@@ -17,6 +16,7 @@ import gatescope as gs
 from gatescope.datatypes.long_series import LongSeriesResult
 from gatescope.datatypes.training_run import Status
 from gatescope.errors import FileFormatError, OutputError, UnknownNameError, ValueRangeError
+from gatescope.experiments.long_series import run as experiment
 from gatescope.experiments.long_series import timing as times
 from gatescope.experiments.long_series.report import write_report
 from gatescope.experiments.long_series.run import run_long_series
@@ -96,7 +96,7 @@ def test_ctrl_c_in_a_run_is_an_interrupt_that_says_how_to_go_on(tmp_path, monkey
         run = real(*args, **keywords)
         return dataclasses.replace(run, status=Status.INTERRUPTED)
 
-    monkeypatch.setattr(train, "train", interrupted)
+    monkeypatch.setattr(experiment, "train", interrupted)
     with pytest.raises(KeyboardInterrupt) as caught:
         run_long_series(tmp_path, **SMALL)
     assert "the same call resumes from there" in caught.value.__notes__[0]
@@ -137,7 +137,7 @@ def test_a_run_that_diverged_ends_there(tmp_path, monkeypatch):
             )
         return run
 
-    monkeypatch.setattr(train, "train", diverging)
+    monkeypatch.setattr(experiment, "train", diverging)
     result = run_long_series(tmp_path, **SMALL)
     assert np.isnan(result.loss[1, 1]).tolist() == [False, True, True]
     assert np.isfinite(result.loss[0]).all()
@@ -146,8 +146,7 @@ def test_a_run_that_diverged_ends_there(tmp_path, monkeypatch):
 
 
 def test_the_epoch_that_diverged_has_no_loss_and_the_report_can_be_written(tmp_path, monkeypatch):
-    module = importlib.import_module("gatescope.experiments.long_series.run")
-    monkeypatch.setattr(module, "LEARNING_RATE", 1e38)
+    monkeypatch.setattr(experiment, "LEARNING_RATE", 1e38)
     result = run_long_series(tmp_path / "runs", **{**SMALL, "seeds": 1})
     assert result.status == (("diverged",),) * 2
     assert np.isnan(result.loss[..., 1:]).all()
@@ -238,10 +237,10 @@ def test_a_torn_run_is_told_of_before_another_is_trained(tmp_path, monkeypatch):
     ("bad", "error", "message"),
     [
         ({"cells": ("lstm", "grue")}, UnknownNameError, "grue"),
-        ({"cells": ()}, ValueRangeError, r"cells=\(\) must name at least one cell"),
+        ({"cells": ()}, ValueRangeError, r"cells=\(\) must have at least one value"),
         ({"cells": ("gru", "gru")}, ValueRangeError, "none twice"),
         ({"seeds": 0}, ValueRangeError, "seeds=0"),
-        ({"seeds": []}, ValueRangeError, r"seeds=\[\] must have at least one seed"),
+        ({"seeds": []}, ValueRangeError, r"seeds=\(\) must have at least one value"),
         ({"seeds": [1, 1]}, ValueRangeError, "none twice"),
         ({"seeds": [-1]}, ValueRangeError, "seeds=-1"),
         ({"epochs": 0}, ValueRangeError, "epochs=0"),

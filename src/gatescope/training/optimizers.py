@@ -157,11 +157,9 @@ class Adam(Optimizer):
 
     @property
     def vectors(self) -> tuple[str, ...]:
-        """Return the names of the running means of the gradient and of its square."""
         return "mean", "square"
 
     def apply(self, theta: Array, gradient: Array, state: Mapping[str, Array], step: int, lr: float) -> None:
-        """Do one update in place, of arrays that fit each other; arguments as in `update`."""
         (beta1, beta2), decay = self.betas, self.weight_decay
         kernels.adam(
             theta,
@@ -237,11 +235,9 @@ class RMSprop(Optimizer):
 
     @property
     def vectors(self) -> tuple[str, ...]:
-        """Return the name of the mean square, and of the mean and the velocity where they are used."""
         return ("square", *["mean"] * self.centered, *["velocity"] * (self.momentum > 0))
 
     def apply(self, theta: Array, gradient: Array, state: Mapping[str, Array], step: int, lr: float) -> None:
-        """Do one update in place, of arrays that fit each other; arguments as in `update`."""
         unused = _UNUSED[theta.dtype]
         kernels.make_rmsprop(self.centered, self.momentum > 0)(
             theta,
@@ -310,11 +306,9 @@ class SGD(Optimizer):
 
     @property
     def vectors(self) -> tuple[str, ...]:
-        """Return the name of the velocity, if there is momentum."""
         return ("velocity",) if self.momentum > 0 else ()
 
     def apply(self, theta: Array, gradient: Array, state: Mapping[str, Array], step: int, lr: float) -> None:
-        """Do one update in place, of arrays that fit each other; arguments as in `update`."""
         kernels.make_sgd(self.momentum > 0, self.nesterov)(
             theta,
             gradient,

@@ -31,7 +31,6 @@ class Constant:
     """
 
     def __call__(self, update: int, updates: int) -> float:
-        """Return 1."""
         return 1.0
 
 
@@ -60,7 +59,6 @@ class Step:
         set_checked(self, every=check_count("every", self.every), rate=check_above_zero("rate", self.rate))
 
     def __call__(self, update: int, updates: int) -> float:
-        """Return the factor at an update."""
         return _power(self.rate, update // self.every)
 
 
@@ -86,7 +84,6 @@ class Exponential:
         set_checked(self, rate=check_above_zero("rate", self.rate))
 
     def __call__(self, update: int, updates: int) -> float:
-        """Return the factor at an update."""
         return _power(self.rate, update)
 
 
@@ -116,7 +113,6 @@ class Cosine:
         set_checked(self, floor=check_number("floor", self.floor, least=0, most=1))
 
     def __call__(self, update: int, updates: int) -> float:
-        """Return the factor at an update."""
         done = min(update / updates, 1.0) if updates > 0 else 1.0
         return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * done)) / 2
 
@@ -146,7 +142,6 @@ class WarmUp:
         set_checked(self, updates=check_count("updates", self.updates), then=by_name(self.then, "then"))
 
     def __call__(self, update: int, updates: int) -> float:
-        """Return the factor at an update."""
         if update < self.updates:
             return (update + 1) / self.updates
         return self.then(update - self.updates, max(updates - self.updates, 0))
@@ -190,7 +185,6 @@ class Piecewise:
             raise ValueRangeError("must rise", argument="boundaries", seen=self.boundaries)
 
     def __call__(self, update: int, updates: int) -> float:
-        """Return the factor of the piece that `update` lies in."""
         return self.factors[bisect_right(self.boundaries, update)]
 
 

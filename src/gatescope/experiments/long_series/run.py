@@ -17,10 +17,13 @@ from gatescope.datatypes.long_series import PUBLISHED_UNITS, LongSeriesResult
 from gatescope.datatypes.training_run import Status, TrainingRun
 from gatescope.errors import FileFormatError, OutputError, ValueRangeError
 from gatescope.experiments.long_series.timing import epoch_times
+from gatescope.recurrence.initialization import init_stack
 from gatescope.storage.atomic import atomic_write
 from gatescope.storage.provenance import provenance
 from gatescope.storage.resumable import read_state
-from gatescope.training.optimizers import Optimizer
+from gatescope.tasks import long_series
+from gatescope.training.optimizers import Adam
+from gatescope.training.train import train
 
 HIDDEN_SIZE = PUBLISHED_UNITS
 LEARNING_RATE = 1e-3
@@ -107,8 +110,6 @@ def run_long_series(
     >>> result.loss.shape, result.preliminary
     ((1, 1, 2), True)
     """
-    from gatescope.tasks._long_series import long_series as make
-
     chosen, numbers = _check_cells(cells), _check_seeds(seeds)
     settings: dict[str, Any] = {
         "steps": check_count("steps", steps),
@@ -123,26 +124,32 @@ def run_long_series(
         "clip_norm": CLIP_NORM,
         "scheme": SCHEME,
     }
-    batch = make(steps=steps, sequences=sequences, lookback=lookback, seed=data_seed, dtype=dtype)
+    batch = long_series(steps=steps, sequences=sequences, lookback=lookback, seed=data_seed, dtype=dtype)
     path = _prepare(folder, settings, check_count("epochs", epochs))
     files = {(cell, seed): path / f"{cell}-{seed}.npz" for cell, seed in _order(chosen, numbers)}
     _check_files(files.values())
+    optimizer = Adam(eps=EPSILON)
     runs: dict[tuple[str, int], TrainingRun] = {}
     for number, ((cell, seed), file) in enumerate(files.items(), 1):
         if log is not None:
             log(f"run {number} of {len(chosen) * len(numbers)}: {cell}, seed {seed}")
-        runs[cell, seed] = _train(
-            file,
+        runs[cell, seed] = train(
+            init_stack(cell, hidden_size=hidden_size, heads=batch, seed=seed, scheme=SCHEME, dtype=dtype),
             batch,
-            cell,
-            hidden_size=hidden_size,
-            seed=seed,
-            dtype=dtype,
+            optimizer=optimizer,
+            lr=LEARNING_RATE,
+            clip_norm=CLIP_NORM,
             epochs=epochs,
-            threads=threads,
+            checkpoint=file,
             checkpoint_seconds=checkpoint_seconds,
+            seed=seed,
+            threads=threads,
             progress=progress,
         )
+        if runs[cell, seed].status is Status.INTERRUPTED:
+            interrupt = KeyboardInterrupt()
+            interrupt.add_note(f"what has been trained is in {str(path)!r}; the same call resumes from there")
+            raise interrupt
     if log is not None:
         log("timing epochs, the cells in turns")
     seconds = epoch_times(
@@ -150,51 +157,12 @@ def run_long_series(
         batch,
         chosen,
         numbers,
-        optimizer=_optimizer(),
+        optimizer=optimizer,
         lr=LEARNING_RATE,
         clip_norm=CLIP_NORM,
         threads=threads,
     )
     return _collect(runs, chosen, numbers, epochs, batch.baseline, settings, seconds, threads)
-
-
-def _optimizer() -> Optimizer:
-    from gatescope.training.optimizers import Adam
-
-    return Adam(eps=EPSILON)
-
-
-def _train(
-    file: Path,
-    batch: Any,
-    cell: str,
-    *,
-    hidden_size: int,
-    seed: int,
-    dtype: str,
-    **options: Any,
-) -> TrainingRun:
-    from gatescope.recurrence.initialization import init_stack
-    from gatescope.training.train import train
-
-    stack = init_stack(cell, hidden_size=hidden_size, heads=batch, seed=seed, scheme=SCHEME, dtype=dtype)
-    run = train(
-        stack,
-        batch,
-        optimizer=_optimizer(),
-        lr=LEARNING_RATE,
-        clip_norm=CLIP_NORM,
-        checkpoint=file,
-        seed=seed,
-        **options,
-    )
-    if run.status is Status.INTERRUPTED:
-        interrupt = KeyboardInterrupt()
-        interrupt.add_note(
-            f"what has been trained is in {str(file.parent)!r}; the same call resumes from there"
-        )
-        raise interrupt
-    return run
 
 
 def _order(cells: Sequence[str], seeds: Sequence[int]) -> Iterator[tuple[str, int]]:
@@ -236,41 +204,39 @@ def _collect(
                 values[c, s, : len(curve)] = curve  # of a run that diverged, the epochs before that one
         return values
 
-    def each(value: Callable[[TrainingRun], Any]) -> list[list[Any]]:
-        return [[value(runs[cell, seed]) for seed in seeds] for cell in cells]
-
-    shared = ("steps", "sequences", "lookback", "hidden_size", "data_seed")
+    fields = ("steps", "sequences", "lookback", "hidden_size", "data_seed")
     return LongSeriesResult(
         cells=tuple(cells),
         seeds=np.array(seeds, np.int64),
         loss=curves("loss"),
         gradient_norm=curves("gradient_norm"),
         clipped=curves("clipped"),
-        status=tuple(map(tuple, each(lambda run: str(run.status)))),
+        status=tuple(tuple(str(runs[cell, seed].status) for seed in seeds) for cell in cells),
         baseline=float(baseline),
-        settings={name: value for name, value in settings.items() if name not in shared},
+        settings={name: value for name, value in settings.items() if name not in fields},
         seconds=seconds,
         provenance=provenance(device="cpu", dtype=settings["dtype"], threads=threads or default_threads()),
-        **{name: settings[name] for name in shared},
+        **{name: settings[name] for name in fields},
     )
 
 
 def _check_cells(cells: Sequence[str]) -> tuple[str, ...]:
-    chosen = (cells,) if isinstance(cells, str) else tuple(cells)
-    for cell in chosen:
-        get(cell)
-    if not chosen or len(set(chosen)) < len(chosen):
-        raise ValueRangeError("must name at least one cell, and none twice", argument="cells", seen=cells)
-    return chosen
+    names = (cells,) if isinstance(cells, str) else tuple(cells)
+    for name in names:
+        get(name)
+    return _distinct("cells", names)
 
 
 def _check_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
     if isinstance(seeds, int | np.integer):
         return tuple(range(check_count("seeds", seeds)))
-    chosen = tuple(check_count("seeds", seed, least=0) for seed in seeds)
-    if not chosen or len(set(chosen)) < len(chosen):
-        raise ValueRangeError("must have at least one seed, and none twice", argument="seeds", seen=seeds)
-    return chosen
+    return _distinct("seeds", tuple(check_count("seeds", seed, least=0) for seed in seeds))
+
+
+def _distinct(argument: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not values or len(set(values)) < len(values):
+        raise ValueRangeError("must have at least one value, and none twice", argument=argument, seen=values)
+    return values
 
 
 def _prepare(folder: str | os.PathLike[str], settings: dict[str, Any], epochs: int) -> Path:
