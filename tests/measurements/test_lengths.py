@@ -218,3 +218,14 @@ def test_what_does_not_go_with_several_lengths(tmp_path):
         gs.gradient_flow(case.params, case.inputs, lengths=[40, 30], lags=[35, 38])
     with pytest.raises(ValueRangeError, match=r"source_step=35 is out of range; the states are 1..30"):
         gs.gradient_flow(case.params, case.inputs, lengths=[40, 30], source_step=35)
+
+
+@pytest.mark.parametrize("measure", [gs.gradient_flow, gs.lyapunov_spectrum, gs.jacobian_spectrum])
+def test_a_sequence_that_overflows_is_named_by_its_number_in_the_batch(measure):
+    params = gs.init("rnn_relu", input_size=1, hidden_size=2, dtype="float64")
+    params.weight_hh[:] = 1e20 * np.eye(2)
+    params.weight_ih[:], params.bias_ih[:], params.bias_hh[:] = 1, 0, 0
+    inputs = np.zeros((40, 3, 1))
+    inputs[0, 2] = 1
+    with pytest.raises(ValueRangeError, match="sequence 2 are not finite from step 17 on"):
+        measure(params, inputs, lengths=[30, 40, 40])

@@ -25,6 +25,7 @@ from gatescope.measurements.half_life import check_transient, slope
 from gatescope.measurements.problem import Problem, prepare
 from gatescope.measurements.selection import evenly
 from gatescope.recurrence.initialization import init
+from gatescope.recurrence.recompute import NotFiniteError
 from gatescope.storage.provenance import provenance
 
 _LAGS = 1000  # that the adjoint's line goes through
@@ -201,7 +202,7 @@ def _stays_finite(problem: Problem) -> bool:
     try:
         for _ in problem.forward([problem.steps], _PIECE):
             pass
-    except ValueRangeError:  # of the states: everything else has been checked
+    except NotFiniteError:
         return False
     return True
 

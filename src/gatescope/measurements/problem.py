@@ -28,7 +28,7 @@ from gatescope.errors import ValueRangeError
 from gatescope.kernels.device import Device, device_for, device_metadata, device_of, threads_for
 from gatescope.recurrence.clamping import apply_clamp, clamp_metadata, clamp_values
 from gatescope.recurrence.input_stream import Series, open_series, part_of
-from gatescope.recurrence.recompute import Replay, check_states
+from gatescope.recurrence.recompute import NotFiniteError, Replay, check_states
 from gatescope.storage.provenance import provenance
 from gatescope.storage.resumable import Resumable, digest
 
@@ -332,8 +332,12 @@ def by_length(
     join : callable
         Takes the numbers of the sequences of each group, and what was measured of it; called if there are several.
     """
-    groups = problem.groups()
-    measured = [measure(part) for _, part in groups]
+    groups, measured = problem.groups(), []
+    for rows, part in groups:
+        try:
+            measured.append(measure(part))
+        except NotFiniteError as error:  # it knows the sequence by its number in the group
+            raise NotFiniteError(int(rows[error.sequence]), error.step) from error
     return measured[0] if len(measured) == 1 else join([rows for rows, _ in groups], measured)
 
 

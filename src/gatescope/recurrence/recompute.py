@@ -23,15 +23,18 @@ def check_states(states: Array, begin: int, sequence: int | None = None) -> None
     if np.isfinite(states[-1]).all():  # what is not finite once stays so, in a cell that feeds its state back
         return
     step, row = (int(index) for index in np.argwhere(~np.isfinite(states).all(axis=(2, 3)))[0])
-    raise not_finite(row if sequence is None else sequence, begin + step)
+    raise NotFiniteError(row if sequence is None else sequence, begin + step)
 
 
-def not_finite(sequence: int, step: int) -> ValueRangeError:
-    """Return the error of a sequence whose states are not finite from a step on, the initial state being step 0."""
-    return ValueRangeError(
-        f"the states of sequence {sequence} are not finite from step {step} on",
-        advice="use smaller weights or inputs (or float64, if these are float32), or leave that sequence out",
-    )
+class NotFiniteError(ValueRangeError):
+    """Raised when the states of a sequence are not finite from a step on, the initial state being step 0."""
+
+    def __init__(self, sequence: int, step: int) -> None:
+        self.sequence, self.step = sequence, step
+        super().__init__(
+            f"the states of sequence {sequence} are not finite from step {step} on",
+            advice="use smaller weights or inputs (or float64, if these are float32), or leave that sequence out",
+        )
 
 
 class Replay:
@@ -193,7 +196,7 @@ class Replay:
                 bad = middle
         first_bad = self._device.last(states[: bad + 1])
         sequence = int(np.flatnonzero(~np.isfinite(first_bad).all(axis=(1, 2)))[0])
-        raise not_finite(sequence, index * self.length + bad)
+        raise NotFiniteError(sequence, index * self.length + bad)
 
     def _piece(self, index: int, states: Any, gates: Any) -> tuple[int, Any, Any]:
         if index == self._count - 1:  # `forward` has seen the ends of the others
