@@ -1,4 +1,4 @@
-"""Which gate holds a cell's memory and which one lets into it, found by running the cell's equations."""
+"""The gate that holds a cell's memory and the one that lets into it, found by running the cell's equations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of a cell's saved values go from 0 to 1 or from -1 to 1, found by running its equations."""
+"""The ranges of a cell's saved values, from 0 to 1 or from -1 to 1, found by running its equations."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Cell:
         ``prepare_vjp(saved, states, d_operand, d_prepared) -> (d_wx, d_rh, d_states)``.  A first phase may depend on
         the first state only, so the first of its d_states is the only one that counts.
     prepared : int
-        How many gates the first phase computes; 0 if there is one phase.
+        Number of gates that the first phase computes; 0 if there is one phase.
     shared : bool
         Whether `step_vjp` returns one and the same tuple as d_wx and d_rh; then it is stored once.
     fingerprint : str

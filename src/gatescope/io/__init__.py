@@ -1,4 +1,4 @@
-"""Files and other packages' weights, in."""
+"""Readers of other packages' files: weights of PyTorch, series."""
 
 from gatescope.io.pytorch import load_torch
 from gatescope.io.tables import read_series

@@ -56,7 +56,7 @@ def load_torch(
     layer : int
         From 0: the number in ``weight_ih_l0``.
     nonlinearity : {"tanh", "relu"}, optional
-        Of an RNN, which its weights do not tell.  Default: the module's own, and tanh for files and mappings.
+        Of an RNN, which its weights do not state.  Default: the module's own, and tanh for files and mappings.
     reverse : bool
         Take the backward direction of a bidirectional layer.
     prefix : str, optional

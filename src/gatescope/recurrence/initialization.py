@@ -1,4 +1,4 @@
-"""Initial weights."""
+"""Initial weights of cells, and of models with a read-out."""
 
 from __future__ import annotations
 
@@ -41,14 +41,16 @@ def init(
     scheme         weights and biases
     ============== ====================================================================================
     ``pytorch``    all uniform in +-1/sqrt(H)
-    ``keras``      weight_ih Glorot-uniform, weight_hh orthogonal (over all gates), biases 0, forget bias 1
+    ``keras``      weight_ih Glorot-uniform, weight_hh orthogonal (over all gates), biases 0, but that of a
+                   memory gate with an input gate beside it, as in the LSTM, 1
     ``orthogonal`` weight_ih Glorot-uniform, weight_hh orthogonal gate by gate times `gain`, biases 0
-    ``chrono``     as ``orthogonal``; forget (or update) bias ln u with u uniform in [1, t_max - 1] a unit,
-                   and the LSTM's input bias its negative [1]_
+    ``chrono``     as ``orthogonal``; bias of the memory gate (forget or update) ln u with u uniform in
+                   [1, t_max - 1] a unit, and that of an input gate its negative [1]_
     ``gaussian``   weight_hh normal with variance gain^2/H, weight_ih with variance 1/I, biases 0
     ============== ====================================================================================
 
-    Biases that a scheme sets go to bias_ih; bias_hh is 0 then.
+    Biases that a scheme sets go to bias_ih; bias_hh is 0 then.  Which gates these are is found from the equations,
+    by `gatescope.cells.memory_gate.memory_gate`.
 
     Parameters
     ----------
@@ -57,16 +59,16 @@ def init(
     input_size, hidden_size : int
         I and H, at least 1.
     seed : int
-        Of ``numpy.random.default_rng``.  Weights are drawn in float64 and then rounded to `dtype`.
+        Seed of ``numpy.random.default_rng``.  Weights are drawn in float64 and then rounded to `dtype`.
     scheme : str
-        As above; a number in brackets sets the scheme's constant: ``"gaussian(1.5)"`` is gain 1.5 and
+        One of those above; a number in brackets sets the scheme's constant: ``"gaussian(1.5)"`` is gain 1.5 and
         ``"chrono(500)"`` t_max 500.
     dtype : str
         ``"float32"`` or ``"float64"``.
     gain : float
-        Of ``gaussian`` and ``orthogonal``.
+        Factor of weight_hh in ``gaussian`` and ``orthogonal``.
     t_max : float
-        Of ``chrono``: the longest time scale in steps, at least 2.
+        Longest time scale of ``chrono``, in steps, at least 2.
 
     Returns
     -------
@@ -235,7 +237,7 @@ def init_readout(
 
     Examples
     --------
-    >>> from gatescope.datatypes.trace import Head
+    >>> from gatescope.datatypes import Head
     >>> from gatescope.recurrence.initialization import init_readout
     >>> weight, bias = init_readout(16, [Head("y", 2)], seed=0)
     >>> weight.shape, bool(abs(weight).max() <= 1 / 4)

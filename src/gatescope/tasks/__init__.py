@@ -1,4 +1,4 @@
-"""Data to run and train the cells on; each task gives a `gatescope.datatypes.trace.Batch`."""
+"""Data to run and train the cells on; each task gives a `gatescope.Batch`."""
 
 from gatescope.tasks._adding import adding
 from gatescope.tasks._characters import characters

@@ -47,7 +47,7 @@ def counting(
     ============================ ================= =================
 
     The targets are 1 for the members and 0 for the others, so the Bernoulli loss of a network that counts goes to 0,
-    which that of a guess at the one symbol that did come could not: nobody can tell the last a.
+    which that of a guess at the one symbol that did come could not: nobody can know the last a.
     `counting_accepted` says which strings were followed without a fault.
 
     The baseline knows only the current symbol.  After start and a that is enough; after the later letters it gives
@@ -61,7 +61,7 @@ def counting(
     sequences : int
         B.
     n_min, n_max : int
-        The shortest and the longest n; default 1, and the longest for which T has room.
+        The shortest and the longest n; default 1, and the longest that T allows.
     letters : {2, 3}
         2: a^n b^n, which is context-free; 3: a^n b^n c^n, which is context-sensitive.
     seed : int

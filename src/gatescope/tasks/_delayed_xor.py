@@ -28,7 +28,7 @@ def delayed_xor(
 
     The one input is -1 or +1 (bit 0 or 1, each as likely) at step 0 and again at step `gap`, and 0 at the others;
     Gaussian noise of standard deviation `noise` is added at all of them.  The target, at the last step alone, is
-    ``bit_1 XOR bit_2``.  Neither bit tells anything of it, so a network must keep the first for `gap` steps, join it
+    ``bit_1 XOR bit_2``.  Neither bit says anything of it, so a network must keep the first for `gap` steps, join it
     with the second in a way that no linear map can, and keep the result to the end.
 
     The baseline answers p = 1/2, since XOR of fair bits is fair and independent of either: ln 2 = 0.6931 nats.

@@ -57,10 +57,10 @@ def digits(
     split : {"train", "valid", "test"}
     order : {"rows", "pixels", "permuted"}
     valid_fraction : float
-        Share of the images not kept for the test that are kept to choose by: at least 0 and less than 1, rounded down,
-        of whatever digits.
+        Fraction of the images outside the test split that are kept to choose by: at least 0 and less than 1, rounded
+        down, of whatever digits.
     test_fraction : float
-        Share of every digit's images that is kept for the test, between 0 and 1.
+        Fraction of every digit's images that is kept for the test, between 0 and 1.
     sequences : int, optional
         Only so many images, or all of a split that has fewer than the training split; of two such numbers the smaller
         gives a part of the larger.  Default: all of the split.

@@ -41,11 +41,11 @@ def long_series(
     at step t, standardized a head: the values of one position's choices get the mean 0 and the standard
     deviation 1, over all steps and sequences and these choices together, so that the best choice stays the best.
 
-    The published experiment (M in the claims) tells how its series are made, but not its input width, heads, loss and
+    The published experiment (M in the claims) states how its series are made, but not its input width, heads, loss and
     reward.  **These are our choice**: compare the order and the shape of its curves with ours, not their heights.
 
     The future ends with the series, so the values fall to 0 over the last ``1 / (1 - gamma)`` steps or so.  Nothing in
-    the inputs tells that the end is near, and the fall is deep: of the baseline of the default batch (seed 0), 22 %
+    the inputs says that the end is near, and the fall is deep: of the baseline of the default batch (seed 0), 22 %
     come from the last 300 of the 20,000 steps.
 
     The baseline is the best constant for each of the seven outputs: a head's mean squared error is then the mean of
@@ -178,7 +178,7 @@ def long_series_prices(*, steps: int = 20_000, sequences: int = 40, seed: int = 
 def long_series_values(prices: Any, *, gamma: float = 0.99) -> Array:
     """Return the hindsight value of each of the seven choices at every step, not standardized.
 
-    At step t one is flat, short or long, and chooses; the choice decides the position q_t (0, -1 or +1) that is held
+    At step t one is flat, short or long, and chooses; the choice decides the position q_t (0, -1 or +1) that one has
     until the next step, where one chooses again.  From flat one may stay, go long or go short; from short or long one
     may hold or close, so that turning round takes two steps.  The reward is ``q_t (p_{t+1} - p_t)``, without cost.  A
     choice is worth its reward and the best that can follow it, given the prices that did come:

@@ -136,8 +136,8 @@ def _read(data: bytes, name: str, variables: Sequence[str]) -> dict[str, list[Ar
         arrays[variable] = _cells(inside, order, f"{variable} in {name!r}")
     for variable in variables:
         if variable not in arrays:
-            held = ", ".join(map(repr, seen[:12])) or "nothing"
-            raise MissingVariableError(f"has no {variable!r}; it holds {held}", seen=name)
+            listed = ", ".join(map(repr, seen[:12])) or "nothing"
+            raise MissingVariableError(f"has no {variable!r}; it holds {listed}", seen=name)
     return arrays
 
 

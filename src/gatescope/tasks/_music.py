@@ -1,4 +1,4 @@
-"""What the tasks of music share: optional packages, notes, and piano rolls as a batch."""
+"""Helpers of the tasks of music: optional packages, notes, and piano rolls as a batch."""
 
 from __future__ import annotations
 

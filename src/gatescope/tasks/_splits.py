@@ -1,4 +1,4 @@
-"""What the tasks with a part held back share: fractions, splits, and what the best constant answer loses."""
+"""Helpers of the tasks that hold data back: fractions, splits, and what the best constant answer loses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the makers of synthetic tasks share: a limit of size, one-hot symbols, and answers at the last step."""
+"""Helpers of the synthetic tasks: a limit of size, one-hot symbols, and answers at the last step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gatescope.datatypes import Array
 from gatescope.errors import ValueRangeError
 
 _LARGEST_BYTES = 4 * 2**30  # of a batch's inputs and targets; more than that is taken for a mistake
-_COUNTABLE = 2**70  # bytes; beyond these no number of GiB tells more
+_COUNTABLE = 2**70  # bytes; beyond these no number of GiB says more
 
 
 def check_size(

@@ -1,4 +1,4 @@
-"""What makes a function the maker of a task: its arguments are checked by their annotations, and recorded."""
+"""The decorator of a task's maker: arguments are checked by their annotations, and recorded."""
 
 from __future__ import annotations
 

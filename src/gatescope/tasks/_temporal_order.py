@@ -35,13 +35,13 @@ def temporal_order(
     """Make the temporal order problem: tell by the order of a few far-off symbols which class a series belongs to.
 
     A series is the start symbol, distractors (four kinds, each as likely), and the end symbol at its last step, with
-    X or Y, each as likely, in the place of 2 or 3 of the distractors.  Their places are uniform in windows which, for
+    X or Y, each as likely, instead of 2 or 3 of the distractors.  Their steps are uniform in windows which, for
     T = 100, are steps 10..20 and 50..60 (two), or 10..20, 33..43 and 66..76 (three), and which scale with T.  The
     class is the number whose binary digits are the symbols, X = 0 and Y = 1, the first one weighing most:
     XX = 0, XY = 1, YX = 2, YY = 3.  It is asked for at the last step.
 
     The baseline gives every class the same probability: its cross-entropy is ln 4 = 1.3863 or ln 8 = 2.0794 nats,
-    for nothing at the last step tells the class.
+    for nothing at the last step shows the class.
 
     Parameters
     ----------
