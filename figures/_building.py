@@ -21,8 +21,8 @@ FAST_STEPS = 400
 
 
 def names() -> list[str]:
-    """The figures, by the names of their scripts."""
-    modules = (found.name for found in pkgutil.iter_modules([str(HERE)]))
+    """Return the figures, by the names of their scripts."""
+    modules = (module.name for module in pkgutil.iter_modules([str(HERE)]))
     return sorted(name for name in modules if not name.startswith("_"))
 
 
@@ -52,7 +52,7 @@ def build(module: ModuleType, folder: Path, steps: int | None) -> list[Path]:
 
 
 def text(array: np.ndarray) -> str:
-    """A text that was stored as an array."""
+    """Return a text that was stored as an array."""
     return str(array[()])
 
 

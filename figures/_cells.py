@@ -14,17 +14,17 @@ SEED = 0
 
 
 def series(steps: int | None) -> np.ndarray:
-    """(T, 1, 1) float32: the standardized laser series, or its first `steps` steps."""
+    """Return (T, 1, 1) float32: the standardized laser series, or its first `steps` steps."""
     return gs.tasks.laser(steps=steps).inputs
 
 
 def cell(name: str, scheme: str = "pytorch") -> gs.Params:
-    """A fresh cell."""
+    """Return a fresh cell."""
     return gs.init(name, input_size=1, hidden_size=HIDDEN_SIZE, seed=SEED, scheme=scheme)
 
 
 def flow_arrays(prefix: str, flow: gs.GradientFlow) -> dict[str, np.ndarray]:
-    """A gradient flow of one sequence as arrays to store; float32 is 3e-4 nats off at -5,000 nats."""
+    """Return a gradient flow of one sequence as arrays to store; float32 is 3e-4 nats off at -5,000 nats."""
     return {
         f"{prefix}.lag": flow.lag.astype(np.int32),
         f"{prefix}.log_norm": flow.log_norm[:, 0].astype(np.float32),
@@ -33,7 +33,7 @@ def flow_arrays(prefix: str, flow: gs.GradientFlow) -> dict[str, np.ndarray]:
 
 
 def flow_from(arrays: dict[str, np.ndarray], prefix: str, longest: int | None = None) -> gs.GradientFlow:
-    """The flow that `flow_arrays` stored, up to the lag `longest`."""
+    """Return the flow that `flow_arrays` stored, up to the lag `longest`."""
     lag = arrays[f"{prefix}.lag"].astype(np.int64)
     last = None if longest is None else int(np.searchsorted(lag, longest, side="right"))
     return gs.GradientFlow(
@@ -50,7 +50,7 @@ def flow_from(arrays: dict[str, np.ndarray], prefix: str, longest: int | None = 
 def trace_arrays(
     prefix: str, trace: gs.Trace, steps: int, units: np.ndarray, dtype: Any
 ) -> dict[str, np.ndarray]:
-    """The first steps of some units of a trace of one sequence, as arrays to store."""
+    """Return the first steps of some units of a trace of one sequence, as arrays to store."""
     return {
         f"{prefix}.states": trace.states[: steps + 1, 0][:, :, units].astype(dtype),
         f"{prefix}.gates": trace.gates[:steps, 0][:, :, units].astype(dtype),
@@ -61,7 +61,7 @@ def trace_arrays(
 
 
 def trace_from(arrays: dict[str, np.ndarray], prefix: str) -> gs.Trace:
-    """The trace that `trace_arrays` stored; its unit k is the stored units[k]."""
+    """Return the trace that `trace_arrays` stored; its unit k is the stored units[k]."""
     gates = arrays[f"{prefix}.gates"][:, None].astype(np.float32)
     return gs.Trace(
         cell=prefix,

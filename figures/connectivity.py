@@ -31,20 +31,20 @@ def compute(steps: int | None) -> dict[str, np.ndarray]:
 
 
 def draw(arrays: dict[str, np.ndarray]) -> Figure:
-    """A map a cell, all on one scale."""
+    """Draw a map for each cell, all on one scale."""
     fig = plotting.new_figure(11.6, 4.3)
     high = max(float(np.nanmax(array)) for array in arrays.values()) / np.log(10)
     for k, ax in enumerate(fig.subplots(1, len(PANELS), sharex=True, sharey=True)):
         name, scheme = PANELS[k]
         stored = arrays[f"{scheme}.{name}"]
-        found = Connectivity(
+        result = Connectivity(
             cell=name,
             target_step=np.arange(len(stored)),
             source_step=np.arange(len(stored)),
             log_norm=stored.astype(np.float64)[:, :, None],
             norm="frobenius",
         )
-        plotting.plot_connectivity(found, ax=ax, vmin=high - DECADES, vmax=high)
+        plotting.plot_connectivity(result, ax=ax, vmin=high - DECADES, vmax=high)
         ax.set_title(f"{name}, {scheme} initial weights", loc="left")
         if k > 0:
             ax.set_ylabel("")

@@ -12,39 +12,38 @@ from matplotlib.figure import Figure
 import gatescope as gs
 from figures import _building as building
 from figures import _cells as cells
+from gatescope import plotting
 from gatescope.datatypes.diagnosis import Diagnosis
 from gatescope.datatypes.result import Result
-from gatescope.measurements.diagnosis import diagnose
-from gatescope.plotting.diagnosis import plot_diagnosis
 from gatescope.storage.npz import read_npz, write_npz
 
 
 def compute(steps: int | None) -> dict[str, np.ndarray]:
-    """The whole result."""
-    found = _without_command(diagnose(cells.cell("lstm"), cells.series(steps)))
+    """Compute the whole result."""
+    result = _without_command(gs.diagnose(cells.cell("lstm"), cells.series(steps)))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "diagnosis.npz"
-        found.save(path)
+        result.save(path)
         return read_npz(path)
 
 
 def draw(arrays: dict[str, np.ndarray]) -> Figure:
-    """One page."""
+    """Draw one page."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "diagnosis.npz"
         write_npz(path, arrays)
-        fig, _ = plot_diagnosis(gs.datatypes.load(path))
+        fig, _ = plotting.plot_diagnosis(gs.datatypes.load(path))
     return fig
 
 
-def _without_command(found: Diagnosis) -> Diagnosis:
+def _without_command(result: Diagnosis) -> Diagnosis:
     """Without versions and the command: the data file is the same on every machine."""
     nested = {
         field.name: dataclasses.replace(value, provenance={})
-        for field in dataclasses.fields(found)
-        if isinstance(value := getattr(found, field.name), Result)
+        for field in dataclasses.fields(result)
+        if isinstance(value := getattr(result, field.name), Result)
     }
-    return dataclasses.replace(found, provenance={"dtype": found.provenance["dtype"]}, **nested)
+    return dataclasses.replace(result, provenance={"dtype": result.provenance["dtype"]}, **nested)
 
 
 if __name__ == "__main__":

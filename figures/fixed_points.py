@@ -12,7 +12,6 @@ from figures import _building as building
 from gatescope import plotting
 from gatescope.datatypes.fixed_points import FixedPoints
 from gatescope.measurements.fixed_points import fixed_points
-from gatescope.plotting.fixed_points import plot_fixed_point_moduli, plot_fixed_points
 from gatescope.storage.npz import read_npz
 
 WEIGHTS = Path(__file__).with_name("weights") / "flip_flop.npz"
@@ -22,7 +21,7 @@ SEED = 0
 
 
 def compute(steps: int | None) -> dict[str, np.ndarray]:
-    """Fixed points under zero input, and a trajectory under pulses."""
+    """Compute fixed points under zero input, and a trajectory under pulses."""
     weights = read_npz(WEIGHTS)
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     params = gs.Params(cell="lstm", **{name: weights[name] for name in names})
@@ -46,7 +45,7 @@ def compute(steps: int | None) -> dict[str, np.ndarray]:
 
 
 def draw(arrays: dict[str, np.ndarray]) -> Figure:
-    """The plane of the trajectory on the left, the moduli of the eigenvalues on the right."""
+    """Draw the plane of the trajectory on the left, the moduli of the eigenvalues on the right."""
     points = FixedPoints(
         cell="lstm",
         state_names=("h", "c"),
@@ -67,8 +66,8 @@ def draw(arrays: dict[str, np.ndarray]) -> Figure:
     )
     fig = plotting.new_figure(10.4, 5.4)
     plane, moduli = fig.subplots(1, 2, width_ratios=(1.25, 1))
-    plot_fixed_points(points, trace=trace, ax=plane)
-    plot_fixed_point_moduli(points, ax=moduli)
+    plotting.plot_fixed_points(points, trace=trace, ax=plane)
+    plotting.plot_fixed_point_moduli(points, ax=moduli)
     moduli.get_legend().remove()
     title = f"Eight memories and what lies between: {points.h.shape[1]} LSTM units that learned the 3-bit flip-flop"
     fig.suptitle(title, x=0.01, ha="left", fontweight="bold")

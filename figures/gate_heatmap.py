@@ -28,7 +28,7 @@ def compute(steps: int | None) -> dict[str, np.ndarray]:
 
 
 def draw(arrays: dict[str, np.ndarray]) -> Figure:
-    """A row a cell: the gate, then the state."""
+    """Draw a row for each cell: the gate, then the state."""
     fig = plotting.new_figure(10.5, 6.2)
     grid = fig.subplots(len(PANELS), 2)
     for row, (name, shown) in zip(grid, PANELS.items(), strict=True):
@@ -40,7 +40,7 @@ def draw(arrays: dict[str, np.ndarray]) -> Figure:
 
 
 def _trace(name: str, key: str, values: np.ndarray) -> gs.Trace:
-    """A trace that holds one series alone, as a gate or as a state after each step."""
+    """Return a trace that holds one series alone, as a gate or as a state after each step."""
     series = values[:, None, None].astype(np.float32)
     cell = gs.cells.get(name)
     is_gate = key in cell.saved

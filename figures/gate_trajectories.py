@@ -27,7 +27,7 @@ def compute(steps: int | None) -> dict[str, np.ndarray]:
 
 
 def draw(arrays: dict[str, np.ndarray]) -> Figure:
-    """A column a cell."""
+    """Draw a column for each cell."""
     fig = plotting.new_figure(10.5, 8.2)
     for part, name in zip(fig.subfigures(1, len(NAMES), wspace=0.03), NAMES, strict=True):
         trace = cells.trace_from(arrays, name)

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 
 import gatescope as gs
 from figures import _building as building
+from gatescope import plotting
 from gatescope.cells.ranges import gate_ranges
 from gatescope.plotting import _palette
-from gatescope.plotting.gates_before_after import plot_gates_before_after
 
 ROWS = {"lstm": ("i", "f", "o", "c"), "gru": ("r", "z", "h")}
 STEPS = 50
@@ -47,7 +47,7 @@ def compute(steps: int | None) -> dict[str, np.ndarray]:
 
 
 def trace_from(arrays: dict[str, np.ndarray], cell: str, when: str) -> gs.Trace:
-    """A trace that `compute` stored."""
+    """Return a trace that `compute` stored."""
     inputs = arrays["inputs"]
     return gs.Trace(
         cell=cell,
@@ -71,7 +71,7 @@ def draw(arrays: dict[str, np.ndarray]) -> Figure:
     for part, (cell, names) in zip(parts, ROWS.items(), strict=True):
         before, after = (trace_from(arrays, cell, when) for when in WHEN)
         labels = ("before training", f"after {int(arrays['updates']):,} updates")
-        _, axes = plot_gates_before_after(
+        _, axes = plotting.plot_gates_before_after(
             before, after, gates=names, sequence=sequence, labels=labels, fig=part
         )
         room = len(names) + 0.9  # as many parts of the height as there are rows, and texts above and below

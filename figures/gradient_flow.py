@@ -15,7 +15,7 @@ NEAR = 100  # lags of the close-up
 
 
 def compute(steps: int | None) -> dict[str, np.ndarray]:
-    """The flow of every cell over all lags."""
+    """Compute the flow of every cell over all lags."""
     inputs = cells.series(steps)
     arrays: dict[str, np.ndarray] = {}
     for name in NAMES:

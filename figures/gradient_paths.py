@@ -21,34 +21,34 @@ def compute(steps: int | None) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
     for scheme in SCHEMES:
         for name in NAMES:
-            found = gs.gradient_paths(cells.cell(name, scheme), inputs)
+            result = gs.gradient_paths(cells.cell(name, scheme), inputs)
             key = f"{scheme}.{name}"
-            arrays[f"{key}.shares"] = found.norm_fractions()[1:, :, 0].astype(np.float16)
-            arrays[f"{key}.whole"] = np.exp(-found.cancellation()[1:, 0]).astype(np.float16)
-            arrays[f"{key}.paths"] = np.array(found.paths)
-            arrays[f"{key}.state"] = np.array(found.wrt)
+            arrays[f"{key}.fractions"] = result.norm_fractions()[1:, :, 0].astype(np.float16)
+            arrays[f"{key}.whole"] = np.exp(-result.cancellation()[1:, 0]).astype(np.float16)
+            arrays[f"{key}.paths"] = np.array(result.paths)
+            arrays[f"{key}.wrt"] = np.array(result.wrt)
     return arrays
 
 
 def draw(arrays: dict[str, np.ndarray]) -> Figure:
-    """A row a scheme, a column a cell."""
+    """Draw a row for each scheme, a column for each cell."""
     fig = plotting.new_figure(10.0, 6.6)
     grid = fig.subplots(len(SCHEMES), len(NAMES), sharex=True, sharey=True)
-    for place, ax in np.ndenumerate(grid):
-        scheme, name = SCHEMES[place[0]], NAMES[place[1]]
-        found = _from(arrays, scheme, name)
-        plotting.plot_gradient_paths(found, ax=ax)
+    for (row, column), ax in np.ndenumerate(grid):
+        scheme, name = SCHEMES[row], NAMES[column]
+        result = _from(arrays, scheme, name)
+        plotting.plot_gradient_paths(result, ax=ax)
         ax.set_title(f"{name}, {scheme} initial weights", loc="left")
         legend = ax.get_legend()
-        if place[0] == 0:
+        if row == 0:
             ax.set_xlabel("")
             legend.remove()
-        else:  # there is room for it on the direct path
+        else:  # there is space for it on the direct path
             names = [text.get_text() for text in legend.texts]
             ax.legend(legend.legend_handles, names, loc="lower left", frameon=True, borderaxespad=0.8)
-        if place[1] > 0:
+        if column > 0:
             ax.set_ylabel("")
-    title = f"Where the gradient of the last output leaves the direct path ({found.source_step:,} steps, 64 units)"
+    title = f"Where the gradient of the last output leaves the direct path ({result.source_step:,} steps, 64 units)"
     fig.suptitle(title, x=0.01, ha="left", fontweight="bold")
     return fig
 
@@ -57,7 +57,7 @@ def _from(arrays: dict[str, np.ndarray], scheme: str, name: str) -> GradientPath
     """Paths with the stored ratios for norms: the picture shows no others."""
     key = f"{scheme}.{name}"
     with np.errstate(divide="ignore"):
-        log_norm = np.log(arrays[f"{key}.shares"].astype(np.float64))[:, :, None]
+        log_norm = np.log(arrays[f"{key}.fractions"].astype(np.float64))[:, :, None]
         whole = np.log(arrays[f"{key}.whole"].astype(np.float64))[:, None]
     return GradientPaths(
         cell=name,
@@ -67,7 +67,7 @@ def _from(arrays: dict[str, np.ndarray], scheme: str, name: str) -> GradientPath
         fraction=np.full(log_norm.shape, np.nan),
         total_log_norm=whole,
         of="h",
-        wrt=building.text(arrays[f"{key}.state"]),
+        wrt=building.text(arrays[f"{key}.wrt"]),
         source_step=len(whole),
         norm="random",
     )

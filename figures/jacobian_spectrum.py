@@ -10,7 +10,6 @@ from figures import _building as building
 from figures import _cells as cells
 from gatescope import plotting
 from gatescope.datatypes.jacobian_spectrum import JacobianSpectrum
-from gatescope.plotting.jacobian_spectrum import plot_jacobian_spectrum
 
 NAMES = ("rnn", "gru", "lstm")
 LONGEST = 400
@@ -23,13 +22,13 @@ def compute(steps: int | None) -> dict[str, np.ndarray]:
     lags = np.unique(np.geomspace(1, min(LONGEST, len(inputs)), LAGS).round().astype(np.int64))
     arrays: dict[str, np.ndarray] = {"lag": lags, "source_step": np.array(len(inputs))}
     for name in NAMES:
-        found = gs.jacobian_spectrum(cells.cell(name), inputs, lags=lags)
-        arrays[f"{name}.log_singular"] = found.log_singular[:, 0].astype(np.float32)
+        result = gs.jacobian_spectrum(cells.cell(name), inputs, lags=lags)
+        arrays[f"{name}.log_singular"] = result.log_singular[:, 0].astype(np.float32)
     return arrays
 
 
 def draw(arrays: dict[str, np.ndarray]) -> Figure:
-    """A panel for each cell; what float32 and float64 cannot hold shows how different their axes are."""
+    """Draw a panel for each cell; what float32 and float64 cannot hold shows how different their axes are."""
     fig = plotting.new_figure(10.4, 4.2)
     panels = fig.subplots(1, len(NAMES))
     for name, ax in zip(NAMES, panels, strict=True):
@@ -41,7 +40,7 @@ def draw(arrays: dict[str, np.ndarray]) -> Figure:
             wrt="joint",
             source_step=int(arrays["source_step"]),
         )
-        plot_jacobian_spectrum(result, ax=ax)
+        plotting.plot_jacobian_spectrum(result, ax=ax)
         ax.set_title(f"{name}, {result.log_singular.shape[2]} singular values", loc="left")
     for ax in panels[1:]:
         ax.set_ylabel("")

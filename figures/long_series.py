@@ -18,10 +18,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from figures import _building as building
+from gatescope import plotting
 from gatescope.datatypes.long_series import LongSeriesResult
 from gatescope.errors import FileFormatError
 from gatescope.experiments.long_series.run import run_long_series as experiment
-from gatescope.plotting.long_series import plot_long_series
 from gatescope.storage.npz import read_npz, write_npz
 
 COMMITTED = building.HERE / "data" / "long_series.npz"
@@ -29,7 +29,7 @@ FAST = {"epochs": 30, "seeds": 3, "sequences": 4}
 
 
 def compute(steps: int | None) -> dict[str, np.ndarray]:
-    """The kept result of the full run; with `steps`, a tiny run of its own."""
+    """Return the stored result of the full run; with `steps`, a tiny run of its own."""
     if steps is None:
         if not COMMITTED.exists():
             raise FileFormatError(
@@ -48,11 +48,11 @@ def compute(steps: int | None) -> dict[str, np.ndarray]:
 
 
 def draw(arrays: dict[str, np.ndarray]) -> Figure:
-    """The loss of both cells above, spikes and volatility below."""
+    """Draw the loss of both cells above, spikes and volatility below."""
     with tempfile.TemporaryDirectory() as folder:
         write_npz(Path(folder) / "result.npz", arrays)
         result = LongSeriesResult.load(Path(folder) / "result.npz")
-    fig, _ = plot_long_series(result)
+    fig, _ = plotting.plot_long_series(result)
     assert isinstance(fig, Figure)
     return fig
 

@@ -10,8 +10,6 @@ from matplotlib.figure import Figure
 import gatescope as gs
 from figures import _building as building
 from gatescope import plotting
-from gatescope.plotting.loss_curves import plot_loss_curves
-from gatescope.plotting.training_gradients import plot_training_gradients
 
 CELLS = ("rnn", "lstm", "gru")
 STEPS = 50
@@ -23,7 +21,7 @@ TEST_SEED = 10**6  # far from the seeds of the training data
 
 
 def compute(steps: int | None) -> dict[str, np.ndarray]:
-    """Train every cell from every seed; the course of each run, without its times."""
+    """Train every cell from every seed; return the history of each run, without its times."""
     size = FAST if steps else FULL
     length = min(steps or STEPS, STEPS)
     task = functools.partial(gs.tasks.adding, steps=length, sequences=50)
@@ -54,7 +52,7 @@ def compute(steps: int | None) -> dict[str, np.ndarray]:
 
 
 def runs_from(arrays: dict[str, np.ndarray], cell: str) -> list[gs.TrainingRun]:
-    """The runs that `compute` stored, with models that were never trained: no plot looks at their weights."""
+    """Return the runs that `compute` stored, with models that were never trained: no plot looks at their weights."""
     stack = gs.init_stack(cell, input_size=2, hidden_size=HIDDEN_SIZE, heads=[gs.Head("sum", 1)])
     runs = []
     for seed in range(int(arrays["seeds"])):
@@ -83,10 +81,10 @@ def draw(arrays: dict[str, np.ndarray]) -> Figure:
     runs = {cell: runs_from(arrays, cell) for cell in CELLS}
     fig = plotting.new_figure(12.6, 6.2)
     left, right = fig.subfigures(1, 2, wspace=0.03)
-    plot_loss_curves(
+    plotting.plot_loss_curves(
         runs, baseline=float(arrays["baseline"]), baseline_label="always the mean", ax=left.subplots()
     )
-    plot_training_gradients(runs, fig=right)
+    plotting.plot_training_gradients(runs, fig=right)
     title = f"Learning the adding problem over {int(arrays['steps'])} steps ({HIDDEN_SIZE} units, Adam, learning rate "
     fig.suptitle(f"{title}{LEARNING_RATE:g})", x=0.01, ha="left", fontweight="bold")
     return fig

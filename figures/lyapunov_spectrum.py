@@ -10,7 +10,6 @@ from figures import _building as building
 from figures import _cells as cells
 from gatescope import plotting
 from gatescope.datatypes.lyapunov_spectrum import LyapunovSpectrum
-from gatescope.plotting.lyapunov_spectrum import plot_lyapunov_convergence, plot_lyapunov_spectrum
 
 NAMES = ("rnn", "gru", "lstm")
 _WHOLE = ("transient", "qr_every", "steps", "size")
@@ -39,9 +38,9 @@ def draw(arrays: dict[str, np.ndarray]) -> Figure:
     spectra = {name: _spectrum(arrays, name) for name in NAMES}
     fig = plotting.new_figure(10.4, 5.6)
     grid = fig.add_gridspec(len(NAMES), 2, width_ratios=(1.3, 1))
-    plot_lyapunov_spectrum(list(spectra.values()), ax=fig.add_subplot(grid[:, 0]))
+    plotting.plot_lyapunov_spectrum(list(spectra.values()), ax=fig.add_subplot(grid[:, 0]))
     for row, (name, spectrum) in enumerate(spectra.items()):
-        ax = plot_lyapunov_convergence(spectrum, ks=(0,), ax=fig.add_subplot(grid[row, 1]))
+        ax = plotting.plot_lyapunov_convergence(spectrum, ks=(0,), ax=fig.add_subplot(grid[row, 1]))
         label = ax.get_legend().get_texts()[0].get_text()
         ax.set_title(f"{name}, {label}", loc="left")
         ax.get_legend().remove()

@@ -15,7 +15,7 @@ CHRONO = ("gru", "lstm")  # an RNN has no gate to open
 
 
 def compute(steps: int | None) -> dict[str, np.ndarray]:
-    """The flow of every cell over all lags, thinned out to what is drawn."""
+    """Compute the flow of every cell over all lags, thinned out to what is drawn."""
     inputs = cells.series(steps)
     longest = inputs.shape[0]
     near = np.geomspace(1, longest, 300).round().astype(np.int64)

@@ -9,7 +9,6 @@ from figures import _building as building
 from gatescope import plotting
 from gatescope.datatypes.phase_diagram import PhaseDiagram
 from gatescope.measurements.phase_diagram import phase_diagram
-from gatescope.plotting.phase_diagram import plot_phase_diagram
 
 NAMES = ("lstm", "gru")
 SCHEMES = ("gaussian", "orthogonal")
@@ -18,7 +17,7 @@ NUMBERS = ("hidden_size", "steps", "transient", "seeds")
 
 
 def compute(steps: int | None) -> dict[str, np.ndarray]:
-    """A diagram a cell; fewer points, units and networks where a series would be cut short."""
+    """Compute a diagram for each cell; fewer points, units and networks where a series would be cut short."""
     fast = steps is not None
     arrays: dict[str, np.ndarray] = {}
     for name in NAMES:
@@ -38,14 +37,14 @@ def compute(steps: int | None) -> dict[str, np.ndarray]:
 
 
 def draw(arrays: dict[str, np.ndarray]) -> Figure:
-    """A row a cell, a panel a scheme."""
+    """Draw a row for each cell, a panel for each scheme."""
     fig = plotting.new_figure(9.0, 8.4)
     for part, name in zip(fig.subfigures(len(NAMES), 1, hspace=0.03), NAMES, strict=True):
         prefix = f"{name}."
         fields = {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
         fields |= {key: int(fields[key]) for key in NUMBERS}
         fields |= {"cell": name, "scheme": SCHEMES, "gate": building.text(fields["gate"])}
-        plot_phase_diagram(PhaseDiagram(**fields), fig=part)
+        plotting.plot_phase_diagram(PhaseDiagram(**fields), fig=part)
     return fig
 
 

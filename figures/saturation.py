@@ -19,7 +19,7 @@ SCHEME = "chrono(20)"
 
 
 def compute(steps: int | None) -> dict[str, np.ndarray]:
-    """The fractions of steps, by unit, of every gate."""
+    """Compute the fractions of steps, by unit, of every gate."""
     inputs = cells.series(steps)
     arrays: dict[str, np.ndarray] = {}
     for name in NAMES:
@@ -30,7 +30,7 @@ def compute(steps: int | None) -> dict[str, np.ndarray]:
 
 
 def draw(arrays: dict[str, np.ndarray]) -> Figure:
-    """A panel a cell."""
+    """Draw a panel for each cell."""
     fig = plotting.new_figure(9.6, 4.9)
     for ax, name in zip(fig.subplots(1, len(NAMES)), NAMES, strict=True):
         keys = [key for key in arrays if key.startswith(f"{name}.")]

@@ -26,7 +26,7 @@ WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 def pulses(rng, steps, batch):
-    """Inputs (T, B, 3), and targets (T, B, 3): the sign of the last pulse, after one at the first step."""
+    """Return inputs (T, B, 3), and targets (T, B, 3): the sign of the last pulse, after one at the first step."""
     inputs = rng.choice([-1.0, 0.0, 1.0], (steps, batch, CHANNELS), p=[PULSE / 2, 1 - PULSE, PULSE / 2])
     inputs[0] = rng.choice([-1.0, 1.0], (batch, CHANNELS))
     targets = inputs.copy()
