@@ -64,7 +64,7 @@ def plot_jacobian_spectrum(
     --------
     >>> import numpy as np, gatescope as gs
     >>> params = gs.init("lstm", input_size=1, hidden_size=4, seed=0)
-    >>> result = gs.jacobian_spectrum(params, np.ones((50, 1)), [1, 2, 5, 10, 20, 40])
+    >>> result = gs.jacobian_spectrum(params, np.ones((50, 1)), lags=[1, 2, 5, 10, 20, 40])
     >>> ax = gs.plotting.plot_jacobian_spectrum(result)
     >>> [line.get_label() for line in ax.lines[:3]]
     ['largest', 'median', 'smallest']
