@@ -1,4 +1,4 @@
-"""The README's benchmark tables, of the CPU and of the GPU, from the JSON of a run: never typed.
+"""The README's tables: of benchmarks from the JSON of a run, of measurements from the registry; never typed.
 
 python -m benchmarks.table            write them between the markers in README.md
 python -m benchmarks.table --check    exit with 1 if they are not what the JSON says
@@ -17,6 +17,8 @@ from typing import Any
 from benchmarks import gpu_table, measure_tables, timing
 from benchmarks.compare import RESULTS
 from benchmarks.rows import FORWARD, TRAIN
+from gatescope.measurements.registry import MEASUREMENTS
+from gatescope.measurements.registry import __file__ as REGISTRY
 from gatescope.storage.atomic import atomic_write
 
 README = Path(__file__).resolve().parents[1] / "README.md"
@@ -150,6 +152,15 @@ def _learning(path: Path) -> str:
     return _from(path, measure_tables.learning_results)
 
 
+def _measurements(_: Path) -> str:
+    """Return the table of measurements, from the registry that also makes the commands."""
+    rows = [
+        f"| `{row.name}` | `gatescope measure {row.command}` | {row.answers.rstrip('.')} |"
+        for row in MEASUREMENTS
+    ]
+    return "\n".join(["| function | command | what it answers |", "|---|---|---|", *rows])
+
+
 def markers(name: str) -> tuple[str, str]:
     """Return the lines between which a table lies."""
     return f"<!-- {name} table: begin -->", f"<!-- {name} table: end -->"
@@ -174,6 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     exponents, horizons = options.lyapunov_results, options.horizons_results
     parts = (
+        (options.readme, Path(REGISTRY), _measurements, "benchmarks.table", *markers("measurements")),
         (options.readme, options.results, _cpu, "benchmarks.compare", BEGIN, END),
         (options.readme, options.gpu_results, _gpu, "benchmarks.gpu", GPU_BEGIN, GPU_END),
         (options.readme, exponents, _exponents, "benchmarks.lyapunov", *markers("exponents")),
