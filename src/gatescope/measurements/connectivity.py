@@ -186,8 +186,8 @@ def _join(groups: list[Array], parts: list[Connectivity]) -> Connectivity:
     sources = np.unique(np.concatenate([part.source_step for part in parts]))
     log_norm = np.full((targets.size, sources.size, sum(map(len, groups))), np.nan)
     for rows, part in zip(groups, parts, strict=True):
-        place = np.searchsorted(targets, part.target_step), np.searchsorted(sources, part.source_step), rows
-        log_norm[np.ix_(*place)] = part.log_norm
+        index = np.searchsorted(targets, part.target_step), np.searchsorted(sources, part.source_step), rows
+        log_norm[np.ix_(*index)] = part.log_norm
     return dataclasses.replace(parts[-1], target_step=targets, source_step=sources, log_norm=log_norm)
 
 
@@ -197,8 +197,8 @@ class _Work:
     def __init__(
         self, problem: Problem, cotangents: Array, targets: Array, sources: Array, log_norm: Array
     ) -> None:
-        self._problem, self._cotangents = problem, cotangents
-        self._targets, self._sources, self._log_norm = targets, sources, log_norm
+        self.problem, self.cotangents = problem, cotangents
+        self.targets, self.sources, self.log_norm = targets, sources, log_norm
         device: Device = problem.open_device()
         each = max(1, _CARRIED_BYTES // (problem.batch * cotangents.nbytes))
         self._carried = min(each, targets.size) * len(cotangents)
@@ -211,12 +211,12 @@ class _Work:
 
     def estimate(self) -> MemoryEstimate:
         """Return what a sweep takes, with the result."""
-        problem, replays = self._problem, [replay for _, replay in self._sweeps]
+        problem, replays = self.problem, [replay for _, replay in self._sweeps]
         cell, params = problem.cell, problem.params
         row = (len(cell.states) + len(cell.gates) + 2) * params.hidden_size * params.dtype.itemsize
         longest = max((replay.length for replay in replays), default=0)
         parts = {
-            "log-norms": self._log_norm.nbytes,
+            "log-norms": self.log_norm.nbytes,
             "adjoints that are carried": problem.batch * self._carried * row,
             "norms of a part of a segment": min(_NORM_BYTES, 8 * longest * problem.batch * self._carried),
             "segments": max((replay.buffers * replay.buffer_bytes for replay in replays), default=0),
@@ -239,22 +239,22 @@ class _Work:
                 finished = int(stored["finished"])
                 if not 0 <= finished < len(left):
                     raise ValueError(f"{finished} of {len(left)} sweeps are finished")
-                _check_shape(stored["log_norm"], self._log_norm.shape)
-                self._log_norm[:] = stored["log_norm"]
+                _check_shape(stored["log_norm"], self.log_norm.shape)
+                self.log_norm[:] = stored["log_norm"]
         steps = [replay.forward_steps + replay.source - replay.last for _, replay in left]
         already = sum(steps[len(steps) - finished :])
         self._sweeps.clear()  # each lets go of its checkpoints when it is done
         del left[len(left) - finished :]
-        with self._problem.bar(sum(steps), "connectivity", initial=already) as bar:
+        with self.problem.bar(sum(steps), "connectivity", initial=already) as bar:
             while left:
                 some, replay = left.pop()
-                sweep, before = self._sweep(some, replay), replay.source
+                sweep, before = _Sweep(self, some, replay), replay.source
                 if stored is not None:
                     with resumable.restoring():
                         before = sweep.restore(stored)
                     stored = None
                     bar.update(replay.reached + replay.source - before)
-                resumable.snapshot = partial(_snapshot, finished, sweep, self._log_norm)
+                resumable.snapshot = partial(_snapshot, finished, sweep, self.log_norm)
                 for done in replay.forward():
                     bar.update(done)
                     resumable.tick()
@@ -267,18 +267,6 @@ class _Work:
                         bar.update(states.shape[0] - 1)
                 finished += 1
 
-    def _sweep(self, some: slice, replay: Replay) -> _Sweep:
-        problem = self._problem
-        return _Sweep(
-            replay,
-            problem.params,
-            self._cotangents,
-            self._targets[some],
-            self._sources,
-            self._log_norm[some],
-            problem.threads,
-        )
-
 
 def _snapshot(finished: int, sweep: _Sweep, log_norm: Array) -> dict[str, Array]:
     # What the current sweep has put into its rows since its state was saved is put there again.
@@ -287,41 +275,21 @@ def _snapshot(finished: int, sweep: _Sweep, log_norm: Array) -> dict[str, Array]
 
 def _check_shape(array: Array, shape: tuple[int, ...]) -> None:
     if array.shape != shape:
-        raise ValueError(f"{array.shape} in the place of {shape}")
+        raise ValueError(f"{array.shape} instead of {shape}")
 
 
 class _Sweep:
-    """One sweep back: the adjoints of some targets, and where their norms go.
+    """One sweep back: the adjoints of some targets, and where their norms go."""
 
-    Parameters
-    ----------
-    replay : Replay
-        Of the run from the first source to the last of the targets.
-    cotangents : (D, S, H)
-        The adjoints that each target starts from.
-    targets : (R,)
-    sources : (C,)
-    log_norm : (R, C, B)
-        Filled in.
-    """
-
-    def __init__(
-        self,
-        replay: Replay,
-        params: Params,
-        cotangents: Array,
-        targets: Array,
-        sources: Array,
-        log_norm: Array,
-        threads: int,
-    ) -> None:
+    def __init__(self, work: _Work, some: slice, replay: Replay) -> None:
+        params, cotangents = work.problem.params, work.cotangents
         self._replay, self._cotangents = replay, cotangents
-        self._targets, self._sources, self._log_norm = targets, sources, log_norm
-        self._batch = log_norm.shape[2]
+        self._targets, self._sources, self._log_norm = work.targets[some], work.sources, work.log_norm[some]
+        self._batch, targets = work.problem.batch, self._targets
         plan = cpu.plan_for(replay.cell, params.hidden_size, params.dtype)
         self._shape = self._batch, targets.size * len(cotangents), *cotangents.shape[1:]
         nothing = np.broadcast_to(np.zeros((), params.dtype), self._shape)
-        self._carried = Adjoints(plan, params, nothing, threads, inputs=True)
+        self._carried = Adjoints(plan, params, nothing, work.problem.threads, inputs=True)
         self._left = targets.size  # targets that the sweep has not reached
         step_bytes = 8 * self._batch * targets.size * len(cotangents)
         self._most = max(1, _NORM_BYTES // step_bytes)
