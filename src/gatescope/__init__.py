@@ -9,38 +9,12 @@
 True
 """
 
-from gatescope import cells, experiments, tasks, training
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
 from gatescope._version import __version__
-from gatescope.comparison.compare import compare
-from gatescope.datatypes import (
-    Batch,
-    CellMeasurements,
-    Comparison,
-    Connectivity,
-    Diagnosis,
-    Fit,
-    FixedPoints,
-    GradientFlow,
-    GradientPaths,
-    Gradients,
-    HalfLife,
-    Head,
-    History,
-    JacobianSpectrum,
-    LongSeriesResult,
-    LyapunovSpectrum,
-    MemoryEstimate,
-    Params,
-    PhaseDiagram,
-    Result,
-    Saturation,
-    Status,
-    Trace,
-    TrainingRun,
-    load,
-    save,
-)
-from gatescope.datatypes.stack import Stack
 from gatescope.errors import (
     AccuracyWarning,
     DeviceError,
@@ -54,24 +28,57 @@ from gatescope.errors import (
     ValueRangeError,
     WeightFormatError,
 )
-from gatescope.io import load_torch, read_series
-from gatescope.kernels.device import to_device
-from gatescope.measurements.connectivity import connectivity
-from gatescope.measurements.diagnosis import diagnose
-from gatescope.measurements.fixed_points import fixed_points
-from gatescope.measurements.gradient_flow import gradient_flow
-from gatescope.measurements.gradient_paths import gradient_paths
-from gatescope.measurements.half_life import half_life
-from gatescope.measurements.jacobian_spectrum import jacobian_spectrum
-from gatescope.measurements.lyapunov_spectrum import lyapunov_of_jacobians, lyapunov_spectrum
-from gatescope.measurements.memory_estimate import estimate_memory
-from gatescope.measurements.phase_diagram import phase_diagram
-from gatescope.measurements.saturation import saturation
-from gatescope.recurrence.clamping import clamp
-from gatescope.recurrence.initialization import init, init_stack
-from gatescope.recurrence.run import backprop, run
-from gatescope.training import Dropout, evaluate, majority_accuracy, predict
-from gatescope.training.train import train
+
+if TYPE_CHECKING:
+    from gatescope import cells, experiments, plotting, tasks, training
+    from gatescope.comparison.compare import compare
+    from gatescope.datatypes import (
+        Batch,
+        CellMeasurements,
+        Comparison,
+        Connectivity,
+        Diagnosis,
+        Fit,
+        FixedPoints,
+        GradientFlow,
+        GradientPaths,
+        Gradients,
+        HalfLife,
+        Head,
+        History,
+        JacobianSpectrum,
+        LongSeriesResult,
+        LyapunovSpectrum,
+        MemoryEstimate,
+        Params,
+        PhaseDiagram,
+        Result,
+        Saturation,
+        Status,
+        Trace,
+        TrainingRun,
+        load,
+        save,
+    )
+    from gatescope.datatypes.stack import Stack
+    from gatescope.io import load_torch, read_series
+    from gatescope.kernels.device import to_device
+    from gatescope.measurements.connectivity import connectivity
+    from gatescope.measurements.diagnosis import diagnose
+    from gatescope.measurements.fixed_points import fixed_points
+    from gatescope.measurements.gradient_flow import gradient_flow
+    from gatescope.measurements.gradient_paths import gradient_paths
+    from gatescope.measurements.half_life import half_life
+    from gatescope.measurements.jacobian_spectrum import jacobian_spectrum
+    from gatescope.measurements.lyapunov_spectrum import lyapunov_of_jacobians, lyapunov_spectrum
+    from gatescope.measurements.memory_estimate import estimate_memory
+    from gatescope.measurements.phase_diagram import phase_diagram
+    from gatescope.measurements.saturation import saturation
+    from gatescope.recurrence.clamping import clamp
+    from gatescope.recurrence.initialization import init, init_stack
+    from gatescope.recurrence.run import backprop, run
+    from gatescope.training import Dropout, evaluate, majority_accuracy, predict
+    from gatescope.training.train import train
 
 __all__ = [
     "AccuracyWarning",
@@ -146,22 +153,49 @@ __all__ = [
     "training",
 ]
 
-
-def _draw_inline(result: Result) -> bytes | None:
-    """The small figure that notebooks show of a result; matplotlib is imported when one is drawn."""
-    import importlib
-
-    png: bytes | None = importlib.import_module("gatescope.plotting._inline").png(result)
-    return png
-
-
-Result.draw_inline = staticmethod(_draw_inline)
+# Everything but the errors is imported when it is first used, so that ``gatescope --help`` answers at once: packages,
+# what is in these modules, and all else from `gatescope.datatypes`.
+_PACKAGES = ("cells", "experiments", "plotting", "tasks", "training")
+_MODULES = {
+    "comparison.compare": "compare",
+    "io": "load_torch read_series",
+    "kernels.device": "to_device",
+    "measurements.connectivity": "connectivity",
+    "measurements.diagnosis": "diagnose",
+    "measurements.fixed_points": "fixed_points",
+    "measurements.gradient_flow": "gradient_flow",
+    "measurements.gradient_paths": "gradient_paths",
+    "measurements.half_life": "half_life",
+    "measurements.jacobian_spectrum": "jacobian_spectrum",
+    "measurements.lyapunov_spectrum": "lyapunov_of_jacobians lyapunov_spectrum",
+    "measurements.memory_estimate": "estimate_memory",
+    "measurements.phase_diagram": "phase_diagram",
+    "measurements.saturation": "saturation",
+    "recurrence.clamping": "clamp",
+    "recurrence.initialization": "init init_stack",
+    "recurrence.run": "backprop run",
+    "training": "Dropout evaluate majority_accuracy predict",
+    "training.train": "train",
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> object:
-    # matplotlib is imported when plotting is used, not by `import gatescope`.
-    if name == "plotting":
-        import importlib
+    if name in _PACKAGES:
+        return importlib.import_module(f"gatescope.{name}")
+    if name not in __all__:
+        raise AttributeError(f"module 'gatescope' has no attribute {name!r}")
+    importlib.import_module("gatescope.datatypes").Result.draw_inline = staticmethod(_draw_inline)
+    value: object = getattr(importlib.import_module(f"gatescope.{_HOMES.get(name, 'datatypes')}"), name)
+    globals()[name] = value
+    return value
 
-        return importlib.import_module("gatescope.plotting")
-    raise AttributeError(f"module 'gatescope' has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+def _draw_inline(result: Result) -> bytes | None:
+    """Return the small figure that notebooks show of a result; matplotlib is imported when one is drawn."""
+    png: bytes | None = importlib.import_module("gatescope.plotting._inline").png(result)
+    return png

@@ -64,8 +64,8 @@ def test_a_measurement_is_listed_and_has_help(name, invoke):
 
 def test_help_imports_nothing_heavy():
     """The help, and a mistyped option, answer at once."""
-    heavy = "{'matplotlib'} & set(sys.modules)"
-    for arguments in (["--help"], ["measure", "--help"], ["train", "--help"]):
+    heavy = "{'numba', 'matplotlib', 'scipy', 'tqdm'} & set(sys.modules)"
+    for arguments in (["--help"], ["measure", "--help"], ["train", "--help"], ["run", "--bogus"]):
         code = (
             f"import sys, gatescope.cli.main\ntry: gatescope.cli.main.main({arguments})\n"
             f"except SystemExit: pass\nsys.exit(len({heavy}))"

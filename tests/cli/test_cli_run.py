@@ -86,7 +86,7 @@ def test_as_a_program(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_run_holds_gates(invoke, tmp_path):
+def test_run_clamps_gates(invoke, tmp_path):
     options = ["--cell", "lstm", *SMALL, "--clamp", "f=1.0", "--clamp", "i[0,3]=0"]
     done = invoke("run", *options)
     assert done.exit_code == 0, done.output
@@ -101,13 +101,13 @@ def test_run_holds_gates(invoke, tmp_path):
 @pytest.mark.parametrize(
     ("clamp", "message"),
     [
-        ("z=1", "clamp names 'z', which is no gate that can be held"),
+        ("z=1", "--clamp names 'z', which is no gate that can be clamped"),
         ("f=1.5", "takes values from 0 to 1"),
-        ("f[9]=1", "names the unit 9; units are whole numbers in 0..3"),
+        ("f[9]=1", "unit 9 is out of range: there are 4 units"),
         ("open", "--clamp 'open' must name a gate and a value"),
     ],
 )
-def test_run_says_which_gates_can_be_held(clamp, message, invoke, tmp_path):
+def test_run_says_which_gates_can_be_clamped(clamp, message, invoke, tmp_path):
     done = invoke("run", "--cell", "lstm", *SMALL, "--clamp", clamp)
     assert done.exit_code == 2
     assert message in done.output
