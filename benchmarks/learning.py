@@ -35,7 +35,7 @@ def judge(row: Row, stack: gs.Stack, test: gs.Batch, threads: int) -> dict[str, 
     score = gs.evaluate(stack, test, threads=threads)
     found = {"loss": _number(score.loss), "accuracy": _number(score.accuracy)}
     if row.measure == "accepted":
-        outputs = gs.predict(stack, test.inputs, test.lengths, threads=threads)
+        outputs = gs.predict(stack, test.inputs, lengths=test.lengths, threads=threads)
         found["accepted"] = float(gs.tasks.counting_accepted(outputs, test).mean())
     return found
 

@@ -135,7 +135,7 @@ def test_a_run_that_diverged_counts_as_worse_than_any_number():
     result = made(curves)
     np.testing.assert_array_equal(result.median("lstm"), [2, 3])
     np.testing.assert_array_equal(result.median("gru"), [2, np.nan])
-    np.testing.assert_array_equal(result.band("lstm", 0, 1), [[1, 1], [3, np.nan]])
+    np.testing.assert_array_equal(result.band("lstm", low=0, high=1), [[1, 1], [3, np.nan]])
     np.testing.assert_array_equal(result.diverged(), [1, 2])
 
 

@@ -76,9 +76,9 @@ def record(monkeypatch):
     calls = []
 
     class Recording(Engine):
-        def back(self, data, update, begin=0, end=None, carry=False, first=None):
+        def back(self, data, update, *, begin=0, end=None, carry=False, first=None):
             calls.append((update, data.inputs.copy(), data.lengths.copy(), begin, end, carry))
-            return super().back(data, update, begin, end, carry, first)
+            return super().back(data, update, begin=begin, end=end, carry=carry, first=first)
 
     monkeypatch.setattr(loop, "Engine", Recording)
     return calls

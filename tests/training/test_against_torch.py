@@ -134,7 +134,7 @@ def test_targets_are_taken_where_they_are_asked_for(at):
     """`at` stands above the batch's own mask."""
     stack, batch = make_stack(*TWO), make_batch("masked")
     engine = engine_of(stack, batch)
-    engine.back(as_data(batch, stack, at), 0)
+    engine.back(as_data(batch, stack, at=at), 0)
     gradient = by_torch(stack, make_batch(at))[2]
     assert_vectors_close(stack, engine.gradient, gradient, GRADIENT)
 
@@ -206,7 +206,7 @@ def updated(stack, batch, optimizer, lr, *, updates, window=None, **keywords):
     begins = range(0, steps, length)
     for update in range(updates):
         begin = begins[update % len(begins)]
-        engine.back(data, update, begin, min(begin + length, steps), carry=begin > 0)
+        engine.back(data, update, begin=begin, end=min(begin + length, steps), carry=begin > 0)
         clipped += clip.apply(engine.gradient, engine.sizes)[1]
         optimizer.update(engine.theta, engine.gradient, state, update + 1, lr)
     return np.array(engine.theta), clipped

@@ -59,7 +59,7 @@ def test_one_target_a_sequence_is_masked_too():
     one_each.mask[:, 2] = False
     np.testing.assert_array_equal(as_data(one_each, stack).mask.sum(axis=0), [1, 1, 0, 1, 1])
     with pytest.raises(ValueRangeError, match="at='every' needs"):
-        as_data(one_each, stack, "every")
+        as_data(one_each, stack, at="every")
     with pytest.raises(ValueRangeError, match="mask is False"):
         as_data(dataclasses.replace(one_each, mask=np.zeros((37, 5), bool)), stack)
     with pytest.raises(ShapeError, match="mask"):
@@ -81,7 +81,7 @@ def test_an_unknown_loss_is_told():
     with pytest.raises(UnknownNameError, match="hinge"):
         as_data(make_batch(), make_stack(heads=heads))
     with pytest.raises(UnknownNameError, match="at='first'"):
-        as_data(make_batch(), make_stack(), "first")
+        as_data(make_batch(), make_stack(), at="first")
 
 
 def test_targets_that_do_not_count_may_be_anything():
@@ -94,8 +94,8 @@ def test_which_targets_count():
     batch, stack = make_batch(), make_stack()
     running = np.arange(37)[:, None] < batch.lengths
     np.testing.assert_array_equal(as_data(batch, stack).mask, batch.mask & running)
-    np.testing.assert_array_equal(as_data(batch, stack, "every").mask, running)
-    np.testing.assert_array_equal(as_data(batch, stack, "last").mask.argmax(axis=0), batch.lengths - 1)
+    np.testing.assert_array_equal(as_data(batch, stack, at="every").mask, running)
+    np.testing.assert_array_equal(as_data(batch, stack, at="last").mask.argmax(axis=0), batch.lengths - 1)
 
 
 def test_one_target_a_sequence_counts_at_its_last_step():

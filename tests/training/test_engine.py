@@ -99,7 +99,7 @@ def test_bits_do_not_depend_on_threads_or_on_what_was_done_before(monkeypatch):
     for threads in (1, 2, 5):
         engine = make_engine(stack, data, threads=threads, dropout=ALL, weight_noise=0.1)
         if threads == 5:
-            engine.back(data, 9, 3, 11)
+            engine.back(data, 9, begin=3, end=11)
             engine.evaluate(data)
         score = engine.back(data, 1)
         found.append((score.loss, engine.gradient.tobytes()))
@@ -141,22 +141,22 @@ def test_windows_carry_the_state():
     data = as_data(batch, stack)
     engine = make_engine(stack, data)
     whole = engine.evaluate(data).head_loss
-    first = engine.back(data, 0, 0, 20)
+    first = engine.back(data, 0, begin=0, end=20)
     kept = engine.carried
-    second = engine.back(data, 1, 20, 37, carry=True)
+    second = engine.back(data, 1, begin=20, end=37, carry=True)
     np.testing.assert_allclose((20 * first.head_loss + 17 * second.head_loss) / 37, whole, rtol=1e-12)
     after = engine.gradient.copy()
     engine.carried = kept
-    assert engine.back(data, 1, 20, 37, carry=True).loss == second.loss
+    assert engine.back(data, 1, begin=20, end=37, carry=True).loss == second.loss
     np.testing.assert_array_equal(engine.gradient, after)
-    assert engine.back(data, 1, 20, 37).loss != second.loss
+    assert engine.back(data, 1, begin=20, end=37).loss != second.loss
 
 
 def test_a_window_without_targets_has_no_gradient():
     stack, batch = make_stack(), make_batch()
     batch.mask[:10] = False
     engine = make_engine(stack, data := as_data(batch, stack))
-    found = engine.back(data, 0, 0, 10)
+    found = engine.back(data, 0, begin=0, end=10)
     assert found.count == 0
     assert found.loss == 0
     assert not engine.gradient.any()
@@ -209,7 +209,7 @@ def test_carried_states_have_to_fit():
     with pytest.raises(ShapeError, match="multiple"):
         engine.carried = np.zeros(5)
     with pytest.raises(ShapeError, match="window"):
-        engine.back(data, 0, 3, 9, carry=True)
+        engine.back(data, 0, begin=3, end=9, carry=True)
 
 
 def test_evaluate_and_predict_are_public():
@@ -218,7 +218,7 @@ def test_evaluate_and_predict_are_public():
     engine = make_engine(stack, data)
     assert gs.evaluate(stack, batch).loss == engine.evaluate(data).loss
     np.testing.assert_array_equal(
-        gs.predict(stack, batch.inputs, batch.lengths), engine.predict(data.inputs, data.lengths)
+        gs.predict(stack, batch.inputs, lengths=batch.lengths), engine.predict(data.inputs, data.lengths)
     )
     assert len(HEADS) == 3
 
@@ -229,7 +229,7 @@ def test_odd_windows_and_data_are_refused():
     engine = make_engine(stack, data)
     for begin, end in ((0, 100), (-5, 37), (7, 7), (9, 3)):
         with pytest.raises(ValueRangeError, match="must be a whole number from"):
-            engine.back(data, 0, begin, end)
+            engine.back(data, 0, begin=begin, end=end)
     for name, array in (("inputs", data.inputs[..., :2]), ("targets", data.targets[..., :0])):
         with pytest.raises(ShapeError, match=name):
             engine.back(data._replace(**{name: array}), 0)
@@ -248,7 +248,7 @@ def test_bits_do_not_depend_on_the_steps_seen_first():
     for windows in ((), ((0, 5),), ((0, 70), (3, 9))):
         engine = Engine(stack, steps=5, sequences=2)
         for begin, end in windows:
-            engine.back(data, 0, begin, end)
+            engine.back(data, 0, begin=begin, end=end)
         engine.back(data, 0)
         found.append(engine.gradient.tobytes())
     assert found[0] == found[1] == found[2]
@@ -259,8 +259,11 @@ def test_recurrent_masks_hold_for_all_windows():
     data = as_data(make_batch(full=True), stack)
     engine = make_engine(stack, data, dropout=Dropout(recurrent=0.5))
     whole = engine.back(data, 4).head_loss
-    parts = [engine.back(data, 4 + k, *span, k > 0, first=4) for k, span in enumerate(((0, 20), (20, 37)))]
+    parts = [
+        engine.back(data, 4 + k, begin=begin, end=end, carry=k > 0, first=4)
+        for k, (begin, end) in enumerate(((0, 20), (20, 37)))
+    ]
     total = (20 * parts[0].head_loss + 17 * parts[1].head_loss) / 37
     np.testing.assert_allclose(total, whole, rtol=1e-12)
-    engine.back(data, 4, 0, 20)
-    assert (engine.back(data, 5, 20, 37, carry=True).head_loss != parts[1].head_loss).all()
+    engine.back(data, 4, begin=0, end=20)
+    assert (engine.back(data, 5, begin=20, end=37, carry=True).head_loss != parts[1].head_loss).all()

@@ -58,7 +58,7 @@ def test_one_target_a_sequence_and_heads_of_the_model():
     [
         ({}, {"at": "first"}, UnknownNameError, "at='first' is not known"),
         ({}, {"heads": HEADS[:2]}, ValueRangeError, "heads are .*, but the losses of the data"),
-        ({"targets": np.full((37, 5, 9), 0.5)}, {}, ValueRangeError, "head 'class' have 0.5"),
+        ({"targets": np.full((37, 5, 9), 0.5)}, {}, ValueRangeError, "0.5; the head 'class'"),
         ({"targets": np.zeros((36, 5, 9))}, {}, ShapeError, r"targets has shape \(36, 5, 9\)"),
     ],
 )
@@ -93,8 +93,8 @@ def test_sequences_in_the_place_of_steps_are_asked_about():
     with pytest.raises(ShapeError, match=rf"targets has shape \(5, 9\).*{words}"):
         gs.evaluate(stack, gs.Batch(inputs=swapped, targets=np.zeros((5, 9)), heads=HEADS))
     with pytest.raises(ShapeError, match=rf"lengths has shape \(5,\), but should have \(37,\).*{words}"):
-        gs.predict(stack, swapped, np.full(5, 37))
+        gs.predict(stack, swapped, lengths=np.full(5, 37))
     with pytest.raises(
         ShapeError, match=r"lengths has shape \(4,\), but should have \(37,\), which is \(B,\)$"
     ):
-        gs.predict(stack, swapped, np.full(4, 37))
+        gs.predict(stack, swapped, lengths=np.full(4, 37))

@@ -39,11 +39,11 @@ def stop_at(monkeypatch, call, error):
     """Make the engine fail at a call."""
     real, calls = Engine.back, [0]
 
-    def back(self, *rest):
+    def back(self, *rest, **options):
         calls[0] += 1
         if calls[0] == call:
             raise error
-        return real(self, *rest)
+        return real(self, *rest, **options)
 
     monkeypatch.setattr(Engine, "back", back)
 
@@ -130,11 +130,11 @@ def test_ctrl_c(tmp_path, monkeypatch, name):
     whole = train(epochs=4, **options)
     real, calls = Engine.back, [0]
 
-    def back(self, *rest):
+    def back(self, *rest, **options):
         calls[0] += 1
         if calls[0] == 5:
             os.kill(os.getpid(), signal.SIGINT)  # while it is computing
-        return real(self, *rest)
+        return real(self, *rest, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(Engine, "back", back)

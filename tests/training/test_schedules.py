@@ -155,13 +155,10 @@ def test_errors_inside_of_a_function_are_its_own():
     ("make", "error", "message"),
     [
         (lambda: Step(0, 0.5), ValueRangeError, "every=0"),
-        (lambda: Step(2.5, 0.5), ValueRangeError, "every=2.5"),
         (lambda: Step(2, 0), ValueRangeError, "rate=0 must be a finite number above 0"),
         (lambda: Exponential(-0.9), ValueRangeError, "rate=-0.9"),
-        (lambda: Exponential(float("inf")), ValueRangeError, "rate=inf"),
         (lambda: Exponential(10.0)(1000, 2000), ValueRangeError, "schedule has a factor of 10.0\\^1000"),
         (lambda: Cosine(1.5), ValueRangeError, "floor=1.5"),
-        (lambda: Cosine(-0.5), ValueRangeError, "floor=-0.5"),
         (lambda: WarmUp(0), ValueRangeError, "updates=0"),
         (lambda: WarmUp(5, then=3), UnknownNameError, "then=3"),
         (lambda: Piecewise([2], [1.0]), ShapeError, "factors has 1 numbers, but 1 `boundaries` need 2"),

@@ -166,9 +166,9 @@ class LongSeriesResult(Result):
 
     def median(self, cell: str) -> Array:
         """Return the median over the seeds (E,); a run that diverged counts as worse than any number."""
-        return np.asarray(self.band(cell, 0.5, 0.5)[0])
+        return np.asarray(self.band(cell, low=0.5, high=0.5)[0])
 
-    def band(self, cell: str, low: float = 0.1, high: float = 0.9) -> Array:
+    def band(self, cell: str, *, low: float = 0.1, high: float = 0.9) -> Array:
         """Return two quantiles over the seeds (2, E); default: the middle 80 %.
 
         A run that diverged counts as worse than any number: without it the curve would be that of the survivors.  NaN
@@ -218,7 +218,7 @@ class LongSeriesResult(Result):
         each = [self.crossings(first, second, seed=int(seed)) for seed in self.seeds]
         return np.array([c[-1].epoch if c and c[-1].lower == second else np.nan for c in each], np.float64)
 
-    def lower_fraction(self, begin: int, end: int, first: str = "lstm", second: str = "gru") -> float:
+    def lower_fraction(self, begin: int, end: int, *, first: str = "lstm", second: str = "gru") -> float:
         """Return the fraction of the epochs begin..end, both counted, in which the median curve of `first` is lower.
 
         Compared are running medians over 21 epochs, as for `crossings`.

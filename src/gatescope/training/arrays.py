@@ -49,7 +49,7 @@ class Data(NamedTuple):
     lengths: Array
 
 
-def as_data(batch: Batch, stack: Stack, at: str | None = None) -> Data:
+def as_data(batch: Batch, stack: Stack, *, at: str | None = None) -> Data:
     """Check data against a model and bring their arrays into the model's precision.
 
     Parameters

@@ -175,6 +175,7 @@ class Engine:
         self,
         data: Data,
         update: int,
+        *,
         begin: int = 0,
         end: int | None = None,
         carry: bool = False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from gatescope.recurrence.initialization import init_stack
 from gatescope.training.engine import Engine, Score, as_data
 
 
-def predict(stack: Stack, inputs: Any, lengths: Any = None, *, threads: int | None = None) -> Array:
+def predict(stack: Stack, inputs: Any, *, lengths: Any = None, threads: int | None = None) -> Array:
     """Return the outputs of a model's read-out: ``y_t = readout_weight h_t + readout_bias``, without dropout.
 
     Parameters
@@ -43,11 +44,8 @@ def predict(stack: Stack, inputs: Any, lengths: Any = None, *, threads: int | No
     check_stack(stack)
     x = check_inputs(inputs, stack.layers[0])
     sizes = check_lengths(lengths, *x.shape[:2])
-    engine = _engine(stack, x.shape, threads)
-    try:
+    with closing(_engine(stack, x.shape, threads)) as engine:
         return engine.predict(x, sizes)
-    finally:
-        engine.close()
 
 
 def evaluate(stack: Stack, batch: Batch, *, at: str | None = None, threads: int | None = None) -> Score:
@@ -77,12 +75,9 @@ def evaluate(stack: Stack, batch: Batch, *, at: str | None = None, threads: int 
     500
     """
     check_stack(stack)
-    data = as_data(batch, stack, at)
-    engine = _engine(stack, data.inputs.shape, threads)
-    try:
+    data = as_data(batch, stack, at=at)
+    with closing(_engine(stack, data.inputs.shape, threads)) as engine:
         return engine.evaluate(data)
-    finally:
-        engine.close()
 
 
 def majority_accuracy(batch: Batch, *, heads: Sequence[Head] | None = None, at: str | None = None) -> float:
@@ -120,7 +115,7 @@ def majority_accuracy(batch: Batch, *, heads: Sequence[Head] | None = None, at: 
     stack = init_stack(
         "rnn", input_size=width, hidden_size=1, heads=batch.heads if heads is None else heads, dtype="float64"
     )
-    data = as_data(batch, stack, at)
+    data = as_data(batch, stack, at=at)
     targets, right, answers, column = data.targets[data.mask > 0], 0, 0, 0
     for head in stack.heads:
         mine = targets[:, column : column + head.columns]

@@ -69,7 +69,7 @@ class Windows:
 
 
 class Trainer:
-    """Trains what an engine holds, from where `state` is, until an end is reached.
+    """The training of an engine's weights, from where `state` is, until an end is reached.
 
     Parameters
     ----------
@@ -176,7 +176,8 @@ class Trainer:
     def _update(self, data: Data, first: int, begin: int, end: int) -> None:
         engine, state = self.engine, self.state
         index = first + begin // self.windows.steps
-        score = engine.back(data, index, begin, end, self.config.stateful and begin > 0, first)
+        carry = self.config.stateful and begin > 0
+        score = engine.back(data, index, begin=begin, end=end, carry=carry, first=first)
         if score.count == 0:
             return
         self._loss = score.loss

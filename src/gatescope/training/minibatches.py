@@ -86,7 +86,7 @@ class FreshBatches:
     ) -> None:
         self._maker, self._stack, self._at, self._seed = maker, stack, at, seed
         self.batches = batches
-        data = as_data(first, stack, at)
+        data = as_data(first, stack, at=at)
         self._shape = data.inputs.shape
         self.example = trimmed(data)
         self.steps, self.sequences = self._shape[0], self._shape[1]
@@ -96,7 +96,7 @@ class FreshBatches:
         index = epoch * self.batches + batch
         if index == 0:
             return self.example
-        data = as_data(make(self._maker, fresh_seed(self._seed, index)), self._stack, self._at)
+        data = as_data(make(self._maker, fresh_seed(self._seed, index)), self._stack, at=self._at)
         if data.inputs.shape != self._shape:
             raise ShapeError(
                 f"gave inputs of shape {data.inputs.shape} for batch {index}, but of {self._shape} for the first",

@@ -217,7 +217,7 @@ def train(
     stack = _stack(model, batch, config.seed)
     source: minibatches.BatchSource
     if isinstance(data, Batch):
-        source = minibatches.FixedBatches(as_data(batch, stack, config.at), config.batch_size, config.seed)
+        source = minibatches.FixedBatches(as_data(batch, stack, at=config.at), config.batch_size, config.seed)
     else:
         source = minibatches.FreshBatches(
             data, batch, stack, config.at, config.updates_per_epoch, config.seed
@@ -283,7 +283,7 @@ def _stack(model: Any, batch: Batch, seed: int) -> Stack:
 def _validation_data(batch: Batch, stack: Stack, at: str | None) -> Data:
     """Return the validation's data; errors say that it is the validation's."""
     try:
-        return as_data(batch, stack, at)
+        return as_data(batch, stack, at=at)
     except GatescopeError as error:
         argument = f"validation.{error.argument}" if error.argument else "validation"
         raise type(error)(error.problem, argument=argument, seen=error.seen, advice=error.advice) from error
