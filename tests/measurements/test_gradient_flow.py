@@ -90,7 +90,7 @@ def lstm_with_gates(i, f, g, o, *, size=3, weight_hh=None):
 
 
 @pytest.mark.parametrize("pre", [2.0, -1.0, 6.0])
-def test_state_highway_of_the_lstm(pre):
+def test_the_direct_path_of_the_lstm(pre):
     """With no recurrent weights dc_t/dc_{t-k} = f^k, and dh_t/dc_{t-k} = o (1 - tanh(c)^2) f^k."""
     f, o = 1 / (1 + math.exp(-pre)), 1 / (1 + math.exp(-0.5))
     params = lstm_with_gates(0.0, pre, 0.0, 0.5)  # g = tanh(0) = 0 keeps c at 0, where the slope of tanh is 1

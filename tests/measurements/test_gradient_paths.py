@@ -110,12 +110,12 @@ def jacobians_by_gate(cell, params, x, state):
                 held.R[g] = np.zeros_like(m.R[g])
         return complex_jacobian(cell, held, x, state)
 
-    highway = only(None)
-    parts = [only(g) - highway for g in range(len(gates))]
+    direct = only(None)
+    parts = [only(g) - direct for g in range(len(gates))]
     if cell == "gru_reset_before":  # what reaches h by way of r is behind R_n, and leaves through n
-        parts[2] = complex_jacobian(cell, m, x, state) - highway - parts[0] - parts[1]
+        parts[2] = complex_jacobian(cell, m, x, state) - direct - parts[0] - parts[1]
         assert np.abs(parts[0]).max() < 1e-15
-    return highway, parts
+    return direct, parts
 
 
 @pytest.mark.parametrize("cell", FEW)
@@ -126,11 +126,11 @@ def test_every_part_is_what_leaves_through_its_gate(cell):
     )
     states, _ = naive.forward(cell, case.params, case.inputs, case.initial_state)
     size = states[0, 0].size
-    highway = np.eye(size)[2]
+    direct = np.eye(size)[2]
     parts = np.zeros((len(paths.paths) - 1, size))
     for lag in range(26):
         found = np.ldexp(paths.vectors[lag, :, 0].reshape(-1, size), paths.exponents[lag, 0])
-        expected = np.vstack([highway, parts])
+        expected = np.vstack([direct, parts])
         scale = np.abs(expected).max()
         for name, one, other in zip(paths.paths, found, expected, strict=True):
             assert np.abs(one - other).max() <= 1e-13 * scale, (lag, name)
@@ -140,9 +140,9 @@ def test_every_part_is_what_leaves_through_its_gate(cell):
             )
             whole = step + sum(by_gate)
             parts = np.array(
-                [part @ whole + highway @ left for part, left in zip(parts, by_gate, strict=True)]
+                [part @ whole + direct @ left for part, left in zip(parts, by_gate, strict=True)]
             )
-            highway = highway @ step
+            direct = direct @ step
 
 
 # ---- known answers ----
@@ -151,7 +151,7 @@ def test_every_part_is_what_leaves_through_its_gate(cell):
 @pytest.mark.parametrize(
     ("cell", "target", "gate"), [("lstm", "c", "f"), ("gru", "h", "z"), ("leaky_test", "h", "a")]
 )
-def test_the_highway_is_the_product_of_its_gate(cell, target, gate):
+def test_the_direct_path_is_the_product_of_its_gate(cell, target, gate):
     """Whatever the recurrent weights are: at lag 100,000 it is far below the smallest float."""
     T = 100_000
     case = Case(cell, T=T, B=1, I=1, H=5)
@@ -165,7 +165,7 @@ def test_the_highway_is_the_product_of_its_gate(cell, target, gate):
 
 @pytest.mark.parametrize(("z", "slope"), [(0.9, 0.95), (0.9, 0.01), (0.5, 0.9), (0.5, -0.9)])
 def test_a_gru_of_one_unit(z, slope):
-    """The whole is slope^k, the highway z^k, and the candidate makes up the difference."""
+    """The whole is slope^k, the direct path z^k, and the candidate makes up the difference."""
     T = 100_000
     case = of_gates(Case("gru", T=T, B=1, I=1, H=1), z, slope)
     lags = np.array([1, 2, 5, 100, 5000, T])
@@ -195,7 +195,7 @@ def test_a_gru_of_one_unit(z, slope):
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_a_path_that_opens_where_the_highway_has_long_underflowed(dtype):
+def test_a_path_that_opens_where_the_direct_path_has_long_underflowed(dtype):
     """The candidate is saturated, and lets nothing through, over the last 3,000 steps: its part starts at 2^-3000."""
     T, closed, z, slope = 3500, 3000, 0.5, 0.75
     case = of_gates(Case("gru", T=T, B=1, I=1, H=1, dtype=dtype), z, slope)
@@ -205,14 +205,14 @@ def test_a_path_that_opens_where_the_highway_has_long_underflowed(dtype):
     paths = gradient_paths(case.params, case.inputs, norm="unit")
     lag = paths.lag
     since = np.maximum(lag - closed, 0)
-    highway, whole = lag * math.log(z), (lag - since) * math.log(z) + since * math.log(slope)
+    direct, whole = lag * math.log(z), (lag - since) * math.log(z) + since * math.log(slope)
     # float32: the factor 3/4 carries a few of its roundings of 6e-8, over 500 steps.
     tolerance = 1e-9 if dtype == "float64" else 1e-4
-    np.testing.assert_allclose(paths.path("direct")[0][:, 0], highway, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(paths.path("direct")[0][:, 0], direct, rtol=0, atol=tolerance)
     np.testing.assert_allclose(paths.total_log_norm[:, 0], whole, rtol=0, atol=tolerance)
     candidate = paths.path("n")[0][:, 0]
     assert np.isneginf(candidate[: closed + 1]).all()
-    expected = (whole + log1mexp(highway - whole))[closed + 1 :]
+    expected = (whole + log1mexp(direct - whole))[closed + 1 :]
     np.testing.assert_allclose(candidate[closed + 1 :], expected, rtol=0, atol=tolerance)
     np.testing.assert_allclose(
         paths.fraction.sum(axis=1), 1, rtol=0, atol=1e-6 if dtype == "float32" else 1e-12
@@ -227,7 +227,7 @@ def log1mexp(x):
 @pytest.mark.parametrize(
     "cell", ["lstm", "gru_reset_before", "leaky_test", pytest.param("gru", marks=pytest.mark.slow)]
 )
-def test_without_recurrent_weights_all_stays_on_the_highway(cell):
+def test_without_recurrent_weights_all_stays_on_the_direct_path(cell):
     case = Case(cell, T=2000, B=3, I=2, H=5)
     case.params.weight_hh[:] = 0
     paths = gradient_paths(case.params, case.inputs)
@@ -240,7 +240,7 @@ def test_without_recurrent_weights_all_stays_on_the_highway(cell):
 
 
 @pytest.mark.parametrize("cell", ["rnn", "rnn_relu"])
-def test_a_vanilla_network_has_no_highway(cell):
+def test_a_vanilla_network_has_no_direct_path(cell):
     case = Case(cell, T=30, B=3, I=2, H=5, scale=1.5)
     paths = gradient_paths(case.params, case.inputs)
     assert paths.path("direct")[0][0] == pytest.approx(0, abs=1e-15)
@@ -359,7 +359,7 @@ def test_many_lags_are_thinned(monkeypatch):
 
 
 def test_what_if_the_forget_gate_were_open():
-    """Held at 1 the highway keeps all of the adjoint at every lag, and nothing leaves through that gate."""
+    """Held at 1 the direct path keeps all of the adjoint at every lag, and nothing leaves through that gate."""
     case = Case("lstm", T=3000, B=1, I=2, H=5)
     keywords = {"of": "c", "norm": "unit", "unit": 1}
     paths = gradient_paths(case.params, case.inputs, clamp={"f": 1.0}, **keywords)

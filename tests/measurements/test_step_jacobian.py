@@ -12,7 +12,7 @@ from numba.extending import register_jitable
 
 import gatescope as gs
 from gatescope.cells.activations import complement, sigmoid, tanh, zero
-from gatescope.cells.linearization import highway
+from gatescope.cells.linearization import direct_factors
 from gatescope.measurements import step_jacobian
 
 GOLDEN = sorted((Path(__file__).parents[1] / "golden" / "jacobians").glob("*.npz"))
@@ -133,7 +133,9 @@ def test_a_cell_of_the_users(leaky):
         assert_close(jacobians[b], expected, 1e-13)
         expected = by_complex_step(lambda x, s=state: by_hand(weights, x[None], s[0]), x)
         assert_close(by_input[b], expected, 1e-13)
-    np.testing.assert_array_equal(highway(leaky, kept, case.initial_state, new_states)[:, 0], kept[:, 0])
+    np.testing.assert_array_equal(
+        direct_factors(leaky, kept, case.initial_state, new_states)[:, 0], kept[:, 0]
+    )
 
 
 def test_two_phases_and_two_states(wound):
@@ -147,7 +149,9 @@ def test_two_phases_and_two_states(wound):
         assert_close(jacobians[b], expected, 1e-13)
         expected = by_complex_step(lambda x, s=state: wound_by_hand(weights, x, s), x)
         assert_close(by_input[b], expected, 1e-13)
-    np.testing.assert_array_equal(highway(wound, kept, case.initial_state, new_states)[:, 1], kept[:, 1])
+    np.testing.assert_array_equal(
+        direct_factors(wound, kept, case.initial_state, new_states)[:, 1], kept[:, 1]
+    )
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
@@ -201,11 +205,11 @@ def test_the_kernels_carry_adjoints_by_these_jacobians(cell):
     ("cell", "gates"),
     [("lstm", (None, "f")), ("gru", ("z",)), ("gru_reset_before", ("z",)), ("rnn", (None,))],
 )
-def test_highway(cell, gates):
+def test_direct_factors(cell, gates):
     """Exactly the gate that keeps the state, 0 where none does; leading axes stay as they are."""
     case = Case(cell, T=6, B=3, I=2, H=5)
     trace = case.run()
-    found = highway(gs.cells.get(cell), trace.gates, trace.states[:-1], trace.states[1:])
+    found = direct_factors(gs.cells.get(cell), trace.gates, trace.states[:-1], trace.states[1:])
     assert found.shape == trace.states[1:].shape
     for s, gate in enumerate(gates):
         np.testing.assert_array_equal(found[:, :, s], 0 if gate is None else trace.gate(gate))

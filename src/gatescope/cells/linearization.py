@@ -104,7 +104,7 @@ def linearize(cell: Cell, saved: Array, states: Array, new_states: Array) -> Lin
     )
 
 
-def highway(cell: Cell, saved: Array, states: Array, new_states: Array) -> Array:
+def direct_factors(cell: Cell, saved: Array, states: Array, new_states: Array) -> Array:
     """Return what each state keeps of itself without passing any weight: f for an LSTM's c, z for a GRU's h.
 
     Parameters

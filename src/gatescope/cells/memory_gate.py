@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from gatescope.cells.linearization import highway
+from gatescope.cells.linearization import direct_factors
 from gatescope.cells.ranges import evaluate, gate_ranges
 from gatescope.cells.registry import Cell
 from gatescope.checks.arrays import Array
@@ -64,7 +64,7 @@ def memory_gate(cell: Cell) -> MemoryGate:
     rng = np.random.default_rng(0)
     saved = rng.uniform(0.05, 0.95, (len(cell.saved), _SAMPLES))
     old, new = rng.uniform(-0.95, 0.95, (2, len(cell.states), _SAMPLES))
-    fraction = highway(cell, saved, old, new)
+    fraction = direct_factors(cell, saved, old, new)
     state = next((s for s in reversed(range(len(cell.states))) if fraction[s].any()), None)
     if state is None:
         return MemoryGate()

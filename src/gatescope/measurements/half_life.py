@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gatescope.cells.linearization import highway
+from gatescope.cells.linearization import direct_factors
 from gatescope.cells.memory_gate import MemoryGate, memory_gate
 from gatescope.cells.registry import Cell
 from gatescope.checks.numbers import check_count
@@ -226,4 +226,4 @@ def _fractions(cell: Cell, gate: MemoryGate, states: Array, gates: Array) -> Arr
     """Return what the memory state keeps of itself, (steps, B, H) float64."""
     if gate.saved is not None:
         return np.asarray(gates[:, :, gate.saved], np.float64)
-    return np.asarray(highway(cell, gates, states[:-1], states[1:])[:, :, gate.state])
+    return np.asarray(direct_factors(cell, gates, states[:-1], states[1:])[:, :, gate.state])

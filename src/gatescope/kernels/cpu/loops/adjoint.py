@@ -4,8 +4,8 @@ Names of sizes: S states, K kept values, G gates, P of them computed by a first 
 Scratch layouts: [n] sequence of the block, [m] direction, [j] vector of units; a row is a direction of a sequence.
 
 With PATHS the M = G + 2 directions of a sequence are the parts of one adjoint and the whole of it: what never left
-the state highway, what left it first through gate 0, ..., gate G-1, and their sum, carried back by itself because the
-sum of parts that cancel would lose it.  What a step's gates make of the highway's adjoint moves to the gates' rows.
+the direct (carry) path, what left it first through gate 0, ..., gate G-1, and their sum, carried back by itself because
+the sum of parts that cancel would lose it.  What a step's gates make of the carry's adjoint moves to the gates' rows.
 """
 
 import math
@@ -94,18 +94,18 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False):
             if PATHS:
                 for n in range(N):
                     for g in range(G):
-                        highway, part = n * M, n * M + 1 + g
+                        carry, part = n * M, n * M + 1 + g
                         if g < FIRST:
                             d_gate, row, stride, q = d_rh, row_first, FIRST * L, g
                         else:
                             d_gate, row, stride, q = d_second, row_second, SECOND * L, g - FIRST
-                        peak = float(largest(d_gate, highway * row + q * L, stride, V, L))
+                        peak = float(largest(d_gate, carry * row + q * L, stride, V, L))
                         if peak == 0.0:
                             continue
                         factor = 1.0
                         if peak < math.inf:
                             power = max(math.frexp(peak)[1], -FACTOR)
-                            shift = exponents[highway] + power - exponents[part]
+                            shift = exponents[carry] + power - exponents[part]
                             if shift > LIFT:
                                 # Far above all that is in the part's row, which goes where this can be added.
                                 low = math.ldexp(1.0, -min(shift, 2000))
@@ -115,8 +115,8 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False):
                                     scale(d_second, part * row_second, V * SECOND, low, L)
                                 scale(current, part * S * padded + padded, (S - 1) * V, low, L)
                                 exponents[part] += shift
-                            factor = math.ldexp(1.0, max(exponents[highway] - exponents[part], -2000))
-                        move(d_gate, highway * row + q * L, part * row + q * L, stride, V, factor, L)
+                            factor = math.ldexp(1.0, max(exponents[carry] - exponents[part], -2000))
+                        move(d_gate, carry * row + q * L, part * row + q * L, stride, V, factor, L)
 
             if P > 0:
                 product(
