@@ -17,7 +17,7 @@ TERMS = {"float32": 2, "float64": 6}
 # Rounding to the nearest k can go a little past the half-way point.
 MARGIN = mp.mpf("1.0001")
 
-HEADER = '''"""Constants of `vector_math`, printed by tests/golden/derive_coefficients.py: change that script.
+HEADER = '''"""Constants of `simd.activations`, printed by tests/golden/derive_coefficients.py: change that script.
 
 tanh(r) = r + r * y * p(y) with y = r * r holds for |r| <= ln(2) / 4 with a relative error of at most
 {errors}

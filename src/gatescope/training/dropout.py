@@ -13,7 +13,7 @@ from gatescope.checks.numbers import check_choice, check_count, check_fraction, 
 from gatescope.datatypes import Array
 from gatescope.errors import ShapeError
 from gatescope.kernels.cpu.layer import Layer
-from gatescope.kernels.cpu.loops.dropout import GOLDEN, MIX_1, MIX_2, SHIFTS, make_dropping
+from gatescope.kernels.cpu.loops.dropout import GOLDEN, MIX_1, MIX_2, SHIFTS, make_dropout
 
 LOCATIONS = ("inputs", "between", "outputs", "recurrent")
 _NOISE = len(LOCATIONS)  # what a seed of weight noise has where that of a mask has its location
@@ -149,7 +149,7 @@ class Masks:
 
     def __init__(self, dropout: Dropout, seed: int, layers: int, dtype: np.dtype[Any]) -> None:
         self._seed, self._top = seed, layers
-        self._copy, self._draw = make_dropping()
+        self._copy, self._draw = make_dropout()
         probabilities = [dropout.inputs, *[dropout.between] * (layers - 1), dropout.outputs]
         self.drops = tuple(probability > 0 for probability in probabilities)
         self._upward = [

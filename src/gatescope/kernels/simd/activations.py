@@ -6,10 +6,10 @@ whole number k of ln(2)/2 and a rest r; with s = 2**k
     tanh(x)    = (s - 1 + (s + 1) T) / (s + 1 + (s - 1) T)      |x| =  k ln(2)/2 + r
     sigmoid(x) = (1 + T) / (1 + s + (1 - s) T)                  x/2 = -k ln(2)/2 + r
 
-This is free of branches and takes one division and one short chain of dependent operations.  Each text
-serves vectors and scalars: it uses `simd`'s primitives, and `fma` wherever a product is added to, so that the
-compiler has nothing left to fuse and both give the same bits.  Results are within 3 units in the last place,
-subnormal ones too.  The constants come from tests/golden/derive_coefficients.py.
+This is free of branches and takes one division and one short chain of dependent operations.  Each text serves vectors
+and scalars: it uses the primitives of `simd.vector`, and `fma` wherever a product is added to, so that the compiler has
+nothing left to fuse and both give the same bits.  Results are within 3 units in the last place, subnormal ones too.
+The constants come from tests/golden/derive_coefficients.py.
 
 Importing this module registers the functions with Numba for the target "cpu"; `gatescope.kernels.cuda.activations`
 registers the same texts for the target "cuda", with a `divide` of its own.
@@ -82,10 +82,10 @@ def _emit_power(builder, kind, values):
     integer = ir.IntType(bits)
     if isinstance(kind, Vec):
         target = ir.VectorType(integer, kind.lanes)
-        places = ir.Constant(target, [mantissa] * kind.lanes)
+        shift = ir.Constant(target, [mantissa] * kind.lanes)
     else:
-        target, places = integer, ir.Constant(integer, mantissa)
-    return builder.bitcast(builder.shl(builder.bitcast(values[0], target), places), llvm_type(kind))
+        target, shift = integer, ir.Constant(integer, mantissa)
+    return builder.bitcast(builder.shl(builder.bitcast(values[0], target), shift), llvm_type(kind))
 
 
 # 2**k from k + ROUND: one shift, where a conversion, an addition and a shift would do the same.
@@ -93,7 +93,7 @@ power = _primitive(1, _emit_power)
 
 
 def divide(a, b):
-    """Quotient a / b, to be given by each target; numerators and denominators here are far from overflow."""
+    """Return a / b, which each target implements; numerators and denominators here are far from overflow."""
     return a / b
 
 

@@ -1,4 +1,4 @@
-"""Constants of `vector_math`, printed by tests/golden/derive_coefficients.py: change that script.
+"""Constants of `simd.activations`, printed by tests/golden/derive_coefficients.py: change that script.
 
 tanh(r) = r + r * y * p(y) with y = r * r holds for |r| <= ln(2) / 4 with a relative error of at most
 5.5e-08 (float32) and 4.1e-18 (float64).

@@ -16,7 +16,7 @@ def _pointer(context, builder, array_type, array, offset, offset_type):
 
 
 def _at(builder, base, vec, index):
-    """Pointer to a vector `index` elements (an LLVM i64 or an int) past `base`."""
+    """Return a pointer to the vector `index` elements (an LLVM i64 or an int) past `base`."""
     if isinstance(index, int):
         index = ir.Constant(ir.IntType(64), index)
     return builder.bitcast(builder.gep(base, [index]), llvm_type(vec).as_pointer())
@@ -31,7 +31,7 @@ def _load(builder, base, vec, index):
 
 
 def _lane_mask(builder, vec, count):
-    """<lanes x i1>: true for the first `count` lanes."""
+    """Return <lanes x i1>: true for the first `count` lanes."""
     wide = ir.VectorType(ir.IntType(64), vec.lanes)
     one = builder.insert_element(ir.Constant(wide, ir.Undefined), count, ir.Constant(ir.IntType(32), 0))
     zeros = ir.Constant(ir.VectorType(ir.IntType(32), vec.lanes), [0] * vec.lanes)
@@ -63,7 +63,7 @@ def _spaced(context, builder, stride, stride_type, count):
 
 @intrinsic(prefer_literal=True)
 def load(typingctx, array, offset, stride, count, lanes):
-    """A tuple of `count` full vectors, `stride` elements apart, from `offset` on."""
+    """Load a tuple of `count` full vectors, `stride` elements apart, from `offset` on."""
     vec, n = Vec(array.dtype, lanes.literal_value), count.literal_value
 
     def codegen(context, builder, sig, args):
@@ -82,9 +82,9 @@ def store(typingctx, array, offset, stride, values):
         n = len(sig.args[3])
         base = _pointer(context, builder, sig.args[0], args[0], args[1], sig.args[1])
         items = cgutils.unpack_tuple(builder, args[3], n)
-        places = _spaced(context, builder, args[2], sig.args[2], n)
-        for vec, item, place in zip(sig.args[3], items, places, strict=True):
-            builder.store(item, _at(builder, base, vec, place), align=_align(vec))
+        offsets = _spaced(context, builder, args[2], sig.args[2], n)
+        for vec, item, offset in zip(sig.args[3], items, offsets, strict=True):
+            builder.store(item, _at(builder, base, vec, offset), align=_align(vec))
         return context.get_dummy_value()
 
     return types.void(array, offset, stride, values), codegen
@@ -92,7 +92,7 @@ def store(typingctx, array, offset, stride, values):
 
 @intrinsic(prefer_literal=True)
 def get(typingctx, array, offset, stride, valid, count, lanes):
-    """`count` vectors `stride` elements apart, of which only the first `valid` lanes are in memory; the rest are 0."""
+    """Load `count` vectors `stride` elements apart, of which the first `valid` lanes are in memory; the rest are 0."""
     vec, n = Vec(array.dtype, lanes.literal_value), count.literal_value
 
     def codegen(context, builder, sig, args):
@@ -121,10 +121,10 @@ def get(typingctx, array, offset, stride, valid, count, lanes):
 
 
 @intrinsic
-def put(typingctx, array, offset, stride, valid, stream, values):
+def put(typingctx, array, offset, stride, valid, nontemporal, values):
     """Store a tuple of vectors `stride` elements apart, only their first `valid` lanes.
 
-    With `stream`, full vectors go past the caches: for results larger than them, in rows of whole cache lines.
+    With `nontemporal`, full vectors go past the caches: for larger results, in rows of whole cache lines.
     """
 
     def codegen(context, builder, sig, args):
@@ -159,12 +159,12 @@ def put(typingctx, array, offset, stride, valid, stream, values):
                     _masked(builder, "store", vec, item, pointer, mask)
         return context.get_dummy_value()
 
-    return types.void(array, offset, stride, valid, stream, values), codegen
+    return types.void(array, offset, stride, valid, nontemporal, values), codegen
 
 
 @intrinsic
 def clear(typingctx, values, valid):
-    """A tuple of vectors with all but the first `valid` lanes set to 0, whatever stood there (NaN too)."""
+    """Return a tuple of vectors with all but the first `valid` lanes set to 0, whatever they are (NaN too)."""
 
     def codegen(context, builder, sig, args):
         n = len(sig.args[0])
@@ -202,8 +202,8 @@ def prefetch(typingctx, array, offset, stride, count):
         byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        for place in _spaced(context, builder, args[2], sig.args[2], n):
-            pointer = builder.bitcast(builder.gep(base, [place]), byte)
+        for offset in _spaced(context, builder, args[2], sig.args[2], n):
+            pointer = builder.bitcast(builder.gep(base, [offset]), byte)
             builder.call(
                 function, [pointer, number(0), number(3), number(1)]
             )  # for reading, into every cache, data
@@ -214,7 +214,7 @@ def prefetch(typingctx, array, offset, stride, count):
 
 @intrinsic(prefer_literal=True)
 def transposed(typingctx, array, offset, stride, lanes):
-    """A square of `lanes` vectors, `stride` elements apart, turned over its diagonal."""
+    """Load a square of `lanes` vectors, `stride` elements apart, transposed."""
     n = lanes.literal_value
     vec = Vec(array.dtype, n)
 

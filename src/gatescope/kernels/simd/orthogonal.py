@@ -28,7 +28,7 @@ _NOTHING = 1e-15  # of a row is rounding
 
 
 def scratch_size(count: int, width: int) -> int:
-    """Floats of the scratch that `orthogonalize` needs for `count` rows of `width` padded columns."""
+    """Return the floats of the scratch that `orthogonalize` needs for `count` rows of `width` padded columns."""
     padded = -(-count // BLOCK) * BLOCK
     return padded * width + BLOCK * padded + padded + 2 * BLOCK
 
@@ -37,8 +37,8 @@ def scratch_size(count: int, width: int) -> int:
 def orthogonalize(rows, base, count, shape, scratch, logs, at):
     """Make `count` rows from rows[base] on orthonormal; write the logs of R's diagonal to logs[at:].
 
-    shape: (states, units of each, padded units of each); a row is states * padded units wide, and a vector of
-    nothing stands between two rows, which keeps them out of each other's cache sets.
+    shape: (states, units of each, padded units of each); a row is states * padded units wide, and an unused
+    vector lies between two rows, which keeps them out of each other's cache sets.
     Returns the smallest sine of an angle between a row and the span of those before it; 0 if rounding is all that is
     left of a row, and -1 if one is 0 or infinite.  Such a row gets -inf (or inf), and another direction in its place.
     """
@@ -51,27 +51,27 @@ def orthogonalize(rows, base, count, shape, scratch, logs, at):
         scratch[zeros + k] = 0.0
     smallest = 1.0
     for first in range(0, count, BLOCK):
-        here = min(BLOCK, count - first)
-        for i in range(here):
-            place = base + (first + i) * (width + LANES)
-            square = dot(rows, place, rows, place, width // LANES, LANES)
+        size = min(BLOCK, count - first)
+        for i in range(size):
+            start = base + (first + i) * (width + LANES)
+            square = dot(rows, start, rows, start, width // LANES, LANES)
             logs[at + first + i] = 0.0
             scratch[lengths + i] = math.sqrt(square)
             if not (square > _LEAST and square < _MOST):
-                logs[at + first + i] = _rescale(rows, place, shape, first + i)
+                logs[at + first + i] = _rescale(rows, start, shape, first + i)
                 scratch[lengths + i] = 1.0
                 if math.isinf(logs[at + first + i]):
                     smallest = -1.0
         sine = 1.0
         for turn in range(_PASSES):
             if first > 0:
-                _project(rows, base, first, here, width, scratch, panel, coefficients, zeros)
-            least = _within(rows, base, first, here, shape, scratch, lengths, logs, at)
+                _project(rows, base, first, size, width, scratch, panel, coefficients, zeros)
+            least = _within(rows, base, first, size, shape, scratch, lengths, logs, at)
             if turn < 2:
                 sine *= least
             if least > _KEPT:
                 break
-            for i in range(here):
+            for i in range(size):
                 scratch[lengths + i] = 1.0
         smallest = min(smallest, sine)
         if first + BLOCK < count:
@@ -80,112 +80,112 @@ def orthogonalize(rows, base, count, shape, scratch, logs, at):
 
 
 @register_jitable
-def _rescale(rows, place, shape, number):
-    """Give a row the length 1 whose square is no normal number; the log of the length it had."""
+def _rescale(rows, start, shape, number):
+    """Give a row whose square is no normal number the length 1; return the log of the length it had."""
     width = shape[0] * shape[2]
     peak = 0.0
     for k in range(width):
-        if math.isnan(rows[place + k]):
+        if math.isnan(rows[start + k]):
             return math.nan
-        peak = max(peak, abs(rows[place + k]))
+        peak = max(peak, abs(rows[start + k]))
     if peak == 0.0 or peak == math.inf:
-        _replace(rows, place, shape, number)
+        _replace(rows, start, shape, number)
         return -math.inf if peak == 0.0 else math.inf
     total = 0.0
     for k in range(width):
-        rows[place + k] /= peak
-        total += rows[place + k] ** 2
-    _multiply(rows, place, width, 1.0 / math.sqrt(total))
+        rows[start + k] /= peak
+        total += rows[start + k] ** 2
+    _multiply(rows, start, width, 1.0 / math.sqrt(total))
     return math.log(peak) + 0.5 * math.log(total)
 
 
 @register_jitable
-def _replace(rows, place, shape, number):
-    """A unit vector in no special direction: the fractional parts of multiples of the golden ratio."""
+def _replace(rows, start, shape, number):
+    """Make a row a unit vector in no special direction: the fractional parts of multiples of the golden ratio."""
     width = shape[0] * shape[2]
     for state in range(shape[0]):
         for unit in range(shape[2]):
             k = state * shape[2] + unit
             turn = (number + 1.0) * (k + 1.0) * 0.6180339887498949
             turn -= math.floor(turn) + 0.5
-            rows[place + k] = turn if unit < shape[1] else 0.0
-    length = math.sqrt(dot(rows, place, rows, place, width // LANES, LANES))
-    _multiply(rows, place, width, 1.0 / length)
+            rows[start + k] = turn if unit < shape[1] else 0.0
+    length = math.sqrt(dot(rows, start, rows, start, width // LANES, LANES))
+    _multiply(rows, start, width, 1.0 / length)
 
 
 @register_jitable
-def _multiply(rows, place, width, factor):
+def _multiply(rows, start, width, factor):
     for k in range(0, width, LANES):
-        value = load(rows, place + k, LANES, 1, LANES)[0]
-        store(rows, place + k, LANES, (value * constant(value, factor),))
+        value = load(rows, start + k, LANES, 1, LANES)[0]
+        store(rows, start + k, LANES, (value * constant(value, factor),))
 
 
 @register_jitable
-def _subtract(rows, place, other, width, factor):
-    """rows[place] -= factor * rows[other]"""
+def _subtract(rows, start, other, width, factor):
+    """Compute rows[start] -= factor * rows[other]."""
     for k in range(0, width, LANES):
-        value = load(rows, place + k, LANES, 1, LANES)[0]
+        value = load(rows, start + k, LANES, 1, LANES)[0]
         value = value - load(rows, other + k, LANES, 1, LANES)[0] * constant(value, factor)
-        store(rows, place + k, LANES, (value,))
+        store(rows, start + k, LANES, (value,))
 
 
 @register_jitable
-def _project(rows, base, first, here, width, scratch, panel, coefficients, zeros):
+def _project(rows, base, first, size, width, scratch, panel, coefficients, zeros):
     """Free a block of the `first` orthonormal rows before it."""
     pitch = width + LANES
-    place = base + first * pitch
+    start = base + first * pitch
     pairs = first // LANES // 2 * 2
     product(
         (scratch, coefficients, first),
         (scratch, zeros, 0),
         (scratch, panel, LANES, width * LANES),
-        (rows, place, pitch, 1),
-        (here, pairs, width),
+        (rows, start, pitch, 1),
+        (size, pairs, width),
         (BLOCK, 2, 1, 1, LANES),
     )
     product(
         (scratch, coefficients + pairs * LANES, first),
         (scratch, zeros, 0),
         (scratch, panel + pairs * width * LANES, LANES, width * LANES),
-        (rows, place, pitch, 1),
-        (here, first // LANES - pairs, width),
+        (rows, start, pitch, 1),
+        (size, first // LANES - pairs, width),
         (BLOCK, 1, 1, 2, LANES),
     )
-    for k in range(0, here * first, LANES):
+    for k in range(0, size * first, LANES):
         value = load(scratch, coefficients + k, LANES, 1, LANES)[0]
         store(scratch, coefficients + k, LANES, (-value,))
     pairs = width // LANES // 2 * 2
     product(
-        (rows, place, pitch),
-        (rows, place, pitch),
+        (rows, start, pitch),
+        (rows, start, pitch),
         (rows, base, pitch, LANES),
         (scratch, coefficients, first, 1),
-        (here, pairs, first),
+        (size, pairs, first),
         (BLOCK, 2, 1, 1, LANES),
     )
     product(
-        (rows, place + pairs * LANES, pitch),
-        (rows, place + pairs * LANES, pitch),
+        (rows, start + pairs * LANES, pitch),
+        (rows, start + pairs * LANES, pitch),
         (rows, base + pairs * LANES, pitch, LANES),
         (scratch, coefficients, first, 1),
-        (here, width // LANES - pairs, first),
+        (size, width // LANES - pairs, first),
         (BLOCK, 1, 1, 1, LANES),
     )
 
 
 @register_jitable
-def _within(rows, base, first, here, shape, scratch, lengths, logs, at):
-    """Make a block orthonormal in itself; what each row keeps of its length, at least."""
+def _within(rows, base, first, size, shape, scratch, lengths, logs, at):
+    """Make a block orthonormal in itself; return the least fraction of its length that a row keeps."""
     width = shape[0] * shape[2]
     pitch = width + LANES
-    place = base + first * pitch
+    start = base + first * pitch
     least, overlaps = 1.0, lengths + BLOCK
-    for i in range(here):
-        row = place + i * pitch
+    for i in range(size):
+        row = start + i * pitch
         square = dot(rows, row, rows, row, width // LANES, LANES)
-        kept = math.sqrt(square) / scratch[lengths + i]
-        least = min(least, kept)
-        if kept > _NOTHING:
+        left = math.sqrt(square) / scratch[lengths + i]
+        least = min(least, left)
+        if left > _NOTHING:
             logs[at + first + i] += 0.5 * math.log(square)
         else:
             least = 0.0
@@ -194,17 +194,17 @@ def _within(rows, base, first, here, shape, scratch, lengths, logs, at):
             square = 1.0
         scratch[lengths + i] = 1.0 / math.sqrt(square)
         # Rows keep their lengths till the end, so that nothing waits for a root.
-        if here == BLOCK:
-            dots(scratch, overlaps, rows, row, rows, place, pitch, width // LANES, BLOCK, LANES)
+        if size == BLOCK:
+            dots(scratch, overlaps, rows, row, rows, start, pitch, width // LANES, BLOCK, LANES)
         else:
-            for other in range(i + 1, here):
-                after = place + other * pitch
+            for other in range(i + 1, size):
+                after = start + other * pitch
                 scratch[overlaps + other] = dot(rows, row, rows, after, width // LANES, LANES)
         inverse = 1.0 / square
-        for other in range(i + 1, here):
-            _subtract(rows, place + other * pitch, row, width, scratch[overlaps + other] * inverse)
-    for i in range(here):
-        _multiply(rows, place + i * pitch, width, scratch[lengths + i])
+        for other in range(i + 1, size):
+            _subtract(rows, start + other * pitch, row, width, scratch[overlaps + other] * inverse)
+    for i in range(size):
+        _multiply(rows, start + i * pitch, width, scratch[lengths + i])
     return least
 
 

@@ -26,7 +26,7 @@ def _int(value):
 
 @intrinsic(prefer_literal=True)
 def product(typingctx, out, start, weight, x, extent, shape):
-    """The product, tile by tile.
+    """Compute the product, tile by tile.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def product(typingctx, out, start, weight, x, extent, shape):
         with cgutils.for_range_slice(builder, _int(0), groups, _int(tile_groups), intp=_I64) as (group, _):
             column = builder.mul(group, _int(gates * lanes))
             out_group, start_group = builder.gep(out_base, [column]), builder.gep(start_base, [column])
-            weight_here = shift(weight_base, weight_group, group)
+            group_weight = shift(weight_base, weight_group, group)
 
             def one(row, count):
                 _tile(
@@ -76,7 +76,7 @@ def product(typingctx, out, start, weight, x, extent, shape):
                     (count, tile_groups, gates, split),
                     (shift(out_group, out_row, row), out_row),
                     (shift(start_group, start_row, row), start_row),
-                    (weight_here, weight_step, weight_group),
+                    (group_weight, weight_step, weight_group),
                     (shift(x_base, x_row, row), x_row, x_step),
                     depth,
                 )
@@ -101,21 +101,21 @@ def _tile(builder, vec, shape, out, start, weight, x, depth):
     vector, zero = llvm_type(vec), ir.Constant(llvm_type(vec), [0.0] * lanes)
     group_base = [builder.gep(weight_base, [builder.mul(weight_group, _int(g))]) for g in range(groups)]
     row_base = [builder.gep(x_base, [builder.mul(x_row, _int(r))]) for r in range(rows)]
-    places = [(r, c) for r in range(rows) for c in range(columns)]
+    tile_elements = [(r, c) for r in range(rows) for c in range(columns)]
 
     def at(base, stride, r, c):
         return builder.gep(base, [builder.add(builder.mul(stride, _int(r)), _int(c * lanes))])
 
     def multiply_add(accumulators, k):
-        """Accumulators + x[:, k] * weight[k, :]"""
+        """Return accumulators + x[:, k] * weight[k, :]."""
         w_at, x_at = builder.mul(k, weight_step), builder.mul(k, x_step)
         bases = [builder.gep(base, [w_at]) for base in group_base]
         w = [_load(builder, bases[c // gates], vec, c % gates * lanes) for c in range(columns)]
         result = []
         for r in range(rows):
             spread = splat(builder, vec, builder.load(builder.gep(row_base[r], [x_at]), align=_align(vec)))
-            here = accumulators[r * columns : (r + 1) * columns]
-            result += [_call(builder, "fma", vec, [spread, w[c], here[c]]) for c in range(columns)]
+            row_sums = accumulators[r * columns : (r + 1) * columns]
+            result += [_call(builder, "fma", vec, [spread, w[c], row_sums[c]]) for c in range(columns)]
         return result
 
     def loop(first, last, sets):
@@ -126,7 +126,7 @@ def _tile(builder, vec, shape, out, start, weight, x, depth):
         builder.position_at_end(head)
         k = builder.phi(_I64)
         k.add_incoming(first, before)
-        phis = [[builder.phi(vector) for _ in places] for _ in sets]
+        phis = [[builder.phi(vector) for _ in tile_elements] for _ in sets]
         for phi, value in zip(chain(*phis), chain(*sets), strict=True):
             phi.add_incoming(value, before)
         builder.cbranch(builder.icmp_signed("<", k, last), body, after)
@@ -139,8 +139,8 @@ def _tile(builder, vec, shape, out, start, weight, x, depth):
         builder.position_at_end(after)
         return phis
 
-    sets = [[_load(builder, at(start_base, start_row, r, c), vec, 0) for r, c in places]]
-    sets += [[zero] * len(places) for _ in range(split - 1)]
+    sets = [[_load(builder, at(start_base, start_row, r, c), vec, 0) for r, c in tile_elements]]
+    sets += [[zero] * len(tile_elements) for _ in range(split - 1)]
     whole = builder.sub(depth, builder.srem(depth, _int(split)))
     sets = loop(_int(0), whole, sets)
     if split > 1:
@@ -150,13 +150,13 @@ def _tile(builder, vec, shape, out, start, weight, x, depth):
         sets = [
             [builder.fadd(a, b) for a, b in zip(sets[s], sets[s + half], strict=True)] for s in range(half)
         ]
-    for (r, c), value in zip(places, sets[0], strict=True):
+    for (r, c), value in zip(tile_elements, sets[0], strict=True):
         builder.store(value, _at(builder, at(out_base, out_row, r, c), vec, 0), align=_align(vec))
 
 
 @intrinsic(prefer_literal=True)
 def dot(typingctx, a, a_at, b, b_at, count, lanes):
-    """Scalar product of `count` full vectors of two arrays, for a product with too few columns to fill a vector."""
+    """Return the scalar product of `count` full vectors of two arrays: for products of too few columns for a vector."""
     vec = Vec(a.dtype, lanes.literal_value)
 
     def codegen(context, builder, sig, args):

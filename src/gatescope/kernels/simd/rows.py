@@ -15,19 +15,19 @@ _I64 = ir.IntType(64)
 
 
 def _each(context, builder, sig, args, count_at):
-    """A loop over `count` vectors: argument `count_at` of the call."""
+    """Return a loop over `count` vectors, argument `count_at` of the call."""
     last = context.cast(builder, args[count_at], sig.args[count_at], types.intp)
     return cgutils.for_range(builder, last, intp=_I64)
 
 
-def _place(context, builder, sig, args, stride_at, index):
+def _offset(context, builder, sig, args, stride_at, index):
     stride = context.cast(builder, args[stride_at], sig.args[stride_at], types.intp)
     return builder.mul(index, stride)
 
 
 @intrinsic(prefer_literal=True)
 def largest(typingctx, array, at, stride, count, lanes):
-    """The largest absolute value of a row; NaN if any is."""
+    """Return the largest absolute value of a row; NaN if any is."""
     vec = Vec(array.dtype, lanes.literal_value)
     size = 32 if vec.dtype == types.float32 else 64
 
@@ -41,7 +41,7 @@ def largest(typingctx, array, at, stride, count, lanes):
         base = _pointer(context, builder, sig.args[0], args[0], args[1], sig.args[1])
         peak = cgutils.alloca_once_value(builder, ir.Constant(integers, [0] * vec.lanes))
         with _each(context, builder, sig, args, 3) as loop:
-            x = _load(builder, base, vec, _place(context, builder, sig, args, 2, loop.index))
+            x = _load(builder, base, vec, _offset(context, builder, sig, args, 2, loop.index))
             bits = builder.and_(builder.bitcast(x, integers), unsigned)
             builder.store(larger(builder, bits, builder.load(peak)), peak)
         return builder.bitcast(across(larger, builder, builder.load(peak), vec.lanes), _scalar(vec.dtype))
@@ -51,7 +51,7 @@ def largest(typingctx, array, at, stride, count, lanes):
 
 @intrinsic(prefer_literal=True)
 def scaled_dot(typingctx, a, a_at, a_factor, b, b_at, b_factor, count, lanes):
-    """Scalar product of two rows of adjacent vectors, each times a factor that keeps the squares in range."""
+    """Return the scalar product of two rows of adjacent vectors, each times a factor that keeps squares in range."""
     vec = Vec(a.dtype, lanes.literal_value)
 
     def codegen(context, builder, sig, args):
@@ -91,19 +91,21 @@ def scale(typingctx, array, at, count, factor, lanes):
 
 @intrinsic(prefer_literal=True)
 def move(typingctx, array, source, target, stride, count, factor, lanes):
-    """Add a row times a factor to another row of the same array, and leave zeros in its place."""
+    """Add a row times a factor to another row of the same array, and set it to zeros."""
     vec = Vec(array.dtype, lanes.literal_value)
 
     def codegen(context, builder, sig, args):
-        here, there = (_pointer(context, builder, sig.args[0], args[0], args[i], sig.args[i]) for i in (1, 2))
+        source_base, target_base = (
+            _pointer(context, builder, sig.args[0], args[0], args[i], sig.args[i]) for i in (1, 2)
+        )
         factor = splat(builder, vec, context.cast(builder, args[5], sig.args[5], vec.dtype))
         zero = ir.Constant(llvm_type(vec), [0.0] * vec.lanes)
         with _each(context, builder, sig, args, 4) as loop:
-            at = _place(context, builder, sig, args, 3, loop.index)
-            value, before = (_load(builder, base, vec, at) for base in (here, there))
+            at = _offset(context, builder, sig, args, 3, loop.index)
+            value, before = (_load(builder, base, vec, at) for base in (source_base, target_base))
             total = _call(builder, "fma", vec, [value, factor, before])
-            builder.store(total, _at(builder, there, vec, at), align=_align(vec))
-            builder.store(zero, _at(builder, here, vec, at), align=_align(vec))
+            builder.store(total, _at(builder, target_base, vec, at), align=_align(vec))
+            builder.store(zero, _at(builder, source_base, vec, at), align=_align(vec))
         return context.get_dummy_value()
 
     return types.void(array, source, target, stride, count, factor, lanes), codegen

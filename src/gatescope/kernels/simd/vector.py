@@ -4,8 +4,8 @@ Lanes run over hidden units.  A value of `Vec(float32, 16)` is one LLVM vector; 
 vector with a scalar, so that a cell's `step` is the same plain Python for vectors, scalars and NumPy arrays.
 
 The primitives below work on vectors and on scalar floats alike, because the activations are written in them once
-for both (`vector_math`).  Every intrinsic is a module global and takes the number of lanes as a literal: Numba's disk
-cache misses on kernels that close over objects made at run time.
+for both (`simd.activations`).  Every intrinsic is a module global and takes the number of lanes as a literal: Numba's
+disk cache misses on kernels that close over objects made at run time.
 """
 
 import operator
@@ -27,7 +27,7 @@ class Vec(types.Type):
 
 
 def host_lanes(dtype: Any) -> int:
-    """How many floats of `dtype` (a NumPy dtype) one register of this machine holds."""
+    """Return how many floats of `dtype` (a NumPy dtype) a register of this machine holds."""
     features = llvm.get_host_cpu_features()
     bits = 512 if features.get("avx512f") else 256 if features.get("avx") else 128
     return int(bits // (8 * dtype.itemsize))
@@ -38,7 +38,7 @@ def _scalar(dtype):
 
 
 def llvm_type(kind):
-    """The LLVM type of a Vec or of a scalar float."""
+    """Return the LLVM type of a Vec or of a scalar float."""
     return ir.VectorType(_scalar(kind.dtype), kind.lanes) if isinstance(kind, Vec) else _scalar(kind)
 
 
@@ -49,7 +49,7 @@ class _VecModel(models.PrimitiveModel):
 
 
 def splat(builder, kind, scalar):
-    """The LLVM value of `kind` whose every lane is `scalar`."""
+    """Return the LLVM value of `kind` whose every lane is `scalar`."""
     if not isinstance(kind, Vec):
         return scalar
     target = llvm_type(kind)
@@ -59,7 +59,7 @@ def splat(builder, kind, scalar):
 
 
 def _common(kinds):
-    """The type several operands meet in: the vector if there is one, else the scalar float."""
+    """Return the type that operands have in common: the vector if there is one, else the scalar float."""
     vectors = [kind for kind in kinds if isinstance(kind, Vec)]
     if vectors:
         return vectors[0]
@@ -133,7 +133,7 @@ def _call(builder, name, kind, values):
 
 
 def _primitive(arity, emit):
-    """An intrinsic of `arity` operands, vectors or scalars mixed, whose code `emit(builder, kind, values)` writes."""
+    """Make an intrinsic of `arity` operands, vectors or scalars, whose code `emit(builder, kind, values)` writes."""
 
     def build(kinds):
         target = _common(kinds)
@@ -167,7 +167,7 @@ def _emit_maximum(builder, kind, values):
 
 
 def _bits(builder, kind, value, keep_sign):
-    """The bits of a float as integers, with everything but the sign cleared, or the sign alone."""
+    """Return the bits of a float as integers, with everything but the sign cleared, or the sign alone."""
     size = 32 if (kind.dtype if isinstance(kind, Vec) else kind) == types.float32 else 64
     mask = 1 << (size - 1) if keep_sign else (1 << (size - 1)) - 1
     integer = ir.IntType(size)
@@ -220,5 +220,5 @@ def across(combine, builder, value, width):
 
 
 def add_lanes(builder, value, width):
-    """The sum of an LLVM vector's lanes."""
+    """Return the sum of an LLVM vector's lanes."""
     return across(lambda b, x, y: b.fadd(x, y), builder, value, width)

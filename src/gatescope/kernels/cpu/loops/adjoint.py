@@ -1,6 +1,6 @@
 """Adjoints carried back through a recorded run, in the log domain: how gradients propagate.
 
-Names of sizes: S states, K kept values, G gates, P of them computed by a first phase, L lanes, M directions.
+Names of sizes: S states, K saved values, G gates, P of them computed by a first phase, L lanes, M directions.
 Scratch layouts: [n] sequence of the block, [m] direction, [j] vector of units; a row is a direction of a sequence.
 
 With PATHS the M = G + 2 directions of a sequence are the parts of one adjoint and the whole of it: what never left
@@ -13,8 +13,9 @@ from functools import cache
 
 from numba import njit
 
+from gatescope.cells.registry import absent
 from gatescope.kernels.cpu.layout import FEW_INPUTS
-from gatescope.kernels.cpu.loops.compiling import OPTIONS, absent, fingerprint_of
+from gatescope.kernels.cpu.loops.compiling import OPTIONS, fingerprint_of
 from gatescope.kernels.simd.load_store import clear, get, load, prefetch, store
 from gatescope.kernels.simd.product import dot, product
 from gatescope.kernels.simd.rows import largest, move, scale, scaled_dot
@@ -24,7 +25,7 @@ NOTHING = -(1 << 30)  # the exponent of a path's row that is 0: below any other
 
 @cache
 def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False):
-    """Kernel that carries M adjoints of each sequence back over a span of steps and records their log-norms.
+    """Make the kernel that carries M adjoints of each sequence back over a span of steps and records their log-norms.
 
     With `inputs` it also records the log-norm of the gradient of the inputs at each step, for every direction.
     """
@@ -48,13 +49,13 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False):
         # weights: adjoint panels of w_hh and of w_hh of the second phase; w_ih as dot rows or as an adjoint panel
         # states (T+1, B, S, H), gates (T, B, K, H)
         # current [n][m][S][j][L], times 2^exponents[n * M + m]
-        # records, first row: one step back; of size 0 where not wanted: log_norms (steps, N, M, S),
-        #       shares (steps, N, M - 1, S), input_norms (steps, N, M)
+        # records, first row: one step back; of size 0 where not recorded: log_norms (steps, N, M, S),
+        #       fractions (steps, N, M - 1, S), input_norms (steps, N, M)
         # span: first sequence, last, first step, last, number of inputs
         # work: direct [n][m][j][L], d_rh and d_second [n][m][row], operand [n][m][j][L],
         #       d_wx [n][m][row], d_x [n][m][padded I], zeros
         w_hh, w_second, w_ih = weights
-        log_norms, shares, input_norms = records
+        log_norms, fractions, input_norms = records
         direct, d_rh, d_second, operand, d_wx, d_x, zeros = work
         begin, end, start, stop, I = span
         B, H = states.shape[1], states.shape[3]
@@ -70,7 +71,7 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False):
                     at, valid = (t * B + begin + n) * H, H - j * L
                     old = get(states, at * S + j * L, H, valid, S, L)
                     new = get(states, (at + B * H) * S + j * L, H, valid, S, L)
-                    kept = get(gates, at * K + j * L, H, valid, K, L)
+                    saved = get(gates, at * K + j * L, H, valid, K, L)
                     if t - AHEAD >= start:
                         early = at - AHEAD * B * H
                         prefetch(gates, early * K + j * L, H, K)
@@ -78,13 +79,13 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False):
                     for row in range(n * M, n * M + M):
                         ahead = load(current, row * S * padded + j * L, padded, S, L)
                         if P > 0:
-                            p_wx, p_rh, back, p_prepared = step_vjp(kept, old, new, ahead)
+                            p_wx, p_rh, back, p_prepared = step_vjp(saved, old, new, ahead)
                             store(d_second, row * row_second + j * SECOND * L, L, clear(p_rh, valid))
                             store(d_rh, row * row_first + j * FIRST * L, L, clear(p_prepared, valid))
                             if APART:
                                 store(d_wx, row * row_whole + (j * G + FIRST) * L, L, clear(p_wx, valid))
                         else:
-                            p_wx, p_rh, back = step_vjp(kept, old, new, ahead)
+                            p_wx, p_rh, back = step_vjp(saved, old, new, ahead)
                             store(d_rh, row * row_first + j * FIRST * L, L, clear(p_rh, valid))
                             if APART:
                                 store(d_wx, row * row_whole + j * G * L, L, clear(p_wx, valid))
@@ -131,16 +132,16 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False):
                     for j in range(V):
                         at, valid = (t * B + begin + n) * H, H - j * L
                         old = get(states, at * S + j * L, H, valid, S, L)
-                        kept = get(gates, at * K + j * L, H, valid, K, L)
+                        saved = get(gates, at * K + j * L, H, valid, K, L)
                         for row in range(n * M, n * M + M):
-                            here = row * row_first + j * FIRST * L
+                            at_rh = row * row_first + j * FIRST * L
                             p_wx, p_rh, back = prepare_vjp(
-                                kept,
+                                saved,
                                 old,
                                 load(operand, row * padded + j * L, L, 1, L)[0],
-                                load(d_rh, here, L, P, L),
+                                load(d_rh, at_rh, L, P, L),
                             )
-                            store(d_rh, here, L, clear(p_rh, valid))
+                            store(d_rh, at_rh, L, clear(p_rh, valid))
                             if APART:
                                 store(d_wx, row * row_whole + j * G * L, L, clear(p_wx, valid))
                             add = load(direct, row * padded + j * L, L, 1, L)
@@ -218,7 +219,7 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False):
                         peak = float(largest(current, to, L, V, L))
                         if not (peak > 0.0 and peak < math.inf):
                             for m in range(M - 1):
-                                shares[stop - 1 - t, n, m, k] = math.nan
+                                fractions[stop - 1 - t, n, m, k] = math.nan
                             continue
                         total_power = min(max(math.frexp(peak)[1], -FACTOR), FACTOR)
                         total_unit = math.ldexp(1.0, -total_power)
@@ -226,17 +227,19 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False):
                         for m in range(M - 1):
                             base = ((n * M + m) * S + k) * padded
                             peak = float(largest(current, base, L, V, L))
-                            share = 0.0
+                            fraction = 0.0
                             if peak > 0.0:
                                 power = 0
                                 if peak < math.inf:
                                     power = min(max(math.frexp(peak)[1], -FACTOR), FACTOR)
                                 unit = math.ldexp(1.0, -power)
-                                share = float(scaled_dot(current, base, unit, current, to, total_unit, V, L))
+                                fraction = float(
+                                    scaled_dot(current, base, unit, current, to, total_unit, V, L)
+                                )
                                 apart = power + exponents[n * M + m] - total_power - exponents[total]
-                                share = math.ldexp(share / squares, min(max(apart, -2000), 2000))
+                                fraction = math.ldexp(fraction / squares, min(max(apart, -2000), 2000))
                             elif peak != 0.0:
-                                share = math.nan
-                            shares[stop - 1 - t, n, m, k] = share
+                                fraction = math.nan
+                            fractions[stop - 1 - t, n, m, k] = fraction
 
     return adjoint

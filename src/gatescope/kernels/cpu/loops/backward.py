@@ -1,6 +1,6 @@
 """Exact full back-propagation through time.
 
-Names of sizes: S states, K kept values, G gates, P of them computed by a first phase, L lanes.
+Names of sizes: S states, K saved values, G gates, P of them computed by a first phase, L lanes.
 Scratch layouts: [n] sequence of the block, [s] step of the segment, [j] vector of units.
 """
 
@@ -8,15 +8,16 @@ from functools import cache
 
 from numba import njit
 
+from gatescope.cells.registry import absent
 from gatescope.kernels.cpu.layout import FEW_INPUTS
-from gatescope.kernels.cpu.loops.compiling import OPTIONS, absent, fingerprint_of
+from gatescope.kernels.cpu.loops.compiling import OPTIONS, fingerprint_of
 from gatescope.kernels.simd.load_store import clear, get, load, prefetch, put, store
 from gatescope.kernels.simd.product import dot, product
 
 
 @cache
 def make_backward(cell, lanes, tiles, second_tiles, masked=False):
-    """Kernel of exact full back-propagation through time for a block of sequences over a span of steps.
+    """Make the kernel of exact full back-propagation through time for a block of sequences over a span of steps.
 
     `masked`: as for `make_forward`.
     """
@@ -41,8 +42,8 @@ def make_backward(cell, lanes, tiles, second_tiles, masked=False):
         # trace: inputs (T, B, I), states (T+1, B, S, H), gates (T, B, K, H); lengths (B,)
         # output_adjoint (T, B, H), or of size 0: none
         # results: adjoint (T+1, B, S, H), whose [stop] is the adjoint to start from; d_inputs (T, B, I), or of
-        #          size 0: not wanted
-        # span: first sequence, last, first step, last, whether to store past the caches
+        #          size 0: none
+        # span: first sequence, last, first step, last, whether to use non-temporal stores
         # work: current [n][S][j][L], direct [n][j][L], d_wx and d_rh and d_second [n][s][row], h and operand
         #       [n][s][j][L], x [n][s][I], d_x [n][s][padded I], ones (1,), zeros, factors of the state [B][j][L] where
         #       there are any
@@ -52,7 +53,7 @@ def make_backward(cell, lanes, tiles, second_tiles, masked=False):
         adjoint, d_inputs = results
         current, direct, d_wx, d_rh, d_second, before, operand, x, d_x, ones, zeros, factors = work
         g_w_ih, g_b_ih, g_w_hh, g_b_hh, g_w_second, g_b_second = sums
-        begin, end, start, stop, stream = span
+        begin, end, start, stop, nontemporal = span
         B, I, H = states.shape[1], inputs.shape[2], states.shape[3]
         N, V = end - begin, (H + L - 1) // L
         padded = V * L
@@ -65,8 +66,8 @@ def make_backward(cell, lanes, tiles, second_tiles, masked=False):
 
         for n in range(N):
             for j in range(V):
-                here = get(adjoint, ((stop * B + begin + n) * S) * H + j * L, H, H - j * L, S, L)
-                store(current, n * S * padded + j * L, padded, here)
+                last = get(adjoint, ((stop * B + begin + n) * S) * H + j * L, H, H - j * L, S, L)
+                store(current, n * S * padded + j * L, padded, last)
 
         t1 = stop
         while t1 > start:
@@ -89,19 +90,19 @@ def make_backward(cell, lanes, tiles, second_tiles, masked=False):
                                 prefetch(output_adjoint, early + j * L, H, 1)
                         old = get(states, at * S + j * L, H, valid, S, L)
                         if running and output_adjoint.size > 0:
-                            seed = get(output_adjoint, at + j * L, H, valid, 1, L)
-                            ahead = (ahead[0] + seed[0],) + ahead[1:]  # noqa: RUF005 - Numba
-                        put(adjoint, (at + B * H) * S + j * L, H, valid, stream, ahead)
+                            cotangent = get(output_adjoint, at + j * L, H, valid, 1, L)
+                            ahead = (ahead[0] + cotangent[0],) + ahead[1:]  # noqa: RUF005 - Numba
+                        put(adjoint, (at + B * H) * S + j * L, H, valid, nontemporal, ahead)
                         if MASKED:
                             (factor,) = load(factors, (begin + n) * padded + j * L, L, 1, L)
                             store(before, (n * steps + s) * padded + j * L, L, (old[0] * factor,))
                         else:
                             store(before, (n * steps + s) * padded + j * L, L, old[:1])
                         if running:
-                            kept = get(gates, at * K + j * L, H, valid, K, L)
+                            saved = get(gates, at * K + j * L, H, valid, K, L)
                             new = get(states, (at + B * H) * S + j * L, H, valid, S, L)
                             if P > 0:
-                                p_wx, p_rh, back, p_prepared = step_vjp(kept, old, new, ahead)
+                                p_wx, p_rh, back, p_prepared = step_vjp(saved, old, new, ahead)
                                 store(
                                     d_second,
                                     (n * steps + s) * row_second + j * SECOND * L,
@@ -111,10 +112,10 @@ def make_backward(cell, lanes, tiles, second_tiles, masked=False):
                                 store(
                                     d_wx, (n * steps + s) * row + (j * G + FIRST) * L, L, clear(p_wx, valid)
                                 )
-                                # Until the second product is there, the first phase's place keeps d_prepared.
+                                # Until the second product is there, the first phase's rows are d_prepared.
                                 store(d_rh, (n * steps + s) * row_first + j * FIRST * L, L, p_prepared)
                             else:
-                                p_wx, p_rh, back = step_vjp(kept, old, new, ahead)
+                                p_wx, p_rh, back = step_vjp(saved, old, new, ahead)
                                 store(
                                     d_rh, (n * steps + s) * row_first + j * FIRST * L, L, clear(p_rh, valid)
                                 )
@@ -146,22 +147,22 @@ def make_backward(cell, lanes, tiles, second_tiles, masked=False):
                             for j in range(V):
                                 at, valid = (t * B + begin + n) * H, H - j * L
                                 old = get(states, at * S + j * L, H, valid, S, L)
-                                kept = get(gates, at * K + j * L, H, valid, K, L)
-                                place = (n * steps + s) * padded + j * L
-                                here = (n * steps + s) * row_first + j * FIRST * L
-                                (d_entering,) = load(operand, place, L, 1, L)
-                                entering = operand_of(kept[:P], old)
+                                saved = get(gates, at * K + j * L, H, valid, K, L)
+                                at_operand = (n * steps + s) * padded + j * L
+                                at_rh = (n * steps + s) * row_first + j * FIRST * L
+                                (d_entering,) = load(operand, at_operand, L, 1, L)
+                                entering = operand_of(saved[:P], old)
                                 if MASKED:
                                     (factor,) = load(factors, (begin + n) * padded + j * L, L, 1, L)
                                     d_entering, entering = d_entering * factor, entering * factor
                                 p_wx, p_rh, back = prepare_vjp(
-                                    kept, old, d_entering, load(d_rh, here, L, P, L)
+                                    saved, old, d_entering, load(d_rh, at_rh, L, P, L)
                                 )
-                                store(d_rh, here, L, clear(p_rh, valid))
+                                store(d_rh, at_rh, L, clear(p_rh, valid))
                                 store(d_wx, (n * steps + s) * row + j * G * L, L, clear(p_wx, valid))
                                 add = load(direct, n * padded + j * L, L, 1, L)
                                 store(direct, n * padded + j * L, L, (add[0] + back[0],))
-                                store(operand, place, L, (entering,))
+                                store(operand, at_operand, L, (entering,))
                 if MASKED:
                     product(
                         (current, 0, S * padded),
@@ -191,10 +192,10 @@ def make_backward(cell, lanes, tiles, second_tiles, masked=False):
             count = N * steps
             for n in range(N):
                 for s in range(steps):
-                    here, there = ((t0 + s) * B + begin + n) * I, (n * steps + s) * I
+                    source, target = ((t0 + s) * B + begin + n) * I, (n * steps + s) * I
                     for j in range(wide):
                         left = I - j * L
-                        put(x, there + j * L, I, left, False, get(inputs, here + j * L, I, left, 1, L))
+                        put(x, target + j * L, I, left, False, get(inputs, source + j * L, I, left, 1, L))
             first = (d_rh, 0, row_first, FIRST * L)
             product(
                 (g_w_hh, 0, V * FIRST * L), (g_w_hh, 0, V * FIRST * L), first,
@@ -250,7 +251,7 @@ def make_backward(cell, lanes, tiles, second_tiles, masked=False):
 
         for n in range(N):
             for j in range(V):
-                here = load(current, n * S * padded + j * L, padded, S, L)
-                put(adjoint, ((start * B + begin + n) * S) * H + j * L, H, H - j * L, stream, here)
+                last = load(current, n * S * padded + j * L, padded, S, L)
+                put(adjoint, ((start * B + begin + n) * S) * H + j * L, H, H - j * L, nontemporal, last)
 
     return backward

@@ -9,23 +9,22 @@ import inspect
 from functools import cache
 
 from gatescope.cells import activations
+from gatescope.kernels.cpu.loops import intervals
 from gatescope.kernels.simd import activations as simd_activations
 from gatescope.kernels.simd import coefficients, load_store, orthogonal, product, rows, vector
 
 OPTIONS = {"nogil": True, "error_model": "numpy", "cache": True, "boundscheck": False}
-_SOURCES = (activations, coefficients, orthogonal, product, rows, vector, load_store, simd_activations)
-
-
-def absent(*_):
-    """Stands for the functions of a first phase that a cell does not have; never called."""
+_SOURCES = (
+    activations, coefficients, orthogonal, product, rows, vector, load_store, simd_activations, intervals
+)  # fmt: skip
 
 
 def fingerprint_of(cell):
-    """Changes when the cell's equations do, or anything they are compiled with."""
+    """Return a text that changes when the cell's equations do, or anything they are compiled with."""
     return f"{cell.fingerprint}-{machinery()}"
 
 
 @cache
 def machinery():
-    """Changes when anything does that every loop is compiled with."""
+    """Return a text that changes when anything does that every loop is compiled with."""
     return hashlib.sha256("".join(map(inspect.getsource, _SOURCES)).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Dropout without stored masks: whether a number is dropped follows from a key and from its place alone.
+"""Dropout without stored masks: whether a number is dropped follows from a key and from its index alone.
 
 The bits come from the counter-based generator SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number
 generators", OOPSLA 2014): bits(n) = mix(key + n * golden ratio).  So the backward sweep draws the forward sweep's mask
@@ -18,25 +18,25 @@ SHIFTS = np.uint64(30), np.uint64(27), np.uint64(31)
 
 
 @njit(inline="always")
-def _bits(key, place):
-    z = key + np.uint64(place) * GOLDEN
+def _bits(key, index):
+    z = key + np.uint64(index) * GOLDEN
     z = (z ^ (z >> SHIFTS[0])) * MIX_1
     z = (z ^ (z >> SHIFTS[1])) * MIX_2
     return z ^ (z >> SHIFTS[2])
 
 
 @cache
-def make_dropping():
-    """Kernels that copy outputs with a mask, apply one in place, and draw one that holds for all steps."""
+def make_dropout():
+    """Make the kernels that copy outputs with a mask, and that draw a mask for all steps."""
 
     @njit(**OPTIONS)
-    def carry(source, place, out, span, size, key, threshold, kept):
-        # source: flat; place: where the first sequence's first step begins, from step to step, from sequence to
+    def copy(source, offsets, out, span, size, key, threshold, scales):
+        # source: flat; offsets: where the first sequence's first step begins, from step to step, from sequence to
         #         sequence; out (steps, B, H)
         # span: first sequence, last, number of the first step, steps; size: sequences of the whole batch
-        # threshold: of 2^64, below it a number is dropped; kept: the factor of the others
+        # threshold: of 2^64, below it a number is dropped; scales: factors of the others and of what is dropped
         begin, end, first, steps = span
-        base, by_step, by_sequence = place
+        base, by_step, by_sequence = offsets
         H = out.shape[2]
         for s in range(steps):
             for n in range(begin, end):
@@ -47,14 +47,14 @@ def make_dropping():
                 else:
                     for u in range(H):
                         drop = _bits(key, number + u) < threshold
-                        out[s, n, u] = source[at + u] * (kept[1] if drop else kept[0])
+                        out[s, n, u] = source[at + u] * (scales[1] if drop else scales[0])
 
     @njit(**OPTIONS)
-    def draw(out, size, row, units, key, threshold, kept):
+    def draw(out, size, row, units, key, threshold, scales):
         # out [size][row], of whose rows the first `units` numbers are used
         for n in range(size):
             for u in range(units):
                 drop = _bits(key, n * units + u) < threshold
-                out[n * row + u] = kept[1] if drop else kept[0]
+                out[n * row + u] = scales[1] if drop else scales[0]
 
-    return carry, draw
+    return copy, draw

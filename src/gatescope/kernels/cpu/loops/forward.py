@@ -1,6 +1,6 @@
 """The forward sweep.
 
-Names of sizes: S states, K kept values, G gates, P of them computed by a first phase, L lanes.
+Names of sizes: S states, K saved values, G gates, P of them computed by a first phase, L lanes.
 Scratch layouts: [n] sequence of the block, [s] step of the segment, [j] vector of units.
 """
 
@@ -8,14 +8,15 @@ from functools import cache
 
 from numba import njit
 
-from gatescope.kernels.cpu.loops.compiling import OPTIONS, absent, fingerprint_of
+from gatescope.cells.registry import absent
+from gatescope.kernels.cpu.loops.compiling import OPTIONS, fingerprint_of
 from gatescope.kernels.simd.load_store import get, load, put, store
 from gatescope.kernels.simd.product import product
 
 
 @cache
 def make_forward(cell, lanes, tiles, second_tiles, masked=False):
-    """Kernel that runs a block of sequences over a span of steps and stores every state and every kept gate.
+    """Make the kernel that runs a block of sequences over a span of steps and stores every state and every saved gate.
 
     `masked`: every sequence has factors, the same at all steps, for its state where that enters a recurrent product.
     """
@@ -33,13 +34,13 @@ def make_forward(cell, lanes, tiles, second_tiles, masked=False):
     def forward(weights, inputs, states, gates, lengths, span, work):
         # weights: (w_ih, b_ih, w_hh, b_hh, w_hh of the second phase, b_hh of the second phase), flat panels
         # inputs (T, B, I); states (T+1, B, S, H); gates (T, B, K, H); lengths (B,)
-        # span: first sequence, last, first step, last, whether to store past the caches; states[first step] is the
+        # span: first sequence, last, first step, last, whether to use non-temporal stores; states[first step] is the
         #       state to start from
-        # work: wx [n][s][j][G][L], rh [n][j][FIRST][L], rh of the second phase, held [n][S][j][L],
+        # work: wx [n][s][j][G][L], rh [n][j][FIRST][L], rh of the second phase, state [n][S][j][L],
         #       operand [n][j][L], prepared [n][j][P][L], factors of the state [B][j][L] where there are any
         w_ih, b_ih, w_hh, b_hh, w_second, b_second = weights
-        wx, rh, rh_second, held, operand, prepared, factors = work
-        begin, end, start, stop, stream = span
+        wx, rh, rh_second, state, operand, prepared, factors = work
+        begin, end, start, stop, nontemporal = span
         B, I, H = states.shape[1], inputs.shape[2], states.shape[3]
         N, V = end - begin, (H + L - 1) // L
         padded, row = V * L, V * G * L
@@ -48,8 +49,8 @@ def make_forward(cell, lanes, tiles, second_tiles, masked=False):
 
         for n in range(N):
             for j in range(V):
-                here = get(states, ((start * B + begin + n) * S) * H + j * L, H, H - j * L, S, L)
-                store(held, n * S * padded + j * L, padded, here)
+                first = get(states, ((start * B + begin + n) * S) * H + j * L, H, H - j * L, S, L)
+                store(state, n * S * padded + j * L, padded, first)
 
         for t0 in range(start, stop, segment):
             steps = min(segment, stop - t0)
@@ -68,7 +69,7 @@ def make_forward(cell, lanes, tiles, second_tiles, masked=False):
                     for n in range(N):
                         for j in range(V):
                             (factor,) = load(factors, (begin + n) * padded + j * L, L, 1, L)
-                            (h,) = load(held, n * S * padded + j * L, L, 1, L)
+                            (h,) = load(state, n * S * padded + j * L, L, 1, L)
                             store(operand, (n * V + j) * L, L, (h * factor,))
                     product(
                         (rh, 0, V * FIRST * L),
@@ -83,14 +84,14 @@ def make_forward(cell, lanes, tiles, second_tiles, masked=False):
                         (rh, 0, V * FIRST * L),
                         (b_hh, 0, 0),
                         (w_hh, 0, FIRST * L, H * FIRST * L),
-                        (held, 0, S * padded, 1),
+                        (state, 0, S * padded, 1),
                         (N, V, H),
                         (ROWS, GROUPS, FIRST, SPLIT, L),
                     )
                 if P > 0:
                     for n in range(N):
                         for j in range(V):
-                            old = load(held, n * S * padded + j * L, padded, S, L)
+                            old = load(state, n * S * padded + j * L, padded, S, L)
                             first = prepare(
                                 load(wx, (n * segment + s) * row + j * G * L, L, FIRST, L),
                                 load(rh, (n * V + j) * FIRST * L, L, FIRST, L),
@@ -114,26 +115,26 @@ def make_forward(cell, lanes, tiles, second_tiles, masked=False):
                     running = t < lengths[begin + n]
                     for j in range(V):
                         at, valid = (t * B + begin + n) * H, H - j * L
-                        old = load(held, n * S * padded + j * L, padded, S, L)
+                        old = load(state, n * S * padded + j * L, padded, S, L)
                         if running:
                             if P > 0:
-                                new, kept = step(
+                                new, saved = step(
                                     load(wx, (n * segment + s) * row + (j * G + FIRST) * L, L, SECOND, L),
                                     load(rh_second, (n * V + j) * SECOND * L, L, SECOND, L),
                                     old,
                                     load(prepared, (n * V + j) * P * L, L, P, L),
                                 )
                             else:
-                                new, kept = step(
+                                new, saved = step(
                                     load(wx, (n * segment + s) * row + j * G * L, L, G, L),
                                     load(rh, (n * V + j) * G * L, L, G, L),
                                     old,
                                 )
-                            put(gates, at * K + j * L, H, valid, stream, kept)
-                            store(held, n * S * padded + j * L, padded, new)
-                            put(states, (at + B * H) * S + j * L, H, valid, stream, new)
+                            put(gates, at * K + j * L, H, valid, nontemporal, saved)
+                            store(state, n * S * padded + j * L, padded, new)
+                            put(states, (at + B * H) * S + j * L, H, valid, nontemporal, new)
                         else:  # past the end of this sequence: its state holds, its gates are 0
-                            put(states, (at + B * H) * S + j * L, H, valid, stream, old)
+                            put(states, (at + B * H) * S + j * L, H, valid, nontemporal, old)
                             for k in range(K):
                                 for u in range(j * L, min(H, j * L + L)):
                                     gates[t, begin + n, k, u] = 0

@@ -8,8 +8,9 @@ from numba import njit
 from numba.extending import register_jitable
 
 from gatescope.kernels.cpu.loops.compiling import OPTIONS, machinery
+from gatescope.kernels.cpu.loops.intervals import begin_intervals, end_step
 from gatescope.kernels.simd.load_store import load, store
-from gatescope.kernels.simd.orthogonal import BLOCK, EPS, LANES, RESOLVED, orthogonalize
+from gatescope.kernels.simd.orthogonal import BLOCK, EPS, LANES, orthogonalize
 from gatescope.kernels.simd.product import dot, dots, product
 from gatescope.kernels.simd.vector import constant
 
@@ -40,58 +41,32 @@ def _times(matrices, t, rows, old, new, count, n):
 
 @cache
 def make_carry():
-    """Kernel that carries rows through matrices and keeps them orthonormal."""
+    """Make the kernel that carries rows through matrices and keeps them orthonormal."""
     FINGERPRINT = machinery()
 
     @njit(**OPTIONS)
     def carry(matrices, rows, span, scratch, logs):
         # matrices (m, n, padded n); rows: three times `count` rows, the first carried; span: count, matrices between
-        # orthonormalizations; logs (ceil(m / every) + 1, count): logs of R's diagonal, the last row room
-        # Returns the smallest sine, the sum of eps / sine, and how many intervals were done again, as `tangent` does.
+        # orthonormalizations; logs (ceil(m / every) + 1, count): logs of R's diagonal, the last row scratch
+        # Returns the smallest sine, the sum of eps / sine, and how many intervals were repeated, as `tangent` does.
         fingerprint = FINGERPRINT  # noqa: F841 - part of the closure, and so of the cache key
         count, every = span
         n, padded = matrices.shape[1], matrices.shape[2]
-        half, last = count * (padded + LANES), matrices.shape[0]
-        smallest, rounding, again, done, flat = 1.0, 0.0, 0, 0, logs.reshape(-1)
-        saved, room = 2 * half, (logs.shape[0] - 1) * count
-        mark, singly, t = 0, False, 0
-        for k in range(half):
-            rows[saved + k] = rows[k]
-        for k in range(count):
-            flat[k] = 0.0
-        while t < last:
-            _times(matrices, t, rows, 0, half, count, n)
+        half, last, flat = count * (padded + LANES), matrices.shape[0], logs.reshape(-1)
+        progress = begin_intervals(rows, flat, 0, count)
+        while progress[0] < last:
+            _times(matrices, progress[0], rows, 0, half, count, n)
             for k in range(half):
                 rows[k] = rows[half + k]
-            t += 1
-            due = t % every == 0 or t == last
-            if due or singly:
-                sine = orthogonalize(rows, 0, count, (1, n, padded), scratch, flat, room)
-                if sine < RESOLVED and not singly and t - mark > 1:
-                    for k in range(half):
-                        rows[k] = rows[saved + k]
-                    t, singly, again = mark, True, again + 1
-                    continue
-                if sine > 0.0:
-                    smallest = min(smallest, sine)
-                    rounding += EPS / sine
-                for k in range(count):
-                    flat[done * count + k] += flat[room + k]
-                if due:
-                    mark, singly, done = t, False, done + 1
-                    if t < last:
-                        for k in range(count):
-                            flat[done * count + k] = 0.0
-                        for k in range(half):
-                            rows[saved + k] = rows[k]
-        return smallest, rounding, again
+            progress = end_step(rows, 0, (0, last, count, every), (1, n, padded), scratch, flat, progress)
+        return progress[5], progress[6], progress[4]
 
     return carry
 
 
 @cache
 def make_multiply_on():
-    """Kernel that multiplies matrices on a product which is kept as a triangle and an orthogonal factor."""
+    """Make the kernel that multiplies matrices on a product, stored as a triangle and an orthogonal factor."""
     FINGERPRINT = machinery()
 
     @njit(**OPTIONS)
@@ -173,7 +148,7 @@ def _level(rows, powers, j, height):
 
 @cache
 def make_orthogonal_rows():
-    """Kernel that rotates rows, each on a scale of its own, until they are orthogonal."""
+    """Make the kernel that rotates rows, each on a scale of its own, until they are orthogonal."""
     FINGERPRINT = machinery()
 
     @njit(**OPTIONS)

@@ -1,4 +1,4 @@
-"""What is done to the weights and to their gradient once an update, on flat vectors (N,).
+"""Optimizer updates of the weights, and the clipping of their gradient, on flat vectors (N,).
 
 Constants come as float64 and are rounded to the vectors' dtype once, since a float64 scalar would promote every
 element.  Each loop is one pass over memory, and nothing is allocated.
@@ -19,22 +19,22 @@ _SAFE = 1e145
 @njit(**OPTIONS)
 def adam(theta, gradient, mean, square, rates, constants):
     # rates: lr / (1 - beta1^step), sqrt(1 - beta2^step)
-    # constants: 1 - beta1, beta2, 1 - beta2, eps, L2 decay, what decoupled decay keeps of a weight
+    # constants: 1 - beta1, beta2, 1 - beta2, eps, L2 decay, what decoupled decay leaves of a weight
     kind = theta.dtype.type
     rate, root = kind(rates[0]), kind(rates[1])
-    fresh, kept, fresh_square = kind(constants[0]), kind(constants[1]), kind(constants[2])
+    fresh, keep_square, fresh_square = kind(constants[0]), kind(constants[1]), kind(constants[2])
     eps, decay, keep = kind(constants[3]), kind(constants[4]), kind(constants[5])
     for i in range(theta.size):
         g = gradient[i] + decay * theta[i]
         m = mean[i] + fresh * (g - mean[i])
-        s = kept * square[i] + fresh_square * g * g
+        s = keep_square * square[i] + fresh_square * g * g
         mean[i], square[i] = m, s
         theta[i] = keep * theta[i] - rate * m / (sqrt(s) / root + eps)
 
 
 @cache
 def make_rmsprop(centered, momentum):
-    """Kernel of RMSprop; `mean` is read only if it is centered, `velocity` only if there is momentum."""
+    """Make the kernel of RMSprop; `mean` is read only if it is centered, `velocity` only if there is momentum."""
     CENTERED, MOMENTUM = centered, momentum
 
     @njit(**OPTIONS)
@@ -42,11 +42,11 @@ def make_rmsprop(centered, momentum):
         # constants: alpha, 1 - alpha, eps, momentum, decay
         kind = theta.dtype.type
         rate, zero = kind(lr), kind(0)
-        kept, fresh, eps = kind(constants[0]), kind(constants[1]), kind(constants[2])
+        keep_square, fresh, eps = kind(constants[0]), kind(constants[1]), kind(constants[2])
         carried, decay = kind(constants[3]), kind(constants[4])
         for i in range(theta.size):
             g = gradient[i] + decay * theta[i]
-            s = kept * square[i] + fresh * g * g
+            s = keep_square * square[i] + fresh * g * g
             square[i] = s
             if CENTERED:
                 m = mean[i] + fresh * (g - mean[i])
@@ -67,12 +67,12 @@ def make_rmsprop(centered, momentum):
 
 @cache
 def make_sgd(momentum, nesterov):
-    """Kernel of gradient descent; `velocity` is read only if there is momentum."""
+    """Make the kernel of gradient descent; `velocity` is read only if there is momentum."""
     MOMENTUM, NESTEROV = momentum, nesterov
 
     @njit(**OPTIONS)
     def sgd(theta, gradient, velocity, lr, constants):
-        # constants: momentum, share of the gradient that the velocity takes in, decay
+        # constants: momentum, fraction of the gradient that the velocity takes in, decay
         kind = theta.dtype.type
         rate = kind(lr)
         carried, fresh, decay = kind(constants[0]), kind(constants[1]), kind(constants[2])
@@ -92,7 +92,7 @@ def make_sgd(momentum, nesterov):
 
 @njit(**OPTIONS)
 def norm(vector, begin, end):
-    """Euclidean norm of vector[begin:end]: infinite or NaN if an element is."""
+    """Return the Euclidean norm of vector[begin:end]: infinite or NaN if an element is."""
     # In float64 whatever the vector is: squares of float32 numbers neither overflow nor vanish in it.  Eight sums, so
     # that additions need not wait for each other; their order is in the code, so it is the same on all machines.
     s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
@@ -115,9 +115,9 @@ def norm(vector, begin, end):
         x0 = np.float64(vector[i])
         s0 += x0 * x0
         i += 1
-    found = sqrt(((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7)))
-    if np.isnan(found) or 1 / _SAFE < found < _SAFE:
-        return found
+    length = sqrt(((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7)))
+    if np.isnan(length) or 1 / _SAFE < length < _SAFE:
+        return length
     largest = 0.0
     for i in range(begin, end):
         largest = max(largest, abs(np.float64(vector[i])))
@@ -132,7 +132,7 @@ def norm(vector, begin, end):
 
 @njit(**OPTIONS)
 def scale(vector, begin, end, coefficient):
-    """vector[begin:end] times a float64."""
+    """Multiply vector[begin:end] by a float64."""
     # The product is taken in float64: for a norm near the largest float32, the coefficient has no float32.
     kind = vector.dtype.type
     for i in range(begin, end):
@@ -141,7 +141,7 @@ def scale(vector, begin, end, coefficient):
 
 @njit(**OPTIONS)
 def clamp(vector, limit):
-    """Cuts the elements to -limit..limit; returns how many were beyond."""
+    """Cut the elements to -limit..limit; return how many were beyond."""
     most = vector.dtype.type(limit)
     count = 0
     for i in range(vector.size):

@@ -20,30 +20,30 @@ CHUNK = 64
 
 @cache
 def make_readout(lanes):
-    """Kernel of outputs, losses and gradients of a block of sequences over a span of steps."""
+    """Make the kernel of outputs, losses and gradients of a block of sequences over a span of steps."""
     L = lanes
     ROWS, BIAS, AT_ONCE = 8, 8, CHUNK
     AHEAD = 4  # steps that memory is asked for before it is needed: segments come latest first
     FINGERPRINT = machinery()
 
     @njit(**OPTIONS)
-    def readout(weights, features, place, targets, mask, heads, factors, span, work, sums, results, found):
+    def readout(weights, features, offsets, targets, mask, heads, factors, span, work, sums, results, totals):
         # weights: w as a forward panel, b, w as an adjoint panel
-        # features: flat; place: where the first sequence's first step begins, from step to step, from sequence to
+        # features: flat; offsets: where the first sequence's first step begins, from step to step, from sequence to
         #           sequence, in numbers; targets (T, B, C); mask (T, B): 0 where a step does not count
         # heads (heads, 4): loss, first output, outputs, first target column; factors (heads,): of the gradients
-        # span: first sequence, last, first step, last (of targets and mask), outputs, whether gradients are wanted
+        # span: first sequence, last, first step, last (of targets and mask), outputs, whether to compute gradients
         # work: x [CHUNK][H padded], y and d_y [CHUNK][O padded], d_x [CHUNK][H padded], slopes and squares [O padded],
         #       ones (1,), zeros, where rows are [CHUNK][2] int64
         # sums: gradients of w and b as gradient rows, added to
-        # results: d_features (steps, B, H), outputs (T, B, O) or of size 0: not wanted
-        # found (heads, 3) float64, added to: losses, right answers, answers
+        # results: d_features (steps, B, H), outputs (T, B, O) or of size 0: none
+        # totals (heads, 3) float64, added to: losses, right answers, answers
         w, b, w_back = weights
         x, y, d_y, d_x, slopes, squares, ones, zeros, where = work
         g_w, g_b = sums
         d_features, outputs = results
         begin, end, start, stop, O, learn = span
-        base, by_step, by_sequence = place
+        base, by_step, by_sequence = offsets
         B, C, H = targets.shape[1], targets.shape[2], g_w.shape[0]
         V, wide = (O + L - 1) // L, (H + L - 1) // L
         padded, across = V * L, wide * L
@@ -62,12 +62,12 @@ def make_readout(lanes):
             # Collect the rows that count, until there are enough of them.
             while t < stop and rows < AT_ONCE:
                 if mask[t, n] != 0 or predict:
-                    here = base + (t - start) * by_step + (n - begin) * by_sequence
+                    source = base + (t - start) * by_step + (n - begin) * by_sequence
                     if t + AHEAD < stop:
-                        prefetch(features, here + AHEAD * by_step, L, 1)
+                        prefetch(features, source + AHEAD * by_step, L, 1)
                         prefetch(targets, ((t + AHEAD) * B + n) * C, L, 1)
                     for j in range(wide):
-                        store(x, rows * across + j * L, L, get(features, here + j * L, H, H - j * L, 1, L))
+                        store(x, rows * across + j * L, L, get(features, source + j * L, H, H - j * L, 1, L))
                     where[rows, 0], where[rows, 1] = t, n
                     rows += 1
                 elif learn:
@@ -96,15 +96,15 @@ def make_readout(lanes):
                             store(d_y, r * padded + j * L, L, load(zeros, 0, L, 1, L))
                         else:
                             (value,) = load(y, r * padded + j * L, L, 1, L)
-                            (wanted,) = get(targets, (s * B + m) * C + j * L, C, C - j * L, 1, L)
+                            (target,) = get(targets, (s * B + m) * C + j * L, C, C - j * L, 1, L)
                             (slope,) = load(slopes, j * L, L, 1, L)
                             (square,) = load(squares, j * L, L, 1, L)
-                            difference = value - wanted
+                            difference = value - target
                             store(d_y, r * padded + j * L, L, (difference * slope,))
                             store(squares, j * L, L, (square + difference * difference,))
                 for head in range(heads.shape[0]):
                     for k in range(heads[head, 2]):
-                        found[head, 0] += squares[heads[head, 1] + k]
+                        totals[head, 0] += squares[heads[head, 1] + k]
             else:
                 for k in range(rows * padded):
                     d_y[k] = 0
@@ -137,9 +137,9 @@ def make_readout(lanes):
                             d_y[at + k] = e
                             sum_ += e
                         loss = math.log(sum_) - (y[at + right_one] - top)
-                        share = factor / sum_
+                        scale = factor / sum_
                         for k in range(size):
-                            d_y[at + k] *= share
+                            d_y[at + k] *= scale
                         d_y[at + right_one] -= factor
                         right += best == right_one
                         answers += 1
@@ -152,9 +152,9 @@ def make_readout(lanes):
                             right += (logit > 0) == (target > 0.5)
                         answers += size
                     total += loss
-                found[head, 0] += total
-                found[head, 1] += right
-                found[head, 2] += answers
+                totals[head, 0] += total
+                totals[head, 1] += right
+                totals[head, 2] += answers
             if learn:
                 product(
                     (g_w, 0, padded), (g_w, 0, padded), (d_y, 0, padded, L), (x, 0, 1, across), (H, V, rows),
@@ -171,8 +171,10 @@ def make_readout(lanes):
                 for r in range(rows):
                     s, m = where[r, 0] - start, where[r, 1]
                     for j in range(wide):
-                        here = (s * B + m) * H + j * L
-                        put(d_features, here, H, H - j * L, False, load(d_x, r * across + j * L, L, 1, L))
+                        target_at = (s * B + m) * H + j * L
+                        put(
+                            d_features, target_at, H, H - j * L, False, load(d_x, r * across + j * L, L, 1, L)
+                        )
             rows = 0
 
     return readout

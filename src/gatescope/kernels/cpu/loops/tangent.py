@@ -5,7 +5,7 @@ tangent needs are what `step_vjp` returns for adjoints of 1: d new_s / d rh_g an
 With them the recurrent weights of all gates become one matrix a state, J_s = sum_g diag(d new_s / d rh_g) R_g, and a
 step of M tangents is one product a state.
 
-Names of sizes: S states, K kept values, G gates, P of them computed by a first phase, L lanes, M tangents, V vectors.
+Names of sizes: S states, K saved values, G gates, P of them computed by a first phase, L lanes, M tangents, V vectors.
 Everything is float64; a tangent is a row [S][V][L] and L more.
 """
 
@@ -13,16 +13,18 @@ from functools import cache
 
 from numba import njit
 
-from gatescope.kernels.cpu.loops.compiling import OPTIONS, absent, fingerprint_of
+from gatescope.cells.registry import absent
+from gatescope.kernels.cpu.loops.compiling import OPTIONS, fingerprint_of
+from gatescope.kernels.cpu.loops.intervals import begin_intervals, end_step
 from gatescope.kernels.simd.load_store import clear, get, load, store
-from gatescope.kernels.simd.orthogonal import EPS, LANES, RESOLVED, orthogonalize
+from gatescope.kernels.simd.orthogonal import LANES
 from gatescope.kernels.simd.product import product
 from gatescope.kernels.simd.vector import fma
 
 
 @cache
 def make_tangent(cell, tiles):
-    """Kernel that carries M tangents of one sequence over a span of steps, orthonormal again every few steps."""
+    """Make the kernel that carries M tangents of one sequence over a span of steps, orthonormal every few steps."""
     step_vjp, prepare_vjp = cell.step_vjp, cell.prepare_vjp or absent
     S, K, G, P, L = len(cell.states), len(cell.saved), len(cell.gates), cell.prepared, LANES
     FIRST = P or G
@@ -34,14 +36,12 @@ def make_tangent(cell, tiles):
     @njit(**OPTIONS)
     def tangent(weights, states, gates, rows, span, work, logs):
         # weights: forward panels of w_hh and of w_hh of the second phase; units [S][S][L], the adjoints of 1
-        # states (T+1, B, S, H), gates (T, B, K, H); rows: three times M rows, the tangents first, then room
+        # states (T+1, B, S, H), gates (T, B, K, H); rows: three times M rows, the tangents first
         # span: sequence, first step, last step, M, steps between orthonormalizations
         # work: direct [s][s'][j][L], by_rh [s][j][FIRST][L], by_operand [j][FIRST + 1][L], matrices [S][j][k][L],
         #       second_rh [s][j][SECOND][L], second [S + 1][j][k][L], operands [M][V][L], scratch of `orthogonalize`
-        # logs (ceil(steps / every) + 1, M): logs of R's diagonal, the last row room
-        # Returns the smallest sine, the sum of eps / sine, and how many intervals were done again.
-        # An interval after which a direction is all but lost among the others, or beyond the range of floats, is done
-        # again with an orthonormalization at each step; what is lost then, its Jacobian has lost.
+        # logs (ceil(steps / every) + 1, M): logs of R's diagonal, the last row scratch; see `intervals`
+        # Returns the smallest sine, the sum of eps / sine, and how many intervals were repeated.
         w_hh, w_second, units = weights
         direct, by_rh, by_operand, matrices, second_rh, second, operands, scratch = work
         sequence, start, stop, M, every = span
@@ -50,41 +50,37 @@ def make_tangent(cell, tiles):
         padded = V * L
         pitch, panel = S * padded + L, V * H * L
         fingerprint = FINGERPRINT  # noqa: F841 - part of the closure, and so of the cache key
-        smallest, rounding, again, done, flat = 1.0, 0.0, 0, 0, logs.reshape(-1)
-        half = M * pitch
-        old_half, new_half, saved, room = 0, half, 2 * half, (logs.shape[0] - 1) * M
-        mark, singly, t = start, False, start
-        for k in range(half):
-            rows[saved + k] = rows[k]
-        for k in range(M):
-            flat[k] = 0.0
+        half, flat = M * pitch, logs.reshape(-1)
+        old_half, new_half = 0, half
+        progress = begin_intervals(rows, flat, start, M)
 
-        while t < stop:
+        while progress[0] < stop:
+            t = progress[0]
             at = (t * B + sequence) * H
             for j in range(V):
                 valid = H - j * L
                 old = get(states, at * S + j * L, H, valid, S, L)
                 new = get(states, (at + B * H) * S + j * L, H, valid, S, L)
-                kept = get(gates, at * K + j * L, H, valid, K, L)
+                saved = get(gates, at * K + j * L, H, valid, K, L)
                 for s in range(S):
                     one = load(units, s * S * L, L, S, L)
                     if P > 0:
-                        _, p_rh, back, p_prepared = step_vjp(kept, old, new, one)
+                        _, p_rh, back, p_prepared = step_vjp(saved, old, new, one)
                         store(second_rh, (s * V + j) * SECOND * L, L, clear(p_rh, valid))
                         none = load(units, S * S * L, L, 1, L)[0]
-                        _, p_first, p_back = prepare_vjp(kept, old, none, p_prepared)
+                        _, p_first, p_back = prepare_vjp(saved, old, none, p_prepared)
                         store(by_rh, (s * V + j) * FIRST * L, L, clear(p_first, valid))
                         store(direct, (s * S * V + j) * L, padded, clear(back, valid))
                         first = load(direct, (s * S * V + j) * L, L, 1, L)[0]
                         store(direct, (s * S * V + j) * L, L, clear((first + p_back[0],), valid))
                     else:
-                        _, p_rh, back = step_vjp(kept, old, new, one)
+                        _, p_rh, back = step_vjp(saved, old, new, one)
                         store(by_rh, (s * V + j) * FIRST * L, L, clear(p_rh, valid))
                         store(direct, (s * S * V + j) * L, padded, clear(back, valid))
                 if P > 0:
                     nothing = load(units, S * S * L, L, PREPARED, L)
                     one = load(units, 0, L, 1, L)[0]
-                    _, p_first, p_back = prepare_vjp(kept, old, one, nothing)
+                    _, p_first, p_back = prepare_vjp(saved, old, one, nothing)
                     store(by_operand, j * (FIRST + 1) * L, L, clear(p_first, valid))
                     store(by_operand, (j * (FIRST + 1) + FIRST) * L, L, clear(p_back[:1], valid))
 
@@ -92,29 +88,29 @@ def make_tangent(cell, tiles):
                 for j in range(V):
                     factors = load(by_rh, (s * V + j) * FIRST * L, L, FIRST, L)
                     for k in range(H):
-                        place = (j * H + k) * L
-                        total = factors[0] * load(w_hh, place * FIRST, L, 1, L)[0]
+                        at_k = (j * H + k) * L
+                        total = factors[0] * load(w_hh, at_k * FIRST, L, 1, L)[0]
                         for g in range(1, FIRST):
                             factor = load(by_rh, ((s * V + j) * FIRST + g) * L, L, 1, L)[0]
-                            total = fma(factor, load(w_hh, place * FIRST + g * L, L, 1, L)[0], total)
-                        store(matrices, s * panel + place, L, (total,))
+                            total = fma(factor, load(w_hh, at_k * FIRST + g * L, L, 1, L)[0], total)
+                        store(matrices, s * panel + at_k, L, (total,))
 
             if P > 0:
                 # The operand's tangents: one product with sum_g diag(d operand / d rh_g) R_g, then the second phase's.
                 for j in range(V):
                     for k in range(H):
-                        place = (j * H + k) * L
+                        at_k = (j * H + k) * L
                         total = load(units, S * S * L, L, 1, L)[0]
                         for g in range(FIRST):
                             factor = load(by_operand, (j * (FIRST + 1) + g) * L, L, 1, L)[0]
-                            total = fma(factor, load(w_hh, place * FIRST + g * L, L, 1, L)[0], total)
-                        store(second, S * panel + place, L, (total,))
+                            total = fma(factor, load(w_hh, at_k * FIRST + g * L, L, 1, L)[0], total)
+                        store(second, S * panel + at_k, L, (total,))
                         for s in range(S):
                             total = load(units, S * S * L, L, 1, L)[0]
                             for g in range(SECOND):
                                 factor = load(second_rh, ((s * V + j) * SECOND + g) * L, L, 1, L)[0]
-                                total = fma(factor, load(w_second, place * SECOND + g * L, L, 1, L)[0], total)
-                            store(second, s * panel + place, L, (total,))
+                                total = fma(factor, load(w_second, at_k * SECOND + g * L, L, 1, L)[0], total)
+                            store(second, s * panel + at_k, L, (total,))
                 for j in range(V):
                     factor = load(by_operand, (j * (FIRST + 1) + FIRST) * L, L, 1, L)[0]
                     for m in range(M):
@@ -158,32 +154,12 @@ def make_tangent(cell, tiles):
                     )
             old_half, new_half = new_half, old_half
 
-            t += 1
-
-            due = (t - start) % every == 0 or t == stop
-            if due or singly:
-                sine = orthogonalize(rows, old_half, M, (S, H, padded), scratch, flat, room)
-                if sine < RESOLVED and not singly and t - mark > 1:
-                    for k in range(half):
-                        rows[old_half + k] = rows[saved + k]
-                    t, singly, again = mark, True, again + 1
-                    continue
-                if sine > 0.0:
-                    smallest = min(smallest, sine)
-                    rounding += EPS / sine
-                for k in range(M):
-                    flat[done * M + k] += flat[room + k]
-                if due:
-                    mark, singly, done = t, False, done + 1
-                    if t < stop:
-                        for k in range(M):
-                            flat[done * M + k] = 0.0
-                        if every > 1:
-                            for k in range(half):
-                                rows[saved + k] = rows[old_half + k]
+            progress = end_step(
+                rows, old_half, (start, stop, M, every), (S, H, padded), scratch, flat, progress
+            )
         if old_half > 0:
             for k in range(half):
                 rows[k] = rows[old_half + k]
-        return smallest, rounding, again
+        return progress[5], progress[6], progress[4]
 
     return tangent
