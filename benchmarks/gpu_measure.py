@@ -34,21 +34,21 @@ class Settings:
         return cls(aim=0.01, least=3, most=3, seconds=seconds)
 
 
-def design_of(row: Row, rows: int, *, reverse: bool) -> dict[str, Any]:
+def launch_plan_of(row: Row, rows: int, *, backward: bool) -> dict[str, Any]:
     """How the sweep is spread: blocks, threads, and where a thread's weights are, as elements of its slice."""
     import numpy as np
 
     from gatescope.cells import get
     from gatescope.kernels.cuda import sweeps
 
-    design = sweeps.plan_for(get(row.cell), row.hidden_size, np.dtype(row.dtype)).design(
-        rows, reverse=reverse
+    launch_plan = sweeps.plan_for(get(row.cell), row.hidden_size, np.dtype(row.dtype)).launch_plan(
+        rows, backward=backward
     )
     found: dict[str, Any] = {
-        name: getattr(design, name)
+        name: getattr(launch_plan, name)
         for name in ("blocks", "threads", "units", "sequences", "together", "parts", "shared_bytes")
     }
-    tiles = [design.first, design.second] if design.two_phase else [design.first]
+    tiles = [launch_plan.first, launch_plan.second] if launch_plan.two_phase else [launch_plan.first]
     found["tiles"] = [
         {name: getattr(t, name) for name in ("slice", "outputs", "registers", "shared", "streamed")}
         for t in tiles
@@ -156,9 +156,9 @@ def measure_row(
     """
     row, found = progress.row, progress.found
     try:
-        found["design"] = {
-            "forward": design_of(row, row.batch, reverse=False),
-            "backward": design_of(row, row.batch, reverse=True),
+        found["launch_plan"] = {
+            "forward": launch_plan_of(row, row.batch, backward=False),
+            "backward": launch_plan_of(row, row.batch, backward=True),
         }
         expected = gpu_reference.read(folder, row, wait)
         begun = time.perf_counter()

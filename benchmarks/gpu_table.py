@@ -44,12 +44,12 @@ def state_of(row: dict[str, Any]) -> str:
     return "met" if row["met"] else "MISSED"
 
 
-def _design(row: dict[str, Any]) -> str:
-    def one(design: dict[str, Any]) -> str:
-        tiles = "+".join(f"{t['registers']}/{t['shared']}/{t['streamed']}" for t in design["tiles"])
-        return f"{design['blocks']}x{design['threads']}x{design['sequences']} {tiles}"
+def _launch_plan(row: dict[str, Any]) -> str:
+    def one(launch_plan: dict[str, Any]) -> str:
+        tiles = "+".join(f"{t['registers']}/{t['shared']}/{t['streamed']}" for t in launch_plan["tiles"])
+        return f"{launch_plan['blocks']}x{launch_plan['threads']}x{launch_plan['sequences']} {tiles}"
 
-    return " | ".join(one(d) for d in row["design"].values()) if "design" in row else "–"
+    return " | ".join(one(d) for d in row["launch_plan"].values()) if "launch_plan" in row else "–"
 
 
 def text_table(rows: list[dict[str, Any]]) -> str:
@@ -69,7 +69,7 @@ def text_table(rows: list[dict[str, Any]]) -> str:
         lines.append(
             f"{row['key']:34s}{_median(ours, 'forward'):>9s}{_median(ours, 'backward'):>9s}"
             f"{_median(ours, 'both'):>8s}{_share(row):>7s}{_median(peer, 'both'):>9s}{ratio:>8s}{target:>7s}"
-            f"  {state_of(row)[:90]:8s} {_design(row)}; {steps}"
+            f"  {state_of(row)[:90]:8s} {_launch_plan(row)}; {steps}"
         )
     return "\n".join(lines)
 

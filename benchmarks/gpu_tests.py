@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks.gpu_clock import Budget
 from benchmarks.gpu_process import ROOT, end, environment
 
-FOLDER = ROOT / "tests" / "gpu"
+FOLDER = ROOT / "tests" / "kernels" / "cuda"
 STARTED, UNREAD = "started", "not collected"
 LOST = 70  # exit code: go on in another process
 _PATIENCE = 40.0  # seconds for one test, its kernels' compilation included
@@ -85,7 +85,7 @@ def _run_once(
     """Exit code, or None if it was ended because a test or all of them took too long."""
     command = [
         sys.executable, "-m", "pytest", "-p", "benchmarks.gpu_notes", "-p", "no:cacheprovider", "-o", "addopts=",
-        "-q", "--continue-on-collection-errors", "--notes", str(notes), "--run", str(run), *options, str(folder),
+        "--import-mode=importlib", "-q", "--continue-on-collection-errors", "--notes", str(notes), "--run", str(run), *options, str(folder),
     ]  # fmt: skip
     with (notes.parent / "words").open("wb") as words:
         process = subprocess.Popen(

@@ -224,15 +224,14 @@ def test_bad_options_are_refused(arguments: list[str], capsys: pytest.CaptureFix
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.syspath_prepend(str(ROOT / "tests" / "gpu"))
-    from emulator import EmulatedGpu
+def emulated():
+    from helpers.emulator import EmulatedGpu
 
     from gatescope.kernels.cuda import backend
 
-    emulated = EmulatedGpu()
-    with backend.use(emulated):
-        yield emulated
+    gpu = EmulatedGpu()
+    with backend.use(gpu):
+        yield gpu
 
 
 def tiny(cell: str, dtype: str) -> Row:
@@ -242,7 +241,9 @@ def tiny(cell: str, dtype: str) -> Row:
 
 
 @pytest.mark.parametrize(("cell", "dtype"), [("lstm", "float32"), ("gru", "float64")])
-def test_a_row_against_pytorch(machine: Any, tmp_path: Path, monkeypatch: Any, cell: str, dtype: str) -> None:
+def test_a_row_against_pytorch(
+    emulated: Any, tmp_path: Path, monkeypatch: Any, cell: str, dtype: str
+) -> None:
     torch = pytest.importorskip("torch")
     from benchmarks.gpu_sides import CuDnn
 
@@ -266,12 +267,12 @@ def test_a_row_against_pytorch(machine: Any, tmp_path: Path, monkeypatch: Any, c
     assert {"outputs", "weight_hh", "inputs", "adjoint"} <= found["check"]["differences"].keys()
     assert set(found[PEER]["trials_us_per_step"]) == set(CuDnn.VARIANTS)
     assert found["ratio"]["both"] > 0
-    assert found["design"]["forward"]["blocks"] == 1
+    assert found["launch_plan"]["forward"]["blocks"] == 1
     assert "again" in found["ours"]
     json.dumps(found)
 
 
-def test_a_wrong_row_is_told(machine: Any, tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_wrong_row_is_told(emulated: Any, tmp_path: Path, monkeypatch: Any) -> None:
     row = tiny("lstm", "float32")
     monkeypatch.setattr(gpu_reference, "check_steps", lambda row: 3)
     right = gpu_reference.reference(gpu_reference.check_problem(row))
@@ -295,11 +296,11 @@ def test_references_are_written_and_read(tmp_path: Path, monkeypatch: Any) -> No
     assert read.keys() == expected.keys()
 
 
-def test_barriers_are_counted_and_exchanges_arrive(machine: Any) -> None:
+def test_barriers_are_counted_and_exchanges_arrive(emulated: Any) -> None:
     from benchmarks.gpu_barriers import measure_barriers
 
     *_, found = measure_barriers(
-        machine, WallTimer(), blocks=(2, 4), threads=(32,), steps=4, copy_bytes=1 << 12, warm=0
+        emulated, WallTimer(), blocks=(2, 4), threads=(32,), steps=4, copy_bytes=1 << 12, warm=0
     )  # fmt: skip
     assert len(found["bar_sync"]) == 1
     assert len(found["exchange"]) == 4
@@ -310,23 +311,22 @@ def test_barriers_are_counted_and_exchanges_arrive(machine: Any) -> None:
             assert one["us"] > 0
     assert found["copy"]["bytes"] == 1 << 12
     assert "failed" not in found["copy"]
-    assert [launch.cooperative for launch in machine.launches if launch.grid > 1] == [True] * 7 * 6
+    assert [launch.cooperative for launch in emulated.launches if launch.grid > 1] == [True] * 7 * 6
 
 
-def test_an_exchange_that_loses_a_number_is_noticed(machine: Any) -> None:
+def test_an_exchange_that_loses_a_number_is_noticed(emulated: Any) -> None:
     from benchmarks import gpu_barriers
 
-    machine_launch = machine.launch
-    machine.launch = lambda kernel, grid, block, args, *more: machine_launch(
+    launch_it = emulated.launch
+    emulated.launch = lambda kernel, grid, block, args, *more: launch_it(
         kernel, grid, block, (args[0], args[1] - np.uint64(1), *args[2:]), *more
     )
     with pytest.raises(AssertionError, match="counted"):
-        gpu_barriers._exchange(machine, WallTimer(), 2, 2, 32, 4)
+        gpu_barriers._exchange(emulated, WallTimer(), 2, 2, 32, 4)
 
 
 def test_barrier_kernels_compile(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "tests" / "gpu"))
-    import compiling
+    from helpers import machine_code as compiling
     from numba import types
 
     from benchmarks import gpu_barriers
@@ -351,8 +351,8 @@ def test_barrier_kernels_compile(monkeypatch: pytest.MonkeyPatch) -> None:
 
 EMULATED = f"""
 import sys
-sys.path.insert(0, {str(ROOT / "tests" / "gpu")!r})
-from emulator import EmulatedGpu
+sys.path.insert(0, {str(ROOT / "tests")!r})
+from helpers.emulator import EmulatedGpu
 from benchmarks import gpu_clock, gpu_reference, gpu_rows, gpu_sides, gpu_worker
 from benchmarks.rows import Row
 from gatescope.kernels.cuda import backend, driver
@@ -382,12 +382,12 @@ def test_a_whole_run_on_an_emulated_gpu(tmp_path: Path, monkeypatch: Any) -> Non
     assert row["ours"]["both"]["median"] > 0
     assert row["ours"]["us_of_one_step"] > 0
     assert row[PEER]["failed"] == "PyTorch is somewhere else"
-    assert row["design"]["backward"]["threads"] >= 32
+    assert row["launch_plan"]["backward"]["threads"] >= 32
     assert gpu_table.state_of(row).startswith("cuDNN failed")
     assert process.started == 1
 
 
-def test_gradient_flow_on_both(machine: Any) -> None:
+def test_gradient_flow_on_both(emulated: Any) -> None:
     from benchmarks.gpu_flow import measure_flow
 
     *_, found = measure_flow(60, hidden=3, steps=12, short=6)
@@ -401,7 +401,7 @@ def test_gradient_flow_on_both(machine: Any) -> None:
 
 
 def test_a_device_that_does_not_answer_needs_a_new_process(
-    machine: Any, tmp_path: Path, monkeypatch: Any
+    emulated: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:
     class Dead(WallTimer):
         def wait(self) -> None:
