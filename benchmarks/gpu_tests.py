@@ -85,7 +85,8 @@ def _run_once(
     """Exit code, or None if it was ended because a test or all of them took too long."""
     command = [
         sys.executable, "-m", "pytest", "-p", "benchmarks.gpu_notes", "-p", "no:cacheprovider", "-o", "addopts=",
-        "--import-mode=importlib", "-q", "--continue-on-collection-errors", "--notes", str(notes), "--run", str(run), *options, str(folder),
+        "--import-mode=importlib", "-q", "--continue-on-collection-errors",
+        "--notes", str(notes), "--run", str(run), *options, str(folder),
     ]  # fmt: skip
     with (notes.parent / "words").open("wb") as words:
         process = subprocess.Popen(
