@@ -281,14 +281,8 @@ def _heading(figure: FigureBase, first: Axes, about: str) -> Any:
     """Put the legend of the units above all panels; return the first panel's title, the text that changes."""
     handles, labels = first.get_legend_handles_labels()
     if handles:
-        figure.legend(
-            handles,
-            labels,
-            loc="outside upper left",
-            ncols=min(len(labels), 7),
-            title=about,
-            alignment="left",
-        )
+        look: dict[str, Any] = {"loc": "outside upper left", "alignment": "left"}
+        figure.legend(handles, labels, ncols=min(len(labels), 7), title=about, **look)
     else:
         figure.suptitle(about, x=0.01, ha="left")
     # Left, so that it does not tremble when a number gets another digit.

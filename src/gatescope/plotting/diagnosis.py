@@ -14,7 +14,7 @@ from gatescope.datatypes.diagnosis import Diagnosis
 from gatescope.errors import ValueRangeError
 from gatescope.plotting import _palette
 from gatescope.plotting._checks import check_result
-from gatescope.plotting._style import SMALL, drawing_in, legend_above, plain_text
+from gatescope.plotting._style import drawing_in, legend_above, margin_note, plain_text
 from gatescope.plotting.gradient_flow import RATE_LINE, plot_gradient_flow
 from gatescope.plotting.gradient_paths import plot_gradient_paths
 from gatescope.reporting.text import number, steps
@@ -53,10 +53,9 @@ def plot_diagnosis(result: Diagnosis, *, fig: FigureBase | None = None) -> tuple
     Examples
     --------
     >>> import numpy as np, gatescope as gs
-    >>> from gatescope.measurements.diagnosis import diagnose
-    >>> from gatescope.plotting.diagnosis import plot_diagnosis
     >>> params = gs.init("gru", input_size=1, hidden_size=8, seed=0)
-    >>> fig, axes = plot_diagnosis(diagnose(params, np.random.default_rng(0).standard_normal((200, 1))))
+    >>> result = gs.diagnose(params, np.random.default_rng(0).standard_normal((200, 1)))
+    >>> fig, axes = gs.plotting.plot_diagnosis(result)
     >>> sorted(axes)
     ['clamped', 'exponents', 'flow', 'gates', 'paths', 'sentences']
     """
@@ -143,34 +142,15 @@ def _gates(axes: Axes, result: Diagnosis) -> None:
     signed = bool((result.quantiles < 0).any())
     for row, style in enumerate(_palette.gate_styles(result.gates)):
         low, quarter, median, upper, high = result.quantiles[row]
-        axes.plot([low, high], [row, row], color=style.color, linewidth=1.4, clip_on=False, zorder=2)
-        axes.plot(
-            [quarter, upper],
-            [row, row],
-            color=style.color,
-            linewidth=7,
-            alpha=0.45,
-            clip_on=False,
-            zorder=2,
-            solid_capstyle="butt",
-        )
-        axes.plot(
-            median, row, marker="|", color="black", markersize=13, linestyle="none", clip_on=False, zorder=3
-        )
-        axes.plot(
-            result.mean[row],
-            row,
-            marker=style.marker,
-            color=style.color,
-            markeredgecolor="white",
-            markersize=7,
-            linestyle="none",
-            clip_on=False,
-            zorder=4,
-        )
+        bar: dict[str, Any] = {"color": style.color, "clip_on": False, "zorder": 2}
+        axes.plot([low, high], [row, row], linewidth=1.4, **bar)
+        axes.plot([quarter, upper], [row, row], linewidth=7, alpha=0.45, solid_capstyle="butt", **bar)
+        mark: dict[str, Any] = {"linestyle": "none", "clip_on": False}
+        axes.plot(median, row, marker="|", color="black", markersize=13, zorder=3, **mark)
+        mark |= {"marker": style.marker, "color": style.color, "markeredgecolor": "white"}
+        axes.plot(result.mean[row], row, markersize=7, zorder=4, **mark)
         if np.isfinite(result.shut[row]):
-            text = f"shut {result.shut[row]:.0%}\nopen {result.open[row]:.0%}"
-            axes.text(1.03, row, text, transform=axes.get_yaxis_transform(), va="center", fontsize=SMALL)
+            margin_note(axes, row, f"shut {result.shut[row]:.0%}\nopen {result.open[row]:.0%}", data=True)
     axes.set_xlim((-1 if signed else 0), 1)
     axes.set_ylim(len(result.gates) - 0.4, -0.6)
     axes.set_yticks(range(len(result.gates)), [_palette.describe(plain_text(gate)) for gate in result.gates])
@@ -185,17 +165,9 @@ def _exponents(axes: Axes, result: Diagnosis) -> None:
     finite = np.isfinite(values)
     _band(axes.axhspan, axes.axhline, result)
     if finite.any():
-        axes.errorbar(
-            rank[finite],
-            values[finite],
-            np.nan_to_num(3 * errors[finite]),
-            color=_palette.BLUE,
-            marker="o",
-            linestyle="none",
-            capsize=3,
-            zorder=3,
-            clip_on=False,
-        )
+        look: dict[str, Any] = {"color": _palette.BLUE, "marker": "o", "linestyle": "none", "capsize": 3}
+        spread = np.nan_to_num(3 * errors[finite])
+        axes.errorbar(rank[finite], values[finite], spread, zorder=3, clip_on=False, **look)
     else:
         axes.text(0.5, 0.5, "all are\nminus infinity", transform=axes.transAxes, ha="center", va="center")
     axes.set_xticks(rank)
@@ -230,7 +202,7 @@ def _clamped(axes: Axes, result: Diagnosis) -> None:
     for row, ((_, value, style), length) in enumerate(zip(rows, shown, strict=True)):
         axes.barh(row, length, height=0.62, zorder=2, **{"linewidth": 0, **style})
         text = "states not finite" if np.isnan(value) else number(value)
-        axes.text(1.02, row, text, transform=axes.get_yaxis_transform(), va="center", fontsize=SMALL)
+        margin_note(axes, row, text, data=True)
     margin = 0.05 * max(max(shown) - min(shown), 1e-12)
     axes.set_xlim(min(0.0, *shown) - margin, max(0.0, *shown) + margin)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=3))

@@ -50,10 +50,8 @@ def plot_half_life(
     Examples
     --------
     >>> import numpy as np, gatescope as gs
-    >>> from gatescope.measurements.half_life import half_life
-    >>> from gatescope.plotting.half_life import plot_half_life
     >>> params = gs.init("lstm", input_size=1, hidden_size=8, seed=0)
-    >>> ax = plot_half_life(half_life(params, np.ones((200, 1))))
+    >>> ax = gs.plotting.plot_half_life(gs.half_life(params, np.ones((200, 1))))
     >>> len(ax.lines[0].get_xdata())
     8
     """
@@ -75,29 +73,15 @@ def plot_half_life(
         rank = np.arange(1, units.size + 1)
         if not np.isnan(units).all():
             name = f"the gate {life.gate}" if life.gate else "what it keeps of itself"
-            style: dict[str, Any] = {"linestyle": "none", "marker": "o", "color": _palette.GREEN, "zorder": 3}
-            axes.plot(
-                rank,
-                np.clip(units, low, high),
-                **line_keywords(
-                    artist_kwargs,
-                    **style,
-                    clip_on=False,
-                    markersize=4.5,
-                    label=f"each unit, by {name} (median {steps(life.median[b])})",
-                ),
-            )
+            look: dict[str, Any] = {"linestyle": "none", "marker": "o", "color": _palette.GREEN, "zorder": 3}
+            look |= {"label": f"each unit, by {name} (median {steps(life.median[b])})", "clip_on": False}
+            axes.plot(rank, np.clip(units, low, high), **line_keywords(artist_kwargs, markersize=4.5, **look))
         for name, (value, color, kind, width) in network.items():
             if np.isnan(value):
                 continue
+            look = {"color": color, "linestyle": kind, "linewidth": width, "zorder": 2, "clip_on": False}
             axes.axhline(
-                float(np.clip(value, low, high)),
-                color=color,
-                linestyle=kind,
-                linewidth=width,
-                zorder=2,
-                clip_on=False,
-                label=f"network, by {name}: {steps(value)}",
+                float(np.clip(value, low, high)), label=f"network, by {name}: {steps(value)}", **look
             )
         _band(axes, float(life.exponent_rate[b]), float(life.exponent_error[b]), low, high)
         log_ticks(axes.yaxis)

@@ -113,16 +113,8 @@ def _draw_bands(axes: Axes, lag: Array, decades: Array, keywords: dict[str, Any]
     }
     for label, (quantile, linestyle, width) in lines.items():
         marker = {"marker": "o"} if lag.size == 1 else {}
-        given = line_keywords(
-            keywords,
-            label=label,
-            color=_palette.BLUE,
-            linestyle=linestyle,
-            linewidth=width,
-            zorder=3,
-            **marker,
-        )
-        axes.plot(lag, _at_quantile(shown, quantile), **given)
+        look = {"color": _palette.BLUE, "linestyle": linestyle, "linewidth": width, "zorder": 3, **marker}
+        axes.plot(lag, _at_quantile(shown, quantile), **line_keywords(keywords, label=label, **look))
 
 
 def _at_quantile(descending: Array, quantile: float) -> Array:

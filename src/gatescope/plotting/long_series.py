@@ -41,15 +41,14 @@ def plot_long_series(
 
     Examples
     --------
-    >>> import numpy as np
+    >>> import numpy as np, gatescope as gs
     >>> from gatescope.datatypes.long_series import LongSeriesResult
-    >>> from gatescope.plotting.long_series import plot_long_series
     >>> curves = np.geomspace(4, 1, 60) * np.ones((2, 3, 1))
     >>> result = LongSeriesResult(
     ...     cells=("lstm", "gru"), seeds=np.arange(3), loss=curves, gradient_norm=curves, clipped=curves, steps=50,
     ...     status=(("finished",) * 3,) * 2, sequences=4, window=8, hidden_size=16, data_seed=0, baseline=3.0,
     ...     settings={}, seconds=np.ones((2, 3)))
-    >>> fig, axes = plot_long_series(result)
+    >>> fig, axes = gs.plotting.plot_long_series(result)
     >>> sorted(axes)
     ['loss', 'spikes', 'volatility']
     """

@@ -94,15 +94,8 @@ def plot_lyapunov_convergence(
             axes.plot(step, running[:, k], **keywords)
             if np.isfinite(errors[k]):
                 low, high = ends[k] - errors[k], ends[k] + errors[k]
-                axes.fill_between(
-                    [half, last],
-                    [low, low],
-                    [high, high],
-                    color=style.color,
-                    alpha=0.22,
-                    linewidth=0,
-                    zorder=2,
-                )
+                band: dict[str, Any] = {"color": style.color, "alpha": 0.22, "linewidth": 0, "zorder": 2}
+                axes.fill_between([half, last], [low, low], [high, high], **band)
         _zero_line(axes)
         _limits(axes, step, running[:, chosen], ends[chosen], errors[chosen])
         if scale == "log" and first > 0:

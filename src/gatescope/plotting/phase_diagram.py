@@ -68,11 +68,9 @@ def plot_phase_diagram(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from gatescope.measurements.phase_diagram import phase_diagram
-    >>> from gatescope.plotting.phase_diagram import plot_phase_diagram
-    >>> diagram = phase_diagram("gru", gain=[0.5, 1.0, 2.0], bias=[0.0, 2.0], hidden_size=8, steps=100)
-    >>> fig, axes = plot_phase_diagram(diagram)
+    >>> import gatescope as gs
+    >>> diagram = gs.phase_diagram("gru", gain=[0.5, 1.0, 2.0], bias=[0.0, 2.0], hidden_size=8, steps=100)
+    >>> fig, axes = gs.plotting.plot_phase_diagram(diagram)
     >>> list(axes)
     ['gaussian']
     """
@@ -119,16 +117,9 @@ def _draw_maps(
             marks[_EDGE] = Line2D([], [], color="black", linewidth=1.6)
         gap = np.argwhere(diagram.diverged[row])
         if gap.size:
-            ax.plot(
-                diagram.gain[gap[:, 0]],
-                diagram.bias[gap[:, 1]],
-                linestyle="none",
-                marker="x",
-                color=_palette.GREY,
-            )
-            marks["states left the range of floats"] = Line2D(
-                [], [], linestyle="none", marker="x", color=_palette.GREY
-            )
+            cross: dict[str, Any] = {"linestyle": "none", "marker": "x", "color": _palette.GREY}
+            ax.plot(diagram.gain[gap[:, 0]], diagram.bias[gap[:, 1]], **cross)
+            marks["states left the range of floats"] = Line2D([], [], **cross)
         ax.set_xlabel("gain of the recurrent weights")
     first, last = next(iter(axes.values())), list(axes.values())
     first.set_ylabel(f"added to the bias of {_palette.describe(diagram.gate)}")

@@ -52,16 +52,8 @@ def plot_saturation(result: Saturation, *, ax: Axes | None = None, **artist_kwar
     marked = "the only unit" if hidden_size == 1 else f"each of {hidden_size} units"
     with drawing_on(ax, 5.2, 5.2) as axes:
         axes.plot([0, 1], [1, 0], color=_palette.GREY, linewidth=1, zorder=1)
-        axes.text(
-            0.62,
-            0.39,
-            "always saturated",
-            rotation=-45,
-            rotation_mode="anchor",
-            va="bottom",
-            ha="center",
-            fontsize=SMALL,
-        )
+        along: dict[str, Any] = {"rotation": -45, "rotation_mode": "anchor", "va": "bottom", "ha": "center"}
+        axes.text(0.62, 0.39, "always saturated", fontsize=SMALL, **along)
         means, styles = result.means(), _palette.gate_styles(result.gates)
         for k, (name, style) in enumerate(zip(result.gates, styles, strict=True)):
             keywords = {
