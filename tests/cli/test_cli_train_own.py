@@ -124,16 +124,19 @@ BAD = [
     ),
     (
         ["--data", "own.npz", "--loss", "cross-entropy"],
-        "give whole numbers 0, 1, 2... for classes, or another loss",
+        "needs whole numbers from 0 to 65535, the classes",
     ),
-    (["--data", "class.npz", "--loss", "bernoulli"], "targets[2] of 'class.npz' is 2; give 0 or 1"),
+    (
+        ["--data", "class.npz", "--loss", "bernoulli"],
+        "the head 'y' with the loss bernoulli needs 0 or 1",
+    ),
     (
         ["--data", "own.npz", "--set", "classes=3"],
         "goes with the cross-entropy, not with mse",
     ),
     (
         ["--data", "class.npz", "--loss", "cross-entropy", "--set", "classes=2"],
-        "targets of 'class.npz' hold the class 2; give at least 3",
+        "targets[2, 0] of 'class.npz' is 2; the head 'class' with the loss cross_entropy",
     ),
     (["--data", "class.npz", "--at", "every"], "--at 'every' needs a target at every step"),
     (["--data", "own.npz", "--steps", "3"], "--steps 3 does not go with own"),

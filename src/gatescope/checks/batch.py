@@ -50,7 +50,20 @@ def check_task(
     mask = _mask(batch, lengths, steps, at)
     begin = 0
     for head in heads:
-        _check_known(head, targets[:, :, begin : begin + head.columns][mask], mask, begin)
+        wrong = _first_unknown(head, targets[:, :, begin : begin + head.columns][mask])
+        if wrong is not None:
+            row, column, value, needed = wrong
+            step, sequence = (int(k) for k in np.argwhere(mask)[row])
+            index = (
+                [sequence, begin + column]
+                if np.ndim(batch.targets) == 2
+                else [step, sequence, begin + column]
+            )
+            raise ValueRangeError(
+                f"is {value:.12g}",
+                argument=f"targets{index}",
+                advice=f"the head {head.name!r} with the loss {head.loss} needs {needed}",
+            )
         begin += head.columns
     return inputs, targets, mask, lengths
 
@@ -102,19 +115,15 @@ def _mask(batch: Batch, lengths: Array, steps: int, at: str | None) -> NDArray[n
     return mask
 
 
-def _check_known(head: Head, targets: Array, mask: NDArray[np.bool_], begin: int) -> None:
-    """Refuse targets which count, (counted, columns), that the head's loss does not know."""
+def _first_unknown(head: Head, targets: Array) -> tuple[int, int, float, str] | None:
+    """Return row, column and value of the first target (counted, columns) unknown to the loss, and what it needs."""
     wrong, needed = ~np.isfinite(targets), "finite numbers"
     if head.loss == "cross_entropy":
         wrong |= (targets < 0) | (targets >= head.size) | (targets != np.floor(targets))
         needed = f"whole numbers from 0 to {head.size - 1}, the classes"
     elif head.loss == "bernoulli":
         wrong, needed = (targets != 0) & (targets != 1), "0 or 1"
-    if wrong.any():
-        row, column = (int(k) for k in np.argwhere(wrong)[0])
-        step, sequence = (int(k) for k in np.argwhere(mask)[row])
-        raise ValueRangeError(
-            f"is {float(targets[row, column]):.12g}",
-            argument=f"targets[{step}, {sequence}, {begin + column}]",
-            advice=f"the head {head.name!r} with the loss {head.loss} needs {needed}",
-        )
+    if not wrong.any():
+        return None
+    row, column = (int(k) for k in np.argwhere(wrong)[0])
+    return row, column, float(targets[row, column]), needed

@@ -41,8 +41,8 @@ def init(
     scheme         weights and biases
     ============== ====================================================================================
     ``pytorch``    all uniform in +-1/sqrt(H)
-    ``keras``      weight_ih Glorot-uniform, weight_hh orthogonal (over all gates), biases 0, but that of a
-                   memory gate with an input gate beside it, as in the LSTM, 1
+    ``keras``      weight_ih Glorot-uniform, weight_hh orthogonal (over all gates), biases 0, but 1 for a
+                   memory gate that does not also decide what enters: the LSTM's
     ``orthogonal`` weight_ih Glorot-uniform, weight_hh orthogonal gate by gate times `gain`, biases 0
     ``chrono``     as ``orthogonal``; bias of the memory gate (forget or update) ln u with u uniform in
                    [1, t_max - 1] a unit, and that of an input gate its negative [1]_

@@ -141,9 +141,8 @@ def _parts(classes: Array, valid: float, test: float, rng: np.random.Generator) 
         tested.append(images[:held_back])
         others.append(images[held_back:])
     for_test, rest = (rng.permutation(np.concatenate(images)) for images in (tested, others))
-    training = len(rest) - int(
-        valid * len(rest)
-    )  # those to choose by are the last ones of those not kept for the test
+    # Those to choose by are the last ones of those not kept for the test.
+    training = len(rest) - int(valid * len(rest))
     return {"train": rest[:training], "valid": rest[training:], "test": for_test}
 
 
