@@ -15,6 +15,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 import typer
 
+from gatescope.checks.parsing import split_outside
 from gatescope.errors import ValueRangeError
 
 
@@ -62,7 +63,7 @@ def numbers(argument: str, text: str) -> list[float]:
 
 def names(_argument: str, text: str) -> list[str]:
     """Return names that stand with commas between them, but for commas in parentheses."""
-    return [name.strip() for name in re.split(r",(?![^()]*\))", text)]
+    return list(split_outside(text)) or [text]
 
 
 class _Parsed(NamedTuple):
