@@ -148,10 +148,10 @@ def plot_fixed_point_moduli(points: FixedPoints, *, ax: Axes | None = None, **ar
     return axes
 
 
-def _draw_kinds(axes: Axes, points: FixedPoints, positions: Array, given: dict[str, Any]) -> None:
+def _draw_kinds(axes: Axes, points: FixedPoints, positions: Array, keywords: dict[str, Any]) -> None:
     """Draw a line of markers for each kind of point, at positions (P, 2) or (P, n, 2)."""
     for name, (marker, face, size), rows in _kinds(points):
-        keywords: dict[str, Any] = {
+        look: dict[str, Any] = {
             "linestyle": "none",
             "marker": marker,
             "markersize": size,
@@ -162,7 +162,7 @@ def _draw_kinds(axes: Axes, points: FixedPoints, positions: Array, given: dict[s
             "zorder": 4 if name == "stable" else 3,
         }
         x, y = positions[rows].reshape(-1, 2).T
-        axes.plot(x, y, **line_keywords(given, **keywords))
+        axes.plot(x, y, **line_keywords(keywords, **look))
 
 
 def _legend(axes: Axes, points: FixedPoints) -> None:

@@ -29,8 +29,8 @@ def plot_gate_heatmap(
     """Draw one gate or state of every unit over the steps: units down, steps across, value as lightness.
 
     A series of more than 1,000 steps is averaged over equal runs of steps, at most 1,000 of them; the axis
-    label says how long a run is.  The colours span the drawn values but for 0.5 % at either end, where the
-    colour bar ends in an arrow; for values of both signs the span is the same on both sides of 0.
+    label says how long a run is.  The colors span the drawn values but for 0.5 % at either end, where the
+    color bar ends in an arrow; for values of both signs the span is the same on both sides of 0.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def plot_gate_heatmap(
     sort : bool
         Order the units by their mean over the drawn steps, the smallest on top.
     ax : Axes, optional
-        Where to draw; the colour bar takes its room from it.  Default: new axes in a new figure.
+        Where to draw; the color bar takes its space from it.  Default: new axes in a new figure.
     **artist_kwargs
         For ``Axes.imshow``, for example ``cmap`` or ``vmin``.
 

@@ -17,7 +17,7 @@ from gatescope.plotting._checks import check_result
 from gatescope.plotting._style import count_axis, derivative, drawing_on, plain_text
 
 _BINS = 300  # more lags than this are put together
-_DIRECT = "#DCDCDC"  # lighter than any gate's colour
+_DIRECT = "#DCDCDC"  # lighter than any gate's color
 _HATCHES = (None, "//", None, r"\\")  # in turn, so that neighbours differ in grey too
 
 
@@ -33,7 +33,7 @@ def plot_gradient_paths(
 
     An area is as high as its part's norm over the sum of all parts' norms.  The black line is the norm of the whole
     over the same sum: at 1 the parts all point the same way, and what is missing below 1 is lost because they cancel.
-    Where there are more than 300 lags, areas and line are means over neighbouring ones.
+    Where there are more than 300 lags, areas and line are means over neighboring ones.
 
     Parameters
     ----------
