@@ -152,14 +152,7 @@ def gradient_flow(
         resume=resume,
     ) as problem:
         return measure(
-            problem,
-            source_step=source_step,
-            of=of,
-            wrt=wrt,
-            max_lag=max_lag,
-            lags=lags,
-            norm=norm,
-            unit=unit,
+            problem, source_step=source_step, of=of, wrt=wrt, max_lag=max_lag, lags=lags, norm=norm, unit=unit
         )
 
 

@@ -205,17 +205,13 @@ class Problem:
         if self.resume is None:
             return Resumable(None, task, {})
         arrays = {"initial_state": self.initial_state, **arguments}
-        metadata = {
-            "params": digest(*self.params.arrays().values()),
-            "cell": self.cell.name,
-            "inputs": self.series.digest(),
-            "device": self.device,
-            **{
-                name: digest(value) if isinstance(value, np.ndarray) else value
-                for name, value in arrays.items()
-            },
+        own = {"cell": self.cell.name, "device": self.device, "inputs": self.series.digest()}
+        known = {
+            name: digest(value) if isinstance(value, np.ndarray) else value for name, value in arrays.items()
         }
-        return Resumable(self.resume, task, metadata)
+        return Resumable(
+            self.resume, task, {"params": digest(*self.params.arrays().values()), **own, **known}
+        )
 
     def provenance(self, **more: Any) -> dict[str, Any]:
         """Return where a result comes from: device, dtype, the seed of the weights, clamps, and `more`."""
