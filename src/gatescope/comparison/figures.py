@@ -110,9 +110,9 @@ def _saturation(gated: list[CellMeasurements]) -> ReportFigure:
         "saturation",
         draw,
         "How often gates are shut and open\n"
-        "A mark a unit and gate: the share of steps at which it is shut (across) and open (up). A unit on "
+        "A mark a unit and gate: the fraction of steps at which it is shut (across) and open (up). A unit on "
         "the diagonal is always one or the other; one at the origin never is.",
-        "Scatter plot of the share of steps at which a gate is shut against the share at which it is open.",
+        "Scatter plot of the fraction of steps at which a gate is shut against the share at which it is open.",
     )
 
 
