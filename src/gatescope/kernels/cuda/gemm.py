@@ -95,8 +95,8 @@ def plan_sum(rows: int, out_rows: int, out_cols: int, dtype: str) -> SumPlan:
         slim = "slim" if out_rows > 32 else "small"
         shape = wide if cols > 32 else slim
         blocks = _tiles(out_rows, cols, shape, dtype)
-    wanted = min(-(-rows // _LEAST_PART), max(1, _BLOCKS // blocks))
-    length = -(-rows // max(wanted, 1) // tiles.DEPTH) * tiles.DEPTH or tiles.DEPTH
+    most = min(-(-rows // _LEAST_PART), max(1, _BLOCKS // blocks))
+    length = -(-rows // max(most, 1) // tiles.DEPTH) * tiles.DEPTH or tiles.DEPTH
     parts = max(1, -(-rows // length))
     flushes = -(-length // tiles.FLUSH)
     in_chain = min(length, tiles.FLUSH)

@@ -149,8 +149,8 @@ def make_product(dtype_name, columns):
             while k < count:
                 for q in range(each):
                     # Rows beyond the last are read as the last and not stored.
-                    here = min(row + u64(q), rows - one) * u64(layout[1])
-                    own[q] = a[u64(layout[0]) + here + first + k]
+                    start = min(row + u64(q), rows - one) * u64(layout[1])
+                    own[q] = a[u64(layout[0]) + start + first + k]
                 for c in range(columns):
                     weight = b_shared[u64(c) * pitch + k]
                     for q in range(each):
@@ -289,9 +289,9 @@ def make_total(dtype_name, accumulate):
             part += strips
         value = add_strips(scratch, lane, strip, value)
         if strip == u64(0) and element < count:
-            here = u64(layout[1]) + element // columns * u64(layout[2]) + element % columns
+            target = u64(layout[1]) + element // columns * u64(layout[2]) + element % columns
             if accumulate:
-                value += out[here]
-            out[here] = value
+                value += out[target]
+            out[target] = value
 
     return cuda.jit(total)

@@ -19,9 +19,7 @@ from numba.extending import register_jitable
 from gatescope.kernels.cuda.driver import cuda
 
 DEPTH = 8  # of a slice: 8 neighbouring k are a 32-byte sector, the least that memory hands out
-UNROLLED = (
-    2  # of them; more, and the compiler loads all their fragments first, into registers that are not there
-)
+UNROLLED = 2  # of them; with more, the compiler loads all their fragments first, and runs out of registers
 FLUSH = 2048  # rows of a weight gradient that go into one chain of additions: see `gemm`
 
 u32, u64 = np.uint32, np.uint64
@@ -258,8 +256,8 @@ def make_product(dtype_name, shape_name, a_by_depth, b_by_depth, mode):
             for j in range(own_columns):
                 start = zero
                 if biased:
-                    here = column + b_at + u64(j // lanes) * group_columns + u64(j % lanes)
-                    start = bias[u64(layout[4]) + min(here, columns - one)]
+                    own_column = column + b_at + u64(j // lanes) * group_columns + u64(j % lanes)
+                    start = bias[u64(layout[4]) + min(own_column, columns - one)]
                 for i in range(own_rows):
                     total[i * own_columns + j] = start
             more = k < end

@@ -154,7 +154,7 @@ def _fits(call: Call, free: int) -> bool:
 
 
 def _parts(call: Call, free: int) -> tuple[dict[str, int], int]:
-    """Bytes by what they hold if so many are free, and the segments of a backward sweep."""
+    """Return the bytes by what they hold, if `free` bytes are free, and the segments of a backward sweep."""
     parts, segments = (_of_run(call), 1) if call.name == "run" else _of_backprop(call, free)
     return {name: size for name, size in parts.items() if size and name not in call.on_device}, segments
 
