@@ -11,7 +11,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Self
 
 _MARKED = re.compile(r"`(\w+)`")  # arguments that a problem or an advice speaks of
 
@@ -68,6 +68,12 @@ class GatescopeError(Exception):
         if self.advice:
             sentence = f"{sentence}; {self.advice}"
         return sentence if option is None else _MARKED.sub(lambda name: option(name[1]), sentence)
+
+    def restated(self, text: str) -> Self:
+        """Return an error of the same class whose text is `text`, for a caller who knows more of where it arose."""
+        error = self.__new__(type(self))
+        GatescopeError.__init__(error, text)
+        return error
 
     def __str__(self) -> str:
         # KeyError would print the repr of the message, quotes and escapes included.

@@ -43,4 +43,4 @@ def naming(**names: str) -> Iterator[None]:
     try:
         yield
     except GatescopeError as error:
-        raise type(error)(error.text(lambda argument: option(argument, names))) from error
+        raise error.restated(error.text(lambda argument: option(argument, names))) from error

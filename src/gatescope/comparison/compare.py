@@ -187,5 +187,5 @@ def _check_cells(params_by_label: Any, inputs: Any) -> dict[np.dtype[Any], Serie
             if known is None or known.input_size != params.input_size:
                 series[params.dtype] = in_memory(check_inputs(inputs, params))
         except GatescopeError as error:
-            raise type(error)(f"{label}: {error.text()}") from error
+            raise error.restated(f"{label}: {error.text()}") from error
     return series
