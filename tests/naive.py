@@ -112,7 +112,7 @@ def step_backward(cell, m, x, old, new, gates, adjoint):
 
 
 def forward(cell, weights, inputs, initial_state=None, lengths=None):
-    """Inputs (T, B, I) -> states (T+1, B, S, H), gates {name: (T, B, H)}.
+    """Run: inputs (T, B, I) -> states (T+1, B, S, H), gates {name: (T, B, H)}.
 
     Past the end of a sequence its state holds the last value and its gates are 0.
     """

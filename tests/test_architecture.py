@@ -20,7 +20,7 @@ STEMS = [measurement.stem for measurement in MEASUREMENTS]
 
 
 def imports_of(path):
-    """The gatescope packages that a file imports, in functions too."""
+    """Return the gatescope packages that a file imports, in functions too."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("gatescope"):
             parts = node.module.split(".")

@@ -25,7 +25,7 @@ DOCUMENTS = ["README.md", "CONTRIBUTING.md"]
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder with the files that the documents name, as a reader would have them."""
+    """Return a folder with the files that the documents name, as a reader would have them."""
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     params = gs.init("lstm", input_size=1, hidden_size=8, seed=0)

@@ -29,7 +29,7 @@ BACKWARD32 = 64 * ROUNDOFF32
 
 
 def read(path, dtype):
-    """(what goes in, what comes out, stride)."""
+    """Return (what goes in, what comes out, stride)."""
     with np.load(path) as archive:
         arrays = {name: archive[name] for name in archive.files}
     arrays.pop("made_with")
@@ -105,7 +105,7 @@ def test_the_oracles_jacobian_is_its_backward_step(cell):
 
 
 def by_torch(torch, case, lengths=None):
-    """Outputs (padding 0), final_state (B, S, H) and all gradients."""
+    """Return outputs (padding 0), final_state (B, S, H) and all gradients."""
     kind = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}.get(case.cell)
     I, H = case.params.input_size, case.params.hidden_size
     relu = {"nonlinearity": "relu" if case.cell == "rnn_relu" else "tanh"}

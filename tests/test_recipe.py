@@ -130,7 +130,7 @@ assert "<table>" in result._repr_html_()
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
-    """A copy of the project with the toy in it."""
+    """Return a copy of the project with the toy in it."""
     tree = tmp_path_factory.mktemp("project")
     for name in ("src", "figures", "tests"):
         unwanted = shutil.ignore_patterns("__pycache__", "golden", "data", "out", "weights")

@@ -29,14 +29,14 @@ def draw(count, seed, dtype=np.float64, scale=2.0):
 
 
 def nudged(groups, group, index):
-    """The groups of arguments, one of them moved by the complex step."""
+    """Return the groups of arguments, one of them moved by the complex step."""
     moved = [list(values) for values in groups]
     moved[group][index] = moved[group][index] + 1j * TINY
     return [tuple(values) for values in moved]
 
 
 def complex_step(function, groups, group, index):
-    """Derivative by groups[group][index]: the cells are elementwise, so one evaluation gives all units."""
+    """Return the derivative by groups[group][index]: the cells are elementwise, so one evaluation gives all units."""
     return np.imag(function(*nudged(groups, group, index))) / TINY
 
 
@@ -101,7 +101,7 @@ def test_prepare_vjp_by_complex_step(name):
 
 
 def roll(cell, weights, inputs, state):
-    """The cell's own equations in a plain loop: (states (T+1, S, H), kept (T, K, H))."""
+    """Return the cell's own equations in a plain loop: (states (T+1, S, H), kept (T, K, H))."""
     count = len(cell.gates)
     W, R = np.split(weights.weight_ih, count), np.split(weights.weight_hh, count)
     b, d = np.split(weights.bias_ih, count), np.split(weights.bias_hh, count)

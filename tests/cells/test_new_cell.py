@@ -23,7 +23,7 @@ from gatescope.errors import ValueRangeError
 
 @pytest.fixture(autouse=True)
 def leaky():
-    """Registered by the tests, not on import: others are parametrised over the registry at collection."""
+    """Register the cell by the tests, not on import: others are parametrised over the registry at collection."""
     return gs.cells.register(Leaky)
 
 

@@ -23,7 +23,7 @@ EXPECTED = {
 
 
 def made(step, kept, **changes):
-    """A cell that is not registered, of three gates and one state; there is no need to train it."""
+    """Return a cell that is not registered, of three gates and one state; there is no need to train it."""
     return gs.cells.Cell(
         name="made", gates=("a", "b", "c"), states=("h",), saved=kept, step=step, step_vjp=None, **changes
     )

@@ -16,7 +16,7 @@ COMMANDS = (["compare", "--cells", "lstm"], ["run", "--cell", "lstm"])
 
 @pytest.fixture
 def machine(monkeypatch):
-    """A function that says what GPUs there are, what versions, and why none can be used."""
+    """Return a function that says what GPUs there are, what versions, and why none can be used."""
 
     def set_up(gpus=(), versions=None, why=None, simulated=False):
         monkeypatch.setattr(driver, "devices", lambda: list(gpus))
@@ -29,7 +29,7 @@ def machine(monkeypatch):
 
 
 def shown(invoke):
-    """The lines of ``gatescope devices`` from that on that begins with cuda, without the margin."""
+    """Return the lines of ``gatescope devices`` from that on that begins with cuda, without the margin."""
     done = invoke("devices")
     assert done.exit_code == 0, done.output
     cpu, cuda, rest = done.stdout.partition("\ncuda")

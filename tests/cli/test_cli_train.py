@@ -263,7 +263,7 @@ def test_an_accuracy_is_told_beside_that_of_the_commonest_answer(invoke):
 
 
 def run_of(*, loss, seconds):
-    """A run with this course, ten updates an epoch."""
+    """Return a run with this course, ten updates an epoch."""
     maker = functools.partial(tasks.adding, steps=12, sequences=3)
     stack = init_stack("lstm", hidden_size=4, heads=maker(), seed=0)
     run = train.train(stack, maker, epochs=len(loss), updates_per_epoch=10, validation=maker)
@@ -272,7 +272,7 @@ def run_of(*, loss, seconds):
 
 
 def told(run, *, baseline=float("nan"), at=None):
-    """The rows of the table of a run on a task with that baseline."""
+    """Return the rows of the table of a run on a task with that baseline."""
     example = dataclasses.replace(tasks.adding(steps=12, sequences=3), baseline=baseline, baseline_of="known")
     given = data.Material(
         task=example, example=example, validation=None, test=None, source="", judged_on="others", fresh=False

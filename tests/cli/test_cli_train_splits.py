@@ -41,7 +41,7 @@ def test_an_archive_of_piano_rolls_has_three_splits(invoke, tmp_path, monkeypatc
 
 
 def archive(path, **parts):
-    """A small archive of piano rolls, with these parts."""
+    """Return a small archive of piano rolls, with these parts."""
     rolls = {}
     for name, pieces in parts.items():
         rolls[name] = np.empty((1, len(pieces)), object)

@@ -13,7 +13,7 @@ COMMANDS = [["measure", "gradient-flow"], ["run"], ["compare"]]
 
 @pytest.fixture
 def run(tmp_path):
-    """A GRU of 3 units under an LSTM of 4, whose best model is not the last one."""
+    """Return a GRU of 3 units under an LSTM of 4, whose best model is not the last one."""
     batch = gs.tasks.adding(steps=12, sequences=3, seed=0)
     stack = init_stack(["gru", "lstm"], hidden_size=[3, 4], heads=batch, seed=0)
     found = train.train(stack, batch, epochs=3, lr=1e-2)

@@ -36,7 +36,7 @@ def target(y):
 
 
 def weight(y):
-    """What an error of p is multiplied by to be a relative error of tanh."""
+    """Return what an error of p is multiplied by to be a relative error of tanh."""
     r = mp.sqrt(y)
     return y * r / mp.tanh(r)
 
@@ -75,7 +75,7 @@ def nearest(value, dtype):
 
 
 def derive(name):
-    """The constants of one dtype, by name, and the largest relative error of tanh(r)."""
+    """Return the constants of one dtype, by name, and the largest relative error of tanh(r)."""
     dtype = np.dtype(name).type
     with mp.workdps(40):
         half = mp.log(2) / 2
@@ -92,7 +92,7 @@ def derive(name):
 
 
 def source():
-    """The text of coefficients.py."""
+    """Return the text of coefficients.py."""
     derived = {name: derive(name) for name in TERMS}
     errors = " and ".join(f"{float(error):.2g} ({name})" for name, (_, error) in derived.items())
     lines = [HEADER.format(errors=errors + ".")]

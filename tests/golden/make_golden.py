@@ -50,7 +50,7 @@ def given(cell, seed, T, B, I, H):
 
 
 def torch_layer(cell, I, H):
-    """The layer of torch.nn, in float64."""
+    """Return the layer of torch.nn, in float64."""
     if cell == "lstm":
         return torch.nn.LSTM(I, H).double()
     if cell == "gru":
@@ -59,7 +59,7 @@ def torch_layer(cell, I, H):
 
 
 def reset_before(x, s, w):
-    """Outputs (T, B, H) of Cho's GRU in torch: the reset gate multiplies h before the recurrent product."""
+    """Return outputs (T, B, H) of Cho's GRU in torch: the reset gate multiplies h before the recurrent product."""
     h, outputs = s[0], []
     Wr, Wz, Wn = w["weight_ih"].chunk(3)
     Rr, Rz, Rn = w["weight_hh"].chunk(3)
@@ -74,7 +74,7 @@ def reset_before(x, s, w):
 
 
 def by_torch(cell, arrays):
-    """Outputs (T, B, H), final state (B, S, H) and all gradients, by autograd."""
+    """Return outputs (T, B, H), final state (B, S, H) and all gradients, by autograd."""
     t = {name: torch.tensor(value.astype(np.float64)) for name, value in arrays.items()}
     x = t["inputs"].requires_grad_()
     s = t["initial_state"].transpose(0, 1).contiguous().requires_grad_()  # torch keeps (S, B, H)
@@ -101,7 +101,7 @@ def by_torch(cell, arrays):
 
 
 def by_onnx(arrays):
-    """Outputs (T, B, H) of ONNX's GRU with linear_before_reset=0, in float64."""
+    """Return outputs (T, B, H) of ONNX's GRU with linear_before_reset=0, in float64."""
     a = {name: value.astype(np.float64) for name, value in arrays.items()}
     H = a["weight_hh"].shape[1]
 

@@ -37,7 +37,7 @@ def given(cell):
 
 
 def by_torch(cell, arrays):
-    """The Jacobian (n, n), by autograd."""
+    """Return the Jacobian (n, n), by autograd."""
     t = {name: torch.tensor(value.astype(np.float64)) for name, value in arrays.items()}
     layer = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[cell](I, H).double()
     with torch.no_grad():

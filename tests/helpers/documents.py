@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def _examples(name, *parsers):
-    """What stands in a document, in order; what follows ``<!-- skip: next ... -->`` raises SkipTest."""
+    """Return what stands in a document, in order; what follows ``<!-- skip: next ... -->`` raises SkipTest."""
     return list(Sybil([*parsers, SkipParser()], path=str(ROOT), pattern=name).parse(ROOT / name).examples())
 
 
@@ -18,11 +18,11 @@ def _ignore(_):
 
 
 def python_blocks(name):
-    """The Python blocks, ready to be evaluated: the later ones see what the earlier ones have made."""
+    """Return the Python blocks, ready to be evaluated: the later ones see what the earlier ones have made."""
     return _examples(name, PythonCodeBlockParser(), CodeBlockParser("sh", _ignore))
 
 
 def shell_blocks(name, take):
-    """The shell blocks; evaluating one gives its text to `take`."""
+    """Return the shell blocks; evaluating one gives its text to `take`."""
     shell = CodeBlockParser("sh", lambda example: take(example.parsed))
     return _examples(name, shell, CodeBlockParser("python", _ignore))

@@ -305,7 +305,7 @@ def module(kind, **kwargs):
 
 
 def numpy_run(params, inputs):
-    """The cell's own equations on these weights: (T, B, I) -> (T, B, H)."""
+    """Return the cell's own equations on these weights: (T, B, I) -> (T, B, H)."""
     cell = cells.get(params.cell)
     states = tuple(np.zeros((inputs.shape[1], params.hidden_size)) for _ in cell.states)
     outputs = []

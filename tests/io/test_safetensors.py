@@ -27,7 +27,7 @@ def write_safetensors(path, tensors, *, change=None):
 
 
 def as_bfloat16(values):
-    """The upper halves of float32s."""
+    """Return the upper halves of float32s."""
     return (values.astype("<f4").view("<u4") >> 16).astype("<u2")
 
 

@@ -60,7 +60,7 @@ def interrupted(case, path, owner=Adjoints, method="back_to_inputs", after=20, *
 
 
 def resumed(case, path, **keywords):
-    """The result, and how many segments were run for it."""
+    """Return the result, and how many segments were run for it."""
     segments = []
     with pytest.MonkeyPatch.context() as patch:
         original = CpuDevice.forward

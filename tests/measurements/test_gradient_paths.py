@@ -20,12 +20,12 @@ CELLS = (*FEW, "leaky_test")
 
 @pytest.fixture(autouse=True)
 def leaky():
-    """Registered by the tests, not on import: others are parametrised over the registry at collection."""
+    """Register the cell by the tests, not on import: others are parametrised over the registry at collection."""
     return gs.cells.register(Leaky)
 
 
 def of_gates(case, z, slope):
-    """A GRU of one unit at rest, with its update gate at z and d h'/d h = slope, over any inputs."""
+    """Return a GRU of one unit at rest, with its update gate at z and d h'/d h = slope, over any inputs."""
     recurrent = (slope - z) / (1 - z) * 2  # r = 1/2
     case.params.weight_ih[:] = 0
     case.params.bias_hh[:] = 0
@@ -220,7 +220,7 @@ def test_a_path_that_opens_where_the_direct_path_has_long_underflowed(dtype):
 
 
 def log1mexp(x):
-    """The logarithm of 1 - e^x."""
+    """Return the logarithm of 1 - e^x."""
     return np.log(-np.expm1(np.where(x < 0, x, -np.inf)))
 
 

@@ -13,7 +13,7 @@ import gatescope as gs
 
 
 def exact(params, inputs, lag, digits):
-    """The product d s_T / d s_{T-lag} in so many digits, from one-step Jacobians by the complex step."""
+    """Return the product d s_T / d s_{T-lag} in so many digits, from one-step Jacobians by the complex step."""
     states, _ = naive.forward(params.cell, params, inputs[:, None])
     steps = len(inputs)
     with mpmath.workdps(digits):

@@ -52,7 +52,7 @@ MEASUREMENTS = {
 
 
 def alone(measurement, case, b, lengths):
-    """The result of one sequence, cut to its length, by a call of its own."""
+    """Return the result of one sequence, cut to its length, by a call of its own."""
     options = dict(measurement.options)
     if "lags" in options:
         options["lags"] = [lag for lag in options["lags"] if lag <= lengths[b]]

@@ -74,7 +74,7 @@ def test_bad_jacobians(jacobians, keywords, message):
 
 
 def plain(params, inputs, every=1):
-    """Sums of ln R_ii by numpy.linalg.qr, step by step, with Jacobians from the oracle; (T, n)."""
+    """Return sums of ln R_ii by numpy.linalg.qr, step by step, with Jacobians from the oracle; (T, n)."""
     m = naive.Matrices(params.cell, params)
     state = np.zeros((len(naive.STATES[params.cell]), params.hidden_size))
     size = state.size

@@ -27,7 +27,7 @@ def expectation(function):
 
 
 def mean_field(gain):
-    """The leading exponent for infinitely many units, nats per step."""
+    """Return the leading exponent for infinitely many units, nats per step."""
     if gain <= 1:
         return math.log(gain)  # q = 0
     q = brentq(lambda q: expectation(lambda z: math.tanh(gain * math.sqrt(q) * z) ** 2) - q, 1e-6, 1)

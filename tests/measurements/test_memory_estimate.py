@@ -104,7 +104,7 @@ def test_an_estimate_is_printed_once_if_someone_watches(monkeypatch, capsys):
 
 
 def announced(monkeypatch, measure, *args, **keywords):
-    """The one estimate that a call shows."""
+    """Return the one estimate that a call shows."""
     shown = []
     with monkeypatch.context() as patch:
         patch.setattr(gs.MemoryEstimate, "announce", lambda estimate: shown.append(estimate))

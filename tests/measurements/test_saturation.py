@@ -10,7 +10,7 @@ from gatescope.measurements import saturation as counting
 
 
 def counted(trace, name, left, right):
-    """The fractions, one value at a time."""
+    """Return the fractions, one value at a time."""
     _, batch, hidden_size = trace.gate(name).shape
     shut, opened, total = np.zeros(hidden_size), np.zeros(hidden_size), 0
     for b in range(batch):

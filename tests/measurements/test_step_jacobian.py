@@ -82,7 +82,7 @@ def leaky():
 
 
 def stepped(cell, **sizes):
-    """A case with its first step: states and new states (B, S, H), kept (B, K, H)."""
+    """Return a case with its first step: states and new states (B, S, H), kept (B, K, H)."""
     case = Case(cell, T=1, **sizes)
     new_states, kept = step_jacobian.advance(case.params, case.inputs[0], case.initial_state)
     return case, new_states, kept

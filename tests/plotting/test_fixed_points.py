@@ -19,7 +19,7 @@ LEADING = (
 
 
 def make_points(leading=LEADING, cell="lstm", hidden_size=6, starts=100, seed=0):
-    """Fixed points at random places, with the two leading eigenvalues given and the others 0."""
+    """Return fixed points at random places, with the two leading eigenvalues given and the others 0."""
     S, P = {"lstm": 2, "gru": 1}[cell], len(leading)
     eigenvalues = np.zeros((P, S * hidden_size), complex)
     eigenvalues[:, :2] = np.reshape(leading, (P, 2))

@@ -12,7 +12,7 @@ from gatescope.plotting import _decades, _palette
 
 
 def cross(ax):
-    """The marks where a gradient becomes exactly zero."""
+    """Return the marks where a gradient becomes exactly zero."""
     return [line for line in ax.lines if line.get_marker() == "x"]
 
 

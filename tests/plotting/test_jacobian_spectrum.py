@@ -23,7 +23,7 @@ def make_result(count=4, *, rate=0.1, lags=(0, 1, 10, 100), batch=1, of="joint",
 
 
 def bands(ax):
-    """The filled bands' vertices; the shading of underflow is no collection."""
+    """Return the filled bands' vertices; the shading of underflow is no collection."""
     return [collection.get_paths()[0].vertices for collection in ax.collections]
 
 

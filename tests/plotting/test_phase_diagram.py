@@ -11,7 +11,7 @@ from gatescope.plotting.phase_diagram import plot_phase_diagram
 
 
 def make_diagram(scheme=("gaussian", "keras"), gains=5, biases=4, *, gap=False):
-    """The exponent is a plane: gain - 1 + bias / 10, and a tenth of it above 0."""
+    """Return the exponent is a plane: gain - 1 + bias / 10, and a tenth of it above 0."""
     gain, bias = np.linspace(0.2, 3, gains), np.linspace(-1, 2, biases)
     exponent = np.stack([gain[:, None] - 1 + bias / 10 + 0.1 * c for c in range(len(scheme))])
     exponent = np.where(exponent > 0, exponent / 10, exponent)

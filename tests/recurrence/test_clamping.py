@@ -26,7 +26,7 @@ def curve(gate):
 
 
 def registered(cell):
-    """A user's cell, known as long as the fixture lives."""
+    """Return a user's cell, known as long as the fixture lives."""
     gs.cells.register(cell)
     yield cell.NAME
     gs.cells.registry._CELLS.pop(cell.NAME, None)

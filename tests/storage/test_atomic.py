@@ -35,7 +35,7 @@ WRITE_AND = (
 
 
 def writer(path, then):
-    """A process that does something in the middle of writing."""
+    """Return a process that does something in the middle of writing."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-c", WRITE_AND + then, str(path)]
     return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)

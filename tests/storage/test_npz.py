@@ -22,7 +22,7 @@ def npy_bytes(array):
 
 
 def header(text, version=1):
-    """A .npy prefix that says whatever `text` says."""
+    """Return a .npy prefix that says whatever `text` says."""
     body = text.encode() + b"\n"
     return b"\x93NUMPY" + bytes([version, 0]) + struct.pack("<H" if version == 1 else "<I", len(body)) + body
 

@@ -12,7 +12,7 @@ from gatescope.storage.resumable import Resumable, digest
 
 
 def total(path, n=10, stop=None, error=KeyboardInterrupt, **options):
-    """The sum of 0..n-1, and from where it was computed."""
+    """Return the sum of 0..n-1, and from where it was computed."""
     with Resumable(path, "total", {"n": n, "weights": digest(np.arange(n))}, **options) as kept:
         now = {"next": np.array(0), "sum": np.array(0.0)}
         if kept.stored is not None:

@@ -27,7 +27,7 @@ def write(tmp_path):
 
 
 def text_of(batch, values):
-    """The streams as text, one a sequence."""
+    """Return the streams as text, one a sequence."""
     known = batch.provenance["vocabulary"]
     classes = values.argmax(axis=2) if values.shape[2] == len(known) else values[:, :, 0].astype(int)
     return ["".join(known[k] for k in column) for column in classes.T]

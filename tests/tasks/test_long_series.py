@@ -20,7 +20,7 @@ OUTPUTS = [(position, after) for position in (0, -1, 1) for _, after in CHOICES[
 
 
 def best_by_search(prices, t, after, gamma):
-    """The greatest discounted reward of every course of positions that begins with `after` at step t."""
+    """Return the greatest discounted reward of every course of positions that begins with `after` at step t."""
     changes = [prices[k + 1] - prices[k] for k in range(t, len(prices) - 1)]
     if not changes:
         return 0.0

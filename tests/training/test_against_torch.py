@@ -51,7 +51,7 @@ def engine_of(stack, batch, **keywords):
 
 
 def torch_masks(stack, shape, dropout, seed, update):
-    """The masks of an update of so many steps and sequences, where anything is dropped."""
+    """Return the masks of an update of so many steps and sequences, where anything is dropped."""
     steps, sequences = shape
     sizes = [layer.hidden_size for layer in stack.layers]
 

@@ -19,7 +19,7 @@ from gatescope.training.schedules import WarmUp
 
 @pytest.fixture
 def path(tmp_path):
-    """The checkpoint of a run that has finished."""
+    """Return the checkpoint of a run that has finished."""
     path = tmp_path / "run.state"
     train(epochs=3, checkpoint=path)
     return path

@@ -20,7 +20,7 @@ def make_engine(stack, data, **options):
 
 
 def losses_of(outputs, batch, mask):
-    """The heads' losses, written once more from their definitions."""
+    """Return the heads' losses, written once more from their definitions."""
     found, output, column = [], 0, 0
     for head in batch.heads:
         y = outputs[..., output : output + head.size][mask]

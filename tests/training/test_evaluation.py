@@ -12,7 +12,7 @@ from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRang
 
 
 def constant(answers):
-    """A model of the three heads that gives one class and five notes, whatever it reads."""
+    """Return a model of the three heads that gives one class and five notes, whatever it reads."""
     stack = make_stack()
     chosen, *notes = answers
     bias = np.concatenate([np.zeros(3), np.eye(4)[chosen], np.array(notes) - 0.5])

@@ -21,7 +21,7 @@ WEIGHTS = 1e-9
 
 
 def read(path):
-    """The stack, the batch, and everything in the file."""
+    """Return the stack, the batch, and everything in the file."""
     with np.load(path) as archive:
         file = SimpleNamespace(**{name: archive[name] for name in archive.files})
     stack = make_stack(tuple(map(str, file.cells)), tuple(map(int, file.hidden_sizes)))

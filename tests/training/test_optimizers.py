@@ -31,7 +31,7 @@ IDS = [repr(optimizer) for optimizer in OPTIMIZERS]
 
 
 def naive(optimizer, theta, gradients, rates):
-    """The formulas of the docstrings, one array at a time."""
+    """Return the formulas of the docstrings, one array at a time."""
     o, k = optimizer, theta.dtype.type
     m, v, u = np.zeros_like(theta), np.zeros_like(theta), np.zeros_like(theta)
     for step, (g, lr) in enumerate(zip(gradients, rates, strict=True), start=1):

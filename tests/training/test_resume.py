@@ -49,7 +49,7 @@ def stop_at(monkeypatch, call, error):
 
 
 def arrays_of(path):
-    """What is in a checkpoint; the time it took is not compared."""
+    """Return what is in a checkpoint; the time it took is not compared."""
     arrays = dict(np.load(path))
     arrays["sums"][-1] = 0
     arrays["history.seconds"][:] = 0
