@@ -85,8 +85,8 @@ def test_a_checkpoint_of_other_options(invoke, monkeypatch):
     monkeypatch.setattr(train.Engine, "back", too_late)
     changes = {
         ("--lr", "0.5"): "--lr (0.001 there, 0.5 here)",
-        ("--cell", "gru,lstm"): "--cell (('lstm',) there, ('gru', 'lstm') here), --hidden-size",
-        ("--stateful", "--bptt-steps", "3"): "--bptt-steps (None there, 3 here), --stateful",
+        ("--cell", "gru,lstm"): "--cell (lstm there, gru,lstm here), --hidden-size",
+        ("--stateful", "--bptt-steps", "3"): "--bptt-steps (none there, 3 here), --stateful",
         ("--dropout", "inputs=0.1"): "--dropout",
         ("--fixed",): "the data of TASK",
         ("--validation",): "--validation",
@@ -99,7 +99,7 @@ def test_a_checkpoint_of_other_options(invoke, monkeypatch):
         )
         assert change in done.stderr
     other_task = ("train", "copying", *options[2:], "--set", "memory=2", "--epochs", 4)
-    assert "TASK ('adding' there, 'copying' here)" in invoke(*other_task).stderr
+    assert "TASK (adding there, copying here)" in invoke(*other_task).stderr
     done = invoke(*options, "--epochs", 3)
     assert done.stderr.startswith("gatescope: error: --epochs 3 is less than what --checkpoint")
 

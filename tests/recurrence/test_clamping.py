@@ -13,7 +13,7 @@ from helpers.leaky import Leaky
 import gatescope as gs
 from gatescope.cells.activations import relu, sigmoid, tanh, zero
 from gatescope.errors import DtypeError, GatescopeError, ShapeError, UnknownNameError, ValueRangeError
-from gatescope.recurrence.clamping import clamp_metadata, parse_clamp
+from gatescope.recurrence.clamping import clamp_metadata
 
 NAN = math.nan
 GATES = [(cell, gate) for cell in BUILT_IN for gate in gs.cells.get(cell).gates if gate in naive.SAVED[cell]]
@@ -407,32 +407,6 @@ def test_bad_weights_and_bad_traces_are_told_first():
     ]:
         with pytest.raises(GatescopeError, match=message):
             case.backprop(dataclasses.replace(trace, clamp=wrong))
-
-
-# ---- the command line's words ----
-
-
-def test_what_the_command_line_says():
-    assert parse_clamp(None) is None
-    assert parse_clamp([]) is None
-    assert parse_clamp(["f=1.0", " i = 0 "]) == {"f": 1.0, "i": 0.0}
-    assert parse_clamp(["f[0,3]=1", "f[ 1 ]=.5"]) == {"f": {0: 1.0, 3: 1.0, 1: 0.5}}
-
-
-@pytest.mark.parametrize(
-    "text", ["f", "f=", "=1", "f=open", "f[]=1", "f[a]=1", "f[0,]=1", "f[0-3]=1", "f[0=1", "f==1", ""]
-)
-def test_what_the_command_line_cannot_mean(text):
-    with pytest.raises(ValueRangeError, match="must name a gate and a value"):
-        parse_clamp([text])
-
-
-@pytest.mark.parametrize(
-    "texts", [["f=1", "f=1"], ["f=1", "f[0]=0"], ["f[0]=0", "f=1"], ["f[0]=0", "f[1,0]=1"]]
-)
-def test_one_value_a_unit(texts):
-    with pytest.raises(ValueRangeError, match="clamps what another `clamp` clamps"):
-        parse_clamp(texts)
 
 
 def test_metadata_for_provenance():

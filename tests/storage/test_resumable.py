@@ -105,7 +105,7 @@ def test_the_state_of_another_version(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         total(path, stop=5)
     monkeypatch.setattr(resumable, "__version__", "99.0")
-    left_alone(path, ValueRangeError, r"other `gatescope` \(.* there, '99\.0' here\)")
+    left_alone(path, ValueRangeError, r"other `gatescope` \(.* there, 99\.0 here\)")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])

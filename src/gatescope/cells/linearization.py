@@ -48,17 +48,7 @@ class Linear:
 
 
 def linearize(cell: Cell, saved: Array, states: Array, new_states: Array) -> Linear:
-    """Return the coefficients of steps from `states` to `new_states` that saved the values `saved`.
-
-    Parameters
-    ----------
-    cell : Cell
-    saved : (..., K, H)
-    states, new_states : (..., S, H)
-
-    Returns
-    -------
-    Linear
+    """Return the coefficients of steps from `states` to `new_states`, (..., S, H), that saved `saved`, (..., K, H).
 
     Examples
     --------
@@ -107,16 +97,7 @@ def linearize(cell: Cell, saved: Array, states: Array, new_states: Array) -> Lin
 def direct_factors(cell: Cell, saved: Array, states: Array, new_states: Array) -> Array:
     """Return what each state keeps of itself without passing any weight: f for an LSTM's c, z for a GRU's h.
 
-    Parameters
-    ----------
-    cell : Cell
-    saved : (..., K, H)
-    states, new_states : (..., S, H)
-
-    Returns
-    -------
-    (..., S, H) float64
-        ``d new_s[j] / d state_s[j]`` with the gates fixed.
+    That is ``d new_s[j] / d state_s[j]`` with the gates fixed, (..., S, H); the arguments are those of `linearize`.
     """
     direct = linearize(cell, saved, states, new_states).direct
     return np.moveaxis(np.diagonal(direct, axis1=-3, axis2=-2), -1, -2).copy()

@@ -23,21 +23,7 @@ def gate_ranges(cell: Cell) -> tuple[tuple[float, float] | None, ...]:
     The equations are run at pre-activations and states of all sizes, of both signs: a sigmoid comes near to 0 and
     to 1 there and never goes beyond, whatever it is called.
 
-    Parameters
-    ----------
-    cell : Cell
-
-    Returns
-    -------
-    tuple of (float, float) or None
-        For each of ``cell.saved``: ``(0.0, 1.0)``, ``(-1.0, 1.0)``, or None if it is neither.
-
-    Examples
-    --------
-    >>> import gatescope as gs
-    >>> from gatescope.cells.ranges import gate_ranges
-    >>> gs.cells.get("gru").saved, gate_ranges(gs.cells.get("gru"))
-    (('r', 'z', 'n', 'q'), ((0.0, 1.0), (0.0, 1.0), (-1.0, 1.0), None))
+    For each of ``cell.saved`` that is ``(0.0, 1.0)``, ``(-1.0, 1.0)``, or None if it is neither.
     """
     rng = np.random.default_rng(0)
     wx, rh = (tuple(_all_sizes(rng) for _ in cell.gates) for _ in range(2))

@@ -90,12 +90,10 @@ def register(module: Any) -> Cell:
     >>> gs.cells.get("lstm").gates
     ('i', 'f', 'g', 'o')
     """
-    missing = [
-        name for name in ("NAME", "GATES", "STATES", "SAVED", "step", "step_vjp") if not hasattr(module, name)
-    ]
     prepared = int(getattr(module, "PREPARED", 0))
-    if prepared:
-        missing += [name for name in ("prepare", "operand", "prepare_vjp") if not hasattr(module, name)]
+    first_phase = ("prepare", "operand", "prepare_vjp") if prepared else ()
+    needed = ("NAME", "GATES", "STATES", "SAVED", "step", "step_vjp", *first_phase)
+    missing = [name for name in needed if not hasattr(module, name)]
     if missing:
         raise ValueRangeError(
             f"{module!r} lacks {', '.join(missing)}",
@@ -108,9 +106,7 @@ def register(module: Any) -> Cell:
         saved=tuple(module.SAVED),
         step=module.step,
         step_vjp=module.step_vjp,
-        prepare=getattr(module, "prepare", None) if prepared else None,
-        operand=getattr(module, "operand", None) if prepared else None,
-        prepare_vjp=getattr(module, "prepare_vjp", None) if prepared else None,
+        **{name: getattr(module, name) for name in first_phase},
         prepared=prepared,
         shared=_shares(module),
         fingerprint=_fingerprint(module),
@@ -157,11 +153,8 @@ def _fingerprint(module: Any) -> str:
     try:
         source = inspect.getsource(module)
     except (OSError, TypeError):  # defined at a prompt: the code objects stand in for the source
-        source = repr(
-            [
-                (name, value.__code__.co_code, value.__code__.co_consts)
-                for name, value in sorted(vars(module).items())
-                if hasattr(value, "__code__")
-            ]
-        )
+        functions = [
+            (name, value) for name, value in sorted(vars(module).items()) if hasattr(value, "__code__")
+        ]
+        source = repr([(name, each.__code__.co_code, each.__code__.co_consts) for name, each in functions])
     return hashlib.sha256(source.encode()).hexdigest()[:16]

@@ -22,7 +22,8 @@ from gatescope.cli.options import (
     ThreadsOption,
     WeightOptions,
 )
-from gatescope.errors import ShapeError, ValueRangeError
+from gatescope.cli.parsing import whole_numbers
+from gatescope.errors import ShapeError
 from gatescope.reporting.terminal import echo, on_terminal, print_table
 
 if TYPE_CHECKING:
@@ -49,8 +50,7 @@ def compare(
     ] = None,
     seed: SeedOption = 0,
     units: Annotated[
-        str | None,
-        typer.Option(help="Units to draw, as in 0,5,9.  Default: three that differ most."),
+        str | None, typer.Option(help="Units to draw, as in 0,5,9.  Default: three that differ most.")
     ] = None,
     out: FolderOption = Path("gatescope-out"),
     traces: Annotated[
@@ -128,12 +128,7 @@ def compare(
 def _parse_units(text: str | None, by_label: dict[str, Params]) -> tuple[int, ...] | None:
     if text is None:
         return None
-    try:
-        units = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise ValueRangeError(
-            "must be whole numbers with commas between them", argument="units", seen=text
-        ) from None
+    units = tuple(whole_numbers("units", text, "0,5,9"))
     least = min(params.hidden_size for params in by_label.values())
     if any(not 0 <= unit < least for unit in units):
         raise ShapeError(

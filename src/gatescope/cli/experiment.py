@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 from gatescope.cli.errors import naming
 from gatescope.cli.options import INTERRUPTED, ThreadsOption
 from gatescope.cli.outputs import check_writable
+from gatescope.cli.parsing import cell_names
 from gatescope.errors import ValueRangeError
 from gatescope.reporting.terminal import echo, on_terminal, print_table, working
 
@@ -64,10 +66,7 @@ def long_series(
     default = FAST if fast else FULL
     asked: dict[str, Any] = {"seeds": seeds, "epochs": epochs, "steps": steps, "sequences": sequences}
     sizes = {name: default[name] if value is None else value for name, value in asked.items()}
-    names = [name.strip() for name in cells.split(",") if name.strip()]
-    example = "give for example lstm,gru"
-    if not names:
-        raise ValueRangeError("names no cell", argument="cells", seen=cells, advice=example)
+    names = cell_names("cells", cells, "lstm,gru")
     if len(set(names)) < len(names):
         raise ValueRangeError("names a cell twice", argument="cells", seen=cells, advice="give each once")
     check_writable("out", out, out, FILES)
@@ -84,7 +83,7 @@ def long_series(
                 dtype=dtype,
                 threads=threads,
                 progress=on_terminal(),
-                log=_log,
+                log=partial(typer.echo, err=True),
                 **sizes,
             )
     except KeyboardInterrupt:
@@ -97,8 +96,3 @@ def long_series(
     for sentence in sentences(result):
         echo(sentence)
     echo(f"written: {', '.join(map(str, files))}")
-
-
-def _log(line: str) -> None:
-    """Print which run is under way on stderr."""
-    typer.echo(line, err=True)

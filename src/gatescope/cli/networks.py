@@ -9,13 +9,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from gatescope.cli.errors import naming
-from gatescope.cli.options import (
-    DEFAULT_CELLS,
-    DEFAULT_INIT,
-    DEFAULT_UNITS,
-    CellOptions,
-    WeightOptions,
-)
+from gatescope.cli.options import DEFAULT_CELLS, DEFAULT_INIT, DEFAULT_UNITS, CellOptions, WeightOptions
+from gatescope.cli.parsing import cell_names
 from gatescope.errors import ShapeError, ValueRangeError, WeightFormatError
 
 if TYPE_CHECKING:
@@ -147,12 +142,7 @@ def add_fresh(
     """Add fresh cells, given by their names with commas between them."""
     from gatescope.recurrence.initialization import init
 
-    names = [name.strip() for name in cells.split(",") if name.strip()]
-    if not names:
-        raise ValueRangeError(
-            "names no cell", argument="cells", seen=cells, advice=f"give for example {DEFAULT_CELLS}"
-        )
-    for name in names:
+    for name in cell_names("cells", cells, DEFAULT_CELLS):
         by_label[free_label(name, by_label)] = init(
             name,
             input_size=input_size,

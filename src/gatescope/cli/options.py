@@ -14,8 +14,7 @@ DEFAULT_UNITS = 64
 DEFAULT_INIT = "pytorch"
 
 DeviceOption = Annotated[
-    str,
-    typer.Option(metavar="cpu|cuda", help="Device to compute on; gatescope devices lists what there is."),
+    str, typer.Option(metavar="cpu|cuda", help="Device to compute on; gatescope devices lists what there is.")
 ]
 ThreadsOption = Annotated[
     int | None, typer.Option(help="Maximum number of CPU threads.  Default: one per core.")

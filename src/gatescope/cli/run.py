@@ -12,6 +12,7 @@ from gatescope.cli.inputs import check_width, read_inputs
 from gatescope.cli.networks import check_device, note, one_cell, refuse
 from gatescope.cli.options import CellOptions, ClampOption, DeviceOption, InputOptions, ThreadsOption
 from gatescope.cli.outputs import check_file, check_not_read
+from gatescope.cli.parsing import parse_clamp
 from gatescope.reporting.terminal import echo, working
 
 
@@ -28,7 +29,6 @@ def run(
     threads: ThreadsOption = None,
 ) -> None:
     """Run one cell and store every state and gate at every step: gatescope.load reads the file."""
-    from gatescope.recurrence.clamping import parse_clamp
     from gatescope.recurrence.run import run as run_cell
     from gatescope.reporting.text import counted
     from gatescope.storage.atomic import check_folder

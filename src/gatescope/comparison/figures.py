@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from gatescope import plotting
 from gatescope.cells.memory_gate import memory_gate
 from gatescope.cells.registry import get
 from gatescope.datatypes import GradientFlow
 from gatescope.datatypes.comparison import CellMeasurements, Comparison
+from gatescope.plotting._style import plain_text
+from gatescope.plotting._trace_view import spread_units
 from gatescope.reporting.text import counted
 
 if TYPE_CHECKING:
@@ -63,15 +67,22 @@ def figures_of(
     return figures
 
 
-def _decay(comparison: Comparison, source: str) -> ReportFigure:
-    def draw() -> Figure:
-        from gatescope import plotting
+def _drawing(width: float, height: float, draw: Callable[[Figure], None]) -> Callable[[], Figure]:
+    """Return what makes a figure of a size, in inches, and draws into it."""
 
+    def drawn() -> Figure:
         with plotting.style():
-            fig = plotting.new_figure(7.2, 4.6)
-            flows = [cell.flow_h for cell in comparison]
-            plotting.plot_gradient_flow(flows, labels=list(comparison.labels), ax=fig.add_subplot())
-        return fig
+            figure = plotting.new_figure(width, height)
+            draw(figure)
+        return figure
+
+    return drawn
+
+
+def _decay(comparison: Comparison, source: str) -> ReportFigure:
+    def draw(figure: Figure) -> None:
+        flows = [cell.flow_h for cell in comparison]
+        plotting.plot_gradient_flow(flows, labels=list(comparison.labels), ax=figure.add_subplot())
 
     first = comparison.cells[0]
     band = ""
@@ -80,7 +91,7 @@ def _decay(comparison: Comparison, source: str) -> ReportFigure:
         band = f"A line is the median of the {count} sequences, its band from the least to the greatest. "
     return ReportFigure(
         "gradient_flow",
-        draw,
+        _drawing(7.2, 4.6, draw),
         f"How fast the gradient decays over {source}\n"
         "The norm of the gradient of the last step with respect to the hidden state so many steps back, in "
         f"powers of ten: the gradient of {direction(first.flow_h)}. "
@@ -91,24 +102,19 @@ def _decay(comparison: Comparison, source: str) -> ReportFigure:
 
 
 def _saturation(gated: list[CellMeasurements]) -> ReportFigure:
-    def draw() -> Figure:
-        from gatescope import plotting
-        from gatescope.plotting._style import plain_text
+    columns = min(2, len(gated))
+    rows = -(-len(gated) // columns)
 
-        with plotting.style():
-            columns = min(2, len(gated))
-            rows = -(-len(gated) // columns)
-            fig = plotting.new_figure(4.8 * columns, 5.0 * rows)
-            for index, cell in enumerate(gated, start=1):
-                ax = fig.add_subplot(rows, columns, index)
-                plotting.plot_saturation(cell.saturation, ax=ax)
-                if cell.label != cell.params.cell:  # the legend names the cell
-                    ax.set_title(plain_text(cell.label))
-        return fig
+    def draw(figure: Figure) -> None:
+        for index, cell in enumerate(gated, start=1):
+            ax = figure.add_subplot(rows, columns, index)
+            plotting.plot_saturation(cell.saturation, ax=ax)
+            if cell.label != cell.params.cell:  # the legend names the cell
+                ax.set_title(plain_text(cell.label))
 
     return ReportFigure(
         "saturation",
-        draw,
+        _drawing(4.8 * columns, 5.0 * rows, draw),
         "How often gates are shut and open\n"
         "A mark a unit and gate: the fraction of steps at which it is shut (across) and open (up). A unit on "
         "the diagonal is always one or the other; one at the origin never is.",
@@ -117,9 +123,6 @@ def _saturation(gated: list[CellMeasurements]) -> ReportFigure:
 
 
 def _trajectories(cell: CellMeasurements, stem: str, units: tuple[int, ...] | None) -> list[ReportFigure]:
-    # The choice lives beside its plot, and the plots bring matplotlib in.
-    from gatescope.plotting._trace_view import spread_units
-
     trace, label = cell.trace, cell.label
     chosen, reference = spread_units(trace)
     order = ""
@@ -130,21 +133,16 @@ def _trajectories(cell: CellMeasurements, stem: str, units: tuple[int, ...] | No
         order = f"From the smallest to the greatest mean of {reference}{role}."
     length = int(trace.lengths[0])
 
-    def draw(first: int) -> Callable[[], Figure]:
-        def draw_now() -> Figure:
-            from gatescope import plotting
-
-            figure, _ = plotting.plot_gate_trajectories(trace, units=chosen, steps=slice(first, None))
-            return cast("Figure", figure)
-
-        return draw_now
+    def draw(first: int) -> Figure:
+        figure, _ = plotting.plot_gate_trajectories(trace, units=chosen, steps=slice(first, None))
+        return cast("Figure", figure)
 
     listed = ("unit " if len(chosen) == 1 else "units ") + ", ".join(map(str, chosen))
     some, which = counted(len(chosen), "unit"), _which_sequence(cell)
     figures = [
         ReportFigure(
             f"trajectories_{stem}",
-            draw(0),
+            partial(draw, 0),
             f"{label}: gates and states of {listed} over {'all ' if length > 1 else ''}"
             f"{counted(length, 'step')}{which}\n{order}",
             f"Line plots of each gate and state of {some} of the {label} against the step.",
@@ -153,7 +151,7 @@ def _trajectories(cell: CellMeasurements, stem: str, units: tuple[int, ...] | No
     if length > 2 * CLOSE_UP:
         close_up = ReportFigure(
             f"close_up_{stem}",
-            draw(length - CLOSE_UP),
+            partial(draw, length - CLOSE_UP),
             f"{label}: {listed} over the last {CLOSE_UP} steps{which}\nEvery step is drawn.",
             f"Line plots of each gate and state of {some} of the {label} over the last {CLOSE_UP} steps.",
         )
@@ -171,18 +169,13 @@ def _heat_maps(cell: CellMeasurements, stem: str) -> ReportFigure:
     which = _which_sequence(cell)
     names = (*cell.saturation.gates, trace.state_names[-1])  # the last state is what carries the memory
 
-    def draw() -> Figure:
-        from gatescope import plotting
-
-        with plotting.style():
-            fig = plotting.new_figure(7.2, 0.4 + 2.2 * len(names))
-            for ax, name in zip(fig.subplots(len(names), 1, squeeze=False)[:, 0], names, strict=True):
-                plotting.plot_gate_heatmap(trace, name, sort=True, ax=ax)
-        return fig
+    def draw(figure: Figure) -> None:
+        for ax, name in zip(figure.subplots(len(names), 1, squeeze=False)[:, 0], names, strict=True):
+            plotting.plot_gate_heatmap(trace, name, sort=True, ax=ax)
 
     return ReportFigure(
         f"heatmap_{stem}",
-        draw,
+        _drawing(7.2, 0.4 + 2.2 * len(names), draw),
         f"{label}: all units{f' over the steps{which}' if which else ''}\n"
         "Each row is a unit, in the order of the units' means; lightness is the value.",
         f"Heat maps of {', '.join(names)} of all units of the {label} over the steps.",

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from gatescope import plotting
 from gatescope.comparison.figures import figures_of, file_stems
 from gatescope.comparison.notes import notes
 from gatescope.datatypes import Result
@@ -82,8 +83,6 @@ def write_folder(
     UnknownNameError, ValueRangeError
         If a unit does not exist.
     """
-    from gatescope import plotting
-
     path = check_folder(folder, file_names(comparison.labels, traces=traces))
     chosen = None if units is None else tuple(units)
     figures = figures_of(comparison, source, chosen)
@@ -167,8 +166,7 @@ def _data_jobs(
             "flow_h": cell.flow_h,
             "flow_c": cell.flow_c,
         }
-        if traces:
-            results["trace"] = cell.trace
+        results["trace"] = cell.trace if traces else None
         jobs += [
             (folder / f"{kind}_{stem}.npz", result.save)
             for kind, result in results.items()

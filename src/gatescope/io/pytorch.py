@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ _SHOWN = 12  # as many names as an error message lists
 # Row blocks of weight_hh: a GRU has r z n, an LSTM i f g o.
 _CELL_OF_BLOCKS = {3: "gru", 4: "lstm"}
 _RNN_OF_NONLINEARITY = {"tanh": "rnn", "relu": "rnn_relu"}
+
+_Wrong = Callable[..., WeightFormatError]  # makes an error about a source, from a problem and an advice
 
 
 def load_torch(
@@ -93,64 +96,59 @@ def load_torch(
     if nonlinearity is not None:
         check_choice("nonlinearity", nonlinearity, _RNN_OF_NONLINEARITY)
     precision = None if dtype is None else float_dtype(dtype)
-    entries, origin, provenance = _open(source)
-    prefix = _find_prefix(entries, prefix, origin)
+    entries, wrong, provenance = _open(source)
+    matches = [match for name in entries if isinstance(name, str) and (match := _WEIGHT.fullmatch(name))]
+    prefix = _find_prefix(entries, matches, prefix, wrong)
     suffix = f"_l{layer}{'_reverse' if reverse else ''}"
-    _check_layer(entries, prefix, layer, reverse, origin)
-
+    known = {(int(match["layer"]), bool(match["reverse"])) for match in matches if match["prefix"] == prefix}
+    _check_layer(known, layer, reverse, wrong)
+    if f"{prefix}weight_hr{suffix}" in entries:
+        raise wrong(
+            f"holds '{prefix}weight_hr{suffix}', a projection (proj_size > 0), which no cell of gatescope has",
+            advice="use a network with proj_size=0",
+        )
     names = {kind: f"{prefix}{kind}{suffix}" for kind in WEIGHT_NAMES}
-    arrays = {kind: _numbers(entries, name, origin) for kind, name in names.items() if name in entries}
-    blocks = _check_shapes(arrays, names, origin)
+    for kind in ("weight_ih", "weight_hh"):
+        if names[kind] not in entries:
+            raise wrong(
+                f"has no entry {names[kind]!r}, which layer {layer} needs",
+                advice="save the whole state_dict",
+            )
+    arrays = {kind: _numbers(entries, name, wrong) for kind, name in names.items() if name in entries}
+    blocks = _check_shapes(arrays, names, wrong)
     common = precision or np.result_type(*(value.dtype for value in arrays.values()))
-    weights = {kind: _convert(value, common, names[kind], origin) for kind, value in arrays.items()}
+    weights = {kind: _convert(value, common, names[kind], wrong) for kind, value in arrays.items()}
     for kind in ("bias_ih", "bias_hh"):
         weights.setdefault(kind, np.zeros(len(weights["weight_hh"]), common))
-    vanilla = blocks == 1
-    cell = (
-        _RNN_OF_NONLINEARITY[_nonlinearity(source, prefix, nonlinearity)]
-        if vanilla
-        else _CELL_OF_BLOCKS[blocks]
-    )
-    return Params(
-        cell=cell,
-        provenance={
-            **provenance,
-            "layer": layer,
-            "prefix": prefix,
-            "reverse": reverse,
-            "gatescope": __version__,
-        },
-        **weights,
-    )
+    provenance |= {"layer": layer, "prefix": prefix, "reverse": reverse, "gatescope": __version__}
+    return Params(cell=_cell(blocks, source, prefix, nonlinearity), provenance=provenance, **weights)
 
 
-def _open(source: object) -> tuple[Mapping[str, Any], dict[str, Any], dict[str, Any]]:
-    """Return the entries by name, what errors say of their source, and what is known of where they come from."""
-    argument = {"argument": "source"}
+def _open(source: object) -> tuple[Mapping[str, Any], _Wrong, dict[str, Any]]:
+    """Return the entries by name, what makes errors about their source, and what is known of where they come from."""
+    wrong = partial(WeightFormatError, argument="source")
     if isinstance(source, Mapping):
         inner = [name for name, value in source.items() if isinstance(value, Mapping)]
         if inner:
-            raise WeightFormatError(
+            raise wrong(
                 f"is a checkpoint with mappings inside ({_list(inner)}), not a state_dict",
-                **argument,
                 advice=f"pass source[{inner[0]!r}], or the entry that holds the weights",
             )
-        return source, argument, {"source": "mapping"}
+        return source, wrong, {"source": "mapping"}
     if isinstance(source, str | os.PathLike):
         return _open_file(source)
     state_dict = getattr(source, "state_dict", None)
     if callable(state_dict):
         kind = f"{type(source).__module__}.{type(source).__qualname__}"
-        return state_dict(), argument, {"source": kind}
-    raise WeightFormatError(
+        return state_dict(), wrong, {"source": kind}
+    raise wrong(
         f"is of type {type(source).__name__}",
-        **argument,
         advice="pass a .safetensors or .npz file, a state_dict or a PyTorch module",
     )
 
 
-def _open_file(path: str | os.PathLike[str]) -> tuple[Mapping[str, Any], dict[str, Any], dict[str, Any]]:
-    file = Path(os.fspath(path))
+def _open_file(path: str | os.PathLike[str]) -> tuple[Mapping[str, Any], _Wrong, dict[str, Any]]:
+    file, wrong = Path(os.fspath(path)), partial(WeightFormatError, seen=path)
     entries: Mapping[str, Any]
     with open_file(file) as (stream, _):
         if file.suffix == ".safetensors":
@@ -158,74 +156,51 @@ def _open_file(path: str | os.PathLike[str]) -> tuple[Mapping[str, Any], dict[st
         elif file.suffix == ".npz":
             entries = read_npz(file)
         elif file.suffix in (".pt", ".pth", ".bin", ".ckpt", ".pkl"):
-            raise WeightFormatError(
+            raise wrong(
                 "looks like a pickle, which can run any code and is never opened",
-                seen=path,
                 advice="save the state_dict with safetensors.torch.save_file instead",
             )
         else:
-            raise WeightFormatError(
-                f"ends in {file.suffix!r}; weights are read from .safetensors and .npz files", seen=path
-            )
+            raise wrong(f"ends in {file.suffix!r}; weights are read from .safetensors and .npz files")
         digest = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
     if "gatescope_meta" in entries:
-        raise WeightFormatError("was saved by gatescope", seen=path, advice="read it with gatescope.load")
-    return entries, {"seen": path}, {"source": file.name, "sha256": digest}
+        raise wrong("was saved by gatescope", advice="read it with gatescope.load")
+    return entries, wrong, {"source": file.name, "sha256": digest}
 
 
-def _find_prefix(entries: Mapping[str, Any], prefix: str | None, origin: dict[str, Any]) -> str:
-    matches = (_WEIGHT.fullmatch(name) for name in entries if isinstance(name, str))
-    candidates = sorted({match["prefix"] for match in matches if match})
+def _find_prefix(
+    entries: Mapping[str, Any], matches: list[re.Match[str]], prefix: str | None, wrong: _Wrong
+) -> str:
+    candidates = sorted({match["prefix"] for match in matches})
     if not candidates:
-        raise WeightFormatError(
+        raise wrong(
             f"has no recurrent layer: none of its {len(entries)} entries ({_list(entries)}) is named like weight_ih_l0",
-            **origin,
             advice="give the state_dict of a torch.nn.RNN, LSTM or GRU",
         )
     if prefix is None:
         if len(candidates) > 1:
-            raise WeightFormatError(
+            raise wrong(
                 f"has {len(candidates)} recurrent networks",
-                **origin,
                 advice=f"choose one with `prefix`: {_list(candidates)}",
             )
         return candidates[0]
     for candidate in (prefix, f"{prefix}."):
         if candidate in candidates:
             return candidate
-    raise WeightFormatError(f"has no `prefix` {prefix!r}; it has {_list(candidates)}", **origin)
+    raise wrong(f"has no `prefix` {prefix!r}; it has {_list(candidates)}")
 
 
-def _check_layer(
-    entries: Mapping[str, Any], prefix: str, layer: int, reverse: bool, origin: dict[str, Any]
-) -> None:
-    """Check that the layer is there, with both of its weights and without a projection."""
-    matches = [match for name in entries if isinstance(name, str) and (match := _WEIGHT.fullmatch(name))]
-    known = {(int(m["layer"]), bool(m["reverse"])) for m in matches if m["prefix"] == prefix}
+def _check_layer(known: set[tuple[int, bool]], layer: int, reverse: bool, wrong: _Wrong) -> None:
+    """Check that a layer is among the numbers and directions known."""
     if (layer, reverse) not in known:
         layers = sorted({number for number, backward in known if backward == reverse})
-        raise WeightFormatError(
+        raise wrong(
             f"has no `layer` {layer}{' in the backward direction' if reverse else ''}; its layers are "
-            f"{', '.join(map(str, layers)) or 'all forward: leave `reverse` out'}",
-            **origin,
+            f"{', '.join(map(str, layers)) or 'all forward: leave `reverse` out'}"
         )
-    suffix = f"_l{layer}{'_reverse' if reverse else ''}"
-    if f"{prefix}weight_hr{suffix}" in entries:
-        raise WeightFormatError(
-            f"holds '{prefix}weight_hr{suffix}', a projection (proj_size > 0), which no cell of gatescope has",
-            **origin,
-            advice="use a network with proj_size=0",
-        )
-    for kind in ("weight_ih", "weight_hh"):
-        if f"{prefix}{kind}{suffix}" not in entries:
-            raise WeightFormatError(
-                f"has no entry '{prefix}{kind}{suffix}', which layer {layer} needs",
-                **origin,
-                advice="save the whole state_dict",
-            )
 
 
-def _numbers(entries: Mapping[str, Any], name: str, origin: dict[str, Any]) -> Array:
+def _numbers(entries: Mapping[str, Any], name: str, wrong: _Wrong) -> Array:
     """Return the entry as an array of floating-point numbers; half precision becomes float32."""
     value = entries[name]
     try:
@@ -236,29 +211,24 @@ def _numbers(entries: Mapping[str, Any], name: str, origin: dict[str, Any]) -> A
             value = value.numpy()
         array = np.asarray(value)
     except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
-        raise WeightFormatError(
-            f"holds {name!r}, which is no array of numbers ({error})",
-            **origin,
-            advice="give a dense array or tensor",
+        raise wrong(
+            f"holds {name!r}, which is no array of numbers ({error})", advice="give a dense array or tensor"
         ) from error
     if array.dtype == np.float16 or array.dtype.name == "bfloat16":
         return array.astype(np.float32)
     if array.dtype.newbyteorder("=") not in (np.float32, np.float64):
-        raise WeightFormatError(
+        raise wrong(
             f"holds {name!r} of dtype {array.dtype}, not floating-point weights",
-            **origin,
             advice="convert it to float32 or float64 (quantized weights must be dequantized)",
         )
     return array
 
 
-def _check_shapes(arrays: Mapping[str, Array], names: Mapping[str, str], origin: dict[str, Any]) -> int:
+def _check_shapes(arrays: Mapping[str, Array], names: Mapping[str, str], wrong: _Wrong) -> int:
     """Return G, the number of row blocks, if every shape fits the others."""
 
     def refuse(kind: str, needed: str) -> WeightFormatError:
-        return WeightFormatError(
-            f"holds {names[kind]!r} of shape {arrays[kind].shape}, which must be {needed}", **origin
-        )
+        return wrong(f"holds {names[kind]!r} of shape {arrays[kind].shape}, which must be {needed}")
 
     shape = arrays["weight_hh"].shape
     rows, units = shape if len(shape) == 2 else (0, 0)
@@ -275,7 +245,7 @@ def _check_shapes(arrays: Mapping[str, Array], names: Mapping[str, str], origin:
     return blocks
 
 
-def _convert(value: Array, dtype: np.dtype[Any], name: str, origin: dict[str, Any]) -> Array:
+def _convert(value: Array, dtype: np.dtype[Any], name: str, wrong: _Wrong) -> Array:
     """Return a C-contiguous copy in `dtype`, checked to be finite."""
     with np.errstate(over="ignore"):  # an overflow is reported below
         weights = np.array(value, dtype=dtype, order="C", copy=True)
@@ -283,29 +253,30 @@ def _convert(value: Array, dtype: np.dtype[Any], name: str, origin: dict[str, An
     if len(bad):
         first = tuple(int(k) for k in bad[0])
         advice = "train it without them" if not np.isfinite(value[first]) else "use `dtype`='float64'"
-        raise WeightFormatError(
+        raise wrong(
             f"holds {name!r} with {len(bad)} weights that are not finite in {dtype}, the first {value[first]} at "
             f"{list(first)}",
-            **origin,
             advice=advice,
         )
     return weights
 
 
-def _nonlinearity(source: object, prefix: str, asked: str | None) -> str:
-    """Return what an RNN squashes with: the live module knows, files and mappings do not."""
+def _cell(blocks: int, source: object, prefix: str, asked: str | None) -> str:
+    """Return the cell; what an RNN squashes with the live module knows, files and mappings do not."""
+    if blocks in _CELL_OF_BLOCKS:
+        return _CELL_OF_BLOCKS[blocks]
     module = source
     get_submodule = getattr(source, "get_submodule", None)
     if callable(get_submodule) and prefix:
         module = get_submodule(prefix.removesuffix("."))
     own = getattr(module, "nonlinearity", None)
     if own not in _RNN_OF_NONLINEARITY:
-        return asked or "tanh"
+        return _RNN_OF_NONLINEARITY[asked or "tanh"]
     if asked is not None and asked != own:
         raise ValueRangeError(
             f"is not the module's own, {own!r}", argument="nonlinearity", seen=asked, advice="leave it out"
         )
-    return str(own)
+    return _RNN_OF_NONLINEARITY[own]
 
 
 def _list(names: Any) -> str:

@@ -9,7 +9,6 @@ inputs, no gradient flows through a gate that is clamped.
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -127,37 +126,6 @@ def clamp_metadata(params: Any, clamp: Any) -> dict[str, Any]:
         elif units.size:
             clamped[gate] = {str(unit): float(row[unit]) for unit in units}
     return {"clamp": clamped}
-
-
-def parse_clamp(texts: Iterable[str] | None) -> dict[str, Any] | None:
-    """Return what ``f=1.0`` and ``f[0,3]=1.0`` of the command line say, as `clamp` takes it."""
-    clamped: dict[str, Any] = {}
-    for text in texts or ():
-        match = re.fullmatch(r"\s*([^\s\[\]=]+)\s*(?:\[([\s\d,]*)\]\s*)?=\s*(\S+)\s*", text)
-        try:
-            gate, units, number = match.groups()  # type: ignore[union-attr]  # no match is handled below
-            value = float(number)
-            chosen = None if units is None else [int(unit) for unit in units.split(",")]
-        except (AttributeError, ValueError):
-            raise ValueRangeError(
-                "must name a gate and a value",
-                argument="clamp",
-                seen=text,
-                advice="write f=1.0, or f[0,3]=1.0 for some units",
-            ) from None
-        before = clamped.get(gate)
-        if gate in clamped if chosen is None or not isinstance(before, dict) else set(chosen) & set(before):
-            raise ValueRangeError(
-                "clamps what another `clamp` clamps",
-                argument="clamp",
-                seen=text,
-                advice="give one value a unit",
-            )
-        if chosen is None:
-            clamped[gate] = value
-        else:
-            clamped.setdefault(gate, {}).update(dict.fromkeys(chosen, value))
-    return clamped or None
 
 
 def _row(cell: Cell, gate: Any, name: str) -> int:

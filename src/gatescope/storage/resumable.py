@@ -248,9 +248,16 @@ def read_state(path: str | os.PathLike[str]) -> tuple[dict[str, Array], str, dic
 
 def _change(name: str, old: object, new: object) -> str:
     """Return a name with both values; digests say nothing to the reader."""
-    shown = [repr(value) for value in (old, new)]
+    shown = [_plain(value) for value in (old, new)]
     name = f"`{name}`" if name.isidentifier() else name
     return name if any(len(text) > 40 for text in shown) else f"{name} ({shown[0]} there, {shown[1]} here)"
+
+
+def _plain(value: object) -> str:
+    """Return a value as one types it on a command line: names without quotes, lists as in gru,lstm."""
+    if isinstance(value, list | tuple):
+        return ",".join(map(_plain, value)) or "none"
+    return "none" if value is None else str(value)
 
 
 def _check_writable(argument: str, path: str | os.PathLike[str]) -> None:

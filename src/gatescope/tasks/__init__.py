@@ -1,4 +1,9 @@
-"""Data to run and train the cells on; each task gives a `gatescope.Batch`."""
+"""Data to run and train the cells on; each task gives a `gatescope.Batch`.
+
+Every maker checks its arguments before it does anything: a number that is not allowed, or a batch of more than 4 GiB,
+is a `ValueRangeError`, a split or another name that is not known an `UnknownNameError`, a wrong type or dtype a
+`DtypeError`.
+"""
 
 from gatescope.tasks._adding import adding
 from gatescope.tasks._characters import characters

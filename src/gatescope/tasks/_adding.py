@@ -40,11 +40,6 @@ def adding(*, steps: int = 100, sequences: int = 50, seed: int = 0, dtype: DType
         `inputs` (T, B, 2), `targets` (T, B, 1), of which `mask` (T, B) counts the last step; one head of 1 output,
         mean squared error.
 
-    Raises
-    ------
-    ValueRangeError
-        If the batch would take more than 4 GiB.
-
     References
     ----------
     S. Hochreiter, J. Schmidhuber, Long short-term memory, Neural Computation 9(8) (1997), experiment 4, where the

@@ -81,9 +81,7 @@ def characters(
         If the file is missing, empty, larger than 1 GiB, or is not text in `encoding`.
     ValueRangeError
         If the split is too short for `sequences` streams (of `steps`), if a character is not in `vocabulary`, that has
-        one twice, if there are not two characters to tell apart, or if a number is not allowed.
-    UnknownNameError
-        If there is no such split or encoding.
+        one twice, or if there are not two characters to tell apart.
 
     References
     ----------

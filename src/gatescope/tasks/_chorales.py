@@ -81,10 +81,6 @@ def chorales(
         If music21 is not installed: ``pip install "gatescope[chorales]"``.
     FileFormatError
         If music21 cannot read a chorale, or has none.
-    ValueRangeError
-        If a number is not allowed.
-    UnknownNameError
-        If there is no such split or grid.
 
     References
     ----------

@@ -59,11 +59,6 @@ def copying(
         `inputs` (T + 2 M, B, K + 2) one-hot, `targets` (T + 2 M, B, 1), of which every step counts; one head of
         K + 1 outputs, cross-entropy: the K symbols and the blank, for the delimiter is never an answer.
 
-    Raises
-    ------
-    ValueRangeError
-        If the batch would take more than 4 GiB.
-
     References
     ----------
     S. Hochreiter, J. Schmidhuber, Long short-term memory, Neural Computation 9(8) (1997), for its origin;

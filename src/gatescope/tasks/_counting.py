@@ -74,11 +74,6 @@ def counting(
         `lengths` (B,) and `mask` (T, B) are those of the strings with their start.  One head of letters + 1 outputs,
         Bernoulli.  `provenance` holds the n of every sequence as ``"numbers"``.
 
-    Raises
-    ------
-    ValueRangeError
-        If the batch would take more than 4 GiB.
-
     References
     ----------
     F. A. Gers, J. Schmidhuber, LSTM recurrent networks learn simple context-free and context-sensitive languages,
@@ -123,12 +118,8 @@ def counting_of(
 
     Raises
     ------
-    ValueRangeError
-        If a number is not allowed, or the batch would be too large.
     ShapeError
         If `numbers` is empty or has not one axis.
-    DtypeError
-        If `dtype` is neither float32 nor float64, or `numbers` are no numbers.
 
     Examples
     --------

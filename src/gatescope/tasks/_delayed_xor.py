@@ -52,11 +52,6 @@ def delayed_xor(
         `inputs` (T, B, 1), `targets` (T, B, 1), of which `mask` (T, B) counts the last step; one head of 1 output,
         Bernoulli.
 
-    Raises
-    ------
-    ValueRangeError
-        If the batch would take more than 4 GiB.
-
     References
     ----------
     Y. Bengio, P. Simard, P. Frasconi, Learning long-term dependencies with gradient descent is difficult, IEEE

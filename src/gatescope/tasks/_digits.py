@@ -79,10 +79,7 @@ def digits(
     MissingPackageError
         If scikit-learn is not installed: ``pip install "gatescope[digits]"``.
     ValueRangeError
-        If a number is not allowed, `test_fraction` puts all or none of a digit's images into the test split, or a split
-        is empty.
-    UnknownNameError
-        If there is no such split or order.
+        If `test_fraction` puts all or none of a digit's images into the test split, or a split is empty.
 
     References
     ----------

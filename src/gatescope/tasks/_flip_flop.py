@@ -53,11 +53,6 @@ def flip_flop(
         `inputs` (T, B, C), `targets` (T, B, C), of which every step counts; one head of C outputs, mean squared
         error.
 
-    Raises
-    ------
-    ValueRangeError
-        If the batch would take more than 4 GiB.
-
     References
     ----------
     D. Sussillo, O. Barak, Opening the black box: low-dimensional dynamics in high-dimensional recurrent neural

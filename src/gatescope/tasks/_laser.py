@@ -42,11 +42,6 @@ def laser(*, steps: int | None = None, dtype: DTypeLike = "float32", standardize
         `inputs` and `targets` (T, 1, 1), `mask` (T, 1), `lengths` (1,); one head of 1 output, mean squared error.
         `provenance` holds the mean and the standard deviation of the intensities and the SHA-256 of the file.
 
-    Raises
-    ------
-    ValueRangeError
-        If `steps` is not between 1 and 10,093.
-
     References
     ----------
     U. Huebner, N. B. Abraham, C. O. Weiss, Phys. Rev. A 40, 6354 (1989), for the measurement; A. S. Weigend

@@ -75,7 +75,7 @@ def long_series(
     Raises
     ------
     ValueRangeError
-        If a number is not allowed, the batch would be too large, or the changes of so short a series are all alike.
+        If the changes of so short a series are all alike.
 
     Examples
     --------
@@ -144,11 +144,6 @@ def long_series_prices(*, steps: int = 20_000, sequences: int = 40, seed: int = 
     Returns
     -------
     (T, B) float64
-
-    Raises
-    ------
-    ValueRangeError
-        If a number is not allowed, or there would be too many prices.
 
     References
     ----------

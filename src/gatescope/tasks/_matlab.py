@@ -49,14 +49,7 @@ class MissingVariableError(FileFormatError):
 
 
 def read_cells(data: bytes, name: str, variables: Sequence[str]) -> dict[str, list[Array]]:
-    """Return the cell arrays called `variables`, lists of matrices, from the bytes of a ``.mat`` file called `name`.
-
-    Raises
-    ------
-    FileFormatError
-        If the bytes are no level-5 file, are cut off or damaged, state impossible sizes, unpack to absurdly much, lack
-        a variable that was asked for, or hold something else under its name.
-    """
+    """Return the cell arrays called `variables`, lists of matrices, from the bytes of a ``.mat`` file called `name`."""
     try:
         return _read(data, name, variables)
     except GatescopeError:
@@ -66,13 +59,7 @@ def read_cells(data: bytes, name: str, variables: Sequence[str]) -> dict[str, li
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
-    """Return the bytes of a file that begins as a level-5 ``.mat`` file does.
-
-    Raises
-    ------
-    FileFormatError
-        If it is missing, no regular file, of another kind, or of more than 1 GiB.
-    """
+    """Return the bytes of a file that begins as a level-5 ``.mat`` file does."""
     with open_file(path) as (stream, size):
         head = stream.read(_HEADER)
         _order(head, str(path))

@@ -21,13 +21,7 @@ CHECK_NOTE = partial(check_count, least=LOWEST_NOTE, most=HIGHEST_NOTE)
 
 
 def need(module: str, package: str, task: str) -> Any:
-    """Import a module of the optional `package`, which the extra named like the task brings.
-
-    Raises
-    ------
-    MissingPackageError
-        If it is not installed or cannot be imported; the message has the pip command.
-    """
+    """Import a module of the optional `package`, which the extra named like the task brings."""
     try:
         return importlib.import_module(module)
     except Exception as error:  # a broken installation raises anything

@@ -54,12 +54,8 @@ def next_step(
     ------
     ShapeError
         If `series` has more axes, or none.
-    DtypeError
-        If it does not hold real numbers.
     ValueRangeError
         If a number is NaN or infinite, or the split has fewer than two steps.
-    UnknownNameError
-        If there is no such split.
 
     Examples
     --------

@@ -83,12 +83,10 @@ def own(
     ShapeError
         If an array has another shape; the message says which one fits.
     DtypeError
-        If an array does not hold numbers, or `dtype` is neither float32 nor float64.
+        If an array does not hold numbers.
     ValueRangeError
         If a number that counts is NaN, infinite or nothing that the loss knows, no target counts, a length is not in
         1..T, or nothing is in the split.
-    UnknownNameError
-        If there is no such loss or split.
 
     Examples
     --------
@@ -175,12 +173,7 @@ def _checked(
     head = Head("class", classes, loss) if loss == "cross_entropy" else Head("y", max(columns, 1), loss)
     optional: dict[str, Any] = {name: arrays[name] for name in _OPTIONAL if name in arrays}
     try:
-        whole = Batch(
-            inputs=inputs,
-            targets=targets,
-            **optional,
-            heads=(head,),
-        )
+        whole = Batch(inputs=inputs, targets=targets, **optional, heads=(head,))
         inputs, targets, mask, lengths = check_task(whole, dtype, whole.heads)
         if (lengths < 1).any():
             raise ValueRangeError("has a sequence of no steps", argument="lengths", advice="leave it out")

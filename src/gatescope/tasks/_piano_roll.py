@@ -68,9 +68,7 @@ def piano_roll(
     ShapeError
         If a piece is not (steps, 88).
     ValueRangeError
-        If a piece holds something else than 0 and 1, or a number is not allowed.
-    UnknownNameError
-        If there is no such split.
+        If a piece holds something else than 0 and 1.
 
     References
     ----------

@@ -26,13 +26,7 @@ class NoSuchSplitError(ValueRangeError):
 
 
 def part(count: int, split: str, valid: float, test: float) -> tuple[int, int]:
-    """Return where a split of `count` begins and ends: the test split is the end, the validation split lies before it.
-
-    Raises
-    ------
-    ValueRangeError
-        If the two fractions leave nothing to train on.
-    """
+    """Return where a split of `count` begins and ends: the test split is the end, the validation split before it."""
     if valid + test >= 1:
         raise ValueRangeError(
             f"and `test_fraction`={test:g} leave nothing to train on",

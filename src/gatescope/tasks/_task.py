@@ -37,19 +37,6 @@ def task(**checks: Check | None) -> Callable[[Callable[P, Batch]], Callable[P, B
 
     The provenance has the task's name, its keyword arguments, what the maker put into it (which wins), and the versions
     that random numbers depend on.
-
-    Examples
-    --------
-    >>> import numpy as np, gatescope as gs
-    >>> from gatescope.tasks._task import task
-    >>> @task()
-    ... def ones(*, steps: int = 3, dtype="float32"):
-    ...     return gs.Batch(inputs=np.ones((steps, 1, 1), dtype), targets=np.ones((steps, 1, 1), dtype))
-    >>> ones(steps=2).provenance["steps"], ones().name
-    (2, 'ones')
-    >>> ones(steps=0)
-    Traceback (most recent call last):
-    gatescope.errors.ValueRangeError: steps=0 must be a whole number of at least 1
     """
 
     def decorate(maker: Callable[P, Batch]) -> Callable[P, Batch]:

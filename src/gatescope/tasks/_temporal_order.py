@@ -60,11 +60,6 @@ def temporal_order(
         `inputs` (T, B, 8) one-hot: start, end, four distractors, X, Y.  `targets` (T, B, 1), of which `mask` (T, B)
         counts the last step; one head of 4 or 8 outputs, cross-entropy.
 
-    Raises
-    ------
-    ValueRangeError
-        If the batch would take more than 4 GiB.
-
     References
     ----------
     S. Hochreiter, J. Schmidhuber, Long short-term memory, Neural Computation 9(8) (1997), experiments 6a and 6b;

@@ -29,6 +29,7 @@ from gatescope.cli.options import (
     SeedOption,
     ThreadsOption,
 )
+from gatescope.cli.parsing import parse_clamp
 from gatescope.measurements.registry import Measurement
 from gatescope.reporting.terminal import echo, on_terminal, print_table, working
 
@@ -154,8 +155,6 @@ class Plan:
         self._write(job, result, out)
 
     def _job(self, values: dict[str, Any]) -> tuple[Job, list[str]]:
-        from gatescope.recurrence.clamping import parse_clamp
-
         values["clamp"] = parse_clamp(values.get("clamp"))
         series, label, params = None, "", None
         notes: list[str] = []

@@ -8,7 +8,7 @@ import numpy as np
 import typer
 
 from gatescope.cli.measure.command import Job
-from gatescope.cli.measure.options import numbers
+from gatescope.cli.parsing import numbers
 
 if TYPE_CHECKING:
     from gatescope.datatypes import FixedPoints

@@ -7,63 +7,13 @@ shorter help) stands here by the name of the argument.
 from __future__ import annotations
 
 import inspect
-import math
 import re
 from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple
 
-import numpy as np
 import typer
 
-from gatescope.checks.parsing import split_outside
-from gatescope.errors import ValueRangeError
-
-
-def whole_numbers(argument: str, text: str) -> list[int]:
-    """Return whole numbers that stand with commas between them."""
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise ValueRangeError(
-            "must be whole numbers with commas between them, as in 1,10,100", argument=argument, seen=text
-        ) from None
-
-
-def whole_number(argument: str, text: str) -> int:
-    """Return a whole number."""
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueRangeError("must be a whole number", argument=argument, seen=text) from None
-
-
-def steps_or_spacing(argument: str, text: str) -> list[int] | str:
-    """Return whole numbers, or the name of a spacing of them."""
-    return text if text in ("even", "log") else whole_numbers(argument, text)
-
-
-def numbers(argument: str, text: str) -> list[float]:
-    """Return numbers that stand with commas between them, or that are evenly spaced, as in ``0:2:9``."""
-    try:
-        if ":" in text:
-            first, last, count = text.split(":")
-            values = [float(value) for value in np.linspace(float(first), float(last), int(count))]
-        else:
-            values = [float(part) for part in text.split(",")]
-    except ValueError:
-        values = []
-    if not values or not all(map(math.isfinite, values)):
-        raise ValueRangeError(
-            "must be numbers with commas between them, or from:to:count, as in 0:2:9",
-            argument=argument,
-            seen=text,
-        )
-    return values
-
-
-def names(_argument: str, text: str) -> list[str]:
-    """Return names that stand with commas between them, but for commas in parentheses."""
-    return list(split_outside(text)) or [text]
+from gatescope.cli.parsing import names, numbers, steps_or_spacing, whole_number, whole_numbers
 
 
 class _Parsed(NamedTuple):
@@ -95,7 +45,6 @@ _HELP = {
     "source_step": "State to differentiate, counted from 1, the state after the first step; -1 is the last one.",
     "lags": "Lags to measure, as in 1,10,100.  Default: all, or spread over the series.",
     "max_lag": "Longest lag.  Default: all.",
-    "transient": "Steps at the beginning that are left out.  Default: a part of the series.",
     "target_steps": "Steps of the outputs, counted from 0, as in 99,199.  Default: up to 200, evenly spaced.",
     "source_steps": "Steps of the inputs, counted from 0, as in 0,50,99, or even or log.  Default: even.",
     "cell": "Cell to draw, as in gru.",
@@ -104,19 +53,10 @@ _HELP = {
     "bias": "Numbers added to the bias of the memory gate, written as --gain.  Default: -2:6:9, or 0 without such a "
     "gate.",
     "hidden_size": "Units of each cell.",
-    "seeds": "Number of networks at each point, whose rates are averaged.",
-    "k": "Number of values, largest first.  Default: all.",
     "dtype": "Precision: float32 or float64.",
     "starts": "Number of random states to start from.",
-    "tolerance": "Largest residual of a fixed point, relative to its greatest component where that is above 1.",
-    "iterations": "Largest number of iterations from each start.",
-    "merge": "Distance below which two fixed points count as one, relative as --tolerance is.",
-    "margin": "Distance from 1 below which the modulus of an eigenvalue must stay in a stable fixed point.",
-    "target_half_life": "Half-life that is wanted, in steps.  Default: a tenth of the series, at most 1,000.",
-    "window": "Number of last steps that are measured.  Default: four times --target-half-life, at least 2,000.",
     "left": "Value below which a gate is shut.",
     "right": "Value above which a gate is open.",
-    "vectors": "Store the parts of the gradient themselves, not their norms alone.",
 }
 
 
@@ -175,23 +115,7 @@ def _help(name: str, docstring: str, default: Any) -> str:
 
 
 def parameter_texts(function: Callable[..., Any]) -> dict[str, str]:
-    """Return what a numpydoc docstring says of each parameter, as plain text.
-
-    Examples
-    --------
-    >>> from gatescope.cli.measure.options import parameter_texts
-    >>> def f(x, y):
-    ...     '''Add.
-    ...
-    ...     Parameters
-    ...     ----------
-    ...     x, y : int
-    ...         Numbers,
-    ...         as ``1``.
-    ...     '''
-    >>> parameter_texts(f)
-    {'x': 'Numbers, as 1.', 'y': 'Numbers, as 1.'}
-    """
+    """Return what a numpydoc docstring says of each parameter, as plain text."""
     _, _, section = (inspect.getdoc(function) or "").partition("Parameters\n----------\n")
     section = re.split(r"\n\n\w[\w ]*\n-+\n", section)[0]
     texts: dict[str, str] = {}

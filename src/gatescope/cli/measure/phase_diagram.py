@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from gatescope.cli.measure.command import Job
-from gatescope.cli.measure.options import numbers
+from gatescope.cli.parsing import numbers
 
 _STEPS = 1000
 _BIASES = "-2:6:9"

@@ -15,6 +15,7 @@ import numpy as np
 
 from gatescope.checks.numbers import check_choice
 from gatescope.cli.errors import naming, option
+from gatescope.cli.networks import refuse
 from gatescope.cli.train.names import FRESH, FROM_FILE, LOSSES, NAMES
 from gatescope.errors import GatescopeError, UnknownNameError, ValueRangeError
 
@@ -37,53 +38,40 @@ class Material:
         As `gatescope.train` takes it.
     example : Batch
         Gives the heads and the baseline.
-    validation : Batch or callable, or None
-    test : Batch or None
-        Seen once, at the end.
     source : str
         What the data are called.
-    untested : str
-        Why there is no test, if the data should have one.
-    judged_on : str
-        What `validation` is, in words.
     fresh : bool
         Whether every update has new data.
+    validation : Batch or callable, or None
+    judged_on : str
+        What `validation` is, in words.
+    test : Batch or None
+        Seen once, at the end.
+    untested : str
+        Why there is no test, if the data should have one.
     series : (N, 1, I), or None
         A user's series as the model takes it, if that is not as it is in the file.
     """
 
     task: Batch | Callable[..., Batch]
     example: Batch
-    validation: Batch | Callable[..., Batch] | None
-    test: Batch | None
     source: str
-    judged_on: str
-    fresh: bool
+    fresh: bool = False
+    validation: Batch | Callable[..., Batch] | None = None
+    judged_on: str = ""
+    test: Batch | None = None
     untested: str = ""
     series: Array | None = None
 
 
 def material(name: str, options: DataOptions, *, seed: int, dtype: str) -> Material:
-    """Return the data of a task.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is no such task.
-    ValueRangeError
-        If an option does not go with it.
-    """
+    """Return the data of a task."""
     data, loss, validation = options.data, options.loss, options.validation
     check_choice("task", name, NAMES)
     file_kind = FROM_FILE.get(name)
     if file_kind is None and data is not None:
         *some, last = FROM_FILE
-        raise ValueRangeError(
-            f"goes with {', '.join(some)} and {last}, not with {name}",
-            argument="data",
-            seen=str(data),
-            advice="leave it out",
-        )
+        refuse({"data": str(data)}, f"goes with {', '.join(some)} and {last}, not with {name}")
     if file_kind is not None and data is None:
         raise ValueRangeError(f"{name} reads a file", advice=f"give it with `data` {file_kind}")
     with naming(path="--data"):
@@ -120,9 +108,7 @@ def material(name: str, options: DataOptions, *, seed: int, dtype: str) -> Mater
                 advice="leave it out",
             )
         batch = make()
-        return Material(
-            task=batch, example=batch, validation=None, test=None, source=source, judged_on="", fresh=False
-        )
+        return Material(task=batch, example=batch, source=source)
 
 
 def _random(make: Callable[..., Batch], source: str, *, fixed: bool, validation: bool, seed: int) -> Material:
@@ -131,9 +117,8 @@ def _random(make: Callable[..., Batch], source: str, *, fixed: bool, validation:
         task=example if fixed else make,
         example=example,
         validation=make if validation else None,  # train draws it from a seed of its own
-        test=None,
-        source=source,
         judged_on="other data of the task",
+        source=source,
         fresh=not fixed,
     )
 
@@ -172,7 +157,6 @@ def _split(make: Callable[..., Batch], source: str, *, validation: bool | None, 
         untested=untested,
         source=source,
         judged_on="valid split",
-        fresh=False,
     )
 
 
@@ -210,17 +194,13 @@ def _maker(name: str, data: Path | None) -> Callable[..., Batch]:
 
 def _loss(loss: str, name: str, data: Path | None, parameters: Any) -> str:
     if name != "own":
-        raise ValueRangeError(
-            f"goes with own, not with {name}", argument="loss", seen=loss, advice="leave it out"
-        )
+        refuse({"loss": loss}, f"goes with own, not with {name}")
     check_choice("loss", loss, LOSSES)
     if "loss" not in parameters and loss != "mse":
-        raise ValueRangeError(
-            f"needs targets of that kind, from an npz; the next row of {str(data)!r} is predicted by mse",
-            argument="loss",
-            seen=loss,
-            advice="leave it out",
+        problem = (
+            f"needs targets of that kind, from an npz; the next row of {str(data)!r} is predicted by mse"
         )
+        refuse({"loss": loss}, problem)
     return loss.replace("-", "_")
 
 
@@ -230,16 +210,10 @@ def _keywords(
     """Return keywords of the maker; one that it does not have is an error."""
     keywords: dict[str, Any] = {}
     for key, size in sizes.items():
-        if size is None:
-            continue
         if key not in parameters:
-            raise ValueRangeError(
-                f"does not go with {name}, whose data are what they are",
-                argument=key,
-                seen=size,
-                advice="leave it out",
-            )
-        keywords[key] = size
+            refuse({key: size}, f"does not go with {name}, whose data are what they are")
+        elif size is not None:
+            keywords[key] = size
     free = [
         key for key, value in parameters.items() if value.kind is value.KEYWORD_ONLY and key not in _OPTIONS
     ]

@@ -94,8 +94,7 @@ class TrainingOptions:
         int | None, typer.Option(help="Updates in an epoch of a task with fresh data.  Default: 10.")
     ] = None
     batch_size: Annotated[
-        int | None,
-        typer.Option(help="Sequences in an update, where the data stay the same.  Default: all."),
+        int | None, typer.Option(help="Sequences in an update, where the data stay the same.  Default: all.")
     ] = None
     optimizer: Annotated[str, typer.Option(help="Optimizer: adam, adamw, rmsprop or sgd.")] = "adam"
     lr: Annotated[float, typer.Option(help="Learning rate.")] = 1e-3

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING
 
+from gatescope.cli.parsing import cell_names, whole_numbers
 from gatescope.errors import ValueRangeError
 
 if TYPE_CHECKING:
@@ -13,29 +14,9 @@ if TYPE_CHECKING:
 
 
 def layers(cell: str, hidden_size: str, count: int | None) -> tuple[list[str], list[int]]:
-    """Return cells and sizes, one for each layer from the lowest: one of either stands for all layers.
-
-    Raises
-    ------
-    ValueRangeError
-        If the numbers of cells, sizes and layers do not fit each other.
-    """
-    cells = [name.strip() for name in cell.split(",") if name.strip()]
-    try:
-        sizes = [int(part) for part in hidden_size.split(",")]
-    except ValueError:
-        raise ValueRangeError(
-            "must be whole numbers with commas between them, as in 64 or 64,32",
-            argument="hidden_size",
-            seen=hidden_size,
-        ) from None
-    if not cells:
-        raise ValueRangeError(
-            "names no cell",
-            argument="cell",
-            seen=cell,
-            advice="give for example lstm, or gru,lstm for two layers",
-        )
+    """Return cells and sizes, one for each layer from the lowest: one of either stands for all layers."""
+    sizes = whole_numbers("hidden_size", hidden_size, "64 or 64,32")
+    cells = cell_names("cell", cell, "lstm, or gru,lstm for two layers")
     number = max(len(cells), len(sizes)) if count is None else count
     if number < 1:
         raise ValueRangeError("must be a whole number of at least 1", argument="layers", seen=count)
@@ -49,13 +30,7 @@ def layers(cell: str, hidden_size: str, count: int | None) -> tuple[list[str], l
 
 
 def dropout(text: str | None) -> Dropout | None:
-    """Return ``0.2`` for the outputs of every layer, or probabilities by name, as in ``inputs=0.1,recurrent=0.2``.
-
-    Raises
-    ------
-    ValueRangeError
-        If that is no probability, or a name is not known.
-    """
+    """Return ``0.2`` for the outputs of every layer, or probabilities by name, as in ``inputs=0.1,recurrent=0.2``."""
     if text is None:
         return None
     from gatescope.training.dropout import Dropout

@@ -43,10 +43,7 @@ def progress_rows(run: TrainingRun, chosen: Material, at: str | None) -> list[tu
     rows += _accuracy("training accuracy, last epoch", history.accuracy[last], chosen.example, at)
     if history.validation_loss.size:
         rows += [
-            (
-                f"validation loss ({chosen.judged_on}), last",
-                _judged(history.validation_loss[-1], baseline),
-            ),
+            (f"validation loss ({chosen.judged_on}), last", _judged(history.validation_loss[-1], baseline)),
             *_accuracy("validation accuracy, last", history.validation_accuracy[last], chosen.validation, at),
         ]
     what = "validation" if history.validation_loss.size else "training"
