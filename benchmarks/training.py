@@ -144,8 +144,9 @@ class Ours:
     """The engine, clipping and Adam, as ``gatescope.train`` puts them together."""
 
     def __init__(self, stack: gs.Stack, batch: gs.Batch, threads: int) -> None:
+        from gatescope.training.arrays import as_data
         from gatescope.training.clipping import Clip
-        from gatescope.training.engine import Engine, as_data
+        from gatescope.training.engine import Engine
         from gatescope.training.optimizers import Adam
 
         steps, sequences = batch.mask.shape

@@ -118,7 +118,7 @@ def test_types():
     with pytest.raises(DtypeError, match=r"^x is a float; give a number$"):
         check_type("x", 3.0, int, str, advice="give a number")
     with pytest.raises(
-        DtypeError, match=r"^flow is a dict; give a GradientFlow, as gradient_flow returns it$"
+        DtypeError, match=r"^flow is a dict; give a GradientFlow, as gatescope.gradient_flow returns it$"
     ):
         check_result("flow", {}, GradientFlow, "gradient_flow")
 

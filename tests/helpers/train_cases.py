@@ -6,7 +6,8 @@ import numpy as np
 
 import gatescope as gs
 from gatescope.training import train as loop
-from gatescope.training.engine import Engine, as_data
+from gatescope.training.arrays import as_data
+from gatescope.training.engine import Engine
 from helpers.cases import random_params
 
 STEPS, SEQUENCES, UNITS = 12, 7, 5

@@ -10,9 +10,10 @@ from helpers.model_cases import COUNTED, assert_vectors_close, make_batch, make_
 
 import gatescope as gs
 from gatescope.training import workspace
+from gatescope.training.arrays import as_data
 from gatescope.training.clipping import Clip
 from gatescope.training.dropout import Dropout, masks
-from gatescope.training.engine import Engine, as_data
+from gatescope.training.engine import Engine
 from gatescope.training.optimizers import SGD, Adam, RMSprop
 
 torch = pytest.importorskip("torch")

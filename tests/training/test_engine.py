@@ -9,8 +9,9 @@ from helpers.engine_cases import HEADS, make_batch, make_stack
 import gatescope as gs
 from gatescope.datatypes import Head
 from gatescope.errors import DtypeError, ShapeError, ValueRangeError
+from gatescope.training.arrays import as_data
 from gatescope.training.dropout import Dropout, masks
-from gatescope.training.engine import Engine, as_data
+from gatescope.training.engine import Engine
 
 ALL = Dropout(inputs=0.2, between=0.3, outputs=0.1, recurrent=0.25)
 

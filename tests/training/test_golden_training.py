@@ -8,8 +8,9 @@ import pytest
 from helpers.model_cases import HEADS, assert_vectors_close, make_stack
 
 import gatescope as gs
+from gatescope.training.arrays import as_data
 from gatescope.training.clipping import Clip
-from gatescope.training.engine import Engine, as_data
+from gatescope.training.engine import Engine
 from gatescope.training.optimizers import Adam
 
 FILES = sorted((Path(__file__).parents[1] / "golden" / "training").glob("*.npz"))

@@ -23,9 +23,10 @@ from helpers.train_cases import (
 import gatescope as gs
 from gatescope.errors import DtypeError, ShapeError, ValueRangeError
 from gatescope.training import train as loop
+from gatescope.training.arrays import as_data
 from gatescope.training.clipping import Clip
 from gatescope.training.dropout import Dropout
-from gatescope.training.engine import Engine, as_data
+from gatescope.training.engine import Engine
 from gatescope.training.optimizers import SGD, Adam
 
 # ---- an epoch ----

@@ -133,7 +133,7 @@ def check_type(name: str, value: Any, *types: type, advice: str) -> None:
 
 def check_result(name: str, value: Any, kind: type, maker: str) -> None:
     """Refuse all but one type of result; `maker` is the function that returns it."""
-    check_type(name, value, kind, advice=f"give {article(kind.__name__)}, as {maker} returns it")
+    check_type(name, value, kind, advice=f"give {article(kind.__name__)}, as gatescope.{maker} returns it")
 
 
 def check_call(name: str, function: Callable[..., Any], form: str, *arguments: Any, **keywords: Any) -> None:

@@ -5,17 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gatescope.checks.numbers import check_type
+from gatescope.checks.numbers import check_result
 from gatescope.errors import DtypeError, ShapeError, ValueRangeError
 from gatescope.plotting._style import plain_text
 from gatescope.reporting.text import counted
 
 BEFORE_AFTER = ("before training", "after training")  # labels of a pair
-
-
-def check_result(name: str, value: Any, kind: type, maker: str) -> None:
-    """Refuse what is no result of a type; `maker` is the function that returns one."""
-    check_type(name, value, kind, advice=f"give a {kind.__name__}, as gatescope.{maker} returns it")
 
 
 def check_results(name: str, value: Any, kind: type, maker: str) -> list[Any]:

@@ -35,9 +35,10 @@ class Style(NamedTuple):
     linestyle: Any
     marker: str
 
-    def line(self) -> dict[str, Any]:
-        """Return the keywords of a line without markers."""
-        return {"color": self.color, "linestyle": self.linestyle}
+    def line(self, points: int = 2) -> dict[str, Any]:
+        """Return the keywords of a line of that many points: without markers, unless it is one point."""
+        look = {"color": self.color, "linestyle": self.linestyle}
+        return look if points != 1 else look | {"marker": self.marker}
 
 
 CELLS: dict[str, Style] = {

@@ -17,7 +17,7 @@ from matplotlib.animation import AbstractMovieWriter, Animation, FFMpegWriter
 
 from gatescope.checks.numbers import check_above_zero, check_type
 from gatescope.errors import OutputError, ValueRangeError
-from gatescope.plotting._style import style
+from gatescope.plotting._style import evenly, style
 from gatescope.storage.atomic import atomic_write
 
 _SUFFIXES = (".gif", ".mp4", ".html")
@@ -121,8 +121,7 @@ def _flat(frames: Sequence[bytes]) -> list[Any]:
     from PIL import Image
 
     images = [Image.open(io.BytesIO(frame)).convert("RGB") for frame in frames]
-    picks = np.unique(np.linspace(0, len(images) - 1, min(len(images), _SAMPLES)).round().astype(int))
-    samples = np.concatenate([np.asarray(images[k]) for k in picks])
+    samples = np.concatenate([np.asarray(images[k]) for k in evenly(len(images), _SAMPLES)])
     palette = Image.fromarray(samples).quantize(256, method=Image.Quantize.MAXCOVERAGE)
     colors = np.array(palette.getpalette()).reshape(-1, 3)
     # Paper and ink as they are: the nearest color is looked up coarsely, so that a neighbour might be taken.

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
-from numbers import Real
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 
+from gatescope.checks.arrays import check_ascending, check_shape
 from gatescope.checks.numbers import check_type
-from gatescope.datatypes import Array
-from gatescope.datatypes.training_run import Status, TrainingRun
+from gatescope.datatypes import Array, Status, TrainingRun
 from gatescope.errors import ValueRangeError
 from gatescope.plotting import _palette
 from gatescope.plotting._checks import check_results
@@ -94,13 +93,6 @@ def summarize(seeds: Seeds, band: Band) -> Summary:
     return Summary(epoch, middle, low, high, size)
 
 
-def finite_values(summaries: Iterable[Summary], *, positive: bool) -> Array:
-    """Return all finite values that are to be drawn, on a logarithmic axis those above 0."""
-    parts = [np.concatenate([s.middle, s.low, s.high]) for s in summaries]
-    values = np.concatenate([*parts, np.zeros(0)])
-    return np.asarray(values[np.isfinite(values) & ((values > 0) | (not positive))])
-
-
 def draw_summary(
     axes: Axes,
     summary: Summary,
@@ -145,34 +137,17 @@ def check_band(band: Any) -> Band:
     """Return two quantiles in ascending order, or None."""
     if band is None:
         return None
-    try:
-        low, high = band
-        numbers = all(isinstance(v, Real) and not isinstance(v, bool) for v in (low, high))
-    except (TypeError, ValueError):
-        numbers = False
-    if not numbers or not 0 <= low < high <= 1:  # written so that NaN fails too
-        raise ValueRangeError(
-            "must be two quantiles in ascending order",
-            argument="band",
-            seen=band,
-            advice="give two such as (0.1, 0.9), or None for no band",
-        )
-    return float(low), float(high)
-
-
-def band_name(band: tuple[float, float]) -> str:
-    """Return a band in words."""
-    if band == (0.0, 1.0):
-        return "least to greatest"
-    return f"{100 * band[0]:g} to {100 * band[1]:g} %"
+    quantiles = check_ascending("band", band, least=0, most=1)
+    check_shape("band", quantiles, (2,), "two quantiles")
+    return float(quantiles[0]), float(quantiles[1])
 
 
 def set_limits(axes: Axes, summaries: list[Summary], level: float | None) -> None:
     """Set the limits of the loss before anything is drawn: bands that reach to infinity end there."""
     log = axes.get_yscale() == "log"
-    values = finite_values(summaries, positive=log)
-    if level is not None and (level > 0 or not log):
-        values = np.append(values, level)
+    levels = [] if level is None else [level]
+    values = np.concatenate([*(part for s in summaries for part in (s.middle, s.low, s.high)), levels])
+    values = values[np.isfinite(values) & ((values > 0) | (not log))]
     if not values.size:
         values = np.array([1.0])  # nothing to draw: any limits are right
     low, high = float(values.min()), float(values.max())
@@ -198,7 +173,11 @@ def seeds_drawn(band: Band, seeds: int) -> str:
     """Return what line and band of several seeds are, for a legend."""
     if seeds < 2:
         return ""
-    return "line: median of the seeds" + (f"; band: {band_name(band)} of them" if band else "")
+    text = "line: median of the seeds"
+    if band is None:
+        return text
+    name = "least to greatest" if band == (0.0, 1.0) else f"{100 * band[0]:g} to {100 * band[1]:g} %"
+    return f"{text}; band: {name} of them"
 
 
 def label_with_seeds(label: str, seeds: int, diverged: int = 0, stopped: int = 0) -> str:

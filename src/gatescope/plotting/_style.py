@@ -81,12 +81,6 @@ def plain_text(text: str) -> str:
 
     Matplotlib reads what stands between two ``$`` as mathematics, and leaves labels that begin with ``_`` out
     of legends.
-
-    Examples
-    --------
-    >>> from gatescope.plotting._style import plain_text
-    >>> print(plain_text("a$b"))
-    a\$b
     """
     shown = text.replace("$", r"\$")  # a backslash means something before a $ only, and those are escaped
     return "\N{WORD JOINER}" + shown if shown.startswith("_") else shown  # a space of no width
@@ -132,6 +126,17 @@ def log_ticks(axis: Axis) -> None:
 def finite_or_nan(values: Array) -> Array:
     """Return the values with NaN in the place of infinite ones: where there is nothing to draw the pen is lifted."""
     return np.where(np.isfinite(values), values, np.nan)
+
+
+def cell_edges(centers: Array) -> Array:
+    """Return the borders of a map's cells, halfway between their centers."""
+    middle = (centers[1:] + centers[:-1]) / 2
+    return np.concatenate([[2 * centers[0] - middle[0]], middle, [2 * centers[-1] - middle[-1]]])
+
+
+def evenly(count: int, limit: int) -> Array:
+    """Return at most `limit` of 0, 1, ..., count - 1, evenly apart, the first and the last included."""
+    return np.unique(np.linspace(0, count - 1, min(count, limit)).round().astype(int))
 
 
 def line_keywords(given: Mapping[str, Any], **ours: Any) -> dict[str, Any]:

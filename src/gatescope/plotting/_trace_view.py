@@ -14,12 +14,11 @@ from gatescope.cells.memory_gate import memory_gate
 from gatescope.cells.registry import Cell, get
 from gatescope.cells.registry import names as registered_cells
 from gatescope.cells.roles import ROLES
-from gatescope.checks.numbers import check_choices, check_index, check_type
+from gatescope.checks.numbers import check_choices, check_index, check_result, check_type
 from gatescope.datatypes import Array, Trace
 from gatescope.errors import ShapeError, ValueRangeError
 from gatescope.plotting import _palette
-from gatescope.plotting._checks import check_result
-from gatescope.plotting._style import count_axis, line_keywords, plain_text
+from gatescope.plotting._style import count_axis, evenly, line_keywords, plain_text
 
 _UNITS = 3  # that are drawn by default
 _WIDTHS = (1.9, 1.3, 1.0)  # of lines, from the first drawn to the last, so that one under others still shows
@@ -152,35 +151,11 @@ def gate_names(trace: Trace) -> tuple[str, ...]:
 
 
 def spread_units(trace: Trace, sequence: int = 0) -> tuple[tuple[int, ...], str]:
-    """Return the units that are drawn by default, and the gate or state whose mean ranks them.
-
-    Parameters
-    ----------
-    trace : Trace
-    sequence : int
-        Which sequence of the batch.
-
-    Returns
-    -------
-    units : tuple of int
-        Three (fewer of a smaller cell), from the smallest to the greatest mean over the sequence's steps.
-    reference : str
-        As `reference_name` returns it.
-
-    Examples
-    --------
-    >>> import numpy as np, gatescope as gs
-    >>> from gatescope.plotting._trace_view import spread_units
-    >>> trace = gs.run(gs.init("gru", input_size=1, hidden_size=2, seed=0), np.ones((50, 1), "float32"))
-    >>> units, reference = spread_units(trace)
-    >>> sorted(units), reference
-    ([0, 1], 'z')
-    """
+    """Return the units drawn by default, from the smallest to the greatest mean of a gate or state, and its name."""
     reference = reference_name(trace)
     means = time_mean(values(trace, reference)[: int(trace.lengths[sequence]), sequence])
     order = np.argsort(means, kind="stable")
-    ranks = np.unique(np.linspace(0, len(order) - 1, min(_UNITS, len(order))).round().astype(int))
-    return tuple(int(unit) for unit in order[ranks]), reference
+    return tuple(int(unit) for unit in order[evenly(len(order), _UNITS)]), reference
 
 
 def reference_name(trace: Trace) -> str:
@@ -233,8 +208,7 @@ def draw_units(
             band = ranges.low[:, k], ranges.high[:, k]
             axes.fill_between(steps, *band, color=style.color, alpha=0.18, linewidth=0)
         label = f"unit {unit}" + ("" if means is None else f" ({means[unit]:.2f})")
-        point = {"marker": style.marker} if steps.size == 1 else {}  # a line of one point shows nothing
-        look = {"linewidth": _WIDTHS[min(k, 2)], "label": label, **style.line(), **point, **ours}
+        look = {"linewidth": _WIDTHS[min(k, 2)], "label": label, **style.line(steps.size), **ours}
         lines += axes.plot(steps, curves[:, k], **line_keywords(keywords, **look))
     return lines
 

@@ -18,7 +18,7 @@ from gatescope.datatypes import Array, Trace
 from gatescope.errors import DtypeError, ValueRangeError
 from gatescope.plotting import _trace_view
 from gatescope.plotting._distribution import distribution, draw_bars, frame_percent, value_edges
-from gatescope.plotting._style import SMALL, count_axis, drawing_in, plain_text
+from gatescope.plotting._style import SMALL, count_axis, drawing_in, evenly, plain_text
 from gatescope.plotting.gates_before_after import BINS, POINTS, curves_and_bars
 from gatescope.reporting.text import counted
 
@@ -262,7 +262,7 @@ def _image(
     drawn = axes.imshow(part.T, extent=(-0.5, len(part) - 0.5, len(units) - 0.5, -0.5), **look)
     axes.grid(False)
     axes.set_ylabel("unit")
-    ticks = np.unique(np.linspace(0, len(units) - 1, min(3, len(units))).round().astype(int))
+    ticks = evenly(len(units), 3)
     axes.set_yticks(ticks, [str(units[tick]) for tick in ticks])
     bar = figure.colorbar(drawn, ax=axes, pad=0.02, aspect=8, extend="both")
     bar.set_label(_trace_view.two_lines(name))
@@ -307,10 +307,8 @@ def _animation(figure: Any, draw: Callable[[int], list[Any]], count: int, *, our
 
 
 def _evenly(count: int, limit: int) -> Array:
-    """Return at most `limit` of 0, 1, ..., count - 1, the first and the last included; of one, the last."""
-    if limit == 1:
-        return np.array([count - 1])
-    return np.unique(np.linspace(0, count - 1, min(count, limit)).round().astype(int))
+    """Return which frames are made of so many: as `evenly` does, but of one the last."""
+    return evenly(count, limit) if limit > 1 else np.array([count - 1])
 
 
 def _check_figure(fig: Any) -> Figure | None:

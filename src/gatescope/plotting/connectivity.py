@@ -10,13 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from gatescope.checks.numbers import check_above_zero, check_index
-from gatescope.datatypes import Array
-from gatescope.datatypes.connectivity import Connectivity
+from gatescope.checks.numbers import check_above_zero, check_index, check_result
+from gatescope.datatypes import Connectivity
 from gatescope.errors import ShapeError
-from gatescope.plotting._checks import check_result
 from gatescope.plotting._decades import LN10, power_of_ten
-from gatescope.plotting._style import count_axis, drawing_on, plain_text
+from gatescope.plotting._style import cell_edges, count_axis, drawing_on, plain_text
 
 _ZERO = "0.62"  # of what is exactly 0: no color of the scale
 _NORMS = {
@@ -88,7 +86,7 @@ def plot_connectivity(
     low, high = _limits(shown, decades)
     keywords = {"cmap": colormaps["cividis"], "vmin": low, "vmax": high, **artist_kwargs}
     with drawing_on(ax, 6.4, 5.0) as axes:
-        edges = _edges(result.source_step), _edges(result.target_step)
+        edges = cell_edges(result.source_step), cell_edges(result.target_step)
         drawn = axes.pcolorfast(*edges, shown, **keywords)
         if zero.any():
             axes.pcolorfast(*edges, np.ma.masked_where(~zero, zero), cmap=ListedColormap([_ZERO]))
@@ -118,9 +116,3 @@ def _limits(shown: Any, decades: float | None) -> tuple[float, float]:
     if decades is not None:
         low = max(low, high - decades)
     return (low, high) if low < high else (low - 0.5, high + 0.5)
-
-
-def _edges(steps: Array) -> Array:
-    """Return where the map's cells begin and end: halfway between steps."""
-    middle = (steps[1:] + steps[:-1]) / 2
-    return np.concatenate([[1.5 * steps[0] - 0.5 * steps[1]], middle, [1.5 * steps[-1] - 0.5 * steps[-2]]])

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.ticker import MaxNLocator
 
-from gatescope.datatypes.diagnosis import Diagnosis
+from gatescope.checks.numbers import check_result
+from gatescope.datatypes import Diagnosis
 from gatescope.errors import ValueRangeError
 from gatescope.plotting import _palette
-from gatescope.plotting._checks import check_result
 from gatescope.plotting._style import drawing_in, legend_above, margin_note, plain_text
 from gatescope.plotting.gradient_flow import RATE_LINE, plot_gradient_flow
 from gatescope.plotting.gradient_paths import plot_gradient_paths
@@ -80,22 +80,16 @@ def plot_diagnosis(result: Diagnosis, *, fig: FigureBase | None = None) -> tuple
 
 def _columns(fig: FigureBase | None) -> int:
     """Return the characters in a line of the sentences."""
-    if not isinstance(fig, FigureBase):  # None; drawing_in refuses anything else
-        width = _WIDTH
-    else:
+    width = _WIDTH
+    if isinstance(fig, FigureBase):  # else it is None: drawing_in refuses anything else
         figure: Any = fig
         width = figure.bbox.width / figure.get_figure(root=True).dpi
     return max(40, int(width / _INCHES_A_CHARACTER))
 
 
 def _wrapped(result: Diagnosis, columns: int) -> list[str]:
-    return [
-        line
-        for text in result.sentences
-        for line in textwrap.wrap(
-            plain_text(text), columns, initial_indent="•  ", subsequent_indent="    ", break_on_hyphens=False
-        )
-    ]
+    look: dict[str, Any] = {"initial_indent": "•  ", "subsequent_indent": "    ", "break_on_hyphens": False}
+    return [line for text in result.sentences for line in textwrap.wrap(plain_text(text), columns, **look)]
 
 
 def _sentences(axes: Axes, result: Diagnosis, lines: list[str]) -> None:
@@ -106,22 +100,17 @@ def _sentences(axes: Axes, result: Diagnosis, lines: list[str]) -> None:
 
 def _flow(axes: Axes, result: Diagnosis) -> None:
     plot_gradient_flow(result.flow, ax=axes)
-    last = float(result.flow.lag[-1])
+    last, dtype = float(result.flow.lag[-1]), result.provenance.get("dtype", "floating point")
     marks = {
         "half_life_exponent": ("half-life by the exponent", _palette.VERMILLION, _palette.DASH),
-        "reach": (f"below what {_kind(result)} can tell", _palette.BLACK, _palette.DOT),
+        "reach": (f"below what {dtype} can tell", _palette.BLACK, _palette.DOT),
     }
     for name, (label, color, kind) in marks.items():
         at = result.numbers.get(name, np.inf)
         if 0 < at <= last:
-            axes.axvline(
-                at, color=color, linestyle=kind, linewidth=1.6, zorder=3, label=f"{label}: {steps(at)}"
-            )
+            look: dict[str, Any] = {"color": color, "linestyle": kind, "linewidth": 1.6, "zorder": 3}
+            axes.axvline(at, label=f"{label}: {steps(at)}", **look)
     legend_above(axes, RATE_LINE)  # again: the marks are new
-
-
-def _kind(result: Diagnosis) -> str:
-    return str(result.provenance.get("dtype", "floating point"))
 
 
 def _paths(axes: Axes, result: Diagnosis) -> None:
@@ -182,13 +171,11 @@ def _clamped(axes: Axes, result: Diagnosis) -> None:
     rows: list[tuple[str, float, dict[str, Any]]] = [
         ("as it is", result.number("exponent"), {"color": _palette.GREY})
     ]
-    colors = dict(
-        zip(result.gates, (style.color for style in _palette.gate_styles(result.gates)), strict=True)
-    )
+    styles = dict(zip(result.gates, _palette.gate_styles(result.gates), strict=True))
     for gate, at, value in zip(result.clamped_gate, result.clamped_at, result.clamped_exponent, strict=True):
         name = f"{plain_text(gate)} clamped {'open' if at == 'open' else 'at its mean'}"
         hatch = None if at == "open" else "////"
-        rows.append((name, float(value), {"color": colors[gate], "hatch": hatch, "edgecolor": "white"}))
+        rows.append((name, float(value), {"color": styles[gate].color, "hatch": hatch, "edgecolor": "white"}))
     if result.suggestion:
         change = (
             f"{result.suggested_value:+g} on the bias of {plain_text(result.suggested_gate)}"

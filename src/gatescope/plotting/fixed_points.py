@@ -7,12 +7,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from gatescope.checks.numbers import check_choice
-from gatescope.datatypes import Array, Trace
-from gatescope.datatypes.fixed_points import FixedPoints
+from gatescope.checks.numbers import check_choice, check_result
+from gatescope.datatypes import Array, FixedPoints, Trace
 from gatescope.errors import ShapeError, ValueRangeError
 from gatescope.plotting import _palette
-from gatescope.plotting._checks import check_result
 from gatescope.plotting._style import count_axis, drawing_on, legend_above, line_keywords, plain_text
 from gatescope.reporting.text import counted
 
@@ -219,21 +217,13 @@ def _leading_plane(data: Array) -> tuple[Array, Array, Array]:
 
 def _kinds(points: FixedPoints) -> list[tuple[str, tuple[str, str, float], Array]]:
     """Return name, look and rows of each kind of point that there is."""
-    directions, kinds = points.unstable_directions(), []
-    stable = np.flatnonzero(points.stable)
-    if stable.size:
-        kinds.append(("stable", _SHAPES[0], stable))
-    marginal = np.flatnonzero(~points.stable & (directions == 0))
-    if marginal.size:
-        kinds.append(("neither stable nor unstable", _MARGINAL, marginal))
-    most = len(_SHAPES) - 1
-    for count in range(1, most + 1):
-        rows = np.flatnonzero(directions >= count if count == most else directions == count)
-        if rows.size:
-            more = " or more" if count == most and directions.max() > most else ""
-            directions_text = (
-                f"{count}{more} unstable directions" if more else counted(count, "unstable direction")
-            )
-            name = f"with {directions_text}"
-            kinds.append((name, _SHAPES[count], rows))
-    return kinds
+    directions, most = points.unstable_directions(), len(_SHAPES) - 1
+    kinds = [
+        ("stable", _SHAPES[0], points.stable),
+        ("neither stable nor unstable", _MARGINAL, ~points.stable & (directions == 0)),
+    ]
+    for count in range(1, most):
+        kinds.append((f"with {counted(count, 'unstable direction')}", _SHAPES[count], directions == count))
+    more = " or more" if directions.max(initial=0) > most else ""
+    kinds.append((f"with {most}{more} unstable directions", _SHAPES[most], directions >= most))
+    return [(name, look, np.flatnonzero(chosen)) for name, look, chosen in kinds if chosen.any()]

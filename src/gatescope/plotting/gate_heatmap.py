@@ -11,6 +11,7 @@ from gatescope.checks.numbers import check_choice
 from gatescope.datatypes import Array, Trace
 from gatescope.plotting import _palette, _trace_view
 from gatescope.plotting._style import count_axis, drawing_on, plain_text
+from gatescope.reporting.text import counted
 
 _COLUMNS = 1000
 
@@ -92,12 +93,11 @@ def plot_gate_heatmap(
         count_axis(axes.yaxis)
         axes.set_xlabel("step" if bins.size == 1 else f"step (each column is the mean of {bins.size} steps)")
         axes.set_ylabel("unit, by rising mean" if sort else "unit")
-        units = "1 unit" if image.shape[0] == 1 else f"{image.shape[0]} units"
+        units = counted(image.shape[0], "unit")
         axes.set_title(f"{plain_text(trace.cell)}: {_palette.describe(name)} of {units}", loc="left")
-        bar = axes.figure.colorbar(
-            drawn, ax=axes, pad=0.02, aspect=25, extend=_extend(image, *drawn.get_clim())
-        )
-        bar.set_label(f"{name}" if bounds is None else f"{name}, in ({bounds[0]:g}, {bounds[1]:g})")
+        extend = _extend(image, *drawn.get_clim())
+        bar = axes.figure.colorbar(drawn, ax=axes, pad=0.02, aspect=25, extend=extend)
+        bar.set_label(name if bounds is None else f"{name}, in ({bounds[0]:g}, {bounds[1]:g})")
     return axes
 
 

@@ -77,19 +77,17 @@ def plot_gradient_flow(
     chosen: list[GradientFlow] = check_results("flows", flows, GradientFlow, "gradient_flow")
     for flow in chosen:
         if flow.log_norm.size == 0:
-            raise ValueRangeError(
-                f"holds one of the {flow.cell} with no lag or no sequence", argument="flows"
-            )
+            problem = f"holds one of the {flow.cell} with no lag or no sequence"
+            raise ValueRangeError(problem, argument="flows")
     same = len({(flow.of, flow.wrt) for flow in chosen}) == 1
     names = check_labels(
         labels, [flow.cell if same else f"{flow.cell} d{flow.of}/d{flow.wrt}" for flow in chosen]
     )
     check_choice("scale", scale, ("linear", "log"))
+    styles = _palette.cell_styles(flow.cell for flow in chosen)
     with drawing_on(ax, 7.2, 4.6) as axes:
         lowest, highest = 0.0, 0.0
-        for flow, name, style in zip(
-            chosen, names, _palette.cell_styles(f.cell for f in chosen), strict=True
-        ):
+        for flow, name, style in zip(chosen, names, styles, strict=True):
             low, high = _draw_flow(axes, flow, name, style, scale, fit, artist_kwargs)
             lowest, highest = min(lowest, low), max(highest, high)
         scale_axes(axes, scale, lowest, highest, max(1, *(int(flow.lag[-1]) for flow in chosen)))
@@ -125,14 +123,11 @@ def _draw_flow(
         label += f"; exactly 0 after lag {lag[end]:,}"
     # Flows often coincide: a thinner broken line on top of a broad whole one leaves both to be seen.
     width, order = (2.6, 3.0) if style.linestyle == "-" else (1.7, 3.5)
-    point = {"marker": style.marker} if lag.size == 1 else {}  # a line of one point shows nothing
-    axes.plot(
-        lag[shown],
-        middle[shown],
-        **line_keywords(keywords, linewidth=width, label=label, zorder=order, **style.line(), **point),
-    )
+    look = {"linewidth": width, "label": label, "zorder": order, **style.line(lag.size)}
+    axes.plot(lag[shown], middle[shown], **line_keywords(keywords, **look))
     if decades.shape[1] > 1:
-        low, high = _range(finite[shown])
+        # fmin and fmax pass over NaN, and give it where a row has nothing else.
+        low, high = np.fmin.reduce(finite[shown], axis=1), np.fmax.reduce(finite[shown], axis=1)
         axes.fill_between(lag[shown], low, high, color=style.color, alpha=0.18, linewidth=0)
     if 0 <= end < lag.size - 1:
         cross: dict[str, Any] = {"marker": "x", "markersize": 8, "markeredgewidth": 2}
@@ -149,14 +144,6 @@ def _zero_from(decades: Array) -> int:
     """Return the index of the first lag from which on at least half the sequences have a gradient of exactly 0."""
     alive = np.flatnonzero(np.count_nonzero(np.isneginf(decades), axis=1) * 2 < decades.shape[1])
     return int(alive[-1]) + 1 if alive.size else 0
-
-
-def _range(finite: Array) -> tuple[Array, Array]:
-    """Return the least and greatest finite value of each row, NaN where a row has none."""
-    empty = np.isnan(finite).all(axis=1)
-    low = np.where(np.isnan(finite), np.inf, finite).min(axis=1)
-    high = np.where(np.isnan(finite), -np.inf, finite).max(axis=1)
-    return np.where(empty, np.nan, low), np.where(empty, np.nan, high)
 
 
 def _fit_line(flow: GradientFlow, name: str, middle: Array) -> tuple[str, tuple[Array, Array] | None]:

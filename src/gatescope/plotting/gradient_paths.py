@@ -8,12 +8,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patheffects import Stroke
 
-from gatescope.checks.numbers import check_choice, check_index
-from gatescope.datatypes import Array
-from gatescope.datatypes.gradient_paths import GradientPaths
+from gatescope.checks.numbers import check_choice, check_index, check_result
+from gatescope.datatypes import Array, GradientPaths
 from gatescope.errors import ValueRangeError
 from gatescope.plotting import _palette
-from gatescope.plotting._checks import check_result
 from gatescope.plotting._style import count_axis, derivative, drawing_on, plain_text
 
 _BINS = 300  # more lags than this are put together

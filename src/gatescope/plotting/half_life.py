@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from gatescope.checks.numbers import check_index
-from gatescope.datatypes.half_life import HalfLife, half_life_of
+from gatescope.checks.numbers import check_index, check_result
+from gatescope.datatypes import HalfLife
+from gatescope.datatypes.half_life import half_life_of
 from gatescope.plotting import _palette
-from gatescope.plotting._checks import check_result
 from gatescope.plotting._style import (
     count_axis,
     drawing_on,
@@ -80,9 +80,8 @@ def plot_half_life(
             if np.isnan(value):
                 continue
             look = {"color": color, "linestyle": kind, "linewidth": width, "zorder": 2, "clip_on": False}
-            axes.axhline(
-                float(np.clip(value, low, high)), label=f"network, by {name}: {steps(value)}", **look
-            )
+            look["label"] = f"network, by {name}: {steps(value)}"
+            axes.axhline(float(np.clip(value, low, high)), **look)
         _band(axes, float(life.exponent_rate[b]), float(life.exponent_error[b]), low, high)
         log_ticks(axes.yaxis)
         for outside, height, text in ((np.isposinf(shown).any(), 1, "infinite"), (0 in shown, 0, "0")):
@@ -112,9 +111,8 @@ def _span(values: list[Any]) -> tuple[float, float]:
     if high < 2 * low:  # at least a factor of two, so that equal values look equal
         low, high = low / 1.5, high * 1.5
     margin = (high / low) ** 0.05
-    return low / (_GAP if (array == 0).any() else margin), high * (
-        _GAP if np.isposinf(array).any() else margin
-    )
+    below, above = (array == 0).any(), np.isposinf(array).any()
+    return low / (_GAP if below else margin), high * (_GAP if above else margin)
 
 
 def _band(axes: Axes, rate: float, error: float, low: float, high: float) -> None:

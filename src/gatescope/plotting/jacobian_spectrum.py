@@ -7,12 +7,10 @@ from typing import Any, Literal
 import numpy as np
 from matplotlib.axes import Axes
 
-from gatescope.checks.numbers import check_choice, check_index
-from gatescope.datatypes import Array
-from gatescope.datatypes.jacobian_spectrum import JacobianSpectrum
+from gatescope.checks.numbers import check_choice, check_index, check_result
+from gatescope.datatypes import Array, JacobianSpectrum
 from gatescope.errors import ValueRangeError
 from gatescope.plotting import _palette
-from gatescope.plotting._checks import check_result
 from gatescope.plotting._decades import LN10, mark_underflow, scale_axes
 from gatescope.plotting._style import (
     derivative,
@@ -93,11 +91,8 @@ def plot_jacobian_spectrum(
 def _draw_each(axes: Axes, lag: Array, decades: Array, keywords: dict[str, Any]) -> None:
     shown = finite_or_nan(decades)
     for k, style in enumerate(_palette.unit_styles(decades.shape[1])):
-        marker = {"marker": style.marker} if lag.size == 1 else {}
-        label = rf"$\sigma_{{{k + 1}}}$"
-        axes.plot(
-            lag, shown[:, k], **line_keywords(keywords, label=label, zorder=3, **style.line(), **marker)
-        )
+        look = {"label": rf"$\sigma_{{{k + 1}}}$", "zorder": 3, **style.line(lag.size)}
+        axes.plot(lag, shown[:, k], **line_keywords(keywords, **look))
 
 
 def _draw_bands(axes: Axes, lag: Array, decades: Array, keywords: dict[str, Any]) -> None:

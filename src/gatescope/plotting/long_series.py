@@ -9,9 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.ticker import MaxNLocator
 
-from gatescope.datatypes.long_series import LAST_EPOCHS, LongSeriesResult
+from gatescope.checks.numbers import check_result
+from gatescope.datatypes import LongSeriesResult
+from gatescope.datatypes.long_series import LAST_EPOCHS
 from gatescope.plotting import _palette
-from gatescope.plotting._checks import check_result
 from gatescope.plotting._style import count_axis, drawing_in, line_keywords, log_ticks, plain_text
 
 
@@ -68,21 +69,17 @@ def _draw_loss(
     ax: Axes, result: LongSeriesResult, styles: dict[str, _palette.Style], keywords: dict[str, Any]
 ) -> None:
     epoch = np.arange(1, result.epochs + 1)
-    point = {"marker": "o"} if result.epochs == 1 else {}
     for cell, style in styles.items():
         low, high = result.band(cell)
         ax.fill_between(epoch, low, high, color=style.color, alpha=0.2, linewidth=0)
-        width = 2.4 if style.linestyle == "-" else 1.8
-        look = line_keywords(
-            keywords, linewidth=width, label=plain_text(cell.upper()), zorder=3, **style.line(), **point
-        )
-        ax.plot(epoch, result.median(cell), **look)
+        look = {"linewidth": 2.4 if style.linestyle == "-" else 1.8, "label": plain_text(cell.upper())}
+        look |= {"zorder": 3, **style.line(epoch.size)}
+        ax.plot(epoch, result.median(cell), **line_keywords(keywords, **look))
     ax.set_yscale("log")
     if np.isfinite(result.baseline):
         label = "best answer that does not look at the inputs"
-        ax.axhline(
-            result.baseline, color=_palette.GREY, linewidth=1, linestyle=_palette.DOT, label=label, zorder=2
-        )
+        line: dict[str, Any] = {"color": _palette.GREY, "linewidth": 1, "linestyle": _palette.DOT}
+        ax.axhline(result.baseline, label=label, zorder=2, **line)
     if len(result.cells) > 1:
         _mark_crossings(ax, result, result.cells[0], result.cells[1])
     log_ticks(ax.yaxis)
@@ -123,7 +120,7 @@ def _mark_crossings(ax: Axes, result: LongSeriesResult, first: str, second: str)
 def _draw_spikes(ax: Axes, result: LongSeriesResult, styles: dict[str, _palette.Style]) -> None:
     epoch = np.arange(1, result.epochs + 1)
     detrended, volatility = np.exp(result.detrended()), result.volatility()
-    shown = [np.ones(1)]
+    shown, settled = [np.ones(1)], result.epochs // 10  # the first fall must not set the panel's height
     for k, (cell, style) in enumerate(styles.items()):
         known = np.flatnonzero(np.isfinite(volatility[k]))
         if not known.size:
@@ -133,7 +130,7 @@ def _draw_spikes(ax: Axes, result: LongSeriesResult, styles: dict[str, _palette.
         curve = detrended[k, middle]
         label = f"{plain_text(cell.upper())}, seed {result.seeds[middle]}"
         ax.plot(epoch, curve, color=style.color, linewidth=1.0 if k else 1.3, label=label, zorder=3 - 0.1 * k)
-        shown.append(curve[_settled(result) :][np.isfinite(curve[_settled(result) :])])
+        shown.append(curve[settled:][np.isfinite(curve[settled:])])
     begin = max(1, result.epochs - LAST_EPOCHS + 1)
     if begin > 1:
         ax.axvspan(begin, result.epochs, color="0.93", linewidth=0, zorder=0)
@@ -151,15 +148,10 @@ def _draw_spikes(ax: Axes, result: LongSeriesResult, styles: dict[str, _palette.
         ax.legend(loc="lower left", ncols=2)
 
 
-def _settled(result: LongSeriesResult) -> int:
-    """Return the index from which the first fall of the loss no longer sets the height of the panel."""
-    return min(result.epochs // 10, result.epochs - 1)
-
-
 def _draw_volatility(ax: Axes, result: LongSeriesResult, styles: dict[str, _palette.Style]) -> None:
     values = result.volatility()
     rng = np.random.default_rng(0)
-    for k, (_cell, style) in enumerate(styles.items()):
+    for k, style in enumerate(styles.values()):
         known = values[k][np.isfinite(values[k])]
         x = k + (rng.uniform(-0.16, 0.16, known.size) if known.size > 1 else np.zeros(known.size))
         ax.plot(x, known, linestyle="none", marker=style.marker, color=style.color, alpha=0.85, zorder=3)

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 from matplotlib.axes import Axes
 
 from gatescope.checks.numbers import check_choice, check_number
-from gatescope.datatypes.training_run import Status, TrainingRun
+from gatescope.datatypes import Status, TrainingRun
 from gatescope.plotting import _palette, _seeds
 from gatescope.plotting._seeds import Seeds, summarize
 from gatescope.plotting._style import count_axis, drawing_on, legend_above, plain_text

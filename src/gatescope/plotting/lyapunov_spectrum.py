@@ -10,15 +10,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from gatescope.checks.numbers import check_choice, check_count, check_index, check_type
-from gatescope.datatypes import Array
-from gatescope.datatypes.lyapunov_spectrum import LyapunovSpectrum
+from gatescope.checks.numbers import check_choice, check_count, check_index, check_result, check_type
+from gatescope.datatypes import Array, LyapunovSpectrum
 from gatescope.errors import ValueRangeError
 from gatescope.plotting import _palette
-from gatescope.plotting._checks import check_labels, check_result, check_results
+from gatescope.plotting._checks import check_labels, check_results
 from gatescope.plotting._style import (
     count_axis,
     drawing_on,
+    evenly,
     finite_or_nan,
     legend_above,
     line_keywords,
@@ -77,20 +77,19 @@ def plot_lyapunov_convergence(
     'Lyapunov exponent (nats per step)'
     """
     _check_spectrum(spectrum, "spectrum")
-    number = check_index("sequence", sequence, spectrum.exponents.shape[0], "sequences")
-    spectrum, number = spectrum.sequence(number), 0  # of several lengths, each has steps of its own
+    # One sequence by itself: of several lengths, each has steps of its own.
+    spectrum = spectrum.sequence(check_index("sequence", sequence, spectrum.exponents.shape[0], "sequences"))
     chosen = _check_ks(ks, spectrum.exponents.shape[1])
     check_choice("scale", scale, ("log", "linear"))
     step = np.asarray(spectrum.running_step)
-    running = finite_or_nan(spectrum.running[:, number])
-    ends, errors = finite_or_nan(spectrum.exponents[number]), spectrum.error[number]
+    running = finite_or_nan(spectrum.running[:, 0])
+    ends, errors = finite_or_nan(spectrum.exponents[0]), spectrum.error[0]
     with drawing_on(ax, 7.2, 4.4) as axes:
         first, last = float(step[0]), float(step[-1])
         half = (first * last) ** 0.5 if scale == "log" else (first + last) / 2
         for k, style in zip(chosen, _palette.unit_styles(len(chosen)), strict=True):
-            label = rf"$\lambda_{{{k + 1}}}$: {with_error(spectrum.exponents[number, k], errors[k])}"
-            point = {"marker": style.marker} if step.size == 1 else {}
-            keywords = line_keywords(artist_kwargs, label=label, zorder=3, **style.line(), **point)
+            label = rf"$\lambda_{{{k + 1}}}$: {with_error(spectrum.exponents[0, k], errors[k])}"
+            keywords = line_keywords(artist_kwargs, label=label, zorder=3, **style.line(step.size))
             axes.plot(step, running[:, k], **keywords)
             if np.isfinite(errors[k]):
                 low, high = ends[k] - errors[k], ends[k] + errors[k]
@@ -107,7 +106,7 @@ def plot_lyapunov_convergence(
         skipped = f" (the first {spectrum.transient:,} not counted)" if spectrum.transient else ""
         axes.set_xlabel(f"steps{skipped}")
         axes.set_ylabel("Lyapunov exponent (nats per step)")
-        verdict = textwrap.wrap(plain_text(spectrum.verdict()[number]), _TITLE_COLUMNS)
+        verdict = textwrap.wrap(plain_text(spectrum.verdict()[0]), _TITLE_COLUMNS)
         axes.set_title("\n".join(verdict), loc="left")
         axes.legend(
             loc="upper left", bbox_to_anchor=(1.01, 1), title=plain_text(spectrum.cell), alignment="left"
@@ -185,9 +184,8 @@ def _draw_exponents(
     exponents, error = spectrum.exponents[number], spectrum.error[number]
     shown, index = finite_or_nan(exponents), np.arange(1, exponents.size + 1)
     dimension = float(spectrum.kaplan_yorke_dimension()[number])
-    label = (
-        f"{name}: {dimension:.3g}" if np.isfinite(dimension) else f"{name}: not known, more exponents needed"
-    )
+    known = f"{dimension:.3g}" if np.isfinite(dimension) else "not known, more exponents needed"
+    label = f"{name}: {known}"
     if np.isneginf(exponents).any():
         label += f"; {np.count_nonzero(np.isneginf(exponents))} exponents are minus infinity"
     few = {"marker": style.marker, "markersize": 4} if exponents.size <= 20 else {}
@@ -213,8 +211,7 @@ def _check_spectrum(spectrum: Any, argument: str) -> None:
 
 def _check_ks(ks: Any, count: int) -> list[int]:
     if ks is None:
-        evenly = np.linspace(0, count - 1, min(count, _SPREAD)).round()
-        return [int(k) for k in np.unique(evenly)]
+        return [int(k) for k in evenly(count, _SPREAD)]
     check_type(
         "ks", ks, Sequence, np.ndarray, advice="give a sequence of whole numbers, 0 the leading exponent"
     )

@@ -15,12 +15,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
-from gatescope.checks.numbers import check_choice, check_choices
-from gatescope.datatypes import Array
-from gatescope.datatypes.phase_diagram import PhaseDiagram
+from gatescope.checks.numbers import check_choice, check_choices, check_result
+from gatescope.datatypes import Array, PhaseDiagram
 from gatescope.plotting import _palette
-from gatescope.plotting._checks import check_result
-from gatescope.plotting._style import drawing_in, finite_or_nan, plain_text
+from gatescope.plotting._style import cell_edges, drawing_in, finite_or_nan, plain_text
 
 QUANTITIES = {
     "exponent": "leading exponent (nats per step)",
@@ -32,6 +30,7 @@ QUANTITIES = {
 _VANISHING = ((0.0, "#061d3d"), (0.5, "#1f5a94"), (1.0, "#6a9fcb"))
 _EXPLODING = ((0.0, "#f2bd6b"), (0.5, "#f9dba6"), (1.0, "#fffaf0"))
 _EDGE = "edge: neither vanishing nor exploding"
+_GAIN = "gain of the recurrent weights"
 
 
 def plot_phase_diagram(
@@ -76,15 +75,15 @@ def plot_phase_diagram(
     """
     check_result("diagram", diagram, PhaseDiagram, "phase_diagram")
     check_choice("quantity", quantity, QUANTITIES)
-    names = dict.fromkeys(
-        diagram.scheme if scheme is None else check_choices("scheme", scheme, diagram.scheme)
-    )
-    flat = min(diagram.gain.size, diagram.bias.size) == 1
+    names = diagram.scheme if scheme is None else check_choices("scheme", scheme, diagram.scheme)
+    names = tuple(dict.fromkeys(names))
     with drawing_in(fig, 1.6 + 3.4 * len(names), 4.0) as figure:
         grid = np.atleast_1d(figure.subplots(1, len(names), sharey=True))
         axes = dict(zip(names, grid, strict=True))
-        draw = _draw_lines if flat else _draw_maps
-        draw(figure, diagram, quantity, axes, artist_kwargs)
+        if min(diagram.gain.size, diagram.bias.size) == 1:
+            _draw_lines(diagram, quantity, axes, artist_kwargs)
+        else:
+            _draw_maps(figure, diagram, quantity, axes, artist_kwargs)
         for name, ax in axes.items():
             ax.set_title(plain_text(name), loc="left")
         units = f"{diagram.hidden_size:,} units, {diagram.steps - diagram.transient:,} steps"
@@ -100,13 +99,12 @@ def _draw_maps(
     rows = [diagram.scheme.index(name) for name in axes]
     values = getattr(diagram, quantity)
     cmap, norm, extend = _colors(values[rows], quantity)
-    across, up = _edges(diagram.gain), _edges(diagram.bias)
+    across, up = cell_edges(diagram.gain), cell_edges(diagram.bias)
     signed = diagram.exponent if quantity == "half_life" else values
     marks: dict[str, Any] = {}
     for row, ax in zip(rows, axes.values(), strict=True):
-        shown = np.ma.masked_invalid(
-            np.clip(values[row].T, norm.vmin, norm.vmax)
-        )  # (N, G), -inf and 0 included
+        # (N, G); -inf and 0 are shown as the least.
+        shown = np.ma.masked_invalid(np.clip(values[row].T, norm.vmin, norm.vmax))
         shown[np.isposinf(values[row].T) & (quantity == "half_life")] = np.ma.masked
         ax.pcolormesh(across, up, shown, **{"cmap": cmap, "norm": norm, "rasterized": True, **keywords})
         ax.grid(False)
@@ -120,9 +118,9 @@ def _draw_maps(
             cross: dict[str, Any] = {"linestyle": "none", "marker": "x", "color": _palette.GREY}
             ax.plot(diagram.gain[gap[:, 0]], diagram.bias[gap[:, 1]], **cross)
             marks["states left the range of floats"] = Line2D([], [], **cross)
-        ax.set_xlabel("gain of the recurrent weights")
+        ax.set_xlabel(_GAIN)
     first, last = next(iter(axes.values())), list(axes.values())
-    first.set_ylabel(f"added to the bias of {_palette.describe(diagram.gate)}")
+    first.set_ylabel(_bias_label(diagram))
     bar = figure.colorbar(ScalarMappable(norm, cmap), ax=last, pad=0.02, aspect=28, extend=extend)
     bar.set_label(QUANTITIES[quantity])
     if isinstance(norm, FuncNorm):
@@ -131,6 +129,10 @@ def _draw_maps(
         bar.minorticks_off()
     if marks:
         figure.legend(list(marks.values()), list(marks), loc="outside lower left", ncols=3)
+
+
+def _bias_label(diagram: PhaseDiagram) -> str:
+    return f"added to the bias of {_palette.describe(diagram.gate)}"
 
 
 def _colors(values: Array, quantity: str) -> tuple[Colormap, Normalize, str]:
@@ -194,17 +196,12 @@ def _draw_edge(ax: Axes, gain: Array, bias: Array, values: Array) -> bool:
     return True
 
 
-def _edges(centers: Array) -> Array:
-    """Return borders of cells round their centers, half-way between neighbours."""
-    middle = (centers[1:] + centers[:-1]) / 2
-    return np.concatenate([[2 * centers[0] - middle[0]], middle, [2 * centers[-1] - middle[-1]]])
-
-
 def _draw_lines(
-    figure: FigureBase, diagram: PhaseDiagram, quantity: str, axes: dict[str, Axes], keywords: dict[str, Any]
+    diagram: PhaseDiagram, quantity: str, axes: dict[str, Axes], keywords: dict[str, Any]
 ) -> None:
-    by_gain = diagram.bias.size == 1
-    at = diagram.gain if by_gain else diagram.bias
+    at, label = diagram.gain, _GAIN
+    if diagram.bias.size > 1:
+        at, label = diagram.bias, _bias_label(diagram)
     style = _palette.cell_styles([diagram.cell])[0]
     for name, ax in axes.items():
         row = diagram.scheme.index(name)
@@ -225,9 +222,5 @@ def _draw_lines(
                 ax.legend(loc="best")
         else:
             ax.axhline(0, color=_palette.GREY, linewidth=0.8, zorder=1)
-        ax.set_xlabel(
-            "gain of the recurrent weights"
-            if by_gain
-            else f"added to the bias of {_palette.describe(diagram.gate)}"
-        )
+        ax.set_xlabel(label)
     next(iter(axes.values())).set_ylabel(QUANTITIES[quantity])

@@ -9,10 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 
 from gatescope.checks.arrays import check_shape
-from gatescope.datatypes.saturation import Saturation
+from gatescope.checks.numbers import check_result
+from gatescope.datatypes import Saturation
 from gatescope.errors import ShapeError
 from gatescope.plotting import _palette
-from gatescope.plotting._checks import BEFORE_AFTER, check_labels, check_result
+from gatescope.plotting._checks import BEFORE_AFTER, check_labels
 from gatescope.plotting._style import SMALL, drawing_in, drawing_on, plain_text
 
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
 
-from gatescope.datatypes.training_run import Status, TrainingRun
+from gatescope.datatypes import Status, TrainingRun
 from gatescope.plotting import _palette, _seeds
 from gatescope.plotting._seeds import Band, Seeds, Summary, summarize
 from gatescope.plotting._style import (

@@ -9,9 +9,8 @@ import numpy as np
 from gatescope.checks.batch import check_task
 from gatescope.checks.network import check_batch, check_stack
 from gatescope.checks.numbers import check_choice
-from gatescope.datatypes import Array, Batch, Head
+from gatescope.datatypes import Array, Batch, Head, Stack
 from gatescope.datatypes.batch import check_heads
-from gatescope.datatypes.stack import Stack
 from gatescope.errors import ShapeError, ValueRangeError
 
 AT = ("last", "every")

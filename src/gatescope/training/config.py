@@ -17,8 +17,7 @@ from gatescope.checks.numbers import (
     check_number,
     set_checked,
 )
-from gatescope.datatypes import Batch
-from gatescope.datatypes.stack import Stack
+from gatescope.datatypes import Batch, Stack
 from gatescope.errors import ValueRangeError
 from gatescope.storage.resumable import digest
 from gatescope.training.clipping import Clip
@@ -56,7 +55,7 @@ class Config:
         limits = ("clip_norm", "clip_tensor_norm", "clip_value")
         counts = ("batch_size", "bptt_steps", "patience", "probe_every", "snapshot_every")
         checks = dict.fromkeys(limits, check_above_zero) | dict.fromkeys(counts, check_count)
-        given = {name: getattr(self, name) for name in checks}
+        optional = {name: getattr(self, name) for name in checks}
         set_checked(
             self,
             lr=check_above_zero("lr", self.lr),
@@ -67,7 +66,9 @@ class Config:
             weight_noise=check_number("weight_noise", self.weight_noise, least=0),
             target_loss=check_finite_or_none("target_loss", self.target_loss),
             seed=check_count("seed", self.seed, least=0),
-            **{name: None if value is None else checks[name](name, value) for name, value in given.items()},
+            **{
+                name: None if value is None else checks[name](name, value) for name, value in optional.items()
+            },
         )
         if self.stateful and self.bptt_steps is None:
             raise ValueRangeError(
@@ -99,12 +100,9 @@ class Config:
 
     def metadata(self) -> dict[str, Any]:
         """Return everything but `epochs` as plain values: what a run that is resumed must agree in."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        del values["epochs"]
-        plain = (int, float, str, type(None))
-        return {
-            name: value if isinstance(value, plain) else _described(value) for name, value in values.items()
-        }
+        names = (field.name for field in dataclasses.fields(self) if field.name != "epochs")
+        values, plain = {name: getattr(self, name) for name in names}, (int, float, str, type(None))
+        return {name: v if isinstance(v, plain) else _described(v) for name, v in values.items()}
 
 
 def model_metadata(stack: Stack) -> dict[str, Any]:

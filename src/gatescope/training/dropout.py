@@ -69,9 +69,8 @@ def check_dropout(dropout: Any) -> Dropout:
     """Return a `Dropout`; None becomes one that drops nothing."""
     if dropout is None:
         return Dropout()
-    check_type(
-        "dropout", dropout, Dropout, advice="give a Dropout, such as Dropout(inputs=0.1, recurrent=0.2)"
-    )
+    advice = "give a Dropout, such as Dropout(inputs=0.1, recurrent=0.2)"
+    check_type("dropout", dropout, Dropout, advice=advice)
     return dropout  # type: ignore[no-any-return]  # it was checked
 
 
@@ -134,17 +133,7 @@ def masks(
 class Masks:
     """Dropout of one update after another, with nothing allocated.
 
-    Parameters
-    ----------
-    dropout : Dropout
-    seed : int
-    layers : int
-    dtype : dtype
-
-    Attributes
-    ----------
-    drops : tuple of bool
-        Whether there is dropout at each location on the way up: the inputs of each layer, and those of the read-out.
+    `drops` says whether there is any at each location on the way up: the inputs of each layer, and of the read-out.
     """
 
     def __init__(self, dropout: Dropout, seed: int, layers: int, dtype: np.dtype[Any]) -> None:

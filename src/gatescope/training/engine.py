@@ -11,18 +11,15 @@ from gatescope.cells.registry import get
 from gatescope.checks.arrays import check_own_array, check_shape
 from gatescope.checks.network import check_params, check_stack
 from gatescope.checks.numbers import check_count, check_flag, check_number, check_type
-from gatescope.datatypes import LOSSES, Array
-from gatescope.datatypes.stack import Stack
+from gatescope.datatypes import LOSSES, Array, Stack
 from gatescope.errors import DtypeError, ShapeError
 from gatescope.kernels.cpu import sweeps
 from gatescope.kernels.cpu.layer import Layer, Readout
 from gatescope.kernels.cpu.threads import Workers
-from gatescope.training.arrays import Data, as_data
+from gatescope.training.arrays import Data
 from gatescope.training.dropout import Dropout, Masks, add_noise, check_dropout
 from gatescope.training.sweep import Block, Sweep
 from gatescope.training.workspace import Buffers, Workspace, make_workspace
-
-__all__ = ["Data", "Engine", "Score", "as_data"]
 
 # Below this many multiply-adds a second thread is not worth waking.
 _THREAD_WORK = 1 << 21
@@ -144,10 +141,8 @@ class Engine:
         self._plain = _layers(stack, masked=False)
         masked = dropout.recurrent > 0
         self._layers = _layers(stack, masked=True) if masked else self._plain
-        heads, top = stack.heads, stack.layers[-1].hidden_size
-        self._readout = Readout(
-            stack.output_size, top, _table(stack), count - stack.output_size * (top + 1), dtype
-        )
+        heads, top, outputs = stack.heads, stack.layers[-1].hidden_size, stack.output_size
+        self._readout = Readout(outputs, top, _table(stack), count - outputs * (top + 1), dtype)
         self._parts: list[Layer | Readout] = [*self._layers, self._readout]
         self._weight = np.array([head.weight for head in heads])
         # How many numbers the kernel's sum of a head's losses is over at every step, and the slope of one of them.
@@ -161,11 +156,8 @@ class Engine:
         self._sweep = Sweep(self._layers, self._plain, self._readout, self._masks)
         self._workers, self._alone = Workers(check_count("threads", threads)), Workers(1)
         self._ended: list[Array] = []
-        self._workspace(
-            check_count("steps", steps),
-            check_count("sequences", sequences),
-            learn=check_flag("learns", learns),
-        )
+        steps, sequences = check_count("steps", steps), check_count("sequences", sequences)
+        self._workspace(steps, sequences, learn=check_flag("learns", learns))
 
     def stack(self) -> Stack:
         """Return the model with the weights as they are now."""
@@ -220,9 +212,8 @@ class Engine:
                     np.copyto(new, old)
         self._ended = workspace.carried
         before = self._ended if carry else None
-        self._each(
-            workspace, lambda i: self._sweep.learn(Block(workspace, data, begin, i), before, count > 0)
-        )
+        learn = self._sweep.learn
+        self._each(workspace, lambda i: learn(Block(workspace, data, begin, i), before, count > 0))
         for part in self._parts:
             part.scatter(self.gradient)
         return self._score(count)
@@ -237,9 +228,7 @@ class Engine:
         """Return the outputs (T, B, O) of the read-out for inputs (T, B, I), without dropout and noise."""
         steps, batch = check_own_array("inputs", inputs, "(T, B, I)").shape[:2]
         outputs = np.zeros((steps, batch, self._stack.output_size), self.theta.dtype)
-        targets = np.empty(
-            (steps, batch, self._columns), self.theta.dtype
-        )  # the mask says that nobody looks at them
+        targets = np.empty((steps, batch, self._columns), self.theta.dtype)  # not looked at, by the mask
         data = Data(inputs, targets, np.zeros((steps, batch), np.uint8), lengths)
         self._check(data)
         self._evaluate(data, outputs)
@@ -256,11 +245,8 @@ class Engine:
         size = sum(layer.states * layer.units for layer in self._layers)
         batch, rest = divmod(flat.size, size)
         if rest:
-            raise ShapeError(
-                f"should have a multiple of {size} numbers, those of a sequence",
-                argument="carried",
-                seen=flat.shape,
-            )
+            problem = f"should have a multiple of {size} numbers, those of a sequence"
+            raise ShapeError(problem, argument="carried", seen=flat.shape)
         self._ended, at = [], 0
         for k, layer in enumerate(self._layers):
             state = self._buffers.take(f"carried {k}", (batch, layer.states, layer.units))
@@ -280,19 +266,14 @@ class Engine:
             raise ShapeError(
                 "should have at least one step and one sequence", argument="inputs", seen=data.inputs.shape
             )
-        shapes = (
-            (steps, batch, self._stack.input_size),
-            (steps, batch, self._columns),
-            (steps, batch),
-            (batch,),
-        )
+        numbers = self._stack.input_size, self._columns
+        shapes = *((steps, batch, count) for count in numbers), (steps, batch), (batch,)
         kinds = self.theta.dtype, self.theta.dtype, np.dtype(np.uint8), np.dtype(np.int64)
         for name, array, shape, kind in zip(data._fields, data, shapes, kinds, strict=True):
             check_own_array(name, array, str(shape))
             check_shape(name, array, shape, "that of this model's data")
             if array.dtype != kind:
-                advice = f"give {kind}, as as_data does"
-                raise DtypeError(argument=name, seen=array.dtype, advice=advice)
+                raise DtypeError(argument=name, seen=array.dtype, advice=f"give {kind}, as as_data does")
         return steps, batch
 
     def _workspace(self, steps: int, batch: int, learn: bool) -> Workspace:

@@ -10,10 +10,10 @@ import numpy as np
 
 from gatescope.checks.network import check_batch, check_inputs, check_lengths, check_stack
 from gatescope.checks.numbers import check_threads
-from gatescope.datatypes import Array, Batch, Head
-from gatescope.datatypes.stack import Stack
+from gatescope.datatypes import Array, Batch, Head, Stack
 from gatescope.recurrence.initialization import init_stack
-from gatescope.training.engine import Engine, Score, as_data
+from gatescope.training.arrays import as_data
+from gatescope.training.engine import Engine, Score
 
 
 def predict(stack: Stack, inputs: Any, *, lengths: Any = None, threads: int | None = None) -> Array:

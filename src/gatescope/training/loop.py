@@ -29,12 +29,7 @@ class Windows:
     """The windows of all epochs, counted from 0: the learning rate and dropout go by their index.
 
     Every minibatch is given as many indices as the longest one has windows, so an index does not depend on the order
-    of the sequences, nor on windows in which nothing counts.
-
-    Attributes
-    ----------
-    steps : int
-        Length of a window.
+    of the sequences, nor on windows in which nothing counts.  `steps` is the length of a window.
     """
 
     def __init__(self, config: Config, source: BatchSource) -> None:
@@ -71,20 +66,8 @@ class Windows:
 class Trainer:
     """The training of an engine's weights, from where `state` is, until an end is reached.
 
-    Parameters
-    ----------
-    engine : Engine
-        Its `theta` is the state's.
-    source : BatchSource
-    windows : Windows
-    config : Config
-    state : State
-    checkpoint : Resumable
-    validation : list of Data
-        Pieces of it; empty: nothing is validated.
-    probe : Probe or None
-    bar : tqdm or None
-        Advanced by one a minibatch.
+    The engine's `theta` is the state's; `validation` are pieces of it, none if nothing is validated; `bar` (tqdm) is
+    advanced by one a minibatch.
     """
 
     def __init__(
@@ -224,11 +207,9 @@ class Trainer:
     def _arrays(self) -> dict[str, Any]:
         state = self.state
         state.carried = self.engine.carried if self.config.stateful and state.begin > 0 else None
-        arrays = {
-            **state.arrays(),
-            "factor_sum": np.float64(self.windows.factor_sum(state)),
-            "epochs": np.int64(self.config.epochs),
-        }
+        arrays: dict[str, Any] = state.arrays()
+        arrays["factor_sum"] = np.float64(self.windows.factor_sum(state))
+        arrays["epochs"] = np.int64(self.config.epochs)
         state.carried = None
         return arrays
 

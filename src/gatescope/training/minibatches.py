@@ -9,14 +9,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from gatescope.checks.numbers import check_call, check_type
-from gatescope.datatypes import Array, Batch
-from gatescope.datatypes.stack import Stack
+from gatescope.datatypes import Array, Batch, Stack
 from gatescope.errors import DtypeError, ShapeError, ValueRangeError
 from gatescope.kernels.cpu.aligned import aligned_empty
 from gatescope.training.arrays import Data, as_data
 
 # What a seed is for, so that no two uses draw the same numbers.
-_ORDER, _FRESH, _VALIDATION = 1, 2, 3
+_ORDER, FRESH, VALIDATION = 1, 2, 3
 
 
 class BatchSource(Protocol):
@@ -76,27 +75,19 @@ class FreshBatches:
     """New data for every minibatch, made from a seed of its own."""
 
     def __init__(
-        self,
-        maker: Callable[..., Batch],
-        first: Batch,
-        stack: Stack,
-        at: str | None,
-        batches: int,
-        seed: int,
+        self, maker: Callable[..., Batch], first: Data, stack: Stack, at: str | None, batches: int, seed: int
     ) -> None:
         self._maker, self._stack, self._at, self._seed = maker, stack, at, seed
-        self.batches = batches
-        data = as_data(first, stack, at=at)
-        self._shape = data.inputs.shape
-        self.example = trimmed(data)
-        self.steps, self.sequences = self._shape[0], self._shape[1]
+        self.batches, self.example = batches, trimmed(first)
+        self._shape = first.inputs.shape
+        self.steps, self.sequences = self._shape[:2]
 
     def get(self, epoch: int, batch: int) -> Data:
         """Return minibatch `batch` of an epoch; both count from 0."""
         index = epoch * self.batches + batch
         if index == 0:
             return self.example
-        data = as_data(make(self._maker, fresh_seed(self._seed, index)), self._stack, at=self._at)
+        data = as_data(make(self._maker, made_seed(self._seed, FRESH, index)), self._stack, at=self._at)
         if data.inputs.shape != self._shape:
             raise ShapeError(
                 f"gave inputs of shape {data.inputs.shape} for batch {index}, but of {self._shape} for the first",
@@ -106,24 +97,17 @@ class FreshBatches:
         return trimmed(data)
 
 
-def make(maker: Any, seed: int, name: str = "data") -> Batch:
-    """Return the batch that callable data make from a seed."""
-    batch = maker(seed=seed)
+def make(data: Any, seed: int, name: str = "data") -> Batch:
+    """Return the batch that callable data make from a seed; a batch is handed back."""
+    if isinstance(data, Batch):
+        return data
+    batch = data(seed=seed)
     check_type(f"{name}(seed={seed})", batch, Batch, advice="return a gatescope.Batch, as gatescope.tasks do")
     return batch  # type: ignore[no-any-return]  # it was checked
 
 
-def fresh_seed(seed: int, index: int) -> int:
-    """Return the seed of the batch that is made for minibatch `index`, counted over all epochs."""
-    return _derived(seed, _FRESH, index)
-
-
-def validation_seed(seed: int) -> int:
-    """Return the seed of the batch that is made once, to validate on."""
-    return _derived(seed, _VALIDATION, 0)
-
-
-def _derived(seed: int, purpose: int, index: int) -> int:
+def made_seed(seed: int, purpose: int, index: int = 0) -> int:
+    """Return the seed of a batch that is made: the one to validate on, or, counted over all epochs, a minibatch."""
     high, low = np.random.SeedSequence([seed, purpose, index]).generate_state(2, np.uint32)
     return int(high) << 31 | int(low) >> 1  # 63 bits, which any integer holds
 

@@ -7,9 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from gatescope.cells.registry import get
-from gatescope.datatypes import Array
+from gatescope.datatypes import Array, Stack
 from gatescope.datatypes.half_life import half_life_of
-from gatescope.datatypes.stack import Stack
 from gatescope.measurements.gradient_flow import gradient_flow
 from gatescope.measurements.saturation import count_saturated
 from gatescope.recurrence.run import run

@@ -161,21 +161,10 @@ class Adam(Optimizer):
 
     def apply(self, theta: Array, gradient: Array, state: Mapping[str, Array], step: int, lr: float) -> None:
         (beta1, beta2), decay = self.betas, self.weight_decay
-        kernels.adam(
-            theta,
-            gradient,
-            state["mean"],
-            state["square"],
-            (lr / (1 - beta1**step), math.sqrt(1 - beta2**step)),
-            (
-                1 - beta1,
-                beta2,
-                1 - beta2,
-                self.eps,
-                0.0 if self.decoupled else decay,
-                1 - lr * decay if self.decoupled else 1.0,
-            ),
-        )
+        added, factor = (0.0, 1 - lr * decay) if self.decoupled else (decay, 1.0)
+        rates = lr / (1 - beta1**step), math.sqrt(1 - beta2**step)
+        constants = 1 - beta1, beta2, 1 - beta2, self.eps, added, factor
+        kernels.adam(theta, gradient, state["mean"], state["square"], rates, constants)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,16 +227,10 @@ class RMSprop(Optimizer):
         return ("square", *["mean"] * self.centered, *["velocity"] * (self.momentum > 0))
 
     def apply(self, theta: Array, gradient: Array, state: Mapping[str, Array], step: int, lr: float) -> None:
-        unused = _UNUSED[theta.dtype]
-        kernels.make_rmsprop(self.centered, self.momentum > 0)(
-            theta,
-            gradient,
-            state["square"],
-            state.get("mean", unused),
-            state.get("velocity", unused),
-            float(lr),
-            (self.alpha, 1 - self.alpha, self.eps, self.momentum, self.weight_decay),
-        )
+        mean, velocity = (state.get(name, _UNUSED[theta.dtype]) for name in ("mean", "velocity"))
+        constants = self.alpha, 1 - self.alpha, self.eps, self.momentum, self.weight_decay
+        kernel = kernels.make_rmsprop(self.centered, self.momentum > 0)
+        kernel(theta, gradient, state["square"], mean, velocity, float(lr), constants)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -309,13 +292,10 @@ class SGD(Optimizer):
         return ("velocity",) if self.momentum > 0 else ()
 
     def apply(self, theta: Array, gradient: Array, state: Mapping[str, Array], step: int, lr: float) -> None:
-        kernels.make_sgd(self.momentum > 0, self.nesterov)(
-            theta,
-            gradient,
-            state.get("velocity", _UNUSED[theta.dtype]),
-            float(lr),
-            (self.momentum, 1.0 if step == 1 else 1 - self.dampening, self.weight_decay),
-        )
+        velocity = state.get("velocity", _UNUSED[theta.dtype])
+        constants = self.momentum, 1.0 if step == 1 else 1 - self.dampening, self.weight_decay
+        kernel = kernels.make_sgd(self.momentum > 0, self.nesterov)
+        kernel(theta, gradient, velocity, float(lr), constants)
 
 
 _BY_NAME: dict[str, Optimizer] = {

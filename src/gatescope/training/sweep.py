@@ -34,17 +34,7 @@ class Block(NamedTuple):
 
 
 class Sweep:
-    """Layers, a read-out and dropout, put together.
-
-    Parameters
-    ----------
-    layers : list of Layer
-        As they are in training.
-    plain : list of Layer
-        The same without recurrent dropout.
-    readout : Readout
-    masks : Masks
-    """
+    """Layers, a read-out and dropout, put together; `plain` are the layers without recurrent dropout."""
 
     def __init__(self, layers: list[Layer], plain: list[Layer], readout: Readout, masks: Masks) -> None:
         self._layers, self._plain, self._readout, self._masks = layers, plain, readout, masks

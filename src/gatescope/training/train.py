@@ -13,8 +13,7 @@ import numpy as np
 from gatescope.checks.arrays import check_finite
 from gatescope.checks.network import check_params
 from gatescope.checks.numbers import check_number, check_threads, check_type
-from gatescope.datatypes import Batch, Params, Status, TrainingRun
-from gatescope.datatypes.stack import Stack
+from gatescope.datatypes import Batch, Params, Stack, Status, TrainingRun
 from gatescope.errors import GatescopeError, ValueRangeError
 from gatescope.recurrence.initialization import init_readout
 from gatescope.storage.npz import encode_json
@@ -209,19 +208,19 @@ def train(
     seconds = check_number("checkpoint_seconds", checkpoint_seconds, least=0)
     fresh = minibatches.check_data("data", data)
     minibatches.check_batch_size(config.batch_size, config.updates_per_epoch, fresh=fresh)
-    batch = _made("data", data, minibatches.fresh_seed(config.seed, 0))
+    batch = minibatches.make(data, minibatches.made_seed(config.seed, minibatches.FRESH))
     judged = None
     if validation is not None:
         minibatches.check_data("validation", validation)
-        judged = _made("validation", validation, minibatches.validation_seed(config.seed))
+        judging = minibatches.made_seed(config.seed, minibatches.VALIDATION)
+        judged = minibatches.make(validation, judging, "validation")
     stack = _stack(model, batch, config.seed)
     source: minibatches.BatchSource
+    first, at, batches = as_data(batch, stack, at=config.at), config.at, config.updates_per_epoch
     if isinstance(data, Batch):
-        source = minibatches.FixedBatches(as_data(batch, stack, at=config.at), config.batch_size, config.seed)
+        source = minibatches.FixedBatches(first, config.batch_size, config.seed)
     else:
-        source = minibatches.FreshBatches(
-            data, batch, stack, config.at, config.updates_per_epoch, config.seed
-        )
+        source = minibatches.FreshBatches(data, first, stack, at, batches, config.seed)
     watched = None if judged is None else _validation_data(judged, stack, config.at)
     metadata = {**model_metadata(stack), **data_metadata(batch, fresh, judged), **config.metadata()}
     encode_json(metadata, "config")  # what cannot be written is reported now, not after the first minute
@@ -244,9 +243,8 @@ def train(
         )
         np.copyto(engine.theta, state.theta)
         state.theta = engine.theta
-        pieces = []
-        if watched is not None:
-            pieces = minibatches.pieces(watched, max(source.sequences, _VALIDATED_TOGETHER))
+        most = max(source.sequences, _VALIDATED_TOGETHER)
+        pieces = [] if watched is None else minibatches.pieces(watched, most)
         probe = None
         if config.probe_every is not None:
             probe = probe_on(source.example if watched is None else watched, workers)
@@ -258,16 +256,10 @@ def train(
     return _result(stack, state, config, metadata, status, message)
 
 
-def _made(name: str, data: Batch | Callable[..., Batch], seed: int) -> Batch:
-    """Return data that are there, or that are made from a seed."""
-    return data if isinstance(data, Batch) else minibatches.make(data, seed, name)
-
-
 def _stack(model: Any, batch: Batch, seed: int) -> Stack:
     """Return a model with a read-out for the batch's heads."""
-    check_type(
-        "model", model, Params, Stack, advice="give Params, made with init, or a Stack, made with init_stack"
-    )
+    advice = "give Params, made with init, or a Stack, made with init_stack"
+    check_type("model", model, Params, Stack, advice=advice)
     if isinstance(model, Params):
         check_params(model)
         weight, bias = init_readout(model.hidden_size, batch.heads, seed=seed, dtype=model.dtype.name)
@@ -364,7 +356,6 @@ def _bar(progress: bool, config: Config, source: minibatches.BatchSource, state:
         return
     from tqdm.auto import tqdm
 
-    total = config.epochs * source.batches
-    done = state.epoch * source.batches + state.batch
+    total, done = config.epochs * source.batches, state.epoch * source.batches + state.batch
     with tqdm(total=total, initial=done, desc="train", unit="batch", disable=None) as bar:
         yield bar

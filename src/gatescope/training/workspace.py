@@ -82,18 +82,9 @@ def make_workspace(
 ) -> Workspace:
     """Return the arrays for windows of that many steps.
 
-    Parameters
-    ----------
-    layers : list of Layer
-    buffers : Buffers
-    blocks : list of (int, int)
-    steps : int
-    learn : bool
-        Whether there is a way back; else only one segment's arrays are needed.
-    memory : int
-        Bytes up to which the states and gates of the whole window are stored.
-    drops : (bool, bool)
-        Whether the inputs and the outputs have dropout, and so need arrays of their own.
+    Without `learn` there is no way back, and only one segment's arrays are needed.  `memory` is the number of bytes up
+    to which the states and gates of the whole window are stored.  `drops` says whether the inputs and the outputs have
+    dropout, and so need arrays of their own.
     """
     batch = blocks[-1][1]
     size = layers[0].plan.dtype.itemsize

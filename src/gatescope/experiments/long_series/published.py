@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gatescope.checks.arrays import Array
+from gatescope.datatypes import LongSeriesResult
 from gatescope.datatypes.long_series import (
     FINAL_EPOCHS,
     LAST_EPOCHS,
@@ -16,7 +17,6 @@ from gatescope.datatypes.long_series import (
     STAY,
     TREND_WIDTH,
     Interval,
-    LongSeriesResult,
 )
 from gatescope.reporting.text import counted
 
@@ -100,17 +100,15 @@ def beside_published(result: LongSeriesResult) -> list[Row]:
     if pair:
         rows += [_lower(result), _crossing(result)]
     final = result.final_loss()
-    rows += _levels(result, "final loss", final, f"final loss (median of the last {FINAL_EPOCHS} epochs)")
+    name = f"final loss (median of the last {FINAL_EPOCHS} epochs)"
+    rows += _by_cell(result, name, final, _known("final loss"))
     if pair:
         ratio = result.ratio(final)
         published = PUBLISHED["final loss"]["gru"] / PUBLISHED["final loss"]["lstm"]
         agrees = _side(ratio, below=True) if result.epochs >= JUDGED_FROM else "-"
         rows.append(Row("final loss, GRU / LSTM", f"{published:.2f}", ratio.text(), agrees))
     rows += _volatility(result, pair)
-    rows += [
-        Row(f"seconds an epoch, {cell.upper()}", "not known", result.mean(result.seconds, cell).text(), "-")
-        for cell in result.cells
-    ]
+    rows += _by_cell(result, "seconds an epoch", result.seconds, {}, other="not known")
     if pair:
         ratio = result.ratio(result.seconds)
         less = Interval(1 - ratio.value, 1 - ratio.high, 1 - ratio.low)
@@ -126,27 +124,32 @@ def beside_published(result: LongSeriesResult) -> list[Row]:
 
 def _losses(result: LongSeriesResult) -> list[Row]:
     start, plateau = result.loss_at(1), result.loss_at(*PLATEAU)
-    rows = _levels(result, "loss at the start", start, "loss at epoch 1")
     name = f"loss at epochs {PLATEAU[0]} to {PLATEAU[1]}"
-    rows += _levels(result, name, plateau, name)
-    for cell in result.cells:
-        known = {key: PUBLISHED[key].get(cell, math.nan) for key in ("loss at the start", name)}
-        fraction = known[name] / known["loss at the start"]
-        measured = result.mean(plateau / start, cell).text()
-        rows.append(
-            Row(f"the same as a fraction of the start, {cell.upper()}", _about(fraction), measured, "-")
-        )
-    return rows
-
-
-def _levels(result: LongSeriesResult, key: str, values: Array, name: str) -> list[Row]:
+    before, after = PUBLISHED["loss at the start"], PUBLISHED[name]
+    fractions = {cell: _about(after[cell] / before[cell]) for cell in before}
     return [
-        Row(
-            f"{name}, {cell.upper()}",
-            _about(PUBLISHED[key].get(cell, math.nan)),
-            result.mean(values, cell).text(),
-            "-",
-        )
+        *_by_cell(result, "loss at epoch 1", start, _known("loss at the start")),
+        *_by_cell(result, name, plateau, _known(name)),
+        *_by_cell(result, "the same as a fraction of the start", plateau / start, fractions),
+    ]
+
+
+def _known(key: str) -> dict[str, str]:
+    return {cell: _about(value) for cell, value in PUBLISHED[key].items()}
+
+
+def _by_cell(
+    result: LongSeriesResult,
+    name: str,
+    values: Array,
+    published: dict[str, str],
+    *,
+    other: str = "-",
+    unit: str = "",
+) -> list[Row]:
+    """Return a row a cell, with the mean of its values; `other` stands for what was not published."""
+    return [
+        Row(f"{name}, {cell.upper()}", published.get(cell, other), result.mean(values, cell).text(unit), "-")
         for cell in result.cells
     ]
 
@@ -186,24 +189,11 @@ def _volatility(result: LongSeriesResult, pair: bool) -> list[Row]:
     volatility, spikes = result.volatility(), result.spikes()
     heights = " to ".join(map(str, SPIKE_HEIGHTS))
     published = {"lstm": f"of {heights} from about epoch {SPIKES_FROM}", "gru": "none reported"}
-    rows = [
-        Row(
-            f"spikes above {SPIKE:.0%} in the last {last} epochs, {cell.upper()}",
-            published.get(cell, "-"),
-            result.mean(spikes, cell).text(" a run"),
-            "-",
-        )
-        for cell in result.cells
-    ]
-    rows += [
-        Row(
-            f"volatility (sd of log loss less its median over {TREND_WIDTH}, last {last}), {cell.upper()}",
-            "not measured",
-            result.mean(volatility, cell).text(),
-            "-",
-        )
-        for cell in result.cells
-    ]
+    trend = f"sd of log loss less its median over {TREND_WIDTH}, last {last}"
+    rows = _by_cell(
+        result, f"spikes above {SPIKE:.0%} in the last {last} epochs", spikes, published, unit=" a run"
+    )
+    rows += _by_cell(result, f"volatility ({trend})", volatility, {}, other="not measured")
     if pair:
         ratio = result.ratio(volatility, "lstm", "gru")
         agrees = _side(ratio, below=False) if result.epochs >= JUDGED_FROM else "-"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from gatescope.datatypes.long_series import PUBLISHED_SIZE, PUBLISHED_UNITS, STAY, LongSeriesResult
+from gatescope.datatypes import LongSeriesResult
+from gatescope.datatypes.long_series import PUBLISHED_SIZE, PUBLISHED_UNITS, STAY
 from gatescope.experiments.long_series.published import COMPARED, RULES, SOURCE, beside_published, choices
 from gatescope.reporting.table import Table
 from gatescope.storage.atomic import atomic_write

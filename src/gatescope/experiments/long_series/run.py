@@ -13,8 +13,8 @@ import numpy as np
 from gatescope.cells.registry import get
 from gatescope.checks.arrays import Array
 from gatescope.checks.numbers import check_count, default_threads
-from gatescope.datatypes.long_series import PUBLISHED_UNITS, LongSeriesResult
-from gatescope.datatypes.training_run import Status, TrainingRun
+from gatescope.datatypes import LongSeriesResult, Status, TrainingRun
+from gatescope.datatypes.long_series import PUBLISHED_UNITS
 from gatescope.errors import FileFormatError, OutputError, ValueRangeError
 from gatescope.experiments.long_series.timing import epoch_times
 from gatescope.recurrence.initialization import init_stack

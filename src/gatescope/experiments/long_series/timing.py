@@ -9,10 +9,10 @@ import numpy as np
 
 from gatescope.checks.arrays import Array
 from gatescope.checks.numbers import default_threads
-from gatescope.datatypes import Batch
-from gatescope.datatypes.stack import Stack
+from gatescope.datatypes import Batch, Stack
+from gatescope.training.arrays import as_data
 from gatescope.training.clipping import Clip
-from gatescope.training.engine import Engine, as_data
+from gatescope.training.engine import Engine
 from gatescope.training.optimizers import Optimizer
 
 ROUNDS = 7  # after one that is not counted
@@ -32,22 +32,7 @@ def epoch_times(
     """Measure the seconds of an epoch: forward, loss, backward, clipping and the update, on the whole batch.
 
     For each seed its models train for a few more epochs, which are thrown away: the cells take turns epoch by epoch, so
-    that whatever else the machine does falls on all of them.
-
-    Parameters
-    ----------
-    models : mapping of (cell, seed) to Stack
-    batch : Batch
-    cells, seeds : sequence
-    optimizer, lr, clip_norm
-        As in the training.
-    threads : int or None
-        None: the cores this process may use.
-
-    Returns
-    -------
-    array (cells, seeds)
-        Medians over 7 rounds, in seconds.
+    that whatever else the machine does falls on all of them.  Returned are medians (cells, seeds) over 7 rounds.
     """
     clip, seconds = Clip(norm=clip_norm), np.empty((len(cells), len(seeds)))
     steps, sequences = batch.mask.shape
