@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from gatescope import datatypes, plotting
 from gatescope.errors import GatescopeError
+from gatescope.plotting._seeds import cell_name
 from gatescope.plotting._trace_view import reference_name
 
 _SIZE = (6.2, 3.6)  # inches
@@ -25,7 +26,7 @@ def _heat_map(trace: datatypes.Trace, figure: Figure) -> None:
 
 
 def _losses(run: datatypes.TrainingRun, figure: Figure) -> None:
-    plotting.plot_loss_curves({"+".join(dict.fromkeys(run.model.cells)): run}, ax=figure.add_subplot())
+    plotting.plot_loss_curves({cell_name(run): run}, ax=figure.add_subplot())
 
 
 # What draws a result of a type in a figure; a plot that says more than numbers has a row.
