@@ -9,7 +9,15 @@ from gatescope.datatypes.params import WEIGHT_NAMES
 BUILT_IN = gs.cells.names()  # when tests are collected: those that tests register come later
 # For tests whose kernels take seconds to compile: a cell of two states and one of two phases; CI runs the others too.
 _FIRST = ("lstm", "gru_reset_before")
-FEW = (*_FIRST, *(pytest.param(c, marks=pytest.mark.slow) for c in BUILT_IN if c not in _FIRST))
+
+
+def first(*names):
+    """Return the cells for `parametrize`: these, and all others marked slow."""
+    return (*names, *(pytest.param(c, marks=pytest.mark.slow) for c in BUILT_IN if c not in names))
+
+
+FEW = first(*_FIRST)
+ONE = first("lstm")  # for tests that need a kernel for each of many sizes
 PARAMS = WEIGHT_NAMES
 
 

@@ -111,8 +111,9 @@ def test_the_simulator_is_there_without_the_package():
 def test_the_simulator_that_is_asked_for_too_late():
     code = (
         "import os, gatescope as gs, numpy as np\n"
+        "run, params = gs.run, gs.init('rnn', input_size=1, hidden_size=2)  # imports Numba\n"
         "os.environ['NUMBA_ENABLE_CUDASIM'] = '1'\n"
-        "try: gs.run(gs.init('rnn', input_size=1, hidden_size=2), np.ones((3, 1)), device='cuda')\n"
+        "try: run(params, np.ones((3, 1)), device='cuda')\n"
         "except gs.DeviceError as error: print(error)"
     )
     assert "NUMBA_ENABLE_CUDASIM=1 was set too late" in python(code)
