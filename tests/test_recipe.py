@@ -108,7 +108,7 @@ ROWS = [
     (
         "src/gatescope/measurements/registry.py",
         "MEASUREMENTS = (",
-        '    Measurement("state_norm", "StateNorm", "How large the state is on average."),',
+        '    Measurement("state_norm", "How large the state is on average."),',
     ),
     ("src/gatescope/datatypes/__init__.py", None, "from gatescope.datatypes.state_norm import StateNorm"),
     ("src/gatescope/plotting/__init__.py", None, "from gatescope.plotting.state_norm import plot_state_norm"),

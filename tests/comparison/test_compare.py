@@ -90,7 +90,7 @@ def test_numbers_are_the_fits_medians(found):
         rate = measured.flow_h.decay_rate()
         assert gradient["decay_rate_nats_per_step"] == np.median(rate.value)
         assert gradient["r_squared"] == np.median(rate.r_squared)
-        assert gradient["window_lags"] == [STEPS // 10, STEPS]
+        assert gradient["fit_range"] == [STEPS // 10, STEPS]
         assert gradient["half_life_steps"] == pytest.approx(np.median(np.log(2) / rate.value), rel=1e-12)
         assert numbers[label]["parameters"] == measured.params.count()
         assert numbers[label]["steps"] == STEPS

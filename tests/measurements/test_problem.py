@@ -76,3 +76,25 @@ def test_the_pieces_of_a_run_are_the_run():
             np.testing.assert_array_equal(gates, expected.gates[begin : begin + len(gates)])
         assert begins == [0, 5, 7, 12, 17]
         assert problem.trace() == expected
+
+
+@pytest.mark.parametrize(
+    ("measure", "options", "message"),
+    [
+        (gs.gradient_flow, {"norm": "l2"}, "norm='l2' is not known"),
+        (gs.gradient_flow, {"of": "q"}, "of='q' is not a state"),
+        (gs.gradient_flow, {"norm": "unit", "unit": 5}, "unit=5 is out of range"),
+        (gs.gradient_paths, {"wrt": ""}, "wrt='' is not a state"),
+        (gs.jacobian_spectrum, {"k": 11}, "k=11 is more singular values"),
+        (gs.lyapunov_spectrum, {"k": 11}, "k=11 is more exponents"),
+        (gs.lyapunov_spectrum, {"checks": "no"}, "checks='no' must be True or False"),
+        (gs.connectivity, {"norm": "spectral"}, "norm='spectral' is not known"),
+        (gs.half_life, {"of": "q"}, "of='q' is not a state"),
+        (gs.diagnose, {"window": 10}, "window=10 must be a whole number"),
+    ],
+)
+def test_wrong_options_are_refused_before_the_inputs_are_read(measure, options, message):
+    pieces = iter(np.zeros((3, 20, 2)))
+    with pytest.raises(gs.GatescopeError, match=message):
+        measure(Case("lstm", T=20, B=1, I=2, H=5).params, pieces, **options)
+    assert len(list(pieces)) == 3

@@ -12,7 +12,8 @@ from numba.extending import register_jitable
 
 import gatescope as gs
 from gatescope.cells.activations import complement, sigmoid, tanh, zero
-from gatescope.cells.linearization import direct_factors
+from gatescope.cells.linearization import direct_factors, linearize
+from gatescope.cells.registry import get
 from gatescope.measurements import step_jacobian
 
 GOLDEN = sorted((Path(__file__).parents[1] / "golden" / "jacobians").glob("*.npz"))
@@ -99,6 +100,23 @@ def wound_by_hand(weights, x, state):
     return np.stack([n * np.tanh(c), c])
 
 
+def input_jacobians(params, states, new_states, saved):
+    """The Jacobian d new_state / d input (N, S*H, I) of each step, from the same coefficients."""
+    cell = get(params.cell)
+    linear = linearize(cell, saved, states, new_states)
+    count, S, H = np.shape(states)
+    P = cell.prepared
+    W, R = (step_jacobian._blocks(w, len(cell.gates)) for w in (params.weight_ih, params.weight_hh))
+    result = np.zeros((count, S, H, params.input_size))
+    for s in range(S):
+        result[:, s] = step_jacobian._weighted(linear.wx[:, s], W)
+        if P:
+            result[:, s] += step_jacobian._weighted(linear.rh[:, s, P:], R[P:]) @ step_jacobian._weighted(
+                linear.operand_wx, W[:P]
+            )
+    return result.reshape(count, S * H, params.input_size)
+
+
 def by_complex_step(function, x):
     """Jacobian d function / d x, both flattened."""
     columns = []
@@ -114,7 +132,7 @@ def by_complex_step(function, x):
 def test_against_the_complex_step(cell, sizes):
     case, new_states, kept = stepped(cell, **sizes)
     given = case.params, case.initial_state, new_states, kept
-    jacobians, by_input = step_jacobian.step_jacobians(*given), step_jacobian.input_jacobians(*given)
+    jacobians, by_input = step_jacobian.step_jacobians(*given), input_jacobians(*given)
     matrices = naive.Matrices(cell, case.params)
     for b, (x, state) in enumerate(zip(case.inputs[0], case.initial_state, strict=True)):
         assert_close(jacobians[b], naive.jacobian(cell, case.params, x, state), 1e-13, f"state {b}")
@@ -126,7 +144,7 @@ def test_a_cell_of_the_users(leaky):
     case, new_states, kept = stepped("leaky_test", B=3, I=2, H=5)
     weights = case.params.arrays()
     given = case.params, case.initial_state, new_states, kept
-    jacobians, by_input = step_jacobian.step_jacobians(*given), step_jacobian.input_jacobians(*given)
+    jacobians, by_input = step_jacobian.step_jacobians(*given), input_jacobians(*given)
     for b, (x, state) in enumerate(zip(case.inputs[0], case.initial_state, strict=True)):
         assert_close(new_states[b], by_hand(weights, x[None], state[0]), 1e-14)
         expected = by_complex_step(lambda s, x=x: by_hand(weights, x[None], s), state[0])
@@ -142,7 +160,7 @@ def test_two_phases_and_two_states(wound):
     case, new_states, kept = stepped("wound_test", B=4, I=2, H=5)
     weights = case.params.arrays()
     given = case.params, case.initial_state, new_states, kept
-    jacobians, by_input = step_jacobian.step_jacobians(*given), step_jacobian.input_jacobians(*given)
+    jacobians, by_input = step_jacobian.step_jacobians(*given), input_jacobians(*given)
     for b, (x, state) in enumerate(zip(case.inputs[0], case.initial_state, strict=True)):
         assert_close(new_states[b], wound_by_hand(weights, x, state), 1e-14)
         expected = by_complex_step(lambda s, x=x: wound_by_hand(weights, x, s), state)
@@ -193,9 +211,7 @@ def test_the_kernels_carry_adjoints_by_these_jacobians(cell):
     old, new, kept = trace.states[:-1, 1], trace.states[1:, 1], trace.gates[:, 1]
     adjoint = case.final_adjoint[1].ravel()
     for t, jacobian in reversed(list(enumerate(step_jacobian.step_jacobians(case.params, old, new, kept)))):
-        by_input = step_jacobian.input_jacobians(
-            case.params, old[t : t + 1], new[t : t + 1], kept[t : t + 1]
-        )[0]
+        by_input = input_jacobians(case.params, old[t : t + 1], new[t : t + 1], kept[t : t + 1])[0]
         assert_close(adjoint @ by_input, grads.inputs[t, 1], 1e-13)
         adjoint = adjoint @ jacobian
         assert_close(adjoint, grads.adjoint[t, 1].ravel(), 1e-13)

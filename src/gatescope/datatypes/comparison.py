@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from gatescope.checks.numbers import check_choice
 from gatescope.datatypes.gradient_flow import GradientFlow
 from gatescope.datatypes.params import Params
 from gatescope.datatypes.result import Result
 from gatescope.datatypes.saturation import Saturation
 from gatescope.datatypes.trace import Trace
-from gatescope.errors import UnknownNameError
 from gatescope.reporting.table import Table
-from gatescope.reporting.text import counted, listing
+from gatescope.reporting.text import counted
 
 _FIT_POINTS = 3  # through two points any line fits, so that neither its slope nor its R^2 says anything
 
@@ -110,15 +110,7 @@ class Comparison(Result):
     cells: tuple[CellMeasurements, ...]
 
     def __getitem__(self, label: str) -> CellMeasurements:
-        for cell in self.cells:
-            if cell.label == label:
-                return cell
-        raise UnknownNameError(
-            "is not known",
-            argument="label",
-            seen=label,
-            advice=f"the labels are {listing(self.labels, form=repr)}",
-        )
+        return self.cells[self.labels.index(check_choice("label", label, self.labels))]
 
     def __iter__(self) -> Iterator[CellMeasurements]:
         return iter(self.cells)
@@ -199,7 +191,7 @@ def _fit_numbers(flow: GradientFlow) -> dict[str, Any]:
         "decay_rate_nats_per_step": _median(rate.value) if fitted else None,
         "half_life_steps": _median(half.value) if fitted else None,
         "r_squared": _median(rate.r_squared) if fitted else None,
-        "window_lags": list(rate.fit_range),
+        "fit_range": list(rate.fit_range),
         "longest_lag": int(flow.lag[-1]),
         "log_norm_at_longest_lag": _median(flow.log_norm[-1]),
     }

@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 
 from gatescope.checks.arrays import Array
+from gatescope.checks.numbers import check_choice
 from gatescope.datatypes.gradient_flow import GradientFlow
 from gatescope.datatypes.gradient_paths import DIRECT, GradientPaths
 from gatescope.datatypes.half_life import HalfLife
 from gatescope.datatypes.lyapunov_spectrum import LyapunovSpectrum
 from gatescope.datatypes.params import Params
 from gatescope.datatypes.result import Result
-from gatescope.errors import UnknownNameError, ValueRangeError
+from gatescope.errors import ValueRangeError
 from gatescope.reporting.table import Table
 from gatescope.reporting.text import listing, number, percent, steps, with_error
 
-VERDICTS = ("vanishing", "near-critical", "chaotic", "exploding")
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _OPENING = {
     "vanishing": "Vanishing gradients",
@@ -122,14 +122,7 @@ class Diagnosis(Result):
         UnknownNameError
             If there is no such number.
         """
-        if name not in self.numbers:
-            raise UnknownNameError(
-                "is not a number of this diagnosis",
-                argument="name",
-                seen=name,
-                advice=f"they are {listing(sorted(self.numbers))}",
-            )
-        return self.numbers[name]
+        return self.numbers[check_choice("name", name, sorted(self.numbers))]
 
     def table(self) -> Table:
         """Return the gates' statistics, and the leading exponent with each gate clamped."""

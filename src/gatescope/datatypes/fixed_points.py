@@ -70,8 +70,7 @@ class FixedPoints(Result):
 
     def spectral_radius(self) -> Array:
         """Return the greatest modulus of an eigenvalue at each fixed point, (P,)."""
-        value: Array = np.abs(self.eigenvalues).max(axis=1)
-        return value
+        return np.asarray(np.abs(self.eigenvalues).max(axis=1))
 
     def unstable_directions(self) -> Array:
         """Return the number (P,) int64 of eigenvalues whose modulus is above 1 by more than `margin`."""
@@ -79,8 +78,7 @@ class FixedPoints(Result):
 
     def marginal(self) -> Array:
         """Return whether (P,) a modulus is 1 to within `margin`, so that linearization does not tell stability."""
-        value: Array = (np.abs(np.abs(self.eigenvalues) - 1) <= self.margin).any(axis=1)
-        return value
+        return np.asarray((np.abs(np.abs(self.eigenvalues) - 1) <= self.margin).any(axis=1))
 
     def time_constants(self) -> Array:
         """Return -1 / ln |eigenvalue| in steps (P, n), in the eigenvalues' order.
@@ -105,7 +103,7 @@ class FixedPoints(Result):
             "greatest modulus",
             "time constant, steps",
             "residual",
-            "starts that led to it",
+            "found by, starts",
         )
         title = f"fixed points of {self.cell} under the constant input {listing(self.inputs, most=8, form=number)}"
         return Table(header, rows, title)

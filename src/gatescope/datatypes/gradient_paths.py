@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from gatescope.checks.arrays import Array
+from gatescope.checks.numbers import check_choice
 from gatescope.datatypes.result import Result
-from gatescope.errors import UnknownNameError
 from gatescope.reporting.table import Table, some
 from gatescope.reporting.text import percent
 
@@ -88,14 +88,7 @@ class GradientPaths(Result):
         UnknownNameError
             If there is no such part.
         """
-        if name not in self.paths:
-            raise UnknownNameError(
-                "is not known",
-                argument="name",
-                seen=name,
-                advice=f"the paths of {self.cell!r} are {', '.join(map(repr, self.paths))}",
-            )
-        part = self.paths.index(name)
+        part = self.paths.index(check_choice("name", name, self.paths))
         return self.log_norm[:, part], self.fraction[:, part]
 
     def norm_fractions(self) -> Array:

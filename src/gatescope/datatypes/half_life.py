@@ -90,24 +90,12 @@ class HalfLife(Result):
     @classmethod
     def from_rates(cls, **fields: Any) -> Self:
         """Return a result from all fields but the half-lives and `disagree`, which follow from the rates and errors."""
-        batch = len(fields["gate_rate"])
-        pairs = (("adjoint_rate", "adjoint_error"), ("exponent_rate", "exponent_error"))
-        rows = [
-            [
-                *_rates(fields["gate_rate"][b], fields["gate_error"][b]),
-                *((float(fields[rate][b]), float(fields[error][b])) for rate, error in pairs),
-            ]
-            for b in range(batch)
-        ]
-        return cls(
-            by_gate=half_life_of(fields["gate_rate"]),
-            by_adjoint=half_life_of(fields["adjoint_rate"]),
-            by_exponent=half_life_of(fields["exponent_rate"]),
-            disagree=np.array(
-                [any(differ(*pair) for pair in combinations(row, 2)) for row in rows], np.bool_
-            ),
-            **fields,
-        )
+        names = ("gate", "adjoint", "exponent")
+        half_lives: dict[str, Any] = {f"by_{name}": half_life_of(fields[f"{name}_rate"]) for name in names}
+        life = cls(disagree=np.zeros(len(fields["gate_rate"]), np.bool_), **half_lives, **fields)
+        for b in range(life.disagree.size):
+            life.disagree[b] = any(differ(*pair) for pair in combinations(life._rates(b), 2))
+        return life
 
     @property
     def slowest(self) -> Array:
@@ -129,9 +117,9 @@ class HalfLife(Result):
             f"by the {gate}, slowest unit, steps": self.slowest,
             f"by the {gate}, median unit, steps": self.median,
             "rate of the adjoint, nats per step": map(with_error, self.adjoint_rate, self.adjoint_error),
-            "minus the leading exponent, nats per step": map(
-                with_error, self.exponent_rate, self.exponent_error
-            ),
+            "minus the leading exponent, nats per step": [
+                *map(with_error, self.exponent_rate, self.exponent_error)
+            ],
             "the three agree": [not disagree for disagree in self.disagree],
         }
         return per_sequence(f"half-life of the gradient, {self.cell}", rows.items())
@@ -168,10 +156,19 @@ class HalfLife(Result):
             return self.steps, self.transient
         return int(self.lengths[b]), int(self.transients[b])
 
+    def _rates(self, b: int) -> list[tuple[float, float]]:
+        """Return rates and errors: of the slowest unit's gate, if gates have any; of the adjoint; of the exponent."""
+        rates = [
+            (self.adjoint_rate[b], self.adjoint_error[b]),
+            (self.exponent_rate[b], self.exponent_error[b]),
+        ]
+        if not np.isnan(self.gate_rate[b]).all():
+            unit = int(np.nanargmin(self.gate_rate[b]))
+            rates.insert(0, (self.gate_rate[b, unit], self.gate_error[b, unit]))
+        return [(float(rate), float(error)) for rate, error in rates]
+
     def _verdict(self, b: int) -> list[str]:
-        gate = _rates(self.gate_rate[b], self.gate_error[b])
-        adjoint = float(self.adjoint_rate[b]), float(self.adjoint_error[b])
-        exponent = float(self.exponent_rate[b]), float(self.exponent_error[b])
+        *gate, adjoint, exponent = self._rates(b)
         known = [rate for rate, _ in (*gate, adjoint, exponent) if not np.isnan(rate)]
         if not self.disagree[b]:
             return ["they agree within their errors or 20 %"] if len(known) > 1 else []
@@ -214,14 +211,6 @@ def differ(one: tuple[float, float], other: tuple[float, float]) -> bool:
         return True
     sigma = float(np.hypot(np.nan_to_num(a_error), np.nan_to_num(b_error)))
     return abs(a - b) > max(_SIGMAS * sigma, _LARGER * max(abs(a), abs(b)))
-
-
-def _rates(rate: Array, error: Array) -> list[tuple[float, float]]:
-    """Return the slowest unit's rate and error as a list of one, or of none if the units have no rates."""
-    if np.isnan(rate).all():
-        return []
-    unit = int(np.nanargmin(rate))
-    return [(float(rate[unit]), float(error[unit]))]
 
 
 def _spread(rate: float, error: float) -> str:

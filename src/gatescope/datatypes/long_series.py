@@ -120,14 +120,9 @@ class LongSeriesResult(Result):
     @property
     def preliminary(self) -> bool:
         """Return whether the experiment is smaller than the full one, or has another number of units."""
-        full = PUBLISHED_SIZE
-        return (
-            len(self.seeds) < full["seeds"]
-            or self.epochs < full["epochs"]
-            or self.steps < full["steps"]
-            or self.sequences < full["sequences"]
-            or self.hidden_size != PUBLISHED_UNITS
-        )
+        size = {"seeds": len(self.seeds)} | {n: getattr(self, n) for n in ("epochs", "steps", "sequences")}
+        smaller = any(size[name] < full for name, full in PUBLISHED_SIZE.items())
+        return smaller or self.hidden_size != PUBLISHED_UNITS
 
     def summary(self) -> str:
         """Return what was run, whether that is preliminary, and how many runs diverged."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
@@ -112,13 +112,15 @@ class Result(ComparedByValue):
 
     def table(self) -> Table:
         """Return the numbers of the result: a header and rows."""
-        rows = [
-            (f.name, f"{value.dtype}{list(value.shape)}" if is_array(value) else value)
-            for f in dataclasses.fields(self)
-            if f.repr
-            for value in [getattr(self, f.name)]
-        ]
+        rows = [(name, extent or value) for name, value, extent in self._shown()]
         return Table(("field", "value"), rows, type(self).__name__)
+
+    def _shown(self) -> Iterator[tuple[str, Any, str]]:
+        """Yield name and value of each field that is shown, and of an array its dtype and shape."""
+        for f in dataclasses.fields(self):
+            if f.repr:
+                value = getattr(self, f.name)
+                yield f.name, value, f"{value.dtype}{list(value.shape)}" if is_array(value) else ""
 
     def _repr_html_(self) -> str:
         """Return the summary, the table, and a small figure if there is one, as notebooks show it."""
@@ -150,8 +152,7 @@ class Result(ComparedByValue):
         FileFormatError
             If the file is missing, damaged, or holds another kind of result.
         """
-        arrays = read_npz(path)
-        result = _unflatten(arrays, "", str(path))
+        result = load(path)
         if not isinstance(result, cls):
             raise FileFormatError(
                 f"holds {article(type(result).__name__)}, not {article(cls.__name__)}",
@@ -161,13 +162,8 @@ class Result(ComparedByValue):
         return result
 
     def __repr__(self) -> str:
-        parts = []
-        for f in dataclasses.fields(self):
-            value = getattr(self, f.name)
-            if f.repr:
-                text = f"{value.dtype}{list(value.shape)}" if is_array(value) else repr(value)
-                parts.append(f"{f.name}={text}")
-        return f"{type(self).__name__}({', '.join(parts)})"
+        parts = ", ".join(f"{name}={extent or repr(value)}" for name, value, extent in self._shown())
+        return f"{type(self).__name__}({parts})"
 
 
 def load(path: str | os.PathLike[str]) -> Result:

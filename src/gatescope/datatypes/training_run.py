@@ -172,32 +172,21 @@ class TrainingRun(Result):
 
     def table(self) -> Table:
         """Return losses, accuracies, gradients and times: some epochs of the history, the last one among them."""
-        history = self.history
+        history, epochs = self.history, self.history.epoch.tolist()
         validations = dict(
             zip(history.validation_epoch.tolist(), history.validation_loss.tolist(), strict=True)
         )
-        rows = [
-            (
-                int(history.epoch[k]),
-                history.loss[k],
-                validations.get(int(history.epoch[k])),
-                None if np.isnan(history.accuracy[k]) else percent(history.accuracy[k]),
-                history.gradient_norm[k],
-                percent(history.clipped[k]),
-                history.learning_rate[k],
-            )
-            for k in some(len(history.epoch))
-        ]
-        header = (
-            "epoch",
-            "training loss",
-            "validation loss",
-            "accuracy",
-            "gradient norm",
-            "clipped",
-            "learning rate",
-        )
-        return Table(header, rows, self.summary().partition("\n")[0])
+        columns: dict[str, Any] = {
+            "epoch": epochs,
+            "training loss": history.loss,
+            "validation loss": [validations.get(epoch) for epoch in epochs],
+            "accuracy": [None if np.isnan(a) else percent(a) for a in history.accuracy],
+            "gradient norm": history.gradient_norm,
+            "clipped": [percent(fraction) for fraction in history.clipped],
+            "learning rate": history.learning_rate,
+        }
+        rows = [tuple(column[k] for column in columns.values()) for k in some(len(epochs))]
+        return Table(tuple(columns), rows, self.summary().partition("\n")[0])
 
     def at(self, epoch: int) -> Stack:
         """Return the model as it was after that many epochs, if a snapshot was taken then.

@@ -65,7 +65,7 @@ def connectivity(
     Parameters
     ----------
     params : Params
-    inputs : (T, B, I) or (T, I) array_like, numpy.memmap or iterator
+    inputs
         As for `gradient_flow`: a file or a generator is read piece by piece.
     target_steps : (R,) array_like of int, optional
         The steps t of the outputs, counted from 0, ascending.  Default: all, or 200 spaced evenly to the last.
@@ -76,21 +76,9 @@ def connectivity(
         ``"frobenius"``: of the whole Jacobian, (H, I).  ``"random"``, ``"unit"``: of v J, for one unit vector v drawn
         with `seed`, or for the output of unit `unit` alone; a sweep of these is H times as fast.
     unit : int
-    lengths : (B,) array_like of int, optional
-        Steps of each sequence, 1..T.  Default: T.
-    initial_state : (B, S, H) array_like, optional
-        Default: zeros.
-    clamp : mapping, optional
-        Values that gates are clamped at, as for `run`: ``{"f": 1.0}``.
-    seed : int
-        Of the direction, with ``norm="random"``.
-    threads : int, optional
-        As for `run`; even one sequence's adjoints are shared out among them.
-    progress : bool
-        Show a memory estimate and a progress bar on stderr, if it is a terminal.
-    resume : path, optional
-        A file for what has been computed, as for `gradient_flow`: after Ctrl-C, or whatever else ended the call, the
-        same call with the same file resumes it, to the same bits.  What is carried then takes three times the memory.
+    lengths, initial_state, clamp, seed, threads, progress, resume
+        As for `gradient_flow`; even one sequence's adjoints are shared out among the threads.  With `resume`, what is
+        carried takes three times the memory.
 
     Returns
     -------
@@ -120,13 +108,14 @@ def connectivity(
     with prepare(
         params,
         inputs,
-        lengths=lengths,
-        initial_state=initial_state,
-        clamp=clamp,
+        lengths,
+        initial_state,
+        clamp,
         seed=seed,
         threads=threads,
         progress=progress,
         resume=resume,
+        check=lambda cell, weights: directions_of(cell, weights, cell.states[0], NORMS, norm, unit, seed),
     ) as problem:
         return measure(problem, target_steps=target_steps, source_steps=source_steps, norm=norm, unit=unit)
 
@@ -140,8 +129,8 @@ def measure(
     unit: int = 0,
 ) -> Connectivity:
     """Do the work of `connectivity`, whose arguments these are."""
-    check_choice("norm", norm, NORMS)
-    cotangents = directions_of(problem.cell, problem.params, [0], norm, unit, problem.seed)
+    cell = problem.cell
+    cotangents = directions_of(cell, problem.params, cell.states[0], NORMS, norm, unit, problem.seed)
 
     def measure_group(part: Problem) -> Connectivity:
         targets, sources = _steps(part, target_steps, source_steps)
@@ -173,8 +162,8 @@ def estimate(
     unit: int = 0,
 ) -> MemoryEstimate:
     """Estimate what a call of `connectivity` with these arguments takes."""
-    check_choice("norm", norm, NORMS)
-    cotangents = directions_of(problem.cell, problem.params, [0], norm, unit, problem.seed)
+    cell = problem.cell
+    cotangents = directions_of(cell, problem.params, cell.states[0], NORMS, norm, unit, problem.seed)
     targets, sources = _steps(problem, target_steps, source_steps)
     log_norm = np.empty((targets.size, sources.size, problem.batch))
     return _Work(problem, cotangents, targets, sources, log_norm).estimate()

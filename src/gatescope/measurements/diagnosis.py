@@ -83,9 +83,9 @@ def diagnose(
     Parameters
     ----------
     params : Params
-    inputs : (T, B, I) or (T, I) array_like, numpy.memmap or iterator
-        At least 20 steps.  The run goes over all of them; its last `window` steps and the first four sequences are
-        looked at.
+    inputs
+        As for `gradient_flow`, at least 20 steps.  The run goes over all of them; its last `window` steps and the first
+        four sequences are looked at.
     target_half_life : float, optional
         The half-life that is wanted, in steps.  Default: a tenth of T, at most 1,000.
     window : int, optional
@@ -94,27 +94,13 @@ def diagnose(
     lengths : (B,) array_like of int, optional
         Steps of each sequence; default: T.  The last steps of each sequence are looked at; the T of the defaults is
         that of the shortest of the first four.
-    initial_state : (B, S, H) array_like, optional
-    clamp : mapping, optional
-        Gates to clamp at values all along, as for `run`.
-    seed : int
-        Of the directions that are followed.
-    threads : int, optional
-        As for `run`.
-    progress : bool
-        Show a progress bar on stderr.
+    initial_state, clamp, seed, threads, progress
+        As for `gradient_flow`; gates are clamped all along, and the seed is that of all directions that are followed.
 
     Returns
     -------
     Diagnosis
         ``print(diagnosis)`` says it in words; `gatescope.plotting.plot_diagnosis` draws it.
-
-    Raises
-    ------
-    ShapeError
-        If there are fewer than 20 steps.
-    ValueRangeError
-        If an argument is out of range, or the states leave the range of floating point.
 
     References
     ----------
@@ -132,22 +118,17 @@ def diagnose(
     >>> found.verdict, found.gate, found.suggestion, found.suggested_gate, found.reached
     ('vanishing', 'f', 'bias', 'f', True)
     """
+    if target_half_life is not None:
+        check_number("target_half_life", target_half_life, least=1.0)
+    if window is not None:
+        check_count("window", window, least=_LEAST)
     with prepare(
-        params,
-        inputs,
-        lengths=lengths,
-        initial_state=initial_state,
-        clamp=clamp,
-        seed=seed,
-        threads=threads,
-        progress=progress,
+        params, inputs, lengths, initial_state, clamp, seed=seed, threads=threads, progress=progress
     ) as problem:
-        return measure(problem, target_half_life=target_half_life, window=window)
+        return measure(problem, target_half_life, window)
 
 
-def measure(
-    problem: Problem, *, target_half_life: float | None = None, window: int | None = None
-) -> Diagnosis:
+def measure(problem: Problem, target_half_life: float | None, window: int | None) -> Diagnosis:
     """Do the work of `diagnose`, whose arguments these are."""
     lengths = problem.lengths[:_SEQUENCES]
     steps = int(lengths.min())
@@ -157,8 +138,9 @@ def measure(
             argument="inputs",
             seen=(steps, problem.batch, problem.series.input_size),
         )
-    goal = _goal(target_half_life, steps)
-    length = _window(window, goal, steps)
+    goal = float(target_half_life or max(1.0, min(steps / 10, _LONGEST_TARGET)))
+    length = window or min(steps, max(_LEAST_WINDOW, int(np.ceil(4 * goal))))
+    check_count("window", length, least=_LEAST, most=steps, advice=f"`inputs` have {steps} steps")
     sweeps = _MEASUREMENTS if length < steps else _MEASUREMENTS - 1
     with problem.bar(int(lengths.max()) - length + sweeps * length, "diagnosis") as bar:
         model = _Model(_last_steps(problem, length, bar), bar, steps, goal)
@@ -241,8 +223,7 @@ class _Model:
         statistics, means = self._gates(trace)
         counterfactuals = Counterfactuals(problem, self.transient, self.done)
         rows = list(counterfactuals.clamped(params, {gate: means[gate] for gate in self._free()}))
-        for gate, how, value, _ in rows:
-            self._put(**{key("clamped", gate, how): value})
+        self._put(**{key("clamped", gate, how): value for gate, how, value, _ in rows})
         gates, at, exponents, errors = zip(*rows, strict=True) if rows else ((), (), (), ())
         if not rows:
             self._put(spectral_radius=spectral_radius(params))
@@ -284,11 +265,10 @@ class _Model:
 
     def _free(self) -> tuple[str, ...]:
         """Return the gates that are saved and not clamped all along."""
-        clamp = self.problem.clamp
+        gates, clamp = self.cell.gates, self.problem.clamp
+        free = [clamp is None or np.isnan(clamp[k]).all() for k in range(len(gates))]
         return tuple(
-            gate
-            for k, gate in enumerate(self.cell.gates)
-            if gate in self.cell.saved and (clamp is None or np.isnan(clamp[k]).all())
+            gate for gate, is_free in zip(gates, free, strict=True) if is_free and gate in self.cell.saved
         )
 
     def _gates_to_try(self, gate: str) -> tuple[str, ...]:
@@ -297,30 +277,28 @@ class _Model:
         names = dict.fromkeys([gate, memory_gate(self.cell).name])
         return tuple(name for name in names if name in self._free() and opens(self.params, name))
 
-    def _put(self, **values: float) -> None:
+    def _put(self, **values: Any) -> None:
         """Add numbers for the sentences; what is not known is left out."""
         self.numbers |= {name: float(value) for name, value in values.items() if not np.isnan(value)}
 
     def _life(self, params: Params) -> HalfLife:
         problem = dataclasses.replace(self.problem, params=params)
         life = half_life.measure(problem, transient=self.transient)
-        self.done()
-        self.done()
+        self._bar.update(2 * self.length)
         return life
 
     def _lives(self, life: HalfLife, prefix: str) -> None:
         """Add the half-lives of the mean rates over the sequences."""
         exponent = float(-life.exponent_rate.mean())
         if exponent > 0:
-            self._put(**{f"{prefix}doubling": float(half_life_of(exponent))})
+            self._put(**{f"{prefix}doubling": half_life_of(exponent)})
         rates = {"exponent": life.exponent_rate.mean(), "adjoint": life.adjoint_rate.mean()}
         if not prefix:
             units = life.gate_rate.mean(axis=0)
             if not np.isnan(units).all():
                 rates["gate"], rates["gate_median"] = units.min(), np.sort(units)[units.size // 2]
             self._put(r_squared=life.r_squared.mean(), decay_rate=rates["adjoint"])
-        for name, rate in rates.items():
-            self._put(**{f"{prefix}half_life_{name}": float(half_life_of(rate))})
+        self._put(**{f"{prefix}half_life_{name}": half_life_of(rate) for name, rate in rates.items()})
 
     def _flow(self, exponent: float) -> GradientFlow:
         """Return the gradient of the output as far back as it is of use; add where it is too small to matter."""
@@ -344,10 +322,8 @@ class _Model:
         self.done()
         row = int(np.argmin(np.abs(lags - max(1.0, min(_PATH_HALF_LIVES * life, longest)))))
         fractions = paths.norm_fractions()[row].mean(axis=1)
-        self._put(
-            fraction_lag=lags[row],
-            **{key("fraction", n): v for n, v in zip(paths.paths, fractions, strict=True)},
-        )
+        named = {key("fraction", name): v for name, v in zip(paths.paths, fractions, strict=True)}
+        self._put(fraction_lag=lags[row], **named)
         return paths
 
     def _within(self, lag: float) -> int:
@@ -356,13 +332,12 @@ class _Model:
 
     def _trace_of_end(self) -> Trace:
         """Return the run over the last steps of the window."""
-        begin = self.length - min(self.length, _GATE_STEPS)
-        state, rows = self.problem.initial_state, np.arange(self.problem.batch)
+        begin, state = max(0, self.length - _GATE_STEPS), self.problem.initial_state
         for _, states, _ in self.problem.forward([begin], _PIECE):
             state = np.array(states[-1])
-        trace = self.problem.part(rows, begin, self.length, initial_state=state).trace()
         self.done()
-        return trace
+        rows = np.arange(self.problem.batch)
+        return self.problem.part(rows, begin, self.length, initial_state=state).trace()
 
     def _verdict(self, exponent: float, error: float, bound: float, trace: Trace) -> str:
         if abs(exponent) <= max(bound, 3 * np.nan_to_num(error)):
@@ -400,9 +375,8 @@ class _Model:
         """Return a change of the weights, the half-life measured with it, and whether that is the one wanted."""
         suggestion = counterfactuals.suggest(self.params, gates, -bound, exponent)
         if not suggestion.kind:
-            self._put(
-                tried_bias=SHIFTS[-1], tried_gain=2.0 ** (DOUBLINGS[-1] if exponent < 0 else -DOUBLINGS[-1])
-            )
+            most = DOUBLINGS[-1] if exponent < 0 else -DOUBLINGS[-1]
+            self._put(tried_bias=SHIFTS[-1], tried_gain=2.0**most)
             return suggestion, None, False
         modified = changed(self.params, suggestion.kind, suggestion.gate, suggestion.value)
         self._put(suggested_value=suggestion.value)
@@ -417,23 +391,6 @@ class _Model:
             value, off = Counterfactuals(self.earlier, self.transient, self.done).exponent(modified)
             self._put(earlier_exponent=value, earlier_exponent_error=off)
             if value < 0:
-                self._put(earlier_half_life=float(half_life_of(-value)))
+                self._put(earlier_half_life=half_life_of(-value))
         reached = -_NEAR * bound <= after <= max(bound, 3 * float(np.nan_to_num(error)))
         return suggestion, life, reached
-
-
-def _goal(target: Any, steps: int) -> float:
-    if target is None:
-        return max(1.0, min(steps / 10, _LONGEST_TARGET))
-    return check_number("target_half_life", target, least=1.0)
-
-
-def _window(window: Any, goal: float, steps: int) -> int:
-    if window is None:
-        return min(steps, max(_LEAST_WINDOW, int(np.ceil(4 * goal))))
-    length = check_count("window", window, least=_LEAST)
-    if length > steps:
-        raise ValueRangeError(
-            f"is longer than `inputs`, which have {steps} steps", argument="window", seen=window
-        )
-    return length

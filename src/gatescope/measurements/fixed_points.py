@@ -72,12 +72,8 @@ def fixed_points(
         Fixed points nearer to each other than this, in their greatest component, are one; relative as `tolerance` is.
     margin : float
         A fixed point is stable if all eigenvalues of its Jacobian have a modulus below 1 - `margin`.
-    clamp : mapping of str to number or array_like, optional
-        Values that gates are clamped at, as for `run`: ``{"f": 1.0}``.
-    seed : int
-        Of the random starts.
-    progress : bool
-        Show a progress bar on stderr.
+    clamp, seed, progress
+        As for `gradient_flow`; the seed is that of the random starts.
 
     Returns
     -------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Mapping
 from contextlib import closing
@@ -15,14 +14,8 @@ from gatescope.checks.numbers import check_choice
 from gatescope.datatypes import Array, GradientFlow, Params
 from gatescope.datatypes.memory_estimate import MemoryEstimate
 from gatescope.kernels.cpu import sweeps
-from gatescope.measurements.problem import Problem, by_length, in_order, prepare
-from gatescope.measurements.selection import (
-    blocks_of,
-    by_factors,
-    directions_of,
-    lags_back,
-    on_common_lags,
-)
+from gatescope.measurements.problem import Problem, by_length, prepare
+from gatescope.measurements.selection import blocks_of, by_factors, ends_of, join_flows, lags_back
 from gatescope.recurrence.recompute import Replay
 from gatescope.reporting.text import counted
 from gatescope.storage.resumable import Resumable
@@ -142,14 +135,15 @@ def gradient_flow(
     with prepare(
         params,
         inputs,
-        lengths=lengths,
-        initial_state=initial_state,
-        clamp=clamp,
+        lengths,
+        initial_state,
+        clamp,
         seed=seed,
         device=device,
         threads=threads,
         progress=progress,
         resume=resume,
+        check=lambda cell, weights: ends_of(cell, weights, of, wrt, NORMS, norm, unit, seed),
     ) as problem:
         return measure(
             problem, source_step=source_step, of=of, wrt=wrt, max_lag=max_lag, lags=lags, norm=norm, unit=unit
@@ -168,9 +162,7 @@ def measure(
     unit: int = 0,
 ) -> GradientFlow:
     """Do the work of `gradient_flow`, whose arguments these are."""
-    sources, columns = (blocks_of(name, problem.cell, value) for name, value in (("of", of), ("wrt", wrt)))
-    norm = check_choice("norm", norm, NORMS)
-    directions = directions_of(problem.cell, problem.params, sources, norm, unit, problem.seed)
+    directions, columns = ends_of(problem.cell, problem.params, of, wrt, NORMS, norm, unit, problem.seed)
 
     def measure_group(part: Problem) -> GradientFlow:
         source, chosen = lags_back(part, source_step, max_lag, lags, partial(_default_lags, norm))
@@ -188,7 +180,7 @@ def measure(
             provenance=part.provenance(direction_seed=part.seed),
         )
 
-    return by_length(problem, measure_group, _join)
+    return by_length(problem, measure_group, lambda groups, parts: join_flows(groups, parts, {"log_norm": 1}))
 
 
 def estimate(
@@ -201,10 +193,9 @@ def estimate(
     norm: str = "random",
 ) -> MemoryEstimate:
     """Estimate what a call of `gradient_flow` with these arguments takes on the CPU."""
-    norm = check_choice("norm", norm, NORMS)
-    source, chosen = lags_back(problem, source_step, max_lag, lags, partial(_default_lags, norm))
     size = len(blocks_of("of", problem.cell, of)) * problem.params.hidden_size
-    directions = size if norm == "spectral" else 1
+    directions = size if check_choice("norm", norm, NORMS) == "spectral" else 1
+    source, chosen = lags_back(problem, source_step, max_lag, lags, partial(_default_lags, norm))
     last = source - int(chosen[-1])
     replay = problem.replay(problem.open_device(), source, last, directions=directions)
     return _estimate(problem, replay, chosen.size, directions)
@@ -241,12 +232,6 @@ def _default_lags(norm: str, longest: int) -> Array:
     if norm != "spectral" or longest <= _SPECTRAL_LAGS:
         return np.arange(longest + 1)
     return np.concatenate([[0], by_factors(longest, _SPECTRAL_LAGS)])
-
-
-def _join(groups: list[Array], flows: list[GradientFlow]) -> GradientFlow:
-    lags, log_norm = on_common_lags(groups, [f.lag for f in flows], [f.log_norm for f in flows], axis=1)
-    steps = [np.full(len(rows), flow.source_step) for rows, flow in zip(groups, flows, strict=True)]
-    return dataclasses.replace(flows[-1], lag=lags, log_norm=log_norm, source_steps=in_order(groups, steps))
 
 
 def _sweep(
@@ -287,10 +272,8 @@ def _carry(problem: Problem, replay: Replay, carried: Any, record: _Record, resu
         "exponents": now[2],
         "log_norm": record.log_norm[: record.row(now[0])],
     }
-    total, already = (
-        replay.forward_steps + replay.source - replay.last,
-        replay.reached + replay.source - before,
-    )
+    total = replay.forward_steps + replay.source - replay.last
+    already = replay.reached + replay.source - before
     with problem.bar(total, "gradient flow", initial=already) as bar:
         for steps in replay.forward():
             bar.update(steps)

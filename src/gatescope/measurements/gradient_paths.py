@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
 
 from gatescope.cells.registry import Cell
-from gatescope.checks.numbers import check_choice
 from gatescope.datatypes import Array, Params
 from gatescope.datatypes.gradient_paths import DIRECT, GradientPaths
 from gatescope.errors import ValueRangeError
 from gatescope.kernels.cpu import sweeps
 from gatescope.kernels.cpu.adjoints import Adjoints
 from gatescope.measurements.gradient_flow import log_of
-from gatescope.measurements.problem import Problem, by_length, in_order, prepare
-from gatescope.measurements.selection import (
-    blocks_of,
-    by_factors,
-    directions_of,
-    evenly,
-    lags_back,
-    on_common_lags,
-)
+from gatescope.measurements.problem import Problem, by_length, prepare
+from gatescope.measurements.selection import by_factors, ends_of, evenly, join_flows, lags_back
 from gatescope.reporting.text import byte_count
 
 NORMS = ("random", "unit")
@@ -71,17 +62,11 @@ def gradient_paths(
     Parameters
     ----------
     params : Params
-    inputs : (T, B, I) or (T, I) array_like, numpy.memmap or iterator
-        As for `gradient_flow`: a file or a generator is read piece by piece.
-    source_step : int
-        t, counted in states: 1..T, or negative from the end; -1 is the state after the last step of each sequence.
-    of : str
-        What is differentiated: a state of the cell (``"h"`` is the output) or ``"joint"``, all of them together.
+    inputs, source_step, of, max_lag
+        As for `gradient_flow`.
     wrt : str, optional
         With respect to what: a state of the cell or ``"joint"``.  Default: the cell's last state, which carries its
         memory: ``"c"`` of an LSTM (whose h has no direct path), ``"h"`` of the others.
-    max_lag : int, optional
-        The longest lag, at most t, which is the default.
     lags : array_like of int, optional
         Which lags to report, ascending.  Default: all from 0 to `max_lag`, or about 100,000 of them, spaced evenly
         (the first ones and 500 spaced evenly in the logarithm among them).
@@ -90,17 +75,8 @@ def gradient_paths(
         `unit` of `of` alone.
     vectors : bool
         Whether to return the parts themselves, not their norms alone.
-    lengths : (B,) array_like of int, optional
-        Steps of each sequence, as for `gradient_flow`; what a sequence does not reach is NaN.
-    initial_state : (B, S, H) array_like, optional
-    clamp : mapping, optional
-        Gates to clamp at values, as for `run`: ``{"f": 1.0}``.
-    seed : int
-        Of the random direction.
-    threads : int, optional
-        As for `run`; the sequences are shared out among them.
-    progress : bool
-        Show a progress bar on stderr.
+    lengths, initial_state, clamp, seed, threads, progress
+        As for `gradient_flow`; the threads share the sequences.
 
     Returns
     -------
@@ -125,24 +101,16 @@ def gradient_paths(
     with prepare(
         params,
         inputs,
-        lengths=lengths,
-        initial_state=initial_state,
-        clamp=clamp,
+        lengths,
+        initial_state,
+        clamp,
         seed=seed,
         threads=threads,
         progress=progress,
+        check=lambda cell, weights: ends_of(cell, weights, of, _memory(cell, wrt), NORMS, norm, unit, seed),
     ) as problem:
-        return measure(
-            problem,
-            source_step=source_step,
-            of=of,
-            wrt=wrt,
-            max_lag=max_lag,
-            lags=lags,
-            norm=norm,
-            unit=unit,
-            vectors=vectors,
-        )
+        lag = {"source_step": source_step, "max_lag": max_lag, "lags": lags}
+        return measure(problem, of=of, wrt=wrt, norm=norm, unit=unit, vectors=vectors, **lag)
 
 
 def measure(
@@ -159,10 +127,8 @@ def measure(
 ) -> GradientPaths:
     """Do the work of `gradient_paths`, whose arguments these are."""
     cell = problem.cell
-    wrt = cell.states[-1] if wrt is None else wrt
-    sources, columns = blocks_of("of", cell, of), blocks_of("wrt", cell, wrt)
-    norm = check_choice("norm", norm, NORMS)
-    direction = directions_of(cell, problem.params, sources, norm, unit, problem.seed)[0]
+    wrt = _memory(cell, wrt)
+    (direction,), columns = ends_of(cell, problem.params, of, wrt, NORMS, norm, unit, problem.seed)
 
     def measure_group(part: Problem) -> GradientPaths:
         source, chosen = lags_back(part, source_step, max_lag, lags, _spread)
@@ -179,26 +145,15 @@ def measure(
             **record.fields(float(np.finfo(part.params.dtype).eps)),
         )
 
-    return by_length(problem, measure_group, _join)
-
-
-def _join(groups: list[Array], parts: list[GradientPaths]) -> GradientPaths:
-    lags = [part.lag for part in parts]
     axes = {"log_norm": 2, "fraction": 2, "total_log_norm": 1}
-    if parts[0].vectors is not None:
+    if vectors:
         axes |= {"vectors": 2, "exponents": 1}
-    arrays = {
-        name: on_common_lags(groups, lags, [getattr(part, name) for part in parts], axis)
-        for name, axis in axes.items()
-    }
-    joined: dict[str, Any] = {name: array for name, (_, array) in arrays.items()}
-    steps = [np.full(len(rows), part.source_step) for rows, part in zip(groups, parts, strict=True)]
-    return dataclasses.replace(
-        parts[-1],
-        lag=arrays["log_norm"][0],
-        source_steps=in_order(groups, steps),
-        **joined,
-    )
+    return by_length(problem, measure_group, lambda groups, parts: join_flows(groups, parts, axes))
+
+
+def _memory(cell: Cell, wrt: str | None) -> str:
+    """Return the state that is meant, by default the last, which carries the cell's memory."""
+    return cell.states[-1] if wrt is None else wrt
 
 
 def _sweep(problem: Problem, source: int, record: _Record, direction: Array) -> _Record:
@@ -282,13 +237,7 @@ class _Record:
         carried.back(states, gates, 0, high, record=False)
 
     def _take(
-        self,
-        inside: Array,
-        carried: Adjoints,
-        states: Array,
-        gates: Array,
-        span: tuple[int, int],
-        end: int,
+        self, inside: Array, carried: Adjoints, states: Array, gates: Array, span: tuple[int, int], end: int
     ) -> None:
         norms, fractions = carried.back_along_paths(states, gates, *span)
         rows = self.lags[inside] - end - 1

@@ -16,7 +16,7 @@ from gatescope.datatypes.half_life import HalfLife
 from gatescope.errors import ValueRangeError
 from gatescope.measurements import gradient_flow, lyapunov_spectrum
 from gatescope.measurements.problem import Problem, by_length, in_order, prepare
-from gatescope.measurements.selection import blocks_of, evenly
+from gatescope.measurements.selection import blocks_of, each_sequence, evenly
 from gatescope.reporting.text import counted
 
 _BLOCKS = 20  # of time, for standard errors
@@ -61,24 +61,15 @@ def half_life(
     ----------
     params : Params
         In float32, ln f is uncertain by 6e-8 nats where f is near 1, so half-lives above 10^6 steps need float64.
-    inputs : (T, B, I) or (T, I) array_like, numpy.memmap or iterator
-        As for `gradient_flow`: a file or a generator is read piece by piece.  At least 10 steps more than the
-        transient.
+    inputs
+        As for `gradient_flow`; at least 10 steps more than the transient.
     of : str
         What is differentiated by the adjoint: a state of the cell or ``"joint"``, all of them together.
     transient : int, optional
         Steps at the beginning that are left out.  Default: a tenth of each sequence.  It should be several half-lives
         long: so long do tangents take to turn into the leading direction.
-    lengths : (B,) array_like of int, optional
-        Steps of each sequence; default: T.  A padded sequence gets exactly what it gets alone.
-    initial_state : (B, S, H) array_like, optional
-    clamp : mapping, optional
-        Gates to clamp at values, as for `run`: ``{"f": 1.0}``.
-    seed : int
-        Of the adjoint's direction and of the first tangent direction.
-    threads : int, optional
-    progress : bool
-        Show progress bars on stderr.
+    lengths, initial_state, clamp, seed, threads, progress
+        As for `gradient_flow`; the seed is that of the first tangent direction, too.
 
     Returns
     -------
@@ -107,19 +98,19 @@ def half_life(
     with prepare(
         params,
         inputs,
-        lengths=lengths,
-        initial_state=initial_state,
-        clamp=clamp,
+        lengths,
+        initial_state,
+        clamp,
         seed=seed,
         threads=threads,
         progress=progress,
+        check=lambda cell, _: blocks_of("of", cell, of),
     ) as problem:
         return measure(problem, of=of, transient=transient)
 
 
 def measure(problem: Problem, *, of: str = "joint", transient: int | None = None) -> HalfLife:
     """Do the work of `half_life`, whose arguments these are."""
-    blocks_of("of", problem.cell, of)
     return by_length(problem, lambda part: _measure_group(part, of, transient), _join)
 
 
@@ -148,16 +139,12 @@ def _measure_group(problem: Problem, of: str, transient: int | None) -> HalfLife
 
 
 def _join(groups: list[Array], lives: list[HalfLife]) -> HalfLife:
-    def each(name: str) -> Array:
-        return in_order(
-            groups,
-            [np.full(len(rows), getattr(life, name)) for rows, life in zip(groups, lives, strict=True)],
-        )
-
-    arrays: dict[str, Any] = {
+    fields: dict[str, Any] = {
         name: in_order(groups, [life.arrays()[name] for life in lives]) for name in lives[0].arrays()
     }
-    return dataclasses.replace(lives[-1], **arrays, lengths=each("steps"), transients=each("transient"))
+    for name, own in (("lengths", "steps"), ("transients", "transient")):
+        fields[name] = each_sequence(groups, lives, own)
+    return dataclasses.replace(lives[-1], **fields)
 
 
 def check_transient(transient: Any, steps: int) -> int:

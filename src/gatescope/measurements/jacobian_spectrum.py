@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from gatescope.cells.registry import Cell
 from gatescope.checks.numbers import check_count
 from gatescope.datatypes import Array, Params
 from gatescope.datatypes.jacobian_spectrum import JacobianSpectrum
 from gatescope.errors import ValueRangeError, warn_accuracy
 from gatescope.kernels.cpu.jacobian_product import JacobianProduct
-from gatescope.measurements.problem import Problem, by_length, in_order, prepare
-from gatescope.measurements.selection import blocks_of, by_factors, lags_back, on_common_lags
+from gatescope.measurements.problem import Problem, by_length, prepare
+from gatescope.measurements.selection import blocks_of, by_factors, join_flows, lags_back
 from gatescope.measurements.step_jacobian import step_jacobians
 from gatescope.recurrence.recompute import check_states
 
@@ -51,9 +51,8 @@ def jacobian_spectrum(
     Parameters
     ----------
     params : Params
-    inputs : (T, B, I) or (T, I) array_like, numpy.memmap, or iterator of pieces
-    source_step : int
-        t, counted in states: 1..T, or negative from the end of each sequence; -1 is the final state, t = T.
+    inputs, source_step
+        As for `gradient_flow`.
     of, wrt : str
         What is differentiated, and with respect to what: a state such as ``"h"`` or ``"c"``, or ``"joint"``, the whole
         state.
@@ -64,16 +63,8 @@ def jacobian_spectrum(
         a step, n = S*H.  Default: 60, spaced evenly in the logarithm.
     k : int, optional
         How many singular values, largest first.  Default: all.  All are computed in any case.
-    lengths : (B,) array_like of int, optional
-        Steps of each sequence, 1..T.  Default: T.
-    initial_state : (B, S, H) array_like, optional
-        Default: zeros.
-    clamp : mapping, optional
-        Values that gates are clamped at, as for `run`: ``{"f": 1.0}``.
-    threads : int, optional
-        As for `run`, of the run itself.
-    progress : bool
-        Show a progress bar on stderr.
+    lengths, initial_state, clamp, threads, progress
+        As for `gradient_flow`; the threads are those of the run itself.
 
     Returns
     -------
@@ -106,12 +97,13 @@ def jacobian_spectrum(
     with prepare(
         params,
         inputs,
-        lengths=lengths,
-        initial_state=initial_state,
-        clamp=clamp,
+        lengths,
+        initial_state,
+        clamp,
         threads=threads,
         progress=progress,
         dtype=np.float64,
+        check=lambda cell, weights: _extent(cell, weights, of, wrt, k),
     ) as problem:
         return measure(problem, source_step=source_step, of=of, wrt=wrt, max_lag=max_lag, lags=lags, k=k)
 
@@ -128,19 +120,7 @@ def measure(
 ) -> JacobianSpectrum:
     """Do the work of `jacobian_spectrum`, whose arguments these are; in float64, whatever the problem's dtype."""
     problem = problem.astype(np.float64)
-    cell, units = problem.cell, problem.params.hidden_size
-    rows, columns = (
-        _units(blocks_of(name, cell, value), units) for name, value in (("of", of), ("wrt", wrt))
-    )
-    most = min(rows.stop - rows.start, columns.stop - columns.start)
-    count = most if k is None else check_count("k", k)
-    if count > most:
-        raise ValueRangeError(
-            "is more singular values than there are",
-            argument="k",
-            seen=k,
-            advice=f"the Jacobian of {of!r} by {wrt!r} of this {cell.name} has {most}",
-        )
+    extent = _extent(problem.cell, problem.params, of, wrt, k)
 
     def default(longest: int) -> Array:
         return by_factors(min(longest, _MAX_LAG) if max_lag is None else longest, _LAGS)
@@ -148,31 +128,30 @@ def measure(
     def measure_group(part: Problem) -> JacobianSpectrum:
         source, chosen = lags_back(part, source_step, max_lag, lags, default)
         return JacobianSpectrum(
-            cell=cell.name,
+            cell=part.cell.name,
             lag=chosen,
-            log_singular=_sweep(part, source, chosen, rows, columns, count),
+            log_singular=_sweep(part, source, chosen, *extent),
             of=of,
             wrt=wrt,
             source_step=source,
             provenance=part.provenance(),
         )
 
-    return by_length(problem, measure_group, _join)
-
-
-def _join(groups: list[Array], spectra: list[JacobianSpectrum]) -> JacobianSpectrum:
-    lag, log_singular = on_common_lags(
-        groups, [s.lag for s in spectra], [s.log_singular for s in spectra], axis=1
-    )
-    steps = [np.full(len(rows), s.source_step) for rows, s in zip(groups, spectra, strict=True)]
-    return dataclasses.replace(
-        spectra[-1], lag=lag, log_singular=log_singular, source_steps=in_order(groups, steps)
+    return by_length(
+        problem, measure_group, lambda groups, parts: join_flows(groups, parts, {"log_singular": 1})
     )
 
 
-def _units(states: list[int], units: int) -> slice:
-    """Return the rows or columns of the whole Jacobian that are of some states, which lie side by side."""
-    return slice(states[0] * units, (states[-1] + 1) * units)
+def _extent(cell: Cell, params: Params, of: Any, wrt: Any, k: Any) -> tuple[slice, slice, int]:
+    """Return the rows and columns of the whole Jacobian that are asked for, and how many of its singular values."""
+    blocks, units = (blocks_of("of", cell, of), blocks_of("wrt", cell, wrt)), params.hidden_size
+    rows, columns = (slice(states[0] * units, (states[-1] + 1) * units) for states in blocks)
+    most = min(map(len, blocks)) * units
+    count = most if k is None else check_count("k", k)
+    if count > most:
+        advice = f"the Jacobian of {of!r} by {wrt!r} of this {cell.name} has {most}"
+        raise ValueRangeError("is more singular values than there are", argument="k", seen=k, advice=advice)
+    return rows, columns, count
 
 
 def _sweep(problem: Problem, source: int, lags: Array, rows: slice, columns: slice, count: int) -> Array:

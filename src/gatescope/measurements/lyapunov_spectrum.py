@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from gatescope.cells.registry import Cell
 from gatescope.checks.arrays import check_array
 from gatescope.checks.numbers import check_count, check_flag
 from gatescope.datatypes import Array, Params
@@ -16,7 +17,7 @@ from gatescope.datatypes.memory_estimate import MemoryEstimate
 from gatescope.errors import ShapeError, ValueRangeError, warn_accuracy
 from gatescope.kernels.cpu.jacobian_product import carry_directions
 from gatescope.measurements.problem import Problem, by_length, in_order, prepare
-from gatescope.measurements.selection import on_common_lags
+from gatescope.measurements.selection import join_lags
 from gatescope.measurements.tangent_sweep import (
     TangentWorker,
     bin_ends,
@@ -58,8 +59,8 @@ def lyapunov_spectrum(
     Parameters
     ----------
     params : Params
-    inputs : (T, B, I) or (T, I) array_like, numpy.memmap, or iterator of pieces
-        Read piece by piece: a series of any length fits.
+    inputs
+        As for `gradient_flow`: read piece by piece, so that a series of any length fits.
     k : int, optional
         How many exponents, largest first; default: all n = S*H.
     transient : int, optional
@@ -71,20 +72,8 @@ def lyapunov_spectrum(
     checks : bool
         Compare the sum of all exponents with the mean of ln abs(det J) at sampled steps, and the leading one with
         what a perturbation of the state itself does.
-    lengths : (B,) array_like of int, optional
-        Steps of each sequence, 1..T.  Default: T.
-    initial_state : (B, S, H) array_like, optional
-        Default: zeros.
-    clamp : mapping, optional
-        Values that gates are clamped at, as for `run`: ``{"f": 1.0}``.
-    seed : int
-        Of the directions to start with.
-    threads : int, optional
-        As for `run`; the result does not depend on it.
-    progress : bool
-        Show a memory estimate and a progress bar on stderr, if it is a terminal.
-    resume : path, optional
-        Where an interrupted measurement (Ctrl-C) is saved; the same call with the same path resumes it.
+    lengths, initial_state, clamp, seed, threads, progress, resume
+        As for `gradient_flow`; the seed is that of the directions to start with.
 
     Returns
     -------
@@ -125,17 +114,25 @@ def lyapunov_spectrum(
     >>> spectrum.exponents.shape, bool(spectrum.exponents[0, 0] < np.log(0.6))
     ((1, 16), True)
     """
+
+    def check(cell: Cell, weights: Params) -> None:
+        _whole_state(cell, weights, k)
+        if qr_every is not None:
+            check_count("qr_every", qr_every)
+        check_flag("checks", checks)
+
     with prepare(
         params,
         inputs,
-        lengths=lengths,
-        initial_state=initial_state,
-        clamp=clamp,
+        lengths,
+        initial_state,
+        clamp,
         seed=seed,
         threads=threads,
         progress=progress,
         resume=resume,
         dtype=np.float64,
+        check=check,
     ) as problem:
         return measure(problem, k=k, transient=transient, qr_every=qr_every, checks=checks)
 
@@ -151,9 +148,6 @@ def measure(
     """Do the work of `lyapunov_spectrum`, whose arguments these are; in float64, whatever the problem's dtype."""
     problem = problem.astype(np.float64)
     directions = _start(problem, k)
-    if qr_every is not None:
-        check_count("qr_every", qr_every)
-    check_flag("checks", checks)
 
     def measure_group(part: Problem) -> LyapunovSpectrum:
         settle = _transient(transient, part.steps)
@@ -161,14 +155,8 @@ def measure(
         workers = tangent_workers(part, directions, settle, every, checks=checks)
         if part.progress:
             _estimate(part, workers).announce()
-        arguments = {
-            "k": len(directions),
-            "transient": settle,
-            "qr_every": every,
-            "seed": part.seed,
-            "checks": checks,
-        }
-        with part.resumable("lyapunov_spectrum", **arguments) as resumable:
+        arguments = {"k": len(directions), "transient": settle, "qr_every": every, "checks": checks}
+        with part.resumable("lyapunov_spectrum", seed=part.seed, **arguments) as resumable:
             run_workers(part, workers, resumable, "exponents")
         spectrum = LyapunovSpectrum(
             **_fields(part.cell.name, *_gathered(workers, part.batch), bin_ends(part.steps - settle, every)),
@@ -267,10 +255,16 @@ def lyapunov_of_jacobians(
 
 def _start(problem: Problem, k: Any) -> Array:
     """Return the directions (k, S, H) to start with."""
-    cell, units = problem.cell, problem.params.hidden_size
-    size = len(cell.states) * units
+    shape = problem.initial_state.shape[1:]
+    count = _whole_state(problem.cell, problem.params, k)
+    return _directions(problem.seed, count, shape[0] * shape[1]).reshape(-1, *shape)
+
+
+def _whole_state(cell: Cell, params: Params, k: Any) -> int:
+    """Return how many of the whole state's exponents are asked for."""
+    units, size = params.hidden_size, len(cell.states) * params.hidden_size
     advice = f"the whole state of {cell.name!r} has {size}, {units} units of {', '.join(cell.states)}"
-    return _directions(problem.seed, _exponents(k, size, advice), size).reshape(-1, len(cell.states), units)
+    return _exponents(k, size, advice)
 
 
 def _exponents(k: Any, size: int, advice: str) -> int:
@@ -317,19 +311,9 @@ def _transient(transient: Any, steps: int) -> int:
 def _join(groups: list[Array], spectra: list[LyapunovSpectrum]) -> LyapunovSpectrum:
     """Return the spectra of groups of sequences, each of one length, as one; the last group is the longest."""
     each = [[[s.transient, s.qr_every, s.steps]] * len(rows) for rows, s in zip(groups, spectra, strict=True)]
-    running_step, running = on_common_lags(
-        groups, [s.running_step for s in spectra], [s.running for s in spectra], axis=1
-    )
-    batched: dict[str, Any] = {
-        name: in_order(groups, [getattr(s, name) for s in spectra]) for name in BATCHED
-    }
-    return dataclasses.replace(
-        spectra[-1],
-        **batched,
-        running=running,
-        running_step=running_step,
-        by_sequence=in_order(groups, [np.array(rows, np.int64) for rows in each]),
-    )
+    fields: dict[str, Any] = {name: in_order(groups, [getattr(s, name) for s in spectra]) for name in BATCHED}
+    fields["by_sequence"] = in_order(groups, [np.array(rows, np.int64) for rows in each])
+    return dataclasses.replace(join_lags(groups, spectra, {"running": 1}, lag="running_step"), **fields)
 
 
 def _gathered(workers: list[TangentWorker], batch: int) -> tuple[Array, Array, Array]:

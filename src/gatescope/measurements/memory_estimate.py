@@ -135,6 +135,7 @@ def _on_gpu(
 ) -> MemoryEstimate:
     from gatescope.kernels.cuda.memory_estimate import ON_DEVICE, estimate
 
+    resident = check_choices("on_device", on_device, sorted(ON_DEVICE)) if on_device else ()
     counted = estimate(
         call,
         get(params.cell),
@@ -143,9 +144,7 @@ def _on_gpu(
         batch=batch,
         input_size=params.input_size,
         dtype=params.dtype,
-        on_device=frozenset(check_choices("on_device", on_device, sorted(ON_DEVICE)))
-        if on_device
-        else frozenset(),
+        on_device=frozenset(resident),
         output_adjoint=check_flag("output_adjoint", output_adjoint),
         free=None if free is None else check_count("free", free),
     )

@@ -85,7 +85,6 @@ def phase_diagram(
     threads : int, optional
         Points measured at a time; default: the cores this process may use.
     progress : bool
-        Show a progress bar on stderr.
 
     Returns
     -------
@@ -117,15 +116,9 @@ def phase_diagram(
     schemes = _schemes(scheme)
     count, seed = check_count("seeds", seeds), check_count("seed", seed, least=0)
     # What is wrong with a scheme, a size or the dtype shows here, before anything is measured.
+    sizes: dict[str, Any] = {"input_size": input_size, "hidden_size": hidden_size, "dtype": dtype}
     networks = {
-        (s, k): init(
-            cell,
-            input_size=input_size,
-            hidden_size=hidden_size,
-            seed=seed + k,
-            scheme=name,
-            dtype=dtype,
-        )
+        (s, k): init(cell, scheme=name, seed=seed + k, **sizes)
         for s, name in enumerate(schemes)
         for k in range(count)
     }
@@ -189,11 +182,8 @@ def _rates(problem: Problem, transient: int | None) -> tuple[Array, Array, Array
         spectrum = lyapunov_spectrum.measure(part, k=1, transient=skipped, checks=False)
         lags = evenly(part.steps - skipped, _LAGS)
         flow = gradient_flow.measure(part, of="joint", wrt="joint", lags=lags)
-        rate[rows], exponent[rows], error[rows] = (
-            slope(flow)[0],
-            spectrum.exponents[:, 0],
-            spectrum.error[:, 0],
-        )
+        rate[rows], _, _ = slope(flow)
+        exponent[rows], error[rows] = spectrum.exponents[:, 0], spectrum.error[:, 0]
     return rate, exponent, error, False
 
 

@@ -129,16 +129,8 @@ class Problem:
 
         `directions` is how many adjoints a sequence are carried; `length` the steps of a segment.
         """
-        return Replay(
-            device,
-            self.cell,
-            self.series,
-            self.initial_state,
-            source,
-            last,
-            directions=directions,
-            length=length,
-        )
+        sequences = self.series, self.initial_state
+        return Replay(device, self.cell, *sequences, source, last, directions=directions, length=length)
 
     def forward(self, edges: Sequence[int], piece_steps: int) -> Iterator[tuple[int, Array, Array]]:
         """Run from the first step to the last of `edges`, which ascend; yield pieces that none of them cuts.
@@ -172,7 +164,7 @@ class Problem:
         """Return a run over the whole series, all of which is in memory then."""
         inputs = self.series.read(0, self.steps)
         inputs, states, gates, lengths = self.open_device().run(inputs, self.initial_state, self.lengths)
-        trace = Trace(
+        return Trace(
             cell=self.cell.name,
             inputs=inputs,
             states=states,
@@ -183,8 +175,7 @@ class Problem:
             clamp=self.clamp,
             gate_ranges=gate_ranges(self.cell),
             provenance=self.provenance(),
-        )
-        return trace.to_host()
+        ).to_host()
 
     def bar(self, total: int, what: str, *, unit: str = "step", initial: int = 0) -> Any:
         """Return a progress bar on stderr, which shows nothing unless `progress` is set and it is a terminal."""
@@ -204,14 +195,16 @@ class Problem:
         """
         if self.resume is None:
             return Resumable(None, task, {})
-        arrays = {"initial_state": self.initial_state, **arguments}
-        own = {"cell": self.cell.name, "device": self.device, "inputs": self.series.digest()}
         known = {
-            name: digest(value) if isinstance(value, np.ndarray) else value for name, value in arrays.items()
+            "params": digest(*self.params.arrays().values()),
+            "cell": self.cell.name,
+            "device": self.device,
+            "inputs": self.series.digest(),
+            "initial_state": self.initial_state,
+            **arguments,
         }
-        return Resumable(
-            self.resume, task, {"params": digest(*self.params.arrays().values()), **own, **known}
-        )
+        digested = {k: digest(v) if isinstance(v, np.ndarray) else v for k, v in known.items()}
+        return Resumable(self.resume, task, digested)
 
     def provenance(self, **more: Any) -> dict[str, Any]:
         """Return where a result comes from: device, dtype, the seed of the weights, clamps, and `more`."""
@@ -228,36 +221,28 @@ class Problem:
 def prepare(
     params: Params,
     inputs: Any,
-    *,
-    initial_state: Any = None,
     lengths: Any = None,
+    initial_state: Any = None,
     clamp: Any = None,
+    *,
     seed: int = 0,
     device: str | None = "cpu",
     threads: int | None = None,
     progress: bool = False,
     resume: str | os.PathLike[str] | None = None,
     dtype: DTypeLike | None = None,
+    check: Callable[[Cell, Params], object] | None = None,
 ) -> Iterator[Problem]:
     """Check the arguments that measurements share, and open the series for as long as the block runs.
 
     Parameters
     ----------
-    params : Params
-    inputs : (T, B, I) or (T, I) array_like, numpy.memmap, iterator or Series
-        See `open_series`.
-    initial_state : (B, S, H) array_like, optional
-        Default: zeros.
-    lengths : (B,) array_like of int, optional
-        Steps of each sequence, 1..T; default: T.
-    clamp, seed, threads, progress
-        As for all measurements.
-    device : str or None
-        None: where the weights are.
-    resume : path, optional
-        Not with sequences of several lengths.
+    params, inputs, lengths, initial_state, clamp, seed, device, threads, progress, resume
+        As for `gradient_flow`; `inputs` may be a Series.
     dtype : dtype, optional
         What is computed in; default: that of the weights.
+    check : callable, optional
+        Refuses what is wrong with the measurement's own arguments, before the inputs are opened or read.
 
     Yields
     ------
@@ -282,6 +267,8 @@ def prepare(
     if dtype is not None:
         params = params.astype(dtype)
     seed = check_count("seed", seed, least=0)
+    if check is not None:
+        check(cell, params)
     with open_series(inputs, params) as series:
         state = check_initial_state(initial_state, cell, params, series.batch)
         if state is None:

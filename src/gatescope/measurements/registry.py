@@ -20,8 +20,6 @@ class Measurement:
     ----------
     stem : str
         What its files are called on every floor.
-    result : str
-        The type of its result.
     answers : str
         What it answers, in a sentence.
     function : str
@@ -29,7 +27,6 @@ class Measurement:
     """
 
     stem: str
-    result: str
     answers: str
     function: str = ""
 
@@ -37,6 +34,11 @@ class Measurement:
     def name(self) -> str:
         """The name of the public function."""
         return self.function or self.stem
+
+    @property
+    def result(self) -> str:
+        """The type of its result."""
+        return self.stem.title().replace("_", "")
 
     @property
     def command(self) -> str:
@@ -58,53 +60,35 @@ class Measurement:
 MEASUREMENTS = (
     Measurement(
         "gradient_flow",
-        "GradientFlow",
         "How far back the gradient of one step reaches: its norm against the lag, decay rate and half-life.",
     ),
     Measurement(
-        "jacobian_spectrum",
-        "JacobianSpectrum",
-        "Singular values of the Jacobian of a state by an earlier one, against the lag.",
+        "jacobian_spectrum", "Singular values of the Jacobian of a state by an earlier one, against the lag."
     ),
     Measurement(
         "lyapunov_spectrum",
-        "LyapunovSpectrum",
         "Lyapunov exponents of the whole state along the series, with errors and a verdict.",
     ),
     Measurement(
         "half_life",
-        "HalfLife",
         "How long the cell remembers, in steps: by the adjoint, the leading exponent and the memory gate.",
     ),
     Measurement(
         "gradient_paths",
-        "GradientPaths",
         "How much of the gradient stays on the direct path of the state, and how much goes through each gate.",
     ),
+    Measurement("connectivity", "How strongly each output depends on each input."),
     Measurement(
-        "connectivity",
-        "Connectivity",
-        "How strongly each output depends on each input.",
-    ),
-    Measurement(
-        "fixed_points",
-        "FixedPoints",
-        "States that a constant input keeps as they are, and whether they are stable.",
+        "fixed_points", "States that a constant input keeps as they are, and whether they are stable."
     ),
     Measurement(
         "phase_diagram",
-        "PhaseDiagram",
         "Where gradients vanish and where they explode, over gain, bias of the memory gate and scheme.",
     ),
     Measurement(
         "diagnosis",
-        "Diagnosis",
         "Whether gradients vanish or explode, which gate is responsible, and a bias or gain that changes it.",
         function="diagnose",
     ),
-    Measurement(
-        "saturation",
-        "Saturation",
-        "How often each unit's gates are shut or open.",
-    ),
+    Measurement("saturation", "How often each unit's gates are shut or open."),
 )

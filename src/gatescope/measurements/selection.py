@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
 from gatescope.cells.registry import Cell
 from gatescope.checks.arrays import check_array, check_ascending
-from gatescope.checks.numbers import check_count, check_index, is_whole
+from gatescope.checks.numbers import check_choice, check_count, check_index, is_whole
 from gatescope.datatypes import Array, Params
+from gatescope.datatypes.result import Result
 from gatescope.errors import UnknownNameError, ValueRangeError
 from gatescope.measurements.problem import Problem, in_order
+
+Joined = TypeVar("Joined", bound=Result)
 
 
 def source_step_of(source_step: Any, steps: int) -> int:
@@ -93,13 +97,17 @@ def by_factors(last: int, most: int) -> Array:
     return np.unique(np.geomspace(1, last, most).round().astype(np.int64))
 
 
-def directions_of(cell: Cell, params: Params, of: list[int], norm: str, unit: Any, seed: int) -> Array:
-    """Return the cotangents (M, S, H) to start from, of the states `of`.
+def directions_of(
+    cell: Cell, params: Params, of: Any, norms: Sequence[str], norm: Any, unit: Any, seed: int
+) -> Array:
+    """Return the cotangents (M, S, H) to start from, of the state or states `of`.
 
-    By the norm: ``"random"`` is one direction of length 1, drawn with `seed`; ``"unit"`` is unit `unit` alone; any
-    other is all units, one a direction.
+    By the norm, one of `norms`: ``"random"`` is one direction of length 1, drawn with `seed`; ``"unit"`` is unit `unit`
+    alone; any other is all units, one a direction.
     """
-    size = len(of) * params.hidden_size
+    states = blocks_of("of", cell, of)
+    check_choice("norm", norm, norms)
+    size = len(states) * params.hidden_size
     if norm == "random":
         chosen = np.random.default_rng(seed).standard_normal((1, size))
         chosen /= np.linalg.norm(chosen)
@@ -108,22 +116,54 @@ def directions_of(cell: Cell, params: Params, of: list[int], norm: str, unit: An
     else:
         chosen = np.eye(size)
     directions = np.zeros((chosen.shape[0], len(cell.states), params.hidden_size))
-    directions[:, of] = chosen.reshape(-1, len(of), params.hidden_size)
+    directions[:, states] = chosen.reshape(-1, len(states), params.hidden_size)
     return check_array("direction", directions, params.dtype)
 
 
-def on_common_lags(
-    groups: list[Array], lags: list[Array], arrays: list[Array], axis: int
-) -> tuple[Array, Array]:
-    """Return all lags of groups of sequences, and their arrays (L, ...) as one, NaN where a sequence has no such lag.
+def ends_of(
+    cell: Cell, params: Params, of: Any, wrt: Any, norms: Sequence[str], norm: Any, unit: Any, seed: int
+) -> tuple[Array, list[int]]:
+    """Return the cotangents to start from, as `directions_of` does, and the states that `wrt` means."""
+    return directions_of(cell, params, of, norms, norm, unit, seed), blocks_of("wrt", cell, wrt)
 
-    `axis` is that of the sequences.
+
+def join_flows(groups: list[Array], parts: list[Joined], axes: Mapping[str, int]) -> Joined:
+    """Return results of groups of sequences as `join_lags` does, with the source step of each sequence."""
+    steps = each_sequence(groups, parts, "source_step")
+    fields: dict[str, Any] = {"source_steps": steps}
+    return dataclasses.replace(join_lags(groups, parts, axes), **fields)
+
+
+def join_lags(groups: list[Array], parts: list[Joined], axes: Mapping[str, int], lag: str = "lag") -> Joined:
+    """Return results of groups of sequences as one over all their lags, NaN where a sequence has no such lag.
+
+    Parameters
+    ----------
+    groups : list of arrays
+        The numbers of the sequences of each group.
+    parts : list of results
+        Of each group; what the groups do not differ in is taken from the last.
+    axes : mapping of str to int
+        The fields that are arrays (L, ...), and on which axis their sequences lie.
+    lag : str
+        The field of the lags.
     """
-    common = np.unique(np.concatenate(lags))
-    spread = []
-    for own, array in zip(lags, arrays, strict=True):
-        whole = array.dtype.kind in "iu"
-        padded = np.full((common.size, *array.shape[1:]), 0 if whole else np.nan, array.dtype)
-        padded[np.searchsorted(common, own)] = array
-        spread.append(padded)
-    return common, in_order(groups, spread, axis)
+    common = np.unique(np.concatenate([getattr(part, lag) for part in parts]))
+    fields: dict[str, Any] = {lag: common}
+    for name, axis in axes.items():
+        spread = []
+        for part in parts:
+            array = getattr(part, name)
+            nothing = 0 if array.dtype.kind in "iu" else np.nan
+            padded = np.full((common.size, *array.shape[1:]), nothing, array.dtype)
+            padded[np.searchsorted(common, getattr(part, lag))] = array
+            spread.append(padded)
+        fields[name] = in_order(groups, spread, axis)
+    return dataclasses.replace(parts[-1], **fields)
+
+
+def each_sequence(groups: list[Array], parts: list[Any], name: str) -> Array:
+    """Return what the results of groups of sequences say of all their sequences alike, (B,): an entry a sequence."""
+    return in_order(
+        groups, [np.full(len(rows), getattr(p, name)) for rows, p in zip(groups, parts, strict=True)]
+    )

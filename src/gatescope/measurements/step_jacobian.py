@@ -59,26 +59,6 @@ def step_jacobians(params: Params, states: Array, new_states: Array, saved: Arra
     return result.reshape(count, S * H, S * H)
 
 
-def input_jacobians(params: Params, states: Array, new_states: Array, saved: Array) -> Array:
-    """Return the Jacobian d new_state / d input of each step; arguments as for `step_jacobians`.
-
-    Returns
-    -------
-    (N, S*H, I) float64
-    """
-    cell = get(params.cell)
-    linear = linearize(cell, saved, states, new_states)
-    count, S, H = np.shape(states)
-    P = cell.prepared
-    W, R = _blocks(params.weight_ih, len(cell.gates)), _blocks(params.weight_hh, len(cell.gates))
-    result = np.zeros((count, S, H, params.input_size))
-    for s in range(S):
-        result[:, s] = _weighted(linear.wx[:, s], W)
-        if P:
-            result[:, s] += _weighted(linear.rh[:, s, P:], R[P:]) @ _weighted(linear.operand_wx, W[:P])
-    return result.reshape(count, S * H, params.input_size)
-
-
 def advance(params: Params, inputs: Array, states: Array) -> tuple[Array, Array]:
     """Take one step from each of N states, in NumPy and float64, by the cell's own equations.
 

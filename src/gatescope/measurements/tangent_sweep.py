@@ -76,22 +76,11 @@ def mean_rates(parts: list[tuple[int, float, float]]) -> tuple[float, float]:
 class TangentWorker:
     """Tangents over one chunk of one sequence: run to where it begins, through a transient, then measured.
 
-    Parameters
-    ----------
-    problem : Problem
-        In float64.
-    sequence : int
-    directions : (k, S, H)
-        Where to start, orthonormal.
-    chunk : Chunk
-    every : int
-        Steps between orthonormalizations.
-    determinants, perturbs : bool
-        Whether to look at determinants, and to perturb the state.
+    It starts with orthonormal `directions` (k, S, H), has `every` steps between orthonormalizations, and looks at
+    determinants, and perturbs the state, if that is asked for.
 
     Attributes
     ----------
-    sequence : int
     sums : (bins, k)
         Sums of ln R_ii over the steps of each bin.
     sine, rounding : float
@@ -177,9 +166,8 @@ class TangentWorker:
         steps = len(gates)
         if self._determinants and self._pieces % self._looks == 0:
             seen = min(steps, max(1, _DETERMINANT_STEPS // self._every) * self._every)
-            jacobians = step_jacobians(
-                self._params, states[:seen, 0], states[1 : seen + 1, 0], gates[:seen, 0]
-            )
+            old, new = states[:seen, 0], states[1 : seen + 1, 0]
+            jacobians = step_jacobians(self._params, old, new, gates[:seen, 0])
             exact = float(np.linalg.slogdet(jacobians)[1].sum())
             count, total, counted = self.determinant
             ours = float(logs[: -(-seen // self._every)].sum())
@@ -188,9 +176,8 @@ class TangentWorker:
         if self._offset is not None and self.perturbation[0] < _PERTURBED_STEPS:
             count, total, counted = self.perturbation
             rate = abs(float(logs[:, 0].sum())) / steps
-            length = (
-                int(min(_PERTURBED_RUN, max(1.0, _PERTURBED_NATS / rate))) if rate > 0 else _PERTURBED_RUN
-            )
+            free = _PERTURBED_NATS / rate if rate > 0 else np.inf
+            length = int(min(_PERTURBED_RUN, max(1.0, free)))
             total += self._perturb(self._offset, x, states, length)
             self.perturbation = (count + steps, total, counted + float(logs[:, 0].sum()))
 
@@ -202,9 +189,8 @@ class TangentWorker:
             count = min(length, len(x) - begin)
             small = _PERTURBATION * max(1.0, float(np.linalg.norm(states[begin])))
             ahead = perturbed[: count + 1]
-            self._device.forward(
-                x[begin : begin + count], states[begin] + offset * small, ahead, gates[:count]
-            )
+            moved = states[begin] + offset * small
+            self._device.forward(x[begin : begin + count], moved, ahead, gates[:count])
             change = ahead[count, 0] - states[begin + count, 0]
             size = float(np.linalg.norm(change))
             with np.errstate(divide="ignore"):
@@ -224,7 +210,6 @@ class TangentWorker:
 
     def state(self) -> dict[str, Array]:
         """Return all that is needed to resume later."""
-        offset = np.zeros(0) if self._offset is None else self._offset
         return {
             "position": np.array([self.position, self._pieces]),
             "state": self._state,
@@ -232,7 +217,7 @@ class TangentWorker:
             "sums": self.sums.copy(),
             "sine": np.array([self.sine, self.rounding, self.again]),
             "checks": np.array([self.determinant, self.perturbation]),
-            "offset": offset,
+            "offset": np.zeros(0) if self._offset is None else self._offset,
         }
 
     def save_state(self) -> None:
