@@ -115,13 +115,7 @@ class Diagnosis(Result):
     suggested_half_life: HalfLife | None
 
     def number(self, name: str) -> float:
-        """Return one of `numbers`.
-
-        Raises
-        ------
-        UnknownNameError
-            If there is no such number.
-        """
+        """Return one of `numbers`."""
         return self.numbers[check_choice("name", name, sorted(self.numbers))]
 
     def table(self) -> Table:

@@ -81,13 +81,7 @@ class GradientPaths(Result):
         return f"{self.table().title}\nfractions have signs and sum to 100 %: parts beyond that cancel"
 
     def path(self, name: str) -> tuple[Array, Array]:
-        """Return log-norm and fraction of one part, each (L, B).
-
-        Raises
-        ------
-        UnknownNameError
-            If there is no such part.
-        """
+        """Return log-norm and fraction of one part, each (L, B)."""
         part = self.paths.index(check_choice("name", name, self.paths))
         return self.log_norm[:, part], self.fraction[:, part]
 

@@ -62,13 +62,7 @@ class Params(Result):
         return dtype_of(self.weight_hh)
 
     def gate(self, name: str) -> dict[str, Array]:
-        """Return views of the rows that belong to one gate, by parameter name.
-
-        Raises
-        ------
-        UnknownNameError
-            If the cell has no gate of that name.
-        """
+        """Return views of the rows that belong to one gate, by parameter name."""
         row = index_of(self.gate_names, name, f"{self.cell} has weights for the gates")
         rows = slice(row * self.hidden_size, (row + 1) * self.hidden_size)
         return {key: value[rows] for key, value in self.arrays().items()}

@@ -42,13 +42,7 @@ class Saturation(Result):
     steps: int
 
     def gate(self, name: str) -> tuple[Array, Array]:
-        """Return the fractions shut and open of one gate, (H,) each.
-
-        Raises
-        ------
-        UnknownNameError
-            If that gate was not looked at.
-        """
+        """Return the fractions shut and open of one gate, (H,) each."""
         row = index_of(self.gates, name, "these gates were counted:")
         return self.shut[row], self.open[row]
 

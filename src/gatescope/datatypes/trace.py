@@ -94,13 +94,7 @@ class Trace(Result):
         return self.states[:, :, index_of(self.state_names, name, f"{self.cell} has the states")]
 
     def gate(self, name: str) -> Array:
-        """Return a (T, B, H) view of one gate, or another saved value, by name.
-
-        Raises
-        ------
-        UnknownNameError
-            If the cell saves no value of that name.
-        """
+        """Return a (T, B, H) view of one gate, or another saved value, by name."""
         return self.gates[:, :, index_of(self.gate_names, name, f"{self.cell} has the gates")]
 
     def bounds(self, name: str) -> tuple[float, float] | None:

@@ -84,13 +84,6 @@ def connectivity(
     -------
     Connectivity
 
-    Raises
-    ------
-    ValueRangeError
-        If an argument is out of range, the states stop being finite, or `resume` holds what another call left.
-    FileFormatError, OutputError
-        If the file `resume` is torn or something else, or it cannot be written, nor can a temporary file.
-
     References
     ----------
     .. [1] S. Hochreiter and J. Schmidhuber, "Long short-term memory", Neural Computation 9 (1997), section 3.1.

@@ -36,12 +36,7 @@ class Suggestion:
 class Counterfactuals:
     """The leading exponent of changed weights over always the same steps, from the same state and direction.
 
-    Parameters
-    ----------
-    problem : Problem
-    transient : int
-    done : callable
-        Called after each.
+    `done` is called after each.
     """
 
     def __init__(self, problem: Problem, transient: int, done: Callable[[], object]) -> None:

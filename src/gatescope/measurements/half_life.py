@@ -76,11 +76,6 @@ def half_life(
     HalfLife
         ``summary()`` says it in words.  By gate it is NaN for a cell that has no such gate (an RNN).
 
-    Raises
-    ------
-    ValueRangeError
-        If an argument is out of range, or the states leave the range of floating point.
-
     References
     ----------
     .. [1] C. Tallec and Y. Ollivier, "Can recurrent neural networks warp time?", ICLR 2018, section 2.

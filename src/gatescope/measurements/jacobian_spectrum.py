@@ -70,11 +70,6 @@ def jacobian_spectrum(
     -------
     JacobianSpectrum
 
-    Raises
-    ------
-    ValueRangeError
-        If an argument is out of range, or the states stop being finite.
-
     Warns
     -----
     AccuracyWarning

@@ -17,7 +17,7 @@ from gatescope.datatypes.memory_estimate import MemoryEstimate
 from gatescope.errors import ShapeError, ValueRangeError, warn_accuracy
 from gatescope.kernels.cpu.jacobian_product import carry_directions
 from gatescope.measurements.problem import Problem, by_length, in_order, prepare
-from gatescope.measurements.selection import join_lags
+from gatescope.measurements.selection import each_sequence, join_lags
 from gatescope.measurements.tangent_sweep import (
     TangentWorker,
     bin_ends,
@@ -64,8 +64,8 @@ def lyapunov_spectrum(
     k : int, optional
         How many exponents, largest first; default: all n = S*H.
     transient : int, optional
-        Steps before the measurement, in which state and directions settle.  Default: 200, or a tenth of a series of
-        less than 2,000 steps.
+        Steps before the measurement, in which state and directions settle; fewer than there are.  Default: 200, or a
+        tenth of a series of less than 2,000 steps.
     qr_every : int, optional
         Steps between orthonormalizations.  Default: as many, up to 20, as keep what rounding may put into an
         exponent below 1e-6 nats per step in a short trial on the first sequence (of each length).
@@ -78,14 +78,6 @@ def lyapunov_spectrum(
     Returns
     -------
     LyapunovSpectrum
-
-    Raises
-    ------
-    ValueRangeError
-        If the transient leaves nothing to measure, the states stop being finite, or `resume` holds what another call
-        left.
-    FileFormatError, OutputError
-        If the file at `resume` is torn or of another kind, or cannot be written.
 
     Warns
     -----
@@ -310,9 +302,9 @@ def _transient(transient: Any, steps: int) -> int:
 
 def _join(groups: list[Array], spectra: list[LyapunovSpectrum]) -> LyapunovSpectrum:
     """Return the spectra of groups of sequences, each of one length, as one; the last group is the longest."""
-    each = [[[s.transient, s.qr_every, s.steps]] * len(rows) for rows, s in zip(groups, spectra, strict=True)]
     fields: dict[str, Any] = {name: in_order(groups, [getattr(s, name) for s in spectra]) for name in BATCHED}
-    fields["by_sequence"] = in_order(groups, [np.array(rows, np.int64) for rows in each])
+    own = [each_sequence(groups, spectra, name) for name in ("transient", "qr_every", "steps")]
+    fields["by_sequence"] = np.stack(own, axis=1)
     return dataclasses.replace(join_lags(groups, spectra, {"running": 1}, lag="running_step"), **fields)
 
 

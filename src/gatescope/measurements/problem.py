@@ -307,13 +307,8 @@ def by_length(
 ) -> Measured:
     """Measure the sequences of each length together, and join what was measured.
 
-    Parameters
-    ----------
-    problem : Problem
-    measure : callable
-        Takes a problem whose sequences all have its T steps.
-    join : callable
-        Takes the numbers of the sequences of each group, and what was measured of it; called if there are several.
+    `measure` takes a problem whose sequences all have its T steps; `join`, which is called if there are several groups,
+    the numbers of the sequences of each group, and what was measured of it.
     """
     groups, measured = problem.groups(), []
     for rows, part in groups:

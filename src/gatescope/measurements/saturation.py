@@ -36,8 +36,6 @@ def saturation(
 
     Raises
     ------
-    DtypeError
-        If `trace` is no Trace.
     UnknownNameError
         If the cell saves no such gate, or none in (0, 1) at all, or the trace does not say (``Trace.gate_ranges``).
     ValueRangeError

@@ -53,16 +53,8 @@ def lags_back(
 ) -> tuple[int, Array]:
     """Return the state t that is differentiated, and the lags to report, ascending int64.
 
-    Of sequences that are shorter than others in the batch those lags are left out at which they have no state.
-
-    Parameters
-    ----------
-    problem : Problem
-        Of sequences of one length.
-    source_step, max_lag, lags
-        As the user gave them.
-    default : callable
-        Makes the lags of the longest one, where `lags` is None.
+    `problem` is of sequences of one length; where they are shorter than others in the batch those lags are left out at
+    which they have no state.  Where `lags` is None, `default` makes them of the longest one.
     """
     source = source_step_of(source_step, problem.steps)
     longest = source_step_of(source_step, problem.longest)
@@ -129,24 +121,15 @@ def ends_of(
 
 def join_flows(groups: list[Array], parts: list[Joined], axes: Mapping[str, int]) -> Joined:
     """Return results of groups of sequences as `join_lags` does, with the source step of each sequence."""
-    steps = each_sequence(groups, parts, "source_step")
-    fields: dict[str, Any] = {"source_steps": steps}
+    fields: dict[str, Any] = {"source_steps": each_sequence(groups, parts, "source_step")}
     return dataclasses.replace(join_lags(groups, parts, axes), **fields)
 
 
 def join_lags(groups: list[Array], parts: list[Joined], axes: Mapping[str, int], lag: str = "lag") -> Joined:
     """Return results of groups of sequences as one over all their lags, NaN where a sequence has no such lag.
 
-    Parameters
-    ----------
-    groups : list of arrays
-        The numbers of the sequences of each group.
-    parts : list of results
-        Of each group; what the groups do not differ in is taken from the last.
-    axes : mapping of str to int
-        The fields that are arrays (L, ...), and on which axis their sequences lie.
-    lag : str
-        The field of the lags.
+    `groups` are the numbers of the sequences of each, `axes` names the fields that are arrays (L, ...) and the axis on
+    which their sequences lie, `lag` the field of the lags; everything else is taken from the last part.
     """
     common = np.unique(np.concatenate([getattr(part, lag) for part in parts]))
     fields: dict[str, Any] = {lag: common}
