@@ -101,7 +101,7 @@ def wound_by_hand(weights, x, state):
 
 
 def input_jacobians(params, states, new_states, saved):
-    """The Jacobian d new_state / d input (N, S*H, I) of each step, from the same coefficients."""
+    """Return the Jacobian d new_state / d input (N, S*H, I) of each step, from the same coefficients."""
     cell = get(params.cell)
     linear = linearize(cell, saved, states, new_states)
     count, S, H = np.shape(states)
