@@ -316,7 +316,7 @@ def test_numbers_are_those_of_the_results():
             assert (numbers[f"shut_{gate}"], numbers[f"open_{gate}"]) == (found.shut[k], found.open[k])
             assert_allclose(found.shut[k], (values < 0.1).mean(), rtol=1e-12)
             assert_allclose(found.open[k], (values > 0.9).mean(), rtol=1e-12)
-    with pytest.raises(UnknownNameError, match="name='nothing' is not a number"):
+    with pytest.raises(UnknownNameError, match="name='nothing' is not known; choose from"):
         found.number("nothing")
 
 
