@@ -205,7 +205,7 @@ def test_bad_arguments_say_so(cells, inputs, monkeypatch):
         compare(cells, inputs, device="cuda")
     with pytest.raises(UnknownNameError, match="device='gpu'"):
         compare(cells, inputs, device="gpu")
-    with pytest.raises(UnknownNameError, match="'rnn', 'gru', 'lstm'"):
+    with pytest.raises(UnknownNameError, match="label='gru2' is not known; choose from rnn, gru, lstm"):
         compare(cells, inputs, timing_runs=1)["gru2"]
 
 
