@@ -49,14 +49,8 @@ def mark_underflow(axes: Axes) -> None:
     if len(marks) == 2 and heights[0] - heights[1] < 0.09:
         marks, heights = [("float32 and\nfloat64", marks[1][1])], heights[1:]
     for (kind, _), height in zip(marks, heights, strict=True):
-        axes.text(
-            1.01,
-            height,
-            f"{kind}\nunderflow" + ("s" if "and" not in kind else ""),
-            transform=axes.transAxes,
-            va="top",
-            fontsize=SMALL,
-        )
+        text = f"{kind}\nunderflow" + ("s" if "and" not in kind else "")
+        axes.text(1.01, height, text, transform=axes.transAxes, va="top", fontsize=SMALL)
 
 
 def power_of_ten(value: float, _position: int | None = None) -> str:

@@ -123,13 +123,8 @@ def draw_summary(
     # Dashes cannot be read on a curve that is noisy, so the cells differ by marks set apart from each other.
     every = max(1, summary.epoch.size // _MARKS)
     first = (turn[0] * every // max(turn[1], 1)) % every
-    look: dict[str, Any] = {
-        "color": style.color,
-        "marker": style.marker,
-        "markevery": (first, every),
-        "label": label,
-    }
-    look |= {"zorder": 3, "linewidth": 1.6, **ours}
+    look: dict[str, Any] = {"color": style.color, "marker": style.marker, "markevery": (first, every)}
+    look |= {"label": label, "zorder": 3, "linewidth": 1.6, **ours}
     axes.plot(summary.epoch, middle, **line_keywords(keywords or {}, **look))
 
 

@@ -97,6 +97,16 @@ def legend_above(axes: Axes, title: str | None = None, **keywords: Any) -> None:
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1.02), title=title, alignment="left", **keywords)
 
 
+def legend_outside(figure: FigureBase, axes: Axes, title: str, *, columns: int) -> None:
+    """Put the legend of some axes above all panels; the title alone if there is nothing to tell apart."""
+    handles, labels = axes.get_legend_handles_labels()
+    if not handles:
+        figure.suptitle(title, x=0.01, ha="left")
+        return
+    look: dict[str, Any] = {"loc": "outside upper left", "alignment": "left"}
+    figure.legend(handles, labels, ncols=min(len(labels), columns), title=title, **look)
+
+
 def margin_note(axes: Axes, height: float, text: str, *, data: bool = False) -> None:
     """Write beside the right edge, at a fraction of the axes' height or, with `data`, at a value of the axis."""
     transform = axes.get_yaxis_transform() if data else axes.transAxes

@@ -95,11 +95,8 @@ def check_alike(traces: Sequence[Any], names: Sequence[str]) -> list[Trace]:
     first = traces[0]
     for trace, name in zip(traces, names, strict=True):
         if (trace.cell, trace.gate_names) != (first.cell, first.gate_names):
-            raise ShapeError(
-                f"is of a {trace.cell!r}, but `{names[0]}` of a {first.cell!r}",
-                argument=name,
-                advice="give traces of one cell",
-            )
+            problem = f"is of a {trace.cell!r}, but `{names[0]}` of a {first.cell!r}"
+            raise ShapeError(problem, argument=name, advice="give traces of one cell")
         if trace.states.shape != first.states.shape or not np.array_equal(trace.lengths, first.lengths):
             raise ShapeError(
                 f"has states (T+1, B, S, H) of shape {trace.states.shape} and `{names[0]}` of {first.states.shape}, "
@@ -114,9 +111,8 @@ def check_units(trace: Trace, units: Any) -> tuple[int, ...]:
     """Return the numbers of some units."""
     hidden_size = trace.states.shape[3]
     several = isinstance(units, Sequence | np.ndarray) and not isinstance(units, str)
-    chosen = tuple(
-        check_index("units", unit, hidden_size, "units") for unit in (units if several else [units])
-    )
+    listed = units if several else [units]
+    chosen = tuple(check_index("units", unit, hidden_size, "units") for unit in listed)
     if not chosen:
         raise ValueRangeError("is empty", argument="units", advice="name at least one unit")
     return chosen
@@ -134,12 +130,9 @@ def check_steps(trace: Trace, steps: Any, sequence: int) -> range:
         problem = f"is no slice of whole numbers with a step other than 0 ({error})"
         raise ValueRangeError(problem, argument="steps", seen=steps) from None
     if chosen.step < 1 or not chosen:
-        raise ValueRangeError(
-            "holds no step, or runs backwards",
-            argument="steps",
-            seen=steps,
-            advice=f"choose from the {length} steps of sequence {sequence}",
-        )
+        problem = "holds no step, or runs backwards"
+        advice = f"choose from the {length} steps of sequence {sequence}"
+        raise ValueRangeError(problem, argument="steps", seen=steps, advice=advice)
     return range(chosen.start, chosen.stop, chosen.step)
 
 

@@ -18,7 +18,7 @@ from gatescope.datatypes import Array, Trace
 from gatescope.errors import DtypeError, ValueRangeError
 from gatescope.plotting import _trace_view
 from gatescope.plotting._distribution import distribution, draw_bars, frame_percent, value_edges
-from gatescope.plotting._style import SMALL, count_axis, drawing_in, evenly, plain_text
+from gatescope.plotting._style import SMALL, count_axis, drawing_in, evenly, legend_outside, plain_text
 from gatescope.plotting.gates_before_after import BINS, POINTS, curves_and_bars
 from gatescope.reporting.text import counted
 
@@ -194,12 +194,8 @@ def animate_steps(
         units = range(trace.states.shape[3])
     view = _trace_view.view(trace, gates=gates, sequence=sequence, steps=steps, units=units)
     if view.steps.step != 1:
-        raise ValueRangeError(
-            "has a stride, but the window moves over all steps",
-            argument="steps",
-            seen=steps,
-            advice="leave it out",
-        )
+        problem = "has a stride, but the window moves over all steps"
+        raise ValueRangeError(problem, argument="steps", seen=steps, advice="leave it out")
     width = min(window, len(view.steps))
     begins = _evenly(len(view.steps) - width + 1, check_count("frames", frames))
     moves = math.ceil((len(view.steps) - width) / max(begins.size - 1, 1))
@@ -279,12 +275,7 @@ def _shades(values: Array) -> tuple[float, float]:
 
 def _heading(figure: FigureBase, first: Axes, about: str) -> Any:
     """Put the legend of the units above all panels; return the first panel's title, the text that changes."""
-    handles, labels = first.get_legend_handles_labels()
-    if handles:
-        look: dict[str, Any] = {"loc": "outside upper left", "alignment": "left"}
-        figure.legend(handles, labels, ncols=min(len(labels), 7), title=about, **look)
-    else:
-        figure.suptitle(about, x=0.01, ha="left")
+    legend_outside(figure, first, about, columns=7)
     # Left, so that it does not tremble when a number gets another digit.
     return first.set_title(" ", loc="left", fontweight="bold")
 
@@ -296,13 +287,7 @@ def _animation(figure: Any, draw: Callable[[int], list[Any]], count: int, *, our
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
     return FuncAnimation(
-        figure,
-        draw,
-        frames=count,
-        init_func=lambda: draw(0),
-        interval=_INTERVAL,
-        blit=False,
-        cache_frame_data=False,
+        figure, draw, frames=count, init_func=lambda: draw(0), interval=_INTERVAL, cache_frame_data=False
     )
 
 
@@ -335,7 +320,6 @@ def _check_epochs(epochs: Any, losses: Any, count: int) -> tuple[Array, Array]:
     for name, array in (("epochs", numbers), ("losses", known)):
         check_shape(name, array, (count,), "one a trace")
     if not (np.diff(numbers) > 0).all():
-        raise ValueRangeError(
-            "does not ascend", argument="epochs", advice="sort the traces by epoch, each once"
-        )
+        advice = "sort the traces by epoch, each once"
+        raise ValueRangeError("does not ascend", argument="epochs", advice=advice)
     return numbers, known

@@ -71,12 +71,9 @@ def plot_connectivity(
     """
     check_result("result", result, Connectivity, "connectivity")
     if min(result.target_step.size, result.source_step.size) < 2:
-        raise ShapeError(
-            f"has {result.target_step.size} target and {result.source_step.size} source steps, but a map needs two of "
-            "each",
-            argument="result",
-            advice="draw a single row as a line",
-        )
+        steps = f"{result.target_step.size} target and {result.source_step.size} source steps"
+        problem, advice = f"has {steps}, but a map needs two of each", "draw a single row as a line"
+        raise ShapeError(problem, argument="result", advice=advice)
     check_index("sequence", sequence, result.log_norm.shape[2], "sequences")
     if decades is not None:
         check_above_zero("decades", decades, advice="leave it out for all there are")

@@ -174,11 +174,10 @@ def _check(points: Any, trace: Any) -> None:
     check_result("points", points, FixedPoints, "fixed_points")
     if trace is None:
         if points.count == 0:
-            raise ValueRangeError(
-                f"holds no fixed point (from {counted(points.starts, 'start')}), so there is nothing to draw",
-                argument="points",
-                advice="search from more starts",
+            problem = (
+                f"holds no fixed point (from {counted(points.starts, 'start')}), so there is nothing to draw"
             )
+            raise ValueRangeError(problem, argument="points", advice="search from more starts")
         return
     check_result("trace", trace, Trace, "run")
     if trace.cell != points.cell or trace.states.shape[2:] != points.states.shape[1:]:

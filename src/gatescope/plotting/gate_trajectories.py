@@ -74,13 +74,9 @@ def plot_gate_trajectories(
             x, bins = view.curves(name, _POINTS, _BINS)
             _trace_view.draw_units(ax, x, bins.mean, view.units, artist_kwargs, ranges=bins, means=means)
             _trace_view.frame_values(ax, name, trace.bounds(name))
-        legend_above(
-            panels[0],
-            f"{plain_text(trace.cell)}: units, with their mean {reference}",
-            ncols=min(len(view.units), 4),
-            columnspacing=1.2,
-            handlelength=2.4,
-        )
+        title = f"{plain_text(trace.cell)}: units, with their mean {reference}"
+        columns = min(len(view.units), 4)
+        legend_above(panels[0], title, ncols=columns, columnspacing=1.2, handlelength=2.4)
         how = "line: means of {} steps; band: least to greatest"
         _trace_view.frame_steps(panels[-1], view.steps, bins.size, how)
         figure.align_ylabels(panels)

@@ -13,7 +13,7 @@ from gatescope.datatypes import Trace
 from gatescope.plotting import _trace_view
 from gatescope.plotting._checks import BEFORE_AFTER, check_labels
 from gatescope.plotting._distribution import distribution, draw_bars, frame_percent, value_edges
-from gatescope.plotting._style import drawing_in, plain_text
+from gatescope.plotting._style import drawing_in, legend_outside, plain_text
 
 POINTS = 600  # a panel is half as wide as a figure: more steps than this are drawn as means
 BINS = 150  # of a longer series: the means of few long runs can be followed by eye
@@ -100,13 +100,7 @@ def plot_gates_before_after(
             panels[0, column].set_title(heading, loc="left", fontweight="bold")
             how = "line: means of {}; band: range"
             _trace_view.frame_steps(panels[-1, column], view.steps, bins.size, how)
-        figure.legend(
-            *panels[0, 0].get_legend_handles_labels(),
-            loc="outside upper left",
-            ncols=min(len(view.units), 8),
-            title=curves_and_bars(after),
-            alignment="left",
-        )
+        legend_outside(figure, panels[0, 0], curves_and_bars(after), columns=8)
         figure.align_ylabels(panels[:, 0])
     return figure, axes
 

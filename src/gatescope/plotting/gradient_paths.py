@@ -103,13 +103,8 @@ def plot_gradient_paths(
         order = [*range(len(result.paths) - 1, -1, -1), len(result.paths)]
         if handles[0] is line:  # matplotlib lists lines first
             handles, labels = handles[1:] + handles[:1], labels[1:] + labels[:1]
-        axes.legend(
-            [handles[k] for k in order],
-            [labels[k] for k in order],
-            loc="upper left",
-            bbox_to_anchor=(1.01, 1.0),
-            handlelength=2.0,
-        )
+        ordered = [handles[k] for k in order], [labels[k] for k in order]
+        axes.legend(*ordered, loc="upper left", bbox_to_anchor=(1.01, 1.0), handlelength=2.0)
     return axes
 
 
@@ -120,9 +115,8 @@ def _drawn(result: GradientPaths, sequence: int, scale: str) -> tuple[Array, Arr
         (lag > 0 if scale == "log" else lag >= 0) & np.isfinite(result.log_norm[:, :, sequence]).any(axis=1)
     )
     if not usable.size:
-        raise ValueRangeError(
-            "has no lag at which any part is above 0", argument="result", advice="measure other lags"
-        )
+        problem = "has no lag at which any part is above 0"
+        raise ValueRangeError(problem, argument="result", advice="measure other lags")
     norms = result.log_norm[usable, :, sequence]
     total = np.logaddexp.reduce(norms, axis=1)
     fractions = np.exp(norms - total[:, None])

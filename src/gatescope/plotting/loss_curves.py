@@ -14,6 +14,9 @@ from gatescope.plotting._seeds import Seeds, summarize
 from gatescope.plotting._style import count_axis, drawing_on, legend_above, plain_text
 from gatescope.reporting.text import number
 
+_VALIDATION: dict[str, Any] = {"linestyle": _palette.DASH, "markerfacecolor": "white", "linewidth": 1.3}
+_CROSS: dict[str, Any] = {"marker": "X", "markersize": 11, "markeredgecolor": "white", "zorder": 5}
+
 
 class _Curve(NamedTuple):
     label: str
@@ -126,15 +129,9 @@ def plot_loss_curves(
             _seeds.draw_summary(axes, summary, style, turn, label=text, keywords=artist_kwargs)
             validated = validation_losses[k]
             if validated is not None:
-                look: dict[str, Any] = {
-                    "linestyle": _palette.DASH,
-                    "markerfacecolor": "white",
-                    "linewidth": 1.3,
-                }
-                _seeds.draw_summary(axes, validated, style, turn, **look)
-            cross: dict[str, Any] = {"marker": "X", "markersize": 11, "markeredgecolor": "white", "zorder": 5}
+                _seeds.draw_summary(axes, validated, style, turn, **_VALIDATION)
             for epoch, loss in curve.ends:
-                axes.plot([epoch], [loss], linestyle="none", color=style.color, **cross)
+                axes.plot([epoch], [loss], linestyle="none", color=style.color, **_CROSS)
         if level is not None:
             text = f"{plain_text(baseline_label)}: {number(level)}"
             axes.axhline(level, color=_palette.GREY, linewidth=1.4, linestyle=_palette.DOT, label=text)

@@ -204,17 +204,15 @@ def _draw_exponents(
 def _check_spectrum(spectrum: Any, argument: str) -> None:
     check_result(argument, spectrum, LyapunovSpectrum, "lyapunov_spectrum")
     if spectrum.exponents.size == 0 or spectrum.running_step.size == 0:
-        raise ValueRangeError(
-            "has no exponent or no estimate", argument=argument, advice="measure at least one"
-        )
+        problem = "has no exponent or no estimate"
+        raise ValueRangeError(problem, argument=argument, advice="measure at least one")
 
 
 def _check_ks(ks: Any, count: int) -> list[int]:
     if ks is None:
         return [int(k) for k in evenly(count, _SPREAD)]
-    check_type(
-        "ks", ks, Sequence, np.ndarray, advice="give a sequence of whole numbers, 0 the leading exponent"
-    )
+    advice = "give a sequence of whole numbers, 0 the leading exponent"
+    check_type("ks", ks, Sequence, np.ndarray, advice=advice)
     if not len(ks):
         raise ValueRangeError("is empty", argument="ks", advice="name at least one exponent")
     return [check_count("ks", k, least=-count, most=count - 1) % count for k in ks]

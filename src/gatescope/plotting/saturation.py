@@ -78,12 +78,8 @@ def plot_saturation(result: Saturation, *, ax: Axes | None = None, **artist_kwar
         axes.set_xlabel(f"fraction of steps shut (below {result.left:g})")
         axes.set_ylabel(f"fraction of steps open (above {result.right:g})")
         # No fraction lies above the line, so its corner is free for the legend.
-        axes.legend(
-            loc="upper right",
-            title=f"{plain_text(result.cell)}, a mark for {marked}",
-            alignment="left",
-            handlelength=1.2,
-        )
+        title = f"{plain_text(result.cell)}, a mark for {marked}"
+        axes.legend(loc="upper right", title=title, alignment="left", handlelength=1.2)
     return axes
 
 

@@ -157,10 +157,8 @@ def _draw_half_lives(
         log_ticks(axes.yaxis)
         margin_note(axes, 1, "infinite")
     for style, layer, summary in curves:
-        shown = summary._replace(
-            middle=np.minimum(summary.middle, top),
-            low=np.minimum(summary.low, top),  # NaN stays NaN
-        )
+        middle, low = np.minimum(summary.middle, top), np.minimum(summary.low, top)  # NaN stays NaN
+        shown = summary._replace(middle=middle, low=low)
         every = {"markevery": 1} if summary.epoch.size <= _MANY_PROBES else {}
         look: dict[str, Any] = {"linestyle": _LAYERS[layer % len(_LAYERS)], "clip_on": False, **every}
         _seeds.draw_summary(axes, shown, style, (layer, 1), keywords=keywords, **look)

@@ -81,12 +81,9 @@ def as_data(batch: Batch, stack: Stack, *, at: str | None = None) -> Data:
         check_choice("at", at, AT)
     check_heads(check_stack(stack).heads)
     if batch.input_size != stack.input_size:
-        raise ShapeError(
-            f"should have {stack.input_size} numbers a step, as the model takes",
-            argument="inputs",
-            seen=batch.inputs.shape,
-            advice=f"give a model with input_size={batch.input_size}",
-        )
+        problem = f"should have {stack.input_size} numbers a step, as the model takes"
+        advice = f"give a model with input_size={batch.input_size}"
+        raise ShapeError(problem, argument="inputs", seen=batch.inputs.shape, advice=advice)
     _check_losses(batch, stack)
     inputs, targets, mask, lengths = check_task(batch, stack.dtype, stack.heads, at)
     return Data(_own(inputs), _own(targets), mask.astype(np.uint8), lengths)
@@ -98,11 +95,9 @@ def _check_losses(batch: Batch, stack: Stack) -> None:
     unstated = batch.heads == (Head("y", batch.targets.shape[-1]),)  # what a Batch has that was not given any
     if models != batches and not unstated:
         model, data = (", ".join(f"{loss} of {size}" for loss, size in heads) for heads in (models, batches))
-        raise ValueRangeError(
-            f"are {model}, but the losses of the data {batch.name!r} are {data}",
-            argument="heads",
-            advice="make the model with heads=batch, or the batch with the model's heads",
-        )
+        problem = f"are {model}, but the losses of the data {batch.name!r} are {data}"
+        advice = "make the model with heads=batch, or the batch with the model's heads"
+        raise ValueRangeError(problem, argument="heads", advice=advice)
 
 
 def _own(array: Array) -> Array:

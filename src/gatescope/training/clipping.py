@@ -90,9 +90,8 @@ class Clip:
             clipped = kernels.clamp(gradient, self.value) > 0
         if self.tensor_norm is not None:
             if not sizes:
-                raise ShapeError(
-                    "is empty", argument="sizes", advice="give (begin, end) of every weight array"
-                )
+                advice = "give (begin, end) of every weight array"
+                raise ShapeError("is empty", argument="sizes", advice=advice)
             for begin, end in sizes:
                 part = gradient[begin:end]
                 clipped |= _shorten(part, euclidean_norm(part), self.tensor_norm)

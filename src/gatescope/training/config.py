@@ -71,28 +71,23 @@ class Config:
             },
         )
         if self.stateful and self.bptt_steps is None:
-            raise ValueRangeError(
-                "carries the state from one window to the next, but there is only one",
-                argument="stateful",
-                advice="give `bptt_steps` too",
-            )
+            problem = "carries the state from one window to the next, but there is only one"
+            raise ValueRangeError(problem, argument="stateful", advice="give `bptt_steps` too")
 
     def check_validation(self, *, validated: bool) -> None:
         """Refuse a `validate_every` by which nothing is validated."""
-        if not validated and self.validate_every != 1:
-            raise ValueRangeError(
-                "says how often to validate, but there is nothing to validate on",
-                argument="validate_every",
-                seen=self.validate_every,
-                advice="give `validation` too",
+        every = self.validate_every
+        if not validated and every != 1:
+            problem = "says how often to validate, but there is nothing to validate on"
+            advice = "give `validation` too"
+        elif validated and 0 < self.epochs < every:
+            problem = (
+                f"is more than `epochs`, {self.epochs}, so there is nothing to choose the best weights by"
             )
-        if validated and 0 < self.epochs < self.validate_every:
-            raise ValueRangeError(
-                f"is more than `epochs`, {self.epochs}, so there is nothing to choose the best weights by",
-                argument="validate_every",
-                seen=self.validate_every,
-                advice="validate more often",
-            )
+            advice = "validate more often"
+        else:
+            return
+        raise ValueRangeError(problem, argument="validate_every", seen=every, advice=advice)
 
     def clip(self) -> Clip:
         """Return the limits on the gradient."""

@@ -89,11 +89,9 @@ class FreshBatches:
             return self.example
         data = as_data(make(self._maker, made_seed(self._seed, FRESH, index)), self._stack, at=self._at)
         if data.inputs.shape != self._shape:
-            raise ShapeError(
-                f"gave inputs of shape {data.inputs.shape} for batch {index}, but of {self._shape} for the first",
-                argument="data",
-                advice="make every batch of one shape, with shorter sequences by their lengths",
-            )
+            problem = f"gave inputs of shape {data.inputs.shape} for batch {index}, but of {self._shape} for the first"
+            advice = "make every batch of one shape, with shorter sequences by their lengths"
+            raise ShapeError(problem, argument="data", advice=advice)
         return trimmed(data)
 
 
@@ -126,19 +124,13 @@ def check_data(name: str, data: Any) -> bool:
 def check_batch_size(batch_size: int | None, updates_per_epoch: int, *, fresh: bool) -> None:
     """Refuse the one of the two that has no meaning for such data."""
     if fresh and batch_size is not None:
-        raise ValueRangeError(
-            "is for data that stay the same",
-            argument="batch_size",
-            seen=batch_size,
-            advice="set how many sequences each fresh batch has, with `sequences`",
-        )
+        problem = "is for data that stay the same"
+        advice = "set how many sequences each fresh batch has, with `sequences`"
+        raise ValueRangeError(problem, argument="batch_size", seen=batch_size, advice=advice)
     if not fresh and updates_per_epoch != 1:
-        raise ValueRangeError(
-            "is for data that are made afresh: of others an epoch is one pass",
-            argument="updates_per_epoch",
-            seen=updates_per_epoch,
-            advice="give `batch_size` instead",
-        )
+        problem = "is for data that are made afresh: of others an epoch is one pass"
+        advice = "give `batch_size` instead"
+        raise ValueRangeError(problem, argument="updates_per_epoch", seen=updates_per_epoch, advice=advice)
 
 
 def trimmed(data: Data) -> Data:
@@ -157,10 +149,9 @@ def pieces(data: Data, most: int) -> list[Data]:
     parts = []
     for begin in range(0, total, most):
         chosen = slice(begin, begin + most)
-        lengths = data.lengths[chosen].copy()
-        steps = max(1, int(lengths.max()))
-        inputs, targets, mask = (np.ascontiguousarray(array[:steps, chosen]) for array in data[:3])
-        parts.append(Data(inputs, targets, mask, lengths))
+        inputs, targets, mask = (array[:, chosen] for array in data[:3])
+        part = trimmed(Data(inputs, targets, mask, data.lengths[chosen].copy()))
+        parts.append(Data(*map(np.ascontiguousarray, part)))
     return parts
 
 

@@ -144,9 +144,8 @@ class Adam(Optimizer):
         try:
             first, second = self.betas
         except (TypeError, ValueError):
-            raise ValueRangeError(
-                "must be two numbers such as (0.9, 0.999)", argument="betas", seen=self.betas
-            ) from None
+            problem = "must be two numbers such as (0.9, 0.999)"
+            raise ValueRangeError(problem, argument="betas", seen=self.betas) from None
         set_checked(
             self,
             betas=(check_fraction("betas[0]", first), check_fraction("betas[1]", second)),
@@ -282,10 +281,9 @@ class SGD(Optimizer):
             nesterov=check_flag("nesterov", self.nesterov),
         )
         if self.nesterov and (self.momentum == 0 or self.dampening != 0):
-            raise ValueRangeError(
-                f"needs `momentum` above 0 and no `dampening`, but they are {self.momentum} and {self.dampening}",
-                argument="nesterov",
-            )
+            both = f"{self.momentum} and {self.dampening}"
+            problem = f"needs `momentum` above 0 and no `dampening`, but they are {both}"
+            raise ValueRangeError(problem, argument="nesterov")
 
     @property
     def vectors(self) -> tuple[str, ...]:

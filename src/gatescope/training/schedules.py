@@ -176,11 +176,9 @@ class Piecewise:
             checked = tuple(check(f"{name}[{k}]", value, least=least) for k, value in enumerate(values))
             set_checked(self, **{name: checked})
         if len(self.factors) != len(self.boundaries) + 1:
-            raise ShapeError(
-                f"has {len(self.factors)} numbers, but {len(self.boundaries)} `boundaries` need "
-                f"{len(self.boundaries) + 1}",
-                argument="factors",
-            )
+            count = len(self.boundaries)
+            problem = f"has {len(self.factors)} numbers, but {count} `boundaries` need {count + 1}"
+            raise ShapeError(problem, argument="factors")
         if any(first >= second for first, second in pairwise(self.boundaries)):
             raise ValueRangeError("must rise", argument="boundaries", seen=self.boundaries)
 
@@ -196,8 +194,9 @@ _BY_NAME: dict[str, tuple[Callable[..., Schedule], tuple[type, ...]]] = {
     "cosine": (Cosine, (float,)),
     "warmup": (WarmUp, (int, str)),
 }
-_EXAMPLES = (
-    "constant, step(1000, 0.5), exponential(0.999), cosine, cosine(0.1), warmup(100), warmup(100, cosine)"
+_ADVICE = (
+    "give one like constant, step(1000, 0.5), exponential(0.999), cosine, cosine(0.1), warmup(100), "
+    "warmup(100, cosine)"
 )
 
 
@@ -233,9 +232,7 @@ def by_name(schedule: str | Schedule | None, argument: str = "schedule") -> Sche
     if isinstance(schedule, str):
         return _from_text(schedule, argument)
     if not callable(schedule) or isinstance(schedule, type):
-        raise UnknownNameError(
-            "is not known", argument=argument, seen=schedule, advice=f"give one like {_EXAMPLES}"
-        )
+        raise UnknownNameError("is not known", argument=argument, seen=schedule, advice=_ADVICE)
     check_call(argument, schedule, "(update, updates)", 0, 1)
     return schedule
 
@@ -248,9 +245,8 @@ def factor(schedule: Schedule, update: int, updates: int) -> float:
 
 def _from_text(text: str, argument: str) -> Schedule:
     name, parts = parse_call(text)
-    advice = f"give one like {_EXAMPLES}"
     if name not in _BY_NAME:
-        raise UnknownNameError("is not known", argument=argument, seen=text, advice=advice)
+        raise UnknownNameError("is not known", argument=argument, seen=text, advice=_ADVICE)
     kind, types = _BY_NAME[name]
     try:
         return kind(*(constant(part) for constant, part in zip(types[: len(parts)], parts, strict=True)))
@@ -263,15 +259,13 @@ def _from_text(text: str, argument: str) -> Schedule:
         raise type(error)(problem, argument=argument, seen=text) from None
     except (TypeError, ValueError):
         problem = f"does not have the constants that {name} takes"
-        raise ValueRangeError(problem, argument=argument, seen=text, advice=advice) from None
+        raise ValueRangeError(problem, argument=argument, seen=text, advice=_ADVICE) from None
 
 
 def _power(rate: float, exponent: int) -> float:
     try:
         return rate**exponent
     except OverflowError:
-        raise ValueRangeError(
-            f"has a factor of {rate}^{exponent}, which is beyond the floats",
-            argument="schedule",
-            advice="give a rate of at most 1",
-        ) from None
+        problem = f"has a factor of {rate}^{exponent}, which is beyond the floats"
+        advice = "give a rate of at most 1"
+        raise ValueRangeError(problem, argument="schedule", advice=advice) from None

@@ -297,12 +297,9 @@ def _resume(state: State, file: Resumable, config: Config, windows: Windows) -> 
         factors, stored_epochs = float(arrays["factor_sum"]), int(arrays["epochs"])
     begun = state.epoch + (state.batch > 0 or state.begin > 0)
     if begun > config.epochs:
-        raise ValueRangeError(
-            f"is less than what `checkpoint` has come to, epoch {begun}",
-            argument="epochs",
-            seen=config.epochs,
-            advice="give at least that, or another file as `checkpoint`",
-        )
+        problem = f"is less than what `checkpoint` has come to, epoch {begun}"
+        advice = "give at least that, or another file as `checkpoint`"
+        raise ValueRangeError(problem, argument="epochs", seen=config.epochs, advice=advice)
 
     def same(epochs: int | None) -> bool:
         # Another machine's cosine may differ in the last bit.

@@ -179,11 +179,8 @@ def _check_files(files: Iterable[Path]) -> None:
             try:
                 read_state(file)
             except FileFormatError as error:
-                raise FileFormatError(
-                    f"is damaged ({error.problem})",
-                    seen=file,
-                    advice="delete it to train that run anew, or give another `folder`",
-                ) from error
+                advice = "delete it to train that run anew, or give another `folder`"
+                raise FileFormatError(f"is damaged ({error.problem})", seen=file, advice=advice) from error
 
 
 def _collect(
@@ -251,12 +248,8 @@ def _prepare(folder: str | os.PathLike[str], settings: dict[str, Any], epochs: i
     if file.exists():
         _check_settings(file, settings, epochs)
     elif any(path.glob("*.npz")):
-        raise FileFormatError(
-            f"holds npz files but no {_SETTINGS!r} that says what they are",
-            argument="folder",
-            seen=folder,
-            advice="give another",
-        )
+        problem = f"holds npz files but no {_SETTINGS!r} that says what they are"
+        raise FileFormatError(problem, argument="folder", seen=folder, advice="give another")
     with atomic_write(file) as stream:
         stream.write((json.dumps({**settings, "epochs": epochs}, indent=2) + "\n").encode())
     return path
@@ -267,9 +260,8 @@ def _check_settings(file: Path, settings: dict[str, Any], epochs: int) -> None:
         stored = dict(json.loads(file.read_text()))
         before = int(stored.pop("epochs"))
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise FileFormatError(
-            f"is damaged ({error})", seen=file, advice="give another `folder`, or delete this one"
-        ) from error
+        advice = "give another `folder`, or delete this one"
+        raise FileFormatError(f"is damaged ({error})", seen=file, advice=advice) from error
     other = [
         f"`{name}` ({stored.get(name)!r} there, {settings.get(name)!r} here)"
         for name in dict.fromkeys([*settings, *stored])
