@@ -54,10 +54,12 @@ def test_threads():
 
 
 def test_indices():
-    assert check_index("sequence", np.int64(2), 3) == 2
+    assert check_index("sequence", np.int64(2), 3, "sequences") == 2
     for value in (-1, 3, 1.0, "0", True, None):
         with pytest.raises(ValueRangeError, match=r"out of range: there are 3 sequences, numbered from 0$"):
             check_index("sequence", value, 3, "sequences")
+    with pytest.raises(ValueRangeError, match=r"^unit=1 is out of range: there is 1 unit, numbered from 0$"):
+        check_index("unit", 1, 1, "units")
 
 
 @pytest.mark.parametrize("value", [3, 3.0, np.float32(3), np.int64(3)])

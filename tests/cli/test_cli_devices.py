@@ -90,7 +90,7 @@ def test_devices_in_the_simulator(invoke, machine):
         (
             ["--device", "cuda"],
             NO_GPU,
-            f"--device 'cuda' cannot be used: {NO_GPU}; choose 'cpu'. NUMBA_",
+            f"--device 'cuda' cannot be used: {NO_GPU}; choose --device 'cpu'. NUMBA_",
         ),
         (
             ["--device", "cuda", "--threads", "2"],

@@ -41,21 +41,17 @@ def rectangular(name: str, value: Any) -> Array:
         ) from error
 
 
-def real_array(name: str, value: Any) -> Array:
+def real_array(name: str, value: Any, advice: str = "give real numbers") -> Array:
     """Return `value` as an array of real numbers, of whatever dtype it has."""
     array = rectangular(name, value)
     if array.dtype.kind not in REAL_KINDS:
-        raise DtypeError(argument=name, seen=array.dtype, advice="give real numbers")
+        raise DtypeError(argument=name, seen=array.dtype, advice=advice)
     return array
 
 
 def check_array(name: str, value: Any, dtype: np.dtype[Any], *, finite: bool = True) -> Array:
     """Return a C-contiguous array of `dtype` made from real numbers, all finite, none of them masked."""
-    array = rectangular(name, value)
-    if array.dtype.kind not in REAL_KINDS:
-        raise DtypeError(
-            argument=name, seen=array.dtype, advice=f"give real numbers (they are converted to {dtype})"
-        )
+    array = real_array(name, value, f"give real numbers (they are converted to {dtype})")
     with np.errstate(over="ignore"):  # what overflows is reported below
         converted = np.ascontiguousarray(array, dtype=dtype)
     if converted.ndim != array.ndim:  # ascontiguousarray makes a scalar one-dimensional
@@ -138,10 +134,9 @@ def check_saved(name: str, value: Any) -> Array:
     """Return an array that the kernels can read as it is; what results hold is never converted."""
     if on_device(value):
         return value  # type: ignore[no-any-return]
-    if not isinstance(value, np.ndarray):
-        raise DtypeError(argument=name, seen=type(value), advice="convert it with numpy.asarray")
-    if isinstance(value, np.ma.MaskedArray):
-        raise DtypeError(argument=name, seen=type(value), advice="convert it with .filled(value)")
+    if not isinstance(value, np.ndarray) or isinstance(value, np.ma.MaskedArray):
+        way = ".filled(value)" if isinstance(value, np.ndarray) else "numpy.asarray"
+        raise DtypeError(argument=name, seen=type(value), advice=f"convert it with {way}")
     if not value.dtype.isnative:
         raise DtypeError(
             ", whose byte order is not this machine's",

@@ -17,6 +17,7 @@ from gatescope.checks.arrays import (
     rectangular,
 )
 from gatescope.checks.dtypes import FLOATS
+from gatescope.checks.numbers import check_result
 from gatescope.datatypes import Array, Batch, Params, Trace
 from gatescope.datatypes.batch import if_batch_first
 from gatescope.datatypes.params import WEIGHT_NAMES
@@ -61,17 +62,15 @@ def check_params(params: Any, *, any_device: bool = False) -> Cell:
     weights = {name: check_saved(name, getattr(params, name)) for name in WEIGHT_NAMES}
     _check_one_device(weights, any_device)
     for name in ("weight_ih", "weight_hh"):
-        if weights[name].ndim != 2:
+        shape = tuple(weights[name].shape)
+        if len(shape) != 2 or shape[1] < 1:
             raise ShapeError(
-                "should have two axes, (G*H, ...)", argument=name, seen=tuple(weights[name].shape)
+                "should have two axes, (G*H, ...), and at least one column", argument=name, seen=shape
             )
-    dtype = dtype_of(weights["weight_hh"])
-    for name, value in [
-        ("weight_hh", weights["weight_hh"]),
-        *weights.items(),
-    ]:  # the others are measured by it
-        if dtype_of(value) not in FLOATS:
-            raise DtypeError(argument=name, seen=dtype_of(value), advice="convert it to float32 or float64")
+    dtype = dtype_of(weights["weight_hh"])  # the others are measured by it
+    if dtype not in FLOATS:
+        raise DtypeError(argument="weight_hh", seen=dtype, advice="convert it to float32 or float64")
+    for name, value in weights.items():
         if dtype_of(value) != dtype:
             raise DtypeError(
                 f", but `weight_hh` has {dtype}",
@@ -80,9 +79,6 @@ def check_params(params: Any, *, any_device: bool = False) -> Cell:
                 advice="convert one of them",
             )
     gates, hidden, width = len(cell.gates), weights["weight_hh"].shape[1], weights["weight_ih"].shape[1]
-    for name, columns in (("weight_ih", width), ("weight_hh", hidden)):
-        if columns < 1:
-            raise ShapeError("needs at least one column", argument=name, seen=tuple(weights[name].shape))
     rows = gates * hidden
     of_cell = f"with G = {gates} for {cell.name!r}"
     check_shape("weight_hh", weights["weight_hh"], (rows, hidden), f"(G*H, H) {of_cell}")
@@ -172,8 +168,7 @@ def check_lengths(lengths: Any, steps: int, batch: int, name: str = "lengths") -
 
 def check_trace(trace: Any, params: Params, cell: Cell) -> None:
     """Check that these weights can have made a trace, and that both are on the same device."""
-    if not isinstance(trace, Trace):
-        raise DtypeError(argument="trace", seen=type(trace), advice="give a Trace, as run returns it")
+    check_result("trace", trace, Trace, "run")
     if trace.cell != params.cell:
         raise ShapeError(
             f"was made by a {trace.cell!r} cell, but `params` are of a {params.cell!r}",

@@ -46,13 +46,11 @@ def check_threads(threads: Any) -> int:
     return check_count("threads", threads, advice="leave it out to use all cores")
 
 
-def check_index(name: str, value: Any, size: int, what: str = "") -> int:
+def check_index(name: str, value: Any, size: int, what: str) -> int:
     """Return an index from 0 to `size` - 1; `what` names the things that are counted, as in "sequences"."""
     if not is_whole(value) or not 0 <= value < size:
-        things = f"{size} {what}" if what else str(size)
-        raise ValueRangeError(
-            f"is out of range: there are {things}, numbered from 0", argument=name, seen=value
-        )
+        things = f"is 1 {what.removesuffix('s')}" if size == 1 else f"are {size} {what}"
+        raise ValueRangeError(f"is out of range: there {things}, numbered from 0", argument=name, seen=value)
     return int(value)
 
 

@@ -29,10 +29,9 @@ def refuse(options: Mapping[str, Any], problem: str, advice: str = "leave it out
 
 def check_device(device: str, threads: int | None) -> None:
     """Refuse a device that cannot compute, and a number of threads for one that has none."""
-    from gatescope.kernels.device import check_device
+    from gatescope.kernels.device import check_device, threads_for
 
-    if check_device(device) != "cpu":
-        refuse({"threads": threads}, "is for the cpu", f"leave it out with `device` {device}")
+    threads_for(check_device(device), threads)
 
 
 def note(lines: Sequence[str]) -> None:

@@ -15,6 +15,9 @@ from gatescope.datatypes import Array, Params, Result, Trace
 from gatescope.errors import DeviceError, UnknownNameError, ValueRangeError
 
 DEVICES = ("cpu", "cuda")
+USE_CPU = (
+    "choose `device` 'cpu'"  # an advice: the command line writes its option for what stands in backticks
+)
 SIMULATOR = (
     "NUMBA_ENABLE_CUDASIM=1, set before Python starts, runs the kernels in Numba's simulator: "
     "no GPU needed, but slow, for trying out"
@@ -37,52 +40,41 @@ class Device(Protocol):
 
     def take_inputs(self, inputs: Any) -> Any:
         """Return checked inputs (T, B, I) in the weights' dtype, in NumPy or on the device."""
-        ...
 
     def take_state(self, name: str, value: Any, batch: int) -> Any:
         """Return a checked state or state adjoint (B, S, H), in NumPy or on the device; zeros for None."""
-        ...
 
     def take_output_adjoint(self, value: Any, trace: Trace) -> Any:
         """Return a checked adjoint of the outputs (T, B, H), in NumPy or on the device; None for None."""
-        ...
 
     def run(self, inputs: Any, first_state: Any, lengths: Array) -> tuple[Any, Any, Any, Any]:
         """Run over all inputs; return inputs, states, gates and lengths as a `Trace` on this device holds them."""
-        ...
 
     def backprop(
         self, trace: Trace, output_adjoint: Any, final_adjoint: Any
     ) -> tuple[tuple[Any, ...], Any, Any, Any]:
         """Return the gradients of the four weights, of the inputs, of the initial state, and all state adjoints."""
-        ...
 
     def piece(self, steps: int, step_bytes: int, state_bytes: int) -> int:
         """Return how many steps a piece of a run of `steps` should have.
 
         `step_bytes` is what a step's states and gates take, `state_bytes` what a checkpoint takes.
         """
-        ...
 
     def overlaps(self, batch: int, directions: int) -> bool:
         """Return whether a thread is idle while so many adjoints of each sequence are carried back."""
-        ...
 
     def buffers(self, steps: int, batch: int) -> tuple[Any, Any]:
         """Return empty states (steps+1, B, S, H) and gates (steps, B, K, H)."""
-        ...
 
     def forward(self, inputs: Any, first_state: Any, states: Any, gates: Any, lengths: Any = None) -> None:
         """Run from a state (B, S, H) over inputs (steps, B, I); all sequences to the end, or to their lengths."""
-        ...
 
     def last(self, states: Any) -> Array:
         """Return a NumPy copy of the last state, (B, S, H)."""
-        ...
 
     def adjoints(self, directions: Array) -> Any:
         """Return the `Adjoints` of this device, which carry `directions` (B, M, S, H) back through pieces."""
-        ...
 
 
 def check_device(device: Any) -> str:
@@ -112,7 +104,7 @@ def check_device(device: Any) -> str:
                 f"cannot be used: {reason}",
                 argument="device",
                 seen=device,
-                advice=f"choose 'cpu'. {SIMULATOR}",
+                advice=f"{USE_CPU}. {SIMULATOR}",
             )
     return device
 
@@ -124,7 +116,7 @@ def device_of(device: Any, params: Any) -> str:
         device = "cuda" if there else "cpu"
     if check_device(device) == "cpu" and there:
         raise DeviceError(
-            "are on the GPU, but device='cpu'",
+            "are on the GPU, but `device` is 'cpu'",
             argument="params",
             advice="give params.to_host(), or leave `device` out",
         )
@@ -135,7 +127,7 @@ def threads_for(device: str, threads: Any) -> int:
     """Return the number of CPU threads to use at most; none may be named for the GPU."""
     if device == "cuda" and threads is not None:
         raise ValueRangeError(
-            "is for device='cpu'", argument="threads", seen=threads, advice="leave it out for 'cuda'"
+            "is for the cpu", argument="threads", seen=threads, advice="leave it out with `device` 'cuda'"
         )
     return check_threads(threads)
 
@@ -145,7 +137,7 @@ def check_fast_activations(fast_activations: Any, device: str, params: Any) -> b
     fast = check_flag("fast_activations", fast_activations)
     if fast and isinstance(params, Params) and (device != "cuda" or params.dtype != np.float32):
         raise ValueRangeError(
-            f"needs device='cuda' and float32 weights, but these are {device!r} and {params.dtype}",
+            f"needs the device 'cuda' and float32 weights, but these are {device!r} and {params.dtype}",
             argument="fast_activations",
             seen=True,
             advice="leave it out",
@@ -170,9 +162,7 @@ def device_metadata(device: str) -> dict[str, str]:
     """Return what provenance says of a device: its name, and which GPU it is, or what stands in for one."""
     if device == "cpu":
         return {"device": device}
-    from gatescope.kernels.cuda import backend
-
-    gpu = backend.current()
+    gpu = _gpu()
     return {"device": device, "backend": gpu.name} | ({"gpu": gpu.gpu} if gpu.gpu else {})
 
 
@@ -206,9 +196,7 @@ def to_device(params: Params) -> Params:
     check_params(params, any_device=True)
     if params.on_device:
         return params
-    from gatescope.kernels.cuda import backend
-
-    gpu = backend.current()
+    gpu = _gpu()
     return dataclasses.replace(params, **{name: gpu.to_device(a) for name, a in params.arrays().items()})
 
 
@@ -216,9 +204,7 @@ def copy_of(array: Any) -> Any:
     """Return a copy of an array, on the device that it is on."""
     if not on_device(array):
         return array.copy()
-    from gatescope.kernels.cuda import backend
-
-    gpu = backend.current()
+    gpu = _gpu()
     copy = gpu.empty(tuple(array.shape), array.dtype)
     gpu.copy(array.reshape(-1), copy.reshape(-1))
     return copy
@@ -229,9 +215,7 @@ def write_rows(array: Any, rows: Array, values: Array | None) -> None:
     if not on_device(array):
         array[rows] = 0 if values is None else values[rows]
         return
-    from gatescope.kernels.cuda import backend
-
-    gpu = backend.current()
+    gpu = _gpu()
     edges = np.flatnonzero(np.diff(np.concatenate([[False], rows, [False]]).astype(np.int8)))
     for start, stop in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
         part = array[start:stop].reshape(-1)
@@ -239,10 +223,10 @@ def write_rows(array: Any, rows: Array, values: Array | None) -> None:
         gpu.copy(new, part)
 
 
-def _fetch(array: Any) -> Array:
+def _gpu() -> Any:
     from gatescope.kernels.cuda import backend
 
-    return backend.current().to_host(array)
+    return backend.current()
 
 
-Result.fetch = staticmethod(_fetch)  # results lie below devices
+Result.fetch = staticmethod(lambda array: _gpu().to_host(array))  # results lie below devices

@@ -133,12 +133,12 @@ def _on_gpu(
     output_adjoint: bool = True,
     free: int | None = None,
 ) -> MemoryEstimate:
-    from gatescope.kernels.cuda.memory_estimate import ON_DEVICE, estimate
+    from gatescope.kernels.cuda.memory_estimate import ON_DEVICE, Call, estimate
 
     resident = check_choices("on_device", on_device, sorted(ON_DEVICE)) if on_device else ()
-    counted = estimate(
-        call,
-        get(params.cell),
+    whole = Call(
+        name=call,
+        cell=get(params.cell),
         hidden_size=params.hidden_size,
         steps=steps,
         batch=batch,
@@ -146,8 +146,8 @@ def _on_gpu(
         dtype=params.dtype,
         on_device=frozenset(resident),
         output_adjoint=check_flag("output_adjoint", output_adjoint),
-        free=None if free is None else check_count("free", free),
     )
+    counted = estimate(whole, None if free is None else check_count("free", free))
     pieces = f", gradients added up in {counted.segments:,} segments" if counted.segments > 1 else ""
     return MemoryEstimate(
         title=f"{counted.call} on the GPU{pieces}",

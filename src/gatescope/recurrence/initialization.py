@@ -15,8 +15,9 @@ from gatescope.checks.numbers import check_choice, check_count, check_number
 from gatescope.checks.parsing import parse_call
 from gatescope.datatypes import Array, Batch, Head, Params
 from gatescope.datatypes.batch import check_heads
+from gatescope.datatypes.params import WEIGHT_NAMES
 from gatescope.datatypes.stack import Stack
-from gatescope.errors import ShapeError, UnknownNameError, ValueRangeError
+from gatescope.errors import ShapeError, ValueRangeError
 from gatescope.storage.provenance import provenance
 
 SCHEMES = ("pytorch", "keras", "orthogonal", "chrono", "gaussian")
@@ -99,9 +100,10 @@ def init(
     name, gain, t_max = _scheme(scheme, gain, t_max)
     rng = np.random.default_rng(seed)
     weights = _draw(equations, inputs, units, rng, name, gain, t_max)
+    arrays = (np.ascontiguousarray(value, dtype=kind) for value in weights)
     return Params(
         cell=cell,
-        **{key: np.ascontiguousarray(value, dtype=kind) for key, value in weights.items()},
+        **dict(zip(WEIGHT_NAMES, arrays, strict=True)),
         provenance=provenance(seed=seed, scheme=scheme, dtype=kind.name),
     )
 
@@ -286,10 +288,7 @@ def _child(seed: int, k: int) -> int:
 def _scheme(scheme: Any, gain: float, t_max: float) -> tuple[str, float, float]:
     """Return a scheme's name and the two constants, of which the scheme may set one."""
     name, arguments = parse_call(scheme) if isinstance(scheme, str) else (scheme, ())
-    if not isinstance(name, str) or name not in SCHEMES:
-        raise UnknownNameError(
-            "is not known", argument="scheme", seen=scheme, advice=f"choose from {', '.join(SCHEMES)}"
-        )
+    name = check_choice("scheme", name, SCHEMES)
     if arguments:
         constant = _CONSTANTS.get(name)
         try:
@@ -309,18 +308,14 @@ def _scheme(scheme: Any, gain: float, t_max: float) -> tuple[str, float, float]:
 
 def _draw(
     cell: Cell, inputs: int, units: int, rng: np.random.Generator, scheme: str, gain: float, t_max: float
-) -> dict[str, Array]:
+) -> list[Array]:
+    """Draw the weights in float64, in the order of `WEIGHT_NAMES`."""
     gates = len(cell.gates)
     rows = gates * units
     if scheme == "pytorch":
         bound = 1 / np.sqrt(units)
-        shapes = {
-            "weight_ih": (rows, inputs),
-            "weight_hh": (rows, units),
-            "bias_ih": (rows,),
-            "bias_hh": (rows,),
-        }
-        return {name: rng.uniform(-bound, bound, shape) for name, shape in shapes.items()}
+        shapes = ((rows, inputs), (rows, units), (rows,), (rows,))
+        return [rng.uniform(-bound, bound, shape) for shape in shapes]
     bias = np.zeros((gates, units))
     if scheme == "gaussian":
         weight_ih = rng.normal(0, 1 / np.sqrt(inputs), (rows, inputs))
@@ -347,12 +342,7 @@ def _draw(
         bias[cell.gates.index(memory.opened_by)] = memory.sign * log_time
         if memory.input_gate:
             bias[cell.gates.index(memory.input_gate)] = -log_time
-    return {
-        "weight_ih": weight_ih,
-        "weight_hh": weight_hh,
-        "bias_ih": bias.reshape(rows),
-        "bias_hh": np.zeros(rows),
-    }
+    return [weight_ih, weight_hh, bias.reshape(rows), np.zeros(rows)]
 
 
 def _orthogonal(rng: np.random.Generator, rows: int, columns: int) -> Array:

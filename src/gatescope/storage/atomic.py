@@ -32,7 +32,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     OutputError
         If the folder does not exist or cannot be written, or `path` is a folder or a device.
     """
-    target = _writable(path)
+    target = writable(path)
     try:
         handle, name, lock = _new_partial(target)
     except OSError as error:
@@ -44,14 +44,10 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             os.fsync(stream.fileno())  # the bytes reach the disk before the name does
         os.chmod(name, stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o666 & ~_umask())
         os.replace(name, target)
-    except GatescopeError:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
-        raise
-    except OSError as error:
-        Path(name).unlink(missing_ok=True)
-        raise _cannot_write(path, error) from error
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError) and not isinstance(error, GatescopeError):
+            raise _cannot_write(path, error) from error
         raise
     finally:
         if lock is not None:
@@ -101,21 +97,27 @@ def _remove_stale(target: Path) -> None:
                         os.unlink(entry.path)
 
 
-def _writable(path: str | os.PathLike[str]) -> Path:
-    """Return the file behind `path`, links followed, if it may be replaced."""
+def writable(path: str | os.PathLike[str], argument: str | None = None) -> Path:
+    """Return the file behind `path`, links followed, if it may be replaced.
+
+    Raises
+    ------
+    OutputError
+        If it may not; `argument` is the name of the path.
+    """
     try:
         target = Path(os.path.realpath(path))
         mode = target.stat().st_mode if target.exists() else None
     except (OSError, ValueError, TypeError) as error:  # ValueError: a null byte in the name
-        raise _cannot_write(path, error) from error
+        raise _cannot_write(path, error, argument=argument) from error
     if mode is None:
         return target
     if stat.S_ISDIR(mode):
-        raise _cannot_write(path, "it is a folder", "give the name of a file in it")
+        raise _cannot_write(path, "it is a folder", "give the name of a file in it", argument)
     if not stat.S_ISREG(mode):  # renaming over /dev/null would replace the device itself
-        raise _cannot_write(path, "it is not a regular file", "give another name")
+        raise _cannot_write(path, "it is not a regular file", "give another name", argument)
     if not os.access(target, os.W_OK):
-        raise _cannot_write(path, "the file is read-only", "give another name")
+        raise _cannot_write(path, "the file is read-only", "give another name", argument)
     return target
 
 
@@ -123,8 +125,9 @@ def _cannot_write(
     path: object,
     reason: Exception | str,
     advice: str = "choose a folder that exists, can be written and has space",
+    argument: str | None = None,
 ) -> OutputError:
-    return OutputError(f"cannot be written: {_text(reason)}", seen=path, advice=advice)
+    return OutputError(f"cannot be written: {_text(reason)}", argument=argument, seen=path, advice=advice)
 
 
 def _text(reason: Exception | str) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 from gatescope._version import __version__
 from gatescope.checks.arrays import Array
 from gatescope.errors import FileFormatError, GatescopeError, OutputError, ValueRangeError
-from gatescope.storage.atomic import atomic_write
+from gatescope.storage.atomic import atomic_write, writable
 from gatescope.storage.npz import decode_json, encode_json, read_npz
 
 _META = "gatescope_state"
@@ -128,7 +128,14 @@ class Resumable:
     def open(self) -> Self:
         """Check that the file can be written, and read it if it is there; for whoever writes at the end by itself."""
         if self._path is not None:
-            _check_writable(self._argument, self._path)
+            folder = writable(self._path, self._argument).parent
+            if not folder.is_dir() or not os.access(folder, os.W_OK):
+                raise OutputError(
+                    "cannot be written",
+                    argument=self._argument,
+                    seen=self._path,
+                    advice="choose a folder that exists and can be written",
+                )
             if os.path.lexists(self._path):
                 self.stored, self.written = self._read(self._path), True
         self._last = time.monotonic()
@@ -258,23 +265,3 @@ def _plain(value: object) -> str:
     if isinstance(value, list | tuple):
         return ",".join(map(_plain, value)) or "none"
     return "none" if value is None else str(value)
-
-
-def _check_writable(argument: str, path: str | os.PathLike[str]) -> None:
-    """Fail early if the file cannot be written."""
-    try:
-        target = Path(os.path.realpath(os.fspath(path)))
-        folder, exists, regular = target.parent, target.exists(), target.is_file()
-    except (TypeError, ValueError) as error:
-        raise OutputError(f"is not the name of a file ({error})", argument=argument, seen=path) from error
-    if exists and not regular:
-        raise OutputError(
-            "is not a regular file", argument=argument, seen=path, advice="give the name of a file"
-        )
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise OutputError(
-            "cannot be written",
-            argument=argument,
-            seen=path,
-            advice="choose a folder that exists and can be written",
-        )

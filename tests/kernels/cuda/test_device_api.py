@@ -363,7 +363,7 @@ def test_fast_activations_where_there_are_none(gpu, dtype, device):
     trace = case.run()
     seen = f"these are {device or 'cpu'!r} and {dtype}; leave it out"
     with pytest.raises(
-        ValueRangeError, match=r"fast_activations=True needs device='cuda' and float32.*" + seen
+        ValueRangeError, match=r"fast_activations=True needs the device 'cuda' and float32.*" + seen
     ):
         case.run(device=device, fast_activations=True)
     with pytest.raises(ValueRangeError, match=seen):

@@ -57,7 +57,9 @@ def test_threads_are_the_cpus(untouched):
         lambda: case.backprop(trace, device="cuda", threads=2),
         lambda: gs.gradient_flow(case.params, case.inputs, device="cuda", threads=2),
     ):
-        with pytest.raises(ValueRangeError, match="threads=2 is for device='cpu'; leave it out for 'cuda'"):
+        with pytest.raises(
+            ValueRangeError, match="threads=2 is for the cpu; leave it out with `device` 'cuda'"
+        ):
             work()
 
 
@@ -70,7 +72,7 @@ def test_the_cpu_and_weights_on_the_gpu(gpu):
         lambda: gs.backprop(weights, trace, output_adjoint=case.output_adjoint, device="cpu"),
         lambda: gs.gradient_flow(weights, case.inputs, device="cpu"),
     ):
-        with pytest.raises(DeviceError, match=r"params are on the GPU, but device='cpu'; .*to_host\(\)"):
+        with pytest.raises(DeviceError, match=r"params are on the GPU, but `device` is 'cpu'; .*to_host\(\)"):
             work()
 
 
@@ -414,6 +416,6 @@ def test_without_a_gpu_nothing_is_done(monkeypatch):
         lambda: gs.to_device(case.params),
     ):
         with pytest.raises(
-            DeviceError, match=r"no NVIDIA driver was found.*choose 'cpu'.*NUMBA_ENABLE_CUDASIM=1"
+            DeviceError, match=r"no NVIDIA driver was found.*choose `device` 'cpu'.*NUMBA_ENABLE_CUDASIM=1"
         ):
             work()

@@ -157,8 +157,7 @@ def test_weight_gradient(gpu, dtype, rows, outputs, inputs):
     gemm.weight_gradient(gpu, *operands, out)
     assert_sum(read(gpu, out), dtype, plan.chain, (d.T, x))
     out = place(gpu, before, 2, 3, GUARD)
-    workspace = gpu.empty((plan.workspace,), dtype)
-    gemm.weight_gradient(gpu, *operands, out, accumulate=True, workspace=workspace)
+    gemm.weight_gradient(gpu, *operands, out, accumulate=True)
     assert_sum(read(gpu, out), dtype, plan.chain + 1, (d.T, x), (np.eye(outputs, dtype=dtype), before))
 
 
@@ -277,8 +276,6 @@ def test_errors_say_what_is_wrong(gpu):
         gemm.product(gpu, Matrix(zeros(5, 4).array, 5, 4, 4, 1), zeros(4, 3), zeros(5, 3))
     with pytest.raises(DtypeError, match="x has dtype float64 where out has float32; give all in"):
         gemm.weight_gradient(gpu, zeros(5, 4), zeros(5, 3, "float64"), zeros(4, 3))
-    with pytest.raises(ShapeError, match=r"workspace should have at least .* not 2 of float32; leave it out"):
-        gemm.column_sums(gpu, zeros(5, 4), zeros(1, 4), workspace=gpu.zeros((2,), "float32"))
 
 
 def signature(dtype, arrays=4):

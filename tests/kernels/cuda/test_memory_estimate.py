@@ -43,11 +43,12 @@ def data_of(dtype, size):
     )
 
 
-def plan_of(call, params, size, **options):
-    return memory_estimate.estimate(
-        call, gs.cells.get(params.cell), hidden_size=size["H"], steps=size["T"], batch=size["B"], input_size=size["I"],
-        dtype=params.dtype, **options,
+def plan_of(call, params, size, free=None, **options):
+    whole = memory_estimate.Call(
+        name=call, cell=gs.cells.get(params.cell), hidden_size=size["H"], steps=size["T"], batch=size["B"],
+        input_size=size["I"], dtype=params.dtype, **options,
     )  # fmt: skip
+    return memory_estimate.estimate(whole, free)
 
 
 def peak_of(gpu, work):
@@ -179,11 +180,7 @@ def test_segments_give_the_same_gradients(cell):
     gpu = CountingGpu(plan.least)
     with backend.use(gpu):
         grads = flat(case.backprop(case.run([24, 7, 15]), device="cuda"))
-    plan = memory_estimate.estimate(
-        "backprop", gs.cells.get(cell), hidden_size=5, steps=24, batch=3, input_size=2,
-        dtype=np.dtype("float64"), free=plan.least, properties=DeviceProperties(gpu.multiprocessors, gpu.shared_limit),
-    )  # fmt: skip
-    assert plan.segments > 1
+    assert memory_estimate.estimate(plan.call, plan.least).segments > 1
     for name, value in expected.items():
         assert_close(grads[name], value, 1e-12, name)
 
@@ -228,7 +225,7 @@ def test_the_batch_that_is_said_to_fit_fits(cell, call):
         assert gpu.peak <= capacity
         refusal(lambda: work(count + 2))  # no needlessly small one; the launch plan may change at one more
     assert "float32" not in message  # which would need half of the least, and a third is there
-    assert "device='cpu'" in message
+    assert "choose `device` 'cpu'" in message
     assert message.startswith(f"{call} of {cell} with 40 units in float64, 200 steps, 40 sequences needs ")
 
 
@@ -246,7 +243,7 @@ def test_float32_is_advised_where_it_fits(call):
         return gs.backprop(params, gs.run(params, inputs), output_adjoint=cotangents, device="cuda")
 
     with backend.use(watched(capacity)):
-        assert "use dtype='float32', which fits" in refusal(lambda: work(params, inputs, cotangents))
+        assert "choose `dtype` 'float32', which fits" in refusal(lambda: work(params, inputs, cotangents))
         work(single, inputs32, cotangents32)
 
 
@@ -359,10 +356,9 @@ def test_gradient_flow_fits_by_itself(cell, width):
 
 
 def test_the_scratch_takes_half_of_what_is_free():
-    estimate = memory_estimate.estimate(
-        "backprop", gs.cells.get("lstm"), hidden_size=64, steps=100_000, batch=40, input_size=1,
-        dtype=np.dtype("float32"), free=16 << 30, properties=DeviceProperties(132, 231_424),
-    )  # fmt: skip
+    size = {"T": 100_000, "B": 40, "I": 1, "H": 64}
+    params = params_of("lstm", "float32", size)
+    estimate = plan_of("backprop", params, size, free=16 << 30, properties=DeviceProperties(132, 231_424))
     assert str(estimate.call) == "backprop of lstm with 64 units in float32, 100,000 steps, 40 sequences"
     assert estimate.total == sum(estimate.parts.values())
     assert estimate.segments > 1
@@ -370,9 +366,8 @@ def test_the_scratch_takes_half_of_what_is_free():
 
 
 def test_an_estimate_needs_no_gpu():
-    parts = memory_estimate.estimate(
-        "run", gs.cells.get("rnn"), hidden_size=3, steps=4, batch=5, input_size=2, dtype=np.dtype("float64")
-    ).parts
+    size = {"T": 4, "B": 5, "I": 2, "H": 3}
+    parts = plan_of("run", params_of("rnn", "float64", size), size).parts
     assert parts["states"] == 5 * 5 * 3 * 8
     assert parts["inputs"] == 4 * 5 * 2 * 8
 

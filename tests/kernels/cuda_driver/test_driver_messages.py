@@ -198,7 +198,7 @@ def test_the_error_says_what_else_can_be_done(machine):
         check_device("cuda")
     text = str(error.value)
     assert text.startswith("device='cuda' cannot be used: the NVIDIA driver is there, but it finds no GPU;")
-    assert "choose 'cpu'" in text
+    assert "choose `device` 'cpu'" in text
     assert "NUMBA_ENABLE_CUDASIM=1, set before Python starts" in text
 
 

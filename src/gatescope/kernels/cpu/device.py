@@ -21,7 +21,7 @@ _CPU_LEAST, _CPU_BYTES, _CHECKPOINT_BYTES = 1 << 22, 1 << 26, 1 << 28
 
 
 class CpuDevice:
-    """The CPU; see `kernels.device.Device`.
+    """The CPU; what its methods do `kernels.device.Device` says.
 
     Parameters
     ----------
@@ -43,15 +43,12 @@ class CpuDevice:
         return sweeps.forward_panels(self._plan, self._params)
 
     def take_inputs(self, inputs: Any) -> Array:
-        """Return checked inputs (T, B, I)."""
         return check_inputs(inputs, self._params)
 
     def take_state(self, name: str, value: Any, batch: int) -> Array:
-        """Return a checked state or state adjoint (B, S, H); zeros for None."""
         state = check_initial_state(value, self._cell, self._params, batch, name)
-        if state is None:
-            state = np.zeros((batch, len(self._cell.states), self._params.hidden_size), self._params.dtype)
-        return state
+        shape = batch, len(self._cell.states), self._params.hidden_size
+        return np.zeros(shape, self._params.dtype) if state is None else state
 
     def take_output_adjoint(self, value: Any, trace: Trace) -> Array | None:
         """Return a checked adjoint of the outputs (T, B, H); whether it is finite `backprop` finds."""
@@ -65,7 +62,6 @@ class CpuDevice:
         return array
 
     def run(self, inputs: Array, first_state: Array, lengths: Array) -> tuple[Array, Array, Array, Array]:
-        """Run over all inputs; return inputs, states, gates and lengths."""
         states, gates = self.buffers(*inputs.shape[:2])
         self.forward(inputs, first_state, states, gates, lengths)
         return inputs, states, gates, lengths
@@ -73,7 +69,6 @@ class CpuDevice:
     def backprop(
         self, trace: Trace, output_adjoint: Array | None, final_adjoint: Array
     ) -> tuple[tuple[Array, ...], Array, Array, Array]:
-        """Return the gradients of the four weights, of the inputs, of the initial state, and all state adjoints."""
         params, batch = self._params, trace.inputs.shape[1]
         if output_adjoint is None:
             output_adjoint = np.empty((0, batch, params.hidden_size), params.dtype)
@@ -102,7 +97,6 @@ class CpuDevice:
         return self._threads > len(sweeps.blocks_for(batch, self._params.hidden_size)) * directions
 
     def buffers(self, steps: int, batch: int) -> tuple[Array, Array]:
-        """Return empty states and gates."""
         cell, units = self._cell, self._params.hidden_size
         states = aligned_empty((steps + 1, batch, len(cell.states), units), self._params.dtype)
         return states, aligned_empty((steps, batch, len(cell.saved), units), self._params.dtype)
@@ -110,16 +104,13 @@ class CpuDevice:
     def forward(
         self, inputs: Array, first_state: Array, states: Array, gates: Array, lengths: Array | None = None
     ) -> None:
-        """Run from a state over inputs."""
         states[0] = first_state
         if lengths is None:
             lengths = np.full(inputs.shape[1], inputs.shape[0], np.int64)
         sweeps.forward(self._plan, self._panels, inputs, states, gates, lengths, self._threads)
 
     def last(self, states: Array) -> Array:
-        """Return a copy of the last state."""
         return np.array(states[-1])
 
     def adjoints(self, directions: Array) -> Adjoints:
-        """Return adjoints to be carried back."""
         return Adjoints(self._plan, self._params, directions, self._threads)

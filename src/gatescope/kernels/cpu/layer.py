@@ -167,11 +167,8 @@ class Readout:
         """Make scratch for these blocks of sequences, once."""
         count = len(blocks)
         if count not in self._ready:
-            vectors, wide = (
-                layout.vectors_for(self.outputs, self.lanes),
-                layout.vectors_for(self.units, self.lanes),
-            )
-            padded, across = vectors * self.lanes, wide * self.lanes
+            vectors = layout.vectors_for(self.outputs, self.lanes)
+            padded, across = vectors * self.lanes, layout.vectors_for(self.units, self.lanes) * self.lanes
 
             def work() -> tuple[Array, ...]:
                 return (

@@ -36,12 +36,8 @@ def _divide(a, b):
     return quotient
 
 
-def _register():
-    for function, texts in simd_activations.TEXTS.items():
-        simd_activations.register(function, *texts, "cuda", {"forceinline": True})
-
-
-_register()
+for _function, _texts in simd_activations.TEXTS.items():
+    simd_activations.register(_function, *_texts, "cuda", {"forceinline": True})
 
 
 @register_jitable

@@ -21,6 +21,7 @@ from gatescope.errors import DeviceError
 from gatescope.kernels.cuda import driver
 from gatescope.kernels.cuda.launch_plan import DeviceProperties
 from gatescope.kernels.cuda.pool import Pool
+from gatescope.kernels.device import USE_CPU
 
 
 class OutOfMemory(DeviceError, MemoryError):
@@ -44,7 +45,7 @@ def _reporting(doing: str) -> Iterator[None]:
         raise DeviceError(
             f"the GPU failed while {doing} ({text})",
             advice="what was on it is lost: start Python anew, and if that does not help, see what nvidia-smi says, "
-            "or use device='cpu'",
+            f"or {USE_CPU}",
         ) from error
 
 
@@ -74,19 +75,15 @@ class Backend(Protocol):
 
     def memory(self) -> tuple[int, int]:
         """Return the bytes that are free (those that freed arrays left for the next among them), and all."""
-        ...
 
     def to_device(self, array: Array) -> Any:
         """Return a copy on the device."""
-        ...
 
     def empty(self, shape: int | tuple[int, ...], dtype: Any) -> Any:
         """Return an array on the device that holds anything."""
-        ...
 
     def zeros(self, shape: int | tuple[int, ...], dtype: Any) -> Any:
         """Return an array of zeros on the device."""
-        ...
 
     def adopt(self, value: Any) -> Any:
         """Return another library's array on this device as one of this backend, once the stream it names is done."""
@@ -97,11 +94,9 @@ class Backend(Protocol):
 
     def to_host(self, array: Any) -> Array:
         """Return a NumPy copy of an array on the device, when what fills it is done."""
-        ...
 
     def copy(self, source: Any, target: Any) -> None:
         """Copy all elements of one array on the device into another of the same size and dtype."""
-        ...
 
     def launch(
         self,
@@ -113,11 +108,9 @@ class Backend(Protocol):
         cooperative: bool = False,
     ) -> None:
         """Start a kernel; a cooperative one only if all its blocks run at the same time."""
-        ...
 
     def synchronize(self) -> None:
         """Wait for all that was started."""
-        ...
 
 
 class CudaBackend:

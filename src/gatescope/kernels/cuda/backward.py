@@ -234,11 +234,8 @@ def make_backward(cell, hidden, dtype, launch_plan, flow, fast_activations=False
                             adjoint[out_at + u64(k * H)] = carried[k]
             direct = carried[0]  # past the end of a sequence its adjoint stays what it is
             if running:
-                ahead, now, before = (
-                    take_states(carried, u64(0)),
-                    take_states(new, u64(0)),
-                    take_states(old, u64(0)),
-                )
+                ahead, now = take_states(carried, u64(0)), take_states(new, u64(0))
+                before = take_states(old, u64(0))
                 values = take_saved(saved, u64(0))
                 if P > 0:
                     p_wx, p_rh, back, p_prepared = step_vjp(values, before, now, ahead)

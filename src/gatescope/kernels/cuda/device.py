@@ -20,7 +20,7 @@ _CUDA_BYTES = 1 << 31
 
 
 class CudaDevice:
-    """The GPU; see `kernels.device.Device`.
+    """The GPU; what its methods do `kernels.device.Device` says.
 
     Inputs go there piece by piece, so that a series of any length fits.  All work is in CUDA's default stream, and
     nothing waits for it until something is copied to the host.
@@ -48,16 +48,13 @@ class CudaDevice:
         return sweeps.Weights(*(self._put(array) for array in self._params.arrays().values()))
 
     def take_inputs(self, inputs: Any) -> Any:
-        """Return checked inputs (T, B, I), where they are."""
         return take_inputs(inputs, self._params)
 
     def take_state(self, name: str, value: Any, batch: int) -> Any:
-        """Return a checked state or state adjoint (B, S, H), where it is; zeros for None."""
         axes = f"(B, S, H) with the states {', '.join(self._cell.states)}"
         return take_state(name, value, (batch, len(self._cell.states), self._units), axes, self._dtype)
 
     def take_output_adjoint(self, value: Any, trace: Trace) -> Any:
-        """Return a checked adjoint of the outputs (T, B, H), where it is."""
         return take_output_adjoint(value, (*trace.inputs.shape[:2], self._units), trace.lengths, self._dtype)
 
     def run(self, inputs: Any, first_state: Any, lengths: Array) -> tuple[Any, Any, Any, Any]:
@@ -74,18 +71,14 @@ class CudaDevice:
     def backprop(
         self, trace: Trace, output_adjoint: Any, final_adjoint: Any
     ) -> tuple[tuple[Any, ...], Any, Any, Any]:
-        """Return the gradients of the four weights, of the inputs, of the initial state, and all state adjoints."""
         gpu, shape = self._backend, tuple(trace.states.shape)
         parts = {"weights": self._params.weight_hh, "trace": trace.states, "output adjoint": output_adjoint}
         given = output_adjoint is not None
         with self._memory("backprop", trace.inputs.shape, output_adjoint=given, **parts):
             weights = self._weights
             arrays = tuple(self._put(array) for array in (trace.inputs, trace.states, trace.gates))
-            lengths = (
-                self._put(np.ascontiguousarray(trace.lengths, np.int64))
-                if not trace.on_device
-                else trace.lengths
-            )
+            lengths = trace.lengths if trace.on_device else np.ascontiguousarray(trace.lengths, np.int64)
+            lengths = self._put(lengths)
             output_adjoint = self._put(output_adjoint) if given else None
             adjoint = gpu.empty(shape, self._dtype)
             self._copy(final_adjoint, adjoint[shape[0] - 1])
@@ -114,14 +107,12 @@ class CudaDevice:
         return False
 
     def buffers(self, steps: int, batch: int) -> tuple[Any, Any]:
-        """Return empty states and gates."""
         cell, units = self._cell, self._units
         states = self._backend.empty((steps + 1, batch, len(cell.states), units), self._dtype)
         # A GPU holds no empty arrays: a cell without gates gets one that nothing reads.
         return states, self._backend.empty((steps, batch, max(1, len(cell.saved)), units), self._dtype)
 
     def forward(self, inputs: Any, first_state: Any, states: Any, gates: Any, lengths: Any = None) -> None:
-        """Run from a state over inputs."""
         self._copy(first_state, states[0])
         if lengths is None:
             lengths = np.full(inputs.shape[1], inputs.shape[0], np.int64)
@@ -131,11 +122,9 @@ class CudaDevice:
         )  # fmt: skip
 
     def last(self, states: Any) -> Array:
-        """Return a NumPy copy of the last state."""
         return self._backend.to_host(states[states.shape[0] - 1])
 
     def adjoints(self, directions: Array) -> Adjoints:
-        """Return adjoints to be carried back."""
         return Adjoints(self._plan, self._weights, directions)
 
     def _put(self, array: Any) -> Any:
@@ -155,11 +144,12 @@ class CudaDevice:
     def _memory(self, call: str, shape: Any, *, output_adjoint: bool = True, **parts: Any) -> Iterator[None]:
         """Refuse a call for which the GPU has too little memory, before anything is put there, or when it runs out."""
         steps, batch, width = shape
-        estimate = memory_estimate.estimate(
-            call, self._cell, hidden_size=self._units, steps=steps, batch=batch, input_size=width,
+        whole = memory_estimate.Call(
+            name=call, cell=self._cell, hidden_size=self._units, steps=steps, batch=batch, input_size=width,
             dtype=self._dtype, on_device=frozenset(name for name, array in parts.items() if on_device(array)),
-            output_adjoint=output_adjoint, free=self._backend.memory()[0],
+            output_adjoint=output_adjoint,
         )  # fmt: skip
+        estimate = memory_estimate.estimate(whole, self._backend.memory()[0])
         memory_estimate.check_fits(estimate, self._backend)
         with memory_estimate.explained(estimate, self._backend):
             yield

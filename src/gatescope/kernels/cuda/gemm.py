@@ -58,6 +58,9 @@ class Matrix:
         return self.stride or self.cols
 
 
+Operands = tuple[Matrix, Matrix, Matrix | None, Matrix]  # a, b, bias, out
+
+
 @dataclass(frozen=True, slots=True)
 class SumPlan:
     """How a sum over rows is cut.
@@ -109,13 +112,7 @@ def plan_sum(rows: int, out_rows: int, out_cols: int, dtype: str) -> SumPlan:
 def affine(backend: Backend, x: Matrix, w: Matrix, bias: Matrix | None, out: Matrix) -> None:
     """Compute out[r, m] = bias[m] + sum_i x[r, i] * w[m, i], added up in that order.
 
-    Parameters
-    ----------
-    backend : Backend
-    x : Matrix (R, I)
-    w : Matrix (M, I)
-    bias : Matrix (1, M), optional
-    out : Matrix (R, M)
+    Shapes: x (R, I), w (M, I), bias (1, M), out (R, M).
 
     Raises
     ------
@@ -123,54 +120,26 @@ def affine(backend: Backend, x: Matrix, w: Matrix, bias: Matrix | None, out: Mat
         If sizes do not fit each other or their arrays; so do the other products.
     DtypeError
         If dtypes differ, or are not float32 or float64.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from gatescope.kernels.cuda.backend import current
-    >>> gpu = current()  # doctest: +SKIP
-    >>> x, w = gpu.to_device(np.ones(6)), gpu.to_device(np.arange(8.0))  # doctest: +SKIP
-    >>> out = gpu.empty(12, np.float64)  # doctest: +SKIP
-    >>> affine(gpu, Matrix(x, 3, 2), Matrix(w, 4, 2), None, Matrix(out, 3, 4))  # doctest: +SKIP
-    >>> gpu.to_host(out)[:4]  # doctest: +SKIP
-    array([ 1.,  5.,  9., 13.])
     """
     dtype = _check(x=x, w=w, bias=bias, out=out)
     _same("x", x, (out.rows, w.cols))
     _same("out", out, (x.rows, w.rows))
     if bias is not None:
         _same("bias", bias, (1, w.rows))
-    biased = bias is not None
     if x.cols <= gemm_narrow.MOST:
         width = next((n for n in (32, 64, 128) if n >= w.rows), gemm_narrow.THREADS)
-        kernel = gemm_narrow.make_affine(dtype, x.cols, width, biased)
+        kernel = gemm_narrow.make_affine(dtype, x.cols, width, bias is not None)
         grid = -(-w.rows // width) * -(-x.rows // gemm_narrow.rows_a_block(width))
         _launch(backend, kernel, grid, gemm_narrow.THREADS, (x, w, bias, out), x.cols)
         return
-    shape = _shape(x.rows, w.rows, dtype)
-    kernel = tiles.make_product(dtype, shape, True, True, "bias" if biased else "plain")
-    _launch(
-        backend,
-        kernel,
-        _tiles(x.rows, w.rows, shape, dtype),
-        tiles.SHAPES[dtype][shape].threads,
-        (x, w, bias, out),
-        x.cols,
-    )
+    _launch_tiled(backend, dtype, True, (x, w, bias, out), x.cols)
 
 
 def product(backend: Backend, d: Matrix, w: Matrix, out: Matrix) -> None:
     """Compute out[r, i] = sum_m d[r, m] * w[m, i]: gradients of inputs from those of pre-activations.
 
     m ascends, but with at most `gemm_narrow.MOST` columns, where 32 sums of every 32nd m are then added pairwise.
-
-    Parameters
-    ----------
-    backend : Backend
-    d : Matrix (R, M)
-    w : Matrix (M, I)
-    out : Matrix (R, I)
-
+    Shapes: d (R, M), w (M, I), out (R, I).
     """
     dtype = _check(d=d, w=w, out=out)
     _same("d", d, (out.rows, w.rows))
@@ -180,29 +149,11 @@ def product(backend: Backend, d: Matrix, w: Matrix, out: Matrix) -> None:
         grid = -(-d.rows // (gemm_narrow.STRIPS * gemm_narrow.rows_a_warp(w.cols)))
         _launch(backend, kernel, grid, gemm_narrow.THREADS, (d, w, None, out), d.cols)
         return
-    shape = _shape(d.rows, w.cols, dtype)
-    kernel = tiles.make_product(dtype, shape, True, False, "plain")
-    threads = tiles.SHAPES[dtype][shape].threads
-    _launch(backend, kernel, _tiles(d.rows, w.cols, shape, dtype), threads, (d, w, None, out), d.cols)
+    _launch_tiled(backend, dtype, False, (d, w, None, out), d.cols)
 
 
-def weight_gradient(
-    backend: Backend, d: Matrix, x: Matrix, out: Matrix, *, accumulate: bool = False, workspace: Any = None
-) -> None:
-    """Compute out[m, k] = sum_r d[r, m] * x[r, k], or add it to `out`.
-
-    Parameters
-    ----------
-    backend : Backend
-    d : Matrix (R, M)
-    x : Matrix (R, K)
-    out : Matrix (M, K)
-    accumulate : bool, optional
-        Add to `out`, for a sweep done in segments.
-    workspace : 1-D device array, optional
-        At least ``plan_sum(R, M, K, dtype).workspace`` elements, which are overwritten; by default it is allocated.
-
-    """
+def weight_gradient(backend: Backend, d: Matrix, x: Matrix, out: Matrix, *, accumulate: bool = False) -> None:
+    """Compute out[m, k] = sum_r d[r, m] * x[r, k], d (R, M) and x (R, K), or add it to `out` (M, K)."""
     dtype = _check(d=d, x=x, out=out)
     _same("x", x, (d.rows, out.cols))
     _same("out", out, (d.cols, x.cols))
@@ -212,29 +163,17 @@ def weight_gradient(
         threads = tiles.SHAPES[dtype][plan.shape].threads
     else:
         kernel, threads = gemm_narrow.make_sums(dtype, x.cols), gemm_narrow.THREADS
-    _sum(backend, kernel, threads, plan, d, x, out, accumulate, workspace)
+    _sum(backend, kernel, threads, plan, d, x, out, accumulate)
 
 
-def column_sums(
-    backend: Backend, d: Matrix, out: Matrix, *, accumulate: bool = False, workspace: Any = None
-) -> None:
-    """Compute out[m] = sum_r d[r, m], the gradient of a bias, or add it to `out`.
-
-    Parameters
-    ----------
-    backend : Backend
-    d : Matrix (R, M)
-    out : Matrix (1, M)
-    accumulate, workspace
-        As `weight_gradient`, with ``plan_sum(R, M, 0, dtype)``.
-
-    """
+def column_sums(backend: Backend, d: Matrix, out: Matrix, *, accumulate: bool = False) -> None:
+    """Compute out[m] = sum_r d[r, m], d (R, M), the gradient of a bias (1, M), or add it to `out`."""
     dtype = _check(d=d, out=out)
     _same("out", out, (1, d.cols))
     plan = plan_sum(d.rows, d.cols, 0, dtype)
     upright = Matrix(out.array, d.cols, 1, 1, out.offset)
     kernel = gemm_narrow.make_sums(dtype, 0)
-    _sum(backend, kernel, gemm_narrow.THREADS, plan, d, None, upright, accumulate, workspace)
+    _sum(backend, kernel, gemm_narrow.THREADS, plan, d, d, upright, accumulate)
 
 
 def _sum(
@@ -243,41 +182,33 @@ def _sum(
     threads: int,
     plan: SumPlan,
     d: Matrix,
-    x: Matrix | None,
+    x: Matrix,
     out: Matrix,
     accumulate: bool,
-    workspace: Any,
 ) -> None:
     """Write the parts' sums into the workspace, then their sum into out."""
     if out.rows == 0:
         return
-    dtype = str(out.array.dtype)
-    if workspace is None:
-        workspace = backend.empty((plan.workspace,), out.array.dtype)
-    elif workspace.size < plan.workspace or workspace.dtype != out.array.dtype:
-        raise ShapeError(
-            f"should have at least {plan.workspace} elements of {dtype}, not {workspace.size} of {workspace.dtype}",
-            argument="workspace",
-            advice="leave it out",
-        )
-    other = d if x is None else x
-    layout = (d.offset, d.step, other.offset, other.step, 0, 0, out.cols)
+    workspace = backend.empty((plan.workspace,), out.array.dtype)
+    layout = (d.offset, d.step, x.offset, x.step, 0, 0, out.cols)
     sizes = (out.rows, out.cols, d.rows, plan.length)
-    operands = (d.array, other.array, other.array, workspace, layout, sizes)
+    operands = (d.array, x.array, x.array, workspace, layout, sizes)
     backend.launch(kernel, plan.parts * plan.tiles, threads, operands)
-    total = gemm_narrow.make_total(dtype, accumulate)
+    total = gemm_narrow.make_total(str(out.array.dtype), accumulate)
     sums = (workspace, out.array, (0, out.offset, out.step), (out.rows, out.cols, plan.parts))
     backend.launch(total, -(-out.rows * out.cols // 32), gemm_narrow.THREADS, sums)
 
 
-def _launch(
-    backend: Backend,
-    kernel: Any,
-    grid: int,
-    block: int,
-    operands: tuple[Matrix, Matrix, Matrix | None, Matrix],
-    depth: int,
-) -> None:
+def _launch_tiled(backend: Backend, dtype: str, b_by_depth: bool, operands: Operands, depth: int) -> None:
+    _, _, bias, out = operands
+    rows, cols = out.rows, out.cols
+    shape = _shape(rows, cols, dtype)
+    kernel = tiles.make_product(dtype, shape, True, b_by_depth, "plain" if bias is None else "bias")
+    threads = tiles.SHAPES[dtype][shape].threads
+    _launch(backend, kernel, _tiles(rows, cols, shape, dtype), threads, operands, depth)
+
+
+def _launch(backend: Backend, kernel: Any, grid: int, block: int, operands: Operands, depth: int) -> None:
     a, b, bias, out = operands
     if out.rows == 0:
         return

@@ -147,13 +147,8 @@ def make_product(dtype_name, shape_name, a_by_depth, b_by_depth, mode):
     pitch_a, pitch_b = _pitch(dtype, tile_rows), _pitch(dtype, tile_columns)
     half_a, half_b = u64(DEPTH) * pitch_a, u64(DEPTH) * pitch_b
     size_a, size_b = int(2 * half_a), int(2 * half_b)
-    height, width, lanes_, depth, flush = (
-        u64(tile_rows),
-        u64(tile_columns),
-        u64(lanes),
-        u64(DEPTH),
-        u64(FLUSH),
-    )
+    height, width, lanes_ = u64(tile_rows), u64(tile_columns), u64(lanes)
+    depth, flush = u64(DEPTH), u64(FLUSH)
     split, biased = mode == "split", mode == "bias"
     zero, one, some, turns = dtype(0), u64(1), u64(UNROLLED), DEPTH // UNROLLED
     passes = own_columns * 8 // 32  # of 32 neighbouring columns in a warp's part of a row
@@ -227,12 +222,8 @@ def make_product(dtype_name, shape_name, a_by_depth, b_by_depth, mode):
 
         a_at = warp_row + lane_row * lanes_
         b_at = warp_column + lane_column * lanes_
-        a_quick, a_slow, b_quick, b_slow = (
-            thread % quick_a,
-            thread // quick_a,
-            thread % quick_b,
-            thread // quick_b,
-        )
+        a_quick, a_slow = thread % quick_a, thread // quick_a
+        b_quick, b_slow = thread % quick_b, thread // quick_b
         a_stride, b_stride = u64(layout[1]), u64(layout[3])
         a_left, b_left = u32(min(rows - row, height)), u32(min(columns - column, width))
         if a_by_depth:

@@ -19,11 +19,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 
 import numpy as np
 
 from gatescope.cells.registry import Cell
 from gatescope.errors import DeviceError
+from gatescope.kernels.device import USE_CPU
 
 WARP = 32
 # A multiprocessor has four schedulers, each with registers of its own for the warps it is given.
@@ -203,32 +205,21 @@ def _candidates(
 ) -> Iterator[LaunchPlan]:  # fmt: skip
     """Yield every plan that fits; lengths and widths are of the first and the second product (0: none)."""
     most = properties.multiprocessors
-    for blocks in sorted({b for p in range(12) for b in (2**p, 3 * 2**p) if b <= most}):
-        for together in (1, 2, 4, 8) if backward else (1,):
-            units = _round_up(-(-hidden // blocks), together)
-            if blocks > 1 and (units < 8 or hidden <= 64 or (blocks - 1) * units >= hidden):
-                continue
-            for parts in (1, 2, 4, 8, 16, 32):
-                threads = _round_up(units // together * parts, WARP)
-                if threads > 512 or (threads < 64 and parts < 32 and units * parts < 32):
-                    continue
-                for sequences in (1, 2, 4, 8):
-                    if sequences * together > parts:
-                        continue
-                    plan = _fill(
-                        lengths,
-                        widths,
-                        units,
-                        blocks,
-                        together,
-                        parts,
-                        threads,
-                        sequences,
-                        itemsize,
-                        properties,
-                    )
-                    if plan is not None:
-                        yield plan
+    all_blocks = sorted({b for p in range(12) for b in (2**p, 3 * 2**p) if b <= most})
+    powers = (1, 2, 4, 8)
+    for blocks, together, parts in product(all_blocks, powers if backward else (1,), (*powers, 16, 32)):
+        units = _round_up(-(-hidden // blocks), together)
+        threads = _round_up(units // together * parts, WARP)
+        if blocks > 1 and (units < 8 or hidden <= 64 or (blocks - 1) * units >= hidden):
+            continue
+        if threads > 512 or (threads < 64 and parts < 32 and units * parts < 32):
+            continue
+        sizes = (units, blocks, together, parts, threads)
+        for sequences in powers:
+            if sequences * together <= parts:
+                plan = _fill(lengths, widths, *sizes, sequences, itemsize, properties)
+                if plan is not None:
+                    yield plan
 
 
 def _fill(
@@ -317,6 +308,6 @@ def choose(
             f"multiprocessors with {properties.shared_limit // 1024} KiB of shared memory a block",
             argument="hidden_size",
             seen=hidden,
-            advice="use float32 if it is float64, or device='cpu'",
+            advice=f"use float32 if it is float64, or {USE_CPU}",
         )
     return min(plans, key=lambda plan: (_cycles(plan, rows, properties), plan.blocks, plan.threads))

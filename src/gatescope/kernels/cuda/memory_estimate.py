@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from gatescope.kernels.cuda import backend as backends
 from gatescope.kernels.cuda import driver
 from gatescope.kernels.cuda.gemm import plan_sum
 from gatescope.kernels.cuda.launch_plan import DeviceProperties, LaunchPlan, choose
+from gatescope.kernels.device import USE_CPU
 from gatescope.reporting.text import byte_count, listing
 
 CALLS = ("run", "backprop")
@@ -29,18 +30,28 @@ _H200 = DeviceProperties(132, 231_424)
 _UNLIMITED = 1 << 60
 
 
-@dataclass(frozen=True)
+def _properties_in_use() -> DeviceProperties:
+    if not backends.substituted() and driver.why_unavailable() is not None:
+        return _H200
+    return backends.properties()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Call:
-    """A call, as far as its bytes depend on it.
+    """A call of `run` or `backprop`, as far as its bytes depend on it; nothing is checked.
 
     Attributes
     ----------
     name : str
-        One of `CALLS`.
+        One of `CALLS`; ``"backprop"`` is with the trace, which is there already after a run of weights on the GPU.
+    hidden_size, steps, batch, input_size : int
+        H, T, B, I.
     on_device : frozenset of str
         Parts that are on the GPU before the call, out of `ON_DEVICE`.
     output_adjoint : bool
         Whether there are adjoints of the outputs.
+    properties : DeviceProperties
+        Of the GPU in use, or of an H200 where there is none.
     """
 
     name: str
@@ -50,9 +61,9 @@ class Call:
     batch: int
     input_size: int
     dtype: np.dtype
-    properties: DeviceProperties
     on_device: frozenset[str] = frozenset()
     output_adjoint: bool = True
+    properties: DeviceProperties = field(default_factory=_properties_in_use)
 
     def __str__(self) -> str:
         return (
@@ -62,7 +73,7 @@ class Call:
 
 
 @dataclass(frozen=True)
-class MemoryEstimate:
+class DeviceMemory:
     """What a call takes.
 
     Attributes
@@ -107,46 +118,12 @@ def steps_that_fit(steps: int, step: int, free: int) -> int:
     return int(max(1, min(steps, _SCRATCH_FRACTION * free // step)))
 
 
-def estimate(
-    call: str,
-    cell: Cell,
-    *,
-    hidden_size: int,
-    steps: int,
-    batch: int,
-    input_size: int,
-    dtype: np.dtype,
-    on_device: frozenset[str] = frozenset(),
-    output_adjoint: bool = True,
-    free: int | None = None,
-    properties: DeviceProperties | None = None,
-) -> MemoryEstimate:
-    """Estimate what a call of `run` or `backprop` takes on the GPU, part by part; arguments are not checked.
+def estimate(call: Call, free: int | None = None) -> DeviceMemory:
+    """Estimate what a call takes on the GPU, part by part.
 
-    Parameters
-    ----------
-    call : str
-        ``"run"`` or ``"backprop"``; the latter with the trace, which is there already after a run of `DeviceParams`.
-    cell : Cell
-    hidden_size, steps, batch, input_size : int
-        H, T, B, I.
-    dtype : dtype
-    on_device, output_adjoint
-        As for `Call`.
-    free : int, optional
-        Bytes free, on which the size of a backward sweep's segments depends; default: more than enough.
-    properties : DeviceProperties, optional
-        Of the GPU; default: the one in use, or those of an H200 where there is none.
+    `free` are the bytes free, on which the size of a backward sweep's segments depends; default: more than enough.
     """
-    known = properties or _properties_here()
-    whole = Call(call, cell, hidden_size, steps, batch, input_size, dtype, known, on_device, output_adjoint)
-    return MemoryEstimate(whole, *_parts(whole, _UNLIMITED if free is None else free))
-
-
-def _properties_here() -> DeviceProperties:
-    if not backends.substituted() and driver.why_unavailable() is not None:
-        return _H200
-    return backends.properties()
+    return DeviceMemory(call, *_parts(call, _UNLIMITED if free is None else free))
 
 
 def _fits(call: Call, free: int) -> bool:
@@ -228,7 +205,7 @@ def _workspace(call: Call, steps: int) -> int:
     return call.dtype.itemsize * max(plan.workspace for plan in sums)
 
 
-def check_fits(estimate: MemoryEstimate, backend: backends.Backend) -> None:
+def check_fits(estimate: DeviceMemory, backend: backends.Backend) -> None:
     """Refuse a call that does not fit into what is free now.
 
     Raises
@@ -244,7 +221,7 @@ def check_fits(estimate: MemoryEstimate, backend: backends.Backend) -> None:
 
 
 @contextlib.contextmanager
-def explained(estimate: MemoryEstimate, backend: backends.Backend) -> Iterator[None]:
+def explained(estimate: DeviceMemory, backend: backends.Backend) -> Iterator[None]:
     """Say what a call needs where memory runs out in spite of the estimate: another process may have taken it."""
     try:
         yield
@@ -253,7 +230,7 @@ def explained(estimate: MemoryEstimate, backend: backends.Backend) -> Iterator[N
         raise _refusal(estimate, backend, f"{error}: ") from error
 
 
-def _refusal(estimate: MemoryEstimate, backend: backends.Backend, before: str = "") -> DeviceError:
+def _refusal(estimate: DeviceMemory, backend: backends.Backend, before: str = "") -> DeviceError:
     free, total = backend.memory()
     largest = sorted(estimate.parts.items(), key=lambda part: -part[1])[:3]
     return DeviceError(
@@ -279,9 +256,8 @@ def _advice(call: Call, free: int) -> str:
         )
         ways.append(f"take {steps:,} of the {call.steps:,} steps at a time, {order}")
     if call.dtype == np.float64 and _fits(replace(call, dtype=np.dtype(np.float32)), free):
-        ways.append("use dtype='float32', which fits as it is")
-    ways.append("use device='cpu'")
-    return f"{', or '.join(ways)}. gradient_flow works in segments, which are cut to what is free"
+        ways.append("choose `dtype` 'float32', which fits as it is")
+    return f"{', or '.join([*ways, USE_CPU])}. gradient_flow works in segments, which are cut to what is free"
 
 
 def _most(most: int, good: Callable[[int], bool]) -> int:

@@ -36,14 +36,13 @@ def make_norms(dtype_name: str, lanes: int) -> Any:
     lanes_, one, steps = u64(lanes), u64(1), lanes.bit_length() - 1
     limit, rows_each = np.int32(_LIMIT[dtype_name]), u64(THREADS // lanes)
 
-    def norms(values: Any, peak: Any, total: Any, offsets: Any, sizes: Any) -> None:
-        # offsets: values offset, peak and total offset; sizes: rows, width
+    def norms(values: Any, peak: Any, total: Any, sizes: Any) -> None:
         rows, width = u64(sizes[0]), u64(sizes[1])
         thread = u64(cuda.threadIdx.x)
         lane = thread % lanes_
         row = u64(cuda.blockIdx.x) * rows_each + thread // lanes_
         # A row beyond the last is the last once more: shuffles need all lanes of a warp.
-        start = u64(offsets[0]) + min(row, rows - one) * width
+        start = min(row, rows - one) * width
         largest = zero
         k = lane
         while k < width:
@@ -68,23 +67,13 @@ def make_norms(dtype_name: str, lanes: int) -> Any:
         if lane == u64(0) and row < rows:
             if squares != squares:
                 largest = squares
-            peak[u64(offsets[1]) + row] = largest
-            total[u64(offsets[1]) + row] = squares
+            peak[row] = largest
+            total[row] = squares
 
     return cuda.jit(norms)
 
 
-def row_norms(
-    backend: Backend,
-    values: Any,
-    peak: Any,
-    total: Any,
-    *,
-    rows: int,
-    width: int,
-    offset: int = 0,
-    out_offset: int = 0,
-) -> None:
+def row_norms(backend: Backend, values: Any, peak: Any, total: Any, *, rows: int, width: int) -> None:
     """Compute the largest magnitude and the scaled sum of squares of rows that follow each other closely.
 
     For adjoints (steps, B, S, H), rows = steps * B * S and width = H.  A NaN in a row makes both NaN, else an infinity
@@ -96,24 +85,11 @@ def row_norms(
     values : 1-D device array
         float32 or float64.
     peak, total : 1-D device arrays
-        Of the same dtype; element out_offset + n is for row n.
+        Of the same dtype; element n is for row n.
     rows, width : int
-    offset, out_offset : int, optional
-        Elements before the first.
-
-    Raises
-    ------
-    DtypeError
-        If dtypes differ, or are not float32 or float64.
-    ShapeError
-        If the rows or what comes of them do not fit into their arrays.
     """
     dtype = str(values.dtype)
-    for name, array, end in (
-        ("values", values, offset + rows * width),
-        ("peak", peak, out_offset + rows),
-        ("total", total, out_offset + rows),
-    ):
+    for name, array, end in (("values", values, rows * width), ("peak", peak, rows), ("total", total, rows)):
         if str(array.dtype) != dtype or dtype not in _LIMIT:
             raise DtypeError(
                 f"where values have {dtype}",
@@ -121,18 +97,13 @@ def row_norms(
                 seen=array.dtype,
                 advice="give all in float32, or all in float64",
             )
-        if end > array.size or min(rows, width - 1, offset, out_offset) < 0:
-            raise ShapeError(
-                f"has {array.size} elements; {rows} rows of {width} from {offset}, to {out_offset}, need {end}",
-                argument=name,
-                advice="check rows, width and offsets",
-            )
+        if end > array.size or min(rows, width - 1) < 0:
+            raise ShapeError(f"has {array.size} elements; {rows} rows of {width} need {end}", argument=name)
     if rows == 0:
         return
     lanes = min(32, 1 << (width - 1).bit_length())
     grid = -(-rows // (THREADS // lanes))
-    args = (values, peak, total, (offset, out_offset), (rows, width))
-    backend.launch(make_norms(dtype, lanes), grid, THREADS, args)
+    backend.launch(make_norms(dtype, lanes), grid, THREADS, (values, peak, total, (rows, width)))
 
 
 def log_norms(peak: NDArray[Any], total: NDArray[Any], exponents: NDArray[Any]) -> NDArray[np.float64]:
@@ -149,11 +120,6 @@ def log_norms(peak: NDArray[Any], total: NDArray[Any], exponents: NDArray[Any]) 
     -------
     (steps, B, S) float64
         In nats: -inf for a row of zeros; inf where a value was infinite, NaN where one was NaN.
-
-    Raises
-    ------
-    ShapeError
-        If the shapes do not fit each other.
 
     Examples
     --------

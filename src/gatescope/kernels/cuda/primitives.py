@@ -116,20 +116,16 @@ def _bits_of(typingctx, x):
     return integer(x), codegen
 
 
-@intrinsic
-def _float_32(typingctx, bits):
-    def codegen(context, builder, sig, args):
-        return builder.bitcast(args[0], ir.FloatType())
+def _float_of(number, integer, kind):
+    @intrinsic
+    def of_bits(typingctx, bits):
+        return number(integer), lambda context, builder, sig, args: builder.bitcast(args[0], kind)
 
-    return types.float32(types.uint32), codegen
+    return of_bits
 
 
-@intrinsic
-def _float_64(typingctx, bits):
-    def codegen(context, builder, sig, args):
-        return builder.bitcast(args[0], ir.DoubleType())
-
-    return types.float64(types.uint64), codegen
+_float_32 = _float_of(types.float32, types.uint32, ir.FloatType())
+_float_64 = _float_of(types.float64, types.uint64, ir.DoubleType())
 
 
 # ---- words with tags ------------------------------------------------------------------------------------------------
