@@ -40,10 +40,6 @@ class _Pool:
             while self._idle and sum(b.nbytes for b in self._idle) > self._limit:
                 self._idle.pop(0)
 
-    def clear(self) -> None:
-        with self._lock:
-            self._idle.clear()
-
 
 _pool = _Pool(_POOL_BYTES)
 
@@ -60,11 +56,6 @@ class _Lease:
     def __del__(self) -> None:
         if self._block is not None:
             _pool.give(self._block)
-
-
-def release() -> None:
-    """Give the idle memory of earlier results back to the system (at most 1 GiB)."""
-    _pool.clear()
 
 
 def aligned_empty(shape: Any, dtype: Any) -> np.ndarray[Any, Any]:
