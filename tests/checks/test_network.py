@@ -60,7 +60,7 @@ def test_weights_that_fit():
             "weight_ih",
             np.zeros((16, 0)),
             ShapeError,
-            r"\(16, 0\), but should have two axes .*at least one column",
+            r"\(16, 0\), but should have two axes, .*at least one column",
         ),
         ("bias_ih", np.zeros(15), ShapeError, r"\(15,\), but should have \(16,\)"),
         ("bias_hh", np.zeros((4, 4)), ShapeError, r"\(4, 4\), but should have \(16,\)"),
@@ -198,7 +198,7 @@ def test_traces_of_other_weights(fields, error, message):
 
 
 def test_what_is_no_trace():
-    with pytest.raises(DtypeError, match=r"^trace is a SimpleNamespace; give a Trace, as run returns it"):
+    with pytest.raises(DtypeError, match=r"^trace is a SimpleNamespace; give a Trace, as gatescope.run returns it"):
         check_trace(SimpleNamespace(cell="lstm"), PARAMS, CELL)
 
 
