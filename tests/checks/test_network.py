@@ -198,7 +198,9 @@ def test_traces_of_other_weights(fields, error, message):
 
 
 def test_what_is_no_trace():
-    with pytest.raises(DtypeError, match=r"^trace is a SimpleNamespace; give a Trace, as gatescope.run returns it"):
+    with pytest.raises(
+        DtypeError, match=r"^trace is a SimpleNamespace; give a Trace, as gatescope.run returns it"
+    ):
         check_trace(SimpleNamespace(cell="lstm"), PARAMS, CELL)
 
 
