@@ -198,7 +198,7 @@ def test_the_state_of_another_call_is_left_alone(tmp_path):
         (case.params, case.inputs, {"clamp": {"z": 0.5}}, "other `params`"),
         (case.params, case.inputs, {"target_steps": [5, 39]}, "other `target_steps`"),
         (case.params, case.inputs, {"source_steps": [5, 39]}, "other `source_steps`"),
-        (case.params, case.inputs, {"norm": "random"}, r"other `norm` \('frobenius' there, 'random' here\)"),
+        (case.params, case.inputs, {"norm": "random"}, r"other `norm` \(frobenius there, random here\)"),
         (case.params, case.inputs, {"initial_state": case.initial_state}, "other `initial_state`"),
     ]:
         with pytest.raises(ValueRangeError, match=message):

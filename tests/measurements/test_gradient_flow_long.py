@@ -275,7 +275,7 @@ def test_the_state_of_another_call_is_left_alone(tmp_path):
         (c.params, c.inputs[:-1], {}, "other `inputs`"),
         (c.params, changed, {}, "other `inputs`"),
         (c.params, c.inputs, {"clamp": {"f": 1.0}}, "other `params`"),
-        (c.params, c.inputs, {"wrt": "c"}, r"other `wrt` \('h' there, 'c' here\)"),
+        (c.params, c.inputs, {"wrt": "c"}, r"other `wrt` \(h there, c here\)"),
         (c.params, c.inputs, {"of": "joint"}, "other `of`"),
         (c.params, c.inputs, {"seed": 1}, "other `direction`"),
         (c.params, c.inputs, {"norm": "unit"}, "other `norm`"),
