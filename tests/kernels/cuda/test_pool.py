@@ -103,8 +103,8 @@ def test_numba_arrays_and_their_views_keep_the_block(monkeypatch):
     if cuda_driver.simulated or "numba-cuda" not in cuda_driver.versions():
         pytest.skip("needs the package numba-cuda")
     driver = Driver(100 * MIB)
-    pool = pool_on(driver, driver.lease)
-    array = driver.array_on(pool.take(4 * MIB), (4, 8, 16), np.float32)
+    pool = pool_on(driver, cuda_driver.lease)
+    array = cuda_driver.array_on(pool.take(4 * MIB), (4, 8, 16), np.float32)
     assert array.shape == (4, 8, 16)
     assert array.strides == (512, 64, 4)
     assert array.is_c_contiguous()
@@ -120,4 +120,4 @@ def test_numba_arrays_and_their_views_keep_the_block(monkeypatch):
     del part
     gc.collect()
     assert pool.idle_bytes() == 4 * MIB
-    assert driver._LEASES == {}
+    assert cuda_driver._LEASES == {}
