@@ -346,7 +346,7 @@ def test_a_module_in_a_model_keeps_its_nonlinearity():
     live = module("RNN", nonlinearity="relu", num_layers=2)
     torch = sys.modules["torch"]
     model = torch.nn.ModuleDict({"encoder": live, "head": torch.nn.Linear(5, 1)})
-    params = load_torch(model, 1)
+    params = load_torch(model, layer=1)
     assert (params.cell, params.provenance["prefix"]) == ("rnn_relu", "encoder.")
     np.testing.assert_array_equal(params.weight_ih, live.weight_ih_l1.detach().numpy())
     with pytest.raises(ValueRangeError, match="nonlinearity='tanh' is not the module's own, 'relu'"):
@@ -376,17 +376,15 @@ def test_files_that_torch_writes(tmp_path):
     for dtype in ("float32", "bfloat16"):
         live = live.to(getattr(sys.modules["torch"], dtype))
         save_torch(live.state_dict(), tmp_path / "a.safetensors")
-        found = load_torch(tmp_path / "a.safetensors", 1, reverse=True)
+        found = load_torch(tmp_path / "a.safetensors", layer=1, reverse=True)
         assert_entries(found, {k: v.float().numpy() for k, v in live.state_dict().items()}, "_l1_reverse")
 
 
 def test_live_projections_and_tensors_without_values():
-    with pytest.raises(WeightFormatError, match=r"entry 'weight_hr_l0' of torch\.nn\..*LSTM is a projection"):
+    with pytest.raises(WeightFormatError, match="source holds 'weight_hr_l0', a projection"):
         load_torch(module("LSTM", proj_size=2))
-    with pytest.raises(
-        WeightFormatError, match=r"entry 'weight_ih_l0' of torch\.nn\..*GRU is no array of numbers"
-    ):
+    with pytest.raises(WeightFormatError, match="source holds 'weight_ih_l0', which is no array of numbers"):
         load_torch(module("GRU", device="meta"))
     torch = sys.modules["torch"]
-    with pytest.raises(WeightFormatError, match=r"torch\.nn\..*Linear has no recurrent layer"):
+    with pytest.raises(WeightFormatError, match="source has no recurrent layer"):
         load_torch(torch.nn.Linear(2, 2))
