@@ -47,7 +47,7 @@ def plot_long_series(
     >>> curves = np.geomspace(4, 1, 60) * np.ones((2, 3, 1))
     >>> result = LongSeriesResult(
     ...     cells=("lstm", "gru"), seeds=np.arange(3), loss=curves, gradient_norm=curves, clipped=curves, steps=50,
-    ...     status=(("finished",) * 3,) * 2, sequences=4, window=8, hidden_size=16, data_seed=0, baseline=3.0,
+    ...     status=(("finished",) * 3,) * 2, sequences=4, lookback=8, hidden_size=16, data_seed=0, baseline=3.0,
     ...     settings={}, seconds=np.ones((2, 3)))
     >>> fig, axes = gs.plotting.plot_long_series(result)
     >>> sorted(axes)
