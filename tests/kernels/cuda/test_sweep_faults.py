@@ -35,7 +35,7 @@ def faulty_gather():
 BARRIER_AT_THE_END = ("            if BLOCKS == 1:\n                cuda.syncthreads()\n", "")
 # Each in one buffer instead of two.
 SINGLE_BUFFER = (
-    ("memory[(u64(1) - turn) * u64(ROOM)", "memory[turn * u64(ROOM)"),
+    ("memory[(u64(1) - turn) * u64(BUFFER)", "memory[turn * u64(BUFFER)"),
     ("turn = u64(1) - turn", "turn = u64(0)"),
 )
 SINGLE_EXCHANGE = (("turn = u64(1) - turn", "turn = u64(0)"), ("(u64(1) - turn)", "turn"))
