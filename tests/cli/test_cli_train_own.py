@@ -136,7 +136,7 @@ BAD = [
     ),
     (
         ["--data", "class.npz", "--loss", "cross-entropy", "--set", "classes=2"],
-        "targets[2, 0] of 'class.npz' is 2; the head 'class' with the loss cross_entropy",
+        "'class.npz': targets[2, 0] is 2; the head 'class' with the loss cross_entropy",
     ),
     (["--data", "class.npz", "--at", "every"], "--at 'every' needs a target at every step"),
     (["--data", "own.npz", "--steps", "3"], "--steps 3 does not go with own"),

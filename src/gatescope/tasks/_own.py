@@ -178,10 +178,8 @@ def _checked(
         if (lengths < 1).any():
             raise ValueRangeError("has a sequence of no steps", argument="lengths", advice="leave it out")
     except (DtypeError, ShapeError, ValueRangeError) as error:
-        # A sentence about the file's array, which is no argument of this function.
-        name = f"{error.argument} of {str(path)!r}"
-        sentence = str(type(error)(error.problem, argument=name, seen=error.seen))
-        raise type(error)(sentence, advice=error.advice) from None
+        # About an array of the file, which is no argument of this function.
+        raise error.restated(f"{str(path)!r}: {error.text()}") from None
     targets = np.where(mask[..., None], targets, 0).astype(dtype)
     if whole.targets.ndim == 2:  # one a sequence
         targets = targets[lengths - 1, np.arange(len(lengths))]

@@ -9,9 +9,9 @@ import numpy as np
 from gatescope.cells.registry import get
 from gatescope.datatypes import Array, Stack
 from gatescope.datatypes.half_life import half_life_of
-from gatescope.measurements.gradient_flow import gradient_flow
+from gatescope.measurements import gradient_flow
+from gatescope.measurements.problem import prepare
 from gatescope.measurements.saturation import count_saturated
-from gatescope.recurrence.run import run
 from gatescope.training.arrays import Data
 
 SEQUENCES = 4  # the longest ones
@@ -44,8 +44,9 @@ def probe_on(data: Data, threads: int) -> Probe:
         saturation = np.full((len(stack.layers), max(map(len, saved_gates(stack))), 2), np.nan)
         below = inputs
         for k, layer in enumerate(stack.layers if inputs.size else ()):
-            rates[k] = gradient_flow(layer, below, threads=threads).decay_rate().value.mean()
-            trace = run(layer, below, threads=threads)
+            with prepare(layer, below, threads=threads) as problem:
+                rates[k] = gradient_flow.measure(problem).decay_rate().value.mean()
+                trace = problem.trace()
             for name, fractions in count_saturated(trace).means().items():
                 saturation[k, trace.gate_names.index(name)] = fractions
             below = np.ascontiguousarray(trace.outputs)

@@ -141,10 +141,6 @@ class CudaBackend:
             free, total = driver.cuda.current_context().get_memory_info()
         return int(free) + self._pool.idle_bytes(), int(total)
 
-    def release(self) -> None:
-        """Give the memory that freed arrays left for the next back to the driver."""
-        self._pool.release()
-
     def to_device(self, array: Array) -> Any:
         with _reporting(f"{array.nbytes:,} bytes were copied to it"):
             if driver.simulated:
