@@ -45,10 +45,10 @@ def measure(options: Sequence[str] = ()) -> dict[str, float]:
         cache = str(Path(folder) / "cache")
         # The median: the first import also writes byte code, and reads everything from the disk.
         imports = sorted(_seconds(["-c", "import gatescope"], folder, cache) for _ in range(_IMPORTS))
-        found = {"import": imports[_IMPORTS // 2]}
+        seconds = {"import": imports[_IMPORTS // 2]}
         for which in ("first", "second"):
-            found[f"{which} compare"] = _seconds(["-c", _COMPARE, "--out", which, *options], folder, cache)
-    return found
+            seconds[f"{which} compare"] = _seconds(["-c", _COMPARE, "--out", which, *options], folder, cache)
+    return seconds
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -59,14 +59,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="write the times here, as JSON")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a limit is passed")
     options, rest = parser.parse_known_args(arguments)
-    found = measure(rest)
-    for name, seconds in found.items():
+    times = measure(rest)
+    for name, seconds in times.items():
         print(f"{name:15s} {seconds:7.2f} s (limit {LIMITS[name]:g} s)")
     if options.out:
         with atomic_write(options.out) as stream:
-            data = {"provenance": provenance(), "seconds": found, "limits": LIMITS, "compare_options": rest}
+            data = {"provenance": provenance(), "seconds": times, "limits": LIMITS, "compare_options": rest}
             stream.write((json.dumps(data, indent=1) + "\n").encode())
-    if options.check and any(found[name] > limit for name, limit in LIMITS.items()):
+    if options.check and any(times[name] > limit for name, limit in LIMITS.items()):
         sys.exit(1)
 
 

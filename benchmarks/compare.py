@@ -38,7 +38,7 @@ def compare_row(row: Row, *, threads: int, rounds: int, budget: float) -> dict[s
         ``comparisons``, one for each peer that is installed, and ``skipped``: why the others are not there.
     """
     problem = make_problem(row)
-    found: dict[str, Any] = {"comparisons": [], "skipped": {}}
+    timed: dict[str, Any] = {"comparisons": [], "skipped": {}}
     for which in (TRAIN, FORWARD):
         with ExitStack() as stack:
             competitors = {}
@@ -46,10 +46,10 @@ def compare_row(row: Row, *, threads: int, rounds: int, budget: float) -> dict[s
                 try:
                     competitors[name] = stack.enter_context(peers.load(name)(problem, threads))
                 except peers.MissingPeer as missing:
-                    found["skipped"][name] = str(missing)
+                    timed["skipped"][name] = str(missing)
             if len(competitors) > 1:
-                found["comparisons"] += _compare(row, which, competitors, rounds, budget)
-    return found
+                timed["comparisons"] += _compare(row, which, competitors, rounds, budget)
+    return timed
 
 
 def _compare(
@@ -92,8 +92,8 @@ def _compare(
         }
 
 
-def _print(row: Row, found: dict[str, Any], smoke: bool) -> None:
-    for c in found["comparisons"]:
+def _print(row: Row, timed: dict[str, Any], smoke: bool) -> None:
+    for c in timed["comparisons"]:
         if smoke:  # a ratio of one round of a few steps says nothing
             worst = max(c["largest_difference"].values())
             print(
@@ -109,15 +109,15 @@ def _print(row: Row, found: dict[str, Any], smoke: bool) -> None:
             f"{verdict}{'  DISTURBED' if c['others'] > timing.DISTURBED else ''}",
             flush=True,
         )
-    for name, why in found["skipped"].items():
+    for name, why in timed["skipped"].items():
         print(f"{row.key:28s} {name} left out: {why}", flush=True)
 
 
-def _shares(row: Row, found: dict[str, Any], machine: floor.Machine) -> dict[str, Any]:
+def _shares(row: Row, timed: dict[str, Any], machine: floor.Machine) -> dict[str, Any]:
     """Return the floor of each pass, and the floor divided by our time."""
     shares = floor.floor(row, machine)
     for which, share in shares.items():
-        medians = [c["ours_us_per_step"]["median"] for c in found["comparisons"] if c["pass"] == which]
+        medians = [c["ours_us_per_step"]["median"] for c in timed["comparisons"] if c["pass"] == which]
         share["share"] = share["us_per_step"] / medians[0] if medians else None
     return shares
 
@@ -163,10 +163,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             row = row.shortened(SMOKE_STEPS)
         if row.dtype not in machines:
             machines[row.dtype] = floor.measure(row.dtype, options.threads)
-        found = compare_row(row, threads=options.threads, rounds=rounds, budget=options.budget)
-        found["floor"] = _shares(row, found, machines[row.dtype])
-        _print(row, found, options.smoke)
-        results.append({**asdict(row), "key": row.key, "title": row.title, **found})
+        timed = compare_row(row, threads=options.threads, rounds=rounds, budget=options.budget)
+        timed["floor"] = _shares(row, timed, machines[row.dtype])
+        _print(row, timed, options.smoke)
+        results.append({**asdict(row), "key": row.key, "title": row.title, **timed})
     if out is None:
         return
     data = {

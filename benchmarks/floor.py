@@ -192,9 +192,9 @@ def _weights_seconds(machine: Machine, size: float) -> float:
     """Read `size` bytes once, each from the nearest cache that has room for it."""
     seconds = 0.0
     for level in ("1", "2", "3"):
-        here = min(size, machine.cache[level]) if level != "3" else size
-        seconds += here / machine.load[level]
-        size -= here
+        from_level = min(size, machine.cache[level]) if level != "3" else size
+        seconds += from_level / machine.load[level]
+        size -= from_level
     return seconds
 
 
@@ -224,7 +224,7 @@ def bounds(row: Row, machine: Machine) -> dict[str, dict[str, float]]:
         recurrent_loads = recurrent * _loads_per_fma(machine.registers, batch / used)
         other_loads = (multiply_adds - recurrent) * _loads_per_fma(machine.registers, machine.registers)
         load_rate = machine.load["1"] * used / itemsize
-        found = {
+        times = {
             "products": multiply_adds / (machine.fma * used),
             "activations": batch * units * per_unit / used,
             "loads": (recurrent_loads + other_loads) / load_rate,
@@ -233,17 +233,17 @@ def bounds(row: Row, machine: Machine) -> dict[str, dict[str, float]]:
         }
         if batch == 1:
             product = max(recurrent / machine.fma, recurrent_loads / load_rate)
-            found["latency"] = machine.chain[row.cell][which] + product / vectors
-        result[which] = found
+            times["latency"] = machine.chain[row.cell][which] + product / vectors
+        result[which] = times
     return result
 
 
 def floor(row: Row, machine: Machine) -> dict[str, dict[str, Any]]:
     """Floor in us a step and the bound that sets it, by pass; forward+backward is one after the other."""
     each: dict[str, dict[str, Any]] = {}
-    for which, found in bounds(row, machine).items():
-        limit = max(found, key=lambda name: found[name])
-        each[which] = {"us_per_step": found[limit] * 1e6, "limit": limit}
+    for which, times in bounds(row, machine).items():
+        limit = max(times, key=lambda name: times[name])
+        each[which] = {"us_per_step": times[limit] * 1e6, "limit": limit}
     forward, backward = each["forward"], each["backward"]
     both = {
         "us_per_step": forward["us_per_step"] + backward["us_per_step"],
@@ -294,10 +294,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(describe(machines[dtype]))
     print(f"\n{'us a step':28s} {'pass':9s} {'floor':>9s}  set by, and all bounds")
     for row in rows:
-        for which, found in bounds(row, machines[row.dtype]).items():
-            limit = max(found, key=lambda name: found[name])
-            rest = "  ".join(f"{name} {1e6 * seconds:.3f}" for name, seconds in found.items())
-            print(f"{row.key:28s} {which:9s} {1e6 * found[limit]:9.3f}  {limit}: {rest}")
+        for which, times in bounds(row, machines[row.dtype]).items():
+            limit = max(times, key=lambda name: times[name])
+            rest = "  ".join(f"{name} {1e6 * seconds:.3f}" for name, seconds in times.items())
+            print(f"{row.key:28s} {which:9s} {1e6 * times[limit]:9.3f}  {limit}: {rest}")
     if options.json:
         data = {
             "machines": {dtype: asdict(machine) for dtype, machine in machines.items()},

@@ -34,7 +34,7 @@ RESULTS = Path(__file__).parent / "results"
 NAME = "gpu.json"
 _BEGUN = time.monotonic()
 _RESERVE = 10.0  # seconds to end everything and write the last file
-_TESTS, _BARRIERS, _ROW, _FLOW, _FACTS = 120.0, 45.0, 30.0, 60.0, 60.0  # seconds at most
+_TESTS, _BARRIERS, _ROW, _FLOW, _HARDWARE = 120.0, 45.0, 30.0, 60.0, 60.0  # seconds at most
 _LEAST = 8.0  # a part is not begun with less
 
 
@@ -121,7 +121,7 @@ class Run:
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip
             try:
-                self.facts()
+                self.hardware()
                 self.tests()
                 self.barriers()
                 self.rows(scratch, reference)
@@ -133,13 +133,13 @@ class Run:
                 self.data["flatness"] = flatness(self.data["rows"])
                 self.save()
 
-    def facts(self) -> None:
+    def hardware(self) -> None:
         """Return the GPU and the libraries."""
-        found = self._ask(min(_FACTS, self._budget.left() / 4), part=1 / 3, job="facts")
+        results = self._ask(min(_HARDWARE, self._budget.left() / 4), part=1 / 3, job="hardware")
         smi = nvidia_smi()
         if "driver_version" in smi:
-            found["driver"] = smi["driver_version"]
-        self.data["provenance"]["gpu"] = {"gpu": "unknown", **found, "before": smi}
+            results["driver"] = smi["driver_version"]
+        self.data["provenance"]["gpu"] = {"gpu": "unknown", **results, "before": smi}
         text = json.dumps(self.data["provenance"], indent=1)
         print(text, flush=True)
         self.save()
@@ -167,20 +167,20 @@ class Run:
     def rows(self, scratch: str, reference: subprocess.Popen[bytes]) -> None:
         """Return the rows of the table, while there is time; `reference` puts the CPU's results into the folder."""
         for done, row in enumerate(self._rows):
-            facts = {
+            description = {
                 "cell": row.cell, "dtype": row.dtype, "batch": row.batch, "hidden_size": row.hidden_size,
                 "input_size": row.input_size, "steps": row.steps, "key": row.key, "title": row.title,
                 "target": row.targets[PEER], "met": None,
             }  # fmt: skip
             if self._budget.left() < _LEAST:
-                self.data["rows"].append({**facts, "skipped": "not measured: no time left"})
+                self.data["rows"].append({**description, "skipped": "not measured: no time left"})
                 continue
             seconds = self._budget.share(len(self._rows) - done, _ROW)
             wait = seconds / 2 if reference.poll() is None else 0.0
-            found = {**facts, **self._ask(seconds, job="row", key=row.key, folder=scratch, wait=wait)}
-            add_ratios(found)  # of a row that was cut short, too
-            self.data["rows"].append(found)
-            print(gpu_table.text_table([found]).split("\n")[1], flush=True)
+            results = {**description, **self._ask(seconds, job="row", key=row.key, folder=scratch, wait=wait)}
+            add_ratios(results)  # of a row that was cut short, too
+            self.data["rows"].append(results)
+            print(gpu_table.text_table([results]).split("\n")[1], flush=True)
             self.save()
 
     def flow(self) -> None:
@@ -188,8 +188,8 @@ class Run:
         if self.data["protocol"]["patterns"] or self._budget.left() < 2 * _LEAST:
             self.data["flow"] = {"skipped": "not measured: no time left, or only some rows asked for"}
             return
-        found = self._ask(min(_FLOW, self._budget.left() / 2), job="flow")
-        self.data["flow"] = found
+        results = self._ask(min(_FLOW, self._budget.left() / 2), job="flow")
+        self.data["flow"] = results
 
     def wrong(self) -> bool:
         """Whether a test failed, or a row is not what the CPU computes, or could not be measured."""

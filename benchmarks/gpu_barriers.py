@@ -85,8 +85,8 @@ def make_exchange(blocks: int, numbers: int, threads: int) -> Any:
             while i < u64(NUMBERS):
                 waiting = True
                 while waiting:
-                    arrived, found = poll(words, turn * u64(NUMBERS) + i, tag, ZERO)
-                    value = found
+                    arrived, incoming = poll(words, turn * u64(NUMBERS) + i, tag, ZERO)
+                    value = incoming
                     waiting = not arrived
                     if waiting:
                         pause()
@@ -217,7 +217,7 @@ def measure_barriers(
 
     A cost is in microseconds (events around the launch) and in cycles (the multiprocessor's own counter).
     """
-    found: dict[str, Any] = {"bar_sync": [], "exchange": [], "grid_sync": [], "copy": None}
+    times: dict[str, Any] = {"bar_sync": [], "exchange": [], "grid_sync": [], "copy": None}
     jobs: list[tuple[str, dict[str, int], Callable[[], dict[str, Any]]]] = []
     for t in threads:
         jobs.append(("bar_sync", {"threads": t}, lambda t=t: _within_a_block(backend, timer, t, steps)))
@@ -239,12 +239,12 @@ def measure_barriers(
             _within_a_block(backend, timer, threads[0], steps)
     for kind, job, call in jobs:
         try:
-            found[kind].append({**job, **call()})
+            times[kind].append({**job, **call()})
         except Exception as error:  # the others are still worth having
-            found[kind].append({**job, "failed": shortened(error)})
-        yield found
+            times[kind].append({**job, "failed": shortened(error)})
+        yield times
     try:
-        found["copy"] = _copy(backend, timer, copy_bytes)
+        times["copy"] = _copy(backend, timer, copy_bytes)
     except Exception as error:
-        found["copy"] = {"failed": shortened(error)}
-    yield found
+        times["copy"] = {"failed": shortened(error)}
+    yield times

@@ -159,15 +159,15 @@ def steps_for(
     steps = min(first, most)
     taken = seconds(steps)
     while taken < aim / 2 and steps < most and not (late and late()):
-        wanted = min(most, int(steps * min(16.0, max(2.0, aim / taken))))
+        next_steps = min(most, int(steps * min(16.0, max(2.0, aim / taken))))
         try:
-            taken = seconds(wanted)
+            taken = seconds(next_steps)
         except (
             Exception
         ) as error:  # out of memory, or a size the library does not take: whatever it is called
-            stopped = f"{wanted:,} steps: {shortened(error)}"
+            stopped = f"{next_steps:,} steps: {shortened(error)}"
         else:
-            steps = wanted
+            steps = next_steps
             continue
         # Only here is what the failed call held free again, and the last size that worked can be made ready.
         seconds(steps)

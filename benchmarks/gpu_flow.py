@@ -33,7 +33,7 @@ def measure_flow(
     budget = Budget(seconds)
     params = gs.init("lstm", input_size=1, hidden_size=hidden, seed=0)
     inputs = drawn((steps, 1, 1), "float32", 3)
-    found: dict[str, Any] = {
+    flow: dict[str, Any] = {
         "cell": "lstm",
         "hidden_size": hidden,
         "batch": 1,
@@ -42,7 +42,7 @@ def measure_flow(
     }
     for norm in ("random", "spectral"):
         part: dict[str, Any] = {"norm": norm, "directions": hidden if norm == "spectral" else 1}
-        found["parts"].append(part)
+        flow["parts"].append(part)
         long_on_cpu = norm == "random"
         try:
             flows = {}
@@ -53,7 +53,7 @@ def measure_flow(
             part["short_steps"] = short
             part["difference"] = _difference(flows["cuda"], flows["cpu"])
             part["agrees"] = part["difference"] is not None and part["difference"] <= AGREES
-            yield found
+            yield flow
             for device in ("cuda", "cpu") if long_on_cpu else ("cuda",):
                 expected = 1e-6 * part[f"{device}_us_per_step_short"] * steps
                 if budget.left() < expected + _NEEDED:
@@ -65,14 +65,14 @@ def measure_flow(
                     f"{device}_seconds": took,
                     f"{device}_us_per_step": 1e6 * took / steps,
                 }
-                yield found
+                yield flow
         except Exception as error:
             part["failed"] = shortened(error)
-            yield found
+            yield flow
         if budget.left() < _NEEDED:
-            found["skipped"] = "no time left for the rest"
+            flow["skipped"] = "no time left for the rest"
             break
-    yield found
+    yield flow
 
 
 def _difference(one: gs.GradientFlow, other: gs.GradientFlow) -> float | None:

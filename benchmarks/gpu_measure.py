@@ -44,16 +44,16 @@ def launch_plan_of(row: Row, rows: int, *, backward: bool) -> dict[str, Any]:
     launch_plan = sweeps.plan_for(get(row.cell), row.hidden_size, np.dtype(row.dtype)).launch_plan(
         rows, backward=backward
     )
-    found: dict[str, Any] = {
+    row_data: dict[str, Any] = {
         name: getattr(launch_plan, name)
         for name in ("blocks", "threads", "units", "sequences", "together", "parts", "shared_bytes")
     }
     tiles = [launch_plan.first, launch_plan.second] if launch_plan.two_phase else [launch_plan.first]
-    found["tiles"] = [
+    row_data["tiles"] = [
         {name: getattr(t, name) for name in ("slice", "outputs", "registers", "shared", "streamed")}
         for t in tiles
     ]
-    return found
+    return row_data
 
 
 def longest(row: Row, free: int) -> int:
@@ -71,12 +71,12 @@ def checked(side: Any, row: Row, expected: dict[str, Any], tolerance: float) -> 
     """Differences from the CPU over a few steps."""
     side.set(gpu_reference.check_problem(row))
     saved = side.forward()
-    found = gpu_reference.differences(side.arrays(saved, side.backward(saved)), expected)
+    row_data = gpu_reference.differences(side.arrays(saved, side.backward(saved)), expected)
     return {
         "steps": gpu_reference.check_steps(row),
-        "differences": found,
+        "differences": row_data,
         "tolerance": tolerance,
-        "agrees": gpu_reference.agrees(found, tolerance),
+        "agrees": gpu_reference.agrees(row_data, tolerance),
     }
 
 
@@ -86,7 +86,7 @@ class Progress:
     def __init__(self, row: Row, timer: Timer, settings: Settings) -> None:
         self.row, self.timer, self.settings = row, timer, settings
         self._begun = time.monotonic()
-        self.found: dict[str, Any] = {
+        self.results: dict[str, Any] = {
             **dataclasses.asdict(row),
             "key": row.key,
             "title": row.title,
@@ -142,7 +142,7 @@ def measure_row(
     Parameters
     ----------
     progress : Progress
-        Fresh; its `found` is filled.
+        Fresh; its `results` is filled.
     folder : Path
         Where the CPU's results are, or will be.
     free : int
@@ -154,33 +154,33 @@ def measure_row(
     wait : float, optional
         Seconds to wait for the CPU's results, if they are not there yet; after that they are made here.
     """
-    row, found = progress.row, progress.found
+    row, row_data = progress.row, progress.results
     try:
-        found["launch_plan"] = {
+        row_data["launch_plan"] = {
             "forward": launch_plan_of(row, row.batch, backward=False),
             "backward": launch_plan_of(row, row.batch, backward=True),
         }
         expected = gpu_reference.read(folder, row, wait)
         begun = time.perf_counter()
         ours = Ours(row, torch)
-        found["check"] = checked(ours, row, expected, AGREES[row.dtype])
-        found["check"]["seconds"] = time.perf_counter() - begun  # compiling included
+        row_data["check"] = checked(ours, row, expected, AGREES[row.dtype])
+        row_data["check"]["seconds"] = time.perf_counter() - begun  # compiling included
         yield
         most = longest(row, free)
-        found["ours"] = progress.time_side(ours, most, 0.15)
+        row_data["ours"] = progress.time_side(ours, most, 0.15)
         ours.release()
         yield
         if peers is not None:
             _measure_peer(progress, peers, expected, most)
             yield
-            if "both" in found[PEER] and progress.left() > 4 * found["ours"]["seconds_a_call"] + 1:
+            if "both" in row_data[PEER] and progress.left() > 4 * row_data["ours"]["seconds_a_call"] + 1:
                 # Once more, to see how much the machine itself has drifted meanwhile.
-                ours.prepare(found["ours"]["steps"])
-                again = measure(progress.timer, ours, found["ours"]["steps"], 0.5, 3, 5)
-                found["ours"]["again"] = again["both"]["median"]
+                ours.prepare(row_data["ours"]["steps"])
+                again = measure(progress.timer, ours, row_data["ours"]["steps"], 0.5, 3, 5)
+                row_data["ours"]["again"] = again["both"]["median"]
         ours.release()
     except Exception as error:
-        found["failed"] = shortened(error)
+        row_data["failed"] = shortened(error)
         progress.broken = not usable(progress.timer)
 
 
@@ -188,9 +188,9 @@ def _measure_peer(
     progress: Progress, peers: Callable[[str], Any], expected: dict[str, Any], most: int
 ) -> None:
     """Every variant of the peer is checked and tried over a few steps; the fastest is measured as ours was."""
-    found, row, settings = progress.found, progress.row, progress.settings
+    row_data, row, settings = progress.results, progress.row, progress.settings
     peer: dict[str, Any] = {"trials_us_per_step": {}, "limits": {}}
-    found[PEER] = peer
+    row_data[PEER] = peer
     steps, checks = min(most, settings.first), {}
     try:
         for name in CuDnn.VARIANTS:
@@ -218,29 +218,29 @@ def _measure_peer(
         progress.broken = not usable(progress.timer)
 
 
-def add_ratios(found: dict[str, Any]) -> None:
+def add_ratios(row_data: dict[str, Any]) -> None:
     """Ratios peer / ours of the medians, and the floor's share of our time, where there are numbers."""
-    ours, peer = found.get("ours"), found.get(PEER, {})
+    ours, peer = row_data.get("ours"), row_data.get(PEER, {})
     if not ours:
         return
-    if found["dtype"] == "float32" and found["hidden_size"] in FLOORS:
-        forward, backward = FLOORS[found["hidden_size"]]
+    if row_data["dtype"] == "float32" and row_data["hidden_size"] in FLOORS:
+        forward, backward = FLOORS[row_data["hidden_size"]]
         floor = {"forward": forward, "backward": backward, "both": forward + backward}
-        found["floor"] = {
+        row_data["floor"] = {
             name: {"us_per_step": floor[name], "share": floor[name] / ours[name]["median"]}
             for name in _PASSES
         }
     if "both" in peer:
-        found["ratio"] = {name: peer[name]["median"] / ours[name]["median"] for name in _PASSES}
-        target, right = found["target"], found.get("check", {}).get("agrees", False)
+        row_data["ratio"] = {name: peer[name]["median"] / ours[name]["median"] for name in _PASSES}
+        target, right = row_data["target"], row_data.get("check", {}).get("agrees", False)
         # A wrong result is no faster than a right one, and a ratio to a peer that does something else says nothing.
         if target is not None and peer.get("check", {}).get("agrees", False):
-            found["met"] = right and found["ratio"]["both"] >= target
+            row_data["met"] = right and row_data["ratio"]["both"] >= target
 
 
 def flatness(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Time a step at the largest batch over that of one sequence, for cells measured at both (H = 64, float32)."""
-    found = []
+    row_data = []
     for cell in dict.fromkeys(row["cell"] for row in rows):
         us = {
             row["batch"]: row["ours"]["both"]["median"]
@@ -251,5 +251,5 @@ def flatness(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             and row.get("ours")
         }
         if 1 in us and 256 in us:
-            found.append({"cell": cell, "hidden_size": 64, "ratio_256_to_1": us[256] / us[1]})
-    return found
+            row_data.append({"cell": cell, "hidden_size": 64, "ratio_256_to_1": us[256] / us[1]})
+    return row_data

@@ -24,10 +24,10 @@ _TAIL = 400  # characters of a dead process's last words
 
 def environment() -> dict[str, str]:
     """Return the caller's environment, with this checkout in front of the path."""
-    here = os.environ.copy()
-    paths = [str(ROOT / "src"), str(ROOT), here.get("PYTHONPATH", "")]
-    here["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
-    return here
+    environment = os.environ.copy()
+    paths = [str(ROOT / "src"), str(ROOT), environment.get("PYTHONPATH", "")]
+    environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+    return environment
 
 
 def end(process: subprocess.Popen[Any]) -> None:
@@ -83,7 +83,7 @@ class Process:
         self.start()
         assert self._process is not None
         assert self._process.stdin is not None
-        found: dict[str, Any] = {}
+        results: dict[str, Any] = {}
         deadline = time.monotonic() + seconds
         try:
             self._process.stdin.write(json.dumps(job) + "\n")
@@ -95,19 +95,19 @@ class Process:
                 if not line.startswith(MARK):
                     continue
                 answer = json.loads(line[len(MARK) :])
-                found = answer["found"]
+                results = answer["results"]
                 if answer["done"]:
                     if answer[FRESH]:
                         self.stop()
-                    return found
+                    return results
         except queue.Empty:
             self.stop()
-            return {**found, "failed": f"no answer within {seconds:.0f} s; the process was ended"}
+            return {**results, "failed": f"no answer within {seconds:.0f} s; the process was ended"}
         except OSError:
-            words = self._last_words()
+            stderr = self._last_words()
             code = self._process.poll()
             self.stop()
-            return {**found, "failed": f"the process died (exit {code}): {words}"}
+            return {**results, "failed": f"the process died (exit {code}): {stderr}"}
 
     def _last_words(self) -> str:
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -45,26 +45,26 @@ def read(folder: Path, row: Row, seconds: float) -> dict[str, NDArray[np.floatin
 
 
 def differences(
-    found: dict[str, NDArray[np.floating]], expected: dict[str, NDArray[np.floating]]
+    arrays: dict[str, NDArray[np.floating]], expected: dict[str, NDArray[np.floating]]
 ) -> dict[str, float | None]:
     """Largest difference of each array over the largest value expected; None if something is not a number."""
     result: dict[str, Any] = {}
-    for name, value in found.items():
-        wanted = expected[name]
-        if value.shape != wanted.shape or value.dtype != wanted.dtype:
+    for name, value in arrays.items():
+        reference = expected[name]
+        if value.shape != reference.shape or value.dtype != reference.dtype:
             raise AssertionError(
-                f"{name} is {value.dtype}{list(value.shape)}, and {wanted.dtype}{list(wanted.shape)} on the CPU"
+                f"{name} is {value.dtype}{list(value.shape)}, and {reference.dtype}{list(reference.shape)} on the CPU"
             )
-        largest = float(np.abs(wanted).max(initial=0.0))
-        off = float(np.abs(value - wanted).max(initial=0.0))
+        largest = float(np.abs(reference).max(initial=0.0))
+        off = float(np.abs(value - reference).max(initial=0.0))
         relative = off / largest if largest else off
         result[name] = relative if np.isfinite(relative) else None
     return result
 
 
-def agrees(found: dict[str, float | None], tolerance: float) -> bool:
+def agrees(differences: dict[str, float | None], tolerance: float) -> bool:
     """Whether all differences are numbers within the tolerance."""
-    return all(value is not None and value <= tolerance for value in found.values())
+    return all(value is not None and value <= tolerance for value in differences.values())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

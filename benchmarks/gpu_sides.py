@@ -43,7 +43,7 @@ def exactly(torch: Any) -> dict[str, Any]:
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True
-    found: dict[str, Any] = {
+    arrays: dict[str, Any] = {
         "matmul_tf32": bool(torch.backends.cuda.matmul.allow_tf32),
         "cudnn_tf32": bool(torch.backends.cudnn.allow_tf32),
         "cudnn_benchmark": bool(torch.backends.cudnn.benchmark),
@@ -51,8 +51,8 @@ def exactly(torch: Any) -> dict[str, Any]:
     }
     rnn = getattr(torch.backends.cudnn, "rnn", None)
     if hasattr(rnn, "fp32_precision"):
-        found["cudnn_rnn_fp32_precision"] = str(rnn.fp32_precision)
-    return found
+        arrays["cudnn_rnn_fp32_precision"] = str(rnn.fp32_precision)
+    return arrays
 
 
 def drawn(shape: tuple[int, ...], dtype: str, seed: int) -> NDArray[np.floating]:
@@ -126,14 +126,14 @@ def free_memory(torch: Any | None) -> None:
 
 def arrays_of(trace: gs.Trace, gradients: gs.Gradients) -> dict[str, NDArray[np.floating]]:
     """Results of gatescope by name."""
-    found = {name: getattr(gradients.params, name) for name in PARAMETERS}
+    arrays = {name: getattr(gradients.params, name) for name in PARAMETERS}
     return {
         "outputs": trace.outputs,
         "states": trace.states,
         "inputs": gradients.inputs,
         "initial_state": gradients.initial_state,
         "adjoint": gradients.adjoint,
-        **found,
+        **arrays,
     }
 
 
@@ -211,8 +211,8 @@ class CuDnn:
         if self._batch_first:
             outputs = outputs.transpose(0, 1)
         outputs = outputs.cpu().numpy().reshape(-1, self._row.batch, self._row.hidden_size)
-        found = {name: g.cpu().numpy() for name, g in zip(PARAMETERS, gradients, strict=True)}
-        return {"outputs": outputs, **found}
+        arrays = {name: g.cpu().numpy() for name, g in zip(PARAMETERS, gradients, strict=True)}
+        return {"outputs": outputs, **arrays}
 
     def release(self) -> None:
         """Give the memory back to the driver."""

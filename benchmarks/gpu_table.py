@@ -74,19 +74,19 @@ def text_table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _cost(found: dict[str, Any]) -> str:
-    if "failed" in found:
-        return f"failed: {found['failed']}"
-    return f"{found['us']:.3g} us, {found['cycles']:.0f} cycles"
+def _cost(barrier: dict[str, Any]) -> str:
+    if "failed" in barrier:
+        return f"failed: {barrier['failed']}"
+    return f"{barrier['us']:.3g} us, {barrier['cycles']:.0f} cycles"
 
 
 def text_barriers(barriers: dict[str, Any]) -> str:
     """For the terminal."""
     lines = []
     for kind in ("bar_sync", "exchange", "grid_sync"):
-        for found in barriers.get(kind, []):
-            what = ", ".join(f"{found[k]} {k}" for k in ("blocks", "threads", "numbers") if k in found)
-            lines.append(f"{kind:10s} {what:38s} {_cost(found)}")
+        for barrier in barriers.get(kind, []):
+            what = ", ".join(f"{barrier[k]} {k}" for k in ("blocks", "threads", "numbers") if k in barrier)
+            lines.append(f"{kind:10s} {what:38s} {_cost(barrier)}")
     copy = barriers.get("copy")
     if copy:
         lines.append(

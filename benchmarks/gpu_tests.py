@@ -75,8 +75,8 @@ def run_tests(
             finished = code is not None
         with (Path(scratch) / "words").open("rb") as stream:
             words = " ".join(stream.read().decode(errors="replace").split())[-300:]
-        found = counted(read_notes(notes))
-    return {**found, "finished": finished, "exit": code, "words": words, "seconds": budget.used()}
+        outcome = counted(read_notes(notes))
+    return {**outcome, "finished": finished, "exit": code, "words": words, "seconds": budget.used()}
 
 
 def _run_once(
@@ -111,22 +111,22 @@ def _run_once(
             end(process)
 
 
-def complaints(found: dict[str, Any]) -> list[str]:
+def complaints(outcome: dict[str, Any]) -> list[str]:
     """Return what to report first: everything but tests that passed."""
-    lines = [f"FAILED {name}: {text}" for name, text in found.get("failed", {}).items()]
-    lines += [f"DID NOT END {name}" for name in found.get("not_ended", [])]
-    lines += [f"could not be read: {name}: {text}" for name, text in found.get("not_collected", {}).items()]
-    if not found.get("finished", True):
-        lines.append(f"the tests did not finish within {found['seconds']:.0f} s")
-    if not found.get("passed"):
-        lines.append(f"no CUDA test passed: {found.get('words', '')}")
+    lines = [f"FAILED {name}: {text}" for name, text in outcome.get("failed", {}).items()]
+    lines += [f"DID NOT END {name}" for name in outcome.get("not_ended", [])]
+    lines += [f"could not be read: {name}: {text}" for name, text in outcome.get("not_collected", {}).items()]
+    if not outcome.get("finished", True):
+        lines.append(f"the tests did not finish within {outcome['seconds']:.0f} s")
+    if not outcome.get("passed"):
+        lines.append(f"no CUDA test passed: {outcome.get('words', '')}")
     return lines
 
 
-def summary(found: dict[str, Any]) -> str:
+def summary(outcome: dict[str, Any]) -> str:
     """One line."""
     return (
-        f"CUDA tests: {found['passed']} passed, {len(found['failed'])} failed, {found['skipped']} skipped, "
-        f"{len(found['not_ended'])} not ended, {found['seconds']:.0f} s"
-        + ("" if found["finished"] else "; cut off by the time limit")
+        f"CUDA tests: {outcome['passed']} passed, {len(outcome['failed'])} failed, {outcome['skipped']} skipped, "
+        f"{len(outcome['not_ended'])} not ended, {outcome['seconds']:.0f} s"
+        + ("" if outcome["finished"] else "; cut off by the time limit")
     )

@@ -37,7 +37,7 @@ class Worker:
                 self._why_no_torch = " ".join(str(error).split())
         return self._torch
 
-    def facts(self, job: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    def hardware(self, job: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Return the GPU, and the libraries beside it."""
         from gatescope.kernels.cuda import driver
 
@@ -45,7 +45,7 @@ class Worker:
         if not devices:
             raise RuntimeError(driver.why_unavailable() or "no GPU was found")
         device = devices[0]
-        found: dict[str, Any] = {
+        results: dict[str, Any] = {
             "gpu": device.name,
             "capability": f"{device.capability[0]}.{device.capability[1]}",
             "multiprocessors": device.multiprocessors,
@@ -53,15 +53,15 @@ class Worker:
             "memory_free_bytes": device.memory_free,
             "cuda": driver.versions(),
         }
-        yield found
+        yield results
         torch = self._peer_library()
         if torch is None:
-            found["peer_missing"] = self._why_no_torch
+            results["peer_missing"] = self._why_no_torch
         else:
             from benchmarks.gpu_sides import exactly
 
-            found["torch"] = {"version": torch.__version__, "cuda": torch.version.cuda, **exactly(torch)}
-        yield found
+            results["torch"] = {"version": torch.__version__, "cuda": torch.version.cuda, **exactly(torch)}
+        yield results
 
     def barriers(self, job: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Return the costs of waiting, and the bandwidth of a copy."""
@@ -89,13 +89,13 @@ class Worker:
         progress = gpu_measure.Progress(row, EventTimer(), settings)
         peers = None if torch is None else lambda variant: CuDnn(row, torch, variant)
         if torch is None:
-            progress.found[PEER] = {"failed": self._why_no_torch}
+            progress.results[PEER] = {"failed": self._why_no_torch}
         free = backend.current().memory()[0]
         for _ in gpu_measure.measure_row(progress, Path(job["folder"]), free, peers, torch, job["wait"]):
-            yield progress.found
-        gpu_measure.add_ratios(progress.found)
+            yield progress.results
+        gpu_measure.add_ratios(progress.results)
         self.broken = self.broken or progress.broken
-        yield progress.found
+        yield progress.results
 
     def flow(self, job: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """gradient_flow on both devices."""
@@ -105,16 +105,16 @@ class Worker:
 
     def answer(self, job: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Answers to one job: what there is, again and again, and last the whole, marked as done."""
-        found: dict[str, Any] = {}
+        results: dict[str, Any] = {}
         try:
-            for found in getattr(self, job["job"])(job):
-                yield {"found": found, "done": False}
+            for results in getattr(self, job["job"])(job):
+                yield {"results": results, "done": False}
         except Exception as error:
             from benchmarks.gpu_clock import shortened
 
-            found = {**found, "failed": shortened(error)}
+            results = {**results, "failed": shortened(error)}
             self.broken = True
-        yield {"found": found, "done": True, FRESH: self.broken}
+        yield {"results": results, "done": True, FRESH: self.broken}
 
 
 def main() -> None:

@@ -87,9 +87,9 @@ def _run(steps: int, dtype: str, threads: int, tries: int) -> dict[str, Any]:
             done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
             if done.returncode:
                 sys.exit(done.stderr)
-            found = json.loads(done.stdout)
-            if best is None or found["others_share"] < best["others_share"]:
-                best = found
+            attempt = json.loads(done.stdout)
+            if best is None or attempt["others_share"] < best["others_share"]:
+                best = attempt
             if best["others_share"] <= timing.DISTURBED:
                 break
     assert best is not None
@@ -195,14 +195,14 @@ def _sweeps(cell_name: str, hidden: int, dtype: str, threads: int) -> dict[str, 
     steps = _SWEEPS if hidden < HIDDEN else _SWEEPS // 2
     long = steps * (40 if hidden < HIDDEN else 15)
     inputs = np.random.default_rng(0).standard_normal((long, 1, 1)).astype(dtype)
-    machine = CpuDevice(cell, params, 1)
-    states, gates = machine.buffers(steps, 1)
+    device = CpuDevice(cell, params, 1)
+    states, gates = device.buffers(steps, 1)
     start = np.zeros((1, len(cell.states), hidden), dtype)
     whole = np.eye(size, dtype=dtype).reshape(1, size, len(cell.states), hidden)
-    one, all_of_them = machine.adjoints(np.ascontiguousarray(whole[:, :1])), machine.adjoints(whole)
+    one, all_of_them = device.adjoints(np.ascontiguousarray(whole[:, :1])), device.adjoints(whole)
     part = max(50, steps // size)
     calls = {
-        "forward": (lambda: machine.forward(inputs[:steps], start, states, gates), steps),
+        "forward": (lambda: device.forward(inputs[:steps], start, states, gates), steps),
         "adjoint": (lambda: one.back(states, gates, 0, steps), steps),
         "product": (lambda: all_of_them.back(states, gates, 0, part, record=False), part),
         "one_thread": (lambda: gs.gradient_flow(params, inputs, threads=1), long),

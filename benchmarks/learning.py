@@ -33,11 +33,11 @@ SEARCH_SEED = 1000  # of the runs that choose a learning rate: none of the seeds
 def judge(row: Row, stack: gs.Stack, test: gs.Batch, threads: int) -> dict[str, float | None]:
     """Loss and accuracy of a model on the test data, and the share of strings it followed, where that is asked."""
     score = gs.evaluate(stack, test, threads=threads)
-    found = {"loss": _number(score.loss), "accuracy": _number(score.accuracy)}
+    row_data = {"loss": _number(score.loss), "accuracy": _number(score.accuracy)}
     if row.measure == "accepted":
         outputs = gs.predict(stack, test.inputs, lengths=test.lengths, threads=threads)
-        found["accepted"] = float(gs.tasks.counting_accepted(outputs, test).mean())
-    return found
+        row_data["accepted"] = float(gs.tasks.counting_accepted(outputs, test).mean())
+    return row_data
 
 
 def trained(row: Row, data: Data, seed: int, lr: float, threads: int, **changes: Any) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def trained(row: Row, data: Data, seed: int, lr: float, threads: int, **changes:
     begun = time.perf_counter()
     run = gs.train(stack, data.task, lr=lr, seed=seed, threads=threads, **settings)
     seconds = time.perf_counter() - begun
-    course = run.history.validation_loss
+    history = run.history.validation_loss
     return {
         "seed": seed,
         "lr": lr,
@@ -58,8 +58,8 @@ def trained(row: Row, data: Data, seed: int, lr: float, threads: int, **changes:
         "epochs": int(run.history.epoch[-1]) if run.history.epoch.size else 0,
         "updates": int(run.history.updates[-1]) if run.history.updates.size else 0,
         "best_epoch": int(run.best_epoch),
-        "validation_loss": _number(np.nanmin(course)) if np.isfinite(course).any() else None,
-        "validation_course": [_number(f"{value:.4g}") for value in _thinned(course)],
+        "validation_loss": _number(np.nanmin(history)) if np.isfinite(history).any() else None,
+        "validation_course": [_number(f"{value:.4g}") for value in _thinned(history)],
         **{f"test_{name}": value for name, value in judge(row, run.best, data.test, threads).items()},
         "seconds": seconds,
     }
@@ -70,10 +70,10 @@ def _number(value: Any) -> float | None:
     return float(value) if math.isfinite(float(value)) else None
 
 
-def _thinned(course: Any, most: int = 40) -> Any:
+def _thinned(history: Any, most: int = 40) -> Any:
     """At most so many of the values, evenly, with the last."""
-    every = max(1, math.ceil(len(course) / most))
-    return course[::-1][::every][::-1]
+    every = max(1, math.ceil(len(history) / most))
+    return history[::-1][::every][::-1]
 
 
 def choose(search: Sequence[dict[str, Any]]) -> float:
@@ -99,7 +99,7 @@ def verdict(row: Row, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def facts(row: Row, data: Data) -> dict[str, Any]:
+def description(row: Row, data: Data) -> dict[str, Any]:
     """Return the row as JSON holds it."""
     plain = {
         name: getattr(row, name)
@@ -127,26 +127,26 @@ def _is_plain(value: object) -> bool:
     return value is None or isinstance(value, bool | int | float | str)
 
 
-def do_row(row: Row, data: Data, found: dict[str, Any], save: Any, threads: int) -> None:
-    """Whatever of a row is not there yet; ``found`` is filled and saved after every run."""
-    found |= facts(row, data)
-    found.setdefault("search", [])
-    found.setdefault("runs", [])
-    found.setdefault("provenance", provenance())
+def do_row(row: Row, data: Data, row_data: dict[str, Any], save: Any, threads: int) -> None:
+    """Whatever of a row is not there yet; ``row_data`` is filled and saved after every run."""
+    row_data |= description(row, data)
+    row_data.setdefault("search", [])
+    row_data.setdefault("runs", [])
+    row_data.setdefault("provenance", provenance())
     for lr in row.rates:
-        if len(row.rates) == 1 or any(run["lr"] == lr for run in found["search"]):
+        if len(row.rates) == 1 or any(run["lr"] == lr for run in row_data["search"]):
             continue
         changes = {} if row.search_epochs is None else {"epochs": row.search_epochs}
-        found["search"].append(trained(row, data, SEARCH_SEED, lr, threads, **changes))
-        report(row, found["search"][-1], "tries")
+        row_data["search"].append(trained(row, data, SEARCH_SEED, lr, threads, **changes))
+        report(row, row_data["search"][-1], "tries")
         save()
-    found["lr"] = choose(found["search"]) if found["search"] else row.rates[0]
+    row_data["lr"] = choose(row_data["search"]) if row_data["search"] else row.rates[0]
     for seed in range(row.seeds):
-        if any(run["seed"] == seed and run["lr"] == found["lr"] for run in found["runs"]):
+        if any(run["seed"] == seed and run["lr"] == row_data["lr"] for run in row_data["runs"]):
             continue
-        found["runs"].append(trained(row, data, seed, found["lr"], threads))
-        found |= verdict(row, found["runs"])
-        report(row, found["runs"][-1], "")
+        row_data["runs"].append(trained(row, data, seed, row_data["lr"], threads))
+        row_data |= verdict(row, row_data["runs"])
+        report(row, row_data["runs"][-1], "")
         save()
 
 
@@ -253,12 +253,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         except NoData as error:
             print(f"{row.key:18s} left out: {error}", flush=True)
             continue
-        found = next((known for known in data["rows"] if known["key"] == row.key), None)
-        if found is None:
-            found = {"key": row.key}
-            data["rows"].append(found)
+        row_data = next((known for known in data["rows"] if known["key"] == row.key), None)
+        if row_data is None:
+            row_data = {"key": row.key}
+            data["rows"].append(row_data)
         try:
-            do_row(row, made, found, lambda: out and write(out, data, order), options.threads)
+            do_row(row, made, row_data, lambda: out and write(out, data, order), options.threads)
         except (OSError, OutputError) as error:
             sys.exit(f"{error}")
     if not options.smoke:

@@ -139,13 +139,13 @@ def _digits(order: str, _: Path | None) -> Data:
 
 
 def _chorales(path: Path | None) -> Data:
-    found = path or os.environ.get(CHORALES)
-    if not found:
+    archive = path or os.environ.get(CHORALES)
+    if not archive:
         raise NoData(
             f"there is no archive of chorales; give --chorales PATH or set {CHORALES} to a JSB_Chorales.mat "
             "in the format of Boulanger-Lewandowski"
         )
-    train, valid, test = (gs.tasks.piano_roll(found, split=split) for split in ("train", "valid", "test"))
+    train, valid, test = (gs.tasks.piano_roll(archive, split=split) for split in ("train", "valid", "test"))
     return Data(task=train, validation=valid, test=test)
 
 

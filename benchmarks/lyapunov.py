@@ -118,17 +118,19 @@ def check_agreement(ours: gs.LyapunovSpectrum, peers: dict[str, Array], allowed:
         If they do not compute the same: a ratio of their times would mean nothing.
     """
     exponents = ours.exponents[0]
-    found = {}
+    differences = {}
     for name, theirs in peers.items():
         if theirs.shape != exponents.shape:
             raise AssertionError(f"{name} returns {theirs.shape}, ours {exponents.shape}")
         apart = np.abs(np.sort(theirs)[::-1] - exponents)
         single = name.endswith("float32")  # whose smallest exponents are full of rounding
-        found[name] = float(apart[0] if single else apart.max())
+        differences[name] = float(apart[0] if single else apart.max())
         limit = max(allowed, APART["float32"]) if single else allowed
-        if not found[name] <= limit:  # so that a NaN fails too
-            raise AssertionError(f"{name} differs by {found[name]:.1e} nats per step, {limit:.0e} allowed")
-    return found
+        if not differences[name] <= limit:  # so that a NaN fails too
+            raise AssertionError(
+                f"{name} differs by {differences[name]:.1e} nats per step, {limit:.0e} allowed"
+            )
+    return differences
 
 
 def compare_row(row: Row, *, threads: int, rounds: int, budget: float) -> dict[str, Any]:
@@ -234,8 +236,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     results: list[dict[str, Any]] = []
     for asked in chosen:
         used = asked.shortened() if options.smoke else asked
-        found = compare_row(used, threads=options.threads, rounds=rounds, budget=options.budget)
-        results.append({**asdict(used), "key": used.key, "title": used.title, **found})
+        timed = compare_row(used, threads=options.threads, rounds=rounds, budget=options.budget)
+        results.append({**asdict(used), "key": used.key, "title": used.title, **timed})
     data = {
         "format": 1,
         "provenance": source,

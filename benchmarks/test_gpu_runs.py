@@ -23,12 +23,12 @@ from benchmarks.rows import Row
 
 PEOPLE = f"""
 import json, os, sys, time
-def say(found, done=True, fresh=False):
-    print({MARK!r} + json.dumps({{"found": found, "done": done, {FRESH!r}: fresh}}), flush=True)
+def say(results, done=True, fresh=False):
+    print({MARK!r} + json.dumps({{"results": results, "done": done, {FRESH!r}: fresh}}), flush=True)
 for line in sys.stdin:
     job = json.loads(line)
     what = job.get("what") or job.get("key") or job["job"]
-    if what == "facts":
+    if what == "hardware":
         say({{"gpu": "an invention", "cuda": {{}}}})
     elif what == "hang":
         say({{"half": 1}}, done=False)
@@ -65,9 +65,9 @@ def test_a_process_answers_again_and_again(process: Process) -> None:
     ("what", "seconds", "why"), [("hang", 1.5, "no answer"), ("die", 20, "exit 3.*last words")]
 )
 def test_what_was_found_survives_a_process(process: Process, what: str, seconds: float, why: str) -> None:
-    found = process.ask({"job": "x", "what": what}, seconds)
-    assert found["half"] == 1
-    assert re.search(why, found["failed"])
+    results = process.ask({"job": "x", "what": what}, seconds)
+    assert results["half"] == 1
+    assert re.search(why, results["failed"])
     assert "pid" in process.ask({"job": "x"}, 20), "another one goes on"
     assert process.started == 2
 
@@ -79,9 +79,9 @@ def test_a_process_may_ask_to_be_replaced(process: Process) -> None:
 
 def test_a_job_that_raises_is_answered_and_ends_the_worker() -> None:
     worker = Worker()
-    worker.facts = lambda job: iter([{"gpu": "an invention"}, 1 // 0])  # type: ignore[method-assign, assignment]
-    (last,) = list(worker.answer({"job": "facts"}))
-    assert "ZeroDivisionError" in last["found"]["failed"]
+    worker.hardware = lambda job: iter([{"gpu": "an invention"}, 1 // 0])  # type: ignore[method-assign, assignment]
+    (last,) = list(worker.answer({"job": "hardware"}))
+    assert "ZeroDivisionError" in last["results"]["failed"]
     assert last[FRESH]
     assert last["done"]
 
@@ -113,12 +113,12 @@ def test_cuda_tests_are_counted_and_what_hangs_is_named(tmp_path: Path) -> None:
     (tmp_path / "test_some.py").write_text(TESTS)
     (tmp_path / "test_unreadable.py").write_text("import no_such_module")
     options = ["--rootdir", str(tmp_path), "-c", "/dev/null"]
-    found = gpu_tests.run_tests(60, folder=tmp_path, patience=2, options=options)
-    assert (found["passed"], found["skipped"], found["finished"]) == (3, 1, True)
-    assert [n.split("::")[1] for n in found["failed"]] == ["test_fails[gpu]", "test_loses_the_device[gpu]"]
-    assert [n.split("::")[1] for n in found["not_ended"]] == ["test_hangs[gpu]", "test_kills[gpu]"]
-    assert "no_such_module" in " ".join(found["not_collected"].values())
-    text = "\n".join(gpu_tests.complaints(found))
+    results = gpu_tests.run_tests(60, folder=tmp_path, patience=2, options=options)
+    assert (results["passed"], results["skipped"], results["finished"]) == (3, 1, True)
+    assert [n.split("::")[1] for n in results["failed"]] == ["test_fails[gpu]", "test_loses_the_device[gpu]"]
+    assert [n.split("::")[1] for n in results["not_ended"]] == ["test_hangs[gpu]", "test_kills[gpu]"]
+    assert "no_such_module" in " ".join(results["not_collected"].values())
+    text = "\n".join(gpu_tests.complaints(results))
     for word in ("FAILED", "DID NOT END", "could not be read"):
         assert word in text
 
@@ -126,10 +126,10 @@ def test_cuda_tests_are_counted_and_what_hangs_is_named(tmp_path: Path) -> None:
 def test_cuda_tests_end_with_their_time(tmp_path: Path) -> None:
     (tmp_path / "test_some.py").write_text(TESTS)
     begun = time.monotonic()
-    found = gpu_tests.run_tests(4, folder=tmp_path, options=["--rootdir", str(tmp_path), "-c", "/dev/null"])
+    results = gpu_tests.run_tests(4, folder=tmp_path, options=["--rootdir", str(tmp_path), "-c", "/dev/null"])
     assert time.monotonic() - begun < 12
-    assert not found["finished"]
-    assert any("did not finish" in line for line in gpu_tests.complaints(found))
+    assert not results["finished"]
+    assert any("did not finish" in line for line in gpu_tests.complaints(results))
 
 
 # ---- the whole ------------------------------------------------------------------------------------------------------
@@ -255,21 +255,21 @@ def test_a_row_against_pytorch(
     monkeypatch.setattr(
         gpu_reference, "read", lambda *a: gpu_reference.reference(gpu_reference.check_problem(row))
     )
-    seen = [set(progress.found) for _ in gpu_measure.measure_row(progress, tmp_path, 1 << 30, peers)]
-    gpu_measure.add_ratios(progress.found)
-    found = progress.found
-    assert "failed" not in found, found.get("failed")
-    assert "failed" not in found[PEER], found[PEER].get("failed")
+    seen = [set(progress.results) for _ in gpu_measure.measure_row(progress, tmp_path, 1 << 30, peers)]
+    gpu_measure.add_ratios(progress.results)
+    results = progress.results
+    assert "failed" not in results, results.get("failed")
+    assert "failed" not in results[PEER], results[PEER].get("failed")
     assert "check" in seen[0]
     assert "ours" in seen[1]
-    assert found["check"]["agrees"], found["check"]
-    assert found[PEER]["check"]["agrees"], found[PEER]["check"]
-    assert {"outputs", "weight_hh", "inputs", "adjoint"} <= found["check"]["differences"].keys()
-    assert set(found[PEER]["trials_us_per_step"]) == set(CuDnn.VARIANTS)
-    assert found["ratio"]["both"] > 0
-    assert found["launch_plan"]["forward"]["blocks"] == 1
-    assert "again" in found["ours"]
-    json.dumps(found)
+    assert results["check"]["agrees"], results["check"]
+    assert results[PEER]["check"]["agrees"], results[PEER]["check"]
+    assert {"outputs", "weight_hh", "inputs", "adjoint"} <= results["check"]["differences"].keys()
+    assert set(results[PEER]["trials_us_per_step"]) == set(CuDnn.VARIANTS)
+    assert results["ratio"]["both"] > 0
+    assert results["launch_plan"]["forward"]["blocks"] == 1
+    assert "again" in results["ours"]
+    json.dumps(results)
 
 
 def test_a_wrong_row_is_told(emulated: Any, tmp_path: Path, monkeypatch: Any) -> None:
@@ -281,8 +281,8 @@ def test_a_wrong_row_is_told(emulated: Any, tmp_path: Path, monkeypatch: Any) ->
     settings = gpu_measure.Settings(aim=0.001, least=1, most=1, seconds=60, first=1)
     progress = gpu_measure.Progress(row, WallTimer(), settings)
     list(gpu_measure.measure_row(progress, tmp_path, 1 << 30, None))
-    assert not progress.found["check"]["agrees"]
-    assert gpu_table.state_of(progress.found).startswith("WRONG")
+    assert not progress.results["check"]["agrees"]
+    assert gpu_table.state_of(progress.results).startswith("WRONG")
 
 
 def test_references_are_written_and_read(tmp_path: Path, monkeypatch: Any) -> None:
@@ -299,18 +299,18 @@ def test_references_are_written_and_read(tmp_path: Path, monkeypatch: Any) -> No
 def test_barriers_are_counted_and_exchanges_arrive(emulated: Any) -> None:
     from benchmarks.gpu_barriers import measure_barriers
 
-    *_, found = measure_barriers(
+    *_, results = measure_barriers(
         emulated, WallTimer(), blocks=(2, 4), threads=(32,), steps=4, copy_bytes=1 << 12, warm=0
     )  # fmt: skip
-    assert len(found["bar_sync"]) == 1
-    assert len(found["exchange"]) == 4
-    assert len(found["grid_sync"]) == 2
+    assert len(results["bar_sync"]) == 1
+    assert len(results["exchange"]) == 4
+    assert len(results["grid_sync"]) == 2
     for kind in ("bar_sync", "exchange", "grid_sync"):
-        for one in found[kind]:
+        for one in results[kind]:
             assert "failed" not in one, one
             assert one["us"] > 0
-    assert found["copy"]["bytes"] == 1 << 12
-    assert "failed" not in found["copy"]
+    assert results["copy"]["bytes"] == 1 << 12
+    assert "failed" not in results["copy"]
     assert [launch.cooperative for launch in emulated.launches if launch.grid > 1] == [True] * 7 * 6
 
 
@@ -373,10 +373,10 @@ def test_a_whole_run_on_an_emulated_gpu(tmp_path: Path, monkeypatch: Any) -> Non
     monkeypatch.setattr(gpu.Run, "barriers", lambda self: None)  # thousands of steps, measured above in a few
     process = Process([sys.executable, "-c", EMULATED])
     monkeypatch.setattr(sys, "executable", "/bin/false")  # no references either: the worker makes its own
-    found = whole(tmp_path, process, 90, ["gru-b40-i1-h16"]).data
+    results = whole(tmp_path, process, 90, ["gru-b40-i1-h16"]).data
     (row,) = json.loads((tmp_path / "gpu.json").read_text())["rows"]
-    assert found["provenance"]["gpu"]["gpu"] == "an emulator"
-    assert found["provenance"]["gpu"]["peer_missing"] == "PyTorch is somewhere else"
+    assert results["provenance"]["gpu"]["gpu"] == "an emulator"
+    assert results["provenance"]["gpu"]["peer_missing"] == "PyTorch is somewhere else"
     assert row["check"]["agrees"], row
     assert row["ours"]["steps"] == 4
     assert row["ours"]["both"]["median"] > 0
@@ -390,14 +390,14 @@ def test_a_whole_run_on_an_emulated_gpu(tmp_path: Path, monkeypatch: Any) -> Non
 def test_gradient_flow_on_both(emulated: Any) -> None:
     from benchmarks.gpu_flow import measure_flow
 
-    *_, found = measure_flow(60, hidden=3, steps=12, short=6)
-    assert [part["norm"] for part in found["parts"]] == ["random", "spectral"]
-    for part in found["parts"]:
+    *_, results = measure_flow(60, hidden=3, steps=12, short=6)
+    assert [part["norm"] for part in results["parts"]] == ["random", "spectral"]
+    for part in results["parts"]:
         assert "failed" not in part, part
         assert part["agrees"], part
         assert part["cuda_seconds"] > 0
-    assert "cpu_seconds" in found["parts"][0]
-    assert "gradient_flow" in gpu_table.text_flow(found)
+    assert "cpu_seconds" in results["parts"][0]
+    assert "gradient_flow" in gpu_table.text_flow(results)
 
 
 def test_a_device_that_does_not_answer_needs_a_new_process(
@@ -412,5 +412,5 @@ def test_a_device_that_does_not_answer_needs_a_new_process(
         monkeypatch.setattr(gpu_reference, "read", lambda *a: 1 // 0)
         progress = gpu_measure.Progress(tiny("lstm", "float32"), timer, gpu_measure.Settings())
         list(gpu_measure.measure_row(progress, tmp_path, 1 << 30, None))
-        assert "ZeroDivisionError" in progress.found["failed"]
+        assert "ZeroDivisionError" in progress.results["failed"]
         assert progress.broken is broken

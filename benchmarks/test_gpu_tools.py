@@ -97,12 +97,12 @@ class OwnTimer(WallTimer):
 def test_medians_are_a_step_and_in_microseconds() -> None:
     side = Sleeper(2e-6, 3e-6)
     side.prepare(500)
-    found = measure(OwnTimer(side), side, 500, seconds=0.01, least=3, most=4)
-    assert found["calls"] in (3, 4)
-    assert found["forward"]["median"] == pytest.approx(2)
-    assert found["backward"]["median"] == pytest.approx(3)
-    assert found["both"]["median"] == pytest.approx(5)
-    assert found["on_stream"]
+    times = measure(OwnTimer(side), side, 500, seconds=0.01, least=3, most=4)
+    assert times["calls"] in (3, 4)
+    assert times["forward"]["median"] == pytest.approx(2)
+    assert times["backward"]["median"] == pytest.approx(3)
+    assert times["both"]["median"] == pytest.approx(5)
+    assert times["on_stream"]
 
 
 def test_work_that_the_events_do_not_see_is_noticed() -> None:
@@ -148,20 +148,20 @@ def side(us: float, **more: Any) -> dict[str, Any]:
     def quartiles(value: float) -> dict[str, float]:
         return {"median": value, "low": value, "high": value}
 
-    found = {"forward": quartiles(0.4 * us), "backward": quartiles(0.6 * us), "both": quartiles(us)}
-    return {**found, "steps": 20_000, "on_stream": True, "check": {"agrees": True}, **more}
+    times = {"forward": quartiles(0.4 * us), "backward": quartiles(0.6 * us), "both": quartiles(us)}
+    return {**times, "steps": 20_000, "on_stream": True, "check": {"agrees": True}, **more}
 
 
 def row_of(ours: float | None, peer: float | None, key: str = "lstm-b40-i1-h16-float32", **more: Any) -> Any:
     (row,) = select([key])
-    found: dict[str, Any] = gpu_measure.Progress(row, WallTimer(), gpu_measure.Settings()).found
-    found |= {"check": {"agrees": True}, **more}
+    row_data: dict[str, Any] = gpu_measure.Progress(row, WallTimer(), gpu_measure.Settings()).results
+    row_data |= {"check": {"agrees": True}, **more}
     if ours is not None:
-        found["ours"] = side(ours)
+        row_data["ours"] = side(ours)
     if peer is not None:
-        found[PEER] = side(peer)
-    gpu_measure.add_ratios(found)
-    return found
+        row_data[PEER] = side(peer)
+    gpu_measure.add_ratios(row_data)
+    return row_data
 
 
 def test_ratios_floors_and_verdicts() -> None:
@@ -191,8 +191,8 @@ def test_flatness_compares_one_sequence_with_many() -> None:
 def test_results_that_differ_do_not_agree(factor: float, agrees: bool) -> None:
     expected = {"outputs": np.linspace(-1, 1, 5)}
     with np.errstate(invalid="ignore"):
-        found = gpu_reference.differences({"outputs": expected["outputs"] * factor}, expected)
-    assert gpu_reference.agrees(found, 1e-12) is agrees
+        times = gpu_reference.differences({"outputs": expected["outputs"] * factor}, expected)
+    assert gpu_reference.agrees(times, 1e-12) is agrees
 
 
 def data(*rows: dict[str, Any], **protocol: Any) -> dict[str, Any]:

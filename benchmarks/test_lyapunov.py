@@ -24,23 +24,23 @@ def test_numpy_and_jax_do_the_same(row: lyapunov.Row) -> None:
     params, inputs = lyapunov.problem(row)
     expected = lyapunov_numpy.exponents(params, inputs, row.count, row.transient)
     peers = lyapunov.jax_peers(row, params, inputs)
-    found = {name: call() for name, call in peers.items()}
-    assert {name: value.dtype.name for name, value in found.items()} == {
+    timed = {name: call() for name, call in peers.items()}
+    assert {name: value.dtype.name for name, value in timed.items()} == {
         "jax float64": "float64",
         "jax float32": "float32",
     }
     # The same first vectors and the same steps: what is left is rounding, which QR magnifies where exponents are close.
-    np.testing.assert_allclose(found["jax float64"], expected, rtol=1e-9)
+    np.testing.assert_allclose(timed["jax float64"], expected, rtol=1e-9)
     # Float32 leaves e^8.6 roundings of the fastest direction in one that shrinks by so much more at each step.
-    np.testing.assert_allclose(found["jax float32"], expected, rtol=1e-3)
+    np.testing.assert_allclose(timed["jax float32"], expected, rtol=1e-3)
 
 
 @pytest.mark.parametrize("row", SMALL, ids=lambda row: row.key)
 def test_a_row_is_checked_and_timed(row: lyapunov.Row) -> None:
-    found = lyapunov.compare_row(row, threads=1, rounds=1, budget=1)
-    assert found["us_per_step"].keys() == {"ours", "ours, qr_every=1", *found["ratios"]}
-    assert found["met"] == {n: r >= row.targets[n] for n, r in found["ratios"].items() if n in row.targets}
-    text = lyapunov.table({"rows": [{**dataclasses.asdict(row), **found, "title": row.title}]})
+    timed = lyapunov.compare_row(row, threads=1, rounds=1, budget=1)
+    assert timed["us_per_step"].keys() == {"ours", "ours, qr_every=1", *timed["ratios"]}
+    assert timed["met"] == {n: r >= row.targets[n] for n, r in timed["ratios"].items() if n in row.targets}
+    text = lyapunov.table({"rows": [{**dataclasses.asdict(row), **timed, "title": row.title}]})
     assert row.title in text
 
 

@@ -51,12 +51,12 @@ def machine(**changes: Any) -> floor.Machine:
 
 def test_bounds_are_the_stated_counts() -> None:
     (row,) = select(["lstm-b40-i1-h16-float32"])
-    found = floor.bounds(row, machine())
-    assert found["forward"]["products"] == pytest.approx(40 * 4 * 16 * 17 / 2e9, rel=1e-12)
-    assert found["backward"]["products"] == pytest.approx(2 * 40 * 4 * 16 * 17 / 2e9, rel=1e-12)
-    assert found["forward"]["activations"] == pytest.approx(40 * 16 * 5 / 2e9, rel=1e-12)
-    assert found["forward"]["stored"] == pytest.approx(40 * 16 * 6 * 4 / 1e9, rel=1e-12)
-    assert "latency" not in found["forward"]
+    times = floor.bounds(row, machine())
+    assert times["forward"]["products"] == pytest.approx(40 * 4 * 16 * 17 / 2e9, rel=1e-12)
+    assert times["backward"]["products"] == pytest.approx(2 * 40 * 4 * 16 * 17 / 2e9, rel=1e-12)
+    assert times["forward"]["activations"] == pytest.approx(40 * 16 * 5 / 2e9, rel=1e-12)
+    assert times["forward"]["stored"] == pytest.approx(40 * 16 * 6 * 4 / 1e9, rel=1e-12)
+    assert "latency" not in times["forward"]
 
 
 def test_one_sequence_waits_for_its_chain() -> None:

@@ -27,8 +27,8 @@ def test_peers_do_the_same_updates(row: training.Row) -> None:
     peers = {name: trainer for name, trainer in peers.items() if trainer is not None}
     if not peers:
         pytest.skip("neither PyTorch nor JAX is installed")
-    found = training.check_agreement(training.Ours(stack, batch, 1), peers)
-    assert found.keys() == peers.keys()
+    timed = training.check_agreement(training.Ours(stack, batch, 1), peers)
+    assert timed.keys() == peers.keys()
 
 
 def test_a_peer_that_differs_is_refused() -> None:
@@ -49,15 +49,15 @@ def test_a_peer_that_differs_is_refused() -> None:
 
 def test_a_row_is_checked_timed_and_told() -> None:
     row = SMALL[0]
-    found = training.compare_row(row, threads=1, rounds=1, budget=1)
-    assert {"ours, 1 thread"} <= found["seconds"].keys()
+    timed = training.compare_row(row, threads=1, rounds=1, budget=1)
+    assert {"ours, 1 thread"} <= timed["seconds"].keys()
     alone = {"ours": training.measured_alone(row, "ours", 1, 2)}
     assert alone["ours"]["peak_bytes"] > alone["ours"]["before_bytes"] > 0
-    text = training.table({"rows": [{**asdict(row), "title": row.title, **found, "alone": alone}]})
+    text = training.table({"rows": [{**asdict(row), "title": row.title, **timed, "alone": alone}]})
     assert row.title in text
 
 
-def told(ratio: float, epoch: float, others: float) -> str:
+def reported(ratio: float, epoch: float, others: float) -> str:
     row: dict[str, Any] = {
         "title": "LSTM",
         "minutes": 4.0,
@@ -72,10 +72,10 @@ def told(ratio: float, epoch: float, others: float) -> str:
 
 
 def test_the_table_shows_wins_losses_and_disturbed_rows() -> None:
-    assert "| LSTM | 200 ms | 120 ms | 13 (≥ 12) | not run | 2 min (< 4) | 1,024 MiB | not run |" in told(
+    assert "| LSTM | 200 ms | 120 ms | 13 (≥ 12) | not run | 2 min (< 4) | 1,024 MiB | not run |" in reported(
         13, 0.12, 0
     )
-    lost = told(11, 0.3, 0.2)
+    lost = reported(11, 0.3, 0.2)
     assert "| *LSTM* | 200 ms | 300 ms | **11** (≥ 12, missed) | not run | **5 min** (< 4, missed) |" in lost
 
 
@@ -102,29 +102,29 @@ TINY = Row(
 )
 
 
-def done(row: Row, found: dict[str, Any]) -> int:
+def done(row: Row, row_data: dict[str, Any]) -> int:
     """Do what is missing of a row; how often it was saved."""
     saved: list[int] = []
-    learning.do_row(row, row.data(None), found, lambda: saved.append(1), 1)
+    learning.do_row(row, row.data(None), row_data, lambda: saved.append(1), 1)
     return len(saved)
 
 
 def test_a_row_is_searched_run_judged_and_gone_on_with() -> None:
-    found: dict[str, Any] = {"key": "tiny"}
-    assert done(TINY, found) == 4, "two learning rates and two seeds"
-    assert [run["lr"] for run in found["search"]] == [1e-3, 1e-2]
-    assert {run["seed"] for run in found["search"]} == {learning.SEARCH_SEED}
-    assert [run["seed"] for run in found["runs"]] == [0, 1]
-    assert found["passed"]
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert done(TINY, found) == 0, "nothing is done twice"
-    del found["runs"][1]
-    assert done(TINY, found) == 1
-    text = learning.table({"rows": [found]})
+    row_data: dict[str, Any] = {"key": "tiny"}
+    assert done(TINY, row_data) == 4, "two learning rates and two seeds"
+    assert [run["lr"] for run in row_data["search"]] == [1e-3, 1e-2]
+    assert {run["seed"] for run in row_data["search"]} == {learning.SEARCH_SEED}
+    assert [run["seed"] for run in row_data["runs"]] == [0, 1]
+    assert row_data["passed"]
+    assert json.loads(json.dumps(row_data, allow_nan=False)) == row_data
+    assert done(TINY, row_data) == 0, "nothing is done twice"
+    del row_data["runs"][1]
+    assert done(TINY, row_data) == 1
+    text = learning.table({"rows": [row_data]})
     assert "| adding, T=4 | lstm 16 |" in text
     assert "| MSE < 100 | yes |" in text
-    assert not learning.verdict(replace(TINY, below=1e-9), found["runs"])["passed"]
-    assert not learning.verdict(replace(TINY, seeds=3), found["runs"])["passed"], "a seed is missing"
+    assert not learning.verdict(replace(TINY, below=1e-9), row_data["runs"])["passed"]
+    assert not learning.verdict(replace(TINY, seeds=3), row_data["runs"])["passed"], "a seed is missing"
 
 
 def test_a_bound_is_kept_by_no_nan() -> None:

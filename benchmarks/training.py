@@ -199,18 +199,18 @@ def check_agreement(ours: Any, others: dict[str, Any]) -> dict[str, dict[str, fl
     """
     losses = [ours.update() for _ in range(UPDATES)]
     theta = ours.theta()
-    found = {}
+    differences = {}
     for name, other in others.items():
         theirs = [other.update() for _ in range(UPDATES)]
         loss = max(abs(a - b) / abs(b) for a, b in zip(losses, theirs, strict=True))
         weights = float(np.median(np.abs(other.theta() - theta)) / LR)
-        found[name] = {"loss": loss, "weights": weights}
+        differences[name] = {"loss": loss, "weights": weights}
         if not (loss <= APART_LOSS and weights <= APART_WEIGHTS):  # so that a NaN fails too
             raise AssertionError(
                 f"{name}: the losses differ by {loss:.1e} of their value ({APART_LOSS:.0e} allowed), the weights by "
                 f"{weights:.1e} learning rates ({APART_WEIGHTS} allowed)"
             )
-    return found
+    return differences
 
 
 def compare_row(row: Row, *, threads: int, rounds: int, budget: float) -> dict[str, Any]:
@@ -266,8 +266,8 @@ def measured_alone(row: Row, who: str, threads: int, epochs: int) -> dict[str, A
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ, cwd=root)
     if done.returncode:
         raise RuntimeError(f"{who}, {row.key}: {done.stderr}")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    timed: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return timed
 
 
 def _work(who: str, row: Row, epochs: int, threads: int) -> dict[str, Any]:
@@ -369,15 +369,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     results: list[dict[str, Any]] = []
     for asked in chosen:
         row = asked.shortened() if options.smoke else asked
-        found = compare_row(row, threads=options.threads, rounds=rounds, budget=options.budget)
+        timed = compare_row(row, threads=options.threads, rounds=rounds, budget=options.budget)
         epochs = {"ours": 3 if options.smoke else (8 if row.minutes else 200), "pytorch": 2}
         alone = {
             who: measured_alone(row, who, options.threads, count)
             for who, count in epochs.items()
-            if who == "ours" or who in found["ratios"]
+            if who == "ours" or who in timed["ratios"]
         }
-        results.append({**asdict(row), "key": row.key, "title": row.title, **found, "alone": alone})
-        print(f"{row.key}: ratios {found['ratios']}, others took {found['others']:.0%}", flush=True)
+        results.append({**asdict(row), "key": row.key, "title": row.title, **timed, "alone": alone})
+        print(f"{row.key}: ratios {timed['ratios']}, others took {timed['others']:.0%}", flush=True)
     data = {
         "format": 1,
         "provenance": source,

@@ -74,9 +74,9 @@ def draw(arrays: dict[str, np.ndarray]) -> Figure:
         _, axes = plotting.plot_gates_before_after(
             before, after, gates=names, sequence=sequence, labels=labels, fig=part
         )
-        room = len(names) + 0.9  # as many parts of the height as there are rows, and texts above and below
+        height = len(names) + 0.9  # as many parts of the height as there are rows, and texts above and below
         part.subplots_adjust(
-            left=0.085, right=0.985, top=1 - 0.62 / room, bottom=0.36 / room, wspace=0.06, hspace=0.3
+            left=0.085, right=0.985, top=1 - 0.62 / height, bottom=0.36 / height, wspace=0.06, hspace=0.3
         )
         for row in axes.values():
             for ax in (row[0], row[2]):

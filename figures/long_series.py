@@ -43,8 +43,8 @@ def compute(steps: int | None) -> dict[str, np.ndarray]:
         # Times are other ones in every run, and are not drawn.
         result = dataclasses.replace(result, seconds=np.full(result.seconds.shape, np.nan))
     # Where the command line put its files is of no interest.
-    facts = {name: value for name, value in result.provenance.items() if name != "command"}
-    return _arrays(dataclasses.replace(result, provenance=facts))
+    provenance = {name: value for name, value in result.provenance.items() if name != "command"}
+    return _arrays(dataclasses.replace(result, provenance=provenance))
 
 
 def draw(arrays: dict[str, np.ndarray]) -> Figure:

@@ -31,8 +31,8 @@ class Trainer:
         def loss(theta: dict[str, Any], inputs: Any, targets: Any) -> Any:
             hidden = _outputs(cell, theta, inputs, unroll)
             y = (hidden[-1:] if last else hidden) @ theta["readout_weight"].T + theta["readout_bias"]
-            wanted = targets[-1:] if last else targets
-            pairs = zip(jnp.split(y, cuts, axis=-1), jnp.split(wanted, cuts, axis=-1), strict=True)
+            counted = targets[-1:] if last else targets
+            pairs = zip(jnp.split(y, cuts, axis=-1), jnp.split(counted, cuts, axis=-1), strict=True)
             return sum(jnp.mean((part - target) ** 2) for part, target in pairs)
 
         def update(theta: Any, first: Any, second: Any, step: Any, inputs: Any, targets: Any) -> Any:

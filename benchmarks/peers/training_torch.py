@@ -43,9 +43,9 @@ class Trainer:
         """Forward, loss, backward, clip, Adam; the loss before it."""
         self.adam.zero_grad()
         hidden, _ = self.layer(self.inputs)
-        y, wanted = self.readout(hidden[-1:] if self.last else hidden), self.targets
-        wanted = wanted[-1:] if self.last else wanted
-        parts = zip(y.split(self.sizes, dim=-1), wanted.split(self.sizes, dim=-1), strict=True)
+        y, counted = self.readout(hidden[-1:] if self.last else hidden), self.targets
+        counted = counted[-1:] if self.last else counted
+        parts = zip(y.split(self.sizes, dim=-1), counted.split(self.sizes, dim=-1), strict=True)
         loss = sum(torch.nn.functional.mse_loss(part, target) for part, target in parts)
         assert isinstance(loss, torch.Tensor)
         loss.backward()

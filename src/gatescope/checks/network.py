@@ -93,13 +93,13 @@ def check_params(params: Any, *, any_device: bool = False) -> Cell:
 
 def _check_one_device(weights: dict[str, Array], any_device: bool) -> None:
     """Refuse weights of which only some are on the device, or all, unless `any_device`."""
-    there = [name for name, value in weights.items() if on_device(value)]
-    if there and not any_device:
+    moved = [name for name, value in weights.items() if on_device(value)]
+    if moved and not any_device:
         raise DeviceError("are on the GPU", argument="params", advice="give params.to_host()")
-    if there and len(there) < len(weights):
-        missing = next(name for name in weights if name not in there)
+    if moved and len(moved) < len(weights):
+        missing = next(name for name in weights if name not in moved)
         raise DeviceError(
-            f"is not on the GPU, but {there[0]} is",
+            f"is not on the GPU, but {moved[0]} is",
             argument=missing,
             advice="give Params whose arrays are all NumPy's to gatescope.to_device",
         )
@@ -176,8 +176,7 @@ def check_trace(trace: Any, params: Params, cell: Cell) -> None:
             advice="run these params first",
         )
     arrays = {name: getattr(trace, name) for name in ("inputs", "states", "gates", "lengths")}
-    places = {name: on_device(array) for name, array in arrays.items()}
-    if set(places.values()) != {params.on_device}:
+    if {on_device(array) for array in arrays.values()} != {params.on_device}:
         raise DeviceError(
             f"is {'not ' if params.on_device else ''}on the GPU, but `params` are{'' if params.on_device else ' not'}",
             argument="trace",

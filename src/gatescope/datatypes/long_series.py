@@ -81,11 +81,11 @@ class LongSeriesResult(Result):
     --------
     >>> import tempfile
     >>> from gatescope.experiments import run_long_series
-    >>> found = run_long_series(tempfile.mkdtemp(), cells=("gru",), seeds=2, epochs=3, steps=50, sequences=4)
-    >>> found.loss.shape, found.status, found.preliminary
+    >>> result = run_long_series(tempfile.mkdtemp(), cells=("gru",), seeds=2, epochs=3, steps=50, sequences=4)
+    >>> result.loss.shape, result.status, result.preliminary
     ((1, 2, 3), (('finished', 'finished'),), True)
-    >>> median = found.median("gru")  # over the seeds, one number an epoch
-    >>> bool((median == found.loss[0].mean(axis=0)).all())  # of two seeds that is their mean
+    >>> median = result.median("gru")  # over the seeds, one number an epoch
+    >>> bool((median == result.loss[0].mean(axis=0)).all())  # of two seeds that is their mean
     True
     """
 

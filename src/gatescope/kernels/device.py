@@ -111,10 +111,10 @@ def check_device(device: Any) -> str:
 
 def device_of(device: Any, params: Any) -> str:
     """Return the name of the device to compute on: the one that is named, or else the one the weights are on."""
-    there = isinstance(params, Params) and params.on_device
+    weights_on_device = isinstance(params, Params) and params.on_device
     if device is None:
-        device = "cuda" if there else "cpu"
-    if check_device(device) == "cpu" and there:
+        device = "cuda" if weights_on_device else "cpu"
+    if check_device(device) == "cpu" and weights_on_device:
         raise DeviceError(
             "are on the GPU, but `device` is 'cpu'",
             argument="params",

@@ -135,7 +135,7 @@ def _on_gpu(
 ) -> MemoryEstimate:
     from gatescope.kernels.cuda.memory_estimate import ON_DEVICE, Call, estimate
 
-    resident = check_choices("on_device", on_device, sorted(ON_DEVICE)) if on_device else ()
+    present = check_choices("on_device", on_device, sorted(ON_DEVICE)) if on_device else ()
     whole = Call(
         name=call,
         cell=get(params.cell),
@@ -144,7 +144,7 @@ def _on_gpu(
         batch=batch,
         input_size=params.input_size,
         dtype=params.dtype,
-        on_device=frozenset(resident),
+        on_device=frozenset(present),
         output_adjoint=check_flag("output_adjoint", output_adjoint),
     )
     counted = estimate(whole, None if free is None else check_count("free", free))

@@ -149,6 +149,6 @@ def evenly(count: int, limit: int) -> Array:
     return np.unique(np.linspace(0, count - 1, min(count, limit)).round().astype(int))
 
 
-def line_keywords(given: Mapping[str, Any], **ours: Any) -> dict[str, Any]:
+def line_keywords(keywords: Mapping[str, Any], **ours: Any) -> dict[str, Any]:
     """Return the keywords of a line: the caller's, in long or short spelling, before ours."""
-    return {**ours, **cbook.normalize_kwargs(dict(given), Line2D)}
+    return {**ours, **cbook.normalize_kwargs(dict(keywords), Line2D)}

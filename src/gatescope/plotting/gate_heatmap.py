@@ -43,7 +43,7 @@ def plot_gate_heatmap(
     steps : slice, optional
         Which steps, within the sequence's own length.  Default: all.
     scale : {"data", "full"}
-        ``"full"`` spans all that a gate can be, (0, 1) or (-1, 1), so that pictures of several cells compare;
+        ``"full"`` spans all that a gate can be, (0, 1) or (-1, 1), so that figures of several cells compare;
         the gates of untrained cells are nearly of one shade in it.  Values without bounds keep ``"data"``.
     sort : bool
         Order the units by their mean over the drawn steps, the smallest on top.

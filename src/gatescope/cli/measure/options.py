@@ -107,7 +107,7 @@ def own_options(
 
 
 def _help(name: str, docstring: str, default: Any) -> str:
-    """Return the help of an option; a default that is None has to be told in words."""
+    """Return the help of an option; a default that is None has to be described."""
     text = _HELP.get(name, "")
     if not text or (default is None and "Default: " not in text):
         text = docstring or text

@@ -73,13 +73,12 @@ class CudaDevice:
     ) -> tuple[tuple[Any, ...], Any, Any, Any]:
         gpu, shape = self._backend, tuple(trace.states.shape)
         parts = {"weights": self._params.weight_hh, "trace": trace.states, "output adjoint": output_adjoint}
-        given = output_adjoint is not None
-        with self._memory("backprop", trace.inputs.shape, output_adjoint=given, **parts):
+        with self._memory("backprop", trace.inputs.shape, output_adjoint=output_adjoint is not None, **parts):
             weights = self._weights
             arrays = tuple(self._put(array) for array in (trace.inputs, trace.states, trace.gates))
             lengths = trace.lengths if trace.on_device else np.ascontiguousarray(trace.lengths, np.int64)
             lengths = self._put(lengths)
-            output_adjoint = self._put(output_adjoint) if given else None
+            output_adjoint = None if output_adjoint is None else self._put(output_adjoint)
             adjoint = gpu.empty(shape, self._dtype)
             self._copy(final_adjoint, adjoint[shape[0] - 1])
             d_inputs = gpu.empty(tuple(trace.inputs.shape), self._dtype)
