@@ -3,6 +3,7 @@
 NumPy takes a negative index from the end, and a GPU reads whatever lies before the array.  Here both are errors.
 """
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ class KernelFault(RuntimeError):
 
 
 _get, _set = np.ndarray.__getitem__, np.ndarray.__setitem__
+_uint64 = np.uint64
 # Kernels index with uint64, which is never negative and out of bounds once it has wrapped.
 _NEVER_NEGATIVE = frozenset({np.uint64, np.uint32, slice, type(Ellipsis), type(None)})
 
@@ -24,33 +26,81 @@ def _negative(index: Any) -> IndexError:
     return IndexError(f"index [{where}] is negative: on a GPU it lies before the array")
 
 
+def _check(index: Any) -> None:
+    for i in index if type(index) is tuple else (index,):
+        if type(i) not in _NEVER_NEGATIVE and i < 0:
+            raise _negative(index)
+
+
 class CheckedArray(np.ndarray):
     """A NumPy array whose integer indices must be in [0, n)."""
 
-    # The two bodies repeat their check: this runs for every element that a kernel touches, and a call costs
-    # as much as the check.
     def __getitem__(self, index: Any) -> Any:
-        if type(index) is tuple:
-            for i in index:
-                if type(i) not in _NEVER_NEGATIVE and i < 0:
-                    raise _negative(index)
-        elif type(index) not in _NEVER_NEGATIVE and index < 0:
-            raise _negative(index)
+        _check(index)
         return _get(self, index)
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        if type(index) is tuple:
-            for i in index:
-                if type(i) not in _NEVER_NEGATIVE and i < 0:
-                    raise _negative(index)
-        elif type(index) not in _NEVER_NEGATIVE and index < 0:
-            raise _negative(index)
+        _check(index)
         _set(self, index, value)
 
 
-def checked(array: np.ndarray) -> CheckedArray:
-    """Return a view of `array` that checks its indices."""
-    return array.view(CheckedArray)
+class FlatArray:
+    """A 1-D array whose integer indices must be in [0, n); anything else of it is the NumPy array's.
+
+    It holds the array and is none: for every element that a kernel touches, a subclass of `ndarray` takes twice as
+    long.  The two bodies repeat their check because a call costs as much as the rest.
+    """
+
+    __slots__ = ("values",)
+
+    def __init__(self, values: np.ndarray):
+        self.values = values
+
+    def __getitem__(self, index: Any) -> Any:
+        kind = type(index)
+        if kind is not _uint64 and (kind is not int or index < 0):
+            return self.values.view(CheckedArray)[index]
+        return self.values[index]
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        kind = type(index)
+        if kind is not _uint64 and (kind is not int or index < 0):
+            self.values.view(CheckedArray)[index] = value
+        else:
+            self.values[index] = value
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.values, name)
+
+
+class LocalArray:
+    """A thread's own 1-D array, for integer indices alone: a list of NumPy's numbers, which is quicker still."""
+
+    __slots__ = ("kind", "values")
+
+    def __init__(self, size: int, dtype: np.dtype):
+        self.kind, self.values = dtype.type, [_poison_of(dtype)] * size
+
+    def __getitem__(self, index: Any) -> Any:
+        if type(index) is not _uint64 and index < 0:
+            raise _negative(index)
+        return self.values[index]
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        if type(index) is not _uint64 and index < 0:
+            raise _negative(index)
+        self.values[index] = value if type(value) is self.kind else self.kind(value)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+def checked(array: np.ndarray) -> CheckedArray | FlatArray:
+    """Return the same memory with its indices checked."""
+    return FlatArray(array.view(np.ndarray)) if array.ndim == 1 else array.view(CheckedArray)
 
 
 def poisoned(shape: Any, dtype: Any) -> np.ndarray:
@@ -58,6 +108,11 @@ def poisoned(shape: Any, dtype: Any) -> np.ndarray:
     array = np.empty(shape, dtype)
     array.reshape(-1).view(np.uint8).fill(0xFF)
     return array
+
+
+@functools.cache
+def _poison_of(dtype: np.dtype) -> Any:
+    return poisoned(1, dtype)[0]
 
 
 class _Access:

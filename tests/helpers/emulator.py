@@ -17,7 +17,7 @@ from numba.np.numpy_support import as_dtype
 
 from gatescope.kernels.cuda import primitives
 from gatescope.kernels.cuda.driver import cuda
-from helpers.checked_arrays import CheckedArray, KernelFault, checked, poisoned, unwatched
+from helpers.checked_arrays import KernelFault, LocalArray, checked, poisoned, unwatched
 from helpers.emulator_threads import LANES, Launch, at_barrier, at_grid_barrier, in_warp, pause
 from helpers.function_copies import copy_with
 
@@ -31,12 +31,13 @@ except ModuleNotFoundError as missing:  # the emulator's own tests do not need i
     Backend = object  # type: ignore[assignment, misc]
 
 
+@functools.cache
 def _dtype(dtype: Any) -> np.dtype:
     return np.dtype(dtype) if isinstance(dtype, np.dtype | type | str) else np.dtype(as_dtype(dtype))
 
 
 class _Shared:
-    def array(self, shape: Any, dtype: Any, alignment: int | None = None) -> CheckedArray:
+    def array(self, shape: Any, dtype: Any, alignment: int | None = None) -> Any:
         frame = sys._getframe(1)
         # Numba's static arrays belong to the place in the code, so one in a loop is one array.
         place = (id(frame.f_code), frame.f_lasti)
@@ -44,15 +45,16 @@ class _Shared:
 
 
 class _Local:
-    def array(self, shape: Any, dtype: Any, alignment: int | None = None) -> CheckedArray:
-        return checked(poisoned(shape, _dtype(dtype)))
+    def array(self, shape: Any, dtype: Any, alignment: int | None = None) -> Any:
+        dtype = _dtype(dtype)
+        return LocalArray(shape, dtype) if isinstance(shape, int) else checked(poisoned(shape, dtype))
 
 
 class _Const:
-    def array_like(self, array: np.ndarray) -> CheckedArray:
-        view = checked(array)
+    def array_like(self, array: np.ndarray) -> Any:
+        view = array.view()
         view.flags.writeable = False
-        return view
+        return checked(view)
 
 
 class _Atomic:
@@ -178,11 +180,19 @@ def _is_stub(value: Any) -> bool:
 
 
 _CUDA = EmulatedCuda()
+_UINT64 = [np.uint64(value) for value in range(1 << 12)]
+
+
+def _uint64(value: Any) -> np.uint64:
+    """Return np.uint64(value): kernels make one for most of their indices, and NumPy takes half a microsecond."""
+    if type(value) is int and 0 <= value < 1 << 12:
+        return _UINT64[value]
+    return value if type(value) is np.uint64 else np.uint64(value)
 
 
 def _stand_ins() -> dict[int, Any]:
     """Return what replaces numba.cuda and, for `from numba.cuda import shared` and the like, its names; by identity."""
-    found: dict[int, Any] = {id(cuda): _CUDA}
+    found: dict[int, Any] = {id(cuda): _CUDA, id(np.uint64): _uint64}
     for name, member in vars(EmulatedCuda).items():
         value = getattr(cuda, name, None)
         # Small integers are shared by everybody: their identity says nothing.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from greenlet import getcurrent, greenlet
 
-from helpers.checked_arrays import CheckedArray, KernelFault, Watch, checked, poisoned, watched
+from helpers.checked_arrays import KernelFault, Watch, checked, poisoned, watched
 
 STATIC_LIMIT = 48 * 1024  # bytes of static shared memory a block that the assembler takes
 IDLE_ROUNDS = 10_000  # so many polls in a row without any other event are a deadlock
@@ -94,10 +94,10 @@ class Block:
         self.barrier = Meeting("barrier")
         self.dynamic = poisoned(dynamic, np.uint8)
         self.dynamic_watch = Watch("dynamic shared memory") if launched.races else None
-        self.static: dict[Any, CheckedArray] = {}
+        self.static: dict[Any, Any] = {}
         self.static_bytes = 0
 
-    def shared(self, place: Any, shape: Any, dtype: np.dtype) -> CheckedArray:
+    def shared(self, place: Any, shape: Any, dtype: np.dtype) -> Any:
         if shape == 0:
             array = np.frombuffer(self.dynamic, dtype, self.dynamic.size // dtype.itemsize)
             return checked(array) if self.dynamic_watch is None else watched(array, self.dynamic_watch)
