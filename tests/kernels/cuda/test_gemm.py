@@ -132,40 +132,66 @@ def test_product(gpu, monkeypatch, dtype, shape, rows, outputs, inputs):
     assert_sum(read(gpu, out), dtype, outputs, (d, w))
 
 
-# (R, M, K): tiles are chosen by M and K.
+@pytest.fixture
+def least_part(monkeypatch):
+    """Set how many rows a part of a sum has at least: with fewer, a sum of few rows has several parts."""
+    yield lambda rows: (monkeypatch.setattr(gemm, "_LEAST_PART", rows), gemm.plan_sum.cache_clear())
+    gemm.plan_sum.cache_clear()
+
+
+SLOW = pytest.mark.slow  # the parts' length that ships
+# (least rows of a part, R, M, K): tiles are chosen by M and K.
 GRADIENT = [
-    (1, 1, 1),
-    (0, 3, 2),
-    (700, 35, 1),
-    (300, 33, 8),
-    (530, 20, 10),
-    (261, 40, 17),
-    (19, 30, 40),
-    (20, 70, 35),
+    (256, 1, 1, 1),
+    (256, 0, 3, 2),
+    (80, 210, 35, 1),
+    (80, 100, 33, 8),
+    (16, 43, 20, 10),
+    (16, 27, 40, 17),
+    (16, 11, 30, 40),
+    (16, 11, 70, 35),
+    pytest.param(256, 700, 35, 1, marks=SLOW),
+    pytest.param(256, 530, 20, 10, marks=SLOW),
+    pytest.param(256, 261, 40, 17, marks=SLOW),
 ]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("rows", "outputs", "inputs"), GRADIENT)
-def test_weight_gradient(gpu, dtype, rows, outputs, inputs):
+@pytest.mark.parametrize(("least", "rows", "outputs", "inputs"), GRADIENT)
+def test_weight_gradient(gpu, least_part, dtype, least, rows, outputs, inputs):
     if rows * outputs * inputs > 20_000:
         not_in_simulator(gpu, "takes too long")
+    least_part(least)
     d, x, before = drawn(rows, dtype, (rows, outputs), (rows, inputs), (outputs, inputs))
     operands = place(gpu, d, 3, 1), place(gpu, x, 5, 2)
     plan = gemm.plan_sum(rows, outputs, inputs, dtype)
+    assert plan.parts == max(1, -(-rows // least))
     out = place(gpu, np.full((outputs, inputs), GUARD, dtype), 2, 3, GUARD)
     gemm.weight_gradient(gpu, *operands, out)
     assert_sum(read(gpu, out), dtype, plan.chain, (d.T, x))
+    if plan.shape in ("medium", "large"):
+        return  # the parts are added to what is there by the same kernel for every tile
     out = place(gpu, before, 2, 3, GUARD)
     gemm.weight_gradient(gpu, *operands, out, accumulate=True)
     assert_sum(read(gpu, out), dtype, plan.chain + 1, (d.T, x), (np.eye(outputs, dtype=dtype), before))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("rows", "outputs"), [(1, 1), (0, 5), (600, 33), (2500, 3)])
-def test_column_sums(gpu, dtype, rows, outputs):
+@pytest.mark.parametrize(
+    ("least", "rows", "outputs"),
+    [
+        (256, 1, 1),
+        (256, 0, 5),
+        (80, 210, 33),
+        (16, 520, 3),
+        pytest.param(256, 600, 33, marks=SLOW),
+        pytest.param(256, 2500, 3, marks=SLOW),
+    ],
+)
+def test_column_sums(gpu, least_part, dtype, least, rows, outputs):
     if rows > 500:
         not_in_simulator(gpu, "takes too long")
+    least_part(least)
     d, before = drawn(rows, dtype, (rows, outputs), (1, outputs))
     plan = gemm.plan_sum(rows, outputs, 0, dtype)
     ones = np.ones((1, rows), dtype)
@@ -177,37 +203,45 @@ def test_column_sums(gpu, dtype, rows, outputs):
         assert_sum(read(gpu, out), dtype, plan.chain + 1, *terms)
 
 
-def test_sums_run_in_chains_of_bounded_length(gpu, monkeypatch):
+def forget_sums():
+    """Forget the plans and kernels that are made for one length of a chain."""
+    for made in (gemm.plan_sum, gemm_tiled.make_product, gemm_narrow.make_sums):
+        made.cache_clear()
+
+
+@pytest.mark.parametrize("flush", [128, pytest.param(gemm_tiled.FLUSH, marks=SLOW)])
+@pytest.mark.parametrize("cols", [1, 9])
+def test_sums_run_in_chains_of_bounded_length(gpu, monkeypatch, flush, cols):
     not_in_simulator(gpu, "takes too long")
     # More rows than a chain takes, in one part: 1 + 2^-24 is 1 in float32, so one chain would stay at 1.
     monkeypatch.setattr(gemm, "_BLOCKS", 1)
-    gemm.plan_sum.cache_clear()
+    for module in (gemm_tiled, gemm_narrow):
+        monkeypatch.setattr(module, "FLUSH", flush)
+    forget_sums()
     try:
-        rows = 2 * gemm_tiled.FLUSH + 40
-        for cols in (1, 9):
-            plan = gemm.plan_sum(rows, 1, cols, "float32")
-            assert plan.parts == 1
-            assert plan.length > gemm_tiled.FLUSH
-            d, x = np.full((rows, 1), 2.0**-24, "float32"), np.ones((rows, cols), "float32")
-            d[0] = 1
-            d[[gemm_tiled.FLUSH - 1, gemm_tiled.FLUSH, 2 * gemm_tiled.FLUSH, rows - 1]] = (
-                2.0**-10
-            )  # none may be left out, or taken twice
-            out = Matrix(gpu.empty((cols,), "float32"), 1, cols)
-            gemm.weight_gradient(gpu, place(gpu, d), place(gpu, x), out)
-            exact = d.sum(dtype=np.float64)
-            # What the first chain loses is lost: FLUSH rows of it in a tile, an eighth of them in a strip.
-            lost = gemm_tiled.FLUSH * 2.0**-24 * (1 if cols > gemm_narrow.MOST else 1 / gemm_narrow.STRIPS)
-            np.testing.assert_allclose(gpu.to_host(out.array), exact, rtol=0, atol=lost + 2e-7)
-            assert gpu.to_host(out.array)[0] > 1.0001 + 4 * 2.0**-10
+        rows = 2 * flush + 40
+        plan = gemm.plan_sum(rows, 1, cols, "float32")
+        assert plan.parts == 1
+        assert plan.length > flush
+        d, x = np.full((rows, 1), 2.0**-24, "float32"), np.ones((rows, cols), "float32")
+        d[0] = 1
+        d[[flush - 1, flush, 2 * flush, rows - 1]] = 2.0**-10  # none may be left out, or taken twice
+        out = Matrix(gpu.empty((cols,), "float32"), 1, cols)
+        gemm.weight_gradient(gpu, place(gpu, d), place(gpu, x), out)
+        exact = d.sum(dtype=np.float64)
+        # What the first chain loses is lost: FLUSH rows of it in a tile, an eighth of them in a strip.
+        lost = flush * 2.0**-24 * (1 if cols > gemm_narrow.MOST else 1 / gemm_narrow.STRIPS)
+        np.testing.assert_allclose(gpu.to_host(out.array), exact, rtol=0, atol=lost + 2e-7)
+        assert gpu.to_host(out.array)[0] > 1 + 0.9 * flush * 2.0**-24 + 4 * 2.0**-10
     finally:
-        gemm.plan_sum.cache_clear()
+        forget_sums()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_same_bits_in_every_schedule(dtype):
+def test_same_bits_in_every_schedule(least_part, dtype):
     emulator = emulator_module()
-    d, x, w, bias = drawn(5, dtype, (270, 20), (270, 10), (20, 10), (1, 20))
+    least_part(24)
+    d, x, w, bias = drawn(5, dtype, (44, 20), (44, 10), (20, 10), (1, 20))
     results = []
     for seed in (0, 1):
         gpu = emulator.EmulatedGpu(seed=seed, multiprocessors=3 + seed)
@@ -219,7 +253,7 @@ def test_same_bits_in_every_schedule(dtype):
         gemm.affine(gpu, Matrix(on[1].array, 40, 10), on[2], on[3], rows)
         gemm.column_sums(gpu, on[0], sums)
         results.append([gpu.to_host(m.array).tobytes() for m in (grad, small, rows, sums)])
-        assert gemm.plan_sum(270, 20, 10, dtype).parts == 2
+        assert gemm.plan_sum(44, 20, 10, dtype).parts == 2
     assert results[0] == results[1]
 
 
