@@ -4,6 +4,7 @@ import json
 import re
 
 import numpy as np
+import pytest
 from helpers.command_line import SMALL, torch_weights
 from safetensors.numpy import save_file
 
@@ -12,7 +13,10 @@ from gatescope.comparison.compare import compare
 from gatescope.comparison.notes import notes
 from gatescope.datatypes import GradientFlow, Params, Trace
 
+blank_figures = pytest.mark.usefixtures("blank_figures")
 
+
+@blank_figures
 def test_compare_writes_everything(invoke, tmp_path):
     done = invoke("compare", "--steps", 700, "--hidden-size", 4)
     assert done.exit_code == 0, done.output
@@ -51,6 +55,7 @@ def test_compare_writes_everything(invoke, tmp_path):
     assert not list(out.rglob("*.partial"))
 
 
+@blank_figures
 def test_compare_with_every_option(invoke, tmp_path):
     np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((50, 3, 2)))
     done = invoke(
@@ -91,6 +96,7 @@ def test_compare_with_every_option(invoke, tmp_path):
     assert "ns per step of all 3 sequences" in done.stdout
 
 
+@blank_figures
 def test_compare_weights_from_files(invoke, tmp_path):
     save_file(torch_weights(4, 6), tmp_path / "trained.safetensors")
     np.savez(tmp_path / "other.npz", **torch_weights(3, 5))
@@ -112,6 +118,7 @@ def test_compare_weights_from_files(invoke, tmp_path):
     }
 
 
+@blank_figures
 def test_an_rnn_from_pytorch_is_tanh_or_relu(invoke, tmp_path):
     weights = {f"net.{name}": value for name, value in torch_weights(1, 4).items()}
     others = {f"other.{name}": value for name, value in torch_weights(4, 3).items()}
@@ -133,7 +140,7 @@ def test_an_rnn_from_pytorch_is_tanh_or_relu(invoke, tmp_path):
     assert "taken as tanh" in invoke("compare", *asked).stderr
 
 
-def test_any_file_name_will_do(invoke, tmp_path):
+def test_any_file_name_will_do(invoke, tmp_path, render_only):
     """Mathematics, markup, emoji and hidden labels: all are shown as they are, and no file replaces another."""
     names = [
         "a$b",
@@ -147,9 +154,11 @@ def test_any_file_name_will_do(invoke, tmp_path):
         "[x]",
     ]
     for name in names:
-        gs.init("gru", input_size=1, hidden_size=3).save(tmp_path / f"{name}.npz")
+        cell = "gru" if "$" in name else "rnn"
+        gs.init(cell, input_size=1, hidden_size=3).save(tmp_path / f"{name}.npz")
     np.save(tmp_path / "[red]$x.npy", np.ones(30))
     arguments = [part for name in names for part in ("--weights", f"{name}.npz")]
+    render_only("gradient_flow", "saturation")  # on which the names stand
     done = invoke("compare", *arguments, "--inputs", "[red]$x.npy")
     assert done.exit_code == 0, done.output
     assert "[red]$x.npy: 30 steps, one sequence" in done.stdout
@@ -161,12 +170,13 @@ def test_any_file_name_will_do(invoke, tmp_path):
     for stem in ("my_model", "my_model_2", "MY_model_3"):
         assert (out / f"trajectories_{stem}.png").exists()
     with np.load(out / "data" / "saturation.npz") as shares:
-        assert len(shares.files) == 4 * len(names)
+        assert len(shares.files) == 4 * 2
     done = invoke("run", "--weights", "[x].npz", "--steps", 1)
     assert done.exit_code == 0, done.output
     assert "[x] over the Santa Fe laser series: 1 step, 1 sequence," in done.stdout
 
 
+@blank_figures
 def test_one_step_of_one_unit_is_told_in_the_singular(invoke, tmp_path):
     done = invoke("compare", "--steps", 1, "--hidden-size", 1, "--threads", 1)
     assert done.exit_code == 0, done.output
@@ -181,6 +191,7 @@ def test_one_step_of_one_unit_is_told_in_the_singular(invoke, tmp_path):
     assert "none for fewer than three lags" in page
 
 
+@blank_figures
 def test_captions_name_a_gate_only_where_there_is_one(invoke, tmp_path):
     def page(*arguments):
         done = invoke("compare", *SMALL, *arguments)
@@ -207,6 +218,7 @@ def test_the_fit_windows_of_h_and_c_are_both_told():
     assert "over lags 4 to 40 (lstm to h); 2 to 20 (lstm to c), with" in notes(found)[2]
 
 
+@blank_figures
 def test_weights_and_fresh_cells_together_in_one_dtype(invoke, tmp_path):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
@@ -219,6 +231,7 @@ def test_weights_and_fresh_cells_together_in_one_dtype(invoke, tmp_path):
     assert {cell["dtype"] for cell in cells.values()} == {"float64"}
 
 
+@blank_figures
 def test_outputs_are_replaced_and_other_files_left(invoke, tmp_path):
     out = tmp_path / "gatescope-out"
     out.mkdir()
@@ -230,6 +243,7 @@ def test_outputs_are_replaced_and_other_files_left(invoke, tmp_path):
     assert not (out / "saturation.png").exists()  # an RNN has no gates
 
 
+@blank_figures
 def test_a_gradient_of_zero_is_shown_as_such(invoke, tmp_path):
     params = gs.init("rnn_relu", input_size=1, hidden_size=3)
     params.bias_ih[:] = -10  # no unit is ever active

@@ -112,6 +112,7 @@ def test_a_device_that_cannot_be_used(invoke, machine, monkeypatch, tmp_path, co
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_everything_is_computed_on_the_device(invoke, machine, monkeypatch, tmp_path):
     """Each call that computes is handed the device; here the CPU answers, as tests run without a GPU."""
     machine()

@@ -164,7 +164,8 @@ def test_unwritable_folder_is_found_before_the_computing(invoke, tmp_path, monke
     )
 
 
-def test_a_disk_that_fills_up_leaves_no_half_file(invoke, tmp_path, monkeypatch):
+def test_a_disk_that_fills_up_leaves_no_half_file(invoke, tmp_path, monkeypatch, render_only):
+    render_only("gradient_flow")
     out = tmp_path / "gatescope-out"
     assert invoke("compare", "--cells", "rnn", *SMALL).exit_code == 0
     before = (out / "report.html").read_bytes()

@@ -13,6 +13,7 @@ from gatescope.cli.measure.gradient_flow import thinned
 from gatescope.cli.options import InputOptions
 from gatescope.measurements.registry import MEASUREMENTS
 
+blank_figures = pytest.mark.usefixtures("blank_figures")
 SERIES = ["--hidden-size", "4", "--steps", "120"]
 # Command, its options, and what its table or its summary says.
 COMMANDS = {
@@ -56,6 +57,7 @@ def test_a_measurement_prints_a_table_and_writes_the_result_and_its_figure(name,
         assert f"{stem}.{suffix}" in done.stdout
 
 
+@blank_figures
 def test_the_numbers_are_those_of_the_function(invoke, tmp_path):
     np.save(tmp_path / "x.npy", np.random.default_rng(3).standard_normal((150, 2, 2)))
     params = gs.init("gru", input_size=2, hidden_size=3, seed=5, dtype="float64")
@@ -92,6 +94,7 @@ def test_the_numbers_are_those_of_the_function(invoke, tmp_path):
     assert gs.load(tmp_path / "gatescope-out" / "gradient_flow.npz") == expected
 
 
+@blank_figures
 def test_an_npz_is_measured_with_its_lengths(invoke, tmp_path):
     values = np.random.default_rng(3).standard_normal((60, 2, 1))
     np.savez(tmp_path / "padded.npz", inputs=values, lengths=[60.0, 35.0])
@@ -112,6 +115,7 @@ def test_an_npz_is_measured_with_its_lengths(invoke, tmp_path):
     assert "lengths of --inputs" in done.stderr
 
 
+@blank_figures
 def test_fixed_points_take_the_constant_input(invoke, tmp_path):
     done = invoke(
         "measure", "fixed-points", "--cell", "rnn", "--hidden-size", 2, "--at", "0.5,-1", "--starts", 20
@@ -126,6 +130,7 @@ def test_fixed_points_take_the_constant_input(invoke, tmp_path):
     np.testing.assert_array_equal(gs.load(tmp_path / "gatescope-out" / "fixed_points.npz").inputs, [2, 2, 2])
 
 
+@blank_figures
 def test_the_phase_diagram_of_a_cell_without_gates_over_a_series(invoke, tmp_path):
     np.save(tmp_path / "x.npy", np.random.default_rng(3).standard_normal((80, 2)))
     options = [
@@ -147,6 +152,7 @@ def test_the_phase_diagram_of_a_cell_without_gates_over_a_series(invoke, tmp_pat
     assert "over x.npy" in done.stdout
 
 
+@blank_figures
 @pytest.mark.parametrize("shape", [(200,), (200, 1), (200, 2, 1)])
 def test_a_long_npy_file_is_mapped_and_gives_the_same(shape, invoke, tmp_path, monkeypatch):
     np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal(shape).astype(np.float32))
@@ -250,6 +256,7 @@ def test_what_cannot_be_written_is_found_before_the_work(name, invoke, tmp_path,
     assert "file.txt" in done.stderr
 
 
+@blank_figures
 @pytest.mark.parametrize("name", RESUMABLE)
 def test_what_was_not_interrupted_leaves_nothing_to_continue_from(name, invoke, tmp_path):
     done = invoke("measure", name, *COMMANDS[name][0], "--resume", "kept.npz")
@@ -297,6 +304,7 @@ def test_an_interrupt_says_how_to_continue(invoke, tmp_path, monkeypatch):
     assert done.stderr.splitlines() == ["gatescope: interrupted; nothing is saved"]
 
 
+@blank_figures
 def test_an_interrupted_measurement_continues(invoke, tmp_path, monkeypatch):
     """The real thing: Ctrl-C in the middle, then the same command again."""
     flow = importlib.import_module("gatescope.measurements.gradient_flow")

@@ -8,6 +8,7 @@ import gatescope as gs
 from gatescope.recurrence.initialization import init_stack
 from gatescope.training import train
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
 COMMANDS = [["measure", "gradient-flow"], ["run"], ["compare"]]
 
 
