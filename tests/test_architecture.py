@@ -89,9 +89,9 @@ def test_every_file_of_measurements_that_returns_a_result_is_registered():
 
 def modules(package):
     yield package
-    for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-        if ".cuda" not in found.name:  # importing these asks for the GPU's packages
-            yield importlib.import_module(found.name)
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        if ".cuda" not in module.name:  # importing these asks for the GPU's packages
+            yield importlib.import_module(module.name)
 
 
 def test_no_module_is_hidden_by_something_of_its_name():

@@ -9,9 +9,9 @@ import pytest
 import gatescope
 
 MODULES = sorted(
-    found.name
-    for found in pkgutil.walk_packages(gatescope.__path__, "gatescope.")
-    if ".gpu." not in found.name and not found.name.endswith("kernels.cuda")
+    module.name
+    for module in pkgutil.walk_packages(gatescope.__path__, "gatescope.")
+    if ".gpu." not in module.name and not module.name.endswith("kernels.cuda")
 )
 
 

@@ -118,8 +118,8 @@ def test_bad_constants(name):
 
 @pytest.mark.parametrize("value", [3, 3.0, np.float32(3), np.int64(3)])
 def test_constants_of_any_real_type(value):
-    found = gs.init("gru", input_size=1, hidden_size=2, scheme="gaussian", gain=value)
-    assert found == gs.init("gru", input_size=1, hidden_size=2, scheme="gaussian(3)")
+    params = gs.init("gru", input_size=1, hidden_size=2, scheme="gaussian", gain=value)
+    assert params == gs.init("gru", input_size=1, hidden_size=2, scheme="gaussian(3)")
 
 
 @pytest.mark.parametrize("dtype", ["float16", "complex64", "int32", "bogus"])

@@ -210,12 +210,12 @@ def test_captions_name_a_gate_only_where_there_is_one(invoke, tmp_path):
 
 def test_the_fit_windows_of_h_and_c_are_both_told():
     inputs = np.ones((40, 1))
-    found = compare({"lstm": gs.init("lstm", input_size=1, hidden_size=3)}, inputs, timing_runs=1)
-    assert "over lags 4 to 40, with" in notes(found)[2]
-    (measured,) = found
+    comparison = compare({"lstm": gs.init("lstm", input_size=1, hidden_size=3)}, inputs, timing_runs=1)
+    assert "over lags 4 to 40, with" in notes(comparison)[2]
+    (measured,) = comparison
     flow = measured.flow_c
     flow.log_norm[21:] = -np.inf  # it becomes exactly 0
-    assert "over lags 4 to 40 (lstm to h); 2 to 20 (lstm to c), with" in notes(found)[2]
+    assert "over lags 4 to 40 (lstm to h); 2 to 20 (lstm to c), with" in notes(comparison)[2]
 
 
 @blank_figures

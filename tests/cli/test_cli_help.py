@@ -18,20 +18,20 @@ from gatescope.measurements.registry import MEASUREMENTS
 
 def commands():
     """All commands that do something, by what a user types."""
-    found = {}
+    options = {}
 
     def walk(name, one):
         if name == "measure":
-            found.update({f"measure {row.command}": command_of(row) for row in MEASUREMENTS})
+            options.update({f"measure {row.command}": command_of(row) for row in MEASUREMENTS})
         elif isinstance(one, click.Group):
             for part, inner in one.commands.items():
                 walk(part, inner)
         else:
-            found[name] = one
+            options[name] = one
 
     for name, one in typer.main.get_command(main.app).commands.items():
         walk(name, one)
-    return found
+    return options
 
 
 COMMANDS = commands()

@@ -121,9 +121,9 @@ def test_fixed_points_take_the_constant_input(invoke, tmp_path):
         "measure", "fixed-points", "--cell", "rnn", "--hidden-size", 2, "--at", "0.5,-1", "--starts", 20
     )
     assert done.exit_code == 0, done.output
-    found = gs.load(tmp_path / "gatescope-out" / "fixed_points.npz")
-    np.testing.assert_array_equal(found.inputs, [0.5, -1])
-    assert found.starts == 20
+    result = gs.load(tmp_path / "gatescope-out" / "fixed_points.npz")
+    np.testing.assert_array_equal(result.inputs, [0.5, -1])
+    assert result.starts == 20
     gs.init("rnn", input_size=3, hidden_size=2).save(tmp_path / "w.npz")
     done = invoke("measure", "fixed-points", "--weights", "w.npz", "--at", "2", "--starts", 20)
     assert done.exit_code == 0, done.output
@@ -145,10 +145,10 @@ def test_the_phase_diagram_of_a_cell_without_gates_over_a_series(invoke, tmp_pat
     ]
     done = invoke("measure", "phase-diagram", *options, "--inputs", "x.npy")
     assert done.exit_code == 0, done.output
-    found = gs.load(tmp_path / "gatescope-out" / "phase_diagram.npz")
-    assert found.exponent.shape == (2, 4, 1)
-    np.testing.assert_array_equal(found.gain, [0.5, 1, 1.5, 2])
-    assert (found.steps, found.gate) == (80, "")
+    result = gs.load(tmp_path / "gatescope-out" / "phase_diagram.npz")
+    assert result.exponent.shape == (2, 4, 1)
+    np.testing.assert_array_equal(result.gain, [0.5, 1, 1.5, 2])
+    assert (result.steps, result.gate) == (80, "")
     assert "over x.npy" in done.stdout
 
 

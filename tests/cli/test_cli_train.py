@@ -289,8 +289,8 @@ def test_a_loss_above_the_baseline_is_said_to_be():
     run = run_of(loss=[0.9, 0.5], seconds=[1, 1])  # the validation loss is 1.3 of that
     for baseline, told_of in {0.4: (True, True), 0.6: (False, True), 0.7: (False, False)}.items():
         rows = told(run, baseline=baseline)
-        found = rows["training loss, first to last epoch"], rows["validation loss (others), last"]
-        assert tuple(text.endswith(", still above the baseline") for text in found) == told_of
+        losses = rows["training loss, first to last epoch"], rows["validation loss (others), last"]
+        assert tuple(text.endswith(", still above the baseline") for text in losses) == told_of
         assert rows["baseline: known"] == f"{baseline:g}"
     for rows in (told(run), told(run, baseline=0.4, at="every")):  # none, or none that is comparable
         assert not any("above" in text for text in rows.values())

@@ -17,14 +17,14 @@ def run(tmp_path):
     """Return a GRU of 3 units under an LSTM of 4, whose best model is not the last one."""
     batch = gs.tasks.adding(steps=12, sequences=3, seed=0)
     stack = init_stack(["gru", "lstm"], hidden_size=[3, 4], heads=batch, seed=0)
-    found = train.train(stack, batch, epochs=3, lr=1e-2)
-    assert found.best != found.model
-    found.save(tmp_path / "run.npz")
-    found.model.save(tmp_path / "stack.npz")
+    run = train.train(stack, batch, epochs=3, lr=1e-2)
+    assert run.best != run.model
+    run.save(tmp_path / "run.npz")
+    run.model.save(tmp_path / "stack.npz")
     rng = np.random.default_rng(0)
     for width in (2, 3):
         np.save(tmp_path / f"x{width}.npy", rng.standard_normal((30, width)))
-    return found
+    return run
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

@@ -32,21 +32,21 @@ def cells():
 
 
 @pytest.fixture(scope="module")
-def found(cells, inputs):
+def comparison(cells, inputs):
     return compare(cells, inputs, timing_runs=2, threads=1)
 
 
-def test_results_are_those_of_run_and_gradient_flow(found, cells, inputs):
+def test_results_are_those_of_run_and_gradient_flow(comparison, cells, inputs):
     for label, params in cells.items():
-        measured = found[label]
+        measured = comparison[label]
         np.testing.assert_array_equal(measured.trace.states, gs.run(params, inputs).states)
         flow = gs.gradient_flow(params, inputs, wrt="h")
         np.testing.assert_array_equal(measured.flow_h.log_norm, flow.log_norm)
         np.testing.assert_array_equal(measured.flow_h.lag, np.arange(STEPS + 1))
     flow_c = gs.gradient_flow(cells["lstm"], inputs, wrt="c")
-    np.testing.assert_array_equal(found["lstm"].flow_c.log_norm, flow_c.log_norm)
-    assert found["rnn"].flow_c is None
-    assert found["gru"].flow_c is None
+    np.testing.assert_array_equal(comparison["lstm"].flow_c.log_norm, flow_c.log_norm)
+    assert comparison["rnn"].flow_c is None
+    assert comparison["gru"].flow_c is None
 
 
 def test_a_padded_sequence_is_compared_as_if_alone(cells, inputs):
@@ -55,7 +55,7 @@ def test_a_padded_sequence_is_compared_as_if_alone(cells, inputs):
     alone = compare(cells, inputs[: lengths[1], 1:], timing_runs=1)
     for label in cells:
         np.testing.assert_array_equal(padded[label].trace.lengths, lengths)
-        both, one = (found[label].flow_h.half_life().value for found in (padded, alone))
+        both, one = (comparison[label].flow_h.half_life().value for comparison in (padded, alone))
         assert both[1] == one[0]
 
 
@@ -68,24 +68,24 @@ def test_inputs_are_scanned_once_for_each_dtype(cells, inputs, monkeypatch):
     assert len(scans) == 2
 
 
-def test_a_comparison_presents_itself_and_is_saved(found, tmp_path):
-    table = found.table()
-    assert list(table.header) == ["", *found.labels]
+def test_a_comparison_presents_itself_and_is_saved(comparison, tmp_path):
+    table = comparison.table()
+    assert list(table.header) == ["", *comparison.labels]
     assert dict((row[0], row[1:]) for row in table.rows)["parameters"] == tuple(
-        measured.params.count() for measured in found
+        measured.params.count() for measured in comparison
     )
-    title, timing = found.summary().splitlines()
+    title, timing = comparison.summary().splitlines()
     assert title == table.title == f"{STEPS} steps, 2 sequences"
     assert "median of 2 runs with at most 1 thread on the CPU" in timing
-    found.save(tmp_path / "c.npz")
-    assert gs.load(tmp_path / "c.npz") == found
-    assert "<table>" in found._repr_html_()
+    comparison.save(tmp_path / "c.npz")
+    assert gs.load(tmp_path / "c.npz") == comparison
+    assert "<table>" in comparison._repr_html_()
 
 
-def test_numbers_are_the_fits_medians(found):
-    numbers = found.numbers()
-    assert list(numbers) == list(found.labels) == ["rnn", "gru", "lstm"]
-    for label, measured in zip(found.labels, found, strict=True):
+def test_numbers_are_the_fits_medians(comparison):
+    numbers = comparison.numbers()
+    assert list(numbers) == list(comparison.labels) == ["rnn", "gru", "lstm"]
+    for label, measured in zip(comparison.labels, comparison, strict=True):
         gradient = numbers[label]["gradient"]["h"]
         rate = measured.flow_h.decay_rate()
         assert gradient["decay_rate_nats_per_step"] == np.median(rate.value)
@@ -115,18 +115,18 @@ def test_saturation_counts_the_trace(cells, inputs):
     assert measured.saturation.saturated() == pytest.approx(np.mean(fractions), rel=1e-12)
 
 
-def test_a_cell_without_gates_has_no_fraction(found):
-    assert found["rnn"].saturation.saturated() is None
-    assert found["rnn"].saturation.gates == ()
+def test_a_cell_without_gates_has_no_fraction(comparison):
+    assert comparison["rnn"].saturation.saturated() is None
+    assert comparison["rnn"].saturation.gates == ()
 
 
-def test_time_is_positive_and_says_how_it_was_taken(found):
-    for measured in found:
+def test_time_is_positive_and_says_how_it_was_taken(comparison):
+    for measured in comparison:
         assert 0 < measured.nanoseconds < 1e9
         assert measured.timing_runs == 2
         assert measured.threads == 1
-    assert found.provenance["threads"] == 1
-    assert found.provenance["device"] == "cpu"
+    assert comparison.provenance["threads"] == 1
+    assert comparison.provenance["device"] == "cpu"
 
 
 @pytest.mark.parametrize(
@@ -156,8 +156,8 @@ def test_arithmetic_leaves_the_equations_alone():
     assert (a[0], n[0], h[0]) == (0.5, 0.0, 0.5)
 
 
-def test_measurement_is_saved_and_loaded(found, tmp_path):
-    for measured in found:
+def test_measurement_is_saved_and_loaded(comparison, tmp_path):
+    for measured in comparison:
         path = tmp_path / f"{measured.label}.npz"
         measured.save(path)
         loaded = CellMeasurements.load(path)
@@ -167,8 +167,8 @@ def test_measurement_is_saved_and_loaded(found, tmp_path):
 
 def test_a_rate_takes_three_lags(cells):
     for steps, known in ((1, False), (2, True)):
-        found = compare(cells, np.ones((steps, 3)), timing_runs=1)
-        for numbers in found.numbers().values():
+        comparison = compare(cells, np.ones((steps, 3)), timing_runs=1)
+        for numbers in comparison.numbers().values():
             gradient = numbers["gradient"]["h"]
             assert (gradient["decay_rate_nats_per_step"] is not None) == known
             assert (gradient["r_squared"] is not None) == known

@@ -69,10 +69,10 @@ def results():
     )
 
 
-def assert_same(found, expected):
-    assert type(found) is type(expected)
+def assert_same(loaded, expected):
+    assert type(loaded) is type(expected)
     for name, value in vars(expected).items():
-        other = getattr(found, name)
+        other = getattr(loaded, name)
         if isinstance(value, Result):
             assert_same(other, value)
         elif isinstance(value, np.ndarray):
@@ -182,9 +182,9 @@ def test_r_squared_needs_three_points(points, known):
 
 def test_provenance_comes_back_as_plain_values(tmp_path):
     lstm().save(tmp_path / "a.npz")
-    found = Params.load(tmp_path / "a.npz").provenance
-    assert found == {"seed": 3, "scheme": None, "shape": (8, (2,)), "gains": [1.5, 0.5]}
-    assert type(found["seed"]) is int
+    loaded = Params.load(tmp_path / "a.npz").provenance
+    assert loaded == {"seed": 3, "scheme": None, "shape": (8, (2,)), "gains": [1.5, 0.5]}
+    assert type(loaded["seed"]) is int
 
 
 def test_provenance_that_cannot_be_kept_is_refused(tmp_path):

@@ -29,7 +29,7 @@ SMALL = {"steps": 50, "sequences": 4, "epochs": 3, "seeds": 2}
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory):
+def result(tmp_path_factory):
     return run_long_series(tmp_path_factory.mktemp("runs"), **SMALL)
 
 
@@ -37,46 +37,46 @@ def too_late(*_args, **_kwargs):
     raise AssertionError("something was trained")
 
 
-def test_it_returns_a_curve_a_cell_and_seed(found):
-    assert (found.cells, found.seeds.tolist()) == (("lstm", "gru"), [0, 1])
-    assert found.loss.shape == found.gradient_norm.shape == found.clipped.shape == (2, 2, 3)
+def test_it_returns_a_curve_a_cell_and_seed(result):
+    assert (result.cells, result.seeds.tolist()) == (("lstm", "gru"), [0, 1])
+    assert result.loss.shape == result.gradient_norm.shape == result.clipped.shape == (2, 2, 3)
     for name in ("loss", "gradient_norm", "clipped", "seconds"):
-        assert np.isfinite(getattr(found, name)).all()
-    assert len(set(found.loss[..., 0].ravel().tolist())) == 4  # every run has weights of its own
-    assert (found.loss[..., 2] < found.loss[..., 0]).all()
-    assert (found.steps, found.sequences, found.lookback, found.hidden_size) == (50, 4, 8, 16)
-    assert found.status == (("finished",) * 2,) * 2
-    assert found.preliminary
-    assert 2 < found.baseline < 3
+        assert np.isfinite(getattr(result, name)).all()
+    assert len(set(result.loss[..., 0].ravel().tolist())) == 4  # every run has weights of its own
+    assert (result.loss[..., 2] < result.loss[..., 0]).all()
+    assert (result.steps, result.sequences, result.lookback, result.hidden_size) == (50, 4, 8, 16)
+    assert result.status == (("finished",) * 2,) * 2
+    assert result.preliminary
+    assert 2 < result.baseline < 3
 
 
-def test_a_run_is_what_the_settings_say(found):
+def test_a_run_is_what_the_settings_say(result):
     batch = make(steps=50, sequences=4, lookback=8, seed=0)
     stack = init_stack("gru", hidden_size=16, heads=batch, seed=1, scheme="keras")
     run = train.train(stack, batch, optimizer=Adam(eps=1e-7), lr=1e-3, clip_norm=1.0, epochs=3, seed=1)
-    np.testing.assert_array_equal(found.loss[1, 1], run.history.loss)
-    np.testing.assert_array_equal(found.gradient_norm[1, 1], run.history.gradient_norm)
+    np.testing.assert_array_equal(result.loss[1, 1], run.history.loss)
+    np.testing.assert_array_equal(result.gradient_norm[1, 1], run.history.gradient_norm)
 
 
-def test_finished_runs_are_not_done_again(found, tmp_path, monkeypatch):
+def test_finished_runs_are_not_done_again(result, tmp_path, monkeypatch):
     first = run_long_series(tmp_path, **SMALL)
-    assert first == found
+    assert first == result
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["gru-0.npz", "gru-1.npz", "lstm-0.npz", "lstm-1.npz", "settings.json"]
     monkeypatch.setattr("gatescope.training.loop.Trainer.run", too_late)
     again = run_long_series(tmp_path, **SMALL)
-    assert again == found
+    assert again == result
     fewer = run_long_series(tmp_path, **{**SMALL, "seeds": [1]}, cells=("gru",))
-    np.testing.assert_array_equal(fewer.loss[0, 0], found.loss[1, 1])
+    np.testing.assert_array_equal(fewer.loss[0, 0], result.loss[1, 1])
 
 
-def test_more_of_everything_goes_on(found, tmp_path):
+def test_more_of_everything_goes_on(result, tmp_path):
     run_long_series(tmp_path, **{**SMALL, "epochs": 1, "seeds": 1}, cells=("gru",))
-    assert run_long_series(tmp_path, **SMALL) == found
+    assert run_long_series(tmp_path, **SMALL) == result
 
 
 @pytest.mark.parametrize("stop", [0, 1, 2, 3])
-def test_stopped_between_runs_it_goes_on(stop, found, tmp_path):
+def test_stopped_between_runs_it_goes_on(stop, result, tmp_path):
     counted = itertools.count()
 
     def stopping(_line):
@@ -86,7 +86,7 @@ def test_stopped_between_runs_it_goes_on(stop, found, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run_long_series(tmp_path, **SMALL, log=stopping)
     assert len(list(tmp_path.glob("*.npz"))) == stop
-    assert run_long_series(tmp_path, **SMALL) == found
+    assert run_long_series(tmp_path, **SMALL) == result
 
 
 def test_ctrl_c_in_a_run_is_an_interrupt_that_says_how_to_go_on(tmp_path, monkeypatch):
@@ -103,7 +103,7 @@ def test_ctrl_c_in_a_run_is_an_interrupt_that_says_how_to_go_on(tmp_path, monkey
 
 
 @pytest.mark.slow
-def test_killed_at_any_time_it_goes_on(found, tmp_path):
+def test_killed_at_any_time_it_goes_on(result, tmp_path):
     code = (
         "import sys; from gatescope.experiments.long_series.run import run_long_series\n"
         f"run_long_series(sys.argv[1], **{ {**SMALL, 'epochs': 400}!r}, checkpoint_seconds=0)"
@@ -119,7 +119,7 @@ def test_killed_at_any_time_it_goes_on(found, tmp_path):
         process.wait()
     whole = run_long_series(tmp_path / "whole", **{**SMALL, "epochs": 400})
     assert run_long_series(tmp_path, **{**SMALL, "epochs": 400}) == whole
-    np.testing.assert_array_equal(whole.loss[..., :3], found.loss)
+    np.testing.assert_array_equal(whole.loss[..., :3], result.loss)
 
 
 def test_a_run_that_diverged_ends_there(tmp_path, monkeypatch):
@@ -265,17 +265,17 @@ def test_a_place_that_is_no_folder(tmp_path):
             run_long_series(place, **SMALL)
 
 
-def test_the_result_is_a_result(found, tmp_path):
-    found.save(tmp_path / "result.npz")
-    assert gs.load(tmp_path / "result.npz") == found
-    assert isinstance(found, LongSeriesResult)
-    assert found.provenance["dtype"] == "float32"
+def test_the_result_is_a_result(result, tmp_path):
+    result.save(tmp_path / "result.npz")
+    assert gs.load(tmp_path / "result.npz") == result
+    assert isinstance(result, LongSeriesResult)
+    assert result.provenance["dtype"] == "float32"
     assert os.path.getsize(tmp_path / "result.npz") < 20_000
 
 
-def test_an_epoch_is_timed_for_every_run(found):
-    assert found.seconds.shape == (2, 2)
-    assert (found.seconds > 0).all()
+def test_an_epoch_is_timed_for_every_run(result):
+    assert result.seconds.shape == (2, 2)
+    assert (result.seconds > 0).all()
 
 
 def test_a_cell_that_takes_longer_is_found_out(monkeypatch):
@@ -294,8 +294,8 @@ def test_a_cell_that_takes_longer_is_found_out(monkeypatch):
 
     monkeypatch.setattr(times, "perf_counter", lambda: now[0])
     monkeypatch.setattr(times.Engine, "back", back)
-    found = times.epoch_times(
+    seconds = times.epoch_times(
         models, batch, ("lstm", "gru"), (0, 3), optimizer=Adam(), lr=1e-3, clip_norm=1.0, threads=1
     )
-    np.testing.assert_array_equal(found, [[2.0, 2.0], [0.5, 0.5]])
+    np.testing.assert_array_equal(seconds, [[2.0, 2.0], [0.5, 0.5]])
     assert models["gru", 3] == init_stack("gru", hidden_size=4, heads=batch, seed=3)

@@ -17,12 +17,12 @@ def pair(lstm, gru, seeds=3):
 
 
 def naive_running_median(curve, width):
-    found = []
+    values = []
     for k in range(len(curve)):
         inside = min(k, len(curve) - 1 - k)
         reach = min(width // 2, max(10, inside))
-        found.append(np.median([curve[j] for j in range(len(curve)) if abs(j - k) <= reach]))
-    return np.array(found)
+        values.append(np.median([curve[j] for j in range(len(curve)) if abs(j - k) <= reach]))
+    return np.array(values)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 20, 21, 22, 100, 101, 150, 300])
@@ -34,9 +34,9 @@ def test_the_running_median_is_that_of_each_window(size, width):
 
 def test_the_running_median_ends_where_the_curve_does():
     curve = np.r_[np.arange(50.0), np.full(10, np.nan)]
-    found = running_median(curve, 21)
-    assert np.isnan(found[50:]).all()
-    np.testing.assert_array_equal(found[:50], running_median(curve[:50], 21))
+    values = running_median(curve, 21)
+    assert np.isnan(values[50:]).all()
+    np.testing.assert_array_equal(values[:50], running_median(curve[:50], 21))
 
 
 def test_a_crossing_is_found_where_it_is_and_says_who_is_lower():
@@ -75,9 +75,9 @@ def test_volatility_is_of_the_noise_and_not_of_the_trend():
     rng = np.random.default_rng(0)
     noise = 0.05 * rng.standard_normal((2, 4, 300))
     curves = FALLING * np.exp(noise * np.array([1, 3])[:, None, None])
-    found = made(curves).volatility(epochs=200)
+    values = made(curves).volatility(epochs=200)
     # A running median over 101 numbers takes a hundredth of the variance or so with it.
-    np.testing.assert_allclose(found.mean(axis=1), [0.05, 0.15], rtol=0.08)
+    np.testing.assert_allclose(values.mean(axis=1), [0.05, 0.15], rtol=0.08)
     line = made(curves).volatility(epochs=200, detrend="line")
     np.testing.assert_allclose(line.mean(axis=1), [0.05, 0.15], rtol=0.08)
 
@@ -110,10 +110,10 @@ def test_a_run_that_diverged_has_no_count_of_spikes():
     curves[0, 1, 450:] = np.nan  # within the window
     curves[0, 2, 50:] = np.nan  # before it
     curves[1, 2, 599:] = np.nan  # at its end
-    found = made(curves).spikes()
-    assert found.dtype == np.float64
-    np.testing.assert_array_equal(found, [[1, np.nan, np.nan], [1, 0, np.nan]])
-    assert made(curves).mean(found, "lstm").value == 1  # and not a third
+    values = made(curves).spikes()
+    assert values.dtype == np.float64
+    np.testing.assert_array_equal(values, [[1, np.nan, np.nan], [1, 0, np.nan]])
+    assert made(curves).mean(values, "lstm").value == 1  # and not a third
 
 
 def test_levels_and_who_is_lower():
@@ -158,13 +158,15 @@ def test_ratios_are_of_pairs():
 
 def test_bootstrap_intervals():
     values = np.random.default_rng(0).normal(3, 1, 200)
-    found = bootstrap(values)
-    assert found.value == values.mean()
+    interval = bootstrap(values)
+    assert interval.value == values.mean()
     # That of the normal distribution, near enough for 200 numbers and 9,999 samples.
     np.testing.assert_allclose(
-        [found.low, found.high], values.mean() + np.array([-1, 1]) * 1.96 * values.std() / 200**0.5, atol=0.03
+        [interval.low, interval.high],
+        values.mean() + np.array([-1, 1]) * 1.96 * values.std() / 200**0.5,
+        atol=0.03,
     )
-    assert bootstrap(values) == found
+    assert bootstrap(values) == interval
     assert bootstrap(np.array([2.0, 2.0])) == (2, 2, 2)
     assert bootstrap(np.array([2.0, np.nan]))[0] == 2
     assert np.isnan(bootstrap(np.array([2.0]))[1:]).all()
@@ -185,10 +187,10 @@ def test_only_the_full_size_is_not_preliminary():
 def test_it_is_saved_and_loaded(tmp_path):
     result = made(as_published(2, 30), seconds=[[1, 2], [3, 4]])
     result.save(tmp_path / "result.npz")
-    found = gs.load(tmp_path / "result.npz")
-    assert isinstance(found, LongSeriesResult)
-    assert found == result
-    np.testing.assert_array_equal(found.seconds, result.seconds)
+    loaded = gs.load(tmp_path / "result.npz")
+    assert isinstance(loaded, LongSeriesResult)
+    assert loaded == result
+    np.testing.assert_array_equal(loaded.seconds, result.seconds)
 
 
 def test_what_cannot_be():

@@ -26,15 +26,15 @@ DECIDED = (
 
 
 def test_curves_like_the_published_ones_agree_with_them():
-    found = table(made(as_published(), seconds=SECONDS))
-    assert {name: found[name].agrees for name in DECIDED} == dict.fromkeys(DECIDED, "yes")
-    assert all(row.agrees == "-" for name, row in found.items() if name not in DECIDED)
-    assert found["GRU trains faster"].measured == "4 [4, 4] % of the time saved"
-    assert found["GRU trains faster"].published == "yes, by 3.84 % of the time (agrees: by however much)"
-    assert "GRU lower from epoch 47" in found["crossing"].measured
-    assert "in 10 of 10" in found["crossing"].measured
-    assert found["loss at epoch 1, LSTM"].published == "4.5"
-    assert found["final loss, GRU / LSTM"].published == "0.87"
+    rows = table(made(as_published(), seconds=SECONDS))
+    assert {name: rows[name].agrees for name in DECIDED} == dict.fromkeys(DECIDED, "yes")
+    assert all(row.agrees == "-" for name, row in rows.items() if name not in DECIDED)
+    assert rows["GRU trains faster"].measured == "4 [4, 4] % of the time saved"
+    assert rows["GRU trains faster"].published == "yes, by 3.84 % of the time (agrees: by however much)"
+    assert "GRU lower from epoch 47" in rows["crossing"].measured
+    assert "in 10 of 10" in rows["crossing"].measured
+    assert rows["loss at epoch 1, LSTM"].published == "4.5"
+    assert rows["final loss, GRU / LSTM"].published == "0.87"
 
 
 def crossing_at(epoch):
@@ -64,24 +64,24 @@ def test_a_gru_that_is_lower_from_the_start_crosses_nowhere():
 def test_runs_that_diverged_are_not_calm_in_the_table():
     curves = as_published()
     curves[0, 1:, 700:] = np.nan
-    found = table(made(curves))
-    (name,) = (name for name in found if name.startswith("spikes above") and name.endswith("LSTM"))
-    assert found[name].measured == f"{made(curves).spikes()[0, 0]:g} a run"
+    rows = table(made(curves))
+    (name,) = (name for name in rows if name.startswith("spikes above") and name.endswith("LSTM"))
+    assert rows[name].measured == f"{made(curves).spikes()[0, 0]:g} a run"
     curves[0] = np.nan
     assert table(made(curves))[name].measured == "-"
 
 
 def test_the_other_way_round_they_do_not():
-    found = table(made(as_published()[::-1], seconds=SECONDS[::-1]))
-    assert {name: found[name].agrees for name in DECIDED} == dict.fromkeys(DECIDED, "no")
+    rows = table(made(as_published()[::-1], seconds=SECONDS[::-1]))
+    assert {name: rows[name].agrees for name in DECIDED} == dict.fromkeys(DECIDED, "no")
 
 
 def test_what_the_seeds_do_not_decide_is_undecided():
     rng = np.random.default_rng(1)
     curve = 2 * np.exp(0.02 * rng.standard_normal((2, 10, 1000)) + 0.2 * rng.standard_normal((2, 10, 1)))
-    found = table(made(curve, seconds=1 + 0.1 * rng.standard_normal((2, 10))))
+    rows = table(made(curve, seconds=1 + 0.1 * rng.standard_normal((2, 10))))
     for name in DECIDED[2:]:
-        assert found[name].agrees == "undecided"
+        assert rows[name].agrees == "undecided"
 
 
 def test_a_smaller_run_says_preliminary_everywhere(tmp_path):
@@ -97,11 +97,11 @@ def test_a_smaller_run_says_preliminary_everywhere(tmp_path):
 
 
 def test_epochs_that_were_not_reached_are_not_compared():
-    found = table(made(as_published(3, 100)))
-    assert found["crossing"].agrees == found["lower median curve"].agrees == "-"
+    rows = table(made(as_published(3, 100)))
+    assert rows["crossing"].agrees == rows["lower median curve"].agrees == "-"
     assert table(made(as_published(3, 959)))["crossing"].agrees == "-"
     assert table(made(as_published(3, 960)))["crossing"].agrees == "preliminary: yes"
-    assert "1 to 100" not in found["lower median curve"].measured
+    assert "1 to 100" not in rows["lower median curve"].measured
     tiny = table(made(as_published(1, 2)))
     assert tiny["loss at epochs 60 to 90, LSTM"].measured == "-"
     assert tiny["lower median curve"].measured == "no such epochs"
@@ -124,7 +124,7 @@ def test_the_rules_of_agreement_are_told():
 
 
 @pytest.mark.parametrize(
-    ("found", "text"),
+    ("interval", "text"),
     [
         (Interval(1.0134, 0.99612, 1.0249), "1.01 [0.996, 1.02]"),
         (Interval(1.0134, 1.0013, 1.0249), "1.013 [1.001, 1.025]"),  # three digits would put 1 into it
@@ -134,8 +134,8 @@ def test_the_rules_of_agreement_are_told():
         (Interval(np.nan, np.nan, np.nan), "-"),
     ],
 )
-def test_an_interval_is_seen_to_lie_on_its_side_of_one(found, text):
-    assert found.text() == text
+def test_an_interval_is_seen_to_lie_on_its_side_of_one(interval, text):
+    assert interval.text() == text
 
 
 def test_a_course_that_is_too_short_to_judge_by_is_not():
@@ -144,9 +144,9 @@ def test_a_course_that_is_too_short_to_judge_by_is_not():
 
 
 def test_other_cells_are_shown_beside_nothing():
-    found = table(made(as_published()[:1], cells=("rnn",)))
-    assert found["loss at epoch 1, RNN"].published == "-"
-    assert not any(name in found for name in DECIDED)
+    rows = table(made(as_published()[:1], cells=("rnn",)))
+    assert rows["loss at epoch 1, RNN"].published == "-"
+    assert not any(name in rows for name in DECIDED)
 
 
 def test_the_choices_are_told():

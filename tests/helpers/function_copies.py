@@ -53,24 +53,24 @@ class _Copier:
     def concerned(self, start: FunctionType) -> set[FunctionType]:
         """Return the functions reached from `start` that lead to something to replace."""
         callers: dict[FunctionType, set[FunctionType]] = {start: set()}
-        found, pending = [], [start]
+        reached, pending = [], [start]
         while pending:
             function = pending.pop()
             for value in _reached(function):
                 for callee, replaced in self.inner(value):
                     if replaced:
-                        found.append(function)
+                        reached.append(function)
                     if callee is not None:
                         if callee not in callers:
                             callers[callee] = set()
                             pending.append(callee)
                         callers[callee].add(function)
         concerned: set[FunctionType] = set()
-        while found:
-            function = found.pop()
+        while reached:
+            function = reached.pop()
             if function not in concerned:
                 concerned.add(function)
-                found.extend(callers[function])
+                reached.extend(callers[function])
         return concerned
 
     def new(self, value: Any) -> Any:

@@ -76,9 +76,9 @@ def named(stack, vector):
 def assert_vectors_close(stack, actual, expected, tolerance):
     """Tensor by tensor: the largest error over the largest element expected; absolute where that is below 1."""
     for name, wanted in named(stack, np.asarray(expected)).items():
-        found = named(stack, np.asarray(actual))[name]
+        value = named(stack, np.asarray(actual))[name]
         largest = np.abs(wanted).max()
-        error = np.abs(found - wanted).max()
+        error = np.abs(value - wanted).max()
         # "not <=" and not ">", so that NaN fails.
         assert error <= tolerance * largest or error <= 1e-3 * tolerance, (
             f"{name}: error {error:.3g}, the largest element is {largest:.3g}, {tolerance:.0e} of it is allowed"

@@ -121,25 +121,25 @@ def head_losses(heads, y, targets, counted):
     """Each head's loss, the mean over the steps that count, by torch's own functions."""
     functional = torch.nn.functional
     y, targets = y[torch.tensor(counted)], torch.tensor(targets)[torch.tensor(counted)]
-    found, at, column = [], 0, 0
+    losses, at, column = [], 0, 0
     for head in map(Head._make, heads):
         part = y[:, at : at + head.size]
         wanted = targets[:, column : column + head.columns]
         at, column = at + head.size, column + head.columns
         if head.loss == "mse":
-            found.append(functional.mse_loss(part, wanted))
+            losses.append(functional.mse_loss(part, wanted))
         elif head.loss == "cross_entropy":
-            found.append(functional.cross_entropy(part, wanted[:, 0].long()))
+            losses.append(functional.cross_entropy(part, wanted[:, 0].long()))
         else:
             total = functional.binary_cross_entropy_with_logits(part, wanted, reduction="sum")
-            found.append(total / len(part))
-    return found
+            losses.append(total / len(part))
+    return losses
 
 
 def loss(heads, y, targets, counted):
     """Return what is trained on: the heads' losses times their weights, added up."""
-    found = head_losses(heads, y, targets, counted)
-    return sum(head.weight * value for head, value in zip(heads, found, strict=True))
+    losses = head_losses(heads, y, targets, counted)
+    return sum(head.weight * value for head, value in zip(heads, losses, strict=True))
 
 
 def train(stack, data, optimizer, *, updates, clip_norm=None, window=None, masks=None):

@@ -23,7 +23,7 @@ def state_dict(
     """Entries named and shaped as PyTorch names and shapes them."""
     rng = np.random.default_rng(0)
     rows = BLOCKS[cell] * units
-    found = {}
+    weights = {}
     for layer in range(layers):
         width = inputs if layer == 0 else units * (2 if backward else 1)
         for direction in ("", "_reverse") if backward else ("",):
@@ -31,8 +31,8 @@ def state_dict(
             if bias:
                 shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
             for kind, shape in shapes.items():
-                found[f"{prefix}{kind}_l{layer}{direction}"] = rng.normal(size=shape).astype(dtype)
-    return found
+                weights[f"{prefix}{kind}_l{layer}{direction}"] = rng.normal(size=shape).astype(dtype)
+    return weights
 
 
 def assert_entries(params, entries, suffix="_l0", prefix=""):
@@ -376,8 +376,8 @@ def test_files_that_torch_writes(tmp_path):
     for dtype in ("float32", "bfloat16"):
         live = live.to(getattr(sys.modules["torch"], dtype))
         save_torch(live.state_dict(), tmp_path / "a.safetensors")
-        found = load_torch(tmp_path / "a.safetensors", layer=1, reverse=True)
-        assert_entries(found, {k: v.float().numpy() for k, v in live.state_dict().items()}, "_l1_reverse")
+        weights = load_torch(tmp_path / "a.safetensors", layer=1, reverse=True)
+        assert_entries(weights, {k: v.float().numpy() for k, v in live.state_dict().items()}, "_l1_reverse")
 
 
 def test_live_projections_and_tensors_without_values():

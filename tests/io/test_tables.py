@@ -21,9 +21,9 @@ def test_arrays(tmp_path, shape, expected, kind):
     values = np.random.default_rng(0).normal(size=shape)
     path = tmp_path / f"x.{kind}"
     np.save(path, values) if kind == "npy" else np.savez(path, anything=values)
-    found = read_series(path, dtype="float64")
-    assert found.flags.c_contiguous
-    np.testing.assert_array_equal(found, values.reshape(expected))
+    series = read_series(path, dtype="float64")
+    assert series.flags.c_contiguous
+    np.testing.assert_array_equal(series, values.reshape(expected))
     assert read_series(path).dtype == np.float32
 
 
@@ -38,9 +38,9 @@ def test_npz_with_several_arrays(tmp_path):
 @pytest.mark.parametrize("dtype", ["uint8", "int64", "bool", "float16", ">f4"])
 def test_other_numbers_are_converted(tmp_path, dtype):
     np.save(tmp_path / "x.npy", np.array([1, 0, 1]).astype(dtype))
-    found = read_series(tmp_path / "x.npy")
-    assert found.dtype == np.float32
-    assert found.ravel().tolist() == [1, 0, 1]
+    series = read_series(tmp_path / "x.npy")
+    assert series.dtype == np.float32
+    assert series.ravel().tolist() == [1, 0, 1]
 
 
 @pytest.mark.parametrize(
@@ -62,8 +62,8 @@ def test_other_numbers_are_converted(tmp_path, dtype):
     ],
 )
 def test_text(tmp_path, text, expected):
-    found = read_series(text_file(tmp_path, text), dtype="float64")
-    np.testing.assert_array_equal(found, np.array(expected)[:, None, :])
+    series = read_series(text_file(tmp_path, text), dtype="float64")
+    np.testing.assert_array_equal(series, np.array(expected)[:, None, :])
 
 
 @pytest.mark.parametrize("name", ["x.csv", "x.TXT", "x.tsv", "x.dat"])

@@ -50,13 +50,13 @@ def by_backprop(case, unit=None):
     return log(squares) / 2
 
 
-def assert_same(found, expected, tolerance):
-    assert found.shape == expected.shape
+def assert_same(measured, expected, tolerance):
+    assert measured.shape == expected.shape
     for kind in (np.isnan, np.isneginf):
-        np.testing.assert_array_equal(kind(found), kind(expected))
+        np.testing.assert_array_equal(kind(measured), kind(expected))
     some = np.isfinite(expected)
     assert some.any()
-    np.testing.assert_allclose(found[some], expected[some], rtol=0, atol=tolerance)
+    np.testing.assert_allclose(measured[some], expected[some], rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("inputs", [2, 6])  # few: by scalar products; many: by a product

@@ -42,11 +42,11 @@ def stop(patch, owner, method, after, error=KeyboardInterrupt):
     original, left = getattr(owner, method), [after]
 
     def stopped(*args):
-        found = original(*args)
+        measured = original(*args)
         left[0] -= 1
         if left[0] == 0:
             raise error
-        return found
+        return measured
 
     patch.setattr(owner, method, stopped)
 
@@ -65,8 +65,8 @@ def resumed(case, path, **keywords):
     with pytest.MonkeyPatch.context() as patch:
         original = CpuDevice.forward
         patch.setattr(CpuDevice, "forward", lambda *args: (segments.append(0), original(*args))[1])
-        found = connectivity(case.params, case.inputs, resume=path, **keywords)
-    return found, len(segments)
+        measured = connectivity(case.params, case.inputs, resume=path, **keywords)
+    return measured, len(segments)
 
 
 PLACES = [
@@ -93,8 +93,8 @@ def test_resumed_is_uninterrupted(tmp_path, owner, method, after, finished, left
     interrupted(case, path, owner, method, after, threads=threads, **keywords)
     with np.load(path) as state:
         assert state["finished"] == finished
-    found, segments = resumed(case, path, threads=3 - threads, **keywords)
-    same(found, expected)
+    measured, segments = resumed(case, path, threads=3 - threads, **keywords)
+    same(measured, expected)
     assert segments == left  # what had been done was not done again
     assert os.listdir(tmp_path) == []
 
@@ -149,14 +149,14 @@ def test_interrupted_again_and_again(tmp_path):
             stop(patch, CpuDevice, "forward", 4)
             stop(patch, Adjoints, "back_to_inputs", 9)
             try:
-                found = connectivity(case.params, case.inputs, resume=path)
+                measured = connectivity(case.params, case.inputs, resume=path)
                 break
             except KeyboardInterrupt:
                 assert path.exists()
         times += 1
         assert times < 30
     assert times > 5
-    same(found, expected)
+    same(measured, expected)
     assert not path.exists()
 
 
@@ -178,10 +178,10 @@ def test_written_every_minute(tmp_path, monkeypatch):
 
 def test_nothing_is_left_behind_where_nothing_is_measured(tmp_path):
     case = gru(B=1)
-    found = connectivity(
+    measured = connectivity(
         case.params, case.inputs, target_steps=[2], source_steps=[5], resume=tmp_path / "state"
     )
-    assert np.isnan(found.log_norm).all()
+    assert np.isnan(measured.log_norm).all()
     assert os.listdir(tmp_path) == []
 
 

@@ -92,57 +92,57 @@ def anywhere(params, batch=1):
 )
 def test_a_saturated_lstm_has_the_verdict_and_the_half_life_of_its_forget_gate(bias, verdict):
     """The half-lives are 2.2, 14.3 and 62.7 steps; those wanted are a tenth of the series, 40."""
-    found = diagnose(held_by("lstm", {"f": bias}), np.zeros((400, 1)))
+    diagnosis = diagnose(held_by("lstm", {"f": bias}), np.zeros((400, 1)))
     rate = math.log1p(math.exp(-bias))  # -ln sigmoid
-    assert found.verdict == verdict
-    assert found.target_half_life == 40
-    assert_allclose(found.number("bound"), math.log(2) / 40, rtol=1e-15)
-    assert_allclose(found.number("exponent"), -rate, rtol=1e-9)
+    assert diagnosis.verdict == verdict
+    assert diagnosis.target_half_life == 40
+    assert_allclose(diagnosis.number("bound"), math.log(2) / 40, rtol=1e-15)
+    assert_allclose(diagnosis.number("exponent"), -rate, rtol=1e-9)
     for name in ("half_life_exponent", "half_life_adjoint", "half_life_gate", "half_life_gate_median"):
-        assert_allclose(found.number(name), math.log(2) / rate, rtol=1e-9, err_msg=name)
-    assert_allclose(found.number("mean_f"), 1 / (1 + math.exp(-bias)), rtol=1e-12)
-    assert (found.gate, found.suggestion) == (("f", "bias") if verdict == "vanishing" else ("", ""))
+        assert_allclose(diagnosis.number(name), math.log(2) / rate, rtol=1e-9, err_msg=name)
+    assert_allclose(diagnosis.number("mean_f"), 1 / (1 + math.exp(-bias)), rtol=1e-12)
+    assert (diagnosis.gate, diagnosis.suggestion) == (("f", "bias") if verdict == "vanishing" else ("", ""))
 
 
 def test_the_bias_suggested_is_the_one_that_the_gate_alone_needs():
     """With no recurrent weights a half-life of n steps needs f = 2^(-1/n), whatever the rest does."""
     params = held_by("lstm", {"f": 1.0})
-    found = diagnose(params, np.zeros((400, 1)), target_half_life=97)
+    diagnosis = diagnose(params, np.zeros((400, 1)), target_half_life=97)
     f = 0.5 ** (1 / 97)
     assert_allclose(
-        found.suggested_value, math.log(f / (1 - f)) - 1.0, atol=1e-3
+        diagnosis.suggested_value, math.log(f / (1 - f)) - 1.0, atol=1e-3
     )  # the digits it is rounded to
-    assert found.reached
+    assert diagnosis.reached
     # Half of the last digit of the bias is 0.05 % of the rate.
-    assert_allclose(found.number("suggested_half_life_exponent"), 97, rtol=1e-3)
-    applied = found.apply(params)
-    assert_array_equal(applied.gate("f")["bias_ih"], 1.0 + found.suggested_value)
+    assert_allclose(diagnosis.number("suggested_half_life_exponent"), 97, rtol=1e-3)
+    applied = diagnosis.apply(params)
+    assert_array_equal(applied.gate("f")["bias_ih"], 1.0 + diagnosis.suggested_value)
     assert_array_equal(np.delete(applied.bias_ih, np.s_[5:10]), np.delete(params.bias_ih, np.s_[5:10]))
     life = half_life(applied, np.zeros((400, 1)), transient=40)
-    assert life == found.suggested_half_life
+    assert life == diagnosis.suggested_half_life
     again = diagnose(applied, np.zeros((400, 1)), target_half_life=90)
     assert again.verdict == "near-critical"
     assert not again.suggestion
     with pytest.raises(ValueRangeError, match="nothing is suggested"):
         again.apply(applied)
     with pytest.raises(ValueRangeError, match="of the cell 'lstm'"):
-        found.apply(tanh_network(1.0, 5))
+        diagnosis.apply(tanh_network(1.0, 5))
 
 
 @pytest.mark.parametrize("margin", [0.97, 1.03])
 def test_the_edge_of_near_critical_is_the_wanted_half_life(margin):
     params = held_by("gru", {"z": 3.0})
     length = math.log(2) / math.log1p(math.exp(-3.0))
-    found = diagnose(params, np.zeros((400, 1)), target_half_life=margin * length)
-    assert found.verdict == ("near-critical" if margin < 1 else "vanishing")
+    diagnosis = diagnose(params, np.zeros((400, 1)), target_half_life=margin * length)
+    assert diagnosis.verdict == ("near-critical" if margin < 1 else "vanishing")
 
 
 def test_an_open_forget_gate_is_near_critical():
-    found = diagnose(held_by("lstm", {"f": 1.0}), np.zeros((100, 1)), clamp={"f": 1.0})
-    assert found.verdict == "near-critical"
-    assert abs(found.number("exponent")) < 1e-12
-    assert "f" not in found.clamped_gate  # it is clamped already
-    assert "Nothing is to be changed" in found.summary()
+    diagnosis = diagnose(held_by("lstm", {"f": 1.0}), np.zeros((100, 1)), clamp={"f": 1.0})
+    assert diagnosis.verdict == "near-critical"
+    assert abs(diagnosis.number("exponent")) < 1e-12
+    assert "f" not in diagnosis.clamped_gate  # it is clamped already
+    assert "Nothing is to be changed" in diagnosis.summary()
 
 
 def test_a_random_tanh_network_is_chaotic_above_the_edge_and_vanishing_below():
@@ -156,9 +156,9 @@ def test_a_random_tanh_network_is_chaotic_above_the_edge_and_vanishing_below():
     assert below.suggested_value > 1
     radius = np.abs(np.linalg.eigvals(high.weight_hh)).max()
     assert_allclose(above.number("spectral_radius"), radius, rtol=1e-12)
-    for found in (below, above):
-        assert (found.gate, found.gates, found.clamped_gate) == ("", (), ())
-        assert f"weight_hh times {found.suggested_value:g}" in found.summary()
+    for diagnosis in (below, above):
+        assert (diagnosis.gate, diagnosis.gates, diagnosis.clamped_gate) == ("", (), ())
+        assert f"weight_hh times {diagnosis.suggested_value:g}" in diagnosis.summary()
     assert_array_equal(above.apply(high).weight_hh, high.weight_hh * above.suggested_value)
 
 
@@ -171,11 +171,13 @@ def test_states_that_grow_are_not_called_chaotic():
         bias_ih=np.zeros(4),
         bias_hh=np.zeros(4),
     )
-    found = diagnose(params, np.zeros((300, 1)), initial_state=np.full((1, 1, 4), 0.1))
-    assert found.verdict == "exploding"
-    assert_allclose(found.number("exponent"), math.log(1.1), rtol=1e-9)
-    assert_allclose(found.number("state_growth"), math.log(1.1), rtol=1e-9)
-    assert_allclose(found.suggested_value, 0.5 ** (1 / 30) / 1.1, rtol=1e-3)  # the digits it is rounded to
+    diagnosis = diagnose(params, np.zeros((300, 1)), initial_state=np.full((1, 1, 4), 0.1))
+    assert diagnosis.verdict == "exploding"
+    assert_allclose(diagnosis.number("exponent"), math.log(1.1), rtol=1e-9)
+    assert_allclose(diagnosis.number("state_growth"), math.log(1.1), rtol=1e-9)
+    assert_allclose(
+        diagnosis.suggested_value, 0.5 ** (1 / 30) / 1.1, rtol=1e-3
+    )  # the digits it is rounded to
     with pytest.raises(ValueRangeError, match="not finite from step"):
         diagnose(
             dataclasses.replace(params, weight_hh=4 * np.eye(4)),
@@ -185,10 +187,12 @@ def test_states_that_grow_are_not_called_chaotic():
 
 
 def test_an_error_too_large_to_tell_is_near_critical_and_said():
-    found = diagnose(tanh_network(2.5, 16), noise(60), target_half_life=1e6, window=60)
-    assert 3 * found.number("exponent_error") > abs(found.number("exponent")) > found.number("bound")
-    assert found.verdict == "near-critical"
-    assert "too large to tell the exponent from 0" in found.summary()
+    diagnosis = diagnose(tanh_network(2.5, 16), noise(60), target_half_life=1e6, window=60)
+    assert (
+        3 * diagnosis.number("exponent_error") > abs(diagnosis.number("exponent")) > diagnosis.number("bound")
+    )
+    assert diagnosis.verdict == "near-critical"
+    assert "too large to tell the exponent from 0" in diagnosis.summary()
 
 
 # ---- the gate ----
@@ -196,16 +200,16 @@ def test_an_error_too_large_to_tell_is_near_critical_and_said():
 
 @pytest.mark.parametrize(("shut", "open_"), [("a", "p"), ("p", "a")])
 def test_of_two_gates_the_one_that_is_shut_is_named_and_its_bias_shifted(two_leaks, shut, open_):
-    found = diagnose(held_by("two_leaks_test", {shut: -1.0, open_: 6.0}), np.zeros((200, 1)))
-    assert found.verdict == "vanishing"
-    assert found.gate == shut
+    diagnosis = diagnose(held_by("two_leaks_test", {shut: -1.0, open_: 6.0}), np.zeros((200, 1)))
+    assert diagnosis.verdict == "vanishing"
+    assert diagnosis.gate == shut
     low, high = 1 / (1 + math.e), 1 / (1 + math.exp(-6))
-    assert_allclose(found.number("exponent"), math.log(low * high), rtol=1e-9)
-    assert_allclose(found.number(f"clamped_{shut}_open"), math.log(high), rtol=1e-9)
-    assert_allclose(found.number(f"clamped_{open_}_open"), math.log(low), rtol=1e-9)
-    assert (found.suggestion, found.suggested_gate, found.reached) == ("bias", shut, True)
+    assert_allclose(diagnosis.number("exponent"), math.log(low * high), rtol=1e-9)
+    assert_allclose(diagnosis.number(f"clamped_{shut}_open"), math.log(high), rtol=1e-9)
+    assert_allclose(diagnosis.number(f"clamped_{open_}_open"), math.log(low), rtol=1e-9)
+    assert (diagnosis.suggestion, diagnosis.suggested_gate, diagnosis.reached) == ("bias", shut, True)
     share = 0.5 ** (1 / 20) / high
-    assert_allclose(found.suggested_value, math.log(share / (1 - share)) + 1.0, atol=1e-3)
+    assert_allclose(diagnosis.suggested_value, math.log(share / (1 - share)) + 1.0, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -214,11 +218,15 @@ def test_of_two_gates_the_one_that_is_shut_is_named_and_its_bias_shifted(two_lea
 def test_interventions_are_those_of_clamped_spectra(cell):
     params = random_params(cell, input_size=1, hidden_size=5)
     x = noise(200, 2)
-    found = diagnose(params, x)
-    assert set(found.clamped_gate) == set(params.gate_names)
+    diagnosis = diagnose(params, x)
+    assert set(diagnosis.clamped_gate) == set(params.gate_names)
     trace = gs.run(params, x)
     for gate, at, value, error in zip(
-        found.clamped_gate, found.clamped_at, found.clamped_exponent, found.clamped_error, strict=True
+        diagnosis.clamped_gate,
+        diagnosis.clamped_at,
+        diagnosis.clamped_exponent,
+        diagnosis.clamped_error,
+        strict=True,
     ):
         clamped_at = 1.0 if at == "open" else trace.gate(gate).mean(axis=(0, 1))
         spectrum = lyapunov_spectrum(
@@ -229,23 +237,23 @@ def test_interventions_are_those_of_clamped_spectra(cell):
         assert_allclose(
             error, max(over_time, spectrum.exponents[:, 0].std()), rtol=1e-9
         )  # ddof = 1, over sqrt(2)
-        assert found.number(f"clamped_{gate}_{at}") == value
-    assert found.gate == ("f" if cell == "lstm" else "z")
-    best = np.argmin(np.abs(found.clamped_exponent))
-    assert (found.gate, "open") == (found.clamped_gate[best], found.clamped_at[best])
+        assert diagnosis.number(f"clamped_{gate}_{at}") == value
+    assert diagnosis.gate == ("f" if cell == "lstm" else "z")
+    best = np.argmin(np.abs(diagnosis.clamped_exponent))
+    assert (diagnosis.gate, "open") == (diagnosis.clamped_gate[best], diagnosis.clamped_at[best])
 
 
 def test_what_no_change_can_reach_is_said():
-    found = diagnose(held_by("gru", {}), np.zeros((100, 1)), clamp={"z": 0.5})
-    assert found.verdict == "vanishing"
-    assert (found.suggestion, found.suggested_gate, found.suggested_value, found.reached) == (
+    diagnosis = diagnose(held_by("gru", {}), np.zeros((100, 1)), clamp={"z": 0.5})
+    assert diagnosis.verdict == "vanishing"
+    assert (diagnosis.suggestion, diagnosis.suggested_gate, diagnosis.suggested_value, diagnosis.reached) == (
         "",
         "",
         0.0,
         False,
     )
-    assert "No suggestion reaches a half-life of 10 steps" in found.summary()
-    assert found.suggested_half_life is None
+    assert "No suggestion reaches a half-life of 10 steps" in diagnosis.summary()
+    assert diagnosis.suggested_half_life is None
 
 
 # ---- sentences and numbers ----
@@ -259,9 +267,9 @@ def some_diagnoses():
 
 def test_a_diagnosis_in_words():
     """The sentences of one network, whose numbers follow from its one bias."""
-    found = diagnose(held_by("lstm", {"f": 3.0}), np.zeros((400, 1)))
-    text = found.summary()
-    assert text == str(found)
+    diagnosis = diagnose(held_by("lstm", {"f": 3.0}), np.zeros((400, 1)))
+    text = diagnosis.summary()
+    assert text == str(diagnosis)
     assert text.splitlines()[0] == "lstm: vanishing"
     for part in (
         "Vanishing gradients: the leading Lyapunov exponent is −0.04859 ± ",
@@ -271,16 +279,16 @@ def test_a_diagnosis_in_words():
         "The gate responsible is f: clamping f open (at 1) would change the leading exponent from −0.04859 to 0",
         "The mean of f is 0.953; it is below 0.1 for 0.0 % and above 0.9 for 100.0 % of the time.",
         "At a lag of 43 steps the gradient's parts are, by their norms: 100.0 % on the direct path",
-        f"Suggestion: +{found.suggested_value:g} on the bias of f; with it the half-life measured is 4",
+        f"Suggestion: +{diagnosis.suggested_value:g} on the bias of f; with it the half-life measured is 4",
         "Measured over all 400 steps; the first 40 steps of these do not count.",
     ):
         assert part in text, part
 
 
 def test_no_sentence_says_what_is_not_known():
-    for found in some_diagnoses():
-        assert len(found.sentences) > 4
-        for text in found.sentences:
+    for diagnosis in some_diagnoses():
+        assert len(diagnosis.sentences) > 4
+        for text in diagnosis.sentences:
             assert "nan" not in text
             assert "not known" not in text
             assert "{" not in text
@@ -288,53 +296,60 @@ def test_no_sentence_says_what_is_not_known():
 
 def test_numbers_are_those_of_the_results():
     params, x = gs.init("lstm", input_size=1, hidden_size=5, seed=0), noise(300)
-    found = diagnose(params, x)
-    life, numbers = found.half_life, found.numbers
-    assert numbers["exponent"] == found.spectrum.exponents[0, 0]
-    assert_allclose(numbers["exponent_error"], found.spectrum.error[0, 0], rtol=1e-12)
+    diagnosis = diagnose(params, x)
+    life, numbers = diagnosis.half_life, diagnosis.numbers
+    assert numbers["exponent"] == diagnosis.spectrum.exponents[0, 0]
+    assert_allclose(numbers["exponent_error"], diagnosis.spectrum.error[0, 0], rtol=1e-12)
     assert numbers["half_life_exponent"] == life.by_exponent[0]
     assert numbers["half_life_adjoint"] == life.by_adjoint[0]
     assert numbers["half_life_gate"] == life.slowest[0]
     assert numbers["half_life_gate_median"] == life.median[0]
     assert numbers["decay_rate"] == life.adjoint_rate[0]
-    assert numbers["suggested_half_life_exponent"] == found.suggested_half_life.by_exponent[0]
+    assert numbers["suggested_half_life_exponent"] == diagnosis.suggested_half_life.by_exponent[0]
     assert life == half_life(params, x, transient=30)
     assert_allclose(
-        life.by_exponent, math.log(2) / -found.spectrum.exponents[:, 0], rtol=1e-6
+        life.by_exponent, math.log(2) / -diagnosis.spectrum.exponents[:, 0], rtol=1e-6
     )  # QR at other steps
-    row = list(found.paths.lag).index(int(numbers["fraction_lag"]))
-    assert numbers["fraction_direct"] == found.paths.norm_fractions()[row, 0, 0]
+    row = list(diagnosis.paths.lag).index(int(numbers["fraction_lag"]))
+    assert numbers["fraction_direct"] == diagnosis.paths.norm_fractions()[row, 0, 0]
     trace = gs.run(params, x)
     for k, gate in enumerate("ifgo"):
         values = trace.gate(gate).astype(np.float64)
-        assert_allclose(found.mean[k], values.mean(), rtol=1e-12)
-        assert_allclose(found.quantiles[k], np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95]), rtol=1e-12)
+        assert_allclose(diagnosis.mean[k], values.mean(), rtol=1e-12)
+        assert_allclose(
+            diagnosis.quantiles[k], np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95]), rtol=1e-12
+        )
         if gate == "g":
-            assert np.isnan(found.shut[k])
+            assert np.isnan(diagnosis.shut[k])
             assert "shut_g" not in numbers
         else:
-            assert (numbers[f"shut_{gate}"], numbers[f"open_{gate}"]) == (found.shut[k], found.open[k])
-            assert_allclose(found.shut[k], (values < 0.1).mean(), rtol=1e-12)
-            assert_allclose(found.open[k], (values > 0.9).mean(), rtol=1e-12)
+            assert (numbers[f"shut_{gate}"], numbers[f"open_{gate}"]) == (
+                diagnosis.shut[k],
+                diagnosis.open[k],
+            )
+            assert_allclose(diagnosis.shut[k], (values < 0.1).mean(), rtol=1e-12)
+            assert_allclose(diagnosis.open[k], (values > 0.9).mean(), rtol=1e-12)
     with pytest.raises(UnknownNameError, match="name='nothing' is not known; choose from"):
-        found.number("nothing")
+        diagnosis.number("nothing")
 
 
 def test_a_candidate_that_happens_to_be_positive_is_not_a_gate_that_opens():
     params = held_by("lstm", {"f": 1.0, "g": 2.0})
     params.gate("g")["weight_ih"][:] = 0.1
-    found = diagnose(params, noise())
-    assert 0 < found.quantiles[2].min() < found.quantiles[2].max() < 1
-    assert np.isnan(found.shut).tolist() == np.isnan(found.open).tolist() == [False, False, True, False]
+    diagnosis = diagnose(params, noise())
+    assert 0 < diagnosis.quantiles[2].min() < diagnosis.quantiles[2].max() < 1
+    assert (
+        np.isnan(diagnosis.shut).tolist() == np.isnan(diagnosis.open).tolist() == [False, False, True, False]
+    )
 
 
 def test_the_reach_is_where_float32_can_tell_no_more():
-    found = diagnose(held_by("lstm", {"f": 1.0}), np.zeros((400, 1)))
+    diagnosis = diagnose(held_by("lstm", {"f": 1.0}), np.zeros((400, 1)))
     eps = np.finfo(np.float64).eps
     f = 1 / (1 + math.exp(-1))
     # The first step back leaves h for c, after which c alone keeps f of itself.
-    decayed = found.flow.log_norm[:, 0] - found.flow.log_norm[0, 0]
-    reach = int(found.number("reach"))
+    decayed = diagnosis.flow.log_norm[:, 0] - diagnosis.flow.log_norm[0, 0]
+    reach = int(diagnosis.number("reach"))
     assert decayed[reach - 1] >= math.log(eps) > decayed[reach]
     assert abs(reach - math.log(eps) / math.log(f)) < 5
     single = diagnose(gs.init("lstm", input_size=1, hidden_size=5, seed=0), noise(300))
@@ -347,47 +362,47 @@ def test_the_reach_is_where_float32_can_tell_no_more():
 
 def test_a_window_is_the_end_of_the_run():
     params, x = random_params("lstm", input_size=1, hidden_size=5), noise(700, 6)
-    found = diagnose(params, x, window=200, target_half_life=10)
-    assert (found.steps, found.window, found.transient, found.sequences) == (700, 200, 20, 4)
+    diagnosis = diagnose(params, x, window=200, target_half_life=10)
+    assert (diagnosis.steps, diagnosis.window, diagnosis.transient, diagnosis.sequences) == (700, 200, 20, 4)
     state = gs.run(params, x[:500, :4]).final_state
     spectrum = lyapunov_spectrum(
         params, x[500:, :4], k=5, transient=20, qr_every=1, initial_state=state, checks=False
     )
-    assert_allclose(found.spectrum.exponents, spectrum.exponents, rtol=1e-12)
-    assert found.number("earlier_exponent") < 0
-    assert "the last 200 steps of 700 and the first 4 of the sequences" in found.summary()
+    assert_allclose(diagnosis.spectrum.exponents, spectrum.exponents, rtol=1e-12)
+    assert diagnosis.number("earlier_exponent") < 0
+    assert "the last 200 steps of 700 and the first 4 of the sequences" in diagnosis.summary()
     mapped = diagnose(params, iter([x[:300], x[300:]]), window=200, target_half_life=10)
-    assert mapped == found
-    assert diagnose(params, x, window=200, target_half_life=10, threads=1) == found
+    assert mapped == diagnosis
+    assert diagnose(params, x, window=200, target_half_life=10, threads=1) == diagnosis
 
 
 @pytest.mark.parametrize("cell", FEW)
 def test_every_cell_is_diagnosed_saved_and_loaded(cell, tmp_path):
     params = random_params(cell, input_size=1, hidden_size=5)
-    found = diagnose(params, np.abs(noise(120)))
+    diagnosis = diagnose(params, np.abs(noise(120)))
     path = tmp_path / "diagnosis.npz"
-    found.save(path)
+    diagnosis.save(path)
     loaded = Diagnosis.load(path)
-    assert loaded == found
+    assert loaded == diagnosis
     assert loaded == gs.load(path)
-    assert loaded.summary() == found.summary()
-    assert loaded.half_life == found.half_life
-    assert found.paths.paths == ("direct", *params.gate_names)
+    assert loaded.summary() == diagnosis.summary()
+    assert loaded.half_life == diagnosis.half_life
+    assert diagnosis.paths.paths == ("direct", *params.gate_names)
 
 
 def test_a_users_cell_is_diagnosed(two_leaks, tmp_path):
-    found = diagnose(random_params("two_leaks_test", input_size=1, hidden_size=5), noise(200))
-    assert found.verdict == "vanishing"
-    assert found.gate in ("a", "p")
-    assert found.gates == ("a", "p", "n")
-    found.save(tmp_path / "found.npz")
-    assert Diagnosis.load(tmp_path / "found.npz") == found
+    diagnosis = diagnose(random_params("two_leaks_test", input_size=1, hidden_size=5), noise(200))
+    assert diagnosis.verdict == "vanishing"
+    assert diagnosis.gate in ("a", "p")
+    assert diagnosis.gates == ("a", "p", "n")
+    diagnosis.save(tmp_path / "diagnosis.npz")
+    assert Diagnosis.load(tmp_path / "diagnosis.npz") == diagnosis
 
 
 def test_provenance():
     params = gs.init("gru", input_size=1, hidden_size=5, seed=3, dtype="float64")
-    found = diagnose(params, noise(60), seed=2, clamp={"r": 0.5})
-    kept = {key: found.provenance[key] for key in ("dtype", "seed", "direction_seed", "clamp")}
+    diagnosis = diagnose(params, noise(60), seed=2, clamp={"r": 0.5})
+    kept = {key: diagnosis.provenance[key] for key in ("dtype", "seed", "direction_seed", "clamp")}
     assert kept == {"dtype": "float64", "seed": 3, "direction_seed": 2, "clamp": {"r": 0.5}}
 
 

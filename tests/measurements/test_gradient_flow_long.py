@@ -124,8 +124,8 @@ def test_parts_of_the_lags_are_parts_of_the_result(options, source_step):
     whole = gs.gradient_flow(c.params, c.inputs, source_step=source_step)
     if max(options.get("lags", [options.get("max_lag")])) > source_step:
         pytest.skip("reaches back too far")
-    found = gs.gradient_flow(c.params, c.inputs, source_step=source_step, **options)
-    np.testing.assert_array_equal(found.log_norm, whole.log_norm[found.lag])
+    flow = gs.gradient_flow(c.params, c.inputs, source_step=source_step, **options)
+    np.testing.assert_array_equal(flow.log_norm, whole.log_norm[flow.lag])
 
 
 def test_checkpoints_are_kept_only_where_they_are_needed():
@@ -223,11 +223,11 @@ def test_interrupted_again_and_again(tmp_path):
             Interrupted(patch, 3, where="forward")
             Interrupted(patch, 2, where="back")
             try:
-                found = gs.gradient_flow(c.params, c.inputs, resume=path)
+                flow = gs.gradient_flow(c.params, c.inputs, resume=path)
                 break
             except KeyboardInterrupt:
                 assert path.exists()
-    same(found, expected)
+    same(flow, expected)
     assert not path.exists()
 
 

@@ -129,10 +129,10 @@ def test_every_part_is_what_leaves_through_its_gate(cell):
     direct = np.eye(size)[2]
     parts = np.zeros((len(paths.paths) - 1, size))
     for lag in range(26):
-        found = np.ldexp(paths.vectors[lag, :, 0].reshape(-1, size), paths.exponents[lag, 0])
+        vectors = np.ldexp(paths.vectors[lag, :, 0].reshape(-1, size), paths.exponents[lag, 0])
         expected = np.vstack([direct, parts])
         scale = np.abs(expected).max()
-        for name, one, other in zip(paths.paths, found, expected, strict=True):
+        for name, one, other in zip(paths.paths, vectors, expected, strict=True):
             assert np.abs(one - other).max() <= 1e-13 * scale, (lag, name)
         if lag < 25:
             step, by_gate = jacobians_by_gate(

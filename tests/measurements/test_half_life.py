@@ -45,8 +45,8 @@ def without_recurrence(cell, bias, *, hidden_size=3, dtype="float64", seed=0):
 def test_a_saturated_cell_has_the_half_life_of_its_gate_by_all_three(cell, bias):
     life = half_life(without_recurrence(cell, bias), np.zeros((600, 1)))
     expected = math.log(2) / math.log1p(math.exp(-bias))  # ln 2 / -ln sigmoid(b)
-    for found in (life.by_gate[0], life.by_adjoint, life.by_exponent, life.slowest, life.median):
-        np.testing.assert_allclose(found, expected, rtol=1e-9)
+    for lives in (life.by_gate[0], life.by_adjoint, life.by_exponent, life.slowest, life.median):
+        np.testing.assert_allclose(lives, expected, rtol=1e-9)
     assert life.gate == ("f" if cell == "lstm" else "z")
     assert not life.disagree.any()
     assert life.r_squared[0] > 1 - 1e-9
@@ -86,14 +86,14 @@ def test_chrono_with_zero_recurrent_gate_weights_has_the_time_scale_1_plus_e_to_
 def test_an_open_gate_never_forgets_and_a_shut_one_does_at_once():
     params = without_recurrence("lstm", 1.0)
     opened = half_life(params, np.zeros((100, 1)), clamp={"f": 1.0})
-    for found in (opened.by_gate, opened.by_adjoint, opened.by_exponent):
-        assert np.isposinf(found).all()
+    for lives in (opened.by_gate, opened.by_adjoint, opened.by_exponent):
+        assert np.isposinf(lives).all()
     assert not opened.disagree.any()
     assert opened.provenance["clamp"] == {"f": 1.0}
     assert "infinite (no decay)" in opened.summary()
     shut = half_life(params, np.zeros((100, 1)), clamp={"f": 0.0})
-    for found in (shut.by_gate, shut.by_adjoint, shut.by_exponent):
-        np.testing.assert_array_equal(found, np.zeros_like(found))
+    for lives in (shut.by_gate, shut.by_adjoint, shut.by_exponent):
+        np.testing.assert_array_equal(lives, np.zeros_like(lives))
     assert not shut.disagree.any()
     assert np.isposinf(shut.adjoint_rate).all()
 
@@ -302,8 +302,8 @@ def test_the_summary_says_numbers_units_and_why():
 
 
 def test_half_life_of():
-    found = half_life_of([math.log(2), 0.0, -1.0, math.inf, math.nan])
-    np.testing.assert_array_equal(found, [1.0, math.inf, math.inf, 0.0, math.nan])
+    lives = half_life_of([math.log(2), 0.0, -1.0, math.inf, math.nan])
+    np.testing.assert_array_equal(lives, [1.0, math.inf, math.inf, 0.0, math.nan])
 
 
 # ---- results and bad input ----

@@ -35,14 +35,14 @@ def test_against_mpmath(cell):
     """A thousand steps: the values differ by hundreds of decades, and their logs are right to 1e-9."""
     params = random_params(cell, input_size=1, hidden_size=2, seed=5, scale=1.5)
     inputs = np.random.default_rng(0).standard_normal((1010, 1))
-    found = gs.jacobian_spectrum(params, inputs, lags=[0, 1, 30, 1000])
-    np.testing.assert_allclose(found.log_singular[0, 0], 0, atol=1e-15)
+    spectrum = gs.jacobian_spectrum(params, inputs, lags=[0, 1, 30, 1000])
+    np.testing.assert_allclose(spectrum.log_singular[0, 0], 0, atol=1e-15)
     for row, lag in ((1, 1), (2, 30), (3, 1000)):
         digits = 30 + 4 * lag
         expected = logs_of(exact(params, inputs, lag, digits), digits)
-        np.testing.assert_allclose(found.log_singular[row, 0], expected, rtol=1e-9)
+        np.testing.assert_allclose(spectrum.log_singular[row, 0], expected, rtol=1e-9)
     if cell == "lstm":
-        assert found.span()[3, 0] > 300
+        assert spectrum.span()[3, 0] > 300
 
 
 def test_blocks():
@@ -51,10 +51,10 @@ def test_blocks():
     total = exact(params, inputs, 100, 500)
     units = {"h": slice(0, 3), "c": slice(3, 6), "joint": slice(0, 6)}
     for of, wrt in itertools.product(units, units):
-        found = gs.jacobian_spectrum(params, inputs, lags=[100], of=of, wrt=wrt)
+        spectrum = gs.jacobian_spectrum(params, inputs, lags=[100], of=of, wrt=wrt)
         expected = logs_of(total[units[of], units[wrt]], 500)
-        np.testing.assert_allclose(found.log_singular[0, 0], expected, rtol=1e-9)
-        assert (found.of, found.wrt) == (of, wrt)
+        np.testing.assert_allclose(spectrum.log_singular[0, 0], expected, rtol=1e-9)
+        assert (spectrum.of, spectrum.wrt) == (of, wrt)
 
 
 def test_linear_network():
@@ -64,21 +64,23 @@ def test_linear_network():
     params.weight_hh[:] = np.abs(rng.standard_normal((5, 5))) / 4
     params.bias_ih[:], params.bias_hh[:], params.weight_ih[:] = 1, 0, 0
     lags = [0, 1, 2, 7, 200]
-    found = gs.jacobian_spectrum(params, np.zeros((210, 1)), lags=lags)
+    spectrum = gs.jacobian_spectrum(params, np.zeros((210, 1)), lags=lags)
     for row, lag in enumerate(lags):
         digits = 40 + 4 * lag
         with mpmath.workdps(digits):
             power = mpmath.matrix(params.weight_hh.tolist()) ** lag
-        np.testing.assert_allclose(found.log_singular[row, 0], logs_of(power, digits), rtol=1e-10, atol=1e-13)
+        np.testing.assert_allclose(
+            spectrum.log_singular[row, 0], logs_of(power, digits), rtol=1e-10, atol=1e-13
+        )
 
 
 def test_rates_tend_to_the_exponents():
     params = random_params("gru", input_size=1, hidden_size=4, seed=1)
     inputs = np.random.default_rng(0).standard_normal((4000, 1))
     spectrum = gs.lyapunov_spectrum(params, inputs, transient=0, qr_every=1)
-    found = gs.jacobian_spectrum(params, inputs, lags=[4000])
+    jacobian = gs.jacobian_spectrum(params, inputs, lags=[4000])
     # Directions that have to align cost a few nats at either end, of 4,000 steps.
-    np.testing.assert_allclose(found.rates()[0, 0], spectrum.exponents[0], rtol=0, atol=5e-3)
+    np.testing.assert_allclose(jacobian.rates()[0, 0], spectrum.exponents[0], rtol=0, atol=5e-3)
     assert np.isnan(gs.jacobian_spectrum(params, inputs, lags=[0]).rates()).all()
 
 
@@ -86,12 +88,12 @@ def test_largest_value_is_the_spectral_flow():
     params = random_params("lstm", input_size=1, hidden_size=8, seed=2)
     inputs = np.random.default_rng(0).standard_normal((500, 2, 1))
     lags = [0, 3, 50, 400]
-    found = gs.jacobian_spectrum(params, inputs, lags=lags, k=2, source_step=450)
+    spectrum = gs.jacobian_spectrum(params, inputs, lags=lags, k=2, source_step=450)
     flow = gs.gradient_flow(
         params, inputs, source_step=450, wrt="joint", of="joint", norm="spectral", lags=lags
     )
-    np.testing.assert_allclose(found.log_singular[:, :, 0], flow.log_norm, rtol=1e-10, atol=1e-12)
-    assert found.log_singular.shape == (4, 2, 2)
+    np.testing.assert_allclose(spectrum.log_singular[:, :, 0], flow.log_norm, rtol=1e-10, atol=1e-12)
+    assert spectrum.log_singular.shape == (4, 2, 2)
 
 
 def test_dead_units():
@@ -99,9 +101,11 @@ def test_dead_units():
     params = random_params("rnn_relu", input_size=1, hidden_size=3)
     params.weight_hh[:] = np.diag([0.5, 0.25, 0.9])
     params.bias_ih[:], params.bias_hh[:], params.weight_ih[:] = [1, 1, -9], 0, 0
-    found = gs.jacobian_spectrum(params, np.zeros((30, 1)), lags=[20])
-    np.testing.assert_allclose(found.log_singular[0, 0], [20 * math.log(0.5), 20 * math.log(0.25), -np.inf])
-    assert found.span()[0, 0] == np.inf
+    spectrum = gs.jacobian_spectrum(params, np.zeros((30, 1)), lags=[20])
+    np.testing.assert_allclose(
+        spectrum.log_singular[0, 0], [20 * math.log(0.5), 20 * math.log(0.25), -np.inf]
+    )
+    assert spectrum.span()[0, 0] == np.inf
 
 
 def test_saturated_units_are_said():
@@ -113,9 +117,9 @@ def test_saturated_units_are_said():
 
 def test_save_and_load(tmp_path):
     params = random_params("gru", input_size=1, hidden_size=2)
-    found = gs.jacobian_spectrum(params, np.ones((20, 1)), lags=[1, 20], k=1)
-    found.save(tmp_path / "jacobian.npz")
-    assert gs.load(tmp_path / "jacobian.npz") == found
+    spectrum = gs.jacobian_spectrum(params, np.ones((20, 1)), lags=[1, 20], k=1)
+    spectrum.save(tmp_path / "jacobian.npz")
+    assert gs.load(tmp_path / "jacobian.npz") == spectrum
 
 
 @pytest.mark.parametrize(

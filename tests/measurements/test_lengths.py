@@ -67,7 +67,7 @@ def alone(measurement, case, b, lengths):
 def test_a_padded_sequence_gets_what_it_gets_alone(name, cell):
     measurement = MEASUREMENTS[name]
     case = Case(cell, T=64, B=4, I=2, H=5, dtype="float32")
-    found = measurement.call(
+    measured = measurement.call(
         case.params,
         case.inputs,
         lengths=LENGTHS,
@@ -77,9 +77,9 @@ def test_a_padded_sequence_gets_what_it_gets_alone(name, cell):
     for b in range(4):
         expected = alone(measurement, case, b, LENGTHS)
         for field, axis in measurement.axes.items():
-            mine = np.take(getattr(found, field), [b], axis)
-            if hasattr(found, "lag"):
-                mine = mine[np.searchsorted(found.lag, expected.lag)]
+            mine = np.take(getattr(measured, field), [b], axis)
+            if hasattr(measured, "lag"):
+                mine = mine[np.searchsorted(measured.lag, expected.lag)]
             np.testing.assert_allclose(
                 mine, getattr(expected, field), rtol=measurement.rtol, err_msg=f"{field} of sequence {b}"
             )
@@ -175,23 +175,23 @@ def test_a_half_life_of_several_lengths_says_over_how_many_steps():
 def test_results_of_several_lengths_are_saved_and_loaded(tmp_path):
     case = Case("lstm", T=64, B=4, I=2, H=5)
     for measure in (gs.gradient_flow, gs.gradient_paths, gs.half_life, gs.lyapunov_spectrum, gs.connectivity):
-        found = measure(case.params, case.inputs, lengths=LENGTHS)
-        found.save(tmp_path / "found.npz")
-        assert gs.load(tmp_path / "found.npz") == found
+        measured = measure(case.params, case.inputs, lengths=LENGTHS)
+        measured.save(tmp_path / "measured.npz")
+        assert gs.load(tmp_path / "measured.npz") == measured
 
 
 def test_a_diagnosis_looks_at_the_last_steps_of_each_sequence():
     case = Case("lstm", T=100, B=3, I=2, H=5)
     options = {"window": 40, "target_half_life": 10}
-    found = gs.diagnose(case.params, case.inputs, lengths=[100, 60, 80], **options)
-    assert (found.steps, found.window, found.sequences) == (60, 40, 3)
+    measured = gs.diagnose(case.params, case.inputs, lengths=[100, 60, 80], **options)
+    assert (measured.steps, measured.window, measured.sequences) == (60, 40, 3)
     ends = [(100, 0), (60, 1), (80, 2)]
     windows = np.stack([case.inputs[end - 40 : end, b] for end, b in ends], axis=1)
     states = np.stack([gs.run(case.params, case.inputs[: end - 40, b]).final_state[0] for end, b in ends])
     same = gs.diagnose(case.params, windows, initial_state=states, **options)
-    assert found.spectrum == same.spectrum
-    assert found.flow == same.flow
-    assert (found.verdict, found.gate) == (same.verdict, same.gate)
+    assert measured.spectrum == same.spectrum
+    assert measured.flow == same.flow
+    assert (measured.verdict, measured.gate) == (same.verdict, same.gate)
     lone = gs.diagnose(case.params, case.inputs[:60, 1], **options)
     assert gs.diagnose(case.params, case.inputs[:, 1], lengths=[60], **options) == lone
 

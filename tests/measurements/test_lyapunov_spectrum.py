@@ -16,11 +16,11 @@ from gatescope.errors import AccuracyWarning
 def henon(steps, a=1.4, b=0.3):
     """Jacobians along an orbit of the Henon map."""
     x, y = 0.1, 0.1
-    found = np.zeros((steps, 2, 2))
+    jacobians = np.zeros((steps, 2, 2))
     for t in range(steps):
-        found[t] = [[-2 * a * x, 1], [b, 0]]
+        jacobians[t] = [[-2 * a * x, 1], [b, 0]]
         x, y = 1 - a * x * x + y, b * x
-    return found
+    return jacobians
 
 
 def test_henon_map():
@@ -37,8 +37,8 @@ def test_henon_map():
 @pytest.mark.parametrize("every", [1, 3, 7])
 def test_henon_map_does_not_depend_on_the_interval(every):
     matrices = henon(5000)
-    found = gs.lyapunov_of_jacobians(matrices, qr_every=every).exponents
-    np.testing.assert_allclose(found, gs.lyapunov_of_jacobians(matrices).exponents, rtol=0, atol=1e-12)
+    exponents = gs.lyapunov_of_jacobians(matrices, qr_every=every).exponents
+    np.testing.assert_allclose(exponents, gs.lyapunov_of_jacobians(matrices).exponents, rtol=0, atol=1e-12)
 
 
 def test_constant_matrix():
@@ -178,8 +178,8 @@ def test_two_halves_are_the_whole():
     expected = plain(params, inputs)[100:].mean(axis=0)
     # Two of the rates differ by 0.005, so their directions have not settled in 200 steps, and only their sum is known;
     # those of the last two differ by 0.18.
-    found, wanted = (np.delete(e, [1, 2]) for e in (spectrum.exponents[0], np.sort(expected)[::-1]))
-    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-7)
+    exponents, wanted = (np.delete(e, [1, 2]) for e in (spectrum.exponents[0], np.sort(expected)[::-1]))
+    np.testing.assert_allclose(exponents, wanted, rtol=0, atol=1e-7)
     assert spectrum.exponents[0].sum() == pytest.approx(expected.sum(), abs=1e-9)
 
 
@@ -189,8 +189,8 @@ def test_interval_and_k():
     whole = gs.lyapunov_spectrum(params, inputs)
     assert whole.qr_every >= 1
     for every in (1, 2, 7):
-        found = gs.lyapunov_spectrum(params, inputs, k=4, qr_every=every).exponents
-        np.testing.assert_allclose(found[0], whole.exponents[0, :4], rtol=0, atol=1e-6)
+        exponents = gs.lyapunov_spectrum(params, inputs, k=4, qr_every=every).exponents
+        np.testing.assert_allclose(exponents[0], whole.exponents[0, :4], rtol=0, atol=1e-6)
 
 
 def test_memory_map_and_generator(tmp_path):
@@ -247,17 +247,17 @@ def test_an_interval_that_is_too_long():
     np.testing.assert_allclose(spectrum.exponents, expected.exponents, rtol=0, atol=1e-6)
     matrices = np.repeat(np.array([[2.0, 1.0], [0.3, 0.5]])[None], 2000, axis=0)
     with pytest.warns(AccuracyWarning, match="done again"):
-        found = gs.lyapunov_of_jacobians(matrices, transient=100, qr_every=100)
+        spectrum = gs.lyapunov_of_jacobians(matrices, transient=100, qr_every=100)
     moduli = np.sort(np.abs(np.linalg.eigvals(matrices[0])))[::-1]
-    np.testing.assert_allclose(found.exponents[0], np.log(moduli), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(spectrum.exponents[0], np.log(moduli), rtol=0, atol=1e-12)
 
 
 @pytest.mark.filterwarnings("ignore::gatescope.errors.AccuracyWarning")
 @pytest.mark.parametrize("scale", [1e-3, 10.0])
 def test_an_interval_beyond_the_range_of_floats(scale):
     matrices = np.repeat(np.diag([scale, scale / 2])[None], 1200, axis=0)
-    found = gs.lyapunov_of_jacobians(matrices, transient=400, qr_every=400)
-    np.testing.assert_allclose(found.exponents[0], np.log([scale, scale / 2]), rtol=1e-12)
+    spectrum = gs.lyapunov_of_jacobians(matrices, transient=400, qr_every=400)
+    np.testing.assert_allclose(spectrum.exponents[0], np.log([scale, scale / 2]), rtol=1e-12)
 
 
 def test_a_direction_that_is_lost_late():
@@ -266,15 +266,15 @@ def test_a_direction_that_is_lost_late():
     inputs = np.random.default_rng(0).standard_normal((3000, 1))
     inputs[1500:1540] = 12
     expected = gs.lyapunov_spectrum(params, inputs, qr_every=1)
-    found = gs.lyapunov_spectrum(params, inputs)
-    assert np.isfinite(found.exponents).all()
-    np.testing.assert_allclose(found.exponents, expected.exponents, rtol=0, atol=1e-5)
+    spectrum = gs.lyapunov_spectrum(params, inputs)
+    assert np.isfinite(spectrum.exponents).all()
+    np.testing.assert_allclose(spectrum.exponents, expected.exponents, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("transient", [0, 3])
 def test_lengths_of_the_first_directions_do_not_count(transient):
-    found = gs.lyapunov_of_jacobians(np.repeat(np.eye(3)[None], 5, axis=0), transient=transient)
-    np.testing.assert_allclose(found.exponents, 0, atol=1e-15)
+    spectrum = gs.lyapunov_of_jacobians(np.repeat(np.eye(3)[None], 5, axis=0), transient=transient)
+    np.testing.assert_allclose(spectrum.exponents, 0, atol=1e-15)
     assert gs.lyapunov_of_jacobians([[[2.0]]]).exponents == pytest.approx(math.log(2), abs=1e-15)
     params = random_params("lstm", input_size=1, hidden_size=4)
     for steps in (9, 2600):

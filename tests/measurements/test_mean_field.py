@@ -37,22 +37,22 @@ def mean_field(gain):
 
 def leading(gain, units, networks, steps=1500):
     """Leading exponents of so many networks and their errors over time, (networks,) each."""
-    found = []
+    exponents = []
     for seed in range(networks):
         params = gs.init(
             "rnn", input_size=1, hidden_size=units, seed=seed, scheme="gaussian", gain=gain, dtype="float64"
         )
         start = np.random.default_rng(seed).uniform(-1, 1, (1, 1, units))
         spectrum = lyapunov_spectrum(params, np.zeros((steps, 1)), k=1, initial_state=start, checks=False)
-        found.append((spectrum.exponents[0, 0], spectrum.error[0, 0]))
-    return np.array(found).T
+        exponents.append((spectrum.exponents[0, 0], spectrum.error[0, 0]))
+    return np.array(exponents).T
 
 
 def test_the_theory_is_continuous_at_the_edge_and_grows():
-    found = [mean_field(gain) for gain in (0.5, 1.0, 1.05, 1.5, 2.0, 3.0)]
-    assert found[:2] == [math.log(0.5), 0]
-    assert 0 < found[2] < 0.01
-    assert (np.diff(found) > 0).all()
+    exponents = [mean_field(gain) for gain in (0.5, 1.0, 1.05, 1.5, 2.0, 3.0)]
+    assert exponents[:2] == [math.log(0.5), 0]
+    assert 0 < exponents[2] < 0.01
+    assert (np.diff(exponents) > 0).all()
 
 
 def test_below_gain_1_gradients_vanish_and_above_1_5_they_explode():

@@ -33,7 +33,7 @@ def test_a_point_is_that_network_measured_alone():
     for s, scheme in enumerate(diagram.scheme):
         for g, gain in enumerate(diagram.gain):
             for n, bias in enumerate(diagram.bias):
-                found = []
+                measured = []
                 for seed in (3, 4):
                     params = gs.init(
                         "lstm", input_size=1, hidden_size=5, seed=seed, scheme=scheme, dtype="float64"
@@ -50,8 +50,8 @@ def test_a_point_is_that_network_measured_alone():
                     flow = gs.gradient_flow(
                         params, NOISE, wrt="joint", of="joint", max_lag=108, seed=3, initial_state=start
                     )
-                    found.append((spectrum.exponents[0, 0], float(flow.decay_rate())))
-                exponents, rates = np.array(found).T
+                    measured.append((spectrum.exponents[0, 0], float(flow.decay_rate())))
+                exponents, rates = np.array(measured).T
                 np.testing.assert_allclose(diagram.exponent[s, g, n], exponents.mean(), rtol=1e-12)
                 np.testing.assert_allclose(diagram.decay_rate[s, g, n], rates.mean(), rtol=1e-12)
                 error = exponents.std(ddof=1) / math.sqrt(2)
@@ -112,11 +112,11 @@ def test_one_network_has_an_error_over_time_and_sequences_are_averaged():
 
 
 def test_the_noise_is_seeded():
-    found = [
+    measured = [
         phase_diagram("rnn", gain=[1.0], hidden_size=5, steps=100, seed=seed).exponent.item()
         for seed in (0, 0, 1)
     ]
-    assert found[0] == found[1] != found[2]
+    assert measured[0] == measured[1] != measured[2]
 
 
 def test_a_network_whose_states_overflow_is_a_gap_and_loses_nothing():
@@ -132,9 +132,9 @@ def test_a_network_whose_states_overflow_is_a_gap_and_loses_nothing():
 def test_it_is_saved_and_loaded(tmp_path):
     diagram = phase_diagram("gru", gain=[0.5, 1.0], bias=[0.0, 1.0], hidden_size=5, inputs=NOISE)
     diagram.save(tmp_path / "diagram.npz")
-    found = gs.load(tmp_path / "diagram.npz")
-    assert found.exponent.tolist() == diagram.exponent.tolist()
-    assert tuple(found.scheme) == diagram.scheme
+    loaded = gs.load(tmp_path / "diagram.npz")
+    assert loaded.exponent.tolist() == diagram.exponent.tolist()
+    assert tuple(loaded.scheme) == diagram.scheme
 
 
 def test_progress_is_shown_only_if_asked_for(capsys):

@@ -225,10 +225,10 @@ def test_direct_factors(cell, gates):
     """Exactly the gate that keeps the state, 0 where none does; leading axes stay as they are."""
     case = Case(cell, T=6, B=3, I=2, H=5)
     trace = case.run()
-    found = direct_factors(gs.cells.get(cell), trace.gates, trace.states[:-1], trace.states[1:])
-    assert found.shape == trace.states[1:].shape
+    factors = direct_factors(gs.cells.get(cell), trace.gates, trace.states[:-1], trace.states[1:])
+    assert factors.shape == trace.states[1:].shape
     for s, gate in enumerate(gates):
-        np.testing.assert_array_equal(found[:, :, s], 0 if gate is None else trace.gate(gate))
+        np.testing.assert_array_equal(factors[:, :, s], 0 if gate is None else trace.gate(gate))
 
 
 @pytest.mark.parametrize("cell", FEW)

@@ -14,14 +14,14 @@ from gatescope.plotting.gradient_paths import plot_gradient_paths
 
 def areas(ax):
     """(lag, bottom, top) of each area."""
-    found = []
+    shares = []
     for area in ax.collections:
         points = area.get_paths()[0].vertices
         lags = np.unique(points[:, 0])
         low = np.array([points[points[:, 0] == lag, 1].min() for lag in lags])
         high = np.array([points[points[:, 0] == lag, 1].max() for lag in lags])
-        found.append((lags, low, high))
-    return found
+        shares.append((lags, low, high))
+    return shares
 
 
 @pytest.mark.parametrize("scale", ["log", "linear"])

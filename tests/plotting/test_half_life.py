@@ -32,8 +32,8 @@ def test_units_are_sorted_and_the_network_is_three_lines():
     units, *network = legend_lines(ax)
     np.testing.assert_allclose(units.get_ydata(), np.log(2) / np.array([0.2, 0.1, 0.05]), rtol=1e-15)
     assert units.get_xdata().tolist() == [1, 2, 3]
-    found = {line.get_label().split(":")[0]: line.get_ydata()[0] for line in network}
-    assert found == {
+    lines = {line.get_label().split(":")[0]: line.get_ydata()[0] for line in network}
+    assert lines == {
         "network, by slope of the adjoint": life.by_adjoint[0],
         "network, by leading exponent": life.by_exponent[0],
         "network, by gate, slowest unit": life.slowest[0],

@@ -64,7 +64,7 @@ def test_a_panel_a_scheme_gain_across_and_bias_up():
 def test_the_edge_is_where_the_exponent_is_0(quantity):
     diagram = make_diagram(("gaussian",))
     fig, axes = plot_phase_diagram(diagram, quantity=quantity)
-    (line,) = [found for found in axes["gaussian"].collections[1:] if found.get_paths()]
+    (line,) = [edge for edge in axes["gaussian"].collections[1:] if edge.get_paths()]
     points = np.concatenate([path.vertices for path in line.get_paths()])
     expected = 1 - points[:, 1] / 10
     # Straight between points of the grid, where the slope changes tenfold: within a cell of 0.7.

@@ -108,8 +108,8 @@ def test_like_the_oracle_with_such_weights(cell, gate, end):
     expected = naive.backward(cell, weights, case.inputs, case.output_adjoint, case.final_adjoint, **given)
     for name in PARAMS:
         expected[name][rows] = 0
-    for name, found in flat(case.backprop(trace)).items():
-        assert_close(found, expected[name], 1e-12, name)
+    for name, actual in flat(case.backprop(trace)).items():
+        assert_close(actual, expected[name], 1e-12, name)
 
 
 def loss(case, params, inputs, initial_state, clamp):
@@ -249,9 +249,9 @@ def test_the_trace_says_what_was_held(tmp_path):
     loaded = gs.load(tmp_path / "trace.npz")
     assert loaded == trace
     assert loaded.clamp.dtype == np.float64
-    expected, found = flat(case.backprop(trace)), flat(case.backprop(loaded))
+    expected, actual = flat(case.backprop(trace)), flat(case.backprop(loaded))
     for name, value in expected.items():
-        np.testing.assert_array_equal(found[name], value)
+        np.testing.assert_array_equal(actual[name], value)
     again = case.run(clamp=trace.clamp)
     assert again == trace
     # weights that are held already are held no differently
@@ -418,9 +418,9 @@ def test_metadata_for_provenance():
 
 def test_spectra_say_what_was_clamped():
     params, inputs = random_params("lstm", input_size=2, hidden_size=5), np.zeros((30, 2))
-    for found in (
+    for actual in (
         gs.lyapunov_spectrum(params, inputs, k=1, clamp={"f": 0.9}, checks=False),
         gs.jacobian_spectrum(params, inputs, lags=[1, 3], clamp={"f": 0.9}),
     ):
-        assert found.provenance["clamp"] == {"f": 0.9}
-        assert found.provenance["dtype"] == "float64"
+        assert actual.provenance["clamp"] == {"f": 0.9}
+        assert actual.provenance["dtype"] == "float64"

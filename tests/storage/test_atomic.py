@@ -42,7 +42,7 @@ def writer(path, then):
 
 
 def partials(path):
-    return [found for found in path.parent.iterdir() if found.suffix == ".partial"]
+    return [file for file in path.parent.iterdir() if file.suffix == ".partial"]
 
 
 def overwrite(path):

@@ -50,12 +50,12 @@ ARRAYS = {
 def test_npz_round_trip(tmp_path):
     path = tmp_path / "a.npz"
     write_npz(path, ARRAYS)
-    found = read_npz(path)
-    assert list(found) == list(ARRAYS)
+    arrays = read_npz(path)
+    assert list(arrays) == list(ARRAYS)
     for name, array in ARRAYS.items():
-        assert found[name].dtype == array.dtype, name
-        assert found[name].flags.c_contiguous, name
-        np.testing.assert_array_equal(found[name], array, err_msg=name)
+        assert arrays[name].dtype == array.dtype, name
+        assert arrays[name].flags.c_contiguous, name
+        np.testing.assert_array_equal(arrays[name], array, err_msg=name)
     with np.load(path, allow_pickle=False) as peer:  # NumPy reads it too
         np.testing.assert_array_equal(peer["fortran"], ARRAYS["fortran"])
 
@@ -77,10 +77,10 @@ def test_the_same_arrays_give_the_same_bytes(tmp_path):
 
 def test_other_byte_order_becomes_this_machines(tmp_path):
     np.save(tmp_path / "a.npy", np.array([1.0, 2.5], ">f4"))
-    found = read_npy(tmp_path / "a.npy")
-    assert found.dtype == np.dtype("=f4")
-    assert found.dtype.isnative
-    assert found.tolist() == [1.0, 2.5]
+    array = read_npy(tmp_path / "a.npy")
+    assert array.dtype == np.dtype("=f4")
+    assert array.dtype.isnative
+    assert array.tolist() == [1.0, 2.5]
 
 
 @pytest.mark.parametrize(
@@ -258,9 +258,9 @@ def test_what_is_no_file(tmp_path, read):
     ],
 )
 def test_json_gives_back_what_it_got(value):
-    found = decode_json(encode_json(value, "x"))
-    assert found == value
-    assert repr(found) == repr(value)  # tuples and lists, True and 1 are told apart
+    decoded = decode_json(encode_json(value, "x"))
+    assert decoded == value
+    assert repr(decoded) == repr(value)  # tuples and lists, True and 1 are told apart
 
 
 @pytest.mark.parametrize(

@@ -75,16 +75,16 @@ def test_any_text_comes_back(tmp_path_factory, text, streams):
 
 def test_the_splits_are_stretches_of_the_file(write):
     path = write("".join(chr(1000 + k) for k in range(200)))
-    found = {}
+    splits = {}
     for split in ("all", "train", "valid", "test"):
         batch = characters(path, split=split, sequences=1, valid_fraction=0.2, test_fraction=0.05)
-        found[split] = (
+        splits[split] = (
             batch.provenance["first_character"],
             text_of(batch, batch.inputs)[0] + text_of(batch, batch.targets)[0][-1],
         )
         assert batch.inputs.shape[2] == 200  # one vocabulary for all splits
-    assert [found[split][0] for split in ("all", "train", "valid", "test")] == [0, 0, 150, 190]
-    assert found["train"][1] + found["valid"][1] + found["test"][1] == found["all"][1]
+    assert [splits[split][0] for split in ("all", "train", "valid", "test")] == [0, 0, 150, 190]
+    assert splits["train"][1] + splits["valid"][1] + splits["test"][1] == splits["all"][1]
 
 
 def test_the_baseline_is_the_entropy_of_the_targets(write):
@@ -198,6 +198,6 @@ def test_the_same_file_gives_the_same_bytes_and_they_are_saved(write, tmp_path):
     assert same(batch, characters(path, sequences=4))
     assert batch.provenance["file"] == "text.txt"
     batch.save(tmp_path / "batch.npz")
-    found = type(batch).load(tmp_path / "batch.npz")
-    assert found == batch
-    assert found.provenance == batch.provenance
+    loaded = type(batch).load(tmp_path / "batch.npz")
+    assert loaded == batch
+    assert loaded.provenance == batch.provenance

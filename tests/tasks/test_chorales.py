@@ -95,7 +95,7 @@ def test_the_splits_divide_the_chorales(corpus):
     batches = {split: chorales(split=split) for split in ("train", "valid", "test")}
     titles = {split: batch.provenance["chorales"] for split, batch in batches.items()}
     assert [len(titles[split]) for split in batches] == [8, 2, 2]
-    assert sorted(title for found in titles.values() for title in found) == sorted(TITLES)
+    assert sorted(title for some in titles.values() for title in some) == sorted(TITLES)
     for split, batch in batches.items():
         numbers = [TITLES.index(title) for title in titles[split]]
         assert batch.lengths.tolist() == [4 + number for number in numbers]

@@ -33,8 +33,8 @@ def test_the_targets_are_all_that_can_follow(letters):
         assert "".join("^abc"[k] for k in shown[: len(string) + 1].argmax(axis=1)) == "^" + string
         np.testing.assert_array_equal(shown[: len(string) + 1].sum(axis=1), 1)
         for t in range(len(string) + 1):
-            found = {symbol for symbol, one in zip(alphabet, batch.targets[t, b], strict=True) if one == 1}
-            assert found == possible_next(string[:t], letters, longest=20)
+            symbols = {symbol for symbol, one in zip(alphabet, batch.targets[t, b], strict=True) if one == 1}
+            assert symbols == possible_next(string[:t], letters, longest=20)
         assert not shown[len(string) + 1 :].any()
         assert not batch.targets[len(string) + 1 :, b].any()
         np.testing.assert_array_equal(batch.mask[:, b], np.arange(len(shown)) <= len(string))

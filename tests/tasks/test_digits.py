@@ -45,8 +45,8 @@ def test_the_splits_divide_the_images(images):
     assert {image.tobytes() for image in both} == rows
     assert len(both) == len(rows) == 1797
     for digit, count in enumerate(COUNTS):
-        found = np.count_nonzero(test.targets[-1, :, 0] == digit)
-        assert found == round(0.2 * count)  # of every digit the same share
+        in_test = np.count_nonzero(test.targets[-1, :, 0] == digit)
+        assert in_test == round(0.2 * count)  # of every digit the same share
 
 
 def test_the_valid_split_is_the_end_of_what_is_not_tested_on(images):
@@ -161,9 +161,9 @@ def test_the_package_is_missing(monkeypatch):
 def test_it_is_saved_and_loaded(images, tmp_path):
     batch = digits(order="permuted", sequences=20)
     batch.save(tmp_path / "batch.npz")
-    found = type(batch).load(tmp_path / "batch.npz")
-    assert found == batch
-    assert found.provenance == batch.provenance
+    loaded = type(batch).load(tmp_path / "batch.npz")
+    assert loaded == batch
+    assert loaded.provenance == batch.provenance
 
 
 def test_scikit_learns_images():

@@ -110,6 +110,6 @@ def test_other_dtypes(dtype):
 def test_it_is_saved_and_loaded(tmp_path):
     batch = laser(steps=50)
     batch.save(tmp_path / "a.npz")
-    found = type(batch).load(tmp_path / "a.npz")
-    np.testing.assert_array_equal(found.inputs, batch.inputs)
-    assert found.provenance == batch.provenance
+    loaded = type(batch).load(tmp_path / "a.npz")
+    np.testing.assert_array_equal(loaded.inputs, batch.inputs)
+    assert loaded.provenance == batch.provenance

@@ -72,10 +72,14 @@ def test_both_precisions_are_the_same_data(make):
 def test_it_is_saved_and_loaded_with_its_arguments(make, tmp_path):
     batch = make(steps=41, sequences=6, seed=5)
     batch.save(tmp_path / "batch.npz")
-    found = Batch.load(tmp_path / "batch.npz")
-    assert found == batch
-    assert found.provenance == batch.provenance
-    assert (found.provenance["steps"], found.provenance["sequences"], found.provenance["seed"]) == (41, 6, 5)
+    loaded = Batch.load(tmp_path / "batch.npz")
+    assert loaded == batch
+    assert loaded.provenance == batch.provenance
+    assert (loaded.provenance["steps"], loaded.provenance["sequences"], loaded.provenance["seed"]) == (
+        41,
+        6,
+        5,
+    )
 
 
 @every_task

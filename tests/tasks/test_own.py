@@ -120,19 +120,19 @@ def test_the_splits_share_out_the_sequences(tmp_path_factory, count, valid, test
     path = tmp_path_factory.mktemp("own") / "own.npz"
     inputs = np.arange(count, dtype=float).reshape(1, count, 1)
     np.savez(path, inputs=inputs, targets=inputs)
-    found = {}
+    values = {}
     for split in ("train", "valid", "test"):
         try:
             batch = own(path, split=split, valid_fraction=valid, test_fraction=test)
         except NoSuchSplitError:
-            found[split] = []
+            values[split] = []
             continue
-        found[split] = batch.inputs[0, :, 0].astype(int).tolist()
-        assert batch.provenance["sequences"] == found[split] == sorted(found[split])
+        values[split] = batch.inputs[0, :, 0].astype(int).tolist()
+        assert batch.provenance["sequences"] == values[split] == sorted(values[split])
         np.testing.assert_array_equal(batch.targets, batch.inputs)
-    assert sorted([*found["train"], *found["valid"], *found["test"]]) == list(range(count))
-    assert len(found["test"]) == round(test * count)
-    assert len(found["valid"]) == round((valid + test) * count) - round(test * count)
+    assert sorted([*values["train"], *values["valid"], *values["test"]]) == list(range(count))
+    assert len(values["test"]) == round(test * count)
+    assert len(values["valid"]) == round((valid + test) * count) - round(test * count)
 
 
 def test_a_file_sorted_by_class_is_mixed(write):

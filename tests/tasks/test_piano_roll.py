@@ -28,10 +28,10 @@ LENGTHS = {"traindata": (6, 3, 8, 5), "validdata": (4, 1), "testdata": (7, 2, 5)
 
 def pieces(lengths, seed=0, dtype=np.uint8):
     rng = np.random.default_rng(seed)
-    found = np.empty((1, len(lengths)), object)
+    rolls = np.empty((1, len(lengths)), object)
     for k, steps in enumerate(lengths):
-        found[0, k] = (rng.random((steps, 88)) < 0.05).astype(dtype)
-    return found
+        rolls[0, k] = (rng.random((steps, 88)) < 0.05).astype(dtype)
+    return rolls
 
 
 @pytest.fixture
@@ -82,9 +82,9 @@ def test_all_forms_of_an_archive_give_the_same(write, compressed, dtype, column)
     if column:
         content = {name: cells.T for name, cells in content.items()}
     expected = {name: pieces(lengths) for name, lengths in LENGTHS.items()}
-    found = piano_roll(write({**content, "extra": np.arange(3)}, do_compression=compressed), dtype="float64")
-    assert found.inputs.dtype == np.float64
-    assert found == piano_roll(write(expected), dtype="float64")
+    batch = piano_roll(write({**content, "extra": np.arange(3)}, do_compression=compressed), dtype="float64")
+    assert batch.inputs.dtype == np.float64
+    assert batch == piano_roll(write(expected), dtype="float64")
 
 
 def test_a_range_of_notes(write, archive):
@@ -141,9 +141,9 @@ def test_provenance_and_saving(write, archive, tmp_path):
     assert batch.provenance["file"] == "music.mat"
     assert (batch.provenance["split"], batch.provenance["pieces"]) == ("valid", 2)
     batch.save(tmp_path / "batch.npz")
-    found = type(batch).load(tmp_path / "batch.npz")
-    assert found == batch
-    assert found.provenance == batch.provenance
+    loaded = type(batch).load(tmp_path / "batch.npz")
+    assert loaded == batch
+    assert loaded.provenance == batch.provenance
 
 
 # ---- arguments ----
@@ -315,8 +315,8 @@ def test_the_same_as_scipy_reads(write):
     cells[6, 0][0, 1] = -1e300
     for compressed in (True, False):
         path = write({"a": cells}, do_compression=compressed)
-        found = read_cells(path.read_bytes(), "file", ["a"])["a"]
-        for mine, theirs in zip(found, scipy.io.loadmat(path)["a"].ravel(), strict=True):
+        rolls = read_cells(path.read_bytes(), "file", ["a"])["a"]
+        for mine, theirs in zip(rolls, scipy.io.loadmat(path)["a"].ravel(), strict=True):
             np.testing.assert_array_equal(mine, theirs)
             assert mine.dtype.isnative
 

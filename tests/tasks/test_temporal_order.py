@@ -42,9 +42,9 @@ def test_xx_xy_yx_yy_are_0_1_2_3():
 @pytest.mark.parametrize("symbols", [2, 3])
 def test_places_fill_their_windows(symbols):
     series = decoded(temporal_order(steps=100, sequences=4000, symbols=symbols))
-    found = np.flatnonzero((series > 5).any(axis=1))
+    marks = np.flatnonzero((series > 5).any(axis=1))
     wanted = [step for begin, end in WINDOWS[symbols] for step in range(begin, end + 1)]
-    assert found.tolist() == wanted
+    assert marks.tolist() == wanted
     share = (series > 5).mean(axis=1)[wanted]
     # A share of 1/11 of 4000 has the standard deviation 0.0045.
     np.testing.assert_allclose(share, 1 / 11, atol=0.02)

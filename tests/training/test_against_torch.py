@@ -167,11 +167,11 @@ def test_segments_get_their_own_steps_masks(model, memory, segments):
 def test_predictions_are_torchs():
     stack, batch = make_stack(*DEEP), make_batch("every")
     engine = engine_of(stack, batch)
-    found = engine.predict(batch.inputs, batch.lengths)
+    outputs = engine.predict(batch.inputs, batch.lengths)
     weights = torch_model.leaves(stack)
     expected, _ = torch_model.outputs(stack.cells, weights, batch.inputs, torch_model.zero_states(stack, 3))
     within = counted_of(batch)
-    np.testing.assert_allclose(found[within], expected.detach().numpy()[within], rtol=0, atol=1e-13)
+    np.testing.assert_allclose(outputs[within], expected.detach().numpy()[within], rtol=0, atol=1e-13)
 
 
 # ---- updates ----
@@ -221,32 +221,32 @@ def torch_data(batch):
 def test_ten_updates_with_clipping(name):
     ours, lr, theirs = OPTIMISERS[name]
     stack, batch = make_stack(*DEEP), make_batch("masked")
-    found, clipped = updated(stack, batch, ours, lr, updates=10)
+    weights, clipped = updated(stack, batch, ours, lr, updates=10)
     expected = torch_model.train(stack, torch_data(batch), theirs, updates=10, clip_norm=CLIP)
     assert clipped == 10, "a test of clipping that clips nothing shows nothing"
     assert np.abs(expected - stack.flat()).max() > lr * 0.05, "and weights that stay where they are neither"
-    assert_vectors_close(stack, found, expected, WEIGHTS)
+    assert_vectors_close(stack, weights, expected, WEIGHTS)
 
 
 def test_truncated_windows_carry_the_state():
     stack, batch = make_stack(*DEEP), make_batch("every", lengths=None)
     _, lr, theirs = OPTIMISERS["adam"]
-    found, _ = updated(stack, batch, Adam(), lr, updates=10, window=5)
+    weights, _ = updated(stack, batch, Adam(), lr, updates=10, window=5)
     expected = torch_model.train(stack, torch_data(batch), theirs, updates=10, clip_norm=CLIP, window=5)
-    assert_vectors_close(stack, found, expected, WEIGHTS)
+    assert_vectors_close(stack, weights, expected, WEIGHTS)
     whole, _ = updated(stack, batch, Adam(), lr, updates=10)
-    assert np.abs(whole - found).max() > 1e-4, "windows make a difference"
+    assert np.abs(whole - weights).max() > 1e-4, "windows make a difference"
 
 
 def test_windows_with_dropout():
     stack, batch = make_stack(*DEEP), make_batch("every", lengths=None, steps=10)
     _, lr, theirs = OPTIMISERS["adam"]
-    found, _ = updated(stack, batch, Adam(), lr, updates=4, window=5, dropout=EVERYWHERE, seed=3)
+    weights, _ = updated(stack, batch, Adam(), lr, updates=4, window=5, dropout=EVERYWHERE, seed=3)
     drawn = lambda update: torch_masks(stack, (5, 3), EVERYWHERE, 3, update)  # noqa: E731
     expected = torch_model.train(
         stack, torch_data(batch), theirs, updates=4, clip_norm=CLIP, window=5, masks=drawn
     )
-    assert_vectors_close(stack, found, expected, WEIGHTS)
+    assert_vectors_close(stack, weights, expected, WEIGHTS)
 
 
 def test_train_follows_torch():

@@ -60,7 +60,7 @@ def test_updates_that_cannot_be(stack, options):
 def test_data_that_were_not_made_for_the_engine(stack):
     batch = make_batch()
     data, engine = as_data(batch, stack), Engine(stack, **SMALL)
-    for look in (lambda found: engine.back(found, 0), engine.evaluate):
+    for look in (lambda data: engine.back(data, 0), engine.evaluate):
         with pytest.raises(DtypeError, match=r"data is a Batch; make it with as_data\(batch, stack\)"):
             look(batch)
         with pytest.raises(DtypeError, match=r"inputs is a list; give a NumPy array \(T, B, I\)"):

@@ -37,8 +37,8 @@ def test_follows_pytorch(kind, limit, dtype, tolerance):
     expected = np.concatenate([part.grad.numpy() for part in parts])
     changed = not np.array_equal(expected, gradient)
 
-    found, clipped = Clip(**{kind: limit}).apply(gradient, SIZES)
-    assert found == pytest.approx(norm, rel=1e-14)
+    global_norm, clipped = Clip(**{kind: limit}).apply(gradient, SIZES)
+    assert global_norm == pytest.approx(norm, rel=1e-14)
     assert clipped is changed is (limit < 100)
     np.testing.assert_allclose(gradient, expected, rtol=tolerance)
 

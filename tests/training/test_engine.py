@@ -22,20 +22,20 @@ def make_engine(stack, data, **options):
 
 def losses_of(outputs, batch, mask):
     """Return the heads' losses, written once more from their definitions."""
-    found, output, column = [], 0, 0
+    losses, output, column = [], 0, 0
     for head in batch.heads:
         y = outputs[..., output : output + head.size][mask]
         target = batch.targets[..., column : column + head.columns][mask]
         if head.loss == "mse":
-            found.append(((y - target) ** 2).mean())
+            losses.append(((y - target) ** 2).mean())
         elif head.loss == "cross_entropy":
             log_p = y - np.log(np.exp(y).sum(axis=1, keepdims=True))
-            found.append(-log_p[np.arange(len(y)), target[:, 0].astype(int)].mean())
+            losses.append(-log_p[np.arange(len(y)), target[:, 0].astype(int)].mean())
         else:
             p = 1 / (1 + np.exp(-y))
-            found.append(-np.where(target == 1, np.log(p), np.log(1 - p)).sum(axis=1).mean())
+            losses.append(-np.where(target == 1, np.log(p), np.log(1 - p)).sum(axis=1).mean())
         output, column = output + head.size, column + head.columns
-    return np.array(found)
+    return np.array(losses)
 
 
 def test_losses_are_those_of_the_definitions():
@@ -46,14 +46,14 @@ def test_losses_are_those_of_the_definitions():
     outputs = trace.outputs @ stack.readout_weight.T + stack.readout_bias
     mask = data.mask.astype(bool)
     engine = make_engine(stack, data)
-    found = engine.evaluate(data)
-    np.testing.assert_allclose(found.head_loss, losses_of(outputs, batch, mask), rtol=1e-12)
-    assert found.loss == pytest.approx(found.head_loss @ [1, 0.5, 1], rel=1e-15)
-    assert found.count == mask.sum() == (batch.mask & (np.arange(37)[:, None] < batch.lengths)).sum()
+    score = engine.evaluate(data)
+    np.testing.assert_allclose(score.head_loss, losses_of(outputs, batch, mask), rtol=1e-12)
+    assert score.loss == pytest.approx(score.head_loss @ [1, 0.5, 1], rel=1e-15)
+    assert score.count == mask.sum() == (batch.mask & (np.arange(37)[:, None] < batch.lengths)).sum()
     classes = outputs[..., 3:7].argmax(-1)[mask] == batch.targets[..., 3][mask]
     notes = (outputs[..., 7:] > 0)[mask] == (batch.targets[..., 4:] == 1)[mask]
-    assert found.accuracy == pytest.approx((classes.sum() + notes.sum()) / (classes.size + notes.size))
-    assert engine.back(data, 0).loss == pytest.approx(found.loss, rel=1e-14)
+    assert score.accuracy == pytest.approx((classes.sum() + notes.sum()) / (classes.size + notes.size))
+    assert engine.back(data, 0).loss == pytest.approx(score.loss, rel=1e-14)
     np.testing.assert_allclose(engine.predict(data.inputs, data.lengths), outputs, rtol=1e-12, atol=1e-14)
 
 
@@ -80,32 +80,32 @@ def test_gradient_is_the_slope_of_the_loss(dropout, memory):
 def test_segments_and_checkpoints_give_the_gradient_of_one_piece(monkeypatch):
     stack, batch = make_stack(), make_batch(steps=300)
     data = as_data(batch, stack)
-    found = []
+    losses = []
     for size, memory in ((1 << 30, 1 << 30), (1, 1 << 30), (1, 0)):
         monkeypatch.setattr("gatescope.training.workspace._SEGMENT_BYTES", size)
         engine = make_engine(stack, data, dropout=ALL, memory=memory)
         score = engine.back(data, 1)
-        found.append((score.loss, engine.gradient.copy(), engine.evaluate(data).loss))
-    for loss, gradient, whole in found[1:]:
-        assert loss == pytest.approx(found[0][0], rel=1e-14)
-        assert whole == pytest.approx(found[0][2], rel=1e-14)
-        np.testing.assert_allclose(gradient, found[0][1], rtol=0, atol=1e-12 * abs(found[0][1]).max())
+        losses.append((score.loss, engine.gradient.copy(), engine.evaluate(data).loss))
+    for loss, gradient, whole in losses[1:]:
+        assert loss == pytest.approx(losses[0][0], rel=1e-14)
+        assert whole == pytest.approx(losses[0][2], rel=1e-14)
+        np.testing.assert_allclose(gradient, losses[0][1], rtol=0, atol=1e-12 * abs(losses[0][1]).max())
 
 
 def test_bits_do_not_depend_on_threads_or_on_what_was_done_before(monkeypatch):
     monkeypatch.setattr("gatescope.training.engine._THREAD_WORK", 0)
     stack, batch = make_stack(), make_batch(sequences=40)
     data = as_data(batch, stack)
-    found = []
+    runs = []
     for threads in (1, 2, 5):
         engine = make_engine(stack, data, threads=threads, dropout=ALL, weight_noise=0.1)
         if threads == 5:
             engine.back(data, 9, begin=3, end=11)
             engine.evaluate(data)
         score = engine.back(data, 1)
-        found.append((score.loss, engine.gradient.tobytes()))
+        runs.append((score.loss, engine.gradient.tobytes()))
         engine.close()
-    assert found[0] == found[1] == found[2]
+    assert runs[0] == runs[1] == runs[2]
 
 
 def test_masks_are_those_that_the_function_tells():
@@ -157,9 +157,9 @@ def test_a_window_without_targets_has_no_gradient():
     stack, batch = make_stack(), make_batch()
     batch.mask[:10] = False
     engine = make_engine(stack, data := as_data(batch, stack))
-    found = engine.back(data, 0, begin=0, end=10)
-    assert found.count == 0
-    assert found.loss == 0
+    score = engine.back(data, 0, begin=0, end=10)
+    assert score.count == 0
+    assert score.loss == 0
     assert not engine.gradient.any()
 
 
@@ -245,14 +245,14 @@ def test_odd_windows_and_data_are_refused():
 def test_bits_do_not_depend_on_the_steps_seen_first():
     stack, batch = make_stack(), make_batch(steps=70, sequences=3, full=True)
     data = as_data(batch, stack)
-    found = []
+    gradients = []
     for windows in ((), ((0, 5),), ((0, 70), (3, 9))):
         engine = Engine(stack, steps=5, sequences=2)
         for begin, end in windows:
             engine.back(data, 0, begin=begin, end=end)
         engine.back(data, 0)
-        found.append(engine.gradient.tobytes())
-    assert found[0] == found[1] == found[2]
+        gradients.append(engine.gradient.tobytes())
+    assert gradients[0] == gradients[1] == gradients[2]
 
 
 def test_recurrent_masks_hold_for_all_windows():

@@ -85,9 +85,9 @@ def test_sequences_without_a_step_are_not_looked_at():
     flow = gs.gradient_flow(stack.layers[0], batch.inputs[:5, [0, 3]])
     assert rates[0] == flow.decay_rate().value.mean()
     none = as_data(batch, stack)._replace(lengths=np.zeros(SEQUENCES, np.int64))
-    for found in probe_on(none, 1)(stack):
-        assert np.isnan(found).all()
-    assert saturation.shape == found.shape
+    for values in probe_on(none, 1)(stack):
+        assert np.isnan(values).all()
+    assert saturation.shape == values.shape
 
 
 def first_seed():

@@ -83,10 +83,10 @@ def follow(optimizer, theta, gradients, rates):
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=IDS)
 def test_follows_its_formula(optimizer, dtype, tolerance):
     theta, gradients, rates = problem(dtype)
-    found = follow(optimizer, theta, gradients, rates)
-    assert found.dtype == dtype
-    np.testing.assert_allclose(found, naive(optimizer, theta, gradients, rates), rtol=0, atol=tolerance)
-    assert np.abs(found - theta).max() > 1e-2
+    updated = follow(optimizer, theta, gradients, rates)
+    assert updated.dtype == dtype
+    np.testing.assert_allclose(updated, naive(optimizer, theta, gradients, rates), rtol=0, atol=tolerance)
+    assert np.abs(updated - theta).max() > 1e-2
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 1e-5)])

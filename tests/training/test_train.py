@@ -40,11 +40,11 @@ def test_updates_are_those_of_its_parts():
     adam = Adam()
     state = adam.state(engine.theta.size, "float32")
     for k in range(3):
-        found = engine.back(as_data(batch, run.at(0)), k)
+        computed = engine.back(as_data(batch, run.at(0)), k)
         norm, clipped = Clip(norm=0.3).apply(engine.gradient)
         adam.update(engine.theta, engine.gradient, state, k + 1, 0.05)
         np.testing.assert_array_equal(run.snapshots[k + 1], engine.theta)
-        assert run.history.loss[k] == pytest.approx(found.loss, rel=1e-15)  # summed and divided again
+        assert run.history.loss[k] == pytest.approx(computed.loss, rel=1e-15)  # summed and divided again
         assert (run.history.gradient_norm[k], run.history.clipped[k]) == (norm, clipped)
     assert run.history.clipped.any()
     np.testing.assert_array_equal(run.model.flat(), engine.theta)
@@ -90,13 +90,13 @@ def test_a_pass_takes_every_sequence_once_in_an_order_of_its_own(monkeypatch):
         for _, inputs, lengths, *_ in epoch:
             assert inputs.shape[0] == max(lengths)  # cut to the longest
             for b, length in enumerate(lengths):
-                (found,) = [
+                (sequence,) = [
                     k
                     for k in range(SEQUENCES)
                     if np.array_equal(inputs[:, b], batch.inputs[: len(inputs), k].astype("float32"))
                 ]
-                assert length == LENGTHS[found]
-                order.append(found)
+                assert length == LENGTHS[sequence]
+                order.append(sequence)
         assert sorted(order) == list(range(SEQUENCES))
         orders.append(order)
     assert orders[0] != orders[1]
@@ -242,8 +242,8 @@ def test_validation_in_pieces(monkeypatch):
     whole = train(epochs=2, validation=make_batch(1))
     monkeypatch.setattr(loop, "_VALIDATED_TOGETHER", 1)
     parts = train(epochs=2, batch_size=3, lr=1e-3, validation=make_batch(1))
-    found = score(parts.model, make_batch(1))
-    assert parts.history.validation_loss[-1] == pytest.approx(found.loss, rel=1e-6)  # float32 kernels
+    computed = score(parts.model, make_batch(1))
+    assert parts.history.validation_loss[-1] == pytest.approx(computed.loss, rel=1e-6)  # float32 kernels
     assert whole.history.validation_loss[-1] == score(whole.model, make_batch(1)).loss
 
 

@@ -72,9 +72,9 @@ def test_divergence_keeps_the_last_good_weights():
     done = run.history.epoch.size
     assert f"at update {done + 1}, in epoch {done + 1}" in run.message
     assert "smaller learning rate than 1e+30, or a limit on the norm" in run.message
-    found = score(run.model, make_batch())
+    scored = score(run.model, make_batch())
     assert np.isfinite(run.model.flat()).all()
-    assert np.isfinite(found.loss)
+    assert np.isfinite(scored.loss)
     assert np.isfinite(run.history.loss).all()
 
 
@@ -83,10 +83,10 @@ def test_divergence_of_a_later_loss(monkeypatch):
     real = Engine.back
 
     def back(self, data, update, **options):
-        found = real(self, data, update, **options)
+        scored = real(self, data, update, **options)
         if update == 3:
-            object.__setattr__(found, "loss", float("nan"))
-        return found
+            object.__setattr__(scored, "loss", float("nan"))
+        return scored
 
     good = train(epochs=5, snapshot_every=1)
     monkeypatch.setattr(Engine, "back", back)
@@ -100,9 +100,9 @@ def test_divergence_of_a_gradient(monkeypatch):
     real = Engine.back
 
     def back(self, data, update, **options):
-        found = real(self, data, update, **options)
+        scored = real(self, data, update, **options)
         self.gradient[3] = np.inf if update == 2 else self.gradient[3]
-        return found
+        return scored
 
     monkeypatch.setattr(Engine, "back", back)
     run = train(epochs=5)

@@ -59,8 +59,8 @@ def test_matrices_bring_directions_to_one_scale():
     states, gates = states.repeat(2, axis=1), gates.repeat(2, axis=1)
     carried.back(states, gates, 0, 100, record=False)
     current, whole = carried.matrices()
-    found = np.ldexp(current[0, :, 0], whole[0])
-    np.testing.assert_array_equal(found, np.diag([0.5**100, 0.25**100, 0.0]))
+    adjoint = np.ldexp(current[0, :, 0], whole[0])
+    np.testing.assert_array_equal(adjoint, np.diag([0.5**100, 0.25**100, 0.0]))
     assert not current[1].any()
 
 

@@ -30,9 +30,9 @@ def of_cuda(path):
 
 
 def test_one_module_imports_numba_cuda():
-    found = {path.relative_to(SOURCE).as_posix(): of_cuda(path) for path in SOURCE.rglob("*.py")}
-    opened = set(found.pop(DRIVER.relative_to(SOURCE).as_posix()))
-    assert {path: names for path, names in found.items() if names} == {}
+    importing = {path.relative_to(SOURCE).as_posix(): of_cuda(path) for path in SOURCE.rglob("*.py")}
+    opened = set(importing.pop(DRIVER.relative_to(SOURCE).as_posix()))
+    assert {path: names for path, names in importing.items() if names} == {}
     assert "numba.cuda" in opened
 
 
