@@ -41,17 +41,18 @@ def rectangular(name: str, value: Any) -> Array:
         ) from error
 
 
-def real_array(name: str, value: Any, advice: str = "give real numbers") -> Array:
-    """Return `value` as an array of real numbers, of whatever dtype it has."""
+def real_array(name: str, value: Any, dtype: np.dtype[Any] | None = None) -> Array:
+    """Return `value` as an array of real numbers, of whatever dtype it has; `dtype`: what it is converted to later."""
     array = rectangular(name, value)
     if array.dtype.kind not in REAL_KINDS:
+        advice = "give real numbers" + (f" (they are converted to {dtype})" if dtype is not None else "")
         raise DtypeError(argument=name, seen=array.dtype, advice=advice)
     return array
 
 
 def check_array(name: str, value: Any, dtype: np.dtype[Any], *, finite: bool = True) -> Array:
     """Return a C-contiguous array of `dtype` made from real numbers, all finite, none of them masked."""
-    array = real_array(name, value, f"give real numbers (they are converted to {dtype})")
+    array = real_array(name, value, dtype)
     with np.errstate(over="ignore"):  # what overflows is reported below
         converted = np.ascontiguousarray(array, dtype=dtype)
     if converted.ndim != array.ndim:  # ascontiguousarray makes a scalar one-dimensional

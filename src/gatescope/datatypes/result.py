@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -44,6 +45,12 @@ class ComparedByValue:
         # Not `__hash__ = None`: @dataclass(frozen=True) takes that for no choice and writes its own.
         kind = type(self).__name__
         raise TypeError(f"unhashable type: {kind!r}, since its arrays can be changed; use id() as the key")
+
+
+@cache
+def _field_names(kind: type[Result]) -> tuple[str, ...]:
+    """Return the names of a result's fields; `dataclasses.fields` takes as long as a short sweep."""
+    return tuple(f.name for f in dataclasses.fields(kind))
 
 
 def _same(value: object, other: object) -> bool:
@@ -85,25 +92,28 @@ class Result(ComparedByValue):
         super().__init_subclass__(**kwargs)
         Result._kinds[cls.__name__] = cls
 
+    def _names(self) -> tuple[str, ...]:
+        kind: Any = type(self)  # mypy says of a class whose instances have no hash that it has none either
+        return _field_names(kind)
+
     def arrays(self) -> dict[str, Array]:
         """Return the fields that are arrays, by name."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {name: value for name, value in values.items() if is_array(value)}
+        return {name: value for name in self._names() if is_array(value := getattr(self, name))}
 
     @property
     def on_device(self) -> bool:
         """Whether arrays are on a device; `to_device` puts weights there, ``to_host()`` copies them back."""
-        return any(on_device(value) for value in self.arrays().values())
+        return any(on_device(getattr(self, name)) for name in self._names())
 
     def to_host(self) -> Self:
         """Return the result in NumPy arrays, itself if it is; waits for what computes the others."""
-        host: dict[str, Any] = {
-            name: Result.fetch(array) for name, array in self.arrays().items() if on_device(array)
-        }
-        for f in dataclasses.fields(self):
-            value = getattr(self, f.name)
-            if isinstance(value, Result) and value.on_device:
-                host[f.name] = value.to_host()
+        host: dict[str, Any] = {}
+        for name in self._names():
+            value = getattr(self, name)
+            if on_device(value):
+                host[name] = Result.fetch(value)
+            elif isinstance(value, Result) and value.on_device:
+                host[name] = value.to_host()
         return dataclasses.replace(self, **host) if host else self
 
     def summary(self) -> str:

@@ -5,6 +5,7 @@ No dates: the same run gives the same bytes.
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ from gatescope._version import __version__
 
 def provenance(**metadata: Any) -> dict[str, Any]:
     """Return versions and the command, with `metadata` of the run added."""
-    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv and sys.argv[0] else ""
+    command = " ".join([os.path.basename(sys.argv[0]), *sys.argv[1:]]) if sys.argv and sys.argv[0] else ""
     return {
         "gatescope": __version__,
         "python": platform.python_version(),

@@ -64,8 +64,7 @@ def aligned_empty(shape: Any, dtype: Any) -> np.ndarray[Any, Any]:
     size = math.prod(shape if isinstance(shape, tuple) else (shape,)) * kind.itemsize
     raw = np.empty(size + CACHE_LINE, np.uint8) if size < _LARGE else np.asarray(_Lease(size + CACHE_LINE))
     start = -raw.ctypes.data % CACHE_LINE
-    array: np.ndarray[Any, Any] = raw[start : start + size].view(kind).reshape(shape)
-    return array
+    return np.ndarray(shape, kind, raw, start)
 
 
 def aligned_zeros(shape: Any, dtype: Any) -> np.ndarray[Any, Any]:

@@ -11,6 +11,7 @@ every k the group's vectors one after another: what a tile of `product` reads in
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -94,6 +95,7 @@ class Tiles:
     gradient: tuple[int, int, int]
 
 
+@cache
 def tiles_for(gates: int, hidden_size: int, lanes: int, rows: int) -> Tiles:
     """Return the tiles for products with `gates` vectors a group, `hidden_size` units and `rows` rows (sequences).
 
