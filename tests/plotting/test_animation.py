@@ -237,12 +237,12 @@ def test_bad_files(tmp_path):
 
 def test_settings_stay_and_pyplot_is_not_loaded(tmp_path):
     before = dict(matplotlib.rcParams)
-    save_animation(small(), tmp_path / "x.html", dpi=30)
+    save_animation(small(1), tmp_path / "x.html", dpi=30)
     assert dict(matplotlib.rcParams) == before
     script = (
         "import sys; from helpers.synthetic import make_trace; from gatescope.plotting.animation import animate_steps;"
         "from gatescope.plotting._save_animation import save_animation;"
-        "save_animation(animate_steps(make_trace(), window=49), sys.argv[1], dpi=30);"
+        "save_animation(animate_steps(make_trace('rnn'), window=49), sys.argv[1], dpi=30);"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
     command = [sys.executable, "-c", script, str(tmp_path / "y.gif")]

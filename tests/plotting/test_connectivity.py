@@ -33,7 +33,7 @@ def test_steps_need_not_be_even():
     assert ax.get_xlim() == (-0.5, 133)
     assert ax.get_ylim() == (-0.5, 145)
     np.testing.assert_array_equal(np.ma.getmaskarray(picture(ax).get_array()), conn.lag() < 0)
-    plotting.render(ax.figure)
+    plotting.render(ax.figure, dpi=40)
 
 
 def test_decades_limit_the_colours():
@@ -55,7 +55,7 @@ def test_exact_zeros_have_a_colour_of_their_own():
     )
     assert ax.get_title(loc="left").endswith("; grey: exactly 0")
     nothing = make_connectivity(range(20), range(20), zero_after=-1)
-    plotting.render(plot_connectivity(nothing).figure)
+    plotting.render(plot_connectivity(nothing).figure, dpi=40)
 
 
 def test_one_of_several_sequences():
@@ -68,7 +68,7 @@ def test_all_norms_alike():
     ax = plot_connectivity(make_connectivity(range(5), range(5), rate=0.0))
     low, high = picture(ax).get_clim()
     assert low < 0 < high
-    plotting.render(ax.figure)
+    plotting.render(ax.figure, dpi=40)
 
 
 def test_where_it_draws():
@@ -77,6 +77,7 @@ def test_where_it_draws():
     assert picture(ax).get_cmap().name == "gray"
 
 
+@pytest.mark.slow
 def test_it_gives_the_same_bytes():
     conn = make_connectivity([3, 10, 100], [0, 1, 4, 90])
     first = plotting.render(plot_connectivity(conn).figure, "svg")

@@ -164,7 +164,7 @@ def test_a_cell_without_gates():
         "weight_hh × 1.234",
     ]
     assert len(axes["flow"].get_legend().get_texts()) == 1  # no half-life, and no end of what can be told
-    plotting.render(fig)
+    plotting.render(fig, dpi=40)
 
 
 def test_what_is_infinite_or_missing_is_said():
@@ -181,7 +181,7 @@ def test_what_is_infinite_or_missing_is_said():
         "states not finite",
         "−∞",
     ]
-    plotting.render(fig)
+    plotting.render(fig, dpi=40)
 
 
 @pytest.mark.parametrize(
@@ -231,9 +231,10 @@ def test_a_given_figure_is_used():
     fig, axes = plot_diagnosis(make_diagnosis(), fig=left)
     assert fig is left
     assert axes["flow"].figure is left
-    plotting.render(mine)
+    plotting.render(mine, dpi=40)
 
 
+@pytest.mark.slow
 def test_the_same_figure_gives_the_same_bytes():
     for format in ("png", "svg"):
         first, second = (plotting.render(plot_diagnosis(make_diagnosis())[0], format) for _ in range(2))

@@ -107,7 +107,7 @@ def test_a_single_point_and_a_single_unit(drawn):
     for points in (one, one_unit):
         ax = drawn(points)
         assert list(by_label(ax)) == ["1 stable"]
-        assert plotting.render(ax.figure, "png")
+    assert plotting.render(ax.figure, dpi=40)
 
 
 def test_many_unstable_directions_share_a_shape():
@@ -142,6 +142,7 @@ def test_an_empty_result_with_a_trajectory():
     assert ax.get_legend().get_title().get_text().startswith("lstm: 0 fixed points")
 
 
+@pytest.mark.slow
 def test_the_same_points_give_the_same_bytes():
     points, trace = make_points(), make_trace("lstm")
     one, other = (plotting.render(plot_fixed_points(points, trace=trace).figure, "svg") for _ in range(2))

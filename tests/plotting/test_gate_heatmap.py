@@ -48,7 +48,7 @@ def test_a_constant_is_drawn_all_the_same():
     trace.states[:] = 2
     ax = plotting.plot_gate_heatmap(trace, "h", scale="full")  # h has no bounds that hold for every cell
     assert picture(ax).get_clim() == (1.5, 2.5)
-    plotting.render(ax.figure)
+    plotting.render(ax.figure, dpi=40)
 
 
 def test_rare_great_values_do_not_set_the_scale_and_the_bar_says_so():

@@ -77,14 +77,14 @@ def test_a_gap_of_exact_zeros_is_no_end():
 def test_a_gradient_that_is_zero_everywhere():
     ax = plotting.plot_gradient_flow(make_flow("rnn", zero_after=-1))
     assert legend_lines(ax)[0].get_label().endswith("exactly 0 at every lag")
-    plotting.render(ax.figure)
+    plotting.render(ax.figure, dpi=40)
 
 
 @pytest.mark.parametrize("scale", ["linear", "log"])
 def test_a_single_lag(scale):
     ax = plotting.plot_gradient_flow(make_flow("rnn", lags=1), scale=scale)
     assert legend_lines(ax)[0].get_marker() == _palette.CELLS["rnn"].marker
-    plotting.render(ax.figure)
+    plotting.render(ax.figure, dpi=40)
 
 
 def test_several_sequences_are_their_median_and_range():
@@ -188,7 +188,7 @@ def test_the_axis_tells_a_projection_from_the_whole_jacobian():
 def test_labels_are_shown_as_they_are():
     names = ["_mine", "a$b", "$x^2$", "back\\slash", "\\$", "$$$"]
     ax = plotting.plot_gradient_flow([make_flow("lstm", 0.01 * k) for k in range(1, 7)], labels=names)
-    plotting.render(ax.figure)
+    plotting.render(ax.figure, dpi=40)
     texts = [text.get_text() for text in ax.get_legend().get_texts()]
     assert len(texts) == len(names)  # matplotlib drops labels that begin with an underscore
     assert [text.partition(": ")[0] for text in texts] == [

@@ -87,7 +87,7 @@ def test_lags_at_which_all_is_zero_are_left_out():
     paths.total_log_norm[0] = -np.inf
     ax = plot_gradient_paths(paths, scale="linear")
     assert areas(ax)[0][0][0] == 1
-    plotting.render(ax.figure)
+    plotting.render(ax.figure, dpi=40)
     paths.log_norm[:] = -np.inf
     with pytest.raises(ValueRangeError, match="no lag at which any part is above 0"):
         plot_gradient_paths(paths)
@@ -96,7 +96,7 @@ def test_lags_at_which_all_is_zero_are_left_out():
 @pytest.mark.parametrize("lags", [1, 2])
 @pytest.mark.parametrize("scale", ["log", "linear"])
 def test_few_lags(lags, scale):
-    plotting.render(plot_gradient_paths(make_paths("gru", lags=lags, first=1), scale=scale).figure)
+    plotting.render(plot_gradient_paths(make_paths("gru", lags=lags, first=1), scale=scale).figure, dpi=40)
 
 
 def test_where_it_draws():
@@ -104,9 +104,10 @@ def test_where_it_draws():
     assert plot_gradient_paths(make_paths(), ax=ax, alpha=0.5) is ax
     assert {area.get_alpha() for area in ax.collections} == {0.5}
     named = dataclasses.replace(make_paths("gru"), cell="a$b", paths=("direct", "_x", "z", "n$"))
-    plotting.render(plot_gradient_paths(named).figure)
+    plotting.render(plot_gradient_paths(named).figure, dpi=40)
 
 
+@pytest.mark.slow
 def test_it_gives_the_same_bytes():
     first = plotting.render(plot_gradient_paths(make_paths()).figure, "svg")
     assert plotting.render(plot_gradient_paths(make_paths()).figure, "svg") == first

@@ -67,21 +67,21 @@ def test_what_is_infinite_or_0_lies_on_the_edges_and_is_named():
     assert {text.get_text() for text in ax.texts} == {"infinite", "0"}
     assert ax.lines[1].get_ydata()[0] == high
     assert "∞ steps" in ax.lines[1].get_label()
-    plotting.render(ax.figure)
+    plotting.render(ax.figure, dpi=40)
 
 
 def test_a_cell_without_a_memory_gate_has_no_units():
     ax = plot_half_life(make_life(gate=(np.nan, np.nan), name=""))
     assert len(legend_lines(ax)) == 2
     assert "units have no half-lives" in ax.get_xlabel()
-    plotting.render(ax.figure)
+    plotting.render(ax.figure, dpi=40)
 
 
 @pytest.mark.parametrize("gate", [(0.1,), (0.1, 0.1), (1e-5, 1.0, 1e-2), (np.inf, np.inf)])
 def test_any_span_of_half_lives_can_be_drawn(gate):
     life = make_life(gate=gate, adjoint=gate[0], exponent=gate[0])
     ax = plot_half_life(life)
-    plotting.render(ax.figure)
+    plotting.render(ax.figure, dpi=40)
     low, high = ax.get_ylim()
     finite = life.by_gate[np.isfinite(life.by_gate) & (life.by_gate > 0)]
     assert 0 < low < high
@@ -96,6 +96,7 @@ def test_given_axes_and_keywords_are_used():
     assert mine.lines[0].get_markersize() == 9
 
 
+@pytest.mark.slow
 def test_the_same_figure_gives_the_same_bytes():
     for format in ("png", "svg"):
         first, second = (plotting.render(plot_half_life(make_life()).figure, format) for _ in range(2))

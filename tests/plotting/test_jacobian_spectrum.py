@@ -64,7 +64,7 @@ def test_what_is_exactly_zero_is_counted_not_drawn():
     ax = plot_jacobian_spectrum(few)
     np.testing.assert_array_equal(np.isfinite(legend_lines(ax)[1].get_ydata()), [True, True, False, False])
     few.log_singular[:] = -np.inf
-    plotting.render(plot_jacobian_spectrum(few).figure)
+    plotting.render(plot_jacobian_spectrum(few).figure, dpi=40)
 
 
 @pytest.mark.parametrize("scale", ["linear", "log"])
@@ -91,7 +91,7 @@ def test_one_lag_is_a_point():
     for count in (2, 9):
         ax = plot_jacobian_spectrum(make_result(count, lags=(5,)))
         assert all(line.get_marker() != "None" for line in legend_lines(ax))
-        plotting.render(ax.figure)
+        plotting.render(ax.figure, dpi=40)
 
 
 def test_given_axes_are_used():

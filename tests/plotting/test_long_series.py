@@ -66,14 +66,21 @@ def test_curves_that_do_not_cross_are_not_marked_and_several_crossings_are_told(
     assert f"(the last of {len(result.crossings())} crossings)" in axes["loss"].texts[0].get_text()
 
 
-@pytest.mark.parametrize(("seeds", "epochs"), [(1, 1), (1, 2), (2, 3), (3, 60)])
-@pytest.mark.parametrize("cells", [("gru",), ("lstm", "gru"), ("rnn", "lstm", "gru")])
+@pytest.mark.parametrize(
+    ("seeds", "epochs", "cells"),
+    [
+        (1, 1, ("gru",)),
+        (1, 2, ("lstm", "gru")),
+        (2, 3, ("gru",)),
+        (3, 60, ("rnn", "lstm", "gru")),
+    ],
+)
 def test_small_ones(seeds, epochs, cells):
     curves = np.repeat(as_published(seeds, epochs)[:1], len(cells), axis=0)
     fig, axes = plot_long_series(made(curves, cells=cells, baseline=np.nan))
     assert "Preliminary" in axes["loss"].get_title(loc="left")
     assert len(axes["loss"].get_legend().get_texts()) == len(cells)
-    plotting.render(fig)
+    plotting.render(fig, dpi=40)
 
 
 def test_runs_that_diverged():
@@ -81,7 +88,7 @@ def test_runs_that_diverged():
     curves[0, 1, 40:] = curves[1, :, 20:] = np.nan
     fig, axes = plot_long_series(made(curves))
     assert np.isnan(lines(axes["loss"])["GRU"].get_ydata()[20:]).all()
-    plotting.render(fig)
+    plotting.render(fig, dpi=40)
 
 
 def test_where_it_draws():

@@ -100,7 +100,7 @@ def test_zero_is_in_sight_unless_it_would_flatten_the_estimates(scale):
         assert (low < 0 < high) == near
         assert ax.get_xscale() == scale
         assert sum(line.get_gid() == "zero" for line in ax.lines) == 1
-        plotting.render(ax.figure)
+    plotting.render(ax.figure, dpi=40)
 
 
 def test_how_the_estimates_began_does_not_stretch_the_axis():
@@ -121,7 +121,7 @@ def test_the_title_and_the_legend_lie_inside_the_figure():
 def test_one_estimate_is_a_point():
     ax = plot_lyapunov_convergence(make_spectrum(estimates=1))
     assert all(line.get_marker() != "None" for line in legend_lines(ax))
-    plotting.render(ax.figure)
+    plotting.render(ax.figure, dpi=40)
 
 
 def test_all_exponents_with_their_errors():
@@ -160,7 +160,7 @@ def test_exponents_of_minus_infinity_are_counted_not_drawn():
     (line,) = legend_lines(ax)
     np.testing.assert_array_equal(np.isfinite(line.get_ydata()), [True, False, False])
     assert line.get_label().endswith("2 exponents are minus infinity")
-    plotting.render(ax.figure)
+    plotting.render(ax.figure, dpi=40)
 
 
 def test_several_spectra_share_one_zero_line():

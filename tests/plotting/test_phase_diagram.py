@@ -57,7 +57,7 @@ def test_a_panel_a_scheme_gain_across_and_bias_up():
     np.testing.assert_allclose(corners[:, 0, 1], np.linspace(-1.5, 2.5, 5), rtol=1e-12)
     assert axes["gaussian"].get_ylabel() == "added to the bias of f (forget gate)"
     assert fig.get_suptitle() == "lstm: 64 units, 1,000 steps, mean of 3 networks a point"
-    plotting.render(fig)
+    plotting.render(fig, dpi=40)
 
 
 @pytest.mark.parametrize("quantity", ["exponent", "decay_rate", "half_life"])
@@ -81,7 +81,7 @@ def test_no_edge_is_drawn_where_there_is_none():
     fig, axes = plot_phase_diagram(below)
     assert len(axes["gaussian"].collections) == 1
     assert not fig.legends
-    plotting.render(fig)
+    plotting.render(fig, dpi=40)
 
 
 @pytest.mark.parametrize("quantity", ["exponent", "decay_rate"])
@@ -117,7 +117,7 @@ def test_points_that_left_the_range_are_crossed():
     assert (cross.get_xdata().tolist(), cross.get_ydata().tolist()) == ([3.0], [2.0])
     assert not axes["keras"].lines
     assert "states left the range of floats" in [text.get_text() for text in fig.legends[0].get_texts()]
-    plotting.render(fig)
+    plotting.render(fig, dpi=40)
 
 
 def test_one_bias_or_one_gain_is_drawn_as_lines():
@@ -132,7 +132,7 @@ def test_one_bias_or_one_gain_is_drawn_as_lines():
     fig, axes = plot_phase_diagram(diagram, quantity="half_life")
     endless = next(line for line in axes["gaussian"].lines if line.get_label() == "infinite: no decay")
     np.testing.assert_array_equal(endless.get_xdata(), diagram.gain[diagram.exponent[0, :, 0] >= 0])
-    plotting.render(fig)
+    plotting.render(fig, dpi=40)
 
 
 def test_everything_lost_at_once_can_be_drawn():
@@ -143,7 +143,7 @@ def test_everything_lost_at_once_can_be_drawn():
         "half_life": np.zeros(diagram.exponent.shape),
     }
     for quantity in ("exponent", "decay_rate", "half_life"):
-        plotting.render(plot_phase_diagram(PhaseDiagram(**fields), quantity=quantity)[0])
+        plotting.render(plot_phase_diagram(PhaseDiagram(**fields), quantity=quantity)[0], dpi=40)
 
 
 def test_schemes_can_be_chosen_and_a_figure_given():
@@ -155,6 +155,7 @@ def test_schemes_can_be_chosen_and_a_figure_given():
     assert list(plot_phase_diagram(make_diagram(), scheme=("keras", "gaussian"))[1]) == ["keras", "gaussian"]
 
 
+@pytest.mark.slow
 def test_the_same_figure_gives_the_same_bytes():
     for format in ("png", "svg"):
         first, second = (plotting.render(plot_phase_diagram(make_diagram())[0], format) for _ in range(2))

@@ -51,7 +51,7 @@ def test_no_text_is_smaller_than_8_points():
         plotting.plot_gradient_flow(make_flow("rnn", 20.0)).figure,
     ]
     for figure in figures:
-        plotting.render(figure)
+        plotting.render(figure, dpi=40)
         texts = [text for text in figure.findobj(Text) if text.get_text()]
         assert len(texts) > 8
         assert min(text.get_fontsize() for text in texts) >= 8
