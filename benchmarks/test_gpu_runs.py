@@ -64,7 +64,7 @@ def test_a_process_answers_again_and_again(process: Process) -> None:
 @pytest.mark.parametrize(
     ("what", "seconds", "why"), [("hang", 1.5, "no answer"), ("die", 20, "exit 3.*last words")]
 )
-def test_what_was_found_survives_a_process(process: Process, what: str, seconds: float, why: str) -> None:
+def test_results_survive_a_process(process: Process, what: str, seconds: float, why: str) -> None:
     results = process.ask({"job": "x", "what": what}, seconds)
     assert results["half"] == 1
     assert re.search(why, results["failed"])
@@ -173,7 +173,7 @@ def test_rows_without_time_are_marked(tmp_path: Path, process: Process) -> None:
     assert json.loads((tmp_path / "gpu.json").read_text())["rows"] == run.data["rows"]
 
 
-def test_failed_tests_are_told_first_and_do_not_stop_the_rest(tmp_path: Path, process: Process) -> None:
+def test_failed_tests_are_reported_first_and_do_not_stop_the_rest(tmp_path: Path, process: Process) -> None:
     run = whole(
         tmp_path, process, 60, ["lstm-b40-i1-h16"], lambda s: {**passed(s), "failed": {"test_x": "it is 3"}}
     )
@@ -272,7 +272,7 @@ def test_a_row_against_pytorch(
     json.dumps(results)
 
 
-def test_a_wrong_row_is_told(emulated: Any, tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_wrong_row_is_reported(emulated: Any, tmp_path: Path, monkeypatch: Any) -> None:
     row = tiny("lstm", "float32")
     monkeypatch.setattr(gpu_reference, "check_steps", lambda row: 3)
     right = gpu_reference.reference(gpu_reference.check_problem(row))

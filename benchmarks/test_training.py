@@ -47,7 +47,7 @@ def test_a_peer_that_differs_is_refused() -> None:
             training.check_agreement(training.Ours(stack, batch, 1), {"wrong": Wrong(factor)})
 
 
-def test_a_row_is_checked_timed_and_told() -> None:
+def test_a_row_is_checked_timed_and_reported() -> None:
     row = SMALL[0]
     timed = training.compare_row(row, threads=1, rounds=1, budget=1)
     assert {"ours, 1 thread"} <= timed["seconds"].keys()
@@ -109,7 +109,7 @@ def done(row: Row, row_data: dict[str, Any]) -> int:
     return len(saved)
 
 
-def test_a_row_is_searched_run_judged_and_gone_on_with() -> None:
+def test_a_row_is_searched_run_judged_and_resumed() -> None:
     row_data: dict[str, Any] = {"key": "tiny"}
     assert done(TINY, row_data) == 4, "two learning rates and two seeds"
     assert [run["lr"] for run in row_data["search"]] == [1e-3, 1e-2]

@@ -129,8 +129,8 @@ def forward(cell, weights, inputs, initial_state=None, lengths=None):
             if lengths is not None and t >= lengths[b]:
                 states[t + 1, b] = states[t, b]
                 continue
-            states[t + 1, b], kept = step(cell, m, inputs[t, b], states[t, b])
-            for name, value in kept.items():
+            states[t + 1, b], saved = step(cell, m, inputs[t, b], states[t, b])
+            for name, value in saved.items():
                 gates[name][t, b] = value
     return states, gates
 
@@ -160,9 +160,9 @@ def backward(
         for t in reversed(range(end)):
             if output_adjoint is not None:
                 adjoint[t + 1, b, 0] += output_adjoint[t, b]
-            kept = {name: value[t, b] for name, value in gates.items()}
+            saved = {name: value[t, b] for name, value in gates.items()}
             adjoint[t, b], d_inputs[t, b], sW, sR, sa, sp = step_backward(
-                cell, m, inputs[t, b], states[t, b], states[t + 1, b], kept, adjoint[t + 1, b]
+                cell, m, inputs[t, b], states[t, b], states[t + 1, b], saved, adjoint[t + 1, b]
             )
             for k in range(count):
                 dW[k] += sW[k]

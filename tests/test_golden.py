@@ -34,17 +34,17 @@ def read(path, dtype):
         arrays = {name: archive[name] for name in archive.files}
     arrays.pop("made_with")
     stride = int(arrays.pop("stride"))
-    given = {name: value.astype(dtype) for name, value in arrays.items() if value.dtype == np.float16}
+    problem = {name: value.astype(dtype) for name, value in arrays.items() if value.dtype == np.float16}
     made = {name: value for name, value in arrays.items() if value.dtype == np.float64}
-    return SimpleNamespace(**given), made, stride
+    return SimpleNamespace(**problem), made, stride
 
 
 def cell_of(path):
     return path.stem.rsplit("_", 1)[0]
 
 
-def params_of(cell, given):
-    weights = {name: getattr(given, name) for name in PARAMS}
+def params_of(cell, problem):
+    weights = {name: getattr(problem, name) for name in PARAMS}
     return gs.Params(cell=cell, **weights)
 
 
@@ -70,14 +70,16 @@ def test_every_cell_has_golden_files():
 def test_golden(path, dtype):
     forward, backward = (FORWARD, BACKWARD) if dtype == "float64" else (FORWARD32, BACKWARD32)
     cell = cell_of(path)
-    given, made, stride = read(path, dtype)
-    params = params_of(cell, given)
-    trace = gs.run(params, given.inputs, initial_state=given.initial_state)
+    problem, made, stride = read(path, dtype)
+    params = params_of(cell, problem)
+    trace = gs.run(params, problem.inputs, initial_state=problem.initial_state)
     assert trace.states.dtype == dtype
     assert_close(trace.outputs[stride - 1 :: stride], made["outputs"], forward, "outputs")
     assert_close(trace.final_state, made["final_state"], forward, "final_state")
 
-    grads = gs.backprop(params, trace, output_adjoint=given.output_adjoint, final_adjoint=given.final_adjoint)
+    grads = gs.backprop(
+        params, trace, output_adjoint=problem.output_adjoint, final_adjoint=problem.final_adjoint
+    )
     assert grads.params.dtype == dtype
     for name in PARAMS:
         assert_close(getattr(grads.params, name), made[f"d_{name}"], backward, name)
@@ -89,12 +91,12 @@ def test_golden(path, dtype):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_the_oracle_agrees_with_the_golden_files(path):
     cell = cell_of(path)
-    given, made, stride = read(path, "float64")
-    states, _ = naive.forward(cell, given, given.inputs, given.initial_state)
+    problem, made, stride = read(path, "float64")
+    states, _ = naive.forward(cell, problem, problem.inputs, problem.initial_state)
     assert_close(states[1:, :, 0][stride - 1 :: stride], made["outputs"], FORWARD, "outputs")
     assert_close(states[-1], made["final_state"], FORWARD, "final_state")
     grads = naive.backward(
-        cell, given, given.inputs, given.output_adjoint, given.final_adjoint, given.initial_state
+        cell, problem, problem.inputs, problem.output_adjoint, problem.final_adjoint, problem.initial_state
     )
     for name in (*PARAMS, "initial_state"):
         assert_close(grads[name], made[f"d_{name}"], BACKWARD, name)

@@ -69,11 +69,11 @@ def test_step_vjp_by_complex_step(name):
         new_states, _ = cell.step(*args)
         return sum(a * s for a, s in zip(adjoint, new_states, strict=True))
 
-    new_states, kept = cell.step(*groups)
-    assert len(kept) == len(cell.saved)
+    new_states, saved = cell.step(*groups)
+    assert len(saved) == len(cell.saved)
     assert len(new_states) == len(cell.states)
     # step's derivative with respect to the state leaves the state's way through rh out, and so does step_vjp.
-    derivatives = cell.step_vjp(kept, states, new_states, adjoint)
+    derivatives = cell.step_vjp(saved, states, new_states, adjoint)
     assert len(derivatives) == len(groups)
     check(weighted, groups, derivatives, f"{name}.step_vjp")
 
@@ -95,8 +95,8 @@ def test_prepare_vjp_by_complex_step(name):
 
     prepared = cell.prepare(*groups)
     assert len(prepared) == cell.prepared
-    _, kept = cell.step(wx[rest], rh[rest], states, prepared)
-    derivatives = cell.prepare_vjp(kept, states, d_operand, d_prepared)
+    _, saved = cell.step(wx[rest], rh[rest], states, prepared)
+    derivatives = cell.prepare_vjp(saved, states, d_operand, d_prepared)
     check(weighted, groups, derivatives, f"{name}.prepare_vjp")
 
 
@@ -105,7 +105,7 @@ def roll(cell, weights, inputs, state):
     count = len(cell.gates)
     W, R = np.split(weights.weight_ih, count), np.split(weights.weight_hh, count)
     b, d = np.split(weights.bias_ih, count), np.split(weights.bias_hh, count)
-    states, all_kept = [tuple(state)], []
+    states, all_saved = [tuple(state)], []
     first, rest = range(cell.prepared), range(cell.prepared, count)
     for x in inputs:
         old = states[-1]
@@ -116,23 +116,23 @@ def roll(cell, weights, inputs, state):
         else:
             operand, more = old[0], ()
         wx = tuple(W[k] @ x + b[k] for k in rest)
-        new, kept = cell.step(wx, tuple(R[k] @ operand + d[k] for k in rest), old, *more)
+        new, saved = cell.step(wx, tuple(R[k] @ operand + d[k] for k in rest), old, *more)
         states.append(new)
-        all_kept.append(kept)
-    return np.array(states), np.array(all_kept)
+        all_saved.append(saved)
+    return np.array(states), np.array(all_saved)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_step_agrees_with_the_oracle(name):
     case = Case(name, T=25, B=1, I=3, H=6, scale=2.0)
     cell = cells.get(name)
-    states, kept = roll(cell, case.params, case.inputs[:, 0], case.initial_state[0])
+    states, saved = roll(cell, case.params, case.inputs[:, 0], case.initial_state[0])
     expected_states, expected_gates = naive.forward(name, case.params, case.inputs, case.initial_state)
     # Absolute, on values of order 1: some roundings a step.
     np.testing.assert_allclose(states, expected_states[:, 0], rtol=0, atol=1e-13)
     assert cell.saved == tuple(expected_gates)
     for k, gate in enumerate(cell.saved):
-        np.testing.assert_allclose(kept[:, k], expected_gates[gate][:, 0], rtol=0, atol=1e-13)
+        np.testing.assert_allclose(saved[:, k], expected_gates[gate][:, 0], rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -146,11 +146,11 @@ def test_equations_keep_the_dtype(name, dtype):
         prepared = cell.prepare(wx[: cell.prepared], rh[: cell.prepared], states)
         results += [*prepared, cell.operand(prepared, states)]
         more = (prepared,)
-    new_states, kept = cell.step(wx[cell.prepared :], rh[cell.prepared :], states, *more)
-    derivatives = cell.step_vjp(kept, states, new_states, adjoint)
-    results += [*new_states, *kept, *(value for group in derivatives for value in group)]
+    new_states, saved = cell.step(wx[cell.prepared :], rh[cell.prepared :], states, *more)
+    derivatives = cell.step_vjp(saved, states, new_states, adjoint)
+    results += [*new_states, *saved, *(value for group in derivatives for value in group)]
     if cell.prepared:
-        derivatives = cell.prepare_vjp(kept, states, adjoint[0], derivatives[3])
+        derivatives = cell.prepare_vjp(saved, states, adjoint[0], derivatives[3])
         results += [value for group in derivatives for value in group]
     assert {np.asarray(value).dtype for value in results} == {np.dtype(dtype)}
 

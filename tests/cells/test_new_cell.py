@@ -27,7 +27,7 @@ def leaky():
     return gs.cells.register(Leaky)
 
 
-def given(case):
+def arrays_of(case):
     return case.params.arrays() | {"inputs": case.inputs, "initial_state": case.initial_state}
 
 
@@ -39,7 +39,7 @@ def outputs_by_hand(arrays):
 def test_it_runs(H):
     case = Case("leaky_test", T=30, B=3, I=2, H=H)
     trace = case.run()
-    assert_close(trace.outputs, outputs_by_hand(given(case)), 1e-13, "outputs")
+    assert_close(trace.outputs, outputs_by_hand(arrays_of(case)), 1e-13, "outputs")
     assert trace.gate("a").shape == (30, 3, H)
     assert ((trace.gate("a") > 0) & (trace.gate("a") < 1)).all()
     assert "leaky_test" in gs.cells.names()
@@ -51,10 +51,10 @@ def test_it_is_differentiated():
     grads = flat(case.backprop(case.run()))
     rng = np.random.default_rng(8)
     tiny = 1e-100
-    for name, value in given(case).items():
+    for name, value in arrays_of(case).items():
         for _ in range(3):
             direction = rng.standard_normal(value.shape)
-            arrays = given(case) | {name: value + 1j * tiny * direction}
+            arrays = arrays_of(case) | {name: value + 1j * tiny * direction}
             outputs = outputs_by_hand(arrays)
             loss = (case.output_adjoint * outputs).sum() + (case.final_adjoint[:, 0] * outputs[-1]).sum()
             expected = loss.imag / tiny
@@ -96,7 +96,7 @@ def test_float32():
     trace = case.run()
     assert trace.states.dtype == np.float32
     # 16 roundings of 6e-8, as for the built-in cells (test_golden.py).
-    exact = {name: value.astype(np.float64) for name, value in given(case).items()}
+    exact = {name: value.astype(np.float64) for name, value in arrays_of(case).items()}
     assert_close(trace.outputs, outputs_by_hand(exact), 16 * 2.0**-24, "outputs")
 
 
@@ -150,8 +150,8 @@ class Dividing:
 
     @staticmethod
     @register_jitable
-    def step_vjp(kept, states, new_states, adjoint):
-        a, b = kept
+    def step_vjp(saved, states, new_states, adjoint):
+        a, b = saved
         (d_h,) = adjoint
         scale = d_h / ((a + b) * (a + b))
         d_pre = (scale * b * a * complement(a), zero(d_h) - scale * a * b * complement(b))

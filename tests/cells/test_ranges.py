@@ -22,10 +22,10 @@ EXPECTED = {
 }
 
 
-def made(step, kept, **changes):
+def made(step, saved, **changes):
     """Return a cell that is not registered, of three gates and one state; there is no need to train it."""
     return gs.cells.Cell(
-        name="made", gates=("a", "b", "c"), states=("h",), saved=kept, step=step, step_vjp=None, **changes
+        name="made", gates=("a", "b", "c"), states=("h",), saved=saved, step=step, step_vjp=None, **changes
     )
 
 

@@ -100,12 +100,12 @@ def test_weights_on_a_device_are_refused_by_name():
         def copy_to_host(self):
             return np.asarray(self)
 
-    there = dataclasses.replace(PARAMS, **{n: a.view(OnDevice) for n, a in PARAMS.arrays().items()})
-    assert check_params(there, any_device=True) is CELL
+    on_device = dataclasses.replace(PARAMS, **{n: a.view(OnDevice) for n, a in PARAMS.arrays().items()})
+    assert check_params(on_device, any_device=True) is CELL
     with pytest.raises(DeviceError, match=r"^params are on the GPU; give params\.to_host\(\)"):
-        check_params(there)
+        check_params(on_device)
     with pytest.raises(DeviceError, match=r"^bias_hh is not on the GPU, but weight_ih is"):
-        check_params(dataclasses.replace(there, bias_hh=PARAMS.bias_hh), any_device=True)
+        check_params(dataclasses.replace(on_device, bias_hh=PARAMS.bias_hh), any_device=True)
 
 
 # ---- inputs, states, lengths ----

@@ -177,7 +177,7 @@ def test_any_file_name_will_do(invoke, tmp_path, render_only):
 
 
 @blank_figures
-def test_one_step_of_one_unit_is_told_in_the_singular(invoke, tmp_path):
+def test_one_step_of_one_unit_is_reported_in_the_singular(invoke, tmp_path):
     done = invoke("compare", "--steps", 1, "--hidden-size", 1, "--threads", 1)
     assert done.exit_code == 0, done.output
     assert "1 step, one sequence" in done.stdout
@@ -208,7 +208,7 @@ def test_captions_name_a_gate_only_where_there_is_one(invoke, tmp_path):
     assert "of 1 unit of the lstm" in one
 
 
-def test_the_fit_windows_of_h_and_c_are_both_told():
+def test_the_fit_windows_of_h_and_c_are_both_reported():
     inputs = np.ones((40, 1))
     comparison = compare({"lstm": gs.init("lstm", input_size=1, hidden_size=3)}, inputs, timing_runs=1)
     assert "over lags 4 to 40, with" in notes(comparison)[2]

@@ -38,7 +38,7 @@ def shown(invoke):
     return [line.strip() for line in rest.splitlines()] if cuda else []
 
 
-def test_devices_of_this_machine(invoke):
+def test_devices_of_this_computer(invoke):
     assert shown(invoke)
 
 

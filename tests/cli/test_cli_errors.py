@@ -109,7 +109,7 @@ def test_bad_input_is_one_line_and_status_2(arguments, message, invoke, tmp_path
     ],
 )
 @pytest.mark.parametrize("command", ["compare", "run"])
-def test_numbers_out_of_range_are_told_in_one_line(command, option, value, invoke):
+def test_numbers_out_of_range_are_reported_in_one_line(command, option, value, invoke):
     done = invoke(command, f"--{option}", value)
     assert done.exit_code == 2
     (line,) = done.stderr.splitlines()
@@ -141,7 +141,7 @@ def test_interrupt_is_130(invoke, monkeypatch):
     assert done.stderr.splitlines() == ["gatescope: interrupted"]
 
 
-def test_lack_of_memory_is_told(invoke, monkeypatch):
+def test_lack_of_memory_is_reported(invoke, monkeypatch):
     def greedy(*_args, **_kwargs):
         raise MemoryError
 
@@ -151,7 +151,7 @@ def test_lack_of_memory_is_told(invoke, monkeypatch):
     assert "not enough memory" in done.stderr
 
 
-def test_unwritable_folder_is_found_before_the_computing(invoke, tmp_path, monkeypatch):
+def test_unwritable_folder_is_refused_before_the_computing(invoke, tmp_path, monkeypatch):
     def denied(dir, **_keywords):  # permissions would not stop root, who runs many a container
         raise PermissionError(13, "Permission denied", str(dir))
 

@@ -66,7 +66,7 @@ def test_the_sizes(fast, invoke, monkeypatch):
     assert seen["cells"] == ["lstm", "gru"]
 
 
-def test_ctrl_c_leaves_the_runs_and_the_same_command_goes_on(invoke, tmp_path, monkeypatch):
+def test_ctrl_c_leaves_the_runs_and_the_same_command_resumes(invoke, tmp_path, monkeypatch):
     real, calls = train.Engine.back, []
 
     def interrupting(self, *args, **keywords):

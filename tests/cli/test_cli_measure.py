@@ -235,7 +235,7 @@ def test_bad_input_is_one_line_and_status_2(arguments, message, invoke, tmp_path
     assert [path for path in sorted(tmp_path.rglob("*")) if path not in before and path.is_file()] == []
 
 
-def test_states_that_are_no_longer_finite_are_told_with_their_step(invoke, tmp_path):
+def test_states_that_are_no_longer_finite_are_reported_with_their_step(invoke, tmp_path):
     params = gs.init("rnn_relu", input_size=1, hidden_size=2, seed=0, dtype="float64")
     params.weight_hh[:] = 1e30
     params.bias_ih[:] = 1
@@ -248,7 +248,7 @@ def test_states_that_are_no_longer_finite_are_told_with_their_step(invoke, tmp_p
 
 
 @pytest.mark.parametrize("name", OVER_SERIES)
-def test_what_cannot_be_written_is_found_before_the_work(name, invoke, tmp_path, monkeypatch):
+def test_what_cannot_be_written_is_refused_before_the_work(name, invoke, tmp_path, monkeypatch):
     (tmp_path / "file.txt").write_text("")
     monkeypatch.setattr(Plan, "_measure", too_late)
     done = invoke("measure", name, *SERIES, "--out", "file.txt")

@@ -48,7 +48,7 @@ def test_each_task_that_needs_no_download_is_tried():
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_a_task_is_trained_on_and_told_of_and_stored(name, text, invoke, tmp_path):
+def test_a_task_is_trained_on_and_reported_and_stored(name, text, invoke, tmp_path):
     if name in OPTIONAL and importlib.util.find_spec(OPTIONAL[name]) is None:
         pytest.skip(f"{OPTIONAL[name]} is not installed")
     options, said = TASKS[name]
@@ -151,13 +151,13 @@ def test_fixed_data_and_no_clipping(invoke, tmp_path):
     assert run.config["fresh data"] is False
 
 
-def test_probes_are_kept(invoke, tmp_path):
+def test_probes_are_stored(invoke, tmp_path):
     done = invoke(*started("adding", "--steps", 12, "--sequences", 3, "--probe-every", 1))
     assert done.exit_code == 0, done.output
     assert gs.load(tmp_path / "run.npz").history.half_life.shape == (3, 1)
 
 
-def test_a_checkpoint_is_gone_on_from(invoke, tmp_path):
+def test_a_checkpoint_is_resumed(invoke, tmp_path):
     options = [
         "train",
         "adding",
@@ -205,7 +205,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(invoke, tmp_path, monk
     assert gs.load(tmp_path / "whole.npz") == went_on
 
 
-def test_training_that_diverged_is_told_of_and_stored(invoke, tmp_path):
+def test_training_that_diverged_is_reported_and_stored(invoke, tmp_path):
     small = started("adding", "--steps", 12, "--sequences", 3, "--lr", "1e38", "--clip-norm", 0)
     done = invoke(*small, "--plot", "curves.png")
     assert done.exit_code == 1, done.output
@@ -232,12 +232,12 @@ def test_training_that_diverged_leaves_its_checkpoint(invoke, tmp_path, monkeypa
 
     monkeypatch.setattr(train.Engine, "back", interrupted_and_then_wrong)
     assert invoke(*options).exit_code == 130
-    kept = (tmp_path / "run.checkpoint.npz").read_bytes()
+    before = (tmp_path / "run.checkpoint.npz").read_bytes()
     done = invoke(*options)
     assert done.exit_code == 1, done.output
     (line,) = done.stderr.splitlines()
     assert line.endswith("; the run is in run.npz, the checkpoint before it in run.checkpoint.npz")
-    assert (tmp_path / "run.checkpoint.npz").read_bytes() == kept
+    assert (tmp_path / "run.checkpoint.npz").read_bytes() == before
 
 
 def test_a_finished_run_is_no_reason_to_stop(invoke):
@@ -255,7 +255,7 @@ def test_no_epochs(invoke, tmp_path):
     assert not (tmp_path / "curves.png").exists()
 
 
-def test_an_accuracy_is_told_beside_that_of_the_commonest_answer(invoke):
+def test_an_accuracy_is_reported_beside_that_of_the_commonest_answer(invoke):
     done = invoke(*started("temporal-order", "--steps", 20, "--sequences", 9, "--fixed"))
     line = next(line for line in done.stdout.splitlines() if "commonest answer" in line)
     expected = gs.majority_accuracy(tasks.temporal_order(steps=20, sequences=9, seed=0))

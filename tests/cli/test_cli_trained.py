@@ -113,7 +113,7 @@ BAD = [
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 @pytest.mark.parametrize(("options", "message"), BAD, ids=[" ".join(options) for options, _ in BAD])
-def test_what_it_has_not_is_told(command, options, message, run, invoke):
+def test_what_it_has_not_is_reported(command, options, message, run, invoke):
     done = invoke(*command, "--weights", "run.npz", "--inputs", "x2.npy", *options)
     assert done.exit_code == 2, done.output
     assert message in done.stderr.splitlines()[-1]
@@ -121,7 +121,7 @@ def test_what_it_has_not_is_told(command, options, message, run, invoke):
 
 
 @pytest.mark.parametrize("measure", [gs.run, gs.gradient_flow, gs.lyapunov_spectrum, gs.half_life])
-def test_a_model_in_the_place_of_weights_is_told_of_its_layers(measure, run):
+def test_a_model_in_the_place_of_weights_is_answered_with_its_layers(measure, run):
     inputs = np.zeros((200, 2))
     with pytest.raises(
         gs.GatescopeError, match=r"params is a Stack; take one of its layers: stack\.layers\[0\]"

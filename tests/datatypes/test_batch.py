@@ -70,7 +70,7 @@ def test_what_makes_no_batch(fields, kind, words):
         Batch(**{"inputs": INPUTS, "targets": TARGETS, **fields})
 
 
-def test_heads_may_be_told_as_tuples():
+def test_heads_may_be_tuples():
     batch = Batch(inputs=INPUTS, targets=TARGETS, heads=[("a", np.int64(1)), ["class", 4, "cross_entropy"]])
     assert batch.heads == (Head("a", 1), Head("class", 4, "cross_entropy"))
     assert Batch(inputs=INPUTS, targets=TARGETS).heads == (Head("y", 3),)
@@ -85,11 +85,11 @@ def test_where_two_axes_could_be_either_it_is_asked(heads):
 
 
 def test_where_two_axes_have_one_meaning_they_are_taken(tmp_path):
-    told = Batch(inputs=SQUARE, targets=TWO_AXES, heads=[Head("a", 2), Head("b", 3, "bernoulli")])
-    assert told.targets.shape == (COUNT, COUNT)  # (B, C), for the heads have C columns
-    told.save(tmp_path / "batch.npz")
-    assert Batch.load(tmp_path / "batch.npz") == told
-    assert dataclasses.replace(told, name="again").heads == told.heads
+    named = Batch(inputs=SQUARE, targets=TWO_AXES, heads=[Head("a", 2), Head("b", 3, "bernoulli")])
+    assert named.targets.shape == (COUNT, COUNT)  # (B, C), for the heads have C columns
+    named.save(tmp_path / "batch.npz")
+    assert Batch.load(tmp_path / "batch.npz") == named
+    assert dataclasses.replace(named, name="again").heads == named.heads
     assert Batch(inputs=SQUARE, targets=TWO_AXES[:, :3]).heads == (Head("y", 3),)
     assert Batch(inputs=INPUTS, targets=TWO_AXES).heads == (Head("y", COUNT),)  # T is another number than B
     assert Batch(inputs=INPUTS[:1, :1], targets=np.zeros((1, 1))).heads == (Head("y", 1),)

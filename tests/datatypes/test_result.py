@@ -187,7 +187,7 @@ def test_provenance_comes_back_as_plain_values(tmp_path):
     assert type(loaded["seed"]) is int
 
 
-def test_provenance_that_cannot_be_kept_is_refused(tmp_path):
+def test_provenance_that_cannot_be_saved_is_refused(tmp_path):
     with pytest.raises(OutputError, match=r"Params\['fields'\]\['provenance'\]\['rng'\] is a Generator"):
         lstm(provenance={"rng": np.random.default_rng(0)}).save(tmp_path / "a.npz")
     assert not list(tmp_path.iterdir())

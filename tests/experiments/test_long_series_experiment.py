@@ -70,13 +70,13 @@ def test_finished_runs_are_not_done_again(result, tmp_path, monkeypatch):
     np.testing.assert_array_equal(fewer.loss[0, 0], result.loss[1, 1])
 
 
-def test_more_of_everything_goes_on(result, tmp_path):
+def test_more_of_everything_continues(result, tmp_path):
     run_long_series(tmp_path, **{**SMALL, "epochs": 1, "seeds": 1}, cells=("gru",))
     assert run_long_series(tmp_path, **SMALL) == result
 
 
 @pytest.mark.parametrize("stop", [0, 1, 2, 3])
-def test_stopped_between_runs_it_goes_on(stop, result, tmp_path):
+def test_stopped_between_runs_it_resumes(stop, result, tmp_path):
     counted = itertools.count()
 
     def stopping(_line):
@@ -103,7 +103,7 @@ def test_ctrl_c_in_a_run_is_an_interrupt_that_says_how_to_go_on(tmp_path, monkey
 
 
 @pytest.mark.slow
-def test_killed_at_any_time_it_goes_on(result, tmp_path):
+def test_killed_at_any_time_it_resumes(result, tmp_path):
     code = (
         "import sys; from gatescope.experiments.long_series.run import run_long_series\n"
         f"run_long_series(sys.argv[1], **{ {**SMALL, 'epochs': 400}!r}, checkpoint_seconds=0)"
@@ -200,7 +200,7 @@ def test_a_folder_with_other_settings_is_left_alone(other, message, tmp_path):
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_damaged_files_are_told_of(tmp_path):
+def test_damaged_files_are_reported(tmp_path):
     settings = {**SMALL, "seeds": 1, "epochs": 1}
     run_long_series(tmp_path, **settings, cells=("gru",))
     (tmp_path / "gru-0.npz").write_bytes((tmp_path / "gru-0.npz").read_bytes()[:100])
@@ -215,7 +215,7 @@ def test_damaged_files_are_told_of(tmp_path):
         run_long_series(tmp_path, **settings, cells=("gru",))
 
 
-def test_a_torn_run_is_told_of_before_another_is_trained(tmp_path, monkeypatch):
+def test_a_torn_run_is_reported_before_another_is_trained(tmp_path, monkeypatch):
     run_long_series(tmp_path, **{**SMALL, "seeds": [1], "epochs": 1}, cells=("gru",))
     file = tmp_path / "gru-1.npz"
     whole = file.read_bytes()
@@ -258,7 +258,7 @@ def test_bad_input(bad, error, message, tmp_path, monkeypatch):
     assert not list(tmp_path.glob("*.npz"))
 
 
-def test_a_place_that_is_no_folder(tmp_path):
+def test_a_path_that_is_no_folder(tmp_path):
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file", tmp_path / "file" / "below", "nul\0l"):
         with pytest.raises(OutputError):
@@ -278,7 +278,7 @@ def test_an_epoch_is_timed_for_every_run(result):
     assert (result.seconds > 0).all()
 
 
-def test_a_cell_that_takes_longer_is_found_out(monkeypatch):
+def test_a_cell_that_takes_longer_is_seen(monkeypatch):
     """Time stands still but for what the engine of each cell takes."""
     batch, now = make(steps=30, sequences=2), [0.0]
     models = {

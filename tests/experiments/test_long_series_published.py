@@ -117,7 +117,7 @@ def test_unrest_is_judged_from_as_many_epochs_as_were_published():
     assert table(made(as_published(3, 400)))["volatility, LSTM / GRU"].agrees.startswith("preliminary: ")
 
 
-def test_the_rules_of_agreement_are_told():
+def test_the_rules_of_agreement_are_reported():
     text = report.markdown(made(as_published(2, 30)))
     for part in ("the side of 1", "whatever its size", "epochs 235 to 940", "fewer than 400 epochs"):
         assert part in text
@@ -149,7 +149,7 @@ def test_other_cells_are_shown_beside_nothing():
     assert not any(name in rows for name in DECIDED)
 
 
-def test_the_choices_are_told():
+def test_the_choices_are_reported():
     text = report.markdown(made(as_published(), lookback=32, data_seed=5))
     for part in (
         "last 32 price changes",
@@ -175,7 +175,7 @@ def test_what_is_not_as_published_is_not_called_so(other):
     assert "Published: 16 units, learning rate 0.001, norm 1." in text
 
 
-def test_another_number_of_units_is_told_first():
+def test_another_number_of_units_is_reported_first():
     text = report.markdown(made(as_published(), hidden_size=4))
     assert text.startswith(
         "# preliminary: LSTM, GRU on 40 series x 20,000 steps: 1,000 epochs, 10 seeds, 4 units"
@@ -183,7 +183,7 @@ def test_another_number_of_units_is_told_first():
     assert "10 seeds and 16 units" in text
 
 
-def test_runs_that_diverged_are_told_of():
+def test_runs_that_diverged_are_reported():
     curves = as_published()
     curves[1, 3, 500:] = np.nan
     assert "GRU: 1 of 10 runs diverged" in report.markdown(made(curves))

@@ -31,7 +31,7 @@ GATES = {"rnn": 1, "rnn_relu": 1, "lstm": 4, "gru": 3, "gru_reset_before": 3}
 PARAMS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
-def given(cell, seed, T, B, I, H):
+def problem_of(cell, seed, T, B, I, H):
     """Random arrays that go in, as float16; weights on 1.5 times PyTorch's scale, so that the gates move."""
     rng = np.random.default_rng(seed)
     G, S = GATES[cell], STATES[cell]
@@ -135,7 +135,7 @@ def main():
     total = 0
     for cell in STATES:
         for size in SIZES:
-            arrays = given(cell, seed=size["H"], **size)
+            arrays = problem_of(cell, seed=size["H"], **size)
             result = by_torch(cell, arrays)
             maker = f"torch.nn and autograd, float64; {made_with}"
             if cell == "gru_reset_before":

@@ -20,7 +20,7 @@ STATES = {"lstm": 2, "gru": 1}
 PARAMS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
-def given(cell):
+def problem_of(cell):
     """Random arrays that go in; gates that stay open, so that the product over 50 steps is not all rounding."""
     rng = np.random.default_rng(7)
     G, scale = GATES[cell], 1.5 / np.sqrt(H)
@@ -61,7 +61,7 @@ def main():
     made_with = f"torch.autograd.functional.jacobian, float64; Python {platform.python_version()}, "
     made_with += f"numpy {np.__version__}, torch {torch.__version__}"
     for cell in GATES:
-        arrays = given(cell)
+        arrays = problem_of(cell)
         jacobian = by_torch(cell, arrays)
         path = HERE / f"{cell}.npz"
         np.savez_compressed(path, made_with=made_with, lag=LAG, **arrays, jacobian=jacobian)

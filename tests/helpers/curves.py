@@ -11,7 +11,7 @@ def made(curves, *, cells=("lstm", "gru"), seconds=None, **fields):
     """Return a result with these (C, S, E) curves, of the full size but for seeds and epochs."""
     loss = np.asarray(curves, np.float64)
     shape = loss.shape[:2]
-    given = {
+    defaults = {
         "cells": cells,
         "seeds": np.arange(shape[1]),
         "loss": loss,
@@ -27,7 +27,7 @@ def made(curves, *, cells=("lstm", "gru"), seconds=None, **fields):
         "settings": SETTINGS,
         "seconds": np.ones(shape) if seconds is None else np.asarray(seconds, np.float64),
     }
-    return LongSeriesResult(**{**given, **fields})
+    return LongSeriesResult(**{**defaults, **fields})
 
 
 def as_published(seeds=10, epochs=1000):

@@ -24,8 +24,8 @@ class Leaky:
 
     @staticmethod
     @register_jitable
-    def step_vjp(kept, states, new_states, adjoint):
-        a, n = kept
+    def step_vjp(saved, states, new_states, adjoint):
+        a, n = saved
         (h,) = states
         (d_h,) = adjoint
         d_a = d_h * (h - n) * a * complement(a)

@@ -75,10 +75,10 @@ def named(stack, vector):
 
 def assert_vectors_close(stack, actual, expected, tolerance):
     """Tensor by tensor: the largest error over the largest element expected; absolute where that is below 1."""
-    for name, wanted in named(stack, np.asarray(expected)).items():
+    for name, reference in named(stack, np.asarray(expected)).items():
         value = named(stack, np.asarray(actual))[name]
-        largest = np.abs(wanted).max()
-        error = np.abs(value - wanted).max()
+        largest = np.abs(reference).max()
+        error = np.abs(value - reference).max()
         # "not <=" and not ">", so that NaN fails.
         assert error <= tolerance * largest or error <= 1e-3 * tolerance, (
             f"{name}: error {error:.3g}, the largest element is {largest:.3g}, {tolerance:.0e} of it is allowed"

@@ -15,9 +15,9 @@ def make_trace(cell="lstm", steps=50, batch=2, hidden_size=6, *, lengths=None, s
     """Return a trace of random values in each gate's range; past a sequence's end gates are 0, as in `run`."""
     rng = np.random.default_rng(seed)
     lengths = np.full(batch, steps) if lengths is None else np.asarray(lengths)
-    kept, states = SAVED[cell], STATES[cell]
-    gates = rng.uniform(0, 1, (steps, batch, len(kept), hidden_size))
-    for k, name in enumerate(kept):
+    saved, states = SAVED[cell], STATES[cell]
+    gates = rng.uniform(0, 1, (steps, batch, len(saved), hidden_size))
+    for k, name in enumerate(saved):
         if name in ("g", "n", "q"):
             gates[:, :, k] = 2 * gates[:, :, k] - 1
     gates *= (np.arange(steps)[:, None] < lengths)[:, :, None, None]
@@ -28,8 +28,8 @@ def make_trace(cell="lstm", steps=50, batch=2, hidden_size=6, *, lengths=None, s
         gates=gates,
         lengths=lengths.astype(np.int64),
         state_names=states,
-        gate_names=kept,
-        gate_ranges=tuple(RANGES.get(name, (0.0, 1.0)) for name in kept),
+        gate_names=saved,
+        gate_ranges=tuple(RANGES.get(name, (0.0, 1.0)) for name in saved),
     )
 
 

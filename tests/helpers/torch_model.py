@@ -124,14 +124,14 @@ def head_losses(heads, y, targets, counted):
     losses, at, column = [], 0, 0
     for head in map(Head._make, heads):
         part = y[:, at : at + head.size]
-        wanted = targets[:, column : column + head.columns]
+        target = targets[:, column : column + head.columns]
         at, column = at + head.size, column + head.columns
         if head.loss == "mse":
-            losses.append(functional.mse_loss(part, wanted))
+            losses.append(functional.mse_loss(part, target))
         elif head.loss == "cross_entropy":
-            losses.append(functional.cross_entropy(part, wanted[:, 0].long()))
+            losses.append(functional.cross_entropy(part, target[:, 0].long()))
         else:
-            total = functional.binary_cross_entropy_with_logits(part, wanted, reduction="sum")
+            total = functional.binary_cross_entropy_with_logits(part, target, reduction="sum")
             losses.append(total / len(part))
     return losses
 

@@ -242,7 +242,7 @@ def test_a_state_that_does_not_fit_together(tmp_path, name, value):
         connectivity(case.params, case.inputs, resume=path)
 
 
-def test_a_place_that_cannot_be_written(tmp_path):
+def test_a_path_that_cannot_be_written(tmp_path):
     case = gru(B=1)
     with pytest.raises(OutputError, match="resume="):
         connectivity(case.params, case.inputs, resume=tmp_path / "missing" / "state")

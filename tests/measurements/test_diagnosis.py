@@ -37,8 +37,8 @@ class TwoLeaks:
 
     @staticmethod
     @register_jitable
-    def step_vjp(kept, states, new_states, adjoint):
-        a, p, n = kept
+    def step_vjp(saved, states, new_states, adjoint):
+        a, p, n = saved
         (h,) = states
         (d_h,) = adjoint
         d_ap = d_h * (h - n)
@@ -54,7 +54,7 @@ def two_leaks():
     return gs.cells.register(TwoLeaks)
 
 
-def held_by(cell, biases, *, hidden_size=5):
+def with_biases(cell, biases, *, hidden_size=5):
     """No weights but biases: gate by gate one value for all units."""
     gates = gs.cells.get(cell).gates
     rows = len(gates) * hidden_size
@@ -92,7 +92,7 @@ def anywhere(params, batch=1):
 )
 def test_a_saturated_lstm_has_the_verdict_and_the_half_life_of_its_forget_gate(bias, verdict):
     """The half-lives are 2.2, 14.3 and 62.7 steps; those wanted are a tenth of the series, 40."""
-    diagnosis = diagnose(held_by("lstm", {"f": bias}), np.zeros((400, 1)))
+    diagnosis = diagnose(with_biases("lstm", {"f": bias}), np.zeros((400, 1)))
     rate = math.log1p(math.exp(-bias))  # -ln sigmoid
     assert diagnosis.verdict == verdict
     assert diagnosis.target_half_life == 40
@@ -106,7 +106,7 @@ def test_a_saturated_lstm_has_the_verdict_and_the_half_life_of_its_forget_gate(b
 
 def test_the_bias_suggested_is_the_one_that_the_gate_alone_needs():
     """With no recurrent weights a half-life of n steps needs f = 2^(-1/n), whatever the rest does."""
-    params = held_by("lstm", {"f": 1.0})
+    params = with_biases("lstm", {"f": 1.0})
     diagnosis = diagnose(params, np.zeros((400, 1)), target_half_life=97)
     f = 0.5 ** (1 / 97)
     assert_allclose(
@@ -131,14 +131,14 @@ def test_the_bias_suggested_is_the_one_that_the_gate_alone_needs():
 
 @pytest.mark.parametrize("margin", [0.97, 1.03])
 def test_the_edge_of_near_critical_is_the_wanted_half_life(margin):
-    params = held_by("gru", {"z": 3.0})
+    params = with_biases("gru", {"z": 3.0})
     length = math.log(2) / math.log1p(math.exp(-3.0))
     diagnosis = diagnose(params, np.zeros((400, 1)), target_half_life=margin * length)
     assert diagnosis.verdict == ("near-critical" if margin < 1 else "vanishing")
 
 
 def test_an_open_forget_gate_is_near_critical():
-    diagnosis = diagnose(held_by("lstm", {"f": 1.0}), np.zeros((100, 1)), clamp={"f": 1.0})
+    diagnosis = diagnose(with_biases("lstm", {"f": 1.0}), np.zeros((100, 1)), clamp={"f": 1.0})
     assert diagnosis.verdict == "near-critical"
     assert abs(diagnosis.number("exponent")) < 1e-12
     assert "f" not in diagnosis.clamped_gate  # it is clamped already
@@ -200,7 +200,7 @@ def test_an_error_too_large_to_tell_is_near_critical_and_said():
 
 @pytest.mark.parametrize(("shut", "open_"), [("a", "p"), ("p", "a")])
 def test_of_two_gates_the_one_that_is_shut_is_named_and_its_bias_shifted(two_leaks, shut, open_):
-    diagnosis = diagnose(held_by("two_leaks_test", {shut: -1.0, open_: 6.0}), np.zeros((200, 1)))
+    diagnosis = diagnose(with_biases("two_leaks_test", {shut: -1.0, open_: 6.0}), np.zeros((200, 1)))
     assert diagnosis.verdict == "vanishing"
     assert diagnosis.gate == shut
     low, high = 1 / (1 + math.e), 1 / (1 + math.exp(-6))
@@ -244,7 +244,7 @@ def test_interventions_are_those_of_clamped_spectra(cell):
 
 
 def test_what_no_change_can_reach_is_said():
-    diagnosis = diagnose(held_by("gru", {}), np.zeros((100, 1)), clamp={"z": 0.5})
+    diagnosis = diagnose(with_biases("gru", {}), np.zeros((100, 1)), clamp={"z": 0.5})
     assert diagnosis.verdict == "vanishing"
     assert (diagnosis.suggestion, diagnosis.suggested_gate, diagnosis.suggested_value, diagnosis.reached) == (
         "",
@@ -262,12 +262,12 @@ def test_what_no_change_can_reach_is_said():
 def some_diagnoses():
     yield diagnose(gs.init("lstm", input_size=1, hidden_size=5, seed=0), noise(300))
     yield diagnose(tanh_network(3.0, 16), np.zeros((300, 1)), initial_state=anywhere(tanh_network(3.0, 16)))
-    yield diagnose(held_by("lstm", {"f": 5.0}), np.zeros((100, 1)))
+    yield diagnose(with_biases("lstm", {"f": 5.0}), np.zeros((100, 1)))
 
 
 def test_a_diagnosis_in_words():
     """The sentences of one network, whose numbers follow from its one bias."""
-    diagnosis = diagnose(held_by("lstm", {"f": 3.0}), np.zeros((400, 1)))
+    diagnosis = diagnose(with_biases("lstm", {"f": 3.0}), np.zeros((400, 1)))
     text = diagnosis.summary()
     assert text == str(diagnosis)
     assert text.splitlines()[0] == "lstm: vanishing"
@@ -334,7 +334,7 @@ def test_numbers_are_those_of_the_results():
 
 
 def test_a_candidate_that_happens_to_be_positive_is_not_a_gate_that_opens():
-    params = held_by("lstm", {"f": 1.0, "g": 2.0})
+    params = with_biases("lstm", {"f": 1.0, "g": 2.0})
     params.gate("g")["weight_ih"][:] = 0.1
     diagnosis = diagnose(params, noise())
     assert 0 < diagnosis.quantiles[2].min() < diagnosis.quantiles[2].max() < 1
@@ -344,7 +344,7 @@ def test_a_candidate_that_happens_to_be_positive_is_not_a_gate_that_opens():
 
 
 def test_the_reach_is_where_float32_can_tell_no_more():
-    diagnosis = diagnose(held_by("lstm", {"f": 1.0}), np.zeros((400, 1)))
+    diagnosis = diagnose(with_biases("lstm", {"f": 1.0}), np.zeros((400, 1)))
     eps = np.finfo(np.float64).eps
     f = 1 / (1 + math.exp(-1))
     # The first step back leaves h for c, after which c alone keeps f of itself.
@@ -402,8 +402,8 @@ def test_a_users_cell_is_diagnosed(two_leaks, tmp_path):
 def test_provenance():
     params = gs.init("gru", input_size=1, hidden_size=5, seed=3, dtype="float64")
     diagnosis = diagnose(params, noise(60), seed=2, clamp={"r": 0.5})
-    kept = {key: diagnosis.provenance[key] for key in ("dtype", "seed", "direction_seed", "clamp")}
-    assert kept == {"dtype": "float64", "seed": 3, "direction_seed": 2, "clamp": {"r": 0.5}}
+    saved = {key: diagnosis.provenance[key] for key in ("dtype", "seed", "direction_seed", "clamp")}
+    assert saved == {"dtype": "float64", "seed": 3, "direction_seed": 2, "clamp": {"r": 0.5}}
 
 
 @pytest.mark.parametrize(
@@ -433,10 +433,10 @@ def test_provenance():
     ],
 )
 def test_bad_arguments(keywords, kind, message):
-    given = {
+    arguments = {
         "params": gs.init("lstm", input_size=1, hidden_size=5, seed=0),
         "inputs": np.zeros((50, 1)),
     } | keywords
     with pytest.raises(kind, match=message) as caught:
-        diagnose(given.pop("params"), given.pop("inputs"), **given)
+        diagnose(arguments.pop("params"), arguments.pop("inputs"), **arguments)
     assert isinstance(caught.value, GatescopeError)

@@ -18,7 +18,7 @@ from gatescope.measurements.fixed_points import fixed_points
 FLIP_FLOP = Path(__file__).parents[2] / "figures" / "weights" / "flip_flop.npz"
 
 
-def weights(cell, hidden_size, input_size=1, **given):
+def weights(cell, hidden_size, input_size=1, **biases):
     """Params of zeros but for what is given."""
     gates = gs.cells.get(cell).gates
     rows = len(gates) * hidden_size
@@ -28,7 +28,7 @@ def weights(cell, hidden_size, input_size=1, **given):
         "bias_ih": np.zeros(rows),
         "bias_hh": np.zeros(rows),
     }
-    for name, value in given.items():
+    for name, value in biases.items():
         arrays[name][:] = value
     return gs.Params(cell=cell, **arrays)
 
@@ -258,8 +258,8 @@ def test_starts_that_are_given():
     assert points.starts == 3
     assert sorted(points.found_by) == [1, 2]
     assert points.count == 2
-    there = fixed_points(params, [0.0], starts=points.states)
-    np.testing.assert_array_equal(np.sort(there.states, axis=0), np.sort(points.states, axis=0))
+    again = fixed_points(params, [0.0], starts=points.states)
+    np.testing.assert_array_equal(np.sort(again.states, axis=0), np.sort(points.states, axis=0))
 
 
 def test_starts_from_a_trace():
@@ -292,7 +292,7 @@ def test_float32_weights_are_searched_in_float64():
     assert one.states.dtype == np.float64
 
 
-def test_a_held_gate():
+def test_a_clamped_gate():
     """With f held at 1/2: c* = 2 i g."""
     rng = np.random.default_rng(4)
     params = weights("lstm", 3, bias_ih=rng.standard_normal(12))
@@ -360,9 +360,12 @@ def test_saved_and_loaded(tmp_path):
     ],
 )
 def test_bad_input(keywords, error, match):
-    given = {"params": random_params("lstm", input_size=3, hidden_size=5), "inputs": np.zeros(3)} | keywords
+    arguments = {
+        "params": random_params("lstm", input_size=3, hidden_size=5),
+        "inputs": np.zeros(3),
+    } | keywords
     with pytest.raises(error, match=match):
-        fixed_points(**given)
+        fixed_points(**arguments)
 
 
 def test_a_trace_of_another_cell():

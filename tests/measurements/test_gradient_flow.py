@@ -352,7 +352,7 @@ class Linear:
 
     @staticmethod
     @register_jitable
-    def step_vjp(kept, states, new_states, adjoint):
+    def step_vjp(saved, states, new_states, adjoint):
         (d_h,) = adjoint
         return (d_h,), (d_h,), (zero(d_h),)
 

@@ -128,7 +128,7 @@ def test_parts_of_the_lags_are_parts_of_the_result(options, source_step):
     np.testing.assert_array_equal(flow.log_norm, whole.log_norm[flow.lag])
 
 
-def test_checkpoints_are_kept_only_where_they_are_needed():
+def test_checkpoints_are_stored_only_where_they_are_needed():
     c = case(steps=1000)
     machine = device.CpuDevice(gs.cells.get("lstm"), c.params, 2)
     from gatescope.recurrence.input_stream import in_memory
@@ -317,7 +317,7 @@ def test_a_state_that_does_not_fit_together(tmp_path, name, value):
         gs.gradient_flow(c.params, c.inputs, resume=path)
 
 
-def test_a_place_that_cannot_be_written(tmp_path):
+def test_a_path_that_cannot_be_written(tmp_path):
     c = case()
     with pytest.raises(OutputError, match="resume="):
         gs.gradient_flow(c.params, c.inputs, resume=tmp_path / "missing" / "state")

@@ -98,17 +98,17 @@ def complex_jacobian(cell, m, x, state):
 def jacobians_by_gate(cell, params, x, state):
     """D and one C_g a gate, whose sum is the step's Jacobian: other gates' R h are held at their values."""
     m = naive.Matrices(cell, params)
-    _, kept = naive.step(cell, m, x, state)
+    _, saved = naive.step(cell, m, x, state)
     gates = gs.cells.get(cell).gates
 
     def only(active):
-        held = copy.deepcopy(m)
+        clamped = copy.deepcopy(m)
         for g in range(len(gates)):
             if g != active:
-                operand = kept["r"] * state[0] if cell == "gru_reset_before" and g == 2 else state[0]
-                held.d[g] = m.d[g] + m.R[g] @ operand
-                held.R[g] = np.zeros_like(m.R[g])
-        return complex_jacobian(cell, held, x, state)
+                operand = saved["r"] * state[0] if cell == "gru_reset_before" and g == 2 else state[0]
+                clamped.d[g] = m.d[g] + m.R[g] @ operand
+                clamped.R[g] = np.zeros_like(m.R[g])
+        return complex_jacobian(cell, clamped, x, state)
 
     direct = only(None)
     parts = [only(g) - direct for g in range(len(gates))]
@@ -186,8 +186,8 @@ def test_a_gru_of_one_unit(z, slope):
         np.testing.assert_allclose(paths.path("direct")[1][:, 0], share, rtol=1e-9, atol=1e-300)
         np.testing.assert_allclose(paths.fraction.sum(axis=1), 1, rtol=0, atol=1e-12)
     if slope == 0.01:  # parts of 0.9^k that cancel to 0.01^k
-        told = np.isfinite(paths.fraction).all(axis=(1, 2))
-        assert told.tolist() == [True, True, True, False, False, False]
+        known = np.isfinite(paths.fraction).all(axis=(1, 2))
+        assert known.tolist() == [True, True, True, False, False, False]
         np.testing.assert_allclose(paths.path("direct")[1][:3, 0], 90.0 ** lags[:3], rtol=1e-6)
         np.testing.assert_allclose(
             paths.cancellation()[3:, 0], lags[3:] * math.log(90) + math.log(2), rtol=1e-12
@@ -269,10 +269,10 @@ def test_the_whole_is_the_gradient_flow(cell, dtype):
     assert paths.total_log_norm[-1, 0] < -745  # ln of the smallest float64
     assert np.isfinite(paths.log_norm[2:, -1]).all()  # of the last gate, as long as the whole
     # The parts of float32 make up the float32 whole: shares of rounding apart.
-    told = np.isfinite(paths.fraction).all(axis=(1, 2))
+    known = np.isfinite(paths.fraction).all(axis=(1, 2))
     tolerance = 1e-11 if dtype == "float64" else 5e-3
-    np.testing.assert_allclose(paths.fraction.sum(axis=1)[told], 1, rtol=0, atol=tolerance)
-    assert told[1:].any()
+    np.testing.assert_allclose(paths.fraction.sum(axis=1)[known], 1, rtol=0, atol=tolerance)
+    assert known[1:].any()
 
 
 # ---- what is asked for ----

@@ -217,8 +217,8 @@ class Complementary:
 
     @staticmethod
     @register_jitable
-    def step_vjp(kept, states, new_states, adjoint):
-        u, n = kept
+    def step_vjp(saved, states, new_states, adjoint):
+        u, n = saved
         (h,) = states
         (d_h,) = adjoint
         d_u = d_h * (n - h) * u * complement(u)
@@ -337,7 +337,7 @@ def test_bad_arguments(keywords, error, match):
         half_life(case.params, case.inputs, **keywords)
 
 
-def test_states_that_are_not_finite_are_told_with_the_step():
+def test_states_that_are_not_finite_are_reported_with_the_step():
     params = gs.Params(
         cell="rnn_relu",
         weight_ih=np.ones((1, 1), "float32"),

@@ -178,8 +178,8 @@ def test_two_halves_are_the_whole():
     expected = plain(params, inputs)[100:].mean(axis=0)
     # Two of the rates differ by 0.005, so their directions have not settled in 200 steps, and only their sum is known;
     # those of the last two differ by 0.18.
-    exponents, wanted = (np.delete(e, [1, 2]) for e in (spectrum.exponents[0], np.sort(expected)[::-1]))
-    np.testing.assert_allclose(exponents, wanted, rtol=0, atol=1e-7)
+    exponents, known = (np.delete(e, [1, 2]) for e in (spectrum.exponents[0], np.sort(expected)[::-1]))
+    np.testing.assert_allclose(exponents, known, rtol=0, atol=1e-7)
     assert spectrum.exponents[0].sum() == pytest.approx(expected.sum(), abs=1e-9)
 
 

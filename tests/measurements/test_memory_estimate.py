@@ -145,8 +145,8 @@ def test_the_gpu_need_not_be_there():
     run = gs.estimate_memory("run", "lstm", **sizes)
     assert run.parts["states"] == 100_001 * 40 * 2 * 64 * 4
     assert run.parts["inputs"] == 100_000 * 40 * 4
-    there = gs.estimate_memory("run", "lstm", on_device=["inputs", "weights"], **sizes)
-    assert run.parts.keys() - there.parts.keys() == {"inputs", "weights"}
+    on_device = gs.estimate_memory("run", "lstm", on_device=["inputs", "weights"], **sizes)
+    assert run.parts.keys() - on_device.parts.keys() == {"inputs", "weights"}
     back = gs.estimate_memory(
         "backprop", gs.init("lstm", input_size=1, hidden_size=64), steps=100_000, batch=40, free=16 << 30
     )

@@ -173,7 +173,7 @@ def test_progress_is_shown_only_if_asked_for(capsys):
     ],
 )
 def test_bad_arguments(keywords, error, match):
-    given = {"cell": "lstm", "gain": [1.0], "hidden_size": 5} | keywords
+    arguments = {"cell": "lstm", "gain": [1.0], "hidden_size": 5} | keywords
     with pytest.raises(error, match=match) as caught:
-        phase_diagram(given.pop("cell"), **given)
+        phase_diagram(arguments.pop("cell"), **arguments)
     assert isinstance(caught.value, GatescopeError)

@@ -51,8 +51,8 @@ class Wound:
 
     @staticmethod
     @register_jitable
-    def step_vjp(kept, states, new_states, adjoint):
-        p, u, n = kept
+    def step_vjp(saved, states, new_states, adjoint):
+        p, u, n = saved
         _, c = states
         y = tanh(new_states[1])
         d_h, d_c = adjoint
@@ -62,8 +62,8 @@ class Wound:
 
     @staticmethod
     @register_jitable
-    def prepare_vjp(kept, states, d_operand, d_prepared):
-        p, u, _ = kept
+    def prepare_vjp(saved, states, d_operand, d_prepared):
+        p, u, _ = saved
         h, _ = states
         d_p, d_u = d_prepared
         d_pre = ((d_p + d_operand * h) * p * complement(p), (d_u + d_operand) * complement(u * u))
@@ -85,8 +85,8 @@ def leaky():
 def stepped(cell, **sizes):
     """Return a case with its first step: states and new states (B, S, H), kept (B, K, H)."""
     case = Case(cell, T=1, **sizes)
-    new_states, kept = step_jacobian.advance(case.params, case.inputs[0], case.initial_state)
-    return case, new_states, kept
+    new_states, saved = step_jacobian.advance(case.params, case.inputs[0], case.initial_state)
+    return case, new_states, saved
 
 
 def wound_by_hand(weights, x, state):
@@ -130,9 +130,9 @@ def by_complex_step(function, x):
 @pytest.mark.parametrize("sizes", [{"B": 3, "I": 2, "H": 5}, {"B": 1, "I": 1, "H": 1}], ids=["some", "one"])
 @pytest.mark.parametrize("cell", FEW)
 def test_against_the_complex_step(cell, sizes):
-    case, new_states, kept = stepped(cell, **sizes)
-    given = case.params, case.initial_state, new_states, kept
-    jacobians, by_input = step_jacobian.step_jacobians(*given), input_jacobians(*given)
+    case, new_states, saved = stepped(cell, **sizes)
+    arguments = case.params, case.initial_state, new_states, saved
+    jacobians, by_input = step_jacobian.step_jacobians(*arguments), input_jacobians(*arguments)
     matrices = naive.Matrices(cell, case.params)
     for b, (x, state) in enumerate(zip(case.inputs[0], case.initial_state, strict=True)):
         assert_close(jacobians[b], naive.jacobian(cell, case.params, x, state), 1e-13, f"state {b}")
@@ -141,10 +141,10 @@ def test_against_the_complex_step(cell, sizes):
 
 
 def test_a_cell_of_the_users(leaky):
-    case, new_states, kept = stepped("leaky_test", B=3, I=2, H=5)
+    case, new_states, saved = stepped("leaky_test", B=3, I=2, H=5)
     weights = case.params.arrays()
-    given = case.params, case.initial_state, new_states, kept
-    jacobians, by_input = step_jacobian.step_jacobians(*given), input_jacobians(*given)
+    arguments = case.params, case.initial_state, new_states, saved
+    jacobians, by_input = step_jacobian.step_jacobians(*arguments), input_jacobians(*arguments)
     for b, (x, state) in enumerate(zip(case.inputs[0], case.initial_state, strict=True)):
         assert_close(new_states[b], by_hand(weights, x[None], state[0]), 1e-14)
         expected = by_complex_step(lambda s, x=x: by_hand(weights, x[None], s), state[0])
@@ -152,15 +152,15 @@ def test_a_cell_of_the_users(leaky):
         expected = by_complex_step(lambda x, s=state: by_hand(weights, x[None], s[0]), x)
         assert_close(by_input[b], expected, 1e-13)
     np.testing.assert_array_equal(
-        direct_factors(leaky, kept, case.initial_state, new_states)[:, 0], kept[:, 0]
+        direct_factors(leaky, saved, case.initial_state, new_states)[:, 0], saved[:, 0]
     )
 
 
 def test_two_phases_and_two_states(wound):
-    case, new_states, kept = stepped("wound_test", B=4, I=2, H=5)
+    case, new_states, saved = stepped("wound_test", B=4, I=2, H=5)
     weights = case.params.arrays()
-    given = case.params, case.initial_state, new_states, kept
-    jacobians, by_input = step_jacobian.step_jacobians(*given), input_jacobians(*given)
+    arguments = case.params, case.initial_state, new_states, saved
+    jacobians, by_input = step_jacobian.step_jacobians(*arguments), input_jacobians(*arguments)
     for b, (x, state) in enumerate(zip(case.inputs[0], case.initial_state, strict=True)):
         assert_close(new_states[b], wound_by_hand(weights, x, state), 1e-14)
         expected = by_complex_step(lambda s, x=x: wound_by_hand(weights, x, s), state)
@@ -168,7 +168,7 @@ def test_two_phases_and_two_states(wound):
         expected = by_complex_step(lambda x, s=state: wound_by_hand(weights, x, s), x)
         assert_close(by_input[b], expected, 1e-13)
     np.testing.assert_array_equal(
-        direct_factors(wound, kept, case.initial_state, new_states)[:, 1], kept[:, 1]
+        direct_factors(wound, saved, case.initial_state, new_states)[:, 1], saved[:, 1]
     )
 
 
@@ -177,11 +177,11 @@ def test_fifty_steps_against_torch(path):
     """The product of 50 Jacobians is what PyTorch's autograd gives (golden/make_jacobians.py)."""
     with np.load(path) as archive:
         made = {name: archive[name] for name in archive.files}
-    given = SimpleNamespace(**{k: v.astype(np.float64) for k, v in made.items() if v.dtype == np.float16})
+    problem = SimpleNamespace(**{k: v.astype(np.float64) for k, v in made.items() if v.dtype == np.float16})
     cell = path.stem
-    weights = {name: getattr(given, name) for name in PARAMS}
+    weights = {name: getattr(problem, name) for name in PARAMS}
     params = gs.Params(cell=cell, **weights)
-    trace = gs.run(params, given.inputs, initial_state=given.initial_state[None])
+    trace = gs.run(params, problem.inputs, initial_state=problem.initial_state[None])
     old, new = trace.states[:-1, 0], trace.states[1:, 0]
     product = np.eye(old[0].size)
     for jacobian in step_jacobian.step_jacobians(params, old, new, trace.gates[:, 0])[-int(made["lag"]) :]:
@@ -196,11 +196,11 @@ def test_there_are_golden_files():
 
 @pytest.mark.parametrize("cell", FEW)
 def test_advance_is_a_step_of_run(cell):
-    case, new_states, kept = stepped(cell, B=3, I=2, H=5)
+    case, new_states, saved = stepped(cell, B=3, I=2, H=5)
     trace = case.run()
     assert_close(new_states, trace.states[1], 1e-14)
-    if kept.size:
-        assert_close(kept, trace.gates[0], 1e-14)
+    if saved.size:
+        assert_close(saved, trace.gates[0], 1e-14)
 
 
 @pytest.mark.parametrize("cell", FEW)
@@ -208,10 +208,10 @@ def test_the_kernels_carry_adjoints_by_these_jacobians(cell):
     case = Case(cell, T=7, B=3, I=2, H=5)
     trace = case.run()
     grads = gs.backprop(case.params, trace, final_adjoint=case.final_adjoint)
-    old, new, kept = trace.states[:-1, 1], trace.states[1:, 1], trace.gates[:, 1]
+    old, new, saved = trace.states[:-1, 1], trace.states[1:, 1], trace.gates[:, 1]
     adjoint = case.final_adjoint[1].ravel()
-    for t, jacobian in reversed(list(enumerate(step_jacobian.step_jacobians(case.params, old, new, kept)))):
-        by_input = input_jacobians(case.params, old[t : t + 1], new[t : t + 1], kept[t : t + 1])[0]
+    for t, jacobian in reversed(list(enumerate(step_jacobian.step_jacobians(case.params, old, new, saved)))):
+        by_input = input_jacobians(case.params, old[t : t + 1], new[t : t + 1], saved[t : t + 1])[0]
         assert_close(adjoint @ by_input, grads.inputs[t, 1], 1e-13)
         adjoint = adjoint @ jacobian
         assert_close(adjoint, grads.adjoint[t, 1].ravel(), 1e-13)
@@ -240,8 +240,8 @@ def test_float32_weights_are_computed_with_in_float64(cell):
     inputs = rng.standard_normal((4, 2)).astype(np.float32)
     results = []
     for params, x, s in ((small, inputs, states), (wide, inputs.astype(float), states.astype(float))):
-        new_states, kept = step_jacobian.advance(params, x, s)
-        results.append((new_states, kept, step_jacobian.step_jacobians(params, s, new_states, kept)))
+        new_states, saved = step_jacobian.advance(params, x, s)
+        results.append((new_states, saved, step_jacobian.step_jacobians(params, s, new_states, saved)))
     for one, other in zip(*results, strict=True):
         assert one.dtype == np.float64
         np.testing.assert_array_equal(one, other)
@@ -249,5 +249,5 @@ def test_float32_weights_are_computed_with_in_float64(cell):
 
 def test_no_states_at_all():
     params = random_params("gru_reset_before", input_size=2, hidden_size=5)
-    new_states, kept = step_jacobian.advance(params, np.zeros((0, 2)), np.zeros((0, 1, 5)))
-    assert step_jacobian.step_jacobians(params, np.zeros((0, 1, 5)), new_states, kept).shape == (0, 5, 5)
+    new_states, saved = step_jacobian.advance(params, np.zeros((0, 2)), np.zeros((0, 1, 5)))
+    assert step_jacobian.step_jacobians(params, np.zeros((0, 1, 5)), new_states, saved).shape == (0, 5, 5)

@@ -47,8 +47,8 @@ def test_each_frame_shows_its_trace_and_axes_stand_still():
     limits = set()
     for k, trace in enumerate(listed):
         figure = frame(animation, k)
-        course, side, state = figure.axes[:3]
-        for ax, values in ((course, trace.gate("f")[:, 0]), (state, trace.state("c")[1:, 0])):
+        history, side, state = figure.axes[:3]
+        for ax, values in ((history, trace.gate("f")[:, 0]), (state, trace.state("c")[1:, 0])):
             lines = [line for line in ax.lines if line.get_label().startswith("unit")]
             for line, unit in zip(lines, [4, 1], strict=True):
                 np.testing.assert_array_equal(line.get_ydata(), values[:, unit])
@@ -56,9 +56,9 @@ def test_each_frame_shows_its_trace_and_axes_stand_still():
         np.testing.assert_allclose(side.patches[0].get_data().values, 100 * counts / counts.sum(), rtol=1e-12)
         limits.add(str([(ax.get_xlim(), ax.get_ylim(), ax.get_position().bounds) for ax in figure.axes]))
         loss = ["", ", loss 1", ", loss 0.5", ", loss 0.25"][(k + 1) % 4]
-        assert course.get_title(loc="left") == f"epoch {5 * k} of 15{loss}"
+        assert history.get_title(loc="left") == f"epoch {5 * k} of 15{loss}"
         # In grey, what the first frame was.
-        np.testing.assert_array_equal(course.lines[0].get_ydata(), listed[0].gate("f")[:, 0, 4])
+        np.testing.assert_array_equal(history.lines[0].get_ydata(), listed[0].gate("f")[:, 0, 4])
     assert len(limits) == 1
 
 
@@ -153,9 +153,9 @@ def test_an_mp4_is_a_film_with_even_sizes(tmp_path):
     path = save_animation(small(fig=figure), tmp_path / "a.mp4", fps=2.5, dpi=100)
     assert path.read_bytes()[4:8] == b"ftyp"
     assert tuple(figure.get_size_inches()) == (4.01, 3.03)
-    told = subprocess.run(["ffmpeg", "-i", path], capture_output=True, text=True, check=False).stderr
-    assert "400x302" in told
-    assert "2.50 fps" in told
+    report = subprocess.run(["ffmpeg", "-i", path], capture_output=True, text=True, check=False).stderr
+    assert "400x302" in report
+    assert "2.50 fps" in report
 
 
 def test_without_ffmpeg_an_mp4_is_refused_and_nothing_written(tmp_path, monkeypatch):

@@ -83,7 +83,7 @@ def make_diagnosis(gates=("i", "f", "g", "o"), *, batch=1, exponents=EXPONENTS, 
     shut = np.where(signed, np.nan, 0.25)
     spread = np.array([0.05, 0.25, 0.5, 0.75, 0.95])
     clamped = [(gate, at) for gate in gates for at in (("mean",) if gate == "g" else ("open", "mean"))]
-    given = {
+    defaults = {
         "cell": "lstm",
         "verdict": "vanishing",
         "numbers": dict(
@@ -118,7 +118,7 @@ def make_diagnosis(gates=("i", "f", "g", "o"), *, batch=1, exponents=EXPONENTS, 
         "suggested_half_life": make_life(batch),
         "provenance": {"dtype": "float32"},
     }  # fmt: skip
-    return Diagnosis(**{**given, **fields})
+    return Diagnosis(**{**defaults, **fields})
 
 
 def test_the_panels_show_the_results_numbers():

@@ -11,7 +11,7 @@ import gatescope as gs
 from gatescope import plotting
 from gatescope.errors import DtypeError, OutputError, UnknownNameError, ValueRangeError
 
-PICTURES = {
+FIGURES = {
     "trajectories": lambda: plotting.plot_gate_trajectories(make_trace("rnn", steps=2000))[0],
     "heatmap": lambda: plotting.plot_gate_heatmap(make_trace("lstm"), "c").figure,
     "saturation": lambda: plotting.plot_saturation(gs.saturation(make_trace("lstm"))).figure,
@@ -22,12 +22,12 @@ PICTURES = {
 
 
 @pytest.mark.parametrize("format", ["png", "svg"])
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", FIGURES)
 def test_the_same_figure_gives_the_same_bytes(name, format):
-    fig = PICTURES[name]()
+    fig = FIGURES[name]()
     first = plotting.render(fig, format, dpi=60)
     assert plotting.render(fig, format, dpi=60) == first  # drawn again
-    assert plotting.render(PICTURES[name](), format, dpi=60) == first  # made again
+    assert plotting.render(FIGURES[name](), format, dpi=60) == first  # made again
 
 
 def test_another_process_gives_the_same_bytes():
@@ -46,7 +46,7 @@ def test_another_process_gives_the_same_bytes():
 
 
 def test_files_hold_no_date_and_no_version():
-    fig = PICTURES["saturation"]()
+    fig = FIGURES["saturation"]()
     png, svg = plotting.render(fig), plotting.render(fig, "svg")
     assert b"Software" not in png
     assert matplotlib.__version__.encode() not in svg
@@ -54,15 +54,15 @@ def test_files_hold_no_date_and_no_version():
 
 
 def test_a_users_settings_do_not_change_the_picture():
-    first = plotting.render(PICTURES["decay"]())
+    first = plotting.render(FIGURES["decay"]())
     with matplotlib.rc_context(
         {"font.size": 30, "axes.grid": False, "savefig.dpi": 20, "lines.linewidth": 9}
     ):
-        assert plotting.render(PICTURES["decay"]()) == first
+        assert plotting.render(FIGURES["decay"]()) == first
 
 
 def test_save_figure_writes_each_format(tmp_path):
-    fig = PICTURES["decay"]()
+    fig = FIGURES["decay"]()
     paths = plotting.save_figure(fig, tmp_path / "gate.f")
     assert [path.name for path in paths] == ["gate.f.png", "gate.f.svg"]
     assert paths[0].read_bytes() == plotting.render(fig)

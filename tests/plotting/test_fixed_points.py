@@ -129,7 +129,7 @@ def test_moduli():
     assert ax.get_ylim()[1] > 2
 
 
-def test_draws_where_it_is_told_and_as_it_is_told():
+def test_draws_where_and_as_it_is_asked_to():
     axes = plotting.new_figure().add_subplot()
     assert plot_fixed_points(make_points(), ax=axes, ms=11) is axes
     assert {line.get_markersize() for line in legend_lines(axes)} == {11}

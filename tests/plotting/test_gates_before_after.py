@@ -141,5 +141,5 @@ def test_settings_stay():
 
 @pytest.mark.slow
 def test_the_same_figure_gives_the_same_bytes():
-    pictures = [plotting.render(plot_gates_before_after(*pair("gru"))[0], "svg") for _ in range(2)]
-    assert pictures[0] == pictures[1]
+    drawings = [plotting.render(plot_gates_before_after(*pair("gru"))[0], "svg") for _ in range(2)]
+    assert drawings[0] == drawings[1]

@@ -55,7 +55,7 @@ def test_every_seed_has_its_volatility_and_spikes_are_those_of_a_middling_run():
         assert curve.get_ydata()[100:].max() < high
 
 
-def test_curves_that_do_not_cross_are_not_marked_and_several_crossings_are_told():
+def test_curves_that_do_not_cross_are_not_marked_and_several_crossings_are_reported():
     falling = np.linspace(3, 1, 200)
     _, axes = plot_long_series(made([[falling], [0.9 * falling]]))
     assert not axes["loss"].texts
@@ -92,9 +92,9 @@ def test_runs_that_diverged():
 
 
 def test_where_it_draws():
-    given = plotting.new_figure(9, 7)
-    fig, _ = plot_long_series(made(as_published(2, 30)), fig=given, linewidth=5)
-    assert fig is given
+    figure = plotting.new_figure(9, 7)
+    fig, _ = plot_long_series(made(as_published(2, 30)), fig=figure, linewidth=5)
+    assert fig is figure
     assert {line.get_linewidth() for line in fig.axes[0].lines[:2]} == {5}
     with pytest.raises(DtypeError, match="result is a dict; give a LongSeriesResult"):
         plot_long_series({})

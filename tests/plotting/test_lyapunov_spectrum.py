@@ -80,7 +80,7 @@ def test_by_default_the_leading_and_a_few_spread_ones(count, expected):
     ]
 
 
-def test_the_verdict_is_the_title_and_the_warm_up_is_told():
+def test_the_verdict_is_the_title_and_the_warm_up_is_reported():
     spectrum = make_spectrum(batch=2)
     ax = plot_lyapunov_convergence(spectrum, sequence=1)
     assert " ".join(ax.get_title("left").split()) == " ".join(spectrum.verdict()[1].split())

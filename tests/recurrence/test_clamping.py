@@ -42,7 +42,7 @@ def leaky():
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("cell", "gate"), GATES)
-def test_a_held_gate_keeps_its_value(cell, gate, dtype):
+def test_a_clamped_gate_keeps_its_value(cell, gate, dtype):
     """Weights ten times as large as usual would move the gate all over its range."""
     case = Case(cell, T=12, scale=10, dtype=dtype)
     free = case.run().gate(gate)
@@ -54,8 +54,8 @@ def test_a_held_gate_keeps_its_value(cell, gate, dtype):
     for value in BETWEEN[curve(gate)]:
         # 3 units in the last place of the activation, and up to 4 by the rounding of a pre-activation of -3.9
         trace = case.run(clamp={gate: value})
-        wanted = np.full_like(free, value)
-        np.testing.assert_array_max_ulp(trace.gate(gate), wanted, maxulp=7)
+        constant = np.full_like(free, value)
+        np.testing.assert_array_max_ulp(trace.gate(gate), constant, maxulp=7)
         assert np.unique(trace.gate(gate)).size == 1
 
 
@@ -73,7 +73,7 @@ def test_the_reference_is_within_a_unit_in_the_last_place(dtype):
         assert params.gate("z")[name].all()
 
 
-def test_a_padded_sequence_has_its_gates_held_to_its_end():
+def test_a_padded_sequence_has_its_gates_clamped_to_its_end():
     trace = Case("lstm").run([7, 0, 3], clamp={"f": 1.0})
     np.testing.assert_array_equal(trace.gate("f"), np.repeat(trace.mask[..., None], 5, axis=2).astype(float))
 
@@ -100,12 +100,14 @@ def test_like_the_oracle_with_such_weights(cell, gate, end):
     case = Case(cell)
     weights, rows = by_hand(case.params, gate, value)
     trace = case.run([7, 2, 5], clamp={gate: value})
-    given = {"initial_state": case.initial_state, "lengths": [7, 2, 5]}
-    states, gates = naive.forward(cell, weights, case.inputs, **given)
+    arguments = {"initial_state": case.initial_state, "lengths": [7, 2, 5]}
+    states, gates = naive.forward(cell, weights, case.inputs, **arguments)
     assert_close(trace.states, states, 1e-13, "states")
     for name, expected in gates.items():
         assert_close(trace.gate(name), expected, 1e-13, name)
-    expected = naive.backward(cell, weights, case.inputs, case.output_adjoint, case.final_adjoint, **given)
+    expected = naive.backward(
+        cell, weights, case.inputs, case.output_adjoint, case.final_adjoint, **arguments
+    )
     for name in PARAMS:
         expected[name][rows] = 0
     for name, actual in flat(case.backprop(trace)).items():
@@ -119,23 +121,23 @@ def loss(case, params, inputs, initial_state, clamp):
 
 @pytest.mark.parametrize("clamped", ["all units", "some units"])
 @pytest.mark.parametrize(("cell", "gate"), [*GATES, ("leaky_test", "a"), ("leaky_test", "n")])
-def test_gradients_are_differences_of_the_held_run(leaky, cell, gate, clamped):
+def test_gradients_are_differences_of_the_clamped_run(leaky, cell, gate, clamped):
     """Of all weights, those of held rows too, whose differences and gradients are exactly 0."""
     case = Case(cell)
     clamp = {gate: 0.3 if clamped == "all units" else [NAN, 0.3, NAN, 0.8, 1.0]}
     trace = case.run(clamp=clamp)
     grads = flat(case.backprop(trace))
-    held_rows = ~np.isnan(trace.clamp).reshape(-1)
-    assert held_rows.sum() == (5 if clamped == "all units" else 3)
+    clamped_rows = ~np.isnan(trace.clamp).reshape(-1)
+    assert clamped_rows.sum() == (5 if clamped == "all units" else 3)
     rng = np.random.default_rng(3)
-    given = case.params.arrays() | {"inputs": case.inputs, "initial_state": case.initial_state}
-    for name, value in given.items():
+    arguments = case.params.arrays() | {"inputs": case.inputs, "initial_state": case.initial_state}
+    for name, value in arguments.items():
         direction = rng.standard_normal(value.shape)
         if name in PARAMS:
-            assert not grads[name][held_rows].any()
+            assert not grads[name][clamped_rows].any()
         ends = []
         for sign in (1, -1):
-            moved = given | {name: value + sign * 1e-6 * direction}
+            moved = arguments | {name: value + sign * 1e-6 * direction}
             params = dataclasses.replace(case.params, **{key: moved[key] for key in PARAMS})
             ends.append(loss(case, params, moved["inputs"], moved["initial_state"], clamp))
         # a central difference leaves step^2 and rounding / step, both about 1e-9 of the loss's scale
@@ -143,7 +145,7 @@ def test_gradients_are_differences_of_the_held_run(leaky, cell, gate, clamped):
         assert abs((ends[0] - ends[1]) / 2e-6 - (grads[name] * direction).sum()) <= 1e-7 * scale, name
 
 
-def test_weights_of_held_rows_do_not_matter():
+def test_weights_of_clamped_rows_do_not_matter():
     case = Case("gru_reset_before")
     rows = case.params.gate("r")
     expected = case.run(clamp={"r": 0.4})
@@ -172,7 +174,7 @@ def test_an_open_lstm_keeps_its_cell_state_for_ever():
         assert np.ptp(flow.log_norm[1:]) == 0
 
 
-def test_the_cell_state_decays_as_the_held_forget_gate_says():
+def test_the_cell_state_decays_as_the_clamped_forget_gate_says():
     case = Case("lstm", T=2000)
     clamp = {"f": 0.9, "i": 0.0}
     flow = gs.gradient_flow(case.params, case.inputs, wrt="c", of="c", norm="unit", clamp=clamp)
@@ -192,7 +194,7 @@ def test_a_gru_whose_update_gate_is_1_stays():
             assert not flat(grads)[name].any(), name
 
 
-def test_gradient_flow_is_that_of_held_weights():
+def test_gradient_flow_is_that_of_clamped_weights():
     case = Case("gru", T=40)
     clamp = {"r": {1: 0.0, 4: 1.0}}
     flow = gs.gradient_flow(case.params, case.inputs, wrt="joint", norm="spectral", clamp=clamp)
@@ -242,7 +244,7 @@ def test_several_gates_of_a_large_layer():
 # ---- what the trace remembers ----
 
 
-def test_the_trace_says_what_was_held(tmp_path):
+def test_the_trace_says_what_was_clamped(tmp_path):
     case = Case("lstm")
     trace = case.run(clamp={"f": 1.0, "o": {2: 0.5}})
     trace.save(tmp_path / "trace.npz")
@@ -266,7 +268,7 @@ def test_the_trace_says_what_was_held(tmp_path):
         )
 
 
-def test_a_trace_without_held_gates_is_as_before(tmp_path):
+def test_a_trace_without_clamped_gates_is_as_before(tmp_path):
     case = Case("gru")
     trace = case.run(clamp=None)
     assert trace.clamp is None
@@ -298,7 +300,7 @@ def test_the_weights_given_are_left_alone():
 
 
 def user_cell(name, step, gates=("a",)):
-    def step_vjp(kept, states, new_states, adjoint):
+    def step_vjp(saved, states, new_states, adjoint):
         return (adjoint[0],) * len(gates), (adjoint[0],) * len(gates), (zero(adjoint[0]),)
 
     return SimpleNamespace(NAME=name, GATES=gates, STATES=("h",), SAVED=("a",), step=step, step_vjp=step_vjp)
@@ -396,7 +398,7 @@ def test_what_cannot_be_clamped(cell, clamp, error, message):
             call()
 
 
-def test_bad_weights_and_bad_traces_are_told_first():
+def test_bad_weights_and_bad_traces_are_reported_first():
     with pytest.raises(GatescopeError, match="params is a dict"):
         gs.clamp({"cell": "lstm"}, {"f": 1.0})
     case = Case("gru")

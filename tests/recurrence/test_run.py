@@ -281,8 +281,8 @@ def check_against_alone(case, lengths):
         )
         assert not trace.gates[end:, b].any()
         assert not grads.inputs[end:, b].any()
-        held = np.broadcast_to(case.final_adjoint[b], grads.adjoint[end + 1 :, b].shape)
-        np.testing.assert_array_equal(grads.adjoint[end + 1 :, b], held)
+        constant = np.broadcast_to(case.final_adjoint[b], grads.adjoint[end + 1 :, b].shape)
+        np.testing.assert_array_equal(grads.adjoint[end + 1 :, b], constant)
 
 
 @pytest.mark.parametrize("cell", BUILT_IN)
@@ -355,12 +355,12 @@ def test_nothing_that_is_passed_in_changes(cell):
     given_arrays += [case.output_adjoint, case.final_adjoint]
     before = [array.copy() for array in given_arrays]
     trace = case.run()
-    held = {name: array.copy() for name, array in trace.arrays().items()}
+    copies = {name: array.copy() for name, array in trace.arrays().items()}
     case.backprop(trace)
     for array, copy in zip(given_arrays, before, strict=True):
         np.testing.assert_array_equal(array, copy)
     for name, array in trace.arrays().items():
-        np.testing.assert_array_equal(array, held[name])
+        np.testing.assert_array_equal(array, copies[name])
 
 
 def test_results_do_not_change_when_what_was_passed_in_does():

@@ -163,7 +163,7 @@ def test_long_names_are_written(tmp_path):
         ("x" * 300, "File name too long"),
     ],
 )
-def test_places_that_cannot_be_written(tmp_path, name, message):
+def test_paths_that_cannot_be_written(tmp_path, name, message):
     (tmp_path / "file").touch()
     (tmp_path / "folder").mkdir()
     with pytest.raises(OutputError, match=message), atomic_write(tmp_path / name) as stream:

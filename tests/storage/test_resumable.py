@@ -13,22 +13,22 @@ from gatescope.storage.resumable import Resumable, digest
 
 def total(path, n=10, stop=None, error=KeyboardInterrupt, **options):
     """Return the sum of 0..n-1, and from where it was computed."""
-    with Resumable(path, "total", {"n": n, "weights": digest(np.arange(n))}, **options) as kept:
+    with Resumable(path, "total", {"n": n, "weights": digest(np.arange(n))}, **options) as resumable:
         now = {"next": np.array(0), "sum": np.array(0.0)}
-        if kept.stored is not None:
-            with kept.restoring():
-                now = {name: kept.stored[name] for name in now}
+        if resumable.stored is not None:
+            with resumable.restoring():
+                now = {name: resumable.stored[name] for name in now}
         begin = int(now["next"])
-        kept.snapshot = lambda: now
+        resumable.snapshot = lambda: now
         for k in range(begin, n):
             if k == stop:
                 raise error
             now = {"next": np.array(k + 1), "sum": now["sum"] + k}
-            kept.tick()
+            resumable.tick()
     return float(now["sum"]), begin
 
 
-def test_nothing_is_kept_without_a_path(tmp_path, monkeypatch):
+def test_nothing_is_stored_without_a_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert total(None) == (45.0, 0)
     with pytest.raises(KeyboardInterrupt):
@@ -37,7 +37,7 @@ def test_nothing_is_kept_without_a_path(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("stop", [0, 1, 9])
-def test_goes_on_where_it_was_interrupted(tmp_path, stop):
+def test_resumes_where_it_was_interrupted(tmp_path, stop):
     path = tmp_path / "state"
     with pytest.raises(KeyboardInterrupt) as caught:
         total(path, stop=stop)
@@ -140,8 +140,8 @@ def test_a_state_without_what_is_needed(tmp_path):
     path = tmp_path / "state"
 
     def begin():
-        with Resumable(path, "total", {"n": 10, "weights": digest(np.arange(10))}) as kept:
-            kept.snapshot = lambda: {"next": np.array(3)}
+        with Resumable(path, "total", {"n": 10, "weights": digest(np.arange(10))}) as resumable:
+            resumable.snapshot = lambda: {"next": np.array(3)}
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -149,7 +149,7 @@ def test_a_state_without_what_is_needed(tmp_path):
     left_alone(path, FileFormatError, "KeyError: 'sum'")
 
 
-def test_places_that_cannot_be_written(tmp_path):
+def test_paths_that_cannot_be_written(tmp_path):
     for place in (tmp_path, tmp_path / "missing" / "state", "a\0b", 3.5):
         with pytest.raises(OutputError, match="resume="):
             total(place)

@@ -53,9 +53,9 @@ def test_the_valid_split_is_the_end_of_what_is_not_tested_on(images):
     """Whatever share it has, so that more of one is less of the other, and the test split stays what it is."""
     rest, test = digits(valid_fraction=0), digits(split="test")
     assert rest.inputs.shape[1] == 1438
-    for fraction, kept in ((0.1, 143), (0.0007, 1), (0.5, 719)):  # rounded down
+    for fraction, count in ((0.1, 143), (0.0007, 1), (0.5, 719)):  # rounded down
         train, valid = (digits(split=split, valid_fraction=fraction) for split in ("train", "valid"))
-        assert valid.inputs.shape[1] == kept
+        assert valid.inputs.shape[1] == count
         both = np.concatenate([train.inputs, valid.inputs], axis=1)
         np.testing.assert_array_equal(both, rest.inputs)
         np.testing.assert_array_equal(np.concatenate([train.targets, valid.targets], axis=1), rest.targets)
@@ -124,9 +124,9 @@ def test_the_baseline_is_that_of_a_guess(images):
 
 
 def test_arguments_that_are_wrong(images):
-    for fraction, kept in ((0.0, 0), (0.001, 0), (0.999, 178), (1, 178)):
+    for fraction, count in ((0.0, 0), (0.001, 0), (0.999, 178), (1, 178)):
         with pytest.raises(
-            ValueRangeError, match=rf"test_fraction={fraction:g}.* puts {kept} of the 178 images of a 0"
+            ValueRangeError, match=rf"test_fraction={fraction:g}.* puts {count} of the 178 images of a 0"
         ):
             digits(test_fraction=fraction)
     for fraction in (-0.1, 1.5, math.nan, "half", True):

@@ -38,8 +38,8 @@ def test_values_are_the_best_of_all_courses_of_action(gamma):
     assert values.shape == (7, 4, 7)
     for t in range(7):
         for b in range(4):
-            wanted = [best_by_search(prices[:, b].tolist(), t, after, gamma) for _, after in OUTPUTS]
-            np.testing.assert_allclose(values[t, b], wanted, atol=1e-13)
+            expected = [best_by_search(prices[:, b].tolist(), t, after, gamma) for _, after in OUTPUTS]
+            np.testing.assert_allclose(values[t, b], expected, atol=1e-13)
 
 
 def test_turning_round_takes_two_steps():
@@ -54,8 +54,8 @@ def test_values_obey_their_equation_over_a_long_series():
     values = long_series_values(prices, gamma=gamma)
     best = {0: values[..., :3].max(axis=2), -1: values[..., 3:5].max(axis=2), 1: values[..., 5:].max(axis=2)}
     for output, (_, after) in enumerate(OUTPUTS):
-        wanted = after * np.diff(prices, axis=0) + gamma * best[after][1:]
-        np.testing.assert_allclose(values[:-1, :, output], wanted, atol=1e-14)
+        expected = after * np.diff(prices, axis=0) + gamma * best[after][1:]
+        np.testing.assert_allclose(values[:-1, :, output], expected, atol=1e-14)
     assert not values[-1].any()
 
 
@@ -90,8 +90,8 @@ def test_the_angle_takes_steps_of_a_hundredth_at_most():
     moves = np.diff(level, axis=0)
     # The variance of the move of a mean over n steps is 2/3 n times that of a step, and d(level) / d(angle) has the
     # mean square 1 + 2 / pi, at most sqrt(2); the noise adds 2 0.01^2 / 50.
-    wanted = (2 / 3) * 50 * 0.01**2 / 3 * (1 + 2 / np.pi) + 2 * 0.01**2 / 50
-    assert moves.var() == pytest.approx(wanted, rel=0.15)
+    expected = (2 / 3) * 50 * 0.01**2 / 3 * (1 + 2 / np.pi) + 2 * 0.01**2 / 50
+    assert moves.var() == pytest.approx(expected, rel=0.15)
 
 
 def test_prices_are_those_of_the_batch():
@@ -141,8 +141,8 @@ def test_standardising_leaves_the_best_choice_the_best():
         ordered = np.sort(values[..., columns], axis=2)
         clear = ordered[..., -1] - ordered[..., -2] > 1e-9  # prices in hundredths tie often
         assert clear.mean() > 0.5
-        best, wanted = (data[..., columns].argmax(axis=2)[clear] for data in (batch.targets, values))
-        np.testing.assert_array_equal(best, wanted)
+        best, expected = (data[..., columns].argmax(axis=2)[clear] for data in (batch.targets, values))
+        np.testing.assert_array_equal(best, expected)
 
 
 def test_the_baseline_is_what_the_best_constants_cost():

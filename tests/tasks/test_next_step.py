@@ -26,11 +26,11 @@ def test_the_target_is_the_next_row():
 
 
 def test_the_splits_are_one_after_another():
-    given = {
+    splits = {
         split: next_step(SERIES, standardize=False, split=split, dtype="float64", valid_fraction=0.2)
         for split in ("train", "valid", "test")
     }
-    rows = [np.concatenate([batch.inputs, batch.targets[-1:]])[:, 0] for batch in given.values()]
+    rows = [np.concatenate([batch.inputs, batch.targets[-1:]])[:, 0] for batch in splits.values()]
     assert [len(part) for part in rows] == [35, 10, 5]
     np.testing.assert_array_equal(np.concatenate(rows), SERIES)
 

@@ -137,10 +137,10 @@ def test_the_splits_share_out_the_sequences(tmp_path_factory, count, valid, test
 
 def test_a_file_sorted_by_class_is_mixed(write):
     path = write(targets=np.arange(B) >= B // 2)
-    held = own(path, loss="cross_entropy", split="valid", valid_fraction=0.4)
-    assert set(held.targets.ravel()) == {0, 1}
-    assert held.heads[0].size == 2
-    assert same(held, own(path, loss="cross_entropy", split="valid", valid_fraction=0.4))
+    valid = own(path, loss="cross_entropy", split="valid", valid_fraction=0.4)
+    assert set(valid.targets.ravel()) == {0, 1}
+    assert valid.heads[0].size == 2
+    assert same(valid, own(path, loss="cross_entropy", split="valid", valid_fraction=0.4))
 
 
 def test_the_classes_are_those_of_the_whole_file(write):
@@ -157,14 +157,14 @@ def test_it_is_saved_and_loaded_with_its_arguments(write, tmp_path):
     batch = own(write(targets=CLASSES), loss="cross_entropy", split="test")
     batch.save(tmp_path / "batch.npz")
     assert gs.load(tmp_path / "batch.npz") == batch
-    kept = batch.provenance
-    assert (kept["file"], kept["loss"], kept["classes"], kept["split"]) == (
+    provenance = batch.provenance
+    assert (provenance["file"], provenance["loss"], provenance["classes"], provenance["split"]) == (
         "own.npz",
         "cross_entropy",
         4,
         "test",
     )
-    assert len(kept["sha256"]) == 64
+    assert len(provenance["sha256"]) == 64
 
 
 GOOD = np.zeros((T, B))
@@ -352,9 +352,9 @@ def test_what_cannot_be_trained_on(write, arrays, options, kind, message):
 
 def test_a_split_in_which_nothing_counts(write):
     path = write(targets=GOOD)
-    held = own(path, split="valid").provenance["sequences"]
+    valid = own(path, split="valid").provenance["sequences"]
     mask = np.ones((T, B), bool)
-    mask[:, held] = False
+    mask[:, valid] = False
     with pytest.raises(ValueRangeError, match=r"split='valid' has no target of .* that counts"):
         own(write(targets=GOOD, mask=mask), split="valid")
 

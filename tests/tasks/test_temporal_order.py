@@ -43,9 +43,9 @@ def test_xx_xy_yx_yy_are_0_1_2_3():
 def test_places_fill_their_windows(symbols):
     series = decoded(temporal_order(steps=100, sequences=4000, symbols=symbols))
     marks = np.flatnonzero((series > 5).any(axis=1))
-    wanted = [step for begin, end in WINDOWS[symbols] for step in range(begin, end + 1)]
-    assert marks.tolist() == wanted
-    share = (series > 5).mean(axis=1)[wanted]
+    expected = [step for begin, end in WINDOWS[symbols] for step in range(begin, end + 1)]
+    assert marks.tolist() == expected
+    share = (series > 5).mean(axis=1)[expected]
     # A share of 1/11 of 4000 has the standard deviation 0.0045.
     np.testing.assert_allclose(share, 1 / 11, atol=0.02)
 

@@ -87,9 +87,9 @@ def test_data_that_were_not_made_for_the_engine(stack):
     ],
 )
 def test_masks(probability, options, message):
-    given = {"shape": (2, 3), "seed": 0, "update": 0, "location": "inputs", **options}
+    arguments = {"shape": (2, 3), "seed": 0, "update": 0, "location": "inputs", **options}
     with pytest.raises(GatescopeError, match=message):
-        masks(probability, given.pop("shape"), **given)
+        masks(probability, arguments.pop("shape"), **arguments)
 
 
 def test_masks_of_a_number_of_numpys_are_those_of_training():

@@ -48,7 +48,7 @@ def targets_with(column, value):
         (np.zeros((3, 2)), DtypeError, "batch is a ndarray; give a Batch of your arrays"),
     ],
 )
-def test_what_does_not_fit_is_told(batch, kind, words):
+def test_what_does_not_fit_is_reported(batch, kind, words):
     with pytest.raises(kind, match=words):
         as_data(batch, make_stack())
 
@@ -74,7 +74,7 @@ def test_read_only_arrays_are_copied():
     np.testing.assert_array_equal(data.inputs, batch.inputs)
 
 
-def test_an_unknown_loss_is_told():
+def test_an_unknown_loss_is_reported():
     heads = (Head("y", 3, "hinge"),)
     with pytest.raises(UnknownNameError, match="hinge"):
         make_batch(heads=heads)

@@ -183,8 +183,8 @@ def test_a_file_with_something_else_in_it(path, name, what):
 
 
 def interrupted_measurement(path):
-    with contextlib.suppress(KeyboardInterrupt), Resumable(path, "gradient_flow", {}) as kept:
-        kept.snapshot = lambda: {"before": np.array(3)}
+    with contextlib.suppress(KeyboardInterrupt), Resumable(path, "gradient_flow", {}) as resumable:
+        resumable.snapshot = lambda: {"before": np.array(3)}
         raise KeyboardInterrupt
 
 
@@ -203,7 +203,7 @@ def test_files_of_other_kinds(tmp_path):
     assert path.read_text() == "hello"
 
 
-def test_places_where_no_file_can_be(tmp_path):
+def test_paths_where_no_file_can_be(tmp_path):
     with pytest.raises(OutputError, match="choose a folder that exists"):
         train(checkpoint=tmp_path / "nowhere" / "run.state")
     with pytest.raises(OutputError, match=r"checkpoint=.* cannot be written: it is a folder"):
@@ -222,8 +222,8 @@ def test_divergence_leaves_the_file_as_it_was(tmp_path):
     }
     run = train(epochs=9, checkpoint=path, checkpoint_seconds=0, **options)
     assert run.status == gs.Status.DIVERGED
-    kept = np.load(path)
-    assert all(np.isfinite(kept[name]).all() for name in ("theta", "good", "best"))
+    stored = np.load(path)
+    assert all(np.isfinite(stored[name]).all() for name in ("theta", "good", "best"))
     before = path.read_bytes()
     again = train(epochs=9, checkpoint=path, checkpoint_seconds=0, **options)
     assert same(again, run)

@@ -119,8 +119,8 @@ def test_masks_are_those_that_the_function_tells():
     engine.theta[slice(*engine.sizes[2])] = 0.5  # h = tanh 0.5 everywhere
     engine.back(data, 8)
     slope = 2 * (1 - batch.targets) / batch.targets.size
-    kept = masks(0.4, (37, 5, 4), seed=3, update=8, location="outputs", layer=1, dtype="float64")
-    expected = (slope * kept * np.tanh(0.5)).sum(axis=(0, 1))
+    mask = masks(0.4, (37, 5, 4), seed=3, update=8, location="outputs", layer=1, dtype="float64")
+    expected = (slope * mask * np.tanh(0.5)).sum(axis=(0, 1))
     np.testing.assert_allclose(engine.gradient[slice(*engine.sizes[4])], expected, rtol=1e-12)
     share = masks(0.3, (1000, 100), seed=0, update=0, location="recurrent")
     # Three standard deviations of a mean of 100,000 draws.
@@ -143,11 +143,11 @@ def test_windows_carry_the_state():
     engine = make_engine(stack, data)
     whole = engine.evaluate(data).head_loss
     first = engine.back(data, 0, begin=0, end=20)
-    kept = engine.carried
+    carried = engine.carried
     second = engine.back(data, 1, begin=20, end=37, carry=True)
     np.testing.assert_allclose((20 * first.head_loss + 17 * second.head_loss) / 37, whole, rtol=1e-12)
     after = engine.gradient.copy()
-    engine.carried = kept
+    engine.carried = carried
     assert engine.back(data, 1, begin=20, end=37, carry=True).loss == second.loss
     np.testing.assert_array_equal(engine.gradient, after)
     assert engine.back(data, 1, begin=20, end=37).loss != second.loss

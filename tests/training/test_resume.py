@@ -106,7 +106,7 @@ def test_more_epochs(tmp_path):
         assert same(run, train(epochs=epochs, **options))
 
 
-def test_early_stopping_goes_on(tmp_path, monkeypatch):
+def test_early_stopping_is_resumed(tmp_path, monkeypatch):
     options = {"validation": make_batch(1), "lr": 0.5, "patience": 4, "epochs": 200}
     whole = train(**options)
     assert whole.status == gs.Status.EARLY_STOPPED

@@ -119,11 +119,11 @@ def test_the_reference_is_exact_enough_to_judge(name, dtype):
     rng = np.random.default_rng(0)
     low, high = ends(name, dtype)
     x = np.concatenate([rng.uniform(low, high, 400), np.exp(rng.uniform(-30, 2, 400))]).astype(dtype)
-    truth, given = exact_mp(name, x), reference(name, x)
-    unit = units(given, dtype)
+    truth, reference_values = exact_mp(name, x), reference(name, x)
+    unit = units(reference_values, dtype)
     worst = 0
     with mp.workdps(40):
-        for g, t, u in zip(np.ldexp(given, 300), truth, unit, strict=True):
+        for g, t, u in zip(np.ldexp(reference_values, 300), truth, unit, strict=True):
             high = np.float64(
                 g
             )  # a long double in two halves, scaled so that the lower one does not underflow
