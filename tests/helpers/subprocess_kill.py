@@ -11,7 +11,7 @@ import numpy as np
 import gatescope as gs
 from helpers.train_cases import make_batch, make_stack, same, train
 
-KILLS, EPOCHS = 20, 12
+KILLS, EPOCHS = 10, 12
 
 
 def options(path):

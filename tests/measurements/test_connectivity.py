@@ -16,7 +16,7 @@ from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRang
 from gatescope.kernels.cpu.device import CpuDevice
 from gatescope.measurements.connectivity import connectivity
 
-CELLS = (*FEW, "leaky_test")
+CELLS = (*FEW, pytest.param("leaky_test", marks=pytest.mark.slow))
 module = importlib.import_module(
     "gatescope.measurements.connectivity"
 )  # the package gives its function that name
@@ -159,7 +159,7 @@ def test_an_lstm_without_recurrent_weights_decays_by_its_forget_gates():
 
 
 def test_sequences_threads_targets_and_pieces_do_not_mix(monkeypatch):
-    case = Case("gru", T=40, B=3, I=2, H=5)
+    case = Case("lstm", T=40, B=3, I=2, H=5)
     whole = connectivity(case.params, case.inputs, threads=1)
     alone = connectivity(
         case.params, case.inputs[:, 1], target_steps=[0, 17, 39], source_steps=[3, 17, 18], threads=2
@@ -212,7 +212,7 @@ def test_it_is_saved_and_loaded(tmp_path):
 
 
 def test_what_does_not_fit():
-    case = Case("gru", T=20, B=1, I=2, H=5)
+    case = Case("lstm", T=20, B=1, I=2, H=5)
     conn = connectivity(case.params, case.inputs, norm="unit", target_steps=[4, 9])
     for keywords, error, message in [
         (

@@ -219,7 +219,7 @@ def flip_flop():
     return params, arrays["readout"], arrays["readout_bias"]
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_flip_flop(seed):
     """Eight stable fixed points, read out as the corners of the cube; saddles between them, one an edge at least."""
     params, readout, bias = flip_flop()

@@ -5,7 +5,7 @@ import math
 import naive
 import numpy as np
 import pytest
-from helpers.cases import BUILT_IN, Case
+from helpers.cases import BUILT_IN, FEW, Case
 from helpers.linear_networks import orthogonal, weights
 from numba.extending import register_jitable
 
@@ -169,7 +169,7 @@ def test_against_jacobian_products(cell, target, state, norm):
     compare(flow, oracle(case, flow, norm=norm, unit=3), 1e-11 if norm == "unit" else 1e-9)
 
 
-@pytest.mark.parametrize("cell", BUILT_IN)
+@pytest.mark.parametrize("cell", FEW)
 def test_equals_the_plain_norm_until_that_underflows(cell):
     """Small weights: the plain norm runs through float64's range and out of it; the log-norm goes on."""
     T = 900
@@ -246,7 +246,7 @@ def test_random_directions(cell):
 
 
 @pytest.mark.parametrize("norm", ["unit", "random"])
-@pytest.mark.parametrize("cell", BUILT_IN)
+@pytest.mark.parametrize("cell", FEW)
 def test_sequences_and_threads_do_not_mix(cell, norm):
     case = Case(cell, T=30, B=37, I=2, H=5)  # enough sequences for several blocks
     flow = gs.gradient_flow(case.params, case.inputs, norm=norm, threads=1)
@@ -259,7 +259,7 @@ def test_sequences_and_threads_do_not_mix(cell, norm):
             np.testing.assert_array_equal(alone.log_norm[:, 0], flow.log_norm[:, b])
 
 
-@pytest.mark.parametrize("cell", BUILT_IN)
+@pytest.mark.parametrize("cell", FEW)
 def test_float32(cell):
     """Half the digits in the states and products, all of them in the logarithm."""
     case = Case(cell, T=60, B=3, I=2, H=5, dtype="float32")

@@ -325,10 +325,10 @@ def test_a_path_that_cannot_be_written(tmp_path):
 
 SCRIPT = """
 import sys, numpy as np, gatescope as gs
-params = gs.init("lstm", input_size=1, hidden_size=16, seed=0, dtype="float64")
-inputs = np.random.default_rng(0).standard_normal((1_500_000, 1))
+params = gs.init("lstm", input_size=1, hidden_size=5, seed=0, dtype="float64")
+inputs = np.random.default_rng(0).standard_normal((800_000, 1))
 print("ready", flush=True)
-flow = gs.gradient_flow(params, inputs, resume=sys.argv[1], lags=np.arange(0, 1_500_001, 1000))
+flow = gs.gradient_flow(params, inputs, resume=sys.argv[1], lags=np.arange(0, 800_001, 1000))
 np.save(sys.argv[2], flow.log_norm)
 """
 
@@ -353,8 +353,8 @@ def test_a_real_interrupt(tmp_path):
                 assert b"KeyboardInterrupt" in errors
                 if b"resumes from here" in errors:
                     assert (tmp_path / "state").exists()
-    params = gs.init("lstm", input_size=1, hidden_size=16, seed=0, dtype="float64")
-    inputs = np.random.default_rng(0).standard_normal((1_500_000, 1))
-    expected = gs.gradient_flow(params, inputs, lags=np.arange(0, 1_500_001, 1000))
+    params = gs.init("lstm", input_size=1, hidden_size=5, seed=0, dtype="float64")
+    inputs = np.random.default_rng(0).standard_normal((800_000, 1))
+    expected = gs.gradient_flow(params, inputs, lags=np.arange(0, 800_001, 1000))
     np.testing.assert_array_equal(np.load(tmp_path / "found.npy"), expected.log_norm)
     assert not (tmp_path / "state").exists()

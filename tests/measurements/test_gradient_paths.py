@@ -15,7 +15,8 @@ from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRang
 from gatescope.kernels.cpu.device import CpuDevice
 from gatescope.measurements.gradient_paths import gradient_paths
 
-CELLS = (*FEW, "leaky_test")
+LEAKY = pytest.param("leaky_test", marks=pytest.mark.slow)
+CELLS = (*FEW, LEAKY)
 
 
 @pytest.fixture(autouse=True)
@@ -149,7 +150,12 @@ def test_every_part_is_what_leaves_through_its_gate(cell):
 
 
 @pytest.mark.parametrize(
-    ("cell", "target", "gate"), [("lstm", "c", "f"), ("gru", "h", "z"), ("leaky_test", "h", "a")]
+    ("cell", "target", "gate"),
+    [
+        ("lstm", "c", "f"),
+        ("gru", "h", "z"),
+        pytest.param("leaky_test", "h", "a", marks=pytest.mark.slow),
+    ],
 )
 def test_the_direct_path_is_the_product_of_its_gate(cell, target, gate):
     """Whatever the recurrent weights are: at lag 100,000 it is far below the smallest float."""
@@ -225,7 +231,7 @@ def log1mexp(x):
 
 
 @pytest.mark.parametrize(
-    "cell", ["lstm", "gru_reset_before", "leaky_test", pytest.param("gru", marks=pytest.mark.slow)]
+    "cell", ["lstm", "gru_reset_before", LEAKY, pytest.param("gru", marks=pytest.mark.slow)]
 )
 def test_without_recurrent_weights_all_stays_on_the_direct_path(cell):
     case = Case(cell, T=2000, B=3, I=2, H=5)
@@ -239,7 +245,7 @@ def test_without_recurrent_weights_all_stays_on_the_direct_path(cell):
     np.testing.assert_allclose(paths.fraction[1:, 0], 1, rtol=0, atol=1e-15)
 
 
-@pytest.mark.parametrize("cell", ["rnn", "rnn_relu"])
+@pytest.mark.parametrize("cell", ["rnn", pytest.param("rnn_relu", marks=pytest.mark.slow)])
 def test_a_vanilla_network_has_no_direct_path(cell):
     case = Case(cell, T=30, B=3, I=2, H=5, scale=1.5)
     paths = gradient_paths(case.params, case.inputs)
@@ -250,7 +256,12 @@ def test_a_vanilla_network_has_no_direct_path(cell):
 
 @pytest.mark.parametrize(
     ("cell", "dtype"),
-    [*((cell, "float64") for cell in ("lstm", "gru_reset_before", "leaky_test")), ("lstm", "float32")],
+    [
+        ("lstm", "float64"),
+        ("gru_reset_before", "float64"),
+        pytest.param("leaky_test", "float64", marks=pytest.mark.slow),
+        ("lstm", "float32"),
+    ],
 )
 def test_the_whole_is_the_gradient_flow(cell, dtype):
     """Of the same direction, at all lags and long after everything has underflowed."""
@@ -278,7 +289,7 @@ def test_the_whole_is_the_gradient_flow(cell, dtype):
 # ---- what is asked for ----
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru_reset_before"])
+@pytest.mark.parametrize("cell", ["lstm", pytest.param("gru_reset_before", marks=pytest.mark.slow)])
 def test_sequences_threads_and_lags_do_not_mix(cell):
     case = Case(cell, T=30, B=37, I=2, H=5)
     whole = gradient_paths(case.params, case.inputs, threads=1)

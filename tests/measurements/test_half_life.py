@@ -120,8 +120,17 @@ def test_a_linear_network_halves_by_its_gain():
 # ---- against the oracle ----
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "gru_reset_before"])
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(
+    ("cell", "dtype"),
+    [
+        ("lstm", "float64"),
+        ("gru", "float64"),
+        ("gru_reset_before", "float64"),
+        ("lstm", "float32"),
+        pytest.param("gru", "float32", marks=pytest.mark.slow),
+        pytest.param("gru_reset_before", "float32", marks=pytest.mark.slow),
+    ],
+)
 def test_the_gates_mean_is_the_oracles(cell, dtype):
     case = Case(cell, T=60, B=3, I=2, H=5, dtype=dtype)
     life = half_life(case.params, case.inputs, initial_state=case.initial_state, transient=7)
@@ -226,6 +235,7 @@ class Complementary:
         return (d_u, d_n), (zero(d_h), d_n), (d_h * complement(u),)
 
 
+@pytest.mark.slow  # compiles all kernels of a cell of its own
 def test_a_cell_whose_share_has_no_name():
     cell = gs.cells.register(Complementary)
     assert memory_gate(cell) == MemoryGate(state=0, opened_by="u", sign=-1, coupled=True)

@@ -65,7 +65,7 @@ def test_below_gain_1_gradients_vanish_and_above_1_5_they_explode():
     np.testing.assert_array_equal(np.isinf(diagram.half_life[0, :, 0]), [False] * 3 + [True] * 3)
 
 
-@pytest.mark.parametrize("gain", [2.0, 3.0])
+@pytest.mark.parametrize("gain", [2.0, pytest.param(3.0, marks=pytest.mark.slow)])
 def test_at_500_units_it_is_the_mean_field_value_within_its_error(gain):
     """The error of one network: from its length, and because no two networks are alike."""
     exponents, errors = leading(gain, 500, networks=4)

@@ -55,7 +55,9 @@ def measured(tmp_path, steps, dtype, source, *, width=1, hidden=64):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak of resident memory")
-@pytest.mark.parametrize(("source", "width"), [("memmap", 1), ("generator", 1), ("memmap", 8)])
+@pytest.mark.parametrize(
+    ("source", "width"), [pytest.param("memmap", 1, marks=pytest.mark.slow), ("generator", 1), ("memmap", 8)]
+)
 def test_the_plan_is_what_is_measured(tmp_path, source, width):
     before, peak, planned = measured(tmp_path, 2_000_000, "float32", source, width=width, hidden=2)
     assert planned == pytest.approx(peak - before, rel=0.3)

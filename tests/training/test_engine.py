@@ -14,6 +14,7 @@ from gatescope.training.dropout import Dropout, masks
 from gatescope.training.engine import Engine
 
 ALL = Dropout(inputs=0.2, between=0.3, outputs=0.1, recurrent=0.25)
+DROPPED = ("lstm", "lstm")  # kernels with recurrent masks are compiled for each cell: at every run for one
 
 
 def make_engine(stack, data, **options):
@@ -57,10 +58,18 @@ def test_losses_are_those_of_the_definitions():
     np.testing.assert_allclose(engine.predict(data.inputs, data.lengths), outputs, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("dropout", [Dropout(), ALL], ids=["whole", "dropout"])
+@pytest.mark.parametrize(
+    ("cells", "dropout"),
+    [
+        (("lstm", "gru"), Dropout()),
+        (DROPPED, ALL),
+        pytest.param(("gru", "gru_reset_before"), ALL, marks=pytest.mark.slow),
+    ],
+    ids=["whole", "dropout", "dropout of others"],
+)
 @pytest.mark.parametrize("memory", [1 << 30, 0], ids=["kept", "checkpoints"])
-def test_gradient_is_the_slope_of_the_loss(dropout, memory):
-    stack, batch = make_stack(), make_batch()
+def test_gradient_is_the_slope_of_the_loss(cells, dropout, memory):
+    stack, batch = make_stack(cells), make_batch()
     data = as_data(batch, stack)
     engine = make_engine(stack, data, dropout=dropout, memory=memory)
     engine.back(data, 3)
@@ -78,7 +87,7 @@ def test_gradient_is_the_slope_of_the_loss(dropout, memory):
 
 
 def test_segments_and_checkpoints_give_the_gradient_of_one_piece(monkeypatch):
-    stack, batch = make_stack(), make_batch(steps=300)
+    stack, batch = make_stack(DROPPED), make_batch(steps=300)
     data = as_data(batch, stack)
     losses = []
     for size, memory in ((1 << 30, 1 << 30), (1, 1 << 30), (1, 0)):
@@ -94,7 +103,7 @@ def test_segments_and_checkpoints_give_the_gradient_of_one_piece(monkeypatch):
 
 def test_bits_do_not_depend_on_threads_or_on_what_was_done_before(monkeypatch):
     monkeypatch.setattr("gatescope.training.engine._THREAD_WORK", 0)
-    stack, batch = make_stack(), make_batch(sequences=40)
+    stack, batch = make_stack(DROPPED), make_batch(sequences=40)
     data = as_data(batch, stack)
     runs = []
     for threads in (1, 2, 5):
@@ -175,7 +184,7 @@ def test_noise_is_that_of_its_update():
 
 
 def test_no_memory_is_taken_after_the_first_updates():
-    stack, batch = make_stack(), make_batch(steps=200, sequences=40)
+    stack, batch = make_stack(DROPPED), make_batch(steps=200, sequences=40)
     data = as_data(batch, stack)
     engine = make_engine(stack, data, dropout=ALL, weight_noise=0.1)
     for update in range(3):
@@ -194,7 +203,7 @@ def test_no_memory_is_taken_after_the_first_updates():
 
 
 def test_one_step_and_one_sequence():
-    stack = make_stack(dtype="float32")
+    stack = make_stack(("lstm",), (5,), dtype="float32")
     batch = make_batch(steps=1, sequences=1, full=True)
     data = as_data(batch, stack)
     engine = make_engine(stack, data)
@@ -256,7 +265,7 @@ def test_bits_do_not_depend_on_the_steps_seen_first():
 
 
 def test_recurrent_masks_hold_for_all_windows():
-    stack = make_stack()
+    stack = make_stack(DROPPED)
     data = as_data(make_batch(full=True), stack)
     engine = make_engine(stack, data, dropout=Dropout(recurrent=0.5))
     whole = engine.back(data, 4).head_loss
