@@ -72,7 +72,7 @@ def noise(steps=400, batch=1, size=1, seed=0):
     return np.random.default_rng(seed).standard_normal((steps, batch, size))
 
 
-def tanh_network(gain, hidden_size=64):
+def tanh_network(gain, hidden_size=72):
     return gs.init(
         "rnn", input_size=1, hidden_size=hidden_size, seed=0, scheme=f"gaussian({gain})", dtype="float64"
     )
@@ -187,7 +187,7 @@ def test_states_that_grow_are_not_called_chaotic():
 
 
 def test_an_error_too_large_to_tell_is_near_critical_and_said():
-    diagnosis = diagnose(tanh_network(2.5, 16), noise(60), target_half_life=1e6, window=60)
+    diagnosis = diagnose(tanh_network(2.5, 20), noise(60), target_half_life=1e6, window=60)
     assert (
         3 * diagnosis.number("exponent_error") > abs(diagnosis.number("exponent")) > diagnosis.number("bound")
     )
@@ -261,7 +261,7 @@ def test_what_no_change_can_reach_is_said():
 
 def some_diagnoses():
     yield diagnose(gs.init("lstm", input_size=1, hidden_size=5, seed=0), noise(300))
-    yield diagnose(tanh_network(3.0, 16), np.zeros((300, 1)), initial_state=anywhere(tanh_network(3.0, 16)))
+    yield diagnose(tanh_network(3.0, 20), np.zeros((300, 1)), initial_state=anywhere(tanh_network(3.0, 20)))
     yield diagnose(with_biases("lstm", {"f": 5.0}), np.zeros((100, 1)))
 
 

@@ -108,7 +108,7 @@ def test_a_second_thread_recomputes_ahead(monkeypatch):
 
     monkeypatch.setattr(Replay, "pieces", watched)
     for B, threads in [(1, 1), (1, 2), (3, 2), (37, 2), (37, 3)]:
-        c = case("rnn", B=B)
+        c = case(B=B)
         same(
             gs.gradient_flow(c.params, c.inputs, threads=threads),
             gs.gradient_flow(c.params, c.inputs, threads=1),
@@ -138,7 +138,7 @@ def test_checkpoints_are_stored_only_where_they_are_needed():
     assert len(Replay(machine, gs.cells.get("lstm"), in_memory(c.inputs), start, 1000, 995).checkpoints) == 1
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.slow), "float64"])
 @pytest.mark.parametrize("first", [1, 17, 18, 19, 20, 38])
 def test_states_that_stop_being_finite(dtype, first):
     """The state grows eightfold a step, and is beyond the largest float32 after 43 steps, beyond float64 after 342."""
@@ -215,7 +215,7 @@ def test_resumed_is_uninterrupted(tmp_path, options, where, after, threads):
 
 
 def test_interrupted_again_and_again(tmp_path):
-    c = case("gru_reset_before", dtype="float32")
+    c = case(dtype="float32")
     expected = gs.gradient_flow(c.params, c.inputs)
     path = tmp_path / "state"
     for _ in range(40):

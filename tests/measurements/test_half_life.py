@@ -63,13 +63,13 @@ def test_a_forget_bias_of_5_means_103_steps_of_half_life_and_a_time_scale_of_149
 
 def test_chrono_with_zero_recurrent_gate_weights_has_the_time_scale_1_plus_e_to_the_b():
     """1 / (1 - f) = 1 + e^b for every unit, whatever the candidate's recurrent weights do: those of the gates are 0."""
-    params = gs.init("lstm", input_size=1, hidden_size=16, seed=3, scheme="chrono(50)", dtype="float64")
+    params = gs.init("lstm", input_size=1, hidden_size=20, seed=3, scheme="chrono(50)", dtype="float64")
     weight_ih, weight_hh = np.zeros_like(params.weight_ih), params.weight_hh.copy()
     for k, name in enumerate(params.gate_names):
         if name != "g":
-            weight_hh[k * 16 : (k + 1) * 16] = 0
+            weight_hh[k * 20 : (k + 1) * 20] = 0
     params = dataclasses.replace(params, weight_ih=weight_ih, weight_hh=weight_hh)
-    life = half_life(params, np.zeros((1000, 1)), initial_state=np.full((1, 2, 16), 0.3))
+    life = half_life(params, np.zeros((1000, 1)), initial_state=np.full((1, 2, 20), 0.3))
     share = 0.5 ** (1 / life.by_gate[0])
     np.testing.assert_allclose(1 / (1 - share), 1 + np.exp(params.gate("f")["bias_ih"]), rtol=1e-9)
     # Without the candidate's too, the network's half-life is its slowest unit's.
