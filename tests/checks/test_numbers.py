@@ -10,7 +10,6 @@ from gatescope.checks.numbers import (
     check_call,
     check_choice,
     check_count,
-    check_finite_or_none,
     check_flag,
     check_fraction,
     check_index,
@@ -20,6 +19,7 @@ from gatescope.checks.numbers import (
     check_type,
     default_threads,
     is_whole,
+    or_none,
 )
 from gatescope.datatypes import GradientFlow
 from gatescope.errors import DtypeError, UnknownNameError, ValueRangeError
@@ -64,11 +64,11 @@ def test_indices():
 
 @pytest.mark.parametrize("value", [3, 3.0, np.float32(3), np.int64(3)])
 def test_numbers(value):
-    for check in (check_number, check_above_zero, check_finite_or_none):
+    for check in (check_number, check_above_zero, or_none(check_number)):
         number = check("x", value)
         assert (number, type(number)) == (3.0, float)
     assert check_number("x", value, least=3, most=3) == 3
-    assert check_finite_or_none("x", None) is None
+    assert or_none(check_number)("x", None) is None
 
 
 @pytest.mark.parametrize("value", NO_NUMBERS)

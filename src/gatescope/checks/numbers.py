@@ -17,6 +17,8 @@ import numpy as np
 
 from gatescope.errors import DtypeError, UnknownNameError, ValueRangeError, article
 
+Check = Callable[[str, Any], Any]
+
 
 def is_whole(value: Any) -> bool:
     """Return whether a value is a whole number; True and False are none."""
@@ -81,11 +83,6 @@ def check_fraction(name: str, value: Any) -> float:
     if not 0 <= number < 1:
         raise ValueRangeError("must lie in [0, 1)", argument=name, seen=value)
     return number
-
-
-def check_finite_or_none(name: str, value: Any) -> float | None:
-    """Return a finite real number, or None."""
-    return None if value is None else check_number(name, value)
 
 
 def check_flag(name: str, value: Any) -> bool:
@@ -157,6 +154,16 @@ def set_checked(frozen: Any, **values: Any) -> None:
     """Set fields of a frozen dataclass to what checks have made of them."""
     for name, value in values.items():
         object.__setattr__(frozen, name, value)
+
+
+def check_fields(frozen: Any, **checks: Check) -> None:
+    """Set each field of a frozen dataclass that is named to what its check makes of it."""
+    set_checked(frozen, **{name: check(name, getattr(frozen, name)) for name, check in checks.items()})
+
+
+def or_none(check: Check) -> Check:
+    """Return a check that lets None through."""
+    return lambda name, value: None if value is None else check(name, value)
 
 
 def _finite_or_nan(value: Any) -> float:

@@ -112,10 +112,9 @@ def diagnose(
     Examples
     --------
     >>> import numpy as np, gatescope as gs
-    >>> from gatescope.measurements.diagnosis import diagnose
     >>> params = gs.init("lstm", input_size=1, hidden_size=8, seed=0)
-    >>> found = diagnose(params, np.random.default_rng(0).standard_normal((400, 1)))
-    >>> found.verdict, found.gate, found.suggestion, found.suggested_gate, found.reached
+    >>> diagnosis = gs.diagnose(params, np.random.default_rng(0).standard_normal((400, 1)))
+    >>> diagnosis.verdict, diagnosis.gate, diagnosis.suggestion, diagnosis.suggested_gate, diagnosis.reached
     ('vanishing', 'f', 'bias', 'f', True)
     """
     if target_half_life is not None:

@@ -83,10 +83,9 @@ def half_life(
     Examples
     --------
     >>> import numpy as np, gatescope as gs
-    >>> from gatescope.measurements.half_life import half_life
     >>> params = gs.init("lstm", input_size=1, hidden_size=8, seed=0, scheme="chrono(100)", dtype="float64")
     >>> inputs = np.random.default_rng(0).standard_normal((500, 1))
-    >>> life = half_life(params, inputs)
+    >>> life = gs.half_life(params, inputs)
     >>> life.gate, life.by_gate.shape, life.by_exponent.shape
     ('f', (1, 8), (1,))
     """

@@ -106,8 +106,7 @@ def phase_diagram(
     Examples
     --------
     >>> import numpy as np, gatescope as gs
-    >>> from gatescope.measurements.phase_diagram import phase_diagram
-    >>> diagram = phase_diagram("rnn", gain=[0.5, 2.0], hidden_size=32, inputs=np.zeros((400, 1)))
+    >>> diagram = gs.phase_diagram("rnn", gain=[0.5, 2.0], hidden_size=32, inputs=np.zeros((400, 1)))
     >>> np.sign(diagram.exponent[0, :, 0]).tolist()
     [-1.0, 1.0]
     """

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gatescope.checks.arrays import check_own_array
 from gatescope.checks.dtypes import FLOATS
-from gatescope.checks.numbers import check_above_zero, set_checked
+from gatescope.checks.numbers import check_above_zero, check_fields, or_none
 from gatescope.datatypes import Array
 from gatescope.errors import DtypeError, ShapeError
 from gatescope.kernels.cpu.loops import optimizers as kernels
@@ -59,10 +58,7 @@ class Clip:
     norm: float | None = None
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            limit = getattr(self, field.name)
-            if limit is not None:
-                set_checked(self, **{field.name: check_above_zero(field.name, limit)})
+        check_fields(self, **dict.fromkeys(("value", "tensor_norm", "norm"), or_none(check_above_zero)))
 
     def apply(self, gradient: Array, sizes: Sequence[tuple[int, int]] = ()) -> tuple[float, bool]:
         """Clip a gradient in place.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,10 @@ import numpy as np
 from gatescope.checks.numbers import (
     check_above_zero,
     check_count,
-    check_finite_or_none,
+    check_fields,
     check_flag,
     check_number,
-    set_checked,
+    or_none,
 )
 from gatescope.datatypes import Batch, Stack
 from gatescope.errors import ValueRangeError
@@ -54,22 +55,12 @@ class Config:
     def __post_init__(self) -> None:
         limits = ("clip_norm", "clip_tensor_norm", "clip_value")
         counts = ("batch_size", "bptt_steps", "patience", "probe_every", "snapshot_every")
-        checks = dict.fromkeys(limits, check_above_zero) | dict.fromkeys(counts, check_count)
-        optional = {name: getattr(self, name) for name in checks}
-        set_checked(
-            self,
-            lr=check_above_zero("lr", self.lr),
-            epochs=check_count("epochs", self.epochs, least=0),
-            updates_per_epoch=check_count("updates_per_epoch", self.updates_per_epoch),
-            validate_every=check_count("validate_every", self.validate_every),
-            stateful=check_flag("stateful", self.stateful),
-            weight_noise=check_number("weight_noise", self.weight_noise, least=0),
-            target_loss=check_finite_or_none("target_loss", self.target_loss),
-            seed=check_count("seed", self.seed, least=0),
-            **{
-                name: None if value is None else checks[name](name, value) for name, value in optional.items()
-            },
-        )
+        from_0 = partial(check_count, least=0)
+        check_fields(self, lr=check_above_zero, epochs=from_0, updates_per_epoch=check_count)
+        check_fields(self, validate_every=check_count, stateful=check_flag, seed=from_0)
+        check_fields(self, weight_noise=partial(check_number, least=0), target_loss=or_none(check_number))
+        check_fields(self, **dict.fromkeys(limits, or_none(check_above_zero)))
+        check_fields(self, **dict.fromkeys(counts, or_none(check_count)))
         if self.stateful and self.bptt_steps is None:
             problem = "carries the state from one window to the next, but there is only one"
             raise ValueRangeError(problem, argument="stateful", advice="give `bptt_steps` too")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from gatescope.checks.dtypes import float_dtype
-from gatescope.checks.numbers import check_choice, check_count, check_fraction, check_type, set_checked
+from gatescope.checks.numbers import check_choice, check_count, check_fields, check_fraction, check_type
 from gatescope.datatypes import Array
 from gatescope.errors import ShapeError
 from gatescope.kernels.cpu.layer import Layer
@@ -62,7 +62,7 @@ class Dropout:
     recurrent: float = 0.0
 
     def __post_init__(self) -> None:
-        set_checked(self, **{name: check_fraction(name, value) for name, value in asdict(self).items()})
+        check_fields(self, **dict.fromkeys(LOCATIONS, check_fraction))
 
 
 def check_dropout(dropout: Any) -> Dropout:

@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -15,6 +16,7 @@ from gatescope.checks.dtypes import FLOATS, float_dtype
 from gatescope.checks.numbers import (
     check_above_zero,
     check_count,
+    check_fields,
     check_flag,
     check_fraction,
     check_number,
@@ -26,6 +28,7 @@ from gatescope.kernels.cpu.loops import optimizers as kernels
 
 # What a kernel is handed in the place of a vector that it does not read.
 _UNUSED = {kind: np.zeros(0, kind) for kind in FLOATS}
+_check_decay = partial(check_number, least=0)
 
 
 class Optimizer(ABC):
@@ -146,13 +149,8 @@ class Adam(Optimizer):
         except (TypeError, ValueError):
             problem = "must be two numbers such as (0.9, 0.999)"
             raise ValueRangeError(problem, argument="betas", seen=self.betas) from None
-        set_checked(
-            self,
-            betas=(check_fraction("betas[0]", first), check_fraction("betas[1]", second)),
-            eps=check_above_zero("eps", self.eps),
-            weight_decay=check_number("weight_decay", self.weight_decay, least=0),
-            decoupled=check_flag("decoupled", self.decoupled),
-        )
+        set_checked(self, betas=(check_fraction("betas[0]", first), check_fraction("betas[1]", second)))
+        check_fields(self, eps=check_above_zero, weight_decay=_check_decay, decoupled=check_flag)
 
     @property
     def vectors(self) -> tuple[str, ...]:
@@ -212,14 +210,8 @@ class RMSprop(Optimizer):
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        set_checked(
-            self,
-            alpha=check_fraction("alpha", self.alpha),
-            momentum=check_fraction("momentum", self.momentum),
-            eps=check_above_zero("eps", self.eps),
-            weight_decay=check_number("weight_decay", self.weight_decay, least=0),
-            centered=check_flag("centered", self.centered),
-        )
+        check_fields(self, alpha=check_fraction, momentum=check_fraction, eps=check_above_zero)
+        check_fields(self, weight_decay=_check_decay, centered=check_flag)
 
     @property
     def vectors(self) -> tuple[str, ...]:
@@ -273,13 +265,8 @@ class SGD(Optimizer):
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        set_checked(
-            self,
-            momentum=check_fraction("momentum", self.momentum),
-            dampening=check_number("dampening", self.dampening, least=0, most=1),
-            weight_decay=check_number("weight_decay", self.weight_decay, least=0),
-            nesterov=check_flag("nesterov", self.nesterov),
-        )
+        check_fields(self, momentum=check_fraction, dampening=partial(check_number, least=0, most=1))
+        check_fields(self, weight_decay=_check_decay, nesterov=check_flag)
         if self.nesterov and (self.momentum == 0 or self.dampening != 0):
             both = f"{self.momentum} and {self.dampening}"
             problem = f"needs `momentum` above 0 and no `dampening`, but they are {both}"

@@ -10,9 +10,17 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
-from gatescope.checks.numbers import check_above_zero, check_call, check_count, check_number, set_checked
+from gatescope.checks.numbers import (
+    check_above_zero,
+    check_call,
+    check_count,
+    check_fields,
+    check_number,
+    set_checked,
+)
 from gatescope.checks.parsing import parse_call
 from gatescope.errors import GatescopeError, ShapeError, UnknownNameError, ValueRangeError
 
@@ -56,7 +64,7 @@ class Step:
     rate: float
 
     def __post_init__(self) -> None:
-        set_checked(self, every=check_count("every", self.every), rate=check_above_zero("rate", self.rate))
+        check_fields(self, every=check_count, rate=check_above_zero)
 
     def __call__(self, update: int, updates: int) -> float:
         return _power(self.rate, update // self.every)
@@ -81,7 +89,7 @@ class Exponential:
     rate: float
 
     def __post_init__(self) -> None:
-        set_checked(self, rate=check_above_zero("rate", self.rate))
+        check_fields(self, rate=check_above_zero)
 
     def __call__(self, update: int, updates: int) -> float:
         return _power(self.rate, update)
@@ -110,7 +118,7 @@ class Cosine:
     floor: float = 0.0
 
     def __post_init__(self) -> None:
-        set_checked(self, floor=check_number("floor", self.floor, least=0, most=1))
+        check_fields(self, floor=partial(check_number, least=0, most=1))
 
     def __call__(self, update: int, updates: int) -> float:
         done = min(update / updates, 1.0) if updates > 0 else 1.0
@@ -139,7 +147,7 @@ class WarmUp:
     then: Schedule = Constant()
 
     def __post_init__(self) -> None:
-        set_checked(self, updates=check_count("updates", self.updates), then=by_name(self.then, "then"))
+        check_fields(self, updates=check_count, then=lambda name, schedule: by_name(schedule, name))
 
     def __call__(self, update: int, updates: int) -> float:
         if update < self.updates:
