@@ -12,7 +12,7 @@ from gatescope.experiments.long_series import run
 from gatescope.experiments.long_series import timing as epoch_times
 from gatescope.training import train
 
-SMALL = ["experiment", "long-series", "--steps", "50", "--sequences", "4", "--epochs", "3", "--seeds", "2"]
+SMALL = ["experiment", "long-series", "--steps", "50", "--sequences", "3", "--epochs", "3", "--seeds", "2"]
 FILES = ["curves.png", "curves.svg", "result.npz", "runs", "table.md"]
 
 
@@ -20,13 +20,13 @@ def test_it_prints_the_table_and_writes_four_files(invoke, tmp_path):
     done = invoke(*SMALL, "--out", "here")
     assert done.exit_code == 0, done.output
     assert sorted(path.name for path in (tmp_path / "here").iterdir()) == FILES
-    assert done.stdout.startswith("preliminary: LSTM, GRU on 4 series x 50 steps: 3 epochs, 2 seeds")
+    assert done.stdout.startswith("preliminary: LSTM, GRU on 3 series x 50 steps: 3 epochs, 2 seeds")
     assert "Shape and order of the curves are compared, not absolute losses." in done.stdout
     assert "3.84 %" in done.stdout
     assert done.stderr.splitlines()[0] == "run 1 of 4: lstm, seed 0"
     assert (tmp_path / "here" / "table.md").read_text().startswith("# preliminary: ")
     result = gs.load(tmp_path / "here" / "result.npz")
-    assert result == run.run_long_series(tmp_path / "again", steps=50, sequences=4, epochs=3, seeds=2)
+    assert result == run.run_long_series(tmp_path / "again", steps=50, sequences=3, epochs=3, seeds=2)
     assert (tmp_path / "here" / "curves.png").stat().st_size > 20_000
 
 
@@ -46,7 +46,7 @@ def test_its_options_are_those_of_the_function(invoke, tmp_path):
     done = invoke(*SMALL, *options, "--threads", "1", "--out", "here")
     assert done.exit_code == 0, done.output
     given = {"cells": ("gru", "rnn"), "lookback": 3, "hidden_size": 5, "data_seed": 4, "dtype": "float64"}
-    expected = run.run_long_series(tmp_path / "again", steps=50, sequences=4, epochs=3, seeds=2, **given)
+    expected = run.run_long_series(tmp_path / "again", steps=50, sequences=3, epochs=3, seeds=2, **given)
     assert gs.load(tmp_path / "here" / "result.npz") == expected
 
 
@@ -119,7 +119,7 @@ def test_bad_input_is_one_line_and_status_2(arguments, message, invoke, tmp_path
     (tmp_path / "file.txt").write_text("")
     if "other" in arguments:
         run.run_long_series(
-            tmp_path / "other" / "runs", steps=60, sequences=4, epochs=1, seeds=1, cells=("gru",)
+            tmp_path / "other" / "runs", steps=60, sequences=3, epochs=1, seeds=1, cells=("gru",)
         )
     monkeypatch.setattr(train.Engine, "back", too_late)
     done = invoke(*SMALL, *arguments)

@@ -25,7 +25,7 @@ from gatescope.tasks._long_series import long_series as make
 from gatescope.training import train
 from gatescope.training.optimizers import Adam
 
-SMALL = {"steps": 50, "sequences": 4, "epochs": 3, "seeds": 2}
+SMALL = {"steps": 50, "sequences": 3, "epochs": 3, "seeds": 2}
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +44,14 @@ def test_it_returns_a_curve_a_cell_and_seed(result):
         assert np.isfinite(getattr(result, name)).all()
     assert len(set(result.loss[..., 0].ravel().tolist())) == 4  # every run has weights of its own
     assert (result.loss[..., 2] < result.loss[..., 0]).all()
-    assert (result.steps, result.sequences, result.lookback, result.hidden_size) == (50, 4, 8, 16)
+    assert (result.steps, result.sequences, result.lookback, result.hidden_size) == (50, 3, 8, 16)
     assert result.status == (("finished",) * 2,) * 2
     assert result.preliminary
     assert 2 < result.baseline < 3
 
 
 def test_a_run_is_what_the_settings_say(result):
-    batch = make(steps=50, sequences=4, lookback=8, seed=0)
+    batch = make(steps=50, sequences=3, lookback=8, seed=0)
     stack = init_stack("gru", hidden_size=16, heads=batch, seed=1, scheme="keras")
     run = train.train(stack, batch, optimizer=Adam(eps=1e-7), lr=1e-3, clip_norm=1.0, epochs=3, seed=1)
     np.testing.assert_array_equal(result.loss[1, 1], run.history.loss)
