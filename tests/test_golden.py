@@ -23,6 +23,7 @@ BACKWARD = 1e-12
 # The same reasoning in float32, whose unit roundoff is 6e-8.  A state is fed by H + I products and an
 # activation good to 3 ulp, and fades as above: 16 roundings.  Gradients accumulate both sweeps: 64
 # roundings, 3.8e-6.  The weights and inputs of the files are exact in float32, so that nothing else enters.
+DTYPES = ("float64", "float32")
 ROUNDOFF32 = 2.0**-24
 FORWARD32 = 16 * ROUNDOFF32
 BACKWARD32 = 64 * ROUNDOFF32
@@ -53,7 +54,10 @@ def test_every_cell_has_golden_files():
     assert len(FILES) == 2 * len(BUILT_IN)
 
 
-# In float32 the LSTM's kernels by default, and all others, seconds of compiling each, among the slow tests.
+DEFAULT = {f"{cell}_h5-float64" for cell in BUILT_IN} | {f"lstm_h{H}-{d}" for H in (5, 17) for d in DTYPES}
+
+
+# Every cell of 5 units in float64 by default, and all of the LSTM; the others, seconds of compiling each, are slow.
 @pytest.mark.parametrize(
     ("path", "dtype"),
     [
@@ -61,10 +65,10 @@ def test_every_cell_has_golden_files():
             path,
             dtype,
             id=f"{path.stem}-{dtype}",
-            marks=[pytest.mark.slow] if dtype == "float32" and cell_of(path) != "lstm" else [],
+            marks=[pytest.mark.slow] * (f"{path.stem}-{dtype}" not in DEFAULT),
         )
         for path in FILES
-        for dtype in ("float64", "float32")
+        for dtype in DTYPES
     ],
 )
 def test_golden(path, dtype):

@@ -19,7 +19,11 @@ BACKWARD = 1e-12
 FORWARD32 = 16 * 2.0**-24
 BACKWARD32 = 64 * 2.0**-24
 
-LANES = (1, 3, 15, 16, 17, 33)  # hidden sizes on and off the widths of SIMD registers
+SLOW = (
+    pytest.mark.slow
+)  # on cases that compile another kernel, seconds each, for what a faster case shows too
+# Hidden sizes on and off the widths of SIMD registers.
+LANES = (1, *(pytest.param(H, marks=SLOW) for H in (3, 15)), 16, 17, pytest.param(33, marks=SLOW))
 
 
 def compare(case, lengths=None, forward=FORWARD, backward=BACKWARD, **keywords):
@@ -67,7 +71,7 @@ def test_hidden_sizes(cell, H):
 
 
 # 37 and 74 sequences are worked on in several blocks, which threads share.
-@pytest.mark.parametrize("B", [1, 2, 3, 5, 7, 37, 74])
+@pytest.mark.parametrize("B", [1, 2, 3, pytest.param(5, marks=SLOW), 7, 37, 74])
 @pytest.mark.parametrize("cell", ONE)
 def test_batch_sizes(cell, B):
     compare(Case(cell, T=6, B=B, I=3, H=5))
@@ -78,7 +82,7 @@ def test_batch_sizes(cell, B):
 @pytest.mark.parametrize(
     ("T", "B", "I", "H"), [(1, 1, 1, 1), (1, 3, 2, 5), (5, 1, 1, 17), (3, 3, 9, 1), (40, 1, 5, 4)]
 )
-@pytest.mark.parametrize("cell", FEW)
+@pytest.mark.parametrize("cell", ONE)
 def test_odd_shapes(cell, T, B, I, H):
     compare(Case(cell, T=T, B=B, I=I, H=H))
 
@@ -225,20 +229,20 @@ def test_adjoint_is_the_gradient_of_each_state(cell):
 # ---- sequences of different length ----
 
 
-@pytest.mark.parametrize(("H", "dtype"), [(5, "float64"), (17, "float32")])
+@pytest.mark.parametrize(("H", "dtype"), [(5, "float64"), pytest.param(17, "float32", marks=SLOW)])
 @pytest.mark.parametrize("cell", FEW)
 def test_a_padded_batch_gives_each_sequence_what_it_gets_alone(cell, H, dtype):
     lengths = [11, 4, 1, 7, 11, 2, 9]
     check_against_alone(Case(cell, T=11, B=len(lengths), I=2, H=H, dtype=dtype), lengths)
 
 
-@pytest.mark.parametrize("cell", FEW)
+@pytest.mark.parametrize("cell", ONE)
 def test_a_padded_batch_in_several_blocks(cell):
     lengths = [1 + 5 * b % 7 for b in range(37)]
     check_against_alone(Case(cell, T=7, B=37, I=2, H=17), lengths)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru_reset_before"])
+@pytest.mark.parametrize("cell", ["lstm", pytest.param("gru_reset_before", marks=SLOW)])
 def test_results_too_large_for_the_caches(cell):
     """Tens of megabytes, in rows of whole cache lines, may be stored another way: the bits must be the same."""
     T = 20_000
@@ -248,7 +252,7 @@ def test_results_too_large_for_the_caches(cell):
     check_against_alone(case, lengths)
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=SLOW)])
 @pytest.mark.parametrize("cell", ONE)
 def test_a_padded_batch_of_a_large_layer(cell, dtype):
     # Matrix products may be grouped and rounded differently for other numbers of rows; here they must not be.
@@ -325,9 +329,9 @@ def test_garbage_in_the_padding_changes_nothing(cell, H):
 # ---- exactness of repeats ----
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=SLOW)])
 @pytest.mark.parametrize(("T", "B", "I", "H"), [(50, 37, 2, 17), (30, 1, 1, 16), (5, 74, 7, 130)])
-@pytest.mark.parametrize("cell", FEW)
+@pytest.mark.parametrize("cell", ONE)
 def test_any_number_of_threads_gives_the_same_bits(cell, T, B, I, H, dtype):
     case = Case(cell, T=T, B=B, I=I, H=H, dtype=dtype)
     trace = case.run(threads=1)

@@ -95,6 +95,10 @@ class Tiles:
     gradient: tuple[int, int, int]
 
 
+# Of a product that there is not.
+NONE = Tiles(forward=(1, 1, 1), adjoint=(1, 1, 1), gradient=(1, 1, 1))
+
+
 @cache
 def tiles_for(gates: int, hidden_size: int, lanes: int, rows: int) -> Tiles:
     """Return the tiles for products with `gates` vectors a group, `hidden_size` units and `rows` rows (sequences).

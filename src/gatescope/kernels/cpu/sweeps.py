@@ -50,11 +50,11 @@ class CellPlan:
 
     def tiles(self, rows: int) -> tuple[layout.Tiles, layout.Tiles]:
         """Return the register tiles of the first and the second recurrent product of `rows` sequences."""
-        first, second = (
-            layout.tiles_for(count, self.hidden_size, self.lanes, rows)
-            for count in (self.first, max(self.second, 1))
+        # Without a second phase always the same second tiles: other ones would be another kernel of the same code.
+        return (
+            layout.tiles_for(self.first, self.hidden_size, self.lanes, rows),
+            layout.tiles_for(self.second, self.hidden_size, self.lanes, rows) if self.second else layout.NONE,
         )
-        return first, second
 
     def threads(self, threads: int, steps: int, rows: int) -> int:
         """Return how many of the threads are worth starting for a sweep."""
