@@ -47,7 +47,7 @@ import numpy as np
 
 from gatescope.datatypes import Params
 from gatescope.datatypes.state_norm import StateNorm
-from gatescope.measurements.problem import Problem, by_length, in_order, prepare
+from gatescope.measurements.problem import Problem, by_length, in_batch_order, prepare
 
 
 def state_norm(
@@ -69,7 +69,7 @@ def state_norm(
 
 def measure(problem: Problem) -> StateNorm:
     """Do the work of `state_norm`."""
-    norm = by_length(problem, _of_one_length, in_order)
+    norm = by_length(problem, _of_one_length, in_batch_order)
     return StateNorm(cell=problem.cell.name, norm=norm, provenance=problem.provenance())
 
 

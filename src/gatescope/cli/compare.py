@@ -10,7 +10,7 @@ import typer
 
 from gatescope.cli.groups import command
 from gatescope.cli.inputs import check_width, read_inputs
-from gatescope.cli.networks import add_fresh, check_device, note, read_weights, refuse
+from gatescope.cli.networks import add_fresh, check_device_options, note, read_weights, refuse
 from gatescope.cli.options import (
     DEFAULT_CELLS,
     DEFAULT_INIT,
@@ -67,7 +67,7 @@ def compare(
     from gatescope.comparison.folder import file_names, write_folder
     from gatescope.storage.atomic import check_folder
 
-    check_device(device, threads)
+    check_device_options(device, threads)
     fresh = cells is not None or not weights
     if not weights:
         refuse(network.of_files(), "is for weights from files", "give `weights` too, or leave it out")

@@ -27,7 +27,7 @@ def refuse(options: Mapping[str, Any], problem: str, advice: str = "leave it out
             raise ValueRangeError(problem, argument=name, seen=value, advice=advice)
 
 
-def check_device(device: str, threads: int | None) -> None:
+def check_device_options(device: str, threads: int | None) -> None:
     """Refuse a device that cannot compute, and a number of threads for one that has none."""
     from gatescope.kernels.device import check_device, threads_for
 

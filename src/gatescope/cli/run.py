@@ -9,7 +9,7 @@ import typer
 
 from gatescope.cli.groups import command
 from gatescope.cli.inputs import check_width, read_inputs
-from gatescope.cli.networks import check_device, note, one_cell, refuse
+from gatescope.cli.networks import check_device_options, note, one_cell, refuse
 from gatescope.cli.options import CellOptions, ClampOption, DeviceOption, InputOptions, ThreadsOption
 from gatescope.cli.outputs import check_file, check_not_read
 from gatescope.cli.parsing import parse_clamp
@@ -33,7 +33,7 @@ def run(
     from gatescope.reporting.text import counted
     from gatescope.storage.atomic import check_folder
 
-    check_device(device, threads)
+    check_device_options(device, threads)
     if network.weights is not None:
         problem = "is for a fresh cell, and `weights` gives another"
         refuse({"seed": seed}, problem, "leave out one of the two")

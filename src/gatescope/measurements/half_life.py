@@ -15,7 +15,7 @@ from gatescope.datatypes import Array, GradientFlow, Params
 from gatescope.datatypes.half_life import HalfLife
 from gatescope.errors import ValueRangeError
 from gatescope.measurements import gradient_flow, lyapunov_spectrum
-from gatescope.measurements.problem import Problem, by_length, in_order, prepare
+from gatescope.measurements.problem import Problem, by_length, in_batch_order, prepare
 from gatescope.measurements.selection import blocks_of, each_sequence, evenly
 from gatescope.reporting.text import counted
 
@@ -134,7 +134,7 @@ def _measure_group(problem: Problem, of: str, transient: int | None) -> HalfLife
 
 def _join(groups: list[Array], lives: list[HalfLife]) -> HalfLife:
     fields: dict[str, Any] = {
-        name: in_order(groups, [life.arrays()[name] for life in lives]) for name in lives[0].arrays()
+        name: in_batch_order(groups, [life.arrays()[name] for life in lives]) for name in lives[0].arrays()
     }
     for name, own in (("lengths", "steps"), ("transients", "transient")):
         fields[name] = each_sequence(groups, lives, own)

@@ -16,7 +16,7 @@ from gatescope.datatypes.lyapunov_spectrum import BATCHED, ROUNDED, LyapunovSpec
 from gatescope.datatypes.memory_estimate import MemoryEstimate
 from gatescope.errors import ShapeError, ValueRangeError, warn_accuracy
 from gatescope.kernels.cpu.jacobian_product import carry_directions
-from gatescope.measurements.problem import Problem, by_length, in_order, prepare
+from gatescope.measurements.problem import Problem, by_length, in_batch_order, prepare
 from gatescope.measurements.selection import each_sequence, join_lags
 from gatescope.measurements.tangent_sweep import (
     TangentWorker,
@@ -302,7 +302,9 @@ def _transient(transient: Any, steps: int) -> int:
 
 def _join(groups: list[Array], spectra: list[LyapunovSpectrum]) -> LyapunovSpectrum:
     """Return the spectra of groups of sequences, each of one length, as one; the last group is the longest."""
-    fields: dict[str, Any] = {name: in_order(groups, [getattr(s, name) for s in spectra]) for name in BATCHED}
+    fields: dict[str, Any] = {
+        name: in_batch_order(groups, [getattr(s, name) for s in spectra]) for name in BATCHED
+    }
     own = [each_sequence(groups, spectra, name) for name in ("transient", "qr_every", "steps")]
     fields["by_sequence"] = np.stack(own, axis=1)
     return dataclasses.replace(join_lags(groups, spectra, {"running": 1}, lag="running_step"), **fields)

@@ -19,17 +19,16 @@ import numpy as np
 from numpy.typing import DTypeLike
 from tqdm.auto import tqdm
 
-from gatescope.cells.ranges import gate_ranges
 from gatescope.cells.registry import Cell
 from gatescope.checks.network import check_initial_state, check_lengths, check_params
 from gatescope.checks.numbers import check_count
 from gatescope.datatypes import Array, Params, Trace
 from gatescope.errors import ValueRangeError
-from gatescope.kernels.device import Device, device_for, device_metadata, device_of, threads_for
-from gatescope.recurrence.clamping import apply_clamp, clamp_metadata, clamp_values
+from gatescope.kernels.device import Device, device_for, device_of, threads_for
+from gatescope.recurrence.clamping import apply_clamp, clamp_values
 from gatescope.recurrence.input_stream import Series, open_series, part_of
 from gatescope.recurrence.recompute import NotFiniteError, Replay, check_states
-from gatescope.storage.provenance import provenance
+from gatescope.recurrence.run import make_trace, run_provenance
 from gatescope.storage.resumable import Resumable, digest
 
 Measured = TypeVar("Measured")
@@ -163,19 +162,8 @@ class Problem:
     def trace(self) -> Trace:
         """Return a run over the whole series, all of which is in memory then."""
         inputs = self.series.read(0, self.steps)
-        inputs, states, gates, lengths = self.open_device().run(inputs, self.initial_state, self.lengths)
-        return Trace(
-            cell=self.cell.name,
-            inputs=inputs,
-            states=states,
-            gates=gates,
-            lengths=lengths,
-            state_names=self.cell.states,
-            gate_names=self.cell.saved,
-            clamp=self.clamp,
-            gate_ranges=gate_ranges(self.cell),
-            provenance=self.provenance(),
-        ).to_host()
+        arrays = self.open_device().run(inputs, self.initial_state, self.lengths)
+        return make_trace(self.cell, arrays, self.clamp, self.provenance()).to_host()
 
     def bar(self, total: int, what: str, *, unit: str = "step", initial: int = 0) -> Any:
         """Return a progress bar on stderr, which shows nothing unless `progress` is set and it is a terminal."""
@@ -208,13 +196,7 @@ class Problem:
 
     def provenance(self, **more: Any) -> dict[str, Any]:
         """Return where a result comes from: device, dtype, the seed of the weights, clamps, and `more`."""
-        return provenance(
-            **device_metadata(self.device),
-            dtype=self.params.dtype.name,
-            seed=self.params.provenance.get("seed"),
-            **more,
-            **clamp_metadata(self.params, self.clamp),
-        )
+        return run_provenance(self.device, self.params, self.clamp, **more)
 
 
 @contextmanager
@@ -319,14 +301,14 @@ def by_length(
     return measured[0] if len(measured) == 1 else join([rows for rows, _ in groups], measured)
 
 
-def in_order(groups: Sequence[Array], arrays: Sequence[Array], axis: int = 0) -> Array:
+def in_batch_order(groups: Sequence[Array], arrays: Sequence[Array], axis: int = 0) -> Array:
     """Return the arrays of groups of sequences as one, with the sequences on `axis` in the order of the batch.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from gatescope.measurements.problem import in_order
-    >>> in_order([np.array([1, 2]), np.array([0])], [np.array([10.0, 20.0]), np.array([0.0])]).tolist()
+    >>> from gatescope.measurements.problem import in_batch_order
+    >>> in_batch_order([np.array([1, 2]), np.array([0])], [np.array([10.0, 20.0]), np.array([0.0])]).tolist()
     [0.0, 10.0, 20.0]
     """
     order = np.argsort(np.concatenate(groups))

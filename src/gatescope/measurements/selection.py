@@ -14,7 +14,7 @@ from gatescope.checks.numbers import check_choice, check_count, check_index, is_
 from gatescope.datatypes import Array, Params
 from gatescope.datatypes.result import Result
 from gatescope.errors import UnknownNameError, ValueRangeError
-from gatescope.measurements.problem import Problem, in_order
+from gatescope.measurements.problem import Problem, in_batch_order
 
 Joined = TypeVar("Joined", bound=Result)
 
@@ -141,12 +141,12 @@ def join_lags(groups: list[Array], parts: list[Joined], axes: Mapping[str, int],
             padded = np.full((common.size, *array.shape[1:]), nothing, array.dtype)
             padded[np.searchsorted(common, getattr(part, lag))] = array
             spread.append(padded)
-        fields[name] = in_order(groups, spread, axis)
+        fields[name] = in_batch_order(groups, spread, axis)
     return dataclasses.replace(parts[-1], **fields)
 
 
 def each_sequence(groups: list[Array], parts: list[Any], name: str) -> Array:
     """Return what the results of groups of sequences say of all their sequences alike, (B,): an entry a sequence."""
-    return in_order(
+    return in_batch_order(
         groups, [np.full(len(rows), getattr(p, name)) for rows, p in zip(groups, parts, strict=True)]
     )

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from gatescope.cells.ranges import gate_ranges
+from gatescope.cells.registry import Cell
 from gatescope.checks.arrays import check_host
 from gatescope.checks.network import check_lengths, check_params, check_trace
 from gatescope.datatypes import Array, Gradients, Params, Trace
@@ -97,19 +98,8 @@ def run(
     steps, batch = x.shape[:2]
     first_state = computer.take_state("initial_state", initial_state, batch)
     sizes = check_lengths(check_host("lengths", lengths), steps, batch)
-    x, states, gates, sizes = computer.run(x, first_state, sizes)
-    trace = Trace(
-        cell=cell.name,
-        inputs=x,
-        states=states,
-        gates=gates,
-        lengths=sizes,
-        state_names=cell.states,
-        gate_names=cell.saved,
-        clamp=values,
-        gate_ranges=gate_ranges(cell),
-        provenance=_provenance(device, params, values, fast),
-    )
+    sources = run_provenance(device, params, values, **_fast(fast))
+    trace = make_trace(cell, computer.run(x, first_state, sizes), values, sources)
     return trace if params.on_device else trace.to_host()
 
 
@@ -184,7 +174,7 @@ def backprop(
     final_adjoint = computer.take_state("final_adjoint", final_adjoint, trace.inputs.shape[1])
     gradients, d_inputs, d_initial, adjoint = computer.backprop(trace, output_adjoint, final_adjoint)
     clear_clamped(gradients, values)
-    sources = _provenance(device, params, values, fast)
+    sources = run_provenance(device, params, values, **_fast(fast))
     gradient = dataclasses.replace(
         params, **dict(zip(WEIGHT_NAMES, gradients, strict=True)), provenance=sources
     )
@@ -194,11 +184,35 @@ def backprop(
     return result if params.on_device else result.to_host()
 
 
-def _provenance(device: str, params: Params, clamp: Array | None, fast: bool) -> dict[str, Any]:
+def make_trace(
+    cell: Cell, arrays: tuple[Any, Any, Any, Any], clamp: Array | None, sources: dict[str, Any]
+) -> Trace:
+    """Return the trace of a run: `arrays` are the inputs, states, gates and lengths that `Device.run` returns."""
+    inputs, states, gates, lengths = arrays
+    return Trace(
+        cell=cell.name,
+        inputs=inputs,
+        states=states,
+        gates=gates,
+        lengths=lengths,
+        state_names=cell.states,
+        gate_names=cell.saved,
+        clamp=clamp,
+        gate_ranges=gate_ranges(cell),
+        provenance=sources,
+    )
+
+
+def run_provenance(device: str, params: Params, clamp: Array | None, **more: Any) -> dict[str, Any]:
+    """Return where a result comes from: device, dtype, the seed of the weights, `more`, and clamps."""
     return provenance(
         **device_metadata(device),
         dtype=params.dtype.name,
         seed=params.provenance.get("seed"),
-        **({"fast_activations": True} if fast else {}),
+        **more,
         **clamp_metadata(params, clamp),
     )
+
+
+def _fast(fast_activations: bool) -> dict[str, bool]:
+    return {"fast_activations": True} if fast_activations else {}

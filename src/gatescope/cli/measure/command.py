@@ -17,7 +17,7 @@ from gatescope.cli.errors import naming
 from gatescope.cli.groups import options_of, take, with_signature
 from gatescope.cli.inputs import Series, check_width, read_inputs
 from gatescope.cli.measure.options import Option, own_options
-from gatescope.cli.networks import check_device, note, one_cell
+from gatescope.cli.networks import check_device_options, note, one_cell
 from gatescope.cli.options import (
     INTERRUPTED,
     CellOptions,
@@ -137,7 +137,7 @@ class Plan:
 
         arguments = {name: _parsed(name, option, values.pop(name)) for name, option in self.own.items()}
         if "device" in values:
-            check_device(values["device"], values.get("threads"))
+            check_device_options(values["device"], values.get("threads"))
         job, notes = self._job(values)
         stem, out, resume = self.row.stem, values["out"], values.get("resume")
         check_folder(
