@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from gatescope.comparison.figures import figures_of, file_stems
 from gatescope.comparison.notes import notes
 from gatescope.datatypes import Result
 from gatescope.datatypes.comparison import Comparison
+from gatescope.kernels.cpu.threads import open_pool
 from gatescope.reporting.html import write_report
 from gatescope.reporting.text import counted
 from gatescope.storage.atomic import atomic_write, check_folder
@@ -92,7 +91,7 @@ def write_folder(
     # Compressing does not hold Python's lock, so the arrays are written while the figures are drawn.
     with (
         tqdm(total=len(figures) + len(jobs) + 2, unit="file", disable=None if progress else True) as bar,
-        _background() as pool,
+        open_pool(1) as pool,
     ):
         saving = [pool.submit(save, file) for file, save in jobs]
         for figure in figures:
@@ -121,16 +120,6 @@ def write_folder(
         bar.update()
         bar.set_description("written")
     return [*written, path / "summary.json", path / "report.html"]
-
-
-@contextmanager
-def _background() -> Iterator[ThreadPoolExecutor]:
-    """Give one more thread, whose work is dropped should the block fail."""
-    pool = ThreadPoolExecutor(1)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _write_page(path: Path, comparison: Comparison, source: str, shown: list[tuple[str, Path, str]]) -> None:
