@@ -9,7 +9,7 @@ import typer
 
 from gatescope.cli import main
 from gatescope.cli.experiment import FULL
-from gatescope.cli.groups import command
+from gatescope.cli.groups import command, option
 from gatescope.cli.measure.command import command_of
 from gatescope.cli.measure.options import parameter_texts
 from gatescope.datatypes.long_series import PUBLISHED_SIZE
@@ -39,19 +39,19 @@ COMMANDS = commands()
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_says_what_it_does_and_its_default(name):
-    options = [option for option in COMMANDS[name].params if option.name != "help"]
+    options = [parameter for parameter in COMMANDS[name].params if parameter.name != "help"]
     assert COMMANDS[name].help.strip()
-    for option in options:
-        text = option.help or ""
-        where = f"{name} {option.opts}: {text}"
+    for parameter in options:
+        text = parameter.help or ""
+        where = f"{name} {parameter.opts}: {text}"
         assert text[:1].isupper(), where
         assert text.endswith("."), where
         assert "None" not in text, where
         assert "`" not in text, where
-        if not option.required and not option.is_flag:
+        if not parameter.required and not parameter.is_flag:
             said = "Default: " in text
-            assert said == (option.default is None), where  # click shows a default that is not None
-            assert option.default is None or option.show_default, where
+            assert said == (parameter.default is None), where  # click shows a default that is not None
+            assert parameter.default is None or parameter.show_default, where
 
 
 @pytest.mark.parametrize("name", [row.command for row in MEASUREMENTS])
@@ -107,8 +107,8 @@ def test_a_group_of_options_is_a_dataclass():
 
     @dataclass
     class Sizes:
-        height: int = 2
-        width: int = 3
+        height: int = option(2, "Height.")
+        width: int = option(3, "Width.")
 
     def draw(name, sizes, *, colour="red"):
         called.update(name=name, sizes=sizes, colour=colour)

@@ -25,7 +25,7 @@ NO_MEMORY = (
 )
 
 
-def option(argument: str, names: Mapping[str, str] = MappingProxyType({})) -> str:
+def option_name(argument: str, names: Mapping[str, str] = MappingProxyType({})) -> str:
     """Return the name of an argument, or of a part of one such as ``lengths[0]``, in `names`, or its option."""
     name = _NAME.match(argument)[0]  # type: ignore[index]  # it matches everything
     rest = argument[len(name) :]
@@ -34,7 +34,7 @@ def option(argument: str, names: Mapping[str, str] = MappingProxyType({})) -> st
 
 def message(error: GatescopeError) -> str:
     """Return an error's text in one line, with options in place of arguments."""
-    return " ".join(error.text(option).split())
+    return " ".join(error.text(option_name).split())
 
 
 @contextmanager
@@ -43,4 +43,4 @@ def naming(**names: str) -> Iterator[None]:
     try:
         yield
     except GatescopeError as error:
-        raise error.restated(error.text(lambda argument: option(argument, names))) from error
+        raise error.restated(error.text(lambda argument: option_name(argument, names))) from error

@@ -5,15 +5,26 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+
+def option(default: Any, text: str, *names: str, metavar: str | None = None) -> Any:
+    """Return a field that is an option with this help; `names` are those on the command line, if not the field's."""
+    information = typer.Option(*names, help=text, metavar=metavar)
+    return dataclasses.field(default=default, metadata={"option": information})
 
 
 def options_of(group: type) -> list[inspect.Parameter]:
     """Return the options that are the fields of a dataclass."""
-    hints = get_type_hints(group, include_extras=True)
+    hints, kind = get_type_hints(group), inspect.Parameter.KEYWORD_ONLY
     return [
         inspect.Parameter(
-            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+            field.name,
+            kind,
+            default=field.default,
+            annotation=Annotated[hints[field.name], field.metadata["option"]],
         )
         for field in dataclasses.fields(group)
     ]

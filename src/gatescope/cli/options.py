@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from gatescope.cli.groups import option
+
 INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
 DEFAULT_CELLS = "rnn,gru,lstm"
 DEFAULT_UNITS = 64
@@ -45,58 +47,43 @@ ResumeOption = Annotated[
 class InputOptions:
     """The options that say which series is meant."""
 
-    inputs: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Input series: npy, npz or csv of shape (T,), (T, I) or (T, B, I); an npz may hold lengths (B,) "
-            "beside its inputs.  Default: the Santa Fe laser series.",
-        ),
-    ] = None
-    steps: Annotated[
-        int | None,
-        typer.Option(metavar="STEPS", help="Use only the first steps of the series.  Default: all."),
-    ] = None
+    inputs: Path | None = option(
+        None,
+        "Input series: npy, npz or csv of shape (T,), (T, I) or (T, B, I); an npz may hold lengths (B,) "
+        "beside its inputs.  Default: the Santa Fe laser series.",
+        metavar="FILE",
+    )
+    steps: int | None = option(
+        None, "Use only the first steps of the series.  Default: all.", metavar="STEPS"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class WeightOptions:
     """The options that say how weights are read or drawn; those of files and of fresh cells exclude each other."""
 
-    layer: Annotated[
-        int | None,
-        typer.Option(help="Layer of a PyTorch file or a trained model to take.  Default: 0, the first."),
-    ] = None
-    prefix: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Prefix of weight_ih_l0 in PyTorch files that hold several networks.  Default: found in the file.",
-        ),
-    ] = None
-    nonlinearity: Annotated[
-        str | None,
-        typer.Option(
-            help="Activation of an RNN in a PyTorch file, which does not say: tanh or relu.  Default: tanh."
-        ),
-    ] = None
-    hidden_size: Annotated[
-        int | None, typer.Option(help=f"Units of a fresh cell.  Default: {DEFAULT_UNITS}.")
-    ] = None
-    init: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SCHEME",
-            help="Initialization of a fresh cell: pytorch, keras, orthogonal, chrono or gaussian, as in "
-            f"'chrono(500)'.  Default: {DEFAULT_INIT}.",
-        ),
-    ] = None
-    dtype: Annotated[
-        str | None,
-        typer.Option(
-            help="Precision: float32 or float64.  Default: float32 for fresh cells, that of the file for weights."
-        ),
-    ] = None
+    layer: int | None = option(
+        None, "Layer of a PyTorch file or a trained model to take.  Default: 0, the first."
+    )
+    prefix: str | None = option(
+        None,
+        "Prefix of weight_ih_l0 in PyTorch files that hold several networks.  Default: found in the file.",
+        metavar="NAME",
+    )
+    nonlinearity: str | None = option(
+        None, "Activation of an RNN in a PyTorch file, which does not say: tanh or relu.  Default: tanh."
+    )
+    hidden_size: int | None = option(None, f"Units of a fresh cell.  Default: {DEFAULT_UNITS}.")
+    init: str | None = option(
+        None,
+        "Initialization of a fresh cell: pytorch, keras, orthogonal, chrono or gaussian, as in "
+        f"'chrono(500)'.  Default: {DEFAULT_INIT}.",
+        metavar="SCHEME",
+    )
+    dtype: str | None = option(
+        None,
+        "Precision: float32 or float64.  Default: float32 for fresh cells, that of the file for weights.",
+    )
 
     def of_files(self) -> dict[str, Any]:
         """Return the options that are for weights from files alone."""
@@ -111,14 +98,10 @@ class WeightOptions:
 class CellOptions(WeightOptions):
     """The options that say which one cell is meant."""
 
-    weights: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Weights: a PyTorch state_dict as safetensors or npz, or an npz of gatescope's, such as train writes "
-            "(its best model).  Default: a fresh cell.",
-        ),
-    ] = None
-    cell: Annotated[
-        str | None, typer.Option(help="Cell to make where no weights are given, as in gru.  Default: lstm.")
-    ] = None
+    weights: Path | None = option(
+        None,
+        "Weights: a PyTorch state_dict as safetensors or npz, or an npz of gatescope's, such as train writes "
+        "(its best model).  Default: a fresh cell.",
+        metavar="FILE",
+    )
+    cell: str | None = option(None, "Cell to make where no weights are given, as in gru.  Default: lstm.")

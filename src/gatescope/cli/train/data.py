@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gatescope.checks.numbers import check_choice
-from gatescope.cli.errors import naming, option
+from gatescope.cli.errors import naming, option_name
 from gatescope.cli.networks import refuse
 from gatescope.cli.train.names import FRESH, FROM_FILE, LOSSES, NAMES
 from gatescope.errors import GatescopeError, UnknownNameError, ValueRangeError
@@ -148,7 +148,7 @@ def _split(make: Callable[..., Batch], source: str, *, validation: bool | None, 
     try:
         test = _split_or_none(make, "test")
     except ShortSplitError as error:  # training can do without, and the table says why
-        untested = error.text(lambda name: option(name, _NO_OPTIONS))
+        untested = error.text(lambda name: option_name(name, _NO_OPTIONS))
     return Material(
         task=train,
         example=train,
@@ -238,10 +238,10 @@ def _instead(name: str, key: str, parameters: Any, free: Sequence[str]) -> str:
     """Return what to give instead of a setting that the task does not have."""
     own = [argument for argument in _OPTIONS if argument in parameters and argument != "split"]
     if key in own:
-        return f"has an option of its own; give {option(key)}"
+        return f"has an option of its own; give {option_name(key)}"
     if key == "split" and key in parameters:
         return "must be left out: training takes the train split, and --validation judges by another"
-    options = ", ".join(map(option, own))
+    options = ", ".join(map(option_name, own))
     if free:
         return f"must be NAME=VALUE with one of {', '.join(free)} (options of their own: {options})"
     return f"must be left out: {name} has nothing else to set than {options}"
