@@ -1,7 +1,9 @@
 """The sweeps for the tests: launch plans with given numbers, NumPy arrays in and out, two cells of their own."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
+import naive
 import numpy as np
 from numba.extending import register_jitable
 
@@ -14,6 +16,7 @@ from gatescope.kernels.cuda import launch_plan
 from gatescope.kernels.cuda import sweeps as cuda
 from helpers import cases
 from helpers.leaky import Leaky
+from helpers.numpy_sweeps import NumpyAdjoints, NumpySweeps
 
 # Every two sweeps differ in the order of their additions.  float32: H = 33 terms of some units in the last place.
 TOLERANCE = {"float64": 1e-12, "float32": 2e-5}
@@ -203,19 +206,45 @@ class Sweeps:
         gradients |= {"inputs": gpu.to_host(d_inputs), "adjoint": gpu.to_host(adjoint)}
         return gradients | {"initial_state": gradients["adjoint"][0]}
 
-    def on_cpu(self, lengths=None, *, cotangents=True, final=True):
-        """(trace, gradients) of the CPU kernels."""
-        trace = self.case.run(lengths)
-        grads = gs.backprop(
-            self.params,
-            trace,
-            output_adjoint=self.case.output_adjoint if cotangents else None,
-            final_adjoint=self.case.final_adjoint if final else None,
-        )
-        return trace, cases.flat(grads)
+    def traced(self, lengths=None):
+        """Return the forward sweep's own trace."""
+        states, gates = self.forward(lengths)
+        return SimpleNamespace(states=states, gates=gates)
+
+    def expected_trace(self, lengths=None):
+        """Return the states and gates that are right: by the slow oracle, or NumPy for cells that it does not know."""
+        case, saved = self.case, self.cell.saved
+        if self.cell.name in naive.STATES:
+            states, by_name = naive.forward(
+                self.cell.name, self.params, case.inputs, case.initial_state, lengths
+            )
+            empty = np.empty((*self.shape[:2], 0, self.shape[3]))
+            gates = np.stack([by_name[name] for name in saved], axis=2) if saved else empty
+        else:
+            sweeps = NumpySweeps(self.cell, self.params)
+            states, gates = sweeps.forward(case.inputs, case.initial_state, lengths)
+        return SimpleNamespace(states=states.astype(self.dtype), gates=gates.astype(self.dtype))
+
+    def expected(self, lengths=None, *, cotangents=True, final=True):
+        """Return the trace and the gradients that are right, as `expected_trace` does."""
+        case, trace = self.case, self.expected_trace(lengths)
+        adjoints = case.output_adjoint if cotangents else None, case.final_adjoint if final else None
+        if self.cell.name in naive.STATES:
+            arguments = self.cell.name, self.params, case.inputs, *adjoints, case.initial_state, lengths
+            return trace, naive.backward(*arguments)
+        sweeps = NumpySweeps(self.cell, self.params)
+        return trace, sweeps.backward(case.inputs, trace.states, trace.gates, *adjoints, lengths)
 
     def adjoints(self, directions):
         return cuda_adjoints.Adjoints(self.plan, self.weights(), directions)
+
+    def expected_adjoints(self, directions):
+        return NumpyAdjoints(NumpySweeps(self.cell, self.params), directions)
+
+    def on_cpu(self, lengths=None):
+        """Return the trace and the gradients of the CPU's kernels, which take seconds to compile."""
+        trace = self.case.run(lengths)
+        return trace, cases.flat(self.case.backprop(trace))
 
     def adjoints_on_cpu(self, directions):
         plan = cpu.plan_for(self.cell, self.shape[3], self.dtype)

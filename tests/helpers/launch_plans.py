@@ -1,9 +1,5 @@
 """Launch plans of every kind, and the sweeps checked against the CPU's kernels and the slow oracle."""
 
-from types import SimpleNamespace
-
-import naive
-import numpy as np
 import pytest
 
 from gatescope.kernels.cuda import backend, driver
@@ -45,44 +41,17 @@ def assert_all_close(gradients, expected, dtype, what=""):
         assert_close(gradients[name], value, TOLERANCE[dtype], f"{what} {name}")
 
 
-def _oracle_trace(work, lengths):
-    """Return states and gates of the slow oracle in the precision of the sweeps, as a trace has them."""
-    case = work.case
-    states, saved = naive.forward(work.cell.name, work.params, case.inputs, case.initial_state, lengths)
-    gates = [saved[name] for name in work.cell.saved]
-    shape = (*work.shape[:2], 0, work.shape[3])
-    return SimpleNamespace(
-        states=states.astype(work.dtype),
-        gates=(np.stack(gates, axis=2) if gates else np.empty(shape)).astype(work.dtype),
-    )
-
-
 def check_forward(work, lengths=None):
-    """Compare with the oracle; cells that it does not know with the CPU, whose kernels take seconds to compile."""
+    """Compare states and gates with those that are right."""
     states, gates = work.forward(lengths)
-    known = work.cell.name in naive.STATES
-    trace = _oracle_trace(work, lengths) if known else work.case.run(lengths)
+    trace = work.expected_trace(lengths)
     assert_close(states, trace.states, TOLERANCE[work.dtype.name], "states")
     if gates.size:
         assert_close(gates, trace.gates, TOLERANCE[work.dtype.name], "gates")
 
 
 def check_backward(work, lengths=None, *, cotangents=True, final=True):
-    """Compare as `check_forward` does."""
-    case = work.case
-    if work.cell.name in naive.STATES:
-        trace = _oracle_trace(work, lengths)
-        expected = naive.backward(
-            work.cell.name,
-            work.params,
-            case.inputs,
-            case.output_adjoint if cotangents else None,
-            case.final_adjoint if final else None,
-            case.initial_state,
-            lengths,
-        )
-    else:
-        trace, expected = work.on_cpu(lengths, cotangents=cotangents, final=final)
+    """Compare gradients with those that are right."""
+    trace, expected = work.expected(lengths, cotangents=cotangents, final=final)
     gradients = work.backward(trace, lengths, cotangents=cotangents, final=final)
-    for name, value in gradients.items():
-        assert_close(value, expected[name], TOLERANCE[work.dtype.name], name)
+    assert_all_close(gradients, {name: expected[name] for name in gradients}, work.dtype.name)
