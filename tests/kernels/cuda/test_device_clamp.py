@@ -29,7 +29,18 @@ def slim():
     gs.cells.registry._CELLS.pop("slim_test", None)
 
 
-@pytest.mark.parametrize(("cell", "dtype"), [*((cell, "float64") for cell in CLAMPS), ("lstm", "float32")])
+# Of those whose kernels for the CPU other tests do not need, the others.
+SLOW = [("gru", "float64"), ("slim_test", "float64"), ("lstm", "float32")]
+
+
+@pytest.mark.parametrize(
+    ("cell", "dtype"),
+    [
+        ("lstm", "float64"),
+        ("gru_reset_before", "float64"),
+        *(pytest.param(*pair, marks=pytest.mark.slow) for pair in SLOW),
+    ],
+)
 def test_the_same_as_the_cpu(gpu, cell, dtype):
     case, clamp = case_of(cell, dtype), CLAMPS[cell]
     on_cpu, on_gpu = case.run(LENGTHS, clamp=clamp), case.run(LENGTHS, clamp=clamp, device="cuda")

@@ -21,8 +21,18 @@ def emulated(monkeypatch):
         yield
 
 
-@pytest.mark.parametrize("options", [{"norm": "random"}, {"norm": "spectral", "lags": [0, 1, 4, 5]}])
-@pytest.mark.parametrize("after", [1, 2])
+RANDOM, SPECTRAL = {"norm": "random"}, {"norm": "spectral", "lags": [0, 1, 4, 5]}
+
+
+@pytest.mark.parametrize(
+    ("options", "after"),
+    [
+        (RANDOM, 1),
+        (SPECTRAL, 2),
+        pytest.param(RANDOM, 2, marks=pytest.mark.slow),
+        pytest.param(SPECTRAL, 1, marks=pytest.mark.slow),
+    ],
+)
 def test_resumed_is_uninterrupted(tmp_path, monkeypatch, options, after):
     case, path = case_of("lstm", "float64"), tmp_path / "state"
     keywords = {"device": "cuda", "initial_state": case.initial_state, **options}

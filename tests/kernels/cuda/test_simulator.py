@@ -4,6 +4,10 @@ import numpy as np
 import pytest
 
 import gatescope as gs
+from gatescope.kernels.cuda import driver
+
+# In the emulator the tests of device="cuda" do the same with larger cases.
+pytestmark = [] if driver.simulated else [pytest.mark.slow]
 
 
 @pytest.mark.parametrize("cell", ["gru", "gru_reset_before"])

@@ -8,10 +8,20 @@ from helpers import gpu_sweeps as sweeps
 from helpers.gpu_sweeps import Sweeps, force
 from helpers.launch_plans import emulated
 
-from gatescope.kernels.cuda import backward, exchange, forward
+from gatescope.kernels.cuda import backward, driver, exchange, forward
 from gatescope.kernels.cuda import sweeps as cuda
 
-pytestmark = pytest.mark.slow  # a minute, to show that other tests can fail
+pytestmark = pytest.mark.slow  # they show that other tests can fail
+
+
+@pytest.fixture(autouse=True)
+def few_rounds(monkeypatch):
+    """Call it a deadlock sooner: a fault's take half a minute else, and the sweeps here have an event every few."""
+    if not driver.simulated:
+        from helpers import emulator_threads
+
+        monkeypatch.setattr(emulator_threads, "IDLE_ROUNDS", 300)
+
 
 ONE_BLOCK = {"parts": 4, "sequences": 2, "together": 2}  # of several warps, for H = 33
 BLOCKS = {"parts": 4, "blocks": 3, "sequences": 2}
