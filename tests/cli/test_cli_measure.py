@@ -118,13 +118,14 @@ def test_an_npz_is_measured_with_its_lengths(invoke, tmp_path):
 @blank_figures
 def test_fixed_points_take_the_constant_input(invoke, tmp_path):
     done = invoke(
-        "measure", "fixed-points", "--cell", "rnn", "--hidden-size", 2, "--at", "0.5,-1", "--starts", 20
+        *("measure", "fixed-points", "--cell", "rnn", "--hidden-size", 2, "--dtype", "float64"),
+        *("--at", "0.5,-1", "--starts", 20),
     )
     assert done.exit_code == 0, done.output
     result = gs.load(tmp_path / "gatescope-out" / "fixed_points.npz")
     np.testing.assert_array_equal(result.inputs, [0.5, -1])
     assert result.starts == 20
-    gs.init("rnn", input_size=3, hidden_size=2).save(tmp_path / "w.npz")
+    gs.init("rnn", input_size=3, hidden_size=2, dtype="float64").save(tmp_path / "w.npz")
     done = invoke("measure", "fixed-points", "--weights", "w.npz", "--at", "2", "--starts", 20)
     assert done.exit_code == 0, done.output
     np.testing.assert_array_equal(gs.load(tmp_path / "gatescope-out" / "fixed_points.npz").inputs, [2, 2, 2])

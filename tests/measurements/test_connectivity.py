@@ -198,7 +198,7 @@ def test_default_steps(monkeypatch):
 
 
 def test_a_target_before_all_sources():
-    case = Case("gru", T=20, B=1, I=2, H=5)
+    case = Case("lstm", T=20, B=1, I=2, H=5)
     conn = connectivity(case.params, case.inputs, target_steps=[2, 10], source_steps=[5, 15])
     np.testing.assert_array_equal(np.isnan(conn.log_norm[:, :, 0]), [[True, True], [False, True]])
     assert np.isnan(connectivity(case.params, case.inputs, target_steps=[2], source_steps=[5]).log_norm).all()
@@ -234,8 +234,8 @@ def test_what_does_not_fit():
 
 
 def test_clamps_and_generators():
-    case = Case("gru", T=6, B=1, I=2, H=5)
-    conn = connectivity(case.params, iter(case.inputs[:, 0]), clamp={"z": 1.0})  # nothing gets in
+    case, clamp = Case("lstm", T=6, B=1, I=2, H=5), {"i": 0.0, "f": 1.0, "o": 1.0}  # nothing gets in
+    conn = connectivity(case.params, iter(case.inputs[:, 0]), clamp=clamp)
     assert np.isneginf(conn.log_norm[conn.lag() >= 0]).all()
-    assert conn.provenance["clamp"] == {"z": 1.0}
+    assert conn.provenance["clamp"] == clamp
     assert connectivity(case.params, iter(case.inputs[:, 0])) == connectivity(case.params, case.inputs)

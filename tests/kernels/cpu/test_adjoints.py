@@ -30,7 +30,7 @@ def diagonal(rates, T, dtype="float64"):
     return case, states, np.ones((T, 1, 0, len(rates)), dtype)
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
 def test_directions_decay_and_grow_each_on_its_own_scale(dtype):
     rates, T = [0.5, 0.25, 2.0, 1.0, 0.125, 0.5], 5000
     case, states, gates = diagonal(rates, T, dtype)

@@ -20,10 +20,10 @@ from gatescope.kernels.cpu.loops.compiling import OPTIONS
 @pytest.mark.parametrize("cell", ONE)
 def test_float32_kernels_hold_no_double(cell):
     """A stray `1 - y` or `0.5 * x` would promote; it would be as right, and half as fast."""
-    params = gs.init(cell, input_size=2, hidden_size=20, seed=0)
+    params = gs.init(cell, input_size=2, hidden_size=5, seed=0)
     trace = gs.run(params, np.ones((4, 1, 2)))
     gs.backprop(params, trace, output_adjoint=np.ones_like(trace.outputs))
-    plan = sweeps.plan_for(gs.cells.get(cell), 20, np.dtype("float32"))
+    plan = sweeps.plan_for(gs.cells.get(cell), 5, np.dtype("float32"))
     for kernel in (sweeps.forward_kernel(plan, 1), sweeps.backward_kernel(plan, 1)):
         signature = next(s for s in kernel.signatures if "float32" in str(s[0]))
         # What came from the disk cache cannot be looked at.
