@@ -24,13 +24,13 @@ def test_compare_writes_everything(invoke, tmp_path):
     summary = json.loads((out / "summary.json").read_text())
     written = {str(file.relative_to(out)) for file in out.rglob("*") if file.is_file()}
     assert set(summary["files"]) | {"summary.json"} == written
-    pictures = {"gradient_flow", "saturation"}
-    pictures |= {
+    figures = {"gradient_flow", "saturation"}
+    figures |= {
         f"{kind}_{cell}"
         for kind in ("trajectories", "close_up", "heatmap")
         for cell in ("rnn", "gru", "lstm")
     }
-    for name in pictures:
+    for name in figures:
         assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert b"</svg>" in (out / f"{name}.svg").read_bytes()
 
@@ -50,7 +50,7 @@ def test_compare_writes_everything(invoke, tmp_path):
     assert "parameters" in done.output
     assert f"{float(rate):.4g}" in done.output
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert page.count("data:image/png;base64,") == len(pictures)
+    assert page.count("data:image/png;base64,") == len(figures)
     assert "http" not in page.replace("http-equiv", "")
     assert not list(out.rglob("*.partial"))
 

@@ -45,8 +45,8 @@ def test_its_options_are_those_of_the_function(invoke, tmp_path):
     ]
     done = invoke(*SMALL, *options, "--threads", "1", "--out", "here")
     assert done.exit_code == 0, done.output
-    given = {"cells": ("gru", "rnn"), "lookback": 3, "hidden_size": 5, "data_seed": 4, "dtype": "float64"}
-    expected = run.run_long_series(tmp_path / "again", steps=50, sequences=3, epochs=3, seeds=2, **given)
+    arguments = {"cells": ("gru", "rnn"), "lookback": 3, "hidden_size": 5, "data_seed": 4, "dtype": "float64"}
+    expected = run.run_long_series(tmp_path / "again", steps=50, sequences=3, epochs=3, seeds=2, **arguments)
     assert gs.load(tmp_path / "here" / "result.npz") == expected
 
 
@@ -61,8 +61,8 @@ def test_the_sizes(fast, invoke, monkeypatch):
     monkeypatch.setattr(run, "run_long_series", caught)
     invoke("experiment", "long-series", *(["--fast"] if fast else []), "--epochs", "7")
     full = {"seeds": 10, "epochs": 1000, "steps": 20_000, "sequences": 40}
-    wanted = {**(FAST if fast else full), "epochs": 7}
-    assert {name: seen[name] for name in wanted} == wanted
+    expected = {**(FAST if fast else full), "epochs": 7}
+    assert {name: seen[name] for name in expected} == expected
     assert seen["cells"] == ["lstm", "gru"]
 
 

@@ -267,32 +267,32 @@ def run_of(*, loss, seconds):
     maker = functools.partial(tasks.adding, steps=12, sequences=3)
     stack = init_stack("lstm", hidden_size=4, heads=maker(), seed=0)
     run = train.train(stack, maker, epochs=len(loss), updates_per_epoch=10, validation=maker)
-    course = {"loss": np.array(loss), "seconds": np.array(seconds), "validation_loss": 1.3 * np.array(loss)}
-    return dataclasses.replace(run, history=dataclasses.replace(run.history, **course))
+    curves = {"loss": np.array(loss), "seconds": np.array(seconds), "validation_loss": 1.3 * np.array(loss)}
+    return dataclasses.replace(run, history=dataclasses.replace(run.history, **curves))
 
 
-def told(run, *, baseline=float("nan"), at=None):
+def shown(run, *, baseline=float("nan"), at=None):
     """Return the rows of the table of a run on a task with that baseline."""
     example = dataclasses.replace(tasks.adding(steps=12, sequences=3), baseline=baseline, baseline_of="known")
-    given = data.Material(
+    material = data.Material(
         task=example, example=example, validation=None, test=None, source="", judged_on="others", fresh=False
     )
-    return dict(table.progress_rows(run, given, at))
+    return dict(table.progress_rows(run, material, at))
 
 
 def test_the_time_of_an_update_is_that_of_the_epochs_that_did_not_compile():
-    rows = told(run_of(loss=[4, 3, 2, 1], seconds=[9.0, 0.2, 0.1, 0.2]))
+    rows = shown(run_of(loss=[4, 3, 2, 1], seconds=[9.0, 0.2, 0.1, 0.2]))
     assert rows["time of the updates; of one, median over epochs"] == "9.5 s; 20 ms"
 
 
 def test_a_loss_above_the_baseline_is_said_to_be():
     run = run_of(loss=[0.9, 0.5], seconds=[1, 1])  # the validation loss is 1.3 of that
-    for baseline, told_of in {0.4: (True, True), 0.6: (False, True), 0.7: (False, False)}.items():
-        rows = told(run, baseline=baseline)
+    for baseline, still_above in {0.4: (True, True), 0.6: (False, True), 0.7: (False, False)}.items():
+        rows = shown(run, baseline=baseline)
         losses = rows["training loss, first to last epoch"], rows["validation loss (others), last"]
-        assert tuple(text.endswith(", still above the baseline") for text in losses) == told_of
+        assert tuple(text.endswith(", still above the baseline") for text in losses) == still_above
         assert rows["baseline: known"] == f"{baseline:g}"
-    for rows in (told(run), told(run, baseline=0.4, at="every")):  # none, or none that is comparable
+    for rows in (shown(run), shown(run, baseline=0.4, at="every")):  # none, or none that is comparable
         assert not any("above" in text for text in rows.values())
 
 

@@ -69,8 +69,8 @@ def test_a_table_is_left_as_the_model_takes_it(files, invoke, tmp_path):
     assert gs.load(tmp_path / "run.npz").provenance["inputs_scale"]["mean"] == mean.tolist()
     assert f"{train.provenance['persistence']:.4g}" in done.stdout  # beside the baseline
     # Who measures it is told that the file's own numbers are others.
-    told = invoke("run", "--weights", "run.npz", "--inputs", "run.inputs.npy").stderr
-    assert f"(x - mean) / sd with mean {number(mean[0])}, {number(mean[1])} and sd" in told
+    note = invoke("run", "--weights", "run.npz", "--inputs", "run.inputs.npy").stderr
+    assert f"(x - mean) / sd with mean {number(mean[0])}, {number(mean[1])} and sd" in note
 
 
 @pytest.mark.parametrize("option", ["--out", "--checkpoint"])

@@ -62,7 +62,9 @@ def test_a_padded_sequence_is_compared_as_if_alone(cells, inputs):
 def test_inputs_are_scanned_once_for_each_dtype(cells, inputs, monkeypatch):
     scans = []
     check = compare_module.check_inputs
-    monkeypatch.setattr(compare_module, "check_inputs", lambda *given: scans.append(1) or check(*given))
+    monkeypatch.setattr(
+        compare_module, "check_inputs", lambda *arguments: scans.append(1) or check(*arguments)
+    )
     monkeypatch.setattr("gatescope.recurrence.input_stream.check_inputs", too_late)
     compare({**cells, "single": cells["gru"].astype("float32")}, inputs, timing_runs=1)
     assert len(scans) == 2

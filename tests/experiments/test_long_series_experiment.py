@@ -110,9 +110,9 @@ def test_killed_at_any_time_it_resumes(result, tmp_path):
     )
     for turn, delay in enumerate((0.0, 0.3)):
         process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
-        wanted = tmp_path / ("lstm-0.npz", "gru-1.npz")[turn]
+        file = tmp_path / ("lstm-0.npz", "gru-1.npz")[turn]
         deadline = time.monotonic() + 120
-        while not wanted.exists() and process.poll() is None and time.monotonic() < deadline:
+        while not file.exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
         time.sleep(delay)
         process.send_signal(signal.SIGKILL)
@@ -260,9 +260,9 @@ def test_bad_input(bad, error, message, tmp_path, monkeypatch):
 
 def test_a_path_that_is_no_folder(tmp_path):
     (tmp_path / "file").write_text("")
-    for place in (tmp_path / "file", tmp_path / "file" / "below", "nul\0l"):
+    for folder in (tmp_path / "file", tmp_path / "file" / "below", "nul\0l"):
         with pytest.raises(OutputError):
-            run_long_series(place, **SMALL)
+            run_long_series(folder, **SMALL)
 
 
 def test_the_result_is_a_result(result, tmp_path):

@@ -40,8 +40,8 @@ class _Shared:
     def array(self, shape: Any, dtype: Any, alignment: int | None = None) -> Any:
         frame = sys._getframe(1)
         # Numba's static arrays belong to the place in the code, so one in a loop is one array.
-        place = (id(frame.f_code), frame.f_lasti)
-        return getcurrent().block.shared(place, shape, _dtype(dtype))
+        location = (id(frame.f_code), frame.f_lasti)
+        return getcurrent().block.shared(location, shape, _dtype(dtype))
 
 
 class _Local:
@@ -116,8 +116,8 @@ class EmulatedCuda:
         return getattr(self.blockIdx, axis) * getattr(self.blockDim, axis) + getattr(self.threadIdx, axis)
 
     def grid(self, axes: int) -> Any:
-        place = tuple(self._in_grid(axis) for axis in "xyz"[:axes])
-        return place if axes > 1 else place[0]
+        location = tuple(self._in_grid(axis) for axis in "xyz"[:axes])
+        return location if axes > 1 else location[0]
 
     def gridsize(self, axes: int) -> Any:
         size = tuple(getattr(self.gridDim, axis) * getattr(self.blockDim, axis) for axis in "xyz"[:axes])
@@ -192,7 +192,7 @@ def _uint64(value: Any) -> np.uint64:
 
 def _stand_ins() -> dict[int, Any]:
     """Return what replaces numba.cuda and, for `from numba.cuda import shared` and the like, its names; by identity."""
-    found: dict[int, Any] = {id(cuda): _CUDA, id(np.uint64): _uint64}
+    substitutes: dict[int, Any] = {id(cuda): _CUDA, id(np.uint64): _uint64}
     for name, member in vars(EmulatedCuda).items():
         value = getattr(cuda, name, None)
         # Small integers are shared by everybody: their identity says nothing.
@@ -201,8 +201,8 @@ def _stand_ins() -> dict[int, Any]:
             and not isinstance(member, property)
             and not isinstance(value, int | None)
         ):
-            found[id(value)] = getattr(_CUDA, name)
-    return found
+            substitutes[id(value)] = getattr(_CUDA, name)
+    return substitutes
 
 
 _BY_IDENTITY = _stand_ins()

@@ -97,18 +97,18 @@ class Block:
         self.static: dict[Any, Any] = {}
         self.static_bytes = 0
 
-    def shared(self, place: Any, shape: Any, dtype: np.dtype) -> Any:
+    def shared(self, location: Any, shape: Any, dtype: np.dtype) -> Any:
         if shape == 0:
             array = np.frombuffer(self.dynamic, dtype, self.dynamic.size // dtype.itemsize)
             return checked(array) if self.dynamic_watch is None else watched(array, self.dynamic_watch)
-        array = self.static.get(place)
+        array = self.static.get(location)
         if array is None:
             memory = poisoned(shape, dtype)
             self.static_bytes += memory.nbytes
             self.launched.check_shared(self.static_bytes)
             name = f"the shared array of {memory.size} {dtype}"
             array = watched(memory, Watch(name)) if self.launched.races else checked(memory)
-            self.static[place] = array
+            self.static[location] = array
         return array
 
 
@@ -131,12 +131,12 @@ class Launch:
         self.grid_barrier = Meeting("grid barrier")
         self.events = self.events_before = self.idle = 0
         g = self.grid_dim
-        places = [Dim3(x, y, z) for z in range(g.z) for y in range(g.y) for x in range(g.x)]
-        self.to_start = [places[i] for i in self.rng.permutation(len(places))]
-        self.size = len(places) * self.block_dim.x * self.block_dim.y * self.block_dim.z
+        locations = [Dim3(x, y, z) for z in range(g.z) for y in range(g.y) for x in range(g.x)]
+        self.to_start = [locations[i] for i in self.rng.permutation(len(locations))]
+        self.size = len(locations) * self.block_dim.x * self.block_dim.y * self.block_dim.z
         self.threads: set[Thread] = set()
         self.check_shared(0)
-        for _ in range(min(len(places), options["resident"] or len(places))):
+        for _ in range(min(len(locations), options["resident"] or len(locations))):
             self.start_block()
 
     def check_shared(self, static: int) -> None:
@@ -151,15 +151,15 @@ class Launch:
     def start_block(self) -> None:
         block = Block(self, self.to_start.pop(), self.dynamic)
         d = self.block_dim
-        places = [Dim3(x, y, z) for z in range(d.z) for y in range(d.y) for x in range(d.x)]
-        for first in range(0, len(places), LANES):
+        locations = [Dim3(x, y, z) for z in range(d.z) for y in range(d.y) for x in range(d.x)]
+        for first in range(0, len(locations), LANES):
             warp = Warp(block)
-            for lane, place in enumerate(places[first : first + LANES]):
-                thread = Thread(self.body, self, warp, place, lane)
+            for lane, location in enumerate(locations[first : first + LANES]):
+                thread = Thread(self.body, self, warp, location, lane)
                 warp.alive |= 1 << lane
                 self.threads.add(thread)
                 self.wake(thread)
-        block.size = block.alive = len(places)
+        block.size = block.alive = len(locations)
 
     def wake(self, thread: Thread) -> None:
         warp = thread.warp

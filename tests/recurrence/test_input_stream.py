@@ -44,11 +44,11 @@ def sources(array, folder):
         yield iter(array.tolist())
 
 
-@pytest.mark.parametrize("given", ["float64", "float32", ">f8", "int16"])
+@pytest.mark.parametrize("stored_as", ["float64", "float32", ">f8", "int16"])
 @pytest.mark.parametrize("batch", [B, None])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_all_sources_give_the_same(tmp_path, dtype, batch, given):
-    array = (values(batch=batch) * 100).astype(given)
+def test_all_sources_give_the_same(tmp_path, dtype, batch, stored_as):
+    array = (values(batch=batch) * 100).astype(stored_as)
     expected = array.astype(dtype).reshape(T, -1, I)
     digests = set()
     for source in sources(array, tmp_path):

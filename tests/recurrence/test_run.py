@@ -355,13 +355,13 @@ def test_a_sequence_does_not_depend_on_its_neighbours(cell):
 @pytest.mark.parametrize("cell", BUILT_IN)
 def test_nothing_that_is_passed_in_changes(cell):
     case = Case(cell)
-    given_arrays = [*case.params.arrays().values(), case.inputs, case.initial_state]
-    given_arrays += [case.output_adjoint, case.final_adjoint]
-    before = [array.copy() for array in given_arrays]
+    passed_in = [*case.params.arrays().values(), case.inputs, case.initial_state]
+    passed_in += [case.output_adjoint, case.final_adjoint]
+    before = [array.copy() for array in passed_in]
     trace = case.run()
     copies = {name: array.copy() for name, array in trace.arrays().items()}
     case.backprop(trace)
-    for array, copy in zip(given_arrays, before, strict=True):
+    for array, copy in zip(passed_in, before, strict=True):
         np.testing.assert_array_equal(array, copy)
     for name, array in trace.arrays().items():
         np.testing.assert_array_equal(array, copies[name])
