@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from gatescope.cli.groups import command
+from gatescope.cli.groups import command, option
 from gatescope.cli.inputs import check_width, read_inputs
 from gatescope.cli.networks import add_fresh, check_device_options, note, read_weights, refuse
 from gatescope.cli.options import (
@@ -34,28 +32,21 @@ if TYPE_CHECKING:
 def compare(
     series: InputOptions,
     network: WeightOptions,
-    weights: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--weights",
-            metavar="FILE",
-            help="Weights to compare: a PyTorch state_dict as safetensors or npz, or an npz of gatescope's, "
-            "such as train writes (its best model).  May be given several times; fresh cells join in when --cells is "
-            "given too.  Default: fresh cells alone.",
-        ),
-    ] = None,
-    cells: Annotated[
-        str | None,
-        typer.Option(help=f"Fresh cells to compare, with commas between them.  Default: {DEFAULT_CELLS}."),
-    ] = None,
+    weights: list[Path] | None = option(
+        None,
+        "Weights to compare: a PyTorch state_dict as safetensors or npz, or an npz of gatescope's, "
+        "such as train writes (its best model).  May be given several times; fresh cells join in when --cells is "
+        "given too.  Default: fresh cells alone.",
+        "--weights",
+        metavar="FILE",
+    ),
+    cells: str | None = option(
+        None, f"Fresh cells to compare, with commas between them.  Default: {DEFAULT_CELLS}."
+    ),
     seed: SeedOption = 0,
-    units: Annotated[
-        str | None, typer.Option(help="Units to draw, as in 0,5,9.  Default: three that differ most.")
-    ] = None,
+    units: str | None = option(None, "Units to draw, as in 0,5,9.  Default: three that differ most."),
     out: FolderOption = Path("gatescope-out"),
-    traces: Annotated[
-        bool, typer.Option("--traces/--no-traces", help="Store every gate and state, the largest files.")
-    ] = True,
+    traces: bool = option(True, "Store every gate and state, the largest files.", "--traces/--no-traces"),
     device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
 ) -> None:

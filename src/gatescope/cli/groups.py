@@ -11,23 +11,25 @@ import typer
 
 
 def option(default: Any, text: str, *names: str, metavar: str | None = None) -> Any:
-    """Return a field that is an option with this help; `names` are those on the command line, if not the field's."""
+    """Return what makes a field of a group, or an argument of a command, an option with this help.
+
+    `names` are those on the command line, if not the field's.
+    """
     information = typer.Option(*names, help=text, metavar=metavar)
     return dataclasses.field(default=default, metadata={"option": information})
 
 
 def options_of(group: type) -> list[inspect.Parameter]:
     """Return the options that are the fields of a dataclass."""
-    hints, kind = get_type_hints(group), inspect.Parameter.KEYWORD_ONLY
-    return [
-        inspect.Parameter(
-            field.name,
-            kind,
-            default=field.default,
-            annotation=Annotated[hints[field.name], field.metadata["option"]],
-        )
-        for field in dataclasses.fields(group)
-    ]
+    hints = get_type_hints(group)
+    return [_parameter(field.name, hints[field.name], field) for field in dataclasses.fields(group)]
+
+
+def _parameter(name: str, hint: Any, field: dataclasses.Field[Any]) -> inspect.Parameter:
+    annotation = Annotated[hint, field.metadata["option"]]
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=annotation
+    )
 
 
 def take(group: type, values: dict[str, Any]) -> Any:
@@ -50,6 +52,8 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     for name, parameter in inspect.signature(function).parameters.items():
         if name in groups:
             parameters += options_of(groups[name])
+        elif isinstance(parameter.default, dataclasses.Field):
+            parameters.append(_parameter(name, hints[name], parameter.default))
         else:
             kind = inspect.Parameter.KEYWORD_ONLY
             parameters.append(parameter.replace(kind=kind, annotation=hints[name]))

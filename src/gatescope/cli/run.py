@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from gatescope.cli.groups import command
+from gatescope.cli.groups import command, option
 from gatescope.cli.inputs import check_width, read_inputs
 from gatescope.cli.networks import check_device_options, note, one_cell, refuse
 from gatescope.cli.options import CellOptions, ClampOption, DeviceOption, InputOptions, ThreadsOption
@@ -20,11 +17,9 @@ from gatescope.reporting.terminal import echo, working
 def run(
     series: InputOptions,
     network: CellOptions,
-    seed: Annotated[
-        int | None, typer.Option(help="Seed for the weights of a fresh cell.  Default: 0.")
-    ] = None,
+    seed: int | None = option(None, "Seed for the weights of a fresh cell.  Default: 0."),
     clamp: ClampOption = None,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Npz file to write.")] = Path("trace.npz"),
+    out: Path = option(Path("trace.npz"), "Npz file to write.", metavar="FILE"),
     device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
 ) -> None:

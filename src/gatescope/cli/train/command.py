@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gatescope.cli.errors import naming
-from gatescope.cli.groups import command
+from gatescope.cli.groups import command, option
 from gatescope.cli.networks import refuse
 from gatescope.cli.options import INTERRUPTED, ThreadsOption
 from gatescope.cli.outputs import check_file, check_not_read, check_writable
@@ -34,29 +34,22 @@ def train(
     data: DataOptions,
     model: ModelOptions,
     training: TrainingOptions,
-    seed: Annotated[
-        int,
-        typer.Option(
-            help="Seed for weights, fresh data, order, dropout and noise.  Which data of digits and chorales are for "
-            "validation and test is the same for all seeds."
-        ),
-    ] = 0,
-    dtype: Annotated[str, typer.Option(help="Precision: float32 or float64.")] = "float32",
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Npz file to write.")] = Path("run.npz"),
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Npz file to continue from, which stays after the end, so that more --epochs can follow.  "
-            "Default: one beside --out, removed at the end.",
-        ),
-    ] = None,
-    plot: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Png or svg file to draw the loss against the epoch in.  Default: none."
-        ),
-    ] = None,
+    seed: int = option(
+        0,
+        "Seed for weights, fresh data, order, dropout and noise.  Which data of digits and chorales are for "
+        "validation and test is the same for all seeds.",
+    ),
+    dtype: str = option("float32", "Precision: float32 or float64."),
+    out: Path = option(Path("run.npz"), "Npz file to write.", metavar="FILE"),
+    checkpoint: Path | None = option(
+        None,
+        "Npz file to continue from, which stays after the end, so that more --epochs can follow.  "
+        "Default: one beside --out, removed at the end.",
+        metavar="FILE",
+    ),
+    plot: Path | None = option(
+        None, "Png or svg file to draw the loss against the epoch in.  Default: none.", metavar="FILE"
+    ),
     threads: ThreadsOption = None,
 ) -> None:
     """Train a model on a task and store it with the history of its training: gatescope.load reads the file.
