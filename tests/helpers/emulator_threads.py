@@ -168,6 +168,13 @@ class Launch:
             warp.queued = True
             self.queue.append(warp)
 
+    def wake_all(self, warp: Warp, threads: list[Thread]) -> None:
+        """Wake threads of one warp."""
+        warp.ready.extend(threads)
+        if not warp.queued:
+            warp.queued = True
+            self.queue.append(warp)
+
     def wake_polling(self) -> None:
         polling, self.polling = self.polling, []
         for thread in polling:
@@ -202,26 +209,27 @@ class Launch:
                 if len(threads) > 1:
                     threads = [threads[i] for i in self.rng.permutation(len(threads)).tolist()]
                 for thread in threads:
-                    self.resume(thread)
+                    try:
+                        thread.switch()
+                    except Exception as error:
+                        raise KernelFault(f"thread {thread.name}: {type(error).__name__}: {error}") from error
+                    if thread.dead:
+                        self.end(thread)
         finally:
             for thread in self.threads:
                 thread.throw()  # ends what a fault left suspended
 
-    def resume(self, thread: Thread) -> None:
-        try:
-            thread.switch()
-        except Exception as error:
-            raise KernelFault(f"thread {thread.name}: {type(error).__name__}: {error}") from error
-        if thread.dead:
-            self.events += 1
-            self.threads.discard(thread)
-            warp, block = thread.warp, thread.block
-            warp.alive &= ~(1 << thread.lane)
-            for mask in list(warp.meetings):  # those that waited for this lane alone
-                settle(warp, mask)
-            block.alive -= 1
-            if not block.alive and self.to_start:
-                self.start_block()
+    def end(self, thread: Thread) -> None:
+        """Count a thread out that has come to its end."""
+        self.events += 1
+        self.threads.discard(thread)
+        warp, block = thread.warp, thread.block
+        warp.alive &= ~(1 << thread.lane)
+        for mask in list(warp.meetings):  # those that waited for this lane alone
+            settle(warp, mask)
+        block.alive -= 1
+        if not block.alive and self.to_start:
+            self.start_block()
 
     def deadlock(self) -> str:
         """Who waits for what."""
@@ -261,7 +269,7 @@ def settle(warp: Warp, mask: int) -> None:
     launched.events += 1
     for thread in threads:
         thread.seen = warp.epoch
-        launched.wake(thread)
+    launched.wake_all(warp, threads)
 
 
 def _poison(value: Any) -> Any:
@@ -333,11 +341,13 @@ def in_warp(kind: str, mask: int, value: Any = None, source: int = 0) -> Any:
     if not mask >> thread.lane & 1:
         raise KernelFault(f"{kind} with mask {mask:#x}, which leaves out the calling lane {thread.lane}")
     thread.value, thread.source = value, source
-    meeting = thread.warp.meetings.get(mask)
+    warp = thread.warp
+    meeting = warp.meetings.get(mask)
     if meeting is None:
-        meeting = thread.warp.meetings[mask] = Meeting(kind)
+        meeting = warp.meetings[mask] = Meeting(kind)
     meeting.join(thread, frame.f_code, frame.f_lasti)
-    settle(thread.warp, mask)
+    if len(meeting.waiting) >= (mask & warp.alive).bit_count():
+        settle(warp, mask)
     thread.launched.hub.switch()
     return thread.answer
 
