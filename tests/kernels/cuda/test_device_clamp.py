@@ -63,7 +63,7 @@ def test_the_same_as_the_cpu(gpu, cell, dtype):
             assert grads[name][~rows].any() or name == "weight_hh"
 
 
-@pytest.mark.parametrize("cell", ["lstm", "slim_test"])
+@pytest.mark.parametrize("cell", ["lstm", pytest.param("slim_test", marks=pytest.mark.slow)])
 def test_what_stays_there_has_the_same_bits(gpu, cell):
     case, clamp = case_of(cell), CLAMPS[cell]
     on_gpu = case.run(LENGTHS, clamp=clamp, device="cuda")
