@@ -231,7 +231,7 @@ def test_a_given_figure_is_used():
     fig, axes = plot_diagnosis(make_diagnosis(), fig=left)
     assert fig is left
     assert axes["flow"].figure is left
-    plotting.render(mine, dpi=40)
+    plotting.render(mine)
 
 
 @pytest.mark.slow
