@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gatescope.cli.errors import naming
 from gatescope.cli.groups import command, option
 from gatescope.cli.inputs import check_width, read_inputs
 from gatescope.cli.networks import add_fresh, check_device_options, note, read_weights, refuse
@@ -69,7 +70,8 @@ def compare(
     by_label, notes = read_weights(weights or [], network)
     if fresh:
         names = DEFAULT_CELLS if cells is None else cells
-        add_fresh(by_label, names, inputs.values.shape[2], seed, network)
+        with naming(cell="--cells"):
+            add_fresh(by_label, names, inputs.values.shape[2], seed, network)
     for label, params in by_label.items():
         check_width(inputs, label, params)
     drawn = _parse_units(units, by_label)

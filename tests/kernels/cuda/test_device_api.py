@@ -75,8 +75,8 @@ def test_provenance_names_the_device_and_what_stands_for_it(gpu):
     trace = gs.run(params, case.inputs, device="cuda")
     grads = gs.backprop(params, trace, output_adjoint=case.output_adjoint, device="cuda")
     flow = gs.gradient_flow(params, case.inputs, device="cuda")
-    for found in (trace, grads, grads.params, flow):
-        provenance = found.provenance
+    for actual in (trace, grads, grads.params, flow):
+        provenance = actual.provenance
         assert (provenance["device"], provenance["backend"], provenance["dtype"]) == (
             "cuda",
             gpu.name,
@@ -135,12 +135,12 @@ def test_what_stays_there_has_the_same_bits(gpu, slim, cell):
     grads = case.backprop(on_gpu, device="cuda")
     weights = gs.to_device(case.params)
     trace = gs.run(weights, case.inputs, initial_state=case.initial_state, lengths=LENGTHS)
-    found = gs.backprop(weights, trace, output_adjoint=case.output_adjoint, final_adjoint=case.final_adjoint)
-    assert (type(weights), type(trace), type(found)) == (gs.Params, gs.Trace, gs.Gradients)
-    assert all(result.on_device for result in (weights, trace, found))
+    actual = gs.backprop(weights, trace, output_adjoint=case.output_adjoint, final_adjoint=case.final_adjoint)
+    assert (type(weights), type(trace), type(actual)) == (gs.Params, gs.Trace, gs.Gradients)
+    assert all(result.on_device for result in (weights, trace, actual))
     assert_bits(weights.to_host().arrays(), case.params.arrays())
     assert_bits(trace.to_host().arrays(), on_gpu.arrays())
-    assert_bits(flat(found.to_host()), flat(grads))
+    assert_bits(flat(actual.to_host()), flat(grads))
     assert trace.to_host().gate_names == on_gpu.gate_names
     assert trace.to_host().gate_ranges == on_gpu.gate_ranges == gate_ranges(gs.cells.get(cell))
     flow = gs.gradient_flow(weights, case.inputs)
@@ -207,10 +207,10 @@ def test_arrays_of_other_libraries_are_taken_where_they_are(emulated):
     arrays = (case.inputs, case.initial_state, case.output_adjoint, case.final_adjoint)
     inputs, state, cotangents, last = map(Foreign, arrays)
     trace = gs.run(weights, inputs, initial_state=state)
-    found = gs.backprop(weights, trace, output_adjoint=cotangents, final_adjoint=last)
+    actual = gs.backprop(weights, trace, output_adjoint=cotangents, final_adjoint=last)
     assert (emulated.adopted, emulated.fetched) == (4, 0)
     assert_bits(trace.to_host().arrays(), expected.to_host().arrays())
-    assert_bits(flat(found.to_host()), flat(grads.to_host()))
+    assert_bits(flat(actual.to_host()), flat(grads.to_host()))
     # and with weights on the host, too
     host = gs.run(case.params, inputs, device="cuda")
     assert isinstance(host, gs.Trace)
@@ -285,13 +285,13 @@ def test_tensors_of_pytorch(gpu):
 def test_compare(gpu):
     cells = {name: gs.init(name, input_size=1, hidden_size=4, seed=0) for name in ("rnn", "lstm")}
     inputs = np.random.default_rng(0).standard_normal((12, 1))
-    found = compare(cells, inputs, device="cuda", timing_runs=1)
+    actual = compare(cells, inputs, device="cuda", timing_runs=1)
     expected = compare(cells, inputs, timing_runs=1)
-    assert found.provenance["device"] == "cuda"
+    assert actual.provenance["device"] == "cuda"
     for name in cells:
         for key, value in expected[name].numbers().items():
             if not key.startswith("nanoseconds") and isinstance(value, float):
-                assert found[name].numbers()[key] == pytest.approx(value, rel=1e-4), (name, key)
+                assert actual[name].numbers()[key] == pytest.approx(value, rel=1e-4), (name, key)
 
 
 @pytest.mark.parametrize("command", [["compare", "--cells", "rnn"], ["run", "--cell", "lstm"]])

@@ -70,12 +70,12 @@ def test_what_stays_there_has_the_same_bits(gpu, cell):
     grads = case.backprop(on_gpu, device="cuda")
     weights = gs.to_device(case.params)
     trace = gs.run(weights, case.inputs, initial_state=case.initial_state, lengths=LENGTHS, clamp=clamp)
-    found = gs.backprop(weights, trace, output_adjoint=case.output_adjoint, final_adjoint=case.final_adjoint)
+    actual = gs.backprop(weights, trace, output_adjoint=case.output_adjoint, final_adjoint=case.final_adjoint)
     assert_bits(weights.to_host().arrays(), case.params.arrays())  # not clamped themselves
     assert_bits(gs.clamp(weights, clamp).to_host().arrays(), gs.clamp(case.params, clamp).arrays())
     assert trace.to_host() == on_gpu
-    assert_bits(flat(found.to_host()), flat(grads))
-    assert found.provenance["clamp"] == trace.provenance["clamp"] == on_gpu.provenance["clamp"]
+    assert_bits(flat(actual.to_host()), flat(grads))
+    assert actual.provenance["clamp"] == trace.provenance["clamp"] == on_gpu.provenance["clamp"]
     flow = gs.gradient_flow(weights, case.inputs, clamp=clamp)
     expected = gs.gradient_flow(case.params, case.inputs, clamp=clamp)
     assert_close(flow.log_norm, expected.log_norm, 1e-12, "log_norm")

@@ -51,10 +51,10 @@ def test_resumed_is_uninterrupted(tmp_path, monkeypatch, options, after):
             gs.gradient_flow(case.params, case.inputs, resume=path, **keywords)
     with pytest.raises(ValueRangeError, match=r"other `device` \(cuda there, cpu here\)"):
         gs.gradient_flow(case.params, case.inputs, resume=path, **{**keywords, "device": "cpu"})
-    found = gs.gradient_flow(
+    actual = gs.gradient_flow(
         case.params, (case.inputs[a : a + 2] for a in range(0, len(case.inputs), 2)), resume=path, **keywords
     )
-    assert found == expected
+    assert actual == expected
     assert not path.exists()
 
 

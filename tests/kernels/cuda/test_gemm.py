@@ -47,12 +47,12 @@ def drawn(seed, dtype, *shapes):
     return [rng.standard_normal(shape).astype(dtype) for shape in shapes]
 
 
-def assert_sum(found, dtype, roundings, *terms):
-    """`found` is the sum of products (a @ b of each pair), within the rounding of its additions."""
+def assert_sum(actual, dtype, roundings, *terms):
+    """`actual` is the sum of products (a @ b of each pair), within the rounding of its additions."""
     exact = sum(a.astype(np.float64) @ b.astype(np.float64) for a, b in terms)
     size = sum(np.abs(a).astype(np.float64) @ np.abs(b).astype(np.float64) for a, b in terms)
     # NumPy's own roundings are few and, against float32, of no account.
-    assert (np.abs(found - exact) <= rounding(dtype, roundings) * size + 1e-300).all()
+    assert (np.abs(actual - exact) <= rounding(dtype, roundings) * size + 1e-300).all()
 
 
 def emulator_module():
@@ -102,11 +102,11 @@ def test_affine_without_bias_keeps_nan_and_infinity_in_their_rows(gpu, inputs):
     x[3, 1], x[33, 0] = np.nan, np.inf
     out = place(gpu, np.full((34, 40), GUARD, "float32"), 0, 0, GUARD)
     gemm.affine(gpu, place(gpu, x), place(gpu, w), None, out)
-    found = read(gpu, out)
-    assert np.isnan(found[3]).all()
-    assert np.isinf(found[33]).all()
+    actual = read(gpu, out)
+    assert np.isnan(actual[3]).all()
+    assert np.isinf(actual[33]).all()
     keep = np.setdiff1d(np.arange(34), [3, 33])
-    assert_sum(found[keep], "float32", inputs, (x[keep], w.T))
+    assert_sum(actual[keep], "float32", inputs, (x[keep], w.T))
 
 
 PRODUCT = [
@@ -269,12 +269,12 @@ def test_affine_adds_ascending_from_the_bias_in_any_tile(gpu, monkeypatch, input
         out = Matrix(gpu.empty((33 * 34,), "float64"), 33, 34)
         gemm.affine(gpu, place(gpu, x), place(gpu, w), place(gpu, bias), out)
         # A GPU fuses the multiplication with the addition; the emulator rounds between, as NumPy does.
-        found = gpu.to_host(out.array).reshape(33, 34)
+        actual = gpu.to_host(out.array).reshape(33, 34)
         if gpu.name == "emulator":
-            np.testing.assert_array_equal(found, expected)
+            np.testing.assert_array_equal(actual, expected)
         else:
             size = np.abs(bias) + np.abs(x) @ np.abs(w).T
-            assert np.all(np.abs(found - expected) <= (inputs + 1) * 2.0**-53 * size)
+            assert np.all(np.abs(actual - expected) <= (inputs + 1) * 2.0**-53 * size)
 
 
 def test_no_thread_reads_shared_memory_that_another_is_writing():

@@ -212,9 +212,9 @@ def refusal(work):
 
 
 def number(pattern, message):
-    found = re.search(pattern, message)
-    assert found, f"{pattern!r} is not in {message!r}"
-    return int(found[1].replace(",", ""))
+    actual = re.search(pattern, message)
+    assert actual, f"{pattern!r} is not in {message!r}"
+    return int(actual[1].replace(",", ""))
 
 
 @pytest.mark.parametrize("call", memory_estimate.CALLS)

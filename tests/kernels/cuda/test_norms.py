@@ -63,16 +63,16 @@ def test_zero_infinity_and_nan(gpu, dtype, width):
     peak, total = measure(gpu, values)
     np.testing.assert_array_equal(peak, [0, np.inf, np.nan, np.nan, 0, 1])
     np.testing.assert_array_equal(np.isnan(total), np.isnan(peak))
-    found = log_norms(gpu, values, -9)
+    actual = log_norms(gpu, values, -9)
     expected = [-np.inf, np.inf, np.nan, np.nan, -np.inf, np.log(width) / 2 - 9 * np.log(2)]
-    np.testing.assert_allclose(found, expected, rtol=1e-6 if dtype == "float32" else 1e-14)
+    np.testing.assert_allclose(actual, expected, rtol=1e-6 if dtype == "float32" else 1e-14)
 
 
 def test_exponents_far_beyond_float64():
-    found = norms.log_norms(
+    actual = norms.log_norms(
         np.ones((1, 2, 1), "float32"), np.full((1, 2, 1), 0.25, "float32"), [[10**9, -(10**9)]]
     )
-    np.testing.assert_allclose(found.ravel(), [1e9 * np.log(2), -1e9 * np.log(2)], rtol=1e-15)
+    np.testing.assert_allclose(actual.ravel(), [1e9 * np.log(2), -1e9 * np.log(2)], rtol=1e-15)
 
 
 def test_errors_say_what_is_wrong(gpu):

@@ -76,14 +76,14 @@ def runs_right(which, seed, races):
         work = Sweeps(gpu, "lstm", T=3, B=2, I=1, H=33)
         try:
             if which == "forward":
-                found, expected = work.forward()[0], work.expected_trace().states
+                actual, expected = work.forward()[0], work.expected_trace().states
             else:
                 trace, grads = work.expected()
-                found, expected = work.backward(trace)["adjoint"], grads["adjoint"]
+                actual, expected = work.backward(trace)["adjoint"], grads["adjoint"]
         except KernelFault:
             return False
     # NaN is not close either.
-    return np.allclose(found, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
+    return np.allclose(actual, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -40,25 +40,25 @@ def both(work, directions, trace=None, cuts=(), record=True):
     """Log-norms and matrices of the GPU's sweeps and of NumPy's, over pieces that end at `cuts`."""
     states, gates = trace or trace_of(work)
     edges = [len(states) - 1, *cuts, 0]
-    found = []
+    actual = []
     for adjoints in (work.adjoints(directions), work.expected_adjoints(directions)):
         norms = [adjoints.back(states, gates, start, stop, record=record) for stop, start in pairwise(edges)]
-        found.append((norms, adjoints.matrices()))
-    return found
+        actual.append((norms, adjoints.matrices()))
+    return actual
 
 
-def assert_norms(found, expected, tolerance):
-    found, expected = np.concatenate(found), np.concatenate(expected)
-    assert found.shape == expected.shape
+def assert_norms(actual, expected, tolerance):
+    actual, expected = np.concatenate(actual), np.concatenate(expected)
+    assert actual.shape == expected.shape
     nothing = np.isneginf(expected)
-    np.testing.assert_array_equal(np.isneginf(found), nothing)
-    difference = np.abs(np.where(nothing, 0, found) - np.where(nothing, 0, expected))
+    np.testing.assert_array_equal(np.isneginf(actual), nothing)
+    difference = np.abs(np.where(nothing, 0, actual) - np.where(nothing, 0, expected))
     assert difference.max() <= tolerance, difference.max()
 
 
-def assert_matrices(found, expected, tolerance):
+def assert_matrices(actual, expected, tolerance):
     """Equal but for which power of two is counted apart."""
-    (matrices, powers), (other, other_powers) = found, expected
+    (matrices, powers), (other, other_powers) = actual, expected
     assert matrices.dtype == np.float64
     moved = np.ldexp(matrices, (powers - other_powers)[:, None, None, None])
     assert_close(moved, other, tolerance)
@@ -161,15 +161,15 @@ def test_a_record_that_does_not_fit_is_taken_in_pieces(gpu, monkeypatch):
 @pytest.mark.parametrize("design", ["both", "three blocks"])
 def test_neither_the_schedule_nor_other_directions_change_a_bit(monkeypatch, design):
     force(monkeypatch, **LAUNCH_PLANS[design])
-    found = []
+    actual = []
     for seed in (0, 1000, 2000):
         with emulated(seed=seed, races=seed == 0) as gpu:
             work = Sweeps(gpu, "lstm", T=3, B=2, H=9)
-            found.append(both(work, directions_of(work, M=3, scale=-31))[0])
-    for norms, matrices in found[1:]:
-        np.testing.assert_array_equal(norms[0], found[0][0][0])
-        np.testing.assert_array_equal(matrices[0], found[0][1][0])
+            actual.append(both(work, directions_of(work, M=3, scale=-31))[0])
+    for norms, matrices in actual[1:]:
+        np.testing.assert_array_equal(norms[0], actual[0][0][0])
+        np.testing.assert_array_equal(matrices[0], actual[0][1][0])
     with emulated() as gpu:
         work.gpu = gpu
         norms, _ = both(work, directions_of(work, M=3, scale=-31)[:, 1:2])[0]
-    np.testing.assert_array_equal(norms[0][:, :, 0], found[0][0][0][:, :, 1])
+    np.testing.assert_array_equal(norms[0][:, :, 0], actual[0][0][0][:, :, 1])

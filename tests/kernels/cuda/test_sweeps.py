@@ -99,8 +99,8 @@ def test_without_adjoints_of_the_outputs_or_of_the_end(gpu, designed, cell, cota
 def test_without_any_adjoint_all_gradients_are_0(gpu, designed):
     designed(**PLAIN)
     work = Sweeps(gpu, "lstm", T=2, B=2, H=5)
-    found = work.backward(work.traced(), cotangents=False, final=False)
-    assert all((gradient == 0).all() for gradient in found.values())
+    actual = work.backward(work.traced(), cotangents=False, final=False)
+    assert all((gradient == 0).all() for gradient in actual.values())
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru_reset_before"])
@@ -111,12 +111,12 @@ def test_past_the_end_the_state_and_the_adjoint_stay_and_the_gates_are_0(gpu, de
     lengths = [2, 0, 4]
     trace = work.traced(lengths)
     states, gates = trace.states, trace.gates
-    found = work.backward(trace, lengths)
+    actual = work.backward(trace, lengths)
     for b, length in enumerate(lengths):
         assert (states[length:, b] == states[length, b]).all()
         assert (gates[length:, b] == 0).all()
-        assert (found["adjoint"][length + 1 :, b] == work.case.final_adjoint[b]).all()
-        assert (found["inputs"][length:, b] == 0).all()
+        assert (actual["adjoint"][length + 1 :, b] == work.case.final_adjoint[b]).all()
+        assert (actual["inputs"][length:, b] == 0).all()
 
 
 # What blocks exchange depends on the dtype: each design has one cell in each dtype, the other pairs are slow.
@@ -136,7 +136,7 @@ def test_a_sequence_has_the_same_bits_alone_as_in_a_batch(gpu, designed, cell, n
     lengths = [4, 2, 3]
     trace = many.traced(lengths)
     states, gates = trace.states, trace.gates
-    found = many.backward(trace, lengths)
+    actual = many.backward(trace, lengths)
     for b, length in enumerate(lengths):
         one = Sweeps(gpu, cell, dtype, T=length, B=1, H=9)
         one.params = one.case.params = many.params
@@ -148,7 +148,7 @@ def test_a_sequence_has_the_same_bits_alone_as_in_a_batch(gpu, designed, cell, n
         np.testing.assert_array_equal(alone.states[:, 0], states[: length + 1, b])
         np.testing.assert_array_equal(alone.gates[:, 0], gates[:length, b])
         back = one.backward(alone)
-        np.testing.assert_array_equal(back["adjoint"][:-1, 0], found["adjoint"][:length, b])
+        np.testing.assert_array_equal(back["adjoint"][:-1, 0], actual["adjoint"][:length, b])
 
 
 # ---- what only the emulator can be asked ----------------------------------------------------------------------------
@@ -168,10 +168,10 @@ def test_the_schedule_does_not_change_a_bit(monkeypatch, cell, design, seeds):
     expected = None
     for seed in seeds:
         with emulated(seed=seed * 1000) as gpu:
-            found = results(Sweeps(gpu, cell, T=3, B=3, H=9), [3, 1, 2])
-        for name, value in (expected or found).items():
-            np.testing.assert_array_equal(found[name], value, err_msg=name)
-        expected = found
+            actual = results(Sweeps(gpu, cell, T=3, B=3, H=9), [3, 1, 2])
+        for name, value in (expected or actual).items():
+            np.testing.assert_array_equal(actual[name], value, err_msg=name)
+        expected = actual
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru_reset_before"])
@@ -198,9 +198,9 @@ def test_more_groups_than_the_machine_holds_go_in_waves(monkeypatch, cell):
         assert [launch.grid for launch in gpu.launches if launch.cooperative] == [4, 4] * 2
         directions = np.random.default_rng(0).standard_normal((7, 1, 1, 9))
         trace = work.expected_trace()
-        found = work.adjoints(directions).back(trace.states, trace.gates, 0, 3)
+        actual = work.adjoints(directions).back(trace.states, trace.gates, 0, 3)
         expected = work.expected_adjoints(directions).back(trace.states, trace.gates, 0, 3)
-        assert_close(found, expected, 1e-12)
+        assert_close(actual, expected, 1e-12)
 
 
 def sweeps_of(gpu):
@@ -286,7 +286,7 @@ def test_own_cells_against_the_complex_step(monkeypatch):
     for name in sweeps.OWN:
         with emulated() as gpu:
             work = Sweeps(gpu, name, T=4, B=2, H=5)
-            found = work.backward(work.traced())
+            actual = work.backward(work.traced())
         rng, tiny, arrays = np.random.default_rng(1), 1e-100, {}
         arguments = work.params.arrays() | {
             "inputs": work.case.inputs,
@@ -296,7 +296,7 @@ def test_own_cells_against_the_complex_step(monkeypatch):
         arrays = {key: value + 1j * tiny * lines[key] for key, value in arguments.items()}
         loss = loss_of(work.cell, arrays, work.case)
         assert_close(
-            sum((found[key] * line).sum() for key, line in lines.items()), loss.imag / tiny, 1e-12, name
+            sum((actual[key] * line).sum() for key, line in lines.items()), loss.imag / tiny, 1e-12, name
         )
 
 

@@ -21,7 +21,7 @@ LANES = host_lanes(np.dtype(np.float64))
 EPS = float(np.finfo(np.float64).eps)
 RESOLVED = 1e-13  # a sine above which a row's length has three digits
 BLOCK = 8  # rows of a block, and of a tile; a whole number of vectors
-_KEPT = 1e-3  # of a row's length, below which it is done again
+_LEAST_LEFT = 1e-3  # of a row's length, below which it is done again
 _PASSES = 4
 _LEAST, _MOST = 1e-200, 1e200  # of a square that has all its digits
 _NOTHING = 1e-15  # of a row is rounding
@@ -69,7 +69,7 @@ def orthogonalize(rows, base, count, shape, scratch, logs, at):
             least = _within(rows, base, first, size, shape, scratch, lengths, logs, at)
             if turn < 2:
                 sine *= least
-            if least > _KEPT:
+            if least > _LEAST_LEFT:
                 break
             for i in range(size):
                 scratch[lengths + i] = 1.0
