@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.cases import ONE
 from numba import njit
 
 import gatescope as gs
@@ -17,7 +16,7 @@ from gatescope.kernels.cpu import sweeps
 from gatescope.kernels.cpu.loops.compiling import OPTIONS
 
 
-@pytest.mark.parametrize("cell", ONE)
+@pytest.mark.parametrize("cell", ["lstm", pytest.param("gru_reset_before", marks=pytest.mark.slow)])
 def test_float32_kernels_hold_no_double(cell):
     """A stray `1 - y` or `0.5 * x` would promote; it would be as right, and half as fast."""
     params = gs.init(cell, input_size=2, hidden_size=5, seed=0)

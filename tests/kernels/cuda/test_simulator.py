@@ -18,10 +18,10 @@ def test_run_backprop_and_flow(gpu, cell):
     expected = gs.run(params, inputs, lengths=[3, 1])
     trace = gs.run(params, inputs, lengths=[3, 1], device="cuda")
     np.testing.assert_allclose(trace.states, expected.states, rtol=1e-12, atol=1e-14)
-    seeds = rng.standard_normal(expected.outputs.shape)
-    gradients = gs.backprop(params, trace, output_adjoint=seeds, device="cuda")
-    wanted = gs.backprop(params, expected, output_adjoint=seeds)
-    for name, value in wanted.params.arrays().items():
+    cotangents = rng.standard_normal(expected.outputs.shape)
+    gradients = gs.backprop(params, trace, output_adjoint=cotangents, device="cuda")
+    expected_gradients = gs.backprop(params, expected, output_adjoint=cotangents)
+    for name, value in expected_gradients.params.arrays().items():
         np.testing.assert_allclose(getattr(gradients.params, name), value, rtol=1e-12, atol=1e-14)
     flow = gs.gradient_flow(params, inputs, device="cuda")
     np.testing.assert_allclose(flow.log_norm, gs.gradient_flow(params, inputs).log_norm, rtol=0, atol=1e-12)

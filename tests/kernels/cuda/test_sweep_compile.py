@@ -83,15 +83,17 @@ def test_the_core(kind, cell, hidden, dtype, cc, rows):
     check(kind, cell, hidden, dtype, cc, rows)
 
 
-# Every kernel of every built-in cell for every architecture and dtype, and on one architecture in more sizes.
+# Every kernel of every built-in cell on every architecture, in one dtype on half of them and in the other on the rest,
+# turn and turn about; and on one architecture in more sizes.
 EVERYTHING = [
     (kind, cell, hidden, dtype, cc)
-    for kind in KINDS
-    for cell in sweeps.BUILT_IN
+    for k, kind in enumerate(KINDS)
+    for c, cell in enumerate(sweeps.BUILT_IN)
     for hidden in SIZES
-    for dtype in ("float32", "float64")
-    for cc in CHIPS
-    if hidden == 64 or (cc == H100 and dtype == "float32" and cell in ("lstm", "gru"))
+    for d, dtype in enumerate(("float32", "float64"))
+    for a, cc in enumerate(CHIPS)
+    if (hidden == 64 and (k + c + d + a) % 2 == 0)
+    or (hidden != 64 and cc == H100 and dtype == "float32" and cell in ("lstm", "gru"))
 ]
 
 
