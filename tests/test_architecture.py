@@ -31,7 +31,7 @@ def imports_of(path):
 
 def test_nothing_else_lies_in_the_root():
     files = {path.name for path in SOURCE.iterdir() if path.is_file()}
-    assert files == {"__init__.py", "_version.py", "errors.py", "py.typed"}
+    assert files == {"__init__.py", "__main__.py", "_version.py", "errors.py", "py.typed"}
 
 
 def test_every_package_has_a_layer():

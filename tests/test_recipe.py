@@ -162,7 +162,7 @@ def test_it_is_measured_saved_and_shown(tree, tmp_path):
 
 @pytest.mark.slow
 def test_it_has_a_command_with_its_options(tree, tmp_path):
-    command = ("-m", "gatescope.cli.main", "measure")
+    command = ("-m", "gatescope", "measure")
     assert "state-norm" in run(tree, tmp_path, *command, "--help")
     shown = run(
         tree, tmp_path, *command, "state-norm", "--cell", "gru", "--hidden-size", "5", "--steps", "60"

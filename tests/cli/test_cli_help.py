@@ -62,6 +62,32 @@ def test_a_measurement_is_listed_and_has_help(name, invoke):
     assert name in invoke("measure", "--help").output
 
 
+@pytest.mark.parametrize("command", [[], ["compare"], ["measure"], ["measure", "half-life"], ["train"]])
+def test_h_is_help(command, invoke):
+    short, long = invoke(*command, "-h"), invoke(*command, "--help")
+    assert short.exit_code == 0
+    assert short.output == long.output
+
+
+@pytest.mark.parametrize("name", ["compare", "run", "measure", "train"])
+def test_examples_stand_below_the_help_and_are_commands(name, invoke):
+    lines = invoke(name, "--help").output.split("Examples:")[1].split("\n")
+    examples = [line.split()[1:] for line in lines if line.strip().startswith("gatescope ")]
+    assert examples
+    for words in examples:
+        options = {word for word in words if word.startswith("--")}
+        helped = invoke(*words[: 2 if name == "measure" else 1], "--help")
+        assert helped.exit_code == 0
+        assert all(option in helped.output for option in options), words
+
+
+def test_the_package_is_a_program():
+    done = subprocess.run(
+        [sys.executable, "-m", "gatescope", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("gatescope ")
+
+
 def test_help_imports_nothing_heavy():
     """The help, and a mistyped option, answer at once."""
     heavy = "{'numba', 'matplotlib', 'scipy', 'tqdm'} & set(sys.modules)"

@@ -64,7 +64,7 @@ def test_what_stdout_cannot_encode_is_replaced(monkeypatch):
 
 def test_as_a_program(tmp_path):
     """The real thing: exit status, no traceback, no progress bars where there is no terminal."""
-    command = [sys.executable, "-m", "gatescope.cli.main"]
+    command = [sys.executable, "-m", "gatescope"]
     source = str(Path(gs.__file__).parent.parent)  # found from another folder too, installed or not
     keywords = {"cwd": tmp_path, "capture_output": True, "text": True, "check": False}
     keywords["env"] = os.environ | {"PYTHONPATH": source, "PYTHONIOENCODING": "ascii"}

@@ -45,8 +45,8 @@ app = typer.Typer(
     cls=_Group,
     name="gatescope",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Measure what the gates of an LSTM and a GRU do to memory and to gradients, over very long horizons.",
 )
 
@@ -66,10 +66,30 @@ def _common(
     pass
 
 
-app.command()(compare)
-app.command()(run)
-app.add_typer(measurements, name="measure", help="Measure how gradients propagate, one thing at a time.")
-app.command()(train)
+def _examples(*commands: str) -> str:
+    """Return what stands below the help of a command; a line of its own is a paragraph there."""
+    return "\n\n".join(["Examples:", *(f"gatescope {line}" for line in commands)])
+
+
+app.command(
+    epilog=_examples(
+        "compare",
+        "compare --inputs series.csv --cells gru,lstm --hidden-size 32",
+        "compare --weights model.safetensors --inputs series.npy",
+    )
+)(compare)
+app.command(
+    epilog=_examples("run --cell gru --out gru.npz", "run --inputs series.csv --clamp f=1.0"),
+)(run)
+app.add_typer(
+    measurements,
+    name="measure",
+    help="Measure how gradients propagate, one thing at a time.",
+    epilog=_examples("measure half-life --cell gru", "measure gradient-flow --weights model.safetensors"),
+)
+app.command(
+    epilog=_examples("train adding --steps 100 --cell gru", "train own --data series.csv --epochs 50")
+)(train)
 app.add_typer(experiments, name="experiment", help="Repeat published experiments.")
 app.command()(devices)
 
@@ -84,7 +104,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:  # before a command began
         typer.echo("gatescope: interrupted", err=True)
         sys.exit(INTERRUPTED)
-
-
-if __name__ == "__main__":
-    main()
