@@ -91,21 +91,39 @@ def test_the_simulator_can_always_be_used():
     assert python(code, NUMBA_ENABLE_CUDASIM="1") == "True None [] [7. 7.]"
 
 
+WITHOUT_THE_PACKAGE = (
+    "import sys; sys.meta_path = [f for f in sys.meta_path if 'NumbaCuda' not in type(f).__name__]\n"
+    "import importlib.metadata as metadata\n"
+    "real = metadata.version\n"
+    "def version(name):\n"
+    "    if name == 'numba-cuda': raise metadata.PackageNotFoundError(name)\n"
+    "    return real(name)\n"
+    "metadata.version = version\n"
+)
+
+
 def test_the_simulator_is_there_without_the_package():
     """Numba's own numba.cuda serves it; without the simulator it does not stand in for the package."""
     code = (
-        "import sys; sys.meta_path = [f for f in sys.meta_path if 'NumbaCuda' not in type(f).__name__]\n"
-        "import importlib.metadata as metadata\n"
-        "real = metadata.version\n"
-        "def version(name):\n"
-        "    if name == 'numba-cuda': raise metadata.PackageNotFoundError(name)\n"
-        "    return real(name)\n"
-        "metadata.version = version\n"
+        f"{WITHOUT_THE_PACKAGE}"
         "from gatescope.kernels.cuda import driver\n"
         "print(driver.cuda.implementation, driver.simulated, driver.why_unavailable())"
     )
     assert python(code, NUMBA_ENABLE_CUDASIM="1") == "Built-in True None"
     assert python(code).startswith("Built-in False the package numba-cuda is not installed; pip install")
+
+
+@pytest.mark.slow  # barriers take tens of milliseconds in the simulator
+def test_the_simulator_computes_without_the_package():
+    """It is what the error of a missing GPU recommends."""
+    code = (
+        f"{WITHOUT_THE_PACKAGE}"
+        "import numpy as np, gatescope as gs\n"
+        "params = gs.init('gru', input_size=1, hidden_size=2, dtype='float64')\n"
+        "on_gpu = gs.run(params, np.ones((2, 1)), device='cuda').states\n"
+        "print(np.abs(on_gpu - gs.run(params, np.ones((2, 1))).states).max() < 1e-14)"
+    )
+    assert python(code, NUMBA_ENABLE_CUDASIM="1") == "True"
 
 
 def test_the_simulator_that_is_asked_for_too_late():

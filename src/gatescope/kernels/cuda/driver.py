@@ -107,7 +107,9 @@ def simulator_mended() -> Iterator[None]:
             line = traceback.extract_stack(sys._getframe(1), limit=1)[0]
             key = (line.filename, line.lineno)
             if shape == 0:
-                return unguarded(self, shape, dtype, alignment)
+                return unguarded(
+                    self, shape, dtype
+                )  # Numba's own simulator knows no alignment, and none needs it
             if key not in self._allocations:
                 self._allocations[key] = np.empty(shape, numpy_support.as_dtype(dtype))
             return self._allocations[key]
