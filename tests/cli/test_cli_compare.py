@@ -255,3 +255,19 @@ def test_a_gradient_of_zero_is_shown_as_such(invoke, tmp_path):
     ]
     assert gradient["h"]["decay_rate_nats_per_step"] is None
     assert gradient["h"]["log_norm_at_longest_lag"] is None
+
+
+@blank_figures
+def test_of_cells_that_nobody_named_those_that_cannot_be_drawn_are_left_out(invoke, tmp_path):
+    done = invoke("compare", "--init", "chrono(50)", *SMALL)
+    assert done.exit_code == 0, done.output
+    assert list(json.loads((tmp_path / "gatescope-out" / "summary.json").read_text())["cells"]) == [
+        "gru",
+        "lstm",
+    ]
+    assert "rnn is left out: --init 'chrono' needs a gate that holds the memory" in done.output
+    named = invoke("compare", "--init", "chrono(50)", "--cells", "rnn,gru", *SMALL)
+    assert named.exit_code == 2
+    assert "needs a gate" in named.output
+    nobody = invoke("compare", "--init", "chrono(1)", *SMALL)
+    assert nobody.exit_code == 2

@@ -71,7 +71,7 @@ def compare(
     if fresh:
         names = DEFAULT_CELLS if cells is None else cells
         with naming(cell="--cells"):
-            add_fresh(by_label, names, inputs.values.shape[2], seed, network)
+            notes += add_fresh(by_label, names, inputs.values.shape[2], seed, network, optional=cells is None)
     for label, params in by_label.items():
         check_width(inputs, label, params)
     drawn = _parse_units(units, by_label)

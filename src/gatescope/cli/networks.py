@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from gatescope.cli.errors import naming
+from gatescope.cli.errors import message, naming
 from gatescope.cli.options import DEFAULT_CELLS, DEFAULT_INIT, DEFAULT_UNITS, CellOptions, WeightOptions
 from gatescope.cli.parsing import cell_names
-from gatescope.errors import ShapeError, ValueRangeError, WeightFormatError
+from gatescope.errors import GatescopeError, ShapeError, ValueRangeError, WeightFormatError
 
 if TYPE_CHECKING:
     from gatescope.datatypes import Params
@@ -136,20 +136,39 @@ def _layer_of(result: Result, file: Path, layer: int) -> tuple[Params, str]:
 
 
 def add_fresh(
-    by_label: dict[str, Params], cells: str, input_size: int, seed: int, options: WeightOptions
-) -> None:
-    """Add fresh cells, given by their names with commas between them."""
+    by_label: dict[str, Params],
+    cells: str,
+    input_size: int,
+    seed: int,
+    options: WeightOptions,
+    *,
+    optional: bool = False,
+) -> list[str]:
+    """Add fresh cells, given by their names with commas between them; return notes about those left out.
+
+    `optional` cells, which nobody named, are left out where the initialization cannot draw them but can others.
+    """
     from gatescope.recurrence.initialization import init
 
-    for name in cell_names("cells", cells, DEFAULT_CELLS):
-        by_label[free_label(name, by_label)] = init(
-            name,
-            input_size=input_size,
-            hidden_size=DEFAULT_UNITS if options.hidden_size is None else options.hidden_size,
-            seed=seed,
-            scheme=options.init or DEFAULT_INIT,
-            dtype=options.dtype or "float32",
-        )
+    refused: dict[str, GatescopeError] = {}
+    names = cell_names("cells", cells, DEFAULT_CELLS)
+    for name in names:
+        try:
+            params = init(
+                name,
+                input_size=input_size,
+                hidden_size=DEFAULT_UNITS if options.hidden_size is None else options.hidden_size,
+                seed=seed,
+                scheme=options.init or DEFAULT_INIT,
+                dtype=options.dtype or "float32",
+            )
+        except GatescopeError as error:
+            refused[name] = error
+            if not optional or len(refused) == len(names):
+                raise
+        else:
+            by_label[free_label(name, by_label)] = params
+    return [f"{name} is left out: {message(error)}" for name, error in refused.items()]
 
 
 def one_cell(command: str, input_size: int, seed: int, options: CellOptions) -> tuple[str, Params, list[str]]:
