@@ -21,7 +21,7 @@ FIGURES = {
 }
 
 
-@pytest.mark.parametrize("format", ["png", "svg"])
+@pytest.mark.parametrize("format", ["png", "svg", "pdf"])
 @pytest.mark.parametrize("name", FIGURES)
 def test_the_same_figure_gives_the_same_bytes(name, format):
     fig = FIGURES[name]()
@@ -47,10 +47,18 @@ def test_another_process_gives_the_same_bytes():
 
 def test_files_hold_no_date_and_no_version():
     fig = FIGURES["saturation"]()
-    png, svg = plotting.render(fig), plotting.render(fig, "svg")
+    png, svg, pdf = (plotting.render(fig, format) for format in ("png", "svg", "pdf"))
     assert b"Software" not in png
     assert matplotlib.__version__.encode() not in svg
+    assert matplotlib.__version__.encode() not in pdf
     assert b"date>" not in svg
+    assert b"CreationDate" not in pdf
+
+
+def test_the_fonts_of_a_pdf_are_true_type():
+    pdf = plotting.render(FIGURES["saturation"](), "pdf")
+    assert b"/FontFile2" in pdf  # what TrueType outlines are embedded as
+    assert b"/Type3" not in pdf
 
 
 def test_a_users_settings_do_not_change_the_picture():
@@ -73,7 +81,7 @@ def test_save_figure_writes_each_format(tmp_path):
 
 
 def test_nothing_is_written_if_a_format_is_not_known(tmp_path):
-    with pytest.raises(UnknownNameError, match="formats='bmp' is not known; choose from png, svg"):
+    with pytest.raises(UnknownNameError, match="formats='bmp' is not known; choose from png, svg, pdf"):
         plotting.save_figure(plotting.new_figure(), tmp_path / "x", ("png", "bmp"))
     assert not list(tmp_path.iterdir())
 

@@ -19,18 +19,20 @@ from gatescope.storage.atomic import atomic_write
 _METADATA: dict[str, dict[str, Any]] = {
     "png": {"Software": None},
     "svg": {"Date": None, "Creator": None, "Format": None, "Type": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
 
 
 def render(fig: Figure, format: str = "png", *, dpi: float = 150) -> bytes:
-    r"""Return the bytes of a figure as a PNG or SVG file; the same figure gives the same bytes.
+    r"""Return the bytes of a figure as a PNG, SVG or PDF file; the same figure gives the same bytes.
 
     Parameters
     ----------
     fig : Figure
-    format : {"png", "svg"}
+    format : {"png", "svg", "pdf"}
+        Fonts in a PDF are TrueType, as journals ask.
     dpi : float
-        Pixels per inch of a PNG, and of images inside an SVG.
+        Pixels per inch of a PNG, and of images inside an SVG or PDF.
 
     Examples
     --------
@@ -81,7 +83,7 @@ def save_figure(
     fig : Figure
     path_without_suffix : path
         The format is appended: ``"out/decay"`` gives ``out/decay.png`` and ``out/decay.svg``.
-    formats : sequence of {"png", "svg"}
+    formats : sequence of {"png", "svg", "pdf"}
     dpi : float
         Pixels per inch.
 

@@ -48,7 +48,7 @@ def train(
         metavar="FILE",
     ),
     plot: Path | None = option(
-        None, "Png or svg file to draw the loss against the epoch in.  Default: none.", metavar="FILE"
+        None, "Png, svg or pdf file to draw the loss against the epoch in.  Default: none.", metavar="FILE"
     ),
     threads: ThreadsOption = None,
 ) -> None:
@@ -120,7 +120,7 @@ def _check_files(out: Path, checkpoint: Path, plot: Path | None, data: Path | No
     check_file("out", out, ".npz")
     check_file("checkpoint", checkpoint, ".npz")
     if plot is not None:
-        check_file("plot", plot, ".png", ".svg")
+        check_file("plot", plot, ".png", ".svg", ".pdf")
     check_not_read("out", _beside(out), data=data)
     if checkpoint == out:
         raise ValueRangeError(
