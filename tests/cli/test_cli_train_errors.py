@@ -56,7 +56,7 @@ BAD = [
     ),
     (["adding", "--checkpoint", "folder"], "--checkpoint 'folder' is a folder"),
     (["adding", "--checkpoint", "run.npz"], "is --out too"),
-    (["adding", "--plot", "curves.bmp"], "--plot 'curves.bmp' must end in .png, .svg or .pdf"),
+    (["adding", "--plot", "curves.bmp"], "--plot 'curves.bmp' must end in one of .png, .svg, .pdf"),
 ]
 
 

@@ -17,7 +17,8 @@ def check_file(argument: str, path: Path, *suffixes: str) -> None:
             "is a folder", argument=argument, seen=path, advice=f"name a file in it, as in {example}"
         )
     if path.suffix not in suffixes:
-        raise ValueRangeError(f"must end in {' or '.join(suffixes)}", argument=argument, seen=str(path))
+        endings = suffixes[0] if len(suffixes) == 1 else f"one of {', '.join(suffixes)}"
+        raise ValueRangeError(f"must end in {endings}", argument=argument, seen=str(path))
 
 
 def check_not_read(argument: str, path: Path, **read: Path | None) -> None:
