@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+import gatescope as gs
 from gatescope import cells
 from gatescope.errors import DtypeError, FileFormatError, UnknownNameError, ValueRangeError, WeightFormatError
 from gatescope.io.pytorch import load_torch
@@ -388,3 +389,22 @@ def test_live_projections_and_tensors_without_values():
     torch = sys.modules["torch"]
     with pytest.raises(WeightFormatError, match="source has no recurrent layer"):
         load_torch(torch.nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("lengths", [None, [20, 7]])
+def test_the_backward_direction_gives_what_pytorch_gives(lengths):
+    live = module("GRU", bidirectional=True).double()
+    torch = sys.modules["torch"]
+    inputs = np.random.default_rng(1).normal(size=(20, 2, 3))
+    rnn = torch.nn.utils.rnn
+    with torch.no_grad():
+        given = torch.from_numpy(inputs)
+        if lengths is None:
+            expected = live(given)[0].numpy()
+        else:
+            expected = rnn.pad_packed_sequence(live(rnn.pack_padded_sequence(given, lengths))[0])[0].numpy()
+    for reverse, half in ((False, expected[..., :5]), (True, expected[..., 5:])):
+        params = load_torch(live, reverse=reverse)
+        assert params.reverse is reverse
+        trace = gs.run(params, inputs, lengths=lengths)
+        np.testing.assert_allclose(trace.outputs[trace.mask], half[trace.mask], rtol=1e-12, atol=1e-14)

@@ -17,7 +17,7 @@ from gatescope.checks.arrays import (
     rectangular,
 )
 from gatescope.checks.dtypes import FLOATS
-from gatescope.checks.numbers import check_result
+from gatescope.checks.numbers import check_flag, check_result
 from gatescope.datatypes import Array, Batch, Params, Trace
 from gatescope.datatypes.batch import if_batch_first
 from gatescope.datatypes.params import WEIGHT_NAMES
@@ -59,6 +59,7 @@ def check_params(params: Any, *, any_device: bool = False) -> Cell:
             )
         raise DtypeError(argument="params", seen=type(params), advice=advice)
     cell = get(params.cell)
+    check_flag("params.reverse", params.reverse)
     weights = {name: check_saved(name, getattr(params, name)) for name in WEIGHT_NAMES}
     _check_one_device(weights, any_device)
     for name in ("weight_ih", "weight_hh"):
@@ -172,6 +173,12 @@ def check_trace(trace: Any, params: Params, cell: Cell) -> None:
     if trace.cell != params.cell:
         raise ShapeError(
             f"was made by a {trace.cell!r} cell, but `params` are of a {params.cell!r}",
+            argument="trace",
+            advice="run these params first",
+        )
+    if trace.reverse != params.reverse:
+        raise ValueRangeError(
+            f"was made with reverse={trace.reverse}, but `params` have reverse={params.reverse}",
             argument="trace",
             advice="run these params first",
         )

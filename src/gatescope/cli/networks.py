@@ -63,12 +63,13 @@ def read_weights(files: Sequence[Path], options: WeightOptions) -> tuple[dict[st
                 layer=options.layer or 0,
                 nonlinearity=options.nonlinearity,
                 prefix=options.prefix,
+                reverse=options.reverse,
                 dtype=options.dtype,
             )
         if len(by_label[label].gate_names) == 1:
             vanilla.append(label)
     if files and not foreign:
-        others = {"prefix": options.prefix, "nonlinearity": options.nonlinearity}
+        others = {name: value for name, value in options.of_files().items() if name != "layer"}
         refuse(others, "is for PyTorch files, and `weights` names none")
         if not layered:
             refuse(

@@ -73,6 +73,9 @@ class WeightOptions:
     nonlinearity: str | None = option(
         None, "Activation of an RNN in a PyTorch file, which does not say: tanh or relu.  Default: tanh."
     )
+    reverse: bool = option(
+        False, "Take the backward direction of a bidirectional layer in a PyTorch file.", "--reverse"
+    )
     hidden_size: int | None = option(None, f"Units of a fresh cell.  Default: {DEFAULT_UNITS}.")
     init: str | None = option(
         None,
@@ -87,7 +90,12 @@ class WeightOptions:
 
     def of_files(self) -> dict[str, Any]:
         """Return the options that are for weights from files alone."""
-        return {"layer": self.layer, "prefix": self.prefix, "nonlinearity": self.nonlinearity}
+        return {
+            "layer": self.layer,
+            "prefix": self.prefix,
+            "nonlinearity": self.nonlinearity,
+            "reverse": self.reverse or None,
+        }
 
     def of_fresh(self) -> dict[str, Any]:
         """Return the options that are for fresh cells alone."""

@@ -33,6 +33,10 @@ class Params(Result):
     weight_hh : (G*H, H)
     bias_ih, bias_hh : (G*H,)
         Arrays of NumPy or, after `to_device`, of the GPU.
+    reverse : bool
+        Whether this is the backward direction of a bidirectional layer, which takes each sequence from its last step
+        to its first.  `run` and `backprop` take and return everything in the order of the inputs all the same.
+        Measurements count steps and lags as the cell takes them: step 1 is the last of the inputs.
     """
 
     cell: str
@@ -40,6 +44,7 @@ class Params(Result):
     weight_hh: Array
     bias_ih: Array
     bias_hh: Array
+    reverse: bool = False
 
     @property
     def gate_names(self) -> tuple[str, ...]:
@@ -94,6 +99,7 @@ class Params(Result):
         ]
         sizes = f"{counted(self.input_size, 'input')}, {counted(self.hidden_size, 'unit')}"
         title = f"{self.cell}, {sizes}, {counted(self.count(), 'parameter')}, {self.dtype}"
+        title += ", backward direction" if self.reverse else ""
         return Table(("gate", *(f"rms of {name}" for name in WEIGHT_NAMES)), rows, title)
 
     def _derived(self) -> dict[str, Any]:

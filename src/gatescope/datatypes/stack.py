@@ -14,7 +14,7 @@ from gatescope.checks.numbers import set_checked
 from gatescope.datatypes.batch import Head
 from gatescope.datatypes.params import WEIGHT_NAMES, Params
 from gatescope.datatypes.result import Result
-from gatescope.errors import ShapeError
+from gatescope.errors import ShapeError, ValueRangeError
 from gatescope.reporting.table import Table
 from gatescope.reporting.text import counted
 
@@ -39,6 +39,8 @@ class Stack(Result):
     ------
     ShapeError
         If the sizes do not fit each other.
+    ValueRangeError
+        If a layer is the backward direction of a bidirectional one.
 
     Examples
     --------
@@ -59,6 +61,14 @@ class Stack(Result):
         set_checked(self, heads=tuple(Head(*head) for head in self.heads))
         if not self.layers:
             raise ShapeError("is empty", argument="layers", advice="give at least one Params")
+        for k, layer in enumerate(self.layers):
+            if layer.reverse:
+                raise ValueRangeError(
+                    "is a backward direction, which models that are trained here do not have",
+                    argument=f"layers[{k}].reverse",
+                    seen=True,
+                    advice="run and measure it by itself, or give a forward layer",
+                )
         for k, (below, above) in enumerate(pairwise(self.layers)):
             if above.input_size != below.hidden_size:
                 raise ShapeError(

@@ -30,7 +30,7 @@ class Trace(Result):
     cell : str
     inputs : (T, B, I)
     states : (T+1, B, S, H)
-        Index 0 is the initial state.
+        Index 0 is the initial state, index t + 1 the state after the step that read ``inputs[t]``.
     gates : (T, B, K, H)
         The saved values, in the order of `gate_names`: activations, not pre-activations.
     lengths : (B,) int64
@@ -42,6 +42,10 @@ class Trace(Result):
     gate_ranges : tuple of ((float, float) or None), or None
         What each of `gate_names` can be by the cell's equations: ``(0.0, 1.0)`` for a sigmoid, ``(-1.0, 1.0)`` for a
         tanh, None for anything else.  None as a whole: not said.
+    reverse : bool
+        Whether the cell took the steps of each sequence from the last to the first.  Inputs, states and gates are in
+        the order of the inputs all the same; past the end of a sequence, where this run has not begun yet, the states
+        are the initial one.
     """
 
     cell: str
@@ -53,6 +57,7 @@ class Trace(Result):
     gate_names: tuple[str, ...]
     clamp: Array | None = None
     gate_ranges: tuple[tuple[float, float] | None, ...] | None = None
+    reverse: bool = False
 
     def to_host(self) -> Trace:
         """Return the trace in NumPy arrays, itself if it is; waits for the run to end."""
@@ -81,8 +86,31 @@ class Trace(Result):
     @property
     def final_state(self) -> Array:
         """(B, S, H) view: the state after the last step of each sequence."""
-        final: Array = self.states[self.states.shape[0] - 1]
+        last = 1 if self.reverse else self.states.shape[0] - 1
+        final: Array = self.states[last]
         return final
+
+    def as_taken(self) -> Trace:
+        """Return the trace with the steps in the order in which the cell took them; itself unless `reverse`."""
+        if not self.reverse:
+            return self
+        return dataclasses.replace(
+            self,
+            inputs=turned(self.inputs, self.lengths),
+            states=states_as_taken(self.states, self.lengths),
+            gates=turned(self.gates, self.lengths),
+            reverse=False,
+        )
+
+    def as_given(self) -> Trace:
+        """Return a trace whose steps are as the cell took them, last input first, in the order of the inputs."""
+        return dataclasses.replace(
+            self,
+            inputs=turned(self.inputs, self.lengths),
+            states=states_as_given(self.states, self.lengths),
+            gates=turned(self.gates, self.lengths),
+            reverse=True,
+        )
 
     @property
     def mask(self) -> NDArray[np.bool_]:
@@ -121,3 +149,42 @@ class Trace(Result):
     def sigmoid_names(self) -> tuple[str, ...]:
         """Names of the gates that go from 0 (shut) to 1 (open)."""
         return tuple(name for name in self.gate_names if self.bounds(name) == (0, 1))
+
+
+def turned(array: Array, lengths: Array) -> Array:
+    """Return an array (T, B, ...) with the steps of each sequence in the other order; what lies past its end stays.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gatescope.datatypes.trace import turned
+    >>> turned(np.array([[1, 4], [2, 5], [3, 0]]), np.array([3, 2])).T.tolist()
+    [[3, 2, 1], [5, 4, 0]]
+    """
+    step = np.arange(array.shape[0])[:, None]
+    source = np.where(step < lengths, lengths - 1 - step, step)
+    return _rows(array, source)
+
+
+def states_as_given(states: Array, lengths: Array) -> Array:
+    """Return the states (T+1, B, ...) of a backward direction, as the cell took the steps, in the order of the inputs.
+
+    Past the end of a sequence, where the run has not begun yet, they are the initial state.
+    """
+    step = np.arange(states.shape[0])[:, None]
+    return _rows(states, np.where((step > 0) & (step <= lengths), lengths + 1 - step, 0))
+
+
+def states_as_taken(states: Array, lengths: Array) -> Array:
+    """Return the states (T+1, B, ...) of a backward direction, in the order of the inputs, as the cell took the steps.
+
+    Past the end of a sequence they keep their last value, as those of a forward run do.
+    """
+    step = np.arange(states.shape[0])[:, None]
+    final = np.minimum(lengths, 1)  # of a sequence without steps that is the initial state
+    return _rows(states, np.where(step == 0, 0, np.where(step <= lengths, lengths + 1 - step, final)))
+
+
+def _rows(array: Array, source: Array) -> Array:
+    """Return ``array[source[t, b], b]`` for every step t and sequence b."""
+    return np.ascontiguousarray(array[source, np.arange(array.shape[1])])

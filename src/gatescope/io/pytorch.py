@@ -61,7 +61,8 @@ def load_torch(
     nonlinearity : {"tanh", "relu"}, optional
         Of an RNN, which its weights do not state.  Default: the module's own, and tanh for files and mappings.
     reverse : bool
-        Take the backward direction of a bidirectional layer.
+        Take the backward direction of a bidirectional layer.  ``Params.reverse`` says so from then on: `run` applies it
+        to each sequence from its last step to its first, and returns what it gives in the order of the inputs.
     prefix : str, optional
         What precedes ``weight_ih_l0`` in the names, for example ``"encoder.lstm."``; the last dot may be left
         out.  It is found where there is one only.
@@ -121,7 +122,9 @@ def load_torch(
     for kind in ("bias_ih", "bias_hh"):
         weights.setdefault(kind, np.zeros(len(weights["weight_hh"]), common))
     provenance |= {"layer": layer, "prefix": prefix, "reverse": reverse, "gatescope": __version__}
-    return Params(cell=_cell(blocks, source, prefix, nonlinearity), provenance=provenance, **weights)
+    return Params(
+        cell=_cell(blocks, source, prefix, nonlinearity), reverse=reverse, provenance=provenance, **weights
+    )
 
 
 def _open(source: object) -> tuple[Mapping[str, Any], _Wrong, dict[str, Any]]:

@@ -194,6 +194,13 @@ def to_device(params: Params) -> Params:
     """
     check_device("cuda")
     check_params(params, any_device=True)
+    if params.reverse:
+        raise DeviceError(
+            "is a backward direction, whose results are put into the order of the inputs on the host",
+            argument="params.reverse",
+            seen=True,
+            advice="give the params on the host, with `device`='cuda'",
+        )
     if params.on_device:
         return params
     gpu = _gpu()

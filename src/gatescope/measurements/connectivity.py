@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from gatescope.cells.registry import Cell
 from gatescope.checks.arrays import check_ascending
 from gatescope.checks.numbers import check_choice
 from gatescope.datatypes import Array, Params
@@ -98,6 +99,17 @@ def connectivity(
     >>> conn.log_norm.shape, bool(np.isnan(conn.row(9)[10:]).all()), bool(np.isfinite(conn.row(49)).all())
     ((2, 50, 1), True, True)
     """
+
+    def check(cell: Cell, weights: Params) -> None:
+        directions_of(cell, weights, cell.states[0], NORMS, norm, unit, seed)
+        if weights.reverse:
+            raise ValueRangeError(
+                "is a backward direction, and the steps of this measurement are those of a forward one",
+                argument="params.reverse",
+                seen=True,
+                advice="give inputs[::-1] and dataclasses.replace(params, reverse=False), and read the steps from the end",
+            )
+
     with prepare(
         params,
         inputs,
@@ -108,7 +120,7 @@ def connectivity(
         threads=threads,
         progress=progress,
         resume=resume,
-        check=lambda cell, weights: directions_of(cell, weights, cell.states[0], NORMS, norm, unit, seed),
+        check=check,
     ) as problem:
         return measure(problem, target_steps=target_steps, source_steps=source_steps, norm=norm, unit=unit)
 

@@ -336,7 +336,7 @@ class _Model:
             state = np.array(states[-1])
         self.done()
         rows = np.arange(self.problem.batch)
-        return self.problem.part(rows, begin, self.length, initial_state=state).trace()
+        return self.problem.part(rows, begin, self.length, initial_state=state).trace().as_taken()
 
     def _verdict(self, exponent: float, error: float, bound: float, trace: Trace) -> str:
         if abs(exponent) <= max(bound, 3 * np.nan_to_num(error)):

@@ -26,7 +26,7 @@ from gatescope.datatypes import Array, Params, Trace
 from gatescope.errors import ValueRangeError
 from gatescope.kernels.device import Device, device_for, device_of, threads_for
 from gatescope.recurrence.clamping import apply_clamp, clamp_values
-from gatescope.recurrence.input_stream import Series, open_series, part_of
+from gatescope.recurrence.input_stream import Series, open_series, part_of, turned_series
 from gatescope.recurrence.recompute import NotFiniteError, Replay, check_states
 from gatescope.recurrence.run import make_trace, run_provenance
 from gatescope.storage.resumable import Resumable, digest
@@ -44,7 +44,8 @@ class Problem:
         On the host, with the clamps applied.
     cell : Cell
     series : Series
-        Inputs (T, B, I), open, in the weights' dtype.
+        Inputs (T, B, I), open, in the weights' dtype, in the order in which the cell takes them: of a backward
+        direction (``params.reverse``) each sequence begins with its last step.
     initial_state : (B, S, H)
         In the weights' dtype.
     lengths : (B,) int64
@@ -160,10 +161,11 @@ class Problem:
             begin = end
 
     def trace(self) -> Trace:
-        """Return a run over the whole series, all of which is in memory then."""
+        """Return a run over the whole series, all of which is in memory then, in the order of the inputs."""
         inputs = self.series.read(0, self.steps)
         arrays = self.open_device().run(inputs, self.initial_state, self.lengths)
-        return make_trace(self.cell, arrays, self.clamp, self.provenance()).to_host()
+        trace = make_trace(self.cell, arrays, self.clamp, self.provenance()).to_host()
+        return trace.as_given() if self.params.reverse else trace
 
     def bar(self, total: int, what: str, *, unit: str = "step", initial: int = 0) -> Any:
         """Return a progress bar on stderr, which shows nothing unless `progress` is set and it is a terminal."""
@@ -266,10 +268,10 @@ def prepare(
                 argument="resume",
                 advice="leave it out, or measure the sequences one at a time",
             )
-        yield Problem(
+        problem = Problem(
             params=params,
             cell=cell,
-            series=series,
+            series=turned_series(series, sizes) if params.reverse else series,
             initial_state=state,
             lengths=sizes,
             longest=int(sizes.max()),
@@ -280,6 +282,13 @@ def prepare(
             progress=progress,
             resume=resume,
         )
+        try:
+            yield problem
+        except NotFiniteError as error:
+            if not params.reverse:
+                raise
+            text = f"{error} (steps are counted from the end of the inputs, as a backward direction takes them)"
+            raise error.restated(text) from error
 
 
 def by_length(

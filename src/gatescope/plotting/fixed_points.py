@@ -190,7 +190,8 @@ def _check(points: Any, trace: Any) -> None:
 
 
 def _paths(trace: Trace, chosen: list[int]) -> list[Array]:
-    """Return the states of each sequence within its length, (T+1, n)."""
+    """Return the states of each sequence within its length, (T+1, n), in the order in which it went through them."""
+    trace = trace.as_taken()
     return [
         trace.states[: int(length) + 1, b, chosen].reshape(int(length) + 1, -1).astype(np.float64)
         for b, length in enumerate(trace.lengths)

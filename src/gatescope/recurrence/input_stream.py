@@ -126,6 +126,14 @@ def part_of(series: Series, sequences: Array, begin: int, end: int) -> Series:
     return _Part(series, sequences, begin, end)
 
 
+def turned_series(series: Series, lengths: Array) -> Series:
+    """Return an open series with the steps of each sequence from its last to its first; it stays open.
+
+    Past the end of a sequence there are zeros.
+    """
+    return _Turned(series, lengths)
+
+
 def in_memory(inputs: Array) -> Series:
     """Return a series of inputs (T, B, I) that have been checked."""
     return _Whole(inputs, own=True)
@@ -165,6 +173,23 @@ class _Part(Series):
     def read(self, begin: int, end: int) -> Array:
         whole = self._series.read(self._begin + begin, self._begin + end)
         return np.ascontiguousarray(whole[:, self._sequences])
+
+
+class _Turned(Series):
+    """A series that is read from the end of each sequence; somebody else closes it."""
+
+    def __init__(self, series: Series, lengths: Array) -> None:
+        self.steps, self.batch, self.input_size = series.steps, series.batch, series.input_size
+        self.dtype, self.memory_bytes = series.dtype, series.memory_bytes
+        self._series, self._lengths = series, lengths
+
+    def read(self, begin: int, end: int) -> Array:
+        piece = np.zeros((end - begin, self.batch, self.input_size), self.dtype)
+        for length in np.unique(self._lengths[self._lengths > begin]):
+            rows = np.flatnonzero(self._lengths == length)
+            low, high = max(0, int(length) - end), int(length) - begin
+            piece[: high - low, rows] = self._series.read(low, high)[::-1, rows]
+        return piece
 
 
 class _Whole(Series):

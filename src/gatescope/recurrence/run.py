@@ -7,11 +7,12 @@ from typing import Any
 
 from gatescope.cells.ranges import gate_ranges
 from gatescope.cells.registry import Cell
-from gatescope.checks.arrays import check_host
+from gatescope.checks.arrays import check_host, on_device
 from gatescope.checks.network import check_lengths, check_params, check_trace
 from gatescope.datatypes import Array, Gradients, Params, Trace
 from gatescope.datatypes.params import WEIGHT_NAMES
-from gatescope.errors import ShapeError
+from gatescope.datatypes.trace import states_as_given, turned
+from gatescope.errors import DeviceError, ShapeError
 from gatescope.kernels.device import (
     check_fast_activations,
     device_for,
@@ -39,7 +40,9 @@ def run(
     Parameters
     ----------
     params : Params
-        Float32 or float64; the kernels compute in that precision.  On the GPU after `to_device`.
+        Float32 or float64; the kernels compute in that precision.  On the GPU after `to_device`.  Those of a backward
+        direction (``params.reverse``) take each sequence from its last step to its first; the trace is in the order of
+        the inputs, and ``trace.final_state`` the state after the first of them.
     inputs : (T, B, I) or (T, I) array_like of real numbers
         Converted to the weights' dtype.  (T, I) is one sequence and comes back as B = 1.  An array that needs no
         conversion is not copied: the trace looks at it, so leave it as it is until `backprop` is done.  For the
@@ -99,6 +102,10 @@ def run(
     first_state = computer.take_state("initial_state", initial_state, batch)
     sizes = check_lengths(check_host("lengths", lengths), steps, batch)
     sources = run_provenance(device, params, values, **_fast(fast))
+    if params.reverse:
+        _check_turnable("inputs", x)
+        turned_run = computer.run(turned(x, sizes), first_state, sizes)
+        return make_trace(cell, turned_run, values, sources).to_host().as_given()
     trace = make_trace(cell, computer.run(x, first_state, sizes), values, sources)
     return trace if params.on_device else trace.to_host()
 
@@ -139,7 +146,8 @@ def backprop(
     -------
     Gradients
         In NumPy arrays if the weights are; with weights on the GPU its arrays stay there until ``to_host()``.
-        Past the end of a sequence its adjoint is the final adjoint and its input gradient is 0.
+        Past the end of a sequence its adjoint is the final adjoint and its input gradient is 0; of a backward
+        direction (``params.reverse``), whose states there are the initial one, its adjoint is that of the initial state.
 
     Raises
     ------
@@ -172,7 +180,12 @@ def backprop(
     computer = device_for(device, cell, clamped, threads, fast_activations=fast)
     output_adjoint = computer.take_output_adjoint(output_adjoint, trace)
     final_adjoint = computer.take_state("final_adjoint", final_adjoint, trace.inputs.shape[1])
-    gradients, d_inputs, d_initial, adjoint = computer.backprop(trace, output_adjoint, final_adjoint)
+    if params.reverse and output_adjoint is not None:
+        _check_turnable("output_adjoint", output_adjoint)
+        output_adjoint = turned(output_adjoint, trace.lengths)
+    gradients, d_inputs, d_initial, adjoint = computer.backprop(
+        trace.as_taken(), output_adjoint, final_adjoint
+    )
     clear_clamped(gradients, values)
     sources = run_provenance(device, params, values, **_fast(fast))
     gradient = dataclasses.replace(
@@ -181,7 +194,26 @@ def backprop(
     result = Gradients(
         params=gradient, inputs=d_inputs, initial_state=d_initial, adjoint=adjoint, provenance=sources
     )
-    return result if params.on_device else result.to_host()
+    if params.on_device:
+        return result
+    result = result.to_host()
+    if not params.reverse:
+        return result
+    return dataclasses.replace(
+        result,
+        inputs=turned(result.inputs, trace.lengths),
+        adjoint=states_as_given(result.adjoint, trace.lengths),
+    )
+
+
+def _check_turnable(name: str, array: Any) -> None:
+    """Refuse an array on a device where the steps have to be put into another order."""
+    if on_device(array):
+        raise DeviceError(
+            "is on the GPU, but `params` are a backward direction, whose steps are turned round on the host",
+            argument=name,
+            advice="give a NumPy array",
+        )
 
 
 def make_trace(
@@ -209,6 +241,7 @@ def run_provenance(device: str, params: Params, clamp: Array | None, **more: Any
         **device_metadata(device),
         dtype=params.dtype.name,
         seed=params.provenance.get("seed"),
+        **({"reverse": True} if params.reverse else {}),
         **more,
         **clamp_metadata(params, clamp),
     )
