@@ -70,16 +70,18 @@ def test_a_trace_does_not_take_the_place_of_what_it_is_of(run, invoke, tmp_path)
 
 @pytest.mark.parametrize(("file", "model"), [("run.npz", "best"), ("stack.npz", "model")])
 @pytest.mark.parametrize("layer", [0, 1])
-def test_the_weights_are_those_of_the_layer(file, model, layer, run, invoke, tmp_path):
-    options = ["--weights", file, "--layer", layer, "--inputs", f"x{2 + layer}.npy", "--threads", 1]
+def test_the_weights_are_those_of_the_layer_on_what_comes_up_to_it(file, model, layer, run, invoke, tmp_path):
+    options = ["--weights", file, "--layer", layer, "--inputs", "x2.npy", "--threads", 1]
     done = invoke("run", *options)
     assert done.exit_code == 0, done.output
-    params = getattr(run, model).layers[layer]
-    expected = gs.run(params, np.load(tmp_path / f"x{2 + layer}.npy"))
+    layers, inputs = getattr(run, model).layers, np.load(tmp_path / "x2.npy")
+    if layer:
+        inputs = gs.run(layers[0], inputs).outputs
+    expected = gs.run(layers[layer], inputs)
     trace = gs.load(tmp_path / "trace.npz")
     np.testing.assert_array_equal(trace.states, expected.states)
-    assert f"{file}: layer {layer} of 2, {params.cell} of" in done.stderr
-    assert ("its inputs have to be the outputs of layer 0, 3 numbers a step" in done.stderr) == bool(layer)
+    assert f"{file}: layer {layer} of 2, {layers[layer].cell} of" in done.stderr
+    assert ("layer 0 is run on the inputs, and layer 1 gets what comes out" in done.stderr) == bool(layer)
 
 
 def test_its_dtype_can_be_another(run, invoke, tmp_path):
@@ -89,14 +91,87 @@ def test_its_dtype_can_be_another(run, invoke, tmp_path):
 
 
 def test_the_layer_is_that_of_every_file_that_has_layers(run, invoke, tmp_path):
-    run.best.layers[1].save(tmp_path / "own.npz")
-    second = {name.replace("l0", "l1"): value for name, value in torch_weights(3, 2, inputs=3).items()}
-    np.savez(tmp_path / "torch.npz", **second)
+    gs.init("gru", input_size=2, hidden_size=3, seed=1).save(tmp_path / "own.npz")
+    second = {name.replace("l0", "l1"): value for name, value in torch_weights(3, 4, inputs=4).items()}
+    np.savez(tmp_path / "torch.npz", **torch_weights(3, 4, inputs=2), **second)
     files = [part for name in ("own", "run", "torch") for part in ("--weights", f"{name}.npz")]
-    done = invoke("compare", *files, "--layer", 1, "--inputs", "x3.npy")
+    done = invoke("compare", *files, "--layer", 1, "--inputs", "x2.npy")
     assert done.exit_code == 0, done.output
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("run.npz: layer 1 of 2, lstm of 4 units")
+    model, *below = done.stderr.splitlines()
+    assert model.startswith("run.npz: layer 1 of 2, lstm of 4 units")
+    assert [line.partition(":")[0] for line in below] == ["run", "torch"]
+    inputs = np.load(tmp_path / "x2.npy")
+    for label, first in (("run", run.best.layers[0]), ("torch", gs.load_torch(tmp_path / "torch.npz"))):
+        trace = gs.load(tmp_path / "gatescope-out" / "data" / f"trace_{label}.npz")
+        np.testing.assert_array_equal(trace.inputs, gs.run(first, inputs).outputs)
+    del second["weight_hh_l1"]
+    np.savez(tmp_path / "torch.npz", **torch_weights(3, 4, inputs=2), **second)
+    done = invoke("run", "--weights", "torch.npz", "--layer", 1, "--inputs", "x2.npy")
+    assert done.exit_code == 2
+    assert "has no entry 'weight_hh_l1', which layer 1 needs" in done.stderr
+
+
+def test_the_half_life_of_an_upper_layer_is_that_on_its_real_inputs(invoke, tmp_path):
+    source = torch_weights(
+        4, 5, inputs=5
+    )  # as of nn.LSTM(5, 5, 2): the raw series has the width of both layers
+    source |= {
+        name.replace("l0", "l1"): value for name, value in torch_weights(4, 5, inputs=5, seed=1).items()
+    }
+    np.savez(tmp_path / "w.npz", **source)
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((80, 1, 5)))
+    done = invoke(
+        "measure", "half-life", "--weights", "w.npz", "--layer", 1, "--inputs", "x.npy", "--dtype", "float64"
+    )
+    assert done.exit_code == 0, done.output
+    lower, upper = (gs.load_torch(source, layer=k, dtype="float64") for k in range(2))
+    raw = np.load(tmp_path / "x.npy")
+    measured = gs.load(tmp_path / "gatescope-out" / "half_life.npz")
+    assert measured == gs.half_life(upper, gs.run(lower, raw).outputs)
+    assert measured != gs.half_life(upper, raw)
+
+
+def test_a_layer_without_those_below_it_is_refused(invoke, tmp_path):
+    second = {name.replace("l0", "l1"): value for name, value in torch_weights(3, 4, inputs=4).items()}
+    np.savez(tmp_path / "torch.npz", **second)
+    np.save(tmp_path / "x4.npy", np.ones((9, 4)))
+    done = invoke("run", "--weights", "torch.npz", "--layer", 1, "--inputs", "x4.npy")
+    assert done.exit_code == 2
+    assert (
+        "'torch.npz' has no layer 0, whose outputs go up to --layer 1; save the whole state_dict"
+        in done.stderr
+    )
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_bidirectional_file(layer, reverse, invoke, tmp_path):
+    both = {}
+    for number, inputs in ((0, 2), (1, 10)):
+        for seed, direction in enumerate(("", "_reverse")):
+            for name, value in torch_weights(4, 5, inputs=inputs, seed=2 * number + seed).items():
+                both[f"{name.replace('l0', f'l{number}')}{direction}"] = value
+    np.savez(tmp_path / "torch.npz", **both)
+    lengths = np.array([30, 12, 30])
+    x = np.random.default_rng(0).standard_normal((30, 3, 2)).astype(np.float32)
+    np.savez(tmp_path / "x.npz", inputs=x, lengths=lengths)
+    options = ["--reverse"] if reverse else []
+    done = invoke("run", "--weights", "torch.npz", "--layer", layer, "--inputs", "x.npz", *options)
+    assert done.exit_code == 0, done.output
+    direction = "the forward direction" if reverse else "the backward direction (--reverse)"
+    above = "" if layer else "; layer 1 (--layer)"
+    assert f"torch.npz: not used: {direction}{above}" in done.stderr.splitlines()
+    if layer:
+        halves = [
+            gs.run(gs.load_torch(both, reverse=way), x, lengths=lengths).outputs for way in (False, True)
+        ]
+        x = np.concatenate(halves, axis=2)
+    expected = gs.run(gs.load_torch(both, layer=layer, reverse=reverse), x, lengths=lengths)
+    trace = gs.load(tmp_path / "trace.npz")
+    np.testing.assert_allclose(
+        trace.outputs[trace.mask], expected.outputs[expected.mask], rtol=1e-5, atol=1e-6
+    )
+    assert trace.reverse is reverse
 
 
 BAD = [
@@ -105,7 +180,7 @@ BAD = [
         "--layer 2 is no layer of 'run.npz', which has 0 (gru of 3 units), 1 (lstm of 4 units)",
     ),
     (["--layer", "-1"], "--layer -1 is no layer of 'run.npz'"),
-    (["--layer", "1"], "has 2 numbers a step, but run takes 3"),
+    (["--reverse"], "--reverse is for PyTorch files"),
     (["--prefix", "net"], "--prefix 'net' is for PyTorch files"),
     (["--nonlinearity", "relu"], "--nonlinearity 'relu' is for PyTorch files"),
 ]

@@ -9,7 +9,7 @@ import pytest
 
 import gatescope as gs
 from gatescope.datatypes import Batch, Fit, GradientFlow, Gradients, Params, Result, Trace
-from gatescope.errors import FileFormatError, OutputError
+from gatescope.errors import DtypeError, FileFormatError, OutputError
 from gatescope.storage.npz import read_npz, write_npz
 
 
@@ -273,3 +273,13 @@ def test_params_views():
         gs.UnknownNameError, match="no 'q'; lstm has weights for the gates 'i', 'f', 'g', 'o'"
     ):
         params.gate("q")
+
+
+def test_save_says_which_argument_comes_first(tmp_path):
+    params = gs.init("gru", input_size=1, hidden_size=4)
+    with pytest.raises(
+        DtypeError, match=r"path is a Params; the path comes first: gatescope\.save\(path, result\)"
+    ):
+        gs.save(params, tmp_path / "a.npz")
+    with pytest.raises(DtypeError, match="result is a dict; give what gatescope returned"):
+        gs.save(tmp_path / "a.npz", {"a": 1})

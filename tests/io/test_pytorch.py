@@ -14,6 +14,9 @@ from gatescope import cells
 from gatescope.errors import DtypeError, FileFormatError, UnknownNameError, ValueRangeError, WeightFormatError
 from gatescope.io.pytorch import load_torch
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*tanh is assumed"
+)  # test_pytorch_entries.py tests the warning
 BLOCKS = {"rnn": 1, "gru": 3, "lstm": 4}
 FIELDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 

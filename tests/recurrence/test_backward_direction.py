@@ -58,9 +58,7 @@ def test_gradients_are_those_of_the_reversed_sequences(lengths):
         expected = gs.backprop(case.params, own, output_adjoint=output_adjoint, final_adjoint=final_adjoint)
         weights = weights + expected.params.weight_hh
         np.testing.assert_allclose(grads.inputs[:length, b], expected.inputs[::-1, 0], rtol=1e-12, atol=1e-14)
-        np.testing.assert_allclose(
-            grads.initial_state[b], expected.initial_state[0], rtol=1e-12, atol=1e-14
-        )
+        np.testing.assert_allclose(grads.initial_state[b], expected.initial_state[0], rtol=1e-12, atol=1e-14)
         np.testing.assert_allclose(
             grads.adjoint[1 : length + 1, b], expected.adjoint[:0:-1, 0], rtol=1e-12, atol=1e-14
         )
@@ -82,13 +80,15 @@ def test_every_measurement_looks_at_the_reversed_sequences():
         of_params = measure(params, x, **options)
         assert of_params.provenance["reverse"] is True
         assert of_params == measure(case.params, turned, **options), measure.__name__
-    assert gs.gradient_flow(params, iter(x)) == gs.gradient_flow(case.params, turned)
+    assert gs.gradient_flow(params, iter(x[:, None])) == gs.gradient_flow(case.params, turned)
     padded = gs.gradient_flow(params, x, lengths=[60, 20, 5])
     by_hand = np.zeros_like(x)
     for b, length in enumerate([60, 20, 5]):
         by_hand[:length, b] = x[:length, b][::-1]
     assert padded == gs.gradient_flow(case.params, by_hand, lengths=[60, 20, 5])
-    with pytest.raises(ValueRangeError, match=r"params\.reverse=True is a backward direction.*inputs\[::-1\]"):
+    with pytest.raises(
+        ValueRangeError, match=r"params\.reverse=True is a backward direction.*inputs\[::-1\]"
+    ):
         gs.connectivity(params, x)
 
 
@@ -110,7 +110,9 @@ def test_it_is_saved_and_shown(tmp_path):
 
 def test_what_cannot_be_is_refused():
     case = Case("lstm")
-    with pytest.raises(ValueRangeError, match="trace was made with reverse=False, but `params` have reverse=True"):
+    with pytest.raises(
+        ValueRangeError, match="trace was made with reverse=False, but `params` have reverse=True"
+    ):
         gs.backprop(backward(case), case.run(), output_adjoint=case.output_adjoint)
     with pytest.raises(ValueRangeError, match=r"params\.reverse='False' must be True or False"):
         gs.run(dataclasses.replace(case.params, reverse="False"), case.inputs)

@@ -60,6 +60,8 @@ def check_params(params: Any, *, any_device: bool = False) -> Cell:
         raise DtypeError(argument="params", seen=type(params), advice=advice)
     cell = get(params.cell)
     check_flag("params.reverse", params.reverse)
+    if params.batch_first is not None:
+        check_flag("params.batch_first", params.batch_first)
     weights = {name: check_saved(name, getattr(params, name)) for name in WEIGHT_NAMES}
     _check_one_device(weights, any_device)
     for name in ("weight_ih", "weight_hh"):
@@ -114,10 +116,37 @@ def check_inputs(inputs: Any, params: Params) -> Array:
             seen=type(inputs),
             advice="give its arrays: batch.inputs, and batch.lengths as the lengths",
         )
-    array = check_array("inputs", inputs, params.dtype)
+    if hasattr(inputs, "batch_sizes") and hasattr(
+        inputs, "sorted_indices"
+    ):  # PyTorch's, which is not imported here
+        raise DtypeError(
+            argument="inputs",
+            seen=type(inputs),
+            advice="give the two that torch.nn.utils.rnn.pad_packed_sequence(inputs) returns, the padded inputs and "
+            "their `lengths`",
+        )
+    array = check_array("inputs", time_major(rectangular("inputs", inputs), params), params.dtype)
     if check_input_axes("inputs", array, params.input_size)[0] == 0:
         raise _no_steps("inputs", array)
     return array if array.ndim == 3 else array[:, None, :]
+
+
+def time_major(inputs: Any, params: Params) -> Any:
+    """Return an array of inputs with time first; ask where the weights' module had it second, and nobody said.
+
+    Inputs of two axes are one sequence, (T, I), whatever the module takes.
+    """
+    if params.batch_first is False or inputs.ndim != 3:
+        return inputs
+    if params.batch_first is None:
+        raise ShapeError(
+            "the module that the weights come from had batch_first=True",
+            argument="inputs",
+            seen=tuple(inputs.shape),
+            advice="give inputs.swapaxes(0, 1) with load_torch(..., batch_first=False), or load_torch(..., "
+            "batch_first=True) to give (B, T, I)",
+        )
+    return inputs.swapaxes(0, 1)
 
 
 def check_input_axes(name: str, array: Any, input_size: int) -> tuple[int, int, int]:

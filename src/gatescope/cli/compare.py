@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gatescope.cli.errors import naming
 from gatescope.cli.groups import command, option
 from gatescope.cli.inputs import check_width, read_inputs
-from gatescope.cli.networks import add_fresh, check_device_options, note, read_weights, refuse
+from gatescope.cli.networks import Network, add_fresh, check_device_options, note, read_weights, refuse
 from gatescope.cli.options import (
     DEFAULT_CELLS,
     DEFAULT_INIT,
@@ -24,9 +23,6 @@ from gatescope.cli.options import (
 from gatescope.cli.parsing import whole_numbers
 from gatescope.errors import ShapeError
 from gatescope.reporting.terminal import echo, on_terminal, print_table
-
-if TYPE_CHECKING:
-    from gatescope.datatypes import Params
 
 
 @command
@@ -72,15 +68,15 @@ def compare(
         names = DEFAULT_CELLS if cells is None else cells
         with naming(cell="--cells"):
             notes += add_fresh(by_label, names, inputs.values.shape[2], seed, network, optional=cells is None)
-    for label, params in by_label.items():
-        check_width(inputs, label, params)
+    for label, chosen in by_label.items():
+        check_width(inputs, label, chosen.input_size)
     drawn = _parse_units(units, by_label)
     check_folder(out, file_names(by_label, traces=traces))  # before the work, not after it
 
     note(notes)
     comparison = run_comparison(
-        by_label,
-        inputs.values,
+        {label: chosen.params for label, chosen in by_label.items()},
+        {label: chosen.fed(label, inputs, threads).values for label, chosen in by_label.items()},
         lengths=inputs.lengths,
         seed=seed,
         device=device,
@@ -118,11 +114,11 @@ def compare(
     echo(f"{len(files)} files in {out}; start with {files[-1]}")
 
 
-def _parse_units(text: str | None, by_label: dict[str, Params]) -> tuple[int, ...] | None:
+def _parse_units(text: str | None, by_label: dict[str, Network]) -> tuple[int, ...] | None:
     if text is None:
         return None
     units = tuple(whole_numbers("units", text, "0,5,9"))
-    least = min(params.hidden_size for params in by_label.values())
+    least = min(chosen.params.hidden_size for chosen in by_label.values())
     if any(not 0 <= unit < least for unit in units):
         raise ShapeError(
             f"must lie in 0..{least - 1}, the units of the smallest cell", argument="units", seen=text

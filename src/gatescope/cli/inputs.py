@@ -10,7 +10,7 @@ from gatescope.cli.options import InputOptions
 from gatescope.errors import ShapeError, ValueRangeError
 
 if TYPE_CHECKING:
-    from gatescope.datatypes import Array, Params
+    from gatescope.datatypes import Array
 
 MAPPED_BYTES = 1 << 24  # a shorter file is read whole
 
@@ -95,9 +95,9 @@ def _map(path: Path) -> Array | None:
     return array[:, None] if array.ndim == 1 else array
 
 
-def check_width(series: Series, label: str, params: Params) -> None:
-    """Refuse a series that has more or fewer numbers a step than the weights take, before any work is done."""
-    width, expected = series.values.shape[-1], params.input_size
+def check_width(series: Series, label: str, expected: int) -> None:
+    """Refuse a series that has more or fewer numbers a step than a network takes, before any work is done."""
+    width = series.values.shape[-1]
     if width == expected:
         return
     if series.path is None:

@@ -2,29 +2,72 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
 from gatescope.cli.errors import message, naming
 from gatescope.cli.options import DEFAULT_CELLS, DEFAULT_INIT, DEFAULT_UNITS, CellOptions, WeightOptions
 from gatescope.cli.parsing import cell_names
-from gatescope.errors import GatescopeError, ShapeError, ValueRangeError, WeightFormatError
+from gatescope.errors import (
+    NOTHING,
+    AccuracyWarning,
+    GatescopeError,
+    ShapeError,
+    ValueRangeError,
+    WeightFormatError,
+)
+from gatescope.reporting.terminal import working
+from gatescope.reporting.text import counted
 
 if TYPE_CHECKING:
+    from gatescope.cli.inputs import Series
     from gatescope.datatypes import Params
     from gatescope.datatypes.result import Result
 
 _SHOWN_NUMBERS = 6  # of the means and scales in a note
 
 
+class Network(NamedTuple):
+    """Weights that a command looks at, and what lies below them.
+
+    Attributes
+    ----------
+    params : Params
+    below : tuple of tuples of Params
+        The layers below, from the lowest, each with its directions; they are run on the inputs.
+    """
+
+    params: Params
+    below: tuple[tuple[Params, ...], ...] = ()
+
+    @property
+    def input_size(self) -> int:
+        """How many numbers a step the lowest layer takes."""
+        return (self.below[0][0] if self.below else self.params).input_size
+
+    def fed(self, label: str, series: Series, threads: int | None = None) -> Series:
+        """Return the series that the layers below make of one, and say so."""
+        from gatescope.recurrence.layers import outputs_of_layers
+
+        if not self.below:
+            return series
+        below = "layer 0 is" if len(self.below) == 1 else f"layers 0 to {len(self.below) - 1} are"
+        note([f"{label}: {below} run on the inputs, and layer {len(self.below)} gets what comes out"])
+        with working(f"running {counted(len(self.below), 'layer')} below"):
+            values = outputs_of_layers(self.below, series.values, lengths=series.lengths, threads=threads)
+        return series._replace(values=values)
+
+
 def refuse(options: Mapping[str, Any], problem: str, advice: str = "leave it out") -> None:
     """Refuse options that would be ignored, so that nobody takes the numbers for something else."""
     for name, value in options.items():
         if value is not None:
-            raise ValueRangeError(problem, argument=name, seen=value, advice=advice)
+            seen = NOTHING if value is True else value  # a flag was typed without one
+            raise ValueRangeError(problem, argument=name, seen=seen, advice=advice)
 
 
 def check_device_options(device: str, threads: int | None) -> None:
@@ -40,12 +83,11 @@ def note(lines: Sequence[str]) -> None:
         typer.echo(line, err=True)
 
 
-def read_weights(files: Sequence[Path], options: WeightOptions) -> tuple[dict[str, Params], list[str]]:
-    """Return weights by label, and notes: a nonlinearity that was assumed, a layer that was taken."""
-    from gatescope.io import load_torch
+def read_weights(files: Sequence[Path], options: WeightOptions) -> tuple[dict[str, Network], list[str]]:
+    """Return weights by label, and notes: a nonlinearity that was assumed, the layer taken, what was left out."""
     from gatescope.storage.npz import read_npz
 
-    by_label: dict[str, Params] = {}
+    by_label: dict[str, Network] = {}
     vanilla: list[str] = []  # labels of RNNs of PyTorch's, whose nonlinearity is not in the file
     notes: list[str] = []
     foreign = layered = False
@@ -58,15 +100,9 @@ def read_weights(files: Sequence[Path], options: WeightOptions) -> tuple[dict[st
                 layered |= bool(line)
                 continue
             foreign = True
-            by_label[label] = load_torch(
-                file,
-                layer=options.layer or 0,
-                nonlinearity=options.nonlinearity,
-                prefix=options.prefix,
-                reverse=options.reverse,
-                dtype=options.dtype,
-            )
-        if len(by_label[label].gate_names) == 1:
+            by_label[label], lines = _read_torch(file, options)
+            notes += lines
+        if len(by_label[label].params.gate_names) == 1:
             vanilla.append(label)
     if files and not foreign:
         others = {name: value for name, value in options.of_files().items() if name != "layer"}
@@ -85,21 +121,46 @@ def read_weights(files: Sequence[Path], options: WeightOptions) -> tuple[dict[st
     return by_label, notes
 
 
-def _read_own(file: Path, options: WeightOptions) -> tuple[Params, str]:
-    """Return weights that gatescope saved; of a model one layer, with a note that says which."""
+def _read_torch(file: Path, options: WeightOptions) -> tuple[Network, list[str]]:
+    """Return a layer of a PyTorch file with those below it, and notes: what is not used."""
+    from gatescope.io.pytorch import load_layers_below, load_torch
+
+    layer = options.layer or 0
+    common: dict[str, Any] = {
+        "nonlinearity": options.nonlinearity,
+        "prefix": options.prefix,
+        "dtype": options.dtype,
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AccuracyWarning)  # notes say the same
+        params = load_torch(file, layer=layer, reverse=options.reverse, **common)
+        below = load_layers_below(file, layer, **common)
+    lines = []
+    unused = params.provenance.get("unused", "")
+    if unused:
+        unused = unused.replace("`reverse`", "--reverse").replace("`layer`", "--layer")
+        lines.append(f"{file.name}: not used: {unused}")
+    return Network(params, below), lines
+
+
+def _read_own(file: Path, options: WeightOptions) -> tuple[Network, str]:
+    """Return weights that gatescope saved; of a model one layer with those below, and a note that says which."""
     from gatescope.checks.network import check_params
     from gatescope.datatypes import Params, load
 
     result, line = load(file), ""
-    params = result if isinstance(result, Params) else None
-    if params is None:
-        params, line = _layer_of(result, file, options.layer or 0)
-    check_params(params)
-    return params if options.dtype is None else params.astype(options.dtype), line
+    layers: tuple[Params, ...] = (result,) if isinstance(result, Params) else ()
+    if not layers:
+        layers, line = _layers_of(result, file, options.layer or 0)
+    for params in layers:
+        check_params(params)
+    if options.dtype is not None:
+        layers = tuple(params.astype(options.dtype) for params in layers)
+    return Network(layers[-1], tuple((params,) for params in layers[:-1])), line
 
 
-def _layer_of(result: Result, file: Path, layer: int) -> tuple[Params, str]:
-    """Return a layer of a model, or of the best model of a training, and a note that says which."""
+def _layers_of(result: Result, file: Path, layer: int) -> tuple[tuple[Params, ...], str]:
+    """Return the layers of a model, or of the best model of a training, up to one, and a note that says which."""
     from gatescope.datatypes.stack import Stack
     from gatescope.datatypes.training_run import TrainingRun
     from gatescope.reporting.text import listing, number
@@ -122,7 +183,7 @@ def _layer_of(result: Result, file: Path, layer: int) -> tuple[Params, str]:
     params = stack.layers[layer]
     line = f"{file.name}: layer {layer} of {len(stack.layers)}, {params.cell} of {params.hidden_size} units, of {name}"
     scale = result.provenance.get("inputs_scale")
-    if scale and not layer:
+    if scale:
         mean, deviation = (
             listing(scale[key], most=_SHOWN_NUMBERS, form=number) for key in ("mean", "standard_deviation")
         )
@@ -130,14 +191,11 @@ def _layer_of(result: Result, file: Path, layer: int) -> tuple[Params, str]:
             "; trained on standardized inputs, so give such, as train has written them beside it: (x - mean) / sd "
             f"with mean {mean} and sd {deviation}"
         )
-    if layer:
-        below = stack.layers[layer - 1].hidden_size
-        line += f"; its inputs have to be the outputs of layer {layer - 1}, {below} numbers a step"
-    return params, line
+    return stack.layers[: layer + 1], line
 
 
 def add_fresh(
-    by_label: dict[str, Params],
+    by_label: dict[str, Network],
     cells: str,
     input_size: int,
     seed: int,
@@ -168,11 +226,13 @@ def add_fresh(
             if not optional or len(refused) == len(names):
                 raise
         else:
-            by_label[free_label(name, by_label)] = params
+            by_label[free_label(name, by_label)] = Network(params)
     return [f"{name} is left out: {message(error)}" for name, error in refused.items()]
 
 
-def one_cell(command: str, input_size: int, seed: int, options: CellOptions) -> tuple[str, Params, list[str]]:
+def one_cell(
+    command: str, input_size: int, seed: int, options: CellOptions
+) -> tuple[str, Network, list[str]]:
     """Return the one cell of a command: its label, its weights, and notes about them."""
     if options.weights is None:
         refuse(options.of_files(), "is for weights from a file", "give `weights` too, or leave it out")
@@ -189,8 +249,8 @@ def one_cell(command: str, input_size: int, seed: int, options: CellOptions) -> 
             seen=options.cell,
             advice="gatescope compare takes several",
         )
-    ((label, params),) = by_label.items()
-    return label, params, notes
+    ((label, network),) = by_label.items()
+    return label, network, notes
 
 
 def free_label(name: str, taken: Mapping[str, Any]) -> str:

@@ -63,7 +63,9 @@ class WeightOptions:
     """The options that say how weights are read or drawn; those of files and of fresh cells exclude each other."""
 
     layer: int | None = option(
-        None, "Layer of a PyTorch file or a trained model to take.  Default: 0, the first."
+        None,
+        "Layer of a PyTorch file or a trained model to take; those below it are run on the inputs.  Default: 0, the "
+        "first.",
     )
     prefix: str | None = option(
         None,

@@ -33,16 +33,22 @@ def run(
         problem = "is for a fresh cell, and `weights` gives another"
         refuse({"seed": seed}, problem, "leave out one of the two")
     inputs = read_inputs(series)
-    label, params, notes = one_cell("run", inputs.values.shape[2], seed or 0, network)
-    check_width(inputs, label, params)
+    label, chosen, notes = one_cell("run", inputs.values.shape[2], seed or 0, network)
+    check_width(inputs, label, chosen.input_size)
     check_file("out", out, ".npz")
     check_not_read("out", out, inputs=series.inputs, weights=network.weights)
     check_folder(out.parent, [out.name])
     clamped = parse_clamp(clamp)
     note(notes)
+    inputs = chosen.fed(label, inputs, threads)
     with working(f"running {label} over {counted(len(inputs.values), 'step')}"):
         trace = run_cell(
-            params, inputs.values, lengths=inputs.lengths, device=device, threads=threads, clamp=clamped
+            chosen.params,
+            inputs.values,
+            lengths=inputs.lengths,
+            device=device,
+            threads=threads,
+            clamp=clamped,
         )
     with working(f"writing {out}"):
         trace.save(out)

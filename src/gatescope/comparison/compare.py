@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 from tqdm.auto import tqdm
 
 from gatescope.cells.operation_counts import count_operations
@@ -18,7 +17,7 @@ from gatescope.checks.numbers import check_count, check_threads, check_type
 from gatescope.datatypes import Params
 from gatescope.datatypes.comparison import CellMeasurements, Comparison
 from gatescope.datatypes.saturation import OPEN, SHUT
-from gatescope.errors import DtypeError, GatescopeError, ValueRangeError
+from gatescope.errors import DtypeError, GatescopeError, ShapeError, ValueRangeError
 from gatescope.kernels.device import check_device
 from gatescope.measurements.gradient_flow import measure as measure_flow
 from gatescope.measurements.problem import Problem, prepare
@@ -49,7 +48,8 @@ def compare(
     ----------
     params_by_label : mapping of str to Params
         Any number of cells, of any size and dtype, that take inputs of this width.
-    inputs : (T, B, I) or (T, I) array_like
+    inputs : (T, B, I) or (T, I) array_like, or a mapping of str to these
+        A mapping has the inputs of each label, all of the same T and B: of cells on top of different layers.
     lengths : (B,) array_like of int, optional
         Steps of each sequence, 1..T; default: T.  Only the time of a step is that of all T steps of all sequences.
     left, right : float
@@ -94,7 +94,7 @@ def compare(
         for label, params in params_by_label.items():
             with prepare(
                 params,
-                series[params.dtype],
+                series[label],
                 lengths=lengths,
                 seed=seed,
                 device=device,
@@ -171,21 +171,39 @@ def _seconds(problem: Problem, repeats: int) -> list[float]:
     return seconds[1:]  # the first sweep may compile, and is the first to touch the memory
 
 
-def _check_cells(params_by_label: Any, inputs: Any) -> dict[np.dtype[Any], Series]:
-    """Check all cells, and return the inputs in each dtype that they compute in, converted and scanned once."""
+def _check_cells(params_by_label: Any, inputs: Any) -> dict[str, Series]:
+    """Check all cells, and return the inputs of each, those that are shared converted and scanned once for a dtype."""
     advice = "give a mapping from labels to gatescope.Params, for one cell {'lstm': params}"
     check_type("params_by_label", params_by_label, Mapping, advice=advice)
     if not params_by_label:
         raise ValueRangeError("is empty", argument="params_by_label", advice="give at least one cell")
-    series: dict[np.dtype[Any], Series] = {}
+    own = isinstance(inputs, Mapping)
+    if own and {*inputs} != {*params_by_label}:
+        raise ValueRangeError(
+            f"are those of {', '.join(map(repr, inputs)) or 'no cell'}",
+            argument="inputs",
+            advice=f"give those of {', '.join(map(repr, params_by_label))}, or one array for all",
+        )
+    series: dict[str, Series] = {}
+    shared: dict[Any, Series] = {}
     for label, params in params_by_label.items():
         if not isinstance(label, str) or not label:
             raise DtypeError(f"has the label {label!r}", argument="params_by_label", advice="use a text")
         try:
             check_params(params)
-            known = series.get(params.dtype)
-            if known is None or known.input_size != params.input_size:
-                series[params.dtype] = in_memory(check_inputs(inputs, params))
+            values = inputs[label] if own else inputs
+            key = id(values), params.dtype, params.input_size, params.batch_first
+            if key not in shared:
+                shared[key] = in_memory(check_inputs(values, params))
+            series[label] = shared[key]
         except GatescopeError as error:
             raise error.restated(f"{label}: {error.text()}") from error
+    first = next(iter(series.values()))
+    for label, other in series.items():
+        if (other.steps, other.batch) != (first.steps, first.batch):
+            raise ShapeError(
+                f"should have T = {first.steps} and B = {first.batch}, as those of the other cells",
+                argument=f"inputs[{label!r}]",
+                seen=(other.steps, other.batch, other.input_size),
+            )
     return series

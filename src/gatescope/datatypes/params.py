@@ -37,6 +37,10 @@ class Params(Result):
         Whether this is the backward direction of a bidirectional layer, which takes each sequence from its last step
         to its first.  `run` and `backprop` take and return everything in the order of the inputs all the same.
         Measurements count steps and lags as the cell takes them: step 1 is the last of the inputs.
+    batch_first : bool or None
+        Whether `run` and the measurements are given inputs (B, T, I) and not (T, B, I).  None: they ask, since the
+        module that the weights come from took (B, T, I), and nobody said what they are given.  What they return is
+        time-major whatever this says.
     """
 
     cell: str
@@ -45,6 +49,7 @@ class Params(Result):
     bias_ih: Array
     bias_hh: Array
     reverse: bool = False
+    batch_first: bool | None = False
 
     @property
     def gate_names(self) -> tuple[str, ...]:

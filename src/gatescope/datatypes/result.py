@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from gatescope.checks.arrays import Array, is_array, on_device
-from gatescope.errors import FileFormatError, GatescopeError, UnknownNameError, article
+from gatescope.errors import DtypeError, FileFormatError, GatescopeError, UnknownNameError, article
 from gatescope.reporting.html import fragment
 from gatescope.reporting.table import Table
 from gatescope.storage.npz import decode_json, encode_json, read_npz, write_npz
@@ -196,7 +196,21 @@ def load(path: str | os.PathLike[str]) -> Result:
 
 
 def save(path: str | os.PathLike[str], result: Result) -> None:
-    """Write any result to an ``.npz``; the same as ``result.save(path)``."""
+    """Write any result to an ``.npz``; the same as ``result.save(path)``.
+
+    Raises
+    ------
+    DtypeError
+        If `result` is none, or stands in the place of the path.
+    OutputError
+        If `path` cannot be written.
+    """
+    if isinstance(path, Result):
+        advice = "the path comes first: gatescope.save(path, result)"
+        raise DtypeError(argument="path", seen=type(path), advice=advice)
+    if not issubclass(type(result), Result):
+        advice = "give what gatescope returned, such as Params or a Trace"
+        raise DtypeError(argument="result", seen=type(result), advice=advice)
     result.save(path)
 
 

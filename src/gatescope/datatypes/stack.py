@@ -69,6 +69,13 @@ class Stack(Result):
                     seen=True,
                     advice="run and measure it by itself, or give a forward layer",
                 )
+            if layer.batch_first is not False:
+                raise ValueRangeError(
+                    "must be False: models that are trained here take (T, B, I)",
+                    argument=f"layers[{k}].batch_first",
+                    seen=layer.batch_first,
+                    advice="read the weights with load_torch(..., batch_first=False)",
+                )
         for k, (below, above) in enumerate(pairwise(self.layers)):
             if above.input_size != below.hidden_size:
                 raise ShapeError(

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,19 +21,15 @@ from gatescope.checks.dtypes import float_dtype
 from gatescope.checks.numbers import check_choice, check_count, check_flag
 from gatescope.datatypes import Array, Params
 from gatescope.datatypes.params import WEIGHT_NAMES
-from gatescope.errors import ValueRangeError, WeightFormatError
+from gatescope.errors import ValueRangeError, WeightFormatError, warn_accuracy
+from gatescope.io.pytorch_entries import Wrong, find_layer, find_prefix, listed, parse, suffix_of, unused
 from gatescope.io.safetensors import SafetensorsFile
 from gatescope.storage.atomic import open_file
 from gatescope.storage.npz import read_npz
 
-_WEIGHT = re.compile(r"(?P<prefix>(?:.*\.)?)weight_[ih]h_l(?P<layer>\d{1,9})(?P<reverse>_reverse)?")
-_SHOWN = 12  # as many names as an error message lists
-
 # Row blocks of weight_hh: a GRU has r z n, an LSTM i f g o.
 _CELL_OF_BLOCKS = {3: "gru", 4: "lstm"}
 _RNN_OF_NONLINEARITY = {"tanh": "rnn", "relu": "rnn_relu"}
-
-_Wrong = Callable[..., WeightFormatError]  # makes an error about a source, from a problem and an advice
 
 
 def load_torch(
@@ -44,6 +39,7 @@ def load_torch(
     nonlinearity: str | None = None,
     reverse: bool = False,
     prefix: str | None = None,
+    batch_first: bool | None = None,
     dtype: DTypeLike | None = None,
 ) -> Params:
     """Read one layer of a PyTorch RNN, LSTM or GRU as `Params`.
@@ -59,20 +55,25 @@ def load_torch(
     layer : int
         From 0: the number in ``weight_ih_l0``.
     nonlinearity : {"tanh", "relu"}, optional
-        Of an RNN, which its weights do not state.  Default: the module's own, and tanh for files and mappings.
+        Of an RNN, which its weights do not state.  Default: the module's own, and tanh for files and mappings, with
+        an `AccuracyWarning` that says so.
     reverse : bool
         Take the backward direction of a bidirectional layer.  ``Params.reverse`` says so from then on: `run` applies it
         to each sequence from its last step to its first, and returns what it gives in the order of the inputs.
     prefix : str, optional
         What precedes ``weight_ih_l0`` in the names, for example ``"encoder.lstm."``; the last dot may be left
         out.  It is found where there is one only.
+    batch_first : bool, optional
+        Whether `run` and the measurements are given inputs (B, T, I); what they return is time-major all the same.
+        Default: no, but where a live module has ``batch_first=True`` they ask: say here which it is.
     dtype : {"float32", "float64"}, optional
         Default: that of the weights; float16 and bfloat16 become float32, which holds them exactly.
 
     Returns
     -------
     Params
-        `provenance` names the source, the SHA-256 of a file, the layer and the version of gatescope.
+        `provenance` names the source, the SHA-256 of a file, the layer, what of the source is not used, and the
+        version of gatescope.
 
     Raises
     ------
@@ -80,9 +81,15 @@ def load_torch(
         If the file is missing, truncated or hostile.
     WeightFormatError
         If there is no such layer or prefix, several prefixes to choose from, a projection (``proj_size``), an
-        entry of a wrong shape or dtype, or a weight that is NaN or infinite.
+        entry of a wrong shape or dtype, a weight that is NaN or infinite, or one that is stored as what weight norm,
+        spectral norm, pruning or a parametrization makes it of (a live module has the weight itself).
     ValueRangeError
         If `nonlinearity` is not that of a module which states its own.
+
+    Warns
+    -----
+    AccuracyWarning
+        If an RNN is taken for one of tanh, or entries lie among the weights that no cell here has, such as peepholes.
 
     Examples
     --------
@@ -98,43 +105,107 @@ def load_torch(
         check_choice("nonlinearity", nonlinearity, _RNN_OF_NONLINEARITY)
     precision = None if dtype is None else float_dtype(dtype)
     entries, wrong, provenance = _open(source)
-    matches = [match for name in entries if isinstance(name, str) and (match := _WEIGHT.fullmatch(name))]
-    prefix = _find_prefix(entries, matches, prefix, wrong)
-    suffix = f"_l{layer}{'_reverse' if reverse else ''}"
-    known = {(int(match["layer"]), bool(match["reverse"])) for match in matches if match["prefix"] == prefix}
-    _check_layer(known, layer, reverse, wrong)
-    if f"{prefix}weight_hr{suffix}" in entries:
-        raise wrong(
-            f"holds '{prefix}weight_hr{suffix}', a projection (proj_size > 0), which no cell of gatescope has",
-            advice="use a network with proj_size=0",
-        )
-    names = {kind: f"{prefix}{kind}{suffix}" for kind in WEIGHT_NAMES}
-    for kind in ("weight_ih", "weight_hh"):
-        if names[kind] not in entries:
-            raise wrong(
-                f"has no entry {names[kind]!r}, which layer {layer} needs",
-                advice="save the whole state_dict",
-            )
-    arrays = {kind: _numbers(entries, name, wrong) for kind, name in names.items() if name in entries}
-    blocks = _check_shapes(arrays, names, wrong)
+    parsed = parse(entries)
+    prefix = find_prefix(entries, parsed, prefix, wrong)
+    module, suffix = _module_of(source, prefix), suffix_of(layer, reverse)
+    attributes = {f"{kind}{suffix}" for kind in WEIGHT_NAMES if hasattr(module, f"{kind}{suffix}")}
+    entry = find_layer(parsed, prefix, layer, reverse, attributes, wrong)
+    values = {
+        name: getattr(module, f"{kind}{suffix}") if f"{kind}{suffix}" in attributes else entries[name]
+        for kind, name in entry.names.items()
+    }
+    arrays = {kind: _numbers(name, values[name], wrong) for kind, name in entry.names.items()}
+    blocks = _check_shapes(arrays, entry.names, wrong)
     common = precision or np.result_type(*(value.dtype for value in arrays.values()))
-    weights = {kind: _convert(value, common, names[kind], wrong) for kind, value in arrays.items()}
+    weights = {kind: _convert(value, common, entry.names[kind], wrong) for kind, value in arrays.items()}
     for kind in ("bias_ih", "bias_hh"):
         weights.setdefault(kind, np.zeros(len(weights["weight_hh"]), common))
     provenance |= {"layer": layer, "prefix": prefix, "reverse": reverse, "gatescope": __version__}
+    text, beside = unused(entries, parsed, entry)
+    if text:
+        provenance["unused"] = text
+    label = "the mapping" if isinstance(source, Mapping) else provenance["source"]
+    if beside:
+        warn_accuracy(
+            f"{label} holds {listed(beside)} among the weights of the layer, which no cell of gatescope has: what it "
+            "computed with them is left out"
+        )
     return Params(
-        cell=_cell(blocks, source, prefix, nonlinearity), reverse=reverse, provenance=provenance, **weights
+        cell=_cell(blocks, module, nonlinearity, label),
+        reverse=reverse,
+        batch_first=_batch_first(module, batch_first),
+        provenance=provenance,
+        **weights,
     )
 
 
-def _open(source: object) -> tuple[Mapping[str, Any], _Wrong, dict[str, Any]]:
+def load_layers_below(source: Any, layer: int, **options: Any) -> tuple[tuple[Params, ...], ...]:
+    """Read the layers below one of a PyTorch network, from the lowest, each with the directions whose outputs go up.
+
+    Parameters
+    ----------
+    source
+        As for `load_torch`.
+    layer : int
+        The layer that is looked at.
+    **options
+        Further arguments of `load_torch`, but for `reverse`.
+
+    Returns
+    -------
+    tuple of tuples of Params
+        Of each layer the forward direction, or forward and backward.
+
+    Raises
+    ------
+    WeightFormatError
+        If the source lacks a layer below, or its outputs do not fit what the one above it takes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gatescope.io.pytorch import load_layers_below
+    >>> shapes = {"weight_ih_l0": (32, 3), "weight_hh_l0": (32, 8), "weight_ih_l1": (32, 8), "weight_hh_l1": (32, 8)}
+    >>> ((params,),) = load_layers_below({name: np.zeros(shape) for name, shape in shapes.items()}, 1)
+    >>> params.input_size, params.hidden_size
+    (3, 8)
+    """
+    below: list[tuple[Params, ...]] = []
+    if layer:
+        entries, wrong, _ = _open(source)
+        parsed = parse(entries)
+        prefix = find_prefix(entries, parsed, options.get("prefix"), wrong)
+        missing = sorted({*range(layer)} - {entry.layer for entry in parsed if entry.prefix == prefix})
+        if missing:
+            raise wrong(
+                f"has no layer {missing[0]}, whose outputs go up to `layer` {layer}",
+                advice="save the whole state_dict",
+            )
+    width = load_torch(source, layer=layer, **options).input_size
+    for number in reversed(range(layer)):
+        directions = [load_torch(source, layer=number, **options)]
+        if width == 2 * directions[0].hidden_size:
+            directions.append(load_torch(source, layer=number, reverse=True, **options))
+        outputs = sum(params.hidden_size for params in directions)
+        if outputs != width:
+            raise WeightFormatError(
+                f"has a layer {number + 1} that takes {width} inputs, but layer {number} gives {outputs}",
+                argument="source",
+                advice="give the state_dict of one network",
+            )
+        below.append(tuple(directions))
+        width = directions[0].input_size
+    return tuple(reversed(below))
+
+
+def _open(source: object) -> tuple[Mapping[str, Any], Wrong, dict[str, Any]]:
     """Return the entries by name, what makes errors about their source, and what is known of where they come from."""
     wrong = partial(WeightFormatError, argument="source")
     if isinstance(source, Mapping):
         inner = [name for name, value in source.items() if isinstance(value, Mapping)]
         if inner:
             raise wrong(
-                f"is a checkpoint with mappings inside ({_list(inner)}), not a state_dict",
+                f"is a checkpoint with mappings inside ({listed(inner)}), not a state_dict",
                 advice=f"pass source[{inner[0]!r}], or the entry that holds the weights",
             )
         return source, wrong, {"source": "mapping"}
@@ -150,7 +221,7 @@ def _open(source: object) -> tuple[Mapping[str, Any], _Wrong, dict[str, Any]]:
     )
 
 
-def _open_file(path: str | os.PathLike[str]) -> tuple[Mapping[str, Any], _Wrong, dict[str, Any]]:
+def _open_file(path: str | os.PathLike[str]) -> tuple[Mapping[str, Any], Wrong, dict[str, Any]]:
     file, wrong = Path(os.fspath(path)), partial(WeightFormatError, seen=path)
     entries: Mapping[str, Any]
     with open_file(file) as (stream, _):
@@ -171,41 +242,8 @@ def _open_file(path: str | os.PathLike[str]) -> tuple[Mapping[str, Any], _Wrong,
     return entries, wrong, {"source": file.name, "sha256": digest}
 
 
-def _find_prefix(
-    entries: Mapping[str, Any], matches: list[re.Match[str]], prefix: str | None, wrong: _Wrong
-) -> str:
-    candidates = sorted({match["prefix"] for match in matches})
-    if not candidates:
-        raise wrong(
-            f"has no recurrent layer: none of its {len(entries)} entries ({_list(entries)}) is named like weight_ih_l0",
-            advice="give the state_dict of a torch.nn.RNN, LSTM or GRU",
-        )
-    if prefix is None:
-        if len(candidates) > 1:
-            raise wrong(
-                f"has {len(candidates)} recurrent networks",
-                advice=f"choose one with `prefix`: {_list(candidates)}",
-            )
-        return candidates[0]
-    for candidate in (prefix, f"{prefix}."):
-        if candidate in candidates:
-            return candidate
-    raise wrong(f"has no `prefix` {prefix!r}; it has {_list(candidates)}")
-
-
-def _check_layer(known: set[tuple[int, bool]], layer: int, reverse: bool, wrong: _Wrong) -> None:
-    """Check that a layer is among the numbers and directions known."""
-    if (layer, reverse) not in known:
-        layers = sorted({number for number, backward in known if backward == reverse})
-        raise wrong(
-            f"has no `layer` {layer}{' in the backward direction' if reverse else ''}; its layers are "
-            f"{', '.join(map(str, layers)) or 'all forward: leave `reverse` out'}"
-        )
-
-
-def _numbers(entries: Mapping[str, Any], name: str, wrong: _Wrong) -> Array:
-    """Return the entry as an array of floating-point numbers; half precision becomes float32."""
-    value = entries[name]
+def _numbers(name: str, value: Any, wrong: Wrong) -> Array:
+    """Return an entry as an array of floating-point numbers; half precision becomes float32."""
     try:
         if callable(getattr(value, "detach", None)):  # a tensor of PyTorch's
             value = value.detach().cpu()
@@ -227,7 +265,7 @@ def _numbers(entries: Mapping[str, Any], name: str, wrong: _Wrong) -> Array:
     return array
 
 
-def _check_shapes(arrays: Mapping[str, Array], names: Mapping[str, str], wrong: _Wrong) -> int:
+def _check_shapes(arrays: Mapping[str, Array], names: Mapping[str, str], wrong: Wrong) -> int:
     """Return G, the number of row blocks, if every shape fits the others."""
 
     def refuse(kind: str, needed: str) -> WeightFormatError:
@@ -248,7 +286,7 @@ def _check_shapes(arrays: Mapping[str, Array], names: Mapping[str, str], wrong: 
     return blocks
 
 
-def _convert(value: Array, dtype: np.dtype[Any], name: str, wrong: _Wrong) -> Array:
+def _convert(value: Array, dtype: np.dtype[Any], name: str, wrong: Wrong) -> Array:
     """Return a C-contiguous copy in `dtype`, checked to be finite."""
     with np.errstate(over="ignore"):  # an overflow is reported below
         weights = np.array(value, dtype=dtype, order="C", copy=True)
@@ -264,16 +302,17 @@ def _convert(value: Array, dtype: np.dtype[Any], name: str, wrong: _Wrong) -> Ar
     return weights
 
 
-def _cell(blocks: int, source: object, prefix: str, asked: str | None) -> str:
+def _cell(blocks: int, module: object, asked: str | None, source: str) -> str:
     """Return the cell; what an RNN squashes with the live module knows, files and mappings do not."""
     if blocks in _CELL_OF_BLOCKS:
         return _CELL_OF_BLOCKS[blocks]
-    module = source
-    get_submodule = getattr(source, "get_submodule", None)
-    if callable(get_submodule) and prefix:
-        module = get_submodule(prefix.removesuffix("."))
     own = getattr(module, "nonlinearity", None)
     if own not in _RNN_OF_NONLINEARITY:
+        if asked is None:
+            warn_accuracy(
+                f"{source} does not say what its RNN squashes its states with, and tanh is assumed; give "
+                "nonlinearity='relu' if it is that, and nonlinearity='tanh' to say so"
+            )
         return _RNN_OF_NONLINEARITY[asked or "tanh"]
     if asked is not None and asked != own:
         raise ValueRangeError(
@@ -282,6 +321,17 @@ def _cell(blocks: int, source: object, prefix: str, asked: str | None) -> str:
     return _RNN_OF_NONLINEARITY[own]
 
 
-def _list(names: Any) -> str:
-    shown = [repr(name) for _, name in zip(range(_SHOWN), names, strict=False)]
-    return ", ".join(shown) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+def _module_of(source: object, prefix: str) -> object:
+    """Return the live module whose weights have a prefix; None of a file or a mapping."""
+    get_submodule = getattr(source, "get_submodule", None)
+    try:
+        return get_submodule(prefix.removesuffix(".")) if callable(get_submodule) else None
+    except AttributeError:  # a state_dict whose names are not those of its modules
+        return None
+
+
+def _batch_first(module: object, asked: bool | None) -> bool | None:
+    """Return the order of the axes of inputs: that which was said; None if a module has another and nobody said."""
+    if asked is not None:
+        return check_flag("batch_first", asked)
+    return None if getattr(module, "batch_first", False) is True else False

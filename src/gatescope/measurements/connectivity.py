@@ -107,7 +107,7 @@ def connectivity(
                 "is a backward direction, and the steps of this measurement are those of a forward one",
                 argument="params.reverse",
                 seen=True,
-                advice="give inputs[::-1] and dataclasses.replace(params, reverse=False), and read the steps from the end",
+                advice="give inputs[::-1] and dataclasses.replace(params, reverse=False), and count steps from the end",
             )
 
     with prepare(

@@ -287,7 +287,9 @@ def prepare(
         except NotFiniteError as error:
             if not params.reverse:
                 raise
-            text = f"{error} (steps are counted from the end of the inputs, as a backward direction takes them)"
+            text = (
+                f"{error} (steps are counted from the end of the inputs, as a backward direction takes them)"
+            )
             raise error.restated(text) from error
 
 

@@ -101,9 +101,10 @@ def init(
     rng = np.random.default_rng(seed)
     weights = _draw(equations, inputs, units, rng, name, gain, t_max)
     arrays = (np.ascontiguousarray(value, dtype=kind) for value in weights)
+    named: dict[str, Any] = dict(zip(WEIGHT_NAMES, arrays, strict=True))
     return Params(
         cell=cell,
-        **dict(zip(WEIGHT_NAMES, arrays, strict=True)),
+        **named,
         provenance=provenance(seed=seed, scheme=scheme, dtype=kind.name),
     )
 

@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 
 from gatescope.checks.arrays import real_array, rectangular
-from gatescope.checks.network import check_input_axes, check_inputs
+from gatescope.checks.network import check_input_axes, check_inputs, time_major
 from gatescope.datatypes import Array, Params
 from gatescope.errors import DtypeError, OutputError, ShapeError, ValueRangeError
 
@@ -210,11 +210,12 @@ class _Mapped(Series):
 
     def __init__(self, inputs: np.memmap[Any, Any], params: Params) -> None:
         real_array("inputs", inputs)
-        self.steps, self.batch, self.input_size = check_input_axes("inputs", inputs, params.input_size)
+        axes = time_major(inputs, params)
+        self.steps, self.batch, self.input_size = check_input_axes("inputs", axes, params.input_size)
         if self.steps == 0:
             raise ShapeError("at least one step is needed", argument="inputs", seen=inputs.shape)
         self.dtype = params.dtype
-        self._array: Array = inputs.view(np.ndarray).reshape(inputs.shape)
+        self._array: Array = axes.view(np.ndarray)
         if inputs.ndim == 2:
             self._array = self._array[:, None, :]
         # Pages of a private mapping may hold changes that are nowhere else.

@@ -147,7 +147,7 @@ def backprop(
     Gradients
         In NumPy arrays if the weights are; with weights on the GPU its arrays stay there until ``to_host()``.
         Past the end of a sequence its adjoint is the final adjoint and its input gradient is 0; of a backward
-        direction (``params.reverse``), whose states there are the initial one, its adjoint is that of the initial state.
+        direction (``params.reverse``), whose states there are the initial one, its adjoint is that of this one.
 
     Raises
     ------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import importlib.util
 import inspect
@@ -17,7 +18,7 @@ from gatescope.cli.errors import naming
 from gatescope.cli.groups import options_of, take, with_signature
 from gatescope.cli.inputs import Series, check_width, read_inputs
 from gatescope.cli.measure.options import Option, own_options
-from gatescope.cli.networks import check_device_options, note, one_cell
+from gatescope.cli.networks import Network, check_device_options, note, one_cell
 from gatescope.cli.options import (
     INTERRUPTED,
     CellOptions,
@@ -63,16 +64,21 @@ class Job:
     ----------
     label : str
         What the cell is called: its name, or that of its file; empty for a measurement that takes no weights.
-    params : Params or None
+    network : Network or None
     series : Series or None
     shared : dict
         The options that all measurements share, by name.
     """
 
     label: str
-    params: Params | None
+    network: Network | None
     series: Series | None
     shared: dict[str, Any]
+
+    @property
+    def params(self) -> Params | None:
+        """The weights that are measured."""
+        return None if self.network is None else self.network.params
 
     @property
     def title(self) -> str:
@@ -146,6 +152,14 @@ class Plan:
         if resume is not None:
             check_folder(resume.parent, [resume.name])
         note(notes)
+        if job.network is not None and job.series is not None:
+            series = job.network.fed(job.label, job.series, values.get("threads"))
+            job = dataclasses.replace(job, series=series)
+        elif job.network is not None and job.network.below:
+            layer = len(job.network.below)
+            note(
+                [f"{job.label}: the constant input is that of layer {layer}, an output of layer {layer - 1}"]
+            )
         try:
             result = self._measure(job, arguments)
         except KeyboardInterrupt as interrupt:
@@ -156,7 +170,7 @@ class Plan:
 
     def _job(self, values: dict[str, Any]) -> tuple[Job, list[str]]:
         values["clamp"] = parse_clamp(values.get("clamp"))
-        series, label, params = None, "", None
+        series, label, chosen = None, "", None
         notes: list[str] = []
         if "series" in self.groups:
             options = take(InputOptions, values)
@@ -167,10 +181,10 @@ class Plan:
             network = take(CellOptions, values)
             input_size = self._of_module("input_size", lambda _: 1)
             width = input_size(values) if series is None else series.values.shape[-1]
-            label, params, notes = one_cell(self.row.command, width, values["seed"], network)
+            label, chosen, notes = one_cell(self.row.command, width, values["seed"], network)
             if series is not None:
-                check_width(series, label, params)
-        return Job(label=label, params=params, series=series, shared=values), notes
+                check_width(series, label, chosen.input_size)
+        return Job(label=label, network=chosen, series=series, shared=values), notes
 
     def _measure(self, job: Job, arguments: dict[str, Any]) -> Result:
         """Call the function with what it takes."""

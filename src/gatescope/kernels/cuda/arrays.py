@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gatescope.checks.arrays import check_array, check_finite, check_shape, on_device
-from gatescope.checks.network import check_input_axes, check_inputs
+from gatescope.checks.network import check_input_axes, check_inputs, time_major
 from gatescope.datatypes import Array
 from gatescope.errors import DtypeError, ShapeError
 from gatescope.kernels.cuda import backend
@@ -20,8 +20,15 @@ def take_inputs(inputs: Any, params: Any) -> Any:
     """Return inputs (T, B, I): a NumPy array, or a device array."""
     x = _on_device("inputs", inputs, params.dtype)
     if x is None:
-        return check_inputs(inputs, params)  # asks params for input_size and dtype only
-    shape = check_input_axes("inputs", x, params.input_size)
+        return check_inputs(inputs, params)  # asks params for sizes, dtype and the order of axes only
+    if params.batch_first and len(x.shape) == 3:
+        raise ShapeError(
+            "`params` have batch_first=True, and axes are swapped on the host",
+            argument="inputs",
+            seen=tuple(x.shape),
+            advice="give a NumPy array, or (T, B, I) and load_torch(..., batch_first=False)",
+        )
+    shape = check_input_axes("inputs", time_major(x, params), params.input_size)
     return x if len(x.shape) == 3 else x.reshape(*shape)
 
 

@@ -1,0 +1,76 @@
+"""The layers below the one that is looked at, run on the inputs, so that it gets what it gets in its network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gatescope.checks.network import check_lengths, check_params
+from gatescope.datatypes import Array, Params
+from gatescope.datatypes.trace import turned
+from gatescope.kernels.device import device_for, threads_for
+from gatescope.recurrence.input_stream import open_series, turned_series
+from gatescope.recurrence.recompute import check_states
+
+_PIECE_BYTES = 1 << 24  # of states and gates at a time
+
+
+def outputs_of_layers(
+    layers: Sequence[Sequence[Params]], inputs: Any, *, lengths: Any = None, threads: int | None = None
+) -> Array:
+    """Return the outputs of the uppermost of several layers, each of which runs on the outputs of the one below.
+
+    Parameters
+    ----------
+    layers : sequence of sequences of Params
+        From the lowest, which takes `inputs`; each layer its one direction, or forward and backward, whose outputs lie
+        side by side.
+    inputs : (T, B, I) or (T, I) array_like
+    lengths : (B,) array_like of int, optional
+        Steps of each sequence, 0..T; default: T.
+    threads : int, optional
+        As for `run`.
+
+    Returns
+    -------
+    (T, B, H) array
+        H is the sum over the directions; zeros past the end of a sequence.  Gates are not stored, and states a piece
+        at a time.
+
+    Examples
+    --------
+    >>> import numpy as np, gatescope as gs
+    >>> from gatescope.recurrence.layers import outputs_of_layers
+    >>> params = gs.init("gru", input_size=1, hidden_size=4)
+    >>> bool((outputs_of_layers([[params]], np.ones((9, 1))) == gs.run(params, np.ones((9, 1))).outputs).all())
+    True
+    """
+    workers = threads_for("cpu", threads)
+    for directions in layers:
+        outputs = [_outputs(params, inputs, lengths, workers) for params in directions]
+        inputs = outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=2)
+    return np.asarray(inputs)
+
+
+def _outputs(params: Params, inputs: Any, lengths: Any, threads: int) -> Array:
+    cell = check_params(params)
+    device = device_for("cpu", cell, params, threads)
+    with open_series(inputs, params) as series:
+        sizes = check_lengths(lengths, series.steps, series.batch)
+        source = turned_series(series, sizes) if params.reverse else series
+        outputs = np.empty((series.steps, series.batch, params.hidden_size), params.dtype)
+        step_bytes = outputs[0].nbytes * (len(cell.states) + len(cell.saved))
+        piece = min(series.steps, max(1, _PIECE_BYTES // step_bytes))
+        all_states, all_gates = device.buffers(piece, series.batch)
+        state = np.zeros(all_states.shape[1:], params.dtype)
+        for begin in range(0, series.steps, piece):
+            end = min(begin + piece, series.steps)
+            states, gates = all_states[: end - begin + 1], all_gates[: end - begin]
+            device.forward(source.read(begin, end), state, states, gates)
+            state = device.last(states)
+            check_states(states, begin)
+            outputs[begin:end] = states[1:, :, 0]
+    outputs[np.arange(len(outputs))[:, None] >= sizes] = 0
+    return turned(outputs, sizes) if params.reverse else outputs
