@@ -18,6 +18,7 @@ from gatescope.checks.arrays import real_array, rectangular
 from gatescope.checks.network import check_input_axes, check_inputs, time_major
 from gatescope.datatypes import Array, Params
 from gatescope.errors import DtypeError, OutputError, ShapeError, ValueRangeError
+from gatescope.kernels.forks import renew_after_fork
 
 # Single steps of a generator are put together to pieces of so many.
 _TOGETHER = 4096
@@ -239,7 +240,8 @@ class _Spooled(Series):
 
     def __init__(self, inputs: Iterator[Any], params: Params) -> None:
         self.dtype, self.steps, self.batch, self.input_size = params.dtype, 0, 0, params.input_size
-        self._lock = threading.Lock()
+        self.renew()
+        renew_after_fork(self)
         try:
             self._file = tempfile.TemporaryFile(prefix="gatescope-", buffering=0)  # noqa: SIM115 - closed below
         except OSError as error:
@@ -257,6 +259,10 @@ class _Spooled(Series):
         except BaseException:
             self._file.close()
             raise
+
+    def renew(self) -> None:
+        """Make a new lock."""
+        self._lock = threading.Lock()
 
     def _write(self, array: Array) -> None:
         left = array.reshape(-1).view(np.uint8).data

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from gatescope.kernels.forks import renew_after_fork
+
 CACHE_LINE = 64
 _LARGE = 1 << 22
 _POOL_BYTES = 1 << 30
@@ -23,6 +25,11 @@ class _Pool:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        self.renew()
+        renew_after_fork(self)
+
+    def renew(self) -> None:
+        """Begin with no blocks, as a forked child does: another thread may have been in the middle of a change."""
         self._idle: list[np.ndarray[Any, Any]] = []
         # Re-entrant: a block may come back from the garbage collector while one is being taken.
         self._lock = threading.RLock()

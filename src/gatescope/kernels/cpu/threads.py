@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
+from gatescope.kernels.forks import renew_after_fork
+
 Item = TypeVar("Item")
 Value = TypeVar("Value")
 
@@ -49,6 +51,14 @@ class Workers:
     def __init__(self, threads: int) -> None:
         self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
+        self._at_end: weakref.finalize[..., Workers] | None = None
+        renew_after_fork(self)
+
+    def renew(self) -> None:
+        """Forget the threads, which a forked child does not have; the next work starts others."""
+        if self._at_end is not None:
+            self._at_end.detach()
+        self._pool = self._at_end = None
 
     def each(self, work: Callable[[int], None], count: int) -> None:
         """Do work(0), ..., work(count - 1)."""
@@ -58,7 +68,7 @@ class Workers:
             return
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads - 1, thread_name_prefix="gatescope")
-            weakref.finalize(self, self._pool.shutdown, wait=False)
+            self._at_end = weakref.finalize(self, self._pool.shutdown, wait=False)
         indices = iter(range(count))
 
         def work_off() -> None:
