@@ -168,7 +168,7 @@ def test_it_has_a_command_with_its_options(tree, tmp_path):
         tree, tmp_path, *command, "state-norm", "--cell", "gru", "--hidden-size", "5", "--steps", "60"
     )
     assert "mean norm" in shown
-    assert {path.name for path in (tmp_path / "gatescope-out").iterdir()} == {
+    assert {path.name for path in (tmp_path / "gatescope-measured").iterdir()} == {
         "state_norm.npz",
         "state_norm.png",
         "state_norm.svg",

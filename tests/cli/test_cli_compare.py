@@ -128,7 +128,7 @@ def test_an_rnn_from_pytorch_is_tanh_or_relu(invoke, tmp_path):
     assert done.exit_code == 0, done.output
     assert done.stderr == "w: taken as tanh; --nonlinearity relu for the other\n"
     assert Trace.load(tmp_path / "trace.npz").cell == "rnn"
-    done = invoke("run", *asked, "--nonlinearity", "relu")
+    done = invoke("run", *asked, "--nonlinearity", "relu", "--overwrite")
     assert done.exit_code == 0, done.output
     assert done.stderr == ""
     assert Trace.load(tmp_path / "trace.npz").cell == "rnn_relu"
@@ -241,6 +241,31 @@ def test_outputs_are_replaced_and_other_files_left(invoke, tmp_path):
     assert json.loads((out / "summary.json").read_text())["cells"]["rnn"]["parameters"] == 4 * 4 + 4 + 8
     assert (out / "mine.txt").read_text() == "mine"
     assert not (out / "saturation.png").exists()  # an RNN has no gates
+
+
+@blank_figures
+def test_what_an_earlier_report_wrote_goes(invoke, tmp_path):
+    out = tmp_path / "gatescope-out"
+    assert invoke("compare", "--cells", "gru,rnn", *SMALL).exit_code == 0
+    (out / "mine.png").write_bytes(b"mine")
+    assert (out / "data" / "trace_gru.npz").exists()
+    assert invoke("compare", "--cells", "rnn", *SMALL).exit_code == 0
+    assert (out / "mine.png").exists()
+    assert (out / "data" / "trace_rnn.npz").exists()
+    assert not [path for path in out.rglob("*") if "gru" in path.name]
+
+
+@blank_figures
+@pytest.mark.parametrize(
+    "files", [["../mine.npz", "/mine.npz", "data/../../mine.npz"], "mine.npz", [3], {"a": 1}]
+)
+def test_a_list_of_files_that_is_not_ours_removes_nothing(invoke, tmp_path, files):
+    out = tmp_path / "gatescope-out"
+    out.mkdir()
+    (tmp_path / "mine.npz").write_bytes(b"mine")
+    (out / "summary.json").write_text(json.dumps({"files": files}))
+    assert invoke("compare", "--cells", "rnn", *SMALL).exit_code == 0
+    assert (tmp_path / "mine.npz").exists()
 
 
 @blank_figures

@@ -79,7 +79,7 @@ def test_the_numbers_are_those_of_the_function(invoke, tmp_path):
         "measure", "lyapunov-spectrum", *options, "--k", 2, "--transient", 20, "--qr-every", 1, "--seed", 4
     )
     assert done.exit_code == 0, done.output
-    result = gs.load(tmp_path / "gatescope-out" / "lyapunov_spectrum.npz")
+    result = gs.load(tmp_path / "gatescope-measured" / "lyapunov_spectrum.npz")
     expected = gs.lyapunov_spectrum(params, inputs, k=2, transient=20, qr_every=1, seed=4, clamp={"z": 0.5})
     assert result == expected
     assert "lyapunov-spectrum: w with z clamped over x.npy, 140 steps" in done.stdout
@@ -91,7 +91,7 @@ def test_the_numbers_are_those_of_the_function(invoke, tmp_path):
     expected = gs.gradient_flow(
         params, inputs, source_step=120, wrt="joint", lags=[0, 10, 100], clamp={"z": 0.5}
     )
-    assert gs.load(tmp_path / "gatescope-out" / "gradient_flow.npz") == expected
+    assert gs.load(tmp_path / "gatescope-measured" / "gradient_flow.npz") == expected
 
 
 @blank_figures
@@ -122,13 +122,15 @@ def test_fixed_points_take_the_constant_input(invoke, tmp_path):
         *("--at", "0.5,-1", "--starts", 20),
     )
     assert done.exit_code == 0, done.output
-    result = gs.load(tmp_path / "gatescope-out" / "fixed_points.npz")
+    result = gs.load(tmp_path / "gatescope-measured" / "fixed_points.npz")
     np.testing.assert_array_equal(result.inputs, [0.5, -1])
     assert result.starts == 20
     gs.init("rnn", input_size=3, hidden_size=2, dtype="float64").save(tmp_path / "w.npz")
     done = invoke("measure", "fixed-points", "--weights", "w.npz", "--at", "2", "--starts", 20)
     assert done.exit_code == 0, done.output
-    np.testing.assert_array_equal(gs.load(tmp_path / "gatescope-out" / "fixed_points.npz").inputs, [2, 2, 2])
+    np.testing.assert_array_equal(
+        gs.load(tmp_path / "gatescope-measured" / "fixed_points.npz").inputs, [2, 2, 2]
+    )
 
 
 @blank_figures
@@ -146,7 +148,7 @@ def test_the_phase_diagram_of_a_cell_without_gates_over_a_series(invoke, tmp_pat
     ]
     done = invoke("measure", "phase-diagram", *options, "--inputs", "x.npy")
     assert done.exit_code == 0, done.output
-    result = gs.load(tmp_path / "gatescope-out" / "phase_diagram.npz")
+    result = gs.load(tmp_path / "gatescope-measured" / "phase_diagram.npz")
     assert result.exponent.shape == (2, 4, 1)
     np.testing.assert_array_equal(result.gain, [0.5, 1, 1.5, 2])
     assert (result.steps, result.gate) == (80, "")

@@ -110,3 +110,17 @@ def test_run_says_which_gates_can_be_clamped(clamp, message, invoke, tmp_path):
     assert done.exit_code == 2
     assert message in done.output
     assert not (tmp_path / "trace.npz").exists()
+
+
+def test_a_trace_of_another_run_is_not_replaced_unless_asked(invoke, tmp_path):
+    command = ("run", "--cell", "rnn", "--hidden-size", 3, "--steps", 5)
+    assert invoke(*command).exit_code == 0
+    before = (tmp_path / "trace.npz").read_bytes()
+    again = invoke(*command, "--seed", 1)
+    assert again.exit_code == 2
+    assert (
+        "--out 'trace.npz' is there already; give another name, or --overwrite to replace it" in again.output
+    )
+    assert (tmp_path / "trace.npz").read_bytes() == before
+    assert invoke(*command, "--seed", 1, "--overwrite").exit_code == 0
+    assert (tmp_path / "trace.npz").read_bytes() != before

@@ -240,9 +240,18 @@ def test_training_that_diverged_leaves_its_checkpoint(invoke, tmp_path, monkeypa
     assert (tmp_path / "run.checkpoint.npz").read_bytes() == before
 
 
-def test_a_finished_run_is_no_reason_to_stop(invoke):
-    assert invoke(*started("adding", "--steps", 12, "--sequences", 3)).exit_code == 0
-    assert invoke(*started("adding", "--steps", 12, "--sequences", 3, "--seed", 1)).exit_code == 0
+def test_a_finished_run_is_replaced_if_that_is_asked_for(invoke, tmp_path):
+    command = started("adding", "--steps", 12, "--sequences", 3)
+    assert invoke(*command).exit_code == 0
+    before = (tmp_path / "run.npz").read_bytes()
+    refused = invoke(*command, "--seed", 1)
+    assert refused.exit_code == 2
+    assert (
+        "--out 'run.npz' is there already; give another name, or --overwrite to replace it" in refused.stderr
+    )
+    assert (tmp_path / "run.npz").read_bytes() == before
+    assert invoke(*command, "--seed", 1, "--overwrite").exit_code == 0
+    assert (tmp_path / "run.npz").read_bytes() != before
 
 
 def test_no_epochs(invoke, tmp_path):

@@ -8,7 +8,7 @@ import gatescope as gs
 from gatescope.reporting.text import number
 from gatescope.training import train as loop
 
-SMALL = ["--hidden-size", "4", "--epochs", "2"]
+SMALL = ["--hidden-size", "4", "--epochs", "2", "--overwrite"]
 STEPS, SEQUENCES = 9, 10
 
 

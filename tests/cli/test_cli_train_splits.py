@@ -15,7 +15,7 @@ from gatescope.training import train
 
 
 def started(*arguments):
-    return ["train", *arguments, "--hidden-size", "4", "--epochs", "2"]
+    return ["train", *arguments, "--hidden-size", "4", "--epochs", "2", "--overwrite"]
 
 
 def test_an_archive_of_piano_rolls_has_three_splits(invoke, tmp_path, monkeypatch):

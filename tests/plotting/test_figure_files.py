@@ -55,6 +55,24 @@ def test_files_hold_no_date_and_no_version():
     assert b"CreationDate" not in pdf
 
 
+def test_a_notebook_shows_a_figure():
+    fig, _ = plotting.plot_gate_trajectories(make_trace("rnn"))
+    assert fig._repr_png_() == plotting.render(fig, dpi=100)
+
+
+def test_clip_paths_of_an_svg_are_named_after_what_stands_in_them():
+    """Matplotlib names them after all digits of a position, the last of which change from drawing to drawing."""
+    fig = plotting.new_figure()
+    axes = fig.add_subplot()
+    axes.plot([0, 1])
+    fig.set_layout_engine("none")
+    axes.set_position((0.1, 0.1, 0.8, 0.8))
+    first = plotting.render(fig, "svg")
+    axes.set_position((0.1 + 1e-15, 0.1, 0.8, 0.8))
+    assert plotting.render(fig, "svg") == first
+    assert first.count(b"<clipPath id=") == 1
+
+
 def test_the_fonts_of_a_pdf_are_true_type():
     pdf = plotting.render(FIGURES["saturation"](), "pdf")
     assert b"/FontFile2" in pdf  # what TrueType outlines are embedded as

@@ -32,6 +32,9 @@ ClampOption = Annotated[
 ]
 SeedOption = Annotated[int, typer.Option(help="Seed for fresh weights and for random directions or starts.")]
 FolderOption = Annotated[Path, typer.Option(metavar="FOLDER", help="Folder to write the files into.")]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Replace files of an earlier run that are there.")
+]
 ResumeOption = Annotated[
     Path | None,
     typer.Option(

@@ -33,6 +33,17 @@ def check_not_read(argument: str, path: Path, **read: Path | None) -> None:
             )
 
 
+def check_new(argument: str, path: Path, overwrite: bool) -> None:
+    """Refuse to write over a file that is there, of another run, unless that is asked for."""
+    if not overwrite and os.path.lexists(path):
+        raise OutputError(
+            "is there already",
+            argument=argument,
+            seen=path,
+            advice="give another name, or `overwrite` to replace it",
+        )
+
+
 def check_writable(argument: str, path: Path, folder: Path, names: Sequence[str]) -> None:
     """Make a folder, and refuse one in which files of these names cannot be written."""
     from gatescope.storage.atomic import check_folder

@@ -7,8 +7,15 @@ from pathlib import Path
 from gatescope.cli.groups import command, option
 from gatescope.cli.inputs import check_width, read_inputs
 from gatescope.cli.networks import check_device_options, note, one_cell, refuse
-from gatescope.cli.options import CellOptions, ClampOption, DeviceOption, InputOptions, ThreadsOption
-from gatescope.cli.outputs import check_file, check_not_read
+from gatescope.cli.options import (
+    CellOptions,
+    ClampOption,
+    DeviceOption,
+    InputOptions,
+    OverwriteOption,
+    ThreadsOption,
+)
+from gatescope.cli.outputs import check_file, check_new, check_not_read
 from gatescope.cli.parsing import parse_clamp
 from gatescope.reporting.terminal import echo, working
 
@@ -20,6 +27,7 @@ def run(
     seed: int | None = option(None, "Seed for the weights of a fresh cell.  Default: 0."),
     clamp: ClampOption = None,
     out: Path = option(Path("trace.npz"), "Npz file to write.", metavar="FILE"),
+    overwrite: OverwriteOption = False,
     device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
 ) -> None:
@@ -37,6 +45,7 @@ def run(
     check_width(inputs, label, chosen.input_size)
     check_file("out", out, ".npz")
     check_not_read("out", out, inputs=series.inputs, weights=network.weights)
+    check_new("out", out, overwrite)
     check_folder(out.parent, [out.name])
     clamped = parse_clamp(clamp)
     note(notes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,8 @@ def write_folder(
     ----------
     comparison : Comparison
     folder : path
-        Made if it is not there; files of the same names are replaced.
+        Made if it is not there; files of the same names are replaced, and what an earlier comparison wrote there,
+        by its ``summary.json``, is removed.
     source : str
         Where the inputs come from, in words.
     arguments : mapping
@@ -83,6 +85,7 @@ def write_folder(
         If a unit does not exist.
     """
     path = check_folder(folder, file_names(comparison.labels, traces=traces))
+    earlier = _earlier_files(path)
     chosen = None if units is None else tuple(units)
     figures = figures_of(comparison, source, chosen)
     jobs = _data_jobs(comparison, path / "data", traces)
@@ -117,9 +120,26 @@ def write_folder(
             stream.write((json.dumps(summary, indent=2, allow_nan=False) + "\n").encode())
         bar.update()
         _write_page(path / "report.html", comparison, source, shown)
+        for file in earlier - {*written, path / "report.html"}:
+            file.unlink(missing_ok=True)
         bar.update()
         bar.set_description("written")
     return [*written, path / "summary.json", path / "report.html"]
+
+
+def _earlier_files(path: Path) -> set[Path]:
+    """Return what an earlier comparison wrote into the folder by its own list, or nothing if that cannot be read.
+
+    Cells that are compared no longer would else look as if they belonged to the new report.
+    """
+    try:
+        names = json.loads((path / "summary.json").read_bytes())["files"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return set()
+    # A list that somebody else wrote must not name files of theirs.
+    ours = re.compile(r"(data/)?[\w.-]+\.(npz|png|svg|html)")
+    texts = names if isinstance(names, list) else []
+    return {path / name for name in texts if isinstance(name, str) and ours.fullmatch(name)}
 
 
 def _write_page(path: Path, comparison: Comparison, source: str, shown: list[tuple[str, Path, str]]) -> None:

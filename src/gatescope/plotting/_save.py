@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,7 +48,22 @@ def render(fig: Figure, format: str = "png", *, dpi: float = 150) -> bytes:
     stream = io.BytesIO()
     with style(), _same_layout(fig):
         fig.savefig(stream, format=format, dpi=dpi, metadata=_METADATA[format])
-    return stream.getvalue()
+    return _with_stable_clips(stream.getvalue()) if format == "svg" else stream.getvalue()
+
+
+def _with_stable_clips(svg: bytes) -> bytes:
+    """Name the clip paths of an SVG after what stands in them.
+
+    Matplotlib names them after the positions of the axes in all digits, the last of which differ from drawing to
+    drawing, and writes six decimals.
+    """
+    names = {
+        old: b"p" + hashlib.sha256(content).hexdigest()[:10].encode()
+        for old, content in re.findall(rb'<clipPath id="(\w+)">(.*?)</clipPath>', svg, re.DOTALL)
+    }
+    return re.sub(
+        rb'(<clipPath id="|url\(#)(\w+)', lambda match: match[1] + names.get(match[2], match[2]), svg
+    )
 
 
 @contextmanager

@@ -47,10 +47,19 @@ def style() -> Iterator[None]:
         yield
 
 
+class NotebookFigure(Figure):
+    """A figure that a notebook shows as the last value of a cell, without pyplot and whatever its backend."""
+
+    def _repr_png_(self) -> bytes:
+        from gatescope.plotting._save import render
+
+        return render(self, dpi=100)
+
+
 def new_figure(width: float = 7.2, height: float = 4.4) -> Figure:
     """Return a figure of that size in inches, outside pyplot: nothing keeps it alive, and no display is needed."""
     with style():
-        return Figure(figsize=(width, height), layout="constrained")
+        return NotebookFigure(figsize=(width, height), layout="constrained")
 
 
 @contextmanager

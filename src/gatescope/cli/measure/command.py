@@ -50,7 +50,10 @@ _SHARED: dict[str, tuple[Any, Any]] = {
     "threads": (ThreadsOption, None),
     "resume": (ResumeOption, None),
 }
-_ALWAYS: dict[str, tuple[Any, Any]] = {"seed": (SeedOption, 0), "out": (FolderOption, Path("gatescope-out"))}
+_ALWAYS: dict[str, tuple[Any, Any]] = {
+    "seed": (SeedOption, 0),
+    "out": (FolderOption, Path("gatescope-measured")),
+}
 _OF_A_RUN = ("clamp", "device", "threads")
 # Arguments that the command line gives in its own way, or not at all.
 _FRAME = {"params", "trace", "inputs", "lengths", "initial_state", "seed", "progress", *_SHARED}

@@ -11,8 +11,8 @@ import typer
 from gatescope.cli.errors import naming
 from gatescope.cli.groups import command, option
 from gatescope.cli.networks import refuse
-from gatescope.cli.options import INTERRUPTED, ThreadsOption
-from gatescope.cli.outputs import check_file, check_not_read, check_writable
+from gatescope.cli.options import INTERRUPTED, OverwriteOption, ThreadsOption
+from gatescope.cli.outputs import check_file, check_new, check_not_read, check_writable
 from gatescope.cli.train.names import NAMES
 from gatescope.cli.train.options import DataOptions, ModelOptions, TrainingOptions
 from gatescope.errors import ValueRangeError
@@ -50,6 +50,7 @@ def train(
     plot: Path | None = option(
         None, "Png, svg or pdf file to draw the loss against the epoch in.  Default: none.", metavar="FILE"
     ),
+    overwrite: OverwriteOption = False,
     threads: ThreadsOption = None,
 ) -> None:
     """Train a model on a task and store it with the history of its training: gatescope.load reads the file.
@@ -68,6 +69,10 @@ def train(
     arguments = dataclasses.asdict(training) | {"dropout": dropout(training.dropout)}
     checkpoint_file = checkpoint or out.with_name(f"{out.stem}.checkpoint.npz")
     _check_files(out, checkpoint_file, plot, data.data)
+    # What an interrupted or a longer run left is replaced when it is continued.
+    for argument, path in (("out", out), ("plot", plot)):
+        if path is not None:
+            check_new(argument, path, overwrite or checkpoint_file.exists())
     chosen = material(task, data, seed=seed, dtype=dtype)
     _check_updates(training, chosen.fresh)
     if training.updates_per_epoch is None:
