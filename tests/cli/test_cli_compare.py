@@ -41,6 +41,8 @@ def test_compare_writes_everything(invoke, tmp_path):
     flow = GradientFlow.load(out / "data" / "flow_h_lstm.npz")
     np.testing.assert_array_equal(flow.lag, np.arange(701))
     rate = gs.gradient_flow(params, inputs).decay_rate()
+    joint = gs.gradient_flow(params, inputs, of="joint", wrt="joint").decay_rate()
+    assert summary["cells"]["lstm"]["gradient"]["joint"]["decay_rate_nats_per_step"] == float(joint)
     assert summary["cells"]["lstm"]["gradient"]["h"]["decay_rate_nats_per_step"] == float(rate)
     assert summary["provenance"]["seed"] == 0
     assert summary["provenance"]["gatescope"] == gs.__version__
@@ -48,7 +50,7 @@ def test_compare_writes_everything(invoke, tmp_path):
         assert shares["lstm_f_open"].shape == (4,)
 
     assert "parameters" in done.output
-    assert f"{float(rate):.4g}" in done.output
+    assert f"{float(joint):.4g}" in done.output
     page = (out / "report.html").read_text(encoding="utf-8")
     assert page.count("data:image/png;base64,") == len(figures)
     assert "http" not in page.replace("http-equiv", "")
@@ -181,14 +183,18 @@ def test_one_step_of_one_unit_is_reported_in_the_singular(invoke, tmp_path):
     done = invoke("compare", "--steps", 1, "--hidden-size", 1, "--threads", 1)
     assert done.exit_code == 0, done.output
     assert "1 step, one sequence" in done.stdout
-    for row in ("gradient decay to h, nats per step", "half-life to h, steps", "R² of the decay to h"):
+    for row in (
+        "gradient decay, whole state, nats per step",
+        "asymptotic half-life, h to h alone",
+        "R² of that decay",
+    ):
         (line,) = (line for line in done.stdout.splitlines() if row in line)
         assert line.count("–") == 3  # two lags give no rate
     page = (tmp_path / "gatescope-out" / "report.html").read_text(encoding="utf-8")
     for text in (done.stdout, page):
         assert not re.search(r"\b1 (steps|units|sequences|threads|runs)\b", text)
     assert "the gates that, by the equations, go from 0 to 1" in page
-    assert "none for fewer than three lags" in page
+    assert "none where the norms follow no line" in page
 
 
 @blank_figures
@@ -215,7 +221,7 @@ def test_the_fit_windows_of_h_and_c_are_both_reported():
     (measured,) = comparison
     flow = measured.flow_c
     flow.log_norm[21:] = -np.inf  # it becomes exactly 0
-    assert "over lags 4 to 40 (lstm to h); 2 to 20 (lstm to c), with" in notes(comparison)[2]
+    assert "over lags 4 to 40 (lstm, lstm to h); 2 to 20 (lstm to c), with" in notes(comparison)[2]
 
 
 @blank_figures

@@ -43,6 +43,8 @@ def test_results_are_those_of_run_and_gradient_flow(comparison, cells, inputs):
         flow = gs.gradient_flow(params, inputs, wrt="h")
         np.testing.assert_array_equal(measured.flow_h.log_norm, flow.log_norm)
         np.testing.assert_array_equal(measured.flow_h.lag, np.arange(STEPS + 1))
+        joint = gs.gradient_flow(params, inputs, of="joint", wrt="joint")
+        np.testing.assert_array_equal(measured.flow.log_norm, joint.log_norm)
     flow_c = gs.gradient_flow(cells["lstm"], inputs, wrt="c")
     np.testing.assert_array_equal(comparison["lstm"].flow_c.log_norm, flow_c.log_norm)
     assert comparison["rnn"].flow_c is None
@@ -76,7 +78,8 @@ def test_a_comparison_presents_itself_and_is_saved(comparison, tmp_path):
     assert dict((row[0], row[1:]) for row in table.rows)["parameters"] == tuple(
         measured.params.count() for measured in comparison
     )
-    title, timing = comparison.summary().splitlines()
+    title, timing, meaning = comparison.summary().splitlines()
+    assert meaning.startswith("steps to half: from which lag on")
     assert title == table.title == f"{STEPS} steps, 2 sequences"
     assert "median of 2 runs with at most 1 thread on the CPU" in timing
     comparison.save(tmp_path / "c.npz")
@@ -93,12 +96,15 @@ def test_numbers_are_the_fits_medians(comparison):
         assert gradient["decay_rate_nats_per_step"] == np.median(rate.value)
         assert gradient["r_squared"] == np.median(rate.r_squared)
         assert gradient["fit_range"] == [STEPS // 10, STEPS]
-        assert gradient["half_life_steps"] == pytest.approx(np.median(np.log(2) / rate.value), rel=1e-12)
+        assert gradient["asymptotic_half_life_steps"] == pytest.approx(
+            np.median(np.log(2) / rate.value), rel=1e-12
+        )
         assert numbers[label]["parameters"] == measured.params.count()
         assert numbers[label]["steps"] == STEPS
         assert numbers[label]["sequences"] == 2
-    assert set(numbers["lstm"]["gradient"]) == {"h", "c"}
-    assert set(numbers["gru"]["gradient"]) == {"h"}
+        assert gradient["steps_to_half"] == np.median(measured.flow_h.steps_to_half())
+    assert set(numbers["lstm"]["gradient"]) == {"joint", "h", "c"}
+    assert set(numbers["gru"]["gradient"]) == {"joint", "h"}
 
 
 def test_saturation_counts_the_trace(cells, inputs):
@@ -167,14 +173,15 @@ def test_measurement_is_saved_and_loaded(comparison, tmp_path):
         np.testing.assert_array_equal(loaded.trace.gates, measured.trace.gates)
 
 
-def test_a_rate_takes_three_lags(cells):
-    for steps, known in ((1, False), (2, True)):
+def test_a_rate_takes_a_window(cells):
+    for steps, known in ((1, False), (8, False), (40, True)):
         comparison = compare(cells, np.ones((steps, 3)), timing_runs=1)
         for numbers in comparison.numbers().values():
             gradient = numbers["gradient"]["h"]
             assert (gradient["decay_rate_nats_per_step"] is not None) == known
             assert (gradient["r_squared"] is not None) == known
-            assert known or gradient["half_life_steps"] is None
+            assert known or gradient["asymptotic_half_life_steps"] is None
+            assert (gradient["no_rate"] is None) == known
             assert gradient["log_norm_at_longest_lag"] is not None
 
 
@@ -183,7 +190,8 @@ def test_a_gradient_of_zero_gives_no_rate():
     dead = dataclasses.replace(params, bias_ih=np.full_like(params.bias_ih, -10))
     gradient = compare({"dead": dead}, np.zeros((20, 1)), timing_runs=1).numbers()["dead"]["gradient"]["h"]
     assert gradient["decay_rate_nats_per_step"] is None
-    assert gradient["half_life_steps"] is None
+    assert gradient["asymptotic_half_life_steps"] is None
+    assert gradient["no_rate"] == "fewer than two norms above 0"
 
 
 def test_bad_arguments_say_so(cells, inputs, monkeypatch):

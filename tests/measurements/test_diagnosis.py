@@ -68,6 +68,11 @@ def with_biases(cell, biases, *, hidden_size=5):
     )
 
 
+def at_zero(params, batch=1):
+    """Return the fixed point of a network without inputs and biases, where closed forms are exact."""
+    return np.zeros((batch, len(gs.cells.get(params.cell).states), params.hidden_size))
+
+
 def noise(steps=400, batch=1, size=1, seed=0):
     return np.random.default_rng(seed).standard_normal((steps, batch, size))
 
@@ -92,7 +97,8 @@ def anywhere(params, batch=1):
 )
 def test_a_saturated_lstm_has_the_verdict_and_the_half_life_of_its_forget_gate(bias, verdict):
     """The half-lives are 2.2, 14.3 and 62.7 steps; those wanted are a tenth of the series, 40."""
-    diagnosis = diagnose(with_biases("lstm", {"f": bias}), np.zeros((400, 1)))
+    params = with_biases("lstm", {"f": bias})
+    diagnosis = diagnose(params, np.zeros((400, 1)), initial_state=at_zero(params))
     rate = math.log1p(math.exp(-bias))  # -ln sigmoid
     assert diagnosis.verdict == verdict
     assert diagnosis.target_half_life == 40
@@ -107,7 +113,7 @@ def test_a_saturated_lstm_has_the_verdict_and_the_half_life_of_its_forget_gate(b
 def test_the_bias_suggested_is_the_one_that_the_gate_alone_needs():
     """With no recurrent weights a half-life of n steps needs f = 2^(-1/n), whatever the rest does."""
     params = with_biases("lstm", {"f": 1.0})
-    diagnosis = diagnose(params, np.zeros((400, 1)), target_half_life=97)
+    diagnosis = diagnose(params, np.zeros((400, 1)), target_half_life=97, initial_state=at_zero(params))
     f = 0.5 ** (1 / 97)
     assert_allclose(
         diagnosis.suggested_value, math.log(f / (1 - f)) - 1.0, atol=1e-3
@@ -120,7 +126,7 @@ def test_the_bias_suggested_is_the_one_that_the_gate_alone_needs():
     assert_array_equal(np.delete(applied.bias_ih, np.s_[5:10]), np.delete(params.bias_ih, np.s_[5:10]))
     life = half_life(applied, np.zeros((400, 1)), transient=40)
     assert life == diagnosis.suggested_half_life
-    again = diagnose(applied, np.zeros((400, 1)), target_half_life=90)
+    again = diagnose(applied, np.zeros((400, 1)), target_half_life=90, initial_state=at_zero(params))
     assert again.verdict == "near-critical"
     assert not again.suggestion
     with pytest.raises(ValueRangeError, match="nothing is suggested"):
@@ -138,7 +144,8 @@ def test_the_edge_of_near_critical_is_the_wanted_half_life(margin):
 
 
 def test_an_open_forget_gate_is_near_critical():
-    diagnosis = diagnose(with_biases("lstm", {"f": 1.0}), np.zeros((100, 1)), clamp={"f": 1.0})
+    params = with_biases("lstm", {"f": 1.0})
+    diagnosis = diagnose(params, np.zeros((100, 1)), clamp={"f": 1.0}, initial_state=at_zero(params))
     assert diagnosis.verdict == "near-critical"
     assert abs(diagnosis.number("exponent")) < 1e-12
     assert "f" not in diagnosis.clamped_gate  # it is clamped already
@@ -220,7 +227,9 @@ def test_interventions_are_those_of_clamped_spectra(cell):
     x = noise(200, 2)
     diagnosis = diagnose(params, x)
     assert set(diagnosis.clamped_gate) == set(params.gate_names)
-    trace = gs.run(params, x)
+    trace = gs.run(
+        params, x, initial_state=np.random.default_rng([0, 1]).uniform(-0.1, 0.1, at_zero(params, 2).shape)
+    )
     for gate, at, value, error in zip(
         diagnosis.clamped_gate,
         diagnosis.clamped_at,
@@ -230,7 +239,14 @@ def test_interventions_are_those_of_clamped_spectra(cell):
     ):
         clamped_at = 1.0 if at == "open" else trace.gate(gate).mean(axis=(0, 1))
         spectrum = lyapunov_spectrum(
-            params, x, k=1, transient=20, qr_every=1, clamp={gate: clamped_at}, checks=False
+            params,
+            x,
+            k=1,
+            transient=20,
+            qr_every=1,
+            clamp={gate: clamped_at},
+            checks=False,
+            initial_state="random",
         )
         assert_allclose(value, spectrum.exponents[:, 0].mean(), rtol=1e-9)
         over_time = np.sqrt((spectrum.error[:, 0] ** 2).sum()) / 2
@@ -267,7 +283,8 @@ def some_diagnoses():
 
 def test_a_diagnosis_in_words():
     """The sentences of one network, whose numbers follow from its one bias."""
-    diagnosis = diagnose(with_biases("lstm", {"f": 3.0}), np.zeros((400, 1)))
+    params = with_biases("lstm", {"f": 3.0})
+    diagnosis = diagnose(params, np.zeros((400, 1)), initial_state=at_zero(params))
     text = diagnosis.summary()
     assert text == str(diagnosis)
     assert text.splitlines()[0] == "lstm: vanishing"
@@ -306,13 +323,14 @@ def test_numbers_are_those_of_the_results():
     assert numbers["half_life_gate_median"] == life.median[0]
     assert numbers["decay_rate"] == life.adjoint_rate[0]
     assert numbers["suggested_half_life_exponent"] == diagnosis.suggested_half_life.by_exponent[0]
-    assert life == half_life(params, x, transient=30)
+    assert life == half_life(params, x, transient=30, initial_state="random")
     assert_allclose(
         life.by_exponent, math.log(2) / -diagnosis.spectrum.exponents[:, 0], rtol=1e-6
     )  # QR at other steps
     row = list(diagnosis.paths.lag).index(int(numbers["fraction_lag"]))
     assert numbers["fraction_direct"] == diagnosis.paths.norm_fractions()[row, 0, 0]
-    trace = gs.run(params, x)
+    start = np.random.default_rng([0, 1]).uniform(-0.1, 0.1, at_zero(params).shape)
+    trace = gs.run(params, x, initial_state=start.astype(np.float32))
     for k, gate in enumerate("ifgo"):
         values = trace.gate(gate).astype(np.float64)
         assert_allclose(diagnosis.mean[k], values.mean(), rtol=1e-12)
@@ -344,7 +362,8 @@ def test_a_candidate_that_happens_to_be_positive_is_not_a_gate_that_opens():
 
 
 def test_the_reach_is_where_float32_can_tell_no_more():
-    diagnosis = diagnose(with_biases("lstm", {"f": 1.0}), np.zeros((400, 1)))
+    params = with_biases("lstm", {"f": 1.0})
+    diagnosis = diagnose(params, np.zeros((400, 1)), initial_state=at_zero(params))
     eps = np.finfo(np.float64).eps
     f = 1 / (1 + math.exp(-1))
     # The first step back leaves h for c, after which c alone keeps f of itself.
@@ -364,7 +383,8 @@ def test_a_window_is_the_end_of_the_run():
     params, x = random_params("lstm", input_size=1, hidden_size=5), noise(700, 6)
     diagnosis = diagnose(params, x, window=200, target_half_life=10)
     assert (diagnosis.steps, diagnosis.window, diagnosis.transient, diagnosis.sequences) == (700, 200, 20, 4)
-    state = gs.run(params, x[:500, :4]).final_state
+    start = np.random.default_rng([0, 1]).uniform(-0.1, 0.1, (6, 2, 5))  # of all sequences
+    state = gs.run(params, x[:500, :4], initial_state=start[:4]).final_state
     spectrum = lyapunov_spectrum(
         params, x[500:, :4], k=5, transient=20, qr_every=1, initial_state=state, checks=False
     )

@@ -322,6 +322,53 @@ def test_r_squared_is_the_share_explained():
     assert fit.r_squared[0] == pytest.approx(1 - residual.var() / noisy.var(), rel=1e-10)
 
 
+def test_what_follows_no_line_has_no_rate():
+    """An upward slope of norms that are all below 1 is no growth; a walk is no line; a few steps are no window."""
+    lag = np.arange(201)
+    early = np.where(lag < 20, -1.0 * lag, -20 + 0.02 * (lag - 20))  # lost at the end, then slowly up
+    flow = line(early[:, None])
+    assert "the norms rise with the lag but are all below 1" in flow.summary()
+    assert "no single rate" in flow.summary()
+    assert "growing" not in flow.summary()
+    walk = np.cumsum(np.random.default_rng(3).standard_normal(201) * 3)
+    fit = line(walk[:, None]).decay_rate()
+    assert fit.r_squared[0] < 0.9
+    assert fit.why_none[0].startswith("the norms follow no line (R^2 0.")
+    assert "no single rate" in str(fit)
+    assert (
+        "the window of 5 steps is too short"
+        in line(-0.1 * np.arange(7.0)[:, None]).decay_rate((1, 6)).why_none[0]
+    )
+    grows = line(0.02 * lag[:, None])
+    assert grows.decay_rate().why_none == ("",)
+    assert "growing: its tail doubles every 34.66 steps" in grows.summary()
+    flat = line(1e-3 * np.random.default_rng(3).standard_normal((201, 1)))
+    assert flat.decay_rate().why_none == ("",)  # it strays too little to need a line
+
+
+def test_steps_to_half_are_those_of_the_curve_and_not_of_the_tail():
+    lag = np.arange(1001)
+    fast_then_slow = np.where(lag < 3, -1.0 * lag, -3 - 1e-3 * (lag - 3))
+    back = np.where(lag == 5, -2.0, -0.01 * lag)  # once below half, and back
+    half_lost = -0.001 * lag / 2  # e^-0.5 is left
+    flow = line(np.stack([fast_then_slow, back, half_lost, np.full(1001, -np.inf)], axis=1))
+    np.testing.assert_array_equal(flow.steps_to_half(), [1, 70, np.inf, 0])
+    assert flow.half_life().value[0] == pytest.approx(math.log(2) / 1e-3, rel=1e-9)
+    text = line(fast_then_slow[:, None]).summary()
+    assert "half of the gradient is gone after 1 step" in text
+    assert "its tail halves every 693.1 steps, asymptotically" in text
+
+
+@pytest.mark.slow  # 10,000 steps of 64 units
+@pytest.mark.parametrize(("cell", "gone"), [("lstm", 1), ("gru", 312)])
+def test_an_open_gate_keeps_a_tail_and_not_the_gradient(cell, gone):
+    """chrono(1000) over the laser series: h of an LSTM is lost at once, whatever its tail."""
+    params = gs.init(cell, input_size=1, hidden_size=64, seed=0, scheme="chrono(1000)")
+    flow = gs.gradient_flow(params, gs.tasks.laser().inputs)
+    assert flow.steps_to_half()[0] == gone
+    assert flow.half_life().value[0] > 2 * gone
+
+
 def test_fits_leave_exact_zeros_out():
     log_norm = -0.5 * np.arange(101.0)
     log_norm[41:] = -np.inf

@@ -90,7 +90,7 @@ def test_an_open_gate_never_forgets_and_a_shut_one_does_at_once():
         assert np.isposinf(lives).all()
     assert not opened.disagree.any()
     assert opened.provenance["clamp"] == {"f": 1.0}
-    assert "infinite (no decay)" in opened.summary()
+    assert "infinite (no decay within rounding)" in opened.summary()
     shut = half_life(params, np.zeros((100, 1)), clamp={"f": 0.0})
     for lives in (shut.by_gate, shut.by_adjoint, shut.by_exponent):
         np.testing.assert_array_equal(lives, np.zeros_like(lives))
@@ -316,6 +316,88 @@ def test_half_life_of():
     np.testing.assert_array_equal(lives, [1.0, math.inf, math.inf, 0.0, math.nan])
 
 
+# ---- what one number cannot say ----
+
+
+def relu_network(weight_hh, inputs_scale=1.0):
+    size = len(weight_hh)
+    return gs.Params(
+        cell="rnn_relu",
+        weight_ih=np.full((size, 1), inputs_scale),
+        weight_hh=np.array(weight_hh),
+        bias_ih=np.zeros(size),
+        bias_hh=np.zeros(size),
+    )
+
+
+def test_a_permutation_does_not_decay_within_rounding():
+    """A cyclic permutation keeps every norm: a rate of 1e-17 is no half-life of 1e16 steps."""
+    params = relu_network(np.roll(np.eye(5), 1, axis=0), 0.0)
+    start = np.arange(1.0, 11.0).reshape(1, 2, 5)[:, :1]
+    life = half_life(params, np.zeros((1000, 1)), initial_state=start)
+    np.testing.assert_array_equal([life.by_adjoint[0], life.by_exponent[0]], np.inf)
+    assert not life.disagree[0]
+    text = life.summary()
+    assert text.count("infinite (no decay within rounding)") == 2
+    assert "disagree" not in text
+    assert "within its error" not in text
+
+
+def test_a_step_that_cuts_the_memory_is_named_and_the_rest_has_its_rate():
+    """R = 0.99: 68.97 steps before and after an input of -1,000, which shuts every unit once."""
+    inputs = np.ones((1000, 1))
+    inputs[600] = -1000
+    life = half_life(relu_network(0.99 * np.eye(5)), inputs)
+    expected = math.log(2) / -math.log(0.99)
+    np.testing.assert_allclose([life.by_adjoint[0], life.by_exponent[0]], expected, rtol=1e-9)
+    assert life.cut_step.tolist() == [600]
+    assert not life.disagree[0]
+    assert "68.97 steps by the slope" in life.summary()
+    assert "68.97 steps by the leading" in life.summary()
+    assert "step 600 cuts the memory" in life.summary()
+    late = inputs.copy()
+    late[600], late[997] = 1, -1000  # too late for a line after it
+    late_life = half_life(relu_network(0.99 * np.eye(5)), late)
+    np.testing.assert_allclose([late_life.by_adjoint[0], late_life.by_exponent[0]], expected, rtol=1e-9)
+    assert late_life.cut_step.tolist() == [997]
+    never = half_life(relu_network(0.99 * np.eye(5)), np.ones((1000, 1)))
+    assert never.cut_step.tolist() == [-1]
+    assert "cuts the memory" not in never.summary()
+
+
+def test_the_exponents_own_verdict_is_kept():
+    """A time scale of 400 steps in 500: whatever the estimate, T is too short for it."""
+    params = gs.init("lstm", input_size=1, hidden_size=5, seed=0, scheme="chrono(400)", dtype="float64")
+    inputs = np.random.default_rng(0).standard_normal((500, 1))
+    life = half_life(params, inputs)
+    spectrum = gs.lyapunov_spectrum(params, inputs, k=1, transient=50, checks=False)
+    assert not spectrum.converged()[0, 0]
+    assert life.exponent_doubt == spectrum.doubts()
+    assert "T too short" in life.exponent_doubt[0]
+    assert f"the exponent: {life.exponent_doubt[0]}" in life.summary()
+
+
+def test_a_batch_has_one_summary():
+    """Of 200 sequences, median and range: not 200 sentences."""
+    params = gs.init("lstm", input_size=1, hidden_size=5, seed=0, scheme="chrono(400)", dtype="float64")
+    inputs = np.random.default_rng(0).standard_normal((60, 200, 1))
+    life = half_life(params, inputs)
+    lines = life.summary().splitlines()
+    assert len(lines) < 20
+    low, high = life.by_exponent.min(), life.by_exponent.max()
+    middle = np.sort(life.by_exponent)[99]
+    expected = (
+        f"half-life by the leading exponent: median {middle:.4g}, from {low:.4g} to {high:.4g} steps over 200"
+    )
+    assert any(expected in line for line in lines), lines
+    one = life.sequence(7)
+    assert one.by_exponent[0] == life.by_exponent[7]
+    assert "over 54 steps" in one.summary()
+    spectrum = gs.lyapunov_spectrum(params, inputs, k=1, checks=False)
+    assert len(spectrum.summary().splitlines()) < 6
+    assert len(gs.gradient_flow(params, inputs).summary().splitlines()) < 6
+
+
 # ---- results and bad input ----
 
 
@@ -325,7 +407,7 @@ def test_it_is_saved_and_loaded(tmp_path):
     life.save(tmp_path / "life.npz")
     assert gs.load(tmp_path / "life.npz") == life
     assert str(life) == life.summary()
-    assert "sequence 1: over 36 steps" in life.summary()
+    assert "over 36 steps: half of the gradient is gone after" in life.sequence(1).summary()
     assert life.provenance["direction_seed"] == 0
 
 

@@ -202,6 +202,47 @@ def test_memory_map_and_generator(tmp_path):
     assert gs.lyapunov_spectrum(params, (inputs[t : t + 100] for t in range(0, 700, 100))) == expected
 
 
+# ---- a run that never moved ----
+
+
+def test_a_network_that_never_leaves_an_unstable_fixed_point_is_not_converged():
+    """Without input and biases 0 is a fixed point: its exponent is 0.78, that of the attractor 0.096."""
+    params = gs.init("rnn", input_size=1, hidden_size=100, seed=1, scheme="gaussian(2)", dtype="float64")
+    silence = np.zeros((3000, 1))
+    rest = gs.lyapunov_spectrum(params, silence, k=1, checks=False)
+    assert rest.exponents[0, 0] == pytest.approx(0.7813, abs=1e-3)
+    assert rest.at_rest().tolist() == [True]
+    assert not rest.converged()[0, 0]
+    assert "the state never moved from where it began, a fixed point that is not stable" in rest.verdict()[0]
+    assert "initial_state='random'" in rest.verdict()[0]
+    moving = gs.lyapunov_spectrum(params, silence, k=1, checks=False, initial_state="random")
+    assert moving.exponents[0, 0] == pytest.approx(0.096, abs=4 * moving.error[0, 0])
+    assert moving.error[0, 0] < 0.02
+    assert not moving.at_rest()[0]
+    assert "never moved" not in moving.verdict()[0]
+
+
+def test_a_stable_fixed_point_is_said_to_be_one():
+    params = random_params("lstm", input_size=1, hidden_size=5, scale=0.3)
+    params.bias_ih[:], params.bias_hh[:] = 0, 0
+    spectrum = gs.lyapunov_spectrum(params, np.zeros((400, 3, 1)))
+    assert spectrum.at_rest().all()
+    assert (spectrum.exponents[:, 0] < 0).all()
+    assert "the state never moved from where it began, a fixed point, and this is" in spectrum.verdict()[0]
+
+
+def test_a_random_state_is_seeded_and_small():
+    params, inputs = random_params("lstm", input_size=1, hidden_size=5), np.ones((60, 3, 1))
+    start = np.random.default_rng([7, 1]).uniform(-0.1, 0.1, (3, 2, 5))
+    expected = gs.gradient_flow(params, inputs, seed=7, initial_state=start)
+    assert gs.gradient_flow(params, inputs, seed=7, initial_state="random") == expected
+    assert gs.gradient_flow(params, inputs, seed=8, initial_state="random") != expected
+    with pytest.raises(
+        gs.GatescopeError, match="initial_state='chance' is no state to begin with; give 'random'"
+    ):
+        gs.lyapunov_spectrum(params, inputs, initial_state="chance")
+
+
 # ---- verdicts ----
 
 
@@ -231,7 +272,7 @@ def test_too_short():
     params = gs.init("rnn", input_size=1, hidden_size=24, seed=0, scheme="gaussian(2.5)", dtype="float64")
     start = np.random.default_rng(0).standard_normal((1, 1, 24))
     short = gs.lyapunov_spectrum(params, np.zeros((60, 1)), initial_state=start, k=1)
-    assert not short.converged()[0]
+    assert not short.converged()[0, 0]
     assert "T too short" in short.verdict()[0]
     alone = gs.lyapunov_spectrum(params, np.zeros((2, 1)), initial_state=start, k=1)
     assert "T too short: its error is not known" in alone.verdict()[0]

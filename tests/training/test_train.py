@@ -1,5 +1,6 @@
 """train(): what an epoch is, which numbers it reports, and that they are the same bits every time."""
 
+import dataclasses
 import tracemalloc
 
 import numpy as np
@@ -306,13 +307,29 @@ def test_a_run_presents_itself():
     assert losses.startswith(
         f"training loss {run.history.loss[0]:.4g} to {run.history.loss[-1]:.4g}, validation"
     )
-    assert best == f"best after epoch {run.best_epoch}"
+    assert best.startswith(f"best after epoch {run.best_epoch}; ")
     assert str(run) == "; ".join((title, losses, best))
     table = run.table()
     assert [row[0] for row in (table.rows[0], table.rows[-1])] == [1, 12]
     assert [row[2] is None for row in table.rows] == [row[0] % 2 == 1 for row in table.rows]
     assert title in run._repr_html_()
     assert train(epochs=0).table().rows == []
+
+
+def test_a_run_says_whether_it_beat_the_baseline():
+    """The adding problem's is the variance of the sum of two numbers, 1/6, which always answering 1 has."""
+    batch = make_batch()
+    assert "the task states no baseline" in train(epochs=1).summary()
+    for baseline, verdict in ((1e-9, "does not beat"), (1e9, "beats")):
+        judged = dataclasses.replace(batch, baseline=baseline, baseline_of="always answering 1")
+        run = train(judged, epochs=2)
+        number = f"{run.history.loss.min():.4g}"
+        assert f"the least training loss, {number}, {verdict} the task's baseline" in str(run)
+        assert str(run).endswith("(always answering 1)")
+        validated = train(epochs=2, validation=judged)
+        assert f"the least validation loss, {validated.history.validation_loss.min():.4g}, {verdict}" in str(
+            validated
+        )
 
 
 def test_no_memory_is_taken_after_the_first_epochs():

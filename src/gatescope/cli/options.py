@@ -31,6 +31,14 @@ ClampOption = Annotated[
     ),
 ]
 SeedOption = Annotated[int, typer.Option(help="Seed for fresh weights and for random directions or starts.")]
+InitialStateOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="random",
+        help="State to begin with: random, small and drawn with --seed, so that a run leaves an unstable fixed point "
+        "at 0.  Default: zeros (diagnose: random).",
+    ),
+]
 FolderOption = Annotated[Path, typer.Option(metavar="FOLDER", help="Folder to write the files into.")]
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Replace files of an earlier run that are there.")

@@ -25,7 +25,7 @@ from gatescope.measurements.saturation import check_thresholds, count_saturated
 from gatescope.recurrence.input_stream import Series, in_memory
 from gatescope.storage.provenance import provenance
 
-_STAGES = ("timing", "run", "gradient to h", "gradient to c", "gates")
+_STAGES = ("timing", "run", "gradient", "gradient to h", "gradient to c", "gates")
 _LONG = 1_000_000  # state updates from which the gradient flow gets a progress bar of its own
 
 
@@ -133,6 +133,8 @@ def _measure(
         trace = problem.trace()
     long = problem.steps * problem.batch >= _LONG
     problem = dataclasses.replace(problem, progress=stages.shown and long)
+    with stages("gradient"):
+        flow = measure_flow(problem, of="joint", wrt="joint")
     with stages("gradient to h"):
         flow_h = measure_flow(problem, wrt="h")
     with stages("gradient to c"):
@@ -144,6 +146,7 @@ def _measure(
         label=label,
         params=params,
         trace=trace,
+        flow=flow,
         flow_h=flow_h,
         flow_c=flow_c,
         multiply_adds=cost.multiply_adds,

@@ -49,7 +49,8 @@ def file_stems(labels: Iterable[str]) -> dict[str, str]:
 def direction(flow: GradientFlow) -> str:
     """Return what the gradient of a flow is the gradient of, in words: never the whole Jacobian's norm."""
     seed = flow.provenance.get("direction_seed")
-    return "one random unit combination of the outputs" + ("" if seed is None else f", seed {seed}")
+    of = "numbers of the whole state" if flow.of == "joint" else "outputs"
+    return f"one random unit combination of the {of}" + ("" if seed is None else f", seed {seed}")
 
 
 def figures_of(
@@ -81,7 +82,7 @@ def _drawing(width: float, height: float, draw: Callable[[Figure], None]) -> Cal
 
 def _decay(comparison: Comparison, source: str) -> ReportFigure:
     def draw(figure: Figure) -> None:
-        flows = [cell.flow_h for cell in comparison]
+        flows = [cell.flow for cell in comparison]
         plotting.plot_gradient_flow(flows, labels=list(comparison.labels), ax=figure.add_subplot())
 
     first = comparison.cells[0]
@@ -93,9 +94,10 @@ def _decay(comparison: Comparison, source: str) -> ReportFigure:
         "gradient_flow",
         _drawing(7.2, 4.6, draw),
         f"How fast the gradient decays over {source}\n"
-        "The norm of the gradient of the last step with respect to the hidden state so many steps back, in "
-        f"powers of ten: the gradient of {direction(first.flow_h)}. "
-        f"{band}A straight line is an exponential decay; the steeper, the shorter the memory. "
+        "The norm of the gradient of the last state with respect to the state so many steps back, h and c of an LSTM "
+        f"together, in powers of ten: the gradient of {direction(first.flow)}. "
+        f"{band}A straight line is an exponential decay; the steeper, the shorter the memory: its asymptotic half-life "
+        "is ln 2 / slope. Half of the gradient may be gone at other lags, which the table gives as steps to half. "
         "Shading marks norms that ordinary floating point gives as 0.",
         f"Line plot of the gradient norm against the lag for {', '.join(comparison.labels)}.",
     )

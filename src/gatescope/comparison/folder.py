@@ -31,7 +31,7 @@ def file_names(labels: Iterable[str], *, traces: bool = True) -> list[str]:
     stems = file_stems(labels).values()
     figures = ["gradient_flow", "saturation"]
     figures += [f"{kind}_{stem}" for kind in ("trajectories", "close_up", "heatmap") for stem in stems]
-    kinds = ("params", "flow_h", "flow_c", *(["trace"] if traces else []))
+    kinds = ("params", "flow", "flow_h", "flow_c", *(["trace"] if traces else []))
     data = [f"data/{kind}_{stem}.npz" for kind in kinds for stem in stems]
     return [
         *(f"{name}.{suffix}" for name in figures for suffix in _FORMATS),
@@ -172,6 +172,7 @@ def _data_jobs(
         stem = stems[cell.label]
         results: dict[str, Result | None] = {
             "params": cell.params,
+            "flow": cell.flow,
             "flow_h": cell.flow_h,
             "flow_c": cell.flow_c,
         }

@@ -19,11 +19,13 @@ def notes(comparison: Comparison) -> list[str]:
         f"Forward time: one step{batch}, storing every gate and state; the median of "
         f"{counted(first.timing_runs, 'run')} over {counted(first.trace.inputs.shape[0], 'step')} "
         f"{comparison.timed_on()}, with weights and memory ready.",
-        "Gradient decay: the norm of the gradient of the last step with respect to an earlier state, h or c, "
-        f"falls by e^-rate a step. It is the gradient of {direction(first.flow_h)}. "
+        "Gradient decay: the norm of the gradient of the last state with respect to an earlier one, h and c together, "
+        f"falls by e^-rate a step. It is the gradient of {direction(first.flow)}. "
         "The rate is the slope of its logarithm against the lag, least squares over lags "
         f"{_windows(comparison)}, with the sign turned: positive where the gradient vanishes, negative where "
-        f"it explodes; there is none for fewer than three lags. The half-life is ln 2 / rate.{medians}",
+        "it explodes; there is none where the norms follow no line. The asymptotic half-life, ln 2 / rate, is that of "
+        "the tail. Steps to half is the lag from which on half of the gradient is gone, read off the norms themselves. "
+        f"'h to h alone' and 'h to c alone' are of the output with respect to one state.{medians}",
         f"A gate is saturated below {first.saturation.left:g} (shut) or above {first.saturation.right:g} (open); the "
         "fraction is over units, steps and the gates that, by the equations, go from 0 to 1.",
     ]
@@ -33,12 +35,11 @@ def _windows(comparison: Comparison) -> str:
     """Return the lags that rates are fitted to, with the labels where they differ, and the state where that does."""
     windows: dict[str, list[str]] = {}
     for cell in comparison:
-        fits = {"h": cell.flow_h.decay_rate().fit_range}
-        if cell.flow_c is not None:
-            fits["c"] = cell.flow_c.decay_rate().fit_range
+        flows = {"": cell.flow, " to h": cell.flow_h, " to c": cell.flow_c}
+        fits = {to: flow.decay_rate().fit_range for to, flow in flows.items() if flow is not None}
         alike = len(set(fits.values())) == 1
-        for state, (begin, end) in [("h", fits["h"])] if alike else fits.items():
-            name = cell.label if alike else f"{cell.label} to {state}"
+        for to, (begin, end) in [("", fits[""])] if alike else fits.items():
+            name = cell.label + to
             windows.setdefault(f"{begin:,} to {end:,}", []).append(name)
     named = len(windows) > 1
     return "; ".join(span + (f" ({', '.join(names)})" if named else "") for span, names in windows.items())

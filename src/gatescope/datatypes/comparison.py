@@ -18,8 +18,6 @@ from gatescope.datatypes.trace import Trace
 from gatescope.reporting.table import Table
 from gatescope.reporting.text import counted
 
-_FIT_POINTS = 3  # through two points any line fits, so that neither its slope nor its R^2 says anything
-
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class CellMeasurements(Result):
@@ -31,6 +29,9 @@ class CellMeasurements(Result):
     params : Params
     trace : Trace
         Every state and gate of the run.
+    flow : GradientFlow
+        v d s_T / d s_(T-lag) of the whole state s (h, and c of an LSTM), for every lag, with one random unit vector v.
+        The headline: an LSTM carries its memory in c, which d h / d h alone leaves out.
     flow_h : GradientFlow
         v d h_T / d h_(T-lag), for every lag, with one random unit vector v.
     flow_c : GradientFlow or None
@@ -50,6 +51,7 @@ class CellMeasurements(Result):
     label: str
     params: Params
     trace: Trace
+    flow: GradientFlow
     flow_h: GradientFlow
     flow_c: GradientFlow | None
     multiply_adds: int
@@ -63,8 +65,9 @@ class CellMeasurements(Result):
     def numbers(self) -> dict[str, Any]:
         """Return all that was measured as plain values, as a table or a JSON file needs them.
 
-        Of several sequences the rates, half-lives and R^2 are medians.  A rate that cannot be fitted, to three
-        lags at least, is None; a half-life is None too where the gradient does not decay.
+        Of several sequences the rates, half-lives and R^2 are medians, over those whose norms follow a line.  Where
+        none do, the rate is None and `no_rate` says why; an asymptotic half-life is None too where the gradient does
+        not decay, and the steps to half where more than half of it is left.
         """
         steps, sequences, _ = self.trace.inputs.shape
         return {
@@ -83,7 +86,7 @@ class CellMeasurements(Result):
             "threads": self.threads,
             "gradient": {
                 state: _fit_numbers(flow)
-                for state, flow in (("h", self.flow_h), ("c", self.flow_c))
+                for state, flow in (("joint", self.flow), ("h", self.flow_h), ("c", self.flow_c))
                 if flow is not None
             },
             "saturation": {
@@ -140,17 +143,25 @@ class Comparison(Result):
             "multiply-adds per step": lambda cell: cell["multiply_adds_per_step"],
             "activations per step": lambda cell: cell["activations_per_step"],
             f"forward, ns per step{batch}": lambda cell: cell["nanoseconds_per_step"],
-            "gradient decay to h, nats per step": _gradient("h", "decay_rate_nats_per_step"),
-            "gradient decay to c, nats per step": _gradient("c", "decay_rate_nats_per_step"),
-            "half-life to h, steps": _gradient("h", "half_life_steps"),
-            "half-life to c, steps": _gradient("c", "half_life_steps"),
-            "R² of the decay to h": _gradient("h", "r_squared"),
+            "steps to half of the gradient, whole state": _gradient("joint", "steps_to_half"),
+            "asymptotic half-life, whole state, steps": _gradient("joint", "asymptotic_half_life_steps"),
+            "gradient decay, whole state, nats per step": _gradient("joint", "decay_rate_nats_per_step"),
+            "R² of that decay": _gradient("joint", "r_squared"),
+            "steps to half, h to h alone": _gradient("h", "steps_to_half"),
+            "asymptotic half-life, h to h alone, steps": _gradient("h", "asymptotic_half_life_steps"),
+            "steps to half, h to c alone": _gradient("c", "steps_to_half"),
+            "asymptotic half-life, h to c alone, steps": _gradient("c", "asymptotic_half_life_steps"),
             "saturated gates, %": lambda cell: _percent(cell["saturation"]["saturated_fraction"]),
         }
         cells = self.numbers().values()
         rows = [(quantity, *map(pick, cells)) for quantity, pick in quantities.items()]
-        # Where no cell has gates or a state c, nothing is said of them; that h has no rate says something.
-        rows = [row for row in rows if "to h" in row[0] or any(value is not None for value in row[1:])]
+        # Where no cell has gates or a state c, nothing is said of them; that there is no rate says something.
+        always = ("whole state", "to h alone", "R²")
+        rows = [
+            row
+            for row in rows
+            if any(text in row[0] for text in always) or any(value is not None for value in row[1:])
+        ]
         return Table(("", *self.labels), rows, self._title())
 
     def summary(self) -> str:
@@ -158,8 +169,17 @@ class Comparison(Result):
         first = self.cells[0]
         return (
             f"{self._title()}\nns per step: median of {counted(first.timing_runs, 'run')} {self.timed_on()}; "
-            f"saturated: below {first.saturation.left:g} or above {first.saturation.right:g}"
+            f"saturated: below {first.saturation.left:g} or above {first.saturation.right:g}\n"
+            "steps to half: from which lag on half of the gradient is gone; asymptotic half-life: ln 2 / decay rate of "
+            "its tail" + "".join(f"\n{cell.label}: no single rate: {why}" for cell, why in self._no_rates())
         )
+
+    def _no_rates(self) -> Iterator[tuple[CellMeasurements, str]]:
+        """Yield the cells whose gradient has no single rate, and why."""
+        for cell in self.cells:
+            why = _fit_numbers(cell.flow)["no_rate"]
+            if why:
+                yield cell, why
 
     def timed_on(self) -> str:
         """Return what the times were taken on, in words."""
@@ -184,13 +204,13 @@ def _percent(fraction: float | None) -> float | None:
 
 def _fit_numbers(flow: GradientFlow) -> dict[str, Any]:
     rate, half = flow.decay_rate(), flow.half_life()
-    inside = (flow.lag >= rate.fit_range[0]) & (flow.lag <= rate.fit_range[1])
-    points = int(np.isfinite(flow.log_norm[inside]).sum(axis=0).min())
-    fitted = points >= _FIT_POINTS
+    known = rate.is_rate
     return {
-        "decay_rate_nats_per_step": _median(rate.value) if fitted else None,
-        "half_life_steps": _median(half.value) if fitted else None,
-        "r_squared": _median(rate.r_squared) if fitted else None,
+        "steps_to_half": _median(flow.steps_to_half()),
+        "decay_rate_nats_per_step": _median(rate.value[known]),
+        "asymptotic_half_life_steps": _median(half.value[known]),
+        "r_squared": _median(rate.r_squared[known]),
+        "no_rate": None if known.any() else rate.why_none[0],
         "fit_range": list(rate.fit_range),
         "longest_lag": int(flow.lag[-1]),
         "log_norm_at_longest_lag": _median(flow.log_norm[-1]),
@@ -198,6 +218,8 @@ def _fit_numbers(flow: GradientFlow) -> dict[str, Any]:
 
 
 def _median(values: Any) -> float | None:
-    """Return the median over the sequences, None if it is not a finite number."""
+    """Return the median over the sequences, None if there is none or it is not a finite number."""
+    if not np.size(values):
+        return None
     middle = float(np.median(values))
     return middle if math.isfinite(middle) else None

@@ -14,8 +14,12 @@ from gatescope.checks.numbers import check_index, is_whole
 from gatescope.datatypes.half_life import half_life_of
 from gatescope.datatypes.result import ComparedByValue, Result
 from gatescope.errors import ValueRangeError
-from gatescope.reporting.table import Table, by_sequence, per_sequence, some
-from gatescope.reporting.text import counted, steps
+from gatescope.reporting.table import Table, over_sequences, per_sequence, some
+from gatescope.reporting.text import counted, number, steps
+
+_LEAST_LAGS = 10  # from the first to the last of a fit: fewer are no window
+_LEAST_R_SQUARED = 0.9  # of norms that follow a line
+_STRAY = float(np.log(2))  # nats about the line: norms that stray less do not vary enough to need one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,12 +37,22 @@ class Fit(ComparedByValue):
         First and last lag of the fit, both included, in steps; of sequences of several lengths, each of which has a
         range of its own, the first and the last of all.
     unit : str
+    why_none : tuple of str
+        For each sequence, why the norms have no single rate, so that the value is only the slope of a line that they do
+        not follow; "" where they have one.
     """
 
     value: Array
     r_squared: Array
     fit_range: tuple[int, int]
     unit: str
+    why_none: tuple[str, ...] = ()
+
+    @property
+    def is_rate(self) -> Array:
+        """Return whether (B,) the norms of each sequence follow a line."""
+        reasons = self.why_none or ("",) * self.value.size
+        return np.array([not reason for reason in reasons])
 
     def __float__(self) -> float:
         """Return the value, if there is one sequence."""
@@ -51,7 +65,9 @@ class Fit(ComparedByValue):
     def __str__(self) -> str:
         values = ", ".join(f"{v:.4g}" for v in self.value)
         fits = ", ".join(f"{v:.3f}" for v in self.r_squared)
-        return f"{values} {self.unit} (lags {self.fit_range[0]} to {self.fit_range[1]}, R^2 {fits})"
+        text = f"{values} {self.unit} (lags {self.fit_range[0]} to {self.fit_range[1]}, R^2 {fits})"
+        reasons = dict.fromkeys(reason for reason in self.why_none if reason)
+        return f"{text}; no single rate: {'; '.join(reasons)}" if reasons else text
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -94,8 +110,9 @@ class GradientFlow(Result):
         rate, half = self.decay_rate(), self.half_life()
         first, last = rate.fit_range
         rows: list[tuple[str, Any]] = [
-            ("decay rate, nats per step", rate.value),
-            ("half-life, steps", half.value),
+            ("steps to half", self.steps_to_half()),
+            ("decay rate, nats per step", np.where(rate.is_rate, rate.value, np.nan)),
+            ("asymptotic half-life, steps", np.where(rate.is_rate, half.value, np.nan)),
             (f"R² of the fit, lags {first:,} to {last:,}", [f"{r:.3f}" for r in rate.r_squared]),
         ]
         decades = self.log_norm / np.log(10)
@@ -105,9 +122,21 @@ class GradientFlow(Result):
         return per_sequence(title, rows)
 
     def summary(self) -> str:
-        """Return what the table is of, and whether the gradient of each sequence vanishes or grows."""
-        rates = self.decay_rate().value
-        return "\n".join([self.table().title, *by_sequence(_meaning(rate) for rate in rates)])
+        """Return what the table is of, when half of the gradient is gone, and whether its tail vanishes or grows.
+
+        Of several sequences, median and range; `sequence` gives one of them.
+        """
+        fit, gone = self.decay_rate(), self.steps_to_half()
+        if gone.size == 1:
+            lines = [_gone(gone[0], int(self.lag[-1])), _meaning(fit.value[0], *fit.why_none)]
+        else:
+            rates = np.where(fit.is_rate, fit.value, np.nan)
+            lines = [
+                over_sequences("steps to half", gone, "steps"),
+                over_sequences("asymptotic half-life", half_life_of(rates), "steps"),
+            ]
+            lines += _reasons(fit)
+        return "\n".join([self.table().title, *lines])
 
     def sequence(self, number: int) -> GradientFlow:
         """Return the flow of one sequence, at the lags that it has."""
@@ -118,6 +147,24 @@ class GradientFlow(Result):
         return dataclasses.replace(
             self, lag=self.lag[own], log_norm=column[own, None], source_step=step, source_steps=None
         )
+
+    def steps_to_half(self) -> Array:
+        """Return the first lag (B,) from which on at most half of the gradient is left; infinite if there is none.
+
+        Half of its norm at lag 0, or at the first lag at which it is not 0.  That is what is really gone, where
+        `half_life` is ln 2 over the rate of the tail: the two differ where the norm falls at another rate at first.
+        """
+        gone = np.full(self.log_norm.shape[1], np.inf)
+        for b, column in enumerate(self.log_norm.T):
+            lags, norms = self.lag[~np.isnan(column)], column[~np.isnan(column)]
+            above = np.flatnonzero(norms > -np.inf)
+            if not above.size:
+                gone[b] = 0.0
+                continue
+            last = np.flatnonzero(norms > norms[above[0]] - np.log(2))[-1]
+            if last + 1 < lags.size:
+                gone[b] = lags[last + 1]
+        return gone
 
     def decay_rate(self, fit_range: tuple[int, int] | None = None) -> Fit:
         """Return the least-squares slope of the log-norm against lag, with its sign turned: nats per step.
@@ -133,7 +180,8 @@ class GradientFlow(Result):
         Returns
         -------
         Fit
-            NaN where fewer than two finite log-norms lie in the range; its R^2 where fewer than three do.
+            NaN where fewer than two finite log-norms lie in the range; its R^2 where fewer than three do.  Where the
+            norms follow no line, `Fit.why_none` says why.
 
         Raises
         ------
@@ -151,15 +199,19 @@ class GradientFlow(Result):
                 seen=fit_range,
                 advice="a line needs two",
             )
-        slopes, fits = zip(
+        slopes, fits, reasons = zip(
             *(_line(self.lag[chosen], column) for column in self.log_norm[chosen].T), strict=True
         )
         return Fit(
-            value=-np.array(slopes), r_squared=np.array(fits), fit_range=(first, last), unit="nats per step"
+            value=-np.array(slopes),
+            r_squared=np.array(fits),
+            fit_range=(first, last),
+            unit="nats per step",
+            why_none=reasons,
         )
 
     def half_life(self, fit_range: tuple[int, int] | None = None) -> Fit:
-        """Return the steps in which the gradient norm halves: ln 2 / decay rate; infinite where it does not decay.
+        """Return the asymptotic half-life, in which the tail halves: ln 2 / decay rate; infinite without decay.
 
         Parameters and errors are those of `decay_rate`.
         """
@@ -185,6 +237,7 @@ def _joined(fits: list[Fit]) -> Fit:
         r_squared=np.concatenate([fit.r_squared for fit in fits]),
         fit_range=(min(first for first, _ in ranges), max(last for _, last in ranges)),
         unit=fits[0].unit,
+        why_none=tuple(reason for fit in fits for reason in fit.why_none),
     )
 
 
@@ -211,27 +264,69 @@ def _pair(fit_range: Any) -> tuple[int, int]:
     return int(first), int(last)
 
 
-def _meaning(rate: float) -> str:
+def _gone(gone: float, longest: int) -> str:
+    """Return when half of the gradient is gone."""
+    if np.isinf(gone):
+        return f"more than half of the gradient is left after {steps(longest)}"
+    return f"half of the gradient is gone after {steps(gone)}"
+
+
+def _meaning(rate: float, why_none: str) -> str:
     """Return what a decay rate in nats per step means."""
-    if np.isnan(rate):
-        return "no rate: fewer than two norms above 0"
+    if why_none:
+        return f"no single rate: {why_none}"
     if rate == 0:
         return "the gradient neither vanishes nor grows"
-    what = "vanishing: the gradient halves" if rate > 0 else "growing: the gradient doubles"
-    return f"{what} every {steps(float(half_life_of(abs(rate))))}"
+    what = "vanishing: its tail halves" if rate > 0 else "growing: its tail doubles"
+    return f"{what} every {steps(float(half_life_of(abs(rate))))}, asymptotically"
 
 
-def _line(x: Array, y: Array) -> tuple[float, float]:
-    """Return slope and R^2 of the least-squares line through the finite points; NaN where these are too few."""
+def _reasons(fit: Fit) -> list[str]:
+    """Return why some of several sequences have no rate."""
+    missing = np.flatnonzero(~fit.is_rate)
+    if not missing.size:
+        return []
+    first = missing[0]
+    which = f"{missing.size} of {counted(fit.value.size, 'sequence')}"
+    return [f"no single rate in {which}, such as sequence {first}: {fit.why_none[first]}"]
+
+
+def _line(x: Array, y: Array) -> tuple[float, float, str]:
+    """Return slope and R^2 of the least-squares line through the finite points, and why it says nothing, if so.
+
+    NaN where the points are too few.
+    """
     finite = np.isfinite(y)
     points = np.count_nonzero(finite)
     if points < 2:
-        return float("nan"), float("nan")
+        return float("nan"), float("nan"), "fewer than two norms above 0"
     dx = x[finite] - x[finite].mean()
     dy = y[finite] - y[finite].mean()
     slope = float(dx @ dy / (dx @ dx))
     if points < 3:  # a line through two points always fits
-        return slope, float("nan")
+        return slope, float("nan"), "fewer than three norms above 0, through which any line fits"
     residual = float(((dy - slope * dx) ** 2).sum())
     total = float((dy**2).sum())
-    return slope, 1.0 if total == 0 else 1.0 - residual / total
+    r_squared = 1.0 if total == 0 else 1.0 - residual / total
+    return slope, r_squared, _why_none(x[finite], y[finite], slope, r_squared, residual)
+
+
+def _why_none(lags: Array, log_norm: Array, slope: float, r_squared: float, residual: float) -> str:
+    """Return why a line through log-norms is no rate of decay; "" if it is one."""
+    extent = int(lags[-1] - lags[0])
+    if extent < _LEAST_LAGS:
+        return f"the window of {steps(extent)} is too short for one"
+    rises = slope * extent > _STRAY
+    if rises and log_norm.max() < 0:
+        return (
+            f"the norms rise with the lag but are all below 1 ({number(float(np.exp(log_norm.max())))} at most): most "
+            "of the gradient is lost near the end, by saturation there or because the inputs are not stationary"
+        )
+    stray = float(np.sqrt(residual / lags.size))
+    if r_squared < _LEAST_R_SQUARED and stray > _STRAY:
+        factor = number(float(np.exp(min(stray, 700.0))))
+        return (
+            f"the norms follow no line (R^2 {r_squared:.3f}, a factor of {factor} about it), as with inputs that are "
+            "not stationary or gates that saturate for a while"
+        )
+    return ""

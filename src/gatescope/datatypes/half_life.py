@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Self
@@ -9,8 +11,9 @@ from typing import Any, Self
 import numpy as np
 
 from gatescope.checks.arrays import Array
+from gatescope.checks.numbers import check_index
 from gatescope.datatypes.result import Result
-from gatescope.reporting.table import Table, by_sequence, per_sequence
+from gatescope.reporting.table import Table, over_sequences, per_sequence
 from gatescope.reporting.text import counted, listing, number, steps, with_error
 
 _SIGMAS = 3.0
@@ -35,8 +38,8 @@ def half_life_of(rate: Any) -> Array:
 class HalfLife(Result):
     """Half-lives in steps of the gradient that reaches back, by three estimators; rates in nats per step.
 
-    A half-life is ln 2 / rate: 0 if all is gone after a few steps, infinite where nothing decays (a rate of 0 or
-    below), NaN where an estimator has nothing to go by.
+    A half-life is ln 2 / rate, that of a tail: 0 if all is gone after a few steps, infinite where nothing decays (a
+    rate of 0 or below; what is no more than rounding is 0), NaN where an estimator has nothing to go by.
 
     Attributes
     ----------
@@ -67,6 +70,15 @@ class HalfLife(Result):
         differ.
     lengths, transients : (B,) int64 or None
         Those of each sequence, if they differ.
+    steps_to_half : (B,) or None
+        The lag from which on half of the adjoint is gone, read off its norms; infinite if more than half is left.
+    cut_step : (B,) int64 or None
+        The last step that cuts the memory, so that nothing before it counts: the adjoint's and the exponent's rates are
+        those before and after it.  -1 where there is none.
+    moved : (B,) bool or None
+        Whether the state was ever another than the first.
+    adjoint_doubt, exponent_doubt : tuple of str
+        For each sequence, why that estimate cannot be gone by; "" where it can.
     """
 
     cell: str
@@ -86,6 +98,11 @@ class HalfLife(Result):
     transient: int
     lengths: Array | None = None
     transients: Array | None = None
+    steps_to_half: Array | None = None
+    cut_step: Array | None = None
+    moved: Array | None = None
+    adjoint_doubt: tuple[str, ...] = ()
+    exponent_doubt: tuple[str, ...] = ()
 
     @classmethod
     def from_rates(cls, **fields: Any) -> Self:
@@ -108,11 +125,22 @@ class HalfLife(Result):
         # Not np.median, which averages the middle two: infinity and a finite number have no useful mean.
         return np.asarray(np.sort(self.by_gate, axis=1)[:, (self.by_gate.shape[1] - 1) // 2])
 
+    def sequence(self, number: int) -> HalfLife:
+        """Return the half-lives of one sequence."""
+        b = check_index("number", number, self.by_adjoint.size, "sequences")
+        fields: dict[str, Any] = {name: array[b : b + 1] for name, array in self.arrays().items()}
+        for name in ("adjoint_doubt", "exponent_doubt"):
+            fields[name] = getattr(self, name)[b : b + 1]
+        fields["steps"], fields["transient"] = self._span(b)
+        return dataclasses.replace(self, **{**fields, "lengths": None, "transients": None})
+
     def table(self) -> Table:
         """Return the three estimates of each sequence, their rates, and whether they agree."""
         gate = f"geometric mean of {self.gate}" if self.gate else "memory gate"
+        half = {} if self.steps_to_half is None else {"steps to half": self.steps_to_half}
         rows: dict[str, Any] = {
-            "half-life by the slope of the adjoint, steps": self.by_adjoint,
+            **half,
+            "asymptotic half-life by the slope of the adjoint, steps": self.by_adjoint,
             "by the leading Lyapunov exponent, steps": self.by_exponent,
             f"by the {gate}, slowest unit, steps": self.slowest,
             f"by the {gate}, median unit, steps": self.median,
@@ -125,9 +153,60 @@ class HalfLife(Result):
         return per_sequence(f"half-life of the gradient, {self.cell}", rows.items())
 
     def summary(self) -> str:
-        """Return the three estimates of each sequence in words, and why they differ if they do."""
-        blocks = ([self._estimates(b), *self._verdict(b)] for b in range(self.by_adjoint.size))
-        return "\n".join([self.table().title, *by_sequence("\n  ".join(lines) for lines in blocks)])
+        """Return the three estimates in words, and why they differ if they do.
+
+        Of several sequences, median and range over them; `sequence` gives one of them.
+        """
+        lines = self._of_one() if self.by_adjoint.size == 1 else self._of_all()
+        return "\n".join([self.table().title, *lines])
+
+    def _of_one(self) -> list[str]:
+        lines = [self._estimates(0), *self._verdict(0), *self._doubts(0)]
+        return [lines[0], *(f"  {line}" for line in lines[1:])]
+
+    def _of_all(self) -> list[str]:
+        """Return what there is to say of several sequences together."""
+        estimates = {
+            "steps to half": self.steps_to_half,
+            "half-life by the slope of the adjoint": self.by_adjoint,
+            "half-life by the leading exponent": self.by_exponent,
+            "half-life by the gate, slowest unit": self.slowest,
+        }
+        lines = [
+            over_sequences(name, values, "steps")
+            for name, values in estimates.items()
+            if values is not None and not np.isnan(values).all()
+        ]
+        batch = self.disagree.size
+        agree = batch - np.count_nonzero(self.disagree)
+        lines.append(f"the estimates agree within their errors or 20 % in {agree} of {batch} sequences")
+        # Alike but for their numbers, texts are one, with the first sequence as an example.
+        texts: dict[str, tuple[int, str]] = {}
+        counts: dict[str, int] = {}
+        for b in range(batch):
+            for text in [*self._doubts(b), *(self._verdict(b) if self.disagree[b] else [])]:
+                kind = re.sub(r"[−0-9][0-9,.]*( × 10\^−?[0-9]+)?|∞", "#", text)
+                texts.setdefault(kind, (b, text))
+                counts[kind] = counts.get(kind, 0) + 1
+        for kind, (b, text) in texts.items():
+            lines.append(f"in {counts[kind]} of {batch}, such as sequence {b}: {text}")
+        return lines
+
+    def _doubts(self, b: int) -> list[str]:
+        """Return what speaks against the estimates of a sequence."""
+        texts = []
+        if self.cut_step is not None and self.cut_step[b] >= 0:
+            texts.append(
+                f"step {self.cut_step[b]} cuts the memory: nothing that came before it is left, whatever the half-life "
+                "before and after it, which is given"
+            )
+        if self.adjoint_doubt and self.adjoint_doubt[b]:
+            texts.append(f"by the adjoint there is no single rate: {self.adjoint_doubt[b]}")
+        if self.exponent_doubt and self.exponent_doubt[b]:
+            texts.append(f"the exponent: {self.exponent_doubt[b]}")
+        elif self.moved is not None and not self.moved[b]:
+            texts.append("the state never moved from where it began, a fixed point: these are its half-lives")
+        return texts
 
     def __str__(self) -> str:
         return self.summary()
@@ -137,8 +216,8 @@ class HalfLife(Result):
         fit = "" if np.isnan(self.r_squared[b]) else f" (R^2 {self.r_squared[b]:.3f})"
         exponent = _spread(float(self.exponent_rate[b]), float(self.exponent_error[b]))
         texts = [
-            f"{_steps(self.by_adjoint[b])} by the slope of the adjoint{fit}",
-            f"{_steps(self.by_exponent[b])} by the leading Lyapunov exponent{exponent}",
+            f"{_steps(self.by_adjoint[b], self.adjoint_rate[b])} by the slope of the adjoint{fit}",
+            f"{_steps(self.by_exponent[b], self.exponent_rate[b])} by the leading Lyapunov exponent{exponent}",
         ]
         if np.isnan(self.by_gate[b]).all():
             texts.append("not defined by a gate, as no state of this cell is carried over by one")
@@ -148,7 +227,16 @@ class HalfLife(Result):
                 f"{_steps(self.slowest[b])} by the geometric mean {name} in the slowest unit "
                 f"({_steps(self.median[b])} in the median unit)"
             )
-        return f"over {counted(total - transient, 'step')}: {listing(texts)}"
+        over = f"over {counted(total - transient, 'step')}"
+        if self.steps_to_half is None:
+            return f"{over}, asymptotic half-life: {listing(texts)}"
+        gone = self.steps_to_half[b]
+        half = (
+            f"half of the gradient is gone after {steps(gone)}"
+            if np.isfinite(gone)
+            else "more than half is left"
+        )
+        return f"{over}: {half}; asymptotic half-life: {listing(texts)}"
 
     def _span(self, b: int) -> tuple[int, int]:
         """Return steps and transient of a sequence."""
@@ -215,13 +303,15 @@ def differ(one: tuple[float, float], other: tuple[float, float]) -> bool:
 
 def _spread(rate: float, error: float) -> str:
     """Return what an error of the rate makes of the half-life: from and to, in one standard error."""
-    if not (np.isfinite(rate) and np.isfinite(error)):
+    if rate == 0 or not (np.isfinite(rate) and np.isfinite(error)):
         return ""
     low, high = half_life_of([rate + error, rate - error])
     return f" ({number(low)} to {number(high)} within its error)"
 
 
-def _steps(value: Any) -> str:
+def _steps(value: Any, rate: float = -1.0) -> str:
     if np.isnan(value):
         return "no estimate"
-    return "infinite (no decay)" if np.isinf(value) else steps(value)
+    if np.isinf(value):
+        return f"infinite (no decay{' within rounding' if rate == 0 else ''})"
+    return steps(value)

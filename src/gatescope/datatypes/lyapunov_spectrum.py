@@ -12,15 +12,26 @@ import numpy as np
 from gatescope.checks.arrays import Array
 from gatescope.checks.numbers import check_index
 from gatescope.datatypes.result import Result
-from gatescope.reporting.table import Table, per_sequence
-from gatescope.reporting.text import counted, number, with_error
+from gatescope.reporting.table import Table, over_sequences, per_sequence
+from gatescope.reporting.text import counted, number, ranges, with_error
 
 # Beyond so many of its errors, a difference of the two halves is no accident of the noise.
 _DRIFT = 8.0
-# Of an exponent's size (or of one nat per step), below which a drift does not matter.
+# Of an exponent's size, below which a drift does not matter.
 _NEGLIGIBLE = 1e-3
-# Of the leading exponent, or in nats per step, up to which its error is small enough to go by.
-_RELATIVE, _ABSOLUTE = 0.1, 1e-3
+# Of an exponent, up to which its error is small enough to go by.
+_RELATIVE = 0.1
+# Times 1 / abs(leading exponent): the steps in which what the state began with is forgotten.
+_SEVERAL = 3.0
+# Errors that an exponent is away from 0 where it is told from it.
+_FROM_ZERO = 2.0
+AT_REST = "the state never moved from where it began, a fixed point"
+_STUCK = (
+    f"{AT_REST} that is not stable: this is its exponent, not that of where the network goes from anywhere else; give "
+    "inputs, an initial_state, or initial_state='random'"
+)
+# Nats per step: an exponent below it is 0 but for rounding, which puts about this into every step.
+EXACT = 4 * float(np.finfo(np.float64).eps)
 # Nats per step that rounding may put into an exponent before it is said.
 ROUNDED = 1e-3
 # Fields with an entry for each sequence, but for `running`.
@@ -33,6 +44,11 @@ BATCHED = (
     "log_det_sum",
     "perturbation",
     "perturbation_reference",
+    "start_error",
+    "moved",
+    "cuts",
+    "between",
+    "between_error",
 )
 
 
@@ -46,7 +62,9 @@ class LyapunovSpectrum(Result):
     exponents : (B, k) float64
         Descending, in nats per step; ``-inf`` where a direction is lost altogether.
     error : (B, k) float64
-        Standard error of each, from the means of 20 blocks of consecutive steps; NaN where there are too few steps.
+        Standard error of each: from the means of 20 blocks of consecutive steps, with their correlation, and
+        `start_error` added in square.  1.96 errors on both sides are an interval of 95 %.  NaN where there are too few
+        steps.
     running : (M, B, k) float64
         Estimates from the first `running_step` steps, in the order of the last.
     running_step : (M,) int64
@@ -72,6 +90,16 @@ class LyapunovSpectrum(Result):
     by_sequence : (B, 3) int64 or None
         `transient`, `qr_every` and `steps` of each sequence, if they differ; then those fields are of the longest, and
         `running` is NaN where a sequence has no such step.
+    start_error : (B, k) float64 or None
+        What the directions to start with may have put into each, by two starts that are compared.
+    moved : (B,) bool or None
+        Whether the state was ever another than the first.  A state that never moved is a fixed point, stable or not,
+        and the exponents are those of that point.  None where Jacobians were given.
+    cuts : (B, k) int64 or None
+        In how many of the M stretches of the run a change of the state is lost (a direction becomes 0, or all but 0),
+        if they are a tenth of them at most; else 0.
+    between, between_error : (B, k) float64 or None
+        The exponents over the other stretches, and their errors.
     """
 
     cell: str
@@ -90,11 +118,17 @@ class LyapunovSpectrum(Result):
     perturbation: Array
     perturbation_reference: Array
     by_sequence: Array | None = None
+    start_error: Array | None = None
+    moved: Array | None = None
+    cuts: Array | None = None
+    between: Array | None = None
+    between_error: Array | None = None
 
     def sequence(self, number: int) -> LyapunovSpectrum:
         """Return the spectrum of one sequence, as it is when it is measured alone."""
         b = check_index("number", number, len(self.exponents), "sequences")
-        changes: dict[str, Any] = {name: getattr(self, name)[b : b + 1] for name in BATCHED}
+        fields = {name: getattr(self, name) for name in BATCHED}
+        changes: dict[str, Any] = {n: v[b : b + 1] for n, v in fields.items() if v is not None}
         running, step = self.running[:, b : b + 1], self.running_step
         if self.by_sequence is not None:
             changes |= dict(
@@ -128,8 +162,18 @@ class LyapunovSpectrum(Result):
         return per_sequence(title, quantities.items())
 
     def summary(self) -> str:
-        """Return what the table is of, and the verdict on each sequence."""
-        return "\n".join([self.table().title, *self.verdict()])
+        """Return what the table is of, and the verdict; of several sequences what is common to their verdicts."""
+        if len(self.exponents) == 1:
+            return "\n".join([self.table().title, *self.verdict()])
+        settled = int(np.count_nonzero(self.converged()[:, 0]))
+        lines = [
+            over_sequences("leading exponent", self.exponents[:, 0], "nats per step"),
+            f"the leading exponent is converged for {settled} of {len(self.exponents)} sequences",
+        ]
+        if settled < len(self.exponents):
+            first = int(np.argmin(self.converged()[:, 0]))
+            lines.append(f"sequence {first}: {self.sequence(first).verdict()[0]}")
+        return "\n".join([self.table().title, *lines])
 
     def kaplan_yorke_dimension(self) -> Array:
         """Return the dimension (B,), j + (l_1 + ... + l_j) / abs(l_{j+1}) [1]_.
@@ -166,24 +210,56 @@ class LyapunovSpectrum(Result):
             return np.asarray((self.running[-1] - self.running[half]) / (1 - fraction))
 
     def converged(self) -> Array:
-        """Return whether (B,) there were steps enough.
+        """Return whether (B, k) each exponent can be gone by.
 
-        No exponent's second half may differ from its first by more than 8 standard errors (there are many
-        exponents, and noise has memory) or a thousandth of it, whichever is more; and the error of the leading
-        exponent must be within a tenth of it, or a thousandth of a nat per step; and rounding must not have put more
-        than that thousandth into an exponent.
+        That is so where
+
+        - its error is at most a tenth of it (an exponent that is 0 but for rounding has none to speak of);
+        - the transient is at least three times 1 / abs(leading exponent), the time in which the state forgets what it
+          began with, unless the state never moved;
+        - the state moved, or the fixed point that it stayed at is stable;
+        - its second half differs from its first by no more than 8 errors (there are many exponents, and noise has
+          memory) or a thousandth of it;
+        - rounding has not put more than a thousandth of a nat per step into the last exponents.
+
+        An exponent of -inf is: what is lost is lost.  Whether the directions have settled is part of the errors.
         """
         if self.by_sequence is not None:
             return np.concatenate([one.converged() for one in self._sequences()])
         finite = np.isfinite(self.exponents)
+        size = np.abs(self.exponents)
         with np.errstate(invalid="ignore"):
-            bound = np.maximum(_DRIFT * self.error, _NEGLIGIBLE * np.maximum(1, np.abs(self.exponents)))
-            steady = (np.abs(self.drift()) <= bound) | ~finite
-        leading, error = self.exponents[:, 0], self.error[:, 0]
-        with np.errstate(invalid="ignore"):
-            sharp = error <= np.maximum(_RELATIVE * np.abs(leading), _ABSOLUTE)
+            steady = np.abs(self.drift()) <= np.maximum(_DRIFT * self.error, _NEGLIGIBLE * size + EXACT)
+            sharp = self.error <= _RELATIVE * size + EXACT
         resolved = (self.rounding <= ROUNDED) | (self.qr_every == 1)
-        return np.asarray(steady.all(axis=1) & (sharp | ~finite[:, 0]) & resolved)
+        start = (self._relaxed() & ~self._stuck() & resolved)[:, None]
+        return np.asarray((steady & sharp & start) | ~finite)
+
+    def at_rest(self) -> Array:
+        """Return whether (B,) the state never moved from where it began: a fixed point, stable or not."""
+        return np.zeros(len(self.exponents), np.bool_) if self.moved is None else ~self.moved
+
+    def _stuck(self) -> Array:
+        """Return whether (B,) the state stayed at a fixed point that is not stable."""
+        return np.asarray(self.at_rest() & (self.exponents[:, 0] > EXACT))
+
+    def _relaxed(self) -> Array:
+        """Return whether (B,) the transient was long enough for the state; of given Jacobians that is not known."""
+        long_enough = self.transient >= self.settling_steps()
+        return np.asarray(long_enough | self.at_rest() | (self.moved is None))
+
+    def settling_steps(self) -> Array:
+        """Return three times 1 / abs(leading exponent), (B,): how long a transient should be; 0 if it is 0 or -inf."""
+        leading = np.abs(self.exponents[:, 0])
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.where(leading > EXACT, _SEVERAL / leading, 0.0))
+
+    def doubts(self) -> tuple[str, ...]:
+        """Return for each sequence why its leading exponent cannot be gone by; "" where it can."""
+        return tuple(
+            _STUCK if one._stuck()[0] else one._doubt(float(one.exponents[0, 0]), float(one.error[0, 0]))
+            for one in self._sequences()
+        )
 
     def verdict(self) -> tuple[str, ...]:
         """Return a sentence for each sequence: the leading exponent, and whether the series was long enough to tell."""
@@ -198,6 +274,12 @@ class LyapunovSpectrum(Result):
             float(part[0]) for part in (self.exponents[:, 0], self.error[:, 0], self.rounding)
         )
         over = counted(self.steps, "step")
+        if self.cuts is not None and self.between is not None and self.cuts[0, 0]:
+            stretches = counted(int(self.cuts[0, 0]), "stretch")
+            return (
+                f"every change of the state is lost in {stretches} of {len(self.running_step)} of {over}; over the "
+                f"others the leading exponent is {number(self.between[0, 0])} nats per step"
+            )
         if np.isneginf(leading):
             return f"every change of the state is lost at once, over {over}"
         measured = f"leading exponent {with_error(leading, error)} nats per step over {over}"
@@ -206,20 +288,54 @@ class LyapunovSpectrum(Result):
                 f"{measured}; directions all but coincide between orthonormalizations, and rounding may have put "
                 f"{number(rounding)} nats per step into the last exponents: lower qr_every={self.qr_every}"
             )
-        if self.converged()[0]:
-            return f"{measured}; converged"
+        fixed = AT_REST if self.at_rest()[0] else ""
+        if self._stuck()[0]:
+            return f"{measured}; {_STUCK}"
+        doubt = self._doubt(leading, error)
+        text = f"{measured}; {doubt or self._settled()}"
+        return f"{text}; {fixed}, and this is its exponent" if fixed else text
+
+    def _settled(self) -> str:
+        """Return how many of the exponents are converged, the leading one among them."""
+        missing = np.flatnonzero(~self.converged()[0]) + 1
+        if not missing.size:
+            return "converged"
+        few = f"exponent {ranges(missing)} is" if missing.size == 1 else f"exponents {ranges(missing)} are"
+        start = np.zeros(1) if self.start_error is None else self.start_error[0, missing - 1]
+        why = ""
+        if (start > self.error[0, missing - 1] / 2).any():
+            why = ": their directions have not settled, which takes several times 1 / gap to the next"
+        return f"converged; {few} not{why}"
+
+    def _doubt(self, leading: float, error: float) -> str:
+        """Return why the leading exponent cannot be gone by; "" if it can."""
+        if self.converged()[0, 0]:
+            return ""
         if not np.isfinite(error):
-            return f"{measured}; T too short: its error is not known"
-        enough = max(_RELATIVE * abs(leading), _ABSOLUTE)
+            return "T too short: its error is not known"
+        if abs(leading) <= _FROM_ZERO * error:
+            needed = self.steps * (_FROM_ZERO * error / max(abs(leading), error / 100)) ** 2
+            return f"not told from 0, which may take {_round_up(needed):,} steps"
+        settling = float(self.settling_steps()[0])
+        if not self._relaxed()[0]:
+            transient = _round_up(settling)
+            return (
+                f"T too short: state and directions take about {transient:,} steps to settle (3 / |exponent|), and the "
+                f"transient had {self.transient:,}; give transient={transient} and about {10 * transient:,} steps"
+            )
+        enough = _RELATIVE * abs(leading)
         if error > enough:
+            start = 0.0 if self.start_error is None else float(self.start_error[0, 0])
+            if start > enough / 2:
+                return (
+                    f"T too short: from other directions it might differ by {number(start)}; give a transient above "
+                    f"{self.transient:,} and more steps"
+                )
             needed = self.steps * (error / enough) ** 2
-            more = f"about {_round_up(needed):,} steps would bring the error to {number(enough)}"
-            return f"{measured}; T too short: {more}"
-        drift = self.drift()[0]
-        worst = int(np.nanargmax(np.abs(np.where(np.isfinite(drift), drift, 0))))
+            return f"T too short: about {_round_up(needed):,} steps would bring the error to {number(enough)}"
         return (
-            f"{measured}; T too short: exponent {worst + 1} still drifts, by {number(drift[worst])} from the first "
-            "half to the second"
+            f"T too short: it still drifts, by {number(self.drift()[0, 0])} from the first half of the steps to the "
+            "second"
         )
 
 

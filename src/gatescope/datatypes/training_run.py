@@ -130,6 +130,11 @@ class TrainingRun(Result):
     snapshot_epoch : (M,) int64
     snapshots : (M, N)
         The weights after these epochs, as `Stack.flat` orders them.
+    baseline : float or None
+        The loss of an answer that learns nothing from the past, on the validation's data or, without one, on the
+        training's; None if the task states none.
+    baseline_of : str
+        Whose loss that is, in words.
 
     Examples
     --------
@@ -153,6 +158,8 @@ class TrainingRun(Result):
     seed: int
     snapshot_epoch: Array
     snapshots: Array
+    baseline: float | None = None
+    baseline_of: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "status", Status(self.status))
@@ -161,14 +168,31 @@ class TrainingRun(Result):
         return "; ".join(self.summary().splitlines())
 
     def summary(self) -> str:
-        """Return which model was trained, how that ended, and its first and last losses."""
+        """Return which model was trained, how that ended, its losses, and whether they beat the task's baseline."""
         model = " + ".join(f"{layer.cell} {layer.hidden_size}" for layer in self.model.layers)
         lines = [f"{model}: {self.message}"]
         loss, judged = self.history.loss, self.history.validation_loss
         if loss.size:
             losses = f"training loss {number(loss[0])} to {number(loss[-1])}"
             lines.append(losses + (f", validation loss {number(judged[-1])}" if judged.size else ""))
-        return "\n".join([*lines, f"best after epoch {self.best_epoch}"])
+        return "\n".join([*lines, f"best after epoch {self.best_epoch}{self._against_baseline()}"])
+
+    def _against_baseline(self) -> str:
+        """Return how the least loss compares with the task's baseline, which counts all heads alike."""
+        history = self.history
+        if history.validation_loss.size and all(head.weight == 1 for head in self.model.heads):
+            name, losses = "validation", history.validation_loss
+        else:
+            name, losses = "training", history.head_loss.sum(axis=1)
+        losses = losses[np.isfinite(losses)]
+        if not losses.size:
+            return ""
+        if self.baseline is None:
+            return "; the task states no baseline"
+        least, whose = float(losses.min()), f" ({self.baseline_of})" if self.baseline_of else ""
+        verdict = "beats" if least < self.baseline else "does not beat"
+        against = f"{verdict} the task's baseline, {number(self.baseline)}{whose}"
+        return f"; the least {name} loss, {number(least)}, {against}"
 
     def table(self) -> Table:
         """Return losses, accuracies, gradients and times: some epochs of the history, the last one among them."""

@@ -25,7 +25,7 @@ from gatescope.measurements.counterfactuals import (
     qr_interval,
     spectral_radius,
 )
-from gatescope.measurements.problem import Problem, prepare
+from gatescope.measurements.problem import RANDOM, Problem, prepare
 from gatescope.measurements.saturation import count_saturated
 from gatescope.measurements.selection import by_factors, evenly
 from gatescope.recurrence.input_stream import in_memory
@@ -94,7 +94,10 @@ def diagnose(
     lengths : (B,) array_like of int, optional
         Steps of each sequence; default: T.  The last steps of each sequence are looked at; the T of the defaults is
         that of the shortest of the first four.
-    initial_state, clamp, seed, threads, progress
+    initial_state : (B, S, H) array_like or "random", optional
+        Default: ``"random"``, small random states drawn with `seed`, from which a run leaves a fixed point at 0 that is
+        not stable.
+    clamp, seed, threads, progress
         As for `gradient_flow`; gates are clamped all along, and the seed is that of all directions that are followed.
 
     Returns
@@ -121,8 +124,9 @@ def diagnose(
         check_number("target_half_life", target_half_life, least=1.0)
     if window is not None:
         check_count("window", window, least=_LEAST)
+    start = RANDOM if initial_state is None else initial_state
     with prepare(
-        params, inputs, lengths, initial_state, clamp, seed=seed, threads=threads, progress=progress
+        params, inputs, lengths, start, clamp, seed=seed, threads=threads, progress=progress
     ) as problem:
         return measure(problem, target_half_life, window)
 
@@ -147,7 +151,7 @@ def measure(problem: Problem, target_half_life: float | None, window: int | None
             model.earlier = dataclasses.replace(
                 model.problem,
                 series=in_memory(_inputs_before_end(problem, 2 * length, length)),
-                initial_state=np.zeros_like(model.problem.initial_state),
+                initial_state=problem.initial_state[: len(lengths)],
             )
         diagnosis = model.diagnose()
         bar.total = bar.n  # the number of counterfactuals is not known before

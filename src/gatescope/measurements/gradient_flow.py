@@ -90,11 +90,13 @@ def gradient_flow(
     lengths : (B,) array_like of int, optional
         Steps of each sequence, 1..T; default: T.  A padded sequence gets exactly what it gets alone; its log-norms at
         lags beyond its first state are NaN.
-    initial_state : (B, S, H) array_like, optional
+    initial_state : (B, S, H) array_like or "random", optional
+        Default: zeros, where a network without biases stays for ever if its inputs are 0.  ``"random"``: uniform in
+        (-0.1, 0.1), drawn with `seed`.
     clamp : mapping, optional
         Gates to clamp at values, as for `run`: ``{"f": 1.0}``.
     seed : int
-        Of the random direction.
+        Of the random direction, and of a random initial state.
     device : str, optional
         ``"cpu"`` or ``"cuda"``; default: where the weights are, so ``"cpu"`` for `Params`.
     threads : int, optional

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from gatescope.cells.registry import Cell
 from gatescope.checks.numbers import check_count
 from gatescope.datatypes import Array, GradientFlow, Params
 from gatescope.datatypes.half_life import HalfLife
+from gatescope.datatypes.lyapunov_spectrum import EXACT
 from gatescope.errors import ValueRangeError
 from gatescope.measurements import gradient_flow, lyapunov_spectrum
 from gatescope.measurements.problem import Problem, by_length, in_batch_order, prepare
@@ -23,6 +24,7 @@ _BLOCKS = 20  # of time, for standard errors
 _LAGS = 2000  # that the adjoint's line goes through
 _PIECE_BYTES = 1 << 24  # of states and gates at a time
 _LEAST = 10  # steps: fewer make no line
+_ROUNDINGS = 4  # of a float, nats per step: a rate below it is 0 but for rounding
 
 
 def half_life(
@@ -49,6 +51,9 @@ def half_life(
                     is f for an LSTM's c and z for a GRU's h
     ==============  ==============================================================================================
 
+    These are asymptotic: half-lives of a tail.  ``steps_to_half`` is read off the adjoint's curve itself: from which
+    lag on half of the gradient is really gone.
+
     The gate's estimate leaves out every path through the recurrent weights; without those weights all three are one.
     The network's estimate by the gate is that of its slowest unit.  A unit whose gate is constant has the half-life
     ln 2 / -ln f and the time scale 1 / (1 - f), which for a forget gate of bias b alone is 1 + e^b exactly: a bias of
@@ -56,6 +61,9 @@ def half_life(
 
     All three look at the same steps: those after the transient.  The run is recomputed piece by piece, so that
     memory grows with the square root of T at most.
+
+    Where one step, or a few, cut the memory (a relu network all of whose units are shut, a forget gate at 0), the
+    estimates are those of the run before and after it, and the result says which step that is.
 
     Parameters
     ----------
@@ -115,19 +123,31 @@ def _measure_group(problem: Problem, of: str, transient: int | None) -> HalfLife
     gate_rate, gate_error = _gate_rates(problem, gate, skipped)
     spectrum = lyapunov_spectrum.measure(problem, k=1, transient=skipped, checks=False)
     flow = gradient_flow.measure(problem, of=of, wrt="joint", lags=evenly(problem.steps - skipped, _LAGS))
-    adjoint_rate, adjoint_error, r_squared = slope(flow)
+    assert spectrum.cuts is not None
+    assert spectrum.between is not None
+    assert spectrum.between_error is not None
+    cut = spectrum.cuts[:, 0] > 0
+    adjoint = _adjoint(problem, flow, of, skipped, cut)
+    rounding = _ROUNDINGS * float(np.finfo(problem.params.dtype).eps)
     return HalfLife.from_rates(
         cell=problem.cell.name,
         gate=gate.name,
-        gate_rate=gate_rate,
+        gate_rate=without_rounding(gate_rate, rounding),
         gate_error=gate_error,
-        adjoint_rate=adjoint_rate,
-        adjoint_error=adjoint_error,
-        exponent_rate=-spectrum.exponents[:, 0],
-        exponent_error=spectrum.error[:, 0],
-        r_squared=r_squared,
+        adjoint_rate=without_rounding(adjoint.rate, rounding),
+        adjoint_error=adjoint.error,
+        exponent_rate=without_rounding(
+            -np.where(cut, spectrum.between[:, 0], spectrum.exponents[:, 0]), EXACT
+        ),
+        exponent_error=np.where(cut, spectrum.between_error[:, 0], spectrum.error[:, 0]),
+        r_squared=adjoint.r_squared,
         steps=problem.steps,
         transient=skipped,
+        steps_to_half=flow.steps_to_half(),
+        cut_step=adjoint.cut_step,
+        moved=spectrum.moved,
+        adjoint_doubt=adjoint.doubt,
+        exponent_doubt=tuple("" if c else d for c, d in zip(cut, spectrum.doubts(), strict=True)),
         provenance=problem.provenance(direction_seed=problem.seed),
     )
 
@@ -136,6 +156,10 @@ def _join(groups: list[Array], lives: list[HalfLife]) -> HalfLife:
     fields: dict[str, Any] = {
         name: in_batch_order(groups, [life.arrays()[name] for life in lives]) for name in lives[0].arrays()
     }
+    order = np.argsort(np.concatenate(groups))
+    for name in ("adjoint_doubt", "exponent_doubt"):
+        texts = [text for life in lives for text in getattr(life, name)]
+        fields[name] = tuple(texts[k] for k in order)
     for name, own in (("lengths", "steps"), ("transients", "transient")):
         fields[name] = each_sequence(groups, lives, own)
     return dataclasses.replace(lives[-1], **fields)
@@ -170,6 +194,62 @@ def slope(flow: GradientFlow) -> tuple[Array, Array, Array]:
     gone = np.isneginf(flow.log_norm[-1])
     rate[gone], error[gone] = np.inf, np.nan
     return rate, error, np.where(gone, np.nan, fit.r_squared)
+
+
+class _Adjoint(NamedTuple):
+    """What the gradient's curve gives of each sequence (B,)."""
+
+    rate: Array
+    error: Array
+    r_squared: Array
+    cut_step: Array
+    doubt: tuple[str, ...]
+
+
+def _adjoint(problem: Problem, flow: GradientFlow, of: str, skipped: int, cut: Array) -> _Adjoint:
+    """Return rates of a flow; of sequences whose memory is `cut`, those before and after the step that cuts it."""
+    rate, error, r_squared = slope(flow)
+    gone = np.isposinf(rate)
+    doubt = np.where(gone, "", np.array(flow.decay_rate().why_none, object))
+    cut_step = np.full(rate.size, -1)
+    for b in np.flatnonzero(cut):
+        one = flow.sequence(int(b))
+        parts = []
+        last, column = problem.steps, one.log_norm[:, 0]
+        row = _cut_row(column)
+        if row is not None:
+            last -= int(one.lag[row])
+            cut_step[b] = last
+            # What lies after the step, and what lies before it: a gradient of its own, which begins there.
+            parts.append(dataclasses.replace(one, lag=one.lag[:row], log_norm=one.log_norm[:row]))
+            if last - skipped >= _LEAST:
+                before = problem.part(np.array([b]), 0, last)
+                lags = evenly(last - skipped, _LAGS)
+                parts.append(gradient_flow.measure(before, of=of, wrt="joint", lags=lags))
+        fits = [(slope(part), int(part.lag[-1])) for part in parts if part.lag[-1] >= _LEAST]
+        fits = [fit for fit in fits if np.isfinite(fit[0][0][0])]
+        if not fits:
+            continue
+        weights = np.array([extent for _, extent in fits], np.float64)
+        values = np.array([[value[0] for value in each] for each, _ in fits])
+        weights /= weights.sum()
+        rate[b], r_squared[b] = weights @ values[:, 0], values[:, 2].min()
+        error[b], doubt[b] = np.sqrt((weights**2) @ np.nan_to_num(values[:, 1]) ** 2), ""
+    rate[[bool(text) for text in doubt]] = np.nan
+    return _Adjoint(rate, error, r_squared, cut_step, tuple(map(str, doubt)))
+
+
+def _cut_row(column: Array) -> int | None:
+    """Return the row of the first lag past a step that cuts the gradient: to 0, or else the largest fall there is."""
+    zero = np.flatnonzero(np.isneginf(column))
+    if zero.size:
+        return int(zero[0]) if zero[0] > 0 else None
+    return int(np.argmin(np.diff(column))) + 1 if column.size > 1 else None
+
+
+def without_rounding(rate: Array, rounding: float) -> Array:
+    """Return rates with 0 for those that are no more than rounding."""
+    return np.asarray(np.where(np.abs(rate) <= rounding, 0.0, rate))
 
 
 def standard_error(blocks: Array) -> Array:

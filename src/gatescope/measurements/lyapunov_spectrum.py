@@ -16,6 +16,7 @@ from gatescope.datatypes.lyapunov_spectrum import BATCHED, ROUNDED, LyapunovSpec
 from gatescope.datatypes.memory_estimate import MemoryEstimate
 from gatescope.errors import ShapeError, ValueRangeError, warn_accuracy
 from gatescope.kernels.cpu.jacobian_product import carry_directions
+from gatescope.measurements.exponent_errors import batch_means_error, between_cuts, start_error
 from gatescope.measurements.problem import Problem, by_length, in_batch_order, prepare
 from gatescope.measurements.selection import each_sequence, join_lags
 from gatescope.measurements.tangent_sweep import (
@@ -23,14 +24,15 @@ from gatescope.measurements.tangent_sweep import (
     bin_ends,
     choose_interval,
     mean_rates,
+    misalignment,
     run_workers,
     tangent_workers,
 )
 from gatescope.reporting.text import counted
 from gatescope.storage.provenance import provenance
 
-_BLOCKS = 20
 _DEFAULT_TRANSIENT = 200
+_CHECKS = ("log_det", "log_det_sum", "perturbation", "perturbation_reference")
 
 
 def lyapunov_spectrum(
@@ -64,8 +66,9 @@ def lyapunov_spectrum(
     k : int, optional
         How many exponents, largest first; default: all n = S*H.
     transient : int, optional
-        Steps before the measurement, in which state and directions settle; fewer than there are.  Default: 200, or a
-        tenth of a series of less than 2,000 steps.
+        Steps before the measurement, in which state and directions settle; fewer than there are.  It should be several
+        times 1 / abs(exponent), and several times 1 / gap to the next exponent.  Default: 200, or a tenth of a series
+        of less than 2,000 steps.
     qr_every : int, optional
         Steps between orthonormalizations.  Default: as many, up to 20, as keep what rounding may put into an
         exponent below 1e-6 nats per step in a short trial on the first sequence (of each length).
@@ -73,7 +76,7 @@ def lyapunov_spectrum(
         Compare the sum of all exponents with the mean of ln abs(det J) at sampled steps, and the leading one with
         what a perturbation of the state itself does.
     lengths, initial_state, clamp, seed, threads, progress, resume
-        As for `gradient_flow`; the seed is that of the directions to start with.
+        As for `gradient_flow`; the seed is that of the directions to start with, too.
 
     Returns
     -------
@@ -90,6 +93,8 @@ def lyapunov_spectrum(
     -----
     A sequence of 2,000 measured steps or more is measured in two halves, each after a transient of its own, so that
     two threads can share it.  The file of `resume` knows the inputs by their shape and 64 of their steps.
+    Other directions, drawn anew, go through the transient too.  Where both span the same at its end, the exponents no
+    longer depend on what they started with; where they do not, what that may have put into them is in their errors.
 
     References
     ----------
@@ -139,22 +144,20 @@ def measure(
 ) -> LyapunovSpectrum:
     """Do the work of `lyapunov_spectrum`, whose arguments these are; in float64, whatever the problem's dtype."""
     problem = problem.astype(np.float64)
-    directions = _start(problem, k)
+    directions, rivals = _start(problem, k)
 
     def measure_group(part: Problem) -> LyapunovSpectrum:
         settle = _transient(transient, part.steps)
         every = min(qr_every or choose_interval(part, directions, settle), part.steps - settle)
-        workers = tangent_workers(part, directions, settle, every, checks=checks)
+        workers = tangent_workers(part, directions, rivals, settle, every, checks=checks)
         if part.progress:
             _estimate(part, workers).announce()
         arguments = {"k": len(directions), "transient": settle, "qr_every": every, "checks": checks}
         with part.resumable("lyapunov_spectrum", seed=part.seed, **arguments) as resumable:
             run_workers(part, workers, resumable, "exponents")
         spectrum = LyapunovSpectrum(
-            **_fields(part.cell.name, *_gathered(workers, part.batch), bin_ends(part.steps - settle, every)),
-            transient=settle,
+            **_gathered(workers, part, settle, every),
             qr_every=every,
-            size=directions[0].size,
             provenance=part.provenance(direction_seed=part.seed),
         )
         _warn(spectrum, sum(worker.again for worker in workers) / part.batch)
@@ -173,10 +176,10 @@ def estimate(
 ) -> MemoryEstimate:
     """Estimate what a call of `lyapunov_spectrum` with these arguments takes."""
     problem = problem.astype(np.float64)
-    directions = _start(problem, k)
+    starts = _start(problem, k)
     settle = _transient(transient, problem.steps)
     every = 1 if qr_every is None else check_count("qr_every", qr_every)
-    return _estimate(problem, tangent_workers(problem, directions, settle, every, checks=checks))
+    return _estimate(problem, tangent_workers(problem, *starts, settle, every, checks=checks))
 
 
 def _estimate(problem: Problem, workers: list[TangentWorker]) -> MemoryEstimate:
@@ -226,30 +229,35 @@ def lyapunov_of_jacobians(
     count = _exponents(k, size, f"`jacobians` of {size} x {size} have {size}")
     settle = _transient(check_count("transient", transient, least=0), steps)
     every = min(check_count("qr_every", qr_every), steps - settle)
-    directions = _directions(check_count("seed", seed, least=0), count, size)
+    directions, rivals = _directions(check_count("seed", seed, least=0), count, size)
     turned = matrices.transpose(0, 2, 1)
     if settle:
         _, directions, *_ = carry_directions(turned[:settle], directions, every)
+        _, rivals, *_ = carry_directions(turned[:settle], rivals, every)
     logs, _, sine, rounding, again = carry_directions(turned[settle:], directions, every)
     ends = bin_ends(steps - settle, every)
     sums = np.add.reduceat(logs, np.concatenate([[0], -(-ends[:-1] // every)]), axis=0)[:, None]
-    checked = np.full((4, 1), np.nan)
+    unsettled = misalignment(directions, rivals)
+    unchecked: dict[str, Any] = dict.fromkeys(_CHECKS, np.full(1, np.nan))
     spectrum = LyapunovSpectrum(
-        **_fields("", sums, np.array([[sine], [rounding]]), checked, ends),
-        transient=settle,
+        **_fields(sums, ends, unsettled[None], settle, size),
+        cell="",
+        smallest_sine=np.array([sine]),
+        rounding=np.array([rounding]) / ends[-1],
+        **unchecked,
         qr_every=every,
-        size=size,
         provenance=provenance(direction_seed=seed),
     )
     _warn(spectrum, again)
     return spectrum
 
 
-def _start(problem: Problem, k: Any) -> Array:
-    """Return the directions (k, S, H) to start with."""
+def _start(problem: Problem, k: Any) -> tuple[Array, Array]:
+    """Return the directions (k, S, H) to start with, and others that they are compared with."""
     shape = problem.initial_state.shape[1:]
     count = _whole_state(problem.cell, problem.params, k)
-    return _directions(problem.seed, count, shape[0] * shape[1]).reshape(-1, *shape)
+    directions, rivals = _directions(problem.seed, count, shape[0] * shape[1])
+    return directions.reshape(-1, *shape), rivals.reshape(-1, *shape)
 
 
 def _whole_state(cell: Cell, params: Params, k: Any) -> int:
@@ -267,10 +275,12 @@ def _exponents(k: Any, size: int, advice: str) -> int:
     return count
 
 
-def _directions(seed: int, count: int, size: int) -> Array:
-    """Return random orthonormal directions (count, size) to start with; their own lengths must not count."""
-    drawn = np.random.default_rng(seed).standard_normal((count, size))
-    return np.ascontiguousarray(np.linalg.qr(drawn.T)[0].T)
+def _directions(seed: int, count: int, size: int) -> tuple[Array, Array]:
+    """Return random orthonormal directions (count, size) twice; their own lengths must not count."""
+    rng = np.random.default_rng(seed)
+    drawn = (rng.standard_normal((count, size)) for _ in range(2))
+    one, other = (np.ascontiguousarray(np.linalg.qr(each.T)[0].T) for each in drawn)
+    return one, other
 
 
 def _warn(spectrum: LyapunovSpectrum, again: float) -> None:
@@ -310,51 +320,49 @@ def _join(groups: list[Array], spectra: list[LyapunovSpectrum]) -> LyapunovSpect
     return dataclasses.replace(join_lags(groups, spectra, {"running": 1}, lag="running_step"), **fields)
 
 
-def _gathered(workers: list[TangentWorker], batch: int) -> tuple[Array, Array, Array]:
-    """Return sums (bins, B, k), smallest sines and roundings (2, B), and checks (4, B), of what the workers counted."""
+def _gathered(workers: list[TangentWorker], problem: Problem, settle: int, every: int) -> dict[str, Any]:
+    """Return what of a LyapunovSpectrum follows from what the workers of all sequences counted."""
     bins, count = workers[0].sums.shape
-    sums = np.zeros((bins, batch, count))
-    lost, checked = np.stack([np.ones(batch), np.zeros(batch)]), np.full((4, batch), np.nan)
+    batch, ends = problem.batch, bin_ends(problem.steps - settle, every)
+    sums, unsettled = np.zeros((bins, batch, count)), np.zeros((batch, count))
+    sine, rounding, moved = np.ones(batch), np.zeros(batch), np.zeros(batch, np.bool_)
+    checked = np.full((4, batch), np.nan)
     for worker in workers:
-        sums[:, worker.sequence] += worker.sums
-        lost[0, worker.sequence] = min(lost[0, worker.sequence], worker.sine)
-        lost[1, worker.sequence] += worker.rounding
+        b = worker.sequence
+        sums[:, b] += worker.sums
+        unsettled[b] += worker.misalignment
+        sine[b] = min(sine[b], worker.sine)
+        rounding[b] += worker.rounding
+        moved[b] |= worker.moved
     for b in range(batch):
         checked[:2, b] = mean_rates([worker.determinant for worker in workers if worker.sequence == b])
         checked[2:, b] = mean_rates([worker.perturbation for worker in workers if worker.sequence == b])
-    return sums, lost, checked
-
-
-def _fields(cell: str, sums: Array, lost: Array, checked: Array, ends: Array) -> dict[str, Any]:
-    """Return what of a LyapunovSpectrum follows from the sums of its bins."""
-    lengths = np.diff(ends, prepend=0)
-    running = np.cumsum(sums, axis=0) / ends[:, None, None]
-    order = np.argsort(-running[-1], axis=1, kind="stable")
     return {
-        "cell": cell,
-        "exponents": np.take_along_axis(running[-1], order, 1),
-        "error": np.take_along_axis(_errors(sums, lengths), order, 1),
-        "running": np.take_along_axis(running, order[None], 2),
-        "running_step": ends,
-        "steps": int(ends[-1]),
-        "smallest_sine": lost[0],
-        "rounding": lost[1] / ends[-1],
-        "log_det": checked[0],
-        "log_det_sum": checked[1],
-        "perturbation": checked[2],
-        "perturbation_reference": checked[3],
+        **_fields(sums, ends, unsettled, settle, problem.initial_state[0].size),
+        **dict(zip(_CHECKS, checked, strict=True)),
+        "cell": problem.cell.name,
+        "smallest_sine": sine,
+        "rounding": rounding / ends[-1],
+        "moved": moved,
     }
 
 
-def _errors(sums: Array, lengths: Array) -> Array:
-    """Return the standard errors (B, k) of the means from blocks of bins; NaN with fewer than four blocks."""
-    bins = len(lengths)
-    blocks = min(_BLOCKS, bins)
-    if blocks < 4:
-        return np.full(sums.shape[1:], np.nan)
-    starts = np.arange(blocks) * bins // blocks
-    totals = np.add.reduceat(sums, starts, axis=0)
-    size = np.add.reduceat(lengths, starts)
-    with np.errstate(invalid="ignore"):
-        means = totals / size[:, None, None]
-        return np.asarray(means.std(axis=0, ddof=1) / np.sqrt(blocks))
+def _fields(sums: Array, ends: Array, unsettled: Array, transient: int, size: int) -> dict[str, Any]:
+    """Return what of a LyapunovSpectrum follows from the sums of its bins and the misalignment (B, k) of directions."""
+    steps = int(ends[-1])
+    running = np.cumsum(sums, axis=0) / ends[:, None, None]
+    order = np.argsort(-running[-1], axis=1, kind="stable")
+    start = start_error(running[-1], unsettled, transient, steps, size)
+    error = np.hypot(batch_means_error(sums, np.diff(ends, prepend=0)), start)
+    between = between_cuts(sums, np.diff(ends, prepend=0))
+    return {
+        **{name: np.take_along_axis(value, order, 1) for name, value in between.items()},
+        "exponents": np.take_along_axis(running[-1], order, 1),
+        "error": np.take_along_axis(error, order, 1),
+        "start_error": np.take_along_axis(start, order, 1),
+        "running": np.take_along_axis(running, order[None], 2),
+        "running_step": ends,
+        "transient": transient,
+        "steps": steps,
+        "size": size,
+    }

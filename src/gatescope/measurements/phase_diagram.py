@@ -22,7 +22,7 @@ from gatescope.errors import UnknownNameError, ValueRangeError
 from gatescope.kernels.cpu.threads import in_order
 from gatescope.measurements import gradient_flow, lyapunov_spectrum
 from gatescope.measurements.half_life import check_transient, slope
-from gatescope.measurements.problem import Problem, prepare
+from gatescope.measurements.problem import RANDOM, Problem, prepare
 from gatescope.measurements.selection import evenly
 from gatescope.recurrence.initialization import init
 from gatescope.recurrence.recompute import NotFiniteError
@@ -92,8 +92,8 @@ def phase_diagram(
 
     Notes
     -----
-    Every run begins with h uniform in (-1, 1), and so do the other states: at 0 a network without inputs would stay
-    on the fixed point there even where it is unstable.  For a tanh network without inputs and biases the edge is at
+    Every run begins with small random states, uniform in (-0.1, 0.1): at 0 a network without inputs would stay on
+    the fixed point there even where it is unstable.  For a tanh network without inputs and biases the edge is at
     gain 1 when there are many units [1]_ [2]_.
 
     References
@@ -125,10 +125,8 @@ def phase_diagram(
     if inputs is None:
         length = check_count("steps", steps)
         inputs = np.random.default_rng(seed).standard_normal((length, 1, first.input_size))
-    with prepare(first, inputs, lengths=lengths, seed=seed, threads=threads, progress=progress) as problem:
-        shape = problem.initial_state.shape
-        start = np.random.default_rng([seed, 1]).uniform(-1, 1, shape).astype(first.dtype)
-        problem = dataclasses.replace(problem, initial_state=start)
+    keywords: dict[str, Any] = {"seed": seed, "threads": threads, "progress": progress}
+    with prepare(first, inputs, lengths=lengths, initial_state=RANDOM, **keywords) as problem:
         for length in np.unique(problem.lengths):
             skipped = check_transient(transient, int(length))
 

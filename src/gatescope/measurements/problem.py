@@ -23,15 +23,17 @@ from gatescope.cells.registry import Cell
 from gatescope.checks.network import check_initial_state, check_lengths, check_params
 from gatescope.checks.numbers import check_count
 from gatescope.datatypes import Array, Params, Trace
-from gatescope.errors import ValueRangeError
+from gatescope.errors import UnknownNameError, ValueRangeError
 from gatescope.kernels.device import Device, device_for, device_of, threads_for
 from gatescope.recurrence.clamping import apply_clamp, clamp_values
+from gatescope.recurrence.initialization import random_state
 from gatescope.recurrence.input_stream import Series, open_series, part_of, turned_series
 from gatescope.recurrence.recompute import NotFiniteError, Replay, check_states
 from gatescope.recurrence.run import make_trace, run_provenance
 from gatescope.storage.resumable import Resumable, digest
 
 Measured = TypeVar("Measured")
+RANDOM = "random"  # the initial state that is drawn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,9 +256,7 @@ def prepare(
     if check is not None:
         check(cell, params)
     with open_series(inputs, params) as series:
-        state = check_initial_state(initial_state, cell, params, series.batch)
-        if state is None:
-            state = np.zeros((series.batch, len(cell.states), params.hidden_size), params.dtype)
+        state = _first_state(initial_state, cell, params, series.batch, seed)
         sizes = check_lengths(lengths, series.steps, series.batch)
         if not sizes.all():
             raise ValueRangeError(
@@ -291,6 +291,23 @@ def prepare(
                 f"{error} (steps are counted from the end of the inputs, as a backward direction takes them)"
             )
             raise error.restated(text) from error
+
+
+def _first_state(initial_state: Any, cell: Cell, params: Params, batch: int, seed: int) -> Array:
+    """Return the states (B, S, H) that runs begin with: those given, zeros, or small random ones."""
+    if isinstance(initial_state, str):
+        if initial_state != RANDOM:
+            raise UnknownNameError(
+                "is no state to begin with",
+                argument="initial_state",
+                seen=initial_state,
+                advice=f"give {RANDOM!r}, or numbers (B, S, H)",
+            )
+        return random_state(cell, batch, params.hidden_size, seed=seed, dtype=params.dtype)
+    state = check_initial_state(initial_state, cell, params, batch)
+    if state is None:
+        state = np.zeros((batch, len(cell.states), params.hidden_size), params.dtype)
+    return state
 
 
 def by_length(

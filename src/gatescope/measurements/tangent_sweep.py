@@ -77,7 +77,8 @@ class TangentWorker:
     """Tangents over one chunk of one sequence: run to where it begins, through a transient, then measured.
 
     It starts with orthonormal `directions` (k, S, H), has `every` steps between orthonormalizations, and looks at
-    determinants, and perturbs the state, if that is asked for.
+    determinants, and perturbs the state, if that is asked for.  Through the transient it carries other directions,
+    `rivals`, along: where both span the same by then, what they started with no longer counts.
 
     Attributes
     ----------
@@ -89,6 +90,10 @@ class TangentWorker:
         How many intervals were done again step by step.
     determinant, perturbation : (int, float, float)
         Steps looked at, and two sums over them that have to agree.
+    misalignment : (k,)
+        -ln abs(det) of the first 1, ..., k directions by the first so many rivals when the measurement begins.
+    moved : bool
+        Whether any state was another than the first.
     """
 
     def __init__(
@@ -96,6 +101,7 @@ class TangentWorker:
         problem: Problem,
         sequence: int,
         directions: Array,
+        rivals: Array,
         chunk: Chunk,
         every: int,
         *,
@@ -106,12 +112,16 @@ class TangentWorker:
         self._params, self._series, self.sequence = params, problem.series, sequence
         self._chunk, self._every = chunk, every
         self._device = CpuDevice(cell, params, 1)
-        self._tangents = Tangents(sweeps.plan_for(cell, params.hidden_size, params.dtype), params, directions)
+        plan = sweeps.plan_for(cell, params.hidden_size, params.dtype)
+        self._tangents = Tangents(plan, params, directions)
+        self._rivals: Tangents | None = Tangents(plan, params, rivals)
+        self.misalignment = np.full(len(directions), np.nan)
         step_bytes = 8 * params.hidden_size * (len(cell.states) + len(cell.saved))
         length = min(_PIECE_STEPS, max(16, _PIECE_BYTES // step_bytes))
         self._length = max(every, length // every * every)
         self._states, self._gates = self._device.buffers(self._length, 1)
         self._state = np.array(problem.initial_state[sequence : sequence + 1])
+        self._first_state, self.moved = self._state.copy(), False
         self._ends = bin_ends(problem.steps - chunk.origin, every)
         self.position = 0
         self.sums = np.zeros((len(self._ends), len(directions)))
@@ -144,6 +154,12 @@ class TangentWorker:
         self._device.forward(x, self._state, states, gates)
         check_states(states, begin, self.sequence)
         self._state = self._device.last(states)
+        self.moved = self.moved or bool((states != self._first_state).any())
+        if begin >= self._chunk.first and self._rivals is not None:
+            self.misalignment = misalignment(self._tangents.directions, self._rivals.directions)
+            self._rivals = None
+        if self._rivals is not None and begin >= self._chunk.settle:
+            self._rivals.forward(states, gates, 0, self._every)
         if begin >= self._chunk.settle:
             if self._perturbs and self._offset is None and begin >= self._chunk.first:
                 self._offset = self._tangents.directions[0]
@@ -204,7 +220,7 @@ class TangentWorker:
         """Return the bytes it takes, by what they hold."""
         return {
             "states and gates of a piece": self._states.nbytes + self._gates.nbytes,
-            "directions and the matrices of a step": self._tangents.nbytes,
+            "directions and the matrices of a step": 2 * self._tangents.nbytes,
             "sums of the logarithms": self.sums.nbytes,
         }
 
@@ -214,8 +230,10 @@ class TangentWorker:
             "position": np.array([self.position, self._pieces]),
             "state": self._state,
             "rows": self._tangents.rows.copy(),
+            "rivals": np.zeros(0) if self._rivals is None else self._rivals.rows.copy(),
+            "misalignment": self.misalignment.copy(),
             "sums": self.sums.copy(),
-            "sine": np.array([self.sine, self.rounding, self.again]),
+            "sine": np.array([self.sine, self.rounding, self.again, self.moved]),
             "checks": np.array([self.determinant, self.perturbation]),
             "offset": np.zeros(0) if self._offset is None else self._offset,
         }
@@ -229,15 +247,44 @@ class TangentWorker:
         self.position, self._pieces = (int(value) for value in saved["position"])
         self._state, self.sums = np.array(saved["state"]), np.array(saved["sums"])
         self._tangents.rows[:] = saved["rows"]
+        self.misalignment = np.array(saved["misalignment"])
+        if not saved["rivals"].size:
+            self._rivals = None
+        elif self._rivals is not None:
+            self._rivals.rows[:] = saved["rivals"]
         self.sine, self.rounding = (float(value) for value in saved["sine"][:2])
-        self.again = int(saved["sine"][2])
+        self.again, self.moved = int(saved["sine"][2]), bool(saved["sine"][3])
         (a, b, c), (d, e, f) = saved["checks"].tolist()
         self.determinant, self.perturbation = (int(a), b, c), (int(d), e, f)
         self._offset = np.array(saved["offset"]) if saved["offset"].size else None
 
 
+def misalignment(directions: Array, others: Array) -> Array:
+    """Return -ln abs(det(A_i)), i = 1..k, for A_i the products of the first i directions by the first i others.
+
+    Both are orthonormal, (k, ...).  It is 0 where the first i span the same in both, and about ln n / 2 for directions
+    of n numbers that are random.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gatescope.measurements.tangent_sweep import misalignment
+    >>> half = np.sqrt(0.5)
+    >>> misalignment(np.eye(2), np.array([[half, half], [half, -half]])).round(3).tolist()
+    [0.347, 0.0]
+    """
+    count = len(directions)
+    matrix = directions.reshape(count, -1) @ others.reshape(count, -1).T
+    logs = np.zeros(count)
+    for i in range(count):  # elimination without pivots: the leading minors are products of the diagonal
+        pivot = matrix[i, i] if matrix[i, i] != 0 else np.finfo(np.float64).tiny
+        logs[i] = np.log(abs(pivot))
+        matrix[i + 1 :, i + 1 :] -= np.outer(matrix[i + 1 :, i] / pivot, matrix[i, i + 1 :])
+    return np.asarray(np.maximum(-np.cumsum(logs), 0.0))
+
+
 def tangent_workers(
-    problem: Problem, directions: Array, transient: int, every: int, *, checks: bool
+    problem: Problem, directions: Array, rivals: Array, transient: int, every: int, *, checks: bool
 ) -> list[TangentWorker]:
     """Return the workers of all sequences: one for a sequence, or one for each half, after a transient of its own."""
     measured = problem.steps - transient
@@ -255,6 +302,7 @@ def tangent_workers(
                 problem,
                 sequence,
                 directions,
+                rivals,
                 Chunk(transient, max(0, settled), first, last),
                 every,
                 determinants=checks and full,

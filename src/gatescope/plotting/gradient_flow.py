@@ -151,10 +151,10 @@ def _fit_line(flow: GradientFlow, name: str, middle: Array) -> tuple[str, tuple[
         return name, None
     rate = flow.decay_rate()
     inside = (flow.lag >= rate.fit_range[0]) & (flow.lag <= rate.fit_range[1])
-    # Through two points any line fits, so that neither its slope nor its R^2 tells anything.
-    known = np.isfinite(rate.value) & (np.isfinite(flow.log_norm[inside]).sum(axis=0) > 2)
+    known = rate.is_rate
     if not known.any():
-        return f"{name}: no rate (fewer than three norms above 0)", None
+        few = (np.isfinite(flow.log_norm[inside]).sum(axis=0) < 3).all()
+        return f"{name}: no {'rate (fewer than three norms above 0)' if few else 'single rate'}", None
     value, fits = float(np.median(rate.value[known])), float(np.median(rate.r_squared[known]))
     label = f"{name}: {value:.3g} (lags {rate.fit_range[0]:,} to {rate.fit_range[1]:,}, $R^2$ {fits:.3f})"
     inside &= np.isfinite(middle)

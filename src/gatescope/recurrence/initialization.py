@@ -22,7 +22,18 @@ from gatescope.storage.provenance import provenance
 
 SCHEMES = ("pytorch", "keras", "orthogonal", "chrono", "gaussian")
 READOUT_SCHEMES = ("pytorch", "glorot")
+_SMALL = 0.1  # of a random state: it leaves a fixed point at 0 and is near what a run from 0 does
 _CONSTANTS = {"chrono": "t_max", "gaussian": "gain", "orthogonal": "gain"}  # that "gaussian(1.5)" sets
+
+
+def random_state(cell: Cell, batch: int, hidden_size: int, *, seed: int, dtype: DTypeLike) -> Array:
+    """Draw small initial states (B, S, H), uniform in (-0.1, 0.1).
+
+    A network without biases stays at 0 for ever if its inputs are 0 too, whether that fixed point is stable or not;
+    from a small random state a run leaves it where it is not.
+    """
+    drawn = np.random.default_rng([seed, 1]).uniform(-_SMALL, _SMALL, (batch, len(cell.states), hidden_size))
+    return drawn.astype(dtype)
 
 
 def init(

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gatescope.reporting.text import show
+from gatescope.reporting.text import number, show
 
 _MOST_ROWS, _MOST_SEQUENCES = 8, 6  # that a reader takes in
 
@@ -67,6 +67,24 @@ def by_sequence(sentences: Iterable[str]) -> list[str]:
     """
     texts = list(sentences)
     return [f"sequence {b}: {text}" for b, text in enumerate(texts)] if len(texts) > 1 else texts
+
+
+def over_sequences(name: str, values: Any, unit: str) -> str:
+    """Return median and range of a quantity over the sequences of a batch; NaN is left out.
+
+    Examples
+    --------
+    >>> from gatescope.reporting.table import over_sequences
+    >>> over_sequences("half-life", [10.0, 30.0, 20.0], "steps")
+    'half-life: median 20, from 10 to 30 steps over 3 sequences'
+    """
+    known = np.sort(np.asarray(values, np.float64))
+    known = known[~np.isnan(known)]
+    if not known.size:
+        return f"{name}: not known of any of {len(values)} sequences"
+    # Not np.median, which averages the middle two: infinity and a finite number have no useful mean.
+    low, middle, high = (number(known[k]) for k in (0, (known.size - 1) // 2, -1))
+    return f"{name}: median {middle}, from {low} to {high} {unit} over {known.size} sequences"
 
 
 def some(count: int) -> list[int]:

@@ -136,6 +136,24 @@ def listing(items: Iterable[Any], *, most: int | None = None, form: Callable[[An
     return ", ".join(texts)
 
 
+def ranges(numbers: Iterable[Any]) -> str:
+    """Return ascending whole numbers, those in a row as the first and the last of them.
+
+    Examples
+    --------
+    >>> from gatescope.reporting.text import ranges
+    >>> ranges([1, 2, 3, 7, 9, 10])
+    '1 to 3, 7, 9, 10'
+    """
+    runs: list[list[int]] = []
+    for value in map(int, numbers):
+        if runs and value == runs[-1][-1] + 1:
+            runs[-1].append(value)
+        else:
+            runs.append([value])
+    return ", ".join(f"{r[0]} to {r[-1]}" if len(r) > 2 else ", ".join(map(str, r)) for r in runs)
+
+
 def show(value: Any) -> str:
     """Return any value as a reader wants to see it in a table: numbers as `number` has them, None as a dash.
 

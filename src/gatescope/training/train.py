@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -253,7 +254,10 @@ def train(
                 engine, source, windows, config, state, file, validation=pieces, probe=probe, bar=bar
             )
             status, message = trainer.run(resumed=resumed)
-    return _result(stack, state, config, metadata, status, message)
+    run = _result(stack, state, config, metadata, status, message)
+    measure = batch if judged is None else judged
+    baseline = None if math.isnan(measure.baseline) else float(measure.baseline)
+    return dataclasses.replace(run, baseline=baseline, baseline_of=measure.baseline_of)
 
 
 def _stack(model: Any, batch: Batch, seed: int) -> Stack:

@@ -25,6 +25,7 @@ from gatescope.cli.options import (
     ClampOption,
     DeviceOption,
     FolderOption,
+    InitialStateOption,
     InputOptions,
     ResumeOption,
     SeedOption,
@@ -45,6 +46,7 @@ _FORMATS = ("png", "svg")
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 # Options of all measurements whose function has the argument.
 _SHARED: dict[str, tuple[Any, Any]] = {
+    "initial_state": (InitialStateOption, None),
     "clamp": (ClampOption, None),
     "device": (DeviceOption, "cpu"),
     "threads": (ThreadsOption, None),
@@ -56,7 +58,7 @@ _ALWAYS: dict[str, tuple[Any, Any]] = {
 }
 _OF_A_RUN = ("clamp", "device", "threads")
 # Arguments that the command line gives in its own way, or not at all.
-_FRAME = {"params", "trace", "inputs", "lengths", "initial_state", "seed", "progress", *_SHARED}
+_FRAME = {"params", "trace", "inputs", "lengths", "seed", "progress", *_SHARED}
 
 
 @dataclass(frozen=True, kw_only=True)
