@@ -92,7 +92,7 @@ def test_compare_with_every_option(invoke, tmp_path):
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "units 0, 4" in page
     assert "of 2 units of the gru" in page  # the text in the picture's place
-    assert "one random unit combination of the outputs, seed 7" in page
+    assert "one random unit combination of the numbers of the whole state, seed 7" in page
     assert page.count("the first of 3 sequences") == 4  # of each cell the trajectories and the heat map
     assert "A line is the median of the 3 sequences" in page
     assert "ns per step of all 3 sequences" in done.stdout

@@ -322,7 +322,7 @@ def test_a_run_says_whether_it_beat_the_baseline():
     assert "the task states no baseline" in train(epochs=1).summary()
     for baseline, verdict in ((1e-9, "does not beat"), (1e9, "beats")):
         judged = dataclasses.replace(batch, baseline=baseline, baseline_of="always answering 1")
-        run = train(judged, epochs=2)
+        run = train(data=judged, epochs=2)
         number = f"{run.history.loss.min():.4g}"
         assert f"the least training loss, {number}, {verdict} the task's baseline" in str(run)
         assert str(run).endswith("(always answering 1)")
