@@ -10,7 +10,7 @@ from helpers.device_cases import LENGTHS, Adopting, Foreign, Slim, assert_bits, 
 import gatescope as gs
 from gatescope.cells.ranges import gate_ranges
 from gatescope.comparison.compare import compare
-from gatescope.errors import DtypeError, ShapeError, ValueRangeError
+from gatescope.errors import DeviceError, DtypeError, ShapeError, ValueRangeError
 from gatescope.kernels.cuda import backend, driver
 
 # Minutes in Numba's simulator, a thread of Python for each of a kernel's; seconds elsewhere.
@@ -105,6 +105,25 @@ def test_inputs_of_any_layout_and_real_dtype(gpu):
         gs.run(case.params, counts.tolist(), device="cuda").arrays(),
         gs.run(case.params, counts.astype("float64"), device="cuda").arrays(),
     )
+
+
+def test_a_backward_direction(emulated):
+    case = case_of("lstm", "float64")
+    case.params = dataclasses.replace(case.params, reverse=True)
+    here, there = case.run(LENGTHS), case.run(LENGTHS, device="cuda")
+    assert there.reverse
+    assert_same_results(there.arrays(), here.arrays(), TOLERANCE["float64"])
+    actual, expected = case.backprop(here, device="cuda"), case.backprop(here)
+    assert_same_results(flat(actual), flat(expected), TOLERANCE["float64"])
+    with pytest.raises(DeviceError, match=r"params\.reverse=True is a backward direction"):
+        gs.to_device(case.params)
+    with pytest.raises(DeviceError, match="inputs is on the GPU, but `params` are a backward direction"):
+        gs.run(case.params, emulated.to_device(case.inputs), device="cuda")
+    params = dataclasses.replace(case.params, reverse=False, batch_first=True)
+    with pytest.raises(
+        ShapeError, match="batch_first=True, and axes are swapped on the host; give a NumPy array"
+    ):
+        gs.run(params, emulated.to_device(case.inputs), device="cuda")
 
 
 def test_results_are_saved_and_loaded(gpu, tmp_path):
