@@ -147,7 +147,7 @@ def test_float32_kernels_hold_no_double():
     kernels = [optimizers.adam, optimizers.make_rmsprop(True, True), optimizers.make_sgd(True, True)]
     for kernel in kernels:
         signature = next(s for s in kernel.signatures if "float32" in str(s[0]))
-        fresh = njit(**{**OPTIONS, "cache": False})(kernel.py_func)  # a cached one cannot be looked at
+        fresh = njit(**OPTIONS)(kernel.py_func)  # a cached one cannot be looked at
         fresh.compile(signature)
         text = fresh.inspect_llvm(signature)
         assert not re.findall(r"f(?:add|sub|mul|div) (?:<\d+ x )?double", text)

@@ -26,7 +26,7 @@ def test_float32_kernels_hold_no_double(cell):
     for kernel in (sweeps.forward_kernel(plan, 1), sweeps.backward_kernel(plan, 1)):
         signature = next(s for s in kernel.signatures if "float32" in str(s[0]))
         # What came from the disk cache cannot be looked at.
-        fresh = njit(**{**OPTIONS, "cache": False})(kernel.py_func)
+        fresh = njit(**OPTIONS)(kernel.py_func)
         fresh.compile(signature)
         text = fresh.inspect_llvm(signature)
         assert f"<{plan.lanes} x float>" in text

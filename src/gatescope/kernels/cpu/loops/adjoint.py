@@ -11,11 +11,9 @@ the sum of parts that cancel would lose it.  What a step's gates make of the car
 import math
 from functools import cache
 
-from numba import njit
-
 from gatescope.cells.registry import absent
 from gatescope.kernels.cpu.layout import FEW_INPUTS
-from gatescope.kernels.cpu.loops.compiling import OPTIONS, fingerprint_of
+from gatescope.kernels.cpu.loops.compiling import compiled, fingerprint_of
 from gatescope.kernels.simd.load_store import clear, get, load, prefetch, store
 from gatescope.kernels.simd.product import dot, product
 from gatescope.kernels.simd.rows import largest, move, scale, scaled_dot
@@ -44,7 +42,7 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False):
     LIFT = 4  # a path's row may be so many powers of two below what it gets
     FEW, ZERO = FEW_INPUTS, NOTHING
 
-    @njit(**OPTIONS)
+    @compiled
     def adjoint(weights, states, gates, current, exponents, records, span, work):
         # weights: adjoint panels of w_hh and of w_hh of the second phase; w_ih as dot rows or as an adjoint panel
         # states (T+1, B, S, H), gates (T, B, K, H)

@@ -6,11 +6,9 @@ Scratch layouts: [n] sequence of the block, [s] step of the segment, [j] vector 
 
 from functools import cache
 
-from numba import njit
-
 from gatescope.cells.registry import absent
 from gatescope.kernels.cpu.layout import FEW_INPUTS
-from gatescope.kernels.cpu.loops.compiling import OPTIONS, fingerprint_of
+from gatescope.kernels.cpu.loops.compiling import compiled, fingerprint_of
 from gatescope.kernels.simd.load_store import clear, get, load, prefetch, put, store
 from gatescope.kernels.simd.product import dot, product
 
@@ -36,7 +34,7 @@ def make_backward(cell, lanes, tiles, second_tiles, masked=False):
     FEW = FEW_INPUTS
     FINGERPRINT = fingerprint_of(cell)
 
-    @njit(**OPTIONS)
+    @compiled
     def backward(weights, trace, lengths, output_adjoint, results, span, work, sums):
         # weights: adjoint panels of w_hh, of w_hh of the second phase; w_ih as dot rows or as an adjoint panel
         # trace: inputs (T, B, I), states (T+1, B, S, H), gates (T, B, K, H); lengths (B,)

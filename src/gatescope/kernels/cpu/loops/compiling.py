@@ -8,12 +8,22 @@ import hashlib
 import inspect
 from functools import cache
 
+from numba import config, njit
+
 from gatescope.cells import activations
+from gatescope.errors import DeviceError
 from gatescope.kernels.cpu.loops import intervals
+from gatescope.kernels.cpu.loops.kernel_cache import use_cache
 from gatescope.kernels.simd import activations as simd_activations
 from gatescope.kernels.simd import coefficients, load_store, orthogonal, product, rows, vector
 
-OPTIONS = {"nogil": True, "error_model": "numpy", "cache": True, "boundscheck": False}
+if config.DISABLE_JIT:
+    raise DeviceError(
+        "NUMBA_DISABLE_JIT is set, and the loops of gatescope run only compiled",
+        advice="unset it, and start Python again",
+    )
+
+OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": False}
 _SOURCES = (
     activations, coefficients, orthogonal, product, rows, vector, load_store, simd_activations, intervals
 )  # fmt: skip
@@ -28,3 +38,10 @@ def fingerprint_of(cell):
 def machinery():
     """Return a text that changes when anything does that every loop is compiled with."""
     return hashlib.sha256("".join(map(inspect.getsource, _SOURCES)).encode()).hexdigest()[:16]
+
+
+def compiled(function):
+    """Make a loop of a function: compiled when it is first called, and kept in the disk cache."""
+    loop = njit(**OPTIONS)(function)
+    use_cache(loop)
+    return loop

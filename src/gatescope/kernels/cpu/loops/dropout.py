@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 from numba import njit
 
-from gatescope.kernels.cpu.loops.compiling import OPTIONS
+from gatescope.kernels.cpu.loops.compiling import compiled
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 MIX_1, MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -29,7 +29,7 @@ def _bits(key, index):
 def make_dropout():
     """Make the kernels that copy outputs with a mask, and that draw a mask for all steps."""
 
-    @njit(**OPTIONS)
+    @compiled
     def copy(source, offsets, out, span, size, key, threshold, scales):
         # source: flat; offsets: where the first sequence's first step begins, from step to step, from sequence to
         #         sequence; out (steps, B, H)
@@ -49,7 +49,7 @@ def make_dropout():
                         drop = _bits(key, number + u) < threshold
                         out[s, n, u] = source[at + u] * (scales[1] if drop else scales[0])
 
-    @njit(**OPTIONS)
+    @compiled
     def draw(out, size, row, units, key, threshold, scales):
         # out [size][row], of whose rows the first `units` numbers are used
         for n in range(size):

@@ -6,10 +6,8 @@ Scratch layouts: [n] sequence of the block, [s] step of the segment, [j] vector 
 
 from functools import cache
 
-from numba import njit
-
 from gatescope.cells.registry import absent
-from gatescope.kernels.cpu.loops.compiling import OPTIONS, fingerprint_of
+from gatescope.kernels.cpu.loops.compiling import compiled, fingerprint_of
 from gatescope.kernels.simd.load_store import get, load, put, store
 from gatescope.kernels.simd.product import product
 
@@ -30,7 +28,7 @@ def make_forward(cell, lanes, tiles, second_tiles, masked=False):
     INPUT_ROWS = 4 if G > 3 else 8  # segments are whole multiples of it
     FINGERPRINT = fingerprint_of(cell)
 
-    @njit(**OPTIONS)
+    @compiled
     def forward(weights, inputs, states, gates, lengths, span, work):
         # weights: (w_ih, b_ih, w_hh, b_hh, w_hh of the second phase, b_hh of the second phase), flat panels
         # inputs (T, B, I); states (T+1, B, S, H); gates (T, B, K, H); lengths (B,)

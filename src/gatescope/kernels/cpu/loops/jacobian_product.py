@@ -4,10 +4,9 @@ import math
 from functools import cache
 
 import numpy as np
-from numba import njit
 from numba.extending import register_jitable
 
-from gatescope.kernels.cpu.loops.compiling import OPTIONS, machinery
+from gatescope.kernels.cpu.loops.compiling import compiled, machinery
 from gatescope.kernels.cpu.loops.intervals import begin_intervals, end_step
 from gatescope.kernels.simd.load_store import load, store
 from gatescope.kernels.simd.orthogonal import BLOCK, EPS, LANES, orthogonalize
@@ -44,7 +43,7 @@ def make_carry():
     """Make the kernel that carries rows through matrices and keeps them orthonormal."""
     FINGERPRINT = machinery()
 
-    @njit(**OPTIONS)
+    @compiled
     def carry(matrices, rows, span, scratch, logs):
         # matrices (m, n, padded n); rows: three times `count` rows, the first carried; span: count, matrices between
         # orthonormalizations; logs (ceil(m / every) + 1, count): logs of R's diagonal, the last row scratch
@@ -69,7 +68,7 @@ def make_multiply_on():
     """Make the kernel that multiplies matrices on a product, stored as a triangle and an orthogonal factor."""
     FINGERPRINT = machinery()
 
-    @njit(**OPTIONS)
+    @compiled
     def multiply_on(matrices, rows, triangle, powers, span, scratch, logs):
         # matrices (m, n, padded n); rows: two halves of M rows, Q in the first; span: M, n
         # triangle: its rows are the columns of T, times 2^powers (M,)
@@ -151,7 +150,7 @@ def make_orthogonal_rows():
     """Make the kernel that rotates rows, each on a scale of its own, until they are orthogonal."""
     FINGERPRINT = machinery()
 
-    @njit(**OPTIONS)
+    @compiled
     def orthogonal_rows(rows, powers, count, height):
         # rows (count, height) times 2^powers (count,): their lengths are singular values when none is turned any more.
         fingerprint = FINGERPRINT  # noqa: F841 - part of the closure, and so of the cache key

@@ -8,15 +8,14 @@ from functools import cache
 from math import sqrt
 
 import numpy as np
-from numba import njit
 
-from gatescope.kernels.cpu.loops.compiling import OPTIONS
+from gatescope.kernels.cpu.loops.compiling import compiled
 
 # Squares of float64 numbers overflow above this norm, and lose digits below its inverse.
 _SAFE = 1e145
 
 
-@njit(**OPTIONS)
+@compiled
 def adam(theta, gradient, mean, square, rates, constants):
     # rates: lr / (1 - beta1^step), sqrt(1 - beta2^step)
     # constants: 1 - beta1, beta2, 1 - beta2, eps, L2 decay, what decoupled decay leaves of a weight
@@ -37,7 +36,7 @@ def make_rmsprop(centered, momentum):
     """Make the kernel of RMSprop; `mean` is read only if it is centered, `velocity` only if there is momentum."""
     CENTERED, MOMENTUM = centered, momentum
 
-    @njit(**OPTIONS)
+    @compiled
     def rmsprop(theta, gradient, square, mean, velocity, lr, constants):
         # constants: alpha, 1 - alpha, eps, momentum, decay
         kind = theta.dtype.type
@@ -70,7 +69,7 @@ def make_sgd(momentum, nesterov):
     """Make the kernel of gradient descent; `velocity` is read only if there is momentum."""
     MOMENTUM, NESTEROV = momentum, nesterov
 
-    @njit(**OPTIONS)
+    @compiled
     def sgd(theta, gradient, velocity, lr, constants):
         # constants: momentum, fraction of the gradient that the velocity takes in, decay
         kind = theta.dtype.type
@@ -90,7 +89,7 @@ def make_sgd(momentum, nesterov):
     return sgd
 
 
-@njit(**OPTIONS)
+@compiled
 def norm(vector, begin, end):
     """Return the Euclidean norm of vector[begin:end]: infinite or NaN if an element is."""
     # In float64 whatever the vector is: squares of float32 numbers neither overflow nor vanish in it.  Eight sums, so
@@ -130,7 +129,7 @@ def norm(vector, begin, end):
     return largest * sqrt(total)
 
 
-@njit(**OPTIONS)
+@compiled
 def scale(vector, begin, end, coefficient):
     """Multiply vector[begin:end] by a float64."""
     # The product is taken in float64: for a norm near the largest float32, the coefficient has no float32.
@@ -139,7 +138,7 @@ def scale(vector, begin, end, coefficient):
         vector[i] = kind(np.float64(vector[i]) * coefficient)
 
 
-@njit(**OPTIONS)
+@compiled
 def clamp(vector, limit):
     """Cut the elements to -limit..limit; return how many were beyond."""
     most = vector.dtype.type(limit)

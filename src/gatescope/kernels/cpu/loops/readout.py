@@ -6,9 +6,7 @@ Names of sizes: O outputs, C target columns, H units of the layer below, L lanes
 import math
 from functools import cache
 
-from numba import njit
-
-from gatescope.kernels.cpu.loops.compiling import OPTIONS, machinery
+from gatescope.kernels.cpu.loops.compiling import compiled, machinery
 from gatescope.kernels.simd.load_store import get, load, prefetch, put, store
 from gatescope.kernels.simd.product import product
 
@@ -26,7 +24,7 @@ def make_readout(lanes):
     AHEAD = 4  # steps that memory is asked for before it is needed: segments come latest first
     FINGERPRINT = machinery()
 
-    @njit(**OPTIONS)
+    @compiled
     def readout(weights, features, offsets, targets, mask, heads, factors, span, work, sums, results, totals):
         # weights: w as a forward panel, b, w as an adjoint panel
         # features: flat; offsets: where the first sequence's first step begins, from step to step, from sequence to

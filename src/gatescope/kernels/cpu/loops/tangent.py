@@ -11,10 +11,8 @@ Everything is float64; a tangent is a row [S][V][L] and L more.
 
 from functools import cache
 
-from numba import njit
-
 from gatescope.cells.registry import absent
-from gatescope.kernels.cpu.loops.compiling import OPTIONS, fingerprint_of
+from gatescope.kernels.cpu.loops.compiling import compiled, fingerprint_of
 from gatescope.kernels.cpu.loops.intervals import begin_intervals, end_step
 from gatescope.kernels.simd.load_store import clear, get, load, store
 from gatescope.kernels.simd.orthogonal import LANES
@@ -33,7 +31,7 @@ def make_tangent(cell, tiles):
     ROWS, GROUPS = tiles
     FINGERPRINT = fingerprint_of(cell)
 
-    @njit(**OPTIONS)
+    @compiled
     def tangent(weights, states, gates, rows, span, work, logs):
         # weights: forward panels of w_hh and of w_hh of the second phase; units [S][S][L], the adjoints of 1
         # states (T+1, B, S, H), gates (T, B, K, H); rows: three times M rows, the tangents first

@@ -1,0 +1,109 @@
+"""A damaged disk cache costs time, and nothing else."""
+
+import shutil
+import warnings
+
+import pytest
+from helpers.subprocess_python import python
+
+from gatescope.kernels.cpu.loops import kernel_cache
+from gatescope.kernels.cpu.loops.compiling import compiled
+
+LOOP = "def double(x):\n    return 2 * x\n"
+
+
+@pytest.fixture
+def make(tmp_path, monkeypatch):
+    """Return a function that returns a fresh loop each time, as a process that begins does."""
+    monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(kernel_cache, "_noted", False)
+    file = tmp_path / "loops.py"
+    file.write_text(LOOP)
+
+    def fresh():
+        space = {"__name__": "loops", "__file__": str(file)}
+        exec(compile(LOOP, str(file), "exec"), space)
+        return compiled(space["double"])
+
+    return fresh
+
+
+def files(tmp_path, suffix):
+    return list((tmp_path / "cache").rglob(f"*.{suffix}"))
+
+
+def test_a_loop_is_compiled_once(make, tmp_path):
+    first = make()
+    assert first(2) == 4
+    assert len(files(tmp_path, "nbi")) == len(files(tmp_path, "nbc")) == 1
+    again = make()
+    assert again(2) == 4
+    assert sum(again.stats.cache_hits.values()) == 1
+
+
+def torn(path):
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def noise(path):
+    path.write_bytes(b"\x80\x04\x95" + bytes(range(200)))
+
+
+def another(path):
+    import pickle
+
+    path.write_bytes(pickle.dumps([1, 2, 3]))
+
+
+def folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("suffix", ["nbi", "nbc"])
+@pytest.mark.parametrize("damage", [torn, empty, noise, another, folder], ids=lambda damage: damage.__name__)
+def test_a_damaged_file_is_skipped_and_replaced_with_a_note(make, tmp_path, damage, suffix):
+    make()(2)
+    (path,) = files(tmp_path, suffix)
+    damage(path)
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always")
+        assert make()(2) == 4
+        assert make()(2) == 4
+    quiet = damage is another and suffix == "nbi"  # counts as of another version of Numba
+    notes = [str(one.message) for one in noted if "compiled kernels" in str(one.message)]
+    assert len(notes) == (0 if quiet or (damage is folder and suffix == "nbc") else 1) or damage is folder
+    if damage is folder:
+        shutil.rmtree(path)
+        make()(2)
+    again = make()
+    assert again(2) == 4
+    assert sum(again.stats.cache_hits.values()) == 1
+
+
+def test_where_nothing_can_be_stored_loops_are_compiled_all_the_same(make, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("numba.core.caching.IndexDataCacheFile._open_for_write", full)
+    with pytest.warns(RuntimeWarning, match=r"cannot be used \(.*No space left on device\)"):
+        assert make()(2) == 4
+    monkeypatch.setattr("numba.core.caching.CacheImpl._locator_classes", [])
+    monkeypatch.setattr(kernel_cache, "_noted", False)
+    with pytest.warns(RuntimeWarning, match="set NUMBA_CACHE_DIR"):
+        loop = make()
+    assert loop(2) == 4
+
+
+def test_without_the_compiler_it_says_so():
+    code = (
+        "import os\nos.environ['NUMBA_DISABLE_JIT'] = '1'\nimport numpy as np, gatescope as gs\n"
+        "params = gs.init('lstm', input_size=1, hidden_size=5, seed=0)\n"
+        "try:\n    gs.run(params, np.ones((3, 1)))\nexcept gs.DeviceError as error:\n    print(error)"
+    )
+    said = python(code)
+    assert said.startswith("NUMBA_DISABLE_JIT is set, and the loops of gatescope run only compiled; unset it")
