@@ -14,6 +14,8 @@ from collections.abc import Callable
 from typing import Any, Final, Self
 
 _MARKED = re.compile(r"`(\w+)`")  # arguments that a problem or an advice speaks of
+_MOST = 499  # characters of a message, whatever was given
+_MOST_SHOWN = 200  # characters of a value in it
 
 
 class _Nothing:
@@ -63,11 +65,16 @@ class GatescopeError(Exception):
 
     def text(self, option: Callable[[str], str] | None = None) -> str:
         """Return the message; with `option`, what it makes of an argument's name stands in place of that name."""
-        between = "" if self.problem.startswith(",") else " "
-        sentence = f"{self._subject(option)}{between}{self.problem}".strip()
-        if self.advice:
-            sentence = f"{sentence}; {self.advice}"
-        return sentence if option is None else _MARKED.sub(lambda name: option(name[1]), sentence)
+        parts = [printable(self._subject(option)), printable(self.problem), printable(self.advice)]
+        if option is not None:
+            parts[1:] = (_MARKED.sub(lambda name: option(name[1]), part) for part in parts[1:])
+        for index in sorted(range(3), key=lambda index: -len(parts[index])):  # the longest gives way
+            others = sum(map(len, parts)) - len(parts[index])
+            parts[index] = shortened(parts[index], max(_MOST // 4, _MOST - 3 - others))
+        subject, problem, advice = parts
+        between = "" if problem.startswith(",") else " "
+        sentence = f"{subject}{between}{problem}".strip()
+        return f"{sentence}; {advice}" if advice else sentence
 
     def restated(self, text: str) -> Self:
         """Return an error of the same class whose text is `text`, for a caller who knows more of where it arose."""
@@ -90,7 +97,7 @@ class GatescopeError(Exception):
 
     def _shown(self, *, plain: bool = False) -> str:
         """Return the text of what was seen; `plain`: as it was typed on the command line, where that can be."""
-        return str(self.seen) if plain and isinstance(self.seen, int | float) else repr(self.seen)
+        return shown(self.seen, str if plain and isinstance(self.seen, int | float) else repr)
 
 
 class ShapeError(GatescopeError, ValueError):
@@ -99,7 +106,9 @@ class ShapeError(GatescopeError, ValueError):
     def _subject(self, option: Callable[[str], str] | None) -> str:
         if self.argument is None or not isinstance(self.seen, tuple):
             return super()._subject(option)
-        return f"{self.argument if option is None else option(self.argument)} has shape {self.seen}, but"
+        return (
+            f"{self.argument if option is None else option(self.argument)} has shape {shown(self.seen)}, but"
+        )
 
 
 class DtypeError(GatescopeError, TypeError):
@@ -137,9 +146,10 @@ class _PathError(GatescopeError):
     def _subject(self, option: Callable[[str], str] | None) -> str:
         if self.seen is NOTHING:
             return super()._subject(option)
+        path = shown(self.seen, lambda seen: repr(str(seen)))
         if self.argument is not None and option is not None:
-            return f"{option(self.argument)} {str(self.seen)!r}"
-        return repr(str(self.seen)) if self.argument is None else f"{self.argument}={str(self.seen)!r}"
+            return f"{option(self.argument)} {path}"
+        return path if self.argument is None else f"{self.argument}={path}"
 
 
 class FileFormatError(_PathError, ValueError):
@@ -160,6 +170,43 @@ class MissingPackageError(GatescopeError, ImportError):
 
 class AccuracyWarning(UserWarning):
     """Issued when a result is less accurate than it looks; the message says which part, and what to change."""
+
+
+def printable(text: str) -> str:
+    r"""Return a text in which signs that command a terminal, or that no terminal can show, are written as escapes.
+
+    Lines stay lines.
+
+    Examples
+    --------
+    >>> from gatescope.errors import printable
+    >>> printable("a\x1b[31m.npz, n\u00e4her")
+    'a\\x1b[31m.npz, n\u00e4her'
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        sign if sign == "\n" or sign.isprintable() else sign.encode("unicode_escape").decode()
+        for sign in text
+    )
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text of at most `most` characters, with dots for what is left out of its middle."""
+    if len(text) <= most:
+        return text
+    end = (most - 5) // 3
+    return f"{text[: most - 5 - end]} ... {text[len(text) - end :]}"
+
+
+def shown(value: Any, form: Callable[[Any], str] = repr) -> str:
+    """Return a value as a message shows it: short, whatever it is."""
+    if isinstance(value, str) and len(value) > 4 * _MOST_SHOWN:
+        value = value[: 2 * _MOST_SHOWN] + value[-2 * _MOST_SHOWN :]
+    try:
+        return shortened(form(value), _MOST_SHOWN)
+    except Exception:  # of a __repr__ that is not ours, or of a number with too many digits
+        return f"<{type(value).__name__}>"
 
 
 def article(noun: str) -> str:

@@ -214,7 +214,7 @@ def test_training_that_diverged_is_reported_and_stored(invoke, tmp_path):
     assert line.startswith("gatescope: diverged: ")
     assert line.endswith("; the run is in run.npz")
     assert gs.load(tmp_path / "run.npz").status is Status.DIVERGED
-    assert "1 if training diverged" in " ".join(invoke("train", "--help").output.split())
+    assert "3 if training diverged" in " ".join(invoke("train", "--help").output.split())
 
 
 def test_training_that_diverged_leaves_its_checkpoint(invoke, tmp_path, monkeypatch):

@@ -229,7 +229,7 @@ def tampered(path, change):
         (lambda meta, _: meta.update(kind="Exploit"), "holds a 'Exploit', which this version does not know"),
         (lambda meta, _: meta.update(kind=["Params"]), "damaged"),
         (lambda meta, _: meta.pop("fields"), "damaged"),
-        (lambda meta, _: meta.update(nested=["params"]), "was not written by gatescope"),
+        (lambda meta, _: meta.update(nested=["params"]), "damaged.*params"),
         (lambda meta, _: meta["fields"].update(cell=7), "cell is a int, not str"),
         (lambda meta, _: meta["fields"].update(cell=None), "cell is a NoneType, not str"),
         (

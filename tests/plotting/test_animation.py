@@ -248,3 +248,9 @@ def test_settings_stay_and_pyplot_is_not_loaded(tmp_path):
     command = [sys.executable, "-c", script, str(tmp_path / "y.gif")]
     environment = {"PYTHONPATH": ":".join(sys.path), "PATH": "", "HOME": str(tmp_path)}
     subprocess.run(command, env=environment, check=True)
+
+
+def test_a_title_is_text_and_the_page_loads_nothing(tmp_path):
+    text = save_animation(small(1), tmp_path / "%FRAMES%<i>.html", dpi=30).read_text("utf-8")
+    assert "<title>%FRAMES%&lt;i&gt;</title>" in text
+    assert """content="default-src 'none'; img-src data:;""" in text

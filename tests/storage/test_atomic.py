@@ -13,7 +13,7 @@ import pytest
 
 from gatescope.errors import OutputError
 from gatescope.storage import atomic
-from gatescope.storage.atomic import atomic_write
+from gatescope.storage.atomic import atomic_write, check_folder, same_file
 
 
 def test_an_error_in_the_block_leaves_the_old_file(tmp_path):
@@ -195,3 +195,28 @@ def test_a_full_disk_leaves_the_old_file(tmp_path):
     with pytest.raises(OutputError, match=r"No space left.*has space"), atomic_write(path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert path.read_bytes() == b"old"
+
+
+def test_a_folder_with_a_file_that_cannot_be_replaced(tmp_path, monkeypatch):
+    (tmp_path / "a.npz").write_bytes(b"old")
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: Path(path).name != "a.npz"
+    )  # root may write anything
+    with pytest.raises(OutputError, match=r"a\.npz' cannot be written: the file is read-only"):
+        check_folder(tmp_path, ["b.npz", "a.npz"])
+    os.mkfifo(tmp_path / "pipe.npz")
+    with pytest.raises(OutputError, match=r"pipe\.npz' cannot be written: it is not a regular file"):
+        check_folder(tmp_path, ["pipe.npz"])
+
+
+def test_one_file_by_many_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").write_bytes(b"")
+    (tmp_path / "link").symlink_to("a")
+    (tmp_path / "gone").symlink_to("new")
+    os.link(tmp_path / "a", tmp_path / "hard")
+    for name in ("a", "./a", tmp_path / "a", "link", "hard", f"../{tmp_path.name}/a"):
+        assert same_file("a", name)
+    assert same_file("gone", tmp_path / "new")
+    assert not same_file("a", "b")
+    assert not same_file("a\0", "a")

@@ -160,3 +160,22 @@ def test_digests():
     assert len({digest(array) for array in arrays}) == 5
     assert digest(np.zeros(4), None) != digest(np.zeros(4))
     assert digest(np.arange(6).reshape(2, 3)[:, ::2]) == digest(np.array([[0, 2], [3, 5]]))
+
+
+def test_a_state_stays_until_the_result_is_stored(tmp_path):
+    path = tmp_path / "state"
+    with pytest.raises(KeyboardInterrupt):
+        total(path, stop=3)
+
+    def full():
+        with resumable.removed_at_the_end():
+            assert total(path) == (45.0, 3)
+            raise OutputError("the disk is full")
+
+    with pytest.raises(OutputError):
+        full()
+    assert path.exists()
+    with resumable.removed_at_the_end():
+        assert total(path) == (45.0, 3)
+        assert path.exists()
+    assert not path.exists()

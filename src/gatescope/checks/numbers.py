@@ -45,7 +45,12 @@ def check_threads(threads: Any) -> int:
     """Return a number of threads; None means as many as this process may use cores."""
     if threads is None:
         return default_threads()
-    return check_count("threads", threads, advice="leave it out to use all cores")
+    return check_count("threads", threads, most=most_threads(), advice="leave it out to use all cores")
+
+
+def most_threads() -> int:
+    """Return a number of threads that no computation gains by, and every system can start."""
+    return max(256, 4 * (os.cpu_count() or 1))
 
 
 def check_index(name: str, value: Any, size: int, what: str) -> int:

@@ -20,7 +20,9 @@ from gatescope.cli.options import (
     ThreadsOption,
     WeightOptions,
 )
+from gatescope.cli.outputs import check_outputs
 from gatescope.cli.parsing import whole_numbers
+from gatescope.cli.plots import check_plotting
 from gatescope.errors import ShapeError
 from gatescope.reporting.terminal import echo, on_terminal, print_table
 
@@ -51,9 +53,9 @@ def compare(
 
     Prints a table and writes figures, the arrays behind them, a summary and a self-contained report.html.
     """
+    check_plotting()
     from gatescope.comparison.compare import compare as run_comparison
     from gatescope.comparison.folder import file_names, write_folder
-    from gatescope.storage.atomic import check_folder
 
     check_device_options(device, threads)
     fresh = cells is not None or not weights
@@ -65,13 +67,16 @@ def compare(
     inputs = read_inputs(series)
     by_label, notes = read_weights(weights or [], network)
     if fresh:
-        names = DEFAULT_CELLS if cells is None else cells
         with naming(cell="--cells"):
-            notes += add_fresh(by_label, names, inputs.values.shape[2], seed, network, optional=cells is None)
+            drawable = DEFAULT_CELLS if cells is None else cells
+            notes += add_fresh(
+                by_label, drawable, inputs.values.shape[2], seed, network, optional=cells is None
+            )
     for label, chosen in by_label.items():
         check_width(inputs, label, chosen.input_size)
     drawn = _parse_units(units, by_label)
-    check_folder(out, file_names(by_label, traces=traces))  # before the work, not after it
+    names = file_names(by_label, traces=traces)
+    check_outputs("out", out, names, inputs=series.inputs, weights=weights)
 
     note(notes)
     comparison = run_comparison(

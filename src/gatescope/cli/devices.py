@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from gatescope.reporting.terminal import literal, table_width
+from gatescope.reporting.terminal import literal, show
 
 if TYPE_CHECKING:
     from gatescope.kernels.cuda.driver import Gpu
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 def devices() -> None:
     """Show what the kernels can run on, and why not on a GPU, if so."""
     import numpy as np
-    from rich.console import Console
     from rich.table import Table
 
     from gatescope.checks.numbers import default_threads
@@ -31,7 +30,7 @@ def devices() -> None:
     table.add_row("", f"lanes of a vector: {lane_counts} ({lanes['float32'] * 32} bits)")
     for index, line in enumerate(_gpu_lines()):
         table.add_row("" if index else "cuda", literal(line))
-    Console(width=table_width()).print(table)
+    show(table)
 
 
 def _gpu_lines() -> list[str]:

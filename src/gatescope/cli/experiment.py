@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,8 +11,9 @@ from gatescope.cli.errors import naming
 from gatescope.cli.options import INTERRUPTED, ThreadsOption
 from gatescope.cli.outputs import check_writable
 from gatescope.cli.parsing import cell_names
+from gatescope.cli.plots import check_plotting
 from gatescope.errors import ValueRangeError
-from gatescope.reporting.terminal import echo, on_terminal, print_table, working
+from gatescope.reporting.terminal import echo, on_terminal, print_table, report, working
 
 # Those of `gatescope.datatypes.long_series.PUBLISHED_SIZE`, whose import would make --help slow.
 FULL: dict[str, int] = {"steps": 20_000, "epochs": 1000, "seeds": 10, "sequences": 40}
@@ -69,6 +69,7 @@ def long_series(
     names = cell_names("cells", cells, "lstm,gru")
     if len(set(names)) < len(names):
         raise ValueRangeError("names a cell twice", argument="cells", seen=cells, advice="give each once")
+    check_plotting()
     check_writable("out", out, out, FILES)
     runs = out / "runs"
     try:
@@ -83,12 +84,12 @@ def long_series(
                 dtype=dtype,
                 threads=threads,
                 progress=on_terminal(),
-                log=partial(typer.echo, err=True),
+                log=report,
                 **sizes,
             )
     except KeyboardInterrupt:
         saved = f"what has been trained is in {runs}; the same command continues from there"
-        typer.echo(f"gatescope: interrupted; {saved}", err=True)
+        report(f"gatescope: interrupted; {saved}")
         raise typer.Exit(INTERRUPTED) from None
     with working(f"writing into {out}"):
         files = write_report(result, out)

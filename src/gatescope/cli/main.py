@@ -22,6 +22,7 @@ from gatescope.cli.options import INTERRUPTED
 from gatescope.cli.run import run
 from gatescope.cli.train.command import train
 from gatescope.errors import GatescopeError
+from gatescope.reporting.terminal import report
 
 
 class _Group(TyperGroup):
@@ -35,9 +36,9 @@ class _Group(TyperGroup):
         except MemoryError:
             text = NO_MEMORY
         except KeyboardInterrupt:
-            typer.echo("gatescope: interrupted", err=True)
+            report("gatescope: interrupted")
             raise typer.Exit(INTERRUPTED) from None
-        typer.echo(f"gatescope: error: {text}", err=True)
+        report(f"gatescope: error: {text}")
         raise typer.Exit(2)
 
 
@@ -97,10 +98,27 @@ app.command()(devices)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave the process with its status.
 
-    0, 1 after training that diverged, 2 after an error, 130 after Ctrl-C.
+    ====== ==========================================================================
+    0      done
+    1      a fault of gatescope's, with Python's traceback
+    2      an error that one line names: of the arguments, of a file
+    3      training diverged; the run is stored all the same
+    74     what was to be printed could not be; files are written all the same
+    129    the terminal was closed (SIGHUP); work that is resumable was saved, as after
+    130    Ctrl-C (SIGINT), and after
+    143    SIGTERM
+    ====== ==========================================================================
     """
-    try:
-        app(arguments, prog_name="gatescope")
-    except KeyboardInterrupt:  # before a command began
-        typer.echo("gatescope: interrupted", err=True)
-        sys.exit(INTERRUPTED)
+    from gatescope.cli.signals import interrupted_by, saving_signals
+    from gatescope.cli.streams import standard_streams
+
+    with standard_streams(), saving_signals():
+        try:
+            app(arguments, prog_name="gatescope")
+        except KeyboardInterrupt:  # before a command began
+            report("gatescope: interrupted")
+            sys.exit(interrupted_by(INTERRUPTED))
+        except SystemExit as end:
+            if end.code == INTERRUPTED:
+                sys.exit(interrupted_by(INTERRUPTED))
+            raise

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import typer
-
 from gatescope.cli.errors import message, naming
 from gatescope.cli.options import DEFAULT_CELLS, DEFAULT_INIT, DEFAULT_UNITS, CellOptions, WeightOptions
 from gatescope.cli.parsing import cell_names
@@ -20,7 +18,7 @@ from gatescope.errors import (
     ValueRangeError,
     WeightFormatError,
 )
-from gatescope.reporting.terminal import working
+from gatescope.reporting.terminal import report, working
 from gatescope.reporting.text import counted
 
 if TYPE_CHECKING:
@@ -80,7 +78,7 @@ def check_device_options(device: str, threads: int | None) -> None:
 def note(lines: Sequence[str]) -> None:
     """Print what was taken for granted on stderr, a line each."""
     for line in lines:
-        typer.echo(line, err=True)
+        report(line)
 
 
 def read_weights(files: Sequence[Path], options: WeightOptions) -> tuple[dict[str, Network], list[str]]:

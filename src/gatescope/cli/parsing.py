@@ -10,6 +10,8 @@ from typing import Any
 from gatescope.checks.parsing import split_outside
 from gatescope.errors import ValueRangeError
 
+_MOST_NUMBERS = 100_000  # of one option
+
 
 def whole_numbers(argument: str, text: str, example: str = "1,10,100") -> list[int]:
     """Return whole numbers that stand with commas between them."""
@@ -40,11 +42,14 @@ def numbers(argument: str, text: str) -> list[float]:
     try:
         if ":" in text:
             first, last, count = text.split(":")
-            values = [float(value) for value in np.linspace(float(first), float(last), int(count))]
+            most = min(int(count), _MOST_NUMBERS + 1)
+            values = [float(value) for value in np.linspace(float(first), float(last), most)]
         else:
             values = [float(part) for part in text.split(",")]
     except ValueError:
         values = []
+    if len(values) > _MOST_NUMBERS:
+        raise ValueRangeError(f"has more than {_MOST_NUMBERS:,} numbers", argument=argument, seen=text)
     if not values or not all(map(math.isfinite, values)):
         raise ValueRangeError(
             "must be numbers with commas between them, or from:to:count, as in 0:2:9",

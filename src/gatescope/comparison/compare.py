@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from gatescope.cells.operation_counts import count_operations
 from gatescope.checks.network import check_inputs, check_params
-from gatescope.checks.numbers import check_count, check_threads, check_type
+from gatescope.checks.numbers import check_count, check_flag, check_threads, check_type
 from gatescope.datatypes import Params
 from gatescope.datatypes.comparison import CellMeasurements, Comparison
 from gatescope.datatypes.saturation import OPEN, SHUT
@@ -90,7 +90,7 @@ def compare(
     seed = check_count("seed", seed, least=0)
     cells: list[CellMeasurements] = []
     total = len(params_by_label) * len(_STAGES)
-    with tqdm(total=total, unit="stage", disable=None if progress else True) as bar:
+    with tqdm(total=total, unit="stage", disable=None if check_flag("progress", progress) else True) as bar:
         for label, params in params_by_label.items():
             with prepare(
                 params,

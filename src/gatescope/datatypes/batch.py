@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -118,6 +118,13 @@ class Batch(Result):
     heads: tuple[Head, ...] = ()
     baseline: float = float("nan")
     baseline_of: str = ""
+
+    _axes: ClassVar[Mapping[str, str]] = {
+        "inputs": "(T, B, I)",
+        "targets": "(T, B, C) or (B, C)",
+        "mask": "(T, B) bool",
+        "lengths": "(B,) int64",
+    }
 
     def __post_init__(self) -> None:
         optional: dict[str, Any] = {"mask": self.mask, "lengths": self.lengths}

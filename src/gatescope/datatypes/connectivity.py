@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -40,6 +42,12 @@ class Connectivity(Result):
     source_step: Array
     log_norm: Array
     norm: str
+
+    _axes: ClassVar[Mapping[str, str]] = {
+        "target_step": "(R,) int64",
+        "source_step": "(C,) int64",
+        "log_norm": "(R, C, B) float64",
+    }
 
     def table(self) -> Table:
         """Return the mean log-norm at some distances between input and output, of each sequence."""

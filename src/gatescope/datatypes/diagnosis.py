@@ -6,7 +6,7 @@ import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -113,6 +113,18 @@ class Diagnosis(Result):
     suggested_value: float
     reached: bool
     suggested_half_life: HalfLife | None
+
+    _axes: ClassVar[Mapping[str, str]] = {
+        "gates": "(K,)",
+        "mean": "(K,) float64",
+        "shut": "(K,) float64",
+        "open": "(K,) float64",
+        "quantiles": "(K, 5) float64",
+        "clamped_gate": "(M,)",
+        "clamped_at": "(M,)",
+        "clamped_exponent": "(M,) float64",
+        "clamped_error": "(M,) float64",
+    }
 
     def number(self, name: str) -> float:
         """Return one of `numbers`."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -52,6 +54,16 @@ class FixedPoints(Result):
     starts: int
     margin: float
     state_names: tuple[str, ...]
+
+    _axes: ClassVar[Mapping[str, str]] = {
+        "inputs": "(I,) float64",
+        "states": "(P, S, H) float64",
+        "residual": "(P,) float64",
+        "eigenvalues": "(P, S*H) complex128",
+        "stable": "(P,) bool",
+        "found_by": "(P,) int64",
+        "state_names": "(S,)",
+    }
 
     @property
     def count(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -104,6 +104,12 @@ class GradientFlow(Result):
     source_step: int
     norm: str
     source_steps: Array | None = None
+
+    _axes: ClassVar[Mapping[str, str]] = {
+        "lag": "(L,) int64",
+        "log_norm": "(L, B) float64",
+        "source_steps": "(B,) int64",
+    }
 
     def table(self) -> Table:
         """Return rate, half-life and fit of each sequence, and its norm at some of the lags."""

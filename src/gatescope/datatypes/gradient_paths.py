@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -65,6 +67,17 @@ class GradientPaths(Result):
     vectors: Array | None = None
     exponents: Array | None = None
     source_steps: Array | None = None
+
+    _axes: ClassVar[Mapping[str, str]] = {
+        "lag": "(L,) int64",
+        "paths": "(P,)",
+        "log_norm": "(L, P, B) float64",
+        "fraction": "(L, P, B) float64",
+        "total_log_norm": "(L, B) float64",
+        "vectors": "(L, P, B, S, H) float64",
+        "exponents": "(L, B) int64",
+        "source_steps": "(B,) int64",
+    }
 
     def table(self) -> Table:
         """Return the norm of the gradient of the first sequence at some of the lags, and the fraction of each path."""

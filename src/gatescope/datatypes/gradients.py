@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -30,6 +32,12 @@ class Gradients(Result):
     inputs: Array
     initial_state: Array
     adjoint: Array
+
+    _axes: ClassVar[Mapping[str, str]] = {
+        "inputs": "(T, B, I)",
+        "initial_state": "(B, S, H)",
+        "adjoint": "(T+1, B, S, H)",
+    }
 
     def table(self) -> Table:
         """Return the norms of the gradients of the weights, the inputs and the initial state."""

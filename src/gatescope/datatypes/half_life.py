@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -103,6 +104,25 @@ class HalfLife(Result):
     moved: Array | None = None
     adjoint_doubt: tuple[str, ...] = ()
     exponent_doubt: tuple[str, ...] = ()
+
+    _axes: ClassVar[Mapping[str, str]] = {
+        "by_gate": "(B, H)",
+        "by_adjoint": "(B,)",
+        "by_exponent": "(B,)",
+        "gate_rate": "(B, H)",
+        "gate_error": "(B, H)",
+        "adjoint_rate": "(B,)",
+        "adjoint_error": "(B,)",
+        "exponent_rate": "(B,)",
+        "exponent_error": "(B,)",
+        "r_squared": "(B,)",
+        "disagree": "(B,) bool",
+        "lengths": "(B,) int64",
+        "transients": "(B,) int64",
+        "steps_to_half": "(B,)",
+        "cut_step": "(B,) int64",
+        "moved": "(B,) bool",
+    }
 
     @classmethod
     def from_rates(cls, **fields: Any) -> Self:

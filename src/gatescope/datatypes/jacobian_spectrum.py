@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -43,6 +45,12 @@ class JacobianSpectrum(Result):
     wrt: str
     source_step: int
     source_steps: Array | None = None
+
+    _axes: ClassVar[Mapping[str, str]] = {
+        "lag": "(L,) int64",
+        "log_singular": "(L, B, k) float64",
+        "source_steps": "(B,) int64",
+    }
 
     def sequence(self, number: int) -> JacobianSpectrum:
         """Return the spectrum of one sequence, at the lags that it has."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -103,6 +103,16 @@ class LongSeriesResult(Result):
     baseline: float
     settings: Mapping[str, Any]
     seconds: Array = field(compare=False)
+
+    _axes: ClassVar[Mapping[str, str]] = {
+        "cells": "(C,)",
+        "seeds": "(S,) int64",
+        "loss": "(C, S, E) float64",
+        "gradient_norm": "(C, S, E) float64",
+        "clipped": "(C, S, E) float64",
+        "status": "(C,)",
+        "seconds": "(C, S) float64",
+    }
 
     def __post_init__(self) -> None:
         shape = (len(self.cells), len(self.seeds))

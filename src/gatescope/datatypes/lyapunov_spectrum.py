@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -123,6 +123,25 @@ class LyapunovSpectrum(Result):
     cuts: Array | None = None
     between: Array | None = None
     between_error: Array | None = None
+
+    _axes: ClassVar[Mapping[str, str]] = {
+        "exponents": "(B, k) float64",
+        "error": "(B, k) float64",
+        "running": "(M, B, k) float64",
+        "running_step": "(M,) int64",
+        "smallest_sine": "(B,) float64",
+        "rounding": "(B,) float64",
+        "log_det": "(B,) float64",
+        "log_det_sum": "(B,) float64",
+        "perturbation": "(B,) float64",
+        "perturbation_reference": "(B,) float64",
+        "by_sequence": "(B, 3) int64",
+        "start_error": "(B, k) float64",
+        "moved": "(B,) bool",
+        "cuts": "(B, k) int64",
+        "between": "(B, k) float64",
+        "between_error": "(B, k) float64",
+    }
 
     def sequence(self, number: int) -> LyapunovSpectrum:
         """Return the spectrum of one sequence, as it is when it is measured alone."""

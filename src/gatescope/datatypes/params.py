@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -50,6 +51,13 @@ class Params(Result):
     bias_hh: Array
     reverse: bool = False
     batch_first: bool | None = False
+
+    _axes: ClassVar[Mapping[str, str]] = {
+        "weight_ih": "(G*H, I)",
+        "weight_hh": "(G*H, H)",
+        "bias_ih": "(G*H,)",
+        "bias_hh": "(G*H,)",
+    }
 
     @property
     def gate_names(self) -> tuple[str, ...]:
@@ -106,6 +114,9 @@ class Params(Result):
         title = f"{self.cell}, {sizes}, {counted(self.count(), 'parameter')}, {self.dtype}"
         title += ", backward direction" if self.reverse else ""
         return Table(("gate", *(f"rms of {name}" for name in WEIGHT_NAMES)), rows, title)
+
+    def _sizes(self) -> dict[str, int]:
+        return {"G": len(self.gate_names)}
 
     def _derived(self) -> dict[str, Any]:
         return {"gate_names": self.gate_names}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -58,6 +59,17 @@ class PhaseDiagram(Result):
     steps: int
     transient: int
     seeds: int
+
+    _axes: ClassVar[Mapping[str, str]] = {
+        "scheme": "(C,)",
+        "gain": "(G,) float64",
+        "bias": "(N,) float64",
+        "decay_rate": "(C, G, N)",
+        "exponent": "(C, G, N)",
+        "exponent_error": "(C, G, N)",
+        "half_life": "(C, G, N)",
+        "diverged": "(C, G, N) bool",
+    }
 
     def table(self) -> Table:
         """Return where gradients begin to explode, and the longest half-life, for each scheme and bias."""

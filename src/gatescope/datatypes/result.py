@@ -12,6 +12,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from gatescope.checks.arrays import Array, is_array, on_device
+from gatescope.checks.numbers import is_whole
+from gatescope.datatypes.axes import check_axes
 from gatescope.errors import DtypeError, FileFormatError, GatescopeError, UnknownNameError, article
 from gatescope.reporting.html import fragment
 from gatescope.reporting.table import Table
@@ -81,6 +83,10 @@ class Result(ComparedByValue):
 
     _kinds: ClassVar[dict[str, type[Result]]] = {}
 
+    # Axes and dtypes of the arrays, and numbers of names in the tuples, as `datatypes.axes` reads them: what a file has
+    # to hold.
+    _axes: ClassVar[Mapping[str, str]] = {}
+
     # Copies an array from a device; devices lie above this module, so `kernels.device` puts it in place.
     fetch: ClassVar[Callable[[Any], Array]]
 
@@ -137,6 +143,10 @@ class Result(ComparedByValue):
         figure = Result.draw_inline(self) if Result.draw_inline is not None else None
         return fragment(self.summary(), self.table(), figure)
 
+    def _sizes(self) -> dict[str, int]:
+        """Return sizes in `_axes` that the arrays do not say."""
+        return {}
+
     def _derived(self) -> dict[str, Any]:
         """Return values that follow from the fields, written beside them; on reading they must come out the same."""
         return {}
@@ -182,7 +192,8 @@ def load(path: str | os.PathLike[str]) -> Result:
     Raises
     ------
     FileFormatError
-        If the file is missing, damaged, or was not written by gatescope.
+        If the file is missing, damaged, or was not written by gatescope; or if its arrays are not of the shapes and
+        dtypes that this type of result has, or do not fit each other.
 
     Examples
     --------
@@ -192,7 +203,7 @@ def load(path: str | os.PathLike[str]) -> Result:
     >>> gs.load(path).cell
     'gru'
     """
-    return _unflatten(read_npz(path), "", str(path))
+    return _unflatten(read_npz(path), "", str(path))  # each member once, so no file is larger than it looks
 
 
 def save(path: str | os.PathLike[str], result: Result) -> None:
@@ -259,28 +270,46 @@ def _unflatten(arrays: Mapping[str, Array], prefix: str, path: str) -> Result:
                 advice=f"the kinds are {', '.join(sorted(Result._kinds))}",
             )
         values: dict[str, Any] = dict(meta["fields"])
+        types = {f.name: str(f.type) for f in dataclasses.fields(kind)}
         for name in meta["nested"]:
+            _check_nested(name, types, values)
             values[name] = _unflatten(arrays, f"{prefix}{name}.", path)
         for name, count in meta.get("series", {}).items():  # files of the first versions have none
+            _check_nested(name, types, values)
+            if not is_whole(count) or not 0 < count <= len(arrays):
+                raise ValueError(f"{count} of {name}")
             values[name] = tuple(_unflatten(arrays, f"{prefix}{name}.{k}.", path) for k in range(count))
-        for f in dataclasses.fields(kind):
-            if prefix + f.name in arrays:
-                values[f.name] = arrays[prefix + f.name]
-            if f.name in values and not _fits(values[f.name], str(f.type)):
-                raise TypeError(f"{f.name} is a {type(values[f.name]).__name__}, not {f.type}")
-        named = {f.name for f in dataclasses.fields(kind)}
-        derived = {name: values.pop(name) for name in [*values] if name not in named}
-        result = kind(**values)
+        for name, type_of in types.items():
+            if prefix + name in arrays:
+                values[name] = arrays[prefix + name]
+            if name in values and not _fits(values[name], type_of):
+                raise TypeError(f"{name} is a {type(values[name]).__name__}, not {type_of}")
+        derived = {name: values.pop(name) for name in [*values] if name not in types}
+        result = _made(kind, values)
         _check_derived(result, derived, path)
+        check_axes(vars(result), kind._axes, result._sizes())
         return result
     except GatescopeError:
         raise
-    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError) as error:
         raise FileFormatError(
             f"is damaged, or was written by another version of gatescope ({error})",
             seen=path,
             advice="write it again",
         ) from error
+
+
+def _made(kind: type[Result], values: Mapping[str, Any]) -> Result:
+    try:
+        return kind(**values)
+    except GatescopeError as error:  # what is wrong is the file, not an argument
+        raise ValueError(str(error)) from error
+
+
+def _check_nested(name: Any, types: Mapping[str, str], values: Mapping[str, Any]) -> None:
+    """Refuse a result inside a result that is no field, or that is there twice."""
+    if name in values or not any(kind in types[name] for kind in Result._kinds):
+        raise TypeError(f"{name} is not a result inside this one, or is there twice")
 
 
 def _check_derived(result: Result, stored: Mapping[str, Any], path: str) -> None:
@@ -301,18 +330,25 @@ def _check_derived(result: Result, stored: Mapping[str, Any], path: str) -> None
 def _fits(value: object, annotation: str) -> bool:
     """Return whether a value read from a file is of its field's kind; annotations not named here accept anything."""
     if value is None:
-        return "None" in annotation or annotation == "Any"
+        return annotation.endswith("| None") or annotation == "Any"
+    annotation = annotation.removesuffix(" | None")
     kinds: dict[str, type | tuple[type, ...]] = {
         "Array": np.ndarray,
         "str": str,
-        "int": int,
         "float": (int, float),
         "bool": bool,
         "Mapping": Mapping,
         "tuple": tuple,
         **Result._kinds,
     }
-    return isinstance(value, kinds.get(annotation.partition("[")[0], object))
+    outer, _, inner = annotation.removesuffix("]").partition("[")
+    if outer == "int":
+        return is_whole(value) and value >= 0  # type: ignore[operator]  # all of them count something
+    if (isinstance(value, bool) and outer != "bool") or not isinstance(value, kinds.get(outer, object)):
+        return outer in ("Any", "object")
+    if outer == "tuple" and inner.endswith(", ..."):
+        return all(_fits(item, inner.removesuffix(", ...")) for item in value)  # type: ignore[attr-defined]
+    return True
 
 
 def index_of(names: tuple[str, ...], name: str, what: str) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -40,6 +42,12 @@ class Saturation(Result):
     left: float
     right: float
     steps: int
+
+    _axes: ClassVar[Mapping[str, str]] = {
+        "gates": "(K,)",
+        "shut": "(K, H) float64",
+        "open": "(K, H) float64",
+    }
 
     def gate(self, name: str) -> tuple[Array, Array]:
         """Return the fractions shut and open of one gate, (H,) each."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -56,6 +57,11 @@ class Stack(Result):
     readout_weight: Array
     readout_bias: Array
     heads: tuple[Head, ...]
+
+    _axes: ClassVar[Mapping[str, str]] = {
+        "readout_weight": "(O, H)",
+        "readout_bias": "(O,)",
+    }
 
     def __post_init__(self) -> None:
         set_checked(self, heads=tuple(Head(*head) for head in self.heads))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +60,17 @@ class Trace(Result):
     clamp: Array | None = None
     gate_ranges: tuple[tuple[float, float] | None, ...] | None = None
     reverse: bool = False
+
+    _axes: ClassVar[Mapping[str, str]] = {
+        "inputs": "(T, B, I)",
+        "states": "(T+1, B, S, H)",
+        "gates": "(T, B, K, H)",
+        "lengths": "(B,) int64",
+        "state_names": "(S,)",
+        "gate_names": "(K,)",
+        "clamp": "(G, H) float64",
+        "gate_ranges": "(K,)",
+    }
 
     def to_host(self) -> Trace:
         """Return the trace in NumPy arrays, itself if it is; waits for the run to end."""

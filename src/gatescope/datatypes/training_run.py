@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -105,6 +105,26 @@ class History(Result):
     probe_gates: tuple[tuple[str, ...], ...] = ()
     seconds: Array = field(default_factory=lambda: np.zeros(0), compare=False)
 
+    _axes: ClassVar[Mapping[str, str]] = {
+        "epoch": "(E,) int64",
+        "loss": "(E,) float64",
+        "head_loss": "(E, heads) float64",
+        "accuracy": "(E,) float64",
+        "gradient_norm": "(E,) float64",
+        "largest_gradient_norm": "(E,) float64",
+        "clipped": "(E,) float64",
+        "learning_rate": "(E,) float64",
+        "updates": "(E,) int64",
+        "validation_epoch": "(V,) int64",
+        "validation_loss": "(V,) float64",
+        "validation_accuracy": "(V,) float64",
+        "probe_epoch": "(M,) int64",
+        "decay_rate": "(M, layers) float64",
+        "half_life": "(M, layers) float64",
+        "saturation": "(M, layers, K, 2) float64",
+        "seconds": "(E,) float64",
+    }
+
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class TrainingRun(Result):
@@ -160,6 +180,11 @@ class TrainingRun(Result):
     snapshots: Array
     baseline: float | None = None
     baseline_of: str = ""
+
+    _axes: ClassVar[Mapping[str, str]] = {
+        "snapshot_epoch": "(M,) int64",
+        "snapshots": "(M, N)",
+    }
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "status", Status(self.status))

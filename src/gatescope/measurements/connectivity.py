@@ -25,7 +25,7 @@ from gatescope.measurements.problem import Problem, by_length, prepare
 from gatescope.measurements.selection import directions_of
 from gatescope.recurrence.recompute import Replay
 from gatescope.reporting.text import counted
-from gatescope.storage.resumable import Resumable
+from gatescope.storage.resumable import Resumable, counter
 
 NORMS = ("frobenius", "random", "unit")
 SPACINGS = ("even", "log")
@@ -230,8 +230,8 @@ class _Work:
         finished, left = 0, [*self._sweeps]
         if stored is not None:
             with resumable.restoring():
-                finished = int(stored["finished"])
-                if not 0 <= finished < len(left):
+                finished = counter(stored, "finished")
+                if not finished < len(left):
                     raise ValueError(f"{finished} of {len(left)} sweeps are finished")
                 _check_shape(stored["log_norm"], self.log_norm.shape)
                 self.log_norm[:] = stored["log_norm"]
@@ -306,10 +306,10 @@ class _Sweep:
 
     def restore(self, stored: Mapping[str, Array]) -> int:
         """Put back what `state` returned; return the step before which to go on."""
-        if int(stored["length"]) != self._replay.length:
+        if counter(stored, "length") != self._replay.length:
             raise ValueError(f"segments of {stored['length']} steps, not {self._replay.length}")
         self._replay.restore(stored)
-        before, adjoints, exponents = int(stored["before"]), stored["adjoints"], stored["exponents"]
+        before, adjoints, exponents = counter(stored, "before"), stored["adjoints"], stored["exponents"]
         if not self._replay.begins(before):
             raise ValueError(f"no segment begins at step {before}")
         if before < self._replay.source:

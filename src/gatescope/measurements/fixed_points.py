@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gatescope.checks.arrays import check_array, check_shape
+from gatescope.checks.memory import check_memory
 from gatescope.checks.network import check_params, check_trace
 from gatescope.checks.numbers import check_count, check_number
 from gatescope.datatypes import Array, Params, Trace
@@ -165,7 +166,10 @@ def _starts(starts: Any, params: Params, problem: Problem, x: Array) -> Array:
         picks = np.linspace(0, len(states) - 1, min(len(states), TRACE_STARTS)).round().astype(int)
         return np.asarray(states[picks])
     if isinstance(starts, int | np.integer | float | bool | None):
-        return _random_starts(problem, check_count("starts", starts), x)
+        count = check_count("starts", starts)
+        size = problem.initial_state[0].size  # of the whole state, whose square is that of the Jacobian
+        check_memory("starts", count, lambda starts: 8 * starts * size * (size + 8), "their Jacobians")
+        return _random_starts(problem, count, x)
     try:
         states = check_array("starts", starts, np.dtype(np.float64))
     except DtypeError as error:

@@ -18,7 +18,7 @@ from gatescope.measurements.problem import Problem, by_length, prepare
 from gatescope.measurements.selection import blocks_of, by_factors, ends_of, join_flows, lags_back
 from gatescope.recurrence.recompute import Replay
 from gatescope.reporting.text import counted
-from gatescope.storage.resumable import Resumable
+from gatescope.storage.resumable import Resumable, counter
 
 NORMS = ("random", "unit", "spectral")
 _SPECTRAL_LAGS = 200  # an SVD each
@@ -247,7 +247,7 @@ def _sweep(
 ) -> Array:
     """Return the log-norms (L, B) of sequences of one length."""
     with resumable.restoring():
-        length = None if resumable.stored is None else _positive(int(resumable.stored["length"]))
+        length = None if resumable.stored is None else _positive(counter(resumable.stored, "length"))
     device = problem.open_device()
     replay = problem.replay(device, source, source - int(lags[-1]), directions=len(directions), length=length)
     carried = device.adjoints(np.broadcast_to(directions, (problem.batch, *directions.shape)))
@@ -293,7 +293,7 @@ def _carry(problem: Problem, replay: Replay, carried: Any, record: _Record, resu
 def _restore(stored: Mapping[str, Array], replay: Replay, carried: Any, record: _Record) -> int:
     """Put back what an interrupted call left; return the state before which to go on."""
     replay.restore(stored)
-    before = int(stored["before"])
+    before = counter(stored, "before")
     if not replay.begins(before):
         raise ValueError(f"no segment begins at step {before}")
     shapes = [array.shape for array in carried.state()]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from gatescope.cells.registry import Cell
+from gatescope.checks.numbers import check_flag
 from gatescope.datatypes import Array, Params
 from gatescope.datatypes.gradient_paths import DIRECT, GradientPaths
 from gatescope.errors import ValueRangeError
@@ -110,7 +111,9 @@ def gradient_paths(
         check=lambda cell, weights: ends_of(cell, weights, of, _memory(cell, wrt), NORMS, norm, unit, seed),
     ) as problem:
         lag = {"source_step": source_step, "max_lag": max_lag, "lags": lags}
-        return measure(problem, of=of, wrt=wrt, norm=norm, unit=unit, vectors=vectors, **lag)
+        return measure(
+            problem, of=of, wrt=wrt, norm=norm, unit=unit, vectors=check_flag("vectors", vectors), **lag
+        )
 
 
 def measure(

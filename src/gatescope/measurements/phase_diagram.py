@@ -12,6 +12,7 @@ import numpy as np
 from gatescope.cells.memory_gate import memory_gate
 from gatescope.cells.registry import Cell, get
 from gatescope.checks.arrays import check_ascending
+from gatescope.checks.memory import check_memory
 from gatescope.checks.network import check_params
 from gatescope.checks.numbers import check_count
 from gatescope.datatypes import Array
@@ -29,6 +30,7 @@ from gatescope.recurrence.recompute import NotFiniteError
 from gatescope.storage.provenance import provenance
 
 _LAGS = 1000  # that the adjoint's line goes through
+_POINT_BYTES = 200  # of a point and its results
 _PIECE = 4096  # steps in memory at a time to see whether the states stay finite
 
 
@@ -116,15 +118,20 @@ def phase_diagram(
     count, seed = check_count("seeds", seeds), check_count("seed", seed, least=0)
     # What is wrong with a scheme, a size or the dtype shows here, before anything is measured.
     sizes: dict[str, Any] = {"input_size": input_size, "hidden_size": hidden_size, "dtype": dtype}
+    first = init(cell, scheme=schemes[0], seed=seed, **sizes)
+    network = sum(array.nbytes for array in first.arrays().values()) + _POINT_BYTES * gains.size * biases.size
+    check_memory("seeds", count, lambda seeds: len(schemes) * seeds * network, "the networks")
+    if inputs is None:
+        check_memory(
+            "steps", check_count("steps", steps), lambda steps: 8 * steps * first.input_size, "the noise"
+        )
     networks = {
         (s, k): init(cell, scheme=name, seed=seed + k, **sizes)
         for s, name in enumerate(schemes)
         for k in range(count)
     }
-    first = networks[0, 0]
     if inputs is None:
-        length = check_count("steps", steps)
-        inputs = np.random.default_rng(seed).standard_normal((length, 1, first.input_size))
+        inputs = np.random.default_rng(seed).standard_normal((int(steps), 1, first.input_size))
     keywords: dict[str, Any] = {"seed": seed, "threads": threads, "progress": progress}
     with prepare(first, inputs, lengths=lengths, initial_state=RANDOM, **keywords) as problem:
         for length in np.unique(problem.lengths):

@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 
 from gatescope.cells.registry import Cell
 from gatescope.checks.network import check_initial_state, check_lengths, check_params
-from gatescope.checks.numbers import check_count
+from gatescope.checks.numbers import check_count, check_flag
 from gatescope.datatypes import Array, Params, Trace
 from gatescope.errors import UnknownNameError, ValueRangeError
 from gatescope.kernels.device import Device, device_for, device_of, threads_for
@@ -34,6 +34,13 @@ from gatescope.storage.resumable import Resumable, digest
 
 Measured = TypeVar("Measured")
 RANDOM = "random"  # the initial state that is drawn
+
+NUMPY_ERRORS: dict[str, Any] = {
+    "divide": "warn",
+    "over": "warn",
+    "under": "ignore",
+    "invalid": "warn",
+}  # its defaults
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,7 +262,8 @@ def prepare(
     seed = check_count("seed", seed, least=0)
     if check is not None:
         check(cell, params)
-    with open_series(inputs, params) as series:
+    # What underflows or overflows on purpose does so whatever the caller has made NumPy do then.
+    with np.errstate(**NUMPY_ERRORS), open_series(inputs, params) as series:
         state = _first_state(initial_state, cell, params, series.batch, seed)
         sizes = check_lengths(lengths, series.steps, series.batch)
         if not sizes.all():
@@ -279,7 +287,7 @@ def prepare(
             device=device,
             threads=workers,
             seed=seed,
-            progress=progress,
+            progress=check_flag("progress", progress),
             resume=resume,
         )
         try:

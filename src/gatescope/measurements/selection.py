@@ -100,6 +100,13 @@ def directions_of(
     states = blocks_of("of", cell, of)
     check_choice("norm", norm, norms)
     size = len(states) * params.hidden_size
+    if norm != "unit" and not (is_whole(unit) and unit == 0):
+        raise ValueRangeError(
+            f"has no effect with `norm` {norm!r}",
+            argument="unit",
+            seen=unit,
+            advice="give `norm` 'unit', or leave it out",
+        )
     if norm == "random":
         chosen = np.random.default_rng(seed).standard_normal((1, size))
         chosen /= np.linalg.norm(chosen)

@@ -244,7 +244,17 @@ class TangentWorker:
 
     def restore(self, saved: dict[str, Array]) -> None:
         """Go on where `state` was taken."""
+        for name, array in self.state().items():
+            whole = array.dtype.kind == "i"
+            if saved[name].shape != array.shape and name not in ("offset", "rivals"):
+                raise ValueError(f"{name} of shape {saved[name].shape}, not {array.shape}")
+            if saved[name].dtype.kind not in ("i" if whole else "if"):
+                raise ValueError(f"{name} of {saved[name].dtype}")
         self.position, self._pieces = (int(value) for value in saved["position"])
+        if not 0 <= self.position <= self._chunk.last or self._pieces < 0:
+            raise ValueError(f"position {self.position} of {self._chunk}")
+        if saved["offset"].shape not in ((0,), self._tangents.directions[0].shape):
+            raise ValueError(f"offset of shape {saved['offset'].shape}")
         self._state, self.sums = np.array(saved["state"]), np.array(saved["sums"])
         self._tangents.rows[:] = saved["rows"]
         self.misalignment = np.array(saved["misalignment"])

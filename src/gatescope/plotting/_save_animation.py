@@ -6,6 +6,7 @@ import base64
 import html
 import io
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -172,14 +173,15 @@ def _page(frames: Sequence[bytes], fps: float, title: str) -> bytes:
     images = _flat(frames)
     coded = [_png(image) for image in images]
     width, height = images[0].size
-    text = (
-        _PLAYER.read_text("utf-8")
-        .replace("%TITLE%", html.escape(title))
-        .replace("%WIDTH%", str(width))
-        .replace("%HEIGHT%", str(height))
-        .replace("%LAST%", str(len(frames) - 1))
-        .replace("%FPS%", f"{fps:g}")
-        .replace("%FIRST%", coded[0])
-        .replace("%FRAMES%", ",\n".join(f'"{frame}"' for frame in coded))
-    )
+    values = {
+        "TITLE": html.escape(title),
+        "WIDTH": str(width),
+        "HEIGHT": str(height),
+        "LAST": str(len(frames) - 1),
+        "FPS": f"{fps:g}",
+        "FIRST": coded[0],
+        "FRAMES": ",\n".join(f'"{frame}"' for frame in coded),
+    }
+    # In one go: a title may hold what looks like another placeholder.
+    text = re.sub("%([A-Z]+)%", lambda name: values[name[1]], _PLAYER.read_text("utf-8"))
     return text.encode()

@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike
 from gatescope.cells.memory_gate import memory_gate
 from gatescope.cells.registry import Cell, get
 from gatescope.checks.dtypes import float_dtype
+from gatescope.checks.memory import check_memory
 from gatescope.checks.numbers import check_choice, check_count, check_number
 from gatescope.checks.parsing import parse_call
 from gatescope.datatypes import Array, Batch, Head, Params
@@ -109,6 +110,7 @@ def init(
     kind = float_dtype(dtype)
     seed = check_count("seed", seed, least=0)
     name, gain, t_max = _scheme(scheme, gain, t_max)
+    _check_fits(len(equations.gates), inputs, units, kind.itemsize)
     rng = np.random.default_rng(seed)
     weights = _draw(equations, inputs, units, rng, name, gain, t_max)
     arrays = (np.ascontiguousarray(value, dtype=kind) for value in weights)
@@ -118,6 +120,17 @@ def init(
         **named,
         provenance=provenance(seed=seed, scheme=scheme, dtype=kind.name),
     )
+
+
+def _check_fits(gates: int, inputs: int, units: int, itemsize: int) -> None:
+    """Refuse weights that the free memory does not hold: drawn in float64, and then rounded."""
+
+    def needed(inputs: int, units: int) -> int:
+        return gates * units * (inputs + units + 2) * (8 + (itemsize if itemsize < 8 else 0))
+
+    if inputs > units:
+        check_memory("input_size", inputs, lambda count: needed(count, units), "the weights")
+    check_memory("hidden_size", units, lambda count: needed(inputs, count), "the weights")
 
 
 def init_stack(

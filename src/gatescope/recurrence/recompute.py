@@ -13,6 +13,7 @@ from gatescope.errors import ValueRangeError
 from gatescope.kernels.cpu.threads import open_pool
 from gatescope.kernels.device import Device
 from gatescope.recurrence.input_stream import Series
+from gatescope.storage.resumable import counter
 
 
 def check_states(states: Array, begin: int, sequence: int | None = None) -> None:
@@ -121,7 +122,7 @@ class Replay:
 
     def restore(self, stored: Mapping[str, Array]) -> None:
         """Continue from what `state` returned for the same run and the same length of segments."""
-        reached, checkpoints = int(stored["reached"]), stored["checkpoints"]
+        reached, checkpoints = counter(stored, "reached"), stored["checkpoints"]
         if not 0 <= reached < max(self._count, 1) or len(checkpoints) != max(reached - self._first + 1, 0):
             raise ValueError(f"{len(checkpoints)} checkpoints after {reached} segments")
         self.checkpoints[: len(checkpoints)] = checkpoints

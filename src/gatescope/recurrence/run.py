@@ -8,11 +8,12 @@ from typing import Any
 from gatescope.cells.ranges import gate_ranges
 from gatescope.cells.registry import Cell
 from gatescope.checks.arrays import check_host, on_device
+from gatescope.checks.memory import check_memory
 from gatescope.checks.network import check_lengths, check_params, check_trace
 from gatescope.datatypes import Array, Gradients, Params, Trace
 from gatescope.datatypes.params import WEIGHT_NAMES
 from gatescope.datatypes.trace import states_as_given, turned
-from gatescope.errors import DeviceError, ShapeError
+from gatescope.errors import NOTHING, DeviceError, ShapeError
 from gatescope.kernels.device import (
     check_fast_activations,
     device_for,
@@ -99,6 +100,8 @@ def run(
     computer = device_for(device, cell, clamped, threads, fast_activations=fast)
     x = computer.take_inputs(inputs)
     steps, batch = x.shape[:2]
+    if device == "cpu":
+        _check_fits(cell, params, steps, batch)
     first_state = computer.take_state("initial_state", initial_state, batch)
     sizes = check_lengths(check_host("lengths", lengths), steps, batch)
     sources = run_provenance(device, params, values, **_fast(fast))
@@ -108,6 +111,19 @@ def run(
         return make_trace(cell, turned_run, values, sources).to_host().as_given()
     trace = make_trace(cell, computer.run(x, first_state, sizes), values, sources)
     return trace if params.on_device else trace.to_host()
+
+
+def _check_fits(cell: Cell, params: Params, steps: int, batch: int) -> None:
+    """Refuse a run whose states and gates the free memory does not hold."""
+    step_bytes = batch * params.hidden_size * params.dtype.itemsize * (len(cell.states) + len(cell.saved))
+    check_memory(
+        "inputs",
+        NOTHING,
+        lambda count: count * step_bytes,
+        "every state and gate of these steps",
+        size=steps,
+        advice="give fewer steps or sequences; the measurements of gradients store none of this",
+    )
 
 
 def backprop(

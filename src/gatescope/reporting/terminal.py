@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
+
+from gatescope.errors import printable
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -25,9 +27,13 @@ def on_terminal() -> bool:
     return sys.stderr.isatty()
 
 
-def encodable(text: str) -> str:
-    """Return the text with plainer signs for those that stdout cannot encode, and ``?`` for the last resort."""
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+def encodable(text: str, stream: TextIO | None = None) -> str:
+    """Return the text with plainer signs for those that a stream cannot encode, and ``?`` for the last resort.
+
+    `stream` is stdout by default.  Signs that would command a terminal are written as escapes.
+    """
+    encoding = getattr(stream or sys.stdout, "encoding", None) or "utf-8"
+    text = printable(text)
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
@@ -40,6 +46,11 @@ def echo(text: str) -> None:
     typer.echo(encodable(text))
 
 
+def report(text: str) -> None:
+    """Print a line on stderr."""
+    typer.echo(encodable(text, sys.stderr), err=True)
+
+
 @contextmanager
 def working(message: str) -> Iterator[None]:
     """Show what is being done with a spinner, if there is a terminal."""
@@ -49,13 +60,12 @@ def working(message: str) -> Iterator[None]:
     from rich.console import Console
     from rich.text import Text
 
-    with Console(stderr=True).status(Text(message)):
+    with Console(stderr=True).status(Text(printable(message))):
         yield
 
 
 def print_table(table: Table) -> None:
     """Print a table under its title; its first column names what the others say."""
-    from rich.console import Console
     from rich.table import Table as RichTable
 
     if table.title:
@@ -65,7 +75,14 @@ def print_table(table: Table) -> None:
         grid.add_column(literal(heading), justify="right" if index else "left")
     for row in table.texts():
         grid.add_row(*map(literal, row))
-    Console(width=table_width()).print(grid)
+    show(grid)
+
+
+def show(what: Any) -> None:
+    """Print what rich lays out on stdout."""
+    from rich.console import Console
+
+    Console(width=table_width(), file=sys.stdout).print(what)
 
 
 def literal(text: str) -> Text:

@@ -106,6 +106,7 @@ def writable(path: str | os.PathLike[str], argument: str | None = None) -> Path:
         If it may not; `argument` is the name of the path.
     """
     try:
+        _check_text(path)
         target = Path(os.path.realpath(path))
         mode = target.stat().st_mode if target.exists() else None
     except (OSError, ValueError, TypeError) as error:  # ValueError: a null byte in the name
@@ -135,6 +136,15 @@ def _text(reason: Exception | str) -> str:
     return str(getattr(reason, "strerror", None) or reason)
 
 
+def _check_text(path: str | os.PathLike[str]) -> None:
+    """Raise ValueError for a name that is no text: it could be in no summary, no page and no message."""
+    name = os.fspath(path)
+    try:
+        name.encode() if isinstance(name, str) else name.decode()
+    except UnicodeError as error:
+        raise ValueError("its name is not UTF-8") from error
+
+
 def _umask() -> int:
     """Return the mask of a new file's permissions; mkstemp alone would make it private."""
     try:
@@ -160,19 +170,26 @@ def open_file(path: str | os.PathLike[str]) -> Iterator[tuple[IO[bytes], int]]:
         return FileFormatError(f"cannot be read: {_text(reason)}", seen=path, advice=advice)
 
     try:
+        _check_text(path)
         mode = os.stat(os.fspath(path)).st_mode
         if stat.S_ISDIR(mode):
             raise cannot_read("it is a folder", "give the name of a file in it")
         if not stat.S_ISREG(mode):  # a pipe would block, a device may never end
             raise cannot_read("it is not a regular file", "save it to one first")
-        with open(path, "rb") as stream:
-            yield stream, os.fstat(stream.fileno()).st_size
+        stream = open(path, "rb")  # noqa: SIM115 - closed below
     except GatescopeError:
         raise
     except FileNotFoundError as error:
         raise cannot_read("there is no such file", "check the name") from error
-    except OSError as error:
+    except (OSError, ValueError, TypeError) as error:  # ValueError: a null byte in the name
         raise cannot_read(error, "check the name and the permissions") from error
+    with stream:
+        try:
+            yield stream, os.fstat(stream.fileno()).st_size
+        except OSError as error:
+            if isinstance(error, GatescopeError):
+                raise
+            raise cannot_read(error, "check the disk") from error
 
 
 def check_folder(folder: str | os.PathLike[str], names: Iterable[str] = ()) -> Path:
@@ -181,10 +198,12 @@ def check_folder(folder: str | os.PathLike[str], names: Iterable[str] = ()) -> P
     Raises
     ------
     OutputError
-        If it cannot be made or written, or one of `names` is a folder in it.
+        If it cannot be made or written, or one of `names` in it cannot be replaced: a folder, a device, a file that is
+        read-only.
     """
     path = Path(folder)
     try:
+        _check_text(path)
         for parent in (path, *{(path / name).parent for name in names}):
             parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=parent):
@@ -192,6 +211,17 @@ def check_folder(folder: str | os.PathLike[str], names: Iterable[str] = ()) -> P
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         raise _cannot_write(folder, error, "choose a folder that can be written") from error
     for name in names:
-        if (path / name).is_dir():
+        if os.path.isdir(path / name):
             raise _cannot_write(path / name, "it is a folder", "move it away")
+        writable(path / name)
     return path
+
+
+def same_file(path: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
+    """Return whether two names are of one file, by whatever links and spelling; it need not be there."""
+    try:
+        if os.path.exists(path) and os.path.exists(other):
+            return os.path.samefile(path, other)
+        return os.path.realpath(path) == os.path.realpath(other)
+    except (OSError, ValueError):  # names that no file can have
+        return os.fspath(path) == os.fspath(other)

@@ -26,7 +26,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 # An archive that unpacks to more than this, and to more than so many times its own size, is taken for
 # a trap: Deflate reaches a factor of 1032 on zeros, measured numbers seldom one of 10.
-_HARMLESS_BYTES = 256 * 2**20
+_HARMLESS_BYTES = 16 * 2**20
 _MAX_EXPANSION = 200
 
 _MAX_HEADER_BYTES = 10_000  # numpy's own limit for a header it evaluates
@@ -223,10 +223,19 @@ def encode_json(value: object, where: str) -> str:
 
 
 def decode_json(text: str) -> Any:
-    """Return the value that `encode_json` was given."""
-    return json.loads(
-        text, object_hook=lambda value: tuple(value[_TUPLE]) if set(value) == {_TUPLE} else value
-    )
+    """Return the value that `encode_json` was given.
+
+    Raises
+    ------
+    ValueError
+        If the text is something else, or nested more deeply than anything that is stored.
+    """
+    try:
+        return json.loads(
+            text, object_hook=lambda value: tuple(value[_TUPLE]) if set(value) == {_TUPLE} else value
+        )
+    except (RecursionError, TypeError) as error:
+        raise ValueError(f"JSON that nothing here writes ({error})") from error
 
 
 def _plain(value: object, where: str) -> Any:

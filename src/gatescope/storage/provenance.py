@@ -15,19 +15,30 @@ import numba
 import numpy as np
 
 from gatescope._version import __version__
+from gatescope.errors import printable
 
 
 def provenance(**metadata: Any) -> dict[str, Any]:
-    """Return versions and the command, with `metadata` of the run added."""
-    command = " ".join([os.path.basename(sys.argv[0]), *sys.argv[1:]]) if sys.argv and sys.argv[0] else ""
+    """Return versions and the command, if it is gatescope's, with `metadata` of the run added."""
     return {
         "gatescope": __version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
         "numba": numba.__version__,
-        "command": command,
+        "command": _command(),
         **metadata,
     }
+
+
+def _command() -> str:
+    """Return the command with its options, if this is gatescope's: what another program was given may be secret."""
+    program, *options = sys.argv or [""]
+    name = os.path.basename(program)
+    if name == "__main__.py":  # python -m gatescope
+        name = os.path.basename(os.path.dirname(program))
+    if os.path.splitext(name)[0] != "gatescope":
+        return ""
+    return printable(" ".join(["gatescope", *options]))
 
 
 def cpu_name() -> str:

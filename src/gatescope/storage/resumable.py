@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,6 +22,23 @@ from gatescope.storage.atomic import atomic_write, writable
 from gatescope.storage.npz import decode_json, encode_json, read_npz
 
 _META = "gatescope_state"
+_finished: ContextVar[list[Path] | None] = ContextVar("finished", default=None)
+
+
+@contextmanager
+def removed_at_the_end() -> Iterator[None]:
+    """Keep the files of computations that end inside a block until the block has ended without an error.
+
+    A block in which the result is stored too leaves either the result or the state from which it can be computed.
+    """
+    finished: list[Path] = []
+    before = _finished.set(finished)
+    try:
+        yield
+    finally:
+        _finished.reset(before)
+    for path in finished:
+        path.unlink(missing_ok=True)
 
 
 def digest(*arrays: Array | None) -> str:
@@ -42,8 +60,8 @@ class Resumable:
     the file is there when the block begins, `stored` is what it holds.
 
     One rule says how long a file stays: as long as something can be computed from it.  So the file of a measurement is
-    removed once the block has ended without an error, and the file of a training run, which can always be given more
-    epochs, is not (`keep`).
+    removed once the block has ended without an error (or one of `removed_at_the_end` around it), and the file of a
+    training run, which can always be given more epochs, is not (`keep`).
 
     Parameters
     ----------
@@ -148,7 +166,11 @@ class Resumable:
             return
         if kind is None:
             if self.written and not self._keep:
-                Path(self._path).unlink(missing_ok=True)
+                finished = _finished.get()
+                if finished is None:
+                    Path(self._path).unlink(missing_ok=True)
+                else:
+                    finished.append(Path(self._path))
         elif isinstance(error, KeyboardInterrupt) and self.snapshot is not None:
             try:
                 self._write()
@@ -185,7 +207,7 @@ class Resumable:
             yield
         except GatescopeError:
             raise
-        except (LookupError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
             raise self._unreadable(f"{type(error).__name__}: {error}") from error
 
     def _write(self) -> None:
@@ -248,9 +270,33 @@ def read_state(path: str | os.PathLike[str]) -> tuple[dict[str, Array], str, dic
         raise FileFormatError("holds no state of gatescope's", seen=path)
     try:
         meta = decode_json(str(arrays.pop(_META)[()]))
-        return arrays, meta["task"], dict(meta["metadata"])
+        complex_ones = [name for name, array in arrays.items() if array.dtype.kind == "c"]
+        if complex_ones:
+            raise ValueError(f"complex numbers in {', '.join(complex_ones)}")
+        return arrays, str(meta["task"]), dict(meta["metadata"])
     except (LookupError, TypeError, ValueError) as error:
         raise FileFormatError(f"is torn ({error})", seen=path) from error
+
+
+def counter(stored: Mapping[str, Array], name: str) -> int:
+    """Return a number of things that a state holds under a name.
+
+    Raises
+    ------
+    ValueError, KeyError
+        If it is no whole number of at least 0, or not there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gatescope.storage.resumable import counter
+    >>> counter({"step": np.array(3)}, "step")
+    3
+    """
+    value = stored[name]
+    if value.ndim or value.dtype.kind not in "iu" or value < 0:
+        raise ValueError(f"{name} is {value!r}, which counts nothing")
+    return int(value)
 
 
 def _change(name: str, old: object, new: object) -> str:

@@ -215,14 +215,21 @@ class State:
             if stored.shape != vector.shape or stored.dtype != vector.dtype:
                 raise ValueError(f"{name} {stored.dtype} {stored.shape}, not {vector.dtype} {vector.shape}")
             vector[...] = stored
+        if arrays["counters"].dtype != np.int64 or (arrays["counters"] < 0).any():
+            raise ValueError(f"counters {arrays['counters'].tolist()[:12]}")
+        finite = [
+            name for name in _SUMS if name not in ("best_loss", "watched", "lr")
+        ]  # these begin at inf and NaN
         for names, key, kind in ((_COUNTERS, "counters", int), (_SUMS, "sums", float)):
             for name, value in zip(names, arrays[key], strict=True):
                 setattr(self, name, kind(value))
         for name, rows in self.rows.items():
             rows.restore(arrays[f"history.{name}"])
         lengths = {len(self.rows[name]) for name in _BY_EPOCH}
-        if lengths != {self.epoch} or min(self.epoch, self.batch, self.begin, self.updates) < 0:
+        if lengths != {self.epoch} or max(self.best_epoch, self.improved) > self.epoch or self.ended > TARGET:
             raise ValueError(f"{self.epoch} epochs, and histories of {sorted(lengths)}")
+        if not np.isfinite([getattr(self, name) for name in finite]).all():
+            raise ValueError("sums that are not finite")
         self.carried = arrays.get("carried")
 
     def _append(self, names: tuple[str, ...], *values: Any) -> None:

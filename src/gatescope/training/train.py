@@ -13,7 +13,7 @@ import numpy as np
 
 from gatescope.checks.arrays import check_finite
 from gatescope.checks.network import check_params
-from gatescope.checks.numbers import check_number, check_threads, check_type
+from gatescope.checks.numbers import check_flag, check_number, check_threads, check_type
 from gatescope.datatypes import Batch, Params, Stack, Status, TrainingRun
 from gatescope.errors import GatescopeError, ValueRangeError
 from gatescope.recurrence.initialization import init_readout
@@ -249,7 +249,7 @@ def train(
         probe = None
         if config.probe_every is not None:
             probe = probe_on(source.example if watched is None else watched, workers)
-        with closing(engine), _bar(progress, config, source, state) as bar:
+        with closing(engine), _bar(check_flag("progress", progress), config, source, state) as bar:
             trainer = Trainer(
                 engine, source, windows, config, state, file, validation=pieces, probe=probe, bar=bar
             )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from gatescope.cli.errors import naming
+from gatescope.cli.errors import message, naming
 from gatescope.cli.groups import options_of, take, with_signature
 from gatescope.cli.inputs import Series, check_width, read_inputs
 from gatescope.cli.measure.options import Option, own_options
@@ -31,9 +31,12 @@ from gatescope.cli.options import (
     SeedOption,
     ThreadsOption,
 )
+from gatescope.cli.outputs import check_outputs
 from gatescope.cli.parsing import parse_clamp
+from gatescope.cli.plots import check_plotting
+from gatescope.errors import GatescopeError
 from gatescope.measurements.registry import Measurement
-from gatescope.reporting.terminal import echo, on_terminal, print_table, working
+from gatescope.reporting.terminal import echo, on_terminal, print_table, report, working
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -144,18 +147,15 @@ class Plan:
 
     def run(self, values: dict[str, Any]) -> None:
         """Do what the command does, with the values of its options."""
-        from gatescope.storage.atomic import check_folder
+        from gatescope.storage.resumable import removed_at_the_end
 
         arguments = {name: _parsed(name, option, values.pop(name)) for name, option in self.own.items()}
         if "device" in values:
             check_device_options(values["device"], values.get("threads"))
+        check_plotting()
+        read = {name: values.get(name) for name in ("inputs", "weights")}
         job, notes = self._job(values)
-        stem, out, resume = self.row.stem, values["out"], values.get("resume")
-        check_folder(
-            out, [f"{stem}.{suffix}" for suffix in ("npz", *_FORMATS)]
-        )  # before the work, not after it
-        if resume is not None:
-            check_folder(resume.parent, [resume.name])
+        self._check_files(values["out"], values.get("resume"), read)
         note(notes)
         if job.network is not None and job.series is not None:
             series = job.network.fed(job.label, job.series, values.get("threads"))
@@ -165,13 +165,27 @@ class Plan:
             note(
                 [f"{job.label}: the constant input is that of layer {layer}, an output of layer {layer - 1}"]
             )
-        try:
-            result = self._measure(job, arguments)
-        except KeyboardInterrupt as interrupt:
-            text = _how_to_continue(values, getattr(interrupt, "__notes__", ()))
-            typer.echo(f"gatescope: interrupted; {text}", err=True)
-            raise typer.Exit(INTERRUPTED) from None
-        self._write(job, result, out)
+        with removed_at_the_end():  # the state of an interrupted measurement, once the result is stored
+            try:
+                result = self._measure(job, arguments)
+            except KeyboardInterrupt as interrupt:
+                text = _how_to_continue(values, getattr(interrupt, "__notes__", ()))
+                report(f"gatescope: interrupted; {text}")
+                raise typer.Exit(INTERRUPTED) from None
+            try:
+                self._write(job, result, values["out"])
+            except GatescopeError as error:
+                resume = values.get("resume")
+                if resume is None or not resume.exists():
+                    raise
+                raise error.restated(f"{message(error)}; {_how_to_continue(values, ())}") from error
+
+    def _check_files(self, out: Path, resume: Path | None, read: dict[str, Path | None]) -> None:
+        """Refuse files that cannot be written, or that are read or written twice, before the work."""
+        names = [f"{self.row.stem}.{suffix}" for suffix in ("npz", *_FORMATS)]
+        check_outputs("out", out, names, **read)
+        if resume is not None:
+            check_outputs("resume", resume.parent, [resume.name], **read, out=[out / name for name in names])
 
     def _job(self, values: dict[str, Any]) -> tuple[Job, list[str]]:
         values["clamp"] = parse_clamp(values.get("clamp"))

@@ -13,10 +13,11 @@ from gatescope.cli.groups import command, option
 from gatescope.cli.networks import refuse
 from gatescope.cli.options import INTERRUPTED, OverwriteOption, ThreadsOption
 from gatescope.cli.outputs import check_file, check_new, check_not_read, check_writable
+from gatescope.cli.plots import check_plotting
 from gatescope.cli.train.names import NAMES
 from gatescope.cli.train.options import DataOptions, ModelOptions, TrainingOptions
 from gatescope.errors import ValueRangeError
-from gatescope.reporting.terminal import echo, on_terminal, print_table, working
+from gatescope.reporting.terminal import echo, on_terminal, print_table, report, working
 
 if TYPE_CHECKING:
     from gatescope.cli.train.data import Material
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 _NO_CLIP = 0.0
 _UPDATES = 10  # in an epoch of fresh data
-_DIVERGED = 1  # exit status
+_DIVERGED = 3  # exit status; 1 is what Python leaves with after a traceback
 
 
 @command
@@ -57,7 +58,7 @@ def train(
 
     Ctrl-C, or a crash, loses a minute at most: the same command continues from there.
 
-    Exit status: 0, 1 if training diverged (the run is stored all the same),
+    Exit status: 0, 3 if training diverged (the run is stored all the same),
     2 after an error, 130 after Ctrl-C.
     """
     from gatescope.cli.train.data import material
@@ -122,15 +123,21 @@ def _check_updates(training: TrainingOptions, fresh: bool) -> None:
 
 def _check_files(out: Path, checkpoint: Path, plot: Path | None, data: Path | None) -> None:
     """Refuse files that cannot be written, or that are read or written twice."""
+    from gatescope.storage.atomic import same_file
+
     check_file("out", out, ".npz")
     check_file("checkpoint", checkpoint, ".npz")
     if plot is not None:
         check_file("plot", plot, ".png", ".svg", ".pdf")
+        check_plotting()
     check_not_read("out", _beside(out), data=data)
-    if checkpoint == out:
-        raise ValueRangeError(
-            "is `out` too", argument="checkpoint", seen=str(checkpoint), advice="give it another name"
-        )
+    for argument, other in (("checkpoint", out), ("plot", out), ("plot", checkpoint)):
+        path = {"checkpoint": checkpoint, "plot": plot}[argument]
+        if path is not None and same_file(path, other):
+            name = "out" if other is out else "checkpoint"
+            raise ValueRangeError(
+                f"is `{name}` too", argument=argument, seen=str(path), advice="give it another name"
+            )
     for argument, path in (("out", out), ("checkpoint", checkpoint), ("plot", plot)):
         if path is not None:
             check_not_read(argument, path, data=data)
@@ -147,18 +154,18 @@ def _stop_if_interrupted(run: TrainingRun, checkpoint: Path) -> None:
     text = f"what has been trained ({done}) is in {checkpoint}; the same command continues from there"
     if not checkpoint.exists():  # its folder has gone, or the disk is full
         text = run.message
-    typer.echo(f"gatescope: interrupted; {text}", err=True)
+    report(f"gatescope: interrupted; {text}")
     raise typer.Exit(INTERRUPTED)
 
 
 def _stop_if_diverged(run: TrainingRun, out: Path, checkpoint: Path) -> None:
-    """Leave with status 1 after a training that diverged, so that a script sees that this is no trained model."""
+    """Leave with a status of its own if training diverged, so that a script sees that this is no trained model."""
     from gatescope.datatypes.training_run import Status
 
     if run.status is not Status.DIVERGED:
         return
     before = f", the checkpoint before it in {checkpoint}" if checkpoint.exists() else ""
-    typer.echo(f"gatescope: {run.message}; the run is in {out}{before}", err=True)
+    report(f"gatescope: {run.message}; the run is in {out}{before}")
     raise typer.Exit(_DIVERGED)
 
 

@@ -6,11 +6,14 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING
 
+from gatescope.checks.numbers import check_count
 from gatescope.cli.parsing import cell_names, whole_numbers
 from gatescope.errors import ValueRangeError
 
 if TYPE_CHECKING:
     from gatescope.training.dropout import Dropout
+
+_MOST_LAYERS = 1000
 
 
 def layers(cell: str, hidden_size: str, count: int | None) -> tuple[list[str], list[int]]:
@@ -18,8 +21,7 @@ def layers(cell: str, hidden_size: str, count: int | None) -> tuple[list[str], l
     sizes = whole_numbers("hidden_size", hidden_size, "64 or 64,32")
     cells = cell_names("cell", cell, "lstm, or gru,lstm for two layers")
     number = max(len(cells), len(sizes)) if count is None else count
-    if number < 1:
-        raise ValueRangeError("must be a whole number of at least 1", argument="layers", seen=count)
+    check_count("layers", number, most=_MOST_LAYERS)
     for argument, values in (("cell", cells), ("hidden_size", sizes)):
         if len(values) not in (1, number):
             problem = f"has {len(values)} values for {number} layers"

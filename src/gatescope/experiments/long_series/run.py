@@ -18,7 +18,8 @@ from gatescope.datatypes.long_series import PUBLISHED_UNITS
 from gatescope.errors import FileFormatError, OutputError, ValueRangeError
 from gatescope.experiments.long_series.timing import epoch_times
 from gatescope.recurrence.initialization import init_stack
-from gatescope.storage.atomic import atomic_write
+from gatescope.storage.atomic import atomic_write, open_file
+from gatescope.storage.npz import decode_json
 from gatescope.storage.provenance import provenance
 from gatescope.storage.resumable import read_state
 from gatescope.tasks import long_series
@@ -31,6 +32,8 @@ CLIP_NORM = 1.0
 EPSILON = 1e-7  # Keras's, not PyTorch's 1e-8
 SCHEME = "keras"
 _SETTINGS = "settings.json"
+_MOST_SEEDS = 10_000  # runs of minutes
+_SETTINGS_BYTES = 1 << 20  # a file that is larger holds something else
 
 
 def run_long_series(
@@ -226,7 +229,7 @@ def _check_cells(cells: Sequence[str]) -> tuple[str, ...]:
 
 def _check_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
     if isinstance(seeds, int | np.integer):
-        return tuple(range(check_count("seeds", seeds)))
+        return tuple(range(check_count("seeds", seeds, most=_MOST_SEEDS)))
     return _distinct("seeds", tuple(check_count("seeds", seed, least=0) for seed in seeds))
 
 
@@ -257,8 +260,11 @@ def _prepare(folder: str | os.PathLike[str], settings: dict[str, Any], epochs: i
 
 def _check_settings(file: Path, settings: dict[str, Any], epochs: int) -> None:
     try:
-        stored = dict(json.loads(file.read_text()))
-        before = int(stored.pop("epochs"))
+        with open_file(file) as (stream, size):
+            if size > _SETTINGS_BYTES:
+                raise ValueError(f"{size} bytes")
+            stored = dict(decode_json(stream.read().decode()))
+        before = check_count("epochs", stored.pop("epochs"))
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         advice = "give another `folder`, or delete this one"
         raise FileFormatError(f"is damaged ({error})", seen=file, advice=advice) from error
