@@ -120,13 +120,12 @@ def test_the_half_life_of_an_upper_layer_is_that_on_its_real_inputs(invoke, tmp_
     }
     np.savez(tmp_path / "w.npz", **source)
     np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((80, 1, 5)))
-    done = invoke(
-        "measure", "half-life", "--weights", "w.npz", "--layer", 1, "--inputs", "x.npy", "--dtype", "float64"
-    )
+    options = ["--weights", "w.npz", "--layer", 1, "--inputs", "x.npy", "--dtype", "float64", "--out", "out"]
+    done = invoke("measure", "half-life", *options)
     assert done.exit_code == 0, done.output
     lower, upper = (gs.load_torch(source, layer=k, dtype="float64") for k in range(2))
     raw = np.load(tmp_path / "x.npy")
-    measured = gs.load(tmp_path / "gatescope-out" / "half_life.npz")
+    measured = gs.load(tmp_path / "out" / "half_life.npz")
     assert measured == gs.half_life(upper, gs.run(lower, raw).outputs)
     assert measured != gs.half_life(upper, raw)
 
@@ -172,6 +171,8 @@ def test_a_bidirectional_file(layer, reverse, invoke, tmp_path):
         trace.outputs[trace.mask], expected.outputs[expected.mask], rtol=1e-5, atol=1e-6
     )
     assert trace.reverse is reverse
+    parts = [part for part, shown in (("layer 1", layer), ("backward direction", reverse)) if shown]
+    assert done.stdout.startswith(f"torch ({', '.join(parts)}) over x.npz" if parts else "torch over x.npz")
 
 
 BAD = [

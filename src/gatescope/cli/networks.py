@@ -47,6 +47,12 @@ class Network(NamedTuple):
         """How many numbers a step the lowest layer takes."""
         return (self.below[0][0] if self.below else self.params).input_size
 
+    def title(self, label: str) -> str:
+        """Return a label with the layer and the direction that it stands for, where these are not the first."""
+        parts = [f"layer {len(self.below)}"] if self.below else []
+        parts += ["backward direction"] if self.params.reverse else []
+        return f"{label} ({', '.join(parts)})" if parts else label
+
     def fed(self, label: str, series: Series, threads: int | None = None) -> Series:
         """Return the series that the layers below make of one, and say so."""
         from gatescope.recurrence.layers import outputs_of_layers

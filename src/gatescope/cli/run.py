@@ -64,4 +64,4 @@ def run(
     steps, batch = trace.inputs.shape[:2]
     saved = ", ".join((*trace.gate_names, *trace.state_names))
     extent = f"{counted(steps, 'step')}, {counted(batch, 'sequence')}"
-    echo(f"{label} over {inputs.source}: {extent}, {saved} of each unit in {out}")
+    echo(f"{chosen.title(label)} over {inputs.source}: {extent}, {saved} of each unit in {out}")

@@ -93,7 +93,8 @@ class Job:
         """The cell, what is clamped, the series and its length."""
         from gatescope.reporting.text import counted, listing
 
-        parts = [self.label] if self.label else []
+        label = self.label if self.network is None else self.network.title(self.label)
+        parts = [label] if label else []
         if self.shared.get("clamp"):
             parts.append(f"with {listing(self.shared['clamp'])} clamped")
         if self.series is not None:
