@@ -116,6 +116,46 @@ def test_an_npz_is_measured_with_its_lengths(invoke, tmp_path):
 
 
 @blank_figures
+def test_a_diagnosis_writes_the_weights_it_suggests(invoke, tmp_path):
+    params = gs.init("lstm", input_size=1, hidden_size=5, seed=0, dtype="float64")
+    params.save(tmp_path / "w.npz")
+    options = ("--weights", "w.npz", "--steps", 300, "--target-half-life", 20, "--out", "here")
+    done = invoke("measure", "diagnose", *options, "--apply", "w.npz")
+    assert done.exit_code == 2
+    assert "--apply" in done.stderr
+    done = invoke("measure", "diagnose", *options, "--apply", "changed.npz")
+    assert done.exit_code == 0, done.output
+    assert "weights changed as suggested: changed.npz" in done.stdout
+    diagnosis = gs.load(tmp_path / "here" / "diagnosis.npz")
+    assert gs.load(tmp_path / "changed.npz") == diagnosis.apply(params)
+    assert "in PyTorch bias_ih_l0[5:10]" in done.stdout.replace("\n", " ")
+
+
+def test_a_random_state_is_given_by_name(invoke, tmp_path):
+    options = (
+        "--cell",
+        "lstm",
+        "--hidden-size",
+        5,
+        "--dtype",
+        "float64",
+        "--steps",
+        60,
+        "--out",
+        "here",
+        "--initial-state",
+    )
+    done = invoke("measure", "lyapunov-spectrum", *options, "random", "--seed", 3)
+    assert done.exit_code == 0, done.output
+    params = gs.init("lstm", input_size=1, hidden_size=5, seed=3, dtype="float64")
+    inputs = gs.tasks.laser(dtype="float64").inputs[:60]
+    expected = gs.lyapunov_spectrum(params, inputs, seed=3, initial_state="random")
+    assert gs.load(tmp_path / "here" / "lyapunov_spectrum.npz") == expected
+    done = invoke("measure", "lyapunov-spectrum", *options, "zero")
+    assert done.exit_code == 2
+    assert "--initial-state 'zero' is no state to begin with; give 'random'" in done.stderr
+
+
 def test_fixed_points_take_the_constant_input(invoke, tmp_path):
     done = invoke(
         *("measure", "fixed-points", "--cell", "rnn", "--hidden-size", 2, "--dtype", "float64"),

@@ -193,13 +193,18 @@ def test_states_that_grow_are_not_called_chaotic():
         )
 
 
-def test_an_error_too_large_to_tell_is_near_critical_and_said():
+def test_an_error_too_large_to_tell_is_undecided_and_said():
     diagnosis = diagnose(tanh_network(2.5, 20), noise(60), target_half_life=1e6, window=60)
     assert (
         3 * diagnosis.number("exponent_error") > abs(diagnosis.number("exponent")) > diagnosis.number("bound")
     )
-    assert diagnosis.verdict == "near-critical"
-    assert "too large to tell the exponent from 0" in diagnosis.summary()
+    assert diagnosis.verdict == "undecided"
+    text = diagnosis.summary()
+    assert "too large to tell the exponent from 0" in text
+    # A half-life of some steps and "nothing is to be changed for a million or more" would contradict each other.
+    assert "Nothing is to be changed" not in text
+    assert "cannot be told from these steps" in text
+    assert not diagnosis.suggestion
 
 
 # ---- the gate ----
@@ -460,3 +465,44 @@ def test_bad_arguments(keywords, kind, message):
     with pytest.raises(kind, match=message) as caught:
         diagnose(arguments.pop("params"), arguments.pop("inputs"), **arguments)
     assert isinstance(caught.value, GatescopeError)
+
+
+def test_a_target_that_nobody_gave_is_said_to_be_assumed():
+    params = with_biases("lstm", {"f": 1.0})
+    keywords = {"initial_state": at_zero(params)}
+    assumed = diagnose(params, np.zeros((400, 1)), **keywords)
+    assert (
+        "No target_half_life was given: a tenth of the series, at most 1,000 steps, is assumed"
+        in assumed.summary()
+    )
+    asked = diagnose(params, np.zeros((400, 1)), target_half_life=40, **keywords)
+    assert "No target_half_life" not in asked.summary()
+
+
+@pytest.mark.parametrize(
+    ("cell", "gate", "torch", "keras"),
+    [
+        ("lstm", "f", "in PyTorch bias_ih_l0[5:10]", "in Keras bias[5:10]"),
+        pytest.param(
+            "gru", "z", "in PyTorch bias_ih_l0[5:10]", "in Keras bias[0, 0:5]", marks=pytest.mark.slow
+        ),
+        pytest.param("gru_reset_before", "z", None, "is in Keras bias[0:5]", marks=pytest.mark.slow),
+    ],
+)
+def test_the_bias_is_named_by_where_it_lies(cell, gate, torch, keras):
+    params = with_biases(cell, {gate: 0.0})
+    text = diagnose(params, np.zeros((200, 1)), initial_state=at_zero(params)).summary()
+    assert keras in text
+    assert (torch or "PyTorch") in text if torch else "PyTorch" not in text
+
+
+def test_a_suggestion_is_measured_from_its_own_state():
+    """The window begins with the state that the changed network has by then, not with that of the old one."""
+    params, x = random_params("lstm", input_size=1, hidden_size=5), noise(700)
+    diagnosis = diagnose(params, x, window=200, target_half_life=20)
+    assert diagnosis.suggestion == "bias"
+    applied = diagnosis.apply(params)
+    start = np.random.default_rng([0, 1]).uniform(-0.1, 0.1, at_zero(params).shape)
+    state = gs.run(applied, x[:500], initial_state=start).final_state
+    expected = half_life(applied, x[500:], transient=20, initial_state=state)
+    assert_allclose(diagnosis.suggested_half_life.by_exponent, expected.by_exponent, rtol=1e-12)

@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from gatescope.cells.bias_places import bias_places
+from gatescope.cells.registry import get
 from gatescope.checks.arrays import Array
 from gatescope.checks.numbers import check_choice
 from gatescope.datatypes.gradient_flow import GradientFlow
@@ -26,10 +28,12 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _OPENING = {
     "vanishing": "Vanishing gradients",
     "near-critical": "Near-critical, gradients neither vanish nor explode",
+    "undecided": "Undecided, the exponent is not told from 0",
     "chaotic": "Chaotic, small changes grow and gradients explode",
     "exploding": "Exploding, states and gradients grow without bound",
 }
 _CLAMPED = {"open": "open (at 1)", "mean": "at its mean"}
+_CLOSE = 0.8  # of the wanted half-life: estimates agree within 20 %
 _ROUNDING = 1e-12  # nats per step: what is left of an exponent that is 0
 _LEAST_PART = 0.01  # of the gradient: smaller ones are not named
 
@@ -42,7 +46,8 @@ class Diagnosis(Result):
     ----------
     cell : str
     verdict : str
-        ``"vanishing"``, ``"near-critical"``, ``"chaotic"`` or ``"exploding"``, by the rule of `diagnose`.
+        ``"vanishing"``, ``"near-critical"``, ``"chaotic"``, ``"exploding"`` or ``"undecided"``, by the rule of
+        `diagnose`.
     numbers : mapping of str to float
         What the sentences say, means over the sequences; what is not known is left out.  Rates and exponents are in
         nats per step, half-lives and lags in steps.  ``mean_``, ``shut_`` and ``open_`` with the name of a gate are
@@ -54,6 +59,8 @@ class Diagnosis(Result):
         many of the sequences.
     target_half_life : float
         The half-life that is wanted, in steps.
+    target_assumed : bool
+        Whether nobody gave it, so that it is a tenth of the series.
     flow : GradientFlow
         d h / d (all states) back from the last step.
     spectrum : LyapunovSpectrum
@@ -113,6 +120,7 @@ class Diagnosis(Result):
     suggested_value: float
     reached: bool
     suggested_half_life: HalfLife | None
+    target_assumed: bool = False
 
     _axes: ClassVar[Mapping[str, str]] = {
         "gates": "(K,)",
@@ -189,7 +197,7 @@ class Diagnosis(Result):
 
     def _verdict_sentences(self) -> Iterator[str]:
         """Yield the exponent and the rule by which it is judged."""
-        n, near = self.numbers, self.verdict == "near-critical"
+        n = self.numbers
         known = "exponent_error" in n
         unknown = "" if known or np.isinf(n["exponent"]) else " (too few steps for its error)"
         yield (
@@ -201,23 +209,36 @@ class Diagnosis(Result):
         rule = {
             "vanishing": f"below −{bound}",
             "near-critical": f"within ±{bound}",
+            "undecided": f"outside ±{bound}",
             "chaotic": f"above {bound}",
             "exploding": f"above {bound}, where states grow too, here by {_signed(n.get('state_growth', 0))} a step",
         }[self.verdict]
-        error = ", or within three standard errors of 0" if near else ", if beyond three of its errors"
+        error = {
+            "near-critical": "",
+            "undecided": ", but within three standard errors of 0",
+        }.get(self.verdict, ", if beyond three of its errors")
         yield f"It is called {self.verdict} {rule}{error if known else ''}."
-        if near and known and 3 * n["exponent_error"] > n["bound"] < abs(n["exponent"]):
+        if self.verdict == "undecided":
             yield (
                 f"The error {n['exponent_error']:.2g} is too large to tell the exponent from 0: give more steps."
+            )
+        if self.target_assumed:
+            yield (
+                "No target_half_life was given: a tenth of the series, at most 1,000 steps, is assumed, here "
+                f"{steps(goal)}. Whether a half-life is too short depends on how far back your task needs to look; "
+                "give that."
             )
 
     def _memory_sentences(self) -> Iterator[str]:
         """Yield how fast the gradient decays or grows, and how that compares with the series."""
-        n, decays = self.numbers, self.verdict in ("vanishing", "near-critical")
+        n = self.numbers
+        decays = self.verdict in ("vanishing", "near-critical") or (
+            self.verdict == "undecided" and n["exponent"] < 0
+        )
         precision = self.provenance.get("dtype", "floating point")
-        if not decays:
+        if not decays and "doubling" in n:
             yield f"A small change of the state doubles every {steps(n['doubling'])}, by the leading exponent."
-        else:
+        elif decays:
             fit = f" (R^2 {n['r_squared']:.3f})" if "r_squared" in n else ""
             gate = self.half_life.gate
             by = f"the gate {gate} alone" if gate else "what each state keeps of itself"
@@ -266,7 +287,7 @@ class Diagnosis(Result):
                 f"The gate responsible is {gate}: clamping {gate} {_CLAMPED[at]} would change the leading exponent "
                 f"from {_signed(n['exponent'])} to {_signed(n[key('clamped', gate, at)])} nats per step{other}."
             )
-        elif self.verdict != "near-critical" and "spectral_radius" not in n:
+        elif self.verdict not in ("near-critical", "undecided") and "spectral_radius" not in n:
             yield (
                 "No single gate is responsible: clamping any one of them does not bring "
                 f"{_signed(n['exponent'])} nearer to 0."
@@ -297,8 +318,26 @@ class Diagnosis(Result):
     def _suggestion_sentences(self) -> Iterator[str]:
         """Yield what to change, and what was measured with it."""
         n, goal = self.numbers, f"a half-life of {steps(self.target_half_life)}"
+        if self.verdict == "undecided":
+            yield f"Whether anything is to be changed for {goal} cannot be told from these steps: give more of them."
+            return
         if self.verdict == "near-critical":
-            yield f"Nothing is to be changed for {goal} or more."
+            short = {
+                how: n[name]
+                for name, how in (
+                    ("half_life_exponent", "exponent"),
+                    ("half_life_adjoint", "slope of the adjoint"),
+                )
+                if n.get(name, np.inf) < _CLOSE * self.target_half_life
+            }
+            if short:
+                texts = listing(f"{steps(value)} by the {how}" for how, value in short.items())
+                yield (
+                    f"Whether anything is to be changed for {goal} is open: the half-life is {texts}; give more "
+                    "steps."
+                )
+            else:
+                yield f"Nothing is to be changed for {goal} or more."
             return
         if not self.suggestion:
             gain = f"weight_hh times {number(n['tried_gain'])}"
@@ -340,10 +379,19 @@ class Diagnosis(Result):
                 f"Over the {steps(self.window)} before those, to which it was not fitted, the leading exponent with "
                 f"it is {self._rate('earlier_exponent')} nats per step{half}."
             )
+        yield from self._array_sentences()
         yield (
             "This is where to start training from: in a trained network it changes what is computed, "
             "so train again after it."
         )
+
+    def _array_sentences(self) -> Iterator[str]:
+        """Yield where the bias that is to be changed lies in the arrays of PyTorch and of Keras."""
+        if self.suggestion != "bias":
+            return
+        places = bias_places(get(self.cell), self.suggested_gate, self.half_life.by_gate.shape[1])
+        if places:
+            yield f"That bias is {listing(places)}."
 
     def _extent_sentence(self) -> str:
         """Return which part of the series was measured."""

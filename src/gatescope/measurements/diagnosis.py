@@ -67,7 +67,8 @@ def diagnose(
     ===============  ========================================================================================
     verdict          rule
     ===============  ========================================================================================
-    near-critical    :math:`|\lambda| \le b`, or :math:`|\lambda| \le 3 \sigma`
+    near-critical    :math:`|\lambda| \le b`
+    undecided        otherwise, :math:`|\lambda| \le 3 \sigma`: not told from 0, and nothing is said of what to change
     vanishing        otherwise, :math:`\lambda < 0`
     chaotic          otherwise, :math:`\lambda > 0`: states stay bounded, and small changes of them grow
     exploding        :math:`\lambda > 0`, and the norm of the states grows at more than :math:`\lambda / 2`: an
@@ -87,7 +88,8 @@ def diagnose(
         As for `gradient_flow`, at least 20 steps.  The run goes over all of them; its last `window` steps and the first
         four sequences are looked at.
     target_half_life : float, optional
-        The half-life that is wanted, in steps.  Default: a tenth of T, at most 1,000.
+        The half-life that is wanted, in steps: how far back the task needs to look.  Default: a tenth of T, at most
+        1,000, and the result says that this is assumed.
     window : int, optional
         How many steps are looked at, at least 20; a tenth of them at their beginning do not count.  Default: four times
         `target_half_life`, at least 2,000, at most T.  It takes some thirty sweeps over them.
@@ -147,6 +149,7 @@ def measure(problem: Problem, target_half_life: float | None, window: int | None
     sweeps = _MEASUREMENTS if length < steps else _MEASUREMENTS - 1
     with problem.bar(int(lengths.max()) - length + sweeps * length, "diagnosis") as bar:
         model = _Model(_last_steps(problem, length, bar), bar, steps, goal)
+        model.whole, model.assumed = problem, target_half_life is None
         if steps >= 2 * length:
             model.earlier = dataclasses.replace(
                 model.problem,
@@ -199,6 +202,7 @@ class _Model:
         self._bar = bar
         self.numbers: dict[str, float] = {}
         self.earlier: Problem | None = None  # as many steps, before those
+        self.whole, self.assumed = problem, False
 
     def done(self) -> None:
         """Count one sweep more over the steps."""
@@ -233,7 +237,7 @@ class _Model:
         gate = ""
         tried: tuple[str, ...] = ()
         suggestion, modified_life, reached = Suggestion(), None, False
-        if verdict != "near-critical":
+        if verdict not in ("near-critical", "undecided"):
             gate = next((name for name, _ in nearest(gates, at, exponents, errors, exponent, error)), "")
             tried = self._gates_to_try(gate)
             suggestion, modified_life, reached = self._suggest(counterfactuals, tried, exponent, bound)
@@ -246,6 +250,7 @@ class _Model:
             transient=self.transient,
             sequences=problem.batch,
             target_half_life=self.goal,
+            target_assumed=self.assumed,
             flow=flow,
             spectrum=spectrum,
             half_life=life,
@@ -285,7 +290,11 @@ class _Model:
         self.numbers |= {name: float(value) for name, value in values.items() if not np.isnan(value)}
 
     def _life(self, params: Params) -> HalfLife:
-        problem = dataclasses.replace(self.problem, params=params)
+        problem = self.problem
+        if (
+            params is not self.params
+        ):  # its own run up to the window: another network is in another state by then
+            problem = _last_steps(dataclasses.replace(self.whole, params=params), self.length, self._bar)
         life = half_life.measure(problem, transient=self.transient)
         self._bar.update(2 * self.length)
         return life
@@ -343,8 +352,10 @@ class _Model:
         return self.problem.part(rows, begin, self.length, initial_state=state).trace().as_taken()
 
     def _verdict(self, exponent: float, error: float, bound: float, trace: Trace) -> str:
-        if abs(exponent) <= max(bound, 3 * np.nan_to_num(error)):
+        if abs(exponent) <= bound:
             return "near-critical"
+        if abs(exponent) <= 3 * np.nan_to_num(error):
+            return "undecided"
         if exponent < 0:
             return "vanishing"
         states = np.asarray(trace.states[len(trace.states) // 10 :], np.float64)

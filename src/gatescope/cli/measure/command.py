@@ -76,12 +76,15 @@ class Job:
     series : Series or None
     shared : dict
         The options that all measurements share, by name.
+    weights : Path or None
+        The file that the network is from.
     """
 
     label: str
     network: Network | None
     series: Series | None
     shared: dict[str, Any]
+    weights: Path | None = None
 
     @property
     def params(self) -> Params | None:
@@ -112,7 +115,9 @@ class Plan:
     - ``SERIES``: None for a measurement over no series, False where the series may be left out;
     - ``input_size(options)``: the width of a fresh cell, where there is no series;
     - ``arguments(job, arguments)``: changes the keyword arguments of the function;
-    - ``draw(job, result)``: makes the figure, instead of ``plotting.plot_<stem>``.
+    - ``draw(job, result)``: makes the figure, instead of ``plotting.plot_<stem>``;
+    - ``check(job)``: refuses options before the work;
+    - ``finish(job, result)``: is called after the files have been written.
     """
 
     def __init__(self, row: Measurement) -> None:
@@ -157,6 +162,7 @@ class Plan:
         read = {name: values.get(name) for name in ("inputs", "weights")}
         job, notes = self._job(values)
         self._check_files(values["out"], values.get("resume"), read)
+        self._of_module("check", lambda _: None)(job)
         note(notes)
         if job.network is not None and job.series is not None:
             series = job.network.fed(job.label, job.series, values.get("threads"))
@@ -175,6 +181,7 @@ class Plan:
                 raise typer.Exit(INTERRUPTED) from None
             try:
                 self._write(job, result, values["out"])
+                self._of_module("finish", lambda _job, _result: None)(job, result)
             except GatescopeError as error:
                 resume = values.get("resume")
                 if resume is None or not resume.exists():
@@ -190,7 +197,7 @@ class Plan:
 
     def _job(self, values: dict[str, Any]) -> tuple[Job, list[str]]:
         values["clamp"] = parse_clamp(values.get("clamp"))
-        series, label, chosen = None, "", None
+        series, label, chosen, weights = None, "", None, None
         notes: list[str] = []
         if "series" in self.groups:
             options = take(InputOptions, values)
@@ -199,12 +206,13 @@ class Plan:
                 series = read_inputs(options, mapped="trace" not in self.parameters)
         if "network" in self.groups:
             network = take(CellOptions, values)
+            weights = network.weights
             input_size = self._of_module("input_size", lambda _: 1)
             width = input_size(values) if series is None else series.values.shape[-1]
             label, chosen, notes = one_cell(self.row.command, width, values["seed"], network)
             if series is not None:
                 check_width(series, label, chosen.input_size)
-        return Job(label=label, network=chosen, series=series, shared=values), notes
+        return Job(label=label, network=chosen, series=series, shared=values, weights=weights), notes
 
     def _measure(self, job: Job, arguments: dict[str, Any]) -> Result:
         """Call the function with what it takes."""
