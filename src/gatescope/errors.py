@@ -172,6 +172,10 @@ class AccuracyWarning(UserWarning):
     """Issued when a result is less accurate than it looks; the message says which part, and what to change."""
 
 
+class InputWarning(UserWarning):
+    """Issued when inputs may have been taken for something else; the message says for what, and how to say what."""
+
+
 def printable(text: str) -> str:
     r"""Return a text in which signs that command a terminal, or that no terminal can show, are written as escapes.
 
@@ -216,7 +220,16 @@ def article(noun: str) -> str:
 
 def warn_accuracy(message: str) -> None:
     """Issue an `AccuracyWarning` at the line outside gatescope that led to it."""
-    level, frame = 2, sys._getframe(1)
+    _warn(message, AccuracyWarning)
+
+
+def warn_input(message: str) -> None:
+    """Issue an `InputWarning` at the line outside gatescope that led to it."""
+    _warn(message, InputWarning)
+
+
+def _warn(message: str, category: type[Warning]) -> None:
+    level, frame = 3, sys._getframe(2)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("gatescope."):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, AccuracyWarning, stacklevel=level)
+    warnings.warn(message, category, stacklevel=level)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,7 +19,14 @@ from gatescope.checks.network import (
     check_stack,
     check_trace,
 )
-from gatescope.errors import DeviceError, DtypeError, ShapeError, UnknownNameError, ValueRangeError
+from gatescope.errors import (
+    DeviceError,
+    DtypeError,
+    InputWarning,
+    ShapeError,
+    UnknownNameError,
+    ValueRangeError,
+)
 
 T, B, I, H = 6, 3, 2, 4
 PARAMS = Case("lstm", T=T, B=B, I=I, H=H).params
@@ -202,6 +210,26 @@ def test_what_is_no_trace():
         DtypeError, match=r"^trace is a SimpleNamespace; give a Trace, as gatescope.run returns it"
     ):
         check_trace(SimpleNamespace(cell="lstm"), PARAMS, CELL)
+
+
+def test_inputs_of_fewer_steps_than_sequences_are_asked_about():
+    """PyTorch's batch_first has (B, T, I): 32 sequences of 500 steps, taken for 32 steps of 500 sequences."""
+    params = gs.init("rnn", input_size=3, hidden_size=2, seed=0)
+    inputs = np.zeros((32, 500, 3))
+    question = r"inputs \(T, B, I\) have T = 32 steps of B = 500 sequences; if they are \(B, T, I\), give inputs\.swap"
+    with pytest.warns(InputWarning, match=question):
+        gs.run(params, inputs)
+    with pytest.warns(InputWarning, match=question):
+        gs.gradient_flow(params, inputs)
+    with pytest.warns(InputWarning, match=question):
+        gs.Batch(inputs=inputs, targets=np.zeros((32, 500, 1)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gs.run(params, inputs.swapaxes(0, 1))
+        gs.run(params, inputs, lengths=[32] * 500)
+        gs.Batch(inputs=inputs, targets=np.zeros((500, 1)))  # the targets say how many sequences there are
+        gs.Batch(inputs=inputs, targets=np.zeros((32, 500, 1)), lengths=np.full(500, 32))
+        gs.tasks.adding(steps=20, sequences=100, seed=0)
 
 
 def test_models_and_data():

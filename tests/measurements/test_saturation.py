@@ -1,11 +1,15 @@
 import dataclasses
+import re
+import warnings
 
 import numpy as np
 import pytest
 from helpers.synthetic import make_trace
 
 import gatescope as gs
-from gatescope.errors import DtypeError, UnknownNameError, ValueRangeError
+from gatescope.comparison.notes import notes
+from gatescope.datatypes.saturation import saturating_inputs
+from gatescope.errors import DtypeError, InputWarning, UnknownNameError, ValueRangeError
 from gatescope.measurements import saturation as counting
 
 
@@ -84,3 +88,42 @@ def test_bad_arguments():
         gs.saturation(make_trace("gru", lengths=[0, 0]))
     with pytest.raises(DtypeError, match="trace is a dict; give a Trace"):
         gs.saturation({"z": [0.1]})
+
+
+@pytest.fixture(scope="module")
+def walk():
+    """Return a random walk of mean 133 and standard deviation 9, such as a price."""
+    steps = np.random.default_rng(0).standard_normal(2000).cumsum()
+    return (133 + 9 * (steps - steps.mean()) / steps.std())[:, None]
+
+
+SATURATED = (
+    r"The inputs saturate the gates: [\d.]+ % of the gate values are below 0\.1 or above 0\.9, with inputs of "
+    r"mean 133 and standard deviation 9.*standardize"
+)
+
+
+def test_inputs_that_saturate_the_gates_are_reported_beside_the_verdict(walk):
+    cells = {"lstm": gs.init("lstm", input_size=1, hidden_size=5, seed=0, dtype="float64")}
+    comparison = gs.compare(cells, walk, timing_runs=1)
+    assert comparison["lstm"].saturation.saturated() > 0.5
+    assert re.search(SATURATED, comparison.summary())
+    assert re.search(SATURATED, notes(comparison)[0])
+    diagnosis = gs.diagnose(cells["lstm"], walk, window=500)
+    assert re.search(
+        SATURATED.replace("mean 133 and standard deviation 9", r"mean 128\.5"), diagnosis.summary()
+    )
+    assert "Nothing is to be changed" not in diagnosis.summary()
+    with pytest.warns(InputWarning, match=r"The inputs saturate the gates"):
+        gs.half_life(cells["lstm"], walk)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", InputWarning)
+        standardized = (walk - walk.mean()) / walk.std()
+        assert "saturate the gates" not in gs.compare(cells, standardized, timing_runs=1).summary()
+        gs.half_life(cells["lstm"], standardized)
+
+
+def test_a_cell_without_gates_is_judged_by_its_output(walk):
+    for name, said in (("rnn", True), ("rnn_relu", False)):
+        trace = gs.run(gs.init(name, input_size=1, hidden_size=5, seed=0, dtype="float64"), walk)
+        assert bool(saturating_inputs(trace)) == said

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 import gatescope as gs
 from gatescope.datatypes import Batch, Head
-from gatescope.errors import DtypeError, FileFormatError, ShapeError, UnknownNameError, ValueRangeError
+from gatescope.errors import (
+    DtypeError,
+    FileFormatError,
+    InputWarning,
+    ShapeError,
+    UnknownNameError,
+    ValueRangeError,
+)
 from gatescope.recurrence.initialization import init_stack
 from gatescope.tasks._own import own
 from gatescope.tasks._splits import NoSuchSplitError
@@ -372,3 +379,26 @@ def test_files_that_are_none(tmp_path):
     np.savez(path, inputs=INPUTS, targets=np.array([None]))
     with pytest.raises(FileFormatError, match="pickled Python objects, which are never loaded"):
         own(path)
+
+
+def test_classes_from_one_are_asked_about(write):
+    """MATLAB and R count from 1: taken as they are there would be a class 0 that never occurs."""
+    targets = 1 + np.arange(B) % 3
+    with pytest.raises(
+        ValueRangeError, match=r"targets are 1 to 3, but classes begin at 0; store targets - 1"
+    ):
+        own(write(targets=targets), loss="cross_entropy")
+    assert own(write(targets=targets), loss="cross_entropy", classes=4).heads[0].size == 4
+    assert own(write(targets=targets - 1), loss="cross_entropy").heads[0].size == 3
+    with pytest.raises(
+        ValueRangeError, match=r"from 0 to 2, the classes; these begin at 1: give targets - 1"
+    ):
+        own(write(targets=targets), loss="cross_entropy", classes=3)
+
+
+def test_arrays_that_seem_to_be_batch_first_are_asked_about(write):
+    inputs = np.zeros((4, 9, 2))
+    with pytest.warns(
+        InputWarning, match=r"T = 4 steps of B = 9 sequences; if they are \(B, T, I\), give inputs.swap"
+    ):
+        own(write(inputs=inputs, targets=np.zeros((4, 9, 1))))

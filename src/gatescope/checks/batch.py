@@ -59,10 +59,12 @@ def check_task(
                 if np.ndim(batch.targets) == 2
                 else [step, sequence, begin + column]
             )
+            counted = targets[:, :, begin : begin + head.columns][mask]
+            from_one = "; these begin at 1: give targets - 1" if _classes_from_one(head, counted) else ""
             raise ValueRangeError(
                 f"is {value:.12g}",
                 argument=f"targets{index}",
-                advice=f"the head {head.name!r} with the loss {head.loss} needs {needed}",
+                advice=f"the head {head.name!r} with the loss {head.loss} needs {needed}{from_one}",
             )
         begin += head.columns
     return inputs, targets, mask, lengths
@@ -113,6 +115,12 @@ def _mask(batch: Batch, lengths: Array, steps: int, at: str | None) -> NDArray[n
             advice="let some targets count",
         )
     return mask
+
+
+def _classes_from_one(head: Head, targets: Array) -> bool:
+    """Return whether targets are the classes of a head counted from 1, as MATLAB and R count."""
+    whole = bool(np.isfinite(targets).all() and (targets == np.floor(targets)).all())
+    return head.loss == "cross_entropy" and whole and targets.min() == 1 and targets.max() == head.size
 
 
 def _first_unknown(head: Head, targets: Array) -> tuple[int, int, float, str] | None:

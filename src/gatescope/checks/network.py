@@ -19,11 +19,11 @@ from gatescope.checks.arrays import (
 from gatescope.checks.dtypes import FLOATS
 from gatescope.checks.numbers import check_flag, check_result
 from gatescope.datatypes import Array, Batch, Params, Trace
-from gatescope.datatypes.batch import if_batch_first
+from gatescope.datatypes.batch import batch_first_question, if_batch_first
 from gatescope.datatypes.params import WEIGHT_NAMES
 from gatescope.datatypes.stack import Stack
 from gatescope.datatypes.training_run import TrainingRun
-from gatescope.errors import DeviceError, DtypeError, ShapeError, ValueRangeError
+from gatescope.errors import DeviceError, DtypeError, ShapeError, ValueRangeError, warn_input
 
 
 def check_stack(stack: Any, name: str = "stack") -> Stack:
@@ -147,6 +147,12 @@ def time_major(inputs: Any, params: Params) -> Any:
             "batch_first=True) to give (B, T, I)",
         )
     return inputs.swapaxes(0, 1)
+
+
+def warn_if_batch_first(name: str, steps: int, batch: int, lengths: Any) -> None:
+    """Ask whether inputs of fewer steps than sequences are (B, T, I); `lengths` say that they are not."""
+    if lengths is None and steps < batch:
+        warn_input(batch_first_question(name, steps, batch))
 
 
 def check_input_axes(name: str, array: Any, input_size: int) -> tuple[int, int, int]:

@@ -79,6 +79,7 @@ def compare(
     check_outputs("out", out, names, inputs=series.inputs, weights=weights)
 
     note(notes)
+    echo(inputs.reading)
     comparison = run_comparison(
         {label: chosen.params for label, chosen in by_label.items()},
         {label: chosen.fed(label, inputs, threads).values for label, chosen in by_label.items()},
@@ -88,8 +89,11 @@ def compare(
         threads=threads,
         progress=on_terminal(),
     )
+    measured = (dataclasses.replace(cell, trace=inputs.kept_with(cell.trace)) for cell in comparison)
+    comparison = dataclasses.replace(inputs.kept_with(comparison), cells=tuple(measured))
     arguments = {
         **dataclasses.asdict(network),
+        **dataclasses.asdict(series),
         "hidden_size": (network.hidden_size or DEFAULT_UNITS) if fresh else None,
         "init": (network.init or DEFAULT_INIT) if fresh else None,
         "layer": (network.layer or 0) if weights else None,

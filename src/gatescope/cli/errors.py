@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
+from typing import Any
 
-from gatescope.errors import GatescopeError
+import typer
+
+from gatescope.errors import GatescopeError, InputWarning
 
 _NAME = re.compile(r"\w*")
 
@@ -44,3 +48,21 @@ def naming(**names: str) -> Iterator[None]:
         yield
     except GatescopeError as error:
         raise error.restated(error.text(lambda argument: option_name(argument, names))) from error
+
+
+@contextmanager
+def input_warnings_as_notes() -> Iterator[None]:
+    """Print each `InputWarning` that is issued inside once, as a line on stderr, and all other warnings as ever."""
+    with warnings.catch_warnings():
+        show, texts = warnings.showwarning, set()
+
+        def showwarning(text: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+            if not issubclass(category, InputWarning):
+                show(text, category, *where, **more)
+            elif str(text) not in texts:
+                texts.add(str(text))
+                typer.echo(f"note: {text}", err=True)
+
+        warnings.simplefilter("always", InputWarning)
+        warnings.showwarning = showwarning
+        yield

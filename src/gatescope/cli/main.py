@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 from gatescope._version import __version__
 from gatescope.cli.compare import compare
 from gatescope.cli.devices import devices
-from gatescope.cli.errors import NO_MEMORY, message
+from gatescope.cli.errors import NO_MEMORY, input_warnings_as_notes, message
 from gatescope.cli.experiment import experiments
 from gatescope.cli.measure.group import measurements
 from gatescope.cli.options import INTERRUPTED
@@ -30,7 +30,8 @@ class _Group(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with input_warnings_as_notes():
+                return super().invoke(ctx)
         except GatescopeError as error:
             text = message(error)
         except MemoryError:

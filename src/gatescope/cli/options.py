@@ -60,9 +60,26 @@ class InputOptions:
 
     inputs: Path | None = option(
         None,
-        "Input series: npy, npz or csv of shape (T,), (T, I) or (T, B, I); an npz may hold lengths (B,) "
-        "beside its inputs.  Default: the Santa Fe laser series.",
+        "Input series: npy or npz of shape (T,), (T, I) or (T, B, I), or a table whose rows are steps, as csv, other "
+        "text or parquet; an npz may hold lengths (B,) beside its inputs.  Default: the Santa Fe laser series.",
         metavar="FILE",
+    )
+    columns: str | None = option(
+        None,
+        "Columns of a table that are the inputs, by their names or numbers from 1, with commas between them.  "
+        "Default: all but dates, times and an index.",
+        metavar="NAME,..",
+    )
+    skip_columns: str | None = option(
+        None,
+        "Columns of a table to leave out, as well as dates, times and an index.  Default: no others.",
+        metavar="NAME,..",
+    )
+    batch_first: bool = option(False, "Read the file as (B, T, I).", "--batch-first")
+    standardize: bool = option(
+        False,
+        "Subtract each input's mean and divide by its standard deviation; both are kept with the result.",
+        "--standardize",
     )
     steps: int | None = option(
         None, "Use only the first steps of the series.  Default: all.", metavar="STEPS"

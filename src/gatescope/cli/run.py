@@ -49,6 +49,7 @@ def run(
     check_folder(out.parent, [out.name])
     clamped = parse_clamp(clamp)
     note(notes)
+    echo(inputs.reading)
     inputs = chosen.fed(label, inputs, threads)
     with working(f"running {label} over {counted(len(inputs.values), 'step')}"):
         trace = run_cell(
@@ -59,6 +60,7 @@ def run(
             threads=threads,
             clamp=clamped,
         )
+        trace = inputs.kept_with(trace)
     with working(f"writing {out}"):
         trace.save(out)
     steps, batch = trace.inputs.shape[:2]

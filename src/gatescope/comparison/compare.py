@@ -99,6 +99,7 @@ def compare(
                 seed=seed,
                 device=device,
                 threads=threads if device == "cpu" else None,
+                scale=False,
             ) as problem:
                 cells.append(_measure(label, problem, thresholds, repeats, _Stages(bar, label)))
         bar.set_description("measured")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -12,7 +13,7 @@ import numpy as np
 from gatescope.checks.arrays import Array
 from gatescope.checks.numbers import check_count, check_number, check_type, set_checked
 from gatescope.datatypes.result import Result
-from gatescope.errors import ShapeError, UnknownNameError, ValueRangeError
+from gatescope.errors import ShapeError, UnknownNameError, ValueRangeError, warn_input
 from gatescope.reporting.table import Table
 from gatescope.reporting.text import counted
 
@@ -90,6 +91,8 @@ class Batch(Result):
     ------
     DtypeError
         If an array is none, but a list, for instance.
+    InputWarning
+        If there are fewer steps than sequences, and neither `lengths` nor targets (B, C) say which axis is which.
     ShapeError
         If `inputs` or `targets` has another number of axes, or T = B and nothing says whether `targets` are (T, B)
         without their last axis or (B, C).
@@ -134,6 +137,11 @@ class Batch(Result):
         heads = check_heads(self.heads) if self.heads not in ((), []) else ()
         _check_meaning(self.targets.shape, steps, sequences, heads)
         set_checked(self, heads=heads or (Head("y", int(self.targets.shape[-1])),))
+        # Who makes tasks knows which axis is which, and targets (B, C) and lengths (B,) tell; __init__ is between.
+        maker = sys._getframe(2).f_globals.get("__name__", "")
+        unsure = steps < sequences and optional["lengths"] is None and self.targets.ndim == 3
+        if unsure and not maker.startswith("gatescope."):
+            warn_input(batch_first_question("inputs", steps, sequences))
         if optional["mask"] is None:
             set_checked(self, mask=np.ones((steps, sequences), np.bool_))
         if optional["lengths"] is None:
@@ -165,6 +173,14 @@ def check_loss(name: str, loss: Any) -> str:
     meant = f" (did you mean {near[0]!r}?)" if near else ""
     raise UnknownNameError(
         "is not known", argument=name, seen=loss, advice=f"choose one of {', '.join(LOSSES)}{meant}"
+    )
+
+
+def batch_first_question(name: str, steps: int, sequences: int) -> str:
+    """Return what to ask of inputs that have fewer steps than sequences."""
+    return (
+        f"{name} (T, B, I) have T = {counted(steps, 'step')} of B = {counted(sequences, 'sequence')}; if they are "
+        f"(B, T, I), give {name}.swapaxes(0, 1), and if not, lengths= says so"
     )
 
 

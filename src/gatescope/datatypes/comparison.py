@@ -13,10 +13,10 @@ from gatescope.checks.numbers import check_choice
 from gatescope.datatypes.gradient_flow import GradientFlow
 from gatescope.datatypes.params import Params
 from gatescope.datatypes.result import Result
-from gatescope.datatypes.saturation import Saturation
+from gatescope.datatypes.saturation import Saturation, saturating_inputs, saturating_text
 from gatescope.datatypes.trace import Trace
 from gatescope.reporting.table import Table
-from gatescope.reporting.text import counted
+from gatescope.reporting.text import counted, listing
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -167,12 +167,22 @@ class Comparison(Result):
     def summary(self) -> str:
         """Return the extent of the series, how the times were taken, and when a gate counts as saturated."""
         first = self.cells[0]
-        return (
+        text = (
             f"{self._title()}\nns per step: median of {counted(first.timing_runs, 'run')} {self.timed_on()}; "
             f"saturated: below {first.saturation.left:g} or above {first.saturation.right:g}\n"
             "steps to half: from which lag on half of the gradient is gone; asymptotic half-life: ln 2 / decay rate of "
             "its tail" + "".join(f"\n{cell.label}: no single rate: {why}" for cell, why in self._no_rates())
         )
+        warning = self.scale_warning()
+        return f"{text}\n{warning}" if warning else text
+
+    def scale_warning(self) -> str:
+        """Return what to do about inputs that saturate the gates of one of the cells, empty if they do not."""
+        saturating = {cell.label: saturating_inputs(cell.trace) for cell in self.cells}
+        texts = [f"{label}: {saturating_text(numbers)}" for label, numbers in saturating.items() if numbers]
+        others = [label for label, numbers in saturating.items() if numbers][1:]
+        more = f" So they do in {listing(others)}." if others else ""
+        return texts[0] + more if texts else ""
 
     def _no_rates(self) -> Iterator[tuple[CellMeasurements, str]]:
         """Yield the cells whose gradient has no single rate, and why."""

@@ -20,6 +20,7 @@ from gatescope.datatypes.half_life import HalfLife
 from gatescope.datatypes.lyapunov_spectrum import LyapunovSpectrum
 from gatescope.datatypes.params import Params
 from gatescope.datatypes.result import Result
+from gatescope.datatypes.saturation import saturating_text
 from gatescope.errors import ValueRangeError
 from gatescope.reporting.table import Table
 from gatescope.reporting.text import listing, number, percent, steps, with_error
@@ -318,6 +319,10 @@ class Diagnosis(Result):
     def _suggestion_sentences(self) -> Iterator[str]:
         """Yield what to change, and what was measured with it."""
         n, goal = self.numbers, f"a half-life of {steps(self.target_half_life)}"
+        if "inputs_saturated" in n:
+            yield saturating_text(n)
+            if self.verdict == "near-critical":
+                return
         if self.verdict == "undecided":
             yield f"Whether anything is to be changed for {goal} cannot be told from these steps: give more of them."
             return

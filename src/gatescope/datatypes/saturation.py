@@ -11,11 +11,15 @@ import numpy as np
 
 from gatescope.checks.arrays import Array
 from gatescope.datatypes.result import Result, index_of
+from gatescope.datatypes.trace import Trace
 from gatescope.reporting.table import Table
-from gatescope.reporting.text import counted, percent
+from gatescope.reporting.text import counted, number, percent
 
 SHUT, OPEN = 0.1, 0.9  # a gate is shut below, and open above
 _OFTEN = 0.9  # fraction of the steps
+_LARGE = 5.0  # root mean square of an input from which it may saturate gates by itself
+_MANY = 0.25  # fraction of the gate values
+_PIECE = 1 << 16  # steps at a time
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -82,3 +86,68 @@ class Saturation(Result):
     def summary(self) -> str:
         """Return what the table is of, and the fraction of all values that are saturated."""
         return f"{self.table().title}\n{percent(self.saturated())} of all gate values are saturated"
+
+
+def is_large(inputs: Array) -> bool:
+    """Return whether one of the inputs (T, B, I) is of a size that can saturate gates by itself."""
+    return bool((_moments(inputs)[1] > _LARGE).any())
+
+
+def saturating_inputs(trace: Trace) -> dict[str, float]:
+    """Return numbers of inputs that saturate the gates of a run, none where they do not.
+
+    A cell without gates in (0, 1) is judged by its output, if that stays in (-1, 1), as 2 s - 1 of a gate s.
+
+    Returns
+    -------
+    dict
+        ``inputs_mean`` and ``inputs_deviation`` of the largest input, and ``inputs_saturated``, the fraction of the
+        gate values that are below 0.1 or above 0.9.
+    """
+    mean, size = _moments(trace.inputs, trace.mask)
+    largest = int(np.argmax(size))
+    if not size[largest] > _LARGE:
+        return {}
+    counts, total = 0, 0
+    names = trace.sigmoid_names
+    for begin in range(0, len(trace.mask), _PIECE):
+        inside = trace.mask[begin : begin + _PIECE]
+        if names:
+            values = [trace.gate(name)[begin : begin + _PIECE][inside] for name in names]
+        else:
+            values = [(1 + trace.outputs[begin : begin + _PIECE][inside]) / 2]
+        if not names and not ((values[0] >= 0) & (values[0] <= 1)).all():
+            return {}
+        counts += sum(int(np.count_nonzero((part < SHUT) | (part > OPEN))) for part in values)
+        total += sum(part.size for part in values)
+    if not total or counts / total <= _MANY:
+        return {}
+    deviation = float(np.sqrt(max(0.0, size[largest] ** 2 - mean[largest] ** 2)))
+    return {
+        "inputs_mean": float(mean[largest]),
+        "inputs_deviation": deviation,
+        "inputs_saturated": counts / total,
+    }
+
+
+def saturating_text(numbers: Mapping[str, float]) -> str:
+    """Return the sentence about what `saturating_inputs` returned, with the cure."""
+    return (
+        f"The inputs saturate the gates: {percent(numbers['inputs_saturated'])} of the gate values are below {SHUT:g} "
+        f"or above {OPEN:g}, with inputs of mean {number(numbers['inputs_mean'])} and standard deviation "
+        f"{number(numbers['inputs_deviation'])}, so that the numbers are those of a saturated cell; standardize the "
+        "inputs, (x - mean) / sd, or give --standardize on the command line."
+    )
+
+
+def _moments(inputs: Array, mask: Array | None = None) -> tuple[Array, Array]:
+    """Return mean and root mean square of each input (T, B, I), over the steps where `mask` is True."""
+    total, squares, count = 0.0, 0.0, 0
+    for begin in range(0, len(inputs), _PIECE):
+        piece = inputs[begin : begin + _PIECE]
+        rows = piece.reshape(-1, piece.shape[-1]) if mask is None else piece[mask[begin : begin + _PIECE]]
+        rows = np.asarray(rows, np.float64)
+        with np.errstate(over="ignore"):
+            total, squares = total + rows.sum(axis=0), squares + (rows * rows).sum(axis=0)
+        count += len(rows)
+    return np.asarray(total) / max(count, 1), np.sqrt(np.asarray(squares) / max(count, 1))

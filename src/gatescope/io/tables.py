@@ -1,38 +1,85 @@
-"""Input series from ``.npy``, ``.npz`` and text files."""
+"""Input series from arrays in ``.npy`` and ``.npz``, and from tables in text and parquet."""
 
 from __future__ import annotations
 
-import math
 import os
-import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from gatescope.checks.arrays import REAL_KINDS, Array
 from gatescope.checks.dtypes import float_dtype
-from gatescope.errors import FileFormatError
-from gatescope.storage.atomic import open_file
+from gatescope.checks.numbers import check_flag
+from gatescope.errors import FileFormatError, ShapeError, ValueRangeError, warn_input
+from gatescope.io.columns import check_names, choose, shown
+from gatescope.io.parquet import read_parquet
+from gatescope.io.text_tables import Table, read_text
+from gatescope.reporting.text import listing
 from gatescope.storage.npz import read_npy, read_npz
 
 _TEXT_SUFFIXES = (".csv", ".txt", ".tsv", ".dat")
-_SHOWN = 40  # as many characters of a bad cell as an error message shows
+_PARQUET_SUFFIXES = (".parquet", ".pq")
+_SHOWN = 12  # names in a note
 
 
-def read_series(path: str | os.PathLike[str], *, dtype: DTypeLike = "float32") -> Array:
+class Reading(NamedTuple):
+    """A series, and how it was read.
+
+    Attributes
+    ----------
+    values : (T, B, I)
+    names : tuple of str
+        Of the inputs; empty where the file has none.
+    left_out : tuple of str
+        Columns that are no inputs, with the reason.
+    notes : tuple of str
+        What else was taken for granted.
+    """
+
+    values: Array
+    names: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def text(self) -> str:
+        """Return names, what was left out and what was taken for granted, in one line; empty if there is nothing."""
+        parts = [listing(map(shown, self.names), most=_SHOWN)] if any(self.names) else []
+        if self.left_out:
+            parts.append(f"left out: {listing(self.left_out, most=_SHOWN)}")
+        return "; ".join([*parts, *self.notes])
+
+
+def read_series(
+    path: str | os.PathLike[str],
+    *,
+    dtype: DTypeLike = "float32",
+    columns: str | int | Sequence[str | int] | None = None,
+    skip_columns: str | int | Sequence[str | int] | None = None,
+    batch_first: bool = False,
+) -> Array:
     r"""Read the inputs of a run, (T, B, I), from a file.
+
+    Rows of a table are steps, its columns inputs.  Text is UTF-8, its separator a comma, semicolon, tab, bar or white
+    space; lines that begin with ``#`` and names of columns may come first, numbers as pandas writes them among these.
+    Quotes, marks between thousands and decimal commas are read where they have one meaning, and refused elsewhere.
+    Columns that are no inputs are left out, with an `InputWarning` that names them: dates and times, an index (a first
+    column that goes up by 1, or one without a name), and columns with nothing in them.
 
     Parameters
     ----------
     path : str or path-like
-        ``.npy``; ``.npz`` with one array, or one named ``inputs``; or UTF-8 text (``.csv``, ``.txt``,
-        ``.tsv``, ``.dat``) whose rows are steps and whose columns are inputs, separated by commas,
-        semicolons, tabs or white space.  Text may begin with lines that start with ``#`` and with one line of
-        column names.
+        ``.npy``; ``.npz`` with one array, or one named ``inputs``; text (``.csv``, ``.txt``, ``.tsv``, ``.dat``); or
+        ``.parquet`` (``.pq``), if pyarrow is installed.
     dtype : {"float32", "float64"}
+    columns : str, int, or a sequence of these; optional
+        Columns of a table that are the inputs, by their names or their numbers from 1, in this order.
+    skip_columns : str, int, or a sequence of these; optional
+        Columns of a table that are left out, as well as those above.
+    batch_first : bool
+        The file has (B, T, I).
 
     Returns
     -------
@@ -45,28 +92,107 @@ def read_series(path: str | os.PathLike[str], *, dtype: DTypeLike = "float32") -
         If the file is missing, damaged or of another kind; if it holds text where a number should be, rows of
         different length, empty cells, NaN or infinite numbers, or nothing.  It names the line and the column,
         or the index.
+    UnknownNameError
+        If there is no such column.
+    ValueRangeError
+        If columns are named of a file that is no table, or both `columns` and `skip_columns` are given.
+    ShapeError
+        If `batch_first` is given, and the file has no (B, T, I).
+    MissingPackageError
+        For a parquet file without pyarrow.
 
     Examples
     --------
     >>> import tempfile, pathlib, gatescope as gs
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "prices.csv"
-    >>> _ = path.write_text("open,close\n1.0,2.0\n2.0,1.5\n1.5,1.75\n")
-    >>> gs.read_series(path).shape
-    (3, 1, 2)
+    >>> _ = path.write_text("date,open,close\n2020-01-01,1.0,2.0\n2020-01-02,2.0,1.5\n2020-01-03,1.5,1.75\n")
+    >>> gs.read_series(path, skip_columns="date").shape, gs.read_series(path, columns=["close"]).ravel().tolist()
+    ((3, 1, 2), [2.0, 1.5, 1.75])
     """
+    reading = read(path, dtype=dtype, columns=columns, skip_columns=skip_columns, batch_first=batch_first)
+    parts = [f"left out: {listing(reading.left_out, most=_SHOWN)}"] if reading.left_out else []
+    parts += reading.notes
+    if parts:
+        take = "; name the inputs with columns= to take others" if reading.left_out else ""
+        warn_input(f"{str(path)!r}: {'; '.join(parts)}{take}")
+    return reading.values
+
+
+def read(
+    path: str | os.PathLike[str],
+    *,
+    dtype: DTypeLike = "float32",
+    columns: Any = None,
+    skip_columns: Any = None,
+    batch_first: Any = False,
+) -> Reading:
+    """Read a series as `read_series` does, and say how, without a warning."""
     precision = float_dtype(dtype)
+    chosen, skipped = check_names("columns", columns), check_names("skip_columns", skip_columns)
+    if chosen is not None and skipped is not None:
+        raise ValueRangeError(
+            "is given with `columns`, which leaves out all others",
+            argument="skip_columns",
+            seen=skip_columns,
+            advice="give one of the two",
+        )
+    batch_first = check_flag("batch_first", batch_first)
     suffix = Path(os.fspath(path)).suffix.lower()
+    if suffix in (*_TEXT_SUFFIXES, *_PARQUET_SUFFIXES):
+        table = (read_text if suffix in _TEXT_SUFFIXES else read_parquet)(path, chosen, skipped)
+        if batch_first:
+            raise _no_batch(path, table.values.shape)
+        return _of_table(table, precision, path, chosen, skipped)
     if suffix == ".npy":
         values = read_npy(path)
     elif suffix == ".npz":
         values = _only_array(read_npz(path), path)
-    elif suffix in _TEXT_SUFFIXES:
-        values = _read_text(path)
     else:
-        raise FileFormatError(
-            f"ends in {suffix!r}; inputs are read from .npy, .npz, {', '.join(_TEXT_SUFFIXES)}", seen=path
-        )
-    return _as_inputs(values, precision, path)
+        known = ", ".join((".npy", ".npz", *_TEXT_SUFFIXES, _PARQUET_SUFFIXES[0]))
+        raise FileFormatError(f"ends in {suffix!r}; inputs are read from {known}", seen=path)
+    for name, value in (("columns", columns), ("skip_columns", skip_columns)):
+        if value is not None:
+            raise ValueRangeError(
+                f"is for tables, and {str(path)!r} holds an array",
+                argument=name,
+                seen=value,
+                advice="leave it out",
+            )
+    if batch_first:
+        if values.ndim != 3:
+            raise _no_batch(path, values.shape)
+        values = values.swapaxes(0, 1)
+    return Reading(_as_inputs(values, precision, path))
+
+
+def _no_batch(path: str | os.PathLike[str], shape: tuple[int, ...]) -> ShapeError:
+    return ShapeError(
+        f"`batch_first` is for files of (B, T, I), and {str(path)!r} has the shape {shape}",
+        advice="leave it out",
+    )
+
+
+def _of_table(
+    table: Table,
+    dtype: np.dtype[Any],
+    path: str | os.PathLike[str],
+    columns: Sequence[str | int] | None,
+    skip: Sequence[str | int] | None,
+) -> Reading:
+    """Return the columns of a table that are inputs, and which they are."""
+    chosen = choose(table.names, table.values, table.kinds, path, columns=columns, skip=skip)
+    for k in chosen.inputs:
+        if table.kinds[k] != "numbers":
+            raise FileFormatError(
+                f"holds no numbers in the column {table.names[k] if table.names else k + 1!r}",
+                seen=path,
+                advice="name another one with `columns`",
+            )
+    inputs = list(chosen.inputs)
+    names = tuple(table.names[k] for k in inputs) if any(table.names) else ()
+    whole = inputs == list(range(table.values.shape[1]))
+    values = table.values if whole else table.values[:, inputs]
+    return Reading(_as_inputs(values, dtype, path), names, chosen.left_out, table.notes)
 
 
 def _only_array(arrays: dict[str, Array], path: str | os.PathLike[str]) -> Array:
@@ -106,103 +232,3 @@ def _as_inputs(values: Array, dtype: np.dtype[Any], path: str | os.PathLike[str]
     if inputs.ndim < 3:
         inputs = inputs.reshape(len(inputs), 1, -1)
     return inputs
-
-
-def _read_text(path: str | os.PathLike[str]) -> Array:
-    """Read a table as (T, I) float64."""
-    name = str(path)
-    with open_file(path) as (stream, _):
-        try:
-            table = _parse(stream, name)
-        except UnicodeDecodeError as error:
-            raise FileFormatError(
-                f"is not UTF-8 text ({error.reason})", seen=name, advice="save it as UTF-8"
-            ) from error
-        except ValueError as error:
-            _explain(stream, name, error)
-        if not np.isfinite(table).all():
-            _explain(stream, name, ValueError("a number is not finite"))
-    return table
-
-
-def _parse(stream: IO[bytes], name: str) -> Array:
-    lines = _data_lines(stream, name)
-    first = next(lines, None)
-    if first is None:
-        raise FileFormatError("holds no numbers; inputs need one step at least", seen=name)
-    delimiter = _delimiter(first[1])
-
-    def rows() -> Iterator[str]:
-        yield first[1]
-        previous = first[0]
-        for number, line in lines:
-            if number != previous + 1:  # loadtxt would skip it, and a step would be lost
-                raise ValueError("an empty line")
-            previous = number
-            yield line
-
-    return np.loadtxt(rows(), dtype=np.float64, delimiter=delimiter, comments=None, ndmin=2)
-
-
-def _data_lines(stream: IO[bytes], name: str) -> Iterator[tuple[int, str]]:
-    """Yield numbers and text of the lines that are not empty, after the comments and the column names."""
-    stream.seek(0)
-    started = False
-    for number, raw in enumerate(stream, start=1):
-        line = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip(" \r\n")
-        if not line.strip() or (not started and line.startswith("#")):
-            continue
-        if "\r" in line:  # it would pass for white space, and rows for columns
-            raise FileFormatError(
-                f"{name!r}, line {number} has bare carriage returns", advice="end lines with newlines"
-            )
-        if not started:
-            started = True
-            if not any(map(_is_number, re.split(r"[;,\s]+", line))):
-                continue  # names of columns
-        yield number, line
-
-
-def _delimiter(line: str) -> str | None:
-    return next((mark for mark in ";,\t" if mark in line), None)
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _explain(stream: IO[bytes], name: str, error: ValueError) -> NoReturn:
-    """Find the line and column that made the fast reader give up."""
-    delimiter, width, previous = None, 0, 0
-    for number, line in _data_lines(stream, name):
-        if not width:
-            delimiter = _delimiter(line)
-        elif number != previous + 1:
-            raise FileFormatError(f"{name!r}, line {previous + 1} is empty", advice="remove or fill it")
-        cells = line.split(delimiter)
-        width = width or len(cells)
-        previous = number
-        for column, cell in enumerate(cells, start=1):
-            _check_cell(cell.strip(), f"{name!r}, line {number}, column {column}")
-        if len(cells) != width:
-            raise FileFormatError(
-                f"{name!r}, line {number} has {len(cells)} columns and the lines before it have {width}",
-                advice="give each step the same number",
-            )
-    raise FileFormatError(f"is not a readable table of numbers ({error})", seen=name) from error
-
-
-def _check_cell(cell: str, where: str) -> None:
-    shown = repr(cell if len(cell) <= _SHOWN else cell[:_SHOWN] + "...")
-    if not cell:
-        raise FileFormatError(f"{where}: the cell is empty", advice="fill it")
-    if not _is_number(cell):
-        decimal = re.fullmatch(r"[-+]?\d+,\d+", cell)
-        advice = "write decimals with a point" if decimal else "give a number"
-        raise FileFormatError(f"{where}: {shown} is not a number", advice=advice)
-    if not math.isfinite(float(cell)):
-        raise FileFormatError(f"{where}: {shown} is not finite", advice="remove or fill it")

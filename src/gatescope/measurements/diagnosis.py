@@ -13,6 +13,7 @@ from gatescope.datatypes import Array, GradientFlow, Params, Trace
 from gatescope.datatypes.diagnosis import QUANTILES, Diagnosis, changed, key, nearest
 from gatescope.datatypes.gradient_paths import GradientPaths
 from gatescope.datatypes.half_life import HalfLife, half_life_of
+from gatescope.datatypes.saturation import saturating_inputs
 from gatescope.errors import ShapeError, ValueRangeError
 from gatescope.measurements import gradient_flow, gradient_paths, half_life, lyapunov_spectrum
 from gatescope.measurements.counterfactuals import (
@@ -128,7 +129,15 @@ def diagnose(
         check_count("window", window, least=_LEAST)
     start = RANDOM if initial_state is None else initial_state
     with prepare(
-        params, inputs, lengths, start, clamp, seed=seed, threads=threads, progress=progress
+        params,
+        inputs,
+        lengths,
+        start,
+        clamp,
+        seed=seed,
+        threads=threads,
+        progress=progress,
+        scale=False,
     ) as problem:
         return measure(problem, target_half_life, window)
 
@@ -226,6 +235,7 @@ class _Model:
         self._lives(life, "")
         flow, paths = self._flow(exponent), self._paths(exponent)
         trace = self._trace_of_end()
+        self._put(**saturating_inputs(trace))
         verdict = self._verdict(exponent, error, bound, trace)
         statistics, means = self._gates(trace)
         counterfactuals = Counterfactuals(problem, self.transient, self.done)

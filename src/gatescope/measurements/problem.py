@@ -20,10 +20,16 @@ from numpy.typing import DTypeLike
 from tqdm.auto import tqdm
 
 from gatescope.cells.registry import Cell
-from gatescope.checks.network import check_initial_state, check_lengths, check_params
+from gatescope.checks.network import (
+    check_initial_state,
+    check_lengths,
+    check_params,
+    warn_if_batch_first,
+)
 from gatescope.checks.numbers import check_count, check_flag
 from gatescope.datatypes import Array, Params, Trace
-from gatescope.errors import UnknownNameError, ValueRangeError
+from gatescope.datatypes.saturation import is_large, saturating_inputs, saturating_text
+from gatescope.errors import UnknownNameError, ValueRangeError, warn_input
 from gatescope.kernels.device import Device, device_for, device_of, threads_for
 from gatescope.recurrence.clamping import apply_clamp, clamp_values
 from gatescope.recurrence.initialization import random_state
@@ -41,6 +47,7 @@ NUMPY_ERRORS: dict[str, Any] = {
     "under": "ignore",
     "invalid": "warn",
 }  # its defaults
+_LOOKED_AT, _LOOKED_STEPS = 4, 500  # sequences, and their last steps, in which saturated gates are looked for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,6 +232,7 @@ def prepare(
     resume: str | os.PathLike[str] | None = None,
     dtype: DTypeLike | None = None,
     check: Callable[[Cell, Params], object] | None = None,
+    scale: bool = True,
 ) -> Iterator[Problem]:
     """Check the arguments that measurements share, and open the series for as long as the block runs.
 
@@ -236,6 +244,8 @@ def prepare(
         What is computed in; default: that of the weights.
     check : callable, optional
         Refuses what is wrong with the measurement's own arguments, before the inputs are opened or read.
+    scale : bool
+        Warn of inputs that saturate the gates; False for a measurement whose result says so itself.
 
     Yields
     ------
@@ -266,6 +276,8 @@ def prepare(
     with np.errstate(**NUMPY_ERRORS), open_series(inputs, params) as series:
         state = _first_state(initial_state, cell, params, series.batch, seed)
         sizes = check_lengths(lengths, series.steps, series.batch)
+        if not params.batch_first:
+            warn_if_batch_first("inputs", series.steps, series.batch, lengths)
         if not sizes.all():
             raise ValueRangeError(
                 "is 0", argument=f"lengths[{int(np.argmin(sizes))}]", advice="leave that sequence out"
@@ -290,6 +302,8 @@ def prepare(
             progress=check_flag("progress", progress),
             resume=resume,
         )
+        if scale:
+            warn_if_saturating(problem)
         try:
             yield problem
         except NotFiniteError as error:
@@ -316,6 +330,17 @@ def _first_state(initial_state: Any, cell: Cell, params: Params, batch: int, see
     if state is None:
         state = np.zeros((batch, len(cell.states), params.hidden_size), params.dtype)
     return state
+
+
+def warn_if_saturating(problem: Problem) -> None:
+    """Warn of inputs so large that they saturate the gates, by the last steps of a few sequences."""
+    end = int(problem.lengths.min())
+    rows, begin = np.arange(min(_LOOKED_AT, problem.batch)), max(0, end - _LOOKED_STEPS)
+    part = problem.part(rows, begin, end)
+    if is_large(part.series.read(0, part.steps)):
+        numbers = saturating_inputs(part.trace())
+        if numbers:
+            warn_input(saturating_text(numbers))
 
 
 def by_length(

@@ -9,7 +9,7 @@ from gatescope.cells.ranges import gate_ranges
 from gatescope.cells.registry import Cell
 from gatescope.checks.arrays import check_host, on_device
 from gatescope.checks.memory import check_memory
-from gatescope.checks.network import check_lengths, check_params, check_trace
+from gatescope.checks.network import check_lengths, check_params, check_trace, warn_if_batch_first
 from gatescope.datatypes import Array, Gradients, Params, Trace
 from gatescope.datatypes.params import WEIGHT_NAMES
 from gatescope.datatypes.trace import states_as_given, turned
@@ -104,6 +104,8 @@ def run(
         _check_fits(cell, params, steps, batch)
     first_state = computer.take_state("initial_state", initial_state, batch)
     sizes = check_lengths(check_host("lengths", lengths), steps, batch)
+    if not params.batch_first:
+        warn_if_batch_first("inputs", steps, batch, lengths)
     sources = run_provenance(device, params, values, **_fast(fast))
     if params.reverse:
         _check_turnable("inputs", x)

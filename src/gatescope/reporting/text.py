@@ -93,6 +93,19 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
+def extent(shape: tuple[int, ...]) -> str:
+    """Return the sizes of inputs (T, B, I), with their letters.
+
+    Examples
+    --------
+    >>> from gatescope.reporting.text import extent
+    >>> extent((10093, 1, 1))
+    'T = 10,093 steps, B = 1 sequence, I = 1 input'
+    """
+    sizes = zip("TBI", shape, ("step", "sequence", "input"), strict=True)
+    return ", ".join(f"{letter} = {counted(size, noun)}" for letter, size, noun in sizes)
+
+
 def steps(value: Any) -> str:
     """Return a duration in steps, which need not be whole.
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from gatescope.checks.batch import check_task
+from gatescope.checks.network import warn_if_batch_first
 from gatescope.checks.numbers import check_count
 from gatescope.datatypes import Array, Batch, Head
 from gatescope.datatypes.batch import check_loss
@@ -86,7 +87,7 @@ def own(
         If an array does not hold numbers.
     ValueRangeError
         If a number that counts is NaN, infinite or nothing that the loss knows, no target counts, a length is not in
-        1..T, or nothing is in the split.
+        1..T, or nothing is in the split; or if classes are 1..K, as MATLAB and R count, and `classes` is not given.
 
     Examples
     --------
@@ -109,6 +110,8 @@ def own(
             )
     arrays = _read(path)
     inputs, targets, mask, lengths = _checked(arrays, np.dtype(dtype), loss, classes or _MOST_CLASSES, path)
+    if loss == "cross_entropy" and classes is None:
+        _refuse_classes_from_one(targets[mask if targets.ndim == 3 else mask.any(axis=0)], path)
     if loss == "cross_entropy":
         head = Head("class", classes or max(int(targets.max()) + 1, 2), loss)
     else:
@@ -123,6 +126,8 @@ def own(
             seen=split,
             advice="hold back another fraction",
         )
+    if targets.ndim == 3:  # one a sequence, they say which axis is which
+        warn_if_batch_first("inputs", len(mask), arrays["inputs"].shape[1], arrays.get("lengths"))
     with open_file(path) as (stream, _):
         digest = hashlib.sha256(stream.read()).hexdigest()
     return Batch(
@@ -184,6 +189,17 @@ def _checked(
     if whole.targets.ndim == 2:  # one a sequence
         targets = targets[lengths - 1, np.arange(len(lengths))]
     return inputs, targets, mask, lengths
+
+
+def _refuse_classes_from_one(targets: Array, path: str | os.PathLike[str]) -> None:
+    """Ask about classes 1..K, all of which occur: a class 0 that never occurs is more often a mistake than meant."""
+    classes = np.unique(targets)
+    if classes[0] == 1 and classes.size == classes[-1]:
+        count = classes.size
+        raise ValueRangeError(
+            f"{str(path)!r}: targets are 1 to {count}, but classes begin at 0",
+            advice=f"store targets - 1, or give `classes`={count + 1} if a class 0 is meant that never occurs",
+        )
 
 
 def _chosen(count: int, split: str, valid: float, test: float) -> NDArray[np.int64]:

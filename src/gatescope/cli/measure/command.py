@@ -164,6 +164,8 @@ class Plan:
         self._check_files(values["out"], values.get("resume"), read)
         self._of_module("check", lambda _: None)(job)
         note(notes)
+        if job.series is not None:
+            echo(job.series.reading)
         if job.network is not None and job.series is not None:
             series = job.network.fed(job.label, job.series, values.get("threads"))
             job = dataclasses.replace(job, series=series)
@@ -239,6 +241,8 @@ class Plan:
         from gatescope import plotting
 
         with working(f"writing into {out}"):
+            if job.series is not None:
+                result = job.series.kept_with(result)
             files = [out / f"{self.row.stem}.npz"]
             result.save(files[0])
             with plotting.style():

@@ -174,6 +174,7 @@ def _finish(
 ) -> None:
     from gatescope.cli.train.table import progress_rows, test_rows
     from gatescope.reporting.table import Table
+    from gatescope.reporting.text import extent
 
     rows = progress_rows(run, chosen, at)
     if chosen.test is not None:
@@ -191,6 +192,7 @@ def _finish(
         run.save(out)
         if plot is not None and run.history.epoch.size:
             files.append(_draw(run, chosen, plot))
+    echo(f"{chosen.source}: {extent(chosen.example.inputs.shape)}, to train on")
     model = " + ".join(f"{layer.cell} {layer.hidden_size}" for layer in run.model.layers)
     print_table(Table(("", ""), rows, f"{model} on {chosen.source}"))
     if plot is not None and not run.history.epoch.size:

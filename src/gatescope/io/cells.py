@@ -1,0 +1,93 @@
+"""What the cells of a text table are: numbers as programs of several countries write them, dates, missing values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+_EXPONENT = r"(?:[eE][-+]?\d+)?"
+_PLAIN = re.compile(rf"[-+]?(?:\d+\.?\d*|\.\d+){_EXPONENT}")
+_WITH_POINT = re.compile(rf"[-+]?[1-9]\d{{0,2}}(?:(?:,\d{{3}})+|(?:[ ']\d{{3}})+)(?:\.\d*)?{_EXPONENT}")
+_WITH_COMMA = re.compile(rf"[-+]?(?:\d+|[1-9]\d{{0,2}}(?:[. ']\d{{3}})+),\d+{_EXPONENT}")
+_POINTS = re.compile(r"[-+]?[1-9]\d{0,2}(?:\.\d{3})+")  # which may stand between thousands
+_BLANKS = re.compile(r"[-+]?[1-9]\d{0,2}(?:[ ']\d{3})+")
+_SPACES = str.maketrans("\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{RIGHT SINGLE QUOTATION MARK}", "  '")
+
+_TIME = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?:\s*[AaPp]\.?[Mm]\.?)?(?:\s*(?:Z|UTC|GMT|[-+]\d{2}:?\d{2}))?"
+_MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
+_DAY = rf"""(?:\d{{4}}-\d{{1,2}}(?:-\d{{1,2}})? | \d{{1,4}}/\d{{1,2}}/\d{{1,4}} | \d{{1,2}}\.\d{{1,2}}\.\d{{2,4}}
+    | \d{{1,2}}-\d{{1,2}}-\d{{4}} | \d{{1,2}}[-\ ]{_MONTH}[-\ ]\d{{2,4}} | {_MONTH}[-\ ](?:\d{{1,2}},?\ )?\d{{4}}
+    | \d{{4}}-?q[1-4])"""
+_DATE = re.compile(rf"{_DAY}(?:[T,\ ]\s*{_TIME})?|{_TIME}|-?\d+\ days?(?:\ [-+]?{_TIME})?", re.VERBOSE | re.I)
+
+MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "nat", "missing", "-nan", "<na>"})
+_INFINITE = re.compile(r"[-+]?inf(?:inity)?", re.IGNORECASE)
+
+
+def is_plain(cell: str) -> bool:
+    """Return whether a cell is a number as Python writes it, finite."""
+    return _PLAIN.fullmatch(cell) is not None
+
+
+def is_missing(cell: str) -> bool:
+    """Return whether a cell says that there is no number, or an infinite one."""
+    return cell.lower() in MISSING or _INFINITE.fullmatch(cell) is not None
+
+
+def is_date(cell: str) -> bool:
+    """Return whether a cell is a date, a time of day, both, or a duration with a colon."""
+    return _DATE.fullmatch(cell) is not None
+
+
+def is_number(cell: str) -> bool:
+    """Return whether a cell is a number in one of the ways of writing them."""
+    cell = cell.translate(_SPACES)
+    return any(form.fullmatch(cell) for form in (_PLAIN, _WITH_POINT, _WITH_COMMA))
+
+
+def is_word(cell: str) -> bool:
+    """Return whether a cell can be a name: neither number nor date, and no digit at its beginning."""
+    return bool(cell) and not (is_number(cell) or is_missing(cell) or is_date(cell)) and not cell[0].isdigit()
+
+
+def decimal_marks(cells: Iterable[str]) -> tuple[str, str]:
+    """Return the first cell whose comma must be decimal, and the first whose comma or point cannot be so.
+
+    A cell such as ``1,234`` may be either; each of the two is empty where there is none.
+    """
+    comma = point = ""
+    for original in cells:
+        cell = original.translate(_SPACES)
+        if _PLAIN.fullmatch(cell):
+            if "." in cell and not _POINTS.fullmatch(cell):
+                point = point or original
+        elif _WITH_POINT.fullmatch(cell):
+            if "," in cell and not _WITH_COMMA.fullmatch(cell):
+                point = point or original
+        elif _WITH_COMMA.fullmatch(cell):
+            comma = comma or original
+    return comma, point
+
+
+def is_ambiguous(cell: str) -> bool:
+    """Return whether a cell may be a number with a decimal comma, or one of thousands."""
+    cell = cell.translate(_SPACES)
+    return _WITH_POINT.fullmatch(cell) is not None and _WITH_COMMA.fullmatch(cell) is not None
+
+
+def to_number(cell: str, *, decimal_comma: bool) -> float:
+    """Return the number that a cell is; NaN for anything else."""
+    cell = cell.translate(_SPACES)
+    if decimal_comma and (_WITH_COMMA.fullmatch(cell) or _POINTS.fullmatch(cell)):
+        cell = re.sub(r"[. ']", "", cell).replace(",", ".")
+    elif not decimal_comma and _WITH_POINT.fullmatch(cell):
+        cell = re.sub(r"[, ']", "", cell)
+    elif _BLANKS.fullmatch(cell):
+        cell = re.sub(r"[ ']", "", cell)
+    return float(cell) if _PLAIN.fullmatch(cell) else float("nan")
+
+
+def written_as_floats(cells: Sequence[str]) -> bool:
+    """Return whether all cells are numbers with a point or an exponent, as pandas writes floats, or missing ones."""
+    floats = [is_plain(cell) and bool(set(cell) & set(".eE")) for cell in cells]
+    return any(floats) and all(flag or is_missing(cell) for flag, cell in zip(floats, cells, strict=True))

@@ -1,0 +1,150 @@
+"""Which columns of a table are inputs: not its index, not its dates and times, and those that a user names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gatescope.checks.arrays import Array
+from gatescope.checks.numbers import is_whole
+from gatescope.errors import DtypeError, FileFormatError, UnknownNameError, ValueRangeError
+from gatescope.reporting.text import counted, listing
+
+_INDEX_NAME = re.compile(r"|Unnamed: \d+(_level_\d+)?|index|level_\d+", re.IGNORECASE)
+_TIME_NAME = re.compile(
+    r"(date|time|datetime|time_?stamp|t|epoch|unix(_?time)?)"
+    r"([ _]?[\[(]?(s|ms|us|ns|h|sec|seconds|min|minutes|hours|days|utc)?[\])]?)?",
+    re.IGNORECASE,
+)
+PANDAS_INDEX = "__index_level_"  # how the name of an index without one begins in a parquet file
+_LEAST = 3  # rows from which unit steps say something
+_SHOWN = 12  # names in a message
+_LONGEST = 40  # characters of a name in a message
+
+
+class Chosen(NamedTuple):
+    """Which columns are inputs, counted from 0, and what was left out, in words."""
+
+    inputs: tuple[int, ...]
+    left_out: tuple[str, ...]
+
+
+def check_names(argument: str, value: Any) -> tuple[str | int, ...] | None:
+    """Return names of columns, or their numbers from 1; a name alone may stand for a list of one."""
+    if value is None:
+        return None
+    values = (value,) if isinstance(value, str | int) else value
+    if not isinstance(values, Sequence) or not all(isinstance(v, str) or is_whole(v) for v in values):
+        raise DtypeError(
+            argument=argument, seen=type(value), advice="give names of columns, or their numbers from 1"
+        )
+    if not values:
+        raise ValueRangeError("is empty", argument=argument, advice="name a column, or leave it out")
+    return tuple(values)
+
+
+def lookup(
+    argument: str, chosen: Sequence[str | int], names: Sequence[str], width: int, path: Any
+) -> tuple[int, ...]:
+    """Return the columns, from 0, that are meant by names or by numbers from 1, in their order."""
+    columns: list[int] = []
+    for name in chosen:
+        alike = [k for k, other in enumerate(names) if other == str(name)]
+        if not alike and str(name).isdigit() and 1 <= int(name) <= width:
+            alike = [int(name) - 1]
+        if not alike:
+            named = [shown(other) for other in names if other]
+            if named:
+                known = f"its columns are {listing(named, most=_SHOWN)}"
+            else:
+                known = f"its columns have no names and are numbered from 1 to {width}"
+            raise UnknownNameError(
+                f"is no column of {str(path)!r}", argument=argument, seen=name, advice=f"{known}"
+            )
+        columns += [k for k in alike if k not in columns]
+    return tuple(columns)
+
+
+def choose(
+    names: Sequence[str],
+    values: Array,
+    kinds: Sequence[str],
+    path: Any,
+    *,
+    columns: Sequence[str | int] | None,
+    skip: Sequence[str | int] | None,
+) -> Chosen:
+    """Return which columns of a table are inputs.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Empty where a column has none; empty without a header.
+    values : (T, C) float64
+        NaN in columns that hold no numbers.
+    kinds : sequence of str
+        Of each column what it holds: ``"numbers"``, ``"dates"``, ``"text"`` or ``"nothing"``.
+    path
+        Of the file, for errors.
+    columns, skip
+        Names or numbers, as `read_series` takes them.
+    """
+    width = len(kinds)
+    if columns is not None:
+        return Chosen(lookup("columns", columns, names, width, path), ())
+    skipped = set() if skip is None else set(lookup("skip_columns", skip, names, width, path))
+    left_out = {k: "skipped" for k in sorted(skipped)}
+    left_out |= {k: kind for k, kind in enumerate(kinds) if k not in skipped and kind in ("dates", "nothing")}
+    left_out |= {k: "an index" for k, name in enumerate(names) if name.startswith(PANDAS_INDEX)}
+    rest = [k for k in range(width) if k not in left_out]
+    if names and not names[0] and 0 in rest and len(rest) > 1 and kinds[0] == "text":
+        left_out[0] = "an index of names"
+    for k in [k for k in rest if kinds[k] == "numbers"]:
+        remaining = [other for other in range(width) if other not in left_out and other != k]
+        if remaining and k == min([k, *remaining]) and _is_index(names[k] if names else None, values[:, k]):
+            left_out[k] = "an index"
+        elif remaining and names and _is_time(names[k], values[:, k]):
+            left_out[k] = "a time that ascends"
+    inputs = tuple(k for k in range(width) if k not in left_out)
+    if not inputs:
+        raise FileFormatError(
+            f"has no column of numbers to run over: {counted(width, 'column')}, of {listing(left_out.values())}",
+            seen=path,
+            advice="name one with `columns`",
+        )
+    order = sorted(left_out)
+    return Chosen(inputs, tuple(f"{title(names, k)} ({left_out[k]})" for k in order))
+
+
+def title(names: Sequence[str], column: int) -> str:
+    """Return what a column is called: its name, or its number from 1."""
+    name = names[column] if column < len(names) else ""
+    return repr(shown(name)) if name else f"column {column + 1}"
+
+
+def shown(name: str) -> str:
+    """Return a name as a message shows it: its beginning, and nothing that a terminal would obey."""
+    text = name if len(name) <= _LONGEST else name[:_LONGEST] + "..."
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def _is_index(name: str | None, values: Array) -> bool:
+    """Return whether the first column of a table is one that numbers the rows."""
+    steps = np.diff(values)
+    if name is not None and _INDEX_NAME.fullmatch(name):
+        # pandas writes what is left of an index, too: with gaps, or in another order.
+        whole = bool((values == np.floor(values)).all())
+        return (whole and np.unique(values).size == values.size) or bool((steps > 0).all())
+    return len(values) >= _LEAST and bool((steps == 1).all())
+
+
+def _is_time(name: str, values: Array) -> bool:
+    """Return whether a column of numbers is called a time and ascends as one."""
+    return (
+        len(values) >= _LEAST
+        and _TIME_NAME.fullmatch(name.strip()) is not None
+        and bool((np.diff(values) > 0).all())
+    )

@@ -1,0 +1,183 @@
+"""Text tables as pandas, R, MATLAB and Excel write them: what is an input, what a header, what a number."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from gatescope.errors import (
+    FileFormatError,
+    InputWarning,
+    MissingPackageError,
+    UnknownNameError,
+    ValueRangeError,
+)
+from gatescope.io.tables import read, read_series
+
+TAKEN = {
+    # What is in the file, the inputs (T, I), and what is left out.
+    "pandas": (",y\n0,1.5\n1,1.2\n2,0.9\n", [[1.5], [1.2], [0.9]], ["column 1 (an index)"]),
+    "pandas, unnamed columns": (
+        ",0,1\n0,1.5,2.5\n1,1.2,2.0\n",
+        [[1.5, 2.5], [1.2, 2.0]],
+        ["column 1 (an index)"],
+    ),
+    "pandas, one row": (",y\n0,1.5\n", [[1.5]], ["column 1 (an index)"]),
+    "pandas, some rows": (",y\n7,1.5\n3,1.2\n9,2.0\n", [[1.5], [1.2], [2]], ["column 1 (an index)"]),
+    "pandas, no index": ("0,1\n1.5,2.5\n1.0,0.5\n", [[1.5, 2.5], [1, 0.5]], []),
+    "pandas, a series": ("0\n1.5\n1.0\n", [[1.5], [1]], []),
+    "pandas, years": ("2019,2020\n1.5,2.5\n", [[1.5, 2.5]], []),
+    "pandas, whole numbers": ("0,1,2\n7,5,3\n8,1,0\n", [[7, 5, 3], [8, 1, 0]], []),
+    "counting is no header": ("0,1,2\n3,4,5\n", [[0, 1, 2], [3, 4, 5]], []),
+    "a zero is no header": ("0\n1.5\n1\n", [[0], [1.5], [1]], []),
+    "pandas, read and written again": ("Unnamed: 0,y\n0,2\n1,3\n", [[2], [3]], ["'Unnamed: 0' (an index)"]),
+    "pandas, dates": (",y\n2020-01-01,1.5\n2020-01-02,1.2\n", [[1.5], [1.2]], ["column 1 (dates)"]),
+    "pandas, names": (",y\nfoo,1.5\nbar,1.2\n", [[1.5], [1.2]], ["column 1 (an index of names)"]),
+    "pandas, time zone": ("at,y\n2020-01-01 00:00:00+00:00,1.5\n", [[1.5]], ["'at' (dates)"]),
+    "pandas, duration": ("at,y\n0 days 00:00:01,1.5\n1 days 02:00:01.5,2\n", [[1.5], [2]], ["'at' (dates)"]),
+    "pandas, levels": (
+        "Price,Close,High\nTicker,A,A\nDate,,\n2020-01-01,1,2\n",
+        [[1, 2]],
+        ["'Price/Ticker/Date' (dates)"],
+    ),
+    "pandas, levels of numbers": (
+        ",a,a\n,0,1\n0,1.5,2.5\n1,3,4\n",
+        [[1.5, 2.5], [3, 4]],
+        ["column 1 (an index)"],
+    ),
+    "pandas, dates across": ("id,2020-01-01,2020-01-02\n1,0.5,0.6\n2,0,1\n", [[1, 0.5, 0.6], [2, 0, 1]], []),
+    "R, write.csv": ('"","x"\n"1",0.5\n"2",0.25\n"3",0.5\n', [[0.5], [0.25], [0.5]], ["column 1 (an index)"]),
+    "R, write.table": ('"x" "y"\n"1" 0.5 2\n"2" 0.25 3\n', [[0.5, 2], [0.25, 3]], ["column 1 (an index)"]),
+    "unit steps": ("n,y\n5,1\n6,3\n7,2\n", [[1], [3], [2]], ["'n' (an index)"]),
+    "unit steps, no header": ("0 3\n1 1\n2 2\n", [[3], [1], [2]], ["column 1 (an index)"]),
+    "unit steps alone": ("y\n1\n2\n3\n", [[1], [2], [3]], []),
+    "unit steps, not first": ("y,n\n3,0\n1,1\n2,2\n", [[3, 0], [1, 1], [2, 2]], []),
+    "two rows are no steps": ("1,5\n2,7\n", [[1, 5], [2, 7]], []),
+    "times": ("time,y\n0.0,1\n0.1,3\n0.2,2\n", [[1], [3], [2]], ["'time' (a time that ascends)"]),
+    "MATLAB, datetime": (
+        "At,y\n01-Jan-2020 12:00:00,1\n02-Jan-2020 12:00:00,2\n",
+        [[1], [2]],
+        ["'At' (dates)"],
+    ),
+    "date and time": (
+        "day;time;y\n01.02.2020;12:00;1,5\n02.02.2020;13:00;0,123\n",
+        [[1.5], [0.123]],
+        ["'day' (dates)", "'time' (dates)"],
+    ),
+    "Excel, German": ("y;z\n1,5;1.234,5\n2;1.000\n", [[1.5, 1234.5], [2, 1000]], []),
+    "Excel, sep": ("sep=;\ny;z\n1;2\n", [[1, 2]], []),
+    "decimal commas, blanks": ("1,5 2,5\n3,5 4,25\n", [[1.5, 2.5], [3.5, 4.25]], []),
+    "decimal commas, tabs": ("1,5\t2\n3,5\t4\n", [[1.5, 2], [3.5, 4]], []),
+    "thousands": ('y,z\n"1,234",1.5\n"2,345,678",2.5\n', [[1234, 1.5], [2345678, 2.5]], []),
+    "thousands, French": ("y;z\n1\u202f234,5;2\n12\xa0345,25;3\n", [[1234.5, 2], [12345.25, 3]], []),
+    "thousands, Swiss": ("y;z\n1'234.5;2\n1;3\n", [[1234.5, 2], [1, 3]], []),
+    "quoted numbers": ('"y","z"\n"1","2"\n"3","4"\n', [[1, 2], [3, 4]], []),
+    "names with commas": ('"a, b","c"\n1,2\n', [[1, 2]], []),
+    "names with digits": ("2m_temp,10m wind\n1,2\n", [[1, 2]], []),
+    "a comma at the end": ("y,z,\n1,2,\n3,4,\n", [[1, 2], [3, 4]], ["column 3 (nothing)"]),
+    "bars": ("y|z\n1|2\n", [[1, 2]], []),
+    "a name with blanks": ("open price\n1\n2\n", [[1], [2]], []),
+    "no header, a word over numbers": ("1,a\n2,3\n", [[2, 3]], []),
+}
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_what_is_taken(name, tmp_path):
+    text, expected, left_out = TAKEN[name]
+    path = tmp_path / "x.csv"
+    path.write_text(text, encoding="utf-8")
+    reading = read(path, dtype="float64")
+    np.testing.assert_array_equal(reading.values, np.array(expected, float)[:, None, :])
+    assert list(reading.left_out) == left_out
+
+
+def test_what_is_left_out_is_said(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text(",y\n0,1.5\n1,1.2\n2,0.9\n")
+    with pytest.warns(
+        InputWarning, match=r"x\.csv': left out: column 1 \(an index\); name the inputs with columns="
+    ):
+        assert read_series(path).shape == (3, 1, 1)
+    path.write_text("2019,2020\n1.5,2.5\n")
+    with pytest.warns(InputWarning, match=r"line 1 \(2019, 2020\) taken for names .*write 0\.0 for a number"):
+        read_series(path)
+    path.write_text("y;z\n1,5;2\n")
+    with pytest.warns(InputWarning, match=r"commas are decimal \(1,5\)"):
+        read_series(path)
+    path.write_text("y,z\n1,2\n2,5\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_series(path)
+
+
+def test_columns_are_named(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("date,open,close,symbol\n2020-01-01,1,2,A\n2020-01-02,3,4,B\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nothing is left out that was not said to be
+        assert read_series(path, columns=["close", "open"]).tolist() == [[[2, 1]], [[4, 3]]]
+        assert read_series(path, columns="close").tolist() == [[[2]], [[4]]]
+        assert read_series(path, columns=(3, 2)).tolist() == [[[2, 1]], [[4, 3]]]
+    reading = read(path, skip_columns="symbol")
+    assert (reading.names, reading.left_out) == (("open", "close"), ("'date' (dates)", "'symbol' (skipped)"))
+    assert reading.text() == "open, close; left out: 'date' (dates), 'symbol' (skipped)"
+    with pytest.raises(
+        UnknownNameError, match=r"columns='high' is no column of .*; its columns are date, open, close"
+    ):
+        read_series(path, columns="high")
+    with pytest.raises(FileFormatError, match="holds no numbers in the column 'date'"):
+        read_series(path, columns="date")
+    with pytest.raises(ValueRangeError, match="skip_columns='open' is given with `columns`"):
+        read_series(path, columns="close", skip_columns="open")
+    path.write_text("0 3\n1 1\n2 2\n")
+    assert read_series(path, columns=[1, 2]).tolist() == [[[0, 3]], [[1, 1]], [[2, 2]]]
+    with pytest.raises(UnknownNameError, match="have no names and are numbered from 1 to 2"):
+        read_series(path, columns=3)
+    np.save(tmp_path / "x.npy", np.zeros((3, 2)))
+    with pytest.raises(ValueRangeError, match="is for tables"):
+        read_series(tmp_path / "x.npy", columns=1)
+
+
+def test_a_date_that_is_torn_later_is_reported(tmp_path):
+    path = tmp_path / "x.csv"
+    rows = [f"2020-01-{1 + k % 28:02},{k % 7}" for k in range(60)]
+    path.write_text("\n".join(["date,y", *rows, "2020-01-30,x"]))
+    with pytest.raises(FileFormatError, match=r"line 62, column 2 \('y'\): 'x' is not a number"):
+        read_series(path)
+
+
+def test_a_batch_first_file(tmp_path):
+    values = np.random.default_rng(0).normal(size=(2, 5, 3))
+    np.save(tmp_path / "x.npy", values)
+    np.testing.assert_array_equal(
+        read_series(tmp_path / "x.npy", batch_first=True, dtype="float64"), values.swapaxes(0, 1)
+    )
+    (tmp_path / "x.csv").write_text("1\n2\n")
+    with pytest.raises(ValueError, match=r"is for files of \(B, T, I\), and .* has the shape \(2, 1\)"):
+        read_series(tmp_path / "x.csv", batch_first=True)
+
+
+def test_parquet(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    times = np.array(["2020-01-01", "2020-01-02", "2020-01-03"], "datetime64[ns]")
+    columns = {"at": times, "y": [1.5, 2.5, 0.5], "n": [3, 1, 2], "__index_level_0__": [0, 5, 7]}
+    parquet.write_table(pyarrow.table(columns), tmp_path / "x.parquet")
+    reading = read(tmp_path / "x.parquet", dtype="float64")
+    assert reading.values.tolist() == [[[1.5, 3]], [[2.5, 1]], [[0.5, 2]]]
+    assert reading.left_out == ("'at' (dates)", "'__index_level_0__' (an index)")
+    parquet.write_table(pyarrow.table({"y": [1.5, None]}), tmp_path / "x.parquet")
+    with pytest.raises(FileFormatError, match="has 1 missing values in 'y'"):
+        read(tmp_path / "x.parquet")
+    (tmp_path / "x.parquet").write_bytes(b"PAR1torn")
+    with pytest.raises(FileFormatError, match="is not a readable parquet file"):
+        read(tmp_path / "x.parquet")
+
+
+def test_parquet_without_pyarrow(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    with pytest.raises(
+        MissingPackageError, match="is read with pyarrow, which is not installed; pip install pyarrow"
+    ):
+        read(tmp_path / "x.parquet")
