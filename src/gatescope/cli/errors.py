@@ -64,5 +64,5 @@ def input_warnings_as_notes() -> Iterator[None]:
                 typer.echo(f"note: {text}", err=True)
 
         warnings.simplefilter("always", InputWarning)
-        warnings.showwarning = showwarning
+        warnings.showwarning = showwarning  # type: ignore[assignment]  # it takes what it passes on
         yield
