@@ -28,7 +28,7 @@ def test_a_command_says_how_it_read_its_inputs(command, invoke, tmp_path):
 
 
 def test_the_series_that_comes_with_it(invoke):
-    lines = lines_of(invoke("run", *ONE))
+    lines = lines_of(invoke("run", "--overwrite", *ONE))
     assert lines[0] == "the Santa Fe laser series: T = 10,093 steps, B = 1 sequence, I = 1 input"
 
 
@@ -45,16 +45,21 @@ def test_training_says_what_it_trains_on(invoke, tmp_path):
 def test_columns_are_chosen(invoke, tmp_path):
     rows = "\n".join(f"2020-01-{1 + k % 28:02},{k % 7},{k % 5},A" for k in range(40))
     (tmp_path / "x.csv").write_text(f"date,open,close,symbol\n{rows}\n")
-    invoke("run", *ONE, "--inputs", "x.csv", "--columns", "close,open")
+    invoke("run", "--overwrite", *ONE, "--inputs", "x.csv", "--columns", "close,open")
     inputs = gs.load(tmp_path / "trace.npz").inputs[:, 0]
     np.testing.assert_array_equal(inputs, [[k % 5, k % 7] for k in range(40)])
-    (line, *_) = lines_of(invoke("run", *ONE, "--inputs", "x.csv", "--skip-columns", "symbol,open"))
+    (line, *_) = lines_of(
+        invoke("run", "--overwrite", *ONE, "--inputs", "x.csv", "--skip-columns", "symbol,open")
+    )
     assert line.endswith("I = 1 input; close; left out: 'date' (dates), 'open' (skipped), 'symbol' (skipped)")
-    done = invoke("run", *ONE, "--inputs", "x.csv", "--columns", "high")
+    done = invoke("run", "--overwrite", *ONE, "--inputs", "x.csv", "--columns", "high")
     assert (
         "--columns 'high' is no column of 'x.csv'; its columns are date, open, close, symbol" in done.stderr
     )
-    assert "--columns 'y' is for a file; give --inputs too" in invoke("run", *ONE, "--columns", "y").stderr
+    assert (
+        "--columns 'y' is for a file; give --inputs too"
+        in invoke("run", "--overwrite", *ONE, "--columns", "y").stderr
+    )
 
 
 def test_the_first_axis_is_asked_about(invoke, tmp_path):
@@ -64,7 +69,9 @@ def test_the_first_axis_is_asked_about(invoke, tmp_path):
     said = "x.npy: T = 3 steps, B = 40 sequences, I = 2 inputs; if these are 3 sequences of 40 steps"
     assert lines_of(done)[0] == f"{said}, give --batch-first"
     assert done.stderr == ""
-    (line, *_) = lines_of(invoke("run", *ONE, "--inputs", "x.npy", "--batch-first", "--steps", 30))
+    (line, *_) = lines_of(
+        invoke("run", "--overwrite", *ONE, "--inputs", "x.npy", "--batch-first", "--steps", 30)
+    )
     assert line == "x.npy: T = 30 steps, B = 3 sequences, I = 2 inputs, the first of 40"
     inputs = gs.load(tmp_path / "trace.npz").inputs
     np.testing.assert_array_equal(inputs, values.swapaxes(0, 1)[:30])
@@ -79,12 +86,12 @@ def test_the_scale_is_applied_and_kept(invoke, tmp_path):
     assert done.stderr.startswith("note: The inputs saturate the gates: ")
     assert "with inputs of mean 133 and standard deviation 9" in done.stderr
     assert "--standardize" in done.stderr
-    done = invoke("measure", "half-life", *ONE, "--inputs", "x.npy", "--standardize")
+    done = invoke("measure", "half-life", *ONE, "--inputs", "x.npy", "--standardize", "--out", "two")
     assert lines_of(done)[0] == "x.npy: T = 300 steps, B = 1 sequence, I = 2 inputs; standardized"
     assert done.stderr == ""
-    scale = gs.load(tmp_path / "gatescope-out" / "half_life.npz").provenance["inputs_scale"]
+    scale = gs.load(tmp_path / "two" / "half_life.npz").provenance["inputs_scale"]
     np.testing.assert_allclose((scale["mean"], scale["standard_deviation"]), ([133, 7], [9, 0]), atol=1e-9)
-    lines_of(invoke("run", *ONE, "--inputs", "x.npy", "--standardize"))
+    lines_of(invoke("run", "--overwrite", *ONE, "--inputs", "x.npy", "--standardize"))
     trace = gs.load(tmp_path / "trace.npz")
     np.testing.assert_allclose(trace.inputs[:, 0, 0], (walk - 133) / 9, atol=1e-9)
     assert not trace.inputs[:, 0, 1].any()  # what does not change is not divided
@@ -95,7 +102,7 @@ def test_padding_does_not_count_in_the_scale(invoke, tmp_path):
     inputs = np.random.default_rng(0).standard_normal((20, 2, 1)) + 50
     inputs[8:, 1] = 0
     np.savez(tmp_path / "x.npz", inputs=inputs, lengths=[20, 8])
-    lines_of(invoke("run", *ONE, "--inputs", "x.npz", "--standardize"))
+    lines_of(invoke("run", "--overwrite", *ONE, "--inputs", "x.npz", "--standardize"))
     trace = gs.load(tmp_path / "trace.npz")
     values = trace.inputs[trace.mask]
     assert abs(values.mean()) < 1e-12
