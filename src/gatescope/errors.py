@@ -230,6 +230,9 @@ def warn_input(message: str) -> None:
 
 def _warn(message: str, category: type[Warning]) -> None:
     level, frame = 3, sys._getframe(2)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("gatescope."):
+    # contextlib stands between gatescope's own functions where they are context managers.
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(
+        ("gatescope.", "contextlib")
+    ):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level)
