@@ -66,6 +66,7 @@ def connectivity(
     Parameters
     ----------
     params : Params
+        Not of a backward direction, whose steps go the other way: it is refused.
     inputs
         As for `gradient_flow`: a file or a generator is read piece by piece.
     target_steps : (R,) array_like of int, optional

@@ -76,6 +76,7 @@ def gradient_flow(
         of steps (I,) or of pieces (n, I) or (n, B, I) goes to a temporary file first.
     source_step : int
         t, counted in states: 1..T, or negative from the end; -1 is the state after the last step of each sequence.
+        A backward direction (``params.reverse``) takes the last step of the inputs first, and steps are counted so.
     of : str
         What is differentiated: a state of the cell (``"h"`` is the output) or ``"joint"``, all of them together.
     wrt : str
