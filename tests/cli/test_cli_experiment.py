@@ -103,7 +103,7 @@ BAD = [
     (["--dtype", "float16"], "--dtype 'float16' is not one"),
     (["--hidden-size", "0"], "--hidden-size 0 must be"),
     (["--data-seed", "-1"], "--data-seed -1 must be"),
-    (["--threads", "0"], "--threads 0 must be a whole number of at least 1; leave it out"),
+    (["--threads", "0"], "--threads 0 must be a whole number from 1 to"),
     (["--out", "file.txt"], "--out 'file.txt' cannot be written: 'file.txt' is a file, not a folder"),
     (
         ["--out", "other", "--seeds", "1"],

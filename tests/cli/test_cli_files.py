@@ -128,3 +128,19 @@ def test_the_state_of_a_measurement_stays_until_its_result_is_stored(invoke, tmp
     assert done.exit_code == 0, done.output
     assert not (tmp_path / "state.npz").exists()
     assert (tmp_path / "o" / "lyapunov_spectrum.npz").exists()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_long_file_goes_through_the_checks_of_a_short_one(bad, invoke, tmp_path, monkeypatch):
+    values = np.zeros((5000, 2, 1))
+    values[4321, 1] = bad
+    np.save(tmp_path / "x.npy", values)
+    monkeypatch.setattr("gatescope.kernels.cpu.device.CpuDevice.forward", too_late)
+    short = invoke(*MEASURE, "--hidden-size", 4, "--inputs", "x.npy")
+    monkeypatch.setattr("gatescope.cli.inputs.MAPPED_BYTES", 0)
+    monkeypatch.setattr("gatescope.io.tables._PIECE", 1000)
+    long = invoke(*MEASURE, "--hidden-size", 4, "--inputs", "x.npy")
+    assert (short.exit_code, long.exit_code) == (2, 2)
+    assert "has 1 values that are not finite in float64" in long.stderr
+    assert f"the first {bad} at index [4321, 1, 0]" in long.stderr
+    assert long.stderr == short.stderr

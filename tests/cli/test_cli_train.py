@@ -208,7 +208,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(invoke, tmp_path, monk
 def test_training_that_diverged_is_reported_and_stored(invoke, tmp_path):
     small = started("adding", "--steps", 12, "--sequences", 3, "--lr", "1e38", "--clip-norm", 0)
     done = invoke(*small, "--plot", "curves.png")
-    assert done.exit_code == 1, done.output
+    assert done.exit_code == 3, done.output
     assert "diverged" in done.stdout
     (line,) = done.stderr.splitlines()
     assert line.startswith("gatescope: diverged: ")
@@ -234,7 +234,7 @@ def test_training_that_diverged_leaves_its_checkpoint(invoke, tmp_path, monkeypa
     assert invoke(*options).exit_code == 130
     before = (tmp_path / "run.checkpoint.npz").read_bytes()
     done = invoke(*options)
-    assert done.exit_code == 1, done.output
+    assert done.exit_code == 3, done.output
     (line,) = done.stderr.splitlines()
     assert line.endswith("; the run is in run.npz, the checkpoint before it in run.checkpoint.npz")
     assert (tmp_path / "run.checkpoint.npz").read_bytes() == before

@@ -45,7 +45,7 @@ BAD = [
     (["adding", "--clip-norm", "-1"], "--clip-norm -1.0 must be"),
     (["adding", "--dropout", "1.5"], "--dropout '1.5' must be a probability of at least 0 and below 1"),
     (["adding", "--dropout", "gates=0.5"], "the names are inputs, between, outputs, recurrent"),
-    (["adding", "--threads", "0"], "--threads 0 must be a whole number of at least 1; leave it out"),
+    (["adding", "--threads", "0"], "--threads 0 must be a whole number from 1 to"),
     (["adding", "--init", "chrono(0)"], "must be a finite number of at least 2"),
     (["adding", "--cell", "rnn", "--init", "chrono"], "--init 'chrono' needs a gate"),
     (["adding", "--out", "run.txt"], "--out 'run.txt' must end in .npz"),

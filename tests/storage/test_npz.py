@@ -294,3 +294,15 @@ def test_json_of_numpy_values(value, plain):
 def test_json_refuses_what_would_come_back_changed(value, message):
     with pytest.raises(OutputError, match=message):
         encode_json(value, "Params")
+
+
+def test_memory_for_what_a_small_file_claims_is_not_taken(tmp_path):
+    """Zeros pack a thousandfold: a quarter of a megabyte took 3.2 GB."""
+    path = tmp_path / "zeros.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("x.npy", "w") as member:
+        member.write(header(f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({60 * 2**20},)}}"))
+        for _ in range(60):
+            member.write(bytes(2**20))
+    assert path.stat().st_size < 100_000
+    with pytest.raises(FileFormatError, match="decompression bomb; if it is yours, write it uncompressed"):
+        read_npz(path)

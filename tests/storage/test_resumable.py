@@ -179,3 +179,48 @@ def test_a_state_stays_until_the_result_is_stored(tmp_path):
         assert total(path) == (45.0, 3)
         assert path.exists()
     assert not path.exists()
+
+
+@pytest.mark.parametrize("value", [-1, 2.0, np.inf, np.nan, 1 + 2j, [3], "3", True])
+def test_what_counts_nothing_is_refused(value):
+    with pytest.raises(ValueError, match="counts nothing"):
+        resumable.counter({"step": np.array(value)}, "step")
+    assert resumable.counter({"step": np.array(3)}, "step") == 3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"next": np.array(1 + 2j)},
+        {"gatescope_state": np.array("[" * 100_000)},
+        {"gatescope_state": np.array('{"task": "total", "metadata": 3}')},
+    ],
+    ids=["complex", "deep", "no metadata"],
+)
+def test_a_state_that_nothing_here_writes(tmp_path, changes):
+    path = tmp_path / "state"
+    with pytest.raises(KeyboardInterrupt):
+        total(path, stop=5)
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    with path.open("wb") as stream:
+        np.savez(stream, **{**arrays, **changes})
+    before = path.read_bytes()
+    with pytest.raises(FileFormatError, match="cannot be resumed from"):
+        total(path)
+    assert path.read_bytes() == before
+
+
+def test_arithmetic_on_a_state_that_does_not_fit(tmp_path):
+    path = tmp_path / "state"
+    with pytest.raises(KeyboardInterrupt):
+        total(path, stop=5)
+    with (
+        pytest.raises(FileFormatError, match="OverflowError"),
+        Resumable(path, "total", META) as one,
+        one.restoring(),
+    ):
+        int(np.inf)
+
+
+META = {"n": 10, "weights": digest(np.arange(10))}

@@ -162,6 +162,10 @@ def _map(path: Path) -> Array | None:
         return None
     if array.dtype.kind not in "biuf" or array.ndim not in (1, 2, 3) or array.size == 0:
         return None
+    from gatescope.io.tables import check_mapped
+
+    with naming(path="--inputs"):
+        check_mapped(array, path)
     return array[:, None] if array.ndim == 1 else array
 
 

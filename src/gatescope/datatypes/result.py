@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from gatescope.checks.arrays import Array, is_array, on_device
-from gatescope.checks.numbers import is_whole
+from gatescope.checks.numbers import check_type, is_whole
 from gatescope.datatypes.axes import check_axes
 from gatescope.errors import DtypeError, FileFormatError, GatescopeError, UnknownNameError, article
 from gatescope.reporting.html import fragment
@@ -203,6 +203,7 @@ def load(path: str | os.PathLike[str]) -> Result:
     >>> gs.load(path).cell
     'gru'
     """
+    check_type("path", path, str, bytes, os.PathLike, advice="give the name of a file")
     return _unflatten(read_npz(path), "", str(path))  # each member once, so no file is larger than it looks
 
 

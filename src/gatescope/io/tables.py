@@ -23,6 +23,7 @@ from gatescope.storage.npz import read_npy, read_npz
 _TEXT_SUFFIXES = (".csv", ".txt", ".tsv", ".dat")
 _PARQUET_SUFFIXES = (".parquet", ".pq")
 _SHOWN = 12  # names in a note
+_PIECE = 1 << 20  # numbers of a mapped array that are looked at together
 
 
 class Reading(NamedTuple):
@@ -232,3 +233,29 @@ def _as_inputs(values: Array, dtype: np.dtype[Any], path: str | os.PathLike[str]
     if inputs.ndim < 3:
         inputs = inputs.reshape(len(inputs), 1, -1)
     return inputs
+
+
+def check_mapped(values: Array, path: str | os.PathLike[str]) -> None:
+    """Refuse a memory-mapped array with values that are not finite, as `read_series` does; it is read in pieces.
+
+    Raises
+    ------
+    FileFormatError
+        It names the first of them.
+    """
+    if values.dtype.kind != "f":
+        return
+    rows = max(1, _PIECE // max(1, values[0].size))
+    bad, first = 0, -1
+    for begin in range(0, len(values), rows):
+        wrong = ~np.isfinite(values[begin : begin + rows]).reshape(-1)
+        if bad == 0 and wrong.any():
+            first = begin * values[0].size + int(np.argmax(wrong))
+        bad += int(np.count_nonzero(wrong))
+    if bad:
+        at = tuple(int(k) for k in np.unravel_index(first, values.shape))
+        raise FileFormatError(
+            f"has {bad} values that are not finite in {values.dtype}, the first {values[at]} at index {list(at)}",
+            seen=path,
+            advice="remove or fill it",
+        )

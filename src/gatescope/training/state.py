@@ -217,9 +217,6 @@ class State:
             vector[...] = stored
         if arrays["counters"].dtype != np.int64 or (arrays["counters"] < 0).any():
             raise ValueError(f"counters {arrays['counters'].tolist()[:12]}")
-        finite = [
-            name for name in _SUMS if name not in ("best_loss", "watched", "lr")
-        ]  # these begin at inf and NaN
         for names, key, kind in ((_COUNTERS, "counters", int), (_SUMS, "sums", float)):
             for name, value in zip(names, arrays[key], strict=True):
                 setattr(self, name, kind(value))
@@ -228,8 +225,9 @@ class State:
         lengths = {len(self.rows[name]) for name in _BY_EPOCH}
         if lengths != {self.epoch} or max(self.best_epoch, self.improved) > self.epoch or self.ended > TARGET:
             raise ValueError(f"{self.epoch} epochs, and histories of {sorted(lengths)}")
-        if not np.isfinite([getattr(self, name) for name in finite]).all():
-            raise ValueError("sums that are not finite")
+        sums = [self.norm, self.largest, self.seconds]  # the others may be NaN, as an accuracy of no head is
+        if not np.isfinite(sums).all() or min(sums) < 0:
+            raise ValueError(f"sums {sums}")
         self.carried = arrays.get("carried")
 
     def _append(self, names: tuple[str, ...], *values: Any) -> None:
