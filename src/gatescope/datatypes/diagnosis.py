@@ -237,7 +237,7 @@ class Diagnosis(Result):
             self.verdict == "undecided" and n["exponent"] < 0
         )
         precision = self.provenance.get("dtype", "floating point")
-        if not decays and "doubling" in n:
+        if not decays and "doubling" in n and self.verdict != "undecided":
             yield f"A small change of the state doubles every {steps(n['doubling'])}, by the leading exponent."
         elif decays:
             fit = f" (R^2 {n['r_squared']:.3f})" if "r_squared" in n else ""
