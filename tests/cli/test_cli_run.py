@@ -74,7 +74,7 @@ def test_as_a_program(tmp_path):
     assert done.stderr == ""
     assert done.stdout.isascii()
     assert "rnn" in done.stdout
-    assert "R^2 of the decay" in done.stdout
+    assert "R^2 of that decay" in done.stdout
     assert "?" not in done.stdout
     assert (tmp_path / "gatescope-out" / "report.html").stat().st_size > 10_000
     done = subprocess.run([*command, "compare", "--cells", "no"], **keywords)

@@ -172,7 +172,8 @@ def test_a_bidirectional_file(layer, reverse, invoke, tmp_path):
     )
     assert trace.reverse is reverse
     parts = [part for part, shown in (("layer 1", layer), ("backward direction", reverse)) if shown]
-    assert done.stdout.startswith(f"torch ({', '.join(parts)}) over x.npz" if parts else "torch over x.npz")
+    _, line = done.stdout.splitlines()
+    assert line.startswith(f"torch ({', '.join(parts)}) over x.npz" if parts else "torch over x.npz")
 
 
 BAD = [
