@@ -299,3 +299,22 @@ def test_a_cell_that_takes_longer_is_seen(monkeypatch):
     )
     np.testing.assert_array_equal(seconds, [[2.0, 2.0], [0.5, 0.5]])
     assert models["gru", 3] == init_stack("gru", hidden_size=4, heads=batch, seed=3)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"epochs": Infinity}',
+        '{"epochs": NaN}',
+        '{"epochs": -1}',
+        '{"epochs": 1.5}',
+        "[" * 99_999,
+        "3",
+        " " * (2 << 20),
+    ],
+)
+def test_settings_that_nothing_here_writes(tmp_path, text):
+    (tmp_path / "settings.json").write_text(text)
+    with pytest.raises(FileFormatError, match=r"settings\.json' is damaged"):
+        run_long_series(tmp_path, cells=("gru",), seeds=1, epochs=2, steps=50, sequences=4)
+    assert (tmp_path / "settings.json").read_text() == text
