@@ -245,7 +245,7 @@ def test_a_cell_whose_share_has_no_name():
     # `run` begins at 0 in one and at the case's state in the other; this gate looks at the inputs alone.
     np.testing.assert_allclose(life.gate_rate, -np.log(share).mean(axis=0), rtol=1e-12)
     assert life.gate == ""
-    assert "of what a state keeps of itself" in life.summary()
+    assert "of what a state keeps of itself" in life.sequence(0).summary()
 
 
 # ---- disagreement ----
