@@ -384,3 +384,12 @@ def test_inputs_may_come_from_a_generator():
     case = Case("gru", T=60, B=1, I=2, H=5)
     whole = gradient_paths(case.params, case.inputs)
     assert gradient_paths(case.params, iter(case.inputs[:, 0])) == whole
+
+
+def test_a_gate_inside_another_has_no_part_and_the_summary_says_so():
+    case = Case("gru_reset_before", T=60, B=3, I=2, H=5, scale=1.5)
+    paths = gradient_paths(case.params, case.inputs, initial_state=case.initial_state)
+    assert np.isneginf(paths.path("r")[0]).all()
+    assert "part r is 0: no path leaves by r first" in paths.summary()
+    opening = gradient_paths.__doc__.partition("\n\n")[2][:600]
+    assert 'part "r" is 0 by definition' in opening

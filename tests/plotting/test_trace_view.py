@@ -75,3 +75,21 @@ def test_only_traces_that_fit_each_other_are_drawn_together():
         alike(trace, make_trace("lstm", hidden_size=5))
     with pytest.raises(ShapeError, match="or other lengths"):
         alike(trace, make_trace("lstm", lengths=[50, 3]))
+
+
+@pytest.mark.parametrize("name", ["trajectories", "heatmap"])
+def test_steps_from_which_a_state_is_not_finite_are_shaded(name):
+    trace = make_trace("lstm", lengths=[50, 20])
+    trace.states[41:, 0, 1, 3] = np.inf
+    trace.states[45:, 0, 1, 3] = np.nan
+    if name == "heatmap":
+        ax = plotting.plot_gate_heatmap(trace, "c")
+    else:
+        _, axes = plotting.plot_gate_trajectories(trace, units=[3])
+        ax = axes["i"]
+        assert all(panel.patches for panel in axes.values())
+    assert [text.get_text() for text in ax.texts] == ["not finite from step 40"]
+    (shade,) = ax.patches
+    assert shade.get_x() == 40
+    ax.figure.canvas.draw()
+    assert not plotting.plot_gate_heatmap(trace, "c", sequence=1).patches

@@ -17,6 +17,8 @@ import numpy as np
 from gatescope.cells.registry import Cell
 from gatescope.checks.arrays import Array
 
+Rows = tuple[Any, ...]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Linear:
@@ -59,7 +61,14 @@ def linearize(cell: Cell, saved: Array, states: Array, new_states: Array) -> Lin
     >>> bool(np.allclose(linear.direct[..., 1, 1, :], trace.gate("f")))   # d c_t / d c_{t-1}
     True
     """
-    k, old, new = (split_rows(a) for a in (saved, states, new_states))
+    return linearize_rows(cell, *(split_rows(a) for a in (saved, states, new_states)))
+
+
+def linearize_rows(cell: Cell, k: Rows, old: Rows, new: Rows) -> Linear:
+    """Return the coefficients of steps as `linearize` does, of saved values and states that are split into rows.
+
+    They are what the cell's equations compute with: arrays (..., H), or numbers that know their complement.
+    """
     shape = old[0].shape
     S, G, P = len(cell.states), len(cell.gates), cell.prepared
     one, none = np.ones(shape), np.zeros(shape)

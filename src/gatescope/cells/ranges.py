@@ -33,6 +33,16 @@ def gate_ranges(cell: Cell) -> tuple[tuple[float, float] | None, ...]:
     return tuple(_range(np.asarray(values)) for values in saved)
 
 
+@cache
+def output_is_bounded(cell: Cell) -> bool:
+    """Return whether the first state stays within -1..1 from a state of zeros on: that of all cells but a relu's."""
+    rng = np.random.default_rng(0)
+    wx, rh = (tuple(_all_sizes(rng) for _ in cell.gates) for _ in range(2))
+    with np.errstate(all="ignore"):
+        (first, *_), _ = evaluate(cell, wx, rh, (np.zeros(_POINTS),) * len(cell.states))
+    return bool(np.abs(first).max() <= 1 + _BEYOND)
+
+
 def evaluate(cell: Cell, wx: Arrays, rh: Arrays, states: Arrays) -> tuple[Arrays, Arrays]:
     """Return new states and saved values of one step, from the parts of all gates, those of a first phase included."""
     edge = cell.prepared

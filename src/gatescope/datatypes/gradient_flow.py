@@ -92,6 +92,8 @@ class GradientFlow(Result):
         Index t into the states, 1..T; that of the longest sequence, if they differ.
     norm : str
         ``"unit"``, ``"random"`` or ``"spectral"``.
+    total : bool
+        Whether states of the same step that are computed from `wrt` follow it, or are held fixed.
     source_steps : (B,) int64 or None
         That of each sequence, if they differ.
     """
@@ -103,6 +105,7 @@ class GradientFlow(Result):
     wrt: str
     source_step: int
     norm: str
+    total: bool = False
     source_steps: Array | None = None
 
     _axes: ClassVar[Mapping[str, str]] = {
@@ -124,7 +127,8 @@ class GradientFlow(Result):
         decades = self.log_norm / np.log(10)
         rows += [(f"log10 of the norm at lag {self.lag[at]:,}", decades[at]) for at in some(len(self.lag))]
         over = counted(int(self.lag[-1]), "step")
-        title = f"gradient of {self.of} by an earlier {self.wrt}, {self.cell}, over {over}"
+        earlier = f"{self.wrt} (total)" if self.total else self.wrt
+        title = f"gradient of {self.of} by an earlier {earlier}, {self.cell}, over {over}"
         return per_sequence(title, rows)
 
     def summary(self) -> str:

@@ -24,7 +24,8 @@ class GradientPaths(Result):
     The whole is a_k = d of_t / d wrt_{t-k} for one direction of `of`.  Its part ``"direct"``, the direct (carry) path,
     is the product of the states' own factors alone (f of an LSTM, z of a GRU).  The part of a gate gathers all paths
     that, going back from t, leave the direct path for the first time through this gate's pre-activation.  The parts
-    sum to the whole.  Where a shorter sequence has no such lag, all is NaN.
+    sum to the whole.  A gate that acts only inside another, as r of gru_reset_before in n, has a part of 0: its paths
+    are in the part of the other.  Where a shorter sequence has no such lag, all is NaN.
 
     Attributes
     ----------
@@ -90,8 +91,15 @@ class GradientPaths(Result):
         return Table(("lag, steps", "log10 of the norm", *self.paths), rows, title)
 
     def summary(self) -> str:
-        """Return what the table is of, and how to read it."""
-        return f"{self.table().title}\nfractions have signs and sum to 100 %: parts beyond that cancel"
+        """Return what the table is of, how to read it, and which gates have no part of their own."""
+        lines = [self.table().title, "fractions have signs and sum to 100 %: parts beyond that cancel"]
+        reached = np.isfinite(self.total_log_norm).any()
+        for part, name in enumerate(self.paths):
+            if part and reached and np.isneginf(self.log_norm[:, part]).all():
+                lines.append(
+                    f"part {name} is 0: no path leaves by {name} first; any through it are in other parts"
+                )
+        return "\n".join(lines)
 
     def path(self, name: str) -> tuple[Array, Array]:
         """Return log-norm and fraction of one part, each (L, B)."""

@@ -25,7 +25,8 @@ class Gradients(Result):
     inputs : (T, B, I)
     initial_state : (B, S, H)
     adjoint : (T+1, B, S, H)
-        dL/ds_t at every step, the output adjoint of that step included.
+        dL/ds_t at every step, the output adjoint of that step included.  Each state's holds the others fixed: that of
+        an LSTM's c leaves out what goes through h of the same step, which automatic differentiation adds.
     """
 
     params: Params

@@ -10,12 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from gatescope.checks.numbers import check_choice
+from gatescope.cells.registry import Cell
+from gatescope.checks.arrays import on_device
+from gatescope.checks.numbers import check_choice, check_flag
 from gatescope.datatypes import Array, GradientFlow, Params
 from gatescope.datatypes.memory_estimate import MemoryEstimate
+from gatescope.datatypes.result import Result
 from gatescope.kernels.cpu import sweeps
 from gatescope.measurements.problem import Problem, by_length, prepare
 from gatescope.measurements.selection import blocks_of, by_factors, ends_of, join_flows, lags_back
+from gatescope.measurements.total_derivative import add_followers
 from gatescope.recurrence.recompute import Replay
 from gatescope.reporting.text import counted
 from gatescope.storage.resumable import Resumable, counter
@@ -36,6 +40,7 @@ def gradient_flow(
     lags: Any = None,
     norm: str = "random",
     unit: int = 0,
+    total: bool = False,
     lengths: Any = None,
     initial_state: Any = None,
     clamp: Any = None,
@@ -56,10 +61,16 @@ def gradient_flow(
                     H sweeps (2 H for a joint `of`)
     ==============  ================================================================================
 
+    A derivative by one state holds the other states of its step fixed: d h_t / d c_{t-1} of an LSTM is what reaches h_t
+    from c_{t-1} by way of step t, and not also through h_{t-1} = o tanh(c_{t-1}).  At lag 0 it is 0.  Automatic
+    differentiation by c_{t-1}, in a program that computes h_{t-1} from it, adds that; so does `total`.
+
     The adjoint is rescaled by exact powers of two whenever it leaves 2^-32..2^32 and the exponent is carried,
     so the result is right at lags where the norm itself has long been below the smallest float.  (In float32 a
     single step that shrinks it by more than 2^-94 would lose digits, and one that lets it grow by more than 2^94 would
     overflow, on a GPU also two in a row that do so together; float64 has no such limit in practice.)
+    Where units are so near saturation that their rounded activations have lost digits of their derivatives, these are
+    made from the pre-activations, on the CPU; what even a float cannot hold is said in a warning.
     The run is recomputed from checkpoints, segment by segment, so memory grows with the square root of T (and the
     result with T); on a GPU the segments are cut to what is free there, inputs go there piece by piece, and the
     checkpoints stay on the host.  `estimate_memory` counts beforehand.
@@ -88,6 +99,9 @@ def gradient_flow(
         200, about 200 of them, spaced evenly in the logarithm.
     norm, unit
         As above.
+    total : bool
+        Differentiate by `wrt` as automatic differentiation does: states of the same step that are computed from it
+        follow it.  Only an LSTM's c has one, its h.  The adjoint is looked at lag by lag, which takes longer.
     lengths : (B,) array_like of int, optional
         Steps of each sequence, 1..T; default: T.  A padded sequence gets exactly what it gets alone; its log-norms at
         lags beyond its first state are NaN.
@@ -121,6 +135,11 @@ def gradient_flow(
     FileFormatError, OutputError
         If the file `resume` is torn or something else, or it cannot be written, nor can a temporary file.
 
+    Warns
+    -----
+    AccuracyWarning
+        If derivatives of saturated units are below the smallest number of the weights' dtype, and of how many.
+
     References
     ----------
     .. [1] S. Hochreiter and J. Schmidhuber, "Long short-term memory", Neural Computation 9 (1997), section 3.1.
@@ -135,6 +154,11 @@ def gradient_flow(
     >>> flow.log_norm.shape, bool(flow.log_norm[-1, 0] < -745)   # below the smallest float64, and still right
     ((5001, 1), True)
     """
+
+    def check(cell: Cell, weights: Params) -> None:
+        check_flag("total", total)
+        ends_of(cell, weights, of, wrt, NORMS, norm, unit, seed)
+
     with prepare(
         params,
         inputs,
@@ -146,11 +170,10 @@ def gradient_flow(
         threads=threads,
         progress=progress,
         resume=resume,
-        check=lambda cell, weights: ends_of(cell, weights, of, wrt, NORMS, norm, unit, seed),
+        check=check,
     ) as problem:
-        return measure(
-            problem, source_step=source_step, of=of, wrt=wrt, max_lag=max_lag, lags=lags, norm=norm, unit=unit
-        )
+        ends: dict[str, Any] = {"of": of, "wrt": wrt, "norm": norm, "unit": unit, "total": total}
+        return measure(problem, source_step=source_step, max_lag=max_lag, lags=lags, **ends)
 
 
 def measure(
@@ -163,6 +186,7 @@ def measure(
     lags: Any = None,
     norm: str = "random",
     unit: int = 0,
+    total: bool = False,
 ) -> GradientFlow:
     """Do the work of `gradient_flow`, whose arguments these are."""
     directions, columns = ends_of(problem.cell, problem.params, of, wrt, NORMS, norm, unit, problem.seed)
@@ -170,8 +194,10 @@ def measure(
     def measure_group(part: Problem) -> GradientFlow:
         source, chosen = lags_back(part, source_step, max_lag, lags, partial(_default_lags, norm))
         arguments = {"lags": chosen, "of": of, "wrt": wrt, "norm": norm, "direction": directions}
+        arguments["total"] = total
         with part.resumable("gradient_flow", source_step=source, **arguments) as resumable:
-            log_norm = _sweep(part, source, chosen, columns, norm, directions, resumable)
+            record = _Record(part.cell, norm == "spectral", total, chosen, source, columns, part.batch)
+            log_norm = _sweep(part, record, directions, resumable)
         return GradientFlow(
             cell=part.cell.name,
             lag=chosen,
@@ -180,6 +206,7 @@ def measure(
             wrt=wrt,
             source_step=source,
             norm=norm,
+            total=bool(total),
             provenance=part.provenance(direction_seed=part.seed),
         )
 
@@ -237,24 +264,15 @@ def _default_lags(norm: str, longest: int) -> Array:
     return np.concatenate([[0], by_factors(longest, _SPECTRAL_LAGS)])
 
 
-def _sweep(
-    problem: Problem,
-    source: int,
-    lags: Array,
-    columns: list[int],
-    norm: str,
-    directions: Array,
-    resumable: Resumable,
-) -> Array:
+def _sweep(problem: Problem, record: _Record, directions: Array, resumable: Resumable) -> Array:
     """Return the log-norms (L, B) of sequences of one length."""
     with resumable.restoring():
         length = None if resumable.stored is None else _positive(counter(resumable.stored, "length"))
     device = problem.open_device()
-    replay = problem.replay(device, source, source - int(lags[-1]), directions=len(directions), length=length)
+    replay = problem.replay(device, *record.reach, directions=len(directions), length=length)
     carried = device.adjoints(np.broadcast_to(directions, (problem.batch, *directions.shape)))
-    record = _Record(norm, lags, source, columns, problem.batch)
     if problem.progress and problem.device == "cpu":
-        _estimate(problem, replay, lags.size, len(directions)).announce()
+        _estimate(problem, replay, record.lags.size, len(directions)).announce()
     return _carry(problem, replay, carried, record, resumable)
 
 
@@ -314,27 +332,38 @@ def _positive(length: int) -> int:
 class _Record:
     """The log-norms (L, B) at the lags asked for, filled in piece by piece on the way back."""
 
-    def __init__(self, norm: str, lags: Array, source: int, wrt: list[int], batch: int) -> None:
-        self.log_norm = np.full((lags.size, batch), -np.inf)
-        self._spectral, self._lags, self._source, self._wrt = norm == "spectral", lags, source, wrt
+    def __init__(
+        self, cell: Cell, spectral: bool, total: bool, lags: Array, source: int, wrt: list[int], batch: int
+    ) -> None:
+        self.log_norm, self.lags = np.full((lags.size, batch), -np.inf), lags
+        self._cell, self._spectral, self._total = cell, spectral, total
+        self._source, self._wrt = source, wrt
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """The states to go back from and to; a total derivative needs the step that made the last one."""
+        return self._source, max(0, self._source - int(self.lags[-1]) - self._total)
 
     def row(self, state: int) -> int:
         """Return how many of the lags are reached when the adjoints are at that state."""
-        return int(np.searchsorted(self._lags, self._source - state, side="right"))
+        return int(np.searchsorted(self.lags, self._source - state, side="right"))
 
     def start(self, carried: Any) -> None:
         """Take down lag 0, if it is asked for."""
-        if self._lags[0] == 0:
+        if self.lags[0] == 0 and not self._total:
             if self._spectral:
-                self.log_norm[0] = _largest(carried, self._wrt)
+                self.log_norm[0] = _largest(carried.matrices(), self._wrt)
             else:
                 self.log_norm[0] = log_of(np.linalg.norm(carried.state()[0][0, 0, self._wrt]))
 
     def piece(self, carried: Any, states: Any, gates: Any, begin: int) -> None:
         """Go back over a piece that begins at a step."""
+        if self._total:
+            self._piece_of_totals(carried, states, gates, begin)
+            return
         end = begin + states.shape[0] - 1
         first, last = self.row(end), self.row(begin)
-        steps_back = self._lags[first:last] - (self._source - end)  # from the piece's end
+        steps_back = self.lags[first:last] - (self._source - end)  # from the piece's end
         if not self._spectral:
             norms = carried.back(states, gates, 0, end - begin)[:, :, 0, self._wrt]
             every = steps_back.size == len(norms)
@@ -347,10 +376,29 @@ class _Record:
         for row, back in enumerate(steps_back, first):
             at = end - begin - int(back)
             carried.back(states, gates, at, stop, record=False)
-            self.log_norm[row] = _largest(carried, self._wrt)
+            self.log_norm[row] = _largest(carried.matrices(), self._wrt)
             stop = at
         if stop > 0:
             carried.back(states, gates, 0, stop, record=False)
+
+    def _piece_of_totals(self, carried: Any, states: Any, gates: Any, begin: int) -> None:
+        """Go back over a piece, for the states after its first, which an earlier piece has made, and for state 0."""
+        high = states.shape[0] - 1
+        all_states, saved = (Result.fetch(a) if on_device(a) else a for a in (states, gates))
+        first = int(np.searchsorted(self.lags, self._source - begin - high))
+        last = int(np.searchsorted(self.lags, self._source - begin, side="right" if begin == 0 else "left"))
+        for row in range(first, last):
+            at = self._source - int(self.lags[row]) - begin
+            if at < high:
+                carried.back(states, gates, at, high, record=False)
+                high = at
+            current, exponents = carried.matrices()
+            if at > 0:
+                step = all_states[at - 1], all_states[at], saved[at - 1]
+                current = add_followers(self._cell, current, *step)
+            self.log_norm[row] = _largest((current, exponents), self._wrt)
+        if high > 0:
+            carried.back(states, gates, 0, high, record=False)
 
 
 def log_of(value: Any) -> Any:
@@ -359,9 +407,9 @@ def log_of(value: Any) -> Any:
         return np.log(value)
 
 
-def _largest(carried: Any, wrt: list[int]) -> Array:
-    """Return the logarithm of the largest singular value of what is carried, (B,)."""
-    current, exponents = carried.matrices()
+def _largest(matrices: tuple[Array, Array], wrt: list[int]) -> Array:
+    """Return the logarithm of the largest singular value (B,) of matrices (B, M, S, H) times 2^exponents (B,)."""
+    current, exponents = matrices
     jacobian = current[:, :, wrt].reshape(current.shape[0], current.shape[1], -1).astype(np.float64)
     bad = ~np.isfinite(jacobian).all(axis=(1, 2))
     jacobian[bad] = 0  # LAPACK takes no others

@@ -45,6 +45,13 @@ def gradient_paths(
 ) -> GradientPaths:
     r"""Take a gradient apart, exactly: the direct (carry) path from state to state, and the paths through each gate.
 
+    A path belongs to the gate by which it first leaves the direct path, going back in time.  That makes the parts sum
+    to the whole.  It also means that a gate which acts only inside another has no part of its own: in
+    ``gru_reset_before`` the reset gate stands inside the candidate, ``n = tanh(... + R_n (r * h))``, so every path
+    through r first leaves by n, part "n" holds both, and part "r" is 0 by definition.  In ``gru`` the reset gate
+    multiplies the candidate's recurrent part from outside, and part "r" is what goes through R_r.  Compare the two
+    cells by the sum of their parts "r" and "n".
+
     One step back multiplies an adjoint by :math:`J^T = D + \sum_g R_g^T \Delta_g`: D is what each unit's states keep
     of themselves (f of an LSTM, z of a GRU), and the adjoint :math:`\Delta_g a` of gate g's pre-activation reaches
     the state before through the recurrent weights R_g.  From a direction v of of(t), at lag k,
@@ -54,8 +61,7 @@ def gradient_paths(
         a_k = H_k + \sum_g P^g_k = v \, \frac{\partial\, of_t}{\partial\, wrt_{t-k}} :
 
     H has never left the direct path, and :math:`P^g` gathers the paths that, going back from t, leave it first through
-    gate g.  (With the reset gate before the product, what comes back through ``r * h`` belongs to the candidate,
-    through whose recurrent weights it left.)  The sum is exact, at every lag.
+    gate g.  The sum is exact, at every lag.
 
     Every part is scaled by itself by exact powers of two, so all norms are right however small they are.  The whole
     is carried back too and not taken from the sum, because parts may cancel.

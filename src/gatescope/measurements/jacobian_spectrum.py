@@ -44,7 +44,8 @@ def jacobian_spectrum(
     ``d s_t / d s_{t-lag} = J_{t-1} ... J_{t-lag}`` is never multiplied out: it is a triangle whose columns have
     scales of their own and an orthogonal factor, and one-sided Jacobi rotations of the triangle give every singular
     value to high relative accuracy, even where they differ by hundreds of orders of magnitude [1]_ [2]_, as long as the
-    Jacobian of each single step has its digits (a warning says where not: units that are saturated).  The largest
+    Jacobian of each single step has its digits (a warning says where not).  Derivatives of saturated units are made
+    from their pre-activations, which have these digits.  The largest
     says how much of the gradient can get through, the smallest which directions of the state are forgotten.
     Everything is computed in float64, whatever the weights' dtype.
 

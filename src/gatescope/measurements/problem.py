@@ -32,6 +32,7 @@ from gatescope.datatypes.saturation import is_large, saturating_inputs, saturati
 from gatescope.errors import UnknownNameError, ValueRangeError, warn_input
 from gatescope.kernels.device import Device, device_for, device_of, threads_for
 from gatescope.recurrence.clamping import apply_clamp, clamp_values
+from gatescope.recurrence.exact_steps import ExactSteps
 from gatescope.recurrence.initialization import random_state
 from gatescope.recurrence.input_stream import Series, open_series, part_of, turned_series
 from gatescope.recurrence.recompute import NotFiniteError, Replay, check_states
@@ -146,7 +147,8 @@ class Problem:
         `directions` is how many adjoints a sequence are carried; `length` the steps of a segment.
         """
         sequences = self.series, self.initial_state
-        return Replay(device, self.cell, *sequences, source, last, directions=directions, length=length)
+        more: dict[str, Any] = {"directions": directions, "length": length, "exact": ExactSteps(self.params)}
+        return Replay(device, self.cell, *sequences, source, last, **more)
 
     def forward(self, edges: Sequence[int], piece_steps: int) -> Iterator[tuple[int, Array, Array]]:
         """Run from the first step to the last of `edges`, which ascend; yield pieces that none of them cuts.

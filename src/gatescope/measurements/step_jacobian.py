@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from gatescope.cells.linearization import fill_rows, linearize, split_rows
-from gatescope.cells.registry import get
+from gatescope.cells.linear_cell import Coefficients, linear_cell
+from gatescope.cells.linearization import Linear, fill_rows, linearize, split_rows
+from gatescope.cells.registry import Cell, get
 from gatescope.datatypes import Array, Params
+from gatescope.recurrence.exact_steps import step_rows
 
 
 def step_jacobians(params: Params, states: Array, new_states: Array, saved: Array) -> Array:
@@ -23,7 +25,8 @@ def step_jacobians(params: Params, states: Array, new_states: Array, saved: Arra
     ----------
     params : Params
     states, new_states : (N, S, H)
-    saved : (N, K, H)
+    saved : (N, K, H), or Coefficients (N, C, H)
+        What the steps saved, or their derivatives, of units that are saturated.
 
     Returns
     -------
@@ -40,7 +43,7 @@ def step_jacobians(params: Params, states: Array, new_states: Array, saved: Arra
     (3, 8, 8)
     """
     cell = get(params.cell)
-    linear = linearize(cell, saved, states, new_states)
+    linear = linear_of(cell, states, new_states, saved)
     count, S, H = np.shape(states)
     P = cell.prepared
     R = _blocks(params.weight_hh, len(cell.gates))
@@ -59,6 +62,14 @@ def step_jacobians(params: Params, states: Array, new_states: Array, saved: Arra
     return result.reshape(count, S * H, S * H)
 
 
+def linear_of(cell: Cell, states: Array, new_states: Array, saved: Array) -> Linear:
+    """Return the linearization of steps, from what they saved or from their coefficients."""
+    linear = linear_cell(cell)
+    if isinstance(saved, Coefficients) and linear is not None:
+        return linear.linear(np.asarray(saved, np.float64))
+    return linearize(cell, saved, states, new_states)
+
+
 def advance(params: Params, inputs: Array, states: Array) -> tuple[Array, Array]:
     """Take one step from each of N states, in NumPy and float64, by the cell's own equations.
 
@@ -73,21 +84,9 @@ def advance(params: Params, inputs: Array, states: Array) -> tuple[Array, Array]
     new_states : (N, S, H) float64
     saved : (N, K, H) float64
     """
-    cell = get(params.cell)
-    P, G = cell.prepared, len(cell.gates)
     old = split_rows(states)
     count, hidden = old[0].shape
-    wx = _affine(params.weight_ih, params.bias_ih, np.asarray(inputs, np.float64), G)
-    first = slice(0, (P or G) * hidden)
-    rh = _affine(params.weight_hh[first], params.bias_hh[first], old[0], P or G)
-    if cell.prepare is None or cell.operand is None:
-        new, saved = cell.step(wx, rh, old)
-    else:
-        prepared = cell.prepare(wx[:P], rh, old)
-        second = slice(P * hidden, None)
-        operand = cell.operand(prepared, old)
-        rh = _affine(params.weight_hh[second], params.bias_hh[second], operand, G - P)
-        new, saved = cell.step(wx[P:], rh, old, prepared)
+    new, saved = step_rows(get(params.cell), params, np.asarray(inputs, np.float64), old)
     new_states, values = np.empty((count, len(new), hidden)), np.empty((count, len(saved), hidden))
     fill_rows(new_states, new)
     fill_rows(values, saved)
@@ -104,9 +103,3 @@ def _weighted(coefficients: Array, weights: Array) -> Array:
     # A small product for each unit: five times faster than einsum's loop.
     value: Array = np.matmul(coefficients.transpose(2, 0, 1), weights.transpose(1, 0, 2))
     return value.transpose(1, 0, 2)
-
-
-def _affine(weight: Array, bias: Array, x: Array, gates: int) -> tuple[Array, ...]:
-    """Return W x + b by gate: of (N, X), so many (N, H)."""
-    value = x @ weight.astype(np.float64).T + bias.astype(np.float64)
-    return tuple(np.moveaxis(value.reshape(len(x), gates, len(bias) // gates), 1, 0))

@@ -20,6 +20,7 @@ from gatescope.kernels.cpu.tangents import Tangents
 from gatescope.kernels.cpu.threads import open_pool
 from gatescope.measurements.problem import Problem
 from gatescope.measurements.step_jacobian import step_jacobians
+from gatescope.recurrence.exact_steps import ExactSteps, warn_lost
 from gatescope.recurrence.recompute import check_states
 from gatescope.storage.resumable import Resumable
 
@@ -88,6 +89,8 @@ class TangentWorker:
         The smallest sine of the measured part, and the sum of eps / sine.
     again : int
         How many intervals were done again step by step.
+    exact : ExactSteps
+        What derives the steps whose units are saturated.
     determinant, perturbation : (int, float, float)
         Steps looked at, and two sums over them that have to agree.
     misalignment : (k,)
@@ -111,7 +114,7 @@ class TangentWorker:
         cell, params = problem.cell, problem.params
         self._params, self._series, self.sequence = params, problem.series, sequence
         self._chunk, self._every = chunk, every
-        self._device = CpuDevice(cell, params, 1)
+        self._device, self.exact = CpuDevice(cell, params, 1), ExactSteps(params)
         plan = sweeps.plan_for(cell, params.hidden_size, params.dtype)
         self._tangents = Tangents(plan, params, directions)
         self._rivals: Tangents | None = Tangents(plan, params, rivals)
@@ -158,9 +161,10 @@ class TangentWorker:
         if begin >= self._chunk.first and self._rivals is not None:
             self.misalignment = misalignment(self._tangents.directions, self._rivals.directions)
             self._rivals = None
-        if self._rivals is not None and begin >= self._chunk.settle:
-            self._rivals.forward(states, gates, 0, self._every)
         if begin >= self._chunk.settle:
+            gates = self.exact.steps(x, states, gates)
+            if self._rivals is not None:
+                self._rivals.forward(states, gates, 0, self._every)
             if self._perturbs and self._offset is None and begin >= self._chunk.first:
                 self._offset = self._tangents.directions[0]
             logs, sine, rounding, again = self._tangents.forward(states, gates, 0, self._every)
@@ -335,6 +339,7 @@ def choose_interval(problem: Problem, directions: Array, transient: int) -> int:
     states, gates = device.buffers(last, 1)
     device.forward(x, problem.initial_state[:1], states, gates)
     check_states(states, 0, 0)
+    gates = ExactSteps(problem.params).steps(x, states, gates)
     chosen = _INTERVALS[0]
     settled = Tangents(plan, problem.params, directions)
     if settle:
@@ -378,6 +383,7 @@ def run_workers(problem: Problem, workers: list[TangentWorker], resumable: Resum
         if problem.threads == 1 or len(workers) == 1:
             for worker in workers:
                 run(worker, alone=True)
+            warn_lost([worker.exact for worker in workers])
             return
         with open_pool(min(problem.threads, len(workers))) as pool:
             futures = [pool.submit(run, worker) for worker in workers]
@@ -390,3 +396,4 @@ def run_workers(problem: Problem, workers: list[TangentWorker], resumable: Resum
                     resumable.tick()
             finally:  # the pool waits for its threads, which leave after the piece they are at
                 stop.set()
+    warn_lost([worker.exact for worker in workers])

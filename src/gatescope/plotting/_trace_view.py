@@ -171,8 +171,9 @@ def bin_means(series: Array, limit: int) -> Bins:
         return Bins(1, series, series, series)
     starts = np.arange(0, len(series), size)
     counts = np.diff(np.append(starts, len(series))).reshape(-1, *(1,) * (series.ndim - 1))
-    # float64 sums: a run may be thousands of float32 values long
-    mean = np.add.reduceat(series, starts, axis=0, dtype=np.float64) / counts
+    # float64 sums: a run may be thousands of float32 values long, and hold infinities of both signs
+    with np.errstate(invalid="ignore"):
+        mean = np.add.reduceat(series, starts, axis=0, dtype=np.float64) / counts
     return Bins(
         size, mean, np.minimum.reduceat(series, starts, axis=0), np.maximum.reduceat(series, starts, axis=0)
     )
@@ -180,7 +181,8 @@ def bin_means(series: Array, limit: int) -> Bins:
 
 def time_mean(series: Array) -> Array:
     """Return the mean (H,) over the steps of (N, H), in float64."""
-    return np.asarray(np.mean(series, axis=0, dtype=np.float64))
+    with np.errstate(invalid="ignore"):  # infinities of both signs
+        return np.asarray(np.mean(series, axis=0, dtype=np.float64))
 
 
 def draw_units(
@@ -215,6 +217,25 @@ def frame_steps(axes: Axes, steps: range, size: int, how: str) -> None:
         return
     count_axis(axes.xaxis)
     axes.set_xlim(steps[0], steps[-1])
+
+
+def mark_overflow(axes: Axes, view: TraceView, *, label: bool = True) -> None:
+    """Shade the steps from the first on at which a state of the sequence is not finite, and say so."""
+    states = view.trace.states[1:, view.sequence][view.steps.start : view.steps.stop]
+    bad = np.flatnonzero(~np.isfinite(states).all(axis=(1, 2)))
+    if not bad.size:
+        return
+    first = view.steps.start + int(bad[0])
+    axes.axvspan(
+        first, view.steps.stop, facecolor="0.85", edgecolor="0.6", hatch="//", linewidth=0, zorder=0.5
+    )
+    if label:
+        place: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+        # On the side that has room for it.
+        left = first - view.steps.start > (view.steps.stop - view.steps.start) / 2
+        text = f"not finite from step {first:,}"
+        offset, side = (-4, "right") if left else (4, "left")
+        axes.annotate(text, (first, 0.5), xytext=(offset, 0), ha=side, va="center", fontsize="small", **place)
 
 
 def frame_values(axes: Axes, name: str, bounds: tuple[float, float] | None) -> None:

@@ -32,6 +32,7 @@ def plot_gate_heatmap(
     A series of more than 1,000 steps is averaged over equal runs of steps, at most 1,000 of them; the axis
     label says how long a run is.  The colors span the drawn values but for 0.5 % at either end, where the
     color bar ends in an arrow; for values of both signs the span is the same on both sides of 0.
+    Values that are not finite have no color; the steps from the first on at which a state is not are hatched.
 
     Parameters
     ----------
@@ -89,6 +90,7 @@ def plot_gate_heatmap(
         drawn = axes.imshow(image, **keywords)
         axes.set_xlim(left, min(left + image.shape[1] * width, span.stop - 0.5))  # the last run may be short
         axes.grid(False)
+        _trace_view.mark_overflow(axes, view)
         count_axis(axes.xaxis)
         count_axis(axes.yaxis)
         axes.set_xlabel("step" if bins.size == 1 else f"step (each column is the mean of {bins.size} steps)")
@@ -103,7 +105,10 @@ def plot_gate_heatmap(
 
 def _limits(image: Array) -> tuple[float, float]:
     # A few units of great amplitude must not leave all others in one shade.
-    low, high = (float(q) for q in np.quantile(image, (0.005, 0.995)))
+    finite = image[np.isfinite(image)]
+    if not finite.size:
+        return -0.5, 0.5
+    low, high = (float(q) for q in np.quantile(finite, (0.005, 0.995)))
     if low < 0 < high:
         high = max(-low, high)
         low = -high
@@ -113,5 +118,5 @@ def _limits(image: Array) -> tuple[float, float]:
 
 
 def _extend(image: Array, low: float, high: float) -> str:
-    below, above = bool(image.min() < low), bool(image.max() > high)
+    below, above = bool((image < low).any()), bool((image > high).any())
     return "both" if below and above else "min" if below else "max" if above else "neither"

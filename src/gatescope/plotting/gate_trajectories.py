@@ -31,6 +31,7 @@ def plot_gate_trajectories(
     Up to 1,500 steps are drawn as they are.  More are drawn as means over equal runs of steps, with a
     band from the least to the greatest value of the run (300 runs at most); the axis label says how long a
     run is.  A state is drawn at the step that made it: ``states[t + 1]`` at step t.
+    Steps from the first on at which a state is not finite are shaded.
 
     Parameters
     ----------
@@ -74,6 +75,7 @@ def plot_gate_trajectories(
             x, bins = view.curves(name, _POINTS, _BINS)
             _trace_view.draw_units(ax, x, bins.mean, view.units, artist_kwargs, ranges=bins, means=means)
             _trace_view.frame_values(ax, name, trace.bounds(name))
+            _trace_view.mark_overflow(ax, view, label=ax is panels[0])
         title = f"{plain_text(trace.cell)}: units, with their mean {reference}"
         columns = min(len(view.units), 4)
         legend_above(panels[0], title, ncols=columns, columnspacing=1.2, handlelength=2.4)

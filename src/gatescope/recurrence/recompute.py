@@ -12,6 +12,7 @@ from gatescope.datatypes import Array
 from gatescope.errors import ValueRangeError
 from gatescope.kernels.cpu.threads import open_pool
 from gatescope.kernels.device import Device
+from gatescope.recurrence.exact_steps import ExactSteps, warn_lost
 from gatescope.recurrence.input_stream import Series
 from gatescope.storage.resumable import counter
 
@@ -58,6 +59,8 @@ class Replay:
         Adjoints of each sequence that the caller carries back; with many of them no thread is idle.
     length : int, optional
         Steps of a segment; the device's choice by default.
+    exact : ExactSteps, optional
+        Gives the derivatives of the steps of segments that have saturated units, in the place of their gates.
 
     Attributes
     ----------
@@ -78,7 +81,9 @@ class Replay:
         *,
         directions: int = 1,
         length: int | None = None,
+        exact: ExactSteps | None = None,
     ) -> None:
+        self._exact = exact
         self.cell, self.series, self._device = cell, series, device
         self.source, self.last = source, last
         size = first_state.nbytes
@@ -138,7 +143,7 @@ class Replay:
         """Fill the checkpoints; yield the number of steps of each segment."""
         index, state = self._at
         while index < self._count - 1:
-            states, _ = self._compute(index, state, 0)
+            _, states, _ = self._compute(index, state, 0)
             state = self._last(states, index)
             index += 1
             if index >= self._first:
@@ -149,6 +154,8 @@ class Replay:
     def pieces(self, before: int | None = None) -> Generator[tuple[int, Any, Any], None, None]:
         """Yield segments, latest first: where one begins, its states (steps+1, B, S, H) and gates (steps, B, K, H).
 
+        Of a segment with saturated units the gates are `Coefficients`, if there is an `exact`.
+
         Each is to be used before the next one is asked for.  `before`: where the last one that was used began.
         """
         if before is not None and before <= self.last:
@@ -158,6 +165,7 @@ class Replay:
         if self.buffers == 1:
             for index in order:
                 yield self._piece(index, *self._recompute(index, 0))
+            self._warn()
             return
         with open_pool(1) as pool:
             ahead = pool.submit(self._recompute, order[0], 0) if order else None
@@ -167,21 +175,34 @@ class Replay:
                 if k + 1 < len(order):
                     ahead = pool.submit(self._recompute, order[k + 1], (k + 1) % 2)
                 yield self._piece(index, *segment)
+        self._warn()
+
+    def _warn(self) -> None:
+        if self._exact is not None:
+            warn_lost([self._exact])
 
     def _end(self, index: int) -> int:
         return min(self.source, (index + 1) * self.length)
 
     def _recompute(self, index: int, buffer: int) -> tuple[Any, Any]:
-        return self._compute(index, self.checkpoints[index - self._first], buffer)
+        inputs, states, gates = self._compute(index, self.checkpoints[index - self._first], buffer)
+        if self._exact is None:
+            return states, gates
+        if self._device.name == "cpu":
+            return states, self._exact.steps(inputs, states, gates)
+        # Elsewhere the kernels derive from the recorded values; the last step of each segment is looked at.
+        self._exact.look(*(self._device.last(array)[None] for array in (states, gates)))
+        return states, gates
 
-    def _compute(self, index: int, state: Array, buffer: int) -> tuple[Any, Any]:
+    def _compute(self, index: int, state: Array, buffer: int) -> tuple[Array, Any, Any]:
         while len(self._buffers) <= buffer:
             self._buffers.append(self._device.buffers(min(self.length, self.source), self.series.batch))
         begin, end = index * self.length, self._end(index)
         states, gates = self._buffers[buffer]
         states, gates = states[: end - begin + 1], gates[: end - begin]
-        self._device.forward(self.series.read(begin, end), state, states, gates)
-        return states, gates
+        inputs = self.series.read(begin, end)
+        self._device.forward(inputs, state, states, gates)
+        return inputs, states, gates
 
     def _last(self, states: Any, index: int) -> Array:
         """Return the last state of a segment; refuse one that is not finite, as all after it would not be either."""

@@ -22,6 +22,7 @@ from gatescope.kernels.device import (
     threads_for,
 )
 from gatescope.recurrence.clamping import apply_clamp, clamp_metadata, clamp_values, clear_clamped
+from gatescope.recurrence.finiteness import warn_adjoint, warn_states
 from gatescope.storage.provenance import provenance
 
 
@@ -80,6 +81,12 @@ def run(
     ShapeError, DtypeError, ValueRangeError, UnknownNameError
         If an argument does not fit.
 
+    Warns
+    -----
+    AccuracyWarning
+        If a state leaves the range of floating point, with the step and the unit.  A trace that stays on the GPU is not
+        looked at.
+
     Examples
     --------
     >>> import numpy as np, gatescope as gs
@@ -110,9 +117,15 @@ def run(
     if params.reverse:
         _check_turnable("inputs", x)
         turned_run = computer.run(turned(x, sizes), first_state, sizes)
-        return make_trace(cell, turned_run, values, sources).to_host().as_given()
+        taken = make_trace(cell, turned_run, values, sources).to_host()
+        warn_states(cell, taken.states)  # whose steps count in the order they were taken
+        return taken.as_given()
     trace = make_trace(cell, computer.run(x, first_state, sizes), values, sources)
-    return trace if params.on_device else trace.to_host()
+    if params.on_device:
+        return trace
+    trace = trace.to_host()
+    warn_states(cell, trace.states)
+    return trace
 
 
 def _check_fits(cell: Cell, params: Params, steps: int, batch: int) -> None:
@@ -174,6 +187,19 @@ def backprop(
     ShapeError, DtypeError, ValueRangeError, UnknownNameError
         If an argument does not fit.
 
+    Warns
+    -----
+    AccuracyWarning
+        If the states of the run or the gradient leave the range of floating point, with the step and the unit.
+        Gradients that stay on the GPU are not looked at.
+
+    Notes
+    -----
+    The adjoint of a state holds the step's other states fixed: of an LSTM, dL/dc_t is what reaches c_t by way of the
+    next step, not what also comes through h_t = o tanh(c_t) of the same step.  Automatic differentiation of a program
+    in which h_t is computed from c_t adds that; ``gradient_flow(..., total=True)`` measures it so.  The gradients of
+    weights, inputs and initial state are the same either way.
+
     Examples
     --------
     >>> import numpy as np, gatescope as gs
@@ -201,9 +227,8 @@ def backprop(
     if params.reverse and output_adjoint is not None:
         _check_turnable("output_adjoint", output_adjoint)
         output_adjoint = turned(output_adjoint, trace.lengths)
-    gradients, d_inputs, d_initial, adjoint = computer.backprop(
-        trace.as_taken(), output_adjoint, final_adjoint
-    )
+    taken = trace.as_taken()
+    gradients, d_inputs, d_initial, adjoint = computer.backprop(taken, output_adjoint, final_adjoint)
     clear_clamped(gradients, values)
     sources = run_provenance(device, params, values, **_fast(fast))
     gradient = dataclasses.replace(
@@ -215,6 +240,7 @@ def backprop(
     if params.on_device:
         return result
     result = result.to_host()
+    warn_adjoint(cell, taken.to_host().states, result.adjoint, tuple(result.params.arrays().values()))
     if not params.reverse:
         return result
     return dataclasses.replace(

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from gatescope.cells.linear_cell import cell_of
 from gatescope.datatypes import Array, Params
 from gatescope.kernels.cpu import layout
 from gatescope.kernels.cpu.aligned import aligned_empty, aligned_zeros
@@ -109,7 +110,8 @@ class Adjoints:
         rows = max((end - begin) * (high - low) for begin, end, low, high in self._blocks)
         # With paths a sequence has enough rows to fill a tile: one kernel for all batches.
         tiles = (t.adjoint for t in plan.tiles(self._count if self._paths else rows))
-        kernel = make_adjoint(plan.cell, plan.lanes, *tiles, self._inputs, self._paths)
+        cell, gates = cell_of(plan.cell, gates)
+        kernel = make_adjoint(cell, plan.lanes, *tiles, self._inputs, self._paths)
         steps, batch = stop - start, states.shape[1]
         recorded = (norms, self._paths, self._inputs)
 

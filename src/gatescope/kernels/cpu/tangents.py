@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from gatescope.cells.linear_cell import cell_of
 from gatescope.datatypes import Array, Params
 from gatescope.kernels.cpu import layout
 from gatescope.kernels.cpu.aligned import aligned_empty, aligned_zeros
@@ -81,7 +82,8 @@ class Tangents:
         from gatescope.kernels.cpu.loops.tangent import make_tangent
 
         groups = next(g for g in (2, 1) if self._plan.vectors % g == 0)
-        kernel = make_tangent(self._plan.cell, (BLOCK, groups))
+        cell, gates = cell_of(self._plan.cell, gates)
+        kernel = make_tangent(cell, (BLOCK, groups))
         steps = gates.shape[0]
         logs = np.empty((-(-steps // every) + 1, self.count))
         span = (sequence, 0, steps, self.count, every)

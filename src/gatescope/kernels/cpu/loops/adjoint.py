@@ -37,8 +37,8 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False):
     FINGERPRINT = fingerprint_of(cell)
     LN2 = math.log(2.0)
     AHEAD = 2  # steps that memory is asked for before it is needed
-    # Rescale when the largest entry leaves 2^-32..2^32; a float32 factor must itself be a normal float.
-    LARGEST, FACTOR = 32, 120
+    # Rescale when the largest entry leaves 2^-32..2^32; a factor must itself be a normal float of either dtype.
+    LARGEST, FACTOR_32, FACTOR_64 = 32, 120, 1000
     LIFT = 4  # a path's row may be so many powers of two below what it gets
     FEW, ZERO = FEW_INPUTS, NOTHING
 
@@ -61,6 +61,7 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False):
         M, recording = exponents.size // N, log_norms.size > 0
         padded, wide = V * L, (I + L - 1) // L
         row_first, row_second, row_whole = V * FIRST * L + L, V * SECOND * L + L, V * G * L + L
+        factor_limit = FACTOR_32 if current.itemsize == 4 else FACTOR_64
         fingerprint = FINGERPRINT  # noqa: F841 - part of the closure, and so of the cache key
 
         for t in range(stop - 1, start - 1, -1):
@@ -103,7 +104,7 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False):
                             continue
                         factor = 1.0
                         if peak < math.inf:
-                            power = max(math.frexp(peak)[1], -FACTOR)
+                            power = max(math.frexp(peak)[1], -factor_limit)
                             shift = exponents[carry] + power - exponents[part]
                             if shift > LIFT:
                                 # Far above all that is in the part's row, which goes where this can be added.
@@ -166,7 +167,7 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False):
                         row = n * M + m
                         norm = peak = float(largest(d_x, row * wide * L, L, wide, L))
                         if peak > 0.0 and peak < math.inf:
-                            power = min(max(math.frexp(peak)[1], -FACTOR), FACTOR)
+                            power = min(max(math.frexp(peak)[1], -factor_limit), factor_limit)
                             unit, base = math.ldexp(1.0, -power), row * wide * L
                             squares = float(scaled_dot(d_x, base, unit, d_x, base, unit, wide, L))
                             norm = 0.5 * math.log(squares) + (power + exponents[row]) * LN2
@@ -193,7 +194,7 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False):
                         if recording:
                             norm = peak
                             if peak > 0.0 and peak < math.inf:
-                                power = min(max(math.frexp(peak)[1], -FACTOR), FACTOR)
+                                power = min(max(math.frexp(peak)[1], -factor_limit), factor_limit)
                                 unit = math.ldexp(1.0, -power)
                                 squares = float(scaled_dot(current, base, unit, current, base, unit, V, L))
                                 norm = 0.5 * math.log(squares) + (power + exponents[row]) * LN2
@@ -203,7 +204,7 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False):
                     if whole > 0.0 and whole < math.inf:
                         power = math.frexp(whole)[1]
                         if abs(power) > LARGEST:
-                            power = min(max(power, -FACTOR), FACTOR)
+                            power = min(max(power, -factor_limit), factor_limit)
                             scale(current, row * S * padded, S * V, math.ldexp(1.0, -power), L)
                             exponents[row] += power
                     elif PATHS and whole == 0.0:
@@ -219,7 +220,7 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False):
                             for m in range(M - 1):
                                 fractions[stop - 1 - t, n, m, k] = math.nan
                             continue
-                        total_power = min(max(math.frexp(peak)[1], -FACTOR), FACTOR)
+                        total_power = min(max(math.frexp(peak)[1], -factor_limit), factor_limit)
                         total_unit = math.ldexp(1.0, -total_power)
                         squares = float(scaled_dot(current, to, total_unit, current, to, total_unit, V, L))
                         for m in range(M - 1):
@@ -229,7 +230,7 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False):
                             if peak > 0.0:
                                 power = 0
                                 if peak < math.inf:
-                                    power = min(max(math.frexp(peak)[1], -FACTOR), FACTOR)
+                                    power = min(max(math.frexp(peak)[1], -factor_limit), factor_limit)
                                 unit = math.ldexp(1.0, -power)
                                 fraction = float(
                                     scaled_dot(current, base, unit, current, to, total_unit, V, L)

@@ -1,0 +1,177 @@
+"""Derivatives of saturated units: every measurement has the digits that a rounded activation has lost."""
+
+import math
+
+import numpy as np
+import pytest
+from helpers import high_precision
+from helpers.cases import FEW, random_params
+
+import gatescope as gs
+from gatescope.cells.linear_cell import linear_cell
+from gatescope.cells.linearization import linearize
+from gatescope.cells.margins import Activation, complement, tanh
+from gatescope.errors import AccuracyWarning
+from gatescope.measurements.step_jacobian import step_jacobians
+from gatescope.recurrence.exact_steps import ACCURACY, ExactSteps, lost_digits
+
+
+def log_slope(x):
+    """Return ln of the derivative of tanh at x."""
+    return -2 * math.log(math.cosh(x)) if abs(x) < 300 else 2 * (math.log(2) - abs(x))
+
+
+def one_unit(bias, dtype="float64"):
+    """Return an RNN of one unit, h' = tanh(h + bias)."""
+    zero, one = np.zeros((1, 1), dtype), np.ones((1, 1), dtype)
+    biases = {"bias_ih": np.array([bias], dtype), "bias_hh": np.zeros(1, dtype)}
+    return gs.Params(cell="rnn", weight_ih=zero, weight_hh=one, **biases)
+
+
+def idle_lstm(dtype="float64"):
+    """Return an LSTM of one unit without weights or biases: with its forget gate at 1 its cell state stays."""
+    arrays = {"weight_ih": (4, 1), "weight_hh": (4, 1), "bias_ih": (4,), "bias_hh": (4,)}
+    return gs.Params(cell="lstm", **{name: np.zeros(shape, dtype) for name, shape in arrays.items()})
+
+
+def remembering(c, dtype="float64"):
+    """Return arguments of a measurement of an LSTM whose cell state is c at every step, and o = 1/2."""
+    return {"initial_state": np.array([[[0], [c]]], dtype), "clamp": {"f": 1.0}}
+
+
+# ---- one unit, whose derivative is known ----
+
+INPUTS = np.zeros((20, 1))
+
+
+@pytest.mark.parametrize(("bias", "expected"), [(15, -30.61371), (18, -36.61371), (300, -600.61371)])
+def test_a_saturated_tanh(bias, expected):
+    # From the second step on h is 1, so that the pre-activation is one more than the bias.
+    assert log_slope(bias + 1) == pytest.approx(expected, abs=1e-5)
+    value, params = log_slope(bias + 1), one_unit(bias)
+    spectrum = gs.jacobian_spectrum(params, INPUTS, lags=[1, 2])
+    assert spectrum.log_singular[:, 0, 0] == pytest.approx([value, 2 * value], rel=1e-9)
+    flow = gs.gradient_flow(params, INPUTS, norm="unit", max_lag=3)
+    assert flow.log_norm[:, 0] == pytest.approx([0, value, 2 * value, 3 * value], rel=1e-9)
+    exponents = gs.lyapunov_spectrum(params, INPUTS, transient=2, checks=False).exponents
+    assert exponents[0, 0] == pytest.approx(value, rel=1e-9)
+    paths = gs.gradient_paths(params, INPUTS, norm="unit", max_lag=2)
+    assert paths.total_log_norm[:, 0] == pytest.approx([0, value, 2 * value], rel=1e-9)
+    wide = gs.Params(**{**params.arrays(), "cell": "rnn", "weight_ih": np.ones((1, 1))})
+    conn = gs.connectivity(wide, INPUTS, target_steps=[19])
+    assert conn.log_norm[0, 17:, 0] == pytest.approx([3 * value, 2 * value, value], rel=1e-9)
+    assert gs.half_life(params, INPUTS, transient=2).exponent_rate[0] == pytest.approx(-value, rel=1e-9)
+
+
+@pytest.mark.parametrize("of", ["joint", "h"])
+@pytest.mark.parametrize(
+    ("c", "dtype", "expected"),
+    [
+        (7.5, "float32", -14.30685),
+        (8.5, "float32", -16.30685),
+        (30, "float64", -59.30685),
+        (300, "float64", None),
+    ],
+)
+def test_a_large_cell_state(c, dtype, expected, of):
+    value = math.log(0.5) + log_slope(c)
+    if expected is not None:
+        assert value == pytest.approx(expected, abs=1e-5)
+    keywords = {"lags": [1, 5, 19], **remembering(c, dtype)}
+    flow = gs.gradient_flow(idle_lstm(dtype), INPUTS, of=of, wrt="c", norm="unit", **keywords)
+    assert flow.log_norm[:, 0] == pytest.approx([value] * 3, abs=ACCURACY[dtype])
+    spectrum = gs.jacobian_spectrum(idle_lstm(dtype), INPUTS, of="h", wrt="c", **keywords)
+    assert spectrum.log_singular[:, 0, 0] == pytest.approx([value] * 3, abs=ACCURACY[dtype])
+
+
+def test_with_its_forget_gate_open_an_lstm_has_a_gradient_of_0_only_where_it_is_0():
+    params = gs.init("lstm", input_size=1, hidden_size=5, seed=0, dtype="float64")
+    inputs = np.ones((300, 1))
+    assert np.abs(gs.run(params, inputs, clamp={"f": 1.0}).c).max() > 100  # tanh(c) is 1, rounded
+    flow = gs.gradient_flow(params, inputs, wrt="c", norm="spectral", clamp={"f": 1.0}, lags=[1, 100, 299])
+    assert np.isfinite(flow.log_norm).all()
+
+
+def test_what_no_float_holds_is_said():
+    with pytest.warns(AccuracyWarning, match=r"100\.0 % of the activations.*below what float64 can tell"):
+        flow = gs.gradient_flow(one_unit(400), INPUTS, norm="unit", max_lag=2)
+    assert flow.log_norm[1, 0] == -np.inf
+    with pytest.warns(AccuracyWarning, match=r"below what float32 can tell.*use float64"):
+        gs.gradient_flow(one_unit(60, "float32"), INPUTS, norm="unit", max_lag=2)
+    with pytest.warns(AccuracyWarning, match="below what float64 can tell"):
+        gs.lyapunov_spectrum(one_unit(400), INPUTS, checks=False)
+
+
+# ---- against high precision ----
+
+
+def saturated(cell, units, scale, seed):
+    """Return a network of a few units, of weights as large as the scale, and inputs."""
+    params = random_params(cell, input_size=1, hidden_size=units, seed=seed, scale=scale * np.sqrt(units))
+    return params, np.random.default_rng(seed).standard_normal((4, 1))
+
+
+@pytest.mark.parametrize(
+    "seed", [*range(5), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(5, 100))]
+)
+def test_derivatives_against_high_precision(seed):
+    cell = gs.cells.names()[seed % 5]
+    params, inputs = saturated(cell, 2 + seed % 2, 1.5 + 5.5 * (seed % 20) / 19, seed)
+    states = high_precision.run(params, inputs)
+    last = high_precision.jacobian(params, inputs[-1], states[-2])
+    expected = high_precision.log_norm(last[0])
+    flow = gs.gradient_flow(params, inputs, norm="unit", unit=0, wrt="joint", lags=[1])
+    assert flow.log_norm[0, 0] == pytest.approx(expected, abs=1e-9)
+    trace = gs.run(params, inputs)
+    exact = ExactSteps(params).steps(trace.inputs, trace.states, trace.gates)
+    jacobian = step_jacobians(params, trace.states[3:4, 0], trace.states[4:, 0], exact[3:, 0])[0]
+    reference = last.astype(np.float64)
+    assert np.abs(jacobian - reference).max(axis=1) == pytest.approx(0, abs=1e-9 * np.abs(reference).max())
+
+
+# ---- the parts ----
+
+
+def test_a_product_of_activations_has_a_margin():
+    y = tanh(np.array([-20.0, -0.5, 0.0, 0.5, 20.0]))
+    slope = complement(y * y)
+    assert slope == pytest.approx(np.exp([log_slope(x) for x in (-20, -0.5, 0, 0.5, 20)]), rel=1e-14)
+    assert isinstance(-y, Activation)
+    assert (2 - y) == pytest.approx(2 - y.value)
+    assert complement(y)[0] == 2
+
+
+@pytest.mark.parametrize("cell", gs.cells.names())
+def test_a_linear_cell_has_the_derivatives_of_its_cell(cell):
+    equations, linear = gs.cells.get(cell), linear_cell(gs.cells.get(cell))
+    rng = np.random.default_rng(0)
+    K, S, G, P = len(equations.saved), len(equations.states), len(equations.gates), equations.prepared
+    saved, old, new = rng.uniform(0.1, 0.9, (K, 7)), *rng.uniform(0.1, 0.9, (2, S, 7))
+    derivatives = linearize(equations, saved, old, new)
+    rows = linear.rows(derivatives)
+    again = linear.linear(rows)
+    for name in ("direct", "rh", "wx", "operand_state", "operand_rh", "operand_wx"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(derivatives, name), name)
+    adjoint = tuple(rng.standard_normal((S, 7)))
+    ours = linear.cell.step_vjp(tuple(rows), None, None, adjoint)
+    if not P:
+        theirs = equations.step_vjp(tuple(saved), tuple(old), tuple(new), adjoint)
+        for one, other in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(np.array(one), np.array(other), rtol=1e-14, atol=1e-300)
+        return
+    operand = rng.standard_normal(7)
+    whole = linear.cell.prepare_vjp(tuple(rows), None, operand, ours[3])
+    _, d_rh, back, prepared = equations.step_vjp(tuple(saved), tuple(old), tuple(new), adjoint)
+    _, first, more = equations.prepare_vjp(tuple(saved), tuple(old), operand, prepared)
+    np.testing.assert_allclose(ours[1], d_rh, rtol=1e-14)
+    np.testing.assert_allclose(whole[1], first, rtol=1e-12)
+    np.testing.assert_allclose(ours[2][0] + whole[2][0], back[0] + more[0], rtol=1e-12)
+    assert len(first) == P < G
+
+
+@pytest.mark.parametrize("cell", FEW)
+def test_where_nothing_is_saturated_nothing_is_computed(cell):
+    params = random_params(cell, input_size=1, hidden_size=5)
+    trace = gs.run(params, np.ones((8, 1)))
+    assert not lost_digits(gs.cells.get(cell), trace.states, trace.gates)
+    assert ExactSteps(params).steps(trace.inputs, trace.states, trace.gates) is trace.gates
