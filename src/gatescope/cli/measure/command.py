@@ -164,8 +164,6 @@ class Plan:
         self._check_files(values["out"], values.get("resume"), read)
         self._of_module("check", lambda _: None)(job)
         note(notes)
-        if job.series is not None:
-            echo(job.series.reading)
         if job.network is not None and job.series is not None:
             series = job.network.fed(job.label, job.series, values.get("threads"))
             job = dataclasses.replace(job, series=series)
@@ -240,6 +238,8 @@ class Plan:
     def _write(self, job: Job, result: Result, out: Path) -> None:
         from gatescope import plotting
 
+        if job.series is not None:  # not before the arguments are found to be right: an error is a line alone
+            echo(job.series.reading)
         with working(f"writing into {out}"):
             if job.series is not None:
                 result = job.series.kept_with(result)
