@@ -8,7 +8,7 @@ computed, and the kernels derive from the recorded values.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache, cached_property
 
 import numpy as np
@@ -54,14 +54,16 @@ class ExactSteps:
 
     def look(self, states: Array, gates: Array) -> None:
         """Note whether steps of a device that derives from recorded values have lost digits."""
-        self.inexact = self.inexact or lost_digits(self._cell, np.concatenate([states, states]), gates)
+        self.inexact = self.inexact or lost_digits(
+            self._cell, np.concatenate([states, states]), gates, self._free
+        )
 
     def steps(self, inputs: Array, states: Array, gates: Array) -> Array:
         """Return coefficients (T, B, C, H) of a piece of a run in the weights' dtype, or `gates` if none lost digits.
 
         Inputs are (T, B, I), states (T+1, B, S, H), gates (T, B, K, H).
         """
-        if self._linear is None or not lost_digits(self._cell, states, gates):
+        if self._linear is None or not lost_digits(self._cell, states, gates, self._free):
             return gates
         T, B, S, H = len(gates), *states.shape[1:]
         result = np.empty((T, B, len(self._linear.entries), H), self._params.dtype)
@@ -128,12 +130,18 @@ def warn_lost(parts: Sequence[ExactSteps]) -> None:
         )
 
 
-def lost_digits(cell: Cell, states: Array, gates: Array) -> bool:
-    """Return whether units are so near saturation that the recorded values have lost digits of their derivatives."""
+def lost_digits(cell: Cell, states: Array, gates: Array, free: Mapping[str, Array] | None = None) -> bool:
+    """Return whether units are so near saturation that the recorded values have lost digits of their derivatives.
+
+    `free` says which units of a gate depend on anything; through the others, as those clamped, no gradient flows.
+    """
     margin, state = _limits(states.dtype)
     saved, new = activation_rows(cell)
     for k, active in enumerate(saved):
-        if active and _beyond(gates[:, :, k], 1 - margin, cell, k):
+        values, units = gates[:, :, k], (free or {}).get(cell.saved[k])
+        if units is not None and not units.all():
+            values = values[..., units]
+        if active and _beyond(values, 1 - margin, cell, k):
             return True
     derives = derives_of_states(cell)
     return any(
