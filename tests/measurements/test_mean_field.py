@@ -68,7 +68,7 @@ def test_below_gain_1_gradients_vanish_and_above_1_5_they_explode():
 @pytest.mark.parametrize("gain", [2.0, pytest.param(3.0, marks=pytest.mark.slow)])
 def test_at_500_units_it_is_the_mean_field_value_within_its_error(gain):
     """The error of one network: from its length, and because no two networks are alike."""
-    exponents, errors = leading(gain, 500, networks=4)
+    exponents, errors = leading(gain, 500, networks=4, steps=5000)
     error = math.hypot(errors.mean(), exponents.std(ddof=1))
     assert (np.abs(exponents - mean_field(gain)) < 3 * error).all()
     assert error < 0.006  # so sharp that a gain 5 % lower would be seen

@@ -338,7 +338,7 @@ HOSTILE = {
     "a variable twice": (matrix(1, (1, 1), ROLL, "traindata") * 2, r"holds 'traindata' twice"),
     "4 GiB in a stream of bytes": (
         packed(struct.pack("<II", 14, 2**32 - 8) + matrix(1, (1, 1), ROLL, "traindata")[8:]),
-        r"would unpack to more than 268435456, which looks like a decompression bomb",
+        r"would unpack to more than 16777216, which looks like a decompression bomb",
     ),
     "a stream that goes on": (packed(matrix(1, (1, 1), ROLL, "traindata") + b"\0" * 8), r"unpacks to another number"),
     "a long stream that goes on": (packed(LONG + b"\0"), r"unpacks to another number"),

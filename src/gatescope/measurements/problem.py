@@ -339,10 +339,12 @@ def warn_if_saturating(problem: Problem) -> None:
     end = int(problem.lengths.min())
     rows, begin = np.arange(min(_LOOKED_AT, problem.batch)), max(0, end - _LOOKED_STEPS)
     part = problem.part(rows, begin, end)
-    if is_large(part.series.read(0, part.steps)):
-        numbers = saturating_inputs(part.trace())
-        if numbers:
-            warn_input(saturating_text(numbers))
+    try:
+        numbers = saturating_inputs(part.trace()) if is_large(part.series.read(0, part.steps)) else None
+    except ValueRangeError:  # NaN there; whether a measurement comes that far it finds out by itself
+        return
+    if numbers:
+        warn_input(saturating_text(numbers))
 
 
 def by_length(

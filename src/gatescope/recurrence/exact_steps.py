@@ -25,7 +25,8 @@ from gatescope.reporting.text import percent
 # What a derivative may be off by, relatively.
 ACCURACY = {"float32": 1e-4, "float64": 1e-9}
 _ULPS = 1.5  # of the activation, in units in the last place above 1
-_BYTES = 1 << 23  # derivatives computed at a time
+_BYTES = 1 << 21  # derivatives computed at a time
+_COPIES = 5  # of these, in float64, while they are made
 
 
 class ExactSteps:
@@ -111,6 +112,13 @@ class ExactSteps:
         weights = np.concatenate([params.weight_ih, params.weight_hh], axis=1)
         alive = weights.any(axis=1).reshape(count, -1)
         return dict(zip(self._cell.gates, alive, strict=True))
+
+
+def derivative_bytes(cell: Cell, params: Params, steps: int, batch: int) -> int:
+    """Return what `ExactSteps.steps` takes for a piece of so many steps, where units are saturated."""
+    linear = linear_cell(cell)
+    numbers = 0 if linear is None else steps * batch * len(linear.entries) * params.hidden_size
+    return numbers * params.dtype.itemsize + _COPIES * min(_BYTES, 8 * numbers)
 
 
 def warn_lost(parts: Sequence[ExactSteps]) -> None:
