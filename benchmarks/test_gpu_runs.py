@@ -103,7 +103,7 @@ def test_kills(gpu):
 def test_loses_the_device(gpu):
     raise RuntimeError("[700] CUDA_ERROR_ILLEGAL_ADDRESS")
 def test_is_skipped(gpu):
-    pytest.skip("so")
+    pytest.skip("its reason")
 def test_has_no_gpu():
     raise AssertionError
 """
