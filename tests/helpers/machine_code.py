@@ -1,7 +1,7 @@
 """Kernels compiled to machine code, for any GPU and without one, and what the assembler says of them.
 
 The way is that of a real launch: Numba makes intermediate code of the kernel and of every function it calls, and
-NVIDIA's linker optimises all of it together and assembles it.
+NVIDIA's linker optimises all of it together and assembles it.  Numba's part is made once for all GPUs.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,13 +38,18 @@ def why_not() -> str | None:
 class Built:
     """A kernel's machine code and its cost; bytes but for `registers` (a thread) and `f64`."""
 
-    ptx: str
     cubin: bytes
     registers: int
     stack: int  # local memory a thread: arrays that found no room in registers
     spills: int  # the larger of spill stores and loads
     shared: int  # static shared memory a block
     log: str
+    make_ptx: Callable[[], str]
+
+    @functools.cached_property
+    def ptx(self) -> str:
+        """The kernel in NVIDIA's portable assembly language."""
+        return self.make_ptx()
 
     @property
     def f64(self) -> int:
@@ -68,6 +73,25 @@ def as_if_on(cc: tuple[int, int]) -> Iterator[None]:
         dispatcher.get_current_device = asked
 
 
+@functools.lru_cache(maxsize=32)  # of a kernel for several GPUs
+def _library(function: Any, signature: Any, options: tuple[tuple[str, Any], ...]) -> Any:
+    """Return the intermediate code, which takes most of the time and is the same for every GPU: see `build`."""
+    return intermediate(function, signature, (9, 0), **dict(options))
+
+
+def intermediate(function: Any, signature: Any, cc: tuple[int, int], **options: Any) -> Any:
+    """Return Numba's library of a kernel, with its intermediate code, for compute capability `cc`."""
+    from numba.cuda import compiler
+
+    # `cuda.compile_all` is this call and the next step, for one GPU.
+    with as_if_on(cc):
+        library, _ = compiler._compile_pyfunc_with_fixup(
+            function, signature, device=False, cc=cc, abi="numba", lto=True, **options
+        )
+    assert not library._linking_files  # of other languages
+    return library
+
+
 def _largest(pattern: str, log: str) -> int:
     return max(map(int, re.findall(pattern, log)), default=0)
 
@@ -84,14 +108,8 @@ def build(kernel: Any, signature: Any, cc: tuple[int, int], **options: Any) -> B
     own = getattr(kernel, "targetoptions", {}).get("launch_bounds")
     if own is not None:
         options.setdefault("launch_bounds", own)
-    with as_if_on(cc):
-        parts, _ = cuda.compile_all(
-            function, signature, cc=cc, device=False, abi="numba", output="ltoir", **options
-        )
-    objects = [
-        part if isinstance(part, ObjectCode) else ObjectCode.from_ltoir(part, name=f"part {i}")
-        for i, part in enumerate(parts)
-    ]
+    library = _library(function, signature, tuple(sorted(options.items())))
+    objects = [ObjectCode.from_ltoir(library.get_ltoir(cc=cc), name=function.__name__)]
 
     def link(target: str, **more: Any) -> tuple[bytes, str]:
         linker_options = LinkerOptions(arch=f"sm_{cc[0]}{cc[1]}", link_time_optimization=True, **more)
@@ -99,15 +117,14 @@ def build(kernel: Any, signature: Any, cc: tuple[int, int], **options: Any) -> B
         return bytes(linker.link(target).code), linker.get_info_log() or ""
 
     cubin, log = link("cubin", ptxas_options=["-v"])
-    ptx, _ = link("ptx", ptx=True)
     return Built(
-        ptx=ptx.decode(errors="replace"),
         cubin=cubin,
         registers=_largest(r"Used (\d+) registers", log),
         stack=_largest(r"(\d+) bytes stack frame", log),
         spills=_largest(r"(\d+) bytes spill", log),
         shared=_largest(r"(\d+) bytes smem", log),
         log=log,
+        make_ptx=lambda: link("ptx", ptx=True)[0].decode(errors="replace"),
     )
 
 

@@ -1,6 +1,9 @@
 """The compiler's findings: a good kernel keeps its weights in registers, and one with too many must show it."""
 
+import functools
+import itertools
 import math
+import re
 
 import numpy as np
 import pytest
@@ -85,6 +88,22 @@ def test_one_kernel_for_several_gpus_in_any_order(build):
             alone.registers,
             compiling.sass(alone.cubin),
         )
+
+
+def test_the_intermediate_code_is_the_same_for_every_gpu():
+    """So it is made once for all of them here, though a launch makes it for its own."""
+
+    def text(cc):
+        library = compiling.intermediate(make_recurrence(8, 2), signature(), cc)
+        return sorted(anonymous(module) for module in library.llvm_strs)
+
+    def anonymous(module):
+        numbers = itertools.count()
+        name = functools.cache(lambda _: f"@{next(numbers)}")  # in the order of their use
+        module = re.sub("ModuleID.*", "", module)
+        return re.sub(r'@"[^"]*"', lambda match: name(match[0]), module)
+
+    assert text((10, 0)) == text((7, 5))
 
 
 def test_too_many_weights_show():
