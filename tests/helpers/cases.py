@@ -16,6 +16,18 @@ def first(*names):
     return (*names, *(pytest.param(c, marks=pytest.mark.slow) for c in BUILT_IN if c not in names))
 
 
+def by_turns(values, *others, slow=()):
+    """Return (cell, value) for `parametrize`: the LSTM at every value, and at each one of the others, which is slow.
+
+    `slow` are values that are slow for the LSTM too.  Kernels differ by size, and by cell in their equations alone.
+    """
+    mark = pytest.mark.slow
+    return [
+        *(pytest.param("lstm", value, marks=[mark] * (value in slow)) for value in values),
+        *(pytest.param(others[i % len(others)], value, marks=mark) for i, value in enumerate(values)),
+    ]
+
+
 FEW = first(*_FIRST)
 ONE = first("lstm")  # for tests that need a kernel for each of many sizes
 PARAMS = WEIGHT_NAMES

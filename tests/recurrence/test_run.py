@@ -6,7 +6,7 @@ Errors are relative to the largest absolute value of each array (`cases.relative
 import naive
 import numpy as np
 import pytest
-from helpers.cases import BUILT_IN, FEW, PARAMS, Case, assert_close, flat
+from helpers.cases import BUILT_IN, FEW, PARAMS, Case, assert_close, by_turns, flat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,9 +23,10 @@ BACKWARD32 = 64 * 2.0**-24
 SLOW = pytest.mark.slow
 # What the loops themselves do differs for a cell of two states, one whose two products have adjoints of their own, and
 # one of two phases.
-KINDS = ("lstm", *(pytest.param(cell, marks=SLOW) for cell in ("gru", "gru_reset_before")))
+OTHERS = ("gru", "gru_reset_before")
+KINDS = ("lstm", *(pytest.param(cell, marks=SLOW) for cell in OTHERS))
 # Hidden sizes on and off the widths of SIMD registers.
-LANES = (1, *(pytest.param(H, marks=SLOW) for H in (3, 15)), 16, 17, pytest.param(33, marks=SLOW))
+LANES = (1, 3, 15, 16, 17, 33)
 
 
 def compare(case, lengths=None, forward=FORWARD, backward=BACKWARD, **keywords):
@@ -66,15 +67,13 @@ def assert_identical(first, second):
 # ---- shapes ----
 
 
-@pytest.mark.parametrize("H", LANES)
-@pytest.mark.parametrize("cell", KINDS)
+@pytest.mark.parametrize(("cell", "H"), by_turns(LANES, *OTHERS, slow=(3, 15, 33)))
 def test_hidden_sizes(cell, H):
     compare(Case(cell, T=9, B=3, I=2, H=H))
 
 
 # 37 and 74 sequences are worked on in several blocks, which threads share.
-@pytest.mark.parametrize("B", [1, 2, 3, pytest.param(5, marks=SLOW), 7, 37, 74])
-@pytest.mark.parametrize("cell", KINDS)
+@pytest.mark.parametrize(("cell", "B"), by_turns([1, 2, 3, 5, 7, 37, 74], *OTHERS, slow=[5]))
 def test_batch_sizes(cell, B):
     compare(Case(cell, T=6, B=B, I=3, H=5))
     lengths = np.arange(B) % 7
@@ -82,10 +81,11 @@ def test_batch_sizes(cell, B):
 
 
 @pytest.mark.parametrize(
-    ("T", "B", "I", "H"), [(1, 1, 1, 1), (1, 3, 2, 5), (5, 1, 1, 17), (3, 3, 9, 1), (40, 1, 5, 4)]
+    ("cell", "shape"),
+    by_turns([(1, 1, 1, 1), (1, 3, 2, 5), (5, 1, 1, 17), (3, 3, 9, 1), (40, 1, 5, 4)], *OTHERS),
 )
-@pytest.mark.parametrize("cell", KINDS)
-def test_odd_shapes(cell, T, B, I, H):
+def test_odd_shapes(cell, shape):
+    T, B, I, H = shape
     compare(Case(cell, T=T, B=B, I=I, H=H))
 
 
@@ -108,7 +108,7 @@ def test_float32(cell, H):
 
 
 @pytest.mark.slow  # dozens of kernels
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     cell=st.sampled_from(BUILT_IN),
     T=st.integers(1, 12),
@@ -313,8 +313,7 @@ def test_a_sequence_of_no_steps(cell):
         np.testing.assert_array_equal(getattr(again.params, name), getattr(grads.params, name))
 
 
-@pytest.mark.parametrize("H", [5, 16])
-@pytest.mark.parametrize("cell", BUILT_IN)
+@pytest.mark.parametrize(("cell", "H"), [*((cell, 5) for cell in BUILT_IN), ("lstm", 16)])
 def test_garbage_in_the_padding_changes_nothing(cell, H):
     lengths = [8, 3, 5]
     clean = Case(cell, T=8, B=3, I=2, H=H)
