@@ -6,7 +6,7 @@ Errors are relative to the largest absolute value of each array (`cases.relative
 import naive
 import numpy as np
 import pytest
-from helpers.cases import BUILT_IN, FEW, PARAMS, Case, assert_close, by_turns, flat
+from helpers.cases import BUILT_IN, PARAMS, Case, assert_close, by_turns, flat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -101,8 +101,10 @@ def test_large_layers(cell):
     compare(Case(cell, T=4, B=7, I=11, H=130))
 
 
-@pytest.mark.parametrize("H", [5, pytest.param(17, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("cell", BUILT_IN)
+@pytest.mark.parametrize(
+    ("cell", "H"),
+    [*((cell, 5) for cell in BUILT_IN), *(pytest.param(c, 17, marks=SLOW) for c in ("lstm", *OTHERS))],
+)
 def test_float32(cell, H):
     compare(Case(cell, T=30, B=3, I=2, H=H, dtype="float32"), forward=FORWARD32, backward=BACKWARD32)
 
@@ -110,7 +112,7 @@ def test_float32(cell, H):
 @pytest.mark.slow  # dozens of kernels
 @settings(max_examples=10, deadline=None)
 @given(
-    cell=st.sampled_from(BUILT_IN),
+    cell=st.sampled_from(("lstm", *OTHERS)),
     T=st.integers(1, 12),
     B=st.sampled_from([1, 3, 7, 37]),
     I=st.integers(1, 5),
@@ -231,8 +233,13 @@ def test_adjoint_is_the_gradient_of_each_state(cell):
 # ---- sequences of different length ----
 
 
-@pytest.mark.parametrize(("H", "dtype"), [(5, "float64"), pytest.param(17, "float32", marks=SLOW)])
-@pytest.mark.parametrize("cell", FEW)
+@pytest.mark.parametrize(
+    ("cell", "H", "dtype"),
+    [
+        *((cell, 5, "float64") for cell in ("lstm", *OTHERS[1:])),
+        pytest.param("gru", 17, "float32", marks=SLOW),
+    ],
+)
 def test_a_padded_batch_gives_each_sequence_what_it_gets_alone(cell, H, dtype):
     lengths = [11, 4, 1, 7, 11, 2, 9]
     check_against_alone(Case(cell, T=11, B=len(lengths), I=2, H=H, dtype=dtype), lengths)
@@ -254,8 +261,7 @@ def test_results_too_large_for_the_caches(cell):
     check_against_alone(case, lengths)
 
 
-@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=SLOW)])
-@pytest.mark.parametrize("cell", KINDS)
+@pytest.mark.parametrize(("cell", "dtype"), by_turns(["float64", "float32"], *OTHERS, slow=["float32"]))
 def test_a_padded_batch_of_a_large_layer(cell, dtype):
     # Matrix products may be grouped and rounded differently for other numbers of rows; here they must not be.
     lengths = [40, 13, 1, 29, 40, 2, 33]
