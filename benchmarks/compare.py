@@ -8,9 +8,7 @@ A ratio is the peer's time divided by ours.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -20,10 +18,9 @@ from typing import Any
 from benchmarks import floor, peers, timing
 from benchmarks.problem import make_problem
 from benchmarks.provenance import provenance
+from benchmarks.results_file import write_results
 from benchmarks.rows import FORWARD, PASS_OF, TRAIN, Row, select
 from gatescope.checks.numbers import default_threads
-from gatescope.errors import OutputError
-from gatescope.storage.atomic import atomic_write
 
 RESULTS = Path(__file__).parent / "results" / "cpu.json"
 SMOKE_STEPS = 20
@@ -182,13 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "machine": {dtype: asdict(machine) for dtype, machine in machines.items()},
         "rows": results,
     }
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(out) as stream:
-            stream.write((json.dumps(data, indent=1) + "\n").encode())
-    except (OSError, OutputError) as error:
-        sys.exit(f"{error}")
-    print(f"written: {out}")
+    write_results(out, data, RESULTS)
 
 
 if __name__ == "__main__":

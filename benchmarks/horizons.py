@@ -30,6 +30,7 @@ import numpy as np
 from benchmarks import timing
 from benchmarks.compare import use_cores
 from benchmarks.provenance import provenance
+from benchmarks.results_file import write_results
 
 RESULTS = Path(__file__).parent / "results" / "horizons.json"
 STEPS = (1_000_000, 10_000_000)
@@ -65,10 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     whole = tuple(options.steps) == STEPS and not options.no_threads_table
     out = options.out or (RESULTS if whole else None)
     if out is not None:
-        from gatescope.storage.atomic import atomic_write
-
-        with atomic_write(out) as stream:
-            stream.write((json.dumps(data, indent=1) + "\n").encode())
+        write_results(out, data, RESULTS)
 
 
 def _run(steps: int, dtype: str, threads: int, tries: int) -> dict[str, Any]:

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -27,8 +25,7 @@ from benchmarks import timing
 from benchmarks.compare import use_cores
 from benchmarks.peers import lyapunov_numpy
 from benchmarks.provenance import provenance
-from gatescope.errors import OutputError
-from gatescope.storage.atomic import atomic_write
+from benchmarks.results_file import write_results
 
 RESULTS = Path(__file__).parent / "results" / "lyapunov.json"
 SMOKE_STEPS = 60
@@ -258,13 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(table(data))
     if out is None:
         return
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(out) as stream:
-            stream.write((json.dumps(data, indent=1) + "\n").encode())
-    except (OSError, OutputError) as error:
-        sys.exit(f"{error}")
-    print(f"written: {out}")
+    write_results(out, data, RESULTS)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from benchmarks import floor, table, timing
+from benchmarks.results_file import write_results
 from benchmarks.rows import FORWARD, ROWS, TRAIN, select
 
 
@@ -108,6 +111,28 @@ def test_a_disturbed_row_is_marked_and_not_counted() -> None:
     text = table.make_table(data)
     assert "*LSTM B=1 I=1 H=16 T=20,000*" in text
     assert "0 of 0 targets" in text
+
+
+def test_disturbed_results_do_not_replace_those_that_are_committed(tmp_path: Path, capsys: Any) -> None:
+    committed, data = tmp_path / "cpu.json", results(3.0, 2.5)
+    assert write_results(committed, data, committed) == committed
+    before = committed.read_bytes()
+    data["rows"][0]["comparisons"][0]["others"] = 0.2
+    data["second_thread"] = [
+        {"cell": "rnn", "n": 4, "others_share": 0.3},
+        {"cell": "gru", "n": 4, "others_share": 0.01},
+    ]
+    beside = write_results(committed, data, committed)
+    assert beside == tmp_path / "cpu.disturbed.json"
+    assert json.loads(beside.read_text()) == data
+    assert committed.read_bytes() == before
+    said = capsys.readouterr().out
+    assert (
+        f"not replaced: {committed}; others took more than 5% beside LSTM B=1 I=1 H=16 T=20,000, rnn 4"
+        in said
+    )
+    assert f"written: {beside}" in said
+    assert write_results(tmp_path / "mine.json", data, committed) == tmp_path / "mine.json"
 
 
 def test_table_goes_between_the_markers() -> None:

@@ -30,8 +30,7 @@ from benchmarks import timing
 from benchmarks.compare import use_cores
 from benchmarks.horizons import _peak
 from benchmarks.provenance import provenance
-from gatescope.errors import OutputError
-from gatescope.storage.atomic import atomic_write
+from benchmarks.results_file import write_results
 
 RESULTS = Path(__file__).parent / "results" / "training.json"
 LR, CLIP = 1e-3, 1.0
@@ -394,13 +393,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(table(data))
     if out is None:
         return
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(out) as stream:
-            stream.write((json.dumps(data, indent=1) + "\n").encode())
-    except (OSError, OutputError) as error:
-        sys.exit(f"{error}")
-    print(f"written: {out}")
+    write_results(out, data, RESULTS)
 
 
 if __name__ == "__main__":

@@ -54,6 +54,15 @@ def test_every_option_says_what_it_does_and_its_default(name):
             assert parameter.default is None or parameter.show_default, where
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_options_stand_below_headings(name):
+    options = [one for one in COMMANDS[name].params if isinstance(one, click.Option) and one.name != "help"]
+    if len(options) > 10:
+        assert {one.rich_help_panel for one in options} - {None}
+        without = [one.name for one in options if one.rich_help_panel is None]
+        assert not without
+
+
 @pytest.mark.parametrize("name", [row.command for row in MEASUREMENTS])
 def test_a_measurement_is_listed_and_has_help(name, invoke):
     done = invoke("measure", name, "--help")

@@ -36,10 +36,61 @@ def test_training_says_what_it_trains_on(invoke, tmp_path):
     rows = "\n".join(f"{k},{k % 7}" for k in range(60))
     (tmp_path / "x.csv").write_text(f",y\n{rows}\n")
     done = invoke("train", "own", "--data", "x.csv", "--hidden-size", 4, "--epochs", 1)
-    assert "own of x.csv: T = 47 steps, B = 1 sequence, I = 1 input, to train on" in lines_of(done)
-    assert done.stderr == (
-        "note: 'x.csv': left out: column 1 (an index); name the inputs with columns= to take others\n"
-    )
+    first, second, *_ = lines_of(done)
+    assert first == "x.csv: T = 60 steps, B = 1 sequence, I = 1 input; y; left out: column 1 (an index)"
+    assert second == "own of x.csv: T = 47 steps, B = 1 sequence, I = 1 input, to train on"
+    assert done.stderr == ""
+
+
+def test_training_reads_a_table_as_the_other_commands_do(invoke, tmp_path):
+    rows = "\n".join(f"2020-01-{1 + k % 28:02},{k % 7},{k % 5},A" for k in range(60))
+    (tmp_path / "x.csv").write_text(f"date,open,close,symbol\n{rows}\n")
+    options = ["train", "own", "--data", "x.csv", "--hidden-size", 4, "--epochs", 1, "--overwrite"]
+    (line, *_) = lines_of(invoke(*options, "--columns", "close,open"))
+    assert line == "x.csv: T = 60 steps, B = 1 sequence, I = 2 inputs; close, open"
+    (line, *_) = lines_of(invoke(*options, "--skip-columns", "symbol,open"))
+    assert line.endswith("I = 1 input; close; left out: 'date' (dates), 'open' (skipped), 'symbol' (skipped)")
+    assert gs.load(tmp_path / "run.npz").model.input_size == 1
+    done = invoke(*options, "--columns", "high")
+    assert "--columns 'high' is no column of 'x.csv'; its columns are date, open, close" in done.stderr
+    (tmp_path / "x.csv").write_text("0\n" + "\n".join(f"{k * k % 7 / 7:.3g}1" for k in range(60)))
+    done = invoke(*options)
+    assert done.exit_code == 2
+    assert "line 1 (0) may be names of columns" in done.stderr
+    assert "say which with --header/--no-header" in done.stderr
+    for option, steps in (("--header", 60), ("--no-header", 61)):
+        (line, *_) = lines_of(invoke(*options, option))
+        assert line.startswith(f"x.csv: T = {steps} steps, B = 1 sequence, I = 1 input")
+
+
+def test_training_on_a_batch_first_file(invoke, tmp_path):
+    values = np.random.default_rng(0).standard_normal((6, 40, 2))
+    np.save(tmp_path / "x.npy", values)
+    np.savez(tmp_path / "x.npz", inputs=values, targets=values.cumsum(axis=1)[..., 0])
+    options = ["--hidden-size", 4, "--epochs", 1, "--overwrite"]
+    (line, *_) = lines_of(invoke("train", "own", "--data", "x.npy", *options))
+    assert line.endswith("if these are 6 sequences of 40 steps, give --batch-first")
+    lines = lines_of(invoke("train", "own", "--data", "x.npy", "--batch-first", *options))
+    assert lines[0] == "x.npy: T = 40 steps, B = 6 sequences, I = 2 inputs"
+    (line, *_) = lines_of(invoke("train", "own", "--data", "x.npz", "--batch-first", *options))
+    assert line == "own of x.npz: T = 40 steps, B = 4 sequences, I = 2 inputs, to train on"
+
+
+REFUSED = [
+    (["own", "--data", "x.npz", "--columns", "1"], "--columns '1' is for a table, and own reads an npz"),
+    (["own", "--data", "x.npz", "--no-header"], "--no-header is for a table, and own reads an npz"),
+    (["laser", "--columns", "1"], "--columns '1' is for the table of own"),
+    (["adding", "--batch-first"], "--batch-first goes with own, not with adding"),
+    (["own", "--data", "x.npz", "--set", "batch_first=true"], "has an option of its own; give --batch-first"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), REFUSED, ids=lambda value: " ".join(value)[:30])
+def test_training_refuses_what_would_be_ignored(arguments, said, invoke, tmp_path):
+    np.savez(tmp_path / "x.npz", inputs=np.zeros((9, 9, 1)), targets=np.zeros((9, 9)))
+    done = invoke("train", *arguments)
+    assert done.exit_code == 2, done.output
+    assert said in done.stderr
 
 
 def test_columns_are_chosen(invoke, tmp_path):
@@ -87,7 +138,8 @@ def test_the_scale_is_applied_and_kept(invoke, tmp_path):
     assert "with inputs of mean 133 and standard deviation 9" in done.stderr
     assert "--standardize" in done.stderr
     done = invoke("measure", "half-life", *ONE, "--inputs", "x.npy", "--standardize", "--out", "two")
-    assert lines_of(done)[0] == "x.npy: T = 300 steps, B = 1 sequence, I = 2 inputs; standardized"
+    said = "T = 300 steps, B = 1 sequence, I = 2 inputs; standardized by its own mean 133, 7 and sd 9, 0"
+    assert lines_of(done)[0] == f"x.npy: {said}"
     assert done.stderr == ""
     scale = gs.load(tmp_path / "two" / "half_life.npz").provenance["inputs_scale"]
     np.testing.assert_allclose((scale["mean"], scale["standard_deviation"]), ([133, 7], [9, 0]), atol=1e-9)

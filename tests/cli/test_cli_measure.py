@@ -193,6 +193,16 @@ def test_the_phase_diagram_of_a_cell_without_gates_over_a_series(invoke, tmp_pat
     np.testing.assert_array_equal(result.gain, [0.5, 1, 1.5, 2])
     assert (result.steps, result.gate) == (80, "")
     assert "over x.npy" in done.stdout
+    done = invoke("measure", "phase-diagram", *options, "--steps", 60)
+    assert done.exit_code == 0, done.output
+    said = "standard normal noise, drawn with --seed 0: T = 60 steps, B = 1 sequence, I = 1 input"
+    assert done.stdout.splitlines()[0] == said
+    assert gs.load(tmp_path / "gatescope-measured" / "phase_diagram.npz").steps == 60
+    for ignored in (["--standardize"], ["--no-header"], ["--columns", "y"]):
+        done = invoke("measure", "phase-diagram", *ignored)
+        assert done.exit_code == 2
+        assert f"{ignored[0]}" in done.stderr
+        assert "is for a series, and there is none; give --inputs too" in done.stderr
 
 
 @blank_figures

@@ -26,7 +26,7 @@ TAKEN = {
     "pandas, some rows": (",y\n7,1.5\n3,1.2\n9,2.0\n", [[1.5], [1.2], [2]], ["column 1 (an index)"]),
     "pandas, no index": ("0,1\n1.5,2.5\n1.0,0.5\n", [[1.5, 2.5], [1, 0.5]], []),
     "pandas, a series": ("0\n1.5\n1.0\n", [[1.5], [1]], []),
-    "pandas, years": ("2019,2020\n1.5,2.5\n", [[1.5, 2.5]], []),
+    "pandas, years": ("2019,2020\n1.5,2.0\n", [[1.5, 2]], []),
     "pandas, whole numbers": ("0,1,2\n7,5,3\n8,1,0\n", [[7, 5, 3], [8, 1, 0]], []),
     "counting is no header": ("0,1,2\n3,4,5\n", [[0, 1, 2], [3, 4, 5]], []),
     "a zero is no header": ("0\n1.5\n1\n", [[0], [1.5], [1]], []),
@@ -98,9 +98,16 @@ def test_what_is_left_out_is_said(tmp_path):
         InputWarning, match=r"x\.csv': left out: column 1 \(an index\); name the inputs with columns="
     ):
         assert read_series(path).shape == (3, 1, 1)
-    path.write_text("2019,2020\n1.5,2.5\n")
-    with pytest.warns(InputWarning, match=r"line 1 \(2019, 2020\) taken for names .*write 0\.0 for a number"):
+    path.write_text("2019,2020\n1.5,2.0\n")
+    with pytest.warns(
+        InputWarning, match=r"line 1 \(2019, 2020\) taken for names .*header= can say otherwise"
+    ):
         read_series(path)
+    path.write_text("".join(f"{0.1 * k:.1f},{k % 3}\n" for k in range(30)))
+    with pytest.warns(
+        InputWarning, match=r"column 1 goes up by 0\.1 at every step: skip_columns= leaves it out"
+    ):
+        assert read_series(path).shape == (30, 1, 2)
     path.write_text("y;z\n1,5;2\n")
     with pytest.warns(InputWarning, match=r"commas are decimal \(1,5\)"):
         read_series(path)
@@ -120,7 +127,7 @@ def test_columns_are_named(tmp_path):
         assert read_series(path, columns=(3, 2)).tolist() == [[[2, 1]], [[4, 3]]]
     reading = read(path, skip_columns="symbol")
     assert (reading.names, reading.left_out) == (("open", "close"), ("'date' (dates)", "'symbol' (skipped)"))
-    assert reading.text() == "open, close; left out: 'date' (dates), 'symbol' (skipped)"
+    assert reading.text(str) == "open, close; left out: 'date' (dates), 'symbol' (skipped)"
     with pytest.raises(
         UnknownNameError, match=r"columns='high' is no column of .*; its columns are date, open, close"
     ):
@@ -136,6 +143,39 @@ def test_columns_are_named(tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((3, 2)))
     with pytest.raises(ValueRangeError, match="is for tables"):
         read_series(tmp_path / "x.npy", columns=1)
+
+
+ADVANCING = {
+    "equal steps": (
+        "".join(f"{0.1 * k:.1f},{k % 3}\n" for k in range(30)),
+        "column 1 goes up by 0.1 at every step",
+    ),
+    "rounded": ("".join(f"{k / 30:.4f};{k % 3}\n" for k in range(30)), "column 1 goes up by 0.0333"),
+    "minutes": (
+        "at_,y\n" + "".join(f"{1.6e9 + 60 * k:.0f},{k % 3}\n" for k in range(9)),
+        "'at_' goes up by 60 at",
+    ),
+    "backwards": ("".join(f"{9 - 3 * k},{k % 3}\n" for k in range(5)), "column 1 goes down by 3"),
+    "uneven": (
+        "".join(f"{(k + 1) ** 1.5:.3f},{k % 3}\n" for k in range(30)),
+        "column 1 goes up at every step",
+    ),
+    "alone": ("".join(f"{0.5 + 0.25 * k}\n" for k in range(9)), ""),
+    "two rows": ("0.5,1\n1.5,4\n", ""),
+    "noise": ("".join(f"{(7 * k) % 5},{k % 3}\n" for k in range(30)), ""),
+}
+
+
+@pytest.mark.parametrize("name", ADVANCING)
+def test_a_first_column_that_may_be_a_time_is_named(name, tmp_path):
+    text, said = ADVANCING[name]
+    path = tmp_path / "x.csv"
+    path.write_text(text)
+    reading = read(path)
+    assert [said in note for note in reading.notes] == [True] * bool(said)
+    if said:
+        assert read(path, skip_columns=1).notes == ()
+        assert read(path, columns=[1, 2]).notes == ()
 
 
 def test_a_date_that_is_torn_later_is_reported(tmp_path):

@@ -402,3 +402,21 @@ def test_arrays_that_seem_to_be_batch_first_are_asked_about(write):
         InputWarning, match=r"T = 4 steps of B = 9 sequences; if they are \(B, T, I\), give inputs.swap"
     ):
         own(write(inputs=inputs, targets=np.zeros((4, 9, 1))))
+
+
+def test_a_file_that_is_batch_first(tmp_path):
+    rng = np.random.default_rng(0)
+    inputs, lengths = rng.standard_normal((7, 4, 2)), np.array([7, 3, 5, 7])
+    every, last = rng.standard_normal((7, 4, 3)), rng.standard_normal((4, 3))
+    mask = np.arange(7)[:, None] < lengths
+    for targets in (every, every[..., 0], last, last[:, 0]):
+        turned = targets.swapaxes(0, 1) if targets.shape[:2] == (7, 4) else targets
+        np.savez(tmp_path / "a.npz", inputs=inputs, targets=targets, mask=mask, lengths=lengths)
+        batch = own(tmp_path / "a.npz")
+        arrays = {"inputs": inputs.swapaxes(0, 1), "targets": turned, "mask": mask.T, "lengths": lengths}
+        np.savez(tmp_path / "b.npz", **arrays)
+        other = own(tmp_path / "b.npz", batch_first=True)
+        for name in ("inputs", "targets", "mask", "lengths"):
+            np.testing.assert_array_equal(getattr(other, name), getattr(batch, name))
+    with pytest.raises(ShapeError):
+        own(tmp_path / "b.npz")

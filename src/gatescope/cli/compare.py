@@ -6,9 +6,17 @@ import dataclasses
 from pathlib import Path
 
 from gatescope.cli.errors import naming
-from gatescope.cli.groups import command, option
+from gatescope.cli.groups import OUTPUT, WEIGHTS, command, option
 from gatescope.cli.inputs import check_width, read_inputs
-from gatescope.cli.networks import Network, add_fresh, check_device_options, note, read_weights, refuse
+from gatescope.cli.networks import (
+    Network,
+    add_fresh,
+    check_device_options,
+    common_vocabulary,
+    note,
+    read_weights,
+    refuse,
+)
 from gatescope.cli.options import (
     DEFAULT_CELLS,
     DEFAULT_INIT,
@@ -23,8 +31,9 @@ from gatescope.cli.options import (
 from gatescope.cli.outputs import check_outputs
 from gatescope.cli.parsing import whole_numbers
 from gatescope.cli.plots import check_plotting
+from gatescope.cli.scale import fed_to
 from gatescope.errors import ShapeError
-from gatescope.reporting.terminal import echo, on_terminal, print_table
+from gatescope.reporting.terminal import echo, list_files, on_terminal, print_table
 
 
 @command
@@ -38,14 +47,21 @@ def compare(
         "given too.  Default: fresh cells alone.",
         "--weights",
         metavar="FILE",
+        panel=WEIGHTS,
     ),
     cells: str | None = option(
-        None, f"Fresh cells to compare, with commas between them.  Default: {DEFAULT_CELLS}."
+        None,
+        f"Fresh cells to compare, with commas between them.  Default: {DEFAULT_CELLS}.",
+        panel=WEIGHTS,
     ),
     seed: SeedOption = 0,
-    units: str | None = option(None, "Units to draw, as in 0,5,9.  Default: three that differ most."),
+    units: str | None = option(
+        None, "Units to draw, as in 0,5,9.  Default: three that differ most.", panel=OUTPUT
+    ),
     out: FolderOption = Path("gatescope-out"),
-    traces: bool = option(True, "Store every gate and state, the largest files.", "--traces/--no-traces"),
+    traces: bool = option(
+        True, "Store every gate and state, the largest files.", "--traces/--no-traces", panel=OUTPUT
+    ),
     device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
 ) -> None:
@@ -56,6 +72,7 @@ def compare(
     check_plotting()
     from gatescope.comparison.compare import compare as run_comparison
     from gatescope.comparison.folder import file_names, write_folder
+    from gatescope.reporting.text import byte_count
 
     check_device_options(device, threads)
     fresh = cells is not None or not weights
@@ -64,8 +81,8 @@ def compare(
     if not fresh:
         problem = "is for fresh cells, and with `weights` there are none"
         refuse(network.of_fresh(), problem, "give `cells` too, or leave it out")
-    inputs = read_inputs(series)
     by_label, notes = read_weights(weights or [], network)
+    inputs = read_inputs(series, vocabulary=common_vocabulary(by_label.values()))
     if fresh:
         with naming(cell="--cells"):
             drawable = DEFAULT_CELLS if cells is None else cells
@@ -79,18 +96,21 @@ def compare(
     check_outputs("out", out, names, inputs=series.inputs, weights=weights)
 
     note(notes)
-    echo(inputs.reading)
+    fed, reading = fed_to(by_label, inputs, standardize=series.standardize, threads=threads)
+    echo(reading)
     comparison = run_comparison(
         {label: chosen.params for label, chosen in by_label.items()},
-        {label: chosen.fed(label, inputs, threads).values for label, chosen in by_label.items()},
+        {label: own.values for label, own in fed.items()},
         lengths=inputs.lengths,
         seed=seed,
         device=device,
         threads=threads,
         progress=on_terminal(),
     )
-    measured = (dataclasses.replace(cell, trace=inputs.kept_with(cell.trace)) for cell in comparison)
-    comparison = dataclasses.replace(inputs.kept_with(comparison), cells=tuple(measured))
+    measured = (dataclasses.replace(cell, trace=fed[cell.label].kept_with(cell.trace)) for cell in comparison)
+    comparison = dataclasses.replace(comparison, cells=tuple(measured))
+    if len({str(own.provenance) for own in fed.values()}) == 1:
+        comparison = next(iter(fed.values())).kept_with(comparison)
     arguments = {
         **dataclasses.asdict(network),
         **dataclasses.asdict(series),
@@ -120,7 +140,9 @@ def compare(
     print_table(comparison.table()._replace(title=f"{inputs.source}: {title}"))
     for line in explanation:
         echo(line)
-    echo(f"{len(files)} files in {out}; start with {files[-1]}")
+    list_files(files, out)
+    size = byte_count(sum(file.stat().st_size for file in files))
+    echo(f"{len(files)} files in {out}, {size}; start with {files[-1]}")
 
 
 def _parse_units(text: str | None, by_label: dict[str, Network]) -> tuple[int, ...] | None:

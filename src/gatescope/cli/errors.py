@@ -9,9 +9,8 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
-import typer
-
 from gatescope.errors import GatescopeError, InputWarning
+from gatescope.reporting.terminal import report
 
 _NAME = re.compile(r"\w*")
 
@@ -61,7 +60,7 @@ def input_warnings_as_notes() -> Iterator[None]:
                 show(text, category, *where, **more)
             elif str(text) not in texts:
                 texts.add(str(text))
-                typer.echo(f"note: {text}", err=True)
+                report(f"note: {text}")
 
         warnings.simplefilter("always", InputWarning)
         warnings.showwarning = showwarning  # type: ignore[assignment]  # it takes what it passes on

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 from gatescope.cli.errors import naming
-from gatescope.cli.options import INTERRUPTED, ThreadsOption
+from gatescope.cli.groups import COMPUTATION, command, option
+from gatescope.cli.options import INTERRUPTED, FolderOption, ThreadsOption
 from gatescope.cli.outputs import check_writable
 from gatescope.cli.parsing import cell_names
 from gatescope.cli.plots import check_plotting
 from gatescope.errors import ValueRangeError
-from gatescope.reporting.terminal import echo, on_terminal, print_table, report, working
+from gatescope.reporting.terminal import echo, file_sizes, on_terminal, print_table, report, working
 
 # Those of `gatescope.datatypes.long_series.PUBLISHED_SIZE`, whose import would make --help slow.
 FULL: dict[str, int] = {"steps": 20_000, "epochs": 1000, "seeds": 10, "sequences": 40}
 FAST: dict[str, int] = {"steps": 2000, "epochs": 200, "seeds": 3, "sequences": 40}
+
+_PANEL = "Experiment"
 
 experiments = typer.Typer(no_args_is_help=True)
 
@@ -32,26 +35,21 @@ def _default(name: str) -> str:
 
 
 @experiments.command("long-series")
+@command
 def long_series(
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder to write the files into.")] = Path(
-        "long-series"
+    out: FolderOption = Path("long-series"),
+    cells: str = option("lstm,gru", "Cells to train, with commas between them.", panel=_PANEL),
+    seeds: int | None = option(None, f"Initial weights for each cell.  {_default('seeds')}", panel=_PANEL),
+    epochs: int | None = option(None, f"Epochs, one update each.  {_default('epochs')}", panel=_PANEL),
+    steps: int | None = option(None, f"Steps of each series.  {_default('steps')}", panel=_PANEL),
+    sequences: int | None = option(None, f"Number of series.  {_default('sequences')}", panel=_PANEL),
+    lookback: int = option(8, "Number of past price changes that are the input.", panel=_PANEL),
+    hidden_size: int = option(16, "Units of each cell.", panel=_PANEL),
+    data_seed: int = option(0, "Seed for the series, which are the same for all runs.", panel=COMPUTATION),
+    dtype: str = option("float32", "Precision: float32 or float64.", panel=COMPUTATION),
+    fast: bool = option(
+        False, "Run a smaller experiment, whose numbers are preliminary.", "--fast", panel=_PANEL
     ),
-    cells: Annotated[str, typer.Option(help="Cells to train, with commas between them.")] = "lstm,gru",
-    seeds: Annotated[
-        int | None, typer.Option(help=f"Initial weights for each cell.  {_default('seeds')}")
-    ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(help=f"Epochs, one update each.  {_default('epochs')}")
-    ] = None,
-    steps: Annotated[int | None, typer.Option(help=f"Steps of each series.  {_default('steps')}")] = None,
-    sequences: Annotated[int | None, typer.Option(help=f"Number of series.  {_default('sequences')}")] = None,
-    lookback: Annotated[int, typer.Option(help="Number of past price changes that are the input.")] = 8,
-    hidden_size: Annotated[int, typer.Option(help="Units of each cell.")] = 16,
-    data_seed: Annotated[int, typer.Option(help="Seed for the series, which are the same for all runs.")] = 0,
-    dtype: Annotated[str, typer.Option(help="Precision: float32 or float64.")] = "float32",
-    fast: Annotated[
-        bool, typer.Option("--fast", help="Run a smaller experiment, whose numbers are preliminary.")
-    ] = False,
     threads: ThreadsOption = None,
 ) -> None:
     """Train LSTM and GRU on 40 series of 20,000 steps for 1,000 epochs, and compare with the published curves.
@@ -96,4 +94,4 @@ def long_series(
     print_table(table(result))
     for sentence in sentences(result):
         echo(sentence)
-    echo(f"written: {', '.join(map(str, files))}")
+    echo(f"written: {file_sizes(files)}")

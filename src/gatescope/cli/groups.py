@@ -1,7 +1,11 @@
-"""Groups of options that several commands share: a dataclass whose fields are options."""
+"""Groups of options that several commands share: a dataclass whose fields are options.
+
+Its ``PANEL`` is the heading below which the help shows them.
+"""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import inspect
 from collections.abc import Callable
@@ -9,24 +13,31 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+# Headings of the help of several commands.
+INPUTS, WEIGHTS, OUTPUT, COMPUTATION = "Inputs", "Weights", "Output", "Computation"
 
-def option(default: Any, text: str, *names: str, metavar: str | None = None) -> Any:
+
+def option(default: Any, text: str, *names: str, metavar: str | None = None, panel: str | None = None) -> Any:
     """Return what makes a field of a group, or an argument of a command, an option with this help.
 
     `names` are those on the command line, if not the field's.
     """
-    information = typer.Option(*names, help=text, metavar=metavar)
+    information = typer.Option(*names, help=text, metavar=metavar, rich_help_panel=panel)
     return dataclasses.field(default=default, metadata={"option": information})
 
 
 def options_of(group: type) -> list[inspect.Parameter]:
     """Return the options that are the fields of a dataclass."""
-    hints = get_type_hints(group)
-    return [_parameter(field.name, hints[field.name], field) for field in dataclasses.fields(group)]
+    hints, panel = get_type_hints(group), getattr(group, "PANEL", None)
+    return [_parameter(field.name, hints[field.name], field, panel) for field in dataclasses.fields(group)]
 
 
-def _parameter(name: str, hint: Any, field: dataclasses.Field[Any]) -> inspect.Parameter:
-    annotation = Annotated[hint, field.metadata["option"]]
+def _parameter(
+    name: str, hint: Any, field: dataclasses.Field[Any], panel: str | None = None
+) -> inspect.Parameter:
+    information = copy.copy(field.metadata["option"])
+    information.rich_help_panel = information.rich_help_panel or panel
+    annotation = Annotated[hint, information]
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=annotation
     )

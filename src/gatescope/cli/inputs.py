@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from gatescope.cli.errors import naming
-from gatescope.cli.networks import refuse
-from gatescope.cli.options import InputOptions
+from gatescope.cli.errors import naming, option_name
+from gatescope.cli.networks import Vocabulary, refuse
+from gatescope.cli.options import InputOptions, ReadingOptions
 from gatescope.errors import ShapeError, ValueRangeError
 from gatescope.reporting.text import extent
 
 if TYPE_CHECKING:
     from gatescope.datatypes import Array
     from gatescope.datatypes.result import Result
+    from gatescope.io.tables import Reading
 
 Kept = TypeVar("Kept", bound="Result")
 
 MAPPED_BYTES = 1 << 24  # a shorter file is read whole
+_HEADER = {"header": "--header/--no-header"}
+_OF_FILES = ("columns", "skip_columns", "header", "batch_first")
+_NUMBERS = (".npy", ".npz", ".csv", ".tsv", ".dat", ".parquet", ".pq")  # whatever the weights were trained on
 
 
 class Series(NamedTuple):
@@ -28,7 +34,7 @@ class Series(NamedTuple):
     Attributes
     ----------
     values : (T, B, I) or (T, I) array or memmap
-        Float64, or of a mapped file what it holds.
+        Float64, or of a mapped file what it holds; float32 of a text.
     lengths : (B,) array or None
         Steps of each sequence, where the file holds them.
     source : str
@@ -37,8 +43,9 @@ class Series(NamedTuple):
         None of the laser series.
     reading : str
         How it was read, in one line.
-    scale : dict or None
-        The ``mean`` and ``standard_deviation`` of each input, if it was standardized by these.
+    provenance : dict
+        What a result of these inputs keeps: their ``inputs_scale``, if they are standardized, and of a trace of a
+        text the ``inputs_text``.
     """
 
     values: Array
@@ -46,48 +53,50 @@ class Series(NamedTuple):
     source: str
     path: Path | None
     reading: str
-    scale: dict[str, list[float]] | None = None
+    provenance: Mapping[str, Any] = MappingProxyType({})
 
     def kept_with(self, result: Kept) -> Kept:
-        """Return a result whose provenance has the scale of the inputs, if there is one."""
-        if self.scale is None:
-            return result
-        return dataclasses.replace(result, provenance={**result.provenance, "inputs_scale": self.scale})
+        """Return a result with what it is to keep of the inputs."""
+        from gatescope.datatypes import Trace
+
+        kept = self.provenance if isinstance(result, Trace) else {**self.provenance, "inputs_text": None}
+        kept = {name: value for name, value in kept.items() if value is not None}
+        return dataclasses.replace(result, provenance={**result.provenance, **kept}) if kept else result
 
 
-def read_inputs(options: InputOptions, *, mapped: bool = False) -> Series:
+def read_inputs(
+    options: InputOptions, *, mapped: bool = False, vocabulary: Vocabulary | None = None
+) -> Series:
     """Read a series, cut to its first steps; the dtype of a cell is applied when it runs.
 
-    With `mapped` a long npy file is memory-mapped and not read.
+    With `mapped` a long npy file is memory-mapped and not read; by a `vocabulary` a text is read.
     """
     import numpy as np
 
     path, steps = options.inputs, options.steps
+    of_files = {name: getattr(options, name) for name in _OF_FILES} | {
+        "batch_first": options.batch_first or None
+    }
+    if steps is not None and steps < 1:
+        raise ValueRangeError("must be a whole number of at least 1", argument="steps", seen=steps)
     text = ""
     if path is None:
         from gatescope.tasks import laser
 
-        of_files = {"columns": options.columns, "skip_columns": options.skip_columns}
-        refuse(of_files | {"batch_first": options.batch_first or None}, "is for a file", "give `inputs` too")
+        refuse(of_files, "is for a file", "give `inputs` too")
         values, source = laser(dtype="float64").inputs, "the Santa Fe laser series"
+    elif vocabulary is not None and path.suffix.lower() not in _NUMBERS:
+        refuse(
+            of_files | {"standardize": options.standardize or None},
+            f"is for numbers, and {str(path)!r} is read as a text",
+        )
+        return _text(path, vocabulary, steps)
     else:
-        from gatescope.io.tables import read
-
-        plain = not (options.batch_first or options.columns or options.skip_columns or options.standardize)
-        array, source = _map(path) if mapped and plain else None, path.name
+        source, array = path.name, _map(path, options) if mapped else None
         if array is None:
-            with naming(path="--inputs"):
-                reading = read(
-                    path,
-                    dtype="float64",
-                    columns=_names(options.columns),
-                    skip_columns=_names(options.skip_columns),
-                    batch_first=options.batch_first,
-                )
-            array, text = reading.values, reading.text()
+            reading = read_file(path, options)
+            array, text = reading.values, reading.text(reading_option)
         values = array
-    if steps is not None and steps < 1:
-        raise ValueRangeError("must be a whole number of at least 1", argument="steps", seen=steps)
     if steps is not None and steps > len(values):
         raise ValueRangeError(
             f"is longer than {source}, which has {len(values)} steps", argument="steps", seen=steps
@@ -97,19 +106,69 @@ def read_inputs(options: InputOptions, *, mapped: bool = False) -> Series:
     lengths = None if path is None else _lengths(path)
     if lengths is not None and steps is not None:
         lengths = np.minimum(lengths, steps)
-    parts = [extent((len(values), *whole[1:]))]
-    if steps is not None and steps < whole[0]:
-        parts[0] += f", the first of {whole[0]:,}"
+    parts = [_extent(len(values), whole)]
     parts += [text] if text else []
-    scale = None
-    if options.standardize:
-        values, scale = _standardized(values, lengths)
-        parts.append("standardized")
     if lengths is None and whole[0] < whole[1]:
-        if not options.batch_first:
-            parts.append(f"if these are {whole[0]:,} sequences of {whole[1]:,} steps, give --batch-first")
+        parts += first_axis(whole, options)
         lengths = np.full(whole[1], len(values))  # asked here, so that nothing asks again
-    return Series(values, lengths, source, path, f"{source}: {'; '.join(parts)}", scale)
+    return Series(values, lengths, source, path, f"{source}: {'; '.join(parts)}")
+
+
+def read_file(path: Path, options: ReadingOptions, argument: str = "inputs") -> Reading:
+    """Read the numbers of a file, which `argument` names, as the options say."""
+    from gatescope.io.tables import read
+
+    with naming(path=f"--{argument}", **_HEADER, vocabulary="--weights of train characters"):
+        return read(
+            path,
+            dtype="float64",
+            columns=_names(options.columns),
+            skip_columns=_names(options.skip_columns),
+            header=options.header,
+            batch_first=options.batch_first,
+        )
+
+
+def first_axis(shape: tuple[int, ...], options: ReadingOptions) -> list[str]:
+    """Return what to ask of inputs that have fewer steps than sequences, if the options do not answer it."""
+    if shape[0] >= shape[1] or options.batch_first:
+        return []
+    return [f"if these are {shape[0]:,} sequences of {shape[1]:,} steps, give --batch-first"]
+
+
+def reading_option(argument: str) -> str:
+    """Return the option of an argument that says how a file is read."""
+    return option_name(argument, _HEADER)
+
+
+def _text(path: Path, vocabulary: Vocabulary, steps: int | None) -> Series:
+    import numpy as np
+
+    from gatescope.io.characters import read_characters
+
+    names = {
+        "vocabulary": f"the vocabulary of {vocabulary.source}",
+        "encoding": "encoding to read_series in Python",
+    }
+    with naming(path="--inputs", **names):
+        text, values, count = read_characters(
+            path,
+            vocabulary.characters,
+            dtype=np.dtype(np.float32),
+            encoding=vocabulary.encoding,
+            steps=steps,
+        )
+    if steps is not None and steps > count:
+        raise ValueRangeError(
+            f"is longer than {path.name}, which has {count} characters", argument="steps", seen=steps
+        )
+    read = f"{_extent(len(values), (count, *values.shape[1:]))}; characters, by the vocabulary of {vocabulary.source}"
+    return Series(values, None, path.name, path, f"{path.name}: {read}", {"inputs_text": text})
+
+
+def _extent(steps: int, whole: tuple[int, ...]) -> str:
+    cut = f", the first of {whole[0]:,}" if steps < whole[0] else ""
+    return extent((steps, *whole[1:])) + cut
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:
@@ -117,24 +176,6 @@ def _names(text: str | None) -> tuple[str, ...] | None:
     if text is None:
         return None
     return tuple(name.strip() for name in next(csv.reader([text], skipinitialspace=True), []) if name.strip())
-
-
-def _standardized(values: Array, lengths: Array | None) -> tuple[Array, dict[str, list[float]]]:
-    """Return inputs (T, B, I) less their means and over their standard deviations, and these, over all steps that are.
-
-    An input that does not change is not divided.
-    """
-    import numpy as np
-
-    if lengths is None:
-        steps = values.reshape(-1, values.shape[-1])
-    else:
-        steps = values[np.arange(len(values))[:, None] < lengths]
-    mean, deviation = steps.mean(axis=0), steps.std(axis=0)
-    scaled = (values - mean) / np.where(deviation > 0, deviation, 1)
-    if lengths is not None:
-        scaled[np.arange(len(values))[:, None] >= lengths] = 0
-    return scaled, {"mean": mean.tolist(), "standard_deviation": deviation.tolist()}
 
 
 def _lengths(path: Path) -> Array | None:
@@ -150,10 +191,12 @@ def _lengths(path: Path) -> Array | None:
     return lengths
 
 
-def _map(path: Path) -> Array | None:
+def _map(path: Path, options: ReadingOptions) -> Array | None:
     """Return a long npy file as a memory map; None for any other, which `read_series` reads or refuses."""
     import numpy as np
 
+    if options.columns or options.skip_columns or options.header is not None:
+        return None
     try:
         if path.suffix.lower() != ".npy" or path.stat().st_size < MAPPED_BYTES:
             return None
@@ -162,10 +205,14 @@ def _map(path: Path) -> Array | None:
         return None
     if array.dtype.kind not in "biuf" or array.ndim not in (1, 2, 3) or array.size == 0:
         return None
+    if options.batch_first and array.ndim != 3:
+        return None
     from gatescope.io.tables import check_mapped
 
     with naming(path="--inputs"):
         check_mapped(array, path)
+    if options.batch_first:
+        return array.swapaxes(0, 1)
     return array[:, None] if array.ndim == 1 else array
 
 

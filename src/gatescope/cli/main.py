@@ -21,6 +21,7 @@ from gatescope.cli.measure.group import measurements
 from gatescope.cli.options import INTERRUPTED
 from gatescope.cli.run import run
 from gatescope.cli.train.command import train
+from gatescope.cli.train.help import TrainCommand
 from gatescope.errors import GatescopeError
 from gatescope.reporting.terminal import report
 
@@ -90,7 +91,8 @@ app.add_typer(
     epilog=_examples("measure half-life --cell gru", "measure gradient-flow --weights model.safetensors"),
 )
 app.command(
-    epilog=_examples("train adding --steps 100 --cell gru", "train own --data series.csv --epochs 50")
+    cls=TrainCommand,
+    epilog=_examples("train adding --steps 100 --cell gru", "train own --data series.csv --epochs 50"),
 )(train)
 app.add_typer(experiments, name="experiment", help="Repeat published experiments.")
 app.command()(devices)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,20 +28,35 @@ if TYPE_CHECKING:
     from gatescope.datatypes.result import Result
 
 _SHOWN_NUMBERS = 6  # of the means and scales in a note
+_SCALE = ("mean", "standard_deviation")
+
+
+class Vocabulary(NamedTuple):
+    """The characters that a network was trained on, in the order of its inputs, and whose they are."""
+
+    characters: str
+    encoding: str
+    source: str
 
 
 class Network(NamedTuple):
-    """Weights that a command looks at, and what lies below them.
+    """Weights that a command looks at, what lies below them, and what inputs they were trained on.
 
     Attributes
     ----------
     params : Params
     below : tuple of tuples of Params
         The layers below, from the lowest, each with its directions; they are run on the inputs.
+    scale : dict or None
+        ``mean`` and ``standard_deviation`` of the inputs before they were standardized, if they were.
+    vocabulary : Vocabulary or None
+        Of the text that it was trained on.
     """
 
     params: Params
     below: tuple[tuple[Params, ...], ...] = ()
+    scale: dict[str, list[float]] | None = None
+    vocabulary: Vocabulary | None = None
 
     @property
     def input_size(self) -> int:
@@ -70,7 +86,8 @@ def refuse(options: Mapping[str, Any], problem: str, advice: str = "leave it out
     """Refuse options that would be ignored, so that nobody takes the numbers for something else."""
     for name, value in options.items():
         if value is not None:
-            seen = NOTHING if value is True else value  # a flag was typed without one
+            name = f"no_{name}" if value is False else name
+            seen = NOTHING if isinstance(value, bool) else value  # a flag was typed without one
             raise ValueRangeError(problem, argument=name, seen=seen, advice=advice)
 
 
@@ -151,6 +168,7 @@ def _read_own(file: Path, options: WeightOptions) -> tuple[Network, str]:
     """Return weights that gatescope saved; of a model one layer with those below, and a note that says which."""
     from gatescope.checks.network import check_params
     from gatescope.datatypes import Params, load
+    from gatescope.reporting.text import listing, number
 
     result, line = load(file), ""
     layers: tuple[Params, ...] = (result,) if isinstance(result, Params) else ()
@@ -160,14 +178,57 @@ def _read_own(file: Path, options: WeightOptions) -> tuple[Network, str]:
         check_params(params)
     if options.dtype is not None:
         layers = tuple(params.astype(options.dtype) for params in layers)
-    return Network(layers[-1], tuple((params,) for params in layers[:-1])), line
+    below = tuple((params,) for params in layers[:-1])
+    scale = _scale_of(result, layers[0].input_size)
+    network = Network(layers[-1], below, scale, _vocabulary_of(result, layers[0].input_size, file))
+    if scale is None:
+        return network, line
+    mean, deviation = (listing(scale[key], most=_SHOWN_NUMBERS, form=number) for key in _SCALE)
+    return network, (
+        f"{line or file.name}; trained on standardized inputs, (x - mean) / sd with mean {mean} and sd {deviation}: "
+        "give such, as train has written them beside it, or the file with --standardize"
+    )
+
+
+def _scale_of(result: Result, width: int) -> dict[str, list[float]] | None:
+    """Return the scale of the inputs that a model was trained on, if it has one that can be."""
+    scale = result.provenance.get("inputs_scale")
+    if not isinstance(scale, Mapping):
+        return None
+    values = {key: scale.get(key) for key in _SCALE}
+    for numbers in values.values():
+        if not isinstance(numbers, list) or len(numbers) != width:
+            return None
+        if not all(isinstance(value, int | float) and math.isfinite(value) for value in numbers):
+            return None
+    return values
+
+
+def _vocabulary_of(result: Result, width: int, file: Path) -> Vocabulary | None:
+    """Return the vocabulary of the text that a model was trained on, if it has one that can be."""
+    characters, encoding = (result.provenance.get(name) for name in ("vocabulary", "encoding"))
+    if not isinstance(characters, str) or len(characters) != width:
+        return None
+    return Vocabulary(characters, encoding if isinstance(encoding, str) else "utf-8", file.name)
+
+
+def common_vocabulary(networks: Iterable[Network]) -> Vocabulary | None:
+    """Return the vocabulary by which a text is read, or None if no network was trained on one."""
+    known = [network.vocabulary for network in networks if network.vocabulary is not None]
+    for other in known[1:]:
+        if other[:2] != known[0][:2]:
+            raise ValueRangeError(
+                f"name networks of two vocabularies, of {known[0].source} and of {other.source}",
+                argument="params",
+                advice="compare those of one text",
+            )
+    return known[0] if known else None
 
 
 def _layers_of(result: Result, file: Path, layer: int) -> tuple[tuple[Params, ...], str]:
     """Return the layers of a model, or of the best model of a training, up to one, and a note that says which."""
     from gatescope.datatypes.stack import Stack
     from gatescope.datatypes.training_run import TrainingRun
-    from gatescope.reporting.text import listing, number
 
     name, stack = "the model", result
     if isinstance(result, TrainingRun):
@@ -186,15 +247,6 @@ def _layers_of(result: Result, file: Path, layer: int) -> tuple[tuple[Params, ..
         )
     params = stack.layers[layer]
     line = f"{file.name}: layer {layer} of {len(stack.layers)}, {params.cell} of {params.hidden_size} units, of {name}"
-    scale = result.provenance.get("inputs_scale")
-    if scale:
-        mean, deviation = (
-            listing(scale[key], most=_SHOWN_NUMBERS, form=number) for key in ("mean", "standard_deviation")
-        )
-        line += (
-            "; trained on standardized inputs, so give such, as train has written them beside it: (x - mean) / sd "
-            f"with mean {mean} and sd {deviation}"
-        )
     return stack.layers[: layer + 1], line
 
 
@@ -234,16 +286,20 @@ def add_fresh(
     return [f"{name} is left out: {message(error)}" for name, error in refused.items()]
 
 
-def one_cell(
-    command: str, input_size: int, seed: int, options: CellOptions
-) -> tuple[str, Network, list[str]]:
-    """Return the one cell of a command: its label, its weights, and notes about them."""
+def read_one(options: CellOptions) -> tuple[dict[str, Network], list[str]]:
+    """Return the weights of a command of one cell by its label, nothing if it is to be fresh, and notes about them."""
     if options.weights is None:
         refuse(options.of_files(), "is for weights from a file", "give `weights` too, or leave it out")
     else:
         fresh = {"cell": options.cell, **options.of_fresh()}
         refuse(fresh, "is for a fresh cell, and `weights` gives another", "leave out one of the two")
-    by_label, notes = read_weights([options.weights] if options.weights else [], options)
+    return read_weights([options.weights] if options.weights else [], options)
+
+
+def one_cell(
+    command: str, by_label: dict[str, Network], input_size: int, seed: int, options: CellOptions
+) -> tuple[str, Network]:
+    """Return the one cell of a command, that of `read_one` or a fresh one: its label and its weights."""
     if not by_label:
         add_fresh(by_label, options.cell or "lstm", input_size, seed, options)
     if len(by_label) != 1:
@@ -254,7 +310,7 @@ def one_cell(
             advice="gatescope compare takes several",
         )
     ((label, network),) = by_label.items()
-    return label, network, notes
+    return label, network
 
 
 def free_label(name: str, taken: Mapping[str, Any]) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
 
-from gatescope.cli.groups import option
+from gatescope.cli.groups import COMPUTATION, INPUTS, OUTPUT, WEIGHTS, option
 
 INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
 DEFAULT_CELLS = "rnn,gru,lstm"
@@ -16,10 +16,16 @@ DEFAULT_UNITS = 64
 DEFAULT_INIT = "pytorch"
 
 DeviceOption = Annotated[
-    str, typer.Option(metavar="cpu|cuda", help="Device to compute on; gatescope devices lists what there is.")
+    str,
+    typer.Option(
+        metavar="cpu|cuda",
+        help="Device to compute on; gatescope devices lists what there is.",
+        rich_help_panel=COMPUTATION,
+    ),
 ]
 ThreadsOption = Annotated[
-    int | None, typer.Option(help="Maximum number of CPU threads.  Default: one per core.")
+    int | None,
+    typer.Option(help="Maximum number of CPU threads.  Default: one per core.", rich_help_panel=COMPUTATION),
 ]
 ClampOption = Annotated[
     list[str] | None,
@@ -28,20 +34,32 @@ ClampOption = Annotated[
         metavar="GATE=VALUE",
         help="Clamp a gate to a value, as in f=1.0, or some units of it, as in 'f[0,3]=1.0'.  May be given several "
         "times.  Default: no gate is clamped.",
+        rich_help_panel=COMPUTATION,
     ),
 ]
-SeedOption = Annotated[int, typer.Option(help="Seed for fresh weights and for random directions or starts.")]
+SeedOption = Annotated[
+    int,
+    typer.Option(
+        help="Seed for fresh weights and for random directions or starts.", rich_help_panel=COMPUTATION
+    ),
+]
 InitialStateOption = Annotated[
     str | None,
     typer.Option(
         metavar="random",
         help="State to begin with: random, small and drawn with --seed, so that a run leaves an unstable fixed point "
         "at 0.  Default: zeros (diagnose: random).",
+        rich_help_panel=COMPUTATION,
     ),
 ]
-FolderOption = Annotated[Path, typer.Option(metavar="FOLDER", help="Folder to write the files into.")]
+FolderOption = Annotated[
+    Path, typer.Option(metavar="FOLDER", help="Folder to write the files into.", rich_help_panel=OUTPUT)
+]
 OverwriteOption = Annotated[
-    bool, typer.Option("--overwrite", help="Replace files of an earlier run that are there.")
+    bool,
+    typer.Option(
+        "--overwrite", help="Replace files of an earlier run that are there.", rich_help_panel=OUTPUT
+    ),
 ]
 ResumeOption = Annotated[
     Path | None,
@@ -50,20 +68,28 @@ ResumeOption = Annotated[
         metavar="FILE",
         help="File to leave the state of an interrupted measurement (Ctrl-C) in; the same command with the same file "
         "continues from there.  Default: an interrupted measurement is lost.",
+        rich_help_panel=OUTPUT,
     ),
 ]
 
 
 @dataclass(frozen=True, kw_only=True)
-class InputOptions:
-    """The options that say which series is meant."""
-
+class _InputFile:
     inputs: Path | None = option(
         None,
         "Input series: npy or npz of shape (T,), (T, I) or (T, B, I), or a table whose rows are steps, as csv, other "
-        "text or parquet; an npz may hold lengths (B,) beside its inputs.  Default: the Santa Fe laser series.",
+        "text or parquet; an npz may hold lengths (B,) beside its inputs.  With weights of train characters: a text.  "
+        "Default: the Santa Fe laser series.",
         metavar="FILE",
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingOptions:
+    """The options that say how a file of a series is read."""
+
+    PANEL: ClassVar[str] = INPUTS
+
     columns: str | None = option(
         None,
         "Columns of a table that are the inputs, by their names or numbers from 1, with commas between them.  "
@@ -75,10 +101,22 @@ class InputOptions:
         "Columns of a table to leave out, as well as dates, times and an index.  Default: no others.",
         metavar="NAME,..",
     )
+    header: bool | None = option(
+        None,
+        "Whether the first line of a text has names of columns.  Default: found, or asked where it is not clear.",
+        "--header/--no-header",
+    )
     batch_first: bool = option(False, "Read the file as (B, T, I).", "--batch-first")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputOptions(ReadingOptions, _InputFile):
+    """The options that say which series is meant."""
+
     standardize: bool = option(
         False,
-        "Subtract each input's mean and divide by its standard deviation; both are kept with the result.",
+        "Subtract each input's mean and divide by its standard deviation, those that the weights were trained with or "
+        "else the series' own; they are kept with the result.",
         "--standardize",
     )
     steps: int | None = option(
@@ -89,6 +127,8 @@ class InputOptions:
 @dataclass(frozen=True, kw_only=True)
 class WeightOptions:
     """The options that say how weights are read or drawn; those of files and of fresh cells exclude each other."""
+
+    PANEL: ClassVar[str] = WEIGHTS
 
     layer: int | None = option(
         None,

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gatescope.cli.groups import command, option
+from gatescope.cli.groups import COMPUTATION, OUTPUT, command, option
 from gatescope.cli.inputs import check_width, read_inputs
-from gatescope.cli.networks import check_device_options, note, one_cell, refuse
+from gatescope.cli.networks import (
+    check_device_options,
+    common_vocabulary,
+    note,
+    one_cell,
+    read_one,
+    refuse,
+)
 from gatescope.cli.options import (
     CellOptions,
     ClampOption,
@@ -17,16 +24,17 @@ from gatescope.cli.options import (
 )
 from gatescope.cli.outputs import check_file, check_new, check_not_read
 from gatescope.cli.parsing import parse_clamp
-from gatescope.reporting.terminal import echo, working
+from gatescope.cli.scale import fed_to
+from gatescope.reporting.terminal import echo, file_sizes, working
 
 
 @command
 def run(
     series: InputOptions,
     network: CellOptions,
-    seed: int | None = option(None, "Seed for the weights of a fresh cell.  Default: 0."),
+    seed: int | None = option(None, "Seed for the weights of a fresh cell.  Default: 0.", panel=COMPUTATION),
     clamp: ClampOption = None,
-    out: Path = option(Path("trace.npz"), "Npz file to write.", metavar="FILE"),
+    out: Path = option(Path("trace.npz"), "Npz file to write.", metavar="FILE", panel=OUTPUT),
     overwrite: OverwriteOption = False,
     device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
@@ -40,8 +48,9 @@ def run(
     if network.weights is not None:
         problem = "is for a fresh cell, and `weights` gives another"
         refuse({"seed": seed}, problem, "leave out one of the two")
-    inputs = read_inputs(series)
-    label, chosen, notes = one_cell("run", inputs.values.shape[2], seed or 0, network)
+    by_label, notes = read_one(network)
+    inputs = read_inputs(series, vocabulary=common_vocabulary(by_label.values()))
+    label, chosen = one_cell("run", by_label, inputs.values.shape[2], seed or 0, network)
     check_width(inputs, label, chosen.input_size)
     check_file("out", out, ".npz")
     check_not_read("out", out, inputs=series.inputs, weights=network.weights)
@@ -49,8 +58,9 @@ def run(
     check_folder(out.parent, [out.name])
     clamped = parse_clamp(clamp)
     note(notes)
-    echo(inputs.reading)
-    inputs = chosen.fed(label, inputs, threads)
+    fed, reading = fed_to({label: chosen}, inputs, standardize=series.standardize, threads=threads)
+    echo(reading)
+    inputs = fed[label]
     with working(f"running {label} over {counted(len(inputs.values), 'step')}"):
         trace = run_cell(
             chosen.params,
@@ -66,4 +76,4 @@ def run(
     steps, batch = trace.inputs.shape[:2]
     saved = ", ".join((*trace.gate_names, *trace.state_names))
     extent = f"{counted(steps, 'step')}, {counted(batch, 'sequence')}"
-    echo(f"{chosen.title(label)} over {inputs.source}: {extent}, {saved} of each unit in {out}")
+    echo(f"{chosen.title(label)} over {inputs.source}: {extent}, {saved} of each unit in {file_sizes([out])}")

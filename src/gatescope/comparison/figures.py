@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CLOSE_UP = 300  # steps: few enough to see each
+TEXT_CLOSE_UP = 80  # of a text: few enough to read it
 
 
 class ReportFigure(NamedTuple):
@@ -150,12 +151,13 @@ def _trajectories(cell: CellMeasurements, stem: str, units: tuple[int, ...] | No
             f"Line plots of each gate and state of {some} of the {label} against the step.",
         )
     ]
-    if length > 2 * CLOSE_UP:
+    last = TEXT_CLOSE_UP if "inputs_text" in trace.provenance else CLOSE_UP
+    if length > 2 * last:
         close_up = ReportFigure(
             f"close_up_{stem}",
-            partial(draw, length - CLOSE_UP),
-            f"{label}: {listed} over the last {CLOSE_UP} steps{which}\nEvery step is drawn.",
-            f"Line plots of each gate and state of {some} of the {label} over the last {CLOSE_UP} steps.",
+            partial(draw, length - last),
+            f"{label}: {listed} over the last {last} steps{which}\nEvery step is drawn.",
+            f"Line plots of each gate and state of {some} of the {label} over the last {last} steps.",
         )
         figures.append(close_up)
     return figures

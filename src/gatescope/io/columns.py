@@ -11,7 +11,7 @@ import numpy as np
 from gatescope.checks.arrays import Array
 from gatescope.checks.numbers import is_whole
 from gatescope.errors import DtypeError, FileFormatError, UnknownNameError, ValueRangeError
-from gatescope.reporting.text import counted, listing
+from gatescope.reporting.text import counted, listing, number
 
 _INDEX_NAME = re.compile(r"|Unnamed: \d+(_level_\d+)?|index|level_\d+", re.IGNORECASE)
 _TIME_NAME = re.compile(
@@ -20,16 +20,19 @@ _TIME_NAME = re.compile(
     re.IGNORECASE,
 )
 PANDAS_INDEX = "__index_level_"  # how the name of an index without one begins in a parquet file
-_LEAST = 3  # rows from which unit steps say something
+_LEAST = 3  # rows from which equal steps say something
+_EQUAL = 0.02  # of a step: what rounded times differ by
+_ASCENDING = 20  # rows that no noise goes up through
 _SHOWN = 12  # names in a message
 _LONGEST = 40  # characters of a name in a message
 
 
 class Chosen(NamedTuple):
-    """Which columns are inputs, counted from 0, and what was left out, in words."""
+    """Which columns are inputs, counted from 0, and what was left out or may have to be, in words."""
 
     inputs: tuple[int, ...]
     left_out: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def check_names(argument: str, value: Any) -> tuple[str | int, ...] | None:
@@ -116,7 +119,13 @@ def choose(
             advice="name one with `columns`",
         )
     order = sorted(left_out)
-    return Chosen(inputs, tuple(f"{title(names, k)} ({left_out[k]})" for k in order))
+    notes = []
+    if len(inputs) > 1 and kinds[inputs[0]] == "numbers":
+        advance = _advance(values[:, inputs[0]])
+        if advance:
+            column = title(names, inputs[0])
+            notes.append(f"{column} {advance}: `skip_columns` leaves it out, if it is a time and no input")
+    return Chosen(inputs, tuple(f"{title(names, k)} ({left_out[k]})" for k in order), tuple(notes))
 
 
 def title(names: Sequence[str], column: int) -> str:
@@ -139,6 +148,17 @@ def _is_index(name: str | None, values: Array) -> bool:
         whole = bool((values == np.floor(values)).all())
         return (whole and np.unique(values).size == values.size) or bool((steps > 0).all())
     return len(values) >= _LEAST and bool((steps == 1).all())
+
+
+def _advance(values: Array) -> str:
+    """Return in words how a column goes on as one of times does, by equal steps or never back; empty if it does not."""
+    steps = np.diff(values)
+    if len(values) < _LEAST or not ((steps > 0).all() or (steps < 0).all()):
+        return ""
+    step = float(np.median(steps))
+    if np.abs(steps - step).max() <= _EQUAL * abs(step):
+        return f"goes {'up' if step > 0 else 'down'} by {number(abs(step))} at every step"
+    return "goes up at every step" if step > 0 and len(values) >= _ASCENDING else ""
 
 
 def _is_time(name: str, values: Array) -> bool:

@@ -8,11 +8,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from gatescope.io.cells import is_date, is_missing, is_number, is_plain, is_word, written_as_floats
+from gatescope.io.number_headers import Evidence, evidence
 
 Line = tuple[int, str]  # its number in the file, counted from 1, and its text
 _SEPARATORS = (";", "\t", ",", "|")
+_HEAD = 30  # lines from which the layout is found; a header of numbers takes all that there are
 _MOST_HEADERS = 8  # lines
 _LEAST_RANGE = 3  # columns: of fewer, 0, 1, ... may well be numbers
+_SAID = {True: Evidence("names"), False: Evidence("numbers")}  # what needs no word
 
 
 class Layout(NamedTuple):
@@ -27,13 +30,16 @@ class Layout(NamedTuple):
     names : tuple of str
         Of the columns, empty ones where they have none; empty without a header.
     assumed : str
-        What a header line of numbers was taken for, in words, if there is one.
+        What a first line of numbers was taken for, in words, where that is not certain.
+    unclear : str
+        Such a line, if it may be names of columns as well as numbers.
     """
 
     separator: str | None
     header: int
     names: tuple[str, ...]
-    assumed: str
+    assumed: str = ""
+    unclear: str = ""
 
 
 def split(lines: Iterable[str], separator: str | None) -> Iterator[list[str]]:
@@ -46,27 +52,30 @@ def split(lines: Iterable[str], separator: str | None) -> Iterator[list[str]]:
         yield [cell.strip() for cell in cells]
 
 
-def find_layout(head: Sequence[Line]) -> Layout:
-    """Return the layout of a text from its first lines, comments left out."""
+def find_layout(head: Sequence[Line], *, header: bool | None = None) -> Layout:
+    """Return the layout of a text from its first lines, comments left out.
+
+    `header` says whether the first of them has names of columns; None: that is found.
+    """
     first = re.fullmatch(r"sep=(.)", head[0][1])  # as Excel has it
     lines = [line for _, line in head]
     if first:
         lines = lines[1:]
-    separator = first[1] if first else _separator(lines)
-    rows = list(split(lines, separator))
-    count = _headers(rows)
-    body = rows[count:]
-    names: tuple[str, ...] = ()
-    assumed = ""
-    if count:
-        width = max(map(len, body), default=0)
-        names = _names(rows[:count], lines[:count], width)
-        if any(map(is_plain, rows[0])):
-            shown = ", ".join(rows[0][:4]) + (", ..." if len(rows[0]) > 4 else "")
-            assumed = (
-                f"line {head[bool(first)][0]} ({shown}) taken for names of columns (write 0.0 for a number)"
-            )
+    separator = first[1] if first else _separator(lines[:_HEAD])
+    rows = list(split(lines[:_HEAD], separator))
+    first_line = _first_line(rows, split(lines[_HEAD:], separator)) if header is None else _SAID[header]
+    shown = f"line {head[bool(first)][0]} ({_few(rows[0])})" if rows else ""
+    if first_line.kind == "unclear":
+        return Layout(separator, 0, (), unclear=shown)
+    count = _headers(rows) if first_line.kind == "names" else 0
+    kind = "names of columns" if count else "numbers"
+    assumed = f"{shown} taken for {kind} (`header` can say otherwise)" if first_line.judged else ""
+    names = _names(rows[:count], lines[:count], max(map(len, rows[count:]), default=0)) if count else ()
     return Layout(separator, count + bool(first), names, assumed)
+
+
+def _few(row: Sequence[str]) -> str:
+    return ", ".join(row[:4]) + (", ..." if len(row) > 4 else "")
 
 
 def _separator(lines: Sequence[str]) -> str | None:
@@ -89,9 +98,7 @@ def _separator(lines: Sequence[str]) -> str | None:
 
 
 def _headers(rows: Sequence[Sequence[str]]) -> int:
-    """Return how many rows are header lines: those that pandas and other programs write, numbers among them."""
-    if not rows or not _is_header(rows[0], rows[1:]):
-        return 0
+    """Return how many rows are header lines, the first being one: those that pandas and other programs write."""
     count = 1
     while count < min(len(rows) - 1, _MOST_HEADERS):
         row, indexed = rows[count], not rows[count - 1][0]  # the column of an index has no name
@@ -104,23 +111,37 @@ def _headers(rows: Sequence[Sequence[str]]) -> int:
     return count
 
 
-def _is_header(row: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
+def _first_line(rows: Sequence[Sequence[str]], more: Iterable[Sequence[str]]) -> Evidence:
+    """Return what the first row is: names as pandas and other programs write them, numbers among these, or numbers."""
+    if not rows:
+        return _SAID[False]
+    row, below = rows[0], rows[1:]
     if any(map(is_word, row)):
-        return _names_over(row, below[0] if below else [])
+        names = _names_over(row, below[0] if below else [])
+        return Evidence("names", judged=any(map(is_plain, row))) if names else _SAID[False]
     if len(row) > 1 and not row[0] and all(row[1:]):
-        return True
+        return Evidence("names", judged=any(map(is_plain, row)))
     if not below or not all(map(str.isdigit, row)):
-        return not any(is_number(cell) or is_missing(cell) or is_date(cell) for cell in row)
+        return _SAID[not any(is_number(cell) or is_missing(cell) or is_date(cell) for cell in row)]
     if not all(len(other) == len(row) for other in below):
-        return False
-    numbers = [int(cell) for cell in row]
-    labels = len(set(numbers)) == len(numbers) and (len(numbers) > 1 or numbers == [0])
-    if labels and all(map(written_as_floats, zip(*below, strict=True))):
-        return True  # where columns are floats, pandas writes a number of them with a point
-    counted = numbers == list(range(len(row))) and len(row) >= _LEAST_RANGE
-    if not counted or not all(map(is_plain, below[0])):
-        return False
-    return len({float(cell) - number for cell, number in zip(below[0], numbers, strict=True)}) > 1
+        return _SAID[False]
+    return _numbers_over(row, [*below, *(other for other in more if len(other) == len(row))])
+
+
+def _numbers_over(row: Sequence[str], below: Sequence[Sequence[str]]) -> Evidence:
+    """Return what a first row of whole numbers is: where a column is floats, pandas writes a number with a point."""
+    numbers, columns = [int(cell) for cell in row], list(zip(*below, strict=True))
+    counted = numbers == list(range(len(row)))  # as pandas names columns by default
+    first = evidence(row, below) if len(set(numbers)) == len(numbers) else _SAID[False]
+    if first.kind != "unclear":
+        return first._replace(judged=first.kind == "names" or (first.judged and counted))
+    if counted and len(row) >= _LEAST_RANGE and all(map(is_plain, below[0])):
+        apart = len({float(cell) - number for cell, number in zip(below[0], numbers, strict=True)})
+        return Evidence("names" if apart > 1 else "numbers", judged=True)
+    floats = list(map(written_as_floats, columns))
+    if any(floats) and (counted or (all(floats) and len(row) > 1)):
+        return first
+    return Evidence("numbers", judged=counted)
 
 
 def _names_over(row: Sequence[str], below: Sequence[str]) -> bool:

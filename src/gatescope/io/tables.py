@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +15,8 @@ from numpy.typing import DTypeLike
 from gatescope.checks.arrays import REAL_KINDS, Array
 from gatescope.checks.dtypes import float_dtype
 from gatescope.checks.numbers import check_flag
-from gatescope.errors import FileFormatError, ShapeError, ValueRangeError, warn_input
+from gatescope.errors import NOTHING, FileFormatError, ShapeError, ValueRangeError, warn_input
+from gatescope.io.characters import read_characters, seems_prose
 from gatescope.io.columns import check_names, choose, shown
 from gatescope.io.parquet import read_parquet
 from gatescope.io.text_tables import Table, read_text
@@ -24,6 +27,8 @@ _TEXT_SUFFIXES = (".csv", ".txt", ".tsv", ".dat")
 _PARQUET_SUFFIXES = (".parquet", ".pq")
 _SHOWN = 12  # names in a note
 _PIECE = 1 << 20  # numbers of a mapped array that are looked at together
+_READ_WITH = "a text is read with `vocabulary`"
+_MARKED = re.compile(r"`(\w+)`")  # arguments in a note
 
 
 class Reading(NamedTuple):
@@ -37,7 +42,7 @@ class Reading(NamedTuple):
     left_out : tuple of str
         Columns that are no inputs, with the reason.
     notes : tuple of str
-        What else was taken for granted.
+        What else was taken for granted; arguments that it speaks of stand in backticks.
     """
 
     values: Array
@@ -45,12 +50,16 @@ class Reading(NamedTuple):
     left_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
-    def text(self) -> str:
-        """Return names, what was left out and what was taken for granted, in one line; empty if there is nothing."""
+    def text(self, option: Callable[[str], str]) -> str:
+        """Return names, what was left out and what was taken for granted, in one line; empty if there is nothing.
+
+        What `option` makes of an argument's name stands in its place.
+        """
         parts = [listing(map(shown, self.names), most=_SHOWN)] if any(self.names) else []
         if self.left_out:
             parts.append(f"left out: {listing(self.left_out, most=_SHOWN)}")
-        return "; ".join([*parts, *self.notes])
+        notes = (_MARKED.sub(lambda name: option(name[1]), note) for note in self.notes)
+        return "; ".join([*parts, *notes])
 
 
 def read_series(
@@ -59,7 +68,10 @@ def read_series(
     dtype: DTypeLike = "float32",
     columns: str | int | Sequence[str | int] | None = None,
     skip_columns: str | int | Sequence[str | int] | None = None,
+    header: bool | None = None,
     batch_first: bool = False,
+    vocabulary: str | None = None,
+    encoding: str = "utf-8",
 ) -> Array:
     r"""Read the inputs of a run, (T, B, I), from a file.
 
@@ -79,8 +91,17 @@ def read_series(
         Columns of a table that are the inputs, by their names or their numbers from 1, in this order.
     skip_columns : str, int, or a sequence of these; optional
         Columns of a table that are left out, as well as those above.
+    header : bool, optional
+        Whether the first line of a text has names of columns.  Default: that is found, and asked where a line of whole
+        numbers, such as the 0 that pandas writes for a name, may be either.
     batch_first : bool
         The file has (B, T, I).
+    vocabulary : str, optional
+        The file, whatever its name, is a text, of which each character is a step; input k is 1 where the character is
+        ``vocabulary[k]``, else 0.  What was trained on `gatescope.tasks.characters` has the vocabulary in
+        ``run.provenance["vocabulary"]``.  Default: the file holds numbers.
+    encoding : str
+        Of such a text.
 
     Returns
     -------
@@ -91,12 +112,13 @@ def read_series(
     ------
     FileFormatError
         If the file is missing, damaged or of another kind; if it holds text where a number should be, rows of
-        different length, empty cells, NaN or infinite numbers, or nothing.  It names the line and the column,
-        or the index.
+        different length, empty cells, NaN or infinite numbers, or nothing; if its first line may be names or numbers.
+        It names the line and the column, or the index.
     UnknownNameError
         If there is no such column.
     ValueRangeError
-        If columns are named of a file that is no table, or both `columns` and `skip_columns` are given.
+        If columns or a header are named of a file that has none, or both `columns` and `skip_columns` are given; if a
+        character is not in `vocabulary`.
     ShapeError
         If `batch_first` is given, and the file has no (B, T, I).
     MissingPackageError
@@ -110,9 +132,21 @@ def read_series(
     >>> gs.read_series(path, skip_columns="date").shape, gs.read_series(path, columns=["close"]).ravel().tolist()
     ((3, 1, 2), [2.0, 1.5, 1.75])
     """
-    reading = read(path, dtype=dtype, columns=columns, skip_columns=skip_columns, batch_first=batch_first)
+    if vocabulary is not None:
+        _refuse_of(
+            path,
+            "tables and arrays, and {} is read as a text",
+            columns=columns,
+            skip_columns=skip_columns,
+            header=header,
+            batch_first=batch_first or None,
+        )
+        return read_characters(path, vocabulary, dtype=float_dtype(dtype), encoding=encoding).values
+    reading = read(
+        path, dtype=dtype, columns=columns, skip_columns=skip_columns, header=header, batch_first=batch_first
+    )
     parts = [f"left out: {listing(reading.left_out, most=_SHOWN)}"] if reading.left_out else []
-    parts += reading.notes
+    parts += (_MARKED.sub(r"\1=", note) for note in reading.notes)
     if parts:
         take = "; name the inputs with columns= to take others" if reading.left_out else ""
         warn_input(f"{str(path)!r}: {'; '.join(parts)}{take}")
@@ -125,6 +159,7 @@ def read(
     dtype: DTypeLike = "float32",
     columns: Any = None,
     skip_columns: Any = None,
+    header: Any = None,
     batch_first: Any = False,
 ) -> Reading:
     """Read a series as `read_series` does, and say how, without a warning."""
@@ -138,9 +173,15 @@ def read(
             advice="give one of the two",
         )
     batch_first = check_flag("batch_first", batch_first)
+    header = None if header is None else check_flag("header", header)
     suffix = Path(os.fspath(path)).suffix.lower()
     if suffix in (*_TEXT_SUFFIXES, *_PARQUET_SUFFIXES):
-        table = (read_text if suffix in _TEXT_SUFFIXES else read_parquet)(path, chosen, skipped)
+        if suffix in _TEXT_SUFFIXES:
+            with _unless_prose(path, suffix):
+                table = read_text(path, chosen, skipped, header)
+        else:
+            _refuse_of(path, "text, and {} names its columns itself", header=header)
+            table = read_parquet(path, chosen, skipped)
         if batch_first:
             raise _no_batch(path, table.values.shape)
         return _of_table(table, precision, path, chosen, skipped)
@@ -150,20 +191,36 @@ def read(
         values = _only_array(read_npz(path), path)
     else:
         known = ", ".join((".npy", ".npz", *_TEXT_SUFFIXES, _PARQUET_SUFFIXES[0]))
-        raise FileFormatError(f"ends in {suffix!r}; inputs are read from {known}", seen=path)
-    for name, value in (("columns", columns), ("skip_columns", skip_columns)):
-        if value is not None:
-            raise ValueRangeError(
-                f"is for tables, and {str(path)!r} holds an array",
-                argument=name,
-                seen=value,
-                advice="leave it out",
-            )
+        advice = f"{_READ_WITH} if it is one" if os.path.isfile(path) and seems_prose(path) else ""
+        raise FileFormatError(f"ends in {suffix!r}; inputs are read from {known}", seen=path, advice=advice)
+    _refuse_of(
+        path, "tables, and {} holds an array", columns=columns, skip_columns=skip_columns, header=header
+    )
     if batch_first:
         if values.ndim != 3:
             raise _no_batch(path, values.shape)
         values = values.swapaxes(0, 1)
     return Reading(_as_inputs(values, precision, path))
+
+
+@contextmanager
+def _unless_prose(path: str | os.PathLike[str], suffix: str) -> Iterator[None]:
+    """Say how a text is read where a file that is no table seems to be one."""
+    try:
+        yield
+    except FileFormatError:
+        if suffix != ".txt" or not os.path.isfile(path) or not seems_prose(path):
+            raise
+        raise FileFormatError("holds words, not numbers", seen=path, advice=_READ_WITH) from None
+
+
+def _refuse_of(path: str | os.PathLike[str], what: str, **arguments: Any) -> None:
+    """Refuse arguments that are for other files."""
+    for name, value in arguments.items():
+        if value is not None:
+            problem = f"is for {what.format(repr(str(path)))}"
+            seen = NOTHING if isinstance(value, bool) else value
+            raise ValueRangeError(problem, argument=name, seen=seen, advice="leave it out")
 
 
 def _no_batch(path: str | os.PathLike[str], shape: tuple[int, ...]) -> ShapeError:
@@ -193,7 +250,7 @@ def _of_table(
     names = tuple(table.names[k] for k in inputs) if any(table.names) else ()
     whole = inputs == list(range(table.values.shape[1]))
     values = table.values if whole else table.values[:, inputs]
-    return Reading(_as_inputs(values, dtype, path), names, chosen.left_out, table.notes)
+    return Reading(_as_inputs(values, dtype, path), names, chosen.left_out, (*table.notes, *chosen.notes))
 
 
 def _only_array(arrays: dict[str, Array], path: str | os.PathLike[str]) -> Array:

@@ -17,7 +17,8 @@ from gatescope.io.columns import lookup, title
 from gatescope.io.layout import Layout, Line, find_layout, split
 from gatescope.storage.atomic import open_file
 
-_HEAD = 30  # lines from which the layout is found
+_HEAD = 1000  # lines from which the layout is found
+_SAMPLE = 30  # rows that show what a column holds
 _SHOWN = 40  # as many characters of a bad cell as an error message shows
 
 
@@ -46,12 +47,16 @@ def read_text(
     path: str | os.PathLike[str],
     columns: Sequence[str | int] | None,
     skip: Sequence[str | int] | None,
+    header: bool | None = None,
 ) -> Table:
-    """Read a table; columns that are not among `columns`, and those in `skip`, may hold anything."""
+    """Read a table; columns that are not among `columns`, and those in `skip`, may hold anything.
+
+    `header` says whether the first line has names; None: that is found.
+    """
     name = str(path)
     with open_file(path) as (stream, _):
         try:
-            return _Reader(stream, name, columns, skip).read()
+            return _Reader(stream, name, columns, skip, header).read()
         except UnicodeDecodeError as error:
             raise FileFormatError(
                 f"is not UTF-8 text ({error.reason})", seen=name, advice="save it as UTF-8"
@@ -69,13 +74,21 @@ class _Reader:
         name: str,
         columns: Sequence[str | int] | None,
         skip: Sequence[str | int] | None,
+        header: bool | None,
     ) -> None:
         self._stream, self._name = stream, name
         head = list(islice(self._lines(), _HEAD))
         if not head:
             raise self._empty()
-        self._layout: Layout = find_layout(head)
-        self._sample = list(split((line for _, line in head[self._layout.header :]), self._layout.separator))
+        self._layout: Layout = find_layout(head, header=header)
+        if self._layout.unclear:
+            raise FileFormatError(
+                f"{name!r}, {self._layout.unclear} may be names of columns, which pandas numbers from 0, or numbers of "
+                "the series",
+                advice="say which with `header`",
+            )
+        rows = head[self._layout.header :][:_SAMPLE]
+        self._sample = list(split((line for _, line in rows), self._layout.separator))
         if not self._sample:
             raise self._empty()
         self._width = len(self._sample[0])

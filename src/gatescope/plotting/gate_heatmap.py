@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from gatescope.checks.numbers import check_choice
 from gatescope.datatypes import Array, Trace
 from gatescope.plotting import _palette, _trace_view
+from gatescope.plotting._characters import label_characters
 from gatescope.plotting._style import count_axis, drawing_on, plain_text
 from gatescope.reporting.text import counted
 
@@ -32,7 +33,8 @@ def plot_gate_heatmap(
     A series of more than 1,000 steps is averaged over equal runs of steps, at most 1,000 of them; the axis
     label says how long a run is.  The colors span the drawn values but for 0.5 % at either end, where the
     color bar ends in an arrow; for values of both signs the span is the same on both sides of 0.
-    Values that are not finite have no color; the steps from the first on at which a state is not are hatched.
+    Values that are not finite have no color; the steps from the first on at which a state is not are hatched.  Of a run
+    over a text (``gatescope run --inputs poem.txt``) up to 90 steps have its characters on their axis.
 
     Parameters
     ----------
@@ -94,6 +96,7 @@ def plot_gate_heatmap(
         count_axis(axes.xaxis)
         count_axis(axes.yaxis)
         axes.set_xlabel("step" if bins.size == 1 else f"step (each column is the mean of {bins.size} steps)")
+        label_characters(axes, trace, span)
         axes.set_ylabel("unit, by rising mean" if sort else "unit")
         units = counted(image.shape[0], "unit")
         axes.set_title(f"{plain_text(trace.cell)}: {_palette.describe(name)} of {units}", loc="left")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
 from gatescope.errors import printable
+from gatescope.reporting.text import byte_count
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -42,13 +46,42 @@ def encodable(text: str, stream: TextIO | None = None) -> str:
 
 
 def echo(text: str) -> None:
-    """Print a line on stdout."""
-    typer.echo(encodable(text))
+    """Print a sentence on stdout."""
+    typer.echo(_wrapped(encodable(text), sys.stdout))
 
 
 def report(text: str) -> None:
-    """Print a line on stderr."""
-    typer.echo(encodable(text, sys.stderr), err=True)
+    """Print a sentence on stderr."""
+    typer.echo(_wrapped(encodable(text, sys.stderr), sys.stderr), err=True)
+
+
+def _wrapped(text: str, stream: TextIO) -> str:
+    """Return a text in lines as wide as the terminal; in one line, which programs can search, where there is none."""
+    if not stream.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    lines = (
+        textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False)
+        for line in text.split("\n")
+    )
+    return "\n".join("\n".join(parts) for parts in lines)
+
+
+def file_sizes(files: Sequence[str | os.PathLike[str]]) -> str:
+    """Return the names of files with their sizes, in one sentence."""
+    return ", ".join(f"{os.fspath(file)} ({byte_count(os.path.getsize(file))})" for file in files)
+
+
+def list_files(files: Sequence[str | os.PathLike[str]], folder: str | os.PathLike[str]) -> None:
+    """Print the files of a folder with their sizes, a line each."""
+    from rich.table import Table as RichTable
+
+    grid = RichTable(box=None, show_header=False, pad_edge=False)
+    grid.add_column(justify="right")
+    grid.add_column(overflow="fold")
+    for file in files:
+        grid.add_row(byte_count(os.path.getsize(file)), literal(os.path.relpath(file, folder)))
+    show(grid)
 
 
 @contextmanager

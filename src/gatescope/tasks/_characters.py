@@ -10,15 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike
 
+from gatescope.checks.characters import LEAST_KINDS, check_vocabulary, classes_of, code_points
 from gatescope.datatypes import Array, Batch, Head
-from gatescope.errors import FileFormatError, UnknownNameError, ValueRangeError
-from gatescope.storage.atomic import open_file
+from gatescope.errors import ValueRangeError
+from gatescope.storage.text_file import read_text_file
 from gatescope.tasks._splits import HELD_BACK, entropy, part
 from gatescope.tasks._synthetic import check_size, one_hot
 from gatescope.tasks._task import task
-
-_LARGEST_FILE = 2**30
-_LEAST_KINDS = 2  # of characters: with one there is nothing to tell apart
 
 
 class ShortSplitError(ValueRangeError):
@@ -99,11 +97,11 @@ def characters(
     >>> "".join(batch.provenance["vocabulary"][int(k)] for k in batch.targets[:, 0, 0])
     'o be '
     """
-    raw = _read(path)
-    points = _points(_decoded(raw, encoding, str(path)))
-    known = _kinds(points, str(path)) if vocabulary is None else _vocabulary(vocabulary)
+    raw, whole = read_text_file(path, encoding)
+    points = code_points(whole)
+    known = _kinds(points, str(path)) if vocabulary is None else check_vocabulary(vocabulary)
     begin, end = part(len(points), split, valid_fraction, test_fraction)
-    text = _classes(points[begin:end], known, begin)
+    text = classes_of(points[begin:end], known, begin)
     length, read = _layout(len(text), steps, sequences, split, str(path))
     check_size(length * sequences * (len(known) + 1), dtype)
     shape = (sequences, length)
@@ -126,88 +124,15 @@ def characters(
     )
 
 
-def _read(path: str | os.PathLike[str]) -> bytes:
-    with open_file(path) as (stream, size):
-        if size > _LARGEST_FILE:
-            raise FileFormatError(
-                f"has {size} bytes, more than the {_LARGEST_FILE} that are read",
-                seen=path,
-                advice="divide it",
-            )
-        return stream.read()
-
-
-def _decoded(raw: bytes, encoding: str, name: str) -> str:
-    try:
-        if not codecs.lookup(encoding)._is_text_encoding:  # "zlib", "rot13": bytes to bytes, text to text
-            raise LookupError
-        text = raw.decode(encoding)
-    except UnicodeError as error:
-        at = f" at byte {error.start}" if isinstance(error, UnicodeDecodeError) else ""
-        raise FileFormatError(
-            f"is not {encoding} text{at} ({getattr(error, 'reason', error)})",
-            seen=name,
-            advice="give its `encoding`, such as 'latin-1'",
-        ) from error
-    except (LookupError, TypeError, ValueError) as error:  # ValueError: a null byte in the encoding's name
-        raise UnknownNameError(
-            "is no text encoding that Python knows",
-            argument="encoding",
-            seen=encoding,
-            advice="give one such as 'utf-8' or 'latin-1'",
-        ) from error
-    if not text:
-        raise FileFormatError("is empty", seen=name, advice="give a file with text")
-    return text
-
-
-def _points(text: str) -> Array:
-    """Return the characters' code points, (N,)."""
-    # Some encodings give half a surrogate pair alone, which no strict encoding takes.
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.dtype("<u4")).astype(np.int64)
-
-
 def _kinds(points: Array, name: str) -> Array:
     """Return the text's characters by code point, each once."""
     known = np.unique(points)
-    if len(known) < _LEAST_KINDS:
+    if len(known) < LEAST_KINDS:
         raise ValueRangeError(
             f"{name!r} holds the character {chr(known[0])!r} alone, so there is nothing to predict",
             advice="give a text with others, too, or a `vocabulary` of at least two",
         )
     return known
-
-
-def _vocabulary(vocabulary: str) -> Array:
-    if not isinstance(vocabulary, str) or len(vocabulary) < _LEAST_KINDS:
-        raise ValueRangeError(
-            "must be text with at least two characters", argument="vocabulary", seen=vocabulary
-        )
-    known = _points(vocabulary)
-    kinds, counts = np.unique(known, return_counts=True)
-    if len(kinds) < len(known):
-        raise ValueRangeError(
-            f"has {chr(kinds[counts > 1][0])!r} more than once",
-            argument="vocabulary",
-            advice="give each character once",
-        )
-    return known
-
-
-def _classes(points: Array, known: Array, begin: int) -> Array:
-    """Return the index of every character in the vocabulary."""
-    order = np.argsort(known)
-    ranks = np.minimum(np.searchsorted(known[order], points), len(known) - 1)
-    classes: Array = order[ranks]
-    unknown = np.flatnonzero(known[classes] != points)
-    if unknown.size:
-        at = int(unknown[0])
-        raise ValueRangeError(
-            f"does not have {chr(points[at])!r}, character {begin + at} of the file",
-            argument="vocabulary",
-            advice="make it from both texts, or take such characters out",
-        )
-    return classes
 
 
 def _layout(count: int, steps: int | None, streams: int, split: str, name: str) -> tuple[int, int]:

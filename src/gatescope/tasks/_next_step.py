@@ -72,6 +72,7 @@ def next_step(
     for name, length in (("train", len(training)), (split, end - begin)):
         check_part(name, length, len(values), "steps of the series", **fractions, least=_LEAST)
     mean, deviation = training.mean(axis=(0, 1)), training.std(axis=(0, 1))
+    deviation[np.ptp(training, axis=(0, 1)) == 0] = 0  # rounding may leave some of a constant
     chosen = values[begin:end]
     if standardize:
         chosen = (chosen - mean) / np.where(deviation > 0, deviation, 1)

@@ -35,9 +35,10 @@ def own(
     split: str = "all",
     valid_fraction: float = 0.1,
     test_fraction: float = 0.1,
+    batch_first: bool = False,
     dtype: DTypeLike = "float32",
 ) -> Batch:
-    """Read sequences of your own from a file that ``numpy.savez`` wrote; time is the first axis.
+    """Read sequences of your own from a file that ``numpy.savez`` wrote; time is the first axis, or the second.
 
     ============  ==========================  ==================================================================
     array         shape                       what it is
@@ -50,7 +51,8 @@ def own(
     ============  ==========================  ==================================================================
 
     Where the two readings of two axes meet, B = T, targets are taken for (T, B).  Targets that do not count may be
-    anything, NaN too; they become 0.
+    anything, NaN too; they become 0.  With `batch_first` the file has (B, T, I), (B, T, C) or (B, T), and two axes
+    (B, C) are one a sequence unless C = T.
 
     Whole sequences are held back, drawn in an order that depends on their number alone: a file sorted by class is
     mixed, and the splits are the same at every call.
@@ -69,6 +71,8 @@ def own(
     split : {"all", "train", "valid", "test"}
     valid_fraction, test_fraction : float
         Fractions of the sequences that are held back, at least 0 and together less than 1.
+    batch_first : bool
+        The file has (B, T, I); the batch is (T, B, I) all the same.
     dtype : {"float32", "float64"}
 
     Returns
@@ -109,6 +113,8 @@ def own(
                 advice="leave it out",
             )
     arrays = _read(path)
+    if batch_first:
+        arrays = _time_major(arrays)
     inputs, targets, mask, lengths = _checked(arrays, np.dtype(dtype), loss, classes or _MOST_CLASSES, path)
     if loss == "cross_entropy" and classes is None:
         _refuse_classes_from_one(targets[mask if targets.ndim == 3 else mask.any(axis=0)], path)
@@ -126,7 +132,7 @@ def own(
             seen=split,
             advice="hold back another fraction",
         )
-    if targets.ndim == 3:  # one a sequence, they say which axis is which
+    if targets.ndim == 3 and not batch_first:  # one a sequence, they say which axis is which
         warn_if_batch_first("inputs", len(mask), arrays["inputs"].shape[1], arrays.get("lengths"))
     with open_file(path) as (stream, _):
         digest = hashlib.sha256(stream.read()).hexdigest()
@@ -165,6 +171,17 @@ def _read(path: str | os.PathLike[str]) -> dict[str, Array]:
                 advice="rename it or leave it out",
             )
     return arrays
+
+
+def _time_major(arrays: dict[str, Array]) -> dict[str, Array]:
+    """Return arrays of (B, T, ...) as (T, B, ...); those of another shape are left to the checks."""
+    inputs, targets = arrays["inputs"], arrays["targets"]
+    turned = {"inputs": inputs.swapaxes(0, 1)} if inputs.ndim == 3 else {}
+    if targets.ndim == 3 or targets.shape == inputs.shape[:2]:
+        turned["targets"] = targets.swapaxes(0, 1)
+    if "mask" in arrays and arrays["mask"].ndim == 2:
+        turned["mask"] = arrays["mask"].T
+    return {**arrays, **turned}
 
 
 def _checked(

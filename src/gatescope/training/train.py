@@ -257,7 +257,20 @@ def train(
     run = _result(stack, state, config, metadata, status, message)
     measure = batch if judged is None else judged
     baseline = None if math.isnan(measure.baseline) else float(measure.baseline)
-    return dataclasses.replace(run, baseline=baseline, baseline_of=measure.baseline_of)
+    return dataclasses.replace(
+        run,
+        baseline=baseline,
+        baseline_of=measure.baseline_of,
+        provenance={**run.provenance, **_inputs_like(batch)},
+    )
+
+
+def _inputs_like(batch: Batch) -> dict[str, Any]:
+    """Return what makes such inputs of other data: the vocabulary of a text, the scale of a series."""
+    task = batch.provenance
+    of_text = {name: task[name] for name in ("vocabulary", "encoding") if name in task}
+    scale = {name: task[name] for name in ("mean", "standard_deviation") if name in task}
+    return of_text | ({"inputs_scale": scale} if task.get("standardize") is True else {})
 
 
 def _stack(model: Any, batch: Batch, seed: int) -> Stack:

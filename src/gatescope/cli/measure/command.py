@@ -18,7 +18,16 @@ from gatescope.cli.errors import message, naming
 from gatescope.cli.groups import options_of, take, with_signature
 from gatescope.cli.inputs import Series, check_width, read_inputs
 from gatescope.cli.measure.options import Option, own_options
-from gatescope.cli.networks import Network, check_device_options, note, one_cell
+from gatescope.cli.networks import (
+    Network,
+    Vocabulary,
+    check_device_options,
+    common_vocabulary,
+    note,
+    one_cell,
+    read_one,
+    refuse,
+)
 from gatescope.cli.options import (
     INTERRUPTED,
     CellOptions,
@@ -34,9 +43,10 @@ from gatescope.cli.options import (
 from gatescope.cli.outputs import check_outputs
 from gatescope.cli.parsing import parse_clamp
 from gatescope.cli.plots import check_plotting
+from gatescope.cli.scale import fed_to
 from gatescope.errors import GatescopeError
 from gatescope.measurements.registry import Measurement
-from gatescope.reporting.terminal import echo, on_terminal, print_table, report, working
+from gatescope.reporting.terminal import echo, file_sizes, on_terminal, print_table, report, working
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -114,6 +124,7 @@ class Plan:
     - ``OPTIONS``: further options, from a name to a pair of annotation and default;
     - ``SERIES``: None for a measurement over no series, False where the series may be left out;
     - ``input_size(options)``: the width of a fresh cell, where there is no series;
+    - ``reading(job)``: what the inputs are, in one line, where there is no series;
     - ``arguments(job, arguments)``: changes the keyword arguments of the function;
     - ``draw(job, result)``: makes the figure, instead of ``plotting.plot_<stem>``;
     - ``check(job)``: refuses options before the work;
@@ -164,14 +175,7 @@ class Plan:
         self._check_files(values["out"], values.get("resume"), read)
         self._of_module("check", lambda _: None)(job)
         note(notes)
-        if job.network is not None and job.series is not None:
-            series = job.network.fed(job.label, job.series, values.get("threads"))
-            job = dataclasses.replace(job, series=series)
-        elif job.network is not None and job.network.below:
-            layer = len(job.network.below)
-            note(
-                [f"{job.label}: the constant input is that of layer {layer}, an output of layer {layer - 1}"]
-            )
+        job = self._fed(job, values)
         with removed_at_the_end():  # the state of an interrupted measurement, once the result is stored
             try:
                 result = self._measure(job, arguments)
@@ -197,22 +201,53 @@ class Plan:
 
     def _job(self, values: dict[str, Any]) -> tuple[Job, list[str]]:
         values["clamp"] = parse_clamp(values.get("clamp"))
-        series, label, chosen, weights = None, "", None, None
+        by_label: dict[str, Network] = {}
         notes: list[str] = []
-        if "series" in self.groups:
-            options = take(InputOptions, values)
-            values["steps"] = options.steps
-            if self.series or options.inputs is not None:
-                series = read_inputs(options, mapped="trace" not in self.parameters)
-        if "network" in self.groups:
-            network = take(CellOptions, values)
-            weights = network.weights
-            input_size = self._of_module("input_size", lambda _: 1)
-            width = input_size(values) if series is None else series.values.shape[-1]
-            label, chosen, notes = one_cell(self.row.command, width, values["seed"], network)
-            if series is not None:
-                check_width(series, label, chosen.input_size)
-        return Job(label=label, network=chosen, series=series, shared=values, weights=weights), notes
+        network = take(CellOptions, values) if "network" in self.groups else None
+        if network is not None:
+            by_label, notes = read_one(network)
+        series = (
+            self._series(values, common_vocabulary(by_label.values())) if "series" in self.groups else None
+        )
+        if network is None:
+            return Job(label="", network=None, series=series, shared=values), notes
+        input_size = self._of_module("input_size", lambda _: 1)
+        width = input_size(values) if series is None else series.values.shape[-1]
+        label, chosen = one_cell(self.row.command, by_label, width, values["seed"], network)
+        if series is not None:
+            check_width(series, label, chosen.input_size)
+        job = Job(label=label, network=chosen, series=series, shared=values, weights=network.weights)
+        return job, notes
+
+    def _series(self, values: dict[str, Any], vocabulary: Vocabulary | None) -> Series | None:
+        options = take(InputOptions, values)
+        values |= {"steps": options.steps, "standardize": options.standardize}
+        if not self.series and options.inputs is None:
+            others = {
+                field.name: getattr(options, field.name)
+                for field in dataclasses.fields(options)
+                if getattr(options, field.name) != field.default and field.name != "steps"
+            }
+            refuse(others, "is for a series, and there is none", "give `inputs` too")
+            return None
+        return read_inputs(options, mapped="trace" not in self.parameters, vocabulary=vocabulary)
+
+    def _fed(self, job: Job, values: dict[str, Any]) -> Job:
+        """Return the job with the series that the network gets: standardized, and what the layers below make of it."""
+        if job.series is None:
+            if job.network is not None and job.network.below:
+                layer = len(job.network.below)
+                note(
+                    [
+                        f"{job.label}: the constant input is that of layer {layer}, an output of layer {layer - 1}"
+                    ]
+                )
+            return job
+        threads = values.get("threads")
+        fed, reading = fed_to(
+            {job.label: job.network}, job.series, standardize=values["standardize"], threads=threads
+        )
+        return dataclasses.replace(job, series=fed[job.label]._replace(reading=reading))
 
     def _measure(self, job: Job, arguments: dict[str, Any]) -> Result:
         """Call the function with what it takes."""
@@ -238,8 +273,10 @@ class Plan:
     def _write(self, job: Job, result: Result, out: Path) -> None:
         from gatescope import plotting
 
-        if job.series is not None:  # not before the arguments are found to be right: an error is a line alone
-            echo(job.series.reading)
+        # Not before the arguments are found to be right: an error is a line alone.
+        reading = self._of_module("reading", lambda _: "")(job) if job.series is None else job.series.reading
+        if reading:
+            echo(reading)
         with working(f"writing into {out}"):
             if job.series is not None:
                 result = job.series.kept_with(result)
@@ -254,7 +291,7 @@ class Plan:
         print_table(table)
         for line in summary[1:] if summary[0] == table.title else summary:
             echo(line)
-        echo(f"written: {', '.join(map(str, files))}")
+        echo(f"written: {file_sizes(files)}")
 
 
 def command_of(row: Measurement) -> Any:

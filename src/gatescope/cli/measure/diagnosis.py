@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gatescope.cli.groups import OUTPUT
 from gatescope.cli.measure.command import Job
 from gatescope.cli.outputs import check_file, check_outputs
 from gatescope.datatypes import Diagnosis
@@ -19,6 +20,7 @@ OPTIONS = {
             typer.Option(
                 metavar="FILE",
                 help="Npz file to write the weights into, changed as suggested.  Default: they are not written.",
+                rich_help_panel=OUTPUT,
             ),
         ],
         None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
+from gatescope.cli.groups import INPUTS
 from gatescope.cli.measure.command import Job
 from gatescope.cli.parsing import numbers
 
@@ -21,7 +22,9 @@ OPTIONS = {
         Annotated[
             str,
             typer.Option(
-                metavar="NUMBERS", help="Constant input, one number for all inputs or one each, as in 0,1."
+                metavar="NUMBERS",
+                help="Constant input, one number for all inputs or one each, as in 0,1.",
+                rich_help_panel=INPUTS,
             ),
         ],
         "0",
@@ -33,6 +36,11 @@ DEFAULTS = {"starts": "512"}
 def input_size(values: dict[str, Any]) -> int:
     """Return how many numbers the constant input has."""
     return len(numbers("at", values["at"]))
+
+
+def reading(job: Job) -> str:
+    """Return what the input is."""
+    return f"a constant input: {job.shared['at']}"
 
 
 def arguments(job: Job, arguments: dict[str, Any]) -> None:

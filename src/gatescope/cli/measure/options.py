@@ -33,6 +33,7 @@ _PARSED: dict[str, _Parsed] = {
     "scheme": _Parsed(names, "SCHEMES"),
     "starts": _Parsed(whole_number, "NUMBER"),
 }
+_PANEL = "Measurement"
 _PLAIN = {"int": int, "float": float, "str": str, "bool": bool}
 
 # Where a docstring would say too much, or speaks of Python.
@@ -96,6 +97,7 @@ def own_options(
             *([] if plain is bool else [f"--{name.replace('_', '-')}"]),
             metavar=parsed.metavar if parsed is not None else "STEPS" if in_steps else None,
             help=text,
+            rich_help_panel=_PANEL,
         )
         kind_of: Any = plain | None if optional or default is None else plain
         annotation = Annotated[kind_of, information]

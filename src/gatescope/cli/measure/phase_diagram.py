@@ -7,8 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from gatescope.cli.groups import INPUTS
 from gatescope.cli.measure.command import Job
 from gatescope.cli.parsing import numbers
+from gatescope.reporting.text import extent
 
 _STEPS = 1000
 _BIASES = "-2:6:9"
@@ -19,7 +21,9 @@ OPTIONS = {
         Annotated[
             Path | None,
             typer.Option(
-                metavar="FILE", help="Input series, as for the other measurements.  Default: noise."
+                metavar="FILE",
+                help="Input series, as for the other measurements.  Default: noise.",
+                rich_help_panel=INPUTS,
             ),
         ],
         None,
@@ -29,14 +33,24 @@ OPTIONS = {
             int | None,
             typer.Option(
                 help="Steps of the noise that is the input without --inputs, or of these to use.  "
-                f"Default: {_STEPS:,} of noise, all of --inputs."
+                f"Default: {_STEPS:,} of noise, all of --inputs.",
+                rich_help_panel=INPUTS,
             ),
         ],
         None,
     ),
-    "input_size": (Annotated[int, typer.Option(help="Numbers a step of the noise.")], 1),
+    "input_size": (
+        Annotated[int, typer.Option(help="Numbers a step of the noise.", rich_help_panel=INPUTS)],
+        1,
+    ),
 }
 DEFAULTS = {"cell": "lstm", "gain": "0.25:3:12", "scheme": "gaussian"}
+
+
+def reading(job: Job) -> str:
+    """Return what every network runs over without a series."""
+    size = _STEPS if job.shared["steps"] is None else job.shared["steps"], 1, job.shared["input_size"]
+    return f"standard normal noise, drawn with --seed {job.shared['seed']}: {extent(size)}"
 
 
 def arguments(job: Job, arguments: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gatescope.cli.errors import naming
-from gatescope.cli.groups import command, option
+from gatescope.cli.groups import COMPUTATION, OUTPUT, command, option
 from gatescope.cli.networks import refuse
 from gatescope.cli.options import INTERRUPTED, OverwriteOption, ThreadsOption
 from gatescope.cli.outputs import check_file, check_new, check_not_read, check_writable
@@ -17,7 +17,7 @@ from gatescope.cli.plots import check_plotting
 from gatescope.cli.train.names import NAMES
 from gatescope.cli.train.options import DataOptions, ModelOptions, TrainingOptions
 from gatescope.errors import ValueRangeError
-from gatescope.reporting.terminal import echo, on_terminal, print_table, report, working
+from gatescope.reporting.terminal import echo, file_sizes, on_terminal, print_table, report, working
 
 if TYPE_CHECKING:
     from gatescope.cli.train.data import Material
@@ -39,17 +39,22 @@ def train(
         0,
         "Seed for weights, fresh data, order, dropout and noise.  Which data of digits and chorales are for "
         "validation and test is the same for all seeds.",
+        panel=COMPUTATION,
     ),
-    dtype: str = option("float32", "Precision: float32 or float64."),
-    out: Path = option(Path("run.npz"), "Npz file to write.", metavar="FILE"),
+    dtype: str = option("float32", "Precision: float32 or float64.", panel=COMPUTATION),
+    out: Path = option(Path("run.npz"), "Npz file to write.", metavar="FILE", panel=OUTPUT),
     checkpoint: Path | None = option(
         None,
         "Npz file to continue from, which stays after the end, so that more --epochs can follow.  "
         "Default: one beside --out, removed at the end.",
         metavar="FILE",
+        panel=OUTPUT,
     ),
     plot: Path | None = option(
-        None, "Png, svg or pdf file to draw the loss against the epoch in.  Default: none.", metavar="FILE"
+        None,
+        "Png, svg or pdf file to draw the loss against the epoch in.  Default: none.",
+        metavar="FILE",
+        panel=OUTPUT,
     ),
     overwrite: OverwriteOption = False,
     threads: ThreadsOption = None,
@@ -186,18 +191,18 @@ def _finish(
         files = [out]
         if chosen.series is not None:
             files.append(_write_series(chosen.series, _beside(out)))
-            scale = {key: chosen.example.provenance[key] for key in ("mean", "standard_deviation")}
-            run = dataclasses.replace(run, provenance={**run.provenance, "inputs_scale": scale})
             rows.append(("the series as the model takes it, standardized", str(files[-1])))
         run.save(out)
         if plot is not None and run.history.epoch.size:
             files.append(_draw(run, chosen, plot))
+    if chosen.reading:
+        echo(chosen.reading)
     echo(f"{chosen.source}: {extent(chosen.example.inputs.shape)}, to train on")
     model = " + ".join(f"{layer.cell} {layer.hidden_size}" for layer in run.model.layers)
     print_table(Table(("", ""), rows, f"{model} on {chosen.source}"))
     if plot is not None and not run.history.epoch.size:
         echo(f"not written: {plot}, as there is no epoch to draw")
-    echo(f"written: {', '.join(map(str, files))}")
+    echo(f"written: {file_sizes(files)}")
 
 
 def _beside(out: Path) -> Path:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gatescope.datatypes import Array, Batch
 
 # Arguments of makers that have an option or a use of their own.
-_OPTIONS = ("steps", "sequences", "seed", "dtype", "loss", "split")
+OPTIONS = ("steps", "sequences", "seed", "dtype", "loss", "split", "batch_first")
 _NO_OPTIONS = {"split": "split"}  # an argument of makers that errors speak of, without an option
 
 
@@ -51,6 +51,8 @@ class Material:
         Why there is no test, if the data should have one.
     series : (N, 1, I), or None
         A user's series as the model takes it, if that is not as it is in the file.
+    reading : str
+        How a user's series was read, in one line.
     """
 
     task: Batch | Callable[..., Batch]
@@ -62,6 +64,7 @@ class Material:
     test: Batch | None = None
     untested: str = ""
     series: Array | None = None
+    reading: str = ""
 
 
 def material(name: str, options: DataOptions, *, seed: int, dtype: str) -> Material:
@@ -75,18 +78,20 @@ def material(name: str, options: DataOptions, *, seed: int, dtype: str) -> Mater
     if file_kind is not None and data is None:
         raise ValueRangeError(f"{name} reads a file", advice=f"give it with `data` {file_kind}")
     with naming(path="--data"):
-        maker = _maker(name, data)
+        maker, reading = _maker(name, options)
     parameters = inspect.signature(maker).parameters
     sizes = {"steps": options.steps, "sequences": options.sequences}
     keywords = _keywords(name, parameters, sizes, options.setting or [])
     keywords["dtype"] = dtype
+    if "batch_first" in parameters:
+        keywords["batch_first"] = options.batch_first
     if loss is not None:
         chosen_loss = _loss(loss, name, data, parameters)
         if "loss" in parameters:
             keywords["loss"] = chosen_loss
     make = functools.partial(maker, **keywords)
     source = name if data is None else f"{name} of {data.name}"
-    settings = {key: f"--set {key}" for key in parameters if key not in _OPTIONS}
+    settings = {key: f"--set {key}" for key in parameters if key not in OPTIONS}
     with naming(**settings, **_NO_OPTIONS, path="--data"):
         if name in FRESH:
             return _random(make, source, fixed=options.fixed, validation=bool(validation), seed=seed)
@@ -99,7 +104,7 @@ def material(name: str, options: DataOptions, *, seed: int, dtype: str) -> Mater
         if "split" in parameters:
             splits = _split(make, source, validation=validation, fractions="valid_fraction" in parameters)
             return dataclasses.replace(
-                splits, series=_as_taken(make) if "standardize" in parameters else None
+                splits, series=_as_taken(make) if "standardize" in parameters else None, reading=reading
             )
         if validation:
             raise ValueRangeError(
@@ -181,15 +186,24 @@ def _split_or_none(make: Callable[..., Batch], split: str) -> Batch | None:
         return None  # the training split was read, so it is this one that is not known
 
 
-def _maker(name: str, data: Path | None) -> Callable[..., Batch]:
-    """Return the task's function, with the file that it reads."""
-    tasks = importlib.import_module("gatescope.tasks")
+def _maker(name: str, options: DataOptions) -> tuple[Callable[..., Batch], str]:
+    """Return the task's function, with the file that it reads, and how a series was read."""
+    tasks, data = importlib.import_module("gatescope.tasks"), options.data
+    of_tables = {key: getattr(options, key) for key in ("columns", "skip_columns", "header")}
     if name == "own" and data is not None and data.suffix.lower() != ".npz":
-        from gatescope.io import read_series
+        from gatescope.cli.inputs import first_axis, read_file, reading_option
+        from gatescope.reporting.text import extent
 
-        return functools.partial(tasks.next_step, read_series(data, dtype="float64"))
-    maker: Callable[..., Batch] = getattr(tasks, name.replace("-", "_"))
-    return maker if data is None else functools.partial(maker, data)
+        reading = read_file(data, options, "data")
+        shape = reading.values.shape
+        parts = [extent(shape), reading.text(reading_option), *first_axis(shape, options)]
+        maker = functools.partial(tasks.next_step, reading.values)
+        return maker, f"{data.name}: {'; '.join(filter(None, parts))}"
+    refuse(of_tables, "is for the table of own" if name != "own" else "is for a table, and own reads an npz")
+    if name != "own":
+        refuse({"batch_first": options.batch_first or None}, f"goes with own, not with {name}")
+    function: Callable[..., Batch] = getattr(tasks, name.replace("-", "_"))
+    return function if data is None else functools.partial(function, data), ""
 
 
 def _loss(loss: str, name: str, data: Path | None, parameters: Any) -> str:
@@ -215,7 +229,7 @@ def _keywords(
         elif size is not None:
             keywords[key] = size
     free = [
-        key for key, value in parameters.items() if value.kind is value.KEYWORD_ONLY and key not in _OPTIONS
+        key for key, value in parameters.items() if value.kind is value.KEYWORD_ONLY and key not in OPTIONS
     ]
     for text in settings:
         key, equals, value = text.partition("=")
@@ -236,7 +250,7 @@ def _value(text: str, value: str, parameter: inspect.Parameter) -> int | float |
 
 def _instead(name: str, key: str, parameters: Any, free: Sequence[str]) -> str:
     """Return what to give instead of a setting that the task does not have."""
-    own = [argument for argument in _OPTIONS if argument in parameters and argument != "split"]
+    own = [argument for argument in OPTIONS if argument in parameters and argument != "split"]
     if key in own:
         return f"has an option of its own; give {option_name(key)}"
     if key == "split" and key in parameters:

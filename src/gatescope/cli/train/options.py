@@ -4,22 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from gatescope.cli.groups import option
+from gatescope.cli.options import ReadingOptions
 from gatescope.cli.train.names import LOSSES
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataOptions:
-    """The options that say what data a task gives."""
-
+class _DataFile:
     data: Path | None = option(
         None,
         "File that piano-roll (a .mat archive), characters (a text) and own read.  own takes an npz with the "
         "arrays inputs (T, B, I) and targets (T, B, C), (T, B), or (B,) for one a sequence, and if need be mask "
-        "(T, B) and lengths (B,); or a csv or npy, of which the next row is predicted.  Default: none.",
+        "(T, B) and lengths (B,); or a table or npy, of which the next row is predicted.  Default: none.",
         metavar="FILE",
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(ReadingOptions, _DataFile):
+    """The options that say what data a task gives."""
+
+    PANEL: ClassVar[str] = "Data"
+
     loss: str | None = option(
         None, f"Loss of the task own from an npz: {', '.join(LOSSES[:-1])} or {LOSSES[-1]}.  Default: mse."
     )
@@ -48,6 +56,8 @@ class DataOptions:
 class ModelOptions:
     """The options that say what model is trained."""
 
+    PANEL: ClassVar[str] = "Model"
+
     cell: str = option(
         "lstm", "Cell of each layer: one for all, or one each from the lowest, as in gru,lstm."
     )
@@ -63,6 +73,8 @@ class ModelOptions:
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
     """The options that are arguments of `gatescope.train`, by their names."""
+
+    PANEL: ClassVar[str] = "Training"
 
     epochs: int = option(100, "Number of epochs: passes over the data, or of --updates-per-epoch.")
     updates_per_epoch: int | None = option(
