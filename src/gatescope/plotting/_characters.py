@@ -8,6 +8,7 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from gatescope.datatypes import Trace
 
 _MOST = 90  # characters that a figure seven inches wide has room for
+_ROOM, _LARGEST = 620, 9  # points for all of them in a row, and for one
 _SHOWN = {
     " ": "\N{OPEN BOX}",
     "\n": "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}",
@@ -25,6 +26,6 @@ def label_characters(axes: Axes, trace: Trace, steps: range) -> None:
     font = get_font(findfont(FontProperties(family=_FAMILY)))
     signs = [_SHOWN.get(text[step], text[step]) for step in steps]
     labels = [sign if font.get_char_index(ord(sign)) else _MISSING for sign in signs]
-    axes.set_xticks(list(steps), labels, family=_FAMILY, fontsize="x-small")
+    axes.set_xticks(list(steps), labels, family=_FAMILY, fontsize=min(_LARGEST, _ROOM / len(steps)))
     axes.tick_params(axis="x", length=2, pad=2)
     axes.set_xlabel(f"character, from step {steps[0]:,} to {steps[-1]:,}")

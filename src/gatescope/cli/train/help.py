@@ -33,7 +33,7 @@ class TrainCommand(TyperCommand):
         parameters, task = super().get_params(ctx), ctx.meta.get(_TASK)
         if task is None or not ctx.meta.get(_HELPING):
             return parameters
-        arguments, settings = _arguments_of(task)
+        arguments, settings = arguments_of(task)
         shown = {
             "data": task in FROM_FILE,
             "steps": "steps" in arguments,
@@ -48,7 +48,7 @@ class TrainCommand(TyperCommand):
         return [_with_settings(one, settings) for one in parameters if shown.get(one.name, True)]
 
 
-def _arguments_of(task: str) -> tuple[set[str], list[str]]:
+def arguments_of(task: str) -> tuple[set[str], list[str]]:
     """Return the arguments of a task, and what of these ``--set`` sets."""
     import inspect
 
