@@ -53,7 +53,7 @@ def test_training_reads_a_table_as_the_other_commands_do(invoke, tmp_path):
     assert gs.load(tmp_path / "run.npz").model.input_size == 1
     done = invoke(*options, "--columns", "high")
     assert "--columns 'high' is no column of 'x.csv'; its columns are date, open, close" in done.stderr
-    (tmp_path / "x.csv").write_text("0\n" + "\n".join(f"{k * k % 7 / 7:.3g}1" for k in range(60)))
+    (tmp_path / "x.csv").write_text("0\n" + "\n".join(f"{(k * k + 1) % 7 / 7:.3f}1" for k in range(60)))
     done = invoke(*options)
     assert done.exit_code == 2
     assert "line 1 (0) may be names of columns" in done.stderr
@@ -73,7 +73,7 @@ def test_training_on_a_batch_first_file(invoke, tmp_path):
     lines = lines_of(invoke("train", "own", "--data", "x.npy", "--batch-first", *options))
     assert lines[0] == "x.npy: T = 40 steps, B = 6 sequences, I = 2 inputs"
     (line, *_) = lines_of(invoke("train", "own", "--data", "x.npz", "--batch-first", *options))
-    assert line == "own of x.npz: T = 40 steps, B = 4 sequences, I = 2 inputs, to train on"
+    assert line == "own of x.npz: T = 40 steps, B = 5 sequences, I = 2 inputs, to train on"
 
 
 REFUSED = [
