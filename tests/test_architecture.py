@@ -50,7 +50,7 @@ def test_what_a_package_may_see(package):
 
 
 def test_the_ground_imports_numpy_and_errors_only():
-    for name in ("numbers", "arrays", "dtypes", "parsing"):
+    for name in ("numbers", "arrays", "dtypes", "parsing", "characters"):
         path = SOURCE / "checks" / f"{name}.py"
         assert set(imports_of(path)) <= {"errors", "checks"}, path
 

@@ -5,21 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gatescope.checks.arrays import Array
 from gatescope.errors import ValueRangeError
 
 LEAST_KINDS = 2  # of characters: with one there is nothing to tell apart
 _SHOWN = 8  # characters in a message
 
 
-def code_points(text: str) -> Array:
+def code_points(text: str) -> NDArray[np.int64]:
     """Return the characters' code points, (N,)."""
     # Some encodings give half a surrogate pair alone, which no strict encoding takes.
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.dtype("<u4")).astype(np.int64)
 
 
-def check_vocabulary(vocabulary: Any) -> Array:
+def check_vocabulary(vocabulary: Any) -> NDArray[np.int64]:
     """Return the code points of a vocabulary, (V,), each once."""
     if not isinstance(vocabulary, str) or len(vocabulary) < LEAST_KINDS:
         raise ValueRangeError(
@@ -36,7 +36,7 @@ def check_vocabulary(vocabulary: Any) -> Array:
     return known
 
 
-def classes_of(points: Array, known: Array, begin: int = 0) -> Array:
+def classes_of(points: NDArray[np.int64], known: NDArray[np.int64], begin: int = 0) -> NDArray[np.int64]:
     """Return the place of every character in the vocabulary; `begin` is that of the first in its file.
 
     Raises
@@ -46,7 +46,7 @@ def classes_of(points: Array, known: Array, begin: int = 0) -> Array:
     """
     order = np.argsort(known)
     ranks = np.minimum(np.searchsorted(known[order], points), len(known) - 1)
-    classes: Array = order[ranks]
+    classes: NDArray[np.int64] = order[ranks]
     unknown = np.flatnonzero(known[classes] != points)
     if unknown.size:
         first = int(unknown[0])

@@ -195,7 +195,7 @@ def _scale_of(result: Result, width: int) -> dict[str, list[float]] | None:
     scale = result.provenance.get("inputs_scale")
     if not isinstance(scale, Mapping):
         return None
-    values = {key: scale.get(key) for key in _SCALE}
+    values: dict[str, Any] = {key: scale.get(key) for key in _SCALE}
     for numbers in values.values():
         if not isinstance(numbers, list) or len(numbers) != width:
             return None

@@ -25,13 +25,13 @@ class Characters(NamedTuple):
     text : str
         T characters.
     values : (T, 1, V)
-    count : int
-        Characters of the whole file.
+    whole : int
+        Characters of the file.
     """
 
     text: str
     values: Array
-    count: int
+    whole: int
 
 
 def read_characters(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 from typer.core import TyperCommand
@@ -55,7 +56,8 @@ def arguments_of(task: str) -> tuple[set[str], list[str]]:
     from gatescope import tasks
     from gatescope.cli.train.data import OPTIONS
 
-    makers = [tasks.own, tasks.next_step] if task == "own" else [getattr(tasks, task.replace("-", "_"))]
+    names = ["own", "next_step"] if task == "own" else [task.replace("-", "_")]
+    makers: list[Callable[..., Any]] = [getattr(tasks, name) for name in names]
     keywords = [
         parameter
         for maker in makers
