@@ -47,11 +47,12 @@ def assert_same_results(actual, expected, tolerance):
 
 # ---- the same as the CPU ----
 
-# In the emulator and the CPU's compiler, ten seconds each.
+# In the emulator and the CPU's compiler, ten seconds each; in float32 a cell of one phase and one of two.
 SAME = [
     pytest.param(cell, dtype, marks=[] if (cell, dtype) == ("lstm", "float64") else pytest.mark.slow)
     for cell in (*BUILT_IN, "slim_test")
     for dtype in TOLERANCE
+    if dtype == "float64" or cell in ("lstm", "gru_reset_before")
 ]
 
 
