@@ -134,7 +134,8 @@ def _work(path: Path, dtype: str, steps: int, threads: int) -> dict[str, Any]:
         "peak_bytes": _peak(),
         "planned_bytes": estimate_memory("gradient_flow", params, steps=steps, threads=threads).total,
         "others_share": share[0],
-        "half_life_steps": float(flow.half_life().value[0]),
+        "steps_to_half": float(flow.steps_to_half()[0]),
+        "asymptotic_half_life_steps": float(flow.half_life().value[0]),
         "last_log_norm": float(flow.log_norm[-1, 0]),
     }
 

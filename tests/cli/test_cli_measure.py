@@ -58,6 +58,18 @@ def test_a_measurement_prints_a_table_and_writes_the_result_and_its_figure(name,
 
 
 @blank_figures
+def test_half_lives_are_printed_one_sequence_at_a_time_on_demand(invoke, tmp_path):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((120, 3, 1)))
+    command = ("measure", "half-life", "--hidden-size", 4, "--cell", "lstm", "--inputs", "x.npy")
+    short, long = invoke(*command), invoke(*command, "--per-sequence")
+    assert "sequence 2: over" not in short.stdout
+    life = gs.load(tmp_path / "gatescope-measured" / "half_life.npz")
+    for number in range(3):
+        assert f"sequence {number}: {life.sequence(number).summary().splitlines()[1]}" in long.stdout
+    assert long.stdout.count("sequence 0: over") == 1
+
+
+@blank_figures
 def test_the_numbers_are_those_of_the_function(invoke, tmp_path):
     np.save(tmp_path / "x.npy", np.random.default_rng(3).standard_normal((150, 2, 2)))
     params = gs.init("gru", input_size=2, hidden_size=3, seed=5, dtype="float64")
@@ -366,7 +378,7 @@ def test_an_interrupted_measurement_continues(invoke, tmp_path, monkeypatch):
     monkeypatch.setattr("gatescope.kernels.cpu.device.CpuDevice.piece", lambda *_arguments: 50)
     measure = ["measure", "gradient-flow", *SERIES]
     assert invoke(*measure, "--out", "once").exit_code == 0
-    whole, begun = flow._Record.piece, []
+    whole, begun = flow.FlowRecord.piece, []
 
     def interrupted(self, *arguments):
         begun.append(1)
@@ -376,7 +388,7 @@ def test_an_interrupted_measurement_continues(invoke, tmp_path, monkeypatch):
 
     again = [*measure, "--resume", "kept.npz", "--out", "twice"]
     with monkeypatch.context() as patched:
-        patched.setattr(flow._Record, "piece", interrupted)
+        patched.setattr(flow.FlowRecord, "piece", interrupted)
         done = invoke(*again)
     assert done.exit_code == 130
     assert "what has been measured is in kept.npz" in done.stderr

@@ -1,4 +1,4 @@
-"""Networks whose gradients are known: given recurrent weights, and nothing else."""
+"""Networks whose gradients are known: given recurrent weights and nothing else, or biases and nothing else."""
 
 import numpy as np
 
@@ -20,3 +20,22 @@ def weights(cell, *, weight_hh, input_size=1, weight_ih=None, bias=None):
         bias_ih=np.zeros(rows) if bias is None else bias,
         bias_hh=np.zeros(rows),
     )
+
+
+def with_biases(cell, biases, *, hidden_size=5):
+    """No weights but biases: gate by gate one value for all units."""
+    gates = gs.cells.get(cell).gates
+    rows = len(gates) * hidden_size
+    bias = np.repeat([biases.get(gate, 0.0) for gate in gates], hidden_size)
+    return gs.Params(
+        cell=cell,
+        weight_ih=np.zeros((rows, 1)),
+        weight_hh=np.zeros((rows, hidden_size)),
+        bias_ih=bias,
+        bias_hh=np.zeros(rows),
+    )
+
+
+def at_zero(params, batch=1):
+    """Return the fixed point of a network without inputs and biases, where closed forms are exact."""
+    return np.zeros((batch, len(gs.cells.get(params.cell).states), params.hidden_size))

@@ -166,7 +166,7 @@ class Interrupted:
 
     def __init__(self, monkeypatch, after, *, where="forward"):
         self.left = after
-        original = device.CpuDevice.forward if where == "forward" else flow_module._Record.piece
+        original = device.CpuDevice.forward if where == "forward" else flow_module.FlowRecord.piece
 
         def counted(*args):
             if threading_main():
@@ -175,7 +175,7 @@ class Interrupted:
                     raise KeyboardInterrupt
             return original(*args)
 
-        owner = device.CpuDevice if where == "forward" else flow_module._Record
+        owner = device.CpuDevice if where == "forward" else flow_module.FlowRecord
         monkeypatch.setattr(owner, where if where == "forward" else "piece", counted)
 
 
@@ -243,7 +243,7 @@ def test_written_every_minute(tmp_path, monkeypatch):
     monkeypatch.setattr(resumable.time, "monotonic", lambda: next(minutes))
     with pytest.MonkeyPatch.context() as patch:
         left = [10]
-        original = flow_module._Record.piece
+        original = flow_module.FlowRecord.piece
 
         def killed(*args):
             left[0] -= 1
@@ -251,7 +251,7 @@ def test_written_every_minute(tmp_path, monkeypatch):
                 raise MemoryError
             return original(*args)
 
-        patch.setattr(flow_module._Record, "piece", killed)
+        patch.setattr(flow_module.FlowRecord, "piece", killed)
         with pytest.raises(MemoryError):
             gs.gradient_flow(c.params, iter(c.inputs), resume=path)
     with np.load(path) as state:

@@ -8,6 +8,7 @@ import naive
 import numpy as np
 import pytest
 from helpers.cases import random_params
+from helpers.linear_networks import weights
 
 import gatescope as gs
 
@@ -145,3 +146,11 @@ def test_bad_arguments(lags, keywords, message):
     params = random_params("lstm", input_size=1, hidden_size=3)
     with pytest.raises(gs.GatescopeError, match=message):
         gs.jacobian_spectrum(params, np.zeros((40, 1)), lags=lags, **keywords)
+
+
+def test_what_neither_falls_nor_grows_is_said_to():
+    """An orthogonal network at rest was said to grow by 0."""
+    turning = weights("rnn", weight_hh=np.eye(5)[[1, 2, 3, 4, 0]])
+    assert (
+        "neither falls nor grows over 40 steps" in gs.jacobian_spectrum(turning, np.zeros((40, 1))).summary()
+    )

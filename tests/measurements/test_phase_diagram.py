@@ -177,3 +177,16 @@ def test_bad_arguments(keywords, error, match):
     with pytest.raises(error, match=match) as caught:
         phase_diagram(arguments.pop("cell"), **arguments)
     assert isinstance(caught.value, GatescopeError)
+
+
+def test_points_within_their_error_of_the_edge_are_counted_for_neither_side():
+    diagram = gs.phase_diagram(
+        "rnn", gain=[0.5, 0.9, 2.0], hidden_size=5, inputs=np.zeros((60, 1)), dtype="float64"
+    )
+    exponents = np.array([-0.5, 0.01, 0.5])[None, :, None]
+    diagram = dataclasses.replace(diagram, exponent=exponents, exponent_error=np.full((1, 3, 1), 0.02))
+    assert (
+        "gradients vanish at 1 of 3 points and explode at 1; at 1 the exponent is within two"
+        in diagram.summary()
+    )
+    assert diagram.table().rows[0][2] == 2.0

@@ -40,7 +40,7 @@ def test_units_are_sorted_and_the_network_is_three_lines():
     }
     assert len({line.get_color() for line in network}) == len({line.get_linewidth() for line in network}) == 3
     assert ax.get_yscale() == "log"
-    assert ax.get_ylabel() == "half-life (steps)"
+    assert ax.get_ylabel() == "asymptotic half-life (steps)"
     assert ax.get_legend().get_title().get_text() == "lstm, 1,000 steps"
     assert "median 6.931 steps" in units.get_label()
 

@@ -173,6 +173,11 @@ class Comparison(Result):
             "steps to half: from which lag on half of the gradient is gone; asymptotic half-life: ln 2 / decay rate of "
             "its tail" + "".join(f"\n{cell.label}: no single rate: {why}" for cell, why in self._no_rates())
         )
+        beyond = [cell.label for cell in self.cells if _beyond(cell.flow)]
+        if beyond:
+            text += f"\n{listing(beyond)}: the asymptotic half-life is longer than all lags, so that it is extrapolated"
+        resting = {cell.label: cell.flow.resting_text() for cell in self.cells}
+        text += "".join(f"\n{label}: {why}" for label, why in resting.items() if why)
         warning = self.scale_warning()
         return f"{text}\n{warning}" if warning else text
 
@@ -225,6 +230,12 @@ def _fit_numbers(flow: GradientFlow) -> dict[str, Any]:
         "longest_lag": int(flow.lag[-1]),
         "log_norm_at_longest_lag": _median(flow.log_norm[-1]),
     }
+
+
+def _beyond(flow: GradientFlow) -> bool:
+    """Return whether the half-life of a flow is longer than the lags from which it was read off."""
+    half_life = _fit_numbers(flow)["asymptotic_half_life_steps"]
+    return half_life is not None and half_life > flow.lag[-1]
 
 
 def _median(values: Any) -> float | None:

@@ -12,6 +12,7 @@ import numpy as np
 from gatescope.checks.arrays import Array
 from gatescope.checks.numbers import check_index, is_whole
 from gatescope.datatypes.half_life import half_life_of
+from gatescope.datatypes.lyapunov_spectrum import AT_REST, not_stable
 from gatescope.datatypes.result import ComparedByValue, Result
 from gatescope.errors import ValueRangeError
 from gatescope.reporting.table import Table, over_sequences, per_sequence, some
@@ -19,6 +20,7 @@ from gatescope.reporting.text import counted, number, steps
 
 _LEAST_LAGS = 10  # from the first to the last of a fit: fewer are no window
 _LEAST_R_SQUARED = 0.9  # of norms that follow a line
+_HALF = 0.5  # R^2 of a slope that is no more than what strays about it
 _STRAY = float(np.log(2))  # nats about the line: norms that stray less do not vary enough to need one
 
 
@@ -96,6 +98,9 @@ class GradientFlow(Result):
         Whether states of the same step that are computed from `wrt` follow it, or are held fixed.
     source_steps : (B,) int64 or None
         That of each sequence, if they differ.
+    moved : (B,) bool or None
+        Whether a state on the way back was another than the one the run began with.  A state that never moved is a
+        fixed point, stable or not, and the gradient is that of this point.  None where only lag 0 was asked for.
     """
 
     cell: str
@@ -107,11 +112,13 @@ class GradientFlow(Result):
     norm: str
     total: bool = False
     source_steps: Array | None = None
+    moved: Array | None = None
 
     _axes: ClassVar[Mapping[str, str]] = {
         "lag": "(L,) int64",
         "log_norm": "(L, B) float64",
         "source_steps": "(B,) int64",
+        "moved": "(B,) bool",
     }
 
     def table(self) -> Table:
@@ -138,7 +145,7 @@ class GradientFlow(Result):
         """
         fit, gone = self.decay_rate(), self.steps_to_half()
         if gone.size == 1:
-            lines = [_gone(gone[0], int(self.lag[-1])), _meaning(fit.value[0], *fit.why_none)]
+            lines = [self._gone(gone[0]), _meaning(fit)]
         else:
             rates = np.where(fit.is_rate, fit.value, np.nan)
             lines = [
@@ -146,7 +153,18 @@ class GradientFlow(Result):
                 over_sequences("asymptotic half-life", half_life_of(rates), "steps"),
             ]
             lines += _reasons(fit)
+        resting = self.resting_text()
+        lines += [resting] if resting else []
         return "\n".join([self.table().title, *lines])
+
+    def _gone(self, gone: float) -> str:
+        """Return when half of the gradient of one sequence is gone, as far as the lags tell."""
+        longest = int(self.lag[-1])
+        if np.isinf(gone):
+            return f"more than half of the gradient is left after {steps(longest)}"
+        row = int(np.searchsorted(self.lag, gone))
+        most = "at most " if gone > 1 and (row == 0 or self.lag[row - 1] < gone - 1) else ""
+        return f"half of the gradient is gone after {most}{steps(gone)}"
 
     def sequence(self, number: int) -> GradientFlow:
         """Return the flow of one sequence, at the lags that it has."""
@@ -154,8 +172,25 @@ class GradientFlow(Result):
         column = self.log_norm[:, b]
         own = ~np.isnan(column) if self.source_steps is not None else np.ones(column.shape, np.bool_)
         step = self.source_step if self.source_steps is None else int(self.source_steps[b])
+        moved = None if self.moved is None else self.moved[b : b + 1]
         return dataclasses.replace(
-            self, lag=self.lag[own], log_norm=column[own, None], source_step=step, source_steps=None
+            self,
+            lag=self.lag[own],
+            log_norm=column[own, None],
+            source_step=step,
+            source_steps=None,
+            moved=moved,
+        )
+
+    def resting_text(self) -> str:
+        """Return what a state that never moved makes of the gradient, and what to give; "" if all moved."""
+        resting = np.zeros(self.log_norm.shape[1], np.bool_) if self.moved is None else ~self.moved
+        if not resting.any():
+            return ""
+        which = f"in {np.count_nonzero(resting)} of {resting.size} sequences " if resting.size > 1 else ""
+        growth = -self.decay_rate().value[resting] * self.lag[-1]
+        return which + (
+            not_stable("gradient") if (growth > _STRAY).any() else f"{AT_REST}: this is its gradient"
         )
 
     def steps_to_half(self) -> Array:
@@ -274,21 +309,21 @@ def _pair(fit_range: Any) -> tuple[int, int]:
     return int(first), int(last)
 
 
-def _gone(gone: float, longest: int) -> str:
-    """Return when half of the gradient is gone."""
-    if np.isinf(gone):
-        return f"more than half of the gradient is left after {steps(longest)}"
-    return f"half of the gradient is gone after {steps(gone)}"
-
-
-def _meaning(rate: float, why_none: str) -> str:
-    """Return what a decay rate in nats per step means."""
+def _meaning(fit: Fit) -> str:
+    """Return what the decay rate of one sequence means, and how far the lags of the fit carry it."""
+    (rate,), (r_squared,), (why_none,) = fit.value, fit.r_squared, fit.why_none
     if why_none:
         return f"no single rate: {why_none}"
-    if rate == 0:
-        return "the gradient neither vanishes nor grows"
+    extent = fit.fit_range[1] - fit.fit_range[0]
+    change = f"over the {steps(extent)} of the fit it changes by a factor of {number(float(np.exp(-rate * extent)))}"
+    slight = abs(rate) * extent < _STRAY
+    if rate == 0 or (slight and r_squared < _HALF):
+        return "the gradient neither vanishes nor grows" + (
+            f": {change}, less than it strays" if rate else ""
+        )
     what = "vanishing: its tail halves" if rate > 0 else "growing: its tail doubles"
-    return f"{what} every {steps(float(half_life_of(abs(rate))))}, asymptotically"
+    text = f"{what} every {steps(float(half_life_of(abs(rate))))}, asymptotically"
+    return f"{text}; that is extrapolated: {change}" if slight else text
 
 
 def _reasons(fit: Fit) -> list[str]:

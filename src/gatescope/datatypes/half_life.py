@@ -222,6 +222,9 @@ class HalfLife(Result):
             )
         if self.adjoint_doubt and self.adjoint_doubt[b]:
             texts.append(f"by the adjoint there is no single rate: {self.adjoint_doubt[b]}")
+        total, transient = self._span(b)
+        if total - transient < self.by_adjoint[b] < np.inf:
+            texts.append("by the adjoint it is longer than the steps looked at, so that it is extrapolated")
         if self.exponent_doubt and self.exponent_doubt[b]:
             texts.append(f"the exponent: {self.exponent_doubt[b]}")
         elif self.moved is not None and not self.moved[b]:

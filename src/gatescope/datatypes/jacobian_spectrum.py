@@ -11,6 +11,7 @@ import numpy as np
 
 from gatescope.checks.arrays import Array
 from gatescope.checks.numbers import check_index
+from gatescope.datatypes.lyapunov_spectrum import EXACT
 from gatescope.datatypes.result import Result
 from gatescope.reporting.table import Table, some
 from gatescope.reporting.text import counted, number
@@ -81,8 +82,11 @@ class JacobianSpectrum(Result):
         if longest == 0:
             return title
         rate = float(first.rates()[-1, 0, 0])
+        over = counted(longest, "step")
+        if abs(rate) <= EXACT:
+            return f"{title}\nthe largest neither falls nor grows over {over}"
         change = "falls" if rate < 0 else "grows"
-        return f"{title}\nthe largest {change} by {number(abs(rate))} nats per step over {counted(longest, 'step')}"
+        return f"{title}\nthe largest {change} by {number(abs(rate))} nats per step over {over}"
 
     def rates(self) -> Array:
         """Return log singular values (L, B, k) per step of lag, in nats per step: finite-time exponents; NaN at lag 0.

@@ -26,10 +26,6 @@ _SEVERAL = 3.0
 # Errors that an exponent is away from 0 where it is told from it.
 _FROM_ZERO = 2.0
 AT_REST = "the state never moved from where it began, a fixed point"
-_STUCK = (
-    f"{AT_REST} that is not stable: this is its exponent, not that of where the network goes from anywhere else; give "
-    "inputs, an initial_state, or initial_state='random'"
-)
 # Nats per step: an exponent below it is 0 but for rounding, which puts about this into every step.
 EXACT = 4 * float(np.finfo(np.float64).eps)
 # Nats per step that rounding may put into an exponent before it is said.
@@ -50,6 +46,17 @@ BATCHED = (
     "between",
     "between_error",
 )
+
+
+def not_stable(what: str) -> str:
+    """Return what to say of a state that stayed at a fixed point which is not stable: whose `what` that is."""
+    return (
+        f"{AT_REST} that is not stable: this is its {what}, not that of where the network goes from anywhere else; "
+        "give inputs, an initial_state, or initial_state='random'"
+    )
+
+
+_STUCK = not_stable("exponent")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -332,9 +339,11 @@ class LyapunovSpectrum(Result):
             return ""
         if not np.isfinite(error):
             return "T too short: its error is not known"
+        start = 0.0 if self.start_error is None else float(self.start_error[0, 0])
         if abs(leading) <= _FROM_ZERO * error:
             needed = self.steps * (_FROM_ZERO * error / max(abs(leading), error / 100)) ** 2
-            return f"not told from 0, which may take {_round_up(needed):,} steps"
+            short = "T too short: " if start > error / 2 else ""  # else it may well be 0
+            return f"{short}not told from 0, which may take {_round_up(needed):,} steps"
         settling = float(self.settling_steps()[0])
         if not self._relaxed()[0]:
             transient = _round_up(settling)
@@ -344,7 +353,6 @@ class LyapunovSpectrum(Result):
             )
         enough = _RELATIVE * abs(leading)
         if error > enough:
-            start = 0.0 if self.start_error is None else float(self.start_error[0, 0])
             if start > enough / 2:
                 return (
                     f"T too short: from other directions it might differ by {number(start)}; give a transient above "

@@ -13,6 +13,8 @@ from gatescope.datatypes.result import Result
 from gatescope.reporting.table import Table
 from gatescope.reporting.text import counted
 
+_ERRORS = 2.0  # that an exponent is away from 0 where its sign is known
+
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class PhaseDiagram(Result):
@@ -38,7 +40,7 @@ class PhaseDiagram(Result):
         Leading Lyapunov exponent in nats per step, negative where gradients vanish; its standard error, over networks
         and sequences if there are several, else over blocks of time.
     half_life : (C, G, N)
-        ln 2 / -exponent in steps; infinite where the exponent is 0 or above.
+        The asymptotic one, ln 2 / -exponent in steps; infinite where the exponent is 0 or above.
     diverged : (C, G, N) bool
         Whether states left the range of floating point in any of the networks.
     hidden_size, steps, transient, seeds : int
@@ -74,7 +76,7 @@ class PhaseDiagram(Result):
     def table(self) -> Table:
         """Return where gradients begin to explode, and the longest half-life, for each scheme and bias."""
         rows = [
-            (name, bias, *_edge(self.gain, self.exponent[c, :, n], self.half_life[c, :, n]))
+            (name, bias, *_edge(self.gain, self._sign()[c, :, n], self.half_life[c, :, n]))
             for c, name in enumerate(self.scheme)
             for n, bias in enumerate(self.bias)
         ]
@@ -84,25 +86,34 @@ class PhaseDiagram(Result):
             f"{counted(self.gain.size, 'gain')}"
         )
         return Table(
-            ("scheme", of, "gradients explode from gain", "longest half-life, steps", "at gain"), rows, title
+            ("scheme", of, "gradients explode from gain", "longest asymptotic half-life, steps", "at gain"),
+            rows,
+            title,
         )
 
     def summary(self) -> str:
         """Return what the table is of, and at how many points gradients vanish and explode."""
-        points = self.exponent[~self.diverged]
+        signs = self._sign()[~self.diverged]
+        open_ = np.count_nonzero(signs == 0)
+        undecided = f"; at {open_:,} the exponent is within two of its errors of 0" if open_ else ""
         return (
-            f"{self.table().title}\ngradients vanish at {np.count_nonzero(points < 0):,} of "
-            f"{counted(self.exponent.size, 'point')} and explode at {np.count_nonzero(points > 0):,}; states left the "
-            f"range of floats at {np.count_nonzero(self.diverged):,}"
+            f"{self.table().title}\ngradients vanish at {np.count_nonzero(signs < 0):,} of "
+            f"{counted(self.exponent.size, 'point')} and explode at {np.count_nonzero(signs > 0):,}{undecided}; states "
+            f"left the range of floats at {np.count_nonzero(self.diverged):,}"
         )
 
+    def _sign(self) -> Array:
+        """Return the signs (C, G, N) of the exponents, 0 where they are within two of their errors of 0, or NaN."""
+        told = np.abs(self.exponent) > _ERRORS * np.nan_to_num(self.exponent_error)
+        return np.where(told, np.sign(self.exponent), 0.0)
 
-def _edge(gain: Array, exponent: Array, half_life: Array) -> tuple[Any, Any, Any]:
-    """Return the least gain with a positive exponent, the longest finite half-life and its gain.
+
+def _edge(gain: Array, sign: Array, half_life: Array) -> tuple[Any, Any, Any]:
+    """Return the least gain with an exponent above 0, the longest finite half-life and its gain.
 
     Each is None where there is none.
     """
-    above = np.flatnonzero(exponent > 0)
+    above = np.flatnonzero(sign > 0)
     edge = gain[above[0]] if above.size else None
     if not np.isfinite(half_life).any():
         return edge, None, None

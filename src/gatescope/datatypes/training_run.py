@@ -67,7 +67,7 @@ class History(Result):
     decay_rate : (M, layers) float64
         Nats per step: of the gradient flow of that layer's last output back in time, mean over sequences.
     half_life : (M, layers) float64
-        ln 2 / decay_rate, in steps; infinite where the gradient does not decay.
+        The asymptotic one, ln 2 / decay_rate, in steps; infinite where the gradient does not decay.
     saturation : (M, layers, K, 2) float64
         Fractions of a gate's values in [0, 0.1) and (0.9, 1] (sigmoid gates), over steps, sequences and units; NaN
         where a layer saves fewer gates than K, or the gate is not in [0, 1].
@@ -215,8 +215,12 @@ class TrainingRun(Result):
         if self.baseline is None:
             return "; the task states no baseline"
         least, whose = float(losses.min()), f" ({self.baseline_of})" if self.baseline_of else ""
-        verdict = "beats" if least < self.baseline else "does not beat"
-        against = f"{verdict} the task's baseline, {number(self.baseline)}{whose}"
+        beats = least < self.baseline
+        by = (
+            f", by {percent((self.baseline - least) / abs(self.baseline))}" if beats and self.baseline else ""
+        )
+        verdict = "beats" if beats else "does not beat"
+        against = f"{verdict} the task's baseline, {number(self.baseline)}{by}{whose}"
         return f"; the least {name} loss, {number(least)}, {against}"
 
     def table(self) -> Table:

@@ -13,7 +13,8 @@ _CUT_NATS = 20.0  # more than is usual, by which a stretch shrinks a change that
 _CUT_FRACTION = 0.5  # of all that a change shrinks by, in the one stretch
 _FEW = 0.1  # of the stretches: more cuts than that are the rule
 _LEAST_STRETCHES = 10
-_LARGEST_GAP = 1e3  # nats per step
+_MOST_GROWTH = 300.0  # nats: more makes no difference
+_RARE = 161.4  # F(1, 1) at 95 %
 
 
 def batch_means_error(sums: Array, lengths: Array) -> Array:
@@ -94,23 +95,70 @@ def between_cuts(sums: Array, lengths: Array) -> dict[str, Array]:
     return {"cuts": cut.sum(axis=0), "between": rate, "between_error": error}
 
 
-def start_error(exponents: Array, unsettled: Array, transient: int, steps: int, size: int) -> Array:
+def start_error(unsettled: Array, steps: int) -> Array:
     """Return how much (B, k) the directions to start with may have put into each exponent, nats per step.
 
     The volume of the first i directions grows by the sum of i exponents once it lies where it grows fastest.  Until
-    then it gains, once, minus the logarithm of how well it lies there, which is part of the measured sum.  That is
-    measured by how two random starts lie to each other when the measurement begins.  Two that lie alike by accident are
-    no evidence while the transient is not long against 1 / gap, the gap to the next exponent: at least
-    ln(1 + (n - 1) e^(-2 gap transient)) / 2 is taken, what is left of an angle that is common among n numbers [1]_.
+    then it gains, once, minus the logarithm of how well it lies there, which is part of the measured sum.
 
     Parameters
     ----------
-    exponents : (B, k)
-        In the order of the directions.
     unsettled : (B, k)
-        What `gatescope.measurements.tangent_sweep.misalignment` returns.
-    transient, steps : int
-        Before the measurement, and measured.
+        What `unsettled_nats` returns, or the sum of that over chunks of the run.
+    steps : int
+        That were measured.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gatescope.measurements.exponent_errors import start_error
+    >>> start_error(np.array([[0.5, 0.0]]), 100).tolist()
+    [[0.005, 0.005]]
+    """
+    before = np.concatenate([np.zeros_like(unsettled[:, :1]), unsettled[:, :-1]], axis=1)
+    return np.asarray(np.maximum(unsettled, before) / steps)
+
+
+def misalignment(directions: Array, others: Array) -> Array:
+    """Return -ln abs(det(A_i)), i = 1..k, for A_i the products of the first i directions by the first i others.
+
+    Both are orthonormal, (k, ...).  It is 0 where the first i span the same in both, and about ln n / 2 for directions
+    of n numbers that are random.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gatescope.measurements.exponent_errors import misalignment
+    >>> half = np.sqrt(0.5)
+    >>> misalignment(np.eye(2), np.array([[half, half], [half, -half]])).round(3).tolist()
+    [0.347, 0.0]
+    """
+    count = len(directions)
+    matrix = directions.reshape(count, -1) @ others.reshape(count, -1).T
+    logs = np.zeros(count)
+    for i in range(count):  # elimination without pivots: the leading minors are products of the diagonal
+        pivot = matrix[i, i] if matrix[i, i] != 0 else np.finfo(np.float64).tiny
+        logs[i] = np.log(abs(pivot))
+        matrix[i + 1 :, i + 1 :] -= np.outer(matrix[i + 1 :, i] / pivot, matrix[i, i + 1 :])
+    return np.asarray(np.maximum(-np.cumsum(logs), 0.0))
+
+
+def unsettled_nats(misaligned: Array, growth: Array, size: int) -> Array:
+    """Return how far (k,) the volumes of the first 1, ..., k directions may be from where they grow fastest.
+
+    Each is minus the logarithm of how well it lies there when the measurement begins, as a standard deviation.  It is
+    measured by how two random starts lie to each other.  That two lie alike is no evidence while both may have turned
+    little, for so they may by accident: then it is what is left, in all but 5 % of cases, of the angle of a random
+    start.  The square of that angle's tangent is at most about 161 (n - 1) in these (the 95 % point of the square of
+    a ratio of two normal numbers, n - 1 times), and falls by e^(-2 g), where g is by how much more the one direction
+    grew than the next through the transient [1]_.
+
+    Parameters
+    ----------
+    misaligned : (k,)
+        What `misalignment` returns.
+    growth : (k + 1,) or (k,)
+        By how many nats each of the orthonormal directions grew through the transient; k if these are all there are.
     size : int
         n, of the whole state.
 
@@ -122,19 +170,19 @@ def start_error(exponents: Array, unsettled: Array, transient: int, steps: int, 
     Examples
     --------
     >>> import numpy as np
-    >>> from gatescope.measurements.exponent_errors import start_error
-    >>> start_error(np.array([[-0.1, -0.2]]), np.zeros((1, 2)), 0, 100, 2).round(4).tolist()
-    [[0.0035, 0.0035]]
+    >>> from gatescope.measurements.exponent_errors import unsettled_nats
+    >>> unsettled_nats(np.zeros(1), np.array([-1.0, -1.0]), 2).round(2), unsettled_nats(
+    ...     np.zeros(1), np.array([-1.0, -9.0]), 2).round(9)
+    (array([1.3]), array([4.622e-06]))
     """
     with np.errstate(invalid="ignore"):
-        gaps = np.nan_to_num(-np.diff(exponents, axis=1), nan=_LARGEST_GAP)  # NaN: of two that are -inf
-    left = np.log1p((size - 1) * np.exp(-2 * np.clip(gaps, 0.0, _LARGEST_GAP) * transient)) / 2
-    nats = unsettled.copy()
-    nats[:, :-1] = np.maximum(nats[:, :-1], left)
-    if exponents.shape[1] == size:
-        nats[:, -1] = 0.0  # all directions are the whole space
-    before = np.concatenate([np.zeros_like(nats[:, :1]), nats[:, :-1]], axis=1)
-    return np.asarray(np.maximum(nats, before) / steps)
+        gaps = np.nan_to_num(-np.diff(growth), nan=_MOST_GROWTH)  # NaN: of two that are -inf
+    left = np.log1p(_RARE * (size - 1) * np.exp(-2 * np.clip(gaps, 0.0, _MOST_GROWTH))) / 2 / _NORMAL
+    nats = misaligned.copy()
+    nats[: len(left)] = np.maximum(nats[: len(left)], left)
+    if len(nats) == size:
+        nats[-1] = 0.0  # all directions are the whole space
+    return np.asarray(nats)
 
 
 def _students(freedom: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from contextlib import closing
@@ -11,15 +12,13 @@ from typing import Any
 import numpy as np
 
 from gatescope.cells.registry import Cell
-from gatescope.checks.arrays import on_device
 from gatescope.checks.numbers import check_choice, check_flag
 from gatescope.datatypes import Array, GradientFlow, Params
 from gatescope.datatypes.memory_estimate import MemoryEstimate
-from gatescope.datatypes.result import Result
 from gatescope.kernels.cpu import sweeps
-from gatescope.measurements.problem import Problem, by_length, prepare
+from gatescope.measurements.flow_record import FlowRecord
+from gatescope.measurements.problem import Problem, by_length, in_batch_order, prepare
 from gatescope.measurements.selection import blocks_of, by_factors, ends_of, join_flows, lags_back
-from gatescope.measurements.total_derivative import add_followers
 from gatescope.recurrence.exact_steps import derivative_bytes
 from gatescope.recurrence.recompute import Replay
 from gatescope.reporting.text import counted
@@ -197,7 +196,8 @@ def measure(
         arguments = {"lags": chosen, "of": of, "wrt": wrt, "norm": norm, "direction": directions}
         arguments["total"] = total
         with part.resumable("gradient_flow", source_step=source, **arguments) as resumable:
-            record = _Record(part.cell, norm == "spectral", total, chosen, source, columns, part.batch)
+            first = part.initial_state
+            record = FlowRecord(part.cell, norm == "spectral", total, chosen, source, columns, first)
             log_norm = _sweep(part, record, directions, resumable)
         return GradientFlow(
             cell=part.cell.name,
@@ -208,10 +208,17 @@ def measure(
             source_step=source,
             norm=norm,
             total=bool(total),
+            moved=record.moved if record.reach[0] > record.reach[1] else None,
             provenance=part.provenance(direction_seed=part.seed),
         )
 
-    return by_length(problem, measure_group, lambda groups, parts: join_flows(groups, parts, {"log_norm": 1}))
+    return by_length(problem, measure_group, _join)
+
+
+def _join(groups: list[Array], parts: list[GradientFlow]) -> GradientFlow:
+    joined = join_flows(groups, parts, {"log_norm": 1})
+    moved = [part.moved for part in parts if part.moved is not None]
+    return dataclasses.replace(joined, moved=in_batch_order(groups, moved)) if moved else joined
 
 
 def estimate(
@@ -267,7 +274,7 @@ def _default_lags(norm: str, longest: int) -> Array:
     return np.concatenate([[0], by_factors(longest, _SPECTRAL_LAGS)])
 
 
-def _sweep(problem: Problem, record: _Record, directions: Array, resumable: Resumable) -> Array:
+def _sweep(problem: Problem, record: FlowRecord, directions: Array, resumable: Resumable) -> Array:
     """Return the log-norms (L, B) of sequences of one length."""
     with resumable.restoring():
         length = None if resumable.stored is None else _positive(counter(resumable.stored, "length"))
@@ -279,7 +286,7 @@ def _sweep(problem: Problem, record: _Record, directions: Array, resumable: Resu
     return _carry(problem, replay, carried, record, resumable)
 
 
-def _carry(problem: Problem, replay: Replay, carried: Any, record: _Record, resumable: Resumable) -> Array:
+def _carry(problem: Problem, replay: Replay, carried: Any, record: FlowRecord, resumable: Resumable) -> Array:
     """Go forward once, then take the adjoints all the way back; return the log-norms (L, B)."""
     before = replay.source
     if resumable.stored is not None:
@@ -295,6 +302,7 @@ def _carry(problem: Problem, replay: Replay, carried: Any, record: _Record, resu
         "adjoints": now[1],
         "exponents": now[2],
         "log_norm": record.log_norm[: record.row(now[0])],
+        "moved": record.moved,
     }
     total = replay.forward_steps + replay.source - replay.last
     already = replay.reached + replay.source - before
@@ -312,7 +320,7 @@ def _carry(problem: Problem, replay: Replay, carried: Any, record: _Record, resu
     return record.log_norm
 
 
-def _restore(stored: Mapping[str, Array], replay: Replay, carried: Any, record: _Record) -> int:
+def _restore(stored: Mapping[str, Array], replay: Replay, carried: Any, record: FlowRecord) -> int:
     """Put back what an interrupted call left; return the state before which to go on."""
     replay.restore(stored)
     before = counter(stored, "before")
@@ -323,6 +331,9 @@ def _restore(stored: Mapping[str, Array], replay: Replay, carried: Any, record: 
         raise ValueError(f"adjoints and exponents have other shapes than {shapes}")
     carried.restore(stored["adjoints"], stored["exponents"])
     record.log_norm[: record.row(before)] = stored["log_norm"]
+    if stored["moved"].shape != record.moved.shape or stored["moved"].dtype != np.bool_:
+        raise ValueError(f"moved of shape {stored['moved'].shape} and {stored['moved'].dtype}")
+    record.moved[:] = stored["moved"]
     return before
 
 
@@ -330,94 +341,3 @@ def _positive(length: int) -> int:
     if length < 1:
         raise ValueError(f"segments of {length} steps")
     return length
-
-
-class _Record:
-    """The log-norms (L, B) at the lags asked for, filled in piece by piece on the way back."""
-
-    def __init__(
-        self, cell: Cell, spectral: bool, total: bool, lags: Array, source: int, wrt: list[int], batch: int
-    ) -> None:
-        self.log_norm, self.lags = np.full((lags.size, batch), -np.inf), lags
-        self._cell, self._spectral, self._total = cell, spectral, total
-        self._source, self._wrt = source, wrt
-
-    @property
-    def reach(self) -> tuple[int, int]:
-        """The states to go back from and to; a total derivative needs the step that made the last one."""
-        return self._source, max(0, self._source - int(self.lags[-1]) - self._total)
-
-    def row(self, state: int) -> int:
-        """Return how many of the lags are reached when the adjoints are at that state."""
-        return int(np.searchsorted(self.lags, self._source - state, side="right"))
-
-    def start(self, carried: Any) -> None:
-        """Take down lag 0, if it is asked for."""
-        if self.lags[0] == 0 and not self._total:
-            if self._spectral:
-                self.log_norm[0] = _largest(carried.matrices(), self._wrt)
-            else:
-                self.log_norm[0] = log_of(np.linalg.norm(carried.state()[0][0, 0, self._wrt]))
-
-    def piece(self, carried: Any, states: Any, gates: Any, begin: int) -> None:
-        """Go back over a piece that begins at a step."""
-        if self._total:
-            self._piece_of_totals(carried, states, gates, begin)
-            return
-        end = begin + states.shape[0] - 1
-        first, last = self.row(end), self.row(begin)
-        steps_back = self.lags[first:last] - (self._source - end)  # from the piece's end
-        if not self._spectral:
-            norms = carried.back(states, gates, 0, end - begin)[:, :, 0, self._wrt]
-            every = steps_back.size == len(norms)
-            joint = norms if every else norms[steps_back - 1]
-            # Squares would leave the range.
-            both = len(self._wrt) > 1
-            self.log_norm[first:last] = np.logaddexp.reduce(2 * joint, axis=-1) / 2 if both else joint[..., 0]
-            return
-        stop = end - begin
-        for row, back in enumerate(steps_back, first):
-            at = end - begin - int(back)
-            carried.back(states, gates, at, stop, record=False)
-            self.log_norm[row] = _largest(carried.matrices(), self._wrt)
-            stop = at
-        if stop > 0:
-            carried.back(states, gates, 0, stop, record=False)
-
-    def _piece_of_totals(self, carried: Any, states: Any, gates: Any, begin: int) -> None:
-        """Go back over a piece, for the states after its first, which an earlier piece has made, and for state 0."""
-        high = states.shape[0] - 1
-        all_states, saved = (Result.fetch(a) if on_device(a) else a for a in (states, gates))
-        first = int(np.searchsorted(self.lags, self._source - begin - high))
-        last = int(np.searchsorted(self.lags, self._source - begin, side="right" if begin == 0 else "left"))
-        for row in range(first, last):
-            at = self._source - int(self.lags[row]) - begin
-            if at < high:
-                carried.back(states, gates, at, high, record=False)
-                high = at
-            current, exponents = carried.matrices()
-            if at > 0:
-                step = all_states[at - 1], all_states[at], saved[at - 1]
-                current = add_followers(self._cell, current, *step)
-            self.log_norm[row] = _largest((current, exponents), self._wrt)
-        if high > 0:
-            carried.back(states, gates, 0, high, record=False)
-
-
-def log_of(value: Any) -> Any:
-    """Return the natural logarithm, -inf of 0, without a warning."""
-    with np.errstate(divide="ignore"):
-        return np.log(value)
-
-
-def _largest(matrices: tuple[Array, Array], wrt: list[int]) -> Array:
-    """Return the logarithm of the largest singular value (B,) of matrices (B, M, S, H) times 2^exponents (B,)."""
-    current, exponents = matrices
-    jacobian = current[:, :, wrt].reshape(current.shape[0], current.shape[1], -1).astype(np.float64)
-    bad = ~np.isfinite(jacobian).all(axis=(1, 2))
-    jacobian[bad] = 0  # LAPACK takes no others
-    # One power of two puts the largest entry near 1, so that squares inside the SVD cannot leave the range.
-    peak = np.abs(jacobian).max(axis=(1, 2))
-    power = np.where(peak > 0, np.frexp(peak)[1], 0)
-    largest = np.linalg.svd(np.ldexp(jacobian, -power[:, None, None]), compute_uv=False)[:, 0]
-    return np.asarray(np.where(bad, np.inf, log_of(largest) + (exponents + power) * np.log(2.0)))

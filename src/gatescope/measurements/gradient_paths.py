@@ -13,7 +13,7 @@ from gatescope.datatypes.gradient_paths import DIRECT, GradientPaths
 from gatescope.errors import ValueRangeError
 from gatescope.kernels.cpu import sweeps
 from gatescope.kernels.cpu.adjoints import Adjoints
-from gatescope.measurements.gradient_flow import log_of
+from gatescope.measurements.flow_record import log_of
 from gatescope.measurements.problem import Problem, by_length, prepare
 from gatescope.measurements.selection import by_factors, ends_of, evenly, join_flows, lags_back
 from gatescope.reporting.text import byte_count

@@ -17,11 +17,12 @@ from gatescope.datatypes.lyapunov_spectrum import EXACT
 from gatescope.errors import ValueRangeError
 from gatescope.measurements import gradient_flow, lyapunov_spectrum
 from gatescope.measurements.problem import Problem, by_length, in_batch_order, prepare
-from gatescope.measurements.selection import blocks_of, each_sequence, evenly
+from gatescope.measurements.selection import blocks_of, by_factors, each_sequence, evenly
 from gatescope.reporting.text import counted
 
 _BLOCKS = 20  # of time, for standard errors
 _LAGS = 2000  # that the adjoint's line goes through
+_CLOSE_LAGS = 400  # of those before, so that they are within 3 % up to a million steps
 _PIECE_BYTES = 1 << 24  # of states and gates at a time
 _LEAST = 10  # steps: fewer make no line
 _ROUNDINGS = 4  # of a float, nats per step: a rate below it is 0 but for rounding
@@ -122,7 +123,7 @@ def _measure_group(problem: Problem, of: str, transient: int | None) -> HalfLife
     skipped = check_transient(transient, problem.steps)
     gate_rate, gate_error = _gate_rates(problem, gate, skipped)
     spectrum = lyapunov_spectrum.measure(problem, k=1, transient=skipped, checks=False)
-    flow = gradient_flow.measure(problem, of=of, wrt="joint", lags=evenly(problem.steps - skipped, _LAGS))
+    flow = gradient_flow.measure(problem, of=of, wrt="joint", lags=_lags(problem.steps - skipped))
     assert spectrum.cuts is not None
     assert spectrum.between is not None
     assert spectrum.between_error is not None
@@ -163,6 +164,11 @@ def _join(groups: list[Array], lives: list[HalfLife]) -> HalfLife:
     for name, own in (("lengths", "steps"), ("transients", "transient")):
         fields[name] = each_sequence(groups, lives, own)
     return dataclasses.replace(lives[-1], **fields)
+
+
+def _lags(longest: int) -> Array:
+    """Return the lags of the adjoint: evenly for its line, and at lags before that closely for its steps to half."""
+    return np.union1d(evenly(longest, _LAGS), by_factors(max(1, longest // 10), _CLOSE_LAGS))
 
 
 def check_transient(transient: Any, steps: int) -> int:

@@ -12,11 +12,17 @@ from gatescope.cells.registry import Cell
 from gatescope.checks.arrays import check_array
 from gatescope.checks.numbers import check_count, check_flag
 from gatescope.datatypes import Array, Params
-from gatescope.datatypes.lyapunov_spectrum import BATCHED, ROUNDED, LyapunovSpectrum
+from gatescope.datatypes.lyapunov_spectrum import BATCHED, EXACT, ROUNDED, LyapunovSpectrum
 from gatescope.datatypes.memory_estimate import MemoryEstimate
 from gatescope.errors import ShapeError, ValueRangeError, warn_accuracy
 from gatescope.kernels.cpu.jacobian_product import carry_directions
-from gatescope.measurements.exponent_errors import batch_means_error, between_cuts, start_error
+from gatescope.measurements.exponent_errors import (
+    batch_means_error,
+    between_cuts,
+    misalignment,
+    start_error,
+    unsettled_nats,
+)
 from gatescope.measurements.problem import Problem, by_length, in_batch_order, prepare
 from gatescope.measurements.selection import each_sequence, join_lags
 from gatescope.measurements.tangent_sweep import (
@@ -24,7 +30,6 @@ from gatescope.measurements.tangent_sweep import (
     bin_ends,
     choose_interval,
     mean_rates,
-    misalignment,
     run_workers,
     tangent_workers,
 )
@@ -93,8 +98,9 @@ def lyapunov_spectrum(
     -----
     A sequence of 2,000 measured steps or more is measured in two halves, each after a transient of its own, so that
     two threads can share it.  The file of `resume` knows the inputs by their shape and 64 of their steps.
-    Other directions, drawn anew, go through the transient too.  Where both span the same at its end, the exponents no
-    longer depend on what they started with; where they do not, what that may have put into them is in their errors.
+    Other directions, drawn anew, go through the transient too, one more of them than exponents.  Where both span the
+    same at its end, and the others have grown apart, the exponents no longer depend on what they started with; where
+    they do not, what that may have put into them is in their errors.
 
     References
     ----------
@@ -231,13 +237,15 @@ def lyapunov_of_jacobians(
     every = min(check_count("qr_every", qr_every), steps - settle)
     directions, rivals = _directions(check_count("seed", seed, least=0), count, size)
     turned = matrices.transpose(0, 2, 1)
+    growth = np.zeros(len(rivals))
     if settle:
         _, directions, *_ = carry_directions(turned[:settle], directions, every)
-        _, rivals, *_ = carry_directions(turned[:settle], rivals, every)
+        grown, rivals, *_ = carry_directions(turned[:settle], rivals, every)
+        growth = grown.sum(axis=0)
+    unsettled = unsettled_nats(misalignment(directions, rivals[:count]), growth, size)
     logs, _, sine, rounding, again = carry_directions(turned[settle:], directions, every)
     ends = bin_ends(steps - settle, every)
     sums = np.add.reduceat(logs, np.concatenate([[0], -(-ends[:-1] // every)]), axis=0)[:, None]
-    unsettled = misalignment(directions, rivals)
     unchecked: dict[str, Any] = dict.fromkeys(_CHECKS, np.full(1, np.nan))
     spectrum = LyapunovSpectrum(
         **_fields(sums, ends, unsettled[None], settle, size),
@@ -276,9 +284,9 @@ def _exponents(k: Any, size: int, advice: str) -> int:
 
 
 def _directions(seed: int, count: int, size: int) -> tuple[Array, Array]:
-    """Return random orthonormal directions (count, size) twice; their own lengths must not count."""
+    """Return random orthonormal directions (count, size), and others, one more of them if there are more."""
     rng = np.random.default_rng(seed)
-    drawn = (rng.standard_normal((count, size)) for _ in range(2))
+    drawn = (rng.standard_normal((number, size)) for number in (count, min(count + 1, size)))
     one, other = (np.ascontiguousarray(np.linalg.qr(each.T)[0].T) for each in drawn)
     return one, other
 
@@ -330,7 +338,7 @@ def _gathered(workers: list[TangentWorker], problem: Problem, settle: int, every
     for worker in workers:
         b = worker.sequence
         sums[:, b] += worker.sums
-        unsettled[b] += worker.misalignment
+        unsettled[b] += worker.unsettled
         sine[b] = min(sine[b], worker.sine)
         rounding[b] += worker.rounding
         moved[b] |= worker.moved
@@ -348,12 +356,13 @@ def _gathered(workers: list[TangentWorker], problem: Problem, settle: int, every
 
 
 def _fields(sums: Array, ends: Array, unsettled: Array, transient: int, size: int) -> dict[str, Any]:
-    """Return what of a LyapunovSpectrum follows from the sums of its bins and the misalignment (B, k) of directions."""
+    """Return what of a LyapunovSpectrum follows from the sums of its bins, and how unsettled (B, k) directions were."""
     steps = int(ends[-1])
     running = np.cumsum(sums, axis=0) / ends[:, None, None]
     order = np.argsort(-running[-1], axis=1, kind="stable")
-    start = start_error(running[-1], unsettled, transient, steps, size)
-    error = np.hypot(batch_means_error(sums, np.diff(ends, prepend=0)), start)
+    start = start_error(unsettled, steps)
+    rounded = EXACT * (1 + np.where(np.isfinite(running[-1]), np.abs(running[-1]), 0.0))
+    error = np.hypot(np.hypot(batch_means_error(sums, np.diff(ends, prepend=0)), start), rounded)
     between = between_cuts(sums, np.diff(ends, prepend=0))
     return {
         **{name: np.take_along_axis(value, order, 1) for name, value in between.items()},

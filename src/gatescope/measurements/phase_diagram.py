@@ -52,7 +52,7 @@ def phase_diagram(
     threads: int | None = None,
     progress: bool = False,
 ) -> PhaseDiagram:
-    """Measure decay rate, leading exponent and half-life of untrained networks over a grid of scales.
+    """Measure decay rate, leading exponent and asymptotic half-life of untrained networks over a grid of scales.
 
     For each scheme, gain and bias: ``init(cell, scheme=scheme)`` at gain 1, weight_hh times `gain`, and `bias` added
     to bias_ih of the gate that holds the memory (f of an LSTM, z of a GRU; found from the cell's equations).

@@ -60,7 +60,8 @@ class Measurement:
 MEASUREMENTS = (
     Measurement(
         "gradient_flow",
-        "How far back the gradient of one step reaches: its norm against the lag, decay rate and half-life.",
+        "How far back the gradient of one step reaches: its norm against the lag, steps to half, decay rate and "
+        "asymptotic half-life.",
     ),
     Measurement(
         "jacobian_spectrum", "Singular values of the Jacobian of a state by an earlier one, against the lag."

@@ -18,6 +18,7 @@ from gatescope.kernels.cpu import sweeps
 from gatescope.kernels.cpu.device import CpuDevice
 from gatescope.kernels.cpu.tangents import Tangents
 from gatescope.kernels.cpu.threads import open_pool
+from gatescope.measurements.exponent_errors import misalignment, unsettled_nats
 from gatescope.measurements.problem import Problem
 from gatescope.measurements.step_jacobian import step_jacobians
 from gatescope.recurrence.exact_steps import ExactSteps, warn_lost
@@ -79,7 +80,8 @@ class TangentWorker:
 
     It starts with orthonormal `directions` (k, S, H), has `every` steps between orthonormalizations, and looks at
     determinants, and perturbs the state, if that is asked for.  Through the transient it carries other directions,
-    `rivals`, along: where both span the same by then, what they started with no longer counts.
+    `rivals`, along, one more if there are more: where both span the same by then, and the rivals have grown apart, what
+    they started with no longer counts.
 
     Attributes
     ----------
@@ -93,8 +95,8 @@ class TangentWorker:
         What derives the steps whose units are saturated.
     determinant, perturbation : (int, float, float)
         Steps looked at, and two sums over them that have to agree.
-    misalignment : (k,)
-        -ln abs(det) of the first 1, ..., k directions by the first so many rivals when the measurement begins.
+    unsettled : (k,)
+        What `unsettled_nats` returns when the measurement begins.
     moved : bool
         Whether any state was another than the first.
     """
@@ -118,7 +120,9 @@ class TangentWorker:
         plan = sweeps.plan_for(cell, params.hidden_size, params.dtype)
         self._tangents = Tangents(plan, params, directions)
         self._rivals: Tangents | None = Tangents(plan, params, rivals)
-        self.misalignment = np.full(len(directions), np.nan)
+        self._bytes = self._tangents.nbytes + self._rivals.nbytes
+        self._growth = np.zeros(len(rivals))
+        self.unsettled = np.full(len(directions), np.nan)
         step_bytes = 8 * params.hidden_size * (len(cell.states) + len(cell.saved))
         length = min(_PIECE_STEPS, max(16, _PIECE_BYTES // step_bytes))
         self._length = max(every, length // every * every)
@@ -159,12 +163,14 @@ class TangentWorker:
         self._state = self._device.last(states)
         self.moved = self.moved or bool((states != self._first_state).any())
         if begin >= self._chunk.first and self._rivals is not None:
-            self.misalignment = misalignment(self._tangents.directions, self._rivals.directions)
+            own = self._tangents.directions
+            apart = misalignment(own, self._rivals.directions[: len(own)])
+            self.unsettled = unsettled_nats(apart, self._growth, own[0].size)
             self._rivals = None
         if begin >= self._chunk.settle:
             gates = self.exact.steps(x, states, gates)
             if self._rivals is not None:
-                self._rivals.forward(states, gates, 0, self._every)
+                self._growth += self._rivals.forward(states, gates, 0, self._every)[0].sum(axis=0)
             if self._perturbs and self._offset is None and begin >= self._chunk.first:
                 self._offset = self._tangents.directions[0]
             logs, sine, rounding, again = self._tangents.forward(states, gates, 0, self._every)
@@ -224,7 +230,7 @@ class TangentWorker:
         """Return the bytes it takes, by what they hold."""
         return {
             "states and gates of a piece": self._states.nbytes + self._gates.nbytes,
-            "directions and the matrices of a step": 2 * self._tangents.nbytes,
+            "directions and the matrices of a step": self._bytes,
             "sums of the logarithms": self.sums.nbytes,
         }
 
@@ -235,7 +241,8 @@ class TangentWorker:
             "state": self._state,
             "rows": self._tangents.rows.copy(),
             "rivals": np.zeros(0) if self._rivals is None else self._rivals.rows.copy(),
-            "misalignment": self.misalignment.copy(),
+            "growth": self._growth.copy(),
+            "unsettled": self.unsettled.copy(),
             "sums": self.sums.copy(),
             "sine": np.array([self.sine, self.rounding, self.again, self.moved]),
             "checks": np.array([self.determinant, self.perturbation]),
@@ -261,7 +268,7 @@ class TangentWorker:
             raise ValueError(f"offset of shape {saved['offset'].shape}")
         self._state, self.sums = np.array(saved["state"]), np.array(saved["sums"])
         self._tangents.rows[:] = saved["rows"]
-        self.misalignment = np.array(saved["misalignment"])
+        self._growth, self.unsettled = np.array(saved["growth"]), np.array(saved["unsettled"])
         if not saved["rivals"].size:
             self._rivals = None
         elif self._rivals is not None:
@@ -271,30 +278,6 @@ class TangentWorker:
         (a, b, c), (d, e, f) = saved["checks"].tolist()
         self.determinant, self.perturbation = (int(a), b, c), (int(d), e, f)
         self._offset = np.array(saved["offset"]) if saved["offset"].size else None
-
-
-def misalignment(directions: Array, others: Array) -> Array:
-    """Return -ln abs(det(A_i)), i = 1..k, for A_i the products of the first i directions by the first i others.
-
-    Both are orthonormal, (k, ...).  It is 0 where the first i span the same in both, and about ln n / 2 for directions
-    of n numbers that are random.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from gatescope.measurements.tangent_sweep import misalignment
-    >>> half = np.sqrt(0.5)
-    >>> misalignment(np.eye(2), np.array([[half, half], [half, -half]])).round(3).tolist()
-    [0.347, 0.0]
-    """
-    count = len(directions)
-    matrix = directions.reshape(count, -1) @ others.reshape(count, -1).T
-    logs = np.zeros(count)
-    for i in range(count):  # elimination without pivots: the leading minors are products of the diagonal
-        pivot = matrix[i, i] if matrix[i, i] != 0 else np.finfo(np.float64).tiny
-        logs[i] = np.log(abs(pivot))
-        matrix[i + 1 :, i + 1 :] -= np.outer(matrix[i + 1 :, i] / pivot, matrix[i, i + 1 :])
-    return np.asarray(np.maximum(-np.cumsum(logs), 0.0))
 
 
 def tangent_workers(

@@ -94,7 +94,7 @@ def plot_half_life(
         else:
             count_axis(axes.xaxis)
             axes.set_xlabel("unit, by rising half-life")
-        axes.set_ylabel("half-life (steps)")
+        axes.set_ylabel("asymptotic half-life (steps)")
         where = f", sequence {b}" if batch > 1 else ""
         length = life.steps if life.lengths is None else int(life.lengths[b])
         transient = life.transient if life.transients is None else int(life.transients[b])

@@ -23,7 +23,7 @@ from gatescope.plotting._style import cell_edges, drawing_in, finite_or_nan, pla
 QUANTITIES = {
     "exponent": "leading exponent (nats per step)",
     "decay_rate": "decay rate of the gradient (nats per step)",
-    "half_life": "half-life (steps)",
+    "half_life": "asymptotic half-life (steps)",
 }
 # Blue where gradients vanish, orange where they explode.  Lightness rises all the way, so that a grey print tells the
 # two apart as well; what is near 0 from either side differs in hue, and the line of the edge lies between.

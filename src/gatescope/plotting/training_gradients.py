@@ -175,7 +175,7 @@ def _draw_half_lives(
             for k in range(layers)
         ]
         axes.legend(handles=entries, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=layers)
-    axes.set_ylabel("half-life of the\ngradient (steps)")
+    axes.set_ylabel("asymptotic half-life\nof the gradient (steps)")
 
 
 def _of(runs: list[TrainingRun], name: str) -> Seeds:

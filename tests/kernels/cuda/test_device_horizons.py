@@ -37,7 +37,7 @@ def test_resumed_is_uninterrupted(tmp_path, monkeypatch, options, after):
     case, path = case_of("lstm", "float64"), tmp_path / "state"
     keywords = {"device": "cuda", "initial_state": case.initial_state, **options}
     expected = gs.gradient_flow(case.params, case.inputs, **keywords)
-    left, original = [after], flow_module._Record.piece
+    left, original = [after], flow_module.FlowRecord.piece
 
     def interrupted(*arguments):
         left[0] -= 1
@@ -46,7 +46,7 @@ def test_resumed_is_uninterrupted(tmp_path, monkeypatch, options, after):
         return original(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(flow_module._Record, "piece", interrupted)
+        patch.setattr(flow_module.FlowRecord, "piece", interrupted)
         with pytest.raises(KeyboardInterrupt):
             gs.gradient_flow(case.params, case.inputs, resume=path, **keywords)
     with pytest.raises(ValueRangeError, match=r"other `device` \(cuda there, cpu here\)"):

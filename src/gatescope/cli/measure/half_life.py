@@ -1,0 +1,36 @@
+"""The option of ``gatescope measure half-life`` that prints the half-lives of each sequence of a batch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from gatescope.cli.measure.command import Job
+from gatescope.datatypes import HalfLife
+from gatescope.reporting.terminal import echo
+
+OPTIONS = {
+    "per_sequence": (
+        Annotated[
+            bool,
+            typer.Option(
+                "--per-sequence", help="Print the half-lives of each sequence of a batch below the summary."
+            ),
+        ],
+        False,
+    )
+}
+
+
+def finish(job: Job, result: Any) -> None:
+    """Print each sequence's half-lives, if they are asked for; of one sequence the summary has said them."""
+    assert isinstance(result, HalfLife)
+    count = result.disagree.size
+    if not job.shared["per_sequence"] or count == 1:
+        return
+    for number in range(count):
+        _, first, *others = result.sequence(number).summary().splitlines()
+        echo(f"sequence {number}: {first}")
+        for line in others:
+            echo(line)
