@@ -28,6 +28,7 @@ def files(tmp_path):
     rows = "\n".join(f"{step % 7},{step % 5}" for step in range(60))
     (tmp_path / "series.csv").write_text(f"open,close\n{rows}\n")
     (tmp_path / "words.csv").write_text("1,2\n3,many\n")
+    (tmp_path / "words.txt").write_text("to be or not to be\nthat is the question\n")
 
 
 def test_numbers_at_every_step(files, invoke, tmp_path):
@@ -111,6 +112,7 @@ BAD = [
     (["--data", "missing.npz"], "'missing.npz'"),
     (["--data", "torn.npz"], "'torn.npz' is not a readable .npz file"),
     (["--data", "words.csv"], "'words.csv', line 2, column 2: 'many' is not a number"),
+    (["--data", "words.txt"], "'words.txt' holds words, not numbers; a text is read with train characters"),
     (["--data", "own.bin"], "'own.bin' ends in '.bin'"),
     (["--data", "alone.npz"], "'alone.npz' has no array 'targets', but 'inputs'"),
     (

@@ -33,7 +33,13 @@ def test_the_scale_is_that_of_the_weights(run, invoke, tmp_path):
     done = invoke("run", "--weights", "run.npz", "--inputs", "x.npy", "--standardize")
     assert done.exit_code == 0, done.output
     assert "; standardized as run was trained, by mean 120 and sd 8" in done.stdout
-    assert "give such, as train has written them beside it, or the file with --standardize" in done.stderr
+    advice = "give such, as train has written them beside it, or the file with --standardize"
+    assert advice not in done.stderr
+    without = invoke("run", "--weights", "run.npz", "--inputs", "x.npy", "--out", "raw.npz")
+    assert (
+        f"run was trained on standardized inputs, (x - mean) / sd with mean 120 and sd 8: {advice}"
+        in without.stderr
+    )
     trace = gs.load(tmp_path / "trace.npz")
     np.testing.assert_allclose(trace.inputs[:, 0], (WALK - 120) / 8, rtol=1e-12)
     assert trace.provenance["inputs_scale"] == TRAINED

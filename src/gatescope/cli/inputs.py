@@ -118,7 +118,8 @@ def read_file(path: Path, options: ReadingOptions, argument: str = "inputs") -> 
     """Read the numbers of a file, which `argument` names, as the options say."""
     from gatescope.io.tables import read
 
-    with naming(path=f"--{argument}", **_HEADER, vocabulary="--weights of train characters"):
+    reads_text = "--weights of train characters" if argument == "inputs" else "train characters"
+    with naming(path=f"--{argument}", **_HEADER, vocabulary=reads_text):
         return read(
             path,
             dtype="float64",

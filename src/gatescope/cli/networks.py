@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from gatescope.datatypes import Params
     from gatescope.datatypes.result import Result
 
-_SHOWN_NUMBERS = 6  # of the means and scales in a note
 _SCALE = ("mean", "standard_deviation")
 
 
@@ -168,7 +167,6 @@ def _read_own(file: Path, options: WeightOptions) -> tuple[Network, str]:
     """Return weights that gatescope saved; of a model one layer with those below, and a note that says which."""
     from gatescope.checks.network import check_params
     from gatescope.datatypes import Params, load
-    from gatescope.reporting.text import listing, number
 
     result, line = load(file), ""
     layers: tuple[Params, ...] = (result,) if isinstance(result, Params) else ()
@@ -181,13 +179,7 @@ def _read_own(file: Path, options: WeightOptions) -> tuple[Network, str]:
     below = tuple((params,) for params in layers[:-1])
     scale = _scale_of(result, layers[0].input_size)
     network = Network(layers[-1], below, scale, _vocabulary_of(result, layers[0].input_size, file))
-    if scale is None:
-        return network, line
-    mean, deviation = (listing(scale[key], most=_SHOWN_NUMBERS, form=number) for key in _SCALE)
-    return network, (
-        f"{line or file.name}; trained on standardized inputs, (x - mean) / sd with mean {mean} and sd {deviation}: "
-        "give such, as train has written them beside it, or the file with --standardize"
-    )
+    return network, line
 
 
 def _scale_of(result: Result, width: int) -> dict[str, list[float]] | None:

@@ -30,6 +30,8 @@ def fed_to(
         inputs, reading = _standardized(series, networks)
     for label, network in networks.items():
         if network is not None:
+            if network.scale is not None and not standardize:
+                note([_trained_on(label, network.scale)])
             inputs[label] = network.fed(label, inputs[label], threads)
     return inputs, reading
 
@@ -53,6 +55,13 @@ def _standardized(series: Series, networks: Mapping[str, Network | None]) -> tup
         labels.setdefault(key, []).append(label)
     texts = [text if len(networks) == 1 else f"{listing(names)} {text}" for text, names in labels.items()]
     return inputs, f"{series.reading}; standardized {'; '.join(texts)}"
+
+
+def _trained_on(label: str, scale: Scale) -> str:
+    return (
+        f"{label} was trained on standardized inputs, (x - mean) / sd with {_text(scale)}: give such, as train has "
+        "written them beside it, or the file with --standardize"
+    )
 
 
 def _text(scale: Scale) -> str:
