@@ -1,19 +1,24 @@
 """Derivatives of saturated units: every measurement has the digits that a rounded activation has lost."""
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 from helpers import high_precision
 from helpers.cases import FEW, random_params
+from scipy.optimize import brentq
 
 import gatescope as gs
-from gatescope.cells.linear_cell import linear_cell
+from gatescope.cells.linear_cell import Coefficients, linear_cell
 from gatescope.cells.linearization import linearize
-from gatescope.cells.margins import Activation, complement, tanh
+from gatescope.cells.margins import Activation, activation_rows, complement, tanh
 from gatescope.errors import AccuracyWarning
-from gatescope.measurements.step_jacobian import step_jacobians
-from gatescope.recurrence.exact_steps import ACCURACY, ExactSteps, lost_digits
+from gatescope.kernels.cpu import sweeps
+from gatescope.measurements.step_jacobian import jacobians_of, step_jacobians
+from gatescope.recurrence.exact_steps import ACCURACY, ExactSteps, linearized, lost_digits
+
+SATURABLE = [name for name in gs.cells.names() if any(map(any, activation_rows(gs.cells.get(name))))]
 
 
 def log_slope(x):
@@ -96,6 +101,10 @@ def test_what_no_float_holds_is_said():
     with pytest.warns(AccuracyWarning, match=r"100\.0 % of the activations.*below what float64 can tell"):
         flow = gs.gradient_flow(one_unit(400), INPUTS, norm="unit", max_lag=2)
     assert flow.log_norm[1, 0] == -np.inf
+    biases = {"bias_ih": np.array([400.0, 0.0]), "bias_hh": np.zeros(2)}
+    half = gs.Params(cell="rnn", weight_ih=np.zeros((2, 1)), weight_hh=np.eye(2), **biases)
+    with pytest.warns(AccuracyWarning, match=r"of 50\.0 % of the activations"):
+        gs.gradient_flow(half, INPUTS, max_lag=2)
     with pytest.warns(AccuracyWarning, match=r"below what float32 can tell.*use float64"):
         gs.gradient_flow(one_unit(60, "float32"), INPUTS, norm="unit", max_lag=2)
     with pytest.warns(AccuracyWarning, match="below what float64 can tell"):
@@ -125,11 +134,66 @@ def test_derivatives_against_high_precision(seed):
     trace = gs.run(params, inputs)
     exact = ExactSteps(params).steps(trace.inputs, trace.states, trace.gates)
     jacobian = step_jacobians(params, trace.states[3:4, 0], trace.states[4:, 0], exact[3:, 0])[0]
+    _, linear = linearized(params, inputs[-1:], trace.states[3:4, 0])
     reference = last.astype(np.float64)
-    assert np.abs(jacobian - reference).max(axis=1) == pytest.approx(0, abs=1e-9 * np.abs(reference).max())
+    for ours in (jacobian, jacobians_of(params, linear)[0]):
+        assert np.abs(ours - reference).max(axis=1) == pytest.approx(0, abs=1e-9 * np.abs(reference).max())
+
+
+# ---- other measurements ----
+
+
+@pytest.mark.parametrize("bias", [0.1, 15, 300])
+def test_a_fixed_point_of_saturated_units(bias):
+    (point,) = gs.fixed_points(one_unit(bias), [0.0], starts=6).eigenvalues
+    h = brentq(lambda h: math.tanh(h + bias) - h, 0, 1)
+    assert np.log(np.abs(point)) == pytest.approx([log_slope(h + bias)], rel=1e-9)
+
+
+def test_a_phase_diagram_of_saturated_units():
+    # One unit under a large weight w of its own, in a state near -1 or 1: it stays there if w > 0, and else changes.
+    diagram = gs.phase_diagram("rnn", gain=[400], hidden_size=1, inputs=np.zeros((100, 1)), transient=20)
+    w = gs.init("rnn", input_size=1, hidden_size=1, scheme="gaussian", dtype="float64").weight_hh[0, 0] * 400
+    expected = math.log(abs(w)) + log_slope(w)
+    assert expected < -40
+    assert diagram.exponent[0, 0, 0] == pytest.approx(expected, rel=1e-9)
+    assert diagram.decay_rate[0, 0, 0] == pytest.approx(-expected, rel=1e-9)
 
 
 # ---- the parts ----
+
+
+@pytest.mark.parametrize("cell", SATURABLE)
+def test_the_kernel_is_the_equations_in_numpy(cell, monkeypatch):
+    params = random_params(cell, input_size=2, hidden_size=11, scale=8)
+    inputs = np.random.default_rng(0).standard_normal((50, 3, 2))
+    trace, linear = gs.run(params, inputs), linear_cell(gs.cells.get(cell))
+    arrays = trace.inputs, trace.states, trace.gates
+    exact = ExactSteps(params)
+    rows = exact.steps(*arrays)
+    assert isinstance(rows, Coefficients)
+    ours = linear.linear(rows.reshape(-1, *rows.shape[2:]))
+    _, reference = linearized(params, inputs.reshape(150, 2), trace.states[:-1].reshape(150, -1, 11))
+    for field in dataclasses.fields(reference):
+        one, other = (getattr(each, field.name) for each in (ours, reference))
+        # A sum that is 1e-16 off, relatively to 40, moves the margin by so much.
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-15 * np.abs(other).max(initial=0))
+    monkeypatch.setattr(sweeps, "_THREAD_WORK", 0)
+    threaded = ExactSteps(params, threads=3)
+    np.testing.assert_array_equal(threaded.steps(*arrays), rows)
+    assert (threaded.lost, threaded.seen) == (exact.lost, exact.seen)
+
+
+def test_coefficients_are_there_until_others_take_their_slot():
+    params = one_unit(15)
+    trace = gs.run(params, INPUTS)
+    exact = ExactSteps(params)
+    arrays = trace.inputs, trace.states, trace.gates
+    first, second = exact.steps(*arrays), exact.steps(*arrays, slot=1)
+    assert not np.shares_memory(first, second)
+    again = exact.steps(trace.inputs[:5], trace.states[:6], trace.gates[:5])
+    assert np.shares_memory(first, again)
+    assert exact.bytes(20, 1) == first.nbytes
 
 
 def test_a_product_of_activations_has_a_margin():
@@ -148,8 +212,8 @@ def test_a_linear_cell_has_the_derivatives_of_its_cell(cell):
     K, S, G, P = len(equations.saved), len(equations.states), len(equations.gates), equations.prepared
     saved, old, new = rng.uniform(0.1, 0.9, (K, 7)), *rng.uniform(0.1, 0.9, (2, S, 7))
     derivatives = linearize(equations, saved, old, new)
-    rows = linear.rows(derivatives)
-    again = linear.linear(rows)
+    rows = np.stack([getattr(derivatives, field)[index] for field, index in linear.entries])
+    again = linear.linear(np.moveaxis(rows, 0, -2))
     for name in ("direct", "rh", "wx", "operand_state", "operand_rh", "operand_wx"):
         np.testing.assert_array_equal(getattr(again, name), getattr(derivatives, name), name)
     adjoint = tuple(rng.standard_normal((S, 7)))

@@ -7,6 +7,9 @@ equations, and its `step_vjp` multiplies an adjoint by them, so every kernel tha
 from __future__ import annotations
 
 import hashlib
+import inspect
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -22,6 +25,7 @@ from gatescope.checks.arrays import Array
 _SAMPLES = 16
 _FIELDS = ("direct", "rh", "wx", "operand_state", "operand_rh", "operand_wx")
 Entry = tuple[str, tuple[int, ...]]
+Term = tuple[int, int | None]  # a factor, and the saved value it is multiplied by, if by any
 
 
 class Coefficients(np.ndarray):
@@ -43,12 +47,8 @@ class LinearCell:
     cell: Cell
     entries: tuple[Entry, ...]
 
-    def rows(self, linear: Linear) -> Array:
-        """Return the coefficients (..., C, H) of a linearization."""
-        return np.stack([_row(linear, entry) for entry in self.entries], axis=-2)
-
     def linear(self, rows: Array) -> Linear:
-        """Return the linearization that `rows` was given."""
+        """Return the linearization that coefficients (..., C, H) are of."""
         states, gates, first = len(self.cell.states), len(self.cell.gates), self.cell.prepared
         sizes: dict[str, tuple[int, ...]] = {
             "direct": (states, states),
@@ -74,25 +74,25 @@ def linear_cell(cell: Cell) -> LinearCell | None:
     entries = _entries(cell)
     if entries is None:
         return None
-    text = _text(cell, entries)
-    scope: dict[str, Any] = {"zero": zero}
-    exec(compile(text, f"<{cell.name} linearized>", "exec"), scope)
     first = {"prepare": absent, "operand": absent} if cell.prepared else {}
-    if cell.prepared:
-        first["prepare_vjp"] = register_jitable(scope["prepare_vjp"])
     linear = Cell(
         name=f"{cell.name} linearized",
         gates=cell.gates,
         states=cell.states,
         saved=tuple(f"{field}{list(index)}" for field, index in entries),
         step=absent,
-        step_vjp=register_jitable(scope["step_vjp"]),
+        **_functions(cell, entries),
         **first,
         prepared=cell.prepared,
         shared=cell.shared,
-        fingerprint=hashlib.sha256(text.encode()).hexdigest()[:16],
+        fingerprint=hashlib.sha256(f"{entries} {_source()}".encode()).hexdigest()[:16],
     )
     return LinearCell(linear, entries)
+
+
+@cache
+def _source() -> str:
+    return inspect.getsource(sys.modules[__name__])
 
 
 def cell_of(cell: Cell, saved: Array) -> tuple[Cell, Array]:
@@ -121,50 +121,67 @@ def _entries(cell: Cell) -> tuple[Entry, ...] | None:
     return tuple(entries)
 
 
-def _row(linear: Linear, entry: Entry) -> Array:
-    field, index = entry
-    row: Array = getattr(linear, field)[(..., *index, slice(None))]
-    return row
-
-
-def _text(cell: Cell, entries: tuple[Entry, ...]) -> str:
-    """Return the source of the linear cell's functions: sums of adjoints times coefficients."""
+def _functions(cell: Cell, entries: tuple[Entry, ...]) -> dict[str, Callable[..., Any]]:
+    """Return the linear cell's functions, which add up adjoints times coefficients."""
     number = {entry: c for c, entry in enumerate(entries)}
     states, gates, first = range(len(cell.states)), len(cell.gates), cell.prepared
-    of_inputs = "rh" if cell.shared else "wx"
+    SHARED, PHASES = cell.shared, first > 0
 
-    def total(terms: list[tuple[str, Entry]]) -> str:
-        products = [f"{factor} * saved[{number[entry]}]" for factor, entry in terms if entry in number]
-        return " + ".join(products) or "zero(adjoint[0])"
+    def through(field: str, indices: Sequence[int]) -> Any:
+        of_states = [[(s, number.get((field, (s, i)))) for s in states] for i in indices]
+        return _sums([[term for term in terms if term[1] is not None] for terms in of_states])
 
-    def through(field: str, g: int) -> str:
-        return total([(f"adjoint[{s}]", (field, (s, g))) for s in states])
+    back, by_rh, by_wx = through("direct", states), through("rh", range(first, gates)), absent
+    if not SHARED:
+        by_wx = through("wx", range(first, gates))
+    prepared = through("rh", range(first)) if PHASES else absent
 
-    def tuple_of(parts: list[str]) -> str:
-        return "(" + "".join(f"{part}, " for part in parts) + ")"
+    @register_jitable
+    def step_vjp(saved: Any, states: Any, new_states: Any, adjoint: Any) -> Any:
+        d_rh = by_rh(adjoint, saved)
+        d_wx = d_rh if SHARED else by_wx(adjoint, saved)
+        if PHASES:
+            return d_wx, d_rh, back(adjoint, saved), prepared(adjoint, saved)
+        return d_wx, d_rh, back(adjoint, saved)
 
-    back = tuple_of([total([(f"adjoint[{s}]", ("direct", (s, q))) for s in states]) for q in states])
-    d_rh = tuple_of([through("rh", g) for g in range(first, gates)])
-    d_wx = "d_rh" if cell.shared else tuple_of([through(of_inputs, g) for g in range(first, gates)])
-    prepared = f", {tuple_of([through('rh', g) for g in range(first)])}" if first else ""
-    text = (
-        "def step_vjp(saved, states, new_states, adjoint):\n"
-        f"    d_rh = {d_rh}\n"
-        f"    return {d_wx}, d_rh, {back}{prepared}\n"
+    if not PHASES:
+        return {"step_vjp": step_vjp}
+
+    def from_operand(field: str, index: tuple[int, ...]) -> list[Term]:
+        return [(0, number[field, index])] if (field, index) in number else []
+
+    by_state = _sums([from_operand("operand_state", ())])
+    by_first = _sums([[(1 + p, None), *from_operand("operand_rh", (p,))] for p in range(first)])
+
+    @register_jitable
+    def prepare_vjp(saved: Any, states: Any, d_operand: Any, d_prepared: Any) -> Any:
+        d_rh = by_first((d_operand, *d_prepared), saved)
+        return d_rh, d_rh, by_state((d_operand,), saved)
+
+    return {"step_vjp": step_vjp, "prepare_vjp": prepare_vjp}
+
+
+def _sums(rows: Sequence[Sequence[Term]]) -> Any:
+    """Return a function of (factors, saved) that returns a tuple: of each row the sum of its products.
+
+    Numba unrolls no loop over a tuple into a tuple, so functions are put together here.
+    """
+    first = _sum(rows[0])
+    if len(rows) == 1:
+        return register_jitable(lambda factors, saved: (first(factors, saved),))
+    others = _sums(rows[1:])
+    return register_jitable(lambda factors, saved: (first(factors, saved), *others(factors, saved)))
+
+
+def _sum(terms: Sequence[Term]) -> Any:
+    """Return a function of (factors, saved) that adds up products, in order."""
+    if not terms:
+        return register_jitable(lambda factors, saved: zero(factors[0]))
+    f, c = terms[-1]
+    last = register_jitable(
+        (lambda factors, saved: factors[f]) if c is None else (lambda factors, saved: factors[f] * saved[c])
     )
-    if first:
-
-        def by_operand(field: str, p: int) -> str:
-            entry = (field, (p,))
-            more = f" + d_operand * saved[{number[entry]}]" if entry in number else ""
-            return f"d_prepared[{p}]{more}"
-
-        d_rh = tuple_of([by_operand("operand_rh", p) for p in range(first)])
-        state = number.get(("operand_state", ()))
-        back = "zero(d_operand)" if state is None else f"d_operand * saved[{state}]"
-        text += (
-            "def prepare_vjp(saved, states, d_operand, d_prepared):\n"
-            f"    d_rh = {d_rh}\n"
-            f"    return d_rh, d_rh, ({back},)\n"
-        )
-    return text
+    if len(terms) == 1:
+        return last
+    before = _sum(terms[:-1])
+    return register_jitable(lambda factors, saved: before(factors, saved) + last(factors, saved))

@@ -1,9 +1,11 @@
-"""A cell's equations on activations that know how far they are from saturation, in NumPy.
+"""A cell's equations on activations that know how far they are from saturation.
 
 Near saturation a rounded activation y has lost what its derivative is made of: 1 - y is a few units in the last place,
 or 0.  An `Activation` holds its margin 1 - |y| beside its value, made from the pre-activation with all its digits, and
 `complement` and products use it.  The equations of a cell run on these numbers as they stand: the functions of
 `activations` in them stand for those below.
+
+This is NumPy, and the reference; `gatescope.kernels.simd.margins` compiles it for SIMD vectors.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from types import FunctionType
 from typing import Any
 
 import numpy as np
+from numba.extending import register_jitable
 
 from gatescope.cells import activations
 from gatescope.cells.ranges import evaluate
@@ -38,9 +41,7 @@ class Activation:
         return self.value.shape
 
     def __mul__(self, other: Any) -> Any:
-        if isinstance(other, Activation):
-            return Activation(self.value * other.value, self.margin + np.abs(self.value) * other.margin)
-        return self.value * other
+        return times(self, other) if isinstance(other, Activation) else self.value * other
 
     def __rmul__(self, other: Any) -> Any:
         return other * self.value
@@ -63,8 +64,8 @@ class Activation:
     def __rtruediv__(self, other: Any) -> Any:
         return other / self.value
 
-    def __neg__(self) -> Activation:
-        return Activation(-self.value, self.margin)
+    def __neg__(self) -> Any:
+        return negative(self)
 
 
 def value_of(x: Any) -> Any:
@@ -72,24 +73,40 @@ def value_of(x: Any) -> Any:
     return x.value if isinstance(x, Activation) else x
 
 
+@register_jitable
+def times(a: Activation, b: Activation) -> Activation:
+    """Return the product of two activations."""
+    return Activation(a.value * b.value, a.margin + abs(a.value) * b.margin)
+
+
+@register_jitable
+def negative(x: Activation) -> Activation:
+    """Return -x."""
+    return Activation(-x.value, x.margin)
+
+
+@register_jitable
 def sigmoid(x: Any) -> Activation:
     """Return 1 / (1 + e^-x) with its margin, 1 / (1 + e^x)."""
     x = value_of(x)
     return Activation(activations.sigmoid(x), activations.sigmoid(-x))
 
 
+@register_jitable
 def tanh(x: Any) -> Activation:
     """Return the hyperbolic tangent with its margin, 2 / (1 + e^(2 |x|))."""
     x = value_of(x)
-    part = activations.sigmoid(-2 * np.abs(x))
+    part = activations.sigmoid(-2 * abs(x))
     return Activation(activations.tanh(x), part + part)
 
 
+@register_jitable
 def relu(x: Any) -> Any:
     """Return max(0, x)."""
     return activations.relu(value_of(x))
 
 
+@register_jitable
 def positive(x: Any) -> Any:
     """Return 1 where x > 0, else 0."""
     return activations.positive(value_of(x))
@@ -102,6 +119,7 @@ def complement(x: Any) -> Any:
     return activations.complement(x)
 
 
+@register_jitable
 def zero(x: Any) -> Any:
     """Return 0 in x's shape."""
     return activations.zero(value_of(x))
@@ -114,7 +132,7 @@ _INSTEAD = {
 
 @cache
 def with_margins(cell: Cell) -> Cell:
-    """Return the cell with equations that compute with activations that know their margins, for NumPy alone."""
+    """Return the cell with equations that compute with activations that know their margins."""
     functions: dict[str, Any] = {
         name: _copy(getattr(cell, name))
         for name in ("step", "step_vjp", "prepare", "operand", "prepare_vjp")
@@ -123,14 +141,15 @@ def with_margins(cell: Cell) -> Cell:
     return dataclasses.replace(cell, **functions)
 
 
-def _copy(function: Any) -> FunctionType:
+def _copy(function: Any) -> Any:
     scope = {
         name: _INSTEAD.get(value, value) if isinstance(value, FunctionType) else value
         for name, value in function.__globals__.items()
     }
-    return FunctionType(
+    copy = FunctionType(
         function.__code__, scope, function.__name__, function.__defaults__, function.__closure__
     )
+    return register_jitable(copy)
 
 
 @cache

@@ -21,6 +21,8 @@ class MemoryEstimate(Result):
         The call in words.
     parts : mapping of str to int
         Bytes by what they hold, all of them at the same time.
+    if_saturated : int
+        Bytes that are added where units are saturated, whose derivatives are made from the pre-activations.
     least : int or None
         Bytes that have to be free for the call to begin; None where it works with whatever is free.
     segments : int
@@ -29,12 +31,13 @@ class MemoryEstimate(Result):
 
     title: str
     parts: Mapping[str, int]
+    if_saturated: int = 0
     least: int | None = None
     segments: int = 1
 
     @property
     def total(self) -> int:
-        """Return the bytes at most, all parts together."""
+        """Return the bytes of all parts together, as long as no units are saturated."""
         return sum(self.parts.values())
 
     def table(self) -> Table:
@@ -48,7 +51,10 @@ class MemoryEstimate(Result):
     def summary(self) -> str:
         """Return the call in words, and what it takes."""
         needed = "" if self.least is None else f"; at least {byte_count(self.least)} have to be free"
-        return f"{self.title}\n{byte_count(self.total)} together{needed}"
+        more = (
+            f"; {byte_count(self.if_saturated)} more where units are saturated" if self.if_saturated else ""
+        )
+        return f"{self.title}\n{byte_count(self.total)} together{more}{needed}"
 
     def __str__(self) -> str:
         """Return the summary and the table as text."""

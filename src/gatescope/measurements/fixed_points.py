@@ -15,7 +15,8 @@ from gatescope.datatypes import Array, Params, Trace
 from gatescope.datatypes.fixed_points import FixedPoints
 from gatescope.errors import DtypeError, ShapeError
 from gatescope.measurements.problem import Problem, prepare
-from gatescope.measurements.step_jacobian import advance, step_jacobians
+from gatescope.measurements.step_jacobian import advance, jacobians_of
+from gatescope.recurrence.exact_steps import linearized
 
 STARTS = 512
 TRACE_STARTS = 1024  # a longer trace is thinned to so many states
@@ -218,10 +219,15 @@ def _residual(params: Params, x: Array, states: Array) -> Array:
     return np.asarray(new_states - states)
 
 
+def _step(params: Params, x: Array, states: Array) -> tuple[Array, Array]:
+    """Return the states after a step, (N, S, H), and its Jacobian, (N, n, n)."""
+    new_states, linear = linearized(params, np.broadcast_to(x, (len(states), x.size)), states)
+    return new_states, jacobians_of(params, linear)
+
+
 def _system(params: Params, x: Array, states: Array) -> tuple[Array, Array]:
     """Return the residual as (N, n), and its Jacobian J - I, (N, n, n)."""
-    new_states, saved = advance(params, np.broadcast_to(x, (len(states), x.size)), states)
-    matrix = step_jacobians(params, states, new_states, saved)
+    new_states, matrix = _step(params, x, states)
     unit = np.arange(matrix.shape[1])
     matrix[:, unit, unit] -= 1
     return (new_states - states).reshape(len(states), -1), matrix
@@ -343,9 +349,7 @@ def _is_sure(params: Params, x: Array, states: Array, merge: float, reach: Array
 
 def _eigenvalues(params: Params, x: Array, states: Array) -> Array:
     """Return the eigenvalues (P, n) of the Jacobian at each fixed point, by falling modulus."""
-    _, matrix = _system(params, x, states)
-    unit = np.arange(matrix.shape[1])
-    matrix[:, unit, unit] += 1
+    _, matrix = _step(params, x, states)  # not J - I, in which a small eigenvalue of J has no digits
     values = np.linalg.eigvals(matrix).astype(np.complex128)
     # Conjugates have the same modulus: the one above the real axis comes first.
     order = np.lexsort((-values.imag, -np.abs(values)), axis=1)

@@ -19,7 +19,6 @@ from gatescope.kernels.cpu import sweeps
 from gatescope.measurements.flow_record import FlowRecord
 from gatescope.measurements.problem import Problem, by_length, in_batch_order, prepare
 from gatescope.measurements.selection import blocks_of, by_factors, ends_of, join_flows, lags_back
-from gatescope.recurrence.exact_steps import derivative_bytes
 from gatescope.recurrence.recompute import Replay
 from gatescope.reporting.text import counted
 from gatescope.storage.resumable import Resumable, counter
@@ -257,15 +256,18 @@ def _estimate(problem: Problem, replay: Replay, lags: int, directions: int) -> M
     weights = 3 * gates * padded * (padded + params.input_size + 2) * real
     adjoints = 4 * batch * directions * (2 * states + gates + 3) * padded * real
     parts["weights and adjoints"] = weights + adjoints
-    if problem.device == "cpu":
-        parts["derivatives of saturated units"] = derivative_bytes(cell, params, replay.length, batch)
     segments = -(-replay.source // replay.length)
     title = (
         f"gradient flow of {cell.name} with {counted(params.hidden_size, 'unit')} in {params.dtype.name}, "
         f"{counted(replay.source, 'step')}, {counted(batch, 'sequence')}: {counted(segments, 'segment')} of "
         f"{counted(replay.length, 'step')}"
     )
-    return MemoryEstimate(title=title, parts={k: v for k, v in parts.items() if v}, segments=segments)
+    return MemoryEstimate(
+        title=title,
+        parts={k: v for k, v in parts.items() if v},
+        if_saturated=at_once * replay.derivative_bytes,
+        segments=segments,
+    )
 
 
 def _default_lags(norm: str, longest: int) -> Array:

@@ -201,7 +201,8 @@ def _estimate(problem: Problem, workers: list[TangentWorker]) -> MemoryEstimate:
         f"{counted(problem.params.hidden_size, 'unit')}, {counted(problem.steps, 'step')} in "
         f"{counted(len(workers), 'chunk')}"
     )
-    return MemoryEstimate(title=title, parts=parts)
+    saturated = sum(worker.derivative_bytes for worker in workers)
+    return MemoryEstimate(title=title, parts=parts, if_saturated=saturated)
 
 
 def lyapunov_of_jacobians(

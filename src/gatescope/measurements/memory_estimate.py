@@ -72,15 +72,14 @@ def estimate_memory(
     >>> import gatescope as gs
     >>> print(gs.estimate_memory("gradient_flow", "lstm", steps=10_000_000, threads=2))
     gradient flow of lstm with 64 units in float32, 10,000,000 steps, 1 sequence: 3,163 segments of 3,162 steps
-      log-norms and lags              152.59 MiB
-      derivatives of saturated units   16.95 MiB
-      inputs as they are read          16.00 MiB
-      2 segments at a time              9.26 MiB
-      checkpoints                       1.54 MiB
-      weights and adjoints            212.00 KiB
-      log-norms of a segment          148.22 KiB
-      inputs of 2 segments             24.70 KiB
-      196.72 MiB together
+      log-norms and lags       152.59 MiB
+      inputs as they are read   16.00 MiB
+      2 segments at a time       9.26 MiB
+      checkpoints                1.54 MiB
+      weights and adjoints     212.00 KiB
+      log-norms of a segment   148.22 KiB
+      inputs of 2 segments      24.70 KiB
+      179.77 MiB together; 13.90 MiB more where units are saturated
     """
     check_choice("call", call, (*_MEASUREMENTS, *_ON_GPU))
     check_count("steps", steps)

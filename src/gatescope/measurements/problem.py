@@ -147,7 +147,8 @@ class Problem:
         `directions` is how many adjoints a sequence are carried; `length` the steps of a segment.
         """
         sequences = self.series, self.initial_state
-        more: dict[str, Any] = {"directions": directions, "length": length, "exact": ExactSteps(self.params)}
+        exact = ExactSteps(self.params, self.threads)
+        more: dict[str, Any] = {"directions": directions, "length": length, "exact": exact}
         return Replay(device, self.cell, *sequences, source, last, **more)
 
     def forward(self, edges: Sequence[int], piece_steps: int) -> Iterator[tuple[int, Array, Array]]:

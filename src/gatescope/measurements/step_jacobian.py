@@ -42,9 +42,13 @@ def step_jacobians(params: Params, states: Array, new_states: Array, saved: Arra
     >>> step_jacobians(params, states, new_states, saved).shape
     (3, 8, 8)
     """
+    return jacobians_of(params, linear_of(get(params.cell), states, new_states, saved))
+
+
+def jacobians_of(params: Params, linear: Linear) -> Array:
+    """Return the Jacobians (N, S*H, S*H) of steps that are linearized."""
     cell = get(params.cell)
-    linear = linear_of(cell, states, new_states, saved)
-    count, S, H = np.shape(states)
+    count, S, _, H = linear.direct.shape
     P = cell.prepared
     R = _blocks(params.weight_hh, len(cell.gates))
     result = np.zeros((count, S, H, S, H))

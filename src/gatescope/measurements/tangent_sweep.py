@@ -234,6 +234,11 @@ class TangentWorker:
             "sums of the logarithms": self.sums.nbytes,
         }
 
+    @property
+    def derivative_bytes(self) -> int:
+        """What is added to these where units are saturated."""
+        return self.exact.bytes(self._length, 1)
+
     def state(self) -> dict[str, Array]:
         """Return all that is needed to resume later."""
         return {

@@ -1,8 +1,8 @@
 """Derivatives of the steps of a run whose units are saturated, from pre-activations, which have their digits.
 
 A rounded activation near saturation has lost what its derivative is made of.  Where a piece of a run has such units,
-the measurements take the derivatives of its steps from here: all pre-activations at once, as a product of the weights
-with the recorded states, and the cell's own equations on activations that know their margins.  Elsewhere nothing is
+the measurements take the derivatives of its steps from here: of all at once by a kernel, of a few states that no run
+has recorded in NumPy; by the cell's own equations on activations that know their margins.  Elsewhere nothing is
 computed, and the kernels derive from the recorded values.
 """
 
@@ -14,19 +14,19 @@ from functools import cache, cached_property
 import numpy as np
 
 from gatescope.cells.linear_cell import Coefficients, linear_cell
-from gatescope.cells.linearization import Linear, Rows, linearize_rows, split_rows
-from gatescope.cells.margins import Activation, activation_rows, derives_of_states, value_of, with_margins
+from gatescope.cells.linearization import Linear, Rows, fill_rows, linearize_rows, split_rows
+from gatescope.cells.margins import activation_rows, derives_of_states, value_of, with_margins
 from gatescope.cells.ranges import gate_ranges
 from gatescope.cells.registry import Cell, get
 from gatescope.datatypes import Array, Params
 from gatescope.errors import warn_accuracy
+from gatescope.kernels.cpu.aligned import aligned_empty
+from gatescope.kernels.cpu.linearization import Linearization
 from gatescope.reporting.text import percent
 
 # What a derivative may be off by, relatively.
 ACCURACY = {"float32": 1e-4, "float64": 1e-9}
 _ULPS = 1.5  # of the activation, in units in the last place above 1
-_BYTES = 1 << 21  # derivatives computed at a time
-_COPIES = 5  # of these, in float64, while they are made
 
 
 class ExactSteps:
@@ -36,6 +36,8 @@ class ExactSteps:
     ----------
     params : Params
         On the host, with the clamps applied.
+    threads : int
+        At most so many are used; no result depends on it.
 
     Attributes
     ----------
@@ -47,11 +49,12 @@ class ExactSteps:
         Whether `look` saw units whose derivatives have lost digits.
     """
 
-    def __init__(self, params: Params) -> None:
-        self._params, self._cell = params, get(params.cell)
+    def __init__(self, params: Params, threads: int = 1) -> None:
+        self._params, self._cell, self._threads = params, get(params.cell), threads
         self._linear = linear_cell(self._cell)
         self.dtype = params.dtype
         self.lost, self.seen, self.inexact = 0, 0, False
+        self._buffers: dict[int, Array] = {}
 
     def look(self, states: Array, gates: Array) -> None:
         """Note whether steps of a device that derives from recorded values have lost digits."""
@@ -59,51 +62,45 @@ class ExactSteps:
             self._cell, np.concatenate([states, states]), gates, self._free
         )
 
-    def steps(self, inputs: Array, states: Array, gates: Array) -> Array:
+    def steps(self, inputs: Array, states: Array, gates: Array, slot: int = 0) -> Array:
         """Return coefficients (T, B, C, H) of a piece of a run in the weights' dtype, or `gates` if none lost digits.
 
-        Inputs are (T, B, I), states (T+1, B, S, H), gates (T, B, K, H).
+        Inputs are (T, B, I), states (T+1, B, S, H), gates (T, B, K, H).  The coefficients are there until others are
+        asked for in the same `slot`.
         """
         if self._linear is None or not lost_digits(self._cell, states, gates, self._free):
             return gates
-        T, B, S, H = len(gates), *states.shape[1:]
-        result = np.empty((T, B, len(self._linear.entries), H), self._params.dtype)
-        length = max(1, _BYTES // (8 * B * H * len(self._linear.entries)))
-        for begin in range(0, T, length):
-            end = min(T, begin + length)
-            x = inputs[begin:end].reshape(-1, inputs.shape[2])
-            old, new = (a.reshape(-1, S, H) for a in (states[begin:end], states[begin + 1 : end + 1]))
-            with np.errstate(all="ignore"):  # what underflows is counted
-                rows = self._linear.rows(self._linearized(x, old, new))
-                result[begin:end] = rows.reshape(end - begin, B, -1, H)
-        return result.view(Coefficients)
+        shape = *gates.shape[:2], len(self._linear.entries), gates.shape[3]
+        if slot not in self._buffers or len(self._buffers[slot]) < len(gates):
+            self._buffers[slot] = aligned_empty(shape, self.dtype)
+        coefficients = self._buffers[slot][: len(gates)]
+        self.lost += self._linearization.fill(coefficients, inputs, states, self._threads)
+        self.seen += gates.shape[0] * gates.shape[1] * int(self._counted.sum())
+        return coefficients.view(Coefficients)
 
-    def _linearized(self, inputs: Array, states: Array, new_states: Array) -> Linear:
-        cell, old = with_margins(self._cell), split_rows(states)
-        computed, saved = step_rows(cell, self._params, np.asarray(inputs, np.float64), old)
-        new = tuple(
-            value if isinstance(value, Activation) else recorded
-            for value, recorded in zip(computed, split_rows(new_states), strict=True)
-        )
-        self._count(saved, computed)
-        return linearize_rows(cell, saved, old, new)
+    def bytes(self, steps: int, batch: int) -> int:
+        """Return what the coefficients of a piece of so many steps take in memory."""
+        count = 0 if self._linear is None else len(self._linear.entries)
+        return steps * batch * count * self._params.hidden_size * self.dtype.itemsize
 
-    def _count(self, saved: Rows, new: Rows) -> None:
-        least = float(np.finfo(self._params.dtype).tiny)
-        every = np.ones(self._params.hidden_size, np.bool_)
+    @cached_property
+    def _linearization(self) -> Linearization:
+        assert self._linear is not None
+        least = float(np.finfo(self.dtype).tiny)
+        # tanh has this margin at x: 1 - |y| = 2 e^(-2 |x|).
+        return Linearization(self._linear, self._params, self._counted, least, -np.log(least) / 2)
+
+    @cached_property
+    def _counted(self) -> Array:
+        """Return (K + S, H) bool: which activations have derivatives, of the saved values and the new states."""
+        names = (*self._cell.saved, *self._cell.states)
+        saved, new = activation_rows(self._cell)
         derives = derives_of_states(self._cell)
-        for name, value in [
-            *zip(self._cell.saved, saved, strict=True),
-            *zip(self._cell.states, new, strict=True),
-        ]:
-            if isinstance(value, Activation):
-                small = value.margin[:, self._free.get(name, every)] < least
-            elif derives and name in self._cell.states:
-                small = np.abs(value) > -np.log(least) / 2  # e^(-2 |x|), of the derivative's own activation
-            else:
-                continue
-            self.lost += int(np.count_nonzero(small))
-            self.seen += small.size
+        every, none = np.ones((2, self._params.hidden_size), np.bool_) * [[True], [False]]
+        counts = (*saved, *(active or derives for active in new))
+        return np.array(
+            [self._free.get(name, every) if c else none for name, c in zip(names, counts, strict=True)]
+        )
 
     @cached_property
     def _free(self) -> dict[str, Array]:
@@ -114,11 +111,16 @@ class ExactSteps:
         return dict(zip(self._cell.gates, alive, strict=True))
 
 
-def derivative_bytes(cell: Cell, params: Params, steps: int, batch: int) -> int:
-    """Return what `ExactSteps.steps` takes for a piece of so many steps, where units are saturated."""
-    linear = linear_cell(cell)
-    numbers = 0 if linear is None else steps * batch * len(linear.entries) * params.hidden_size
-    return numbers * params.dtype.itemsize + _COPIES * min(_BYTES, 8 * numbers)
+def linearized(params: Params, inputs: Array, states: Array) -> tuple[Array, Linear]:
+    """Return the states after a step from each of N states, (N, S, H) float64, and the step's derivatives, in NumPy.
+
+    They have their digits whether units are saturated or not.  `inputs` are (N, I).
+    """
+    cell, old = with_margins(get(params.cell)), split_rows(states)
+    new, saved = step_rows(cell, params, np.asarray(inputs, np.float64), old)
+    new_states = np.empty((len(old[0]), len(new), old[0].shape[-1]))
+    fill_rows(new_states, map(value_of, new))
+    return new_states, linearize_rows(cell, saved, old, new)
 
 
 def warn_lost(parts: Sequence[ExactSteps]) -> None:

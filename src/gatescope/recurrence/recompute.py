@@ -68,6 +68,8 @@ class Replay:
         The states at the start of the segments that are asked for.
     buffers, buffer_bytes : int
         Number of segments in memory at a time, and the bytes of one.
+    derivative_bytes : int
+        What is added to one where its units are saturated.
     """
 
     def __init__(
@@ -94,6 +96,8 @@ class Replay:
         self.buffer_bytes = (self.length + 1) * size + self.length * size // len(cell.states) * len(
             cell.saved
         )
+        exactly = exact if device.name == "cpu" else None  # elsewhere the kernels derive from recorded values
+        self.derivative_bytes = 0 if exactly is None else exactly.bytes(self.length, series.batch)
         self.buffers = 2 if device.overlaps(series.batch, directions) else 1
         self._count = -(-source // self.length) if last < source else 0
         # Checkpoints are kept from this segment on.
@@ -189,7 +193,7 @@ class Replay:
         if self._exact is None:
             return states, gates
         if self._device.name == "cpu":
-            return states, self._exact.steps(inputs, states, gates)
+            return states, self._exact.steps(inputs, states, gates, buffer)
         # Elsewhere the kernels derive from the recorded values; the last step of each segment is looked at.
         self._exact.look(*(self._device.last(array)[None] for array in (states, gates)))
         return states, gates

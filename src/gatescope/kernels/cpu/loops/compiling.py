@@ -10,12 +10,13 @@ from functools import cache
 
 from numba import config, njit
 
-from gatescope.cells import activations
+from gatescope.cells import activations, margins
 from gatescope.errors import DeviceError
 from gatescope.kernels.cpu.loops import intervals
 from gatescope.kernels.cpu.loops.kernel_cache import use_cache
 from gatescope.kernels.simd import activations as simd_activations
 from gatescope.kernels.simd import coefficients, load_store, orthogonal, product, rows, vector
+from gatescope.kernels.simd import margins as simd_margins
 
 if config.DISABLE_JIT:
     raise DeviceError(
@@ -25,7 +26,8 @@ if config.DISABLE_JIT:
 
 OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": False}
 _SOURCES = (
-    activations, coefficients, orthogonal, product, rows, vector, load_store, simd_activations, intervals
+    activations, margins, coefficients, orthogonal, product, rows, vector, load_store, simd_activations, simd_margins,
+    intervals,
 )  # fmt: skip
 
 

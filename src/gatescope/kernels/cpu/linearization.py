@@ -1,0 +1,94 @@
+"""Derivatives of the steps of a recorded run on the CPU, where units are saturated."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gatescope.cells.linear_cell import LinearCell
+from gatescope.cells.margins import with_margins
+from gatescope.cells.registry import get
+from gatescope.datatypes import Array, Params
+from gatescope.kernels.cpu import sweeps
+from gatescope.kernels.cpu.aligned import aligned_empty, aligned_zeros
+from gatescope.kernels.cpu.threads import each
+
+_ROWS = 32  # whose pre-activations are in memory at a time
+
+
+class Linearization:
+    """Steps of a network as linear maps, in the coefficients of its linear cell.
+
+    Parameters
+    ----------
+    linear : LinearCell
+    params : Params
+    counted : (K + S, H)
+        How often each unit of the saved values and of the new states counts among the small derivatives.
+    least, beyond : float
+        A margin that is small, and a value that is no activation beyond which tanh has such a margin.
+    """
+
+    def __init__(
+        self, linear: LinearCell, params: Params, counted: Array, least: float, beyond: float
+    ) -> None:
+        cell = with_margins(get(params.cell))
+        self._plan = plan = sweeps.plan_for(cell, params.hidden_size, np.dtype(np.float64))
+        self._panels = sweeps.forward_panels(plan, params.astype(np.float64))
+        self._width, self._dtype, self._limits = params.input_size, params.dtype, (least, beyond)
+        states, gates = len(cell.states), len(cell.gates)
+        # Where the kernel has each derivative: by new state direct, rh, wx; then the operand's.
+        begin = {"direct": 0, "rh": states, "wx": states + gates, "operand_state": 0, "operand_rh": 1}
+        each_state = states + 2 * gates
+        chosen = []
+        for field, index in linear.entries:
+            operand = field.startswith("operand")
+            s = states if operand else index[0]
+            chosen.append(s * each_state + begin[field] + (index[-1] if index else 0))
+        self._chosen = np.array(chosen, np.int64)
+        self._derivatives = states * each_state + 1 + cell.prepared
+        self._counted = np.zeros((len(counted) + 1, plan.padded))
+        self._counted[:-1, : params.hidden_size] = counted
+        self._units = np.zeros((states + 1, states, plan.lanes))
+        self._units[np.arange(states), np.arange(states)] = 1
+
+    def fill(self, coefficients: Array, inputs: Array, states: Array, threads: int) -> int:
+        """Fill coefficients (T, B, C, H) of a run; return how many of the derivatives that count are small.
+
+        Inputs are (T, B, I), states (T+1, B, S, H).
+        """
+        from gatescope.kernels.cpu.loops.linearization import make_linearization
+
+        plan, (steps, batch) = self._plan, inputs.shape[:2]
+        first, second = plan.tiles(_ROWS)
+        kernel = make_linearization(plan.cell, plan.lanes, first.forward, second.forward)
+        flat_inputs, flat_states, result = (
+            np.ascontiguousarray(a).reshape(-1, *a.shape[2:]) for a in (inputs, states, coefficients)
+        )
+        jobs = plan.threads(threads, steps, batch)
+        edges = np.linspace(0, steps * batch, jobs + 1).astype(int)
+        small = np.zeros(jobs)
+
+        def one(job: int) -> None:
+            counted, span = (
+                self._counted.copy().reshape(-1),
+                (edges[job], edges[job + 1], _ROWS, *self._limits),
+            )
+            kernel(self._panels, flat_inputs, flat_states, result, self._chosen, counted, span, self._work())
+            small[job] = counted[-self._plan.padded :].sum()
+
+        each(one, jobs, threads)
+        return int(small.sum())
+
+    def _work(self) -> tuple[Array, ...]:
+        plan, cell = self._plan, self._plan.cell
+        gates, padded = len(cell.gates), plan.padded
+        return (
+            aligned_empty(_ROWS * self._width, plan.dtype),
+            aligned_zeros(_ROWS * len(cell.states) * padded, plan.dtype),
+            *(
+                aligned_empty(_ROWS * n * padded, plan.dtype)
+                for n in (gates, plan.first, max(plan.second, 1), 1)
+            ),
+            self._units.reshape(-1),
+            aligned_empty(self._derivatives * padded, plan.dtype),
+        )

@@ -1,0 +1,150 @@
+"""Derivatives of the steps of a recorded run, from their pre-activations, which have digits where units are saturated.
+
+All rows (steps of sequences) are independent: pre-activations are one product of the weights with the recorded states,
+and the cell's own equations run on activations that know their margins (`gatescope.cells.margins`), in float64.
+Adjoints of 1 give the derivatives, as in `tangent`.
+
+Names of sizes: S states, K saved values, G gates, P of them computed by a first phase, L lanes.
+"""
+
+from functools import cache
+
+from gatescope.cells.margins import value_of
+from gatescope.cells.registry import absent
+from gatescope.kernels.cpu.loops.compiling import compiled, fingerprint_of
+from gatescope.kernels.simd.load_store import load, store
+from gatescope.kernels.simd.margins import count_small
+from gatescope.kernels.simd.product import product
+
+
+@cache
+def make_linearization(cell, lanes, tiles, second_tiles):
+    """Make the kernel that derives a span of rows, of a cell with margins."""
+    step, step_vjp = cell.step, cell.step_vjp
+    prepare, prepare_vjp = cell.prepare or absent, cell.prepare_vjp or absent
+    operand_of = cell.operand or absent
+    S, K, G, P, L = len(cell.states), len(cell.saved), len(cell.gates), cell.prepared, lanes
+    FIRST = P or G
+    SECOND = max(G - FIRST, 1)
+    EACH, COUNTED = (
+        S + 2 * G,
+        K + S,
+    )  # derivatives of a new state; values in which small derivatives are counted
+    ROWS, GROUPS, SPLIT = tiles
+    ROWS2, GROUPS2, SPLIT2 = second_tiles
+    INPUT_ROWS = 4 if G > 3 else 8
+    FINGERPRINT = fingerprint_of(cell)
+
+    @compiled
+    def linearization(weights, inputs, states, coefficients, chosen, counted, span, work):
+        # weights: (w_ih, b_ih, w_hh, b_hh, w_hh of the second phase, b_hh of the second phase), flat panels
+        # inputs (N, I), states (N, S, H), coefficients (N, C, H); chosen (C,): which of the derivatives they are
+        # counted [K + S][j][L]: weights of saved values and new states in the count of small ones; then the count, [L]
+        # span: first row, last, rows at a time, what is small of a margin, and what is large of another value
+        # work: x [n][I], old [n][S][j][L], wx [n][j][G][L], rh [n][j][FIRST][L], rh of the second phase,
+        #       operand [n][j][L], units [S + 1][S][L] (adjoints of 1, and zeros),
+        #       derivatives [d][j][L]: by new state direct [S], by rh [G], by wx [G]; then the operand's, [1 + P]
+        w_ih, b_ih, w_hh, b_hh, w_second, b_second = weights
+        x, old, wx, rh, rh_second, operand, units, derivatives = work
+        begin, end, at_once, least, beyond = span
+        I, H, C = inputs.shape[1], states.shape[2], coefficients.shape[1]
+        V = (H + L - 1) // L
+        padded, tally = V * L, COUNTED * V * L
+        flat = coefficients.reshape(-1)
+        fingerprint = FINGERPRINT  # noqa: F841 - part of the closure, and so of the cache key
+
+        for first in range(begin, end, at_once):
+            rows = min(at_once, end - first)
+            for n in range(rows):
+                for i in range(I):
+                    x[n * I + i] = inputs[first + n, i]
+                for s in range(S):
+                    for u in range(H):
+                        old[(n * S + s) * padded + u] = states[first + n, s, u]
+            product(
+                (wx, 0, V * G * L),
+                (b_ih, 0, 0),
+                (w_ih, 0, G * L, I * G * L),
+                (x, 0, I, 1),
+                (rows, V, I),
+                (INPUT_ROWS, 1, G, 1, L),
+            )
+            product(
+                (rh, 0, V * FIRST * L),
+                (b_hh, 0, 0),
+                (w_hh, 0, FIRST * L, H * FIRST * L),
+                (old, 0, S * padded, 1),
+                (rows, V, H),
+                (ROWS, GROUPS, FIRST, SPLIT, L),
+            )
+            if P > 0:
+                for n in range(rows):
+                    for j in range(V):
+                        state = load(old, n * S * padded + j * L, padded, S, L)
+                        prepared = prepare(
+                            load(wx, (n * V + j) * G * L, L, FIRST, L),
+                            load(rh, (n * V + j) * FIRST * L, L, FIRST, L),
+                            state,
+                        )
+                        store(operand, (n * V + j) * L, L, (value_of(operand_of(prepared, state)),))
+                product(
+                    (rh_second, 0, V * SECOND * L),
+                    (b_second, 0, 0),
+                    (w_second, 0, SECOND * L, H * SECOND * L),
+                    (operand, 0, padded, 1),
+                    (rows, V, H),
+                    (ROWS2, GROUPS2, SECOND, SPLIT2, L),
+                )
+            for n in range(rows):
+                for j in range(V):
+                    state = load(old, n * S * padded + j * L, padded, S, L)
+                    none = load(units, S * S * L, L, 1, L)[0]
+                    if P > 0:
+                        prepared = prepare(
+                            load(wx, (n * V + j) * G * L, L, FIRST, L),
+                            load(rh, (n * V + j) * FIRST * L, L, FIRST, L),
+                            state,
+                        )
+                        new, saved = step(
+                            load(wx, ((n * V + j) * G + FIRST) * L, L, SECOND, L),
+                            load(rh_second, (n * V + j) * SECOND * L, L, SECOND, L),
+                            state,
+                            prepared,
+                        )
+                    else:
+                        new, saved = step(
+                            load(wx, (n * V + j) * G * L, L, G, L),
+                            load(rh, (n * V + j) * G * L, L, G, L),
+                            state,
+                        )
+                    small = count_small(saved + new, least, beyond, load(counted, j * L, padded, COUNTED, L))
+                    store(counted, tally, L, (load(counted, tally, L, 1, L)[0] + small,))
+                    for s in range(S):
+                        one = load(units, s * S * L, L, S, L)
+                        at = s * EACH * padded + j * L
+                        if P > 0:
+                            d_wx, d_rh, back, d_prepared = step_vjp(saved, state, new, one)
+                            first_wx, first_rh, more = prepare_vjp(saved, state, none, d_prepared)
+                            store(derivatives, at + S * padded, padded, first_rh)
+                            store(derivatives, at + (S + FIRST) * padded, padded, d_rh)
+                            store(derivatives, at + (S + G) * padded, padded, first_wx)
+                            store(derivatives, at + (S + G + FIRST) * padded, padded, d_wx)
+                            store(derivatives, at, padded, back)
+                            store(derivatives, at, padded, (back[0] + more[0],))
+                        else:
+                            d_wx, d_rh, back = step_vjp(saved, state, new, one)
+                            store(derivatives, at, padded, back)
+                            store(derivatives, at + S * padded, padded, d_rh)
+                            store(derivatives, at + (S + G) * padded, padded, d_wx)
+                    if P > 0:
+                        one = load(units, 0, L, 1, L)
+                        nothing = load(units, S * S * L, 0, P, L)
+                        _, first_rh, more = prepare_vjp(saved, state, one[0], nothing)
+                        store(derivatives, S * EACH * padded + j * L, padded, more)
+                        store(derivatives, (S * EACH + 1) * padded + j * L, padded, first_rh)
+                for c in range(C):
+                    source, target = chosen[c] * padded, ((first + n) * C + c) * H
+                    for u in range(H):
+                        flat[target + u] = derivatives[source + u]
+
+    return linearization
