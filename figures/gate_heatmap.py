@@ -28,32 +28,27 @@ def compute(steps: int | None) -> dict[str, np.ndarray]:
 
 
 def draw(arrays: dict[str, np.ndarray]) -> Figure:
-    """Draw a row for each cell: the gate, then the state."""
-    fig = plotting.new_figure(10.5, 6.2)
-    grid = fig.subplots(len(PANELS), 2)
-    for row, (name, shown) in zip(grid, PANELS.items(), strict=True):
-        for ax, key in zip(row, shown, strict=True):
-            plotting.plot_gate_heatmap(
-                _trace(name, key, arrays[f"{name}.{key}"]), key, sort=True, ax=ax, interpolation="none"
-            )
+    """Draw a column for each cell: the gate, then the state, of the same units in the same order."""
+    fig = plotting.new_figure(10.5, 5.4)
+    fig.set_dpi(150)  # that of the file: there is a pixel for every step
+    for part, (name, shown) in zip(fig.subfigures(1, len(PANELS), wspace=0.03), PANELS.items(), strict=True):
+        plotting.plot_gate_heatmaps(_trace(name, *shown, arrays), fig=part)
     return fig
 
 
-def _trace(name: str, key: str, values: np.ndarray) -> gs.Trace:
-    """Return a trace that holds one series alone, as a gate or as a state after each step."""
-    series = values[:, None, None].astype(np.float32)
+def _trace(name: str, gate: str, state: str, arrays: dict[str, np.ndarray]) -> gs.Trace:
+    """Return a trace that holds one gate and one state alone."""
+    values, states = (arrays[f"{name}.{key}"][:, None, None].astype(np.float32) for key in (gate, state))
     cell = gs.cells.get(name)
-    is_gate = key in cell.saved
-    nothing = np.zeros((len(series) + 1, 1, 1, values.shape[1]), np.float32)
     return gs.Trace(
         cell=name,
-        inputs=np.zeros((len(series), 1, 1), np.float32),
-        states=nothing if is_gate else np.concatenate([nothing[:1], series]),
-        gates=series if is_gate else series[:, :, :0],
-        lengths=np.array([len(series)], np.int64),
-        state_names=("h",) if is_gate else (key,),
-        gate_names=(key,) if is_gate else (),
-        gate_ranges=(gate_ranges(cell)[cell.saved.index(key)],) if is_gate else (),
+        inputs=np.zeros((len(values), 1, 1), np.float32),
+        states=np.concatenate([np.zeros_like(states[:1]), states]),
+        gates=values,
+        lengths=np.array([len(values)], np.int64),
+        state_names=(state,),
+        gate_names=(gate,),
+        gate_ranges=(gate_ranges(cell)[cell.saved.index(gate)],),
     )
 
 

@@ -11,7 +11,6 @@ import gatescope as gs
 from figures import _building as building
 from gatescope import plotting
 from gatescope.cells.ranges import gate_ranges
-from gatescope.plotting import _palette
 
 ROWS = {"lstm": ("i", "f", "o", "c"), "gru": ("r", "z", "h")}
 STEPS = 50
@@ -71,17 +70,19 @@ def draw(arrays: dict[str, np.ndarray]) -> Figure:
     for part, (cell, names) in zip(parts, ROWS.items(), strict=True):
         before, after = (trace_from(arrays, cell, when) for when in WHEN)
         labels = ("before training", f"after {int(arrays['updates']):,} updates")
-        _, axes = plotting.plot_gates_before_after(
-            before, after, gates=names, sequence=sequence, labels=labels, fig=part
+        plotting.plot_gates_before_after(
+            before,
+            after,
+            gates=names,
+            sequence=sequence,
+            labels=labels,
+            marks=np.flatnonzero(marks[:, sequence]),
+            fig=part,
         )
         height = len(names) + 0.9  # as many parts of the height as there are rows, and texts above and below
         part.subplots_adjust(
             left=0.085, right=0.985, top=1 - 0.62 / height, bottom=0.36 / height, wspace=0.06, hspace=0.3
         )
-        for row in axes.values():
-            for ax in (row[0], row[2]):
-                for step in np.flatnonzero(marks[:, sequence]):
-                    ax.axvline(step, color=_palette.GREY, linewidth=1.2, zorder=1)
         legend = part.legends[0]
         loss = arrays[f"{cell}.loss"]
         legend.set_title(f"{legend.get_title().get_text()}; loss {loss[0]:.2g} to {loss[-1]:.2g}")

@@ -19,7 +19,7 @@ def compute(steps: int | None) -> dict[str, np.ndarray]:
     inputs = cells.series(steps)
     arrays: dict[str, np.ndarray] = {}
     for name in NAMES:
-        arrays |= cells.flow_arrays(name, gs.gradient_flow(cells.cell(name), inputs))
+        arrays |= cells.flow_arrays(name, gs.gradient_flow(cells.cell(name), inputs, **cells.WHOLE))
     return arrays
 
 

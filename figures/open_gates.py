@@ -25,9 +25,11 @@ def compute(steps: int | None) -> dict[str, np.ndarray]:
     lags = np.unique(np.r_[0, near[near < far[0]], far, longest])
     arrays: dict[str, np.ndarray] = {}
     for name in NAMES:
-        arrays |= cells.flow_arrays(name, gs.gradient_flow(cells.cell(name), inputs, lags=lags))
+        arrays |= cells.flow_arrays(
+            name, gs.gradient_flow(cells.cell(name), inputs, lags=lags, **cells.WHOLE)
+        )
     for name in CHRONO:
-        flow = gs.gradient_flow(cells.cell(name, "chrono"), inputs, lags=lags)
+        flow = gs.gradient_flow(cells.cell(name, "chrono"), inputs, lags=lags, **cells.WHOLE)
         arrays |= cells.flow_arrays(f"{name}.chrono", flow)
     return arrays
 

@@ -86,7 +86,7 @@ from __future__ import annotations
 from typing import Any
 
 from gatescope.datatypes.state_norm import StateNorm
-from gatescope.plotting._style import new_figure
+from gatescope.plotting._figure import new_figure
 
 
 def plot_state_norm(result: StateNorm, *, ax: Any = None) -> Any:

@@ -1,9 +1,12 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from helpers.synthetic import legend_lines, make_trace
 from matplotlib.figure import Figure
 
 from gatescope import plotting
+from gatescope.errors import DtypeError, ValueRangeError
 
 
 @pytest.mark.parametrize(
@@ -79,3 +82,46 @@ def test_keywords_reach_the_lines_in_either_spelling():
     (line,) = legend_lines(axes["h"])
     assert line.get_linewidth() == 3
     assert line.get_color() == "red"
+
+
+def test_events_are_marked_in_every_panel_and_labelled_above_the_first():
+    trace = make_trace("lstm", steps=60)
+    _, axes = plotting.plot_gate_trajectories(
+        trace, marks={20: "first", 22: "second", 50: "late"}, steps=slice(0, 40)
+    )
+    for ax in axes.values():
+        steps = [line.get_xdata()[0] for line in ax.lines if line.get_label().startswith("_")]
+        assert steps == [20, 22]  # the late one is not among the steps that are drawn
+    first, second = axes["i"].texts
+    assert (first.get_text(), second.get_text()) == ("first", "second")
+    assert first.xyann[1] < second.xyann[1]  # side by side they would run into each other
+    assert not axes["f"].texts
+
+
+@pytest.mark.parametrize(
+    ("width", "lines", "label"), [(1, 1, "input"), (3, 3, "inputs"), (9, 1, "mean and range\nof 9 inputs")]
+)
+def test_inputs_are_drawn_on_top(width, lines, label):
+    trace = make_trace("rnn", steps=30, batch=1)
+    inputs = np.random.default_rng(0).standard_normal((30, 1, width))
+    _, axes = plotting.plot_gate_trajectories(dataclasses.replace(trace, inputs=inputs), inputs=True)
+    assert list(axes) == ["inputs", "h"]
+    assert len(axes["inputs"].lines) == lines
+    assert axes["inputs"].get_ylabel() == label
+    expected = inputs[:, 0].mean(axis=1) if width == 9 else inputs[:, 0, 0]
+    np.testing.assert_array_equal(axes["inputs"].lines[0].get_ydata(), expected)
+    assert axes["inputs"].get_legend() is not None  # the units' legend
+
+
+@pytest.mark.parametrize(
+    ("marks", "error", "message"),
+    [
+        ([60], ValueRangeError, "marks=60 is out of range: there are 50 steps"),
+        ({-1: "a"}, ValueRangeError, "marks=-1 is out of range"),
+        ({2.5: "a"}, ValueRangeError, "marks=2.5"),
+        (7, DtypeError, r"marks is an int; give the steps of events, or a mapping of steps to labels"),
+    ],
+)
+def test_events_have_to_be_steps(marks, error, message):
+    with pytest.raises(error, match=message):
+        plotting.plot_gate_trajectories(make_trace("rnn"), marks=marks)

@@ -143,3 +143,29 @@ def test_settings_stay():
 def test_the_same_figure_gives_the_same_bytes():
     drawings = [plotting.render(plot_gates_before_after(*pair("gru"))[0], "svg") for _ in range(2)]
     assert drawings[0] == drawings[1]
+
+
+def test_events_and_inputs_are_drawn_in_both_halves():
+    before, after = pair("gru", steps=40, batch=1)
+    before.inputs[:] = after.inputs[:] = np.arange(40.0)[:, None, None]
+    _, axes = plot_gates_before_after(before, after, gates=["z"], marks={7: "onset"}, inputs=True)
+    assert list(axes) == ["inputs", "z"]
+    for name in axes:
+        for column in (0, 2):
+            marked = [
+                line.get_xdata()[0] for line in axes[name][column].lines if line.get_label().startswith("_")
+            ]
+            assert marked == [7]
+    for column in (0, 2):
+        np.testing.assert_array_equal(axes["inputs"][column].lines[0].get_ydata(), np.arange(40))
+        assert [text.get_text() for text in axes["inputs"][column].texts] == ["onset"]
+
+
+def test_in_a_column_what_is_after_stands_below_what_is_before():
+    with plotting.style("column"):
+        _, axes = plot_gates_before_after(*pair("gru"))
+    for row in axes.values():
+        first, bars, second, more = (ax.get_position() for ax in row)
+        assert first.y0 == bars.y0 > second.y0 == more.y0
+        assert len({ax.get_ylim() for ax in row}) == 1
+    assert [axes["n"][k].get_title(loc="left") for k in (0, 2)] == ["before training", "after training"]

@@ -95,12 +95,49 @@ def test_the_file_loads_nothing_and_runs_nothing(tmp_path):
     assert not page.named("link")
     for _, attrs in page.tags:
         for key in ("src", "href", "style", "onclick", "onload"):
-            assert key not in attrs or attrs[key].startswith("data:")
+            assert key not in attrs or attrs[key].startswith(("data:", "#"))
     (policy,) = [attrs["content"] for attrs in page.named("meta") if "http-equiv" in attrs]
     assert "default-src 'none'" in policy
     assert "http" not in re.sub(r"base64,[^\"]*", "", (tmp_path / "r.html").read_text()).replace(
         "http-equiv", ""
     )
+
+
+def test_contents_lead_to_every_section_and_figure_and_links_to_the_files(tmp_path):
+    figures = [("Decay", png(), "lines"), ("Gates\nLook.", png(), "map")]
+    terms = [("lag", "steps back"), ("lstm", "An LSTM\n\nc' = f * c + i * g")]
+    more = {"notes": ["Note."], "provenance": {"seed": 0}, "findings": ["lstm: all is well."]}
+    files = ["gates.png", "data/trace a&b#1%.npz"]
+    source = write(
+        tmp_path / "r.html", figures=figures, glossary=terms, files=files, notice="Untrained.", **more
+    )
+    page = Page(source)
+    targets = {attrs["id"] for _, attrs in page.tags if "id" in attrs}
+    links = [attrs["href"] for attrs in page.named("a")]
+    inside = [link.removeprefix("#") for link in links if link.startswith("#")]
+    assert inside == [
+        "the-numbers",
+        "the-figures",
+        "figure-1",
+        "figure-2",
+        "glossary",
+        "notes",
+        "files",
+        "where-the-numbers-come-from",
+    ]
+    assert set(inside) == targets
+    assert links[len(inside) :] == ["gates.png", "data/trace%20a%26b%231%25.npz"]
+    order = [page.words.index(text) for text in ("10,093", "Untrained.", "lstm: all is well.", "rate")]
+    assert order == sorted(order)  # before the table
+    assert [word for word in page.words if "c' = f * c" in word] == ["An LSTM\n\nc' = f * c + i * g"]
+
+
+def test_what_is_cut_on_a_narrow_screen_shows_that_it_scrolls_and_paper_has_all(tmp_path):
+    source = write(tmp_path / "r.html", figures=[("Decay", png(), "lines")])
+    assert "scroll sideways" in source
+    paper = source[source.index("@media print") :]
+    assert ".scroll, pre { overflow: visible" in paper
+    assert all(attrs.get("tabindex") == "0" for attrs in Page(source).named("div"))  # a keyboard reaches them
 
 
 HOSTILE = '<script>alert("1")</script>&amp;\'\x00\x1b'
@@ -114,6 +151,10 @@ def test_every_text_is_escaped(tmp_path):
         table=Table((HOSTILE,), [(HOSTILE,)]),
         figures=[(HOSTILE + "\n" + HOSTILE, png(), HOSTILE + '" onload="x')],
         notes=[HOSTILE],
+        notice=HOSTILE,
+        findings=[HOSTILE],
+        glossary=[(HOSTILE, HOSTILE), (HOSTILE, HOSTILE + "\n")],
+        files=[HOSTILE],
         provenance={HOSTILE: {HOSTILE: HOSTILE}},
     )
     page = Page(source)

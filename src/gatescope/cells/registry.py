@@ -41,6 +41,8 @@ class Cell:
         Number of gates that the first phase computes; 0 if there is one phase.
     shared : bool
         Whether `step_vjp` returns one and the same tuple as d_wx and d_rh; then it is stored once.
+    description : str
+        The docstring of what defines it, with its equations.
     fingerprint : str
         Changes when the equations do; compiled kernels are cached under it.
     """
@@ -56,6 +58,7 @@ class Cell:
     prepare_vjp: Callable[..., Any] | None = None
     prepared: int = 0
     shared: bool = False
+    description: str = ""
     fingerprint: str = ""
 
 
@@ -109,6 +112,7 @@ def register(module: Any) -> Cell:
         **{name: getattr(module, name) for name in first_phase},
         prepared=prepared,
         shared=_shares(module),
+        description=inspect.getdoc(module) or "",
         fingerprint=_fingerprint(module),
     )
     known = _CELLS.get(cell.name)

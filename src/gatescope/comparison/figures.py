@@ -5,20 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 from gatescope import plotting
 from gatescope.cells.memory_gate import memory_gate
 from gatescope.cells.registry import get
 from gatescope.datatypes import GradientFlow
 from gatescope.datatypes.comparison import CellMeasurements, Comparison
-from gatescope.plotting._style import plain_text
-from gatescope.plotting._trace_view import spread_units
+from gatescope.plotting._text import plain_text
+from gatescope.plotting._trace_view import gate_names, reference_name, spread_units
 from gatescope.reporting.text import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+DPI = 150  # of the files: images have at most as many columns as pixels
 CLOSE_UP = 300  # steps: few enough to see each
 TEXT_CLOSE_UP = 80  # of a text: few enough to read it
 
@@ -60,7 +61,7 @@ def figures_of(
     """Return all figures of a comparison over `source`, the gradients first; trajectories of `units`."""
     gated = [cell for cell in comparison if cell.saturation.gates]
     stems = file_stems(comparison.labels)
-    figures = [_decay(comparison, source)]
+    figures = [_decay(comparison, source), _inputs(comparison, source)]
     if gated:
         figures.append(_saturation(gated))
     for cell in comparison:
@@ -75,6 +76,7 @@ def _drawing(width: float, height: float, draw: Callable[[Figure], None]) -> Cal
     def drawn() -> Figure:
         with plotting.style():
             figure = plotting.new_figure(width, height)
+            figure.set_dpi(DPI)
             draw(figure)
         return figure
 
@@ -101,6 +103,18 @@ def _decay(comparison: Comparison, source: str) -> ReportFigure:
         "is ln 2 / slope. Half of the gradient may be gone at other lags, which the table gives as steps to half. "
         "Shading marks norms that ordinary floating point gives as 0.",
         f"Line plot of the gradient norm against the lag for {', '.join(comparison.labels)}.",
+    )
+
+
+def _inputs(comparison: Comparison, source: str) -> ReportFigure:
+    first = comparison.cells[0]
+    trace, shared = first.trace, all(cell.trace.inputs is first.trace.inputs for cell in comparison)
+    whose = "" if shared else f" of the {first.label}"
+    return ReportFigure(
+        "inputs",
+        _drawing(7.2, 2.6, lambda figure: plotting.plot_inputs(trace, ax=figure.add_subplot())),
+        f"The inputs{whose}: {source}{_which_sequence(first)}\nWhat the cells ran over.",
+        "Line plot of the inputs against the step.",
     )
 
 
@@ -136,26 +150,29 @@ def _trajectories(cell: CellMeasurements, stem: str, units: tuple[int, ...] | No
         order = f"From the smallest to the greatest mean of {reference}{role}."
     length = int(trace.lengths[0])
 
-    def draw(first: int) -> Figure:
-        figure, _ = plotting.plot_gate_trajectories(trace, units=chosen, steps=slice(first, None))
-        return cast("Figure", figure)
+    of_text = "inputs_text" in trace.provenance  # whose characters are on the axis
+    panels = len(gate_names(trace)) + len(trace.state_names) + (not of_text)
+
+    def draw(first: int, figure: Figure) -> None:
+        shown = slice(first, None)
+        plotting.plot_gate_trajectories(trace, units=chosen, steps=shown, inputs=not of_text, fig=figure)
 
     listed = ("unit " if len(chosen) == 1 else "units ") + ", ".join(map(str, chosen))
     some, which = counted(len(chosen), "unit"), _which_sequence(cell)
     figures = [
         ReportFigure(
             f"trajectories_{stem}",
-            partial(draw, 0),
+            _drawing(7.2, 1.1 + 1.15 * panels, partial(draw, 0)),
             f"{label}: gates and states of {listed} over {'all ' if length > 1 else ''}"
             f"{counted(length, 'step')}{which}\n{order}",
             f"Line plots of each gate and state of {some} of the {label} against the step.",
         )
     ]
-    last = TEXT_CLOSE_UP if "inputs_text" in trace.provenance else CLOSE_UP
+    last = TEXT_CLOSE_UP if of_text else CLOSE_UP
     if length > 2 * last:
         close_up = ReportFigure(
             f"close_up_{stem}",
-            partial(draw, length - last),
+            _drawing(7.2, 1.1 + 1.15 * panels, partial(draw, length - last)),
             f"{label}: {listed} over the last {last} steps{which}\nEvery step is drawn.",
             f"Line plots of each gate and state of {some} of the {label} over the last {last} steps.",
         )
@@ -171,16 +188,17 @@ def _which_sequence(cell: CellMeasurements) -> str:
 def _heat_maps(cell: CellMeasurements, stem: str) -> ReportFigure:
     trace, label = cell.trace, cell.label
     which = _which_sequence(cell)
+    of_text = "inputs_text" in trace.provenance  # one-hot inputs say less than its characters
     names = (*cell.saturation.gates, trace.state_names[-1])  # the last state is what carries the memory
 
     def draw(figure: Figure) -> None:
-        for ax, name in zip(figure.subplots(len(names), 1, squeeze=False)[:, 0], names, strict=True):
-            plotting.plot_gate_heatmap(trace, name, sort=True, ax=ax)
+        plotting.plot_gate_heatmaps(trace, gates=names, inputs=not of_text, fig=figure)
 
     return ReportFigure(
         f"heatmap_{stem}",
-        _drawing(7.2, 0.4 + 2.2 * len(names), draw),
+        _drawing(7.2, 1.7 + 1.9 * len(names), draw),
         f"{label}: all units{f' over the steps{which}' if which else ''}\n"
-        "Each row is a unit, in the order of the units' means; lightness is the value.",
+        "Each row is a unit, the same in every panel, "
+        f"by rising mean of {reference_name(trace)}; lightness is the value.",
         f"Heat maps of {', '.join(names)} of all units of the {label} over the steps.",
     )

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from gatescope import plotting
 from gatescope.comparison.figures import figures_of, file_stems
-from gatescope.comparison.notes import notes
+from gatescope.comparison.notes import findings, glossary, notes, untrained
 from gatescope.datatypes import Result
 from gatescope.datatypes.comparison import Comparison
 from gatescope.kernels.cpu.threads import open_pool
@@ -29,7 +29,7 @@ _FORMATS = ("png", "svg")
 def file_names(labels: Iterable[str], *, traces: bool = True) -> list[str]:
     """Return the files that `write_folder` may write, for `check_folder`."""
     stems = file_stems(labels).values()
-    figures = ["gradient_flow", "saturation"]
+    figures = ["gradient_flow", "inputs", "saturation"]
     figures += [f"{kind}_{stem}" for kind in ("trajectories", "close_up", "heatmap") for stem in stems]
     kinds = ("params", "flow", "flow_h", "flow_c", *(["trace"] if traces else []))
     data = [f"data/{kind}_{stem}.npz" for kind in kinds for stem in stems]
@@ -119,7 +119,7 @@ def write_folder(
         with atomic_write(path / "summary.json") as stream:
             stream.write((json.dumps(summary, indent=2, allow_nan=False) + "\n").encode())
         bar.update()
-        _write_page(path / "report.html", comparison, source, shown)
+        _write_page(path / "report.html", comparison, source, shown, [*names, "summary.json"])
         for file in earlier - {*written, path / "report.html"}:
             file.unlink(missing_ok=True)
         bar.update()
@@ -142,7 +142,9 @@ def _earlier_files(path: Path) -> set[Path]:
     return {path / name for name in texts if isinstance(name, str) and ours.fullmatch(name)}
 
 
-def _write_page(path: Path, comparison: Comparison, source: str, shown: list[tuple[str, Path, str]]) -> None:
+def _write_page(
+    path: Path, comparison: Comparison, source: str, shown: list[tuple[str, Path, str]], files: list[str]
+) -> None:
     steps, sequences, width = comparison.cells[0].trace.inputs.shape
     units = (f"{cell.label} ({counted(cell.params.hidden_size, 'unit')})" for cell in comparison)
     write_report(
@@ -157,7 +159,11 @@ def _write_page(path: Path, comparison: Comparison, source: str, shown: list[tup
         },
         table=comparison.table(),
         figures=shown,
+        notice=untrained(comparison),
+        findings=findings(comparison),
+        glossary=glossary(comparison),
         notes=notes(comparison),
+        files=files,
         provenance=comparison.provenance,
     )
 

@@ -1,10 +1,70 @@
-"""What the numbers of a comparison mean: the notes beneath its table on the report page."""
+"""What a comparison found, and what its numbers mean: the texts of the report page."""
 
 from __future__ import annotations
 
+from gatescope.cells.registry import get
+from gatescope.cells.roles import ROLES
 from gatescope.comparison.figures import direction
-from gatescope.datatypes.comparison import Comparison
-from gatescope.reporting.text import counted
+from gatescope.datatypes.comparison import CellMeasurements, Comparison
+from gatescope.reporting.text import counted, listing, number, percent, steps
+
+
+def findings(comparison: Comparison) -> list[str]:
+    """Return what was found of each cell, a sentence each."""
+    return [_finding(cell) for cell in comparison]
+
+
+def _finding(cell: CellMeasurements) -> str:
+    numbers = cell.numbers()
+    gradient = numbers["gradient"]["joint"]
+    half, rate = gradient["steps_to_half"], gradient["decay_rate_nats_per_step"]
+    asymptotic = gradient["asymptotic_half_life_steps"]
+    if half is None:
+        text = f"more than half of the gradient is left after {counted(gradient['longest_lag'], 'step')}"
+    else:
+        text = f"half of the gradient is gone after {steps(half)}"
+    if rate is None:
+        text += f", and it has no single rate ({gradient['no_rate']})"
+    elif asymptotic is None:
+        text += f", and its tail does not decay ({number(rate)} nats per step)"
+    else:
+        text += f", and its tail halves every {steps(asymptotic)} ({number(rate)} nats per step)"
+    saturated = numbers["saturation"]["saturated_fraction"]
+    more = "" if saturated is None else f"; {percent(saturated)} of its gates' values are saturated"
+    return f"{cell.label}: {text}{more}."
+
+
+def untrained(comparison: Comparison) -> str:
+    """Return which of the cells have initial weights, as their provenance says; empty if none has."""
+    schemes: dict[str, list[str]] = {}
+    for cell in comparison:
+        made = cell.params.provenance
+        if "scheme" in made and not made.get("replaced"):
+            schemes.setdefault(str(made["scheme"]), []).append(cell.label)
+    if not schemes:
+        return ""
+    named = [f"{listing(labels)} ({scheme} initialization)" for scheme, labels in schemes.items()]
+    return f"Untrained weights: {'; '.join(named)}. What they show is how training begins, not what a model has learnt."
+
+
+def glossary(comparison: Comparison) -> list[tuple[str, str]]:
+    """Return the terms of the page, and each cell's equations in the words of its own docstring."""
+    cells = {cell.params.cell: get(cell.params.cell) for cell in comparison}
+    letters = dict.fromkeys(name for cell in cells.values() for name in (*cell.gates, *cell.states))
+    roles = [f"{name}: {ROLES[name]}" for name in letters if name in ROLES]
+    return [
+        ("lag", "How many steps back a gradient reaches."),
+        ("nats per step", "A rate: a norm that falls by r nats a step is multiplied by e^-r at every step."),
+        ("steps to half", "The lag from which on less than half of the gradient is left."),
+        (
+            "asymptotic half-life",
+            "ln 2 / rate: after so many further steps the tail of the gradient has halved.",
+        ),
+        ("whole state", "All numbers that a cell carries from a step to the next."),
+        ("saturated gate", "A gate near 0 (shut) or near 1 (open), where it hardly reacts to its input."),
+        *([("letters", "; ".join(roles))] if roles else []),
+        *((name, cell.description) for name, cell in cells.items() if cell.description),
+    ]
 
 
 def notes(comparison: Comparison) -> list[str]:

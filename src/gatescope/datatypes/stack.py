@@ -151,7 +151,11 @@ class Stack(Result):
             arrays[name] = vector[begin : begin + value.size].reshape(value.shape).astype(self.dtype)
             begin += value.size
         layers = tuple(
-            dataclasses.replace(layer, **{name: arrays.pop(f"layers.{k}.{name}") for name in WEIGHT_NAMES})
+            dataclasses.replace(
+                layer,
+                **{name: arrays.pop(f"layers.{k}.{name}") for name in WEIGHT_NAMES},
+                provenance={**layer.provenance, "replaced": True},
+            )
             for k, layer in enumerate(self.layers)
         )
         return dataclasses.replace(self, layers=layers, **arrays)

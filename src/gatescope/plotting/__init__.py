@@ -1,21 +1,24 @@
 """Pictures of results: each function takes a result and axes, draws on those axes alone, and returns them.
 
-Nothing here uses pyplot, opens a window or changes matplotlib's settings; it works without a display.
+Whatever they draw on has gatescope's look afterwards, and matplotlib's settings are as they were before.  It works
+without a display; where the caller uses pyplot with a backend that shows figures, new figures are pyplot's too.
 """
 
+from gatescope.plotting._figure import new_figure
 from gatescope.plotting._save import render, save_figure
 from gatescope.plotting._save_animation import save_animation
-from gatescope.plotting._style import new_figure, style
+from gatescope.plotting._style import style
 from gatescope.plotting.animation import animate_gates, animate_steps
 from gatescope.plotting.connectivity import plot_connectivity
 from gatescope.plotting.diagnosis import plot_diagnosis
 from gatescope.plotting.fixed_points import plot_fixed_point_moduli, plot_fixed_points
-from gatescope.plotting.gate_heatmap import plot_gate_heatmap
+from gatescope.plotting.gate_heatmap import plot_gate_heatmap, plot_gate_heatmaps
 from gatescope.plotting.gate_trajectories import plot_gate_trajectories
 from gatescope.plotting.gates_before_after import plot_gates_before_after
 from gatescope.plotting.gradient_flow import plot_gradient_flow
 from gatescope.plotting.gradient_paths import plot_gradient_paths
 from gatescope.plotting.half_life import plot_half_life
+from gatescope.plotting.inputs import plot_inputs
 from gatescope.plotting.jacobian_spectrum import plot_jacobian_spectrum
 from gatescope.plotting.long_series import plot_long_series
 from gatescope.plotting.loss_curves import plot_loss_curves
@@ -33,11 +36,13 @@ __all__ = [
     "plot_fixed_point_moduli",
     "plot_fixed_points",
     "plot_gate_heatmap",
+    "plot_gate_heatmaps",
     "plot_gate_trajectories",
     "plot_gates_before_after",
     "plot_gradient_flow",
     "plot_gradient_paths",
     "plot_half_life",
+    "plot_inputs",
     "plot_jacobian_spectrum",
     "plot_long_series",
     "plot_loss_curves",

@@ -7,7 +7,7 @@ from typing import Any
 
 from gatescope.checks.numbers import check_result
 from gatescope.errors import DtypeError, ShapeError, ValueRangeError
-from gatescope.plotting._style import plain_text
+from gatescope.plotting._text import plain_text
 from gatescope.reporting.text import counted
 
 BEFORE_AFTER = ("before training", "after training")  # labels of a pair

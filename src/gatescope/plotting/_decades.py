@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from gatescope.plotting import _palette
-from gatescope.plotting._style import SMALL, count_axis
+from gatescope.plotting._axes import count_axis
+from gatescope.plotting._style import small
 
 LN10 = math.log(10)  # nats in a decade
 
@@ -50,7 +51,7 @@ def mark_underflow(axes: Axes) -> None:
         marks, heights = [("float32 and\nfloat64", marks[1][1])], heights[1:]
     for (kind, _), height in zip(marks, heights, strict=True):
         text = f"{kind}\nunderflow" + ("s" if "and" not in kind else "")
-        axes.text(1.01, height, text, transform=axes.transAxes, va="top", fontsize=SMALL)
+        axes.text(1.01, height, text, transform=axes.transAxes, va="top", fontsize=small())
 
 
 def power_of_ten(value: float, _position: int | None = None) -> str:

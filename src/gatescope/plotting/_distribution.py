@@ -11,7 +11,7 @@ from matplotlib.patches import StepPatch
 
 from gatescope.datatypes import Array, Trace
 from gatescope.plotting import _palette
-from gatescope.plotting._style import SMALL
+from gatescope.plotting._style import is_narrow, small
 from gatescope.plotting._trace_view import values
 
 _BARS = 40
@@ -64,7 +64,8 @@ def distribution(trace: Trace, name: str, edges: Array) -> Distribution:
 def draw_bars(axes: Axes, shown: Distribution, name: str) -> StepPatch:
     """Draw a distribution sideways, beside curves on the same scale of values; return its bars."""
     color = _palette.gate_styles((name,))[0].color
-    axes.set_title(shown.text(), loc="left", fontsize=SMALL)
+    text = shown.text().replace(", ", ",\n") if is_narrow(axes.figure) else shown.text()
+    axes.set_title(text, loc="left", fontsize=small())
     return axes.stairs(
         shown.percent, shown.edges, orientation="horizontal", fill=True, color=color, alpha=0.75
     )

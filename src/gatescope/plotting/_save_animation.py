@@ -18,7 +18,8 @@ from matplotlib.animation import AbstractMovieWriter, Animation, FFMpegWriter
 
 from gatescope.checks.numbers import check_above_zero, check_type
 from gatescope.errors import OutputError, ValueRangeError
-from gatescope.plotting._style import evenly, style
+from gatescope.plotting._axes import evenly
+from gatescope.plotting._style import style
 from gatescope.storage.atomic import atomic_write
 
 _SUFFIXES = (".gif", ".mp4", ".html")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,13 +13,13 @@ from gatescope.checks.numbers import check_type
 from gatescope.datatypes import Array, Status, TrainingRun
 from gatescope.errors import ValueRangeError
 from gatescope.plotting import _palette
+from gatescope.plotting._axes import finite_or_nan, line_keywords, log_ticks
 from gatescope.plotting._checks import check_results
-from gatescope.plotting._style import finite_or_nan, line_keywords, log_ticks, plain_text
+from gatescope.plotting._text import plain_text
 from gatescope.plotting._trace_view import bin_means
 
 POINTS = 2000  # more epochs than this are drawn as means: finer than the pixels of a figure
 
-_COLUMNS = 13  # letters an inch, on average, of the text above the axes
 _MARKS = 7  # along a line: enough to tell the lines apart in grey
 _NAMED = 5  # seeds that are named one by one
 _CAP = 1e300  # stands for infinity in quantiles, since infinity minus infinity is no number
@@ -155,13 +154,9 @@ def set_limits(axes: Axes, summaries: list[Summary], level: float | None) -> Non
         axes.set_ylim(low - margin, high + margin)
 
 
-def wrapped_title(axes: Axes, kinds: list[str]) -> str | None:
-    """Return the texts as one title of a legend, in lines no wider than the axes; None if there are none."""
-    figure: Any = axes.figure
-    # In inches, less the margins: a text wider than the axes would push them together until nothing is left.
-    width = figure.bbox.width / figure.dpi - 1.8
-    lines = textwrap.wrap("; ".join(kind for kind in kinds if kind), max(20, int(_COLUMNS * width)))
-    return "\n".join(lines) or None
+def title_of(kinds: list[str]) -> str | None:
+    """Return the texts as one title of a legend; None if there are none."""
+    return "; ".join(kind for kind in kinds if kind) or None
 
 
 def seeds_drawn(band: Band, seeds: int) -> str:

@@ -1,163 +1,163 @@
-"""The style of the figures, applied for the length of a block, and new figures without global state."""
+"""The style of the figures: in force for the length of a block, and carried by the axes that were drawn on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
-import numpy as np
-from matplotlib import cbook
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.figure import Figure, FigureBase
-from matplotlib.lines import Line2D
-from matplotlib.ticker import (
-    FuncFormatter,
-    LogFormatterMathtext,
-    LogLocator,
-    MaxNLocator,
-    NullFormatter,
-    StrMethodFormatter,
-)
+from matplotlib.colors import to_rgb
+from matplotlib.figure import FigureBase
 
-from gatescope.checks.numbers import check_type
-from gatescope.datatypes import Array
+from gatescope.checks.numbers import check_choice
 
-SMALL = 8.5  # size of texts beside the axes
+COLUMN_WIDTH = 3.4  # inches, of one column of a journal
+_NARROW = 5.0  # inches: a figure below has the sizes of the column
 _STYLE_FILE = Path(__file__).with_name("gatescope.mplstyle")
+_COLUMN: dict[str, Any] = {  # what differs in a column
+    "figure.figsize": (COLUMN_WIDTH, 2.6),
+    "font.size": 8.0,
+    "figure.titlesize": 8.5,
+    "axes.titlesize": 8.5,
+    "axes.labelsize": 8.0,
+    "axes.labelpad": 2.5,
+    "xtick.labelsize": 7.0,
+    "ytick.labelsize": 7.0,
+    "xtick.major.pad": 2.5,
+    "ytick.major.pad": 2.5,
+    "legend.fontsize": 7.0,
+    "legend.title_fontsize": 7.0,
+    "legend.handlelength": 2.4,
+    "legend.columnspacing": 1.2,
+    "legend.labelspacing": 0.35,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4.0,
+}
+FONT = matplotlib.rc_params_from_file(str(_STYLE_FILE), use_default_template=False)["font.family"]
+_layout: ContextVar[str] = ContextVar("layout", default="page")
 
 
 @contextmanager
-def style() -> Iterator[None]:
+def style(layout: Literal["page", "column"] = "page") -> Iterator[None]:
     """Apply gatescope's look inside a ``with`` block; matplotlib's own settings come back after it.
 
     The block starts from matplotlib's defaults, not from a user's settings file, so that a figure
-    looks the same on every machine.
+    looks the same on every machine.  Plots need no block to have this look: they give it to the axes they draw on.
+
+    Parameters
+    ----------
+    layout : {"page", "column"}
+        With ``"column"``, figures that plots make inside the block are 3.4 inches wide, one column of a journal, with
+        smaller texts and panels below each other.  A figure that is given to a plot has that look below 5 inches.
 
     Examples
     --------
-    >>> from gatescope import plotting
-    >>> with plotting.style():
-    ...     fig = plotting.new_figure()
+    >>> import numpy as np, gatescope as gs
+    >>> flow = gs.gradient_flow(gs.init("gru", input_size=1, hidden_size=8, seed=0), np.ones((50, 1)))
+    >>> with gs.plotting.style("column"):
+    ...     ax = gs.plotting.plot_gradient_flow(flow)
+    >>> float(ax.figure.get_figwidth())
+    3.4
     """
-    with matplotlib.rc_context(fname=str(_STYLE_FILE)):
+    check_choice("layout", layout, ("page", "column"))
+    token = _layout.set(layout)
+    try:
+        with matplotlib.rc_context(_COLUMN if layout == "column" else None, fname=str(_STYLE_FILE)):
+            yield
+    finally:
+        _layout.reset(token)
+
+
+def in_column() -> bool:
+    """Return whether new figures are one column wide."""
+    return _layout.get() == "column"
+
+
+def figure_size(width: float, height: float, column_height: float | None = None) -> tuple[float, float]:
+    """Return the inches of a new figure: those of a page, or in a column its width and height."""
+    if not in_column():
+        return width, height
+    return min(width, COLUMN_WIDTH), max(2.4, 0.66 * height) if column_height is None else column_height
+
+
+def inches(figure: FigureBase) -> tuple[float, float]:
+    """Return width and height of a figure or a part of one."""
+    part: Any = figure
+    dpi = part.get_figure(root=True).dpi if hasattr(part, "get_figure") and part.get_figure() else part.dpi
+    return part.bbox.width / dpi, part.bbox.height / dpi
+
+
+def is_narrow(figure: FigureBase) -> bool:
+    """Return whether what is drawn in a figure has to fit one column."""
+    return inches(figure)[0] < _NARROW
+
+
+@contextmanager
+def style_of(figure: FigureBase) -> Iterator[None]:
+    """Apply the look that fits the width of a figure."""
+    with style("column" if is_narrow(figure) else "page"):
         yield
 
 
-class NotebookFigure(Figure):
-    """A figure that a notebook shows as the last value of a cell, without pyplot and whatever its backend."""
-
-    def _repr_png_(self) -> bytes:
-        from gatescope.plotting._save import render
-
-        return render(self, dpi=100)
+def small() -> float:
+    """Return the size of texts beside the axes."""
+    return float(matplotlib.rcParams["legend.fontsize"])
 
 
-def new_figure(width: float = 7.2, height: float = 4.4) -> Figure:
-    """Return a figure of that size in inches, outside pyplot: nothing keeps it alive, and no display is needed."""
-    with style():
-        return NotebookFigure(figsize=(width, height), layout="constrained")
+def dress(axes: Axes) -> None:
+    """Give axes that were made under other settings the look in force: background, spines, grid, ticks, texts."""
+    look = matplotlib.rcParams
+    axes.set_facecolor(look["axes.facecolor"])
+    for side, spine in axes.spines.items():
+        spine.set(edgecolor=look["axes.edgecolor"], linewidth=look["axes.linewidth"])
+        spine.set_visible(look.get(f"axes.spines.{side}", True))
+    axes.set_axisbelow(look["axes.axisbelow"])
+    axes.grid(
+        look["axes.grid"],
+        **{name: look[f"grid.{name}"] for name in ("color", "linewidth", "linestyle", "alpha")},
+    )
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.label.set(
+            fontfamily=look["font.family"],
+            fontsize=look["axes.labelsize"],
+            fontweight=look["axes.labelweight"],
+            color=look["axes.labelcolor"],
+        )
+        axis.labelpad = look["axes.labelpad"]
+    for side in ("left", "center", "right"):
+        axes.set_title(
+            axes.get_title(side), loc=side, fontfamily=look["font.family"], color=look["text.color"]
+        )
+    with suppress(AttributeError):  # another formatter than matplotlib's own
+        axes.ticklabel_format(useOffset=look["axes.formatter.useoffset"])
+    keep_ticks(axes, over=True)
+    # Our texts outside the axes are dark.
+    figure: Any = axes.get_figure(root=True)
+    if sum(to_rgb(figure.get_facecolor())) < 1.5:
+        figure.set_facecolor(look["figure.facecolor"])
 
 
-@contextmanager
-def drawing_on(ax: Axes | None, width: float = 7.2, height: float = 4.4) -> Iterator[Axes]:
-    """Give the axes to draw on: the caller's, under the caller's settings, or new ones in our style."""
-    if ax is None:
-        with style():
-            yield new_figure(width, height).add_subplot()
-    else:
-        check_type("ax", ax, Axes, advice="give a matplotlib Axes, or leave it out to get new ones")
-        yield ax
+def keep_ticks(axes: Axes, *, over: bool = False) -> None:
+    """Give the ticks of axes the look in force for good: matplotlib makes most of them when a figure is drawn.
 
-
-@contextmanager
-def drawing_in(fig: FigureBase | None, width: float, height: float) -> Iterator[FigureBase]:
-    """Give the figure to draw in, the caller's or a new one, as `drawing_on` does for axes."""
-    if fig is None:
-        with style():
-            yield new_figure(width, height)
-    else:
-        advice = "give a matplotlib Figure or SubFigure, or leave it out to get a new one"
-        check_type("fig", fig, FigureBase, advice=advice)
-        yield fig
-
-
-def plain_text(text: str) -> str:
-    r"""Return a text that matplotlib shows as it is, in a legend too.
-
-    Matplotlib reads what stands between two ``$`` as mathematics, and leaves labels that begin with ``_`` out
-    of legends.
+    What was set of them before stays as it is, unless `over`.
     """
-    shown = text.replace("$", r"\$")  # a backslash means something before a $ only, and those are escaped
-    return "\N{WORD JOINER}" + shown if shown.startswith("_") else shown  # a space of no width
-
-
-def derivative(of: str, wrt: str, later: str = r"t-\mathrm{lag}") -> str:
-    """Return the mathematics of d of(t) / d wrt(`later`), without the ``$``; a joint state is s."""
-    over, under = ("s" if name == "joint" else name for name in (of, wrt))
-    return rf"\partial {over}_t\,/\,\partial {under}_{{{later}}}"
-
-
-def legend_above(axes: Axes, title: str | None = None, **keywords: Any) -> None:
-    """Put the legend above the axes, at their left edge."""
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.02), title=title, alignment="left", **keywords)
-
-
-def legend_outside(figure: FigureBase, axes: Axes, title: str, *, columns: int) -> None:
-    """Put the legend of some axes above all panels; the title alone if there is nothing to tell apart."""
-    handles, labels = axes.get_legend_handles_labels()
-    if not handles:
-        figure.suptitle(title, x=0.01, ha="left")
-        return
-    look: dict[str, Any] = {"loc": "outside upper left", "alignment": "left"}
-    figure.legend(handles, labels, ncols=min(len(labels), columns), title=title, **look)
-
-
-def margin_note(axes: Axes, height: float, text: str, *, data: bool = False) -> None:
-    """Write beside the right edge, at a fraction of the axes' height or, with `data`, at a value of the axis."""
-    transform = axes.get_yaxis_transform() if data else axes.transAxes
-    axes.text(1.01, height, text, transform=transform, va="center", fontsize=SMALL)
-
-
-def count_axis(axis: Any) -> None:
-    """Label an axis that counts steps, lags or units: whole numbers, thousands set apart."""
-    axis.set_major_locator(MaxNLocator(nbins=7, integer=True))
-    axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-
-
-def log_ticks(axis: Axis) -> None:
-    """Put several plain numbers on a logarithmic axis however short or long it is; on a very long one powers of ten."""
-    low, high = axis.get_view_interval()
-    if high / low < 12:
-        axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
-    else:
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 300 else (1,)))
-    if low < 1e-4 or high > 1e6:
-        axis.set_major_formatter(LogFormatterMathtext())
-    else:
-        axis.set_major_formatter(FuncFormatter(lambda v, _at: f"{v:,.0f}" if v >= 1000 else f"{v:.4g}"))
-    axis.set_minor_formatter(NullFormatter())
-
-
-def finite_or_nan(values: Array) -> Array:
-    """Return the values with NaN in the place of infinite ones: where there is nothing to draw the pen is lifted."""
-    return np.where(np.isfinite(values), values, np.nan)
-
-
-def cell_edges(centers: Array) -> Array:
-    """Return the borders of a map's cells, halfway between their centers."""
-    middle = (centers[1:] + centers[:-1]) / 2
-    return np.concatenate([[2 * centers[0] - middle[0]], middle, [2 * centers[-1] - middle[-1]]])
-
-
-def evenly(count: int, limit: int) -> Array:
-    """Return at most `limit` of 0, 1, ..., count - 1, evenly apart, the first and the last included."""
-    return np.unique(np.linspace(0, count - 1, min(count, limit)).round().astype(int))
-
-
-def line_keywords(keywords: Mapping[str, Any], **ours: Any) -> dict[str, Any]:
-    """Return the keywords of a line: the caller's, in long or short spelling, before ours."""
-    return {**ours, **cbook.normalize_kwargs(dict(keywords), Line2D)}
+    settings = matplotlib.rcParams
+    for name, axis in (("xtick", axes.xaxis), ("ytick", axes.yaxis)):
+        for which in ("major", "minor"):
+            look = {
+                "length": settings[f"{name}.{which}.size"],
+                "width": settings[f"{name}.{which}.width"],
+                "pad": settings[f"{name}.{which}.pad"],
+                "direction": settings[f"{name}.direction"],
+                "color": settings[f"{name}.color"],
+                "labelcolor": settings[f"{name}.labelcolor"],
+                "labelsize": settings[f"{name}.labelsize"],
+                "labelfontfamily": settings["font.family"],
+            }
+            known = {} if over else axis.get_tick_params(which)
+            axis.set_tick_params(which, **{key: value for key, value in look.items() if key not in known})

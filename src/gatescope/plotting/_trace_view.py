@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -18,10 +19,14 @@ from gatescope.checks.numbers import check_choices, check_index, check_result, c
 from gatescope.datatypes import Array, Trace
 from gatescope.errors import ShapeError, ValueRangeError
 from gatescope.plotting import _palette
-from gatescope.plotting._style import count_axis, evenly, line_keywords, plain_text
+from gatescope.plotting._axes import count_axis, evenly, line_keywords
+from gatescope.plotting._style import small
+from gatescope.plotting._text import plain_text
 
 _UNITS = 3  # that are drawn by default
-_WIDTHS = (1.9, 1.3, 1.0)  # of lines, from the first drawn to the last, so that one under others still shows
+POINTS, BINS = 1500, 300  # of a page's width: more steps are drawn as means, few enough to be followed by eye
+RUNS = "line: means of {} steps; band: least to greatest"  # what is drawn of them
+_WIDTHS = (2.0, 1.4, 1.0)  # of lines, from the first drawn to the last, so that one under others still shows
 
 
 class Bins(NamedTuple):
@@ -50,12 +55,11 @@ class TraceView:
 
     def curves(self, name: str, points: int, bins: int) -> tuple[Array, Bins]:
         """Return steps (N,) and the units' values (N, U); of more than `points` steps the means over `bins` runs."""
-        picked = self.values(name)[:, list(self.units)]
-        binned = bin_means(picked, points if len(picked) <= points else bins)
-        steps = np.arange(self.steps.start, self.steps.stop, self.steps.step)
-        if binned.size == 1:
-            return steps, binned
-        return bin_means(steps.astype(np.float64), bins).mean, binned
+        return thinned(self.values(name)[:, list(self.units)], self.steps, points, bins)
+
+    def inputs(self) -> Array:
+        """Return the inputs (N, I) of the steps."""
+        return self.trace.inputs[self.steps.start : self.steps.stop : self.steps.step, self.sequence]
 
 
 def view(
@@ -179,6 +183,15 @@ def bin_means(series: Array, limit: int) -> Bins:
     )
 
 
+def thinned(series: Array, steps: range, points: int, bins: int) -> tuple[Array, Bins]:
+    """Return steps (N,) and values (N, K) at them; of more than `points` steps the means over `bins` runs."""
+    binned = bin_means(series, points if len(series) <= points else bins)
+    at = np.arange(steps.start, steps.stop, steps.step)
+    if binned.size == 1:
+        return at, binned
+    return bin_means(at.astype(np.float64), bins).mean, binned
+
+
 def time_mean(series: Array) -> Array:
     """Return the mean (H,) over the steps of (N, H), in float64."""
     with np.errstate(invalid="ignore"):  # infinities of both signs
@@ -198,12 +211,13 @@ def draw_units(
 ) -> list[Line2D]:
     """Draw a line for each column of `curves`; with bands if `ranges` are those of runs, and means in the labels."""
     lines = []
+    broad = matplotlib.rcParams["lines.linewidth"] / _WIDTHS[1]
     for k, (unit, style) in enumerate(zip(units, _palette.unit_styles(len(units)), strict=True)):
         if ranges is not None and ranges.size > 1:
             band = ranges.low[:, k], ranges.high[:, k]
             axes.fill_between(steps, *band, color=style.color, alpha=0.18, linewidth=0)
         label = f"unit {unit}" + ("" if means is None else f" ({means[unit]:.2f})")
-        look = {"linewidth": _WIDTHS[min(k, 2)], "label": label, **style.line(steps.size), **ours}
+        look = {"linewidth": broad * _WIDTHS[min(k, 2)], "label": label, **style.line(steps.size), **ours}
         lines += axes.plot(steps, curves[:, k], **line_keywords(keywords, **look))
     return lines
 
@@ -235,7 +249,7 @@ def mark_overflow(axes: Axes, view: TraceView, *, label: bool = True) -> None:
         left = first - view.steps.start > (view.steps.stop - view.steps.start) / 2
         text = f"not finite from step {first:,}"
         offset, side = (-4, "right") if left else (4, "left")
-        axes.annotate(text, (first, 0.5), xytext=(offset, 0), ha=side, va="center", fontsize="small", **place)
+        axes.annotate(text, (first, 0.5), xytext=(offset, 0), ha=side, va="center", fontsize=small(), **place)
 
 
 def frame_values(axes: Axes, name: str, bounds: tuple[float, float] | None) -> None:

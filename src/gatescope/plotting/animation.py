@@ -17,8 +17,11 @@ from gatescope.checks.numbers import check_choice, check_count, check_type
 from gatescope.datatypes import Array, Trace
 from gatescope.errors import DtypeError, ValueRangeError
 from gatescope.plotting import _trace_view
+from gatescope.plotting._axes import count_axis, evenly
 from gatescope.plotting._distribution import distribution, draw_bars, frame_percent, value_edges
-from gatescope.plotting._style import SMALL, count_axis, drawing_in, evenly, legend_outside, plain_text
+from gatescope.plotting._figure import drawing_in
+from gatescope.plotting._style import small
+from gatescope.plotting._text import legend_outside, plain_text
 from gatescope.plotting.gates_before_after import BINS, POINTS, curves_and_bars
 from gatescope.reporting.text import counted
 
@@ -106,12 +109,13 @@ def animate_gates(
         panels = figure.subplots(
             len(view.names), 2, sharex="col", sharey="row", squeeze=False, width_ratios=(4, 1.3)
         )
-        moving: list[tuple[str, Any, list[Any]]] = []
+        moving: list[tuple[str, Any, list[Any], Any]] = []
         for name, (left, right) in zip(view.names, panels, strict=True):
             x, first = curves[name][0]
             left.plot(x, first.mean, color=_FIRST, linewidth=0.9, zorder=1)
             lines = _trace_view.draw_units(left, x, first.mean, view.units, artist_kwargs, zorder=3)
-            moving.append((name, draw_bars(right, bars[name][0], name), lines))
+            patch = draw_bars(right, bars[name][0], name)
+            moving.append((name, patch, lines, right.set_title(" ", loc="left", fontsize=small())))
             _trace_view.frame_values(left, name, (edges[name][0], edges[name][-1]))
             right.set_ylim(left.get_ylim())
         frame_percent(panels[:, 1:], max(float(b.percent.max()) for name in view.names for b in bars[name]))
@@ -123,12 +127,12 @@ def animate_gates(
             at = picks[frame]
             loss = "" if math.isnan(known_losses[at]) else f", loss {known_losses[at]:.4g}"
             heading.set_text(f"epoch {numbers[at]:,} of {numbers[-1]:,}{loss}{thinned}")
-            for (name, patch, lines), right in zip(moving, panels[:, 1], strict=True):
+            for name, patch, lines, text in moving:
                 values = curves[name][frame][1].mean
                 for k, line in enumerate(lines):
                     line.set_ydata(values[:, k])
                 patch.set_data(values=bars[name][frame].percent)
-                right.set_title(bars[name][frame].text(), loc="left", fontsize=SMALL)
+                text.set_text(bars[name][frame].text())
             return [heading]
 
         return _animation(figure, draw, len(picks), ours=fig is None)

@@ -13,8 +13,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from gatescope.checks.numbers import check_above_zero, check_index, check_result
 from gatescope.datatypes import Connectivity
 from gatescope.errors import ShapeError
+from gatescope.plotting._axes import cell_edges, count_axis
 from gatescope.plotting._decades import LN10, power_of_ten
-from gatescope.plotting._style import cell_edges, count_axis, drawing_on, plain_text
+from gatescope.plotting._figure import drawing_on
+from gatescope.plotting._text import plain_text
 
 _ZERO = "0.62"  # of what is exactly 0: no color of the scale
 _NORMS = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,9 @@ from gatescope.checks.numbers import check_result
 from gatescope.datatypes import Diagnosis
 from gatescope.errors import ValueRangeError
 from gatescope.plotting import _palette
-from gatescope.plotting._style import drawing_in, legend_above, margin_note, plain_text
+from gatescope.plotting._figure import drawing_in
+from gatescope.plotting._style import COLUMN_WIDTH, in_column, inches, is_narrow
+from gatescope.plotting._text import legend_above, margin_note, plain_text, width_of, wrapped
 from gatescope.plotting.gradient_flow import RATE_LINE, plot_gradient_flow
 from gatescope.plotting.gradient_paths import plot_gradient_paths
 from gatescope.reporting.text import number, steps
@@ -26,7 +27,6 @@ _BAR = 0.3  # inches, of a bar or a gate
 _LINE = 0.17  # inches, of a line of text
 _TITLE = 0.1  # inches, below the title and the sentences
 _FONT = 9.0
-_INCHES_A_CHARACTER = 0.067  # at that size, on average
 _NEAR_FAR = "0.93"  # the band of near-critical exponents
 
 PANELS = ("sentences", "flow", "paths", "gates", "exponents", "clamped")
@@ -61,15 +61,25 @@ def plot_diagnosis(result: Diagnosis, *, fig: FigureBase | None = None) -> tuple
     """
     check_result("result", result, Diagnosis, "diagnose")
     bars = len(result.clamped_gate) + 1 + bool(result.suggestion)
-    lines = _wrapped(result, _columns(fig))
-    heights = (_LINE * len(lines) + _TITLE, _ROW, max(_ROW, _BAR * bars + 1))
-    with drawing_in(fig, _WIDTH, sum(heights)) as figure:
-        rows = figure.add_gridspec(3, 1, height_ratios=heights)
-        middle = rows[1].subgridspec(1, 2, width_ratios=(1, 0.9), wspace=0.04)
-        lower = rows[2].subgridspec(1, 3, width_ratios=(1, 0.6, 1), wspace=0.09)
-        cells = (rows[0], middle[0], middle[1], lower[0], lower[1], lower[2])
-        axes = {name: figure.add_subplot(cell) for name, cell in zip(PANELS, cells, strict=True)}
-        _sentences(axes["sentences"], result, lines)
+    narrow = in_column() if fig is None else isinstance(fig, FigureBase) and is_narrow(fig)
+    width = inches(fig)[0] if isinstance(fig, FigureBase) else COLUMN_WIDTH if narrow else _WIDTH
+    size = _FONT - (1.5 if narrow else 0)
+    lines = _bulleted(result, width - 0.2, size)
+    last = max(_ROW, _BAR * bars + 1)
+    rows = (2.6, 3.0, _BAR * len(result.gates) + 0.9, 1.8, 0.7 * last) if narrow else (_ROW, last)
+    heights = (_LINE * size / _FONT * len(lines) + _TITLE + (0.25 if narrow else 0), *rows)
+    with drawing_in(fig, _WIDTH, sum(heights), sum(heights)) as figure:
+        if narrow:  # in parts, each with margins of its own
+            parts = figure.subfigures(len(heights), 1, height_ratios=heights)
+            panels = [part.add_subplot() for part in parts]
+        else:
+            grid = figure.add_gridspec(3, 1, height_ratios=heights)
+            middle = grid[1].subgridspec(1, 2, width_ratios=(1, 0.9), wspace=0.04)
+            lower = grid[2].subgridspec(1, 3, width_ratios=(1, 0.6, 1), wspace=0.09)
+            cells = (grid[0], middle[0], middle[1], lower[0], lower[1], lower[2])
+            panels = [figure.add_subplot(cell) for cell in cells]
+        axes = dict(zip(PANELS, panels, strict=True))
+        _sentences(axes["sentences"], result, lines, size)
         _flow(axes["flow"], result)
         _paths(axes["paths"], result)
         _gates(axes["gates"], result)
@@ -78,24 +88,20 @@ def plot_diagnosis(result: Diagnosis, *, fig: FigureBase | None = None) -> tuple
     return figure, axes
 
 
-def _columns(fig: FigureBase | None) -> int:
-    """Return the characters in a line of the sentences."""
-    width = _WIDTH
-    if isinstance(fig, FigureBase):  # else it is None: drawing_in refuses anything else
-        figure: Any = fig
-        width = figure.bbox.width / figure.get_figure(root=True).dpi
-    return max(40, int(width / _INCHES_A_CHARACTER))
+def _bulleted(result: Diagnosis, width: float, size: float) -> list[str]:
+    """Return the sentences in lines of so many inches."""
+    space = width - width_of("•  ", size)
+    return [
+        f"{'    ' if k else '•  '}{line}"
+        for text in result.sentences
+        for k, line in enumerate(wrapped(plain_text(text), space, size).split("\n"))
+    ]
 
 
-def _wrapped(result: Diagnosis, columns: int) -> list[str]:
-    look: dict[str, Any] = {"initial_indent": "•  ", "subsequent_indent": "    ", "break_on_hyphens": False}
-    return [line for text in result.sentences for line in textwrap.wrap(plain_text(text), columns, **look)]
-
-
-def _sentences(axes: Axes, result: Diagnosis, lines: list[str]) -> None:
+def _sentences(axes: Axes, result: Diagnosis, lines: list[str], size: float) -> None:
     axes.set_axis_off()
-    axes.set_title(f"{plain_text(result.cell)}: {result.verdict}", fontweight="bold", fontsize=12.5)
-    axes.text(0, 1, "\n".join(lines), transform=axes.transAxes, va="top", fontsize=_FONT, linespacing=1.35)
+    axes.set_title(f"{plain_text(result.cell)}: {result.verdict}", fontweight="bold", fontsize=size + 3.5)
+    axes.text(0, 1, "\n".join(lines), transform=axes.transAxes, va="top", fontsize=size, linespacing=1.35)
 
 
 def _flow(axes: Axes, result: Diagnosis) -> None:

@@ -11,7 +11,9 @@ from gatescope.checks.numbers import check_choice, check_result
 from gatescope.datatypes import Array, FixedPoints, Trace
 from gatescope.errors import ShapeError, ValueRangeError
 from gatescope.plotting import _palette
-from gatescope.plotting._style import count_axis, drawing_on, legend_above, line_keywords, plain_text
+from gatescope.plotting._axes import count_axis, line_keywords
+from gatescope.plotting._figure import drawing_on
+from gatescope.plotting._text import legend_above, plain_text
 from gatescope.reporting.text import counted
 
 _POINTS = 4000  # of trajectories are drawn: more make a blot

@@ -8,13 +8,15 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 
+from gatescope.checks.numbers import check_flag
 from gatescope.datatypes import Trace
 from gatescope.plotting import _trace_view
 from gatescope.plotting._characters import label_characters
-from gatescope.plotting._style import drawing_in, legend_above, plain_text
-
-_POINTS = 1500  # more would be finer than the pixels of a figure seven inches wide
-_BINS = 300  # of a longer series: the means of few long runs can be followed by eye, many short ones cannot
+from gatescope.plotting._figure import drawing_in
+from gatescope.plotting._marks import Marks, check_marks, draw_marks, label_marks
+from gatescope.plotting._style import is_narrow
+from gatescope.plotting._text import legend_above, plain_text
+from gatescope.plotting.inputs import draw_inputs
 
 
 def plot_gate_trajectories(
@@ -24,6 +26,8 @@ def plot_gate_trajectories(
     gates: Iterable[str] | str | None = None,
     sequence: int = 0,
     steps: slice | None = None,
+    marks: Marks = None,
+    inputs: bool = False,
     fig: FigureBase | None = None,
     **artist_kwargs: Any,
 ) -> tuple[FigureBase, dict[str, Axes]]:
@@ -48,6 +52,10 @@ def plot_gate_trajectories(
         Which sequence of the batch.
     steps : slice, optional
         Which steps, within the sequence's own length.  Default: all.
+    marks : mapping of int to str, or sequence of int, optional
+        Steps of events, with labels: a grey line each, through all panels.
+    inputs : bool
+        Draw the inputs in a panel on top.
     fig : Figure or SubFigure, optional
         Where to draw.  Default: a new figure.
     **artist_kwargs
@@ -57,7 +65,7 @@ def plot_gate_trajectories(
     -------
     fig : Figure or SubFigure
     axes : dict of str to Axes
-        By name of gate or state, from the top.
+        By name of gate or state, from the top; with `inputs` the first is ``"inputs"``.
 
     Examples
     --------
@@ -70,19 +78,31 @@ def plot_gate_trajectories(
     view = _trace_view.view(trace, gates=gates, sequence=sequence, steps=steps, units=units, states=True)
     reference = _trace_view.reference_name(trace)
     means = _trace_view.time_mean(view.values(reference))
-    with drawing_in(fig, 7.2, 1.1 + 1.15 * len(view.names)) as figure:
-        panels = figure.subplots(len(view.names), 1, sharex=True, squeeze=False)[:, 0]
-        axes: dict[str, Axes] = dict(zip(view.names, panels, strict=True))
-        for name, ax in axes.items():
-            x, bins = view.curves(name, _POINTS, _BINS)
-            _trace_view.draw_units(ax, x, bins.mean, view.units, artist_kwargs, ranges=bins, means=means)
-            _trace_view.frame_values(ax, name, trace.bounds(name))
+    events = check_marks(marks, int(trace.lengths[view.sequence]))
+    names = ("inputs", *view.names) if check_flag("inputs", inputs) else view.names
+    count = len(names)
+    with drawing_in(fig, 7.2, 1.1 + 1.15 * count, 0.9 + 0.8 * count) as figure:
+        panels = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
+        axes: dict[str, Axes] = dict(zip(names, panels, strict=True))
+        part = 2 if is_narrow(figure) else 1
+        points, runs = _trace_view.POINTS // part, _trace_view.BINS // part
+        for name in view.names:
+            x, bins = view.curves(name, points, runs)
+            _trace_view.draw_units(
+                axes[name], x, bins.mean, view.units, artist_kwargs, ranges=bins, means=means
+            )
+            _trace_view.frame_values(axes[name], name, trace.bounds(name))
+        if inputs:
+            draw_inputs(axes["inputs"], view, points, runs)
+        for ax in panels:
             _trace_view.mark_overflow(ax, view, label=ax is panels[0])
+        _trace_view.frame_steps(panels[-1], view.steps, bins.size, _trace_view.RUNS)
+        draw_marks(panels, events)
         title = f"{plain_text(trace.cell)}: units, with their mean {reference}"
         columns = min(len(view.units), 4)
-        legend_above(panels[0], title, ncols=columns, columnspacing=1.2, handlelength=2.4)
-        how = "line: means of {} steps; band: least to greatest"
-        _trace_view.frame_steps(panels[-1], view.steps, bins.size, how)
+        entries = axes[view.names[0]].get_legend_handles_labels()
         label_characters(panels[-1], trace, view.steps)
+        lift = label_marks(panels[0], events)
+        legend_above(panels[0], title, entries=entries, ncols=columns, lift=lift, handlelength=2.4)
         figure.align_ylabels(panels)
     return figure, axes

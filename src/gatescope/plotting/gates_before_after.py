@@ -6,14 +6,20 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 
+from gatescope.checks.numbers import check_flag
 from gatescope.datatypes import Trace
 from gatescope.plotting import _trace_view
 from gatescope.plotting._checks import BEFORE_AFTER, check_labels
 from gatescope.plotting._distribution import distribution, draw_bars, frame_percent, value_edges
-from gatescope.plotting._style import drawing_in, legend_outside, plain_text
+from gatescope.plotting._figure import drawing_in
+from gatescope.plotting._marks import Marks, check_marks, draw_marks, label_marks
+from gatescope.plotting._style import is_narrow
+from gatescope.plotting._text import legend_outside, plain_text
+from gatescope.plotting.inputs import draw_inputs
 
 POINTS = 600  # a panel is half as wide as a figure: more steps than this are drawn as means
 BINS = 150  # of a longer series: the means of few long runs can be followed by eye
@@ -28,6 +34,8 @@ def plot_gates_before_after(
     sequence: int = 0,
     steps: slice | None = None,
     labels: tuple[str, str] = BEFORE_AFTER,
+    marks: Marks = None,
+    inputs: bool = False,
     fig: FigureBase | None = None,
     **artist_kwargs: Any,
 ) -> tuple[FigureBase, dict[str, tuple[Axes, Axes, Axes, Axes]]]:
@@ -52,6 +60,10 @@ def plot_gates_before_after(
         Which steps the curves are of, within the sequence's own length.  Default: all.
     labels : (str, str)
         Headings of the two halves.
+    marks : mapping of int to str, or sequence of int, optional
+        Steps of events, with labels: a grey line each.
+    inputs : bool
+        Draw the inputs in a row on top.
     fig : Figure or SubFigure, optional
         Where to draw, best with constrained layout, as `new_figure` has it.  Default: a new figure.
     **artist_kwargs
@@ -61,7 +73,7 @@ def plot_gates_before_after(
     -------
     fig : Figure or SubFigure
     axes : dict of str to (curves before, bars before, curves after, bars after)
-        By name of gate or state, from the top.
+        By name of gate or state, from the top; with `inputs` the first is ``"inputs"``, without bars.
 
     Raises
     ------
@@ -80,13 +92,16 @@ def plot_gates_before_after(
     pair = _trace_view.check_alike([before, after], ("before", "after"))
     headings = check_labels(labels, BEFORE_AFTER)
     view = _trace_view.view(after, gates=gates, sequence=sequence, steps=steps, units=units)
-    with drawing_in(fig, 10.5, 1.3 + 1.35 * len(view.names)) as figure:
-        panels = figure.subplots(
-            len(view.names), 4, sharex="col", sharey="row", squeeze=False, width_ratios=(3, 1.5, 3, 1.5)
-        )
-        axes = {name: tuple(row) for name, row in zip(view.names, panels, strict=True)}
+    events = check_marks(marks, int(after.lengths[view.sequence]))
+    names = ("inputs", *view.names) if check_flag("inputs", inputs) else view.names
+    count = len(names)
+    with drawing_in(fig, 10.5, 1.3 + 1.35 * count, 0.9 + 1.9 * count) as figure:
+        narrow = is_narrow(figure)
+        panels = _below_each_other(figure, count) if narrow else _side_by_side(figure, count)
+        axes = {name: tuple(row) for name, row in zip(names, panels, strict=True)}
         largest = 1.0
-        for name, row in axes.items():
+        for name in view.names:
+            row = axes[name]
             edges = value_edges(name, pair)
             for trace, curve, side in ((before, row[0], row[1]), (after, row[2], row[3])):
                 x, bins = dataclasses.replace(view, trace=trace).curves(name, POINTS, BINS)
@@ -94,15 +109,46 @@ def plot_gates_before_after(
                 shown = distribution(trace, name, edges)
                 draw_bars(side, shown, name)
                 largest = max(largest, float(shown.percent.max()))
-            _trace_view.frame_values(row[0], name, (edges[0], edges[-1]))
-        frame_percent(panels[:, [1, 3]], largest)
+            for ax in (row[0], row[2]) if narrow else (row[0],):
+                _trace_view.frame_values(ax, name, (edges[0], edges[-1]))
+        for trace, at in ((before, 0), (after, 2)) if inputs else ():
+            draw_inputs(axes["inputs"][at], dataclasses.replace(view, trace=trace), POINTS, BINS)
+            axes["inputs"][at + 1].set_axis_off()
+        frame_percent(panels[-len(view.names) :, [1, 3]], largest)
         for column, heading in ((0, headings[0]), (2, headings[1])):
-            panels[0, column].set_title(heading, loc="left", fontweight="bold")
             how = "line: means of {}; band: range"
             _trace_view.frame_steps(panels[-1, column], view.steps, bins.size, how)
-        legend_outside(figure, panels[0, 0], curves_and_bars(after), columns=8)
+            draw_marks(panels[:, column], events)
+            for row, ax in enumerate(panels[:, column]):
+                if row == 0 or narrow:
+                    lift = label_marks(ax, events) if row == 0 else 0.0
+                    pad = matplotlib.rcParams["axes.titlepad"] + 72 * lift
+                    ax.set_title(heading, loc="left", fontweight="bold", pad=pad)
+        if narrow:
+            for ax in panels[-1, :2]:
+                ax.set_xlabel("")
+        legend_outside(figure, axes[view.names[0]][0], curves_and_bars(after), columns=8)
         figure.align_ylabels(panels[:, 0])
     return figure, axes
+
+
+def _side_by_side(figure: FigureBase, count: int) -> Any:
+    """Return axes (count, 4): curves and bars before, curves and bars after."""
+    ratios = (3, 1.5, 3, 1.5)
+    return figure.subplots(count, 4, sharex="col", sharey="row", squeeze=False, width_ratios=ratios)
+
+
+def _below_each_other(figure: FigureBase, count: int) -> Any:
+    """Return the same for a narrow figure, where what is after stands below what is before."""
+    panels = figure.subplots(2 * count, 2, sharex="col", squeeze=False, width_ratios=(1.6, 1)).reshape(
+        count, 4
+    )
+    for first, *others in panels:
+        for ax in others:
+            ax.sharey(first)
+        others[0].tick_params(labelleft=False)
+        others[2].tick_params(labelleft=False)
+    return panels
 
 
 def curves_and_bars(trace: Trace) -> str:

@@ -12,9 +12,11 @@ from gatescope.checks.numbers import check_choice
 from gatescope.datatypes import Array, GradientFlow
 from gatescope.errors import ValueRangeError
 from gatescope.plotting import _palette
+from gatescope.plotting._axes import finite_or_nan, line_keywords
 from gatescope.plotting._checks import check_labels, check_results
 from gatescope.plotting._decades import LN10, mark_underflow, scale_axes
-from gatescope.plotting._style import derivative, drawing_on, finite_or_nan, legend_above, line_keywords
+from gatescope.plotting._figure import drawing_on
+from gatescope.plotting._text import derivative, legend_above
 
 RATE_LINE = "decay rate in nats per step, from the broad pale line"
 _POINTS = 4000  # more lags than this are thinned out: finer than the pixels of a figure

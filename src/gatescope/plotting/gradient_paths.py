@@ -12,7 +12,10 @@ from gatescope.checks.numbers import check_choice, check_index, check_result
 from gatescope.datatypes import Array, GradientPaths
 from gatescope.errors import ValueRangeError
 from gatescope.plotting import _palette
-from gatescope.plotting._style import count_axis, derivative, drawing_on, plain_text
+from gatescope.plotting._axes import count_axis
+from gatescope.plotting._figure import drawing_on
+from gatescope.plotting._style import is_narrow
+from gatescope.plotting._text import derivative, legend_above, plain_text
 
 _BINS = 300  # more lags than this are put together
 _DIRECT = "#DCDCDC"  # lighter than any gate's color
@@ -67,7 +70,7 @@ def plot_gradient_paths(
     check_index("sequence", sequence, result.total_log_norm.shape[1], "sequences")
     check_choice("scale", scale, ("linear", "log"))
     lag, fractions, coherence = _drawn(result, sequence, scale)
-    with drawing_on(ax, 7.2, 4.2) as axes:
+    with drawing_on(ax, 7.2, 4.2, 3.6) as axes:
         bottom = np.zeros(lag.size)
         colors = [_DIRECT, *(style.color for style in _palette.gate_styles(result.paths[1:]))]
         for k, (name, color) in enumerate(zip(result.paths, colors, strict=True)):
@@ -104,7 +107,12 @@ def plot_gradient_paths(
         if handles[0] is line:  # matplotlib lists lines first
             handles, labels = handles[1:] + handles[:1], labels[1:] + labels[:1]
         ordered = [handles[k] for k in order], [labels[k] for k in order]
-        axes.legend(*ordered, loc="upper left", bbox_to_anchor=(1.01, 1.0), handlelength=2.0)
+        if is_narrow(axes.figure):
+            title, ordered = axes.get_title("left"), tuple(part[-2::-1] + part[-1:] for part in ordered)
+            axes.set_title("", loc="left")
+            legend_above(axes, title, entries=ordered, ncols=2)
+        else:
+            axes.legend(*ordered, loc="upper left", bbox_to_anchor=(1.01, 1.0), handlelength=2.0)
     return axes
 
 

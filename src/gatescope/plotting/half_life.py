@@ -11,15 +11,9 @@ from gatescope.checks.numbers import check_index, check_result
 from gatescope.datatypes import HalfLife
 from gatescope.datatypes.half_life import half_life_of
 from gatescope.plotting import _palette
-from gatescope.plotting._style import (
-    count_axis,
-    drawing_on,
-    legend_above,
-    line_keywords,
-    log_ticks,
-    margin_note,
-    plain_text,
-)
+from gatescope.plotting._axes import count_axis, line_keywords, log_ticks
+from gatescope.plotting._figure import drawing_on
+from gatescope.plotting._text import legend_above, margin_note, plain_text
 from gatescope.reporting.text import counted, steps
 
 _GAP = 1.6  # the factor between the longest finite half-life and where infinite ones are put

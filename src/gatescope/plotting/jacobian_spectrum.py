@@ -11,15 +11,10 @@ from gatescope.checks.numbers import check_choice, check_index, check_result
 from gatescope.datatypes import Array, JacobianSpectrum
 from gatescope.errors import ValueRangeError
 from gatescope.plotting import _palette
+from gatescope.plotting._axes import finite_or_nan, line_keywords
 from gatescope.plotting._decades import LN10, mark_underflow, scale_axes
-from gatescope.plotting._style import (
-    derivative,
-    drawing_on,
-    finite_or_nan,
-    legend_above,
-    line_keywords,
-    plain_text,
-)
+from gatescope.plotting._figure import drawing_on
+from gatescope.plotting._text import derivative, legend_above, plain_text
 from gatescope.reporting.text import counted
 
 _FEW = 6  # singular values that are drawn one line each

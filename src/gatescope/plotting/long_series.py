@@ -13,7 +13,10 @@ from gatescope.checks.numbers import check_result
 from gatescope.datatypes import LongSeriesResult
 from gatescope.datatypes.long_series import LAST_EPOCHS
 from gatescope.plotting import _palette
-from gatescope.plotting._style import count_axis, drawing_in, line_keywords, log_ticks, plain_text
+from gatescope.plotting._axes import count_axis, line_keywords, log_ticks
+from gatescope.plotting._figure import drawing_in
+from gatescope.plotting._style import is_narrow
+from gatescope.plotting._text import legend_above, plain_text
 
 
 def plot_long_series(
@@ -55,10 +58,15 @@ def plot_long_series(
     """
     check_result("result", result, LongSeriesResult, "experiments.run_long_series")
     styles = dict(zip(result.cells, _palette.cell_styles(result.cells), strict=True))
-    with drawing_in(fig, 8.6, 6.8) as figure:
-        grid = figure.add_gridspec(2, 2, height_ratios=(1.9, 1), width_ratios=(2.6, 1))
-        axes = {"loss": figure.add_subplot(grid[0, :]), "spikes": figure.add_subplot(grid[1, 0])}
-        axes["volatility"] = figure.add_subplot(grid[1, 1])
+    with drawing_in(fig, 8.6, 6.8, 6.6) as figure:
+        if is_narrow(figure):
+            rows = figure.add_gridspec(3, 1, height_ratios=(1.5, 1, 0.9))
+            places = (rows[0], rows[1], rows[2])
+        else:
+            grid = figure.add_gridspec(2, 2, height_ratios=(1.9, 1), width_ratios=(2.6, 1))
+            places = (grid[0, :], grid[1, 0], grid[1, 1])
+        names = ("loss", "spikes", "volatility")
+        axes = {name: figure.add_subplot(place) for name, place in zip(names, places, strict=True)}
         _draw_loss(axes["loss"], result, styles, artist_kwargs)
         _draw_spikes(axes["spikes"], result, styles)
         _draw_volatility(axes["volatility"], result, styles)
@@ -90,8 +98,12 @@ def _draw_loss(
     seeds = len(result.seeds)
     band = f"median of {seeds} seeds, and 10th to 90th percentile" if seeds > 1 else "one seed"
     size = f"{result.sequences} series of {result.steps:,} steps, {result.hidden_size} units"
-    ax.set_title(f"{'Preliminary: ' if result.preliminary else ''}{size} ({band})")
-    ax.legend(loc="upper right")
+    title = f"{'Preliminary: ' if result.preliminary else ''}{size} ({band})"
+    if is_narrow(ax.figure):
+        legend_above(ax, title, ncols=2)
+    else:
+        ax.set_title(title)
+        ax.legend(loc="upper right")
 
 
 def _mark_crossings(ax: Axes, result: LongSeriesResult, first: str, second: str) -> None:

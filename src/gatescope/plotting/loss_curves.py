@@ -10,8 +10,10 @@ from matplotlib.axes import Axes
 from gatescope.checks.numbers import check_choice, check_number
 from gatescope.datatypes import Status, TrainingRun
 from gatescope.plotting import _palette, _seeds
+from gatescope.plotting._axes import count_axis
+from gatescope.plotting._figure import drawing_on
 from gatescope.plotting._seeds import Seeds, summarize
-from gatescope.plotting._style import count_axis, drawing_on, legend_above, plain_text
+from gatescope.plotting._text import legend_above, plain_text
 from gatescope.reporting.text import number
 
 _VALIDATION: dict[str, Any] = {"linestyle": _palette.DASH, "markerfacecolor": "white", "linewidth": 1.3}
@@ -144,5 +146,5 @@ def plot_loss_curves(
             "cross: diverged" if any(curve.ends for curve in curves) else "",
             note,
         ]
-        legend_above(axes, _seeds.wrapped_title(axes, kinds))
+        legend_above(axes, _seeds.title_of(kinds))
     return axes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -14,16 +13,11 @@ from gatescope.checks.numbers import check_choice, check_count, check_index, che
 from gatescope.datatypes import Array, LyapunovSpectrum
 from gatescope.errors import ValueRangeError
 from gatescope.plotting import _palette
+from gatescope.plotting._axes import count_axis, evenly, finite_or_nan, line_keywords
 from gatescope.plotting._checks import check_labels, check_results
-from gatescope.plotting._style import (
-    count_axis,
-    drawing_on,
-    evenly,
-    finite_or_nan,
-    legend_above,
-    line_keywords,
-    plain_text,
-)
+from gatescope.plotting._figure import drawing_on
+from gatescope.plotting._style import is_narrow
+from gatescope.plotting._text import legend_above, plain_text
 from gatescope.reporting.text import with_error
 
 _SPREAD = 5  # exponents that are drawn by default: more lines than that are hard to tell apart
@@ -106,11 +100,13 @@ def plot_lyapunov_convergence(
         skipped = f" (the first {spectrum.transient:,} not counted)" if spectrum.transient else ""
         axes.set_xlabel(f"steps{skipped}")
         axes.set_ylabel("Lyapunov exponent (nats per step)")
-        verdict = textwrap.wrap(plain_text(spectrum.verdict()[0]), _TITLE_COLUMNS)
-        axes.set_title("\n".join(verdict), loc="left")
-        axes.legend(
-            loc="upper left", bbox_to_anchor=(1.01, 1), title=plain_text(spectrum.cell), alignment="left"
-        )
+        verdict = plain_text(spectrum.verdict()[0])
+        if is_narrow(axes.figure):
+            legend_above(axes, f"{plain_text(spectrum.cell)}: {verdict}", ncols=2)
+        else:
+            axes.set_title(verdict, loc="left")
+            beside: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "alignment": "left"}
+            axes.legend(title=plain_text(spectrum.cell), **beside)
     return axes
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import matplotlib
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -18,7 +19,10 @@ from matplotlib.patheffects import withStroke
 from gatescope.checks.numbers import check_choice, check_choices, check_result
 from gatescope.datatypes import Array, PhaseDiagram
 from gatescope.plotting import _palette
-from gatescope.plotting._style import cell_edges, drawing_in, finite_or_nan, plain_text
+from gatescope.plotting._axes import cell_edges, finite_or_nan
+from gatescope.plotting._figure import drawing_in
+from gatescope.plotting._style import inches, is_narrow
+from gatescope.plotting._text import plain_text, wrapped
 
 QUANTITIES = {
     "exponent": "leading exponent (nats per step)",
@@ -77,8 +81,10 @@ def plot_phase_diagram(
     check_choice("quantity", quantity, QUANTITIES)
     names = diagram.scheme if scheme is None else check_choices("scheme", scheme, diagram.scheme)
     names = tuple(dict.fromkeys(names))
-    with drawing_in(fig, 1.6 + 3.4 * len(names), 4.0) as figure:
-        grid = np.atleast_1d(figure.subplots(1, len(names), sharey=True))
+    with drawing_in(fig, 1.6 + 3.4 * len(names), 4.0, 0.9 + 2.2 * len(names)) as figure:
+        narrow = is_narrow(figure)
+        shape = (len(names), 1) if narrow else (1, len(names))
+        grid = np.atleast_1d(figure.subplots(*shape, sharex=narrow, sharey=True))
         axes = dict(zip(names, grid, strict=True))
         if min(diagram.gain.size, diagram.bias.size) == 1:
             _draw_lines(diagram, quantity, axes, artist_kwargs)
@@ -89,7 +95,9 @@ def plot_phase_diagram(
         units = f"{diagram.hidden_size:,} units, {diagram.steps - diagram.transient:,} steps"
         if diagram.seeds > 1:
             units += f", mean of {diagram.seeds:,} networks a point"
-        figure.suptitle(f"{plain_text(diagram.cell)}: {units}", x=0.01, ha="left")
+        title = f"{plain_text(diagram.cell)}: {units}"
+        size = matplotlib.rcParams["figure.titlesize"]
+        figure.suptitle(wrapped(title, inches(figure)[0] - 0.1, size), x=0.01, ha="left")
     return figure, axes
 
 
@@ -118,17 +126,28 @@ def _draw_maps(
             cross: dict[str, Any] = {"linestyle": "none", "marker": "x", "color": _palette.GREY}
             ax.plot(diagram.gain[gap[:, 0]], diagram.bias[gap[:, 1]], **cross)
             marks["states left the range of floats"] = Line2D([], [], **cross)
-        ax.set_xlabel(_GAIN)
-    first, last = next(iter(axes.values())), list(axes.values())
-    first.set_ylabel(_bias_label(diagram))
-    bar = figure.colorbar(ScalarMappable(norm, cmap), ax=last, pad=0.02, aspect=28, extend=extend)
+        ax.label_outer()
+    panels = list(axes.values())
+    _label(axes, _GAIN, _bias_label(diagram))
+    bar = figure.colorbar(ScalarMappable(norm, cmap), ax=panels, pad=0.02, aspect=28, extend=extend)
     bar.set_label(QUANTITIES[quantity])
     if isinstance(norm, FuncNorm):
         ticks = _ticks(float(norm.vmin or 0), float(norm.vmax or 0))
         bar.set_ticks(ticks, labels=[f"{value:.2g}".replace("-", "\N{MINUS SIGN}") for value in ticks])
         bar.minorticks_off()
     if marks:
-        figure.legend(list(marks.values()), list(marks), loc="outside lower left", ncols=3)
+        columns = 1 if is_narrow(figure) else 3
+        figure.legend(list(marks.values()), list(marks), loc="outside lower left", ncols=columns)
+
+
+def _label(axes: dict[str, Axes], x: str, y: str) -> None:
+    """Label the panels at the left and at the bottom."""
+    for ax in axes.values():
+        place = ax.get_subplotspec()
+        if place is not None and place.is_last_row():
+            ax.set_xlabel(x)
+        if place is not None and place.is_first_col():
+            ax.set_ylabel(y)
 
 
 def _bias_label(diagram: PhaseDiagram) -> str:
@@ -222,5 +241,4 @@ def _draw_lines(
                 ax.legend(loc="best")
         else:
             ax.axhline(0, color=_palette.GREY, linewidth=0.8, zorder=1)
-        ax.set_xlabel(label)
-    next(iter(axes.values())).set_ylabel(QUANTITIES[quantity])
+    _label(axes, label, QUANTITIES[quantity])

@@ -14,7 +14,9 @@ from gatescope.datatypes import Saturation
 from gatescope.errors import ShapeError
 from gatescope.plotting import _palette
 from gatescope.plotting._checks import BEFORE_AFTER, check_labels
-from gatescope.plotting._style import SMALL, drawing_in, drawing_on, plain_text
+from gatescope.plotting._figure import drawing_in, drawing_on
+from gatescope.plotting._style import is_narrow, small
+from gatescope.plotting._text import legend_above, plain_text
 
 
 def plot_saturation(result: Saturation, *, ax: Axes | None = None, **artist_kwargs: Any) -> Axes:
@@ -51,10 +53,10 @@ def plot_saturation(result: Saturation, *, ax: Axes | None = None, **artist_kwar
     check_result("result", result, Saturation, "saturation")
     hidden_size = result.shut.shape[1]
     marked = "the only unit" if hidden_size == 1 else f"each of {hidden_size} units"
-    with drawing_on(ax, 5.2, 5.2) as axes:
+    with drawing_on(ax, 5.2, 5.2, 3.6) as axes:
         axes.plot([0, 1], [1, 0], color=_palette.GREY, linewidth=1, zorder=1)
         along: dict[str, Any] = {"rotation": -45, "rotation_mode": "anchor", "va": "bottom", "ha": "center"}
-        axes.text(0.62, 0.39, "always saturated", fontsize=SMALL, **along)
+        axes.text(0.62, 0.39, "always saturated", fontsize=small(), **along)
         means, styles = result.means(), _palette.gate_styles(result.gates)
         for k, (name, style) in enumerate(zip(result.gates, styles, strict=True)):
             keywords = {
@@ -71,7 +73,7 @@ def plot_saturation(result: Saturation, *, ax: Axes | None = None, **artist_kwar
             axes.scatter(result.shut[k], result.open[k], **keywords)
         if not (result.shut.any() or result.open.any()):
             # Otherwise it looks as if most of the marks were missing.
-            axes.text(0.05, 0, "all units of all gates: never saturated", va="center", fontsize=SMALL)
+            axes.text(0.05, 0, "all units of all gates: never saturated", va="center", fontsize=small())
         axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")  # marks at 0 and 1 stay whole
         axes.set_xticks(np.linspace(0, 1, 6))
         axes.set_yticks(np.linspace(0, 1, 6))
@@ -79,7 +81,10 @@ def plot_saturation(result: Saturation, *, ax: Axes | None = None, **artist_kwar
         axes.set_ylabel(f"fraction of steps open (above {result.right:g})")
         # No fraction lies above the line, so its corner is free for the legend.
         title = f"{plain_text(result.cell)}, a mark for {marked}"
-        axes.legend(loc="upper right", title=title, alignment="left", handlelength=1.2)
+        if is_narrow(axes.figure):
+            legend_above(axes, title, handlelength=1.2)
+        else:
+            axes.legend(loc="upper right", title=title, alignment="left", handlelength=1.2)
     return axes
 
 
@@ -133,11 +138,16 @@ def plot_saturation_before_after(
             raise ShapeError(f"is of {field} {other!r}, but `before` of {one!r}", argument="after")
     check_shape("after.shut", after.shut, before.shut.shape, "that of `before`")
     headings = check_labels(labels, BEFORE_AFTER)
-    with drawing_in(fig, 10.2, 5.4) as figure:
-        panels = figure.subplots(1, 2, sharex=True, sharey=True)
+    with drawing_in(fig, 10.2, 5.4, 7.2) as figure:
+        narrow = is_narrow(figure)
+        panels = figure.subplots(*((2, 1) if narrow else (1, 2)), sharex=True, sharey=True)
         axes = dict(zip(pair, panels, strict=True))
         for result, ax, heading in zip(pair.values(), panels, headings, strict=True):
             plot_saturation(result, ax=ax, **artist_kwargs)
-            ax.set_title(heading, loc="left", fontweight="bold")
-        panels[1].set_ylabel("")
+            if narrow:  # the title's place has the legend
+                legend = ax.get_legend()
+                legend.set_title(f"{heading}: {legend.get_title().get_text()}")
+            else:
+                ax.set_title(heading, loc="left", fontweight="bold")
+        (panels[0].set_xlabel if narrow else panels[1].set_ylabel)("")
     return figure, axes

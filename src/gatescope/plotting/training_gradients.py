@@ -12,15 +12,10 @@ from matplotlib.lines import Line2D
 
 from gatescope.datatypes import Status, TrainingRun
 from gatescope.plotting import _palette, _seeds
+from gatescope.plotting._axes import count_axis, finite_or_nan, log_ticks
+from gatescope.plotting._figure import drawing_in
 from gatescope.plotting._seeds import Band, Seeds, Summary, summarize
-from gatescope.plotting._style import (
-    count_axis,
-    drawing_in,
-    finite_or_nan,
-    legend_above,
-    log_ticks,
-    margin_note,
-)
+from gatescope.plotting._text import legend_above, margin_note
 
 _MANY_PROBES = 30  # marks at every one of more probes would run into each other
 _GAP = 1.7  # the factor between the longest finite half-life and where infinite ones are put
@@ -74,7 +69,7 @@ def plot_training_gradients(
     probed = any(run.history.probe_epoch.size for listed in drawn.values() for run in listed)
     names = ("norm", "clipped", "half_life") if probed else ("norm", "clipped")
     styles = _palette.cell_styles(_seeds.cell_name(listed[0]) for listed in drawn.values())
-    with drawing_in(fig, 7.2, 1.4 + 1.9 * len(names)) as figure:
+    with drawing_in(fig, 7.2, 1.4 + 1.9 * len(names), 1.2 + 1.35 * len(names)) as figure:
         heights = [1.4, 0.8, 1.4][: len(names)]
         panels = figure.subplots(len(names), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
         axes: dict[str, Axes] = dict(zip(names, panels, strict=True))
@@ -130,7 +125,7 @@ def _draw_norms(
         "solid: mean of an epoch's updates; dotted: their largest" if differ else "",
         note,
     ]
-    legend_above(axes, _seeds.wrapped_title(axes, kinds))
+    legend_above(axes, _seeds.title_of(kinds))
     return max(summary.size for summary in means)
 
 

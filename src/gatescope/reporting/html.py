@@ -13,6 +13,7 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -39,7 +40,24 @@ dl.summary { display: grid; grid-template-columns: repeat(auto-fill, minmax(11re
              gap: 1rem 1.4rem; margin: 0; }
 dl.summary dt { font-size: .8rem; color: #555; }
 dl.summary dd { margin: 0; font-size: 1.05rem; font-weight: 600; line-height: 1.3; }
-.scroll { overflow-x: auto; }
+nav ul { padding-left: 1.1rem; }
+nav, ul.files { font-size: .95rem; }
+nav ol { font-size: .88rem; margin: .2rem 0 .4rem; padding-left: 1.6rem; }
+nav { margin-top: 1.6rem; }
+a { color: #0b4f8a; }
+.notice { border-left: 4px solid #d55e00; background: #fdf3ec; padding: .6rem .9rem; margin: 1.4rem 0 0; }
+ul.findings { padding-left: 1.1rem; margin: 1.2rem 0 0; }
+ul.findings li { margin: .35rem 0; }
+ul.files { columns: 16rem; padding-left: 1.1rem; }
+dl.glossary dt { font-weight: 600; margin-top: .7rem; }
+dl.glossary dd { margin: 0 0 0 1.1rem; }
+pre { font: .8rem/1.5 Menlo, Consolas, "Liberation Mono", monospace; overflow-x: auto; margin: .3rem 0; }
+/* Shadows at the edges, behind which something is left to scroll to; what does not scroll has none. */
+.scroll, pre { overflow-x: auto;
+  background: linear-gradient(to right, #fff 30%, #fff0) left / 3rem 100% no-repeat local,
+              linear-gradient(to left, #fff 30%, #fff0) right / 3rem 100% no-repeat local,
+              linear-gradient(to right, #0005, #0000) left / 1rem 100% no-repeat scroll,
+              linear-gradient(to left, #0005, #0000) right / 1rem 100% no-repeat scroll; }
 table { border-collapse: collapse; width: 100%; font-size: .84rem; line-height: 1.35;
         font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .45rem .7rem; border-bottom: 1px solid #ccc; vertical-align: bottom; }
@@ -56,16 +74,31 @@ dl.provenance { display: grid; grid-template-columns: minmax(7rem, max-content) 
 dl.provenance dt { color: #555; }
 dl.provenance dd { margin: 0; font-family: Menlo, Consolas, "Liberation Mono", monospace; font-size: .8rem;
                    overflow-wrap: anywhere; }
-@media (max-width: 36rem) {
+@media screen and (max-width: 36rem) {
   body { font-size: 16px; }
   main { padding: 1.4rem .9rem 3rem; }
   h1 { font-size: 1.5rem; }
   figure img { max-width: none; width: 36rem; }  /* scrolls sideways; shrunk, its text could not be read */
+  figure::before { content: "scroll sideways \\2192"; display: block; text-align: right; color: #555;
+                   font: .8rem "Helvetica Neue", Arial, "Liberation Sans", sans-serif; }
+  tbody th { white-space: normal; min-width: 9rem; }
+  th, td { padding: .4rem .45rem; }
   dl.summary { grid-template-columns: repeat(2, 1fr); }
   dl.provenance { grid-template-columns: 1fr; gap: 0; }
   dl.provenance dd { margin-bottom: .5rem; }
 }
-@media print { figure, tr { break-inside: avoid; } }
+@media print {
+  @page { margin: 1.6cm; }
+  body { font-size: 10.5pt; }
+  main { max-width: none; padding: 0; }
+  figure, tr, dl.glossary dd, li { break-inside: avoid; }
+  h2, dt { break-after: avoid; }
+  figure img { max-height: 22cm; width: auto; }
+  .scroll, pre { overflow: visible; background: none; }
+  pre { white-space: pre-wrap; }
+  tbody th, td.number { white-space: normal; }
+  nav { break-after: page; }
+}
 """
 
 
@@ -76,7 +109,11 @@ def write_report(
     summary: Mapping[str, Any],
     table: Table,
     figures: Iterable[tuple[str, bytes | str | os.PathLike[str], str]],
+    notice: str = "",
+    findings: Sequence[str] = (),
+    glossary: Iterable[tuple[str, str]] = (),
     notes: Sequence[str] = (),
+    files: Iterable[str] = (),
     provenance: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a self-contained HTML report.
@@ -95,8 +132,16 @@ def write_report(
     figures : iterable of (caption, image, alternative text)
         The caption's first line is its heading, the rest says what to look at.  The image is a PNG or SVG,
         as bytes or as the path of a file.  The alternative text is for readers who do not see the figure.
+    notice : str
+        What a reader has to know before the first number; it stands out.
+    findings : sequence of str
+        What was found, a sentence each: first of all.
+    glossary : iterable of (term, text)
+        A text of several lines, such as equations, is shown in these lines.
     notes : sequence of str
         One paragraph each.
+    files : iterable of str
+        Paths of files beside the report, relative to it, which it links to.
     provenance : mapping of str to value, optional
         Versions, device, dtype, seed and command: all it takes to make the numbers again.
 
@@ -119,25 +164,31 @@ def write_report(
     True
     """
     heading = _escape(title)
-    sections = [f"<h1>{heading}</h1>"]
+    top = [f"<h1>{heading}</h1>"]
     if summary:
         pairs = (f"<div>{_pair(name, show(value))}</div>" for name, value in summary.items())
-        sections.append('<dl class="summary">\n' + "\n".join(pairs) + "\n</dl>")
-    if table.rows:
-        sections.append(f"<h2>The numbers</h2>\n{_scrolling(table)}")
-    drawn = [_figure(number, *figure) for number, figure in enumerate(figures, start=1)]
-    if drawn:
-        sections.append("<h2>The figures</h2>\n" + "\n".join(drawn))
-    if notes:
-        paragraphs = "\n".join(f"<p>{_escape(note)}</p>" for note in notes)
-        sections.append(f"<h2>Notes</h2>\n{paragraphs}")
-    if provenance:
-        # With all their digits, as they are needed to make the numbers again.
-        pairs = (_pair(name, str(value)) for name, value in provenance.items())
-        sections.append(
-            '<h2>Where the numbers come from</h2>\n<dl class="provenance">\n' + "\n".join(pairs) + "\n</dl>"
-        )
-    page = _PAGE.format(title=heading, policy=_POLICY, css=_CSS, body="\n".join(sections))
+        top.append('<dl class="summary">\n' + "\n".join(pairs) + "\n</dl>")
+    if notice:
+        top.append(f'<p class="notice">{_escape(notice)}</p>')
+    if findings:
+        listed = "\n".join(f"<li>{_escape(text)}</li>" for text in findings)
+        top.append(f'<ul class="findings">\n{listed}\n</ul>')
+    drawn = [(caption, _figure(k, caption, *rest)) for k, (caption, *rest) in enumerate(figures, start=1)]
+    # With all their digits, as they are needed to make the numbers again.
+    origin = "\n".join(_pair(name, str(value)) for name, value in (provenance or {}).items())
+    sections = {
+        "The numbers": _scrolling(table) if table.rows else "",
+        "The figures": "\n".join(text for _, text in drawn),
+        "Glossary": _glossary(glossary),
+        "Notes": "\n".join(f"<p>{_escape(note)}</p>" for note in notes),
+        "Files": _links(files),
+        "Where the numbers come from": f'<dl class="provenance">\n{origin}\n</dl>' if origin else "",
+    }
+    sections = {name: text for name, text in sections.items() if text}
+    captions = [caption.partition("\n")[0].strip() for caption, _ in drawn]
+    parts = [_contents(sections, captions)] if len(sections) > 1 else []
+    parts += [f'<h2 id="{_anchor(name)}">{name}</h2>\n{text}' for name, text in sections.items()]
+    page = _PAGE.format(title=heading, policy=_POLICY, css=_CSS, body="\n".join(top + parts))
     with atomic_write(path) as stream:
         stream.write(page.encode("utf-8"))
 
@@ -158,6 +209,38 @@ _PAGE = """<!DOCTYPE html>
 </body>
 </html>
 """
+
+
+def _anchor(section: str) -> str:
+    return section.lower().replace(" ", "-")
+
+
+def _contents(sections: Iterable[str], captions: Sequence[str]) -> str:
+    """Return links to the sections, and below that of the figures to each of these."""
+    lines = []
+    for name in sections:
+        inner = ""
+        if name == "The figures":
+            items = (
+                f'<li><a href="#figure-{k}">{_escape(text)}</a></li>'
+                for k, text in enumerate(captions, start=1)
+            )
+            inner = f"\n<ol>{''.join(items)}</ol>"
+        lines.append(f'<li><a href="#{_anchor(name)}">{name}</a>{inner}</li>')
+    return '<nav aria-label="Contents">\n<ul>\n' + "\n".join(lines) + "\n</ul>\n</nav>"
+
+
+def _glossary(terms: Iterable[tuple[str, str]]) -> str:
+    pairs = []
+    for term, text in terms:
+        shown = f"<pre>{_escape(text)}</pre>" if "\n" in text else _escape(text)
+        pairs.append(f"<dt>{_escape(term)}</dt><dd>{shown}</dd>")
+    return '<dl class="glossary">\n' + "\n".join(pairs) + "\n</dl>" if pairs else ""
+
+
+def _links(files: Iterable[str]) -> str:
+    items = [f'<li><a href="{quote(name)}">{_escape(name)}</a></li>' for name in files]
+    return '<ul class="files">\n' + "\n".join(items) + "\n</ul>" if items else ""
 
 
 def fragment(summary: str, table: Table, figure: bytes | None = None) -> str:
@@ -223,7 +306,7 @@ def _figure(number: int, caption: str, image: bytes | str | os.PathLike[str], al
     size = 'width="{}" height="{}" '.format(*struct.unpack(">II", data[16:24])) if kind == "png" else ""
     mime = "image/png" if kind == "png" else "image/svg+xml"
     return (
-        f'<figure>\n<div class="scroll">'
+        f'<figure id="figure-{number}">\n<div class="scroll" tabindex="0">'
         f'<img {size}alt="{_escape(alternative)}" src="data:{mime};base64,{encoded}"></div>\n'
         f'<figcaption><span class="head">Figure {number}. {_escape(heading.strip())}</span> {_escape(rest.strip())}'
         "</figcaption>\n</figure>"
