@@ -24,7 +24,7 @@ def test_compare_writes_everything(invoke, tmp_path):
     summary = json.loads((out / "summary.json").read_text())
     written = {str(file.relative_to(out)) for file in out.rglob("*") if file.is_file()}
     assert set(summary["files"]) | {"summary.json"} == written
-    figures = {"gradient_flow", "saturation"}
+    figures = {"gradient_flow", "inputs", "saturation"}
     figures |= {
         f"{kind}_{cell}"
         for kind in ("trajectories", "close_up", "heatmap")
@@ -54,6 +54,10 @@ def test_compare_writes_everything(invoke, tmp_path):
     page = (out / "report.html").read_text(encoding="utf-8")
     assert page.count("data:image/png;base64,") == len(figures)
     assert "http" not in page.replace("http-equiv", "")
+    assert "Untrained weights: rnn, gru, lstm (pytorch initialization)." in page
+    assert page.index("lstm: half of the gradient is gone after") < page.index("<table>")
+    assert "c&#x27; = f * c + i * g" in page  # the cell's own equations
+    assert all(f'href="{name}"' in page for name in summary["files"] if name != "report.html")
     assert not list(out.rglob("*.partial"))
 
 
@@ -93,7 +97,9 @@ def test_compare_with_every_option(invoke, tmp_path):
     assert "units 0, 4" in page
     assert "of 2 units of the gru" in page  # the text in the picture's place
     assert "one random unit combination of the numbers of the whole state, seed 7" in page
-    assert page.count("the first of 3 sequences") == 4  # of each cell the trajectories and the heat map
+    assert (
+        page.count("the first of 3 sequences") == 2 * 5
+    )  # contents and captions: inputs; of each cell trajectories, heat maps
     assert "A line is the median of the 3 sequences" in page
     assert "ns per step of all 3 sequences" in done.stdout
 

@@ -13,9 +13,11 @@ import gatescope as gs
 from gatescope.cells.operation_counts import count_operations
 from gatescope.comparison import compare as compare_module
 from gatescope.comparison.compare import compare
-from gatescope.datatypes.comparison import CellMeasurements
+from gatescope.comparison.notes import findings, glossary, untrained
+from gatescope.datatypes.comparison import CellMeasurements, Comparison
 from gatescope.errors import DeviceError, DtypeError, ShapeError, UnknownNameError, ValueRangeError
 from gatescope.kernels.cuda import backend
+from gatescope.reporting import text
 
 STEPS = 60
 
@@ -122,6 +124,44 @@ def test_saturation_counts_the_trace(cells, inputs):
         fractions.append(shut + opened)
     assert set(measured.saturation.gates) == {"i", "f", "o"}
     assert measured.saturation.saturated() == pytest.approx(np.mean(fractions), rel=1e-12)
+
+
+def test_a_sentence_on_each_cell_says_what_was_found(comparison):
+    sentences = dict(zip(comparison.labels, findings(comparison), strict=True))
+    for cell in comparison:
+        numbers = cell.numbers()["gradient"]["joint"]
+        assert (
+            f"half of the gradient is gone after {text.steps(numbers['steps_to_half'])}"
+            in sentences[cell.label]
+        )
+        assert f"halves every {text.steps(numbers['asymptotic_half_life_steps'])}" in sentences[cell.label]
+    kept = dataclasses.replace(
+        comparison["lstm"].flow, log_norm=np.zeros_like(comparison["lstm"].flow.log_norm)
+    )
+    (left,) = findings(Comparison(cells=(dataclasses.replace(comparison["lstm"], flow=kept),)))
+    lags = int(kept.lag[-1])
+    assert left.startswith(
+        f"lstm: more than half of the gradient is left after {lags} steps, and its tail does not decay"
+    )
+
+
+def test_untrained_weights_are_said_to_be_and_others_are_not(comparison):
+    assert untrained(comparison).startswith("Untrained weights: ")
+    assert all(label in untrained(comparison) for label in comparison.labels)
+    stack = gs.init_stack("lstm", input_size=1, hidden_size=5, heads=[gs.Head("y", 1)], seed=0)
+    trained = stack.with_flat(np.zeros(stack.count())).layers[0]
+    cell = comparison["lstm"]
+    assert not untrained(Comparison(cells=(dataclasses.replace(cell, params=trained),)))
+    loaded = dataclasses.replace(cell.params, provenance={"source": "model.safetensors"})
+    assert not untrained(Comparison(cells=(dataclasses.replace(cell, params=loaded),)))
+
+
+def test_the_glossary_has_the_equations_of_each_cell_once(comparison):
+    terms = dict(glossary(comparison))
+    for cell in comparison:
+        assert terms[cell.params.cell] == gs.cells.get(cell.params.cell).description
+    assert "c' = f * c + i * g" in terms["lstm"]
+    assert "f: forget gate" in terms["letters"]
 
 
 def test_a_cell_without_gates_has_no_fraction(comparison):

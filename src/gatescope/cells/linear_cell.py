@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -74,7 +74,7 @@ def linear_cell(cell: Cell) -> LinearCell | None:
     entries = _entries(cell)
     if entries is None:
         return None
-    first = {"prepare": absent, "operand": absent} if cell.prepared else {}
+    first: dict[str, Any] = {"prepare": absent, "operand": absent} if cell.prepared else {}
     linear = Cell(
         name=f"{cell.name} linearized",
         gates=cell.gates,
@@ -121,7 +121,7 @@ def _entries(cell: Cell) -> tuple[Entry, ...] | None:
     return tuple(entries)
 
 
-def _functions(cell: Cell, entries: tuple[Entry, ...]) -> dict[str, Callable[..., Any]]:
+def _functions(cell: Cell, entries: tuple[Entry, ...]) -> dict[str, Any]:
     """Return the linear cell's functions, which add up adjoints times coefficients."""
     number = {entry: c for c, entry in enumerate(entries)}
     states, gates, first = range(len(cell.states)), len(cell.gates), cell.prepared

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from gatescope import plotting
 from gatescope.cells.memory_gate import memory_gate
@@ -70,7 +72,7 @@ def figures_of(
     return figures
 
 
-def _drawing(width: float, height: float, draw: Callable[[Figure], None]) -> Callable[[], Figure]:
+def _drawing(width: float, height: float, draw: Callable[[Figure], Any]) -> Callable[[], Figure]:
     """Return what makes a figure of a size, in inches, and draws into it."""
 
     def drawn() -> Figure:
@@ -108,7 +110,8 @@ def _decay(comparison: Comparison, source: str) -> ReportFigure:
 
 def _inputs(comparison: Comparison, source: str) -> ReportFigure:
     first = comparison.cells[0]
-    trace, shared = first.trace, all(cell.trace.inputs is first.trace.inputs for cell in comparison)
+    trace = first.trace
+    shared = all(np.array_equal(cell.trace.inputs, trace.inputs, equal_nan=True) for cell in comparison)
     whose = "" if shared else f" of the {first.label}"
     return ReportFigure(
         "inputs",

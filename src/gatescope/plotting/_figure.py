@@ -51,7 +51,7 @@ def drawing_on(
     """Give the axes to draw on, the caller's or new ones, in our style; it stays with what is drawn."""
     if ax is not None:
         check_type("ax", ax, Axes, advice="give a matplotlib Axes, or leave it out to get new ones")
-    figure = _shown_figure(*figure_size(width, height, column_height)) if ax is None else ax.figure
+    figure: Any = _shown_figure(*figure_size(width, height, column_height)) if ax is None else ax.figure
     with style_of(figure), _lasting(figure):
         if ax is None:
             ax = figure.add_subplot()
@@ -77,7 +77,7 @@ def drawing_in(
 
 
 @contextmanager
-def _lasting(figure: FigureBase) -> Iterator[None]:
+def _lasting(figure: Any) -> Iterator[None]:
     """Let the ticks of axes that are made in the block, color bars among them, keep their look."""
     before = set(figure.axes)
     yield

@@ -128,7 +128,8 @@ def dress(axes: Axes) -> None:
             color=look["axes.labelcolor"],
         )
         axis.labelpad = look["axes.labelpad"]
-    for side in ("left", "center", "right"):
+    sides: tuple[Literal["left", "center", "right"], ...] = ("left", "center", "right")
+    for side in sides:
         axes.set_title(
             axes.get_title(side), loc=side, fontfamily=look["font.family"], color=look["text.color"]
         )

@@ -86,7 +86,7 @@ def finish(panels: Iterable[Axes]) -> None:
         )  # on a page there is space beside small axes
         for text in axes.get_children():
             if isinstance(text, Text) and text.get_text() and text.get_text() == axes.get_title("left"):
-                text.set_text(wrapped(text.get_text(), across, text.get_fontsize()))
+                text.set_text(wrapped(text.get_text(), across, float(text.get_fontsize())))
         keep_ticks(axes)
 
 

@@ -70,7 +70,7 @@ def plot_diagnosis(result: Diagnosis, *, fig: FigureBase | None = None) -> tuple
     heights = (_LINE * size / _FONT * len(lines) + _TITLE + (0.25 if narrow else 0), *rows)
     with drawing_in(fig, _WIDTH, sum(heights), sum(heights)) as figure:
         if narrow:  # in parts, each with margins of its own
-            parts = figure.subfigures(len(heights), 1, height_ratios=heights)
+            parts: Any = figure.subfigures(len(heights), 1, height_ratios=heights)
             panels = [part.add_subplot() for part in parts]
         else:
             grid = figure.add_gridspec(3, 1, height_ratios=heights)

@@ -119,9 +119,9 @@ def plot_gates_before_after(
             how = "line: means of {}; band: range"
             _trace_view.frame_steps(panels[-1, column], view.steps, bins.size, how)
             draw_marks(panels[:, column], events)
-            for row, ax in enumerate(panels[:, column]):
-                if row == 0 or narrow:
-                    lift = label_marks(ax, events) if row == 0 else 0.0
+            for index, ax in enumerate(panels[:, column]):
+                if index == 0 or narrow:
+                    lift = label_marks(ax, events) if index == 0 else 0.0
                     pad = matplotlib.rcParams["axes.titlepad"] + 72 * lift
                     ax.set_title(heading, loc="left", fontweight="bold", pad=pad)
         if narrow:

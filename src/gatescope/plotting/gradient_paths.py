@@ -108,9 +108,9 @@ def plot_gradient_paths(
             handles, labels = handles[1:] + handles[:1], labels[1:] + labels[:1]
         ordered = [handles[k] for k in order], [labels[k] for k in order]
         if is_narrow(axes.figure):
-            title, ordered = axes.get_title("left"), tuple(part[-2::-1] + part[-1:] for part in ordered)
+            title = axes.get_title("left")
             axes.set_title("", loc="left")
-            legend_above(axes, title, entries=ordered, ncols=2)
+            legend_above(axes, title, entries=ordered)
         else:
             axes.legend(*ordered, loc="upper left", bbox_to_anchor=(1.01, 1.0), handlelength=2.0)
     return axes

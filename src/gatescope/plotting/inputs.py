@@ -12,8 +12,7 @@ from gatescope.plotting._axes import line_keywords
 from gatescope.plotting._figure import drawing_on
 from gatescope.plotting._marks import Marks, check_marks, draw_marks, label_marks
 from gatescope.plotting._style import is_narrow
-from gatescope.plotting._text import legend_above, plain_text
-from gatescope.reporting.text import counted
+from gatescope.plotting._text import legend_above
 
 _STYLES = (  # black and grey: colors are those of units
     _palette.Style(_palette.BLACK, "-", "s"),
@@ -73,8 +72,8 @@ def plot_inputs(
         _trace_view.frame_steps(axes, view.steps, size, _trace_view.RUNS)
         draw_marks([axes], events)
         lift = label_marks(axes, events)
-        width = trace.inputs.shape[2]
-        legend_above(axes, f"{plain_text(trace.cell)}: {counted(width, 'input')}", ncols=_FEW, lift=lift)
+        if trace.inputs.shape[2] > 1:
+            legend_above(axes, ncols=_FEW, lift=lift)
     return axes
 
 

@@ -97,7 +97,6 @@ dl.provenance dd { margin: 0; font-family: Menlo, Consolas, "Liberation Mono", m
   .scroll, pre { overflow: visible; background: none; }
   pre { white-space: pre-wrap; }
   tbody th, td.number { white-space: normal; }
-  nav { break-after: page; }
 }
 """
 
@@ -173,7 +172,7 @@ def write_report(
     if findings:
         listed = "\n".join(f"<li>{_escape(text)}</li>" for text in findings)
         top.append(f'<ul class="findings">\n{listed}\n</ul>')
-    drawn = [(caption, _figure(k, caption, *rest)) for k, (caption, *rest) in enumerate(figures, start=1)]
+    drawn = [(figure[0], _figure(k, *figure)) for k, figure in enumerate(figures, start=1)]
     # With all their digits, as they are needed to make the numbers again.
     origin = "\n".join(_pair(name, str(value)) for name, value in (provenance or {}).items())
     sections = {
