@@ -205,6 +205,8 @@ def test_the_phase_diagram_of_a_cell_without_gates_over_a_series(invoke, tmp_pat
     np.testing.assert_array_equal(result.gain, [0.5, 1, 1.5, 2])
     assert (result.steps, result.gate) == (80, "")
     assert "over x.npy" in done.stdout
+    done = invoke("measure", "phase-diagram", *options, "--inputs", "x.npy", "--input-size", 3)
+    assert "--input-size 3 is for noise, and --inputs gives a series; leave it out" in done.stderr
     done = invoke("measure", "phase-diagram", *options, "--steps", 60)
     assert done.exit_code == 0, done.output
     said = "standard normal noise, drawn with --seed 0: T = 60 steps, B = 1 sequence, I = 1 input"

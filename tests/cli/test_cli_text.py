@@ -55,6 +55,10 @@ def test_what_cannot_be_read_says_what_to_give(run, invoke, tmp_path):
         done = invoke("run", *options, "poem.txt", *option)
         assert done.exit_code == 2
         assert "is for numbers, and 'poem.txt' is read as a text; leave it out" in done.stderr
+    np.save(tmp_path / "x.npy", np.zeros((9, 8)))
+    assert "x.npy: T = 9 steps, B = 1 sequence, I = 8 inputs\n" in invoke("run", *options, "x.npy").stdout
+    (tmp_path / "x.csv").write_text("to,be\n")  # whatever its name, where the weights are those of a text
+    assert "does not have ',', character 2 of the file" in invoke("run", *options, "x.csv").stderr
     done = invoke("run", *options, "poem.txt", "--steps", 41)
     assert "--steps 41 is longer than poem.txt, which has 40 characters" in done.stderr
     (tmp_path / "latin.txt").write_bytes("à bon".encode("latin-1"))

@@ -25,7 +25,7 @@ Kept = TypeVar("Kept", bound="Result")
 MAPPED_BYTES = 1 << 24  # a shorter file is read whole
 _HEADER = {"header": "--header/--no-header"}
 _OF_FILES = ("columns", "skip_columns", "header", "batch_first")
-_NUMBERS = (".npy", ".npz", ".csv", ".tsv", ".dat", ".parquet", ".pq")  # whatever the weights were trained on
+_ARRAYS = (".npy", ".npz", ".parquet", ".pq")  # no texts, whatever the weights were trained on
 
 
 class Series(NamedTuple):
@@ -85,7 +85,7 @@ def read_inputs(
 
         refuse(of_files, "is for a file", "give `inputs` too")
         values, source = laser(dtype="float64").inputs, "the Santa Fe laser series"
-    elif vocabulary is not None and path.suffix.lower() not in _NUMBERS:
+    elif vocabulary is not None and path.suffix.lower() not in _ARRAYS:
         refuse(
             of_files | {"standardize": options.standardize or None},
             f"is for numbers, and {str(path)!r} is read as a text",

@@ -9,6 +9,7 @@ import typer
 
 from gatescope.cli.groups import INPUTS
 from gatescope.cli.measure.command import Job
+from gatescope.cli.networks import refuse
 from gatescope.cli.parsing import numbers
 from gatescope.reporting.text import extent
 
@@ -40,8 +41,10 @@ OPTIONS = {
         None,
     ),
     "input_size": (
-        Annotated[int, typer.Option(help="Numbers a step of the noise.", rich_help_panel=INPUTS)],
-        1,
+        Annotated[
+            int | None, typer.Option(help="Numbers a step of the noise.  Default: 1.", rich_help_panel=INPUTS)
+        ],
+        None,
     ),
 }
 DEFAULTS = {"cell": "lstm", "gain": "0.25:3:12", "scheme": "gaussian"}
@@ -49,16 +52,19 @@ DEFAULTS = {"cell": "lstm", "gain": "0.25:3:12", "scheme": "gaussian"}
 
 def reading(job: Job) -> str:
     """Return what every network runs over without a series."""
-    size = _STEPS if job.shared["steps"] is None else job.shared["steps"], 1, job.shared["input_size"]
+    steps, width = job.shared["steps"], job.shared["input_size"]
+    size = _STEPS if steps is None else steps, 1, 1 if width is None else width
     return f"standard normal noise, drawn with --seed {job.shared['seed']}: {extent(size)}"
 
 
 def arguments(job: Job, arguments: dict[str, Any]) -> None:
     """Give the series, or the size of the noise; biases only to a cell that has a memory gate."""
+    width = job.shared["input_size"]
     if job.series is not None:
+        refuse({"input_size": width}, "is for noise, and `inputs` gives a series")
         arguments["input_size"] = job.series.values.shape[-1]
     else:
-        arguments["input_size"] = job.shared["input_size"]
+        arguments["input_size"] = 1 if width is None else width
         arguments["steps"] = _STEPS if job.shared["steps"] is None else job.shared["steps"]
     if arguments["bias"] is None:
         arguments["bias"] = numbers("bias", _BIASES if _has_memory_gate(arguments["cell"]) else "0")
