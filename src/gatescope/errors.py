@@ -67,7 +67,7 @@ class GatescopeError(Exception):
         """Return the message; with `option`, what it makes of an argument's name stands in place of that name."""
         parts = [printable(self._subject(option)), printable(self.problem), printable(self.advice)]
         if option is not None:
-            parts[1:] = (_MARKED.sub(lambda name: option(name[1]), part) for part in parts[1:])
+            parts[1:] = (spelled(part, option) for part in parts[1:])
         for index in sorted(range(3), key=lambda index: -len(parts[index])):  # the longest gives way
             others = sum(map(len, parts)) - len(parts[index])
             parts[index] = shortened(parts[index], max(_MOST // 4, _MOST - 3 - others))
@@ -193,6 +193,18 @@ def printable(text: str) -> str:
         sign if sign == "\n" or sign.isprintable() else sign.encode("unicode_escape").decode()
         for sign in text
     )
+
+
+def spelled(text: str, option: Callable[[str], str]) -> str:
+    """Return a text with what `option` makes of each name in place of the arguments that stand in backticks in it.
+
+    Examples
+    --------
+    >>> from gatescope.errors import spelled
+    >>> spelled("if not, `lengths` say so", lambda name: f"--{name}")
+    'if not, --lengths say so'
+    """
+    return _MARKED.sub(lambda name: option(name[1]), text)
 
 
 def shortened(text: str, most: int) -> str:

@@ -72,6 +72,8 @@ def test_training_on_a_batch_first_file(invoke, tmp_path):
     assert line.endswith("if these are 6 sequences of 40 steps, give --batch-first")
     lines = lines_of(invoke("train", "own", "--data", "x.npy", "--batch-first", *options))
     assert lines[0] == "x.npy: T = 40 steps, B = 6 sequences, I = 2 inputs"
+    note = invoke("train", "own", "--data", "x.npz", "--set", "test_fraction=0", *options).stderr
+    assert "T = 6 steps of B = 40 sequences; if they are (B, T, I), give --batch-first, and if not" in note
     (line, *_) = lines_of(invoke("train", "own", "--data", "x.npz", "--batch-first", *options))
     assert line == "own of x.npz: T = 40 steps, B = 5 sequences, I = 2 inputs, to train on"
 

@@ -399,7 +399,7 @@ def test_classes_from_one_are_asked_about(write):
 def test_arrays_that_seem_to_be_batch_first_are_asked_about(write):
     inputs = np.zeros((4, 9, 2))
     with pytest.warns(
-        InputWarning, match=r"T = 4 steps of B = 9 sequences; if they are \(B, T, I\), give inputs.swap"
+        InputWarning, match=r"T = 4 steps of B = 9 sequences; if they are \(B, T, I\), give `batch_first`"
     ):
         own(write(inputs=inputs, targets=np.zeros((4, 9, 1))))
 

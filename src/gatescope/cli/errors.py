@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
-from gatescope.errors import GatescopeError, InputWarning
+from gatescope.errors import GatescopeError, InputWarning, spelled
 from gatescope.reporting.terminal import report
 
 _NAME = re.compile(r"\w*")
@@ -60,7 +60,7 @@ def input_warnings_as_notes() -> Iterator[None]:
                 show(text, category, *where, **more)
             elif str(text) not in texts:
                 texts.add(str(text))
-                report(f"note: {text}")
+                report(f"note: {spelled(str(text), option_name)}")
 
         warnings.simplefilter("always", InputWarning)
         warnings.showwarning = showwarning  # type: ignore[assignment]  # it takes what it passes on

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ from numpy.typing import DTypeLike
 from gatescope.checks.arrays import REAL_KINDS, Array
 from gatescope.checks.dtypes import float_dtype
 from gatescope.checks.numbers import check_flag
-from gatescope.errors import NOTHING, FileFormatError, ShapeError, ValueRangeError, warn_input
+from gatescope.errors import NOTHING, FileFormatError, ShapeError, ValueRangeError, spelled, warn_input
 from gatescope.io.characters import read_characters, seems_prose
 from gatescope.io.columns import check_names, choose, shown
 from gatescope.io.parquet import read_parquet
@@ -28,7 +27,6 @@ _PARQUET_SUFFIXES = (".parquet", ".pq")
 _SHOWN = 12  # names in a note
 _PIECE = 1 << 20  # numbers of a mapped array that are looked at together
 _READ_WITH = "a text is read with `vocabulary`"
-_MARKED = re.compile(r"`(\w+)`")  # arguments in a note
 
 
 class Reading(NamedTuple):
@@ -58,8 +56,7 @@ class Reading(NamedTuple):
         parts = [listing(map(shown, self.names), most=_SHOWN)] if any(self.names) else []
         if self.left_out:
             parts.append(f"left out: {listing(self.left_out, most=_SHOWN)}")
-        notes = (_MARKED.sub(lambda name: option(name[1]), note) for note in self.notes)
-        return "; ".join([*parts, *notes])
+        return "; ".join([*parts, *(spelled(note, option) for note in self.notes)])
 
 
 def read_series(
@@ -146,7 +143,7 @@ def read_series(
         path, dtype=dtype, columns=columns, skip_columns=skip_columns, header=header, batch_first=batch_first
     )
     parts = [f"left out: {listing(reading.left_out, most=_SHOWN)}"] if reading.left_out else []
-    parts += (_MARKED.sub(r"\1=", note) for note in reading.notes)
+    parts += (spelled(note, "{}=".format) for note in reading.notes)
     if parts:
         take = "; name the inputs with columns= to take others" if reading.left_out else ""
         warn_input(f"{str(path)!r}: {'; '.join(parts)}{take}")

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from gatescope.checks.batch import check_task
-from gatescope.checks.network import warn_if_batch_first
 from gatescope.checks.numbers import check_count
 from gatescope.datatypes import Array, Batch, Head
 from gatescope.datatypes.batch import check_loss
-from gatescope.errors import DtypeError, FileFormatError, ShapeError, ValueRangeError
+from gatescope.errors import DtypeError, FileFormatError, ShapeError, ValueRangeError, warn_input
+from gatescope.reporting.text import counted
 from gatescope.storage.atomic import open_file
 from gatescope.storage.npz import read_npz
 from gatescope.tasks._splits import BEST_CONSTANT, HELD_BACK, best_constant, check_part, part
@@ -132,8 +132,13 @@ def own(
             seen=split,
             advice="hold back another fraction",
         )
-    if targets.ndim == 3 and not batch_first:  # one a sequence, they say which axis is which
-        warn_if_batch_first("inputs", len(mask), arrays["inputs"].shape[1], arrays.get("lengths"))
+    steps, count = arrays["inputs"].shape[:2]
+    known = batch_first or targets.ndim == 2 or "lengths" in arrays  # which axis is which
+    if steps < count and not known:
+        warn_input(
+            f"{str(path)!r}: inputs (T, B, I) have T = {counted(steps, 'step')} of B = {counted(count, 'sequence')}; "
+            "if they are (B, T, I), give `batch_first`, and if not, an array of lengths says so"
+        )
     with open_file(path) as (stream, _):
         digest = hashlib.sha256(stream.read()).hexdigest()
     return Batch(
