@@ -92,25 +92,24 @@ def test_an_exponent_that_is_not_told_from_0_is_not_converged():
     assert exact.converged()[0, 0]
 
 
-@pytest.mark.parametrize(("size", "k"), [(2, 1), (5, 1), (5, 2)])
+@pytest.mark.parametrize(("size", "k"), [(2, 1), (3, 1), (3, 2)])
 def test_intervals_cover_the_exponents_of_directions_that_turn_slowly(size, k):
-    """Gaps of a fraction of 1 / transient: an error by two starts that lie alike by accident covered 55 to 80 %."""
-    rng = np.random.default_rng(0)
-    covered, called = np.zeros((2, 40, k), np.bool_)
-    for run in range(40):
+    """Gaps of a tenth of 1 / transient: by two starts, which may lie alike by accident, 83 % were covered (k = 1)."""
+    covered, called = np.zeros((2, 60, k), np.bool_)
+    truth = -0.1 - np.arange(size) * 0.1 / 200
+    for run in range(60):
         # A relu network at the fixed point of all ones, whatever its weights: its Jacobian is these.
-        truth = -0.1 - np.arange(size) * rng.choice([0.05, 0.2, 0.5]) / 40
         turn = np.eye(5)
         turn[:size, :size] = orthogonal(size, run)
         matrix = turn @ np.diag(np.exp(np.append(truth, np.full(5 - size, -9.0)))) @ turn.T
         params = weights("rnn_relu", weight_hh=matrix, bias=(np.eye(5) - matrix) @ np.ones(5))
         keywords = {"initial_state": np.ones((1, 1, 5)), "checks": False, "seed": run}
-        spectrum = gs.lyapunov_spectrum(params, np.zeros((400, 1)), k=k, **keywords)
+        spectrum = gs.lyapunov_spectrum(params, np.zeros((4000, 1)), k=k, **keywords)
         called[run] = spectrum.converged()[0]
         covered[run] = np.abs(spectrum.exponents[0] - truth[:k]) <= 1.96 * spectrum.error[0]
     assert called.mean() > 0.8
     for j in range(k):
-        assert covered[called[:, j], j].mean() >= 0.9
+        assert covered[called[:, j], j].mean() >= 0.95
 
 
 TRUTH = 60_000  # steps, 15 times as many as of a run

@@ -39,7 +39,8 @@ _DEEP = 120.0  # nats that the gradient's norm falls in the picture
 _FEW_LAGS = 100
 _PATH_HALF_LIVES = 3  # at which the paths are reported: an eighth of the gradient is left
 _PATH_REACH = 20  # half-lives, up to which the paths are followed
-_SEARCHES = 2  # for a suggestion: from the network's own states, then from those that it leads to
+_SEARCHES = 3  # for a suggestion: from the network's own states, then from those that it leads to
+_EXACT = 0.01  # of the rate that is wanted: no other search is needed then
 _NEAR = 1.25  # of the wanted rate, up to which it counts as reached
 
 
@@ -276,17 +277,25 @@ class DiagnosedCell:
         """Return a change of the weights, and the steps from the states that the changed network has before them.
 
         That is None if they leave the range of floating point.  By then another network is in another state, which
-        counts for as long as the change lets it remember; so the search is done again from there.
+        counts for as long as the change lets it remember; so the search is done again from there, and the change is
+        taken whose exponent from its own states is nearest to the one wanted.
         """
-        suggestion, own = Suggestion(), self.problem
-        for _ in range(_SEARCHES if self.length < self.steps else 1):
+        own, least = self.problem, np.inf
+        best: tuple[Suggestion, Problem | None] = Suggestion(), None
+        for search in range(_SEARCHES if self.length < self.steps else 1):
             counterfactuals = Counterfactuals(own, self.transient, self.done)
-            nearer = counterfactuals.suggest(self.params, gates, -bound, exponent)
-            if not nearer.kind:
+            suggestion = counterfactuals.suggest(self.params, gates, -bound, exponent)
+            if not suggestion.kind:
                 break
-            suggestion = nearer
+            weights = changed(self.params, suggestion.kind, suggestion.gate, suggestion.value)
             try:
-                own = self._window(changed(self.params, suggestion.kind, suggestion.gate, suggestion.value))
+                own = self._window(weights)
             except ValueRangeError:
-                return suggestion, None
-        return suggestion, own
+                return best if search else (suggestion, None)
+            reached, _ = Counterfactuals(own, self.transient, self.done).exponent(weights)
+            miss = abs(reached + bound)
+            if search == 0 or miss < least:
+                best, least = (suggestion, own), miss
+            if miss < _EXACT * bound:
+                break
+        return best
