@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from helpers.synthetic import legend_lines, make_trace
+from matplotlib.colors import SymLogNorm
 
 from gatescope import plotting
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
@@ -93,3 +94,30 @@ def test_steps_from_which_a_state_is_not_finite_are_shaded(name):
     assert shade.get_x() == 40
     ax.figure.canvas.draw()
     assert not plotting.plot_gate_heatmap(trace, "c", sequence=1).patches
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("name", ["trajectories", "heat map", "before and after"])
+def test_states_that_grow_beyond_all_bounds_are_drawn(name, sign):
+    """Matplotlib's limits overflow near the largest float, and on a linear scale all but the last steps are flat."""
+    trace = make_trace("rnn", steps=330, batch=1, hidden_size=2)
+    with np.errstate(over="ignore"):
+        trace.states[1:, 0, 0, 0] = sign * 10.0 ** np.arange(330.0)  # infinite from step 309
+    trace.states[1:, 0, 0, 1] = 0.5
+    if name == "trajectories":
+        _, axes = plotting.plot_gate_trajectories(trace)
+        ax = axes["h"]
+        assert ax.get_yscale() == "symlog"
+        assert 3 <= len(ax.get_yticks()) <= 5
+        labels = [line.get_label() for line in legend_lines(ax)]
+        assert "unit 1 (0.50)" in labels
+        assert "unit 0" in labels  # it has no mean
+    elif name == "heat map":
+        ax = plotting.plot_gate_heatmap(trace, "h")
+        assert isinstance(ax.images[0].norm, SymLogNorm)
+    else:
+        _, axes = plotting.plot_gates_before_after(trace, trace)
+        ax = axes["h"][2]
+    assert [text.get_text() for text in ax.texts] == ["not finite from step 309"]
+    plotting.render(ax.figure, dpi=40)

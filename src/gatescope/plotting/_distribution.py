@@ -12,7 +12,7 @@ from matplotlib.patches import StepPatch
 from gatescope.datatypes import Array, Trace
 from gatescope.plotting import _palette
 from gatescope.plotting._style import is_narrow, small
-from gatescope.plotting._trace_view import values
+from gatescope.plotting._trace_view import LARGEST, values
 
 _BARS = 40
 _CHUNK = 1 << 22  # values counted together: bounds the memory on long runs
@@ -45,6 +45,7 @@ def value_edges(name: str, traces: Sequence[Trace]) -> Array:
     for trace in traces:
         for part in _parts(trace, name):
             low, high = min(low, float(part.min())), max(high, float(part.max()))
+    low, high = max(low, -LARGEST), min(high, LARGEST)
     if not low < high:
         low, high = (low - 0.5, low + 0.5) if np.isfinite(low) else (-1.0, 1.0)
     return np.linspace(low, high, _BARS + 1)

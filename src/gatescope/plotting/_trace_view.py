@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -26,6 +27,13 @@ from gatescope.plotting._text import plain_text
 _UNITS = 3  # that are drawn by default
 POINTS, BINS = 1500, 300  # of a page's width: more steps are drawn as means, few enough to be followed by eye
 RUNS = "line: means of {} steps; band: least to greatest"  # what is drawn of them
+VAST = 1e6  # from which on states are drawn on a logarithmic scale: they grow without bound
+LARGEST = 1e300  # of an axis: matplotlib's margins would overflow
+_BOX = {
+    "boxstyle": "square,pad=0.15",
+    "facecolor": "white",
+    "linewidth": 0,
+}  # behind a text on curves or an image
 _WIDTHS = (2.0, 1.4, 1.0)  # of lines, from the first drawn to the last, so that one under others still shows
 
 
@@ -216,7 +224,8 @@ def draw_units(
         if ranges is not None and ranges.size > 1:
             band = ranges.low[:, k], ranges.high[:, k]
             axes.fill_between(steps, *band, color=style.color, alpha=0.18, linewidth=0)
-        label = f"unit {unit}" + ("" if means is None else f" ({means[unit]:.2f})")
+        known = means is not None and np.isfinite(means[unit])
+        label = f"unit {unit}" + (f" ({means[unit]:.2f})" if known else "")
         look = {"linewidth": broad * _WIDTHS[min(k, 2)], "label": label, **style.line(steps.size), **ours}
         lines += axes.plot(steps, curves[:, k], **line_keywords(keywords, **look))
     return lines
@@ -249,19 +258,43 @@ def mark_overflow(axes: Axes, view: TraceView, *, label: bool = True) -> None:
         left = first - view.steps.start > (view.steps.stop - view.steps.start) / 2
         text = f"not finite from step {first:,}"
         offset, side = (-4, "right") if left else (4, "left")
-        axes.annotate(text, (first, 0.5), xytext=(offset, 0), ha=side, va="center", fontsize=small(), **place)
+        axes.annotate(
+            text, (first, 0.5), xytext=(offset, 0), ha=side, va="center", fontsize=small(), bbox=_BOX, **place
+        )
 
 
 def frame_values(axes: Axes, name: str, bounds: tuple[float, float] | None) -> None:
     """Set label and, where they are known, limits of the axis of a gate's values."""
     axes.set_ylabel(two_lines(name))
     if bounds is None:
+        _limit_values(axes)
         return
     low, high = bounds
     margin = 0.04 * (high - low)
     axes.set_ylim(low - margin, high + margin)
     if (low, high) in ((0, 1), (-1, 1)):
         axes.set_yticks([low, (low + high) / 2, high])
+
+
+def _limit_values(axes: Axes) -> None:
+    """Give states that overflow a logarithmic axis, within what matplotlib can compute with."""
+    drawn = [line.get_ydata() for line in axes.lines]
+    finite = [np.asarray(values)[np.isfinite(values)] for values in drawn]
+    values = np.concatenate([*finite, np.zeros(1)])
+    if np.abs(values).max() > VAST:
+        shown = np.clip(values, -LARGEST / 10, LARGEST / 10)
+        low, high = 10 * min(float(shown.min()), -0.1), 10 * max(float(shown.max()), 0.1)
+        axes.set_ylim(low, high)  # before the scale: the margins of what is drawn would overflow in it
+        axes.set_yscale("symlog", linthresh=1.0)
+        axes.set_yticks(vast_ticks(low, high))
+        axes.minorticks_off()
+
+
+def vast_ticks(low: float, high: float) -> list[float]:
+    """Return 0 and a few powers of ten on either side for such a scale."""
+    step = max(1, math.ceil(math.log10(max(-low, high)) / 3))
+    powers = [10.0**power for power in range(step, 309, step)]
+    return sorted([0.0, *(p for p in powers if p <= high), *(-p for p in powers if -p >= low)])
 
 
 def two_lines(name: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import SymLogNorm
 from matplotlib.figure import FigureBase
 
 from gatescope.checks.numbers import check_choice, check_flag, check_index
@@ -250,10 +251,13 @@ def _draw(
         "aspect": "auto",
         "interpolation": "nearest",
         "cmap": "cividis",
-        "vmin": low,
-        "vmax": high,
         **keywords,
     }
+    if max(-low, high) > _trace_view.VAST and not {"norm", "vmin", "vmax"} & {*keywords}:
+        least, most = (float(v) for v in np.clip((low, high), -_trace_view.LARGEST, _trace_view.LARGEST))
+        look["norm"] = SymLogNorm(1.0, vmin=least, vmax=most)
+    elif "norm" not in keywords:
+        look = {"vmin": low, "vmax": high, **look}
     drawn = axes.imshow(image, **look)
     axes.set_xlim(left, min(right, span.stop - 0.5))  # the last run may be short
     axes.set_ylim(rows.units.size - 0.5, -0.5)
@@ -267,7 +271,11 @@ def _draw(
     label_characters(axes, view.trace, span)
     axes.set_ylabel("" if lines.size == 1 else f" (each row is {_RUNS[reduce]} of {lines.size})")
     extend = _extend(image, *drawn.get_clim())
-    bar = axes.figure.colorbar(drawn, ax=axes, pad=0.02, aspect=25, extend=extend)
+    with np.errstate(over="ignore"):  # matplotlib looks beyond the ends of the bar
+        bar = axes.figure.colorbar(drawn, ax=axes, pad=0.02, aspect=25, extend=extend)
+    if isinstance(drawn.norm, SymLogNorm):
+        bar.set_ticks(_trace_view.vast_ticks(*drawn.get_clim()))
+        bar.minorticks_off()
     bar.set_label(name if bounds is None else f"{name}, in ({bounds[0]:g}, {bounds[1]:g})")
 
 

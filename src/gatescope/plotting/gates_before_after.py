@@ -114,6 +114,9 @@ def plot_gates_before_after(
         for trace, at in ((before, 0), (after, 2)) if inputs else ():
             draw_inputs(axes["inputs"][at], dataclasses.replace(view, trace=trace), POINTS, BINS)
             axes["inputs"][at + 1].set_axis_off()
+        for trace, at in ((before, 0), (after, 2)):
+            for index, ax in enumerate(panels[:, at]):
+                _trace_view.mark_overflow(ax, dataclasses.replace(view, trace=trace), label=index == 0)
         frame_percent(panels[-len(view.names) :, [1, 3]], largest)
         for column, heading in ((0, headings[0]), (2, headings[1])):
             how = "line: means of {}; band: range"
