@@ -224,8 +224,8 @@ def draw_units(
         if ranges is not None and ranges.size > 1:
             band = ranges.low[:, k], ranges.high[:, k]
             axes.fill_between(steps, *band, color=style.color, alpha=0.18, linewidth=0)
-        known = means is not None and np.isfinite(means[unit])
-        label = f"unit {unit}" + (f" ({means[unit]:.2f})" if known else "")
+        mean = np.nan if means is None else float(means[unit])
+        label = f"unit {unit}" + (f" ({mean:.2f})" if np.isfinite(mean) else "")
         look = {"linewidth": broad * _WIDTHS[min(k, 2)], "label": label, **style.line(steps.size), **ours}
         lines += axes.plot(steps, curves[:, k], **line_keywords(keywords, **look))
     return lines
