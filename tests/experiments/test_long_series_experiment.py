@@ -106,7 +106,7 @@ def test_ctrl_c_in_a_run_is_an_interrupt_that_says_how_to_go_on(tmp_path, monkey
 def test_killed_at_any_time_it_resumes(result, tmp_path):
     code = (
         "import sys; from gatescope.experiments.long_series.run import run_long_series\n"
-        f"run_long_series(sys.argv[1], **{ {**SMALL, 'epochs': 400}!r}, checkpoint_seconds=0)"
+        f"run_long_series(sys.argv[1], **{ {**SMALL, 'epochs': 200}!r}, checkpoint_seconds=0)"
     )
     for turn, delay in enumerate((0.0, 0.3)):
         process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
@@ -117,8 +117,8 @@ def test_killed_at_any_time_it_resumes(result, tmp_path):
         time.sleep(delay)
         process.send_signal(signal.SIGKILL)
         process.wait()
-    whole = run_long_series(tmp_path / "whole", **{**SMALL, "epochs": 400})
-    assert run_long_series(tmp_path, **{**SMALL, "epochs": 400}) == whole
+    whole = run_long_series(tmp_path / "whole", **{**SMALL, "epochs": 200})
+    assert run_long_series(tmp_path, **{**SMALL, "epochs": 200}) == whole
     np.testing.assert_array_equal(whole.loss[..., :3], result.loss)
 
 
