@@ -31,6 +31,13 @@ TAKEN = {
     "counting is no header": ("0,1,2\n3,4,5\n", [[0, 1, 2], [3, 4, 5]], []),
     "a zero is no header": ("0\n1.5\n1\n", [[0], [1.5], [1]], []),
     "pandas, read and written again": ("Unnamed: 0,y\n0,2\n1,3\n", [[2], [3]], ["'Unnamed: 0' (an index)"]),
+    "pandas, two tables": (",y\n0,1.5\n1,1.2\n0,2\n1,3\n", [[1.5], [1.2], [2], [3]], ["column 1 (an index)"]),
+    "pandas, an index of two levels": (
+        ",,y\na,0,1.5\na,1,2.5\nb,0,0.5\n",
+        [[1.5], [2.5], [0.5]],
+        ["column 1 (an index of names)", "column 2 (an index)"],
+    ),
+    "a minus of typography": ("x\n\u22121.5\n2.5\n", [[-1.5], [2.5]], []),
     "pandas, dates": (",y\n2020-01-01,1.5\n2020-01-02,1.2\n", [[1.5], [1.2]], ["column 1 (dates)"]),
     "pandas, names": (",y\nfoo,1.5\nbar,1.2\n", [[1.5], [1.2]], ["column 1 (an index of names)"]),
     "pandas, time zone": ("at,y\n2020-01-01 00:00:00+00:00,1.5\n", [[1.5]], ["'at' (dates)"]),
@@ -73,6 +80,7 @@ TAKEN = {
     "thousands, Swiss": ("y;z\n1'234.5;2\n1;3\n", [[1234.5, 2], [1, 3]], []),
     "quoted numbers": ('"y","z"\n"1","2"\n"3","4"\n', [[1, 2], [3, 4]], []),
     "names with commas": ('"a, b","c"\n1,2\n', [[1, 2]], []),
+    "quantiles": ("5%,50%,95%\n1,2,3\n4,5,7\n", [[1, 2, 3], [4, 5, 7]], []),
     "names with digits": ("2m_temp,10m wind\n1,2\n", [[1, 2]], []),
     "a comma at the end": ("y,z,\n1,2,\n3,4,\n", [[1, 2], [3, 4]], ["column 3 (nothing)"]),
     "bars": ("y|z\n1|2\n", [[1, 2]], []),
@@ -143,6 +151,25 @@ def test_columns_are_named(tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((3, 2)))
     with pytest.raises(ValueRangeError, match="is for tables"):
         read_series(tmp_path / "x.npy", columns=1)
+
+
+@pytest.mark.parametrize(
+    "cell", ["(1.5)", "$1.50", "-$1,234.50", "3 €", "0x1F", "1.0D+00", "1+2j", "3 USD", "1.5i"]
+)
+@pytest.mark.parametrize("header", ["x\n", ""])
+def test_a_number_with_something_added_is_no_name(cell, header, tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text(f'{header}"{cell}"\n2.5\n3.5\n', encoding="utf-8")
+    line = 2 if header else 1
+    with pytest.raises(FileFormatError, match=rf"line {line}, column 1.* is not a number"):
+        read_series(path)
+
+
+def test_points_that_may_stand_between_thousands_are_noted(tmp_path):
+    path = tmp_path / "x.csv"
+    for text, notes in (("1.234;2\n2.345;3\n", ("points are decimal (1.234)",)), ("1.234;2\n2.34;3\n", ())):
+        path.write_text(text)
+        assert read(path).notes == notes
 
 
 ADVANCING = {

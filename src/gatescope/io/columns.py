@@ -144,9 +144,10 @@ def _is_index(name: str | None, values: Array) -> bool:
     """Return whether the first column of a table is one that numbers the rows."""
     steps = np.diff(values)
     if name is not None and _INDEX_NAME.fullmatch(name):
-        # pandas writes what is left of an index, too: with gaps, or in another order.
+        # pandas writes what is left of an index, too: with gaps, in another order, or that of several tables.
         whole = bool((values == np.floor(values)).all())
-        return (whole and np.unique(values).size == values.size) or bool((steps > 0).all())
+        unique = np.unique(values).size == values.size
+        return (whole and (unique or name.lower() != "index")) or bool((steps > 0).all())
     return len(values) >= _LEAST and bool((steps == 1).all())
 
 

@@ -7,7 +7,15 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from gatescope.io.cells import is_date, is_missing, is_number, is_plain, is_word, written_as_floats
+from gatescope.io.cells import (
+    is_date,
+    is_missing,
+    is_number,
+    is_plain,
+    is_word,
+    resembles_number,
+    written_as_floats,
+)
 from gatescope.io.number_headers import Evidence, evidence
 
 Line = tuple[int, str]  # its number in the file, counted from 1, and its text
@@ -122,7 +130,9 @@ def _first_line(rows: Sequence[Sequence[str]], more: Iterable[Sequence[str]]) ->
     if len(row) > 1 and not row[0] and all(row[1:]):
         return Evidence("names", judged=any(map(is_plain, row)))
     if not below or not all(map(str.isdigit, row)):
-        return _SAID[not any(is_number(cell) or is_missing(cell) or is_date(cell) for cell in row)]
+        names = [cell.endswith("%") and is_plain(cell[:-1]) for cell in row]  # of quantiles
+        others = [cell for cell, name in zip(row, names, strict=True) if not name]
+        return _SAID[not any(resembles_number(cell) or is_missing(cell) or is_date(cell) for cell in others)]
     if not all(len(other) == len(row) for other in below):
         return _SAID[False]
     return _numbers_over(row, [*below, *(other for other in more if len(other) == len(row))])

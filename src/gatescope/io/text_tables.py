@@ -105,7 +105,7 @@ class _Reader:
         marks: tuple[str, ...] = ()
         if values is None:
             kinds, values, marks = self._careful()
-        notes = [*marks, *([layout.assumed] if layout.assumed else [])]
+        notes = [*(marks or self._points()), *([layout.assumed] if layout.assumed else [])]
         return Table(layout.names, values, tuple(kinds), tuple(notes))
 
     def _empty(self) -> FileFormatError:
@@ -233,6 +233,13 @@ class _Reader:
         if comma:
             return True, (f"commas are decimal ({comma[:_SHOWN]})",)
         return False, (f"commas are between thousands ({unclear[:_SHOWN]})",) if unclear else ()
+
+    def _points(self) -> tuple[str, ...]:
+        """Return a note where semicolons stand between numbers such as 1.234, which may be thousands."""
+        texts = [cell for row in self._sample for cell in row if "." in cell]
+        if self._layout.separator != ";" or not texts or not all(map(cell_forms.is_ambiguous_point, texts)):
+            return ()
+        return (f"points are decimal ({texts[0][:_SHOWN]})",)
 
     def _check(self, cell: str, line: int, column: int) -> None:
         """Refuse a cell that can be neither number nor date."""
