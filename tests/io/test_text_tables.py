@@ -172,6 +172,19 @@ def test_points_that_may_stand_between_thousands_are_noted(tmp_path):
         assert read(path).notes == notes
 
 
+@pytest.mark.parametrize("shape", [(1, 5), (2, 30)])
+def test_series_in_rows_are_asked_about(shape, tmp_path):
+    values = np.random.default_rng(0).normal(size=shape)
+    np.savetxt(tmp_path / "x.csv", values, delimiter=",")
+    np.save(tmp_path / "x.npy", values)
+    said = (f"if these are {shape[0]} series of {shape[1]} steps, transpose the file",)
+    for name in ("x.csv", "x.npy"):
+        assert read(tmp_path / name).notes == said
+    assert read(tmp_path / "x.csv", columns=[1, 2, 3]).notes == ()
+    (tmp_path / "x.csv").write_text("a,b,c\n1.5,2,3\n")  # columns with names are inputs
+    assert read(tmp_path / "x.csv").notes == ()
+
+
 ADVANCING = {
     "equal steps": (
         "".join(f"{0.1 * k:.1f},{k % 3}\n" for k in range(30)),

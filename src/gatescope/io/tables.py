@@ -19,7 +19,7 @@ from gatescope.io.characters import read_characters, seems_prose
 from gatescope.io.columns import check_names, choose, shown
 from gatescope.io.parquet import read_parquet
 from gatescope.io.text_tables import Table, read_text
-from gatescope.reporting.text import listing
+from gatescope.reporting.text import counted, listing
 from gatescope.storage.npz import read_npy, read_npz
 
 _TEXT_SUFFIXES = (".csv", ".txt", ".tsv", ".dat")
@@ -197,7 +197,8 @@ def read(
         if values.ndim != 3:
             raise _no_batch(path, values.shape)
         values = values.swapaxes(0, 1)
-    return Reading(_as_inputs(values, precision, path))
+    inputs = _as_inputs(values, precision, path)
+    return Reading(inputs, notes=_in_rows(inputs) if values.ndim == 2 else ())
 
 
 @contextmanager
@@ -247,7 +248,17 @@ def _of_table(
     names = tuple(table.names[k] for k in inputs) if any(table.names) else ()
     whole = inputs == list(range(table.values.shape[1]))
     values = table.values if whole else table.values[:, inputs]
-    return Reading(_as_inputs(values, dtype, path), names, chosen.left_out, (*table.notes, *chosen.notes))
+    series = _as_inputs(values, dtype, path)
+    notes = *table.notes, *chosen.notes, *(() if names or columns is not None else _in_rows(series))
+    return Reading(series, names, chosen.left_out, notes)
+
+
+def _in_rows(inputs: Array) -> tuple[str, ...]:
+    """Return a note where (T, 1, I) may be series in rows: fewer steps than inputs, none of which has a name."""
+    steps, _, width = inputs.shape
+    if steps >= width:
+        return ()
+    return (f"if these are {steps:,} series of {counted(width, 'step')}, transpose the file",)
 
 
 def _only_array(arrays: dict[str, Array], path: str | os.PathLike[str]) -> Array:
