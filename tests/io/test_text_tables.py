@@ -80,6 +80,8 @@ TAKEN = {
     "thousands, Swiss": ("y;z\n1'234.5;2\n1;3\n", [[1234.5, 2], [1, 3]], []),
     "quoted numbers": ('"y","z"\n"1","2"\n"3","4"\n', [[1, 2], [3, 4]], []),
     "names with commas": ('"a, b","c"\n1,2\n', [[1, 2]], []),
+    "powers of one letter": ("x,\u00b2\n1,2\n3,5\n", [[1, 2], [3, 5]], []),
+    "a power": ("\u00b2\n1\n3\n", [[1], [3]], []),
     "quantiles": ("5%,50%,95%\n1,2,3\n4,5,7\n", [[1, 2, 3], [4, 5, 7]], []),
     "names with digits": ("2m_temp,10m wind\n1,2\n", [[1, 2]], []),
     "a comma at the end": ("y,z,\n1,2,\n3,4,\n", [[1, 2], [3, 4]], ["column 3 (nothing)"]),
@@ -140,6 +142,8 @@ def test_columns_are_named(tmp_path):
         UnknownNameError, match=r"columns='high' is no column of .*; its columns are date, open, close"
     ):
         read_series(path, columns="high")
+    with pytest.raises(UnknownNameError, match="columns='\u00b2' is no column"):
+        read_series(path, columns="\u00b2")
     with pytest.raises(FileFormatError, match="holds no numbers in the column 'date'"):
         read_series(path, columns="date")
     with pytest.raises(ValueRangeError, match="skip_columns='open' is given with `columns`"):

@@ -56,7 +56,7 @@ def lookup(
     columns: list[int] = []
     for name in chosen:
         alike = [k for k, other in enumerate(names) if other == str(name)]
-        if not alike and str(name).isdigit() and 1 <= int(name) <= width:
+        if not alike and str(name).isdecimal() and 1 <= int(name) <= width:
             alike = [int(name) - 1]
         if not alike:
             named = [shown(other) for other in names if other]

@@ -129,9 +129,10 @@ def _first_line(rows: Sequence[Sequence[str]], more: Iterable[Sequence[str]]) ->
         return Evidence("names", judged=any(map(is_plain, row))) if names else _SAID[False]
     if len(row) > 1 and not row[0] and all(row[1:]):
         return Evidence("names", judged=any(map(is_plain, row)))
-    if not below or not all(map(str.isdigit, row)):
-        names = [cell.endswith("%") and is_plain(cell[:-1]) for cell in row]  # of quantiles
-        others = [cell for cell, name in zip(row, names, strict=True) if not name]
+    if not below or not all(map(str.isdecimal, row)):
+        others = [
+            cell for cell in row if not (cell.endswith("%") and is_plain(cell[:-1]))
+        ]  # names of quantiles
         return _SAID[not any(resembles_number(cell) or is_missing(cell) or is_date(cell) for cell in others)]
     if not all(len(other) == len(row) for other in below):
         return _SAID[False]
@@ -160,7 +161,7 @@ def _names_over(row: Sequence[str], below: Sequence[str]) -> bool:
     dates = any(map(is_date, row))
     if not numbers and not dates:
         return True
-    if numbers and (dates or not all(map(str.isdigit, numbers))):
+    if numbers and (dates or not all(map(str.isdecimal, numbers))):
         return False
     over = [(cell, other) for cell, other in zip(row, below, strict=False)]
     if any(is_word(cell) and not is_word(other) for cell, other in over):
