@@ -109,7 +109,7 @@ def test_derivatives_of_saturated_units_are_a_part_of_their_own(monkeypatch):
         asked.clear()
         getattr(gs, call)(params, np.zeros((300, 1)), threads=1, **options)
         estimate = gs.estimate_memory(call, params, steps=300, threads=1, **options)
-        assert 0 < sum(asked.values()) <= estimate.if_saturated <= 2 * sum(asked.values()), call
+        assert 0 < sum(asked.values()) <= estimate.if_saturated <= 3 * sum(asked.values()), call
         assert "more where units are saturated" in estimate.summary()
     assert gs.estimate_memory("run", params, steps=300).if_saturated == 0
 

@@ -223,7 +223,7 @@ class _Work:
             f"connectivity of {cell.name} with {counted(params.hidden_size, 'unit')}, "
             f"{counted(problem.steps, 'step')}, {counted(len(replays), 'sweep')}"
         )
-        saturated = max((replay.buffers * replay.derivative_bytes for replay in replays), default=0)
+        saturated = max((replay.derivative_bytes for replay in replays), default=0)
         return MemoryEstimate(title=title, parts=parts, if_saturated=saturated)
 
     def run(self, resumable: Resumable) -> None:

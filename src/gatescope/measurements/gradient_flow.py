@@ -265,7 +265,7 @@ def _estimate(problem: Problem, replay: Replay, lags: int, directions: int) -> M
     return MemoryEstimate(
         title=title,
         parts={k: v for k, v in parts.items() if v},
-        if_saturated=at_once * replay.derivative_bytes,
+        if_saturated=replay.derivative_bytes,
         segments=segments,
     )
 

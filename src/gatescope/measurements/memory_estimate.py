@@ -79,7 +79,7 @@ def estimate_memory(
       weights and adjoints     212.00 KiB
       log-norms of a segment   148.22 KiB
       inputs of 2 segments      24.70 KiB
-      179.77 MiB together; 13.90 MiB more where units are saturated
+      179.77 MiB together; 14.20 MiB more where units are saturated
     """
     check_choice("call", call, (*_MEASUREMENTS, *_ON_GPU))
     check_count("steps", steps)

@@ -21,7 +21,7 @@ from gatescope.cells.registry import Cell, get
 from gatescope.datatypes import Array, Params
 from gatescope.errors import warn_accuracy
 from gatescope.kernels.cpu.aligned import aligned_empty
-from gatescope.kernels.cpu.linearization import Linearization
+from gatescope.kernels.cpu.linearization import Linearization, working_bytes
 from gatescope.reporting.text import percent
 
 # What a derivative may be off by, relatively.
@@ -78,10 +78,12 @@ class ExactSteps:
         self.seen += gates.shape[0] * gates.shape[1] * int(self._counted.sum())
         return coefficients.view(Coefficients)
 
-    def bytes(self, steps: int, batch: int) -> int:
-        """Return what the coefficients of a piece of so many steps take in memory."""
-        count = 0 if self._linear is None else len(self._linear.entries)
-        return steps * batch * count * self._params.hidden_size * self.dtype.itemsize
+    def bytes(self, steps: int, batch: int, slots: int = 1) -> int:
+        """Return what coefficients of pieces of so many steps take in memory, with the weights they are made of."""
+        if self._linear is None:
+            return 0
+        rows = slots * steps * batch * len(self._linear.entries)
+        return rows * self._params.hidden_size * self.dtype.itemsize + working_bytes(self._params)
 
     @cached_property
     def _linearization(self) -> Linearization:

@@ -69,7 +69,7 @@ class Replay:
     buffers, buffer_bytes : int
         Number of segments in memory at a time, and the bytes of one.
     derivative_bytes : int
-        What is added to one where its units are saturated.
+        What is added to all of these where units are saturated.
     """
 
     def __init__(
@@ -96,9 +96,9 @@ class Replay:
         self.buffer_bytes = (self.length + 1) * size + self.length * size // len(cell.states) * len(
             cell.saved
         )
-        exactly = exact if device.name == "cpu" else None  # elsewhere the kernels derive from recorded values
-        self.derivative_bytes = 0 if exactly is None else exactly.bytes(self.length, series.batch)
         self.buffers = 2 if device.overlaps(series.batch, directions) else 1
+        exactly = exact if device.name == "cpu" else None  # elsewhere the kernels derive from recorded values
+        self.derivative_bytes = exactly.bytes(self.length, series.batch, self.buffers) if exactly else 0
         self._count = -(-source // self.length) if last < source else 0
         # Checkpoints are kept from this segment on.
         self._first = min(last // self.length, max(self._count - 1, 0))

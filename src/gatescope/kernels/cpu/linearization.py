@@ -15,6 +15,15 @@ from gatescope.kernels.cpu.threads import each
 _ROWS = 32  # whose pre-activations are in memory at a time
 
 
+def working_bytes(params: Params) -> int:
+    """Return what a `Linearization` takes in memory: weights in float64, and scratch."""
+    cell = get(params.cell)
+    padded = sweeps.plan_for(cell, params.hidden_size, np.dtype(np.float64)).padded
+    weights = len(cell.gates) * (params.hidden_size + params.input_size + 2)
+    scratch = _ROWS * (2 * len(cell.gates) + len(cell.states) + 1)
+    return 8 * padded * (weights + scratch)
+
+
 class Linearization:
     """Steps of a network as linear maps, in the coefficients of its linear cell.
 
