@@ -116,3 +116,12 @@ def test_networks_of_one_series_are_fed_apart():
     fed, reading = scale.fed_to(networks, series, standardize=False)
     assert all(own is series for own in fed.values())
     assert reading == series.reading
+
+
+def test_a_long_file_of_series_in_rows_is_asked_about(tmp_path, monkeypatch):
+    np.save(tmp_path / "x.npy", RNG.standard_normal((3, 40)))
+    options = InputOptions(inputs=tmp_path / "x.npy")
+    reading = inputs.read_inputs(options).reading
+    assert reading.endswith("I = 40 inputs; if these are 3 series of 40 steps, transpose the file")
+    monkeypatch.setattr(inputs, "MAPPED_BYTES", 0)
+    assert inputs.read_inputs(options, mapped=True).reading == reading

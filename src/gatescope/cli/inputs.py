@@ -92,10 +92,14 @@ def read_inputs(
         )
         return _text(path, vocabulary, steps)
     else:
+        from gatescope.io.tables import in_rows
+
         source, array = path.name, _map(path, options) if mapped else None
         if array is None:
             reading = read_file(path, options)
             array, text = reading.values, reading.text(reading_option)
+        else:
+            text = "".join(in_rows(array.shape))
         values = array
     if steps is not None and steps > len(values):
         raise ValueRangeError(

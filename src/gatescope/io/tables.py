@@ -198,7 +198,7 @@ def read(
             raise _no_batch(path, values.shape)
         values = values.swapaxes(0, 1)
     inputs = _as_inputs(values, precision, path)
-    return Reading(inputs, notes=_in_rows(inputs) if values.ndim == 2 else ())
+    return Reading(inputs, notes=in_rows(values.shape))
 
 
 @contextmanager
@@ -249,16 +249,15 @@ def _of_table(
     whole = inputs == list(range(table.values.shape[1]))
     values = table.values if whole else table.values[:, inputs]
     series = _as_inputs(values, dtype, path)
-    notes = *table.notes, *chosen.notes, *(() if names or columns is not None else _in_rows(series))
+    notes = *table.notes, *chosen.notes, *(() if names or columns is not None else in_rows(values.shape))
     return Reading(series, names, chosen.left_out, notes)
 
 
-def _in_rows(inputs: Array) -> tuple[str, ...]:
-    """Return a note where (T, 1, I) may be series in rows: fewer steps than inputs, none of which has a name."""
-    steps, _, width = inputs.shape
-    if steps >= width:
+def in_rows(shape: tuple[int, ...]) -> tuple[str, ...]:
+    """Return a note where an array (T, I) may be series in rows: fewer steps than inputs, none of which has a name."""
+    if len(shape) != 2 or shape[0] >= shape[1]:
         return ()
-    return (f"if these are {steps:,} series of {counted(width, 'step')}, transpose the file",)
+    return (f"if these are {shape[0]:,} series of {counted(shape[1], 'step')}, transpose the file",)
 
 
 def _only_array(arrays: dict[str, Array], path: str | os.PathLike[str]) -> Array:
