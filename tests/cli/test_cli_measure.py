@@ -1,5 +1,6 @@
 """``gatescope measure``: each measurement once, what it leaves behind, and what it says of what it cannot use."""
 
+import dataclasses
 import importlib
 
 import numpy as np
@@ -130,8 +131,19 @@ def test_an_npz_is_measured_with_its_lengths(invoke, tmp_path):
 @blank_figures
 def test_a_diagnosis_writes_the_weights_it_suggests(invoke, tmp_path):
     params = gs.init("lstm", input_size=1, hidden_size=5, seed=0, dtype="float64")
-    params.save(tmp_path / "w.npz")
-    options = ("--weights", "w.npz", "--steps", 300, "--target-half-life", 20, "--out", "here")
+    scale = {"mean": [60.0], "standard_deviation": [47.0]}
+    dataclasses.replace(params, provenance={"inputs_scale": scale}).save(tmp_path / "w.npz")
+    options = (
+        "--weights",
+        "w.npz",
+        "--steps",
+        300,
+        "--target-half-life",
+        20,
+        "--out",
+        "here",
+        "--standardize",
+    )
     done = invoke("measure", "diagnose", *options, "--apply", "w.npz")
     assert done.exit_code == 2
     assert "--apply" in done.stderr
@@ -139,7 +151,9 @@ def test_a_diagnosis_writes_the_weights_it_suggests(invoke, tmp_path):
     assert done.exit_code == 0, done.output
     assert "weights changed as suggested: changed.npz" in done.stdout
     diagnosis = gs.load(tmp_path / "here" / "diagnosis.npz")
-    assert gs.load(tmp_path / "changed.npz") == diagnosis.apply(params)
+    changed = gs.load(tmp_path / "changed.npz")
+    assert changed == diagnosis.apply(params)
+    assert changed.provenance["inputs_scale"] == scale  # by which --standardize goes
     assert "in PyTorch bias_ih_l0[5:10]" in done.stdout.replace("\n", " ")
 
 

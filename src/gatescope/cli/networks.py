@@ -62,6 +62,14 @@ class Network(NamedTuple):
         """How many numbers a step the lowest layer takes."""
         return (self.below[0][0] if self.below else self.params).input_size
 
+    @property
+    def inputs_like(self) -> dict[str, Any]:
+        """What makes inputs such as it was trained on, for the provenance of weights made of these."""
+        kept: dict[str, Any] = {} if self.scale is None else {"inputs_scale": self.scale}
+        if self.vocabulary is not None:
+            kept |= {"vocabulary": self.vocabulary.characters, "encoding": self.vocabulary.encoding}
+        return kept
+
     def title(self, label: str) -> str:
         """Return a label with the layer and the direction that it stands for, where these are not the first."""
         parts = [f"layer {len(self.below)}"] if self.below else []

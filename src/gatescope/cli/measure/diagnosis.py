@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,5 +48,9 @@ def finish(job: Job, result: Any) -> None:
     if not result.suggestion:
         echo(f"nothing is suggested, so {path} is not written")
         return
-    result.apply(job.params).save(path)
+    changed = result.apply(job.params)
+    if job.network is not None and not job.network.below:
+        kept = {**changed.provenance, **job.network.inputs_like}
+        changed = dataclasses.replace(changed, provenance=kept)
+    changed.save(path)
     echo(f"weights changed as suggested: {path}")
