@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 from helpers.cases import random_params
-from helpers.linear_networks import at_zero, with_biases
+from helpers.linear_networks import at_zero, weights, with_biases
 from numpy.testing import assert_allclose, assert_array_equal
 
 import gatescope as gs
@@ -132,3 +132,38 @@ def test_a_state_that_has_not_forgotten_its_beginning_is_said_so():
     text = "The state forgets what it began with in about 272 steps, three times 1 / |exponent|, and 40 steps came"
     assert text in short.summary()
     assert "The state forgets" not in long.summary()
+
+
+def test_one_step_that_cuts_the_memory_is_named_and_the_rest_is_diagnosed():
+    """A spike that shuts the forget gate: an exponent of -0.43 ± 0.4 was undecided, and the gate's half-life 1.6."""
+    params = with_biases("lstm", {"f": 4.0})
+    params.gate("f")["weight_ih"][:] = 10.0
+    x = np.zeros((400, 1))
+    x[300] = -30.0
+    life = math.log(2) / math.log1p(math.exp(-4))
+    measured = half_life(params, x)
+    assert_allclose(measured.by_gate, life, rtol=1e-9)
+    assert_allclose(
+        measured.by_exponent, life, rtol=0.02
+    )  # the bin that cuts is left out, a direction turns in it
+    diagnosis = diagnose(params, x, target_half_life=100, initial_state=at_zero(params))
+    assert diagnosis.verdict == "vanishing"
+    assert_allclose(diagnosis.number("half_life_exponent"), life, rtol=0.02)
+    text = diagnosis.summary()
+    assert (
+        "Step 300 cuts the memory: nothing that came before it is left; rates are those of the steps before"
+        in text
+    )
+    assert diagnosis.suggestion == "bias"
+
+
+def test_a_half_life_by_an_exponent_that_is_not_told_from_0_is_a_lower_bound():
+    """A network that turns on a circle has an exponent of 0: 26,737 steps were read off 2,000."""
+    turn = 1.6 * np.array([[math.cos(2.0), -math.sin(2.0)], [math.sin(2.0), math.cos(2.0)]])
+    matrix = np.diag([0.0, 0.0, 0.3, 0.2, -0.5])
+    matrix[:2, :2] = turn
+    params = weights("rnn", weight_hh=matrix)
+    text = diagnose(params, np.zeros((1000, 1)), target_half_life=100).summary()
+    assert "by the leading exponent, which is not told from 0" in text
+    assert "of the gradient is at least " in text
+    assert "The state forgets" not in text

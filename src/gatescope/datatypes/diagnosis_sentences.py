@@ -11,6 +11,7 @@ import numpy as np
 from gatescope.cells.bias_places import bias_places
 from gatescope.cells.registry import get
 from gatescope.datatypes.gradient_paths import DIRECT
+from gatescope.datatypes.half_life import half_life_of
 from gatescope.datatypes.saturation import saturating_text
 from gatescope.reporting.text import listing, number, percent, steps
 
@@ -70,6 +71,16 @@ def _verdict(diagnosis: Diagnosis) -> Iterator[str]:
         yield (
             f"The error {n['exponent_error']:.2g} is too large to tell the exponent from 0: give more steps."
         )
+    if "cut_step" in n:
+        which = (
+            f"in {number(int(n['cut_sequences']))} of {number(diagnosis.sequences)} sequences, "
+            if diagnosis.sequences > 1
+            else ""
+        )
+        yield (
+            f"{which}step {number(int(n['cut_step']))} cuts the memory: nothing that came before it is left; rates are "
+            "those of the steps before and after it."
+        ).capitalize()
     if "settling" in n and diagnosis.verdict != "undecided":
         yield (
             f"The state forgets what it began with in about {steps(round(n['settling']))}, three times 1 / |exponent|, "
@@ -119,6 +130,10 @@ def _memory(diagnosis: Diagnosis) -> Iterator[str]:
             "half_life_gate": f"by {by}{median}",
         }
         texts = [f"{steps(n[name])} {how}" for name, how in estimates.items() if name in n]
+        farthest = abs(n["exponent"]) + _ERRORS * n.get("exponent_error", 0.0)
+        if "half_life_exponent" in n and abs(n["exponent"]) < farthest / 2 < np.inf:
+            least = steps(float(half_life_of(farthest)))
+            texts[0] = f"at least {least} by the leading exponent, which is not told from 0"
         disagree = diagnosis.verdict == "vanishing" and bool(diagnosis.half_life.disagree.any())
         end = "; these do not agree within 20 % and their errors" if disagree else ""
         gone = n.get("steps_to_half", np.inf)

@@ -280,9 +280,12 @@ class HalfLife(Result):
 
     def _verdict(self, b: int) -> list[str]:
         *gate, adjoint, exponent = self._rates(b)
-        known = [rate for rate, _ in (*gate, adjoint, exponent) if not np.isnan(rate)]
+        doubted = bool(self.exponent_doubt and self.exponent_doubt[b])
+        rates = [*gate, adjoint] if doubted else [*gate, adjoint, exponent]
+        known = [rate for rate, _ in rates if not np.isnan(rate)]
         if not self.disagree[b]:
-            return ["they agree within their errors or 20 %"] if len(known) > 1 else []
+            which = "the others" if doubted else "they"
+            return [f"{which} agree within their errors or 20 %"] if len(known) > 1 else []
         texts = []
         others = [
             (name, rate[0])

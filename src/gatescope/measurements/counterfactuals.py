@@ -113,8 +113,15 @@ def qr_interval(steps: int) -> int | None:
 
 
 def leading(spectrum: LyapunovSpectrum) -> tuple[float, float]:
-    """Return the mean of the sequences' leading exponents, and its standard error over time and over sequences."""
+    """Return the mean of the sequences' leading exponents, and its standard error over time and over sequences.
+
+    Where a few stretches cut the memory they are those over the others.
+    """
     values, errors = spectrum.exponents[:, 0], spectrum.error[:, 0]
+    if spectrum.cuts is not None and spectrum.between is not None and spectrum.between_error is not None:
+        cut = spectrum.cuts[:, 0] > 0
+        values = np.where(cut, spectrum.between[:, 0], values)
+        errors = np.where(cut, spectrum.between_error[:, 0], errors)
     error = float(np.sqrt((errors**2).sum()) / errors.size)
     if values.size > 1:
         with np.errstate(invalid="ignore"):  # of infinite ones

@@ -80,7 +80,8 @@ class DiagnosedCell:
         bound = float(np.log(2) / self.goal)
         self._put(exponent=exponent, exponent_error=error, bound=bound)
         before, settling = self.steps - self.length + self.transient, float(spectrum.settling_steps().max())
-        if before < settling and not spectrum.at_rest().all():
+        known = abs(exponent) > 2 * np.nan_to_num(error)
+        if known and before < settling and not spectrum.at_rest().all():
             self._put(steps_before=before, settling=settling)
         self._lives(life, "")
         flow, paths = self._flow(exponent), self._paths(exponent)
@@ -170,6 +171,10 @@ class DiagnosedCell:
             assert life.steps_to_half is not None
             self._put(r_squared=life.r_squared.mean(), decay_rate=rates["adjoint"])
             self._put(steps_to_half=life.steps_to_half.mean())
+            if life.cut_step is not None and (life.cut_step >= 0).any():
+                first = int(np.argmax(life.cut_step >= 0))
+                before = int(self._whole.lengths[first]) - self.length
+                self._put(cut_step=before + life.cut_step[first], cut_sequences=(life.cut_step >= 0).sum())
         self._put(**{f"{prefix}half_life_{name}": half_life_of(rate) for name, rate in rates.items()})
 
     def _flow(self, exponent: float) -> GradientFlow:

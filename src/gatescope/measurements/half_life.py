@@ -16,6 +16,7 @@ from gatescope.datatypes.half_life import HalfLife
 from gatescope.datatypes.lyapunov_spectrum import EXACT
 from gatescope.errors import ValueRangeError
 from gatescope.measurements import gradient_flow, lyapunov_spectrum
+from gatescope.measurements.exponent_errors import between_cuts
 from gatescope.measurements.problem import Problem, by_length, in_batch_order, prepare
 from gatescope.measurements.selection import blocks_of, by_factors, each_sequence, evenly
 from gatescope.reporting.text import counted
@@ -121,13 +122,13 @@ def _measure_group(problem: Problem, of: str, transient: int | None) -> HalfLife
     """Measure sequences of one length."""
     gate = memory_gate(problem.cell)
     skipped = check_transient(transient, problem.steps)
-    gate_rate, gate_error = _gate_rates(problem, gate, skipped)
     spectrum = lyapunov_spectrum.measure(problem, k=1, transient=skipped, checks=False)
     flow = gradient_flow.measure(problem, of=of, wrt="joint", lags=_lags(problem.steps - skipped))
     assert spectrum.cuts is not None
     assert spectrum.between is not None
     assert spectrum.between_error is not None
     cut = spectrum.cuts[:, 0] > 0
+    gate_rate, gate_error = _gate_rates(problem, gate, skipped, cut)
     adjoint = _adjoint(problem, flow, of, skipped, cut)
     rounding = _ROUNDINGS * float(np.finfo(problem.params.dtype).eps)
     return HalfLife.from_rates(
@@ -263,8 +264,11 @@ def standard_error(blocks: Array) -> Array:
     return np.asarray(np.std(blocks, axis=0, ddof=1) / np.sqrt(len(blocks)))
 
 
-def _gate_rates(problem: Problem, gate: MemoryGate, skipped: int) -> tuple[Array, Array]:
-    """Return each unit's -<ln fraction kept> over the steps after the transient, and its standard error, (B, H)."""
+def _gate_rates(problem: Problem, gate: MemoryGate, skipped: int, cut: Array) -> tuple[Array, Array]:
+    """Return each unit's -<ln fraction kept> over the steps after the transient, and its standard error, (B, H).
+
+    Of sequences whose memory is `cut` the blocks that cut it are left out.
+    """
     cell, units = problem.cell, problem.params.hidden_size
     measured = problem.steps - skipped
     step_bytes = problem.batch * units * (len(cell.states) + len(cell.saved)) * problem.params.dtype.itemsize
@@ -286,7 +290,13 @@ def _gate_rates(problem: Problem, gate: MemoryGate, skipped: int) -> tuple[Array
     rate = -sums.sum(axis=0) / measured
     finite = np.isfinite(sums).all(axis=0)
     blocks = -np.where(finite, sums, np.nan) / np.diff(marks)[:, None, None]
-    return rate + 0.0, standard_error(blocks)
+    error = standard_error(blocks)
+    if cut.any():
+        between = between_cuts(sums, np.diff(marks))
+        left_out = cut[:, None] & (between["cuts"] > 0)
+        rate = np.where(left_out, -between["between"], rate)
+        error = np.where(left_out, between["between_error"], error)
+    return rate + 0.0, error
 
 
 def _fractions(cell: Cell, gate: MemoryGate, states: Array, gates: Array) -> Array:
