@@ -93,3 +93,6 @@ def test_a_header_is_for_text(tmp_path):
     (tmp_path / "x.csv").write_text("y\n1\n2\n")
     with pytest.raises(FileFormatError, match="line 1, column 1: 'y' is not a number"):
         read_series(tmp_path / "x.csv", header=False)
+    (tmp_path / "x.csv").write_text('2019,",1.234,5\n0.5,10,1.234,5\n')  # a quote that is not closed
+    with pytest.raises(FileFormatError, match="line 2 has 4 columns and the header has 2"):
+        read_series(tmp_path / "x.csv", header=True)

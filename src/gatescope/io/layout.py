@@ -22,6 +22,7 @@ Line = tuple[int, str]  # its number in the file, counted from 1, and its text
 _SEPARATORS = (";", "\t", ",", "|")
 _HEAD = 30  # lines from which the layout is found; a header of numbers takes all that there are
 _MOST_HEADERS = 8  # lines
+_COMMA = re.compile(r"([-+]?\d+)(?:,(\d+))?(?:[eE][-+]?\d+)?")  # a number with a decimal comma, or two
 _LEAST_RANGE = 3  # columns: of fewer, 0, 1, ... may well be numbers
 _SAID = {True: Evidence("names"), False: Evidence("numbers")}  # what needs no word
 
@@ -88,6 +89,8 @@ def _few(row: Sequence[str]) -> str:
 
 def _separator(lines: Sequence[str]) -> str | None:
     """Return the separator that gives rows of one width whose cells are numbers or dates."""
+    if _one_column(lines):
+        return None
     body = lines[1:] or lines
     consistent = None
     for separator in _SEPARATORS:
@@ -103,6 +106,30 @@ def _separator(lines: Sequence[str]) -> str | None:
     if len({len(row) for row in rows}) == 1 and numbers and (len(rows[0]) > 1 or marked is None):
         return None
     return consistent or marked
+
+
+def _one_column(lines: Sequence[str]) -> bool:
+    """Return whether the commas in lines are decimal, and not between two columns of whole numbers.
+
+    They are where what follows begins with a 0 (``0,05``), after ``-0``, among several numbers without one, and below a
+    single name, unless what is before them numbers the rows.
+    """
+    name = not lines[0][:1].isdigit() and is_word(lines[0]) and "," not in lines[0]
+    forms = [_COMMA.fullmatch(line.strip().strip('"')) for line in (lines[1:] if name else lines)]
+    pairs = [form.groups(default="") for form in forms if form is not None]
+    if len(pairs) < len(forms) or not any(after for _, after in pairs):
+        return False
+    if any((len(after) > 1 and after[0] == "0") or before in ("-0", "+0") for before, after in pairs):
+        return True
+    bare = sum(not after for _, after in pairs)
+    if 1 < bare < len(pairs) - 1:
+        return True
+    rows = [int(before) for before, _ in pairs]
+    return name and not bare and rows not in (_counted(rows, 0), _counted(rows, 1))
+
+
+def _counted(rows: Sequence[int], begin: int) -> list[int]:
+    return list(range(begin, begin + len(rows)))
 
 
 def _headers(rows: Sequence[Sequence[str]]) -> int:

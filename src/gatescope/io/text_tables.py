@@ -92,7 +92,7 @@ class _Reader:
         if not self._sample:
             raise self._empty()
         self._width = len(self._sample[0])
-        if self._layout.names and len(self._layout.names) > self._width:
+        if self._layout.names and len(self._layout.names) != self._width:
             number = head[self._layout.header][0]
             raise self._width_error(number, self._width, len(self._layout.names), "the header has")
         self._any = self._unread(columns, skip)  # columns whose cells may be anything
