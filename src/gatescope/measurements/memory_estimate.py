@@ -40,7 +40,8 @@ def estimate_memory(
     """Estimate what a call takes in memory, part by part, before it is made.
 
     The measurements are counted on the CPU.  There memory grows with the square root of T, but for the result; inputs
-    are counted as those of a memory-mapped file: arrays are in memory already.  `run` and `backprop` are counted on
+    are counted as those of a memory-mapped file: arrays are in memory already.  What derivatives of saturated units add
+    depends on the inputs and stands apart, in `MemoryEstimate.if_saturated`.  `run` and `backprop` are counted on
     the GPU, which need not be there.
 
     Parameters
