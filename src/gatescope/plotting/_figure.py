@@ -38,7 +38,7 @@ def new_figure(width: float = 7.2, height: float = 4.4) -> Figure:
     Examples
     --------
     >>> from gatescope import plotting
-    >>> plotting.new_figure(3.4, 2.6).get_figwidth()
+    >>> float(plotting.new_figure(3.4, 2.6).get_figwidth())
     3.4
     """
     return NotebookFigure(figsize=(width, height), layout="constrained")
