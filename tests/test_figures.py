@@ -68,3 +68,38 @@ def test_every_figure_is_committed():
     for name in building.names():
         for file in (f"data/{name}.npz", f"out/{name}.png", f"out/{name}.svg"):
             assert (ROOT / "figures" / file).stat().st_size < 1_500_000
+
+
+def test_the_readme_says_what_the_gradients_of_its_first_picture_are():
+    cells = importlib.import_module("figures._cells")
+    arrays = read_npz(ROOT / "figures" / "data" / "open_gates.npz")
+    half, tail, zero = {}, {}, {}
+    for key in ("rnn", "gru", "lstm", "gru.chrono", "lstm.chrono"):
+        flow = cells.flow_from(arrays, key)
+        half[key], tail[key] = int(flow.steps_to_half()[0]), float(flow.half_life().value[0])
+        below = flow.log_norm[:, 0] < np.log(np.finfo(np.float32).smallest_subnormal)
+        zero[key] = int(flow.lag[below.argmax()])
+    fast = ("rnn", "gru", "lstm")
+    text = " ".join((ROOT / "README.md").read_text().split())
+    assert sorted({half[key] for key in fast}) == [1, 2]
+    assert f"every {min(tail[k] for k in fast):.1f} to {max(tail[k] for k in fast):.1f}" in text
+    assert f"returns 0 after {min(zero[k] for k in fast)} to {max(zero[k] for k in fast)} steps" in text
+    assert f"gone after {half['lstm.chrono']} steps (LSTM) and {half['gru.chrono']} (GRU)" in text
+    assert f"halves every {tail['lstm.chrono']:.0f} and {tail['gru.chrono']:.0f}" in text
+
+
+def test_the_readme_says_what_its_picture_of_gates_shows():
+    """At the two steps to be added, and nowhere else once a sequence has begun; in every sequence of the data."""
+    figure = importlib.import_module("figures.gates_before_after")
+    arrays = read_npz(ROOT / "figures" / "data" / "gates_before_after.npz")
+    marked = arrays["inputs"][:, :, 1] > 0
+    lstm, gru = (figure.trace_from(arrays, cell, "after") for cell in ("lstm", "gru"))
+    opened, kept, updated = lstm.gate("i")[..., 30], lstm.gate("f")[..., 30], gru.gate("z")[..., 28]
+    for k in range(marked.shape[1]):
+        others = ~marked[:, k]
+        others[0] = False
+        assert opened[marked[:, k], k].min() > 0.65 > 0.15 > opened[others, k].max()
+        assert kept[5:, k].min() > 0.9
+        assert updated[marked[:, k], k].max() < 0.6 < updated[others, k].min()
+    lines = [line.get_xdata()[0] for line in figure.draw(arrays).axes[0].lines if line.get_label()[0] == "_"]
+    assert any(lines == list(np.flatnonzero(marked[:, k])) for k in range(marked.shape[1]))
