@@ -52,8 +52,10 @@ def diagnose(
     The gate responsible is the one that, clamped open (at 1) or with each unit at its own mean, brings :math:`\lambda`
     nearest to 0, if that is nearer by more than 3 :math:`\sigma`; each is tried.  The suggestion is a shift of that
     gate's bias (or of the bias of the gate that holds the memory), or else a factor on weight_hh, found as a root of
-    :math:`\lambda + b` measured again and again on the same steps; then the half-life is measured with it.  Above
-    :math:`b`, the factor alone is searched.  If none of them reaches the root, the diagnosis says so.
+    :math:`\lambda + b` measured again and again on the same steps, and once more from the states that the changed
+    network has before them; then the half-life is measured with it.  Above :math:`b`, the factor alone is searched.  If
+    none of them reaches the root, the diagnosis says so.  Where one step cuts the memory, all this is of the steps
+    before and after it.
 
     Parameters
     ----------
@@ -63,7 +65,8 @@ def diagnose(
         four sequences are looked at.
     target_half_life : float, optional
         The half-life that is wanted, in steps: how far back the task needs to look.  Default: a tenth of T, at most
-        1,000, and the result says that this is assumed.
+        1,000, and the result says that this is assumed, and up to which lag the inputs correlate with themselves beyond
+        chance.
     window : int, optional
         How many steps are looked at, at least 20; a tenth of them at their beginning do not count.  Default: four times
         `target_half_life`, at least 2,000, at most T.  It takes some thirty sweeps over them.
