@@ -1,6 +1,7 @@
 """Streams, signals and statuses of the command as a process."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -144,3 +145,57 @@ def test_trained_with_numpy_that_raises():
         gs.half_life(params, inputs)
         gs.lyapunov_spectrum(params, inputs, transient=5)
         print(gs.gradient_paths(params, inputs).summary())
+
+
+INTERRUPTED_IN_A_PASS = """
+import os, signal, sys
+from numba.core import event
+
+class Interrupt(event.Listener):
+    left = 25
+
+    def on_start(self, compiled):
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def on_end(self, compiled):
+        pass
+
+event.register("numba:run_pass", Interrupt())
+from gatescope.cli.main import main
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_the_first_kernel_is_compiled_ends_in_one_line(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_IN_A_PASS, "run", "--steps", "9", "--hidden-size", "5"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(SOURCE.parent), "NUMBA_CACHE_DIR": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (130, "gatescope: interrupted")
+    assert "Traceback" not in done.stderr
+    assert not [path for path in tmp_path.rglob("*") if path.suffix in (".npz", ".partial", ".nbi")]
+
+
+def test_statuses_are_as_documented():
+    """README and the docstring of the command name the same statuses, and these are the ones that it leaves with."""
+    from gatescope.cli import main, options, streams
+    from gatescope.cli.train import command
+
+    readme = (
+        (SOURCE.parents[1] / "README.md").read_text().partition("| exit status |")[2].partition("\n\n")[0]
+    )
+    stated = {
+        int(number) for number in re.findall(r"\d+", " ".join(re.findall(r"^\| ([\d, ]+) \|", readme, re.M)))
+    }
+    signals = {128 + number for number in (signal.SIGHUP, signal.SIGTERM)}
+    left_with = {0, 1, 2, command._DIVERGED, streams.NO_OUTPUT, options.INTERRUPTED} | signals
+    assert stated == left_with
+    assert {int(number) for number in re.findall(r"^ *(\d+) {2,}", main.main.__doc__, re.M)} == left_with

@@ -22,7 +22,9 @@ def documented(kind):
     """Return what the docstring says of each array: (L, B) float64."""
     said = {}
     for names, shape, dtype in re.findall(
-        r"^ {4}(\w+(?:, \w+)*) : (\([^)]*\)(?: or \([^)]*\))?)(?: (\w+\d+|bool))?", kind.__doc__, re.MULTILINE
+        r"^ {4}(\w+(?:, \w+)*) : (\([^)]*\)(?: or \([^)]*\))?)(?: (\w+\d+|bool|real))?",
+        kind.__doc__,
+        re.MULTILINE,
     ):
         said |= dict.fromkeys(names.split(", "), f"{shape} {dtype}".strip())
     return said

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.subprocess_python import python
 
 from gatescope.errors import FileFormatError, OutputError
 from gatescope.storage import npz
@@ -306,3 +307,40 @@ def test_memory_for_what_a_small_file_claims_is_not_taken(tmp_path):
     assert path.stat().st_size < 100_000
     with pytest.raises(FileFormatError, match="decompression bomb; if it is yours, write it uncompressed"):
         read_npz(path)
+
+
+ZEROS = """
+import resource
+from pathlib import Path
+import gatescope as gs
+read = [gs.read_series, gs.load_torch, gs.load, gs.tasks.own]
+gs.Params  # what is imported on first use takes addresses too
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+limit = pages * resource.getpagesize() + (256 << 20)
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+for door in read:
+    try:
+        door(PATH)
+    except gs.FileFormatError as error:
+        print("decompression bomb" in str(error), end=" ")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
+"""
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/statm").exists(), reason="addresses are counted where the system says them"
+)
+def test_a_packed_file_of_zeros_never_costs_gigabytes(tmp_path):
+    """A file of 255 KB whose zeros, as float64, took 3.2 GB; here all doors have 256 MiB in all."""
+    path = tmp_path / "zeros.npz"
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("inputs.npy", "w") as member,
+    ):
+        member.write(header(f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({250 * 2**20},)}}"))
+        for _ in range(250):
+            member.write(bytes(2**20))
+    assert 240_000 < path.stat().st_size < 260_000
+    *refused, most = python(ZEROS.replace("PATH", repr(str(path)))).split()
+    assert refused == ["True"] * 4
+    assert int(most) < 500  # MiB

@@ -26,31 +26,31 @@ def targets_with(column, value):
     ("batch", "kind", "words"),
     [
         (
-            changed(targets=np.zeros((37, 5, 4))),
+            lambda: changed(targets=np.zeros((37, 5, 4))),
             ShapeError,
             r"should have \(37, 5, 9\), which is \(T, B, C\)",
         ),
-        (changed(targets=np.zeros((36, 5, 9))), ShapeError, r"\(36, 5, 9\)"),
-        (changed(targets=np.zeros((4, 9))), ShapeError, r"give \(5, 9\) for one target a sequence"),
-        (changed(mask=np.full((37, 5), 0.5)), ValueRangeError, "not how much"),
-        (changed(heads=(Head("y", 9, "bernoulli"),)), ValueRangeError, "bernoulli of 9.*heads=batch"),
-        (changed(inputs=np.zeros((37, 5, 2))), ShapeError, "input_size=2"),
-        (changed(inputs=np.zeros((37, 0, 3))), ShapeError, "at least one step and one sequence"),
-        (changed(mask=np.ones((5, 37), bool)), ShapeError, "mask"),
-        (changed(mask=np.zeros((37, 5), bool)), ValueRangeError, "mask is False at every step"),
-        (changed(lengths=np.zeros(5, int)), ValueRangeError, "mask is False at every step"),
-        (changed(lengths=np.full(5, 38)), ValueRangeError, "lengths"),
-        (targets_with(3, 4), ValueRangeError, r"targets\[0, 0, 3\] is 4; .*'class'.*from 0 to 3"),
-        (targets_with(3, -1), ValueRangeError, "'class'"),
-        (targets_with(3, 1.5), ValueRangeError, "1.5"),
-        (targets_with(4, 0.5), ValueRangeError, "'notes'.*0 or 1"),
-        (targets_with(0, np.nan), ValueRangeError, "is nan; .*'value'"),
-        (np.zeros((3, 2)), DtypeError, "batch is a ndarray; give a Batch of your arrays"),
+        (lambda: changed(targets=np.zeros((36, 5, 9))), ShapeError, r"\(36, 5, 9\)"),
+        (lambda: changed(targets=np.zeros((4, 9))), ShapeError, r"give \(5, 9\) for one target a sequence"),
+        (lambda: changed(mask=np.full((37, 5), 0.5)), ValueRangeError, "not how much"),
+        (lambda: changed(heads=(Head("y", 9, "bernoulli"),)), ValueRangeError, "bernoulli of 9.*heads=batch"),
+        (lambda: changed(inputs=np.zeros((37, 5, 2))), ShapeError, "input_size=2"),
+        (lambda: changed(inputs=np.zeros((37, 0, 3))), ShapeError, "at least one step and one sequence"),
+        (lambda: changed(mask=np.ones((5, 37), bool)), ShapeError, "mask"),
+        (lambda: changed(mask=np.zeros((37, 5), bool)), ValueRangeError, "mask is False at every step"),
+        (lambda: changed(lengths=np.zeros(5, int)), ValueRangeError, "mask is False at every step"),
+        (lambda: changed(lengths=np.full(5, 38)), ValueRangeError, "lengths"),
+        (lambda: targets_with(3, 4), ValueRangeError, r"targets\[0, 0, 3\] is 4; .*'class'.*from 0 to 3"),
+        (lambda: targets_with(3, -1), ValueRangeError, "'class'"),
+        (lambda: targets_with(3, 1.5), ValueRangeError, "1.5"),
+        (lambda: targets_with(4, 0.5), ValueRangeError, "'notes'.*0 or 1"),
+        (lambda: targets_with(0, np.nan), ValueRangeError, "is nan; .*'value'"),
+        (lambda: np.zeros((3, 2)), DtypeError, "batch is a ndarray; give a Batch of your arrays"),
     ],
 )
 def test_what_does_not_fit_is_reported(batch, kind, words):
     with pytest.raises(kind, match=words):
-        as_data(batch, make_stack())
+        as_data(batch(), make_stack())
 
 
 def test_one_target_a_sequence_is_masked_too():

@@ -148,10 +148,16 @@ def check_saved(name: str, value: Any) -> Array:
     return value
 
 
-def check_own_array(name: str, value: Any, axes: str) -> Array:
-    """Return a NumPy array that is computed with as it is, of as many axes as `axes` names: "(T, B, I)"."""
+def check_own_array(name: str, value: Any, axes: str, *, written: bool = False) -> Array:
+    """Return a NumPy array that is computed with as it is, of as many axes as `axes` names: "(T, B, I)".
+
+    `written`: the kernels change it, too.
+    """
     if not isinstance(value, np.ndarray):
         raise DtypeError(argument=name, seen=type(value), advice=f"give a NumPy array {axes}")
     if value.ndim != len(axes.strip("(,)").split(",")):
         raise ShapeError(f"should have {axes}", argument=name, seen=value.shape)
+    if not value.flags.c_contiguous or (written and not value.flags.writeable):
+        problem = "cannot be written" if value.flags.c_contiguous else "is not C-contiguous"
+        raise DtypeError(problem, argument=name, advice="give numpy.ascontiguousarray of it, or a copy")
     return value

@@ -89,11 +89,6 @@ def _mask(batch: Batch, lengths: Array, steps: int, at: str | None) -> NDArray[n
     """Return where targets count."""
     stated, running = np.asarray(batch.mask), np.arange(steps)[:, None] < lengths
     check_shape("mask", stated, running.shape, "(T, B) of the inputs")
-    if stated.dtype != np.bool_ and not ((stated == 0) | (stated == 1)).all():
-        raise ValueRangeError(
-            "has other values than True and False, 0 and 1; it says where targets count, not how much",
-            argument="mask",
-        )
     one_each = np.ndim(batch.targets) == 2
     if at == "every" and one_each:
         raise ValueRangeError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from gatescope.checks.arrays import (
     rectangular,
 )
 from gatescope.checks.dtypes import FLOATS
-from gatescope.checks.numbers import check_flag, check_result
+from gatescope.checks.numbers import check_flag, check_type
 from gatescope.datatypes import Array, Batch, Params, Trace
 from gatescope.datatypes.batch import batch_first_question, if_batch_first
 from gatescope.datatypes.params import WEIGHT_NAMES
@@ -62,6 +63,7 @@ def check_params(params: Any, *, any_device: bool = False) -> Cell:
     check_flag("params.reverse", params.reverse)
     if params.batch_first is not None:
         check_flag("params.batch_first", params.batch_first)
+    check_type("params.provenance", params.provenance, Mapping, advice="give a dict")
     weights = {name: check_saved(name, getattr(params, name)) for name in WEIGHT_NAMES}
     _check_one_device(weights, any_device)
     for name in ("weight_ih", "weight_hh"):
@@ -204,7 +206,7 @@ def check_lengths(lengths: Any, steps: int, batch: int, name: str = "lengths") -
 
 def check_trace(trace: Any, params: Params, cell: Cell) -> None:
     """Check that these weights can have made a trace, and that both are on the same device."""
-    check_result("trace", trace, Trace, "run")
+    check_type("trace", trace, Trace, advice="give a Trace, as gatescope.run returns it")
     if trace.cell != params.cell:
         raise ShapeError(
             f"was made by a {trace.cell!r} cell, but `params` are of a {params.cell!r}",

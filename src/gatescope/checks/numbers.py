@@ -17,6 +17,7 @@ import numpy as np
 
 from gatescope.errors import DtypeError, UnknownNameError, ValueRangeError, article
 
+_MOST = 10**999  # Python writes and reads no number of a few thousand digits
 Check = Callable[[str, Any], Any]
 
 
@@ -26,9 +27,11 @@ def is_whole(value: Any) -> bool:
 
 
 def check_count(name: str, value: Any, *, least: int = 1, most: int | None = None, advice: str = "") -> int:
-    """Return a whole number of at least `least` and, if `most` is given, at most that."""
-    if not is_whole(value) or value < least or (most is not None and value > most):
+    """Return a whole number of at least `least` and, if `most` is given, at most that; none has a thousand digits."""
+    if not is_whole(value) or not least <= int(value) <= (_MOST if most is None else most):
         allowed = f"of at least {least}" if most is None else f"from {least} to {most}"
+        if most is None and is_whole(value) and int(value) > _MOST:
+            allowed += " and of fewer than a thousand digits"
         raise ValueRangeError(f"must be a whole number {allowed}", argument=name, seen=value, advice=advice)
     return int(value)
 
@@ -97,6 +100,13 @@ def check_flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
+def check_unused(why: str, **arguments: Any) -> None:
+    """Refuse arguments that are not None and would have no effect; `why` says what makes it so, as in "without x"."""
+    for name, value in arguments.items():
+        if value is not None:
+            raise ValueRangeError(f"has no effect {why}", argument=name, seen=value, advice="leave it out")
+
+
 def check_choice(name: str, value: Any, choices: Iterable[str]) -> str:
     """Return one of a few names.
 
@@ -115,9 +125,10 @@ def check_choice(name: str, value: Any, choices: Iterable[str]) -> str:
 
 def check_choices(name: str, value: Any, choices: Iterable[str]) -> tuple[str, ...]:
     """Return some of a few names, at least one; a name alone may stand for a list of one."""
-    names = (value,) if isinstance(value, str) else value
-    if not isinstance(names, Iterable):
-        raise DtypeError(argument=name, seen=type(value), advice="give a name, or a list of names")
+    try:
+        names = (value,) if isinstance(value, str) else tuple(value)
+    except TypeError as error:
+        raise DtypeError(argument=name, seen=type(value), advice="give a name, or a list of names") from error
     known = list(choices)
     chosen = tuple(check_choice(name, one, known) for one in names)
     if not chosen:
@@ -132,8 +143,9 @@ def check_type(name: str, value: Any, *types: type, advice: str) -> None:
 
 
 def check_result(name: str, value: Any, kind: type, maker: str) -> None:
-    """Refuse all but one type of result; `maker` is the function that returns it."""
+    """Refuse all but one type of result, whose arrays fit each other; `maker` is the function that returns it."""
     check_type(name, value, kind, advice=f"give {article(kind.__name__)}, as gatescope.{maker} returns it")
+    value.check_fields(name)
 
 
 def check_call(name: str, function: Callable[..., Any], form: str, *arguments: Any, **keywords: Any) -> None:

@@ -154,14 +154,15 @@ def _read_torch(file: Path, options: WeightOptions) -> tuple[Network, list[str]]
     from gatescope.io.pytorch import load_layers_below, load_torch
 
     layer = options.layer or 0
-    common: dict[str, Any] = {
-        "nonlinearity": options.nonlinearity,
-        "prefix": options.prefix,
-        "dtype": options.dtype,
-    }
+    common: dict[str, Any] = {"prefix": options.prefix, "dtype": options.dtype}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AccuracyWarning)  # notes say the same
         params = load_torch(file, layer=layer, reverse=options.reverse, **common)
+        if (
+            len(params.gate_names) == 1 and options.nonlinearity is not None
+        ):  # of several files some are no RNNs
+            common["nonlinearity"] = options.nonlinearity
+            params = load_torch(file, layer=layer, reverse=options.reverse, **common)
         below = load_layers_below(file, layer, **common)
     lines = []
     unused = params.provenance.get("unused", "")

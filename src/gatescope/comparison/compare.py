@@ -12,17 +12,19 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from gatescope.cells.operation_counts import count_operations
+from gatescope.checks.memory import check_memory
 from gatescope.checks.network import check_inputs, check_params
 from gatescope.checks.numbers import check_count, check_flag, check_threads, check_type
 from gatescope.datatypes import Params
 from gatescope.datatypes.comparison import CellMeasurements, Comparison
 from gatescope.datatypes.saturation import OPEN, SHUT
-from gatescope.errors import DtypeError, GatescopeError, ShapeError, ValueRangeError
+from gatescope.errors import NOTHING, DtypeError, GatescopeError, ShapeError, ValueRangeError
 from gatescope.kernels.device import check_device
 from gatescope.measurements.gradient_flow import measure as measure_flow
 from gatescope.measurements.problem import Problem, prepare
 from gatescope.measurements.saturation import check_thresholds, count_saturated
 from gatescope.recurrence.input_stream import Series, in_memory
+from gatescope.recurrence.run import trace_bytes
 from gatescope.storage.provenance import provenance
 
 _STAGES = ("timing", "run", "gradient", "gradient to h", "gradient to c", "gates")
@@ -88,6 +90,7 @@ def compare(
     thresholds = check_thresholds(left, right)
     series = _check_cells(params_by_label, inputs)
     seed = check_count("seed", seed, least=0)
+    _check_fits(params_by_label, series)
     cells: list[CellMeasurements] = []
     total = len(params_by_label) * len(_STAGES)
     with tqdm(total=total, unit="stage", disable=None if check_flag("progress", progress) else True) as bar:
@@ -173,6 +176,20 @@ def _seconds(problem: Problem, repeats: int) -> list[float]:
         device.last(states)  # waits for a GPU to be done
         seconds.append(time.perf_counter() - start)
     return seconds[1:]  # the first sweep may compile, and is the first to touch the memory
+
+
+def _check_fits(params_by_label: Mapping[str, Params], series: Mapping[str, Series]) -> None:
+    """Refuse a comparison whose traces the free memory does not hold: all of them, and one more that is timed."""
+    steps, batch = (getattr(next(iter(series.values())), name) for name in ("steps", "batch"))
+    each = [trace_bytes(params, batch) for params in params_by_label.values()]
+    check_memory(
+        "inputs",
+        NOTHING,
+        lambda count: count * (sum(each) + max(each)),
+        "every state and gate of all cells",
+        size=steps,
+        advice="give fewer steps, sequences or cells",
+    )
 
 
 def _check_cells(params_by_label: Any, inputs: Any) -> dict[str, Series]:

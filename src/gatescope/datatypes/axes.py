@@ -2,7 +2,8 @@
 
 A type says ``_axes = {"lag": "(L,) int64", "log_norm": "(L, B) float64"}``, in the words of its docstring: names stand
 for sizes that have to be the same wherever they occur.  A size may be a number, a name, a name plus a number as in
-``T+1``, or names times each other as in ``G*H``.  Without a dtype an array holds float32 or float64.
+``T+1``, or names times each other as in ``G*H``.  Without a dtype an array holds float32 or float64; ``real`` and
+``whole`` stand for every dtype of such numbers, truth values among the real ones.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+_KINDS = {"real": "fiub", "whole": "iu"}  # of dtypes
+_SOME = {"B", "H", "I", "k", "n"}  # sizes that are never 0
 _DECLARED = re.compile(r"\(([^)]*)\)(?: (\w+))?")
 
 
@@ -54,7 +57,7 @@ def check_axes(values: Mapping[str, Any], axes: Mapping[str, str], sizes: Mappin
         forms = [_DECLARED.fullmatch(form) for form in declared.split(" or ")]
         dims, dtype = next(
             (
-                (extents, form[2])
+                (extents, form[2] or forms[-1][2])  # type: ignore[index]  # what is declared has the form
                 for form in forms
                 if form is not None and len(extents := _extents(form[1])) == len(shape)
             ),
@@ -81,7 +84,7 @@ def _extents(text: str) -> list[str]:
 def _is_of(dtype: np.dtype[Any], declared: str | None) -> bool:
     if declared is None:
         return dtype in (np.float32, np.float64)
-    return dtype == np.dtype(declared)
+    return dtype.kind in _KINDS[declared] if declared in _KINDS else dtype == np.dtype(declared)
 
 
 def _fits(dim: str, extent: int, known: dict[str, int], *, last: bool) -> bool:
@@ -96,4 +99,5 @@ def _fits(dim: str, extent: int, known: dict[str, int], *, last: bool) -> bool:
             return product == extent
         return not last or (len(open_factors) == 1 and product > 0 and extent % product == 0)
     name, _, added = dim.partition("+")
-    return known.setdefault(name, extent - int(added or 0)) == extent - int(added or 0) >= 0
+    size = extent - int(added or 0)
+    return known.setdefault(name, size) == size >= (name in _SOME)

@@ -10,10 +10,10 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from gatescope.checks.arrays import Array
+from gatescope.checks.arrays import Array, check_saved, check_shape, real_array
 from gatescope.checks.numbers import check_count, check_number, check_type, set_checked
 from gatescope.datatypes.result import Result
-from gatescope.errors import ShapeError, UnknownNameError, ValueRangeError, warn_input
+from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError, shown, warn_input
 from gatescope.reporting.table import Table
 from gatescope.reporting.text import counted
 
@@ -70,8 +70,8 @@ class Batch(Result):
 
     Attributes
     ----------
-    inputs : (T, B, I)
-    targets : (T, B, C) or (B, C)
+    inputs : (T, B, I) real
+    targets : (T, B, C) or (B, C) real
         C target columns, the heads' one after another; classes are whole numbers.  (B, C): one target a sequence,
         at its last step; where B = T and C = B, only if the heads have C columns.
     mask : (T, B) bool
@@ -123,8 +123,8 @@ class Batch(Result):
     baseline_of: str = ""
 
     _axes: ClassVar[Mapping[str, str]] = {
-        "inputs": "(T, B, I)",
-        "targets": "(T, B, C) or (B, C)",
+        "inputs": "(T, B, I) real",
+        "targets": "(T, B, C) or (B, C) real",
         "mask": "(T, B) bool",
         "lengths": "(B,) int64",
     }
@@ -134,7 +134,16 @@ class Batch(Result):
         some = {name: value for name, value in optional.items() if value is not None}
         _check_arrays({"inputs": self.inputs, "targets": self.targets, **some})
         steps, sequences = self.inputs.shape[:2]
-        heads = check_heads(self.heads) if self.heads not in ((), []) else ()
+        none = isinstance(self.heads, tuple | list) and not self.heads
+        heads = () if none else check_heads(self.heads)
+        _check_sizes(self.targets.shape, self.inputs.shape)
+        set_checked(self, **_counts(some, steps, sequences))
+        for name in ("name", "baseline_of"):
+            check_type(name, getattr(self, name), str, advice="give a text")
+        if not (
+            isinstance(self.baseline, float | np.floating) and np.isnan(self.baseline)
+        ):  # NaN: none is stated
+            set_checked(self, baseline=check_number("baseline", self.baseline))
         _check_meaning(self.targets.shape, steps, sequences, heads)
         set_checked(self, heads=heads or (Head("y", int(self.targets.shape[-1])),))
         # Who makes tasks knows which axis is which, and targets (B, C) and lengths (B,) tell; __init__ is between.
@@ -169,7 +178,7 @@ def check_loss(name: str, loss: Any) -> str:
     """Return a loss that is known; the error names the one that was perhaps meant."""
     if isinstance(loss, str) and loss in LOSSES:
         return loss
-    near = difflib.get_close_matches(str(loss).lower(), LOSSES, n=1)
+    near = difflib.get_close_matches(shown(loss, str).lower(), LOSSES, n=1)
     meant = f" (did you mean {near[0]!r}?)" if near else ""
     raise UnknownNameError(
         "is not known", argument=name, seen=loss, advice=f"choose one of {', '.join(LOSSES)}{meant}"
@@ -234,7 +243,7 @@ def check_heads(heads: Any) -> tuple[Head, ...]:
 def _check_arrays(arrays: dict[str, Any]) -> None:
     """Check that they are arrays, which is what a result holds and saves, with axes that can be told apart."""
     for name, value in arrays.items():
-        check_type(name, value, np.ndarray, advice="convert it with numpy.asarray")
+        real_array(name, check_saved(name, value))
     inputs, targets = arrays["inputs"], arrays["targets"]
     if inputs.ndim != 3:
         raise ShapeError(
@@ -250,6 +259,43 @@ def _check_arrays(arrays: dict[str, Any]) -> None:
             argument="targets",
             seen=targets.shape,
         )
+
+
+def _check_sizes(shape: tuple[int, ...], of_inputs: tuple[int, ...]) -> None:
+    """Check that there are steps and sequences, and targets of these."""
+    steps, count = of_inputs[:2]
+    if 0 in (steps, count):
+        raise ShapeError("should have at least one step and one sequence", argument="inputs", seen=of_inputs)
+    if shape[:-1] not in ((steps, count), (count,)) or shape[-1] == 0:
+        columns, hint = max(1, shape[-1]), if_batch_first(shape[0], steps, count)
+        raise ShapeError(
+            f"should have {(steps, count, columns)}, which is (T, B, C) of the inputs",
+            argument="targets",
+            seen=shape,
+            advice=f"give {(count, columns)} for one target a sequence{hint}",
+        )
+
+
+def _counts(arrays: dict[str, Any], steps: int, count: int) -> dict[str, Any]:
+    """Return a mask and lengths of the right shapes as truth values and int64."""
+    counts: dict[str, Any] = {}
+    if "mask" in arrays:
+        mask = arrays["mask"]
+        check_shape("mask", mask, (steps, count), "(T, B) of the inputs")
+        if mask.dtype != np.bool_ and not ((mask == 0) | (mask == 1)).all():
+            raise ValueRangeError(
+                "has other values than True and False, 0 and 1; it says where targets count, not how much",
+                argument="mask",
+            )
+        counts["mask"] = mask.astype(np.bool_, copy=False)
+    if "lengths" in arrays:
+        lengths = arrays["lengths"]
+        hint = if_batch_first(len(lengths), steps, count) if lengths.ndim == 1 else ""
+        check_shape("lengths", lengths, (count,), f"(B,){hint}")
+        if lengths.dtype.kind not in "iu":
+            raise DtypeError(argument="lengths", seen=lengths.dtype, advice="give whole numbers of steps")
+        counts["lengths"] = lengths.astype(np.int64, copy=False)
+    return counts
 
 
 def _check_meaning(shape: tuple[int, ...], steps: int, count: int, heads: tuple[Head, ...]) -> None:

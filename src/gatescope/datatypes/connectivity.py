@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from gatescope.checks.arrays import Array
+from gatescope.checks.numbers import check_count
 from gatescope.datatypes.result import Result
 from gatescope.errors import ValueRangeError
 from gatescope.reporting.table import Table, per_sequence, some
@@ -73,9 +74,10 @@ class Connectivity(Result):
         ValueRangeError
             If `step` is not among `target_step`.
         """
+        step = check_count("step", step, least=0)
         rows = np.flatnonzero(self.target_step == step)
         if not rows.size:
-            near = int(self.target_step[np.abs(self.target_step - step).argmin()])
+            near = min(self.target_step.tolist(), key=lambda other: abs(other - step))
             raise ValueRangeError(
                 "is not among the target steps", argument="step", seen=step, advice=f"the nearest is {near}"
             )

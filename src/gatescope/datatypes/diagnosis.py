@@ -170,6 +170,7 @@ class Diagnosis(Result):
             raise ValueRangeError(
                 f"must be gatescope.Params of the cell {self.cell!r}, as diagnosed", argument="params"
             )
+        params.check_fields("params")
         return changed(params, self.suggestion, self.suggested_gate, self.suggested_value)
 
 

@@ -159,11 +159,12 @@ def _gate(diagnosis: Diagnosis) -> Iterator[str]:
             "There is no gate that could be clamped: the recurrent weights count, whose spectral radius is "
             f"{number(n['spectral_radius'])}."
         )
-    if diagnosis.gate:
-        (gate, at), *others = nearest(
-            diagnosis.clamped_gate, diagnosis.clamped_at, diagnosis.clamped_exponent, diagnosis.clamped_error,
-            n["exponent"], n.get("exponent_error", 0.0),
-        )  # fmt: skip
+    ranked = nearest(
+        diagnosis.clamped_gate, diagnosis.clamped_at, diagnosis.clamped_exponent, diagnosis.clamped_error,
+        n["exponent"], n.get("exponent_error", 0.0),
+    )  # fmt: skip
+    if diagnosis.gate and ranked:
+        (gate, at), *others = ranked
         rival = next(((name, how) for name, how in others if name != gate), None)
         other = ""
         if rival:

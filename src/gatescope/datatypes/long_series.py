@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from gatescope.checks.arrays import Array
-from gatescope.checks.numbers import check_choice, check_count
+from gatescope.checks.numbers import check_choice, check_count, check_type
 from gatescope.datatypes.result import Result
 from gatescope.errors import ShapeError, ValueRangeError
 from gatescope.reporting.table import Table
@@ -115,6 +115,9 @@ class LongSeriesResult(Result):
     }
 
     def __post_init__(self) -> None:
+        for name in ("seeds", "loss", "gradient_norm", "clipped", "seconds"):
+            check_type(name, getattr(self, name), np.ndarray, advice="give a NumPy array")
+        check_type("cells", self.cells, tuple, advice="give a tuple of names")
         shape = (len(self.cells), len(self.seeds))
         for name in ("loss", "gradient_norm", "clipped", "seconds"):
             seen = getattr(self, name).shape
@@ -259,7 +262,7 @@ class LongSeriesResult(Result):
             What is taken away: the running median over 101 epochs, or the straight line of least squares through
             those epochs, which leaves bends of the curve in.
         """
-        check_count("epochs", epochs, least=3)
+        epochs = check_count("epochs", epochs, least=3)
         if check_choice("detrend", detrend, ("median", "line")) == "median":
             return np.asarray(self.detrended()[:, :, -epochs:].std(axis=2))
         log_loss = np.log(self.loss[:, :, -epochs:])

@@ -14,12 +14,21 @@ import numpy as np
 from gatescope.checks.arrays import Array, is_array, on_device
 from gatescope.checks.numbers import check_type, is_whole
 from gatescope.datatypes.axes import check_axes
-from gatescope.errors import DtypeError, FileFormatError, GatescopeError, UnknownNameError, article
+from gatescope.errors import (
+    DtypeError,
+    FileFormatError,
+    GatescopeError,
+    ShapeError,
+    UnknownNameError,
+    article,
+    shown,
+)
 from gatescope.reporting.html import fragment
 from gatescope.reporting.table import Table
 from gatescope.storage.npz import decode_json, encode_json, read_npz, write_npz
 
 _META = "gatescope_meta"
+_GREATEST = 2**1023  # of the whole numbers that a float may be given as
 
 
 class ComparedByValue:
@@ -142,6 +151,24 @@ class Result(ComparedByValue):
         """Return the summary, the table, and a small figure if there is one, as notebooks show it."""
         figure = Result.draw_inline(self) if Result.draw_inline is not None else None
         return fragment(self.summary(), self.table(), figure)
+
+    def check_fields(self, name: str) -> None:
+        """Refuse a result that has become another one: fields of another kind, arrays that do not fit each other.
+
+        `name` is the argument that it was given as.
+        """
+        for f in dataclasses.fields(self):
+            value, type_of = getattr(self, f.name), str(f.type)
+            if not _fits(value, type_of):
+                raise DtypeError(
+                    argument=f"{name}.{f.name}", seen=type(value), advice="give the result as it was returned"
+                )
+        try:
+            check_axes(vars(self), self._axes, self._sizes())
+        except ValueError as error:
+            raise ShapeError(
+                f"does not fit: {error}", argument=name, advice="give the result as it was returned"
+            ) from error
 
     def _sizes(self) -> dict[str, int]:
         """Return sizes in `_axes` that the arrays do not say."""
@@ -330,6 +357,10 @@ def _check_derived(result: Result, stored: Mapping[str, Any], path: str) -> None
 
 def _fits(value: object, annotation: str) -> bool:
     """Return whether a value read from a file is of its field's kind; annotations not named here accept anything."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, np.ma.MaskedArray):
+        return False
     if value is None:
         return annotation.endswith("| None") or annotation == "Any"
     annotation = annotation.removesuffix(" | None")
@@ -347,6 +378,10 @@ def _fits(value: object, annotation: str) -> bool:
         return is_whole(value) and value >= 0  # type: ignore[operator]  # all of them count something
     if (isinstance(value, bool) and outer != "bool") or not isinstance(value, kinds.get(outer, object)):
         return outer in ("Any", "object")
+    if outer == "float" and isinstance(value, int):
+        return abs(value) < _GREATEST
+    if outer == "Mapping" and inner.startswith("str, "):
+        return all(_fits(item, inner.removeprefix("str, ")) for item in value.values())  # type: ignore[attr-defined]
     if outer == "tuple" and inner.endswith(", ..."):
         return all(_fits(item, inner.removesuffix(", ...")) for item in value)  # type: ignore[attr-defined]
     return True
@@ -354,9 +389,6 @@ def _fits(value: object, annotation: str) -> bool:
 
 def index_of(names: tuple[str, ...], name: str, what: str) -> int:
     """Return the index of a name; `what` begins the sentence that lists them where it is not among them."""
-    try:
-        return names.index(name)
-    except ValueError:
-        raise UnknownNameError(
-            f"there is no {name!r}", advice=f"{what} {', '.join(map(repr, names))}"
-        ) from None
+    if not isinstance(name, str) or name not in names:
+        raise UnknownNameError(f"there is no {shown(name)}", advice=f"{what} {', '.join(map(repr, names))}")
+    return names.index(name)

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from gatescope.checks.arrays import Array, check_own_array, check_shape, real_array
-from gatescope.checks.numbers import set_checked
-from gatescope.datatypes.batch import Head
+from gatescope.checks.arrays import Array, check_own_array, check_shape, on_device, real_array
+from gatescope.checks.numbers import check_type, set_checked
+from gatescope.datatypes.batch import Head, check_heads
 from gatescope.datatypes.params import WEIGHT_NAMES, Params
 from gatescope.datatypes.result import Result
 from gatescope.errors import ShapeError, ValueRangeError
@@ -64,10 +64,15 @@ class Stack(Result):
     }
 
     def __post_init__(self) -> None:
-        set_checked(self, heads=tuple(Head(*head) for head in self.heads))
+        check_type("layers", self.layers, tuple, list, advice="give a tuple of Params, from the lowest layer")
+        set_checked(self, heads=check_heads(self.heads), layers=tuple(self.layers))
         if not self.layers:
             raise ShapeError("is empty", argument="layers", advice="give at least one Params")
+        for name in ("readout_weight", "readout_bias"):
+            if not on_device(getattr(self, name)):
+                check_type(name, getattr(self, name), np.ndarray, advice="give a NumPy array")
         for k, layer in enumerate(self.layers):
+            check_type(f"layers[{k}]", layer, Params, advice="give Params, made with init or load_torch")
             if layer.reverse:
                 raise ValueRangeError(
                     "is a backward direction, which models that are trained here do not have",

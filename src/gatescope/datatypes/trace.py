@@ -140,6 +140,8 @@ class Trace(Result):
 
     def bounds(self, name: str) -> tuple[float, float] | None:
         """Return the range of a gate, as in `gate_ranges`; None too for a state, or where none is known."""
+        if not isinstance(name, str) or name not in self.gate_names:
+            return None
         return dict(zip(self.gate_names, self.gate_ranges or (), strict=False)).get(name)
 
     def table(self) -> Table:

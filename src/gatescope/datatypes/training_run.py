@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gatescope.checks.arrays import Array
+from gatescope.checks.numbers import check_count
 from gatescope.datatypes.result import Result
 from gatescope.datatypes.stack import Stack
 from gatescope.errors import ValueRangeError
@@ -249,6 +250,7 @@ class TrainingRun(Result):
         ValueRangeError
             If there is no snapshot of that epoch.
         """
+        epoch = check_count("epoch", epoch, least=0)
         rows = np.flatnonzero(self.snapshot_epoch == epoch)
         if not rows.size:
             epochs = listing(self.snapshot_epoch.tolist()) or "none"

@@ -18,7 +18,7 @@ from numpy.typing import DTypeLike
 
 from gatescope._version import __version__
 from gatescope.checks.dtypes import float_dtype
-from gatescope.checks.numbers import check_choice, check_count, check_flag
+from gatescope.checks.numbers import check_choice, check_count, check_flag, check_type, check_unused
 from gatescope.datatypes import Array, Params
 from gatescope.datatypes.params import WEIGHT_NAMES
 from gatescope.errors import ValueRangeError, WeightFormatError, warn_accuracy
@@ -84,7 +84,7 @@ def load_torch(
         entry of a wrong shape or dtype, a weight that is NaN or infinite, or one that is stored as what weight norm,
         spectral norm, pruning or a parametrization makes it of (a live module has the weight itself).
     ValueRangeError
-        If `nonlinearity` is not that of a module which states its own.
+        If `nonlinearity` is not that of a module which states its own, or given for an LSTM or a GRU.
 
     Warns
     -----
@@ -103,6 +103,7 @@ def load_torch(
     layer, reverse = check_count("layer", layer, least=0), check_flag("reverse", reverse)
     if nonlinearity is not None:
         check_choice("nonlinearity", nonlinearity, _RNN_OF_NONLINEARITY)
+    check_type("prefix", prefix, str, type(None), advice="give a text such as 'encoder.lstm.'")
     precision = None if dtype is None else float_dtype(dtype)
     entries, wrong, provenance = _open(source)
     parsed = parse(entries)
@@ -305,7 +306,9 @@ def _convert(value: Array, dtype: np.dtype[Any], name: str, wrong: Wrong) -> Arr
 def _cell(blocks: int, module: object, asked: str | None, source: str) -> str:
     """Return the cell; what an RNN squashes with the live module knows, files and mappings do not."""
     if blocks in _CELL_OF_BLOCKS:
-        return _CELL_OF_BLOCKS[blocks]
+        cell = _CELL_OF_BLOCKS[blocks]
+        check_unused(f"for the {cell.upper()} of {source}: it is for an RNN", nonlinearity=asked)
+        return cell
     own = getattr(module, "nonlinearity", None)
     if own not in _RNN_OF_NONLINEARITY:
         if asked is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +19,7 @@ from gatescope.io.columns import check_names, choose, shown
 from gatescope.io.parquet import read_parquet
 from gatescope.io.text_tables import Table, read_text
 from gatescope.reporting.text import counted, listing
+from gatescope.storage.atomic import as_path
 from gatescope.storage.npz import read_npy, read_npz
 
 _TEXT_SUFFIXES = (".csv", ".txt", ".tsv", ".dat")
@@ -171,7 +171,7 @@ def read(
         )
     batch_first = check_flag("batch_first", batch_first)
     header = None if header is None else check_flag("header", header)
-    suffix = Path(os.fspath(path)).suffix.lower()
+    suffix = as_path(path).suffix.lower()
     if suffix in (*_TEXT_SUFFIXES, *_PARQUET_SUFFIXES):
         if suffix in _TEXT_SUFFIXES:
             with _unless_prose(path, suffix):

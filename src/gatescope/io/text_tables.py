@@ -106,7 +106,8 @@ class _Reader:
         if values is None:
             kinds, values, marks = self._careful()
         notes = [*(marks or self._points()), *([layout.assumed] if layout.assumed else [])]
-        return Table(layout.names, values, tuple(kinds), tuple(notes))
+        names = layout.names and (*layout.names, *[""] * (self._width - len(layout.names)))
+        return Table(names, values, tuple(kinds), tuple(notes))
 
     def _empty(self) -> FileFormatError:
         return FileFormatError("holds no numbers; inputs need one step at least", seen=self._name)

@@ -102,7 +102,7 @@ def diagnose(
     if target_half_life is not None:
         check_number("target_half_life", target_half_life, least=1.0)
     if window is not None:
-        check_count("window", window, least=_LEAST)
+        window = check_count("window", window, least=_LEAST)
     start = RANDOM if initial_state is None else initial_state
     with prepare(
         params,

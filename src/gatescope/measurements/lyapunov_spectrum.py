@@ -137,7 +137,8 @@ def lyapunov_spectrum(
         dtype=np.float64,
         check=check,
     ) as problem:
-        return measure(problem, k=k, transient=transient, qr_every=qr_every, checks=checks)
+        every = None if qr_every is None else int(qr_every)
+        return measure(problem, k=k, transient=transient, qr_every=every, checks=checks)
 
 
 def measure(

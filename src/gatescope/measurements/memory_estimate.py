@@ -10,11 +10,19 @@ import numpy as np
 from gatescope.cells.registry import get
 from gatescope.checks.dtypes import float_dtype
 from gatescope.checks.network import check_params
-from gatescope.checks.numbers import check_choice, check_choices, check_count, check_flag, check_threads
+from gatescope.checks.numbers import (
+    check_choice,
+    check_choices,
+    check_count,
+    check_flag,
+    check_threads,
+    check_unused,
+)
 from gatescope.datatypes import Params
 from gatescope.datatypes.memory_estimate import MemoryEstimate
 from gatescope.measurements import connectivity, gradient_flow, lyapunov_spectrum
 from gatescope.measurements.problem import Problem
+from gatescope.recurrence.initialization import check_weights_fit
 from gatescope.recurrence.input_stream import MAPPED_BYTES, Series
 
 _MEASUREMENTS: dict[str, Callable[..., MemoryEstimate]] = {
@@ -31,9 +39,9 @@ def estimate_memory(
     *,
     steps: int,
     batch: int = 1,
-    hidden_size: int = 64,
-    input_size: int = 1,
-    dtype: Any = "float32",
+    hidden_size: int | None = None,
+    input_size: int | None = None,
+    dtype: Any = None,
     threads: int | None = None,
     **options: Any,
 ) -> MemoryEstimate:
@@ -52,12 +60,12 @@ def estimate_memory(
         The weights, or the name of a cell whose sizes are given.
     steps, batch : int
         T and B.
-    hidden_size, input_size : int
-        H and I of a cell that is named.
-    dtype : dtype
-        float32 or float64, of a cell that is named.
+    hidden_size, input_size : int, optional
+        H and I of a cell that is named; default: 64 and 1.
+    dtype : dtype, optional
+        float32, the default, or float64, of a cell that is named.
     threads : int, optional
-        As for the measurement; a second thread for few sequences needs a second segment.
+        As for the measurement (not on the GPU); a second thread for few sequences needs a second segment.
     **options
         Arguments of the measurement, such as ``norm="spectral"``, ``lags=[1, 10]``, ``k=5`` or ``target_steps=[99]``.
         Of `run` and `backprop`: ``on_device``, names of what is on the GPU before the call, of ``"weights"``,
@@ -83,14 +91,21 @@ def estimate_memory(
       179.77 MiB together; 14.20 MiB more where units are saturated
     """
     check_choice("call", call, (*_MEASUREMENTS, *_ON_GPU))
-    check_count("steps", steps)
-    check_count("batch", batch)
+    steps, batch = check_count("steps", steps), check_count("batch", batch)
     if isinstance(params, str):
         params = _weights(
-            params, check_count("hidden_size", hidden_size), check_count("input_size", input_size), dtype
+            params,
+            check_count("hidden_size", 64 if hidden_size is None else hidden_size),
+            check_count("input_size", 1 if input_size is None else input_size),
+            "float32" if dtype is None else dtype,
+        )
+    else:
+        check_unused(
+            "with Params, which have their own", hidden_size=hidden_size, input_size=input_size, dtype=dtype
         )
     cell = check_params(params)
     if call in _ON_GPU:
+        check_unused("on the GPU", threads=threads)
         return _on_gpu(call, params, steps, batch, **options)
     problem = Problem(
         params=params,
@@ -114,7 +129,9 @@ class _Planned(Series):
 
 def _weights(cell: str, hidden_size: int, input_size: int, dtype: Any) -> Params:
     """Return zeros in the place of weights."""
-    rows, kind = len(get(cell).gates) * hidden_size, float_dtype(dtype)
+    kind = float_dtype(dtype)
+    check_weights_fit(len(get(cell).gates), input_size, hidden_size, kind.itemsize)
+    rows = len(get(cell).gates) * hidden_size
     return Params(
         cell=cell,
         weight_ih=np.zeros((rows, input_size), kind),

@@ -14,7 +14,7 @@ from gatescope.cells.registry import Cell, get
 from gatescope.checks.arrays import check_ascending
 from gatescope.checks.memory import check_memory
 from gatescope.checks.network import check_params
-from gatescope.checks.numbers import check_count
+from gatescope.checks.numbers import check_count, check_unused
 from gatescope.datatypes import Array
 from gatescope.datatypes.diagnosis import changed
 from gatescope.datatypes.half_life import half_life_of
@@ -31,6 +31,7 @@ from gatescope.storage.provenance import provenance
 
 _LAGS = 1000  # that the adjoint's line goes through
 _POINT_BYTES = 200  # of a point and its results
+_STEPS = 1000  # of the noise
 _PIECE = 4096  # steps in memory at a time to see whether the states stay finite
 
 
@@ -44,7 +45,7 @@ def phase_diagram(
     input_size: int = 1,
     inputs: Any = None,
     lengths: Any = None,
-    steps: int = 1000,
+    steps: int | None = None,
     transient: int | None = None,
     seeds: int = 1,
     seed: int = 0,
@@ -74,8 +75,8 @@ def phase_diagram(
         Given to every network; several sequences are averaged.  Default: standard normal noise of `steps` steps.
     lengths : (B,) array_like of int, optional
         Steps of each sequence of `inputs`, 1..T.  Default: T.
-    steps : int
-        T of the noise; not used if there are inputs.
+    steps : int, optional
+        T of the noise, for which there are no `inputs`.  Default: 1000.
     transient : int, optional
         Steps at the beginning that are left out.  Default: a tenth of each sequence.
     seeds : int
@@ -122,16 +123,17 @@ def phase_diagram(
     network = sum(array.nbytes for array in first.arrays().values()) + _POINT_BYTES * gains.size * biases.size
     check_memory("seeds", count, lambda seeds: len(schemes) * seeds * network, "the networks")
     if inputs is None:
-        check_memory(
-            "steps", check_count("steps", steps), lambda steps: 8 * steps * first.input_size, "the noise"
-        )
+        steps = check_count("steps", _STEPS if steps is None else steps)
+        check_memory("steps", steps, lambda steps: 8 * steps * first.input_size, "the noise")
+    else:
+        check_unused("with `inputs`, which have theirs", steps=steps)
     networks = {
         (s, k): init(cell, scheme=name, seed=seed + k, **sizes)
         for s, name in enumerate(schemes)
         for k in range(count)
     }
     if inputs is None:
-        inputs = np.random.default_rng(seed).standard_normal((int(steps), 1, first.input_size))
+        inputs = np.random.default_rng(seed).standard_normal((steps, 1, first.input_size))
     keywords: dict[str, Any] = {"seed": seed, "threads": threads, "progress": progress}
     with prepare(first, inputs, lengths=lengths, initial_state=RANDOM, **keywords) as problem:
         for length in np.unique(problem.lengths):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gatescope.checks.numbers import check_choices, check_number, check_type
+from gatescope.checks.numbers import check_choices, check_number, check_result
 from gatescope.datatypes import Array, Trace
 from gatescope.datatypes.saturation import OPEN, SHUT, Saturation
 from gatescope.errors import UnknownNameError, ValueRangeError
@@ -53,7 +53,7 @@ def saturation(
     >>> shut.shape
     (8,)
     """
-    check_type("trace", trace, Trace, advice="give a Trace, as run returns it")
+    check_result("trace", trace, Trace, "run")
     left, right = check_thresholds(left, right)
     if gates is None and not trace.sigmoid_names:
         raise _nothing_saturates(trace)

@@ -23,7 +23,7 @@ def source_step_of(source_step: Any, steps: int) -> int:
     """Return the state t that `source_step` means, 1..T; negative counts from the end."""
     if not is_whole(source_step):
         raise ValueRangeError("must be a whole number", argument="source_step", seen=source_step)
-    state = source_step if source_step >= 0 else steps + 1 + source_step
+    state = int(source_step) if source_step >= 0 else steps + 1 + int(source_step)
     if not 1 <= state <= steps:
         raise ValueRangeError(
             "is out of range",

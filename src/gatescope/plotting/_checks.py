@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gatescope.checks.numbers import check_result
-from gatescope.errors import DtypeError, ShapeError, ValueRangeError
+from gatescope.errors import DtypeError, ShapeError, ValueRangeError, shown
 from gatescope.plotting._text import plain_text
 from gatescope.reporting.text import counted
 
@@ -16,6 +16,7 @@ BEFORE_AFTER = ("before training", "after training")  # labels of a pair
 def check_results(name: str, value: Any, kind: type, maker: str) -> list[Any]:
     """Return one result, or a sequence of at least one, as a list."""
     if isinstance(value, kind):
+        check_result(name, value, kind, maker)
         return [value]
     if not isinstance(value, Sequence) or isinstance(value, str):
         advice = f"give a {kind.__name__}, as gatescope.{maker} returns it, or a sequence of them"
@@ -35,4 +36,4 @@ def check_labels(labels: Any, defaults: Sequence[str]) -> list[str]:
     if len(chosen) != len(defaults):
         problem = f"holds {counted(len(chosen), 'text')}, but there are {len(defaults)} to label"
         raise ShapeError(problem, argument="labels")
-    return [plain_text(str(label)) for label in chosen]
+    return [plain_text(shown(label, str)) for label in chosen]

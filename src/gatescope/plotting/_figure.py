@@ -12,7 +12,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
-from gatescope.checks.numbers import check_type
+from gatescope.checks.numbers import check_number, check_type
 from gatescope.plotting._style import dress, figure_size, style_of
 from gatescope.plotting._text import finish
 
@@ -41,7 +41,9 @@ def new_figure(width: float = 7.2, height: float = 4.4) -> Figure:
     >>> float(plotting.new_figure(3.4, 2.6).get_figwidth())
     3.4
     """
-    return NotebookFigure(figsize=(width, height), layout="constrained")
+    sizes = ("width", width), ("height", height)
+    size = [check_number(name, value, least=0.1, most=1000) for name, value in sizes]
+    return NotebookFigure(figsize=(size[0], size[1]), layout="constrained")
 
 
 @contextmanager

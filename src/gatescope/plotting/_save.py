@@ -13,9 +13,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from gatescope.checks.numbers import check_above_zero, check_choice, check_choices, check_type
+from gatescope.checks.numbers import check_choice, check_choices, check_number, check_type
 from gatescope.plotting._style import style
-from gatescope.storage.atomic import atomic_write
+from gatescope.storage.atomic import as_path, atomic_write
 
 # None takes an entry out: no dates and no versions, which would change the bytes and not the picture.
 _METADATA: dict[str, dict[str, Any]] = {
@@ -44,7 +44,7 @@ def render(fig: Figure, format: str = "png", *, dpi: float = 150) -> bytes:
     """
     check_type("fig", fig, Figure, advice="give a matplotlib Figure; of axes, ax.figure")
     check_choice("format", format, _METADATA)
-    check_above_zero("dpi", dpi)
+    check_number("dpi", dpi, least=10, most=2400)
     stream = io.BytesIO()
     with style(), _same_layout(fig):
         fig.savefig(stream, format=format, dpi=dpi, metadata=_METADATA[format])
@@ -123,9 +123,8 @@ def save_figure(
     ['empty.png', 'empty.svg']
     """
     formats = check_choices("formats", formats, _METADATA)
-    rendered = [
-        (Path(f"{os.fspath(path_without_suffix)}.{name}"), render(fig, name, dpi=dpi)) for name in formats
-    ]
+    stem = as_path(path_without_suffix, "path_without_suffix")
+    rendered = [(Path(f"{stem}.{name}"), render(fig, name, dpi=dpi)) for name in formats]
     for path, data in rendered:
         with atomic_write(path) as stream:
             stream.write(data)

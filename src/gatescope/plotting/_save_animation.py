@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from matplotlib.animation import AbstractMovieWriter, Animation, FFMpegWriter
 
-from gatescope.checks.numbers import check_above_zero, check_type
+from gatescope.checks.numbers import check_above_zero, check_number, check_type
 from gatescope.errors import OutputError, ValueRangeError
 from gatescope.plotting._axes import evenly
 from gatescope.plotting._style import style
-from gatescope.storage.atomic import atomic_write
+from gatescope.storage.atomic import as_path, atomic_write
 
 _SUFFIXES = (".gif", ".mp4", ".html")
 _PLAYER = Path(__file__).with_name("player.html")
@@ -67,12 +67,12 @@ def save_animation(
     """
     advice = "give a matplotlib Animation, as animate_gates returns it"
     check_type("animation", animation, Animation, advice=advice)
-    target = Path(path)
+    target = as_path(path)
     suffix = target.suffix.lower()
     if suffix not in _SUFFIXES:
         raise ValueRangeError(f"must end in one of {', '.join(_SUFFIXES)}", argument="path", seen=str(path))
     check_above_zero("fps", fps)
-    check_above_zero("dpi", dpi)
+    check_number("dpi", dpi, least=10, most=2400)
     if suffix == ".mp4" and not FFMpegWriter.isAvailable():
         raise OutputError(
             "cannot be written: an MP4 needs the program ffmpeg, which is not on the PATH",

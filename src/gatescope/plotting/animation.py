@@ -12,7 +12,7 @@ from matplotlib.animation import FuncAnimation
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
-from gatescope.checks.arrays import check_shape
+from gatescope.checks.arrays import check_array, check_shape, rectangular
 from gatescope.checks.numbers import check_choice, check_count, check_type
 from gatescope.datatypes import Array, Trace
 from gatescope.errors import DtypeError, ValueRangeError
@@ -192,7 +192,7 @@ def animate_steps(
     >>> html = animation.to_jshtml(fps=5)
     """
     check_choice("kind", kind, ("lines", "heatmap"))
-    check_count("window", window, most=1000)
+    window = check_count("window", window, most=1000)
     _trace_view.check_trace(trace)
     if units is None and kind == "heatmap":
         units = range(trace.states.shape[3])
@@ -317,10 +317,14 @@ def _check_traces(traces: Any) -> list[Trace]:
 
 
 def _check_epochs(epochs: Any, losses: Any, count: int) -> tuple[Array, Array]:
-    numbers = np.asarray(epochs)
+    numbers = rectangular("epochs", epochs)
     if numbers.dtype.kind not in "iu":
         raise DtypeError(argument="epochs", seen=numbers.dtype, advice="give whole numbers")
-    known = np.full(count, np.nan) if losses is None else np.asarray(losses, np.float64)
+    known = (
+        np.full(count, np.nan)
+        if losses is None
+        else check_array("losses", losses, np.dtype(np.float64), finite=False)
+    )
     for name, array in (("epochs", numbers), ("losses", known)):
         check_shape(name, array, (count,), "one a trace")
     if not (np.diff(numbers) > 0).all():

@@ -192,12 +192,17 @@ def _check(points: Any, trace: Any) -> None:
 
 
 def _paths(trace: Trace, chosen: list[int]) -> list[Array]:
-    """Return the states of each sequence within its length, (T+1, n), in the order in which it went through them."""
-    trace = trace.as_taken()
-    return [
-        trace.states[: int(length) + 1, b, chosen].reshape(int(length) + 1, -1).astype(np.float64)
-        for b, length in enumerate(trace.lengths)
-    ]
+    """Return the states of each sequence within its length, (T+1, n), in the order in which it went through them.
+
+    States that are not finite, and those after them, are left out.
+    """
+    trace, paths = trace.as_taken(), []
+    for b, length in enumerate(trace.lengths):
+        path = trace.states[: int(length) + 1, b, chosen].reshape(int(length) + 1, -1).astype(np.float64)
+        paths.append(path[np.logical_and.accumulate(np.isfinite(path).all(axis=1))])
+    if not any(map(len, paths)):
+        raise ValueRangeError("has no state that is finite", argument="trace", advice="run the network again")
+    return paths
 
 
 def _leading_plane(data: Array) -> tuple[Array, Array, Array]:

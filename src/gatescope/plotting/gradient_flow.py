@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from matplotlib.axes import Axes
 
-from gatescope.checks.numbers import check_choice
+from gatescope.checks.numbers import check_choice, check_flag
 from gatescope.datatypes import Array, GradientFlow
 from gatescope.errors import ValueRangeError
 from gatescope.plotting import _palette
@@ -85,6 +85,7 @@ def plot_gradient_flow(
     names = check_labels(
         labels, [flow.cell if same else f"{flow.cell} d{flow.of}/d{flow.wrt}" for flow in chosen]
     )
+    check_flag("fit", fit)
     check_choice("scale", scale, ("linear", "log"))
     styles = _palette.cell_styles(flow.cell for flow in chosen)
     with drawing_on(ax, 7.2, 4.6) as axes:

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from matplotlib.axes import Axes
 
-from gatescope.checks.numbers import check_choice, check_number
+from gatescope.checks.numbers import check_choice, check_flag, check_number, check_type, check_unused
 from gatescope.datatypes import Status, TrainingRun
 from gatescope.plotting import _palette, _seeds
 from gatescope.plotting._axes import count_axis
@@ -17,6 +17,7 @@ from gatescope.plotting._text import legend_above, plain_text
 from gatescope.reporting.text import number
 
 _VALIDATION: dict[str, Any] = {"linestyle": _palette.DASH, "markerfacecolor": "white", "linewidth": 1.3}
+_BASELINE = "baseline"
 _CROSS: dict[str, Any] = {"marker": "X", "markersize": 11, "markeredgecolor": "white", "zorder": 5}
 
 
@@ -37,7 +38,7 @@ def plot_loss_curves(
     band: tuple[float, float] | None = (0.1, 0.9),
     scale: Literal["log", "linear"] = "log",
     baseline: float | None = None,
-    baseline_label: str = "baseline",
+    baseline_label: str | None = None,
     ax: Axes | None = None,
     **artist_kwargs: Any,
 ) -> Axes:
@@ -62,8 +63,8 @@ def plot_loss_curves(
         Of the loss.
     baseline : float, optional
         A loss to compare with, drawn as a line; that of a `Batch`, for example (NaN draws none).
-    baseline_label : str
-        What that is, for the legend.
+    baseline_label : str, optional
+        What that is, for the legend.  Default: "baseline".
     ax : Axes, optional
         Where to draw.  Default: new axes in a new figure.
     **artist_kwargs
@@ -88,9 +89,13 @@ def plot_loss_curves(
     3
     """
     check_choice("scale", scale, ("log", "linear"))
+    check_flag("validation", validation)
     quantiles = _seeds.check_band(band)
     # A NaN is the baseline of a task that has none.
     level = None if baseline is None or baseline != baseline else check_number("baseline", baseline)
+    check_type("baseline_label", baseline_label, str, type(None), advice="give a text")
+    if baseline is None:
+        check_unused("without `baseline`", baseline_label=baseline_label)
     curves = []
     drawn, note = _seeds.runs_to_draw(runs)
     for label, some in drawn.items():
@@ -135,7 +140,7 @@ def plot_loss_curves(
             for epoch, loss in curve.ends:
                 axes.plot([epoch], [loss], linestyle="none", color=style.color, **_CROSS)
         if level is not None:
-            text = f"{plain_text(baseline_label)}: {number(level)}"
+            text = f"{plain_text(baseline_label or _BASELINE)}: {number(level)}"
             axes.axhline(level, color=_palette.GREY, linewidth=1.4, linestyle=_palette.DOT, label=text)
         count_axis(axes.xaxis)
         axes.set_xlabel(_seeds.epochs_label(max(summary.size for summary in training)))

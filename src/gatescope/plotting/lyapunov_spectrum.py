@@ -209,6 +209,7 @@ def _check_ks(ks: Any, count: int) -> list[int]:
         return [int(k) for k in evenly(count, _SPREAD)]
     advice = "give a sequence of whole numbers, 0 the leading exponent"
     check_type("ks", ks, Sequence, np.ndarray, advice=advice)
+    ks = [*np.atleast_1d(ks)] if isinstance(ks, np.ndarray) else ks
     if not len(ks):
         raise ValueRangeError("is empty", argument="ks", advice="name at least one exponent")
     return [check_count("ks", k, least=-count, most=count - 1) % count for k in ks]

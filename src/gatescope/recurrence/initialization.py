@@ -12,19 +12,20 @@ from gatescope.cells.memory_gate import memory_gate
 from gatescope.cells.registry import Cell, get
 from gatescope.checks.dtypes import float_dtype
 from gatescope.checks.memory import check_memory
-from gatescope.checks.numbers import check_choice, check_count, check_number
+from gatescope.checks.numbers import check_choice, check_count, check_number, check_unused
 from gatescope.checks.parsing import parse_call
 from gatescope.datatypes import Array, Batch, Head, Params
 from gatescope.datatypes.batch import check_heads
 from gatescope.datatypes.params import WEIGHT_NAMES
 from gatescope.datatypes.stack import Stack
-from gatescope.errors import ShapeError, ValueRangeError
+from gatescope.errors import NOTHING, ShapeError, ValueRangeError
 from gatescope.storage.provenance import provenance
 
 SCHEMES = ("pytorch", "keras", "orthogonal", "chrono", "gaussian")
 READOUT_SCHEMES = ("pytorch", "glorot")
 _SMALL = 0.1  # of a random state: it leaves a fixed point at 0 and is near what a run from 0 does
 _CONSTANTS = {"chrono": "t_max", "gaussian": "gain", "orthogonal": "gain"}  # that "gaussian(1.5)" sets
+_GAIN, _T_MAX = 1.0, 1000.0
 
 
 def random_state(cell: Cell, batch: int, hidden_size: int, *, seed: int, dtype: DTypeLike) -> Array:
@@ -45,8 +46,8 @@ def init(
     seed: int = 0,
     scheme: str = "pytorch",
     dtype: str = "float32",
-    gain: float = 1.0,
-    t_max: float = 1000.0,
+    gain: float | None = None,
+    t_max: float | None = None,
 ) -> Params:
     """Draw the initial weights of a cell.
 
@@ -78,10 +79,10 @@ def init(
         ``"chrono(500)"`` t_max 500.
     dtype : str
         ``"float32"`` or ``"float64"``.
-    gain : float
-        Factor of weight_hh in ``gaussian`` and ``orthogonal``.
-    t_max : float
-        Longest time scale of ``chrono``, in steps, at least 2.
+    gain : float, optional
+        Factor of weight_hh in ``gaussian``, ``orthogonal`` and ``chrono``.  Default: 1.
+    t_max : float, optional
+        Longest time scale of ``chrono``, in steps, at least 2.  Default: 1000.
 
     Returns
     -------
@@ -92,7 +93,8 @@ def init(
     UnknownNameError
         If there is no such cell or scheme.
     ValueRangeError
-        If a size is below 1, a constant is out of range, or the cell has no gate that the scheme needs.
+        If a size is below 1, a constant is out of range or not one of the scheme's, or the cell has no gate that the
+        scheme needs.
 
     References
     ----------
@@ -110,7 +112,7 @@ def init(
     kind = float_dtype(dtype)
     seed = check_count("seed", seed, least=0)
     name, gain, t_max = _scheme(scheme, gain, t_max)
-    _check_fits(len(equations.gates), inputs, units, kind.itemsize)
+    check_weights_fit(len(equations.gates), inputs, units, kind.itemsize)
     rng = np.random.default_rng(seed)
     weights = _draw(equations, inputs, units, rng, name, gain, t_max)
     arrays = (np.ascontiguousarray(value, dtype=kind) for value in weights)
@@ -122,7 +124,7 @@ def init(
     )
 
 
-def _check_fits(gates: int, inputs: int, units: int, itemsize: int) -> None:
+def check_weights_fit(gates: int, inputs: int, units: int, itemsize: int) -> None:
     """Refuse weights that the free memory does not hold: drawn in float64, and then rounded."""
 
     def needed(inputs: int, units: int) -> int:
@@ -143,8 +145,8 @@ def init_stack(
     scheme: str = "pytorch",
     readout_scheme: str | None = None,
     dtype: str = "float32",
-    gain: float = 1.0,
-    t_max: float = 1000.0,
+    gain: float | None = None,
+    t_max: float | None = None,
 ) -> Stack:
     """Draw the initial weights of a model: layers of cells, and a linear read-out.
 
@@ -207,7 +209,7 @@ def init_stack(
     """
     names, units = _layers(cells, hidden_size)
     if isinstance(heads, Batch):
-        if input_size is not None and input_size != heads.input_size:
+        if input_size is not None and check_count("input_size", input_size) != heads.input_size:
             raise ShapeError(
                 f"is not that of `heads`, a Batch with {heads.input_size} inputs",
                 argument="input_size",
@@ -275,6 +277,8 @@ def init_readout(
     outputs = sum(head.size for head in check_heads(heads))
     rng = np.random.default_rng(_child(check_count("seed", seed, least=0), 0))
     kind = float_dtype(dtype)
+    one, what = (units + 1) * (8 + kind.itemsize), f"the read-out of {outputs:,} outputs"
+    check_memory("heads", NOTHING, lambda count: count * one, what, size=outputs, advice="give fewer outputs")
     if scheme == "pytorch":
         bound = 1 / np.sqrt(units)
         weight, bias = rng.uniform(-bound, bound, (outputs, units)), rng.uniform(-bound, bound, outputs)
@@ -287,7 +291,10 @@ def init_readout(
 def _layers(cells: Any, hidden_size: Any) -> tuple[tuple[str, ...], tuple[Any, ...]]:
     """Return a cell and a size for each layer."""
     names = (cells,) if isinstance(cells, str) or not isinstance(cells, Sequence) else tuple(cells)
-    several = isinstance(hidden_size, Sequence | np.ndarray) and not isinstance(hidden_size, str)
+    several = (
+        np.ndim(hidden_size) > 0 if isinstance(hidden_size, np.ndarray) else isinstance(hidden_size, Sequence)
+    )
+    several = several and not isinstance(hidden_size, str)
     units = tuple(hidden_size) if several else (hidden_size,)
     for name, values in (("cells", names), ("hidden_size", units)):
         if not values:
@@ -310,8 +317,8 @@ def _child(seed: int, k: int) -> int:
     return int(np.random.SeedSequence(seed, spawn_key=(k,)).generate_state(1, np.uint64)[0])
 
 
-def _scheme(scheme: Any, gain: float, t_max: float) -> tuple[str, float, float]:
-    """Return a scheme's name and the two constants, of which the scheme may set one."""
+def _scheme(scheme: Any, gain: Any, t_max: Any) -> tuple[str, float, float]:
+    """Return a scheme's name and the two constants, of which the scheme may set one; None is the default."""
     name, arguments = parse_call(scheme) if isinstance(scheme, str) else (scheme, ())
     name = check_choice("scheme", name, SCHEMES)
     if arguments:
@@ -327,7 +334,15 @@ def _scheme(scheme: Any, gain: float, t_max: float) -> tuple[str, float, float]:
             raise ValueRangeError(
                 f"cannot be read: {name} {what}", argument="scheme", seen=scheme, advice="as in 'chrono(500)'"
             )
+        check_unused(
+            f"with `scheme` {scheme!r}, which sets it", **{constant: gain if constant == "gain" else t_max}
+        )
         gain, t_max = (number, t_max) if constant == "gain" else (gain, number)
+    if name not in ("gaussian", "orthogonal", "chrono"):
+        check_unused(f"with `scheme` {name!r}", gain=gain)
+    if name != "chrono":
+        check_unused(f"with `scheme` {name!r}", t_max=t_max)
+    gain, t_max = _GAIN if gain is None else gain, _T_MAX if t_max is None else t_max
     return name, check_number("gain", gain, least=0), check_number("t_max", t_max, least=2)
 
 

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from gatescope.cells.ranges import gate_ranges
-from gatescope.cells.registry import Cell
+from gatescope.cells.registry import Cell, get
 from gatescope.checks.arrays import check_host, on_device
 from gatescope.checks.memory import check_memory
 from gatescope.checks.network import check_lengths, check_params, check_trace, warn_if_batch_first
@@ -108,7 +108,7 @@ def run(
     x = computer.take_inputs(inputs)
     steps, batch = x.shape[:2]
     if device == "cpu":
-        _check_fits(cell, params, steps, batch)
+        _check_fits("inputs", "every state and gate of these steps", trace_bytes(params, batch), steps)
     first_state = computer.take_state("initial_state", initial_state, batch)
     sizes = check_lengths(check_host("lengths", lengths), steps, batch)
     if not params.batch_first:
@@ -128,14 +128,19 @@ def run(
     return trace
 
 
-def _check_fits(cell: Cell, params: Params, steps: int, batch: int) -> None:
-    """Refuse a run whose states and gates the free memory does not hold."""
-    step_bytes = batch * params.hidden_size * params.dtype.itemsize * (len(cell.states) + len(cell.saved))
+def trace_bytes(params: Params, batch: int) -> int:
+    """Return how many bytes the states and gates of a step of `batch` sequences take."""
+    cell = get(params.cell)
+    return batch * params.hidden_size * params.dtype.itemsize * (len(cell.states) + len(cell.saved))
+
+
+def _check_fits(name: str, what: str, step_bytes: int, steps: int) -> None:
+    """Refuse a call that takes so many bytes a step, if the free memory does not hold them."""
     check_memory(
-        "inputs",
+        name,
         NOTHING,
         lambda count: count * step_bytes,
-        "every state and gate of these steps",
+        what,
         size=steps,
         advice="give fewer steps or sequences; the measurements of gradients store none of this",
     )
@@ -219,6 +224,11 @@ def backprop(
         )
     cell = check_params(params, any_device=True)
     check_trace(trace, params, cell)
+    if device == "cpu":
+        steps, batch = trace.inputs.shape[:2]
+        numbers = len(cell.states) * params.hidden_size + params.input_size
+        step_bytes = batch * numbers * params.dtype.itemsize
+        _check_fits("trace", "the adjoint and the gradient of the inputs", step_bytes, steps)
     values = clamp_values(params, trace.clamp, "trace.clamp")
     clamped = apply_clamp(params, values)
     computer = device_for(device, cell, clamped, threads, fast_activations=fast)

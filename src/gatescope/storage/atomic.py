@@ -11,8 +11,9 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
+from gatescope.checks.numbers import check_type
 from gatescope.errors import FileFormatError, GatescopeError, OutputError
 
 if sys.platform != "win32":
@@ -136,6 +137,24 @@ def _text(reason: Exception | str) -> str:
     return str(getattr(reason, "strerror", None) or reason)
 
 
+def as_path(value: str | bytes | os.PathLike[Any], argument: str = "path") -> Path:
+    """Return the name of a file or folder as a `Path`, which need not be one that the system takes.
+
+    Raises
+    ------
+    DtypeError
+        If it is no name at all.
+
+    Examples
+    --------
+    >>> from gatescope.storage.atomic import as_path
+    >>> as_path(b"out/run.npz").name
+    'run.npz'
+    """
+    check_type(argument, value, str, bytes, os.PathLike, advice="give a name, as a text or a pathlib.Path")
+    return Path(os.fsdecode(value))
+
+
 def _check_text(path: str | os.PathLike[str]) -> None:
     """Raise ValueError for a name that is no text: it could be in no summary, no page and no message."""
     name = os.fspath(path)
@@ -201,7 +220,7 @@ def check_folder(folder: str | os.PathLike[str], names: Iterable[str] = ()) -> P
         If it cannot be made or written, or one of `names` in it cannot be replaced: a folder, a device, a file that is
         read-only.
     """
-    path = Path(folder)
+    path = as_path(folder, "folder")
     try:
         _check_text(path)
         for parent in (path, *{(path / name).parent for name in names}):

@@ -19,7 +19,7 @@ from typing import IO, Any
 import numpy as np
 
 from gatescope.errors import FileFormatError, GatescopeError, OutputError, article
-from gatescope.storage.atomic import atomic_write, open_file
+from gatescope.storage.atomic import as_path, atomic_write, open_file
 
 # A fixed time stamp inside the zip: the same arrays give the same bytes.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -84,7 +84,7 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray[Any, Any]]:
         If the file is missing, torn, not an ``.npz``, holds pickled objects, unpacks to absurdly more than
         its own size, or a member's header promises another amount of data than the member has.
     """
-    name = str(path)
+    name = str(as_path(path))
     with (
         _reading(name, ".npz file", "numpy.savez"),
         open_file(path) as (stream, size),
@@ -102,7 +102,7 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray[Any, Any]]:
 
 def read_npy(path: str | os.PathLike[str]) -> np.ndarray[Any, Any]:
     """Read one array from an ``.npy`` without pickle; errors as for `read_npz`."""
-    name = str(path)
+    name = str(as_path(path))
     with _reading(name, ".npy file", "numpy.save"), open_file(path) as (stream, size):
         return _read_array(stream, size, name)
 
@@ -231,11 +231,19 @@ def decode_json(text: str) -> Any:
         If the text is something else, or nested more deeply than anything that is stored.
     """
     try:
-        return json.loads(
-            text, object_hook=lambda value: tuple(value[_TUPLE]) if set(value) == {_TUPLE} else value
-        )
-    except (RecursionError, TypeError) as error:
+        return json.loads(text, object_hook=_unmarked)
+    except RecursionError as error:
         raise ValueError(f"JSON that nothing here writes ({error})") from error
+
+
+def _unmarked(value: dict[str, Any]) -> Any:
+    """Return what a JSON object was before it was written: a mapping, or a tuple."""
+    if _TUPLE not in value:
+        return value
+    items = value[_TUPLE]
+    if len(value) > 1 or not isinstance(items, list):
+        raise ValueError(f"{_TUPLE} stands for what is no tuple")
+    return tuple(items)
 
 
 def _plain(value: object, where: str) -> Any:

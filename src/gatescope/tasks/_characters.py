@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import hashlib
 import os
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -13,6 +12,7 @@ from numpy.typing import DTypeLike
 from gatescope.checks.characters import LEAST_KINDS, check_vocabulary, classes_of, code_points
 from gatescope.datatypes import Array, Batch, Head
 from gatescope.errors import ValueRangeError
+from gatescope.storage.atomic import as_path
 from gatescope.storage.text_file import read_text_file
 from gatescope.tasks._splits import HELD_BACK, entropy, part
 from gatescope.tasks._synthetic import check_size, one_hot
@@ -114,7 +114,7 @@ def characters(
         baseline=entropy(np.bincount(following) / following.size),
         baseline_of="every character at its frequency in the targets",
         provenance={
-            "file": Path(path).name,
+            "file": as_path(path).name,
             "sha256": hashlib.sha256(raw).hexdigest(),
             "encoding": codecs.lookup(encoding).name,
             "first_character": begin,

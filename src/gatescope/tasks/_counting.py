@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from gatescope.checks.arrays import check_shape, real_array
-from gatescope.checks.numbers import check_count
+from gatescope.checks.numbers import check_count, check_type
 from gatescope.datatypes import Array, Batch, Head
 from gatescope.errors import ShapeError, ValueRangeError
 from gatescope.tasks._synthetic import check_size, one_hot
@@ -187,6 +187,7 @@ def counting_accepted(outputs: Any, batch: Batch) -> NDArray[np.bool_]:
     >>> gs.tasks.counting_accepted(outputs, batch)
     array([ True, False,  True])
     """
+    check_type("batch", batch, Batch, advice="give one of counting or counting_of")
     if batch.name != "counting":
         raise ValueRangeError(
             f"is of the task {batch.name!r}", argument="batch", advice="give one of counting or counting_of"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from gatescope.datatypes import Array, Batch, Head
 from gatescope.datatypes.batch import check_loss
 from gatescope.errors import DtypeError, FileFormatError, ShapeError, ValueRangeError, warn_input
 from gatescope.reporting.text import counted
-from gatescope.storage.atomic import open_file
+from gatescope.storage.atomic import as_path, open_file
 from gatescope.storage.npz import read_npz
 from gatescope.tasks._splits import BEST_CONSTANT, HELD_BACK, best_constant, check_part, part
 from gatescope.tasks._task import task
@@ -104,7 +103,7 @@ def own(
     ((50, 16, 1), (16, 1), (Head(name='class', size=2, loss='cross_entropy', weight=1.0),))
     """
     if classes is not None:
-        check_count("classes", classes, least=2)
+        classes = check_count("classes", classes, least=2)
         if loss != "cross_entropy":
             raise ValueRangeError(
                 f"goes with the cross-entropy, not with {loss}",
@@ -150,7 +149,7 @@ def own(
         baseline=best_constant(targets[mask if targets.ndim == 3 else mask.any(axis=0)], loss),
         baseline_of=BEST_CONSTANT,
         provenance={
-            "file": Path(path).name,
+            "file": as_path(path).name,
             "sha256": digest,
             "classes": head.size if loss == "cross_entropy" else None,
             "sequences": chosen.tolist(),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 from functools import partial
-from pathlib import Path
 
 from numpy.typing import DTypeLike
 
 from gatescope.checks.numbers import check_choice
 from gatescope.datatypes import Array, Batch
+from gatescope.storage.atomic import as_path
 from gatescope.tasks._matlab import read_cells, read_file
 from gatescope.tasks._music import CHECK_NOTE, HIGHEST_NOTE, LOWEST_NOTE, check_roll, piano_batch
 from gatescope.tasks._task import task
@@ -99,7 +99,7 @@ def piano_roll(
         max_note=max_note,
         steps=steps,
         dtype=dtype,
-        provenance={"file": Path(path).name, "sha256": hashlib.sha256(data).hexdigest()},
+        provenance={"file": as_path(path).name, "sha256": hashlib.sha256(data).hexdigest()},
     )
 
 

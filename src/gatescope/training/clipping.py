@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from gatescope.checks.arrays import check_own_array
 from gatescope.checks.dtypes import FLOATS
@@ -77,8 +78,9 @@ class Clip:
         clipped : bool
             Whether the gradient was changed.
         """
-        if check_own_array("gradient", gradient, "(N,)").dtype not in FLOATS:
+        if check_own_array("gradient", gradient, "(N,)", written=True).dtype not in FLOATS:
             raise DtypeError(argument="gradient", seen=gradient.dtype, advice="give float32 or float64")
+        _check_sizes(sizes, gradient.size)
         norm, clipped = euclidean_norm(gradient), False
         if not math.isfinite(norm):
             return norm, False
@@ -94,6 +96,20 @@ class Clip:
         if self.norm is not None:
             clipped |= _shorten(gradient, euclidean_norm(gradient) if clipped else norm, self.norm)
         return norm, clipped
+
+
+def _check_sizes(sizes: Any, count: int) -> None:
+    """Refuse what does not say where arrays begin and end in a vector of that many numbers."""
+    try:
+        within = all(0 <= begin <= end <= count for begin, end in sizes)
+    except (TypeError, ValueError):
+        within = False
+    if not within:
+        raise ShapeError(
+            f"are not (begin, end) of arrays in the {count} numbers of the gradient",
+            argument="sizes",
+            advice="give those of Engine.sizes",
+        )
 
 
 def euclidean_norm(vector: Array) -> float:

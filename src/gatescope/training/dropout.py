@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +10,10 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from gatescope.checks.dtypes import float_dtype
+from gatescope.checks.memory import check_memory
 from gatescope.checks.numbers import check_choice, check_count, check_fields, check_fraction, check_type
 from gatescope.datatypes import Array
-from gatescope.errors import ShapeError
+from gatescope.errors import NOTHING, ShapeError
 from gatescope.kernels.cpu.layer import Layer
 from gatescope.kernels.cpu.loops.dropout import GOLDEN, MIX_1, MIX_2, SHIFTS, make_dropout
 
@@ -121,6 +123,10 @@ def masks(
         raise ShapeError("must be (T, B, size) or (B, size)", argument="shape", seen=shape)
     for k, size in enumerate(shape):
         check_count(f"shape[{k}]", size, least=0)
+    numbers = math.prod(map(int, shape))
+    check_memory(
+        "shape", NOTHING, lambda count: 32 * count, "the mask", size=numbers, advice="give a smaller one"
+    )
     # The generator of the kernels, on whole arrays.
     z = _key(seed, update, location, layer) + np.arange(int(np.prod(shape)), dtype=np.uint64) * GOLDEN
     z = (z ^ (z >> SHIFTS[0])) * MIX_1

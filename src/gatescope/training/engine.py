@@ -18,6 +18,7 @@ from gatescope.kernels.cpu.layer import Layer, Readout
 from gatescope.kernels.cpu.threads import Workers
 from gatescope.training.arrays import Data
 from gatescope.training.dropout import Dropout, Masks, add_noise, check_dropout
+from gatescope.training.memory import WHOLE_BYTES, check_engine
 from gatescope.training.sweep import Block, Sweep
 from gatescope.training.workspace import Buffers, Workspace, make_workspace
 
@@ -120,7 +121,7 @@ class Engine:
         dropout: Dropout | None = None,
         weight_noise: float = 0.0,
         seed: int = 0,
-        memory: int = 1 << 30,
+        memory: int = WHOLE_BYTES,
         learns: bool = True,
     ) -> None:
         for layer in check_stack(stack).layers:
@@ -130,6 +131,19 @@ class Engine:
         self._seed = seed = check_count("seed", seed, least=0)
         self._noise = check_number("weight_noise", weight_noise, least=0)
         dropout = check_dropout(dropout)
+        steps, sequences = check_count("steps", steps), check_count("sequences", sequences)
+        learns = check_flag("learns", learns)
+        check_engine(
+            "sequences",
+            stack,
+            steps,
+            sequences,
+            advice="give fewer sequences or steps at a time",
+            learns=learns,
+            memory=memory,
+            dropout=dropout != Dropout(),
+            noise=self._noise > 0,
+        )
         dtype, count = stack.dtype, stack.count()
         self._weights = np.zeros(count + 1, dtype)
         self.theta = self._weights[1:]
@@ -156,8 +170,7 @@ class Engine:
         self._sweep = Sweep(self._layers, self._plain, self._readout, self._masks)
         self._workers, self._alone = Workers(check_count("threads", threads)), Workers(1)
         self._ended: list[Array] = []
-        steps, sequences = check_count("steps", steps), check_count("sequences", sequences)
-        self._workspace(steps, sequences, learn=check_flag("learns", learns))
+        self._workspace(steps, sequences, learn=learns)
 
     def stack(self) -> Stack:
         """Return the model with the weights as they are now."""
@@ -188,12 +201,12 @@ class Engine:
             The update of these sequences' first window, whose recurrent masks hold for all of them; default: `update`.
         """
         steps, batch = self._check(data)
-        check_count("update", update, least=0)
+        update = check_count("update", update, least=0)
         first = update if first is None else check_count("first", first, least=0)
         end = steps if end is None else end
         begin = check_count("begin", begin, least=0, most=steps - 1)
         end = check_count("end", end, least=begin + 1, most=steps)
-        if carry and (not self._ended or self._ended[0].shape[0] != batch):
+        if check_flag("carry", carry) and (not self._ended or self._ended[0].shape[0] != batch):
             raise ShapeError(f"needs a window of {batch} sequences before this one", argument="carry")
         count = int(np.count_nonzero(data.mask[begin:end]))
         if self._noise:

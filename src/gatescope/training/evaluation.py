@@ -14,6 +14,7 @@ from gatescope.datatypes import Array, Batch, Head, Stack
 from gatescope.recurrence.initialization import init_stack
 from gatescope.training.arrays import as_data
 from gatescope.training.engine import Engine, Score
+from gatescope.training.memory import check_engine
 
 
 def predict(stack: Stack, inputs: Any, *, lengths: Any = None, threads: int | None = None) -> Array:
@@ -44,7 +45,7 @@ def predict(stack: Stack, inputs: Any, *, lengths: Any = None, threads: int | No
     check_stack(stack)
     x = check_inputs(inputs, stack.layers[0])
     sizes = check_lengths(lengths, *x.shape[:2])
-    with closing(_engine(stack, x.shape, threads)) as engine:
+    with closing(_engine("inputs", stack, x.shape, threads)) as engine:
         return engine.predict(x, sizes)
 
 
@@ -76,7 +77,7 @@ def evaluate(stack: Stack, batch: Batch, *, at: str | None = None, threads: int 
     """
     check_stack(stack)
     data = as_data(batch, stack, at=at)
-    with closing(_engine(stack, data.inputs.shape, threads)) as engine:
+    with closing(_engine("batch", stack, data.inputs.shape, threads)) as engine:
         return engine.evaluate(data)
 
 
@@ -130,6 +131,7 @@ def majority_accuracy(batch: Batch, *, heads: Sequence[Head] | None = None, at: 
     return right / answers if answers else float("nan")
 
 
-def _engine(stack: Stack, shape: tuple[int, ...], threads: int | None) -> Engine:
+def _engine(name: str, stack: Stack, shape: tuple[int, ...], threads: int | None) -> Engine:
     workers = check_threads(threads)
+    check_engine(name, stack, *shape[:2], advice="give fewer sequences or steps at a time", learns=False)
     return Engine(stack, steps=shape[0], sequences=shape[1], threads=workers, learns=False)

@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike
 
 from gatescope.checks.arrays import check_own_array
 from gatescope.checks.dtypes import FLOATS, float_dtype
+from gatescope.checks.memory import check_memory
 from gatescope.checks.numbers import (
     check_above_zero,
     check_count,
@@ -20,6 +21,7 @@ from gatescope.checks.numbers import (
     check_flag,
     check_fraction,
     check_number,
+    check_type,
     set_checked,
 )
 from gatescope.datatypes import Array
@@ -27,6 +29,7 @@ from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRang
 from gatescope.kernels.cpu.loops import optimizers as kernels
 
 # What a kernel is handed in the place of a vector that it does not read.
+_MOST_STEPS = 2**53  # that a float counts
 _UNUSED = {kind: np.zeros(0, kind) for kind in FLOATS}
 _check_decay = partial(check_number, least=0)
 
@@ -64,7 +67,9 @@ class Optimizer(ABC):
     def state(self, size: int, dtype: DTypeLike) -> dict[str, Array]:
         """Return the vectors (size,) that are kept between updates, as they are before the first: 0."""
         kind, count = float_dtype(dtype), check_count("size", size, least=0)
-        return {name: np.zeros(count, kind) for name in self.vectors}
+        names = self.vectors
+        check_memory("size", count, lambda count: count * kind.itemsize * len(names), "the optimizer's state")
+        return {name: np.zeros(count, kind) for name in names}
 
     def update(self, theta: Array, gradient: Array, state: Mapping[str, Array], step: int, lr: float) -> None:
         """Check the arrays and do one update in place.
@@ -80,9 +85,11 @@ class Optimizer(ABC):
         lr : float
             Learning rate.
         """
-        if check_own_array("theta", theta, "(N,)").dtype not in _UNUSED:
+        if check_own_array("theta", theta, "(N,)", written=True).dtype not in _UNUSED:
             raise DtypeError(argument="theta", seen=theta.dtype, advice="give float32 or float64")
-        check_count("step", step)
+        step = check_count("step", step, most=_MOST_STEPS)
+        check_number("lr", lr, least=0)
+        check_type("state", state, Mapping, advice="make it with the state() of this optimizer")
         if state.keys() != set(self.vectors):
             raise ShapeError(
                 f"has the vectors {', '.join(state) or 'none'}, but should have {', '.join(self.vectors) or 'none'}",
@@ -90,7 +97,7 @@ class Optimizer(ABC):
                 advice="make it with the state() of this optimizer",
             )
         for name, vector in (("gradient", gradient), *state.items()):
-            if check_own_array(name, vector, "(N,)").shape != theta.shape:
+            if check_own_array(name, vector, "(N,)", written=name != "gradient").shape != theta.shape:
                 raise ShapeError(f"should have {theta.shape} as theta", argument=name, seen=vector.shape)
             if vector.dtype != theta.dtype:
                 raise DtypeError(f", but theta has {theta.dtype}", argument=name, seen=vector.dtype)

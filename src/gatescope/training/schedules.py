@@ -39,6 +39,7 @@ class Constant:
     """
 
     def __call__(self, update: int, updates: int) -> float:
+        _checked(update, updates)
         return 1.0
 
 
@@ -67,7 +68,7 @@ class Step:
         check_fields(self, every=check_count, rate=check_above_zero)
 
     def __call__(self, update: int, updates: int) -> float:
-        return _power(self.rate, update // self.every)
+        return _power(self.rate, _checked(update, updates) // self.every)
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class Exponential:
         check_fields(self, rate=check_above_zero)
 
     def __call__(self, update: int, updates: int) -> float:
-        return _power(self.rate, update)
+        return _power(self.rate, _checked(update, updates))
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,7 @@ class Cosine:
         check_fields(self, floor=partial(check_number, least=0, most=1))
 
     def __call__(self, update: int, updates: int) -> float:
+        _checked(update, updates)
         done = min(update / updates, 1.0) if updates > 0 else 1.0
         return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * done)) / 2
 
@@ -150,7 +152,7 @@ class WarmUp:
         check_fields(self, updates=check_count, then=lambda name, schedule: by_name(schedule, name))
 
     def __call__(self, update: int, updates: int) -> float:
-        if update < self.updates:
+        if _checked(update, updates) < self.updates:
             return (update + 1) / self.updates
         return self.then(update - self.updates, max(updates - self.updates, 0))
 
@@ -191,7 +193,7 @@ class Piecewise:
             raise ValueRangeError("must rise", argument="boundaries", seen=self.boundaries)
 
     def __call__(self, update: int, updates: int) -> float:
-        return self.factors[bisect_right(self.boundaries, update)]
+        return self.factors[bisect_right(self.boundaries, _checked(update, updates))]
 
 
 # What a text can name, and the types of its constants.
@@ -268,6 +270,12 @@ def _from_text(text: str, argument: str) -> Schedule:
     except (TypeError, ValueError):
         problem = f"does not have the constants that {name} takes"
         raise ValueRangeError(problem, argument=argument, seen=text, advice=_ADVICE) from None
+
+
+def _checked(update: int, updates: int) -> int:
+    """Return the number of an update, from 0, if it and the number of all updates are whole numbers."""
+    check_count("updates", updates, least=0)
+    return check_count("update", update, least=0)
 
 
 def _power(rate: float, exponent: int) -> float:

@@ -26,6 +26,7 @@ from gatescope.training.config import Config, data_metadata, model_metadata
 from gatescope.training.dropout import Dropout, check_dropout
 from gatescope.training.engine import Engine
 from gatescope.training.loop import Trainer, Windows, outcome
+from gatescope.training.memory import check_snapshots, check_training
 from gatescope.training.monitor import probe_on, saved_gates
 from gatescope.training.state import State
 
@@ -226,9 +227,13 @@ def train(
     metadata = {**model_metadata(stack), **data_metadata(batch, fresh, judged), **config.metadata()}
     encode_json(metadata, "config")  # what cannot be written is reported now, not after the first minute
     file = Resumable(checkpoint, "train", metadata, argument="checkpoint", every=seconds, keep=True).open()
+    windows = Windows(config, source)
+    dropped, noisy = config.dropout != Dropout(), config.weight_noise > 0
+    vectors = len(config.optimizer.vectors)
+    check_training(stack, windows.steps, source.sequences, vectors=vectors, dropout=dropped, noise=noisy)
+    check_snapshots(stack, config.epochs, config.snapshot_every)
     optimizer_state = config.optimizer.state(stack.count(), stack.dtype)
     state = State(stack.flat(), optimizer_state, len(stack.heads), saved_gates(stack))
-    windows = Windows(config, source)
     resumed = _resume(state, file, config, windows)
     if resumed and (state.ended or state.epoch == config.epochs):
         status, message = outcome(state, config, validated=judged is not None)

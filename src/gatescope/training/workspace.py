@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -70,6 +72,77 @@ class Workspace:
     blocks: Blocks
 
 
+class LayerSizes(NamedTuple):
+    """I, S, K and H of a layer, by the names that `Layer` has them under."""
+
+    inputs: int
+    states: int
+    saved: int
+    units: int
+
+
+class Sizes(NamedTuple):
+    """What a window of steps is worked on in: in which segments, and in which arrays.
+
+    Attributes
+    ----------
+    whole : bool
+        As of `Workspace`.
+    edges : list of (int, int)
+        Where segments begin and end.
+    shapes : dict of str to tuple
+        Of all arrays, by the names under which `Buffers` has them.
+    """
+
+    whole: bool
+    edges: list[tuple[int, int]]
+    shapes: dict[str, tuple[int, ...]]
+
+    def count(self) -> int:
+        """Return how many numbers the arrays hold."""
+        return sum(map(math.prod, self.shapes.values()))
+
+
+def sizes_for(
+    layers: Sequence[Layer | LayerSizes],
+    itemsize: int,
+    blocks: Blocks,
+    steps: int,
+    *,
+    learn: bool,
+    memory: int,
+    drops: tuple[bool, bool],
+) -> Sizes:
+    """Return what `make_workspace` makes, of the same arguments, before anything is taken."""
+    batch = blocks[-1][1]
+    forward = sum((layer.states + layer.saved) * layer.units for layer in layers) * batch * itemsize
+    back = sum(2 * layer.states * layer.units + 2 * layer.inputs for layer in layers)
+    back = (back + 2 * layers[-1].units) * itemsize * -(-batch // len(blocks))
+    whole = learn and forward * steps <= memory
+    step_bytes = back if whole else back + forward // len(blocks)
+    length = min(steps, max(64, _SEGMENT_BYTES // step_bytes // 8 * 8))
+    edges = list(pairwise([*range(0, steps, length), steps]))
+    kind, extent = ("whole", steps) if whole else ("part", length)
+    shapes: dict[str, tuple[int, ...]] = {}
+    for k, layer in enumerate(layers):
+        own = batch, layer.states, layer.units
+        shapes[f"{kind} states {k}"] = (extent + 1, *own)
+        shapes[f"{kind} gates {k}"] = (extent, batch, layer.saved, layer.units)
+        if learn:
+            shapes[f"carried {k}"] = own
+        if k > 0 or drops[0]:
+            shapes[f"inputs {k}"] = (length, batch, layer.inputs)
+        shapes[f"adjoint {k}"] = ((length + 1) * learn, *own)
+        shapes[f"d_inputs {k}"] = (length * learn * (k > 0), batch, layer.inputs)
+        if learn and not whole:
+            shapes[f"checkpoints {k}"] = (len(edges), *own)
+    top = layers[-1].units
+    if drops[1]:
+        shapes["features"] = (length, batch, top)
+    shapes["d_features"] = (length if learn else 0, batch, top)
+    return Sizes(whole, edges, shapes)
+
+
 def make_workspace(
     layers: list[Layer],
     buffers: Buffers,
@@ -86,33 +159,19 @@ def make_workspace(
     to which the states and gates of the whole window are stored.  `drops` says whether the inputs and the outputs have
     dropout, and so need arrays of their own.
     """
-    batch = blocks[-1][1]
-    size = layers[0].plan.dtype.itemsize
-    forward = sum((layer.states + layer.saved) * layer.units for layer in layers) * batch * size
-    back = sum(2 * layer.states * layer.units + 2 * layer.inputs for layer in layers)
-    back = (back + 2 * layers[-1].units) * size * -(-batch // len(blocks))
-    whole = learn and forward * steps <= memory
-    step_bytes = back if whole else back + forward // len(blocks)
-    length = min(steps, max(64, _SEGMENT_BYTES // step_bytes // 8 * 8))
-    edges = list(pairwise([*range(0, steps, length), steps]))
+    itemsize = layers[0].plan.dtype.itemsize
+    whole, edges, shapes = sizes_for(layers, itemsize, blocks, steps, learn=learn, memory=memory, drops=drops)
+    arrays = {name: buffers.take(name, shape) for name, shape in shapes.items()}
     kind = "whole" if whole else "part"
-    states, gates, inputs, adjoints, d_inputs, checkpoints, carried = [], [], [], [], [], [], []
-    for k, layer in enumerate(layers):
-        own = batch, layer.states, layer.units
-        extent = steps if whole else length
-        states.append(buffers.take(f"{kind} states {k}", (extent + 1, *own)))
-        gates.append(buffers.take(f"{kind} gates {k}", (extent, batch, layer.saved, layer.units)))
-        if learn:
-            carried.append(buffers.take(f"carried {k}", own))
-        copied = k > 0 or drops[0]
-        inputs.append(buffers.take(f"inputs {k}", (length, batch, layer.inputs)) if copied else None)
-        adjoints.append(buffers.take(f"adjoint {k}", ((length + 1) * learn, *own)))
-        d_inputs.append(buffers.take(f"d_inputs {k}", (length * learn * (k > 0), batch, layer.inputs)))
-        if learn and not whole:
-            checkpoints.append(buffers.take(f"checkpoints {k}", (len(edges), *own)))
-    top = layers[-1].units
-    features = buffers.take("features", (length, batch, top)) if drops[1] else None
-    d_features = buffers.take("d_features", (length if learn else 0, batch, top))
+
+    def of_layers(name: str) -> list[Array]:
+        return [arrays[f"{name} {k}"] for k in range(len(layers)) if f"{name} {k}" in arrays]
+
+    states, gates, adjoints, d_inputs = map(
+        of_layers, (f"{kind} states", f"{kind} gates", "adjoint", "d_inputs")
+    )
+    inputs = [arrays.get(f"inputs {k}") for k in range(len(layers))]
+    features, d_features = arrays.get("features"), arrays["d_features"]
     segments = [
         Segment(
             begin=a,
@@ -129,14 +188,14 @@ def make_workspace(
     ]
     return Workspace(
         steps=steps,
-        batch=batch,
+        batch=blocks[-1][1],
         nontemporal=whole and layers[-1].plan.nontemporal(states[-1], gates[-1]),
         whole=whole,
         segments=segments,
-        checkpoints=checkpoints,
-        lengths=np.zeros((len(edges), batch), np.int64),
+        checkpoints=of_layers("checkpoints"),
+        lengths=np.zeros((len(edges), blocks[-1][1]), np.int64),
         offsets=np.array([[a] for a, _ in edges]),
-        carried=carried,
+        carried=of_layers("carried"),
         generation=buffers.generation,
         blocks=blocks,
     )

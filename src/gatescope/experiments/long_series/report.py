@@ -9,7 +9,7 @@ from gatescope.datatypes import LongSeriesResult
 from gatescope.datatypes.long_series import PUBLISHED_SIZE, PUBLISHED_UNITS, STAY
 from gatescope.experiments.long_series.published import COMPARED, RULES, SOURCE, beside_published, choices
 from gatescope.reporting.table import Table
-from gatescope.storage.atomic import atomic_write
+from gatescope.storage.atomic import as_path, atomic_write
 
 COLUMNS = ("", "published", "measured here", "agrees")
 FILES = ("result.npz", "curves.png", "curves.svg", "table.md")
@@ -60,7 +60,7 @@ def write_report(result: LongSeriesResult, folder: str | os.PathLike[str]) -> li
     from gatescope import plotting
     from gatescope.plotting.long_series import plot_long_series
 
-    path = Path(folder)
+    path = as_path(folder, "folder")
     files = [path / "result.npz"]
     result.save(files[0])
     with plotting.style():

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from gatescope.cells.registry import get
+from gatescope.cells.registry import names as known_cells
 from gatescope.checks.arrays import Array
-from gatescope.checks.numbers import check_count, default_threads
+from gatescope.checks.numbers import check_choices, check_count, check_type, default_threads
 from gatescope.datatypes import LongSeriesResult, Status, TrainingRun
 from gatescope.datatypes.long_series import PUBLISHED_UNITS
 from gatescope.errors import FileFormatError, OutputError, ValueRangeError
 from gatescope.experiments.long_series.timing import epoch_times
 from gatescope.recurrence.initialization import init_stack
-from gatescope.storage.atomic import atomic_write, open_file
+from gatescope.storage.atomic import as_path, atomic_write, open_file
 from gatescope.storage.npz import decode_json
 from gatescope.storage.provenance import provenance
 from gatescope.storage.resumable import read_state
@@ -221,15 +221,14 @@ def _collect(
 
 
 def _check_cells(cells: Sequence[str]) -> tuple[str, ...]:
-    names = (cells,) if isinstance(cells, str) else tuple(cells)
-    for name in names:
-        get(name)
+    names = check_choices("cells", cells, known_cells()) if cells else ()
     return _distinct("cells", names)
 
 
 def _check_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
     if isinstance(seeds, int | np.integer):
         return tuple(range(check_count("seeds", seeds, most=_MOST_SEEDS)))
+    check_type("seeds", seeds, Iterable, advice="give how many, or a list of seeds")
     return _distinct("seeds", tuple(check_count("seeds", seed, least=0) for seed in seeds))
 
 
@@ -241,7 +240,7 @@ def _distinct(argument: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _prepare(folder: str | os.PathLike[str], settings: dict[str, Any], epochs: int) -> Path:
     """Return the folder, with the settings of its runs in a file; refuse one that holds runs with others."""
-    path = Path(folder)
+    path = as_path(folder, "folder")
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name

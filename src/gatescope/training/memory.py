@@ -1,0 +1,104 @@
+"""Whether training, or the evaluation of a model, fits into the memory that is free: counted before it is taken."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gatescope.cells.registry import get
+from gatescope.checks.memory import check_memory
+from gatescope.datatypes import Stack
+from gatescope.errors import NOTHING
+from gatescope.kernels.cpu.sweeps import blocks_for
+from gatescope.training.workspace import LayerSizes, sizes_for
+
+WHOLE_BYTES = 1 << 30  # up to which the states and gates of a window are stored, by default
+_KEPT = 3  # copies of the weights beside the engine's: before the last update, the best, the result's
+_INDEX_BYTES = 32  # a weight: its places in what the kernels read, forwards and backwards
+
+
+def engine_bytes(
+    stack: Stack,
+    steps: int,
+    sequences: int,
+    *,
+    learns: bool = True,
+    memory: int = WHOLE_BYTES,
+    dropout: bool = False,
+    noise: bool = False,
+) -> int:
+    """Return how many bytes an engine takes for windows of `steps` steps of `sequences` sequences.
+
+    Examples
+    --------
+    >>> import gatescope as gs
+    >>> from gatescope.training.memory import engine_bytes
+    >>> stack = gs.init_stack("lstm", hidden_size=8, heads=gs.tasks.laser(steps=500))
+    >>> engine_bytes(stack, 500, 1) < engine_bytes(stack, 500, 64) < engine_bytes(stack, 5000, 64)
+    True
+    """
+    itemsize, layers = stack.dtype.itemsize, []
+    for params in stack.layers:
+        cell = get(params.cell)
+        layers.append(LayerSizes(params.input_size, len(cell.states), len(cell.saved), params.hidden_size))
+    blocks = blocks_for(sequences, max(layer.units for layer in layers))
+    window = sizes_for(
+        layers, itemsize, blocks, steps, learn=learns, memory=memory, drops=(dropout and learns,) * 2
+    )
+    # Of each weight: as they are and noisy, what the kernels read (twice with masks), the gradient, its parts.
+    copies = 1 + noise + 2 * (1 + dropout) + learns * (1 + len(blocks))
+    weights = stack.count() * (copies * itemsize + _INDEX_BYTES * (1 + dropout))
+    return weights + window.count() * itemsize
+
+
+def check_engine(
+    name: str,
+    stack: Stack,
+    steps: int,
+    sequences: int,
+    *,
+    vectors: int = 0,
+    advice: str,
+    **options: Any,
+) -> None:
+    """Refuse windows for which the free memory does not do, and say of how many sequences it does.
+
+    Parameters
+    ----------
+    name : str
+        The argument that says how many sequences there are.
+    stack : Stack
+    steps, sequences : int
+        The largest window.
+    vectors : int
+        More vectors of the weights' size that are needed: the optimizer's state.
+    advice : str
+        What to do.
+    **options
+        As for `engine_bytes`.
+    """
+    more = stack.count() * stack.dtype.itemsize * vectors
+
+    def needed(count: int) -> int:
+        return more + engine_bytes(stack, steps, count, **options)
+
+    what = f"weights, states, gates and gradients of {sequences:,} sequences of {steps:,} steps"
+    check_memory(name, NOTHING, needed, what, size=sequences, advice=advice)
+
+
+def check_training(stack: Stack, steps: int, sequences: int, *, vectors: int, **options: Any) -> None:
+    """Refuse training, of windows of `steps` steps, that the free memory does not hold; `vectors` the optimizer's."""
+    advice = "give a smaller `batch_size` or `bptt_steps`, or a smaller model"
+    check_engine("batch_size", stack, steps, sequences, vectors=vectors + _KEPT, advice=advice, **options)
+
+
+def check_snapshots(stack: Stack, epochs: int, every: int | None) -> None:
+    """Refuse more copies of the weights than the free memory holds."""
+    if every is not None:
+        one = stack.count() * stack.dtype.itemsize
+        check_memory(
+            "epochs",
+            epochs,
+            lambda count: (2 + count // every) * one,
+            "the snapshots",
+            advice="give a larger `snapshot_every`",
+        )
