@@ -73,6 +73,7 @@ OTHER_TYPES = {
     "gs.experiments.run_long_series('x', cells=3)": "cells",
     "gs.experiments.run_long_series('x', seeds=None)": "seeds",
     "gs.experiments.run_long_series(3)": "folder",
+    "gs.experiments.run_long_series('x', log='print')": "log",
     "gs.plotting.save_figure(gs.plotting.new_figure(), 'x', np.array(3))": "formats",
     "gs.plotting.save_figure(gs.plotting.new_figure(), odd)": "path_without_suffix",
     "gs.plotting.plot_gradient_flow(flow, fit={1, 2})": "fit",
@@ -218,7 +219,7 @@ def test_what_training_takes_is_what_was_counted(steps, options, monkeypatch):
         return counted[-1]
 
     monkeypatch.setattr(memory, "engine_bytes", counting)
-    gs.train(STACK, gs.Batch(inputs=inputs[:9], targets=inputs[:9]), epochs=1, threads=1)  # compiles
+    gs.train(STACK, gs.Batch(inputs=INPUTS, targets=INPUTS), epochs=1, threads=1, **options)  # compiles
     tracemalloc.start()
     gs.train(STACK, batch, epochs=1, threads=1, **options)
     peak = tracemalloc.get_traced_memory()[1]

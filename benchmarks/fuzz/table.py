@@ -92,7 +92,8 @@ gs.estimate_memory("run", "lstm", steps=100, batch=2, hidden_size=5, input_size=
 gs.load("params.npz")
 gs.save("saved.npz", params)
 gs.load_torch(entries, layer=0, nonlinearity=None, reverse=False, prefix="", batch_first=False, dtype="float64")
-gs.read_series("series.csv", dtype="float64", columns=["a"], skip_columns="b", batch_first=False)
+gs.read_series("series.csv", dtype="float64", columns=["a"], skip_columns="b", header=True, batch_first=False,
+    vocabulary=None, encoding="utf-8")
 gs.to_device(params)
 gs.train(stack, batch, optimizer="adam", lr=0.01, schedule="cosine", clip_norm=1.0, clip_tensor_norm=1.0,
     clip_value=1.0, epochs=2, batch_size=2, updates_per_epoch=1, at="last", bptt_steps=10, stateful=True,
@@ -144,7 +145,7 @@ gs.tasks.long_series_values(np.ones((20, 3)), gamma=0.9)
 gs.tasks.next_step(inputs[:, 0], standardize=True, split="train", valid_fraction=0.2, test_fraction=0.2,
     dtype="float64")
 gs.tasks.own("own.npz", loss="mse", classes=None, split="all", valid_fraction=0.1, test_fraction=0.1,
-    dtype="float64")
+    batch_first=False, dtype="float64")
 gs.tasks.characters("poem.txt", steps=20, sequences=2, split="all", valid_fraction=0.1, test_fraction=0.1,
     vocabulary=None, encoding="utf-8", dtype="float64")
 gs.tasks.piano_roll("scales.mat", split="train", steps=10, min_note=40, max_note=60, dtype="float64")
@@ -186,11 +187,15 @@ gs.plotting.plot_phase_diagram(phases, quantity="exponent", scheme="gaussian", f
 gs.plotting.plot_diagnosis(diagnosis, fig=Figure())
 gs.plotting.plot_saturation(closed, ax=Figure().add_subplot())
 gs.plotting.plot_saturation_before_after(closed, closed, labels=("a", "b"), fig=Figure())
-gs.plotting.plot_gate_heatmap(trace, "f", sequence=0, steps=slice(0, 10), scale="full", sort=True,
-    ax=Figure().add_subplot())
-gs.plotting.plot_gate_trajectories(trace, units=[0, 1], gates=["f"], sequence=0, steps=slice(0, 10), fig=Figure())
+gs.plotting.plot_gate_heatmap(trace, "f", sequence=0, steps=slice(0, 10), scale="full", order="f", reduce="mean",
+    marks={3: "event"}, inputs=False, ax=Figure().add_subplot())
+gs.plotting.plot_gate_heatmaps(trace, gates=["f"], sequence=0, steps=slice(0, 10), scale="full", order="memory",
+    reduce="mean", marks={3: "event"}, inputs=False, fig=Figure())
+gs.plotting.plot_inputs(trace, sequence=0, steps=slice(0, 10), marks={3: "event"}, ax=Figure().add_subplot())
+gs.plotting.plot_gate_trajectories(trace, units=[0, 1], gates=["f"], sequence=0, steps=slice(0, 10),
+    marks={3: "event"}, inputs=False, fig=Figure())
 gs.plotting.plot_gates_before_after(trace, other, gates=["f"], units=[0], sequence=0, steps=slice(0, 10),
-    labels=("a", "b"), fig=Figure())
+    labels=("a", "b"), marks=[3], inputs=False, fig=Figure())
 gs.plotting.plot_loss_curves({"a": trained}, validation=True, band=(0.1, 0.9), scale="log", baseline=0.5,
     baseline_label="zero", ax=Figure().add_subplot())
 gs.plotting.plot_training_gradients({"a": trained}, band=(0.1, 0.9), fig=Figure())

@@ -157,7 +157,7 @@ def check_own_array(name: str, value: Any, axes: str, *, written: bool = False) 
         raise DtypeError(argument=name, seen=type(value), advice=f"give a NumPy array {axes}")
     if value.ndim != len(axes.strip("(,)").split(",")):
         raise ShapeError(f"should have {axes}", argument=name, seen=value.shape)
-    if not value.flags.c_contiguous or (written and not value.flags.writeable):
+    if written and not (value.flags.c_contiguous and value.flags.writeable):
         problem = "cannot be written" if value.flags.c_contiguous else "is not C-contiguous"
         raise DtypeError(problem, argument=name, advice="give numpy.ascontiguousarray of it, or a copy")
     return value

@@ -122,9 +122,10 @@ def phase_diagram(
     first = init(cell, scheme=schemes[0], seed=seed, **sizes)
     network = sum(array.nbytes for array in first.arrays().values()) + _POINT_BYTES * gains.size * biases.size
     check_memory("seeds", count, lambda seeds: len(schemes) * seeds * network, "the networks")
+    length = 0
     if inputs is None:
-        steps = check_count("steps", _STEPS if steps is None else steps)
-        check_memory("steps", steps, lambda steps: 8 * steps * first.input_size, "the noise")
+        length = check_count("steps", _STEPS if steps is None else steps)
+        check_memory("steps", length, lambda steps: 8 * steps * first.input_size, "the noise")
     else:
         check_unused("with `inputs`, which have theirs", steps=steps)
     networks = {
@@ -133,11 +134,11 @@ def phase_diagram(
         for k in range(count)
     }
     if inputs is None:
-        inputs = np.random.default_rng(seed).standard_normal((steps, 1, first.input_size))
+        inputs = np.random.default_rng(seed).standard_normal((length, 1, first.input_size))
     keywords: dict[str, Any] = {"seed": seed, "threads": threads, "progress": progress}
     with prepare(first, inputs, lengths=lengths, initial_state=RANDOM, **keywords) as problem:
-        for length in np.unique(problem.lengths):
-            skipped = check_transient(transient, int(length))
+        for own_length in np.unique(problem.lengths):
+            skipped = check_transient(transient, int(own_length))
 
         def measure(point: tuple[int, ...]) -> tuple[Array, Array, Array, bool]:
             s, g, n, k = point

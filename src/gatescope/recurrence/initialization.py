@@ -321,6 +321,9 @@ def _scheme(scheme: Any, gain: Any, t_max: Any) -> tuple[str, float, float]:
     """Return a scheme's name and the two constants, of which the scheme may set one; None is the default."""
     name, arguments = parse_call(scheme) if isinstance(scheme, str) else (scheme, ())
     name = check_choice("scheme", name, SCHEMES)
+    for key, value, least in (("gain", gain, 0), ("t_max", t_max, 2)):
+        if value is not None:
+            check_number(key, value, least=least)
     if arguments:
         constant = _CONSTANTS.get(name)
         try:

@@ -47,7 +47,7 @@ def engine_bytes(
     # Of each weight: as they are and noisy, what the kernels read (twice with masks), the gradient, its parts.
     copies = 1 + noise + 2 * (1 + dropout) + learns * (1 + len(blocks))
     weights = stack.count() * (copies * itemsize + _INDEX_BYTES * (1 + dropout))
-    return weights + window.count() * itemsize
+    return weights + window.total() * itemsize
 
 
 def check_engine(

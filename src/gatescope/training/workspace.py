@@ -98,7 +98,7 @@ class Sizes(NamedTuple):
     edges: list[tuple[int, int]]
     shapes: dict[str, tuple[int, ...]]
 
-    def count(self) -> int:
+    def total(self) -> int:
         """Return how many numbers the arrays hold."""
         return sum(map(math.prod, self.shapes.values()))
 

@@ -15,7 +15,7 @@ from gatescope.checks.arrays import Array
 from gatescope.checks.numbers import check_choices, check_count, check_type, default_threads
 from gatescope.datatypes import LongSeriesResult, Status, TrainingRun
 from gatescope.datatypes.long_series import PUBLISHED_UNITS
-from gatescope.errors import FileFormatError, OutputError, ValueRangeError
+from gatescope.errors import DtypeError, FileFormatError, OutputError, ValueRangeError
 from gatescope.experiments.long_series.timing import epoch_times
 from gatescope.recurrence.initialization import init_stack
 from gatescope.storage.atomic import as_path, atomic_write, open_file
@@ -114,6 +114,8 @@ def run_long_series(
     ((1, 1, 2), True)
     """
     chosen, numbers = _check_cells(cells), _check_seeds(seeds)
+    if log is not None and not callable(log):
+        raise DtypeError(argument="log", seen=type(log), advice="give a function of a text, such as print")
     settings: dict[str, Any] = {
         "steps": check_count("steps", steps),
         "sequences": check_count("sequences", sequences),
