@@ -11,6 +11,7 @@ import numpy as np
 from gatescope.checks.arrays import Array
 from gatescope.checks.numbers import is_whole
 from gatescope.errors import DtypeError, FileFormatError, UnknownNameError, ValueRangeError
+from gatescope.io.dates import are_compact_dates, backwards
 from gatescope.reporting.text import counted, listing, number
 
 _INDEX_NAME = re.compile(r"|Unnamed: \d+(_level_\d+)?|index|level_\d+", re.IGNORECASE)
@@ -105,12 +106,20 @@ def choose(
     rest = [k for k in range(width) if k not in left_out]
     if names and not names[0] and 0 in rest and len(rest) > 1 and kinds[0] == "text":
         left_out[0] = "an index of names"
+    notes = []
     for k in [k for k in rest if kinds[k] == "numbers"]:
         remaining = [other for other in range(width) if other not in left_out and other != k]
-        if remaining and k == min([k, *remaining]) and _is_index(names[k] if names else None, values[:, k]):
+        if not remaining:
+            break
+        first, numbers = k == min([k, *remaining]), values[:, k]
+        if are_compact_dates(numbers):
+            left_out[k] = "dates"
+        elif first and _is_index(names[k] if names else None, numbers):
             left_out[k] = "an index"
-        elif remaining and names and _is_time(names[k], values[:, k]):
-            left_out[k] = "a time that ascends"
+        elif names and _is_time(names[k], numbers):
+            left_out[k] = f"a time that {'a' if numbers[0] < numbers[-1] else 'de'}scends"
+        if k in left_out and left_out[k] != "an index" and numbers[0] > numbers[-1]:
+            notes.append(backwards(title(names, k)))
     inputs = tuple(k for k in range(width) if k not in left_out)
     if not inputs:
         raise FileFormatError(
@@ -119,7 +128,6 @@ def choose(
             advice="name one with `columns`",
         )
     order = sorted(left_out)
-    notes = []
     if len(inputs) > 1 and kinds[inputs[0]] == "numbers":
         advance = _advance(values[:, inputs[0]])
         if advance:
@@ -163,9 +171,10 @@ def _advance(values: Array) -> str:
 
 
 def _is_time(name: str, values: Array) -> bool:
-    """Return whether a column of numbers is called a time and ascends as one."""
+    """Return whether a column of numbers is called a time and goes on as one, forwards or back."""
+    steps = np.diff(values)
     return (
         len(values) >= _LEAST
         and _TIME_NAME.fullmatch(name.strip()) is not None
-        and bool((np.diff(values) > 0).all())
+        and bool((steps > 0).all() or (steps < 0).all())
     )

@@ -14,6 +14,7 @@ from gatescope.checks.arrays import Array
 from gatescope.errors import FileFormatError
 from gatescope.io import cells as cell_forms
 from gatescope.io.columns import lookup, title
+from gatescope.io.dates import backwards, go_back
 from gatescope.io.layout import Layout, Line, find_layout, split
 from gatescope.storage.atomic import open_file
 
@@ -106,8 +107,8 @@ class _Reader:
         if values is None:
             kinds, values, marks = self._careful()
         notes = [*(marks or self._points()), *([layout.assumed] if layout.assumed else [])]
-        names = layout.names and (*layout.names, *[""] * (self._width - len(layout.names)))
-        return Table(names, values, tuple(kinds), tuple(notes))
+        notes += [backwards(title(layout.names, k)) for k in self._dates_back(kinds)]
+        return Table(layout.names, values, tuple(kinds), tuple(notes))
 
     def _empty(self) -> FileFormatError:
         return FileFormatError("holds no numbers; inputs need one step at least", seen=self._name)
@@ -234,6 +235,11 @@ class _Reader:
         if comma:
             return True, (f"commas are decimal ({comma[:_SHOWN]})",)
         return False, (f"commas are between thousands ({unclear[:_SHOWN]})",) if unclear else ()
+
+    def _dates_back(self, kinds: Sequence[str]) -> list[int]:
+        """Return the columns whose dates go from late to early in the first rows."""
+        columns = [k for k, kind in enumerate(kinds) if kind == "dates"]
+        return [k for k in columns if go_back([row[k] for row in self._sample if k < len(row)])]
 
     def _points(self) -> tuple[str, ...]:
         """Return a note where semicolons stand between numbers such as 1.234, which may be thousands."""

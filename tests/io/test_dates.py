@@ -1,0 +1,60 @@
+"""Dates of a table that go back in time, and dates that are written as numbers."""
+
+import pytest
+
+from gatescope.io.dates import go_back
+from gatescope.io.tables import read
+
+BACK = {
+    "ISO": ["2020-02-01", "2020-01-31", "2020-01-30"],
+    "Nasdaq": ["02/03/2020", "01/31/2020", "01/30/2020", "01/29/2020"],
+    "day first": ["03.02.2020", "31.01.2020", "30.01.2020"],
+    "month names": ["Feb 01, 2020", "Jan 31, 2020", "Jan 30, 2020"],
+    "MATLAB": ["01-Feb-2020 00:00:01", "01-Feb-2020 00:00:00", "31-Jan-2020 23:59:59"],
+    "times": ["2020-01-01 03:00", "2020-01-01 02:00", "2020-01-01 02:00", "2020-01-01 01:00"],
+    "afternoon": ["1/2/2020 1:00 PM", "1/2/2020 11:00 AM", "1/2/2020 10:00 AM"],
+}
+NOT_BACK = {
+    "two rows": ["2020-02-01", "2020-01-31"],
+    "all alike": ["2020-02-01"] * 3,
+    "either": ["03/02/2020", "02/02/2020", "01/03/2020"],  # forwards with the day first
+    "times of day": ["23:00:00", "22:00:00", "21:00:00"],
+    "mixed": ["2020-02-01", "2020-03-31", "2020-01-30"],
+}
+
+
+@pytest.mark.parametrize("name", BACK)
+def test_dates_from_late_to_early_are_noted(name, tmp_path):
+    assert go_back(BACK[name])
+    assert not go_back(BACK[name][::-1])
+    rows = "".join(f"{date};{k * k % 5}\n" for k, date in enumerate(BACK[name]))
+    (tmp_path / "x.csv").write_text(f"Date;y\n{rows}")
+    reading = read(tmp_path / "x.csv")
+    assert reading.left_out == ("'Date' (dates)",)
+    said = "'Date' goes from late to early: turn the rows round if the earliest is to be the first step"
+    assert reading.notes == (said,)
+
+
+@pytest.mark.parametrize("name", NOT_BACK)
+def test_what_has_no_such_order_is_not(name):
+    assert not go_back(NOT_BACK[name])
+
+
+NUMBERS = {
+    # Names and rows; what is left out, and whether that goes back.
+    "compact": ("d,y\n20200130,1\n20200131,3\n20200203,2\n", "'d' (dates)", False),
+    "compact, back": ("d,y\n20200203,1\n20200131,3\n20200130,2\n", "'d' (dates)", True),
+    "compact, last column": ("y,d\n5,20200130\n1,20200131\n2,20200203\n", "'d' (dates)", False),
+    "a time, back": ("time,y\n0.3,1\n0.2,3\n0.1,2\n", "'time' (a time that descends)", True),
+    "no dates": ("d,y\n20201330,1\n20200131,3\n20200203,2\n", "", False),
+    "alone": ("d\n20200130\n20200131\n20200203\n", "", False),
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_dates_and_times_that_are_numbers(name, tmp_path):
+    text, left_out, back = NUMBERS[name]
+    (tmp_path / "x.csv").write_text(text)
+    reading = read(tmp_path / "x.csv")
+    assert reading.left_out == ((left_out,) if left_out else ())
+    assert any("goes from late to early" in note for note in reading.notes) == back
