@@ -109,6 +109,17 @@ def test_a_heat_map_moves_too():
     assert image.get_clim() == (0, 1)
 
 
+def test_a_window_of_more_steps_than_pixels_is_averaged_and_the_label_says_so():
+    trace = make_trace("lstm", steps=1200, batch=1)
+    animation = animate_steps(trace, gates="f", kind="heatmap", window=1000, frames=2)
+    ax = frame(animation, 1).axes[0]
+    (image,) = ax.images
+    assert image.get_array().shape == (6, 500)
+    np.testing.assert_allclose(image.get_array()[:, 0], trace.gate("f")[200:202, 0].mean(axis=0), rtol=1e-13)
+    assert image.get_extent()[:2] == [199.5, 1199.5]
+    assert ax.get_xlabel() == "step (each column is the mean of 2 steps)"
+
+
 @pytest.mark.parametrize(("cell", "kind"), [("rnn", "heatmap"), ("gru", "lines")])
 def test_one_unit_and_one_step(cell, kind, tmp_path):
     trace = make_trace(cell, steps=1, batch=1, hidden_size=1)

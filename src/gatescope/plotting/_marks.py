@@ -30,10 +30,11 @@ def check_marks(marks: Any, length: int) -> dict[int, str]:
 
 
 def draw_marks(panels: Iterable[Axes], marks: dict[int, str], *, above: bool = False) -> None:
-    """Draw a grey line at each event, under the curves or, with `above`, on an image."""
+    """Draw a grey line at each event, under the curves; with `above` a black one with a white border on an image."""
     look: dict[str, Any] = {"color": _palette.GREY, "linewidth": 1.2, "zorder": 1}
     if above:
-        look |= {"zorder": 4, "path_effects": [withStroke(linewidth=2.6, foreground="white")]}
+        look |= {"color": _palette.BLACK, "zorder": 4}
+        look["path_effects"] = [withStroke(linewidth=4.0, foreground="white")]
     for axes in panels:
         low, high = axes.get_xlim()
         for step in marks:

@@ -21,7 +21,7 @@ from gatescope.plotting._axes import count_axis, evenly
 from gatescope.plotting._distribution import distribution, draw_bars, frame_percent, value_edges
 from gatescope.plotting._figure import drawing_in
 from gatescope.plotting._style import small
-from gatescope.plotting._text import legend_outside, plain_text
+from gatescope.plotting._text import columns_of, legend_outside, plain_text
 from gatescope.plotting.gates_before_after import BINS, POINTS, curves_and_bars
 from gatescope.reporting.text import counted
 
@@ -207,6 +207,8 @@ def animate_steps(
     columns = list(view.units)
     with drawing_in(_check_figure(fig), 8.4, 1.5 + 1.35 * len(view.names)) as figure:
         panels = figure.subplots(len(view.names), 1, sharex=True, squeeze=False)[:, 0]
+        most = columns_of(panels[-1]) if kind == "heatmap" else width
+        many = math.ceil(width / most)
         moving: list[tuple[str, Any]] = []
         for name, ax in zip(view.names, panels, strict=True):
             part = shown[name][begins[0] : begins[0] + width][:, columns]
@@ -220,7 +222,7 @@ def animate_steps(
                     (name, _image(figure, ax, name, part, _shades(shown[name]), columns, artist_kwargs))
                 )
         count_axis(panels[-1].xaxis)
-        panels[-1].set_xlabel("step")
+        panels[-1].set_xlabel("step" if many == 1 else f"step (each column is the mean of {many} steps)")
         hidden_size = trace.states.shape[3]
         units_drawn = "all" if len(columns) == hidden_size else f"{len(columns)} of"
         about = f"{plain_text(trace.cell)}: {units_drawn} {counted(hidden_size, 'unit')}"
@@ -241,8 +243,10 @@ def animate_steps(
                     for k, line in enumerate(artists):
                         line.set_data(x, part[:, k])
                 else:
-                    artists.set_data(part.T)
-                    artists.set_extent((x[0] - 0.5, x[-1] + 0.5, len(columns) - 0.5, -0.5))
+                    image = _trace_view.bin_means(part, most).mean.T
+                    left = x[0] - 0.5
+                    artists.set_data(image)
+                    artists.set_extent((left, left + many * image.shape[1], len(columns) - 0.5, -0.5))
             panels[-1].set_xlim(x[0] - 0.5, x[-1] + 0.5)
             return [heading]
 
@@ -258,7 +262,8 @@ def _image(
     units: Sequence[int],
     keywords: dict[str, Any],
 ) -> Any:
-    look = {"aspect": "auto", "cmap": "cividis", "vmin": limits[0], "vmax": limits[1], **keywords}
+    look = {"aspect": "auto", "interpolation": "nearest", "cmap": "cividis", **keywords}
+    look = {"vmin": limits[0], "vmax": limits[1], **look}
     drawn = axes.imshow(part.T, extent=(-0.5, len(part) - 0.5, len(units) - 0.5, -0.5), **look)
     axes.grid(False)
     axes.set_ylabel("unit")

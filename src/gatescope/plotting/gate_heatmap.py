@@ -20,11 +20,10 @@ from gatescope.plotting._characters import label_characters
 from gatescope.plotting._figure import drawing_in, drawing_on
 from gatescope.plotting._marks import Marks, check_marks, draw_marks, label_marks
 from gatescope.plotting._style import inches
-from gatescope.plotting._text import finish, plain_text, room, wrapped
+from gatescope.plotting._text import columns_of, finish, plain_text, room, wrapped
 from gatescope.plotting.inputs import draw_inputs
 from gatescope.reporting.text import counted
 
-_USED = 0.85  # of the width of axes is left beside a color bar
 _PANEL = 0.22  # of the height of an image is that of the inputs above it
 _RUNS = {"mean": "the mean", "min": "the least", "max": "the greatest"}
 _FIELD = {"mean": "mean", "min": "low", "max": "high"}  # of `Bins`
@@ -80,7 +79,7 @@ def plot_gate_heatmap(
     reduce : {"mean", "min", "max"}
         What a column or row shows of several steps or units.
     marks : mapping of int to str, or sequence of int, optional
-        Steps of events, with labels: a grey line each.
+        Steps of events, with labels: a line each.
     inputs : bool
         Draw the inputs above the image, in ``ax.child_axes[0]``.
     ax : Axes, optional
@@ -154,7 +153,7 @@ def plot_gate_heatmaps(
     reduce : {"mean", "min", "max"}
         What a column or row shows of several steps or units.
     marks : mapping of int to str, or sequence of int, optional
-        Steps of events, with labels: a grey line each, through all panels.
+        Steps of events, with labels: a line each, through all panels.
     inputs : bool
         Draw the inputs in a panel on top.
     fig : Figure or SubFigure, optional
@@ -235,7 +234,7 @@ def _draw(
     span = view.steps
     dpi = axes.figure.dpi
     shown = view.values(name)[:, rows.units]
-    columns = _trace_view.bin_means(shown, max(1, int(_USED * room(axes) * dpi)))
+    columns = _trace_view.bin_means(shown, columns_of(axes))
     lines = _trace_view.bin_means(
         getattr(columns, _FIELD[reduce]).T, max(1, int(room(axes, height=True) * dpi))
     )
@@ -289,7 +288,7 @@ def _inputs_above(axes: Axes, view: _trace_view.TraceView, marks: dict[int, str]
 
 
 def _draw_inputs(axes: Axes, view: _trace_view.TraceView) -> None:
-    count = max(1, int(_USED * room(axes) * axes.figure.dpi))
+    count = columns_of(axes)
     limits = axes.get_xlim()
     draw_inputs(axes, view, count, count)
     axes.set_xlim(limits)

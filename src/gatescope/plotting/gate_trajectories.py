@@ -53,7 +53,7 @@ def plot_gate_trajectories(
     steps : slice, optional
         Which steps, within the sequence's own length.  Default: all.
     marks : mapping of int to str, or sequence of int, optional
-        Steps of events, with labels: a grey line each, through all panels.
+        Steps of events, with labels: a line each, through all panels.
     inputs : bool
         Draw the inputs in a panel on top.
     fig : Figure or SubFigure, optional

@@ -61,7 +61,7 @@ def plot_gates_before_after(
     labels : (str, str)
         Headings of the two halves.
     marks : mapping of int to str, or sequence of int, optional
-        Steps of events, with labels: a grey line each.
+        Steps of events, with labels: a line each.
     inputs : bool
         Draw the inputs in a row on top.
     fig : Figure or SubFigure, optional

@@ -45,7 +45,7 @@ def plot_inputs(
     steps : slice, optional
         Which steps, within the sequence's own length.  Default: all.
     marks : mapping of int to str, or sequence of int, optional
-        Steps of events, with labels: a grey line each.
+        Steps of events, with labels: a line each.
     ax : Axes, optional
         Where to draw.  Default: new axes in a new figure.
     **artist_kwargs
