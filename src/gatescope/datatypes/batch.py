@@ -309,3 +309,20 @@ def _check_meaning(shape: tuple[int, ...], steps: int, count: int, heads: tuple[
             advice=f"give (T, B, 1) = {(steps, count, 1)} for the one, and for the other (T, B, C) with a mask that is "
             f"True at the last steps, or heads of {count} columns",
         )
+
+
+def best_constant(targets: Array, loss: str) -> float:
+    """Return the loss of the best answer that is always the same; `targets` (N, C) are those that count."""
+    known = targets.astype(np.float64)
+    if loss == "mse":
+        return float(known.var(axis=0).mean())
+    if loss == "cross_entropy":
+        return entropy(np.unique(known, return_counts=True)[1] / len(known))
+    on = known.mean(axis=0)
+    return entropy(on) + entropy(1 - on)
+
+
+def entropy(frequencies: Array) -> float:
+    """Return ``-sum p ln p`` of frequencies, in nats."""
+    some = frequencies[frequencies > 0]
+    return float(0.0 - (some * np.log(some)).sum())  # not -0

@@ -156,6 +156,9 @@ class TrainingRun(Result):
         training's; None if the task states none.
     baseline_of : str
         Whose loss that is, in words.
+    constant_loss : float or None
+        The loss of the best answer that is always the same, on the very data that the run is judged by; None where each
+        update's are new.  A baseline that is an expectation may lie above it.
 
     Examples
     --------
@@ -181,6 +184,7 @@ class TrainingRun(Result):
     snapshots: Array
     baseline: float | None = None
     baseline_of: str = ""
+    constant_loss: float | None = None
 
     _axes: ClassVar[Mapping[str, str]] = {
         "snapshot_epoch": "(M,) int64",
@@ -216,13 +220,15 @@ class TrainingRun(Result):
         if self.baseline is None:
             return "; the task states no baseline"
         least, whose = float(losses.min()), f" ({self.baseline_of})" if self.baseline_of else ""
-        beats = least < self.baseline
-        by = (
-            f", by {percent((self.baseline - least) / abs(self.baseline))}" if beats and self.baseline else ""
-        )
+        bar, what = self.baseline, "the task's baseline"
+        of_others = name == "training" and history.validation_loss.size > 0
+        if self.constant_loss is not None and self.constant_loss < bar and not of_others:
+            whose = f" (the task's baseline is {number(bar)}: {self.baseline_of})" if whose else ""
+            bar, what = self.constant_loss, "the best constant answer for these data"
+        beats = least < bar
+        by = f", by {percent((bar - least) / abs(bar))}" if beats and bar else ""
         verdict = "beats" if beats else "does not beat"
-        against = f"{verdict} the task's baseline, {number(self.baseline)}{by}{whose}"
-        return f"; the least {name} loss, {number(least)}, {against}"
+        return f"; the least {name} loss, {number(least)}, {verdict} {what}, {number(bar)}{by}{whose}"
 
     def table(self) -> Table:
         """Return losses, accuracies, gradients and times: some epochs of the history, the last one among them."""

@@ -11,10 +11,11 @@ from numpy.typing import DTypeLike
 
 from gatescope.checks.characters import LEAST_KINDS, check_vocabulary, classes_of, code_points
 from gatescope.datatypes import Array, Batch, Head
+from gatescope.datatypes.batch import entropy
 from gatescope.errors import ValueRangeError
 from gatescope.storage.atomic import as_path
 from gatescope.storage.text_file import read_text_file
-from gatescope.tasks._splits import HELD_BACK, entropy, part
+from gatescope.tasks._splits import HELD_BACK, part
 from gatescope.tasks._synthetic import check_size, one_hot
 from gatescope.tasks._task import task
 

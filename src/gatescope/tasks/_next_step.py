@@ -7,8 +7,9 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from gatescope.checks.arrays import check_array
 from gatescope.datatypes import Array, Batch, Head
+from gatescope.datatypes.batch import best_constant
 from gatescope.errors import ShapeError, ValueRangeError
-from gatescope.tasks._splits import BEST_CONSTANT, HELD_BACK, best_constant, check_part, part
+from gatescope.tasks._splits import BEST_CONSTANT, HELD_BACK, check_part, part
 from gatescope.tasks._task import task
 
 _LEAST = 2  # steps: an input, and what comes after it

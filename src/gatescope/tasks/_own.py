@@ -12,12 +12,12 @@ from numpy.typing import DTypeLike, NDArray
 from gatescope.checks.batch import check_task
 from gatescope.checks.numbers import check_count
 from gatescope.datatypes import Array, Batch, Head
-from gatescope.datatypes.batch import check_loss
+from gatescope.datatypes.batch import best_constant, check_loss
 from gatescope.errors import DtypeError, FileFormatError, ShapeError, ValueRangeError, warn_input
 from gatescope.reporting.text import counted
 from gatescope.storage.atomic import as_path, open_file
 from gatescope.storage.npz import read_npz
-from gatescope.tasks._splits import BEST_CONSTANT, HELD_BACK, best_constant, check_part, part
+from gatescope.tasks._splits import BEST_CONSTANT, HELD_BACK, check_part, part
 from gatescope.tasks._task import task
 
 _NEEDED, _OPTIONAL = ("inputs", "targets"), ("mask", "lengths")

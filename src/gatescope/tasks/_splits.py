@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-import numpy as np
-
 from gatescope.checks.numbers import check_choice, check_number
-from gatescope.datatypes import Array
 from gatescope.errors import ValueRangeError
 from gatescope.tasks._task import Check
 
@@ -51,20 +48,3 @@ def check_part(
             seen=split,
             advice="give other fractions, or more data",
         )
-
-
-def best_constant(targets: Array, loss: str) -> float:
-    """Return the loss of the best answer that is always the same; `targets` (N, C) are those that count."""
-    known = targets.astype(np.float64)
-    if loss == "mse":
-        return float(known.var(axis=0).mean())
-    if loss == "cross_entropy":
-        return entropy(np.unique(known, return_counts=True)[1] / len(known))
-    on = known.mean(axis=0)
-    return entropy(on) + entropy(1 - on)
-
-
-def entropy(frequencies: Array) -> float:
-    """Return ``-sum p ln p`` of frequencies, in nats."""
-    some = frequencies[frequencies > 0]
-    return float(0.0 - (some * np.log(some)).sum())  # not -0

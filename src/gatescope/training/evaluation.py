@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from gatescope.checks.network import check_batch, check_inputs, check_lengths, check_stack
 from gatescope.checks.numbers import check_threads
 from gatescope.datatypes import Array, Batch, Head, Stack
+from gatescope.datatypes.batch import best_constant
 from gatescope.recurrence.initialization import init_stack
 from gatescope.training.arrays import as_data
 from gatescope.training.engine import Engine, Score
@@ -110,17 +111,8 @@ def majority_accuracy(batch: Batch, *, heads: Sequence[Head] | None = None, at: 
     >>> gs.majority_accuracy(gs.tasks.temporal_order(steps=20, sequences=100, seed=0))
     0.31
     """
-    check_batch(batch)
-    width = int(np.shape(batch.inputs)[-1]) if np.ndim(batch.inputs) == 3 else 1
-    # What counts depends on the read-out alone, so any model stands for all.
-    stack = init_stack(
-        "rnn", input_size=width, hidden_size=1, heads=batch.heads if heads is None else heads, dtype="float64"
-    )
-    data = as_data(batch, stack, at=at)
-    targets, right, answers, column = data.targets[data.mask > 0], 0, 0, 0
-    for head in stack.heads:
-        mine = targets[:, column : column + head.columns]
-        column += head.columns
+    right, answers = 0, 0
+    for head, mine in _answers(batch, heads, at):
         if head.loss == "cross_entropy":
             right += int(np.bincount(mine[:, 0].astype(np.int64)).max())
             answers += len(mine)
@@ -129,6 +121,40 @@ def majority_accuracy(batch: Batch, *, heads: Sequence[Head] | None = None, at: 
             right += int(np.maximum(ones, len(mine) - ones).sum())
             answers += mine.size
     return right / answers if answers else float("nan")
+
+
+def constant_loss(batch: Batch, *, heads: Sequence[Head] | None = None, at: str | None = None) -> float:
+    """Return the loss of the best answer that is always the same, for this very batch; heads count alike.
+
+    Parameters
+    ----------
+    batch, heads, at
+        As for `majority_accuracy`.
+
+    Examples
+    --------
+    >>> import gatescope as gs
+    >>> from gatescope.training.evaluation import constant_loss
+    >>> batch = gs.tasks.adding(steps=20, sequences=200, seed=1)  # whose baseline is 1/6, an expectation
+    >>> round(constant_loss(batch), 3)
+    0.165
+    """
+    return sum(best_constant(mine, head.loss) for head, mine in _answers(batch, heads, at))
+
+
+def _answers(batch: Batch, heads: Sequence[Head] | None, at: str | None) -> Iterator[tuple[Head, Array]]:
+    """Yield the heads of a read-out, each with those of its targets (N, C) that count."""
+    check_batch(batch)
+    width = int(np.shape(batch.inputs)[-1]) if np.ndim(batch.inputs) == 3 else 1
+    # What counts depends on the read-out alone, so any model stands for all.
+    stack = init_stack(
+        "rnn", input_size=width, hidden_size=1, heads=batch.heads if heads is None else heads, dtype="float64"
+    )
+    data = as_data(batch, stack, at=at)
+    targets, column = data.targets[data.mask > 0], 0
+    for head in stack.heads:
+        yield head, targets[:, column : column + head.columns]
+        column += head.columns
 
 
 def _engine(name: str, stack: Stack, shape: tuple[int, ...], threads: int | None) -> Engine:

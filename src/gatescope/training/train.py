@@ -25,6 +25,7 @@ from gatescope.training.arrays import Data, as_data
 from gatescope.training.config import Config, data_metadata, model_metadata
 from gatescope.training.dropout import Dropout, check_dropout
 from gatescope.training.engine import Engine
+from gatescope.training.evaluation import constant_loss
 from gatescope.training.loop import Trainer, Windows, outcome
 from gatescope.training.memory import check_snapshots, check_training
 from gatescope.training.monitor import probe_on, saved_gates
@@ -262,10 +263,13 @@ def train(
     run = _result(stack, state, config, metadata, status, message)
     measure = batch if judged is None else judged
     baseline = None if math.isnan(measure.baseline) else float(measure.baseline)
+    made_anew = judged is None and fresh
+    constant = None if made_anew else constant_loss(measure, heads=stack.heads, at=config.at)
     return dataclasses.replace(
         run,
         baseline=baseline,
         baseline_of=measure.baseline_of,
+        constant_loss=constant,
         provenance={**run.provenance, **_inputs_like(batch)},
     )
 
