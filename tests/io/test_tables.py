@@ -111,6 +111,7 @@ def test_what_numpy_writes_as_text(tmp_path):
         ),
         ("AAPL,1.5\nIBM,2.5\n", r"line 1, column 1: 'AAPL' is not a number"),
         ("date\n2020-01-01\n", "has no column of numbers"),
+        ("x,y\n1,5,2,5\n3,5,4,5\n", "line 2 has 4 columns and the header has 2"),
         ("a,b,c\n1,2\n", "line 2 has 2 columns and the header has 3"),
         (
             "1\n2 # why\n",

@@ -91,6 +91,13 @@ TAKEN = {
     "quantiles": ("5%,50%,95%\n1,2,3\n4,5,7\n", [[1, 2, 3], [4, 5, 7]], []),
     "names with digits": ("2m_temp,10m wind\n1,2\n", [[1, 2]], []),
     "a comma at the end": ("y,z,\n1,2,\n3,4,\n", [[1, 2], [3, 4]], ["column 3 (nothing)"]),
+    "a comma at the end of rows alone": (
+        "y,z\n1.5,2,\n3,5,\n4,2,\n",
+        [[1.5, 2], [3, 5], [4, 2]],
+        ["column 3 (nothing)"],
+    ),
+    "decimal commas and thousands": ("y\n1.000,5\n2,5\n", [[1000.5], [2.5]], []),
+    "marks that nobody sees": ("\u202a1.5\n\u200b2\n\ufeff3\n", [[1.5], [2], [3]], []),
     "bars": ("y|z\n1|2\n", [[1, 2]], []),
     "a name with blanks": ("open price\n1\n2\n", [[1], [2]], []),
     "no header, a word over numbers": ("1,a\n2,3\n", [[2, 3]], []),

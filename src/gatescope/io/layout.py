@@ -22,7 +22,8 @@ Line = tuple[int, str]  # its number in the file, counted from 1, and its text
 _SEPARATORS = (";", "\t", ",", "|")
 _HEAD = 30  # lines from which the layout is found; a header of numbers takes all that there are
 _MOST_HEADERS = 8  # lines
-_COMMA = re.compile(r"([-+]?\d+)(?:,(\d+))?(?:[eE][-+]?\d+)?")  # a number with a decimal comma, or two
+# A number with a decimal comma, or two.
+_COMMA = re.compile(r"([-+]?(?:[1-9]\d{0,2}(?:\.\d{3})+|\d+))(?:,(\d+))?(?:[eE][-+]?\d+)?")
 _LEAST_RANGE = 3  # columns: of fewer, 0, 1, ... may well be numbers
 _SAID = {True: Evidence("names"), False: Evidence("numbers")}  # what needs no word
 
@@ -79,7 +80,7 @@ def find_layout(head: Sequence[Line], *, header: bool | None = None) -> Layout:
     count = _headers(rows) if first_line.kind == "names" else 0
     kind = "names of columns" if count else "numbers"
     assumed = f"{shown} taken for {kind} (`header` can say otherwise)" if first_line.judged else ""
-    names = _names(rows[:count], lines[:count], max(map(len, rows[count:]), default=0)) if count else ()
+    names = _names(rows[:count], lines[:count], rows[count:]) if count else ()
     return Layout(separator, count + bool(first), names, assumed)
 
 
@@ -124,7 +125,7 @@ def _one_column(lines: Sequence[str]) -> bool:
     bare = sum(not after for _, after in pairs)
     if 1 < bare < len(pairs) - 1:
         return True
-    rows = [int(before) for before, _ in pairs]
+    rows = [int(before.replace(".", "")) for before, _ in pairs]
     return name and not bare and rows not in (_counted(rows, 0), _counted(rows, 1))
 
 
@@ -196,14 +197,18 @@ def _names_over(row: Sequence[str], below: Sequence[str]) -> bool:
     return bool(numbers) and written_as_floats([other for cell, other in over if is_plain(cell)])
 
 
-def _names(rows: Sequence[Sequence[str]], lines: Sequence[str], width: int) -> tuple[str, ...]:
-    """Return the names of `width` columns from the header lines, the levels of a name with slashes between them."""
+def _names(
+    rows: Sequence[Sequence[str]], lines: Sequence[str], below: Sequence[Sequence[str]]
+) -> tuple[str, ...]:
+    """Return the names of columns from the header lines, the levels of a name with slashes between them."""
+    width = max(map(len, below), default=0)
     if width == 1 and len(rows) == 1 and len(rows[0]) != 1:
         return (lines[0].strip(),)  # a name with blanks over a single column
     levels = [list(row) for row in rows]
+    ended = not any(row[-1] for row in below)  # rows have a separator at their end, the header has none
     for row in levels:
-        if len(row) == width - 1:  # as R writes the names of rows
-            row.insert(0, "")
-    widest = max(width, max(map(len, levels)))
+        if len(row) == width - 1:
+            row.insert(width - 1 if ended else 0, "")  # at the front: as R writes the names of rows
+    widest = max(map(len, levels))
     padded = [row + [""] * (widest - len(row)) for row in levels]
     return tuple("/".join(filter(None, column)) for column in zip(*padded, strict=True))

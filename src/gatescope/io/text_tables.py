@@ -21,6 +21,8 @@ from gatescope.storage.atomic import open_file
 _HEAD = 1000  # lines from which the layout is found
 _SAMPLE = 30  # rows that show what a column holds
 _SHOWN = 40  # as many characters of a bad cell as an error message shows
+# Characters that nobody sees, which come along with what is copied: a number after one is no name.
+_UNSEEN = dict.fromkeys([0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2060, 0x206A), 0xFEFF])
 
 
 class Table(NamedTuple):
@@ -134,7 +136,8 @@ class _Reader:
         self._stream.seek(0)
         started = False
         for number, raw in enumerate(self._stream, start=1):
-            line = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip(" \r\n")
+            line = raw.decode().translate(_UNSEEN) if not raw.isascii() else raw.decode()
+            line = line.strip(" \r\n")
             if not line.strip() or (not started and line.startswith("#")):
                 continue
             started = True
