@@ -81,6 +81,8 @@ def train(
             check_new(argument, path, overwrite or checkpoint_file.exists())
     chosen = material(task, data, seed=seed, dtype=dtype)
     _check_updates(training, chosen.fresh)
+    if chosen.reading:  # before what may take hours
+        echo(chosen.reading)
     if training.updates_per_epoch is None:
         arguments["updates_per_epoch"] = _UPDATES if chosen.fresh else 1
     if training.clip_norm == _NO_CLIP:
@@ -195,8 +197,6 @@ def _finish(
         run.save(out)
         if plot is not None and run.history.epoch.size:
             files.append(_draw(run, chosen, plot))
-    if chosen.reading:
-        echo(chosen.reading)
     echo(f"{chosen.source}: {extent(chosen.example.inputs.shape)}, to train on")
     model = " + ".join(f"{layer.cell} {layer.hidden_size}" for layer in run.model.layers)
     print_table(Table(("", ""), rows, f"{model} on {chosen.source}"))
