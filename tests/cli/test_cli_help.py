@@ -3,7 +3,6 @@
 import subprocess
 import sys
 
-import click
 import pytest
 import typer
 
@@ -23,7 +22,7 @@ def commands():
     def walk(name, one):
         if name == "measure":
             options.update({f"measure {row.command}": command_of(row) for row in MEASUREMENTS})
-        elif isinstance(one, click.Group):
+        elif hasattr(one, "commands"):
             for part, inner in one.commands.items():
                 walk(part, inner)
         else:
@@ -56,11 +55,8 @@ def test_every_option_says_what_it_does_and_its_default(name):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_options_stand_below_headings(name):
-    options = [one for one in COMMANDS[name].params if isinstance(one, click.Option) and one.name != "help"]
-    if len(options) > 10:
-        assert {one.rich_help_panel for one in options} - {None}
-        without = [one.name for one in options if one.rich_help_panel is None]
-        assert not without
+    options = [one for one in COMMANDS[name].params if one.param_type_name == "option" and one.name != "help"]
+    assert [one.name for one in options if one.rich_help_panel is None] == []
 
 
 @pytest.mark.parametrize("name", [row.command for row in MEASUREMENTS])

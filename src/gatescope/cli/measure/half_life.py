@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gatescope.cli.groups import OUTPUT
 from gatescope.cli.measure.command import Job
 from gatescope.datatypes import HalfLife
 from gatescope.reporting.terminal import echo
@@ -15,7 +16,9 @@ OPTIONS = {
         Annotated[
             bool,
             typer.Option(
-                "--per-sequence", help="Print the half-lives of each sequence of a batch below the summary."
+                "--per-sequence",
+                help="Print the half-lives of each sequence of a batch below the summary.",
+                rich_help_panel=OUTPUT,
             ),
         ],
         False,
