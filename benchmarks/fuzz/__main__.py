@@ -89,8 +89,9 @@ def child(half: str, seed: int, begin: int, end: int, folder: Path) -> list[str]
     return [sys.executable, "-m", "benchmarks.fuzz.worker", half, *map(str, (seed, begin, end, folder))]
 
 
-def run_half(half: str, seed: int, begin: int, end: int, until: float, report: Report, folder: Path) -> None:
-    """Run the cases of a half, until a time; a child that ends before is a finding, and another takes over."""
+def run_half(half: str, seed: int, begin: int, end: int, seconds: float, report: Report, folder: Path) -> None:
+    """Run the cases of a half, for so long; a child that ends before is a finding, and another takes over."""
+    until = float("inf")
     while begin < end and time.monotonic() < until:
         number, text, problem = begin, "", ""
         with subprocess.Popen(
@@ -98,7 +99,9 @@ def run_half(half: str, seed: int, begin: int, end: int, until: float, report: R
         ) as process:
             try:
                 for message in messages(process, CASE_SECONDS[half]):
-                    if "case" in message:
+                    if "ready" in message:  # from when the first child is
+                        until = min(until, message["ready"] + seconds)
+                    elif "case" in message:
                         number, text = message["case"], message["text"]
                         report.done[half] += 1
                     elif "finding" in message:
@@ -106,12 +109,11 @@ def run_half(half: str, seed: int, begin: int, end: int, until: float, report: R
                     if "end" in message or time.monotonic() > until:
                         break
                 else:
+                    process.wait()
                     problem = "ends the process"
             except TimeoutError:
                 problem = f"hangs for {CASE_SECONDS[half]:.0f} s"
-            else:
-                process.wait()
-            process.kill()
+            process.kill()  # which may be at work still when the time is over
         if problem:
             said = folder / "stderr"
             detail = said.read_text(errors="replace")[-1500:] if said.exists() else ""
@@ -167,8 +169,7 @@ def main() -> int:
         for half in chosen:
             seconds = float("inf") if options.minutes is None else 60 * options.minutes / len(chosen)
             end = options.begin + (asked[half] or 10**9)
-            until = time.monotonic() + seconds
-            run_half(half, options.seed, options.begin, end, until, report, Path(folder))
+            run_half(half, options.seed, options.begin, end, seconds, report, Path(folder))
     report.show(options.seed)
     return int(report.findings > 0)
 
