@@ -108,6 +108,12 @@ NO_EFFECT = {
     "gs.estimate_memory('run', params, steps=9, threads=1)": "threads",
     "gs.phase_diagram('lstm', gain=[1.0], hidden_size=5, inputs=inputs, steps=9)": "steps",
     "gs.plotting.plot_loss_curves({}, baseline_label='zero')": "baseline_label",
+    "gs.training.Adam(decoupled=True)": "decoupled",
+    "gs.read_series('series.csv', encoding='utf-8')": "encoding",
+    "gs.training.SGD(dampening=0.5)": "dampening",
+    "gs.train(stack, gs.Batch(inputs=inputs, targets=inputs), checkpoint_seconds=5)": "checkpoint_seconds",
+    "gs.gradient_flow(params, inputs, max_lag=10, lags=[1, 2])": "max_lag",
+    "gs.jacobian_spectrum(params, inputs, max_lag=10, lags=[1, 2])": "max_lag",
 }
 
 

@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike
 
 from gatescope.checks.arrays import REAL_KINDS, Array
 from gatescope.checks.dtypes import float_dtype
-from gatescope.checks.numbers import check_flag
+from gatescope.checks.numbers import check_flag, check_unused
 from gatescope.errors import NOTHING, FileFormatError, ShapeError, ValueRangeError, spelled, warn_input
 from gatescope.io.characters import read_characters, seems_prose
 from gatescope.io.columns import check_names, choose, shown
@@ -68,7 +68,7 @@ def read_series(
     header: bool | None = None,
     batch_first: bool = False,
     vocabulary: str | None = None,
-    encoding: str = "utf-8",
+    encoding: str | None = None,
 ) -> Array:
     r"""Read the inputs of a run, (T, B, I), from a file.
 
@@ -97,8 +97,8 @@ def read_series(
         The file, whatever its name, is a text, of which each character is a step; input k is 1 where the character is
         ``vocabulary[k]``, else 0.  What was trained on `gatescope.tasks.characters` has the vocabulary in
         ``run.provenance["vocabulary"]``.  Default: the file holds numbers.
-    encoding : str
-        Of such a text.
+    encoding : str, optional
+        Of such a text.  Default: UTF-8.
 
     Returns
     -------
@@ -138,7 +138,10 @@ def read_series(
             header=header,
             batch_first=batch_first or None,
         )
-        return read_characters(path, vocabulary, dtype=float_dtype(dtype), encoding=encoding).values
+        return read_characters(
+            path, vocabulary, dtype=float_dtype(dtype), encoding=encoding or "utf-8"
+        ).values
+    check_unused("without `vocabulary`", encoding=encoding)
     reading = read(
         path, dtype=dtype, columns=columns, skip_columns=skip_columns, header=header, batch_first=batch_first
     )

@@ -10,7 +10,7 @@ import numpy as np
 
 from gatescope.cells.registry import Cell
 from gatescope.checks.arrays import check_array, check_ascending
-from gatescope.checks.numbers import check_choice, check_count, check_index, is_whole
+from gatescope.checks.numbers import check_choice, check_count, check_index, check_unused, is_whole
 from gatescope.datatypes import Array, Params
 from gatescope.datatypes.result import Result
 from gatescope.errors import UnknownNameError, ValueRangeError
@@ -68,6 +68,7 @@ def lags_back(
         )
     if lags is None:
         return source, default(min(most, source))
+    check_unused("with `lags`, which say it", max_lag=max_lag)
     chosen = check_ascending("lags", lags, whole=True, least=0, most=most)
     chosen = chosen[chosen <= source]
     if not chosen.size:

@@ -22,6 +22,7 @@ from gatescope.checks.numbers import (
     check_fraction,
     check_number,
     check_type,
+    check_unused,
     set_checked,
 )
 from gatescope.datatypes import Array
@@ -158,6 +159,8 @@ class Adam(Optimizer):
             raise ValueRangeError(problem, argument="betas", seen=self.betas) from None
         set_checked(self, betas=(check_fraction("betas[0]", first), check_fraction("betas[1]", second)))
         check_fields(self, eps=check_above_zero, weight_decay=_check_decay, decoupled=check_flag)
+        if self.weight_decay == 0:
+            check_unused("without `weight_decay`", decoupled=self.decoupled or None)
 
     @property
     def vectors(self) -> tuple[str, ...]:
@@ -274,6 +277,8 @@ class SGD(Optimizer):
     def __post_init__(self) -> None:
         check_fields(self, momentum=check_fraction, dampening=partial(check_number, least=0, most=1))
         check_fields(self, weight_decay=_check_decay, nesterov=check_flag)
+        if self.momentum == 0 and not self.nesterov:
+            check_unused("without `momentum`", dampening=self.dampening or None)
         if self.nesterov and (self.momentum == 0 or self.dampening != 0):
             both = f"{self.momentum} and {self.dampening}"
             problem = f"needs `momentum` above 0 and no `dampening`, but they are {both}"

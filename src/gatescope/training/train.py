@@ -13,7 +13,7 @@ import numpy as np
 
 from gatescope.checks.arrays import check_finite
 from gatescope.checks.network import check_params
-from gatescope.checks.numbers import check_flag, check_number, check_threads, check_type
+from gatescope.checks.numbers import check_flag, check_number, check_threads, check_type, check_unused
 from gatescope.datatypes import Batch, Params, Stack, Status, TrainingRun
 from gatescope.errors import GatescopeError, ValueRangeError
 from gatescope.recurrence.initialization import init_readout
@@ -31,6 +31,7 @@ from gatescope.training.memory import check_snapshots, check_training
 from gatescope.training.monitor import probe_on, saved_gates
 from gatescope.training.state import State
 
+_SECONDS = 60.0  # between two writes of a checkpoint
 _VALIDATED_TOGETHER = 256  # sequences: larger validation sets are evaluated in pieces
 
 
@@ -59,7 +60,7 @@ def train(
     probe_every: int | None = None,
     snapshot_every: int | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
-    checkpoint_seconds: float = 60.0,
+    checkpoint_seconds: float | None = None,
     seed: int = 0,
     threads: int | None = None,
     progress: bool = False,
@@ -139,8 +140,8 @@ def train(
         and at the end; whole or not at all, so that the process may be killed at any moment.  If it is there, the same
         call resumes from it, or returns at once what it holds if that is finished; with more `epochs` it trains on.
         Training that diverged leaves the file as it was before.
-    checkpoint_seconds : float
-        Seconds between two writes; 0: after every update.
+    checkpoint_seconds : float, optional
+        Seconds between two writes of the `checkpoint`; 0: after every update.  Default: 60.
     seed : int
         Seed of everything that is drawn.
     threads : int, optional
@@ -208,7 +209,11 @@ def train(
     )
     config.check_validation(validated=validation is not None)
     workers = check_threads(threads)
-    seconds = check_number("checkpoint_seconds", checkpoint_seconds, least=0)
+    seconds = check_number(
+        "checkpoint_seconds", _SECONDS if checkpoint_seconds is None else checkpoint_seconds, least=0
+    )
+    if checkpoint is None:
+        check_unused("without `checkpoint`", checkpoint_seconds=checkpoint_seconds)
     fresh = minibatches.check_data("data", data)
     minibatches.check_batch_size(config.batch_size, config.updates_per_epoch, fresh=fresh)
     batch = minibatches.make(data, minibatches.made_seed(config.seed, minibatches.FRESH))
