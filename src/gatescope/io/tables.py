@@ -15,7 +15,8 @@ from gatescope.checks.dtypes import float_dtype
 from gatescope.checks.numbers import check_flag, check_unused
 from gatescope.errors import NOTHING, FileFormatError, ShapeError, ValueRangeError, spelled, warn_input
 from gatescope.io.characters import read_characters, seems_prose
-from gatescope.io.columns import check_names, choose, shown
+from gatescope.io.columns import check_names, choose, shown, title
+from gatescope.io.fill_values import fill_values
 from gatescope.io.parquet import read_parquet
 from gatescope.io.text_tables import Table, read_text
 from gatescope.reporting.text import counted, listing
@@ -201,7 +202,8 @@ def read(
             raise _no_batch(path, values.shape)
         values = values.swapaxes(0, 1)
     inputs = _as_inputs(values, precision, path)
-    return Reading(inputs, notes=in_rows(values.shape))
+    marked = fill_values(inputs, [f"input {k + 1}" for k in range(inputs.shape[2])])
+    return Reading(inputs, notes=(*in_rows(values.shape), *marked))
 
 
 @contextmanager
@@ -252,7 +254,13 @@ def _of_table(
     whole = inputs == list(range(table.values.shape[1]))
     values = table.values if whole else table.values[:, inputs]
     series = _as_inputs(values, dtype, path)
-    notes = *table.notes, *chosen.notes, *(() if names or columns is not None else in_rows(values.shape))
+    marked = fill_values(values, [title(table.names, k) for k in inputs])
+    notes = (
+        *table.notes,
+        *chosen.notes,
+        *marked,
+        *(() if names or columns is not None else in_rows(values.shape)),
+    )
     return Reading(series, names, chosen.left_out, notes)
 
 
