@@ -167,6 +167,24 @@ def test_a_given_figure_has_the_sizes_of_its_width(width, size):
     assert {text.get_fontsize() for text in ax.xaxis.get_ticklabels()} == {size}
 
 
+def test_nothing_is_cut_of_axes_that_nobody_has_laid_out():
+    mine = Figure(figsize=(6.4, 4.8))
+    ax = plotting.plot_gradient_flow(
+        [make_flow("rnn", 9.0), make_flow("gru"), make_flow()], ax=mine.add_subplot()
+    )
+    legend = ax.get_legend()
+    check_legible(mine, 8)
+    assert legend.get_window_extent().y1 <= mine.bbox.y1
+    check_legible(plotting.plot_gate_trajectories(long_trace(), inputs=True, marks=MARKS, fig=Figure())[0], 8)
+    tuned = Figure()
+    tuned.subplots_adjust(top=0.6)
+    plotting.plot_gradient_flow(make_flow(), ax=tuned.add_subplot())
+    assert tuned.get_layout_engine() is None
+    left, _ = (whole := Figure()).subfigures(1, 2)
+    plotting.plot_gate_trajectories(long_trace(), fig=left)
+    assert whole.get_layout_engine() is None  # other parts may be somebody else's
+
+
 def test_parts_of_figures_have_inches_of_their_own():
     left, _ = Figure(figsize=(8, 4)).subfigures(1, 2)
     assert inches(left) == pytest.approx((4, 4))

@@ -1,6 +1,7 @@
 """Pictures of results: each function takes a result and axes, draws on those axes alone, and returns them.
 
-Whatever they draw on has gatescope's look afterwards, and matplotlib's settings are as they were before.  It works
+Whatever they draw on has gatescope's look afterwards, and matplotlib's settings are as they were before.  A figure that
+nobody has laid out gets constrained layout, so that nothing of it is cut.  It works
 without a display; where the caller uses pyplot with a backend that shows figures, new figures are pyplot's too.
 """
 

@@ -54,6 +54,7 @@ def drawing_on(
     if ax is not None:
         check_type("ax", ax, Axes, advice="give a matplotlib Axes, or leave it out to get new ones")
     figure: Any = _shown_figure(*figure_size(width, height, column_height)) if ax is None else ax.figure
+    _lay_out(figure)
     with style_of(figure), _lasting(figure):
         if ax is None:
             ax = figure.add_subplot()
@@ -74,8 +75,19 @@ def drawing_in(
         advice = "give a matplotlib Figure or SubFigure, or leave it out to get a new one"
         check_type("fig", fig, FigureBase, advice=advice)
         figure = fig
+        _lay_out(figure)
     with style_of(figure), _lasting(figure):
         yield figure
+
+
+def _lay_out(figure: Any) -> None:
+    """Give a figure constrained layout where nobody has laid it out: what lies outside of its axes would be cut."""
+    if not isinstance(figure, Figure) or figure.get_layout_engine() is not None:
+        return
+    sides = ("left", "right", "bottom", "top", "wspace", "hspace")
+    defaults = [matplotlib.rcParams[f"figure.subplot.{side}"] for side in sides]
+    if [getattr(figure.subplotpars, side) for side in sides] == defaults:
+        figure.set_layout_engine("constrained")
 
 
 @contextmanager

@@ -68,7 +68,7 @@ def animate_gates(
     frames : int
         Most frames that are made.
     fig : Figure, optional
-        Where to draw, best with constrained layout, as `new_figure` has it.  Default: a new figure.
+        Where to draw.  Default: a new figure.
     **artist_kwargs
         For the lines of the units, for example ``linewidth``.
 
@@ -175,7 +175,7 @@ def animate_steps(
     frames : int
         Most frames that are made.
     fig : Figure, optional
-        Where to draw, best with constrained layout, as `new_figure` has it.  Default: a new figure.
+        Where to draw.  Default: a new figure.
     **artist_kwargs
         For the lines, or for ``Axes.imshow``.
 

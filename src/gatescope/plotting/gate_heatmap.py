@@ -157,7 +157,7 @@ def plot_gate_heatmaps(
     inputs : bool
         Draw the inputs in a panel on top.
     fig : Figure or SubFigure, optional
-        Where to draw, best with constrained layout, as `new_figure` has it.  Default: a new figure.
+        Where to draw.  Default: a new figure.
     **artist_kwargs
         For ``Axes.imshow``, for example ``cmap``.
 

@@ -65,7 +65,7 @@ def plot_gates_before_after(
     inputs : bool
         Draw the inputs in a row on top.
     fig : Figure or SubFigure, optional
-        Where to draw, best with constrained layout, as `new_figure` has it.  Default: a new figure.
+        Where to draw.  Default: a new figure.
     **artist_kwargs
         For the lines of the units, for example ``linewidth``.
 

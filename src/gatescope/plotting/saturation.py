@@ -16,7 +16,9 @@ from gatescope.plotting import _palette
 from gatescope.plotting._checks import BEFORE_AFTER, check_labels
 from gatescope.plotting._figure import drawing_in, drawing_on
 from gatescope.plotting._style import is_narrow, small
-from gatescope.plotting._text import legend_above, plain_text
+from gatescope.plotting._text import legend_above, plain_text, room
+
+_CORNER = 3.3  # inches of width, in which the corner beside the diagonal has room for the legend
 
 
 def plot_saturation(result: Saturation, *, ax: Axes | None = None, **artist_kwargs: Any) -> Axes:
@@ -81,7 +83,7 @@ def plot_saturation(result: Saturation, *, ax: Axes | None = None, **artist_kwar
         axes.set_ylabel(f"fraction of steps open (above {result.right:g})")
         # No fraction lies above the line, so its corner is free for the legend.
         title = f"{plain_text(result.cell)}, a mark for {marked}"
-        if is_narrow(axes.figure):
+        if room(axes) < _CORNER:
             legend_above(axes, title, handlelength=1.2)
         else:
             axes.legend(loc="upper right", title=title, alignment="left", handlelength=1.2)
@@ -105,7 +107,7 @@ def plot_saturation_before_after(
     labels : (str, str)
         Headings of the two halves.
     fig : Figure or SubFigure, optional
-        Where to draw, best with constrained layout, as `new_figure` has it.  Default: a new figure.
+        Where to draw.  Default: a new figure.
     **artist_kwargs
         As for `plot_saturation`.
 
@@ -144,7 +146,7 @@ def plot_saturation_before_after(
         axes = dict(zip(pair, panels, strict=True))
         for result, ax, heading in zip(pair.values(), panels, headings, strict=True):
             plot_saturation(result, ax=ax, **artist_kwargs)
-            if narrow:  # the title's place has the legend
+            if room(ax) < _CORNER:  # the title's place has the legend
                 legend = ax.get_legend()
                 legend.set_title(f"{heading}: {legend.get_title().get_text()}")
             else:

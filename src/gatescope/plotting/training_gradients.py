@@ -44,7 +44,7 @@ def plot_training_gradients(
     band : (float, float), optional
         Two quantiles of the seeds; ``(0, 1)`` is from the least to the greatest, None draws no band.
     fig : Figure or SubFigure, optional
-        Where to draw, best with constrained layout, as `new_figure` has it.  Default: a new figure.
+        Where to draw.  Default: a new figure.
     **artist_kwargs
         For the lines of means and half-lives, for example ``linewidth``.
 
