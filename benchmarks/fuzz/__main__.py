@@ -89,7 +89,9 @@ def child(half: str, seed: int, begin: int, end: int, folder: Path) -> list[str]
     return [sys.executable, "-m", "benchmarks.fuzz.worker", half, *map(str, (seed, begin, end, folder))]
 
 
-def run_half(half: str, seed: int, begin: int, end: int, seconds: float, report: Report, folder: Path) -> None:
+def run_half(
+    half: str, seed: int, begin: int, end: int, seconds: float, report: Report, folder: Path
+) -> None:
     """Run the cases of a half, for so long; a child that ends before is a finding, and another takes over."""
     until = float("inf")
     while begin < end and time.monotonic() < until:

@@ -58,3 +58,68 @@ def test_dates_and_times_that_are_numbers(name, tmp_path):
     reading = read(tmp_path / "x.csv")
     assert reading.left_out == ((left_out,) if left_out else ())
     assert any("goes from late to early" in note for note in reading.notes) == back
+
+
+STACKED = {
+    # A table of series below one another, and the note: which column goes back, and where.
+    "dates": (
+        "date,y\n" + "".join(f"2020-01-{1 + k % 20:02},{k * k % 5}\n" for k in range(60)),
+        "'date'",
+        21,
+    ),
+    "dates, decimal commas": (
+        "date;y\n" + "".join(f"2020-01-{1 + k % 9:02};{k * k % 5},5\n" for k in range(27)),
+        "'date'",
+        10,
+    ),
+    "an index of pandas": (",y\n" + "".join(f"{k % 8},{k * k % 5}\n" for k in range(16)), "column 1", 9),
+    "a time": ("id,time,y\n" + "".join(f"{k // 9},{k % 9},{k * k % 5}\n" for k in range(27)), "'time'", 10),
+    "years": ("Year,y\n" + "".join(f"{1990 + k // 2 % 9},{k * k % 5}\n" for k in range(36)), "'Year'", 19),
+    "compact": (
+        "y,day\n" + "".join(f"{k * k % 5},{20200101 + k % 9}\n" for k in range(27)),
+        "'day'",
+        10,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STACKED)
+def test_series_below_one_another_are_noted(name, tmp_path):
+    text, column, step = STACKED[name]
+    (tmp_path / "x.csv").write_text(text)
+    assert any(
+        note.startswith(f"{column} goes back at step {step}: if several series")
+        for note in read(tmp_path / "x.csv").notes
+    )
+
+
+IN_ORDER = {
+    # Nothing is to be said of these, but what is left out.
+    "times of day": ("day,time,y\n2020-01-01,23:00,1\n2020-01-01,23:30,3\n2020-01-02,00:00,2\n", 2),
+    "the end of summer time": (
+        "at,y\n2020-10-25 02:30:00+02:00,1\n2020-10-25 02:00:00+01:00,3\n2020-10-25 03:00:00+01:00,2\n",
+        1,
+    ),
+    "days without a 0": ("at,y\n2020-1-8,1\n2020-1-9,3\n2020-1-10,2\n", 1),
+    "several rows a second": ("y,timestamp\n1,1600000000\n5,1600000000\n2,1600000001\n", 1),
+    "years and months": (
+        "Year,Month,y\n" + "".join(f"{1990 + k // 4},{1 + k % 4 * 3},{k * k % 5}\n" for k in range(40)),
+        1,
+    ),
+    "a temperature": ("T,y\n20.5,1\n19.0,3\n21.5,2\n18.0,4\n", 0),
+    "a step": ("T,y\n0,1\n0,3\n1,2\n1,5\n", 0),
+}
+
+
+@pytest.mark.parametrize("name", IN_ORDER)
+def test_what_is_in_order_is_not(name, tmp_path):
+    text, left_out = IN_ORDER[name]
+    (tmp_path / "x.csv").write_text(text)
+    reading = read(tmp_path / "x.csv")
+    assert (len(reading.left_out), reading.notes) == (left_out, ())
+
+
+def test_an_index_that_counts_down_is_noted(tmp_path):
+    (tmp_path / "x.csv").write_text(",y\n2,1.5\n1,0.5\n0,2.5\n")
+    (note,) = read(tmp_path / "x.csv").notes
+    assert note.startswith("column 1 goes from late to early")

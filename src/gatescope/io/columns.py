@@ -11,12 +11,12 @@ import numpy as np
 from gatescope.checks.arrays import Array
 from gatescope.checks.numbers import is_whole
 from gatescope.errors import DtypeError, FileFormatError, UnknownNameError, ValueRangeError
-from gatescope.io.dates import are_compact_dates, backwards
+from gatescope.io.dates import are_compact_dates, mostly_forwards, order_notes
 from gatescope.reporting.text import counted, listing, number
 
 _INDEX_NAME = re.compile(r"|Unnamed: \d+(_level_\d+)?|index|level_\d+", re.IGNORECASE)
 _TIME_NAME = re.compile(
-    r"(date|time|datetime|time_?stamp|t|epoch|unix(_?time)?)"
+    r"(date|time|datetime|time_?stamp|t|epoch|unix(_?time)?|year)"
     r"([ _]?[\[(]?(s|ms|us|ns|h|sec|seconds|min|minutes|hours|days|utc)?[\])]?)?",
     re.IGNORECASE,
 )
@@ -106,7 +106,7 @@ def choose(
     rest = [k for k in range(width) if k not in left_out]
     if names and not names[0] and 0 in rest and len(rest) > 1 and kinds[0] == "text":
         left_out[0] = "an index of names"
-    notes = []
+    notes: list[str] = []
     for k in [k for k in rest if kinds[k] == "numbers"]:
         remaining = [other for other in range(width) if other not in left_out and other != k]
         if not remaining:
@@ -118,8 +118,9 @@ def choose(
             left_out[k] = "an index"
         elif names and _is_time(names[k], numbers):
             left_out[k] = f"a time that {'a' if numbers[0] < numbers[-1] else 'de'}scends"
-        if k in left_out and left_out[k] != "an index" and numbers[0] > numbers[-1]:
-            notes.append(backwards(title(names, k)))
+        named = bool(names) and _TIME_NAME.fullmatch(names[k].strip()) is not None
+        if k in left_out or (named and mostly_forwards(numbers)):
+            notes += order_notes(title(names, k), numbers)
     inputs = tuple(k for k in range(width) if k not in left_out)
     if not inputs:
         raise FileFormatError(
@@ -171,10 +172,13 @@ def _advance(values: Array) -> str:
 
 
 def _is_time(name: str, values: Array) -> bool:
-    """Return whether a column of numbers is called a time and goes on as one, forwards or back."""
+    """Return whether a column of numbers is called a time and goes on as one, forwards or back.
+
+    Rows of one time stand below one another, but not in a column of one letter: what is 0, then 1 is an input.
+    """
+    if len(values) < _LEAST or _TIME_NAME.fullmatch(name.strip()) is None:
+        return False
     steps = np.diff(values)
-    return (
-        len(values) >= _LEAST
-        and _TIME_NAME.fullmatch(name.strip()) is not None
-        and bool((steps > 0).all() or (steps < 0).all())
-    )
+    if len(name.strip()) == 1:
+        return bool((steps > 0).all() or (steps < 0).all())
+    return bool(steps.any() and ((steps >= 0).all() or (steps <= 0).all()))

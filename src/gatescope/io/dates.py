@@ -1,4 +1,4 @@
-"""The order of dates in a table: from early to late, as a series is read, or the other way."""
+"""The order of dates and of an index in a table: from early to late, as a series is read, back, or beginning again."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from gatescope.io.cells import is_missing
 _LEAST = 3  # rows that have an order
 _MONTHS = "janfebmaraprmayjunjulaugsepoctnovdec"
 _TOKEN = re.compile(r"\d+|[a-z]+")
+_DAY = re.compile(r"\d{4}([-/])\d\d\1\d\d")  # of which text has the order of time
+_RARELY = 4  # as many steps forwards as one back that begins again, at least
 _YEARS = (1800, 2200)  # of dates that are written as a number
 Key = tuple[int, ...]
 
@@ -21,6 +23,69 @@ Key = tuple[int, ...]
 def backwards(column: str) -> str:
     """Return what to say of a column of times that go from late to early."""
     return f"{column} goes from late to early: turn the rows round if the earliest is to be the first step"
+
+
+def begins_again(column: str, step: int) -> str:
+    """Return what to say of a column of times that goes back at a step, counted from 1."""
+    return f"{column} goes back at step {step:,}: if several series stand below one another, read each of them alone"
+
+
+class Restart:
+    """The first step at which days written from the year on go back, of cells that come one by one.
+
+    Attributes
+    ----------
+    step : int
+        Counted from 1; 0 while the days do not go back.
+
+    Examples
+    --------
+    >>> from gatescope.io.dates import Restart
+    >>> restart = Restart()
+    >>> for day in ["2020-01-01", "2020-01-02", "2020-01-01"]:
+    ...     _ = restart(day)
+    >>> restart.step
+    3
+    """
+
+    def __init__(self) -> None:
+        self.step = self._count = 0
+        self._day = ""
+
+    def __call__(self, cell: str) -> float:
+        """Take the next cell, which is no number."""
+        self._count += 1
+        day = cell[:10]
+        if day < self._day and not self.step and _DAY.fullmatch(day) and _DAY.fullmatch(self._day):
+            self.step = self._count
+        self._day = day
+        return float("nan")
+
+
+def order_notes(column: str, numbers: Array) -> tuple[str, ...]:
+    """Return a note where numbers that are times, or count the rows, do not go on from early to late."""
+    steps = np.diff(numbers)
+    back = np.flatnonzero(steps < 0)
+    if not back.size or len(numbers) < _LEAST:
+        return ()
+    if (steps <= 0).all():
+        return (backwards(column),)
+    return (begins_again(column, int(back[0]) + 2),)
+
+
+def mostly_forwards(numbers: Array) -> bool:
+    """Return whether numbers go on as times do, but for few steps at which they begin again.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gatescope.io.dates import mostly_forwards
+    >>> mostly_forwards(np.tile(np.arange(9), 3)), mostly_forwards(np.array([3, 1, 4, 1, 5]))
+    (True, False)
+    """
+    steps = np.diff(numbers)
+    forwards, back = int(np.count_nonzero(steps > 0)), int(np.count_nonzero(steps < 0))
+    return forwards >= _RARELY * max(1, back)
 
 
 def go_back(cells: Sequence[str]) -> bool:

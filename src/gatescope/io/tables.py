@@ -77,7 +77,8 @@ def read_series(
     space; lines that begin with ``#`` and names of columns may come first, numbers as pandas writes them among these.
     Quotes, marks between thousands and decimal commas are read where they have one meaning, and refused elsewhere.
     Columns that are no inputs are left out, with an `InputWarning` that names them: dates and times, an index (a first
-    column that goes up by 1, or one without a name), and columns with nothing in them.
+    column that goes up by 1, or one without a name), and columns with nothing in them.  It names what may be wrong with
+    the rest, too: times that go back, and numbers such as -9999 far from all others.
 
     Parameters
     ----------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import IO, NamedTuple, NoReturn
 
@@ -14,7 +14,7 @@ from gatescope.checks.arrays import Array
 from gatescope.errors import FileFormatError
 from gatescope.io import cells as cell_forms
 from gatescope.io.columns import lookup, title
-from gatescope.io.dates import backwards, go_back
+from gatescope.io.dates import Restart, backwards, begins_again, go_back
 from gatescope.io.layout import Layout, Line, find_layout, split
 from gatescope.storage.atomic import open_file
 
@@ -99,17 +99,24 @@ class _Reader:
             number = head[self._layout.header][0]
             raise self._width_error(number, self._width, len(self._layout.names), "the header has")
         self._any = self._unread(columns, skip)  # columns whose cells may be anything
+        self._restarts: dict[int, Restart] = {}  # of columns of dates
 
     def read(self) -> Table:
         """Return the table."""
         layout = self._layout
         kinds = [self._sampled(k) for k in range(self._width)]
-        values = self._fast([k for k, kind in enumerate(kinds) if kind != "numbers"])
+        values = self._fast(kinds)
         marks: tuple[str, ...] = ()
         if values is None:
             kinds, values, marks = self._careful()
         notes = [*(marks or self._points()), *([layout.assumed] if layout.assumed else [])]
-        notes += [backwards(title(layout.names, k)) for k in self._dates_back(kinds)]
+        back = self._dates_back(kinds)
+        notes += [backwards(title(layout.names, k)) for k in back]
+        notes += [
+            begins_again(title(layout.names, k), restart.step)
+            for k, restart in self._restarts.items()
+            if restart.step and kinds[k] == "dates" and k not in back
+        ]
         return Table(layout.names, values, tuple(kinds), tuple(notes))
 
     def _empty(self) -> FileFormatError:
@@ -159,8 +166,13 @@ class _Reader:
             previous = number
             yield number, line
 
-    def _fast(self, other: Sequence[int]) -> Array | None:
+    def _fast(self, kinds: Sequence[str]) -> Array | None:
         """Return the table if all its cells are plain numbers, but for some columns; None if they are not."""
+        other = [k for k, kind in enumerate(kinds) if kind != "numbers"]
+        self._restarts = {k: Restart() for k in other if kinds[k] == "dates"}
+        converters: dict[int | str, Callable[[str], float]] = {
+            k: self._restarts.get(k, _ignored) for k in other
+        }
         try:
             values = np.loadtxt(
                 (line for _, line in self._rows()),
@@ -169,7 +181,7 @@ class _Reader:
                 comments=None,
                 quotechar='"',
                 encoding="utf-8",
-                converters=dict.fromkeys(other, _ignored) or None,
+                converters=converters or None,
                 ndmin=2,
             )
         except (FileFormatError, UnicodeDecodeError):
@@ -207,6 +219,10 @@ class _Reader:
             "text" if k in self._any else _kind_of(column, self._index(k))
             for k, column in enumerate(by_column)
         ]
+        self._restarts = {k: Restart() for k, kind in enumerate(kinds) if kind == "dates"}
+        for k, restart in self._restarts.items():
+            for cell in by_column[k]:
+                restart(cell)
         numbers = [k for k, kind in enumerate(kinds) if kind == "numbers"]
         comma, notes = self._decimal_comma([by_column[k] for k in numbers])
         values = np.full((len(table), self._width), np.nan)
