@@ -109,6 +109,7 @@ def test_one_unit_one_step_one_sequence_and_a_cell_of_ones_own(dtype):
         trace,
         cell="_my$cell",
         gate_names=("open_",),
+        gate_ranges=(None,),
         gates=np.full((1, 1, 1, 1), 3, dtype),
         states=trace.states.astype(dtype),
     )

@@ -230,4 +230,4 @@ def test_bad_arguments():
     with pytest.raises(UnknownNameError, match="scale='cubic' is not known"):
         plotting.plot_gradient_flow(flow, scale="cubic")
     with pytest.raises(ValueRangeError, match="no lag"):
-        plotting.plot_gradient_flow(make_flow(lags=0))
+        plotting.plot_gradient_flow(dataclasses.replace(make_flow(lags=0), source_step=0))

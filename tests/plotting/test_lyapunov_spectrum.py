@@ -193,7 +193,7 @@ def test_bad_arguments():
     for draw in (plot_lyapunov_convergence, plot_lyapunov_spectrum):
         with pytest.raises(ValueRangeError, match="sequence=1 is out of range"):
             draw(spectrum, sequence=1)
-        with pytest.raises(ValueRangeError, match="no exponent"):
+        with pytest.raises(ShapeError, match="does not fit"):
             draw(dataclasses.replace(spectrum, exponents=np.zeros((1, 0))))
     with pytest.raises(ShapeError, match="labels holds 2 texts"):
         plot_lyapunov_spectrum(spectrum, labels=["a", "b"])
