@@ -2,6 +2,7 @@
 
 import pytest
 
+from gatescope.errors import FileFormatError
 from gatescope.io.dates import go_back
 from gatescope.io.tables import read
 
@@ -123,3 +124,26 @@ def test_an_index_that_counts_down_is_noted(tmp_path):
     (tmp_path / "x.csv").write_text(",y\n2,1.5\n1,0.5\n0,2.5\n")
     (note,) = read(tmp_path / "x.csv").notes
     assert note.startswith("column 1 goes from late to early")
+
+
+ACROSS = {
+    "months": "Year,Jan,Feb,Mar\n1990,1,5,2\n1991,3,0,4\n1992,2,2,1\n",
+    "years": "country,1990,1991,1992\n1,0.5,0.25,2.5\n5,1.5,3.5,0.5\n",
+    "dates": "id,2020-01-01,2020-01-02,2020-01-03\n1,0.5,0.6,1\n2,0,1,2\n",
+}
+
+
+@pytest.mark.parametrize("name", ACROSS)
+def test_times_as_names_are_noted(name, tmp_path):
+    (tmp_path / "x.csv").write_text(ACROSS[name])
+    said = "and each is an input: if time goes across, write one step a row"
+    assert any(said in note for note in read(tmp_path / "x.csv", skip_columns=1).notes)
+    assert not any(said in note for note in read(tmp_path / "x.csv", columns=[2, 3, 4]).notes)
+
+
+def test_a_total_below_dates_is_named(tmp_path):
+    (tmp_path / "x.csv").write_text("day,y\n1/1/2020,2\n1/2/2020,4\nTotal,6\n")
+    with pytest.raises(
+        FileFormatError, match=r"line 4, column 1 \('day'\): 'Total' is no date, .*remove its row"
+    ):
+        read(tmp_path / "x.csv")

@@ -175,3 +175,18 @@ def test_files_that_are_not_there_or_of_another_kind(tmp_path):
 def test_other_dtypes(tmp_path, dtype):
     with pytest.raises(DtypeError, match=rf"dtype={dtype!r} .*use 'float32' or 'float64'"):
         read_series(text_file(tmp_path, "1\n"), dtype=dtype)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "advice"),
+    [
+        ("csv.gz", "unpack it"),
+        ("xlsx", "as csv"),
+        ("mat", "writematrix"),
+        ("pt", "save its array with numpy.save"),
+    ],
+)
+def test_what_to_do_with_other_files_is_said(tmp_path, suffix, advice):
+    (tmp_path / f"x.{suffix}").write_bytes(b"PK\0\1")
+    with pytest.raises(FileFormatError, match=advice):
+        read_series(tmp_path / f"x.{suffix}")

@@ -198,6 +198,8 @@ def test_series_in_rows_are_asked_about(shape, tmp_path):
     for name in ("x.csv", "x.npy"):
         assert read(tmp_path / name).notes == said
     assert read(tmp_path / "x.csv", columns=[1, 2, 3]).notes == ()
+    (tmp_path / "x.csv").write_text(",0,1,2\ny,1.5,2.5,3\n")  # a series that pandas transposed
+    assert "if these are 1 series of 3 steps, transpose the file" in read(tmp_path / "x.csv").notes
     (tmp_path / "x.csv").write_text("a,b,c\n1.5,2,3\n")  # columns with names are inputs
     assert read(tmp_path / "x.csv").notes == ()
 

@@ -9,10 +9,11 @@ from itertools import pairwise
 import numpy as np
 
 from gatescope.checks.arrays import Array
-from gatescope.io.cells import is_missing
+from gatescope.io.cells import is_date, is_missing
 
 _LEAST = 3  # rows that have an order
 _MONTHS = "janfebmaraprmayjunjulaugsepoctnovdec"
+_MONTH_NAMES = frozenset(_MONTHS[k : k + 3] for k in range(0, len(_MONTHS), 3))
 _TOKEN = re.compile(r"\d+|[a-z]+")
 _DAY = re.compile(r"\d{4}([-/])\d\d\1\d\d")  # of which text has the order of time
 _RARELY = 4  # as many steps forwards as one back that begins again, at least
@@ -28,6 +29,25 @@ def backwards(column: str) -> str:
 def begins_again(column: str, step: int) -> str:
     """Return what to say of a column of times that goes back at a step, counted from 1."""
     return f"{column} goes back at step {step:,}: if several series stand below one another, read each of them alone"
+
+
+def across(names: Sequence[str]) -> tuple[str, ...]:
+    """Return a note where columns are named as times, months and years among these: time may go across.
+
+    Examples
+    --------
+    >>> from gatescope.io.dates import across
+    >>> across(["1990", "1991", "1992"])[0][:45], across(["open", "high", "low"])
+    ('the columns are named as times (1990, 1991, .', ())
+    """
+    months = all(name[:3].lower() in _MONTH_NAMES for name in names)
+    years = all(name.isdecimal() and _YEARS[0] <= int(name) < _YEARS[1] for name in names)
+    if len(names) < _LEAST or not (months or years or all(map(is_date, names))):
+        return ()
+    few = f"{names[0]}, {names[1]}, ..."
+    return (
+        f"the columns are named as times ({few}), and each is an input: if time goes across, write one step a row",
+    )
 
 
 class Restart:

@@ -16,6 +16,7 @@ from gatescope.checks.numbers import check_flag, check_unused
 from gatescope.errors import NOTHING, FileFormatError, ShapeError, ValueRangeError, spelled, warn_input
 from gatescope.io.characters import read_characters, seems_prose
 from gatescope.io.columns import check_names, choose, shown, title
+from gatescope.io.dates import across
 from gatescope.io.fill_values import fill_values
 from gatescope.io.parquet import read_parquet
 from gatescope.io.text_tables import Table, read_text
@@ -25,6 +26,14 @@ from gatescope.storage.npz import read_npy, read_npz
 
 _TEXT_SUFFIXES = (".csv", ".txt", ".tsv", ".dat")
 _PARQUET_SUFFIXES = (".parquet", ".pq")
+_OTHER_FILES = {  # what to do with what is not read
+    (".gz", ".zip", ".bz2", ".xz", ".zst"): "unpack it",
+    (".xlsx", ".xls", ".ods"): "save its sheet as csv",
+    (
+        ".mat",
+    ): "write its matrix with writematrix, or read it with scipy.io.loadmat and save that with numpy.save",
+    (".pt", ".pth", ".pkl", ".h5", ".hdf5", ".feather", ".json"): "save its array with numpy.save",
+}
 _SHOWN = 12  # names in a note
 _PIECE = 1 << 20  # numbers of a mapped array that are looked at together
 _READ_WITH = "a text is read with `vocabulary`"
@@ -193,7 +202,9 @@ def read(
         values = _only_array(read_npz(path), path)
     else:
         known = ", ".join((".npy", ".npz", *_TEXT_SUFFIXES, _PARQUET_SUFFIXES[0]))
-        advice = f"{_READ_WITH} if it is one" if os.path.isfile(path) and seems_prose(path) else ""
+        advice = next((what for suffixes, what in _OTHER_FILES.items() if suffix in suffixes), "")
+        if not advice and os.path.isfile(path) and seems_prose(path):
+            advice = f"{_READ_WITH} if it is one"
         raise FileFormatError(f"ends in {suffix!r}; inputs are read from {known}", seen=path, advice=advice)
     _refuse_of(
         path, "tables, and {} holds an array", columns=columns, skip_columns=skip_columns, header=header
@@ -256,13 +267,11 @@ def _of_table(
     values = table.values if whole else table.values[:, inputs]
     series = _as_inputs(values, dtype, path)
     marked = fill_values(values, [title(table.names, k) for k in inputs])
-    notes = (
-        *table.notes,
-        *chosen.notes,
-        *marked,
-        *(() if names or columns is not None else in_rows(values.shape)),
-    )
-    return Reading(series, names, chosen.left_out, notes)
+    notes = [*table.notes, *chosen.notes, *marked]
+    if columns is None:
+        numbered = all(name.isdecimal() for name in names)  # as pandas does with columns that have no names
+        notes += across(names) or (in_rows(values.shape) if numbered else ())
+    return Reading(series, names, chosen.left_out, tuple(notes))
 
 
 def in_rows(shape: tuple[int, ...]) -> tuple[str, ...]:

@@ -231,6 +231,7 @@ class _Reader:
         bad = np.argwhere(~np.isfinite(values[:, numbers]))
         if len(bad):
             row_of, column = int(bad[0][0]), numbers[int(bad[0][1])]
+            self._refuse_among_dates(by_column[column], line_numbers, column)
             self._refuse(by_column[column][row_of], line_numbers[row_of], column)
         return kinds, values, notes
 
@@ -273,8 +274,7 @@ class _Reader:
             self._refuse(cell, line, column)
 
     def _refuse(self, cell: str, line: int, column: int) -> NoReturn:
-        named = f" ({title(self._layout.names, column)})" if any(self._layout.names) else ""
-        where = f"{self._name!r}, line {line}, column {column + 1}{named}"
+        where = self._where(line, column)
         if not cell:
             raise FileFormatError(f"{where}: the cell is empty", advice="fill it, or remove its row")
         if cell_forms.is_missing(cell):
@@ -290,6 +290,22 @@ class _Reader:
             f"{where}: {_shown(cell)} is not a number",
             advice="give a number, or leave the column out with `skip_columns`",
         )
+
+    def _refuse_among_dates(self, cells: Sequence[str], lines: Sequence[int], column: int) -> None:
+        """Refuse the first cell of a column of dates that is none, such as a total below them."""
+        others = [
+            k for k, cell in enumerate(cells) if not (cell_forms.is_date(cell) or cell_forms.is_missing(cell))
+        ]
+        if 2 * len(others) < len(cells) and others:
+            raise FileFormatError(
+                f"{self._where(lines[others[0]], column)}: {_shown(cells[others[0]])} is no date, as others of the "
+                "column are",
+                advice="write a date, or remove its row",
+            )
+
+    def _where(self, line: int, column: int) -> str:
+        named = f" ({title(self._layout.names, column)})" if any(self._layout.names) else ""
+        return f"{self._name!r}, line {line}, column {column + 1}{named}"
 
     def _width_error(self, line: int, width: int, expected: int, whose: str) -> FileFormatError:
         return FileFormatError(
