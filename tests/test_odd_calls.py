@@ -60,6 +60,9 @@ NO_NUMBERS = {
     "gs.init_stack('lstm', input_size=np.void(b'ab'), hidden_size=5, heads=gs.tasks.laser(steps=9))": "input_size",
     "gs.tasks.adding(steps=10**5000)": "steps",
     "gs.run(params, inputs, threads=10**5000)": "threads",
+    "gs.training.Engine(stack, steps=2**64 - 1, sequences=3)": "steps",
+    "gs.diagnose(params, inputs, target_half_life=1e308)": "target_half_life",
+    "gs.plotting.plot_gate_heatmaps(trace, order=np.zeros(2, 'i4,f4'))": "units",
     "gs.experiments.run_long_series('x', data_seed=10**5000)": "data_seed",
 }
 OTHER_TYPES = {

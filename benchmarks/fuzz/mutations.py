@@ -136,7 +136,7 @@ def _npy(data: bytes, rng: Random) -> bytes:
             with np.errstate(all="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 array = _pick(rng, ways)(array, rng)
-        except (TypeError, ValueError, OverflowError):
+        except (TypeError, ValueError, OverflowError, MemoryError):
             return data
     stream = io.BytesIO()
     try:

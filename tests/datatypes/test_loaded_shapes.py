@@ -139,3 +139,26 @@ def test_sizes_that_depend_on_each_other():
             check_axes({**good, name: np.zeros(shape)}, axes, {"G": 2})
     with pytest.raises(ValueError, match=r"b is of shape|b is float16\[3\], where \(H,\) belongs"):
         check_axes({**good, "b": np.zeros(3, np.float16)}, axes, {"G": 2})
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("estimate", lambda fields: fields | {"parts": {"weights": [1]}}),
+        ("estimate", lambda fields: fields | {"parts": {"weights": "many"}}),
+        ("saturation", lambda fields: fields | {"left": 10**400}),
+        ("saturation", lambda fields: fields | {"cell": "\ud800"}),
+    ],
+)
+def test_what_is_inside_a_field_is_looked_at_too(name, change, files, tmp_path):
+    estimate = gs.MemoryEstimate(title="x", parts={"weights": 1}, least=1, segments=1)
+    estimate.save(tmp_path / "estimate.npz")
+    folder = tmp_path if name == "estimate" else files
+    write_npz(tmp_path / "a.npz", changed_meta(read_npz(folder / f"{name}.npz"), fields=change))
+    with pytest.raises(FileFormatError, match="damaged"):
+        gs.load(tmp_path / "a.npz")
+
+
+def test_sizes_that_are_never_0():
+    with pytest.raises(ValueError, match=r"\(L, B, k\)"):
+        check_axes({"a": np.zeros((3, 2, 0))}, {"a": "(L, B, k) float64"}, {})

@@ -280,3 +280,9 @@ def test_parquet_without_pyarrow(tmp_path, monkeypatch):
         MissingPackageError, match="is read with pyarrow, which is not installed; pip install pyarrow"
     ):
         read(tmp_path / "x.parquet")
+
+
+def test_a_quote_is_no_separator(tmp_path):
+    (tmp_path / "a.csv").write_text('sep="\n1;2\n3;4\n')
+    with pytest.raises(FileFormatError):
+        read_series(tmp_path / "a.csv")

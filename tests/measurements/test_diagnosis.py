@@ -381,7 +381,7 @@ def test_provenance():
         (
             {"target_half_life": 0},
             ValueRangeError,
-            "target_half_life=0 must be a finite number of at least 1",
+            "target_half_life=0 must be a finite number from 1",
         ),
         ({"target_half_life": "long"}, ValueRangeError, "target_half_life='long'"),
         ({"window": 10}, ValueRangeError, "window=10 must be a whole number of at least 20"),

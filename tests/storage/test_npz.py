@@ -297,6 +297,14 @@ def test_json_refuses_what_would_come_back_changed(value, message):
         encode_json(value, "Params")
 
 
+@pytest.mark.parametrize(
+    "text", ['{"__tuple__": [], "a": 1}', '{"__tuple__": 3}', '["\\ud800"]', "[" * 99_999]
+)
+def test_json_that_nothing_here_writes_is_refused(text):
+    with pytest.raises(ValueError, match=r"tuple|surrogates|JSON"):
+        decode_json(text)
+
+
 def test_memory_for_what_a_small_file_claims_is_not_taken(tmp_path):
     """Zeros pack a thousandfold: a quarter of a megabyte took 3.2 GB."""
     path = tmp_path / "zeros.npz"

@@ -249,6 +249,10 @@ def test_odd_windows_and_data_are_refused():
         engine.back(data._replace(inputs=data.inputs.astype("float32")), 0)
     with pytest.raises(ShapeError, match="inputs"):
         engine.predict(data.inputs[..., :2], data.lengths)
+    for name in data._fields:  # of the same numbers, in other places of the memory
+        array = np.repeat(getattr(data, name), 2, axis=-1)[..., ::2]
+        with pytest.raises(DtypeError, match=f"{name} is not C-contiguous; give numpy.ascontiguousarray"):
+            engine.evaluate(data._replace(**{name: array}))
 
 
 def test_bits_do_not_depend_on_the_steps_seen_first():

@@ -11,6 +11,7 @@ from gatescope.checks.arrays import Array
 from gatescope.checks.characters import check_vocabulary, classes_of, code_points
 from gatescope.checks.memory import check_memory
 from gatescope.errors import NOTHING
+from gatescope.storage.atomic import open_file
 from gatescope.storage.text_file import read_text_file
 
 _LOOKED_AT = 4096  # characters from which a text is told from a table
@@ -64,7 +65,7 @@ def read_characters(
 
 def seems_prose(path: str | os.PathLike[str]) -> bool:
     """Return whether a file that can be read holds words rather than numbers."""
-    with open(path, encoding="utf-8", errors="replace") as stream:
-        text = stream.read(_LOOKED_AT)
+    with open_file(path) as (stream, _):
+        text = stream.read(4 * _LOOKED_AT).decode(errors="replace")[:_LOOKED_AT]
     visible = sum(not sign.isspace() for sign in text)
     return sum(map(str.isalpha, text)) > _LETTERS * visible > 0

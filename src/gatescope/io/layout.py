@@ -67,7 +67,7 @@ def find_layout(head: Sequence[Line], *, header: bool | None = None) -> Layout:
 
     `header` says whether the first of them has names of columns; None: that is found.
     """
-    first = re.fullmatch(r"sep=(.)", head[0][1])  # as Excel has it
+    first = re.fullmatch(r'sep=([^"\w])', head[0][1])  # as Excel has it
     lines = [line for _, line in head]
     if first:
         lines = lines[1:]

@@ -100,7 +100,7 @@ def diagnose(
     ('vanishing', 'f', 'bias', 'f', True)
     """
     if target_half_life is not None:
-        check_number("target_half_life", target_half_life, least=1.0)
+        check_number("target_half_life", target_half_life, least=1.0, most=1e15)
     if window is not None:
         window = check_count("window", window, least=_LEAST)
     start = RANDOM if initial_state is None else initial_state

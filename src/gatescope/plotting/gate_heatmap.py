@@ -178,7 +178,9 @@ def plot_gate_heatmaps(
     check_choice("scale", scale, ("data", "full"))
     check_choice("reduce", reduce, _RUNS)
     view = _trace_view.view(trace, gates=gates, sequence=sequence, steps=steps, units=0, states=True)
-    rows = _rows(view, _trace_view.reference_name(trace) if order == "memory" else order)
+    rows = _rows(
+        view, _trace_view.reference_name(trace) if isinstance(order, str) and order == "memory" else order
+    )
     events = check_marks(marks, int(trace.lengths[view.sequence]))
     names = ("inputs", *view.names) if check_flag("inputs", inputs) else view.names
     heights = [0.5 if name == "inputs" else 1.0 for name in names]

@@ -231,7 +231,10 @@ def decode_json(text: str) -> Any:
         If the text is something else, or nested more deeply than anything that is stored.
     """
     try:
-        return json.loads(text, object_hook=_unmarked)
+        value = json.loads(text, object_hook=_unmarked)
+        if "\\ud" in text.lower():  # halves of characters, which are no text by themselves
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
     except RecursionError as error:
         raise ValueError(f"JSON that nothing here writes ({error})") from error
 

@@ -287,6 +287,10 @@ class Engine:
             check_shape(name, array, shape, "that of this model's data")
             if array.dtype != kind:
                 raise DtypeError(argument=name, seen=array.dtype, advice=f"give {kind}, as as_data does")
+            if not array.flags.c_contiguous:  # the kernels would take other numbers for it
+                raise DtypeError(
+                    "is not C-contiguous", argument=name, advice="give numpy.ascontiguousarray of it"
+                )
         return steps, batch
 
     def _workspace(self, steps: int, batch: int, learn: bool) -> Workspace:

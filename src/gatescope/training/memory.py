@@ -13,6 +13,7 @@ from gatescope.training.workspace import LayerSizes, sizes_for
 
 WHOLE_BYTES = 1 << 30  # up to which the states and gates of a window are stored, by default
 _KEPT = 3  # copies of the weights beside the engine's: before the last update, the best, the result's
+_STEP_BYTES = 16  # at least, of a step of a window
 _INDEX_BYTES = 32  # a weight: its places in what the kernels read, forwards and backwards
 
 
@@ -81,6 +82,8 @@ def check_engine(
     def needed(count: int) -> int:
         return more + engine_bytes(stack, steps, count, **options)
 
+    # Where a window is long, what is known of its segments is more than they hold.
+    check_memory("steps", steps, lambda count: _STEP_BYTES * count, "the segments of a window", advice=advice)
     what = f"weights, states, gates and gradients of {sequences:,} sequences of {steps:,} steps"
     check_memory(name, NOTHING, needed, what, size=sequences, advice=advice)
 
