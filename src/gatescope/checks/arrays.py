@@ -153,7 +153,7 @@ def check_own_array(name: str, value: Any, axes: str, *, written: bool = False) 
 
     `written`: the kernels change it, too.
     """
-    if not isinstance(value, np.ndarray):
+    if not isinstance(value, np.ndarray) or isinstance(value, np.ma.MaskedArray):
         raise DtypeError(argument=name, seen=type(value), advice=f"give a NumPy array {axes}")
     if value.ndim != len(axes.strip("(,)").split(",")):
         raise ShapeError(f"should have {axes}", argument=name, seen=value.shape)

@@ -208,7 +208,7 @@ def train(
         seed=seed,
     )
     config.check_validation(validated=validation is not None)
-    workers = check_threads(threads)
+    workers, progress = check_threads(threads), check_flag("progress", progress)
     seconds = check_number(
         "checkpoint_seconds", _SECONDS if checkpoint_seconds is None else checkpoint_seconds, least=0
     )
@@ -260,7 +260,7 @@ def train(
         probe = None
         if config.probe_every is not None:
             probe = probe_on(source.example if watched is None else watched, workers)
-        with closing(engine), _bar(check_flag("progress", progress), config, source, state) as bar:
+        with closing(engine), _bar(progress, config, source, state) as bar:
             trainer = Trainer(
                 engine, source, windows, config, state, file, validation=pieces, probe=probe, bar=bar
             )

@@ -223,7 +223,8 @@ def _collect(
 
 
 def _check_cells(cells: Sequence[str]) -> tuple[str, ...]:
-    names = check_choices("cells", cells, known_cells()) if cells else ()
+    none = isinstance(cells, tuple | list) and not cells
+    names = () if none else check_choices("cells", cells, known_cells())
     return _distinct("cells", names)
 
 
