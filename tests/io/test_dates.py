@@ -47,6 +47,7 @@ NUMBERS = {
     "compact, back": ("d,y\n20200203,1\n20200131,3\n20200130,2\n", "'d' (dates)", True),
     "compact, last column": ("y,d\n5,20200130\n1,20200131\n2,20200203\n", "'d' (dates)", False),
     "a time, back": ("time,y\n0.3,1\n0.2,3\n0.1,2\n", "'time' (a time that descends)", True),
+    "with the time": ("d,y\n20200130093000,1\n20200130093100,3\n20200131000000,2\n", "'d' (dates)", False),
     "no dates": ("d,y\n20201330,1\n20200131,3\n20200203,2\n", "", False),
     "alone": ("d\n20200130\n20200131\n20200203\n", "", False),
 }
@@ -73,6 +74,7 @@ STACKED = {
         "'date'",
         10,
     ),
+    "no header": ("".join(f"{k % 9} {k * k % 5}.5\n" for k in range(27)), "column 1", 10),
     "an index of pandas": (",y\n" + "".join(f"{k % 8},{k * k % 5}\n" for k in range(16)), "column 1", 9),
     "a time": ("id,time,y\n" + "".join(f"{k // 9},{k % 9},{k * k % 5}\n" for k in range(27)), "'time'", 10),
     "years": ("Year,y\n" + "".join(f"{1990 + k // 2 % 9},{k * k % 5}\n" for k in range(36)), "'Year'", 19),

@@ -22,7 +22,7 @@ _TIME = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?:\s*[AaPp]\.?[Mm]\.?)?(?:\s*(?:Z
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
 _DAY = rf"""(?:\d{{4}}-\d{{1,2}}(?:-\d{{1,2}})? | \d{{1,4}}/\d{{1,2}}/\d{{1,4}} | \d{{1,2}}\.\d{{1,2}}\.\d{{2,4}}
     | \d{{1,2}}-\d{{1,2}}-\d{{4}} | \d{{1,2}}[-\ ]{_MONTH}[-\ ]\d{{2,4}} | {_MONTH}[-\ ](?:\d{{1,2}},?\ )?\d{{4}}
-    | \d{{4}}-?q[1-4])"""
+    | \d{{4}}-?q[1-4] | \d{{4}}\.\d{{1,2}}\.\d{{1,2}} | \d{{1,2}}/\d{{4}} | \d{{4}}-?w\d{{1,2}})"""
 _DATE = re.compile(rf"{_DAY}(?:[T,\ ]\s*{_TIME})?|{_TIME}|-?\d+\ days?(?:\ [-+]?{_TIME})?", re.VERBOSE | re.I)
 
 _LONGEST = 60  # characters of a number with something added

@@ -11,12 +11,12 @@ import numpy as np
 from gatescope.checks.arrays import Array
 from gatescope.checks.numbers import is_whole
 from gatescope.errors import DtypeError, FileFormatError, UnknownNameError, ValueRangeError
-from gatescope.io.dates import are_compact_dates, mostly_forwards, order_notes
+from gatescope.io.dates import are_compact_dates, counts_again, mostly_forwards, order_notes
 from gatescope.reporting.text import counted, listing, number
 
 _INDEX_NAME = re.compile(r"|Unnamed: \d+(_level_\d+)?|index|level_\d+", re.IGNORECASE)
 _TIME_NAME = re.compile(
-    r"(date|time|datetime|time_?stamp|t|epoch|unix(_?time)?|year)"
+    r"(date|time|datetime|time_?stamp|t|epoch|unix(_?time)?|wall[ _]?time|year)"
     r"([ _]?[\[(]?(s|ms|us|ns|h|sec|seconds|min|minutes|hours|days|utc)?[\])]?)?",
     re.IGNORECASE,
 )
@@ -134,6 +134,10 @@ def choose(
         if advance:
             column = title(names, inputs[0])
             notes.append(f"{column} {advance}: `skip_columns` leaves it out, if it is a time and no input")
+        elif counts_again(values[:, inputs[0]]) and not any(
+            title(names, inputs[0]) in note for note in notes
+        ):
+            notes += order_notes(title(names, inputs[0]), values[:, inputs[0]])
     return Chosen(inputs, tuple(f"{title(names, k)} ({left_out[k]})" for k in order), tuple(notes))
 
 

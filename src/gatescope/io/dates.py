@@ -18,6 +18,8 @@ _TOKEN = re.compile(r"\d+|[a-z]+")
 _DAY = re.compile(r"\d{4}([-/])\d\d\1\d\d")  # of which text has the order of time
 _RARELY = 4  # as many steps forwards as one back that begins again, at least
 _YEARS = (1800, 2200)  # of dates that are written as a number
+_TIME = 1_000_000  # hours, minutes and seconds behind such a number
+_WITH_TIME = 10**13
 Key = tuple[int, ...]
 
 
@@ -108,6 +110,16 @@ def mostly_forwards(numbers: Array) -> bool:
     return forwards >= _RARELY * max(1, back)
 
 
+def counts_again(numbers: Array) -> bool:
+    """Return whether numbers go up by equal steps, and begin again a few times where they began."""
+    steps = np.diff(numbers)
+    forwards = steps[steps > 0]
+    again = numbers[1:][steps < 0]
+    return bool(
+        mostly_forwards(numbers) and again.size and np.ptp(forwards) == 0 and (again == numbers[0]).all()
+    )
+
+
 def go_back(cells: Sequence[str]) -> bool:
     """Return whether dates go from late to early, whichever of day and month is written first.
 
@@ -153,10 +165,10 @@ def _keys(cell: str) -> tuple[Key, ...]:
 
 
 def are_compact_dates(values: Array) -> bool:
-    """Return whether all numbers are dates as 20200131."""
+    """Return whether all numbers are dates as 20200131, or 20200131235959 with the time."""
     if len(values) < _LEAST or not bool((values == np.floor(values)).all()):
         return False
-    years, days = np.divmod(values, 10_000)
+    years, days = np.divmod(values // _TIME if (values >= _WITH_TIME).all() else values, 10_000)
     months, days = np.divmod(days, 100)
     return bool(
         ((years >= _YEARS[0]) & (years < _YEARS[1])).all()

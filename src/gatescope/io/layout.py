@@ -22,8 +22,9 @@ Line = tuple[int, str]  # its number in the file, counted from 1, and its text
 _SEPARATORS = (";", "\t", ",", "|")
 _HEAD = 30  # lines from which the layout is found; a header of numbers takes all that there are
 _MOST_HEADERS = 8  # lines
+_MARK = "[. '\\xa0\\u2019\\u202f]"  # between thousands
 # A number with a decimal comma, or two.
-_COMMA = re.compile(r"([-+]?(?:[1-9]\d{0,2}(?:\.\d{3})+|\d+))(?:,(\d+))?(?:[eE][-+]?\d+)?")
+_COMMA = re.compile(rf"([-+]?(?:[1-9]\d{{0,2}}(?:{_MARK}\d{{3}})+|\d+))(?:,(\d+))?(?:[eE][-+]?\d+)?")
 _LEAST_RANGE = 3  # columns: of fewer, 0, 1, ... may well be numbers
 _SAID = {True: Evidence("names"), False: Evidence("numbers")}  # what needs no word
 
@@ -91,7 +92,7 @@ def _few(row: Sequence[str]) -> str:
 def _separator(lines: Sequence[str]) -> str | None:
     """Return the separator that gives rows of one width whose cells are numbers or dates."""
     if _one_column(lines):
-        return None
+        return ";"  # there is none, and blanks are between thousands
     body = lines[1:] or lines
     consistent = None
     for separator in _SEPARATORS:
@@ -125,7 +126,7 @@ def _one_column(lines: Sequence[str]) -> bool:
     bare = sum(not after for _, after in pairs)
     if 1 < bare < len(pairs) - 1:
         return True
-    rows = [int(before.replace(".", "")) for before, _ in pairs]
+    rows = [int(re.sub(_MARK, "", before)) for before, _ in pairs]
     return name and not bare and rows not in (_counted(rows, 0), _counted(rows, 1))
 
 
