@@ -19,7 +19,7 @@ def lines_of(done):
     "command", [["run", *ONE], ["compare", "--cells", "lstm", *SMALL], ["measure", "half-life", *ONE]]
 )
 def test_a_command_says_how_it_read_its_inputs(command, invoke, tmp_path):
-    rows = "\n".join(f"2020-01-{1 + k % 28:02},{k % 7},{k % 5}" for k in range(60))
+    rows = "\n".join(f"2020-{1 + k // 28:02}-{1 + k % 28:02},{k % 7},{k % 5}" for k in range(60))
     (tmp_path / "x.csv").write_text(f"date,open,close\n{rows}\n")
     said = (
         "T = 50 steps, B = 1 sequence, I = 2 inputs, the first of 60; open, close; left out: 'date' (dates)"
@@ -43,7 +43,7 @@ def test_training_says_what_it_trains_on(invoke, tmp_path):
 
 
 def test_training_reads_a_table_as_the_other_commands_do(invoke, tmp_path):
-    rows = "\n".join(f"2020-01-{1 + k % 28:02},{k % 7},{k % 5},A" for k in range(60))
+    rows = "\n".join(f"2020-{1 + k // 28:02}-{1 + k % 28:02},{k % 7},{k % 5},A" for k in range(60))
     (tmp_path / "x.csv").write_text(f"date,open,close,symbol\n{rows}\n")
     options = ["train", "own", "--data", "x.csv", "--hidden-size", 4, "--epochs", 1, "--overwrite"]
     (line, *_) = lines_of(invoke(*options, "--columns", "close,open"))
@@ -96,7 +96,7 @@ def test_training_refuses_what_would_be_ignored(arguments, said, invoke, tmp_pat
 
 
 def test_columns_are_chosen(invoke, tmp_path):
-    rows = "\n".join(f"2020-01-{1 + k % 28:02},{k % 7},{k % 5},A" for k in range(40))
+    rows = "\n".join(f"2020-{1 + k // 28:02}-{1 + k % 28:02},{k % 7},{k % 5},A" for k in range(40))
     (tmp_path / "x.csv").write_text(f"date,open,close,symbol\n{rows}\n")
     invoke("run", "--overwrite", *ONE, "--inputs", "x.csv", "--columns", "close,open")
     inputs = gs.load(tmp_path / "trace.npz").inputs[:, 0]
