@@ -134,9 +134,7 @@ def choose(
         if advance:
             column = title(names, inputs[0])
             notes.append(f"{column} {advance}: `skip_columns` leaves it out, if it is a time and no input")
-        elif counts_again(values[:, inputs[0]]) and not any(
-            title(names, inputs[0]) in note for note in notes
-        ):
+        elif not any(names) and counts_again(values[:, inputs[0]]):
             notes += order_notes(title(names, inputs[0]), values[:, inputs[0]])
     return Chosen(inputs, tuple(f"{title(names, k)} ({left_out[k]})" for k in order), tuple(notes))
 
