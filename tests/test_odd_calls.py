@@ -92,6 +92,7 @@ OTHER_TYPES = {
     "gs.Batch(inputs=inputs, targets=inputs, mask=np.full((20, 3), 0.5))": "mask",
     "gs.Batch(inputs=inputs, targets=inputs, lengths=np.ones(3))": "lengths",
     "gs.Batch(inputs=inputs, targets=inputs[:0])": "targets",
+    "gs.Batch(inputs=inputs[..., :0], targets=inputs)": "inputs",
     "gs.Batch(inputs=inputs, targets=inputs.astype('U'))": "targets",
     "gs.Batch(inputs=inputs, targets=inputs, baseline='x')": "baseline",
     "gs.read_series(odd)": "path",

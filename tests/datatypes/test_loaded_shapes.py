@@ -146,6 +146,7 @@ def test_sizes_that_depend_on_each_other():
     [
         ("estimate", lambda fields: fields | {"parts": {"weights": [1]}}),
         ("estimate", lambda fields: fields | {"parts": {"weights": "many"}}),
+        ("estimate", lambda fields: fields | {"least": 10**400}),
         ("saturation", lambda fields: fields | {"left": 10**400}),
         ("saturation", lambda fields: fields | {"cell": "\ud800"}),
     ],

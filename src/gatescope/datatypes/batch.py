@@ -264,8 +264,10 @@ def _check_arrays(arrays: dict[str, Any]) -> None:
 def _check_sizes(shape: tuple[int, ...], of_inputs: tuple[int, ...]) -> None:
     """Check that there are steps and sequences, and targets of these."""
     steps, count = of_inputs[:2]
-    if 0 in (steps, count):
-        raise ShapeError("should have at least one step and one sequence", argument="inputs", seen=of_inputs)
+    if 0 in of_inputs:
+        raise ShapeError(
+            "should have at least one step and one sequence of inputs", argument="inputs", seen=of_inputs
+        )
     if shape[:-1] not in ((steps, count), (count,)) or shape[-1] == 0:
         columns, hint = max(1, shape[-1]), if_batch_first(shape[0], steps, count)
         raise ShapeError(

@@ -343,7 +343,8 @@ class LyapunovSpectrum(Result):
         if abs(leading) <= _FROM_ZERO * error:
             needed = self.steps * (_FROM_ZERO * error / max(abs(leading), error / 100)) ** 2
             short = "T too short: " if start > error / 2 else ""  # else it may well be 0
-            return f"{short}not told from 0, which may take {_round_up(needed):,} steps"
+            took = f", which may take {_round_up(needed):,} steps" if np.isfinite(needed) else ""
+            return f"{short}not told from 0{took}"
         settling = float(self.settling_steps()[0])
         if not self._relaxed()[0]:
             transient = _round_up(settling)

@@ -375,7 +375,7 @@ def _fits(value: object, annotation: str) -> bool:
     }
     outer, _, inner = annotation.removesuffix("]").partition("[")
     if outer == "int":
-        return is_whole(value) and value >= 0  # type: ignore[operator]  # all of them count something
+        return is_whole(value) and 0 <= value < _GREATEST  # type: ignore[operator]  # all of them count something
     if (isinstance(value, bool) and outer != "bool") or not isinstance(value, kinds.get(outer, object)):
         return outer in ("Any", "object")
     if outer == "float" and isinstance(value, int):
