@@ -89,7 +89,7 @@ class Optimizer(ABC):
         if check_own_array("theta", theta, "(N,)", written=True).dtype not in _UNUSED:
             raise DtypeError(argument="theta", seen=theta.dtype, advice="give float32 or float64")
         step = check_count("step", step, most=_MOST_STEPS)
-        check_number("lr", lr, least=0)
+        lr = check_number("lr", lr, least=0)
         check_type("state", state, Mapping, advice="make it with the state() of this optimizer")
         if state.keys() != set(self.vectors):
             raise ShapeError(
