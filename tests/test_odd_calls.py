@@ -220,7 +220,11 @@ def test_calls_that_do_not_fit(name, little_memory):
 
 @pytest.mark.parametrize(
     ("steps", "options"),  # other steps each time, as memory that is freed is used again
-    [(2000, {}), (2100, {"bptt_steps": 1500}), (2200, {"dropout": gs.Dropout(inputs=0.1, recurrent=0.1)})],
+    [
+        (2000, {}),
+        pytest.param(2100, {"bptt_steps": 1500}, marks=pytest.mark.slow),
+        pytest.param(2200, {"dropout": gs.Dropout(inputs=0.1, recurrent=0.1)}, marks=pytest.mark.slow),
+    ],
 )
 def test_what_training_takes_is_what_was_counted(steps, options, monkeypatch):
     """The peak that NumPy allocates, over the data, beside the number that is compared with the free memory."""

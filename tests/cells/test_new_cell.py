@@ -158,6 +158,7 @@ class Dividing:
         return d_pre, d_pre, (zero(d_h),)
 
 
+@pytest.mark.slow  # compiles kernels of its own
 def test_a_cell_may_divide_though_units_do_not_fill_the_lanes():
     gs.cells.register(Dividing)
     try:

@@ -105,6 +105,7 @@ def test_compare_with_every_option(invoke, tmp_path):
 
 
 @blank_figures
+@pytest.mark.slow  # compiles kernels of its own
 def test_compare_weights_from_files(invoke, tmp_path):
     save_file(torch_weights(4, 6), tmp_path / "trained.safetensors")
     np.savez(tmp_path / "other.npz", **torch_weights(3, 5))

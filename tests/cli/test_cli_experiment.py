@@ -30,6 +30,7 @@ def test_it_prints_the_table_and_writes_four_files(invoke, tmp_path):
     assert (tmp_path / "here" / "curves.png").stat().st_size > 20_000
 
 
+@pytest.mark.slow  # compiles kernels of its own
 def test_its_options_are_those_of_the_function(invoke, tmp_path):
     options = [
         "--cells",

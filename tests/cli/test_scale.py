@@ -29,6 +29,7 @@ def run(tmp_path):
     return trained
 
 
+@pytest.mark.slow  # compiles kernels of its own
 def test_the_scale_is_that_of_the_weights(run, invoke, tmp_path):
     done = invoke("run", "--weights", "run.npz", "--inputs", "x.npy", "--standardize")
     assert done.exit_code == 0, done.output

@@ -126,6 +126,7 @@ def test_a_random_tanh_network_is_chaotic_above_the_edge_and_vanishing_below():
     assert_array_equal(above.apply(high).weight_hh, high.weight_hh * above.suggested_value)
 
 
+@pytest.mark.slow  # compiles kernels of its own
 def test_states_that_grow_are_not_called_chaotic():
     """A linear network with a gain of 1.1, in the half of a relu that passes: states and gradients grow alike."""
     params = gs.Params(

@@ -200,7 +200,7 @@ def test_a_gru_of_one_unit(z, slope):
         )
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
 def test_a_path_that_opens_where_the_direct_path_has_long_underflowed(dtype):
     """The candidate is saturated, and lets nothing through, over the last 3,000 steps: its part starts at 2^-3000."""
     T, closed, z, slope = 3500, 3000, 0.5, 0.75
