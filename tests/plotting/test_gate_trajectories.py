@@ -6,7 +6,7 @@ from helpers.synthetic import legend_lines, make_trace
 from matplotlib.figure import Figure
 
 from gatescope import plotting
-from gatescope.errors import DtypeError, ValueRangeError
+from gatescope.errors import DtypeError, ShapeError, ValueRangeError
 
 
 @pytest.mark.parametrize(
@@ -119,6 +119,7 @@ def test_inputs_are_drawn_on_top(width, lines, label):
         ([60], ValueRangeError, "marks=60 is out of range: there are 50 steps"),
         ({-1: "a"}, ValueRangeError, "marks=-1 is out of range"),
         ({2.5: "a"}, ValueRangeError, "marks=2.5"),
+        (np.array(3), ShapeError, r"marks has shape \(\), but must have one axis"),
         (7, DtypeError, r"marks is an int; give the steps of events, or a mapping of steps to labels"),
     ],
 )

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 
 from gatescope.checks.numbers import check_index, check_type
+from gatescope.errors import ShapeError
 from gatescope.plotting import _palette
 from gatescope.plotting._style import small
 from gatescope.plotting._text import plain_text, room, width_of
@@ -24,6 +25,8 @@ def check_marks(marks: Any, length: int) -> dict[int, str]:
         return {}
     advice = "give the steps of events, or a mapping of steps to labels: {12: 'onset'}"
     check_type("marks", marks, Mapping, Sequence, np.ndarray, advice=advice)
+    if isinstance(marks, np.ndarray) and marks.ndim != 1:
+        raise ShapeError("must have one axis", argument="marks", seen=marks.shape, advice=advice)
     labeled = marks.items() if isinstance(marks, Mapping) else [(step, "") for step in marks]
     checked = {check_index("marks", step, length, "steps"): plain_text(str(text)) for step, text in labeled}
     return dict(sorted(checked.items()))
