@@ -55,7 +55,7 @@ def test_steps_end_with_the_sequence():
 
 def test_a_long_series_is_averaged_and_the_label_says_so():
     trace = make_trace("rnn", steps=4001, batch=1)
-    _, axes = plotting.plot_gate_trajectories(trace, units=2)
+    _, axes = plotting.plot_gate_trajectories(trace, units=np.array(2))
     (line,) = legend_lines(axes["h"])
     assert "means of 14 steps" in axes["h"].get_xlabel()
     assert len(line.get_ydata()) == 286

@@ -122,8 +122,9 @@ def check_alike(traces: Sequence[Any], names: Sequence[str]) -> list[Trace]:
 def check_units(trace: Trace, units: Any) -> tuple[int, ...]:
     """Return the numbers of some units."""
     hidden_size = trace.states.shape[3]
-    several = isinstance(units, Sequence | np.ndarray) and not isinstance(units, str)
-    listed = units if several else [units]
+    if isinstance(units, np.ndarray):
+        units = [*np.atleast_1d(units)]
+    listed = units if isinstance(units, Sequence) and not isinstance(units, str) else [units]
     chosen = tuple(check_index("units", unit, hidden_size, "units") for unit in listed)
     if not chosen:
         raise ValueRangeError("is empty", argument="units", advice="name at least one unit")
