@@ -184,13 +184,14 @@ def _names(text: str | None) -> tuple[str, ...] | None:
 
 
 def _lengths(path: Path) -> Array | None:
-    """Return the lengths in an npz, which has been read and so checked; None if it holds none."""
+    """Return the lengths in an npz; None if it holds none."""
     import numpy as np
+
+    from gatescope.storage.npz import read_npz
 
     if path.suffix.lower() != ".npz":
         return None
-    with np.load(path, allow_pickle=False) as file:
-        lengths: Array | None = file.get("lengths")
+    lengths: Array | None = read_npz(path, only=("lengths",)).get("lengths")
     if lengths is not None and lengths.dtype.kind == "f" and (lengths == np.floor(lengths)).all():
         lengths = lengths.astype(np.int64)  # as some programs store whole numbers
     return lengths

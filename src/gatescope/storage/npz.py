@@ -12,7 +12,7 @@ import json
 import math
 import os
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, Any
 
@@ -75,8 +75,10 @@ def _write_members(
         return archive.infolist()
 
 
-def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray[Any, Any]]:
-    """Read all arrays of an ``.npz`` without pickle, in the byte order of this machine.
+def read_npz(
+    path: str | os.PathLike[str], only: Collection[str] | None = None
+) -> dict[str, np.ndarray[Any, Any]]:
+    """Read the arrays of an ``.npz`` without pickle, in the byte order of this machine; all, or those named in `only`.
 
     Raises
     ------
@@ -94,9 +96,10 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray[Any, Any]]:
         _check_members(members, size, name)
         arrays = {}
         for info in members:
-            with archive.open(info) as member:
-                array = _read_array(member, info.file_size, f"{name}:{info.filename}")
-            arrays[info.filename.removesuffix(".npy")] = array
+            key = info.filename.removesuffix(".npy")
+            if only is None or key in only:
+                with archive.open(info) as member:
+                    arrays[key] = _read_array(member, info.file_size, f"{name}:{info.filename}")
         return arrays
 
 
