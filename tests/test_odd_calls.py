@@ -57,6 +57,7 @@ NO_NUMBERS = {
     "gs.plotting.render(gs.plotting.new_figure(), dpi=1)": "dpi",
     "pairs.row([[1], [2, 3]])": "step",
     "pairs.row(2**63)": "step",
+    "gs.init_stack('lstm', input_size=1, hidden_size=b'ab', heads=stack.heads)": "hidden_size",
     "gs.init_stack('lstm', input_size=np.void(b'ab'), hidden_size=5, heads=gs.tasks.laser(steps=9))": "input_size",
     "gs.tasks.adding(steps=10**5000)": "steps",
     "gs.run(params, inputs, threads=10**5000)": "threads",

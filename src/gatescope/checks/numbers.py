@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Real
 from typing import Any
 
@@ -24,6 +24,13 @@ Check = Callable[[str, Any], Any]
 def is_whole(value: Any) -> bool:
     """Return whether a value is a whole number; True and False are none."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def is_several(value: Any) -> bool:
+    """Return whether a value is a sequence, or an array of an axis or more, and neither a text nor bytes."""
+    if isinstance(value, np.ndarray):
+        return value.ndim > 0
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray | memoryview)
 
 
 def check_count(name: str, value: Any, *, least: int = 1, most: int | None = None, advice: str = "") -> int:

@@ -16,7 +16,7 @@ from gatescope.cells.memory_gate import memory_gate
 from gatescope.cells.registry import Cell, get
 from gatescope.cells.registry import names as registered_cells
 from gatescope.cells.roles import ROLES
-from gatescope.checks.numbers import check_choices, check_index, check_result, check_type
+from gatescope.checks.numbers import check_choices, check_index, check_result, check_type, is_several
 from gatescope.datatypes import Array, Trace
 from gatescope.errors import ShapeError, ValueRangeError
 from gatescope.plotting import _palette
@@ -122,9 +122,9 @@ def check_alike(traces: Sequence[Any], names: Sequence[str]) -> list[Trace]:
 def check_units(trace: Trace, units: Any) -> tuple[int, ...]:
     """Return the numbers of some units."""
     hidden_size = trace.states.shape[3]
-    if isinstance(units, np.ndarray):
-        units = [*np.atleast_1d(units)]
-    listed = units if isinstance(units, Sequence) and not isinstance(units, str) else [units]
+    if isinstance(units, np.ndarray) and units.ndim == 0:
+        units = units[()]
+    listed = units if is_several(units) else [units]
     chosen = tuple(check_index("units", unit, hidden_size, "units") for unit in listed)
     if not chosen:
         raise ValueRangeError("is empty", argument="units", advice="name at least one unit")

@@ -12,7 +12,7 @@ from gatescope.cells.memory_gate import memory_gate
 from gatescope.cells.registry import Cell, get
 from gatescope.checks.dtypes import float_dtype
 from gatescope.checks.memory import check_memory
-from gatescope.checks.numbers import check_choice, check_count, check_number, check_unused
+from gatescope.checks.numbers import check_choice, check_count, check_number, check_unused, is_several
 from gatescope.checks.parsing import parse_call
 from gatescope.datatypes import Array, Batch, Head, Params
 from gatescope.datatypes.batch import check_heads
@@ -291,10 +291,7 @@ def init_readout(
 def _layers(cells: Any, hidden_size: Any) -> tuple[tuple[str, ...], tuple[Any, ...]]:
     """Return a cell and a size for each layer."""
     names = (cells,) if isinstance(cells, str) or not isinstance(cells, Sequence) else tuple(cells)
-    several = (
-        np.ndim(hidden_size) > 0 if isinstance(hidden_size, np.ndarray) else isinstance(hidden_size, Sequence)
-    )
-    several = several and not isinstance(hidden_size, str)
+    several = is_several(hidden_size)
     units = tuple(hidden_size) if several else (hidden_size,)
     for name, values in (("cells", names), ("hidden_size", units)):
         if not values:
