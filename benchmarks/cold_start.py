@@ -9,7 +9,6 @@ kernels into an empty cache of its own; the second finds them there.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.provenance import provenance
-from gatescope.storage.atomic import atomic_write
+from benchmarks.results_file import write_json
 
 # Seconds, on two cores.
 LIMITS = {"import": 1.0, "first compare": 60.0, "second compare": 15.0}
@@ -63,9 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, seconds in times.items():
         print(f"{name:15s} {seconds:7.2f} s (limit {LIMITS[name]:g} s)")
     if options.out:
-        with atomic_write(options.out) as stream:
-            data = {"provenance": provenance(), "seconds": times, "limits": LIMITS, "compare_options": rest}
-            stream.write((json.dumps(data, indent=1) + "\n").encode())
+        data = {"provenance": provenance(), "seconds": times, "limits": LIMITS, "compare_options": rest}
+        write_json(options.out, data)
     if options.check and any(times[name] > limit for name, limit in LIMITS.items()):
         sys.exit(1)
 

@@ -24,7 +24,6 @@ They are not reached together: activations and products need the same units, for
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,11 +36,11 @@ import llvmlite.binding as llvm
 import numpy as np
 
 from benchmarks import floor_kernels as kernels
+from benchmarks.results_file import write_json
 from benchmarks.rows import FORWARD, TRAIN, Row, select
 from gatescope.cells import get
 from gatescope.checks.numbers import default_threads
 from gatescope.kernels.simd.vector import host_lanes
-from gatescope.storage.atomic import atomic_write
 
 # (sigmoids, tanhs) of a unit in `step` and in `step_vjp`; an LSTM's backward step computes tanh(c) again.
 ACTIVATIONS = {"rnn": ((0, 1), (0, 0)), "lstm": ((3, 2), (0, 1)), "gru": ((2, 1), (0, 0))}
@@ -303,8 +302,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "machines": {dtype: asdict(machine) for dtype, machine in machines.items()},
             "floors": {row.key: floor(row, machines[row.dtype]) for row in rows},
         }
-        with atomic_write(options.json) as stream:
-            stream.write((json.dumps(data, indent=1) + "\n").encode())
+        write_json(options.json, data)
 
 
 if __name__ == "__main__":

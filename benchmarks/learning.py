@@ -23,8 +23,8 @@ import numpy as np
 import gatescope as gs
 from benchmarks.learning_rows import Data, NoData, Row, select
 from benchmarks.provenance import provenance
+from benchmarks.results_file import write_json
 from gatescope.errors import OutputError
-from gatescope.storage.atomic import atomic_write
 
 RESULTS = Path(__file__).parent / "results" / "learning.json"
 SEARCH_SEED = 1000  # of the runs that choose a learning rate: none of the seeds that count
@@ -214,9 +214,7 @@ def read(path: Path) -> dict[str, Any]:
 def write(path: Path, data: dict[str, Any], order: Sequence[str]) -> None:
     """All rows, in the order of `order`."""
     data["rows"].sort(key=lambda row: order.index(row["key"]) if row["key"] in order else len(order))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as stream:
-        stream.write((json.dumps(data, indent=1) + "\n").encode())
+    write_json(path, data)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -19,13 +19,18 @@ def write_results(path: Path, data: dict[str, Any], committed: Path) -> Path:
         print(f"not replaced: {path}; others took more than {timing.DISTURBED:.0%} beside {', '.join(rows)}")
         path = path.with_suffix(f".disturbed{path.suffix}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as stream:
-            stream.write((json.dumps(data, indent=1) + "\n").encode())
+        write_json(path, data)
     except (OSError, OutputError) as error:
         sys.exit(f"{error}")
     print(f"written: {path}")
     return path
+
+
+def write_json(path: Path, data: dict[str, Any]) -> None:
+    """Write a JSON file, whole or not at all; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as stream:
+        stream.write((json.dumps(data, indent=1) + "\n").encode())
 
 
 def disturbed(data: dict[str, Any]) -> list[str]:
