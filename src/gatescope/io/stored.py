@@ -1,0 +1,122 @@
+"""Recurrent networks as a file or a model of another framework holds them, in the words and orders of this package.
+
+A reader of a format makes these without loading a weight; `gatescope.io.weights` chooses among them and loads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gatescope.checks.arrays import Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredDirection:
+    """The weights of one layer in one direction.
+
+    Attributes
+    ----------
+    cell : str
+        Name of the cell of this package that computes the same.
+    input_size, hidden_size : int
+    dtype : str
+        As the source has it: ``"float32"``, ``"bfloat16"``.
+    load : callable
+        Returns ``weight_ih`` (G*H, I), ``weight_hh`` (G*H, H) and, where there are any, ``bias_ih`` and ``bias_hh``
+        (G*H,) of the cell, its gates in the cell's order; float32 or float64 (float16 and bfloat16 become float32).
+    assumed : str
+        What the source does not say and is taken for granted, with the argument that says it; empty if nothing:
+        ``"does not say what its RNN squashes its states with, and tanh is assumed; give nonlinearity=..."``.
+    """
+
+    cell: str
+    input_size: int
+    hidden_size: int
+    dtype: str
+    load: Callable[[], dict[str, Array]]
+    assumed: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredLayer:
+    """One layer: forward, backward, or both.
+
+    Attributes
+    ----------
+    name : str
+        As the source names it, with what precedes it: ``"encoder.lstm_l0"``, ``"bidirectional_1"``.
+    forward, backward : StoredDirection or None
+    merge : {"concatenate", "sum"}
+        How the outputs of two directions are joined.
+    refused : str
+        Why it cannot be loaded, empty if it can: ``"has recurrent_activation 'hard_sigmoid', which ..."``.
+        A refused layer may have neither direction.
+    """
+
+    name: str
+    forward: StoredDirection | None = None
+    backward: StoredDirection | None = None
+    merge: str = "concatenate"
+    refused: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredReadout:
+    """A linear layer that alone takes the outputs of the uppermost layer.
+
+    Attributes
+    ----------
+    name : str
+    output_size, input_size : int
+    load : callable
+        Returns the weight (O, H) and the bias (O,), zeros where there is none.
+    """
+
+    name: str
+    output_size: int
+    input_size: int
+    load: Callable[[], tuple[Array, Array]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredNetwork:
+    """Layers that feed each other, from the lowest.
+
+    Attributes
+    ----------
+    prefix : str
+        What names it among the networks of one source; empty if it needs no name.
+    layers : tuple of StoredLayer
+    readout : StoredReadout or None
+        Where it is unambiguous.
+    attributes : mapping
+        What else the source says of it: ``batch_first``.
+    """
+
+    prefix: str
+    layers: tuple[StoredLayer, ...]
+    readout: StoredReadout | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredWeights:
+    """All recurrent networks of a source.
+
+    Attributes
+    ----------
+    format : str
+        In words: ``"PyTorch state_dict (zip)"``, ``"Keras 3 .weights.h5"``.
+    networks : tuple of StoredNetwork
+    unused : tuple of str
+        Names of what else is in it (embeddings, dense layers, an optimizer's state), in the source's order.
+    notes : tuple of str
+        What a user has to know of how it was read, a sentence each.
+    """
+
+    format: str
+    networks: tuple[StoredNetwork, ...]
+    unused: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
