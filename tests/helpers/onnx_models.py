@@ -1,0 +1,77 @@
+"""Small ONNX models, written node by node."""
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+BLOCKS = {"LSTM": 4, "GRU": 3, "RNN": 1}
+
+
+def weights(op, inputs=3, units=5, *, directions=1, bias=True, dtype="float32", seed=0):
+    """Return W, R and B of a node, by name, in ONNX's order."""
+    rng, rows = np.random.default_rng(seed), BLOCKS[op] * units
+    shapes = {"W": (directions, rows, inputs), "R": (directions, rows, units)}
+    if bias:
+        shapes["B"] = (directions, 2 * rows)
+    return {
+        name: (rng.normal(size=shape) / (2 * np.sqrt(units))).astype(dtype) for name, shape in shapes.items()
+    }
+
+
+def node(op, arrays, *, prefix="", x="X", outputs=("Y",), more=(), **attributes):
+    """Return a recurrent node that takes what is called `prefix` + W, R, B; `more`: the inputs after these."""
+    names = [f"{prefix}{name}" if name in arrays else "" for name in ("W", "R", "B")]
+    units = arrays["R"].shape[-1]
+    return helper.make_node(
+        op,
+        [x, *names, *more],
+        list(outputs),
+        name=f"{prefix}{op.lower()}",
+        **{"hidden_size": units, **attributes},
+    )
+
+
+def model(nodes, initializers, *, outputs=("Y",), inputs=("X",), functions=(), opset=17, dtype="float32"):
+    """Return a model of nodes and of arrays by name."""
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info(name, kind, None) for name in inputs],
+        [helper.make_tensor_value_info(name, kind, None) for name in outputs],
+        [
+            array if isinstance(array, TensorProto) else numpy_helper.from_array(np.asarray(array), name)
+            for name, array in initializers.items()
+        ],
+    )
+    opsets = [helper.make_opsetid("", opset), helper.make_opsetid("own", 1)]
+    return helper.make_model(graph, opset_imports=opsets, functions=list(functions), ir_version=10)
+
+
+def one_node(op, *, directions=1, bias=True, dtype="float32", inputs=3, units=5, **attributes):
+    """Return a model of one recurrent node."""
+    arrays = weights(op, inputs, units, directions=directions, bias=bias, dtype=dtype)
+    return model([node(op, arrays, **attributes)], arrays, dtype=dtype)
+
+
+def saved(made, path):
+    """Write a model, and return the path."""
+    path.write_bytes(made.SerializeToString())
+    return path
+
+
+def by_reference(made, inputs):
+    """Return what the reference evaluator of ONNX makes of inputs, in their own precision."""
+    from onnx.reference import ReferenceEvaluator
+
+    return ReferenceEvaluator(made).run(None, {"X": inputs})[0]
+
+
+def by_runtime(made, inputs):
+    """Return what ONNX Runtime makes of inputs."""
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(4)
+    data = made.SerializeToString() if isinstance(made, onnx.ModelProto) else str(made)
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    return session.run(None, {session.get_inputs()[0].name: inputs})[0]
