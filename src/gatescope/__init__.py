@@ -61,7 +61,7 @@ if TYPE_CHECKING:
         load,
         save,
     )
-    from gatescope.datatypes.stack import Stack
+    from gatescope.datatypes.stack import Bidirectional, Stack
     from gatescope.io import load_torch, read_series
     from gatescope.kernels.device import to_device
     from gatescope.measurements.connectivity import connectivity
@@ -84,6 +84,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AccuracyWarning",
     "Batch",
+    "Bidirectional",
     "CellMeasurements",
     "Comparison",
     "Connectivity",

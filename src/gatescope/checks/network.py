@@ -37,6 +37,21 @@ def check_stack(stack: Any, name: str = "stack") -> Stack:
     return stack
 
 
+def check_trainable(stack: Any, name: str = "stack") -> Stack:
+    """Return a model that training takes: forward layers, a read-out and its heads; its weights are not looked at."""
+    model = check_stack(stack, name)
+    if model.readout_weight is None:
+        raise ValueRangeError("has no read-out", argument=name, advice="make a model with init_stack")
+    if not model.heads:
+        raise ValueRangeError(
+            "does not say how its outputs are judged",
+            argument=name,
+            advice="add heads: dataclasses.replace(model, heads=[Head('y', 1)])",
+        )
+    _ = model.forward_layers  # which refuses other directions
+    return model
+
+
 def check_batch(batch: Any, name: str = "batch") -> Batch:
     """Return data of a task; its values are not looked at."""
     if not isinstance(batch, Batch):

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from gatescope.cli.inputs import Series
     from gatescope.datatypes import Params
     from gatescope.datatypes.result import Result
+    from gatescope.datatypes.stack import Layer
 
+_OF_MODELS = ("layer", "reverse")  # options that say which part of a model is meant
 _SCALE = ("mean", "standard_deviation")
 
 
@@ -44,8 +46,8 @@ class Network(NamedTuple):
     Attributes
     ----------
     params : Params
-    below : tuple of tuples of Params
-        The layers below, from the lowest, each with its directions; they are run on the inputs.
+    below : tuple of Params or Bidirectional
+        The layers below, from the lowest; they are run on the inputs.
     scale : dict or None
         ``mean`` and ``standard_deviation`` of the inputs before they were standardized, if they were.
     vocabulary : Vocabulary or None
@@ -53,14 +55,14 @@ class Network(NamedTuple):
     """
 
     params: Params
-    below: tuple[tuple[Params, ...], ...] = ()
+    below: tuple[Layer, ...] = ()
     scale: dict[str, list[float]] | None = None
     vocabulary: Vocabulary | None = None
 
     @property
     def input_size(self) -> int:
         """How many numbers a step the lowest layer takes."""
-        return (self.below[0][0] if self.below else self.params).input_size
+        return (self.below[0] if self.below else self.params).input_size
 
     @property
     def inputs_like(self) -> dict[str, Any]:
@@ -118,14 +120,13 @@ def read_weights(files: Sequence[Path], options: WeightOptions) -> tuple[dict[st
     by_label: dict[str, Network] = {}
     vanilla: list[str] = []  # labels of RNNs of PyTorch's, whose nonlinearity is not in the file
     notes: list[str] = []
-    foreign = layered = False
+    foreign, used = False, set[str]()  # options that a file of gatescope's made use of
     for file in files:
         label = free_label(file.stem, by_label)
         with naming(path="--weights"):
             if file.suffix == ".npz" and "gatescope_meta" in read_npz(file):
-                by_label[label], line = _read_own(file, options)
+                by_label[label], line = _read_own(file, options, used)
                 notes += [line] if line else []
-                layered |= bool(line)
                 continue
             foreign = True
             by_label[label], lines = _read_torch(file, options)
@@ -133,12 +134,12 @@ def read_weights(files: Sequence[Path], options: WeightOptions) -> tuple[dict[st
         if len(by_label[label].params.gate_names) == 1:
             vanilla.append(label)
     if files and not foreign:
-        others = {name: value for name, value in options.of_files().items() if name != "layer"}
-        refuse(others, "is for PyTorch files, and `weights` names none")
-        if not layered:
-            refuse(
-                {"layer": options.layer}, "is for PyTorch files and trained models, and `weights` names none"
+        for name, value in options.of_files().items():
+            kinds = "PyTorch files" + (
+                " and models of several layers or directions" if name in _OF_MODELS else ""
             )
+            if name not in used:
+                refuse({name: value}, f"is for {kinds}, and `weights` names none")
     if files and not vanilla:
         refuse(
             {"nonlinearity": options.nonlinearity},
@@ -172,23 +173,30 @@ def _read_torch(file: Path, options: WeightOptions) -> tuple[Network, list[str]]
     return Network(params, below), lines
 
 
-def _read_own(file: Path, options: WeightOptions) -> tuple[Network, str]:
+def _read_own(file: Path, options: WeightOptions, used: set[str]) -> tuple[Network, str]:
     """Return weights that gatescope saved; of a model one layer with those below, and a note that says which."""
     from gatescope.checks.network import check_params
-    from gatescope.datatypes import Params, load
+    from gatescope.datatypes import Bidirectional, Params, load
+    from gatescope.datatypes.stack import directions
 
     result, line = load(file), ""
-    layers: tuple[Params, ...] = (result,) if isinstance(result, Params) else ()
+    layers: tuple[Layer, ...] = (result,) if isinstance(result, Params | Bidirectional) else ()
     if not layers:
         layers, line = _layers_of(result, file, options.layer or 0)
-    for params in layers:
-        check_params(params)
+        used.add("layer")
+    for layer in layers:
+        for params in directions(layer).values():
+            check_params(params)
     if options.dtype is not None:
-        layers = tuple(params.astype(options.dtype) for params in layers)
-    below = tuple((params,) for params in layers[:-1])
-    scale = _scale_of(result, layers[0].input_size)
-    network = Network(layers[-1], below, scale, _vocabulary_of(result, layers[0].input_size, file))
-    return network, line
+        layers = tuple(layer.astype(options.dtype) for layer in layers)
+    *below, top = layers
+    if isinstance(top, Bidirectional):
+        used.add("reverse")
+        way = "backward" if options.reverse else "forward"
+        line = f"{line or file.name}: its {way} direction{'' if options.reverse else ' (--reverse for the other)'}"
+    width = layers[0].input_size
+    params = directions(top)[way] if isinstance(top, Bidirectional) else top
+    return Network(params, tuple(below), _scale_of(result, width), _vocabulary_of(result, width, file)), line
 
 
 def _scale_of(result: Result, width: int) -> dict[str, list[float]] | None:
@@ -226,7 +234,7 @@ def common_vocabulary(networks: Iterable[Network]) -> Vocabulary | None:
     return known[0] if known else None
 
 
-def _layers_of(result: Result, file: Path, layer: int) -> tuple[tuple[Params, ...], str]:
+def _layers_of(result: Result, file: Path, layer: int) -> tuple[tuple[Layer, ...], str]:
     """Return the layers of a model, or of the best model of a training, up to one, and a note that says which."""
     from gatescope.datatypes.stack import Stack
     from gatescope.datatypes.training_run import TrainingRun
@@ -242,13 +250,19 @@ def _layers_of(result: Result, file: Path, layer: int) -> tuple[tuple[Params, ..
             advice="give a file of gatescope.Params, of a Stack, or what train wrote",
         )
     if not 0 <= layer < len(stack.layers):
-        layers = (f"{k} ({each.cell} of {each.hidden_size} units)" for k, each in enumerate(stack.layers))
+        layers = (f"{k} ({_described(each)})" for k, each in enumerate(stack.layers))
         raise ValueRangeError(
             f"is no layer of {str(file)!r}, which has {', '.join(layers)}", argument="layer", seen=layer
         )
-    params = stack.layers[layer]
-    line = f"{file.name}: layer {layer} of {len(stack.layers)}, {params.cell} of {params.hidden_size} units, of {name}"
+    line = f"{file.name}: layer {layer} of {len(stack.layers)}, {_described(stack.layers[layer])}, of {name}"
     return stack.layers[: layer + 1], line
+
+
+def _described(layer: Layer) -> str:
+    """Return the cell and the size of a layer, of both directions where it has two."""
+    from gatescope.datatypes.stack import directions
+
+    return " and ".join(f"{one.cell} of {one.hidden_size} units" for one in directions(layer).values())
 
 
 def add_fresh(

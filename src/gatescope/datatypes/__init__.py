@@ -23,7 +23,7 @@ from gatescope.datatypes.params import Params
 from gatescope.datatypes.phase_diagram import PhaseDiagram
 from gatescope.datatypes.result import Result, load, save
 from gatescope.datatypes.saturation import Saturation
-from gatescope.datatypes.stack import Stack
+from gatescope.datatypes.stack import Bidirectional, Stack
 from gatescope.datatypes.trace import Trace
 from gatescope.datatypes.training_run import History, Status, TrainingRun
 
@@ -31,6 +31,7 @@ __all__ = [
     "LOSSES",
     "Array",
     "Batch",
+    "Bidirectional",
     "CellMeasurements",
     "Comparison",
     "Connectivity",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -28,6 +29,7 @@ from gatescope.reporting.table import Table
 from gatescope.storage.npz import decode_json, encode_json, read_npz, write_npz
 
 _META = "gatescope_meta"
+_UNION = re.compile(r" \| (?![^\[]*\])")  # between the kinds of a field, not inside brackets
 _GREATEST = 2**1023  # of the whole numbers that a float may be given as
 
 
@@ -363,7 +365,9 @@ def _fits(value: object, annotation: str) -> bool:
         return False
     if value is None:
         return annotation.endswith("| None") or annotation == "Any"
-    annotation = annotation.removesuffix(" | None")
+    *others, annotation = _UNION.split(annotation.removesuffix(" | None"))
+    if any(_fits(value, other) for other in others):
+        return True
     kinds: dict[str, type | tuple[type, ...]] = {
         "Array": np.ndarray,
         "str": str,

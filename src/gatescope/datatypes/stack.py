@@ -1,4 +1,4 @@
-"""A model that can be trained: cells one on top of another, and a linear read-out."""
+"""Networks of several layers: cells one on top of another, in one direction or both, and a linear read-out."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from gatescope.checks.arrays import Array, check_own_array, check_shape, on_device, real_array
-from gatescope.checks.numbers import check_type, set_checked
+from gatescope.checks.dtypes import float_dtype
+from gatescope.checks.numbers import check_choice, check_type, set_checked
 from gatescope.datatypes.batch import Head, check_heads
 from gatescope.datatypes.params import WEIGHT_NAMES, Params
 from gatescope.datatypes.result import Result
@@ -19,29 +21,145 @@ from gatescope.errors import ShapeError, ValueRangeError
 from gatescope.reporting.table import Table
 from gatescope.reporting.text import counted
 
+MERGES = ("concatenate", "sum")
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Bidirectional(Result):
+    """A layer of two cells, of which one takes each sequence from its first step on and the other from its last.
+
+    Attributes
+    ----------
+    forward, backward : Params
+        The second with ``reverse=True``.  Cells and sizes may differ.
+    merge : {"concatenate", "sum"}
+        The layer's outputs: those of forward, then those of backward; or their sum.
+
+    Raises
+    ------
+    ShapeError
+        If the two take inputs of different widths, or are to be added and have different numbers of units.
+    ValueRangeError
+        If one of them goes in the direction of the other, or `merge` is unknown.
+
+    Examples
+    --------
+    >>> import dataclasses, gatescope as gs
+    >>> forward, backward = (gs.init("gru", input_size=3, hidden_size=5, seed=seed) for seed in (0, 1))
+    >>> layer = gs.Bidirectional(forward=forward, backward=dataclasses.replace(backward, reverse=True))
+    >>> layer.input_size, layer.output_size
+    (3, 10)
+    """
+
+    forward: Params
+    backward: Params
+    merge: str = "concatenate"
+
+    def __post_init__(self) -> None:
+        for name, reverse in (("forward", False), ("backward", True)):
+            params = getattr(self, name)
+            check_type(name, params, Params, advice="give Params, made with init or load_weights")
+            if params.reverse is not reverse:
+                raise ValueRangeError(
+                    f"must be {reverse} of the {name} direction",
+                    argument=f"{name}.reverse",
+                    seen=params.reverse,
+                    advice=f"use dataclasses.replace(params, reverse={reverse})",
+                )
+        check_choice("merge", self.merge, MERGES)
+        sizes = [("inputs", "input_size"), *([("units", "hidden_size")] if self.merge == "sum" else [])]
+        for what, size in sizes:
+            ahead, back = getattr(self.forward, size), getattr(self.backward, size)
+            if ahead != back:
+                raise ShapeError(
+                    f"has {back} {what}, and `forward` {ahead}", argument="backward", advice="make them equal"
+                )
+
+    @property
+    def input_size(self) -> int:
+        """I, the number of inputs."""
+        return self.forward.input_size
+
+    @property
+    def output_size(self) -> int:
+        """The number of outputs: the units of both directions, or of one if they are added."""
+        both = self.merge == "concatenate"
+        return self.forward.hidden_size + (self.backward.hidden_size if both else 0)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float32 or float64."""
+        return self.forward.dtype
+
+    def count(self) -> int:
+        """Return the number of trainable numbers."""
+        return self.forward.count() + self.backward.count()
+
+    def astype(self, dtype: DTypeLike) -> Bidirectional:
+        """Return the same layer in float32 or float64; arrays that have that dtype already are shared."""
+        return dataclasses.replace(
+            self, forward=self.forward.astype(dtype), backward=self.backward.astype(dtype)
+        )
+
+    def table(self) -> Table:
+        """Return cell and sizes of each direction."""
+        rows = [(name, *_sizes(params)) for name, params in directions(self).items()]
+        return Table(("", *_COLUMNS), rows, f"bidirectional layer, outputs: {self.merge}")
+
+
+Layer = Params | Bidirectional
+
+_COLUMNS = ("cell", "inputs", "units", "parameters")
+
+
+def directions(layer: Layer) -> dict[str, Params]:
+    """Return the weights of a layer by direction: ``"forward"``, ``"backward"``, or both."""
+    if isinstance(layer, Bidirectional):
+        return {"forward": layer.forward, "backward": layer.backward}
+    return {"backward" if layer.reverse else "forward": layer}
+
+
+def replaced(layer: Layer, weights: Mapping[str, Params]) -> Layer:
+    """Return a layer with other weights, by direction as `directions` returns them."""
+    if isinstance(layer, Bidirectional):
+        return dataclasses.replace(layer, forward=weights["forward"], backward=weights["backward"])
+    (only,) = weights.values()
+    return only
+
+
+def outputs_of(layer: Layer) -> int:
+    """Return how many numbers a step a layer gives to the one above."""
+    return layer.output_size if isinstance(layer, Bidirectional) else layer.hidden_size
+
+
+def _sizes(params: Params) -> tuple[Any, ...]:
+    return params.cell, params.input_size, params.hidden_size, params.count()
+
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Stack(Result):
-    """One or more layers of cells, each fed by the outputs of the one below, and a linear read-out.
+    """One or more layers of cells, each fed by the outputs of the one below, with or without a linear read-out.
 
     With h the outputs of the uppermost layer, the model's outputs are ``y_t = readout_weight h_t + readout_bias``.
 
     Attributes
     ----------
-    layers : tuple of Params
-        From the lowest; cells and sizes may differ.
-    readout_weight : (O, H)
-        H is the uppermost layer's hidden size.
-    readout_bias : (O,)
+    layers : tuple of Params or Bidirectional
+        From the lowest; cells, sizes and directions may differ.
+    readout_weight : (O, H), or None
+        H is the number of the uppermost layer's outputs.
+    readout_bias : (O,), or None
+        None where there is no read-out.
     heads : tuple of Head
-        The O outputs, in order; their sizes add up to O.
+        How the O outputs are judged, in order; their sizes add up to O.  Empty where nothing says it: such a model can
+        be run and measured, and not trained.
 
     Raises
     ------
     ShapeError
         If the sizes do not fit each other.
     ValueRangeError
-        If a layer is the backward direction of a bidirectional one.
+        If a layer does not say whether it takes (T, B, I), or layers differ in it.
 
     Examples
     --------
@@ -53,10 +171,10 @@ class Stack(Result):
     'lstm'
     """
 
-    layers: tuple[Params, ...]
-    readout_weight: Array
-    readout_bias: Array
-    heads: tuple[Head, ...]
+    layers: tuple[Params | Bidirectional, ...]
+    readout_weight: Array | None = None
+    readout_bias: Array | None = None
+    heads: tuple[Head, ...] = ()
 
     _axes: ClassVar[Mapping[str, str]] = {
         "readout_weight": "(O, H)",
@@ -65,41 +183,54 @@ class Stack(Result):
 
     def __post_init__(self) -> None:
         check_type("layers", self.layers, tuple, list, advice="give a tuple of Params, from the lowest layer")
-        set_checked(self, heads=check_heads(self.heads), layers=tuple(self.layers))
+        heads = check_heads(self.heads) if self.heads or self.heads is None else ()
+        set_checked(self, heads=heads, layers=tuple(self.layers))
         if not self.layers:
             raise ShapeError("is empty", argument="layers", advice="give at least one Params")
-        for name in ("readout_weight", "readout_bias"):
-            if not on_device(getattr(self, name)):
-                check_type(name, getattr(self, name), np.ndarray, advice="give a NumPy array")
         for k, layer in enumerate(self.layers):
-            check_type(f"layers[{k}]", layer, Params, advice="give Params, made with init or load_torch")
-            if layer.reverse:
-                raise ValueRangeError(
-                    "is a backward direction, which models that are trained here do not have",
-                    argument=f"layers[{k}].reverse",
-                    seen=True,
-                    advice="run and measure it by itself, or give a forward layer",
-                )
-            if layer.batch_first is not False:
-                raise ValueRangeError(
-                    "must be False: models that are trained here take (T, B, I)",
-                    argument=f"layers[{k}].batch_first",
-                    seen=layer.batch_first,
-                    advice="read the weights with load_torch(..., batch_first=False)",
-                )
+            advice = "give Params, made with init or load_weights, or a Bidirectional"
+            check_type(f"layers[{k}]", layer, Params, Bidirectional, advice=advice)
+            for params in directions(layer).values():
+                if params.batch_first is not False:
+                    raise ValueRangeError(
+                        "must be False: a stack takes (T, B, I)",
+                        argument=f"layers[{k}].batch_first",
+                        seen=params.batch_first,
+                        advice="read the weights with batch_first=False",
+                    )
         for k, (below, above) in enumerate(pairwise(self.layers)):
-            if above.input_size != below.hidden_size:
+            if above.input_size != outputs_of(below):
                 raise ShapeError(
-                    f"takes {above.input_size} inputs, but layers[{k}] gives {below.hidden_size}",
+                    f"takes {above.input_size} inputs, but layers[{k}] gives {outputs_of(below)}",
                     argument=f"layers[{k + 1}]",
                     advice="make them equal",
                 )
+        self._check_readout()
         if any(value.dtype != self.dtype for value in self.weights().values()):
             raise ShapeError("the layers and the read-out have different dtypes", advice="give all one")
-        outputs, units = sum(head.size for head in self.heads), self.layers[-1].hidden_size
-        axes = f"(O, H) with O = {outputs} outputs of the heads and H = {units}"
-        check_shape("readout_weight", self.readout_weight, (outputs, units), axes)
-        check_shape("readout_bias", self.readout_bias, (outputs,), "(O,)")
+
+    def _check_readout(self) -> None:
+        """Check that the read-out fits the uppermost layer and the heads, or that there is none."""
+        weight, bias = self.readout_weight, self.readout_bias
+        if weight is None and bias is None:
+            if self.heads:
+                raise ShapeError(
+                    "are there without a read-out",
+                    argument="heads",
+                    advice="give `readout_weight` and `readout_bias`",
+                )
+            return
+        for name, value in (("readout_weight", weight), ("readout_bias", bias)):
+            if not on_device(value):
+                check_type(name, value, np.ndarray, advice="give a NumPy array")
+        assert weight is not None
+        assert bias is not None
+        units = outputs_of(self.layers[-1])
+        outputs = sum(head.size for head in self.heads) if self.heads else len(bias)
+        of = "outputs of the heads" if self.heads else "numbers in `readout_bias`"
+        axes = f"(O, H) with O = {outputs} {of} and H = {units}"
+        check_shape("readout_weight", weight, (outputs, units), axes)
+        check_shape("readout_bias", bias, (outputs,), "(O,)")
 
     @property
     def input_size(self) -> int:
@@ -108,7 +239,9 @@ class Stack(Result):
 
     @property
     def output_size(self) -> int:
-        """O, the number of outputs of the read-out."""
+        """O, the number of outputs of the read-out, or of the uppermost layer where there is none."""
+        if self.readout_weight is None:
+            return outputs_of(self.layers[-1])
         return int(self.readout_weight.shape[0])
 
     @property
@@ -118,21 +251,70 @@ class Stack(Result):
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """Names of the layers' cells."""
-        return tuple(layer.cell for layer in self.layers)
+        """Names of the layers' cells; of a bidirectional layer those of both, with a plus between them."""
+        return tuple("+".join(params.cell for params in directions(layer).values()) for layer in self.layers)
+
+    @property
+    def forward_layers(self) -> tuple[Params, ...]:
+        """The layers of a stack of which each goes forward alone, as those do that are trained here.
+
+        Raises
+        ------
+        ValueRangeError
+            If one of them does not.
+        """
+        forward = []
+        for k, layer in enumerate(self.layers):
+            if isinstance(layer, Bidirectional) or layer.reverse:
+                way = "goes both ways" if isinstance(layer, Bidirectional) else "goes backward"
+                raise ValueRangeError(
+                    f"{way}, which models that are trained here do not",
+                    argument=f"layers[{k}]",
+                    advice="give forward layers, or run and measure it as it is",
+                )
+            forward.append(layer)
+        return tuple(forward)
 
     def count(self) -> int:
         """Return the number of trainable numbers."""
         return sum(int(value.size) for value in self.weights().values())
 
     def weights(self) -> dict[str, Array]:
-        """Return all trainable arrays by name, ``"layers.0.weight_ih"`` to ``"readout_bias"``, ordered as in `flat`."""
-        layers = {
-            f"layers.{k}.{name}": getattr(layer, name)
-            for k, layer in enumerate(self.layers)
+        """Return all trainable arrays by name, ``"layers.0.weight_ih"`` to ``"readout_bias"``, ordered as in `flat`.
+
+        Those of a bidirectional layer are ``"layers.0.forward.weight_ih"`` and so on.
+        """
+        weights = {
+            f"{prefix}.{name}": getattr(params, name)
+            for prefix, params in self._params().items()
             for name in WEIGHT_NAMES
         }
-        return {**layers, "readout_weight": self.readout_weight, "readout_bias": self.readout_bias}
+        if self.readout_weight is not None and self.readout_bias is not None:
+            weights |= {"readout_weight": self.readout_weight, "readout_bias": self.readout_bias}
+        return weights
+
+    def _prefixes(self, number: int) -> dict[str, str]:
+        """Return what precedes the names of the weights of a layer, by direction."""
+        layer = self.layers[number]
+        both = isinstance(layer, Bidirectional)
+        return {way: f"layers.{number}" + (f".{way}" if both else "") for way in directions(layer)}
+
+    def _params(self) -> dict[str, Params]:
+        """Return the weights of every layer and direction by what precedes their names."""
+        return {
+            prefix: directions(layer)[way]
+            for k, layer in enumerate(self.layers)
+            for way, prefix in self._prefixes(k).items()
+        }
+
+    def _with(self, prefix: str, arrays: dict[str, Any]) -> Params:
+        """Return weights of one direction with others, which are taken out of `arrays`."""
+        old = self._params()[prefix]
+        return dataclasses.replace(
+            old,
+            **{name: arrays.pop(f"{prefix}.{name}") for name in WEIGHT_NAMES},
+            provenance={**old.provenance, "replaced": True},
+        )
 
     def flat(self) -> Array:
         """Return all trainable numbers in one vector (N,): every array of `weights`, row after row."""
@@ -155,23 +337,32 @@ class Stack(Result):
         for name, value in self.weights().items():
             arrays[name] = vector[begin : begin + value.size].reshape(value.shape).astype(self.dtype)
             begin += value.size
-        layers = tuple(
-            dataclasses.replace(
-                layer,
-                **{name: arrays.pop(f"layers.{k}.{name}") for name in WEIGHT_NAMES},
-                provenance={**layer.provenance, "replaced": True},
-            )
-            for k, layer in enumerate(self.layers)
-        )
-        return dataclasses.replace(self, layers=layers, **arrays)
-
-    def table(self) -> Table:
-        """Return cell and sizes of each layer, and of the read-out."""
-        rows: list[tuple[Any, ...]] = [
-            (f"layer {k}", layer.cell, layer.input_size, layer.hidden_size, layer.count())
+        layers = [
+            replaced(layer, {way: self._with(prefix, arrays) for way, prefix in self._prefixes(k).items()})
             for k, layer in enumerate(self.layers)
         ]
-        outputs, units = self.readout_weight.shape
-        rows.append(("read-out", "linear", units, outputs, self.readout_weight.size + outputs))
+        return dataclasses.replace(self, layers=tuple(layers), **arrays)
+
+    def astype(self, dtype: DTypeLike) -> Stack:
+        """Return the same model in float32 or float64; arrays that have that dtype already are shared."""
+        target = float_dtype(dtype)
+        readout: dict[str, Any] = {
+            name: value.astype(target, copy=False)
+            for name in ("readout_weight", "readout_bias")
+            if (value := getattr(self, name)) is not None
+        }
+        return dataclasses.replace(
+            self, layers=tuple(layer.astype(target) for layer in self.layers), **readout
+        )
+
+    def table(self) -> Table:
+        """Return cell and sizes of each layer and direction, and of the read-out."""
+        rows: list[tuple[Any, ...]] = [
+            (prefix.replace("s.", " ").replace(".", " "), *_sizes(params))
+            for prefix, params in self._params().items()
+        ]
+        if self.readout_weight is not None:
+            outputs, units = self.readout_weight.shape
+            rows.append(("read-out", "linear", units, outputs, self.readout_weight.size + outputs))
         title = f"{' on '.join(reversed(self.cells))}, {counted(self.count(), 'parameter')}, {self.dtype}"
-        return Table(("", "cell", "inputs", "units", "parameters"), rows, title)
+        return Table(("", *_COLUMNS), rows, title)

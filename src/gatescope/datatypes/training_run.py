@@ -199,7 +199,7 @@ class TrainingRun(Result):
 
     def summary(self) -> str:
         """Return which model was trained, how that ended, its losses, and whether they beat the task's baseline."""
-        model = " + ".join(f"{layer.cell} {layer.hidden_size}" for layer in self.model.layers)
+        model = " + ".join(f"{layer.cell} {layer.hidden_size}" for layer in self.model.forward_layers)
         lines = [f"{model}: {self.message}"]
         loss, judged = self.history.loss, self.history.validation_loss
         if loss.size:

@@ -21,6 +21,7 @@ from gatescope.checks.dtypes import float_dtype
 from gatescope.checks.numbers import check_choice, check_count, check_flag, check_type, check_unused
 from gatescope.datatypes import Array, Params
 from gatescope.datatypes.params import WEIGHT_NAMES
+from gatescope.datatypes.stack import Bidirectional, Layer, outputs_of
 from gatescope.errors import ValueRangeError, WeightFormatError, warn_accuracy
 from gatescope.io.pytorch_entries import Wrong, find_layer, find_prefix, listed, parse, suffix_of, unused
 from gatescope.io.safetensors import SafetensorsFile
@@ -140,7 +141,7 @@ def load_torch(
     )
 
 
-def load_layers_below(source: Any, layer: int, **options: Any) -> tuple[tuple[Params, ...], ...]:
+def load_layers_below(source: Any, layer: int, **options: Any) -> tuple[Layer, ...]:
     """Read the layers below one of a PyTorch network, from the lowest, each with the directions whose outputs go up.
 
     Parameters
@@ -154,8 +155,7 @@ def load_layers_below(source: Any, layer: int, **options: Any) -> tuple[tuple[Pa
 
     Returns
     -------
-    tuple of tuples of Params
-        Of each layer the forward direction, or forward and backward.
+    tuple of Params or Bidirectional
 
     Raises
     ------
@@ -167,11 +167,11 @@ def load_layers_below(source: Any, layer: int, **options: Any) -> tuple[tuple[Pa
     >>> import numpy as np
     >>> from gatescope.io.pytorch import load_layers_below
     >>> shapes = {"weight_ih_l0": (32, 3), "weight_hh_l0": (32, 8), "weight_ih_l1": (32, 8), "weight_hh_l1": (32, 8)}
-    >>> ((params,),) = load_layers_below({name: np.zeros(shape) for name, shape in shapes.items()}, 1)
+    >>> (params,) = load_layers_below({name: np.zeros(shape) for name, shape in shapes.items()}, 1)
     >>> params.input_size, params.hidden_size
     (3, 8)
     """
-    below: list[tuple[Params, ...]] = []
+    below: list[Layer] = []
     if layer:
         entries, wrong, _ = _open(source)
         parsed = parse(entries)
@@ -184,18 +184,20 @@ def load_layers_below(source: Any, layer: int, **options: Any) -> tuple[tuple[Pa
             )
     width = load_torch(source, layer=layer, **options).input_size
     for number in reversed(range(layer)):
-        directions = [load_torch(source, layer=number, **options)]
-        if width == 2 * directions[0].hidden_size:
-            directions.append(load_torch(source, layer=number, reverse=True, **options))
-        outputs = sum(params.hidden_size for params in directions)
+        forward = load_torch(source, layer=number, **options)
+        made: Layer = forward
+        if width == 2 * forward.hidden_size:
+            backward = load_torch(source, layer=number, reverse=True, **options)
+            made = Bidirectional(forward=forward, backward=backward)
+        outputs = outputs_of(made)
         if outputs != width:
             raise WeightFormatError(
                 f"has a layer {number + 1} that takes {width} inputs, but layer {number} gives {outputs}",
                 argument="source",
                 advice="give the state_dict of one network",
             )
-        below.append(tuple(directions))
-        width = directions[0].input_size
+        below.append(made)
+        width = made.input_size
     return tuple(reversed(below))
 
 

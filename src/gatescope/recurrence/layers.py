@@ -9,6 +9,7 @@ import numpy as np
 
 from gatescope.checks.network import check_lengths, check_params
 from gatescope.datatypes import Array, Params
+from gatescope.datatypes.stack import Bidirectional, Layer, directions
 from gatescope.datatypes.trace import turned
 from gatescope.kernels.device import device_for, threads_for
 from gatescope.recurrence.input_stream import open_series, turned_series
@@ -18,15 +19,14 @@ _PIECE_BYTES = 1 << 24  # of states and gates at a time
 
 
 def outputs_of_layers(
-    layers: Sequence[Sequence[Params]], inputs: Any, *, lengths: Any = None, threads: int | None = None
+    layers: Sequence[Layer], inputs: Any, *, lengths: Any = None, threads: int | None = None
 ) -> Array:
     """Return the outputs of the uppermost of several layers, each of which runs on the outputs of the one below.
 
     Parameters
     ----------
-    layers : sequence of sequences of Params
-        From the lowest, which takes `inputs`; each layer its one direction, or forward and backward, whose outputs lie
-        side by side.
+    layers : sequence of Params or Bidirectional
+        From the lowest, which takes `inputs`.
     inputs : (T, B, I) or (T, I) array_like
     lengths : (B,) array_like of int, optional
         Steps of each sequence, 0..T; default: T.
@@ -36,7 +36,7 @@ def outputs_of_layers(
     Returns
     -------
     (T, B, H) array
-        H is the sum over the directions; zeros past the end of a sequence.  Gates are not stored, and states a piece
+        H outputs of the uppermost layer; zeros past the end of a sequence.  Gates are not stored, and states a piece
         at a time.
 
     Examples
@@ -44,13 +44,16 @@ def outputs_of_layers(
     >>> import numpy as np, gatescope as gs
     >>> from gatescope.recurrence.layers import outputs_of_layers
     >>> params = gs.init("gru", input_size=1, hidden_size=4)
-    >>> bool((outputs_of_layers([[params]], np.ones((9, 1))) == gs.run(params, np.ones((9, 1))).outputs).all())
+    >>> bool((outputs_of_layers([params], np.ones((9, 1))) == gs.run(params, np.ones((9, 1))).outputs).all())
     True
     """
     workers = threads_for("cpu", threads)
-    for directions in layers:
-        outputs = [_outputs(params, inputs, lengths, workers) for params in directions]
-        inputs = outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=2)
+    for layer in layers:
+        outputs = [_outputs(params, inputs, lengths, workers) for params in directions(layer).values()]
+        if not isinstance(layer, Bidirectional):
+            (inputs,) = outputs
+        else:
+            inputs = np.add(*outputs) if layer.merge == "sum" else np.concatenate(outputs, axis=2)
     return np.asarray(inputs)
 
 

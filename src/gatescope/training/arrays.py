@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gatescope.checks.batch import check_task
-from gatescope.checks.network import check_batch, check_stack
+from gatescope.checks.network import check_batch, check_trainable
 from gatescope.checks.numbers import check_choice
 from gatescope.datatypes import Array, Batch, Head, Stack
 from gatescope.datatypes.batch import check_heads
@@ -79,7 +79,7 @@ def as_data(batch: Batch, stack: Stack, *, at: str | None = None) -> Data:
     check_batch(batch)
     if at is not None:
         check_choice("at", at, AT)
-    check_heads(check_stack(stack).heads)
+    check_heads(check_trainable(stack).heads)
     if batch.input_size != stack.input_size:
         problem = f"should have {stack.input_size} numbers a step, as the model takes"
         advice = f"give a model with input_size={batch.input_size}"

@@ -96,7 +96,7 @@ def model_metadata(stack: Stack) -> dict[str, Any]:
     return {
         "cells": stack.cells,
         "input_size": stack.input_size,
-        "hidden_sizes": tuple(layer.hidden_size for layer in stack.layers),
+        "hidden_sizes": tuple(layer.hidden_size for layer in stack.forward_layers),
         "heads": tuple(tuple(head) for head in stack.heads),
         "dtype": stack.dtype.name,
         "initial weights": digest(*stack.weights().values()),

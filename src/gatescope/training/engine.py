@@ -9,7 +9,7 @@ import numpy as np
 
 from gatescope.cells.registry import get
 from gatescope.checks.arrays import check_own_array, check_shape
-from gatescope.checks.network import check_params, check_stack
+from gatescope.checks.network import check_params, check_trainable
 from gatescope.checks.numbers import check_count, check_flag, check_number, check_type
 from gatescope.datatypes import LOSSES, Array, Stack
 from gatescope.errors import DtypeError, ShapeError
@@ -124,7 +124,7 @@ class Engine:
         memory: int = WHOLE_BYTES,
         learns: bool = True,
     ) -> None:
-        for layer in check_stack(stack).layers:
+        for layer in check_trainable(stack).forward_layers:
             check_params(layer)
         self._stack = stack
         self._memory = check_count("memory", memory, least=0)
@@ -155,7 +155,7 @@ class Engine:
         self._plain = _layers(stack, masked=False)
         masked = dropout.recurrent > 0
         self._layers = _layers(stack, masked=True) if masked else self._plain
-        heads, top, outputs = stack.heads, stack.layers[-1].hidden_size, stack.output_size
+        heads, top, outputs = stack.heads, stack.forward_layers[-1].hidden_size, stack.output_size
         self._readout = Readout(outputs, top, _table(stack), count - outputs * (top + 1), dtype)
         self._parts: list[Layer | Readout] = [*self._layers, self._readout]
         self._weight = np.array([head.weight for head in heads])
@@ -348,7 +348,7 @@ class Engine:
 
 def _layers(stack: Stack, masked: bool) -> list[Layer]:
     layers, first = [], 0
-    for params in stack.layers:
+    for params in stack.forward_layers:
         layers.append(Layer(get(params.cell), params, first, masked=masked))
         first += params.count()
     return layers

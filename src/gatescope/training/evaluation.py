@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gatescope.checks.network import check_batch, check_inputs, check_lengths, check_stack
+from gatescope.checks.network import check_batch, check_inputs, check_lengths, check_trainable
 from gatescope.checks.numbers import check_threads
 from gatescope.datatypes import Array, Batch, Head, Stack
 from gatescope.datatypes.batch import best_constant
@@ -43,8 +43,8 @@ def predict(stack: Stack, inputs: Any, *, lengths: Any = None, threads: int | No
     >>> gs.predict(stack, np.zeros((100, 5, 2))).shape
     (100, 5, 3)
     """
-    check_stack(stack)
-    x = check_inputs(inputs, stack.layers[0])
+    check_trainable(stack)
+    x = check_inputs(inputs, stack.forward_layers[0])
     sizes = check_lengths(lengths, *x.shape[:2])
     with closing(_engine("inputs", stack, x.shape, threads)) as engine:
         return engine.predict(x, sizes)
@@ -76,7 +76,7 @@ def evaluate(stack: Stack, batch: Batch, *, at: str | None = None, threads: int 
     >>> gs.evaluate(stack, batch).count
     500
     """
-    check_stack(stack)
+    check_trainable(stack)
     data = as_data(batch, stack, at=at)
     with closing(_engine("batch", stack, data.inputs.shape, threads)) as engine:
         return engine.evaluate(data)

@@ -38,7 +38,7 @@ def engine_bytes(
     True
     """
     itemsize, layers = stack.dtype.itemsize, []
-    for params in stack.layers:
+    for params in stack.forward_layers:
         cell = get(params.cell)
         layers.append(LayerSizes(params.input_size, len(cell.states), len(cell.saved), params.hidden_size))
     blocks = blocks_for(sequences, max(layer.units for layer in layers))

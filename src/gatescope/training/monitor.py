@@ -21,7 +21,7 @@ Probe = Callable[[Stack], tuple[Array, Array, Array]]
 
 def saved_gates(stack: Stack) -> tuple[tuple[str, ...], ...]:
     """Return the gates that each layer saves, in the order of the saturation's columns."""
-    return tuple(get(layer.cell).saved for layer in stack.layers)
+    return tuple(get(layer.cell).saved for layer in stack.forward_layers)
 
 
 def probe_on(data: Data, threads: int) -> Probe:
@@ -40,10 +40,10 @@ def probe_on(data: Data, threads: int) -> Probe:
     inputs = np.ascontiguousarray(data.inputs[:steps, chosen])
 
     def probe(stack: Stack) -> tuple[Array, Array, Array]:
-        rates = np.full(len(stack.layers), np.nan)
-        saturation = np.full((len(stack.layers), max(map(len, saved_gates(stack))), 2), np.nan)
+        rates = np.full(len(stack.forward_layers), np.nan)
+        saturation = np.full((len(stack.forward_layers), max(map(len, saved_gates(stack))), 2), np.nan)
         below = inputs
-        for k, layer in enumerate(stack.layers if inputs.size else ()):
+        for k, layer in enumerate(stack.forward_layers if inputs.size else ()):
             with prepare(layer, below, threads=threads) as problem:
                 rates[k] = gradient_flow.measure(problem).decay_rate().value.mean()
                 trace = problem.trace()

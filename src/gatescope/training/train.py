@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gatescope.checks.arrays import check_finite
-from gatescope.checks.network import check_params
+from gatescope.checks.network import check_params, check_trainable
 from gatescope.checks.numbers import check_flag, check_number, check_threads, check_type, check_unused
 from gatescope.datatypes import Batch, Params, Stack, Status, TrainingRun
 from gatescope.errors import GatescopeError, ValueRangeError
@@ -296,7 +296,7 @@ def _stack(model: Any, batch: Batch, seed: int) -> Stack:
         weight, bias = init_readout(model.hidden_size, batch.heads, seed=seed, dtype=model.dtype.name)
         return Stack(layers=(model,), readout_weight=weight, readout_bias=bias, heads=batch.heads)
     stack: Stack = model
-    for layer in stack.layers:
+    for layer in check_trainable(stack, "model").forward_layers:
         check_params(layer)
     for name in ("readout_weight", "readout_bias"):
         check_finite(name, getattr(stack, name))

@@ -198,7 +198,7 @@ def _finish(
         if plot is not None and run.history.epoch.size:
             files.append(_draw(run, chosen, plot))
     echo(f"{chosen.source}: {extent(chosen.example.inputs.shape)}, to train on")
-    model = " + ".join(f"{layer.cell} {layer.hidden_size}" for layer in run.model.layers)
+    model = " + ".join(f"{layer.cell} {layer.hidden_size}" for layer in run.model.forward_layers)
     print_table(Table(("", ""), rows, f"{model} on {chosen.source}"))
     if plot is not None and not run.history.epoch.size:
         echo(f"not written: {plot}, as there is no epoch to draw")
