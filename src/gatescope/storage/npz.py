@@ -165,7 +165,7 @@ def _read_array(stream: IO[bytes], size: int, name: str) -> np.ndarray[Any, Any]
         return FileFormatError(problem, seen=name, advice=advice)
 
     # numpy allocates what the header says before it reads, so the header is checked first.
-    shape, fortran_order, dtype, used = _read_header(stream, name)
+    shape, fortran_order, dtype, used = read_npy_header(stream, name)
     if dtype.hasobject:
         raise refused("holds pickled Python objects, which are never loaded", "save plain numeric arrays")
     if dtype.kind not in _PLAIN_KINDS or dtype.itemsize == 0:
@@ -192,8 +192,8 @@ def _read_array(stream: IO[bytes], size: int, name: str) -> np.ndarray[Any, Any]
     return array.astype(dtype.newbyteorder("="), order="C", copy=False)
 
 
-def _read_header(stream: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
-    """Return shape, Fortran order, dtype, and the number of bytes up to the data."""
+def read_npy_header(stream: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """Read the header of an ``.npy``; return shape, Fortran order, dtype, and the number of bytes up to the data."""
     version = np.lib.format.read_magic(stream)
     if version not in ((1, 0), (2, 0)):
         raise FileFormatError(
