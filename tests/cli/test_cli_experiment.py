@@ -12,7 +12,10 @@ from gatescope.experiments.long_series import run
 from gatescope.experiments.long_series import timing as epoch_times
 from gatescope.training import train
 
+# Of units and a precision that most tests are in: kernels are compiled in seconds for each.
+UNITS = {"hidden_size": 5, "dtype": "float64"}
 SMALL = ["experiment", "long-series", "--steps", "50", "--sequences", "3", "--epochs", "3", "--seeds", "2"]
+SMALL += ["--hidden-size", "5", "--dtype", "float64"]
 FILES = ["curves.png", "curves.svg", "result.npz", "runs", "table.md"]
 
 
@@ -26,7 +29,9 @@ def test_it_prints_the_table_and_writes_four_files(invoke, tmp_path):
     assert done.stderr.splitlines()[0] == "run 1 of 4: lstm, seed 0"
     assert (tmp_path / "here" / "table.md").read_text().startswith("# preliminary: ")
     result = gs.load(tmp_path / "here" / "result.npz")
-    assert result == run.run_long_series(tmp_path / "again", steps=50, sequences=3, epochs=3, seeds=2)
+    assert result == run.run_long_series(
+        tmp_path / "again", steps=50, sequences=3, epochs=3, seeds=2, **UNITS
+    )
     assert (tmp_path / "here" / "curves.png").stat().st_size > 20_000
 
 
@@ -37,16 +42,12 @@ def test_its_options_are_those_of_the_function(invoke, tmp_path):
         "gru, rnn",
         "--lookback",
         "3",
-        "--hidden-size",
-        "5",
         "--data-seed",
         "4",
-        "--dtype",
-        "float64",
     ]
     done = invoke(*SMALL, *options, "--threads", "1", "--out", "here")
     assert done.exit_code == 0, done.output
-    arguments = {"cells": ("gru", "rnn"), "lookback": 3, "hidden_size": 5, "data_seed": 4, "dtype": "float64"}
+    arguments = {"cells": ("gru", "rnn"), "lookback": 3, "data_seed": 4, **UNITS}
     expected = run.run_long_series(tmp_path / "again", steps=50, sequences=3, epochs=3, seeds=2, **arguments)
     assert gs.load(tmp_path / "here" / "result.npz") == expected
 
@@ -120,7 +121,7 @@ def test_bad_input_is_one_line_and_status_2(arguments, message, invoke, tmp_path
     (tmp_path / "file.txt").write_text("")
     if "other" in arguments:
         run.run_long_series(
-            tmp_path / "other" / "runs", steps=60, sequences=3, epochs=1, seeds=1, cells=("gru",)
+            tmp_path / "other" / "runs", steps=60, sequences=3, epochs=1, seeds=1, cells=("gru",), **UNITS
         )
     monkeypatch.setattr(train.Engine, "back", too_late)
     done = invoke(*SMALL, *arguments)

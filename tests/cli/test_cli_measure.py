@@ -15,7 +15,7 @@ from gatescope.cli.options import InputOptions
 from gatescope.measurements.registry import MEASUREMENTS
 
 blank_figures = pytest.mark.usefixtures("blank_figures")
-SERIES = ["--hidden-size", "4", "--steps", "120"]
+SERIES = ["--hidden-size", "4", "--steps", "120", "--dtype", "float64"]
 # Command, its options, and what its table or its summary says.
 COMMANDS = {
     "gradient-flow": (SERIES, ""),

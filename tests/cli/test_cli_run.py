@@ -88,9 +88,9 @@ def test_run_clamps_gates(invoke, tmp_path):
     options = ["--cell", "lstm", *SMALL, "--clamp", "f=1.0", "--clamp", "i[0,3]=0"]
     done = invoke("run", *options)
     assert done.exit_code == 0, done.output
-    params = gs.init("lstm", input_size=1, hidden_size=4, seed=0)
+    params = gs.init("lstm", input_size=1, hidden_size=4, seed=0, dtype="float64")
     clamp = {"f": 1.0, "i": {0: 0.0, 3: 0.0}}
-    expected = gs.run(params, gs.tasks.laser(steps=40).inputs, clamp=clamp)
+    expected = gs.run(params, gs.tasks.laser(steps=40, dtype="float64").inputs, clamp=clamp)
     trace = Trace.load(tmp_path / "trace.npz")
     assert trace == expected
     assert trace.provenance["clamp"] == {"f": 1.0, "i": {"0": 0.0, "3": 0.0}}

@@ -5,7 +5,7 @@ from helpers.command_line import python_in, too_late
 
 from gatescope.training import train
 
-SMALL = ["train", "adding", "--steps", 12, "--sequences", 3, "--hidden-size", 4]
+SMALL = ["train", "adding", "--steps", 12, "--sequences", 3, "--hidden-size", 4, "--dtype", "float64"]
 
 
 BAD = [

@@ -8,7 +8,7 @@ import gatescope as gs
 from gatescope.reporting.text import number
 from gatescope.training import train as loop
 
-SMALL = ["--hidden-size", "4", "--epochs", "2", "--overwrite"]
+SMALL = ["--hidden-size", "4", "--epochs", "2", "--overwrite", "--dtype", "float64"]
 STEPS, SEQUENCES = 9, 10
 
 
@@ -62,10 +62,10 @@ def test_a_table_is_left_as_the_model_takes_it(files, invoke, tmp_path):
     done = invoke("train", "own", "--data", "series.csv", *SMALL)
     assert done.exit_code == 0, done.output
     rows = np.loadtxt(tmp_path / "series.csv", delimiter=",", skiprows=1)
-    train = gs.tasks.next_step(rows, split="train")
+    train = gs.tasks.next_step(rows, split="train", dtype="float64")
     mean, deviation = (np.array(train.provenance[name]) for name in ("mean", "standard_deviation"))
     series = np.load(tmp_path / "run.inputs.npy")
-    np.testing.assert_allclose(series[:, 0], (rows - mean) / deviation, atol=1e-6)  # kept in float32
+    np.testing.assert_allclose(series[:, 0], (rows - mean) / deviation, atol=1e-12)
     np.testing.assert_array_equal(series[: len(train.inputs)], train.inputs)
     assert gs.load(tmp_path / "run.npz").provenance["inputs_scale"]["mean"] == mean.tolist()
     assert f"{train.provenance['persistence']:.4g}" in done.stdout  # beside the baseline

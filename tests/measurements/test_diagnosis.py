@@ -59,7 +59,7 @@ def noise(steps=400, batch=1, size=1, seed=0):
     return np.random.default_rng(seed).standard_normal((steps, batch, size))
 
 
-def tanh_network(gain, hidden_size=72):
+def tanh_network(gain, hidden_size=16):
     return gs.init(
         "rnn", input_size=1, hidden_size=hidden_size, seed=0, scheme=f"gaussian({gain})", dtype="float64"
     )
@@ -152,7 +152,7 @@ def test_states_that_grow_are_not_called_chaotic():
 
 
 def test_an_error_too_large_to_tell_is_undecided_and_said():
-    diagnosis = diagnose(tanh_network(2.5, 20), noise(60), target_half_life=1e6, window=60)
+    diagnosis = diagnose(tanh_network(2.5), noise(60), target_half_life=1e6, window=60)
     assert (
         3 * diagnosis.number("exponent_error") > abs(diagnosis.number("exponent")) > diagnosis.number("bound")
     )
@@ -168,6 +168,7 @@ def test_an_error_too_large_to_tell_is_undecided_and_said():
 # ---- the gate ----
 
 
+@pytest.mark.slow  # compiles kernels of its own
 @pytest.mark.parametrize(("shut", "open_"), [("a", "p"), ("p", "a")])
 def test_of_two_gates_the_one_that_is_shut_is_named_and_its_bias_shifted(two_leaks, shut, open_):
     diagnosis = diagnose(with_biases("two_leaks_test", {shut: -1.0, open_: 6.0}), np.zeros((200, 1)))
@@ -227,7 +228,7 @@ def test_interventions_are_those_of_clamped_spectra(cell):
 
 def some_diagnoses():
     yield diagnose(gs.init("lstm", input_size=1, hidden_size=5, seed=0), noise(300))
-    yield diagnose(tanh_network(3.0, 20), np.zeros((300, 1)), initial_state=anywhere(tanh_network(3.0, 20)))
+    yield diagnose(tanh_network(3.0), np.zeros((300, 1)), initial_state=anywhere(tanh_network(3.0)))
     yield diagnose(with_biases("lstm", {"f": 5.0}), np.zeros((100, 1)))
 
 
@@ -360,6 +361,7 @@ def test_every_cell_is_diagnosed_saved_and_loaded(cell, tmp_path):
     assert diagnosis.paths.paths == ("direct", *params.gate_names)
 
 
+@pytest.mark.slow  # as above
 def test_a_users_cell_is_diagnosed(two_leaks, tmp_path):
     diagnosis = diagnose(random_params("two_leaks_test", input_size=1, hidden_size=5), noise(200))
     assert diagnosis.verdict == "vanishing"
