@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture(autouse=True, scope="session")
 def ctrl_c():
-    """Let Ctrl-C, which tests raise, arrive: a shell without job control starts what it sends to the background deaf."""
+    """Let Ctrl-C, which tests raise, arrive: a shell without job control starts background programs deaf to it."""
     before = signal.getsignal(signal.SIGINT)
     if before is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
