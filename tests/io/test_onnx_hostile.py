@@ -226,6 +226,24 @@ def test_other_files_are_refused(tmp_path, data):
     refused(path, "is not a readable ONNX model|is no ONNX model|no LSTM")
 
 
+def test_names_that_are_no_text():
+    """Protobuf gives them as bytes."""
+    model = made_by.one_node("LSTM")
+    for name in (b"lstm", b"LSTM", b"X"):
+        data = model.SerializeToString().replace(name, b"\xff" * len(name))
+        changed = onnx.ModelProto.FromString(data)
+        if name == b"LSTM":
+            refused(changed, "no LSTM, GRU or RNN node")
+        else:
+            read_whole(changed)
+
+
+def test_a_place_that_is_no_text(tmp_path):
+    path = external(tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"model.data", b"\xff" * 5 + b".data"))
+    refused(path, "not the name of a file|is not there")
+
+
 def test_a_missing_file(tmp_path):
     refused(tmp_path / "model.onnx", "there is no such file")
     refused(tmp_path, "it is a folder")

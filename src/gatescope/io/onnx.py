@@ -13,6 +13,7 @@ from gatescope.errors import MissingPackageError, WeightFormatError, shortened
 from gatescope.io.onnx_graph import Node, Value, read_nodes
 from gatescope.io.onnx_nodes import RefusedError, read_node
 from gatescope.io.onnx_readout import find_readout
+from gatescope.io.onnx_tensors import as_text
 from gatescope.io.onnx_values import RECURRENT, Outputs, Values, direction_of, directions_of
 from gatescope.io.pytorch_entries import Wrong, listed
 from gatescope.io.stored import StoredDirection, StoredLayer, StoredNetwork, StoredReadout, StoredWeights
@@ -319,8 +320,5 @@ def _opset(model: Any) -> int:
 
 
 def _producer(model: Any) -> str:
-    return (
-        f", {shortened(model.producer_name, 40)} {shortened(model.producer_version, 20)}".rstrip()
-        if model.producer_name
-        else ""
-    )
+    name, version = as_text(model.producer_name), as_text(model.producer_version)
+    return f", {shortened(name, 40)} {shortened(version, 20)}".rstrip() if name else ""

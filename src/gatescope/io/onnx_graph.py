@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any
 
+from gatescope.io.onnx_tensors import as_text
 from gatescope.io.pytorch_entries import Wrong
 
 # A function that calls another twice, and that one the next, makes a small file a large graph.
@@ -96,7 +97,7 @@ class _Scope:
             if name in scope.values:
                 return scope.values[name]
             scope = scope.outer
-        return self.values.setdefault(name, Value(name))
+        return self.values.setdefault(name, Value(as_text(name)))
 
 
 class _Reader:
@@ -125,9 +126,9 @@ class _Reader:
             self.count(graph.input, graph.initializer, graph.output)
         scope = _Scope(outer)
         for given in graph.input:
-            scope.values[given.name] = Value(given.name)
+            scope.values[given.name] = Value(as_text(given.name))
         for tensor in graph.initializer:
-            stored = Value(tensor.name, tensor=tensor)
+            stored = Value(as_text(tensor.name), tensor=tensor)
             scope.values[tensor.name] = stored
             self.initializers.append(stored)
         self.read(graph.node, scope, {}, inside, depth, called)
@@ -168,11 +169,11 @@ class _Reader:
         depth: int,
         called: bool,
     ) -> None:
-        op = f"{key[0]}.{key[1]}" if key[0] else key[1]
-        node = Node(proto.name or f"{op}_{len(self.nodes)}", op, attributes, inputs, [], inside)
+        op = ".".join(as_text(part) for part in key[:2] if part)
+        node = Node(as_text(proto.name) or f"{op}_{len(self.nodes)}", op, attributes, inputs, [], inside)
         self.nodes.append(node)
         for index, name in enumerate(proto.output):
-            value = Value(name, node=node, output=index)
+            value = Value(as_text(name), node=node, output=index)
             node.outputs.append(value)
             if name:
                 scope.values[name] = value

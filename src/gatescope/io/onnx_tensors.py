@@ -29,6 +29,11 @@ _EXTERNAL = 1  # TensorProto.data_location
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
+def as_text(value: str | bytes) -> str:
+    """Return a text of a model; protobuf gives bytes where it is none."""
+    return value if isinstance(value, str) else value.decode(errors="replace")
+
+
 class NotConstantError(Exception):
     """Raised within the reader where what is asked for is no plain stored numbers; its text says what it is."""
 
@@ -97,7 +102,7 @@ def stored(tensor: Any, folder: Path | None, wrong: Wrong) -> Constant:
     NotConstantError
         If it is of a type that no weights have.
     """
-    name, shape = tensor.name, tuple(int(extent) for extent in tensor.dims)
+    name, shape = as_text(tensor.name), tuple(int(extent) for extent in tensor.dims)
     if tensor.data_type not in _TYPES:
         raise NotConstantError(f"is stored as {_type_name(tensor)}")
     dtype, code, field = _TYPES[tensor.data_type]
@@ -145,11 +150,11 @@ def _type_name(tensor: Any) -> str:
 
 def _outside(tensor: Any, folder: Path | None, needed: int, wrong: Wrong) -> tuple[Path, int]:
     """Return the file and the offset of a tensor's data: a plain file in the model's folder that has the bytes."""
-    entries = {entry.key: entry.value for entry in tensor.external_data}
+    entries = {as_text(entry.key): as_text(entry.value) for entry in tensor.external_data}
     location = entries.get("location", "")
 
     def refused(why: str, advice: str) -> Exception:
-        return wrong(f"keeps the data of {tensor.name!r} in {location!r}, {why}", advice=advice)
+        return wrong(f"keeps the data of {as_text(tensor.name)!r} in {location!r}, {why}", advice=advice)
 
     if location in ("", ".", "..") or "\\" in location or "\0" in location or Path(location).name != location:
         raise refused(

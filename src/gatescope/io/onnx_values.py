@@ -12,7 +12,7 @@ import numpy as np
 
 from gatescope.errors import shortened
 from gatescope.io.onnx_graph import Node, Value
-from gatescope.io.onnx_tensors import FLOATS, Constant, NotConstantError, joined, stored
+from gatescope.io.onnx_tensors import FLOATS, Constant, NotConstantError, as_text, joined, stored
 from gatescope.io.pytorch_entries import Wrong
 
 RECURRENT = ("LSTM", "GRU", "RNN")
@@ -282,7 +282,7 @@ def texts(node: Node, name: str) -> list[str]:
 
 
 def _decoded(value: Any) -> str:
-    return bytes(value).decode(errors="replace")
+    return as_text(bytes(value))
 
 
 def _merged(node: Node, parts: Iterable[Outputs | None]) -> Outputs | None:
