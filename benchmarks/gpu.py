@@ -2,7 +2,8 @@
 
     python -m benchmarks.gpu [--out FOLDER] [--minutes 8] [--quick] [--rows PATTERN ...]
 
-A ratio is cuDNN's time divided by ours.  Whatever happens, FOLDER/gpu.json holds what was found by then.
+A ratio is cuDNN's time divided by ours.  Whatever happens, FOLDER/gpu.json holds what was found by then; results that
+are committed are replaced at the end, by rows that others did not disturb.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ from benchmarks.gpu_process import ROOT, Process, end, environment
 from benchmarks.gpu_rows import AGREES, PEER, PEER_AGREES, select
 from benchmarks.gpu_tests import complaints, run_tests, summary
 from benchmarks.provenance import provenance
+from benchmarks.results_file import ResultsFile
 from benchmarks.rows import Row
+from benchmarks.timing import others_share
 from gatescope.errors import OutputError
-from gatescope.storage.atomic import atomic_write
 from gatescope.storage.npz import decode_json, encode_json
 
 RESULTS = Path(__file__).parent / "results"
@@ -78,9 +80,11 @@ class Run:
         self, folder: Path | None, budget: Budget, rows: list[Row], process: Process, protocol: dict[str, Any],
         tests: Callable[[float], dict[str, Any]] = run_tests,
     ) -> None:  # fmt: skip
-        self._folder, self._budget, self._rows, self._process = folder, budget, rows, process
+        self._budget, self._rows, self._process = budget, rows, process
+        self._file = None if folder is None else ResultsFile(folder / NAME, RESULTS / NAME)
         self._tests = tests
         self._quick = {"quick": protocol["quick"]}
+        self.written: Path | None = None
         self.data: dict[str, Any] = {
             "format": 1,
             "provenance": provenance(),
@@ -96,12 +100,13 @@ class Run:
     def save(self) -> None:
         """Write what there is."""
         self.data["seconds"] = self._budget.used()
-        if self._folder is None:
-            return
-        self._folder.mkdir(parents=True, exist_ok=True)
-        plain = decode_json(encode_json(self.data, NAME))
-        with atomic_write(self._folder / NAME) as stream:
-            stream.write((json.dumps(plain, indent=1) + "\n").encode())
+        if self._file is not None:
+            self.written = self._file.write(decode_json(encode_json(self.data, NAME)))
+
+    def report_file(self) -> None:
+        """Print where it was written to."""
+        if self._file is not None and self.written is not None:
+            self._file.report(self.data, self.written)
 
     def _ask(self, seconds: float, *, part: float = 1.0, **job: Any) -> dict[str, Any]:
         """Return a job's results; `seconds` are what it plans with, and somewhat more is what it gets.
@@ -177,7 +182,9 @@ class Run:
                 continue
             seconds = self._budget.share(len(self._rows) - done, _ROW)
             wait = seconds / 2 if reference.poll() is None else 0.0
-            results = {**description, **self._ask(seconds, job="row", key=row.key, folder=scratch, wait=wait)}
+            with others_share(lambda: [*self._process.numbers(), reference.pid]) as others:
+                answer = self._ask(seconds, job="row", key=row.key, folder=scratch, wait=wait)
+            results = {**description, **answer, "others_share": others[0]}
             add_ratios(results)  # of a row that was cut short, too
             self.data["rows"].append(results)
             print(gpu_table.text_table([results]).split("\n")[1], flush=True)
@@ -261,8 +268,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         run.all()
     except (OSError, OutputError) as error:
         sys.exit(f"{error}")
-    if folder is not None:
-        print(f"written: {folder / NAME}", flush=True)
+    run.report_file()
     print(run.report(), flush=True)
     sys.exit(1 if run.wrong() else 0)
 

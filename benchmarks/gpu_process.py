@@ -78,6 +78,10 @@ class Process:
 
         threading.Thread(target=read, daemon=True).start()
 
+    def numbers(self) -> tuple[int, ...]:
+        """Return the number that the system has given to the worker, if there is one."""
+        return () if self._process is None else (self._process.pid,)
+
     def ask(self, job: dict[str, Any], seconds: float) -> dict[str, Any]:
         """Return the worker's results; with ``failed`` among them, those until then, and what went wrong."""
         self.start()

@@ -4,7 +4,8 @@
 
 The learning rate of a row is chosen first, by the loss on validation data, from a run each of another seed; these runs
 are logged too.  Everything is written after each run, and what is there already is not done again: an interrupted call
-goes on when it is made once more.  ``--again`` forgets the rows that are chosen.
+goes on when it is made once more.  ``--again`` forgets the rows that are chosen.  Rows that others disturbed go beside
+the results that are committed, and the next call goes on from there.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from typing import Any
 import numpy as np
 
 import gatescope as gs
+from benchmarks import timing
 from benchmarks.learning_rows import Data, NoData, Row, select
 from benchmarks.provenance import provenance
-from benchmarks.results_file import write_json
+from benchmarks.results_file import ResultsFile
 from gatescope.errors import OutputError
 
 RESULTS = Path(__file__).parent / "results" / "learning.json"
@@ -47,7 +49,8 @@ def trained(row: Row, data: Data, seed: int, lr: float, threads: int, **changes:
         row.cell, hidden_size=row.hidden_size, heads=data.validation, seed=seed, scheme=row.scheme
     )
     begun = time.perf_counter()
-    run = gs.train(stack, data.task, lr=lr, seed=seed, threads=threads, **settings)
+    with timing.others_share() as others:
+        run = gs.train(stack, data.task, lr=lr, seed=seed, threads=threads, **settings)
     seconds = time.perf_counter() - begun
     history = run.history.validation_loss
     return {
@@ -62,6 +65,7 @@ def trained(row: Row, data: Data, seed: int, lr: float, threads: int, **changes:
         "validation_course": [_number(f"{value:.4g}") for value in _thinned(history)],
         **{f"test_{name}": value for name, value in judge(row, run.best, data.test, threads).items()},
         "seconds": seconds,
+        "others_share": others[0],
     }
 
 
@@ -211,10 +215,10 @@ def read(path: Path) -> dict[str, Any]:
     return data
 
 
-def write(path: Path, data: dict[str, Any], order: Sequence[str]) -> None:
-    """All rows, in the order of `order`."""
+def write(file: ResultsFile, data: dict[str, Any], order: Sequence[str]) -> Path:
+    """All rows, in the order of `order`; return the file that has them."""
     data["rows"].sort(key=lambda row: order.index(row["key"]) if row["key"] in order else len(order))
-    write_json(path, data)
+    return file.write(data)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -235,7 +239,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         chosen = select(options.only)
         out = options.out or (None if options.smoke else RESULTS)
-        data = {"format": 1, "rows": []} if out is None else read(out)
+        file = None if out is None else ResultsFile(out, RESULTS)
+        data = {"format": 1, "rows": []} if file is None else read(file.latest)
     except ValueError as error:
         parser.error(str(error))
     if options.list:
@@ -256,9 +261,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             row_data = {"key": row.key}
             data["rows"].append(row_data)
         try:
-            do_row(row, made, row_data, lambda: out and write(out, data, order), options.threads)
+            do_row(row, made, row_data, lambda: file and write(file, data, order), options.threads)
         except (OSError, OutputError) as error:
             sys.exit(f"{error}")
+    if file is not None and file.latest.exists():
+        file.report(data, file.latest)
     if not options.smoke:
         print(table(data))
 

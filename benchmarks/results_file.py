@@ -1,4 +1,4 @@
-"""Writing results: those that are committed are not replaced by rows that other processes disturbed."""
+"""Writing results: those that are committed are not replaced by what is not finished, or was disturbed by others."""
 
 from __future__ import annotations
 
@@ -12,18 +12,63 @@ from gatescope.errors import OutputError
 from gatescope.storage.atomic import atomic_write
 
 
-def write_results(path: Path, data: dict[str, Any], committed: Path) -> Path:
-    """Write results and return the file: beside `path` if that is `committed`, is there, and rows were disturbed."""
-    rows = disturbed(data)
-    if rows and path.resolve() == committed.resolve() and path.exists():
-        print(f"not replaced: {path}; others took more than {timing.DISTURBED:.0%} beside {', '.join(rows)}")
-        path = path.with_suffix(f".disturbed{path.suffix}")
-    try:
+class ResultsFile:
+    """A file that results are written to, once or again and again as they come.
+
+    Parameters
+    ----------
+    path : Path
+    committed : Path
+        Where those are that are committed.  If that is `path`, what is there now is replaced by finished results
+        without disturbed rows alone; others go beside it.
+    """
+
+    def __init__(self, path: Path, committed: Path) -> None:
+        self.path = path
+        self._guarded = path.exists() and path.resolve() == committed.resolve()
+
+    @property
+    def latest(self) -> Path:
+        """The file that was written last: with disturbed rows, if there are such results."""
+        beside = self._beside("disturbed")
+        return beside if self._guarded and beside.exists() else self.path
+
+    def _beside(self, what: str) -> Path:
+        return self.path.with_suffix(f".{what}{self.path.suffix}")
+
+    def write(self, data: dict[str, Any]) -> Path:
+        """Write results, and return the file; `data["finished"]` is False as long as they are not whole."""
+        if not self._guarded:
+            write_json(self.path, data)
+            return self.path
+        finished = data.get("finished", True)
+        kinds = {"unfinished": not finished, "disturbed": bool(disturbed(data))}
+        path = next((self._beside(what) for what, is_so in kinds.items() if is_so), self.path)
         write_json(path, data)
+        for what in kinds if finished else ():
+            if self._beside(what) != path:
+                self._beside(what).unlink(missing_ok=True)
+        return path
+
+    def report(self, data: dict[str, Any], path: Path) -> None:
+        """Print where results were written to, and why not in the place of those that are committed."""
+        rows = disturbed(data)
+        if path != self.path and rows:
+            print(
+                f"not replaced: {self.path}; others took more than {timing.DISTURBED:.0%} beside {', '.join(rows)}"
+            )
+        print(f"written: {path}", flush=True)
+
+
+def write_results(path: Path, data: dict[str, Any], committed: Path) -> Path:
+    """Write results as a `ResultsFile` does, say where, and return the file."""
+    file = ResultsFile(path, committed)
+    try:
+        place = file.write(data)
     except (OSError, OutputError) as error:
         sys.exit(f"{error}")
-    print(f"written: {path}")
-    return path
+    file.report(data, place)
+    return place
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:
@@ -36,7 +81,8 @@ def write_json(path: Path, data: dict[str, Any]) -> None:
 def disturbed(data: dict[str, Any]) -> list[str]:
     """Return the rows of results beside which other processes took too much of the machine."""
     rows = [row for name in ("rows", "runs", "second_thread") for row in data.get(name, ())]
-    return [_name(row) for row in rows if _share(row) > timing.DISTURBED]
+    shares = [(_name(row), _share(row)) for row in rows] + list(data.get("others_share", {}).items())
+    return [name for name, share in shares if share > timing.DISTURBED]
 
 
 def _name(row: dict[str, Any]) -> str:

@@ -6,6 +6,8 @@ import json
 import re
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +166,24 @@ def test_a_run_writes_what_it_prints(
     assert last.startswith("gru-b40-i1-h16-float32")
     assert run.wrong(), "rows that failed are an error too"
     assert not list((tmp_path / "new").glob("*.partial"))
+
+
+def test_rows_beside_others_do_not_replace_what_is_committed(
+    tmp_path: Path, process: Process, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @contextmanager
+    def others_share(children: Any) -> Iterator[list[float]]:
+        yield [0.3]
+        assert process.numbers()[0] in children()
+
+    monkeypatch.setattr(gpu, "RESULTS", tmp_path)
+    monkeypatch.setattr(gpu, "others_share", others_share)
+    (tmp_path / "gpu.json").write_text("{}")
+    whole(tmp_path, process, 60, ["lstm-b40-i1-h16"]).report_file()
+    assert (tmp_path / "gpu.json").read_text() == "{}"
+    assert json.loads((tmp_path / "gpu.disturbed.json").read_text())["rows"][0]["others_share"] == 0.3
+    assert f"not replaced: {tmp_path / 'gpu.json'}" in capsys.readouterr().out
+    assert not (tmp_path / "gpu.unfinished.json").exists()
 
 
 def test_rows_without_time_are_marked(tmp_path: Path, process: Process) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import floor, table, timing
-from benchmarks.results_file import write_results
+from benchmarks import cold_start, floor, table, timing
+from benchmarks.results_file import ResultsFile, write_results
 from benchmarks.rows import FORWARD, ROWS, TRAIN, select
 
 
@@ -133,6 +134,44 @@ def test_disturbed_results_do_not_replace_those_that_are_committed(tmp_path: Pat
     )
     assert f"written: {beside}" in said
     assert write_results(tmp_path / "mine.json", data, committed) == tmp_path / "mine.json"
+
+
+def test_results_that_are_not_finished_do_not_either(tmp_path: Path) -> None:
+    committed = tmp_path / "gpu.json"
+    first, rows = ResultsFile(committed, committed), [{"key": "a", "others_share": 0.3}]
+    assert first.write({"rows": [], "finished": False}) == committed, "nothing was there"
+    assert first.write({"rows": rows, "finished": True}) == committed, "what it wrote itself"
+    second = ResultsFile(committed, committed)
+    assert second.write({"rows": [], "finished": False}) == tmp_path / "gpu.unfinished.json"
+    assert second.write({"rows": rows, "finished": True}) == second.latest == tmp_path / "gpu.disturbed.json"
+    assert json.loads(committed.read_text())["rows"] == rows
+    assert second.write({"rows": [], "finished": True}) == second.latest == committed
+    assert [path.name for path in tmp_path.iterdir()] == ["gpu.json"], "what it replaces is gone"
+
+
+def test_children_are_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    # 10 s were computed: 7 by a child that ended, 3 by one that goes on.
+    busy, goes_on, ended = iter((0.0, 10.0)), iter((1.0, 4.0)), iter((0.0, 7.0))
+    monkeypatch.setattr(timing, "_busy_seconds", lambda: next(busy))
+    monkeypatch.setattr(timing, "_seconds_of", lambda _: next(goes_on))
+    monkeypatch.setattr(timing.os, "times", lambda: os.times_result((0, 0, next(ended), 0, 0)))
+    with timing.others_share(lambda: [7]) as share:
+        pass
+    assert share == [0]
+
+
+def test_a_cold_start_that_was_disturbed_is_not_committed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committed = tmp_path / "cold_start.json"
+    committed.write_text("{}")
+    monkeypatch.setattr(cold_start, "RESULTS", committed)
+    times = dict.fromkeys(cold_start.LIMITS, 0.1)
+    monkeypatch.setattr(cold_start, "measure", lambda _: (times, {"import": 0.0, "first compare": 0.3}))
+    cold_start.main(["--out", str(committed)])
+    assert committed.read_text() == "{}"
+    beside = json.loads((tmp_path / "cold_start.disturbed.json").read_text())
+    assert beside["others_share"]["first compare"] == 0.3
 
 
 def test_table_goes_between_the_markers() -> None:

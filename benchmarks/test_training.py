@@ -13,6 +13,7 @@ import pytest
 import gatescope as gs
 from benchmarks import learning, measure_tables, training
 from benchmarks.learning_rows import ROWS, Data, Row, select
+from benchmarks.results_file import ResultsFile
 
 SMALL = [
     training.Row(name="small", cell="lstm", steps=12, sequences=5, input_size=2, hidden_size=16, heads=(1,), last=True),
@@ -153,11 +154,40 @@ def test_results_are_written_in_the_rows_order_and_read_again(tmp_path: Path) ->
     path = tmp_path / "learning.json"
     assert learning.read(path)["rows"] == []
     keys = [row.key for row in ROWS]
-    learning.write(path, {"format": 1, "rows": [{"key": keys[2]}, {"key": keys[0]}]}, keys)
+    learning.write(ResultsFile(path, path), {"format": 1, "rows": [{"key": keys[2]}, {"key": keys[0]}]}, keys)
     assert [row["key"] for row in learning.read(path)["rows"]] == [keys[0], keys[2]]
     path.write_text("[]")
     with pytest.raises(ValueError, match="not written by"):
         learning.read(path)
+
+
+def test_what_was_learnt_beside_others_is_not_committed_and_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    committed = tmp_path / "learning.json"
+    committed.write_text('{"format": 1, "rows": []}')
+    counted: list[int] = []
+
+    def trained(row: Row, data: Data, seed: int, lr: float, *_: Any, **__: Any) -> dict[str, Any]:
+        counted.append(seed)
+        numbers = {
+            "validation_loss": 1.0,
+            "test_loss": 1.0,
+            "updates": 1,
+            "seconds": 1.0,
+            "others_share": 0.3,
+        }
+        return {"seed": seed, "lr": lr, "message": "", **numbers}
+
+    monkeypatch.setattr(learning, "RESULTS", committed)
+    monkeypatch.setattr(learning, "trained", trained)
+    monkeypatch.setattr(learning, "select", lambda _: [TINY])
+    for _ in range(2):  # the second goes on where the first ended
+        learning.main([])
+        assert json.loads(committed.read_text())["rows"] == []
+        assert learning.read(tmp_path / "learning.disturbed.json")["rows"][0]["passed"]
+        assert "not replaced: " in capsys.readouterr().out
+    assert len(counted) == 4
 
 
 def test_rows_are_chosen_by_their_keys() -> None:

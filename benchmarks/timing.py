@@ -6,7 +6,7 @@ import gc
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -115,17 +115,34 @@ def interleaved(
 
 
 @contextmanager
-def others_share() -> Iterator[list[float]]:
+def others_share(children: Callable[[], Iterable[int]] = tuple) -> Iterator[list[float]]:
     """Yield a list that has, when the block ends, the fraction of the machine that other processes took.
+
+    Processes that this one has started and waited for are none of these, nor are `children` that it has not waited for.
 
     Threads that wait for each other in busy loops, as OpenMP's do, take ten times longer when one of them is
     not running, so a disturbed measurement is not merely slow: it favours whoever waits least.
     """
     share = [0.0]
-    busy, own, begun = _busy_seconds(), time.process_time(), time.perf_counter()
+    busy, own, begun = _busy_seconds(), _own_seconds(children()), time.perf_counter()
     yield share
-    used_by_others = (_busy_seconds() - busy) - (time.process_time() - own)
+    used_by_others = (_busy_seconds() - busy) - (_own_seconds(children()) - own)
     share[0] = max(0.0, used_by_others / ((time.perf_counter() - begun) * (os.cpu_count() or 1)))
+
+
+def _own_seconds(children: Iterable[int]) -> float:
+    """Seconds that this process has computed, and its children: those that ended, and those with these numbers."""
+    ended = os.times()
+    return time.process_time() + ended.children_user + ended.children_system + sum(map(_seconds_of, children))
+
+
+def _seconds_of(process: int) -> float:
+    """Seconds that a process has computed, and its own children that ended; 0 if it has ended, or nothing says so."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def _busy_seconds() -> float:

@@ -122,6 +122,8 @@ NO_EFFECT = {
     "gs.train(stack, gs.Batch(inputs=inputs, targets=inputs), checkpoint_seconds=5)": "checkpoint_seconds",
     "gs.gradient_flow(params, inputs, max_lag=10, lags=[1, 2])": "max_lag",
     "gs.jacobian_spectrum(params, inputs, max_lag=10, lags=[1, 2])": "max_lag",
+    "gs.tasks.own('own.npz', valid_fraction=0.2)": "valid_fraction",
+    "gs.tasks.characters('poem.txt', split='all', test_fraction=0.2)": "test_fraction",
 }
 
 

@@ -38,12 +38,13 @@ class Report:
     groups: dict[str, Group] = field(default_factory=dict)
 
     def add(self, half: str, number: int, kind: str, text: str, detail: str) -> None:
-        """Add a finding."""
+        """Add a finding; the first of a kind is named as it comes."""
         key = f"{half}: {kind}"
         if key in self.groups:
             self.groups[key].count += 1
         else:
             self.groups[key] = Group(half, number, text, detail)
+            print(f"{half}:{number}: {kind}", flush=True)
 
     @property
     def findings(self) -> int:

@@ -163,6 +163,9 @@ def _series(folder: Path) -> Iterator[Seed]:
         "pandas.csv": ",a,b\n" + "".join(f'{k},"{a:.3f}",{b:.3e}\n' for k, (a, b, _) in enumerate(values)),
         "excel.csv": "sep=;\na;b\n" + "".join(f"{a:.3f};{b:.3f}\n".replace(".", ",") for a, b, _ in values),
         "thousands.tsv": "x\ty\n" + "".join(f"{1e4 * a:,.2f}\t{b:.2f}\n" for a, b, _ in values),
+        "levels.csv": "id,n,y\n"
+        + "".join(f"{k // 5},{k % 5},{a:.3f}\n" for k, (a, _, _) in enumerate(values)),
+        "counts.csv": "0,1\n" + "".join(f"{abs(a) * 1e3:.0f},{abs(b) * 1e3:.0f}\n" for a, b, _ in values),
         "plain.txt": "# of no header\n" + "".join(f"{a:.4f} {b:.4f}\n" for a, b, _ in values),
     }
     for name, text in texts.items():

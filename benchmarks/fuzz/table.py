@@ -144,9 +144,9 @@ gs.tasks.long_series_prices(steps=20, sequences=3, seed=0)
 gs.tasks.long_series_values(np.ones((20, 3)), gamma=0.9)
 gs.tasks.next_step(inputs[:, 0], standardize=True, split="train", valid_fraction=0.2, test_fraction=0.2,
     dtype="float64")
-gs.tasks.own("own.npz", loss="mse", classes=None, split="all", valid_fraction=0.1, test_fraction=0.1,
+gs.tasks.own("own.npz", loss="mse", classes=None, split="train", valid_fraction=0.1, test_fraction=0.1,
     batch_first=False, dtype="float64")
-gs.tasks.characters("poem.txt", steps=20, sequences=2, split="all", valid_fraction=0.1, test_fraction=0.1,
+gs.tasks.characters("poem.txt", steps=20, sequences=2, split="train", valid_fraction=0.1, test_fraction=0.1,
     vocabulary=None, encoding="utf-8", dtype="float64")
 gs.tasks.piano_roll("scales.mat", split="train", steps=10, min_note=40, max_note=60, dtype="float64")
 gs.training.Adam(betas=(0.9, 0.99), eps=1e-8, weight_decay=0.0, decoupled=False)

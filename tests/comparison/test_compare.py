@@ -264,3 +264,11 @@ def test_importing_brings_neither_matplotlib_nor_the_solvers_in():
     heavy = "{'matplotlib', 'scipy.optimize'} & set(sys.modules)"
     code = f"import sys, gatescope, gatescope.comparison.compare, gatescope.cli.main; sys.exit(bool({heavy}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_threads_are_for_the_cpu(cells, inputs, monkeypatch):
+    monkeypatch.setattr(compare_module, "check_device", lambda device: None)
+    with pytest.raises(
+        ValueRangeError, match=r"^threads=2 is for the cpu; leave it out with `device` 'cuda'"
+    ):
+        compare(cells, inputs, device="cuda", threads=2)

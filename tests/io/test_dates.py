@@ -76,6 +76,7 @@ STACKED = {
     ),
     "no header": ("".join(f"{k % 9} {k * k % 5}.5\n" for k in range(27)), "column 1", 10),
     "an index of pandas": (",y\n" + "".join(f"{k % 8},{k * k % 5}\n" for k in range(16)), "column 1", 9),
+    "levels": ("id,n,y\n" + "".join(f"{k // 9},{k % 9},{k * k % 5}\n" for k in range(27)), "'n'", 10),
     "a time": ("id,time,y\n" + "".join(f"{k // 9},{k % 9},{k * k % 5}\n" for k in range(27)), "'time'", 10),
     "years": ("Year,y\n" + "".join(f"{1990 + k // 2 % 9},{k * k % 5}\n" for k in range(36)), "'Year'", 19),
     "compact": (
@@ -96,6 +97,14 @@ def test_series_below_one_another_are_noted(name, tmp_path):
     )
 
 
+def test_series_that_share_their_times_are_noted(tmp_path):
+    rows = "".join(f"{k // 3},{k % 3},{k * k % 5}.5\n" for k in range(60))
+    (tmp_path / "x.csv").write_text(f"t,id,y\n{rows}")
+    reading = read(tmp_path / "x.csv")
+    assert reading.left_out == ("'t' (an index)", "'id' (an index)")
+    assert reading.notes == ("rows share 't': if they are of several series, read each of them alone",)
+
+
 IN_ORDER = {
     # Nothing is to be said of these, but what is left out.
     "times of day": ("day,time,y\n2020-01-01,23:00,1\n2020-01-01,23:30,3\n2020-01-02,00:00,2\n", 2),
@@ -107,7 +116,7 @@ IN_ORDER = {
     "several rows a second": ("y,timestamp\n1,1600000000\n5,1600000000\n2,1600000001\n", 1),
     "years and months": (
         "Year,Month,y\n" + "".join(f"{1990 + k // 4},{1 + k % 4 * 3},{k * k % 5}\n" for k in range(40)),
-        1,
+        2,
     ),
     "a temperature": ("T,y\n20.5,1\n19.0,3\n21.5,2\n18.0,4\n", 0),
     "a step": ("T,y\n0,1\n0,3\n1,2\n1,5\n", 0),
@@ -126,6 +135,13 @@ def test_an_index_that_counts_down_is_noted(tmp_path):
     (tmp_path / "x.csv").write_text(",y\n2,1.5\n1,0.5\n0,2.5\n")
     (note,) = read(tmp_path / "x.csv").notes
     assert note.startswith("column 1 goes from late to early")
+
+
+def test_an_index_in_no_order_is_noted(tmp_path):
+    (tmp_path / "x.csv").write_text(",y\n0.5,1\n0.25,3\n0.75,2\n0.1,5\n")
+    assert read(tmp_path / "x.csv").notes == (
+        "column 1 is in no order: sort the rows by it, if it says which is first",
+    )
 
 
 ACROSS = {

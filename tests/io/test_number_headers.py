@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gatescope.errors import FileFormatError, InputWarning, ValueRangeError
+from gatescope.errors import FileFormatError, InputWarning, UnknownNameError, ValueRangeError
 from gatescope.io.tables import read, read_series
 
 SINE = np.sin(0.1 * np.arange(100))
@@ -40,7 +40,13 @@ CASES = {
     "pandas, one name": (column([1.5, 2.0], repr, first="5"), 2, "names of columns"),
     "pandas, three columns": ("0,1,2\n1,0.5,3\n2,0.25,4\n5,0.125,1\n", 3, "names of columns"),
     "Excel, a cosine": (column(np.cos(0.1 * np.arange(1, 60)), "{:.15g}".format, first="1"), 60, ""),
-    "whole numbers": ("0\n3\n5\n", 3, "numbers"),
+    "whole numbers that go on": ("0\n1\n2\n3\n", 4, "numbers"),
+    "counts that go up": (column(133 * np.arange(1, 20), "{:.0f}".format), 20, "numbers"),
+    "spikes": (column([0, 1, 0, 0] * 9, "{:.0f}".format), 37, "numbers"),
+    "two columns that are often so": ("0,1\n0,0\n1,1\n0,1\n", 4, "numbers"),
+    "pandas, counts": (column([133, 131, 137, 130] * 3, "{:.0f}".format), 12, "names of columns"),
+    "pandas, counts of years": ("2019,2020\n" + "7,5\n3,2\n" * 5, 10, "names of columns"),
+    "no years": ("5,6\n7,5\n3,8\n", 3, ""),
     "a start of 5": (column(NOISE, short, first="5"), 101, ""),
 }
 
@@ -60,6 +66,9 @@ UNCLEAR = {
     "pandas, rounded": column(NOISE, lambda value: repr(round(value, 4))),
     "a sine as Python and JavaScript write it": column(SINE[1:], repr),
     "years": "2019,2020\n1.5,2.5\n",
+    "counts of few years": "2019,2020\n7,5\n3,2\n",
+    "whole numbers": "0\n3\n5\n2\n9\n4\n7\n",
+    "two columns of whole numbers": "0,1\n3,7\n5,1\n2,2\n9,0\n",
 }
 
 
@@ -96,3 +105,16 @@ def test_a_header_is_for_text(tmp_path):
     (tmp_path / "x.csv").write_text('2019,",1.234,5\n0.5,10,1.234,5\n')  # a quote that is not closed
     with pytest.raises(FileFormatError, match="line 2 has 4 columns and the header has 2"):
         read_series(tmp_path / "x.csv", header=True)
+
+
+@pytest.mark.parametrize(
+    "cells", ["{}\n1\n", "{},{}\n1,2\n", "x\n{},5\n", "{},1991,1992\n1.5,2.5,3\n", "1e{}\n2\n"]
+)
+def test_numbers_of_more_digits_than_python_reads(cells, tmp_path):
+    (tmp_path / "x.csv").write_text(cells.replace("{}", "9" * 5000))
+    with pytest.raises(FileFormatError, match="is not finite"):
+        read(tmp_path / "x.csv")
+    (tmp_path / "x.csv").write_text("a,b\n1,2\n2,7\n")
+    for column_name in ("9" * 5000, 10**5000):
+        with pytest.raises(UnknownNameError, match="is no column"):
+            read(tmp_path / "x.csv", columns=column_name)

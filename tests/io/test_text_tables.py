@@ -32,6 +32,51 @@ TAKEN = {
     "a zero is no header": ("0\n1.5\n1\n", [[0], [1.5], [1]], []),
     "pandas, read and written again": ("Unnamed: 0,y\n0,2\n1,3\n", [[2], [3]], ["'Unnamed: 0' (an index)"]),
     "pandas, two tables": (",y\n0,1.5\n1,1.2\n0,2\n1,3\n", [[1.5], [1.2], [2], [3]], ["column 1 (an index)"]),
+    "pandas, an index of floats in no order": (
+        ",y\n0.5,1\n0.25,3\n0.75,2\n0.1,5\n",
+        [[1], [3], [2], [5]],
+        ["column 1 (an index)"],
+    ),
+    "pandas, an index of floats, read and written again": (
+        "Unnamed: 0,y\n0.5,1\n0.25,3\n0.75,2\n",
+        [[1], [3], [2]],
+        ["'Unnamed: 0' (an index)"],
+    ),
+    "pandas, levels of a year and a counter": (
+        "year,n,y\n2020,0,1.5\n2020,1,2.5\n2020,2,0.5\n",
+        [[1.5], [2.5], [0.5]],
+        ["'year' (an index)", "'n' (an index)"],
+    ),
+    "pandas, levels of series below one another": (
+        "id,n,y\n7,0,1.5\n7,1,2.5\n7,2,0.5\n3,0,1\n3,1,0.5\n",
+        [[1.5], [2.5], [0.5], [1], [0.5]],
+        ["'id' (an index)", "'n' (an index)"],
+    ),
+    "a year, a month and a day": (
+        "Year,Month,Day,y\n" + "".join(f"2020,{1 + k // 28},{1 + k % 28},{k % 5}\n" for k in range(60)),
+        [[k % 5] for k in range(60)],
+        ["'Year' (an index)", "'Month' (an index)", "'Day' (an index)"],
+    ),
+    "a year that stays the same": (
+        "Year,y\n2020,1\n2020,4\n2020,2\n",
+        [[1], [4], [2]],
+        ["'Year' (a time that is always the same)"],
+    ),
+    "a constant and no counter": (
+        "u,x,y\n1,0.5,3\n1,1.5,5\n1,0.5,4\n",
+        [[1, 0.5, 3], [1, 1.5, 5], [1, 0.5, 4]],
+        [],
+    ),
+    "a time of one letter, repeated": (
+        "t,y\n0,1.5\n0,2.5\n1,0.5\n1,0.1\n2,2\n",
+        [[1.5], [2.5], [0.5], [0.1], [2]],
+        ["'t' (a time that ascends)"],
+    ),
+    "pandas, dates below a number": (
+        "0,1\n2020-01-01,5\n2020-01-02,3\n",
+        [[5], [3]],
+        ["'0' (dates)"],
+    ),
     "pandas, an index of two levels": (
         ",,y\na,0,1.5\na,1,2.5\nb,0,0.5\n",
         [[1.5], [2.5], [0.5]],
@@ -207,19 +252,42 @@ def test_points_that_may_stand_between_thousands_are_noted(tmp_path):
         assert read(path).notes == notes
 
 
-@pytest.mark.parametrize("shape", [(1, 5), (2, 30)])
-def test_series_in_rows_are_asked_about(shape, tmp_path):
-    values = np.random.default_rng(0).normal(size=shape)
+def test_series_in_rows_are_asked_about(tmp_path):
+    values = np.random.default_rng(0).normal(size=(2, 30))
     np.savetxt(tmp_path / "x.csv", values, delimiter=",")
     np.save(tmp_path / "x.npy", values)
-    said = (f"if these are {shape[0]} series of {shape[1]} steps, transpose the file",)
     for name in ("x.csv", "x.npy"):
-        assert read(tmp_path / name).notes == said
+        assert read(tmp_path / name).notes == ("if these are 2 series of 30 steps, transpose the file",)
     assert read(tmp_path / "x.csv", columns=[1, 2, 3]).notes == ()
-    (tmp_path / "x.csv").write_text(",0,1,2\ny,1.5,2.5,3\n")  # a series that pandas transposed
-    assert "if these are 1 series of 3 steps, transpose the file" in read(tmp_path / "x.csv").notes
     (tmp_path / "x.csv").write_text("a,b,c\n1.5,2,3\n")  # columns with names are inputs
     assert read(tmp_path / "x.csv").notes == ()
+
+
+def test_a_single_row_is_asked_about(tmp_path):
+    row = np.random.default_rng(0).normal(size=(1, 50))
+    np.savetxt(tmp_path / "x.csv", row, delimiter=",")
+    np.save(tmp_path / "x.npy", row)
+    (tmp_path / "y.csv").write_text(",0,1,2\ny,1.5,2.5,3\n")  # a series that pandas transposed
+    for name in ("x.csv", "x.npy", "y.csv"):
+        with pytest.raises(
+            FileFormatError, match=r"holds a single row of (50|3) numbers: one step of .* or a series"
+        ):
+            read(tmp_path / name)
+    assert read(tmp_path / "x.csv", columns=range(1, 51)).values.shape == (1, 1, 50)
+    np.save(tmp_path / "x.npy", row[:, None])
+    assert read(tmp_path / "x.npy").values.shape == (1, 1, 50)
+
+
+@pytest.mark.parametrize("text", ["1,5, 2,5\n3,5, 4,25\n", "x, y\n1,5, 2,5\n3,5, 4,25\n"])
+def test_commas_of_two_kinds_are_asked_about(text, tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text(text)
+    with pytest.raises(
+        FileFormatError, match=r"line [12] \(1,5, 2.*\) has commas with a blank behind and commas without"
+    ):
+        read(path)
+    path.write_text("a, b, c, d\n1,5, 2,5\n3,5, 4,25\n4,1, 2,2\n")  # as many names as numbers
+    assert read(path).values.shape == (3, 1, 4)
 
 
 ADVANCING = {
@@ -237,6 +305,15 @@ ADVANCING = {
         "".join(f"{(k + 1) ** 1.5:.3f},{k % 3}\n" for k in range(30)),
         "column 1 goes up at every step",
     ),
+    "after a column of ones": (
+        "".join(f"1,{0.1 * k:.1f},{k % 3}\n" for k in range(9)),
+        "column 2 goes up by 0.1 at every step",
+    ),
+    "hours of days": (
+        "hour,y\n" + "".join(f"{k % 24},{k % 5}\n" for k in range(72)),
+        "'hour' goes back at step 25: if several series stand below one another, read each of them alone; "
+        "`skip_columns` leaves it out, if it is a time",
+    ),
     "alone": ("".join(f"{0.5 + 0.25 * k}\n" for k in range(9)), ""),
     "two rows": ("0.5,1\n1.5,4\n", ""),
     "noise": ("".join(f"{(7 * k) % 5},{k % 3}\n" for k in range(30)), ""),
@@ -251,7 +328,7 @@ def test_a_first_column_that_may_be_a_time_is_named(name, tmp_path):
     reading = read(path)
     assert [said in note for note in reading.notes] == [True] * bool(said)
     if said:
-        assert read(path, skip_columns=1).notes == ()
+        assert read(path, skip_columns=2 if "column 2" in said else 1).notes == ()
         assert read(path, columns=[1, 2]).notes == ()
 
 

@@ -77,7 +77,10 @@ def test_the_splits_are_stretches_of_the_file(write):
     path = write("".join(chr(1000 + k) for k in range(200)))
     splits = {}
     for split in ("all", "train", "valid", "test"):
-        batch = characters(path, split=split, sequences=1, valid_fraction=0.2, test_fraction=0.05)
+        fractions = {} if split == "all" else {"valid_fraction": 0.2, "test_fraction": 0.05}
+        batch = characters(path, split=split, sequences=1, **fractions)
+        recorded = {name: batch.provenance[name] for name in ("valid_fraction", "test_fraction")}
+        assert recorded == (fractions or {"valid_fraction": 0, "test_fraction": 0})
         splits[split] = (
             batch.provenance["first_character"],
             text_of(batch, batch.inputs)[0] + text_of(batch, batch.targets)[0][-1],
@@ -164,7 +167,7 @@ def test_arguments_that_are_wrong(write):
     with pytest.raises(
         ValueRangeError, match=r"valid_fraction=0.5 and `test_fraction`=0.5 leave nothing to train on"
     ):
-        characters(path, valid_fraction=0.5, test_fraction=0.5)
+        characters(path, split="train", valid_fraction=0.5, test_fraction=0.5)
     with pytest.raises(ValueRangeError, match=r"valid_fraction=-1 must be a finite number from 0"):
         characters(path, valid_fraction=-1)
     with pytest.raises(

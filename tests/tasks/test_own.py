@@ -331,7 +331,7 @@ BAD = [
     ({"targets": GOOD}, {"dtype": "int8"}, DtypeError, "dtype='int8'"),
     (
         {"targets": GOOD},
-        {"valid_fraction": 0.6, "test_fraction": 0.4},
+        {"valid_fraction": 0.6, "split": "train", "test_fraction": 0.4},
         ValueRangeError,
         "leave nothing to train on",
     ),

@@ -99,7 +99,7 @@ def read_inputs(
             reading = read_file(path, options)
             array, text = reading.values, reading.text(reading_option)
         else:
-            text = "".join(in_rows(array.shape))
+            text = "".join(in_rows(array.shape, path))
         values = array
     if steps is not None and steps > len(values):
         raise ValueRangeError(

@@ -14,12 +14,12 @@ from tqdm.auto import tqdm
 from gatescope.cells.operation_counts import count_operations
 from gatescope.checks.memory import check_memory
 from gatescope.checks.network import check_inputs, check_params
-from gatescope.checks.numbers import check_count, check_flag, check_threads, check_type
+from gatescope.checks.numbers import check_count, check_flag, check_type
 from gatescope.datatypes import Params
 from gatescope.datatypes.comparison import CellMeasurements, Comparison
 from gatescope.datatypes.saturation import OPEN, SHUT
 from gatescope.errors import NOTHING, DtypeError, GatescopeError, ShapeError, ValueRangeError
-from gatescope.kernels.device import check_device
+from gatescope.kernels.device import check_device, threads_for
 from gatescope.measurements.gradient_flow import measure as measure_flow
 from gatescope.measurements.problem import Problem, prepare
 from gatescope.measurements.saturation import check_thresholds, count_saturated
@@ -63,7 +63,7 @@ def compare(
     device : str
         ``"cpu"`` or ``"cuda"``; the time of a step on a GPU includes the copy of its inputs to it.
     threads : int, optional
-        Maximum number of CPU threads; default: the cores this process may use.
+        On the CPU: at most this many threads; default: the cores this process may use.
     progress : bool
         Show a progress bar on stderr.
 
@@ -86,7 +86,7 @@ def compare(
     """
     check_device(device)
     repeats = check_count("timing_runs", timing_runs)
-    workers = check_threads(threads)
+    workers = threads_for(device, threads)
     thresholds = check_thresholds(left, right)
     series = _check_cells(params_by_label, inputs)
     seed = check_count("seed", seed, least=0)
@@ -101,7 +101,7 @@ def compare(
                 lengths=lengths,
                 seed=seed,
                 device=device,
-                threads=threads if device == "cpu" else None,
+                threads=threads,
                 scale=False,
             ) as problem:
                 cells.append(_measure(label, problem, thresholds, repeats, _Stages(bar, label)))

@@ -26,6 +26,7 @@ _DAY = rf"""(?:\d{{4}}-\d{{1,2}}(?:-\d{{1,2}})? | \d{{1,4}}/\d{{1,2}}/\d{{1,4}} 
 _DATE = re.compile(rf"{_DAY}(?:[T,\ ]\s*{_TIME})?|{_TIME}|-?\d+\ days?(?:\ [-+]?{_TIME})?", re.VERBOSE | re.I)
 
 _LONGEST = 60  # characters of a number with something added
+_MOST_DIGITS = 18  # of a number that counts something; Python reads none of more than 4,300
 
 MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "nat", "missing", "-nan", "<na>"})
 _INFINITE = re.compile(r"[-+]?inf(?:inity)?", re.IGNORECASE)
@@ -108,6 +109,18 @@ def to_number(cell: str, *, decimal_comma: bool) -> float:
     elif _BLANKS.fullmatch(cell):
         cell = re.sub(r"[ ']", "", cell)
     return float(cell) if _PLAIN.fullmatch(cell) else float("nan")
+
+
+def whole(digits: str) -> int:
+    """Return a whole number; one that is longer than any that counts something is another such number.
+
+    Examples
+    --------
+    >>> from gatescope.io.cells import whole
+    >>> whole("2020"), whole("9" * 5000)
+    (2020, 1000000000000000000)
+    """
+    return int(digits) if len(digits) <= _MOST_DIGITS else 10**_MOST_DIGITS
 
 
 def written_as_floats(cells: Sequence[str]) -> bool:

@@ -11,10 +11,14 @@ import numpy as np
 from gatescope.checks.arrays import Array
 from gatescope.checks.numbers import is_whole
 from gatescope.errors import DtypeError, FileFormatError, UnknownNameError, ValueRangeError
+from gatescope.io.cells import whole
 from gatescope.io.dates import are_compact_dates, counts_again, mostly_forwards, order_notes
+from gatescope.io.index_levels import count_levels
 from gatescope.reporting.text import counted, listing, number
 
-_INDEX_NAME = re.compile(r"|Unnamed: \d+(_level_\d+)?|index|level_\d+", re.IGNORECASE)
+_NO_NAME = re.compile(r"|Unnamed: \d+(_level_\d+)?")  # the second is what pandas makes of the first
+_INDEX_NAME = re.compile(r"index|level_\d+", re.IGNORECASE)
+_YEAR_NAME = re.compile("year|date", re.IGNORECASE)
 _TIME_NAME = re.compile(
     r"(date|time|datetime|time_?stamp|t|epoch|unix(_?time)?|wall[ _]?time|year)"
     r"([ _]?[\[(]?(s|ms|us|ns|h|sec|seconds|min|minutes|hours|days|utc)?[\])]?)?",
@@ -24,6 +28,7 @@ PANDAS_INDEX = "__index_level_"  # how the name of an index without one begins i
 _LEAST = 3  # rows from which equal steps say something
 _EQUAL = 0.02  # of a step: what rounded times differ by
 _ASCENDING = 20  # rows that no noise goes up through
+_LARGEST = 10**9  # number of a column that may be its name
 _SHOWN = 12  # names in a message
 _LONGEST = 40  # characters of a name in a message
 
@@ -56,9 +61,10 @@ def lookup(
     """Return the columns, from 0, that are meant by names or by numbers from 1, in their order."""
     columns: list[int] = []
     for name in chosen:
-        alike = [k for k, other in enumerate(names) if other == str(name)]
-        if not alike and str(name).isdecimal() and 1 <= int(name) <= width:
-            alike = [int(name) - 1]
+        text = name if isinstance(name, str) else str(max(-1, min(int(name), _LARGEST)))
+        alike = [k for k, other in enumerate(names) if other == text]
+        if not alike and text.isdecimal() and 1 <= whole(text) <= width:
+            alike = [whole(text) - 1]
         if not alike:
             named = [shown(other) for other in names if other]
             if named:
@@ -107,7 +113,12 @@ def choose(
     if names and not names[0] and 0 in rest and len(rest) > 1 and kinds[0] == "text":
         left_out[0] = "an index of names"
     notes: list[str] = []
-    for k in [k for k in rest if kinds[k] == "numbers"]:
+    numeric = [k for k in rest if kinds[k] == "numbers"]
+    levels = numeric[: count_levels(values[:, numeric])] if numeric == rest[: len(numeric)] else []
+    if levels:
+        left_out |= dict.fromkeys(levels, "an index")
+        notes += _level_notes(names, values, levels)
+    for k in [k for k in numeric if k not in left_out]:
         remaining = [other for other in range(width) if other not in left_out and other != k]
         if not remaining:
             break
@@ -117,7 +128,7 @@ def choose(
         elif first and _is_index(names[k] if names else None, numbers):
             left_out[k] = "an index"
         elif names and _is_time(names[k], numbers):
-            left_out[k] = f"a time that {'a' if numbers[0] < numbers[-1] else 'de'}scends"
+            left_out[k] = _course(numbers)
         named = bool(names) and _TIME_NAME.fullmatch(names[k].strip()) is not None
         if k in left_out or (named and mostly_forwards(numbers)):
             notes += order_notes(title(names, k), numbers)
@@ -129,14 +140,37 @@ def choose(
             advice="name one with `columns`",
         )
     order = sorted(left_out)
-    if len(inputs) > 1 and kinds[inputs[0]] == "numbers":
-        advance = _advance(values[:, inputs[0]])
-        if advance:
-            column = title(names, inputs[0])
-            notes.append(f"{column} {advance}: `skip_columns` leaves it out, if it is a time and no input")
-        elif not any(names) and counts_again(values[:, inputs[0]]):
-            notes += order_notes(title(names, inputs[0]), values[:, inputs[0]])
+    if len(inputs) > 1:
+        # A column of ones may stand before a time.
+        first = next((k for k in inputs if not _is_constant(values[:, k])), inputs[0])
+        own = _lead_notes(names, first, values[:, first])
+        notes += [note for note in own if not note.startswith(tuple(notes))]
     return Chosen(inputs, tuple(f"{title(names, k)} ({left_out[k]})" for k in order), tuple(notes))
+
+
+def _lead_notes(names: Sequence[str], column: int, values: Array) -> tuple[str, ...]:
+    """Return a note on the first input where it may be a time, or count the rows."""
+    name, advance = title(names, column), _advance(values)
+    if advance:
+        return (f"{name} {advance}: `skip_columns` leaves it out, if it is a time and no input",)
+    notes = order_notes(name, values) if counts_again(values) else ()
+    if notes and any(names):
+        return (f"{notes[0]}; `skip_columns` leaves it out, if it is a time and no input",)
+    return notes
+
+
+def _level_notes(names: Sequence[str], values: Array, levels: Sequence[int]) -> tuple[str, ...]:
+    """Return a note on an index of levels whose rows may be of several series: below one another, or in turn."""
+    outer, inner = levels[0], levels[-1]
+    if not names or not _is_time(names[outer], values[:, outer]):
+        return order_notes(title(names, inner), values[:, inner])
+    if _YEAR_NAME.fullmatch(names[outer].strip()) or _is_constant(values[:, outer]):
+        return ()
+    return (f"rows share {title(names, outer)}: if they are of several series, read each of them alone",)
+
+
+def _is_constant(values: Array) -> bool:
+    return bool((values == values[0]).all())
 
 
 def title(names: Sequence[str], column: int) -> str:
@@ -154,12 +188,21 @@ def shown(name: str) -> str:
 def _is_index(name: str | None, values: Array) -> bool:
     """Return whether the first column of a table is one that numbers the rows."""
     steps = np.diff(values)
+    # pandas writes what is left of an index, too: with gaps, in another order, or that of several tables.
+    if name is not None and _NO_NAME.fullmatch(name):
+        return True
     if name is not None and _INDEX_NAME.fullmatch(name):
-        # pandas writes what is left of an index, too: with gaps, in another order, or that of several tables.
-        whole = bool((values == np.floor(values)).all())
+        counts = bool((values == np.floor(values)).all())
         unique = np.unique(values).size == values.size
-        return (whole and (unique or name.lower() != "index")) or bool((steps > 0).all())
+        return (counts and (unique or name.lower() != "index")) or bool((steps > 0).all())
     return len(values) >= _LEAST and bool((steps == 1).all())
+
+
+def _course(values: Array) -> str:
+    """Return in words which way a time goes."""
+    if values[0] == values[-1]:
+        return "a time that is always the same"
+    return f"a time that {'a' if values[0] < values[-1] else 'de'}scends"
 
 
 def _advance(values: Array) -> str:
@@ -176,11 +219,10 @@ def _advance(values: Array) -> str:
 def _is_time(name: str, values: Array) -> bool:
     """Return whether a column of numbers is called a time and goes on as one, forwards or back.
 
-    Rows of one time stand below one another, but not in a column of one letter: what is 0, then 1 is an input.
+    Rows of one time may stand below one another; of a column of one letter, what is 0, then 1 is an input.
     """
     if len(values) < _LEAST or _TIME_NAME.fullmatch(name.strip()) is None:
         return False
     steps = np.diff(values)
-    if len(name.strip()) == 1:
-        return bool((steps > 0).all() or (steps < 0).all())
-    return bool(steps.any() and ((steps >= 0).all() or (steps <= 0).all()))
+    changes = np.count_nonzero(steps)
+    return bool((steps >= 0).all() or (steps <= 0).all()) and (changes > 1 or len(name.strip()) > 1)

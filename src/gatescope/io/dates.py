@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from gatescope.checks.arrays import Array
-from gatescope.io.cells import is_date, is_missing
+from gatescope.io.cells import is_date, is_missing, whole
 
 _LEAST = 3  # rows that have an order
 _MONTHS = "janfebmaraprmayjunjulaugsepoctnovdec"
@@ -17,6 +17,7 @@ _MONTH_NAMES = frozenset(_MONTHS[k : k + 3] for k in range(0, len(_MONTHS), 3))
 _TOKEN = re.compile(r"\d+|[a-z]+")
 _DAY = re.compile(r"\d{4}([-/])\d\d\1\d\d")  # of which text has the order of time
 _RARELY = 4  # as many steps forwards as one back that begins again, at least
+_MIXED = 3  # more than one step back in so many is no order
 _YEARS = (1800, 2200)  # of dates that are written as a number
 _TIME = 1_000_000  # hours, minutes and seconds behind such a number
 _WITH_TIME = 10**13
@@ -43,7 +44,7 @@ def across(names: Sequence[str]) -> tuple[str, ...]:
     ('the columns are named as times (1990, 1991, .', ())
     """
     months = all(name[:3].lower() in _MONTH_NAMES for name in names)
-    years = all(name.isdecimal() and _YEARS[0] <= int(name) < _YEARS[1] for name in names)
+    years = all(name.isdecimal() and _YEARS[0] <= whole(name) < _YEARS[1] for name in names)
     if len(names) < _LEAST or not (months or years or all(map(is_date, names))):
         return ()
     few = f"{names[0]}, {names[1]}, ..."
@@ -92,6 +93,8 @@ def order_notes(column: str, numbers: Array) -> tuple[str, ...]:
         return ()
     if (steps <= 0).all():
         return (backwards(column),)
+    if _MIXED * back.size > steps.size:
+        return (f"{column} is in no order: sort the rows by it, if it says which is first",)
     return (begins_again(column, int(back[0]) + 2),)
 
 
@@ -147,11 +150,11 @@ def _keys(cell: str) -> tuple[Key, ...]:
     if len(tokens) < 3:
         return ()
     first, rest = tokens[:3], tokens[3:]
-    hours = [int(token) for token in rest if token.isdecimal()]
+    hours = [whole(token) for token in rest if token.isdecimal()]
     if hours and "pm" in rest and hours[0] < 12:
         hours[0] += 12
     names = [token for token in first if token.isalpha() and token[:3] in _MONTHS]
-    numbers = [int(token) for token in first if token.isdecimal()]
+    numbers = [whole(token) for token in first if token.isdecimal()]
     if names and len(numbers) == 2:
         month = 1 + _MONTHS.index(names[0][:3]) // 3
         return ((numbers[1], month, numbers[0], *hours),) * 2

@@ -14,9 +14,11 @@ from gatescope.io.cells import (
     is_plain,
     is_word,
     resembles_number,
+    whole,
     written_as_floats,
 )
-from gatescope.io.number_headers import Evidence, evidence
+from gatescope.io.columns import shown
+from gatescope.io.number_headers import Evidence, evidence, whole_evidence
 
 Line = tuple[int, str]  # its number in the file, counted from 1, and its text
 _SEPARATORS = (";", "\t", ",", "|")
@@ -25,7 +27,16 @@ _MOST_HEADERS = 8  # lines
 _MARK = "[. '\\xa0\\u2019\\u202f]"  # between thousands
 # A number with a decimal comma, or two.
 _COMMA = re.compile(rf"([-+]?(?:[1-9]\d{{0,2}}(?:{_MARK}\d{{3}})+|\d+))(?:,(\d+))?(?:[eE][-+]?\d+)?")
+_SHOWN = 40  # characters of a line in a message
 _LEAST_RANGE = 3  # columns: of fewer, 0, 1, ... may well be numbers
+_NAMES_OR_NUMBERS = (
+    "may be names of columns, which pandas numbers from 0, or numbers of the series",
+    "say which with `header`",
+)
+_TWO_COMMAS = (
+    "has commas with a blank behind and commas without, which may be decimal",
+    "write decimals with a point, or columns with the same between them",
+)
 _SAID = {True: Evidence("names"), False: Evidence("numbers")}  # what needs no word
 
 
@@ -43,7 +54,9 @@ class Layout(NamedTuple):
     assumed : str
         What a first line of numbers was taken for, in words, where that is not certain.
     unclear : str
-        Such a line, if it may be names of columns as well as numbers.
+        A line that may be read in two ways, and which they are.
+    advice : str
+        What to do then.
     """
 
     separator: str | None
@@ -51,6 +64,7 @@ class Layout(NamedTuple):
     names: tuple[str, ...]
     assumed: str = ""
     unclear: str = ""
+    advice: str = ""
 
 
 def split(lines: Iterable[str], separator: str | None) -> Iterator[list[str]]:
@@ -75,18 +89,24 @@ def find_layout(head: Sequence[Line], *, header: bool | None = None) -> Layout:
     separator = first[1] if first else _separator(lines[:_HEAD])
     rows = list(split(lines[:_HEAD], separator))
     first_line = _first_line(rows, split(lines[_HEAD:], separator)) if header is None else _SAID[header]
-    shown = f"line {head[bool(first)][0]} ({_few(rows[0])})" if rows else ""
+    line = f"line {head[bool(first)][0]} ({_few(rows[0])})" if rows else ""
     if first_line.kind == "unclear":
-        return Layout(separator, 0, (), unclear=shown)
+        problem, advice = _NAMES_OR_NUMBERS
+        return Layout(separator, 0, (), unclear=f"{line} {problem}", advice=advice)
     count = _headers(rows) if first_line.kind == "names" else 0
     kind = "names of columns" if count else "numbers"
-    assumed = f"{shown} taken for {kind} (`header` can say otherwise)" if first_line.judged else ""
+    assumed = f"{line} taken for {kind} (`header` can say otherwise)" if first_line.judged else ""
     names = _names(rows[:count], lines[:count], rows[count:]) if count else ()
+    body = lines[count:_HEAD]
+    if body and separator == "," and len(names) != len(rows[-1]) and all(map(_two_commas, body)):
+        problem, advice = _TWO_COMMAS
+        line = f"line {head[bool(first) + count][0]} ({body[0][:_SHOWN]})"
+        return Layout(separator, 0, (), unclear=f"{line} {problem}", advice=advice)
     return Layout(separator, count + bool(first), names, assumed)
 
 
 def _few(row: Sequence[str]) -> str:
-    return ", ".join(row[:4]) + (", ..." if len(row) > 4 else "")
+    return ", ".join(map(shown, row[:4])) + (", ..." if len(row) > 4 else "")
 
 
 def _separator(lines: Sequence[str]) -> str | None:
@@ -110,6 +130,13 @@ def _separator(lines: Sequence[str]) -> str | None:
     return consistent or marked
 
 
+def _two_commas(line: str) -> bool:
+    """Return whether a line may be numbers with decimal commas, and commas and blanks between them: ``1,5, 2,5``."""
+    cells = re.split(r",\s+", line.strip())
+    forms = [_COMMA.fullmatch(cell) for cell in cells]
+    return len(cells) > 1 and all(forms) and any(form and form[2] for form in forms)
+
+
 def _one_column(lines: Sequence[str]) -> bool:
     """Return whether the commas in lines are decimal, and not between two columns of whole numbers.
 
@@ -126,7 +153,7 @@ def _one_column(lines: Sequence[str]) -> bool:
     bare = sum(not after for _, after in pairs)
     if 1 < bare < len(pairs) - 1:
         return True
-    rows = [int(re.sub(_MARK, "", before)) for before, _ in pairs]
+    rows = [whole(re.sub(_MARK, "", before)) for before, _ in pairs]
     return name and not bare and rows not in (_counted(rows, 0), _counted(rows, 1))
 
 
@@ -170,8 +197,10 @@ def _first_line(rows: Sequence[Sequence[str]], more: Iterable[Sequence[str]]) ->
 
 def _numbers_over(row: Sequence[str], below: Sequence[Sequence[str]]) -> Evidence:
     """Return what a first row of whole numbers is: where a column is floats, pandas writes a number with a point."""
-    numbers, columns = [int(cell) for cell in row], list(zip(*below, strict=True))
+    numbers, columns = [whole(cell) for cell in row], list(zip(*below, strict=True))
     counted = numbers == list(range(len(row)))  # as pandas names columns by default
+    if any(all(map(is_date, column)) for column in columns):
+        return Evidence("names", judged=True)
     first = evidence(row, below) if len(set(numbers)) == len(numbers) else _SAID[False]
     if first.kind != "unclear":
         return first._replace(judged=first.kind == "names" or (first.judged and counted))
@@ -179,9 +208,9 @@ def _numbers_over(row: Sequence[str], below: Sequence[Sequence[str]]) -> Evidenc
         apart = len({float(cell) - number for cell, number in zip(below[0], numbers, strict=True)})
         return Evidence("names" if apart > 1 else "numbers", judged=True)
     floats = list(map(written_as_floats, columns))
-    if any(floats) and (counted or (all(floats) and len(row) > 1)):
-        return first
-    return Evidence("numbers", judged=counted)
+    if any(floats):
+        return first if counted or (all(floats) and len(row) > 1) else Evidence("numbers", judged=counted)
+    return whole_evidence(numbers, columns) if counted or len(row) > 1 else _SAID[False]
 
 
 def _names_over(row: Sequence[str], below: Sequence[str]) -> bool:

@@ -8,11 +8,12 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from gatescope.io.cells import is_missing, is_plain
+from gatescope.io.cells import is_missing, is_plain, whole
 
 _LEAST = 8  # rows from which a column is smooth or not
 _SMOOTH = 0.1  # of the range of a column: the largest second difference of a smooth one
 _FITTING = 1.5  # times the largest second difference below: what goes on from the first line
+_OFTEN = 4  # a number that is in one of so many rows
 _DOUBLE_DIGITS = 15  # that every program writes; more are those of a shortest text that is read back the same
 _KEEPS_ZEROS = re.compile(r"[-+]?\d*\.(?:\d*0)?(?:[eE][-+]?\d+)?")  # 1.0, 0.50, 2.
 _NOT_NEEDED = range(-4, 6)  # exponents without which all that leave zeros out write a number
@@ -62,12 +63,43 @@ def evidence(row: Sequence[str], below: Sequence[Sequence[str]]) -> Evidence:
     return Evidence("numbers", judged=True) if smooth and not python else Evidence("unclear")
 
 
+def whole_evidence(row: Sequence[int], columns: Sequence[Sequence[str]]) -> Evidence:
+    """Return what a line of whole numbers above columns of whole numbers is.
+
+    It is of numbers where each column goes on from it, or often has that number; it is of names where they count and
+    each column lies far from its own.  Else 0, 1, ... may be both.
+
+    Examples
+    --------
+    >>> from gatescope.io.number_headers import whole_evidence
+    >>> whole_evidence([0], [["1", "2", "3"]]).kind, whole_evidence([0], [["133", "131", "134"] * 3]).kind
+    ('numbers', 'names')
+    >>> whole_evidence([0], [["0", "1", "0"]]).kind, whole_evidence([0], [["3", "0", "5"] * 3]).kind
+    ('numbers', 'unclear')
+    """
+    if list(row) != list(range(row[0], row[0] + len(row))):
+        return Evidence("numbers")
+    rest = [np.array([cell for cell in column if is_plain(cell)], np.float64) for column in columns]
+    pairs = [(first, column) for first, column in zip(row, rest, strict=True) if column.size]
+    if all(
+        np.ptp(np.diff(column, prepend=first)) == 0
+        or _goes_on(first, column)
+        or _OFTEN * np.count_nonzero(column == first) > column.size
+        for first, column in pairs
+    ):
+        return Evidence("numbers", judged=row[0] == 0)
+    if all(max(column.min() - first, first - column.max()) > np.ptp(column) > 0 for first, column in pairs):
+        many = min(column.size for _, column in pairs) >= _LEAST
+        return Evidence("names", judged=True) if many else Evidence("unclear")
+    return Evidence("unclear" if row[0] == 0 else "numbers")
+
+
 def _keeps_zeros(cell: str) -> bool:
     """Return whether a number shows that zeros at its end are written: by one, or by an exponent that is not needed."""
     if _KEEPS_ZEROS.fullmatch(cell):
         return True
     _, _, exponent = cell.lower().partition("e")
-    return bool(exponent) and int(exponent) in _NOT_NEEDED
+    return bool(exponent) and whole(exponent) in _NOT_NEEDED
 
 
 def _as_python(column: Sequence[str]) -> bool:

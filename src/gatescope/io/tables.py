@@ -35,6 +35,7 @@ _OTHER_FILES = {  # what to do with what is not read
     (".pt", ".pth", ".pkl", ".h5", ".hdf5", ".feather", ".json"): "save its array with numpy.save",
 }
 _SHOWN = 12  # names in a note
+_LEAST_ROW = 3  # numbers in a single row that may be a series
 _PIECE = 1 << 20  # numbers of a mapped array that are looked at together
 _READ_WITH = "a text is read with `vocabulary`"
 
@@ -86,8 +87,9 @@ def read_series(
     space; lines that begin with ``#`` and names of columns may come first, numbers as pandas writes them among these.
     Quotes, marks between thousands and decimal commas are read where they have one meaning, and refused elsewhere.
     Columns that are no inputs are left out, with an `InputWarning` that names them: dates and times, an index (a first
-    column that goes up by 1, or one without a name), and columns with nothing in them.  It names what may be wrong with
-    the rest, too: times that go back, and numbers such as -9999 far from all others.
+    column that goes up by 1, or one without a name; first columns that count in levels, such as a year and its days),
+    and columns with nothing in them.  It names what may be wrong with the rest, too: times that go back, and numbers
+    such as -9999 far from all others.  A single row without names is refused: it may be a series.
 
     Parameters
     ----------
@@ -120,7 +122,8 @@ def read_series(
     ------
     FileFormatError
         If the file is missing, damaged or of another kind; if it holds text where a number should be, rows of
-        different length, empty cells, NaN or infinite numbers, or nothing; if its first line may be names or numbers.
+        different length, empty cells, NaN or infinite numbers, or nothing; if its first line may be names or numbers,
+        its commas decimal or between columns, or its single row a series or a step.
         It names the line and the column, or the index.
     UnknownNameError
         If there is no such column.
@@ -215,7 +218,7 @@ def read(
         values = values.swapaxes(0, 1)
     inputs = _as_inputs(values, precision, path)
     marked = fill_values(inputs, [f"input {k + 1}" for k in range(inputs.shape[2])])
-    return Reading(inputs, notes=(*in_rows(values.shape), *marked))
+    return Reading(inputs, notes=(*in_rows(values.shape, path), *marked))
 
 
 @contextmanager
@@ -270,14 +273,29 @@ def _of_table(
     notes = [*table.notes, *chosen.notes, *marked]
     if columns is None:
         numbered = all(name.isdecimal() for name in names)  # as pandas does with columns that have no names
-        notes += across(names) or (in_rows(values.shape) if numbered else ())
+        asked = "write one step a line, or name the inputs with `columns`"
+        notes += across(names) or (in_rows(values.shape, path, asked) if numbered else ())
     return Reading(series, names, chosen.left_out, tuple(notes))
 
 
-def in_rows(shape: tuple[int, ...]) -> tuple[str, ...]:
-    """Return a note where an array (T, I) may be series in rows: fewer steps than inputs, none of which has a name."""
+def in_rows(
+    shape: tuple[int, ...], path: str | os.PathLike[str], advice: str = "save its transpose, or (T, B, I)"
+) -> tuple[str, ...]:
+    """Return a note where an array (T, I) may be series in rows: fewer steps than inputs, none of which has a name.
+
+    Raises
+    ------
+    FileFormatError
+        If it is a single row, of which nothing says that it is one step.
+    """
     if len(shape) != 2 or shape[0] >= shape[1]:
         return ()
+    if shape[0] == 1 and shape[1] >= _LEAST_ROW:
+        raise FileFormatError(
+            f"holds a single row of {shape[1]:,} numbers: one step of as many inputs, or a series of as many steps",
+            seen=path,
+            advice=advice,
+        )
     return (f"if these are {shape[0]:,} series of {counted(shape[1], 'step')}, transpose the file",)
 
 

@@ -85,11 +85,7 @@ class _Reader:
             raise self._empty()
         self._layout: Layout = find_layout(head, header=header)
         if self._layout.unclear:
-            raise FileFormatError(
-                f"{name!r}, {self._layout.unclear} may be names of columns, which pandas numbers from 0, or numbers of "
-                "the series",
-                advice="say which with `header`",
-            )
+            raise FileFormatError(f"{name!r}, {self._layout.unclear}", advice=self._layout.advice)
         rows = head[self._layout.header :][:_SAMPLE]
         self._sample = list(split((line for _, line in rows), self._layout.separator))
         if not self._sample:

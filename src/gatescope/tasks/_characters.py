@@ -15,7 +15,7 @@ from gatescope.datatypes.batch import entropy
 from gatescope.errors import ValueRangeError
 from gatescope.storage.atomic import as_path
 from gatescope.storage.text_file import read_text_file
-from gatescope.tasks._splits import HELD_BACK, part
+from gatescope.tasks._splits import HELD_BACK_OR_ALL, fractions_of, part
 from gatescope.tasks._synthetic import check_size, one_hot
 from gatescope.tasks._task import task
 
@@ -24,15 +24,15 @@ class ShortSplitError(ValueRangeError):
     """Raised when a text can be read, but the split has fewer characters than the streams need."""
 
 
-@task(**HELD_BACK)
+@task(**HELD_BACK_OR_ALL)
 def characters(
     path: str | os.PathLike[str],
     *,
     steps: int | None = None,
     sequences: int = 32,
     split: str = "all",
-    valid_fraction: float = 0.1,
-    test_fraction: float = 0.1,
+    valid_fraction: float | None = None,
+    test_fraction: float | None = None,
     vocabulary: str | None = None,
     encoding: str = "utf-8",
     dtype: DTypeLike = "float32",
@@ -59,8 +59,8 @@ def characters(
     split : {"all", "train", "valid", "test"}
         Which part of the file: the test split is its end, the validation split comes before it, the rest is for
         training.
-    valid_fraction, test_fraction : float
-        Fractions of the file's characters, at least 0 and together less than 1.
+    valid_fraction, test_fraction : float, optional
+        Fractions of the file's characters, at least 0 and together less than 1.  Default: 0.1 each.
     vocabulary : str, optional
         The characters to be told apart, in the order of their classes, for a text that belongs to another one: give
         ``batch.provenance["vocabulary"]`` of that.  Default: those of the file, all splits together, by code point.
@@ -98,10 +98,11 @@ def characters(
     >>> "".join(batch.provenance["vocabulary"][int(k)] for k in batch.targets[:, 0, 0])
     'o be '
     """
+    fractions = fractions_of(split, valid_fraction, test_fraction)
     raw, whole = read_text_file(path, encoding)
     points = code_points(whole)
     known = _kinds(points, str(path)) if vocabulary is None else check_vocabulary(vocabulary)
-    begin, end = part(len(points), split, valid_fraction, test_fraction)
+    begin, end = part(len(points), split, **fractions)
     text = classes_of(points[begin:end], known, begin)
     length, read = _layout(len(text), steps, sequences, split, str(path))
     check_size(length * sequences * (len(known) + 1), dtype)
@@ -119,6 +120,7 @@ def characters(
             "sha256": hashlib.sha256(raw).hexdigest(),
             "encoding": codecs.lookup(encoding).name,
             "first_character": begin,
+            **{f"{name}_fraction": fraction for name, fraction in fractions.items()},
             "steps": length,
             "vocabulary": "".join(map(chr, known.tolist())),
         },

@@ -42,7 +42,8 @@ def next_step(
         the training split, whatever `split` is; a column that does not change there is not divided.
     split : {"all", "train", "valid", "test"}
     valid_fraction, test_fraction : float
-        Fractions of the steps that are held back, at least 0 and together less than 1.
+        Fractions of the steps that are held back, at least 0 and together less than 1.  Of `split` ``"all"`` they say
+        which steps mean and standard deviation are taken over.
     dtype : {"float32", "float64"}
 
     Returns

@@ -17,7 +17,7 @@ from gatescope.errors import DtypeError, FileFormatError, ShapeError, ValueRange
 from gatescope.reporting.text import counted
 from gatescope.storage.atomic import as_path, open_file
 from gatescope.storage.npz import read_npz
-from gatescope.tasks._splits import BEST_CONSTANT, HELD_BACK, check_part, part
+from gatescope.tasks._splits import BEST_CONSTANT, HELD_BACK_OR_ALL, check_part, fractions_of, part
 from gatescope.tasks._task import task
 
 _NEEDED, _OPTIONAL = ("inputs", "targets"), ("mask", "lengths")
@@ -25,15 +25,15 @@ _MOST_CLASSES = 2**16  # that are counted from the data: a year or a price among
 _ORDER_SEED = 0
 
 
-@task(**HELD_BACK, loss=check_loss, classes=None)
+@task(**HELD_BACK_OR_ALL, loss=check_loss, classes=None)
 def own(
     path: str | os.PathLike[str],
     *,
     loss: str = "mse",
     classes: int | None = None,
     split: str = "all",
-    valid_fraction: float = 0.1,
-    test_fraction: float = 0.1,
+    valid_fraction: float | None = None,
+    test_fraction: float | None = None,
     batch_first: bool = False,
     dtype: DTypeLike = "float32",
 ) -> Batch:
@@ -68,8 +68,8 @@ def own(
     classes : int, optional
         How many, for the cross-entropy.  Default: the largest class in the file, plus 1.
     split : {"all", "train", "valid", "test"}
-    valid_fraction, test_fraction : float
-        Fractions of the sequences that are held back, at least 0 and together less than 1.
+    valid_fraction, test_fraction : float, optional
+        Fractions of the sequences that are held back, at least 0 and together less than 1.  Default: 0.1 each.
     batch_first : bool
         The file has (B, T, I); the batch is (T, B, I) all the same.
     dtype : {"float32", "float64"}
@@ -102,6 +102,7 @@ def own(
     >>> batch.inputs.shape, batch.targets.shape, batch.heads
     ((50, 16, 1), (16, 1), (Head(name='class', size=2, loss='cross_entropy', weight=1.0),))
     """
+    fractions = fractions_of(split, valid_fraction, test_fraction)
     if classes is not None:
         classes = check_count("classes", classes, least=2)
         if loss != "cross_entropy":
@@ -121,7 +122,7 @@ def own(
         head = Head("class", classes or max(int(targets.max()) + 1, 2), loss)
     else:
         head = Head("y", targets.shape[-1], loss)
-    chosen = _chosen(len(lengths), split, valid_fraction, test_fraction)
+    chosen = _chosen(len(lengths), split, **fractions)
     inputs, targets = inputs[:, chosen], targets[..., chosen, :]
     mask, lengths = mask[:, chosen], lengths[chosen]
     if not mask.any():
@@ -153,6 +154,7 @@ def own(
             "sha256": digest,
             "classes": head.size if loss == "cross_entropy" else None,
             "sequences": chosen.tolist(),
+            **{f"{name}_fraction": fraction for name, fraction in fractions.items()},
         },
     )
 

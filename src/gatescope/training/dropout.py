@@ -33,7 +33,8 @@ class Dropout:
     inputs : float
         Of the model's inputs; another mask at every step.
     between : float
-        Of the outputs of every layer but the uppermost, on their way up; another mask at every step.
+        Of the outputs of every layer but the uppermost, on their way up; another mask at every step.  A model of one
+        layer has none, and nothing is dropped there: the same `Dropout` serves models of any depth.
     outputs : float
         Of the uppermost layer's outputs on their way to the read-out; another mask at every step.
     recurrent : float
