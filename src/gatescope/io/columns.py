@@ -19,6 +19,10 @@ from gatescope.reporting.text import counted, listing, number
 _NO_NAME = re.compile(r"|Unnamed: \d+(_level_\d+)?")  # the second is what pandas makes of the first
 _INDEX_NAME = re.compile(r"index|level_\d+", re.IGNORECASE)
 _YEAR_NAME = re.compile("year|date", re.IGNORECASE)
+_COUNTER_NAME = re.compile(
+    r"(hour|minute|min|second|sec|day|week|month|quarter|step|frame|sample|row|obs|idx|no|nr|n|i|k)s?",
+    re.IGNORECASE,
+)
 _TIME_NAME = re.compile(
     r"(date|time|datetime|time_?stamp|t|epoch|unix(_?time)?|wall[ _]?time|year)"
     r"([ _]?[\[(]?(s|ms|us|ns|h|sec|seconds|min|minutes|hours|days|utc)?[\])]?)?",
@@ -153,7 +157,8 @@ def _lead_notes(names: Sequence[str], column: int, values: Array) -> tuple[str, 
     name, advance = title(names, column), _advance(values)
     if advance:
         return (f"{name} {advance}: `skip_columns` leaves it out, if it is a time and no input",)
-    notes = order_notes(name, values) if counts_again(values) else ()
+    counter = not any(names) or _COUNTER_NAME.fullmatch(names[column].strip())
+    notes = order_notes(name, values) if counter and counts_again(values) else ()
     if notes and any(names):
         return (f"{notes[0]}; `skip_columns` leaves it out, if it is a time and no input",)
     return notes
