@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+_MEMORY = "/dev/shm"  # files in memory are written in no time
+_SHORT_LIVED = _MEMORY if os.access(_MEMORY, os.W_OK) else None
 START_SECONDS = 300.0  # until the first case: kernels may have to be compiled
 CASE_SECONDS = {"files": 20.0, "calls": 120.0}  # in a call a kernel may be compiled
 
@@ -168,7 +170,7 @@ def main() -> int:
     report = Report()
     asked = {"files": options.files, "calls": options.calls}
     chosen = [half for half in asked if asked[half] or (options.files, options.calls) == (None, None)]
-    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+    with tempfile.TemporaryDirectory(prefix="fuzz-", dir=_SHORT_LIVED) as folder:
         for half in chosen:
             seconds = float("inf") if options.minutes is None else 60 * options.minutes / len(chosen)
             end = options.begin + (asked[half] or 10**9)

@@ -206,7 +206,9 @@ class GradientFlow(Result):
             if not above.size:
                 gone[b] = 0.0
                 continue
-            last = np.flatnonzero(norms > norms[above[0]] - np.log(2))[-1]
+            left = norms > norms[above[0]] - np.log(2)
+            left[above[0]] = True  # an infinite norm, or one so great that ln 2 is lost beside it, is its own half
+            last = np.flatnonzero(left)[-1]
             if last + 1 < lags.size:
                 gone[b] = lags[last + 1]
         return gone

@@ -146,8 +146,8 @@ def choose(
     order = sorted(left_out)
     if len(inputs) > 1:
         # A column of ones may stand before a time.
-        first = next((k for k in inputs if not _is_constant(values[:, k])), inputs[0])
-        own = _lead_notes(names, first, values[:, first])
+        lead = next((k for k in inputs if not _is_constant(values[:, k])), inputs[0])
+        own = _lead_notes(names, lead, values[:, lead])
         notes += [note for note in own if not note.startswith(tuple(notes))]
     return Chosen(inputs, tuple(f"{title(names, k)} ({left_out[k]})" for k in order), tuple(notes))
 
@@ -229,5 +229,5 @@ def _is_time(name: str, values: Array) -> bool:
     if len(values) < _LEAST or _TIME_NAME.fullmatch(name.strip()) is None:
         return False
     steps = np.diff(values)
-    changes = np.count_nonzero(steps)
-    return bool((steps >= 0).all() or (steps <= 0).all()) and (changes > 1 or len(name.strip()) > 1)
+    ordered = bool((steps >= 0).all() or (steps <= 0).all())
+    return ordered and (len(name.strip()) > 1 or int(np.count_nonzero(steps)) > 1)
