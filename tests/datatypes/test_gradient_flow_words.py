@@ -45,4 +45,4 @@ def test_half_is_gone_at_most_at_the_lag_that_comes_after_a_gap():
 
 @pytest.mark.parametrize("first", [np.inf, 1e308, 2.0**60])
 def test_half_of_a_norm_beside_which_ln_2_is_lost(first):
-    assert flow([first, first, 1.0, 0.0]).steps_to_half() == (1 if first < np.inf else 2)
+    assert flow([first, first, 1.0, 0.0]).steps_to_half() == 2

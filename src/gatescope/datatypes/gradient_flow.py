@@ -206,8 +206,8 @@ class GradientFlow(Result):
             if not above.size:
                 gone[b] = 0.0
                 continue
-            left = norms > norms[above[0]] - np.log(2)
-            left[above[0]] = True  # an infinite norm, or one so great that ln 2 is lost beside it, is its own half
+            whole = norms[above[0]]
+            left = (norms > whole - np.log(2)) | (norms >= whole)  # beside an infinite norm, ln 2 is lost
             last = np.flatnonzero(left)[-1]
             if last + 1 < lags.size:
                 gone[b] = lags[last + 1]
