@@ -18,7 +18,7 @@ from gatescope.io.pytorch_entries import Wrong
 from gatescope.storage.atomic import open_file
 from gatescope.storage.npz import read_npy_header, read_npz
 
-_MOST_LEAVES, _MOST_NESTED = 50_000, 32
+_MOST_LEAVES, _MOST_NESTED = 20_000, 32
 _MOST_LINE = 1 << 16  # of the hyperparameters that Equinox's documentation writes before the arrays
 _TYPES = {"float16": "<f2", "bfloat16": "<u2", "float32": "<f4", "float64": "<f8"}
 _FLAX_ARRAY = 1  # code of msgpack's extension types
