@@ -110,7 +110,7 @@ def test_what_is_not_used_is_listed_once():
     assert "unused" not in load_torch(entries()).provenance
 
 
-@pytest.mark.parametrize("name", ["weight_ci_l0", "layer_norm_l0", "h0"])
+@pytest.mark.parametrize("name", ["weight_ci_l0", "h0"])
 def test_what_the_layer_computes_with_and_no_cell_has_is_reported(name, recwarn):
     with pytest.warns(AccuracyWarning, match=rf"the mapping holds '{name}' among the weights of the layer"):
         load_torch(entries(**{name: np.ones((20,))}))

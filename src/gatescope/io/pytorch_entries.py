@@ -2,26 +2,38 @@
 
 A weight can be stored as something else than itself: weight drop stores the trained matrix as ``weight_hh_l0_raw`` (and
 sometimes what it made of it last as ``weight_hh_l0``), weight norm two factors, ``_g`` and ``_v``, and
-``torch.nn.utils.parametrize`` what a weight is made of as ``parametrizations.weight_hh_l0.original``.
+``torch.nn.utils.parametrize`` what a weight is made of as ``parametrizations.weight_hh_l0.original``.  Cells such as
+``torch.nn.LSTMCell`` are networks of one layer whose names lack the ``_l0``.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from gatescope.errors import WeightFormatError
-
-Wrong = Callable[..., WeightFormatError]  # makes an error about a source, from a problem and an advice
+from gatescope.io.pytorch_sources import Source, Wrong
 
 _ENTRY = re.compile(
-    r"(?P<prefix>(?:.*\.)?)(?P<kind>weight_[ih]h|weight_hr|bias_[ih]h)_l(?P<layer>\d{1,9})(?P<reverse>_reverse)?"
-    r"(?P<form>_raw|_orig|_mask|_bar|_g|_v|_u|\..+)?"
+    r"(?P<prefix>(?:.*\.)?)(?P<kind>weight_[ih]h|weight_hr|bias_[ih]h)"
+    r"(?P<suffix>_l(?P<layer>\d{1,9})(?P<reverse>_reverse)?)?(?P<form>_raw|_orig|_mask|_bar|_g|_v|_u|\..+)?"
 )
 _PARAMETRIZED = "parametrizations."
 _RAW = "_raw"  # of weight drop: the matrix itself, before units are dropped
+# Optimizers may name what they keep of each weight by its name; copies are averaged over the training.
+_MOMENTS = re.compile(r"(?:.*\.)?(?:exp_avg|exp_avg_sq|max_exp_avg_sq|momentum_buffer)\.")
+_OPTIMIZER = re.compile(r"optim\w*", re.IGNORECASE)
+_COPY = re.compile(r"ema|shadow|swa|averaged|polyak", re.IGNORECASE)
+_NORM = re.compile(r"(?:.*_)?(?:(?:layer_?)?norm|ln)s?(?:_.*|\d+)?", re.IGNORECASE)
+# Of torch.ao: the weights are packed, or lie in modules for each gate's inputs and its states.
+_QUANTIZED = re.compile(
+    r"(?P<prefix>(?:.*\.)?)(?:_all_weight_values\.\d+\..*|_packed_weight_[ih]h|layers\.\d+\.layer_[fb]w\.cell\..*)"
+)
+_WRAPPERS = re.compile(r"(?:module\.|_orig_mod\.)*")  # of DataParallel and of torch.compile
+QUANTIZED = "holds quantized weights in {!r}, which no cell of gatescope computes with"
+DEQUANTIZE = "save the network as it was before it was quantized"
+_MATRICES = ("weight_ih", "weight_hh")
 _SHOWN, _CHARACTERS = 12, 240  # as many names as a message lists, and what they may take of it
 
 
@@ -31,9 +43,32 @@ class Entry(NamedTuple):
     name: str
     prefix: str
     kind: str
-    layer: int
+    layer: int  # 0 of a cell
     reverse: bool
+    suffix: str  # what follows the kind: "_l0_reverse"; empty of a cell
     form: str  # empty for the weight itself
+
+
+@dataclass(frozen=True)
+class Names:
+    """The names of a source's entries.
+
+    Attributes
+    ----------
+    networks : dict
+        By what precedes the names of their weights, the entries of each layer by its number and whether it is backward.
+    others : list
+        The names of all that is no weight of a recurrent layer.
+    """
+
+    networks: dict[str, dict[tuple[int, bool], list[Entry]]]
+    others: list[str]
+
+    @property
+    def quantized(self) -> list[str]:
+        """What precedes the names of layers that `torch.ao` quantized, in their order."""
+        matches = map(_QUANTIZED.fullmatch, self.others)
+        return [*dict.fromkeys(match["prefix"] for match in matches if match is not None)]
 
 
 @dataclass(frozen=True)
@@ -58,19 +93,35 @@ class Layer:
     used: set[str]
 
 
-def parse(entries: Mapping[str, Any]) -> list[Entry]:
-    """Return what the names say that are those of weights of recurrent layers."""
-    parsed = []
+def parse(entries: Mapping[str, Any]) -> Names:
+    """Return what the names say of the networks there are, in their order."""
+    parsed, others = [], []
     for name in entries:
-        match = _ENTRY.fullmatch(name) if isinstance(name, str) else None
-        if match is not None:
-            prefix, dotted = match["prefix"], (match["form"] or "").startswith(".")
-            if dotted != prefix.endswith(_PARAMETRIZED):  # a module that is called weight_hh_l0
-                continue
-            number, reverse = int(match["layer"]), bool(match["reverse"])
-            prefix = prefix.removesuffix(_PARAMETRIZED)
-            parsed.append(Entry(name, prefix, match["kind"], number, reverse, match["form"] or ""))
-    return _joined(parsed)
+        entry = _entry(name) if isinstance(name, str) else None
+        if entry is not None:
+            parsed.append(entry)
+        elif isinstance(name, str):
+            others.append(name)
+    layered = {entry.prefix for entry in parsed if entry.suffix}
+    others += [entry.name for entry in parsed if not entry.suffix and entry.prefix in layered]
+    by_prefix: dict[str, dict[tuple[int, bool], list[Entry]]] = {}
+    for entry in _joined([entry for entry in parsed if entry.suffix or entry.prefix not in layered]):
+        layers = by_prefix.setdefault(entry.prefix, {})
+        layers.setdefault((entry.layer, entry.reverse), []).append(entry)
+    return Names(by_prefix, others)
+
+
+def _entry(name: str) -> Entry | None:
+    match = _ENTRY.fullmatch(name)
+    if match is None:
+        return None
+    prefix, form = match["prefix"], match["form"] or ""
+    if form.startswith(".") != prefix.endswith(_PARAMETRIZED):  # a module that is called weight_hh_l0
+        return None
+    number, reverse = int(match["layer"] or 0), bool(match["reverse"])
+    return Entry(
+        name, prefix.removesuffix(_PARAMETRIZED), match["kind"], number, reverse, match["suffix"] or "", form
+    )
 
 
 def _joined(parsed: list[Entry]) -> list[Entry]:
@@ -84,70 +135,105 @@ def _joined(parsed: list[Entry]) -> list[Entry]:
     return [entry._replace(prefix=wrappers.get(entry.prefix, entry.prefix)) for entry in parsed]
 
 
-def find_prefix(entries: Mapping[str, Any], parsed: list[Entry], prefix: str | None, wrong: Wrong) -> str:
+def networks(names: Names) -> tuple[list[str], dict[str, str]]:
+    """Return the prefixes of the networks, in their order, and those that repeat one of them, with what they are.
+
+    A copy that was averaged over the training, and what an optimizer keeps of each weight, have the names and the
+    shapes of the model's weights, behind another beginning.
+    """
+    weights = {
+        prefix: matrices
+        for prefix, layers in names.networks.items()
+        if (
+            matrices := frozenset(
+                (e.kind, e.suffix) for own in layers.values() for e in own if e.kind in _MATRICES
+            )
+        )
+    }
+    kinds = {prefix: _repeats(prefix) for prefix in weights}
+    models = {weights[prefix] for prefix, kind in kinds.items() if not kind}
+    left = {prefix: kind for prefix, kind in kinds.items() if kind and weights[prefix] in models}
+    return [prefix for prefix in weights if prefix not in left], left
+
+
+def _repeats(prefix: str) -> str:
+    """Return what a prefix says that the weights behind it are copies of; empty if nothing."""
+    words = re.split(r"[._]", prefix)
+    if _MOMENTS.match(prefix) or any(_OPTIMIZER.fullmatch(word) for word in words):
+        return "an optimizer's state"
+    return "an averaged copy" if any(_COPY.fullmatch(word) for word in words) else ""
+
+
+def find_prefix(source: Source, names: Names, prefix: str | None) -> str:
     """Return the prefix that is meant: the one that is named, or the only one."""
-    candidates = sorted({entry.prefix for entry in parsed if entry.kind in ("weight_ih", "weight_hh")})
+    own, left = networks(names)
+    candidates = sorted([*own, *left])
+    if not candidates and names.quantized:
+        raise source.wrong(QUANTIZED.format(names.quantized[0]), advice=DEQUANTIZE)
     if not candidates:
-        raise wrong(
-            f"has no recurrent layer: none of its {len(entries)} entries ({listed(entries)}) is named like "
-            "weight_ih_l0",
+        raise source.wrong(
+            f"has no recurrent layer: none of its {len(source.entries)} entries ({listed(source.entries)}) is named "
+            "like weight_ih_l0",
             advice="give the state_dict of a torch.nn.RNN, LSTM or GRU",
         )
     if prefix is None:
-        if len(candidates) > 1:
-            raise wrong(
-                f"has {len(candidates)} recurrent networks",
-                advice=f"choose one with `prefix`: {listed(candidates)}",
+        if len(own) > 1:
+            raise source.wrong(
+                f"has {len(own)} recurrent networks", advice=f"choose one with `prefix`: {listed(candidates)}"
             )
-        return candidates[0]
+        return own[0]
     for candidate in (prefix, f"{prefix}."):
         if candidate in candidates:
             return candidate
-    raise wrong(f"has no `prefix` {prefix!r}; it has {listed(candidates)}")
+    raise source.wrong(f"has no `prefix` {prefix!r}; it has {listed(candidates)}")
 
 
-def find_layer(
-    parsed: list[Entry], prefix: str, number: int, reverse: bool, attributes: Container[str], wrong: Wrong
-) -> Layer:
-    """Return the entries of a layer; `attributes` are the weights that a live module has, whatever it makes them of."""
-    own = [entry for entry in parsed if entry.prefix == prefix]
-    _check_layer({(e.layer, e.reverse) for e in own if e.kind != "weight_hr"}, number, reverse, wrong)
-    own = [entry for entry in own if (entry.layer, entry.reverse) == (number, reverse)]
-    names: dict[str, str] = {}
+def find_layer(source: Source, names: Names, prefix: str, number: int, reverse: bool) -> Layer:
+    """Return the entries of a layer; those of a live module are its attributes, whatever it makes them of."""
+    layers = names.networks[prefix]
+    own = layers.get((number, reverse), [])
+    if all(entry.kind == "weight_hr" for entry in own):
+        numbers = sorted({layer for layer, backward in layers if backward == reverse})
+        raise source.wrong(
+            f"has no `layer` {number}{' in the backward direction' if reverse else ''}; its layers are "
+            f"{', '.join(map(str, numbers)) or 'all forward: leave `reverse` out'}"
+        )
+    weights: dict[str, str] = {}
     used: set[str] = set()
-    suffix = suffix_of(number, reverse)
+    suffix, module = own[0].suffix, source.module(prefix)
     for kind in dict.fromkeys(entry.kind for entry in own):
         forms = {entry.form: entry.name for entry in own if entry.kind == kind}
-        live = f"{kind}{suffix}" in attributes
-        names[kind] = f"{prefix}{kind}{suffix}" if live else _trained(forms, wrong)
-        used |= {*forms.values()} if live else {names[kind]}
-    if "weight_hr" in names:
-        raise wrong(
-            f"holds {names['weight_hr']!r}, a projection (proj_size > 0), which no cell of gatescope has",
+        live = module is not None and hasattr(module, f"{kind}{suffix}")
+        weights[kind] = f"{prefix}{kind}{suffix}" if live else _trained(forms, source.wrong)
+        used |= {*forms.values()} if live else {weights[kind]}
+    if "weight_hr" in weights:
+        raise source.wrong(
+            f"holds {weights['weight_hr']!r}, a projection (proj_size > 0), which no cell of gatescope has",
             advice="use a network with proj_size=0",
         )
-    for kind in ("weight_ih", "weight_hh"):
-        if kind not in names:
-            raise wrong(
+    for kind in _MATRICES:
+        if kind not in weights:
+            raise source.wrong(
                 f"has no entry {f'{prefix}{kind}{suffix}'!r}, which layer {number} needs",
                 advice="save the whole state_dict",
             )
-    return Layer(prefix, number, reverse, names, used)
+    return Layer(prefix, number, reverse, weights, used)
 
 
-def suffix_of(number: int, reverse: bool) -> str:
-    """Return what follows the kind of a weight in the name of an entry."""
-    return f"_l{number}{'_reverse' if reverse else ''}"
-
-
-def _check_layer(known: set[tuple[int, bool]], number: int, reverse: bool, wrong: Wrong) -> None:
-    """Check that a layer is among the numbers and directions known."""
-    if (number, reverse) not in known:
-        layers = sorted({layer for layer, backward in known if backward == reverse})
-        raise wrong(
-            f"has no `layer` {number}{' in the backward direction' if reverse else ''}; its layers are "
-            f"{', '.join(map(str, layers)) or 'all forward: leave `reverse` out'}"
-        )
+def check_norms(source: Source, names: Names, prefix: str) -> None:
+    """Check that nothing is normalized inside a layer: ``lstm.layernorm_i.weight``, and not in a module beside it."""
+    for name in names.others:
+        if not name.startswith(prefix):
+            continue
+        first, *inner = name[len(prefix) :].split(".", 1)
+        bare = prefix.removeprefix(source.containers.get(name, ""))
+        if inner and _WRAPPERS.fullmatch(bare):  # of a model whose other modules lie at the same height
+            continue
+        if _NORM.fullmatch(first):
+            raise source.wrong(
+                f"holds {name!r}: the layer normalizes what its gates are made of, which no cell of gatescope does",
+                advice="use a network without normalization inside the layer",
+            )
 
 
 def _trained(forms: dict[str, str], wrong: Wrong) -> str:
@@ -179,27 +265,39 @@ def _tool(forms: dict[str, str]) -> tuple[str, str]:
     )
 
 
-def unused(entries: Mapping[str, Any], parsed: list[Entry], layer: Layer) -> tuple[str, list[str]]:
+def unused(names: Names, layer: Layer) -> tuple[str, list[str]]:
     """Return what of a source is not used, in words, and the names of what lies among the layer's own weights.
 
-    Layers below the one that is read make its inputs, so they are not said to be unused.
+    Layers below the one that is read make its inputs, so they are not said to be unused, and other networks are left
+    out on purpose.
     """
-    known = {entry.name for entry in parsed}  # other networks are left out on purpose
-    own = [entry for entry in parsed if entry.prefix == layer.prefix and entry.layer == layer.number]
+    layers = names.networks[layer.prefix]
     parts = []
-    if any(entry.reverse != layer.reverse for entry in own):
+    if (layer.number, not layer.reverse) in layers:
         parts.append("the forward direction" if layer.reverse else "the backward direction (`reverse`)")
-    above = sorted({e.layer for e in parsed if e.prefix == layer.prefix and e.layer > layer.number})
+    above = sorted({number for number, _ in layers if number > layer.number})
     if above:
         parts.append(f"layer{'s' if len(above) > 1 else ''} {', '.join(map(str, above))} (`layer`)")
-    twice = [e.name for e in own if e.reverse == layer.reverse and e.name not in layer.used]
-    others = [name for name in entries if isinstance(name, str) and name not in known]
-    if twice or others:
-        parts.append(listed([*twice, *others]))
-    beside = [
-        name for name in others if name.startswith(layer.prefix) and "." not in name[len(layer.prefix) :]
-    ]
-    return "; ".join(parts), beside
+    twice = [e.name for e in layers[layer.number, layer.reverse] if e.name not in layer.used]
+    if twice or names.others:
+        parts.append(listed([*twice, *names.others]))
+    left = networks(names)[1]
+    parts += [f"{kind}, {prefix!r} (`prefix`)" for prefix, kind in left.items() if prefix != layer.prefix]
+    return "; ".join(parts), beside(names, layer.prefix)
+
+
+def beside(names: Names, prefix: str) -> list[str]:
+    """Return the names of what lies among the weights of a network and is none that a cell here has: peepholes."""
+    return [name for name in names.others if name.startswith(prefix) and "." not in name[len(prefix) :]]
+
+
+def where_optimizer_begins(name: str) -> str:
+    """Return the beginning of a name that leads to an optimizer's state; the whole name of anything else."""
+    parts = name.split(".")
+    for count, part in enumerate(parts, 1):
+        if any(_OPTIMIZER.fullmatch(word) for word in part.split("_")):
+            return ".".join(parts[:count])
+    return name
 
 
 def listed(names: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,21 +14,21 @@ from numpy.typing import NDArray
 from gatescope.errors import FileFormatError, GatescopeError, WeightFormatError
 from gatescope.storage.atomic import open_file
 
-# Little-endian, as the format says.  bfloat16, which NumPy lacks, is handled in __getitem__.
+# Little-endian in the file.  bfloat16, which NumPy lacks, is handled in __getitem__.
 _DTYPES = {
-    "F64": "<f8",
-    "F32": "<f4",
-    "F16": "<f2",
-    "BF16": "<u2",
-    "I64": "<i8",
-    "I32": "<i4",
-    "I16": "<i2",
-    "I8": "<i1",
-    "U64": "<u8",
-    "U32": "<u4",
-    "U16": "<u2",
-    "U8": "<u1",
-    "BOOL": "?",
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U64": "uint64",
+    "U32": "uint32",
+    "U16": "uint16",
+    "U8": "uint8",
+    "BOOL": "bool",
 }
 
 
@@ -75,29 +76,46 @@ class SafetensorsFile(Mapping[str, NDArray[Any]]):
         return name in self._entries
 
     def __getitem__(self, name: str) -> NDArray[Any]:
-        code, shape, begin, end = self._entries[name]
-        if code not in _DTYPES:
-            raise WeightFormatError(
-                f"holds {name!r} of dtype {code}", seen=self.path, advice="save it as float32 or float64"
-            )
-        dtype = np.dtype(_DTYPES[code])
-        nbytes = dtype.itemsize
-        for extent in shape:
-            nbytes *= extent
-        if min(shape, default=0) < 0 or not 0 <= begin <= end <= self._size or end - begin != nbytes:
-            raise self._damaged(
-                f"entry {name!r} of shape {list(shape)} and dtype {code} lies at {begin}..{end} "
-                f"of {self._size}"
-            )
+        shape, dtype, begin = self._checked(name)
+        stored = np.dtype("<u2") if dtype == "bfloat16" else np.dtype(dtype).newbyteorder("<")
+        nbytes = math.prod(shape) * stored.itemsize
         with open_file(self.path) as (stream, _):
             stream.seek(self._start + begin)
             data = stream.read(nbytes)
         if len(data) != nbytes:
             raise self._damaged(f"entry {name!r} ends after {len(data)} of {nbytes} bytes")
-        values = np.frombuffer(data, dtype).reshape(shape)
-        if code == "BF16":  # the upper half of a float32
+        values = np.frombuffer(data, stored).reshape(shape)
+        if dtype == "bfloat16":  # the upper half of a float32
             return (values.astype(np.uint32) << np.uint32(16)).view(np.float32)
-        return values.astype(dtype.newbyteorder("="))
+        return values.astype(stored.newbyteorder("="))
+
+    def describe(self, name: str) -> tuple[tuple[int, ...], str]:
+        """Return shape and dtype of an entry, which the file has the bytes for; none is read.
+
+        Raises
+        ------
+        FileFormatError
+            If it claims others than it has.
+        WeightFormatError
+            If NumPy has no such dtype.
+        """
+        return self._checked(name)[:2]
+
+    def _checked(self, name: str) -> tuple[tuple[int, ...], str, int]:
+        """Return shape, dtype and first byte of an entry."""
+        code, shape, begin, end = self._entries[name]
+        if code not in _DTYPES:
+            raise WeightFormatError(
+                f"holds {name!r} of dtype {code}", seen=self.path, advice="save it as float32 or float64"
+            )
+        dtype = _DTYPES[code]
+        nbytes = math.prod(shape) * (2 if dtype == "bfloat16" else np.dtype(dtype).itemsize)
+        if min(shape, default=0) < 0 or not 0 <= begin <= end <= self._size or end - begin != nbytes:
+            raise self._damaged(
+                f"entry {name!r} of shape {list(shape)} and dtype {code} lies at {begin}..{end} "
+                f"of {self._size}"
+            )
+        return shape, dtype, begin
 
     def _check_with_safetensors(self) -> None:
         """Let the format's own library map the file and check sizes, overlaps and holes; it reads no tensor."""

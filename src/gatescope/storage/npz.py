@@ -88,7 +88,7 @@ def read_npz(
     """
     name = str(as_path(path))
     with (
-        _reading(name, ".npz file", "numpy.savez"),
+        reading(name, ".npz file", "numpy.savez"),
         open_file(path) as (stream, size),
         zipfile.ZipFile(stream) as archive,
     ):
@@ -106,12 +106,12 @@ def read_npz(
 def read_npy(path: str | os.PathLike[str]) -> np.ndarray[Any, Any]:
     """Read one array from an ``.npy`` without pickle; errors as for `read_npz`."""
     name = str(as_path(path))
-    with _reading(name, ".npy file", "numpy.save"), open_file(path) as (stream, size):
+    with reading(name, ".npy file", "numpy.save"), open_file(path) as (stream, size):
         return _read_array(stream, size, name)
 
 
 @contextmanager
-def _reading(name: str, kind: str, writer: str) -> Iterator[None]:
+def reading(name: str, kind: str, writer: str) -> Iterator[None]:
     """Make a FileFormatError of whatever a damaged or hostile file provokes inside the readers."""
     try:
         yield
