@@ -14,7 +14,7 @@ import numpy as np
 
 from gatescope.checks.arrays import Array
 from gatescope.errors import MissingPackageError, WeightFormatError, shortened
-from gatescope.io.pytorch_entries import Wrong
+from gatescope.io.source_errors import Wrong
 from gatescope.storage.atomic import open_file
 from gatescope.storage.npz import read_npy_header, read_npz
 

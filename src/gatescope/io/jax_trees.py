@@ -15,7 +15,7 @@ from gatescope.checks.arrays import Array
 from gatescope.checks.numbers import check_choice, check_unused
 from gatescope.io.jax_cells import Branch, Cell, RefusedError, cell_of
 from gatescope.io.jax_leaves import Leaf, Place, read_leaves
-from gatescope.io.pytorch_entries import Wrong, listed
+from gatescope.io.source_errors import Wrong, listed
 from gatescope.io.stored import StoredLayer, StoredNetwork, StoredReadout, StoredWeights
 
 _NUMBERED = re.compile(r"(.*?)_?(\d{1,9})")

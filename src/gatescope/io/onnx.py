@@ -15,7 +15,7 @@ from gatescope.io.onnx_nodes import RefusedError, read_node
 from gatescope.io.onnx_readout import find_readout
 from gatescope.io.onnx_tensors import as_text
 from gatescope.io.onnx_values import RECURRENT, Outputs, Values, direction_of, directions_of
-from gatescope.io.pytorch_entries import Wrong, listed
+from gatescope.io.source_errors import Wrong, listed
 from gatescope.io.stored import StoredDirection, StoredLayer, StoredNetwork, StoredReadout, StoredWeights
 from gatescope.storage.atomic import open_file
 

@@ -12,7 +12,7 @@ from itertools import zip_longest
 from typing import Any
 
 from gatescope.io.onnx_tensors import as_text
-from gatescope.io.pytorch_entries import Wrong
+from gatescope.io.source_errors import Wrong
 
 # A function that calls another twice, and that one the next, makes a small file a large graph.
 _MOST_FROM_FUNCTIONS = 20_000

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from gatescope.checks.arrays import Array
-from gatescope.io.pytorch_entries import Wrong
+from gatescope.io.source_errors import Wrong
 from gatescope.storage.atomic import open_file
 
 # By the number of the type: what one element is, and the field that holds the elements where they are not raw bytes.

@@ -13,7 +13,7 @@ import numpy as np
 from gatescope.errors import shortened
 from gatescope.io.onnx_graph import Node, Value
 from gatescope.io.onnx_tensors import FLOATS, Constant, NotConstantError, as_text, joined, stored
-from gatescope.io.pytorch_entries import Wrong
+from gatescope.io.source_errors import Wrong
 
 RECURRENT = ("LSTM", "GRU", "RNN")
 # What a node may do on the way from one layer to the next, or from weights to the node that takes them.

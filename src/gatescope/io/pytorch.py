@@ -15,9 +15,10 @@ from gatescope.checks.numbers import check_choice, check_count, check_flag, chec
 from gatescope.datatypes import Params
 from gatescope.datatypes.stack import Bidirectional, Layer, outputs_of
 from gatescope.errors import WeightFormatError, warn_accuracy
-from gatescope.io.pytorch_entries import Names, check_norms, find_layer, find_prefix, listed, parse, unused
+from gatescope.io.pytorch_entries import Names, check_norms, find_layer, find_prefix, parse, unused
 from gatescope.io.pytorch_layers import RNN_OF_NONLINEARITY, load_arrays, stored_direction
 from gatescope.io.pytorch_sources import Source, open_source
+from gatescope.io.source_errors import listed
 
 
 def load_torch(
@@ -197,9 +198,10 @@ def load_layers_below(source: Any, layer: int, **options: Any) -> tuple[Layer, .
     below: list[Layer] = []
     width = load(layer).input_size
     for number in reversed(range(layer)):
-        made: Layer = load(number)
-        if width == 2 * made.hidden_size:
-            made = Bidirectional(forward=made, backward=load(number, reverse=True))
+        forward = load(number)
+        made: Layer = forward
+        if width == 2 * forward.hidden_size:
+            made = Bidirectional(forward=forward, backward=load(number, reverse=True))
         outputs = outputs_of(made)
         if outputs != width:
             raise WeightFormatError(

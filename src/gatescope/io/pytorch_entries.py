@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from gatescope.io.pytorch_sources import Source, Wrong
+from gatescope.io.pytorch_sources import Source
+from gatescope.io.source_errors import Wrong, listed
 
 _ENTRY = re.compile(
     r"(?P<prefix>(?:.*\.)?)(?P<kind>weight_[ih]h|weight_hr|bias_[ih]h)"
@@ -34,7 +35,6 @@ _WRAPPERS = re.compile(r"(?:module\.|_orig_mod\.)*")  # of DataParallel and of t
 QUANTIZED = "holds quantized weights in {!r}, which no cell of gatescope computes with"
 DEQUANTIZE = "save the network as it was before it was quantized"
 _MATRICES = ("weight_ih", "weight_hh")
-_SHOWN, _CHARACTERS = 12, 240  # as many names as a message lists, and what they may take of it
 
 
 class Entry(NamedTuple):
@@ -298,15 +298,3 @@ def where_optimizer_begins(name: str) -> str:
         if any(_OPTIMIZER.fullmatch(word) for word in part.split("_")):
             return ".".join(parts[:count])
     return name
-
-
-def listed(names: Any) -> str:
-    """Return names in quotes with commas between them, the first of many."""
-    shown: list[str] = []
-    for name in names:
-        text = repr(name)
-        if len(shown) == _SHOWN or (shown and sum(map(len, shown)) + len(text) > _CHARACTERS):
-            break
-        shown.append(text if len(text) <= _CHARACTERS else f"{text[: _CHARACTERS - 3]}...")
-    more = len(names) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")

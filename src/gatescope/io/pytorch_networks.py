@@ -21,7 +21,6 @@ from gatescope.io.pytorch_entries import (
     check_norms,
     find_layer,
     find_prefix,
-    listed,
     networks,
     parse,
     where_optimizer_begins,
@@ -29,6 +28,7 @@ from gatescope.io.pytorch_entries import (
 from gatescope.io.pytorch_layers import RNN_OF_NONLINEARITY, stored_direction
 from gatescope.io.pytorch_sources import Source, common_dtype, open_source
 from gatescope.io.safetensors import SafetensorsFile
+from gatescope.io.source_errors import listed
 from gatescope.io.stored import StoredDirection, StoredLayer, StoredNetwork, StoredReadout, StoredWeights
 
 _MOST = 256  # networks of a source, and layers of one

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,11 +20,10 @@ import numpy as np
 from gatescope.checks.arrays import Array
 from gatescope.errors import WeightFormatError
 from gatescope.io.safetensors import SafetensorsFile
+from gatescope.io.source_errors import Wrong
 from gatescope.io.torch_files import LEGACY, PICKLE, TorchFile
 from gatescope.storage.atomic import open_file
 from gatescope.storage.npz import read_npz
-
-Wrong = Callable[..., WeightFormatError]  # makes an error about a source, from a problem and an advice
 
 _LOADED_AS = {"float16": "float32", "bfloat16": "float32", "float32": "float32", "float64": "float64"}
 # What files of these suffixes should be, for the messages about those that are torn.
