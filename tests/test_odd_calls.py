@@ -67,6 +67,7 @@ NO_NUMBERS = {
     "gs.experiments.run_long_series('x', data_seed=10**5000)": "data_seed",
 }
 OTHER_TYPES = {
+    "gs.init_stack(b'ab', input_size=1, hidden_size=5, heads=stack.heads)": "cell",
     "adam.update(np.ones(7), np.ones(7), True, 1, 0.01)": "state",
     "adam.update(np.broadcast_to(1.0, 7), np.ones(7), state, 1, 0.01)": "theta",
     "gs.training.Clip(norm=1).apply(np.ones(7), odd)": "sizes",

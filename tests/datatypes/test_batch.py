@@ -43,6 +43,7 @@ TWO_AXES = np.zeros((COUNT, COUNT))
         ({"heads": 3}, ValueRangeError, r"heads=3 must be a sequence such as \[Head\('y', 1\)\]"),
         ({"heads": Head("y", 3)}, ValueRangeError, "must be a sequence"),
         ({"heads": "mse"}, ValueRangeError, "heads='mse' must be a sequence"),
+        ({"heads": b"mse"}, ValueRangeError, "heads=b'mse' must be a sequence"),
         ({"heads": [3]}, ValueRangeError, r"heads\[0\]=3 is no Head; give one"),
         ({"heads": [Head("y", 3), "ab"]}, ValueRangeError, r"heads\[1\].size='b' must be"),
         ({"heads": [("y",)]}, ValueRangeError, r"heads\[0\]=\('y',\) is no Head"),

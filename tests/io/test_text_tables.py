@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gatescope.errors import (
+    DtypeError,
     FileFormatError,
     InputWarning,
     MissingPackageError,
@@ -211,6 +212,9 @@ def test_columns_are_named(tmp_path):
         assert read_series(path, columns=["close", "open"]).tolist() == [[[2, 1]], [[4, 3]]]
         assert read_series(path, columns="close").tolist() == [[[2]], [[4]]]
         assert read_series(path, columns=(3, 2)).tolist() == [[[2, 1]], [[4, 3]]]
+        assert read_series(path, columns=np.array([3, 2])).tolist() == [[[2, 1]], [[4, 3]]]
+        with pytest.raises(DtypeError, match="columns is a bytes; give names of columns"):
+            read_series(path, columns=b"\3\2")
     reading = read(path, skip_columns="symbol")
     assert (reading.names, reading.left_out) == (("open", "close"), ("'date' (dates)", "'symbol' (skipped)"))
     assert reading.text(str) == "open, close; left out: 'date' (dates), 'symbol' (skipped)"

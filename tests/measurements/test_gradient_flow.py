@@ -272,6 +272,9 @@ def test_float32(cell):
     compare(flow, expected, 1.3e-4)
 
 
+# ---- the tail is not the gradient ----
+
+
 @pytest.mark.slow  # 10,000 steps of 64 units
 @pytest.mark.parametrize(("cell", "gone"), [("lstm", 1), ("gru", 312)])
 def test_an_open_gate_keeps_a_tail_and_not_the_gradient(cell, gone):

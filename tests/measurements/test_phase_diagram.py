@@ -159,6 +159,7 @@ def test_progress_is_shown_only_if_asked_for(capsys):
         ({"scheme": "x"}, UnknownNameError, "scheme='x'"),
         ({"scheme": ()}, ValueRangeError, "scheme is empty"),
         ({"scheme": 3}, UnknownNameError, "scheme=3"),
+        ({"scheme": b""}, UnknownNameError, "scheme=b'' is no scheme"),
         ({"scheme": ("keras", "keras")}, ValueRangeError, "names a scheme twice"),
         ({"cell": "rnn", "scheme": "chrono"}, ValueRangeError, "chrono"),
         ({"seeds": 0}, ValueRangeError, "seeds=0"),

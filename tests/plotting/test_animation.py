@@ -1,9 +1,11 @@
 import base64
+import gc
 import io
 import re
 import shutil
 import subprocess
 import sys
+from html.parser import HTMLParser
 
 import matplotlib
 import numpy as np
@@ -32,6 +34,10 @@ def frame(animation, number):
     return animation._fig
 
 
+def on_top(animation):
+    return animation._fig.legends[0].get_title().get_text().replace("\n", " ")
+
+
 def small(count=4, **keywords):
     return animate_gates(
         traces(count=count), range(count), gates="z", losses=np.arange(count) / 7, **keywords
@@ -57,17 +63,19 @@ def test_each_frame_shows_its_trace_and_axes_stand_still():
         limits.add(str([(ax.get_xlim(), ax.get_ylim(), ax.get_position().bounds) for ax in figure.axes]))
         loss = ["", ", loss 1", ", loss 0.5", ", loss 0.25"][(k + 1) % 4]
         assert history.get_title(loc="left") == f"epoch {5 * k} of 15{loss}"
+        assert "epochs shown" not in figure.legends[0].get_title().get_text()
         # In grey, what the first frame was.
         np.testing.assert_array_equal(history.lines[0].get_ydata(), listed[0].gate("f")[:, 0, 4])
     assert len(limits) == 1
 
 
-def test_a_long_run_is_thinned_and_the_title_says_so():
+def test_a_long_run_is_thinned_and_the_line_on_top_says_so():
     listed = [make_trace("rnn", steps=5, batch=1, seed=seed) for seed in range(9)]
     animation = animate_gates(listed, range(9), frames=3)
     assert len(list(animation.new_frame_seq())) == 3
     titles = [frame(animation, k).axes[0].get_title(loc="left") for k in range(3)]
-    assert titles == [f"epoch {epoch} of 8; 3 of 9 epochs shown" for epoch in (0, 4, 8)]
+    assert titles == [f"epoch {epoch} of 8" for epoch in (0, 4, 8)]
+    assert on_top(animation).endswith("grey: epoch 0; 3 of 9 epochs shown")
     line = frame(animation, 1).axes[0].lines[-1]
     unit = int(line.get_label().split()[1])
     np.testing.assert_array_equal(line.get_ydata(), listed[4].h[1:, 0, unit])
@@ -92,7 +100,8 @@ def test_the_window_moves_from_the_first_step_to_the_last():
         np.testing.assert_array_equal(state.lines[0].get_ydata(), trace.h[begin + 1 : begin + 21, 1, 3])
         assert gate.get_xlim() == (begin - 0.5, begin + 19.5)
         title = gate.get_title(loc="left")
-        assert title == f"steps {begin} to {begin + 19} of 50 (the window moves 13 steps a frame)"
+        assert title == f"steps {begin} to {begin + 19} of 50"
+    assert on_top(animation).endswith("; the window moves 13 steps a frame")
 
 
 def test_a_heat_map_moves_too():
@@ -118,6 +127,18 @@ def test_a_window_of_more_steps_than_pixels_is_averaged_and_the_label_says_so():
     np.testing.assert_allclose(image.get_array()[:, 0], trace.gate("f")[200:202, 0].mean(axis=0), rtol=1e-13)
     assert image.get_extent()[:2] == [199.5, 1199.5]
     assert ax.get_xlabel() == "step (each column is the mean of 2 steps)"
+
+
+def test_more_units_than_pixels_are_averaged_and_the_label_says_so():
+    trace = make_trace("rnn", steps=30, batch=1, hidden_size=1000)
+    animation = animate_steps(trace, kind="heatmap", window=10, frames=3)
+    figure = frame(animation, 2)
+    ax, (image,) = figure.axes[0], figure.axes[0].images
+    rows, size = image.get_array().shape[0], -(-1000 // image.get_array().shape[0])
+    assert ax.get_window_extent().height >= rows
+    np.testing.assert_allclose(image.get_array()[0], trace.h[21:, 0, :size].mean(axis=1), rtol=1e-13)
+    assert f"; each row is the mean of {size};" in figure.get_suptitle().replace("\n", " ")
+    assert ax.get_ylim() == (999.5, -0.5)
 
 
 @pytest.mark.parametrize(("cell", "kind"), [("rnn", "heatmap"), ("gru", "lines")])
@@ -156,6 +177,52 @@ def test_a_page_holds_all_frames_and_loads_nothing(tmp_path):
             assert f'width="{image.width}" height="{image.height}"' in text
     assert "<title>a&lt;b</title>" in text
     assert not re.search(r"https?:|<link|@import|\ssrc=\"(?!data:)|%[A-Z]+%", text)
+
+
+class Player(HTMLParser):
+    """What a notebook's cell shows of an animation."""
+
+    def __init__(self, animation):
+        super().__init__()
+        self.tags, self.text = [], ""
+        self.feed(animation._repr_html_())
+        self.page = dict(self.tags[0][1])["srcdoc"]
+        self.frames = re.findall(r'^"([\w+/=]+)"', self.page, re.MULTILINE)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, attrs))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_a_notebook_plays_an_animation(recwarn):
+    settings = dict(matplotlib.rcParams)
+    animation = small()
+    player = Player(animation)
+    assert [tag for tag, _ in player.tags] == ["iframe"]  # the page is the value of an attribute, escaped
+    assert dict(player.tags[0][1])["sandbox"] == "allow-scripts"
+    assert len(set(player.frames)) == 4
+    assert not re.search(r"https?:|<link|@import|\ssrc=\"(?!data:)|%[A-Z]+%", player.page)
+    assert player.text == ""
+    assert dict(matplotlib.rcParams) == settings
+    assert animation._fig.axes[0].get_title(loc="left").startswith("epoch 0 ")  # and may still be saved
+    del animation
+    gc.collect()
+    assert not [warning for warning in recwarn if "deleted without rendering" in str(warning.message)]
+
+
+def test_what_a_notebook_keeps_is_bounded(monkeypatch):
+    module = "gatescope.plotting._save_animation"
+    monkeypatch.setattr(f"{module}._NOTEBOOK_FRAMES", 3)
+    monkeypatch.setattr(f"{module}._NOTEBOOK_PIXELS", 10_000)
+    player = Player(small(7))
+    assert len(player.frames) == 3
+    assert player.text == "3 of 7 frames; save_animation writes all of them."
+    with Image.open(io.BytesIO(base64.b64decode(player.frames[0]))) as image:
+        assert image.width * image.height < 10_500
+    monkeypatch.setattr(f"{module}._NOTEBOOK_BYTES", 1)
+    assert len(Player(small(7)).frames) == 1
 
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="there is no ffmpeg here")

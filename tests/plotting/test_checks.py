@@ -1,5 +1,6 @@
 """What plots refuse, whichever result they draw."""
 
+import numpy as np
 import pytest
 from helpers.synthetic import make_flow, make_trace
 from matplotlib.figure import Figure
@@ -26,6 +27,7 @@ def test_one_result_or_several():
             "flows is an int; give a GradientFlow, as gatescope.gradient_flow returns it, or a seq",
         ),
         ("ab", DtypeError, "flows is a str"),
+        (b"ab", DtypeError, "flows is a bytes"),
         ([make_flow(), 3], DtypeError, r"flows\[1\] is an int; give a GradientFlow"),
     ],
 )
@@ -41,6 +43,9 @@ def test_labels_are_shown_as_they_are():
         check_labels(["a"], ["lstm", "gru"])
     with pytest.raises(DtypeError, match="labels is a str"):
         check_labels("ab", ["lstm", "gru"])
+    with pytest.raises(DtypeError, match="labels is a bytes"):
+        check_labels(b"ab", ["lstm", "gru"])
+    assert check_labels(np.array(["a", "b"]), ["lstm", "gru"]) == ["a", "b"]
 
 
 def test_only_axes_and_figures_are_drawn_on():

@@ -128,6 +128,33 @@ def test_a_plot_is_legible_in_a_column(name):
     check_legible(figure, 7, 11)
 
 
+ANIMATED = {
+    "training": lambda: plotting.animate_gates(
+        [make_trace("lstm", steps=300, batch=1, seed=seed) for seed in range(5)],
+        np.arange(5) * 2500,
+        losses=1.2345e-4 * np.arange(1, 6),
+        frames=3,
+    ),
+    "lines": lambda: plotting.animate_steps(long_trace(), gates=["f", "c"], window=100, frames=3),
+    "heatmap": lambda: plotting.animate_steps(
+        make_trace("gru", steps=300, batch=1, hidden_size=400), kind="heatmap", window=250, frames=3
+    ),
+}
+
+
+@pytest.mark.parametrize("layout", ["page", "column"])
+@pytest.mark.parametrize("name", ANIMATED)
+@pytest.mark.filterwarnings("ignore:Animation was deleted without rendering:UserWarning")
+def test_the_frames_of_an_animation_are_legible(name, layout):
+    with plotting.style(layout):
+        animation = ANIMATED[name]()
+    figure = animation._fig
+    assert figure.get_figwidth() == pytest.approx({"page": 8.4, "column": 3.4}[layout])
+    for frame in range(3):
+        animation._draw_frame(frame)
+        check_legible(figure, {"page": 8, "column": 7}[layout])
+
+
 def test_the_column_ends_with_the_block():
     with plotting.style("column"):
         pass

@@ -1,8 +1,11 @@
 import math
+import re
 
 import numpy as np
 import pytest
 from helpers.synthetic import make_connectivity, make_flow
+from matplotlib import colormaps
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from gatescope import plotting
@@ -75,6 +78,36 @@ def test_where_it_draws():
     ax = Figure().add_subplot()
     assert plot_connectivity(make_connectivity(range(5), range(5)), ax=ax, cmap="gray") is ax
     assert picture(ax).get_cmap().name == "gray"
+
+
+@pytest.mark.parametrize("layout", ["page", "column"])
+def test_a_single_large_cell_is_seen_in_a_map_of_more_cells_than_pixels(layout):
+    conn = make_connectivity(range(2000), range(2000))
+    places = [(1999, 0), (1999, 1999), (703, 502), (1201, 77), (1650, 1649)]
+    for target, source in places:
+        conn.log_norm[target, source] = 100
+    with plotting.style(layout):
+        ax = plot_connectivity(conn)
+    canvas = FigureCanvasAgg(ax.figure)
+    canvas.draw()
+    pixels = np.asarray(canvas.buffer_rgba())[::-1]  # from the bottom, as matplotlib counts
+    bright = (pixels == colormaps["cividis"](1.0, bytes=True)).all(axis=2)
+    for target, source in places:
+        x, y = (int(at) for at in ax.transData.transform((source, target)))
+        assert bright[y - 2 : y + 3, x - 2 : x + 3].any(), (target, source)
+    assert re.search(r"\(each cell drawn is the largest of \d+ × \d+\)", ax.get_xlabel().replace("\n", " "))
+    assert (ax.get_xlim(), ax.get_ylim()) == ((-0.5, 1999.5), (-0.5, 1999.5))
+
+
+def test_cells_put_together_are_grey_where_all_of_them_are_zero():
+    conn = make_connectivity(range(2000), range(2000), zero_after=1000)
+    values, zeros = plot_connectivity(conn).get_images()
+    assert np.ma.getmaskarray(values.get_array())[-1, 0]
+    assert not np.ma.getmaskarray(zeros.get_array())[-1, 0]
+    conn.log_norm[1999, 0] = 0
+    values, zeros = plot_connectivity(conn).get_images()
+    assert values.get_array()[-1, 0] == 0
+    assert np.ma.getmaskarray(zeros.get_array())[-1, 0]
 
 
 @pytest.mark.slow

@@ -3,6 +3,13 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
+
+import pytest
+from helpers.synthetic import make_trace
+
+from gatescope import plotting
+from gatescope.plotting import _figure
 
 # A backend that shows figures, as a program's own or a notebook's would: it writes down what it was asked to show.
 BACKEND = """
@@ -61,6 +68,22 @@ import matplotlib.pyplot as plt
 plt.show()
 """
     assert run(script, tmp_path, MPLBACKEND="module://shown_backend").startswith("shown [(7.2, 4.6)")
+
+
+@pytest.mark.filterwarnings("ignore:Animation was deleted without rendering:UserWarning")
+def test_a_notebook_shows_no_picture_of_an_animation_beside_its_player(monkeypatch):
+    made = []
+
+    def figure(FigureClass, **keywords):
+        made.append(FigureClass(**keywords))
+        return made[-1]
+
+    monkeypatch.setattr(_figure, "_pyplot", lambda: SimpleNamespace(figure=figure))
+    monkeypatch.setattr("matplotlib.get_backend", lambda: "module://matplotlib_inline.backend_inline")
+    plotting.animate_steps(make_trace("rnn"), window=10, frames=2)
+    assert made == []
+    fig, _ = plotting.plot_gate_trajectories(make_trace("rnn"))
+    assert made == [fig]
 
 
 def test_without_a_screen_pyplot_keeps_nothing(tmp_path):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from gatescope.checks.arrays import Array, check_saved, check_shape, real_array
-from gatescope.checks.numbers import check_count, check_number, check_type, set_checked
+from gatescope.checks.numbers import check_count, check_number, check_type, is_several, set_checked
 from gatescope.datatypes.result import Result
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError, shown, warn_input
 from gatescope.reporting.table import Table
@@ -200,11 +200,11 @@ def if_batch_first(length: int, steps: int, count: int) -> str:
 
 def check_heads(heads: Any) -> tuple[Head, ...]:
     """Return heads that a read-out can have: at least one, names that differ, known losses, sizes that fit these."""
-    if isinstance(heads, str | Head) or not isinstance(heads, Sequence):
+    if isinstance(heads, Head) or not is_several(heads):
         raise ValueRangeError(
             "must be a sequence such as [Head('y', 1)], or a Batch", argument="heads", seen=heads
         )
-    if not heads:
+    if not len(heads):
         raise ValueRangeError(
             "is empty", argument="heads", advice="give at least one Head, as in Head('y', 1)"
         )

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gatescope.checks.arrays import Array
-from gatescope.checks.numbers import is_whole
+from gatescope.checks.numbers import is_several, is_whole
 from gatescope.errors import DtypeError, FileFormatError, UnknownNameError, ValueRangeError
 from gatescope.io.cells import whole
 from gatescope.io.dates import are_compact_dates, counts_again, mostly_forwards, order_notes
@@ -49,14 +49,14 @@ def check_names(argument: str, value: Any) -> tuple[str | int, ...] | None:
     """Return names of columns, or their numbers from 1; a name alone may stand for a list of one."""
     if value is None:
         return None
-    values = (value,) if isinstance(value, str | int) else value
-    if not isinstance(values, Sequence) or not all(isinstance(v, str) or is_whole(v) for v in values):
+    values = tuple(value) if is_several(value) else (value,)
+    if not all(isinstance(v, str) or is_whole(v) for v in values):
         raise DtypeError(
             argument=argument, seen=type(value), advice="give names of columns, or their numbers from 1"
         )
     if not values:
         raise ValueRangeError("is empty", argument=argument, advice="name a column, or leave it out")
-    return tuple(values)
+    return values
 
 
 def lookup(

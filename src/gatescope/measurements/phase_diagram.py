@@ -14,7 +14,7 @@ from gatescope.cells.registry import Cell, get
 from gatescope.checks.arrays import check_ascending
 from gatescope.checks.memory import check_memory
 from gatescope.checks.network import check_params
-from gatescope.checks.numbers import check_count, check_unused
+from gatescope.checks.numbers import check_count, check_unused, is_several
 from gatescope.datatypes import Array
 from gatescope.datatypes.diagnosis import changed
 from gatescope.datatypes.half_life import half_life_of
@@ -220,17 +220,15 @@ def _bias_gate(cell: Cell, biases: Array) -> str:
 
 
 def _schemes(scheme: Any) -> tuple[str, ...]:
-    listed = (scheme,) if isinstance(scheme, str) else scheme
-    if not isinstance(listed, Sequence) or not all(isinstance(name, str) for name in listed):
+    listed = tuple(scheme) if is_several(scheme) else (scheme,)
+    if not all(isinstance(name, str) for name in listed):
         advice = "give the name of a scheme, or a sequence of names"
         raise UnknownNameError("is no scheme", argument="scheme", seen=scheme, advice=advice)
     if not listed:
         raise ValueRangeError("is empty", argument="scheme", advice="name at least one, such as 'gaussian'")
     if len(set(listed)) != len(listed):
-        raise ValueRangeError(
-            "names a scheme twice", argument="scheme", seen=tuple(listed), advice="leave one out"
-        )
-    return tuple(listed)
+        raise ValueRangeError("names a scheme twice", argument="scheme", seen=listed, advice="leave one out")
+    return listed
 
 
 def _deviation(values: Array) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gatescope.checks.numbers import check_result
+from gatescope.checks.numbers import check_result, is_several
 from gatescope.errors import DtypeError, ShapeError, ValueRangeError, shown
 from gatescope.plotting._text import plain_text
 from gatescope.reporting.text import counted
@@ -18,10 +18,10 @@ def check_results(name: str, value: Any, kind: type, maker: str) -> list[Any]:
     if isinstance(value, kind):
         check_result(name, value, kind, maker)
         return [value]
-    if not isinstance(value, Sequence) or isinstance(value, str):
+    if not is_several(value):
         advice = f"give a {kind.__name__}, as gatescope.{maker} returns it, or a sequence of them"
         raise DtypeError(argument=name, seen=type(value), advice=advice)
-    if not value:
+    if not len(value):
         raise ValueRangeError("is empty", argument=name, advice=f"give at least one {kind.__name__}")
     for k, item in enumerate(value):
         check_result(f"{name}[{k}]", item, kind, maker)
@@ -31,7 +31,7 @@ def check_results(name: str, value: Any, kind: type, maker: str) -> list[Any]:
 def check_labels(labels: Any, defaults: Sequence[str]) -> list[str]:
     """Return one label for each default, as matplotlib shows them unchanged; None stands for the defaults."""
     chosen = defaults if labels is None else labels
-    if isinstance(chosen, str) or not isinstance(chosen, Sequence):
+    if not is_several(chosen):
         raise DtypeError(argument="labels", seen=type(chosen), advice="give a sequence of texts")
     if len(chosen) != len(defaults):
         problem = f"holds {counted(len(chosen), 'text')}, but there are {len(defaults)} to label"

@@ -26,14 +26,15 @@ class Distribution(NamedTuple):
     outside: float  # of all values, in percent: not finite
     opening: bool  # whether it goes from 0 to 1, and the bars too
 
-    def text(self) -> str:
-        """Return how much of a gate is shut and open."""
+    def text(self, *, narrow: bool) -> str:
+        """Return how much of a gate is shut and open, in two lines where the axes are narrow."""
         if self.outside > 1e-9:
             return f"{self.outside:.0f} % not finite"
         if not self.opening:
             return ""
         tenth = _BARS // 10
-        return f"{self.percent[:tenth].sum():.0f} % <0.1, {self.percent[-tenth:].sum():.0f} % >0.9"
+        shut, opened = (f"{part.sum():.0f} %" for part in (self.percent[:tenth], self.percent[-tenth:]))
+        return f"{shut} <0.1,{chr(10) if narrow else ' '}{opened} >0.9"
 
 
 def value_edges(name: str, traces: Sequence[Trace]) -> Array:
@@ -65,8 +66,7 @@ def distribution(trace: Trace, name: str, edges: Array) -> Distribution:
 def draw_bars(axes: Axes, shown: Distribution, name: str) -> StepPatch:
     """Draw a distribution sideways, beside curves on the same scale of values; return its bars."""
     color = _palette.gate_styles((name,))[0].color
-    text = shown.text().replace(", ", ",\n") if is_narrow(axes.figure) else shown.text()
-    axes.set_title(text, loc="left", fontsize=small())
+    axes.set_title(shown.text(narrow=is_narrow(axes.figure)), loc="left", fontsize=small())
     return axes.stairs(
         shown.percent, shown.edges, orientation="horizontal", fill=True, color=color, alpha=0.75
     )

@@ -66,18 +66,28 @@ def drawing_on(
 
 @contextmanager
 def drawing_in(
-    fig: FigureBase | None, width: float, height: float, column_height: float | None = None
+    fig: FigureBase | None,
+    width: float,
+    height: float,
+    column_height: float | None = None,
+    *,
+    moving: bool = False,
 ) -> Iterator[FigureBase]:
-    """Give the figure to draw in, the caller's or a new one, as `drawing_on` does for axes."""
+    """Give the figure to draw in, the caller's or a new one, as `drawing_on` does for axes; `moving` if animated."""
     if fig is None:
-        figure: FigureBase = _shown_figure(*figure_size(width, height, column_height))
+        figure: FigureBase = _shown_figure(*figure_size(width, height, column_height), moving=moving)
     else:
         advice = "give a matplotlib Figure or SubFigure, or leave it out to get a new one"
         check_type("fig", fig, FigureBase, advice=advice)
         figure = fig
         _lay_out(figure)
-    with style_of(figure), _lasting(figure):
-        yield figure
+    with style_of(figure):
+        with _lasting(figure):
+            yield figure
+        if moving and isinstance(figure, Figure) and fig is None:
+            # The layout is made once: made again for every frame, the panels would tremble.
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")
 
 
 def _lay_out(figure: Any) -> None:
@@ -98,10 +108,11 @@ def _lasting(figure: Any) -> Iterator[None]:
     finish(ax for ax in figure.axes if ax not in before)
 
 
-def _shown_figure(width: float, height: float) -> Figure:
+def _shown_figure(width: float, height: float, *, moving: bool = False) -> Figure:
     """Return a new figure, which is pyplot's current one where pyplot can show it."""
     pyplot = _pyplot()
-    if pyplot is None:
+    # A notebook's backend of pictures would show an animation's first frame, beside the player.
+    if pyplot is None or (moving and matplotlib.get_backend().lower().endswith("inline")):
         return new_figure(width, height)
     figure: Figure = pyplot.figure(FigureClass=NotebookFigure, figsize=(width, height), layout="constrained")
     return figure

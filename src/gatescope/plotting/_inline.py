@@ -52,6 +52,7 @@ def png(result: datatypes.Result) -> bytes | None:
     if draw is None or result.on_device:
         return None
     figure = plotting.new_figure(*_SIZE)
+    figure.set_dpi(_DPI)  # as many cells as there are pixels
     try:
         with plotting.style():
             draw(result, figure)

@@ -1,20 +1,22 @@
-"""Writing animations: as GIF, as MP4, and as a page that plays them and needs nothing but a browser."""
+"""Animations as GIF, as MP4, as a page that plays them and needs nothing but a browser, and in a notebook's cell."""
 
 from __future__ import annotations
 
 import base64
 import html
 import io
+import math
 import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.animation import AbstractMovieWriter, Animation, FFMpegWriter
+from matplotlib.figure import Figure
 
 from gatescope.checks.numbers import check_above_zero, check_number, check_type
 from gatescope.errors import OutputError, ValueRangeError
@@ -25,6 +27,10 @@ from gatescope.storage.atomic import as_path, atomic_write
 _SUFFIXES = (".gif", ".mp4", ".html")
 _PLAYER = Path(__file__).with_name("player.html")
 _SAMPLES = 12  # frames from which the colors of a GIF are chosen
+# Of what a notebook shows: drawing takes time whenever its cell runs, and the notebook keeps the bytes.
+_NOTEBOOK_FRAMES, _NOTEBOOK_PIXELS, _NOTEBOOK_BYTES = 60, 600_000, 16_000_000
+_NOTEBOOK_FPS, _NOTEBOOK_DPI = 10, 110
+_CONTROLS = 770, 52  # width and height of the player's buttons in one row, in pixels
 
 
 def save_animation(
@@ -85,8 +91,39 @@ def save_animation(
             stream.write(_mp4(animation, str(path), fps, dpi))
         else:
             frames = _frames(animation, dpi)
-            stream.write(_gif(frames, fps) if suffix == ".gif" else _page(frames, fps, target.stem))
+            page = suffix == ".html"
+            stream.write(_player(*_coded(frames), fps, target.stem).encode() if page else _gif(frames, fps))
     return target
+
+
+def notebook_player(figure: Figure, draw: Callable[[int], Any], count: int) -> str:
+    """Return HTML that plays an animation inside a notebook: its page, in a frame of its own.
+
+    Of many frames it has some, evenly apart, and says so.
+    """
+    across, up = figure.get_size_inches()
+    dpi = min(_NOTEBOOK_DPI, math.sqrt(_NOTEBOOK_PIXELS / (across * up)))
+    pictures = []
+    with style():
+        for frame in evenly(count, _NOTEBOOK_FRAMES):
+            draw(int(frame))
+            pictures.append(_picture(figure, dpi=dpi))
+        draw(0)
+    size, coded = _coded(pictures)
+    while sum(map(len, coded)) > _NOTEBOOK_BYTES and len(coded) > 1:
+        coded = coded[::2]
+    rows = math.ceil(_CONTROLS[0] / size[0])
+    look = (
+        f"border: 0; width: 100%; max-width: {size[0] + 16}px; height: {size[1] + 40 + rows * _CONTROLS[1]}px"
+    )
+    page = html.escape(_player(size, coded, _NOTEBOOK_FPS, "Animation"))
+    part = (
+        "" if len(coded) == count else f"{len(coded)} of {count:,} frames; save_animation writes all of them."
+    )
+    return (
+        f'<iframe srcdoc="{page}" sandbox="allow-scripts" title="Animation" style="{look}"></iframe>'
+        f"{part and f'<p>{part}</p>'}"
+    )
 
 
 class _Frames(AbstractMovieWriter):
@@ -101,14 +138,16 @@ class _Frames(AbstractMovieWriter):
         self.fig, self.outfile, self.dpi = fig, outfile, dpi
 
     def grab_frame(self, **savefig_kwargs: Any) -> None:
-        stream = io.BytesIO()
-        self.fig.savefig(
-            stream, format="png", dpi=self.dpi, **{**savefig_kwargs, "metadata": {"Software": None}}
-        )
-        self.frames.append(stream.getvalue())
+        self.frames.append(_picture(self.fig, dpi=self.dpi, **savefig_kwargs))
 
     def finish(self) -> None:
         pass
+
+
+def _picture(figure: Any, **keywords: Any) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", **{**keywords, "metadata": {"Software": None}})
+    return stream.getvalue()
 
 
 def _frames(animation: Animation, dpi: float) -> list[bytes]:
@@ -170,19 +209,21 @@ def _mp4(animation: Animation, path: str, fps: float, dpi: float) -> bytes:
             ) from error
 
 
-def _page(frames: Sequence[bytes], fps: float, title: str) -> bytes:
+def _coded(frames: Sequence[bytes]) -> tuple[tuple[int, int], list[str]]:
+    """Return the size of all frames, and each as text."""
     images = _flat(frames)
-    coded = [_png(image) for image in images]
-    width, height = images[0].size
+    return images[0].size, [_png(image) for image in images]
+
+
+def _player(size: tuple[int, int], coded: Sequence[str], fps: float, title: str) -> str:
     values = {
         "TITLE": html.escape(title),
-        "WIDTH": str(width),
-        "HEIGHT": str(height),
-        "LAST": str(len(frames) - 1),
+        "WIDTH": str(size[0]),
+        "HEIGHT": str(size[1]),
+        "LAST": str(len(coded) - 1),
         "FPS": f"{fps:g}",
         "FIRST": coded[0],
         "FRAMES": ",\n".join(f'"{frame}"' for frame in coded),
     }
     # In one go: a title may hold what looks like another placeholder.
-    text = re.sub("%([A-Z]+)%", lambda name: values[name[1]], _PLAYER.read_text("utf-8"))
-    return text.encode()
+    return re.sub("%([A-Z]+)%", lambda name: values[name[1]], _PLAYER.read_text("utf-8"))

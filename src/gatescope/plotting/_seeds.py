@@ -15,8 +15,8 @@ from gatescope.errors import ValueRangeError
 from gatescope.plotting import _palette
 from gatescope.plotting._axes import finite_or_nan, line_keywords, log_ticks
 from gatescope.plotting._checks import check_results
+from gatescope.plotting._reduction import bin_means
 from gatescope.plotting._text import plain_text
-from gatescope.plotting._trace_view import bin_means
 
 POINTS = 2000  # more epochs than this are drawn as means: finer than the pixels of a figure
 

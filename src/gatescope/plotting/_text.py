@@ -73,11 +73,6 @@ def room(axes: Axes, *, height: bool = False) -> float:
     return up * box.height if height else across * box.width
 
 
-def columns_of(axes: Axes) -> int:
-    """Return about how many pixels wide an image beside a color bar is: as many columns can be seen."""
-    return max(1, int(0.85 * room(axes) * axes.figure.dpi))
-
-
 def finish(panels: Iterable[Axes]) -> None:
     """Break titles and labels that are longer than their axes, and let the ticks keep the look in force."""
     look = matplotlib.rcParams

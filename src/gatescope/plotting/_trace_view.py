@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -21,6 +21,7 @@ from gatescope.datatypes import Array, Trace
 from gatescope.errors import ShapeError, ValueRangeError
 from gatescope.plotting import _palette
 from gatescope.plotting._axes import count_axis, evenly, line_keywords
+from gatescope.plotting._reduction import Bins, thinned
 from gatescope.plotting._style import small
 from gatescope.plotting._text import plain_text
 
@@ -35,15 +36,6 @@ _BOX = {
     "linewidth": 0,
 }  # behind a text on curves or an image
 _WIDTHS = (2.0, 1.4, 1.0)  # of lines, from the first drawn to the last, so that one under others still shows
-
-
-class Bins(NamedTuple):
-    """Values averaged over runs of `size` of them (the last run may be shorter)."""
-
-    size: int
-    mean: Array
-    low: Array
-    high: Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,30 +167,6 @@ def reference_name(trace: Trace) -> str:
 def values(trace: Trace, name: str) -> Array:
     """Return (T, B, H): a gate, or a state after each step."""
     return trace.gate(name) if name in trace.gate_names else trace.state(name)[1:]
-
-
-def bin_means(series: Array, limit: int) -> Bins:
-    """Return mean, minimum and maximum along axis 0 over equal runs, as short as leaves at most `limit` of them."""
-    size = -(-len(series) // limit)
-    if size == 1:
-        return Bins(1, series, series, series)
-    starts = np.arange(0, len(series), size)
-    counts = np.diff(np.append(starts, len(series))).reshape(-1, *(1,) * (series.ndim - 1))
-    # float64 sums: a run may be thousands of float32 values long, and hold infinities of both signs
-    with np.errstate(invalid="ignore"):
-        mean = np.add.reduceat(series, starts, axis=0, dtype=np.float64) / counts
-    return Bins(
-        size, mean, np.minimum.reduceat(series, starts, axis=0), np.maximum.reduceat(series, starts, axis=0)
-    )
-
-
-def thinned(series: Array, steps: range, points: int, bins: int) -> tuple[Array, Bins]:
-    """Return steps (N,) and values (N, K) at them; of more than `points` steps the means over `bins` runs."""
-    binned = bin_means(series, points if len(series) <= points else bins)
-    at = np.arange(steps.start, steps.stop, steps.step)
-    if binned.size == 1:
-        return at, binned
-    return bin_means(at.astype(np.float64), bins).mean, binned
 
 
 def time_mean(series: Array) -> Array:

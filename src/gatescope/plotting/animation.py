@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Literal
 
+import matplotlib
 import numpy as np
 from matplotlib.animation import FuncAnimation
 from matplotlib.axes import Axes
@@ -20,13 +22,29 @@ from gatescope.plotting import _trace_view
 from gatescope.plotting._axes import count_axis, evenly
 from gatescope.plotting._distribution import distribution, draw_bars, frame_percent, value_edges
 from gatescope.plotting._figure import drawing_in
-from gatescope.plotting._style import small
-from gatescope.plotting._text import columns_of, legend_outside, plain_text
+from gatescope.plotting._reduction import bin_means, pixels
+from gatescope.plotting._save_animation import notebook_player
+from gatescope.plotting._style import is_narrow, small
+from gatescope.plotting._text import legend_outside, plain_text
 from gatescope.plotting.gates_before_after import BINS, POINTS, curves_and_bars
 from gatescope.reporting.text import counted
 
 _INTERVAL = 100  # milliseconds a frame where an animation is shown, not saved
 _FIRST = "0.62"  # grey of what a curve was in the first frame
+
+
+class _Played(FuncAnimation):
+    """An animation that notebooks play: matplotlib's own shows them nothing unless a setting asks for it."""
+
+    def __init__(self, figure: Any, draw: Callable[[int], list[Any]], count: int) -> None:
+        draw(0)
+        timing: dict[str, Any] = {"interval": _INTERVAL, "cache_frame_data": False}
+        super().__init__(figure, draw, frames=count, init_func=lambda: draw(0), **timing)
+        self._player = partial(notebook_player, figure, draw, count)
+
+    def _repr_html_(self) -> str:
+        self._draw_was_started = True  # else matplotlib warns that it was never drawn
+        return self._player()
 
 
 def animate_gates(
@@ -47,7 +65,7 @@ def animate_gates(
     A row shows the curves of a few units over the steps (in grey those of the first frame) and, as bars on the same
     scale of values, how the values of all units, sequences and steps are distributed.  The title gives the epoch and
     the loss.  Axes stand still.  Of more epochs than `frames`, as many are shown, evenly apart, the first and the
-    last included, and the title says so.  More than 600 steps are drawn as means over equal runs of steps.
+    last included, and the line on top says so.  More than 600 steps are drawn as means over equal runs of steps.
 
     Parameters
     ----------
@@ -75,7 +93,8 @@ def animate_gates(
     Returns
     -------
     FuncAnimation
-        Keep it as long as it is to play, or give it to `save_animation`.
+        A notebook plays it where it is the last value of a cell.  Keep it as long as it is to play, or give it to
+        `save_animation`.
 
     Raises
     ------
@@ -105,7 +124,8 @@ def animate_gates(
     views = [dataclasses.replace(view, trace=trace) for trace in listed]
     curves = {name: [part.curves(name, POINTS, BINS) for part in views] for name in view.names}
     bars = {name: [distribution(trace, name, edges[name]) for trace in listed] for name in view.names}
-    with drawing_in(_check_figure(fig), 8.4, 1.5 + 1.35 * len(view.names)) as figure:
+    with drawing_in(_check_figure(fig), *_size(len(view.names), 1.2), moving=True) as figure:
+        narrow = is_narrow(figure)
         panels = figure.subplots(
             len(view.names), 2, sharex="col", sharey="row", squeeze=False, width_ratios=(4, 1.3)
         )
@@ -115,27 +135,30 @@ def animate_gates(
             left.plot(x, first.mean, color=_FIRST, linewidth=0.9, zorder=1)
             lines = _trace_view.draw_units(left, x, first.mean, view.units, artist_kwargs, zorder=3)
             patch = draw_bars(right, bars[name][0], name)
-            moving.append((name, patch, lines, right.set_title(" ", loc="left", fontsize=small())))
+            text = right.set_title(right.get_title("left"), loc="left", fontsize=small())
+            moving.append((name, patch, lines, text))
             _trace_view.frame_values(left, name, (edges[name][0], edges[name][-1]))
             right.set_ylim(left.get_ylim())
         frame_percent(panels[:, 1:], max(float(b.percent.max()) for name in view.names for b in bars[name]))
         _trace_view.frame_steps(panels[-1, 0], view.steps, first.size, "line: means of {}")
-        heading = _heading(figure, panels[0, 0], f"{curves_and_bars(last)}; grey: epoch {numbers[0]:,}")
+        about = f"{curves_and_bars(last)}; grey: epoch {numbers[0]:,}{thinned}"
+        # In a column there is no room beside it: above the texts of the bars.
+        heading = _heading(figure, panels[0, 0], about, 2 * 1.3 * small() if narrow else 0.0)
         figure.align_ylabels(panels[:, 0])
 
-        def draw(frame: int) -> list[Any]:
-            at = picks[frame]
-            loss = "" if math.isnan(known_losses[at]) else f", loss {known_losses[at]:.4g}"
-            heading.set_text(f"epoch {numbers[at]:,} of {numbers[-1]:,}{loss}{thinned}")
-            for name, patch, lines, text in moving:
-                values = curves[name][frame][1].mean
-                for k, line in enumerate(lines):
-                    line.set_ydata(values[:, k])
-                patch.set_data(values=bars[name][frame].percent)
-                text.set_text(bars[name][frame].text())
-            return [heading]
+    def draw(frame: int) -> list[Any]:
+        at = picks[frame]
+        loss = "" if math.isnan(known_losses[at]) else f", loss {known_losses[at]:.4g}"
+        heading.set_text(f"epoch {numbers[at]:,} of {numbers[-1]:,}{loss}")
+        for name, patch, lines, text in moving:
+            values = curves[name][frame][1].mean
+            for k, line in enumerate(lines):
+                line.set_ydata(values[:, k])
+            patch.set_data(values=bars[name][frame].percent)
+            text.set_text(bars[name][frame].text(narrow=narrow))
+        return [heading]
 
-        return _animation(figure, draw, len(picks), ours=fig is None)
+    return _Played(figure, draw, len(picks))
 
 
 def animate_steps(
@@ -153,8 +176,9 @@ def animate_steps(
 ) -> FuncAnimation:
     """Animate gates over time: a window that moves over the steps, a row a gate.
 
-    Of more positions of the window than `frames`, as many are shown, evenly apart, the first and the last included; the
-    title says which steps a frame shows and how far the window moves.  A state is drawn at the step that made it.
+    Of more positions of the window than `frames`, as many are shown, evenly apart, the first and the last included.
+    The title says which steps a frame shows, and the line on top how far the window moves.  A state is drawn at the
+    step that made it.
 
     Parameters
     ----------
@@ -182,7 +206,8 @@ def animate_steps(
     Returns
     -------
     FuncAnimation
-        Keep it as long as it is to play, or give it to `save_animation`.
+        A notebook plays it where it is the last value of a cell.  Keep it as long as it is to play, or give it to
+        `save_animation`.
 
     Examples
     --------
@@ -205,10 +230,10 @@ def animate_steps(
     moves = math.ceil((len(view.steps) - width) / max(begins.size - 1, 1))
     shown = {name: view.values(name) for name in view.names}
     columns = list(view.units)
-    with drawing_in(_check_figure(fig), 8.4, 1.5 + 1.35 * len(view.names)) as figure:
+    with drawing_in(_check_figure(fig), *_size(len(view.names), 1.0), moving=True) as figure:
         panels = figure.subplots(len(view.names), 1, sharex=True, squeeze=False)[:, 0]
-        most = columns_of(panels[-1]) if kind == "heatmap" else width
-        many = math.ceil(width / most)
+        most, lines = pixels(panels[-1], texts=0.5) if kind == "heatmap" else (width, len(columns))
+        many, high = math.ceil(width / most), math.ceil(len(columns) / lines)
         moving: list[tuple[str, Any]] = []
         for name, ax in zip(view.names, panels, strict=True):
             part = shown[name][begins[0] : begins[0] + width][:, columns]
@@ -228,29 +253,31 @@ def animate_steps(
         about = f"{plain_text(trace.cell)}: {units_drawn} {counted(hidden_size, 'unit')}"
         if kind == "lines":
             about = curves_and_bars(trace).partition(", bars")[0]
-        heading = _heading(figure, panels[0], about)
+        elif high > 1:
+            about += f"; each row is the mean of {high}"
+        far = "" if begins.size < 2 else f"; the window moves {counted(moves, 'step')} a frame"
+        heading = _heading(figure, panels[0], f"{about}{far}")
         figure.align_ylabels(panels)
-        far = "" if begins.size < 2 else f" (the window moves {counted(moves, 'step')} a frame)"
 
-        def draw(frame: int) -> list[Any]:
-            begin = int(begins[frame])
-            first = view.steps.start + begin
-            x = np.arange(first, first + width)
-            heading.set_text(f"steps {x[0]:,} to {x[-1]:,} of {view.steps.stop:,}{far}")
-            for name, artists in moving:
-                part = shown[name][begin : begin + width][:, columns]
-                if kind == "lines":
-                    for k, line in enumerate(artists):
-                        line.set_data(x, part[:, k])
-                else:
-                    image = _trace_view.bin_means(part, most).mean.T
-                    left = x[0] - 0.5
-                    artists.set_data(image)
-                    artists.set_extent((left, left + many * image.shape[1], len(columns) - 0.5, -0.5))
-            panels[-1].set_xlim(x[0] - 0.5, x[-1] + 0.5)
-            return [heading]
+    def draw(frame: int) -> list[Any]:
+        begin = int(begins[frame])
+        first = view.steps.start + begin
+        x = np.arange(first, first + width)
+        heading.set_text(f"steps {x[0]:,} to {x[-1]:,} of {view.steps.stop:,}")
+        for name, artists in moving:
+            part = shown[name][begin : begin + width][:, columns]
+            if kind == "lines":
+                for k, line in enumerate(artists):
+                    line.set_data(x, part[:, k])
+            else:
+                image = bin_means(bin_means(part, most).mean.T, lines).mean
+                left, bottom = x[0] - 0.5, high * len(image) - 0.5  # the last row may be of fewer units
+                artists.set_data(image)
+                artists.set_extent((left, left + many * image.shape[1], bottom, -0.5))
+        panels[-1].set_xlim(x[0] - 0.5, x[-1] + 0.5)
+        return [heading]
 
-        return _animation(figure, draw, int(begins.size), ours=fig is None)
+    return _Played(figure, draw, int(begins.size))
 
 
 def _image(
@@ -265,6 +292,7 @@ def _image(
     look = {"aspect": "auto", "interpolation": "nearest", "cmap": "cividis", **keywords}
     look = {"vmin": limits[0], "vmax": limits[1], **look}
     drawn = axes.imshow(part.T, extent=(-0.5, len(part) - 0.5, len(units) - 0.5, -0.5), **look)
+    axes.set_ylim(len(units) - 0.5, -0.5)
     axes.grid(False)
     axes.set_ylabel("unit")
     ticks = evenly(len(units), 3)
@@ -282,22 +310,17 @@ def _shades(values: Array) -> tuple[float, float]:
     return (float(low), float(high)) if low < high else (float(low) - 0.5, float(low) + 0.5)
 
 
-def _heading(figure: FigureBase, first: Axes, about: str) -> Any:
-    """Put the legend of the units above all panels; return the first panel's title, the text that changes."""
+def _heading(figure: FigureBase, first: Axes, about: str, lift: float = 0.0) -> Any:
+    """Put the legend of the units above all panels; return the title of the first, raised by points, which changes."""
     legend_outside(figure, first, about, columns=7)
     # Left, so that it does not tremble when a number gets another digit.
-    return first.set_title(" ", loc="left", fontweight="bold")
+    pad = matplotlib.rcParams["axes.titlepad"] + lift
+    return first.set_title(" ", loc="left", fontweight="bold", pad=pad)
 
 
-def _animation(figure: Any, draw: Callable[[int], list[Any]], count: int, *, ours: bool) -> FuncAnimation:
-    draw(0)
-    if ours:
-        # The layout is made once: made again for every frame, the panels would tremble.
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
-    return FuncAnimation(
-        figure, draw, frames=count, init_func=lambda: draw(0), interval=_INTERVAL, cache_frame_data=False
-    )
+def _size(rows: int, column: float) -> tuple[float, float, float]:
+    """Return the width of a figure, its height, and that in a column, with so many inches a row."""
+    return 8.4, 1.5 + 1.35 * rows, 1.2 + column * rows
 
 
 def _evenly(count: int, limit: int) -> Array:

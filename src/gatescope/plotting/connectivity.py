@@ -16,9 +16,11 @@ from gatescope.errors import ShapeError
 from gatescope.plotting._axes import cell_edges, count_axis
 from gatescope.plotting._decades import LN10, power_of_ten
 from gatescope.plotting._figure import drawing_on
+from gatescope.plotting._reduction import largest, pixels
 from gatescope.plotting._text import plain_text
 
 _ZERO = "0.62"  # of what is exactly 0: no color of the scale
+_ZORDER = 2.6  # above the spines, which are as wide as a pixel
 _NORMS = {
     "frobenius": r"\|{}\|_F",
     "random": r"\|v\cdot {}\|",
@@ -38,7 +40,8 @@ def plot_connectivity(
 
     Inputs run to the right and outputs upwards; the diagonal is an output's own input, and what lies to the right of
     it, where inputs come too late, stays white.  What decays exponentially with the lag has stripes of even width
-    along the diagonal.
+    along the diagonal.  Where there are more cells than pixels, neighbors are put together: each cell drawn is the
+    largest of them, as the axis says, so that none that stands out is lost.
 
     Parameters
     ----------
@@ -56,7 +59,7 @@ def plot_connectivity(
     Returns
     -------
     Axes
-        Its first image holds log10 of the norms.
+        Its first image holds log10 of the norms that are drawn.
 
     Raises
     ------
@@ -79,22 +82,30 @@ def plot_connectivity(
     check_index("sequence", sequence, result.log_norm.shape[2], "sequences")
     if decades is not None:
         check_above_zero("decades", decades, advice="leave it out for all there are")
-    image = result.log_norm[:, :, sequence] / LN10
-    zero = np.isneginf(image)
-    shown = np.ma.masked_where(~np.isfinite(image), image)
-    low, high = _limits(shown, decades)
-    keywords = {"cmap": colormaps["cividis"], "vmin": low, "vmax": high, **artist_kwargs}
+    edges = cell_edges(result.source_step), cell_edges(result.target_step)
     with drawing_on(ax, 6.4, 5.0) as axes:
-        edges = cell_edges(result.source_step), cell_edges(result.target_step)
-        drawn = axes.pcolorfast(*edges, shown, **keywords)
+        cells = largest(result.log_norm[:, :, sequence], *edges, pixels(axes))
+        image = cells.values / LN10
+        zero = np.isneginf(image)
+        shown = np.ma.masked_where(~np.isfinite(image), image)
+        low, high = _limits(shown, decades)
+        keywords = {
+            "cmap": colormaps["cividis"],
+            "vmin": low,
+            "vmax": high,
+            "zorder": _ZORDER,
+            **artist_kwargs,
+        }
+        drawn = axes.pcolorfast(cells.across, cells.up, shown, **keywords)
         if zero.any():
-            axes.pcolorfast(*edges, np.ma.masked_where(~zero, zero), cmap=ListedColormap([_ZERO]))
+            hidden = np.ma.masked_where(~zero, zero)
+            axes.pcolorfast(cells.across, cells.up, hidden, cmap=ListedColormap([_ZERO]), zorder=_ZORDER)
         axes.set_xlim(edges[0][0], edges[0][-1])
         axes.set_ylim(edges[1][0], edges[1][-1])
         axes.grid(False)
         count_axis(axes.xaxis)
         count_axis(axes.yaxis)
-        axes.set_xlabel("input step $t'$")
+        axes.set_xlabel("input step $t'$" + (f" ({cells.note})" if cells.note else ""))
         axes.set_ylabel("output step $t$")
         title = f"{plain_text(result.cell)}: how outputs depend on inputs"
         axes.set_title(title + ("; grey: exactly 0" if zero.any() else ""), loc="left")

@@ -19,14 +19,17 @@ from gatescope.plotting._axes import count_axis
 from gatescope.plotting._characters import label_characters
 from gatescope.plotting._figure import drawing_in, drawing_on
 from gatescope.plotting._marks import Marks, check_marks, draw_marks, label_marks
+from gatescope.plotting._reduction import bin_means, pixels
 from gatescope.plotting._style import inches
-from gatescope.plotting._text import columns_of, finish, plain_text, room, wrapped
+from gatescope.plotting._text import finish, plain_text, wrapped
 from gatescope.plotting.inputs import draw_inputs
 from gatescope.reporting.text import counted
 
-_PANEL = 0.22  # of the height of an image is that of the inputs above it
+_PANEL, _GAP = 0.22, 0.05  # of the height of an image are the inputs above it, and the space between
 _RUNS = {"mean": "the mean", "min": "the least", "max": "the greatest"}
 _FIELD = {"mean": "mean", "min": "low", "max": "high"}  # of `Bins`
+
+_LINE = 0.25  # inches of a line of text
 
 Order = str | Sequence[int] | None
 
@@ -106,7 +109,8 @@ def plot_gate_heatmap(
     rows = _rows(view, order)
     events = check_marks(marks, int(trace.lengths[view.sequence]))
     with drawing_on(ax, 7.2, 4.2 if inputs else 3.4) as axes:
-        _draw(axes, view, view.names[0], rows, scale, reduce, artist_kwargs)
+        most = pixels(axes, texts=_LINE * bool(events), part=1 / (1 + _GAP + _PANEL) if inputs else 1.0)
+        _draw(axes, view, view.names[0], rows, scale, reduce, artist_kwargs, most)
         draw_marks([axes], events, above=True)
         axes.set_ylabel(f"{rows.text}{axes.get_ylabel()}")
         top = _inputs_above(axes, view, events) if inputs else axes
@@ -188,7 +192,8 @@ def plot_gate_heatmaps(
         grid: Any = figure.subplots(len(names), 1, sharex=True, squeeze=False, height_ratios=heights)
         axes: dict[str, Axes] = dict(zip(names, grid[:, 0], strict=True))
         for name in view.names:
-            _draw(axes[name], view, name, rows, scale, reduce, artist_kwargs)
+            most = pixels(axes[name], texts=_LINE * (2 + bool(events)))
+            _draw(axes[name], view, name, rows, scale, reduce, artist_kwargs, most)
             axes[name].set_ylabel(f"unit{axes[name].get_ylabel()}")
             axes[name].set_title(_palette.describe(name), loc="left")
         if inputs:
@@ -231,15 +236,12 @@ def _draw(
     scale: str,
     reduce: str,
     keywords: dict[str, Any],
+    most: tuple[int, int],
 ) -> None:
-    """Draw one image with its color bar and the axis of steps; the other axis is labelled if rows are several units."""
+    """Draw one image of at most so many columns and rows; label its steps, and its units if rows are several."""
     span = view.steps
-    dpi = axes.figure.dpi
-    shown = view.values(name)[:, rows.units]
-    columns = _trace_view.bin_means(shown, columns_of(axes))
-    lines = _trace_view.bin_means(
-        getattr(columns, _FIELD[reduce]).T, max(1, int(room(axes, height=True) * dpi))
-    )
+    columns = bin_means(view.values(name)[:, rows.units], most[0])
+    lines = bin_means(getattr(columns, _FIELD[reduce]).T, most[1])
     image = getattr(lines, _FIELD[reduce])
 
     bounds = view.trace.bounds(name)
@@ -255,8 +257,8 @@ def _draw(
         **keywords,
     }
     if max(-low, high) > _trace_view.VAST and not {"norm", "vmin", "vmax"} & {*keywords}:
-        least, most = (float(v) for v in np.clip((low, high), -_trace_view.LARGEST, _trace_view.LARGEST))
-        look["norm"] = SymLogNorm(1.0, vmin=least, vmax=most)
+        ends = [float(v) for v in np.clip((low, high), -_trace_view.LARGEST, _trace_view.LARGEST)]
+        look["norm"] = SymLogNorm(1.0, vmin=ends[0], vmax=ends[1])
     elif "norm" not in keywords:
         look = {"vmin": low, "vmax": high, **look}
     drawn = axes.imshow(image, **look)
@@ -282,7 +284,7 @@ def _draw(
 
 def _inputs_above(axes: Axes, view: _trace_view.TraceView, marks: dict[int, str]) -> Axes:
     """Draw the inputs in axes of their own on top of an image, as wide as it is."""
-    panel = axes.inset_axes((0, 1.05, 1, _PANEL), sharex=axes)
+    panel = axes.inset_axes((0, 1 + _GAP, 1, _PANEL), sharex=axes)
     panel.tick_params(labelbottom=False)
     _draw_inputs(panel, view)
     draw_marks([panel], marks)
@@ -290,7 +292,7 @@ def _inputs_above(axes: Axes, view: _trace_view.TraceView, marks: dict[int, str]
 
 
 def _draw_inputs(axes: Axes, view: _trace_view.TraceView) -> None:
-    count = columns_of(axes)
+    count = pixels(axes)[0]
     limits = axes.get_xlim()
     draw_inputs(axes, view, count, count)
     axes.set_xlim(limits)

@@ -11,6 +11,7 @@ from gatescope.plotting import _palette, _trace_view
 from gatescope.plotting._axes import line_keywords
 from gatescope.plotting._figure import drawing_on
 from gatescope.plotting._marks import Marks, check_marks, draw_marks, label_marks
+from gatescope.plotting._reduction import thinned
 from gatescope.plotting._style import is_narrow
 from gatescope.plotting._text import legend_above
 
@@ -83,7 +84,7 @@ def draw_inputs(
     """Draw the inputs of a part of a trace as `thinned` thins them; return how many steps a point is the mean of."""
     inputs = view.inputs()
     count = inputs.shape[1]
-    x, shown = _trace_view.thinned(inputs, view.steps, points, bins)
+    x, shown = thinned(inputs, view.steps, points, bins)
     look: dict[str, Any] = {"linewidth": 1.2, **_STYLES[0].line(x.size)}
     if count > _FEW:
         axes.plot(

@@ -290,7 +290,7 @@ def init_readout(
 
 def _layers(cells: Any, hidden_size: Any) -> tuple[tuple[str, ...], tuple[Any, ...]]:
     """Return a cell and a size for each layer."""
-    names = (cells,) if isinstance(cells, str) or not isinstance(cells, Sequence) else tuple(cells)
+    names = tuple(cells) if is_several(cells) else (cells,)
     several = is_several(hidden_size)
     units = tuple(hidden_size) if several else (hidden_size,)
     for name, values in (("cells", names), ("hidden_size", units)):
