@@ -240,6 +240,11 @@ def warn_input(message: str) -> None:
     _warn(message, InputWarning)
 
 
+def warn_device(message: str) -> None:
+    """Issue a RuntimeWarning at the line outside gatescope that led to it: another device computes than was chosen."""
+    _warn(message, RuntimeWarning)
+
+
 def _warn(message: str, category: type[Warning]) -> None:
     level, frame = 3, sys._getframe(2)
     # contextlib stands between gatescope's own functions where they are context managers.

@@ -15,6 +15,7 @@ from gatescope.cells.linearization import linearize
 from gatescope.cells.margins import Activation, activation_rows, complement, tanh
 from gatescope.errors import AccuracyWarning
 from gatescope.kernels.cpu import sweeps
+from gatescope.measurements.flow_record import FlowRecord
 from gatescope.measurements.step_jacobian import jacobians_of, step_jacobians
 from gatescope.recurrence.exact_steps import ACCURACY, ExactSteps, linearized, lost_digits
 
@@ -37,6 +38,17 @@ def idle_lstm(dtype="float64"):
     """Return an LSTM of one unit without weights or biases: with its forget gate at 1 its cell state stays."""
     arrays = {"weight_ih": (4, 1), "weight_hh": (4, 1), "bias_ih": (4,), "bias_hh": (4,)}
     return gs.Params(cell="lstm", **{name: np.zeros(shape, dtype) for name, shape in arrays.items()})
+
+
+def idle(cell, biases, dtype="float64"):
+    """Return a network of one unit whose only weights are biases of some gates."""
+    gates = gs.cells.get(cell).gates
+    params = gs.init(cell, input_size=1, hidden_size=1, dtype=dtype)
+    for array in params.arrays().values():
+        array[:] = 0
+    for gate, bias in biases.items():
+        params.bias_ih[gates.index(gate)] = bias
+    return params
 
 
 def remembering(c, dtype="float64"):
@@ -105,27 +117,122 @@ def test_what_no_float_holds_is_said():
     half = gs.Params(cell="rnn", weight_ih=np.zeros((2, 1)), weight_hh=np.eye(2), **biases)
     with pytest.warns(AccuracyWarning, match=r"of 50\.0 % of the activations"):
         gs.gradient_flow(half, INPUTS, max_lag=2)
-    with pytest.warns(AccuracyWarning, match=r"below what float32 can tell.*use float64"):
-        gs.gradient_flow(one_unit(60, "float32"), INPUTS, norm="unit", max_lag=2)
+    with pytest.warns(AccuracyWarning, match=r"100\.0 % of the activations.*below what float64 can tell"):
+        gs.gradient_flow(one_unit(400, "float32"), INPUTS, norm="unit", max_lag=2)
     with pytest.warns(AccuracyWarning, match="below what float64 can tell"):
         gs.lyapunov_spectrum(one_unit(400), INPUTS, checks=False)
+
+
+def test_a_gate_that_is_shut_further_than_float64_can_tell_is_said():
+    shut = idle("lstm", {"f": -800})
+    shut.weight_ih[:] = 1  # a gate that depends on its input is not clamped
+    with pytest.warns(AccuracyWarning, match="below what float64 can tell"):
+        flow = gs.gradient_flow(shut, INPUTS, of="c", wrt="c", norm="unit", max_lag=2)
+    assert flow.log_norm[1, 0] == -np.inf
+
+
+# ---- derivatives that are too small for float32 ----
+
+
+def recomputed(result):
+    return result.provenance["dtype"], result.provenance.get("recomputed")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("bias", [34, 50, 300])
+def test_a_tanh_saturated_beyond_float32(bias):
+    value, params = log_slope(bias + 1), one_unit(bias, "float32")
+    flow = gs.gradient_flow(params, INPUTS, norm="unit", max_lag=3)
+    assert flow.log_norm[:, 0] == pytest.approx([0, value, 2 * value, 3 * value], rel=1e-9)
+    assert recomputed(flow) == ("float64", "in float64")
+    paths = gs.gradient_paths(params, INPUTS, norm="unit", max_lag=2)
+    assert paths.total_log_norm[:, 0] == pytest.approx([0, value, 2 * value], rel=1e-9)
+    wide = gs.Params(**{**params.arrays(), "cell": "rnn", "weight_ih": np.ones((1, 1), "float32")})
+    conn = gs.connectivity(wide, INPUTS, target_steps=[19])
+    assert conn.log_norm[0, 17:, 0] == pytest.approx([3 * value, 2 * value, value], rel=1e-9)
+    life = gs.half_life(params, INPUTS, transient=2)
+    assert life.adjoint_rate[0] == pytest.approx(-value, rel=1e-9)
+    assert recomputed(life) == ("float32", "in float64")
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_float32_can_tell_is_measured_in_float32():
+    assert recomputed(gs.gradient_flow(one_unit(30, "float32"), INPUTS)) == ("float32", None)
+    clamped = gs.gradient_flow(idle_lstm("float32"), INPUTS, of="c", wrt="c", clamp={"f": 0.0}, max_lag=2)
+    assert recomputed(clamped) == ("float32", None)
+    assert clamped.log_norm[1, 0] == -np.inf
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("cell", "gate", "state"), [("lstm", "f", "c"), ("gru", "z", "h")])
+def test_a_gate_shut_beyond_float32(cell, gate, state):
+    params = idle(cell, {gate: -120}, "float32")
+    assert gs.run(params, INPUTS).gate(gate).max() == 0
+    keywords = {"of": state, "wrt": state, "norm": "unit", "max_lag": 2}
+    flow = gs.gradient_flow(params, INPUTS, **keywords)
+    assert flow.log_norm[:, 0] == pytest.approx([0, -120, -240], rel=1e-12)
+    assert flow == gs.gradient_flow(params.astype("float64"), INPUTS, **keywords)
+    assert gs.half_life(params, INPUTS, transient=2).gate_rate[0] == pytest.approx([120], rel=1e-12)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_product_of_derivatives_beyond_float32():
+    # Each of o = e^-40 and tanh'(c), about 4 e^-60, is a float32, and their product is e^-98.6.
+    params = idle("lstm", {"o": -40}, "float32")
+    keywords = {"wrt": "c", "norm": "unit", "lags": [1], **remembering(30, "float32")}
+    flow = gs.gradient_flow(params, INPUTS, **keywords)
+    assert flow.log_norm[0, 0] == pytest.approx(-40 + log_slope(30), rel=1e-9)
+
+
+@pytest.mark.filterwarnings("error")
+def test_one_saturated_unit_of_five():
+    params = random_params("rnn", input_size=1, hidden_size=5, dtype="float32")
+    params.bias_ih[2] = 50
+    recurrent = params.weight_hh.astype("float64")
+    flow = gs.gradient_flow(params, INPUTS, norm="unit", unit=2, lags=[1])
+    h = gs.run(params.astype("float64"), INPUTS).h[-2, 0]
+    before = recurrent[2] @ h + np.float64(params.bias_ih[2]) + np.float64(params.bias_hh[2])
+    expected = log_slope(before) + np.log(np.linalg.norm(recurrent[2]))
+    assert flow.log_norm[0, 0] == pytest.approx(expected, rel=1e-9)
+    for norm in ("random", "spectral"):
+        whole = gs.gradient_flow(params, INPUTS, norm=norm, max_lag=5)
+        assert whole == gs.gradient_flow(params.astype("float64"), INPUTS, norm=norm, max_lag=5)
+
+
+def test_an_interrupted_call_in_float64_is_resumed_there(tmp_path, monkeypatch):
+    path, calls = tmp_path / "state", []
+
+    def interrupted(*_):
+        calls.append(len(calls))
+        raise KeyboardInterrupt
+
+    keywords = {"norm": "unit", "max_lag": 2, "resume": path}
+    with monkeypatch.context() as patch:
+        patch.setattr(FlowRecord, "piece", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            gs.gradient_flow(one_unit(50, "float32"), INPUTS, **keywords)
+    assert [file.name for file in tmp_path.iterdir()] == ["state.float64"]
+    flow = gs.gradient_flow(one_unit(50, "float32"), INPUTS, **keywords)
+    assert flow.log_norm[1, 0] == pytest.approx(log_slope(51), rel=1e-9)
+    assert not list(tmp_path.iterdir())
 
 
 # ---- against high precision ----
 
 
-def saturated(cell, units, scale, seed):
-    """Return a network of a few units, of weights as large as the scale, and inputs."""
-    params = random_params(cell, input_size=1, hidden_size=units, seed=seed, scale=scale * np.sqrt(units))
-    return params, np.random.default_rng(seed).standard_normal((4, 1))
+def saturated(seed, dtype="float64"):
+    """Return a network of two or three units, of weights as large as 1.5 to 7, and inputs."""
+    cell, units, scale = gs.cells.names()[seed % 5], 2 + seed % 2, 1.5 + 5.5 * (seed % 20) / 19
+    sizes = {"input_size": 1, "hidden_size": units, "seed": seed, "dtype": dtype}
+    params = random_params(cell, scale=scale * np.sqrt(units), **sizes)
+    return params, np.random.default_rng(seed).standard_normal((4, 1)).astype(dtype)
 
 
 @pytest.mark.parametrize(
     "seed", [*range(5), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(5, 100))]
 )
 def test_derivatives_against_high_precision(seed):
-    cell = gs.cells.names()[seed % 5]
-    params, inputs = saturated(cell, 2 + seed % 2, 1.5 + 5.5 * (seed % 20) / 19, seed)
+    params, inputs = saturated(seed)
     states = high_precision.run(params, inputs)
     last = high_precision.jacobian(params, inputs[-1], states[-2])
     expected = high_precision.log_norm(last[0])
@@ -138,6 +245,19 @@ def test_derivatives_against_high_precision(seed):
     reference = last.astype(np.float64)
     for ours in (jacobian, jacobians_of(params, linear)[0]):
         assert np.abs(ours - reference).max(axis=1) == pytest.approx(0, abs=1e-9 * np.abs(reference).max())
+
+
+@pytest.mark.parametrize(
+    "seed", [15, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (*range(10, 15), *range(16, 20)))]
+)
+def test_float32_against_high_precision(seed):
+    params, inputs = saturated(seed, "float32")
+    state = gs.run(params, inputs).states[-2, 0]
+    expected = high_precision.log_norm(
+        high_precision.jacobian(params, inputs[-1], high_precision.exact(state))[0]
+    )
+    flow = gs.gradient_flow(params, inputs, norm="unit", unit=0, wrt="joint", lags=[1])
+    assert flow.log_norm[0, 0] == pytest.approx(expected, abs=ACCURACY["float32"])
 
 
 # ---- other measurements ----

@@ -30,6 +30,21 @@ class Coefficients(np.ndarray):
 
 
 @dataclass(frozen=True)
+class DeviceCoefficients:
+    """`Coefficients` of steps on a device, where an array has no class of its own."""
+
+    rows: Any
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the rows, (T, B, C, H)."""
+        return tuple(self.rows.shape)
+
+    def __getitem__(self, steps: slice) -> DeviceCoefficients:
+        return DeviceCoefficients(self.rows[steps])
+
+
+@dataclass(frozen=True)
 class LinearCell:
     """A cell of the derivatives of another.
 

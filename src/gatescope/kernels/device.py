@@ -24,6 +24,25 @@ SIMULATOR = (
 )
 
 
+class Derivatives(Protocol):
+    """What makes the derivatives of steps whose units are saturated, on the host; arrays are as `Device.derive` has."""
+
+    def may_be_saturated(self, states: Array, gates: Array) -> bool:
+        """Return whether recorded values, or the largest and smallest of all units, may have lost such digits."""
+
+    def saturated(self, states: Array, gates: Array) -> bool:
+        """Return whether recorded values have lost digits of their derivatives."""
+
+    def derive(self, inputs: Array, states: Array, gates: Array, slot: int = 0) -> Array:
+        """Return coefficients (T, B, C, H), which are there until others are asked for in the same slot."""
+
+    def steps(self, inputs: Array, states: Array, gates: Array, slot: int = 0) -> Array:
+        """Return coefficients where `saturated` is true, or else the gates."""
+
+    def shape(self, gates: Any) -> tuple[int, ...]:
+        """Return the shape of the coefficients of steps that saved `gates`, on whatever device."""
+
+
 class Device(Protocol):
     """A device that computes one cell, with the weights on it.
 
@@ -34,9 +53,12 @@ class Device(Protocol):
     ----------
     name : str
         As in `DEVICES`.
+    carries : float
+        The smallest derivative of a step that its adjoints carry with all its digits, whatever the steps before were.
     """
 
     name: str
+    carries: float
 
     def take_inputs(self, inputs: Any) -> Any:
         """Return checked inputs (T, B, I) in the weights' dtype, in NumPy or on the device."""
@@ -69,6 +91,12 @@ class Device(Protocol):
 
     def forward(self, inputs: Any, first_state: Any, states: Any, gates: Any, lengths: Any = None) -> None:
         """Run from a state (B, S, H) over inputs (steps, B, I); all sequences to the end, or to their lengths."""
+
+    def derive(self, exact: Derivatives, inputs: Array, states: Any, gates: Any, slot: int) -> Any:
+        """Return what adjoints take of a piece: its gates, or coefficients if units are saturated.
+
+        Inputs are (T, B, I), states (T+1, B, S, H), gates (T, B, K, H).
+        """
 
     def last(self, states: Any) -> Array:
         """Return a NumPy copy of the last state, (B, S, H)."""

@@ -136,9 +136,9 @@ def measure(
 ) -> Connectivity:
     """Do the work of `connectivity`, whose arguments these are."""
     cell = problem.cell
-    cotangents = directions_of(cell, problem.params, cell.states[0], NORMS, norm, unit, problem.seed)
 
     def measure_group(part: Problem) -> Connectivity:
+        cotangents = directions_of(cell, part.params, cell.states[0], NORMS, norm, unit, part.seed)
         targets, sources = _steps(part, target_steps, source_steps)
         log_norm = np.full((targets.size, sources.size, part.batch), np.nan)
         work = _Work(part, cotangents, targets, sources, log_norm)

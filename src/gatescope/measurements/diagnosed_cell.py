@@ -26,6 +26,7 @@ from gatescope.measurements.counterfactuals import (
     qr_interval,
     spectral_radius,
 )
+from gatescope.measurements.finer import recomputed
 from gatescope.measurements.inputs_memory import inputs_memory
 from gatescope.measurements.last_steps import last_steps
 from gatescope.measurements.problem import Problem
@@ -132,7 +133,7 @@ class DiagnosedCell:
             suggested_value=suggestion.value,
             reached=reached,
             suggested_half_life=modified_life,
-            provenance=problem.provenance(direction_seed=problem.seed),
+            provenance=problem.provenance(direction_seed=problem.seed, **recomputed(flow, paths)),
         )
 
     def _free(self) -> tuple[str, ...]:

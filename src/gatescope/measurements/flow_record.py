@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from gatescope.cells.linear_cell import Coefficients, DeviceCoefficients
 from gatescope.cells.registry import Cell
 from gatescope.checks.arrays import on_device
 from gatescope.datatypes import Array
@@ -57,7 +58,7 @@ class FlowRecord:
 
     def piece(self, carried: Any, states: Any, gates: Any, begin: int) -> None:
         """Go back over a piece that begins at a step."""
-        self.look(Result.fetch(states) if on_device(states) else states)
+        self.look(_fetched(states))
         if self._total:
             self._piece_of_totals(carried, states, gates, begin)
             return
@@ -84,7 +85,7 @@ class FlowRecord:
     def _piece_of_totals(self, carried: Any, states: Any, gates: Any, begin: int) -> None:
         """Go back over a piece, for the states after its first, which an earlier piece has made, and for state 0."""
         high = states.shape[0] - 1
-        all_states, saved = (Result.fetch(a) if on_device(a) else a for a in (states, gates))
+        all_states, saved = _fetched(states), _fetched(gates)
         first = int(np.searchsorted(self.lags, self._source - begin - high))
         last = int(np.searchsorted(self.lags, self._source - begin, side="right" if begin == 0 else "left"))
         for row in range(first, last):
@@ -99,6 +100,14 @@ class FlowRecord:
             self.log_norm[row] = _largest((current, exponents), self._wrt)
         if high > 0:
             carried.back(states, gates, 0, high, record=False)
+
+
+def _fetched(array: Any) -> Array:
+    """Return an array of a piece in NumPy, from whatever device."""
+    if isinstance(array, DeviceCoefficients):
+        return _fetched(array.rows).view(Coefficients)
+    fetched: Array = Result.fetch(array) if on_device(array) else array
+    return fetched
 
 
 def log_of(value: Any) -> Any:

@@ -66,10 +66,12 @@ def gradient_flow(
 
     The adjoint is rescaled by exact powers of two whenever it leaves 2^-32..2^32 and the exponent is carried,
     so the result is right at lags where the norm itself has long been below the smallest float.  (In float32 a
-    single step that shrinks it by more than 2^-94 would lose digits, and one that lets it grow by more than 2^94 would
-    overflow, on a GPU also two in a row that do so together; float64 has no such limit in practice.)
+    single step that lets it grow by more than 2^94 would overflow, on a GPU also two in a row that do so together;
+    float64 has no such limit in practice.)
     Where units are so near saturation that their rounded activations have lost digits of their derivatives, these are
-    made from the pre-activations, on the CPU; what even a float cannot hold is said in a warning.
+    made from the pre-activations, for a GPU too on the CPU.  Where derivatives are too small for float32 weights, all
+    is measured in float64; where they are for a GPU, on the CPU: ``provenance["recomputed"]`` says so.  What even
+    float64 cannot hold is said in a warning.
     The run is recomputed from checkpoints, segment by segment, so memory grows with the square root of T (and the
     result with T); on a GPU the segments are cut to what is free there, inputs go there piece by piece, and the
     checkpoints stay on the host.  `estimate_memory` counts beforehand.
@@ -120,7 +122,8 @@ def gradient_flow(
     resume : path, optional
         A file for what has been computed.  It is written every minute and when the call is interrupted with Ctrl-C;
         the same call with the same file resumes, to the bits of a call that was never interrupted, and deletes the
-        file at its end.
+        file at its end.  What is measured again in float64, or on the CPU, has a file beside it, of its name and
+        ``.float64`` or ``.cpu``.
 
     Returns
     -------
@@ -137,7 +140,9 @@ def gradient_flow(
     Warns
     -----
     AccuracyWarning
-        If derivatives of saturated units are below the smallest number of the weights' dtype, and of how many.
+        If derivatives of saturated units are below the smallest number of float64, and of how many.
+    RuntimeWarning
+        If another device computes than the one that was chosen.
 
     References
     ----------
@@ -188,9 +193,9 @@ def measure(
     total: bool = False,
 ) -> GradientFlow:
     """Do the work of `gradient_flow`, whose arguments these are."""
-    directions, columns = ends_of(problem.cell, problem.params, of, wrt, NORMS, norm, unit, problem.seed)
 
     def measure_group(part: Problem) -> GradientFlow:
+        directions, columns = ends_of(part.cell, part.params, of, wrt, NORMS, norm, unit, part.seed)
         source, chosen = lags_back(part, source_step, max_lag, lags, partial(_default_lags, norm))
         arguments = {"lags": chosen, "of": of, "wrt": wrt, "norm": norm, "direction": directions}
         arguments["total"] = total

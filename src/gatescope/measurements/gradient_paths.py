@@ -137,9 +137,9 @@ def measure(
     """Do the work of `gradient_paths`, whose arguments these are."""
     cell = problem.cell
     wrt = _memory(cell, wrt)
-    (direction,), columns = ends_of(cell, problem.params, of, wrt, NORMS, norm, unit, problem.seed)
 
     def measure_group(part: Problem) -> GradientPaths:
+        (direction,), columns = ends_of(cell, part.params, of, wrt, NORMS, norm, unit, part.seed)
         source, chosen = lags_back(part, source_step, max_lag, lags, _spread)
         record = _sweep(part, source, _Record(part, chosen, columns, vectors), direction)
         return GradientPaths(

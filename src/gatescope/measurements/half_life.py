@@ -17,8 +17,10 @@ from gatescope.datatypes.lyapunov_spectrum import EXACT
 from gatescope.errors import ValueRangeError
 from gatescope.measurements import gradient_flow, lyapunov_spectrum
 from gatescope.measurements.exponent_errors import between_cuts
+from gatescope.measurements.finer import is_finest, recomputed
 from gatescope.measurements.problem import Problem, by_length, in_batch_order, prepare
 from gatescope.measurements.selection import blocks_of, by_factors, each_sequence, evenly
+from gatescope.recurrence.exact_steps import TooSmallError
 from gatescope.reporting.text import counted
 
 _BLOCKS = 20  # of time, for standard errors
@@ -150,7 +152,7 @@ def _measure_group(problem: Problem, of: str, transient: int | None) -> HalfLife
         moved=spectrum.moved,
         adjoint_doubt=adjoint.doubt,
         exponent_doubt=tuple("" if c else d for c, d in zip(cut, spectrum.doubts(), strict=True)),
-        provenance=problem.provenance(direction_seed=problem.seed),
+        provenance=problem.provenance(direction_seed=problem.seed, **recomputed(flow)),
     )
 
 
@@ -283,7 +285,10 @@ def _gate_rates(problem: Problem, gate: MemoryGate, skipped: int, cut: Array) ->
         for begin, states, gates in pieces:
             if begin >= skipped and gate.state is not None:
                 block = int(np.searchsorted(marks, begin, side="right")) - 1
-                sums[block] += np.log(np.abs(_fractions(cell, gate, states, gates))).sum(axis=0)
+                fractions = np.abs(_fractions(cell, gate, states, gates))
+                if fractions.min() < np.finfo(gates.dtype).tiny and not is_finest(problem):
+                    raise TooSmallError("a gate is shut further than its dtype can tell")
+                sums[block] += np.log(fractions).sum(axis=0)
             bar.update(len(gates))
     if gate.state is None:
         return np.full((problem.batch, units), np.nan), np.full((problem.batch, units), np.nan)

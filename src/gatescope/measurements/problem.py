@@ -31,6 +31,7 @@ from gatescope.datatypes import Array, Params, Trace
 from gatescope.datatypes.saturation import is_large, saturating_inputs, saturating_text
 from gatescope.errors import UnknownNameError, ValueRangeError, warn_input
 from gatescope.kernels.device import Device, device_for, device_of, threads_for
+from gatescope.measurements.finer import in_fine_floats, is_finest
 from gatescope.recurrence.clamping import apply_clamp, clamp_values
 from gatescope.recurrence.exact_steps import ExactSteps
 from gatescope.recurrence.initialization import random_state
@@ -77,6 +78,8 @@ class Problem:
     seed : int
     progress : bool
     resume : path or None
+    recomputed : str
+        What the problem was changed to, after derivatives were too small for the floats of another.
     """
 
     params: Params
@@ -91,6 +94,7 @@ class Problem:
     seed: int = 0
     progress: bool = False
     resume: str | os.PathLike[str] | None = None
+    recomputed: str = ""
 
     @property
     def steps(self) -> int:
@@ -147,7 +151,7 @@ class Problem:
         `directions` is how many adjoints a sequence are carried; `length` the steps of a segment.
         """
         sequences = self.series, self.initial_state
-        exact = ExactSteps(self.params, self.threads)
+        exact = ExactSteps(self.params, self.threads, None if is_finest(self) else device.carries)
         more: dict[str, Any] = {"directions": directions, "length": length, "exact": exact}
         return Replay(device, self.cell, *sequences, source, last, **more)
 
@@ -217,7 +221,8 @@ class Problem:
 
     def provenance(self, **more: Any) -> dict[str, Any]:
         """Return where a result comes from: device, dtype, the seed of the weights, clamps, and `more`."""
-        return run_provenance(self.device, self.params, self.clamp, **more)
+        recomputed = {"recomputed": self.recomputed} if self.recomputed else {}
+        return run_provenance(self.device, self.params, self.clamp, **{**recomputed, **more})
 
 
 @contextmanager
@@ -356,8 +361,17 @@ def by_length(
     """Measure the sequences of each length together, and join what was measured.
 
     `measure` takes a problem whose sequences all have its T steps; `join`, which is called if there are several groups,
-    the numbers of the sequences of each group, and what was measured of it.
+    the numbers of the sequences of each group, and what was measured of it.  Where derivatives are too small for the
+    problem's floats, all is measured in larger ones.
     """
+    return in_fine_floats(problem, lambda fine: _by_length(fine, measure, join))
+
+
+def _by_length(
+    problem: Problem,
+    measure: Callable[[Problem], Measured],
+    join: Callable[[list[Array], list[Measured]], Measured],
+) -> Measured:
     groups, measured = problem.groups(), []
     for rows, part in groups:
         try:

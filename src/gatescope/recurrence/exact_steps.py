@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache, cached_property
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,12 @@ from gatescope.reporting.text import percent
 # What a derivative may be off by, relatively.
 ACCURACY = {"float32": 1e-4, "float64": 1e-9}
 _ULPS = 1.5  # of the activation, in units in the last place above 1
+# A gate that is shut further is small enough for products of it to leave the range of its dtype.
+_SHUT = {"float32": 2.0**-32, "float64": 2.0**-340}
+
+
+class TooSmallError(ArithmeticError):
+    """Raised where derivatives are too small for the floats of a measurement, which is then made in larger ones."""
 
 
 class ExactSteps:
@@ -38,6 +45,8 @@ class ExactSteps:
         On the host, with the clamps applied.
     threads : int
         At most so many are used; no result depends on it.
+    carried : float, optional
+        The smallest derivative that the caller can use.  Default: it uses what there is.
 
     Attributes
     ----------
@@ -46,37 +55,60 @@ class ExactSteps:
     seen : int
         Number of all that were computed.
     inexact : bool
-        Whether `look` saw units whose derivatives have lost digits.
+        Whether units have lost digits of derivatives that cannot be made from the pre-activations.
     """
 
-    def __init__(self, params: Params, threads: int = 1) -> None:
+    def __init__(self, params: Params, threads: int = 1, carried: float | None = None) -> None:
         self._params, self._cell, self._threads = params, get(params.cell), threads
-        self._linear = linear_cell(self._cell)
+        self._linear, self._carried = linear_cell(self._cell), carried
         self.dtype = params.dtype
         self.lost, self.seen, self.inexact = 0, 0, False
         self._buffers: dict[int, Array] = {}
-
-    def look(self, states: Array, gates: Array) -> None:
-        """Note whether steps of a device that derives from recorded values have lost digits."""
-        self.inexact = self.inexact or lost_digits(
-            self._cell, np.concatenate([states, states]), gates, self._free
-        )
 
     def steps(self, inputs: Array, states: Array, gates: Array, slot: int = 0) -> Array:
         """Return coefficients (T, B, C, H) of a piece of a run in the weights' dtype, or `gates` if none lost digits.
 
         Inputs are (T, B, I), states (T+1, B, S, H), gates (T, B, K, H).  The coefficients are there until others are
         asked for in the same `slot`.
+
+        Raises
+        ------
+        TooSmallError
+            If some are smaller than what the caller can use.
         """
-        if self._linear is None or not lost_digits(self._cell, states, gates, self._free):
-            return gates
-        shape = *gates.shape[:2], len(self._linear.entries), gates.shape[3]
+        return self.derive(inputs, states, gates, slot) if self.saturated(states, gates) else gates
+
+    def may_be_saturated(self, states: Array, gates: Array) -> bool:
+        """Return whether `saturated` may be true; of arrays of any number of units, such as what is extreme of all."""
+        return lost_digits(self._cell, states, gates)
+
+    def saturated(self, states: Array, gates: Array) -> bool:
+        """Return whether units of a piece of a run have lost digits, which `derive` finds."""
+        lost = lost_digits(self._cell, states, gates, self._free)
+        if self._linear is None:
+            self.inexact = self.inexact or lost
+            return False
+        return lost
+
+    def derive(self, inputs: Array, states: Array, gates: Array, slot: int = 0) -> Array:
+        """Return coefficients as `steps` does, of a piece that is saturated."""
+        shape = self.shape(gates)
         if slot not in self._buffers or len(self._buffers[slot]) < len(gates):
             self._buffers[slot] = aligned_empty(shape, self.dtype)
         coefficients = self._buffers[slot][: len(gates)]
-        self.lost += self._linearization.fill(coefficients, inputs, states, self._threads)
+        lost, few = self._linearization.fill(coefficients, inputs, states, self._threads)
+        lost += self._count_shut(gates)
+        # float64 has no other to go to where activations themselves are below its smallest number.
+        if self._carried is not None and (few or (lost and self.dtype != np.float64)):
+            raise TooSmallError(f"{few} derivatives are below {self._carried:g}")
+        self.lost += lost
         self.seen += gates.shape[0] * gates.shape[1] * int(self._counted.sum())
         return coefficients.view(Coefficients)
+
+    def shape(self, gates: Any) -> tuple[int, ...]:
+        """Return the shape (T, B, C, H) of the coefficients of steps that saved `gates`, on whatever device."""
+        entries = () if self._linear is None else self._linear.entries
+        return gates.shape[0], gates.shape[1], len(entries), self._params.hidden_size
 
     def bytes(self, steps: int, batch: int, slots: int = 1) -> int:
         """Return what coefficients of pieces of so many steps take in memory, with the weights they are made of."""
@@ -85,12 +117,25 @@ class ExactSteps:
         rows = slots * steps * batch * len(self._linear.entries)
         return rows * self._params.hidden_size * self.dtype.itemsize + working_bytes(self._params)
 
+    def _count_shut(self, gates: Array) -> int:
+        """Return how many values of gates that open and shut are below the smallest number of their dtype."""
+        least = np.finfo(self.dtype).tiny
+        return sum(int((gates[:, :, k] < least)[..., self._counted[k]].sum()) for k in _openings(self._cell))
+
     @cached_property
     def _linearization(self) -> Linearization:
         assert self._linear is not None
         least = float(np.finfo(self.dtype).tiny)
         # tanh has this margin at x: 1 - |y| = 2 e^(-2 |x|).
-        return Linearization(self._linear, self._params, self._counted, least, -np.log(least) / 2)
+        return Linearization(
+            self._linear,
+            self._params,
+            self._counted,
+            np.array([*self._free.values()]),
+            least=least,
+            beyond=-np.log(least) / 2,
+            carried=self._carried or 0.0,
+        )
 
     @cached_property
     def _counted(self) -> Array:
@@ -129,16 +174,16 @@ def warn_lost(parts: Sequence[ExactSteps]) -> None:
     """Warn where derivatives of activations were below the smallest number there is, or have lost their digits."""
     lost, seen, dtype = sum(part.lost for part in parts), sum(part.seen for part in parts), parts[0].dtype
     if any(part.inexact for part in parts):
+        advice = "" if dtype == np.float64 else "; use float64 weights"
         warn_accuracy(
-            f"units are saturated, so that their derivatives have lost digits in {dtype.name} on this device: compare "
-            "with `device` 'cpu', which makes them from the pre-activations"
+            f"units are saturated, so that their derivatives have lost digits in {dtype.name}, and this cell has none "
+            f"that can be made from the pre-activations{advice}"
         )
     if lost:
-        advice = "" if dtype == np.float64 else "; use float64 weights"
         warn_accuracy(
             f"the derivatives of {percent(lost / seen)} of the activations, in the pieces of the run that have "
             f"saturated units, are below what {dtype.name} can tell and count as 0: a result of -inf may be a very "
-            f"small number{advice}"
+            "small number"
         )
 
 
@@ -149,6 +194,9 @@ def lost_digits(cell: Cell, states: Array, gates: Array, free: Mapping[str, Arra
     """
     margin, state = _limits(states.dtype)
     saved, new = activation_rows(cell)
+    shut = _SHUT[states.dtype.name]
+    if gates.size and any(gates[:, :, k].min() < shut for k in _openings(cell)):
+        return True
     for k, active in enumerate(saved):
         values, units = gates[:, :, k], (free or {}).get(cell.saved[k])
         if units is not None and not units.all():
@@ -162,10 +210,17 @@ def lost_digits(cell: Cell, states: Array, gates: Array, free: Mapping[str, Arra
     )
 
 
+@cache
+def _openings(cell: Cell) -> tuple[int, ...]:
+    """Return which saved values are activations from 0 to 1."""
+    saved, _ = activation_rows(cell)
+    return tuple(k for k, active in enumerate(saved) if active and gate_ranges(cell)[k] == (0.0, 1.0))
+
+
 def _beyond(values: Array, limit: float, cell: Cell | None = None, k: int = 0) -> bool:
     if values.size == 0:
         return False
-    low = 0.0 if cell is not None and gate_ranges(cell)[k] == (0.0, 1.0) else float(values.min())
+    low = 0.0 if cell is not None and k in _openings(cell) else float(values.min())
     return bool(values.max() > limit or low < -limit)
 
 

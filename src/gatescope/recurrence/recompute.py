@@ -97,8 +97,7 @@ class Replay:
             cell.saved
         )
         self.buffers = 2 if device.overlaps(series.batch, directions) else 1
-        exactly = exact if device.name == "cpu" else None  # elsewhere the kernels derive from recorded values
-        self.derivative_bytes = exactly.bytes(self.length, series.batch, self.buffers) if exactly else 0
+        self.derivative_bytes = exact.bytes(self.length, series.batch, self.buffers) if exact else 0
         self._count = -(-source // self.length) if last < source else 0
         # Checkpoints are kept from this segment on.
         self._first = min(last // self.length, max(self._count - 1, 0))
@@ -192,11 +191,7 @@ class Replay:
         inputs, states, gates = self._compute(index, self.checkpoints[index - self._first], buffer)
         if self._exact is None:
             return states, gates
-        if self._device.name == "cpu":
-            return states, self._exact.steps(inputs, states, gates, buffer)
-        # Elsewhere the kernels derive from the recorded values; the last step of each segment is looked at.
-        self._exact.look(*(self._device.last(array)[None] for array in (states, gates)))
-        return states, gates
+        return states, self._device.derive(self._exact, inputs, states, gates, buffer)
 
     def _compute(self, index: int, state: Array, buffer: int) -> tuple[Array, Any, Any]:
         while len(self._buffers) <= buffer:

@@ -9,6 +9,7 @@ from helpers import gpu_sweeps as sweeps
 from helpers import machine_code as compiling
 from helpers.gpu_sweeps import CHIPS, make_kernel, make_launch_plan, signature_of
 
+from gatescope.cells.linear_cell import linear_cell
 from gatescope.kernels.cuda.launch_plan import choose, registers_of
 
 pytestmark = pytest.mark.skipif(compiling.why_not() is not None, reason=str(compiling.why_not()))
@@ -74,6 +75,17 @@ CORE = [
 @pytest.mark.parametrize(("kind", "cell", "hidden", "dtype", "cc", "rows"), CORE)
 def test_the_core(kind, cell, hidden, dtype, cc, rows):
     check(kind, cell, hidden, dtype, cc, rows)
+
+
+@pytest.mark.parametrize("cell", ["lstm", pytest.param("gru_reset_before", marks=pytest.mark.slow)])
+def test_the_sweep_over_coefficients(cell):
+    linear = linear_cell(sweeps.cell_named(cell)).cell
+    launch_plan = choose(linear, 64, np.dtype("float32"), 1, True, CHIPS[H100])
+    kernel = make_kernel("flow", linear, 64, "float32", launch_plan)
+    built = compiling.build(kernel, signature_of("flow", "float32"), H100)
+    assert (built.stack, built.spills) == (0, 0), built.log
+    assert built.registers <= registers_of(launch_plan.threads)
+    assert_instructions(built.ptx, launch_plan, "float32")
 
 
 # Every kernel of every built-in cell, in float64 those of a cell of one phase and of one of two, each on two

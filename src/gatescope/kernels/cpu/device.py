@@ -14,6 +14,7 @@ from gatescope.datatypes import Array, Params, Trace
 from gatescope.kernels.cpu import sweeps
 from gatescope.kernels.cpu.adjoints import Adjoints
 from gatescope.kernels.cpu.aligned import aligned_empty
+from gatescope.kernels.device import Derivatives
 
 # A piece's states and gates: below the first, starting a piece takes longer than it should; above the second, pieces
 # are shorter than balances them with the checkpoints, until these take more than the third.
@@ -37,6 +38,8 @@ class CpuDevice:
     def __init__(self, cell: Cell, params: Params, threads: int) -> None:
         self._cell, self._params, self._threads = cell, params, threads
         self._plan = sweeps.plan_for(cell, params.hidden_size, params.dtype)
+        # Adjoints are between 2^-32 and 2^32 before each step.
+        self.carries = float(np.finfo(params.dtype).tiny) * 2.0**32
 
     @cached_property
     def _panels(self) -> sweeps.Panels:
@@ -108,6 +111,9 @@ class CpuDevice:
         if lengths is None:
             lengths = np.full(inputs.shape[1], inputs.shape[0], np.int64)
         sweeps.forward(self._plan, self._panels, inputs, states, gates, lengths, self._threads)
+
+    def derive(self, exact: Derivatives, inputs: Array, states: Array, gates: Array, slot: int) -> Array:
+        return exact.steps(inputs, states, gates, slot)
 
     def last(self, states: Array) -> Array:
         return np.array(states[-1])

@@ -32,36 +32,50 @@ class Linearization:
     linear : LinearCell
     params : Params
     counted : (K + S, H)
-        How often each unit of the saved values and of the new states counts among the small derivatives.
+        How often each unit of the saved values and of the new states counts among the small activations.
+    alive : (G, H) bool
+        Which units of the gates depend on anything.
     least, beyond : float
         A margin that is small, and a value that is no activation beyond which tanh has such a margin.
+    carried : float
+        A derivative by a gate that is alive, or by a state, is small if it is below this, and not 0.
     """
 
     def __init__(
-        self, linear: LinearCell, params: Params, counted: Array, least: float, beyond: float
+        self,
+        linear: LinearCell,
+        params: Params,
+        counted: Array,
+        alive: Array,
+        *,
+        least: float,
+        beyond: float,
+        carried: float,
     ) -> None:
         cell = with_margins(get(params.cell))
         self._plan = plan = sweeps.plan_for(cell, params.hidden_size, np.dtype(np.float64))
         self._panels = sweeps.forward_panels(plan, params.astype(np.float64))
-        self._width, self._dtype, self._limits = params.input_size, params.dtype, (least, beyond)
+        self._width, self._limits = params.input_size, (least, beyond, carried)
         states, gates = len(cell.states), len(cell.gates)
         # Where the kernel has each derivative: by new state direct, rh, wx; then the operand's.
         begin = {"direct": 0, "rh": states, "wx": states + gates, "operand_state": 0, "operand_rh": 1}
         each_state = states + 2 * gates
-        chosen = []
-        for field, index in linear.entries:
+        chosen, counts = [], np.ones((len(linear.entries), params.hidden_size), np.int64)
+        for c, (field, index) in enumerate(linear.entries):
             operand = field.startswith("operand")
             s = states if operand else index[0]
             chosen.append(s * each_state + begin[field] + (index[-1] if index else 0))
-        self._chosen = np.array(chosen, np.int64)
+            if field not in ("direct", "operand_state"):
+                counts[c] = alive[index[-1]]
+        self._chosen, self._alive = np.array(chosen, np.int64), counts.reshape(-1)
         self._derivatives = states * each_state + 1 + cell.prepared
         self._counted = np.zeros((len(counted) + 1, plan.padded))
         self._counted[:-1, : params.hidden_size] = counted
         self._units = np.zeros((states + 1, states, plan.lanes))
         self._units[np.arange(states), np.arange(states)] = 1
 
-    def fill(self, coefficients: Array, inputs: Array, states: Array, threads: int) -> int:
-        """Fill coefficients (T, B, C, H) of a run; return how many of the derivatives that count are small.
+    def fill(self, coefficients: Array, inputs: Array, states: Array, threads: int) -> tuple[int, int]:
+        """Fill coefficients (T, B, C, H) of a run; return how many activations, and how many of them, are small.
 
         Inputs are (T, B, I), states (T+1, B, S, H).
         """
@@ -75,18 +89,21 @@ class Linearization:
         )
         jobs = plan.threads(threads, steps, batch)
         edges = np.linspace(0, steps * batch, jobs + 1).astype(int)
-        small = np.zeros(jobs)
+        small, few = np.zeros((2, jobs))
 
         def one(job: int) -> None:
             counted, span = (
                 self._counted.copy().reshape(-1),
                 (edges[job], edges[job + 1], _ROWS, *self._limits),
             )
-            kernel(self._panels, flat_inputs, flat_states, result, self._chosen, counted, span, self._work())
+            few[job] = kernel(
+                self._panels, flat_inputs, flat_states, result, self._chosen, self._alive, counted, span,
+                self._work(),
+            )  # fmt: skip
             small[job] = counted[-self._plan.padded :].sum()
 
         each(one, jobs, threads)
-        return int(small.sum())
+        return int(small.sum()), int(few.sum())
 
     def _work(self) -> tuple[Array, ...]:
         plan, cell = self._plan, self._plan.cell

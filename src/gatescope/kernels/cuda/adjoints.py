@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from gatescope.cells.linear_cell import DeviceCoefficients, linear_cell
+from gatescope.cells.registry import Cell
 from gatescope.datatypes import Array
 from gatescope.kernels.cuda import backend as backends
 from gatescope.kernels.cuda.backward import make_backward
@@ -27,20 +31,33 @@ class Adjoints:
     """
 
     def __init__(self, plan: CellPlan, weights: Weights, directions: Array) -> None:
-        self._plan, self._shape = plan, directions.shape
+        self._plan, self._weights, self._shape = plan, weights, directions.shape
+        self._rows = directions.shape[0] * directions.shape[1]
+        self._sweep = self._sweep_of(plan.cell)
+        self.restore(directions, np.zeros(self._rows, np.int32))
+
+    def _sweep_of(self, cell: Cell) -> Sweep:
+        plan = dataclasses.replace(self._plan, cell=cell)
 
         def make_kernel(launch_plan: LaunchPlan) -> Any:
-            return make_backward(plan.cell, plan.hidden_size, plan.dtype, launch_plan, True)
+            return make_backward(cell, plan.hidden_size, plan.dtype, launch_plan, True)
 
-        rows = directions.shape[0] * directions.shape[1]
-        self._sweep = Sweep(plan, weights.weight_hh, rows, backward=True, make_kernel=make_kernel)
-        self.restore(directions, np.zeros(rows, np.int32))
+        return Sweep(plan, self._weights.weight_hh, self._rows, backward=True, make_kernel=make_kernel)
+
+    @cached_property
+    def _linear_sweep(self) -> Sweep:
+        linear = linear_cell(self._plan.cell)
+        assert linear is not None
+        return self._sweep_of(linear.cell)
 
     def back(self, states: Any, gates: Any, start: int, stop: int, *, record: bool = True) -> Array | None:
         """Carry the adjoints from state `stop` to state `start` of the recorded piece.
 
         Returns the log-norms (stop - start, B, M, S) of the directions, one step back first; None if not recorded.
         """
+        sweep = self._sweep
+        if isinstance(gates, DeviceCoefficients):
+            sweep, gates = self._linear_sweep, gates.rows
         backend, dtype = backends.current(), self._plan.dtype
         batch, count, states_count, units = self._shape
         rows = batch * count
@@ -55,10 +72,10 @@ class Adjoints:
             recorded = backend.empty(steps * state if record else 1, dtype)
             powers = backend.zeros(steps * rows if record else 1, np.int32)
             arrays = (
-                *self._sweep.packed, flat_states, flat_gates, nothing, lengths, self._current, recorded,
+                *sweep.packed, flat_states, flat_gates, nothing, lengths, self._current, recorded,
                 self._exponents, powers, nothing, nothing, nothing,
             )  # fmt: skip
-            self._sweep.launch(arrays, (batch, count), (begin, end, begin, 0, int(record)))
+            sweep.launch(arrays, (batch, count), (begin, end, begin, 0, int(record)))
             if record:
                 shape = (steps, rows, states_count)
                 peak, total = (backend.empty(steps * rows * states_count, dtype) for _ in range(2))

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 
+from gatescope.cells.linear_cell import DeviceCoefficients
 from gatescope.cells.registry import Cell
 from gatescope.checks.arrays import on_device
 from gatescope.datatypes import Array, Params, Trace
 from gatescope.kernels.cuda import backend, memory_estimate, sweeps
 from gatescope.kernels.cuda.adjoints import Adjoints
 from gatescope.kernels.cuda.arrays import take_inputs, take_output_adjoint, take_state
+from gatescope.kernels.cuda.extremes import extremes_of
+from gatescope.kernels.device import Derivatives
 
 _CUDA_BYTES = 1 << 31
+_HOST_BYTES = 1 << 28  # of a piece's states and gates that are on the host at a time
 
 
 class CudaDevice:
@@ -41,6 +45,8 @@ class CudaDevice:
         self._cell, self._params, self._fast = cell, params, fast_activations
         self._units, self._dtype = params.hidden_size, params.dtype
         self._plan = sweeps.plan_for(cell, params.hidden_size, params.dtype)
+        # A step is rescaled by what the adjoint was before it, so that two that shrink it come together.
+        self.carries = float(np.sqrt(np.finfo(params.dtype).tiny * 2.0**32))
 
     @cached_property
     def _weights(self) -> sweeps.Weights:
@@ -119,6 +125,29 @@ class CudaDevice:
             self._plan, self._weights, self._put(inputs), states, gates, self._put(lengths),
             fast_activations=self._fast,
         )  # fmt: skip
+
+    def derive(self, exact: Derivatives, inputs: Array, states: Any, gates: Any, slot: int) -> Any:
+        """Make the coefficients on the host, of as many steps at a time as it takes, after a look on the GPU."""
+        steps, saved = gates.shape[0], len(self._cell.saved)
+        gpu, nothing = self._backend, np.empty((2, 0), self._dtype)
+        of_states = extremes_of(gpu, states[1:])[::-1]  # the first state of a piece is not looked at
+        of_gates = extremes_of(gpu, gates) if saved else nothing
+        if not exact.may_be_saturated(of_states[:, None, :, None], of_gates[:, None, :, None]):
+            return gates
+        each = max(1, _HOST_BYTES // (self._dtype.itemsize * (states[0].size + gates[0].size)))
+        spans = [(begin, min(begin + each, steps)) for begin in range(0, steps, each)]
+
+        @lru_cache(maxsize=1)  # most pieces are one span
+        def on_host(begin: int, end: int) -> tuple[Array, Array]:
+            return gpu.to_host(states[begin : end + 1]), gpu.to_host(gates[begin:end])[:, :, :saved]
+
+        if not any(exact.saturated(*on_host(*span)) for span in spans):
+            return gates
+        rows = gpu.empty(exact.shape(gates), self._dtype)
+        for begin, end in spans:
+            arrays = on_host(begin, end)
+            self._copy(exact.derive(inputs[begin:end], *arrays, slot).view(np.ndarray), rows[begin:end])
+        return DeviceCoefficients(rows)
 
     def last(self, states: Any) -> Array:
         return self._backend.to_host(states[states.shape[0] - 1])

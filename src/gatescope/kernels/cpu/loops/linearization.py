@@ -36,21 +36,23 @@ def make_linearization(cell, lanes, tiles, second_tiles):
     FINGERPRINT = fingerprint_of(cell)
 
     @compiled
-    def linearization(weights, inputs, states, coefficients, chosen, counted, span, work):
+    def linearization(weights, inputs, states, coefficients, chosen, alive, counted, span, work):
         # weights: (w_ih, b_ih, w_hh, b_hh, w_hh of the second phase, b_hh of the second phase), flat panels
         # inputs (N, I), states (N, S, H), coefficients (N, C, H); chosen (C,): which of the derivatives they are
+        # alive (C * H): 1 where a coefficient counts if it is small, else 0
         # counted [K + S][j][L]: weights of saved values and new states in the count of small ones; then the count, [L]
-        # span: first row, last, rows at a time, what is small of a margin, and what is large of another value
+        # span: first row, last, rows at a time; what is small of a margin, what is large of another value, and what is
+        #       small of a coefficient
         # work: x [n][I], old [n][S][j][L], wx [n][j][G][L], rh [n][j][FIRST][L], rh of the second phase,
         #       operand [n][j][L], units [S + 1][S][L] (adjoints of 1, and zeros),
         #       derivatives [d][j][L]: by new state direct [S], by rh [G], by wx [G]; then the operand's, [1 + P]
         w_ih, b_ih, w_hh, b_hh, w_second, b_second = weights
         x, old, wx, rh, rh_second, operand, units, derivatives = work
-        begin, end, at_once, least, beyond = span
+        begin, end, at_once, least, beyond, carried = span
         I, H, C = inputs.shape[1], states.shape[2], coefficients.shape[1]
         V = (H + L - 1) // L
         padded, tally = V * L, COUNTED * V * L
-        flat = coefficients.reshape(-1)
+        flat, few = coefficients.reshape(-1), 0
         fingerprint = FINGERPRINT  # noqa: F841 - part of the closure, and so of the cache key
 
         for first in range(begin, end, at_once):
@@ -145,6 +147,10 @@ def make_linearization(cell, lanes, tiles, second_tiles):
                 for c in range(C):
                     source, target = chosen[c] * padded, ((first + n) * C + c) * H
                     for u in range(H):
-                        flat[target + u] = derivatives[source + u]
+                        value = derivatives[source + u]
+                        flat[target + u] = value
+                        size = abs(value)
+                        few += ((size > 0.0) & (size < carried)) * alive[c * H + u]
+        return few
 
     return linearization

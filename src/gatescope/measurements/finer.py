@@ -1,0 +1,67 @@
+"""What a measurement is made again in, where derivatives are too small for the floats it began with.
+
+A float32 network is measured in float64; what a GPU cannot carry even so is measured on the CPU.  Both are rare: units
+have to be saturated beyond what float32 can tell from 1.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from gatescope.datatypes.result import Result
+from gatescope.errors import warn_device
+from gatescope.recurrence.exact_steps import TooSmallError
+
+if TYPE_CHECKING:
+    from gatescope.measurements.problem import Problem
+
+Measured = TypeVar("Measured")
+
+
+def is_finest(problem: Problem) -> bool:
+    """Return whether there is nothing finer to measure a problem in."""
+    return problem.params.dtype == np.float64 and problem.device == "cpu"
+
+
+def finer(problem: Problem) -> Problem:
+    """Return the problem with its weights in float64, or else on the CPU, and with a file for its state of its own."""
+    if problem.params.dtype != np.float64:
+        changed, how = problem.astype(np.float64), "in float64"
+    else:
+        changed, how = dataclasses.replace(problem, device="cpu"), "on the CPU"
+    resume = None if problem.resume is None else f"{os.fspath(problem.resume)}.{how.split()[-1].lower()}"
+    recomputed = f"{problem.recomputed}, {how}".removeprefix(", ")
+    return dataclasses.replace(changed, resume=resume, recomputed=recomputed)
+
+
+def in_fine_floats(problem: Problem, measure: Callable[[Problem], Measured]) -> Measured:
+    """Measure a problem; where derivatives are too small for it, measure the finer one."""
+    while not is_finest(problem):
+        better = finer(problem)
+        if better.resume is None or not os.path.lexists(
+            better.resume
+        ):  # else an interrupted call was there already
+            try:
+                return measure(problem)
+            except TooSmallError:
+                if problem.resume is not None:
+                    Path(problem.resume).unlink(missing_ok=True)
+        if better.device != problem.device:
+            warn_device(
+                "derivatives of saturated units are smaller than what the GPU carries, so that this is computed on the "
+                "CPU; `device` 'cpu' does so from the start"
+            )
+        problem = better
+    return measure(problem)
+
+
+def recomputed(*results: Result) -> dict[str, str]:
+    """Return what provenance says of a result that is made of these, one of which may have been measured again."""
+    texts = {text for result in results if (text := result.provenance.get("recomputed"))}
+    return {"recomputed": "; ".join(sorted(texts))} if texts else {}
