@@ -57,3 +57,12 @@ def test_a_title_a_table_and_sentences(name):
     assert table.rows
     assert {len(row) for row in table.texts()} == {len(table.header)}
     assert result._repr_html_().count("<tr>") == len(table.rows) + 1
+
+
+def test_a_sequence_that_has_none_of_the_lags():
+    lag, nothing = np.array([1, 2]), np.full((2, 1, 3), np.nan)
+    spectrum = gs.JacobianSpectrum(cell="lstm", lag=lag, log_singular=nothing, of="h", wrt="h", source_step=9)
+    assert spectrum.summary().startswith("singular values, log10, of d h by an earlier h, lstm, from step 9")
+    assert spectrum._repr_html_()
+    with pytest.raises(gs.ValueRangeError, match="^sequence=0 has none of the lags"):
+        gs.plotting.plot_jacobian_spectrum(spectrum)

@@ -78,7 +78,7 @@ class JacobianSpectrum(Result):
     def summary(self) -> str:
         """Return what the table is of, and the rate of the largest singular value over the longest lag."""
         title, first = self.table().title, self.sequence(0)
-        longest = int(first.lag[-1])
+        longest = int(first.lag.max(initial=0))  # a sequence may have none of the lags
         if longest == 0:
             return title
         rate = float(first.rates()[-1, 0, 0])
