@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import selectors
@@ -170,7 +171,10 @@ def main() -> int:
     report = Report()
     asked = {"files": options.files, "calls": options.calls}
     chosen = [half for half in asked if asked[half] or (options.files, options.calls) == (None, None)]
-    with tempfile.TemporaryDirectory(prefix="fuzz-", dir=_SHORT_LIVED) as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="fuzz-", dir=_SHORT_LIVED) as folder,
+        contextlib.suppress(KeyboardInterrupt),  # what was found until then is shown
+    ):
         for half in chosen:
             seconds = float("inf") if options.minutes is None else 60 * options.minutes / len(chosen)
             end = options.begin + (asked[half] or 10**9)

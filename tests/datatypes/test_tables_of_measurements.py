@@ -64,5 +64,5 @@ def test_a_sequence_that_has_none_of_the_lags():
     spectrum = gs.JacobianSpectrum(cell="lstm", lag=lag, log_singular=nothing, of="h", wrt="h", source_step=9)
     assert spectrum.summary().startswith("singular values, log10, of d h by an earlier h, lstm, from step 9")
     assert spectrum._repr_html_()
-    with pytest.raises(gs.ValueRangeError, match="^sequence=0 has none of the lags"):
+    with pytest.raises(gs.ValueRangeError, match=r"^sequence=0 has none of the lags"):
         gs.plotting.plot_jacobian_spectrum(spectrum)
