@@ -52,6 +52,7 @@ BAD = [
     (["run", "--weights", "own.npz", "--cell", "gru"], "--cell 'gru' is for a fresh cell, and --weights"),
     (["run", "--weights", "own.npz", "--init", "keras"], "--init 'keras' is for a fresh cell, and --weights"),
     (["run", "--weights", "own.npz", "--seed", "0"], "--seed 0 is for a fresh cell, and --weights"),
+    (["measure", "saturation", "--weights", "own.npz", "--seed", "0"], "--seed 0 is for a fresh cell, and"),
     (
         ["run", "--weights", "own.npz", "--hidden-size", "4"],
         "--hidden-size 4 is for a fresh cell, and --weights",

@@ -54,7 +54,7 @@ def compare(
         f"Fresh cells to compare, with commas between them.  Default: {DEFAULT_CELLS}.",
         panel=WEIGHTS,
     ),
-    seed: SeedOption = 0,
+    seed: SeedOption = None,
     units: str | None = option(
         None, "Units to draw, as in 0,5,9.  Default: three that differ most.", panel=OUTPUT
     ),
@@ -75,6 +75,7 @@ def compare(
     from gatescope.reporting.text import byte_count
 
     check_device_options(device, threads)
+    seed = seed or 0
     fresh = cells is not None or not weights
     if not weights:
         refuse(network.of_files(), "is for weights from files", "give `weights` too, or leave it out")

@@ -38,9 +38,10 @@ ClampOption = Annotated[
     ),
 ]
 SeedOption = Annotated[
-    int,
+    int | None,
     typer.Option(
-        help="Seed for fresh weights and for random directions or starts.", rich_help_panel=COMPUTATION
+        help="Seed for fresh weights and for random directions or starts.  Default: 0.",
+        rich_help_panel=COMPUTATION,
     ),
 ]
 InitialStateOption = Annotated[

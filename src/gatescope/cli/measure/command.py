@@ -66,7 +66,7 @@ _SHARED: dict[str, tuple[Any, Any]] = {
     "resume": (ResumeOption, None),
 }
 _ALWAYS: dict[str, tuple[Any, Any]] = {
-    "seed": (SeedOption, 0),
+    "seed": (SeedOption, None),
     "out": (FolderOption, Path("gatescope-measured")),
 }
 _OF_A_RUN = ("clamp", "device", "threads")
@@ -206,6 +206,10 @@ class Plan:
         network = take(CellOptions, values) if "network" in self.groups else None
         if network is not None:
             by_label, notes = read_one(network)
+            if network.weights is not None and "seed" not in self.parameters:
+                problem = "is for a fresh cell, and `weights` gives another"
+                refuse({"seed": values["seed"]}, problem, "leave out one of the two")
+        values["seed"] = values["seed"] or 0
         series = (
             self._series(values, common_vocabulary(by_label.values())) if "series" in self.groups else None
         )
