@@ -76,6 +76,8 @@ OTHER_TYPES = {
     "gs.tasks.flip_flop(dtype='warmup(3, 3)')": "dtype",
     "gs.tasks.counting_accepted(np.zeros((21, 3, 3)), stack)": "batch",
     "gs.experiments.run_long_series('x', cells=3)": "cells",
+    "gs.experiments.run_long_series('x', seeds=np.array(3))": "seeds",
+    "gs.experiments.run_long_series('x', seeds=odd)": "seeds",
     "gs.experiments.run_long_series('x', cells=np.zeros(2))": "cells",
     "gs.train(stack, gs.Batch(inputs=inputs, targets=inputs), epochs=0, progress='no')": "progress",
     "gs.training.Clip(norm=1).apply(np.ma.masked_array(np.ones(7)))": "gradient",

@@ -65,7 +65,7 @@ BAD = [
         ["run", "--out", "blocked"],
         "--out 'blocked' is a folder; name a file in it, as in blocked/out.npz",
     ),
-    (["compare", "--weights", "own.npz", "--layer", "0"], "is for PyTorch files and trained models"),
+    (["compare", "--weights", "own.npz", "--layer", "0"], "is for PyTorch files and models of several"),
 ]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from gatescope.cells.registry import names as known_cells
 from gatescope.checks.arrays import Array
-from gatescope.checks.numbers import check_choices, check_count, check_type, default_threads
+from gatescope.checks.numbers import check_choices, check_count, default_threads
 from gatescope.datatypes import LongSeriesResult, Status, TrainingRun
 from gatescope.datatypes.long_series import PUBLISHED_UNITS
 from gatescope.errors import DtypeError, FileFormatError, OutputError, ValueRangeError
@@ -231,8 +231,13 @@ def _check_cells(cells: Sequence[str]) -> tuple[str, ...]:
 def _check_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
     if isinstance(seeds, int | np.integer):
         return tuple(range(check_count("seeds", seeds, most=_MOST_SEEDS)))
-    check_type("seeds", seeds, Iterable, advice="give how many, or a list of seeds")
-    return _distinct("seeds", tuple(check_count("seeds", seed, least=0) for seed in seeds))
+    try:
+        numbers = tuple(seeds)
+    except TypeError as error:  # of an array without axes, too, which says that it is iterable
+        raise DtypeError(
+            argument="seeds", seen=type(seeds), advice="give how many, or a list of seeds"
+        ) from error
+    return _distinct("seeds", tuple(check_count("seeds", seed, least=0) for seed in numbers))
 
 
 def _distinct(argument: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
