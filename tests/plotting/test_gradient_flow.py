@@ -123,6 +123,7 @@ def test_underflow_is_where_the_smallest_floats_are():
         (0.1, []),  # 10^-4
         (2.0, ["float32\nunderflows"]),  # 10^-87
         (20.0, ["float32\nunderflows", "float64\nunderflows"]),  # 10^-869
+        (80.0, ["float32", "float64\nunderflow"]),  # 10^-3,474: less than two lines apart
         (2000.0, ["float32 and\nfloat64\nunderflow"]),  # 10^-86,859: both in one line's height
     ],
 )

@@ -10,6 +10,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from gatescope.plotting import _palette
 from gatescope.plotting._axes import count_axis
 from gatescope.plotting._style import small
+from gatescope.plotting._text import room
 
 LN10 = math.log(10)  # nats in a decade
 
@@ -44,13 +45,16 @@ def mark_underflow(axes: Axes) -> None:
         axes.axhspan(below, level, color=shade, linewidth=0, zorder=0)
         axes.axhline(level, color=_palette.GREY, linewidth=0.8, zorder=1)
         marks.append((kind, level))
-    # Both levels are one line of text high or less apart when the norms fall very far.
+    # Both levels are a few lines of text or less apart when the norms fall very far; a legend takes of the room.
+    line = 1.25 * small() / 72 / (0.75 * room(axes, height=True))
     to_axes = axes.transScale + axes.transLimits
     heights = [float(to_axes.transform((1, level))[1]) for _, level in marks]
-    if len(marks) == 2 and heights[0] - heights[1] < 0.09:
-        marks, heights = [("float32 and\nfloat64", marks[1][1])], heights[1:]
-    for (kind, _), height in zip(marks, heights, strict=True):
-        text = f"{kind}\nunderflow" + ("s" if "and" not in kind else "")
+    texts = [f"{kind}\nunderflows" for kind, _ in marks]
+    if len(marks) == 2 and heights[0] - heights[1] < 2 * line:
+        texts = [marks[0][0], f"{marks[1][0]}\nunderflow"]
+        if heights[0] - heights[1] < line:
+            texts, heights = ["float32 and\nfloat64\nunderflow"], heights[1:]
+    for text, height in zip(texts, heights, strict=True):
         axes.text(1.01, height, text, transform=axes.transAxes, va="top", fontsize=small())
 
 

@@ -28,7 +28,7 @@ _SUFFIXES = (".gif", ".mp4", ".html")
 _PLAYER = Path(__file__).with_name("player.html")
 _SAMPLES = 12  # frames from which the colors of a GIF are chosen
 # Of what a notebook shows: drawing takes time whenever its cell runs, and the notebook keeps the bytes.
-_NOTEBOOK_FRAMES, _NOTEBOOK_PIXELS, _NOTEBOOK_BYTES = 60, 600_000, 16_000_000
+_NOTEBOOK_FRAMES, _NOTEBOOK_PIXELS, _NOTEBOOK_BYTES = 40, 600_000, 16_000_000
 _NOTEBOOK_FPS, _NOTEBOOK_DPI = 10, 110
 _CONTROLS = 770, 52  # width and height of the player's buttons in one row, in pixels
 
@@ -183,7 +183,7 @@ def _gif(frames: Sequence[bytes], fps: float) -> bytes:
 
 def _png(image: Any) -> str:
     stream = io.BytesIO()
-    image.save(stream, "PNG", optimize=True)
+    image.save(stream, "PNG")  # "optimize" takes seven times as long, and more bytes for few colors
     return base64.b64encode(stream.getvalue()).decode()
 
 
