@@ -131,6 +131,21 @@ def test_a_gate_that_is_shut_further_than_float64_can_tell_is_said():
     assert flow.log_norm[1, 0] == -np.inf
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_product_below_what_float64_can_tell_is_said(dtype):
+    # o = e^-400 and tanh'(c), about 4 e^-500, are float64 numbers, and their product is none.
+    with pytest.warns(AccuracyWarning, match="products of derivatives .* below what float64 can tell"):
+        flow = gs.gradient_flow(
+            idle("lstm", {"o": -400}, dtype),
+            INPUTS,
+            wrt="c",
+            norm="unit",
+            lags=[1],
+            **remembering(250, dtype),
+        )
+    assert flow.log_norm[0, 0] == -np.inf
+
+
 # ---- derivatives that are too small for float32 ----
 
 

@@ -54,6 +54,8 @@ class ExactSteps:
         Number of derivatives of activations that are below the smallest number of the weights' dtype and so became 0.
     seen : int
         Number of all that were computed.
+    few : int
+        Number of products of them that are so small, whatever their factors are.
     inexact : bool
         Whether units have lost digits of derivatives that cannot be made from the pre-activations.
     """
@@ -62,7 +64,7 @@ class ExactSteps:
         self._params, self._cell, self._threads = params, get(params.cell), threads
         self._linear, self._carried = linear_cell(self._cell), carried
         self.dtype = params.dtype
-        self.lost, self.seen, self.inexact = 0, 0, False
+        self.lost, self.few, self.seen, self.inexact = 0, 0, 0, False
         self._buffers: dict[int, Array] = {}
 
     def steps(self, inputs: Array, states: Array, gates: Array, slot: int = 0) -> Array:
@@ -102,6 +104,7 @@ class ExactSteps:
         if self._carried is not None and (few or (lost and self.dtype != np.float64)):
             raise TooSmallError(f"{few} derivatives are below {self._carried:g}")
         self.lost += lost
+        self.few += few
         self.seen += gates.shape[0] * gates.shape[1] * int(self._counted.sum())
         return coefficients.view(Coefficients)
 
@@ -134,7 +137,7 @@ class ExactSteps:
             np.array([*self._free.values()]),
             least=least,
             beyond=-np.log(least) / 2,
-            carried=self._carried or 0.0,
+            carried=self._carried or least,
         )
 
     @cached_property
@@ -184,6 +187,11 @@ def warn_lost(parts: Sequence[ExactSteps]) -> None:
             f"the derivatives of {percent(lost / seen)} of the activations, in the pieces of the run that have "
             f"saturated units, are below what {dtype.name} can tell and count as 0: a result of -inf may be a very "
             "small number"
+        )
+    elif any(part.few for part in parts):
+        warn_accuracy(
+            f"products of derivatives of saturated units are below what {dtype.name} can tell and count as 0: a result "
+            "of -inf may be a very small number"
         )
 
 

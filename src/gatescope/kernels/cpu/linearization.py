@@ -13,6 +13,7 @@ from gatescope.kernels.cpu.aligned import aligned_empty, aligned_zeros
 from gatescope.kernels.cpu.threads import each
 
 _ROWS = 32  # whose pre-activations are in memory at a time
+_LIFT = 2.0**600  # what derivatives are computed times, so that small ones are told from 0
 
 
 def working_bytes(params: Params) -> int:
@@ -55,7 +56,7 @@ class Linearization:
         cell = with_margins(get(params.cell))
         self._plan = plan = sweeps.plan_for(cell, params.hidden_size, np.dtype(np.float64))
         self._panels = sweeps.forward_panels(plan, params.astype(np.float64))
-        self._width, self._limits = params.input_size, (least, beyond, carried)
+        self._width, self._limits = params.input_size, (least, beyond, carried * _LIFT, 1 / _LIFT)
         states, gates = len(cell.states), len(cell.gates)
         # Where the kernel has each derivative: by new state direct, rh, wx; then the operand's.
         begin = {"direct": 0, "rh": states, "wx": states + gates, "operand_state": 0, "operand_rh": 1}
@@ -72,7 +73,7 @@ class Linearization:
         self._counted = np.zeros((len(counted) + 1, plan.padded))
         self._counted[:-1, : params.hidden_size] = counted
         self._units = np.zeros((states + 1, states, plan.lanes))
-        self._units[np.arange(states), np.arange(states)] = 1
+        self._units[np.arange(states), np.arange(states)] = _LIFT
 
     def fill(self, coefficients: Array, inputs: Array, states: Array, threads: int) -> tuple[int, int]:
         """Fill coefficients (T, B, C, H) of a run; return how many activations, and how many of them, are small.

@@ -2,7 +2,7 @@
 
 All rows (steps of sequences) are independent: pre-activations are one product of the weights with the recorded states,
 and the cell's own equations run on activations that know their margins (`gatescope.cells.margins`), in float64.
-Adjoints of 1 give the derivatives, as in `tangent`.
+Adjoints of a power of two give the derivatives, as those of 1 do in `tangent`, and products that no float64 holds.
 
 Names of sizes: S states, K saved values, G gates, P of them computed by a first phase, L lanes.
 """
@@ -42,13 +42,13 @@ def make_linearization(cell, lanes, tiles, second_tiles):
         # alive (C * H): 1 where a coefficient counts if it is small, else 0
         # counted [K + S][j][L]: weights of saved values and new states in the count of small ones; then the count, [L]
         # span: first row, last, rows at a time; what is small of a margin, what is large of another value, and what is
-        #       small of a coefficient
+        #       small of a coefficient before it is multiplied by the last, which takes the power of two away
         # work: x [n][I], old [n][S][j][L], wx [n][j][G][L], rh [n][j][FIRST][L], rh of the second phase,
-        #       operand [n][j][L], units [S + 1][S][L] (adjoints of 1, and zeros),
+        #       operand [n][j][L], units [S + 1][S][L] (adjoints of the power of two, and zeros),
         #       derivatives [d][j][L]: by new state direct [S], by rh [G], by wx [G]; then the operand's, [1 + P]
         w_ih, b_ih, w_hh, b_hh, w_second, b_second = weights
         x, old, wx, rh, rh_second, operand, units, derivatives = work
-        begin, end, at_once, least, beyond, carried = span
+        begin, end, at_once, least, beyond, carried, drop = span
         I, H, C = inputs.shape[1], states.shape[2], coefficients.shape[1]
         V = (H + L - 1) // L
         padded, tally = V * L, COUNTED * V * L
@@ -148,7 +148,7 @@ def make_linearization(cell, lanes, tiles, second_tiles):
                     source, target = chosen[c] * padded, ((first + n) * C + c) * H
                     for u in range(H):
                         value = derivatives[source + u]
-                        flat[target + u] = value
+                        flat[target + u] = value * drop
                         size = abs(value)
                         few += ((size > 0.0) & (size < carried)) * alive[c * H + u]
         return few
