@@ -89,7 +89,7 @@ def test_nothing_here_imports_pickle():
         (b"\x80\x02(cos\nsystem\no.", "instruction OBJ is not one"),
         (b"(ios\nsystem\n.", "instruction INST is not one"),
         (b"\x82\x01.", "instruction EXT1 is not one"),
-        (b"\x80\x02" + b"N0" * 600_000 + b"N.", "more than 1000000 instructions"),
+        (b"\x80\x02" + b"N0" * 300_000 + b"N.", "more than 500000 instructions"),
         (b"I" + b"9" * 10_000 + b"\n.", "digits"),
         (b"\xff.", "opcode"),
     ],

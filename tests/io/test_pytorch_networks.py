@@ -322,6 +322,14 @@ def test_a_module_that_was_saved_whole_says_what_it_is(tmp_path):
     )
 
 
+def test_names_that_are_made_to_take_long():
+    dots, norms = "." * 2**21 + "weight_hh_l0", "lstm." + "norm_" * 2**18 + "\n"
+    with pytest.raises(WeightFormatError, match="has no recurrent layer"):
+        read_torch({dots: np.ones((5, 5))})
+    stored = read_torch(entries(prefix="lstm.") | {dots: np.ones(1), norms: np.ones(1)})
+    assert len(stored.networks) == 1
+
+
 def test_too_many_networks_and_layers():
     small = {"weight_ih": np.ones((4, 1)), "weight_hh": np.ones((4, 1))}
     many = {f"n{k}.{name}": value for k in range(300) for name, value in small.items()}

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-_MOST_OPCODES = 1_000_000  # of a state_dict an entry takes about 25
+_MOST_OPCODES = 500_000  # of a state_dict an entry takes about 25
 _MOST_INDEX = 2**32  # of a memo
 _MOST_KEY = 2**60  # larger integers share their hashes with smaller ones, and can be made to collide
 
@@ -59,7 +59,7 @@ def parse(data: bytes) -> Any:
     Raises
     ------
     ValueError
-        If it is torn, has an instruction that no model is written with, or more than a million of them.
+        If it is torn, has an instruction that no model is written with, or more than 500,000 of them.
 
     Examples
     --------

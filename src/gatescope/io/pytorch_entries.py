@@ -34,6 +34,7 @@ _QUANTIZED = re.compile(
 _WRAPPERS = re.compile(r"(?:module\.|_orig_mod\.)*")  # of DataParallel and of torch.compile
 QUANTIZED = "holds quantized weights in {!r}, which no cell of gatescope computes with"
 DEQUANTIZE = "save the network as it was before it was quantized"
+_LONGEST = 1000  # characters of a name
 _MATRICES = ("weight_ih", "weight_hh")
 
 
@@ -112,7 +113,7 @@ def parse(entries: Mapping[str, Any]) -> Names:
 
 
 def _entry(name: str) -> Entry | None:
-    match = _ENTRY.fullmatch(name)
+    match = _ENTRY.fullmatch(name) if len(name) <= _LONGEST else None
     if match is None:
         return None
     prefix, form = match["prefix"], match["form"] or ""
@@ -229,7 +230,7 @@ def check_norms(source: Source, names: Names, prefix: str) -> None:
         bare = prefix.removeprefix(source.containers.get(name, ""))
         if inner and _WRAPPERS.fullmatch(bare):  # of a model whose other modules lie at the same height
             continue
-        if _NORM.fullmatch(first):
+        if _NORM.fullmatch(first[:_LONGEST]):
             raise source.wrong(
                 f"holds {name!r}: the layer normalizes what its gates are made of, which no cell of gatescope does",
                 advice="use a network without normalization inside the layer",
@@ -293,7 +294,7 @@ def beside(names: Names, prefix: str) -> list[str]:
 
 def where_optimizer_begins(name: str) -> str:
     """Return the beginning of a name that leads to an optimizer's state; the whole name of anything else."""
-    parts = name.split(".")
+    parts = name[:_LONGEST].split(".")
     for count, part in enumerate(parts, 1):
         if any(_OPTIMIZER.fullmatch(word) for word in part.split("_")):
             return ".".join(parts[:count])

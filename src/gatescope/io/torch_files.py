@@ -41,7 +41,7 @@ _PARTS_OF_A_MODULE = ("_parameters", "_buffers", "_modules")
 # What makes tensors, and the objects in which quantized ones are packed.
 _MAKE_A_TENSOR = ("torch._utils._rebuild_", "torch._tensor._rebuild_", "torch.ScriptObject")
 _MOST_PICKLE_BYTES = 2**25
-_MOST_ENTRIES, _MOST_CHARACTERS = 100_000, 2**23  # the characters of all names together
+_MOST_ENTRIES, _MOST_CHARACTERS = 30_000, 2**23  # the characters of all names together
 _DEEPEST = 64  # dicts, lists and modules in each other
 _MOST_AXES = 16
 
