@@ -322,6 +322,39 @@ def test_a_module_that_was_saved_whole_says_what_it_is(tmp_path):
     )
 
 
+@pytest.mark.parametrize(("suffix", "rest"), [("", ""), ("_l{}", ""), ("_l{}", "module.")])
+def test_modules_in_a_list_are_one_network(suffix, rest):
+    """As cells are stacked by hand, and the LSTMs of AWD-LSTM in their wrappers."""
+    sizes = (3, 8, 4, 6)
+    parts = [
+        entries(inputs=sizes[k], units=sizes[k + 1], prefix=f"net.rnns.{k}.{rest}", suffix=suffix)
+        for k in range(3)
+    ]
+    weights = {name: value for part in parts for name, value in part.items()} | linear("out", 6)
+    for prefix in (None, "net.rnns", "net.rnns."):
+        stored = read_torch(weights, prefix=prefix)
+        (network,) = stored.networks
+        assert network.prefix == "net.rnns."
+        assert [layer.forward.hidden_size for layer in network.layers] == [8, 4, 6]
+        assert [layer.name.startswith(f"net.rnns.{k}") for k, layer in enumerate(network.layers)] == [
+            True
+        ] * 3
+        assert network.readout.name == "out"
+        assert "are taken for layers that feed each other" in stored.notes[0]
+        assert not stored.unused
+    (one,) = read_torch(weights, prefix=f"net.rnns.1.{rest}").networks
+    assert (len(one.layers), one.layers[0].forward.input_size) == (1, 8)
+
+
+def test_modules_in_a_list_that_do_not_fit_are_several():
+    beside = entries(prefix="rnns.0.") | entries(prefix="rnns.1.")  # 3 -> 5 twice
+    assert [network.prefix for network in read_torch(beside).networks] == ["rnns.0.", "rnns.1."]
+    gap = entries(prefix="rnns.0.") | entries(inputs=5, prefix="rnns.2.")
+    assert len(read_torch(gap).networks) == 2
+    deep = entries(prefix="rnns.0.", layers=2) | entries(inputs=5, prefix="rnns.1.")
+    assert len(read_torch(deep).networks) == 2
+
+
 def test_names_that_are_made_to_take_long():
     dots, norms = "." * 2**21 + "weight_hh_l0", "lstm." + "norm_" * 2**18 + "\n"
     with pytest.raises(WeightFormatError, match="has no recurrent layer"):

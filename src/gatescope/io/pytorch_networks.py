@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -32,15 +34,9 @@ from gatescope.io.source_errors import listed
 from gatescope.io.stored import StoredDirection, StoredLayer, StoredNetwork, StoredReadout, StoredWeights
 
 _MOST = 256  # networks of a source, and layers of one
-_KINDS = (
-    "",
-    "RNN",
-    "LSTM",
-    "GRU",
-    "RNNCell",
-    "LSTMCell",
-    "GRUCell",
-)  # of modules; empty where nothing says it
+_NUMBERED = re.compile(r"(?P<base>(?:.*\.)?)(?P<number>\d{1,4})\.(?P<rest>\D*)")
+# Of the modules that compute what the cells do; empty where nothing says what a module is.
+_KINDS = ("", "RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell")
 
 
 def read_torch(
@@ -59,7 +55,8 @@ def read_torch(
         Of RNNs that do not state it.
     prefix : str, optional
         Of the one network to return.  Default: all but averaged copies and what optimizers keep of the weights, which
-        a note names.
+        a note names.  Modules of one layer in a list (``"cells.0."``, ``"cells.1."``) are one network where each takes
+        what the one before it gives.
 
     Returns
     -------
@@ -90,11 +87,19 @@ def read_torch(
     opened = open_source(source)
     names = parse(opened.entries)
     prefixes, left = networks(names)
-    if prefix is not None or not (prefixes or names.quantized):
+    lists = _numbered(prefixes)
+    whole = [each for each in (prefix, f"{prefix}.") if each in lists]
+    if whole:
+        prefixes = lists[whole[0]]
+    elif prefix is not None or not (prefixes or names.quantized):
         prefixes = [find_prefix(opened, names, prefix)]
     if len(prefixes) > _MOST:
         raise opened.wrong(f"has {len(prefixes)} recurrent networks", advice="choose one with `prefix`")
-    stored = [_network(opened, names, each, nonlinearity) for each in prefixes]
+    single = {each: _network(opened, names, each, nonlinearity) for each in prefixes}
+    stacks = _stacks(single)
+    inside = {each for parts in stacks.values() for each in parts}
+    stored = [_stack(base, [single[each] for each in parts]) for base, parts in stacks.items()]
+    stored += [network for each, network in single.items() if each not in inside]
     if prefix is None:
         stored += [_quantized(each) for each in names.quantized]
     cells = {
@@ -103,6 +108,10 @@ def read_torch(
     if cells and not cells & {*RNN_OF_NONLINEARITY.values()}:
         check_unused(f"for {opened.label}, which has no RNN: it is for one", nonlinearity=nonlinearity)
     notes = [note for each in prefixes for note in _notes(opened, names, each)]
+    notes += [
+        f"{listed(parts)} are taken for layers that feed each other, which their sizes allow; `prefix` chooses one"
+        for parts in stacks.values()
+    ]
     notes += [
         f"{each!r} is left out: it holds {kind}; `prefix` chooses it"
         for each, kind in left.items()
@@ -136,6 +145,37 @@ def _network(source: Source, names: Names, prefix: str, nonlinearity: str | None
         readout=_readout(source, names, prefix, sum(each.hidden_size for each in directions(layers[-1]))),
         attributes={"batch_first": batch_first} if isinstance(batch_first, bool) else {},
     )
+
+
+def _numbered(prefixes: Iterable[str]) -> dict[str, list[str]]:
+    """Return prefixes that differ in a number alone, which counts from 0, by what precedes it: of a list of modules."""
+    numbered: dict[tuple[str, str], dict[int, str]] = {}
+    for prefix in prefixes:
+        match = _NUMBERED.fullmatch(prefix)
+        if match is not None:
+            numbered.setdefault((match["base"], match["rest"]), {})[int(match["number"])] = prefix
+    return {
+        base: [parts[k] for k in range(len(parts))]
+        for (base, _), parts in numbered.items()
+        if len(parts) > 1 and {*parts} == {*range(len(parts))}
+    }
+
+
+def _stacks(single: Mapping[str, StoredNetwork]) -> dict[str, list[str]]:
+    """Return which networks of one layer can feed each other, by what precedes their numbers."""
+    stacks = {}
+    for base, parts in _numbered(single).items():
+        layers = [layer for each in parts for layer in single[each].layers]
+        possible = len(layers) == len(parts) and not any(layer.refused for layer in layers)
+        if possible and not any(_misfit(below, layer) for below, layer in pairwise(layers)):
+            stacks[base] = parts
+    return stacks
+
+
+def _stack(base: str, parts: Sequence[StoredNetwork]) -> StoredNetwork:
+    """Return networks of one layer, from the lowest, as one."""
+    layers = tuple(layer for part in parts for layer in part.layers)
+    return replace(parts[-1], prefix=base, layers=layers, attributes=parts[0].attributes)
 
 
 def _quantized(prefix: str) -> StoredNetwork:
