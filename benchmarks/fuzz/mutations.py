@@ -37,6 +37,11 @@ _CELLS = (
     "9" * 5000, "1, 5",
 )
 _NAMES = ("", "x.npy", "../x.npy", "a\x1b[31m.npy", "inputs.npy", "gatescope_meta.npy", "gatescope_state.npy", "x")
+_INSTRUCTIONS = (  # of a pickle
+    b"Q", b"t", b"b", b"u", b"}", b"]", b"(", b"e", b"R", b"0", b"h\x00", b"q\x00", b"\x85", b"\x86", b"\x87", b"N",
+    b"\x88", b"K\x00", b"J\xff\xff\xff\xff",
+    b"\x8a\x09" + b"\xff" * 8 + b"\x00", b"X\xff\xff\xff\x7f", b"cos\nsystem\n", b".",
+)
 # fmt: on
 _PIECE = 1 << 20
 _PACKED = (
@@ -49,9 +54,7 @@ _PACKED = (
 def mutate(data: bytes, suffix: str, rng: Random, others: Sequence[bytes]) -> bytes:
     """Return a file with one to four things changed."""
     for _ in range(int(rng.choice((1, 1, 1, 2, 2, 3, 4)))):
-        inside = {".npz": _zip, ".npy": _npy, ".json": _json_bytes, ".safetensors": _safetensors}.get(
-            suffix, _table
-        )
+        inside = _INSIDE.get(suffix, _table)
         anywhere = suffix in (".mat", ".parquet") or rng.random() < 0.3
         data = _bytes(data, rng, others) if anywhere else inside(data, rng)
     return data
@@ -123,6 +126,35 @@ def _zip(data: bytes, rng: Random) -> bytes:
         warnings.simplefilter("ignore")  # of names that are there twice
         for name, content in members:
             archive.writestr(zipfile.ZipInfo(name), content, packed)
+    return stream.getvalue()
+
+
+def _torch(data: bytes, rng: Random) -> bytes:
+    """Change a file of torch.save: the pickle that says what is in it, or the numbers of a tensor."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = {info.filename: archive.read(info) for info in archive.infolist()}
+    except Exception:  # an earlier mutation has torn it
+        return data
+    pickles = [name for name in members if name.endswith("data.pkl")]
+    name = _pick(rng, pickles if pickles and rng.random() < 0.9 else [*members, ""])
+    content = members.get(name, b"")
+    at, to = sorted(int(k) for k in rng.integers(0, len(content) + 1, 2))
+    way = int(rng.integers(5))
+    if way == 0:
+        content = content[:at] + content[min(to, at + 9) :]
+    elif way == 1:
+        content = content[:at] + content[at : min(to, at + 40)] * int(rng.integers(2, 9)) + content[at:]
+    elif way == 2:
+        content = content[:at] + _pick(rng, _INSTRUCTIONS) + content[at:]
+    elif way == 3:
+        content = content[:at] + bytes(rng.integers(0, 256, 1, np.uint8)) + content[at + 1 :]
+    else:
+        content = content[:at]
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for each, inside in (members | {name: content}).items():
+            archive.writestr(zipfile.ZipInfo(each), inside)
     return stream.getvalue()
 
 
@@ -301,3 +333,6 @@ def _table(data: bytes, rng: Random) -> bytes:
         cells[cell] = _pick(rng, _CELLS).encode()
         lines[at] = mark.join(cells)
     return b"\n".join(lines)
+
+
+_INSIDE = {".npz": _zip, ".npy": _npy, ".json": _json_bytes, ".safetensors": _safetensors, ".pt": _torch}

@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 import gatescope as gs
 from gatescope.cli.main import main
 from gatescope.datatypes import Result
+from gatescope.io.pytorch_networks import read_torch
 from gatescope.storage.resumable import Resumable
 
 Door = Callable[[Path], Any]
@@ -146,6 +147,20 @@ def _weights(folder: Path) -> Iterator[Seed]:
     np.savez(folder / "weights.npz", **entries)
     for name in ("weights.safetensors", "weights.npz"):
         yield Seed(name, (folder / name).read_bytes(), gs.load_torch)
+    golden = Path(__file__).parents[2] / "tests" / "golden" / "weights"
+    for name in ("torch_state_dict.pt", "torch_checkpoint.ckpt", "torch_module.pt", "torch_script.pt"):
+        yield Seed(f"{Path(name).stem}.pt", (golden / name).read_bytes(), _every_layer)
+
+
+def _every_layer(path: Path) -> None:
+    """List the networks of PyTorch's in a file, and load what can be."""
+    for network in read_torch(path).networks:
+        for stored in network.layers:
+            for direction in (stored.forward, stored.backward):
+                if direction is not None:
+                    direction.load()
+        if network.readout is not None:
+            network.readout.load()
 
 
 def _series(folder: Path) -> Iterator[Seed]:

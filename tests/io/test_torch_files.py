@@ -184,11 +184,15 @@ def test_members_that_are_missing_twice_or_packed(tmp_path):
 
 def test_a_member_that_claims_more_than_the_file_has(tmp_path):
     path = write_torch(tmp_path / "a.pt", tensors(entries()))
-    data = bytearray(path.read_bytes())
+    whole = path.read_bytes()
+    data = bytearray(whole)
     at = data.rindex(b"archive/data/1") - 46  # its entry in the directory
     data[at + 20 : at + 28] = (2**31).to_bytes(4, "little") * 2
     path.write_bytes(data)
     with pytest.raises(FileFormatError, match="'archive/data/1' claims 2147483648 bytes that the file lacks"):
+        load_torch(path)
+    path.write_bytes(whole[:100] + whole[150:])  # the offsets of all members are below where they are by 50
+    with pytest.raises(FileFormatError, match="bytes that the file lacks"):
         load_torch(path)
 
 

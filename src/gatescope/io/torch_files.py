@@ -174,7 +174,8 @@ class TorchFile(Mapping[str, NDArray[Any]]):
                 continue  # nothing else is read
             if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
                 raise self._damaged(f"it packs {info.filename!r}, which torch.save never does")
-            if info.file_size != info.compress_size or info.header_offset + info.file_size > size:
+            inside = 0 <= info.header_offset <= size - info.file_size
+            if info.file_size != info.compress_size or not inside:
                 raise self._damaged(f"{info.filename!r} claims {info.file_size} bytes that the file lacks")
 
     def _text(self, archive: zipfile.ZipFile, name: str) -> str:
