@@ -78,6 +78,8 @@ OTHER_TYPES = {
     "gs.experiments.run_long_series('x', cells=3)": "cells",
     "gs.experiments.run_long_series('x', seeds=np.array(3))": "seeds",
     "gs.experiments.run_long_series('x', seeds=odd)": "seeds",
+    "gs.Stack(layers=(params,), heads=np.zeros(0))": "heads",
+    "gs.Stack(layers=(params,), heads=np.zeros(3))": "heads",
     "gs.experiments.run_long_series('x', cells=np.zeros(2))": "cells",
     "gs.train(stack, gs.Batch(inputs=inputs, targets=inputs), epochs=0, progress='no')": "progress",
     "gs.training.Clip(norm=1).apply(np.ma.masked_array(np.ones(7)))": "gradient",

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from gatescope.errors import FileFormatError, InputWarning, UnknownNameError, ValueRangeError
+from gatescope.io.cells import is_plain
 from gatescope.io.tables import read, read_series
 
 SINE = np.sin(0.1 * np.arange(100))
@@ -118,3 +119,9 @@ def test_numbers_of_more_digits_than_python_reads(cells, tmp_path):
     for column_name in ("9" * 5000, 10**5000):
         with pytest.raises(UnknownNameError, match="is no column"):
             read(tmp_path / "x.csv", columns=column_name)
+
+
+def test_many_digits_are_looked_at_once():
+    """A form that can share digits out in several ways takes hours for these."""
+    assert not is_plain("9" * 1_000_000 + "x")
+    assert is_plain("9" * 1_000_000 + ".5e3")

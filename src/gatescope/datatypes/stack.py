@@ -183,7 +183,8 @@ class Stack(Result):
 
     def __post_init__(self) -> None:
         check_type("layers", self.layers, tuple, list, advice="give a tuple of Params, from the lowest layer")
-        heads = check_heads(self.heads) if self.heads or self.heads is None else ()
+        none = isinstance(self.heads, tuple | list) and not self.heads
+        heads = () if none else check_heads(self.heads)
         set_checked(self, heads=heads, layers=tuple(self.layers))
         if not self.layers:
             raise ShapeError("is empty", argument="layers", advice="give at least one Params")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 _EXPONENT = r"(?:[eE][-+]?\d+)?"
-_PLAIN = re.compile(rf"[-+]?(?:\d+\.?\d*|\.\d+){_EXPONENT}")
+_PLAIN = re.compile(rf"[-+]?(?:\d+(?:\.\d*)?|\.\d+){_EXPONENT}")  # digits in one way alone: they may be many
 _WITH_POINT = re.compile(rf"[-+]?[1-9]\d{{0,2}}(?:(?:,\d{{3}})+|(?:[ ']\d{{3}})+)(?:\.\d*)?{_EXPONENT}")
 _WITH_COMMA = re.compile(rf"[-+]?(?:\d+|[1-9]\d{{0,2}}(?:[. ']\d{{3}})+),\d+{_EXPONENT}")
 _POINTS = re.compile(r"[-+]?[1-9]\d{0,2}(?:\.\d{3})+")  # which may stand between thousands
