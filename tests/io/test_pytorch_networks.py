@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.stored_networks import loaded, outputs_of
+from helpers.torch_zip import Made, tensors, write_torch
 from helpers.torch_zip import module as saved_module
-from helpers.torch_zip import tensors, write_torch
 from safetensors.numpy import save_file
 
 from gatescope.errors import ValueRangeError, WeightFormatError
@@ -110,6 +110,19 @@ def test_quantized_layers_are_refused_by_name():
     for call in (load_torch, lambda path: read_torch(path, prefix="rnn")):
         with pytest.raises(WeightFormatError, match=r"quantized weights in 'rnn\.'.*before it was quantized"):
             call(GOLDEN / "torch_quantized.pt")
+
+
+def test_a_quantized_module_that_was_saved_whole(tmp_path):
+    where, packed = "torch.ao.nn.quantized.dynamic.modules.rnn", Made("torch ScriptObject")
+    values = {"0": saved_module(f"{where} PackedParameter", {}, param=packed)}
+    values = saved_module("torch.nn.modules.container ModuleList", {}, values)
+    rnn = saved_module(f"{where} LSTM", {}, {"_all_weight_values": values})
+    cell = saved_module(f"{where} GRUCell", {}, _packed_weight_ih=packed)
+    path = write_torch(tmp_path / "a.pt", saved_module("__main__ Net", {}, {"rnn": rnn, "cell": cell}))
+    stored = read_torch(path)
+    assert [network.prefix for network in stored.networks] == ["rnn.", "cell."]
+    assert all("quantized weights" in network.layers[0].refused for network in stored.networks)
+    assert not [name for name in stored.unused if name.startswith("cell")]
 
 
 def sources(tmp_path, weights):

@@ -96,10 +96,7 @@ def read_torch(
     if len(prefixes) > _MOST:
         raise opened.wrong(f"has {len(prefixes)} recurrent networks", advice="choose one with `prefix`")
     single = {each: _network(opened, names, each, nonlinearity) for each in prefixes}
-    stacks = _stacks(single)
-    inside = {each for parts in stacks.values() for each in parts}
-    stored = [_stack(base, [single[each] for each in parts]) for base, parts in stacks.items()]
-    stored += [network for each, network in single.items() if each not in inside]
+    stored, notes = _stacked(single)
     if prefix is None:
         stored += [_quantized(each) for each in names.quantized]
     cells = {
@@ -107,11 +104,7 @@ def read_torch(
     }
     if cells and not cells & {*RNN_OF_NONLINEARITY.values()}:
         check_unused(f"for {opened.label}, which has no RNN: it is for one", nonlinearity=nonlinearity)
-    notes = [note for each in prefixes for note in _notes(opened, names, each)]
-    notes += [
-        f"{listed(parts)} are taken for layers that feed each other, which their sizes allow; `prefix` chooses one"
-        for parts in stacks.values()
-    ]
+    notes += [note for each in prefixes for note in _notes(opened, names, each)]
     notes += [
         f"{each!r} is left out: it holds {kind}; `prefix` chooses it"
         for each, kind in left.items()
@@ -161,21 +154,22 @@ def _numbered(prefixes: Iterable[str]) -> dict[str, list[str]]:
     }
 
 
-def _stacks(single: Mapping[str, StoredNetwork]) -> dict[str, list[str]]:
-    """Return which networks of one layer can feed each other, by what precedes their numbers."""
-    stacks = {}
+def _stacked(single: Mapping[str, StoredNetwork]) -> tuple[list[StoredNetwork], list[str]]:
+    """Return networks, those of one layer in a list that can feed each other as one, and notes that say so."""
+    stored, notes = dict(single), []
     for base, parts in _numbered(single).items():
         layers = [layer for each in parts for layer in single[each].layers]
-        possible = len(layers) == len(parts) and not any(layer.refused for layer in layers)
+        possible = (
+            base not in single and len(layers) == len(parts) and not any(each.refused for each in layers)
+        )
         if possible and not any(_misfit(below, layer) for below, layer in pairwise(layers)):
-            stacks[base] = parts
-    return stacks
-
-
-def _stack(base: str, parts: Sequence[StoredNetwork]) -> StoredNetwork:
-    """Return networks of one layer, from the lowest, as one."""
-    layers = tuple(layer for part in parts for layer in part.layers)
-    return replace(parts[-1], prefix=base, layers=layers, attributes=parts[0].attributes)
+            own = [stored.pop(each) for each in parts]
+            stored[base] = replace(own[-1], prefix=base, layers=tuple(layers), attributes=own[0].attributes)
+            notes.append(
+                f"{listed(parts)} are taken for layers that feed each other, which their sizes allow; `prefix` chooses "
+                "one"
+            )
+    return list(stored.values()), notes
 
 
 def _quantized(prefix: str) -> StoredNetwork:
@@ -242,7 +236,7 @@ def _readout(source: Source, names: Names, prefix: str, width: int) -> StoredRea
             continue
         with suppress(FileFormatError):  # what is no matrix of numbers takes no outputs
             shape, _ = source.describe(name)
-            if len(shape) == 2 and shape[1] == width:
+            if len(shape) == 2 and shape[0] and shape[1] == width:
                 matrices.append(name)
     if len(matrices) != 1:
         return None

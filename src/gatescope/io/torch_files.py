@@ -39,7 +39,8 @@ _DTYPES = {
 }
 _PARTS_OF_A_MODULE = ("_parameters", "_buffers", "_modules")
 # What makes tensors, and the objects in which quantized ones are packed.
-_MAKE_A_TENSOR = ("torch._utils._rebuild_", "torch._tensor._rebuild_", "torch.ScriptObject")
+_PACKED = "torch.ScriptObject"
+_MAKE_A_TENSOR = ("torch._utils._rebuild_", "torch._tensor._rebuild_", _PACKED)
 _MOST_PICKLE_BYTES = 2**25
 _MOST_ENTRIES, _MOST_CHARACTERS = 30_000, 2**23  # the characters of all names together
 _DEEPEST = 64  # dicts, lists and modules in each other
@@ -226,6 +227,7 @@ class TorchFile(Mapping[str, NDArray[Any]]):
             inner = [value.items, *(value.state if isinstance(value.state, tuple) else (value.state,))]
             if isinstance(value.state, dict) and _PARTS_OF_A_MODULE[0] in value.state:
                 inner = [value.state.get(part) for part in _PARTS_OF_A_MODULE]
+                yield from ((key, part) for key, part in value.state.items() if _is_packed(part))
             for part in inner:
                 if isinstance(part, dict | Call):
                     yield from self._contents(part)
@@ -296,3 +298,7 @@ class TorchFile(Mapping[str, NDArray[Any]]):
             seen=self.path,
             advice="save the state_dict again with torch.save",
         )
+
+
+def _is_packed(value: Any) -> bool:
+    return isinstance(value, Call) and value.name == _PACKED
