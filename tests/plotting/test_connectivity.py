@@ -95,6 +95,9 @@ def test_a_single_large_cell_is_seen_in_a_map_of_more_cells_than_pixels(layout):
     for target, source in places:
         x, y = (int(at) for at in ax.transData.transform((source, target)))
         assert bright[y - 2 : y + 3, x - 2 : x + 3].any(), (target, source)
+    rows, columns = picture(ax).get_array().shape
+    assert ax.get_window_extent().width >= columns
+    assert ax.get_window_extent().height >= rows
     assert re.search(r"\(each cell drawn is the largest of \d+ × \d+\)", ax.get_xlabel().replace("\n", " "))
     assert (ax.get_xlim(), ax.get_ylim()) == ((-0.5, 1999.5), (-0.5, 1999.5))
 

@@ -12,7 +12,7 @@ from gatescope.plotting._style import inches
 from gatescope.plotting._text import room
 
 _SHARE = 0.85  # of their width axes leave to a map, and the rest to its color bar
-_TEXTS = 0.8  # inches above and below axes: title, ticks and label
+_BESIDE, _ABOVE = 1.0, 0.8  # inches of texts: labels and ticks of axes and color bar; title, ticks and label
 
 
 class Bins(NamedTuple):
@@ -41,9 +41,10 @@ def pixels(axes: Axes, *, texts: float = 0.0, part: float = 1.0) -> tuple[int, i
     figure = axes.figure
     across, up = _SHARE * room(axes), room(axes, height=True)
     if figure.get_layout_engine() is not None:
-        # Once it is laid out axes have all that the texts leave, which are as high in every figure.
-        left = 1 - (_TEXTS + texts) / inches(figure)[1]
-        up *= max(left, 0.1) / (figure.subplotpars.top - figure.subplotpars.bottom)
+        # Once it is laid out axes have all that the texts leave, which are as large in every figure.
+        sides, (wide, high) = figure.subplotpars, inches(figure)
+        across *= max(1 - _BESIDE / wide, 0.1) / (sides.right - sides.left)
+        up *= max(1 - (_ABOVE + texts) / high, 0.1) / (sides.top - sides.bottom)
     return max(1, int(across * figure.dpi)), max(1, int(part * up * figure.dpi))
 
 
