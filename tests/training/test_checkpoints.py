@@ -182,6 +182,16 @@ def test_a_file_with_something_else_in_it(path, name, what):
         train(epochs=5, checkpoint=path)
 
 
+@pytest.mark.parametrize("ended", [1, 2])
+def test_an_end_by_a_limit_that_was_not_set(path, ended):
+    arrays = dict(np.load(path))
+    arrays["counters"][6] = ended
+    np.savez(path, **arrays)
+    os.replace(f"{path}.npz", path)
+    with pytest.raises(FileFormatError, match="cannot be resumed from"):
+        train(epochs=5, checkpoint=path)
+
+
 def interrupted_measurement(path):
     with contextlib.suppress(KeyboardInterrupt), Resumable(path, "gradient_flow", {}) as resumable:
         resumable.snapshot = lambda: {"before": np.array(3)}

@@ -29,7 +29,7 @@ from gatescope.training.evaluation import constant_loss
 from gatescope.training.loop import Trainer, Windows, outcome
 from gatescope.training.memory import check_snapshots, check_training
 from gatescope.training.monitor import probe_on, saved_gates
-from gatescope.training.state import State
+from gatescope.training.state import PATIENCE, TARGET, State
 
 _SECONDS = 60.0  # between two writes of a checkpoint
 _VALIDATED_TOGETHER = 256  # sequences: larger validation sets are evaluated in pieces
@@ -326,6 +326,9 @@ def _resume(state: State, file: Resumable, config: Config, windows: Windows) -> 
     with file.restoring():
         state.restore(arrays)
         factors, stored_epochs = float(arrays["factor_sum"]), int(arrays["epochs"])
+        limits = {PATIENCE: config.patience, TARGET: config.target_loss}
+        if limits.get(state.ended, 0) is None:
+            raise ValueError("ended by a limit that was not set")
     begun = state.epoch + (state.batch > 0 or state.begin > 0)
     if begun > config.epochs:
         problem = f"is less than what `checkpoint` has come to, epoch {begun}"
