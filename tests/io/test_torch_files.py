@@ -81,6 +81,15 @@ def test_names_lead_through_dicts_lists_and_modules(tmp_path):
     assert file.format == "PyTorch checkpoint (zip)"
 
 
+def test_two_entries_of_one_name(tmp_path):
+    one, other = (Tensor(np.full(1, value), key) for value, key in ((1.0, "0"), (2.0, "1")))
+    path = write_torch(tmp_path / "a.pt", {"lstm.bias": one, "lstm": {"bias": other}})
+    with pytest.raises(FileFormatError, match=r"two of its entries are named 'lstm\.bias'"):
+        TorchFile(path)
+    with pytest.raises(WeightFormatError, match=r"source names two entries 'lstm\.bias'"):
+        load_torch({"lstm.bias": np.ones(1), "lstm": {"bias": np.ones(1)}})
+
+
 def test_parameters_and_subclasses(tmp_path):
     inner = instructions(Tensor(np.ones((2, 2)), "0"))
     made = instructions(Name("torch._utils _rebuild_parameter")) + b"(" + inner + b"\x88Nt" + b"R"

@@ -26,7 +26,7 @@ _RAW = "_raw"  # of weight drop: the matrix itself, before units are dropped
 _MOMENTS = re.compile(r"(?:.*\.)?(?:exp_avg|exp_avg_sq|max_exp_avg_sq|momentum_buffer)\.")
 _OPTIMIZER = re.compile(r"optim\w*", re.IGNORECASE)
 _COPY = re.compile(r"ema|shadow|swa|averaged|polyak", re.IGNORECASE)
-_NORM = re.compile(r"(?:.*_)?(?:(?:layer_?)?norm|ln)s?(?:_.*|\d+)?", re.IGNORECASE)
+_NORM = re.compile(r"(?:.*_)?(?:[a-z]*norm|ln|bn)s?(?:_.*|\d+)?", re.IGNORECASE)
 # Of torch.ao: the weights are packed, or lie in modules for each gate's inputs and its states.
 _QUANTIZED = re.compile(
     r"(?P<prefix>(?:.*\.)?)(?:_all_weight_values\.\d+\..*|_packed_weight_[ih]h|layers\.\d+\.layer_[fb]w\.cell\..*)"
@@ -66,10 +66,13 @@ class Names:
     others: list[str]
 
     @property
-    def quantized(self) -> list[str]:
-        """What precedes the names of layers that `torch.ao` quantized, in their order."""
-        matches = map(_QUANTIZED.fullmatch, self.others)
-        return [*dict.fromkeys(match["prefix"] for match in matches if match is not None)]
+    def quantized(self) -> dict[str, list[str]]:
+        """By what precedes them, the names of what `torch.ao` quantized layers are made of."""
+        prefixes: dict[str, list[str]] = {}
+        for match in map(_QUANTIZED.fullmatch, self.others):
+            if match is not None:
+                prefixes.setdefault(match["prefix"], []).append(match[0])
+        return prefixes
 
 
 @dataclass(frozen=True)
@@ -170,7 +173,7 @@ def find_prefix(source: Source, names: Names, prefix: str | None) -> str:
     own, left = networks(names)
     candidates = sorted([*own, *left])
     if not candidates and names.quantized:
-        raise source.wrong(QUANTIZED.format(names.quantized[0]), advice=DEQUANTIZE)
+        raise source.wrong(QUANTIZED.format(next(iter(names.quantized))), advice=DEQUANTIZE)
     if not candidates:
         raise source.wrong(
             f"has no recurrent layer: none of its {len(source.entries)} entries ({listed(source.entries)}) is named "

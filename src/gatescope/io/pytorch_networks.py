@@ -293,13 +293,13 @@ def _unused(
 ) -> tuple[str, ...]:
     """Return the names of what no network is made of; of an optimizer's state, and of another state_dict, its own."""
     modules = {network.readout.name for network in stored if network.readout is not None}
-    modules |= {prefix.removesuffix(".") for prefix in names.quantized}
+    packed = {name for own in names.quantized.values() for name in own}
     first = {prefix: next(iter(layers.values()))[0].name for prefix, layers in names.networks.items()}
     own = {source.containers.get(first[prefix], "") for prefix in prefixes}
     unused = []
     for name in [*names.others, *(first[prefix] for prefix in first if prefix not in prefixes)]:
         container = source.containers.get(name, "")
-        if name.rpartition(".")[0] not in modules:
+        if name.rpartition(".")[0] not in modules and name not in packed:
             of_another = prefixes and container and container not in own
             unused.append(where_optimizer_begins(container.removesuffix(".") if of_another else name))
     return tuple(dict.fromkeys(unused))

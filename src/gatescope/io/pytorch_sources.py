@@ -225,8 +225,12 @@ def _flatten(
     for key, value in mapping.items():
         if isinstance(value, Mapping):
             _flatten(value, f"{prefix}{key}.", entries, containers, walked)
+        elif (name := f"{prefix}{key}") in entries:
+            raise WeightFormatError(
+                f"names two entries {name!r}", argument="source", advice="give one state_dict"
+            )
         else:
-            entries[f"{prefix}{key}"], containers[f"{prefix}{key}"] = value, prefix
+            entries[name], containers[name] = value, prefix
 
 
 def _open_file(path: str | os.PathLike[str]) -> Source:

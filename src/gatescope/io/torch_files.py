@@ -10,7 +10,7 @@ import math
 import os
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -189,7 +189,7 @@ class TorchFile(Mapping[str, NDArray[Any]]):
     def _format(self, root: Any) -> str:
         if f"{self._folder}constants.pkl" in self._members:
             return "TorchScript (zip)"
-        if isinstance(root, Call) and isinstance(root.state, dict) and not root.items:
+        if _is_module(root):
             return "PyTorch module (zip)"
         values = (
             root.items.values() if isinstance(root, Call) else root.values() if isinstance(root, dict) else ()
@@ -208,7 +208,7 @@ class TorchFile(Mapping[str, NDArray[Any]]):
             raise self._damaged(f"its containers lie in each other more than {_DEEPEST} deep")
         if not whole:
             container = prefix
-        if isinstance(value, Call) and isinstance(value.state, dict):
+        if _is_module(value):
             whole = True
             self.modules[prefix] = SavedModule(value.name, value.state)
         for key, inner in self._contents(value):
@@ -233,6 +233,8 @@ class TorchFile(Mapping[str, NDArray[Any]]):
                     yield from self._contents(part)
 
     def _add(self, name: str, tensor: Call, container: str) -> None:
+        if name in self._entries:
+            raise self._damaged(f"two of its entries are named {name!r}")
         self._characters += len(name)
         if len(self._entries) == _MOST_ENTRIES or self._characters > _MOST_CHARACTERS:
             raise self._damaged(
@@ -298,6 +300,11 @@ class TorchFile(Mapping[str, NDArray[Any]]):
             seen=self.path,
             advice="save the state_dict again with torch.save",
         )
+
+
+def _is_module(value: Any) -> TypeGuard[Call]:
+    """Return whether an object was saved by its attributes; those of a dict that has some are of no interest."""
+    return isinstance(value, Call) and isinstance(value.state, dict) and not value.items
 
 
 def _is_packed(value: Any) -> bool:
