@@ -62,7 +62,16 @@ if TYPE_CHECKING:
         save,
     )
     from gatescope.datatypes.stack import Bidirectional, Stack
-    from gatescope.io import load_torch, read_series
+    from gatescope.io import (
+        list_weights,
+        load_torch,
+        load_weights,
+        read_series,
+        save_weights,
+        to_flax,
+        to_keras,
+        to_torch,
+    )
     from gatescope.kernels.device import to_device
     from gatescope.measurements.connectivity import connectivity
     from gatescope.measurements.diagnosis import diagnose
@@ -138,8 +147,10 @@ __all__ = [
     "init",
     "init_stack",
     "jacobian_spectrum",
+    "list_weights",
     "load",
     "load_torch",
+    "load_weights",
     "lyapunov_of_jacobians",
     "lyapunov_spectrum",
     "majority_accuracy",
@@ -150,8 +161,12 @@ __all__ = [
     "run",
     "saturation",
     "save",
+    "save_weights",
     "tasks",
     "to_device",
+    "to_flax",
+    "to_keras",
+    "to_torch",
     "train",
     "training",
 ]
@@ -161,7 +176,7 @@ __all__ = [
 _PACKAGES = ("cells", "experiments", "plotting", "tasks", "training")
 _MODULES = {
     "comparison.compare": "compare",
-    "io": "load_torch read_series",
+    "io": "list_weights load_torch load_weights read_series save_weights to_flax to_keras to_torch",
     "kernels.device": "to_device",
     "measurements.connectivity": "connectivity",
     "measurements.diagnosis": "diagnose",

@@ -44,9 +44,12 @@ BAD = [
     ),
     (
         ["compare", "--weights", "own.npz", "--nonlinearity", "relu"],
-        "--nonlinearity 'relu' is for PyTorch files",
+        "--nonlinearity 'relu' is for an RNN whose file does not say it",
     ),
-    (["compare", "--weights", "four.npz", "--nonlinearity", "relu"], "is for an RNN of one gate"),
+    (
+        ["compare", "--weights", "four.npz", "--nonlinearity", "relu"],
+        "is for an RNN whose file does not say it",
+    ),
     (["compare", "--weights", "four.npz", "--nonlinearity", "sine"], "'sine'"),
     (["compare", "--weights", "four.npz", "--prefix", "net"], "net"),
     (["run", "--weights", "own.npz", "--cell", "gru"], "--cell 'gru' is for a fresh cell, and --weights"),
@@ -65,7 +68,10 @@ BAD = [
         ["run", "--out", "blocked"],
         "--out 'blocked' is a folder; name a file in it, as in blocked/out.npz",
     ),
-    (["compare", "--weights", "own.npz", "--layer", "0"], "is for PyTorch files and models of several"),
+    (
+        ["compare", "--weights", "own.npz", "--layer", "0"],
+        "is for files of other frameworks and models of several",
+    ),
 ]
 
 

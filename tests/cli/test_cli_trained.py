@@ -137,7 +137,7 @@ def test_a_layer_without_those_below_it_is_refused(invoke, tmp_path):
     done = invoke("run", "--weights", "torch.npz", "--layer", 1, "--inputs", "x4.npy")
     assert done.exit_code == 2
     assert (
-        "'torch.npz' has no layer 0, whose outputs go up to --layer 1; save the whole state_dict"
+        "--layer 1 is no layer of 'torch.npz', which has 0 (l1, which lies above a layer 0 that is missing"
         in done.stderr
     )
 
@@ -182,9 +182,9 @@ BAD = [
         "--layer 2 is no layer of 'run.npz', which has 0 (gru of 3 units), 1 (lstm of 4 units)",
     ),
     (["--layer", "-1"], "--layer -1 is no layer of 'run.npz'"),
-    (["--reverse"], "--reverse is for PyTorch files"),
-    (["--prefix", "net"], "--prefix 'net' is for PyTorch files"),
-    (["--nonlinearity", "relu"], "--nonlinearity 'relu' is for PyTorch files"),
+    (["--reverse"], "--reverse is for files of other frameworks and layers of two directions"),
+    (["--prefix", "net"], "--prefix 'net' is for files of other frameworks"),
+    (["--nonlinearity", "relu"], "--nonlinearity 'relu' is for an RNN whose file does not say it"),
 ]
 
 

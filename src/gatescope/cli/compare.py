@@ -42,7 +42,7 @@ def compare(
     network: WeightOptions,
     weights: list[Path] | None = option(
         None,
-        "Weights to compare: a PyTorch state_dict as safetensors or npz, or an npz of gatescope's, "
+        "Weights to compare: a file of PyTorch, Keras, ONNX, Flax or Equinox, or an npz of gatescope's, "
         "such as train writes (its best model).  May be given several times; fresh cells join in when --cells is "
         "given too.  Default: fresh cells alone.",
         "--weights",

@@ -1,4 +1,4 @@
-"""The command line: ``gatescope compare | run | measure | train | experiment | devices``.
+"""The command line: ``gatescope compare | run | measure | train | weights | convert | experiment | devices``.
 
 What does the work is imported inside the commands, so that ``--help`` and mistyped options answer at once.
 """
@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from gatescope._version import __version__
 from gatescope.cli.compare import compare
+from gatescope.cli.convert import convert
 from gatescope.cli.devices import devices
 from gatescope.cli.errors import NO_MEMORY, input_warnings_as_notes, message
 from gatescope.cli.experiment import experiments
@@ -22,6 +23,7 @@ from gatescope.cli.options import INTERRUPTED
 from gatescope.cli.run import run
 from gatescope.cli.train.command import train
 from gatescope.cli.train.help import TrainCommand
+from gatescope.cli.weights import weights
 from gatescope.errors import GatescopeError
 from gatescope.reporting.terminal import report
 
@@ -94,6 +96,8 @@ app.command(
     cls=TrainCommand,
     epilog=_examples("train adding --steps 100 --cell gru", "train own --data series.csv --epochs 50"),
 )(train)
+app.command(epilog=_examples("weights model.keras", "weights encoder.pt decoder.onnx"))(weights)
+app.command(epilog=_examples("convert model.keras model.onnx"))(convert)
 app.add_typer(experiments, name="experiment", help="Repeat published experiments.")
 app.command()(devices)
 

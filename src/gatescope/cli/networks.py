@@ -28,7 +28,14 @@ if TYPE_CHECKING:
     from gatescope.datatypes.result import Result
     from gatescope.datatypes.stack import Layer
 
-_OF_MODELS = ("layer", "reverse")  # options that say which part of a model is meant
+_OTHERS = "files of other frameworks"
+_KINDS = {  # of files, that options of theirs are for
+    "layer": f"{_OTHERS} and models of several layers",
+    "prefix": _OTHERS,
+    "reverse": f"{_OTHERS} and layers of two directions",
+    "nonlinearity": "an RNN whose file does not say it",
+    "reset_after": "a GRU of Keras whose file does not say it",
+}
 _SCALE = ("mean", "standard_deviation")
 
 
@@ -115,62 +122,57 @@ def note(lines: Sequence[str]) -> None:
 
 def read_weights(files: Sequence[Path], options: WeightOptions) -> tuple[dict[str, Network], list[str]]:
     """Return weights by label, and notes: a nonlinearity that was assumed, the layer taken, what was left out."""
-    from gatescope.storage.npz import read_npz
+    from gatescope.io.weights import is_own
 
     by_label: dict[str, Network] = {}
-    vanilla: list[str] = []  # labels of RNNs of PyTorch's, whose nonlinearity is not in the file
+    vanilla: list[str] = []  # labels of RNNs whose files do not say their nonlinearity
     notes: list[str] = []
-    foreign, used = False, set[str]()  # options that a file of gatescope's made use of
+    used: set[str] = set()  # options that a file made use of
     for file in files:
         label = free_label(file.stem, by_label)
-        with naming(path="--weights"):
-            if file.suffix == ".npz" and "gatescope_meta" in read_npz(file):
+        with naming(path="--weights", source="--weights"):
+            if is_own(file):
                 by_label[label], line = _read_own(file, options, used)
                 notes += [line] if line else []
                 continue
-            foreign = True
-            by_label[label], lines = _read_torch(file, options)
+            by_label[label], lines, questions = _read_foreign(file, options)
             notes += lines
-        if len(by_label[label].params.gate_names) == 1:
-            vanilla.append(label)
-    if files and not foreign:
-        for name, value in options.of_files().items():
-            kinds = "PyTorch files" + (
-                " and models of several layers or directions" if name in _OF_MODELS else ""
-            )
-            if name not in used:
-                refuse({name: value}, f"is for {kinds}, and `weights` names none")
-    if files and not vanilla:
-        refuse(
-            {"nonlinearity": options.nonlinearity},
-            "is for an RNN of one gate in a PyTorch file, and `weights` names none",
-        )
+            used |= {"layer", "prefix", "reverse", *questions}
+            if "nonlinearity" in questions:
+                vanilla.append(label)
+    for name, value in options.of_files().items() if files else ():
+        if name not in used:
+            refuse({name: value}, f"is for {_KINDS[name]}, and `weights` names none")
     if vanilla and options.nonlinearity is None:
         notes.append(f"{', '.join(vanilla)}: taken as tanh; --nonlinearity relu for the other")
     return by_label, notes
 
 
-def _read_torch(file: Path, options: WeightOptions) -> tuple[Network, list[str]]:
-    """Return a layer of a PyTorch file with those below it, and notes: what is not used."""
-    from gatescope.io.pytorch import load_layers_below, load_torch
+def _read_foreign(file: Path, options: WeightOptions) -> tuple[Network, list[str], set[str]]:
+    """Return a layer of another framework's file with those below it, notes, and what the file leaves open."""
+    from gatescope.io.weights import open_weights
 
-    layer = options.layer or 0
-    common: dict[str, Any] = {"prefix": options.prefix, "dtype": options.dtype}
+    number = options.layer or 0
+    opened = open_weights(file, prefix=options.prefix, dtype=options.dtype)
+    if not 0 <= number < len(opened.layers):
+        layers = (f"{k} ({text})" for k, text in enumerate(opened.layers))
+        raise ValueRangeError(
+            f"is no layer of {str(file)!r}, which has {', '.join(layers)}", argument="layer", seen=number
+        )
+    questions = opened.left_open(number)
+    answers = {name: getattr(options, name) for name in questions if getattr(options, name) is not None}
+    if answers:
+        opened = open_weights(file, prefix=options.prefix, dtype=options.dtype, **answers)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AccuracyWarning)  # notes say the same
-        params = load_torch(file, layer=layer, reverse=options.reverse, **common)
-        if (
-            len(params.gate_names) == 1 and options.nonlinearity is not None
-        ):  # of several files some are no RNNs
-            common["nonlinearity"] = options.nonlinearity
-            params = load_torch(file, layer=layer, reverse=options.reverse, **common)
-        below = load_layers_below(file, layer, **common)
-    lines = []
-    unused = params.provenance.get("unused", "")
+        network = Network(opened.direction(number, options.reverse), opened.below(number))
+    notes = [f"{file.name}: {text}" for text in opened.stored.notes]
+    if "reset_after" in questions and not answers:
+        notes.append(f"{file.name} {questions['reset_after']}".replace("reset_after=", "--"))
+    unused = opened.unused(number, options.reverse)
     if unused:
-        unused = unused.replace("`reverse`", "--reverse").replace("`layer`", "--layer")
-        lines.append(f"{file.name}: not used: {unused}")
-    return Network(params, below), lines
+        notes.append(f"{file.name}: not used: {'; '.join(unused)}")
+    return network, notes, set(questions)
 
 
 def _read_own(file: Path, options: WeightOptions, used: set[str]) -> tuple[Network, str]:

@@ -133,20 +133,23 @@ class WeightOptions:
 
     layer: int | None = option(
         None,
-        "Layer of a PyTorch file or a trained model to take; those below it are run on the inputs.  Default: 0, the "
-        "first.",
+        "Layer of a file to take; those below it are run on the inputs.  Default: 0, the first.",
     )
     prefix: str | None = option(
         None,
-        "Prefix of weight_ih_l0 in PyTorch files that hold several networks.  Default: found in the file.",
+        "Name of the network in files that hold several; gatescope weights FILE lists them.  Default: the only one.",
         metavar="NAME",
     )
     nonlinearity: str | None = option(
-        None, "Activation of an RNN in a PyTorch file, which does not say: tanh or relu.  Default: tanh."
+        None, "Activation of an RNN whose file does not say it: tanh or relu.  Default: tanh."
     )
-    reverse: bool = option(
-        False, "Take the backward direction of a bidirectional layer in a PyTorch file.", "--reverse"
+    reset_after: bool | None = option(
+        None,
+        "Whether a GRU of Keras, whose file does not say it, resets after the recurrent product or before.  "
+        "Default: after.",
+        "--reset-after/--reset-before",
     )
+    reverse: bool = option(False, "Take the backward direction of a bidirectional layer.", "--reverse")
     hidden_size: int | None = option(None, f"Units of a fresh cell.  Default: {DEFAULT_UNITS}.")
     init: str | None = option(
         None,
@@ -165,6 +168,7 @@ class WeightOptions:
             "layer": self.layer,
             "prefix": self.prefix,
             "nonlinearity": self.nonlinearity,
+            "reset_after": self.reset_after,
             "reverse": self.reverse or None,
         }
 
@@ -179,8 +183,8 @@ class CellOptions(WeightOptions):
 
     weights: Path | None = option(
         None,
-        "Weights: a PyTorch state_dict as safetensors or npz, or an npz of gatescope's, such as train writes "
-        "(its best model).  Default: a fresh cell.",
+        "Weights: a file of PyTorch, Keras, ONNX, Flax or Equinox, or an npz of gatescope's, such as train writes (its "
+        "best model).  Default: a fresh cell.",
         metavar="FILE",
     )
     cell: str | None = option(None, "Cell to make where no weights are given, as in gru.  Default: lstm.")

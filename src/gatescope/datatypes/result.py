@@ -28,7 +28,7 @@ from gatescope.reporting.html import fragment
 from gatescope.reporting.table import Table
 from gatescope.storage.npz import decode_json, encode_json, read_npz, write_npz
 
-_META = "gatescope_meta"
+META = "gatescope_meta"
 _UNION = re.compile(r" \| (?![^\[]*\])")  # between the kinds of a field, not inside brackets
 _GREATEST = 2**1023  # of the whole numbers that a float may be given as
 
@@ -276,7 +276,7 @@ def _flatten(result: Result, prefix: str = "") -> dict[str, Array]:
             plain[f.name] = value
     plain |= result._derived()
     text = encode_json({"kind": kind, "nested": nested, "series": series, "fields": plain}, kind)
-    return {prefix + _META: np.array(text), **arrays}
+    return {prefix + META: np.array(text), **arrays}
 
 
 def _unflatten(arrays: Mapping[str, Array], prefix: str, path: str) -> Result:
@@ -286,12 +286,12 @@ def _unflatten(arrays: Mapping[str, Array], prefix: str, path: str) -> Result:
             seen=path,
             advice="make the same call with it to resume (train(..., checkpoint=...), or resume=...)",
         )
-    if prefix + _META not in arrays:
+    if prefix + META not in arrays:
         raise FileFormatError(
             "was not written by gatescope", seen=path, advice="for PyTorch weights use gatescope.load_torch"
         )
     try:
-        meta = decode_json(str(arrays[prefix + _META][()]))
+        meta = decode_json(str(arrays[prefix + META][()]))
         kind = Result._kinds.get(meta["kind"])
         if kind is None:
             raise FileFormatError(

@@ -1,6 +1,18 @@
-"""Readers of other packages' files: weights of PyTorch, series."""
+"""Other packages' files: weights read and written, series."""
 
+from gatescope.io.export import to_flax, to_keras, to_torch
 from gatescope.io.pytorch import load_torch
+from gatescope.io.saving import save_weights
 from gatescope.io.tables import read_series
+from gatescope.io.weights import list_weights, load_weights
 
-__all__ = ["load_torch", "read_series"]
+__all__ = [
+    "list_weights",
+    "load_torch",
+    "load_weights",
+    "read_series",
+    "save_weights",
+    "to_flax",
+    "to_keras",
+    "to_torch",
+]

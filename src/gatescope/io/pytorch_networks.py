@@ -113,7 +113,7 @@ def read_torch(
     return StoredWeights(
         format=opened.format,
         networks=tuple(stored),
-        unused=_unused(opened, names, prefixes, stored),
+        unused=_unused(opened, names, prefixes, stored, chosen=prefix is not None),
         notes=tuple(notes),
     )
 
@@ -289,15 +289,19 @@ def _after(source: Source, names: Names, prefix: str) -> list[str]:
 
 
 def _unused(
-    source: Source, names: Names, prefixes: Sequence[str], stored: Sequence[StoredNetwork]
+    source: Source, names: Names, prefixes: Sequence[str], stored: Sequence[StoredNetwork], *, chosen: bool
 ) -> tuple[str, ...]:
-    """Return the names of what no network is made of; of an optimizer's state, and of another state_dict, its own."""
+    """Return the names of what no network is made of; of an optimizer's state, and of another state_dict, its own.
+
+    Of a network that was `chosen` others are left out on purpose.
+    """
     modules = {network.readout.name for network in stored if network.readout is not None}
     packed = {name for own in names.quantized.values() for name in own}
     first = {prefix: next(iter(layers.values()))[0].name for prefix, layers in names.networks.items()}
     own = {source.containers.get(first[prefix], "") for prefix in prefixes}
     unused = []
-    for name in [*names.others, *(first[prefix] for prefix in first if prefix not in prefixes)]:
+    others = [] if chosen else [first[prefix] for prefix in first if prefix not in prefixes]
+    for name in [*names.others, *others]:
         container = source.containers.get(name, "")
         if name.rpartition(".")[0] not in modules and name not in packed:
             of_another = prefixes and container and container not in own

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gatescope.checks.arrays import Array
+from gatescope.io.source_errors import listed
+from gatescope.reporting.table import Table
+from gatescope.reporting.text import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,3 +123,41 @@ class StoredWeights:
     networks: tuple[StoredNetwork, ...]
     unused: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def summary(self) -> str:
+        """Return the title of the table, what else is in the source, and what a user has to know of it, a line each."""
+        lines = [self.table().title]
+        lines += [f"not read: {listed(self.unused)}"] if self.unused else []
+        return "\n".join([*lines, *self.notes])
+
+    def table(self) -> Table:
+        """Return a row for each direction of each layer, and for the read-outs; a layer that is not read says why."""
+        rows: list[tuple[Any, ...]] = []
+        for network in self.networks:
+            for k, layer in enumerate(network.layers):
+                start = (network.prefix, k, layer.name)
+                if layer.refused:
+                    rows.append((*start, "not read", layer.refused, "", "", ""))
+                    continue
+                ways = {"forward": layer.forward, "backward": layer.backward}
+                rows += [
+                    (*start, one.cell, way, one.input_size, one.hidden_size, one.dtype)
+                    for way, one in ways.items()
+                    if one is not None
+                ]
+            head = network.readout
+            if head is not None:
+                rows.append(
+                    (
+                        network.prefix,
+                        "",
+                        head.name,
+                        "linear",
+                        "read-out",
+                        head.input_size,
+                        head.output_size,
+                        "",
+                    )
+                )
+        header = ("prefix", "layer", "name", "cell", "direction", "inputs", "units", "dtype")
+        return Table(header, rows, f"{self.format}: {counted(len(self.networks), 'recurrent network')}")

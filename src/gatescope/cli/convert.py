@@ -1,0 +1,47 @@
+"""``gatescope convert``: weights of one framework into a file of another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gatescope.cli.errors import naming
+from gatescope.cli.groups import WEIGHTS, command, option
+from gatescope.cli.options import OverwriteOption
+from gatescope.reporting.terminal import echo, file_sizes, print_table
+
+
+@command
+def convert(
+    source: Annotated[Path, typer.Argument(help="File of weights, of any framework.", metavar="IN")],
+    target: Annotated[
+        Path, typer.Argument(help="File to write: .safetensors, .onnx or .npz.", metavar="OUT")
+    ],
+    prefix: str | None = option(
+        None,
+        "Name of the network in files that hold several; gatescope weights FILE lists them.  Default: the only one.",
+        metavar="NAME",
+        panel=WEIGHTS,
+    ),
+    dtype: str | None = option(
+        None, "Precision: float32 or float64.  Default: that of the file.", panel=WEIGHTS
+    ),
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Read the recurrent layers of a file, of any framework, and write them for PyTorch, ONNX or gatescope."""
+    from gatescope.cli.outputs import check_file, check_new, check_not_read
+    from gatescope.io.saving import save_weights
+    from gatescope.io.weights import load_weights
+    from gatescope.storage.atomic import check_folder
+
+    with naming(source="IN", target="OUT", path="OUT"):
+        check_file("target", target, ".safetensors", ".onnx", ".npz")
+        check_not_read("target", target, source=source)
+        check_new("target", target, overwrite)
+        check_folder(target.parent, [target.name])
+        model = load_weights(source, prefix=prefix, dtype=dtype)
+        save_weights(target, model)
+    print_table(model.table())
+    echo(f"wrote {file_sizes([target])}")

@@ -1,0 +1,59 @@
+"""``gatescope weights`` and ``gatescope convert``, and a layer of a foreign network on its real inputs."""
+
+import numpy as np
+from helpers.command_line import torch_weights
+
+import gatescope as gs
+
+LAYERS = {
+    **torch_weights(4, 5, inputs=3),
+    **{name.replace("l0", "l1"): value for name, value in torch_weights(4, 5, inputs=5, seed=1).items()},
+}
+HEAD = {"head.weight": np.ones((2, 5), np.float32), "head.bias": np.zeros(2, np.float32)}
+OTHER = {"embedding.weight": np.ones((9, 3), np.float32)}
+
+
+def test_the_commands(invoke, tmp_path):
+    np.savez(
+        tmp_path / "model.npz", **{f"net.{name}": value for name, value in LAYERS.items()}, **HEAD, **OTHER
+    )
+    done = invoke("weights", "model.npz")
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    assert lines[0] == "model.npz: npz: 1 recurrent network"
+    rows = [line.replace("│", " ").split() for line in lines if "net" in line][1:]
+    assert rows == [
+        ["net.", "0", "net_l0", "lstm", "forward", "3", "5", "float32"],
+        ["net.", "1", "net_l1", "lstm", "forward", "5", "5", "float32"],
+        ["net.", "head", "linear", "read-out", "5", "2"],
+    ]
+    assert lines[-1] == "not read: 'embedding.weight'"
+    done = invoke("convert", "model.npz", "model.safetensors")
+    assert done.exit_code == 0, done.output
+    assert "wrote model.safetensors" in done.stdout
+    assert gs.load_weights(tmp_path / "model.safetensors") == gs.load_weights(tmp_path / "model.npz")
+    for arguments, message in (
+        (["model.npz", "model.safetensors"], "OUT 'model.safetensors' is there already"),
+        (["model.npz", "model.npz", "--overwrite"], "is the file of IN too"),
+        (["model.npz", "model.pt"], "OUT 'model.pt' must end in"),
+        (["none.npz", "a.npz"], "'none.npz' cannot be read: there is no such file"),
+        (["model.npz", "a.npz", "--prefix", "other"], "other"),
+    ):
+        done = invoke("convert", *arguments)
+        assert done.exit_code == 2, done.output
+        assert message in done.stderr
+        assert not (tmp_path / "a.npz").exists()
+
+
+def test_a_network_measured_whole_from_its_file(invoke, tmp_path):
+    np.savez(tmp_path / "model.npz", **LAYERS, **HEAD)
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((60, 3)))
+    done = invoke(
+        "measure", "half-life", "--weights", "model.npz", "--layer", 1, "--inputs", "x.npy", "--out", "o"
+    )
+    assert done.exit_code == 0, done.output
+    assert "model.npz: not used: 'head.'" in done.stderr or "not used: 'head'" in done.stderr
+    assert "layer 0 is run on the inputs, and layer 1 gets what comes out" in done.stderr
+    stack = gs.load_weights(tmp_path / "model.npz")
+    lower = gs.run(stack.layers[0], np.load(tmp_path / "x.npy"))
+    assert gs.load(tmp_path / "o" / "half_life.npz") == gs.half_life(stack.layers[1], lower.outputs)
