@@ -1,5 +1,6 @@
 """HDF5 files: numbers as they are, and nothing believed of what a file claims."""
 
+import io
 import os
 import tracemalloc
 
@@ -9,6 +10,7 @@ import pytest
 from gatescope.errors import FileFormatError
 from gatescope.io import hdf5
 from gatescope.io.hdf5 import read_hdf5
+from gatescope.io.hdf5_texts import Texts
 
 h5py = pytest.importorskip("h5py")
 
@@ -222,17 +224,27 @@ def test_a_named_type(path):
     refused(path, "'/a', a named type")
 
 
-def test_texts_that_are_no_texts_or_too_long(path, monkeypatch):
+def test_texts(path):
+    longer = "much longer than all that stands in one piece " * 200
+    texts = {
+        "name": "a name",
+        "fixed": np.bytes_(b"fixed"),
+        "bytes": b"as bytes",
+        "empty": "",
+        "words": "Größe Δ",
+        "long": longer,
+    }
     with h5py.File(path, "w") as file:
-        file.attrs["name"] = ["a", "b"]  # several texts may be one text many times over
-        file.create_group("x").attrs["name"] = 3
-    root = read_hdf5(path, attributes=("name", "other"))
-    assert root.attributes == root.groups["x"].attributes == {}
-    with h5py.File(path, "w") as file:
-        for k in range(40):
-            file.create_group(f"g{k}").attrs["name"] = np.bytes_(b"x" * 5000)
-    monkeypatch.setattr(hdf5, "_MOST_TEXT", 1000)
-    refused(path, "whose attribute 'name' is too long", attributes=("name",))
+        for group in (file, file.create_group("a/b")):
+            for key, text in texts.items():
+                group.attrs[key] = text
+            group.attrs["number"] = 3
+            group.attrs["several"] = ["a", "b"]  # may be one text many times over
+    root = read_hdf5(path, attributes=(*texts, "number", "several", "other"))
+    expected = {key: text.decode() if isinstance(text, bytes) else text for key, text in texts.items()}
+    assert root.attributes == expected
+    assert root.groups["a"].groups["b"].attributes == expected
+    assert root.groups["a"].attributes == {}
 
 
 @pytest.mark.parametrize("length", [2**32 - 1, 2**31, 2**23])
@@ -245,14 +257,55 @@ def test_a_text_that_claims_gigabytes(path, length):
     reference = len(text).to_bytes(4, "little") + data.find(b"GCOL").to_bytes(8, "little")
     assert data.count(reference) == 1
     path.write_bytes(data.replace(reference, length.to_bytes(4, "little") + reference[4:]))
-    refused(path, "'/a', whose attribute 'name' is too long", attributes=("name",))
+    tracemalloc.start()
+    assert read_hdf5(path, attributes=("name",)).groups["a"].attributes == {}
+    assert tracemalloc.get_traced_memory()[1] < MOST_MEMORY
+    tracemalloc.stop()
 
 
-def test_texts_whose_length_is_not_seen_are_not_read(path):
-    with h5py.File(path, "w", libver="latest") as file:  # whose headers are of another version
+def test_texts_in_collections_that_share_their_bytes(path):
+    with h5py.File(path, "w") as file:
+        for k in range(9):
+            file.create_group(f"{k}").attrs["name"] = "x" * 5000
+    data = path.read_bytes()
+    places = [k for k in range(len(data)) if data.startswith(b"GCOL", k)]
+    assert len(places) > 2
+    claims = (len(data) - 100).to_bytes(8, "little")  # more than one of them, and each still in the file
+    for place in places:
+        data = data[: place + 8] + claims + data[place + 16 :]
+    path.write_bytes(data)
+    refused(path, "whose texts are longer than the file", attributes=("name",))
+
+
+def test_one_text_many_times_over(path):
+    with h5py.File(path, "w") as file:
+        for k in range(4):
+            file.create_group(f"{k}").attrs["name"] = f"{k}" * 4000
+    data = path.read_bytes()
+    first = data.find(b"GCOL").to_bytes(8, "little")
+    length = (4000).to_bytes(4, "little")
+    references = [k for k in range(len(data)) if data.startswith(length, k) and data[k + 4 : k + 12] == first]
+    assert len(references) == 1  # of a text that fills its collection
+    for k in range(len(data)):
+        if (
+            data.startswith(length, k)
+            and data[int.from_bytes(data[k + 4 : k + 8], "little") :][:4] == b"GCOL"
+        ):
+            data = data[:k] + data[references[0] : references[0] + 16] + data[k + 16 :]
+    path.write_bytes(data)
+    names = [group.attributes["name"] for group in read_hdf5(path, attributes=("name",)).groups.values()]
+    assert names == ["0" * 4000] * 4
+    texts = Texts(io.BytesIO(data), 5000, lambda: pytest.fail("refused"))
+    address = next(k for k in range(len(data)) if texts.of(k, ("name",)))
+    with pytest.raises(pytest.fail.Exception, match="refused"):
+        texts.of(address, ("name",))
+
+
+def test_texts_in_headers_of_another_version_are_not_read(path):
+    with h5py.File(path, "w", libver="latest") as file:
         file.attrs["name"] = "variable"
         file.attrs["fixed"] = np.bytes_(b"fixed")
-    assert read_hdf5(path, attributes=("name", "fixed")).attributes == {"fixed": "fixed"}
+    assert read_hdf5(path, attributes=("name", "fixed")).attributes == {}
 
 
 def test_damaged_files(path):

@@ -1,5 +1,6 @@
 """Files and models of Keras: what is read computes what Keras computes."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,20 @@ def test_golden(name):
     if name != "own.weights.h5":
         assert set(networks) == set(expected)
     check(networks, expected, STRIDE)
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "last"),
+    [("keras2.h5", 0, 2), ("keras2.h5", 2, 6), ("keras3_0.keras", 0, 4)],
+)
+def test_golden_of_older_versions(name, first, last):
+    """The layers from one to another; of a decoder, without the states that its model gives it."""
+    (network,) = read_keras(GOLDEN / name).networks
+    assert all(not (layer.forward or layer.backward).assumed for layer in network.layers)
+    readout = network.readout if name == "keras3_0.keras" else None
+    part = dataclasses.replace(network, layers=network.layers[first:last], readout=readout)
+    with np.load(GOLDEN / f"{name}.{first}.npz") as arrays:
+        check({"": part}, {"": (arrays["inputs"], arrays["outputs"])}, STRIDE)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import math
 import os
-import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,13 +19,13 @@ import numpy as np
 
 from gatescope.checks.arrays import Array
 from gatescope.errors import FileFormatError, GatescopeError, MissingPackageError
+from gatescope.io.hdf5_texts import Texts
 from gatescope.storage.atomic import open_file
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 _MOST_DEPTH = 16
 _MOST_OBJECTS = 10_000  # of a model of 2000 layers; looking at so many takes a second
-_MOST_TEXT = 4 * 2**20  # bytes of one attribute; a model of Keras is described in some kB a layer
 
 # Names of HDF5's classes of types, in the order of their numbers, for messages.
 _CLASSES = ("whole numbers", "floating-point numbers", "times", "text", "bit fields", "opaque bytes")
@@ -109,7 +108,8 @@ def read_hdf5(
             import h5py
 
             with h5py.File(window, "r") as file:
-                return walk.group(h5py.h5o.open(file.id, b"/"), "", 0)
+                root = h5py.h5o.open(file.id, b"/")
+                return walk.group(root, h5py.h5o.get_info(root).addr, "", 0)
 
 
 class Window(io.RawIOBase):
@@ -143,62 +143,23 @@ class Window(io.RawIOBase):
         return len(data)
 
 
-# How an attribute refers to a text of any length: its length, and where in which collection it lies.
-_REFERENCE = struct.Struct("<IQI")
-_HEADER = struct.Struct("<BxHIIxxxx")  # of an object, its first version: messages, references, length
-_MESSAGE = struct.Struct("<HHBxxx")  # kind, length, flags
-_ATTRIBUTE = struct.Struct("<BxHHH")  # version, lengths of name, type and space
-_ATTRIBUTE_MESSAGE, _CONTINUED = 12, 16
-
-
-def attribute_bytes(stream: IO[bytes] | io.RawIOBase, address: int) -> dict[bytes, bytes]:
-    """Return what the header of an object holds for each attribute: the value, or the reference to one.
-
-    Only headers of HDF5's first version are read, which h5py writes unless it is asked for another; of others nothing
-    comes.  Nothing is read but what the header itself is said to hold, and no more than 64 KiB of it in a piece.
-    """
-    stream.seek(address)
-    start = stream.read(_HEADER.size) or b""
-    if len(start) < _HEADER.size or start[0] != 1:
-        return {}
-    _, left, _, length = _HEADER.unpack(start)
-    attributes: dict[bytes, bytes] = {}
-    pieces = [(address + _HEADER.size, length)]
-    while pieces and left > 0:
-        begin, length = pieces.pop(0)
-        stream.seek(begin)
-        data, at = stream.read(min(length, 2**16 + _MESSAGE.size)) or b"", 0
-        while left > 0 and at + _MESSAGE.size <= len(data):
-            kind, size, flags = _MESSAGE.unpack_from(data, at)
-            if flags & 2:  # a message that lies elsewhere, which Keras's files never have
-                return {}
-            body, at, left = data[at + _MESSAGE.size :][:size], at + _MESSAGE.size + size, left - 1
-            if kind == _CONTINUED and size >= 16:
-                pieces.append(struct.unpack_from("<QQ", body.ljust(16)))
-            elif kind == _ATTRIBUTE_MESSAGE and len(body) >= _ATTRIBUTE.size:
-                version, *lengths = _ATTRIBUTE.unpack_from(body)
-                name = body[_ATTRIBUTE.size + (version == 3) :][: lengths[0]].rstrip(b"\0")
-                padded = [-(-each // 8) * 8 if version == 1 else each for each in lengths]
-                attributes.setdefault(name, body[_ATTRIBUTE.size + (version == 3) + sum(padded) :])
-    return attributes
-
-
 class _Walk:
     """One walk through a file, and the limits it has used up so far."""
 
     def __init__(
         self,
         path: str | os.PathLike[str],
-        window: Window,
+        texts: Window,
         begin: int,
         size: int,
         attributes: tuple[str, ...],
         skip: frozenset[str],
     ) -> None:
-        self._path, self._window, self._begin, self._size = path, window, begin, size
+        self._path, self._begin, self._size = path, begin, size
+        self._texts = Texts(texts, size, self._refuse_texts)
         self._attributes, self._skip = attributes, skip
         self._seen: set[int] = set()  # addresses of objects
-        self._bytes = 0  # of datasets and texts
+        self._left = size  # bytes that datasets may still have
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -225,35 +186,34 @@ class _Walk:
             advice="save it again with Keras, or copy the weights into a file that you trust",
         )
 
-    def group(self, identity: Any, name: str, depth: int) -> Group:
+    def group(self, identity: Any, address: int, name: str, depth: int) -> Group:
         """Return what a group holds; `name` is its path, empty of the uppermost."""
         import h5py
 
-        self._first_sight(identity, name)
+        self._first_sight(address, name)
         groups: dict[str, Group] = {}
         datasets: dict[str, Dataset] = {}
         if depth > _MOST_DEPTH:
             raise self.refused(f"which lies in more than {_MOST_DEPTH} groups", name)
         if depth == 1 and name.removeprefix("/") in self._skip:
             return Group(name=name, attributes={}, groups=groups, datasets=datasets)
-        children = [(h5py.h5o.open(identity, child), child) for child in self._children(identity, name)]
-        for opened, child in sorted(children, key=lambda each: h5py.h5o.get_info(each[0]).addr):
-            short = child.decode(errors="replace")
+        children = []
+        for child in self._children(identity, name):
+            opened = h5py.h5o.open(identity, child)
+            children.append((h5py.h5o.get_info(opened).addr, child.decode(errors="replace"), opened))
+        for place, short, opened in sorted(children, key=lambda each: each[0]):
             path = f"{name}/{short}"
             if isinstance(opened, h5py.h5g.GroupID):
-                groups[short] = self.group(opened, path, depth + 1)
+                groups[short] = self.group(opened, place, path, depth + 1)
             elif isinstance(opened, h5py.h5d.DatasetID):
-                datasets[short] = self._dataset(opened, path)
+                datasets[short] = self._dataset(opened, place, path)
             else:
                 raise self.refused("a named type", path)
-        texts = self._texts(h5py.Group(identity), self._attributes, name)
+        texts = self._texts.of(address, self._attributes)
         return Group(name=name or "/", attributes=texts, groups=groups, datasets=datasets)
 
-    def _first_sight(self, identity: Any, name: str) -> None:
+    def _first_sight(self, address: int, name: str) -> None:
         """Refuse what is at two places, as what leads into itself is."""
-        import h5py
-
-        address = h5py.h5o.get_info(identity).addr
         if address in self._seen:
             raise self.refused("which is also at another place", name or "/")
         self._seen.add(address)
@@ -281,42 +241,13 @@ class _Walk:
             raise self.refused("a link to another place or file", path)
         return names
 
-    def _texts(self, thing: Any, keys: Iterable[str], name: str) -> dict[str, str]:
-        """Return those attributes of a group or dataset that are texts."""
+    def _refuse_texts(self) -> None:
+        raise self.refused("whose texts are longer than the file", "/")
+
+    def _dataset(self, identity: Any, address: int, name: str) -> Dataset:
         import h5py
 
-        texts, identity = {}, thing.id
-        for key in keys:
-            if not h5py.h5a.exists(identity, key.encode()):
-                continue
-            attribute = h5py.h5a.open(identity, key.encode())
-            kind, size = attribute.get_type(), attribute.get_storage_size()
-            # Several could be one text of the file many times over.
-            if kind.get_class() != h5py.h5t.STRING or attribute.get_space().get_simple_extent_npoints() != 1:
-                continue
-            if kind.is_variable_str():
-                header = attribute_bytes(self._window, h5py.h5o.get_info(identity).addr)
-                reference = header.get(key.encode(), b"")
-                if len(reference) != _REFERENCE.size:
-                    continue
-                (size, _, _) = _REFERENCE.unpack(reference)  # h5py would take memory for a length of 4 GiB
-            if size > min(_MOST_TEXT, self._size):
-                raise self.refused(f"whose attribute {key!r} is too long", name or "/")
-            value = np.asarray(thing.attrs[key]).reshape(()).item()
-            text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
-            self._count(len(text), name or "/", f"whose attribute {key!r} shares its bytes with others")
-            texts[key] = text
-        return texts
-
-    def _count(self, count: int, name: str, what: str) -> None:
-        self._bytes += count
-        if self._bytes > self._size:
-            raise self.refused(what, name)
-
-    def _dataset(self, identity: Any, name: str) -> Dataset:
-        import h5py
-
-        self._first_sight(identity, name)
+        self._first_sight(address, name)
         plan = identity.get_create_plist()
         # What a virtual dataset is, its shape may depend on other files: nothing else is asked of it.
         if plan.get_layout() == h5py.h5d.VIRTUAL:
@@ -330,8 +261,10 @@ class _Walk:
         offset = identity.get_offset() if nbytes else 0
         if identity.get_storage_size() != nbytes or offset is None or offset + nbytes > self._size:
             raise self.refused(f"a dataset of shape {shape} that is not wholly in the file", name)
-        self._count(nbytes, name, "a dataset that shares its bytes with others")
-        dtype, form = self._dtype(identity, kind, name)
+        self._left -= nbytes
+        if self._left < 0:
+            raise self.refused("a dataset that shares its bytes with others", name)
+        dtype, form = self._dtype(kind, address)
         begin = self._begin + offset
 
         def read() -> Array:
@@ -339,7 +272,7 @@ class _Walk:
 
         return Dataset(name=name, shape=shape, dtype=dtype, read=read)
 
-    def _dtype(self, identity: Any, kind: Any, name: str) -> tuple[str, str]:
+    def _dtype(self, kind: Any, address: int) -> tuple[str, str]:
         """Return the name of a type, and NumPy's for what is in the file; empty of one that is not read."""
         import h5py
 
@@ -355,7 +288,7 @@ class _Walk:
         number = kind.get_class()
         if kind.get_size() == 2:
             fields = kind.get_fields() if number == types.FLOAT else None
-            texts = self._texts(h5py.Dataset(identity), ("dtype",), name) if number == types.OPAQUE else {}
+            texts = self._texts.of(address, ("dtype",)) if number == types.OPAQUE else {}
             if fields == _BFLOAT16_FIELDS or texts.get("dtype") == "bfloat16":
                 return "bfloat16", ">u2" if fields and kind.get_order() == types.ORDER_BE else "<u2"
         return _CLASSES[number] if 0 <= number < len(_CLASSES) else "records", ""

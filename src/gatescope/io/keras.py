@@ -25,10 +25,13 @@ from gatescope.io.stored import StoredWeights
 from gatescope.storage.atomic import open_file
 
 _ATTRIBUTES = ("name", "keras_version", "model_config")
-_OPTIMIZERS = ("optimizer", "optimizer_weights")  # state of the same shapes as the weights, and none of them
+# What else Keras stores with a model; an optimizer's state has the shapes of the weights, and is none of them.
+_BESIDE = ("optimizer", "optimizer_weights", "metrics", "_compile_metrics", "_loss_tracker")
 
 _WEIGHTS, _CONFIG, _METADATA = "model.weights.h5", "config.json", "metadata.json"
-_MOST_CONFIG = 4 * 2**20  # bytes; a model of 1000 layers is described in 1.5 MB
+_MOST_CONFIG = (
+    3 * 2**20
+)  # bytes; a model of 1000 layers is described in 1.5 MB, and 3 MB of {} take 70 in memory
 _MOST_DIRECTORY = 2**20  # bytes that name the members of a zip file; Keras writes three
 
 _SAVE = "save it again with model.save('model.keras')"
@@ -138,27 +141,27 @@ def _open(path: str | os.PathLike[str]) -> _File:
 
 def _hdf5(path: str | os.PathLike[str]) -> _File:
     """Read a file of weights, or a whole model of an earlier Keras."""
-    root = read_hdf5(path, attributes=_ATTRIBUTES, skip=_OPTIMIZERS)
+    root = read_hdf5(path, attributes=_ATTRIBUTES, skip=_BESIDE)
     if _has_variables(root):
-        return _weights(root, {}, "Keras 3 .weights.h5")
+        return _weights(root, {}, "Keras .weights.h5")
     text = root.attributes.get("model_config")
     spec = _spec(text, "model_config", path) if text else {}
     weights = root.groups.get("model_weights", root)
     version = _version(root.attributes.get("keras_version", weights.attributes.get("keras_version")))
-    kept = {name: group for name, group in weights.groups.items() if name not in _OPTIMIZERS}
+    kept = {name: group for name, group in weights.groups.items() if name not in _BESIDE}
     return _File(
         format=f"Keras{version} .h5",
         model=from_legacy(replace(weights, groups=kept), spec),
-        unused=tuple(name for name in _OPTIMIZERS if name in root.groups),
+        unused=tuple(name for name in _BESIDE if name in root.groups),
     )
 
 
 def _weights(root: Group, spec: Spec, label: str) -> _File:
-    kept = {name: group for name, group in root.groups.items() if name not in _OPTIMIZERS}
+    kept = {name: group for name, group in root.groups.items() if name not in _BESIDE}
     return _File(
         format=label,
         model=from_groups(replace(root, groups=kept), spec),
-        unused=tuple(name for name in _OPTIMIZERS if name in root.groups),
+        unused=tuple(name for name in _BESIDE if name in root.groups),
     )
 
 
@@ -196,7 +199,7 @@ def _archive(stream: IO[bytes], size: int, path: str | os.PathLike[str]) -> _Fil
 
     spec, version = description(_CONFIG), _version(description(_METADATA).get("keras_version"))
     begin, length = places[_WEIGHTS]
-    root = read_hdf5(path, begin=begin, size=length, attributes=_ATTRIBUTES, skip=_OPTIMIZERS)
+    root = read_hdf5(path, begin=begin, size=length, attributes=_ATTRIBUTES, skip=_BESIDE)
     return _weights(root, spec, f"Keras{version} .keras")
 
 
@@ -232,6 +235,8 @@ def _place(
 
 
 def _spec(text: str, name: str, path: str | os.PathLike[str]) -> Spec:
+    if len(text) > _MOST_CONFIG:
+        raise FileFormatError(f"holds {name!r}, longer than any model needs", seen=path, advice=_SAVE)
     try:
         return mapping(json.loads(text))
     except (ValueError, RecursionError) as error:

@@ -205,12 +205,9 @@ def _bidirectional(node: Node, options: Options, reverse: bool) -> StoredLayer:
 
 def _cells(node: Node) -> tuple[Node, ...]:
     """Return the cell of a layer, or the cells that are stacked in it."""
-    if (
-        node.kind
-        and node.kind != "RNN"
-        and node.kind not in CELL_OF_LAYER
-        and node.kind not in _BLOCKS_OF_CELL
-    ):
+    if next(node.everything(), None) is None:
+        raise _Refused("has no weights in the source: it was not built, or its weights were left out")
+    if node.kind and node.kind not in ("RNN", *CELL_OF_LAYER, *_BLOCKS_OF_CELL):
         raise _Refused(
             f"is {_of_class(node.kind)}; LSTM, GRU, SimpleRNN, RNN of their cells, and Bidirectional are read"
         )
@@ -218,7 +215,7 @@ def _cells(node: Node) -> tuple[Node, ...]:
         return (node,)
     cell = node.parts.get("cell")
     if cell is None:
-        raise _Refused("has no weights in the source: it was not built, or its weights were left out")
+        raise _Refused("has weights, but no cell that they are of")
     return cell.layers or (cell,)
 
 
@@ -238,7 +235,7 @@ def _direction(cell: Node, layer: Node, options: Options) -> StoredDirection:
     assumed = []
     if not kind:
         kind = next((name for name, count in _BLOCKS_OF_CELL.items() if count == blocks), "")
-        assumed.append(f"which cell it has, and the one of {blocks} blocks is assumed")
+        assumed.append(f"which cell it has, and {kind or 'none'} is assumed, which its shapes fit")
     if kind not in _BLOCKS_OF_CELL:
         raise _Refused(f"has a cell {_of_class(kind)}; LSTMCell, GRUCell and SimpleRNNCell are read")
     if blocks != _BLOCKS_OF_CELL[kind]:

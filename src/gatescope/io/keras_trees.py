@@ -213,11 +213,8 @@ def _legacy(spec: Spec, entries: _Entries, name: str, key: str) -> Node:
             inner = name_of(each)
             layers.append(_legacy(each, below.pop(inner, []), join(name, inner), inner))
         return make_node(spec, name, key, layers=tuple(layers))
-    sides = {
-        role: [(way, weight) for way, weight in entries if _is_in(role, part_of(spec, role), way)]
-        for role in ("forward_layer", "backward_layer")
-    }
-    if class_of(spec) in ("", "Bidirectional") and all(sides.values()):
+    sides = _sides(spec, entries) if class_of(spec) in ("", "Bidirectional") else {}
+    if sides:
         parts = {
             role: _legacy(part_of(spec, role), side, join(name, role), role) for role, side in sides.items()
         }
@@ -243,10 +240,22 @@ def _by_name(entries: _Entries) -> dict[str, _Entries]:
     return below
 
 
-def _is_in(role: str, spec: Spec, way: tuple[str, ...]) -> bool:
-    """Return whether a weight is of a direction: by the name that is said of it, or by the one that Keras gives."""
-    name = name_of(spec)
-    return any(each == name if name else each.startswith(role.partition("_")[0] + "_") for each in way[:-1])
+def _sides(spec: Spec, entries: _Entries) -> dict[str, _Entries]:
+    """Return the weights of both directions: by the names that are said of them, or by those that Keras gives."""
+    roles = ("forward_layer", "backward_layer")
+    said = [name_of(part_of(spec, role)) for role in roles]
+    for names in (said, [role.removesuffix("layer") for role in roles]):
+        sides = {
+            role: [
+                (way, weight)
+                for way, weight in entries
+                if any(each == name if names is said else each.startswith(name) for each in way[:-1])
+            ]
+            for role, name in zip(roles, names, strict=True)
+        }
+        if all(sides.values()) and sum(map(len, sides.values())) == len(entries):
+            return sides
+    return {}
 
 
 def _legacy_recurrent(spec: Spec, entries: _Entries, name: str, key: str) -> Node:
