@@ -17,11 +17,20 @@ from safetensors.numpy import save_file
 import gatescope as gs
 from gatescope.cli.main import main
 from gatescope.datatypes import Result
-from gatescope.io.pytorch_networks import read_torch
 from gatescope.storage.resumable import Resumable
 
 Door = Callable[[Path], Any]
 STEPS, CHECKPOINT_EPOCHS = 60, 2
+_GOLDEN = (  # files that the frameworks wrote
+    *("torch_state_dict.pt", "torch_checkpoint.ckpt", "torch_module.pt", "torch_script.pt"),
+    *(
+        "onnx_torchscript_lstm.onnx",
+        "onnx_torchscript_gru.onnx",
+        "jax_linen_lstm.msgpack",
+        "jax_equinox_gru.eqx",
+    ),
+    *("keras/half.keras", "keras/own.weights.h5"),
+)
 
 
 class Seed(NamedTuple):
@@ -146,21 +155,18 @@ def _weights(folder: Path) -> Iterator[Seed]:
     save_file(entries, folder / "weights.safetensors")
     np.savez(folder / "weights.npz", **entries)
     for name in ("weights.safetensors", "weights.npz"):
-        yield Seed(name, (folder / name).read_bytes(), gs.load_torch)
+        yield Seed(name, (folder / name).read_bytes(), _weights_of)
     golden = Path(__file__).parents[2] / "tests" / "golden" / "weights"
-    for name in ("torch_state_dict.pt", "torch_checkpoint.ckpt", "torch_module.pt", "torch_script.pt"):
-        yield Seed(f"{Path(name).stem}.pt", (golden / name).read_bytes(), _every_layer)
+    for name in _GOLDEN:
+        file = golden / name
+        suffix = ".pt" if file.suffix == ".ckpt" else file.suffix
+        yield Seed(f"{file.stem}{suffix}", file.read_bytes(), _weights_of)
 
 
-def _every_layer(path: Path) -> None:
-    """List the networks of PyTorch's in a file, and load what can be."""
-    for network in read_torch(path).networks:
-        for stored in network.layers:
-            for direction in (stored.forward, stored.backward):
-                if direction is not None:
-                    direction.load()
-        if network.readout is not None:
-            network.readout.load()
+def _weights_of(path: Path) -> None:
+    """List what recurrent networks a file holds, and load each."""
+    for network in gs.list_weights(path).networks:
+        gs.load_weights(path, prefix=network.prefix)
 
 
 def _series(folder: Path) -> Iterator[Seed]:

@@ -92,6 +92,13 @@ gs.estimate_memory("run", "lstm", steps=100, batch=2, hidden_size=5, input_size=
 gs.load("params.npz")
 gs.save("saved.npz", params)
 gs.load_torch(entries, layer=0, nonlinearity=None, reverse=False, prefix="", batch_first=False, dtype="float64")
+gs.load_weights(entries, layers=0, prefix=None, reverse=False, nonlinearity=None, reset_after=None, batch_first=False,
+    dtype="float64")
+gs.list_weights(entries)
+gs.save_weights("saved.safetensors", params)
+gs.to_torch(stack)
+gs.to_keras(stack)
+gs.to_flax(stack)
 gs.read_series("series.csv", dtype="float64", columns=["a"], skip_columns="b", header=True, batch_first=False,
     vocabulary=None, encoding="utf-8")
 gs.to_device(params)

@@ -1,6 +1,7 @@
 """The one door: what a file is by its content, what of it becomes weights."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -99,3 +100,41 @@ def test_a_tree_of_flax_is_read_again(cell):
     x = np.random.default_rng(0).standard_normal((12, 2, 3))
     again = gs.load_weights(gs.to_flax(params), nonlinearity="tanh" if cell == "rnn" else None)
     np.testing.assert_allclose(gs.run(again, x).outputs, gs.run(params, x).outputs, rtol=0, atol=1e-14)
+
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "weights"
+FILES = sorted(
+    path.relative_to(GOLDEN).as_posix()
+    for pattern in (
+        "*.pt",
+        "*.pth",
+        "*.bin",
+        "*.ckpt",
+        "*.onnx",
+        "*.msgpack",
+        "*.eqx",
+        "*.tree.npz",
+        "keras/*.keras",
+        "keras/*.h5",
+    )
+    for path in GOLDEN.glob(pattern)
+    if path.name not in ("torch_legacy.pt", "torch_quantized.pt")  # which are refused
+)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.filterwarnings("ignore::gatescope.errors.AccuracyWarning")
+def test_every_framework_comes_through_the_door(name):
+    """Their numbers are compared by each format's own tests."""
+    stored = gs.list_weights(GOLDEN / name)
+    assert stored.networks
+    for network in stored.networks:
+        readable = [k for k, layer in enumerate(network.layers) if not layer.refused]
+        if len(readable) == len(network.layers):
+            model = gs.load_weights(GOLDEN / name, prefix=network.prefix)
+            assert len(getattr(model, "layers", (model,))) == len(network.layers)
+        else:
+            with pytest.raises(WeightFormatError):
+                gs.load_weights(GOLDEN / name, prefix=network.prefix)
+        for k in readable:
+            assert gs.load_weights(GOLDEN / name, prefix=network.prefix, layers=k).input_size > 0

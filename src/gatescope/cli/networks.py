@@ -153,7 +153,9 @@ def _read_foreign(file: Path, options: WeightOptions) -> tuple[Network, list[str
     from gatescope.io.weights import open_weights
 
     number = options.layer or 0
-    opened = open_weights(file, prefix=options.prefix, dtype=options.dtype)
+    # Series are read as (T, B, I), with --batch-first where a file has another order.
+    how: dict[str, Any] = {"prefix": options.prefix, "dtype": options.dtype, "batch_first": False}
+    opened = open_weights(file, **how)
     if not 0 <= number < len(opened.layers):
         layers = (f"{k} ({text})" for k, text in enumerate(opened.layers))
         raise ValueRangeError(
@@ -162,13 +164,17 @@ def _read_foreign(file: Path, options: WeightOptions) -> tuple[Network, list[str
     questions = opened.left_open(number)
     answers = {name: getattr(options, name) for name in questions if getattr(options, name) is not None}
     if answers:
-        opened = open_weights(file, prefix=options.prefix, dtype=options.dtype, **answers)
+        opened = open_weights(file, **how, **answers)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AccuracyWarning)  # notes say the same
         network = Network(opened.direction(number, options.reverse), opened.below(number))
     notes = [f"{file.name}: {text}" for text in opened.stored.notes]
     if "reset_after" in questions and not answers:
         notes.append(f"{file.name} {questions['reset_after']}".replace("reset_after=", "--"))
+    if opened.batch_first:
+        notes.append(
+            f"{file.name}: its inputs are (B, T, I) where it comes from; --batch-first if those here are"
+        )
     unused = opened.unused(number, options.reverse)
     if unused:
         notes.append(f"{file.name}: not used: {'; '.join(unused)}")

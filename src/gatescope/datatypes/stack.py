@@ -127,6 +127,13 @@ def replaced(layer: Layer, weights: Mapping[str, Params]) -> Layer:
     return only
 
 
+def time_major(layer: Layer) -> Layer:
+    """Return a layer that takes (T, B, I)."""
+    return replaced(
+        layer, {way: dataclasses.replace(one, batch_first=False) for way, one in directions(layer).items()}
+    )
+
+
 def outputs_of(layer: Layer) -> int:
     """Return how many numbers a step a layer gives to the one above."""
     return layer.output_size if isinstance(layer, Bidirectional) else layer.hidden_size
@@ -159,7 +166,7 @@ class Stack(Result):
     ShapeError
         If the sizes do not fit each other.
     ValueRangeError
-        If a layer does not say whether it takes (T, B, I), or layers differ in it.
+        If a layer above the lowest is said to take (B, T, I).
 
     Examples
     --------
@@ -191,13 +198,13 @@ class Stack(Result):
         for k, layer in enumerate(self.layers):
             advice = "give Params, made with init or load_weights, or a Bidirectional"
             check_type(f"layers[{k}]", layer, Params, Bidirectional, advice=advice)
-            for params in directions(layer).values():
+            for params in directions(layer).values() if k else ():
                 if params.batch_first is not False:
                     raise ValueRangeError(
-                        "must be False: a stack takes (T, B, I)",
+                        "must be False above the lowest layer, whose outputs are (T, B, H)",
                         argument=f"layers[{k}].batch_first",
                         seen=params.batch_first,
-                        advice="read the weights with batch_first=False",
+                        advice="use dataclasses.replace(params, batch_first=False)",
                     )
         for k, (below, above) in enumerate(pairwise(self.layers)):
             if above.input_size != outputs_of(below):
@@ -257,7 +264,7 @@ class Stack(Result):
 
     @property
     def forward_layers(self) -> tuple[Params, ...]:
-        """The layers of a stack of which each goes forward alone, as those do that are trained here.
+        """The layers of a stack of which each goes forward alone and takes (T, B, I), as those that are trained here.
 
         Raises
         ------
@@ -272,6 +279,13 @@ class Stack(Result):
                     f"{way}, which models that are trained here do not",
                     argument=f"layers[{k}]",
                     advice="give forward layers, or run and measure it as it is",
+                )
+            if layer.batch_first is not False:
+                raise ValueRangeError(
+                    "must be False: models that are trained here take (T, B, I)",
+                    argument=f"layers[{k}].batch_first",
+                    seen=layer.batch_first,
+                    advice="read the weights with batch_first=False",
                 )
             forward.append(layer)
         return tuple(forward)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,7 +11,7 @@ from gatescope.checks.arrays import Array
 from gatescope.checks.numbers import check_type
 from gatescope.datatypes import Bidirectional, Params, Stack
 from gatescope.datatypes.params import WEIGHT_NAMES
-from gatescope.datatypes.stack import Layer, directions, replaced
+from gatescope.datatypes.stack import directions, time_major
 from gatescope.errors import WeightFormatError
 
 _TORCH = ("rnn", "rnn_relu", "lstm", "gru")
@@ -179,13 +178,7 @@ def as_stack(model: Any) -> Stack:
     advice = "give Params, a Bidirectional or a Stack"
     check_type("model", model, Params, Bidirectional, Stack, advice=advice)
     host = model.to_host()
-    return host if isinstance(host, Stack) else Stack(layers=(_time_major(host),))
-
-
-def _time_major(layer: Layer) -> Layer:
-    """Return a layer that takes (T, B, I); how inputs lie is nothing that weights know."""
-    turned = {way: dataclasses.replace(one, batch_first=False) for way, one in directions(layer).items()}
-    return replaced(layer, turned)
+    return host if isinstance(host, Stack) else Stack(layers=(time_major(host),))
 
 
 def _kind(params: Params) -> tuple[str, int]:

@@ -14,7 +14,7 @@ from gatescope.cells.registry import get
 from gatescope.checks.arrays import Array
 from gatescope.checks.numbers import check_count, check_flag, check_type, is_several
 from gatescope.datatypes import Bidirectional, Params, Stack
-from gatescope.datatypes.stack import Layer, directions
+from gatescope.datatypes.stack import Layer, directions, time_major
 from gatescope.errors import (
     ShapeError,
     UnknownNameError,
@@ -103,6 +103,11 @@ class Opened:
             texts.append(f"{layer.name}, which {layer.refused}" if layer.refused else " and ".join(ways))
         return texts
 
+    @property
+    def batch_first(self) -> bool:
+        """Whether the source says that its network takes (B, T, I)."""
+        return self._network.attributes.get("batch_first") is True
+
     def load(self, layers: Any, reverse: bool | None) -> Layer | Stack:
         """Return what is asked for of the network: a layer, one direction of it, or layers with the read-out."""
         count = len(self._network.layers)
@@ -111,6 +116,7 @@ class Opened:
         if reverse is not None:
             return self.direction(numbers[0], reverse)
         made = [self._layer(number) for number in numbers]
+        made[1:] = map(time_major, made[1:])  # they take the outputs of the layers below
         whole = numbers[-1] == count - 1 and not isinstance(layers, int | np.integer)
         readout = self._network.readout if whole else None
         if len(made) == 1 and readout is None:
@@ -143,7 +149,8 @@ class Opened:
 
     def below(self, number: int) -> tuple[Layer, ...]:
         """Return the layers below one, from the lowest."""
-        return tuple(self._layer(k) for k in range(number))
+        made = [self._layer(k) for k in range(number)]
+        return (*made[:1], *map(time_major, made[1:]))
 
     def left_open(self, number: int) -> dict[str, str]:
         """Return the arguments that say what the source does not say of a layer and those below, each with that."""
@@ -230,7 +237,7 @@ class Opened:
         """Return the order of the axes of inputs: that which was said; None if a module has another and nobody said."""
         if self._batch_first is not None:
             return check_flag("batch_first", self._batch_first)
-        return None if self._network.attributes.get("batch_first") is True else False
+        return None if self.batch_first else False
 
     def _readout(self, readout: StoredReadout) -> tuple[Array, Array]:
         weight, bias = readout.load()
