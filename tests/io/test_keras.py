@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from helpers.stored_networks import outputs_of
 
+import gatescope as gs
+from gatescope.errors import WeightFormatError
 from gatescope.io.keras import read_keras
 
 pytest.importorskip("h5py")
@@ -67,6 +69,18 @@ def test_golden_of_older_versions(name, first, last):
         check({"": part}, {"": (arrays["inputs"], arrays["outputs"])}, STRIDE)
 
 
+def test_the_door(tmp_path):
+    """A whole model is a stack, whatever its file is called; a network of several is chosen by name."""
+    renamed = tmp_path / "weights"
+    renamed.write_bytes((GOLDEN / "chain.keras").read_bytes())
+    stack = gs.load_weights(renamed)
+    assert stack.cells == ("lstm", "gru+gru", "lstm", "rnn")
+    assert (stack.input_size, stack.output_size) == (2, 4)
+    assert stack.layers[1].forward.hidden_size == 5
+    both = gs.load_weights(GOLDEN / "every64.keras", prefix="both_unlike")
+    assert (both.forward.cell, both.backward.cell, both.forward.dtype) == ("rnn", "lstm", np.float64)
+
+
 @pytest.fixture(scope="module")
 def keras_models():
     """Return the module that builds models with Keras, where it is installed."""
@@ -116,6 +130,46 @@ def test_half_precision_live(keras_models):
         "float32",
     ]
     assert any("half precision (mixed_bfloat16)" in note for note in stored.notes)
+
+
+def test_single_layers_and_cells_live(keras_models):
+    layers = keras_models.layers
+    for make, cell in (
+        (layers.LSTM, "lstm"),
+        (layers.GRUCell, "gru"),
+        (lambda units: layers.RNN(layers.SimpleRNNCell(units, activation="relu")), "rnn_relu"),
+    ):
+        layer = make(5)
+        ((empty,),) = [network.layers for network in read_keras(layer).networks]
+        assert empty.refused.startswith("has no weights in the source: it was not built")
+        layer.build((None, 2) if cell == "gru" else (None, None, 2))
+        params = gs.load_weights(layer)
+        assert (params.cell, params.input_size, params.hidden_size) == (cell, 2, 5)
+
+    class Gated(layers.LSTM):
+        """A class that may compute anything."""
+
+    layer = Gated(5)
+    layer.build((None, None, 2))
+    with pytest.raises(WeightFormatError, match="Gated', which is not Keras's own; LSTM, GRU, SimpleRNN"):
+        gs.load_weights(layer)
+
+
+def test_activations_live(keras_models):
+    layers = keras_models.layers
+
+    def tanh(values):
+        return values
+
+    for options, reason in (
+        ({"activation": "relu"}, "has activation 'relu'"),
+        ({"recurrent_activation": "hard_sigmoid"}, "has recurrent_activation 'hard_sigmoid'"),
+        ({"activation": tanh}, r"has activation 'tanh \(a function of its own\)'"),
+    ):
+        layer = layers.LSTM(5, **options)
+        layer.build((None, None, 2))
+        with pytest.raises(WeightFormatError, match=reason):
+            gs.load_weights(layer)
 
 
 def written(model, kind, folder):

@@ -127,7 +127,7 @@ class Networks:
             readout, note = stored_readout(reader, output_size(layers[-1]))
             if note:
                 self._note(note)
-        attributes: dict[str, Any] = {"batch_first": True}
+        attributes: dict[str, Any] = {}
         whole = top.parts.get("forward_layer", top).says("return_sequences") if top is not None else None
         if isinstance(whole, bool):
             attributes["return_sequences"] = whole

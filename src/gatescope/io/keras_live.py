@@ -93,7 +93,18 @@ def _spec(layer: Any) -> Spec:
     config: Any = None
     with suppress(Exception):  # a layer of the user's own may have none, or one that fails
         config = layer.get_config()
+    if isinstance(config, dict):
+        config |= {option: {"config": name} for option, name in _own_functions(layer)}
     return {"class_name": kind.__qualname__, "module": module, "config": config}
+
+
+def _own_functions(layer: Any) -> Iterator[tuple[str, str]]:
+    """Yield the activations that are not Keras's, whose names may be those of Keras's."""
+    for option in ("activation", "recurrent_activation"):
+        function = getattr(layer, option, None)
+        module = str(getattr(function, "__module__", "") or "")
+        if function is not None and module.partition(".")[0] not in ("keras", "tf_keras", "tensorflow"):
+            yield option, str(getattr(function, "__name__", type(function).__name__))
 
 
 def _attributes(layer: Any) -> Iterator[tuple[str, Any]]:
