@@ -208,9 +208,9 @@ def test_another_kind_is_named(tmp_path):
         Trace.load(tmp_path / "a.npz")
 
 
-def test_a_foreign_npz_points_to_load_torch(tmp_path):
+def test_a_foreign_npz_points_to_load_weights(tmp_path):
     np.savez(tmp_path / "a.npz", weight_ih_l0=np.zeros((8, 3)))
-    with pytest.raises(FileFormatError, match=r"not written by gatescope.*gatescope\.load_torch"):
+    with pytest.raises(FileFormatError, match=r"not written by gatescope.*gatescope\.load_weights"):
         gs.load(tmp_path / "a.npz")
 
 

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from helpers.synthetic import legend_lines
@@ -88,6 +90,20 @@ def test_any_span_of_half_lives_can_be_drawn(gate):
     assert ((low < finite) & (finite < high)).all()
     shown = [text.get_text() for text in ax.yaxis.get_ticklabels() if text.get_text()]
     assert len(shown) >= 2
+
+
+@pytest.mark.parametrize("greatest", [1e140, 1e308, np.inf])
+def test_half_lives_that_no_axis_can_show_are_refused(greatest):
+    life = dataclasses.replace(make_life(), by_exponent=np.array([greatest]), by_adjoint=np.array([1e-140]))
+    if greatest == 1e308:
+        with pytest.raises(
+            ValueRangeError, match=r"life=1e\+308 .* sizes from 1e-140 to 1e\+140 can be drawn"
+        ):
+            plot_half_life(life)
+    else:
+        ax = plot_half_life(life)
+        plotting.render(ax.figure, dpi=40)
+        assert 0 < ax.get_ylim()[0] < 1e-140
 
 
 def test_given_axes_and_keywords_are_used():

@@ -72,6 +72,19 @@ def test_the_band_is_the_error_on_both_sides():
     assert legend_lines(unknown)[0].get_label() == r"$\lambda_{3}$: −0.1"
 
 
+@pytest.mark.parametrize("plot", [plot_lyapunov_convergence, plot_lyapunov_spectrum])
+@pytest.mark.parametrize("field", ["exponents", "error", "running"])
+def test_numbers_that_no_axis_can_show_are_refused(plot, field):
+    spectrum = make_spectrum((1e300, -1e300))
+    plotting.render(plot(spectrum).figure, dpi=40)
+    array = getattr(spectrum, field).copy()
+    array[0] = 1e308
+    with pytest.raises(
+        ValueRangeError, match=r"=1e\+308 holds a number that no axis can show; .* up to 1e\+300"
+    ):
+        plot(dataclasses.replace(spectrum, **{field: array}))
+
+
 @pytest.mark.parametrize(("count", "expected"), [(1, [1]), (3, [1, 2, 3]), (128, [1, 33, 65, 96, 128])])
 def test_by_default_the_leading_and_a_few_spread_ones(count, expected):
     ax = plot_lyapunov_convergence(make_spectrum(-0.01 * np.arange(count)))

@@ -68,7 +68,7 @@ def check_params(params: Any, *, any_device: bool = False) -> Cell:
     Weights on a device are refused, unless `any_device`; then they are not searched for NaN.
     """
     if not isinstance(params, Params):
-        advice = "give gatescope.Params; make them with init or load_torch"
+        advice = "give gatescope.Params; make them with init or load_weights"
         if isinstance(params, Stack | TrainingRun):
             advice = (
                 f"take one of its layers: {'stack' if isinstance(params, Stack) else 'run.best'}.layers[0]"

@@ -288,7 +288,9 @@ def _unflatten(arrays: Mapping[str, Array], prefix: str, path: str) -> Result:
         )
     if prefix + META not in arrays:
         raise FileFormatError(
-            "was not written by gatescope", seen=path, advice="for PyTorch weights use gatescope.load_torch"
+            "was not written by gatescope",
+            seen=path,
+            advice="for weights of other frameworks use gatescope.load_weights",
         )
     try:
         meta = decode_json(str(arrays[prefix + META][()]))

@@ -74,7 +74,7 @@ def whole_evidence(row: Sequence[int], columns: Sequence[Sequence[str]]) -> Evid
     >>> from gatescope.io.number_headers import whole_evidence
     >>> whole_evidence([0], [["1", "2", "3"]]).kind, whole_evidence([0], [["133", "131", "134"] * 3]).kind
     ('numbers', 'names')
-    >>> whole_evidence([0], [["0", "1", "0"]]).kind, whole_evidence([0], [["3", "0", "5"] * 3]).kind
+    >>> whole_evidence([0], [["0", "1", "0"]]).kind, whole_evidence([0], [["3", "0", "5", "7", "2"] * 2]).kind
     ('numbers', 'unclear')
     """
     if list(row) != list(range(row[0], row[0] + len(row))):

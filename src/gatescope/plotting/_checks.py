@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from gatescope.checks.numbers import check_result, is_several
 from gatescope.errors import DtypeError, ShapeError, ValueRangeError, shown
 from gatescope.plotting._text import plain_text
 from gatescope.reporting.text import counted
 
+_LARGEST = 1e300  # as differences of what an axis shows have to be floats, and the ends of the axis beyond it
+_LARGEST_LOGARITHMIC = 1e140  # as quotients have to be
 BEFORE_AFTER = ("before training", "after training")  # labels of a pair
 
 
@@ -37,3 +41,18 @@ def check_labels(labels: Any, defaults: Sequence[str]) -> list[str]:
         problem = f"holds {counted(len(chosen), 'text')}, but there are {len(defaults)} to label"
         raise ShapeError(problem, argument="labels")
     return [plain_text(shown(label, str)) for label in chosen]
+
+
+def check_drawable(name: str, *arrays: Any, logarithmic: bool = False) -> None:
+    """Refuse finite numbers so large, or on a logarithmic axis so near 0, that no axis can show them."""
+    largest = _LARGEST_LOGARITHMIC if logarithmic else _LARGEST
+    sizes = np.abs(np.concatenate([np.ravel(np.asarray(array, np.float64)) for array in arrays]))
+    beyond = np.isfinite(sizes) & ((sizes > largest) | (logarithmic & (sizes > 0) & (sizes < 1 / largest)))
+    if beyond.any():
+        span = f"from {1 / largest:g} to" if logarithmic else "up to"
+        raise ValueRangeError(
+            "holds a number that no axis can show",
+            argument=name,
+            seen=float(sizes[beyond][0]),
+            advice=f"give what a measurement returned; sizes {span} {largest:g} can be drawn",
+        )

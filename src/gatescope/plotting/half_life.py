@@ -12,11 +12,13 @@ from gatescope.datatypes import HalfLife
 from gatescope.datatypes.half_life import half_life_of
 from gatescope.plotting import _palette
 from gatescope.plotting._axes import count_axis, line_keywords, log_ticks
+from gatescope.plotting._checks import check_drawable
 from gatescope.plotting._figure import drawing_on
 from gatescope.plotting._text import legend_above, margin_note, plain_text
 from gatescope.reporting.text import counted, steps
 
 _GAP = 1.6  # the factor between the longest finite half-life and where infinite ones are put
+_MARGIN = 10.0  # the greatest factor between the extremes and the ends of the axis
 
 
 def plot_half_life(
@@ -60,6 +62,7 @@ def plot_half_life(
         "gate, slowest unit": (life.slowest[b], _palette.BLACK, _palette.DOT, 1.6),
     }
     shown = [*units, *(value for value, *_ in network.values())]
+    check_drawable("life", shown, logarithmic=True)
     low, high = _span(shown)
     with drawing_on(ax, 6.6, 4.2) as axes:
         axes.set_yscale("log")
@@ -104,7 +107,7 @@ def _span(values: list[Any]) -> tuple[float, float]:
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (1.0, 10.0)
     if high < 2 * low:  # at least a factor of two, so that equal values look equal
         low, high = low / 1.5, high * 1.5
-    margin = (high / low) ** 0.05
+    margin = min(high**0.05 / low**0.05, _MARGIN)
     below, above = (array == 0).any(), np.isposinf(array).any()
     return low / (_GAP if below else margin), high * (_GAP if above else margin)
 

@@ -14,7 +14,7 @@ from gatescope.datatypes import Array, LyapunovSpectrum
 from gatescope.errors import ValueRangeError
 from gatescope.plotting import _palette
 from gatescope.plotting._axes import count_axis, evenly, finite_or_nan, line_keywords
-from gatescope.plotting._checks import check_labels, check_results
+from gatescope.plotting._checks import check_drawable, check_labels, check_results
 from gatescope.plotting._figure import drawing_on
 from gatescope.plotting._style import is_narrow
 from gatescope.plotting._text import legend_above, plain_text
@@ -202,6 +202,7 @@ def _check_spectrum(spectrum: Any, argument: str) -> None:
     if spectrum.exponents.size == 0 or spectrum.running_step.size == 0:
         problem = "has no exponent or no estimate"
         raise ValueRangeError(problem, argument=argument, advice="measure at least one")
+    check_drawable(argument, spectrum.exponents, spectrum.error, spectrum.running)
 
 
 def _check_ks(ks: Any, count: int) -> list[int]:
