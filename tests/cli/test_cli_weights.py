@@ -30,6 +30,7 @@ def test_the_commands(invoke, tmp_path):
     assert lines[-1] == "not read: 'embedding.weight'"
     done = invoke("convert", "model.npz", "model.safetensors")
     assert done.exit_code == 0, done.output
+    assert "not read: 'embedding.weight'" in done.stdout.splitlines()
     assert "wrote model.safetensors" in done.stdout
     assert gs.load_weights(tmp_path / "model.safetensors") == gs.load_weights(tmp_path / "model.npz")
     for arguments, message in (

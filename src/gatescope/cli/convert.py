@@ -33,7 +33,7 @@ def convert(
     """Read the recurrent layers of a file, of any framework, and write them for PyTorch, ONNX or gatescope."""
     from gatescope.cli.outputs import check_file, check_new, check_not_read
     from gatescope.io.saving import save_weights
-    from gatescope.io.weights import load_weights
+    from gatescope.io.weights import list_weights, load_weights
     from gatescope.storage.atomic import check_folder
 
     with naming(source="IN", target="OUT", path="OUT"):
@@ -43,5 +43,8 @@ def convert(
         check_folder(target.parent, [target.name])
         model = load_weights(source, prefix=prefix, dtype=dtype)
         save_weights(target, model)
+        left_out = list_weights(source).summary().splitlines()[1:]
     print_table(model.table())
+    for line in left_out:
+        echo(line)
     echo(f"wrote {file_sizes([target])}")
