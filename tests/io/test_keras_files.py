@@ -1,13 +1,20 @@
 """Files of Keras: what is said of layers, what is assumed, what is refused by name, and files that mean harm."""
 
 import json
+import sys
 import tracemalloc
 import zipfile
 
 import numpy as np
 import pytest
 
-from gatescope.errors import FileFormatError, UnknownNameError, ValueRangeError, WeightFormatError
+from gatescope.errors import (
+    FileFormatError,
+    MissingPackageError,
+    UnknownNameError,
+    ValueRangeError,
+    WeightFormatError,
+)
 from gatescope.io.keras import read_keras
 from gatescope.io.keras_trees import snake_case
 
@@ -186,9 +193,50 @@ def test_a_dense_after_the_last(path, activation, readout, note):
         np.testing.assert_array_equal(network.readout.load()[1], np.zeros(4))
 
 
-def inbound(*names, **named):
+def test_a_dense_below_others_is_no_readout_of_weights_alone(path):
+    """It may have any activation, or be one of several that take the outputs."""
+    layers = {
+        "lstm": ("lstm", files.recurrent("lstm")),
+        "dense": ("one", {"vars/0": np.ones((3, 4), np.float32)}),
+        "dense_1": ("two", {"vars/0": np.ones((4, 2), np.float32)}),
+    }
+    stored = read_weights(path, layers)
+    assert stored.networks[0].readout is None
+    assert stored.unused == ("one", "two")
+
+
+def test_a_sequential_in_a_sequential_is_one_network(path):
+    inner = files.config(("InputLayer", {"name": "entry"}), files.lstm("lower"), files.lstm("upper"))
+    lstms = {
+        "lstm": ("lower", files.recurrent("lstm")),
+        "lstm_1": ("upper", files.recurrent("lstm", inputs=3)),
+    }
+    body = {
+        f"layers/{group}/{path}": value
+        for group, (_, arrays) in lstms.items()
+        for path, value in arrays.items()
+    }
+    layers = {
+        "sequential": ("body", body),
+        "gru": ("top", files.recurrent("gru", inputs=3)),
+        "dense": ("head", {"vars/0": np.ones((3, 4), np.float32)}),
+    }
+    said = files.config(
+        ("Sequential", {"name": "body", "layers": inner["config"]["layers"]}),
+        ("GRU", {"name": "top"}),
+        ("Dense", {"name": "head"}),
+    )
+    (network,) = read_archive(path, layers, said).networks
+    assert [layer.name for layer in network.layers] == ["body/lower", "body/upper", "top"]
+    assert network.readout.name == "head"
+
+
+def inbound(*names, output=0, **named):
     def tensor(name):
-        return {"class_name": "__keras_tensor__", "config": {"shape": [None], "keras_history": [name, 0, 0]}}
+        return {
+            "class_name": "__keras_tensor__",
+            "config": {"shape": [None], "keras_history": [name, 0, output]},
+        }
 
     return {"inbound_nodes": [{"args": [tensor(name) for name in names], "kwargs": named}]}
 
@@ -209,6 +257,17 @@ def test_a_dense_that_shares_the_outputs_is_no_readout(path):
     stored = read_archive(path, layers, said)
     assert stored.networks[0].readout is None
     assert stored.unused == ("one", "two")
+
+
+@pytest.mark.parametrize(("output", "readout"), [(0, True), (1, True), (2, False)])
+def test_the_last_output_is_a_state_too(path, output, readout):
+    layers = {
+        "lstm": ("lstm", files.recurrent("lstm")),
+        "dense": ("d", {"vars/0": np.ones((3, 4), np.float32)}),
+    }
+    dense = ("Dense", {"name": "d", "activation": "linear"}, inbound("lstm", output=output))
+    said = files.config((*files.lstm(), inbound("entry")), dense, kind="Functional")
+    assert (read_archive(path, layers, said).networks[0].readout is not None) == readout
 
 
 def test_a_functional_model_in_words_of_keras_2(path):
@@ -508,3 +567,12 @@ def test_descriptions_of_any_shape(path):
             value[("whole", *way)[-1]] = other
             files.archive(path, weights, json.dumps(changed["whole"]))
             assert len(read_keras(path).networks) >= 0
+
+
+def test_without_h5py(path, monkeypatch):
+    files.archive(path, *good())
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(
+        MissingPackageError, match=r"read with h5py, which is not installed; pip install h5py"
+    ):
+        read_keras(path)

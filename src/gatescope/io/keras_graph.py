@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gatescope.io.keras_layers import (
+    CELL_OF_LAYER,
     Node,
     Options,
     input_size,
@@ -77,11 +78,11 @@ class Networks:
         """Gather the networks in a model, or in whatever else has layers in it."""
         flow = _Flow(node)
         chains = flow.chains()
-        if chains and any(_masks(layer) for layer in node.layers):
+        if chains and any(_masks(layer) for layer in flow.layers):
             self._note("The model leaves out steps by a mask: give the lengths of sequences that are padded.")
         chains += [[part] for part in node.parts.values() if is_recurrent(part)]
         readers = {reader for chain in chains for reader in self._chain(chain, flow)}
-        for child in (*node.layers, *node.parts.values()):
+        for child in (*flow.layers, *node.parts.values()):
             if not is_recurrent(child) and child not in readers:
                 self.walk(child)
         if any(weight.dtype != "whole numbers" for weight in node.weights.values()):
@@ -144,7 +145,7 @@ class Networks:
             self._note(
                 f"The model computes in half precision ({name}); here its weights are used as they are stored."
             )
-        if len(flow.calls.get(node.key, ())) > 1:
+        if flow.places(node) > 1:
             self._note(f"The model uses {node.name!r} at several places.")
         elif flow.has_states(node):
             self._note(
@@ -164,28 +165,33 @@ class _Flow:
 
     def __init__(self, model: Node) -> None:
         self._model = model
-        self._nodes = {layer.key: layer for layer in model.layers}
         self.guessed = model.config is None
-        self.calls: dict[str, list[list[_Tensor]]] = {}
-        if len(self._nodes) == len(model.layers):
-            self.calls = self._all_calls()
+        self.layers = tuple(_inlined(model)) if model.kind == "Sequential" else model.layers
+        # Layers of a Sequential within another may have names of their own twice.
+        self._keys = {layer: layer.name if model.kind == "Sequential" else layer.key for layer in self.layers}
+        self._nodes = {key: layer for layer, key in self._keys.items()}
+        self._calls: dict[str, list[list[_Tensor]]] = {}
+        if len(self._nodes) == len(self.layers):
+            self._calls = self._all_calls()
         self._sources: dict[str, str] = {}
         self._readers: dict[str, list[str]] = {}
-        for key, calls in self.calls.items():
+        self._takers: dict[str, list[str]] = {}  # those of the readers that are recurrent
+        for key, calls in self._calls.items():
             if not self._is_transparent(key):
-                for source in {self._source(each.key) for call in calls for each in call if each.output == 0}:
-                    self._readers.setdefault(source, []).append(key)
+                self._note_readers(
+                    key, {self._source(each.key) for call in calls for each in call if self._is_h(each, key)}
+                )
 
     def chains(self) -> list[list[Node]]:
         """Return the recurrent layers, those that feed each other together, from the lowest."""
-        recurrent = [layer for layer in self._model.layers if is_recurrent(layer)]
+        recurrent = {layer: number for number, layer in enumerate(self.layers) if is_recurrent(layer)}
         above = {}
         for layer in recurrent:
             below = self._below(layer)
             if below is not None:
                 above[below] = layer
         uppers, chains, placed = set(above.values()), [], set()
-        for begin in [layer for layer in recurrent if layer not in uppers] + recurrent:
+        for begin in [*(layer for layer in recurrent if layer not in uppers), *recurrent]:
             chain: list[Node] = []
             upper: Node | None = begin
             while upper is not None and upper not in placed:
@@ -194,37 +200,61 @@ class _Flow:
                 upper = above.get(upper)
             if chain:
                 chains.append(chain)
-        return sorted(chains, key=lambda chain: recurrent.index(chain[0]))
+        return sorted(chains, key=lambda chain: recurrent[chain[0]])
 
     def reader(self, node: Node | None) -> Node | None:
         """Return the layer that alone takes the outputs of a layer, if one does and takes nothing else."""
-        inside = node is not None and self._nodes.get(node.key) is node
-        readers = self._readers.get(node.key, []) if node is not None and inside else []
-        if len(readers) != 1 or [len(call) for call in self.calls[readers[0]]] != [1]:
+        key = self._keys.get(node) if node is not None else None
+        readers = self._readers.get(key, []) if key is not None else []
+        if len(readers) != 1 or [len(call) for call in self._calls[readers[0]]] != [1]:
             return None
-        return self._nodes.get(readers[0])
+        reader = self._nodes[readers[0]]
+        if self.guessed and any(
+            any(layer.everything()) for layer in self.layers[self.layers.index(reader) + 1 :]
+        ):
+            return None  # what it is applied to may be anything
+        return reader
+
+    def places(self, node: Node) -> int:
+        """Return at how many places a layer is said to be called."""
+        return len(self._calls.get(self._keys.get(node, ""), ()))
 
     def has_states(self, node: Node) -> bool:
         """Return whether a layer is given an initial state."""
-        return any(len(call) > 1 for call in self.calls.get(node.key, ()))
+        return any(len(call) > 1 for call in self._calls.get(self._keys.get(node, ""), ()))
 
     def plausible(self, size: int | None, below: int | None, lowest: int | None) -> bool:
         """Return whether a layer of `size` inputs can be taken for one on another that gives `below` outputs."""
         return size is not None and size == below and (self._model.kind == "Sequential" or size != lowest)
 
+    def _note_readers(self, key: str, sources: set[str]) -> None:
+        for source in sources:
+            self._readers.setdefault(source, []).append(key)
+            if is_recurrent(self._nodes[key]):
+                self._takers.setdefault(source, []).append(key)
+
+    def _is_h(self, tensor: _Tensor, key: str) -> bool:
+        """Return whether what a layer takes is outputs: the last of them are the first state, too."""
+        if tensor.output == 0:
+            return True
+        source = self._nodes.get(tensor.key)
+        plain = source is not None and source.kind in CELL_OF_LAYER and not is_recurrent(self._nodes[key])
+        return plain and tensor.output == 1
+
     def _below(self, layer: Node) -> Node | None:
         """Return the recurrent layer that a layer takes its sequence from, if it is the only one to do so."""
-        calls = self.calls.get(layer.key, [])
+        key = self._keys[layer]
+        calls = self._calls.get(key, [])
         if len(calls) != 1 or not calls[0] or calls[0][0].output != 0:
             return None
-        source = self._nodes.get(self._source(calls[0][0].key))
-        if source is None or not is_recurrent(source) or len(self.calls.get(source.key, ())) > 1:
+        name = self._source(calls[0][0].key)
+        source = self._nodes.get(name)
+        if source is None or source is layer or not is_recurrent(source) or self.places(source) > 1:
             return None
-        takers = [key for key in self._readers.get(source.key, ()) if is_recurrent(self._nodes[key])]
-        return source if takers == [layer.key] and source is not layer else None
+        return source if self._takers.get(name) == [key] else None
 
     def _all_calls(self) -> dict[str, list[list[_Tensor]]]:
-        layers, kind = self._model.layers, self._model.kind
+        layers, kind = self.layers, self._model.kind
         if self.guessed and kind != "Sequential" and not self._model.parts:
             inputs = [layer for layer in layers if layer.kind == "InputLayer"]
             known = all(is_recurrent(layer) or layer.kind in SIMPLE for layer in layers)
@@ -232,8 +262,8 @@ class _Flow:
         if kind == "Sequential":
             calls: dict[str, list[list[_Tensor]]] = {}
             for number, layer in enumerate(layers):
-                below = [_Tensor(key=layers[number - 1].key, output=0)] if number else []
-                calls[layer.key] = [below]
+                below = [_Tensor(key=self._keys[layers[number - 1]], output=0)] if number else []
+                calls[self._keys[layer]] = [below]
             return calls
         return {layer.key: _parsed(layer.inbound) for layer in layers if layer.inbound}
 
@@ -247,7 +277,7 @@ class _Flow:
         """Return the layer whose outputs an output is, through those that leave them as they are."""
         path = []
         while key not in self._sources:
-            calls = self.calls.get(key, [])
+            calls = self._calls.get(key, [])
             self._sources[key] = key  # until more is known, and where a model is said to feed itself
             path.append(key)
             if key not in self._nodes or not self._is_transparent(key) or [len(c) for c in calls] != [1]:
@@ -257,6 +287,15 @@ class _Flow:
         for each in path:
             self._sources[each] = source
         return source
+
+
+def _inlined(model: Node) -> Iterator[Node]:
+    """Yield the layers of a Sequential without inputs, and in place of a Sequential among them its own."""
+    for layer in model.layers:
+        if layer.kind == "Sequential" and (layer.config is None) == (model.config is None):
+            yield from _inlined(layer)
+        elif layer.kind != "InputLayer":
+            yield layer
 
 
 def _masks(layer: Node) -> bool:
