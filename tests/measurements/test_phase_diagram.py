@@ -15,6 +15,13 @@ from gatescope.measurements.phase_diagram import phase_diagram
 NOISE = np.random.default_rng(5).standard_normal((120, 1, 1))
 
 
+@pytest.mark.filterwarnings("error")
+def test_what_float32_cannot_tell_is_said():
+    keywords = {"hidden_size": 5, "inputs": NOISE, "seed": 3, "dtype": "float32"}
+    assert "recomputed" not in phase_diagram("rnn", gain=[1.0], **keywords).provenance
+    assert phase_diagram("rnn", gain=[1.0, 60.0], **keywords).provenance["recomputed"] == "in float64"
+
+
 def test_a_point_is_that_network_measured_alone():
     diagram = phase_diagram(
         "lstm",

@@ -133,7 +133,9 @@ class DiagnosedCell:
             suggested_value=suggestion.value,
             reached=reached,
             suggested_half_life=modified_life,
-            provenance=problem.provenance(direction_seed=problem.seed, **recomputed(flow, paths)),
+            provenance=problem.provenance(
+                direction_seed=problem.seed, **recomputed(flow.provenance, paths.provenance)
+            ),
         )
 
     def _free(self) -> tuple[str, ...]:

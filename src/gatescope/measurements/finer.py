@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from gatescope.datatypes.result import Result
 from gatescope.errors import warn_device
 from gatescope.recurrence.exact_steps import TooSmallError
 
@@ -61,7 +60,7 @@ def in_fine_floats(problem: Problem, measure: Callable[[Problem], Measured]) -> 
     return measure(problem)
 
 
-def recomputed(*results: Result) -> dict[str, str]:
-    """Return what provenance says of a result that is made of these, one of which may have been measured again."""
-    texts = {text for result in results if (text := result.provenance.get("recomputed"))}
+def recomputed(*provenances: Mapping[str, Any]) -> dict[str, str]:
+    """Return what provenance says of a result that is made of others, one of which may have been measured again."""
+    texts = {text for provenance in provenances if (text := provenance.get("recomputed"))}
     return {"recomputed": "; ".join(sorted(texts))} if texts else {}

@@ -152,7 +152,7 @@ def _measure_group(problem: Problem, of: str, transient: int | None) -> HalfLife
         moved=spectrum.moved,
         adjoint_doubt=adjoint.doubt,
         exponent_doubt=tuple("" if c else d for c, d in zip(cut, spectrum.doubts(), strict=True)),
-        provenance=problem.provenance(direction_seed=problem.seed, **recomputed(flow)),
+        provenance=problem.provenance(direction_seed=problem.seed, **recomputed(flow.provenance)),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from gatescope.datatypes.phase_diagram import PhaseDiagram
 from gatescope.errors import UnknownNameError, ValueRangeError
 from gatescope.kernels.cpu.threads import in_order
 from gatescope.measurements import gradient_flow, lyapunov_spectrum
+from gatescope.measurements.finer import recomputed
 from gatescope.measurements.half_life import check_transient, slope
 from gatescope.measurements.problem import RANDOM, Problem, prepare
 from gatescope.measurements.selection import evenly
@@ -140,7 +141,7 @@ def phase_diagram(
         for own_length in np.unique(problem.lengths):
             skipped = check_transient(transient, int(own_length))
 
-        def measure(point: tuple[int, ...]) -> tuple[Array, Array, Array, bool]:
+        def measure(point: tuple[int, ...]) -> _Rates:
             s, g, n, k = point
             params = changed(networks[s, k], "gain", "", float(gains[g]))
             if gate:
@@ -152,9 +153,12 @@ def phase_diagram(
         points = list(product(*map(range, (*grid, count))))
         rate, exponent, error = np.full((3, *grid, count, problem.batch), np.nan)
         diverged = np.zeros((*grid, count), np.bool_)
+        again: list[dict[str, str]] = []
         with problem.bar(len(points), "phase diagram", unit="point") as bar:
             for point, values in zip(points, _each(measure, points, problem.threads), strict=True):
-                rate[point], exponent[point], error[point], diverged[point] = values
+                rate[point], exponent[point], error[point] = values.rate, values.exponent, values.error
+                diverged[point] = values.diverged
+                again.append(values.recomputed)
                 bar.update(1)
     rate, exponent, error = (value.reshape(*grid, -1) for value in (rate, exponent, error))
     runs = exponent.shape[-1]
@@ -174,16 +178,26 @@ def phase_diagram(
         steps=problem.longest,
         transient=skipped,
         seeds=count,
-        provenance=provenance(device="cpu", dtype=first.dtype.name, seed=seed),
+        provenance=provenance(device="cpu", dtype=first.dtype.name, seed=seed, **recomputed(*again)),
     )
 
 
-def _rates(problem: Problem, transient: int | None) -> tuple[Array, Array, Array, bool]:
-    """Return decay rate, leading exponent and its error, (B,) each, and whether the states left the range."""
+class _Rates(NamedTuple):
+    """Decay rate, leading exponent and its error, (B,) each, and whether the states left the range."""
+
+    rate: Array
+    exponent: Array
+    error: Array
+    diverged: bool
+    recomputed: dict[str, str]
+
+
+def _rates(problem: Problem, transient: int | None) -> _Rates:
+    """Measure a network."""
     rate, exponent, error = np.full((3, problem.batch), np.nan)
-    groups = problem.groups()
+    groups, again = problem.groups(), []
     if not all(_stays_finite(part) for _, part in groups):
-        return rate, exponent, error, True
+        return _Rates(rate, exponent, error, True, {})
     for rows, part in groups:
         skipped = check_transient(transient, part.steps)
         spectrum = lyapunov_spectrum.measure(part, k=1, transient=skipped, checks=False)
@@ -191,7 +205,8 @@ def _rates(problem: Problem, transient: int | None) -> tuple[Array, Array, Array
         flow = gradient_flow.measure(part, of="joint", wrt="joint", lags=lags)
         rate[rows], _, _ = slope(flow)
         exponent[rows], error[rows] = spectrum.exponents[:, 0], spectrum.error[:, 0]
-    return rate, exponent, error, False
+        again.append(flow.provenance)
+    return _Rates(rate, exponent, error, False, recomputed(*again))
 
 
 def _stays_finite(problem: Problem) -> bool:
