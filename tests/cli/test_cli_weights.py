@@ -46,6 +46,20 @@ def test_the_commands(invoke, tmp_path):
         assert not (tmp_path / "a.npz").exists()
 
 
+def test_what_a_file_does_not_say_is_noted_and_can_be_said(invoke, tmp_path):
+    np.savez(tmp_path / "rnn.npz", **torch_weights(1, 5, inputs=3))
+    done = invoke("convert", "rnn.npz", "tanh.npz")
+    assert done.exit_code == 0, done.output
+    assert done.stderr.splitlines()[0].startswith("note: rnn.npz does not say what its RNN squashes")
+    assert "Warning" not in done.stderr
+    done = invoke("convert", "rnn.npz", "relu.npz", "--nonlinearity", "relu")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert gs.load(tmp_path / "relu.npz").cell == "rnn_relu"
+    done = invoke("convert", "relu.npz", "again.npz", "--reset-before")
+    assert done.exit_code == 2
+    assert "for a file of gatescope, which says it" in " ".join(done.stderr.split())
+
+
 def test_a_network_measured_whole_from_its_file(invoke, tmp_path):
     np.savez(tmp_path / "model.npz", **LAYERS, **HEAD)
     np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((60, 3)))

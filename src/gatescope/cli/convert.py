@@ -9,7 +9,7 @@ import typer
 
 from gatescope.cli.errors import naming
 from gatescope.cli.groups import WEIGHTS, command, option
-from gatescope.cli.options import OverwriteOption
+from gatescope.cli.options import NONLINEARITY, RESET_AFTER, OverwriteOption
 from gatescope.reporting.terminal import echo, file_sizes, print_table
 
 
@@ -25,6 +25,8 @@ def convert(
         metavar="NAME",
         panel=WEIGHTS,
     ),
+    nonlinearity: str | None = NONLINEARITY,
+    reset_after: bool | None = RESET_AFTER,
     dtype: str | None = option(
         None, "Precision: float32 or float64.  Default: that of the file.", panel=WEIGHTS
     ),
@@ -41,7 +43,9 @@ def convert(
         check_not_read("target", target, source=source)
         check_new("target", target, overwrite)
         check_folder(target.parent, [target.name])
-        model = load_weights(source, prefix=prefix, dtype=dtype)
+        model = load_weights(
+            source, prefix=prefix, nonlinearity=nonlinearity, reset_after=reset_after, dtype=dtype
+        )
         save_weights(target, model)
         left_out = list_weights(source).summary().splitlines()[1:]
     print_table(model.table())

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
-from gatescope.errors import GatescopeError, InputWarning, spelled
+from gatescope.errors import AccuracyWarning, GatescopeError, InputWarning, spelled
 from gatescope.reporting.terminal import report
 
 _NAME = re.compile(r"\w*")
@@ -22,6 +22,7 @@ _OPTIONS = {
     "task": "TASK",
     "t_max": "--init: t_max",
 }
+_OURS = (InputWarning, AccuracyWarning)
 NO_MEMORY = (
     "there is not enough memory; use a shorter --steps, fewer sequences, a smaller --hidden-size, or for train a "
     "smaller --batch-size or --bptt-steps"
@@ -50,18 +51,19 @@ def naming(**names: str) -> Iterator[None]:
 
 
 @contextmanager
-def input_warnings_as_notes() -> Iterator[None]:
-    """Print each `InputWarning` that is issued inside once, as a line on stderr, and all other warnings as ever."""
+def warnings_as_notes() -> Iterator[None]:
+    """Print each warning of gatescope's that is issued inside once, as a line on stderr, and all others as ever."""
     with warnings.catch_warnings():
         show, texts = warnings.showwarning, set()
 
         def showwarning(text: Any, category: type[Warning], *where: Any, **more: Any) -> None:
-            if not issubclass(category, InputWarning):
+            if not issubclass(category, _OURS):
                 show(text, category, *where, **more)
             elif str(text) not in texts:
                 texts.add(str(text))
                 report(f"note: {spelled(str(text), option_name)}")
 
-        warnings.simplefilter("always", InputWarning)
+        for category in _OURS:
+            warnings.simplefilter("always", category)
         warnings.showwarning = showwarning  # type: ignore[assignment]  # it takes what it passes on
         yield

@@ -16,7 +16,7 @@ from gatescope._version import __version__
 from gatescope.cli.compare import compare
 from gatescope.cli.convert import convert
 from gatescope.cli.devices import devices
-from gatescope.cli.errors import NO_MEMORY, input_warnings_as_notes, message
+from gatescope.cli.errors import NO_MEMORY, message, warnings_as_notes
 from gatescope.cli.experiment import experiments
 from gatescope.cli.measure.group import measurements
 from gatescope.cli.options import INTERRUPTED
@@ -33,7 +33,7 @@ class _Group(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            with input_warnings_as_notes():
+            with warnings_as_notes():
                 return super().invoke(ctx)
         except GatescopeError as error:
             text = message(error)

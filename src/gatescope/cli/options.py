@@ -125,6 +125,19 @@ class InputOptions(ReadingOptions, _InputFile):
     )
 
 
+# What files may leave open.
+NONLINEARITY: Any = option(
+    None, "Activation of an RNN whose file does not say it: tanh or relu.  Default: tanh.", panel=WEIGHTS
+)
+RESET_AFTER: Any = option(
+    None,
+    "Whether a GRU of Keras, whose file does not say it, resets after the recurrent product or before.  "
+    "Default: after.",
+    "--reset-after/--reset-before",
+    panel=WEIGHTS,
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class WeightOptions:
     """The options that say how weights are read or drawn; those of files and of fresh cells exclude each other."""
@@ -140,15 +153,8 @@ class WeightOptions:
         "Name of the network in files that hold several; gatescope weights FILE lists them.  Default: the only one.",
         metavar="NAME",
     )
-    nonlinearity: str | None = option(
-        None, "Activation of an RNN whose file does not say it: tanh or relu.  Default: tanh."
-    )
-    reset_after: bool | None = option(
-        None,
-        "Whether a GRU of Keras, whose file does not say it, resets after the recurrent product or before.  "
-        "Default: after.",
-        "--reset-after/--reset-before",
-    )
+    nonlinearity: str | None = NONLINEARITY
+    reset_after: bool | None = RESET_AFTER
     reverse: bool = option(False, "Take the backward direction of a bidirectional layer.", "--reverse")
     hidden_size: int | None = option(None, f"Units of a fresh cell.  Default: {DEFAULT_UNITS}.")
     init: str | None = option(
