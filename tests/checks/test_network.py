@@ -245,3 +245,9 @@ def test_models_and_data():
         DtypeError, match=r"inputs is a Batch; give its arrays: batch\.inputs, and batch\.lengths"
     ):
         check_inputs(batch, PARAMS)
+
+
+def test_a_layer_of_two_directions_is_answered_with_these():
+    layer = gs.Bidirectional(forward=PARAMS, backward=dataclasses.replace(PARAMS, reverse=True))
+    with pytest.raises(DtypeError, match=r"take one of its directions: layer\.forward or layer\.backward"):
+        check_params(layer)

@@ -66,6 +66,12 @@ def test_what_is_no_source_is_refused(source):
         gs.load_weights(source)
 
 
+def test_weights_of_gatescope_need_no_reading(stack):
+    for source in (stack, stack.layers[0]):
+        with pytest.raises(WeightFormatError, match="which needs no reading; use it as it is"):
+            gs.load_weights(source)
+
+
 def test_files_of_gatescope(stack, tmp_path):
     stack.save(tmp_path / "stack.npz")
     assert gs.load_weights(tmp_path / "stack.npz") == stack

@@ -22,7 +22,7 @@ from gatescope.checks.numbers import check_flag, check_type
 from gatescope.datatypes import Array, Batch, Params, Trace
 from gatescope.datatypes.batch import batch_first_question, if_batch_first
 from gatescope.datatypes.params import WEIGHT_NAMES
-from gatescope.datatypes.stack import Stack
+from gatescope.datatypes.stack import Bidirectional, Stack
 from gatescope.datatypes.training_run import TrainingRun
 from gatescope.errors import DeviceError, DtypeError, ShapeError, ValueRangeError, warn_input
 
@@ -73,6 +73,8 @@ def check_params(params: Any, *, any_device: bool = False) -> Cell:
             advice = (
                 f"take one of its layers: {'stack' if isinstance(params, Stack) else 'run.best'}.layers[0]"
             )
+        elif isinstance(params, Bidirectional):
+            advice = "take one of its directions: layer.forward or layer.backward"
         raise DtypeError(argument="params", seen=type(params), advice=advice)
     cell = get(params.cell)
     check_flag("params.reverse", params.reverse)

@@ -16,7 +16,7 @@ from numpy.typing import DTypeLike
 from gatescope.checks.dtypes import float_dtype
 from gatescope.checks.numbers import check_unused
 from gatescope.datatypes import Bidirectional, Params, Stack, TrainingRun, load
-from gatescope.datatypes.result import META
+from gatescope.datatypes.result import META, Result
 from gatescope.datatypes.stack import Layer
 from gatescope.errors import WeightFormatError, article
 from gatescope.io.loading import Opened, layer_numbers, one_direction
@@ -295,6 +295,12 @@ def _kind_of(source: Any) -> str:
         return "onnx"
     if callable(getattr(source, "state_dict", None)) or _has_torch_names(source):
         return "torch"
+    if isinstance(source, Result):
+        raise WeightFormatError(
+            f"is {article(type(source).__name__)}, which needs no reading",
+            argument="source",
+            advice="use it as it is, or name a file",
+        )
     if isinstance(source, Mapping) or dataclasses.is_dataclass(source):
         return "jax"
     raise WeightFormatError(
