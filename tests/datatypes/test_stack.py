@@ -107,3 +107,12 @@ def test_what_cannot_be_trained_says_why(stack):
         gs.train(upper, batch)
     with pytest.raises(ValueRangeError, match=r"has no read-out"):
         gs.evaluate(gs.Stack(layers=upper.layers), batch)
+
+
+@pytest.mark.parametrize(("name", "value"), [("dtype", "float32"), ("batch_first", "True")])
+def test_directions_that_differ_are_refused(name, value):
+    layer = both()
+    changes = {"batch_first": dataclasses.replace(layer.backward, batch_first=True)}
+    backward = changes.get(name, layer.backward.astype("float32"))
+    with pytest.raises(ValueRangeError, match=rf"backward\.{name} is {value}, and that of `forward` "):
+        dataclasses.replace(layer, backward=backward)

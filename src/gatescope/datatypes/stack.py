@@ -40,7 +40,7 @@ class Bidirectional(Result):
     ShapeError
         If the two take inputs of different widths, or are to be added and have different numbers of units.
     ValueRangeError
-        If one of them goes in the direction of the other, or `merge` is unknown.
+        If one of them goes in the direction of the other, their dtypes or `batch_first` differ, or `merge` is unknown.
 
     Examples
     --------
@@ -73,6 +73,14 @@ class Bidirectional(Result):
             if ahead != back:
                 raise ShapeError(
                     f"has {back} {what}, and `forward` {ahead}", argument="backward", advice="make them equal"
+                )
+        for name in ("dtype", "batch_first"):
+            ahead, back = getattr(self.forward, name), getattr(self.backward, name)
+            if ahead != back:
+                raise ValueRangeError(
+                    f"is {back}, and that of `forward` {ahead}",
+                    argument=f"backward.{name}",
+                    advice="make them equal",
                 )
 
     @property
