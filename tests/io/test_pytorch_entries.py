@@ -7,7 +7,8 @@ import pytest
 
 import gatescope as gs
 from gatescope.errors import AccuracyWarning, WeightFormatError
-from gatescope.io.pytorch import load_layers_below, load_torch
+from gatescope.io.pytorch import load_torch
+from gatescope.io.weights import open_weights
 
 RNG = np.random.default_rng(0)
 NAMES = {"weight_ih_l0": (20, 3), "weight_hh_l0": (20, 5), "bias_ih_l0": (20,), "bias_hh_l0": (20,)}
@@ -186,7 +187,7 @@ def test_an_upper_layer_gets_what_it_gets_in_its_network(bidirectional, lengths)
             expected = live(given)[0].numpy()
         else:
             expected = rnn.pad_packed_sequence(live(rnn.pack_padded_sequence(given, lengths))[0])[0].numpy()
-    inputs = outputs_of_layers(load_layers_below(live, 2), x, lengths=lengths)
+    inputs = outputs_of_layers(open_weights(live).below(2), x, lengths=lengths)
     for reverse in (False, True)[: 1 + bidirectional]:
         trace = gs.run(load_torch(live, layer=2, reverse=reverse), inputs, lengths=lengths)
         half = expected[..., 5:] if reverse else expected[..., :5]
@@ -195,8 +196,10 @@ def test_an_upper_layer_gets_what_it_gets_in_its_network(bidirectional, lengths)
 
 def test_layers_that_do_not_fit_each_other():
     source = entries() | {"weight_ih_l1": np.ones((20, 7)), "weight_hh_l1": np.ones((20, 5))}
-    with pytest.raises(WeightFormatError, match="layer 1 that takes 7 inputs, but layer 0 gives 5"):
-        load_layers_below(source, 1)
+    with pytest.raises(
+        WeightFormatError, match="layer 'l1' that takes 7 inputs, but the layer below gives 5"
+    ):
+        open_weights(source).direction(1, reverse=False)
 
 
 def test_a_packed_sequence_says_what_to_give():

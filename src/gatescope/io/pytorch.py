@@ -13,11 +13,10 @@ from gatescope._version import __version__
 from gatescope.checks.dtypes import float_dtype
 from gatescope.checks.numbers import check_choice, check_count, check_flag, check_type, check_unused
 from gatescope.datatypes import Params
-from gatescope.datatypes.stack import Bidirectional, Layer, outputs_of
-from gatescope.errors import WeightFormatError, warn_accuracy
-from gatescope.io.pytorch_entries import Names, check_norms, find_layer, find_prefix, parse, unused
+from gatescope.errors import warn_accuracy
+from gatescope.io.pytorch_entries import check_norms, find_layer, find_prefix, parse, unused
 from gatescope.io.pytorch_layers import RNN_OF_NONLINEARITY, load_arrays, stored_direction
-from gatescope.io.pytorch_sources import Source, open_source
+from gatescope.io.pytorch_sources import open_source
 from gatescope.io.source_errors import listed
 
 
@@ -103,30 +102,17 @@ def load_torch(
     opened = open_source(source)
     names = parse(opened.entries)
     prefix = find_prefix(opened, names, prefix)
-    return _load(opened, names, prefix, layer, reverse, nonlinearity, batch_first, dtype)
-
-
-def _load(
-    source: Source,
-    names: Names,
-    prefix: str,
-    layer: int,
-    reverse: bool,
-    nonlinearity: str | None,
-    batch_first: bool | None,
-    dtype: DTypeLike | None,
-) -> Params:
-    check_norms(source, names, prefix)
-    entry = find_layer(source, names, prefix, layer, reverse)
-    stored = stored_direction(source, entry, nonlinearity)
+    check_norms(opened, names, prefix)
+    entry = find_layer(opened, names, prefix, layer, reverse)
+    stored = stored_direction(opened, entry, nonlinearity)
     if stored.cell not in RNN_OF_NONLINEARITY.values():
         check_unused(
-            f"for the {stored.cell.upper()} of {source.label}: it is for an RNN", nonlinearity=nonlinearity
+            f"for the {stored.cell.upper()} of {opened.label}: it is for an RNN", nonlinearity=nonlinearity
         )
-    weights = stored.load() if dtype is None else load_arrays(source, entry.names, float_dtype(dtype))
+    weights = stored.load() if dtype is None else load_arrays(opened, entry.names, float_dtype(dtype))
     for kind in ("bias_ih", "bias_hh"):
         weights.setdefault(kind, np.zeros_like(weights["weight_hh"][:, 0]))
-    provenance = source.provenance | {
+    provenance = opened.provenance | {
         "layer": layer,
         "prefix": prefix,
         "reverse": reverse,
@@ -137,78 +123,13 @@ def _load(
         provenance["unused"] = text
     if beside:
         warn_accuracy(
-            f"{source.label} holds {listed(beside)} among the weights of the layer, which no cell of gatescope has: "
+            f"{opened.label} holds {listed(beside)} among the weights of the layer, which no cell of gatescope has: "
             "what it computed with them is left out"
         )
     if stored.assumed:
-        warn_accuracy(f"{source.label} {stored.assumed}")
+        warn_accuracy(f"{opened.label} {stored.assumed}")
     if batch_first is None:  # where a module has another order than the default, nobody has said which it is
-        batch_first = None if source.attribute(prefix, "batch_first") is True else False
+        batch_first = None if opened.attribute(prefix, "batch_first") is True else False
     return Params(
         cell=stored.cell, reverse=reverse, batch_first=batch_first, provenance=provenance, **weights
     )
-
-
-def load_layers_below(source: Any, layer: int, **options: Any) -> tuple[Layer, ...]:
-    """Read the layers below one of a PyTorch network, from the lowest, each with the directions whose outputs go up.
-
-    Parameters
-    ----------
-    source
-        As for `load_torch`.
-    layer : int
-        The layer that is looked at.
-    **options
-        Further arguments of `load_torch`, but for `reverse`.
-
-    Returns
-    -------
-    tuple of Params or Bidirectional
-
-    Raises
-    ------
-    WeightFormatError
-        If the source lacks a layer below, or its outputs do not fit what the one above it takes.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from gatescope.io.pytorch import load_layers_below
-    >>> shapes = {"weight_ih_l0": (32, 3), "weight_hh_l0": (32, 8), "weight_ih_l1": (32, 8), "weight_hh_l1": (32, 8)}
-    >>> (params,) = load_layers_below({name: np.zeros(shape) for name, shape in shapes.items()}, 1)
-    >>> params.input_size, params.hidden_size
-    (3, 8)
-    """
-    if not layer:
-        return ()
-    opened = open_source(source)
-    names = parse(opened.entries)
-    prefix = find_prefix(opened, names, options.pop("prefix", None))
-    missing = sorted({*range(layer)} - {number for number, _ in names.networks[prefix]})
-    if missing:
-        raise opened.wrong(
-            f"has no layer {missing[0]}, whose outputs go up to `layer` {layer}",
-            advice="save the whole state_dict",
-        )
-
-    def load(number: int, reverse: bool = False) -> Params:
-        chosen: dict[str, Any] = {"nonlinearity": None, "batch_first": None, "dtype": None, **options}
-        return _load(opened, names, prefix, number, reverse, **chosen)
-
-    below: list[Layer] = []
-    width = load(layer).input_size
-    for number in reversed(range(layer)):
-        forward = load(number)
-        made: Layer = forward
-        if width == 2 * forward.hidden_size:
-            made = Bidirectional(forward=forward, backward=load(number, reverse=True))
-        outputs = outputs_of(made)
-        if outputs != width:
-            raise WeightFormatError(
-                f"has a layer {number + 1} that takes {width} inputs, but layer {number} gives {outputs}",
-                argument="source",
-                advice="give the state_dict of one network",
-            )
-        below.append(made)
-        width = made.input_size
-    return tuple(reversed(below))
