@@ -247,7 +247,10 @@ def _shape(array: Any, rng: Random) -> Any:
 
 
 def _dtype(array: Any, rng: Random) -> Any:
-    return np.asarray(array).astype(_pick(rng, _DTYPES[:13]))
+    try:
+        return np.asarray(array).astype(_pick(rng, _DTYPES[:13]))
+    except RuntimeError:  # NumPy's, of dates in texts too short for them
+        return array
 
 
 def _json(text: str, rng: Random) -> str:

@@ -94,3 +94,12 @@ def test_where_two_axes_have_one_meaning_they_are_taken(tmp_path):
     assert Batch(inputs=SQUARE, targets=TWO_AXES[:, :3]).heads == (Head("y", 3),)
     assert Batch(inputs=INPUTS, targets=TWO_AXES).heads == (Head("y", COUNT),)  # T is another number than B
     assert Batch(inputs=INPUTS[:1, :1], targets=np.zeros((1, 1))).heads == (Head("y", 1),)
+
+
+def test_texts_that_no_file_takes_are_refused():
+    arrays = {"inputs": np.zeros((9, 1, 1)), "targets": np.zeros((9, 1, 1))}
+    for name in ("name", "baseline_of"):
+        with pytest.raises(ValueRangeError, match=rf"{name}=.* holds half of a character, at 1"):
+            Batch(**arrays, **{name: "a\ud800"})
+    with pytest.raises(ValueRangeError, match=r"heads\[0\]\.name=.* holds half of a character"):
+        Batch(**arrays, heads=[Head("\ud800", 1)])

@@ -315,7 +315,7 @@ def test_a_norm_beside_a_layer_is_none_of_its(prefix, tmp_path):
 
 def test_what_no_cell_has_is_noted():
     stored = read_torch(entries(prefix="lstm.") | {"lstm.weight_ci_l0": np.ones(5)})
-    assert stored.notes == (
+    assert stored.networks[0].doubts == (
         "'lstm.weight_ci_l0' among the weights of 'lstm.' are none that a cell of gatescope has: what was computed "
         "with them is left out",
     )
@@ -339,7 +339,7 @@ def test_a_module_that_was_saved_whole_says_what_it_is(tmp_path):
     assert (network.layers[0].forward.cell, network.attributes) == ("rnn_relu", {"batch_first": False})
     own = saved_module("__main__ MyLSTM", tensors(entries()))
     stored = read_torch(write_torch(tmp_path / "b.pt", saved_module("__main__ Net", {}, {"lstm": own})))
-    assert stored.notes == (
+    assert stored.networks[0].doubts == (
         "'lstm.' is a MyLSTM, which may compute something else than the cells of PyTorch do",
     )
 

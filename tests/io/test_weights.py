@@ -100,6 +100,12 @@ def test_written_and_read_again(ending, stack, tmp_path):
         gs.save_weights(tmp_path / "model.pt", stack)
 
 
+def test_what_no_cell_computes_is_warned_of_and_kept():
+    with pytest.warns(gs.AccuracyWarning, match="'weight_ci_l0' among the weights"):
+        model = gs.load_weights(LAYERS | {"weight_ci_l0": np.ones(5, np.float32)})
+    assert "weight_ci_l0" in model.provenance["notes"][0]
+
+
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_a_tree_of_flax_is_read_again(cell):
     params = random_params(cell, input_size=3, hidden_size=5)

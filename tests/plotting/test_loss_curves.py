@@ -1,6 +1,7 @@
 import matplotlib
 import numpy as np
 import pytest
+from helpers.leaky import Leaky
 from helpers.synthetic import legend_lines
 from helpers.training_runs import make_run
 from matplotlib.figure import Figure
@@ -146,7 +147,7 @@ def test_the_baseline_is_a_line_with_its_name():
 
 
 def test_every_cell_has_its_color_whatever_its_label():
-    runs = {"a": make_run("gru"), "b": make_run("lstm"), "c": make_run(("lstm", "mine"))}
+    runs = {"a": make_run("gru"), "b": make_run("lstm"), "c": make_run(("lstm", Leaky.NAME))}
     colors = [line.get_color() for line in legend_lines(plot_loss_curves(runs))]
     assert colors[:2] == [_palette.CELLS["gru"].color, _palette.CELLS["lstm"].color]
     assert len(set(colors)) == 3
@@ -288,3 +289,8 @@ def test_the_same_figure_gives_the_same_bytes():
     assert drawings[0] == drawings[1]
     drawings = [plotting.render(plot_training_gradients(runs)[0]) for _ in range(2)]
     assert drawings[0] == drawings[1]
+
+
+def test_a_baseline_is_one_number():
+    with pytest.raises(GatescopeError, match="baseline"):
+        plot_loss_curves({"lstm": make_run("lstm")}, baseline=np.ones(3))

@@ -166,7 +166,7 @@ F8 = "{'descr': '<f8', 'fortran_order': False, 'shape': %s}"
         (header(F8.replace("<f8", "|O") % "(1,)") + b"cos\nsystem\n", "pickled Python objects.*never loaded"),
         (header(F8.replace("<f8", "<U0") % "(5,)"), r"holds <U0"),
         (header(F8.replace("<f8", "<M8[s]") % "(1,)") + bytes(8), "datetime64.*plain numbers"),
-        (header("-" * 9000 + "1"), "not a readable .npy file"),
+        (header("-" * 9000 + "1"), "nested too deeply"),
         (header("(" * 9000), "not a readable .npy file"),
         (header("[" * 50 + "1" * 20_000, version=2), "header of 20051 bytes"),
         (b"\x93NUMPY\x02\x00\xff\xff\xff\xff", "header of 4294967295 bytes"),

@@ -40,7 +40,7 @@ def test_engine_of_something_else(stack):
     with pytest.raises(DtypeError, match=r"stack is a Params; give a Stack, such as init_stack"):
         Engine(stack.layers[0], **SMALL)
     torn = dataclasses.replace(stack.layers[1], bias_hh=np.zeros(3))
-    with pytest.raises(ShapeError, match=r"bias_hh has shape \(3,\)"):
+    with pytest.raises(ShapeError, match=r"layers\[1\] does not fit: bias_hh of shape \(3,\)"):
         Engine(dataclasses.replace(stack, layers=(stack.layers[0], torn)), **SMALL)
 
 

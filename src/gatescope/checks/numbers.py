@@ -26,6 +26,11 @@ def is_whole(value: Any) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
+def is_nan(value: Any) -> bool:
+    """Return whether a value is the one number that is none."""
+    return isinstance(value, float | np.floating) and bool(np.isnan(value))
+
+
 def is_several(value: Any) -> bool:
     """Return whether a value is a sequence, or an array of an axis or more, and neither a text nor bytes."""
     if isinstance(value, np.ndarray):
@@ -147,6 +152,18 @@ def check_type(name: str, value: Any, *types: type, advice: str) -> None:
     """Refuse a value of another type; `advice` says what to give."""
     if not isinstance(value, types):
         raise DtypeError(argument=name, seen=type(value), advice=advice)
+
+
+def check_text(name: str, value: Any) -> str:
+    """Return a text that a file can hold."""
+    check_type(name, value, str, advice="give a text")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueRangeError(
+            f"holds half of a character, at {error.start}, which no file takes", argument=name, seen=value
+        ) from error
+    return str(value)
 
 
 def check_result(name: str, value: Any, kind: type, maker: str) -> None:

@@ -168,7 +168,7 @@ def _read_foreign(file: Path, options: WeightOptions) -> tuple[Network, list[str
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AccuracyWarning)  # notes say the same
         network = Network(opened.direction(number, options.reverse), opened.below(number))
-    notes = [f"{file.name}: {text}" for text in opened.stored.notes]
+    notes = [f"{file.name}: {text}" for text in opened.notes]
     if "reset_after" in questions and "reset_after" not in answers:
         notes.append(f"{file.name} {questions['reset_after']}".replace("reset_after=", "--"))
     if opened.batch_first:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from gatescope.checks.arrays import Array, check_saved, check_shape, real_array
-from gatescope.checks.numbers import check_count, check_number, check_type, is_several, set_checked
+from gatescope.checks.numbers import check_count, check_number, check_text, is_nan, is_several, set_checked
 from gatescope.datatypes.result import Result
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError, shown, warn_input
 from gatescope.reporting.table import Table
@@ -139,10 +139,8 @@ class Batch(Result):
         _check_sizes(self.targets.shape, self.inputs.shape)
         set_checked(self, **_counts(some, steps, sequences))
         for name in ("name", "baseline_of"):
-            check_type(name, getattr(self, name), str, advice="give a text")
-        if not (
-            isinstance(self.baseline, float | np.floating) and np.isnan(self.baseline)
-        ):  # NaN: none is stated
+            check_text(name, getattr(self, name))
+        if not is_nan(self.baseline):  # which says that none is stated
             set_checked(self, baseline=check_number("baseline", self.baseline))
         _check_meaning(self.targets.shape, steps, sequences, heads)
         set_checked(self, heads=heads or (Head("y", int(self.targets.shape[-1])),))
@@ -219,6 +217,7 @@ def check_heads(heads: Any) -> tuple[Head, ...]:
             ) from None
         if not isinstance(head.name, str) or not head.name:
             raise ValueRangeError("must be a str that is not empty", argument=f"{name}.name", seen=head.name)
+        check_text(f"{name}.name", head.name)
         if head.name in (other.name for other in checked):
             raise ValueRangeError(
                 "is the name of one before",

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from gatescope.checks.arrays import Array
 from gatescope.checks.numbers import check_choice
-from gatescope.datatypes.diagnosis_sentences import CLAMPED, sentences_of
+from gatescope.datatypes.diagnosis_sentences import CLAMPED, OPENING, sentences_of
 from gatescope.datatypes.gradient_flow import GradientFlow
 from gatescope.datatypes.gradient_paths import GradientPaths
 from gatescope.datatypes.half_life import HalfLife
@@ -119,6 +119,11 @@ class Diagnosis(Result):
         "clamped_exponent": "(M,) float64",
         "clamped_error": "(M,) float64",
     }
+
+    def __post_init__(self) -> None:
+        check_choice("verdict", self.verdict, OPENING)
+        for at in self.clamped_at:
+            check_choice("clamped_at", at, CLAMPED)
 
     def number(self, name: str) -> float:
         """Return one of `numbers`."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gatescope.datatypes.diagnosis import Diagnosis
 
 
-_OPENING = {
+OPENING = {
     "vanishing": "Vanishing gradients",
     "near-critical": "Near-critical, gradients neither vanish nor explode",
     "undecided": "Undecided, the exponent is not told from 0",
@@ -49,7 +49,7 @@ def _verdict(diagnosis: Diagnosis) -> Iterator[str]:
     known = "exponent_error" in n
     unknown = "" if known or np.isinf(n["exponent"]) else " (too few steps for its error)"
     yield (
-        f"{_OPENING[diagnosis.verdict]}: the leading Lyapunov exponent is {_rate(diagnosis, 'exponent')}{unknown} "
+        f"{OPENING[diagnosis.verdict]}: the leading Lyapunov exponent is {_rate(diagnosis, 'exponent')}{unknown} "
         "nats per step."
     )
     goal = diagnosis.target_half_life

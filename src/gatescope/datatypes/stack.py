@@ -59,6 +59,8 @@ class Bidirectional(Result):
         for name, reverse in (("forward", False), ("backward", True)):
             params = getattr(self, name)
             check_type(name, params, Params, advice="give Params, made with init or load_weights")
+            if not params.on_device:
+                params.check_fields(name)
             if params.reverse is not reverse:
                 raise ValueRangeError(
                     f"must be {reverse} of the {name} direction",
@@ -206,6 +208,8 @@ class Stack(Result):
         for k, layer in enumerate(self.layers):
             advice = "give Params, made with init or load_weights, or a Bidirectional"
             check_type(f"layers[{k}]", layer, Params, Bidirectional, advice=advice)
+            if not layer.on_device:
+                layer.check_fields(f"layers[{k}]")
             for params in directions(layer).values() if k else ():
                 if params.batch_first is not False:
                     raise ValueRangeError(

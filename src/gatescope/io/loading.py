@@ -108,6 +108,16 @@ class Opened:
         """Whether the source says that its network takes (B, T, I)."""
         return self._network.attributes.get("batch_first") is True
 
+    def warn(self) -> None:
+        """Warn of what the network may compute that no cell here does."""
+        for doubt in self._network.doubts:
+            warn_accuracy(f"{self._label}: {doubt}")
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user has to know of how the network was read, doubts first."""
+        return (*self._network.doubts, *self.stored.notes)
+
     def load(self, layers: Any, reverse: bool | None) -> Layer | Stack:
         """Return what is asked for of the network: a layer, one direction of it, or layers with the read-out."""
         count = len(self._network.layers)
@@ -198,6 +208,7 @@ class Opened:
 
     def _sources(self) -> dict[str, Any]:
         unused = {"unused": list(self.stored.unused)} if self.stored.unused else {}
+        unused |= {"notes": list(self.notes)} if self.notes else {}
         return {
             **self._provenance,
             "format": self.stored.format,

@@ -104,7 +104,6 @@ def read_torch(
     }
     if cells and not cells & {*RNN_OF_NONLINEARITY.values()}:
         check_unused(f"for {opened.label}, which has no RNN: it is for one", nonlinearity=nonlinearity)
-    notes += [note for each in prefixes for note in _notes(opened, names, each)]
     notes += [
         f"{each!r} is left out: it holds {kind}; `prefix` chooses it"
         for each, kind in left.items()
@@ -137,6 +136,7 @@ def _network(source: Source, names: Names, prefix: str, nonlinearity: str | None
         layers=tuple(layers),
         readout=_readout(source, names, prefix, sum(each.hidden_size for each in directions(layers[-1]))),
         attributes={"batch_first": batch_first} if isinstance(batch_first, bool) else {},
+        doubts=_doubts(source, names, prefix),
     )
 
 
@@ -309,15 +309,17 @@ def _unused(
     return tuple(dict.fromkeys(unused))
 
 
-def _notes(source: Source, names: Names, prefix: str) -> list[str]:
-    """Return what a user has to know of a network that its weights do not say."""
-    notes = []
+def _doubts(source: Source, names: Names, prefix: str) -> tuple[str, ...]:
+    """Return what a network may compute that the cells here do not."""
+    doubts = []
     if strange := beside(names, prefix):
-        notes.append(
+        doubts.append(
             f"{listed(strange)} among the weights of {prefix!r} are none that a cell of gatescope has: what was "
             "computed with them is left out"
         )
     kind = source.kind(prefix).removeprefix("Parametrized")
     if kind not in _KINDS:
-        notes.append(f"{prefix!r} is a {kind}, which may compute something else than the cells of PyTorch do")
-    return notes
+        doubts.append(
+            f"{prefix!r} is a {kind}, which may compute something else than the cells of PyTorch do"
+        )
+    return tuple(doubts)

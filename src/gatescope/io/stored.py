@@ -96,12 +96,15 @@ class StoredNetwork:
         Where it is unambiguous.
     attributes : mapping
         What else the source says of it: ``batch_first``.
+    doubts : tuple of str
+        What it may compute that no cell here does, a sentence each, of which whoever loads it is warned.
     """
 
     prefix: str
     layers: tuple[StoredLayer, ...]
     readout: StoredReadout | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +131,9 @@ class StoredWeights:
         """Return the title of the table, what else is in the source, and what a user has to know of it, a line each."""
         lines = [self.table().title]
         lines += [f"not read: {listed(self.unused)}"] if self.unused else []
-        return "\n".join([*lines, *self.notes])
+        return "\n".join(
+            [*lines, *(doubt for network in self.networks for doubt in network.doubts), *self.notes]
+        )
 
     def table(self) -> Table:
         """Return a row for each direction of each layer, and for the read-outs; a layer that is not read says why."""

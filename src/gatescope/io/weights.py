@@ -71,7 +71,7 @@ def load_weights(
     -------
     Params, Bidirectional or Stack
         One layer in one direction, one in both, or several layers or a read-out.  `provenance` names the source, the
-        SHA-256 of a file, its format, the layer, and what of the source is not used.
+        SHA-256 of a file, its format, the layer, what of the source is not used, and notes of how it was read.
 
     Raises
     ------
@@ -87,7 +87,8 @@ def load_weights(
     Warns
     -----
     AccuracyWarning
-        If something that the source does not say is taken for granted.
+        If something that the source does not say is taken for granted, or the network may compute what no cell here
+        does (peepholes among its weights).
 
     Examples
     --------
@@ -117,6 +118,7 @@ def load_weights(
         batch_first=batch_first,
         dtype=dtype,
     )
+    opened.warn()
     return opened.load(layers, reverse)
 
 

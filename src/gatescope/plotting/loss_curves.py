@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from matplotlib.axes import Axes
 
-from gatescope.checks.numbers import check_choice, check_flag, check_number, check_type, check_unused
+from gatescope.checks.numbers import check_choice, check_flag, check_number, check_type, check_unused, is_nan
 from gatescope.datatypes import Status, TrainingRun
 from gatescope.plotting import _palette, _seeds
 from gatescope.plotting._axes import count_axis
@@ -92,7 +92,7 @@ def plot_loss_curves(
     check_flag("validation", validation)
     quantiles = _seeds.check_band(band)
     # A NaN is the baseline of a task that has none.
-    level = None if baseline is None or baseline != baseline else check_number("baseline", baseline)
+    level = None if baseline is None or is_nan(baseline) else check_number("baseline", baseline)
     check_type("baseline_label", baseline_label, str, type(None), advice="give a text")
     if baseline is None:
         check_unused("without `baseline`", baseline_label=baseline_label)

@@ -208,7 +208,12 @@ def read_npy_header(stream: IO[bytes], name: str) -> tuple[tuple[int, ...], bool
         )
     header = io.BytesIO(prefix + stream.read(length))
     read = np.lib.format.read_array_header_1_0 if width == 2 else np.lib.format.read_array_header_2_0
-    shape, fortran_order, dtype = read(header)
+    try:
+        shape, fortran_order, dtype = read(header)
+    except MemoryError:  # which Python's parser raises without taking any
+        raise FileFormatError(
+            "has a header that is nested too deeply", seen=name, advice="save it again with numpy.save"
+        ) from None
     return shape, fortran_order, dtype, np.lib.format.MAGIC_LEN + width + length
 
 
