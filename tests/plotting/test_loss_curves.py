@@ -6,6 +6,7 @@ from helpers.synthetic import legend_lines
 from helpers.training_runs import make_run
 from matplotlib.figure import Figure
 
+import gatescope as gs
 from gatescope import plotting
 from gatescope.errors import DtypeError, GatescopeError, UnknownNameError, ValueRangeError
 from gatescope.plotting import _palette
@@ -147,6 +148,7 @@ def test_the_baseline_is_a_line_with_its_name():
 
 
 def test_every_cell_has_its_color_whatever_its_label():
+    gs.cells.register(Leaky)
     runs = {"a": make_run("gru"), "b": make_run("lstm"), "c": make_run(("lstm", Leaky.NAME))}
     colors = [line.get_color() for line in legend_lines(plot_loss_curves(runs))]
     assert colors[:2] == [_palette.CELLS["gru"].color, _palette.CELLS["lstm"].color]
