@@ -24,7 +24,6 @@ _KERAS = {
     "gru_reset_before": (1, 0, 2),
 }
 _FLAX = {"rnn": "", "rnn_relu": "", "lstm": "ifgo", "gru": "rzn"}
-_RELU = "rnn_relu"
 
 
 def to_torch(model: Params | Bidirectional | Stack) -> dict[str, Array]:

@@ -21,7 +21,6 @@ from gatescope.plotting._text import legend_above, plain_text
 from gatescope.reporting.text import with_error
 
 _SPREAD = 5  # exponents that are drawn by default: more lines than that are hard to tell apart
-_TITLE_COLUMNS = 80  # characters of the verdict in a line: the width of a figure of the usual size
 _SETTLED = 0.03  # of the steps: what the estimates were before that does not stretch the axis
 _NEAR_ZERO = 2.0  # times the range of the estimates: farther off, 0 would flatten them
 _ZERO_LINE = "zero"
