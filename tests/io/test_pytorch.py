@@ -263,7 +263,8 @@ def test_other_files(tmp_path):
         load_torch(tmp_path / "a.safetensors")
     (tmp_path / "a.h5").touch()
     with pytest.raises(
-        WeightFormatError, match=r"no weights in a form that is known here; give a file of torch"
+        WeightFormatError,
+        match=r"no weights in a form that is known here; give a file of torch.*, or a file of Keras",
     ):
         load_torch(tmp_path / "a.h5")
     (tmp_path / "folder.safetensors").mkdir()

@@ -261,7 +261,8 @@ def _open_file(path: str | os.PathLike[str]) -> Source:
             advice="save the state_dict with torch.save",
         )
     else:
-        raise wrong("holds no weights in a form that is known here", advice=f"give {_FILES}")
+        others = "a file of Keras, ONNX, Flax or Equinox, which load_weights reads"
+        raise wrong("holds no weights in a form that is known here", advice=f"give {_FILES}, or {others}")
     return Source(
         entries=entries,
         wrong=wrong,
