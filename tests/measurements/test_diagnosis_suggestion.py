@@ -79,8 +79,10 @@ def test_where_a_target_is_assumed_the_inputs_own_memory_is_given_with_its_evide
     assert echoing.number("inputs_memory_lag") == 37
     evidence = "at least 37 steps: at that lag they still correlate with themselves beyond chance (0."
     assert f"The inputs' own memory is {evidence}" in echoing.summary()
-    none = diagnose(params, np.zeros((400, 1)), initial_state=at_zero(params)).summary()
-    assert "Of it the inputs say nothing: at no lag up to 100 steps do they correlate" in none
+    none = diagnose(params, noise()).summary()
+    assert f"Of it the inputs say nothing: at no lag up to {len(x) // 4:,} steps do they correlate" in none
+    constant = diagnose(params, np.zeros((400, 1)), initial_state=at_zero(params)).summary()
+    assert "Of it the inputs say nothing: they are constant." in constant
 
 
 def test_a_half_life_that_its_error_does_not_carry_leaves_open_whether_to_change_anything():

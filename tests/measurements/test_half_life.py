@@ -114,6 +114,7 @@ def test_a_linear_network_halves_by_its_gain():
         assert np.isnan([life.slowest, life.median]).all()
         assert life.gate == ""
         assert "not defined by a gate" in life.summary()
+        assert "∞ to ∞" not in life.summary()
         assert not life.disagree.any()
 
 

@@ -97,6 +97,8 @@ def _verdict(diagnosis: Diagnosis) -> Iterator[str]:
 def _inputs_memory(n: Mapping[str, float]) -> str:
     """Return how far back the inputs themselves remember, which is no more than a hint at what a task needs."""
     lag = n["inputs_memory_lag"]
+    if not n["inputs_memory_longest"]:
+        return "Of it the inputs say nothing: they are constant."
     if not lag:
         longest = steps(n["inputs_memory_longest"])
         return (

@@ -332,6 +332,8 @@ def _spread(rate: float, error: float) -> str:
     if rate == 0 or not (np.isfinite(rate) and np.isfinite(error)):
         return ""
     low, high = half_life_of([rate + error, rate - error])
+    if np.isinf(low):
+        return ""
     return f" ({number(low)} to {number(high)} within its error)"
 
 

@@ -23,7 +23,7 @@ class InputsMemory(NamedTuple):
     correlation, chance : float
         Their correlation at that lag, and what it would have to exceed; NaN if there is none.
     longest : int
-        The longest lag that was looked at.
+        The longest lag that was looked at; 0 if the inputs are constant, or too short.
     """
 
     lag: int
@@ -62,7 +62,7 @@ def inputs_memory(inputs: Array) -> InputsMemory:
     # What is constant is left with what rounding makes of it.
     varies = np.ptp(inputs, axis=0).max(axis=0) > 0
     if longest < 1 or not varies.any():
-        return nothing
+        return nothing._replace(longest=0)
     correlation = sums[1:, varies] / sums[0, varies]
     before = np.concatenate([np.zeros_like(correlation[:1]), np.cumsum(correlation**2, axis=0)[:-1]])
     deviation = np.sqrt((1 + 2 * before) / (steps * sequences))
