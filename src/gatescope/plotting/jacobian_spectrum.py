@@ -67,7 +67,12 @@ def plot_jacobian_spectrum(
         raise ValueRangeError("has no lag, no sequence or no singular value", argument="result")
     result = result.sequence(check_index("sequence", sequence, result.log_singular.shape[1], "sequences"))
     if result.lag.size == 0:
-        raise ValueRangeError("has none of the lags", argument="sequence", seen=sequence)
+        raise ValueRangeError(
+            "has none of the lags",
+            argument="sequence",
+            seen=sequence,
+            advice="choose a longer one, or shorter lags",
+        )
     check_choice("scale", scale, ("linear", "log"))
     lag, decades = result.lag, result.log_singular[:, 0] / LN10
     with drawing_on(ax, 7.2, 4.6) as axes:
