@@ -113,7 +113,7 @@ NO_EFFECT = {
     "gs.init('lstm', input_size=1, hidden_size=5, scheme='gaussian', t_max=50)": "t_max",
     "gs.init('lstm', input_size=1, hidden_size=5, scheme='gaussian(2)', gain=3)": "gain",
     "gs.init_stack('lstm', input_size=1, hidden_size=5, heads=stack.heads, scheme='keras', gain=1.0)": "gain",
-    "gs.load_torch({'weight_ih_l0': np.ones((4, 1)), 'weight_hh_l0': np.ones((4, 1))}, nonlinearity='tanh')": (
+    "gs.load_weights({'weight_ih_l0': np.ones((4, 1)), 'weight_hh_l0': np.ones((4, 1))}, nonlinearity='tanh')": (
         "nonlinearity"
     ),
     "gs.estimate_memory('gradient_flow', params, steps=9, hidden_size=5)": "hidden_size",

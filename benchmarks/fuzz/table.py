@@ -91,7 +91,6 @@ gs.estimate_memory("gradient_flow", params, steps=100, batch=2, hidden_size=64, 
 gs.estimate_memory("run", "lstm", steps=100, batch=2, hidden_size=5, input_size=1, dtype="float64", threads=1)
 gs.load("params.npz")
 gs.save("saved.npz", params)
-gs.load_torch(entries, layer=0, nonlinearity=None, reverse=False, prefix="", batch_first=False, dtype="float64")
 gs.load_weights(entries, layers=0, prefix=None, reverse=False, nonlinearity=None, reset_after=None, batch_first=False,
     dtype="float64")
 gs.list_weights(entries)

@@ -64,7 +64,6 @@ if TYPE_CHECKING:
     from gatescope.datatypes.stack import Bidirectional, Stack
     from gatescope.io import (
         list_weights,
-        load_torch,
         load_weights,
         read_series,
         save_weights,
@@ -149,7 +148,6 @@ __all__ = [
     "jacobian_spectrum",
     "list_weights",
     "load",
-    "load_torch",
     "load_weights",
     "lyapunov_of_jacobians",
     "lyapunov_spectrum",
@@ -176,7 +174,7 @@ __all__ = [
 _PACKAGES = ("cells", "experiments", "plotting", "tasks", "training")
 _MODULES = {
     "comparison.compare": "compare",
-    "io": "list_weights load_torch load_weights read_series save_weights to_flax to_keras to_torch",
+    "io": "list_weights load_weights read_series save_weights to_flax to_keras to_torch",
     "kernels.device": "to_device",
     "measurements.connectivity": "connectivity",
     "measurements.diagnosis": "diagnose",

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from helpers.command_line import torch_weights
+from helpers.weights import load_torch
 
 import gatescope as gs
 from gatescope.recurrence.initialization import init_stack
@@ -101,7 +102,7 @@ def test_the_layer_is_that_of_every_file_that_has_layers(run, invoke, tmp_path):
     assert model.startswith("run.npz: layer 1 of 2, lstm of 4 units")
     assert [line.partition(":")[0] for line in below] == ["run", "torch"]
     inputs = np.load(tmp_path / "x2.npy")
-    for label, first in (("run", run.best.layers[0]), ("torch", gs.load_torch(tmp_path / "torch.npz"))):
+    for label, first in (("run", run.best.layers[0]), ("torch", load_torch(tmp_path / "torch.npz"))):
         trace = gs.load(tmp_path / "gatescope-out" / "data" / f"trace_{label}.npz")
         np.testing.assert_array_equal(trace.inputs, gs.run(first, inputs).outputs)
     del second["weight_hh_l1"]
@@ -123,7 +124,7 @@ def test_the_half_life_of_an_upper_layer_is_that_on_its_real_inputs(invoke, tmp_
     options = ["--weights", "w.npz", "--layer", 1, "--inputs", "x.npy", "--dtype", "float64", "--out", "out"]
     done = invoke("measure", "half-life", *options)
     assert done.exit_code == 0, done.output
-    lower, upper = (gs.load_torch(source, layer=k, dtype="float64") for k in range(2))
+    lower, upper = (load_torch(source, layer=k, dtype="float64") for k in range(2))
     raw = np.load(tmp_path / "x.npy")
     measured = gs.load(tmp_path / "out" / "half_life.npz")
     assert measured == gs.half_life(upper, gs.run(lower, raw).outputs)
@@ -161,11 +162,9 @@ def test_a_bidirectional_file(layer, reverse, invoke, tmp_path):
     above = "" if layer else "; layer 1 (--layer)"
     assert f"torch.npz: not used: {direction}{above}" in done.stderr.splitlines()
     if layer:
-        halves = [
-            gs.run(gs.load_torch(both, reverse=way), x, lengths=lengths).outputs for way in (False, True)
-        ]
+        halves = [gs.run(load_torch(both, reverse=way), x, lengths=lengths).outputs for way in (False, True)]
         x = np.concatenate(halves, axis=2)
-    expected = gs.run(gs.load_torch(both, layer=layer, reverse=reverse), x, lengths=lengths)
+    expected = gs.run(load_torch(both, layer=layer, reverse=reverse), x, lengths=lengths)
     trace = gs.load(tmp_path / "trace.npz")
     np.testing.assert_allclose(
         trace.outputs[trace.mask], expected.outputs[expected.mask], rtol=1e-5, atol=1e-6

@@ -7,12 +7,12 @@ import sys
 
 import numpy as np
 import pytest
+from helpers.weights import load_torch
 from safetensors.numpy import save_file
 
 import gatescope as gs
 from gatescope import cells
 from gatescope.errors import DtypeError, FileFormatError, UnknownNameError, ValueRangeError, WeightFormatError
-from gatescope.io.pytorch import load_torch
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*tanh is assumed"
@@ -93,7 +93,7 @@ def test_several_prefixes_ask_for_one():
     entries = state_dict(prefix="encoder.") | state_dict("gru", prefix="decoder.gru.")
     with pytest.raises(
         WeightFormatError,
-        match=r"2 recurrent networks; choose one with `prefix`: 'decoder\.gru\.', 'encoder\.'",
+        match=r"2 recurrent networks; choose one with `prefix`: 'encoder\.', 'decoder\.gru\.'",
     ):
         load_torch(entries)
     assert load_torch(entries, prefix="encoder.").cell == "lstm"
@@ -110,18 +110,16 @@ def test_layers_and_directions():
         assert_entries(load_torch(entries, layer=layer), entries, f"_l{layer}")
         assert_entries(load_torch(entries, layer=layer, reverse=True), entries, f"_l{layer}_reverse")
     assert load_torch(entries, layer=np.int64(1)).input_size == 10
-    with pytest.raises(WeightFormatError, match="source has no `layer` 2; its layers are 0, 1"):
+    with pytest.raises(ValueRangeError, match="layers=2 must be a whole number from -2 to 1"):
         load_torch(entries, layer=2)
-    with pytest.raises(
-        WeightFormatError,
-        match="backward direction; its layers are all forward: leave `reverse` out",
-    ):
+    with pytest.raises(WeightFormatError, match=r"no backward direction in layer 0, .*; leave `reverse` out"):
         load_torch(state_dict(), reverse=True)
 
 
 def test_layers_that_are_no_numbers():
-    with pytest.raises(ValueRangeError, match="layer=-1 must be a whole number of at least 0"):
-        load_torch(state_dict(), layer=-1)
+    for layer in (0.5, "0", True):
+        with pytest.raises(ValueRangeError, match=r"layers=.* must be a whole number"):
+            load_torch(state_dict(), layer=layer)
 
 
 def test_missing_biases_become_zeros():
@@ -171,7 +169,7 @@ def test_entries_that_are_no_floats(dtype):
     entries = state_dict()
     entries["weight_hh_l0"] = entries["weight_hh_l0"].astype(dtype)
     name = entries["weight_hh_l0"].dtype
-    with pytest.raises(WeightFormatError, match=rf"source holds 'weight_hh_l0' of dtype {name}.*convert it"):
+    with pytest.raises(WeightFormatError, match=rf"holds 'weight_hh_l0' of dtype {name}.*convert it"):
         load_torch(entries)
 
 
@@ -180,22 +178,22 @@ def test_entries_that_are_no_floats(dtype):
     [
         (
             {"weight_hh_l0": np.zeros((10, 5))},
-            r"source holds 'weight_hh_l0' of shape \(10, 5\), which must be \(H, H\)",
+            r"holds 'weight_hh_l0' of shape \(10, 5\), which must be \(H, H\)",
         ),
-        ({"weight_hh_l0": np.zeros((21, 5))}, r"source holds 'weight_hh_l0' of shape \(21, 5\)"),
-        ({"weight_hh_l0": np.zeros((20, 0))}, r"source holds 'weight_hh_l0' of shape \(20, 0\)"),
-        ({"weight_hh_l0": np.zeros((0, 5))}, r"source holds 'weight_hh_l0' of shape \(0, 5\)"),
-        ({"weight_hh_l0": np.zeros(100)}, r"source holds 'weight_hh_l0' of shape \(100,\)"),
-        ({"weight_hh_l0": np.zeros((1, 20, 5))}, r"source holds 'weight_hh_l0' of shape \(1, 20, 5\)"),
+        ({"weight_hh_l0": np.zeros((21, 5))}, r"holds 'weight_hh_l0' of shape \(21, 5\)"),
+        ({"weight_hh_l0": np.zeros((20, 0))}, r"holds 'weight_hh_l0' of shape \(20, 0\)"),
+        ({"weight_hh_l0": np.zeros((0, 5))}, r"holds 'weight_hh_l0' of shape \(0, 5\)"),
+        ({"weight_hh_l0": np.zeros(100)}, r"holds 'weight_hh_l0' of shape \(100,\)"),
+        ({"weight_hh_l0": np.zeros((1, 20, 5))}, r"holds 'weight_hh_l0' of shape \(1, 20, 5\)"),
         ({"weight_ih_l0": np.zeros((15, 3))}, r"'weight_ih_l0' .*shape \(15, 3\), which must be \(20, I\)"),
         ({"weight_ih_l0": np.zeros((20, 0))}, r"'weight_ih_l0' .*shape \(20, 0\), .*I >= 1"),
         ({"weight_ih_l0": np.zeros(20)}, r"'weight_ih_l0' .*shape \(20,\)"),
         ({"bias_ih_l0": np.zeros(19)}, r"'bias_ih_l0' .*shape \(19,\), which must be \(20,\)"),
         ({"bias_hh_l0": np.zeros((20, 1))}, r"'bias_hh_l0' .*shape \(20, 1\), which must be \(20,\)"),
-        ({"weight_hr_l0": np.zeros((2, 5))}, r"source holds 'weight_hr_l0', a projection \(proj_size > 0\)"),
-        ({"weight_hh_l0": "text"}, r"source holds 'weight_hh_l0' of dtype <U4"),
-        ({"weight_hh_l0": [[1.0], [1.0, 2.0]]}, r"source holds 'weight_hh_l0', which is no array of numbers"),
-        ({"weight_hh_l0": None}, r"source holds 'weight_hh_l0' of dtype object"),
+        ({"weight_hr_l0": np.zeros((2, 5))}, r"holds 'weight_hr_l0', a projection \(proj_size > 0\)"),
+        ({"weight_hh_l0": "text"}, r"holds 'weight_hh_l0' of dtype <U4"),
+        ({"weight_hh_l0": [[1.0], [1.0, 2.0]]}, r"holds 'weight_hh_l0', which is no array of numbers"),
+        ({"weight_hh_l0": None}, r"holds 'weight_hh_l0' of dtype object"),
     ],
 )
 def test_wrong_entries(changes, message):
@@ -208,9 +206,7 @@ def test_wrong_entries(changes, message):
 def test_weights_that_are_not_finite(field, value):
     entries = state_dict()
     entries[f"{field}_l0"][2] = value
-    with pytest.raises(
-        WeightFormatError, match=rf"source holds '{field}_l0' with \d weights.*first {value} at \[2"
-    ):
+    with pytest.raises(WeightFormatError, match=rf"holds '{field}_l0' with \d weights.*first {value} at \[2"):
         load_torch(entries)
 
 
@@ -228,29 +224,26 @@ def test_weights_that_overflow_in_float32():
 def test_half_a_layer(missing):
     entries = state_dict()
     del entries[missing]
-    with pytest.raises(WeightFormatError, match=f"source has no entry '{missing}', which layer 0 needs"):
+    with pytest.raises(WeightFormatError, match=f"has no entry '{missing}', which layer 0 needs"):
         load_torch(entries)
 
 
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ({}, r"no recurrent layer: none of its 0 entries"),
+        ({}, r"source is dict without arrays"),
         (
             {f"conv{k}.weight": 0 for k in range(20)},
-            r"none of its 20 entries \('conv0\.weight', .* and 8 more\)",
+            r"source is dict without arrays",
         ),
         ({"weight_hh_l": 0, "my_weight_hh_l0_raw": 0, 3: 0}, r"none of its 3 entries"),
         (
             {"epoch": 3, "model": {"weight_hh_l0": 0}},
             r"has no entry 'model\.weight_ih_l0', which layer 0 needs",
         ),
-        (
-            3,
-            r"source is of type int; pass a file of torch\.save, safetensors or numpy\.savez, a state_dict or",
-        ),
-        (None, r"source is of type NoneType"),
-        (np.zeros(3), r"source is of type ndarray"),
+        (3, r"source is an int; give a state_dict, checkpoint or module of PyTorch"),
+        (None, r"source is a NoneType"),
+        (np.zeros(3), r"source is a ndarray"),
     ],
 )
 def test_sources_without_a_layer(source, message):
@@ -264,20 +257,14 @@ def test_other_files(tmp_path):
     (tmp_path / "a.h5").touch()
     with pytest.raises(
         WeightFormatError,
-        match=r"no weights in a form that is known here; give a file of torch.*, or a file of Keras",
+        match=r"a\.h5.* is damaged: it does not begin as such files do",
     ):
         load_torch(tmp_path / "a.h5")
     (tmp_path / "folder.safetensors").mkdir()
-    with pytest.raises(FileFormatError, match="it is a folder"):
+    with pytest.raises(FileFormatError, match="is a folder"):
         load_torch(tmp_path / "folder.safetensors")
     np.savez(tmp_path / "a.npz", weight_hh_l0=np.array([None]))
     with pytest.raises(FileFormatError, match="pickled Python objects, which are never loaded"):
-        load_torch(tmp_path / "a.npz")
-
-
-def test_a_file_of_our_own_points_to_load(tmp_path):
-    load_torch(state_dict()).save(tmp_path / "a.npz")
-    with pytest.raises(WeightFormatError, match=r"saved by gatescope; read it with gatescope\.load"):
         load_torch(tmp_path / "a.npz")
 
 
@@ -285,7 +272,7 @@ def test_torch_is_not_imported(tmp_path):
     save_file(state_dict(), tmp_path / "a.safetensors")
     code = (
         "import sys\n"
-        "from gatescope.io.pytorch import load_torch\n"
+        "from helpers.weights import load_torch\n"
         "load_torch(sys.argv[1])\n"
         "sys.exit('torch' in sys.modules or 'ml_dtypes' in sys.modules)\n"
     )
@@ -380,9 +367,9 @@ def test_files_that_torch_writes(tmp_path):
 
 
 def test_live_projections_and_tensors_without_values():
-    with pytest.raises(WeightFormatError, match="source holds 'weight_hr_l0', a projection"):
+    with pytest.raises(WeightFormatError, match="holds 'weight_hr_l0', a projection"):
         load_torch(module("LSTM", proj_size=2))
-    with pytest.raises(WeightFormatError, match="source holds 'weight_ih_l0', which is no array of numbers"):
+    with pytest.raises(WeightFormatError, match="holds 'weight_ih_l0', which is no array of numbers"):
         load_torch(module("GRU", device="meta"))
     torch = sys.modules["torch"]
     with pytest.raises(WeightFormatError, match="source has no recurrent layer"):

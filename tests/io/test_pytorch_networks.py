@@ -10,10 +10,10 @@ import pytest
 from helpers.stored_networks import loaded, outputs_of
 from helpers.torch_zip import Made, tensors, write_torch
 from helpers.torch_zip import module as saved_module
+from helpers.weights import load_torch
 from safetensors.numpy import save_file
 
 from gatescope.errors import ValueRangeError, WeightFormatError
-from gatescope.io.pytorch import load_torch
 from gatescope.io.pytorch_networks import read_torch
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "weights"
@@ -243,7 +243,7 @@ def test_what_repeats_the_model_is_never_taken_for_it(prefix, kind, order):
     assert stored.notes == (f"{prefix!r} is left out: it holds {kind}; `prefix` chooses it",)
     params = load_torch(both)
     np.testing.assert_array_equal(params.weight_hh, weights["model.lstm.weight_hh_l0"])
-    assert f"{kind}, {prefix!r} (`prefix`)" in params.provenance["unused"]
+    assert params.provenance["notes"] == list(stored.notes)
     np.testing.assert_array_equal(load_torch(both, prefix=prefix).weight_hh, params.weight_hh + 1)
     assert load_torch(repeated).provenance["prefix"] == prefix  # alone it repeats nothing
 
@@ -251,7 +251,7 @@ def test_what_repeats_the_model_is_never_taken_for_it(prefix, kind, order):
 def test_other_copies_are_asked_about():
     both = entries(prefix="model.lstm.") | entries(prefix="best_model.lstm.") | entries(prefix="ema.lstm.")
     with pytest.raises(
-        WeightFormatError, match=r"has 2 recurrent networks; choose one with `prefix`: 'best_model\."
+        WeightFormatError, match=r"has 2 recurrent networks; choose one with `prefix`: 'model\.lstm\.', 'best"
     ):
         load_torch(both)
     assert len(read_torch(both).networks) == 2

@@ -5,10 +5,10 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from helpers.weights import load_torch
 from safetensors.numpy import save_file
 
 from gatescope.errors import FileFormatError, WeightFormatError
-from gatescope.io.pytorch import load_torch
 
 SHAPES = {"weight_ih_l0": (20, 3), "weight_hh_l0": (20, 5), "bias_ih_l0": (20,), "bias_hh_l0": (20,)}
 

@@ -8,9 +8,9 @@ import zipfile
 import numpy as np
 import pytest
 from helpers.torch_zip import Instructions, Made, Name, Tensor, instructions, module, tensors, write_torch
+from helpers.weights import load_torch
 
 from gatescope.errors import FileFormatError, WeightFormatError
-from gatescope.io.pytorch import load_torch
 from gatescope.io.torch_files import TorchFile
 
 RNG = np.random.default_rng(0)
@@ -86,8 +86,8 @@ def test_two_entries_of_one_name(tmp_path):
     path = write_torch(tmp_path / "a.pt", {"lstm.bias": one, "lstm": {"bias": other}})
     with pytest.raises(FileFormatError, match=r"two of its entries are named 'lstm\.bias'"):
         TorchFile(path)
-    with pytest.raises(WeightFormatError, match=r"source names two entries 'lstm\.bias'"):
-        load_torch({"lstm.bias": np.ones(1), "lstm": {"bias": np.ones(1)}})
+    with pytest.raises(WeightFormatError, match=r"source names two entries 'lstm\.weight_hh_l0'"):
+        load_torch({"lstm.weight_hh_l0": np.ones((4, 1)), "lstm": {"weight_hh_l0": np.ones((4, 1))}})
 
 
 def test_parameters_and_subclasses(tmp_path):

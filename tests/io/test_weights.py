@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from helpers.cases import random_params
 from helpers.command_line import torch_weights
+from helpers.weights import load_torch
 from safetensors.numpy import save_file
 
 import gatescope as gs
@@ -27,7 +28,7 @@ def stack():
 
 def test_a_whole_network_of_pytorch(stack):
     assert (stack.cells, stack.input_size, stack.output_size) == (("lstm", "lstm"), 3, 2)
-    assert stack.layers[1] == gs.load_torch(LAYERS, layer=1)
+    assert stack.layers[1] == load_torch(LAYERS, layer=1)
     np.testing.assert_array_equal(stack.readout_weight, HEAD["head.weight"])
     assert gs.load_weights(LAYERS, layers=1) == stack.layers[1]
     assert gs.load_weights(LAYERS, layers=0, dtype="float64").dtype == np.float64
@@ -58,6 +59,12 @@ def test_what_is_no_file_of_weights_is_refused(name, data, tmp_path):
     (tmp_path / name).write_bytes(data)
     with pytest.raises(FileFormatError, match=name):
         gs.load_weights(tmp_path / name)
+
+
+@pytest.mark.parametrize("flag", ["False", 0, 1.0, []])
+def test_directions_are_true_or_false(flag):
+    with pytest.raises(ValueRangeError, match=r"^reverse=.*must be True or False"):
+        gs.load_weights(LAYERS, layers=0, reverse=flag)
 
 
 @pytest.mark.parametrize("source", [3, None, [1, 2], {}, {"a": 1}, np.zeros(3)])

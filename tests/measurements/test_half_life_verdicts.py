@@ -1,8 +1,10 @@
 """half_life: what is said where the estimators differ, and where one number cannot say it."""
 
+import dataclasses
 import math
 
 import numpy as np
+import pytest
 
 import gatescope as gs
 from gatescope.datatypes.half_life import HalfLife, differ
@@ -130,6 +132,8 @@ def test_the_exponents_own_verdict_is_kept():
     assert life.exponent_doubt == spectrum.doubts()
     assert "T too short" in life.exponent_doubt[0]
     assert f"the exponent: {life.exponent_doubt[0]}" in life.summary()
+    with pytest.raises(gs.ShapeError, match="exponent_doubt has 2 texts, for 1 sequences"):
+        dataclasses.replace(life, exponent_doubt=("a", "b"))
 
 
 def test_a_batch_has_one_summary():

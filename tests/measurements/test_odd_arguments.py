@@ -21,7 +21,6 @@ FLAGS = {
     "checks of lyapunov_spectrum": lambda flag: gs.lyapunov_spectrum(PARAMS, INPUTS, checks=flag),
     "vectors of gradient_paths": lambda flag: gs.gradient_paths(PARAMS, INPUTS, vectors=flag),
     "progress of compare": lambda flag: gs.compare({"a": PARAMS}, INPUTS, progress=flag),
-    "reverse of load_torch": lambda flag: gs.load_torch({}, reverse=flag),
     "fast_activations of run": lambda flag: gs.run(PARAMS, INPUTS, fast_activations=flag),
 }
 

@@ -1,5 +1,6 @@
 """The page of a diagnosis: every panel shows the result's numbers, and nothing lies over anything else."""
 
+import dataclasses
 from itertools import combinations
 
 import numpy as np
@@ -13,7 +14,7 @@ from gatescope.datatypes.diagnosis import Diagnosis
 from gatescope.datatypes.gradient_paths import GradientPaths
 from gatescope.datatypes.half_life import HalfLife
 from gatescope.datatypes.lyapunov_spectrum import LyapunovSpectrum
-from gatescope.errors import DtypeError
+from gatescope.errors import DtypeError, GatescopeError
 from gatescope.plotting.diagnosis import PANELS, plot_diagnosis
 
 EXPONENTS = np.array([-0.1, -0.2, -0.35])
@@ -244,3 +245,9 @@ def test_the_same_figure_gives_the_same_bytes():
 def test_bad_arguments():
     with pytest.raises(DtypeError, match="result is a NoneType; give a Diagnosis"):
         plot_diagnosis(None)
+
+
+def test_a_verdict_is_one_of_those_that_there_are():
+    for change in ({"verdict": "x"}, {"clamped_at": ("ajar",)}, {"clamped_at": None}):
+        with pytest.raises(GatescopeError, match=next(iter(change))):
+            dataclasses.replace(make_diagnosis(), **change)

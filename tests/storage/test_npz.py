@@ -321,7 +321,7 @@ ZEROS = """
 import resource
 from pathlib import Path
 import gatescope as gs
-read = [gs.read_series, gs.load_torch, gs.load, gs.tasks.own]
+read = [gs.read_series, gs.load_weights, gs.load, gs.tasks.own]
 gs.Params  # what is imported on first use takes addresses too
 pages = int(Path("/proc/self/statm").read_text().split()[0])
 limit = pages * resource.getpagesize() + (256 << 20)

@@ -162,7 +162,7 @@ def time_major(inputs: Any, params: Params) -> Any:
             "the module that the weights come from had batch_first=True",
             argument="inputs",
             seen=tuple(inputs.shape),
-            advice="give inputs.swapaxes(0, 1) with load_torch(..., batch_first=False), or load_torch(..., "
+            advice="give inputs.swapaxes(0, 1) with load_weights(..., batch_first=False), or load_weights(..., "
             "batch_first=True) to give (B, T, I)",
         )
     return inputs.swapaxes(0, 1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from gatescope.checks.arrays import Array
-from gatescope.checks.numbers import check_choice
+from gatescope.checks.numbers import check_choice, check_type
 from gatescope.datatypes.diagnosis_sentences import CLAMPED, OPENING, sentences_of
 from gatescope.datatypes.gradient_flow import GradientFlow
 from gatescope.datatypes.gradient_paths import GradientPaths
@@ -122,6 +122,7 @@ class Diagnosis(Result):
 
     def __post_init__(self) -> None:
         check_choice("verdict", self.verdict, OPENING)
+        check_type("clamped_at", self.clamped_at, tuple, advice="give a tuple of texts")
         for at in self.clamped_at:
             check_choice("clamped_at", at, CLAMPED)
 

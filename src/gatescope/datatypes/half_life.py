@@ -14,6 +14,7 @@ import numpy as np
 from gatescope.checks.arrays import Array
 from gatescope.checks.numbers import check_index
 from gatescope.datatypes.result import Result
+from gatescope.errors import ShapeError
 from gatescope.reporting.table import Table, over_sequences, per_sequence
 from gatescope.reporting.text import counted, listing, number, steps, with_error
 
@@ -144,6 +145,16 @@ class HalfLife(Result):
         """Return the median over units of the half-life by the gate, (B,), in steps."""
         # Not np.median, which averages the middle two: infinity and a finite number have no useful mean.
         return np.asarray(np.sort(self.by_gate, axis=1)[:, (self.by_gate.shape[1] - 1) // 2])
+
+    def __post_init__(self) -> None:
+        for name in ("adjoint_doubt", "exponent_doubt"):
+            texts = getattr(self, name)
+            if texts and len(texts) != self.by_adjoint.size:
+                raise ShapeError(
+                    f"has {len(texts)} texts, for {self.by_adjoint.size} sequences",
+                    argument=name,
+                    advice="give one a sequence, or none",
+                )
 
     def sequence(self, number: int) -> HalfLife:
         """Return the half-lives of one sequence."""

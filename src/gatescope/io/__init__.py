@@ -1,14 +1,12 @@
 """Other packages' files: weights read and written, series."""
 
 from gatescope.io.export import to_flax, to_keras, to_torch
-from gatescope.io.pytorch import load_torch
 from gatescope.io.saving import save_weights
 from gatescope.io.tables import read_series
 from gatescope.io.weights import list_weights, load_weights
 
 __all__ = [
     "list_weights",
-    "load_torch",
     "load_weights",
     "read_series",
     "save_weights",

@@ -22,7 +22,7 @@ from gatescope.errors import (
     WeightFormatError,
     warn_accuracy,
 )
-from gatescope.io.source_errors import listed
+from gatescope.io.source_errors import Wrong, listed
 from gatescope.io.stored import StoredDirection, StoredLayer, StoredNetwork, StoredReadout, StoredWeights
 
 
@@ -61,7 +61,10 @@ class Opened:
         self.stored = stored
         self._label, self._dtype = label, dtype
         self._provenance, self._batch_first = dict(provenance), batch_first
-        self._wrong = partial(WeightFormatError, argument="source", seen=label)
+        named: dict[str, Any] = (
+            {"seen": label} if "sha256" in provenance else {"argument": "source"}
+        )  # a file by its name
+        self._wrong: Wrong = partial(WeightFormatError, **named)
         self._network = self._meant(prefix)
 
     def _meant(self, prefix: str | None) -> StoredNetwork:

@@ -269,27 +269,6 @@ def _tool(forms: dict[str, str]) -> tuple[str, str]:
     )
 
 
-def unused(names: Names, layer: Layer) -> tuple[str, list[str]]:
-    """Return what of a source is not used, in words, and the names of what lies among the layer's own weights.
-
-    Layers below the one that is read make its inputs, so they are not said to be unused, and other networks are left
-    out on purpose.
-    """
-    layers = names.networks[layer.prefix]
-    parts = []
-    if (layer.number, not layer.reverse) in layers:
-        parts.append("the forward direction" if layer.reverse else "the backward direction (`reverse`)")
-    above = sorted({number for number, _ in layers if number > layer.number})
-    if above:
-        parts.append(f"layer{'s' if len(above) > 1 else ''} {', '.join(map(str, above))} (`layer`)")
-    twice = [e.name for e in layers[layer.number, layer.reverse] if e.name not in layer.used]
-    if twice or names.others:
-        parts.append(listed([*twice, *names.others]))
-    left = networks(names)[1]
-    parts += [f"{kind}, {prefix!r} (`prefix`)" for prefix, kind in left.items() if prefix != layer.prefix]
-    return "; ".join(parts), beside(names, layer.prefix)
-
-
 def beside(names: Names, prefix: str) -> list[str]:
     """Return the names of what lies among the weights of a network and is none that a cell here has: peepholes."""
     return [name for name in names.others if name.startswith(prefix) and "." not in name[len(prefix) :]]

@@ -301,12 +301,23 @@ def _unused(
     own = {source.containers.get(first[prefix], "") for prefix in prefixes}
     unused = []
     others = [] if chosen else [first[prefix] for prefix in first if prefix not in prefixes]
-    for name in [*names.others, *others]:
+    for name in [*names.others, *others, *_twice(source, names, prefixes)]:
         container = source.containers.get(name, "")
         if name.rpartition(".")[0] not in modules and name not in packed:
             of_another = prefixes and container and container not in own
             unused.append(where_optimizer_begins(container.removesuffix(".") if of_another else name))
     return tuple(dict.fromkeys(unused))
+
+
+def _twice(source: Source, names: Names, prefixes: Sequence[str]) -> list[str]:
+    """Return the entries that hold a weight which another one holds better."""
+    twice = []
+    for prefix in prefixes:
+        for (number, reverse), entries in names.networks[prefix].items():
+            with suppress(FileFormatError):  # what cannot be read says so itself
+                used = find_layer(source, names, prefix, number, reverse).used
+                twice += [entry.name for entry in entries if entry.name not in used]
+    return twice
 
 
 def _doubts(source: Source, names: Names, prefix: str) -> tuple[str, ...]:

@@ -150,7 +150,7 @@ def read_series(
             columns=columns,
             skip_columns=skip_columns,
             header=header,
-            batch_first=batch_first or None,
+            batch_first=check_flag("batch_first", batch_first) or None,
         )
         return read_characters(
             path, vocabulary, dtype=float_dtype(dtype), encoding=encoding or "utf-8"

@@ -180,7 +180,12 @@ def _stored(
         path = Path(os.fspath(source))
         kind, label = format_of(path), path.name
     else:
-        kind, label = _kind_of(source), f"{type(source).__module__}.{type(source).__qualname__}"
+        kind = _kind_of(source)
+        label = (
+            "the mapping"
+            if isinstance(source, Mapping)
+            else f"{type(source).__module__}.{type(source).__qualname__}"
+        )
     if kind == "keras":
         from gatescope.io.keras import read_keras
 
@@ -206,7 +211,7 @@ def _stored(
 def _provenance(source: Any, label: str) -> dict[str, Any]:
     """Return what is known of where weights come from: the name of a file and its SHA-256."""
     if not isinstance(source, str | os.PathLike):
-        return {"source": label}
+        return {"source": label.removeprefix("the ")}
     with open_file(source) as (stream, _):
         digest = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
     return {"source": label, "sha256": digest}

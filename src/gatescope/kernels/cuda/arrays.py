@@ -26,7 +26,7 @@ def take_inputs(inputs: Any, params: Any) -> Any:
             "`params` have batch_first=True, and axes are swapped on the host",
             argument="inputs",
             seen=tuple(x.shape),
-            advice="give a NumPy array, or (T, B, I) and load_torch(..., batch_first=False)",
+            advice="give a NumPy array, or (T, B, I) and load_weights(..., batch_first=False)",
         )
     shape = check_input_axes("inputs", time_major(x, params), params.input_size)
     return x if len(x.shape) == 3 else x.reshape(*shape)
