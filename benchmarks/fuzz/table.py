@@ -224,7 +224,7 @@ COUNTED = {
 # Arguments that may be any text, which is then no mistake: names, and files that are written.
 FREE = {
     "name", "baseline_of", "baseline_label", "labels", "path", "folder", "prefix", "vocabulary", "checkpoint",
-    "resume", "path_without_suffix", "baseline", "sizes",
+    "resume", "path_without_suffix", "baseline", "sizes", "source",
 }
 # fmt: on
 

@@ -173,3 +173,9 @@ def test_the_same_points_give_the_same_bytes():
 def test_bad_input(call, error, match):
     with pytest.raises(error, match=match):
         call()
+
+
+def test_states_that_are_not_finite_are_refused():
+    points = make_points()
+    with pytest.raises(ValueRangeError, match="points holds states that are not finite"):
+        plot_fixed_points(dataclasses.replace(points, states=points.states * np.nan))

@@ -174,6 +174,8 @@ def _legend(axes: Axes, points: FixedPoints) -> None:
 
 def _check(points: Any, trace: Any) -> None:
     check_result("points", points, FixedPoints, "fixed_points")
+    if not np.isfinite(points.states).all():
+        raise ValueRangeError("holds states that are not finite", argument="points", advice="search again")
     if trace is None:
         if points.count == 0:
             problem = (
