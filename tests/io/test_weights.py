@@ -61,6 +61,12 @@ def test_what_is_no_file_of_weights_is_refused(name, data, tmp_path):
         gs.load_weights(tmp_path / name)
 
 
+def test_weights_in_several_files_are_refused_by_name(tmp_path):
+    (tmp_path / "m.weights.json").write_text('{"metadata": {}, "weight_map": {}}')
+    with pytest.raises(WeightFormatError, match="lists weights that Keras saved in several files"):
+        gs.load_weights(tmp_path / "m.weights.json")
+
+
 @pytest.mark.parametrize("flag", ["False", 0, 1.0, []])
 def test_directions_are_true_or_false(flag):
     with pytest.raises(ValueRangeError, match=r"^reverse=.*must be True or False"):

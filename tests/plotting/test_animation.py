@@ -197,6 +197,8 @@ class Player(HTMLParser):
 
 
 def test_a_notebook_plays_an_animation(recwarn):
+    gc.collect()  # of what other tests have left
+    recwarn.clear()
     settings = dict(matplotlib.rcParams)
     animation = small()
     player = Player(animation)

@@ -13,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 
 from gatescope.checks.arrays import Array
-from gatescope.errors import MissingPackageError, WeightFormatError, shortened
+from gatescope.errors import GatescopeError, MissingPackageError, WeightFormatError, shortened
 from gatescope.io.source_errors import Wrong
 from gatescope.storage.atomic import open_file
 from gatescope.storage.npz import read_npy_header, read_npz
@@ -165,6 +165,8 @@ def _unpacked(data: bytes, wrong: Wrong) -> Any:
 
     try:
         tree = msgpack.unpackb(data, ext_hook=array, **limits)
+    except GatescopeError:
+        raise
     except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
         text = " ".join(str(error).split()) or type(error).__name__
         raise wrong(

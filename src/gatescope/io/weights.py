@@ -222,7 +222,7 @@ def is_own(source: Any) -> bool:
     if not isinstance(source, str | os.PathLike) or Path(os.fspath(source)).is_dir():
         return False
     with open_file(source) as (stream, _):
-        return stream.read(len(_ZIP)) == _ZIP and f"{META}.npy" in _members(stream, source)
+        return stream.read(len(_ZIP)) == _ZIP and f"{META}.npy" in _members(stream)
 
 
 def _own(path: str | os.PathLike[str], layers: Any, reverse: bool | None) -> Layer | Stack:
@@ -261,7 +261,7 @@ def format_of(path: Path) -> str:
     with open_file(path) as (stream, size):
         head = stream.read(16)
         if head.startswith(_ZIP):
-            names = _members(stream, path)
+            names = _members(stream)
             if "model.weights.h5" in names:
                 return "keras"
             tree = not any(name.endswith("/data.pkl") for name in names) and any(
@@ -272,6 +272,12 @@ def format_of(path: Path) -> str:
         return "keras"
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size - 8:
         return "torch"  # safetensors
+    if path.name.endswith(".weights.json"):
+        raise WeightFormatError(
+            "lists weights that Keras saved in several files",
+            seen=path,
+            advice="save them in one: model.save_weights('model.weights.h5')",
+        )
     if head.startswith((_NPY, b"{")):
         return "jax"  # .eqx of Equinox, with or without hyperparameters before the arrays
     if head[:1] == b"\x08":
@@ -285,7 +291,7 @@ def format_of(path: Path) -> str:
     return "torch"  # whose reader says what is wrong with it
 
 
-def _members(stream: IO[bytes], path: str | os.PathLike[str]) -> list[str]:
+def _members(stream: IO[bytes]) -> list[str]:
     """Return the names of what lies in a zip file; none, if it is torn: its reader says so."""
     try:
         with zipfile.ZipFile(stream) as file:
