@@ -16,6 +16,7 @@ from gatescope.datatypes import GradientFlow, Params, Trace
 blank_figures = pytest.mark.usefixtures("blank_figures")
 
 
+@pytest.mark.slow  # float32, as it comes: most of its kernels are its own
 @blank_figures
 def test_compare_writes_everything(invoke, tmp_path):
     done = invoke("compare", "--steps", 700, "--hidden-size", 4)
@@ -132,7 +133,7 @@ def test_an_rnn_from_pytorch_is_tanh_or_relu(invoke, tmp_path):
     weights = {f"net.{name}": value for name, value in torch_weights(1, 4).items()}
     others = {f"other.{name}": value for name, value in torch_weights(4, 3).items()}
     np.savez(tmp_path / "w.npz", **weights, **others)
-    asked = ("--weights", "w.npz", "--steps", 20, "--prefix", "net")
+    asked = ("--weights", "w.npz", "--steps", 20, "--prefix", "net", "--dtype", "float64")
     done = invoke("run", *asked)
     assert done.exit_code == 0, done.output
     assert done.stderr == "w: taken as tanh; --nonlinearity relu for the other\n"

@@ -35,7 +35,7 @@ def test_the_series_that_comes_with_it(invoke):
 def test_training_says_what_it_trains_on(invoke, tmp_path):
     rows = "\n".join(f"{k},{k % 7}" for k in range(60))
     (tmp_path / "x.csv").write_text(f",y\n{rows}\n")
-    done = invoke("train", "own", "--data", "x.csv", "--hidden-size", 4, "--epochs", 1)
+    done = invoke("train", "own", "--data", "x.csv", *SMALL, "--epochs", 1)
     first, second, *_ = lines_of(done)
     assert first == "x.csv: T = 60 steps, B = 1 sequence, I = 1 input; y; left out: column 1 (an index)"
     assert second == "own of x.csv: T = 47 steps, B = 1 sequence, I = 1 input, to train on"
@@ -45,7 +45,7 @@ def test_training_says_what_it_trains_on(invoke, tmp_path):
 def test_training_reads_a_table_as_the_other_commands_do(invoke, tmp_path):
     rows = "\n".join(f"2020-{1 + k // 28:02}-{1 + k % 28:02},{k % 7},{k % 5},A" for k in range(60))
     (tmp_path / "x.csv").write_text(f"date,open,close,symbol\n{rows}\n")
-    options = ["train", "own", "--data", "x.csv", "--hidden-size", 4, "--epochs", 1, "--overwrite"]
+    options = ["train", "own", "--data", "x.csv", *SMALL, "--epochs", 1, "--overwrite"]
     (line, *_) = lines_of(invoke(*options, "--columns", "close,open"))
     assert line == "x.csv: T = 60 steps, B = 1 sequence, I = 2 inputs; close, open"
     (line, *_) = lines_of(invoke(*options, "--skip-columns", "symbol,open"))
@@ -67,7 +67,7 @@ def test_training_on_a_batch_first_file(invoke, tmp_path):
     values = np.random.default_rng(0).standard_normal((6, 40, 2))
     np.save(tmp_path / "x.npy", values)
     np.savez(tmp_path / "x.npz", inputs=values, targets=values.cumsum(axis=1)[..., 0])
-    options = ["--hidden-size", 4, "--epochs", 1, "--overwrite"]
+    options = [*SMALL, "--epochs", 1, "--overwrite"]
     (line, *_) = lines_of(invoke("train", "own", "--data", "x.npy", *options))
     assert line.endswith("if these are 6 sequences of 40 steps, give --batch-first")
     lines = lines_of(invoke("train", "own", "--data", "x.npy", "--batch-first", *options))

@@ -68,7 +68,7 @@ def test_as_a_program(tmp_path):
     source = str(Path(gs.__file__).parent.parent)  # found from another folder too, installed or not
     keywords = {"cwd": tmp_path, "capture_output": True, "text": True, "check": False}
     keywords["env"] = os.environ | {"PYTHONPATH": source, "PYTHONIOENCODING": "ascii"}
-    short = ["--hidden-size", "1", "--steps", "9"]
+    short = ["--hidden-size", "1", "--steps", "9", "--dtype", "float64"]
     done = subprocess.run([*command, "compare", "--cells", "rnn", *short], **keywords)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""

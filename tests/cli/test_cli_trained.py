@@ -16,8 +16,8 @@ COMMANDS = [["measure", "gradient-flow"], ["run"], ["compare"]]
 @pytest.fixture
 def run(tmp_path):
     """Return a GRU of 3 units under an LSTM of 4, whose best model is not the last one."""
-    batch = gs.tasks.adding(steps=12, sequences=3, seed=0)
-    stack = init_stack(["gru", "lstm"], hidden_size=[3, 4], heads=batch, seed=0)
+    batch = gs.tasks.adding(steps=12, sequences=3, seed=0, dtype="float64")
+    stack = init_stack(["gru", "lstm"], hidden_size=[3, 4], heads=batch, seed=0, dtype="float64")
     run = train.train(stack, batch, epochs=3, lr=1e-2)
     assert run.best != run.model
     run.save(tmp_path / "run.npz")
@@ -56,7 +56,9 @@ def test_an_npz_is_run_and_compared_with_its_lengths(invoke, tmp_path):
     np.savez(tmp_path / "padded.npz", inputs=np.ones((30, 2, 1)), lengths=np.array([30, 12]))
     for command, file in (("run", "trace.npz"), ("compare", "gatescope-out/data/trace_lstm.npz")):
         cells = ["--cells", "lstm"] if command == "compare" else []
-        done = invoke(command, "--hidden-size", 4, *cells, "--inputs", "padded.npz", "--steps", 20)
+        done = invoke(
+            command, "--hidden-size", 4, "--dtype", "float64", *cells, "--inputs", "padded.npz", "--steps", 20
+        )
         assert done.exit_code == 0, done.output
         np.testing.assert_array_equal(gs.load(tmp_path / file).lengths, [20, 12])
 
@@ -86,9 +88,9 @@ def test_the_weights_are_those_of_the_layer_on_what_comes_up_to_it(file, model, 
 
 
 def test_its_dtype_can_be_another(run, invoke, tmp_path):
-    done = invoke("run", "--weights", "run.npz", "--inputs", "x2.npy", "--dtype", "float64")
+    done = invoke("run", "--weights", "run.npz", "--inputs", "x2.npy", "--dtype", "float32")
     assert done.exit_code == 0, done.output
-    assert gs.load(tmp_path / "trace.npz").states.dtype == np.float64
+    assert gs.load(tmp_path / "trace.npz").states.dtype == np.float32
 
 
 def test_the_layer_is_that_of_every_file_that_has_layers(run, invoke, tmp_path):

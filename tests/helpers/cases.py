@@ -29,7 +29,7 @@ def by_turns(values, *others, slow=()):
 
 
 FEW = first(*_FIRST)
-ONE = first("lstm")  # for tests that need a kernel for each of many sizes
+ONE = first("lstm")  # for tests that need kernels of their own, of many sizes or a measurement's
 PARAMS = WEIGHT_NAMES
 
 

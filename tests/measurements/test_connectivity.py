@@ -6,7 +6,7 @@ import math
 import naive
 import numpy as np
 import pytest
-from helpers.cases import FEW, Case
+from helpers.cases import ONE, Case
 from helpers.leaky import Leaky
 from helpers.linear_networks import orthogonal, weights
 
@@ -16,7 +16,7 @@ from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRang
 from gatescope.kernels.cpu.device import CpuDevice
 from gatescope.measurements.connectivity import connectivity
 
-CELLS = (*FEW, pytest.param("leaky_test", marks=pytest.mark.slow))
+CELLS = (*ONE, pytest.param("leaky_test", marks=pytest.mark.slow))
 module = importlib.import_module(
     "gatescope.measurements.connectivity"
 )  # the package gives its function that name
@@ -72,7 +72,7 @@ def test_against_backprop(cell, inputs):
         assert_same(one.log_norm, by_backprop(case, unit), 1e-12)
 
 
-@pytest.mark.parametrize("cell", FEW)
+@pytest.mark.parametrize("cell", ONE)
 def test_against_products_of_jacobians(cell):
     """The derivative d h_t / d s_t'+1 by the complex step, times d s_t'+1 / d x_t' by the complex step."""
     T = 6

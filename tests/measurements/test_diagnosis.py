@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from helpers.cases import FEW, random_params
+from helpers.cases import ONE, random_params
 from helpers.linear_networks import at_zero, with_biases
 from numba.extending import register_jitable
 from numpy.testing import assert_allclose, assert_array_equal
@@ -347,7 +347,7 @@ def test_a_window_is_the_end_of_the_run():
     assert diagnose(params, x, window=200, target_half_life=10, threads=1) == diagnosis
 
 
-@pytest.mark.parametrize("cell", FEW)
+@pytest.mark.parametrize("cell", ONE)
 def test_every_cell_is_diagnosed_saved_and_loaded(cell, tmp_path):
     params = random_params(cell, input_size=1, hidden_size=5)
     diagnosis = diagnose(params, np.abs(noise(120)))

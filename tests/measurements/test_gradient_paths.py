@@ -6,7 +6,7 @@ import math
 import naive
 import numpy as np
 import pytest
-from helpers.cases import FEW, Case, relative_error
+from helpers.cases import ONE, Case, relative_error
 from helpers.leaky import Leaky
 
 import gatescope as gs
@@ -16,7 +16,7 @@ from gatescope.kernels.cpu.device import CpuDevice
 from gatescope.measurements.gradient_paths import gradient_paths
 
 LEAKY = pytest.param("leaky_test", marks=pytest.mark.slow)
-CELLS = (*FEW, LEAKY)
+CELLS = (*ONE, LEAKY)
 
 
 @pytest.fixture(autouse=True)
@@ -119,7 +119,7 @@ def jacobians_by_gate(cell, params, x, state):
     return direct, parts
 
 
-@pytest.mark.parametrize("cell", FEW)
+@pytest.mark.parametrize("cell", ONE)
 def test_every_part_is_what_leaves_through_its_gate(cell):
     case = Case(cell, T=25, B=1, I=2, H=5, scale=1.5)
     paths = gradient_paths(

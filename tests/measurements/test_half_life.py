@@ -6,7 +6,7 @@ import math
 import naive
 import numpy as np
 import pytest
-from helpers.cases import FEW, Case, assert_close
+from helpers.cases import ONE, Case, assert_close
 from numba.extending import register_jitable
 
 import gatescope as gs
@@ -163,7 +163,7 @@ def test_the_errors_cover_what_another_stretch_gives():
         assert (sigma < 0.05 * np.abs(getattr(one, rate))).all(), rate
 
 
-@pytest.mark.parametrize("cell", FEW)
+@pytest.mark.parametrize("cell", ONE)
 def test_piece_by_piece_is_the_whole(cell, monkeypatch):
     case = Case(cell, T=97, B=3, I=2, H=5)
     whole = half_life(case.params, case.inputs, initial_state=case.initial_state)

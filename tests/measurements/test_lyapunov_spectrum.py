@@ -5,7 +5,7 @@ import math
 import naive
 import numpy as np
 import pytest
-from helpers.cases import FEW, random_params
+from helpers.cases import ONE, random_params
 
 import gatescope as gs
 from gatescope.errors import AccuracyWarning
@@ -90,7 +90,7 @@ def plain(params, inputs, every=1):
     return np.array(logs)
 
 
-@pytest.mark.parametrize("cell", FEW)
+@pytest.mark.parametrize("cell", ONE)
 @pytest.mark.parametrize("size", [3, pytest.param(9, marks=pytest.mark.slow)])
 def test_the_plain_way(cell, size):
     params = random_params(cell, input_size=2, hidden_size=size, seed=size, scale=1.5)

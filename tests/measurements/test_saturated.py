@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 from helpers import high_precision
-from helpers.cases import FEW, random_params
+from helpers.cases import ONE, random_params
 from scipy.optimize import brentq
 
 import gatescope as gs
@@ -368,7 +368,7 @@ def test_a_linear_cell_has_the_derivatives_of_its_cell(cell):
     assert len(first) == P < G
 
 
-@pytest.mark.parametrize("cell", FEW)
+@pytest.mark.parametrize("cell", ONE)
 def test_where_nothing_is_saturated_nothing_is_computed(cell):
     params = random_params(cell, input_size=1, hidden_size=5)
     trace = gs.run(params, np.ones((8, 1)))

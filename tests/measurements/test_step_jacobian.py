@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import naive
 import numpy as np
 import pytest
-from helpers.cases import FEW, PARAMS, Case, assert_close, random_params
+from helpers.cases import ONE, PARAMS, Case, assert_close, random_params
 from helpers.leaky import Leaky, by_hand
 from numba.extending import register_jitable
 
@@ -128,7 +128,7 @@ def by_complex_step(function, x):
 
 
 @pytest.mark.parametrize("sizes", [{"B": 3, "I": 2, "H": 5}, {"B": 1, "I": 1, "H": 1}], ids=["some", "one"])
-@pytest.mark.parametrize("cell", FEW)
+@pytest.mark.parametrize("cell", ONE)
 def test_against_the_complex_step(cell, sizes):
     case, new_states, saved = stepped(cell, **sizes)
     arguments = case.params, case.initial_state, new_states, saved
@@ -194,7 +194,7 @@ def test_there_are_golden_files():
     assert {path.stem for path in GOLDEN} == {"lstm", "gru"}
 
 
-@pytest.mark.parametrize("cell", FEW)
+@pytest.mark.parametrize("cell", ONE)
 def test_advance_is_a_step_of_run(cell):
     case, new_states, saved = stepped(cell, B=3, I=2, H=5)
     trace = case.run()
@@ -203,7 +203,7 @@ def test_advance_is_a_step_of_run(cell):
         assert_close(saved, trace.gates[0], 1e-14)
 
 
-@pytest.mark.parametrize("cell", FEW)
+@pytest.mark.parametrize("cell", ONE)
 def test_the_kernels_carry_adjoints_by_these_jacobians(cell):
     case = Case(cell, T=7, B=3, I=2, H=5)
     trace = case.run()
@@ -231,7 +231,7 @@ def test_direct_factors(cell, gates):
         np.testing.assert_array_equal(factors[:, :, s], 0 if gate is None else trace.gate(gate))
 
 
-@pytest.mark.parametrize("cell", FEW)
+@pytest.mark.parametrize("cell", ONE)
 def test_float32_weights_are_computed_with_in_float64(cell):
     small = random_params(cell, input_size=2, hidden_size=5, dtype="float32")
     wide = gs.Params(cell=cell, **{k: v.astype(np.float64) for k, v in small.arrays().items()})
