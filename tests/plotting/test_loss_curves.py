@@ -296,3 +296,5 @@ def test_the_same_figure_gives_the_same_bytes():
 def test_a_baseline_is_one_number():
     with pytest.raises(GatescopeError, match="baseline"):
         plot_loss_curves({"lstm": make_run("lstm")}, baseline=np.ones(3))
+    with pytest.raises(ValueRangeError, match="baseline=5e-324 holds a number that no axis can show"):
+        plot_loss_curves({"lstm": make_run("lstm")}, baseline=5e-324)

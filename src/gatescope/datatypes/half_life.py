@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from gatescope.checks.arrays import Array
-from gatescope.checks.numbers import check_index
+from gatescope.checks.numbers import check_index, check_type
 from gatescope.datatypes.result import Result
 from gatescope.errors import ShapeError
 from gatescope.reporting.table import Table, over_sequences, per_sequence
@@ -149,6 +149,7 @@ class HalfLife(Result):
     def __post_init__(self) -> None:
         for name in ("adjoint_doubt", "exponent_doubt"):
             texts = getattr(self, name)
+            check_type(name, texts, tuple, advice="give a tuple of texts")
             if texts and len(texts) != self.by_adjoint.size:
                 raise ShapeError(
                     f"has {len(texts)} texts, for {self.by_adjoint.size} sequences",

@@ -11,6 +11,7 @@ from gatescope.checks.numbers import check_choice, check_flag, check_number, che
 from gatescope.datatypes import Status, TrainingRun
 from gatescope.plotting import _palette, _seeds
 from gatescope.plotting._axes import count_axis
+from gatescope.plotting._checks import check_drawable
 from gatescope.plotting._figure import drawing_on
 from gatescope.plotting._seeds import Seeds, summarize
 from gatescope.plotting._text import legend_above, plain_text
@@ -93,6 +94,8 @@ def plot_loss_curves(
     quantiles = _seeds.check_band(band)
     # A NaN is the baseline of a task that has none.
     level = None if baseline is None or is_nan(baseline) else check_number("baseline", baseline)
+    if level is not None:
+        check_drawable("baseline", level, logarithmic=scale == "log")
     check_type("baseline_label", baseline_label, str, type(None), advice="give a text")
     if baseline is None:
         check_unused("without `baseline`", baseline_label=baseline_label)
