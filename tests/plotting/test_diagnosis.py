@@ -248,6 +248,6 @@ def test_bad_arguments():
 
 
 def test_a_verdict_is_one_of_those_that_there_are():
-    for change in ({"verdict": "x"}, {"clamped_at": ("ajar",)}, {"clamped_at": None}):
+    for change in ({"verdict": "x"}, {"clamped_at": ("ajar",)}, {"clamped_at": None}, {"numbers": {}}):
         with pytest.raises(GatescopeError, match=next(iter(change))):
             dataclasses.replace(make_diagnosis(), **change)

@@ -125,6 +125,14 @@ class Diagnosis(Result):
         check_type("clamped_at", self.clamped_at, tuple, advice="give a tuple of texts")
         for at in self.clamped_at:
             check_choice("clamped_at", at, CLAMPED)
+        try:
+            _ = self.sentences
+        except KeyError as error:
+            raise ValueRangeError(
+                f"lacks {error}, which its sentences say",
+                argument="numbers",
+                advice="give the result as it was returned",
+            ) from error
 
     def number(self, name: str) -> float:
         """Return one of `numbers`."""
