@@ -62,6 +62,7 @@ def test_compare_writes_everything(invoke, tmp_path):
     assert not list(out.rglob("*.partial"))
 
 
+@pytest.mark.slow  # compiles kernels of its own
 @blank_figures
 def test_compare_with_every_option(invoke, tmp_path):
     np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((50, 3, 2)))
@@ -165,7 +166,7 @@ def test_any_file_name_will_do(invoke, tmp_path, render_only):
     ]
     for name in names:
         cell = "gru" if "$" in name else "rnn"
-        gs.init(cell, input_size=1, hidden_size=3).save(tmp_path / f"{name}.npz")
+        gs.init(cell, input_size=1, hidden_size=3, dtype="float64").save(tmp_path / f"{name}.npz")
     np.save(tmp_path / "[red]$x.npy", np.ones(30))
     arguments = [part for name in names for part in ("--weights", f"{name}.npz")]
     render_only("gradient_flow", "saturation")  # on which the names stand
@@ -188,7 +189,7 @@ def test_any_file_name_will_do(invoke, tmp_path, render_only):
 
 @blank_figures
 def test_one_step_of_one_unit_is_reported_in_the_singular(invoke, tmp_path):
-    done = invoke("compare", "--steps", 1, "--hidden-size", 1, "--threads", 1)
+    done = invoke("compare", "--steps", 1, "--hidden-size", 1, "--dtype", "float64", "--threads", 1)
     assert done.exit_code == 0, done.output
     assert "1 step, one sequence" in done.stdout
     for row in (
@@ -287,7 +288,7 @@ def test_a_gradient_of_zero_is_shown_as_such(invoke, tmp_path):
     params = gs.init("rnn_relu", input_size=1, hidden_size=3)
     params.bias_ih[:] = -10  # no unit is ever active
     params.save(tmp_path / "dead.npz")
-    done = invoke("compare", "--weights", "dead.npz", "--steps", 30)
+    done = invoke("compare", "--weights", "dead.npz", "--dtype", "float64", "--steps", 30)
     assert done.exit_code == 0, done.output
     gradient = json.loads((tmp_path / "gatescope-out" / "summary.json").read_text())["cells"]["dead"][
         "gradient"

@@ -109,6 +109,7 @@ def test_an_open_forget_gate_is_near_critical():
     assert "Nothing is to be changed" in diagnosis.summary()
 
 
+@pytest.mark.slow  # compiles kernels of its own
 def test_a_random_tanh_network_is_chaotic_above_the_edge_and_vanishing_below():
     low, high = (tanh_network(gain) for gain in (0.5, 3.0))
     below = diagnose(low, np.zeros((600, 1)), initial_state=anywhere(low))
@@ -152,7 +153,7 @@ def test_states_that_grow_are_not_called_chaotic():
 
 
 def test_an_error_too_large_to_tell_is_undecided_and_said():
-    diagnosis = diagnose(tanh_network(2.5), noise(60), target_half_life=1e6, window=60)
+    diagnosis = diagnose(tanh_network(2.5, 8), noise(60), target_half_life=1e6, window=60)
     assert (
         3 * diagnosis.number("exponent_error") > abs(diagnosis.number("exponent")) > diagnosis.number("bound")
     )
@@ -228,7 +229,7 @@ def test_interventions_are_those_of_clamped_spectra(cell):
 
 def some_diagnoses():
     yield diagnose(gs.init("lstm", input_size=1, hidden_size=5, seed=0), noise(300))
-    yield diagnose(tanh_network(3.0), np.zeros((300, 1)), initial_state=anywhere(tanh_network(3.0)))
+    yield diagnose(tanh_network(3.0, 8), np.zeros((300, 1)), initial_state=anywhere(tanh_network(3.0, 8)))
     yield diagnose(with_biases("lstm", {"f": 5.0}), np.zeros((100, 1)))
 
 

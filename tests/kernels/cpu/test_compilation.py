@@ -64,6 +64,7 @@ print(sum(kernel.stats.cache_hits.values()), float(trace.outputs[0, 0, 0]))
 """
 
 
+@pytest.mark.slow  # three processes that import and compile
 def test_disk_cache_is_hit_by_the_next_process_and_missed_when_sources_change(tmp_path):
     package = tmp_path / "src" / "gatescope"
     shutil.copytree(Path(gs.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
