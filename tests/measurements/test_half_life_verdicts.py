@@ -98,6 +98,7 @@ def test_a_permutation_does_not_decay_within_rounding():
     assert text.count("infinite (no decay within rounding)") == 2
     assert "disagree" not in text
     assert "within its error" not in text
+    assert "too short" not in text
 
 
 def test_a_step_that_cuts_the_memory_is_named_and_the_rest_has_its_rate():

@@ -237,7 +237,9 @@ class HalfLife(Result):
         total, transient = self._span(b)
         if total - transient < self.by_adjoint[b] < np.inf:
             texts.append("by the adjoint it is longer than the steps looked at, so that it is extrapolated")
-        if self.exponent_doubt and self.exponent_doubt[b]:
+        # Within rounding: no run is too short to tell.
+        neither_decays = self.exponent_rate[b] == 0 == self.adjoint_rate[b]
+        if self.exponent_doubt and self.exponent_doubt[b] and not neither_decays:
             texts.append(f"the exponent: {self.exponent_doubt[b]}")
         elif self.moved is not None and not self.moved[b]:
             texts.append("the state never moved from where it began, a fixed point: these are its half-lives")
