@@ -22,7 +22,7 @@ from gatescope.errors import (
     WeightFormatError,
     warn_accuracy,
 )
-from gatescope.io.source_errors import Wrong, listed
+from gatescope.io.source_errors import Wrong, finite_copy, listed
 from gatescope.io.stored import StoredDirection, StoredLayer, StoredNetwork, StoredReadout, StoredWeights
 
 
@@ -261,19 +261,7 @@ class Opened:
         )
 
     def _finite(self, name: str, value: Array, dtype: np.dtype[Any]) -> Array:
-        """Return a C-contiguous copy in `dtype`, checked to be finite."""
-        with np.errstate(over="ignore"):  # an overflow is reported below
-            weights = np.array(value, dtype=dtype, order="C", copy=True)
-        bad = np.argwhere(~np.isfinite(weights))
-        if len(bad):
-            first = tuple(int(k) for k in bad[0])
-            advice = "train it without them" if not np.isfinite(value[first]) else "use `dtype`='float64'"
-            raise self._wrong(
-                f"holds {name!r} with {len(bad)} weights that are not finite in {dtype}, the first {value[first]} at "
-                f"{list(first)}",
-                advice=advice,
-            )
-        return weights
+        return finite_copy(name, value, dtype, self._wrong)
 
 
 def check_one_direction(numbers: Sequence[int], reverse: bool | None) -> None:

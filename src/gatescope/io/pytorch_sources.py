@@ -20,7 +20,7 @@ import numpy as np
 from gatescope.checks.arrays import Array
 from gatescope.errors import WeightFormatError
 from gatescope.io.safetensors import SafetensorsFile
-from gatescope.io.source_errors import Wrong
+from gatescope.io.source_errors import Wrong, finite_copy
 from gatescope.io.torch_files import LEGACY, PICKLE, TorchFile
 from gatescope.storage.atomic import open_file
 from gatescope.storage.npz import read_npz
@@ -115,19 +115,7 @@ class Source:
 
     def load(self, name: str, dtype: np.dtype[Any]) -> Array:
         """Return a C-contiguous copy of an entry in `dtype`, checked to be finite."""
-        array = self._array(name, self._value(name))
-        with np.errstate(over="ignore"):  # an overflow is reported below
-            weights = np.array(array, dtype=dtype, order="C", copy=True)
-        bad = np.argwhere(~np.isfinite(weights))
-        if len(bad):
-            first = tuple(int(k) for k in bad[0])
-            advice = "train it without them" if not np.isfinite(array[first]) else "use `dtype`='float64'"
-            raise self.wrong(
-                f"holds {name!r} with {len(bad)} weights that are not finite in {dtype}, the first {array[first]} at "
-                f"{list(first)}",
-                advice=advice,
-            )
-        return weights
+        return finite_copy(name, self._array(name, self._value(name)), dtype, self.wrong)
 
     def _value(self, name: str) -> Any:
         """Return an entry; of a live module the attribute, whatever that is made of."""
