@@ -16,7 +16,7 @@ from gatescope.datatypes.half_life import HalfLife
 from gatescope.datatypes.lyapunov_spectrum import LyapunovSpectrum
 from gatescope.datatypes.params import Params
 from gatescope.datatypes.result import Result
-from gatescope.errors import ValueRangeError
+from gatescope.errors import GatescopeError, ValueRangeError
 from gatescope.reporting.table import Table
 from gatescope.reporting.text import percent, steps, with_error
 
@@ -127,9 +127,11 @@ class Diagnosis(Result):
             check_choice("clamped_at", at, CLAMPED)
         try:
             _ = self.sentences
-        except KeyError as error:
+        except GatescopeError:
+            raise
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
             raise ValueRangeError(
-                f"lacks {error}, which its sentences say",
+                f"do not fit what its sentences say ({error})",
                 argument="numbers",
                 advice="give the result as it was returned",
             ) from error
