@@ -93,7 +93,7 @@ class Optimizer(ABC):
         check_type("state", state, Mapping, advice="make it with the state() of this optimizer")
         if state.keys() != set(self.vectors):
             raise ShapeError(
-                f"has the vectors {', '.join(state) or 'none'}, but should have {', '.join(self.vectors) or 'none'}",
+                f"has the vectors {', '.join(map(str, state)) or 'none'}, but should have {', '.join(self.vectors) or 'none'}",
                 argument="state",
                 advice="make it with the state() of this optimizer",
             )
