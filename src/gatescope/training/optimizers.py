@@ -92,8 +92,9 @@ class Optimizer(ABC):
         lr = check_number("lr", lr, least=0)
         check_type("state", state, Mapping, advice="make it with the state() of this optimizer")
         if state.keys() != set(self.vectors):
+            names = ", ".join(map(str, state)) or "none"
             raise ShapeError(
-                f"has the vectors {', '.join(map(str, state)) or 'none'}, but should have {', '.join(self.vectors) or 'none'}",
+                f"has the vectors {names}, but should have {', '.join(self.vectors) or 'none'}",
                 argument="state",
                 advice="make it with the state() of this optimizer",
             )
