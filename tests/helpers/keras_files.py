@@ -7,6 +7,8 @@ import zipfile
 import h5py
 import numpy as np
 
+from gatescope.io.keras import read_keras
+
 BLOCKS = {"lstm": 4, "gru": 3, "simple_rnn": 1}
 
 
@@ -67,4 +69,46 @@ def archive(path, weights, said, compression=zipfile.ZIP_STORED, **members):
             file.writestr("model.weights.h5", weights)
         for name, data in members.items():
             file.writestr(name, data)
+    return path
+
+
+def read_archive(path, layers, said, **options):
+    return read_keras(archive(path, hdf5(layers), said), **options)
+
+
+def read_weights(path, layers, root="sequential", **options):
+    path.write_bytes(hdf5(layers, root))
+    return read_keras(path, **options)
+
+
+def only_layer(stored):
+    ((layer,),) = [network.layers for network in stored.networks]
+    return layer
+
+
+def one_lstm(path, **options):
+    layers = {"lstm": ("lstm", recurrent("lstm"))}
+    return only_layer(read_archive(path, layers, config(lstm(**options))))
+
+
+def inbound(*names, output=0, **named):
+    def tensor(name):
+        return {
+            "class_name": "__keras_tensor__",
+            "config": {"shape": [None], "keras_history": [name, 0, output]},
+        }
+
+    return {"inbound_nodes": [{"args": [tensor(name) for name in names], "kwargs": named}]}
+
+
+def keras_2(path, names, said=None, top="model_weights"):
+    """Write a file as Keras 2 does: weights by their names, which end in a number."""
+    with h5py.File(path, "w") as file:
+        if said is not None:
+            file.attrs["model_config"] = json.dumps(said).encode()
+        group = file.require_group(top) if top else file
+        group.attrs["keras_version"] = b"2.15.0"
+        group.attrs["layer_names"] = [b"lstm", b"dense"]
+        for name, value in names.items():
+            group[name] = value
     return path

@@ -75,3 +75,53 @@ def by_runtime(made, inputs):
     data = made.SerializeToString() if isinstance(made, onnx.ModelProto) else str(made)
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     return session.run(None, {session.get_inputs()[0].name: inputs})[0]
+
+
+CELLS = {
+    "lstm": ("LSTM", {}),
+    "gru": ("GRU", {"linear_before_reset": 1}),
+    "gru_reset_before": ("GRU", {}),
+    "rnn": ("RNN", {}),
+    "rnn_relu": ("RNN", {"activations": ["Relu"]}),
+}
+DIRECTIONS = {"forward": 1, "reverse": 1, "bidirectional": 2}
+
+
+def one_of(cell, direction="forward", **options):
+    op, attributes = CELLS[cell]
+    directions = DIRECTIONS[direction]
+    if "activations" in attributes:
+        attributes = {"activations": attributes["activations"] * directions}
+    return one_node(op, directions=directions, direction=direction, **attributes, **options)
+
+
+def stack(between, *, directions=1, linear=(), outputs=("Y",)):
+    """Return two LSTMs, the nodes between them (from Y0 to X1) and after them."""
+    width, direction = 5 * directions, "bidirectional" if directions == 2 else "forward"
+    lower = weights("LSTM", 3, directions=directions)
+    upper = weights("LSTM", width, directions=directions, seed=1)
+    arrays = {f"lower.{k}": v for k, v in lower.items()} | {f"upper.{k}": v for k, v in upper.items()}
+    arrays |= {
+        "merged": np.array([0, 0, -1]),
+        "one": np.array([1]),
+        "zeroth": np.array(0),
+        "second": np.array(1),
+        "last": np.array(-1),
+        "weight": np.random.default_rng(2).normal(size=(width, 2)).astype(np.float32),
+        "bias": np.array([0.5, -1], np.float32),
+    }
+    nodes = [
+        node("LSTM", lower, prefix="lower.", outputs=["Y0"], direction=direction),
+        *between,
+        node("LSTM", upper, prefix="upper.", x="X1", outputs=["Y1", "H1", "C1"], direction=direction),
+        *linear,
+    ]
+    return model(nodes, arrays, outputs=outputs)
+
+
+def of_one_direction(start, end):
+    return [helper.make_node("Squeeze", [start, "one"], [end])]
+
+
+def inputs_for(width=3, dtype="float32", steps=20):
+    return np.random.default_rng(1).normal(size=(steps, 3, width)).astype(dtype)

@@ -1,8 +1,35 @@
-"""One layer of a PyTorch source at a time, through the door that everybody uses."""
+"""Weights named and shaped as PyTorch names and shapes them, and one layer of them through the door."""
+
+import numpy as np
 
 import gatescope as gs
+
+ROWS = {"lstm": 4, "gru": 3, "rnn": 1}
 
 
 def load_torch(source, *, layer=0, reverse=False, **options):
     """Return one layer in one direction."""
     return gs.load_weights(source, layers=layer, reverse=reverse, **options)
+
+
+def entries(cell="lstm", inputs=3, units=5, *, layers=1, prefix="", both=False, suffix="_l{}"):
+    """Entries named and shaped as PyTorch names and shapes them."""
+    rng = np.random.default_rng(0)
+    rows, weights = ROWS[cell] * units, {}
+    for layer in range(layers):
+        width = units * (1 + both) if layer else inputs
+        for direction in ("", "_reverse")[: 1 + both]:
+            shapes = {
+                "weight_ih": (rows, width),
+                "weight_hh": (rows, units),
+                "bias_ih": (rows,),
+                "bias_hh": (rows,),
+            }
+            for kind, shape in shapes.items():
+                weights[f"{prefix}{kind}{suffix.format(layer)}{direction}"] = rng.normal(size=shape)
+    return weights
+
+
+def linear(name, width, outputs=2):
+    rng = np.random.default_rng(1)
+    return {f"{name}.weight": rng.normal(size=(outputs, width)), f"{name}.bias": rng.normal(size=outputs)}

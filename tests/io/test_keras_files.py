@@ -1,16 +1,9 @@
-"""Files of Keras: what is said of layers, what is assumed, what is refused by name, and files that mean harm."""
-
-import json
-import sys
-import tracemalloc
-import zipfile
+"""Files of Keras: what is said of layers, what is assumed, what is refused by name."""
 
 import numpy as np
 import pytest
 
 from gatescope.errors import (
-    FileFormatError,
-    MissingPackageError,
     UnknownNameError,
     ValueRangeError,
     WeightFormatError,
@@ -20,32 +13,12 @@ from gatescope.io.keras_trees import snake_case
 
 pytest.importorskip("h5py")
 from helpers import keras_files as files
-
-MOST_MEMORY = 64 * 2**20  # bytes, whatever a file claims
-
-
-def read_archive(path, layers, said, **options):
-    return read_keras(files.archive(path, files.hdf5(layers), said), **options)
-
-
-def read_weights(path, layers, root="sequential", **options):
-    path.write_bytes(files.hdf5(layers, root))
-    return read_keras(path, **options)
+from helpers.keras_files import inbound, keras_2, one_lstm, only_layer, read_archive, read_weights
 
 
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "model"
-
-
-def only_layer(stored):
-    ((layer,),) = [network.layers for network in stored.networks]
-    return layer
-
-
-def one_lstm(path, **options):
-    layers = {"lstm": ("lstm", files.recurrent("lstm"))}
-    return only_layer(read_archive(path, layers, files.config(files.lstm(**options))))
 
 
 def test_what_a_file_says(path):
@@ -231,16 +204,6 @@ def test_a_sequential_in_a_sequential_is_one_network(path):
     assert network.readout.name == "head"
 
 
-def inbound(*names, output=0, **named):
-    def tensor(name):
-        return {
-            "class_name": "__keras_tensor__",
-            "config": {"shape": [None], "keras_history": [name, 0, output]},
-        }
-
-    return {"inbound_nodes": [{"args": [tensor(name) for name in names], "kwargs": named}]}
-
-
 def test_a_dense_that_shares_the_outputs_is_no_readout(path):
     layers = {
         "lstm": ("lstm", files.recurrent("lstm")),
@@ -375,21 +338,6 @@ def test_an_older_file_without_attributes_of_names(path):
     assert "which cell it has" not in layer.forward.assumed
 
 
-def keras_2(path, names, said=None, top="model_weights"):
-    """Write a file as Keras 2 does: weights by their names, which end in a number."""
-    import h5py
-
-    with h5py.File(path, "w") as file:
-        if said is not None:
-            file.attrs["model_config"] = json.dumps(said).encode()
-        group = file.require_group(top) if top else file
-        group.attrs["keras_version"] = b"2.15.0"
-        group.attrs["layer_names"] = [b"lstm", b"dense"]
-        for name, value in names.items():
-            group[name] = value
-    return path
-
-
 @pytest.mark.parametrize("top", ["model_weights", ""])
 @pytest.mark.parametrize("said", [True, False])
 def test_files_of_keras_2(path, top, said):
@@ -419,160 +367,3 @@ def test_hard_sigmoid_of_an_older_keras(path):
         refused
         == "has recurrent_activation 'hard_sigmoid', which no cell of gatescope has: it must be 'sigmoid'"
     )
-
-
-# ------------------------------------------------------------------------------------------------- what means harm
-
-
-def refused(path, reason):
-    tracemalloc.start()
-    try:
-        with pytest.raises(FileFormatError, match=reason) as info:
-            read_keras(path)
-        assert tracemalloc.get_traced_memory()[1] < MOST_MEMORY
-    finally:
-        tracemalloc.stop()
-    assert len(str(info.value)) < 500
-    assert str(path) in str(info.value)
-
-
-def good():
-    return files.hdf5({"lstm": ("lstm", files.recurrent("lstm"))}), files.config(files.lstm())
-
-
-def test_what_is_no_file_of_keras(path):
-    for data, reason in (
-        (b"", "is no file of Keras"),
-        (b"PK\x03\x04", "has no list of members"),
-        (b"\x89HDF\r\n\x1a\n", "is not a readable HDF5 file"),
-        (
-            b'{"metadata": {}, "weight_map": {}}',
-            "is a text: the list of the files that the weights are shared out to",
-        ),
-    ):
-        path.write_bytes(data)
-        refused(path, reason)
-    refused(path.parent, "it is a folder")
-    refused(path.parent / "nothing", "there is no such file")
-
-
-def test_archives_with_other_members(path):
-    weights, said = good()
-    refused(files.archive(path, None, said), "is a zip file without 'model.weights.h5'")
-    refused(files.archive(path, None, said, **{"../model.weights.h5": weights}), "without 'model.weights.h5'")
-    stored = read_keras(files.archive(path, weights, said, **{"../../evil": b"x", "/etc/evil": b"x"}))
-    assert only_layer(stored).refused == ""
-    assert sorted(each.name for each in path.parent.iterdir()) == ["model"]  # nothing was unpacked
-    with pytest.warns(UserWarning, match="Duplicate name"):
-        files.archive(path, weights, said, **{"model.weights.h5": weights})
-    refused(path, "holds 'model.weights.h5' twice")
-
-
-def test_members_that_unpack_to_gigabytes(path):
-    weights, said = good()
-    refused(
-        files.archive(path, weights, said, zipfile.ZIP_DEFLATED),
-        "compressed or encrypted, as Keras never writes it",
-    )
-    data = files.archive(path, bytes(2**24), said, zipfile.ZIP_DEFLATED).read_bytes()
-    assert len(data) < 2**15
-    refused(path, "compressed or encrypted")
-
-
-def test_members_that_are_not_where_they_are_said_to_be(path):
-    weights, said = good()
-    data = files.archive(path, weights, said).read_bytes()
-    size = len(weights).to_bytes(4, "little")
-    path.write_bytes(data.replace(size + size, (2**31).to_bytes(4, "little") * 2))
-    refused(path, "ends before 'model.weights.h5' does")
-    path.write_bytes(data[: len(data) // 2])
-    refused(path, "has no list of members")
-    with zipfile.ZipFile(path, "w") as file:
-        for k in range(4000):
-            file.writestr(f"assets/{k}/{'x' * 250}", b"")
-    refused(path, "has a list of members that Keras does not write")
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("{" * 50, "no readable JSON"),
-        ("[" * 100_000, "no readable JSON"),
-        ('{"class_name":' * 30_000, "no readable JSON"),
-        (" " * (3 * 2**20 + 1), "of 3145729 bytes, more than any model needs"),
-        (json.dumps({"config": {"layers": [{}] * 10_001}}), "describes a model of 10,001 layers"),
-    ],
-)
-def test_descriptions_without_end(path, text, reason):
-    refused(files.archive(path, good()[0], text), reason)
-
-
-def test_a_description_in_an_older_file_without_end(path):
-    names = {"a/kernel:0": np.ones(3, np.float32)}
-    said = {"class_name": "Sequential", "config": {"name": "", "layers": []}}
-    for _ in range(150):
-        said = {"class_name": "Sequential", "config": {"name": "a", "layers": [said]}}
-    refused(keras_2(path, names, said), "has layers in layers without end|in more than 16 layers")
-
-
-def test_a_layer_that_feeds_itself(path):
-    layers = {
-        "lstm": ("a", files.recurrent("lstm", inputs=3)),
-        "lstm_1": ("b", files.recurrent("lstm", inputs=3)),
-    }
-    said = files.config((*files.lstm("a"), inbound("b")), (*files.lstm("b"), inbound("a")), kind="Functional")
-    stored = read_archive(path, layers, said)
-    assert sorted(layer.name for network in stored.networks for layer in network.layers) == ["a", "b"]
-    said = files.config(
-        (*files.lstm("a"), inbound("d")), ("Dropout", {"name": "d"}, inbound("d")), kind="Functional"
-    )
-    assert len(read_archive(path, layers, said).networks) == 2
-
-
-def test_code_in_a_description_is_not_run(path):
-    code = {"class_name": "__lambda__", "config": {"code": "4wEAAAAAAAAA", "defaults": None, "closure": None}}
-    said = files.config(files.lstm(), ("Lambda", {"name": "lambda", "function": code, "output_shape": None}))
-    stored = read_archive(path, {"lstm": ("lstm", files.recurrent("lstm")), "lambda": ("lambda", {})}, said)
-    assert only_layer(stored).refused == ""
-
-
-@pytest.mark.parametrize(
-    "said", [3, [], "text", None, {"config": 3}, {"class_name": ["x"], "config": {"layers": 3}}]
-)
-def test_descriptions_of_nothing(path, said):
-    stored = read_keras(files.archive(path, good()[0], json.dumps(said)))
-    assert only_layer(stored).forward.cell == "lstm"
-
-
-def test_descriptions_of_any_shape(path):
-    """Each value in a description is replaced by others: a result or a FileFormatError, and nothing else."""
-    weights, said = good()
-    said["config"]["layers"][0].update(inbound("entry"))
-    said["class_name"] = "Functional"
-
-    def places(value, way=()):
-        yield way
-        items = (
-            value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-        )
-        for key, child in items:
-            yield from places(child, (*way, key))
-
-    for way in places(said):
-        for other in (None, [], {"config": []}):
-            changed = json.loads(json.dumps({"whole": said}))
-            value = changed
-            for key in ("whole", *way)[:-1]:
-                value = value[key]
-            value[("whole", *way)[-1]] = other
-            files.archive(path, weights, json.dumps(changed["whole"]))
-            assert len(read_keras(path).networks) >= 0
-
-
-def test_without_h5py(path, monkeypatch):
-    files.archive(path, *good())
-    monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(
-        MissingPackageError, match=r"read with h5py, which is not installed; pip install h5py"
-    ):
-        read_keras(path)
