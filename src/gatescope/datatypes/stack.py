@@ -313,30 +313,34 @@ class Stack(Result):
         """
         weights = {
             f"{prefix}.{name}": getattr(params, name)
-            for prefix, params in self._params().items()
+            for prefix, params in self.directions().items()
             for name in WEIGHT_NAMES
         }
         if self.readout_weight is not None and self.readout_bias is not None:
             weights |= {"readout_weight": self.readout_weight, "readout_bias": self.readout_bias}
         return weights
 
-    def _prefixes(self, number: int) -> dict[str, str]:
-        """Return what precedes the names of the weights of a layer, by direction."""
+    def prefixes(self, number: int) -> dict[str, str]:
+        """Return the names of a layer's directions, ``"layers.0"`` or ``"layers.0.forward"`` and its twin."""
         layer = self.layers[number]
         both = isinstance(layer, Bidirectional)
         return {way: f"layers.{number}" + (f".{way}" if both else "") for way in directions(layer)}
 
-    def _params(self) -> dict[str, Params]:
-        """Return the weights of every layer and direction by what precedes their names."""
+    def directions(self) -> dict[str, Params]:
+        """Return the weights of every layer and direction, from the lowest.
+
+        By name: ``"layers.0"`` of a layer in one direction, ``"layers.1.forward"`` and ``"layers.1.backward"`` of one
+        in both.
+        """
         return {
             prefix: directions(layer)[way]
             for k, layer in enumerate(self.layers)
-            for way, prefix in self._prefixes(k).items()
+            for way, prefix in self.prefixes(k).items()
         }
 
     def _with(self, prefix: str, arrays: dict[str, Any]) -> Params:
         """Return weights of one direction with others, which are taken out of `arrays`."""
-        old = self._params()[prefix]
+        old = self.directions()[prefix]
         return dataclasses.replace(
             old,
             **{name: arrays.pop(f"{prefix}.{name}") for name in WEIGHT_NAMES},
@@ -365,7 +369,7 @@ class Stack(Result):
             arrays[name] = vector[begin : begin + value.size].reshape(value.shape).astype(self.dtype)
             begin += value.size
         layers = [
-            replaced(layer, {way: self._with(prefix, arrays) for way, prefix in self._prefixes(k).items()})
+            replaced(layer, {way: self._with(prefix, arrays) for way, prefix in self.prefixes(k).items()})
             for k, layer in enumerate(self.layers)
         ]
         return dataclasses.replace(self, layers=tuple(layers), **arrays)
@@ -386,7 +390,7 @@ class Stack(Result):
         """Return cell and sizes of each layer and direction, and of the read-out."""
         rows: list[tuple[Any, ...]] = [
             (prefix.replace("s.", " ").replace(".", " "), *_sizes(params))
-            for prefix, params in self._params().items()
+            for prefix, params in self.directions().items()
         ]
         if self.readout_weight is not None:
             outputs, units = self.readout_weight.shape
