@@ -1,5 +1,6 @@
 """Rates, half-lives and steps to half of a gradient flow, read off lines that are known."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -34,6 +35,18 @@ def test_decay_rate_of_lines():
     np.testing.assert_allclose(half.value, [math.log(2) / 0.01, np.inf, np.inf], rtol=1e-12)
     assert half.unit == "steps"
     assert half.fit_range == rate.fit_range
+
+
+def test_a_sequence_of_nan_alone_has_no_rate_and_says_so():
+    lag = np.arange(51)
+    flow = line(np.stack([-0.1 * lag, np.full(51, np.nan)], axis=1))
+    flow = dataclasses.replace(flow, source_steps=np.array([50, 40]))
+    assert flow.sequence(1).lag.size == 51
+    rate = flow.decay_rate()
+    np.testing.assert_allclose(rate.value, [0.1, np.nan], rtol=1e-12)
+    np.testing.assert_array_equal(flow.steps_to_half(), [7, np.nan])
+    assert "over 1 of 2 sequences" in flow.summary()
+    assert "nothing is known" in flow.sequence(1).summary()
 
 
 def test_decay_rate_uses_the_window_alone():

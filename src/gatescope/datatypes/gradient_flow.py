@@ -160,6 +160,8 @@ class GradientFlow(Result):
     def _gone(self, gone: float) -> str:
         """Return when half of the gradient of one sequence is gone, as far as the lags tell."""
         longest = int(self.lag[-1])
+        if np.isnan(gone):
+            return "nothing is known of the gradient: all its norms are NaN"
         if np.isinf(gone):
             return f"more than half of the gradient is left after {steps(longest)}"
         row = int(np.searchsorted(self.lag, gone))
@@ -170,7 +172,9 @@ class GradientFlow(Result):
         """Return the flow of one sequence, at the lags that it has."""
         b = check_index("number", number, self.log_norm.shape[1], "sequences")
         column = self.log_norm[:, b]
-        own = ~np.isnan(column) if self.source_steps is not None else np.ones(column.shape, np.bool_)
+        own = ~np.isnan(column)
+        if self.source_steps is None or not own.any():  # of NaN alone there is nothing to leave out
+            own[:] = True
         step = self.source_step if self.source_steps is None else int(self.source_steps[b])
         moved = None if self.moved is None else self.moved[b : b + 1]
         return dataclasses.replace(
@@ -204,7 +208,7 @@ class GradientFlow(Result):
             lags, norms = self.lag[~np.isnan(column)], column[~np.isnan(column)]
             above = np.flatnonzero(norms > -np.inf)
             if not above.size:
-                gone[b] = 0.0
+                gone[b] = 0.0 if norms.size else np.nan
                 continue
             whole = norms[above[0]]
             left = (norms > whole - np.log(2)) | (norms >= whole)  # beside an infinite norm, ln 2 is lost

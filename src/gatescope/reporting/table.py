@@ -70,7 +70,7 @@ def by_sequence(sentences: Iterable[str]) -> list[str]:
 
 
 def over_sequences(name: str, values: Any, unit: str) -> str:
-    """Return median and range of a quantity over the sequences of a batch; NaN is left out.
+    """Return median and range of a quantity over the sequences of a batch; NaN is left out, and said.
 
     Examples
     --------
@@ -84,7 +84,8 @@ def over_sequences(name: str, values: Any, unit: str) -> str:
         return f"{name}: not known of any of {len(values)} sequences"
     # Not np.median, which averages the middle two: infinity and a finite number have no useful mean.
     low, middle, high = (number(known[k]) for k in (0, (known.size - 1) // 2, -1))
-    return f"{name}: median {middle}, from {low} to {high} {unit} over {known.size} sequences"
+    count = f"{known.size} of {len(values)}" if known.size < len(values) else f"{known.size}"
+    return f"{name}: median {middle}, from {low} to {high} {unit} over {count} sequences"
 
 
 def some(count: int) -> list[int]:
