@@ -138,7 +138,7 @@ def test_a_long_file_goes_through_the_checks_of_a_short_one(bad, invoke, tmp_pat
     monkeypatch.setattr("gatescope.kernels.cpu.device.CpuDevice.forward", too_late)
     short = invoke(*MEASURE, "--hidden-size", 4, "--inputs", "x.npy")
     monkeypatch.setattr("gatescope.cli.inputs.MAPPED_BYTES", 0)
-    monkeypatch.setattr("gatescope.io.tables._PIECE", 1000)
+    monkeypatch.setattr("gatescope.io.tables.series._PIECE", 1000)
     long = invoke(*MEASURE, "--hidden-size", 4, "--inputs", "x.npy")
     assert (short.exit_code, long.exit_code) == (2, 2)
     assert "has 1 values that are not finite in float64" in long.stderr

@@ -7,7 +7,7 @@ import zipfile
 import h5py
 import numpy as np
 
-from gatescope.io.keras import read_keras
+from gatescope.io.keras.networks import read_keras
 
 BLOCKS = {"lstm": 4, "gru": 3, "simple_rnn": 1}
 

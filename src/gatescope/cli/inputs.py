@@ -18,7 +18,7 @@ from gatescope.reporting.text import extent
 if TYPE_CHECKING:
     from gatescope.datatypes import Array
     from gatescope.datatypes.result import Result
-    from gatescope.io.tables import Reading
+    from gatescope.io.tables.series import Reading
 
 Kept = TypeVar("Kept", bound="Result")
 
@@ -92,7 +92,7 @@ def read_inputs(
         )
         return _text(path, vocabulary, steps)
     else:
-        from gatescope.io.tables import in_rows
+        from gatescope.io.tables.series import in_rows
 
         source, array = path.name, _map(path, options) if mapped else None
         if array is None:
@@ -120,7 +120,7 @@ def read_inputs(
 
 def read_file(path: Path, options: ReadingOptions, argument: str = "inputs") -> Reading:
     """Read the numbers of a file, which `argument` names, as the options say."""
-    from gatescope.io.tables import read
+    from gatescope.io.tables.series import read
 
     reads_text = "--weights of train characters" if argument == "inputs" else "train characters"
     with naming(path=f"--{argument}", **_HEADER, vocabulary=reads_text):
@@ -149,7 +149,7 @@ def reading_option(argument: str) -> str:
 def _text(path: Path, vocabulary: Vocabulary, steps: int | None) -> Series:
     import numpy as np
 
-    from gatescope.io.characters import read_characters
+    from gatescope.io.tables.characters import read_characters
 
     names = {
         "vocabulary": f"the vocabulary of {vocabulary.source}",
@@ -213,7 +213,7 @@ def _map(path: Path, options: ReadingOptions) -> Array | None:
         return None
     if options.batch_first and array.ndim != 3:
         return None
-    from gatescope.io.tables import check_mapped
+    from gatescope.io.tables.series import check_mapped
 
     with naming(path="--inputs"):
         check_mapped(array, path)

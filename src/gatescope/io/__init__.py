@@ -2,7 +2,7 @@
 
 from gatescope.io.export import to_flax, to_keras, to_torch
 from gatescope.io.saving import save_weights
-from gatescope.io.tables import read_series
+from gatescope.io.tables.series import read_series
 from gatescope.io.weights import list_weights, load_weights
 
 __all__ = [

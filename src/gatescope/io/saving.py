@@ -9,7 +9,7 @@ import numpy as np
 from gatescope.datatypes import Bidirectional, Params, Stack
 from gatescope.errors import ValueRangeError
 from gatescope.io.export import as_stack, to_torch
-from gatescope.io.export_onnx import save_onnx
+from gatescope.io.onnx.export import save_onnx
 from gatescope.storage.atomic import as_path, atomic_write
 
 _ENDINGS = ".safetensors (a state_dict of PyTorch), .onnx, or .npz (of gatescope)"

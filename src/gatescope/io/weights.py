@@ -187,22 +187,22 @@ def _stored(
             else f"{type(source).__module__}.{type(source).__qualname__}"
         )
     if kind == "keras":
-        from gatescope.io.keras import read_keras
+        from gatescope.io.keras.networks import read_keras
 
         stored = read_keras(source, nonlinearity=nonlinearity, reset_after=reset_after)
     else:
         check_unused("for networks that are not of Keras", reset_after=reset_after)
         if kind == "onnx":
-            from gatescope.io.onnx import read_onnx
+            from gatescope.io.onnx.networks import read_onnx
 
             check_unused("for an ONNX model, which says it", nonlinearity=nonlinearity)
             stored = read_onnx(source)
         elif kind == "jax":
-            from gatescope.io.jax_trees import read_jax
+            from gatescope.io.jax.networks import read_jax
 
             stored = read_jax(source, nonlinearity=nonlinearity)
         else:
-            from gatescope.io.pytorch_networks import read_torch
+            from gatescope.io.pytorch.networks import read_torch
 
             stored = read_torch(source, nonlinearity=nonlinearity, prefix=prefix)
     return stored, label

@@ -1,0 +1,1 @@
+"""Weights of Keras: archives, HDF5 files, live layers and models."""

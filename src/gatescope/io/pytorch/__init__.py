@@ -1,0 +1,1 @@
+"""Weights of PyTorch: its files, safetensors, state_dicts, live modules."""

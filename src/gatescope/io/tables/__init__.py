@@ -1,0 +1,1 @@
+"""Input series from files: arrays, tables in text and parquet, texts."""
