@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 import gatescope as gs
-from gatescope.datatypes.stack_names import params_of, select
+from gatescope.datatypes.stack_names import by_direction, params_of, select
 
 
 @pytest.fixture(scope="module")
@@ -40,3 +40,18 @@ def test_what_is_not_there_is_refused_with_what_is(stack, text):
     with pytest.raises(gs.errors.UnknownNameError, match=r"layers\.1\.forward") as error:
         select(stack, "of", text)
     assert error.value.argument == "of"
+
+
+def test_values_by_name_are_those_of_each_direction(stack):
+    values = {"layers.0.f": 1.0, "layers.1.i": 0.5, "layers.-1.backward.f": 0.0}
+    ahead, back = {"i": 0.5}, {"i": 0.5, "f": 0.0}
+    expected = {"layers.0": {"f": 1.0}, "layers.1.forward": ahead, "layers.1.backward": back}
+    assert by_direction(stack, "clamp", values) == expected
+
+
+def test_what_is_named_twice_is_refused(stack):
+    with pytest.raises(gs.errors.ValueRangeError, match="twice") as error:
+        by_direction(stack, "clamp", {"layers.1.f": 1.0, "layers.-1.forward.f": 0.0})
+    assert error.value.argument == "clamp"
+    with pytest.raises(gs.errors.DtypeError, match="clamp"):
+        by_direction(stack, "clamp", [1.0])

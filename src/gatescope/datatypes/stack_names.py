@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
+from gatescope.checks.numbers import check_type
 from gatescope.datatypes.params import Params
 from gatescope.datatypes.stack import Stack, directions
-from gatescope.errors import UnknownNameError
+from gatescope.errors import UnknownNameError, ValueRangeError
 
 _FORM = re.compile(r"layers\.(-?[0-9]{1,6})(?:\.(forward|backward))?(?:\.([^.]+))?")
 
@@ -82,3 +84,43 @@ def params_of(stack: Stack, selection: Selection) -> tuple[Params, ...]:
     """Return the weights of the directions that are meant."""
     weights = stack.directions()
     return tuple(weights[prefix] for prefix in selection.prefixes)
+
+
+def by_direction(stack: Stack, argument: str, values: Any) -> dict[str, dict[str, Any]]:
+    """Return values that are given by name, such as ``"layers.1.f"``, for each direction by what follows its own name.
+
+    A name of a bidirectional layer gives both directions the value.  Directions of which nothing is said are left out.
+
+    Raises
+    ------
+    DtypeError
+        If `values` is no mapping; `argument` is what it was given as.
+    UnknownNameError
+        If a name has another form, or there is no such layer or direction.
+    ValueRangeError
+        If two names mean the same.
+
+    Examples
+    --------
+    >>> import gatescope as gs
+    >>> from gatescope.datatypes.stack_names import by_direction
+    >>> stack = gs.init_stack(["lstm", "gru"], input_size=2, hidden_size=8, heads=[gs.Head("y", 1)], seed=0)
+    >>> by_direction(stack, "clamp", {"layers.0.f": 1.0, "layers.0.i": 0.5, "layers.-1.z": 0.0})
+    {'layers.0': {'f': 1.0, 'i': 0.5}, 'layers.1': {'z': 0.0}}
+    """
+    check_type(
+        argument, values, Mapping, advice=f"give values by name, as in {{'{[*stack.directions()][0]}': ...}}"
+    )
+    chosen: dict[str, dict[str, Any]] = {}
+    for text, value in values.items():
+        selection = select(stack, argument, text)
+        for prefix in selection.prefixes:
+            if selection.name in chosen.setdefault(prefix, {}):
+                raise ValueRangeError(
+                    "names twice what another name means",
+                    argument=argument,
+                    seen=text,
+                    advice="leave out one",
+                )
+            chosen[prefix][selection.name] = value
+    return chosen
