@@ -251,3 +251,10 @@ def test_a_layer_of_two_directions_is_answered_with_these():
     layer = gs.Bidirectional(forward=PARAMS, backward=dataclasses.replace(PARAMS, reverse=True))
     with pytest.raises(DtypeError, match=r"take one of its directions: layer\.forward or layer\.backward"):
         check_params(layer)
+
+
+def test_a_model_whose_arrays_have_become_others_is_refused():
+    stack = gs.init_stack("gru", input_size=2, hidden_size=3, heads=[gs.Head("y", 1)], seed=0)
+    object.__setattr__(stack, "readout_bias", np.ma.masked_array([1.0], [True]))
+    with pytest.raises(DtypeError, match=r"^model\.readout_bias is a .*; give the result as it was returned"):
+        check_stack(stack, "model")

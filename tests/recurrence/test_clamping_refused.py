@@ -135,3 +135,10 @@ def test_bad_weights_and_bad_traces_are_reported_first():
     ]:
         with pytest.raises(GatescopeError, match=message):
             case.backprop(dataclasses.replace(trace, clamp=wrong))
+
+
+def test_weights_that_are_none_are_refused_though_nothing_is_clamped():
+    params = random_params("lstm", input_size=2, hidden_size=3)
+    object.__setattr__(params, "weight_ih", params.weight_ih.tolist())
+    with pytest.raises(DtypeError, match="weight_ih is a list"):
+        gs.clamp(params, None)

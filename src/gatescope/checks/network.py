@@ -28,17 +28,19 @@ from gatescope.errors import DeviceError, DtypeError, ShapeError, ValueRangeErro
 
 
 def check_stack(stack: Any, name: str = "stack") -> Stack:
-    """Return a model with a read-out; its weights are not looked at."""
+    """Return a model; the kinds and shapes of its arrays are looked at, not their numbers."""
     if not isinstance(stack, Stack):
         advice = "give a Stack, such as init_stack or train(...).model"
         if isinstance(stack, TrainingRun):
             advice = "give one of its models: run.best or run.model"
         raise DtypeError(argument=name, seen=type(stack), advice=advice)
+    if not stack.on_device:
+        stack.check_fields(name)
     return stack
 
 
 def check_trainable(stack: Any, name: str = "stack") -> Stack:
-    """Return a model that training takes: forward layers, a read-out and its heads; its weights are not looked at."""
+    """Return a model that training takes: forward layers, a read-out and its heads."""
     model = check_stack(stack, name)
     if model.readout_weight is None:
         raise ValueRangeError("has no read-out", argument=name, advice="make a model with init_stack")

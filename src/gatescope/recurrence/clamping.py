@@ -63,8 +63,6 @@ def clamp(params: Params, values: Any) -> Params:
     >>> bool((trace.gate("f") == 1).all()), bool((trace.gate("i")[..., 0] == 0.5).all())
     (True, True)
     """
-    if values is None:
-        return params
     check_params(params, any_device=True)
     return apply_clamp(params, clamp_values(params, values))
 
