@@ -137,8 +137,8 @@ def test_checkpoints_are_stored_only_where_they_are_needed():
     from gatescope.recurrence.input_stream import in_memory
 
     start = np.zeros((1, 2, 5))
-    assert len(Replay(machine, gs.cells.get("lstm"), in_memory(c.inputs), start, 1000, 0).checkpoints) == 33
-    assert len(Replay(machine, gs.cells.get("lstm"), in_memory(c.inputs), start, 1000, 995).checkpoints) == 1
+    assert len(Replay(machine, in_memory(c.inputs), start, 1000, 0).checkpoints) == 33
+    assert len(Replay(machine, in_memory(c.inputs), start, 1000, 995).checkpoints) == 1
 
 
 @pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.slow), "float64"])

@@ -83,6 +83,9 @@ class Device(Protocol):
         `step_bytes` is what a step's states and gates take, `state_bytes` what a checkpoint takes.
         """
 
+    def gate_bytes(self, batch: int) -> int:
+        """Return what the gates of a step of so many sequences take."""
+
     def overlaps(self, batch: int, directions: int) -> bool:
         """Return whether a thread is idle while so many adjoints of each sequence are carried back."""
 
@@ -92,9 +95,10 @@ class Device(Protocol):
     def forward(self, inputs: Any, first_state: Any, states: Any, gates: Any, lengths: Any = None) -> None:
         """Run from a state (B, S, H) over inputs (steps, B, I); all sequences to the end, or to their lengths."""
 
-    def derive(self, exact: Derivatives, inputs: Array, states: Any, gates: Any, slot: int) -> Any:
+    def derive(self, exact: Any, inputs: Array, states: Any, gates: Any, slot: int) -> Any:
         """Return what adjoints take of a piece: its gates, or coefficients if units are saturated.
 
+        `exact` are the `Derivatives` of this device's cell, or of several layers.
         Inputs are (T, B, I), states (T+1, B, S, H), gates (T, B, K, H).
         """
 

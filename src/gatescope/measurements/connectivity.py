@@ -282,7 +282,7 @@ class _Sweep:
         self._replay, self._cotangents = replay, cotangents
         self._targets, self._sources, self._log_norm = work.targets[some], work.sources, work.log_norm[some]
         self._batch, targets = work.problem.batch, self._targets
-        plan = cpu.plan_for(replay.cell, params.hidden_size, params.dtype)
+        plan = cpu.plan_for(work.problem.cell, params.hidden_size, params.dtype)
         self._shape = self._batch, targets.size * len(cotangents), *cotangents.shape[1:]
         nothing = np.broadcast_to(np.zeros((), params.dtype), self._shape)
         self._carried = Adjoints(plan, params, nothing, work.problem.threads, inputs=True)

@@ -18,17 +18,18 @@ from gatescope.errors import warn_device
 from gatescope.recurrence.exact_steps import TooSmallError
 
 if TYPE_CHECKING:
-    from gatescope.measurements.problem import Problem
+    from gatescope.measurements.frame import Frame
 
 Measured = TypeVar("Measured")
+Framed = TypeVar("Framed", bound="Frame")
 
 
-def is_finest(problem: Problem) -> bool:
+def is_finest(problem: Frame) -> bool:
     """Return whether there is nothing finer to measure a problem in."""
     return problem.params.dtype == np.float64 and problem.device == "cpu"
 
 
-def finer(problem: Problem) -> Problem:
+def finer(problem: Framed) -> Framed:
     """Return the problem with its weights in float64, or else on the CPU, and with a file for its state of its own."""
     if problem.params.dtype != np.float64:
         changed, how = problem.astype(np.float64), "in float64"
@@ -39,7 +40,7 @@ def finer(problem: Problem) -> Problem:
     return dataclasses.replace(changed, resume=resume, recomputed=recomputed)
 
 
-def in_fine_floats(problem: Problem, measure: Callable[[Problem], Measured]) -> Measured:
+def in_fine_floats(problem: Framed, measure: Callable[[Framed], Measured]) -> Measured:
     """Measure a problem; where derivatives are too small for it, measure the finer one."""
     while not is_finest(problem):
         better = finer(problem)

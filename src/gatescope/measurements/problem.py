@@ -8,7 +8,6 @@ look at them.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +16,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike
-from tqdm.auto import tqdm
 
 from gatescope.cells.registry import Cell
 from gatescope.checks.network import (
@@ -31,16 +29,17 @@ from gatescope.datatypes import Array, Params, Trace
 from gatescope.datatypes.saturation import is_large, saturating_inputs, saturating_text
 from gatescope.errors import UnknownNameError, ValueRangeError, warn_input
 from gatescope.kernels.device import Device, device_for, device_of, threads_for
-from gatescope.measurements.finer import in_fine_floats, is_finest
+from gatescope.measurements.finer import in_fine_floats
+from gatescope.measurements.frame import Frame
 from gatescope.recurrence.clamping import apply_clamp, clamp_values
 from gatescope.recurrence.exact_steps import ExactSteps
 from gatescope.recurrence.initialization import random_state
-from gatescope.recurrence.input_stream import Series, open_series, part_of, turned_series
-from gatescope.recurrence.recompute import NotFiniteError, Replay, check_states
+from gatescope.recurrence.input_stream import open_series, turned_series
+from gatescope.recurrence.recompute import NotFiniteError, check_states
 from gatescope.recurrence.run import make_trace, run_provenance
-from gatescope.storage.resumable import Resumable, digest
 
 Measured = TypeVar("Measured")
+Framed = TypeVar("Framed", bound=Frame)
 RANDOM = "random"  # the initial state that is drawn
 
 NUMPY_ERRORS: dict[str, Any] = {
@@ -53,107 +52,34 @@ _LOOKED_AT, _LOOKED_STEPS = 4, 500  # sequences, and their last steps, in which 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Problem:
+class Problem(Frame):
     """A cell over a series, checked and ready to be measured.
 
     Attributes
     ----------
-    params : Params
-        On the host, with the clamps applied.
     cell : Cell
     series : Series
-        Inputs (T, B, I), open, in the weights' dtype, in the order in which the cell takes them: of a backward
-        direction (``params.reverse``) each sequence begins with its last step.
-    initial_state : (B, S, H)
-        In the weights' dtype.
-    lengths : (B,) int64
-        Steps of each sequence, 1..T.
-    longest : int
-        Steps of the longest sequence, in a group too that has only shorter ones.
+        Of a backward direction (``params.reverse``) each sequence begins with its last step.
     clamp : (G, H) float64 or None
         The values that are in `params` already.
-    device : str
-    threads : int
-        On the CPU, at least 1.
-    seed : int
-    progress : bool
-    resume : path or None
-    recomputed : str
-        What the problem was changed to, after derivatives were too small for the floats of another.
     """
 
     params: Params
     cell: Cell
-    series: Series
-    initial_state: Array
-    lengths: Array
-    longest: int
     clamp: Array | None = None
-    device: str = "cpu"
-    threads: int = 1
-    seed: int = 0
-    progress: bool = False
-    resume: str | os.PathLike[str] | None = None
-    recomputed: str = ""
 
     @property
-    def steps(self) -> int:
-        """T, the steps of the series."""
-        return self.series.steps
-
-    @property
-    def batch(self) -> int:
-        """B, the number of sequences."""
-        return self.series.batch
-
-    def astype(self, dtype: DTypeLike) -> Problem:
-        """Return the problem in float32 or float64; the series is converted piece by piece as it is read."""
-        if self.params.dtype == dtype:
-            return self
-        params = self.params.astype(dtype)
-        state = self.initial_state.astype(params.dtype)
-        return dataclasses.replace(
-            self, params=params, initial_state=state, series=open_series(self.series, params)
-        )
-
-    def groups(self) -> list[tuple[Array, Problem]]:
-        """Return the numbers of the sequences of each length, and the problem that they alone are, cut to that length.
-
-        Where no sequence is padded, that is one group, and the problem is this one.
-        """
-        if (self.lengths == self.steps).all():
-            return [(np.arange(self.batch), self)]
-        rows = [(np.flatnonzero(self.lengths == steps), int(steps)) for steps in np.unique(self.lengths)]
-        return [(chosen, self.part(chosen, 0, steps)) for chosen, steps in rows]
-
-    def part(self, sequences: Array, begin: int, end: int, *, initial_state: Array | None = None) -> Problem:
-        """Return the problem of some sequences over the steps begin..end - 1, all of which they have.
-
-        `initial_state` is the one they have before step `begin`; by default that of step 0.
-        """
-        state = self.initial_state[sequences] if initial_state is None else initial_state
-        return dataclasses.replace(
-            self,
-            series=part_of(self.series, sequences, begin, end),
-            initial_state=np.ascontiguousarray(state),
-            lengths=np.full(len(sequences), end - begin, np.int64),
-        )
+    def name(self) -> str:
+        """What results call the network."""
+        return self.cell.name
 
     def open_device(self) -> Device:
         """Return the device with the weights on it, for all sequences."""
         return device_for(self.device, self.cell, self.params, self.threads)
 
-    def replay(
-        self, device: Device, source: int, last: int, *, directions: int = 1, length: int | None = None
-    ) -> Replay:
-        """Return the run from state `last` to state `source` on a device of this problem, to be gone through backwards.
-
-        `directions` is how many adjoints a sequence are carried; `length` the steps of a segment.
-        """
-        sequences = self.series, self.initial_state
-        exact = ExactSteps(self.params, self.threads, None if is_finest(self) else device.carries)
-        more: dict[str, Any] = {"directions": directions, "length": length, "exact": exact}
-        return Replay(device, self.cell, *sequences, source, last, **more)
+    def derivatives(self, carried: float | None) -> ExactSteps:
+        """Return what derives the steps whose units are saturated."""
+        return ExactSteps(self.params, self.threads, carried)
 
     def forward(self, edges: Sequence[int], piece_steps: int) -> Iterator[tuple[int, Array, Array]]:
         """Run from the first step to the last of `edges`, which ascend; yield pieces that none of them cuts.
@@ -189,35 +115,6 @@ class Problem:
         arrays = self.open_device().run(inputs, self.initial_state, self.lengths)
         trace = make_trace(self.cell, arrays, self.clamp, self.provenance()).to_host()
         return trace.as_given() if self.params.reverse else trace
-
-    def bar(self, total: int, what: str, *, unit: str = "step", initial: int = 0) -> Any:
-        """Return a progress bar on stderr, which shows nothing unless `progress` is set and it is a terminal."""
-        return tqdm(
-            total=total,
-            initial=initial,
-            unit=unit,
-            unit_scale=unit == "step",
-            desc=f"{what} ({self.cell.name})",
-            disable=None if self.progress else True,
-        )
-
-    def resumable(self, task: str, **arguments: Any) -> Resumable:
-        """Return the file of an interrupted call; one of other weights, inputs or `arguments` is refused.
-
-        Arrays among the arguments are known by their digest.
-        """
-        if self.resume is None:
-            return Resumable(None, task, {})
-        known = {
-            "params": digest(*self.params.arrays().values()),
-            "cell": self.cell.name,
-            "device": self.device,
-            "inputs": self.series.digest(),
-            "initial_state": self.initial_state,
-            **arguments,
-        }
-        digested = {k: digest(v) if isinstance(v, np.ndarray) else v for k, v in known.items()}
-        return Resumable(self.resume, task, digested)
 
     def provenance(self, **more: Any) -> dict[str, Any]:
         """Return where a result comes from: device, dtype, the seed of the weights, clamps, and `more`."""
@@ -354,8 +251,8 @@ def warn_if_saturating(problem: Problem) -> None:
 
 
 def by_length(
-    problem: Problem,
-    measure: Callable[[Problem], Measured],
+    problem: Framed,
+    measure: Callable[[Framed], Measured],
     join: Callable[[list[Array], list[Measured]], Measured],
 ) -> Measured:
     """Measure the sequences of each length together, and join what was measured.
@@ -368,8 +265,8 @@ def by_length(
 
 
 def _by_length(
-    problem: Problem,
-    measure: Callable[[Problem], Measured],
+    problem: Framed,
+    measure: Callable[[Framed], Measured],
     join: Callable[[list[Array], list[Measured]], Measured],
 ) -> Measured:
     groups, measured = problem.groups(), []

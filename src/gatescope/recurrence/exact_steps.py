@@ -67,6 +67,11 @@ class ExactSteps:
         self.lost, self.few, self.seen, self.inexact = 0, 0, 0, False
         self._buffers: dict[int, Array] = {}
 
+    @property
+    def parts(self) -> tuple[ExactSteps, ...]:
+        """What counts: these alone."""
+        return (self,)
+
     def steps(self, inputs: Array, states: Array, gates: Array, slot: int = 0) -> Array:
         """Return coefficients (T, B, C, H) of a piece of a run in the weights' dtype, or `gates` if none lost digits.
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
-from typing import Any
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
-from gatescope.cells.registry import Cell
 from gatescope.datatypes import Array
 from gatescope.errors import ValueRangeError
 from gatescope.kernels.cpu.threads import open_pool
@@ -39,6 +38,17 @@ class NotFiniteError(ValueRangeError):
         )
 
 
+class StepDerivatives(Protocol):
+    """What makes the derivatives of saturated steps of a run that is recomputed, and counts what was lost in them."""
+
+    @property
+    def parts(self) -> Sequence[ExactSteps]:
+        """What counts, one a layer."""
+
+    def bytes(self, steps: int, batch: int, slots: int = 1) -> int:
+        """Return what coefficients of pieces of so many steps take in memory."""
+
+
 class Replay:
     """The steps from state `last` to state `source` of a run, a segment at a time, on the way back.
 
@@ -49,22 +59,21 @@ class Replay:
     Parameters
     ----------
     device : Device
-    cell : Cell
     series : Series
         The inputs, open.
-    first_state : (B, S, H)
+    first_state : (B, S, H), or (B, N) of a device of several layers
     source, last : int
         States, counted 0..T.
     directions : int
         Adjoints of each sequence that the caller carries back; with many of them no thread is idle.
     length : int, optional
         Steps of a segment; the device's choice by default.
-    exact : ExactSteps, optional
+    exact : StepDerivatives, optional
         Gives the derivatives of the steps of segments that have saturated units, in the place of their gates.
 
     Attributes
     ----------
-    checkpoints : (C, B, S, H)
+    checkpoints : (C, B, S, H) or (C, B, N)
         The states at the start of the segments that are asked for.
     buffers, buffer_bytes : int
         Number of segments in memory at a time, and the bytes of one.
@@ -75,7 +84,6 @@ class Replay:
     def __init__(
         self,
         device: Device,
-        cell: Cell,
         series: Series,
         first_state: Array,
         source: int,
@@ -83,19 +91,16 @@ class Replay:
         *,
         directions: int = 1,
         length: int | None = None,
-        exact: ExactSteps | None = None,
+        exact: StepDerivatives | None = None,
     ) -> None:
         self._exact = exact
-        self.cell, self.series, self._device = cell, series, device
+        self.series, self._device = series, device
         self.source, self.last = source, last
-        size = first_state.nbytes
+        size, gate_bytes = first_state.nbytes, device.gate_bytes(series.batch)
         # A GPU gets the inputs with the piece.
-        step_bytes = first_state.dtype.itemsize * series.batch * series.input_size
-        step_bytes += size + size // len(cell.states) * len(cell.saved)
+        step_bytes = first_state.dtype.itemsize * series.batch * series.input_size + size + gate_bytes
         self.length = device.piece(source, step_bytes, size) if length is None else length
-        self.buffer_bytes = (self.length + 1) * size + self.length * size // len(cell.states) * len(
-            cell.saved
-        )
+        self.buffer_bytes = (self.length + 1) * size + self.length * gate_bytes
         self.buffers = 2 if device.overlaps(series.batch, directions) else 1
         self.derivative_bytes = exact.bytes(self.length, series.batch, self.buffers) if exact else 0
         self._count = -(-source // self.length) if last < source else 0
@@ -182,7 +187,7 @@ class Replay:
 
     def _warn(self) -> None:
         if self._exact is not None:
-            warn_lost([self._exact])
+            warn_lost(self._exact.parts)
 
     def _end(self, index: int) -> int:
         return min(self.source, (index + 1) * self.length)
@@ -216,7 +221,7 @@ class Replay:
             else:
                 bad = middle
         first_bad = self._device.last(states[: bad + 1])
-        sequence = int(np.flatnonzero(~np.isfinite(first_bad).all(axis=(1, 2)))[0])
+        sequence = int(np.flatnonzero(~np.isfinite(first_bad).reshape(len(first_bad), -1).all(axis=1))[0])
         raise NotFiniteError(sequence, index * self.length + bad)
 
     def _piece(self, index: int, states: Any, gates: Any) -> tuple[int, Any, Any]:

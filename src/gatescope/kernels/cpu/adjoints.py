@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -15,6 +16,34 @@ from gatescope.kernels.cpu.threads import each
 
 # Directions whose scratch fits the second-level cache are carried back together.
 _BLOCK_BYTES = 1 << 18
+
+Block = tuple[int, int, int, int]
+Records = tuple[Array, ...]
+Links = tuple[Array, Array, Array, Array]
+
+
+def blocks_of(
+    plans: Sequence[CellPlan], batch: int, count: int, threads: int, *, whole: bool = False
+) -> list[Block]:
+    """Return what is carried back together of `count` directions of each sequence, through one layer or several.
+
+    Directions are cut into parts for the caches, and for threads where there are too few sequences; not if `whole`.
+    """
+    blocks = blocks_for(batch, max(plan.hidden_size for plan in plans))
+    row = sum(
+        plan.padded * (len(plan.cell.gates) + 1 + len(plan.cell.states)) * plan.dtype.itemsize
+        for plan in plans
+    )
+    for_caches = -(-longest(blocks) * count * row // _BLOCK_BYTES)
+    parts = 1 if whole else int(max(1, min(count, max(for_caches, -(-threads // len(blocks))))))
+    edges = [count * i // parts for i in range(parts + 1)]
+    return [(*block, *part) for block in blocks for part in pairwise(edges)]
+
+
+def no_links(plan: CellPlan) -> Links:
+    """Return what the kernel takes of a layer that no other is linked with."""
+    nothing, powers = np.empty(0, plan.dtype), np.empty(0, np.int64)
+    return nothing, powers, nothing, powers
 
 
 class Adjoints:
@@ -31,6 +60,10 @@ class Adjoints:
         Whether the gradients of the inputs are measured too.
     paths : bool
         Whether the directions are the parts of one adjoint: M = G + 2, see `loops.adjoint`.
+    linked : bool
+        Whether they are those of a layer of a stack, which `sweep` carries back.
+    blocks : list of (int, int, int, int), optional
+        First sequence, last, first direction and last of what is carried back together; default: by size and threads.
     """
 
     def __init__(
@@ -42,41 +75,46 @@ class Adjoints:
         *,
         inputs: bool = False,
         paths: bool = False,
+        linked: bool = False,
+        blocks: list[Block] | None = None,
     ) -> None:
         from gatescope.kernels.cpu.loops.adjoint import NOTHING
 
-        self._plan, self._threads, self._inputs, self._paths = plan, threads, inputs, paths
+        self.plan, self._threads, self._inputs, self._paths, self._linked = (
+            plan,
+            threads,
+            inputs,
+            paths,
+            linked,
+        )
         batch, self._count, self._states, _ = directions.shape
         w_1, w_2 = by_phase(plan, params.weight_hh)
         nothing = aligned_zeros(1, plan.dtype)
-        self._width = params.input_size if inputs else 1
+        onward = inputs or linked
+        self._width = params.input_size if onward else 1
         self._weights = (
             layout.adjoint_panel(w_1, plan.first, plan.lanes),
             layout.adjoint_panel(w_2, plan.second, plan.lanes) if plan.second else nothing,
-            layout.input_weights(params.weight_ih, len(plan.cell.gates), plan.lanes) if inputs else nothing,
+            layout.input_weights(params.weight_ih, len(plan.cell.gates), plan.lanes) if onward else nothing,
         )
-        blocks = blocks_for(batch, plan.hidden_size)
-        parts = 1 if paths else self._parts(longest(blocks), len(blocks))
-        edges = [self._count * i // parts for i in range(parts + 1)]
-        # (first sequence, last, first direction, last)
-        self._blocks = [(*block, *part) for block in blocks for part in pairwise(edges)]
+        self._blocks = blocks or blocks_of([plan], batch, self._count, threads, whole=paths)
+        self._rows = max((end - begin) * (high - low) for begin, end, low, high in self._blocks)
         self._current, self._exponents = [], []
         for begin, end, low, high in self._blocks:
             padded = aligned_zeros((end - begin, high - low, self._states, plan.padded), plan.dtype)
             padded[..., : plan.hidden_size] = directions[begin:end, low:high]
             self._current.append(padded)
             exponents = np.zeros((end - begin, high - low), np.int64)
-            if paths:
+            if paths or linked:
                 exponents[~padded.any(axis=(2, 3))] = NOTHING
             self._exponents.append(exponents)
         # Paths have fractions of the whole, which zeros have not.
         self._idle = [not paths and not current.any() for current in self._current]
 
-    def _parts(self, sequences: int, blocks: int) -> int:
-        """Return into how many parts the directions of a block are cut: for the caches, and for threads."""
-        row = self._plan.padded * (len(self._plan.cell.gates) + 1 + self._states) * self._plan.dtype.itemsize
-        for_caches = -(-sequences * self._count * row // _BLOCK_BYTES)
-        return int(max(1, min(self._count, max(for_caches, -(-self._threads // blocks)))))
+    @property
+    def wide(self) -> int:
+        """Inputs rounded up to whole vectors."""
+        return layout.vectors_for(self._width, self.plan.lanes) * self.plan.lanes
 
     def back(
         self, states: Array, gates: Array, start: int, stop: int, *, record: bool = True
@@ -103,19 +141,10 @@ class Adjoints:
     def _back(
         self, states: Array, gates: Array, start: int, stop: int, *, norms: bool
     ) -> tuple[Array | None, Array | None, Array | None]:
-        from gatescope.kernels.cpu.loops.adjoint import make_adjoint
-
-        plan, width = self._plan, self._width
-        gate_count, wide = len(plan.cell.gates), layout.vectors_for(width, plan.lanes) * plan.lanes
-        rows = max((end - begin) * (high - low) for begin, end, low, high in self._blocks)
-        # With paths a sequence has enough rows to fill a tile: one kernel for all batches.
-        tiles = (t.adjoint for t in plan.tiles(self._count if self._paths else rows))
-        cell, gates = cell_of(plan.cell, gates)
-        kernel = make_adjoint(cell, plan.lanes, *tiles, self._inputs, self._paths)
         steps, batch = stop - start, states.shape[1]
         recorded = (norms, self._paths, self._inputs)
 
-        def records(sequences: int, count: int) -> tuple[Array, ...]:
+        def records(sequences: int, count: int) -> Records:
             shapes = (
                 (steps, sequences, count, self._states),
                 (steps, sequences, count - 1, self._states),
@@ -127,22 +156,11 @@ class Adjoints:
             )
 
         whole = records(batch, self._count)
-        threads = plan.threads(self._threads, steps, batch * self._count)
+        threads = self.plan.threads(self._threads, steps, batch * self._count)
         jobs = min(len(self._blocks), 4 * threads)  # there may be very many blocks
 
         def one(index: int) -> None:
-            def empty(each: int) -> Array:
-                return aligned_empty(rows * each, plan.dtype)
-
-            work = (
-                empty(plan.padded),
-                empty(plan.padded * plan.first + plan.lanes),
-                empty(plan.padded * max(plan.second, 1) + plan.lanes),
-                empty(plan.padded),
-                empty(plan.padded * gate_count + plan.lanes if self._inputs else 1),
-                aligned_zeros(rows * wide, plan.dtype),
-                aligned_zeros(max(plan.padded, wide), plan.dtype),
-            )
+            work = self.work()
             for block in range(index, len(self._blocks), jobs):
                 begin, end, low, high = self._blocks[block]
                 if self._idle[block]:  # of zeros, in which none has joined
@@ -150,10 +168,7 @@ class Adjoints:
                         values[:, begin:end, low:high] = -np.inf
                     continue
                 part = records(end - begin, high - low)
-                kernel(
-                    self._weights, states, gates, self._current[block].reshape(-1),
-                    self._exponents[block].reshape(-1), part, (begin, end, start, stop, width), work,
-                )  # fmt: skip
+                self.sweep(block, states, gates, (start, stop), part, no_links(self.plan), work)
                 for values, of_block in zip(whole, part, strict=True):
                     if values.size:
                         last = high - 1 if values.shape[2] < self._count else high
@@ -165,9 +180,52 @@ class Adjoints:
         )
         return norm, fraction, input_norm
 
+    def work(self) -> tuple[Array, ...]:
+        """Return scratch for `sweep`, which a thread uses for block after block."""
+        plan, rows = self.plan, self._rows
+
+        def empty(each: int) -> Array:
+            return aligned_empty(rows * each, plan.dtype)
+
+        onward = self._inputs or self._linked
+        return (
+            empty(plan.padded),
+            empty(plan.padded * plan.first + plan.lanes),
+            empty(plan.padded * max(plan.second, 1) + plan.lanes),
+            empty(plan.padded),
+            empty(plan.padded * len(plan.cell.gates) + plan.lanes if onward else 1),
+            aligned_zeros(rows * self.wide, plan.dtype),
+            aligned_zeros(max(plan.padded, self.wide), plan.dtype),
+        )
+
+    def sweep(
+        self,
+        block: int,
+        states: Array,
+        gates: Array,
+        steps: tuple[int, int],
+        records: Records,
+        links: Links,
+        work: tuple[Array, ...],
+        *,
+        counted: bool = False,
+    ) -> None:
+        """Carry one block back over the steps from the first to before the second; the arrays are the kernel's."""
+        from gatescope.kernels.cpu.loops.adjoint import make_adjoint
+
+        # With paths a sequence has enough rows to fill a tile: one kernel for all batches.
+        tiles = (t.adjoint for t in self.plan.tiles(self._count if self._paths else self._rows))
+        cell, gates = cell_of(self.plan.cell, gates)
+        kernel = make_adjoint(cell, self.plan.lanes, *tiles, self._inputs, self._paths, self._linked)
+        begin, end, _, _ = self._blocks[block]
+        kernel(
+            self._weights, states, gates, self._current[block].reshape(-1), self._exponents[block].reshape(-1),
+            records, links, (begin, end, *steps, self._width, counted), work,
+        )  # fmt: skip
+
     def join(self, first: int, directions: Array) -> None:
         """Replace the directions from `first` on by (B, D, S, H)."""
-        last, units = first + directions.shape[1], self._plan.hidden_size
+        last, units = first + directions.shape[1], self.plan.hidden_size
         for block, (begin, end, low, high) in enumerate(self._blocks):
             joining = slice(max(first, low), min(last, high))
             if joining.start < joining.stop:
@@ -180,8 +238,8 @@ class Adjoints:
     def rows(self) -> tuple[Array, Array]:
         """Return the adjoints, (B, M, S, H), and the powers of two (B, M) to multiply them by."""
         batch = self._blocks[-1][1]
-        units = self._plan.hidden_size
-        current = np.empty((batch, self._count, self._states, units), self._plan.dtype)
+        units = self.plan.hidden_size
+        current = np.empty((batch, self._count, self._states, units), self.plan.dtype)
         exponents = np.empty((batch, self._count), np.int64)
         for (begin, end, low, high), block, powers in zip(
             self._blocks, self._current, self._exponents, strict=True
@@ -214,6 +272,6 @@ class Adjoints:
         for (begin, end, low, high), block, powers in zip(
             self._blocks, self._current, self._exponents, strict=True
         ):
-            block[..., : self._plan.hidden_size] = current[begin:end, low:high]
+            block[..., : self.plan.hidden_size] = current[begin:end, low:high]
             powers[:] = exponents[begin:end, low:high]
         self._idle = [not self._paths and not block.any() for block in self._current]

@@ -95,6 +95,9 @@ class CpuDevice:
         most = max(_CPU_BYTES // step_bytes, min(balanced, steps * state_bytes // _CHECKPOINT_BYTES))
         return int(min(steps, max(1, min(balanced, most))))
 
+    def gate_bytes(self, batch: int) -> int:
+        return batch * len(self._cell.saved) * self._params.hidden_size * self._params.dtype.itemsize
+
     def overlaps(self, batch: int, directions: int) -> bool:
         """Return whether a thread is idle: there are fewer blocks of sequences and directions than threads."""
         return self._threads > len(sweeps.blocks_for(batch, self._params.hidden_size)) * directions

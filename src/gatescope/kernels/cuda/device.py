@@ -107,6 +107,9 @@ class CudaDevice:
         most = min(_CUDA_BYTES, self._backend.memory()[0] // 4)
         return int(min(steps, max(1, most // step_bytes)))
 
+    def gate_bytes(self, batch: int) -> int:
+        return batch * len(self._cell.saved) * self._units * self._dtype.itemsize
+
     def overlaps(self, batch: int, directions: int) -> bool:
         """Return False: a piece takes all of the GPU."""
         return False

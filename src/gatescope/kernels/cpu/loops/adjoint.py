@@ -6,10 +6,16 @@ Scratch layouts: [n] sequence of the block, [m] direction, [j] vector of units; 
 With PATHS the M = G + 2 directions of a sequence are the parts of one adjoint and the whole of it: what never left
 the direct (carry) path, what left it first through gate 0, ..., gate G-1, and their sum, carried back by itself because
 the sum of parts that cancel would lose it.  What a step's gates make of the carry's adjoint moves to the gates' rows.
+
+With LINKED the adjoints of one layer of a stack meet those of the layer above: what reaches h of each step from there
+is added to them, and what they make of the layer's inputs is given out for the layer below, each row on a scale of its
+own.
 """
 
 import math
 from functools import cache
+
+from numba.extending import register_jitable
 
 from gatescope.cells.registry import absent
 from gatescope.kernels.cpu.layout import FEW_INPUTS
@@ -18,14 +24,15 @@ from gatescope.kernels.simd.load_store import clear, get, load, prefetch, store
 from gatescope.kernels.simd.product import dot, product
 from gatescope.kernels.simd.rows import largest, move, scale, scaled_dot
 
-NOTHING = -(1 << 30)  # the exponent of a path's row that is 0: below any other
+NOTHING = -(1 << 30)  # the exponent of a row that is 0 and gets something later: below any other
 
 
 @cache
-def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False):
+def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False, linked=False):
     """Make the kernel that carries M adjoints of each sequence back over a span of steps and records their log-norms.
 
-    With `inputs` it also records the log-norm of the gradient of the inputs at each step, for every direction.
+    With `inputs` it also records the log-norm of the gradient of the inputs at each step, for every direction; with
+    `linked` it takes adjoints of h and gives out those of the inputs.
     """
     step_vjp, prepare_vjp = cell.step_vjp, cell.prepare_vjp or absent
     S, K, G, P, L = len(cell.states), len(cell.saved), len(cell.gates), cell.prepared, lanes
@@ -33,29 +40,53 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False):
     SECOND = max(G - FIRST, 1)
     ROWS, GROUPS, SPLIT = tiles
     ROWS2, GROUPS2, SPLIT2 = second_tiles
-    INPUTS, PATHS, APART = int(inputs), int(paths), int(inputs and (P > 0 or not cell.shared))
+    INPUTS, PATHS, LINKED = int(inputs), int(paths), int(linked)
+    APART = int((inputs or linked) and (P > 0 or not cell.shared))
     FINGERPRINT = fingerprint_of(cell)
     LN2 = math.log(2.0)
     AHEAD = 2  # steps that memory is asked for before it is needed
     # Rescale when the largest entry leaves 2^-32..2^32; a factor must itself be a normal float of either dtype.
     LARGEST, FACTOR_32, FACTOR_64 = 32, 120, 1000
-    LIFT = 4  # a path's row may be so many powers of two below what it gets
+    LIFT = 4  # a row may be so many powers of two below what it gets
     FEW, ZERO = FEW_INPUTS, NOTHING
 
+    @register_jitable
+    def add_to_h(current, exponents, added, powers, first, padded, V, factor_limit):
+        # Add the rows of `added` from the first on, each times 2^powers, to h of the rows of `current`.
+        for row in range(exponents.size):
+            source, target = (first + row) * padded, row * S * padded
+            peak = float(largest(added, source, L, V, L))
+            if peak == 0.0:
+                continue
+            factor = 1.0
+            if peak < math.inf:
+                power = max(math.frexp(peak)[1], -factor_limit)
+                shift = powers[first + row] + power - exponents[row]
+                if shift > LIFT:
+                    scale(current, target, S * V, math.ldexp(1.0, -min(shift, 2000)), L)
+                    exponents[row] += shift
+                factor = math.ldexp(1.0, max(powers[first + row] - exponents[row], -2000))
+            for k in range(padded):
+                current[target + k] += factor * added[source + k]
+
     @compiled
-    def adjoint(weights, states, gates, current, exponents, records, span, work):
+    def adjoint(weights, states, gates, current, exponents, records, links, span, work):
         # weights: adjoint panels of w_hh and of w_hh of the second phase; w_ih as dot rows or as an adjoint panel
         # states (T+1, B, S, H), gates (T, B, K, H)
         # current [n][m][S][j][L], times 2^exponents[n * M + m]
         # records, first row: one step back; of size 0 where not recorded: log_norms (steps, N, M, S),
         #       fractions (steps, N, M - 1, S), input_norms (steps, N, M)
-        # span: first sequence, last, first step, last, number of inputs
+        # links, rows (steps, N * M, ...) as in records: added to h (..., padded) times 2^its powers, of size 0 where
+        #       nothing is; given (..., padded I) of the inputs, with powers, likewise
+        # span: first sequence, last, first step, last, number of inputs, whether what is added counts for the norms of
+        #       its state, as that of a loss does, or is what another state of that step makes of it
         # work: direct [n][m][j][L], d_rh and d_second [n][m][row], operand [n][m][j][L],
         #       d_wx [n][m][row], d_x [n][m][padded I], zeros
         w_hh, w_second, w_ih = weights
         log_norms, fractions, input_norms = records
+        added, added_powers, given, given_powers = links
         direct, d_rh, d_second, operand, d_wx, d_x, zeros = work
-        begin, end, start, stop, I = span
+        begin, end, start, stop, I, counted = span
         B, H = states.shape[1], states.shape[3]
         N, V = end - begin, (H + L - 1) // L
         M, recording = exponents.size // N, log_norms.size > 0
@@ -65,6 +96,9 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False):
         fingerprint = FINGERPRINT  # noqa: F841 - part of the closure, and so of the cache key
 
         for t in range(stop - 1, start - 1, -1):
+            if LINKED and added.size > 0 and not counted:
+                first = (stop - 1 - t) * N * M
+                add_to_h(current, exponents, added, added_powers, first, padded, V, factor_limit)
             for n in range(N):
                 for j in range(V):
                     at, valid = (t * B + begin + n) * H, H - j * L
@@ -145,7 +179,7 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False):
                                 store(d_wx, row * row_whole + j * G * L, L, clear(p_wx, valid))
                             add = load(direct, row * padded + j * L, L, 1, L)
                             store(direct, row * padded + j * L, L, clear((add[0] + back[0],), valid))
-            if INPUTS:
+            if INPUTS or (LINKED and given.size > 0):
                 d_pre = d_wx if APART else d_rh
                 if I <= FEW:
                     for row in range(N * M):
@@ -162,6 +196,13 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False):
                         (N * M, wide, V * G * L),
                         (8, 1, 1, 1, L),
                     )
+            if LINKED and given.size > 0:
+                first = (stop - 1 - t) * N * M
+                for row in range(N * M):
+                    given_powers[first + row] = exponents[row]
+                    for k in range(wide * L):
+                        given[(first + row) * wide * L + k] = d_x[row * wide * L + k]
+            if INPUTS:
                 for n in range(N):
                     for m in range(M):
                         row = n * M + m
@@ -182,6 +223,9 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False):
                 (N * M, V, V * FIRST * L),
                 (ROWS, GROUPS, 1, SPLIT, L),
             )
+            if LINKED and added.size > 0 and counted:
+                first = (stop - 1 - t) * N * M
+                add_to_h(current, exponents, added, added_powers, first, padded, V, factor_limit)
 
             for n in range(N):
                 for m in range(M):
@@ -207,7 +251,7 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False):
                             power = min(max(power, -factor_limit), factor_limit)
                             scale(current, row * S * padded, S * V, math.ldexp(1.0, -power), L)
                             exponents[row] += power
-                    elif PATHS and whole == 0.0:
+                    elif (PATHS or LINKED) and whole == 0.0:
                         exponents[row] = ZERO
 
             if PATHS:
