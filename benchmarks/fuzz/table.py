@@ -26,6 +26,7 @@ other = gs.run(gs.init("lstm", input_size=1, hidden_size=5, seed=1, dtype="float
 gradients = gs.backprop(params, trace, final_adjoint=np.ones((3, 2, 5)))
 batch = gs.Batch(inputs=inputs, targets=np.roll(inputs, 1, axis=0), name="echo")
 stack = gs.init_stack("lstm", hidden_size=5, heads=batch, dtype="float64")
+stack_trace = gs.run(stack, inputs)
 trained = gs.train(stack, batch, epochs=4, probe_every=2, snapshot_every=2, threads=1)
 flow = gs.gradient_flow(params, inputs)
 paths = gs.gradient_paths(params, inputs)
@@ -62,7 +63,10 @@ gs.run(params, inputs, initial_state=state, lengths=lengths, clamp={"f": 1.0}, d
     fast_activations=False)
 gs.backprop(params, trace, output_adjoint=np.ones((20, 3, 5)), final_adjoint=np.ones((3, 2, 5)), device="cpu",
     threads=1, fast_activations=False)
+gs.run(stack, inputs, initial_state={"layers.0": state}, lengths=lengths, clamp={"layers.0.f": 1.0})
+gs.backprop(stack, stack_trace, output_adjoint=np.ones((20, 3, 1)), final_adjoint={"layers.0": state})
 gs.clamp(params, {"f": 1.0, "i": {0: 0.5}})
+gs.clamp(stack, {"layers.0.f": 1.0, "i": {0: 0.5}})
 gs.gradient_flow(params, inputs, source_step=-1, of="h", wrt="c", max_lag=10, lags=[1, 2, 5], norm="unit", unit=2,
     total=False, lengths=lengths, initial_state=state, clamp={"f": 1.0}, seed=0, device="cpu", threads=1,
     progress=False, resume="flow.state")

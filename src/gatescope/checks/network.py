@@ -39,6 +39,16 @@ def check_stack(stack: Any, name: str = "stack") -> Stack:
     return stack
 
 
+def as_stack(model: Stack | Bidirectional) -> Stack:
+    """Return a model of one or more layers, its read-out checked; a layer of two directions is one."""
+    stack = check_stack(Stack(layers=(model,)) if isinstance(model, Bidirectional) else model, "params")
+    for name in ("readout_weight", "readout_bias"):
+        value = getattr(stack, name)
+        if isinstance(value, np.ndarray):
+            check_finite(f"params.{name}", value)
+    return stack
+
+
 def check_trainable(stack: Any, name: str = "stack") -> Stack:
     """Return a model that training takes: forward layers, a read-out and its heads."""
     model = check_stack(stack, name)

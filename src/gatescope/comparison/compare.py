@@ -23,8 +23,8 @@ from gatescope.kernels.device import check_device, threads_for
 from gatescope.measurements.gradient_flow import measure as measure_flow
 from gatescope.measurements.problem import Problem, prepare
 from gatescope.measurements.saturation import check_thresholds, count_saturated
+from gatescope.recurrence.cell_run import trace_bytes
 from gatescope.recurrence.input_stream import Series, in_memory
-from gatescope.recurrence.run import trace_bytes
 from gatescope.storage.provenance import provenance
 
 _STAGES = ("timing", "run", "gradient", "gradient to h", "gradient to c", "gates")

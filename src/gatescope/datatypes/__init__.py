@@ -24,6 +24,8 @@ from gatescope.datatypes.phase_diagram import PhaseDiagram
 from gatescope.datatypes.result import Result, load, save
 from gatescope.datatypes.saturation import Saturation
 from gatescope.datatypes.stack import Bidirectional, Stack
+from gatescope.datatypes.stack_gradients import StackGradients
+from gatescope.datatypes.stack_trace import StackTrace
 from gatescope.datatypes.trace import Trace
 from gatescope.datatypes.training_run import History, Status, TrainingRun
 
@@ -53,6 +55,8 @@ __all__ = [
     "Result",
     "Saturation",
     "Stack",
+    "StackGradients",
+    "StackTrace",
     "Status",
     "Trace",
     "TrainingRun",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from gatescope.checks.numbers import check_type
 from gatescope.datatypes.params import Params
-from gatescope.datatypes.stack import Stack, directions
+from gatescope.datatypes.stack import Stack
 from gatescope.errors import UnknownNameError, ValueRangeError
 
 _FORM = re.compile(r"layers\.(-?[0-9]{1,6})(?:\.(forward|backward))?(?:\.([^.]+))?")
@@ -51,7 +51,12 @@ def select(stack: Stack, argument: str, text: object) -> Selection:
     >>> select(stack, "of", "layers.-1.h")
     Selection(layer=1, prefixes=('layers.1',), name='h')
     """
-    names = tuple(stack.directions())
+    return select_among([stack.prefixes(number) for number in range(len(stack.layers))], argument, text)
+
+
+def select_among(layers: Sequence[Mapping[str, str]], argument: str, text: object) -> Selection:
+    """Return the same for layers whose names are given by direction, as `Stack.prefixes` returns them."""
+    names = [name for layer in layers for name in layer.values()]
     advice = (
         f"choose of {', '.join(map(repr, names))}, with a dot and the name of a state or a gate behind it"
     )
@@ -59,7 +64,7 @@ def select(stack: Stack, argument: str, text: object) -> Selection:
     if match is None:
         raise UnknownNameError("names no layer of a stack", argument=argument, seen=text, advice=advice)
     number, way, name = int(match[1]), match[2], match[3] or ""
-    count = len(stack.layers)
+    count = len(layers)
     if not -count <= number < count:
         raise UnknownNameError(
             f"names a layer that is not among the {count} of this stack",
@@ -68,16 +73,15 @@ def select(stack: Stack, argument: str, text: object) -> Selection:
             advice=advice,
         )
     number %= count
-    ways = directions(stack.layers[number])
-    if way is not None and way not in ways:
+    chosen = layers[number]
+    if way is not None and way not in chosen:
         raise UnknownNameError(
-            f"names a direction, and layers.{number} goes {' and '.join(ways)} alone",
+            f"names a direction, and layers.{number} goes {' and '.join(chosen)} alone",
             argument=argument,
             seen=text,
             advice=advice,
         )
-    chosen = stack.prefixes(number)
-    return Selection(number, tuple(chosen[each] for each in ([way] if way else ways)), name)
+    return Selection(number, tuple(chosen[each] for each in ([way] if way else chosen)), name)
 
 
 def params_of(stack: Stack, selection: Selection) -> tuple[Params, ...]:

@@ -31,12 +31,12 @@ from gatescope.errors import UnknownNameError, ValueRangeError, warn_input
 from gatescope.kernels.device import Device, device_for, device_of, threads_for
 from gatescope.measurements.finer import in_fine_floats
 from gatescope.measurements.frame import Frame
+from gatescope.recurrence.cell_run import make_trace, run_provenance
 from gatescope.recurrence.clamping import apply_clamp, clamp_values
 from gatescope.recurrence.exact_steps import ExactSteps
 from gatescope.recurrence.initialization import random_state
 from gatescope.recurrence.input_stream import open_series, turned_series
 from gatescope.recurrence.recompute import NotFiniteError, check_states
-from gatescope.recurrence.run import make_trace, run_provenance
 
 Measured = TypeVar("Measured")
 Framed = TypeVar("Framed", bound=Frame)

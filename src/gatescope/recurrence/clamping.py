@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from gatescope.cells.registry import Cell, get
 from gatescope.checks.arrays import check_array, check_shape
-from gatescope.checks.network import check_params
+from gatescope.checks.network import as_stack, check_params
 from gatescope.checks.numbers import check_index, check_type
 from gatescope.datatypes import Array, Params
+from gatescope.datatypes.stack import Bidirectional, Stack, replaced
+from gatescope.datatypes.stack_names import by_direction
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
 from gatescope.kernels.device import copy_of, write_rows
 
@@ -28,21 +30,24 @@ from gatescope.kernels.device import copy_of, write_rows
 _POWERS = 2.0 ** np.concatenate([np.arange(-1000, -10, 30), np.arange(-10, 21)])
 _HALVINGS = 100  # such a distance and a long double's bits
 _GRID = np.concatenate([-_POWERS[::-1], [0.0], _POWERS])
+Model = TypeVar("Model", Params, Stack, Bidirectional)
 
 
-def clamp(params: Params, values: Any) -> Params:
+def clamp(params: Model, values: Any) -> Model:
     """Return weights whose gates named in `values` keep the values given there, whatever the inputs.
 
     Parameters
     ----------
-    params : Params
+    params : Params, Stack or Bidirectional
     values : mapping of str to number, (H,) array_like or mapping of int to number; or (G, H) array; or None
         None changes nothing.  By gate: a number for all units; numbers with NaN where a unit is free; or values by
         unit.  An array has a row for each of ``params.gate_names``, NaN where free, as `Trace.clamp` has.
+        Gates of a `Stack` are named with their layer, ``{"layers.1.f": 1.0, "layers.0.backward.z": 0.5}``, or alone,
+        which means those of every layer that has one.
 
     Returns
     -------
-    Params
+    Params, Stack or Bidirectional
         New ones of the same dtype.  The values 0 and 1 of a sigmoid, -1, 0 and 1 of a tanh, and 1/2 of a sigmoid are
         kept exactly; others to the rounding of the activation and of the pre-activation, in the weights' dtype.
 
@@ -63,6 +68,21 @@ def clamp(params: Params, values: Any) -> Params:
     >>> bool((trace.gate("f") == 1).all()), bool((trace.gate("i")[..., 0] == 0.5).all())
     (True, True)
     """
+    if isinstance(params, Bidirectional):
+        (layer,) = clamp(as_stack(params), values).layers
+        assert isinstance(layer, Bidirectional)
+        return layer
+    if isinstance(params, Stack):
+        weights = params.directions()
+        for one in weights.values():
+            check_params(one, any_device=True)
+        clamps = stack_clamps(params, values)
+        clamped = {name: apply_clamp(weights[name], rows) for name, rows in clamps.items()}
+        layers = [
+            replaced(layer, {way: clamped[name] for way, name in params.prefixes(number).items()})
+            for number, layer in enumerate(params.layers)
+        ]
+        return dataclasses.replace(params, layers=tuple(layers))
     check_params(params, any_device=True)
     return apply_clamp(params, clamp_values(params, values))
 
@@ -102,6 +122,28 @@ def clamp_values(params: Any, clamp: Any, name: str = "clamp") -> Array | None:
     return values if clamp else None
 
 
+def stack_clamps(stack: Stack, clamp: Any, name: str = "clamp") -> dict[str, Array | None]:
+    """Return what `clamp_values` does for each layer and direction of a model, by name.
+
+    Gates are named with their layer, ``"layers.1.f"``, or alone, which means those of every layer that has one.
+    """
+    weights = stack.directions()
+    if clamp is None:
+        return dict.fromkeys(weights)
+    check_type(name, clamp, Mapping, advice="give values by gate and layer, as in {'layers.1.f': 1.0}")
+    full: dict[Any, Any] = {}
+    for key, value in clamp.items():
+        everywhere = [f"{prefix}.{key}" for prefix in weights if key in _able(get(weights[prefix].cell))]
+        for each in everywhere or [key]:
+            if each in full:
+                raise ValueRangeError(
+                    "names twice what another name means", argument=name, seen=each, advice="leave out one"
+                )
+            full[each] = value
+    gates = by_direction(stack, name, full)
+    return {prefix: clamp_values(weights[prefix], gates.get(prefix), name) for prefix in weights}
+
+
 def clear_clamped(gradients: Iterable[Any], values: Array | None) -> None:
     """Set the rows of clamped gates to 0 in arrays laid out like weights, on whatever device."""
     if values is None:
@@ -128,7 +170,7 @@ def clamp_metadata(params: Any, clamp: Any) -> dict[str, Any]:
 
 def _row(cell: Cell, gate: Any, name: str) -> int:
     """Return the number of a gate's block of rows, if the gate can be clamped."""
-    able = [gate for gate in cell.gates if gate in cell.saved]
+    able = _able(cell)
     if not isinstance(gate, str) or gate not in able:
         advice = f"those of {cell.name!r} that can are {', '.join(map(repr, able))}"
         if not able:
@@ -137,6 +179,11 @@ def _row(cell: Cell, gate: Any, name: str) -> int:
             f"names {gate!r}, which is no gate that can be clamped", argument=name, advice=advice
         )
     return cell.gates.index(gate)
+
+
+def _able(cell: Cell) -> list[str]:
+    """Return the names of the gates that can be clamped."""
+    return [gate for gate in cell.gates if gate in cell.saved]
 
 
 def _of_gate(name: str, value: Any, units: int) -> Any:

@@ -40,31 +40,37 @@ def first_overflow(states: Array, *, backwards: bool = False) -> Overflow | None
     return None
 
 
-def warn_states(cell: Cell, states: Array) -> None:
-    """Warn where states (T+1, B, S, H) of a run are not finite, with the step and the unit."""
+def warn_states(cell: Cell, states: Array, where: str = "") -> None:
+    """Warn where states (T+1, B, S, H) of a run are not finite, with the step and the unit; `where` begins the text."""
     # What is not finite once stays so, but where a unit may forget it: only a cell without bounds is read as a whole.
     if np.isfinite(states[-1]).all() and (output_is_bounded(cell) or _all_finite(states)):
         return
     first = first_overflow(states)
     if first is not None:
-        warn_accuracy(f"{_described(cell, first, states.shape, 'states')}; {_ADVICE}")
+        warn_accuracy(f"{where}{_described(cell, first, states.shape, 'states')}; {_ADVICE}")
 
 
-def warn_adjoint(cell: Cell, states: Array, adjoint: Array, gradients: tuple[Array, ...]) -> None:
+def warn_adjoint(
+    cell: Cell, states: Array, adjoint: Array, gradients: tuple[Array, ...], where: str = ""
+) -> None:
     """Warn where a gradient of a run is not finite: at the last step that its adjoint (T+1, B, S, H) is not."""
     if np.isfinite(adjoint[0]).all() and all(np.isfinite(gradient).all() for gradient in gradients):
         return
     first = first_overflow(states)
     if first is not None:
-        warn_accuracy(f"{_described(cell, first, states.shape, 'states')}, nor is the gradient; {_ADVICE}")
+        warn_accuracy(
+            f"{where}{_described(cell, first, states.shape, 'states')}, nor is the gradient; {_ADVICE}"
+        )
         return
     last = first_overflow(adjoint, backwards=True)
     if last is None:
-        warn_accuracy("the sums that are the gradients of the weights are not finite; scale the adjoint down")
+        warn_accuracy(
+            f"{where}the sums that are the gradients of the weights are not finite; scale the adjoint down"
+        )
         return
     warn_accuracy(
-        f"{_described(cell, last, adjoint.shape, 'adjoints')}; the gradient explodes: scale the adjoint down, use "
-        "float64, or measure it with gradient_flow, which works with logarithms"
+        f"{where}{_described(cell, last, adjoint.shape, 'adjoints')}; the gradient explodes: scale the adjoint down, "
+        "use float64, or measure it with gradient_flow, which works with logarithms"
     )
 
 

@@ -50,11 +50,16 @@ def outputs_of_layers(
     workers = threads_for("cpu", threads)
     for layer in layers:
         outputs = [_outputs(params, inputs, lengths, workers) for params in directions(layer).values()]
-        if not isinstance(layer, Bidirectional):
-            (inputs,) = outputs
-        else:
-            inputs = np.add(*outputs) if layer.merge == "sum" else np.concatenate(outputs, axis=2)
+        inputs = merged(layer, outputs)
     return np.asarray(inputs)
+
+
+def merged(layer: Layer, outputs: Sequence[Array]) -> Array:
+    """Return the outputs (T, B, H) of a layer of those of its directions."""
+    if not isinstance(layer, Bidirectional):
+        (only,) = outputs
+        return only
+    return np.add(*outputs) if layer.merge == "sum" else np.concatenate(outputs, axis=2)
 
 
 def _outputs(params: Params, inputs: Any, lengths: Any, threads: int) -> Array:

@@ -1,33 +1,45 @@
-"""Run a cell over inputs and back-propagate through the run: check, compute, return a result."""
+"""Run a cell or a model over inputs and back-propagate through the run: the public functions."""
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
+from typing import Any, TypedDict, Unpack, overload
 
-from gatescope.cells.ranges import gate_ranges
-from gatescope.cells.registry import Cell, get
-from gatescope.checks.arrays import check_host, on_device
-from gatescope.checks.memory import check_memory
-from gatescope.checks.network import check_lengths, check_params, check_trace, warn_if_batch_first
-from gatescope.datatypes import Array, Gradients, Params, Trace
-from gatescope.datatypes.params import WEIGHT_NAMES
-from gatescope.datatypes.trace import states_as_given, turned
-from gatescope.errors import NOTHING, DeviceError, ShapeError
-from gatescope.kernels.device import (
-    check_fast_activations,
-    device_for,
-    device_metadata,
-    device_of,
-    threads_for,
-)
-from gatescope.recurrence.clamping import apply_clamp, clamp_metadata, clamp_values, clear_clamped
-from gatescope.recurrence.finiteness import warn_adjoint, warn_states
-from gatescope.storage.provenance import provenance
+from gatescope.checks.network import as_stack
+from gatescope.datatypes import Gradients, Params, Trace
+from gatescope.datatypes.stack import Bidirectional, Stack
+from gatescope.datatypes.stack_gradients import StackGradients
+from gatescope.datatypes.stack_trace import StackTrace
+from gatescope.recurrence.cell_run import backprop_cell, run_cell
+from gatescope.recurrence.stack_run import backprop_stack, run_stack
+
+
+class _Computing(TypedDict, total=False):
+    device: str | None
+    threads: int | None
+    fast_activations: bool
+
+
+class _Running(_Computing, total=False):
+    initial_state: Any
+    lengths: Any
+    clamp: Any
+
+
+class _Returning(_Computing, total=False):
+    output_adjoint: Any
+    final_adjoint: Any
+
+
+@overload
+def run(params: Params, inputs: Any, **options: Unpack[_Running]) -> Trace: ...
+
+
+@overload
+def run(params: Stack | Bidirectional, inputs: Any, **options: Unpack[_Running]) -> StackTrace: ...
 
 
 def run(
-    params: Params,
+    params: Params | Stack | Bidirectional,
     inputs: Any,
     *,
     initial_state: Any = None,
@@ -36,15 +48,16 @@ def run(
     device: str | None = None,
     threads: int | None = None,
     fast_activations: bool = False,
-) -> Trace:
-    """Run a cell over inputs and save every state and every gate at every step.
+) -> Trace | StackTrace:
+    """Run a cell, or a model of several layers, over inputs and save every state and every gate at every step.
 
     Parameters
     ----------
-    params : Params
+    params : Params, Stack or Bidirectional
         Float32 or float64; the kernels compute in that precision.  On the GPU after `to_device`.  Those of a backward
         direction (``params.reverse``) take each sequence from its last step to its first; the trace is in the order of
         the inputs, and ``trace.final_state`` the state after the first of them.
+        Each layer of a `Stack` runs on the outputs of the one below, with its weights on the host, on either device.
     inputs : (T, B, I) or (T, I) array_like of real numbers
         Converted to the weights' dtype.  (T, I) is one sequence and comes back as B = 1.  An array that needs no
         conversion is not copied: the trace looks at it, so leave it as it is until `backprop` is done.  For the
@@ -52,6 +65,8 @@ def run(
         it is: it must be C-contiguous and have the weights' dtype, and is not searched for NaN.
     initial_state : (B, S, H) array_like, optional
         Default: zeros.  May be on the GPU, like `inputs`: ``trace.final_state`` of a trace that is there.
+        Of a `Stack` a mapping by the names of layers, ``{"layers.0": (B, S, H), "layers.1.backward": ...}``, zeros for
+        those left out; ``trace.final_state`` is such a mapping.
     lengths : (B,) array_like of int, optional
         Steps of each sequence, 0..T; default: T.  A padded sequence gets exactly what it gets alone; on the GPU to
         rounding, because the order of its sums depends on how many sequences there are.
@@ -61,6 +76,8 @@ def run(
         that has weights, at any value it can take.  What saturates it (0 and 1 of a sigmoid, -1 and 1 of a tanh) and
         its middle are met exactly, other values to rounding (with `fast_activations` to theirs).  The trace
         remembers the values, and `backprop` clamps the gates too: no gradient flows through them.
+        Of a `Stack` by layer, ``{"layers.1.f": 1.0, "layers.0.backward.z": {2: 0.5}}``; the name of a gate alone stands
+        for that gate of every layer that has it.
     device : str, optional
         ``"cpu"`` or ``"cuda"``; default: where the weights are.  There is no silent change from one to the other.
     threads : int, optional
@@ -71,8 +88,9 @@ def run(
 
     Returns
     -------
-    Trace
-        In NumPy arrays if the weights are; with weights on the GPU its arrays stay there until ``to_host()``.
+    Trace or StackTrace
+        In NumPy arrays if the weights are; with weights on the GPU its arrays stay there until ``to_host()``.  Of a
+        `Stack` a `StackTrace`: a trace of each layer and direction by name, and the model's outputs.
 
     Raises
     ------
@@ -97,65 +115,44 @@ def run(
     >>> opened = gs.run(params, np.ones((100, 3, 1)), clamp={"f": 1.0})  # what if the forget gate were open?
     >>> bool((opened.gate("f") == 1).all())
     True
+    >>> stack = gs.init_stack(["lstm", "gru"], input_size=1, hidden_size=8, heads=[gs.Head("y", 2)], seed=0)
+    >>> trace = gs.run(stack, np.ones((100, 3, 1)), clamp={"layers.0.f": 1.0})
+    >>> trace.names, trace.outputs.shape, trace["layers.-1"].gate("z").shape
+    (('layers.0', 'layers.1'), (100, 3, 2), (100, 3, 8))
     """
-    device = device_of(device, params)
-    fast = check_fast_activations(fast_activations, device, params)
-    threads = threads_for(device, threads)
-    cell = check_params(params, any_device=True)
-    values = clamp_values(params, clamp)
-    clamped = apply_clamp(params, values)
-    computer = device_for(device, cell, clamped, threads, fast_activations=fast)
-    x = computer.take_inputs(inputs)
-    steps, batch = x.shape[:2]
-    if device == "cpu":
-        _check_fits("inputs", "every state and gate of these steps", trace_bytes(params, batch), steps)
-    first_state = computer.take_state("initial_state", initial_state, batch)
-    sizes = check_lengths(check_host("lengths", lengths), steps, batch)
-    if not params.batch_first:
-        warn_if_batch_first("inputs", steps, batch, lengths)
-    sources = run_provenance(device, params, values, **_fast(fast))
-    if params.reverse:
-        _check_turnable("inputs", x)
-        turned_run = computer.run(turned(x, sizes), first_state, sizes)
-        taken = make_trace(cell, turned_run, values, sources).to_host()
-        warn_states(cell, taken.states)  # whose steps count in the order they were taken
-        return taken.as_given()
-    trace = make_trace(cell, computer.run(x, first_state, sizes), values, sources)
-    if params.on_device:
-        return trace
-    trace = trace.to_host()
-    warn_states(cell, trace.states)
-    return trace
+    options: dict[str, Any] = {
+        "initial_state": initial_state,
+        "lengths": lengths,
+        "clamp": clamp,
+        "device": device,
+        "threads": threads,
+        "fast_activations": fast_activations,
+    }
+    if isinstance(params, Stack | Bidirectional):
+        return run_stack(as_stack(params), inputs, **options)
+    return run_cell(params, inputs, **options)
 
 
-def trace_bytes(params: Params, batch: int) -> int:
-    """Return how many bytes the states and gates of a step of `batch` sequences take."""
-    cell = get(params.cell)
-    return batch * params.hidden_size * params.dtype.itemsize * (len(cell.states) + len(cell.saved))
+@overload
+def backprop(params: Params, trace: Trace, **options: Unpack[_Returning]) -> Gradients: ...
 
 
-def _check_fits(name: str, what: str, step_bytes: int, steps: int) -> None:
-    """Refuse a call that takes so many bytes a step, if the free memory does not hold them."""
-    check_memory(
-        name,
-        NOTHING,
-        lambda count: count * step_bytes,
-        what,
-        size=steps,
-        advice="give fewer steps or sequences; the measurements of gradients store none of this",
-    )
+@overload
+def backprop(
+    params: Stack | Bidirectional, trace: StackTrace, **options: Unpack[_Returning]
+) -> StackGradients: ...
 
 
 def backprop(
-    params: Params,
-    trace: Trace,
+    params: Params | Stack | Bidirectional,
+    trace: Trace | StackTrace,
     *,
     output_adjoint: Any = None,
     final_adjoint: Any = None,
     device: str | None = None,
     threads: int | None = None,
     fast_activations: bool = False,
-) -> Gradients:
+) -> Gradients | StackGradients:
     """Back-propagate exactly through a whole run: full BPTT, nothing truncated.
 
     For a loss L: gradients with respect to all weights, the inputs, the initial state, and the adjoint
@@ -164,15 +161,16 @@ def backprop(
 
     Parameters
     ----------
-    params : Params
+    params : Params, Stack or Bidirectional
         Those that made the trace, as they were given to `run`, without its clamps.
-    trace : Trace
+    trace : Trace or StackTrace
         On the GPU if and only if the weights are.
-    output_adjoint : (T, B, H) array_like, optional
+    output_adjoint : (T, B, H) or, of a `Stack`, (T, B, O) array_like, optional
         dL/d output_t; default: zeros.  Values at steps past the end of a sequence are ignored.  May be on the GPU, as
         the inputs of `run`.
     final_adjoint : (B, S, H) array_like, optional
         dL/d final state; default: zeros.  May be on the GPU.  One of the two adjoints is needed.
+        Of a `Stack` a mapping by the names of layers, as the initial state of `run`.
     device, threads : optional
         As for `run`.
     fast_activations : bool
@@ -180,10 +178,12 @@ def backprop(
 
     Returns
     -------
-    Gradients
+    Gradients or StackGradients
         In NumPy arrays if the weights are; with weights on the GPU its arrays stay there until ``to_host()``.
         Past the end of a sequence its adjoint is the final adjoint and its input gradient is 0; of a backward
         direction (``params.reverse``), whose states there are the initial one, its adjoint is that of this one.
+        Of a `Stack` the gradients of every weight in the form of a `Stack`, and those of each layer and direction by
+        name.
 
     Raises
     ------
@@ -214,92 +214,13 @@ def backprop(
     >>> grads.params.weight_hh.shape, grads.adjoint.shape
     ((24, 8), (51, 1, 1, 8))
     """
-    device = device_of(device, params)
-    fast = check_fast_activations(fast_activations, device, params)
-    threads = threads_for(device, threads)
-    if output_adjoint is None and final_adjoint is None:
-        raise ShapeError(
-            "`output_adjoint` and `final_adjoint` are both left out",
-            advice="give at least one, (T, B, H) or (B, S, H)",
-        )
-    cell = check_params(params, any_device=True)
-    check_trace(trace, params, cell)
-    if device == "cpu":
-        steps, batch = trace.inputs.shape[:2]
-        numbers = len(cell.states) * params.hidden_size + params.input_size
-        step_bytes = batch * numbers * params.dtype.itemsize
-        _check_fits("trace", "the adjoint and the gradient of the inputs", step_bytes, steps)
-    values = clamp_values(params, trace.clamp, "trace.clamp")
-    clamped = apply_clamp(params, values)
-    computer = device_for(device, cell, clamped, threads, fast_activations=fast)
-    output_adjoint = computer.take_output_adjoint(output_adjoint, trace)
-    final_adjoint = computer.take_state("final_adjoint", final_adjoint, trace.inputs.shape[1])
-    if params.reverse and output_adjoint is not None:
-        _check_turnable("output_adjoint", output_adjoint)
-        output_adjoint = turned(output_adjoint, trace.lengths)
-    taken = trace.as_taken()
-    gradients, d_inputs, d_initial, adjoint = computer.backprop(taken, output_adjoint, final_adjoint)
-    clear_clamped(gradients, values)
-    sources = run_provenance(device, params, values, **_fast(fast))
-    gradient = dataclasses.replace(
-        params, **dict(zip(WEIGHT_NAMES, gradients, strict=True)), provenance=sources
-    )
-    result = Gradients(
-        params=gradient, inputs=d_inputs, initial_state=d_initial, adjoint=adjoint, provenance=sources
-    )
-    if params.on_device:
-        return result
-    result = result.to_host()
-    warn_adjoint(cell, taken.to_host().states, result.adjoint, tuple(result.params.arrays().values()))
-    if not params.reverse:
-        return result
-    return dataclasses.replace(
-        result,
-        inputs=turned(result.inputs, trace.lengths),
-        adjoint=states_as_given(result.adjoint, trace.lengths),
-    )
-
-
-def _check_turnable(name: str, array: Any) -> None:
-    """Refuse an array on a device where the steps have to be put into another order."""
-    if on_device(array):
-        raise DeviceError(
-            "is on the GPU, but `params` are a backward direction, whose steps are turned round on the host",
-            argument=name,
-            advice="give a NumPy array",
-        )
-
-
-def make_trace(
-    cell: Cell, arrays: tuple[Any, Any, Any, Any], clamp: Array | None, sources: dict[str, Any]
-) -> Trace:
-    """Return the trace of a run: `arrays` are the inputs, states, gates and lengths that `Device.run` returns."""
-    inputs, states, gates, lengths = arrays
-    return Trace(
-        cell=cell.name,
-        inputs=inputs,
-        states=states,
-        gates=gates,
-        lengths=lengths,
-        state_names=cell.states,
-        gate_names=cell.saved,
-        clamp=clamp,
-        gate_ranges=gate_ranges(cell),
-        provenance=sources,
-    )
-
-
-def run_provenance(device: str, params: Params, clamp: Array | None, **more: Any) -> dict[str, Any]:
-    """Return where a result comes from: device, dtype, the seed of the weights, `more`, and clamps."""
-    return provenance(
-        **device_metadata(device),
-        dtype=params.dtype.name,
-        seed=params.provenance.get("seed"),
-        **({"reverse": True} if params.reverse else {}),
-        **more,
-        **clamp_metadata(params, clamp),
-    )
-
-
-def _fast(fast_activations: bool) -> dict[str, bool]:
-    return {"fast_activations": True} if fast_activations else {}
+    options: dict[str, Any] = {
+        "output_adjoint": output_adjoint,
+        "final_adjoint": final_adjoint,
+        "device": device,
+        "threads": threads,
+        "fast_activations": fast_activations,
+    }
+    if isinstance(params, Stack | Bidirectional):
+        return backprop_stack(as_stack(params), trace, **options)
+    return backprop_cell(params, trace, **options)

@@ -1,0 +1,111 @@
+"""Results of a model of several layers, one a layer and direction, by the names that `Stack.directions` gives."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from gatescope.datatypes.result import Result
+from gatescope.datatypes.stack_names import select_among
+from gatescope.errors import ShapeError, UnknownNameError
+from gatescope.reporting.table import Table
+from gatescope.reporting.text import counted
+
+_NAME = re.compile(r"(layers\.(\d{1,6}))(?:\.(forward|backward))?")
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ByLayer(Result):
+    """A result for each layer and direction of a model.
+
+    ``result["layers.1"]`` is that of the second layer, ``result["layers.-1"]`` of the uppermost, and
+    ``result["layers.1.backward"]`` of one direction of a layer that goes both ways.
+
+    Attributes
+    ----------
+    names : tuple of str
+        From the lowest layer: ``"layers.0"``, ``"layers.1.forward"``, ``"layers.1.backward"``...
+    results : tuple of Result
+        As many, in the same order.
+    """
+
+    names: tuple[str, ...]
+    results: tuple[Result, ...]
+
+    _axes: ClassVar[Mapping[str, str]] = {"names": "(N,)", "results": "(N,)"}
+
+    def __post_init__(self) -> None:
+        if len(self.names) != len(self.results) or not self.names:
+            raise ShapeError(
+                f"names {counted(len(self.results), 'result')} with {counted(len(self.names), 'name')}",
+                argument="names",
+                advice="give as many, at least one",
+            )
+        parts = [_NAME.fullmatch(name) for name in self.names]
+        numbers = [-1 if part is None else int(part[2]) for part in parts]
+        count = len(dict.fromkeys(numbers))
+        if (
+            sorted(numbers) != numbers
+            or {*numbers} != {*range(count)}
+            or len({*self.names}) < len(self.names)
+        ):
+            raise ShapeError(
+                f"are {', '.join(map(repr, self.names))}",
+                argument="names",
+                advice="name the layers from 'layers.0' on, each direction once",
+            )
+
+    def __getitem__(self, name: str) -> Any:
+        selection = select_among(self._layers(), "name", name)
+        if selection.name:
+            raise UnknownNameError(
+                "names something in a layer",
+                argument="name",
+                seen=name,
+                advice=f"take the result of the layer first, [{selection.prefixes[0]!r}]",
+            )
+        if len(selection.prefixes) > 1:
+            raise UnknownNameError(
+                "goes both ways",
+                argument="name",
+                seen=name,
+                advice=f"name one: {_either(selection.prefixes)}",
+            )
+        return self.results[self.names.index(selection.prefixes[0])]
+
+    def items(self) -> tuple[tuple[str, Any], ...]:
+        """Return names with results, from the lowest layer."""
+        return tuple(zip(self.names, self.results, strict=True))
+
+    def table(self) -> Table:
+        """Return the rows of all results, each with the name of its layer."""
+        tables = [result.table() for result in self.results]
+        widest = max(tables, key=lambda table: len(table.header))
+        rows = [
+            (name, *row, *[None] * (len(widest.header) - len(row)))
+            for name, table in zip(self.names, tables, strict=True)
+            for row in table.rows
+        ]
+        return Table(("layer", *widest.header), rows, self._title())
+
+    def summary(self) -> str:
+        """Return the summary of each result, with the name of its layer before it."""
+        return "\n".join(f"{name}: {result.summary()}" for name, result in self.items())
+
+    def _title(self) -> str:
+        return f"{type(self.results[0]).__name__} of {counted(len(self._layers()), 'layer')}"
+
+    def _layers(self) -> list[dict[str, str]]:
+        """Return the names of each layer by direction."""
+        layers: dict[int, dict[str, str]] = {}
+        for name, result in self.items():
+            number, _, way = name.removeprefix("layers.").partition(".")
+            backward = getattr(result, "reverse", False)
+            layers.setdefault(int(number), {})[way or ("backward" if backward else "forward")] = name
+        return list(layers.values())
+
+
+def _either(names: tuple[str, ...]) -> str:
+    return " or ".join(map(repr, names))

@@ -1,0 +1,81 @@
+"""A run of a whole model: a trace of each layer and direction, and the model's outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gatescope.checks.arrays import Array
+from gatescope.datatypes.by_layer import ByLayer
+from gatescope.datatypes.trace import Trace
+from gatescope.errors import ShapeError
+from gatescope.reporting.text import counted
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class StackTrace(ByLayer):
+    """Everything a model of several layers did over a run.
+
+    ``trace["layers.1.backward"]`` is the `Trace` of a direction of a layer, whose inputs are the outputs of the layer
+    below; ``trace["layers.-1"]`` is that of the uppermost layer, if it has one direction.
+
+    Attributes
+    ----------
+    names : tuple of str
+        As `Stack.directions` names them, from the lowest layer.
+    results : tuple of Trace
+        One each.
+    outputs : (T, B, O)
+        Of the read-out, or of the uppermost layer where there is none; 0 past the end of a sequence.  Not yet through
+        a sigmoid or a softmax.
+    """
+
+    results: tuple[Trace, ...]
+    outputs: Array
+
+    _axes: ClassVar[Mapping[str, str]] = {**ByLayer._axes, "outputs": "(T, B, O)"}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, trace in self.items():
+            if not isinstance(trace, Trace) or trace.inputs.shape[:2] != self.outputs.shape[:2]:
+                raise ShapeError(
+                    f"{name} is not a Trace over the {self.outputs.shape[:2]} steps and sequences of `outputs`",
+                    argument="results",
+                    advice="give the traces of one run",
+                )
+
+    @property
+    def inputs(self) -> Array:
+        """(T, B, I): what the lowest layer got."""
+        return self.results[0].inputs
+
+    @property
+    def lengths(self) -> Array:
+        """(B,) int64: number of steps of each sequence."""
+        return self.results[0].lengths
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """(T, B): True where the step belongs to the sequence."""
+        return self.results[0].mask
+
+    @property
+    def final_state(self) -> dict[str, Array]:
+        """(B, S, H) views by name: the state of each layer and direction after the last step it took."""
+        return {name: trace.final_state for name, trace in self.items()}
+
+    def _title(self) -> str:
+        cells = " on ".join(
+            "+".join(self[name].cell for name in layer.values()) for layer in reversed(self._layers())
+        )
+        steps, batch = self.outputs.shape[:2]
+        return f"run of {cells}: {counted(steps, 'step')}, {counted(batch, 'sequence')}"
+
+    def summary(self) -> str:
+        """Return cells, steps and sequences of the run."""
+        return self._title()
