@@ -38,6 +38,7 @@ points = gs.fixed_points(params, np.zeros(1), starts=4)
 phases = gs.phase_diagram("lstm", gain=[0.5, 2.0], steps=50, hidden_size=5, dtype="float64")
 diagnosis = gs.diagnose(params, inputs[:, :1], target_half_life=5)
 closed = gs.saturation(trace)
+decays = gs.from_decays(-np.abs(inputs))
 comparison = gs.compare({"a": params}, inputs, timing_runs=1, threads=1)
 data = gs.training.as_data(batch, stack)
 engine = gs.training.Engine(stack, steps=20, sequences=3)
@@ -88,6 +89,10 @@ gs.phase_diagram("lstm", gain=[0.5, 2.0], bias=[0.0], scheme="gaussian", hidden_
 gs.diagnose(params, inputs, target_half_life=5.0, window=20, lengths=[20, 20, 20], initial_state=state,
     clamp={"f": 0.5}, seed=0, threads=1, progress=False)
 gs.saturation(trace, left=0.1, right=0.9, gates=["f", "i"])
+gs.from_decays(-np.abs(inputs), gates={"i": np.abs(inputs) / 9}, lengths=lengths, cell="mamba", batch_first=False,
+    growing=False)
+decays.gradient_flow(source_step=-1, max_lag=10, lags=[1, 2, 5], norm="unit", unit=0, seed=0)
+decays.half_life(seed=0)
 gs.compare({"a": params}, inputs, lengths=lengths, left=0.1, right=0.9, timing_runs=1, seed=0, device="cpu",
     threads=1, progress=False)
 gs.estimate_memory("gradient_flow", params, steps=100, batch=2, hidden_size=64, input_size=1, dtype="float64",

@@ -75,8 +75,10 @@ if TYPE_CHECKING:
     )
     from gatescope.kernels.device import to_device
     from gatescope.measurements.connectivity import connectivity
+    from gatescope.measurements.decays import Decays
     from gatescope.measurements.diagnosis import diagnose
     from gatescope.measurements.fixed_points import fixed_points
+    from gatescope.measurements.from_decays import from_decays
     from gatescope.measurements.gradient_flow import gradient_flow
     from gatescope.measurements.gradient_paths import gradient_paths
     from gatescope.measurements.half_life import half_life
@@ -98,6 +100,7 @@ __all__ = [
     "CellMeasurements",
     "Comparison",
     "Connectivity",
+    "Decays",
     "DeviceError",
     "Diagnosis",
     "Dropout",
@@ -144,6 +147,7 @@ __all__ = [
     "evaluate",
     "experiments",
     "fixed_points",
+    "from_decays",
     "gradient_flow",
     "gradient_paths",
     "half_life",
@@ -181,8 +185,10 @@ _MODULES = {
     "io": "list_weights load_weights read_series save_weights to_flax to_keras to_torch",
     "kernels.device": "to_device",
     "measurements.connectivity": "connectivity",
+    "measurements.decays": "Decays",
     "measurements.diagnosis": "diagnose",
     "measurements.fixed_points": "fixed_points",
+    "measurements.from_decays": "from_decays",
     "measurements.gradient_flow": "gradient_flow",
     "measurements.gradient_paths": "gradient_paths",
     "measurements.half_life": "half_life",

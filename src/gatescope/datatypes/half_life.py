@@ -81,6 +81,8 @@ class HalfLife(Result):
         Whether the state was ever another than the first.
     adjoint_doubt, exponent_doubt : tuple of str
         For each sequence, why that estimate cannot be gone by; "" where it can.
+    diagonal : bool
+        Whether no unit feeds another, so that the gate's rates are all there is (see `gatescope.from_decays`).
     """
 
     cell: str
@@ -105,6 +107,7 @@ class HalfLife(Result):
     moved: Array | None = None
     adjoint_doubt: tuple[str, ...] = ()
     exponent_doubt: tuple[str, ...] = ()
+    diagonal: bool = False
 
     _axes: ClassVar[Mapping[str, str]] = {
         "by_gate": "(B, H)",
@@ -300,6 +303,11 @@ class HalfLife(Result):
         if not self.disagree[b]:
             which = "the others" if doubted else "they"
             return [f"{which} agree within their errors or 20 %"] if len(known) > 1 else []
+        if self.diagonal:
+            return [
+                "the adjoint, a random direction, still holds channels that fade sooner than the slowest one, which "
+                "takes over at longer lags"
+            ]
         texts = []
         others = [
             (name, rate[0])
@@ -346,7 +354,7 @@ def _spread(rate: float, error: float) -> str:
     if rate == 0 or not (np.isfinite(rate) and np.isfinite(error)):
         return ""
     low, high = half_life_of([rate + error, rate - error])
-    if np.isinf(low):
+    if np.isinf(low) or number(low) == number(high):
         return ""
     return f" ({number(low)} to {number(high)} within its error)"
 

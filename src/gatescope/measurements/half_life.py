@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -125,7 +126,7 @@ def _measure_group(problem: Problem, of: str, transient: int | None) -> HalfLife
     gate = memory_gate(problem.cell)
     skipped = check_transient(transient, problem.steps)
     spectrum = lyapunov_spectrum.measure(problem, k=1, transient=skipped, checks=False)
-    flow = gradient_flow.measure(problem, of=of, wrt="joint", lags=_lags(problem.steps - skipped))
+    flow = gradient_flow.measure(problem, of=of, wrt="joint", lags=adjoint_lags(problem.steps - skipped))
     assert spectrum.cuts is not None
     assert spectrum.between is not None
     assert spectrum.between_error is not None
@@ -169,7 +170,7 @@ def _join(groups: list[Array], lives: list[HalfLife]) -> HalfLife:
     return dataclasses.replace(lives[-1], **fields)
 
 
-def _lags(longest: int) -> Array:
+def adjoint_lags(longest: int) -> Array:
     """Return the lags of the adjoint: evenly for its line, and at lags before that closely for its steps to half."""
     return np.union1d(evenly(longest, _LAGS), by_factors(max(1, longest // 10), _CLOSE_LAGS))
 
@@ -235,17 +236,28 @@ def _adjoint(problem: Problem, flow: GradientFlow, of: str, skipped: int, cut: A
                 before = problem.part(np.array([b]), 0, last)
                 lags = evenly(last - skipped, _LAGS)
                 parts.append(gradient_flow.measure(before, of=of, wrt="joint", lags=lags))
-        fits = [(slope(part), int(part.lag[-1])) for part in parts if part.lag[-1] >= _LEAST]
-        fits = [fit for fit in fits if np.isfinite(fit[0][0][0])]
-        if not fits:
-            continue
-        weights = np.array([extent for _, extent in fits], np.float64)
-        values = np.array([[value[0] for value in each] for each, _ in fits])
-        weights /= weights.sum()
-        rate[b], r_squared[b] = weights @ values[:, 0], values[:, 2].min()
-        error[b], doubt[b] = np.sqrt((weights**2) @ np.nan_to_num(values[:, 1]) ** 2), ""
+        pooled = pooled_slope(parts)
+        if pooled is not None:
+            rate[b], error[b], r_squared[b] = pooled
+            doubt[b] = ""
     rate[[bool(text) for text in doubt]] = np.nan
     return _Adjoint(rate, error, r_squared, cut_step, tuple(map(str, doubt)))
+
+
+def pooled_slope(parts: Iterable[GradientFlow]) -> tuple[float, float, float] | None:
+    """Return rate, error and R^2 of flows over stretches of one sequence, weighted by their lengths.
+
+    Stretches that are too short, or have no rate, do not count; None if that leaves none.
+    """
+    fits = [(slope(part), int(part.lag[-1])) for part in parts if part.lag[-1] >= _LEAST]
+    fits = [fit for fit in fits if np.isfinite(fit[0][0][0])]
+    if not fits:
+        return None
+    weights = np.array([extent for _, extent in fits], np.float64)
+    values = np.array([[value[0] for value in each] for each, _ in fits])
+    weights /= weights.sum()
+    error = np.sqrt((weights**2) @ np.nan_to_num(values[:, 1]) ** 2)
+    return float(weights @ values[:, 0]), float(error), float(values[:, 2].min())
 
 
 def _cut_row(column: Array) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from gatescope.checks.numbers import check_choice, check_count, check_index, che
 from gatescope.datatypes import Array, Params
 from gatescope.datatypes.result import Result
 from gatescope.errors import UnknownNameError, ValueRangeError
-from gatescope.measurements.problem import Problem, in_batch_order
+from gatescope.measurements.problem import in_batch_order
 
 Joined = TypeVar("Joined", bound=Result)
 
@@ -48,8 +48,18 @@ def blocks_of(argument: str, cell: Cell, name: Any) -> list[int]:
     return [cell.states.index(name)]
 
 
+class Lengths(Protocol):
+    """What lags are counted in: steps of the sequences looked at, and of the longest one of the batch."""
+
+    @property
+    def steps(self) -> int: ...
+
+    @property
+    def longest(self) -> int: ...
+
+
 def lags_back(
-    problem: Problem, source_step: Any, max_lag: Any, lags: Any, default: Callable[[int], Array]
+    problem: Lengths, source_step: Any, max_lag: Any, lags: Any, default: Callable[[int], Array]
 ) -> tuple[int, Array]:
     """Return the state t that is differentiated, and the lags to report, ascending int64.
 
