@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from gatescope.comparison.compare import compare
     from gatescope.datatypes import (
         Batch,
+        Capture,
         CellMeasurements,
         Comparison,
         Connectivity,
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
         save,
     )
     from gatescope.datatypes.stack import Bidirectional, Stack
+    from gatescope.integrations.capture import capture
     from gatescope.io import (
         list_weights,
         load_weights,
@@ -97,6 +99,7 @@ __all__ = [
     "AccuracyWarning",
     "Batch",
     "Bidirectional",
+    "Capture",
     "CellMeasurements",
     "Comparison",
     "Connectivity",
@@ -138,6 +141,7 @@ __all__ = [
     "WeightFormatError",
     "__version__",
     "backprop",
+    "capture",
     "cells",
     "clamp",
     "compare",
@@ -182,6 +186,7 @@ __all__ = [
 _PACKAGES = ("cells", "experiments", "plotting", "tasks", "training")
 _MODULES = {
     "comparison.compare": "compare",
+    "integrations.capture": "capture",
     "io": "list_weights load_weights read_series save_weights to_flax to_keras to_torch",
     "kernels.device": "to_device",
     "measurements.connectivity": "connectivity",

@@ -7,6 +7,7 @@ half-lives are steps.
 
 from gatescope.checks.arrays import Array
 from gatescope.datatypes.batch import LOSSES, Batch, Head
+from gatescope.datatypes.capture import Capture, CapturedNetwork
 from gatescope.datatypes.comparison import CellMeasurements, Comparison
 from gatescope.datatypes.connectivity import Connectivity
 from gatescope.datatypes.diagnosis import Diagnosis
@@ -34,6 +35,8 @@ __all__ = [
     "Array",
     "Batch",
     "Bidirectional",
+    "Capture",
+    "CapturedNetwork",
     "CellMeasurements",
     "Comparison",
     "Connectivity",

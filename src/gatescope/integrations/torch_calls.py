@@ -1,0 +1,161 @@
+"""A PyTorch model run once, with every call of its recurrent modules seen; nothing of the model is changed.
+
+PyTorch is not imported here: a module that is passed in has brought it along.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from gatescope.checks.arrays import Array
+from gatescope.integrations.calls import Call, Recording, as_numpy, side_by_side
+
+_WRAPPERS = {
+    "DataParallel": "module",
+    "DistributedDataParallel": "module",
+    "OptimizedModule": "_orig_mod",  # of torch.compile
+}
+_RECURRENT = re.compile(r"\w*(?:LSTM|GRU|RNN)(?:Cell)?")
+_ADVICE = "give one with torch.nn.LSTM, GRU or RNN in it, or their cells"
+
+
+def is_module(value: object) -> bool:
+    """Return whether something is a module of PyTorch, without importing it."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.nn.Module)
+
+
+def record(module: Any, batch: Sequence[Any], named: Mapping[str, Any]) -> Recording:
+    """Run a module once on a batch and return the calls of the recurrent modules in it.
+
+    The module that `DataParallel` or `torch.compile` wraps is run itself, as it was written.
+    """
+    torch: Any = sys.modules["torch"]
+    kind = f"{type(module).__module__}.{type(module).__qualname__}"
+    while type(module).__name__ in _WRAPPERS:
+        module = getattr(module, _WRAPPERS[type(module).__name__])
+    modules, refused = _recurrent(torch, module)
+    recording = Recording(kind=kind, modules=modules, refused=refused, advice=_ADVICE)
+    if modules:
+        with undisturbed(torch, module), ExitStack() as hooks:
+            for name, each in modules.items():
+                hook = partial(_see, torch, recording.calls.append, name)
+                hooks.callback(each.register_forward_hook(hook, with_kwargs=True).remove)
+            module(*batch, **named)
+    return recording
+
+
+def _recurrent(torch: Any, module: Any) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the recurrent modules by name, and why others that are called so cannot be looked into."""
+    modules, refused = {}, {}
+    for name, each in module.named_modules():
+        name = name.replace("_orig_mod.", "").removesuffix("_orig_mod").rstrip(".")
+        kind = getattr(each, "original_name", type(each).__name__)
+        if isinstance(each, torch.jit.ScriptModule):
+            if _RECURRENT.fullmatch(kind):
+                refused[name] = (
+                    "is of TorchScript, whose calls cannot be seen: give the module as it was before torch.jit"
+                )
+        elif isinstance(each, torch.nn.RNNBase | torch.nn.RNNCellBase):
+            modules[name] = each
+        elif _RECURRENT.fullmatch(kind) and not any(_RECURRENT.fullmatch(n) for n in _kinds_inside(each)):
+            refused[name] = f"is a {kind} of {type(each).__module__}, which is none of torch.nn's"
+    return modules, refused
+
+
+def _kinds_inside(module: Any) -> Iterator[str]:
+    return (type(part).__name__ for part in module.modules() if part is not module)
+
+
+@contextmanager
+def undisturbed(torch: Any, module: Any) -> Iterator[None]:
+    """Let a module run as in use: without gradients, in eval mode, as it was written and not as it was compiled.
+
+    Training flags and the states of all random generators are afterwards what they were before.
+    """
+    flags = [(each, each.training) for each in module.modules()]
+    tensors = [*module.parameters(), *module.buffers()]
+    devices = {tensor.device.index for tensor in tensors if tensor.device.type == "cuda"}
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002  # the model may use them
+    with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng([*devices]))
+        stack.enter_context(torch.no_grad())
+        if "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance"):
+            # Of compiled modules inside: graphs that were compiled before do not see the hooks.
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        try:
+            for each, _ in flags:  # not eval(), which a module may have overridden
+                each.training = False
+            yield
+        finally:
+            for each, flag in flags:
+                each.training = flag
+            random.setstate(states[0])
+            np.random.set_state(states[1])  # noqa: NPY002
+
+
+def _see(
+    torch: Any,
+    add: Callable[[Call], None],
+    name: str,
+    module: Any,
+    args: tuple[Any, ...],
+    named: dict[str, Any],
+    outputs: Any,
+) -> None:
+    """Add a call of a recurrent module."""
+    given = dict(zip(("input", "hx"), args, strict=False)) | named
+    see = _see_step if isinstance(module, torch.nn.RNNCellBase) else _see_sequences
+    add(see(torch, name, module, given["input"], given.get("hx"), outputs))
+
+
+def _see_step(torch: Any, name: str, module: Any, inputs: Any, state: Any, outputs: Any) -> Call:
+    """Return the call of a cell: one step of (B, I), or of (I,)."""
+    rows = (-1, module.hidden_size)
+    return Call(
+        name=name,
+        inputs=as_numpy(inputs).reshape(1, -1, module.input_size),
+        initial=None if state is None else side_by_side([part.reshape(rows) for part in _parts(state)]),
+        final=side_by_side([part.reshape(rows) for part in _parts(outputs)]),
+    )
+
+
+def _see_sequences(torch: Any, name: str, module: Any, inputs: Any, state: Any, outputs: Any) -> Call:
+    """Return the call of a module: sequences of (T, B, I), packed ones, or one of (T, I)."""
+    lengths = None
+    if isinstance(inputs, torch.nn.utils.rnn.PackedSequence):
+        padded, sizes = torch.nn.utils.rnn.pad_packed_sequence(inputs)
+        values, lengths = as_numpy(padded), sizes.numpy().astype(np.int64)
+        if (lengths == len(values)).all():
+            lengths = None
+    else:
+        values = as_numpy(inputs)
+        if values.ndim == 2:
+            values = values[:, None]
+        elif module.batch_first:
+            values = values.swapaxes(0, 1)
+    # States of a projection are of other sizes; its weights are refused.
+    initial = None if state is None or module.proj_size else _of_layers(module, state)
+    final = None if module.bidirectional or module.proj_size else _of_layers(module, outputs[1])
+    return Call(
+        name=name, inputs=np.ascontiguousarray(values), lengths=lengths, initial=initial, final=final
+    )
+
+
+def _of_layers(module: Any, state: Any) -> Array:
+    """Return states (layers * directions, B, H), of an LSTM two of them, as (B, N): layer by layer."""
+    parts = [part.reshape(len(part), -1, module.hidden_size) for part in _parts(state)]
+    return side_by_side([np.stack(parts, axis=2).transpose(1, 0, 2, 3)])
+
+
+def _parts(state: Any) -> list[Array]:
+    """Return the one state there is, or the two of an LSTM."""
+    return [as_numpy(part) for part in (state if isinstance(state, tuple | list) else (state,))]
