@@ -54,8 +54,8 @@ def in_the_table() -> dict[str, set[str]]:
     return calls
 
 
-# Made by others, or by hand where somebody's own loop needs them.
-NOT_CALLED = {"Decays", "Fit", "training.Data", "training.Score", "training.Optimizer"}
+# Made by others, or by hand where somebody's own loop needs them; or of live models, which need their frameworks.
+NOT_CALLED = {"Decays", "capture", "Fit", "training.Data", "training.Score", "training.Optimizer"}
 
 
 def test_every_public_function_is_in_the_table() -> None:

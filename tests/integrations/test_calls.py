@@ -71,7 +71,10 @@ def test_states_of_layers_and_directions_lie_side_by_side():
         initial_state=state,
     )
     states = network.arguments["initial_state"]
-    assert {name: part.shape for name, part in states.items()} == {"layers.0": (2, 2, 5), "layers.1": (2, 1, 4)}
+    assert {name: part.shape for name, part in states.items()} == {
+        "layers.0": (2, 2, 5),
+        "layers.1": (2, 1, 4),
+    }
     np.testing.assert_array_equal(states["layers.0"][1, 1], np.arange(19, 24))
     np.testing.assert_array_equal(states["layers.1"][0, 0], np.arange(10, 14))
     assert network.table().rows[3] == ("steps", "2 to 3")
@@ -80,7 +83,9 @@ def test_states_of_layers_and_directions_lie_side_by_side():
 
 
 def test_what_cannot_be_captured_says_why():
-    with pytest.raises(gs.WeightFormatError, match=r"a\.Model, in which there is no recurrent module; give one"):
+    with pytest.raises(
+        gs.WeightFormatError, match=r"a\.Model, in which there is no recurrent module; give one"
+    ):
         captured([], modules={})
     projected = {**CELL, "weight_hr": np.zeros((2, 5))}
     endless = {**CELL, "weight_hh": np.full((15, 5), np.inf)}

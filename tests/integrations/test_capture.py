@@ -1,4 +1,4 @@
-"""What PyTorch's recurrent modules receive: run on it, the kernels give PyTorch's outputs; the model stays as it was."""
+"""What PyTorch's recurrent modules receive: on it the kernels give PyTorch's outputs; the model stays as it was."""
 
 import random
 
@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import gatescope as gs
-from gatescope.recurrence.layers import outputs_of_layers
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
@@ -41,11 +40,7 @@ class Model(nn.Module):
 
 def outputs_of(network):
     """Return outputs (T, B, H) of a captured network, from its weights and arguments alone."""
-    arguments = network.arguments
-    if isinstance(network.model, gs.Stack):
-        assert "initial_state" not in arguments
-        return outputs_of_layers(network.model.layers, **arguments)
-    return gs.run(network.model, **arguments).outputs
+    return gs.run(network.model, **network.arguments).outputs
 
 
 @pytest.mark.parametrize(("dtype", "close"), [(torch.float64, 1e-12), (torch.float32, 1e-7)])
@@ -100,12 +95,14 @@ def test_initial_states_of_packed_sequences_go_with_their_sequences():
 
 def test_initial_states_of_layers_and_directions():
     rnn = made("LSTM", num_layers=2, bidirectional=True)
-    state = numbers(4, 3, 5), numbers(4, 3, 5, seed=1)
-    states = gs.capture(rnn, numbers(9, 3, 3), state)[""].arguments["initial_state"]
-    names = ("layers.0.forward", "layers.0.backward", "layers.1.forward", "layers.1.backward")
-    assert tuple(states) == names
-    for k, name in enumerate(names):
-        np.testing.assert_array_equal(states[name].swapaxes(0, 1), np.stack([part[k] for part in state]))
+    inputs, state = numbers(9, 3, 3), (numbers(4, 3, 5), numbers(4, 3, 5, seed=1))
+    network = gs.capture(rnn, inputs, state)[""]
+    states = network.arguments["initial_state"]
+    assert tuple(states) == ("layers.0.forward", "layers.0.backward", "layers.1.forward", "layers.1.backward")
+    for k, values in enumerate(states.values()):
+        np.testing.assert_array_equal(values.swapaxes(0, 1), np.stack([part[k] for part in state]))
+    expected = rnn(inputs, state)[0].detach().numpy()
+    np.testing.assert_allclose(outputs_of(network), expected, rtol=0, atol=1e-12)
 
 
 def test_one_sequence_without_an_axis_for_it():
@@ -115,8 +112,7 @@ def test_one_sequence_without_an_axis_for_it():
         one = gs.capture(rnn, inputs, state) if kind == "GRU" else gs.capture(rnn, inputs[0], state[0])
         assert one[""].inputs.shape == ((9, 1, 3) if kind == "GRU" else (1, 1, 3))
         expected = rnn(inputs, state)[0] if kind == "GRU" else rnn(inputs[0], state[0])[None]
-        outputs = gs.run(one[""].model, **one[""].arguments).outputs[:, 0]
-        np.testing.assert_allclose(outputs, expected.detach().numpy(), rtol=0, atol=1e-12)
+        np.testing.assert_allclose(outputs_of(one[""])[:, 0], expected.detach().numpy(), rtol=0, atol=1e-12)
 
 
 class Loop(nn.Module):
@@ -145,8 +141,8 @@ def test_a_loop_is_one_run_until_its_state_is_another(kind):
     first, second = gs.capture(model, inputs).networks
     assert [(one.name, one.call, one.calls) for one in (first, second)] == [("rnn", 0, 6), ("rnn", 6, 3)]
     expected = model(inputs).detach().numpy()
-    outputs = [gs.run(one.model, **one.arguments).outputs for one in (first, second)]
-    np.testing.assert_allclose(np.concatenate(outputs), expected, rtol=0, atol=1e-12)
+    outputs = np.concatenate([outputs_of(first), outputs_of(second)])
+    np.testing.assert_allclose(outputs, expected, rtol=0, atol=1e-12)
 
 
 def test_a_decoder_goes_on_from_the_encoder():
@@ -166,9 +162,7 @@ def test_a_decoder_goes_on_from_the_encoder():
     captured = gs.capture(model, inputs)
     decoder = captured["decoder"]
     assert (captured.names, decoder.calls) == (("encoder", "decoder"), 4)
-    np.testing.assert_allclose(
-        gs.run(decoder.model, **decoder.arguments).outputs[-1], model(inputs)[0].detach(), rtol=0, atol=1e-12
-    )
+    np.testing.assert_allclose(outputs_of(decoder)[-1], model(inputs)[0].detach(), rtol=0, atol=1e-12)
 
 
 def test_wrapped_and_compiled_models_are_what_they_wrap():

@@ -145,9 +145,7 @@ def _see_sequences(torch: Any, name: str, module: Any, inputs: Any, state: Any, 
     # States of a projection are of other sizes; its weights are refused.
     initial = None if state is None or module.proj_size else _of_layers(module, state)
     final = None if module.bidirectional or module.proj_size else _of_layers(module, outputs[1])
-    return Call(
-        name=name, inputs=np.ascontiguousarray(values), lengths=lengths, initial=initial, final=final
-    )
+    return Call(name=name, inputs=np.ascontiguousarray(values), lengths=lengths, initial=initial, final=final)
 
 
 def _of_layers(module: Any, state: Any) -> Array:
