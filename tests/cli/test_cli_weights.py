@@ -2,6 +2,7 @@
 
 import numpy as np
 from helpers.command_line import torch_weights
+from helpers.stack_cases import random_stack
 
 import gatescope as gs
 
@@ -72,3 +73,40 @@ def test_a_network_measured_whole_from_its_file(invoke, tmp_path):
     stack = gs.load_weights(tmp_path / "model.npz")
     lower = gs.run(stack.layers[0], np.load(tmp_path / "x.npy"))
     assert gs.load(tmp_path / "o" / "half_life.npz") == gs.half_life(stack.layers[1], lower.outputs)
+
+
+def test_a_model_runs_whole(invoke, tmp_path):
+    np.savez(tmp_path / "model.npz", **LAYERS, **HEAD, **OTHER)
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((60, 3)))
+    options = ("--weights", "model.npz", "--inputs", "x.npy", "--clamp", "layers.1.f=1.0")
+    done = invoke("run", *options)
+    assert done.exit_code == 0, done.output
+    assert done.stderr.splitlines() == ["model.npz: not used: 'embedding.weight'"]
+    assert (
+        "model (lstm on lstm) over x.npy: 60 steps, 1 sequence, every gate and state of layers.0, layers.1, and the "
+        "outputs, in trace.npz" in " ".join(done.stdout.split())
+    )
+    trace = gs.load(tmp_path / "trace.npz")
+    assert trace.outputs.shape == (60, 1, 2)
+    assert trace == gs.run(
+        gs.load_weights(tmp_path / "model.npz"), np.load("x.npy"), clamp={"layers.1.f": 1.0}
+    )
+    done = invoke("run", *options[:-1], "f=1.0", "--layer", 0, "--overwrite")
+    assert done.exit_code == 0, done.output
+    assert "layer 1 (--layer)" in done.stderr
+    assert isinstance(gs.load(tmp_path / "trace.npz"), gs.Trace)
+    done = invoke("run", *options[:-1], "layers.2.f=1.0", "--overwrite")
+    assert done.exit_code == 2
+    assert "--clamp 'layers.2.f' names a layer that is not among the 2" in " ".join(done.stderr.split())
+
+
+def test_a_model_of_our_own_runs_whole(invoke, tmp_path):
+    stack = gs.load_weights({**LAYERS, **HEAD})
+    layer = random_stack("lstm 5 | lstm 5", inputs=3, outputs=0).layers[0]
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((60, 3)).astype("float32"))
+    for model, cells in ((stack, "lstm on lstm"), (layer, "lstm+lstm")):
+        model.save(tmp_path / "model.npz")
+        done = invoke("run", "--weights", "model.npz", "--inputs", "x.npy", "--overwrite")
+        assert done.exit_code == 0, done.output
+        assert f"model.npz: the model, {cells}" in done.stderr
+        assert gs.load(tmp_path / "trace.npz") == gs.run(model, np.load(tmp_path / "x.npy"))

@@ -36,7 +36,7 @@ def random_stack(*layers, inputs=2, outputs=2, merge="concatenate", seed=0, dtyp
     readout = {}
     if outputs:
         readout = {
-            "readout_weight": rng.standard_normal((outputs, width)).astype(dtype) / np.sqrt(width),
+            "readout_weight": (rng.standard_normal((outputs, width)) / np.sqrt(width)).astype(dtype),
             "readout_bias": rng.standard_normal(outputs).astype(dtype),
         }
     return gs.Stack(layers=tuple(made), **readout)

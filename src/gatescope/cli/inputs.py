@@ -57,9 +57,13 @@ class Series(NamedTuple):
 
     def kept_with(self, result: Kept) -> Kept:
         """Return a result with what it is to keep of the inputs."""
-        from gatescope.datatypes import Trace
+        from gatescope.datatypes import StackTrace, Trace
 
-        kept = self.provenance if isinstance(result, Trace) else {**self.provenance, "inputs_text": None}
+        kept = (
+            self.provenance
+            if isinstance(result, Trace | StackTrace)
+            else {**self.provenance, "inputs_text": None}
+        )
         kept = {name: value for name, value in kept.items() if value is not None}
         return dataclasses.replace(result, provenance={**result.provenance, **kept}) if kept else result
 

@@ -20,11 +20,11 @@ from gatescope.errors import (
     WeightFormatError,
 )
 from gatescope.reporting.terminal import report, working
-from gatescope.reporting.text import counted
+from gatescope.reporting.text import counted, listing
 
 if TYPE_CHECKING:
     from gatescope.cli.inputs import Series
-    from gatescope.datatypes import Params
+    from gatescope.datatypes import Params, Stack
     from gatescope.datatypes.result import Result
     from gatescope.datatypes.stack import Layer
 
@@ -48,11 +48,12 @@ class Vocabulary(NamedTuple):
 
 
 class Network(NamedTuple):
-    """Weights that a command looks at, what lies below them, and what inputs they were trained on.
+    """A model that a command looks at, what lies below it, and what inputs it was trained on.
 
     Attributes
     ----------
-    params : Params
+    model : Params or Stack
+        A `Stack` where a file has several layers or directions, none was chosen, and the command takes them.
     below : tuple of Params or Bidirectional
         The layers below, from the lowest; they are run on the inputs.
     scale : dict or None
@@ -61,15 +62,23 @@ class Network(NamedTuple):
         Of the text that it was trained on.
     """
 
-    params: Params
+    model: Params | Stack
     below: tuple[Layer, ...] = ()
     scale: dict[str, list[float]] | None = None
     vocabulary: Vocabulary | None = None
 
     @property
+    def params(self) -> Params:
+        """The weights of a model of one layer and direction."""
+        from gatescope.datatypes import Params
+
+        assert isinstance(self.model, Params)
+        return self.model
+
+    @property
     def input_size(self) -> int:
         """How many numbers a step the lowest layer takes."""
-        return (self.below[0] if self.below else self.params).input_size
+        return (self.below[0] if self.below else self.model).input_size
 
     @property
     def inputs_like(self) -> dict[str, Any]:
@@ -80,7 +89,11 @@ class Network(NamedTuple):
         return kept
 
     def title(self, label: str) -> str:
-        """Return a label with the layer and the direction that it stands for, where these are not the first."""
+        """Return a label with the layers and directions that it stands for, where that is not the first alone."""
+        from gatescope.datatypes import Stack
+
+        if isinstance(self.model, Stack):
+            return f"{label} ({_cells(self.model)})"
         parts = [f"layer {len(self.below)}"] if self.below else []
         parts += ["backward direction"] if self.params.reverse else []
         return f"{label} ({', '.join(parts)})" if parts else label
@@ -120,22 +133,29 @@ def note(lines: Sequence[str]) -> None:
         report(line)
 
 
-def read_weights(files: Sequence[Path], options: WeightOptions) -> tuple[dict[str, Network], list[str]]:
-    """Return weights by label, and notes: a nonlinearity that was assumed, the layer taken, what was left out."""
+def read_weights(
+    files: Sequence[Path], options: WeightOptions, *, whole: bool = False
+) -> tuple[dict[str, Network], list[str]]:
+    """Return weights by label, and notes: a nonlinearity that was assumed, the layer taken, what was left out.
+
+    `whole` is for a command that takes models of several layers and directions: where no option chooses one, it gets
+    all of them.
+    """
     from gatescope.io.weights import is_own
 
     by_label: dict[str, Network] = {}
     vanilla: list[str] = []  # labels of RNNs whose files do not say their nonlinearity
     notes: list[str] = []
     used: set[str] = set()  # options that a file made use of
+    whole = whole and options.layer is None and not options.reverse
     for file in files:
         label = free_label(file.stem, by_label)
         with naming(path="--weights", source="--weights"):
             if is_own(file):
-                by_label[label], line = _read_own(file, options, used)
+                by_label[label], line = _read_own(file, options, used, whole)
                 notes += [line] if line else []
                 continue
-            by_label[label], lines, questions = _read_foreign(file, options)
+            by_label[label], lines, questions = _read_foreign(file, options, whole)
             notes += lines
             used |= {"layer", "prefix", "reverse", *questions}
             if "nonlinearity" in questions:
@@ -148,14 +168,15 @@ def read_weights(files: Sequence[Path], options: WeightOptions) -> tuple[dict[st
     return by_label, notes
 
 
-def _read_foreign(file: Path, options: WeightOptions) -> tuple[Network, list[str], set[str]]:
-    """Return a layer of another framework's file with those below it, notes, and what the file leaves open."""
+def _read_foreign(file: Path, options: WeightOptions, whole: bool) -> tuple[Network, list[str], set[str]]:
+    """Return a layer of another framework's file with those below it, or all, notes, and what the file leaves open."""
+    from gatescope.datatypes import Stack
     from gatescope.io.weights import open_weights
 
-    number = options.layer or 0
     # Series are read as (T, B, I), with --batch-first where a file has another order.
     how: dict[str, Any] = {"prefix": options.prefix, "dtype": options.dtype, "batch_first": False}
     opened = open_weights(file, **how)
+    number = len(opened.layers) - 1 if whole else options.layer or 0
     if not 0 <= number < len(opened.layers):
         layers = (f"{k} ({text})" for k, text in enumerate(opened.layers))
         raise ValueRangeError(
@@ -167,7 +188,10 @@ def _read_foreign(file: Path, options: WeightOptions) -> tuple[Network, list[str
         opened = open_weights(file, **how, **answers)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AccuracyWarning)  # notes say the same
-        network = Network(opened.direction(number, options.reverse), opened.below(number))
+        if whole:
+            network = Network(_simplest(opened.load(None, None)))
+        else:
+            network = Network(opened.direction(number, options.reverse), opened.below(number))
     notes = [f"{file.name}: {text}" for text in opened.notes]
     if "reset_after" in questions and "reset_after" not in answers:
         notes.append(f"{file.name} {questions['reset_after']}".replace("reset_after=", "--"))
@@ -175,36 +199,59 @@ def _read_foreign(file: Path, options: WeightOptions) -> tuple[Network, list[str
         notes.append(
             f"{file.name}: its inputs are (B, T, I) where it comes from; --batch-first if those here are"
         )
-    unused = opened.unused(number, options.reverse)
+    all_of_it = isinstance(network.model, Stack)
+    unused = opened.stored.unused if all_of_it else opened.unused(number, options.reverse)
     if unused:
-        notes.append(f"{file.name}: not used: {'; '.join(unused)}")
+        notes.append(
+            f"{file.name}: not used: {listing(unused, form=repr) if all_of_it else '; '.join(unused)}"
+        )
     return network, notes, set(questions)
 
 
-def _read_own(file: Path, options: WeightOptions, used: set[str]) -> tuple[Network, str]:
-    """Return weights that gatescope saved; of a model one layer with those below, and a note that says which."""
+def _simplest(model: Layer | Stack) -> Params | Stack:
+    """Return a model as its only cell, if it has one layer and direction, or else as a stack."""
+    from gatescope.datatypes import Params, Stack
+
+    layers = model.layers if isinstance(model, Stack) else (model,)
+    if len(layers) == 1 and isinstance(layers[0], Params):
+        return layers[0]
+    return model if isinstance(model, Stack) else Stack(layers=layers, provenance=model.provenance)
+
+
+def _read_own(file: Path, options: WeightOptions, used: set[str], whole: bool) -> tuple[Network, str]:
+    """Return weights that gatescope saved; of a model one layer with those below or all, and a note that says which."""
     from gatescope.checks.network import check_params
-    from gatescope.datatypes import Bidirectional, Params, load
+    from gatescope.datatypes import Bidirectional, Stack, load
     from gatescope.datatypes.stack import directions
 
     result, line = load(file), ""
-    layers: tuple[Layer, ...] = (result,) if isinstance(result, Params | Bidirectional) else ()
-    if not layers:
-        layers, line = _layers_of(result, file, options.layer or 0)
-        used.add("layer")
+    name, model = _model_in(result, file)
+    about = _scale_of(result, model.input_size), _vocabulary_of(result, model.input_size, file)
+    layers = model.layers if isinstance(model, Stack) else (model,)
     for layer in layers:
         for params in directions(layer).values():
             check_params(params)
     if options.dtype is not None:
-        layers = tuple(layer.astype(options.dtype) for layer in layers)
+        model = model.astype(options.dtype)
+    if whole and isinstance(simplest := _simplest(model), Stack):
+        return Network(simplest, (), *about), f"{file.name}: {name}, {_cells(simplest)}"
+    if isinstance(model, Stack):
+        used.add("layer")
+        layers, line = _up_to(model, file, name, options.layer or 0)
+    else:
+        layers = (model,)
     *below, top = layers
     if isinstance(top, Bidirectional):
         used.add("reverse")
         way = "backward" if options.reverse else "forward"
         line = f"{line or file.name}: its {way} direction{'' if options.reverse else ' (--reverse for the other)'}"
-    width = layers[0].input_size
-    params = directions(top)[way] if isinstance(top, Bidirectional) else top
-    return Network(params, tuple(below), _scale_of(result, width), _vocabulary_of(result, width, file)), line
+        top = directions(top)[way]
+    return Network(top, tuple(below), *about), line
+
+
+def _cells(stack: Stack) -> str:
+    """Return the cells of a model, from the uppermost."""
+    return " on ".join(reversed(stack.cells))
 
 
 def _scale_of(result: Result, width: int) -> dict[str, list[float]] | None:
@@ -242,21 +289,25 @@ def common_vocabulary(networks: Iterable[Network]) -> Vocabulary | None:
     return known[0] if known else None
 
 
-def _layers_of(result: Result, file: Path, layer: int) -> tuple[tuple[Layer, ...], str]:
-    """Return the layers of a model, or of the best model of a training, up to one, and a note that says which."""
-    from gatescope.datatypes.stack import Stack
-    from gatescope.datatypes.training_run import TrainingRun
+def _model_in(result: Result, file: Path) -> tuple[str, Layer | Stack]:
+    """Return the model that a file holds, of a training the best one, and what it is called."""
+    from gatescope.datatypes import Bidirectional, Params, Stack, TrainingRun
 
-    name, stack = "the model", result
+    name, model = "the model", result
     if isinstance(result, TrainingRun):
-        name, stack = f"the best model, that after epoch {result.best_epoch}", result.best
-    if not isinstance(stack, Stack):
+        name, model = f"the best model, that after epoch {result.best_epoch}", result.best
+    if not isinstance(model, Params | Bidirectional | Stack):
         raise WeightFormatError(
             f"holds a {type(result).__name__}, not weights",
             argument="params",
             seen=file,
             advice="give a file of gatescope.Params, of a Stack, or what train wrote",
         )
+    return name, model
+
+
+def _up_to(stack: Stack, file: Path, name: str, layer: int) -> tuple[tuple[Layer, ...], str]:
+    """Return the layers of a model up to one, and a note that says which."""
     if not 0 <= layer < len(stack.layers):
         layers = (f"{k} ({_described(each)})" for k, each in enumerate(stack.layers))
         raise ValueRangeError(
@@ -309,14 +360,17 @@ def add_fresh(
     return [f"{name} is left out: {message(error)}" for name, error in refused.items()]
 
 
-def read_one(options: CellOptions) -> tuple[dict[str, Network], list[str]]:
-    """Return the weights of a command of one cell by its label, nothing if it is to be fresh, and notes about them."""
+def read_one(options: CellOptions, *, whole: bool = False) -> tuple[dict[str, Network], list[str]]:
+    """Return the weights of a command of one cell by its label, nothing if it is to be fresh, and notes about them.
+
+    `whole` is as for `read_weights`.
+    """
     if options.weights is None:
         refuse(options.of_files(), "is for weights from a file", "give `weights` too, or leave it out")
     else:
         fresh = {"cell": options.cell, **options.of_fresh()}
         refuse(fresh, "is for a fresh cell, and `weights` gives another", "leave out one of the two")
-    return read_weights([options.weights] if options.weights else [], options)
+    return read_weights([options.weights] if options.weights else [], options, whole=whole)
 
 
 def one_cell(

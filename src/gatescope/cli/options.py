@@ -32,8 +32,8 @@ ClampOption = Annotated[
     typer.Option(
         "--clamp",
         metavar="GATE=VALUE",
-        help="Clamp a gate to a value, as in f=1.0, or some units of it, as in 'f[0,3]=1.0'.  May be given several "
-        "times.  Default: no gate is clamped.",
+        help="Clamp a gate to a value, as in f=1.0 or, of one layer of a model, layers.1.f=1.0, or some units of it, "
+        "as in 'f[0,3]=1.0'.  May be given several times.  Default: no gate is clamped.",
         rich_help_panel=COMPUTATION,
     ),
 ]
@@ -146,7 +146,8 @@ class WeightOptions:
 
     layer: int | None = option(
         None,
-        "Layer of a file to take; those below it are run on the inputs.  Default: 0, the first.",
+        "Layer of a file to take; those below it are run on the inputs.  Default: all layers of a "
+        "model in run, in other commands 0, the first.",
     )
     prefix: str | None = option(
         None,

@@ -1,4 +1,4 @@
-"""``gatescope run``: one cell over a series, with every gate and state."""
+"""``gatescope run``: a cell or a model over a series, with every gate and state."""
 
 from __future__ import annotations
 
@@ -39,16 +39,20 @@ def run(
     device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
 ) -> None:
-    """Run one cell and store every state and gate at every step: gatescope.load reads the file."""
-    from gatescope.recurrence.run import run as run_cell
-    from gatescope.reporting.text import counted
+    """Run a cell or a model and store every state and gate at every step: gatescope.load reads the file.
+
+    Weights of several layers or directions run whole, unless --layer or --reverse chooses one.
+    """
+    from gatescope.datatypes import StackTrace
+    from gatescope.recurrence.run import run as run_model
+    from gatescope.reporting.text import counted, listing
     from gatescope.storage.atomic import check_folder
 
     check_device_options(device, threads)
     if network.weights is not None:
         problem = "is for a fresh cell, and `weights` gives another"
         refuse({"seed": seed}, problem, "leave out one of the two")
-    by_label, notes = read_one(network)
+    by_label, notes = read_one(network, whole=True)
     inputs = read_inputs(series, vocabulary=common_vocabulary(by_label.values()))
     label, chosen = one_cell("run", by_label, inputs.values.shape[2], seed or 0, network)
     check_width(inputs, label, chosen.input_size)
@@ -62,8 +66,8 @@ def run(
     echo(reading)
     inputs = fed[label]
     with working(f"running {label} over {counted(len(inputs.values), 'step')}"):
-        trace = run_cell(
-            chosen.params,
+        trace = run_model(
+            chosen.model,
             inputs.values,
             lengths=inputs.lengths,
             device=device,
@@ -74,6 +78,9 @@ def run(
     with working(f"writing {out}"):
         trace.save(out)
     steps, batch = trace.inputs.shape[:2]
-    saved = ", ".join((*trace.gate_names, *trace.state_names))
+    if isinstance(trace, StackTrace):
+        saved = f"every gate and state of {listing(trace.names)}, and the outputs,"
+    else:
+        saved = f"{', '.join((*trace.gate_names, *trace.state_names))} of each unit"
     extent = f"{counted(steps, 'step')}, {counted(batch, 'sequence')}"
-    echo(f"{chosen.title(label)} over {inputs.source}: {extent}, {saved} of each unit in {file_sizes([out])}")
+    echo(f"{chosen.title(label)} over {inputs.source}: {extent}, {saved} in {file_sizes([out])}")
