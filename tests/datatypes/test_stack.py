@@ -90,6 +90,8 @@ def test_layers_and_read_outs_that_do_not_fit(stack):
         gs.Stack(layers=stack.layers, readout_weight=np.ones((2, 4)))
     with pytest.raises(ShapeError, match=r"readout_weight has shape \(2, 3\)"):
         dataclasses.replace(stack, readout_weight=np.ones((2, 3)))
+    with pytest.raises(ShapeError, match=r"readout_bias has shape \(\)"):
+        gs.Stack(layers=stack.layers, readout_weight=np.ones((1, 4)), readout_bias=np.zeros(()))
     with pytest.raises(ShapeError, match=r"heads are there without a read-out"):
         gs.Stack(layers=stack.layers, heads=(gs.Head("y", 2),))
 

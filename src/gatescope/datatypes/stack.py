@@ -246,7 +246,7 @@ class Stack(Result):
         assert weight is not None
         assert bias is not None
         units = outputs_of(self.layers[-1])
-        outputs = sum(head.size for head in self.heads) if self.heads else len(bias)
+        outputs = sum(head.size for head in self.heads) if self.heads else bias.size
         of = "outputs of the heads" if self.heads else "numbers in `readout_bias`"
         axes = f"(O, H) with O = {outputs} {of} and H = {units}"
         check_shape("readout_weight", weight, (outputs, units), axes)
