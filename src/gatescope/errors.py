@@ -82,6 +82,13 @@ class GatescopeError(Exception):
         GatescopeError.__init__(error, text)
         return error
 
+    def located(self, where: str) -> Self:
+        """Return the same error, whose problem says where it arose."""
+        error = self.__new__(type(self))
+        more = {"argument": self.argument, "seen": self.seen, "advice": self.advice}
+        GatescopeError.__init__(error, f"{self.problem}, {where}" if self.problem else f", {where}", **more)
+        return error
+
     def __str__(self) -> str:
         # KeyError would print the repr of the message, quotes and escapes included.
         return str(self.args[0]) if self.args else ""

@@ -14,8 +14,10 @@ _IN_KERAS = {
 }
 
 
-def bias_places(cell: Cell, gate: str, units: int) -> tuple[str, ...]:
-    """Return where the bias of a gate lies, for each library that has the cell.
+def bias_places(
+    cell: Cell, gate: str, units: int, *, layer: int = 0, reverse: bool = False
+) -> tuple[str, ...]:
+    """Return where the bias of a gate lies, for each library that has the cell; in PyTorch that of a layer of several.
 
     Examples
     --------
@@ -29,7 +31,9 @@ def bias_places(cell: Cell, gate: str, units: int) -> tuple[str, ...]:
         return ()
     if cell.name in _IN_TORCH:
         row = cell.gates.index(gate) * units
-        places.append(f"in PyTorch bias_ih_l0[{row}:{row + units}] (add it there, not to bias_hh_l0 too)")
+        name = f"l{layer}{'_reverse' if reverse else ''}"
+        there = f"bias_ih_{name}[{row}:{row + units}]"
+        places.append(f"in PyTorch {there} (add it there, not to bias_hh_{name} too)")
     if cell.name in _IN_KERAS:
         order, first_row = _IN_KERAS[cell.name]
         column = order.index(gate) * units

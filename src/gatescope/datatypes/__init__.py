@@ -7,15 +7,18 @@ half-lives are steps.
 
 from gatescope.checks.arrays import Array
 from gatescope.datatypes.batch import LOSSES, Batch, Head
+from gatescope.datatypes.by_layer import ByLayer
 from gatescope.datatypes.capture import Capture, CapturedNetwork
 from gatescope.datatypes.comparison import CellMeasurements, Comparison
 from gatescope.datatypes.connectivity import Connectivity
 from gatescope.datatypes.diagnosis import Diagnosis
+from gatescope.datatypes.diagnosis_by_layer import DiagnosisByLayer
 from gatescope.datatypes.fixed_points import FixedPoints
 from gatescope.datatypes.gradient_flow import Fit, GradientFlow
 from gatescope.datatypes.gradient_paths import GradientPaths
 from gatescope.datatypes.gradients import Gradients
 from gatescope.datatypes.half_life import HalfLife
+from gatescope.datatypes.half_life_by_layer import HalfLifeByLayer
 from gatescope.datatypes.jacobian_spectrum import JacobianSpectrum
 from gatescope.datatypes.long_series import LongSeriesResult
 from gatescope.datatypes.lyapunov_spectrum import LyapunovSpectrum
@@ -35,18 +38,21 @@ __all__ = [
     "Array",
     "Batch",
     "Bidirectional",
+    "ByLayer",
     "Capture",
     "CapturedNetwork",
     "CellMeasurements",
     "Comparison",
     "Connectivity",
     "Diagnosis",
+    "DiagnosisByLayer",
     "Fit",
     "FixedPoints",
     "GradientFlow",
     "GradientPaths",
     "Gradients",
     "HalfLife",
+    "HalfLifeByLayer",
     "Head",
     "History",
     "JacobianSpectrum",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from gatescope.datatypes.result import Result
 from gatescope.datatypes.stack_names import select_among
@@ -13,15 +13,18 @@ from gatescope.errors import ShapeError, UnknownNameError
 from gatescope.reporting.table import Table
 from gatescope.reporting.text import counted
 
+Part = TypeVar("Part", bound=Result)
+
 _NAME = re.compile(r"(layers\.(\d{1,6}))(?:\.(forward|backward))?")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class ByLayer(Result):
+class ByLayer(Result, Generic[Part]):
     """A result for each layer and direction of a model.
 
     ``result["layers.1"]`` is that of the second layer, ``result["layers.-1"]`` of the uppermost, and
-    ``result["layers.1.backward"]`` of one direction of a layer that goes both ways.
+    ``result["layers.1.backward"]`` of one direction of a layer that goes both ways.  Iterating gives the names, as of a
+    dict.
 
     Attributes
     ----------
@@ -32,7 +35,7 @@ class ByLayer(Result):
     """
 
     names: tuple[str, ...]
-    results: tuple[Result, ...]
+    results: tuple[Part, ...]
 
     _axes: ClassVar[Mapping[str, str]] = {"names": "(N,)", "results": "(N,)"}
 
@@ -57,7 +60,7 @@ class ByLayer(Result):
                 advice="name the layers from 'layers.0' on, each direction once",
             )
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> Part:
         selection = select_among(self._layers(), "name", name)
         if selection.name:
             raise UnknownNameError(
@@ -75,27 +78,52 @@ class ByLayer(Result):
             )
         return self.results[self.names.index(selection.prefixes[0])]
 
-    def items(self) -> tuple[tuple[str, Any], ...]:
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def items(self) -> tuple[tuple[str, Part], ...]:
         """Return names with results, from the lowest layer."""
         return tuple(zip(self.names, self.results, strict=True))
 
     def table(self) -> Table:
-        """Return the rows of all results, each with the name of its layer."""
-        tables = [result.table() for result in self.results]
-        widest = max(tables, key=lambda table: len(table.header))
-        rows = [
-            (name, *row, *[None] * (len(widest.header) - len(row)))
-            for name, table in zip(self.names, tables, strict=True)
-            for row in table.rows
-        ]
-        return Table(("layer", *widest.header), rows, self._title())
+        """Return the tables of all layers as one: a column a layer, or rows that begin with the layer's name."""
+        tables = self._tables()
+        rows: list[tuple[Any, ...]] = []
+        if all(len(table.header) == 2 for table in tables.values()):
+            columns = [{str(row[0]): row[1] for row in table.rows} for table in tables.values()]
+            quantities = dict.fromkeys(quantity for column in columns for quantity in column)
+            rows = [(quantity, *(column.get(quantity) for column in columns)) for quantity in quantities]
+            return Table(("", *tables), rows, self._title())
+        headings = dict.fromkeys(heading for table in tables.values() for heading in table.header)
+        for name, table in tables.items():
+            for row in table.rows:
+                values = dict(zip(table.header, row, strict=True))
+                rows.append((name, *(values.get(heading) for heading in headings)))
+        return Table(("layer", *headings), rows, self._title())
+
+    def _tables(self) -> dict[str, Table]:
+        return {name: result.table() for name, result in self.items()}
 
     def summary(self) -> str:
-        """Return the summary of each result, with the name of its layer before it."""
-        return "\n".join(f"{name}: {result.summary()}" for name, result in self.items())
+        """Return what there is to say of all layers together, and the summary of each."""
+        lines = [self._title(), *self._together()]
+        for name, result in self.items():
+            first, *others = result.summary().splitlines()
+            lines += [f"{name}: {first}", *(f"  {line.strip()}" for line in others)]
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.summary()
 
     def _title(self) -> str:
         return f"{type(self.results[0]).__name__} of {counted(len(self._layers()), 'layer')}"
+
+    def _together(self) -> list[str]:
+        """Return sentences about all layers, of a kind of results that has some."""
+        return []
 
     def _layers(self) -> list[dict[str, str]]:
         """Return the names of each layer by direction."""

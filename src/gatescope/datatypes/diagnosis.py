@@ -76,6 +76,10 @@ class Diagnosis(Result):
         Whether the half-life measured with the suggestion is the one wanted.
     suggested_half_life : HalfLife or None
         Measured with the suggestion.
+    layer : int
+        Which layer of its stack the cell is, from 0.
+    reverse : bool
+        Whether it is a backward direction.
     """
 
     cell: str
@@ -107,6 +111,8 @@ class Diagnosis(Result):
     reached: bool
     suggested_half_life: HalfLife | None
     target_assumed: bool = False
+    layer: int = 0
+    reverse: bool = False
 
     _axes: ClassVar[Mapping[str, str]] = {
         "gates": "(K,)",

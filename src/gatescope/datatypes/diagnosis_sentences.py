@@ -39,7 +39,7 @@ def sentences_of(diagnosis: Diagnosis) -> Iterator[str]:
     yield from _memory(diagnosis)
     yield from _gate(diagnosis)
     yield from _paths(diagnosis)
-    yield from _suggestion(diagnosis)
+    yield from suggestion_of(diagnosis)
     yield _extent(diagnosis)
 
 
@@ -206,7 +206,7 @@ def _paths(diagnosis: Diagnosis) -> Iterator[str]:
         yield f"At a lag of {lag} the gradient's parts are, by their norms: {'; '.join(texts)}."
 
 
-def _suggestion(diagnosis: Diagnosis) -> Iterator[str]:
+def suggestion_of(diagnosis: Diagnosis) -> Iterator[str]:
     """Yield what to change, and what was measured with it."""
     n, goal = diagnosis.numbers, f"a half-life of {steps(diagnosis.target_half_life)}"
     if "inputs_saturated" in n:
@@ -292,7 +292,9 @@ def _arrays(diagnosis: Diagnosis) -> Iterator[str]:
     """Yield where the bias that is to be changed lies in the arrays of PyTorch and of Keras."""
     if diagnosis.suggestion != "bias":
         return
-    places = bias_places(get(diagnosis.cell), diagnosis.suggested_gate, diagnosis.half_life.by_gate.shape[1])
+    units, layer = diagnosis.half_life.by_gate.shape[1], diagnosis.layer
+    cell, gate = get(diagnosis.cell), diagnosis.suggested_gate
+    places = bias_places(cell, gate, units, layer=layer, reverse=diagnosis.reverse)
     if places:
         yield f"That bias is {listing(places)}."
 

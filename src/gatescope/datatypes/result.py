@@ -340,7 +340,8 @@ def _made(kind: type[Result], values: Mapping[str, Any]) -> Result:
 
 def _check_nested(name: Any, types: Mapping[str, str], values: Mapping[str, Any]) -> None:
     """Refuse a result inside a result that is no field, or that is there twice."""
-    if name in values or not any(kind in types[name] for kind in Result._kinds):
+    # Part: of a generic container any kind.
+    if name in values or not any(kind in types[name] for kind in (*Result._kinds, "Part")):
         raise TypeError(f"{name} is not a result inside this one, or is there twice")
 
 

@@ -17,7 +17,7 @@ from gatescope.reporting.table import Table
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class StackGradients(ByLayer):
+class StackGradients(ByLayer[Gradients]):
     """Exact gradients of a model by full back-propagation through time and all layers.
 
     ``gradients["layers.1.backward"]`` are the `Gradients` of one direction of a layer, among them ``.adjoint``, dL/ds_t

@@ -17,7 +17,7 @@ from gatescope.reporting.text import counted
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class StackTrace(ByLayer):
+class StackTrace(ByLayer[Trace]):
     """Everything a model of several layers did over a run.
 
     ``trace["layers.1.backward"]`` is the `Trace` of a direction of a layer, whose inputs are the outputs of the layer

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 
+from gatescope.checks.network import as_stack
 from gatescope.checks.numbers import check_count, check_number
-from gatescope.datatypes import Params
+from gatescope.datatypes import Bidirectional, Params, Stack
 from gatescope.datatypes.diagnosis import Diagnosis
+from gatescope.datatypes.diagnosis_by_layer import DiagnosisByLayer
 from gatescope.errors import ShapeError
 from gatescope.measurements.diagnosed_cell import DiagnosedCell
-from gatescope.measurements.problem import RANDOM, Problem, prepare
+from gatescope.measurements.each_layer import OfStacksToo, problems
+from gatescope.measurements.problem import RANDOM, Problem
 
 _LEAST = 20  # steps: fewer say nothing
 _LONGEST_TARGET = 1000.0  # steps, by default: four of them are looked at
@@ -20,8 +24,9 @@ _SEQUENCES = 4
 _MEASUREMENTS = 30  # about so many sweeps over the window, for the progress bar
 
 
+@OfStacksToo(Diagnosis, DiagnosisByLayer)
 def diagnose(
-    params: Params,
+    params: Params | Stack | Bidirectional,
     inputs: Any,
     *,
     target_half_life: float | None = None,
@@ -32,7 +37,7 @@ def diagnose(
     seed: int = 0,
     threads: int | None = None,
     progress: bool = False,
-) -> Diagnosis:
+) -> Diagnosis | DiagnosisByLayer:
     r"""Say whether gradients vanish or explode on a series, which gate is responsible, and what would change it.
 
     With :math:`\lambda` the leading Lyapunov exponent, :math:`\sigma` its standard error and
@@ -57,9 +62,11 @@ def diagnose(
     none of them reaches the root, the diagnosis says so.  Where one step cuts the memory, all this is of the steps
     before and after it.
 
+    Of a stack each layer and direction is diagnosed on what it really receives, with the others as they are.
+
     Parameters
     ----------
-    params : Params
+    params : Params, Stack or Bidirectional
     inputs
         As for `gradient_flow`, at least 20 steps.  The run goes over all of them; its last `window` steps and the first
         four sequences are looked at.
@@ -81,8 +88,9 @@ def diagnose(
 
     Returns
     -------
-    Diagnosis
-        ``print(diagnosis)`` says it in words; `gatescope.plotting.plot_diagnosis` draws it.
+    Diagnosis or DiagnosisByLayer
+        ``print(diagnosis)`` says it in words; `gatescope.plotting.plot_diagnosis` draws it.  Of a stack a
+        `DiagnosisByLayer`, which names the layer that forgets first.
 
     References
     ----------
@@ -104,18 +112,24 @@ def diagnose(
     if window is not None:
         window = check_count("window", window, least=_LEAST)
     start = RANDOM if initial_state is None else initial_state
-    with prepare(
+    parts = problems(
         params,
         inputs,
         lengths,
         start,
         clamp,
+        lambda problem: measure(problem, target_half_life, window),
         seed=seed,
         threads=threads,
         progress=progress,
         scale=False,
-    ) as problem:
-        return measure(problem, target_half_life, window)
+    )
+    if isinstance(params, Params):
+        return parts["layers.0"]
+    stack = as_stack(params)
+    layers = {name: k for k in range(len(stack.layers)) for name in stack.prefixes(k).values()}
+    results = tuple(dataclasses.replace(part, layer=layers[name]) for name, part in parts.items())
+    return DiagnosisByLayer(names=tuple(parts), results=results, provenance=results[0].provenance)
 
 
 def measure(problem: Problem, target_half_life: float | None, window: int | None) -> Diagnosis:

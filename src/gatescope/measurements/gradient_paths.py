@@ -8,13 +8,15 @@ import numpy as np
 
 from gatescope.cells.registry import Cell
 from gatescope.checks.numbers import check_flag
-from gatescope.datatypes import Array, Params
+from gatescope.datatypes import Array, Bidirectional, Params, Stack
+from gatescope.datatypes.by_layer import ByLayer
 from gatescope.datatypes.gradient_paths import DIRECT, GradientPaths
 from gatescope.errors import ValueRangeError
 from gatescope.kernels.cpu import sweeps
 from gatescope.kernels.cpu.adjoints import Adjoints
+from gatescope.measurements.each_layer import OfStacksToo, each_layer
 from gatescope.measurements.flow_record import log_of
-from gatescope.measurements.problem import Problem, by_length, prepare
+from gatescope.measurements.problem import Problem, by_length
 from gatescope.measurements.selection import by_factors, ends_of, evenly, join_flows, lags_back
 from gatescope.reporting.text import byte_count
 
@@ -24,8 +26,9 @@ _VECTOR_BYTES = 1 << 31
 _DIGITS = 1e-3  # fractions are not known where rounding leaves fewer digits than this
 
 
+@OfStacksToo(GradientPaths, ByLayer[GradientPaths])
 def gradient_paths(
-    params: Params,
+    params: Params | Stack | Bidirectional,
     inputs: Any,
     *,
     source_step: int = -1,
@@ -42,7 +45,7 @@ def gradient_paths(
     seed: int = 0,
     threads: int | None = None,
     progress: bool = False,
-) -> GradientPaths:
+) -> GradientPaths | ByLayer[GradientPaths]:
     r"""Take a gradient apart, exactly: the direct (carry) path from state to state, and the paths through each gate.
 
     A path belongs to the gate by which it first leaves the direct path, going back in time.  That makes the parts sum
@@ -66,9 +69,11 @@ def gradient_paths(
     Every part is scaled by itself by exact powers of two, so all norms are right however small they are.  The whole
     is carried back too and not taken from the sum, because parts may cancel.
 
+    Of a stack each layer and direction is taken apart by itself, on what it really receives.
+
     Parameters
     ----------
-    params : Params
+    params : Params, Stack or Bidirectional
     inputs, source_step, of, max_lag
         As for `gradient_flow`.
     wrt : str, optional
@@ -87,7 +92,7 @@ def gradient_paths(
 
     Returns
     -------
-    GradientPaths
+    GradientPaths, or ByLayer of these
 
     References
     ----------
@@ -105,21 +110,26 @@ def gradient_paths(
     >>> bool(np.allclose(paths.fraction[1:].sum(axis=1), 1, atol=1e-4))   # float32 weights; parts that cancel
     True
     """
-    with prepare(
+    lag: dict[str, Any] = {"source_step": source_step, "max_lag": max_lag, "lags": lags}
+    chosen: dict[str, Any] = {
+        "of": of,
+        "wrt": wrt,
+        "norm": norm,
+        "unit": unit,
+        "vectors": check_flag("vectors", vectors),
+    }
+    return each_layer(
         params,
         inputs,
         lengths,
         initial_state,
         clamp,
+        lambda problem: measure(problem, **chosen, **lag),
         seed=seed,
         threads=threads,
         progress=progress,
         check=lambda cell, weights: ends_of(cell, weights, of, _memory(cell, wrt), NORMS, norm, unit, seed),
-    ) as problem:
-        lag = {"source_step": source_step, "max_lag": max_lag, "lags": lags}
-        return measure(
-            problem, of=of, wrt=wrt, norm=norm, unit=unit, vectors=check_flag("vectors", vectors), **lag
-        )
+    )
 
 
 def measure(

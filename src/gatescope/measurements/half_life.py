@@ -11,15 +11,18 @@ import numpy as np
 from gatescope.cells.linearization import direct_factors
 from gatescope.cells.memory_gate import MemoryGate, memory_gate
 from gatescope.cells.registry import Cell
+from gatescope.checks.network import as_stack
 from gatescope.checks.numbers import check_count
-from gatescope.datatypes import Array, GradientFlow, Params
+from gatescope.datatypes import Array, Bidirectional, GradientFlow, Params, Stack
 from gatescope.datatypes.half_life import HalfLife
+from gatescope.datatypes.half_life_by_layer import HalfLifeByLayer
 from gatescope.datatypes.lyapunov_spectrum import EXACT
 from gatescope.errors import ValueRangeError
 from gatescope.measurements import gradient_flow, lyapunov_spectrum
+from gatescope.measurements.each_layer import OfStacksToo, one_way, problems
 from gatescope.measurements.exponent_errors import between_cuts
 from gatescope.measurements.finer import is_finest, recomputed
-from gatescope.measurements.problem import Problem, by_length, in_batch_order, prepare
+from gatescope.measurements.problem import Problem, by_length, in_batch_order
 from gatescope.measurements.selection import blocks_of, by_factors, each_sequence, evenly
 from gatescope.recurrence.exact_steps import TooSmallError
 from gatescope.reporting.text import counted
@@ -32,8 +35,9 @@ _LEAST = 10  # steps: fewer make no line
 _ROUNDINGS = 4  # of a float, nats per step: a rate below it is 0 but for rounding
 
 
+@OfStacksToo(HalfLife, HalfLifeByLayer)
 def half_life(
-    params: Params,
+    params: Params | Stack | Bidirectional,
     inputs: Any,
     *,
     of: str = "joint",
@@ -44,7 +48,7 @@ def half_life(
     seed: int = 0,
     threads: int | None = None,
     progress: bool = False,
-) -> HalfLife:
+) -> HalfLife | HalfLifeByLayer:
     """Measure the half-life of the gradient in steps, by three estimators that need not agree.
 
     ==============  ==============================================================================================
@@ -70,9 +74,13 @@ def half_life(
     Where one step, or a few, cut the memory (a relu network all of whose units are shut, a forget gate at 0), the
     estimates are those of the run before and after it, and the result says which step that is.
 
+    Of a stack each layer and direction is measured on what it really receives, and, where all go one way, the whole:
+    its joint state, whose leading exponent is that of the layer that remembers longest (see `lyapunov_spectrum`), and
+    its adjoint, which goes through all layers in time and depth.
+
     Parameters
     ----------
-    params : Params
+    params : Params, Stack or Bidirectional
         In float32, ln f is uncertain by 6e-8 nats where f is near 1, so half-lives above 10^6 steps need float64.
     inputs
         As for `gradient_flow`; at least 10 steps more than the transient.
@@ -82,12 +90,14 @@ def half_life(
         Steps at the beginning that are left out.  Default: a tenth of each sequence.  It should be several half-lives
         long: so long do tangents take to turn into the leading direction.
     lengths, initial_state, clamp, seed, threads, progress
-        As for `gradient_flow`; the seed is that of the first tangent direction, too.
+        As for `gradient_flow`; the seed is that of the first tangent direction, too.  Of a stack the initial state is
+        given by layer, ``{"layers.1": ...}``, and clamps by layer and gate, ``{"layers.1.f": 1.0}``.
 
     Returns
     -------
-    HalfLife
-        ``summary()`` says it in words.  By gate it is NaN for a cell that has no such gate (an RNN).
+    HalfLife or HalfLifeByLayer
+        ``summary()`` says it in words.  By gate it is NaN for a cell that has no such gate (an RNN).  Of a stack of
+        several layers, or directions, a `HalfLifeByLayer`.
 
     References
     ----------
@@ -102,18 +112,51 @@ def half_life(
     >>> life.gate, life.by_gate.shape, life.by_exponent.shape
     ('f', (1, 8), (1,))
     """
-    with prepare(
+    parts = problems(
         params,
         inputs,
         lengths,
         initial_state,
         clamp,
+        lambda problem: measure(problem, of=of, transient=transient),
         seed=seed,
         threads=threads,
         progress=progress,
         check=lambda cell, _: blocks_of("of", cell, of),
-    ) as problem:
-        return measure(problem, of=of, transient=transient)
+    )
+    if isinstance(params, Params):
+        return parts["layers.0"]
+    lives = tuple(parts.values())
+    whole = _joint(as_stack(params), lives) if one_way(as_stack(params)) else None
+    return HalfLifeByLayer(names=tuple(parts), results=lives, whole=whole, provenance=lives[0].provenance)
+
+
+def _joint(stack: Stack, lives: tuple[HalfLife, ...]) -> HalfLife:
+    """Return the half-life of the joint state of a stack that goes one way, from those of its layers."""
+    rates = np.array([life.exponent_rate for life in lives])
+    slowest = np.argmin(np.where(np.isnan(rates), np.inf, rates), axis=0)
+    row = np.arange(slowest.size)
+    gated = [life for life in lives if not np.isnan(life.gate_rate).all()] or lives
+    return dataclasses.replace(
+        HalfLife.from_rates(
+            cell=" on ".join(reversed(stack.cells)),
+            gate="",
+            gate_rate=np.concatenate([life.gate_rate for life in gated], axis=1),
+            gate_error=np.concatenate([life.gate_error for life in gated], axis=1),
+            adjoint_rate=np.full(row.size, np.nan),
+            adjoint_error=np.full(row.size, np.nan),
+            r_squared=np.full(row.size, np.nan),
+            exponent_rate=rates[slowest, row],
+            exponent_error=np.array([life.exponent_error for life in lives])[slowest, row],
+            exponent_doubt=tuple(lives[k].exponent_doubt[b] for b, k in enumerate(slowest)),
+            moved=np.any([np.asarray(life.moved) for life in lives], axis=0),
+            steps=lives[0].steps,
+            transient=lives[0].transient,
+            lengths=lives[0].lengths,
+            transients=lives[0].transients,
+        ),
+        provenance=lives[0].provenance,
+    )
 
 
 def measure(problem: Problem, *, of: str = "joint", transient: int | None = None) -> HalfLife:

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from gatescope.cells.registry import get
 from gatescope.checks.network import check_lengths, check_params
 from gatescope.datatypes import Array, Params
 from gatescope.datatypes.stack import Bidirectional, Layer, directions
 from gatescope.datatypes.trace import turned
-from gatescope.kernels.device import device_for, threads_for
-from gatescope.recurrence.input_stream import open_series, turned_series
+from gatescope.kernels.device import Device, device_for, threads_for
+from gatescope.recurrence.input_stream import Series, open_series, turned_series
 from gatescope.recurrence.recompute import check_states
 
 _PIECE_BYTES = 1 << 24  # of states and gates at a time
@@ -68,17 +69,26 @@ def _outputs(params: Params, inputs: Any, lengths: Any, threads: int) -> Array:
     with open_series(inputs, params) as series:
         sizes = check_lengths(lengths, series.steps, series.batch)
         source = turned_series(series, sizes) if params.reverse else series
-        outputs = np.empty((series.steps, series.batch, params.hidden_size), params.dtype)
-        step_bytes = outputs[0].nbytes * (len(cell.states) + len(cell.saved))
-        piece = min(series.steps, max(1, _PIECE_BYTES // step_bytes))
-        all_states, all_gates = device.buffers(piece, series.batch)
-        state = np.zeros(all_states.shape[1:], params.dtype)
-        for begin in range(0, series.steps, piece):
-            end = min(begin + piece, series.steps)
-            states, gates = all_states[: end - begin + 1], all_gates[: end - begin]
-            device.forward(source.read(begin, end), state, states, gates)
-            state = device.last(states)
-            check_states(states, begin)
-            outputs[begin:end] = states[1:, :, 0]
-    outputs[np.arange(len(outputs))[:, None] >= sizes] = 0
-    return turned(outputs, sizes) if params.reverse else outputs
+        state = np.zeros((series.batch, len(cell.states), params.hidden_size), params.dtype)
+        return outputs_over(source, params, device, state, sizes)
+
+
+def outputs_over(source: Series, params: Params, device: Device, state: Array, lengths: Array) -> Array:
+    """Return the outputs (T, B, H) of one direction over an open series, whose steps are in the cell's order.
+
+    They are in the order of the inputs, with zeros past the end of a sequence.  `device` has the weights on it.
+    """
+    cell = get(params.cell)
+    outputs = np.empty((source.steps, source.batch, params.hidden_size), params.dtype)
+    step_bytes = outputs[0].nbytes * (len(cell.states) + len(cell.saved))
+    piece = min(source.steps, max(1, _PIECE_BYTES // step_bytes))
+    all_states, all_gates = device.buffers(piece, source.batch)
+    for begin in range(0, source.steps, piece):
+        end = min(begin + piece, source.steps)
+        states, gates = all_states[: end - begin + 1], all_gates[: end - begin]
+        device.forward(source.read(begin, end), state, states, gates)
+        state = device.last(states)
+        check_states(states, begin)
+        outputs[begin:end] = states[1:, :, 0]
+    outputs[np.arange(len(outputs))[:, None] >= lengths] = 0
+    return turned(outputs, lengths) if params.reverse else outputs
