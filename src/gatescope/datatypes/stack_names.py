@@ -112,12 +112,8 @@ def by_direction(stack: Stack, argument: str, values: Any) -> dict[str, dict[str
     >>> by_direction(stack, "clamp", {"layers.0.f": 1.0, "layers.0.i": 0.5, "layers.-1.z": 0.0})
     {'layers.0': {'f': 1.0, 'i': 0.5}, 'layers.1': {'z': 0.0}}
     """
-    check_type(
-        argument,
-        values,
-        Mapping,
-        advice=f"give values by name, as in {{'{next(iter(stack.directions()))}': ...}}",
-    )
+    first = next(iter(stack.directions()))
+    check_type(argument, values, Mapping, advice=f"give values by name, as in {{'{first}': ...}}")
     chosen: dict[str, dict[str, Any]] = {}
     for text, value in values.items():
         selection = select(stack, argument, text)

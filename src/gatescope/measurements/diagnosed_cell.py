@@ -133,6 +133,7 @@ class DiagnosedCell:
             suggested_value=suggestion.value,
             reached=reached,
             suggested_half_life=modified_life,
+            layer=0,
             reverse=params.reverse,
             provenance=problem.provenance(
                 direction_seed=problem.seed, **recomputed(flow.provenance, paths.provenance)

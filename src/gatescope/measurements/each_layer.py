@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
@@ -11,12 +11,12 @@ from gatescope.checks.network import as_stack, check_params
 from gatescope.datatypes import Array, Bidirectional, Params, Stack
 from gatescope.datatypes.by_layer import ByLayer
 from gatescope.datatypes.result import Result
-from gatescope.datatypes.stack_names import by_direction
-from gatescope.errors import GatescopeError, UnknownNameError, ValueRangeError
+from gatescope.errors import GatescopeError, ValueRangeError
 from gatescope.measurements.problem import Problem, prepare
-from gatescope.recurrence.clamping import clamp_values
+from gatescope.recurrence.clamping import stack_clamps
 from gatescope.recurrence.input_stream import open_series
 from gatescope.recurrence.layers import merged, outputs_over
+from gatescope.recurrence.stack_run import by_name
 
 Arguments = ParamSpec("Arguments")
 Measured = TypeVar("Measured")
@@ -98,8 +98,8 @@ def problems(
     inputs, lengths
         As for `gradient_flow`; each layer gets the outputs of the one below.
     initial_state : mapping of str to (B, S, H) array_like, "random", or None
-        By layer and direction, ``{"layers.1": ...}``; those of which nothing is said begin with zeros.  Of Params, and
-        of a stack of one layer in one direction, the numbers themselves.
+        By layer and direction, ``{"layers.1": ...}``; those of which nothing is said begin with zeros.  Of Params the
+        numbers themselves.
     clamp : mapping of str to values, or None
         By layer and gate, ``{"layers.1.f": 1.0}``; of Params as for `gradient_flow`.
     measure : callable
@@ -113,7 +113,11 @@ def problems(
             return {"layers.0": measure(problem)}
     stack = as_stack(params)
     weights = stack.directions()
-    clamps, states = _clamps(stack, clamp), _states(stack, initial_state)
+    clamps = stack_clamps(stack, clamp)
+    drawn = isinstance(initial_state, str)
+    states = (
+        dict.fromkeys(weights, initial_state) if drawn else by_name(stack, "initial_state", initial_state)
+    )
     if len(weights) > 1 and arguments.get("resume") is not None:
         raise ValueRangeError(
             "is the file of one measurement, and each layer of a stack is measured by itself",
@@ -132,9 +136,8 @@ def problems(
         for number, layer in enumerate(stack.layers):
             outputs: list[Array] = []
             for prefix in stack.prefixes(number).values():
-                state = states if isinstance(states, str) else states.get(prefix)
                 common = {**arguments, "check": check, "scale": scale and number == 0}
-                given = weights[prefix], received, lengths, state, clamps.get(prefix)
+                given = weights[prefix], received, lengths, states.get(prefix), clamps[prefix]
                 with _named(prefix), prepare(*given, **common) as problem:
                     measured[prefix] = measure(problem)
                     if number + 1 < len(stack.layers):
@@ -157,36 +160,3 @@ def _named(prefix: str) -> Iterator[None]:
         yield
     except GatescopeError as error:
         raise error.located(f"in {prefix}") from error
-
-
-def _clamps(stack: Stack, clamp: Any) -> dict[str, Any]:
-    """Return the values (G, H) that are clamped of each layer and direction."""
-    if clamp is None:
-        return {}
-    weights = stack.directions()
-    by_gate = isinstance(clamp, Mapping) and not any(str(key).startswith("layers.") for key in clamp)
-    if len(weights) == 1 and (by_gate or not isinstance(clamp, Mapping)):
-        return {prefix: clamp_values(params, clamp) for prefix, params in weights.items()}
-    named = by_direction(stack, "clamp", clamp)
-    return {prefix: clamp_values(weights[prefix], gates) for prefix, gates in named.items()}
-
-
-def _states(stack: Stack, initial_state: Any) -> Any:
-    """Return the initial state of each layer and direction, or the text that says how all are drawn."""
-    names = [*stack.directions()]
-    if initial_state is None:
-        return {}
-    if isinstance(initial_state, str):
-        return initial_state
-    if len(names) == 1 and not isinstance(initial_state, Mapping):
-        return {names[0]: initial_state}
-    by_name = by_direction(stack, "initial_state", initial_state)
-    for prefix, values in by_name.items():
-        if {*values} != {""}:
-            raise UnknownNameError(
-                "names a state, and a layer's states are given together",
-                argument="initial_state",
-                seen=f"{prefix}.{next(filter(None, values))}",
-                advice=f"give (B, S, H) as {prefix!r}",
-            )
-    return {prefix: values[""] for prefix, values in by_name.items()}
