@@ -69,9 +69,9 @@ if TYPE_CHECKING:
     )
     from gatescope.datatypes.stack import Bidirectional, Stack
     from gatescope.integrations.capture import capture
+    from gatescope.integrations.weights import load_weights
     from gatescope.io import (
         list_weights,
-        load_weights,
         read_series,
         save_weights,
         to_flax,
@@ -193,7 +193,8 @@ _PACKAGES = ("cells", "experiments", "plotting", "tasks", "training")
 _MODULES = {
     "comparison.compare": "compare",
     "integrations.capture": "capture",
-    "io": "list_weights load_weights read_series save_weights to_flax to_keras to_torch",
+    "integrations.weights": "load_weights",
+    "io": "list_weights read_series save_weights to_flax to_keras to_torch",
     "kernels.device": "to_device",
     "measurements.connectivity": "connectivity",
     "measurements.decays": "Decays",

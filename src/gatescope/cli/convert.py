@@ -34,8 +34,9 @@ def convert(
 ) -> None:
     """Read the recurrent layers of a file, of any framework, and write them for PyTorch, ONNX or gatescope."""
     from gatescope.cli.outputs import check_file, check_new, check_not_read
+    from gatescope.integrations.weights import load_weights
     from gatescope.io.saving import save_weights
-    from gatescope.io.weights import list_weights, load_weights
+    from gatescope.io.weights import list_weights
     from gatescope.storage.atomic import check_folder
 
     with naming(source="IN", target="OUT", path="OUT"):

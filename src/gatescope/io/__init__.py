@@ -3,11 +3,10 @@
 from gatescope.io.export import to_flax, to_keras, to_torch
 from gatescope.io.saving import save_weights
 from gatescope.io.tables.series import read_series
-from gatescope.io.weights import list_weights, load_weights
+from gatescope.io.weights import list_weights
 
 __all__ = [
     "list_weights",
-    "load_weights",
     "read_series",
     "save_weights",
     "to_flax",

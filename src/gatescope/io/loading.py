@@ -59,13 +59,13 @@ class Opened:
         dtype: np.dtype[Any] | None = None,
     ) -> None:
         self.stored = stored
-        self._label, self._dtype = label, dtype
+        self.label, self._dtype = label, dtype
         self._provenance, self._batch_first = dict(provenance), batch_first
         named: dict[str, Any] = (
             {"seen": label} if "sha256" in provenance else {"argument": "source"}
         )  # a file by its name
-        self._wrong: Wrong = partial(WeightFormatError, **named)
-        self._network = self._meant(prefix)
+        self.wrong: Wrong = partial(WeightFormatError, **named)
+        self.network = self._meant(prefix)
 
     def _meant(self, prefix: str | None) -> StoredNetwork:
         """Return the network that is meant: the one that is named, or the only one."""
@@ -74,13 +74,13 @@ class Opened:
         if not networks:
             others = f"; it holds {listed(self.stored.unused)}" if self.stored.unused else ""
             notes = "".join(f". {note}" for note in self.stored.notes)
-            raise self._wrong(
+            raise self.wrong(
                 f"has no recurrent layer{others}{notes}", advice="give the file of an RNN, LSTM or GRU"
             )
         names = [network.prefix for network in networks]
         if prefix is None:
             if len(networks) > 1:
-                raise self._wrong(
+                raise self.wrong(
                     f"has {len(networks)} recurrent networks",
                     advice=f"choose one with `prefix`: {listed(names)}",
                 )
@@ -89,7 +89,7 @@ class Opened:
             if prefix.rstrip("./") == network.prefix.rstrip("./"):
                 return network
         raise UnknownNameError(
-            f"is no network of {self._label}",
+            f"is no network of {self.label}",
             argument="prefix",
             seen=prefix,
             advice=f"it has {listed(names)}",
@@ -99,7 +99,7 @@ class Opened:
     def layers(self) -> list[str]:
         """What each layer of the network is, in words."""
         texts = []
-        for layer in self._network.layers:
+        for layer in self.network.layers:
             ways = [
                 f"{way.cell} of {way.hidden_size} units" for way in (layer.forward, layer.backward) if way
             ]
@@ -109,29 +109,29 @@ class Opened:
     @property
     def batch_first(self) -> bool:
         """Whether the source says that its network takes (B, T, I)."""
-        return self._network.attributes.get("batch_first") is True
+        return self.network.attributes.get("batch_first") is True
 
     def warn(self) -> None:
         """Warn of what the network may compute that no cell here does."""
-        for doubt in self._network.doubts:
-            warn_accuracy(f"{self._label}: {doubt}")
+        for doubt in self.network.doubts:
+            warn_accuracy(f"{self.label}: {doubt}")
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user has to know of how the network was read, doubts first."""
-        return (*self._network.doubts, *self.stored.notes)
+        return (*self.network.doubts, *self.stored.notes)
 
     def load(self, layers: Any, reverse: bool | None) -> Layer | Stack:
         """Return what is asked for of the network: a layer, one direction of it, or layers with the read-out."""
-        count = len(self._network.layers)
-        numbers = layer_numbers(layers, count, self._label)
+        count = len(self.network.layers)
+        numbers = layer_numbers(layers, count, self.label)
         check_one_direction(numbers, reverse)
         if reverse is not None:
             return self.direction(numbers[0], reverse)
         made = [self._layer(number) for number in numbers]
         made[1:] = map(time_major, made[1:])  # they take the outputs of the layers below
         whole = numbers[-1] == count - 1 and not isinstance(layers, int | np.integer)
-        readout = self._network.readout if whole else None
+        readout = self.network.readout if whole else None
         if len(made) == 1 and readout is None:
             return made[0]
         arrays: dict[str, Any] = {}
@@ -144,17 +144,21 @@ class Opened:
                 layers=tuple(layer.astype(dtype) for layer in made), **arrays, provenance=self._sources()
             )
         except ShapeError as error:
-            raise self._wrong(
+            raise self.wrong(
                 f"has layers that do not fit each other: {error}", advice="choose one with `layers`"
             ) from error
 
+    def whole(self) -> list[Layer]:
+        """Return all layers of the network."""
+        return [self._layer(number) for number in range(len(self.network.layers))]
+
     def direction(self, number: int, reverse: bool) -> Params:
         """Return the weights of a layer in one direction."""
-        (number,) = layer_numbers(number, len(self._network.layers), self._label)
+        (number,) = layer_numbers(number, len(self.network.layers), self.label)
         layer = self._readable(number)
         stored = layer.backward if reverse else layer.forward
         if stored is None:
-            raise self._wrong(
+            raise self.wrong(
                 f"has no {'backward' if reverse else 'forward'} direction in layer {number}, {layer.name!r}",
                 advice="leave `reverse` out" if reverse else "take the backward one, with `reverse`",
             )
@@ -169,7 +173,7 @@ class Opened:
         """Return the arguments that say what the source does not say of a layer and those below, each with that."""
         texts = [
             way.assumed
-            for layer in self._network.layers[: number + 1]
+            for layer in self.network.layers[: number + 1]
             for way in (layer.forward, layer.backward)
             if way is not None and way.assumed
         ]
@@ -179,20 +183,20 @@ class Opened:
 
     def unused(self, number: int, reverse: bool) -> list[str]:
         """Return what of the source is not used by one direction of a layer, in words, with options in parentheses."""
-        layer, parts = self._network.layers[number], []
+        layer, parts = self.network.layers[number], []
         if layer.forward is not None and layer.backward is not None:
             parts.append("the forward direction" if reverse else "the backward direction (--reverse)")
-        above = [*range(number + 1, len(self._network.layers))]
+        above = [*range(number + 1, len(self.network.layers))]
         if above:
             parts.append(f"layer{'s' if len(above) > 1 else ''} {', '.join(map(str, above))} (--layer)")
-        readout = self._network.readout
+        readout = self.network.readout
         others = [*self.stored.unused, *([readout.name] if readout is not None else [])]
         return [*parts, listed(others)] if others else parts
 
     def _readable(self, number: int) -> StoredLayer:
-        layer = self._network.layers[number]
+        layer = self.network.layers[number]
         if layer.refused:
-            raise self._wrong(f"has a layer {layer.name!r} that {layer.refused}")
+            raise self.wrong(f"has a layer {layer.name!r} that {layer.refused}")
         return layer
 
     def _layer(self, number: int) -> Layer:
@@ -215,15 +219,15 @@ class Opened:
         return {
             **self._provenance,
             "format": self.stored.format,
-            "prefix": self._network.prefix,
+            "prefix": self.network.prefix,
             **unused,
             "gatescope": __version__,
         }
 
     def _params(self, number: int, stored: StoredDirection, reverse: bool) -> Params:
-        layer = self._network.layers[number]
+        layer = self.network.layers[number]
         if stored.assumed:
-            warn_accuracy(f"{self._label} {stored.assumed}")
+            warn_accuracy(f"{self.label} {stored.assumed}")
         arrays = stored.load()
         dtype = self._dtype or np.result_type(*arrays.values())
         weights = {
@@ -236,7 +240,7 @@ class Opened:
         for name, value in weights.items():
             shape = shapes.get(name, (rows,))
             if value.shape != shape:
-                raise self._wrong(
+                raise self.wrong(
                     f"has {name} of shape {value.shape} in layer {layer.name!r}, where {shape} belongs"
                 )
         return Params(
@@ -261,7 +265,7 @@ class Opened:
         )
 
     def _finite(self, name: str, value: Array, dtype: np.dtype[Any]) -> Array:
-        return finite_copy(name, value, dtype, self._wrong)
+        return finite_copy(name, value, dtype, self.wrong)
 
 
 def check_one_direction(numbers: Sequence[int], reverse: bool | None) -> None:

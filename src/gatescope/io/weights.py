@@ -29,99 +29,6 @@ _FORMATS = (
 )
 
 
-def load_weights(
-    source: Any,
-    *,
-    layers: Any = None,
-    prefix: str | None = None,
-    reverse: bool | None = None,
-    nonlinearity: str | None = None,
-    reset_after: bool | None = None,
-    batch_first: bool | None = None,
-    dtype: DTypeLike | None = None,
-) -> Params | Bidirectional | Stack:
-    """Read the recurrent layers of a model of PyTorch, Keras, ONNX, Flax, Haiku or Equinox.
-
-    What a file is follows from its content, whatever it is called.  No framework is imported, and nothing in a file is
-    run.  Weights are copied into this package's order of gates; missing biases become zeros.
-
-    Parameters
-    ----------
-    source : path, mapping or model
-        A file: ``.pt``, ``.pth``, ``.bin``, ``.ckpt`` (zip), ``.safetensors`` or ``.npz`` of PyTorch; ``.keras``,
-        ``.weights.h5`` or ``.h5`` of Keras; ``.onnx``; msgpack of Flax; ``.eqx``.  Or a ``state_dict``, a pytree of
-        arrays, or a live module or model.
-    layers : int or sequence of int, optional
-        Numbers of the layers to read, from 0, the lowest; several follow each other.  Default: all, with the read-out
-        where there is one without doubt.
-    prefix : str, optional
-        Name of the network, where the source holds several.
-    reverse : bool, optional
-        Of one layer with two directions, take the backward one, or the forward one.  Default: what there is.
-    nonlinearity : {"tanh", "relu"}, optional
-        Of a vanilla RNN whose source does not say it.
-    reset_after : bool, optional
-        Of a GRU of Keras without biases whose source does not say it.
-    batch_first : bool, optional
-        Whether `run` and the measurements are given inputs (B, T, I), as for ``Params.batch_first``.
-    dtype : {"float32", "float64"}, optional
-        Default: that of the weights; float16 and bfloat16 become float32, which holds them exactly.
-
-    Returns
-    -------
-    Params, Bidirectional or Stack
-        One layer in one direction, one in both, or several layers or a read-out.  `provenance` names the source, the
-        SHA-256 of a file, its format, the layer, what of the source is not used, and notes of how it was read.
-
-    Raises
-    ------
-    FileFormatError
-        If the file is missing, truncated or hostile.
-    WeightFormatError
-        If there is no such layer, or one that no cell here computes: it says why.
-    UnknownNameError
-        If there is no network of that prefix.
-    MissingPackageError
-        If a format needs a package that is not there.
-
-    Warns
-    -----
-    AccuracyWarning
-        If something that the source does not say is taken for granted, or the network may compute what no cell here
-        does (peepholes among its weights).
-
-    Examples
-    --------
-    >>> import numpy as np, gatescope as gs
-    >>> shapes = {"weight_ih_l0": (32, 3), "weight_hh_l0": (32, 8), "weight_ih_l1": (32, 8), "weight_hh_l1": (32, 8)}
-    >>> stack = gs.load_weights({name: np.zeros(shape) for name, shape in shapes.items()})
-    >>> stack.cells, stack.input_size, stack.output_size
-    (('lstm', 'lstm'), 3, 8)
-    >>> gs.load_weights({name: np.zeros(shape) for name, shape in shapes.items()}, layers=1).input_size
-    8
-    """
-    if is_own(source):
-        check_unused(
-            "for a file of gatescope, which says it",
-            prefix=prefix,
-            nonlinearity=nonlinearity,
-            reset_after=reset_after,
-            batch_first=batch_first,
-        )
-        model = _own(source, layers, reverse)
-        return model if dtype is None else model.astype(dtype)
-    opened = open_weights(
-        source,
-        prefix=prefix,
-        nonlinearity=nonlinearity,
-        reset_after=reset_after,
-        batch_first=batch_first,
-        dtype=dtype,
-    )
-    opened.warn()
-    return opened.load(layers, reverse)
-
-
 def open_weights(
     source: Any,
     *,
@@ -167,7 +74,7 @@ def list_weights(source: Any) -> StoredWeights | Layer | Stack:
     [('rnn.', 0, 'rnn_l0', 'gru', 'forward', 3, 8, 'float64')]
     """
     if is_own(source):
-        return _own(source, None, None)
+        return own_weights(source, None, None)
     stored, _ = _stored(source)
     return stored
 
@@ -176,16 +83,13 @@ def _stored(
     source: Any, nonlinearity: str | None = None, reset_after: bool | None = None, prefix: str | None = None
 ) -> tuple[StoredWeights, str]:
     """Return what a source holds, and how messages call it; no framework is imported to tell what it is."""
+    kind = kind_of(source)
     if isinstance(source, str | os.PathLike):
-        path = Path(os.fspath(source))
-        kind, label = format_of(path), path.name
+        label = Path(os.fspath(source)).name
+    elif isinstance(source, Mapping):
+        label = "the mapping"
     else:
-        kind = _kind_of(source)
-        label = (
-            "the mapping"
-            if isinstance(source, Mapping)
-            else f"{type(source).__module__}.{type(source).__qualname__}"
-        )
+        label = f"{type(source).__module__}.{type(source).__qualname__}"
     if kind == "keras":
         from gatescope.io.keras.networks import read_keras
 
@@ -225,7 +129,7 @@ def is_own(source: Any) -> bool:
         return stream.read(len(_ZIP)) == _ZIP and f"{META}.npy" in _members(stream)
 
 
-def _own(path: str | os.PathLike[str], layers: Any, reverse: bool | None) -> Layer | Stack:
+def own_weights(path: str | os.PathLike[str], layers: Any, reverse: bool | None) -> Layer | Stack:
     """Return weights that gatescope saved: of a training its best model, of a model all or the layers asked for."""
     result = load(path)
     model = result.best if isinstance(result, TrainingRun) else result
@@ -300,8 +204,10 @@ def _members(stream: IO[bytes]) -> list[str]:
         return []
 
 
-def _kind_of(source: Any) -> str:
-    """Return which reader takes what is in memory."""
+def kind_of(source: Any) -> str:
+    """Return which reader takes a file or what is in memory: "keras", "onnx", "jax" or "torch"."""
+    if isinstance(source, str | os.PathLike):
+        return format_of(Path(os.fspath(source)))
     if callable(getattr(source, "get_weights", None)):
         return "keras"
     if callable(getattr(source, "SerializeToString", None)):

@@ -299,6 +299,20 @@ def test_every_precision_as_bytes_and_as_numbers(dtype, raw):
     np.testing.assert_array_equal(np.sort(weights["weight_ih"].ravel()), np.sort(arrays["W"].ravel()))
 
 
+@pytest.mark.parametrize("op", ["LSTM", "GRU", "RNN"])
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_batch_first_by_layout_computes_the_same(op, direction):
+    count = DIRECTIONS[direction]
+    attributes = {"linear_before_reset": 1} if op == "GRU" else {}
+    model = made_by.one_node(
+        op, directions=count, direction=direction, layout=1, dtype="float64", **attributes
+    )
+    inputs = inputs_for(dtype="float64")
+    reference = made_by.by_reference(model, inputs.swapaxes(0, 1))  # (B, T, D, H)
+    outputs = outputs_of(only_network(read_onnx(model)), inputs)
+    np.testing.assert_allclose(outputs, by_steps(np.moveaxis(reference, 0, 2)), rtol=0, atol=1e-12)
+
+
 def test_batch_first_by_layout_and_by_a_transpose():
     plain = one_of("lstm")
     model = made_by.one_node("LSTM", layout=1)

@@ -7,8 +7,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
+
+from gatescope.checks.arrays import Array
 from gatescope.errors import MissingPackageError, WeightFormatError, shortened
 from gatescope.io.onnx.graph import Node, Value, read_nodes
 from gatescope.io.onnx.nodes import RefusedError, read_node
@@ -25,6 +28,29 @@ _OTHERS = {
     "com.microsoft.AttnLSTM": "attends to a memory, which no cell of gatescope does",
 }
 _MOST_IN_MEMORY = 2**31  # what protobuf reads of a model
+
+
+class Taps(NamedTuple):
+    """The names of what a node takes and gives in its graph, empty where there is none."""
+
+    inputs: str
+    outputs: str
+    last: str
+    lengths: str
+    state: str
+    memory: str
+    directions: int
+    batch_first: bool
+
+    def in_time(self, array: Array) -> Array:
+        """Return inputs (T, B, I), or outputs (T, D, B, H), of what the node takes or gives."""
+        if not self.batch_first:
+            return array
+        return np.moveaxis(array, 0, 2) if array.ndim == 4 else array.swapaxes(0, 1)
+
+    def in_order(self, array: Array) -> Array:
+        """Return states (D, B, H) of what the node takes or gives."""
+        return array.swapaxes(0, 1) if self.batch_first else array
 
 
 @dataclass(frozen=True)
@@ -212,7 +238,10 @@ def _networks(levels: list[_Level], values: Values, notes: list[str], used: set[
                 prefix=layers[0].name,
                 layers=layers,
                 readout=_readout(top, values, used),
-                attributes={"batch_first": _batch_first(levels[k].nodes[0])},
+                attributes={
+                    "batch_first": _batch_first(levels[k].nodes[0]),
+                    "nodes": [tuple(map(_taps, levels[index].nodes)) for index in chain],
+                },
             )
         )
         if len(above.get(chain[-1], ())) > 1:
@@ -220,6 +249,14 @@ def _networks(levels: list[_Level], values: Values, notes: list[str], used: set[
                 f"{top.layer.name!r} feeds {len(above[chain[-1]])} layers, which are networks of their own here"
             )
     return networks
+
+
+def _taps(node: Node) -> Taps:
+    taken = [node.input(index) for index in (0, 4, 5, 6)]
+    inputs, lengths, state, memory = ("" if value is None else value.name for value in taken)
+    outputs, last = (*(value.name for value in node.outputs[:2]), "", "")[:2]
+    ways = directions_of(node)
+    return Taps(inputs, outputs, last, lengths, state, memory, ways, node.integer("layout", 0) == 1)
 
 
 def _keys(pieces: Any) -> list[tuple[int, int]]:

@@ -9,7 +9,7 @@ sometimes what it made of it last as ``weight_hh_l0``), weight norm two factors,
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -34,6 +34,8 @@ _QUANTIZED = re.compile(
 _WRAPPERS = re.compile(r"(?:module\.|_orig_mod\.)*")  # of DataParallel and of torch.compile
 QUANTIZED = "holds quantized weights in {!r}, which no cell of gatescope computes with"
 DEQUANTIZE = "save the network as it was before it was quantized"
+# Modules of a list.
+_NUMBERED = re.compile(r"(?P<base>(?:.*\.)?)(?P<number>\d{1,4})\.(?P<rest>\D*)")
 _LONGEST = 1000  # characters of a name
 _MATRICES = ("weight_ih", "weight_hh")
 
@@ -158,6 +160,20 @@ def networks(names: Names) -> tuple[list[str], dict[str, str]]:
     models = {weights[prefix] for prefix, kind in kinds.items() if not kind}
     left = {prefix: kind for prefix, kind in kinds.items() if kind and weights[prefix] in models}
     return [prefix for prefix in weights if prefix not in left], left
+
+
+def numbered(prefixes: Iterable[str]) -> dict[str, list[str]]:
+    """Return prefixes that differ in a number alone, which counts from 0, by what precedes it: of a list of modules."""
+    numbered: dict[tuple[str, str], dict[int, str]] = {}
+    for prefix in prefixes:
+        match = _NUMBERED.fullmatch(prefix)
+        if match is not None:
+            numbered.setdefault((match["base"], match["rest"]), {})[int(match["number"])] = prefix
+    return {
+        base: [parts[k] for k in range(len(parts))]
+        for (base, _), parts in numbered.items()
+        if len(parts) > 1 and {*parts} == {*range(len(parts))}
+    }
 
 
 def _repeats(prefix: str) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
@@ -24,6 +23,7 @@ from gatescope.io.pytorch.entries import (
     find_layer,
     find_prefix,
     networks,
+    numbered,
     parse,
     where_optimizer_begins,
 )
@@ -34,7 +34,6 @@ from gatescope.io.source_errors import listed
 from gatescope.io.stored import StoredDirection, StoredLayer, StoredNetwork, StoredReadout, StoredWeights
 
 _MOST = 256  # networks of a source, and layers of one
-_NUMBERED = re.compile(r"(?P<base>(?:.*\.)?)(?P<number>\d{1,4})\.(?P<rest>\D*)")
 # Of the modules that compute what the cells do; empty where nothing says what a module is.
 _KINDS = ("", "RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell")
 
@@ -87,7 +86,7 @@ def read_torch(
     opened = open_source(source)
     names = parse(opened.entries)
     prefixes, left = networks(names)
-    lists = _numbered(prefixes)
+    lists = numbered(prefixes)
     whole = [each for each in (prefix, f"{prefix}.") if each in lists]
     if whole:
         prefixes = lists[whole[0]]
@@ -140,24 +139,10 @@ def _network(source: Source, names: Names, prefix: str, nonlinearity: str | None
     )
 
 
-def _numbered(prefixes: Iterable[str]) -> dict[str, list[str]]:
-    """Return prefixes that differ in a number alone, which counts from 0, by what precedes it: of a list of modules."""
-    numbered: dict[tuple[str, str], dict[int, str]] = {}
-    for prefix in prefixes:
-        match = _NUMBERED.fullmatch(prefix)
-        if match is not None:
-            numbered.setdefault((match["base"], match["rest"]), {})[int(match["number"])] = prefix
-    return {
-        base: [parts[k] for k in range(len(parts))]
-        for (base, _), parts in numbered.items()
-        if len(parts) > 1 and {*parts} == {*range(len(parts))}
-    }
-
-
 def _stacked(single: Mapping[str, StoredNetwork]) -> tuple[list[StoredNetwork], list[str]]:
     """Return networks, those of one layer in a list that can feed each other as one, and notes that say so."""
     stored, notes = dict(single), []
-    for base, parts in _numbered(single).items():
+    for base, parts in numbered(single).items():
         layers = [layer for each in parts for layer in single[each].layers]
         possible = (
             base not in single and len(layers) == len(parts) and not any(each.refused for each in layers)

@@ -100,7 +100,7 @@ class Source:
         if isinstance(self.entries, TorchFile | SafetensorsFile):
             shape, dtype = self.entries.describe(name)
         else:
-            value = self._value(name)
+            value = self.value(name)
             if _is_tensor(value):
                 shape, dtype = tuple(value.shape), str(value.dtype).removeprefix("torch.")
             else:
@@ -115,9 +115,9 @@ class Source:
 
     def load(self, name: str, dtype: np.dtype[Any]) -> Array:
         """Return a C-contiguous copy of an entry in `dtype`, checked to be finite."""
-        return finite_copy(name, self._array(name, self._value(name)), dtype, self.wrong)
+        return finite_copy(name, self._array(name, self.value(name)), dtype, self.wrong)
 
-    def _value(self, name: str) -> Any:
+    def value(self, name: str) -> Any:
         """Return an entry; of a live module the attribute, whatever that is made of."""
         prefix, _, attribute = name.rpartition(".")
         module = self.module(prefix)
