@@ -101,7 +101,7 @@ gs.estimate_memory("run", "lstm", steps=100, batch=2, hidden_size=5, input_size=
 gs.load("params.npz")
 gs.save("saved.npz", params)
 gs.load_weights(entries, layers=0, prefix=None, reverse=False, nonlinearity=None, reset_after=None, batch_first=False,
-    dtype="float64")
+    dtype="float64", verify=False)
 gs.list_weights(entries)
 gs.save_weights("saved.safetensors", params)
 gs.to_torch(stack)

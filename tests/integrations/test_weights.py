@@ -34,12 +34,11 @@ def test_files_as_pytorch_reads_them(cell, ending, tmp_path, capsys):
         save_file(weights, path)
     options = {"nonlinearity": "relu"} if cell == "rnn" else {}
     seen = verified(path, **options)
-    assert seen["difference"] < 1e-12
+    assert seen["difference"] < 1e-12 * max(1, seen["largest"])
     assert (seen["outputs"], seen["dtype"]) == (20 * 3 * 10, "float64")
     printed = capsys.readouterr().out
-    assert printed.startswith(
-        f"model.{ending}: 600 outputs in float64 differ from those of PyTorch {torch.__version__}"
-    )
+    assert printed.startswith(f"model.{ending}: 600 outputs ")
+    assert f"in float64 differ from those of PyTorch {torch.__version__} by " in printed
 
 
 def test_live_modules_run_themselves():

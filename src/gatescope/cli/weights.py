@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from gatescope.cli.errors import naming
+from gatescope.cli.groups import COMPUTATION
 from gatescope.reporting.terminal import echo, print_table
 
 
@@ -19,6 +20,7 @@ def weights(
             "--verify",
             help="Run each network in its framework and here, on a short random sequence, and print how far the "
             "outputs lie apart.  For files that you trust.",
+            rich_help_panel=COMPUTATION,
         ),
     ] = False,
 ) -> None:

@@ -12,8 +12,8 @@ from gatescope.checks.arrays import Array
 from gatescope.datatypes import Bidirectional, Params, Stack
 from gatescope.datatypes.capture import Capture, CapturedNetwork
 from gatescope.errors import GatescopeError, WeightFormatError
+from gatescope.integrations.weights import load_weights
 from gatescope.io.source_errors import listed
-from gatescope.io.weights import load_weights
 from gatescope.storage.provenance import provenance
 
 _NAMED = 3  # modules that an error tells of

@@ -33,8 +33,11 @@ def compare_nodes(source: Any, opened: Opened, layers: list[Layer]) -> Verificat
     except ImportError as error:
         raise missing("ONNX Runtime", "onnxruntime", error) from error
     levels: list[tuple[Taps, ...]] = opened.network.attributes["nodes"]
-    names = [name for level in levels for node in level for name in node[:6] if name]
-    values = _values(onnxruntime, source, opened, dict.fromkeys(names))
+    names = {name: 0 for level in levels for node in level for name in node[:6] if name}
+    names |= {
+        node.inputs: layer.input_size for layer, level in zip(layers, levels, strict=True) for node in level
+    }
+    values = _values(onnxruntime, source, opened, names)
     by = f"ONNX Runtime {onnxruntime.__version__}"
     parts: list[Verification] = []
     below: Array | None = None  # what the layer below gives, if all of it is known
@@ -49,7 +52,9 @@ def compare_nodes(source: Any, opened: Opened, layers: list[Layer]) -> Verificat
         parts += [compared(by, *pair) for pair in pairs]
         below = merged(layer, [here for here, _ in pairs]) if all(node.outputs for node in level) else None
     return parts[0]._replace(
-        difference=max(part.difference for part in parts), outputs=sum(part.outputs for part in parts)
+        difference=max(part.difference for part in parts),
+        largest=max(part.largest for part in parts),
+        outputs=sum(part.outputs for part in parts),
     )
 
 
@@ -74,8 +79,11 @@ def _pairs(node: Taps, ways: Sequence[Params], values: dict[str, Array]) -> Iter
             yield trace.final_state[:, 0], node.in_order(values[node.last])[k]
 
 
-def _values(onnxruntime: Any, source: Any, opened: Opened, names: dict[str, None]) -> dict[str, Array]:
-    """Return what values of a model are when it runs on random inputs, by name."""
+def _values(onnxruntime: Any, source: Any, opened: Opened, names: dict[str, int]) -> dict[str, Array]:
+    """Return what values of a model are when it runs on random inputs, by name.
+
+    `names` has the number of inputs a step of each value that a node takes, and 0 of others.
+    """
     import onnx
 
     model = onnx.ModelProto()
@@ -99,7 +107,7 @@ def _values(onnxruntime: Any, source: Any, opened: Opened, names: dict[str, None
     except Exception as error:  # whatever ONNX Runtime says of what it does not run
         raise cannot(opened, f"ONNX Runtime does not open it ({_short(error)})") from error
     for sizes in _SIZES:
-        feeds = _feeds(onnx, taken.values(), sizes)
+        feeds = _feeds(onnx, taken.values(), sizes, names)
         try:
             outputs = session.run(asked, feeds) if asked else []
         except Exception as error:  # inputs of such sizes, too, may be what the model does not take
@@ -110,16 +118,19 @@ def _values(onnxruntime: Any, source: Any, opened: Opened, names: dict[str, None
     raise cannot(opened, f"ONNX Runtime does not run it on random inputs ({reason})")
 
 
-def _feeds(onnx: Any, inputs: Any, sizes: Sequence[int]) -> dict[str, Array]:
+def _feeds(onnx: Any, inputs: Any, sizes: Sequence[int], names: dict[str, int]) -> dict[str, Array]:
     """Return random inputs: normal numbers, zeros and ones of whole numbers, which are tokens that any model knows."""
     rng, named = np.random.default_rng(0), dict[str, int]()
     feeds = {}
     for value in inputs:
         tensor = value.type.tensor_type
+        width = names.get(value.name, 0)
+        axes = [(int(axis.dim_value), axis.dim_param) for axis in tensor.shape.dim]
+        if width:  # which a node takes: (T, B, I), whatever the model says of it
+            axes = [*(axes or [(0, ""), (0, ""), (0, "")])[:2], (width, "")]
         shape = [
-            int(axis.dim_value)
-            or named.setdefault(axis.dim_param or f"{value.name}:{k}", sizes[len(named) % len(sizes)])
-            for k, axis in enumerate(tensor.shape.dim)
+            extent or named.setdefault(label or f"{value.name}:{k}", sizes[len(named) % len(sizes)])
+            for k, (extent, label) in enumerate(axes)
         ]
         dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
         whole = np.dtype(dtype).kind in "iub"

@@ -29,6 +29,8 @@ class Verification(NamedTuple):
         The framework that ran the source, with its version.
     difference : float
         The largest between an output here and there.
+    largest : float
+        The greatest magnitude of an output, which rounding grows with where it is above 1.
     outputs : int
         How many were compared.
     dtype : str
@@ -37,17 +39,19 @@ class Verification(NamedTuple):
 
     by: str
     difference: float
+    largest: float
     outputs: int
     dtype: str
 
     @property
     def alike(self) -> bool:
         """Whether rounding explains the difference."""
-        return self.difference <= _ALIKE[self.dtype]
+        return self.difference <= _ALIKE[self.dtype] * max(1.0, self.largest)
 
     def __str__(self) -> str:
+        size = f" up to {self.largest:.2g}" if self.largest > 1 else ""
         return (
-            f"{counted(self.outputs, 'output')} in {self.dtype} differ from those of {self.by} by "
+            f"{counted(self.outputs, 'output')}{size} in {self.dtype} differ from those of {self.by} by "
             f"{self.difference:.2g} at most"
         )
 
@@ -142,7 +146,8 @@ def compared(by: str, here: Array, there: Array) -> Verification:
     with np.errstate(invalid="ignore", over="ignore"):
         apart = np.abs(here.astype(np.float64) - there).max(initial=0.0) if same else np.inf
     difference = float(apart) if np.isfinite(apart) else np.inf
-    return Verification(by, difference, int(here.size), str(here.dtype))
+    largest = float(np.abs(here).max(initial=0.0))
+    return Verification(by, difference, largest, int(here.size), str(here.dtype))
 
 
 def cannot(opened: Opened, why: str) -> WeightFormatError:
