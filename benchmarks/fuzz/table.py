@@ -38,6 +38,8 @@ points = gs.fixed_points(params, np.zeros(1), starts=4)
 phases = gs.phase_diagram("lstm", gain=[0.5, 2.0], steps=50, hidden_size=5, dtype="float64")
 diagnosis = gs.diagnose(params, inputs[:, :1], target_half_life=5)
 closed = gs.saturation(trace)
+deep = gs.Stack(layers=(params, gs.init("lstm", input_size=5, hidden_size=5, seed=1, dtype="float64")))
+twice = gs.saturation(gs.run(deep, inputs))
 decays = gs.from_decays(-np.abs(inputs))
 comparison = gs.compare({"a": params}, inputs, timing_runs=1, threads=1)
 data = gs.training.as_data(batch, stack)
@@ -89,6 +91,7 @@ gs.phase_diagram("lstm", gain=[0.5, 2.0], bias=[0.0], scheme="gaussian", hidden_
 gs.diagnose(params, inputs, target_half_life=5.0, window=20, lengths=[20, 20, 20], initial_state=state,
     clamp={"f": 0.5}, seed=0, threads=1, progress=False)
 gs.saturation(trace, left=0.1, right=0.9, gates=["f", "i"])
+gs.saturation(stack_trace, layer="layers.0", gates="f")
 gs.from_decays(-np.abs(inputs), gates={"i": np.abs(inputs) / 9}, lengths=lengths, cell="mamba", batch_first=False,
     growing=False)
 decays.gradient_flow(source_step=-1, max_lag=10, lags=[1, 2, 5], norm="unit", unit=0, seed=0)
@@ -206,6 +209,14 @@ gs.plotting.plot_gate_heatmap(trace, "f", sequence=0, steps=slice(0, 10), scale=
     marks={3: "event"}, inputs=False, ax=Figure().add_subplot())
 gs.plotting.plot_gate_heatmaps(trace, gates=["f"], sequence=0, steps=slice(0, 10), scale="full", order="memory",
     reduce="mean", marks={3: "event"}, inputs=False, fig=Figure())
+gs.plotting.plot_gate_heatmap(stack_trace, "f", layer="layers.0")
+gs.plotting.plot_gate_heatmaps(stack_trace, layer="layers.0", gates=["f"])
+gs.plotting.plot_inputs(stack_trace, layer="layers.0")
+gs.plotting.plot_gate_trajectories(stack_trace, layer="layers.0", gates=["f"])
+gs.plotting.plot_gates_before_after(stack_trace, stack_trace, layer="layers.0", gates=["f"])
+gs.plotting.animate_steps(stack_trace, layer="layers.0", gates=["f"], frames=2)
+gs.plotting.animate_gates([stack_trace], [0], layer="layers.0", gates=["f"])
+gs.plotting.plot_saturation_by_layer(twice, fig=figure)
 gs.plotting.plot_inputs(trace, sequence=0, steps=slice(0, 10), marks={3: "event"}, ax=Figure().add_subplot())
 gs.plotting.plot_gate_trajectories(trace, units=[0, 1], gates=["f"], sequence=0, steps=slice(0, 10),
     marks={3: "event"}, inputs=False, fig=Figure())

@@ -110,3 +110,18 @@ def test_a_model_of_our_own_runs_whole(invoke, tmp_path):
         assert done.exit_code == 0, done.output
         assert f"model.npz: the model, {cells}" in done.stderr
         assert gs.load(tmp_path / "trace.npz") == gs.run(model, np.load(tmp_path / "x.npy"))
+
+
+def test_saturation_of_every_layer(invoke, tmp_path):
+    np.savez(tmp_path / "model.npz", **LAYERS)
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((60, 3)))
+    options = ("measure", "saturation", "--weights", "model.npz", "--inputs", "x.npy", "--out", "o")
+    done = invoke(*options)
+    assert done.exit_code == 0, done.output
+    assert "saturation: model (lstm on lstm) over x.npy, 60 steps" in done.stdout
+    counted = gs.load(tmp_path / "o" / "saturation.npz")
+    assert counted.names == ("layers.0", "layers.1")
+    assert done.stdout.count("layers.1") >= 3  # rows of its gates
+    done = invoke(*options, "--layer", 1)
+    assert done.exit_code == 0, done.output
+    assert gs.load(tmp_path / "o" / "saturation.npz") == counted["layers.1"]

@@ -86,7 +86,7 @@ def test_bad_arguments():
     assert gs.saturation(silent, gates="z").gates == ("z",)
     with pytest.raises(ValueRangeError, match="holds no step"):
         gs.saturation(make_trace("gru", lengths=[0, 0]))
-    with pytest.raises(DtypeError, match="trace is a dict; give a Trace"):
+    with pytest.raises(DtypeError, match="trace is a dict; give a Trace or a StackTrace"):
         gs.saturation({"z": [0.1]})
 
 

@@ -66,7 +66,9 @@ def test_only_traces_that_fit_each_other_are_drawn_together():
         return _trace_view.check_alike(traces, ("before", "after"))
 
     assert alike(trace, trace) == [trace, trace]
-    with pytest.raises(DtypeError, match=r"trace is a ndarray; give a Trace, as gatescope.run returns it"):
+    with pytest.raises(
+        DtypeError, match=r"trace is a ndarray; give a Trace or a StackTrace, as gatescope.run returns it"
+    ):
         _trace_view.view(np.zeros(3))
     with pytest.raises(DtypeError, match="after is an int"):
         alike(trace, 3)

@@ -273,7 +273,7 @@ def test_names_of_traces():
     for name, message in (
         ("layers.1.forward", r"layers.1 goes backward alone"),
         ("layers.0", "goes both ways; name one: 'layers.0.forward' or 'layers.0.backward'"),
-        ("layers.1.f", r"names something in a layer; take the result of the layer first, \['layers.1'\]"),
+        ("layers.1.f", "names something in a layer; name the layer alone, 'layers.1'"),
         ("layers.2", "is not among the 2"),
         (1, "names no layer"),
     ):

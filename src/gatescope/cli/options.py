@@ -147,7 +147,7 @@ class WeightOptions:
     layer: int | None = option(
         None,
         "Layer of a file to take; those below it are run on the inputs.  Default: all layers of a "
-        "model in run, in other commands 0, the first.",
+        "model in run and measure saturation, in other commands 0, the first.",
     )
     prefix: str | None = option(
         None,

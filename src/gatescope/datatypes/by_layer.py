@@ -61,22 +61,27 @@ class ByLayer(Result, Generic[Part]):
             )
 
     def __getitem__(self, name: str) -> Part:
-        selection = select_among(self._layers(), "name", name)
-        if selection.name:
-            raise UnknownNameError(
-                "names something in a layer",
-                argument="name",
-                seen=name,
-                advice=f"take the result of the layer first, [{selection.prefixes[0]!r}]",
-            )
-        if len(selection.prefixes) > 1:
+        prefixes = self.selected(name)
+        if len(prefixes) > 1:
             raise UnknownNameError(
                 "goes both ways",
                 argument="name",
                 seen=name,
-                advice=f"name one: {_either(selection.prefixes)}",
+                advice=f"name one: {' or '.join(map(repr, prefixes))}",
             )
-        return self.results[self.names.index(selection.prefixes[0])]
+        return self.results[self.names.index(prefixes[0])]
+
+    def selected(self, name: Any, argument: str = "name") -> tuple[str, ...]:
+        """Return the directions of a layer that a name stands for: one, or both; `argument` is what it was given as."""
+        selection = select_among(self._layers(), argument, name)
+        if selection.name:
+            raise UnknownNameError(
+                "names something in a layer",
+                argument=argument,
+                seen=name,
+                advice=f"name the layer alone, {selection.prefixes[0]!r}",
+            )
+        return selection.prefixes
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
@@ -133,7 +138,3 @@ class ByLayer(Result, Generic[Part]):
             backward = getattr(result, "reverse", False)
             layers.setdefault(int(number), {})[way or ("backward" if backward else "forward")] = name
         return list(layers.values())
-
-
-def _either(names: tuple[str, ...]) -> str:
-    return " or ".join(map(repr, names))

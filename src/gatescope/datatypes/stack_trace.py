@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gatescope.checks.arrays import Array
+from gatescope.checks.numbers import check_type
 from gatescope.datatypes.by_layer import ByLayer
 from gatescope.datatypes.trace import Trace
-from gatescope.errors import ShapeError
+from gatescope.errors import ShapeError, ValueRangeError
 from gatescope.reporting.text import counted
 
 
@@ -79,3 +81,47 @@ class StackTrace(ByLayer[Trace]):
     def summary(self) -> str:
         """Return cells, steps and sequences of the run."""
         return self._title()
+
+
+def traces_of(trace: Any, layer: Any = None, name: str = "trace") -> dict[str, Trace]:
+    """Return traces by the names of their layers: all of a `StackTrace`, or those of a layer; a `Trace` itself as "".
+
+    Raises
+    ------
+    DtypeError
+        If `trace` is neither; `name` is what it was given as.
+    UnknownNameError, ValueRangeError
+        If there is no such layer, or a `Trace` is asked for one.
+    """
+    check_type(
+        name, trace, Trace, StackTrace, advice="give a Trace or a StackTrace, as gatescope.run returns it"
+    )
+    trace.check_fields(name)
+    if isinstance(trace, Trace):
+        if layer is not None:
+            raise ValueRangeError(
+                f"is for a run of several layers, and `{name}` is of one",
+                argument="layer",
+                seen=layer,
+                advice="leave it out",
+            )
+        return {"": trace}
+    names = trace.names if layer is None else trace.selected(layer, "layer")
+    # What was read as the model's inputs, such as a text, is what every layer's steps stand for.
+    return {
+        each: dataclasses.replace(trace[each], provenance={**trace.provenance, **trace[each].provenance})
+        for each in names
+    }
+
+
+def trace_of(trace: Any, layer: Any = None, name: str = "trace") -> tuple[str, Trace]:
+    """Return one trace and the name of its layer, "" of a `Trace`; of several layers one has to be named."""
+    traces = traces_of(trace, layer, name)
+    if len(traces) > 1:
+        raise ValueRangeError(
+            f"leaves open which of {', '.join(map(repr, traces))} of `{name}` is meant",
+            argument="layer",
+            seen=layer,
+            advice="name one of them",
+        )
+    return next(iter(traces.items()))

@@ -3,36 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypedDict, Unpack, overload
 
 import numpy as np
 
-from gatescope.checks.numbers import check_choices, check_number, check_result
-from gatescope.datatypes import Array, Trace
+from gatescope.checks.numbers import check_choices, check_number
+from gatescope.datatypes import Array, StackTrace, Trace
+from gatescope.datatypes.by_layer import ByLayer
 from gatescope.datatypes.saturation import OPEN, SHUT, Saturation
+from gatescope.datatypes.stack_trace import trace_of, traces_of
 from gatescope.errors import UnknownNameError, ValueRangeError
+
+
+class _Options(TypedDict, total=False):
+    layer: str | None
+    left: float
+    right: float
+    gates: Iterable[str] | str | None
+
 
 _CHUNK = 1 << 22  # gate values looked at together: bounds the memory on long runs
 
 
+@overload
+def saturation(trace: Trace, **options: Unpack[_Options]) -> Saturation: ...
+
+
+@overload
+def saturation(trace: StackTrace, **options: Unpack[_Options]) -> Saturation | ByLayer[Saturation]: ...
+
+
 def saturation(
-    trace: Trace, *, left: float = SHUT, right: float = OPEN, gates: Iterable[str] | str | None = None
-) -> Saturation:
+    trace: Trace | StackTrace,
+    *,
+    layer: str | None = None,
+    left: float = SHUT,
+    right: float = OPEN,
+    gates: Iterable[str] | str | None = None,
+) -> Saturation | ByLayer[Saturation]:
     """Return the fraction of the steps at which each unit's gates are below `left` (shut) and above `right` (open).
 
     All sequences of the batch count, each with the steps it has (see ``Trace.lengths``).
 
     Parameters
     ----------
-    trace : Trace
+    trace : Trace or StackTrace
+    layer : str, optional
+        Of a model of several layers, ``"layers.1"`` or ``"layers.1.backward"``.  Default: all.
     left, right : float
         Thresholds, 0 <= left < right <= 1.
     gates : sequence of str, optional
-        Names of saved gates.  Default: ``trace.sigmoid_names``, those with values in (0, 1).
+        Names of saved gates.  Default: ``trace.sigmoid_names``, those with values in (0, 1).  Of a
+        model each layer's that it has.
 
     Returns
     -------
-    Saturation
+    Saturation, or of several layers and directions ByLayer of one each
 
     Raises
     ------
@@ -53,12 +79,24 @@ def saturation(
     >>> shut.shape
     (8,)
     """
-    check_result("trace", trace, Trace, "run")
+    traces = traces_of(trace) if layer is None else dict([trace_of(trace, layer)])
     left, right = check_thresholds(left, right)
-    if gates is None and not trace.sigmoid_names:
-        raise _nothing_saturates(trace)
-    chosen = None if gates is None else check_choices("gates", gates, trace.gate_names)
-    return count_saturated(trace, chosen, left, right)
+    if gates is None and not any(each.sigmoid_names for each in traces.values()):
+        raise _nothing_saturates(next(iter(traces.values())))
+    names = list(dict.fromkeys(name for each in traces.values() for name in each.gate_names))
+    chosen = names if gates is None else check_choices("gates", gates, names)
+    results = [
+        count_saturated(
+            each,
+            None if gates is None else [name for name in chosen if name in each.gate_names],
+            left,
+            right,
+        )
+        for each in traces.values()
+    ]
+    if len(results) == 1:
+        return results[0]
+    return ByLayer(names=tuple(traces), results=tuple(results), provenance=trace.provenance)
 
 
 def check_thresholds(left: Any, right: Any) -> tuple[float, float]:

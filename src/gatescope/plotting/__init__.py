@@ -25,7 +25,11 @@ from gatescope.plotting.long_series import plot_long_series
 from gatescope.plotting.loss_curves import plot_loss_curves
 from gatescope.plotting.lyapunov_spectrum import plot_lyapunov_convergence, plot_lyapunov_spectrum
 from gatescope.plotting.phase_diagram import plot_phase_diagram
-from gatescope.plotting.saturation import plot_saturation, plot_saturation_before_after
+from gatescope.plotting.saturation import (
+    plot_saturation,
+    plot_saturation_before_after,
+    plot_saturation_by_layer,
+)
 from gatescope.plotting.training_gradients import plot_training_gradients
 
 __all__ = [
@@ -52,6 +56,7 @@ __all__ = [
     "plot_phase_diagram",
     "plot_saturation",
     "plot_saturation_before_after",
+    "plot_saturation_by_layer",
     "plot_training_gradients",
     "render",
     "save_animation",

@@ -16,8 +16,9 @@ from gatescope.cells.memory_gate import memory_gate
 from gatescope.cells.registry import Cell, get
 from gatescope.cells.registry import names as registered_cells
 from gatescope.cells.roles import ROLES
-from gatescope.checks.numbers import check_choices, check_index, check_result, check_type, is_several
+from gatescope.checks.numbers import check_choices, check_index, check_type, is_several
 from gatescope.datatypes import Array, Trace
+from gatescope.datatypes.stack_trace import trace_of
 from gatescope.errors import ShapeError, ValueRangeError
 from gatescope.plotting import _palette
 from gatescope.plotting._axes import count_axis, evenly, line_keywords
@@ -40,13 +41,19 @@ _WIDTHS = (2.0, 1.4, 1.0)  # of lines, from the first drawn to the last, so that
 
 @dataclasses.dataclass(frozen=True)
 class TraceView:
-    """A checked part of a trace: gates and states, one sequence, some of its steps, some units."""
+    """A checked part of a trace: gates and states, one sequence, some of its steps, some units; its layer's name."""
 
+    layer: str
     trace: Trace
     names: tuple[str, ...]
     sequence: int
     steps: range
     units: tuple[int, ...]
+
+    @property
+    def cell(self) -> str:
+        """The layer, if there are several, and its cell."""
+        return cell_text(self.layer, self.trace)
 
     def values(self, name: str) -> Array:
         """Return a view (N, H) of a gate or state of all units at the steps."""
@@ -71,31 +78,34 @@ def view(
     units: Any = None,
     states: bool = False,
     argument: str = "gates",
+    layer: Any = None,
 ) -> TraceView:
     """Check what is to be drawn of a trace.
 
     Without `gates` these are all gates, and with `states`, or if there is no gate, all states too.  Without `units`
-    they are those of `spread_units`.
+    they are those of `spread_units`.  Of a run of several layers the trace of `layer`.
     """
-    check_trace(trace)
+    name, trace = trace_of(trace, layer)
     sequence = check_index("sequence", sequence, trace.inputs.shape[1], "sequences")
     chosen_steps = check_steps(trace, steps, sequence)
     if gates is None:
         gates = gate_names(trace) + (trace.state_names if states else ()) or trace.state_names
     names = check_choices(argument, gates, trace.gate_names + trace.state_names)
     chosen_units = spread_units(trace, sequence)[0] if units is None else check_units(trace, units)
-    return TraceView(trace, names, sequence, chosen_steps, chosen_units)
+    return TraceView(name, trace, names, sequence, chosen_steps, chosen_units)
 
 
-def check_trace(trace: Any, name: str = "trace") -> None:
-    """Refuse what is no Trace."""
-    check_result(name, trace, Trace, "run")
+def cell_text(layer: str, trace: Trace) -> str:
+    """Return the cell of a trace, with the name of its layer before it if it is one of several."""
+    return plain_text(f"{layer}, {trace.cell}" if layer else trace.cell)
 
 
-def check_alike(traces: Sequence[Any], names: Sequence[str]) -> list[Trace]:
-    """Return traces of the same cell, number of units, steps and sequences; `names` are those of the arguments."""
-    for trace, name in zip(traces, names, strict=True):
-        check_trace(trace, name)
+def check_alike(traces: Sequence[Any], names: Sequence[str], layer: Any = None) -> list[Trace]:
+    """Return traces of the same cell, number of units, steps and sequences; `names` are those of the arguments.
+
+    Of runs of several layers those of `layer`.
+    """
+    traces = [trace_of(trace, layer, name)[1] for trace, name in zip(traces, names, strict=True)]
     first = traces[0]
     for trace, name in zip(traces, names, strict=True):
         if (trace.cell, trace.gate_names) != (first.cell, first.gate_names):
@@ -108,7 +118,7 @@ def check_alike(traces: Sequence[Any], names: Sequence[str]) -> list[Trace]:
                 argument=name,
                 advice="run both over the same inputs",
             )
-    return list(traces)
+    return traces
 
 
 def check_units(trace: Trace, units: Any) -> tuple[int, ...]:

@@ -16,7 +16,8 @@ from matplotlib.figure import Figure, FigureBase
 
 from gatescope.checks.arrays import check_array, check_shape, rectangular
 from gatescope.checks.numbers import check_choice, check_count, check_type
-from gatescope.datatypes import Array, Trace
+from gatescope.datatypes import Array, StackTrace, Trace
+from gatescope.datatypes.stack_trace import trace_of
 from gatescope.errors import DtypeError, ValueRangeError
 from gatescope.plotting import _trace_view
 from gatescope.plotting._axes import count_axis, evenly
@@ -25,7 +26,7 @@ from gatescope.plotting._figure import drawing_in
 from gatescope.plotting._reduction import bin_means, pixels
 from gatescope.plotting._save_animation import notebook_player
 from gatescope.plotting._style import is_narrow, small
-from gatescope.plotting._text import legend_outside, plain_text
+from gatescope.plotting._text import legend_outside
 from gatescope.plotting.gates_before_after import BINS, POINTS, curves_and_bars
 from gatescope.reporting.text import counted
 
@@ -48,9 +49,10 @@ class _Played(FuncAnimation):
 
 
 def animate_gates(
-    traces: Sequence[Trace],
+    traces: Sequence[Trace | StackTrace],
     epochs: Sequence[int],
     *,
+    layer: str | None = None,
     gates: Iterable[str] | str | None = None,
     losses: Sequence[float] | None = None,
     units: Sequence[int] | int | None = None,
@@ -69,10 +71,12 @@ def animate_gates(
 
     Parameters
     ----------
-    traces : sequence of Trace
+    traces : sequence of Trace or StackTrace
         One an epoch: of one layer, over the same inputs; for example of the models of ``TrainingRun.at``.
     epochs : sequence of int
         Ascending, one a trace.
+    layer : str, optional
+        Which layer of a run of several, ``"layers.1"`` or ``"layers.1.backward"``.
     gates : sequence of str, optional
         Names of gates and states, one row each.  Default: all gates, and for a cell without any its states.
     losses : sequence of float, optional
@@ -113,10 +117,9 @@ def animate_gates(
     >>> file.read_bytes()[:6]
     b'GIF89a'
     """
-    listed = _check_traces(traces)
+    listed = _check_traces(traces, layer)
     numbers, known_losses = _check_epochs(epochs, losses, len(listed))
-    last = listed[-1]
-    view = _trace_view.view(last, gates=gates, sequence=sequence, steps=steps, units=units)
+    view = _trace_view.view(traces[-1], gates=gates, sequence=sequence, steps=steps, units=units, layer=layer)
     picks = _evenly(len(listed), check_count("frames", frames))
     listed = [listed[k] for k in picks]
     thinned = "" if len(picks) == numbers.size else f"; {len(picks)} of {numbers.size} epochs shown"
@@ -141,7 +144,7 @@ def animate_gates(
             right.set_ylim(left.get_ylim())
         frame_percent(panels[:, 1:], max(float(b.percent.max()) for name in view.names for b in bars[name]))
         _trace_view.frame_steps(panels[-1, 0], view.steps, first.size, "line: means of {}")
-        about = f"{curves_and_bars(last)}; grey: epoch {numbers[0]:,}{thinned}"
+        about = f"{curves_and_bars(view)}; grey: epoch {numbers[0]:,}{thinned}"
         # In a column there is no room beside it: above the texts of the bars.
         heading = _heading(figure, panels[0, 0], about, 2 * 1.3 * small() if narrow else 0.0)
         figure.align_ylabels(panels[:, 0])
@@ -162,8 +165,9 @@ def animate_gates(
 
 
 def animate_steps(
-    trace: Trace,
+    trace: Trace | StackTrace,
     *,
+    layer: str | None = None,
     gates: Iterable[str] | str | None = None,
     kind: Literal["lines", "heatmap"] = "lines",
     window: int = 200,
@@ -182,7 +186,9 @@ def animate_steps(
 
     Parameters
     ----------
-    trace : Trace
+    trace : Trace or StackTrace
+    layer : str, optional
+        Which layer of a run of several, ``"layers.1"`` or ``"layers.1.backward"``.
     gates : sequence of str, optional
         Names of gates and states, one row each.  Default: all gates, and for a cell without any its states.
     kind : {"lines", "heatmap"}
@@ -218,10 +224,10 @@ def animate_steps(
     """
     check_choice("kind", kind, ("lines", "heatmap"))
     window = check_count("window", window, most=1000)
-    _trace_view.check_trace(trace)
     if units is None and kind == "heatmap":
-        units = range(trace.states.shape[3])
-    view = _trace_view.view(trace, gates=gates, sequence=sequence, steps=steps, units=units)
+        units = range(trace_of(trace, layer)[1].states.shape[3])
+    view = _trace_view.view(trace, gates=gates, sequence=sequence, steps=steps, units=units, layer=layer)
+    trace = view.trace
     if view.steps.step != 1:
         problem = "has a stride, but the window moves over all steps"
         raise ValueRangeError(problem, argument="steps", seen=steps, advice="leave it out")
@@ -250,9 +256,9 @@ def animate_steps(
         panels[-1].set_xlabel("step" if many == 1 else f"step (each column is the mean of {many} steps)")
         hidden_size = trace.states.shape[3]
         units_drawn = "all" if len(columns) == hidden_size else f"{len(columns)} of"
-        about = f"{plain_text(trace.cell)}: {units_drawn} {counted(hidden_size, 'unit')}"
+        about = f"{view.cell}: {units_drawn} {counted(hidden_size, 'unit')}"
         if kind == "lines":
-            about = curves_and_bars(trace).partition(", bars")[0]
+            about = curves_and_bars(view).partition(", bars")[0]
         elif high > 1:
             about += f"; each row is the mean of {high}"
         far = "" if begins.size < 2 else f"; the window moves {counted(moves, 'step')} a frame"
@@ -335,13 +341,13 @@ def _check_figure(fig: Any) -> Figure | None:
     return fig  # type: ignore[no-any-return]  # checked
 
 
-def _check_traces(traces: Any) -> list[Trace]:
+def _check_traces(traces: Any, layer: Any) -> list[Trace]:
     advice = "give a list of Traces, one an epoch; animate one trace with animate_steps"
     check_type("traces", traces, Sequence, advice=advice)
     if not traces:
         advice = "give at least one, such as those of the snapshots of train(..., snapshot_every=10)"
         raise ValueRangeError("is empty", argument="traces", advice=advice)
-    return _trace_view.check_alike(traces, [f"traces[{k}]" for k in range(len(traces))])
+    return _trace_view.check_alike(traces, [f"traces[{k}]" for k in range(len(traces))], layer)
 
 
 def _check_epochs(epochs: Any, losses: Any, count: int) -> tuple[Array, Array]:

@@ -12,12 +12,14 @@ from matplotlib.colors import SymLogNorm
 from matplotlib.figure import FigureBase
 
 from gatescope.checks.numbers import check_choice, check_flag, check_index
-from gatescope.datatypes import Array, Trace
+from gatescope.datatypes import Array, StackTrace, Trace
+from gatescope.datatypes.stack_trace import traces_of
 from gatescope.errors import ValueRangeError
 from gatescope.plotting import _palette, _trace_view
 from gatescope.plotting._axes import count_axis
 from gatescope.plotting._characters import label_characters
 from gatescope.plotting._figure import drawing_in, drawing_on
+from gatescope.plotting._layers import draw_layers, drawn_of
 from gatescope.plotting._marks import Marks, check_marks, draw_marks, label_marks
 from gatescope.plotting._reduction import bin_means, pixels
 from gatescope.plotting._style import inches
@@ -42,9 +44,10 @@ class _Rows(NamedTuple):
 
 
 def plot_gate_heatmap(
-    trace: Trace,
+    trace: Trace | StackTrace,
     gate: str,
     *,
+    layer: str | None = None,
     sequence: int = 0,
     steps: slice | None = None,
     scale: Literal["data", "full"] = "data",
@@ -66,9 +69,11 @@ def plot_gate_heatmap(
 
     Parameters
     ----------
-    trace : Trace
+    trace : Trace or StackTrace
     gate : str
         Name of a saved gate or of a state.  A state is drawn at the step that made it.
+    layer : str, optional
+        Which layer of a run of several, ``"layers.1"`` or ``"layers.1.backward"``.
     sequence : int
         Which sequence of the batch.
     steps : slice, optional
@@ -105,9 +110,11 @@ def plot_gate_heatmap(
     check_choice("scale", scale, ("data", "full"))
     check_choice("reduce", reduce, _RUNS)
     check_flag("inputs", inputs)
-    view = _trace_view.view(trace, gates=(gate,), sequence=sequence, steps=steps, units=0, argument="gate")
+    view = _trace_view.view(
+        trace, gates=(gate,), sequence=sequence, steps=steps, units=0, argument="gate", layer=layer
+    )
     rows = _rows(view, order)
-    events = check_marks(marks, int(trace.lengths[view.sequence]))
+    events = check_marks(marks, int(view.trace.lengths[view.sequence]))
     with drawing_on(ax, 7.2, 4.2 if inputs else 3.4) as axes:
         most = pixels(axes, texts=_LINE * bool(events), part=1 / (1 + _GAP + _PANEL) if inputs else 1.0)
         _draw(axes, view, view.names[0], rows, scale, reduce, artist_kwargs, most)
@@ -115,7 +122,7 @@ def plot_gate_heatmap(
         axes.set_ylabel(f"{rows.text}{axes.get_ylabel()}")
         top = _inputs_above(axes, view, events) if inputs else axes
         pad = matplotlib.rcParams["axes.titlepad"] + 72 * label_marks(top, events)
-        title = f"{plain_text(trace.cell)}: {_palette.describe(view.names[0])} of {counted(rows.units.size, 'unit')}"
+        title = f"{view.cell}: {_palette.describe(view.names[0])} of {counted(rows.units.size, 'unit')}"
         top.set_title(title, loc="left", pad=pad)
         if inputs:
             finish([top])
@@ -123,8 +130,9 @@ def plot_gate_heatmap(
 
 
 def plot_gate_heatmaps(
-    trace: Trace,
+    trace: Trace | StackTrace,
     *,
+    layer: str | None = None,
     gates: Iterable[str] | str | None = None,
     sequence: int = 0,
     steps: slice | None = None,
@@ -142,7 +150,10 @@ def plot_gate_heatmaps(
 
     Parameters
     ----------
-    trace : Trace
+    trace : Trace or StackTrace
+    layer : str, optional
+        Which layer of a run of several, ``"layers.1"`` or ``"layers.1.backward"``; of one that goes both ways both.
+        Default: all, each layer in a part of the figure: without `gates` its memory gate alone.
     gates : sequence of str, optional
         Names of gates and states, one panel each.  Default: all gates, then all states.
     sequence : int
@@ -169,7 +180,8 @@ def plot_gate_heatmaps(
     -------
     fig : Figure or SubFigure
     axes : dict of str to Axes
-        By name of gate or state, from the top; with `inputs` the first is ``"inputs"``.
+        By name of gate or state, from the top; with `inputs` the first is ``"inputs"``.  Of several layers by
+        ``"layers.0.f"`` and so on.
 
     Examples
     --------
@@ -181,7 +193,21 @@ def plot_gate_heatmaps(
     """
     check_choice("scale", scale, ("data", "full"))
     check_choice("reduce", reduce, _RUNS)
-    view = _trace_view.view(trace, gates=gates, sequence=sequence, steps=steps, units=0, states=True)
+    traces = traces_of(trace, layer)
+    if len(traces) > 1:
+        options: dict[str, Any] = {"sequence": sequence, "steps": steps, "scale": scale, "order": order}
+        options |= {"reduce": reduce, "marks": marks, "inputs": inputs, **artist_kwargs}
+        drawn = drawn_of(traces, gates)
+
+        def one(name: str, part: FigureBase) -> dict[str, Axes]:
+            return plot_gate_heatmaps(trace, layer=name, gates=drawn[name], fig=part, **options)[1]
+
+        count = max(map(len, drawn.values())) + 0.5 * bool(inputs)
+        return draw_layers(one, tuple(drawn), fig, 0.8 + 1.8 * count, 0.8 + 1.3 * count)
+    view = _trace_view.view(
+        trace, gates=gates, sequence=sequence, steps=steps, units=0, states=True, layer=layer
+    )
+    trace = view.trace
     rows = _rows(
         view, _trace_view.reference_name(trace) if isinstance(order, str) and order == "memory" else order
     )
@@ -205,7 +231,7 @@ def plot_gate_heatmaps(
         lift = label_marks(grid[0, 0], events)
         pad = matplotlib.rcParams["axes.titlepad"] + 72 * lift
         grid[0, 0].set_title(grid[0, 0].get_title("left"), loc="left", pad=pad)
-        title = f"{plain_text(trace.cell)}: {rows.text} in every panel"
+        title = f"{view.cell}: {rows.text} in every panel"
         size = matplotlib.rcParams["figure.titlesize"]
         figure.suptitle(wrapped(title, inches(figure)[0] - 0.1, size), x=0.01, ha="left", fontsize=size)
     return figure, axes

@@ -9,19 +9,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 
 from gatescope.checks.numbers import check_flag
-from gatescope.datatypes import Trace
+from gatescope.datatypes import StackTrace, Trace
+from gatescope.datatypes.stack_trace import traces_of
 from gatescope.plotting import _trace_view
 from gatescope.plotting._characters import label_characters
 from gatescope.plotting._figure import drawing_in
+from gatescope.plotting._layers import draw_layers, drawn_of
 from gatescope.plotting._marks import Marks, check_marks, draw_marks, label_marks
 from gatescope.plotting._style import is_narrow
-from gatescope.plotting._text import legend_above, plain_text
+from gatescope.plotting._text import legend_above
 from gatescope.plotting.inputs import draw_inputs
 
 
 def plot_gate_trajectories(
-    trace: Trace,
+    trace: Trace | StackTrace,
     *,
+    layer: str | None = None,
     units: Sequence[int] | int | None = None,
     gates: Iterable[str] | str | None = None,
     sequence: int = 0,
@@ -41,7 +44,10 @@ def plot_gate_trajectories(
 
     Parameters
     ----------
-    trace : Trace
+    trace : Trace or StackTrace
+    layer : str, optional
+        Which layer of a run of several, ``"layers.1"`` or ``"layers.1.backward"``; of one that goes both ways both.
+        Default: all, each layer in a part of the figure: without `gates` its memory gate alone.
     units : sequence of int, optional
         Units to draw.  Default: three, those with the smallest, the middle and the greatest mean of the memory gate
         over the sequence (else of the first gate, or of the state of a cell without gates).
@@ -65,7 +71,8 @@ def plot_gate_trajectories(
     -------
     fig : Figure or SubFigure
     axes : dict of str to Axes
-        By name of gate or state, from the top; with `inputs` the first is ``"inputs"``.
+        By name of gate or state, from the top; with `inputs` the first is ``"inputs"``.  Of several layers by
+        ``"layers.0.f"`` and so on.
 
     Examples
     --------
@@ -75,7 +82,21 @@ def plot_gate_trajectories(
     >>> list(axes)
     ['r', 'z', 'n', 'h']
     """
-    view = _trace_view.view(trace, gates=gates, sequence=sequence, steps=steps, units=units, states=True)
+    traces = traces_of(trace, layer)
+    if len(traces) > 1:
+        options: dict[str, Any] = {"units": units, "sequence": sequence, "steps": steps, "marks": marks}
+        options |= {"inputs": inputs, **artist_kwargs}
+        drawn = drawn_of(traces, gates)
+
+        def one(name: str, part: FigureBase) -> dict[str, Axes]:
+            return plot_gate_trajectories(trace, layer=name, gates=drawn[name], fig=part, **options)[1]
+
+        count = max(map(len, drawn.values())) + bool(inputs)
+        return draw_layers(one, tuple(drawn), fig, 1.1 + 1.15 * count, 0.9 + 0.8 * count)
+    view = _trace_view.view(
+        trace, gates=gates, sequence=sequence, steps=steps, units=units, states=True, layer=layer
+    )
+    trace = view.trace
     reference = _trace_view.reference_name(trace)
     means = _trace_view.time_mean(view.values(reference))
     events = check_marks(marks, int(trace.lengths[view.sequence]))
@@ -98,7 +119,7 @@ def plot_gate_trajectories(
             _trace_view.mark_overflow(ax, view, label=ax is panels[0])
         _trace_view.frame_steps(panels[-1], view.steps, bins.size, _trace_view.RUNS)
         draw_marks(panels, events)
-        title = f"{plain_text(trace.cell)}: units, with their mean {reference}"
+        title = f"{view.cell}: units, with their mean {reference}"
         columns = min(len(view.units), 4)
         entries = axes[view.names[0]].get_legend_handles_labels()
         label_characters(panels[-1], trace, view.steps)

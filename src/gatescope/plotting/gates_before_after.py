@@ -11,14 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 
 from gatescope.checks.numbers import check_flag
-from gatescope.datatypes import Trace
+from gatescope.datatypes import StackTrace, Trace
 from gatescope.plotting import _trace_view
 from gatescope.plotting._checks import BEFORE_AFTER, check_labels
 from gatescope.plotting._distribution import distribution, draw_bars, frame_percent, value_edges
 from gatescope.plotting._figure import drawing_in
 from gatescope.plotting._marks import Marks, check_marks, draw_marks, label_marks
 from gatescope.plotting._style import is_narrow
-from gatescope.plotting._text import legend_outside, plain_text
+from gatescope.plotting._text import legend_outside
 from gatescope.plotting.inputs import draw_inputs
 
 POINTS = 600  # a panel is half as wide as a figure: more steps than this are drawn as means
@@ -26,9 +26,10 @@ BINS = 150  # of a longer series: the means of few long runs can be followed by 
 
 
 def plot_gates_before_after(
-    before: Trace,
-    after: Trace,
+    before: Trace | StackTrace,
+    after: Trace | StackTrace,
     *,
+    layer: str | None = None,
     gates: Iterable[str] | str | None = None,
     units: Sequence[int] | int | None = None,
     sequence: int = 0,
@@ -48,8 +49,10 @@ def plot_gates_before_after(
 
     Parameters
     ----------
-    before, after : Trace
+    before, after : Trace or StackTrace
         Of the same cell and the same number of units, over the same steps and sequences.
+    layer : str, optional
+        Which layer of a run of several, ``"layers.1"`` or ``"layers.1.backward"``.
     gates : sequence of str, optional
         Names of gates and states, one row each.  Default: all gates, and for a cell without any its states.
     units : sequence of int, optional
@@ -89,10 +92,10 @@ def plot_gates_before_after(
     >>> len(axes["z"])
     4
     """
-    pair = _trace_view.check_alike([before, after], ("before", "after"))
+    pair = _trace_view.check_alike([before, after], ("before", "after"), layer)
     headings = check_labels(labels, BEFORE_AFTER)
-    view = _trace_view.view(after, gates=gates, sequence=sequence, steps=steps, units=units)
-    events = check_marks(marks, int(after.lengths[view.sequence]))
+    view = _trace_view.view(after, gates=gates, sequence=sequence, steps=steps, units=units, layer=layer)
+    events = check_marks(marks, int(view.trace.lengths[view.sequence]))
     names = ("inputs", *view.names) if check_flag("inputs", inputs) else view.names
     count = len(names)
     with drawing_in(fig, 10.5, 1.3 + 1.35 * count, 0.9 + 1.9 * count) as figure:
@@ -103,7 +106,7 @@ def plot_gates_before_after(
         for name in view.names:
             row = axes[name]
             edges = value_edges(name, pair)
-            for trace, curve, side in ((before, row[0], row[1]), (after, row[2], row[3])):
+            for trace, curve, side in ((pair[0], row[0], row[1]), (pair[1], row[2], row[3])):
                 x, bins = dataclasses.replace(view, trace=trace).curves(name, POINTS, BINS)
                 _trace_view.draw_units(curve, x, bins.mean, view.units, artist_kwargs, ranges=bins, zorder=3)
                 shown = distribution(trace, name, edges)
@@ -111,10 +114,10 @@ def plot_gates_before_after(
                 largest = max(largest, float(shown.percent.max()))
             for ax in (row[0], row[2]) if narrow else (row[0],):
                 _trace_view.frame_values(ax, name, (edges[0], edges[-1]))
-        for trace, at in ((before, 0), (after, 2)) if inputs else ():
+        for trace, at in ((pair[0], 0), (pair[1], 2)) if inputs else ():
             draw_inputs(axes["inputs"][at], dataclasses.replace(view, trace=trace), POINTS, BINS)
             axes["inputs"][at + 1].set_axis_off()
-        for trace, at in ((before, 0), (after, 2)):
+        for trace, at in ((pair[0], 0), (pair[1], 2)):
             for index, ax in enumerate(panels[:, at]):
                 _trace_view.mark_overflow(ax, dataclasses.replace(view, trace=trace), label=index == 0)
         frame_percent(panels[-len(view.names) :, [1, 3]], largest)
@@ -130,7 +133,7 @@ def plot_gates_before_after(
         if narrow:
             for ax in panels[-1, :2]:
                 ax.set_xlabel("")
-        legend_outside(figure, axes[view.names[0]][0], curves_and_bars(after), columns=8)
+        legend_outside(figure, axes[view.names[0]][0], curves_and_bars(view), columns=8)
         figure.align_ylabels(panels[:, 0])
     return figure, axes
 
@@ -154,8 +157,8 @@ def _below_each_other(figure: FigureBase, count: int) -> Any:
     return panels
 
 
-def curves_and_bars(trace: Trace) -> str:
+def curves_and_bars(view: _trace_view.TraceView) -> str:
     """Return a heading for curves of some units with bars of all."""
-    count = trace.states.shape[3]
+    count = view.trace.states.shape[3]
     what = f": curves of single units, bars of all {count}" if count > 1 else ", its only unit"
-    return plain_text(trace.cell) + what
+    return view.cell + what

@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from gatescope.datatypes import Trace
+from gatescope.datatypes import StackTrace, Trace
 from gatescope.plotting import _palette, _trace_view
 from gatescope.plotting._axes import line_keywords
 from gatescope.plotting._figure import drawing_on
@@ -25,8 +25,9 @@ _FEW = len(_STYLES)  # inputs that are drawn one line each
 
 
 def plot_inputs(
-    trace: Trace,
+    trace: Trace | StackTrace,
     *,
+    layer: str | None = None,
     sequence: int = 0,
     steps: slice | None = None,
     marks: Marks = None,
@@ -40,7 +41,9 @@ def plot_inputs(
 
     Parameters
     ----------
-    trace : Trace
+    trace : Trace or StackTrace
+    layer : str, optional
+        Which layer's inputs of a run of several.  Default: those of the model.
     sequence : int
         Which sequence of the batch.
     steps : slice, optional
@@ -65,15 +68,17 @@ def plot_inputs(
     >>> len(ax.lines)
     2
     """
-    view = _trace_view.view(trace, sequence=sequence, steps=steps, units=0)
-    events = check_marks(marks, int(trace.lengths[sequence]))
+    if layer is None and isinstance(trace, StackTrace):
+        layer = trace.names[0]
+    view = _trace_view.view(trace, sequence=sequence, steps=steps, units=0, layer=layer)
+    events = check_marks(marks, int(view.trace.lengths[sequence]))
     with drawing_on(ax, 7.2, 2.4, 1.9) as axes:
         part = 2 if is_narrow(axes.figure) else 1
         size = draw_inputs(axes, view, _trace_view.POINTS // part, _trace_view.BINS // part, artist_kwargs)
         _trace_view.frame_steps(axes, view.steps, size, _trace_view.RUNS)
         draw_marks([axes], events)
         lift = label_marks(axes, events)
-        if trace.inputs.shape[2] > 1:
+        if view.trace.inputs.shape[2] > 1:
             legend_above(axes, ncols=_FEW, lift=lift)
     return axes
 

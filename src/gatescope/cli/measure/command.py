@@ -51,7 +51,7 @@ from gatescope.reporting.terminal import echo, file_sizes, on_terminal, print_ta
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from gatescope.datatypes import Params
+    from gatescope.datatypes import Params, Stack
     from gatescope.datatypes.result import Result
 
 _FORMATS = ("png", "svg")
@@ -97,8 +97,13 @@ class Job:
     weights: Path | None = None
 
     @property
+    def model(self) -> Params | Stack | None:
+        """What is measured: weights of one cell, or a model."""
+        return None if self.network is None else self.network.model
+
+    @property
     def params(self) -> Params | None:
-        """The weights that are measured."""
+        """The weights of a measurement of one cell."""
         return None if self.network is None else self.network.params
 
     @property
@@ -205,7 +210,7 @@ class Plan:
         notes: list[str] = []
         network = take(CellOptions, values) if "network" in self.groups else None
         if network is not None:
-            by_label, notes = read_one(network)
+            by_label, notes = read_one(network, whole="trace" in self.parameters)
             if network.weights is not None and "seed" not in self.parameters:
                 problem = "is for a fresh cell, and `weights` gives another"
                 refuse({"seed": values["seed"]}, problem, "leave out one of the two")
@@ -256,7 +261,7 @@ class Plan:
     def _measure(self, job: Job, arguments: dict[str, Any]) -> Result:
         """Call the function with what it takes."""
         common = {name: job.shared.get(name) for name in ("seed", *_SHARED)}
-        common |= {"params": job.params, "progress": on_terminal()}
+        common |= {"params": job.model, "progress": on_terminal()}
         if job.series is not None:
             common |= {"inputs": job.series.values, "lengths": job.series.lengths}
         arguments |= {
@@ -266,10 +271,10 @@ class Plan:
         if "trace" in self.parameters:
             from gatescope.recurrence.run import run
 
-            assert job.params is not None
+            assert job.model is not None
             assert job.series is not None
             options = {name: job.shared[name] for name in _OF_A_RUN}
-            arguments["trace"] = run(job.params, job.series.values, lengths=job.series.lengths, **options)
+            arguments["trace"] = run(job.model, job.series.values, lengths=job.series.lengths, **options)
         with naming(lengths="lengths of --inputs"):
             result: Result = self.function(**arguments)
         return result
