@@ -106,6 +106,30 @@ def outputs(cells, weights, inputs, states, masks=None):
     return x @ weights["readout_weight"].T + weights["readout_bias"], finals
 
 
+def states_over_time(stack, inputs):
+    """Return states[t][layer][state], (B, H) tensors that later ones are computed from, of a run over (T, B, I)."""
+    weights, x = leaves(stack), torch.tensor(inputs)
+    first = [tuple(h.requires_grad_() for h in states) for states in zero_states(stack, x.shape[1])]
+    over_time = [first]
+    for x_t in x:
+        new, h = [], x_t
+        for k, layer in enumerate(stack.layers):
+            w = {name: weights[f"layers.{k}.{name}"] for name in PARAMS}
+            wx = h @ w["weight_ih"].T + w["bias_ih"]
+            new.append(
+                _step(
+                    layer.cell,
+                    wx,
+                    lambda h, w=w: h @ w["weight_hh"].T + w["bias_hh"],
+                    over_time[-1][k],
+                    lambda h: h,
+                )
+            )
+            h = new[-1][0]
+        over_time.append(new)
+    return over_time
+
+
 def outputs_by_layers(stack, weights, inputs):
     """Return outputs (T, B, O) of torch.nn's layers and functional read-out, with no dropout."""
     x = torch.tensor(inputs)

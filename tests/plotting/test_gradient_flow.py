@@ -6,6 +6,7 @@ import pytest
 from helpers.synthetic import legend_lines, make_flow
 from matplotlib.figure import Figure
 
+import gatescope as gs
 from gatescope import plotting
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
 from gatescope.plotting import _decades, _palette
@@ -232,3 +233,18 @@ def test_bad_arguments():
         plotting.plot_gradient_flow(flow, scale="cubic")
     with pytest.raises(ValueRangeError, match="no lag"):
         plotting.plot_gradient_flow(dataclasses.replace(make_flow(lags=0), source_step=0))
+
+
+def test_layers_of_a_stack_are_superscripts():
+    made = {"cell": "gru on lstm", "lag": np.arange(3), "log_norm": np.zeros((3, 1)), "source_step": 3}
+    flow = gs.GradientFlow(**made, of="layers.1.h", wrt="layers.0.backward.c", norm="random")
+    logit = gs.GradientFlow(**made, of="readout.2", wrt="joint", norm="direction")
+    loss = gs.GradientFlow(**made, of="the loss", wrt="h", norm="direction")
+    label = plotting.plot_gradient_flow(flow, fit=False).get_ylabel()
+    assert r"\|v\cdot \partial h^{(1)}_t\,/\,\partial c^{(0,\,\mathrm{backward})}_{t-\mathrm{lag}}\|" in label
+    label = plotting.plot_gradient_flow(logit, fit=False).get_ylabel()
+    assert r"\|\partial y^{(2)}_t\,/\,\partial s_{t-\mathrm{lag}}\|" in label
+    assert r"\|\partial L\,/" in plotting.plot_gradient_flow(loss, fit=False).get_ylabel()
+    axes = plotting.plot_gradient_flow([flow, logit], fit=False)
+    labels = [line.get_label() for line in axes.lines]
+    assert "gru on lstm readout.2 by joint" in labels

@@ -82,18 +82,20 @@ class GradientFlow(Result):
     Attributes
     ----------
     cell : str
+        Of a stack those of all layers, ``"gru on lstm"``.
     lag : (L,) int64
         Steps back from `source_step`, ascending.
     log_norm : (L, B) float64
         In nats; ``-inf`` where the gradient is exactly zero, NaN where a shorter sequence has no such lag.
     of : str
-        What is differentiated: ``"h"`` (the output), ``"c"``, or ``"joint"``.
+        What is differentiated: ``"h"`` (the output), ``"c"``, or ``"joint"``; of a stack ``"layers.1.h"`` or
+        ``"readout.0"``; or, in words, a direction of the user's own, or a loss.
     wrt : str
-        With respect to what: ``"h"``, ``"c"`` or ``"joint"`` (all states together).
+        With respect to what: ``"h"``, ``"c"`` or ``"joint"`` (all states together); of a stack ``"layers.0.h"``.
     source_step : int
         Index t into the states, 1..T; that of the longest sequence, if they differ.
     norm : str
-        ``"unit"``, ``"random"`` or ``"spectral"``.
+        ``"unit"``, ``"random"`` or ``"spectral"``; ``"direction"`` where `of` is one, or a loss.
     total : bool
         Whether states of the same step that are computed from `wrt` follow it, or are held fixed.
     source_steps : (B,) int64 or None
@@ -153,6 +155,10 @@ class GradientFlow(Result):
                 over_sequences("asymptotic half-life", half_life_of(rates), "steps"),
             ]
             lines += _reasons(fit)
+        if self.of.endswith("loss"):
+            lines.append(
+                "the loss may take outputs of many steps: a norm is of what all later ones add up to, not of one"
+            )
         resting = self.resting_text()
         lines += [resting] if resting else []
         return "\n".join([self.table().title, *lines])

@@ -44,21 +44,51 @@ class FlowRecord:
     def start(self, carried: Any) -> None:
         """Take down lag 0, if it is asked for."""
         if self.lags[0] == 0 and not self._total:
+            rows, exponents = self.chosen(carried)
             if self._spectral:
-                self.log_norm[0] = _largest(carried.matrices(), self._wrt)
+                self.log_norm[0] = _largest(rows, exponents)
             else:
-                self.log_norm[0] = log_of(np.linalg.norm(carried.state()[0][0, 0, self._wrt]))
+                norms = np.array([np.linalg.norm(row) for row in rows[:, 0]])
+                self.log_norm[0] = log_of(norms) + exponents * np.log(2.0)
 
-    def look(self, states: Array) -> None:
+    def look(self, states: Any) -> None:
         """See whether any of the states (..., B, S, H) is another than the first."""
+        self.compare(_fetched(states), self._first)
+
+    def compare(self, states: Array, first: Array) -> None:
+        """See whether any of the states (..., B, S, H) is another than `first` (B, S, H)."""
         still = np.flatnonzero(~self.moved)
         if still.size:
-            changed = (states[..., still, :, :] != self._first[still]).any(axis=(-2, -1))
+            changed = (states[..., still, :, :] != first[still]).any(axis=(-2, -1))
             self.moved[still] = changed.reshape(-1, still.size).any(axis=0)
+
+    def back(
+        self, carried: Any, states: Any, gates: Any, span: tuple[int, int], begin: int, *, record: bool
+    ) -> Any:
+        """Carry the adjoints back over a span of a piece that begins at a step; return their log-norms."""
+        return carried.back(states, gates, *span, record=record)
+
+    def chosen(self, carried: Any) -> tuple[Array, Array]:
+        """Return the adjoints (B, M, n) of the states that are asked for, and powers of two (B,)."""
+        current, exponents = carried.matrices()
+        return self._selected(current), exponents
+
+    def fetched(self, states: Any, gates: Any) -> tuple[Any, Any]:
+        """Return states and gates of a piece where `totals` takes them."""
+        return _fetched(states), _fetched(gates)
+
+    def totals(self, carried: Any, states: Any, gates: Any, at: int) -> tuple[Array, Array]:
+        """Return what `chosen` does at state `at` of a piece, above 0, with what follows those states at that step."""
+        current, exponents = carried.matrices()
+        current = add_followers(self._cell, current, states[at - 1], states[at], gates[at - 1])
+        return self._selected(current), exponents
+
+    def _selected(self, current: Array) -> Array:
+        return current[:, :, self._wrt].reshape(*current.shape[:2], -1)
 
     def piece(self, carried: Any, states: Any, gates: Any, begin: int) -> None:
         """Go back over a piece that begins at a step."""
-        self.look(_fetched(states))
+        self.look(states)
         if self._total:
             self._piece_of_totals(carried, states, gates, begin)
             return
@@ -66,7 +96,8 @@ class FlowRecord:
         first, last = self.row(end), self.row(begin)
         steps_back = self.lags[first:last] - (self._source - end)  # from the piece's end
         if not self._spectral:
-            norms = carried.back(states, gates, 0, end - begin)[:, :, 0, self._wrt]
+            span = 0, end - begin
+            norms = self.back(carried, states, gates, span, begin, record=True)[:, :, 0, self._wrt]
             every = steps_back.size == len(norms)
             joint = norms if every else norms[steps_back - 1]
             # Squares would leave the range.
@@ -76,30 +107,26 @@ class FlowRecord:
         stop = end - begin
         for row, back in enumerate(steps_back, first):
             at = end - begin - int(back)
-            carried.back(states, gates, at, stop, record=False)
-            self.log_norm[row] = _largest(carried.matrices(), self._wrt)
+            self.back(carried, states, gates, (at, stop), begin, record=False)
+            self.log_norm[row] = _largest(*self.chosen(carried))
             stop = at
         if stop > 0:
-            carried.back(states, gates, 0, stop, record=False)
+            self.back(carried, states, gates, (0, stop), begin, record=False)
 
     def _piece_of_totals(self, carried: Any, states: Any, gates: Any, begin: int) -> None:
         """Go back over a piece, for the states after its first, which an earlier piece has made, and for state 0."""
-        high = states.shape[0] - 1
-        all_states, saved = _fetched(states), _fetched(gates)
+        high, seen = states.shape[0] - 1, self.fetched(states, gates)
         first = int(np.searchsorted(self.lags, self._source - begin - high))
         last = int(np.searchsorted(self.lags, self._source - begin, side="right" if begin == 0 else "left"))
         for row in range(first, last):
             at = self._source - int(self.lags[row]) - begin
             if at < high:
-                carried.back(states, gates, at, high, record=False)
+                self.back(carried, states, gates, (at, high), begin, record=False)
                 high = at
-            current, exponents = carried.matrices()
-            if at > 0:
-                step = all_states[at - 1], all_states[at], saved[at - 1]
-                current = add_followers(self._cell, current, *step)
-            self.log_norm[row] = _largest((current, exponents), self._wrt)
+            rows = self.totals(carried, *seen, at) if at > 0 else self.chosen(carried)
+            self.log_norm[row] = _largest(*rows)
         if high > 0:
-            carried.back(states, gates, 0, high, record=False)
+            self.back(carried, states, gates, (0, high), begin, record=False)
 
 
 def _fetched(array: Any) -> Array:
@@ -116,10 +143,9 @@ def log_of(value: Any) -> Any:
         return np.log(value)
 
 
-def _largest(matrices: tuple[Array, Array], wrt: list[int]) -> Array:
-    """Return the logarithm of the largest singular value (B,) of matrices (B, M, S, H) times 2^exponents (B,)."""
-    current, exponents = matrices
-    jacobian = current[:, :, wrt].reshape(current.shape[0], current.shape[1], -1).astype(np.float64)
+def _largest(rows: Array, exponents: Array) -> Array:
+    """Return the logarithm of the largest singular value (B,) of matrices (B, M, n) times 2^exponents (B,)."""
+    jacobian = rows.astype(np.float64)
     bad = ~np.isfinite(jacobian).all(axis=(1, 2))
     jacobian[bad] = 0  # LAPACK takes no others
     # One power of two puts the largest entry near 1, so that squares inside the SVD cannot leave the range.

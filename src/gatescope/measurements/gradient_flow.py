@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,28 +11,27 @@ import numpy as np
 
 from gatescope.cells.registry import Cell
 from gatescope.checks.numbers import check_choice, check_flag
-from gatescope.datatypes import Array, GradientFlow, Params
+from gatescope.datatypes import Array, Batch, GradientFlow, Params
 from gatescope.datatypes.memory_estimate import MemoryEstimate
-from gatescope.kernels.cpu import sweeps
+from gatescope.datatypes.stack import Bidirectional, Stack
 from gatescope.measurements.flow_record import FlowRecord
-from gatescope.measurements.problem import Problem, by_length, in_batch_order, prepare
-from gatescope.measurements.selection import blocks_of, by_factors, ends_of, join_flows, lags_back
-from gatescope.recurrence.recompute import Replay
-from gatescope.reporting.text import counted
-from gatescope.storage.resumable import Resumable, counter
-
-NORMS = ("random", "unit", "spectral")
-_SPECTRAL_LAGS = 200  # an SVD each
-_NORM_COPIES = 3  # of the norms of a piece: as the kernel gives them and as they are put in their places
+from gatescope.measurements.flow_sweep import default_lags, plan_memory, sweep
+from gatescope.measurements.problem import Problem, by_length, prepare
+from gatescope.measurements.selection import blocks_of, ends_of, lags_back
+from gatescope.measurements.stack_flow import NORMS, join_groups, with_loss
+from gatescope.measurements.stack_flow import measure as measure_stack
+from gatescope.measurements.stack_problem import prepare_stack
+from gatescope.measurements.task_loss import task_of
 
 
 def gradient_flow(
-    params: Params,
+    params: Params | Stack | Bidirectional,
     inputs: Any,
     *,
     source_step: int = -1,
-    of: str = "h",
-    wrt: str = "h",
+    of: Any = None,
+    wrt: str | None = None,
+    loss: Callable[[Array], Any] | None = None,
     max_lag: int | None = None,
     lags: Any = None,
     norm: str = "random",
@@ -60,9 +57,13 @@ def gradient_flow(
                     H sweeps (2 H for a joint `of`)
     ==============  ================================================================================
 
+    Of a `Stack` it is the gradient through all layers, in time and in depth.  Where `of` is a direction of your own,
+    v is that, as long as it is; of a loss it is the norm of d loss / d wrt.
+
     A derivative by one state holds the other states of its step fixed: d h_t / d c_{t-1} of an LSTM is what reaches h_t
     from c_{t-1} by way of step t, and not also through h_{t-1} = o tanh(c_{t-1}).  At lag 0 it is 0.  Automatic
-    differentiation by c_{t-1}, in a program that computes h_{t-1} from it, adds that; so does `total`.
+    differentiation by c_{t-1}, in a program that computes h_{t-1} from it, adds that; so does `total`.  Likewise h of a
+    layer feeds the layer above at the same step: that counts with `total`, and else only what later steps make of it.
 
     The adjoint is rescaled by exact powers of two whenever it leaves 2^-32..2^32 and the exponent is carried,
     so the result is right at lags where the norm itself has long been below the smallest float.  (In float32 a
@@ -82,17 +83,27 @@ def gradient_flow(
 
     Parameters
     ----------
-    params : Params
-    inputs : (T, B, I) or (T, I) array_like, numpy.memmap or iterator
+    params : Params or Stack
+        The layers of a `Stack` have to go one way.
+    inputs : (T, B, I) or (T, I) array_like, numpy.memmap or iterator; or Batch
         A memory-mapped array (``numpy.load(path, mmap_mode="r")``) is read in pieces and never as a whole; a generator
         of steps (I,) or of pieces (n, I) or (n, B, I) goes to a temporary file first.
+        A `Batch` brings targets and lengths: `loss` is then that of the heads of the stack, as training takes it.
     source_step : int
         t, counted in states: 1..T, or negative from the end; -1 is the state after the last step of each sequence.
         A backward direction (``params.reverse``) takes the last step of the inputs first, and steps are counted so.
-    of : str
-        What is differentiated: a state of the cell (``"h"`` is the output) or ``"joint"``, all of them together.
-    wrt : str
-        With respect to what: a state of the cell (``"h"``, ``"c"``) or ``"joint"``.
+    of : str or array_like, optional
+        What is differentiated: a state of the cell (``"h"``, the default, is the output) or ``"joint"``, all of them
+        together.  Of a stack a state of a layer, by default ``"layers.-1.h"``, the output of the uppermost;
+        ``"joint"``, all states of all layers; or ``"readout.k"``, number k of the read-out.  Or a direction: as many
+        numbers as there are outputs, or as the joint state has, (n,) for all sequences or (B, n).
+    wrt : str, optional
+        With respect to what: a state of the cell (``"h"``, the default, ``"c"``) or ``"joint"``.  Of a stack a state of
+        a layer, by default ``"layers.0.h"``, the output of the lowest, or ``"joint"``.
+    loss : callable, optional
+        Is called once, with all outputs (T, B, O) of the read-out, or of the uppermost layer where there is none, and
+        returns the derivatives (T, B, O) of a loss by them.  The flow is that of d loss / d wrt, its lags count from
+        the last step, and what the loss takes of the output of a step counts for the state of that step.
     max_lag : int, optional
         The longest lag, at most t, which is the default.
     lags : array_like of int, optional
@@ -108,13 +119,14 @@ def gradient_flow(
         lags beyond its first state are NaN.
     initial_state : (B, S, H) array_like or "random", optional
         Default: zeros, where a network without biases stays for ever if its inputs are 0.  ``"random"``: uniform in
-        (-0.1, 0.1), drawn with `seed`.
+        (-0.1, 0.1), drawn with `seed`.  Of a stack by layer, ``{"layers.0": (B, S, H)}``.
     clamp : mapping, optional
-        Gates to clamp at values, as for `run`: ``{"f": 1.0}``.
+        Gates to clamp at values, as for `run`: ``{"f": 1.0}``, of a stack ``{"layers.1.f": 1.0}``.
     seed : int
         Of the random direction, and of a random initial state.
     device : str, optional
-        ``"cpu"`` or ``"cuda"``; default: where the weights are, so ``"cpu"`` for `Params`.
+        ``"cpu"`` or ``"cuda"``; default: where the weights are, so ``"cpu"`` for `Params`.  Stacks, directions and
+        losses are computed on the CPU.
     threads : int, optional
         On the CPU, as for `run`.
     progress : bool
@@ -157,27 +169,39 @@ def gradient_flow(
     >>> flow = gs.gradient_flow(params, np.zeros((5000, 1)))
     >>> flow.log_norm.shape, bool(flow.log_norm[-1, 0] < -745)   # below the smallest float64, and still right
     ((5001, 1), True)
+    >>> stack = gs.init_stack(["lstm", "gru"], input_size=1, hidden_size=8, heads=[gs.Head("y", 1)], seed=0)
+    >>> flow = gs.gradient_flow(stack, np.zeros((100, 1)), of="readout.0", wrt="layers.0.c")
+    >>> flow.cell, flow.of, flow.wrt, flow.log_norm.shape
+    ('gru on lstm', 'readout.0', 'layers.0.c', (101, 1))
     """
+    check_flag("total", total)
+    chosen: dict[str, Any] = {"norm": norm, "unit": unit, "total": total}
+    chosen |= {"source_step": source_step, "max_lag": max_lag, "lags": lags}
+    computing: dict[str, Any] = {
+        "seed": seed,
+        "device": device,
+        "threads": threads,
+        "progress": progress,
+        "resume": resume,
+    }
+    of_batch = isinstance(inputs, Batch)
+    if (
+        isinstance(params, Stack | Bidirectional)
+        or of_batch
+        or loss is not None
+        or not (of is None or isinstance(of, str))
+    ):
+        series, sizes, loss = task_of(params, inputs, lengths, loss)
+        with prepare_stack(params, series, sizes, initial_state, clamp, **computing) as stacked:
+            stacked = with_loss(stacked, loss) if loss is not None else stacked
+            return measure_stack(stacked, of=of, wrt=wrt, **chosen)
+    of, wrt = "h" if of is None else of, "h" if wrt is None else wrt
 
     def check(cell: Cell, weights: Params) -> None:
-        check_flag("total", total)
         ends_of(cell, weights, of, wrt, NORMS, norm, unit, seed)
 
-    with prepare(
-        params,
-        inputs,
-        lengths,
-        initial_state,
-        clamp,
-        seed=seed,
-        device=device,
-        threads=threads,
-        progress=progress,
-        resume=resume,
-        check=check,
-    ) as problem:
-        ends: dict[str, Any] = {"of": of, "wrt": wrt, "norm": norm, "unit": unit, "total": total}
-        return measure(problem, source_step=source_step, max_lag=max_lag, lags=lags, **ends)
+    with prepare(params, inputs, lengths, initial_state, clamp, check=check, **computing) as problem:
+        return measure(problem, of=of, wrt=wrt, **chosen)
 
 
 def measure(
@@ -196,13 +220,15 @@ def measure(
 
     def measure_group(part: Problem) -> GradientFlow:
         directions, columns = ends_of(part.cell, part.params, of, wrt, NORMS, norm, unit, part.seed)
-        source, chosen = lags_back(part, source_step, max_lag, lags, partial(_default_lags, norm))
+        source, chosen = lags_back(part, source_step, max_lag, lags, partial(default_lags, norm))
         arguments = {"lags": chosen, "of": of, "wrt": wrt, "norm": norm, "direction": directions}
         arguments["total"] = total
         with part.resumable("gradient_flow", source_step=source, **arguments) as resumable:
             first = part.initial_state
             record = FlowRecord(part.cell, norm == "spectral", total, chosen, source, columns, first)
-            log_norm = _sweep(part, record, directions, resumable)
+            device = part.open_device()
+            carried = device.adjoints(np.broadcast_to(directions, (part.batch, *directions.shape)))
+            log_norm = sweep(part, record, device, carried, len(directions), resumable)
         return GradientFlow(
             cell=part.cell.name,
             lag=chosen,
@@ -216,13 +242,7 @@ def measure(
             provenance=part.provenance(direction_seed=part.seed),
         )
 
-    return by_length(problem, measure_group, _join)
-
-
-def _join(groups: list[Array], parts: list[GradientFlow]) -> GradientFlow:
-    joined = join_flows(groups, parts, {"log_norm": 1})
-    moved = [part.moved for part in parts if part.moved is not None]
-    return dataclasses.replace(joined, moved=in_batch_order(groups, moved)) if moved else joined
+    return by_length(problem, measure_group, join_groups)
 
 
 def estimate(
@@ -237,114 +257,7 @@ def estimate(
     """Estimate what a call of `gradient_flow` with these arguments takes on the CPU."""
     size = len(blocks_of("of", problem.cell, of)) * problem.params.hidden_size
     directions = size if check_choice("norm", norm, NORMS) == "spectral" else 1
-    source, chosen = lags_back(problem, source_step, max_lag, lags, partial(_default_lags, norm))
+    source, chosen = lags_back(problem, source_step, max_lag, lags, partial(default_lags, norm))
     last = source - int(chosen[-1])
     replay = problem.replay(problem.open_device(), source, last, directions=directions)
-    return _estimate(problem, replay, chosen.size, directions)
-
-
-def _estimate(problem: Problem, replay: Replay, lags: int, directions: int) -> MemoryEstimate:
-    cell, params, series, batch = problem.cell, problem.params, problem.series, problem.batch
-    states, gates, real, at_once = len(cell.states), len(cell.gates), params.dtype.itemsize, replay.buffers
-    padded = sweeps.plan_for(cell, params.hidden_size, params.dtype).padded
-    several = f"{at_once} segments" if at_once > 1 else "one segment"
-    parts = {
-        "log-norms and lags": lags * 8 * (1 + batch),
-        "checkpoints": replay.checkpoints.nbytes,
-        f"{several} at a time": at_once * replay.buffer_bytes,
-        f"inputs of {several}": at_once * replay.length * batch * series.input_size * real,
-        "inputs as they are read": series.memory_bytes,
-    }
-    if directions == 1:
-        parts["log-norms of a segment"] = _NORM_COPIES * replay.length * batch * states * 8
-    # The weights as they came, as the forward sweep reads them, and as the adjoint does.
-    weights = 3 * gates * padded * (padded + params.input_size + 2) * real
-    adjoints = 4 * batch * directions * (2 * states + gates + 3) * padded * real
-    parts["weights and adjoints"] = weights + adjoints
-    segments = -(-replay.source // replay.length)
-    title = (
-        f"gradient flow of {cell.name} with {counted(params.hidden_size, 'unit')} in {params.dtype.name}, "
-        f"{counted(replay.source, 'step')}, {counted(batch, 'sequence')}: {counted(segments, 'segment')} of "
-        f"{counted(replay.length, 'step')}"
-    )
-    return MemoryEstimate(
-        title=title,
-        parts={k: v for k, v in parts.items() if v},
-        if_saturated=replay.derivative_bytes,
-        segments=segments,
-    )
-
-
-def _default_lags(norm: str, longest: int) -> Array:
-    if norm != "spectral" or longest <= _SPECTRAL_LAGS:
-        return np.arange(longest + 1)
-    return np.concatenate([[0], by_factors(longest, _SPECTRAL_LAGS)])
-
-
-def _sweep(problem: Problem, record: FlowRecord, directions: Array, resumable: Resumable) -> Array:
-    """Return the log-norms (L, B) of sequences of one length."""
-    with resumable.restoring():
-        length = None if resumable.stored is None else _positive(counter(resumable.stored, "length"))
-    device = problem.open_device()
-    replay = problem.replay(device, *record.reach, directions=len(directions), length=length)
-    carried = device.adjoints(np.broadcast_to(directions, (problem.batch, *directions.shape)))
-    if problem.progress and problem.device == "cpu":
-        _estimate(problem, replay, record.lags.size, len(directions)).announce()
-    return _carry(problem, replay, carried, record, resumable)
-
-
-def _carry(problem: Problem, replay: Replay, carried: Any, record: FlowRecord, resumable: Resumable) -> Array:
-    """Go forward once, then take the adjoints all the way back; return the log-norms (L, B)."""
-    before = replay.source
-    if resumable.stored is not None:
-        with resumable.restoring():
-            before = _restore(resumable.stored, replay, carried, record)
-    else:
-        record.start(carried)
-    resumable.stored = None  # it may be large
-    now = before, *carried.state()
-    resumable.snapshot = lambda: {
-        **replay.state(),
-        "before": np.array(now[0]),
-        "adjoints": now[1],
-        "exponents": now[2],
-        "log_norm": record.log_norm[: record.row(now[0])],
-        "moved": record.moved,
-    }
-    total = replay.forward_steps + replay.source - replay.last
-    already = replay.reached + replay.source - before
-    with problem.bar(total, "gradient flow", initial=already) as bar:
-        for steps in replay.forward():
-            bar.update(steps)
-            resumable.tick()
-        with closing(replay.pieces(before)) as pieces:
-            for begin, states, gates in pieces:
-                record.piece(carried, states, gates, begin)
-                if resumable.enabled:
-                    now = begin, *carried.state()
-                    resumable.tick()
-                bar.update(states.shape[0] - 1)
-    return record.log_norm
-
-
-def _restore(stored: Mapping[str, Array], replay: Replay, carried: Any, record: FlowRecord) -> int:
-    """Put back what an interrupted call left; return the state before which to go on."""
-    replay.restore(stored)
-    before = counter(stored, "before")
-    if not replay.begins(before):
-        raise ValueError(f"no segment begins at step {before}")
-    shapes = [array.shape for array in carried.state()]
-    if shapes != [stored["adjoints"].shape, stored["exponents"].shape]:
-        raise ValueError(f"adjoints and exponents have other shapes than {shapes}")
-    carried.restore(stored["adjoints"], stored["exponents"])
-    record.log_norm[: record.row(before)] = stored["log_norm"]
-    if stored["moved"].shape != record.moved.shape or stored["moved"].dtype != np.bool_:
-        raise ValueError(f"moved of shape {stored['moved'].shape} and {stored['moved'].dtype}")
-    record.moved[:] = stored["moved"]
-    return before
-
-
-def _positive(length: int) -> int:
-    if length < 1:
-        raise ValueError(f"segments of {length} steps")
-    return length
+    return plan_memory(problem, replay, chosen.size, directions)

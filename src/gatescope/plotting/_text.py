@@ -32,9 +32,24 @@ def plain_text(text: str) -> str:
 
 
 def derivative(of: str, wrt: str, later: str = r"t-\mathrm{lag}") -> str:
-    """Return the mathematics of d of(t) / d wrt(`later`), without the ``$``; a joint state is s."""
-    over, under = ("s" if name == "joint" else name for name in (of, wrt))
-    return rf"\partial {over}_t\,/\,\partial {under}_{{{later}}}"
+    """Return the mathematics of d of(t) / d wrt(`later`), without the ``$``; a joint state is s, a loss L."""
+    return rf"\partial {_symbol(of, 't')}\,/\,\partial {_symbol(wrt, later)}"
+
+
+def _symbol(name: str, step: str) -> str:
+    """Return the mathematics of a state or an output at a step, as results name it; its layer is a superscript."""
+    if name.endswith("loss"):
+        return "L"
+    name = name.removeprefix("a direction of ")
+    at = step if len(step) == 1 else f"{{{step}}}"
+    if name.endswith(("joint", "joint state")):
+        return f"s_{at}"
+    first, *layer = name.split(".")
+    if not layer:
+        return f"{name}_{at}"
+    letter = "y" if first == "readout" else layer.pop()
+    above = ",\\,".join([layer[0], *(rf"\mathrm{{{way}}}" for way in layer[1:])])
+    return f"{letter}^{{({above})}}_{at}"
 
 
 def width_of(text: str, size: float) -> float:

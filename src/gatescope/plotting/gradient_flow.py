@@ -82,9 +82,7 @@ def plot_gradient_flow(
             problem = f"holds one of the {flow.cell} with no lag or no sequence"
             raise ValueRangeError(problem, argument="flows")
     same = len({(flow.of, flow.wrt) for flow in chosen}) == 1
-    names = check_labels(
-        labels, [flow.cell if same else f"{flow.cell} d{flow.of}/d{flow.wrt}" for flow in chosen]
-    )
+    names = check_labels(labels, [flow.cell if same else f"{flow.cell} {_ends(flow)}" for flow in chosen])
     check_flag("fit", fit)
     check_choice("scale", scale, ("linear", "log"))
     styles = _palette.cell_styles(flow.cell for flow in chosen)
@@ -181,10 +179,19 @@ def _thin(lag: Array, middle: Array, scale: str) -> Array:
     return np.unique(np.concatenate([[0], picks, edge, edge + 1, [lag.size - 1]]))
 
 
+def _ends(flow: GradientFlow) -> str:
+    """Return what is differentiated and with respect to what, as short as their names allow."""
+    long = len(flow.of + flow.wrt) > len("jointjoint")
+    return f"{flow.of} by {flow.wrt}" if long else f"d{flow.of}/d{flow.wrt}"
+
+
 def _quantity(flows: list[GradientFlow]) -> str:
     kinds = {(flow.of, flow.wrt, flow.norm == "spectral") for flow in flows}
     if len(kinds) != 1:
         return ""
     ((of, wrt, spectral),) = kinds
     jacobian = derivative(of, wrt)
-    return rf"$\sigma_{{\max}}({jacobian})$" if spectral else rf"$\|v\cdot {jacobian}\|$"
+    if spectral:
+        return rf"$\sigma_{{\max}}({jacobian})$"
+    gradient = of.startswith("readout.") or of.endswith("loss")  # of one number, whose direction it is
+    return rf"$\|{jacobian}\|$" if gradient else rf"$\|v\cdot {jacobian}\|$"

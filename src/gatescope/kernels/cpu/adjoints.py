@@ -216,12 +216,19 @@ class Adjoints:
         # With paths a sequence has enough rows to fill a tile: one kernel for all batches.
         tiles = (t.adjoint for t in self.plan.tiles(self._count if self._paths else self._rows))
         cell, gates = cell_of(self.plan.cell, gates)
-        kernel = make_adjoint(cell, self.plan.lanes, *tiles, self._inputs, self._paths, self._linked)
+        onward = self._onward_tile(links[2].size > 0) if self._linked else None
+        kernel = make_adjoint(cell, self.plan.lanes, *tiles, self._inputs, self._paths, onward)
         begin, end, _, _ = self._blocks[block]
         kernel(
             self._weights, states, gates, self._current[block].reshape(-1), self._exponents[block].reshape(-1),
             records, links, (begin, end, *steps, self._width, counted), work,
         )  # fmt: skip
+
+    def _onward_tile(self, gives: bool) -> tuple[int, int, int]:
+        """Return the tile of the product for the inputs; where none is done, that which makes no other kernel."""
+        plan = self.plan
+        vectors = plan.vectors if not gives or self._width <= layout.FEW_INPUTS else self.wide // plan.lanes
+        return layout.adjoint_tile(vectors, plan.vectors * len(plan.cell.gates) <= 16, plan.lanes, self._rows)
 
     def join(self, first: int, directions: Array) -> None:
         """Replace the directions from `first` on by (B, D, S, H)."""

@@ -106,17 +106,27 @@ def tiles_for(gates: int, hidden_size: int, lanes: int, rows: int) -> Tiles:
     Small layers (up to four vectors of units) have chains too short to hide an addition's latency, so their k is
     split; large ones read weights from the second-level cache, where more rows a tile are what counts.
     """
-    registers = 24 if lanes * 8 >= 64 else 12
+    registers = _accumulators(lanes)
     vectors = vectors_for(hidden_size, lanes)
     small = vectors * gates <= 16
     split = max(1, min(4, 8 // gates // 2 * 2)) if small else 1
     groups = 1 if small else _divisor(vectors, max(1, 4 // gates))
     forward = (_rows(registers // (gates * groups * split), rows), groups, split)
-    wide = _divisor(vectors, 4)
-    split = 4 if wide == 1 else 2 if small else 1
-    adjoint = (_rows(registers // (wide * split), rows), wide, split)
+    adjoint = adjoint_tile(vectors, small, lanes, rows)
     gradient = (_rows(registers // gates, hidden_size), 1, 1)
     return Tiles(forward=forward, adjoint=adjoint, gradient=gradient)
+
+
+def adjoint_tile(vectors: int, small: bool, lanes: int, rows: int) -> tuple[int, int, int]:
+    """Return the tile of a product that carries adjoints to so many vectors; `small`: its chains are short."""
+    wide = _divisor(vectors, 4)
+    split = 4 if wide == 1 else 2 if small else 1
+    return _rows(_accumulators(lanes) // (wide * split), rows), wide, split
+
+
+def _accumulators(lanes: int) -> int:
+    """Return how many vectors of a tile may be summed up in registers."""
+    return 24 if lanes * 8 >= 64 else 12
 
 
 def _rows(most: int, rows: int) -> int:

@@ -28,11 +28,11 @@ NOTHING = -(1 << 30)  # the exponent of a row that is 0 and gets something later
 
 
 @cache
-def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False, linked=False):
+def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False, linked=None):
     """Make the kernel that carries M adjoints of each sequence back over a span of steps and records their log-norms.
 
     With `inputs` it also records the log-norm of the gradient of the inputs at each step, for every direction; with
-    `linked` it takes adjoints of h and gives out those of the inputs.
+    `linked`, the tile of a product for them, it takes adjoints of h and gives out those of the inputs.
     """
     step_vjp, prepare_vjp = cell.step_vjp, cell.prepare_vjp or absent
     S, K, G, P, L = len(cell.states), len(cell.saved), len(cell.gates), cell.prepared, lanes
@@ -40,8 +40,9 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False, li
     SECOND = max(G - FIRST, 1)
     ROWS, GROUPS, SPLIT = tiles
     ROWS2, GROUPS2, SPLIT2 = second_tiles
-    INPUTS, PATHS, LINKED = int(inputs), int(paths), int(linked)
-    APART = int((inputs or linked) and (P > 0 or not cell.shared))
+    INPUTS, PATHS, LINKED = int(inputs), int(paths), int(linked is not None)
+    ROWS_X, GROUPS_X, SPLIT_X = linked or (8, 1, 1)
+    APART = int((inputs or linked is not None) and (P > 0 or not cell.shared))
     FINGERPRINT = fingerprint_of(cell)
     LN2 = math.log(2.0)
     AHEAD = 2  # steps that memory is asked for before it is needed
@@ -194,7 +195,7 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False, li
                         (w_ih, 0, L, V * G * L * L),
                         (d_pre, 0, row_whole, 1),
                         (N * M, wide, V * G * L),
-                        (8, 1, 1, 1, L),
+                        (ROWS_X, GROUPS_X, 1, SPLIT_X, L),
                     )
             if LINKED and given.size > 0:
                 first = (stop - 1 - t) * N * M

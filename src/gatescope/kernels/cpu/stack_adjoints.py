@@ -1,0 +1,231 @@
+"""Adjoints carried back through several layers on the CPU: in time through each, in depth from one to the one below."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gatescope.datatypes import Array, Params
+from gatescope.kernels.cpu.adjoints import Adjoints, blocks_of, no_links
+from gatescope.kernels.cpu.aligned import aligned_empty, aligned_zeros
+from gatescope.kernels.cpu.sweeps import CellPlan
+from gatescope.kernels.cpu.threads import each
+
+# What a layer gives to the one below for some steps stays in the second-level cache.
+_LINK_BYTES = 1 << 18
+
+
+class Added(NamedTuple):
+    """What is added to the adjoint of the uppermost layer's h at the states before some steps, as that of a loss.
+
+    Attributes
+    ----------
+    values : (steps, B, H)
+        One step back first.
+    powers : (steps, B) int64
+        Of two, to multiply them by.
+    """
+
+    values: Array
+    powers: Array
+
+
+class StackAdjoints:
+    """M adjoints a sequence of the joint state of all layers, carried back piece by piece, in the log domain.
+
+    Each layer has powers of two of its own, so that what reaches a layer has all its digits, however small it is beside
+    what another has.  Layers above those that `directions` begin in, and below all that are asked for, carry nothing.
+
+    Parameters
+    ----------
+    plans, layers
+        From the lowest.
+    directions : list of (B, M, S, H)
+        Adjoints to start from, by layer.
+    threads : int
+    asked : collection of int
+        The layers whose adjoints are asked for: norms of others are not taken, and none below the lowest is carried.
+    """
+
+    def __init__(
+        self,
+        plans: Sequence[CellPlan],
+        layers: Sequence[Params],
+        directions: Sequence[Array],
+        threads: int,
+        asked: Collection[int],
+    ) -> None:
+        batch, count = directions[0].shape[:2]
+        self._threads, self._batch, self._count = threads, batch, count
+        highest = max((k for k, part in enumerate(directions) if part.any()), default=len(plans) - 1)
+        lowest = min(*asked, highest)
+        self._asked = frozenset(asked)
+        self._used = range(lowest, highest + 1)
+        self._blocks = blocks_of(plans[lowest:], batch, count, threads)
+        self._layers = [
+            Adjoints(plan, params, part, threads, linked=True, blocks=self._blocks)
+            for plan, params, part in zip(plans, layers, directions, strict=True)
+        ]
+        self.shapes = [part.shape[2:] for part in directions]
+
+    def back(
+        self,
+        states: Any,
+        gates: Any,
+        start: int,
+        stop: int,
+        *,
+        record: bool = True,
+        added: Added | None = None,
+    ) -> Array | None:
+        """Carry the adjoints from state `stop` to state `start` of the recorded piece, of layered states and gates.
+
+        Returns the log-norms (stop - start, B, M, states of all layers), one step back first; None if not recorded.
+        They are NaN of layers that are not asked for, and ``-inf`` of those that nothing reaches.
+        """
+        return self._back(states, gates, start, stop, record=record, added=added)[0]
+
+    def following(self, states: Any, gates: Any, at: int) -> list[tuple[Array, Array]]:
+        """Return the adjoints of state `at` with what reaches h of each layer by way of the layers above at that step.
+
+        By layer: (B, M, S, H) float64, and powers of two (B, M).  The adjoints stay as they are.
+        """
+        before = [layer.rows() for layer in self._layers]
+        _, given = self._back(states, gates, at - 1, at, record=False, give=True)
+        for layer, rows in zip(self._layers, before, strict=True):
+            layer.restore(*rows)
+        return [
+            rows if link is None else _added(*rows, *link) for rows, link in zip(before, given, strict=True)
+        ]
+
+    def rows(self) -> list[tuple[Array, Array]]:
+        """Return the adjoints by layer, (B, M, S, H), and the powers of two (B, M) to multiply them by."""
+        return [layer.rows() for layer in self._layers]
+
+    def state(self) -> tuple[Array, Array]:
+        """Return copies of what `restore` needs to resume, on any number of threads."""
+        rows, powers = zip(*self.rows(), strict=True)
+        flat = [row.reshape(self._batch, self._count, -1) for row in rows]
+        return np.concatenate(flat, axis=2), np.stack(powers, axis=2)
+
+    def restore(self, current: Array, exponents: Array) -> None:
+        """Resume from what `state` returned."""
+        begin = 0
+        for number, (layer, shape) in enumerate(zip(self._layers, self.shapes, strict=True)):
+            end = begin + shape[0] * shape[1]
+            rows = current[:, :, begin:end].reshape(self._batch, self._count, *shape)
+            layer.restore(rows, exponents[:, :, number])
+            begin = end
+
+    def _back(
+        self,
+        states: Any,
+        gates: Any,
+        start: int,
+        stop: int,
+        *,
+        record: bool,
+        added: Added | None = None,
+        give: bool = False,
+    ) -> tuple[Array | None, list[tuple[Array, Array] | None]]:
+        used = self._used
+        offsets = np.cumsum([0, *(shape[0] for shape in self.shapes)])
+        shape = (stop - start if record else 0, self._batch, self._count, int(offsets[-1]))
+        norms = np.full(shape, np.nan)
+        norms[..., offsets[used[-1] + 1] :] = -np.inf
+        given: list[tuple[Array, Array] | None] = [None] * len(self._layers)
+        for k in used[:-1] if give else ():
+            units = self.shapes[k][1]
+            given[k] = (
+                np.zeros((self._batch, self._count, units), self._layers[k].plan.dtype),
+                np.zeros((self._batch, self._count), np.int64),
+            )
+        rows = self._batch * self._count
+        threads = max(self._layers[k].plan.threads(self._threads, stop - start, rows) for k in used)
+        jobs = min(len(self._blocks), 4 * threads)
+        longest = max((end - begin) * (high - low) for begin, end, low, high in self._blocks)
+        widest = max(self._layers[k].plan.padded * self._layers[k].plan.dtype.itemsize for k in used)
+        span = max(1, min(stop - start, _LINK_BYTES // (longest * widest)))
+
+        def one(index: int) -> None:
+            work = {k: self._layers[k].work() for k in used}
+            links = {
+                k: (
+                    aligned_empty(span * longest * self._layers[k].wide, self._layers[k].plan.dtype),
+                    np.zeros(span * longest, np.int64),
+                )
+                for k in used[1:]
+            }
+            for number in range(index, len(self._blocks), jobs):
+                begin, end, low, high = block = self._blocks[number]
+                for last in range(stop, start, -span):
+                    first = max(start, last - span)
+                    nothing = no_links(self._layers[-1].plan)
+                    into = nothing[:2]
+                    if added is not None:
+                        into = self._padded(added, block, slice(stop - last, stop - first))
+                    for k in reversed(used):
+                        layer = self._layers[k]
+                        out = links.get(k, nothing[:2])
+                        asked = record and k in self._asked
+                        size = (last - first if asked else 0, end - begin, high - low, self.shapes[k][0])
+                        part = np.empty(size), np.empty((0, 0, 0, 0)), np.empty((0, 0, 0))
+                        layer.sweep(
+                            number, states.arrays[k], gates.arrays[k], (first, last), part, (*into, *out), work[k],
+                            counted=added is not None and k == used[-1],
+                        )  # fmt: skip
+                        if asked:
+                            norms[
+                                stop - last : stop - first, begin:end, low:high, offsets[k] : offsets[k + 1]
+                            ] = part[0]
+                        if give and k > used[0]:
+                            _put(given[k - 1], out, block, layer.wide)
+                        into = out
+
+        each(one, jobs, threads)
+        return (norms if record else None), given
+
+    def _padded(self, added: Added, block: tuple[int, int, int, int], steps: slice) -> tuple[Array, Array]:
+        """Return what is added in a block, as the kernel takes it."""
+        begin, end, low, high = block
+        values, plan = added.values[steps, begin:end], self._layers[-1].plan
+        padded = aligned_zeros((len(values), end - begin, high - low, plan.padded), plan.dtype)
+        padded[..., : plan.hidden_size] = values[:, :, None]
+        powers = np.repeat(added.powers[steps, begin:end, None], high - low, axis=2)
+        return padded.reshape(-1), np.ascontiguousarray(powers).reshape(-1)
+
+
+def _put(
+    whole: tuple[Array, Array] | None, out: tuple[Array, Array], block: tuple[int, int, int, int], wide: int
+) -> None:
+    """Put what a layer gave at one step of a block in its place."""
+    assert whole is not None
+    begin, end, low, high = block
+    rows = (end - begin) * (high - low)
+    values = out[0][: rows * wide].reshape(end - begin, high - low, wide)
+    whole[0][begin:end, low:high] = values[..., : whole[0].shape[2]]
+    whole[1][begin:end, low:high] = out[1][:rows].reshape(end - begin, high - low)
+
+
+def _added(rows: Array, powers: Array, link: Array, link_powers: Array) -> tuple[Array, Array]:
+    """Return rows (B, M, S, H) times 2^powers with a link (B, M, H) times 2^its powers added to h, likewise."""
+    least = np.iinfo(np.int32).min
+    tops = [
+        np.where(peak > 0, np.frexp(peak)[1] + exponents, least)
+        for peak, exponents in (
+            (np.abs(rows).max(axis=(2, 3)), powers),
+            (np.abs(link).max(axis=2), link_powers),
+        )
+    ]
+    top = np.maximum(*tops)
+    top = np.where(top > least, top, 0)
+
+    def scaled(values: Array, exponents: Array) -> Array:
+        shift = (exponents - top).clip(-5000, 5000).astype(np.int32)
+        return np.ldexp(values.astype(np.float64), shift.reshape(*shift.shape, *[1] * (values.ndim - 2)))
+
+    total = scaled(rows, powers)
+    total[:, :, 0] += scaled(link, link_powers)
+    return total, top

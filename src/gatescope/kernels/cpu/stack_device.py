@@ -1,0 +1,141 @@
+"""Several layers on the CPU, one on top of another, run and differentiated piece by piece as one network."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+
+from gatescope.cells.registry import get
+from gatescope.datatypes import Array, Params
+from gatescope.kernels.cpu import sweeps
+from gatescope.kernels.cpu.device import CpuDevice
+from gatescope.kernels.cpu.stack_adjoints import StackAdjoints
+from gatescope.kernels.device import Derivatives
+
+
+class Layered:
+    """States or gates of a piece of a run, an array a layer from the lowest, which are cut along time together."""
+
+    def __init__(self, arrays: Sequence[Array]) -> None:
+        self.arrays = tuple(arrays)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Steps and sequences."""
+        return self.arrays[0].shape[:2]
+
+    def __len__(self) -> int:
+        return len(self.arrays[0])
+
+    def __getitem__(self, steps: slice) -> Layered:
+        return Layered([array[steps] for array in self.arrays])
+
+
+class LayeredDerivatives:
+    """What derives the saturated steps of each layer of a stack.
+
+    Attributes
+    ----------
+    parts : tuple
+        The derivatives of each layer, from the lowest.
+    """
+
+    def __init__(self, parts: Sequence[Any]) -> None:
+        self.parts = tuple(parts)
+
+    def bytes(self, steps: int, batch: int, slots: int = 1) -> int:
+        """Return what coefficients of pieces of so many steps take in memory, with the weights they are made of."""
+        return sum(part.bytes(steps, batch, slots) for part in self.parts)
+
+
+class StackDevice:
+    """Layers on the CPU, with those methods of `kernels.device.Device` that do a run piece by piece.
+
+    Where that has states (B, S, H), here is the joint state (B, N): all states of all layers, from the lowest.
+
+    Parameters
+    ----------
+    layers : sequence of Params
+        From the lowest; checked, forward, with the clamps applied.
+    threads : int
+        At most so many are used; no result depends on it.
+    """
+
+    name = "cpu"
+
+    def __init__(self, layers: Sequence[Params], threads: int) -> None:
+        self._layers, self._threads = tuple(layers), threads
+        self._devices = [CpuDevice(get(params.cell), params, threads) for params in layers]
+        self._shapes = [(len(get(params.cell).states), params.hidden_size) for params in layers]
+        self.carries = self._devices[0].carries
+
+    def piece(self, steps: int, step_bytes: int, state_bytes: int) -> int:
+        return self._devices[0].piece(steps, step_bytes, state_bytes)
+
+    def gate_bytes(self, batch: int) -> int:
+        return sum(device.gate_bytes(batch) for device in self._devices)
+
+    def overlaps(self, batch: int, directions: int) -> bool:
+        return all(device.overlaps(batch, directions) for device in self._devices)
+
+    def buffers(self, steps: int, batch: int) -> tuple[Layered, Layered]:
+        states, gates = zip(*(device.buffers(steps, batch) for device in self._devices), strict=True)
+        return Layered(states), Layered(gates)
+
+    def forward(self, inputs: Array, first_state: Array, states: Layered, gates: Layered) -> None:
+        first = self.split(first_state)
+        for device, state, of_layer, saved in zip(
+            self._devices, first, states.arrays, gates.arrays, strict=True
+        ):
+            device.forward(inputs, state, of_layer, saved)
+            inputs = outputs_of(of_layer)
+
+    def derive(
+        self, exact: LayeredDerivatives, inputs: Array, states: Layered, gates: Layered, slot: int
+    ) -> Layered:
+        derived = []
+        for device, part, of_layer, saved in zip(
+            self._devices, exact.parts, states.arrays, gates.arrays, strict=True
+        ):
+            derived.append(_derived(device, part, inputs, of_layer, saved, slot))
+            inputs = of_layer[1:, :, 0]
+        return Layered(derived)
+
+    def last(self, states: Layered) -> Array:
+        return join([array[-1] for array in states.arrays])
+
+    def adjoints(self, directions: Array, asked: Collection[int] | None = None) -> StackAdjoints:
+        """Return adjoints that carry `directions` (B, M, N) back to the layers `asked` for, by default all."""
+        asked = range(len(self._layers)) if asked is None else asked
+        plans = [
+            sweeps.plan_for(get(params.cell), params.hidden_size, params.dtype) for params in self._layers
+        ]
+        return StackAdjoints(plans, self._layers, self.split(directions), self._threads, asked)
+
+    def split(self, joint: Array) -> list[Array]:
+        """Return the states (..., S, H) of each layer of joint ones (..., N)."""
+        edges = np.cumsum([0, *(states * units for states, units in self._shapes)])
+        return [
+            np.ascontiguousarray(joint[..., begin:end]).reshape(*joint.shape[:-1], *shape)
+            for begin, end, shape in zip(edges, edges[1:], self._shapes, strict=False)
+        ]
+
+
+def outputs_of(states: Array) -> Array:
+    """Return the outputs (T, B, H) of a layer's states (T+1, B, S, H), as the next one takes them."""
+    return np.ascontiguousarray(states[1:, :, 0])
+
+
+def join(states: Sequence[Array]) -> Array:
+    """Return joint states (..., N) of the states (..., S, H) of each layer."""
+    return np.concatenate([state.reshape(*state.shape[:-2], -1) for state in states], axis=-1)
+
+
+def _derived(
+    device: CpuDevice, exact: Derivatives, inputs: Array, states: Array, gates: Array, slot: int
+) -> Array:
+    if not exact.saturated(states, gates):
+        return gates
+    return exact.derive(np.ascontiguousarray(inputs), states, gates, slot)
