@@ -13,7 +13,7 @@ from gatescope.checks.arrays import Array
 from gatescope.checks.numbers import check_index
 from gatescope.datatypes.result import Result
 from gatescope.reporting.table import Table, over_sequences, per_sequence
-from gatescope.reporting.text import counted, number, ranges, with_error
+from gatescope.reporting.text import counted, listing, number, ranges, with_error
 
 # Beyond so many of its errors, a difference of the two halves is no accident of the noise.
 _DRIFT = 8.0
@@ -107,6 +107,10 @@ class LyapunovSpectrum(Result):
         if they are a tenth of them at most; else 0.
     between, between_error : (B, k) float64 or None
         The exponents over the other stretches, and their errors.
+    layers : tuple of str
+        Of the joint state of a stack, the names of its layers; else none.
+    layer : (B, k) int64 or None
+        Which of these each exponent belongs to.
     """
 
     cell: str
@@ -130,6 +134,8 @@ class LyapunovSpectrum(Result):
     cuts: Array | None = None
     between: Array | None = None
     between_error: Array | None = None
+    layers: tuple[str, ...] = ()
+    layer: Array | None = None
 
     _axes: ClassVar[Mapping[str, str]] = {
         "exponents": "(B, k) float64",
@@ -148,12 +154,13 @@ class LyapunovSpectrum(Result):
         "cuts": "(B, k) int64",
         "between": "(B, k) float64",
         "between_error": "(B, k) float64",
+        "layer": "(B, k) int64",
     }
 
     def sequence(self, number: int) -> LyapunovSpectrum:
         """Return the spectrum of one sequence, as it is when it is measured alone."""
         b = check_index("number", number, len(self.exponents), "sequences")
-        fields = {name: getattr(self, name) for name in BATCHED}
+        fields = {name: getattr(self, name) for name in (*BATCHED, "layer")}
         changes: dict[str, Any] = {n: v[b : b + 1] for n, v in fields.items() if v is not None}
         running, step = self.running[:, b : b + 1], self.running_step
         if self.by_sequence is not None:
@@ -173,6 +180,8 @@ class LyapunovSpectrum(Result):
             "Kaplan-Yorke dimension": self.kaplan_yorke_dimension(),
             "sum of the positive ones, nats per step": self.entropy_rate(),
         }
+        if self.layer is not None:
+            quantities["layer of the leading exponent"] = self.of_layers(1)
         checks = {
             "check: mean log |det J|, nats per step": self.log_det,
             "and the sum of all over the same steps": self.log_det_sum,
@@ -190,7 +199,7 @@ class LyapunovSpectrum(Result):
     def summary(self) -> str:
         """Return what the table is of, and the verdict; of several sequences what is common to their verdicts."""
         if len(self.exponents) == 1:
-            return "\n".join([self.table().title, *self.verdict()])
+            return "\n".join([self.table().title, *self.verdict(), *self._by_layer()])
         settled = int(np.count_nonzero(self.converged()[:, 0]))
         lines = [
             over_sequences("leading exponent", self.exponents[:, 0], "nats per step"),
@@ -200,6 +209,24 @@ class LyapunovSpectrum(Result):
             first = int(np.argmin(self.converged()[:, 0]))
             lines.append(f"sequence {first}: {self.sequence(first).verdict()[0]}")
         return "\n".join([self.table().title, *lines])
+
+    def of_layers(self, most: int | None = None) -> list[str]:
+        """Return for each sequence the names of the layers that its exponents belong to, in their order."""
+        if self.layer is None:
+            return [""] * len(self.exponents)
+        return [listing(self.layers[index] for index in row[:most]) for row in self.layer]
+
+    def _by_layer(self) -> list[str]:
+        """Return where the exponents of each layer of a stack begin."""
+        if self.layer is None:
+            return []
+        texts = []
+        for index, name in enumerate(self.layers):
+            own = self.layer[0] == index
+            if own.any():
+                first = with_error(self.exponents[0, own][0], self.error[0, own][0])
+                texts.append(f"{name} {first} ({counted(int(own.sum()), 'exponent')})")
+        return [f"the leading exponents of the layers, nats per step: {listing(texts)}"]
 
     def kaplan_yorke_dimension(self) -> Array:
         """Return the dimension (B,), j + (l_1 + ... + l_j) / abs(l_{j+1}) [1]_.

@@ -10,8 +10,9 @@ import numpy as np
 
 from gatescope.cells.registry import Cell
 from gatescope.checks.arrays import check_array
+from gatescope.checks.network import as_stack
 from gatescope.checks.numbers import check_count, check_flag
-from gatescope.datatypes import Array, Params
+from gatescope.datatypes import Array, Bidirectional, Params, Stack
 from gatescope.datatypes.lyapunov_spectrum import BATCHED, EXACT, ROUNDED, LyapunovSpectrum
 from gatescope.datatypes.memory_estimate import MemoryEstimate
 from gatescope.errors import ShapeError, ValueRangeError, warn_accuracy
@@ -23,6 +24,7 @@ from gatescope.measurements.exponent_errors import (
     start_error,
     unsettled_nats,
 )
+from gatescope.measurements.joint_exponents import check_one_way, joint_spectrum, state_size
 from gatescope.measurements.problem import Problem, by_length, in_batch_order, prepare
 from gatescope.measurements.selection import each_sequence, join_lags
 from gatescope.measurements.tangent_sweep import (
@@ -41,7 +43,7 @@ _CHECKS = ("log_det", "log_det_sum", "perturbation", "perturbation_reference")
 
 
 def lyapunov_spectrum(
-    params: Params,
+    params: Params | Stack | Bidirectional,
     inputs: Any,
     *,
     k: int | None = None,
@@ -63,13 +65,18 @@ def lyapunov_spectrum(
     (conditional exponents): negative, and gradients vanish and the state is a function of the inputs; positive, and
     they explode.  Everything is computed in float64, whatever the weights' dtype.
 
+    Of a stack whose layers go one way they are those of the joint state of all layers, which each layer passes on to
+    those above: its Jacobian is block-triangular, and the exponents are those of the layers, each driven by what it
+    really receives, all together (see the notes).
+
     Parameters
     ----------
-    params : Params
+    params : Params, Stack or Bidirectional
+        A stack that goes both ways has no exponents, and is refused.
     inputs
         As for `gradient_flow`: read piece by piece, so that a series of any length fits.
     k : int, optional
-        How many exponents, largest first; default: all n = S*H.
+        How many exponents, largest first; default: all n = S*H, of a stack those of all layers.
     transient : int, optional
         Steps before the measurement, in which state and directions settle; fewer than there are.  It should be several
         times 1 / abs(exponent), and several times 1 / gap to the next exponent.  Default: 200, or a tenth of a series
@@ -102,12 +109,20 @@ def lyapunov_spectrum(
     same at its end, and the others have grown apart, the exponents no longer depend on what they started with; where
     they do not, what that may have put into them is in their errors.
 
+    That a block-triangular system has the exponents of its diagonal blocks needs these to be regular: in the limit
+    their exponents add up to the mean of ln abs(det J) [3]_.  Almost every orbit of an ergodic measure is.  Of a
+    system that drives another it says: the exponents are those of the drive, and the conditional ones of what it drives
+    [4]_.  Over finitely many steps the coupling may put a constant over their number into two of them.
+
     References
     ----------
     .. [1] G. Benettin, L. Galgani, A. Giorgilli and J.-M. Strelcyn, "Lyapunov characteristic exponents for smooth
        dynamical systems", Meccanica 15 (1980).
     .. [2] R. Engelken, F. Wolf and L. F. Abbott, "Lyapunov spectra of chaotic recurrent neural networks", Physical
        Review Research 5 (2023).
+    .. [3] L. Barreira and Y. Pesin, "Lyapunov exponents and smooth ergodic theory", American Mathematical Society
+       (2002), chapter 1.
+    .. [4] L. M. Pecora and T. L. Carroll, "Driving systems with chaotic signals", Physical Review A 44 (1991).
 
     Examples
     --------
@@ -117,27 +132,34 @@ def lyapunov_spectrum(
     >>> spectrum.exponents.shape, bool(spectrum.exponents[0, 0] < np.log(0.6))
     ((1, 16), True)
     """
-
-    def check(cell: Cell, weights: Params) -> None:
-        _whole_state(cell, weights, k)
-        if qr_every is not None:
-            check_count("qr_every", qr_every)
-        check_flag("checks", checks)
-
+    check_flag("checks", checks)
+    every = None if qr_every is None else check_count("qr_every", qr_every)
+    sequences = {"lengths": lengths, "initial_state": initial_state, "clamp": clamp}
+    common: dict[str, Any] = {"seed": seed, "threads": threads, "progress": progress, "resume": resume}
+    if isinstance(params, Stack | Bidirectional):
+        stack = as_stack(params)
+        check_one_way(stack)
+        size = sum(map(state_size, stack.directions().values()))
+        number = _exponents(k, size, f"the joint state of {len(stack.layers)} layers has {size}")
+        return joint_spectrum(
+            stack,
+            inputs,
+            number,
+            lambda part, own, steps: measure(
+                part, k=own, transient=transient, qr_every=every or steps, checks=checks
+            ),
+            None if every else lambda part, own: choose_interval(part, _start(part, own)[0], part.steps // 2),
+            **sequences,
+            **common,
+        )
     with prepare(
         params,
         inputs,
-        lengths,
-        initial_state,
-        clamp,
-        seed=seed,
-        threads=threads,
-        progress=progress,
-        resume=resume,
+        **sequences,
+        **common,
         dtype=np.float64,
-        check=check,
+        check=lambda cell, weights: _whole_state(cell, weights, k),
     ) as problem:
-        every = None if qr_every is None else int(qr_every)
         return measure(problem, k=k, transient=transient, qr_every=every, checks=checks)
 
 
