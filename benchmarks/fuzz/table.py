@@ -67,6 +67,7 @@ gs.run(params, inputs, initial_state=state, lengths=lengths, clamp={"f": 1.0}, d
 gs.backprop(params, trace, output_adjoint=np.ones((20, 3, 5)), final_adjoint=np.ones((3, 2, 5)), device="cpu",
     threads=1, fast_activations=False)
 gs.run(stack, inputs, initial_state={"layers.0": state}, lengths=lengths, clamp={"layers.0.f": 1.0})
+gs.run(stack, inputs, steps=5, feedback=True)
 gs.backprop(stack, stack_trace, output_adjoint=np.ones((20, 3, 1)), final_adjoint={"layers.0": state})
 gs.clamp(params, {"f": 1.0, "i": {0: 0.5}})
 gs.clamp(stack, {"layers.0.f": 1.0, "i": {0: 0.5}})

@@ -50,6 +50,18 @@ def warn_states(cell: Cell, states: Array, where: str = "") -> None:
         warn_accuracy(f"{where}{_described(cell, first, states.shape, 'states')}; {_ADVICE}")
 
 
+def warn_outputs(outputs: Array) -> None:
+    """Warn where outputs (T, B, O) of a read-out are not finite, though the states may be."""
+    if _all_finite(outputs):
+        return
+    first = first_overflow(outputs[:, :, None])
+    assert first is not None
+    warn_accuracy(
+        f"the outputs of sequence {first.sequence} are not finite from step {first.step} on, output {first.unit} "
+        "first; use a smaller read-out (or float64, if this is float32)"
+    )
+
+
 def warn_adjoint(
     cell: Cell, states: Array, adjoint: Array, gradients: tuple[Array, ...], where: str = ""
 ) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any, TypedDict, Unpack, overload
 
 from gatescope.checks.network import as_stack
+from gatescope.checks.numbers import check_flag, check_unused
 from gatescope.datatypes import Gradients, Params, Trace
 from gatescope.datatypes.stack import Bidirectional, Stack
 from gatescope.datatypes.stack_gradients import StackGradients
 from gatescope.datatypes.stack_trace import StackTrace
+from gatescope.errors import DtypeError
 from gatescope.recurrence.cell_run import backprop_cell, run_cell
+from gatescope.recurrence.closed_loop import run_closed
 from gatescope.recurrence.stack_run import backprop_stack, run_stack
 
 
@@ -25,6 +28,11 @@ class _Running(_Computing, total=False):
     clamp: Any
 
 
+class _RunningStack(_Running, total=False):
+    steps: int | None
+    feedback: bool
+
+
 class _Returning(_Computing, total=False):
     output_adjoint: Any
     final_adjoint: Any
@@ -35,13 +43,17 @@ def run(params: Params, inputs: Any, **options: Unpack[_Running]) -> Trace: ...
 
 
 @overload
-def run(params: Stack | Bidirectional, inputs: Any, **options: Unpack[_Running]) -> StackTrace: ...
+def run(
+    params: Stack | Bidirectional, inputs: Any = None, **options: Unpack[_RunningStack]
+) -> StackTrace: ...
 
 
 def run(
     params: Params | Stack | Bidirectional,
-    inputs: Any,
+    inputs: Any = None,
     *,
+    steps: int | None = None,
+    feedback: bool = False,
     initial_state: Any = None,
     lengths: Any = None,
     clamp: Any = None,
@@ -63,6 +75,12 @@ def run(
         conversion is not copied: the trace looks at it, so leave it as it is until `backprop` is done.  For the
         device ``"cuda"`` an array on the GPU (of PyTorch, CuPy..., by its ``__cuda_array_interface__``) is taken as
         it is: it must be C-contiguous and have the weights' dtype, and is not searched for NaN.
+    steps : int, optional
+        How many steps a closed loop takes after those of `inputs`.
+    feedback : bool
+        Close the loop of a `Stack` of forward layers with as many outputs as inputs: after `inputs`, which may be left
+        out, each step's inputs are the outputs of the step before, of the first those that the initial state gives.
+        They are fed back as they are, not through a softmax.  On the CPU.  `backprop` takes what was fed back as given.
     initial_state : (B, S, H) array_like, optional
         Default: zeros.  May be on the GPU, like `inputs`: ``trace.final_state`` of a trace that is there.
         Of a `Stack` a mapping by the names of layers, ``{"layers.0": (B, S, H), "layers.1.backward": ...}``, zeros for
@@ -119,6 +137,9 @@ def run(
     >>> trace = gs.run(stack, np.ones((100, 3, 1)), clamp={"layers.0.f": 1.0})
     >>> trace.names, trace.outputs.shape, trace["layers.-1"].gate("z").shape
     (('layers.0', 'layers.1'), (100, 3, 2), (100, 3, 8))
+    >>> generator = gs.init_stack("lstm", input_size=1, hidden_size=8, heads=[gs.Head("next", 1)], seed=0)
+    >>> gs.run(generator, np.ones((20, 1)), steps=80, feedback=True).outputs.shape  # 20 steps of warm-up, then alone
+    (100, 1, 1)
     """
     options: dict[str, Any] = {
         "initial_state": initial_state,
@@ -128,6 +149,15 @@ def run(
         "threads": threads,
         "fast_activations": fast_activations,
     }
+    if check_flag("feedback", feedback):
+        if not isinstance(params, Stack | Bidirectional):
+            raise DtypeError(
+                argument="params",
+                seen=type(params),
+                advice="give a Stack, whose outputs are its next inputs: gatescope.Stack(layers=(params,))",
+            )
+        return run_closed(as_stack(params), inputs, steps, **options)
+    check_unused("without `feedback` True", steps=steps)
     if isinstance(params, Stack | Bidirectional):
         return run_stack(as_stack(params), inputs, **options)
     return run_cell(params, inputs, **options)

@@ -33,6 +33,7 @@ from gatescope.recurrence.cell_run import (
     traced,
 )
 from gatescope.recurrence.clamping import apply_clamp, clamp_metadata, stack_clamps
+from gatescope.recurrence.finiteness import warn_outputs
 from gatescope.recurrence.layers import merged
 from gatescope.storage.provenance import provenance
 
@@ -49,7 +50,7 @@ def run_stack(
     fast_activations: bool,
 ) -> StackTrace:
     """Run a model over inputs, as `run` says."""
-    device = _device_of(device, stack)
+    device = host_device(device, stack)
     threads = threads_for(device, threads)
     clamps = stack_clamps(stack, clamp)
     weights = stack.directions()
@@ -62,10 +63,7 @@ def run_stack(
     x = next(iter(computers.values())).take_inputs(inputs)
     steps, batch = x.shape[:2]
     if device == "cpu":
-        outputs = stack.output_size + sum(map(outputs_of, stack.layers))
-        step_bytes = batch * outputs * stack.dtype.itemsize
-        step_bytes += sum(trace_bytes(params, batch) for params in weights.values())
-        check_fits("inputs", "every state and gate of these steps, in all layers,", step_bytes, steps)
+        check_stack_fits(stack, batch, steps, "inputs")
     states = by_name(stack, "initial_state", initial_state)
     first = {
         name: computers[name].take_state(f"initial_state[{name!r}]", states.get(name), batch)
@@ -83,11 +81,14 @@ def run_stack(
                 computers[name], params, x, first[name], sizes, values, sources, f"{name}: "
             )
         x = _outputs(layer, [traces[name].outputs for name in stack.prefixes(number).values()], sizes)
+    outputs = read_out(stack, x, sizes)
+    if all(np.isfinite(trace.states[-1]).all() for trace in traces.values()):  # else it was said
+        warn_outputs(outputs)
     return StackTrace(
         names=tuple(weights),
         results=tuple(traces.values()),
-        outputs=read_out(stack, x, sizes),
-        provenance=_sources(device, stack, clamps, fast_activations),
+        outputs=outputs,
+        provenance=stack_provenance(device, stack, clamps, **fast_metadata(fast_activations)),
     )
 
 
@@ -102,7 +103,7 @@ def backprop_stack(
     fast_activations: bool,
 ) -> StackGradients:
     """Back-propagate through a run of a model, as `backprop` says."""
-    device = _device_of(device, stack)
+    device = host_device(device, stack)
     check_type("trace", trace, StackTrace, advice="give what run(stack, inputs) returned")
     if trace.names != tuple(stack.directions()):
         raise ShapeError(
@@ -136,7 +137,7 @@ def backprop_stack(
             )
         gradients.append(replaced(layer, {way: results[name].params for way, name in names.items()}))
         d_outputs = np.sum([results[name].inputs for name in names.values()], axis=0)
-    sources = _sources(device, stack, {}, fast_activations)
+    sources = stack_provenance(device, stack, {}, **fast_metadata(fast_activations))
     return StackGradients(
         names=trace.names,
         results=tuple(results[name] for name in trace.names),
@@ -144,6 +145,14 @@ def backprop_stack(
         inputs=d_outputs,
         provenance=sources,
     )
+
+
+def check_stack_fits(stack: Stack, batch: int, steps: int, name: str) -> None:
+    """Refuse a run whose trace does not fit into the memory that is free."""
+    outputs = stack.output_size + sum(map(outputs_of, stack.layers))
+    step_bytes = batch * outputs * stack.dtype.itemsize
+    step_bytes += sum(trace_bytes(params, batch) for params in stack.directions().values())
+    check_fits(name, "every state and gate of these steps, in all layers,", step_bytes, steps)
 
 
 def by_name(stack: Stack, argument: str, values: Any) -> dict[str, Any]:
@@ -217,7 +226,7 @@ def _split(layer: Layer, adjoint: Array) -> list[Array]:
     return np.split(adjoint, [layer.forward.hidden_size], axis=2)
 
 
-def _device_of(device: Any, stack: Stack) -> str:
+def host_device(device: Any, stack: Stack) -> str:
     """Return the name of the device to compute on: the CPU, if none is named."""
     if any(params.on_device for params in stack.directions().values()):
         raise DeviceError(
@@ -228,8 +237,8 @@ def _device_of(device: Any, stack: Stack) -> str:
     return check_device("cpu" if device is None else device)
 
 
-def _sources(
-    device: str, stack: Stack, clamps: Mapping[str, Array | None], fast_activations: bool
+def stack_provenance(
+    device: str, stack: Stack, clamps: Mapping[str, Array | None], **more: Any
 ) -> dict[str, Any]:
     """Return where a result comes from, with all clamps by layer and gate."""
     weights = stack.directions()
@@ -242,6 +251,6 @@ def _sources(
         **device_metadata(device),
         dtype=stack.dtype.name,
         seed=stack.provenance.get("seed"),
-        **fast_metadata(fast_activations),
+        **more,
         **({"clamp": clamped} if clamped else {}),
     )
