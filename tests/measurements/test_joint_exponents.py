@@ -141,7 +141,7 @@ def test_layers_of_another_precision_are_driven_in_float64():
 def test_a_stack_that_goes_both_ways_has_none():
     ahead, back = stack_of(("lstm", "lstm")).layers
     back = dataclasses.replace(ahead, reverse=True)
-    with pytest.raises(ValueRangeError, match="does not go one way"):
+    with pytest.raises(ValueRangeError, match="goes both ways"):
         gs.lyapunov_spectrum(gs.Bidirectional(forward=ahead, backward=back), np.zeros((50, 2)))
 
 

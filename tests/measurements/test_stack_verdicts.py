@@ -32,8 +32,33 @@ def test_the_layer_that_remembers_longest_is_named_and_so_long_does_the_whole():
     assert [name for name, *_ in life.ranking()] == ["layers.1", "layers.0", "layers.2"]
     np.testing.assert_allclose(life.whole.by_exponent, half_life_of(3.0), rtol=1e-9)
     np.testing.assert_allclose(life.whole.slowest, half_life_of(3.0), rtol=1e-9)
+    np.testing.assert_allclose(life.whole.by_adjoint, half_life_of(3.0), rtol=1e-6)
     assert "layers.1 remembers longest, a half-life of 14.27 steps" in life.summary()
     assert life.table().header == ("", "layers.0", "layers.1", "layers.2", "the whole")
+
+
+def test_the_adjoint_of_the_whole_is_that_of_the_joint_state():
+    """Two estimates that come from different computations: the way back through all layers, and tangents of each."""
+    drawn = [
+        gs.init("lstm", input_size=size, hidden_size=5, seed=k, dtype="float64")
+        for k, size in enumerate((3, 5))
+    ]
+    stack, lengths = gs.Stack(layers=tuple(drawn)), [600, 450]
+    inputs = np.random.default_rng(1).standard_normal((600, 2, 3))
+    life = gs.half_life(stack, inputs, lengths=lengths)
+    whole = life.whole
+    assert not whole.disagree.any()
+    np.testing.assert_allclose(whole.adjoint_rate, whole.exponent_rate, rtol=0.02)
+    assert np.array_equal(whole.lengths, lengths)
+    for b, steps in enumerate(lengths):
+        flow = gs.gradient_flow(
+            stack, inputs[:steps, b], of="joint", wrt="joint", max_lag=steps - steps // 10
+        )
+        np.testing.assert_allclose(whole.adjoint_rate[b], flow.decay_rate().value[0], rtol=1e-12)
+        np.testing.assert_array_equal(whole.steps_to_half[b], flow.steps_to_half()[0])
+    alone = gs.half_life(stack, inputs[:450, 1]).whole
+    np.testing.assert_allclose(whole.sequence(1).adjoint_rate, alone.adjoint_rate, rtol=1e-12)
+    np.testing.assert_allclose(whole.sequence(1).by_gate, alone.by_gate, rtol=1e-12)
 
 
 def test_layers_that_the_errors_do_not_tell_apart_are_named_together():

@@ -17,7 +17,7 @@ from gatescope.checks.numbers import (
     check_unused,
 )
 from gatescope.datatypes import Array, GradientFlow, HalfLife, Trace
-from gatescope.measurements.half_life import (
+from gatescope.measurements.adjoint_rates import (
     adjoint_lags,
     pooled_slope,
     slope,

@@ -12,23 +12,11 @@ from gatescope.cells.registry import get
 from gatescope.checks.network import check_lengths
 from gatescope.datatypes import Array, Params, Stack
 from gatescope.datatypes.lyapunov_spectrum import BATCHED, LyapunovSpectrum
-from gatescope.errors import ValueRangeError
-from gatescope.measurements.each_layer import one_way, problems
+from gatescope.measurements.each_layer import problems
 from gatescope.measurements.problem import Problem
 from gatescope.recurrence.input_stream import open_series, part_of
 
 _TRIAL = 40  # steps of all sequences over which the interval is tried
-
-
-def check_one_way(stack: Stack) -> None:
-    """Refuse a stack that does not go one way."""
-    if not one_way(stack):
-        raise ValueRangeError(
-            "does not go one way, so that its states depend on earlier and on later steps: there is no order in which "
-            "a change of them grows or decays, and they have no exponents",
-            argument="params",
-            advice="give one direction of a layer, such as stack.layers[0].forward, with what it receives",
-        )
 
 
 def state_size(params: Params) -> int:

@@ -24,9 +24,10 @@ from gatescope.measurements.exponent_errors import (
     start_error,
     unsettled_nats,
 )
-from gatescope.measurements.joint_exponents import check_one_way, joint_spectrum, state_size
+from gatescope.measurements.joint_exponents import joint_spectrum, state_size
 from gatescope.measurements.problem import Problem, by_length, in_batch_order, prepare
 from gatescope.measurements.selection import each_sequence, join_lags
+from gatescope.measurements.stack_problem import check_causal
 from gatescope.measurements.tangent_sweep import (
     TangentWorker,
     bin_ends,
@@ -138,7 +139,7 @@ def lyapunov_spectrum(
     common: dict[str, Any] = {"seed": seed, "threads": threads, "progress": progress, "resume": resume}
     if isinstance(params, Stack | Bidirectional):
         stack = as_stack(params)
-        check_one_way(stack)
+        check_causal(stack)
         size = sum(map(state_size, stack.directions().values()))
         number = _exponents(k, size, f"the joint state of {len(stack.layers)} layers has {size}")
         return joint_spectrum(

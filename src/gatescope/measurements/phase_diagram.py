@@ -22,8 +22,8 @@ from gatescope.datatypes.phase_diagram import PhaseDiagram
 from gatescope.errors import UnknownNameError, ValueRangeError
 from gatescope.kernels.cpu.threads import in_order
 from gatescope.measurements import gradient_flow, lyapunov_spectrum
+from gatescope.measurements.adjoint_rates import check_transient, slope
 from gatescope.measurements.finer import recomputed
-from gatescope.measurements.half_life import check_transient, slope
 from gatescope.measurements.problem import RANDOM, Problem, prepare
 from gatescope.measurements.selection import evenly
 from gatescope.recurrence.initialization import init
