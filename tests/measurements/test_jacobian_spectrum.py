@@ -1,5 +1,6 @@
 """jacobian_spectrum: against mpmath, and where the answer is known."""
 
+import dataclasses
 import itertools
 import math
 
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 from helpers.cases import random_params
 from helpers.linear_networks import weights
+from helpers.stacks import joint_run, offsets, random_stack
 
 import gatescope as gs
+from gatescope.errors import ValueRangeError
 
 
 def exact(params, inputs, lag, digits):
@@ -154,3 +157,30 @@ def test_what_neither_falls_nor_grows_is_said_to():
     assert (
         "neither falls nor grows over 40 steps" in gs.jacobian_spectrum(turning, np.zeros((40, 1))).summary()
     )
+
+
+def test_a_stack_against_mpmath():
+    """Of the joint state of two layers, and of a block by one of another layer."""
+    stack = random_stack(("lstm", "gru"), (2, 2), inputs=1, scale=1.5)
+    inputs = np.random.default_rng(0).standard_normal((310, 1))
+    (where, size), (_, jacobians) = offsets(stack), joint_run(stack, inputs)
+    with mpmath.workdps(1300):
+        total = mpmath.eye(size)
+        for matrix in jacobians[:-301:-1]:
+            total = total * mpmath.matrix(matrix.tolist())
+    blocks = {"joint": slice(0, size), **where}
+    for of, wrt in (("joint", "joint"), ("layers.1.h", "layers.0.c"), ("layers.1.h", "joint")):
+        spectrum = gs.jacobian_spectrum(stack, inputs, lags=[300], of=of, wrt=wrt)
+        expected = logs_of(total[blocks[of], blocks[wrt]], 1300)
+        np.testing.assert_allclose(spectrum.log_singular[0, 0], expected, rtol=1e-9)
+        assert (spectrum.cell, spectrum.of, spectrum.wrt) == ("gru on lstm", of, wrt)
+    assert (
+        gs.jacobian_spectrum(stack, inputs, lags=[9], of="layers.0.h", wrt="layers.1.h").log_singular < -1e300
+    ).all()
+    both = gs.Bidirectional(
+        forward=stack.layers[0], backward=dataclasses.replace(stack.layers[0], reverse=True)
+    )
+    with pytest.raises(ValueRangeError, match=r"layers.0.backward goes backward.*later steps"):
+        gs.jacobian_spectrum(both, inputs)
+    with pytest.raises(ValueRangeError, match="has 2"):
+        gs.jacobian_spectrum(stack, inputs, of="layers.1.h", k=3)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.cases import Case, random_params
+from helpers.stacks import random_stack
 
 import gatescope as gs
 from gatescope.errors import DtypeError, UnknownNameError, ValueRangeError
@@ -219,3 +220,19 @@ def test_the_gpu_need_not_be_there():
 def test_estimates_that_make_no_sense(arguments, error, message):
     with pytest.raises(error, match=message):
         gs.estimate_memory(**{"call": "gradient_flow", "params": case().params, "steps": 100, **arguments})
+
+
+def test_a_stack_takes_what_its_layers_take():
+    stack = random_stack(("lstm", "lstm"), (64, 64), inputs=1, dtype="float32")
+    estimate = gs.estimate_memory("gradient_flow", stack, steps=1_000_000, threads=2)
+    assert "lstm on lstm with 64 units" in estimate.title
+    assert estimate.total < 2**29
+    alone = gs.estimate_memory("gradient_flow", stack.layers[0], steps=1_000_000, threads=2)
+    # As many steps of both layers' states and gates in memory, and as many checkpoints of both.
+    assert (
+        estimate.parts["checkpoints"] / estimate.segments == 2 * alone.parts["checkpoints"] / alone.segments
+    )
+    with pytest.raises(ValueRangeError, match="one layer at a time"):
+        gs.estimate_memory("lyapunov_spectrum", stack, steps=10)
+    with pytest.raises(UnknownNameError, match="'h'"):
+        gs.estimate_memory("gradient_flow", stack, steps=10, of="h")

@@ -43,11 +43,11 @@ class Derivatives(Protocol):
         """Return the shape of the coefficients of steps that saved `gates`, on whatever device."""
 
 
-class Device(Protocol):
-    """A device that computes one cell, with the weights on it.
+class PieceDevice(Protocol):
+    """A device that does a run of one network piece by piece, so that a run of any length fits, and goes back over it.
 
-    `run` and `backprop` do a whole run, and keep all of it.  The other methods do a run piece by piece, so that a run
-    of any length fits.  States and gates stay where the device computes.
+    The network is one cell, with states (B, S, H), or several layers, with joint states (B, N).  States and gates of a
+    piece stay where the device computes; they can be cut along time.
 
     Attributes
     ----------
@@ -59,6 +59,41 @@ class Device(Protocol):
 
     name: str
     carries: float
+
+    def piece(self, steps: int, step_bytes: int, state_bytes: int) -> int:
+        """Return how many steps a piece of a run of `steps` should have.
+
+        `step_bytes` is what a step's states and gates take, `state_bytes` what a checkpoint takes.
+        """
+
+    def gate_bytes(self, batch: int) -> int:
+        """Return what the gates of a step of so many sequences take."""
+
+    def overlaps(self, batch: int, directions: int) -> bool:
+        """Return whether a thread is idle while so many adjoints of each sequence are carried back."""
+
+    def buffers(self, steps: int, batch: int) -> tuple[Any, Any]:
+        """Return empty states (steps+1, B, S, H) and gates (steps, B, K, H)."""
+
+    def forward(self, inputs: Any, first_state: Any, states: Any, gates: Any) -> None:
+        """Run from a state over inputs (steps, B, I); all sequences to the end."""
+
+    def derive(self, exact: Any, inputs: Array, states: Any, gates: Any, slot: int) -> Any:
+        """Return what adjoints take of a piece: its gates, or coefficients if units are saturated.
+
+        `exact` are the `Derivatives` of this device's cell, or of several layers.
+        Inputs are (T, B, I), states (T+1, B, S, H), gates (T, B, K, H).
+        """
+
+    def last(self, states: Any) -> Array:
+        """Return a NumPy copy of the last state, (B, S, H)."""
+
+    def adjoints(self, directions: Array) -> Any:
+        """Return the `Adjoints` of this device, which carry `directions` (B, M, S, H) back through pieces."""
+
+
+class Device(PieceDevice, Protocol):
+    """A device that computes one cell, with the weights on it: a run piece by piece, or all of it at once."""
 
     def take_inputs(self, inputs: Any) -> Any:
         """Return checked inputs (T, B, I) in the weights' dtype, in NumPy or on the device."""
@@ -77,36 +112,8 @@ class Device(Protocol):
     ) -> tuple[tuple[Any, ...], Any, Any, Any]:
         """Return the gradients of the four weights, of the inputs, of the initial state, and all state adjoints."""
 
-    def piece(self, steps: int, step_bytes: int, state_bytes: int) -> int:
-        """Return how many steps a piece of a run of `steps` should have.
-
-        `step_bytes` is what a step's states and gates take, `state_bytes` what a checkpoint takes.
-        """
-
-    def gate_bytes(self, batch: int) -> int:
-        """Return what the gates of a step of so many sequences take."""
-
-    def overlaps(self, batch: int, directions: int) -> bool:
-        """Return whether a thread is idle while so many adjoints of each sequence are carried back."""
-
-    def buffers(self, steps: int, batch: int) -> tuple[Any, Any]:
-        """Return empty states (steps+1, B, S, H) and gates (steps, B, K, H)."""
-
     def forward(self, inputs: Any, first_state: Any, states: Any, gates: Any, lengths: Any = None) -> None:
         """Run from a state (B, S, H) over inputs (steps, B, I); all sequences to the end, or to their lengths."""
-
-    def derive(self, exact: Any, inputs: Array, states: Any, gates: Any, slot: int) -> Any:
-        """Return what adjoints take of a piece: its gates, or coefficients if units are saturated.
-
-        `exact` are the `Derivatives` of this device's cell, or of several layers.
-        Inputs are (T, B, I), states (T+1, B, S, H), gates (T, B, K, H).
-        """
-
-    def last(self, states: Any) -> Array:
-        """Return a NumPy copy of the last state, (B, S, H)."""
-
-    def adjoints(self, directions: Array) -> Any:
-        """Return the `Adjoints` of this device, which carry `directions` (B, M, S, H) back through pieces."""
 
 
 def check_device(device: Any) -> str:

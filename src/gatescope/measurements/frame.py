@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from gatescope.datatypes import Array, Params
 from gatescope.datatypes.stack import Stack
-from gatescope.kernels.device import Device
+from gatescope.kernels.device import PieceDevice
 from gatescope.measurements.finer import is_finest
 from gatescope.recurrence.input_stream import Series, open_series, part_of
 from gatescope.recurrence.recompute import Replay, StepDerivatives
@@ -107,7 +107,7 @@ class Frame:
             lengths=np.full(len(sequences), end - begin, np.int64),
         )
 
-    def open_device(self) -> Device:
+    def open_device(self) -> PieceDevice:
         """Return the device with the weights on it, for all sequences."""
         raise NotImplementedError
 
@@ -116,7 +116,7 @@ class Frame:
         raise NotImplementedError
 
     def replay(
-        self, device: Device, source: int, last: int, *, directions: int = 1, length: int | None = None
+        self, device: PieceDevice, source: int, last: int, *, directions: int = 1, length: int | None = None
     ) -> Replay:
         """Return the run from state `last` to state `source` on a device of this problem, to be gone through backwards.
 

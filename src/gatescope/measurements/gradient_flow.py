@@ -18,9 +18,10 @@ from gatescope.measurements.flow_record import FlowRecord
 from gatescope.measurements.flow_sweep import default_lags, plan_memory, sweep
 from gatescope.measurements.problem import Problem, by_length, prepare
 from gatescope.measurements.selection import blocks_of, ends_of, lags_back
-from gatescope.measurements.stack_flow import NORMS, join_groups, with_loss
+from gatescope.measurements.stack_ends import source_of
+from gatescope.measurements.stack_flow import NORMS, default_of, join_groups, with_loss
 from gatescope.measurements.stack_flow import measure as measure_stack
-from gatescope.measurements.stack_problem import prepare_stack
+from gatescope.measurements.stack_problem import StackProblem, prepare_stack
 from gatescope.measurements.task_loss import task_of
 
 
@@ -246,16 +247,21 @@ def measure(
 
 
 def estimate(
-    problem: Problem,
+    problem: Problem | StackProblem,
     *,
     source_step: int = -1,
-    of: str = "h",
+    of: str | None = None,
     max_lag: int | None = None,
     lags: Any = None,
     norm: str = "random",
 ) -> MemoryEstimate:
     """Estimate what a call of `gradient_flow` with these arguments takes on the CPU."""
-    size = len(blocks_of("of", problem.cell, of)) * problem.params.hidden_size
+    if isinstance(problem, StackProblem):
+        size = source_of(problem, default_of(problem) if of is None else of, norm, 0, NORMS).directions.shape[
+            1
+        ]
+    else:
+        size = len(blocks_of("of", problem.cell, "h" if of is None else of)) * problem.params.hidden_size
     directions = size if check_choice("norm", norm, NORMS) == "spectral" else 1
     source, chosen = lags_back(problem, source_step, max_lag, lags, partial(default_lags, norm))
     last = source - int(chosen[-1])

@@ -18,10 +18,12 @@ from gatescope.checks.numbers import (
     check_threads,
     check_unused,
 )
-from gatescope.datatypes import Params
+from gatescope.datatypes import Params, Stack
 from gatescope.datatypes.memory_estimate import MemoryEstimate
+from gatescope.errors import ValueRangeError
 from gatescope.measurements import connectivity, gradient_flow, lyapunov_spectrum
 from gatescope.measurements.problem import Problem
+from gatescope.measurements.stack_problem import planned_stack
 from gatescope.recurrence.initialization import check_weights_fit
 from gatescope.recurrence.input_stream import MAPPED_BYTES, Series
 
@@ -35,7 +37,7 @@ _ON_GPU = ("run", "backprop")
 
 def estimate_memory(
     call: str,
-    params: Params | str,
+    params: Params | Stack | str,
     *,
     steps: int,
     batch: int = 1,
@@ -56,8 +58,8 @@ def estimate_memory(
     ----------
     call : str
         ``"gradient_flow"``, ``"lyapunov_spectrum"`` or ``"connectivity"``; ``"run"`` or ``"backprop"``, with its trace.
-    params : Params or str
-        The weights, or the name of a cell whose sizes are given.
+    params : Params, Stack or str
+        The weights, or the name of a cell whose sizes are given.  A `Stack` is for ``"gradient_flow"``.
     steps, batch : int
         T and B.
     hidden_size, input_size : int, optional
@@ -103,6 +105,14 @@ def estimate_memory(
         check_unused(
             "with Params, which have their own", hidden_size=hidden_size, input_size=input_size, dtype=dtype
         )
+    if isinstance(params, Stack):
+        if call != "gradient_flow":
+            problem_text = "is counted for one layer at a time"
+            raise ValueRangeError(
+                problem_text, argument="call", seen=call, advice="give a layer, stack.layers[0]"
+            )
+        planned = planned_stack(params, _Planned(steps, batch, params), check_threads(threads))
+        return gradient_flow.estimate(planned, **options)
     cell = check_params(params)
     if call in _ON_GPU:
         check_unused("on the GPU", threads=threads)
@@ -122,7 +132,7 @@ def estimate_memory(
 class _Planned(Series):
     """A series of which nothing but its size is known; it is taken to be a memory-mapped file."""
 
-    def __init__(self, steps: int, batch: int, params: Params) -> None:
+    def __init__(self, steps: int, batch: int, params: Params | Stack) -> None:
         self.steps, self.batch, self.input_size, self.dtype = steps, batch, params.input_size, params.dtype
         self.memory_bytes = min(steps * batch * params.input_size * params.dtype.itemsize, MAPPED_BYTES)
 

@@ -26,6 +26,7 @@ from gatescope.measurements.problem import RANDOM, prepare
 from gatescope.recurrence.clamping import apply_clamp, clamp_metadata, clamp_values, stack_clamps
 from gatescope.recurrence.exact_steps import ExactSteps
 from gatescope.recurrence.initialization import random_state
+from gatescope.recurrence.input_stream import Series
 from gatescope.recurrence.recompute import check_states
 from gatescope.recurrence.stack_run import by_name, read_out
 from gatescope.storage.provenance import provenance
@@ -90,7 +91,7 @@ class StackProblem(Frame):
         d_outputs = None if self.d_outputs is None else self.d_outputs[begin:end, sequences]
         return dataclasses.replace(part, direction=direction, d_outputs=d_outputs)
 
-    def open_device(self) -> StackDevice:  # type: ignore[override]
+    def open_device(self) -> StackDevice:
         """Return the layers with their weights, for all sequences."""
         return StackDevice(self.layers, self.threads)
 
@@ -214,6 +215,23 @@ def prepare_stack(
             progress=lowest.progress,
             resume=resume,
         )
+
+
+def planned_stack(stack: Stack, series: Series, threads: int) -> StackProblem:
+    """Return the problem of a stack over a series of which only the size is known."""
+    check_causal(stack)
+    for params in stack.directions().values():
+        check_params(params)
+    problem = StackProblem(
+        params=stack,
+        series=series,
+        initial_state=np.zeros((0, 0)),
+        lengths=np.full(series.batch, series.steps),
+        longest=series.steps,
+        threads=threads,
+    )
+    size = sum(states * units for states, units in problem.shapes)
+    return dataclasses.replace(problem, initial_state=np.zeros((series.batch, size), stack.dtype))
 
 
 def check_causal(stack: Stack) -> None:

@@ -9,6 +9,8 @@ first phase, H units, I inputs, n = S*H.  Everything is float64, whatever the we
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from gatescope.cells.linear_cell import Coefficients, linear_cell
@@ -64,6 +66,53 @@ def jacobians_of(params: Params, linear: Linear) -> Array:
             # Advanced indices of one row and one column a unit: the diagonal of block (s, q).
             result[:, s, unit, q, unit] += linear.direct[:, s, q]
     return result.reshape(count, S * H, S * H)
+
+
+def input_jacobians_of(params: Params, linear: Linear) -> Array:
+    """Return d new_state / d input (N, S*H, I) of steps that are linearized."""
+    cell = get(params.cell)
+    count, S, _, H = linear.direct.shape
+    P = cell.prepared
+    W, R = (_blocks(weight, len(cell.gates)) for weight in (params.weight_ih, params.weight_hh))
+    inner = _weighted(linear.operand_wx, W[:P])  # d operand / d x; of no rows without a first phase
+    result = np.empty((count, S, H, params.input_size))
+    for s in range(S):
+        result[:, s] = _weighted(linear.wx[:, s], W)
+        if P:
+            result[:, s] += _weighted(linear.rh[:, s, P:], R[P:]) @ inner
+    return result.reshape(count, S * H, params.input_size)
+
+
+def stack_jacobians(
+    layers: Sequence[Params], states: Sequence[Array], new_states: Sequence[Array], saved: Sequence[Array]
+) -> Array:
+    """Return the Jacobians (N, n, n) of steps of the joint state of several layers, each fed by the one below.
+
+    The other arguments are, for each layer from the lowest, those of `step_jacobians`.
+
+    Examples
+    --------
+    >>> import numpy as np, gatescope as gs
+    >>> from gatescope.measurements.step_jacobian import advance, stack_jacobians
+    >>> layers = gs.init_stack(["gru", "lstm"], input_size=1, hidden_size=4, heads=[gs.Head("y", 1)]).layers
+    >>> old, x, steps = [np.zeros((3, 1, 4)), np.zeros((3, 2, 4))], np.ones((3, 1)), []
+    >>> for params, states in zip(layers, old):
+    ...     steps.append(advance(params, x, states))
+    ...     x = steps[-1][0][:, 0]
+    >>> stack_jacobians(layers, old, *zip(*steps)).shape
+    (3, 12, 12)
+    """
+    sizes = [state[0].size for state in states]
+    joint = np.zeros((len(states[0]), sum(sizes), sum(sizes)))
+    end, below = 0, None
+    for params, size, old, new, values in zip(layers, sizes, states, new_states, saved, strict=True):
+        linear = linear_of(get(params.cell), old, new, values)
+        begin, end = end, end + size
+        joint[:, begin:end, begin:end] = jacobians_of(params, linear)
+        if below is not None:  # by way of the outputs of the layer below at this step
+            joint[:, begin:end, :begin] = input_jacobians_of(params, linear) @ joint[:, below, :begin]
+        below = slice(begin, begin + params.hidden_size)
+    return joint
 
 
 def linear_of(cell: Cell, states: Array, new_states: Array, saved: Array) -> Linear:

@@ -10,7 +10,7 @@ import numpy as np
 from gatescope.datatypes import Array
 from gatescope.errors import ValueRangeError
 from gatescope.kernels.cpu.threads import open_pool
-from gatescope.kernels.device import Device
+from gatescope.kernels.device import PieceDevice
 from gatescope.recurrence.exact_steps import ExactSteps, warn_lost
 from gatescope.recurrence.input_stream import Series
 from gatescope.storage.resumable import counter
@@ -58,7 +58,7 @@ class Replay:
 
     Parameters
     ----------
-    device : Device
+    device : PieceDevice
     series : Series
         The inputs, open.
     first_state : (B, S, H), or (B, N) of a device of several layers
@@ -83,7 +83,7 @@ class Replay:
 
     def __init__(
         self,
-        device: Device,
+        device: PieceDevice,
         series: Series,
         first_state: Array,
         source: int,

@@ -51,9 +51,9 @@ class LayeredDerivatives:
 
 
 class StackDevice:
-    """Layers on the CPU, with those methods of `kernels.device.Device` that do a run piece by piece.
+    """Layers on the CPU; what its methods do `kernels.device.PieceDevice` says.
 
-    Where that has states (B, S, H), here is the joint state (B, N): all states of all layers, from the lowest.
+    The joint state (B, N) has all states of all layers, from the lowest.
 
     Parameters
     ----------
