@@ -80,6 +80,7 @@ gs.jacobian_spectrum(params, inputs, source_step=-1, of="h", wrt="c", max_lag=10
     lengths=lengths, initial_state=state, clamp={"f": 1.0}, threads=1, progress=False)
 gs.lyapunov_spectrum(params, inputs, k=2, transient=4, qr_every=2, checks=True, lengths=lengths,
     initial_state=state, clamp={"f": 1.0}, seed=0, threads=1, progress=False, resume="spectrum.state")
+gs.lyapunov_spectrum(stack, inputs, steps=20, feedback=True, k=2)
 gs.lyapunov_of_jacobians(jacobians, k=2, transient=3, qr_every=2, seed=0)
 gs.half_life(params, inputs, of="h", transient=4, lengths=lengths, initial_state=state, clamp={"f": 0.9}, seed=0,
     threads=1, progress=False)

@@ -87,8 +87,9 @@ if TYPE_CHECKING:
     from gatescope.measurements.gradient_flow import gradient_flow
     from gatescope.measurements.gradient_paths import gradient_paths
     from gatescope.measurements.half_life import half_life
+    from gatescope.measurements.jacobian_exponents import lyapunov_of_jacobians
     from gatescope.measurements.jacobian_spectrum import jacobian_spectrum
-    from gatescope.measurements.lyapunov_spectrum import lyapunov_of_jacobians, lyapunov_spectrum
+    from gatescope.measurements.lyapunov_spectrum import lyapunov_spectrum
     from gatescope.measurements.memory_estimate import estimate_memory
     from gatescope.measurements.phase_diagram import phase_diagram
     from gatescope.measurements.saturation import saturation
@@ -205,7 +206,8 @@ _MODULES = {
     "measurements.gradient_paths": "gradient_paths",
     "measurements.half_life": "half_life",
     "measurements.jacobian_spectrum": "jacobian_spectrum",
-    "measurements.lyapunov_spectrum": "lyapunov_of_jacobians lyapunov_spectrum",
+    "measurements.jacobian_exponents": "lyapunov_of_jacobians",
+    "measurements.lyapunov_spectrum": "lyapunov_spectrum",
     "measurements.memory_estimate": "estimate_memory",
     "measurements.phase_diagram": "phase_diagram",
     "measurements.saturation": "saturation",

@@ -9,20 +9,20 @@ from typing import Any
 import numpy as np
 
 from gatescope.cells.registry import Cell
-from gatescope.checks.arrays import check_array
 from gatescope.checks.network import as_stack
-from gatescope.checks.numbers import check_count, check_flag
+from gatescope.checks.numbers import check_count, check_flag, check_unused
 from gatescope.datatypes import Array, Bidirectional, Params, Stack
-from gatescope.datatypes.lyapunov_spectrum import BATCHED, EXACT, ROUNDED, LyapunovSpectrum
+from gatescope.datatypes.lyapunov_spectrum import BATCHED, LyapunovSpectrum
 from gatescope.datatypes.memory_estimate import MemoryEstimate
-from gatescope.errors import ShapeError, ValueRangeError, warn_accuracy
-from gatescope.kernels.cpu.jacobian_product import carry_directions
-from gatescope.measurements.exponent_errors import (
-    batch_means_error,
-    between_cuts,
-    misalignment,
-    start_error,
-    unsettled_nats,
+from gatescope.errors import DtypeError
+from gatescope.measurements.closed_exponents import closed_spectrum
+from gatescope.measurements.jacobian_exponents import (
+    CHECKS,
+    exponent_count,
+    settling,
+    spectrum_fields,
+    start_directions,
+    warn_interval,
 )
 from gatescope.measurements.joint_exponents import joint_spectrum, state_size
 from gatescope.measurements.problem import Problem, by_length, in_batch_order, prepare
@@ -37,16 +37,14 @@ from gatescope.measurements.tangent_sweep import (
     tangent_workers,
 )
 from gatescope.reporting.text import counted
-from gatescope.storage.provenance import provenance
-
-_DEFAULT_TRANSIENT = 200
-_CHECKS = ("log_det", "log_det_sum", "perturbation", "perturbation_reference")
 
 
 def lyapunov_spectrum(
     params: Params | Stack | Bidirectional,
-    inputs: Any,
+    inputs: Any = None,
     *,
+    feedback: bool = False,
+    steps: int | None = None,
     k: int | None = None,
     transient: int | None = None,
     qr_every: int | None = None,
@@ -76,6 +74,11 @@ def lyapunov_spectrum(
         A stack that goes both ways has no exponents, and is refused.
     inputs
         As for `gradient_flow`: read piece by piece, so that a series of any length fits.
+    feedback, steps : bool, int
+        The exponents of a closed loop of so many steps, which `run` describes, after `inputs` that warm it up, if there
+        are any: of a stack whose outputs are its next inputs, so of a system without inputs.  One step follows another
+        in all layers, so that the Jacobian is a whole matrix: it takes n^2 numbers a step, a piece at a time.  There is
+        an orthonormalization at each step by default, there are no `checks`, and no `resume`.
     k : int, optional
         How many exponents, largest first; default: all n = S*H, of a stack those of all layers.
     transient : int, optional
@@ -135,13 +138,35 @@ def lyapunov_spectrum(
     """
     check_flag("checks", checks)
     every = None if qr_every is None else check_count("qr_every", qr_every)
+    if check_flag("feedback", feedback):
+        if not isinstance(params, Stack | Bidirectional):
+            raise DtypeError(
+                argument="params",
+                seen=type(params),
+                advice="give a Stack, whose outputs are its next inputs: gatescope.Stack(layers=(params,))",
+            )
+        return closed_spectrum(
+            as_stack(params),
+            inputs,
+            steps,
+            k=k,
+            transient=transient,
+            qr_every=every,
+            lengths=lengths,
+            initial_state=initial_state,
+            clamp=clamp,
+            seed=seed,
+            threads=threads,
+            resume=resume,
+        )
+    check_unused("without `feedback` True", steps=steps)
     sequences = {"lengths": lengths, "initial_state": initial_state, "clamp": clamp}
     common: dict[str, Any] = {"seed": seed, "threads": threads, "progress": progress, "resume": resume}
     if isinstance(params, Stack | Bidirectional):
         stack = as_stack(params)
         check_causal(stack)
         size = sum(map(state_size, stack.directions().values()))
-        number = _exponents(k, size, f"the joint state of {len(stack.layers)} layers has {size}")
+        number = exponent_count(k, size, f"the joint state of {len(stack.layers)} layers has {size}")
         return joint_spectrum(
             stack,
             inputs,
@@ -177,7 +202,7 @@ def measure(
     directions, rivals = _start(problem, k)
 
     def measure_group(part: Problem) -> LyapunovSpectrum:
-        settle = _transient(transient, part.steps)
+        settle = settling(transient, part.steps)
         every = min(qr_every or choose_interval(part, directions, settle), part.steps - settle)
         workers = tangent_workers(part, directions, rivals, settle, every, checks=checks)
         if part.progress:
@@ -190,7 +215,7 @@ def measure(
             qr_every=every,
             provenance=part.provenance(direction_seed=part.seed),
         )
-        _warn(spectrum, sum(worker.again for worker in workers) / part.batch)
+        warn_interval(spectrum, sum(worker.again for worker in workers) / part.batch)
         return spectrum
 
     return by_length(problem, measure_group, _join)
@@ -207,7 +232,7 @@ def estimate(
     """Estimate what a call of `lyapunov_spectrum` with these arguments takes."""
     problem = problem.astype(np.float64)
     starts = _start(problem, k)
-    settle = _transient(transient, problem.steps)
+    settle = settling(transient, problem.steps)
     every = 1 if qr_every is None else check_count("qr_every", qr_every)
     return _estimate(problem, tangent_workers(problem, *starts, settle, every, checks=checks))
 
@@ -229,67 +254,11 @@ def _estimate(problem: Problem, workers: list[TangentWorker]) -> MemoryEstimate:
     return MemoryEstimate(title=title, parts=parts, if_saturated=saturated)
 
 
-def lyapunov_of_jacobians(
-    jacobians: Any, *, k: int | None = None, transient: int = 0, qr_every: int = 1, seed: int = 0
-) -> LyapunovSpectrum:
-    """Measure the Lyapunov exponents of any system whose Jacobians along an orbit are given, without a cell.
-
-    Parameters
-    ----------
-    jacobians : (T, n, n) array_like
-        J_t = d s_{t+1} / d s_t.
-    k, transient, qr_every, seed
-        As for `lyapunov_spectrum`; the transient is 0 and every step is followed by an orthonormalization.
-
-    Returns
-    -------
-    LyapunovSpectrum
-        Of one sequence, B = 1, without checks.
-
-    Examples
-    --------
-    >>> import numpy as np, gatescope as gs
-    >>> spectrum = gs.lyapunov_of_jacobians(np.repeat(np.diag([0.5, 2.0])[None], 100, axis=0), transient=50)
-    >>> np.exp(spectrum.exponents[0]).round(6).tolist()
-    [2.0, 0.5]
-    """
-    matrices = check_array("jacobians", jacobians, np.dtype(np.float64))
-    if matrices.ndim != 3 or matrices.shape[1] != matrices.shape[2] or 0 in matrices.shape:
-        raise ShapeError("should have (T, n, n)", argument="jacobians", seen=matrices.shape)
-    steps, size, _ = matrices.shape
-    count = _exponents(k, size, f"`jacobians` of {size} x {size} have {size}")
-    settle = _transient(check_count("transient", transient, least=0), steps)
-    every = min(check_count("qr_every", qr_every), steps - settle)
-    directions, rivals = _directions(check_count("seed", seed, least=0), count, size)
-    turned = matrices.transpose(0, 2, 1)
-    growth = np.zeros(len(rivals))
-    if settle:
-        _, directions, *_ = carry_directions(turned[:settle], directions, every)
-        grown, rivals, *_ = carry_directions(turned[:settle], rivals, every)
-        growth = grown.sum(axis=0)
-    unsettled = unsettled_nats(misalignment(directions, rivals[:count]), growth, size)
-    logs, _, sine, rounding, again = carry_directions(turned[settle:], directions, every)
-    ends = bin_ends(steps - settle, every)
-    sums = np.add.reduceat(logs, np.concatenate([[0], -(-ends[:-1] // every)]), axis=0)[:, None]
-    unchecked: dict[str, Any] = dict.fromkeys(_CHECKS, np.full(1, np.nan))
-    spectrum = LyapunovSpectrum(
-        **_fields(sums, ends, unsettled[None], settle, size),
-        cell="",
-        smallest_sine=np.array([sine]),
-        rounding=np.array([rounding]) / ends[-1],
-        **unchecked,
-        qr_every=every,
-        provenance=provenance(direction_seed=seed),
-    )
-    _warn(spectrum, again)
-    return spectrum
-
-
 def _start(problem: Problem, k: Any) -> tuple[Array, Array]:
     """Return the directions (k, S, H) to start with, and others that they are compared with."""
     shape = problem.initial_state.shape[1:]
     count = _whole_state(problem.cell, problem.params, k)
-    directions, rivals = _directions(problem.seed, count, shape[0] * shape[1])
+    directions, rivals = start_directions(problem.seed, count, shape[0] * shape[1])
     return directions.reshape(-1, *shape), rivals.reshape(-1, *shape)
 
 
@@ -297,50 +266,7 @@ def _whole_state(cell: Cell, params: Params, k: Any) -> int:
     """Return how many of the whole state's exponents are asked for."""
     units, size = params.hidden_size, len(cell.states) * params.hidden_size
     advice = f"the whole state of {cell.name!r} has {size}, {units} units of {', '.join(cell.states)}"
-    return _exponents(k, size, advice)
-
-
-def _exponents(k: Any, size: int, advice: str) -> int:
-    """Return how many exponents are asked for, of so many there are."""
-    count = size if k is None else check_count("k", k)
-    if count > size:
-        raise ValueRangeError("is more exponents than there are", argument="k", seen=k, advice=advice)
-    return count
-
-
-def _directions(seed: int, count: int, size: int) -> tuple[Array, Array]:
-    """Return random orthonormal directions (count, size), and others, one more of them if there are more."""
-    rng = np.random.default_rng(seed)
-    drawn = (rng.standard_normal((number, size)) for number in (count, min(count + 1, size)))
-    one, other = (np.ascontiguousarray(np.linalg.qr(each.T)[0].T) for each in drawn)
-    return one, other
-
-
-def _warn(spectrum: LyapunovSpectrum, again: float) -> None:
-    """Warn where the interval between orthonormalizations was too long: for the last exponents, or for speed."""
-    every, why = spectrum.qr_every, ""
-    if spectrum.rounding.max() > ROUNDED and every > 1:
-        why = f"rounding may have put {spectrum.rounding.max():.2g} nats per step into the last exponents"
-    elif again * every > spectrum.steps / 2:
-        why = "most intervals had to be done again step by step, which is right, but slow"
-    if why:
-        warn_accuracy(
-            f"directions all but coincide between orthonormalizations: {why}; give a qr_every below {every}"
-        )
-
-
-def _transient(transient: Any, steps: int) -> int:
-    if transient is None:
-        return min(_DEFAULT_TRANSIENT, steps // 10)
-    settle = check_count("transient", transient, least=0)
-    if settle >= steps:
-        raise ValueRangeError(
-            f"leaves nothing to measure of {counted(steps, 'step')}",
-            argument="transient",
-            seen=transient,
-            advice="give a shorter one, or longer `inputs`",
-        )
-    return settle
+    return exponent_count(k, size, advice)
 
 
 def _join(groups: list[Array], spectra: list[LyapunovSpectrum]) -> LyapunovSpectrum:
@@ -371,32 +297,10 @@ def _gathered(workers: list[TangentWorker], problem: Problem, settle: int, every
         checked[:2, b] = mean_rates([worker.determinant for worker in workers if worker.sequence == b])
         checked[2:, b] = mean_rates([worker.perturbation for worker in workers if worker.sequence == b])
     return {
-        **_fields(sums, ends, unsettled, settle, problem.initial_state[0].size),
-        **dict(zip(_CHECKS, checked, strict=True)),
+        **spectrum_fields(sums, ends, unsettled, settle, problem.initial_state[0].size),
+        **dict(zip(CHECKS, checked, strict=True)),
         "cell": problem.cell.name,
         "smallest_sine": sine,
         "rounding": rounding / ends[-1],
         "moved": moved,
-    }
-
-
-def _fields(sums: Array, ends: Array, unsettled: Array, transient: int, size: int) -> dict[str, Any]:
-    """Return what of a LyapunovSpectrum follows from the sums of its bins, and how unsettled (B, k) directions were."""
-    steps = int(ends[-1])
-    running = np.cumsum(sums, axis=0) / ends[:, None, None]
-    order = np.argsort(-running[-1], axis=1, kind="stable")
-    start = start_error(unsettled, steps)
-    rounded = EXACT * (1 + np.where(np.isfinite(running[-1]), np.abs(running[-1]), 0.0))
-    error = np.hypot(np.hypot(batch_means_error(sums, np.diff(ends, prepend=0)), start), rounded)
-    between = between_cuts(sums, np.diff(ends, prepend=0))
-    return {
-        **{name: np.take_along_axis(value, order, 1) for name, value in between.items()},
-        "exponents": np.take_along_axis(running[-1], order, 1),
-        "error": np.take_along_axis(error, order, 1),
-        "start_error": np.take_along_axis(start, order, 1),
-        "running": np.take_along_axis(running, order[None], 2),
-        "running_step": ends,
-        "transient": transient,
-        "steps": steps,
-        "size": size,
     }

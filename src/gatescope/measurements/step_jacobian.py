@@ -84,11 +84,16 @@ def input_jacobians_of(params: Params, linear: Linear) -> Array:
 
 
 def stack_jacobians(
-    layers: Sequence[Params], states: Sequence[Array], new_states: Sequence[Array], saved: Sequence[Array]
+    layers: Sequence[Params],
+    states: Sequence[Array],
+    new_states: Sequence[Array],
+    saved: Sequence[Array],
+    feedback: Array | None = None,
 ) -> Array:
     """Return the Jacobians (N, n, n) of steps of the joint state of several layers, each fed by the one below.
 
-    The other arguments are, for each layer from the lowest, those of `step_jacobians`.
+    The other arguments are, for each layer from the lowest, those of `step_jacobians`.  In a closed loop the lowest is
+    fed by what `feedback` (I, H) makes of the uppermost layer's outputs before the step.
 
     Examples
     --------
@@ -110,7 +115,11 @@ def stack_jacobians(
         begin, end = end, end + size
         joint[:, begin:end, begin:end] = jacobians_of(params, linear)
         if below is not None:  # by way of the outputs of the layer below at this step
-            joint[:, begin:end, :begin] = input_jacobians_of(params, linear) @ joint[:, below, :begin]
+            reached = slice(begin if feedback is None else None)
+            joint[:, begin:end, reached] += input_jacobians_of(params, linear) @ joint[:, below, reached]
+        elif feedback is not None:
+            top = slice(sum(sizes[:-1]), sum(sizes[:-1]) + feedback.shape[1])
+            joint[:, begin:end, top] += input_jacobians_of(params, linear) @ feedback
         below = slice(begin, begin + params.hidden_size)
     return joint
 

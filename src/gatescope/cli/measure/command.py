@@ -71,7 +71,7 @@ _ALWAYS: dict[str, tuple[Any, Any]] = {
 }
 _OF_A_RUN = ("clamp", "device", "threads")
 # Arguments that the command line gives in its own way, or not at all.
-_FRAME = {"params", "trace", "inputs", "lengths", "seed", "progress", *_SHARED}
+_FRAME = {"params", "trace", "inputs", "lengths", "seed", "progress", "feedback", *_SHARED}
 
 
 @dataclass(frozen=True, kw_only=True)
