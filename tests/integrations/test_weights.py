@@ -1,12 +1,13 @@
 """Weights that are read and run in their framework too: how far the outputs lie apart, and when that cannot be told."""
 
+import argparse
 import dataclasses
 import sys
 
 import numpy as np
 import pytest
 from helpers.cases import random_params
-from helpers.weights import entries, linear
+from helpers.weights import entries, in_several_files, linear
 from safetensors.numpy import save_file
 
 import gatescope as gs
@@ -82,6 +83,22 @@ def test_weights_that_compute_something_else_are_warned_of(monkeypatch):
     )
     with pytest.warns(gs.AccuracyWarning, match="more than rounding: what was read computes something else"):
         assert verified(entries("gru"))["difference"] > 1e-2
+
+
+def test_checkpoints_with_what_scripts_put_beside_the_weights(tmp_path):
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "model.pt"
+    state = torch.nn.LSTM(3, 5, dtype=torch.float64).state_dict()
+    others = {"args": argparse.Namespace(lr=0.1), "best": np.float64(0.5), "epoch": 3}
+    torch.save([{"model": state, **others}, None], path)
+    assert verified(path)["difference"] < 1e-12
+
+
+def test_several_files(tmp_path):
+    torch = pytest.importorskip("torch")
+    state = {f"rnn.{name}": value for name, value in torch.nn.GRU(3, 5, 2).bfloat16().state_dict().items()}
+    index = in_several_files(tmp_path, {name: value.float().numpy() for name, value in state.items()})
+    assert verified(index)["difference"] < 1e-6
 
 
 @pytest.mark.parametrize("kind", ["module", "jit"])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import copy
 import os
-from contextlib import suppress
+from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from gatescope.errors import GatescopeError
 from gatescope.integrations.verify import Runner, cannot, missing
 from gatescope.io.loading import Opened
 from gatescope.io.pytorch.entries import find_layer, numbered, parse
+from gatescope.io.pytorch.shards import Shards
 from gatescope.io.pytorch.sources import Source, open_source
 
 _MODULES: dict[str, tuple[str, dict[str, str]]] = {
@@ -64,21 +67,41 @@ def _as_torch_reads(torch: Any, source: Any, opened: Opened) -> Any:
     if not isinstance(source, str | os.PathLike):
         return source
     path = Path(os.fspath(source))
-    if opened.stored.format == "safetensors":
+    if "files" in opened.provenance:
+        parts = [_file_as_torch_reads(torch, part, opened) for part in Shards(path).files]
+        return {name: tensor for part in parts for name, tensor in part.items()}
+    return _file_as_torch_reads(torch, path, opened)
+
+
+def _file_as_torch_reads(torch: Any, path: Path, opened: Opened) -> Any:
+    if path.suffix == ".safetensors" or opened.stored.format == "safetensors":
         from safetensors.torch import load_file
 
         return load_file(path)
     if opened.stored.format == "npz":
         with np.load(path, allow_pickle=False) as file:
             return {name: torch.from_numpy(file[name]) for name in file.files}
-    for load, options in (
-        (torch.load, {"map_location": "cpu", "weights_only": True}),
-        (torch.jit.load, {"map_location": "cpu"}),
-    ):
-        with suppress(Exception):  # whatever PyTorch says of what it does not open
-            return load(path, **options)
+    # What scripts put beside the weights, and does nothing when it is made: arguments, scalars of NumPy.
+    plain = [argparse.Namespace, np.dtype, np.float64(0).__reduce__()[0], type(np.dtype(np.float64))]
+    plain += [type(np.dtype(np.int64)), type(np.dtype(np.float32))]
+    # Whatever PyTorch says of what it does not open:
+    safe = getattr(torch.serialization, "safe_globals", nullcontext)  # PyTorch 2.5
+    with suppress(Exception), safe(plain):
+        return _named(torch.load(path, map_location="cpu", weights_only=True))
+    with suppress(Exception):
+        return torch.jit.load(path, map_location="cpu")
     why = "PyTorch opens it only by running what is in it (weights_only=False)"
     raise cannot(opened, f"{why}; give the live module, or its state_dict")
+
+
+def _named(value: Any) -> Any:
+    """Return lists, in which scripts save several state_dicts, as mappings from their places."""
+    items: Any = value.items() if isinstance(value, Mapping) else ()
+    if isinstance(value, list | tuple):
+        items = ((str(k), item) for k, item in enumerate(value))
+    elif not isinstance(value, Mapping):
+        return value
+    return {name: _named(item) for name, item in items}
 
 
 def _modules(torch: Any, read: Source, prefix: str, layers: list[Layer], dtype: Any) -> list[Any]:

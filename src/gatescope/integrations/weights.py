@@ -34,9 +34,9 @@ def load_weights(
     Parameters
     ----------
     source : path, mapping or model
-        A file: ``.pt``, ``.pth``, ``.bin``, ``.ckpt`` (zip), ``.safetensors`` or ``.npz`` of PyTorch; ``.keras``,
-        ``.weights.h5`` or ``.h5`` of Keras; ``.onnx``; msgpack of Flax; ``.eqx``.  Or a ``state_dict``, a pytree of
-        arrays, or a live module or model.
+        A file: ``.pt``, ``.pth``, ``.bin``, ``.ckpt`` (zip), ``.safetensors`` or ``.npz`` of PyTorch, or the
+        ``.index.json`` of several; ``.keras``, ``.weights.h5`` or ``.h5`` of Keras; ``.onnx``; msgpack of Flax;
+        ``.eqx``.  Or a ``state_dict``, a pytree of arrays, or a live module or model.
     layers : int or sequence of int, optional
         Numbers of the layers to read, from 0, the lowest; several follow each other.  Default: all, with the read-out
         where there is one without doubt.

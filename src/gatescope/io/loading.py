@@ -60,7 +60,7 @@ class Opened:
     ) -> None:
         self.stored = stored
         self.label, self._dtype = label, dtype
-        self._provenance, self._batch_first = dict(provenance), batch_first
+        self.provenance, self._batch_first = dict(provenance), batch_first
         named: dict[str, Any] = (
             {"seen": label} if "sha256" in provenance else {"argument": "source"}
         )  # a file by its name
@@ -217,7 +217,7 @@ class Opened:
         unused = {"unused": list(self.stored.unused)} if self.stored.unused else {}
         unused |= {"notes": list(self.notes)} if self.notes else {}
         return {
-            **self._provenance,
+            **self.provenance,
             "format": self.stored.format,
             "prefix": self.network.prefix,
             **unused,

@@ -7,6 +7,7 @@ import hashlib
 import os
 import zipfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,10 +21,27 @@ from gatescope.datatypes.result import META, Result
 from gatescope.datatypes.stack import Layer
 from gatescope.errors import WeightFormatError, article
 from gatescope.io.loading import Opened, layer_numbers, one_direction
+from gatescope.io.pytorch.shards import HEAD, WEIGHT_MAP, Shards
+from gatescope.io.source_errors import listed
 from gatescope.io.stored import StoredWeights
 from gatescope.storage.atomic import open_file
 
 _HDF5, _NPY, _ZIP = b"\x89HDF\r\n\x1a\n", b"\x93NUMPY", b"PK\x03\x04"
+_ENDINGS = (  # of files of weights in a folder
+    (
+        ".index.json",
+        ".safetensors",
+        ".pt",
+        ".pth",
+        ".bin",
+        ".ckpt",
+        ".keras",
+        ".h5",
+        ".onnx",
+        ".msgpack",
+        ".eqx",
+    )
+)
 _FORMATS = (
     "a state_dict, checkpoint or module of PyTorch, safetensors or npz, a Keras, ONNX, Flax or Equinox file"
 )
@@ -113,12 +131,22 @@ def _stored(
 
 
 def _provenance(source: Any, label: str) -> dict[str, Any]:
-    """Return what is known of where weights come from: the name of a file and its SHA-256."""
+    """Return what is known of where weights come from: the name of a file and its SHA-256, and of files it lists."""
     if not isinstance(source, str | os.PathLike):
         return {"source": label.removeprefix("the ")}
-    with open_file(source) as (stream, _):
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
-    return {"source": label, "sha256": digest}
+    digest, start = _digest(source)
+    known: dict[str, Any] = {"source": label, "sha256": digest}
+    if start[:1] == b"{" and WEIGHT_MAP in start:
+        known["files"] = {path.name: _digest(path)[0] for path in Shards(source).files if path.exists()}
+    return known
+
+
+def _digest(path: str | os.PathLike[str]) -> tuple[str, bytes]:
+    """Return the SHA-256 of a file, and its first bytes."""
+    with open_file(path) as (stream, _):
+        start = stream.read(HEAD)
+        stream.seek(0)
+        return hashlib.file_digest(stream, "sha256").hexdigest(), start  # type: ignore[arg-type]
 
 
 def is_own(source: Any) -> bool:
@@ -161,9 +189,11 @@ def format_of(path: Path) -> str:
         If it is none of these.
     """
     if path.is_dir():
+        _check_folder(path)
         return "jax"  # whose reader says what to do with what Orbax writes
     with open_file(path) as (stream, size):
-        head = stream.read(16)
+        start = stream.read(HEAD)
+        head = start[:16]
         if head.startswith(_ZIP):
             names = _members(stream)
             if "model.weights.h5" in names:
@@ -182,6 +212,8 @@ def format_of(path: Path) -> str:
             seen=path,
             advice="save them in one: model.save_weights('model.weights.h5')",
         )
+    if head[:1] == b"{" and WEIGHT_MAP in start:
+        return "torch"  # a list of the files that weights lie in
     if head.startswith((_NPY, b"{")):
         return "jax"  # .eqx of Equinox, with or without hyperparameters before the arrays
     if head[:1] == b"\x08":
@@ -193,6 +225,22 @@ def format_of(path: Path) -> str:
             "is damaged: it does not begin as such files do", seen=path, advice="write it again"
         )
     return "torch"  # whose reader says what is wrong with it
+
+
+def _check_folder(path: Path) -> None:
+    """Refuse a folder of another kind than Orbax writes, with what to give of it."""
+    wrong = partial(WeightFormatError, seen=path)
+    if (path / "saved_model.pb").exists():
+        raise wrong(
+            "is a SavedModel of TensorFlow, which is not read",
+            advice="load it, and write its weights alone: model.save_weights('model.weights.h5')",
+        )
+    names = sorted(entry.name for entry in path.iterdir() if entry.name.endswith(_ENDINGS))
+    if names:
+        lists = [name for name in names if name.endswith(".json")]
+        raise wrong(
+            "is a folder", advice=f"give the file in it that holds the model: {listed(lists or names)}"
+        )
 
 
 def _members(stream: IO[bytes]) -> list[str]:

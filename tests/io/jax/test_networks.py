@@ -238,7 +238,7 @@ def test_an_optimizer_keeps_no_cells():
     tree = {"opt_state": {"0": {"mu": lstm()}}, "cell": lstm(), "step": np.int32(3)}
     stored = read_jax(tree)
     assert len(stored.networks) == 1
-    assert all(name.startswith("opt_state/0/mu/") for name in stored.unused)
+    assert stored.unused == ("opt_state",)
     assert len(read_jax({"params": lstm(), "mu": lstm()}).networks) == 1
 
 

@@ -101,7 +101,7 @@ def read_jax(source: str | os.PathLike[str] | Any, *, nonlinearity: str | None =
     return StoredWeights(
         format=name,
         networks=tuple(networks),
-        unused=tuple("/".join(place) for place in leaves if place not in used),
+        unused=tuple(dict.fromkeys(_shown(place) for place in leaves if place not in used)),
         notes=tuple(notes),
     )
 
@@ -111,6 +111,11 @@ def _parameters(leaves: dict[Place, Leaf]) -> dict[Place, Leaf]:
     if any(place[0] == _PARAMETERS for place in leaves):
         return {place: leaf for place, leaf in leaves.items() if place[0] == _PARAMETERS}
     return {place: leaf for place, leaf in leaves.items() if not {*place} & {*_NOT_WEIGHTS}}
+
+
+def _shown(place: Place) -> str:
+    """Return the name of an array that is not used; of an optimizer's state what leads to it."""
+    return "/".join(next((place[: k + 1] for k, name in enumerate(place) if name in _NOT_WEIGHTS), place))
 
 
 def _tree(leaves: dict[Place, Leaf]) -> Branch:

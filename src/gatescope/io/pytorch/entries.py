@@ -24,7 +24,7 @@ _PARAMETRIZED = "parametrizations."
 _RAW = "_raw"  # of weight drop: the matrix itself, before units are dropped
 # Optimizers may name what they keep of each weight by its name; copies are averaged over the training.
 _MOMENTS = re.compile(r"(?:.*\.)?(?:exp_avg|exp_avg_sq|max_exp_avg_sq|momentum_buffer)\.")
-_OPTIMIZER = re.compile(r"optim\w*", re.IGNORECASE)
+_OPTIMIZER = re.compile(r"opt(im\w*)?", re.IGNORECASE)
 _COPY = re.compile(r"ema|shadow|swa|averaged|polyak", re.IGNORECASE)
 _NORM = re.compile(r"(?:.*_)?(?:[a-z]*norm|ln|bn)s?(?:_.*|\d+)?", re.IGNORECASE)
 # Of torch.ao: the weights are packed, or lie in modules for each gate's inputs and its states.
@@ -194,7 +194,8 @@ def find_prefix(source: Source, names: Names, prefix: str | None) -> str:
         raise source.wrong(
             f"has no recurrent layer: none of its {len(source.entries)} entries ({listed(source.entries)}) is named "
             "like weight_ih_l0",
-            advice="give the state_dict of a torch.nn.RNN, LSTM or GRU",
+            advice="give the state_dict of a torch.nn.RNN, LSTM or GRU, or make gatescope.Params of arrays with other "
+            "names",
         )
     if prefix is None:
         if len(own) > 1:

@@ -29,6 +29,7 @@ from gatescope.io.pytorch.entries import (
 )
 from gatescope.io.pytorch.layers import RNN_OF_NONLINEARITY, stored_direction
 from gatescope.io.pytorch.safetensors import SafetensorsFile
+from gatescope.io.pytorch.shards import Shards
 from gatescope.io.pytorch.sources import Source, common_dtype, open_source
 from gatescope.io.source_errors import listed
 from gatescope.io.stored import StoredDirection, StoredLayer, StoredNetwork, StoredReadout, StoredWeights
@@ -248,7 +249,8 @@ def _readout(source: Source, names: Names, prefix: str, width: int) -> StoredRea
 def _after(source: Source, names: Names, prefix: str) -> list[str]:
     """Return the names of what lies in a source behind a network and before the next, in the same state_dict.
 
-    Safetensors files are sorted by name: of a single network all else is returned, and of several nothing.
+    Safetensors files and lists of files are sorted by name: of a single network all else is returned, and of several
+    nothing.
     """
     recurrent = {
         entry.name: other
@@ -262,7 +264,7 @@ def _after(source: Source, names: Names, prefix: str) -> list[str]:
         for name in source.entries
         if isinstance(name, str) and source.containers.get(name, "") == container
     ]
-    if isinstance(source.entries, SafetensorsFile):
+    if isinstance(source.entries, SafetensorsFile | Shards):
         return [name for name in siblings if name not in recurrent] if len(names.networks) == 1 else []
     after: list[str] = []
     last = None  # the network that was passed last

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,8 +21,10 @@ import numpy as np
 from gatescope.checks.arrays import Array
 from gatescope.errors import WeightFormatError
 from gatescope.io.pytorch.safetensors import SafetensorsFile
+from gatescope.io.pytorch.shards import HEAD, WEIGHT_MAP, Shards, check_whole
 from gatescope.io.pytorch.torch_files import LEGACY, PICKLE, TorchFile
 from gatescope.io.source_errors import Wrong, finite_copy
+from gatescope.reporting.text import counted
 from gatescope.storage.atomic import open_file
 from gatescope.storage.npz import read_npz
 
@@ -30,6 +33,7 @@ _LOADED_AS = {"float16": "float32", "bfloat16": "float32", "float32": "float32",
 _KINDS = {".safetensors": "safetensors", ".npz": "npz"} | dict.fromkeys(
     (".pt", ".pth", ".bin", ".ckpt", ".pkl"), "torch"
 )
+_TENSORFLOW = re.compile(r".+\.(index|meta|data-\d{5}-of-\d{5})", re.DOTALL)
 _FILES = "a file of torch.save, safetensors or numpy.savez"
 
 
@@ -97,7 +101,7 @@ class Source:
         WeightFormatError
             If it is no array of numbers, or of others.
         """
-        if isinstance(self.entries, TorchFile | SafetensorsFile):
+        if isinstance(self.entries, TorchFile | SafetensorsFile | Shards):
             shape, dtype = self.entries.describe(name)
         else:
             value = self.value(name)
@@ -223,6 +227,7 @@ def _flatten(
 
 def _open_file(path: str | os.PathLike[str]) -> Source:
     file, wrong = Path(os.fspath(path)), partial(WeightFormatError, seen=path)
+    check_whole(file)
     entries: Mapping[str, Any]
     with open_file(file) as (stream, size):
         kind = _kind(stream, size, file.suffix.lower())
@@ -234,6 +239,9 @@ def _open_file(path: str | os.PathLike[str]) -> Source:
         kind, containers = entries.format, entries.containers
     elif kind == "safetensors":
         entries = SafetensorsFile(file)
+    elif kind == "shards":
+        entries = Shards(file)
+        kind = f"weights in {counted(len(entries.files), 'file')}"
     elif kind == "npz":
         entries = read_npz(file)
         if "gatescope_meta" in entries:
@@ -247,6 +255,11 @@ def _open_file(path: str | os.PathLike[str]) -> Source:
         raise wrong(
             "looks like a pickle, which can run any code and is never opened",
             advice="save the state_dict with torch.save",
+        )
+    elif _TENSORFLOW.fullmatch(file.name):
+        raise wrong(
+            "looks like a checkpoint of TensorFlow, which is not read",
+            advice="load it, and write its weights alone: model.save_weights('model.weights.h5')",
         )
     else:
         others = "a file of Keras, ONNX, Flax or Equinox, which load_weights reads"
@@ -277,6 +290,9 @@ def _kind(stream: IO[bytes], size: int, suffix: str) -> str:
         if any(name.endswith(f"/{PICKLE}") for name in names):
             return "torch"
         return "npz" if any(name.endswith(".npy") for name in names) else _KINDS.get(suffix, "")
+    if start[:1] == b"{":
+        stream.seek(0)
+        return "shards" if WEIGHT_MAP in stream.read(HEAD) else ""
     if start == LEGACY:
         return "legacy"
     if start[:1] == b"\x80" and start[1:2] <= b"\x05":
