@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import gatescope as gs
-from gatescope.errors import ShapeError, UnknownNameError
+from gatescope.errors import DtypeError, GatescopeError, ShapeError, UnknownNameError
 
 NAMES = ("layers.0", "layers.1.forward", "layers.1.backward")
 
@@ -71,3 +71,24 @@ def test_it_is_saved_and_read(by_layer, tmp_path):
 def test_names_that_do_not_fit_the_results_are_refused(by_layer, names):
     with pytest.raises(ShapeError, match="names"):
         dataclasses.replace(by_layer, names=names)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"names": None}, r"^names is a NoneType"),
+        ({"results": 3}, r"^results is an int"),
+        ({"names": ("layers.0", 1, "layers.1.backward")}, r"^names\[1\] is an int"),
+        ({"results": (1.0, 2.0, 3.0)}, r"^results\[0\] is a float"),
+    ],
+)
+def test_what_are_no_names_and_no_results_is_refused(by_layer, fields, message):
+    with pytest.raises(DtypeError, match=message):
+        dataclasses.replace(by_layer, **fields)
+
+
+def test_outputs_of_a_run_are_an_array():
+    trace = gs.run(gs.Stack(layers=(gs.init("gru", input_size=2, hidden_size=3, seed=0),)), np.ones((5, 2)))
+    for outputs in (None, [1.0], trace.outputs[0]):
+        with pytest.raises(GatescopeError, match="outputs"):
+            dataclasses.replace(trace, outputs=outputs)

@@ -238,3 +238,10 @@ def test_factors_above_one_can_be_meant():
     assert np.isposinf(decays.half_life().by_gate).all()
     with pytest.raises(UnknownNameError):
         gs.saturation(decays.trace)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "lots", None])
+def test_what_is_no_seed_is_refused(seed):
+    decays = gs.from_decays(np.full((20, 1, 2), -0.1))
+    with pytest.raises(gs.errors.GatescopeError, match="seed"):
+        decays.half_life(seed=seed)

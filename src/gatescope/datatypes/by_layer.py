@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
+from gatescope.checks.numbers import check_type, set_checked
 from gatescope.datatypes.result import Result
 from gatescope.datatypes.stack_names import select_among
 from gatescope.errors import ShapeError, UnknownNameError
@@ -40,6 +41,13 @@ class ByLayer(Result, Generic[Part]):
     _axes: ClassVar[Mapping[str, str]] = {"names": "(N,)", "results": "(N,)"}
 
     def __post_init__(self) -> None:
+        check_type("names", self.names, tuple, list, advice="give a tuple of texts")
+        check_type("results", self.results, tuple, list, advice="give a tuple of results")
+        set_checked(self, names=tuple(self.names), results=tuple(self.results))
+        for k, name in enumerate(self.names):
+            check_type(f"names[{k}]", name, str, advice="give a text, such as 'layers.0'")
+        for k, result in enumerate(self.results):
+            check_type(f"results[{k}]", result, Result, advice="give what a measurement of a layer returned")
         if len(self.names) != len(self.results) or not self.names:
             raise ShapeError(
                 f"names {counted(len(self.results), 'result')} with {counted(len(self.names), 'name')}",

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.checks.arrays import Array
+from gatescope.checks.arrays import Array, check_own_array, on_device
 from gatescope.checks.numbers import check_type
 from gatescope.datatypes.by_layer import ByLayer
 from gatescope.datatypes.trace import Trace
@@ -43,6 +43,8 @@ class StackTrace(ByLayer[Trace]):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not on_device(self.outputs):
+            check_own_array("outputs", self.outputs, "(T, B, O)")
         for name, trace in self.items():
             if not isinstance(trace, Trace) or trace.inputs.shape[:2] != self.outputs.shape[:2]:
                 raise ShapeError(

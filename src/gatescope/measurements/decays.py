@@ -134,6 +134,7 @@ class Decays:
         A reset (``-inf``) cuts a channel: its rate is that between its resets.  ``cut_step`` is the last step from
         which on every channel has been reset: nothing from before it is left at the end.
         """
+        seed = check_count("seed", seed, least=0)
         parts = [self._half_life(b, seed) for b in range(self.lengths.size)]
         names = parts[0].arrays()
         fields: dict[str, Any] = {
