@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 
 import gatescope as gs
 from gatescope.cli.main import main
-from gatescope.datatypes import Result
+from gatescope.datatypes import CapturedNetwork, Result
 from gatescope.storage.resumable import Resumable
 
 Door = Callable[[Path], Any]
@@ -79,11 +79,43 @@ def _results(folder: Path) -> Iterator[Seed]:
         gs.compare({"a": params, "b": params}, inputs, timing_runs=1, threads=1),
         gs.estimate_memory("run", params, steps=100),
         long_series(folder / "experiment"),
+        captured(params, inputs),
+        watched(),
     ]
     for result in results:
         path = folder / f"{type(result).__name__}.npz"
         result.save(path)
         yield Seed(path.name, path.read_bytes(), gs.load)
+
+
+def captured(params: gs.Params, inputs: np.ndarray[Any, Any]) -> gs.Capture:
+    """Make what `capture` returns of a model of one layer."""
+    state = np.zeros((inputs.shape[1], 2 * params.hidden_size))
+    lengths = np.full(inputs.shape[1], len(inputs))
+    network = CapturedNetwork(
+        name="lstm", call=0, calls=1, model=params, inputs=inputs, lengths=lengths, initial_state=state
+    )
+    return gs.Capture(networks=(network,), left_out=(("gru", "was not called"),))
+
+
+def watched() -> gs.WatchHistory:
+    """Make the history of a watch over one layer."""
+    rates = np.array([[0.1], [np.nan], [0.05]])
+    return gs.WatchHistory(
+        layers=("lstm",),
+        cells=("lstm",),
+        gates=(("i", "f", "o"),),
+        every=100,
+        step=np.array([0, 100, 200]),
+        decay_rate=rates,
+        half_life=np.log(2) / rates,
+        saturation=np.full((3, 1, 3, 2), 0.25),
+        probe_steps=np.array([30, 20, 25]),
+        doubts=(("",), ("too short",), ("",)),
+        failures=("", "", "gone"),
+        seconds=np.full(3, 0.01),
+        loop_seconds=np.array([0.0, 1.0, 1.0]),
+    )
 
 
 def long_series(place: Path) -> gs.LongSeriesResult:

@@ -52,6 +52,7 @@ entries = {"weight_ih_l0": np.ones((20, 1)), "weight_hh_l0": np.ones((20, 5))}
 jacobians = rng.standard_normal((20, 4, 4))
 params.save("params.npz")
 list(seeds.tasks(pathlib.Path(".")))
+watched = seeds.watched()
 seeds.long_series(pathlib.Path("study")).save("LongSeriesResult.npz")
 np.savez("own.npz", inputs=inputs, targets=inputs)
 pathlib.Path("series.csv").write_text("a,b" + chr(10) + "".join(f"{k / 3:.3f},{k % 5}.5" + chr(10) for k in range(9)))
@@ -227,6 +228,8 @@ gs.plotting.plot_gates_before_after(trace, other, gates=["f"], units=[0], sequen
 gs.plotting.plot_loss_curves({"a": trained}, validation=True, band=(0.1, 0.9), scale="log", baseline=0.5,
     baseline_label="zero", ax=Figure().add_subplot())
 gs.plotting.plot_training_gradients({"a": trained}, band=(0.1, 0.9), fig=Figure())
+gs.plotting.plot_watch(watched, layers=["lstm"], fig=Figure())
+watched.numbers(1)
 gs.plotting.plot_long_series(gs.load("LongSeriesResult.npz"), fig=Figure())
 gs.plotting.animate_gates([trace, other], [0, 10], gates=["f"], losses=[1.0, 0.5], units=[0], sequence=0,
     steps=slice(0, 10), frames=2, fig=Figure())

@@ -64,11 +64,13 @@ if TYPE_CHECKING:
         Status,
         Trace,
         TrainingRun,
+        WatchHistory,
         load,
         save,
     )
     from gatescope.datatypes.stack import Bidirectional, Stack
     from gatescope.integrations.capture import capture
+    from gatescope.integrations.watch import watch
     from gatescope.integrations.weights import load_weights
     from gatescope.io import (
         list_weights,
@@ -145,6 +147,7 @@ __all__ = [
     "TrainingRun",
     "UnknownNameError",
     "ValueRangeError",
+    "WatchHistory",
     "WeightFormatError",
     "__version__",
     "backprop",
@@ -186,6 +189,7 @@ __all__ = [
     "to_torch",
     "train",
     "training",
+    "watch",
 ]
 
 # Everything but the errors is imported when it is first used, so that ``gatescope --help`` answers at once: packages,
@@ -194,6 +198,7 @@ _PACKAGES = ("cells", "experiments", "plotting", "tasks", "training")
 _MODULES = {
     "comparison.compare": "compare",
     "integrations.capture": "capture",
+    "integrations.watch": "watch",
     "integrations.weights": "load_weights",
     "io": "list_weights read_series save_weights to_flax to_keras to_torch",
     "kernels.device": "to_device",

@@ -32,6 +32,7 @@ from gatescope.datatypes.stack_gradients import StackGradients
 from gatescope.datatypes.stack_trace import StackTrace
 from gatescope.datatypes.trace import Trace
 from gatescope.datatypes.training_run import History, Status, TrainingRun
+from gatescope.datatypes.watch import WatchHistory
 
 __all__ = [
     "LOSSES",
@@ -69,6 +70,7 @@ __all__ = [
     "Status",
     "Trace",
     "TrainingRun",
+    "WatchHistory",
     "load",
     "save",
 ]

@@ -139,7 +139,7 @@ class Capture(Result):
     """
 
     networks: tuple[CapturedNetwork, ...]
-    left_out: tuple[tuple[str, ...], ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -53,6 +53,46 @@ def record(module: Any, batch: Sequence[Any], named: Mapping[str, Any]) -> Recor
     return recording
 
 
+def dtype_of(module: Any) -> Any:
+    """Return the dtype of a module's first weights; None if it is none of PyTorch, or has no weights."""
+    weights = _first_weights(module)
+    return None if weights is None else weights.dtype
+
+
+def wait_for(module: Any) -> None:
+    """Wait until the GPU of a module has done what was asked of it."""
+    weights = _first_weights(module)
+    if weights is not None and weights.device.type == "cuda":
+        sys.modules["torch"].cuda.synchronize(weights.device)
+
+
+def placed(inputs: Any, module: Any, dtype: Any) -> Any:
+    """Return inputs on the device of a module's weights; those of `dtype`, which the weights had, in that they have."""
+    weights = _first_weights(module)
+    if weights is None:
+        return inputs
+    return _placed(inputs, weights, dtype)
+
+
+def _placed(value: Any, weights: Any, dtype: Any) -> Any:
+    if type(value) in (tuple, list):
+        return type(value)(_placed(each, weights, dtype) for each in value)
+    if isinstance(value, Mapping):
+        return {name: _placed(each, weights, dtype) for name, each in value.items()}
+    torch: Any = sys.modules["torch"]
+    if isinstance(value, torch.nn.utils.rnn.PackedSequence):
+        return value.to(weights.device, weights.dtype if value.data.dtype == dtype else value.data.dtype)
+    if isinstance(value, torch.Tensor):
+        return value.to(weights.device, weights.dtype if value.dtype == dtype else value.dtype)
+    return value
+
+
+def _first_weights(module: Any) -> Any:
+    if not is_module(module):
+        return None
+    return next((each for each in module.parameters() if each.is_floating_point()), None)
+
+
 def _recurrent(torch: Any, module: Any) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the recurrent modules by name, and why others that are called so cannot be looked into."""
     modules, refused = {}, {}

@@ -31,6 +31,7 @@ from gatescope.plotting.saturation import (
     plot_saturation_by_layer,
 )
 from gatescope.plotting.training_gradients import plot_training_gradients
+from gatescope.plotting.watch import plot_watch
 
 __all__ = [
     "animate_gates",
@@ -58,6 +59,7 @@ __all__ = [
     "plot_saturation_before_after",
     "plot_saturation_by_layer",
     "plot_training_gradients",
+    "plot_watch",
     "render",
     "save_animation",
     "save_figure",

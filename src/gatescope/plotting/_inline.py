@@ -42,6 +42,9 @@ DRAWN: dict[type[datatypes.Result], Callable[[Any, Figure], Any]] = {
     datatypes.Saturation: _on_axes(plotting.plot_saturation),
     datatypes.Trace: _heat_map,
     datatypes.TrainingRun: _losses,
+    datatypes.WatchHistory: lambda result, figure: plotting.plot_watch(
+        result, layers=result.layers[:1], fig=figure
+    ),
 }
 
 

@@ -9,12 +9,9 @@ import numpy as np
 from gatescope.cells.registry import get
 from gatescope.datatypes import Array, Stack
 from gatescope.datatypes.half_life import half_life_of
-from gatescope.measurements import gradient_flow
+from gatescope.measurements.layer_probe import longest_sequences, probe_layer
 from gatescope.measurements.problem import prepare
-from gatescope.measurements.saturation import count_saturated
 from gatescope.training.arrays import Data
-
-SEQUENCES = 4  # the longest ones
 
 Probe = Callable[[Stack], tuple[Array, Array, Array]]
 
@@ -34,9 +31,7 @@ def probe_on(data: Data, threads: int) -> Probe:
     callable
         ``probe(stack) -> (decay_rate (layers,), half_life (layers,), saturation (layers, K, 2))``, see `History`.
     """
-    longest = np.argsort(-data.lengths, kind="stable")[:SEQUENCES]
-    chosen = np.sort(longest[data.lengths[longest] > 0])
-    steps = int(data.lengths[chosen].min(initial=data.lengths.max()))
+    chosen, steps = longest_sequences(data.lengths)
     inputs = np.ascontiguousarray(data.inputs[:steps, chosen])
 
     def probe(stack: Stack) -> tuple[Array, Array, Array]:
@@ -45,11 +40,11 @@ def probe_on(data: Data, threads: int) -> Probe:
         below = inputs
         for k, layer in enumerate(stack.forward_layers if inputs.size else ()):
             with prepare(layer, below, threads=threads) as problem:
-                rates[k] = gradient_flow.measure(problem).decay_rate().value.mean()
-                trace = problem.trace()
-            for name, fractions in count_saturated(trace).means().items():
-                saturation[k, trace.gate_names.index(name)] = fractions
-            below = np.ascontiguousarray(trace.outputs)
+                layer_probe = probe_layer(problem)
+            rates[k] = layer_probe.rate.value.mean()
+            for name, fractions in layer_probe.saturation.items():
+                saturation[k, layer_probe.gates.index(name)] = fractions
+            below = layer_probe.outputs
         return rates, half_life_of(rates), saturation
 
     return probe

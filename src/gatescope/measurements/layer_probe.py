@@ -1,0 +1,57 @@
+"""The few numbers that are followed while a model learns: how far back gradients reach, how often gates are shut."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from gatescope.datatypes import Array, Fit
+from gatescope.measurements import gradient_flow
+from gatescope.measurements.problem import Problem
+from gatescope.measurements.saturation import count_saturated
+
+SEQUENCES = 4  # that a probe looks at: the longest ones
+
+
+class LayerProbe(NamedTuple):
+    """What is read of one layer in one direction.
+
+    Attributes
+    ----------
+    rate : Fit
+        Nats per step, of the gradient of the last output back in time.
+    gates : tuple of str
+        All values that the cell saves.
+    saturation : dict
+        Mean fractions of the steps and units at which a gate in (0, 1) is shut and open, by name.
+    outputs : (T, B, H)
+    """
+
+    rate: Fit
+    gates: tuple[str, ...]
+    saturation: dict[str, tuple[float, float]]
+    outputs: Array
+
+
+def probe_layer(problem: Problem) -> LayerProbe:
+    """Measure a layer in one direction over a short series."""
+    rate = gradient_flow.measure(problem).decay_rate()
+    trace = problem.trace()
+    saturation = count_saturated(trace).means()
+    return LayerProbe(rate, trace.gate_names, saturation, np.ascontiguousarray(trace.outputs))
+
+
+def longest_sequences(lengths: Array) -> tuple[Array, int]:
+    """Return the numbers of the few longest sequences that have a step, ascending, and the steps that all of them have.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gatescope.measurements.layer_probe import longest_sequences
+    >>> longest_sequences(np.array([9, 0, 7, 8, 5, 6]))
+    (array([0, 2, 3, 5]), 6)
+    """
+    longest = np.argsort(-lengths, kind="stable")[:SEQUENCES]
+    chosen = np.sort(longest[lengths[longest] > 0])
+    return chosen, int(lengths[chosen].min(initial=lengths.max()))
