@@ -108,7 +108,12 @@ def _draw_half_lives(
         look |= {"label": plain_text(history.layers[k]), "zorder": 3}
         axes.plot(history.step, curve, **line_keywords(keywords, **look, **_marks(style, history.step)))
         edge = np.isposinf(history.half_life[:, k])
-        hollow: dict[str, Any] = {"marker": style.marker, "markerfacecolor": "white", "linestyle": "none", "zorder": 4}
+        hollow: dict[str, Any] = {
+            "marker": style.marker,
+            "markerfacecolor": "white",
+            "linestyle": "none",
+            "zorder": 4,
+        }
         if edge.any():
             axes.plot(history.step[edge], curve[edge], color=style.color, clip_on=False, **hollow)
     failed = history.step[[bool(failure) for failure in history.failures]]
