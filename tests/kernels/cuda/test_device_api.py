@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from helpers.cases import BUILT_IN, assert_close, first, flat
 from helpers.device_cases import LENGTHS, Adopting, Foreign, Slim, assert_bits, case_of
+from helpers.stack_cases import random_stack
 
 import gatescope as gs
 from gatescope.cells.ranges import gate_ranges
@@ -125,6 +126,23 @@ def test_a_backward_direction(emulated):
         ShapeError, match="batch_first=True, and axes are swapped on the host; give a NumPy array"
     ):
         gs.run(params, emulated.to_device(case.inputs), device="cuda")
+
+
+def test_a_model_of_several_layers(emulated):
+    model = random_stack("lstm 5 | lstm 5", "lstm 5")
+    x = np.random.default_rng(0).standard_normal((3, 3, 2))
+    lengths, adjoint = [3, 1, 2], np.ones((3, 3, 2))
+    here = gs.run(model, x, lengths=lengths)
+    there = gs.run(model, x, lengths=lengths, device="cuda")
+    assert_close(there.outputs, here.outputs, TOLERANCE["float64"])
+    for name in here:
+        assert_same_results(there[name].arrays(), here[name].arrays(), TOLERANCE["float64"])
+    grads = [gs.backprop(model, here, output_adjoint=adjoint, device=device) for device in ("cuda", "cpu")]
+    assert_close(grads[0].params.flat(), grads[1].params.flat(), TOLERANCE["float64"])
+    assert_close(grads[0].inputs, grads[1].inputs, TOLERANCE["float64"])
+    moved = dataclasses.replace(model, layers=(model.layers[0], gs.to_device(model.layers[1])))
+    with pytest.raises(DeviceError, match="has layers on the GPU; give them on the host"):
+        gs.run(moved, x)
 
 
 def test_results_are_saved_and_loaded(gpu, tmp_path):
