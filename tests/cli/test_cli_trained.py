@@ -199,14 +199,9 @@ def test_what_it_has_not_is_reported(command, options, message, run, invoke):
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize("measure", [gs.gradient_flow, gs.lyapunov_spectrum, gs.half_life])
-def test_a_model_in_the_place_of_weights_is_answered_with_its_layers(measure, run):
-    inputs = np.zeros((200, 2))
+@pytest.mark.parametrize("measure", [gs.run, gs.gradient_flow, gs.lyapunov_spectrum, gs.half_life])
+def test_a_training_in_the_place_of_weights_is_answered_with_its_model(measure, run):
     with pytest.raises(
-        gs.GatescopeError, match=r"params is a Stack; take one of its layers: stack\.layers\[0\]"
+        gs.GatescopeError, match=r"params is a TrainingRun; give one of its models: run\.best or run\.model"
     ):
-        measure(run.model, inputs)
-    with pytest.raises(
-        gs.GatescopeError, match=r"params is a TrainingRun; take one of its layers: run\.best\.layers\[0\]"
-    ):
-        measure(run, inputs)
+        measure(run, np.zeros((200, 2)))

@@ -125,3 +125,23 @@ def test_saturation_of_every_layer(invoke, tmp_path):
     done = invoke(*options, "--layer", 1)
     assert done.exit_code == 0, done.output
     assert gs.load(tmp_path / "o" / "saturation.npz") == counted["layers.1"]
+
+
+def test_a_model_that_goes_on_by_itself(invoke, tmp_path):
+    random_stack("lstm 5", "lstm 5").save(tmp_path / "two.npz")
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((4, 3, 2)))
+    done = invoke("run", "--weights", "two.npz", "--inputs", "x.npy", "--feedback", 25)
+    assert done.exit_code == 0, done.output
+    assert "29 steps, 3 sequences" in " ".join(done.stdout.split())
+    trace = gs.load(tmp_path / "trace.npz")
+    np.testing.assert_array_equal(trace.inputs[5:], trace.outputs[4:-1])
+    single = random_stack("lstm 5", outputs=1)
+    single.save(tmp_path / "one.npz")
+    for options, message in (
+        (["--weights", "one.npz"], "has 1 output and 2 inputs, which cannot be the same"),
+        (["--weights", "two.npz", "--layer", 1], "is a Params; give a Stack"),
+        (["--cell", "gru"], "is a Params; give a Stack"),
+    ):
+        done = invoke("run", *options, "--inputs", "x.npy", "--feedback", 3, "--overwrite")
+        assert done.exit_code == 2, done.output
+        assert message in " ".join(done.stderr.split())

@@ -81,10 +81,10 @@ def check_params(params: Any, *, any_device: bool = False) -> Cell:
     """
     if not isinstance(params, Params):
         advice = "give gatescope.Params; make them with init or load_weights"
-        if isinstance(params, Stack | TrainingRun):
-            advice = (
-                f"take one of its layers: {'stack' if isinstance(params, Stack) else 'run.best'}.layers[0]"
-            )
+        if isinstance(params, Stack):
+            advice = "take one of its layers: stack.layers[0]"
+        elif isinstance(params, TrainingRun):
+            advice = "give one of its models: run.best or run.model"
         elif isinstance(params, Bidirectional):
             advice = "take one of its directions: layer.forward or layer.backward"
         raise DtypeError(argument="params", seen=type(params), advice=advice)

@@ -134,12 +134,12 @@ def note(lines: Sequence[str]) -> None:
 
 
 def read_weights(
-    files: Sequence[Path], options: WeightOptions, *, whole: bool = False
+    files: Sequence[Path], options: WeightOptions, *, whole: bool = False, readout: bool = False
 ) -> tuple[dict[str, Network], list[str]]:
     """Return weights by label, and notes: a nonlinearity that was assumed, the layer taken, what was left out.
 
     `whole` is for a command that takes models of several layers and directions: where no option chooses one, it gets
-    all of them.
+    all of them.  With `readout` a model of one cell stays a stack, too.
     """
     from gatescope.io.weights import is_own
 
@@ -152,10 +152,10 @@ def read_weights(
         label = free_label(file.stem, by_label)
         with naming(path="--weights", source="--weights"):
             if is_own(file):
-                by_label[label], line = _read_own(file, options, used, whole)
+                by_label[label], line = _read_own(file, options, used, whole, readout)
                 notes += [line] if line else []
                 continue
-            by_label[label], lines, questions = _read_foreign(file, options, whole)
+            by_label[label], lines, questions = _read_foreign(file, options, whole, readout)
             notes += lines
             used |= {"layer", "prefix", "reverse", *questions}
             if "nonlinearity" in questions:
@@ -168,7 +168,9 @@ def read_weights(
     return by_label, notes
 
 
-def _read_foreign(file: Path, options: WeightOptions, whole: bool) -> tuple[Network, list[str], set[str]]:
+def _read_foreign(
+    file: Path, options: WeightOptions, whole: bool, readout: bool
+) -> tuple[Network, list[str], set[str]]:
     """Return a layer of another framework's file with those below it, or all, notes, and what the file leaves open."""
     from gatescope.datatypes import Stack
     from gatescope.io.weights import open_weights
@@ -189,7 +191,7 @@ def _read_foreign(file: Path, options: WeightOptions, whole: bool) -> tuple[Netw
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AccuracyWarning)  # notes say the same
         if whole:
-            network = Network(_simplest(opened.load(None, None)))
+            network = Network(_simplest(opened.load(None, None), readout))
         else:
             network = Network(opened.direction(number, options.reverse), opened.below(number))
     notes = [f"{file.name}: {text}" for text in opened.notes]
@@ -208,17 +210,19 @@ def _read_foreign(file: Path, options: WeightOptions, whole: bool) -> tuple[Netw
     return network, notes, set(questions)
 
 
-def _simplest(model: Layer | Stack) -> Params | Stack:
-    """Return a model as its only cell, if it has one layer and direction, or else as a stack."""
+def _simplest(model: Layer | Stack, readout: bool) -> Params | Stack:
+    """Return a model as its only cell, if it has one and its `readout` is not asked for, or else as a stack."""
     from gatescope.datatypes import Params, Stack
 
     layers = model.layers if isinstance(model, Stack) else (model,)
-    if len(layers) == 1 and isinstance(layers[0], Params):
+    if not readout and len(layers) == 1 and isinstance(layers[0], Params):
         return layers[0]
     return model if isinstance(model, Stack) else Stack(layers=layers, provenance=model.provenance)
 
 
-def _read_own(file: Path, options: WeightOptions, used: set[str], whole: bool) -> tuple[Network, str]:
+def _read_own(
+    file: Path, options: WeightOptions, used: set[str], whole: bool, readout: bool
+) -> tuple[Network, str]:
     """Return weights that gatescope saved; of a model one layer with those below or all, and a note that says which."""
     from gatescope.checks.network import check_params
     from gatescope.datatypes import Bidirectional, Stack, load
@@ -233,7 +237,7 @@ def _read_own(file: Path, options: WeightOptions, used: set[str], whole: bool) -
             check_params(params)
     if options.dtype is not None:
         model = model.astype(options.dtype)
-    if whole and isinstance(simplest := _simplest(model), Stack):
+    if whole and isinstance(simplest := _simplest(model, readout), Stack):
         return Network(simplest, (), *about), f"{file.name}: {name}, {_cells(simplest)}"
     if isinstance(model, Stack):
         used.add("layer")
@@ -360,17 +364,19 @@ def add_fresh(
     return [f"{name} is left out: {message(error)}" for name, error in refused.items()]
 
 
-def read_one(options: CellOptions, *, whole: bool = False) -> tuple[dict[str, Network], list[str]]:
+def read_one(
+    options: CellOptions, *, whole: bool = False, readout: bool = False
+) -> tuple[dict[str, Network], list[str]]:
     """Return the weights of a command of one cell by its label, nothing if it is to be fresh, and notes about them.
 
-    `whole` is as for `read_weights`.
+    `whole` and `readout` are as for `read_weights`.
     """
     if options.weights is None:
         refuse(options.of_files(), "is for weights from a file", "give `weights` too, or leave it out")
     else:
         fresh = {"cell": options.cell, **options.of_fresh()}
         refuse(fresh, "is for a fresh cell, and `weights` gives another", "leave out one of the two")
-    return read_weights([options.weights] if options.weights else [], options, whole=whole)
+    return read_weights([options.weights] if options.weights else [], options, whole=whole, readout=readout)
 
 
 def one_cell(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from gatescope.cli.groups import COMPUTATION, OUTPUT, command, option
 from gatescope.cli.inputs import check_width, read_inputs
@@ -33,6 +34,12 @@ def run(
     series: InputOptions,
     network: CellOptions,
     seed: int | None = option(None, "Seed for the weights of a fresh cell.  Default: 0.", panel=COMPUTATION),
+    feedback: int | None = option(
+        None,
+        "Steps to go on for after the inputs, each with the model's outputs as its inputs.  Default: none.",
+        metavar="STEPS",
+        panel=COMPUTATION,
+    ),
     clamp: ClampOption = None,
     out: Path = option(Path("trace.npz"), "Npz file to write.", metavar="FILE", panel=OUTPUT),
     overwrite: OverwriteOption = False,
@@ -52,7 +59,7 @@ def run(
     if network.weights is not None:
         problem = "is for a fresh cell, and `weights` gives another"
         refuse({"seed": seed}, problem, "leave out one of the two")
-    by_label, notes = read_one(network, whole=True)
+    by_label, notes = read_one(network, whole=True, readout=feedback is not None)
     inputs = read_inputs(series, vocabulary=common_vocabulary(by_label.values()))
     label, chosen = one_cell("run", by_label, inputs.values.shape[2], seed or 0, network)
     check_width(inputs, label, chosen.input_size)
@@ -66,6 +73,7 @@ def run(
     echo(reading)
     inputs = fed[label]
     with working(f"running {label} over {counted(len(inputs.values), 'step')}"):
+        closed: Any = {} if feedback is None else {"steps": feedback, "feedback": True}
         trace = run_model(
             chosen.model,
             inputs.values,
@@ -73,6 +81,7 @@ def run(
             device=device,
             threads=threads,
             clamp=clamped,
+            **closed,
         )
         trace = inputs.kept_with(trace)
     with working(f"writing {out}"):

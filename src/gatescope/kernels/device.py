@@ -11,8 +11,8 @@ from gatescope.cells.registry import Cell
 from gatescope.checks.arrays import on_device
 from gatescope.checks.network import check_params
 from gatescope.checks.numbers import check_flag, check_threads
-from gatescope.datatypes import Array, Params, Result, Trace
-from gatescope.errors import DeviceError, UnknownNameError, ValueRangeError
+from gatescope.datatypes import Array, Bidirectional, Params, Result, Stack, Trace
+from gatescope.errors import DeviceError, DtypeError, UnknownNameError, ValueRangeError
 
 DEVICES = ("cpu", "cuda")
 USE_CPU = (
@@ -231,6 +231,13 @@ def to_device(params: Params) -> Params:
     >>> trace.to_host().outputs.shape  # doctest: +SKIP
     (1000, 40, 64)
     """
+    model: Any = params
+    if isinstance(model, Stack | Bidirectional):
+        raise DtypeError(
+            argument="params",
+            seen=type(params),
+            advice="leave it on the host and give `device`='cuda': each layer goes there when its turn comes",
+        )
     check_device("cuda")
     check_params(params, any_device=True)
     if params.reverse:

@@ -23,6 +23,7 @@ from gatescope.recurrence.stack_run import (
     host_device,
     stack_provenance,
 )
+from gatescope.reporting.text import counted
 
 
 def run_closed(
@@ -100,7 +101,8 @@ def closed_layers(stack: Stack) -> dict[str, Params]:
             )
     if stack.output_size != stack.input_size:
         raise ShapeError(
-            f"has {stack.output_size} outputs and {stack.input_size} inputs, so that the ones cannot be the others",
+            f"has {counted(stack.output_size, 'output')} and {counted(stack.input_size, 'input')}, which cannot be the "
+            "same in a closed loop",
             argument="params",
             advice="give a model with as many outputs as inputs",
         )
