@@ -98,6 +98,8 @@ class GradientFlow(Result):
         ``"unit"``, ``"random"`` or ``"spectral"``; ``"direction"`` where `of` is one, or a loss.
     total : bool
         Whether states of the same step that are computed from `wrt` follow it, or are held fixed.
+    side : str
+        ``"past"``, or ``"future"`` where lags lead to states that took later steps, of layers that go both ways.
     source_steps : (B,) int64 or None
         That of each sequence, if they differ.
     moved : (B,) bool or None
@@ -113,6 +115,7 @@ class GradientFlow(Result):
     source_step: int
     norm: str
     total: bool = False
+    side: str = "past"
     source_steps: Array | None = None
     moved: Array | None = None
 
@@ -137,7 +140,8 @@ class GradientFlow(Result):
         rows += [(f"log10 of the norm at lag {self.lag[at]:,}", decades[at]) for at in some(len(self.lag))]
         over = counted(int(self.lag[-1]), "step")
         earlier = f"{self.wrt} (total)" if self.total else self.wrt
-        title = f"gradient of {self.of} by an earlier {earlier}, {self.cell}, over {over}"
+        when = "a later" if self.side == "future" else "an earlier"
+        title = f"gradient of {self.of} by {when} {earlier}, {self.cell}, over {over}"
         return per_sequence(title, rows)
 
     def summary(self) -> str:

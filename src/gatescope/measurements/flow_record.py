@@ -46,7 +46,7 @@ class FlowRecord:
         if self.lags[0] == 0 and not self._total:
             rows, exponents = self.chosen(carried)
             if self._spectral:
-                self.log_norm[0] = _largest(rows, exponents)
+                self.log_norm[0] = log_singular(rows, exponents)
             else:
                 norms = np.array([np.linalg.norm(row) for row in rows[:, 0]])
                 self.log_norm[0] = log_of(norms) + exponents * np.log(2.0)
@@ -108,7 +108,7 @@ class FlowRecord:
         for row, back in enumerate(steps_back, first):
             at = end - begin - int(back)
             self.back(carried, states, gates, (at, stop), begin, record=False)
-            self.log_norm[row] = _largest(*self.chosen(carried))
+            self.log_norm[row] = log_singular(*self.chosen(carried))
             stop = at
         if stop > 0:
             self.back(carried, states, gates, (0, stop), begin, record=False)
@@ -124,7 +124,7 @@ class FlowRecord:
                 self.back(carried, states, gates, (at, high), begin, record=False)
                 high = at
             rows = self.totals(carried, *seen, at) if at > 0 else self.chosen(carried)
-            self.log_norm[row] = _largest(*rows)
+            self.log_norm[row] = log_singular(*rows)
         if high > 0:
             self.back(carried, states, gates, (0, high), begin, record=False)
 
@@ -143,7 +143,7 @@ def log_of(value: Any) -> Any:
         return np.log(value)
 
 
-def _largest(rows: Array, exponents: Array) -> Array:
+def log_singular(rows: Array, exponents: Array) -> Array:
     """Return the logarithm of the largest singular value (B,) of matrices (B, M, n) times 2^exponents (B,)."""
     jacobian = rows.astype(np.float64)
     bad = ~np.isfinite(jacobian).all(axis=(1, 2))

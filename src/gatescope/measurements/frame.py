@@ -115,6 +115,10 @@ class Frame:
         """Return what derives the steps whose units are saturated."""
         raise NotImplementedError
 
+    def carried(self, least: float) -> float | None:
+        """Return the smallest derivative that can be used, where there are larger floats to go to; else None."""
+        return None if is_finest(self) else least
+
     def replay(
         self, device: PieceDevice, source: int, last: int, *, directions: int = 1, length: int | None = None
     ) -> Replay:
@@ -123,7 +127,7 @@ class Frame:
         `directions` is how many adjoints a sequence are carried; `length` the steps of a segment.
         """
         sequences = self.series, self.initial_state
-        exact = self.derivatives(None if is_finest(self) else device.carries)
+        exact = self.derivatives(self.carried(device.carries))
         more: dict[str, Any] = {"directions": directions, "length": length, "exact": exact}
         return Replay(device, *sequences, source, last, **more)
 

@@ -10,10 +10,14 @@ from typing import Any
 import numpy as np
 
 from gatescope.cells.registry import Cell
+from gatescope.checks.network import as_stack
 from gatescope.checks.numbers import check_choice, check_flag
 from gatescope.datatypes import Array, Batch, GradientFlow, Params
 from gatescope.datatypes.memory_estimate import MemoryEstimate
 from gatescope.datatypes.stack import Bidirectional, Stack
+from gatescope.errors import ValueRangeError
+from gatescope.measurements import two_way_flow
+from gatescope.measurements.each_layer import one_way
 from gatescope.measurements.flow_record import FlowRecord
 from gatescope.measurements.flow_sweep import default_lags, plan_memory, sweep
 from gatescope.measurements.problem import Problem, by_length, prepare
@@ -32,6 +36,7 @@ def gradient_flow(
     source_step: int = -1,
     of: Any = None,
     wrt: str | None = None,
+    side: str = "past",
     loss: Callable[[Array], Any] | None = None,
     max_lag: int | None = None,
     lags: Any = None,
@@ -85,7 +90,8 @@ def gradient_flow(
     Parameters
     ----------
     params : Params or Stack
-        The layers of a `Stack` have to go one way.
+        Layers may go both ways.  The states of a backward direction belong to the steps whose outputs they give; its
+        initial state lies one step ahead of the last.  Such a run is in memory whole.
     inputs : (T, B, I) or (T, I) array_like, numpy.memmap or iterator; or Batch
         A memory-mapped array (``numpy.load(path, mmap_mode="r")``) is read in pieces and never as a whole; a generator
         of steps (I,) or of pieces (n, I) or (n, B, I) goes to a temporary file first.
@@ -101,6 +107,8 @@ def gradient_flow(
     wrt : str, optional
         With respect to what: a state of the cell (``"h"``, the default, ``"c"``) or ``"joint"``.  Of a stack a state of
         a layer, by default ``"layers.0.h"``, the output of the lowest, or ``"joint"``.
+    side : {"past", "future"}
+        Where lags lead to, of a stack with layers that go both ways; ``"future"``: to states that took later steps.
     loss : callable, optional
         Is called once, with all outputs (T, B, O) of the read-out, or of the uppermost layer where there is none, and
         returns the derivatives (T, B, O) of a loss by them.  The flow is that of d loss / d wrt, its lags count from
@@ -193,9 +201,24 @@ def gradient_flow(
         or not (of is None or isinstance(of, str))
     ):
         series, sizes, loss = task_of(params, inputs, lengths, loss)
+        stack = None if isinstance(params, Params) else as_stack(params)
+        if stack is not None and not one_way(stack):
+            if resume is not None:
+                raise ValueRangeError(
+                    "holds no run that goes both ways",
+                    argument="resume",
+                    seen=os.fspath(resume),
+                    advice="leave it out",
+                )
+            with prepare_stack(
+                params, series, sizes, initial_state, clamp, two_way=True, **computing
+            ) as both:
+                return two_way_flow.measure(both, of=of, wrt=wrt, side=side, loss=loss, **chosen)
+        check_one_way(side)
         with prepare_stack(params, series, sizes, initial_state, clamp, **computing) as stacked:
             stacked = with_loss(stacked, loss) if loss is not None else stacked
             return measure_stack(stacked, of=of, wrt=wrt, **chosen)
+    check_one_way(side)
     of, wrt = "h" if of is None else of, "h" if wrt is None else wrt
 
     def check(cell: Cell, weights: Params) -> None:
@@ -203,6 +226,18 @@ def gradient_flow(
 
     with prepare(params, inputs, lengths, initial_state, clamp, check=check, **computing) as problem:
         return measure(problem, of=of, wrt=wrt, **chosen)
+
+
+def check_one_way(side: str) -> None:
+    """Refuse to look ahead where nothing comes back from later steps."""
+    check_choice("side", side, two_way_flow.SIDES)
+    if side != "past":
+        raise ValueRangeError(
+            "is for models with a layer that goes backward: here no state depends on later steps",
+            argument="side",
+            seen=side,
+            advice="leave it out",
+        )
 
 
 def measure(

@@ -68,26 +68,36 @@ def lags_back(
     """
     source = source_step_of(source_step, problem.steps)
     longest = source_step_of(source_step, problem.longest)
+    return source, lags_within(source, longest, problem.steps, max_lag, lags, default)
+
+
+def lags_within(
+    reach: int, longest: int, steps: int, max_lag: Any, lags: Any, default: Callable[[int], Array]
+) -> Array:
+    """Return the lags to report of sequences of so many `steps`, ascending int64, none beyond `reach`.
+
+    `longest` is what the longest sequence of the batch reaches.
+    """
     most = longest if max_lag is None else check_count("max_lag", max_lag)
     if most > longest:
         raise ValueRangeError(
-            "reaches back beyond the first state",
+            "reaches beyond the states there are",
             argument="max_lag",
             seen=max_lag,
-            advice=f"the source step is {longest}",
+            advice=f"from this source step they reach {longest}",
         )
     if lags is None:
-        return source, default(min(most, source))
+        return default(min(most, reach))
     check_unused("with `lags`, which say it", max_lag=max_lag)
     chosen = check_ascending("lags", lags, whole=True, least=0, most=most)
-    chosen = chosen[chosen <= source]
+    chosen = chosen[chosen <= reach]
     if not chosen.size:
         raise ValueRangeError(
-            f"are all longer than a sequence of {problem.steps} steps",
+            f"are all longer than a sequence of {steps} steps",
             argument="lags",
             advice="leave that sequence out, or add shorter lags",
         )
-    return source, chosen
+    return chosen
 
 
 def evenly(last: int, most: int) -> Array:

@@ -11,7 +11,7 @@ from gatescope.cells.registry import get
 from gatescope.checks.arrays import check_array
 from gatescope.checks.numbers import check_choice, check_index, is_whole
 from gatescope.datatypes import Array
-from gatescope.datatypes.stack import Stack
+from gatescope.datatypes.stack import Bidirectional, Layer, Stack, outputs_of
 from gatescope.datatypes.stack_names import params_of, select
 from gatescope.errors import ShapeError, UnknownNameError, ValueRangeError
 from gatescope.measurements.stack_problem import StackProblem
@@ -56,26 +56,31 @@ class Source(NamedTuple):
 
 def end_of(problem: StackProblem, argument: str, name: Any) -> End:
     """Return the states that a name means: ``"layers.-1.h"``, or ``"joint"`` for all."""
-    states = [(k, state) for k, params in enumerate(problem.layers) for state in get(params.cell).states]
+    states = [
+        (prefix, state)
+        for prefix, params in problem.params.directions().items()
+        for state in get(params.cell).states
+    ]
     if isinstance(name, str) and name == JOINT:
         return End(JOINT, list(range(len(states))))
     stack, text = problem.params, name
     if problem.alone and isinstance(name, str):
         text = f"layers.0.{name}"
     selection = select(stack, argument, text)
-    (params,) = params_of(stack, selection)
-    names = get(params.cell).states
-    if selection.name not in names:
-        prefix = "" if problem.alone else f"{selection.prefixes[0]}."
-        choices = ", ".join(repr(f"{prefix}{state}") for state in names)
-        raise UnknownNameError(
-            f"is not a state of {params.cell!r}",
-            argument=argument,
-            seen=name,
-            advice=f"choose {choices} or {JOINT!r}",
-        )
-    full = selection.name if problem.alone else f"{selection.prefixes[0]}.{selection.name}"
-    return End(full, [states.index((selection.layer, selection.name))])
+    chosen = [(prefix, selection.name) for prefix in selection.prefixes]
+    for (prefix, _), params in zip(chosen, params_of(stack, selection), strict=True):
+        names = get(params.cell).states
+        if selection.name not in names:
+            choices = ", ".join(repr(state if problem.alone else f"{prefix}.{state}") for state in names)
+            raise UnknownNameError(
+                f"is not a state of {params.cell!r}",
+                argument=argument,
+                seen=name,
+                advice=f"choose {choices} or {JOINT!r}",
+            )
+    prefix = selection.prefixes[0] if len(chosen) == 1 else f"layers.{selection.layer}"
+    full = selection.name if problem.alone else f"{prefix}.{selection.name}"
+    return End(full, [states.index(each) for each in chosen])
 
 
 def source_of(problem: StackProblem, of: Any, norm: Any, unit: Any, norms: tuple[str, ...]) -> Source:
@@ -151,7 +156,7 @@ def _logit(stack: Stack, number: str) -> tuple[str, Array]:
 def _own(problem: StackProblem, of: Any) -> tuple[str, Array]:
     """Return name and direction (1, N) or (B, N) of one that was given as numbers."""
     vector = check_array("of", of, problem.params.dtype)
-    joint, units = problem.initial_state.shape[1], problem.layers[-1].hidden_size
+    joint, units = problem.initial_state.shape[1], outputs_of(problem.params.layers[-1])
     if vector.ndim not in (1, 2) or vector.shape[-1] not in (units, joint):
         raise ShapeError(
             f"should have {units} numbers, a direction of the outputs, or {joint}, one of the joint state; or be as "
@@ -173,16 +178,28 @@ def _own(problem: StackProblem, of: Any) -> tuple[str, Array]:
 
 def _outputs_name(problem: StackProblem) -> str:
     name = get(problem.layers[-1].cell).states[0]
-    return name if problem.alone else f"layers.{len(problem.layers) - 1}.{name}"
+    return name if problem.alone else f"layers.{len(problem.params.layers) - 1}.{name}"
 
 
 def _over_outputs(stack: Stack, rows: Array) -> Array:
     """Return directions (..., N) of the joint state that are `rows` (..., H) of the uppermost outputs."""
-    sizes = [(len(get(params.cell).states), params.hidden_size) for params in stack.directions().values()]
-    begin, units = sum(states * size for states, size in sizes[:-1]), sizes[-1][1]
-    joint = np.zeros((*rows.shape[:-1], sum(states * size for states, size in sizes)), rows.dtype)
-    joint[..., begin : begin + units] = rows
-    return joint
+    uppermost = stack.prefixes(len(stack.layers) - 1).values()
+    parts, parted = [], iter(outputs_split(stack.layers[-1], rows))
+    for name, params in stack.directions().items():
+        states = np.zeros((*rows.shape[:-1], len(get(params.cell).states), params.hidden_size), rows.dtype)
+        if name in uppermost:
+            states[..., 0, :] = next(parted)
+        parts.append(states.reshape(*rows.shape[:-1], -1))
+    return np.concatenate(parts, axis=-1)
+
+
+def outputs_split(layer: Layer, rows: Array) -> list[Array]:
+    """Return what adjoints (..., H) of a layer's outputs are of those of each of its directions."""
+    if not isinstance(layer, Bidirectional):
+        return [rows]
+    if layer.merge == "sum":
+        return [rows, rows]
+    return np.split(rows, [layer.forward.hidden_size], axis=-1)
 
 
 def over_outputs(problem: StackProblem, rows: Array) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from gatescope.measurements.flow_record import FlowRecord
 from gatescope.measurements.flow_sweep import default_lags, sweep
 from gatescope.measurements.problem import by_length, in_batch_order
 from gatescope.measurements.selection import join_flows, lags_back
-from gatescope.measurements.stack_ends import OWN, Source, end_of, over_outputs, source_of
+from gatescope.measurements.stack_ends import OWN, End, Source, end_of, over_outputs, source_of
 from gatescope.measurements.stack_problem import StackProblem
 from gatescope.measurements.total_derivative import add_followers
 
@@ -38,9 +38,7 @@ def with_loss(problem: StackProblem, loss: Callable[[Array], Any]) -> StackProbl
     check_shape("loss", d_outputs, outputs.shape, axes)
     if problem.reverse:
         d_outputs = turned(d_outputs, problem.lengths)
-    past = np.arange(problem.steps)[:, None] >= problem.lengths
-    d_outputs = np.where(past[:, :, None], 0, d_outputs).astype(problem.params.dtype)
-    return dataclasses.replace(problem, d_outputs=d_outputs)
+    return problem.with_d_outputs(d_outputs)
 
 
 def measure(
@@ -56,27 +54,12 @@ def measure(
     total: bool = False,
 ) -> GradientFlow:
     """Do the work of `gradient_flow` for a stack, whose arguments these are; with a loss `of` is left out."""
-    end = end_of(problem, "wrt", default_wrt(problem) if wrt is None else wrt)
-    if problem.d_outputs is None:
-        source = source_of(problem, default_of(problem) if of is None else of, norm, unit, NORMS)
-        if source.norm == OWN:
-            problem = dataclasses.replace(problem, direction=source.directions)
-    else:
-        _check_of_loss(of, source_step, norm, unit)
-        source = Source(LOSS, OWN, loss_at_end(problem))
-
-    def directions_of(part: StackProblem) -> Array:
-        if part.d_outputs is not None:
-            return loss_at_end(part)
-        return (
-            source_of(part, source.name, norm, unit, NORMS).directions
-            if part.direction is None
-            else part.direction
-        )
+    ends = ends_of(problem, of, wrt, norm, unit, source_step)
+    source, end = ends.source, ends.wrt
 
     def measure_group(part: StackProblem) -> GradientFlow:
         step, chosen = lags_back(part, source_step, max_lag, lags, partial(default_lags, source.norm))
-        directions = directions_of(part)
+        directions = ends.directions(part)
         arguments = {"lags": chosen, "of": source.name, "wrt": end.name, "norm": source.norm, "total": total}
         arguments |= {"direction": directions} | ({} if part.d_outputs is None else {"loss": part.d_outputs})
         with part.resumable("gradient_flow", source_step=step, **arguments) as resumable:
@@ -100,9 +83,37 @@ def measure(
     return by_length(problem, measure_group, join_groups)
 
 
+class Ends(NamedTuple):
+    """What is differentiated, and with respect to what."""
+
+    source: Source
+    wrt: End
+
+    def directions(self, part: StackProblem) -> Array:
+        """Return the cotangents (B, M, N) of some of the sequences."""
+        if part.d_outputs is not None:
+            return loss_at_end(part)
+        if self.source.norm != OWN:
+            return np.broadcast_to(self.source.directions[0], (part.batch, *self.source.directions.shape[1:]))
+        return np.ascontiguousarray(self.source.directions[part.rows])
+
+
+def ends_of(problem: StackProblem, of: Any, wrt: Any, norm: Any, unit: Any, source_step: Any) -> Ends:
+    """Return the ends of a flow, which are checked; of a loss, `of` and what belongs to it are left out."""
+    end = end_of(problem, "wrt", default_wrt(problem) if wrt is None else wrt)
+    if problem.d_outputs is None:
+        return Ends(source_of(problem, default_of(problem) if of is None else of, norm, unit, NORMS), end)
+    _check_of_loss(of, source_step, norm, unit)
+    return Ends(Source(LOSS, OWN, np.empty((0, 1, 0))), end)
+
+
 def default_of(problem: StackProblem) -> str:
     """Return what is differentiated where nothing is said: the outputs of the uppermost layer."""
-    return get(problem.layers[-1].cell).states[0] if problem.alone else f"layers.{len(problem.layers) - 1}.h"
+    return (
+        get(problem.layers[-1].cell).states[0]
+        if problem.alone
+        else f"layers.{len(problem.params.layers) - 1}.h"
+    )
 
 
 def default_wrt(problem: StackProblem) -> str:

@@ -16,7 +16,7 @@ from gatescope.cells.registry import get
 from gatescope.checks.network import as_stack, check_initial_state, check_params
 from gatescope.checks.numbers import check_count
 from gatescope.datatypes import Array, Params
-from gatescope.datatypes.stack import Bidirectional, Stack
+from gatescope.datatypes.stack import Bidirectional, Stack, replaced
 from gatescope.errors import DeviceError, UnknownNameError, ValueRangeError
 from gatescope.kernels.cpu.stack_device import LayeredDerivatives, StackDevice, join
 from gatescope.kernels.device import USE_CPU, device_of
@@ -34,7 +34,9 @@ from gatescope.storage.provenance import provenance
 
 @dataclass(frozen=True, kw_only=True)
 class StackProblem(Frame):
-    """A stack of forward layers over a series, checked and ready to be measured as one network, on the CPU.
+    """A stack over a series, checked and ready to be measured as one network, on the CPU.
+
+    The series is in the order in which the layers take it; of a stack that goes both ways, in that of the inputs.
 
     Attributes
     ----------
@@ -45,8 +47,8 @@ class StackProblem(Frame):
         The values (G, H) that are in `params` already, by the name of the layer.
     alone : bool
         Whether the stack is a single cell's `Params`, whose states are named without their layer.
-    direction : (B, 1, N) or None
-        What is differentiated, where it is the user's own.
+    rows : (B,) int64
+        The numbers of the sequences in the batch that a measurement was called with.
     d_outputs : (T, B, O) or None
         Derivatives of a loss by the outputs.
     """
@@ -54,7 +56,7 @@ class StackProblem(Frame):
     params: Stack
     clamps: Mapping[str, Array | None] = dataclasses.field(default_factory=dict)
     alone: bool = False
-    direction: Array | None = None
+    rows: Array
     d_outputs: Array | None = None
 
     @property
@@ -75,9 +77,8 @@ class StackProblem(Frame):
     def astype(self, dtype: DTypeLike) -> Self:
         """Return the problem in float32 or float64, as `Frame.astype` does."""
         changed, kind = super().astype(dtype), np.dtype(dtype)
-        direction = None if self.direction is None else self.direction.astype(kind)
         d_outputs = None if self.d_outputs is None else self.d_outputs.astype(kind)
-        return dataclasses.replace(changed, direction=direction, d_outputs=d_outputs)
+        return dataclasses.replace(changed, d_outputs=d_outputs)
 
     @property
     def reverse(self) -> bool:
@@ -87,9 +88,14 @@ class StackProblem(Frame):
     def part(self, sequences: Array, begin: int, end: int, *, initial_state: Array | None = None) -> Self:
         """Return the problem of some sequences over the steps begin..end - 1, as `Frame.part` does."""
         part = super().part(sequences, begin, end, initial_state=initial_state)
-        direction = None if self.direction is None else self.direction[sequences]
         d_outputs = None if self.d_outputs is None else self.d_outputs[begin:end, sequences]
-        return dataclasses.replace(part, direction=direction, d_outputs=d_outputs)
+        return dataclasses.replace(part, rows=self.rows[sequences], d_outputs=d_outputs)
+
+    def with_d_outputs(self, d_outputs: Array) -> StackProblem:
+        """Return the problem with derivatives (T, B, O) of a loss; those past the end of a sequence do not count."""
+        past = np.arange(self.steps)[:, None] >= self.lengths
+        own = np.where(past[:, :, None], 0, d_outputs).astype(self.params.dtype)
+        return dataclasses.replace(self, d_outputs=own)
 
     def open_device(self) -> StackDevice:
         """Return the layers with their weights, for all sequences."""
@@ -149,6 +155,7 @@ def prepare_stack(
     progress: bool = False,
     resume: str | os.PathLike[str] | None = None,
     dtype: DTypeLike | None = None,
+    two_way: bool = False,
 ) -> Iterator[StackProblem]:
     """Check the arguments that measurements of a stack share, and open the series for as long as the block runs.
 
@@ -160,6 +167,8 @@ def prepare_stack(
         As for `prepare`; gates are named with their layer.
     initial_state : mapping of str to (B, S, H) array_like, or "random", optional
         By the name of a layer; zeros for those left out.
+    two_way : bool
+        Whether layers may go both ways; the series is in the order of the inputs then.
 
     Yields
     ------
@@ -183,27 +192,35 @@ def prepare_stack(
         )
     alone = isinstance(model, Params)
     stack = Stack(layers=(model,)) if isinstance(model, Params) else as_stack(model)
-    check_causal(stack)
+    if not two_way:
+        check_causal(stack)
     names, states = stack.directions(), []
     clamps = {"layers.0": clamp_values(model, clamp)} if alone else stack_clamps(stack, clamp)
     of_states = initial_state
     if not isinstance(initial_state, str):
         of_states = {"layers.0": initial_state} if alone else by_name(stack, "initial_state", initial_state)
-    layers = []
-    for name, params in names.items():
+    for params in names.values():
         check_params(params)
-        layers.append(apply_clamp(params, clamps[name]))
+    clamped = {name: apply_clamp(params, clamps[name]) for name, params in names.items()}
+    layers = [
+        replaced(layer, {way: clamped[name] for way, name in stack.prefixes(k).items()})
+        for k, layer in enumerate(stack.layers)
+    ]
     stack = dataclasses.replace(stack, layers=tuple(layers))
     if dtype is not None:
         stack = stack.astype(dtype)
     shared: dict[str, Any] = {"seed": seed, "device": device, "threads": threads, "progress": progress}
-    with prepare(stack.directions()["layers.0"], inputs, lengths, resume=resume, **shared) as lowest:
+    first = next(iter(stack.directions().values()))
+    if two_way:
+        first = dataclasses.replace(first, reverse=False)
+    with prepare(first, inputs, lengths, resume=resume, **shared) as lowest:
         seed = check_count("seed", seed, least=0)
         for k, (name, params) in enumerate(stack.directions().items()):
             value = of_states if isinstance(of_states, str) else of_states.get(name)
             states.append(_first_state(name, value, params, lowest.batch, seed + k, alone))
         yield StackProblem(
             params=stack,
+            rows=np.arange(lowest.batch),
             series=lowest.series,
             initial_state=join(states),
             lengths=lowest.lengths,
@@ -224,6 +241,7 @@ def planned_stack(stack: Stack, series: Series, threads: int) -> StackProblem:
         check_params(params)
     problem = StackProblem(
         params=stack,
+        rows=np.arange(series.batch),
         series=series,
         initial_state=np.zeros((0, 0)),
         lengths=np.full(series.batch, series.steps),

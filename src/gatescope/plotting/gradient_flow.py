@@ -94,7 +94,9 @@ def plot_gradient_flow(
         scale_axes(axes, scale, lowest, highest, max(1, *(int(flow.lag[-1]) for flow in chosen)))
         mark_underflow(axes)
         axes.set_ylabel(f"gradient norm  {_quantity(chosen)}")
-        axes.set_xlabel("lag (steps back)")
+        ways = {flow.side for flow in chosen}
+        way = "ahead" if ways == {"future"} else "back or ahead" if len(ways) > 1 else "back"
+        axes.set_xlabel(f"lag (steps {way})")
         legend_above(axes, RATE_LINE if fit else None)
     return axes
 
@@ -186,11 +188,11 @@ def _ends(flow: GradientFlow) -> str:
 
 
 def _quantity(flows: list[GradientFlow]) -> str:
-    kinds = {(flow.of, flow.wrt, flow.norm == "spectral") for flow in flows}
+    kinds = {(flow.of, flow.wrt, flow.norm == "spectral", flow.side) for flow in flows}
     if len(kinds) != 1:
         return ""
-    ((of, wrt, spectral),) = kinds
-    jacobian = derivative(of, wrt)
+    ((of, wrt, spectral, side),) = kinds
+    jacobian = derivative(of, wrt, rf"t{'+' if side == 'future' else '-'}\mathrm{{lag}}")
     if spectral:
         return rf"$\sigma_{{\max}}({jacobian})$"
     gradient = of.startswith("readout.") or of.endswith("loss")  # of one number, whose direction it is

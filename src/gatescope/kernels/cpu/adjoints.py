@@ -276,9 +276,13 @@ class Adjoints:
 
     def restore(self, current: Array, exponents: Array) -> None:
         """Resume from what `state` returned."""
+        from gatescope.kernels.cpu.loops.adjoint import NOTHING
+
         for (begin, end, low, high), block, powers in zip(
             self._blocks, self._current, self._exponents, strict=True
         ):
             block[..., : self.plan.hidden_size] = current[begin:end, low:high]
             powers[:] = exponents[begin:end, low:high]
+            if self._linked:
+                powers[~block.any(axis=(2, 3))] = NOTHING
         self._idle = [not self._paths and not block.any() for block in self._current]

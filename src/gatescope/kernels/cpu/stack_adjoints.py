@@ -211,21 +211,26 @@ def _put(
 
 def _added(rows: Array, powers: Array, link: Array, link_powers: Array) -> tuple[Array, Array]:
     """Return rows (B, M, S, H) times 2^powers with a link (B, M, H) times 2^its powers added to h, likewise."""
-    least = np.iinfo(np.int32).min
-    tops = [
-        np.where(peak > 0, np.frexp(peak)[1] + exponents, least)
-        for peak, exponents in (
-            (np.abs(rows).max(axis=(2, 3)), powers),
-            (np.abs(link).max(axis=2), link_powers),
-        )
-    ]
-    top = np.maximum(*tops)
-    top = np.where(top > least, top, 0)
+    of_h = np.zeros(rows.shape, link.dtype)
+    of_h[:, :, 0] = link
+    return add_scaled((rows, powers), (of_h, link_powers))
 
-    def scaled(values: Array, exponents: Array) -> Array:
-        shift = (exponents - top).clip(-5000, 5000).astype(np.int32)
-        return np.ldexp(values.astype(np.float64), shift.reshape(*shift.shape, *[1] * (values.ndim - 2)))
 
-    total = scaled(rows, powers)
-    total[:, :, 0] += scaled(link, link_powers)
+def add_scaled(*terms: tuple[Array, Array]) -> tuple[Array, Array]:
+    """Return the sum, float64, of arrays (..., X) times two to integer powers (...), and its own powers.
+
+    The powers have as many axes as they have in the first term; the arrays go on from there.
+    """
+    none = np.iinfo(np.int32).min
+    axes = tuple(range(terms[0][1].ndim, terms[0][0].ndim))
+    tops = []
+    for values, powers in terms:
+        peak = np.abs(values).max(axis=axes, initial=0)
+        tops.append(np.where(peak > 0, np.frexp(peak)[1] + powers, none))
+    top = np.max(tops, axis=0)
+    top = np.where(top > none, top, 0)
+    total = np.zeros(terms[0][0].shape)
+    for values, powers in terms:
+        shift = (powers - top).clip(-5000, 5000).astype(np.int32)
+        total += np.ldexp(values.astype(np.float64), np.expand_dims(shift, axes))
     return total, top
