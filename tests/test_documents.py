@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 import scipy.io
 from helpers.documents import ROOT, python_blocks, shell_blocks
+from helpers.keras_files import archive, config, hdf5, lstm, recurrent
+from helpers.torch_zip import Tensor, write_torch
 from safetensors.numpy import save_file
 
 import gatescope as gs
@@ -29,7 +31,12 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     params = gs.init("lstm", input_size=1, hidden_size=8, seed=0)
-    save_file({f"{name}_l0": value for name, value in params.arrays().items()}, "model.safetensors")
+    own = {f"{name}_l0": value for name, value in params.arrays().items()}
+    save_file(own, "model.safetensors")
+    write_torch("model.pt", {name: Tensor(value, str(k)) for k, (name, value) in enumerate(own.items())})
+    layers = {"lstm": ("lstm", recurrent("lstm", inputs=1, units=8))}
+    archive("model.keras", hdf5(layers), config(lstm(return_sequences=True)))
+    gs.save_weights("model.onnx", params)
     np.savetxt("series.csv", np.sin(np.arange(400) / 7)[:, None] + 0.1 * rng.standard_normal((400, 1)))
     np.save("long.npy", rng.standard_normal((2000, 1)))
     np.savez(
