@@ -219,7 +219,7 @@ gs.plotting.plot_gate_trajectories(stack_trace, layer="layers.0", gates=["f"])
 gs.plotting.plot_gates_before_after(stack_trace, stack_trace, layer="layers.0", gates=["f"])
 gs.plotting.animate_steps(stack_trace, layer="layers.0", gates=["f"], frames=2)
 gs.plotting.animate_gates([stack_trace], [0], layer="layers.0", gates=["f"])
-gs.plotting.plot_saturation_by_layer(twice, fig=figure)
+gs.plotting.plot_by_layer(twice, fig=figure)
 gs.plotting.plot_inputs(trace, sequence=0, steps=slice(0, 10), marks={3: "event"}, ax=Figure().add_subplot())
 gs.plotting.plot_gate_trajectories(trace, units=[0, 1], gates=["f"], sequence=0, steps=slice(0, 10),
     marks={3: "event"}, inputs=False, fig=Figure())

@@ -58,7 +58,7 @@ def test_two_columns_become_a_column_a_layer():
 
 def test_the_text_says_which_layer_it_is_of(by_layer):
     lines = by_layer.summary().splitlines()
-    assert lines[0] == "Saturation of 2 layers"
+    assert lines[0] == "saturation of 2 layers"
     assert [line.split(": ")[0] for line in lines if not line.startswith(" ")][1:] == [*NAMES]
 
 

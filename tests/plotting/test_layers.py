@@ -129,7 +129,7 @@ def test_saturation_of_each_layer():
         gs.saturation(trace, layer="layers.0")
     with pytest.raises(UnknownNameError, match="saves no gate"):
         gs.saturation(made("rnn", "rnn"))
-    _, axes = plotting.plot_saturation_by_layer(counted)
+    _, axes = plotting.plot_by_layer(counted)
     assert list(axes) == [name for name in trace.names if name != "layers.2.forward"]
     np.testing.assert_array_equal(
         axes["layers.1"].collections[0].get_offsets()[:, 0], counted["layers.1"].shut[0]

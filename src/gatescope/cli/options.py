@@ -147,7 +147,7 @@ class WeightOptions:
     layer: int | None = option(
         None,
         "Layer of a file to take; those below it are run on the inputs.  Default: all layers of a "
-        "model in run and measure saturation, in other commands 0, the first.",
+        "model; 0, the first, where a command takes one cell alone.",
     )
     prefix: str | None = option(
         None,

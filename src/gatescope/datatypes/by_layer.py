@@ -132,7 +132,8 @@ class ByLayer(Result, Generic[Part]):
         return self.summary()
 
     def _title(self) -> str:
-        return f"{type(self.results[0]).__name__} of {counted(len(self._layers()), 'layer')}"
+        kind = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(self.results[0]).__name__).lower()
+        return f"{kind} of {counted(len(self._layers()), 'layer')}"
 
     def _together(self) -> list[str]:
         """Return sentences about all layers, of a kind of results that has some."""

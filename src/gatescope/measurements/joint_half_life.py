@@ -27,7 +27,7 @@ def joint_half_life(
     adjoint = by_length(problem, lambda part: _adjoint(part, of, transient), _join)
     return HalfLife.from_rates(
         cell=problem.name,
-        gate="",
+        gate=gates.pop() if len(gates := {life.gate for life in gated}) == 1 else "",
         gate_rate=np.concatenate([life.gate_rate for life in gated], axis=1),
         gate_error=np.concatenate([life.gate_error for life in gated], axis=1),
         **adjoint._asdict(),

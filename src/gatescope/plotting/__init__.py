@@ -10,6 +10,7 @@ from gatescope.plotting._save import render, save_figure
 from gatescope.plotting._save_animation import save_animation
 from gatescope.plotting._style import style
 from gatescope.plotting.animation import animate_gates, animate_steps
+from gatescope.plotting.by_layer import plot_by_layer
 from gatescope.plotting.connectivity import plot_connectivity
 from gatescope.plotting.diagnosis import plot_diagnosis
 from gatescope.plotting.fixed_points import plot_fixed_point_moduli, plot_fixed_points
@@ -28,7 +29,6 @@ from gatescope.plotting.phase_diagram import plot_phase_diagram
 from gatescope.plotting.saturation import (
     plot_saturation,
     plot_saturation_before_after,
-    plot_saturation_by_layer,
 )
 from gatescope.plotting.training_gradients import plot_training_gradients
 from gatescope.plotting.watch import plot_watch
@@ -37,6 +37,7 @@ __all__ = [
     "animate_gates",
     "animate_steps",
     "new_figure",
+    "plot_by_layer",
     "plot_connectivity",
     "plot_diagnosis",
     "plot_fixed_point_moduli",
@@ -57,7 +58,6 @@ __all__ = [
     "plot_phase_diagram",
     "plot_saturation",
     "plot_saturation_before_after",
-    "plot_saturation_by_layer",
     "plot_training_gradients",
     "plot_watch",
     "render",

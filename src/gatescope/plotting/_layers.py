@@ -26,19 +26,21 @@ def draw_layers(
     fig: FigureBase | None,
     height: float,
     column_height: float,
+    width: float | None = None,
 ) -> tuple[FigureBase, dict[str, Axes]]:
     """Draw each layer below the one above it, the two directions of a layer beside each other.
 
-    `plot` draws a layer of a name into a part of the figure, `height` inches high, and returns its axes, which come
-    back by the layer's name, a dot and theirs.
+    `plot` draws a layer of a name into a part of the figure, `height` inches high and `width` wide where that is more
+    than usual, and returns its axes, which come back by the layer's name, a dot and theirs.
     """
     rows: dict[str, list[str]] = {}
     for name in reversed(names):
         rows.setdefault(".".join(name.split(".")[:2]), []).insert(0, name)
     beside = max(map(len, rows.values()))
-    width = _WIDTH if beside == 1 else _BESIDE
+    usual = _WIDTH if beside == 1 else _BESIDE
     count = len(rows)
-    with drawing_in(fig, width, count * height, len(names) * column_height) as figure:
+    across = usual if width is None else beside * width
+    with drawing_in(fig, across, count * height, len(names) * column_height) as figure:
         if beside > 1 and is_narrow(figure):
             rows, beside = {name: [name] for row in rows.values() for name in row}, 1
         parts: Any = figure.subfigures(len(rows), beside, squeeze=False)

@@ -18,12 +18,13 @@ from gatescope.plotting._checks import check_drawable, check_labels, check_resul
 from gatescope.plotting._figure import drawing_on
 from gatescope.plotting._style import is_narrow
 from gatescope.plotting._text import legend_above, plain_text
-from gatescope.reporting.text import with_error
+from gatescope.reporting.text import counted, with_error
 
 _SPREAD = 5  # exponents that are drawn by default: more lines than that are hard to tell apart
 _SETTLED = 0.03  # of the steps: what the estimates were before that does not stretch the axis
 _NEAR_ZERO = 2.0  # times the range of the estimates: farther off, 0 would flatten them
 _ZERO_LINE = "zero"
+_LAYER_MARKS = "os^DvP"  # of the layers of a stack; full and hollow by turns
 
 
 def plot_lyapunov_convergence(
@@ -183,8 +184,10 @@ def _draw_exponents(
     label = f"{name}: {known}"
     if np.isneginf(exponents).any():
         label += f"; {np.count_nonzero(np.isneginf(exponents))} exponents are minus infinity"
-    few = {"marker": style.marker, "markersize": 4} if exponents.size <= 20 else {}
+    few = {"marker": style.marker, "markersize": 4} if exponents.size <= 20 and spectrum.layer is None else {}
     axes.plot(index, shown, **line_keywords(keywords, label=label, zorder=3, **style.line(), **few))
+    if spectrum.layer is not None:
+        _mark_layers(axes, spectrum, number, shown, style.color)
     spread = np.where(np.isfinite(error), error, 0.0)
     if exponents.size <= 20:
         bars: dict[str, Any] = {"fmt": "none", "ecolor": style.color, "capsize": 3, "elinewidth": 1}
@@ -194,6 +197,20 @@ def _draw_exponents(
     if np.isfinite(dimension) and dimension > 0:
         star: dict[str, Any] = {"marker": "*", "markersize": 13, "markeredgecolor": "white"}
         axes.plot([dimension], [0], color=style.color, zorder=5, clip_on=False, **star)
+
+
+def _mark_layers(axes: Axes, spectrum: LyapunovSpectrum, number: int, shown: Array, color: str) -> None:
+    """Mark the exponents of the joint state of a stack by the layers that they belong to."""
+    assert spectrum.layer is not None
+    for k, name in enumerate(spectrum.layers):
+        own = np.flatnonzero(spectrum.layer[number] == k)
+        look: dict[str, Any] = {
+            "linestyle": "none",
+            "marker": _LAYER_MARKS[k % len(_LAYER_MARKS)],
+            "markersize": 6,
+        }
+        look |= {"markerfacecolor": "white" if k % 2 else color, "color": color, "zorder": 4}
+        axes.plot(own + 1, shown[own], label=f"{name}: {counted(own.size, 'exponent')}", **look)
 
 
 def _check_spectrum(spectrum: Any, argument: str) -> None:

@@ -11,12 +11,10 @@ from matplotlib.figure import FigureBase
 from gatescope.checks.arrays import check_shape
 from gatescope.checks.numbers import check_result
 from gatescope.datatypes import Saturation
-from gatescope.datatypes.by_layer import ByLayer
 from gatescope.errors import ShapeError
 from gatescope.plotting import _palette
 from gatescope.plotting._checks import BEFORE_AFTER, check_labels
 from gatescope.plotting._figure import drawing_in, drawing_on
-from gatescope.plotting._layers import draw_layers
 from gatescope.plotting._style import is_narrow, small
 from gatescope.plotting._text import legend_above, plain_text, room
 
@@ -90,50 +88,6 @@ def plot_saturation(result: Saturation, *, ax: Axes | None = None, **artist_kwar
         else:
             axes.legend(loc="upper right", title=title, alignment="left", handlelength=1.2)
     return axes
-
-
-def plot_saturation_by_layer(
-    result: ByLayer[Saturation], *, fig: FigureBase | None = None, **artist_kwargs: Any
-) -> tuple[FigureBase, dict[str, Axes]]:
-    """Draw how often each unit's gates are shut and open in each layer and direction: a `plot_saturation` of each.
-
-    Parameters
-    ----------
-    result : ByLayer of Saturation
-        What `gatescope.saturation` has counted in a run of several layers.  A layer without gates in (0, 1) has no
-        panel.
-    fig : Figure or SubFigure, optional
-        Where to draw.  Default: a new figure.
-    **artist_kwargs
-        As for `plot_saturation`.
-
-    Returns
-    -------
-    fig : Figure or SubFigure
-    axes : dict of str to Axes
-        By the name of the layer, from the lowest.
-
-    Examples
-    --------
-    >>> import numpy as np, gatescope as gs
-    >>> stack = gs.init_stack(["lstm", "gru"], input_size=1, hidden_size=8, heads=[gs.Head("y", 1)], seed=0)
-    >>> counted = gs.saturation(gs.run(stack, np.ones((50, 1), "float32")))
-    >>> fig, axes = gs.plotting.plot_saturation_by_layer(counted)
-    >>> list(axes)
-    ['layers.0', 'layers.1']
-    """
-    check_result("result", result, ByLayer, "saturation")
-    for name, counted in result.items():
-        check_result(f"result[{name!r}]", counted, Saturation, "saturation")
-
-    def one(name: str, part: FigureBase) -> dict[str, Axes]:
-        ax = plot_saturation(result[name], ax=part.add_subplot(), **artist_kwargs)
-        ax.set_title(name, loc="left", fontweight="bold")
-        return {"": ax}
-
-    names = tuple(name for name, counted in result.items() if counted.gates)
-    figure, axes = draw_layers(one, names, fig, 5.4, 3.8)
-    return figure, {key.removesuffix("."): ax for key, ax in axes.items()}
 
 
 def plot_saturation_before_after(

@@ -164,6 +164,10 @@ class Plan:
         """Return whether the function, or the run whose trace it takes, has an argument."""
         return argument in self.parameters or ("trace" in self.parameters and argument in _OF_A_RUN)
 
+    def _takes_stacks(self) -> bool:
+        """Return whether the function takes models of several layers, or the run of one."""
+        return "trace" in self.parameters or "Stack" in str(self.parameters["params"].annotation)
+
     def _of_module(self, name: str, default: Any) -> Any:
         return getattr(self.module, name, default)
 
@@ -210,7 +214,7 @@ class Plan:
         notes: list[str] = []
         network = take(CellOptions, values) if "network" in self.groups else None
         if network is not None:
-            by_label, notes = read_one(network, whole="trace" in self.parameters)
+            by_label, notes = read_one(network, whole=self._takes_stacks())
             if network.weights is not None and "seed" not in self.parameters:
                 problem = "is for a fresh cell, and `weights` gives another"
                 refuse({"seed": values["seed"]}, problem, "leave out one of the two")
@@ -281,6 +285,7 @@ class Plan:
 
     def _write(self, job: Job, result: Result, out: Path) -> None:
         from gatescope import plotting
+        from gatescope.datatypes import ByLayer
 
         # Not before the arguments are found to be right: an error is a line alone.
         reading = self._of_module("reading", lambda _: "")(job) if job.series is None else job.series.reading
@@ -293,7 +298,8 @@ class Plan:
             result.save(files[0])
             with plotting.style():
                 draw = self._of_module("draw", lambda _, value: getattr(plotting, self.row.plot)(value))
-                figure = _figure_of(draw(job, result))
+                drawn = plotting.plot_by_layer(result) if isinstance(result, ByLayer) else draw(job, result)
+                figure = _figure_of(drawn)
             files += plotting.save_figure(figure, out / self.row.stem, _FORMATS)
         table, summary = result.table(), result.summary().splitlines()
         echo(f"{self.row.command}: {job.title}" if job.title else self.row.command)

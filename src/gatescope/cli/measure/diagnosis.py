@@ -11,7 +11,7 @@ import typer
 from gatescope.cli.groups import OUTPUT
 from gatescope.cli.measure.command import Job
 from gatescope.cli.outputs import check_file, check_outputs
-from gatescope.datatypes import Diagnosis
+from gatescope.datatypes import DiagnosisByLayer, Params, Stack
 from gatescope.reporting.terminal import echo
 
 OPTIONS = {
@@ -20,7 +20,8 @@ OPTIONS = {
             Path | None,
             typer.Option(
                 metavar="FILE",
-                help="Npz file to write the weights into, changed as suggested.  Default: they are not written.",
+                help="Npz file to write the weights into, changed as suggested: of a model of several layers all of "
+                "them, of which the one that forgets first is changed.  Default: they are not written.",
                 rich_help_panel=OUTPUT,
             ),
         ],
@@ -39,18 +40,21 @@ def check(job: Job) -> None:
 
 
 def finish(job: Job, result: Any) -> None:
-    """Write the changed weights, or say that nothing is suggested."""
+    """Write the changed weights, of a model all of them, or say that nothing is suggested."""
     path = job.shared["apply"]
     if path is None:
         return
-    assert isinstance(result, Diagnosis)
-    assert job.params is not None
-    if not result.suggestion:
+    model, network = job.model, job.network
+    assert isinstance(model, Params | Stack)
+    assert network is not None
+    of_layers = isinstance(result, DiagnosisByLayer)
+    if not (result.layer and result[result.layer].suggestion if of_layers else result.suggestion):
         echo(f"nothing is suggested, so {path} is not written")
         return
-    changed = result.apply(job.params)
-    if job.network is not None and not job.network.below:
-        kept = {**changed.provenance, **job.network.inputs_like}
+    changed = result.apply(model)
+    if not network.below:
+        kept = {**changed.provenance, **network.inputs_like}
         changed = dataclasses.replace(changed, provenance=kept)
     changed.save(path)
-    echo(f"weights changed as suggested: {path}")
+    which = f", {result.layer} changed" if of_layers else " changed"
+    echo(f"weights{which} as suggested: {path}")

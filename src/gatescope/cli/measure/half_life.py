@@ -8,7 +8,7 @@ import typer
 
 from gatescope.cli.groups import OUTPUT
 from gatescope.cli.measure.command import Job
-from gatescope.datatypes import HalfLife
+from gatescope.datatypes import HalfLifeByLayer
 from gatescope.reporting.terminal import echo
 
 OPTIONS = {
@@ -28,12 +28,12 @@ OPTIONS = {
 
 def finish(job: Job, result: Any) -> None:
     """Print each sequence's half-lives, if they are asked for; of one sequence the summary has said them."""
-    assert isinstance(result, HalfLife)
-    count = result.disagree.size
-    if not job.shared["per_sequence"] or count == 1:
+    lives = dict(result.items()) if isinstance(result, HalfLifeByLayer) else {"": result}
+    if not job.shared["per_sequence"] or next(iter(lives.values())).disagree.size == 1:
         return
-    for number in range(count):
-        _, first, *others = result.sequence(number).summary().splitlines()
-        echo(f"sequence {number}: {first}")
-        for line in others:
-            echo(line)
+    for name, life in lives.items():
+        for number in range(life.disagree.size):
+            _, first, *others = life.sequence(number).summary().splitlines()
+            echo(f"{f'{name}, ' if name else ''}sequence {number}: {first}")
+            for line in others:
+                echo(line)
