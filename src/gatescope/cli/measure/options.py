@@ -60,6 +60,15 @@ _HELP = {
     "right": "Value above which a gate is open.",
 }
 
+# Of a measurement that goes through all layers of a model.
+_THROUGH_LAYERS = {
+    "of": "What is differentiated: a state of the cell; of a model one of a layer, as in layers.-1.h, or a number of "
+    "the read-out, as in readout.0; or joint for all states.  Default: h, of a model that of the uppermost layer.",
+    "wrt": "What to differentiate with respect to: a state of the cell; of a model one of a layer, as in layers.0.c; "
+    "or joint for all states.  Default: h, of a model that of the lowest layer.",
+}
+_TEXTS = {"of"}  # arguments that may be more than a text, which is what the command line gives
+
 
 class Option(NamedTuple):
     """An option of one measurement: what Typer reads, and how the argument is made of it."""
@@ -86,6 +95,7 @@ def own_options(
     options = {}
     for name, parameter in inspect.signature(function).parameters.items():
         kind, optional, _ = str(parameter.annotation).partition(" | None")
+        kind = "str" if name in _TEXTS else kind
         parsed = _PARSED.get(name)
         if name in shared or (parsed is None and kind not in _PLAIN):
             continue
@@ -111,6 +121,8 @@ def own_options(
 def _help(name: str, docstring: str, default: Any) -> str:
     """Return the help of an option; a default that is None has to be described."""
     text = _HELP.get(name, "")
+    if default is None and "Default: " not in docstring:
+        text = _THROUGH_LAYERS.get(name, text)
     if not text or (default is None and "Default: " not in text):
         text = docstring or text
     return re.sub(r"; default: ", ".  Default: ", text)
