@@ -114,6 +114,12 @@ def test_the_characters_of_a_text_are_those_of_every_layer():
     assert [tick.get_text() for tick in ax.get_xticklabels()][:5] == list("hello")
 
 
+def test_a_notebook_shows_the_memory_gate_of_each_layer():
+    shown = made("lstm", "gru")._repr_html_()
+    assert "data:image/png;base64" in shown
+    assert "run of gru on lstm: 60 steps" in shown
+
+
 # ---- saturation ----
 
 
@@ -129,6 +135,8 @@ def test_saturation_of_each_layer():
         gs.saturation(trace, layer="layers.0")
     with pytest.raises(UnknownNameError, match="saves no gate"):
         gs.saturation(made("rnn", "rnn"))
+    with pytest.raises(DtypeError, match=r"result\['layers.0.forward'\], or all with plot_by_layer"):
+        plotting.plot_saturation(counted)
     _, axes = plotting.plot_by_layer(counted)
     assert list(axes) == [name for name in trace.names if name != "layers.2.forward"]
     np.testing.assert_array_equal(

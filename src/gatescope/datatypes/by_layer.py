@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
@@ -16,7 +15,17 @@ from gatescope.reporting.text import counted
 
 Part = TypeVar("Part", bound=Result)
 
-_NAME = re.compile(r"(layers\.(\d{1,6}))(?:\.(forward|backward))?")
+
+def _are_layers(names: tuple[str, ...]) -> bool:
+    """Return whether names are those of all layers from the lowest, each by itself or in both directions."""
+    number = 0
+    while names:
+        name = f"layers.{number}"
+        both = (f"{name}.forward", f"{name}.backward")
+        if names[0] != name and names[:2] != both:
+            return False
+        names, number = names[1 if names[0] == name else 2 :], number + 1
+    return True
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -54,14 +63,7 @@ class ByLayer(Result, Generic[Part]):
                 argument="names",
                 advice="give as many, at least one",
             )
-        parts = [_NAME.fullmatch(name) for name in self.names]
-        numbers = [-1 if part is None else int(part[2]) for part in parts]
-        count = len(dict.fromkeys(numbers))
-        if (
-            sorted(numbers) != numbers
-            or {*numbers} != {*range(count)}
-            or len({*self.names}) < len(self.names)
-        ):
+        if not _are_layers(self.names):
             raise ShapeError(
                 f"are {', '.join(map(repr, self.names))}",
                 argument="names",

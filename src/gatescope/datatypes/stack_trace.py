@@ -43,6 +43,7 @@ class StackTrace(ByLayer[Trace]):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_type("outputs", self.outputs, np.ndarray, advice="give an array (T, B, O)")
         if not on_device(self.outputs):
             check_own_array("outputs", self.outputs, "(T, B, O)")
         for name, trace in self.items():

@@ -25,6 +25,12 @@ def _heat_map(trace: datatypes.Trace, figure: Figure) -> None:
     plotting.plot_gate_heatmap(trace, reference_name(trace), steps=slice(0, _STEPS), ax=figure.add_subplot())
 
 
+def _heat_maps(trace: datatypes.StackTrace, figure: Figure) -> None:
+    rows = len({name.split(".")[1] for name in trace})
+    figure.set_size_inches(_SIZE[0] * (1 + (rows < len(trace)) / 2), _SIZE[1] / 2 * (1 + rows))
+    plotting.plot_gate_heatmaps(trace, steps=slice(0, _STEPS), fig=figure)
+
+
 def _losses(run: datatypes.TrainingRun, figure: Figure) -> None:
     plotting.plot_loss_curves({cell_name(run): run}, ax=figure.add_subplot())
 
@@ -40,6 +46,7 @@ DRAWN: dict[type[datatypes.Result], Callable[[Any, Figure], Any]] = {
     datatypes.LyapunovSpectrum: _on_axes(plotting.plot_lyapunov_spectrum),
     datatypes.PhaseDiagram: lambda result, figure: plotting.plot_phase_diagram(result, fig=figure),
     datatypes.Saturation: _on_axes(plotting.plot_saturation),
+    datatypes.StackTrace: _heat_maps,
     datatypes.Trace: _heat_map,
     datatypes.TrainingRun: _losses,
     datatypes.WatchHistory: lambda result, figure: plotting.plot_watch(

@@ -231,7 +231,7 @@ def plot_gate_heatmaps(
         lift = label_marks(grid[0, 0], events)
         pad = matplotlib.rcParams["axes.titlepad"] + 72 * lift
         grid[0, 0].set_title(grid[0, 0].get_title("left"), loc="left", pad=pad)
-        title = f"{view.cell}: {rows.text} in every panel"
+        title = f"{view.cell}: {rows.text}{' in every panel' if len(view.names) > 1 else ''}"
         size = matplotlib.rcParams["figure.titlesize"]
         figure.suptitle(wrapped(title, inches(figure)[0] - 0.1, size), x=0.01, ha="left", fontsize=size)
     return figure, axes

@@ -11,7 +11,8 @@ from matplotlib.figure import FigureBase
 from gatescope.checks.arrays import check_shape
 from gatescope.checks.numbers import check_result
 from gatescope.datatypes import Saturation
-from gatescope.errors import ShapeError
+from gatescope.datatypes.by_layer import ByLayer
+from gatescope.errors import DtypeError, ShapeError
 from gatescope.plotting import _palette
 from gatescope.plotting._checks import BEFORE_AFTER, check_labels
 from gatescope.plotting._figure import drawing_in, drawing_on
@@ -52,6 +53,10 @@ def plot_saturation(result: Saturation, *, ax: Axes | None = None, **artist_kwar
     >>> len(ax.collections)
     2
     """
+    several: Any = result
+    if isinstance(several, ByLayer):
+        advice = f"draw one, as of result[{several.names[0]!r}], or all with plot_by_layer"
+        raise DtypeError(argument="result", seen=ByLayer, advice=advice)
     check_result("result", result, Saturation, "saturation")
     hidden_size = result.shut.shape[1]
     marked = "the only unit" if hidden_size == 1 else f"each of {hidden_size} units"

@@ -105,6 +105,7 @@ def backprop_stack(
     """Back-propagate through a run of a model, as `backprop` says."""
     device = host_device(device, stack)
     check_type("trace", trace, StackTrace, advice="give what run(stack, inputs) returned")
+    trace.check_fields("trace")
     if trace.names != tuple(stack.directions()):
         raise ShapeError(
             f"is of {', '.join(trace.names)}, but `params` have {', '.join(stack.directions())}",
