@@ -230,6 +230,13 @@ def test_what_cannot_be_captured_is_named():
     with pytest.raises(gs.DtypeError, match="give a module of PyTorch or a model of Keras"):
         gs.capture({"weight_ih_l0": 1}, inputs)
 
+    class Doubled(nn.GRU):
+        def forward(self, inputs, hx=None):
+            return super().forward(2 * inputs, hx)
+
+    with pytest.raises(gs.WeightFormatError, match=r"0 is a Doubled of .*own forward\(\) may do more"):
+        gs.capture(nn.Sequential(Doubled(3, 5).double()), inputs)
+
     class Aside(nn.Module):
         def __init__(self):
             super().__init__()

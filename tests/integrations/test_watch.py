@@ -3,10 +3,12 @@
 Where a framework is not what it is about, what the model's layers received is made by hand.
 """
 
+import dataclasses
 import warnings
 
 import numpy as np
 import pytest
+from helpers.watches import make_watch
 
 import gatescope as gs
 from gatescope.integrations import watch as module
@@ -130,6 +132,14 @@ def test_what_cannot_be_watched_is_refused_before_the_loop(loop):
     loop.error = gs.WeightFormatError("has nothing")
     with pytest.raises(gs.WeightFormatError, match="has nothing"):
         watched()
+
+
+def test_the_first_half_life_is_named_before_the_last():
+    history = dataclasses.replace(
+        make_watch(1, readings=10, failed=[0, 9]), half_life=np.arange(10.0)[:, None]
+    )
+    history.half_life[[0, 9]] = np.nan
+    assert "half-life 1 after 100 steps and 8 after 800 steps" in history.summary()
 
 
 def test_a_history_is_saved_and_has_a_table(loop, tmp_path):

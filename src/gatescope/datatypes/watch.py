@@ -159,6 +159,6 @@ class WatchHistory(Result):
                 continue
             parts = [
                 f"{number(self.half_life[m, k])} after {steps(self.step[m])}"
-                for m in {*known[[0, -1]].tolist()}
+                for m in np.unique(known[[0, -1]])
             ]
             yield f"{layer}: half-life {' and '.join(parts)}"

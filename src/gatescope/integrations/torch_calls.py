@@ -105,10 +105,21 @@ def _recurrent(torch: Any, module: Any) -> tuple[dict[str, Any], dict[str, str]]
                     "is of TorchScript, whose calls cannot be seen: give the module as it was before torch.jit"
                 )
         elif isinstance(each, torch.nn.RNNBase | torch.nn.RNNCellBase):
-            modules[name] = each
+            if _has_own_forward(type(each)):
+                refused[name] = (
+                    f"is a {kind} of {type(each).__module__}, whose own forward() may do more than its cells"
+                )
+            else:
+                modules[name] = each
         elif _RECURRENT.fullmatch(kind) and not any(_RECURRENT.fullmatch(n) for n in _kinds_inside(each)):
             refused[name] = f"is a {kind} of {type(each).__module__}, which is none of torch.nn's"
     return modules, refused
+
+
+def _has_own_forward(kind: type) -> bool:
+    """Return whether a class that is derived from one of torch.nn's has another forward() than that."""
+    base = next(base for base in kind.__mro__ if base.__module__ == "torch.nn.modules.rnn")
+    return getattr(kind, "forward", None) is not getattr(base, "forward", None)
 
 
 def _kinds_inside(module: Any) -> Iterator[str]:
