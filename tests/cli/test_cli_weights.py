@@ -1,6 +1,7 @@
 """``gatescope weights`` and ``gatescope convert``, and a layer of a foreign network on its real inputs."""
 
 import numpy as np
+import pytest
 from helpers.command_line import torch_weights
 from helpers.stack_cases import random_stack
 
@@ -145,3 +146,17 @@ def test_a_model_that_goes_on_by_itself(invoke, tmp_path):
         done = invoke("run", *options, "--inputs", "x.npy", "--feedback", 3, "--overwrite")
         assert done.exit_code == 2, done.output
         assert message in " ".join(done.stderr.split())
+
+
+def test_networks_that_cannot_be_verified_are_named_and_the_others_verified(invoke, tmp_path):
+    pytest.importorskip("torch")
+    refused = {f"b.{name}": value for name, value in LAYERS.items()} | {"b.weight_hr_l0": np.ones((2, 5))}
+    np.savez(tmp_path / "model.npz", **refused, **{f"a.{name}": value for name, value in LAYERS.items()})
+    done = invoke("weights", "model.npz", "--verify")
+    assert done.exit_code == 2
+    assert "a.: 300 outputs in float32 differ from those of PyTorch" in done.stdout
+    assert "b.: 'model.npz' has a layer 'b_l0' that holds" in " ".join(done.stderr.split())
+    gs.init("gru", input_size=1, hidden_size=4).save(tmp_path / "own.npz")
+    done = invoke("weights", "own.npz", "--verify")
+    assert done.exit_code == 2
+    assert "nothing to verify in a file of gatescope" in done.stderr

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from gatescope.cli.errors import naming
+from gatescope.cli.errors import message, naming
 from gatescope.cli.groups import COMPUTATION
-from gatescope.reporting.terminal import echo, print_table
+from gatescope.errors import WeightFormatError
+from gatescope.reporting.terminal import echo, print_table, report
 
 
 def weights(
@@ -25,23 +26,38 @@ def weights(
     ] = False,
 ) -> None:
     """List the recurrent layers in files of PyTorch, Keras, ONNX, Flax or Equinox, without loading them."""
-    from gatescope.io.stored import StoredWeights
-    from gatescope.io.weights import list_weights, open_weights
+    from gatescope.io.weights import list_weights
 
+    unverified = False
     for file in files:
         with naming(source="FILE"):
             stored = list_weights(file)
         print_table(stored.table()._replace(title=f"{file.name}: {stored.table().title}"))
         for line in stored.summary().splitlines()[1:]:
             echo(line)
-        if not verify:
-            continue
-        from gatescope.integrations.verify import verify_weights
+        if verify:
+            unverified |= not _verified(file, stored)
+    if unverified:
+        raise typer.Exit(2)
 
-        if not isinstance(stored, StoredWeights):
-            echo("nothing to verify: it is a file of gatescope")
-            continue
-        for network in stored.networks:
+
+def _verified(file: Path, stored: Any) -> bool:
+    """Print how far each network of a file lies from its framework's, or why that cannot be told; return if it can."""
+    from gatescope.integrations.verify import verify_weights
+    from gatescope.io.stored import StoredWeights
+    from gatescope.io.weights import open_weights
+
+    if not isinstance(stored, StoredWeights):
+        report(f"{file.name}: there is nothing to verify in a file of gatescope")
+        return False
+    every = True
+    for network in stored.networks:
+        name = network.prefix or file.name
+        try:
             with naming(source="FILE", verify="--verify"):
                 verification = verify_weights(file, open_weights(file, prefix=network.prefix))
-            echo(f"{network.prefix or file.name}: {verification}")
+            echo(f"{name}: {verification}")
+        except WeightFormatError as error:
+            report(f"{name}: {message(error)}")
+            every = False
+    return every

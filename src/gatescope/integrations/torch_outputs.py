@@ -81,15 +81,15 @@ def _file_as_torch_reads(torch: Any, path: Path, opened: Opened) -> Any:
     if opened.stored.format == "npz":
         with np.load(path, allow_pickle=False) as file:
             return {name: torch.from_numpy(file[name]) for name in file.files}
+    if opened.stored.format.startswith("TorchScript"):
+        with suppress(Exception):  # whatever PyTorch says of what it does not open
+            return torch.jit.load(path, map_location="cpu")
     # What scripts put beside the weights, and does nothing when it is made: arguments, scalars of NumPy.
     plain = [argparse.Namespace, np.dtype, np.float64(0).__reduce__()[0], type(np.dtype(np.float64))]
     plain += [type(np.dtype(np.int64)), type(np.dtype(np.float32))]
-    # Whatever PyTorch says of what it does not open:
     safe = getattr(torch.serialization, "safe_globals", nullcontext)  # PyTorch 2.5
     with suppress(Exception), safe(plain):
         return _named(torch.load(path, map_location="cpu", weights_only=True))
-    with suppress(Exception):
-        return torch.jit.load(path, map_location="cpu")
     why = "PyTorch opens it only by running what is in it (weights_only=False)"
     raise cannot(opened, f"{why}; give the live module, or its state_dict")
 
