@@ -378,3 +378,11 @@ def test_progress(capsys):
     """The bar is for terminals, and on stderr."""
     assert fixed_points(weights("rnn", 1), [0.0], starts=5, progress=True).count == 1
     assert capsys.readouterr().out == ""
+
+
+def test_a_stack_of_one_layer_is_its_cell_and_one_of_several_is_refused():
+    layers = [gs.init("lstm", input_size=size, hidden_size=5, seed=0, dtype="float64") for size in (2, 5)]
+    one, alone = (gs.fixed_points(m, [0, 0], starts=8) for m in (gs.Stack(layers=(layers[0],)), layers[0]))
+    assert one == alone
+    with pytest.raises(gs.ValueRangeError, match=r"layers\.0, layers\.1, and fixed points are of one cell"):
+        gs.fixed_points(gs.Stack(layers=tuple(layers)), [0, 0])

@@ -198,3 +198,10 @@ def test_points_within_their_error_of_the_edge_are_counted_for_neither_side():
         in diagram.summary()
     )
     assert diagram.table().rows[0][2] == 2.0
+
+
+def test_a_model_is_refused_with_the_name_to_give():
+    params = gs.init("lstm", input_size=2, hidden_size=5, seed=0)
+    for model in (params, gs.Stack(layers=(params,))):
+        with pytest.raises(gs.DtypeError, match=r"drawn anew; .*'lstm'"):
+            gs.phase_diagram(model, gain=[1.0])

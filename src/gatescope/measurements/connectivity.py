@@ -11,18 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from gatescope.cells.registry import Cell
+from gatescope.cells.registry import Cell, get
 from gatescope.checks.arrays import check_ascending
+from gatescope.checks.network import as_stack
 from gatescope.checks.numbers import check_choice
-from gatescope.datatypes import Array, Params
+from gatescope.datatypes import Array, Bidirectional, Params, Stack
 from gatescope.datatypes.connectivity import Connectivity
 from gatescope.datatypes.memory_estimate import MemoryEstimate
 from gatescope.errors import ValueRangeError
 from gatescope.kernels.cpu import sweeps as cpu
 from gatescope.kernels.cpu.adjoints import Adjoints
-from gatescope.kernels.device import Device
+from gatescope.measurements.frame import Frame
 from gatescope.measurements.problem import Problem, by_length, prepare
-from gatescope.measurements.selection import directions_of
+from gatescope.measurements.selection import combinations, directions_of
+from gatescope.measurements.stack_problem import StackProblem, check_causal, prepare_stack
 from gatescope.recurrence.recompute import Replay
 from gatescope.reporting.text import counted
 from gatescope.storage.resumable import Resumable, counter
@@ -35,7 +37,7 @@ _CARRIED_BYTES, _NORM_BYTES = 1 << 28, 1 << 25
 
 
 def connectivity(
-    params: Params,
+    params: Params | Stack | Bidirectional,
     inputs: Any,
     *,
     target_steps: Any = None,
@@ -63,10 +65,13 @@ def connectivity(
     ``"frobenius"``.  What is carried is bounded by 256 MiB: where H rows of so many targets need more, they are taken
     in batches, with a sweep for each.  The run is recomputed from checkpoints; only the sources asked for are saved.
 
+    Of a stack the outputs are those of its read-out, or of its uppermost layer where it has none, and the way back goes
+    through all layers; a row costs the sum of theirs.
+
     Parameters
     ----------
-    params : Params
-        Not of a backward direction, whose steps go the other way: it is refused.
+    params : Params, Stack or Bidirectional
+        Not of a backward direction, whose steps go the other way, nor of both: these are refused.
     inputs
         As for `gradient_flow`: a file or a generator is read piece by piece.
     target_steps : (R,) array_like of int, optional
@@ -100,34 +105,39 @@ def connectivity(
     >>> conn.log_norm.shape, bool(np.isnan(conn.row(9)[10:]).all()), bool(np.isfinite(conn.row(49)).all())
     ((2, 50, 1), True, True)
     """
+    sequences = {"lengths": lengths, "initial_state": initial_state, "clamp": clamp}
+    common: dict[str, Any] = {"seed": seed, "threads": threads, "progress": progress, "resume": resume}
+    chosen: dict[str, Any] = {"target_steps": target_steps, "source_steps": source_steps}
+    chosen |= {"norm": norm, "unit": unit}
+    if isinstance(params, Stack | Bidirectional):
+        stack = as_stack(params)
+        check_causal(stack)
+        for name, weights in stack.directions().items():
+            _check_forward(weights, f"params, {name}")
+        with prepare_stack(stack, inputs, **sequences, **common) as stacked:
+            return measure(stacked, **chosen)
 
     def check(cell: Cell, weights: Params) -> None:
         directions_of(cell, weights, cell.states[0], NORMS, norm, unit, seed)
-        if weights.reverse:
-            raise ValueRangeError(
-                "is a backward direction, and the steps of this measurement are those of a forward one",
-                argument="params.reverse",
-                seen=True,
-                advice="give inputs[::-1] and dataclasses.replace(params, reverse=False), and count steps from the end",
-            )
+        _check_forward(weights, "params.reverse")
 
-    with prepare(
-        params,
-        inputs,
-        lengths,
-        initial_state,
-        clamp,
-        seed=seed,
-        threads=threads,
-        progress=progress,
-        resume=resume,
-        check=check,
-    ) as problem:
-        return measure(problem, target_steps=target_steps, source_steps=source_steps, norm=norm, unit=unit)
+    with prepare(params, inputs, **sequences, **common, check=check) as problem:
+        return measure(problem, **chosen)
+
+
+def _check_forward(weights: Params, argument: str) -> None:
+    """Refuse a backward direction."""
+    if weights.reverse:
+        raise ValueRangeError(
+            "is a backward direction, and the steps of this measurement are those of a forward one",
+            argument=argument,
+            seen=True,
+            advice="give inputs[::-1] and dataclasses.replace(params, reverse=False), and count steps from the end",
+        )
 
 
 def measure(
-    problem: Problem,
+    problem: Problem | StackProblem,
     *,
     target_steps: Any = None,
     source_steps: Any = None,
@@ -135,10 +145,9 @@ def measure(
     unit: int = 0,
 ) -> Connectivity:
     """Do the work of `connectivity`, whose arguments these are."""
-    cell = problem.cell
 
-    def measure_group(part: Problem) -> Connectivity:
-        cotangents = directions_of(cell, part.params, cell.states[0], NORMS, norm, unit, part.seed)
+    def measure_group(part: Problem | StackProblem) -> Connectivity:
+        cotangents = _cotangents(part, norm, unit)
         targets, sources = _steps(part, target_steps, source_steps)
         log_norm = np.full((targets.size, sources.size, part.batch), np.nan)
         work = _Work(part, cotangents, targets, sources, log_norm)
@@ -148,7 +157,7 @@ def measure(
         with part.resumable("connectivity", **arguments) as resumable:
             work.run(resumable)
         return Connectivity(
-            cell=part.cell.name,
+            cell=part.name,
             target_step=targets,
             source_step=sources,
             log_norm=log_norm,
@@ -160,7 +169,7 @@ def measure(
 
 
 def estimate(
-    problem: Problem,
+    problem: Problem | StackProblem,
     *,
     target_steps: Any = None,
     source_steps: Any = None,
@@ -168,11 +177,25 @@ def estimate(
     unit: int = 0,
 ) -> MemoryEstimate:
     """Estimate what a call of `connectivity` with these arguments takes."""
-    cell = problem.cell
-    cotangents = directions_of(cell, problem.params, cell.states[0], NORMS, norm, unit, problem.seed)
+    cotangents = _cotangents(problem, norm, unit)
     targets, sources = _steps(problem, target_steps, source_steps)
     log_norm = np.empty((targets.size, sources.size, problem.batch))
     return _Work(problem, cotangents, targets, sources, log_norm).estimate()
+
+
+def _cotangents(problem: Problem | StackProblem, norm: str, unit: Any) -> Array:
+    """Return the directions (M, S, H) of the state that gives the outputs, of a stack that of its uppermost layer."""
+    if isinstance(problem, Problem):
+        top, readout = problem.params, None
+    else:
+        top, readout = problem.layers[-1], problem.params.readout_weight
+    cell = get(top.cell)
+    if readout is None:
+        return directions_of(cell, top, cell.states[0], NORMS, norm, unit, problem.seed)
+    rows = combinations(len(readout), NORMS, norm, unit, problem.seed, "outputs")
+    cotangents = np.zeros((len(rows), len(cell.states), top.hidden_size))
+    cotangents[:, 0] = rows @ readout
+    return cotangents.astype(top.dtype)
 
 
 def _join(groups: list[Array], parts: list[Connectivity]) -> Connectivity:
@@ -190,11 +213,16 @@ class _Work:
     """The sweeps that a measurement takes: one for each batch of targets, whose adjoints are carried together."""
 
     def __init__(
-        self, problem: Problem, cotangents: Array, targets: Array, sources: Array, log_norm: Array
+        self,
+        problem: Problem | StackProblem,
+        cotangents: Array,
+        targets: Array,
+        sources: Array,
+        log_norm: Array,
     ) -> None:
         self.problem, self.cotangents = problem, cotangents
         self.targets, self.sources, self.log_norm = targets, sources, log_norm
-        device: Device = problem.open_device()
+        self._device: Any = problem.open_device()
         each = max(1, _CARRIED_BYTES // (problem.batch * cotangents.nbytes))
         self._carried = min(each, targets.size) * len(cotangents)
         self._sweeps: list[tuple[slice, Replay]] = []
@@ -202,13 +230,17 @@ class _Work:
             if targets[some][-1] >= sources[0]:
                 bounds = int(targets[some][-1]) + 1, int(sources[0])
                 directions = targets[some].size * len(cotangents)
-                self._sweeps.append((some, problem.replay(device, *bounds, directions=directions)))
+                self._sweeps.append((some, problem.replay(self._device, *bounds, directions=directions)))
 
     def estimate(self) -> MemoryEstimate:
         """Return what a sweep takes, with the result."""
         problem, replays = self.problem, [replay for _, replay in self._sweeps]
-        cell, params = problem.cell, problem.params
-        row = (len(cell.states) + len(cell.gates) + 2) * params.hidden_size * params.dtype.itemsize
+        layers = (problem.params,) if isinstance(problem, Problem) else problem.layers
+        numbers = sum(
+            (len(get(layer.cell).states) + len(get(layer.cell).gates) + 2) * layer.hidden_size
+            for layer in layers
+        )
+        row = numbers * problem.params.dtype.itemsize
         longest = max((replay.length for replay in replays), default=0)
         parts = {
             "log-norms": self.log_norm.nbytes,
@@ -220,11 +252,24 @@ class _Work:
         if problem.series.memory_bytes:
             parts["inputs as they are read"] = problem.series.memory_bytes
         title = (
-            f"connectivity of {cell.name} with {counted(params.hidden_size, 'unit')}, "
+            f"connectivity of {problem.name} with {counted(sum(one.hidden_size for one in layers), 'unit')}, "
             f"{counted(problem.steps, 'step')}, {counted(len(replays), 'sweep')}"
         )
         saturated = max((replay.derivative_bytes for replay in replays), default=0)
         return MemoryEstimate(title=title, parts=parts, if_saturated=saturated)
+
+    def adjoints(self, count: int) -> Any:
+        """Return what carries `count` adjoints of the outputs, all 0, back to the inputs."""
+        problem = self.problem
+        if isinstance(problem, StackProblem):
+            nothing = np.broadcast_to(
+                np.zeros((), problem.params.dtype), (problem.batch, count, problem.initial_state.shape[1])
+            )
+            return self._device.adjoints(nothing, [0], inputs=True)
+        shape = problem.batch, count, *self.cotangents.shape[1:]
+        nothing = np.broadcast_to(np.zeros((), problem.params.dtype), shape)
+        plan = cpu.plan_for(problem.cell, problem.params.hidden_size, problem.params.dtype)
+        return Adjoints(plan, problem.params, nothing, problem.threads, inputs=True)
 
     def run(self, resumable: Resumable) -> None:
         """Do a sweep for each batch of targets, the last batch first, or those that are left."""
@@ -278,14 +323,11 @@ class _Sweep:
     """One sweep back: the adjoints of some targets, and where their norms go."""
 
     def __init__(self, work: _Work, some: slice, replay: Replay) -> None:
-        params, cotangents = work.problem.params, work.cotangents
+        cotangents = work.cotangents
         self._replay, self._cotangents = replay, cotangents
         self._targets, self._sources, self._log_norm = work.targets[some], work.sources, work.log_norm[some]
         self._batch, targets = work.problem.batch, self._targets
-        plan = cpu.plan_for(work.problem.cell, params.hidden_size, params.dtype)
-        self._shape = self._batch, targets.size * len(cotangents), *cotangents.shape[1:]
-        nothing = np.broadcast_to(np.zeros((), params.dtype), self._shape)
-        self._carried = Adjoints(plan, params, nothing, work.problem.threads, inputs=True)
+        self._carried = work.adjoints(targets.size * len(cotangents))
         self._left = targets.size  # targets that the sweep has not reached
         step_bytes = 8 * self._batch * targets.size * len(cotangents)
         self._most = max(1, _NORM_BYTES // step_bytes)
@@ -315,8 +357,8 @@ class _Sweep:
         if not self._replay.begins(before):
             raise ValueError(f"no segment begins at step {before}")
         if before < self._replay.source:
-            _check_shape(adjoints, self._shape)
-            _check_shape(exponents, self._shape[:2])
+            for array, own in zip((adjoints, exponents), self._carried.state(), strict=True):
+                _check_shape(array, own.shape)
             self._carried.restore(adjoints, exponents)
             self._saved = before, adjoints, exponents
             # Those of the step before which it is join with the next piece.
@@ -352,7 +394,7 @@ class _Sweep:
         self._log_norm[self._left :, first:last] = joined.transpose(2, 0, 1)
 
 
-def _steps(problem: Problem, target_steps: Any, source_steps: Any) -> tuple[Array, Array]:
+def _steps(problem: Frame, target_steps: Any, source_steps: Any) -> tuple[Array, Array]:
     """Return the targets and sources of sequences of one length; steps that others in the batch have are left out."""
     last, longest = problem.steps - 1, problem.longest
     if target_steps is None:

@@ -9,11 +9,11 @@ import numpy as np
 
 from gatescope.checks.arrays import check_array, check_shape
 from gatescope.checks.memory import check_memory
-from gatescope.checks.network import check_params, check_trace
+from gatescope.checks.network import as_stack, check_params, check_trace
 from gatescope.checks.numbers import check_count, check_number
-from gatescope.datatypes import Array, Params, Trace
+from gatescope.datatypes import Array, Bidirectional, Params, Stack, Trace
 from gatescope.datatypes.fixed_points import FixedPoints
-from gatescope.errors import DtypeError, ShapeError
+from gatescope.errors import DtypeError, ShapeError, ValueRangeError
 from gatescope.measurements.problem import Problem, prepare
 from gatescope.measurements.step_jacobian import advance, jacobians_of
 from gatescope.recurrence.exact_steps import linearized
@@ -28,7 +28,7 @@ _BLOCK = 2**22  # elements of the Jacobians that are solved with at once: 32 MiB
 
 
 def fixed_points(
-    params: Params,
+    params: Params | Stack,
     inputs: Any,
     *,
     starts: Any = STARTS,
@@ -56,7 +56,7 @@ def fixed_points(
 
     Parameters
     ----------
-    params : Params
+    params : Params, or Stack of one layer
         Float32 or float64; the search is on the CPU, in float64.
     inputs : (I,) array_like
         The input, the same at every step.
@@ -101,6 +101,7 @@ def fixed_points(
     >>> points.stable
     array([ True,  True, False])
     """
+    params = _one_cell(params)
     if isinstance(params, Params) and params.on_device:
         params = params.to_host()
     check_params(params)
@@ -132,6 +133,21 @@ def fixed_points(
         state_names=problem.cell.states,
         provenance=origin,
     )
+
+
+def _one_cell(params: Params | Stack) -> Params:
+    """Return the cell of a stack of one layer; refuse one of several, whose inputs are constant in the lowest alone."""
+    if not isinstance(params, Stack | Bidirectional):
+        return params
+    weights = as_stack(params).directions()
+    if len(weights) > 1:
+        raise ValueRangeError(
+            f"is of {', '.join(weights)}, and fixed points are of one cell: what the layers above receive is constant "
+            "only where those below have come to rest",
+            argument="params",
+            advice="give one of its layers, such as stack.layers[1], and as `inputs` an output of the layer below",
+        )
+    return next(iter(weights.values()))
 
 
 def _converged(

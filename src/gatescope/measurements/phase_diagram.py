@@ -13,13 +13,13 @@ from gatescope.cells.memory_gate import memory_gate
 from gatescope.cells.registry import Cell, get
 from gatescope.checks.arrays import check_ascending
 from gatescope.checks.memory import check_memory
-from gatescope.checks.network import check_params
+from gatescope.checks.network import as_stack, check_params
 from gatescope.checks.numbers import check_count, check_unused, is_several
-from gatescope.datatypes import Array
+from gatescope.datatypes import Array, Bidirectional, Params, Stack
 from gatescope.datatypes.diagnosis import changed
 from gatescope.datatypes.half_life import half_life_of
 from gatescope.datatypes.phase_diagram import PhaseDiagram
-from gatescope.errors import UnknownNameError, ValueRangeError
+from gatescope.errors import DtypeError, UnknownNameError, ValueRangeError
 from gatescope.kernels.cpu.threads import in_order
 from gatescope.measurements import gradient_flow, lyapunov_spectrum
 from gatescope.measurements.adjoint_rates import check_transient, slope
@@ -115,6 +115,14 @@ def phase_diagram(
     [-1.0, 1.0]
     """
     gains, biases = check_ascending("gain", gain, least=0.0), check_ascending("bias", bias)
+    if isinstance(cell, Params | Stack | Bidirectional):
+        raise DtypeError(
+            "is a model, and a phase diagram is of networks of one cell that are drawn anew",
+            argument="cell",
+            advice=f"give the name of a cell, such as {as_stack(cell).cells[0]!r}"
+            if not isinstance(cell, Params)
+            else f"give its name, {cell.cell!r}",
+        )
     gate = _bias_gate(get(cell), biases)
     schemes = _schemes(scheme)
     count, seed = check_count("seeds", seeds), check_count("seed", seed, least=0)

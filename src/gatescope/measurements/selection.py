@@ -110,6 +110,22 @@ def by_factors(last: int, most: int) -> Array:
     return np.unique(np.geomspace(1, last, most).round().astype(np.int64))
 
 
+def combinations(size: int, norms: Sequence[str], norm: Any, unit: Any, seed: int, what: str) -> Array:
+    """Return the combinations (M, size) of so many numbers that a norm is of, as `directions_of` says."""
+    check_choice("norm", norm, norms)
+    if norm != "unit" and not (is_whole(unit) and unit == 0):
+        raise ValueRangeError(
+            f"has no effect with `norm` {norm!r}",
+            argument="unit",
+            seen=unit,
+            advice="give `norm` 'unit', or leave it out",
+        )
+    if norm == "random":
+        drawn = np.random.default_rng(seed).standard_normal((1, size))
+        return np.asarray(drawn / np.linalg.norm(drawn))
+    return np.eye(size)[[check_index("unit", unit, size, what)]] if norm == "unit" else np.eye(size)
+
+
 def directions_of(
     cell: Cell, params: Params, of: Any, norms: Sequence[str], norm: Any, unit: Any, seed: int
 ) -> Array:
@@ -119,22 +135,7 @@ def directions_of(
     alone; any other is all units, one a direction.
     """
     states = blocks_of("of", cell, of)
-    check_choice("norm", norm, norms)
-    size = len(states) * params.hidden_size
-    if norm != "unit" and not (is_whole(unit) and unit == 0):
-        raise ValueRangeError(
-            f"has no effect with `norm` {norm!r}",
-            argument="unit",
-            seen=unit,
-            advice="give `norm` 'unit', or leave it out",
-        )
-    if norm == "random":
-        chosen = np.random.default_rng(seed).standard_normal((1, size))
-        chosen /= np.linalg.norm(chosen)
-    elif norm == "unit":
-        chosen = np.eye(size)[[check_index("unit", unit, size, "units")]]
-    else:
-        chosen = np.eye(size)
+    chosen = combinations(len(states) * params.hidden_size, norms, norm, unit, seed, "units")
     directions = np.zeros((chosen.shape[0], len(cell.states), params.hidden_size))
     directions[:, states] = chosen.reshape(-1, len(states), params.hidden_size)
     return check_array("direction", directions, params.dtype)

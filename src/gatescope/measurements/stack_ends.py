@@ -9,11 +9,12 @@ import numpy as np
 
 from gatescope.cells.registry import get
 from gatescope.checks.arrays import check_array
-from gatescope.checks.numbers import check_choice, check_index, is_whole
+from gatescope.checks.numbers import check_choice, is_whole
 from gatescope.datatypes import Array
 from gatescope.datatypes.stack import Bidirectional, Layer, Stack, outputs_of
 from gatescope.datatypes.stack_names import params_of, select
 from gatescope.errors import ShapeError, UnknownNameError, ValueRangeError
+from gatescope.measurements.selection import combinations
 from gatescope.measurements.stack_problem import StackProblem
 from gatescope.reporting.text import counted
 
@@ -93,21 +94,8 @@ def source_of(problem: StackProblem, of: Any, norm: Any, unit: Any, norms: tuple
         name, vector = _logit(problem.params, match[1]) if match else _own(problem, of)
         return Source(name, OWN, np.ascontiguousarray(np.broadcast_to(vector[:, None], shape)))
     end = end_of(problem, "of", of)
-    if norm != "unit" and not (is_whole(unit) and unit == 0):
-        raise ValueRangeError(
-            f"has no effect with `norm` {norm!r}",
-            argument="unit",
-            seen=unit,
-            advice="give `norm` 'unit', or leave it out",
-        )
     columns = columns_of(problem, end)
-    if norm == "random":
-        chosen = np.random.default_rng(problem.seed).standard_normal((1, columns.size))
-        chosen /= np.linalg.norm(chosen)
-    elif norm == "unit":
-        chosen = np.eye(columns.size)[[check_index("unit", unit, columns.size, "units")]]
-    else:
-        chosen = np.eye(columns.size)
+    chosen = combinations(columns.size, norms, norm, unit, problem.seed, "units")
     directions = np.zeros((len(chosen), shape[2]), problem.params.dtype)
     directions[:, columns] = chosen
     return Source(end.name, norm, np.broadcast_to(directions, (problem.batch, *directions.shape)))

@@ -166,7 +166,8 @@ class Plan:
 
     def _takes_stacks(self) -> bool:
         """Return whether the function takes models of several layers, or the run of one."""
-        return "trace" in self.parameters or "Stack" in str(self.parameters["params"].annotation)
+        of_params = "params" in self.parameters and "Stack" in str(self.parameters["params"].annotation)
+        return "trace" in self.parameters or (of_params and self.series is not None)
 
     def _of_module(self, name: str, default: Any) -> Any:
         return getattr(self.module, name, default)

@@ -216,7 +216,7 @@ class Adjoints:
         # With paths a sequence has enough rows to fill a tile: one kernel for all batches.
         tiles = (t.adjoint for t in self.plan.tiles(self._count if self._paths else self._rows))
         cell, gates = cell_of(self.plan.cell, gates)
-        onward = self._onward_tile(links[2].size > 0) if self._linked else None
+        onward = self._onward_tile(self._inputs or links[2].size > 0) if self._linked else None
         kernel = make_adjoint(cell, self.plan.lanes, *tiles, self._inputs, self._paths, onward)
         begin, end, _, _ = self._blocks[block]
         kernel(

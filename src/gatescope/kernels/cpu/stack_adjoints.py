@@ -47,6 +47,8 @@ class StackAdjoints:
     threads : int
     asked : collection of int
         The layers whose adjoints are asked for: norms of others are not taken, and none below the lowest is carried.
+    inputs : bool
+        Whether the gradients of the inputs are measured, as `back_to_inputs` does, and nothing else is.
     """
 
     def __init__(
@@ -56,8 +58,11 @@ class StackAdjoints:
         directions: Sequence[Array],
         threads: int,
         asked: Collection[int],
+        *,
+        inputs: bool = False,
     ) -> None:
         batch, count = directions[0].shape[:2]
+        self._inputs = inputs
         self._threads, self._batch, self._count = threads, batch, count
         highest = max((k for k, part in enumerate(directions) if part.any()), default=len(plans) - 1)
         lowest = min(*asked, highest)
@@ -65,8 +70,8 @@ class StackAdjoints:
         self._used = range(lowest, highest + 1)
         self._blocks = blocks_of(plans[lowest:], batch, count, threads)
         self._layers = [
-            Adjoints(plan, params, part, threads, linked=True, blocks=self._blocks)
-            for plan, params, part in zip(plans, layers, directions, strict=True)
+            Adjoints(plan, params, part, threads, inputs=inputs and k == 0, linked=True, blocks=self._blocks)
+            for k, (plan, params, part) in enumerate(zip(plans, layers, directions, strict=True))
         ]
         self.shapes = [part.shape[2:] for part in directions]
 
@@ -87,13 +92,23 @@ class StackAdjoints:
         """
         return self._back(states, gates, start, stop, record=record, added=added)[0]
 
+    def back_to_inputs(self, states: Any, gates: Any, start: int, stop: int) -> Array:
+        """Carry the adjoints as `back`; return the inputs' log-norms (stop - start, B, M), last step first."""
+        return self._back(states, gates, start, stop, record=False)[2]
+
+    def join(self, first: int, directions: Array) -> None:
+        """Replace the directions of the uppermost layer from `first` on by (B, D, S, H), those of the others by 0."""
+        for layer, shape in zip(self._layers[:-1], self.shapes, strict=False):
+            layer.join(first, np.zeros((*directions.shape[:2], *shape), directions.dtype))
+        self._layers[-1].join(first, directions)
+
     def following(self, states: Any, gates: Any, at: int) -> list[tuple[Array, Array]]:
         """Return the adjoints of state `at` with what reaches h of each layer by way of the layers above at that step.
 
         By layer: (B, M, S, H) float64, and powers of two (B, M).  The adjoints stay as they are.
         """
         before = [layer.rows() for layer in self._layers]
-        _, given = self._back(states, gates, at - 1, at, record=False, give=True)
+        _, given, _ = self._back(states, gates, at - 1, at, record=False, give=True)
         for layer, rows in zip(self._layers, before, strict=True):
             layer.restore(*rows)
         return [
@@ -129,11 +144,12 @@ class StackAdjoints:
         record: bool,
         added: Added | None = None,
         give: bool = False,
-    ) -> tuple[Array | None, list[tuple[Array, Array] | None]]:
+    ) -> tuple[Array | None, list[tuple[Array, Array] | None], Array]:
         used = self._used
         offsets = np.cumsum([0, *(shape[0] for shape in self.shapes)])
         shape = (stop - start if record else 0, self._batch, self._count, int(offsets[-1]))
         norms = np.full(shape, np.nan)
+        input_norms = np.empty((stop - start if self._inputs else 0, self._batch, self._count))
         norms[..., offsets[used[-1] + 1] :] = -np.inf
         given: list[tuple[Array, Array] | None] = [None] * len(self._layers)
         for k in used[:-1] if give else ():
@@ -171,7 +187,8 @@ class StackAdjoints:
                         out = links.get(k, nothing[:2])
                         asked = record and k in self._asked
                         size = (last - first if asked else 0, end - begin, high - low, self.shapes[k][0])
-                        part = np.empty(size), np.empty((0, 0, 0, 0)), np.empty((0, 0, 0))
+                        of_inputs = np.empty((last - first if self._inputs and k == 0 else 0, *size[1:3]))
+                        part = np.empty(size), np.empty((0, 0, 0, 0)), of_inputs
                         layer.sweep(
                             number, states.arrays[k], gates.arrays[k], (first, last), part, (*into, *out), work[k],
                             counted=added is not None and k == used[-1],
@@ -180,12 +197,14 @@ class StackAdjoints:
                             norms[
                                 stop - last : stop - first, begin:end, low:high, offsets[k] : offsets[k + 1]
                             ] = part[0]
+                        if of_inputs.size:
+                            input_norms[stop - last : stop - first, begin:end, low:high] = of_inputs
                         if give and k > used[0]:
                             _put(given[k - 1], out, block, layer.wide)
                         into = out
 
         each(one, jobs, threads)
-        return (norms if record else None), given
+        return (norms if record else None), given, input_norms
 
     def _padded(self, added: Added, block: tuple[int, int, int, int], steps: slice) -> tuple[Array, Array]:
         """Return what is added in a block, as the kernel takes it."""

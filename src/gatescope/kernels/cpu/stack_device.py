@@ -106,13 +106,18 @@ class StackDevice:
     def last(self, states: Layered) -> Array:
         return join([array[-1] for array in states.arrays])
 
-    def adjoints(self, directions: Array, asked: Collection[int] | None = None) -> StackAdjoints:
-        """Return adjoints that carry `directions` (B, M, N) back to the layers `asked` for, by default all."""
+    def adjoints(
+        self, directions: Array, asked: Collection[int] | None = None, *, inputs: bool = False
+    ) -> StackAdjoints:
+        """Return adjoints that carry `directions` (B, M, N) back to the layers `asked` for, by default all.
+
+        With `inputs` they are carried on to the gradients of the inputs.
+        """
         asked = range(len(self._layers)) if asked is None else asked
         plans = [
             sweeps.plan_for(get(params.cell), params.hidden_size, params.dtype) for params in self._layers
         ]
-        return StackAdjoints(plans, self._layers, self.split(directions), self._threads, asked)
+        return StackAdjoints(plans, self._layers, self.split(directions), self._threads, asked, inputs=inputs)
 
     def split(self, joint: Array) -> list[Array]:
         """Return the states (..., S, H) of each layer of joint ones (..., N)."""
