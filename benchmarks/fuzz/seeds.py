@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -186,7 +187,9 @@ def _weights(folder: Path) -> Iterator[Seed]:
     entries["head.weight"] = np.zeros((2, 5), np.float32)
     save_file(entries, folder / "weights.safetensors")
     np.savez(folder / "weights.npz", **entries)
-    for name in ("weights.safetensors", "weights.npz"):
+    listed = {"metadata": {"total_size": 1}, "weight_map": dict.fromkeys(entries, "weights.safetensors")}
+    (folder / "weights.index.json").write_text(json.dumps(listed))
+    for name in ("weights.safetensors", "weights.npz", "weights.index.json"):
         yield Seed(name, (folder / name).read_bytes(), _weights_of)
     golden = Path(__file__).parents[2] / "tests" / "golden" / "weights"
     for name in _GOLDEN:
