@@ -115,13 +115,13 @@ def phase_diagram(
     [-1.0, 1.0]
     """
     gains, biases = check_ascending("gain", gain, least=0.0), check_ascending("bias", bias)
-    if isinstance(cell, Params | Stack | Bidirectional):
+    model: Any = cell  # what a text is easily taken for
+    if isinstance(model, Params | Stack | Bidirectional):
+        name = model.cell if isinstance(model, Params) else as_stack(model).cells[0]
         raise DtypeError(
             "is a model, and a phase diagram is of networks of one cell that are drawn anew",
             argument="cell",
-            advice=f"give the name of a cell, such as {as_stack(cell).cells[0]!r}"
-            if not isinstance(cell, Params)
-            else f"give its name, {cell.cell!r}",
+            advice=f"give the name of a cell, such as {name!r}",
         )
     gate = _bias_gate(get(cell), biases)
     schemes = _schemes(scheme)
