@@ -26,8 +26,13 @@ _INSTEAD = {
 
 
 def exact(array):
-    """Return an array of numbers of high precision, the same numbers."""
-    return np.vectorize(CONTEXT.mpf, otypes=[object])(np.asarray(array, np.float64))
+    """Return an array of numbers of high precision, the same numbers; what is of it stays."""
+    array = np.asarray(array)
+    return (
+        array
+        if array.dtype == object
+        else np.vectorize(CONTEXT.mpf, otypes=[object])(array.astype(np.float64))
+    )
 
 
 def step(params, x, state):

@@ -107,27 +107,34 @@ def outputs(cells, weights, inputs, states, masks=None):
 
 
 def states_over_time(stack, inputs):
-    """Return states[t][layer][state], (B, H) tensors that later ones are computed from, of a run over (T, B, I)."""
-    weights, x = leaves(stack), torch.tensor(inputs)
-    first = [tuple(h.requires_grad_() for h in states) for states in zero_states(stack, x.shape[1])]
-    over_time = [first]
-    for x_t in x:
-        new, h = [], x_t
-        for k, layer in enumerate(stack.layers):
-            w = {name: weights[f"layers.{k}.{name}"] for name in PARAMS}
-            wx = h @ w["weight_ih"].T + w["bias_ih"]
-            new.append(
-                _step(
-                    layer.cell,
-                    wx,
-                    lambda h, w=w: h @ w["weight_hh"].T + w["bias_hh"],
-                    over_time[-1][k],
-                    lambda h: h,
+    """Return states[direction][t][state], (B, H) tensors that later ones are computed from, of a run over (T, B, I).
+
+    Directions have the names that the stack gives them, and take the steps in their own order.  Also the outputs
+    (T, B, H) of the uppermost layer, which are differentiated.
+    """
+    x, over_time = torch.tensor(inputs), {}
+    for k, layer in enumerate(stack.layers):
+        outputs = []
+        for prefix in stack.prefixes(k).values():
+            params = stack.directions()[prefix]
+            w = {name: torch.tensor(getattr(params, name)) for name in PARAMS}
+            zeros = torch.zeros(x.shape[1], params.hidden_size, dtype=torch.float64)
+            over_time[prefix] = [tuple(zeros.clone().requires_grad_() for _ in range(STATES[params.cell]))]
+            for x_t in x.flip(0) if params.reverse else x:
+                wx = x_t @ w["weight_ih"].T + w["bias_ih"]
+                over_time[prefix].append(
+                    _step(
+                        params.cell,
+                        wx,
+                        lambda h, w=w: h @ w["weight_hh"].T + w["bias_hh"],
+                        over_time[prefix][-1],
+                        lambda h: h,
+                    )
                 )
-            )
-            h = new[-1][0]
-        over_time.append(new)
-    return over_time
+            h = torch.stack([states[0] for states in over_time[prefix][1:]])
+            outputs.append(h.flip(0) if params.reverse else h)
+        x = sum(outputs) if getattr(layer, "merge", "sum") == "sum" else torch.cat(outputs, dim=2)
+    return over_time, x
 
 
 def outputs_by_layers(stack, weights, inputs):

@@ -164,6 +164,29 @@ def test_total_joint_spectral_and_loss():
         np.testing.assert_array_equal(again.log_norm, spectral.log_norm)
 
 
+def test_total_derivatives_are_those_of_autograd():
+    """Of c, which its h follows, and of h, which the layer above takes at the same step."""
+    torch = pytest.importorskip("torch")
+    from helpers.torch_model import states_over_time
+
+    stack, T, source = stacks()["both-both"], 30, 20
+    x = np.random.default_rng(1).standard_normal((T, 2))
+    states, outputs = states_over_time(stack, x[:, None])
+    scalar = torch.tensor(stack.readout_weight)[1] @ outputs[source - 1, 0]
+    for prefix, params in stack.directions().items():
+        for state, letter in enumerate("hc"):
+            leaves = [states[prefix][t][state] for t in range(T + 1)]
+            parts = torch.autograd.grad(scalar, leaves, retain_graph=True, allow_unused=True)
+            gradient = np.array([np.zeros(params.hidden_size) if g is None else g.numpy()[0] for g in parts])
+            for side in ("past", "future"):
+                own = {"of": "readout.1", "wrt": f"{prefix}.{letter}", "side": side}
+                flow = gs.gradient_flow(stack, x, **own, total=True, source_step=source, max_lag=10)
+                lags = flow.lag if side == "past" else -flow.lag
+                np.testing.assert_allclose(
+                    flow.log_norm[:, 0], expected(gradient, params.reverse, source, lags), **EXACT
+                )
+
+
 def test_padded_sequences_and_what_is_refused(monkeypatch):
     stack, x = stacks()["both-both"], np.random.default_rng(4).standard_normal((9, 3, 2))
     lengths = [9, 5, 9]

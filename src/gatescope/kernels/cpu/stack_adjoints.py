@@ -9,12 +9,12 @@ import numpy as np
 
 from gatescope.datatypes import Array, Params
 from gatescope.kernels.cpu.adjoints import Adjoints, blocks_of, no_links
-from gatescope.kernels.cpu.aligned import aligned_empty, aligned_zeros
+from gatescope.kernels.cpu.aligned import aligned_zeros
 from gatescope.kernels.cpu.sweeps import CellPlan
 from gatescope.kernels.cpu.threads import each
 
 # What a layer gives to the one below for some steps stays in the second-level cache.
-_LINK_BYTES = 1 << 18
+_LINK_BYTES = 1 << 19
 
 
 class Added(NamedTuple):
@@ -169,7 +169,7 @@ class StackAdjoints:
             work = {k: self._layers[k].work() for k in used}
             links = {
                 k: (
-                    aligned_empty(span * longest * self._layers[k].wide, self._layers[k].plan.dtype),
+                    aligned_zeros(span * longest * self._layers[k].wide, self._layers[k].plan.dtype),
                     np.zeros(span * longest, np.int64),
                 )
                 for k in used[1:]

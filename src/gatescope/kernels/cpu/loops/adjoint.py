@@ -67,8 +67,10 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False, li
                     scale(current, target, S * V, math.ldexp(1.0, -min(shift, 2000)), L)
                     exponents[row] += shift
                 factor = math.ldexp(1.0, max(powers[first + row] - exponents[row], -2000))
-            for k in range(padded):
-                current[target + k] += factor * added[source + k]
+            for j in range(V):
+                (value,) = load(added, source + j * L, L, 1, L)
+                (before,) = load(current, target + j * L, L, 1, L)
+                store(current, target + j * L, L, (before + value * factor,))
 
     @compiled
     def adjoint(weights, states, gates, current, exponents, records, links, span, work):
@@ -182,27 +184,27 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False, li
                             store(direct, row * padded + j * L, L, clear((add[0] + back[0],), valid))
             if INPUTS or (LINKED and given.size > 0):
                 d_pre = d_wx if APART else d_rh
+                # What is given out goes where it is given.
+                first = (stop - 1 - t) * N * M if LINKED else 0
+                into = given if LINKED else d_x
                 if I <= FEW:
                     for row in range(N * M):
                         for i in range(I):
-                            d_x[row * wide * L + i] = dot(
+                            into[(first + row) * wide * L + i] = dot(
                                 w_ih, i * V * G * L, d_pre, row * row_whole, V * G, L
                             )
                 else:
                     product(
-                        (d_x, 0, wide * L),
+                        (into, first * wide * L, wide * L),
                         (zeros, 0, 0),
                         (w_ih, 0, L, V * G * L * L),
                         (d_pre, 0, row_whole, 1),
                         (N * M, wide, V * G * L),
                         (ROWS_X, GROUPS_X, 1, SPLIT_X, L),
                     )
-            if LINKED and given.size > 0:
-                first = (stop - 1 - t) * N * M
-                for row in range(N * M):
-                    given_powers[first + row] = exponents[row]
-                    for k in range(wide * L):
-                        given[(first + row) * wide * L + k] = d_x[row * wide * L + k]
+                if LINKED:
+                    for row in range(N * M):
+                        given_powers[first + row] = exponents[row]
             if INPUTS:
                 for n in range(N):
                     for m in range(M):
