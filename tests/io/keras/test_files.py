@@ -270,9 +270,9 @@ def test_layers_refused_by_name(path, spec, reason):
     assert layer.refused.startswith(reason) or reason in layer.refused
 
 
-@pytest.mark.parametrize("merge", ["mul", "ave", None])
-def test_directions_joined_in_another_way(path, merge):
-    both = {
+def both_ways(merge="concat", **options):
+    """Return the arrays of a layer of two directions, and what is said of it."""
+    arrays = {
         f"{side}_layer/{name}": value
         for side in ("forward", "backward")
         for name, value in files.recurrent("lstm").items()
@@ -281,17 +281,36 @@ def test_directions_joined_in_another_way(path, merge):
         {
             "class_name": "LSTM",
             "module": "keras.layers",
-            "config": files.lstm(side, go_backwards=side == "b")[1],
+            "config": files.lstm(side, go_backwards=side == "b", **options)[1],
         }
         for side in "fb"
     )
-    said = files.config(
-        ("Bidirectional", {"name": "both", "merge_mode": merge, "layer": forward, "backward_layer": backward})
-    )
-    layer = only_layer(read_archive(path, {"bidirectional": ("both", both)}, said))
+    said = {"name": "both", "merge_mode": merge, "layer": forward, "backward_layer": backward}
+    return arrays, ("Bidirectional", said)
+
+
+@pytest.mark.parametrize("merge", ["mul", "ave", None])
+def test_directions_joined_in_another_way(path, merge):
+    arrays, said = both_ways(merge)
+    layer = only_layer(read_archive(path, {"bidirectional": ("both", arrays)}, files.config(said)))
     assert (
         layer.refused == f"joins its directions by merge_mode {merge!r}, and only 'concat' and 'sum' are read"
     )
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_dense_after_the_last_outputs_of_both_directions_is_no_readout(path, whole):
+    """The backward direction's last output is of the first step, so that no step has what it takes."""
+    arrays, said = both_ways(return_sequences=whole)
+    layers = {
+        "bidirectional": ("both", arrays),
+        "dense": ("head", {"vars/0": np.ones((6, 4), np.float32)}),
+    }
+    dense = "Dense", {"name": "head", "activation": "linear"}
+    stored = read_archive(path, layers, files.config(said, dense))
+    assert (stored.networks[0].readout is not None) == whole
+    assert stored.unused == (() if whole else ("head",))
+    assert ["not of one step" in note for note in stored.notes] == [True] * (not whole)
 
 
 @pytest.mark.parametrize(

@@ -126,15 +126,15 @@ class Networks:
         reader = flow.reader(top)
         if reader is not None:
             readout, note = stored_readout(reader, output_size(layers[-1]))
+            if readout is not None and top is not None and _ends_apart(top):
+                readout = None
+                note = (
+                    f"{reader.name!r} is no read-out here: it takes the last outputs of both directions of "
+                    f"{top.name!r}, which are not of one step (return_sequences=False)."
+                )
             if note:
                 self._note(note)
-        attributes: dict[str, Any] = {}
-        whole = top.parts.get("forward_layer", top).says("return_sequences") if top is not None else None
-        if isinstance(whole, bool):
-            attributes["return_sequences"] = whole
-        self.networks.append(
-            StoredNetwork(prefix=name, layers=tuple(layers), readout=readout, attributes=attributes)
-        )
+        self.networks.append(StoredNetwork(prefix=name, layers=tuple(layers), readout=readout))
         return [] if readout is None or reader is None else [reader]
 
     def _notes_on(self, node: Node, flow: _Flow) -> None:
@@ -300,6 +300,12 @@ def _inlined(model: Node) -> Iterator[Node]:
 
 def _masks(layer: Node) -> bool:
     return layer.kind == "Masking" or (layer.kind == "Embedding" and layer.says("mask_zero") is True)
+
+
+def _ends_apart(node: Node) -> bool:
+    """Return whether a layer gives the last outputs of two directions alone, one of the last step, one of the first."""
+    forward = node.parts.get("forward_layer")
+    return forward is not None and forward.says("return_sequences") is False
 
 
 def _assuming(layer: StoredLayer, text: str) -> StoredLayer:
