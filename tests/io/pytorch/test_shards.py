@@ -113,3 +113,12 @@ def test_folders_say_which_file_to_give(tmp_path):
         (tmp_path / name).write_bytes(bytes(40))
         with pytest.raises(WeightFormatError, match="checkpoint of TensorFlow"):
             gs.load_weights(tmp_path / name)
+
+
+def test_a_list_larger_than_any_is_refused_before_it_is_read(tmp_path):
+    path = tmp_path / "index.json"
+    with open(path, "wb") as file:
+        file.write(b'{"weight_map": {"a": "')
+        file.truncate(1 << 30)
+    with pytest.raises(FileFormatError, match="more than any list of files needs"):
+        gs.load_weights(path)

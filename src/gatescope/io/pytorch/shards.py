@@ -18,7 +18,7 @@ from gatescope.storage.atomic import open_file
 
 WEIGHT_MAP = b'"weight_map"'
 HEAD = 1 << 12  # bytes of a list of files in which it says that it is one
-_MOST = 1 << 25  # bytes of a list, of a million entries
+_MOST = 1 << 20  # bytes of a list: some 10,000 entries as libraries write them
 _SHARD = re.compile(r"(?P<name>.+)-\d{5}-of-(?P<count>\d{5})(?P<suffix>\.\w+)", re.DOTALL)
 _AGAIN = "write it again with save_pretrained"
 

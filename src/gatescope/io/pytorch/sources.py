@@ -6,7 +6,6 @@ Files are told apart by what is in them, whatever they are called.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import zipfile
@@ -51,8 +50,6 @@ class Source:
         What it is, in words.
     label : str
         How messages call it.
-    provenance : dict
-        What is known of where it comes from.
     containers : mapping
         Of each entry the beginning of its name that leads to the state_dict it lies in; empty if that is the source.
     live : object
@@ -63,7 +60,6 @@ class Source:
     wrong: Wrong
     format: str
     label: str
-    provenance: dict[str, Any]
     containers: Mapping[str, str] = field(default_factory=dict)
     live: object = None
 
@@ -173,7 +169,6 @@ def open_source(source: object) -> Source:
                 wrong=wrong,
                 format="mapping",
                 label="the mapping",
-                provenance={"source": "mapping"},
             )
         entries: dict[str, Any] = {}
         containers: dict[str, str] = {}
@@ -183,7 +178,6 @@ def open_source(source: object) -> Source:
             wrong=wrong,
             format="mapping of mappings",
             label="the mapping",
-            provenance={"source": "mapping"},
             containers=containers,
         )
     if isinstance(source, str | os.PathLike):
@@ -196,7 +190,6 @@ def open_source(source: object) -> Source:
             wrong=wrong,
             format="live module",
             label=kind,
-            provenance={"source": kind},
             live=source,
         )
     raise wrong(
@@ -231,8 +224,6 @@ def _open_file(path: str | os.PathLike[str]) -> Source:
     entries: Mapping[str, Any]
     with open_file(file) as (stream, size):
         kind = _kind(stream, size, file.suffix.lower())
-        stream.seek(0)
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
     containers: Mapping[str, str] = {}
     if kind == "torch":
         entries = TorchFile(file)
@@ -269,7 +260,6 @@ def _open_file(path: str | os.PathLike[str]) -> Source:
         wrong=wrong,
         format=kind,
         label=file.name,
-        provenance={"source": file.name, "sha256": digest},
         containers=containers,
     )
 
