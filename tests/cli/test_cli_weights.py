@@ -128,6 +128,7 @@ def test_saturation_of_every_layer(invoke, tmp_path):
     assert gs.load(tmp_path / "o" / "saturation.npz") == counted["layers.1"]
 
 
+@pytest.mark.slow  # compiles a loop
 def test_a_model_that_goes_on_by_itself(invoke, tmp_path):
     random_stack("lstm 5", "lstm 5").save(tmp_path / "two.npz")
     np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((4, 3, 2)))

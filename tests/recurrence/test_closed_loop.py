@@ -12,7 +12,8 @@ import gatescope as gs
 from gatescope.errors import AccuracyWarning, DtypeError, InputWarning, ShapeError, ValueRangeError
 
 B, WARM, STEPS = 3, 4, 25
-MODEL = random_stack("lstm 5", "lstm 5")  # one compiled loop for all tests here that are not slow
+MODEL = random_stack("lstm 5", "lstm 5")  # one compiled loop for most tests here
+COMPILES = pytest.mark.slow  # seconds, in every process anew
 INPUTS = np.random.default_rng(0).standard_normal((WARM, B, 2))
 
 
@@ -39,13 +40,12 @@ def by_hand(stack, inputs, states, steps):
     return outputs, kept
 
 
+@COMPILES
 @pytest.mark.parametrize(
     "layers",
     [
         ("lstm 5", "lstm 5"),
-        pytest.param(
-            ("gru_reset_before 5", "rnn 5", "gru 5"), marks=pytest.mark.slow
-        ),  # a loop of its own, seconds
+        ("gru_reset_before 5", "lstm 5"),
     ],
     ids=" on ".join,
 )
@@ -64,6 +64,7 @@ def test_it_is_the_loop_written_out(layers, warm):
     np.testing.assert_array_equal(trace.lengths, [warm + STEPS] * B)
 
 
+@COMPILES
 def test_its_traces_are_those_of_a_run_over_what_was_fed_back():
     states = random_states(MODEL, B)
     closed = gs.run(
@@ -77,6 +78,7 @@ def test_its_traces_are_those_of_a_run_over_what_was_fed_back():
     assert np.isfinite(grads.params.flat()).all()
 
 
+@COMPILES
 def test_it_goes_on_from_where_it_stopped():
     whole = gs.run(MODEL, INPUTS, steps=STEPS, feedback=True)
     first = gs.run(MODEL, INPUTS, steps=10, feedback=True)
@@ -85,12 +87,14 @@ def test_it_goes_on_from_where_it_stopped():
     assert first == gs.run(MODEL, INPUTS, steps=10, feedback=True, threads=1)
 
 
+@COMPILES
 def test_blocks_of_sequences_are_computed_alike():
     many = gs.run(MODEL, np.repeat(INPUTS, 14, axis=1), steps=9, feedback=True, threads=2)  # two blocks
     few = gs.run(MODEL, INPUTS, steps=9, feedback=True)
     np.testing.assert_allclose(many.outputs[:, ::14], few.outputs, rtol=0, atol=1e-15)
 
 
+@COMPILES
 def test_without_a_read_out_the_uppermost_state_is_fed_back():
     model = random_stack("lstm 5", "lstm 5", inputs=5, outputs=0)
     trace = gs.run(model, steps=6, feedback=True, initial_state=random_states(model, B))
@@ -98,6 +102,7 @@ def test_without_a_read_out_the_uppermost_state_is_fed_back():
     np.testing.assert_array_equal(trace.inputs[1:], trace["layers.1"].outputs[:-1])
 
 
+@COMPILES
 def test_a_loop_that_grows_is_warned_of():
     # Outputs of opposite signs, so that what is fed back soon is no number.
     grows = dataclasses.replace(MODEL, readout_bias=np.array([1.7e308, -1.7e308]))
@@ -114,6 +119,7 @@ def test_a_loop_that_grows_is_warned_of():
         gs.run(grows, INPUTS)
 
 
+@COMPILES
 def test_outputs_that_are_judged_as_classes_are_fed_back_as_they_are():
     model = dataclasses.replace(MODEL, heads=[gs.Head("sign", 2, "cross_entropy")])
     with pytest.warns(InputWarning, match="also of sign: not through a softmax"):
