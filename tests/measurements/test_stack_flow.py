@@ -185,7 +185,7 @@ def test_the_loss_of_a_task():
         # What the engine adds up for the read-out's bias and weights is this, over all steps that count.
         data = as_data(batch, stack)
         slopes = d_loss(outputs, heads=heads, targets=data.targets, mask=data.mask)
-        engine = Engine(stack, steps=12, sequences=4)
+        engine = Engine(stack, steps=12, sequences=3)
         engine.back(data, update=0)
         np.testing.assert_allclose(engine.gradient[-7:], slopes.sum(axis=(0, 1)), rtol=1e-12)
         seen.append(slopes)
@@ -201,12 +201,12 @@ def test_the_loss_of_a_task():
 def task(heads):
     rng = np.random.default_rng(5)
     parts = [
-        rng.integers(0, 3, (12, 4, 1)),
-        rng.standard_normal((12, 4, 2)),
-        rng.integers(0, 2, (12, 4, 2)),
+        rng.integers(0, 3, (12, 3, 1)),
+        rng.standard_normal((12, 3, 2)),
+        rng.integers(0, 2, (12, 3, 2)),
     ]
-    more = {"lengths": np.array([12, 5, 12, 9]), "mask": rng.random((12, 4)) < 0.6, "heads": heads}
-    return gs.Batch(inputs=inputs_of(12, 4), targets=np.concatenate(parts, axis=2), **more)
+    more = {"lengths": np.array([12, 5, 12]), "mask": rng.random((12, 3)) < 0.6, "heads": heads}
+    return gs.Batch(inputs=inputs_of(12, 3), targets=np.concatenate(parts, axis=2), **more)
 
 
 def test_clamped_gates_and_states_to_begin_with():
