@@ -85,6 +85,15 @@ def test_too_few_steps_have_no_rate_and_say_so():
     assert np.isfinite(reading.saturation).all()
 
 
+@pytest.mark.filterwarnings("error")
+def test_what_a_measurement_warns_of_is_a_doubt_of_its_reading():
+    saturated = {name: value * 1e3 for name, value in weights().items()}
+    capture = captured({"lstm": saturated})
+    reading = Probe(capture).read(capture, 30)
+    assert reading.failure == ""
+    assert any("below what float64 can tell" in doubt for doubt in reading.doubts)
+
+
 def test_a_saturated_network_needs_no_other_kernels_than_were_compiled():
     event = pytest.importorskip("numba.core.event")
     capture = captured({"lstm": weights()})

@@ -41,7 +41,7 @@ class WatchHistory(Result):
     probe_steps : (M,) int64
         Steps of the sequences that were looked at, which are shortened to keep readings cheap.
     doubts : tuple of tuple of str
-        For each reading and layer, why there is no decay rate; "" where there is one.
+        For each reading and layer, why there is no decay rate, or what it may be off by; "" where neither.
     failures : tuple of str
         For each reading, why it or part of it failed; "" where it did not.
     seconds, loop_seconds : (M,) float64
@@ -161,4 +161,5 @@ class WatchHistory(Result):
                 f"{number(self.half_life[m, k])} after {steps(self.step[m])}"
                 for m in np.unique(known[[0, -1]])
             ]
-            yield f"{layer}: half-life {' and '.join(parts)}"
+            doubt = self.doubts[known[-1]][k]
+            yield f"{layer}: half-life {' and '.join(parts)}" + (f" ({doubt})" if doubt else "")

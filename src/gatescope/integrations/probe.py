@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from gatescope.cells.registry import get
 from gatescope.datatypes import Array, Capture, CapturedNetwork, Stack
 from gatescope.datatypes.half_life import half_life_of
 from gatescope.datatypes.stack import directions
-from gatescope.errors import GatescopeError
+from gatescope.errors import AccuracyWarning, GatescopeError
 from gatescope.measurements.layer_probe import LayerProbe, longest_sequences, probe_layer
 from gatescope.measurements.problem import prepare
 from gatescope.recurrence.layers import merged
@@ -74,7 +75,7 @@ class Probe:
         """Return what the layers are like, over sequences of at most so many steps."""
         networks = _longest(capture)
         reasons = dict(capture.left_out)
-        probes: list[LayerProbe | None] = []
+        probes: list[_Noted | None] = []
         failures = []
         for name, parts in self._layers.items():
             one = networks.get(name)
@@ -95,28 +96,31 @@ class Probe:
         """Return the reading of a model that could not be run."""
         return self._reading([None] * len(self.layers), failure)
 
-    def _reading(self, probes: list[LayerProbe | None], failure: str) -> Reading:
+    def _reading(self, probes: list[_Noted | None], failure: str) -> Reading:
         rates = np.full(len(self.layers), np.nan)
         saturation = np.full((len(self.layers), max(map(len, self.gates)), 2), np.nan)
-        doubts = []
-        for k, probe in enumerate(probes):
-            doubts.append("" if probe is None else _doubt(probe))
-            if probe is None:
+        doubts = [""] * len(probes)
+        for k, noted in enumerate(probes):
+            if noted is None:
                 continue
-            if not doubts[-1]:
-                rates[k] = probe.rate.value[probe.rate.is_rate].mean()
+            probe, known = noted.probe, noted.probe.rate.is_rate
+            if known.any():
+                rates[k] = probe.rate.value[known].mean()
+            doubts[k] = "; ".join([*([] if known.any() else [probe.rate.why_none[0]]), *noted.notes])
             for name, fractions in probe.saturation.items():
                 if name in self.gates[k]:
                     saturation[k, self.gates[k].index(name)] = fractions
         return Reading(rates, half_life_of(rates), saturation, tuple(doubts), failure)
 
 
-def _doubt(probe: LayerProbe) -> str:
-    """Return why no sequence has a rate, by the first of them; "" if one has."""
-    return "" if probe.rate.is_rate.any() else probe.rate.why_none[0]
+class _Noted(NamedTuple):
+    """What was read of a layer, and what was warned of while it was measured."""
+
+    probe: LayerProbe
+    notes: tuple[str, ...]
 
 
-def _probes(network: CapturedNetwork, steps: int) -> Iterator[LayerProbe]:
+def _probes(network: CapturedNetwork, steps: int) -> Iterator[_Noted]:
     """Yield what is read of each layer and direction, from the lowest.
 
     On one thread: four short sequences gain nothing by more, and the loop's own threads may be waiting for the cores.
@@ -131,11 +135,28 @@ def _probes(network: CapturedNetwork, steps: int) -> Iterator[LayerProbe]:
         outputs = []
         for name, params in zip(stack.prefixes(number).values(), directions(layer).values(), strict=True):
             state = states[name][chosen] if states else None
-            with prepare(params, inputs, lengths, state, threads=1, scale=False) as problem:
+            with (
+                _noting() as notes,
+                prepare(params, inputs, lengths, state, threads=1, scale=False) as problem,
+            ):
                 probe = probe_layer(problem)
-            yield probe
+            yield _Noted(probe, tuple(notes))
             outputs.append(probe.outputs)
         inputs = np.ascontiguousarray(merged(layer, outputs))
+
+
+@contextmanager
+def _noting() -> Iterator[list[str]]:
+    """Give a list that has, when the block ends, what it warned of itself, which is shown to nobody then."""
+    notes: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", AccuracyWarning)
+        yield notes
+    for warning in caught:
+        if issubclass(warning.category, AccuracyWarning):
+            notes.append(str(warning.message))
+        else:
+            warnings.showwarning(warning.message, warning.category, warning.filename, warning.lineno)
 
 
 def _longest(capture: Capture) -> dict[str, CapturedNetwork]:
