@@ -164,6 +164,8 @@ def test_gates_are_counted_and_drawn():
     _, axes = gs.plotting.plot_gate_trajectories(decays.trace, units=[1])
     assert list(axes) == ["decay", "i", "dt"]
     np.testing.assert_array_equal(axes["decay"].lines[0].get_ydata(), np.exp(logs[:, 0, 1]))
+    with pytest.raises(UnknownNameError, match="the trace has gates alone"):
+        _ = decays.trace.outputs
     _, maps = gs.plotting.plot_gate_heatmaps(decays.trace)
     assert list(maps) == ["decay", "i", "dt"]
     assert gs.plotting.plot_saturation(closed).get_title

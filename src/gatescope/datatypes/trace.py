@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gatescope.checks.arrays import Array, dtype_of
 from gatescope.datatypes.result import Result, index_of
+from gatescope.errors import UnknownNameError
 from gatescope.reporting.table import Table
 from gatescope.reporting.text import counted
 
@@ -84,6 +85,8 @@ class Trace(Result):
     @property
     def outputs(self) -> Array:
         """(T, B, H) view: h after each step."""
+        if not self.state_names:
+            raise UnknownNameError("there are no outputs: the trace has gates alone", advice="use `gates`")
         return self.states[1:, :, 0]
 
     @property
