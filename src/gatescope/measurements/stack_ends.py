@@ -11,11 +11,12 @@ from gatescope.cells.registry import get
 from gatescope.checks.arrays import check_array
 from gatescope.checks.numbers import check_choice, is_whole
 from gatescope.datatypes import Array
-from gatescope.datatypes.stack import Bidirectional, Layer, Stack, outputs_of
+from gatescope.datatypes.stack import Stack, outputs_of
 from gatescope.datatypes.stack_names import params_of, select
 from gatescope.errors import ShapeError, UnknownNameError, ValueRangeError
 from gatescope.measurements.selection import combinations
 from gatescope.measurements.stack_problem import StackProblem
+from gatescope.recurrence.layers import split
 from gatescope.reporting.text import counted
 
 JOINT = "joint"
@@ -172,22 +173,13 @@ def _outputs_name(problem: StackProblem) -> str:
 def _over_outputs(stack: Stack, rows: Array) -> Array:
     """Return directions (..., N) of the joint state that are `rows` (..., H) of the uppermost outputs."""
     uppermost = stack.prefixes(len(stack.layers) - 1).values()
-    parts, parted = [], iter(outputs_split(stack.layers[-1], rows))
+    parts, parted = [], iter(split(stack.layers[-1], rows))
     for name, params in stack.directions().items():
         states = np.zeros((*rows.shape[:-1], len(get(params.cell).states), params.hidden_size), rows.dtype)
         if name in uppermost:
             states[..., 0, :] = next(parted)
         parts.append(states.reshape(*rows.shape[:-1], -1))
     return np.concatenate(parts, axis=-1)
-
-
-def outputs_split(layer: Layer, rows: Array) -> list[Array]:
-    """Return what adjoints (..., H) of a layer's outputs are of those of each of its directions."""
-    if not isinstance(layer, Bidirectional):
-        return [rows]
-    if layer.merge == "sum":
-        return [rows, rows]
-    return np.split(rows, [layer.forward.hidden_size], axis=-1)
 
 
 def over_outputs(problem: StackProblem, rows: Array) -> Array:

@@ -27,12 +27,12 @@ from gatescope.measurements.flow_record import log_of, log_singular
 from gatescope.measurements.flow_sweep import default_lags
 from gatescope.measurements.problem import by_length
 from gatescope.measurements.selection import lags_within, source_step_of
-from gatescope.measurements.stack_ends import End, outputs_split
+from gatescope.measurements.stack_ends import End
 from gatescope.measurements.stack_flow import Ends, ends_of, join_groups
 from gatescope.measurements.stack_problem import StackProblem
 from gatescope.measurements.total_derivative import add_followers
 from gatescope.recurrence.exact_steps import ExactSteps, warn_lost
-from gatescope.recurrence.layers import merged
+from gatescope.recurrence.layers import merged, split
 from gatescope.recurrence.recompute import check_states
 from gatescope.recurrence.stack_run import read_out
 
@@ -150,9 +150,7 @@ def _measure(
         numbers = _numbers(problem, k)
         pieces: list[Link | None] = [None] * len(numbers)
         if link is not None:
-            pieces = [
-                Link(values, link.powers) for values in outputs_split(problem.params.layers[k], link.values)
-            ]
+            pieces = [Link(values, link.powers) for values in split(problem.params.layers[k], link.values)]
         given = []
         for number, piece in zip(numbers, pieces, strict=True):
             run = runs[number]

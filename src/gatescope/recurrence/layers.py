@@ -63,6 +63,15 @@ def merged(layer: Layer, outputs: Sequence[Array]) -> Array:
     return np.add(*outputs) if layer.merge == "sum" else np.concatenate(outputs, axis=2)
 
 
+def split(layer: Layer, adjoint: Array) -> list[Array]:
+    """Return the adjoints of the outputs of each direction of a layer, of that (..., H) of its outputs."""
+    if not isinstance(layer, Bidirectional):
+        return [adjoint]
+    if layer.merge == "sum":
+        return [adjoint, adjoint]
+    return np.split(adjoint, [layer.forward.hidden_size], axis=-1)
+
+
 def _outputs(params: Params, inputs: Any, lengths: Any, threads: int) -> Array:
     cell = check_params(params)
     device = device_for("cpu", cell, params, threads)

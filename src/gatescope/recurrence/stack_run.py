@@ -12,7 +12,7 @@ from gatescope.checks.arrays import check_array, check_host, check_shape
 from gatescope.checks.network import check_lengths, check_params, warn_if_batch_first
 from gatescope.checks.numbers import check_type
 from gatescope.datatypes import Array, Gradients
-from gatescope.datatypes.stack import Bidirectional, Layer, Stack, outputs_of, replaced
+from gatescope.datatypes.stack import Layer, Stack, outputs_of, replaced
 from gatescope.datatypes.stack_gradients import StackGradients
 from gatescope.datatypes.stack_names import by_direction
 from gatescope.datatypes.stack_trace import StackTrace
@@ -34,7 +34,7 @@ from gatescope.recurrence.cell_run import (
 )
 from gatescope.recurrence.clamping import apply_clamp, clamp_metadata, stack_clamps
 from gatescope.recurrence.finiteness import warn_outputs
-from gatescope.recurrence.layers import merged
+from gatescope.recurrence.layers import merged, split
 from gatescope.storage.provenance import provenance
 
 
@@ -124,7 +124,7 @@ def backprop_stack(
     d_outputs, readout = _through_readout(stack, trace, d_outputs)
     for number in reversed(range(len(stack.layers))):
         layer, names = stack.layers[number], stack.prefixes(number)
-        parts = _split(layer, d_outputs)
+        parts = split(layer, d_outputs)
         for name, part in zip(names.values(), parts, strict=True):
             results[name] = backprop_cell(
                 stack.directions()[name],
@@ -216,15 +216,6 @@ def _through_readout(stack: Stack, trace: StackTrace, adjoint: Array) -> tuple[A
         "readout_bias": rows.sum(axis=0),
     }
     return adjoint @ stack.readout_weight, gradients
-
-
-def _split(layer: Layer, adjoint: Array) -> list[Array]:
-    """Return the adjoint of the outputs of each direction of a layer."""
-    if not isinstance(layer, Bidirectional):
-        return [adjoint]
-    if layer.merge == "sum":
-        return [adjoint, adjoint]
-    return np.split(adjoint, [layer.forward.hidden_size], axis=2)
 
 
 def host_device(device: Any, stack: Stack) -> str:

@@ -94,35 +94,27 @@ class WholeRun:
             return self.rows()
         return add_scaled(self.rows(), _of_h(self._taken, self.at - 1, self._start.shape))
 
-    def back(self, to: int, *, record: bool = False) -> Array:
-        """Carry the adjoints back to a state; return log-norms (at - to, B, M, S), one step back first, if recorded.
-
-        Of the source itself, which more is added to, they are those before that.
-        """
+    def back(self, to: int) -> None:
+        """Carry the adjoints back to a state."""
         if to < self._source < self.at:
-            first = self._back(self._source, record)
+            self.back(self._source)
+        before, self.at = self.at, to
+        if to == before:
+            return
+        self._back(to, before)
+        if to == self._source:
             self._join((self._start, np.zeros(self._start.shape[:2], np.int64)))
-            return np.concatenate([first, self._back(to, record)])
-        norms = self._back(to, record)
-        if to == self._source and len(norms):
-            self._join((self._start, np.zeros(self._start.shape[:2], np.int64)))
-        return norms
 
     def _join(self, more: tuple[Array, Array]) -> None:
         rows, powers = add_scaled(self.rows(), more)
         self._adjoints.restore(rows, powers)
 
-    def _back(self, to: int, record: bool) -> Array:
-        stop, self.at = self.at, to
-        batch, count, states, _ = self._start.shape
-        norms = np.empty((stop - to if record else 0, batch, count, states))
+    def _back(self, to: int, stop: int) -> None:
+        batch, count = self._start.shape[:2]
         threads = self._plan.threads(self._threads, stop - to, batch * count)
-        if stop == to:
-            return norms
 
         def one(number: int) -> None:
             begin, end, low, high = self._blocks[number]
-            part = np.empty((len(norms), end - begin, high - low, states))
             nothing = no_links(self._plan)
             taken, given = nothing[:2], nothing[:2]
             steps = slice(to - 1, stop - 1) if self._counted else slice(to, stop)
@@ -131,12 +123,11 @@ class WholeRun:
             if self.given is not None:
                 rows = (stop - to) * (end - begin) * (high - low)
                 given = np.zeros(rows * self._adjoints.wide, self._plan.dtype), np.zeros(rows, np.int64)
-            records = part, np.empty((0, 0, 0, 0)), np.empty((0, 0, 0))
+            no_records = np.empty((0, 0, 0, 0)), np.empty((0, 0, 0, 0)), np.empty((0, 0, 0))
             self._adjoints.sweep(
-                number, self._states, self._gates, (to, stop), records, (*taken, *given),
+                number, self._states, self._gates, (to, stop), no_records, (*taken, *given),
                 self._adjoints.work(), counted=self._counted,
             )  # fmt: skip
-            norms[:, begin:end, low:high] = part
             if self.given is not None:
                 width, shape = self.given.values.shape[3], (stop - to, end - begin, high - low)
                 values, powers = given[0].reshape(*shape, -1)[::-1, ..., :width], given[1].reshape(shape)
@@ -144,7 +135,6 @@ class WholeRun:
                 self.given.powers[to:stop, begin:end, low:high] = powers[::-1]
 
         each(one, len(self._blocks), threads)
-        return norms
 
     def _into(self, number: int, steps: slice) -> tuple[Array, Array]:
         """Return what is taken at some steps in a block, as the kernel wants it: one step back first, padded."""
