@@ -1,11 +1,13 @@
 """gatescope measure over a file of several layers: measured whole, or one layer with --layer."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 
 import gatescope as gs
+from gatescope.comparison.folder import file_names
 
 
 def cell(seed, inputs, *, reverse=False):
@@ -85,3 +87,19 @@ def test_half_lives_of_each_sequence_say_their_layer(invoke, files):
 def test_clamps_are_named_with_their_layer(invoke, files):
     result, _ = measured(invoke, "half-life", "--clamp", "layers.1.f=0.9")
     assert result == gs.half_life(STACK, INPUTS, clamp={"layers.1.f": 0.9})
+
+
+@pytest.mark.slow
+def test_models_are_compared_whole(invoke, files):
+    done = invoke("compare", "--weights", "two.npz", "--inputs", "x.npy", "--out", "c", "--units", "0")
+    assert done.exit_code == 0, done.output
+    assert "two.npz: the model, lstm on lstm" in done.output
+    assert gs.load("c/data/params_two.npz") == STACK
+    assert gs.load("c/data/flow_two.npz") == gs.gradient_flow(STACK, INPUTS, of="joint", wrt="joint")
+    names = {str(path.relative_to(files / "c")) for path in (files / "c").rglob("*.*")}
+    assert {f"heatmap_two_layers.{k}.png" for k in (0, 1)} <= names <= {*file_names({"two": STACK})}
+    assert {*np.load("c/data/saturation.npz")} >= {"two_layers.1_f_shut", "two_layers.0_f_open"}
+    assert json.loads((files / "c" / "summary.json").read_text())["cells"]["two"]["hidden_size"] == [5, 5]
+    page = (files / "c" / "report.html").read_text()
+    assert "two (lstm on lstm: 5, 5 units)" in page
+    assert "two, layers.1: all units" in page

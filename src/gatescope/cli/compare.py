@@ -65,7 +65,7 @@ def compare(
     device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
 ) -> None:
-    """Compare cells over one series: cost, gates, and how fast the gradient decays.
+    """Compare cells and models over one series: cost, gates, and how fast the gradient decays.
 
     Prints a table and writes figures, the arrays behind them, a summary and a self-contained report.html.
     """
@@ -82,7 +82,7 @@ def compare(
     if not fresh:
         problem = "is for fresh cells, and with `weights` there are none"
         refuse(network.of_fresh(), problem, "give `cells` too, or leave it out")
-    by_label, notes = read_weights(weights or [], network)
+    by_label, notes = read_weights(weights or [], network, whole=True)
     inputs = read_inputs(series, vocabulary=common_vocabulary(by_label.values()))
     if fresh:
         with naming(cell="--cells"):
@@ -93,14 +93,14 @@ def compare(
     for label, chosen in by_label.items():
         check_width(inputs, label, chosen.input_size)
     drawn = _parse_units(units, by_label)
-    names = file_names(by_label, traces=traces)
+    names = file_names({label: chosen.model for label, chosen in by_label.items()}, traces=traces)
     check_outputs("out", out, names, inputs=series.inputs, weights=weights)
 
     note(notes)
     fed, reading = fed_to(by_label, inputs, standardize=series.standardize, threads=threads)
     echo(reading)
     comparison = run_comparison(
-        {label: chosen.params for label, chosen in by_label.items()},
+        {label: chosen.model for label, chosen in by_label.items()},
         {label: own.values for label, own in fed.items()},
         lengths=inputs.lengths,
         seed=seed,
@@ -117,7 +117,7 @@ def compare(
         **dataclasses.asdict(series),
         "hidden_size": (network.hidden_size or DEFAULT_UNITS) if fresh else None,
         "init": (network.init or DEFAULT_INIT) if fresh else None,
-        "layer": (network.layer or 0) if weights else None,
+        "layer": network.layer if weights else None,
         "inputs": None if series.inputs is None else str(series.inputs),
         "steps": series.steps,
         "weights": [str(file) for file in weights or []],
@@ -149,8 +149,16 @@ def compare(
 def _parse_units(text: str | None, by_label: dict[str, Network]) -> tuple[int, ...] | None:
     if text is None:
         return None
+    from gatescope.datatypes import Stack
+
     units = tuple(whole_numbers("units", text, "0,5,9"))
-    least = min(chosen.params.hidden_size for chosen in by_label.values())
+    least = min(
+        params.hidden_size
+        for chosen in by_label.values()
+        for params in (
+            chosen.model.directions().values() if isinstance(chosen.model, Stack) else [chosen.params]
+        )
+    )
     if any(not 0 <= unit < least for unit in units):
         raise ShapeError(
             f"must lie in 0..{least - 1}, the units of the smallest cell", argument="units", seen=text

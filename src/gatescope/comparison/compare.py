@@ -12,10 +12,11 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from gatescope.cells.operation_counts import count_operations
+from gatescope.cells.registry import get
 from gatescope.checks.memory import check_memory
 from gatescope.checks.network import check_inputs, check_params
 from gatescope.checks.numbers import check_count, check_flag, check_type
-from gatescope.datatypes import Params
+from gatescope.datatypes import ByLayer, GradientFlow, Params, Saturation, Stack, StackTrace, Trace
 from gatescope.datatypes.comparison import CellMeasurements, Comparison
 from gatescope.datatypes.saturation import OPEN, SHUT
 from gatescope.errors import NOTHING, DtypeError, GatescopeError, ShapeError, ValueRangeError
@@ -23,8 +24,11 @@ from gatescope.kernels.device import check_device, threads_for
 from gatescope.measurements.gradient_flow import measure as measure_flow
 from gatescope.measurements.problem import Problem, prepare
 from gatescope.measurements.saturation import check_thresholds, count_saturated
+from gatescope.measurements.stack_flow import measure as measure_stack
+from gatescope.measurements.stack_problem import StackProblem, check_causal, prepare_stack
 from gatescope.recurrence.cell_run import trace_bytes
 from gatescope.recurrence.input_stream import Series, in_memory
+from gatescope.recurrence.run import run
 from gatescope.storage.provenance import provenance
 
 _STAGES = ("timing", "run", "gradient", "gradient to h", "gradient to c", "gates")
@@ -32,7 +36,7 @@ _LONG = 1_000_000  # state updates from which the gradient flow gets a progress 
 
 
 def compare(
-    params_by_label: Mapping[str, Params],
+    params_by_label: Mapping[str, Params | Stack],
     inputs: Any,
     *,
     lengths: Any = None,
@@ -44,12 +48,16 @@ def compare(
     threads: int | None = None,
     progress: bool = False,
 ) -> Comparison:
-    """Run cells over the same inputs and measure their cost, their gradient flow and their gates.
+    """Run cells and models of several layers over the same inputs; measure cost, gradient flow and gates.
+
+    Of a model the gradient goes through all layers, the cost is the sum of theirs and of the read-out, and gates are
+    those of each layer.
 
     Parameters
     ----------
-    params_by_label : mapping of str to Params
-        Any number of cells, of any size and dtype, that take inputs of this width.
+    params_by_label : mapping of str to Params or Stack
+        Any number of cells and models, of any size and dtype, that take inputs of this width.  The layers of a model
+        have to go one way.
     inputs : (T, B, I) or (T, I) array_like, or a mapping of str to these
         A mapping has the inputs of each label, all of the same T and B: of cells on top of different layers.
     lengths : (B,) array_like of int, optional
@@ -61,7 +69,8 @@ def compare(
     seed : int
         Seed for the random direction of the gradient flow.
     device : str
-        ``"cpu"`` or ``"cuda"``; the time of a step on a GPU includes the copy of its inputs to it.
+        ``"cpu"`` or ``"cuda"``; the time of a step on a GPU includes the copy of its inputs to it.  Models of several
+        layers are compared on the CPU.
     threads : int, optional
         On the CPU: at most this many threads; default: the cores this process may use.
     progress : bool
@@ -95,16 +104,14 @@ def compare(
     total = len(params_by_label) * len(_STAGES)
     with tqdm(total=total, unit="stage", disable=None if check_flag("progress", progress) else True) as bar:
         for label, params in params_by_label.items():
-            with prepare(
-                params,
-                series[label],
-                lengths=lengths,
-                seed=seed,
-                device=device,
-                threads=threads,
-                scale=False,
-            ) as problem:
-                cells.append(_measure(label, problem, thresholds, repeats, _Stages(bar, label)))
+            stages = _Stages(bar, label)
+            options: dict[str, Any] = {"seed": seed, "device": device, "threads": threads}
+            if isinstance(params, Stack):
+                with prepare_stack(params, series[label], lengths, scale=False, **options) as stacked:
+                    cells.append(_measure(label, params, stacked, series[label], thresholds, repeats, stages))
+                continue
+            with prepare(params, series[label], lengths=lengths, scale=False, **options) as problem:
+                cells.append(_measure(label, params, problem, series[label], thresholds, repeats, stages))
         bar.set_description("measured")
     dtypes = sorted({params.dtype.name for params in params_by_label.values()})
     ran = cells[0].trace.provenance  # names the GPU or what stands in for it
@@ -128,34 +135,43 @@ class _Stages:
 
 
 def _measure(
-    label: str, problem: Problem, thresholds: tuple[float, float], repeats: int, stages: _Stages
+    label: str,
+    model: Params | Stack,
+    problem: Problem | StackProblem,
+    series: Series,
+    thresholds: tuple[float, float],
+    repeats: int,
+    stages: _Stages,
 ) -> CellMeasurements:
-    params, cell, on_cpu = problem.params, problem.cell, problem.device == "cpu"
+    on_cpu = problem.device == "cpu"
     with stages("timing"):
         seconds = _seconds(problem, repeats)
     with stages("run"):
-        trace = problem.trace()
+        trace = _trace(problem, series)
     long = problem.steps * problem.batch >= _LONG
     problem = dataclasses.replace(problem, progress=stages.shown and long)
+    lowest = "" if isinstance(problem, Problem) else "layers.0."
+    states = get(next(iter(_layers(model))).cell).states
     with stages("gradient"):
-        flow = measure_flow(problem, of="joint", wrt="joint")
+        flow = _flow(problem, of="joint", wrt="joint")
     with stages("gradient to h"):
-        flow_h = measure_flow(problem, wrt="h")
+        flow_h = _flow(problem, wrt=f"{lowest}h")
     with stages("gradient to c"):
-        flow_c = measure_flow(problem, wrt="c") if "c" in cell.states else None
+        flow_c = _flow(problem, wrt=f"{lowest}c") if "c" in states else None
     with stages("gates"):
-        saturation = count_saturated(trace, None, *thresholds)
-    cost = count_operations(cell, params.input_size, params.hidden_size)
+        saturation = _saturation(trace, thresholds)
+    costs = [count_operations(get(one.cell), one.input_size, one.hidden_size) for one in _layers(model)]
+    readout = model.readout_weight if isinstance(model, Stack) else None
     return CellMeasurements(
         label=label,
-        params=params,
+        params=problem.params,
         trace=trace,
         flow=flow,
         flow_h=flow_h,
         flow_c=flow_c,
-        multiply_adds=cost.multiply_adds,
-        activations=cost.activations,
-        elementwise=cost.elementwise,
+        multiply_adds=sum(cost.multiply_adds for cost in costs) + (0 if readout is None else readout.size),
+        activations=sum(cost.activations for cost in costs),
+        elementwise=sum(cost.elementwise for cost in costs),
         nanoseconds=statistics.median(seconds) * 1e9 / problem.steps,
         timing_runs=repeats,
         threads=problem.threads if on_cpu else None,
@@ -164,9 +180,36 @@ def _measure(
     )
 
 
-def _seconds(problem: Problem, repeats: int) -> list[float]:
+def _layers(model: Params | Stack) -> tuple[Params, ...]:
+    """Return the weights of each layer and direction."""
+    return tuple(model.directions().values()) if isinstance(model, Stack) else (model,)
+
+
+def _flow(problem: Problem | StackProblem, *, wrt: str, of: str | None = None) -> GradientFlow:
+    if isinstance(problem, StackProblem):
+        return measure_stack(problem, of=of, wrt=wrt)
+    return measure_flow(problem, of=of or "h", wrt=wrt)
+
+
+def _trace(problem: Problem | StackProblem, series: Series) -> Trace | StackTrace:
+    if isinstance(problem, Problem):
+        return problem.trace()
+    inputs = series.read(0, series.steps)
+    return run(problem.params, inputs, lengths=problem.lengths, threads=problem.threads)
+
+
+def _saturation(
+    trace: Trace | StackTrace, thresholds: tuple[float, float]
+) -> Saturation | ByLayer[Saturation]:
+    if isinstance(trace, Trace):
+        return count_saturated(trace, None, *thresholds)
+    counts = tuple(count_saturated(one, None, *thresholds) for one in trace.results)
+    return ByLayer(names=trace.names, results=counts, provenance=trace.provenance)
+
+
+def _seconds(problem: Problem | StackProblem, repeats: int) -> list[float]:
     """Return the seconds of sweeps over all steps, each with weights, inputs and memory ready."""
-    device = problem.open_device()
+    device: Any = problem.open_device()
     inputs = problem.series.read(0, problem.steps)
     states, gates = device.buffers(problem.steps, problem.batch)
     seconds = []
@@ -178,10 +221,12 @@ def _seconds(problem: Problem, repeats: int) -> list[float]:
     return seconds[1:]  # the first sweep may compile, and is the first to touch the memory
 
 
-def _check_fits(params_by_label: Mapping[str, Params], series: Mapping[str, Series]) -> None:
+def _check_fits(params_by_label: Mapping[str, Params | Stack], series: Mapping[str, Series]) -> None:
     """Refuse a comparison whose traces the free memory does not hold: all of them, and one more that is timed."""
     steps, batch = (getattr(next(iter(series.values())), name) for name in ("steps", "batch"))
-    each = [trace_bytes(params, batch) for params in params_by_label.values()]
+    each = [
+        sum(trace_bytes(params, batch) for params in _layers(model)) for model in params_by_label.values()
+    ]
     check_memory(
         "inputs",
         NOTHING,
@@ -194,7 +239,7 @@ def _check_fits(params_by_label: Mapping[str, Params], series: Mapping[str, Seri
 
 def _check_cells(params_by_label: Any, inputs: Any) -> dict[str, Series]:
     """Check all cells, and return the inputs of each, those that are shared converted and scanned once for a dtype."""
-    advice = "give a mapping from labels to gatescope.Params, for one cell {'lstm': params}"
+    advice = "give a mapping from labels to Params or Stack, for one cell {'lstm': params}"
     check_type("params_by_label", params_by_label, Mapping, advice=advice)
     if not params_by_label:
         raise ValueRangeError("is empty", argument="params_by_label", advice="give at least one cell")
@@ -211,11 +256,17 @@ def _check_cells(params_by_label: Any, inputs: Any) -> dict[str, Series]:
         if not isinstance(label, str) or not label:
             raise DtypeError(f"has the label {label!r}", argument="params_by_label", advice="use a text")
         try:
-            check_params(params)
+            if isinstance(params, Stack):
+                check_causal(params)
+                for layer in _layers(params):
+                    check_params(layer)
+            else:
+                check_params(params)
+            lowest = _layers(params)[0]
             values = inputs[label] if own else inputs
-            key = id(values), params.dtype, params.input_size, params.batch_first
+            key = id(values), lowest.dtype, lowest.input_size, lowest.batch_first
             if key not in shared:
-                shared[key] = in_memory(check_inputs(values, params))
+                shared[key] = in_memory(check_inputs(values, lowest))
             series[label] = shared[key]
         except GatescopeError as error:
             raise error.restated(f"{label}: {error.text()}") from error

@@ -12,8 +12,8 @@ import numpy as np
 from gatescope import plotting
 from gatescope.cells.memory_gate import memory_gate
 from gatescope.cells.registry import get
-from gatescope.datatypes import GradientFlow
-from gatescope.datatypes.comparison import CellMeasurements, Comparison
+from gatescope.datatypes import GradientFlow, Saturation, Trace
+from gatescope.datatypes.comparison import Comparison
 from gatescope.plotting._text import plain_text
 from gatescope.plotting._trace_view import gate_names, reference_name, spread_units
 from gatescope.reporting.text import counted
@@ -61,14 +61,15 @@ def figures_of(
     comparison: Comparison, source: str, units: tuple[int, ...] | None = None
 ) -> list[ReportFigure]:
     """Return all figures of a comparison over `source`, the gradients first; trajectories of `units`."""
-    gated = [cell for cell in comparison if cell.saturation.gates]
-    stems = file_stems(comparison.labels)
+    parts = {label: part for cell in comparison for label, part in cell.parts.items()}
+    gated = {label: counts for label, (_, counts) in parts.items() if counts.gates}
+    stems = file_stems(parts)
     figures = [_decay(comparison, source), _inputs(comparison, source)]
     if gated:
         figures.append(_saturation(gated))
-    for cell in comparison:
-        figures += _trajectories(cell, stems[cell.label], units)
-        figures.append(_heat_maps(cell, stems[cell.label]))
+    for label, (trace, counts) in parts.items():
+        figures += _trajectories(label, trace, stems[label], units)
+        figures.append(_heat_maps(label, trace, counts, stems[label]))
     return figures
 
 
@@ -100,7 +101,7 @@ def _decay(comparison: Comparison, source: str) -> ReportFigure:
         _drawing(7.2, 4.6, draw),
         f"How fast the gradient decays over {source}\n"
         "The norm of the gradient of the last state with respect to the state so many steps back, h and c of an LSTM "
-        f"together, in powers of ten: the gradient of {direction(first.flow)}. "
+        f"and all layers of a model together, in powers of ten: the gradient of {direction(first.flow)}. "
         f"{band}A straight line is an exponential decay; the steeper, the shorter the memory: its asymptotic half-life "
         "is ln 2 / slope. Half of the gradient may be gone at other lags, which the table gives as steps to half. "
         "Shading marks norms that ordinary floating point gives as 0.",
@@ -110,27 +111,27 @@ def _decay(comparison: Comparison, source: str) -> ReportFigure:
 
 def _inputs(comparison: Comparison, source: str) -> ReportFigure:
     first = comparison.cells[0]
-    trace = first.trace
+    trace = next(iter(first.parts.values()))[0]
     shared = all(np.array_equal(cell.trace.inputs, trace.inputs, equal_nan=True) for cell in comparison)
     whose = "" if shared else f" of the {first.label}"
     return ReportFigure(
         "inputs",
         _drawing(7.2, 2.6, lambda figure: plotting.plot_inputs(trace, ax=figure.add_subplot())),
-        f"The inputs{whose}: {source}{_which_sequence(first)}\nWhat the cells ran over.",
+        f"The inputs{whose}: {source}{_which_sequence(trace)}\nWhat the cells ran over.",
         "Line plot of the inputs against the step.",
     )
 
 
-def _saturation(gated: list[CellMeasurements]) -> ReportFigure:
+def _saturation(gated: dict[str, Saturation]) -> ReportFigure:
     columns = min(2, len(gated))
     rows = -(-len(gated) // columns)
 
     def draw(figure: Figure) -> None:
-        for index, cell in enumerate(gated, start=1):
+        for index, (label, counts) in enumerate(gated.items(), start=1):
             ax = figure.add_subplot(rows, columns, index)
-            plotting.plot_saturation(cell.saturation, ax=ax)
-            if cell.label != cell.params.cell:  # the legend names the cell
-                ax.set_title(plain_text(cell.label))
+            plotting.plot_saturation(counts, ax=ax)
+            if label != counts.cell:  # the legend names the cell
+                ax.set_title(plain_text(label))
 
     return ReportFigure(
         "saturation",
@@ -142,8 +143,7 @@ def _saturation(gated: list[CellMeasurements]) -> ReportFigure:
     )
 
 
-def _trajectories(cell: CellMeasurements, stem: str, units: tuple[int, ...] | None) -> list[ReportFigure]:
-    trace, label = cell.trace, cell.label
+def _trajectories(label: str, trace: Trace, stem: str, units: tuple[int, ...] | None) -> list[ReportFigure]:
     chosen, reference = spread_units(trace)
     order = ""
     if units is not None:
@@ -161,7 +161,7 @@ def _trajectories(cell: CellMeasurements, stem: str, units: tuple[int, ...] | No
         plotting.plot_gate_trajectories(trace, units=chosen, steps=shown, inputs=not of_text, fig=figure)
 
     listed = ("unit " if len(chosen) == 1 else "units ") + ", ".join(map(str, chosen))
-    some, which = counted(len(chosen), "unit"), _which_sequence(cell)
+    some, which = counted(len(chosen), "unit"), _which_sequence(trace)
     figures = [
         ReportFigure(
             f"trajectories_{stem}",
@@ -183,16 +183,15 @@ def _trajectories(cell: CellMeasurements, stem: str, units: tuple[int, ...] | No
     return figures
 
 
-def _which_sequence(cell: CellMeasurements) -> str:
-    count = cell.trace.lengths.size
+def _which_sequence(trace: Trace) -> str:
+    count = trace.lengths.size
     return f" of the first of {count} sequences" if count > 1 else ""
 
 
-def _heat_maps(cell: CellMeasurements, stem: str) -> ReportFigure:
-    trace, label = cell.trace, cell.label
-    which = _which_sequence(cell)
+def _heat_maps(label: str, trace: Trace, counts: Saturation, stem: str) -> ReportFigure:
+    which = _which_sequence(trace)
     of_text = "inputs_text" in trace.provenance  # one-hot inputs say less than its characters
-    names = (*cell.saturation.gates, trace.state_names[-1])  # the last state is what carries the memory
+    names = (*counts.gates, trace.state_names[-1])  # the last state is what carries the memory
 
     def draw(figure: Figure) -> None:
         plotting.plot_gate_heatmaps(trace, gates=names, inputs=not of_text, fig=figure)

@@ -15,22 +15,25 @@ from tqdm.auto import tqdm
 from gatescope import plotting
 from gatescope.comparison.figures import figures_of, file_stems
 from gatescope.comparison.notes import findings, glossary, notes, untrained
-from gatescope.datatypes import Result
-from gatescope.datatypes.comparison import Comparison
+from gatescope.datatypes import Params, Result, Stack
+from gatescope.datatypes.comparison import CellMeasurements, Comparison, part_labels
 from gatescope.kernels.cpu.threads import open_pool
 from gatescope.reporting.html import write_report
-from gatescope.reporting.text import counted
+from gatescope.reporting.text import counted, listing
 from gatescope.storage.atomic import atomic_write, check_folder
 from gatescope.storage.npz import write_npz
 
 _FORMATS = ("png", "svg")
 
 
-def file_names(labels: Iterable[str], *, traces: bool = True) -> list[str]:
-    """Return the files that `write_folder` may write, for `check_folder`."""
-    stems = file_stems(labels).values()
+def file_names(models: Mapping[str, Params | Stack], *, traces: bool = True) -> list[str]:
+    """Return the files that `write_folder` may write of models by label, for `check_folder`."""
+    stems = file_stems(models).values()
+    parts = file_stems(text for label, model in models.items() for text in part_labels(label, model).values())
     figures = ["gradient_flow", "inputs", "saturation"]
-    figures += [f"{kind}_{stem}" for kind in ("trajectories", "close_up", "heatmap") for stem in stems]
+    figures += [
+        f"{kind}_{part}" for kind in ("trajectories", "close_up", "heatmap") for part in parts.values()
+    ]
     kinds = ("params", "flow", "flow_h", "flow_c", *(["trace"] if traces else []))
     data = [f"data/{kind}_{stem}.npz" for kind in kinds for stem in stems]
     return [
@@ -84,7 +87,7 @@ def write_folder(
     UnknownNameError, ValueRangeError
         If a unit does not exist.
     """
-    path = check_folder(folder, file_names(comparison.labels, traces=traces))
+    path = check_folder(folder, file_names({one.label: one.params for one in comparison}, traces=traces))
     earlier = _earlier_files(path)
     chosen = None if units is None else tuple(units)
     figures = figures_of(comparison, source, chosen)
@@ -146,7 +149,7 @@ def _write_page(
     path: Path, comparison: Comparison, source: str, shown: list[tuple[str, Path, str]], files: list[str]
 ) -> None:
     steps, sequences, width = comparison.cells[0].trace.inputs.shape
-    units = (f"{cell.label} ({counted(cell.params.hidden_size, 'unit')})" for cell in comparison)
+    units = (f"{cell.label} ({_units(cell)})" for cell in comparison)
     write_report(
         path,
         title="What the gates do to memory and to gradients",
@@ -166,6 +169,11 @@ def _write_page(
         files=files,
         provenance=comparison.provenance,
     )
+
+
+def _units(cell: CellMeasurements) -> str:
+    size = cell.hidden_size
+    return counted(size, "unit") if isinstance(size, int) else f"{cell.cell}: {listing(size)} units"
 
 
 def _data_jobs(
@@ -188,8 +196,10 @@ def _data_jobs(
             for kind, result in results.items()
             if result is not None
         ]
-        for gate in cell.saturation.gates:
-            fractions[f"{stem}_{gate}_shut"], fractions[f"{stem}_{gate}_open"] = cell.saturation.gate(gate)
+        for name, (_, counts) in zip(part_labels("", cell.params), cell.parts.values(), strict=True):
+            for gate in counts.gates:
+                key = "_".join(filter(None, (stem, name, gate)))
+                fractions[f"{key}_shut"], fractions[f"{key}_open"] = counts.gate(gate)
     if fractions:
         jobs.append((folder / "saturation.npz", lambda file: write_npz(file, fractions)))
     return jobs

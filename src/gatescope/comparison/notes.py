@@ -5,6 +5,7 @@ from __future__ import annotations
 from gatescope.cells.registry import get
 from gatescope.cells.roles import ROLES
 from gatescope.comparison.figures import direction
+from gatescope.datatypes import Stack
 from gatescope.datatypes.comparison import CellMeasurements, Comparison
 from gatescope.reporting.text import counted, listing, number, percent, steps
 
@@ -38,9 +39,12 @@ def untrained(comparison: Comparison) -> str:
     """Return which of the cells have initial weights, as their provenance says; empty if none has."""
     schemes: dict[str, list[str]] = {}
     for cell in comparison:
-        made = cell.params.provenance
-        if "scheme" in made and not made.get("replaced"):
-            schemes.setdefault(str(made["scheme"]), []).append(cell.label)
+        model = cell.params
+        layers = model.directions().values() if isinstance(model, Stack) else (model,)
+        made = [params.provenance for params in layers]
+        if all("scheme" in one and not one.get("replaced") for one in made):
+            named_schemes = listing(dict.fromkeys(str(one["scheme"]) for one in made))
+            schemes.setdefault(named_schemes, []).append(cell.label)
     if not schemes:
         return ""
     named = [f"{listing(labels)} ({scheme} initialization)" for scheme, labels in schemes.items()]
@@ -49,7 +53,7 @@ def untrained(comparison: Comparison) -> str:
 
 def glossary(comparison: Comparison) -> list[tuple[str, str]]:
     """Return the terms of the page, and each cell's equations in the words of its own docstring."""
-    cells = {cell.params.cell: get(cell.params.cell) for cell in comparison}
+    cells = {trace.cell: get(trace.cell) for cell in comparison for trace, _ in cell.parts.values()}
     letters = dict.fromkeys(name for cell in cells.values() for name in (*cell.gates, *cell.states))
     roles = [f"{name}: {ROLES[name]}" for name in letters if name in ROLES]
     return [
@@ -70,6 +74,7 @@ def glossary(comparison: Comparison) -> list[tuple[str, str]]:
 def notes(comparison: Comparison) -> list[str]:
     """Return what the numbers mean, a paragraph each."""
     first, sequences = comparison.cells[0], comparison.sequences
+    left, right = first.thresholds
     batch = f" of all {sequences} sequences" if sequences > 1 else ""
     medians = " Of several sequences the table gives the median." if sequences > 1 else ""
     warning = comparison.scale_warning()
@@ -87,10 +92,22 @@ def notes(comparison: Comparison) -> list[str]:
         f"{_windows(comparison)}, with the sign turned: positive where the gradient vanishes, negative where "
         "it explodes; there is none where the norms follow no line. The asymptotic half-life, ln 2 / rate, is that of "
         "the tail. Steps to half is the lag from which on half of the gradient is gone, read off the norms themselves. "
-        f"'h to h alone' and 'h to c alone' are of the output with respect to one state.{medians}",
-        f"A gate is saturated below {first.saturation.left:g} (shut) or above {first.saturation.right:g} (open); the "
+        f"'h to h alone' and 'h to c alone' are of the output with respect to one state.{medians}"
+        f"{_of_layers(comparison)}",
+        f"A gate is saturated below {left:g} (shut) or above {right:g} (open); the "
         "fraction is over units, steps and the gates that, by the equations, go from 0 to 1.",
     ]
+
+
+def _of_layers(comparison: Comparison) -> str:
+    """Return what the gradient of a model of several layers is of, if there is one."""
+    labels = [cell.label for cell in comparison if isinstance(cell.params, Stack)]
+    if not labels:
+        return ""
+    return (
+        f" Of {listing(labels)} the whole state is that of all layers together, and 'h to h alone' is of the output of "
+        "the uppermost layer by that of the lowest, through all of them."
+    )
 
 
 def _windows(comparison: Comparison) -> str:

@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 
 from gatescope.checks.numbers import check_choice
+from gatescope.datatypes.by_layer import ByLayer
 from gatescope.datatypes.gradient_flow import GradientFlow
 from gatescope.datatypes.params import Params
 from gatescope.datatypes.result import Result
 from gatescope.datatypes.saturation import Saturation, saturating_inputs, saturating_text
+from gatescope.datatypes.stack import Stack
+from gatescope.datatypes.stack_trace import StackTrace
 from gatescope.datatypes.trace import Trace
 from gatescope.reporting.table import Table
 from gatescope.reporting.text import counted, listing
@@ -21,21 +24,23 @@ from gatescope.reporting.text import counted, listing
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class CellMeasurements(Result):
-    """What `gatescope.compare` measures of one cell.
+    """What `gatescope.compare` measures of one cell, or of a model of several layers.
 
     Attributes
     ----------
     label : str
-    params : Params
-    trace : Trace
+    params : Params or Stack
+    trace : Trace or StackTrace
         Every state and gate of the run.
     flow : GradientFlow
         v d s_T / d s_(T-lag) of the whole state s (h, and c of an LSTM), for every lag, with one random unit vector v.
-        The headline: an LSTM carries its memory in c, which d h / d h alone leaves out.
+        The headline: an LSTM carries its memory in c, which d h / d h alone leaves out.  Of a model s is the joint
+        state of all layers.
     flow_h : GradientFlow
-        v d h_T / d h_(T-lag), for every lag, with one random unit vector v.
+        v d h_T / d h_(T-lag), for every lag, with one random unit vector v; of a model h of the uppermost layer by h
+        of the lowest.
     flow_c : GradientFlow or None
-        v d h_T / d c_(T-lag), with the same v; None for a cell without a state c.
+        v d h_T / d c_(T-lag), with the same v, of a model by c of the lowest layer; None where that has no state c.
     multiply_adds, activations, elementwise : int
         Of one step of one sequence; see `gatescope.cells.operation_counts.OperationCounts`.
     nanoseconds : float
@@ -44,13 +49,13 @@ class CellMeasurements(Result):
     timing_runs : int
     threads : int or None
         The most threads a sweep may have used; None on a GPU.
-    saturation : Saturation
+    saturation : Saturation, or ByLayer of these
         Of no gates for a cell without any in (0, 1), see ``Trace.sigmoid_names``.
     """
 
     label: str
-    params: Params
-    trace: Trace
+    params: Params | Stack
+    trace: Trace | StackTrace
     flow: GradientFlow
     flow_h: GradientFlow
     flow_c: GradientFlow | None
@@ -60,7 +65,28 @@ class CellMeasurements(Result):
     nanoseconds: float
     timing_runs: int
     threads: int | None
-    saturation: Saturation
+    saturation: Saturation | ByLayer[Saturation]
+
+    @property
+    def parts(self) -> dict[str, tuple[Trace, Saturation]]:
+        """Return trace and saturation of each layer and direction, by its label: of a cell its own."""
+        if isinstance(self.trace, Trace):
+            assert isinstance(self.saturation, Saturation)
+            return {self.label: (self.trace, self.saturation)}
+        assert isinstance(self.saturation, ByLayer)
+        return {
+            label: (self.trace[name], self.saturation[name])
+            for name, label in part_labels(self.label, self.params).items()
+        }
+
+    def saturated(self) -> float | None:
+        """Return the fraction of all gate values that are shut or open; None without gates."""
+        several = [one for _, one in self.parts.values() if one.gates]
+        sizes = [one.shut.size for one in several]
+        if not sizes:
+            return None
+        fractions = [one.saturated() or 0.0 for one in several]
+        return float(np.average(fractions, weights=sizes))
 
     def numbers(self) -> dict[str, Any]:
         """Return all that was measured as plain values, as a table or a JSON file needs them.
@@ -70,10 +96,15 @@ class CellMeasurements(Result):
         not decay, and the steps to half where more than half of it is left.
         """
         steps, sequences, _ = self.trace.inputs.shape
+        gates: dict[str, Any] = {}
+        for name, (_, part) in zip(part_labels("", self.params), self.parts.values(), strict=True):
+            for gate, (shut, opened) in part.means().items():
+                gates[f"{name}.{gate}" if name else gate] = {"shut": shut, "open": opened}
+        left, right = self.thresholds
         return {
-            "cell": self.params.cell,
+            "cell": self.cell,
             "input_size": self.params.input_size,
-            "hidden_size": self.params.hidden_size,
+            "hidden_size": self.hidden_size,
             "dtype": self.params.dtype.name,
             "steps": int(steps),
             "sequences": int(sequences),
@@ -90,15 +121,39 @@ class CellMeasurements(Result):
                 if flow is not None
             },
             "saturation": {
-                "left": self.saturation.left,
-                "right": self.saturation.right,
-                "saturated_fraction": self.saturation.saturated(),
-                "gates": {
-                    name: {"shut": shut, "open": opened}
-                    for name, (shut, opened) in self.saturation.means().items()
-                },
+                "left": left,
+                "right": right,
+                "saturated_fraction": self.saturated(),
+                "gates": gates,
             },
         }
+
+    @property
+    def cell(self) -> str:
+        """Return the name of the cell, of a model those of all layers, from the uppermost."""
+        return (
+            self.params.cell if isinstance(self.params, Params) else " on ".join(reversed(self.params.cells))
+        )
+
+    @property
+    def hidden_size(self) -> int | list[int]:
+        """Return the number of units, of a model that of each layer and direction."""
+        if isinstance(self.params, Params):
+            return self.params.hidden_size
+        return [params.hidden_size for params in self.params.directions().values()]
+
+    @property
+    def thresholds(self) -> tuple[float, float]:
+        """Return below and above what a gate is saturated."""
+        _, first = next(iter(self.parts.values()))
+        return first.left, first.right
+
+
+def part_labels(label: str, model: Params | Stack) -> dict[str, str]:
+    """Return labels of the layers and directions of a model by their names; of a cell its own by ``""``."""
+    if isinstance(model, Params):
+        return {"": label}
+    return {name: f"{label}, {name}" for name in model.directions()}
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -167,9 +222,10 @@ class Comparison(Result):
     def summary(self) -> str:
         """Return the extent of the series, how the times were taken, and when a gate counts as saturated."""
         first = self.cells[0]
+        left, right = first.thresholds
         text = (
             f"{self._title()}\nns per step: median of {counted(first.timing_runs, 'run')} {self.timed_on()}; "
-            f"saturated: below {first.saturation.left:g} or above {first.saturation.right:g}\n"
+            f"saturated: below {left:g} or above {right:g}\n"
             "steps to half: from which lag on half of the gradient is gone; asymptotic half-life: ln 2 / decay rate of "
             "its tail" + "".join(f"\n{cell.label}: no single rate: {why}" for cell, why in self._no_rates())
         )
@@ -183,7 +239,7 @@ class Comparison(Result):
 
     def scale_warning(self) -> str:
         """Return what to do about inputs that saturate the gates of one of the cells, empty if they do not."""
-        saturating = {cell.label: saturating_inputs(cell.trace) for cell in self.cells}
+        saturating = {cell.label: saturating_inputs(_lowest(cell)) for cell in self.cells}
         texts = [f"{label}: {saturating_text(numbers)}" for label, numbers in saturating.items() if numbers]
         others = [label for label, numbers in saturating.items() if numbers][1:]
         more = f" So they do in {listing(others)}." if others else ""
@@ -207,6 +263,11 @@ class Comparison(Result):
     def _title(self) -> str:
         steps = counted(self.cells[0].trace.inputs.shape[0], "step")
         return f"{steps}, {'one sequence' if self.sequences == 1 else counted(self.sequences, 'sequence')}"
+
+
+def _lowest(cell: CellMeasurements) -> Trace:
+    """Return the trace of what reads the inputs."""
+    return next(iter(cell.parts.values()))[0]
 
 
 def _gradient(state: str, key: str) -> Callable[[dict[str, Any]], Any]:

@@ -134,7 +134,7 @@ def half_life(
         parts = measured(series)
         lives, whole = tuple(parts.values()), None
         if one_way(stack):
-            with prepare_stack(stack, series, **sequences, **common) as problem:
+            with prepare_stack(stack, series, **sequences, **common, scale=False) as problem:  # said above
                 whole = joint_half_life(problem, lives, of, transient)
     return HalfLifeByLayer(names=tuple(parts), results=lives, whole=whole, provenance=lives[0].provenance)
 

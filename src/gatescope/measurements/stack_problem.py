@@ -156,6 +156,7 @@ def prepare_stack(
     resume: str | os.PathLike[str] | None = None,
     dtype: DTypeLike | None = None,
     two_way: bool = False,
+    scale: bool = True,
 ) -> Iterator[StackProblem]:
     """Check the arguments that measurements of a stack share, and open the series for as long as the block runs.
 
@@ -167,6 +168,8 @@ def prepare_stack(
         As for `prepare`; gates are named with their layer.
     initial_state : mapping of str to (B, S, H) array_like, or "random", optional
         By the name of a layer; zeros for those left out.
+    scale : bool
+        Warn of inputs that saturate the gates of the lowest layer.
     two_way : bool
         Whether layers may go both ways; the series is in the order of the inputs then.
 
@@ -213,7 +216,7 @@ def prepare_stack(
     first = next(iter(stack.directions().values()))
     if two_way:
         first = dataclasses.replace(first, reverse=False)
-    with prepare(first, inputs, lengths, resume=resume, **shared) as lowest:
+    with prepare(first, inputs, lengths, resume=resume, scale=scale, **shared) as lowest:
         seed = check_count("seed", seed, least=0)
         for k, (name, params) in enumerate(stack.directions().items()):
             value = of_states if isinstance(of_states, str) else of_states.get(name)
