@@ -133,6 +133,12 @@ def test_outputs_that_are_judged_as_classes_are_fed_back_as_they_are():
         (MODEL, {}, DtypeError, "steps is a NoneType|steps=None must be"),
         (MODEL, {"steps": 0}, ValueRangeError, "steps=0 must be"),
         (MODEL, {"steps": 3, "lengths": [1]}, ValueRangeError, "lengths.* has no effect in a closed loop"),
+        (
+            MODEL,
+            {"steps": 3, "initial_state": {"layers.0": [[1], [2, 3]]}},
+            ShapeError,
+            r"initial_state\['layers.0'\]",
+        ),
         (MODEL, {"steps": 3, "feedback": 1}, DtypeError, "feedback"),
         (MODEL, {"steps": 3, "feedback": False}, ValueRangeError, "steps=3 has no effect without"),
         (MODEL.layers[0], {"steps": 3}, DtypeError, "give a Stack, whose outputs are its next inputs"),

@@ -213,10 +213,14 @@ def test_pytorch_gives_the_same_of_packed_sequences(kind, layers, bidirectional)
     c0 = torch.randn(layers * ways, B, 5, dtype=torch.float64, requires_grad=True)
     outputs, last = module(packed, (h0, c0) if kind == "LSTM" else h0)
     outputs, _ = torch.nn.utils.rnn.pad_packed_sequence(outputs, total_length=T)
+    head = torch.nn.Linear(5 * ways, 2).double()
+    inside = torch.tensor(np.arange(T)[:, None] < lengths)[:, :, None]
+    outputs = torch.where(inside, head(outputs), 0.0)
     first = [h0, c0] if kind == "LSTM" else [h0]
     last = list(last) if kind == "LSTM" else [last]
     states = np.stack([state.detach().numpy() for state in first], axis=2)
-    model = model if isinstance(model, gs.Stack) else gs.Stack(layers=(model,))
+    weights = {f"readout_{name}": value.detach().numpy() for name, value in head.named_parameters()}
+    model = gs.Stack(layers=model.layers, **weights)
     names = list(model.directions())  # in PyTorch's order: forward, then backward, of each layer
     trace = gs.run(model, INPUTS, initial_state=dict(zip(names, states, strict=True)), lengths=lengths)
     assert_close(trace.outputs, outputs.detach().numpy(), 1e-12)
@@ -230,6 +234,8 @@ def test_pytorch_gives_the_same_of_packed_sequences(kind, layers, bidirectional)
     loss.backward()
     grads = gs.backprop(model, trace, output_adjoint=weigh, final_adjoint=dict(zip(names, ends, strict=True)))
     assert_close(grads.inputs, x.grad.numpy(), 1e-12)
+    for name, value in head.named_parameters():
+        assert_close(getattr(grads.params, f"readout_{name}"), value.grad.numpy(), 1e-12, name)
     for index, name in enumerate(names):
         for s, state in enumerate(first):
             assert_close(grads.initial_state[name][:, s], state.grad[index].numpy(), 1e-12, name)

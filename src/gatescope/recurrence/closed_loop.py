@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from gatescope.checks.arrays import rectangular
 from gatescope.checks.network import check_inputs, check_params
 from gatescope.checks.numbers import check_count, check_unused
 from gatescope.datatypes import Array, Params
@@ -124,8 +125,8 @@ def readout_of(stack: Stack) -> tuple[Array, Array]:
 
 def _batch_of(states: dict[str, Any]) -> int:
     """Return how many sequences there are: as many as states that were given, or one."""
-    for state in states.values():
-        shape = np.shape(state)
+    for name, state in states.items():
+        shape = () if state is None else rectangular(f"initial_state[{name!r}]", state).shape
         if len(shape) == 3 and shape[0]:
             return int(shape[0])
     return 1
