@@ -128,8 +128,8 @@ def test_a_direction_of_ones_own():
     outputs, joint = rng.standard_normal((2, 3)), rng.standard_normal((2, size))
     whole = np.zeros((2, size))
     whole[:, where["layers.1.h"]] = outputs
-    for given, directions in ((outputs, whole), (joint, joint), (outputs[0], whole[[0, 0]])):
-        flow = gs.gradient_flow(stack, x, of=given, wrt="layers.0.h")
+    for own, directions in ((outputs, whole), (joint, joint), (outputs[0], whole[[0, 0]])):
+        flow = gs.gradient_flow(stack, x, of=own, wrt="layers.0.h")
         for b in range(2):
             _, jacobians = joint_run(stack, x[:, b])
             rows = chained(jacobians, directions[b][None])[:, :, where["layers.0.h"]]

@@ -151,7 +151,7 @@ def _measure(
         pieces: list[Link | None] = [None] * len(numbers)
         if link is not None:
             pieces = [Link(values, link.powers) for values in split(problem.params.layers[k], link.values)]
-        given = []
+        onward = []
         for number, piece in zip(numbers, pieces, strict=True):
             run = runs[number]
             sweep = WholeRun(
@@ -171,9 +171,9 @@ def _measure(
                 states = np.array([run.state_at(int(step), len(run.gates)) for step in steps])
                 parts.append(_look(sweep, run, states, asked[number], spectral=spectral, total=total))
             sweep.back(0)
-            if sweep.given is not None:
-                given.append(sweep.given.turned() if run.params.reverse else sweep.given)
-        link, counted = _sum(given), False
+            if sweep.onward is not None:
+                onward.append(sweep.onward.turned() if run.params.reverse else sweep.onward)
+        link, counted = _sum(onward), False
     warn_lost([run.exact for run in runs])
     return _together(parts, spectral, len(lags), problem.batch), _moved(problem, runs)
 

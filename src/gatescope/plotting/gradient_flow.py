@@ -81,7 +81,7 @@ def plot_gradient_flow(
         if flow.log_norm.size == 0:
             problem = f"holds one of the {flow.cell} with no lag or no sequence"
             raise ValueRangeError(problem, argument="flows")
-    same = len({(flow.of, flow.wrt) for flow in chosen}) == 1
+    same = len({(flow.of, flow.wrt, flow.side) for flow in chosen}) == 1
     names = check_labels(labels, [flow.cell if same else f"{flow.cell} {_ends(flow)}" for flow in chosen])
     check_flag("fit", fit)
     check_choice("scale", scale, ("linear", "log"))
@@ -184,7 +184,8 @@ def _thin(lag: Array, middle: Array, scale: str) -> Array:
 def _ends(flow: GradientFlow) -> str:
     """Return what is differentiated and with respect to what, as short as their names allow."""
     long = len(flow.of + flow.wrt) > len("jointjoint")
-    return f"{flow.of} by {flow.wrt}" if long else f"d{flow.of}/d{flow.wrt}"
+    ends = f"{flow.of} by {flow.wrt}" if long else f"d{flow.of}/d{flow.wrt}"
+    return f"{ends} ahead" if flow.side == "future" else ends
 
 
 def _quantity(flows: list[GradientFlow]) -> str:

@@ -108,11 +108,11 @@ class StackAdjoints:
         By layer: (B, M, S, H) float64, and powers of two (B, M).  The adjoints stay as they are.
         """
         before = [layer.rows() for layer in self._layers]
-        _, given, _ = self._back(states, gates, at - 1, at, record=False, give=True)
+        _, onward, _ = self._back(states, gates, at - 1, at, record=False, give=True)
         for layer, rows in zip(self._layers, before, strict=True):
             layer.restore(*rows)
         return [
-            rows if link is None else _added(*rows, *link) for rows, link in zip(before, given, strict=True)
+            rows if link is None else _added(*rows, *link) for rows, link in zip(before, onward, strict=True)
         ]
 
     def rows(self) -> list[tuple[Array, Array]]:
@@ -151,10 +151,10 @@ class StackAdjoints:
         norms = np.full(shape, np.nan)
         input_norms = np.empty((stop - start if self._inputs else 0, self._batch, self._count))
         norms[..., offsets[used[-1] + 1] :] = -np.inf
-        given: list[tuple[Array, Array] | None] = [None] * len(self._layers)
+        onward: list[tuple[Array, Array] | None] = [None] * len(self._layers)
         for k in used[:-1] if give else ():
             units = self.shapes[k][1]
-            given[k] = (
+            onward[k] = (
                 np.zeros((self._batch, self._count, units), self._layers[k].plan.dtype),
                 np.zeros((self._batch, self._count), np.int64),
             )
@@ -200,11 +200,11 @@ class StackAdjoints:
                         if of_inputs.size:
                             input_norms[stop - last : stop - first, begin:end, low:high] = of_inputs
                         if give and k > used[0]:
-                            _put(given[k - 1], out, block, layer.wide)
+                            _put(onward[k - 1], out, block, layer.wide)
                         into = out
 
         each(one, jobs, threads)
-        return (norms if record else None), given, input_norms
+        return (norms if record else None), onward, input_norms
 
     def _padded(self, added: Added, block: tuple[int, int, int, int], steps: slice) -> tuple[Array, Array]:
         """Return what is added in a block, as the kernel takes it."""

@@ -79,10 +79,10 @@ class WholeRun:
             self._join(_of_h(taken, self.at - 1, start.shape))
         if self.at == source:
             self._join((start, np.zeros(start.shape[:2], np.int64)))
-        self.given = None
+        self.onward = None
         if gives:
             values = np.zeros((steps, batch, count, params.input_size), plan.dtype)
-            self.given = Link(values, np.zeros(values.shape[:3], np.int64))
+            self.onward = Link(values, np.zeros(values.shape[:3], np.int64))
 
     def rows(self) -> tuple[Array, Array]:
         """Return the adjoints (B, M, S, H) of the state that is reached, and powers of two (B, M)."""
@@ -116,23 +116,23 @@ class WholeRun:
         def one(number: int) -> None:
             begin, end, low, high = self._blocks[number]
             nothing = no_links(self._plan)
-            taken, given = nothing[:2], nothing[:2]
+            taken, onward = nothing[:2], nothing[:2]
             steps = slice(to - 1, stop - 1) if self._counted else slice(to, stop)
             if self._taken is not None:
                 taken = self._into(number, steps)
-            if self.given is not None:
+            if self.onward is not None:
                 rows = (stop - to) * (end - begin) * (high - low)
-                given = np.zeros(rows * self._adjoints.wide, self._plan.dtype), np.zeros(rows, np.int64)
+                onward = np.zeros(rows * self._adjoints.wide, self._plan.dtype), np.zeros(rows, np.int64)
             no_records = np.empty((0, 0, 0, 0)), np.empty((0, 0, 0, 0)), np.empty((0, 0, 0))
             self._adjoints.sweep(
-                number, self._states, self._gates, (to, stop), no_records, (*taken, *given),
+                number, self._states, self._gates, (to, stop), no_records, (*taken, *onward),
                 self._adjoints.work(), counted=self._counted,
             )  # fmt: skip
-            if self.given is not None:
-                width, shape = self.given.values.shape[3], (stop - to, end - begin, high - low)
-                values, powers = given[0].reshape(*shape, -1)[::-1, ..., :width], given[1].reshape(shape)
-                self.given.values[to:stop, begin:end, low:high] = values
-                self.given.powers[to:stop, begin:end, low:high] = powers[::-1]
+            if self.onward is not None:
+                width, shape = self.onward.values.shape[3], (stop - to, end - begin, high - low)
+                values, powers = onward[0].reshape(*shape, -1)[::-1, ..., :width], onward[1].reshape(shape)
+                self.onward.values[to:stop, begin:end, low:high] = values
+                self.onward.powers[to:stop, begin:end, low:high] = powers[::-1]
 
         each(one, len(self._blocks), threads)
 

@@ -41,6 +41,9 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False, li
     ROWS, GROUPS, SPLIT = tiles
     ROWS2, GROUPS2, SPLIT2 = second_tiles
     INPUTS, PATHS, LINKED = int(inputs), int(paths), int(linked is not None)
+    ONWARD = int(
+        linked is not None and not inputs
+    )  # of the lowest layer, whose inputs are measured, nothing goes on
     ROWS_X, GROUPS_X, SPLIT_X = linked or (8, 1, 1)
     APART = int((inputs or linked is not None) and (P > 0 or not cell.shared))
     FINGERPRINT = fingerprint_of(cell)
@@ -80,14 +83,14 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False, li
         # records, first row: one step back; of size 0 where not recorded: log_norms (steps, N, M, S),
         #       fractions (steps, N, M - 1, S), input_norms (steps, N, M)
         # links, rows (steps, N * M, ...) as in records: added to h (..., padded) times 2^its powers, of size 0 where
-        #       nothing is; given (..., padded I) of the inputs, with powers, likewise
+        #       nothing is; onward (..., padded I) of the inputs, with powers, likewise
         # span: first sequence, last, first step, last, number of inputs, whether what is added counts for the norms of
         #       its state, as that of a loss does, or is what another state of that step makes of it
         # work: direct [n][m][j][L], d_rh and d_second [n][m][row], operand [n][m][j][L],
         #       d_wx [n][m][row], d_x [n][m][padded I], zeros
         w_hh, w_second, w_ih = weights
         log_norms, fractions, input_norms = records
-        added, added_powers, given, given_powers = links
+        added, added_powers, onward, onward_powers = links
         direct, d_rh, d_second, operand, d_wx, d_x, zeros = work
         begin, end, start, stop, I, counted = span
         B, H = states.shape[1], states.shape[3]
@@ -182,11 +185,11 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False, li
                                 store(d_wx, row * row_whole + j * G * L, L, clear(p_wx, valid))
                             add = load(direct, row * padded + j * L, L, 1, L)
                             store(direct, row * padded + j * L, L, clear((add[0] + back[0],), valid))
-            if INPUTS or (LINKED and given.size > 0):
+            if INPUTS or (ONWARD and onward.size > 0):
                 d_pre = d_wx if APART else d_rh
-                # What is given out goes where it is given.
-                first = (stop - 1 - t) * N * M if LINKED else 0
-                into = given if LINKED else d_x
+                # What goes on to the layer below is put there at once.
+                first = (stop - 1 - t) * N * M if ONWARD else 0
+                into = onward if ONWARD else d_x
                 if I <= FEW:
                     for row in range(N * M):
                         for i in range(I):
@@ -202,9 +205,9 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False, li
                         (N * M, wide, V * G * L),
                         (ROWS_X, GROUPS_X, 1, SPLIT_X, L),
                     )
-                if LINKED:
+                if ONWARD:
                     for row in range(N * M):
-                        given_powers[first + row] = exponents[row]
+                        onward_powers[first + row] = exponents[row]
             if INPUTS:
                 for n in range(N):
                     for m in range(M):
