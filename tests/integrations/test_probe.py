@@ -55,6 +55,12 @@ def test_a_reading_is_what_the_measurements_measure():
         np.testing.assert_allclose(reading.saturation[k], expected, rtol=1e-14, atol=0)
 
 
+def test_short_sequences_do_not_cut_a_long_one_short():
+    calls = [Call(name="lstm", inputs=INPUTS, lengths=np.array([len(INPUTS), 3, 3, 3, 3]))]
+    recording = Recording(kind="a.Model", modules={"lstm": weights()}, refused={}, advice="", calls=calls)
+    assert Probe(recording.captured()).steps == len(INPUTS)
+
+
 def test_of_several_modules_each_is_read_by_itself():
     gru = {name: RNG.normal(size=(15, size)) for name, size in (("weight_ih", 3), ("weight_hh", 5))}
     capture = captured({"": gru, "lstm": weights()})

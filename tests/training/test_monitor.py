@@ -78,11 +78,11 @@ def test_probes_look_at_the_validation():
     assert run.history.decay_rate[0, 0] == gs.gradient_flow(make_params(), inputs).decay_rate().value.mean()
 
 
-def test_sequences_without_a_step_are_not_looked_at():
+def test_sequences_shorter_than_half_the_longest_are_not_looked_at():
     stack = make_stack()
-    batch = make_batch(lengths=(12, 0, 0, 5, 0, 0, 0))
+    batch = make_batch(lengths=(12, 0, 5, 6, 0, 0, 0))
     rates, _, saturation = probe_on(as_data(batch, stack), 1)(stack)
-    flow = gs.gradient_flow(stack.layers[0], batch.inputs[:5, [0, 3]])
+    flow = gs.gradient_flow(stack.layers[0], batch.inputs[:6, [0, 3]])
     assert rates[0] == flow.decay_rate().value.mean()
     none = as_data(batch, stack)._replace(lengths=np.zeros(SEQUENCES, np.int64))
     for values in probe_on(none, 1)(stack):

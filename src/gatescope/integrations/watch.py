@@ -29,7 +29,8 @@ def watch(module: Any, *, inputs: Any, every: int = 100, log: Log | None = None)
 
     Call ``.step()`` after each step of the loop; ``.history`` is what was read so far.  Each reading runs the model
     once on `inputs`, as `capture` does, and measures what each recurrent layer received, in float64, on the four
-    longest sequences, cut to one length.  There are no hooks between readings, and none of autograd.
+    longest sequences, cut to the shortest of them (those shorter than half the longest are left out).  There are no
+    hooks between readings, and none of autograd.
 
     Readings together take less than 2 % of the loop's own time.  What they cost is measured before the loop begins and
     then at each of them.  The sequences that are looked at are shortened to what is left of that, to at least 20 steps,

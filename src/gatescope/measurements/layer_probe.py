@@ -43,7 +43,9 @@ def probe_layer(problem: Problem) -> LayerProbe:
 
 
 def longest_sequences(lengths: Array) -> tuple[Array, int]:
-    """Return the numbers of the few longest sequences that have a step, ascending, and the steps that all of them have.
+    """Return the numbers of the few longest sequences, ascending, and the steps that all of them have.
+
+    None is shorter than half the longest, which would be cut to it.
 
     Examples
     --------
@@ -51,7 +53,10 @@ def longest_sequences(lengths: Array) -> tuple[Array, int]:
     >>> from gatescope.measurements.layer_probe import longest_sequences
     >>> longest_sequences(np.array([9, 0, 7, 8, 5, 6]))
     (array([0, 2, 3, 5]), 6)
+    >>> longest_sequences(np.array([300, 8, 8, 200]))
+    (array([0, 3]), 200)
     """
     longest = np.argsort(-lengths, kind="stable")[:SEQUENCES]
-    chosen = np.sort(longest[lengths[longest] > 0])
+    least = max(1, -(-lengths.max(initial=0) // 2))
+    chosen = np.sort(longest[lengths[longest] >= least])
     return chosen, int(lengths[chosen].min(initial=lengths.max()))
