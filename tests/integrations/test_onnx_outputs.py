@@ -65,6 +65,20 @@ def test_a_node_of_which_the_last_state_alone_is_used():
     assert verified(made_by.model([node], arrays, outputs=("H",)))["difference"] < 1e-6
 
 
+@pytest.mark.parametrize("op", ["LSTM", "GRU", "RNN"])
+def test_nodes_inside_a_branch_run_by_themselves(op):
+    arrays = made_by.weights(op, directions=2)
+    inner = made_by.node(op, arrays, outputs=["Z"], direction="bidirectional")
+    branches = [
+        helper.make_graph([node], name, [], [helper.make_tensor_value_info("Z", 1, None)])
+        for name, node in (("then", inner), ("else", helper.make_node("Identity", ["X"], ["Z"])))
+    ]
+    choose = helper.make_node("If", ["choice"], ["Y"], then_branch=branches[0], else_branch=branches[1])
+    seen = verified(made_by.model([choose], {**arrays, "choice": np.array(True)}))
+    assert seen["difference"] < 1e-6
+    assert seen["by"].endswith("(each node by itself)")
+
+
 def test_what_onnx_runtime_does_not_run_is_said():
     model = made_by.one_of("lstm", dtype="float64")
     with pytest.raises(WeightFormatError, match=r"cannot be verified: ONNX Runtime .*double"):

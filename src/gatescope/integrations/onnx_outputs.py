@@ -12,6 +12,7 @@ from gatescope.cells.registry import get
 from gatescope.checks.arrays import Array
 from gatescope.datatypes import Params
 from gatescope.datatypes.stack import Layer, directions
+from gatescope.errors import WeightFormatError
 from gatescope.integrations.verify import Verification, cannot, compared, missing
 from gatescope.io.loading import Opened
 from gatescope.io.onnx.networks import Taps
@@ -20,6 +21,7 @@ from gatescope.recurrence.run import run
 
 # Extents of axes that the model leaves open, by their names in turn; all alike, if it does not run with these.
 _SIZES = ((7, 2, 5, 3, 4), (4,), (1,))
+_OPSET, _IR_VERSION = 14, 8  # of models of one node
 _QUIET = 4  # of ONNX Runtime's log: what is fatal
 
 
@@ -27,6 +29,7 @@ def compare_nodes(source: Any, opened: Opened, layers: list[Layer]) -> Verificat
     """Run a model in ONNX Runtime, and here each of its recurrent nodes on what it got there; compare what they give.
 
     Nodes get what they get in the model, from whatever lies before them, and start from what it starts them from.
+    Nodes inside a branch, a loop or a function, which show nothing of that, run by themselves.
     """
     try:
         import onnxruntime
@@ -37,8 +40,12 @@ def compare_nodes(source: Any, opened: Opened, layers: list[Layer]) -> Verificat
     names |= {
         node.inputs: layer.input_size for layer, level in zip(layers, levels, strict=True) for node in level
     }
-    values = _values(onnxruntime, source, opened, names)
     by = f"ONNX Runtime {onnxruntime.__version__}"
+    values = _values(onnxruntime, source, opened, names)
+    whole = values is not None
+    if values is None:
+        levels, values = _by_themselves(onnxruntime, opened, levels, layers)
+        by += " (each node by itself)"
     parts: list[Verification] = []
     below: Array | None = None  # what the layer below gives, if all of it is known
     for layer, level in zip(layers, levels, strict=True):
@@ -50,7 +57,8 @@ def compare_nodes(source: Any, opened: Opened, layers: list[Layer]) -> Verificat
             own, ways = ways[: node.directions], ways[node.directions :]
             pairs += _pairs(node, own, values)
         parts += [compared(by, *pair) for pair in pairs]
-        below = merged(layer, [here for here, _ in pairs]) if all(node.outputs for node in level) else None
+        known = whole and all(node.outputs for node in level)
+        below = merged(layer, [here for here, _ in pairs]) if known else None
     return parts[0]._replace(
         difference=max(part.difference for part in parts),
         largest=max(part.largest for part in parts),
@@ -79,8 +87,8 @@ def _pairs(node: Taps, ways: Sequence[Params], values: dict[str, Array]) -> Iter
             yield trace.final_state[:, 0], node.in_order(values[node.last])[k]
 
 
-def _values(onnxruntime: Any, source: Any, opened: Opened, names: dict[str, int]) -> dict[str, Array]:
-    """Return what values of a model are when it runs on random inputs, by name.
+def _values(onnxruntime: Any, source: Any, opened: Opened, names: dict[str, int]) -> dict[str, Array] | None:
+    """Return what values of a model are when it runs on random inputs, by name; None if its main graph lacks some.
 
     `names` has the number of inputs a step of each value that a node takes, and 0 of others.
     """
@@ -93,19 +101,11 @@ def _values(onnxruntime: Any, source: Any, opened: Opened, names: dict[str, int]
     taken = {value.name: value for value in graph.input if value.name not in stored}
     computed = {name for node in graph.node for name in node.output}
     if not names.keys() <= stored.keys() | taken.keys() | computed:
-        raise cannot(opened, "a recurrent node stands inside a loop, a branch or a function")
+        return None
     asked = [name for name in names if name in computed]
     returned = {value.name for value in graph.output}
     graph.output.extend(onnx.ValueInfoProto(name=name) for name in asked if name not in returned)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = _QUIET
-    reason = ""
-    try:
-        session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:  # whatever ONNX Runtime says of what it does not run
-        raise cannot(opened, f"ONNX Runtime does not open it ({_short(error)})") from error
+    session, reason = _session(onnxruntime, opened, model), ""
     for sizes in _SIZES:
         feeds = _feeds(onnx, taken.values(), sizes, names)
         try:
@@ -116,6 +116,51 @@ def _values(onnxruntime: Any, source: Any, opened: Opened, names: dict[str, int]
         known = {name: onnx.numpy_helper.to_array(stored[name]) for name in names if name in stored}
         return {**known, **feeds, **dict(zip(asked, outputs, strict=True))}
     raise cannot(opened, f"ONNX Runtime does not run it on random inputs ({reason})")
+
+
+def _session(onnxruntime: Any, opened: Opened, model: Any) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _QUIET
+    try:
+        data = model.SerializeToString()
+        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # whatever ONNX Runtime says of what it does not run
+        raise cannot(opened, f"ONNX Runtime does not open it ({_short(error)})") from error
+
+
+def _by_themselves(
+    onnxruntime: Any, opened: Opened, levels: list[tuple[Taps, ...]], layers: list[Layer]
+) -> tuple[list[tuple[Taps, ...]], dict[str, Array]]:
+    """Return nodes as each is in a model of its own, from zero states, and what they take and give there."""
+    import onnx
+
+    values: dict[str, Array] = {}
+    rng, alone = np.random.default_rng(0), []
+    for layer, level in zip(layers, levels, strict=True):
+        nodes = []
+        for node in level:
+            op, attributes, weights = node.alone()
+            taken = [name if name in weights else "" for name in "WRB"]
+            proto = onnx.helper.make_node(op, ["X", *taken], ["Y"])
+            proto.attribute.extend(each for each in attributes if each.name != "layout")
+            kind = onnx.helper.np_dtype_to_tensor_dtype(weights["R"].dtype)
+            infos = [onnx.helper.make_tensor_value_info(name, kind, None) for name in "XY"]
+            tensors = [onnx.numpy_helper.from_array(array, name) for name, array in weights.items()]
+            graph = onnx.helper.make_graph([proto], "node", infos[:1], infos[1:], tensors)
+            opsets = [onnx.helper.make_opsetid("", _OPSET)]
+            model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION)
+            k = str(len(values))
+            values[k] = rng.standard_normal((*_SIZES[0][:2], layer.input_size)).astype(weights["R"].dtype)
+            try:
+                values[f"{k}Y"] = _session(onnxruntime, opened, model).run(["Y"], {"X": values[k]})[0]
+            except WeightFormatError:
+                raise
+            except Exception as error:  # whatever ONNX Runtime says of what it does not run
+                raise cannot(opened, f"ONNX Runtime does not run it ({_short(error)})") from error
+            plain = node._replace(lengths="", state="", memory="", batch_first=False)
+            nodes.append(plain._replace(inputs=k, outputs=f"{k}Y"))
+        alone.append(tuple(nodes))
+    return alone, values
 
 
 def _feeds(onnx: Any, inputs: Any, sizes: Sequence[int], names: dict[str, int]) -> dict[str, Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from operator import itemgetter
@@ -31,7 +32,10 @@ _MOST_IN_MEMORY = 2**31  # what protobuf reads of a model
 
 
 class Taps(NamedTuple):
-    """The names of what a node takes and gives in its graph, empty where there is none."""
+    """The names of what a node takes and gives in its graph, empty where there is none, and what it is by itself.
+
+    `alone` returns its operator, its attributes, and W, R and B as far as it has them.
+    """
 
     inputs: str
     outputs: str
@@ -41,6 +45,7 @@ class Taps(NamedTuple):
     memory: str
     directions: int
     batch_first: bool
+    alone: Callable[[], tuple[str, list[Any], dict[str, Array]]]
 
     def in_time(self, array: Array) -> Array:
         """Return inputs (T, B, I), or outputs (T, D, B, H), of what the node takes or gives."""
@@ -240,7 +245,7 @@ def _networks(levels: list[_Level], values: Values, notes: list[str], used: set[
                 readout=_readout(top, values, used),
                 attributes={
                     "batch_first": _batch_first(levels[k].nodes[0]),
-                    "nodes": [tuple(map(_taps, levels[index].nodes)) for index in chain],
+                    "nodes": [tuple(_taps(node, values) for node in levels[index].nodes) for index in chain],
                 },
             )
         )
@@ -251,12 +256,17 @@ def _networks(levels: list[_Level], values: Values, notes: list[str], used: set[
     return networks
 
 
-def _taps(node: Node) -> Taps:
+def _taps(node: Node, values: Values) -> Taps:
+    def alone() -> tuple[str, list[Any], dict[str, Array]]:
+        taken = {name: node.input(index) for index, name in enumerate("WRB", 1)}
+        weights = {name: values.constant(each).load() for name, each in taken.items() if each is not None}
+        return node.op, [*node.attributes.values()], weights
+
     taken = [node.input(index) for index in (0, 4, 5, 6)]
     inputs, lengths, state, memory = ("" if value is None else value.name for value in taken)
     outputs, last = (*(value.name for value in node.outputs[:2]), "", "")[:2]
-    ways = directions_of(node)
-    return Taps(inputs, outputs, last, lengths, state, memory, ways, node.integer("layout", 0) == 1)
+    turned = node.integer("layout", 0) == 1
+    return Taps(inputs, outputs, last, lengths, state, memory, directions_of(node), turned, alone)
 
 
 def _keys(pieces: Any) -> list[tuple[int, int]]:
