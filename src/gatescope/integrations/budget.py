@@ -31,10 +31,12 @@ class Budget:
     --------
     >>> from gatescope.integrations.budget import Budget
     >>> budget = Budget(20, 1000, 0.02, 1.0)
-    >>> budget.looped(0.5), budget.steps()
-    (None, None)
-    >>> budget.looped(4.5), budget.steps()
-    (None, 99)
+    >>> for seconds in (0.5, 4.5, 100.0):
+    ...     budget.looped(seconds)
+    ...     print(budget.steps())
+    None
+    75
+    1000
     """
 
     def __init__(self, least: int, most: int, least_seconds: float, most_seconds: float) -> None:
