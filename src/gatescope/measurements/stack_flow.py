@@ -33,12 +33,15 @@ def with_loss(problem: StackProblem, loss: Callable[[Array], Any]) -> StackProbl
     outputs = problem.outputs()
     if problem.reverse:
         outputs = turned(outputs, problem.lengths)
-    d_outputs = check_array("loss", loss(outputs.copy()), problem.params.dtype)
-    axes = "(T, B, O), what the loss changes by with each output"
-    check_shape("loss", d_outputs, outputs.shape, axes)
-    if problem.reverse:
-        d_outputs = turned(d_outputs, problem.lengths)
-    return problem.with_d_outputs(d_outputs)
+    d_outputs = called(loss, outputs)
+    return problem.with_d_outputs(turned(d_outputs, problem.lengths) if problem.reverse else d_outputs)
+
+
+def called(loss: Callable[[Array], Any], outputs: Array) -> Array:
+    """Return the derivatives (T, B, O) of a loss by the outputs (T, B, O), checked."""
+    d_outputs = check_array("loss", loss(outputs.copy()), outputs.dtype)
+    check_shape("loss", d_outputs, outputs.shape, "(T, B, O), what the loss changes by with each output")
+    return d_outputs
 
 
 def measure(
@@ -224,15 +227,22 @@ class StackFlowRecord(FlowRecord):
 def added_at(problem: StackProblem, states: Array) -> Added:
     """Return what the loss adds to the adjoint of the outputs of some states, which are counted 0..T."""
     assert problem.d_outputs is not None
-    rows = problem.d_outputs[np.maximum(states - 1, 0)]
-    weight = problem.params.readout_weight
-    units = problem.layers[-1].hidden_size
-    powers = np.frexp(np.abs(rows).max(axis=2))[1].astype(np.int64)
-    rows = np.ldexp(rows, -powers[:, :, None].astype(np.int32))
-    if weight is not None:
-        rows = (rows.reshape(-1, rows.shape[2]) @ weight).reshape(*rows.shape[:2], units)
+    rows, powers = through_readout(problem, problem.d_outputs[np.maximum(states - 1, 0)])
     rows[states == 0] = 0  # the initial state gives no output
-    return Added(np.ascontiguousarray(rows, problem.params.dtype), powers)
+    return Added(rows, powers)
+
+
+def through_readout(problem: StackProblem, d_outputs: Array) -> tuple[Array, Array]:
+    """Return what adjoints (n, B, O) of a stack's outputs are of those of its uppermost layer.
+
+    They are (n, B, H), times two to integer powers (n, B), so that small ones keep their digits.
+    """
+    weight = problem.params.readout_weight
+    powers = np.frexp(np.abs(d_outputs).max(axis=2))[1].astype(np.int64)
+    rows = np.ldexp(d_outputs, -powers[:, :, None].astype(np.int32))
+    if weight is not None:
+        rows = (rows.reshape(-1, rows.shape[2]) @ weight).reshape(*rows.shape[:2], -1)
+    return np.ascontiguousarray(rows, problem.params.dtype), powers
 
 
 def loss_at_end(problem: StackProblem) -> Array:

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gatescope.cells.registry import get
-from gatescope.checks.arrays import check_array, check_shape
 from gatescope.checks.memory import check_memory
 from gatescope.checks.numbers import check_choice
 from gatescope.datatypes import Array, GradientFlow, Params
@@ -28,7 +27,7 @@ from gatescope.measurements.flow_sweep import default_lags
 from gatescope.measurements.problem import by_length
 from gatescope.measurements.selection import lags_within, source_step_of
 from gatescope.measurements.stack_ends import End
-from gatescope.measurements.stack_flow import Ends, ends_of, join_groups
+from gatescope.measurements.stack_flow import Ends, called, ends_of, join_groups, through_readout
 from gatescope.measurements.stack_problem import StackProblem
 from gatescope.measurements.total_derivative import add_followers
 from gatescope.recurrence.exact_steps import ExactSteps, warn_lost
@@ -78,10 +77,7 @@ def measure(
         )
     _check_fits(problem, norm)
     if loss is not None:
-        outputs = _outputs(problem)
-        d_outputs = check_array("loss", loss(outputs.copy()), problem.params.dtype)
-        check_shape("loss", d_outputs, outputs.shape, "(T, B, O), what the loss changes by with each output")
-        problem = problem.with_d_outputs(d_outputs)
+        problem = problem.with_d_outputs(called(loss, _outputs(problem)))
     ends = ends_of(problem, of, wrt, norm, unit, source_step)
     # Only a forward direction has a state before the first step, and only a backward one has one after the last.
     backward = _ways(problem, ends.wrt)
@@ -261,12 +257,8 @@ def _outputs(problem: StackProblem) -> Array:
 def _from_loss(problem: StackProblem) -> Link:
     """Return what a loss gives the outputs of the uppermost layer, at each step of the inputs."""
     assert problem.d_outputs is not None
-    weight, rows = problem.params.readout_weight, problem.d_outputs
-    powers = np.frexp(np.abs(rows).max(axis=2))[1].astype(np.int64)
-    rows = np.ldexp(rows, -powers[:, :, None].astype(np.int32))
-    if weight is not None:
-        rows = rows @ weight
-    return Link(np.ascontiguousarray(rows[:, :, None]), powers[:, :, None])
+    rows, powers = through_readout(problem, problem.d_outputs)
+    return Link(rows[:, :, None], powers[:, :, None])
 
 
 def _sum(links: list[Link]) -> Link | None:
