@@ -171,7 +171,7 @@ class _Walk:
         except ImportError as error:
             raise MissingPackageError(
                 f"{str(self._path)!r} is an HDF5 file, which is read with h5py, which is not installed",
-                advice="pip install h5py (the extra `keras` of gatescope)",
+                advice="pip install h5py (the extra 'keras' of gatescope)",
             ) from error
         except Exception as error:  # OSError, RuntimeError, ValueError, KeyError, UnicodeError...
             text = " ".join(str(error).split())[:200] or type(error).__name__
