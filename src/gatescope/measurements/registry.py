@@ -61,24 +61,29 @@ MEASUREMENTS = (
     Measurement(
         "gradient_flow",
         "How far back the gradient of one step reaches: its norm against the lag, steps to half, decay rate and "
-        "asymptotic half-life.",
+        "asymptotic half-life; through all layers of a stack, ahead too where they go both ways; of a loss or a "
+        "direction of your own.",
     ),
     Measurement(
         "jacobian_spectrum", "Singular values of the Jacobian of a state by an earlier one, against the lag."
     ),
     Measurement(
         "lyapunov_spectrum",
-        "Lyapunov exponents of the whole state along the series, with errors and a verdict.",
+        "Lyapunov exponents of the whole state along the series, of a stack of all layers together, with errors and a "
+        "verdict.",
     ),
     Measurement(
         "half_life",
-        "How long the cell remembers, in steps: by the adjoint, the leading exponent and the memory gate.",
+        "How long the cell remembers, in steps: by the adjoint, the leading exponent and the memory gate; of a stack "
+        "each layer, and the whole.",
     ),
     Measurement(
         "gradient_paths",
         "How much of the gradient stays on the direct path of the state, and how much goes through each gate.",
     ),
-    Measurement("connectivity", "How strongly each output depends on each input."),
+    Measurement(
+        "connectivity", "How strongly each output depends on each input, through all layers of a stack."
+    ),
     Measurement(
         "fixed_points", "States that a constant input keeps as they are, and whether they are stable."
     ),
@@ -88,7 +93,8 @@ MEASUREMENTS = (
     ),
     Measurement(
         "diagnosis",
-        "Whether gradients vanish or explode, which gate is responsible, and a bias or gain that changes it.",
+        "Whether gradients vanish or explode, which layer and gate are responsible, and a bias or gain that changes "
+        "it.",
         function="diagnose",
     ),
     Measurement("saturation", "How often each unit's gates are shut or open."),
