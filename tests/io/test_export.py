@@ -109,6 +109,18 @@ def test_pytorch_gives_the_same(name):
     np.testing.assert_allclose(result.numpy(), outputs_of(model), atol=2e-6)  # float32
 
 
+@pytest.mark.parametrize("name", ["lstm", "two layers", "both directions", "two cells"])
+def test_safetensors_are_read_back_whole(name, tmp_path):
+    gs.save_weights(tmp_path / "model.safetensors", MODELS[name])
+    back = gs.load_weights(tmp_path / "model.safetensors")
+    weights = [
+        model.weights() if isinstance(model, gs.Stack) else model.arrays() for model in (MODELS[name], back)
+    ]
+    assert weights[0].keys() == weights[1].keys()
+    for key, value in weights[0].items():
+        np.testing.assert_array_equal(weights[1][key], value)
+
+
 @pytest.mark.parametrize(
     "name", ["gru_reset_before", "a backward layer", "added directions", "different directions"]
 )

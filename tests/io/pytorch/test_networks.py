@@ -166,6 +166,11 @@ def test_a_readout_in_a_file_that_is_sorted_by_name(tmp_path):
     assert read_torch(tmp_path / "b.safetensors").networks[0].readout is None
     save_file(entries(prefix="a.") | entries(prefix="z.") | linear("head", 5), tmp_path / "c.safetensors")
     assert [network.readout for network in read_torch(tmp_path / "c.safetensors").networks] == [None, None]
+    below = entries(units=8, prefix="cells.0.") | linear("a_head", 5)  # sorted before the layers
+    save_file(below | entries(inputs=8, prefix="cells.1."), tmp_path / "d.safetensors")
+    assert [each.readout.name for each in read_torch(tmp_path / "d.safetensors").networks] == ["a_head"]
+    save_file(below | entries(inputs=7, prefix="cells.1."), tmp_path / "e.safetensors")
+    assert [each.readout for each in read_torch(tmp_path / "e.safetensors").networks] == [None, None]
 
 
 @pytest.mark.parametrize("cell", ROWS)

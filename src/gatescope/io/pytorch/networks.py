@@ -97,6 +97,8 @@ def read_torch(
         raise opened.wrong(f"has {len(prefixes)} recurrent networks", advice="choose one with `prefix`")
     single = {each: _network(opened, names, each, nonlinearity) for each in prefixes}
     stored, notes = _stacked(single)
+    if len(stored) > 1 and _is_sorted(opened):
+        stored = [replace(each, readout=None) for each in stored]  # which of them it is of, no order says
     if prefix is None:
         stored += [_quantized(each) for each in names.quantized]
     cells = {
@@ -249,8 +251,8 @@ def _readout(source: Source, names: Names, prefix: str, width: int) -> StoredRea
 def _after(source: Source, names: Names, prefix: str) -> list[str]:
     """Return the names of what lies in a source behind a network and before the next, in the same state_dict.
 
-    Safetensors files and lists of files are sorted by name: of a single network all else is returned, and of several
-    nothing.
+    Safetensors files and lists of files are sorted by name: of a single network, or the last in a list of layers that
+    are all there is, all else is returned, and of several nothing.
     """
     recurrent = {
         entry.name: other
@@ -264,8 +266,10 @@ def _after(source: Source, names: Names, prefix: str) -> list[str]:
         for name in source.entries
         if isinstance(name, str) and source.containers.get(name, "") == container
     ]
-    if isinstance(source.entries, SafetensorsFile | Shards):
-        return [name for name in siblings if name not in recurrent] if len(names.networks) == 1 else []
+    if _is_sorted(source):
+        parts = next((own for own in numbered(names.networks).values() if prefix in own), [prefix])
+        uppermost = len(parts) == len(names.networks) and prefix == parts[-1]
+        return [name for name in siblings if name not in recurrent] if uppermost else []
     after: list[str] = []
     last = None  # the network that was passed last
     for name in siblings:
@@ -273,6 +277,11 @@ def _after(source: Source, names: Names, prefix: str) -> list[str]:
         if last == prefix and name not in recurrent:
             after.append(name)
     return after
+
+
+def _is_sorted(source: Source) -> bool:
+    """Return whether a source has its entries in the order of their names, and not in that of the modules."""
+    return isinstance(source.entries, SafetensorsFile | Shards)
 
 
 def _unused(
