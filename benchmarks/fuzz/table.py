@@ -40,6 +40,10 @@ diagnosis = gs.diagnose(params, inputs[:, :1], target_half_life=5)
 closed = gs.saturation(trace)
 deep = gs.Stack(layers=(params, gs.init("lstm", input_size=5, hidden_size=5, seed=1, dtype="float64")))
 twice = gs.saturation(gs.run(deep, inputs))
+twice = gs.saturation(gs.run(deep, inputs))
+back = dataclasses.replace(deep.layers[1], reverse=True)
+both = gs.Stack(layers=(params, gs.Bidirectional(forward=deep.layers[1], backward=back)))
+states = {"layers.0": state, "layers.1": state}
 decays = gs.from_decays(-np.abs(inputs))
 comparison = gs.compare({"a": params}, inputs, timing_runs=1, threads=1)
 data = gs.training.as_data(batch, stack)
@@ -75,6 +79,20 @@ gs.clamp(stack, {"layers.0.f": 1.0, "i": {0: 0.5}})
 gs.gradient_flow(params, inputs, source_step=-1, of="h", wrt="c", max_lag=10, lags=[1, 2, 5], norm="unit", unit=2,
     total=False, lengths=lengths, initial_state=state, clamp={"f": 1.0}, seed=0, device="cpu", threads=1,
     progress=False, resume="flow.state")
+gs.gradient_flow(params, inputs, loss=lambda outputs: outputs, max_lag=10, lengths=lengths)
+gs.gradient_flow(stack, batch, max_lag=10)
+gs.gradient_flow(deep, inputs, source_step=-1, of="layers.-1.h", wrt="layers.0.c", max_lag=10, lags=[1, 2, 5],
+    norm="unit", unit=2, total=False, lengths=lengths, initial_state=states, clamp={"layers.0.f": 1.0}, seed=0,
+    threads=1, progress=False, resume="deep.state")
+gs.gradient_flow(both, inputs, source_step=9, of="layers.1.backward.h", wrt="layers.0.h", side="future", max_lag=5)
+gs.jacobian_spectrum(deep, inputs, of="layers.1.h", wrt="joint", lags=[1, 2], k=3, initial_state=states, threads=1)
+gs.lyapunov_spectrum(deep, inputs, k=2, transient=4, qr_every=2, checks=True, lengths=lengths, initial_state=states,
+    clamp={"layers.1.f": 0.9}, seed=0, threads=1)
+gs.half_life(both, inputs, transient=4, lengths=lengths, clamp={"layers.0.f": 0.9}, threads=1)
+gs.connectivity(deep, inputs, target_steps=[5, 10], source_steps=[1, 2], norm="unit", unit=1, lengths=lengths)
+gs.gradient_paths(both, inputs, source_step=-1, lags=[1, 2, 5], lengths=lengths, threads=1)
+gs.diagnose(deep, inputs, target_half_life=5.0, window=20, initial_state=states, clamp={"layers.0.f": 0.5}, seed=0)
+gs.run(both, inputs, lengths=lengths, clamp={"layers.1.backward.f": 1.0}, threads=1)
 gs.gradient_paths(params, inputs, source_step=-1, of="h", wrt="h", max_lag=10, lags=[1, 2, 5], norm="unit", unit=2,
     vectors=False, lengths=lengths, initial_state=state, clamp={"f": 1.0}, seed=0, threads=1, progress=False)
 gs.jacobian_spectrum(params, inputs, source_step=-1, of="h", wrt="c", max_lag=10, lags=[1, 2, 5], k=3,
