@@ -30,9 +30,10 @@ def capture(module: Any, *batch: Any, **named: Any) -> Capture:
     Capture
         ``captured["encoder.lstm"]`` holds weights, inputs (T, B, I) whatever the order the model has, lengths where
         sequences were packed or masked, and the initial state where one was given:
-        ``gs.run(one.model, **one.arguments)`` gives what the layer gave.  A module that is called several times is
-        there several times; calls that go on from the state that the one before left, as those of a cell in a loop, are
-        one run.  Steps that a mask of Keras leaves out are taken out.
+        ``gs.run(one.model, **one.arguments)`` gives what the layer gave (of a layer of Keras that goes backwards in the
+        order of the inputs).  A module that is called several times is there several times; calls that go on from the
+        state that the one before left, as those of a cell in a loop, are one run.  Steps that a mask of Keras leaves
+        out are taken out.
 
     Raises
     ------

@@ -78,7 +78,7 @@ def lyapunov_spectrum(
         The exponents of a closed loop of so many steps, which `run` describes, after `inputs` that warm it up, if there
         are any: of a stack whose outputs are its next inputs, so of a system without inputs.  One step follows another
         in all layers, so that the Jacobian is a whole matrix: it takes n^2 numbers a step, a piece at a time.  There is
-        an orthonormalization at each step by default, there are no `checks`, and no `resume`.
+        an orthonormalization at each step by default, there are no `checks`, no `resume` and no random `initial_state`.
     k : int, optional
         How many exponents, largest first; default: all n = S*H, of a stack those of all layers.
     transient : int, optional

@@ -42,8 +42,8 @@ def task_of(
 def d_loss(outputs: Array, *, heads: Sequence[Head], targets: Array, mask: Array) -> Array:
     """Return the derivatives (T, B, O) of a task's loss by the outputs (T, B, O) of a read-out.
 
-    The loss is that of `evaluate`: for each head the mean over all targets (T, B, C) that count by `mask` (T, B), times
-    the head's weight.
+    The loss is that of `evaluate`: of each head, as `Head` defines it, the mean over the steps that count by `mask`
+    (T, B), times the head's weight.
     """
     result = np.zeros_like(outputs)
     counted = mask.astype(bool)
