@@ -88,3 +88,10 @@ def test_exponents_of_a_joint_state_are_marked_by_their_layers():
         line = lines[f"{name}: {own.size} exponents"]
         np.testing.assert_array_equal(line.get_xdata(), own + 1)
         np.testing.assert_array_equal(line.get_ydata(), spectrum.exponents[0, own])
+
+
+def test_the_plot_of_one_says_how_all_are_drawn(life):
+    with pytest.raises(
+        DtypeError, match=r"is of several layers; take one of them, as in life\['layers\.0'\], or"
+    ):
+        plotting.plot_half_life(life)

@@ -168,6 +168,13 @@ def check_text(name: str, value: Any) -> str:
 
 def check_result(name: str, value: Any, kind: type, maker: str) -> None:
     """Refuse all but one type of result, whose arrays fit each other; `maker` is the function that returns it."""
+    parts = getattr(value, "results", None)
+    if isinstance(parts, tuple) and parts and isinstance(parts[0], kind) and not isinstance(value, kind):
+        raise DtypeError(
+            "is of several layers",
+            argument=name,
+            advice=f"take one of them, as in {name}['layers.0'], or draw all of them with plot_by_layer",
+        )
     check_type(name, value, kind, advice=f"give {article(kind.__name__)}, as gatescope.{maker} returns it")
     value.check_fields(name)
 

@@ -108,7 +108,8 @@ def lyapunov_spectrum(
     Notes
     -----
     A sequence of 2,000 measured steps or more is measured in two halves, each after a transient of its own, so that
-    two threads can share it.  The file of `resume` knows the inputs by their shape and 64 of their steps.
+    two threads can share it.  The file of `resume` knows the inputs by their shape and 64 of their steps;
+    a stack of several layers, each of which is measured by itself, has none.
     Other directions, drawn anew, go through the transient too, one more of them than exponents.  Where both span the
     same at its end, and the others have grown apart, the exponents no longer depend on what they started with; where
     they do not, what that may have put into them is in their errors.

@@ -41,7 +41,7 @@ _PARTS: dict[type[Result], _Part] = {
 
 
 def plot_by_layer(
-    result: ByLayer[Any], *, fig: FigureBase | None = None, **keywords: Any
+    result: ByLayer[Any], *, fig: FigureBase | None = None, **artist_kwargs: Any
 ) -> tuple[FigureBase, dict[str, Axes]]:
     """Draw what was measured of each layer and direction of a stack, the uppermost on top, as its plot draws it alone.
 
@@ -54,7 +54,7 @@ def plot_by_layer(
         saturation.
     fig : Figure or SubFigure, optional
         Where to draw.  Default: a new figure.
-    **keywords
+    **artist_kwargs
         As for the plot of one: `plot_half_life`, `plot_gradient_paths`, `plot_saturation`, `plot_diagnosis`.
 
     Returns
@@ -94,8 +94,8 @@ def plot_by_layer(
         with drawing_in(place, 1, 1) as figure:
             figure.suptitle(name, x=0.01, ha="left", fontweight="bold")
             if not part.several:
-                return {"": part.plot(shown[name], ax=figure.add_subplot(), **keywords)}
-            axes: dict[str, Axes] = part.plot(shown[name], fig=figure, **keywords)[1]
+                return {"": part.plot(shown[name], ax=figure.add_subplot(), **artist_kwargs)}
+            axes: dict[str, Axes] = part.plot(shown[name], fig=figure, **artist_kwargs)[1]
             return axes
 
     figure, axes = draw_layers(draw, tuple(shown), fig, *part[1:4])
