@@ -60,6 +60,7 @@ def test_the_text_says_which_layer_it_is_of(by_layer):
     lines = by_layer.summary().splitlines()
     assert lines[0] == "saturation of 2 layers"
     assert [line.split(": ")[0] for line in lines if not line.startswith(" ")][1:] == [*NAMES]
+    assert all(name in by_layer._repr_html_() for name in NAMES)
 
 
 def test_it_is_saved_and_read(by_layer, tmp_path):

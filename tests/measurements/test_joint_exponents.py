@@ -85,6 +85,8 @@ def test_each_exponent_says_which_layer_it_is_of_and_is_the_one_measured_there()
             np.testing.assert_array_equal(spectrum.running[:, b, own], alone.running[:, b])
         assert name in spectrum.sequence(0).summary()
     assert (np.diff(spectrum.exponents, axis=1) <= 0).all()
+    leading = [name for name in spectrum.layers if name in spectrum.of_layers(1)]
+    assert f"it is that of {leading[0]} in {spectrum.of_layers(1).count(leading[0])}" in spectrum.summary()
     assert spectrum.sequence(1).layer.shape == (1, 20)
     assert spectrum.sequence(1).steps == 250
 

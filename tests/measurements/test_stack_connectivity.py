@@ -62,6 +62,23 @@ def test_each_pair_is_the_derivative_through_all_layers(cells, readout):
                     assert value == pytest.approx(math.log(expected), abs=1e-12)
 
 
+def test_it_is_what_autograd_of_pytorch_gives():
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    module = torch.nn.LSTM(2, 5, num_layers=2).double()
+    x = torch.tensor(INPUTS, requires_grad=True)
+    outputs = module(x)[0]
+    conn = gs.connectivity(gs.load_weights(module), INPUTS, target_steps=[3, 8, 13])
+    for row, target in enumerate(conn.target_step):
+        for b in range(3):
+            gradients = [
+                torch.autograd.grad(outputs[target, b, unit], x, retain_graph=True)[0][: target + 1, b]
+                for unit in range(5)
+            ]
+            expected = torch.stack(gradients).square().sum(dim=(0, 2)).sqrt().log().numpy()
+            np.testing.assert_allclose(conn.log_norm[row, : target + 1, b], expected, rtol=0, atol=1e-12)
+
+
 @pytest.mark.slow
 def test_one_output_and_one_direction_of_the_readout():
     stack = stack_of(("lstm", "lstm"), readout=3)

@@ -205,6 +205,10 @@ class LyapunovSpectrum(Result):
             over_sequences("leading exponent", self.exponents[:, 0], "nats per step"),
             f"the leading exponent is converged for {settled} of {len(self.exponents)} sequences",
         ]
+        if self.layer is not None:
+            counts = np.bincount(self.layer[:, 0], minlength=len(self.layers))
+            texts = (f"{name} in {count}" for name, count in zip(self.layers, counts, strict=True) if count)
+            lines.append(f"it is that of {listing(texts)} of {len(self.exponents)}")
         if settled < len(self.exponents):
             first = int(np.argmin(self.converged()[:, 0]))
             lines.append(f"sequence {first}: {self.sequence(first).verdict()[0]}")
