@@ -53,6 +53,14 @@ def test_a_cell_beside_it_is_compared_as_ever(comparison):
         assert getattr(comparison["one"], name) == getattr(alone, name)
 
 
+def test_a_model_that_takes_the_sequences_first():
+    first = dataclasses.replace(STACK.layers[0], batch_first=True)
+    model, inputs = dataclasses.replace(STACK, layers=(first, STACK.layers[1])), INPUTS[:2]  # as many steps
+    two = compare({"two": model}, inputs.swapaxes(0, 1), timing_runs=1, threads=1)["two"]
+    np.testing.assert_array_equal(two.trace.outputs, gs.run(STACK, inputs, lengths=[2, 2]).outputs)
+    assert two.flow == gs.gradient_flow(STACK, inputs, of="joint", wrt="joint", lengths=[2, 2])
+
+
 def test_how_often_gates_are_saturated_is_over_all_values():
     comparison = compare({"two": STACK}, 2 * INPUTS, timing_runs=1)
     trace = gs.run(STACK, 2 * INPUTS)

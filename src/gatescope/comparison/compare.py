@@ -19,6 +19,7 @@ from gatescope.checks.numbers import check_count, check_flag, check_type
 from gatescope.datatypes import ByLayer, GradientFlow, Params, Saturation, Stack, StackTrace, Trace
 from gatescope.datatypes.comparison import CellMeasurements, Comparison
 from gatescope.datatypes.saturation import OPEN, SHUT
+from gatescope.datatypes.stack import time_major
 from gatescope.errors import NOTHING, DtypeError, GatescopeError, ShapeError, ValueRangeError
 from gatescope.kernels.device import check_device, threads_for
 from gatescope.measurements.gradient_flow import measure as measure_flow
@@ -194,8 +195,11 @@ def _flow(problem: Problem | StackProblem, *, wrt: str, of: str | None = None) -
 def _trace(problem: Problem | StackProblem, series: Series) -> Trace | StackTrace:
     if isinstance(problem, Problem):
         return problem.trace()
+    lowest, *others = problem.params.layers
+    # A series has the steps first, whatever the model takes.
+    model = dataclasses.replace(problem.params, layers=(time_major(lowest), *others))
     inputs = series.read(0, series.steps)
-    return run(problem.params, inputs, lengths=problem.lengths, threads=problem.threads)
+    return run(model, inputs, lengths=problem.lengths, threads=problem.threads)
 
 
 def _saturation(
