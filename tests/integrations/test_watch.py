@@ -65,6 +65,9 @@ def test_readings_are_due_and_logged(loop):
     assert logged[1] == {"step": 3, **history.numbers(1)}
     assert logged[1]["lstm/half_life"] == history.half_life[1, 0] != history.half_life[0, 0]
     assert logged[1]["lstm/f/shut"] == history.saturation[1, 0, 1, 0]
+    for reading in (-1, 3, 1.5, None):
+        with pytest.raises(gs.errors.ValueRangeError, match="reading"):
+            history.numbers(reading)
     assert history.loop_seconds.tolist() == pytest.approx([0, 30, 30])
     assert history.overhead == pytest.approx(0.002 / 60)
 

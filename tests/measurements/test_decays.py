@@ -247,3 +247,12 @@ def test_what_is_no_seed_is_refused(seed):
     decays = gs.from_decays(np.full((20, 1, 2), -0.1))
     with pytest.raises(gs.errors.GatescopeError, match="seed"):
         decays.half_life(seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("norm", "unit"), [("unit", 2), ("unit", np.arange(2)), ("random", 1), ("random", np.ones(3))]
+)
+def test_what_is_no_channel_is_refused(norm, unit):
+    decays = gs.from_decays(np.full((20, 1, 2), -0.1))
+    with pytest.raises(gs.errors.ValueRangeError, match="unit"):
+        decays.gradient_flow(norm=norm, unit=unit)

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from gatescope.checks.arrays import Array
+from gatescope.checks.numbers import check_index
 from gatescope.datatypes.result import Result
 from gatescope.errors import ShapeError
 from gatescope.reporting.table import Table, some
@@ -95,7 +96,11 @@ class WatchHistory(Result):
         return float(self.seconds[1:].sum()) / loop if loop > 0 else float("nan")
 
     def numbers(self, reading: int) -> dict[str, float]:
-        """Return what a reading found, by names as loggers take them: ``"lstm/half_life"``, ``"lstm/f/shut"``."""
+        """Return what a reading found, by names as loggers take them: ``"lstm/half_life"``, ``"lstm/f/shut"``.
+
+        Readings are numbered from 0.
+        """
+        reading = check_index("reading", reading, len(self.half_life), "readings")
         numbers: dict[str, float] = {}
         for k, layer in enumerate(self.layers):
             numbers[f"{layer}/half_life"] = float(self.half_life[reading, k])

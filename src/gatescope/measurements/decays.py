@@ -13,8 +13,6 @@ import numpy as np
 from gatescope.checks.numbers import (
     check_choice,
     check_count,
-    check_index,
-    check_unused,
 )
 from gatescope.datatypes import Array, GradientFlow, HalfLife, Trace
 from gatescope.measurements.adjoint_rates import (
@@ -24,7 +22,7 @@ from gatescope.measurements.adjoint_rates import (
     standard_error,
     without_rounding,
 )
-from gatescope.measurements.selection import join_flows, lags_back
+from gatescope.measurements.selection import join_flows, lags_back, unit_of
 from gatescope.reporting.text import counted
 from gatescope.storage.provenance import provenance
 
@@ -108,9 +106,7 @@ class Decays:
         """
         channels = self.log_decay.shape[2]
         check_choice("norm", norm, _NORMS)
-        if norm != "unit":
-            check_unused(f"with `norm` {norm!r}", unit=unit or None)
-        chosen = check_index("unit", unit, channels, "channels") if norm == "unit" else None
+        chosen = unit_of(norm, unit, channels, "channels")
         weights = _log_weights(channels, chosen, norm, check_count("seed", seed, least=0))
         groups, parts = [], []
         for length in np.unique(self.lengths):

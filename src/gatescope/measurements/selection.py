@@ -110,20 +110,28 @@ def by_factors(last: int, most: int) -> Array:
     return np.unique(np.geomspace(1, last, most).round().astype(np.int64))
 
 
-def combinations(size: int, norms: Sequence[str], norm: Any, unit: Any, seed: int, what: str) -> Array:
-    """Return the combinations (M, size) of so many numbers that a norm is of, as `directions_of` says."""
-    check_choice("norm", norm, norms)
-    if norm != "unit" and not (is_whole(unit) and unit == 0):
+def unit_of(norm: str, unit: Any, size: int, what: str) -> int | None:
+    """Return which of so many numbers a norm is of, if it is of one; `what` names them."""
+    if norm == "unit":
+        return check_index("unit", unit, size, what)
+    if not (is_whole(unit) and unit == 0):
         raise ValueRangeError(
             f"has no effect with `norm` {norm!r}",
             argument="unit",
             seen=unit,
             advice="give `norm` 'unit', or leave it out",
         )
+    return None
+
+
+def combinations(size: int, norms: Sequence[str], norm: Any, unit: Any, seed: int, what: str) -> Array:
+    """Return the combinations (M, size) of so many numbers that a norm is of, as `directions_of` says."""
+    check_choice("norm", norm, norms)
+    chosen = unit_of(norm, unit, size, what)
     if norm == "random":
         drawn = np.random.default_rng(seed).standard_normal((1, size))
         return np.asarray(drawn / np.linalg.norm(drawn))
-    return np.eye(size)[[check_index("unit", unit, size, what)]] if norm == "unit" else np.eye(size)
+    return np.eye(size) if chosen is None else np.eye(size)[[chosen]]
 
 
 def directions_of(
