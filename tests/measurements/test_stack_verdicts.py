@@ -125,3 +125,18 @@ def test_what_is_suggested_for_a_layer_changes_that_layer_alone(forgetful):
                 )
             )
         )
+
+
+def test_a_suggestion_for_one_direction_changes_that_direction_alone(forgetful):
+    stack, diagnosis = forgetful
+    ahead = gated(2.0, 3, 1)
+    back = dataclasses.replace(stack.layers[0], reverse=True)
+    both = gs.Bidirectional(forward=ahead, backward=back)
+    ways = gs.DiagnosisByLayer(
+        names=("layers.0.forward", "layers.0.backward"),
+        results=(diagnosis["layers.1"], diagnosis["layers.0"]),
+    )
+    assert ways.layer == "layers.0.backward"
+    changed = ways.apply(both).layers[0]
+    assert changed.forward == ahead
+    assert changed.backward == diagnosis["layers.0"].apply(back)

@@ -11,7 +11,7 @@ from gatescope.datatypes.by_layer import ByLayer
 from gatescope.datatypes.diagnosis import Diagnosis
 from gatescope.datatypes.diagnosis_sentences import suggestion_of
 from gatescope.datatypes.half_life import differ
-from gatescope.datatypes.stack import Stack, replaced
+from gatescope.datatypes.stack import Bidirectional, Stack, replaced
 from gatescope.errors import ValueRangeError
 from gatescope.reporting.text import listing, steps
 
@@ -42,7 +42,7 @@ class DiagnosisByLayer(ByLayer[Diagnosis]):
                 return (min if verdict == "vanishing" else max)(rates, key=lambda name: rates[name])
         return ""
 
-    def apply(self, stack: Stack, name: str | None = None) -> Stack:
+    def apply(self, stack: Stack | Bidirectional, name: str | None = None) -> Stack:
         """Return the stack with one layer changed as suggested: the one named, or `layer`.
 
         The others stay as they are: what a layer above needs was measured on what it receives now.  Diagnose again.
@@ -52,7 +52,9 @@ class DiagnosisByLayer(ByLayer[Diagnosis]):
         ValueRangeError
             If nothing is suggested for that layer, or it is of another cell.
         """
-        check_type("stack", stack, Stack, advice="give the stack that was diagnosed")
+        check_type("stack", stack, Stack, Bidirectional, advice="give the stack that was diagnosed")
+        if isinstance(stack, Bidirectional):
+            stack = Stack(layers=(stack,))
         chosen = self.layer if name is None else name
         if not chosen:
             raise ValueRangeError(
