@@ -66,6 +66,15 @@ def test_layers_that_the_errors_do_not_tell_apart_are_named_together():
     assert "layers.1, layers.0 remember longest, about alike" in gs.half_life(stack, INPUTS).summary()
 
 
+def test_a_layer_that_nothing_sure_is_known_of_may_be_the_one_that_remembers_longest():
+    life = gs.half_life(gs.Stack(layers=(gated(3.0, 3, 0), gated(1.0, 5, 1))), INPUTS)
+    assert "this may change" not in life.summary()
+    doubted = dataclasses.replace(life["layers.1"], exponent_doubt=("it drifts",))
+    life = dataclasses.replace(life, results=(life["layers.0"], doubted))
+    assert "layers.0 remembers longest" in life.summary()
+    assert "this may change, for of layers.1: it drifts" in life.summary()
+
+
 def test_a_whole_that_goes_both_ways_has_no_half_life_and_says_so():
     both = gs.Bidirectional(
         forward=gated(1.0, 3, 0), backward=dataclasses.replace(gated(3.0, 3, 1), reverse=True)

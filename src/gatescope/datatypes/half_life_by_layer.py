@@ -56,7 +56,7 @@ class HalfLifeByLayer(ByLayer[HalfLife]):
         """Return which layer remembers longest, if the errors tell."""
         first, *others = self.ranking()
         alike = [name for name, *rate in others if not differ((first[1], first[2]), (rate[0], rate[1]))]
-        doubts = {text for text in self[first[0]].exponent_doubt if text}
+        doubts = [(name, text) for name, *_ in self.ranking() for text in self[name].exponent_doubt if text]
         rates = listing(f"{name} {with_error(rate, error)}" for name, rate, error in self.ranking())
         by = f"by minus the leading exponents, nats per step: {rates}"
         half = f"a half-life of {steps(half_life_of(first[1]))}" if first[1] > 0 else "without decay"
@@ -66,7 +66,7 @@ class HalfLifeByLayer(ByLayer[HalfLife]):
             text = f"{listing([first[0], *alike])} remember longest, about alike, {half}; {by}"
         else:
             text = f"{first[0]} remembers longest, {half}; {by}"
-        return f"{text}; this may change, for of {first[0]}: {sorted(doubts)[0]}" if doubts else text
+        return f"{text}; this may change, for of {doubts[0][0]}: {doubts[0][1]}" if doubts else text
 
     def _of_the_whole(self) -> list[str]:
         if self.whole is None:
