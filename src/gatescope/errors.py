@@ -10,7 +10,9 @@ from __future__ import annotations
 import re
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Final, Self
 
 _MARKED = re.compile(r"`(\w+)`")  # arguments that a problem or an advice speaks of
@@ -237,9 +239,27 @@ def article(noun: str) -> str:
     return f"an {noun}" if noun[0].lower() in "aeiou" else f"a {noun}"
 
 
+_notes: ContextVar[list[str] | None] = ContextVar("_notes", default=None)
+
+
 def warn_accuracy(message: str) -> None:
-    """Issue an `AccuracyWarning` at the line outside gatescope that led to it."""
-    _warn(message, AccuracyWarning)
+    """Issue an `AccuracyWarning` at the line outside gatescope that led to it, or note it, see `noting_accuracy`."""
+    notes = _notes.get()
+    if notes is None:
+        _warn(message, AccuracyWarning)
+    else:
+        notes.append(message)
+
+
+@contextmanager
+def noting_accuracy() -> Iterator[list[str]]:
+    """Give a list that takes what would be warned of in the block; Python's state of warnings is left alone."""
+    notes: list[str] = []
+    token = _notes.set(notes)
+    try:
+        yield notes
+    finally:
+        _notes.reset(token)
 
 
 def warn_input(message: str) -> None:

@@ -1,5 +1,7 @@
 """A reading of a watch, against the measurements themselves; no framework is needed for it."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -92,6 +94,17 @@ def test_too_few_steps_have_no_rate_and_say_so():
 
 
 @pytest.mark.filterwarnings("error")
+def test_a_reading_does_not_show_warnings_of_others_again():
+    capture = captured({"lstm": weights()})
+    probe = Probe(capture)
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("default")  # each once a line
+        for _ in range(2):
+            warnings.warn("of the loop itself", stacklevel=1)
+            probe.read(capture, 25)
+    assert [str(warning.message) for warning in shown] == ["of the loop itself"]
+
+
 def test_what_a_measurement_warns_of_is_a_doubt_of_its_reading():
     saturated = {name: value * 1e3 for name, value in weights().items()}
     capture = captured({"lstm": saturated})

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ from gatescope.cells.registry import get
 from gatescope.datatypes import Array, Capture, CapturedNetwork, Stack
 from gatescope.datatypes.half_life import half_life_of
 from gatescope.datatypes.stack import directions
-from gatescope.errors import AccuracyWarning, GatescopeError
+from gatescope.errors import GatescopeError, noting_accuracy
 from gatescope.measurements.layer_probe import LayerProbe, longest_sequences, probe_layer
 from gatescope.measurements.problem import prepare
 from gatescope.recurrence.layers import merged
@@ -136,27 +135,13 @@ def _probes(network: CapturedNetwork, steps: int) -> Iterator[_Noted]:
         for name, params in zip(stack.prefixes(number).values(), directions(layer).values(), strict=True):
             state = states[name][chosen] if states else None
             with (
-                _noting() as notes,
+                noting_accuracy() as notes,
                 prepare(params, inputs, lengths, state, threads=1, scale=False) as problem,
             ):
                 probe = probe_layer(problem)
             yield _Noted(probe, tuple(notes))
             outputs.append(probe.outputs)
         inputs = np.ascontiguousarray(merged(layer, outputs))
-
-
-@contextmanager
-def _noting() -> Iterator[list[str]]:
-    """Give a list that has, when the block ends, what it warned of itself, which is shown to nobody then."""
-    notes: list[str] = []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", AccuracyWarning)
-        yield notes
-    for warning in caught:
-        if issubclass(warning.category, AccuracyWarning):
-            notes.append(str(warning.message))
-        else:
-            warnings.showwarning(warning.message, warning.category, warning.filename, warning.lineno)
 
 
 def _longest(capture: Capture) -> dict[str, CapturedNetwork]:
