@@ -211,6 +211,11 @@ def test_both_directions():
     assert (layer.name, layer.merge) == ("net", "concatenate")
     assert (layer.forward.cell, layer.backward.cell) == ("lstm", "rnn")
     assert (layer.forward.hidden_size, layer.backward.hidden_size) == (5, 4)
+    refused = {name: dense(3, 4) for name in ("if", "in", "hf", "hn")}  # of another cell
+    for forward in ({}, {"forward_rnn": {"cell": refused}}):
+        stored = read_jax({"net": forward | {"backward_rnn": {"cell": lstm(3, 5)}}})
+        layer = stored.networks[-1].layers[0]
+        assert (layer.forward, layer.backward.cell) == (None, "lstm")
 
 
 @pytest.mark.parametrize(

@@ -170,7 +170,10 @@ def _both_ways(cells: list[tuple[Place, Cell | str]]) -> list[_Layer]:
         else:
             if way:
                 waiting[around] = (len(layers), cell)
-            layers.append(_Layer(place, StoredLayer(name="/".join(place) or "cell", forward=cell.direction)))
+            alone = StoredLayer(name="/".join(place) or "cell", forward=cell.direction)
+            if way == _BOTH[1]:
+                alone = replace(alone, forward=None, backward=cell.direction)
+            layers.append(_Layer(place, alone))
     return layers
 
 
