@@ -107,6 +107,7 @@ def watched() -> gs.WatchHistory:
         cells=("lstm",),
         gates=(("i", "f", "o"),),
         every=100,
+        loop_steps=250,
         step=np.array([0, 100, 200]),
         decay_rate=rates,
         half_life=np.log(2) / rates,

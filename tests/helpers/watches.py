@@ -24,6 +24,7 @@ def make_watch(layers, readings=12, failed=(), endless=()):
         cells=cells,
         gates=gates,
         every=100,
+        loop_steps=100 * readings,
         step=100 * np.arange(readings),
         decay_rate=np.log(2) / life,
         half_life=life,

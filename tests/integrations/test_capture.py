@@ -162,6 +162,9 @@ def test_a_decoder_goes_on_from_the_encoder():
     captured = gs.capture(model, inputs)
     decoder = captured["decoder"]
     assert (captured.names, decoder.calls) == (("encoder", "decoder"), 4)
+    assert list(captured) == ["encoder", "decoder"]
+    with pytest.raises(gs.DtypeError, match=r"give its model and what it received: one\.model, \*\*one"):
+        gs.half_life(decoder, decoder.inputs)
     np.testing.assert_allclose(outputs_of(decoder)[-1], model(inputs)[0].detach(), rtol=0, atol=1e-12)
 
 

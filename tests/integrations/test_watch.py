@@ -82,6 +82,15 @@ def test_readings_cost_less_than_the_loop_allows(monkeypatch):
     assert "85 of 100 put off" in history.summary()
 
 
+def test_a_loop_too_fast_for_any_reading_is_said_so(monkeypatch):
+    loop = Loop(monkeypatch, loop=0.01, reading=0.1)
+    watch = watched(every=10)
+    loop.train(watch, 35)
+    title, _, late = watch.history.summary().splitlines()
+    assert title == "1 layer, 1 reading over 35 steps"
+    assert late.startswith("no reading in the loop: 3 of 3 put off")
+
+
 @pytest.mark.parametrize("action", ["default", "error"])
 def test_a_failing_reading_is_recorded_and_warned_of_once(loop, action):
     watch = watched(every=1)

@@ -19,7 +19,7 @@ from gatescope.checks.arrays import (
 )
 from gatescope.checks.dtypes import FLOATS
 from gatescope.checks.numbers import check_flag, check_type
-from gatescope.datatypes import Array, Batch, Params, Trace
+from gatescope.datatypes import Array, Batch, CapturedNetwork, Params, Trace
 from gatescope.datatypes.batch import batch_first_question, if_batch_first
 from gatescope.datatypes.params import WEIGHT_NAMES
 from gatescope.datatypes.stack import Bidirectional, Stack
@@ -27,12 +27,19 @@ from gatescope.datatypes.training_run import TrainingRun
 from gatescope.errors import DeviceError, DtypeError, ShapeError, ValueRangeError, warn_input
 
 
+def _model_of(value: Any) -> str:
+    """Return how the model in a value is given, or nothing where it holds none."""
+    if isinstance(value, TrainingRun):
+        return "give one of its models: run.best or run.model"
+    if isinstance(value, CapturedNetwork):
+        return "give its model and what it received: one.model, **one.arguments"
+    return ""
+
+
 def check_stack(stack: Any, name: str = "stack") -> Stack:
     """Return a model; the kinds and shapes of its arrays are looked at, not their numbers."""
     if not isinstance(stack, Stack):
-        advice = "give a Stack, such as init_stack or train(...).model"
-        if isinstance(stack, TrainingRun):
-            advice = "give one of its models: run.best or run.model"
+        advice = _model_of(stack) or "give a Stack, such as init_stack or train(...).model"
         raise DtypeError(argument=name, seen=type(stack), advice=advice)
     if not stack.on_device:
         stack.check_fields(name)
@@ -80,11 +87,9 @@ def check_params(params: Any, *, any_device: bool = False) -> Cell:
     Weights on a device are refused, unless `any_device`; then they are not searched for NaN.
     """
     if not isinstance(params, Params):
-        advice = "give gatescope.Params; make them with init or load_weights"
+        advice = _model_of(params) or "give gatescope.Params; make them with init or load_weights"
         if isinstance(params, Stack):
             advice = "take one of its layers: stack.layers[0]"
-        elif isinstance(params, TrainingRun):
-            advice = "give one of its models: run.best or run.model"
         elif isinstance(params, Bidirectional):
             advice = "take one of its directions: layer.forward or layer.backward"
         raise DtypeError(argument="params", seen=type(params), advice=advice)

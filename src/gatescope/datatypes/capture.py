@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -168,6 +168,10 @@ class Capture(Result):
                 advice=f"choose a call: captured[{name!r}, 0]",
             )
         return calls[0]
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through the names of the modules."""
+        return iter(self.names)
 
     def table(self) -> Table:
         """Return a row for each module and call."""

@@ -29,6 +29,8 @@ class WatchHistory(Result):
         Those gates of each layer that go from 0 to 1, in the order of `saturation`.
     every : int
         A reading is due after so many steps of the loop.
+    loop_steps : int
+        Steps that the loop has done so far, at least those of the last reading.
     step : (M,) int64
         Steps that the loop had done; 0 is before the first.
     decay_rate : (M, L) float64
@@ -53,6 +55,7 @@ class WatchHistory(Result):
     cells: tuple[str, ...]
     gates: tuple[tuple[str, ...], ...]
     every: int
+    loop_steps: int
     step: Array
     decay_rate: Array
     half_life: Array
@@ -133,7 +136,7 @@ class WatchHistory(Result):
         ]
         count = counted(len(self.step), "reading")
         return Table(
-            header, rows, f"{counted(len(self.layers), 'layer')}, {count} over {steps(self.step[-1])}"
+            header, rows, f"{counted(len(self.layers), 'layer')}, {count} over {steps(self.loop_steps)}"
         )
 
     def _gates(self, reading: int, layer: int, side: int) -> dict[str, str]:
@@ -143,11 +146,13 @@ class WatchHistory(Result):
     def summary(self) -> str:
         """Return what became of each half-life, what the readings took, and what there is to doubt."""
         lines = [self.table().title, *self._changes()]
-        if len(self.step) > 1:
-            due = int(self.step[-1]) // self.every
-            late = f", {due - len(self.step) + 1} of {due} put off" if len(self.step) - 1 < due else ""
+        due, taken = self.loop_steps // self.every, len(self.step) - 1
+        late = f"{due - taken} of {due} put off"
+        if taken:
             spent = "unknown" if np.isnan(self.overhead) else f"{100 * self.overhead:.2g} %"
-            lines.append(f"readings took {spent} of the loop's time{late}")
+            lines.append(f"readings took {spent} of the loop's time{f', {late}' if taken < due else ''}")
+        elif due:
+            lines.append(f"no reading in the loop: {late}, since one takes too much of so short a time")
         failed = [m for m, failure in enumerate(self.failures) if failure]
         if failed:
             where = f"the first after {steps(self.step[failed[0]])}"

@@ -150,6 +150,7 @@ class Watch:
             cells=self._probe.cells,
             gates=self._probe.gates,
             every=self.every,
+            loop_steps=self._steps,
             step=np.array(step, np.int64),
             decay_rate=np.array([reading.decay_rate for reading in readings]),
             half_life=np.array([reading.half_life for reading in readings]),
