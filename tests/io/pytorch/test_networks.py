@@ -124,6 +124,8 @@ def test_every_source_gives_the_same(tmp_path):
         params = loaded(network.layers[1].backward, reverse=True)
         np.testing.assert_array_equal(params.weight_ih, weights["net.lstm.weight_ih_l1_reverse"])
         assert params.weight_ih.dtype == np.float64
+        (doubt,) = network.doubts
+        assert "net.out' is taken as a read-out of every step of both directions" in doubt
         weight, bias = network.readout.load()
         np.testing.assert_array_equal(weight, weights["net.out.weight"])
         np.testing.assert_array_equal(bias, weights["net.out.bias"])
@@ -155,6 +157,7 @@ def test_a_readout_where_there_is_no_doubt(others, readout, tmp_path):
     ):
         network = read_torch(source).networks[0]
         assert (network.readout and network.readout.name) == readout
+        assert network.doubts == ()
 
 
 def test_a_readout_in_a_file_that_is_sorted_by_name(tmp_path):

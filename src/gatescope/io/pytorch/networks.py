@@ -133,12 +133,20 @@ def _network(source: Source, names: Names, prefix: str, nonlinearity: str | None
             problem = f"lies above a layer {len(layers)} that is missing; save the whole state_dict"
         layers.append(replace(layer, refused=problem) if problem and not layer.refused else layer)
     batch_first = source.attribute(prefix, "batch_first")
+    top = directions(layers[-1])
+    readout = _readout(source, names, prefix, sum(each.hidden_size for each in top))
+    doubts = _doubts(source, names, prefix)
+    if readout is not None and len(top) > 1:
+        doubts += (
+            f"{readout.name!r} is taken as a read-out of every step of both directions: a model that gives it their "
+            "last states (h_n), which are of different steps, computes something else",
+        )
     return StoredNetwork(
         prefix=prefix,
         layers=tuple(layers),
-        readout=_readout(source, names, prefix, sum(each.hidden_size for each in directions(layers[-1]))),
+        readout=readout,
         attributes={"batch_first": batch_first} if isinstance(batch_first, bool) else {},
-        doubts=_doubts(source, names, prefix),
+        doubts=doubts,
     )
 
 
