@@ -168,6 +168,14 @@ def test_a_cell_without_gates():
     plotting.render(fig, dpi=40)
 
 
+def test_what_rounding_leaves_of_0_is_0():
+    result = make_diagnosis(clamped_exponent=np.array([5.551e-18, -1e-16, -1.0, -1.0, -2.0, -1.0, -1.0]))
+    _, axes = plot_diagnosis(result)
+    assert [text.get_text() for text in axes["clamped"].texts[1:4]] == ["0", "0", "−1"]
+    rows = [row[1] for row in result.table().rows if row[0].startswith("leading exponent")]
+    assert [text.split()[0] for text in rows[:3]] == ["0", "0", "−1"]
+
+
 def test_what_is_infinite_or_missing_is_said():
     numbers = {"exponent": -np.inf, "bound": 0.01, "longest_lag": 5.0, "tried_gain": 2.0, "tried_bias": 16.0}
     result = make_diagnosis(

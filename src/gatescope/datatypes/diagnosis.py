@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from gatescope.checks.arrays import Array
 from gatescope.checks.numbers import check_choice, check_type
-from gatescope.datatypes.diagnosis_sentences import CLAMPED, OPENING, sentences_of
+from gatescope.datatypes.diagnosis_sentences import CLAMPED, OPENING, cleaned, sentences_of
 from gatescope.datatypes.gradient_flow import GradientFlow
 from gatescope.datatypes.gradient_paths import GradientPaths
 from gatescope.datatypes.half_life import HalfLife
@@ -153,7 +153,7 @@ class Diagnosis(Result):
             for gate, mean, shut, opened in zip(self.gates, self.mean, self.shut, self.open, strict=True)
         ]
         rows += [
-            (f"leading exponent with {gate} clamped {CLAMPED[at]}", with_error(value, error), "", "")
+            (f"leading exponent with {gate} clamped {CLAMPED[at]}", with_error(cleaned(value), error), "", "")
             for gate, at, value, error in zip(
                 self.clamped_gate, self.clamped_at, self.clamped_exponent, self.clamped_error, strict=True
             )

@@ -341,6 +341,11 @@ def nearest(
     return [(gate, how) for _, gate, how in better]
 
 
+def cleaned(rate: float) -> float:
+    """Return a rate, 0 where it is what rounding leaves of 0."""
+    return 0.0 if abs(rate) < _ROUNDING else rate
+
+
 def _signed(rate: float) -> str:
     """Return a rate with its sign; what rounding leaves of 0 is 0."""
-    return "0" if abs(rate) < _ROUNDING else f"+{number(rate)}" if rate > 0 else number(rate)
+    return f"+{number(rate)}" if cleaned(rate) > 0 else number(cleaned(rate))

@@ -145,7 +145,7 @@ class HalfLife(Result):
 
     @property
     def median(self) -> Array:
-        """Return the median over units of the half-life by the gate, (B,), in steps."""
+        """Return the median over units of the half-life by the gate, (B,), in steps: of the middle two the shorter."""
         # Not np.median, which averages the middle two: infinity and a finite number have no useful mean.
         return np.asarray(np.sort(self.by_gate, axis=1)[:, (self.by_gate.shape[1] - 1) // 2])
 

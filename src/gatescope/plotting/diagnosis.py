@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from gatescope.checks.numbers import check_result
 from gatescope.datatypes import Diagnosis
+from gatescope.datatypes.diagnosis_sentences import cleaned
 from gatescope.errors import ValueRangeError
 from gatescope.plotting import _palette
 from gatescope.plotting._figure import drawing_in
@@ -194,7 +195,7 @@ def _clamped(axes: Axes, result: Diagnosis) -> None:
     shown = [value if np.isfinite(value) else 0.0 for _, value, _ in rows]
     for row, ((_, value, style), length) in enumerate(zip(rows, shown, strict=True)):
         axes.barh(row, length, height=0.62, zorder=2, **{"linewidth": 0, **style})
-        text = "states not finite" if np.isnan(value) else number(value)
+        text = "states not finite" if np.isnan(value) else number(cleaned(value))
         margin_note(axes, row, text, data=True)
     margin = 0.05 * max(max(shown) - min(shown), 1e-12)
     axes.set_xlim(min(0.0, *shown) - margin, max(0.0, *shown) + margin)
