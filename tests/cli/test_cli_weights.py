@@ -128,6 +128,12 @@ def test_saturation_of_every_layer(invoke, tmp_path):
     assert gs.load(tmp_path / "o" / "saturation.npz") == counted["layers.1"]
 
 
+def test_steps_of_feedback_are_called_so(invoke):
+    done = invoke("run", "--feedback", -3)
+    assert done.exit_code == 2
+    assert "--feedback -3 must be a whole number of at least 1" in " ".join(done.stderr.split())
+
+
 @pytest.mark.slow  # compiles a loop
 def test_a_model_that_goes_on_by_itself(invoke, tmp_path):
     random_stack("lstm 5", "lstm 5").save(tmp_path / "two.npz")

@@ -130,7 +130,7 @@ def test_outputs_that_are_judged_as_classes_are_fed_back_as_they_are():
 @pytest.mark.parametrize(
     ("model", "options", "error", "message"),
     [
-        (MODEL, {}, DtypeError, "steps is a NoneType|steps=None must be"),
+        (MODEL, {}, DtypeError, "steps=None must be .* say how many steps the loop"),
         (MODEL, {"steps": 0}, ValueRangeError, "steps=0 must be"),
         (MODEL, {"steps": 3, "lengths": [1]}, ValueRangeError, "lengths.* has no effect in a closed loop"),
         (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from gatescope.checks.numbers import check_count
 from gatescope.cli.groups import COMPUTATION, OUTPUT, command, option
 from gatescope.cli.inputs import check_width, read_inputs
 from gatescope.cli.networks import (
@@ -56,6 +57,8 @@ def run(
     from gatescope.storage.atomic import check_folder
 
     check_device_options(device, threads)
+    if feedback is not None:
+        check_count("feedback", feedback)
     if network.weights is not None:
         problem = "is for a fresh cell, and `weights` gives another"
         refuse({"seed": seed}, problem, "leave out one of the two")

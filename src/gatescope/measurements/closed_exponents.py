@@ -35,7 +35,7 @@ def closed_spectrum(
 ) -> LyapunovSpectrum:
     """Return the exponents of `steps` steps of the closed loop, as `lyapunov_spectrum` says."""
     check_unused("in a closed loop", lengths=lengths, resume=resume)
-    count = check_count("steps", steps)
+    count = check_count("steps", steps, advice="say how many steps the loop goes on for")
     model = stack.astype(np.float64)
     options = {"initial_state": initial_state, "clamp": clamp, "threads": threads}
     trace = run(model, inputs, steps=count, feedback=True, **options)

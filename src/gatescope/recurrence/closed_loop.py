@@ -40,7 +40,7 @@ def run_closed(
     fast_activations: bool,
 ) -> StackTrace:
     """Run a model over inputs, if there are any, and then over its own outputs, as `run` says."""
-    count = check_count("steps", steps)
+    count = check_count("steps", steps, advice="say how many steps the loop goes on for")
     check_unused("in a closed loop, whose sequences all go on", lengths=lengths)
     if host_device(device, stack) != "cpu" or fast_activations:
         raise ValueRangeError(
