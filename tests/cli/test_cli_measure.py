@@ -147,6 +147,11 @@ def test_a_diagnosis_writes_the_weights_it_suggests(invoke, tmp_path):
     done = invoke("measure", "diagnose", *options, "--apply", "w.npz")
     assert done.exit_code == 2
     assert "--apply" in done.stderr
+    (tmp_path / "changed.npz").write_text("of another run")
+    done = invoke("measure", "diagnose", *options, "--apply", "changed.npz")
+    assert done.exit_code == 2
+    assert "--apply 'changed.npz' is there already" in done.stderr
+    (tmp_path / "changed.npz").unlink()
     done = invoke("measure", "diagnose", *options, "--apply", "changed.npz")
     assert done.exit_code == 0, done.output
     assert "weights changed as suggested: changed.npz" in done.stdout

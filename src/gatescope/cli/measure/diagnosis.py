@@ -10,7 +10,7 @@ import typer
 
 from gatescope.cli.groups import OUTPUT
 from gatescope.cli.measure.command import Job
-from gatescope.cli.outputs import check_file, check_outputs
+from gatescope.cli.outputs import check_file, check_new, check_outputs
 from gatescope.datatypes import DiagnosisByLayer, Params, Stack
 from gatescope.reporting.terminal import echo
 
@@ -26,7 +26,16 @@ OPTIONS = {
             ),
         ],
         None,
-    )
+    ),
+    "overwrite": (
+        Annotated[
+            bool,
+            typer.Option(
+                "--overwrite", help="Replace the file of --apply if it is there.", rich_help_panel=OUTPUT
+            ),
+        ],
+        False,
+    ),
 }
 
 
@@ -37,6 +46,7 @@ def check(job: Job) -> None:
         check_file("apply", path, ".npz")
         inputs = None if job.series is None else job.series.path
         check_outputs("apply", path.parent, [path.name], inputs=inputs, weights=job.weights)
+        check_new("apply", path, job.shared["overwrite"])
 
 
 def finish(job: Job, result: Any) -> None:
