@@ -8,6 +8,7 @@ import pytest
 
 import gatescope as gs
 from gatescope.errors import ValueRangeError
+from gatescope.measurements import joint_half_life
 
 INPUTS = np.random.default_rng(0).standard_normal((600, 1, 3))
 
@@ -73,6 +74,13 @@ def test_a_layer_that_nothing_sure_is_known_of_may_be_the_one_that_remembers_lon
     life = dataclasses.replace(life, results=(life["layers.0"], doubted))
     assert "layers.0 remembers longest" in life.summary()
     assert "this may change, for of layers.1: it drifts" in life.summary()
+
+
+def test_a_doubt_of_any_layer_is_one_of_the_whole():
+    names = ["layers.0", "layers.1"]
+    assert joint_half_life._doubt(names, ["", ""], 0) == ""
+    assert joint_half_life._doubt(names, ["it drifts", "it rests"], 1) == "it rests"
+    assert joint_half_life._doubt(names, ["it drifts", ""], 1) == "of layers.0: it drifts"
 
 
 def test_a_whole_that_goes_both_ways_has_no_half_life_and_says_so():

@@ -33,7 +33,10 @@ def joint_half_life(
         **adjoint._asdict(),
         exponent_rate=rates[slowest, row],
         exponent_error=np.array([life.exponent_error for life in lives])[slowest, row],
-        exponent_doubt=tuple(lives[k].exponent_doubt[b] for b, k in enumerate(slowest)),
+        exponent_doubt=tuple(
+            _doubt([*problem.params.directions()], [life.exponent_doubt[b] for life in lives], k)
+            for b, k in enumerate(slowest)
+        ),
         moved=np.any([np.asarray(life.moved) for life in lives], axis=0),
         steps=lives[0].steps,
         transient=lives[0].transient,
@@ -41,6 +44,12 @@ def joint_half_life(
         transients=lives[0].transients,
         provenance=problem.provenance(direction_seed=problem.seed),
     )
+
+
+def _doubt(names: list[str], doubts: list[str], slowest: int) -> str:
+    """Return why the exponent of the slowest layer may not be that of the whole; "" if nothing speaks against it."""
+    others = (f"of {name}: {doubt}" for name, doubt in zip(names, doubts, strict=True) if doubt)
+    return doubts[slowest] or next(others, "")
 
 
 def _adjoint(problem: StackProblem, of: str, transient: int | None) -> AdjointRates:
