@@ -224,6 +224,11 @@ def test_what_cannot_be_captured_is_named():
         gs.capture(nn.Linear(3, 2).double(), inputs)
     with pytest.raises(gs.WeightFormatError, match="projection"):
         gs.capture(made("LSTM", proj_size=2), inputs, (numbers(1, 3, 2), numbers(1, 3, 5)))
+    for value in (np.ones((2, 3)), None):
+        with pytest.raises(
+            gs.DtypeError, match=r"^batch\[0\] is a .*did not take.*torch\.as_tensor\(inputs\)"
+        ):
+            gs.capture(nn.Sequential(made("GRU")), value)
     scripted = torch.jit.script(nn.Sequential(made("GRU")))
     with pytest.raises(gs.WeightFormatError, match=r"0 is of TorchScript.*as it was before torch\.jit"):
         gs.capture(scripted, inputs)

@@ -170,6 +170,8 @@ def test_the_gradient_of_a_loss():
         columns = slice(0, size) if wrt == "joint" else where[wrt]
         np.testing.assert_allclose(flow.log_norm[:, 0], log_norms(np.array(rows)[:, None, columns]), **EXACT)
         assert (flow.of, flow.source_step, flow.norm) == ("the loss", T, "direction")
+        assert "vanishing" not in flow.summary()  # each step adds to it: it has no tail that halves
+        assert not [row for row in flow.table().rows if "half" in row[0]]
 
 
 def test_a_batch_brings_its_loss():
@@ -188,7 +190,7 @@ def test_a_batch_brings_its_loss():
     flow = gs.gradient_flow(model, batch, wrt="layers.0.c")
     own = gs.gradient_flow(stack, batch.inputs, lengths=lengths, wrt="layers.0.c", loss=loss)
     np.testing.assert_allclose(flow.log_norm, own.log_norm, rtol=1e-13)
-    assert "not of one" in flow.summary()
+    assert "what all later ones add up to" in flow.summary()
     with pytest.raises(ValueRangeError, match="with a Batch"):
         gs.gradient_flow(model, batch, loss=loss)
 

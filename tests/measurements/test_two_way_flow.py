@@ -200,6 +200,7 @@ def test_padded_sequences_and_what_is_refused(monkeypatch):
     np.testing.assert_array_equal(ones.log_norm[:6, 1], alone.log_norm[:, 0])
     cases = [
         ({"side": "future", "wrt": "layers.0.forward.h"}, "is the last"),
+        ({"side": "future", "wrt": "layers.0.backward.h"}, "is the last"),
         ({"side": "ahead"}, "past, future"),
         ({"side": "future", "loss": lambda y: y}, "loss"),
         ({"resume": "there.npz"}, "leave it out"),

@@ -130,12 +130,14 @@ class GradientFlow(Result):
         """Return rate, half-life and fit of each sequence, and its norm at some of the lags."""
         rate, half = self.decay_rate(), self.half_life()
         first, last = rate.fit_range
-        rows: list[tuple[str, Any]] = [
-            ("steps to half", self.steps_to_half()),
-            ("decay rate, nats per step", np.where(rate.is_rate, rate.value, np.nan)),
-            ("asymptotic half-life, steps", np.where(rate.is_rate, half.value, np.nan)),
-            (f"R² of the fit, lags {first:,} to {last:,}", [f"{r:.3f}" for r in rate.r_squared]),
-        ]
+        rows: list[tuple[str, Any]] = []
+        if not self.of_loss:
+            rows = [
+                ("steps to half", self.steps_to_half()),
+                ("decay rate, nats per step", np.where(rate.is_rate, rate.value, np.nan)),
+                ("asymptotic half-life, steps", np.where(rate.is_rate, half.value, np.nan)),
+                (f"R² of the fit, lags {first:,} to {last:,}", [f"{r:.3f}" for r in rate.r_squared]),
+            ]
         decades = self.log_norm / np.log(10)
         rows += [(f"log10 of the norm at lag {self.lag[at]:,}", decades[at]) for at in some(len(self.lag))]
         over = counted(int(self.lag[-1]), "step")
@@ -150,7 +152,12 @@ class GradientFlow(Result):
         Of several sequences, median and range; `sequence` gives one of them.
         """
         fit, gone = self.decay_rate(), self.steps_to_half()
-        if gone.size == 1:
+        if self.of_loss:
+            lines = [
+                "the loss may take outputs of many steps: a norm is of what all later ones add up to, so that no "
+                "half-life is read off"
+            ]
+        elif gone.size == 1:
             lines = [self._gone(gone[0]), _meaning(fit)]
         else:
             rates = np.where(fit.is_rate, fit.value, np.nan)
@@ -159,13 +166,14 @@ class GradientFlow(Result):
                 over_sequences("asymptotic half-life", half_life_of(rates), "steps"),
             ]
             lines += _reasons(fit)
-        if self.of.endswith("loss"):
-            lines.append(
-                "the loss may take outputs of many steps: a norm is of what all later ones add up to, not of one"
-            )
         resting = self.resting_text()
         lines += [resting] if resting else []
         return "\n".join([self.table().title, *lines])
+
+    @property
+    def of_loss(self) -> bool:
+        """Whether it is the gradient of a loss, to whose norms every later step may add: they follow no one line."""
+        return self.of.endswith("loss")
 
     def _gone(self, gone: float) -> str:
         """Return when half of the gradient of one sequence is gone, as far as the lags tell."""

@@ -57,9 +57,8 @@ def select(stack: Stack, argument: str, text: object) -> Selection:
 def select_among(layers: Sequence[Mapping[str, str]], argument: str, text: object) -> Selection:
     """Return the same for layers whose names are given by direction, as `Stack.prefixes` returns them."""
     names = [name for layer in layers for name in layer.values()]
-    advice = (
-        f"choose of {', '.join(map(repr, names))}, with a dot and the name of a state or a gate behind it"
-    )
+    what = {"of": "a state", "wrt": "a state", "clamp": "a gate"}.get(argument, "a state or a gate")
+    advice = f"choose of {', '.join(map(repr, names))}, with a dot and the name of {what} behind it"
     match = _FORM.fullmatch(text) if isinstance(text, str) else None
     if match is None:
         raise UnknownNameError("names no layer of a stack", argument=argument, seen=text, advice=advice)

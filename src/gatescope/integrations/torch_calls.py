@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from gatescope.checks.arrays import Array
+from gatescope.errors import DtypeError
 from gatescope.integrations.calls import Call, Recording, as_numpy, side_by_side
 
 _WRAPPERS = {
@@ -49,8 +50,24 @@ def record(module: Any, batch: Sequence[Any], named: Mapping[str, Any]) -> Recor
             for name, each in modules.items():
                 hook = partial(_see, torch, recording.calls.append, name)
                 hooks.callback(each.register_forward_hook(hook, with_kwargs=True).remove)
-            module(*batch, **named)
+            try:
+                module(*batch, **named)
+            except (AttributeError, TypeError) as error:
+                _check_tensors(batch, error)
+                raise
     return recording
+
+
+def _check_tensors(batch: Sequence[Any], error: Exception) -> None:
+    """Say so if what a model failed on may be an argument that is an array, or nothing, where modules take tensors."""
+    for k, value in enumerate(batch):
+        if value is None or isinstance(value, np.ndarray):
+            raise DtypeError(
+                f", which the model did not take ({type(error).__name__}: {str(error)[:120]})",
+                argument=f"batch[{k}]",
+                seen=type(value),
+                advice="give what the model is called with, such as torch.as_tensor(inputs)",
+            ) from error
 
 
 def dtype_of(module: Any) -> Any:

@@ -90,7 +90,7 @@ def measure(
         else:
             reach = part.steps - source + edge
             longest = part.longest - source_step_of(source_step, part.longest) + edge
-        if side == "future" and reach < 1:
+        if side == "future" and source == part.steps:
             raise ValueRangeError(
                 "is the last, after which there is no other",
                 argument="source_step",

@@ -97,7 +97,7 @@ def plot_gradient_flow(
         ways = {flow.side for flow in chosen}
         way = "ahead" if ways == {"future"} else "back or ahead" if len(ways) > 1 else "back"
         axes.set_xlabel(f"lag (steps {way})")
-        legend_above(axes, RATE_LINE if fit else None)
+        legend_above(axes, RATE_LINE if fit and not all(flow.of_loss for flow in chosen) else None)
     return axes
 
 
@@ -150,7 +150,7 @@ def _zero_from(decades: Array) -> int:
 
 
 def _fit_line(flow: GradientFlow, name: str, middle: Array) -> tuple[str, tuple[Array, Array] | None]:
-    if flow.lag.size < 2:
+    if flow.lag.size < 2 or flow.of_loss:
         return name, None
     rate = flow.decay_rate()
     inside = (flow.lag >= rate.fit_range[0]) & (flow.lag <= rate.fit_range[1])
