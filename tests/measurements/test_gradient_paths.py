@@ -331,7 +331,7 @@ def test_what_does_not_fit(monkeypatch):
         measure(wrt="c")
     with pytest.raises(UnknownNameError, match=r"norm='spectral' is not known; choose from random, unit"):
         measure(norm="spectral")
-    with pytest.raises(ValueRangeError, match=r"max_lag=21 reaches back beyond the first state"):
+    with pytest.raises(ValueRangeError, match=r"max_lag=21 reaches beyond the states there are"):
         measure(max_lag=21)
     with pytest.raises(ValueRangeError, match=r"(?s)lags=\[0, 21\].*0..20"):
         measure(lags=[0, 21])
