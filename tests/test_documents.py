@@ -1,11 +1,12 @@
 """Every Python block and every command of README and CONTRIBUTING runs.
 
 What is marked ``<!-- skip: next "why" -->`` does not: installing, which CI does word for word before the tests, and
-what needs a GPU.  Training is cut to an epoch.  Blocks of live models run where their framework is installed, in CI in
-tests/integrations.
+what needs a GPU.  Training is cut to an epoch of 8 units.  Blocks of live models run where their framework is
+installed, in CI in tests/integrations.
 """
 
 import os
+import re
 import subprocess
 import sys
 from contextlib import suppress
@@ -81,7 +82,7 @@ def test_commands(folder, name):
         for line in text.splitlines():
             command = line.partition("  #")[0]
             if command.startswith("gatescope train "):
-                command += " --epochs 1"
+                command = re.sub(r"--hidden-size \d+", "--hidden-size 8", command) + " --epochs 1"
             done = subprocess.run(
                 ["bash", "-euo", "pipefail", "-c", command],
                 env=environment,

@@ -51,7 +51,7 @@ def test_streams_are_whole_text_and_the_target_is_the_next_character(write, dtyp
 
 
 @given(st.text(st.characters(codec="utf-8"), min_size=2, max_size=60), st.integers(1, 8))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, derandomize=True)
 def test_any_text_comes_back(tmp_path_factory, text, streams):
     path = tmp_path_factory.mktemp("text") / "a.txt"
     path.write_bytes(text.encode())

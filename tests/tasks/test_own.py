@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers.judging import loss, same
 from helpers.own_arrays import CLASSES, INPUTS, LENGTHS, MASK, RNG, RUNNING, B, T, save_own
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import gatescope as gs
@@ -103,11 +103,12 @@ def test_what_does_not_count_may_be_anything(write):
 
 
 @given(count=st.integers(2, 40), valid=st.floats(0, 0.5), test=st.floats(0, 0.4))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, derandomize=True)
 def test_the_splits_share_out_the_sequences(tmp_path_factory, count, valid, test):
     path = tmp_path_factory.mktemp("own") / "own.npz"
     inputs = np.arange(count, dtype=float).reshape(1, count, 1)
     np.savez(path, inputs=inputs, targets=inputs)
+    assume(round((valid + test) * count) < count)  # or nothing is left to train on, which is refused
     values = {}
     for split in ("train", "valid", "test"):
         try:
