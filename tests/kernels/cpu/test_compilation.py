@@ -96,3 +96,15 @@ def test_disk_cache_is_hit_by_the_next_process_and_missed_when_sources_change(tm
     activations = package / "kernels" / "simd" / "activations.py"
     activations.write_text(activations.read_text() + "\n# changed\n")
     assert run(" + wx[0]") == (0, changed)
+
+
+def test_kernels_of_different_cells_and_tiles_have_different_names():
+    """Else one that calls two of the disk cache, as a closed loop does, may be linked to one of them twice."""
+    kernels = [
+        sweeps.forward_kernel(sweeps.plan_for(gs.cells.get(cell), units, np.dtype("float64")), rows)
+        for cell in ("lstm", "gru", "gru_reset_before")
+        for units, rows in ((5, 1), (5, 40), (130, 40))
+    ]
+    distinct = {id(kernel): kernel.py_func.__qualname__ for kernel in kernels}
+    assert len({*distinct.values()}) == len(distinct) > 3
+    assert all("make_forward.<locals>.forward_" in name for name in distinct.values())

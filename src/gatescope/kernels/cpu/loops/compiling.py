@@ -43,7 +43,20 @@ def machinery():
 
 
 def compiled(function):
-    """Make a loop of a function: compiled when it is first called, and kept in the disk cache."""
+    """Make a loop of a function: compiled when it is first called, and kept in the disk cache.
+
+    Loops that close over other things get other names.  Numba tells loops of one name apart by a count, which begins
+    anew in each process: two of different processes, taken from the cache and called by one function, could be one.
+    """
+    function.__qualname__ += f"_{_digest_of(function)}"
     loop = njit(**OPTIONS)(function)
     use_cache(loop)
     return loop
+
+
+def _digest_of(function):
+    """Return a text that differs where numbers and texts do that a function closes over, such as its fingerprint."""
+    closed = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    values = {name: cell.cell_contents for name, cell in closed}
+    plain = {name: value for name, value in values.items() if isinstance(value, int | float | str | tuple)}
+    return hashlib.sha256(repr(sorted(plain.items(), key=str)).encode()).hexdigest()[:12]
