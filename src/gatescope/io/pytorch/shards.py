@@ -84,14 +84,14 @@ class Shards(Mapping[str, NDArray[Any]]):
         file = self._files[name]
         if file not in self._opened:
             path = self.path.with_name(file)
-            if not path.exists():
-                raise self._wrong(f"says that {name[:200]!r} lies in {file!r}, which is not beside it")
+            if not os.path.exists(path):  # which is False too of a name that no file can have
+                raise self._wrong(f"says that {name[:100]!r} lies in {file[:100]!r}, which is not beside it")
             with open_file(path) as (stream, _):
                 zipped = stream.read(4) == b"PK\x03\x04"
             self._opened[file] = TorchFile(path) if zipped else SafetensorsFile(path)
         opened = self._opened[file]
         if name not in opened:
-            raise self._wrong(f"says that {name[:200]!r} lies in {file!r}, which has no such entry")
+            raise self._wrong(f"says that {name[:100]!r} lies in {file[:100]!r}, which has no such entry")
         return opened
 
     def _wrong(self, problem: str) -> FileFormatError:
