@@ -70,7 +70,7 @@ def test_one_of_the_files_alone_is_refused(number, tmp_path):
             {"weight_map": dict.fromkeys(NAMES, "none.safetensors")},
             "lies in 'none.safetensors', which is not",
         ),
-        ({"weight_map": dict.fromkeys(NAMES, "y" * 5000)}, "which is not beside it"),
+        ({"weight_map": dict.fromkeys(NAMES, "y" * 5000)}, "no file beside it"),
         ({"weight_map": dict.fromkeys(NAMES, "index.json")}, "not a readable safetensors file"),
         ({"weight_map": {}}, "no recurrent layer"),
     ],

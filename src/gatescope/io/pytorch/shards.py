@@ -18,6 +18,7 @@ from gatescope.storage.atomic import open_file
 
 WEIGHT_MAP = b'"weight_map"'
 HEAD = 1 << 12  # bytes of a list of files in which it says that it is one
+_LONGEST_NAME = 255  # bytes, of a file
 _MOST = 1 << 20  # bytes of a list: some 10,000 entries as libraries write them
 _SHARD = re.compile(r"(?P<name>.+)-\d{5}-of-(?P<count>\d{5})(?P<suffix>\.\w+)", re.DOTALL)
 _AGAIN = "write it again with save_pretrained"
@@ -55,7 +56,8 @@ class Shards(Mapping[str, NDArray[Any]]):
                     seen=path,
                     advice="save them in one: model.save_weights('model.weights.h5')",
                 )
-            if file in ("", ".", "..") or Path(file).name != file or "\\" in file or "\0" in file:
+            no_name = file in ("", ".", "..") or Path(file).name != file or "\\" in file or "\0" in file
+            if no_name or len(file.encode(errors="replace")) > _LONGEST_NAME:
                 raise self._wrong(f"names {file[:100]!r}, which is no file beside it")
         self._opened: dict[str, SafetensorsFile | TorchFile] = {}
 
@@ -84,7 +86,7 @@ class Shards(Mapping[str, NDArray[Any]]):
         file = self._files[name]
         if file not in self._opened:
             path = self.path.with_name(file)
-            if not os.path.exists(path):  # which is False too of a name that no file can have
+            if not path.exists():
                 raise self._wrong(f"says that {name[:100]!r} lies in {file[:100]!r}, which is not beside it")
             with open_file(path) as (stream, _):
                 zipped = stream.read(4) == b"PK\x03\x04"
