@@ -8,7 +8,7 @@ from helpers import high_precision
 from helpers.stacks import chained, joint_run, offsets, random_stack
 
 import gatescope as gs
-from gatescope.errors import DeviceError, ShapeError, UnknownNameError, ValueRangeError
+from gatescope.errors import DeviceError, DtypeError, ShapeError, UnknownNameError, ValueRangeError
 from gatescope.kernels.cpu.device import CpuDevice
 from gatescope.measurements.stack_flow import StackFlowRecord
 from gatescope.measurements.task_loss import d_loss
@@ -334,6 +334,7 @@ def by_inputs(params, x, state, adjoint):
         ({"of": "layers.0.h", "loss": lambda y: y}, ValueRangeError, "loss"),
         ({"loss": lambda y: y[:, :, :1]}, ShapeError, r"\(T, B, O\)"),
         ({"loss": 3}, Exception, "function"),
+        ({"loss": lambda outputs, targets: outputs}, DtypeError, r"cannot be called with loss\(outputs\)"),
         ({"initial_state": {"layers.0.h": np.zeros((1, 2, 5))}}, UnknownNameError, "layers.0"),
         ({"clamp": {"layers.0.x": 1.0}}, UnknownNameError, "clamp"),
     ],

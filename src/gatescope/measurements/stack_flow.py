@@ -11,6 +11,7 @@ import numpy as np
 
 from gatescope.cells.registry import get
 from gatescope.checks.arrays import check_array, check_shape
+from gatescope.checks.numbers import check_call
 from gatescope.datatypes import Array, GradientFlow
 from gatescope.datatypes.trace import turned
 from gatescope.errors import ValueRangeError
@@ -39,6 +40,7 @@ def with_loss(problem: StackProblem, loss: Callable[[Array], Any]) -> StackProbl
 
 def called(loss: Callable[[Array], Any], outputs: Array) -> Array:
     """Return the derivatives (T, B, O) of a loss by the outputs (T, B, O), checked."""
+    check_call("loss", loss, "loss(outputs)", outputs)
     d_outputs = check_array("loss", loss(outputs.copy()), outputs.dtype)
     check_shape("loss", d_outputs, outputs.shape, "(T, B, O), what the loss changes by with each output")
     return d_outputs
