@@ -130,7 +130,7 @@ def test_a_linear_reservoir_has_the_moduli_of_its_eigenvalues():
 @pytest.mark.parametrize(
     ("model", "options", "error", "message"),
     [
-        (TWO, {"steps": None}, DtypeError, "steps"),
+        (TWO, {"steps": None}, ValueRangeError, "steps"),
         (TWO, {"resume": "a.state"}, ValueRangeError, "resume.* has no effect in a closed loop"),
         (TWO, {"lengths": [3]}, ValueRangeError, "lengths.* has no effect in a closed loop"),
         (TWO, {"feedback": False}, ValueRangeError, "steps=20 has no effect without"),
@@ -140,5 +140,5 @@ def test_a_linear_reservoir_has_the_moduli_of_its_eigenvalues():
     ],
 )
 def test_what_has_no_such_exponents(model, options, error, message):
-    with pytest.raises((error, ValueRangeError), match=message):
+    with pytest.raises(error, match=message):
         gs.lyapunov_spectrum(model, **{"steps": 20, "feedback": True, **options})

@@ -333,7 +333,7 @@ def by_inputs(params, x, state, adjoint):
         ({"of": "readout.0", "norm": "spectral"}, ValueRangeError, "direction"),
         ({"of": "layers.0.h", "loss": lambda y: y}, ValueRangeError, "loss"),
         ({"loss": lambda y: y[:, :, :1]}, ShapeError, r"\(T, B, O\)"),
-        ({"loss": 3}, Exception, "function"),
+        ({"loss": 3}, DtypeError, "function"),
         ({"loss": lambda outputs, targets: outputs}, DtypeError, r"cannot be called with loss\(outputs\)"),
         ({"initial_state": {"layers.0.h": np.zeros((1, 2, 5))}}, UnknownNameError, "layers.0"),
         ({"clamp": {"layers.0.x": 1.0}}, UnknownNameError, "clamp"),

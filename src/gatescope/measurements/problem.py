@@ -179,7 +179,7 @@ def prepare(
         check(cell, params)
     # What underflows or overflows on purpose does so whatever the caller has made NumPy do then.
     with np.errstate(**NUMPY_ERRORS), open_series(inputs, params) as series:
-        state = _first_state(initial_state, cell, params, series.batch, seed)
+        state = first_state(initial_state, cell, params, series.batch, seed)
         sizes = check_lengths(lengths, series.steps, series.batch)
         if not params.batch_first:
             warn_if_batch_first("inputs", series.steps, series.batch, lengths)
@@ -220,21 +220,31 @@ def prepare(
             raise error.restated(text) from error
 
 
-def _first_state(initial_state: Any, cell: Cell, params: Params, batch: int, seed: int) -> Array:
-    """Return the states (B, S, H) that runs begin with: those given, zeros, or small random ones."""
-    if isinstance(initial_state, str):
-        if initial_state != RANDOM:
+def first_state(
+    value: Any,
+    cell: Cell,
+    params: Params,
+    batch: int,
+    seed: int,
+    *,
+    argument: str = "initial_state",
+    by: str = "",
+) -> Array:
+    """Return the states (B, S, H) that runs begin with: those given, zeros, or small random ones.
+
+    `argument` is what they are given as, `by` what else is to be said of how to give numbers.
+    """
+    if isinstance(value, str):
+        if value != RANDOM:
             raise UnknownNameError(
                 "is no state to begin with",
                 argument="initial_state",
-                seen=initial_state,
-                advice=f"give {RANDOM!r}, or numbers (B, S, H)",
+                seen=value,
+                advice=f"give {RANDOM!r}, or numbers (B, S, H){by}",
             )
         return random_state(cell, batch, params.hidden_size, seed=seed, dtype=params.dtype)
-    state = check_initial_state(initial_state, cell, params, batch)
-    if state is None:
-        state = np.zeros((batch, len(cell.states), params.hidden_size), params.dtype)
-    return state
+    state = check_initial_state(value, cell, params, batch, argument)
+    return np.zeros((batch, len(cell.states), params.hidden_size), params.dtype) if state is None else state
 
 
 def warn_if_saturating(problem: Problem) -> None:

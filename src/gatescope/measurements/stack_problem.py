@@ -13,19 +13,18 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from gatescope.cells.registry import get
-from gatescope.checks.network import as_stack, check_initial_state, check_params
+from gatescope.checks.network import as_stack, check_params
 from gatescope.checks.numbers import check_count
 from gatescope.datatypes import Array, Params
 from gatescope.datatypes.stack import Bidirectional, Stack, replaced
-from gatescope.errors import DeviceError, UnknownNameError, ValueRangeError
+from gatescope.errors import DeviceError, ValueRangeError
 from gatescope.kernels.cpu.stack_device import LayeredDerivatives, StackDevice, join
 from gatescope.kernels.device import USE_CPU, device_of
 from gatescope.measurements.each_layer import one_way
 from gatescope.measurements.frame import Frame
-from gatescope.measurements.problem import RANDOM, prepare
+from gatescope.measurements.problem import first_state, prepare
 from gatescope.recurrence.clamping import apply_clamp, clamp_metadata, clamp_values, stack_clamps
 from gatescope.recurrence.exact_steps import ExactSteps
-from gatescope.recurrence.initialization import random_state
 from gatescope.recurrence.input_stream import Series
 from gatescope.recurrence.recompute import check_states
 from gatescope.recurrence.stack_run import by_name, read_out
@@ -220,7 +219,17 @@ def prepare_stack(
         seed = check_count("seed", seed, least=0)
         for k, (name, params) in enumerate(stack.directions().items()):
             value = of_states if isinstance(of_states, str) else of_states.get(name)
-            states.append(_first_state(name, value, params, lowest.batch, seed + k, alone))
+            states.append(
+                first_state(
+                    value,
+                    get(params.cell),
+                    params,
+                    lowest.batch,
+                    seed + k,
+                    argument="initial_state" if alone else f"initial_state[{name!r}]",
+                    by="" if alone else " by the names of layers",
+                )
+            )
         yield StackProblem(
             params=stack,
             rows=np.arange(lowest.batch),
@@ -265,20 +274,3 @@ def check_causal(stack: Stack) -> None:
         argument="params",
         advice="measure one of its directions by itself, or its layers one by one",
     )
-
-
-def _first_state(name: str, value: Any, params: Params, batch: int, seed: int, alone: bool) -> Array:
-    """Return the states (B, S, H) that a layer begins with: those given, zeros, or small random ones."""
-    cell, argument = get(params.cell), "initial_state" if alone else f"initial_state[{name!r}]"
-    if isinstance(value, str):
-        if value != RANDOM:
-            raise UnknownNameError(
-                "is no state to begin with",
-                argument="initial_state",
-                seen=value,
-                advice=f"give {RANDOM!r}, or numbers (B, S, H)"
-                + ("" if alone else " by the names of layers"),
-            )
-        return random_state(cell, batch, params.hidden_size, seed=seed, dtype=params.dtype)
-    state = check_initial_state(value, cell, params, batch, argument)
-    return np.zeros((batch, len(cell.states), params.hidden_size), params.dtype) if state is None else state
