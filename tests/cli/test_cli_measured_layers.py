@@ -103,3 +103,13 @@ def test_models_are_compared_whole(invoke, files):
     page = (files / "c" / "report.html").read_text()
     assert "two (lstm on lstm: 5, 5 units)" in page
     assert "two, layers.1: all units" in page
+
+
+@pytest.mark.usefixtures("blank_figures")
+def test_directions_of_a_model_that_goes_both_ways_are_compared(invoke, files):
+    done = invoke("compare", "--weights", "both.npz", "--inputs", "x.npy", "--out", "c", "--no-traces")
+    assert done.exit_code == 0, done.output
+    assert "both: both ways, so that no state is made of earlier steps alone" in done.stdout
+    names = {f"both, layers.0.{way}" for way in ("forward", "backward")}
+    assert {*json.loads((files / "c" / "summary.json").read_text())["cells"]} == names
+    assert gs.load("c/data/params_both_layers.0.backward.npz") == BOTH.layers[0].backward

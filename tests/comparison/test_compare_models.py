@@ -4,12 +4,13 @@ import dataclasses
 
 import numpy as np
 import pytest
+from helpers.stack_cases import random_stack
 
 import gatescope as gs
 from gatescope.cells.operation_counts import count_operations
 from gatescope.comparison.compare import compare
 from gatescope.comparison.notes import glossary, notes, untrained
-from gatescope.errors import ValueRangeError
+from gatescope.errors import ShapeError
 
 INPUTS = np.random.default_rng(3).standard_normal((60, 2, 3))
 LENGTHS = [60, 40]
@@ -79,7 +80,24 @@ def test_it_is_saved_and_read_and_put_into_words(comparison, tmp_path):
     assert dict(glossary(comparison))["lstm"]
 
 
-def test_what_goes_both_ways_is_refused_with_its_label():
-    both = gs.Bidirectional(forward=layer(0, 3), backward=dataclasses.replace(layer(1, 3), reverse=True))
-    with pytest.raises(ValueRangeError, match="both: params goes both ways"):
-        compare({"both": gs.Stack(layers=(both,))}, INPUTS)
+def test_each_direction_of_what_goes_both_ways_is_compared_on_what_it_gets_in_the_model():
+    model = random_stack("lstm 5 | lstm 5", "lstm 5 | lstm 5", inputs=3)
+    comparison = compare(
+        {"one": layer(0, 3), "both": model}, INPUTS, lengths=LENGTHS, timing_runs=1, threads=1
+    )
+    trace = gs.run(model, INPUTS, lengths=LENGTHS)
+    assert comparison.labels == ("one", *(f"both, {name}" for name in trace.names))
+    for name, params in model.directions().items():
+        part = comparison[f"both, {name}"]
+        assert part.params == params
+        np.testing.assert_array_equal(part.trace.states, trace[name].states)
+        np.testing.assert_array_equal(part.trace.gates, trace[name].gates)
+        lower = trace[name].inputs
+        assert part.flow == gs.gradient_flow(params, lower, of="joint", wrt="joint", lengths=LENGTHS)
+    assert "both: both ways, so that no state is made of earlier steps alone" in comparison.summary()
+
+
+def test_a_fault_of_one_of_them_is_said_with_its_label():
+    model = random_stack("lstm 5 | lstm 5", inputs=2)
+    with pytest.raises(ShapeError, match="both: inputs"):
+        compare({"both": model}, INPUTS)

@@ -67,10 +67,12 @@ def compare(
 ) -> None:
     """Compare cells and models over one series: cost, gates, and how fast the gradient decays.
 
-    Prints a table and writes figures, the arrays behind them, a summary and a self-contained report.html.
+    Of a model that goes both ways each direction is compared by itself, on what it gets in the model.  Prints a table
+    and writes figures, the arrays behind them, a summary and a self-contained report.html.
     """
     check_plotting()
     from gatescope.comparison.compare import compare as run_comparison
+    from gatescope.comparison.compare import parts_compared
     from gatescope.comparison.folder import file_names, write_folder
     from gatescope.reporting.text import byte_count
 
@@ -93,14 +95,15 @@ def compare(
     for label, chosen in by_label.items():
         check_width(inputs, label, chosen.input_size)
     drawn = _parse_units(units, by_label)
-    names = file_names({label: chosen.model for label, chosen in by_label.items()}, traces=traces)
+    models = {label: chosen.model for label, chosen in by_label.items()}
+    names = file_names(parts_compared(models), traces=traces)
     check_outputs("out", out, names, inputs=series.inputs, weights=weights)
 
     note(notes)
     fed, reading = fed_to(by_label, inputs, standardize=series.standardize, threads=threads)
     echo(reading)
     comparison = run_comparison(
-        {label: chosen.model for label, chosen in by_label.items()},
+        models,
         {label: own.values for label, own in fed.items()},
         lengths=inputs.lengths,
         seed=seed,
@@ -108,7 +111,10 @@ def compare(
         threads=threads,
         progress=on_terminal(),
     )
-    measured = (dataclasses.replace(cell, trace=fed[cell.label].kept_with(cell.trace)) for cell in comparison)
+    of_part = {part: fed[label] for label in models for part in parts_compared({label: models[label]})}
+    measured = (
+        dataclasses.replace(cell, trace=of_part[cell.label].kept_with(cell.trace)) for cell in comparison
+    )
     comparison = dataclasses.replace(comparison, cells=tuple(measured))
     if len({str(own.provenance) for own in fed.values()}) == 1:
         comparison = next(iter(fed.values())).kept_with(comparison)

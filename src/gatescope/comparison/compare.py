@@ -17,18 +17,20 @@ from gatescope.checks.memory import check_memory
 from gatescope.checks.network import check_inputs, check_params
 from gatescope.checks.numbers import check_count, check_flag, check_type
 from gatescope.datatypes import ByLayer, GradientFlow, Params, Saturation, Stack, StackTrace, Trace
-from gatescope.datatypes.comparison import CellMeasurements, Comparison
+from gatescope.datatypes.comparison import CellMeasurements, Comparison, part_labels
 from gatescope.datatypes.saturation import OPEN, SHUT
 from gatescope.datatypes.stack import time_major
 from gatescope.errors import NOTHING, DtypeError, GatescopeError, ShapeError, ValueRangeError
 from gatescope.kernels.device import check_device, threads_for
+from gatescope.measurements.each_layer import one_way
 from gatescope.measurements.gradient_flow import measure as measure_flow
 from gatescope.measurements.problem import Problem, prepare
 from gatescope.measurements.saturation import check_thresholds, count_saturated
 from gatescope.measurements.stack_flow import measure as measure_stack
-from gatescope.measurements.stack_problem import StackProblem, check_causal, prepare_stack
+from gatescope.measurements.stack_problem import StackProblem, prepare_stack
 from gatescope.recurrence.cell_run import trace_bytes
 from gatescope.recurrence.input_stream import Series, in_memory
+from gatescope.recurrence.layers import outputs_of_layers
 from gatescope.recurrence.run import run
 from gatescope.storage.provenance import provenance
 
@@ -52,13 +54,13 @@ def compare(
     """Run cells and models of several layers over the same inputs; measure cost, gradient flow and gates.
 
     Of a model the gradient goes through all layers, the cost is the sum of theirs and of the read-out, and gates are
-    those of each layer.
+    those of each layer.  One that goes both ways has no state of earlier steps alone: each of its directions is
+    compared by itself, on what it gets in the model, under labels such as ``"model, layers.0.backward"``.
 
     Parameters
     ----------
     params_by_label : mapping of str to Params or Stack
-        Any number of cells and models, of any size and dtype, that take inputs of this width.  The layers of a model
-        have to go one way.
+        Any number of cells and models, of any size and dtype, that take inputs of this width.
     inputs : (T, B, I) or (T, I) array_like, or a mapping of str to these
         A mapping has the inputs of each label, all of the same T and B: of cells on top of different layers.
     lengths : (B,) array_like of int, optional
@@ -101,6 +103,8 @@ def compare(
     series = _check_cells(params_by_label, inputs)
     seed = check_count("seed", seed, least=0)
     _check_fits(params_by_label, series)
+    series = _inputs_of_parts(params_by_label, series, lengths, workers)
+    models, params_by_label = params_by_label, parts_compared(params_by_label)
     cells: list[CellMeasurements] = []
     total = len(params_by_label) * len(_STAGES)
     with tqdm(total=total, unit="stage", disable=None if check_flag("progress", progress) else True) as bar:
@@ -116,9 +120,25 @@ def compare(
         bar.set_description("measured")
     dtypes = sorted({params.dtype.name for params in params_by_label.values()})
     ran = cells[0].trace.provenance  # names the GPU or what stands in for it
-    used = {"threads": workers} if device == "cpu" else {"backend": ran.get("backend", device)}
+    used: dict[str, Any] = (
+        {"threads": workers} if device == "cpu" else {"backend": ran.get("backend", device)}
+    )
+    if apart := [label for label in models if label not in params_by_label]:
+        used["taken_apart"] = apart
     metadata = provenance(device=device, dtype=", ".join(dtypes), seed=seed, **used)
     return Comparison(cells=tuple(cells), provenance=metadata)
+
+
+def parts_compared(models: Mapping[str, Params | Stack]) -> dict[str, Params | Stack]:
+    """Return what `compare` measures by itself, by label: models, and each direction of those that go both ways."""
+    parts: dict[str, Params | Stack] = {}
+    for label, model in models.items():
+        if isinstance(model, Params) or one_way(model):
+            parts[label] = model
+        else:
+            labels = part_labels(label, model)
+            parts |= {labels[name]: params for name, params in model.directions().items()}
+    return parts
 
 
 class _Stages:
@@ -225,6 +245,26 @@ def _seconds(problem: Problem | StackProblem, repeats: int) -> list[float]:
     return seconds[1:]  # the first sweep may compile, and is the first to touch the memory
 
 
+def _inputs_of_parts(
+    models: Mapping[str, Params | Stack], inputs: Mapping[str, Series], lengths: Any, threads: int
+) -> dict[str, Series]:
+    """Return the inputs of `parts_compared`, by label: of a direction what the layers below it give."""
+    series: dict[str, Series] = {}
+    for label, model in models.items():
+        if isinstance(model, Params) or one_way(model):
+            series[label] = inputs[label]
+            continue
+        labels = part_labels(label, model)
+        below = inputs[label].read(0, inputs[label].steps)
+        for number, layer in enumerate(model.layers):
+            series |= dict.fromkeys(
+                (labels[name] for name in model.prefixes(number).values()), in_memory(below)
+            )
+            if number + 1 < len(model.layers):
+                below = outputs_of_layers([time_major(layer)], below, lengths=lengths, threads=threads)
+    return series
+
+
 def _check_fits(params_by_label: Mapping[str, Params | Stack], series: Mapping[str, Series]) -> None:
     """Refuse a comparison whose traces the free memory does not hold: all of them, and one more that is timed."""
     steps, batch = (getattr(next(iter(series.values())), name) for name in ("steps", "batch"))
@@ -261,7 +301,6 @@ def _check_cells(params_by_label: Any, inputs: Any) -> dict[str, Series]:
             raise DtypeError(f"has the label {label!r}", argument="params_by_label", advice="use a text")
         try:
             if isinstance(params, Stack):
-                check_causal(params)
                 for layer in _layers(params):
                     check_params(layer)
             else:

@@ -229,6 +229,12 @@ class Comparison(Result):
             "steps to half: from which lag on half of the gradient is gone; asymptotic half-life: ln 2 / decay rate of "
             "its tail" + "".join(f"\n{cell.label}: no single rate: {why}" for cell, why in self._no_rates())
         )
+        apart = self.provenance.get("taken_apart")
+        if isinstance(apart, list) and apart:
+            text += (
+                f"\n{listing(apart)}: both ways, so that no state is made of earlier steps alone: each direction is "
+                "compared by itself, on what it gets in the model"
+            )
         beyond = [cell.label for cell in self.cells if _beyond(cell.flow)]
         if beyond:
             text += f"\n{listing(beyond)}: the asymptotic half-life is longer than all lags, so that it is extrapolated"
