@@ -200,6 +200,30 @@ def test_a_gru_of_one_unit(z, slope):
         )
 
 
+def test_parts_that_cancel_are_said_to_and_have_norms_in_place_of_fractions():
+    paths = gradient_paths(
+        of_gates(Case("gru", T=40, B=1, I=1, H=1), 0.9, -0.5).params, np.zeros((40, 1)), norm="unit"
+    )
+    lag = np.arange(41)
+    parts = 0.9**lag + abs(
+        (-0.5) ** lag - 0.9**lag
+    )  # of the direct path and of the candidate, the whole is (-0.5)^lag
+    expected = parts > 100 * 0.5**lag
+    np.testing.assert_array_equal(paths.cancels[:, 0], expected)
+    assert f"the parts cancel at {expected.sum()} of 41 lags" in paths.summary()
+    assert f"at lag 40 to 10^{np.log10(parts[-1] / 0.5**40):.2f} times" in paths.summary()
+    rows = {int(lag): row for lag, _, *row in paths.table().texts()}
+    for lag, row in rows.items():
+        assert row[0].startswith(
+            "norm 10^" if expected[lag] else f"{100 * (0.9 / -0.5) ** lag:.1f}".replace("-", "−")
+        )
+    assert rows[40][0] == f"norm 10^−{-40 * np.log10(0.9):.2f}"
+    alike = gradient_paths(
+        of_gates(Case("gru", T=9, B=1, I=1, H=1), 0.5, 0.6).params, np.zeros((9, 1)), norm="unit"
+    )
+    assert "the parts cancel" not in alike.summary()
+
+
 @pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
 def test_a_path_that_opens_where_the_direct_path_has_long_underflowed(dtype):
     """The candidate is saturated, and lets nothing through, over the last 3,000 steps: its part starts at 2^-3000."""

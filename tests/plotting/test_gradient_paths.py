@@ -57,6 +57,15 @@ def test_the_legend_goes_from_the_top_down():
     assert all(one != other for one, other in pairwise(hatches))
 
 
+def test_the_legend_says_where_parts_cancel():
+    paths = make_paths("gru")
+    total = paths.total_log_norm.copy()
+    total[61:] = np.logaddexp.reduce(paths.log_norm[61:], axis=1) - 3.5 * np.log(10)
+    ax = plot_gradient_paths(dataclasses.replace(paths, total_log_norm=total))
+    said = ax.get_legend().get_texts()[-1].get_text()
+    assert said == "whole / sum of parts\n(parts cancel: below 1/100\nat 40 of 101 lags, down to $10^{-3.5}$)"
+
+
 def test_many_lags_are_means_over_neighbours():
     paths = make_paths("lstm", lags=20_001)
     shares = paths.norm_fractions()[:, :, 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,9 +13,12 @@ from gatescope.checks.arrays import Array
 from gatescope.checks.numbers import check_choice
 from gatescope.datatypes.result import Result
 from gatescope.reporting.table import Table, some
-from gatescope.reporting.text import percent
+from gatescope.reporting.text import counted, percent
 
 DIRECT = "direct"  # the name of the path from state to state
+_CANCELS = math.log(
+    100
+)  # from this `cancellation` on a part is many times the whole, and its fraction says nothing
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -81,18 +85,32 @@ class GradientPaths(Result):
     }
 
     def table(self) -> Table:
-        """Return the norm of the gradient of the first sequence at some of the lags, and the fraction of each path."""
-        decades = self.total_log_norm[:, 0] / np.log(10)
+        """Return the norm of the gradient of the first sequence at some of the lags, and the fraction of each path.
+
+        Of lags at which the parts cancel there are their norms instead, in powers of ten as that of the whole.
+        """
+        decades, parts = (values[..., 0] / np.log(10) for values in (self.total_log_norm, self.log_norm))
         rows = [
-            (self.lag[at], decades[at], *map(percent, self.fraction[at, :, 0])) for at in some(len(self.lag))
+            (
+                self.lag[at],
+                decades[at],
+                *(
+                    [f"norm {_power(part)}" for part in parts[at]]
+                    if self.cancels[at, 0]
+                    else map(percent, self.fraction[at, :, 0])
+                ),
+            )
+            for at in some(len(self.lag))
         ]
         first = ", sequence 0" if self.fraction.shape[2] > 1 else ""
         title = f"parts of the gradient of {self.of} by an earlier {self.wrt}, {self.cell}{first}"
         return Table(("lag, steps", "log10 of the norm", *self.paths), rows, title)
 
     def summary(self) -> str:
-        """Return what the table is of, how to read it, and which gates have no part of their own."""
+        """Return what the table is of, how to read it, where parts cancel, and which gates have no part."""
         lines = [self.table().title, "fractions have signs and sum to 100 %: parts beyond that cancel"]
+        if self.cancels.any():
+            lines.append(self.cancelling_text())
         reached = np.isfinite(self.total_log_norm).any()
         for part, name in enumerate(self.paths):
             if part and reached and np.isneginf(self.log_norm[:, part]).all():
@@ -100,6 +118,26 @@ class GradientPaths(Result):
                     f"part {name} is 0: no path leaves by {name} first; any through it are in other parts"
                 )
         return "\n".join(lines)
+
+    @property
+    def cancels(self) -> Array:
+        """Whether the norms of the parts add up to more than 100 times that of the whole, (L, B)."""
+        return np.asarray(self.cancellation() > _CANCELS)
+
+    def cancelling_text(self) -> str:
+        """Return at how many lags the parts cancel, and how far where they do most."""
+        cancels, nats = self.cancels, np.nan_to_num(self.cancellation(), nan=-np.inf, posinf=np.inf)
+        at, sequence = np.unravel_index(int(nats.argmax()), nats.shape)
+        several = cancels.shape[1] > 1
+        factor = (
+            "infinitely many" if np.isinf(nats[at, sequence]) else _power(nats[at, sequence] / np.log(10))
+        )
+        return (
+            f"the parts cancel at {cancels.sum()} of {counted(cancels.size, 'lag')}"
+            f"{' of all sequences' if several else ''}: their norms add up to more than 100 times that of the whole, "
+            f"at lag {self.lag[at]:,}{f' of sequence {sequence}' if several else ''} to {factor} times; fractions of "
+            "the whole say nothing there, and norms of the parts stand in their place"
+        )
 
     def path(self, name: str) -> tuple[Array, Array]:
         """Return log-norm and fraction of one part, each (L, B)."""
@@ -121,3 +159,8 @@ class GradientPaths(Result):
 
     def _sum_of_norms(self) -> Array:
         return np.asarray(np.logaddexp.reduce(self.log_norm, axis=1))
+
+
+def _power(decades: float) -> str:
+    """Return ten to some power, to two digits of the power; 0 for minus infinity."""
+    return "0" if np.isneginf(decades) else f"10^{decades:.2f}".replace("-", "−")

@@ -16,6 +16,7 @@ from gatescope.plotting._axes import count_axis
 from gatescope.plotting._figure import drawing_on
 from gatescope.plotting._style import is_narrow
 from gatescope.plotting._text import derivative, legend_above, plain_text
+from gatescope.reporting.text import counted
 
 _BINS = 300  # more lags than this are put together
 _DIRECT = "#DCDCDC"  # lighter than any gate's color
@@ -34,6 +35,7 @@ def plot_gradient_paths(
 
     An area is as high as its part's norm over the sum of all parts' norms.  The black line is the norm of the whole
     over the same sum: at 1 the parts all point the same way, and what is missing below 1 is lost because they cancel.
+    At how many lags it is below 1/100, and how far, is said beside it.
     Where there are more than 300 lags, areas and line are means over neighboring ones.
 
     Parameters
@@ -85,9 +87,8 @@ def plot_gradient_paths(
             }
             axes.fill_between(lag, bottom, bottom + fractions[:, k], **keywords)
             bottom = bottom + fractions[:, k]
-        (line,) = axes.plot(
-            lag, coherence, color="black", linewidth=1.8, label="whole / sum of parts", zorder=3
-        )
+        whole = "whole / sum of parts" + _cancelling(result, sequence)
+        (line,) = axes.plot(lag, coherence, color="black", linewidth=1.8, label=whole, zorder=3)
         line.set_path_effects(
             [Stroke(linewidth=4.0, foreground="white"), Stroke(linewidth=1.8, foreground="black")]
         )
@@ -114,6 +115,16 @@ def plot_gradient_paths(
         else:
             axes.legend(*ordered, loc="upper left", bbox_to_anchor=(1.01, 1.0), handlelength=2.0)
     return axes
+
+
+def _cancelling(result: GradientPaths, sequence: int) -> str:
+    """Return at how many lags the parts of a sequence cancel, a line for the legend; empty if they do at none."""
+    cancels = result.cancels[:, sequence]
+    if not cancels.any():
+        return ""
+    least = -result.cancellation()[cancels, sequence].max() / np.log(10)
+    lowest = "0" if np.isneginf(least) else f"$10^{{{least:.1f}}}$"
+    return f"\n(parts cancel: below 1/100\nat {cancels.sum()} of {counted(cancels.size, 'lag')}, down to {lowest})"
 
 
 def _drawn(result: GradientPaths, sequence: int, scale: str) -> tuple[Array, Array, Array]:
