@@ -182,7 +182,7 @@ def test_other_cells_learn(cell):
     gs.cells.register(Leaky)
     run = train(make_params(cell), epochs=200, lr=0.03, probe_every=100)
     assert run.history.loss[-1] < 0.7 * run.history.loss[0]
-    assert np.isfinite(run.history.decay_rate).all()
+    assert np.isfinite(run.history.saturation[..., 0, :]).all()
 
 
 def test_heads_and_accuracy():

@@ -66,7 +66,8 @@ class History(Result):
     probe_epoch : (M,) int64
         0 is before the first update.
     decay_rate : (M, layers) float64
-        Nats per step: of the gradient flow of that layer's last output back in time, mean over sequences.
+        Nats per step: of the gradient flow of that layer's last output back in time, the mean over those of the
+        sequences whose norms follow a line; NaN where none do.
     half_life : (M, layers) float64
         The asymptotic one, ln 2 / decay_rate, in steps; infinite where the gradient does not decay.
     saturation : (M, layers, K, 2) float64
@@ -74,6 +75,8 @@ class History(Result):
         where a layer saves fewer gates than K, or the gate is not in [0, 1].
     probe_gates : tuple of tuple of str
         The gates that each layer saves, in the order of `saturation`.
+    probe_doubts : tuple of tuple of str
+        For each probe and layer, why there is no decay rate, or of how many of the sequences it is; "" if of all.
 
     Examples
     --------
@@ -104,6 +107,7 @@ class History(Result):
     half_life: Array
     saturation: Array
     probe_gates: tuple[tuple[str, ...], ...] = ()
+    probe_doubts: tuple[tuple[str, ...], ...] = ()
     seconds: Array = field(default_factory=lambda: np.zeros(0), compare=False)
 
     _axes: ClassVar[Mapping[str, str]] = {
@@ -205,6 +209,13 @@ class TrainingRun(Result):
         if loss.size:
             losses = f"training loss {number(loss[0])} to {number(loss[-1])}"
             lines.append(losses + (f", validation loss {number(judged[-1])}" if judged.size else ""))
+        doubts = self.history.probe_doubts[-1:]
+        lines += [
+            f"layer {k}, half-life at the last probe: {why}"
+            for row in doubts
+            for k, why in enumerate(row)
+            if why
+        ]
         return "\n".join([*lines, f"best after epoch {self.best_epoch}{self._against_baseline()}"])
 
     def _against_baseline(self) -> str:

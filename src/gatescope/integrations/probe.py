@@ -102,10 +102,9 @@ class Probe:
         for k, noted in enumerate(probes):
             if noted is None:
                 continue
-            probe, known = noted.probe, noted.probe.rate.is_rate
-            if known.any():
-                rates[k] = probe.rate.value[known].mean()
-            doubts[k] = "; ".join([*([] if known.any() else [probe.rate.why_none[0]]), *noted.notes])
+            probe = noted.probe
+            rates[k] = probe.decay_rate
+            doubts[k] = "; ".join([*([probe.doubt] if probe.doubt else []), *noted.notes])
             for name, fractions in probe.saturation.items():
                 if name in self.gates[k]:
                     saturation[k, self.gates[k].index(name)] = fractions

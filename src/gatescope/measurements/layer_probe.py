@@ -33,6 +33,23 @@ class LayerProbe(NamedTuple):
     saturation: dict[str, tuple[float, float]]
     outputs: Array
 
+    @property
+    def decay_rate(self) -> float:
+        """The mean rate of the sequences whose norms follow a line; NaN if none do."""
+        known = self.rate.is_rate
+        return float(self.rate.value[known].mean()) if known.any() else float("nan")
+
+    @property
+    def doubt(self) -> str:
+        """Why there is no decay rate, or of how many of the sequences it is; "" if of all."""
+        known = self.rate.is_rate
+        why = next(filter(None, self.rate.why_none), "")
+        return (
+            f"the mean over {known.sum()} of {known.size} sequences; in another {why}"
+            if known.any() and why
+            else why
+        )
+
 
 def probe_layer(problem: Problem) -> LayerProbe:
     """Measure a layer in one direction over a short series."""

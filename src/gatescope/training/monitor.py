@@ -13,7 +13,7 @@ from gatescope.measurements.layer_probe import longest_sequences, probe_layer
 from gatescope.measurements.problem import prepare
 from gatescope.training.arrays import Data
 
-Probe = Callable[[Stack], tuple[Array, Array, Array]]
+Probe = Callable[[Stack], tuple[Array, Array, Array, tuple[str, ...]]]
 
 
 def saved_gates(stack: Stack) -> tuple[tuple[str, ...], ...]:
@@ -29,22 +29,24 @@ def probe_on(data: Data, threads: int) -> Probe:
     Returns
     -------
     callable
-        ``probe(stack) -> (decay_rate (layers,), half_life (layers,), saturation (layers, K, 2))``, see `History`.
+        ``probe(stack) -> (decay_rate (layers,), half_life (layers,), saturation (layers, K, 2), doubts)``, see
+        `History`.
     """
     chosen, steps = longest_sequences(data.lengths)
     inputs = np.ascontiguousarray(data.inputs[:steps, chosen])
 
-    def probe(stack: Stack) -> tuple[Array, Array, Array]:
+    def probe(stack: Stack) -> tuple[Array, Array, Array, tuple[str, ...]]:
         rates = np.full(len(stack.forward_layers), np.nan)
         saturation = np.full((len(stack.forward_layers), max(map(len, saved_gates(stack))), 2), np.nan)
+        doubts = ["" if inputs.size else "no sequence has a step"] * len(rates)
         below = inputs
         for k, layer in enumerate(stack.forward_layers if inputs.size else ()):
             with prepare(layer, below, threads=threads) as problem:
                 layer_probe = probe_layer(problem)
-            rates[k] = layer_probe.rate.value.mean()
+            rates[k], doubts[k] = layer_probe.decay_rate, layer_probe.doubt
             for name, fractions in layer_probe.saturation.items():
                 saturation[k, layer_probe.gates.index(name)] = fractions
             below = layer_probe.outputs
-        return rates, half_life_of(rates), saturation
+        return rates, half_life_of(rates), saturation, tuple(doubts)
 
     return probe

@@ -89,6 +89,8 @@ class State:
         Steps that counted, updates, and updates whose gradient was clipped.
     loss, head_loss, accuracy, norm, largest, lr, seconds
         Sums weighted by the steps that counted, sum and maximum of the gradient's norm, last learning rate, time.
+    doubts : list of tuple of str
+        A row a probe, see `History`.
     rows : dict of str to Rows
         Fields of `History`, and the snapshots.
     """
@@ -105,6 +107,7 @@ class State:
         self.loss = self.accuracy = self.norm = self.largest = self.seconds = 0.0
         self.head_loss, self._weighted = np.zeros(heads), np.zeros(heads)
         self.carried: Array | None = None
+        self.doubts: list[tuple[str, ...]] = []
         layers, most = len(gates), max(map(len, gates))
         shapes = {
             "head_loss": (heads,),
@@ -150,8 +153,9 @@ class State:
         """Record a validation after this epoch."""
         self._append(_BY_VALIDATION, self.epoch, loss, accuracy)
 
-    def probed(self, decay_rate: Array, half_life: Array, saturation: Array) -> None:
+    def probed(self, decay_rate: Array, half_life: Array, saturation: Array, doubts: tuple[str, ...]) -> None:
         """Record a probe after this epoch."""
+        self.doubts.append(doubts)
         self._append(_BY_PROBE, self.epoch, decay_rate, half_life, saturation)
 
     def snapshot(self) -> None:
@@ -184,7 +188,7 @@ class State:
         fields: dict[str, Any] = {
             name: self.rows[name].array() for name in (*_BY_EPOCH, *_BY_VALIDATION, *_BY_PROBE)
         }
-        return History(**fields, probe_gates=self._gates)
+        return History(**fields, probe_gates=self._gates, probe_doubts=tuple(self.doubts))
 
     def arrays(self) -> dict[str, Array]:
         """Return all of it, for a checkpoint."""
@@ -192,6 +196,7 @@ class State:
             "counters": np.array([getattr(self, name) for name in _COUNTERS], np.int64),
             "sums": np.array([getattr(self, name) for name in _SUMS], np.float64),
             "head_sums": self.head_loss,
+            "doubts": np.array(self.doubts, np.str_).reshape(-1, len(self._gates)),
             **{name: getattr(self, name) for name in ("theta", "good", "best")},
             **{f"optimizer.{name}": value for name, value in self.optimizer.items()},
             **{f"history.{name}": rows.array() for name, rows in self.rows.items()},
@@ -222,6 +227,10 @@ class State:
                 setattr(self, name, kind(value))
         for name, rows in self.rows.items():
             rows.restore(arrays[f"history.{name}"])
+        doubts = arrays["doubts"]
+        if doubts.dtype.kind != "U" or doubts.shape != (len(self.rows["probe_epoch"]), len(self._gates)):
+            raise ValueError(f"doubts {doubts.dtype} {doubts.shape}")
+        self.doubts = [tuple(row) for row in doubts.tolist()]
         lengths = {len(self.rows[name]) for name in _BY_EPOCH}
         if lengths != {self.epoch} or max(self.best_epoch, self.improved) > self.epoch or self.ended > TARGET:
             raise ValueError(f"{self.epoch} epochs, and histories of {sorted(lengths)}")

@@ -132,7 +132,7 @@ def train(
     probe_every : int, optional
         Epochs between two measurements of decay rates and saturation (see `History`), from before the first update on:
         on the four longest sequences of the validation, or else of the training data, cut to the shortest of them
-        (those shorter than half the longest are left out).
+        (those shorter than half the longest are left out).  A rate needs some 15 steps.
     snapshot_every : int, optional
         Epochs between two copies of the weights, from before the first update on; the last weights are copied, too.
     checkpoint : path, optional
