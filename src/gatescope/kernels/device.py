@@ -27,11 +27,11 @@ SIMULATOR = (
 class Derivatives(Protocol):
     """What makes the derivatives of steps whose units are saturated, on the host; arrays are as `Device.derive` has."""
 
-    def may_be_saturated(self, states: Array, gates: Array) -> bool:
-        """Return whether recorded values, or the largest and smallest of all units, may have lost such digits."""
-
     def saturated(self, states: Array, gates: Array) -> bool:
         """Return whether recorded values have lost digits of their derivatives."""
+
+    def may_be_saturated(self, states: Array, gates: Array) -> bool:
+        """Return whether values with these largest and smallest magnitudes, (2, S, 1) and (2, K, 1), may have."""
 
     def derive(self, inputs: Array, states: Array, gates: Array, slot: int = 0) -> Array:
         """Return coefficients (T, B, C, H), which are there until others are asked for in the same slot."""

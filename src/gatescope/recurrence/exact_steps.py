@@ -22,6 +22,7 @@ from gatescope.cells.registry import Cell, get
 from gatescope.datatypes import Array, Params
 from gatescope.errors import warn_accuracy
 from gatescope.kernels.cpu.aligned import aligned_empty
+from gatescope.kernels.cpu.extremes import extremes_of
 from gatescope.kernels.cpu.linearization import Linearization, working_bytes
 from gatescope.reporting.text import percent
 
@@ -86,12 +87,12 @@ class ExactSteps:
         return self.derive(inputs, states, gates, slot) if self.saturated(states, gates) else gates
 
     def may_be_saturated(self, states: Array, gates: Array) -> bool:
-        """Return whether `saturated` may be true; of arrays of any number of units, such as what is extreme of all."""
+        """Return whether `saturated` may be true, by the extreme magnitudes (2, S, 1), (2, K, 1) of all units."""
         return lost_digits(self._cell, states, gates)
 
     def saturated(self, states: Array, gates: Array) -> bool:
         """Return whether units of a piece of a run have lost digits, which `derive` finds."""
-        lost = lost_digits(self._cell, states, gates, self._free)
+        lost = lost_digits(self._cell, extremes_of(states[1:]), extremes_of(gates), self._free)
         if self._linear is None:
             self.inexact = self.inexact or lost
             return False
@@ -203,23 +204,24 @@ def warn_lost(parts: Sequence[ExactSteps]) -> None:
 def lost_digits(cell: Cell, states: Array, gates: Array, free: Mapping[str, Array] | None = None) -> bool:
     """Return whether units are so near saturation that the recorded values have lost digits of their derivatives.
 
-    `free` says which units of a gate depend on anything; through the others, as those clamped, no gradient flows.
+    Of new states (2, S, H) and gates (2, K, H) the largest and the smallest magnitudes are given.  `free` says which
+    units of a gate depend on anything; through the others, as those clamped, no gradient flows.
     """
     margin, state = _limits(states.dtype)
     saved, new = activation_rows(cell)
-    shut = _SHUT[states.dtype.name]
-    if gates.size and any(gates[:, :, k].min() < shut for k in _openings(cell)):
+    if (gates[1, list(_openings(cell))] < _SHUT[states.dtype.name]).any():
         return True
-    for k, active in enumerate(saved):
-        values, units = gates[:, :, k], (free or {}).get(cell.saved[k])
-        if units is not None and not units.all():
-            values = values[..., units]
-        if active and _beyond(values, 1 - margin, cell, k):
-            return True
+    if any(
+        ((gates[0, k] > 1 - margin) & (free or {}).get(cell.saved[k], True)).any()
+        for k, active in enumerate(saved)
+        if active
+    ):
+        return True
     derives = derives_of_states(cell)
     return any(
-        _beyond(states[1:, :, s], 1 - margin) if active else derives and _beyond(states[1:, :, s], state)
+        (states[0, s] > (1 - margin if active else state)).any()
         for s, active in enumerate(new)
+        if active or derives
     )
 
 
@@ -228,13 +230,6 @@ def _openings(cell: Cell) -> tuple[int, ...]:
     """Return which saved values are activations from 0 to 1."""
     saved, _ = activation_rows(cell)
     return tuple(k for k, active in enumerate(saved) if active and gate_ranges(cell)[k] == (0.0, 1.0))
-
-
-def _beyond(values: Array, limit: float, cell: Cell | None = None, k: int = 0) -> bool:
-    if values.size == 0:
-        return False
-    low = 0.0 if cell is not None and k in _openings(cell) else float(values.min())
-    return bool(values.max() > limit or low < -limit)
 
 
 @cache

@@ -16,6 +16,8 @@ from gatescope.kernels.cpu.threads import each
 
 # Directions whose scratch fits the second-level cache are carried back together.
 _BLOCK_BYTES = 1 << 18
+# Rows that go on to the layer below together, so that a tile of them is full.
+_TOGETHER = 8
 
 Block = tuple[int, int, int, int]
 Records = tuple[Array, ...]
@@ -187,13 +189,13 @@ class Adjoints:
         def empty(each: int) -> Array:
             return aligned_empty(rows * each, plan.dtype)
 
-        onward = self._inputs or self._linked
+        steps = max(1, _TOGETHER // rows) if self._linked else 1 if self._inputs else 0
         return (
             empty(plan.padded),
             empty(plan.padded * plan.first + plan.lanes),
             empty(plan.padded * max(plan.second, 1) + plan.lanes),
             empty(plan.padded),
-            empty(plan.padded * len(plan.cell.gates) + plan.lanes if onward else 1),
+            empty(steps * (plan.padded * len(plan.cell.gates) + plan.lanes) or 1),
             aligned_zeros(rows * self.wide, plan.dtype),
             aligned_zeros(max(plan.padded, self.wide), plan.dtype),
         )
@@ -228,7 +230,9 @@ class Adjoints:
         """Return the tile of the product for the inputs; where none is done, that which makes no other kernel."""
         plan = self.plan
         vectors = plan.vectors if not gives or self._width <= layout.FEW_INPUTS else self.wide // plan.lanes
-        return layout.adjoint_tile(vectors, plan.vectors * len(plan.cell.gates) <= 16, plan.lanes, self._rows)
+        return layout.adjoint_tile(
+            vectors, plan.vectors * len(plan.cell.gates) <= 16, plan.lanes, max(self._rows, _TOGETHER)
+        )
 
     def join(self, first: int, directions: Array) -> None:
         """Replace the directions from `first` on by (B, D, S, H)."""

@@ -133,9 +133,9 @@ class CudaDevice:
         """Make the coefficients on the host, of as many steps at a time as it takes, after a look on the GPU."""
         steps, saved = gates.shape[0], len(self._cell.saved)
         gpu, nothing = self._backend, np.empty((2, 0), self._dtype)
-        of_states = extremes_of(gpu, states[1:])[::-1]  # the first state of a piece is not looked at
+        of_states = extremes_of(gpu, states[1:])
         of_gates = extremes_of(gpu, gates) if saved else nothing
-        if not exact.may_be_saturated(of_states[:, None, :, None], of_gates[:, None, :, None]):
+        if not exact.may_be_saturated(of_states[:, :, None], of_gates[:, :, None]):
             return gates
         each = max(1, _HOST_BYTES // (self._dtype.itemsize * (states[0].size + gates[0].size)))
         spans = [(begin, min(begin + each, steps)) for begin in range(0, steps, each)]

@@ -45,7 +45,7 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False, li
         linked is not None and not inputs
     )  # of the lowest layer, whose inputs are measured, nothing goes on
     ROWS_X, GROUPS_X, SPLIT_X = linked or (8, 1, 1)
-    APART = int((inputs or linked is not None) and (P > 0 or not cell.shared))
+    APART = int(ONWARD or (inputs and (P > 0 or not cell.shared)))
     FINGERPRINT = fingerprint_of(cell)
     LN2 = math.log(2.0)
     AHEAD = 2  # steps that memory is asked for before it is needed
@@ -87,7 +87,7 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False, li
         # span: first sequence, last, first step, last, number of inputs, whether what is added counts for the norms of
         #       its state, as that of a loss does, or is what another state of that step makes of it
         # work: direct [n][m][j][L], d_rh and d_second [n][m][row], operand [n][m][j][L],
-        #       d_wx [n][m][row], d_x [n][m][padded I], zeros
+        #       d_wx [n][m][row], of so many steps before they go onward, d_x [n][m][padded I], zeros
         w_hh, w_second, w_ih = weights
         log_norms, fractions, input_norms = records
         added, added_powers, onward, onward_powers = links
@@ -99,9 +99,11 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False, li
         padded, wide = V * L, (I + L - 1) // L
         row_first, row_second, row_whole = V * FIRST * L + L, V * SECOND * L + L, V * G * L + L
         factor_limit = FACTOR_32 if current.itemsize == 4 else FACTOR_64
+        together = d_wx.size // (N * M * row_whole)
         fingerprint = FINGERPRINT  # noqa: F841 - part of the closure, and so of the cache key
 
         for t in range(stop - 1, start - 1, -1):
+            at_wx = (stop - 1 - t) % together * N * M if ONWARD else 0
             if LINKED and added.size > 0 and not counted:
                 first = (stop - 1 - t) * N * M
                 add_to_h(current, exponents, added, added_powers, first, padded, V, factor_limit)
@@ -122,12 +124,17 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False, li
                             store(d_second, row * row_second + j * SECOND * L, L, clear(p_rh, valid))
                             store(d_rh, row * row_first + j * FIRST * L, L, clear(p_prepared, valid))
                             if APART:
-                                store(d_wx, row * row_whole + (j * G + FIRST) * L, L, clear(p_wx, valid))
+                                store(
+                                    d_wx,
+                                    (at_wx + row) * row_whole + (j * G + FIRST) * L,
+                                    L,
+                                    clear(p_wx, valid),
+                                )
                         else:
                             p_wx, p_rh, back = step_vjp(saved, old, new, ahead)
                             store(d_rh, row * row_first + j * FIRST * L, L, clear(p_rh, valid))
                             if APART:
-                                store(d_wx, row * row_whole + j * G * L, L, clear(p_wx, valid))
+                                store(d_wx, (at_wx + row) * row_whole + j * G * L, L, clear(p_wx, valid))
                         store(direct, row * padded + j * L, L, clear(back[:1], valid))
                         store(current, row * S * padded + padded + j * L, padded, clear(back[1:], valid))
 
@@ -182,16 +189,19 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False, li
                             )
                             store(d_rh, at_rh, L, clear(p_rh, valid))
                             if APART:
-                                store(d_wx, row * row_whole + j * G * L, L, clear(p_wx, valid))
+                                store(d_wx, (at_wx + row) * row_whole + j * G * L, L, clear(p_wx, valid))
                             add = load(direct, row * padded + j * L, L, 1, L)
                             store(direct, row * padded + j * L, L, clear((add[0] + back[0],), valid))
-            if INPUTS or (ONWARD and onward.size > 0):
+            if ONWARD and onward.size > 0:
+                for row in range(N * M):
+                    onward_powers[(stop - 1 - t) * N * M + row] = exponents[row]
+            # What goes on to the layer below is put there at once, of several steps, which share the weights they load.
+            if INPUTS or (ONWARD and onward.size > 0 and (t == start or at_wx == (together - 1) * N * M)):
                 d_pre = d_wx if APART else d_rh
-                # What goes on to the layer below is put there at once.
-                first = (stop - 1 - t) * N * M if ONWARD else 0
+                first = (stop - 1 - t) * N * M - at_wx if ONWARD else 0
                 into = onward if ONWARD else d_x
                 if I <= FEW:
-                    for row in range(N * M):
+                    for row in range(at_wx + N * M):
                         for i in range(I):
                             into[(first + row) * wide * L + i] = dot(
                                 w_ih, i * V * G * L, d_pre, row * row_whole, V * G, L
@@ -202,12 +212,9 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False, li
                         (zeros, 0, 0),
                         (w_ih, 0, L, V * G * L * L),
                         (d_pre, 0, row_whole, 1),
-                        (N * M, wide, V * G * L),
+                        (at_wx + N * M, wide, V * G * L),
                         (ROWS_X, GROUPS_X, 1, SPLIT_X, L),
                     )
-                if ONWARD:
-                    for row in range(N * M):
-                        onward_powers[first + row] = exponents[row]
             if INPUTS:
                 for n in range(N):
                     for m in range(M):
