@@ -4,6 +4,7 @@ Where a framework is not what it is about, what the model's layers received is m
 """
 
 import dataclasses
+import sys
 import warnings
 
 import numpy as np
@@ -70,6 +71,18 @@ def test_readings_are_due_and_logged(loop):
             history.numbers(reading)
     assert history.loop_seconds.tolist() == pytest.approx([0, 30, 30])
     assert history.overhead == pytest.approx(0.002 / 60)
+
+
+def test_that_it_compiles_is_shown_to_whoever_asks(loop, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    watched()
+    assert capsys.readouterr() == ("", "")
+    watched(progress=True)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "compiling kernels of the watch: 100%" in err
+    with pytest.raises(gs.errors.ValueRangeError, match="progress"):
+        watched(progress="yes")
 
 
 def test_readings_cost_less_than_the_loop_allows(monkeypatch):

@@ -133,9 +133,22 @@ def test_a_framework_that_is_missing(package, advice, monkeypatch):
         pytest.importorskip("onnx")
         source = pytest.importorskip("helpers.onnx_models").one_of("gru")
     with pytest.raises(
-        MissingPackageError, match=f"cannot be imported .*pip install {package}, or leave `verify` out"
+        MissingPackageError, match=f"cannot be imported .*; pip install {package}, or leave `verify` out"
     ):
         verified(source)
+
+
+def test_what_keras_itself_lacks_is_named(tmp_path, monkeypatch):
+    pytest.importorskip("h5py")
+    keras_files = pytest.importorskip("helpers.keras_files")
+    keras_files.one_lstm(tmp_path / "model.keras")
+    (tmp_path / "keras.py").write_text("import jax\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
+    monkeypatch.setitem(sys.modules, "jax", None)
+    advice = "pip install jax, or name another backend with KERAS_BACKEND, or leave `verify` out"
+    with pytest.raises(MissingPackageError, match=f"Keras, which is to run the source, cannot .*; {advice}"):
+        verified(tmp_path / "model.keras")
 
 
 def test_other_shapes_and_what_is_not_finite_are_infinitely_far():

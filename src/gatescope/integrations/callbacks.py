@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gatescope.datatypes.watch import WatchHistory
-from gatescope.errors import MissingPackageError, ValueRangeError
+from gatescope.errors import ValueRangeError
 from gatescope.integrations.watch import Log, Watch
 
 
@@ -14,13 +14,16 @@ class Watching:
 
     Parameters
     ----------
-    inputs, every, log
+    inputs, every, log, progress
         As for `gatescope.watch`.
     """
 
-    def __init__(self, inputs: Any, *, every: int = 100, log: Log | None = None) -> None:
+    def __init__(
+        self, inputs: Any, *, every: int = 100, log: Log | None = None, progress: bool = False
+    ) -> None:
         super().__init__()
-        self._arguments: dict[str, Any] = {"inputs": inputs, "every": every, "log": log}
+        options = {"every": every, "log": log, "progress": progress}
+        self._arguments: dict[str, Any] = {"inputs": inputs, **options}
         self._watch: Watch | None = None
 
     @property
@@ -32,10 +35,3 @@ class Watching:
 
     def _begin(self, module: Any, **replaced: Any) -> None:
         self._watch = Watch(module, **{**self._arguments, **replaced})
-
-
-def missing(package: str, error: ImportError) -> MissingPackageError:
-    """Return the error of a callback whose framework is not installed."""
-    return MissingPackageError(
-        f"the callback of {package} needs {package} ({error})", advice=f"install it: pip install {package}"
-    )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from gatescope.integrations.callbacks import Watching, missing
+from gatescope.integrations.callbacks import Watching
+from gatescope.integrations.packages import missing
 
 __all__ = ["WatchCallback"]  # noqa: F822  # made when it is asked for
 
@@ -21,14 +22,14 @@ def _callback() -> type:
     try:
         import keras
     except ImportError as error:
-        raise missing("keras", error) from error
+        raise missing("Keras, which this is a callback of,", "keras", error) from error
 
     class WatchCallback(Watching, keras.callbacks.Callback):  # type: ignore[misc]  # of a package that mypy may lack
         """Watch a model while ``model.fit(..., callbacks=[callback])`` trains it; `history` is what was read.
 
         Parameters
         ----------
-        inputs, every, log
+        inputs, every, log, progress
             As for `gatescope.watch`; a step is a batch.
         """
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from gatescope.checks.arrays import Array
-from gatescope.integrations.verify import Runner, cannot, missing
+from gatescope.integrations.packages import missing
+from gatescope.integrations.verify import OR_NOT, Runner, cannot
 from gatescope.io.loading import Opened
 
 
@@ -43,7 +44,7 @@ def _keras(opened: Opened) -> Any:
     try:
         import keras
     except ImportError as error:  # of Keras, or of what it computes with
-        raise missing("Keras", "keras", error) from error
+        raise missing("Keras, which is to run the source,", "keras", error, otherwise=OR_NOT) from error
     if not hasattr(keras, "ops"):
         raise cannot(opened, f"it needs Keras 3, and this is {keras.__version__}")
     return keras

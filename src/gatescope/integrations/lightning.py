@@ -6,7 +6,8 @@ import sys
 from functools import cache
 from typing import Any
 
-from gatescope.integrations.callbacks import Watching, missing
+from gatescope.integrations.callbacks import Watching
+from gatescope.integrations.packages import missing
 
 __all__ = ["WatchCallback"]  # noqa: F822  # made when it is asked for
 
@@ -26,7 +27,7 @@ def _callback(older: bool) -> type:
         else:
             from lightning import pytorch
     except ImportError as error:
-        raise missing("lightning", error) from error
+        raise missing("Lightning, which this is a callback of,", "lightning", error) from error
 
     class WatchCallback(Watching, pytorch.Callback):  # type: ignore[misc]  # of a package that mypy may lack
         """Watch a module while ``Trainer(callbacks=[callback])`` fits it; `history` is what was read.
@@ -35,7 +36,7 @@ def _callback(older: bool) -> type:
 
         Parameters
         ----------
-        inputs, every, log
+        inputs, every, log, progress
             As for `gatescope.watch`; a step is a batch.
         """
 

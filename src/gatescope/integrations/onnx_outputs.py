@@ -13,7 +13,8 @@ from gatescope.checks.arrays import Array
 from gatescope.datatypes import Params
 from gatescope.datatypes.stack import Layer, directions
 from gatescope.errors import WeightFormatError
-from gatescope.integrations.verify import Verification, cannot, compared, missing
+from gatescope.integrations.packages import missing
+from gatescope.integrations.verify import OR_NOT, Verification, cannot, compared
 from gatescope.io.loading import Opened
 from gatescope.io.onnx.networks import Taps
 from gatescope.recurrence.layers import merged
@@ -34,7 +35,9 @@ def compare_nodes(source: Any, opened: Opened, layers: list[Layer]) -> Verificat
     try:
         import onnxruntime
     except ImportError as error:
-        raise missing("ONNX Runtime", "onnxruntime", error) from error
+        raise missing(
+            "ONNX Runtime, which is to run the source,", "onnxruntime", error, otherwise=OR_NOT
+        ) from error
     levels: list[tuple[Taps, ...]] = opened.network.attributes["nodes"]
     names = {name: 0 for level in levels for node in level for name in node[:6] if name}
     names |= {

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from tqdm.auto import tqdm
 
 from gatescope.cells.ranges import gate_ranges
 from gatescope.cells.registry import get
@@ -54,21 +55,31 @@ class Probe:
         self.gates = tuple(_sigmoid_gates(cell) for cell in self.cells)
         self.steps = max(min(MOST, longest_sequences(one.lengths)[1]) for one in networks.values())
 
-    def compile(self, capture: Capture) -> None:
+    def compile(self, capture: Capture, *, progress: bool = False) -> None:
         """Compile all that readings may need: other kernels take the derivatives of units that come to be saturated."""
-        for one in _longest(capture).values():
-            model = one.model
-            stack = model if isinstance(model, Stack) else Stack(layers=(model,))
-            biased = {
-                name: value + _SATURATING for name, value in stack.weights().items() if "bias_ih" in name
-            }
-            numbers = [biased.get(name, value).reshape(-1) for name, value in stack.weights().items()]
-            saturated = dataclasses.replace(one, model=stack.with_flat(np.concatenate(numbers)))
-            for network in (one, saturated):
-                with suppress(
-                    GatescopeError
-                ):  # of states of a relu network that leave every bound: it has no others
-                    list(_probes(network, LEAST))
+        bar = tqdm(
+            total=2 * len(self.layers),
+            unit="layer",
+            desc="compiling kernels of the watch",
+            disable=None if progress else True,
+        )
+        with bar:
+            for one in _longest(capture).values():
+                self._compile(one, bar)
+
+    def _compile(self, one: CapturedNetwork, bar: Any) -> None:
+        """Measure a network as it is and with units that are saturated."""
+        model = one.model
+        stack = model if isinstance(model, Stack) else Stack(layers=(model,))
+        biased = {name: value + _SATURATING for name, value in stack.weights().items() if "bias_ih" in name}
+        numbers = [biased.get(name, value).reshape(-1) for name, value in stack.weights().items()]
+        saturated = dataclasses.replace(one, model=stack.with_flat(np.concatenate(numbers)))
+        for network in (one, saturated):
+            with suppress(
+                GatescopeError
+            ):  # of states of a relu network that leave every bound: it has no others
+                for _ in _probes(network, LEAST):
+                    bar.update()
 
     def read(self, capture: Capture, steps: int) -> Reading:
         """Return what the layers are like, over sequences of at most so many steps."""

@@ -16,7 +16,8 @@ from gatescope.checks.arrays import Array
 from gatescope.datatypes import Params
 from gatescope.datatypes.stack import Layer, directions
 from gatescope.errors import GatescopeError
-from gatescope.integrations.verify import Runner, cannot, missing
+from gatescope.integrations.packages import missing
+from gatescope.integrations.verify import OR_NOT, Runner, cannot
 from gatescope.io.loading import Opened
 from gatescope.io.pytorch.entries import find_layer, numbered, parse
 from gatescope.io.pytorch.shards import Shards
@@ -38,7 +39,7 @@ def torch_runner(source: Any, opened: Opened, layers: list[Layer]) -> Runner:
     try:
         import torch
     except ImportError as error:
-        raise missing("PyTorch", "torch", error) from error
+        raise missing("PyTorch, which is to run the source,", "torch", error, otherwise=OR_NOT) from error
     read = open_source(_as_torch_reads(torch, source, opened))
     prefix, dtype = opened.network.prefix, str(np.result_type(*(each.dtype for each in layers)))
     alive: Any = read.module(prefix)

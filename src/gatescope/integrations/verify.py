@@ -9,7 +9,7 @@ import numpy as np
 
 from gatescope.checks.arrays import Array
 from gatescope.datatypes.stack import Layer, directions, time_major
-from gatescope.errors import MissingPackageError, WeightFormatError, warn_accuracy
+from gatescope.errors import WeightFormatError, warn_accuracy
 from gatescope.io.loading import Opened
 from gatescope.io.weights import kind_of
 from gatescope.recurrence.layers import merged, outputs_of_layers
@@ -17,6 +17,7 @@ from gatescope.recurrence.run import run
 from gatescope.reporting.text import counted
 
 STEPS, SEQUENCES = 20, 3
+OR_NOT = ", or leave `verify` out"
 _ALIKE = {"float32": 1e-5, "float64": 1e-11}  # outputs that differ by no more are the same but for rounding
 
 
@@ -153,11 +154,3 @@ def compared(by: str, here: Array, there: Array) -> Verification:
 def cannot(opened: Opened, why: str) -> WeightFormatError:
     """Return the error that says why a source cannot be verified."""
     return opened.wrong(f"cannot be verified: {why}", advice="leave `verify` out")
-
-
-def missing(name: str, package: str, error: ImportError) -> MissingPackageError:
-    """Return the error that names a framework which cannot be imported."""
-    return MissingPackageError(
-        f"{name}, which is to run the source, cannot be imported ({error})",
-        advice=f"pip install {package}, or leave `verify` out",
-    )

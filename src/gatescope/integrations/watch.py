@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gatescope.checks.numbers import check_call, check_count
+from gatescope.checks.numbers import check_call, check_count, check_flag
 from gatescope.datatypes.watch import WatchHistory
 from gatescope.errors import shortened, warn_accuracy
 from gatescope.integrations import torch_calls
@@ -24,7 +24,9 @@ Log = Callable[[dict[str, float]], object]
 _Row = tuple[int, int, float, float, Reading]
 
 
-def watch(module: Any, *, inputs: Any, every: int = 100, log: Log | None = None) -> Watch:
+def watch(
+    module: Any, *, inputs: Any, every: int = 100, log: Log | None = None, progress: bool = False
+) -> Watch:
     """Watch half-life, decay rate and saturation of a model's recurrent layers while your own loop trains it.
 
     Call ``.step()`` after each step of the loop; ``.history`` is what was read so far.  Each reading runs the model
@@ -35,7 +37,7 @@ def watch(module: Any, *, inputs: Any, every: int = 100, log: Log | None = None)
     Readings together take less than 2 % of the loop's own time.  What they cost is measured before the loop begins and
     then at each of them.  The sequences that are looked at are shortened to what is left of that, to at least 20 steps,
     which a rate needs; where that is too much still, the reading is put off to a later multiple of `every`.  Kernels
-    are compiled here, not in the loop.
+    are compiled here, not in the loop: some ten seconds for cells and sizes that were never used on this machine.
 
     A reading that fails (weights that are not finite, a module that is not there any more) is recorded and warned of
     once; it never raises into the loop.
@@ -52,6 +54,8 @@ def watch(module: Any, *, inputs: Any, every: int = 100, log: Log | None = None)
     log : callable, optional
         ``log(numbers)`` is called after each reading that did not fail, the one before the loop too; numbers by name:
         ``{"step": 100, "lstm/half_life": 12.5, "lstm/decay_rate": 0.055, "lstm/f/shut": 0.01, "lstm/f/open": 0.2}``.
+    progress : bool
+        Show a progress bar of the compiling on stderr.
 
     Returns
     -------
@@ -75,7 +79,7 @@ def watch(module: Any, *, inputs: Any, every: int = 100, log: Log | None = None)
         print(watch.history.summary())
         gs.plotting.plot_watch(watch.history)
     """
-    return Watch(module, inputs=inputs, every=every, log=log)
+    return Watch(module, inputs=inputs, every=every, log=log, progress=progress)
 
 
 class Watch:
@@ -87,7 +91,16 @@ class Watch:
     every : int
     """
 
-    def __init__(self, module: Any, *, inputs: Any, every: int = 100, log: Log | None = None) -> None:
+    def __init__(
+        self,
+        module: Any,
+        *,
+        inputs: Any,
+        every: int = 100,
+        log: Log | None = None,
+        progress: bool = False,
+    ) -> None:
+        progress = check_flag("progress", progress)
         self.module, self.every = module, check_count("every", every)
         if log is not None:
             check_call("log", log, "log(numbers)", {})
@@ -97,7 +110,7 @@ class Watch:
         self._rows: list[_Row] = []
         captured = self._capture()
         self._probe = Probe(captured)
-        self._probe.compile(captured)
+        self._probe.compile(captured, progress=progress)
         most = self._probe.steps
         least = min(LEAST, most)
         reading = self._read(most)
