@@ -144,7 +144,7 @@ def time_major(layer: Layer) -> Layer:
     )
 
 
-def outputs_of(layer: Layer) -> int:
+def output_size_of(layer: Layer) -> int:
     """Return how many numbers a step a layer gives to the one above."""
     return layer.output_size if isinstance(layer, Bidirectional) else layer.hidden_size
 
@@ -219,9 +219,9 @@ class Stack(Result):
                         advice="use dataclasses.replace(params, batch_first=False)",
                     )
         for k, (below, above) in enumerate(pairwise(self.layers)):
-            if above.input_size != outputs_of(below):
+            if above.input_size != output_size_of(below):
                 raise ShapeError(
-                    f"takes {above.input_size} inputs, but layers[{k}] gives {outputs_of(below)}",
+                    f"takes {above.input_size} inputs, but layers[{k}] gives {output_size_of(below)}",
                     argument=f"layers[{k + 1}]",
                     advice="make them equal",
                 )
@@ -245,7 +245,7 @@ class Stack(Result):
                 check_type(name, value, np.ndarray, advice="give a NumPy array")
         assert weight is not None
         assert bias is not None
-        units = outputs_of(self.layers[-1])
+        units = output_size_of(self.layers[-1])
         outputs = sum(head.size for head in self.heads) if self.heads else bias.size
         of = "outputs of the heads" if self.heads else "numbers in `readout_bias`"
         axes = f"(O, H) with O = {outputs} {of} and H = {units}"
@@ -261,7 +261,7 @@ class Stack(Result):
     def output_size(self) -> int:
         """O, the number of outputs of the read-out, or of the uppermost layer where there is none."""
         if self.readout_weight is None:
-            return outputs_of(self.layers[-1])
+            return output_size_of(self.layers[-1])
         return int(self.readout_weight.shape[0])
 
     @property

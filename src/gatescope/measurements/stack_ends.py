@@ -11,7 +11,7 @@ from gatescope.cells.registry import get
 from gatescope.checks.arrays import check_array
 from gatescope.checks.numbers import check_choice, is_whole
 from gatescope.datatypes import Array
-from gatescope.datatypes.stack import Stack, outputs_of
+from gatescope.datatypes.stack import Stack, output_size_of
 from gatescope.datatypes.stack_names import params_of, select
 from gatescope.errors import ShapeError, UnknownNameError, ValueRangeError
 from gatescope.measurements.selection import combinations
@@ -145,7 +145,7 @@ def _logit(stack: Stack, number: str) -> tuple[str, Array]:
 def _own(problem: StackProblem, of: Any) -> tuple[str, Array]:
     """Return name and direction (1, N) or (B, N) of one that was given as numbers."""
     vector = check_array("of", of, problem.params.dtype)
-    joint, units = problem.initial_state.shape[1], outputs_of(problem.params.layers[-1])
+    joint, units = problem.initial_state.shape[1], output_size_of(problem.params.layers[-1])
     if vector.ndim not in (1, 2) or vector.shape[-1] not in (units, joint):
         raise ShapeError(
             f"should have {units} numbers, a direction of the outputs, or {joint}, one of the joint state; or be as "

@@ -12,7 +12,7 @@ from gatescope.checks.arrays import check_array, check_host, check_shape
 from gatescope.checks.network import check_lengths, check_params, warn_if_batch_first
 from gatescope.checks.numbers import check_type
 from gatescope.datatypes import Array, Gradients
-from gatescope.datatypes.stack import Layer, Stack, outputs_of, replaced
+from gatescope.datatypes.stack import Layer, Stack, output_size_of, replaced
 from gatescope.datatypes.stack_gradients import StackGradients
 from gatescope.datatypes.stack_names import by_direction
 from gatescope.datatypes.stack_trace import StackTrace
@@ -150,7 +150,7 @@ def backprop_stack(
 
 def check_stack_fits(stack: Stack, batch: int, steps: int, name: str) -> None:
     """Refuse a run whose trace does not fit into the memory that is free."""
-    outputs = stack.output_size + sum(map(outputs_of, stack.layers))
+    outputs = stack.output_size + sum(map(output_size_of, stack.layers))
     step_bytes = batch * outputs * stack.dtype.itemsize
     step_bytes += sum(trace_bytes(params, batch) for params in stack.directions().values())
     check_fits(name, "every state and gate of these steps, in all layers,", step_bytes, steps)
