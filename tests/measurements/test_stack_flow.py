@@ -91,12 +91,14 @@ def test_one_layer_is_as_its_params():
 
 
 @pytest.mark.parametrize("sequences", [3, pytest.param(37, marks=pytest.mark.slow)])
-def test_neither_threads_nor_batch_nor_pieces_change_a_bit(sequences):
+def test_neither_threads_nor_batch_nor_pieces_change_a_bit(sequences, monkeypatch):
     stack, x = random_stack(*PAIR, outputs=2), inputs_of(90, sequences)
     spectral = [{"norm": "spectral", "lags": [0, 3, 50]}] if sequences > 3 else []
     for more in ({}, *spectral, {"of": "readout.0", "wrt": "joint"}):
         flow = gs.gradient_flow(stack, x, threads=1, **more)
-        several = gs.gradient_flow(stack, x, threads=3, **more)
+        with monkeypatch.context() as changed:
+            changed.setattr(CpuDevice, "piece", lambda *_: 7)
+            several = gs.gradient_flow(stack, x, threads=3, **more)
         np.testing.assert_array_equal(several.log_norm, flow.log_norm)
         np.testing.assert_array_equal(several.moved, flow.moved)
     for b in (0, sequences - 1):
@@ -343,3 +345,19 @@ def test_what_cannot_be_is_refused(more, error, match, monkeypatch):
     monkeypatch.setattr("gatescope.kernels.device.check_device", lambda device: device)
     with pytest.raises(error, match=match):
         gs.gradient_flow(random_stack(*PAIR, outputs=2), inputs_of(8), **more)
+
+
+def test_states_of_a_layer_that_stop_being_finite(monkeypatch):
+    """They grow eightfold a step: beyond float64 after 342, in the lower or in the upper layer."""
+    one = np.ones((1, 1))
+    layers = [
+        gs.Params(cell="rnn_relu", weight_ih=one, weight_hh=one * g, bias_ih=one[0] * 0, bias_hh=one[0] * 0)
+        for g in (8.0, 0.5)
+    ]
+    x = np.zeros((400, 2, 1))
+    x[19, 1] = 1
+    monkeypatch.setattr(CpuDevice, "piece", lambda *_: 16)
+    for stack in (gs.Stack(layers=tuple(layers)), gs.Stack(layers=tuple(layers[::-1]))):
+        for threads in (1, 2):
+            with pytest.raises(ValueRangeError, match="sequence 1 are not finite from step 362 on"):
+                gs.gradient_flow(stack, x, threads=threads)

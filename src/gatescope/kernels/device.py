@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Generator, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -78,6 +79,14 @@ class PieceDevice(Protocol):
     def forward(self, inputs: Any, first_state: Any, states: Any, gates: Any) -> None:
         """Run from a state over inputs (steps, B, I); all sequences to the end."""
 
+    def ends(
+        self, pieces: Iterator[Array], first_state: Array, states: Any, gates: Any
+    ) -> Generator[Array, None, None]:
+        """Run from a state over pieces of inputs (steps, B, I); yield a NumPy copy of the last state of each.
+
+        States and gates are for as many steps as all pieces have, and hold nothing in particular.
+        """
+
     def derive(self, exact: Any, inputs: Array, states: Any, gates: Any, slot: int) -> Any:
         """Return what adjoints take of a piece: its gates, or coefficients if units are saturated.
 
@@ -114,6 +123,16 @@ class Device(PieceDevice, Protocol):
 
     def forward(self, inputs: Any, first_state: Any, states: Any, gates: Any, lengths: Any = None) -> None:
         """Run from a state (B, S, H) over inputs (steps, B, I); all sequences to the end, or to their lengths."""
+
+
+def ends_of(
+    device: PieceDevice, pieces: Iterator[Array], state: Array, states: Any, gates: Any
+) -> Generator[Array, None, None]:
+    """Do what `PieceDevice.ends` says, piece by piece."""
+    for inputs in pieces:
+        device.forward(inputs, state, states, gates)
+        state = device.last(states)
+        yield state
 
 
 def check_device(device: Any) -> str:

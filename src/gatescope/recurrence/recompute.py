@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import Any, Protocol
 
 import numpy as np
 
 from gatescope.datatypes import Array
 from gatescope.errors import ValueRangeError
-from gatescope.kernels.cpu.threads import open_pool
+from gatescope.kernels.cpu.threads import ahead, open_pool
 from gatescope.kernels.device import PieceDevice
 from gatescope.recurrence.exact_steps import ExactSteps, warn_lost
 from gatescope.recurrence.input_stream import Series
@@ -150,14 +151,20 @@ class Replay:
     def forward(self) -> Iterator[int]:
         """Fill the checkpoints; yield the number of steps of each segment."""
         index, state = self._at
-        while index < self._count - 1:
-            _, states, _ = self._compute(index, state, 0)
-            state = self._last(states, index)
-            index += 1
-            if index >= self._first:
-                self.checkpoints[index - self._first] = state
-            self._at = index, state
-            yield self.length
+        if index >= self._count - 1:
+            return
+        pieces = (self.series.read(k * self.length, self._end(k)) for k in range(index, self._count - 1))
+        with closing(self._device.ends(pieces, state, *self._buffer(0))) as ends:
+            for end in ends:
+                if not np.isfinite(end).all():
+                    break
+                index, state = index + 1, end
+                if index >= self._first:
+                    self.checkpoints[index - self._first] = state
+                self._at = index, state
+                yield self.length
+        if index < self._count - 1:
+            self._check_end(self._compute(index, state, 0)[1], index)
 
     def pieces(self, before: int | None = None) -> Generator[tuple[int, Any, Any], None, None]:
         """Yield segments, latest first: where one begins, its states (steps+1, B, S, H) and gates (steps, B, K, H).
@@ -170,22 +177,11 @@ class Replay:
             return
         count = self._count if before is None else -(-before // self.length)
         order = [index for index in range(count - 1, self._first - 1, -1) if self._end(index) > self.last]
-        if self.buffers == 1:
-            for index in order:
-                yield self._piece(index, *self._recompute(index, 0))
-            self._warn()
-            return
+        segments = (self._recompute(index, k % self.buffers) for k, index in enumerate(order))
         with open_pool(1) as pool:
-            ahead = pool.submit(self._recompute, order[0], 0) if order else None
-            for k, index in enumerate(order):
-                assert ahead is not None
-                segment = ahead.result()
-                if k + 1 < len(order):
-                    ahead = pool.submit(self._recompute, order[k + 1], (k + 1) % 2)
+            made = ahead(segments, pool) if self.buffers > 1 else segments
+            for index, segment in zip(order, made, strict=True):
                 yield self._piece(index, *segment)
-        self._warn()
-
-    def _warn(self) -> None:
         if self._exact is not None:
             warn_lost(self._exact.parts)
 
@@ -199,20 +195,22 @@ class Replay:
         return states, self._device.derive(self._exact, inputs, states, gates, buffer)
 
     def _compute(self, index: int, state: Array, buffer: int) -> tuple[Array, Any, Any]:
-        while len(self._buffers) <= buffer:
-            self._buffers.append(self._device.buffers(min(self.length, self.source), self.series.batch))
         begin, end = index * self.length, self._end(index)
-        states, gates = self._buffers[buffer]
+        states, gates = self._buffer(buffer)
         states, gates = states[: end - begin + 1], gates[: end - begin]
         inputs = self.series.read(begin, end)
         self._device.forward(inputs, state, states, gates)
         return inputs, states, gates
 
-    def _last(self, states: Any, index: int) -> Array:
-        """Return the last state of a segment; refuse one that is not finite, as all after it would not be either."""
-        last = self._device.last(states)
-        if np.isfinite(last).all():
-            return last
+    def _buffer(self, number: int) -> tuple[Any, Any]:
+        while len(self._buffers) <= number:
+            self._buffers.append(self._device.buffers(min(self.length, self.source), self.series.batch))
+        return self._buffers[number]
+
+    def _check_end(self, states: Any, index: int) -> None:
+        """Refuse a segment whose last state is not finite, as all after it would not be either."""
+        if np.isfinite(self._device.last(states)).all():
+            return
         good, bad = 0, states.shape[0] - 1
         while bad - good > 1:
             middle = (good + bad) // 2
@@ -226,7 +224,7 @@ class Replay:
 
     def _piece(self, index: int, states: Any, gates: Any) -> tuple[int, Any, Any]:
         if index == self._count - 1:  # `forward` has seen the ends of the others
-            self._last(states, index)
+            self._check_end(states, index)
         begin = index * self.length
         cut = max(0, self.last - begin)
         return begin + cut, states[cut:], gates[cut:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterator
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +15,7 @@ from gatescope.datatypes import Array, Params, Trace
 from gatescope.kernels.cpu import sweeps
 from gatescope.kernels.cpu.adjoints import Adjoints
 from gatescope.kernels.cpu.aligned import aligned_empty
-from gatescope.kernels.device import Derivatives
+from gatescope.kernels.device import Derivatives, ends_of
 
 # A piece's states and gates: below the first, starting a piece takes longer than it should; above the second, pieces
 # are shorter than balances them with the checkpoints, until these take more than the third.
@@ -114,6 +115,11 @@ class CpuDevice:
         if lengths is None:
             lengths = np.full(inputs.shape[1], inputs.shape[0], np.int64)
         sweeps.forward(self._plan, self._panels, inputs, states, gates, lengths, self._threads)
+
+    def ends(
+        self, pieces: Iterator[Array], first_state: Array, states: Any, gates: Any
+    ) -> Generator[Array, None, None]:
+        return ends_of(self, pieces, first_state, states, gates)
 
     def derive(self, exact: Derivatives, inputs: Array, states: Array, gates: Array, slot: int) -> Array:
         return exact.steps(inputs, states, gates, slot)

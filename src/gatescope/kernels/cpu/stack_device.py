@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from gatescope.datatypes import Array, Params
 from gatescope.kernels.cpu import sweeps
 from gatescope.kernels.cpu.device import CpuDevice
 from gatescope.kernels.cpu.stack_adjoints import StackAdjoints
+from gatescope.kernels.cpu.threads import ahead, open_pool
 from gatescope.kernels.device import Derivatives
 
 
@@ -92,6 +93,24 @@ class StackDevice:
             device.forward(inputs, state, of_layer, saved)
             inputs = outputs_of(of_layer)
 
+    def ends(
+        self, pieces: Iterator[Array], first_state: Array, states: Layered, gates: Layered
+    ) -> Generator[Array, None, None]:
+        """Yield the last states of pieces as `PieceDevice.ends` says.
+
+        Where threads are idle, the layer below is at the next piece already.
+        """
+        blocks = max(len(sweeps.blocks_for(first_state.shape[0], units)) for _, units in self._shapes)
+        stream: Iterator[tuple[Array, list[Array]]] = ((inputs, []) for inputs in pieces)
+        parts = zip(self._devices, self.split(first_state), states.arrays, gates.arrays, strict=True)
+        with open_pool(len(self._layers)) as pool:
+            for number, part in enumerate(parts, 1):
+                stream = _through(stream, *part)
+                if number < min(len(self._layers), self._threads // blocks):
+                    stream = ahead(stream, pool)
+            for _, last in stream:
+                yield join(last)
+
     def derive(
         self, exact: LayeredDerivatives, inputs: Array, states: Layered, gates: Layered, slot: int
     ) -> Layered:
@@ -128,9 +147,19 @@ class StackDevice:
         ]
 
 
+def _through(
+    below: Iterator[tuple[Array, list[Array]]], device: CpuDevice, state: Array, states: Array, gates: Array
+) -> Iterator[tuple[Array, list[Array]]]:
+    """Run a layer over pieces, which come with the last states of the layers below; yield what the next one takes."""
+    for inputs, last in below:
+        device.forward(inputs, state, states, gates)
+        state = device.last(states)
+        yield outputs_of(states), [*last, state]
+
+
 def outputs_of(states: Array) -> Array:
-    """Return the outputs (T, B, H) of a layer's states (T+1, B, S, H), as the next one takes them."""
-    return np.ascontiguousarray(states[1:, :, 0])
+    """Return a copy of the outputs (T, B, H) of a layer's states (T+1, B, S, H), as the next one takes them."""
+    return states[1:, :, 0].copy()
 
 
 def join(states: Sequence[Array]) -> Array:

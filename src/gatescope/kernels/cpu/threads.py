@@ -33,6 +33,14 @@ def in_order(work: Callable[[Item], Value], items: Sequence[Item], threads: int)
         yield from pool.map(work, items)
 
 
+def ahead(items: Iterator[Item], pool: ThreadPoolExecutor) -> Iterator[Item]:
+    """Yield the items, none of which is None; a thread of the pool makes the next one while one is used."""
+    coming = pool.submit(next, items, None)
+    while (item := coming.result()) is not None:
+        coming = pool.submit(next, items, None)
+        yield item
+
+
 def each(work: Callable[[int], None], count: int, threads: int) -> None:
     """Do work(0), ..., work(count - 1) on at most `threads` threads."""
     for _ in in_order(work, range(count), threads):

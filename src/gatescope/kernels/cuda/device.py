@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from functools import cached_property, lru_cache
 from typing import Any
@@ -17,7 +17,7 @@ from gatescope.kernels.cuda import backend, memory_estimate, sweeps
 from gatescope.kernels.cuda.adjoints import Adjoints
 from gatescope.kernels.cuda.arrays import take_inputs, take_output_adjoint, take_state
 from gatescope.kernels.cuda.extremes import extremes_of
-from gatescope.kernels.device import Derivatives
+from gatescope.kernels.device import Derivatives, ends_of
 
 _CUDA_BYTES = 1 << 31
 _HOST_BYTES = 1 << 28  # of a piece's states and gates that are on the host at a time
@@ -128,6 +128,11 @@ class CudaDevice:
             self._plan, self._weights, self._put(inputs), states, gates, self._put(lengths),
             fast_activations=self._fast,
         )  # fmt: skip
+
+    def ends(
+        self, pieces: Iterator[Array], first_state: Array, states: Any, gates: Any
+    ) -> Generator[Array, None, None]:
+        return ends_of(self, pieces, first_state, states, gates)
 
     def derive(self, exact: Derivatives, inputs: Array, states: Any, gates: Any, slot: int) -> Any:
         """Make the coefficients on the host, of as many steps at a time as it takes, after a look on the GPU."""
