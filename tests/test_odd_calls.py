@@ -191,6 +191,9 @@ def test_training_that_does_not_fit_says_what_would(little_memory):
         gs.ValueRangeError, match=r"^batch_size is too large: weights, .* at most [1-8] would fit; give"
     ):
         gs.train(STACK, data, epochs=1)
+    two_way = gs.init_stack("lstm", hidden_size=5, heads=data, bidirectional=True, dtype="float64")
+    with pytest.raises(gs.ValueRangeError, match=r"give a smaller `batch_size` or shorter sequences, or"):
+        gs.train(two_way, data, epochs=1)
     with pytest.raises(
         gs.ValueRangeError, match=r"^epochs=1000000000 is too large: the snapshots .* `?snapshot_every"
     ):
@@ -227,14 +230,15 @@ def test_calls_that_do_not_fit(name, little_memory):
 
 
 @pytest.mark.parametrize(
-    ("steps", "options"),  # other steps each time, as memory that is freed is used again
+    ("steps", "both", "options"),  # other steps each time, as memory that is freed is used again
     [
-        (2000, {}),
-        pytest.param(2100, {"bptt_steps": 1500}, marks=pytest.mark.slow),
-        pytest.param(2200, {"dropout": gs.Dropout(inputs=0.1, recurrent=0.1)}, marks=pytest.mark.slow),
+        (2000, False, {}),
+        (1900, True, {}),
+        pytest.param(2100, False, {"bptt_steps": 1500}, marks=pytest.mark.slow),
+        pytest.param(2200, False, {"dropout": gs.Dropout(inputs=0.1, recurrent=0.1)}, marks=pytest.mark.slow),
     ],
 )
-def test_what_training_takes_is_what_was_counted(steps, options, monkeypatch):
+def test_what_training_takes_is_what_was_counted(steps, both, options, monkeypatch):
     """The peak that NumPy allocates, over the data, beside the number that is compared with the free memory."""
     inputs = np.zeros((steps, 40, 1))
     batch, counted, count = gs.Batch(inputs=inputs, targets=inputs), [], memory.engine_bytes
@@ -245,9 +249,14 @@ def test_what_training_takes_is_what_was_counted(steps, options, monkeypatch):
 
     monkeypatch.setattr(memory, "engine_bytes", counting)
     # As many sequences, so that kernels are compiled and loaded here.
-    gs.train(STACK, gs.Batch(inputs=inputs[:50], targets=inputs[:50]), epochs=1, threads=1, **options)
+    stack = (
+        gs.init_stack("lstm", hidden_size=5, heads=batch, bidirectional=True, dtype="float64")
+        if both
+        else STACK
+    )
+    gs.train(stack, gs.Batch(inputs=inputs[:50], targets=inputs[:50]), epochs=1, threads=1, **options)
     tracemalloc.start()
-    gs.train(STACK, batch, epochs=1, threads=1, **options)
+    gs.train(stack, batch, epochs=1, threads=1, **options)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert 0.8 < peak / counted[-1] < 1.5

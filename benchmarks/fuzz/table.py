@@ -42,6 +42,7 @@ deep = gs.Stack(layers=(params, gs.init("lstm", input_size=5, hidden_size=5, see
 twice = gs.saturation(gs.run(deep, inputs))
 twice = gs.saturation(gs.run(deep, inputs))
 back = dataclasses.replace(deep.layers[1], reverse=True)
+two_way = gs.init_stack("lstm", hidden_size=5, heads=batch, bidirectional=True, dtype="float64")
 both = gs.Stack(layers=(params, gs.Bidirectional(forward=deep.layers[1], backward=back)))
 states = {"layers.0": state, "layers.1": state}
 decays = gs.from_decays(-np.abs(inputs))
@@ -64,8 +65,8 @@ pathlib.Path("series.csv").write_text("a,b" + chr(10) + "".join(f"{k / 3:.3f},{k
 
 _CALLS = """
 gs.init("lstm", input_size=1, hidden_size=5, seed=0, scheme="gaussian", dtype="float64", gain=1.5, t_max=50.0)
-gs.init_stack("lstm", input_size=1, hidden_size=5, heads=[gs.Head("y", 1)], seed=0, scheme="chrono",
-    readout_scheme="glorot", dtype="float64", gain=1.5, t_max=50.0)
+gs.init_stack("lstm", input_size=1, hidden_size=5, heads=[gs.Head("y", 1)], bidirectional=[True], seed=0,
+    scheme="chrono", readout_scheme="glorot", dtype="float64", gain=1.5, t_max=50.0)
 gs.init_stack(["lstm", "lstm"], input_size=1, hidden_size=[5, 5], heads=batch, seed=0, dtype="float64")
 gs.run(params, inputs, initial_state=state, lengths=lengths, clamp={"f": 1.0}, device="cpu", threads=1,
     fast_activations=False)
@@ -148,6 +149,8 @@ gs.train(params, functools.partial(gs.tasks.adding, steps=10, sequences=3, dtype
     updates_per_epoch=2, threads=1)
 gs.predict(stack, inputs, lengths=lengths, threads=1)
 gs.evaluate(stack, batch, at="last", threads=1)
+gs.train(two_way.layers[0], batch, lr=0.01, epochs=1, probe_every=1, threads=1)
+gs.predict(two_way, inputs, lengths=lengths, threads=1)
 gs.majority_accuracy(batch, heads=[gs.Head("y", 1)], at="last")
 gs.Dropout(inputs=0.1, between=0.1, outputs=0.1, recurrent=0.1)
 gs.Batch(inputs=inputs, targets=inputs, mask=np.ones((20, 3), bool), lengths=lengths, name="echo",

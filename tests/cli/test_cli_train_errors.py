@@ -39,6 +39,14 @@ BAD = [
         ["adding", "--cell", "gru,lstm", "--hidden-size", "4,5,6"],
         "--cell has 2 values, but --hidden-size has 3; give one for all layers, or one each",
     ),
+    (
+        ["adding", "--bidirectional", "--bptt-steps", "6"],
+        "--bptt-steps 6 cuts sequences, and layers.0.backward takes them from their last step on",
+    ),
+    (
+        ["adding", "--bidirectional", "--bptt-steps", "6", "--stateful"],
+        "leave out --stateful and --bptt-steps",
+    ),
     (["adding", "--layers", "0"], "--layers 0"),
     (["adding", "--hidden-size", "x"], "--hidden-size 'x' must be whole numbers"),
     (["adding", "--lr", "0"], "--lr 0.0 must be a finite number above 0"),
@@ -88,6 +96,7 @@ def test_a_checkpoint_of_other_options(invoke, monkeypatch):
         ("--cell", "gru,lstm"): "--cell (lstm there, gru,lstm here), --hidden-size",
         ("--stateful", "--bptt-steps", "3"): "--bptt-steps (none there, 3 here), --stateful",
         ("--dropout", "inputs=0.1"): "--dropout",
+        ("--bidirectional",): "--bidirectional (none there, layers.0.backward here)",
         ("--fixed",): "the data of TASK",
         ("--validation",): "--validation",
     }

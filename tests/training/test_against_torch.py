@@ -17,7 +17,7 @@ from gatescope.training.engine import Engine
 from gatescope.training.optimizers import SGD, Adam, RMSprop
 
 torch = pytest.importorskip("torch")
-torch_model = pytest.importorskip("torch_model")
+from helpers import torch_model  # noqa: E402 - it imports torch
 
 # Both sum the same terms in other orders: some hundred roundings of 1.1e-16.
 LOSS = 1e-12
@@ -56,10 +56,10 @@ def torch_masks(stack, shape, dropout, seed, update):
     steps, sequences = shape
     sizes = [layer.hidden_size for layer in stack.layers]
 
-    def draw(place, size, layer):
-        probability = getattr(dropout, place)
-        shape = (sequences, size) if place == "recurrent" else (steps, sequences, size)
-        common = {"seed": seed, "update": update, "place": place, "layer": layer, "dtype": "float64"}
+    def draw(location, size, layer):
+        probability = getattr(dropout, location)
+        shape = (sequences, size) if location == "recurrent" else (steps, sequences, size)
+        common = {"seed": seed, "update": update, "location": location, "layer": layer, "dtype": "float64"}
         return masks(probability, shape, **common) if probability else None
 
     return torch_model.Masks(
@@ -143,21 +143,25 @@ def test_targets_are_taken_where_they_are_asked_for(at):
 EVERYWHERE = Dropout(inputs=0.2, between=0.3, outputs=0.25, recurrent=0.4)
 
 
-@pytest.mark.parametrize("place", ["inputs", "between", "outputs", "recurrent"])
-def test_gradients_with_dropout_in_one_place(place):
+@pytest.mark.parametrize(
+    "location", ["inputs", "between", "outputs", pytest.param("recurrent", marks=pytest.mark.slow)]
+)
+def test_gradients_with_dropout_in_one_location(location):
     stack, batch = make_stack(*DEEP), make_batch("masked")
-    dropout = Dropout(**{place: 0.4})
+    dropout = Dropout(**{location: 0.4})
     check(stack, batch, dropout)
     changed = engine_of(stack, batch, dropout=dropout, seed=3).back(as_data(batch, stack), 2).loss
     assert abs(changed - by_torch(stack, batch)[0]) > 1e-6, "dropout makes a difference"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("counted", COUNTED)
 @pytest.mark.parametrize("model", [DEEP, TWO], ids=["deep", "two phases"])
 def test_gradients_with_dropout_everywhere(model, counted):
     check(make_stack(*model), make_batch(counted), EVERYWHERE)
 
 
+@pytest.mark.slow
 @MEMORY
 @pytest.mark.parametrize("model", [DEEP, TWO], ids=["deep", "two phases"])
 def test_segments_get_their_own_steps_masks(model, memory, segments):
@@ -238,6 +242,7 @@ def test_truncated_windows_carry_the_state():
     assert np.abs(whole - weights).max() > 1e-4, "windows make a difference"
 
 
+@pytest.mark.slow
 def test_windows_with_dropout():
     stack, batch = make_stack(*DEEP), make_batch("every", lengths=None, steps=10)
     _, lr, theirs = OPTIMISERS["adam"]

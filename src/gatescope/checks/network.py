@@ -57,7 +57,7 @@ def as_stack(model: Stack | Bidirectional) -> Stack:
 
 
 def check_trainable(stack: Any, name: str = "stack") -> Stack:
-    """Return a model that training takes: forward layers, a read-out and its heads."""
+    """Return a model that training takes, with a read-out and its heads; its inputs are (T, B, I)."""
     model = check_stack(stack, name)
     if model.readout_weight is None:
         raise ValueRangeError("has no read-out", argument=name, advice="make a model with init_stack")
@@ -67,7 +67,14 @@ def check_trainable(stack: Any, name: str = "stack") -> Stack:
             argument=name,
             advice="add heads: dataclasses.replace(model, heads=[Head('y', 1)])",
         )
-    _ = model.forward_layers  # which refuses other directions
+    batch_first = next(iter(model.directions().values())).batch_first  # of layers above it is False
+    if batch_first is not False:
+        raise ValueRangeError(
+            "must be False: models that are trained here take (T, B, I)",
+            argument="layers[0].batch_first",
+            seen=batch_first,
+            advice="read the weights with batch_first=False",
+        )
     return model
 
 

@@ -19,6 +19,7 @@ _OPTIONS = {
     "params": "--weights",
     "scheme": "--init",
     "hidden_sizes": "--hidden-size",
+    "backward_directions": "--bidirectional",
     "task": "TASK",
     "t_max": "--init: t_max",
 }

@@ -149,6 +149,35 @@ def output_size_of(layer: Layer) -> int:
     return layer.output_size if isinstance(layer, Bidirectional) else layer.hidden_size
 
 
+def layers_text(stack: Stack) -> str:
+    """Return the cells and sizes of a stack in a line, from the lowest layer.
+
+    Examples
+    --------
+    >>> import gatescope as gs
+    >>> from gatescope.datatypes.stack import layers_text
+    >>> layers_text(gs.init_stack(["lstm", "gru"], input_size=1, hidden_size=8, heads=[gs.Head("y", 1)]))
+    'lstm 8 + gru 8'
+    """
+    return " + ".join(
+        " and ".join(
+            f"{params.cell} {params.hidden_size}" + (" backward" if way == "backward" else "")
+            for way, params in directions(layer).items()
+        )
+        for layer in stack.layers
+    )
+
+
+def direction_text(name: str) -> str:
+    """Return the name of a direction for people: ``"layer 1 backward"`` for ``"layers.1.backward"``."""
+    return name.replace("s.", " ").replace(".", " ")
+
+
+def first_backward(stack: Stack) -> str:
+    """Return the name of the lowest direction that goes backward, ``"layers.0.backward"``; nothing if there is none."""
+    return next((name for name, params in stack.directions().items() if params.reverse), "")
+
+
 def _sizes(params: Params) -> tuple[Any, ...]:
     return params.cell, params.input_size, params.hidden_size, params.count()
 
@@ -274,34 +303,6 @@ class Stack(Result):
         """Names of the layers' cells; of a bidirectional layer those of both, with a plus between them."""
         return tuple("+".join(params.cell for params in directions(layer).values()) for layer in self.layers)
 
-    @property
-    def forward_layers(self) -> tuple[Params, ...]:
-        """The layers of a stack of which each goes forward alone and takes (T, B, I), as those that are trained here.
-
-        Raises
-        ------
-        ValueRangeError
-            If one of them does not.
-        """
-        forward = []
-        for k, layer in enumerate(self.layers):
-            if isinstance(layer, Bidirectional) or layer.reverse:
-                way = "goes both ways" if isinstance(layer, Bidirectional) else "goes backward"
-                raise ValueRangeError(
-                    f"{way}, which models that are trained here do not",
-                    argument=f"layers[{k}]",
-                    advice="give forward layers, or run and measure it as it is",
-                )
-            if layer.batch_first is not False:
-                raise ValueRangeError(
-                    "must be False: models that are trained here take (T, B, I)",
-                    argument=f"layers[{k}].batch_first",
-                    seen=layer.batch_first,
-                    advice="read the weights with batch_first=False",
-                )
-            forward.append(layer)
-        return tuple(forward)
-
     def count(self) -> int:
         """Return the number of trainable numbers."""
         return sum(int(value.size) for value in self.weights().values())
@@ -389,8 +390,7 @@ class Stack(Result):
     def table(self) -> Table:
         """Return cell and sizes of each layer and direction, and of the read-out."""
         rows: list[tuple[Any, ...]] = [
-            (prefix.replace("s.", " ").replace(".", " "), *_sizes(params))
-            for prefix, params in self.directions().items()
+            (direction_text(name), *_sizes(params)) for name, params in self.directions().items()
         ]
         if self.readout_weight is not None:
             outputs, units = self.readout_weight.shape

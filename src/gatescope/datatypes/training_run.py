@@ -12,7 +12,7 @@ import numpy as np
 from gatescope.checks.arrays import Array
 from gatescope.checks.numbers import check_count
 from gatescope.datatypes.result import Result
-from gatescope.datatypes.stack import Stack
+from gatescope.datatypes.stack import Stack, direction_text, layers_text
 from gatescope.errors import ValueRangeError
 from gatescope.reporting.table import Table, some
 from gatescope.reporting.text import listing, number, percent
@@ -67,16 +67,19 @@ class History(Result):
         0 is before the first update.
     decay_rate : (M, layers) float64
         Nats per step: of the gradient flow of that layer's last output back in time, the mean over those of the
-        sequences whose norms follow a line; NaN where none do.
+        sequences whose norms follow a line; NaN where none do.  A layer that goes both ways has two columns, the
+        forward direction's first; `Stack.directions` of the model names them all.  The last output of a backward
+        direction is that of the first step, and its gradient goes to later ones.
     half_life : (M, layers) float64
         The asymptotic one, ln 2 / decay_rate, in steps; infinite where the gradient does not decay.
     saturation : (M, layers, K, 2) float64
         Fractions of a gate's values in [0, 0.1) and (0.9, 1] (sigmoid gates), over steps, sequences and units; NaN
         where a layer saves fewer gates than K, or the gate is not in [0, 1].
     probe_gates : tuple of tuple of str
-        The gates that each layer saves, in the order of `saturation`.
+        The gates that each layer and direction saves, in the order of `saturation`.
     probe_doubts : tuple of tuple of str
-        For each probe and layer, why there is no decay rate, or of how many of the sequences it is; "" if of all.
+        For each probe, layer and direction, why there is no decay rate, or of how many of the sequences it is; "" if of
+        all.
 
     Examples
     --------
@@ -203,17 +206,16 @@ class TrainingRun(Result):
 
     def summary(self) -> str:
         """Return which model was trained, how that ended, its losses, and whether they beat the task's baseline."""
-        model = " + ".join(f"{layer.cell} {layer.hidden_size}" for layer in self.model.forward_layers)
-        lines = [f"{model}: {self.message}"]
+        lines = [f"{layers_text(self.model)}: {self.message}"]
         loss, judged = self.history.loss, self.history.validation_loss
         if loss.size:
             losses = f"training loss {number(loss[0])} to {number(loss[-1])}"
             lines.append(losses + (f", validation loss {number(judged[-1])}" if judged.size else ""))
         doubts = self.history.probe_doubts[-1:]
         lines += [
-            f"layer {k}, half-life at the last probe: {why}"
+            f"{direction_text(name)}, half-life at the last probe: {why}"
             for row in doubts
-            for k, why in enumerate(row)
+            for name, why in zip(self.model.directions(), row, strict=True)
             if why
         ]
         return "\n".join([*lines, f"best after epoch {self.best_epoch}{self._against_baseline()}"])

@@ -187,7 +187,7 @@ def epochs_label(size: int) -> str:
 
 def cell_name(run: TrainingRun) -> str:
     """Return the cell of all layers, or the cells of each."""
-    return "+".join(dict.fromkeys(run.model.cells))
+    return "+".join(dict.fromkeys(params.cell for params in run.model.directions().values()))
 
 
 def runs_to_draw(runs: object) -> tuple[dict[str, list[TrainingRun]], str]:

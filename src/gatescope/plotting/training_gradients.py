@@ -11,6 +11,7 @@ from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
 
 from gatescope.datatypes import Status, TrainingRun
+from gatescope.datatypes.stack import direction_text
 from gatescope.plotting import _palette, _seeds
 from gatescope.plotting._axes import count_axis, finite_or_nan, log_ticks
 from gatescope.plotting._figure import drawing_in
@@ -32,8 +33,8 @@ def plot_training_gradients(
     """Draw gradient norms, the fraction of clipped updates and the half-life of the gradient during training.
 
     Norms are those before clipping: the epoch's mean as a line, its largest as a dotted line where that differs; a
-    grey line is the limit of the clipping.  Half-lives are those of the probes, a line a layer; an infinite one (the
-    gradient does not decay) is a hollow mark at the upper edge, where the margin says so.
+    grey line is the limit of the clipping.  Half-lives are those of the probes, a line a layer and direction; an
+    infinite one (the gradient does not decay) is a hollow mark at the upper edge, where the margin says so.
     Lines are medians of the seeds, bands lie between two of their quantiles.  Runs that ended before their first epoch
     did are named above the axes.
 
@@ -165,9 +166,12 @@ def _draw_half_lives(
             axes.plot(infinite, np.full(infinite.size, top), **look)
     layers = max(layer for _, layer, _ in curves) + 1
     if layers > 1:
+        deepest = max((run.model.directions() for listed in runs.values() for run in listed), key=len)
         entries = [
-            Line2D([], [], color=_palette.GREY, linestyle=_LAYERS[k % len(_LAYERS)], label=f"layer {k}")
-            for k in range(layers)
+            Line2D(
+                [], [], color=_palette.GREY, linestyle=_LAYERS[k % len(_LAYERS)], label=direction_text(name)
+            )
+            for k, name in enumerate(deepest)
         ]
         axes.legend(handles=entries, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=layers)
     axes.set_ylabel("asymptotic half-life\nof the gradient (steps)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,12 +13,19 @@ from gatescope.cells.memory_gate import memory_gate
 from gatescope.cells.registry import Cell, get
 from gatescope.checks.dtypes import float_dtype
 from gatescope.checks.memory import check_memory
-from gatescope.checks.numbers import check_choice, check_count, check_number, check_unused, is_several
+from gatescope.checks.numbers import (
+    check_choice,
+    check_count,
+    check_flag,
+    check_number,
+    check_unused,
+    is_several,
+)
 from gatescope.checks.parsing import parse_call
 from gatescope.datatypes import Array, Batch, Head, Params
 from gatescope.datatypes.batch import check_heads
 from gatescope.datatypes.params import WEIGHT_NAMES
-from gatescope.datatypes.stack import Stack
+from gatescope.datatypes.stack import Bidirectional, Layer, Stack, output_size_of
 from gatescope.errors import NOTHING, ShapeError, ValueRangeError
 from gatescope.storage.provenance import provenance
 
@@ -141,6 +149,7 @@ def init_stack(
     input_size: int | None = None,
     hidden_size: int | Sequence[int],
     heads: Sequence[Head] | Batch,
+    bidirectional: bool | Sequence[bool] = False,
     seed: int = 0,
     scheme: str = "pytorch",
     readout_scheme: str | None = None,
@@ -159,7 +168,8 @@ def init_stack(
 
     The read-out is drawn from the child seed 0 of `seed`, the lowest layer from child 1, the next from child 2 (child
     k is ``SeedSequence(seed, spawn_key=(k,)).generate_state(1, "uint64")[0]``, and a layer is what `init` gives for
-    it), so that one more layer changes nothing in those below.
+    it), so that one more layer changes nothing in those below.  The backward direction of a layer is drawn from child 1
+    of the layer's, of ``spawn_key=(k, 1)``.
 
     Parameters
     ----------
@@ -171,6 +181,9 @@ def init_stack(
         H of all layers, or one a layer.
     heads : sequence of Head, or Batch
         What the outputs are and how they are judged; of a Batch, its heads.
+    bidirectional : bool or sequence of bool
+        Whether layers go both ways, all or one value a layer; each direction has H units then, and the outputs of both
+        stand behind one another.
     seed : int
     scheme : str
         Of the layers, as in `init`.
@@ -190,7 +203,8 @@ def init_stack(
     UnknownNameError
         If there is no such cell, scheme or loss.
     ShapeError
-        If `cells` and `hidden_size` are sequences of different lengths, or `input_size` is not the Batch's.
+        If `cells`, `hidden_size` and `bidirectional` are sequences of different lengths, or `input_size` is not the
+        Batch's.
     ValueRangeError
         If a size, a head or a constant is out of range.
 
@@ -207,7 +221,7 @@ def init_stack(
     >>> gs.init_stack("gru", hidden_size=8, heads=gs.tasks.laser()).output_size
     1
     """
-    names, units = _layers(cells, hidden_size)
+    names, units, both = _layers(cells, hidden_size, bidirectional)
     if isinstance(heads, Batch):
         if input_size is not None and check_count("input_size", input_size) != heads.input_size:
             raise ShapeError(
@@ -223,34 +237,35 @@ def init_stack(
         )
     heads = check_heads(heads)
     seed = check_count("seed", seed, least=0)
-    layers = []
-    for k, (name, hidden) in enumerate(zip(names, units, strict=True)):
-        layers.append(
+    layers: list[Layer] = []
+    for k, (name, hidden, two) in enumerate(zip(names, units, both, strict=True)):
+        forward, *backward = (
             init(
                 name,
                 input_size=input_size,
                 hidden_size=hidden,
-                seed=_child(seed, k + 1),
+                seed=_child(seed, *key),
                 scheme=scheme,
                 dtype=dtype,
                 gain=gain,
                 t_max=t_max,
             )
+            for key in ((k + 1,), (k + 1, 1))[: 1 + two]
         )
-        input_size = layers[-1].hidden_size
+        layers.append(forward)
+        for params in backward:
+            layers[k] = Bidirectional(forward=forward, backward=dataclasses.replace(params, reverse=True))
+        input_size = output_size_of(layers[k])
     if readout_scheme is None:
         readout_scheme = "pytorch" if scheme == "pytorch" else "glorot"
-    weight, bias = init_readout(
-        layers[-1].hidden_size, heads, seed=seed, scheme=readout_scheme, dtype=layers[-1].dtype
-    )
+    kind = layers[0].dtype
+    weight, bias = init_readout(input_size, heads, seed=seed, scheme=readout_scheme, dtype=kind)
     return Stack(
         layers=tuple(layers),
         readout_weight=weight,
         readout_bias=bias,
         heads=heads,
-        provenance=provenance(
-            seed=seed, scheme=scheme, readout_scheme=readout_scheme, dtype=layers[-1].dtype.name
-        ),
+        provenance=provenance(seed=seed, scheme=scheme, readout_scheme=readout_scheme, dtype=kind.name),
     )
 
 
@@ -288,8 +303,10 @@ def init_readout(
     return weight.astype(kind), bias.astype(kind)
 
 
-def _layers(cells: Any, hidden_size: Any) -> tuple[tuple[str, ...], tuple[Any, ...]]:
-    """Return a cell and a size for each layer."""
+def _layers(
+    cells: Any, hidden_size: Any, bidirectional: Any
+) -> tuple[tuple[str, ...], tuple[Any, ...], tuple[bool, ...]]:
+    """Return for each layer a cell, a size, and whether it goes both ways."""
     names = tuple(cells) if is_several(cells) else (cells,)
     several = is_several(hidden_size)
     units = tuple(hidden_size) if several else (hidden_size,)
@@ -306,12 +323,18 @@ def _layers(cells: Any, hidden_size: Any) -> tuple[tuple[str, ...], tuple[Any, .
             argument="cells",
             advice="give one size a cell, or one for all",
         )
-    return names, units
+    both = tuple(bidirectional) if is_several(bidirectional) else (bidirectional,) * len(names)
+    for value in both:
+        check_flag("bidirectional", value)
+    if len(both) != len(names):
+        problem, advice = f"has {len(both)} values for {len(names)} layers", "give one for all, or one each"
+        raise ShapeError(problem, argument="bidirectional", advice=advice)
+    return names, units, both
 
 
-def _child(seed: int, k: int) -> int:
-    """Return the seed of part k of a model; those of different seeds do not meet, as seed + k would."""
-    return int(np.random.SeedSequence(seed, spawn_key=(k,)).generate_state(1, np.uint64)[0])
+def _child(seed: int, *key: int) -> int:
+    """Return the seed of a part of a model; those of different seeds do not meet, as seed + k would."""
+    return int(np.random.SeedSequence(seed, spawn_key=key).generate_state(1, np.uint64)[0])
 
 
 def _scheme(scheme: Any, gain: Any, t_max: Any) -> tuple[str, float, float]:

@@ -11,7 +11,8 @@ from gatescope.checks.network import check_batch, check_trainable
 from gatescope.checks.numbers import check_choice
 from gatescope.datatypes import Array, Batch, Head, Stack
 from gatescope.datatypes.batch import check_heads
-from gatescope.errors import ShapeError, ValueRangeError
+from gatescope.datatypes.stack import first_backward
+from gatescope.errors import ShapeError, ValueRangeError, warn_input
 
 AT = ("last", "every")
 
@@ -98,6 +99,30 @@ def _check_losses(batch: Batch, stack: Stack) -> None:
         problem = f"are {model}, but the losses of the data {batch.name!r} are {data}"
         advice = "make the model with heads=batch, or the batch with the model's heads"
         raise ValueRangeError(problem, argument="heads", advice=advice)
+
+
+def warn_of_answers_ahead(data: Data, stack: Stack) -> None:
+    """Warn of targets that are the inputs of the next step, as a series is predicted, if a direction reads these.
+
+    A column of each head is looked at: the first whose numbers differ, of classes that of the most frequent one.
+    """
+    name = first_backward(stack)
+    counted = (data.mask[:-1] > 0) & (np.arange(1, len(data.mask))[:, None] < data.lengths)
+    if not name or not counted.any():
+        return
+    ahead, targets, column = data.inputs[1:][counted], data.targets[:-1][counted], 0
+    for head in stack.heads:
+        answers = targets[:, column : column + head.columns]
+        column += head.columns
+        if head.loss == "cross_entropy":
+            answers = answers == np.bincount(answers[:, 0].astype(np.int64)).argmax()
+        differing = answers[:, (answers != answers[0]).any(axis=0)][:, :1]
+        if differing.size and (ahead == differing).all(axis=0).any():
+            warn_input(
+                f"the targets of head {head.name!r} are inputs of the next step, and {name} takes that step first: the "
+                "model can read what it is to predict; train a forward model to predict"
+            )
+            return
 
 
 def _own(array: Array) -> Array:

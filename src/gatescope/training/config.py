@@ -19,6 +19,7 @@ from gatescope.checks.numbers import (
     or_none,
 )
 from gatescope.datatypes import Batch, Stack
+from gatescope.datatypes.stack import first_backward
 from gatescope.errors import ValueRangeError
 from gatescope.storage.resumable import digest
 from gatescope.training.clipping import Clip
@@ -80,6 +81,22 @@ class Config:
             return
         raise ValueRangeError(problem, argument="validate_every", seen=every, advice=advice)
 
+    def check_windows(self, stack: Stack) -> None:
+        """Refuse windows of steps for a model with a direction that takes sequences from their end."""
+        name = first_backward(stack)
+        if not name:
+            return
+        if self.stateful:
+            problem = f"carries states on to later steps, and those of {name} come from later ones"
+            advice = "leave out `stateful` and `bptt_steps`"
+            raise ValueRangeError(problem, argument="stateful", advice=advice)
+        if self.bptt_steps is not None:
+            problem = (
+                f"cuts sequences, and {name} takes them from their last step on: it would be another model"
+            )
+            advice = "leave it out, or give shorter sequences"
+            raise ValueRangeError(problem, argument="bptt_steps", seen=self.bptt_steps, advice=advice)
+
     def clip(self) -> Clip:
         """Return the limits on the gradient."""
         return Clip(value=self.clip_value, tensor_norm=self.clip_tensor_norm, norm=self.clip_norm)
@@ -96,7 +113,8 @@ def model_metadata(stack: Stack) -> dict[str, Any]:
     return {
         "cells": stack.cells,
         "input_size": stack.input_size,
-        "hidden_sizes": tuple(layer.hidden_size for layer in stack.forward_layers),
+        "backward_directions": tuple(n for n, params in stack.directions().items() if params.reverse),
+        "hidden_sizes": tuple(params.hidden_size for params in stack.directions().values()),
         "heads": tuple(tuple(head) for head in stack.heads),
         "dtype": stack.dtype.name,
         "initial weights": digest(*stack.weights().values()),

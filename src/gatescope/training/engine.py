@@ -12,7 +12,8 @@ from gatescope.checks.arrays import check_own_array, check_shape
 from gatescope.checks.network import check_params, check_trainable
 from gatescope.checks.numbers import check_count, check_flag, check_number, check_type
 from gatescope.datatypes import LOSSES, Array, Stack
-from gatescope.errors import DtypeError, ShapeError
+from gatescope.datatypes.stack import first_backward, output_size_of
+from gatescope.errors import DtypeError, ShapeError, ValueRangeError
 from gatescope.kernels.cpu import sweeps
 from gatescope.kernels.cpu.layer import Layer, Readout
 from gatescope.kernels.cpu.threads import Workers
@@ -20,7 +21,7 @@ from gatescope.training.arrays import Data
 from gatescope.training.dropout import Dropout, Masks, add_noise, check_dropout
 from gatescope.training.memory import WHOLE_BYTES, check_engine
 from gatescope.training.sweep import Block, Sweep
-from gatescope.training.workspace import Buffers, Workspace, make_workspace
+from gatescope.training.workspace import Buffers, Workspace, make_workspace, ways_of
 
 # Below this many multiply-adds a second thread is not worth waking.
 _THREAD_WORK = 1 << 21
@@ -63,6 +64,9 @@ class Engine:
     they fit into `memory`; else only the states at the segments' beginnings are, and each segment is computed again on
     the way back: full BPTT of any length.  Blocks of sequences are divided between threads; gradients are added up in
     the blocks' order, so they are the same bits for any number of threads.
+
+    Where a layer goes backward, a window is all steps of its sequences, in one segment, and all states and gates are
+    stored, whatever `memory` is.
 
     Parameters
     ----------
@@ -124,8 +128,8 @@ class Engine:
         memory: int = WHOLE_BYTES,
         learns: bool = True,
     ) -> None:
-        for layer in check_trainable(stack).forward_layers:
-            check_params(layer)
+        for params in check_trainable(stack).directions().values():
+            check_params(params)
         self._stack = stack
         self._memory = check_count("memory", memory, least=0)
         self._seed = seed = check_count("seed", seed, least=0)
@@ -155,7 +159,8 @@ class Engine:
         self._plain = _layers(stack, masked=False)
         masked = dropout.recurrent > 0
         self._layers = _layers(stack, masked=True) if masked else self._plain
-        heads, top, outputs = stack.heads, stack.forward_layers[-1].hidden_size, stack.output_size
+        self._ways = ways_of(stack)
+        heads, top, outputs = stack.heads, output_size_of(stack.layers[-1]), stack.output_size
         self._readout = Readout(outputs, top, _table(stack), count - outputs * (top + 1), dtype)
         self._parts: list[Layer | Readout] = [*self._layers, self._readout]
         self._weight = np.array([head.weight for head in heads])
@@ -166,8 +171,8 @@ class Engine:
         self._judged = np.array([head.loss != "mse" for head in heads])
         self._buffers = Buffers(dtype)
         self._workspaces: dict[tuple[int, int, bool], Workspace] = {}
-        self._masks = Masks(dropout, seed, len(self._layers), dtype)
-        self._sweep = Sweep(self._layers, self._plain, self._readout, self._masks)
+        self._masks = Masks(dropout, seed, len(stack.layers), dtype)
+        self._sweep = Sweep(self._layers, self._plain, self._ways, self._readout, self._masks)
         self._workers, self._alone = Workers(check_count("threads", threads)), Workers(1)
         self._ended: list[Array] = []
         self._workspace(steps, sequences, learn=learns)
@@ -199,6 +204,11 @@ class Engine:
             Start from the states in which the last window of as many sequences ended, not from zeros.
         first : int, optional
             The update of these sequences' first window, whose recurrent masks hold for all of them; default: `update`.
+
+        Raises
+        ------
+        ValueRangeError
+            If a window is a part of the steps, or starts from another's states, and a layer goes backward.
         """
         steps, batch = self._check(data)
         update = check_count("update", update, least=0)
@@ -206,7 +216,8 @@ class Engine:
         end = steps if end is None else end
         begin = check_count("begin", begin, least=0, most=steps - 1)
         end = check_count("end", end, least=begin + 1, most=steps)
-        if check_flag("carry", carry) and (not self._ended or self._ended[0].shape[0] != batch):
+        self._check_window(begin, end, steps, check_flag("carry", carry))
+        if carry and (not self._ended or self._ended[0].shape[0] != batch):
             raise ShapeError(f"needs a window of {batch} sequences before this one", argument="carry")
         count = int(np.count_nonzero(data.mask[begin:end]))
         if self._noise:
@@ -293,12 +304,26 @@ class Engine:
                 )
         return steps, batch
 
+    def _check_window(self, begin: int, end: int, steps: int, carry: bool) -> None:
+        """Refuse a window that a backward direction does not begin, or end, with."""
+        name = first_backward(self._stack)
+        for argument, value, whole in (("carry", carry, False), ("begin", begin, 0), ("end", end, steps)):
+            if name and value != whole:
+                raise ValueRangeError(
+                    f"must be {whole}: {name} takes sequences whole, from their last step on",
+                    argument=argument,
+                    seen=value,
+                    advice="leave it out, or give shorter sequences",
+                )
+
     def _workspace(self, steps: int, batch: int, learn: bool) -> Workspace:
         key = steps, batch, learn
         workspace = self._workspaces.get(key)
         if workspace is None or workspace.generation != self._buffers.generation:
             workspace = make_workspace(
                 self._layers,
+                self._ways,
+                self._readout.units,
                 self._buffers,
                 sweeps.blocks_for(batch, max(layer.units for layer in self._layers)),
                 steps,
@@ -348,7 +373,7 @@ class Engine:
 
 def _layers(stack: Stack, masked: bool) -> list[Layer]:
     layers, first = [], 0
-    for params in stack.forward_layers:
+    for params in stack.directions().values():
         layers.append(Layer(get(params.cell), params, first, masked=masked))
         first += params.count()
     return layers

@@ -26,7 +26,8 @@ def predict(stack: Stack, inputs: Any, *, lengths: Any = None, threads: int | No
     stack : Stack
     inputs : (T, B, I) or (T, I) array_like
     lengths : (B,) array_like of int, optional
-        Steps of each sequence; default: T.  Past its end a sequence's outputs are those of its last state.
+        Steps of each sequence; default: T.  Past its end a sequence's outputs are those of its last state; where
+        directions go backward, of the last one that each comes to, which for these is that of the first step.
     threads : int, optional
         Default: the cores this process may use.  Results do not depend on it.
 
@@ -44,7 +45,7 @@ def predict(stack: Stack, inputs: Any, *, lengths: Any = None, threads: int | No
     (100, 5, 3)
     """
     check_trainable(stack)
-    x = check_inputs(inputs, stack.forward_layers[0])
+    x = check_inputs(inputs, next(iter(stack.directions().values())))
     sizes = check_lengths(lengths, *x.shape[:2])
     with closing(_engine("inputs", stack, x.shape, threads)) as engine:
         return engine.predict(x, sizes)

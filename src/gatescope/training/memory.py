@@ -7,9 +7,10 @@ from typing import Any
 from gatescope.cells.registry import get
 from gatescope.checks.memory import check_memory
 from gatescope.datatypes import Stack
+from gatescope.datatypes.stack import first_backward, output_size_of
 from gatescope.errors import NOTHING
 from gatescope.kernels.cpu.sweeps import blocks_for
-from gatescope.training.workspace import LayerSizes, sizes_for
+from gatescope.training.workspace import LayerSizes, sizes_for, ways_of
 
 WHOLE_BYTES = 1 << 30  # up to which the states and gates of a window are stored, by default
 _KEPT = 3  # copies of the weights beside the engine's: before the last update, the best, the result's
@@ -38,12 +39,20 @@ def engine_bytes(
     True
     """
     itemsize, layers = stack.dtype.itemsize, []
-    for params in stack.forward_layers:
-        cell = get(params.cell)
-        layers.append(LayerSizes(params.input_size, len(cell.states), len(cell.saved), params.hidden_size))
+    for params in stack.directions().values():
+        cell, sizes = get(params.cell), (params.input_size, params.hidden_size)
+        layers.append(LayerSizes(sizes[0], len(cell.states), len(cell.saved), sizes[1], params.reverse))
     blocks = blocks_for(sequences, max(layer.units for layer in layers))
     window = sizes_for(
-        layers, itemsize, blocks, steps, learn=learns, memory=memory, drops=(dropout and learns,) * 2
+        layers,
+        ways_of(stack),
+        output_size_of(stack.layers[-1]),
+        itemsize,
+        blocks,
+        steps,
+        learn=learns,
+        memory=memory,
+        drops=(dropout and learns,) * 2,
     )
     # Of each weight: as they are and noisy, what the kernels read (twice with masks), the gradient, its parts.
     copies = 1 + noise + 2 * (1 + dropout) + learns * (1 + len(blocks))
@@ -90,7 +99,8 @@ def check_engine(
 
 def check_training(stack: Stack, steps: int, sequences: int, *, vectors: int, **options: Any) -> None:
     """Refuse training, of windows of `steps` steps, that the free memory does not hold; `vectors` the optimizer's."""
-    advice = "give a smaller `batch_size` or `bptt_steps`, or a smaller model"
+    cut = "shorter sequences" if first_backward(stack) else "`bptt_steps`"
+    advice = f"give a smaller `batch_size` or {cut}, or a smaller model"
     check_engine("batch_size", stack, steps, sequences, vectors=vectors + _KEPT, advice=advice, **options)
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from gatescope.datatypes import Array
 from gatescope.kernels.cpu.layer import Layer, Readout
+from gatescope.kernels.cpu.loops.turning import make_move
 from gatescope.training.arrays import Data
 from gatescope.training.dropout import Masks, Offsets
-from gatescope.training.workspace import Workspace
+from gatescope.training.workspace import Ways, Workspace
 
 
 class Block(NamedTuple):
@@ -34,10 +36,23 @@ class Block(NamedTuple):
 
 
 class Sweep:
-    """Layers, a read-out and dropout, put together; `plain` are the layers without recurrent dropout."""
+    """Layers, a read-out and dropout, put together.
 
-    def __init__(self, layers: list[Layer], plain: list[Layer], readout: Readout, masks: Masks) -> None:
-        self._layers, self._plain, self._readout, self._masks = layers, plain, readout, masks
+    `layers` are the directions of all layers, `ways` says which belong to one; `plain` are those without recurrent
+    dropout.
+    """
+
+    def __init__(
+        self, layers: list[Layer], plain: list[Layer], ways: Sequence[Ways], readout: Readout, masks: Masks
+    ) -> None:
+        self._layers, self._plain, self._ways, self._readout, self._masks = (
+            layers,
+            plain,
+            ways,
+            readout,
+            masks,
+        )
+        self._move_rows = make_move()
         self._no_outputs = np.empty((0, 0, 0), readout.factors.dtype)
 
     def learn(self, block: Block, before: list[Array] | None, counts: bool) -> None:
@@ -63,7 +78,7 @@ class Sweep:
             if number == last:  # it is still as the way forward left it
                 pass
             elif whole:
-                for k in layers:
+                for k in range(len(self._ways)):
                     self._inputs(block, number, k, True)
             else:
                 for k in layers:
@@ -82,14 +97,20 @@ class Sweep:
             self._read(block, number, self._no_outputs if outputs is None else outputs, False)
 
     def _forward(self, block: Block, number: int, learn: bool) -> None:
-        workspace = block.workspace
+        workspace, layers = block.workspace, self._layers if learn else self._plain
         segment, lengths = workspace.segments[number], workspace.lengths[number]
-        for k, layer in enumerate(self._layers if learn else self._plain):
+        for k, ways in enumerate(self._ways):
             inputs = self._inputs(block, number, k, learn)
-            # What is stored of the whole window is not read again soon, but for a layer's states by the layer above.
-            nontemporal = workspace.nontemporal and layer is self._layers[-1]
-            states, gates = segment.states[k], segment.gates[k]
-            layer.forward(block.ordinal, block.sequences, inputs, states, gates, lengths, nontemporal)
+            for way in ways.numbers:
+                layer, taken = layers[way], segment.turned[way]
+                if taken is None:
+                    taken = inputs
+                else:
+                    self._move(block, inputs, taken, layer.inputs, turns=True)
+                # What is stored of the whole window is not read again soon, but for a layer's states by the one above.
+                nontemporal = workspace.nontemporal and layer is layers[-1]
+                states, gates = segment.states[way], segment.gates[way]
+                layer.forward(block.ordinal, block.sequences, taken, states, gates, lengths, nontemporal)
 
     def _inputs(self, block: Block, number: int, k: int, learn: bool) -> Array:
         """Return the inputs of layer k in a segment: those of the data, or the outputs below, with dropout."""
@@ -97,23 +118,39 @@ class Sweep:
         out, first = segment.inputs[k], block.begin + segment.begin
         if out is None:
             return block.data.inputs[first : block.begin + segment.end]
-        source = block.data.inputs if k == 0 else segment.states[k - 1]
-        offsets = block.offsets(_width(source), first if k == 0 else 1)
-        self._copy(block, number, source, offsets, out, k, learn)
+        if k > 0:
+            self._outputs(block, number, k - 1, out, learn)
+        else:
+            source = block.data.inputs
+            self._copy(block, number, source, block.offsets(_width(source), first), out, 0, learn)
         return out
+
+    def _outputs(self, block: Block, number: int, k: int, out: Array, learn: bool) -> None:
+        """Write the outputs of layer k in a segment, in the order of the inputs, with dropout."""
+        states, ways = block.workspace.segments[number].states, self._ways[k]
+        if ways.alone:
+            source = states[ways.numbers[0]]
+            self._copy(block, number, source, block.offsets(_width(source), 1), out, k + 1, learn)
+            return
+        for index, (way, column) in enumerate(zip(ways.numbers, ways.columns, strict=True)):
+            layer, adds = self._layers[way], index > 0 and column == 0
+            self._move(
+                block, states[way], out, layer.units, step=1, into=column, turns=layer.reverse, adds=adds
+            )
+        if learn and self._masks.drops[k + 1]:
+            self._copy(block, number, out, block.offsets(_width(out)), out, k + 1, True)
 
     def _read(self, block: Block, number: int, outputs: Array, learn: bool) -> None:
         """Sweep the read-out and its losses over a segment."""
-        segment, begin = block.workspace.segments[number], block.begin
-        features = segment.states[-1]
-        offsets = block.offsets(_width(features), 1)
-        if learn and segment.features is not None:
-            self._copy(block, number, features, offsets, segment.features, len(self._layers), True)
-            features, offsets = segment.features, block.offsets(_width(segment.features))
+        segment, begin, top = block.workspace.segments[number], block.begin, len(self._ways) - 1
+        features, first = segment.states[-1], 1
+        if segment.features is not None and (learn or not self._ways[top].alone):
+            features, first = segment.features, 0
+            self._outputs(block, number, top, features, learn)
         steps = begin + segment.begin, begin + segment.end
         self._readout.sweep(
-            block.ordinal, block.sequences, features.reshape(-1), offsets, (block.data.targets, block.data.mask),
-            steps, segment.d_features, outputs, learn,
+            block.ordinal, block.sequences, features.reshape(-1), block.offsets(_width(features), first),
+            (block.data.targets, block.data.mask), steps, segment.d_features, outputs, learn,
         )  # fmt: skip
 
     def _backward(self, block: Block, number: int) -> None:
@@ -121,20 +158,53 @@ class Sweep:
         segment, lengths = workspace.segments[number], workspace.lengths[number]
         self._read(block, number, self._no_outputs, True)
         of_outputs = segment.d_features
-        for k in range(len(self._layers) - 1, -1, -1):
+        for k in range(len(self._ways) - 1, -1, -1):
             if self._masks.drops[k + 1]:
                 offsets = block.offsets(_width(of_outputs))
                 self._copy(block, number, of_outputs, offsets, of_outputs, k + 1, True)
-            adjoint = segment.adjoints[k]
-            adjoint[-1, columns] = 0 if number == len(workspace.segments) - 1 else adjoint[0, columns]
-            inputs = segment.inputs[k]
+            inputs, d_inputs = segment.inputs[k], segment.d_inputs[k]
             if inputs is None:
                 inputs = block.data.inputs[block.begin + segment.begin : block.begin + segment.end]
-            trace = inputs, segment.states[k], segment.gates[k]
-            self._layers[k].backward(
-                block.ordinal, block.sequences, trace, lengths, of_outputs, adjoint, segment.d_inputs[k]
-            )
-            of_outputs = segment.d_inputs[k]
+            for index, (way, column) in enumerate(zip(*self._ways[k][:2], strict=True)):
+                layer, adjoint = self._layers[way], segment.adjoints[way]
+                adjoint[-1, columns] = 0 if number == len(workspace.segments) - 1 else adjoint[0, columns]
+                own, taken, d_taken = segment.d_outputs[way], segment.turned[way], segment.d_turned[way]
+                if own is not None:
+                    self._move(block, of_outputs, own, layer.units, column=column, turns=layer.reverse)
+                trace = inputs if taken is None else taken, segment.states[way], segment.gates[way]
+                layer.backward(
+                    block.ordinal, block.sequences, trace, lengths, of_outputs if own is None else own, adjoint,
+                    d_inputs if d_taken is None else d_taken,
+                )  # fmt: skip
+                if d_taken is not None and k > 0:
+                    self._move(block, d_taken, d_inputs, layer.inputs, turns=True, adds=index > 0)
+            of_outputs = d_inputs
+
+    def _move(
+        self,
+        block: Block,
+        source: Array,
+        out: Array,
+        width: int,
+        *,
+        step: int = 0,
+        column: int = 0,
+        into: int = 0,
+        turns: bool,
+        adds: bool = False,
+    ) -> None:
+        """Copy `width` numbers a row of a block, or add them, from that step and column on into another column.
+
+        `turns`: with the steps of each sequence in the other order.  A window with such layers is one segment.
+        """
+        base, *taken = block.offsets(_width(source), step)
+        first, *put = block.offsets(_width(out))
+        workspace = block.workspace
+        span = (*block.sequences, workspace.steps, width)
+        self._move_rows(
+            source.reshape(-1), (base + column, *taken), out.reshape(-1), (first + into, *put), workspace.lengths[0],
+            span, turns, adds,
+        )  # fmt: skip
 
     def _copy(
         self, block: Block, number: int, source: Array, offsets: Offsets, out: Array, k: int, drop: bool

@@ -14,14 +14,15 @@ import numpy as np
 from gatescope.checks.arrays import check_finite
 from gatescope.checks.network import check_params, check_trainable
 from gatescope.checks.numbers import check_flag, check_number, check_threads, check_type, check_unused
-from gatescope.datatypes import Batch, Params, Stack, Status, TrainingRun
+from gatescope.datatypes import Batch, Bidirectional, Params, Stack, Status, TrainingRun
+from gatescope.datatypes.stack import directions
 from gatescope.errors import GatescopeError, ValueRangeError
 from gatescope.recurrence.initialization import init_readout
 from gatescope.storage.npz import encode_json
 from gatescope.storage.provenance import provenance
 from gatescope.storage.resumable import Resumable
 from gatescope.training import minibatches, optimizers, schedules
-from gatescope.training.arrays import Data, as_data
+from gatescope.training.arrays import Data, as_data, warn_of_answers_ahead
 from gatescope.training.config import Config, data_metadata, model_metadata
 from gatescope.training.dropout import Dropout, check_dropout
 from gatescope.training.engine import Engine
@@ -36,7 +37,7 @@ _VALIDATED_TOGETHER = 256  # sequences: larger validation sets are evaluated in 
 
 
 def train(
-    model: Params | Stack,
+    model: Params | Bidirectional | Stack,
     data: Batch | Callable[..., Batch],
     *,
     optimizer: str | optimizers.Optimizer = "adam",
@@ -77,10 +78,14 @@ def train(
 
     Parameters
     ----------
-    model : Params or Stack
-        The model to start from, which is not changed.  `Params` get a read-out for the data's heads, drawn from `seed`
-        by PyTorch's scheme, whatever scheme they were drawn by: for another one make a `Stack`, with `init_stack`.  A
+    model : Params, Bidirectional or Stack
+        The model to start from, which is not changed.  A layer gets a read-out for the data's heads, drawn from `seed`
+        by PyTorch's scheme, whatever scheme it was drawn by: for another one make a `Stack`, with `init_stack`.  A
         `Stack` is judged by its own heads.  Float32 or float64; all is computed in that precision.
+
+        Layers may go both ways, within the lengths of the sequences; their states and gates are stored for all steps.
+        At the last step of a sequence the backward direction has seen that step alone: what it learns from the others
+        shows where targets count earlier.  Where targets are the next inputs it reads them, which is warned of.
     data : Batch or callable
         Fixed data, of which an epoch is one pass; or ``data(seed=...) -> Batch``, which makes new data for every
         update, such as ``functools.partial(gs.tasks.adding, steps=100, sequences=50)``.
@@ -110,7 +115,8 @@ def train(
         batch's mask says.
     bptt_steps : int, optional
         Length of truncated BPTT: one update for every window of that many steps, which gradients do not leave.  Windows
-        in which nothing counts make no update.  Default: full BPTT, however long the sequences are.
+        in which nothing counts make no update.  Default: full BPTT, however long the sequences are.  A model that goes
+        backward, too, takes sequences whole: it has none.
     stateful : bool
         Whether a window starts from the state in which the one before ended; the first one of a sequence starts from
         zero, and without this all do.
@@ -223,8 +229,10 @@ def train(
         judging = minibatches.made_seed(config.seed, minibatches.VALIDATION)
         judged = minibatches.make(validation, judging, "validation")
     stack = _stack(model, batch, config.seed)
+    config.check_windows(stack)
     source: minibatches.BatchSource
     first, at, batches = as_data(batch, stack, at=config.at), config.at, config.updates_per_epoch
+    warn_of_answers_ahead(first, stack)
     if isinstance(data, Batch):
         source = minibatches.FixedBatches(first, config.batch_size, config.seed)
     else:
@@ -290,17 +298,18 @@ def _inputs_like(batch: Batch) -> dict[str, Any]:
 def _stack(model: Any, batch: Batch, seed: int) -> Stack:
     """Return a model with a read-out for the batch's heads."""
     advice = "give Params, made with init, or a Stack, made with init_stack"
-    check_type("model", model, Params, Stack, advice=advice)
-    if isinstance(model, Params):
-        check_params(model)
-        weight, bias = init_readout(model.hidden_size, batch.heads, seed=seed, dtype=model.dtype.name)
-        return Stack(layers=(model,), readout_weight=weight, readout_bias=bias, heads=batch.heads)
-    stack: Stack = model
-    for layer in check_trainable(stack, "model").forward_layers:
-        check_params(layer)
+    check_type("model", model, Params, Bidirectional, Stack, advice=advice)
+    if not isinstance(model, Stack):
+        for params in directions(model).values():
+            check_params(params)
+        stack = Stack(layers=(model,))
+        weight, bias = init_readout(stack.output_size, batch.heads, seed=seed, dtype=stack.dtype.name)
+        return dataclasses.replace(stack, readout_weight=weight, readout_bias=bias, heads=batch.heads)
+    for params in check_trainable(model, "model").directions().values():
+        check_params(params)
     for name in ("readout_weight", "readout_bias"):
-        check_finite(name, getattr(stack, name))
-    return stack
+        check_finite(name, getattr(model, name))
+    return model
 
 
 def _validation_data(batch: Batch, stack: Stack, at: str | None) -> Data:

@@ -98,7 +98,13 @@ def train(
     }
     with naming(**names):
         stack = init_stack(
-            cells, hidden_size=sizes, heads=chosen.example, seed=seed, scheme=model.init, dtype=dtype
+            cells,
+            hidden_size=sizes,
+            heads=chosen.example,
+            bidirectional=model.bidirectional,
+            seed=seed,
+            scheme=model.init,
+            dtype=dtype,
         )
         run = train_model(
             stack,
@@ -180,6 +186,7 @@ def _finish(
     run: TrainingRun, chosen: Material, out: Path, plot: Path | None, at: str | None, threads: int | None
 ) -> None:
     from gatescope.cli.train.table import progress_rows, test_rows
+    from gatescope.datatypes.stack import layers_text
     from gatescope.reporting.table import Table
     from gatescope.reporting.text import extent
 
@@ -198,8 +205,7 @@ def _finish(
         if plot is not None and run.history.epoch.size:
             files.append(_draw(run, chosen, plot))
     echo(f"{chosen.source}: {extent(chosen.example.inputs.shape)}, to train on")
-    model = " + ".join(f"{layer.cell} {layer.hidden_size}" for layer in run.model.forward_layers)
-    print_table(Table(("", ""), rows, f"{model} on {chosen.source}"))
+    print_table(Table(("", ""), rows, f"{layers_text(run.model)} on {chosen.source}"))
     if plot is not None and not run.history.epoch.size:
         echo(f"not written: {plot}, as there is no epoch to draw")
     echo(f"written: {file_sizes(files)}")

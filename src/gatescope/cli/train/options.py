@@ -63,6 +63,9 @@ class ModelOptions:
     )
     hidden_size: str = option("64", "Units of a layer: one number for all layers, or one each.")
     layers: int | None = option(None, "Number of layers.  Default: as many as cells or sizes.")
+    bidirectional: bool = option(
+        False, "Make each layer of two directions, with so many units each.", "--bidirectional"
+    )
     init: str = option(
         "pytorch",
         "Initialization of the weights: pytorch, keras, orthogonal, chrono or gaussian, as in 'chrono(100)'.",

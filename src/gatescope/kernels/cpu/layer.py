@@ -45,7 +45,7 @@ class Layer:
     def __init__(self, cell: Cell, params: Params, first: int, *, masked: bool = False) -> None:
         self.plan = sweeps.plan_for(cell, params.hidden_size, params.dtype)
         self.inputs, self.states, self.saved = params.input_size, len(cell.states), len(cell.saved)
-        self.units, self.masked = params.hidden_size, masked
+        self.units, self.masked, self.reverse = params.hidden_size, masked, params.reverse
         self.size = params.count()
         self._first = first
         w_ih, w_hh, b_ih, b_hh = _positions(
