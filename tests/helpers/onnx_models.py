@@ -104,6 +104,7 @@ def stack(between, *, directions=1, linear=(), outputs=("Y",)):
     arrays |= {
         "merged": np.array([0, 0, -1]),
         "one": np.array([1]),
+        "above": np.ones((2, 3), np.float32),
         "zeroth": np.array(0),
         "second": np.array(1),
         "last": np.array(-1),

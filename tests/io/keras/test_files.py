@@ -166,6 +166,43 @@ def test_a_dense_after_the_last(path, activation, readout, note):
         np.testing.assert_array_equal(network.readout.load()[1], np.zeros(4))
 
 
+@pytest.mark.parametrize(
+    ("between", "above", "readout"),
+    [
+        ([], [("Dense", {"name": "two", "activation": "linear"})], False),
+        ([("Activation", {"name": "a", "activation": "relu"})], [("Dense", {"name": "two"})], False),
+        ([("Dropout", {"name": "d"})], [("Dense", {"name": "two", "activation": "linear"})], False),
+        ([("Activation", {"name": "a", "activation": "relu"})], [], False),
+        ([("Dropout", {"name": "d"}), ("Activation", {"name": "a", "activation": "softmax"})], [], True),
+    ],
+)
+def test_the_first_layer_of_a_perceptron_is_no_readout(path, between, above, readout):
+    layers = {
+        "lstm": ("lstm", files.recurrent("lstm")),
+        "dense": ("one", {"vars/0": np.ones((3, 4), np.float32)}),
+        "dense_1": ("two", {"vars/0": np.ones((4, 2), np.float32)}),
+    }
+    first = ("Dense", {"name": "one", "activation": "linear"})
+    said = files.config(files.lstm(), first, *between, *above)
+    stored = read_archive(path, layers if above else {k: layers[k] for k in ("lstm", "dense")}, said)
+    assert (stored.networks[0].readout is not None) == readout
+    assert stored.unused == (() if readout else ("one", "two") if above else ("one",))
+
+
+@pytest.mark.parametrize("followed", [False, True])
+def test_a_dense_inside_a_model_that_others_follow_is_no_readout(path, followed):
+    arrays = {"dense/vars/0": np.ones((3, 4), np.float32)}
+    arrays |= {f"lstm/{name}": value for name, value in files.recurrent("lstm").items()}
+    layers = {"sequential": ("body", {f"layers/{name}": value for name, value in arrays.items()})}
+    layers["dense"] = ("two", {"vars/0": np.ones((4, 2), np.float32)})
+    inner = files.config(files.lstm(), ("Dense", {"name": "one", "activation": "linear"}))["config"]["layers"]
+    body = ("Sequential", {"name": "body", "layers": inner}, inbound("entry"))
+    two = ("Dense", {"name": "two", "activation": "linear"}, inbound("body"))
+    said = files.config(body, *([two] if followed else []), kind="Functional")
+    stored = read_archive(path, layers if followed else {"sequential": layers["sequential"]}, said)
+    assert (stored.networks[0].readout is None) == followed
+
+
 def test_a_dense_below_others_is_no_readout_of_weights_alone(path):
     """It may have any activation, or be one of several that take the outputs."""
     layers = {

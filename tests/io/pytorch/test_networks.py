@@ -139,7 +139,13 @@ def test_every_source_gives_the_same(tmp_path):
     [
         (linear("out", 5), "out"),
         ({"out.weight": np.ones((3, 5))}, "out"),
-        (linear("fc1", 5, 7) | linear("fc2", 7), "fc1"),
+        (linear("fc1", 5, 7) | linear("fc2", 7), None),  # a perceptron
+        (linear("fc2", 7) | linear("fc1", 5, 7), None),
+        (linear("joined", 10, 5) | linear("out", 5), None),  # takes the outputs and something else
+        ({"norm.weight": np.ones(5), "norm.bias": np.ones(5)} | linear("out", 5), None),
+        (linear("out", 5) | {"bn.weight": np.ones(2), "bn.running_mean": np.ones(2)}, None),
+        ({"h0": np.ones(5)} | linear("out", 5), "out"),
+        (linear("out", 5) | linear("apart", 9, 4), "out"),
         (linear("fc1", 5, 5) | linear("fc2", 5), None),  # which of them takes the outputs?
         (linear("out", 6), None),
         ({"out.weight": np.ones((3, 5)), "out.bias": np.ones(2)}, None),

@@ -8,6 +8,7 @@ from typing import Any
 
 from gatescope.io.keras.layers import (
     CELL_OF_LAYER,
+    LOGITS,
     Node,
     Options,
     input_size,
@@ -74,9 +75,12 @@ class Networks:
     unused: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def walk(self, node: Node) -> None:
-        """Gather the networks in a model, or in whatever else has layers in it."""
-        flow = _Flow(node)
+    def walk(self, node: Node, *, followed: bool = False) -> None:
+        """Gather the networks in a model, or in whatever else has layers in it.
+
+        `followed` is whether others compute something with its outputs, so that what gives them is no read-out.
+        """
+        flow = _Flow(node, followed)
         chains = flow.chains()
         if chains and any(_masks(layer) for layer in flow.layers):
             self._note("The model leaves out steps by a mask: give the lengths of sequences that are padded.")
@@ -84,7 +88,7 @@ class Networks:
         readers = {reader for chain in chains for reader in self._chain(chain, flow)}
         for child in (*flow.layers, *node.parts.values()):
             if not is_recurrent(child) and child not in readers:
-                self.walk(child)
+                self.walk(child, followed=flow.is_followed(child))
         if any(weight.dtype != "whole numbers" for weight in node.weights.values()):
             self.unused.append(node.name or "the model's own weights")
 
@@ -163,8 +167,8 @@ class _Flow:
     `guessed` is whether the source does not say it, and the order of the layers is all there is.
     """
 
-    def __init__(self, model: Node) -> None:
-        self._model = model
+    def __init__(self, model: Node, followed: bool) -> None:
+        self._model, self._followed = model, followed
         self.guessed = model.config is None
         self.layers = tuple(_inlined(model)) if model.kind == "Sequential" else model.layers
         # Layers of a Sequential within another may have names of their own twice.
@@ -209,11 +213,24 @@ class _Flow:
         if len(readers) != 1 or [len(call) for call in self._calls[readers[0]]] != [1]:
             return None
         reader = self._nodes[readers[0]]
-        if self.guessed and any(
-            any(layer.everything()) for layer in self.layers[self.layers.index(reader) + 1 :]
-        ):
-            return None  # what it is applied to may be anything
-        return reader
+        return None if self.is_followed(reader) else reader
+
+    def is_followed(self, node: Node) -> bool:
+        """Return whether layers compute something with the outputs of a layer that does not belong to a read-out."""
+        if self._followed or node not in self._keys:
+            return self._followed
+        if self.guessed:  # what it is applied to may be anything
+            return any(any(layer.everything()) for layer in self.layers[self.layers.index(node) + 1 :])
+        return not all(map(_ends_a_readout, self._after(self._keys[node])))
+
+    def _after(self, key: str) -> list[Node]:
+        """Return the layers that take the outputs of a layer, through others, too; those that leave them left out."""
+        after, todo = dict[str, None](), [key]
+        while todo:
+            others = [each for each in self._readers.get(todo.pop(), []) if each not in after]
+            after |= dict.fromkeys(others)
+            todo += others
+        return [self._nodes[each] for each in after]
 
     def places(self, node: Node) -> int:
         """Return at how many places a layer is said to be called."""
@@ -287,6 +304,12 @@ class _Flow:
         for each in path:
             self._sources[each] = source
         return source
+
+
+def _ends_a_readout(node: Node) -> bool:
+    """Return whether a layer may come behind a read-out: one that makes probabilities of logits, or another shape."""
+    logits = node.kind == "Activation" and node.says("activation") in LOGITS
+    return logits or node.kind in ("Softmax", "Flatten", "Reshape")
 
 
 def _inlined(model: Node) -> Iterator[Node]:

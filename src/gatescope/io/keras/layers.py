@@ -21,7 +21,7 @@ _RNN_OF_ACTIVATION = {"tanh": "rnn", "relu": "rnn_relu"}
 _CELL_WEIGHTS = ("kernel", "recurrent_kernel", "bias")  # as Keras numbers them
 _DENSE_WEIGHTS = ("kernel", "bias")
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
-_LOGITS = ("softmax", "sigmoid", "log_softmax")
+LOGITS = ("softmax", "sigmoid", "log_softmax")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -156,10 +156,10 @@ def stored_readout(node: Node, size: int | None) -> tuple[StoredReadout | None, 
         return None, ""
     if len(kernel.shape) != 2 or kernel.shape[0] != size or (bias and bias.shape != kernel.shape[1:]):
         return None, ""
-    if activation not in ("linear", None, *_LOGITS):
+    if activation not in ("linear", None, *LOGITS):
         return None, ""
     note = ""
-    if activation in _LOGITS:
+    if activation in LOGITS:
         note = f"{wrapper.name!r} ends in {activation}: its logits are the outputs of the readout."
     elif activation is None:
         note = f"The activation of {wrapper.name!r} is not said: the readout is what it is applied to."

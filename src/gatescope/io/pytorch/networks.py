@@ -220,20 +220,24 @@ def directions(layer: StoredLayer) -> list[StoredDirection]:
 
 
 def _readout(source: Source, names: Names, prefix: str, width: int) -> StoredReadout | None:
-    """Return the one linear layer after a network that takes `width` inputs; None if there are several or none."""
-    matrices: list[str] = []
+    """Return the one linear layer after a network that takes `width` inputs; None if there are several or none.
+
+    None, too, where another module may lie before or behind it, such as the second layer of a perceptron, or a norm.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
     for name in _after(source, names, prefix) if width else ():
         module, _, attribute = name.rpartition(".")
-        if (
-            attribute != "weight"
-            or "emb" in module.lower()
-            or source.kind(f"{module}.").startswith("Embedding")
-        ):
+        if attribute != "weight" and prefix.startswith(f"{module}." if module else ""):
+            continue  # of a module around the network, such as a learnt first state
+        if "emb" in module.lower() or source.kind(f"{module}.").startswith("Embedding"):
             continue
-        with suppress(FileFormatError):  # what is no matrix of numbers takes no outputs
-            shape, _ = source.describe(name)
-            if len(shape) == 2 and shape[0] and shape[1] == width:
-                matrices.append(name)
+        with suppress(FileFormatError):  # what is no array of numbers takes no outputs
+            shapes[name], _ = source.describe(name)
+    matrices = [
+        name
+        for name, shape in shapes.items()
+        if name.rpartition(".")[2] == "weight" and len(shape) == 2 and shape[0] and shape[1] == width
+    ]
     if len(matrices) != 1:
         return None
     module = matrices[0].removesuffix(".weight").removesuffix("weight")
@@ -243,6 +247,9 @@ def _readout(source: Source, names: Names, prefix: str, width: int) -> StoredRea
         with suppress(FileFormatError):
             described[bias] = source.describe(bias)
     outputs = described[matrices[0]][0][0]
+    others = (shape for name, shape in shapes.items() if name not in (matrices[0], bias))
+    if any(_may_adjoin(shape, width, outputs) for shape in others):
+        return None
     if source.kind(f"{module}.") not in ("", "Linear") or (
         bias in source.entries and described.get(bias, ((),))[0] != (outputs,)
     ):
@@ -254,6 +261,13 @@ def _readout(source: Source, names: Names, prefix: str, width: int) -> StoredRea
         return weight, source.load(bias, dtype) if bias in described else np.zeros(outputs, dtype)
 
     return StoredReadout(name=module or "linear", output_size=outputs, input_size=width, load=load)
+
+
+def _may_adjoin(shape: tuple[int, ...], width: int, outputs: int) -> bool:
+    """Return whether an array may be of a module that gives a linear layer its inputs, or takes its outputs."""
+    if len(shape) == 1:  # a norm; biases of other layers are as long as their weights
+        return shape[0] in (width, outputs)
+    return len(shape) > 1 and (shape[0] == width or shape[1] == outputs)
 
 
 def _after(source: Source, names: Names, prefix: str) -> list[str]:
