@@ -1,5 +1,7 @@
 """``gatescope weights`` and ``gatescope convert``, and a layer of a foreign network on its real inputs."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from helpers.command_line import torch_weights
@@ -60,6 +62,16 @@ def test_what_a_file_does_not_say_is_noted_and_can_be_said(invoke, tmp_path):
     done = invoke("convert", "relu.npz", "again.npz", "--reset-before")
     assert done.exit_code == 2
     assert "for a file of gatescope, which says it" in " ".join(done.stderr.split())
+
+
+def test_a_model_of_both_directions_is_converted_there_and_back_without_a_word(invoke, tmp_path):
+    model = random_stack("rnn_relu 5 | rnn_relu 5", dtype="float32")
+    model.save(tmp_path / "a.npz")
+    for source, target in pairwise(("a.npz", "b.safetensors", "c.npz")):
+        done = invoke("convert", source, target)
+        assert (done.exit_code, done.stderr) == (0, ""), done.output
+        assert len(done.stdout.splitlines()) == 9  # the table, and what was written
+    assert gs.load(tmp_path / "c.npz") == model
 
 
 def test_a_network_measured_whole_from_its_file(invoke, tmp_path):

@@ -1,10 +1,12 @@
 """Weights in other frameworks' names and orders: run there, they give the same numbers."""
 
 import dataclasses
+import warnings
 
 import numpy as np
 import pytest
 from helpers.cases import random_params
+from safetensors.numpy import save_file
 
 import gatescope as gs
 from gatescope.errors import WeightFormatError
@@ -54,7 +56,9 @@ MODELS = {
     "both directions": stack(both("gru"), both("gru", 10)),
     "added directions": stack(both("lstm", merge="sum"), layer("lstm", 5)),
     "different directions": stack(both("lstm", other="gru")),
+    "relu on tanh": stack(layer("rnn"), layer("rnn_relu", 5, 4)),
 }
+NOT_OF_PYTORCH = ("gru_reset_before", "a backward layer", "added directions", "different directions")
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -109,21 +113,36 @@ def test_pytorch_gives_the_same(name):
     np.testing.assert_allclose(result.numpy(), outputs_of(model), atol=2e-6)  # float32
 
 
-@pytest.mark.parametrize("name", ["lstm", "two layers", "both directions", "two cells"])
-def test_safetensors_are_read_back_whole(name, tmp_path):
-    gs.save_weights(tmp_path / "model.safetensors", MODELS[name])
-    back = gs.load_weights(tmp_path / "model.safetensors")
-    weights = [
-        model.weights() if isinstance(model, gs.Stack) else model.arrays() for model in (MODELS[name], back)
-    ]
-    assert weights[0].keys() == weights[1].keys()
-    for key, value in weights[0].items():
-        np.testing.assert_array_equal(weights[1][key], value)
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("ending", ["npz", "safetensors", "onnx"])
+def test_what_is_written_here_is_read_back_exactly_and_without_a_word(name, ending, tmp_path):
+    if ending == "onnx":
+        pytest.importorskip("onnx")
+    path = tmp_path / f"model.{ending}"
+    if ending == "safetensors" and name in NOT_OF_PYTORCH:
+        pytest.skip("PyTorch has no such modules")
+    gs.save_weights(path, MODELS[name])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        back = gs.load_weights(path)
+    assert back == MODELS[name]
+    assert "notes" not in back.provenance
+    if ending != "npz":
+        assert gs.list_weights(path).notes == ()
 
 
-@pytest.mark.parametrize(
-    "name", ["gru_reset_before", "a backward layer", "added directions", "different directions"]
-)
+def test_metadata_of_others_say_nothing(tmp_path):
+    """What gatescope did not write may mean something else by the same names."""
+    arrays = {name: np.ascontiguousarray(value) for name, value in gs.to_torch(MODELS["rnn_relu"]).items()}
+    for own, cell in (({}, "rnn"), ({"gatescope": "0.1.0"}, "rnn_relu")):
+        save_file(arrays, tmp_path / "a.safetensors", {"nonlinearity": "relu", **own})
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            assert gs.load_weights(tmp_path / "a.safetensors").cell == cell
+        assert bool(caught) != bool(own)
+
+
+@pytest.mark.parametrize("name", NOT_OF_PYTORCH)
 def test_what_pytorch_has_not_is_refused(name):
     with pytest.raises(WeightFormatError, match=r"layers\[0\] .*no module of PyTorch"):
         gs.to_torch(MODELS[name])

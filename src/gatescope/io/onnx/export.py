@@ -58,7 +58,7 @@ def save_onnx(path: str | os.PathLike[str], model: Params | Bidirectional | Stac
         raise WeightFormatError(
             "is float64, in which ONNX Runtime has no recurrent operators",
             argument="model",
-            advice="write model.astype('float32')",
+            advice="write model.astype('float32'), or read it with `dtype` float32",
         )
     graph = _Graph(onnx)
     outputs = "inputs"

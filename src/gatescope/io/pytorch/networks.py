@@ -97,6 +97,7 @@ def read_torch(
         raise opened.wrong(f"has {len(prefixes)} recurrent networks", advice="choose one with `prefix`")
     single = {each: _network(opened, names, each, nonlinearity) for each in prefixes}
     stored, notes = _stacked(single)
+    notes = [] if opened.written_here else notes
     if len(stored) > 1 and _is_sorted(opened):
         stored = [replace(each, readout=None) for each in stored]  # which of them it is of, no order says
     if prefix is None:
@@ -136,7 +137,7 @@ def _network(source: Source, names: Names, prefix: str, nonlinearity: str | None
     top = directions(layers[-1])
     readout = _readout(source, names, prefix, sum(each.hidden_size for each in top))
     doubts = _doubts(source, names, prefix)
-    if readout is not None and len(top) > 1:
+    if readout is not None and len(top) > 1 and not source.written_here:
         doubts += (
             f"{readout.name!r} is taken as a read-out of every step of both directions: a model that gives it their "
             "last states (h_n), which are of different steps, computes something else",

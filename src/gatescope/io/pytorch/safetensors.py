@@ -41,6 +41,11 @@ class SafetensorsFile(Mapping[str, NDArray[Any]]):
     ----------
     path : str or path-like
 
+    Attributes
+    ----------
+    metadata : dict
+        What the file says besides, as whoever wrote it liked: texts by name.
+
     Raises
     ------
     FileFormatError
@@ -61,7 +66,7 @@ class SafetensorsFile(Mapping[str, NDArray[Any]]):
         self._size = size - self._start  # bytes of all tensors
         try:
             header = json.loads(text)
-            header.pop("__metadata__", None)
+            self.metadata = dict(header.pop("__metadata__", None) or {})
             self._entries = {str(name): _entry(entry) for name, entry in header.items()}
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise self._damaged(f"its header is not what the format asks for ({error})") from error

@@ -27,6 +27,7 @@ from gatescope.reporting.text import counted
 from gatescope.storage.atomic import open_file
 from gatescope.storage.npz import read_npz
 
+OWN = "gatescope"  # in the metadata of safetensors files that are written here: by which version
 _LOADED_AS = {"float16": "float32", "bfloat16": "float32", "float32": "float32", "float64": "float64"}
 # What files of these suffixes should be, for the messages about those that are torn.
 _KINDS = {".safetensors": "safetensors", ".npz": "npz"} | dict.fromkeys(
@@ -70,8 +71,15 @@ class Source:
             module = getattr(module, name, None)
         return module if callable(getattr(module, "state_dict", None)) else None
 
+    @property
+    def written_here(self) -> bool:
+        """Whether gatescope wrote the file, which says what its modules are."""
+        return isinstance(self.entries, SafetensorsFile) and OWN in self.entries.metadata
+
     def attribute(self, prefix: str, name: str) -> Any:
         """Return an attribute of a module, live or as it was saved; None if nothing says it."""
+        if isinstance(self.entries, SafetensorsFile):
+            return self.entries.metadata.get(f"{prefix}{name}") if self.written_here else None
         if isinstance(self.entries, TorchFile):
             saved = self.entries.modules.get(prefix)
             return None if saved is None else saved.attributes.get(name)
