@@ -394,7 +394,7 @@ def test_layers_are_drawn_both_ways_or_forward():
     assert two.layers[1].weight_ih.shape == (12, 10)
     assert gs.init_stack("lstm", bidirectional=True, **options).readout_weight.shape == (1, 8)
     with pytest.raises(
-        ShapeError, match=r"^bidirectional has 1 values for 2 layers; give one for all, or one each$"
+        ShapeError, match=r"^bidirectional has 1 value for 2 layers; give one for all, or one each$"
     ):
         gs.init_stack("lstm", bidirectional=[True], **options)
     with pytest.raises(ValueRangeError, match=r"^bidirectional=1 must be True or False"):

@@ -27,6 +27,7 @@ from gatescope.datatypes.batch import check_heads
 from gatescope.datatypes.params import WEIGHT_NAMES
 from gatescope.datatypes.stack import Bidirectional, Layer, Stack, output_size_of
 from gatescope.errors import NOTHING, ShapeError, ValueRangeError
+from gatescope.reporting.text import counted
 from gatescope.storage.provenance import provenance
 
 SCHEMES = ("pytorch", "keras", "orthogonal", "chrono", "gaussian")
@@ -327,8 +328,8 @@ def _layers(
     for value in both:
         check_flag("bidirectional", value)
     if len(both) != len(names):
-        problem, advice = f"has {len(both)} values for {len(names)} layers", "give one for all, or one each"
-        raise ShapeError(problem, argument="bidirectional", advice=advice)
+        problem = f"has {counted(len(both), 'value')} for {counted(len(names), 'layer')}"
+        raise ShapeError(problem, argument="bidirectional", advice="give one for all, or one each")
     return names, units, both
 
 

@@ -102,7 +102,8 @@ def masks(
     location : {"inputs", "between", "outputs", "recurrent"}
     layer : int
         Whose inputs or recurrent state it is: 0 for ``"inputs"``; for ``"between"`` the layer above, 1, 2, ...; for
-        ``"outputs"`` the number of layers.
+        ``"outputs"`` the number of layers; for ``"recurrent"`` the place in `Stack.directions`, which counts each
+        direction of a layer.
     dtype : {"float32", "float64"}
 
     Returns
