@@ -36,6 +36,20 @@ def test_a_notebook_shows_a_small_figure(kind):
     assert height < 400
 
 
+@pytest.mark.parametrize(
+    ("names", "wide"), [(("layers.0", "layers.1"), 1), (("layers.0.forward", "layers.0.backward"), 1.5)]
+)
+def test_a_result_of_each_layer_is_shown_in_a_panel_a_layer(names, wide):
+    result = gs.ByLayer(names=names, results=(make_paths(),) * 2)
+    png = _inline.png(result)
+    width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))
+    assert width == pytest.approx(wide * 6.2 * 80, abs=2)
+    assert height == pytest.approx((1 if wide > 1 else 2) * 4.0 * 80, abs=2)
+    assert (
+        _inline.png(gs.ByLayer(names=names, results=(make_flow(),) * 2)) is None
+    )  # which has no plot by layer
+
+
 def test_names_are_escaped():
     shown = dataclasses.replace(make_flow(), cell="<b>$x$")._repr_html_()
     assert "<b>" not in shown

@@ -25,6 +25,8 @@ WEIGHT_NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 class Params(Result):
     """The weights of one layer, in PyTorch's names, shapes and gate order.
 
+    Other programs get it through functions: `gatescope.to_torch`, `to_keras`, `to_flax`, `save_weights` (ONNX, too).
+
     Attributes
     ----------
     cell : str

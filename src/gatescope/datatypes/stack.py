@@ -187,6 +187,7 @@ class Stack(Result):
     """One or more layers of cells, each fed by the outputs of the one below, with or without a linear read-out.
 
     With h the outputs of the uppermost layer, the model's outputs are ``y_t = readout_weight h_t + readout_bias``.
+    Other programs get it through functions: `gatescope.to_torch`, `to_keras`, `to_flax`, `save_weights` (ONNX, too).
 
     Attributes
     ----------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -13,6 +13,7 @@ from gatescope.plotting._seeds import cell_name
 from gatescope.plotting._trace_view import reference_name
 
 _SIZE = (6.2, 3.6)  # inches
+_HEADING = 0.4  # inches, of the name of a layer
 _DPI = 80
 _STEPS = 10_000  # of a longer trace the heat map shows these
 
@@ -26,9 +27,24 @@ def _heat_map(trace: datatypes.Trace, figure: Figure) -> None:
 
 
 def _heat_maps(trace: datatypes.StackTrace, figure: Figure) -> None:
-    rows = len({name.split(".")[1] for name in trace})
-    figure.set_size_inches(_SIZE[0] * (1 + (rows < len(trace)) / 2), _SIZE[1] / 2 * (1 + rows))
+    figure.set_size_inches(_width(trace), _SIZE[1] / 2 * (1 + _rows(trace)))
     plotting.plot_gate_heatmaps(trace, steps=slice(0, _STEPS), fig=figure)
+
+
+def _layers(result: datatypes.ByLayer[Any], figure: Figure) -> None:
+    whole = isinstance(result, datatypes.HalfLifeByLayer) and result.whole is not None
+    figure.set_size_inches(_width(result), (_SIZE[1] + _HEADING) * (_rows(result) + whole))
+    plotting.plot_by_layer(result, fig=figure)
+
+
+def _rows(result: Iterable[str]) -> int:
+    """Return how many layers a result has, by its names."""
+    return len({name.split(".")[1] for name in result})
+
+
+def _width(result: Collection[str]) -> float:
+    """Return the width of a figure of all layers: more where there are two directions beside each other."""
+    return _SIZE[0] * (1.5 if _rows(result) < len(result) else 1)
 
 
 def _losses(run: datatypes.TrainingRun, figure: Figure) -> None:
@@ -37,11 +53,13 @@ def _losses(run: datatypes.TrainingRun, figure: Figure) -> None:
 
 # What draws a result of a type in a figure; a plot that says more than numbers has a row.
 DRAWN: dict[type[datatypes.Result], Callable[[Any, Figure], Any]] = {
+    datatypes.ByLayer: _layers,
     datatypes.Connectivity: _on_axes(plotting.plot_connectivity),
     datatypes.FixedPoints: _on_axes(plotting.plot_fixed_points),
     datatypes.GradientFlow: _on_axes(plotting.plot_gradient_flow),
     datatypes.GradientPaths: _on_axes(plotting.plot_gradient_paths),
     datatypes.HalfLife: _on_axes(plotting.plot_half_life),
+    datatypes.HalfLifeByLayer: _layers,
     datatypes.JacobianSpectrum: _on_axes(plotting.plot_jacobian_spectrum),
     datatypes.LyapunovSpectrum: _on_axes(plotting.plot_lyapunov_spectrum),
     datatypes.PhaseDiagram: lambda result, figure: plotting.plot_phase_diagram(result, fig=figure),
