@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -37,12 +37,12 @@ def _layers(result: datatypes.ByLayer[Any], figure: Figure) -> None:
     plotting.plot_by_layer(result, fig=figure)
 
 
-def _rows(result: Iterable[str]) -> int:
+def _rows(result: datatypes.ByLayer[Any]) -> int:
     """Return how many layers a result has, by its names."""
     return len({name.split(".")[1] for name in result})
 
 
-def _width(result: Collection[str]) -> float:
+def _width(result: datatypes.ByLayer[Any]) -> float:
     """Return the width of a figure of all layers: more where there are two directions beside each other."""
     return _SIZE[0] * (1.5 if _rows(result) < len(result) else 1)
 
