@@ -14,6 +14,7 @@ import gatescope as gs
 from gatescope.datatypes.connectivity import Connectivity
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
 from gatescope.kernels.cpu.device import CpuDevice
+from gatescope.measurements import connectivity_sweep
 from gatescope.measurements.connectivity import connectivity
 
 CELLS = (*ONE, pytest.param("leaky_test", marks=pytest.mark.slow))
@@ -168,8 +169,8 @@ def test_sequences_threads_targets_and_pieces_do_not_mix(monkeypatch):
     monkeypatch.setattr(CpuDevice, "piece", lambda *sizes: 7)
     monkeypatch.setattr("gatescope.kernels.cpu.adjoints._BLOCK_BYTES", 5000)  # a block of a few directions
     monkeypatch.setattr("gatescope.kernels.cpu.sweeps._THREAD_WORK", 0)
-    monkeypatch.setattr(module, "_NORM_BYTES", 10_000)
-    monkeypatch.setattr(module, "_CARRIED_BYTES", 5000)
+    monkeypatch.setattr(connectivity_sweep, "_NORM_BYTES", 10_000)
+    monkeypatch.setattr(connectivity_sweep, "_CARRIED_BYTES", 5000)
     for threads in (1, 3):
         again = connectivity(case.params, case.inputs, threads=threads)
         np.testing.assert_array_equal(again.log_norm, whole.log_norm)

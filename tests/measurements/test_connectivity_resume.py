@@ -1,6 +1,5 @@
 """connectivity(..., resume=): interrupted anywhere and called again it gives the bits of a call that went through."""
 
-import importlib
 import os
 
 import numpy as np
@@ -10,12 +9,11 @@ from helpers.cases import Case, random_params
 from gatescope.errors import FileFormatError, OutputError, ValueRangeError
 from gatescope.kernels.cpu.adjoints import Adjoints
 from gatescope.kernels.cpu.device import CpuDevice
+from gatescope.measurements import connectivity_sweep
 from gatescope.measurements.connectivity import connectivity
 from gatescope.storage import resumable
 
 T = 40
-# The package gives its function that name.
-module = importlib.import_module("gatescope.measurements.connectivity")
 
 
 @pytest.fixture(autouse=True)
@@ -24,8 +22,8 @@ def small(monkeypatch):
     monkeypatch.setattr(CpuDevice, "piece", lambda *sizes: 7)
     monkeypatch.setattr("gatescope.kernels.cpu.adjoints._BLOCK_BYTES", 5000)
     monkeypatch.setattr("gatescope.kernels.cpu.sweeps._THREAD_WORK", 0)
-    monkeypatch.setattr(module, "_NORM_BYTES", 10_000)
-    monkeypatch.setattr(module, "_CARRIED_BYTES", 5000)
+    monkeypatch.setattr(connectivity_sweep, "_NORM_BYTES", 10_000)
+    monkeypatch.setattr(connectivity_sweep, "_CARRIED_BYTES", 5000)
 
 
 def gru(B=3):

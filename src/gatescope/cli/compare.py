@@ -6,11 +6,11 @@ import dataclasses
 from pathlib import Path
 
 from gatescope.cli.errors import naming
+from gatescope.cli.fresh_cells import add_fresh
 from gatescope.cli.groups import OUTPUT, WEIGHTS, command, option
 from gatescope.cli.inputs import check_width, read_inputs
 from gatescope.cli.networks import (
     Network,
-    add_fresh,
     check_device_options,
     common_vocabulary,
     note,

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from gatescope.checks.numbers import check_count
+from gatescope.cli.fresh_cells import one_cell
 from gatescope.cli.groups import COMPUTATION, OUTPUT, command, option
 from gatescope.cli.inputs import check_width, read_inputs
 from gatescope.cli.networks import (
     check_device_options,
     common_vocabulary,
     note,
-    one_cell,
     read_one,
     refuse,
 )

@@ -12,7 +12,7 @@ import numpy as np
 from gatescope.checks.arrays import Array
 from gatescope.checks.numbers import check_index, is_whole
 from gatescope.datatypes.half_life import half_life_of
-from gatescope.datatypes.lyapunov_spectrum import AT_REST, not_stable
+from gatescope.datatypes.lyapunov_sentences import AT_REST, not_stable
 from gatescope.datatypes.result import ComparedByValue, Result
 from gatescope.errors import ValueRangeError
 from gatescope.reporting.table import Table, over_sequences, per_sequence, some

@@ -11,25 +11,19 @@ import numpy as np
 
 from gatescope.checks.arrays import Array
 from gatescope.checks.numbers import check_index
+from gatescope.datatypes.lyapunov_sentences import RELATIVE, ROUNDED, doubt_of, sentence_of
 from gatescope.datatypes.result import Result
 from gatescope.reporting.table import Table, over_sequences, per_sequence
-from gatescope.reporting.text import counted, listing, number, ranges, with_error
+from gatescope.reporting.text import counted, listing, with_error
 
 # Beyond so many of its errors, a difference of the two halves is no accident of the noise.
 _DRIFT = 8.0
 # Of an exponent's size, below which a drift does not matter.
 _NEGLIGIBLE = 1e-3
-# Of an exponent, up to which its error is small enough to go by.
-_RELATIVE = 0.1
 # Times 1 / abs(leading exponent): the steps in which what the state began with is forgotten.
 _SEVERAL = 3.0
-# Errors that an exponent is away from 0 where it is told from it.
-_FROM_ZERO = 2.0
-AT_REST = "the state never moved from where it began, a fixed point"
 # Nats per step: an exponent below it is 0 but for rounding, which puts about this into every step.
 EXACT = 4 * float(np.finfo(np.float64).eps)
-# Nats per step that rounding may put into an exponent before it is said.
-ROUNDED = 1e-3
 # Fields with an entry for each sequence, but for `running`.
 BATCHED = (
     "exponents",
@@ -46,17 +40,6 @@ BATCHED = (
     "between",
     "between_error",
 )
-
-
-def not_stable(what: str) -> str:
-    """Return what to say of a state that stayed at a fixed point which is not stable: whose `what` that is."""
-    return (
-        f"{AT_REST} that is not stable: this is its {what}, not that of where the network goes from anywhere else; "
-        "give inputs, an initial_state, or initial_state='random'"
-    )
-
-
-_STUCK = not_stable("exponent")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -287,20 +270,20 @@ class LyapunovSpectrum(Result):
         size = np.abs(self.exponents)
         with np.errstate(invalid="ignore"):
             steady = np.abs(self.drift()) <= np.maximum(_DRIFT * self.error, _NEGLIGIBLE * size + EXACT)
-            sharp = self.error <= _RELATIVE * size + EXACT
+            sharp = self.error <= RELATIVE * size + EXACT
         resolved = (self.rounding <= ROUNDED) | (self.qr_every == 1)
-        start = (self._relaxed() & ~self._stuck() & resolved)[:, None]
+        start = (self.relaxed() & ~self.stuck() & resolved)[:, None]
         return np.asarray((steady & sharp & start) | ~finite)
 
     def at_rest(self) -> Array:
         """Return whether (B,) the state never moved from where it began: a fixed point, stable or not."""
         return np.zeros(len(self.exponents), np.bool_) if self.moved is None else ~self.moved
 
-    def _stuck(self) -> Array:
+    def stuck(self) -> Array:
         """Return whether (B,) the state stayed at a fixed point that is not stable."""
         return np.asarray(self.at_rest() & (self.exponents[:, 0] > EXACT))
 
-    def _relaxed(self) -> Array:
+    def relaxed(self) -> Array:
         """Return whether (B,) the transient was long enough for the state; of given Jacobians that is not known."""
         long_enough = self.transient >= self.settling_steps()
         return np.asarray(long_enough | self.at_rest() | (self.moved is None))
@@ -313,89 +296,14 @@ class LyapunovSpectrum(Result):
 
     def doubts(self) -> tuple[str, ...]:
         """Return for each sequence why its leading exponent cannot be gone by; "" where it can."""
-        return tuple(
-            _STUCK if one._stuck()[0] else one._doubt(float(one.exponents[0, 0]), float(one.error[0, 0]))
-            for one in self._sequences()
-        )
+        return tuple(doubt_of(one) for one in self._sequences())
 
     def verdict(self) -> tuple[str, ...]:
         """Return a sentence for each sequence: the leading exponent, and whether the series was long enough to tell."""
-        return tuple(one._sentence() for one in self._sequences())
+        return tuple(sentence_of(one) for one in self._sequences())
 
     def _sequences(self) -> Iterator[LyapunovSpectrum]:
         return (self.sequence(b) for b in range(len(self.exponents)))
-
-    def _sentence(self) -> str:
-        """Return the verdict on the one sequence there is."""
-        leading, error, rounding = (
-            float(part[0]) for part in (self.exponents[:, 0], self.error[:, 0], self.rounding)
-        )
-        over = counted(self.steps, "step")
-        if self.cuts is not None and self.between is not None and self.cuts[0, 0]:
-            stretches = counted(int(self.cuts[0, 0]), "stretch")
-            return (
-                f"every change of the state is lost in {stretches} of {len(self.running_step)} of {over}; over the "
-                f"others the leading exponent is {number(self.between[0, 0])} nats per step"
-            )
-        if np.isneginf(leading):
-            return f"every change of the state is lost at once, over {over}"
-        measured = f"leading exponent {with_error(leading, error)} nats per step over {over}"
-        if rounding > ROUNDED and self.qr_every > 1:
-            return (
-                f"{measured}; directions all but coincide between orthonormalizations, and rounding may have put "
-                f"{number(rounding)} nats per step into the last exponents: lower qr_every={self.qr_every}"
-            )
-        fixed = AT_REST if self.at_rest()[0] else ""
-        if self._stuck()[0]:
-            return f"{measured}; {_STUCK}"
-        doubt = self._doubt(leading, error)
-        text = f"{measured}; {doubt or self._settled()}"
-        return f"{text}; {fixed}, and this is its exponent" if fixed else text
-
-    def _settled(self) -> str:
-        """Return how many of the exponents are converged, the leading one among them."""
-        missing = np.flatnonzero(~self.converged()[0]) + 1
-        if not missing.size:
-            return "converged"
-        few = f"exponent {ranges(missing)} is" if missing.size == 1 else f"exponents {ranges(missing)} are"
-        start = np.zeros(1) if self.start_error is None else self.start_error[0, missing - 1]
-        why = ""
-        if (start > self.error[0, missing - 1] / 2).any():
-            why = ": their directions have not settled, which takes several times 1 / gap to the next"
-        return f"converged; {few} not{why}"
-
-    def _doubt(self, leading: float, error: float) -> str:
-        """Return why the leading exponent cannot be gone by; "" if it can."""
-        if self.converged()[0, 0]:
-            return ""
-        if not np.isfinite(error):
-            return "T too short: its error is not known"
-        start = 0.0 if self.start_error is None else float(self.start_error[0, 0])
-        if abs(leading) <= _FROM_ZERO * error:
-            needed = self.steps * (_FROM_ZERO * error / max(abs(leading), error / 100)) ** 2
-            short = "T too short: " if start > error / 2 else ""  # else it may well be 0
-            took = f", which may take {_round_up(needed):,} steps" if np.isfinite(needed) else ""
-            return f"{short}not told from 0{took}"
-        settling = float(self.settling_steps()[0])
-        if not self._relaxed()[0]:
-            transient = _round_up(settling)
-            return (
-                f"T too short: state and directions take about {transient:,} steps to settle (3 / |exponent|), and the "
-                f"transient had {self.transient:,}; give transient={transient} and about {10 * transient:,} steps"
-            )
-        enough = _RELATIVE * abs(leading)
-        if error > enough:
-            if start > enough / 2:
-                return (
-                    f"T too short: from other directions it might differ by {number(start)}; give a transient above "
-                    f"{self.transient:,} and more steps"
-                )
-            needed = self.steps * (error / enough) ** 2
-            return f"T too short: about {_round_up(needed):,} steps would bring the error to {number(enough)}"
-        return (
-            f"T too short: it still drifts, by {number(self.drift()[0, 0])} from the first half of the steps to the "
-            "second"
-        )
 
 
 def _kaplan_yorke(exponents: Array, size: int) -> float:
@@ -407,9 +315,3 @@ def _kaplan_yorke(exponents: Array, size: int) -> float:
     if j == len(exponents):
         return float(size) if j == size else float("nan")
     return j + float(sums[j - 1] / abs(exponents[j]))
-
-
-def _round_up(number: float) -> int:
-    """Return a number rounded up to one digit."""
-    digit = 10.0 ** np.floor(np.log10(number))
-    return int(np.ceil(number / digit) * digit)

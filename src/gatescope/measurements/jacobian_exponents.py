@@ -10,7 +10,8 @@ import numpy as np
 from gatescope.checks.arrays import check_array
 from gatescope.checks.numbers import check_count
 from gatescope.datatypes import Array
-from gatescope.datatypes.lyapunov_spectrum import EXACT, ROUNDED, LyapunovSpectrum
+from gatescope.datatypes.lyapunov_sentences import ROUNDED
+from gatescope.datatypes.lyapunov_spectrum import EXACT, LyapunovSpectrum
 from gatescope.errors import ShapeError, ValueRangeError, warn_accuracy
 from gatescope.kernels.cpu.jacobian_product import carry_directions
 from gatescope.measurements.exponent_errors import (

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from gatescope.cli.errors import message, naming
+from gatescope.cli.fresh_cells import one_cell
 from gatescope.cli.groups import options_of, take, with_signature
 from gatescope.cli.inputs import Series, check_width, read_inputs
 from gatescope.cli.measure.options import Option, own_options
@@ -24,7 +25,6 @@ from gatescope.cli.networks import (
     check_device_options,
     common_vocabulary,
     note,
-    one_cell,
     read_one,
     refuse,
 )
