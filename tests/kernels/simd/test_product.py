@@ -13,7 +13,7 @@ LANES = {"float32": 16, "float64": 8}
 def make(rows, groups, gates, split, lanes):
     @njit(error_model="numpy")
     def multiply(out, start, weight, x, extent, start_row):
-        _, vectors, depth = extent
+        vectors, depth = extent[1:3]
         row = vectors * gates * lanes
         product(
             (out, 0, row),
@@ -49,16 +49,16 @@ def test_against_numpy(rows, groups, gates, split, dtype):
         np.testing.assert_allclose(seen, x @ weight.T + bias, rtol=0, atol=tolerance)
 
 
-def test_the_tile_does_not_change_the_bits():
+def test_neither_the_tile_nor_the_order_of_groups_changes_the_bits():
     rng = np.random.default_rng(1)
     gates, lanes, n, vectors, depth = 2, 16, 11, 4, 37
     weight = rng.standard_normal((gates * vectors * lanes, depth)).astype("float32")
     panel, x = layout.forward_panel(weight, gates, lanes), rng.standard_normal((n, depth)).astype("float32")
     zeros = np.zeros(vectors * gates * lanes, "float32")
     results = []
-    for rows, groups in [(1, 1), (2, 1), (3, 2), (4, 4)]:
-        out = np.empty((n, vectors * gates * lanes), "float32")
-        make(rows, groups, gates, 2, lanes)(out, zeros, panel, x, (n, vectors, depth), 0)
+    for rows, groups, turned in [(1, 1, ()), (2, 1, (0,)), (3, 2, (1,)), (4, 4, ()), (1, 1, (1,))]:
+        out = np.full((n, vectors * gates * lanes), np.nan, "float32")
+        make(rows, groups, gates, 2, lanes)(out, zeros, panel, x, (n, vectors, depth, *turned), 0)
         results.append(out)
     for other in results[1:]:
         np.testing.assert_array_equal(other, results[0])

@@ -35,8 +35,9 @@ def product(typingctx, out, start, weight, x, extent, shape):
     weight : (array, offset, stride of k, stride between groups)
         A group is `gates` vectors one after another.
     x : (array, offset, row stride, stride of k)
-    extent : (rows, groups, depth)
-        What there is; groups must be a multiple of the tile's.
+    extent : (rows, groups, depth) or (rows, groups, depth, turned)
+        What there is; groups must be a multiple of the tile's.  If `turned` is not 0, the last group is the first that
+        is done: of weights that do not fit the cache, every other product so finds those there that were used last.
     shape : (rows, groups, gates, split, lanes), literal
         The tile.  Rows that are left over are done one at a time.
     """
@@ -56,15 +57,19 @@ def product(typingctx, out, start, weight, x, extent, shape):
         start_base, start_row = unpack(1)
         weight_base, weight_step, weight_group = unpack(2)
         x_base, x_row, x_step = unpack(3)
-        rows, groups, depth = (
+        kinds = sig.args[4]
+        rows, groups, depth, *turned = (
             context.cast(builder, v, k, types.intp)
-            for v, k in zip(cgutils.unpack_tuple(builder, args[4], 3), sig.args[4], strict=True)
+            for v, k in zip(cgutils.unpack_tuple(builder, args[4], len(kinds)), kinds, strict=True)
         )
 
         def shift(base, stride, count):
             return builder.gep(base, [builder.mul(stride, count)])
 
         with cgutils.for_range_slice(builder, _int(0), groups, _int(tile_groups), intp=_I64) as (group, _):
+            if turned:
+                opposite = builder.sub(builder.sub(groups, _int(tile_groups)), group)
+                group = builder.select(cgutils.is_not_null(builder, turned[0]), opposite, group)
             column = builder.mul(group, _int(gates * lanes))
             out_group, start_group = builder.gep(out_base, [column]), builder.gep(start_base, [column])
             group_weight = shift(weight_base, weight_group, group)

@@ -74,7 +74,7 @@ def make_forward(cell, lanes, tiles, second_tiles, masked=False):
                         (b_hh, 0, 0),
                         (w_hh, 0, FIRST * L, H * FIRST * L),
                         (operand, 0, padded, 1),
-                        (N, V, H),
+                        (N, V, H, t % 2),
                         (ROWS, GROUPS, FIRST, SPLIT, L),
                     )
                 else:
@@ -83,7 +83,7 @@ def make_forward(cell, lanes, tiles, second_tiles, masked=False):
                         (b_hh, 0, 0),
                         (w_hh, 0, FIRST * L, H * FIRST * L),
                         (state, 0, S * padded, 1),
-                        (N, V, H),
+                        (N, V, H, t % 2),
                         (ROWS, GROUPS, FIRST, SPLIT, L),
                     )
                 if P > 0:
@@ -106,7 +106,7 @@ def make_forward(cell, lanes, tiles, second_tiles, masked=False):
                         (b_second, 0, 0),
                         (w_second, 0, SECOND * L, H * SECOND * L),
                         (operand, 0, padded, 1),
-                        (N, V, H),
+                        (N, V, H, t % 2),
                         (ROWS2, GROUPS2, SECOND, SPLIT2, L),
                     )
                 for n in range(N):
