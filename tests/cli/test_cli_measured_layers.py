@@ -64,6 +64,10 @@ def test_directions_are_said_and_what_is_not_causal(invoke, files):
     done = invoke("measure", "lyapunov-spectrum", "--weights", "both.npz", "--inputs", "x.npy", "--out", "p")
     assert done.exit_code != 0
     assert "goes both ways" in done.output
+    assert (
+        "measure one direction of one layer by itself; of a file --layer and --reverse choose it"
+        in done.output
+    )
 
 
 @pytest.mark.slow

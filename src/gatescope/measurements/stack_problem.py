@@ -272,5 +272,5 @@ def check_causal(stack: Stack) -> None:
     raise ValueRangeError(
         f"goes both ways ({names[0]} goes backward), so that states are made of later steps as well as earlier ones",
         argument="params",
-        advice="measure one of its directions by itself, or its layers one by one",
+        advice="measure one direction of one layer by itself; of a file `layer` and `reverse` choose it",
     )
