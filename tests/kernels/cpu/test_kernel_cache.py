@@ -1,6 +1,9 @@
 """A damaged disk cache costs time, and nothing else."""
 
+import os
 import shutil
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -39,6 +42,56 @@ def test_a_loop_is_compiled_once(make, tmp_path):
     again = make()
     assert again(2) == 4
     assert sum(again.stats.cache_hits.values()) == 1
+
+
+# It takes a second to compile, and says how often it was found in the cache.
+SLOW_LOOP = """
+import pathlib, time
+from numba.extending import overload
+from gatescope.kernels.cpu.loops.compiling import compiled
+
+def doubled(x):
+    return 2 * x
+
+@overload(doubled)
+def _doubled(x):
+    time.sleep(1)
+    return doubled
+
+@compiled
+def double(x):
+    return doubled(x)
+
+print("ready", flush=True)
+while not pathlib.Path("go").exists():
+    time.sleep(0.01)
+assert double(2) == 4
+print(sum(double.stats.cache_hits.values()))
+"""
+
+
+@pytest.mark.skipif(kernel_cache.fcntl is None, reason="locks parts of files, which Windows does not")
+def test_of_two_processes_that_need_it_one_compiles_it(tmp_path):
+    """The other waits, and finds it stored."""
+    (tmp_path / "slow_loop.py").write_text(SLOW_LOOP)
+    environment = os.environ | {
+        "NUMBA_CACHE_DIR": str(tmp_path / "cache"),
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", "import slow_loop"],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    for one in both:
+        assert one.stdout.readline() == "ready\n"
+    (tmp_path / "go").touch()
+    assert sorted(one.communicate(timeout=60)[0] for one in both) == ["0\n", "1\n"]
 
 
 def torn(path):

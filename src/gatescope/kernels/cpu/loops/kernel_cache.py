@@ -2,17 +2,31 @@
 
 A file of the cache that is torn, empty, or not readable counts as one that is not there: the loop is compiled again and
 the file replaced.  Where nothing can be stored, loops are compiled anew in each process.  A note says so, once.
+
+Of several processes that need the same loop at once, as workers of a pool do, one compiles it and the others wait.
 """
 
 from __future__ import annotations
 
+import importlib
+import os
+import time
 import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from numba.core.caching import FunctionCache
+from numba.core.compiler_lock import global_compiler_lock
 
 from gatescope.errors import printable
 
+# On Windows, which has none, each process compiles for itself.
+fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
+
+_LONGEST_WAIT = 60.0  # seconds: longer than any loop takes, so that who compiles it has been stopped
 _noted = False
 
 
@@ -46,6 +60,46 @@ def use_cache(dispatcher: Any) -> None:
         dispatcher._cache = KernelCache(dispatcher.py_func)
     except (RuntimeError, OSError) as error:
         _note("no folder", error)
+    else:
+        name = f"{dispatcher.py_func.__module__}.{dispatcher.py_func.__qualname__}"
+        dispatcher.compile = _in_turn(dispatcher.compile, Path(dispatcher._cache.cache_path), name)
+
+
+def _in_turn(compile: Callable[[Any], Any], folder: Path, name: str) -> Callable[[Any], Any]:
+    def compile_in_turn(signature: Any) -> Any:
+        # Numba's lock first: a thread that waited for this turn with it would never let the other go on.
+        with global_compiler_lock, _turn(folder / "compiling.lock", zlib.crc32(name.encode())):
+            return compile(signature)
+
+    return compile_in_turn
+
+
+@contextmanager
+def _turn(file: Path, place: int) -> Iterator[None]:
+    """Hold one byte of a file that no other process may hold; go on without it where that cannot be."""
+    if fcntl is None:
+        yield
+        return
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError:
+        yield
+        return
+    try:
+        ends = time.monotonic() + _LONGEST_WAIT
+        while time.monotonic() < ends:
+            try:
+                fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+                break
+            except (BlockingIOError, PermissionError):  # another process has it
+                time.sleep(0.02)
+            except OSError:  # a file system without locks
+                break
+        yield
+    finally:
+        os.close(handle)  # and with it the lock goes, as it does where the process dies
 
 
 def _note(place: str, error: Exception) -> None:
