@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import PurePath
 from typing import Any, Final, Self
 
 _MARKED = re.compile(r"`(\w+)`")  # arguments that a problem or an advice speaks of
@@ -225,7 +226,9 @@ def shortened(text: str, most: int) -> str:
 
 
 def shown(value: Any, form: Callable[[Any], str] = repr) -> str:
-    """Return a value as a message shows it: short, whatever it is."""
+    """Return a value as a message shows it: short, whatever it is; a path as its text."""
+    if isinstance(value, PurePath):
+        value = str(value)
     if isinstance(value, str) and len(value) > 4 * _MOST_SHOWN:
         value = value[: 2 * _MOST_SHOWN] + value[-2 * _MOST_SHOWN :]
     try:

@@ -141,9 +141,13 @@ def test_saturation_of_every_layer(invoke, tmp_path):
 
 
 def test_steps_of_feedback_are_called_so(invoke):
-    done = invoke("run", "--feedback", -3)
+    for command in (["run"], ["measure", "lyapunov-spectrum"]):
+        done = invoke(*command, "--feedback", -3)
+        assert done.exit_code == 2
+        assert "--feedback -3 must be a whole number of at least 1" in " ".join(done.stderr.split())
+    done = invoke("measure", "lyapunov-spectrum", "--feedback", 3, "--resume", "state.npz")
     assert done.exit_code == 2
-    assert "--feedback -3 must be a whole number of at least 1" in " ".join(done.stderr.split())
+    assert "--resume 'state.npz' has no effect with --feedback; leave it out" in " ".join(done.stderr.split())
 
 
 @pytest.mark.slow  # compiles a loop
@@ -155,6 +159,14 @@ def test_a_model_that_goes_on_by_itself(invoke, tmp_path):
     assert "29 steps, 3 sequences" in " ".join(done.stdout.split())
     trace = gs.load(tmp_path / "trace.npz")
     np.testing.assert_array_equal(trace.inputs[5:], trace.outputs[4:-1])
+    done = invoke(
+        "measure", "lyapunov-spectrum", "--weights", "two.npz", "--inputs", "x.npy", "--feedback", 25
+    )
+    assert done.exit_code == 0, done.output
+    exponents = gs.load(tmp_path / "gatescope-measured" / "lyapunov_spectrum.npz")
+    assert exponents == gs.lyapunov_spectrum(
+        gs.load(tmp_path / "two.npz"), np.load(tmp_path / "x.npy"), steps=25, feedback=True
+    )
     single = random_stack("lstm 5", outputs=1)
     single.save(tmp_path / "one.npz")
     for options, message in (

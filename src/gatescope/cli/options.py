@@ -44,6 +44,14 @@ SeedOption = Annotated[
         rich_help_panel=COMPUTATION,
     ),
 ]
+FeedbackOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="STEPS",
+        help="Steps to go on for after the inputs, each with the model's outputs as its inputs.  Default: none.",
+        rich_help_panel=COMPUTATION,
+    ),
+]
 InitialStateOption = Annotated[
     str | None,
     typer.Option(

@@ -215,7 +215,8 @@ class Plan:
         notes: list[str] = []
         network = take(CellOptions, values) if "network" in self.groups else None
         if network is not None:
-            by_label, notes = read_one(network, whole=self._takes_stacks())
+            closed = values.get("feedback") is not None
+            by_label, notes = read_one(network, whole=self._takes_stacks(), readout=closed)
             if network.weights is not None and "seed" not in self.parameters:
                 problem = "is for a fresh cell, and `weights` gives another"
                 refuse({"seed": values["seed"]}, problem, "leave out one of the two")

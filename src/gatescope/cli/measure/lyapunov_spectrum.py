@@ -1,15 +1,35 @@
-"""The figure of ``gatescope measure lyapunov-spectrum``: the exponents, and how they converged."""
+"""The closed loop of ``gatescope measure lyapunov-spectrum``, and its figure: exponents, and how they converged."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from gatescope.checks.numbers import check_count
 from gatescope.cli.measure.command import Job
+from gatescope.cli.networks import refuse
+from gatescope.cli.options import FeedbackOption
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from gatescope.datatypes import LyapunovSpectrum
+
+
+OPTIONS = {"feedback": (FeedbackOption, None)}
+
+
+def check(job: Job) -> None:
+    """Refuse a closed loop of no steps, and what it does not take."""
+    if job.shared["feedback"] is not None:
+        check_count("feedback", job.shared["feedback"])
+        others = {name: job.shared[name] for name in ("initial_state", "resume")}
+        refuse(others, "has no effect with `feedback`", "leave it out")
+
+
+def arguments(job: Job, arguments: dict[str, Any]) -> None:
+    """Close the loop after the inputs, if that is asked for."""
+    steps = job.shared["feedback"]
+    arguments |= {} if steps is None else {"steps": steps, "feedback": True}
 
 
 def draw(job: Job, result: LyapunovSpectrum) -> Figure:
