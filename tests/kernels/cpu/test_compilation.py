@@ -9,11 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.cases import BUILT_IN
 from numba import njit
+from numba.core.serialize import dumps
 
 import gatescope as gs
+from gatescope.cells.linear_cell import linear_cell
 from gatescope.kernels.cpu import sweeps
+from gatescope.kernels.cpu.loops.adjoint import make_adjoint
+from gatescope.kernels.cpu.loops.backward import make_backward
 from gatescope.kernels.cpu.loops.compiling import OPTIONS
+from gatescope.kernels.cpu.loops.forward import make_forward
+from gatescope.kernels.cpu.loops.linearization import make_linearization
+from gatescope.kernels.cpu.loops.tangent import make_tangent
 
 
 @pytest.mark.parametrize("cell", ["lstm", pytest.param("gru_reset_before", marks=pytest.mark.slow)])
@@ -96,6 +104,25 @@ def test_disk_cache_is_hit_by_the_next_process_and_missed_when_sources_change(tm
     activations = package / "kernels" / "simd" / "activations.py"
     activations.write_text(activations.read_text() + "\n# changed\n")
     assert run(" + wx[0]") == (0, changed)
+
+
+@pytest.mark.parametrize("cell", BUILT_IN)
+def test_what_kernels_close_over_is_the_same_in_every_process(cell):
+    """Numba's disk cache pickles it, and an intrinsic or a dispatcher in it has another number in each process."""
+    tile = (4, 1, 1)
+    plain = gs.cells.get(cell)
+    kernels = [
+        make_forward(plain, 8, tile, tile),
+        make_backward(plain, 8, (tile, tile), (tile, tile)),
+        make_linearization(plain, 8, tile, tile),
+    ]
+    for each in (plain, linear_cell(plain).cell):
+        kernels += [
+            make_tangent(each, tile[:2]),
+            *(make_adjoint(each, 8, tile, tile, linked=l) for l in (None, tile)),
+        ]
+    for kernel in kernels:
+        assert b"uuid" not in dumps([closed.cell_contents for closed in kernel.py_func.__closure__])
 
 
 def test_kernels_of_different_cells_and_tiles_have_different_names():

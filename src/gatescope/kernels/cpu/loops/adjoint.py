@@ -15,7 +15,7 @@ own.
 import math
 from functools import cache
 
-from numba.extending import register_jitable
+from numba.extending import overload
 
 from gatescope.cells.registry import absent
 from gatescope.kernels.cpu.layout import FEW_INPUTS
@@ -24,7 +24,37 @@ from gatescope.kernels.simd.load_store import clear, get, load, prefetch, store
 from gatescope.kernels.simd.product import dot, product
 from gatescope.kernels.simd.rows import largest, move, scale, scaled_dot
 
+LIFT = 4  # a row may be so many powers of two below what it gets
 NOTHING = -(1 << 30)  # the exponent of a row that is 0 and gets something later: below any other
+
+
+def _add_to_h(current, exponents, added, powers, first, V, S, L, factor_limit):
+    """Add the rows of `added` from the first on, each times 2^powers, to h of the rows of `current`."""
+    padded = V * L
+    for row in range(exponents.size):
+        source, target = (first + row) * padded, row * S * padded
+        peak = float(largest(added, source, L, V, L))
+        if peak == 0.0:
+            continue
+        factor = 1.0
+        if peak < math.inf:
+            power = max(math.frexp(peak)[1], -factor_limit)
+            shift = powers[first + row] + power - exponents[row]
+            if shift > LIFT:
+                scale(current, target, S * V, math.ldexp(1.0, -min(shift, 2000)), L)
+                exponents[row] += shift
+            factor = math.ldexp(1.0, max(powers[first + row] - exponents[row], -2000))
+        for j in range(V):
+            (value,) = load(added, source + j * L, L, 1, L)
+            (before,) = load(current, target + j * L, L, 1, L)
+            store(current, target + j * L, L, (before + value * factor,))
+
+
+# The kernel calls it by its global name, with S and L as literals.  A function that it closes over would be pickled for
+# the key of Numba's disk cache, and intrinsics in it have another number in each process: nothing would ever be hit.
+@overload(_add_to_h, prefer_literal=True)
+def _compiled_add_to_h(current, exponents, added, powers, first, V, S, L, factor_limit):
+    return _add_to_h
 
 
 @cache
@@ -51,29 +81,7 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False, li
     AHEAD = 2  # steps that memory is asked for before it is needed
     # Rescale when the largest entry leaves 2^-32..2^32; a factor must itself be a normal float of either dtype.
     LARGEST, FACTOR_32, FACTOR_64 = 32, 120, 1000
-    LIFT = 4  # a row may be so many powers of two below what it gets
     FEW, ZERO = FEW_INPUTS, NOTHING
-
-    @register_jitable
-    def add_to_h(current, exponents, added, powers, first, padded, V, factor_limit):
-        # Add the rows of `added` from the first on, each times 2^powers, to h of the rows of `current`.
-        for row in range(exponents.size):
-            source, target = (first + row) * padded, row * S * padded
-            peak = float(largest(added, source, L, V, L))
-            if peak == 0.0:
-                continue
-            factor = 1.0
-            if peak < math.inf:
-                power = max(math.frexp(peak)[1], -factor_limit)
-                shift = powers[first + row] + power - exponents[row]
-                if shift > LIFT:
-                    scale(current, target, S * V, math.ldexp(1.0, -min(shift, 2000)), L)
-                    exponents[row] += shift
-                factor = math.ldexp(1.0, max(powers[first + row] - exponents[row], -2000))
-            for j in range(V):
-                (value,) = load(added, source + j * L, L, 1, L)
-                (before,) = load(current, target + j * L, L, 1, L)
-                store(current, target + j * L, L, (before + value * factor,))
 
     @compiled
     def adjoint(weights, states, gates, current, exponents, records, links, span, work):
@@ -106,7 +114,7 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False, li
             at_wx = (stop - 1 - t) % together * N * M if ONWARD else 0
             if LINKED and added.size > 0 and not counted:
                 first = (stop - 1 - t) * N * M
-                add_to_h(current, exponents, added, added_powers, first, padded, V, factor_limit)
+                _add_to_h(current, exponents, added, added_powers, first, V, S, L, factor_limit)
             for n in range(N):
                 for j in range(V):
                     at, valid = (t * B + begin + n) * H, H - j * L
@@ -238,7 +246,7 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False, li
             )
             if LINKED and added.size > 0 and counted:
                 first = (stop - 1 - t) * N * M
-                add_to_h(current, exponents, added, added_powers, first, padded, V, factor_limit)
+                _add_to_h(current, exponents, added, added_powers, first, V, S, L, factor_limit)
 
             for n in range(N):
                 for m in range(M):
