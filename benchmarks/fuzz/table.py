@@ -105,7 +105,7 @@ gs.half_life(deep, inputs, transient=4, lengths=lengths, clamp={"layers.1.f": 0.
 gs.lyapunov_spectrum(deep, inputs, k=2, transient=4, qr_every=2, initial_state={"layers.1": state})
 gs.gradient_paths(deep, inputs, max_lag=10, wrt="c", lengths=lengths)
 gs.connectivity(deep, inputs, target_steps=[5, 10], source_steps=[1, 2], norm="unit", unit=1)
-gs.compare({"a": deep, "b": params}, inputs, timing_runs=1, threads=1)
+gs.compare({"a": deep, "b": params, "c": both}, inputs, timing_runs=1, threads=1)
 gs.lyapunov_of_jacobians(jacobians, k=2, transient=3, qr_every=2, seed=0)
 gs.half_life(params, inputs, of="h", transient=4, lengths=lengths, initial_state=state, clamp={"f": 0.9}, seed=0,
     threads=1, progress=False)

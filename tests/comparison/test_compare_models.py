@@ -94,7 +94,9 @@ def test_each_direction_of_what_goes_both_ways_is_compared_on_what_it_gets_in_th
         np.testing.assert_array_equal(part.trace.gates, trace[name].gates)
         lower = trace[name].inputs
         assert part.flow == gs.gradient_flow(params, lower, of="joint", wrt="joint", lengths=LENGTHS)
-    assert "both: both ways, so that no state is made of earlier steps alone" in comparison.summary()
+    said = "both: both ways, so that no state is made of earlier steps alone"
+    assert said in comparison.summary()
+    assert notes(comparison)[0].startswith(said)
 
 
 def test_a_fault_of_one_of_them_is_said_with_its_label():

@@ -77,9 +77,8 @@ def notes(comparison: Comparison) -> list[str]:
     left, right = first.thresholds
     batch = f" of all {sequences} sequences" if sequences > 1 else ""
     medians = " Of several sequences the table gives the median." if sequences > 1 else ""
-    warning = comparison.scale_warning()
     return [
-        *([warning] if warning else []),
+        *filter(None, (comparison.scale_warning(), comparison.apart_text())),
         "Arithmetic of one step of one sequence: multiply-adds G·H·(I + H) in the matrix products, with G "
         "gates, H units and I inputs; activations are evaluations of sigmoid, tanh and relu, counted in the "
         "cell's equations.",

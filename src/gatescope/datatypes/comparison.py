@@ -229,12 +229,8 @@ class Comparison(Result):
             "steps to half: from which lag on half of the gradient is gone; asymptotic half-life: ln 2 / decay rate of "
             "its tail" + "".join(f"\n{cell.label}: no single rate: {why}" for cell, why in self._no_rates())
         )
-        apart = self.provenance.get("taken_apart")
-        if isinstance(apart, list) and apart:
-            text += (
-                f"\n{listing(apart)}: both ways, so that no state is made of earlier steps alone: each direction is "
-                "compared by itself, on what it gets in the model"
-            )
+        apart = self.apart_text()
+        text += f"\n{apart}" if apart else ""
         beyond = [cell.label for cell in self.cells if _beyond(cell.flow)]
         if beyond:
             text += f"\n{listing(beyond)}: the asymptotic half-life is longer than all lags, so that it is extrapolated"
@@ -242,6 +238,16 @@ class Comparison(Result):
         text += "".join(f"\n{label}: {why}" for label, why in resting.items() if why)
         warning = self.scale_warning()
         return f"{text}\n{warning}" if warning else text
+
+    def apart_text(self) -> str:
+        """Return which models were compared a direction at a time, and why; empty if none were."""
+        apart = self.provenance.get("taken_apart")
+        if not isinstance(apart, list) or not apart:
+            return ""
+        return (
+            f"{listing(apart)}: both ways, so that no state is made of earlier steps alone: each direction is compared "
+            "by itself, on what it gets in the model; of a backward one steps count from the end"
+        )
 
     def scale_warning(self) -> str:
         """Return what to do about inputs that saturate the gates of one of the cells, empty if they do not."""
