@@ -252,6 +252,12 @@ def test_a_diagnosis_in_words():
         "Measured over all 400 steps; the first 40 steps of these do not count.",
     ):
         assert part in text, part
+    assert "they cancel" not in text
+    cancelling = dataclasses.replace(diagnosis, numbers={**diagnosis.numbers, "fraction_whole": 0.0042})
+    assert (
+        "% on the direct path from state to state; they cancel, to 0.0042 of the sum of"
+        in cancelling.summary()
+    )
 
 
 def test_no_sentence_says_what_is_not_known():
@@ -281,6 +287,7 @@ def test_numbers_are_those_of_the_results():
     )  # QR at other steps
     row = list(diagnosis.paths.lag).index(int(numbers["fraction_lag"]))
     assert numbers["fraction_direct"] == diagnosis.paths.norm_fractions()[row, 0, 0]
+    assert numbers["fraction_whole"] == np.exp(-diagnosis.paths.cancellation()[row, 0])
     start = np.random.default_rng([0, 1]).uniform(-0.1, 0.1, at_zero(params).shape)
     trace = gs.run(params, x, initial_state=start.astype(np.float32))
     for k, gate in enumerate("ifgo"):

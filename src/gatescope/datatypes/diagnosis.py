@@ -37,9 +37,10 @@ class Diagnosis(Result):
         What the sentences say, means over the sequences; what is not known is left out.  Rates and exponents are in
         nats per step, half-lives and lags in steps.  ``mean_``, ``shut_`` and ``open_`` with the name of a gate are
         gate statistics, ``clamped_`` with a gate and how it was clamped (``clamped_f_open``) is the leading exponent
-        then, ``fraction_`` with a path is its part of the gradient at the lag ``fraction_lag``, ``suggested_`` is
-        measured with the suggestion.  ``inputs_memory_`` is what the inputs say of their own memory, ``cut_step`` the
-        step that cuts the state's, ``settling`` in how many steps it forgets its beginning, if `steps_before` is less.
+        then, ``fraction_`` with a path is its part of the gradient at the lag ``fraction_lag``, ``fraction_whole`` the
+        norm of the whole over the sum of the parts' there, ``suggested_`` is measured with the suggestion.
+        ``inputs_memory_`` is what the inputs say of their own memory, ``cut_step`` the step that cuts the state's,
+        ``settling`` in how many steps it forgets its beginning, if `steps_before` is less.
     steps, window, transient, sequences : int
         T; how many of the last steps were measured, and how many of those at their beginning were not counted; how
         many of the sequences.

@@ -10,7 +10,7 @@ import numpy as np
 
 from gatescope.cells.bias_places import bias_places
 from gatescope.cells.registry import get
-from gatescope.datatypes.gradient_paths import DIRECT
+from gatescope.datatypes.gradient_paths import CANCELS, DIRECT
 from gatescope.datatypes.half_life import half_life_of
 from gatescope.datatypes.saturation import saturating_text
 from gatescope.reporting.text import listing, number, percent, steps
@@ -203,7 +203,9 @@ def _paths(diagnosis: Diagnosis) -> Iterator[str]:
         texts.append(f"through the recurrent weights of {through}")
     if texts:
         lag = steps(diagnosis.numbers["fraction_lag"])
-        yield f"At a lag of {lag} the gradient's parts are, by their norms: {'; '.join(texts)}."
+        whole = diagnosis.numbers.get("fraction_whole", 1.0)
+        cancel = f"; they cancel, to {number(whole)} of the sum of their norms" if whole < 1 / CANCELS else ""
+        yield f"At a lag of {lag} the gradient's parts are, by their norms: {'; '.join(texts)}{cancel}."
 
 
 def suggestion_of(diagnosis: Diagnosis) -> Iterator[str]:

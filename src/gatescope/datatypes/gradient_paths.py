@@ -16,9 +16,7 @@ from gatescope.reporting.table import Table, some
 from gatescope.reporting.text import counted, percent
 
 DIRECT = "direct"  # the name of the path from state to state
-_CANCELS = math.log(
-    100
-)  # from this `cancellation` on a part is many times the whole, and its fraction says nothing
+CANCELS = 100  # times the norm of the whole: where the parts' norms are more, a part's fraction says nothing
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -122,7 +120,7 @@ class GradientPaths(Result):
     @property
     def cancels(self) -> Array:
         """Whether the norms of the parts add up to more than 100 times that of the whole, (L, B)."""
-        return np.asarray(self.cancellation() > _CANCELS)
+        return np.asarray(self.cancellation() > math.log(CANCELS))
 
     def cancelling_text(self) -> str:
         """Return at how many lags the parts cancel, and how far where they do most."""
@@ -134,9 +132,9 @@ class GradientPaths(Result):
         )
         return (
             f"the parts cancel at {cancels.sum()} of {counted(cancels.size, 'lag')}"
-            f"{' of all sequences' if several else ''}: their norms add up to more than 100 times that of the whole, "
-            f"at lag {self.lag[at]:,}{f' of sequence {sequence}' if several else ''} to {factor} times; fractions of "
-            "the whole say nothing there, and norms of the parts stand in their place"
+            f"{' of all sequences' if several else ''}: their norms add up to more than {CANCELS} times that of the "
+            f"whole, at lag {self.lag[at]:,}{f' of sequence {sequence}' if several else ''} to {factor} times; "
+            "fractions of the whole say nothing there, and norms of the parts stand in their place"
         )
 
     def path(self, name: str) -> tuple[Array, Array]:

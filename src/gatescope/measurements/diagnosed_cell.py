@@ -205,7 +205,8 @@ class DiagnosedCell:
         row = int(np.argmin(np.abs(lags - max(1.0, min(_PATH_HALF_LIVES * life, longest)))))
         fractions = paths.norm_fractions()[row].mean(axis=1)
         named = {key("fraction", name): v for name, v in zip(paths.paths, fractions, strict=True)}
-        self._put(fraction_lag=lags[row], **named)
+        whole = np.exp(-paths.cancellation()[row]).mean()
+        self._put(fraction_lag=lags[row], fraction_whole=whole, **named)
         return paths
 
     def _within(self, lag: float) -> int:
