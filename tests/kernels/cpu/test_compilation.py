@@ -1,5 +1,6 @@
 """What the compiler makes of the kernels, and when Numba's disk cache may be used."""
 
+import inspect
 import os
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from gatescope.cells.linear_cell import linear_cell
 from gatescope.kernels.cpu import sweeps
 from gatescope.kernels.cpu.loops.adjoint import make_adjoint
 from gatescope.kernels.cpu.loops.backward import make_backward
+from gatescope.kernels.cpu.loops.closed_loop import make_closed_loop
 from gatescope.kernels.cpu.loops.compiling import OPTIONS
 from gatescope.kernels.cpu.loops.forward import make_forward
 from gatescope.kernels.cpu.loops.linearization import make_linearization
@@ -135,3 +137,23 @@ def test_kernels_of_different_cells_and_tiles_have_different_names():
     distinct = {id(kernel): kernel.py_func.__qualname__ for kernel in kernels}
     assert len({*distinct.values()}) == len(distinct) > 3
     assert all("make_forward.<locals>.forward_" in name for name in distinct.values())
+
+
+def test_a_closed_loop_is_known_again_by_the_kernels_it_calls(monkeypatch):
+    """Numba's key has pickled loops in it, which are others in each process, and nothing of their sources."""
+    plans = [sweeps.plan_for(gs.cells.get(cell), 5, np.dtype("float64")) for cell in ("lstm", "gru")]
+    lstm, gru = (sweeps.forward_kernel(plan, 1) for plan in plans)
+    tiles = (tile.forward for tile in plans[0].tiles(1))
+    again = make_forward.__wrapped__(plans[0].cell, plans[0].lanes, *tiles)
+    assert again is not lstm
+    loops = [
+        make_closed_loop.__wrapped__(kernels) for kernels in ((lstm, gru), (again, gru), (gru, lstm), (lstm,))
+    ]
+    names = [loop.py_func.__qualname__ for loop in loops]
+    assert names[0] == names[1]
+    assert len({*names}) == 3
+    keys = [loop._cache._index_key((), loop.targetctx.codegen()) for loop in loops]
+    assert keys[0] == keys[1]
+    assert len({*keys}) == 3
+    monkeypatch.setattr(inspect, "getsource", lambda module: f"{module} of another version")
+    assert make_closed_loop.__wrapped__((lstm, gru)).py_func.__qualname__ not in names

@@ -5,10 +5,9 @@ The layers' own kernels do the steps; what is compiled here calls them.
 
 from functools import cache
 
-from numba import njit
 from numba.extending import register_jitable
 
-from gatescope.kernels.cpu.loops.compiling import OPTIONS
+from gatescope.kernels.cpu.loops.compiling import OPTIONS, compiled, named
 
 
 @cache
@@ -20,6 +19,7 @@ def make_layers(kernels):
     below = make_layers(tuple(lower))
 
     @register_jitable(**OPTIONS)  # which makes no entry for Python, in half the time
+    @named
     def advance(layers, lengths, span):
         # layers: (those below, what the kernel takes, where the outputs go: (T, B, H))
         # span: as the forward kernel's, of one step
@@ -44,8 +44,7 @@ def make_closed_loop(kernels):
     """Make the loop over the steps of a block of sequences."""
     advance = make_layers(kernels)
 
-    # Not in the disk cache, which does not know a loop again that closes over other loops.
-    @njit(**OPTIONS)
+    @compiled
     def closed_loop(layers, lengths, readout, inputs, outputs, span):
         # readout: weight (O, H), bias (O,), the uppermost layer's outputs (T, B, H), its outputs before step 0 (B, H)
         # inputs (T, B, I) of the lowest layer, which are given up to the step `given`; outputs (T, B, O), O = I

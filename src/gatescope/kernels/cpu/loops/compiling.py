@@ -6,6 +6,7 @@ one set for all, nor at the other files a loop is made of, so it closes over a f
 
 import hashlib
 import inspect
+import sys
 from functools import cache
 
 from numba import config, njit
@@ -13,7 +14,7 @@ from numba import config, njit
 from gatescope.cells import activations, margins
 from gatescope.errors import DeviceError
 from gatescope.kernels.cpu.loops import intervals
-from gatescope.kernels.cpu.loops.kernel_cache import use_cache
+from gatescope.kernels.cpu.loops.kernel_cache import mark, name_of, use_cache
 from gatescope.kernels.simd import activations as simd_activations
 from gatescope.kernels.simd import coefficients, load_store, orthogonal, product, rows, vector
 from gatescope.kernels.simd import margins as simd_margins
@@ -44,20 +45,31 @@ def machinery():
 
 
 def compiled(function):
-    """Make a loop of a function: compiled when it is first called, and kept in the disk cache.
-
-    Loops that close over other things get other names.  Numba tells loops of one name apart by a count, which begins
-    anew in each process: two of different processes, taken from the cache and called by one function, could be one.
-    """
-    function.__qualname__ += f"_{_digest_of(function)}"
-    loop = njit(**OPTIONS)(function)
+    """Make a loop of a function: compiled when it is first called, and kept in the disk cache."""
+    loop = njit(**OPTIONS)(named(function))
     use_cache(loop)
     return loop
 
 
+def named(function):
+    """Give a loop, or a function that calls loops, a name of its own where it closes over other things; return it.
+
+    Numba tells functions of one name apart by a count, which begins anew in each process: two of different processes,
+    taken from the cache and called by one function, could be one.
+    """
+    function.__qualname__ += f"_{_digest_of(function)}"
+    mark(function)
+    return function
+
+
 def _digest_of(function):
-    """Return a text that differs where numbers and texts do that a function closes over, such as its fingerprint."""
+    """Return a text that differs where the numbers, texts and loops do that a function closes over."""
     closed = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
     values = {name: cell.cell_contents for name, cell in closed}
-    plain = {name: value for name, value in values.items() if isinstance(value, int | float | str | tuple)}
-    return hashlib.sha256(repr(sorted(plain.items(), key=str)).encode()).hexdigest()[:12]
+    known = {name: value for name, value in values.items() if isinstance(value, int | float | str | tuple)}
+    loops = {name: value for name, value in values.items() if name_of(value)}
+    # The disk cache looks at the file of the one that calls, and not at theirs.
+    known |= {
+        name: (name_of(loop), inspect.getsource(sys.modules[loop.__module__])) for name, loop in loops.items()
+    }
+    return hashlib.sha256(repr(sorted(known.items(), key=str)).encode()).hexdigest()[:12]

@@ -8,6 +8,7 @@ Of several processes that need the same loop at once, as workers of a pool do, o
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import os
 import time
@@ -20,6 +21,7 @@ from typing import Any
 
 from numba.core.caching import FunctionCache
 from numba.core.compiler_lock import global_compiler_lock
+from numba.core.serialize import dumps
 
 from gatescope.errors import printable
 
@@ -32,6 +34,16 @@ _noted = False
 
 class KernelCache(FunctionCache):
     """The cache of one loop."""
+
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        """Return what Numba's own key is, with names in place of the loops that are closed over.
+
+        Pickled, a loop is another in each process.
+        """
+        function = self._py_func
+        closed = [cell.cell_contents for cell in function.__closure__ or ()]
+        hashed = (function.__code__.co_code, dumps(tuple(name_of(value) or value for value in closed)))
+        return sig, codegen.magic_tuple(), tuple(hashlib.sha256(part).hexdigest() for part in hashed)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return the compiled loop for a signature; None if the cache does not have it, whole and readable."""
@@ -52,6 +64,18 @@ class KernelCache(FunctionCache):
             except Exception as error:
                 self.disable()
                 _note(self.cache_path, error)
+
+
+def mark(function: Any) -> None:
+    """Say that the name of a function tells it from all others, in any process."""
+    function.__dict__["_name_tells"] = True
+
+
+def name_of(value: Any) -> str:
+    """Return the name of a marked function or of the loop made of one; empty for anything else."""
+    function = getattr(value, "py_func", value)
+    marked = getattr(function, "__dict__", {}).get("_name_tells", False)
+    return f"{function.__module__}.{function.__qualname__}" if marked else ""
 
 
 def use_cache(dispatcher: Any) -> None:
