@@ -113,13 +113,6 @@ def test_cells_put_together_are_grey_where_all_of_them_are_zero():
     assert np.ma.getmaskarray(zeros.get_array())[-1, 0]
 
 
-@pytest.mark.slow
-def test_it_gives_the_same_bytes():
-    conn = make_connectivity([3, 10, 100], [0, 1, 4, 90])
-    first = plotting.render(plot_connectivity(conn).figure, "svg")
-    assert plotting.render(plot_connectivity(conn).figure, "svg") == first
-
-
 def test_what_does_not_fit():
     conn = make_connectivity(range(5), range(5))
     with pytest.raises(DtypeError, match="result is a GradientFlow; give a Connectivity"):

@@ -243,13 +243,6 @@ def test_a_given_figure_is_used():
     plotting.render(mine)
 
 
-@pytest.mark.slow
-def test_the_same_figure_gives_the_same_bytes():
-    for format in ("png", "svg"):
-        first, second = (plotting.render(plot_diagnosis(make_diagnosis())[0], format) for _ in range(2))
-        assert first == second
-
-
 def test_bad_arguments():
     with pytest.raises(DtypeError, match="result is a NoneType; give a Diagnosis"):
         plot_diagnosis(None)

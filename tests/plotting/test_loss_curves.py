@@ -284,15 +284,6 @@ def test_settings_stay():
     assert dict(matplotlib.rcParams) == before
 
 
-@pytest.mark.slow
-def test_the_same_figure_gives_the_same_bytes():
-    runs = {"lstm": [make_run("lstm", seed=s, probe_every=4, validate_every=4) for s in range(3)]}
-    drawings = [plotting.render(plot_loss_curves(runs).figure, "svg") for _ in range(2)]
-    assert drawings[0] == drawings[1]
-    drawings = [plotting.render(plot_training_gradients(runs)[0]) for _ in range(2)]
-    assert drawings[0] == drawings[1]
-
-
 def test_a_baseline_is_one_number():
     with pytest.raises(GatescopeError, match="baseline"):
         plot_loss_curves({"lstm": make_run("lstm")}, baseline=np.ones(3))

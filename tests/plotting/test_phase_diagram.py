@@ -155,13 +155,6 @@ def test_schemes_can_be_chosen_and_a_figure_given():
     assert list(plot_phase_diagram(make_diagram(), scheme=("keras", "gaussian"))[1]) == ["keras", "gaussian"]
 
 
-@pytest.mark.slow
-def test_the_same_figure_gives_the_same_bytes():
-    for format in ("png", "svg"):
-        first, second = (plotting.render(plot_phase_diagram(make_diagram())[0], format) for _ in range(2))
-        assert first == second
-
-
 def test_bad_arguments():
     with pytest.raises(DtypeError, match="diagram is a NoneType; give a PhaseDiagram"):
         plot_phase_diagram(None)

@@ -67,7 +67,13 @@ def assert_identical(first, second):
 # ---- shapes ----
 
 
-@pytest.mark.parametrize(("cell", "H"), by_turns(LANES, *OTHERS, slow=(3, 15, 33)))
+@pytest.mark.parametrize(
+    ("cell", "H"),
+    [
+        *(pytest.param("lstm", H, marks=[SLOW] * (H in (3, 15, 33))) for H in LANES),
+        pytest.param("gru", 17, marks=SLOW),
+    ],
+)
 def test_hidden_sizes(cell, H):
     compare(Case(cell, T=9, B=3, I=2, H=H))
 
@@ -82,7 +88,14 @@ def test_batch_sizes(cell, B):
 
 @pytest.mark.parametrize(
     ("cell", "shape"),
-    by_turns([(1, 1, 1, 1), (1, 3, 2, 5), (5, 1, 1, 17), (3, 3, 9, 1), (40, 1, 5, 4)], *OTHERS),
+    [
+        *(
+            ("lstm", shape)
+            for shape in [(1, 1, 1, 1), (1, 3, 2, 5), (5, 1, 1, 17), (3, 3, 9, 1), (40, 1, 5, 4)]
+        ),
+        pytest.param("gru", (1, 1, 1, 1), marks=SLOW),
+        pytest.param("gru_reset_before", (3, 3, 9, 1), marks=SLOW),
+    ],
 )
 def test_odd_shapes(cell, shape):
     T, B, I, H = shape
@@ -105,26 +118,25 @@ def test_large_layers(cell):
     ("cell", "H"),
     [
         ("lstm", 5),
-        *(pytest.param(cell, 5, marks=SLOW) for cell in BUILT_IN if cell != "lstm"),
-        *(pytest.param(cell, 17, marks=SLOW) for cell in ("lstm", "gru_reset_before")),
+        pytest.param("gru_reset_before", 5, marks=SLOW),  # test_golden.py has the other cells, and more units
     ],
 )
 def test_float32(cell, H):
     compare(Case(cell, T=30, B=3, I=2, H=H, dtype="float32"), forward=FORWARD32, backward=BACKWARD32)
 
 
-@pytest.mark.slow  # dozens of kernels
-@settings(max_examples=5, deadline=None, derandomize=True)
+@pytest.mark.slow
+@settings(max_examples=8, deadline=None, derandomize=True)
 @given(
     cell=st.sampled_from(("lstm", *OTHERS)),
     T=st.integers(1, 12),
-    B=st.sampled_from([1, 3, 7, 37]),
+    size=st.sampled_from([(1, 5), (3, 5), (7, 5), (1, 16), (7, 16), (37, 17)]),  # of other tests' kernels
     I=st.integers(1, 5),
-    H=st.integers(1, 17),
     seed=st.integers(0, 99),
     data=st.data(),
 )
-def test_any_shape(cell, T, B, I, H, seed, data):
+def test_any_shape(cell, T, size, I, seed, data):
+    B, H = size
     lengths = data.draw(st.none() | st.lists(st.integers(0, T), min_size=B, max_size=B))
     compare(
         Case(cell, T=T, B=B, I=I, H=H, seed=seed), lengths, threads=data.draw(st.sampled_from([None, 1, 2]))
@@ -241,7 +253,7 @@ def test_adjoint_is_the_gradient_of_each_state(cell):
     ("cell", "H", "dtype"),
     [
         *((cell, 5, "float64") for cell in ("lstm", *OTHERS[1:])),
-        pytest.param("gru", 17, "float32", marks=SLOW),
+        pytest.param("gru", 5, "float64", marks=SLOW),
     ],
 )
 def test_a_padded_batch_gives_each_sequence_what_it_gets_alone(cell, H, dtype):
@@ -255,18 +267,17 @@ def test_a_padded_batch_in_several_blocks(cell):
     check_against_alone(Case(cell, T=7, B=37, I=2, H=17), lengths)
 
 
-@pytest.mark.parametrize("cell", ["lstm", pytest.param("gru_reset_before", marks=SLOW)])
-def test_results_too_large_for_the_caches(cell):
+def test_results_too_large_for_the_caches():
     """Tens of megabytes, in rows of whole cache lines, may be stored another way: the bits must be the same."""
     T = 20_000
     lengths = [T, 17, T - 1, T, 12_345, T, 1234]
-    case = Case(cell, T=T, B=len(lengths), I=1, H=16, dtype="float32")
+    case = Case("lstm", T=T, B=len(lengths), I=1, H=16, dtype="float32")
     assert case.run().gates.nbytes > 2**24
     check_against_alone(case, lengths)
 
 
 @pytest.mark.slow  # compiles kernels of its own
-@pytest.mark.parametrize(("cell", "dtype"), by_turns(["float64", "float32"], *OTHERS, slow=["float32"]))
+@pytest.mark.parametrize(("cell", "dtype"), [("lstm", "float32"), ("gru_reset_before", "float64")])
 def test_a_padded_batch_of_a_large_layer(cell, dtype):
     # Matrix products may be grouped and rounded differently for other numbers of rows; here they must not be.
     lengths = [40, 13, 1, 29, 40, 2, 33]
@@ -341,10 +352,20 @@ def test_garbage_in_the_padding_changes_nothing(cell, H):
 # ---- exactness of repeats ----
 
 
-@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=SLOW)])
-@pytest.mark.parametrize(("T", "B", "I", "H"), [(50, 37, 2, 17), (30, 1, 1, 16), (5, 74, 7, 130)])
-@pytest.mark.parametrize("cell", KINDS)
-def test_any_number_of_threads_gives_the_same_bits(cell, T, B, I, H, dtype):
+BLOCKS, ALONE, LARGE = (50, 37, 2, 17), (30, 1, 1, 16), (5, 74, 7, 130)
+
+
+@pytest.mark.parametrize(
+    ("cell", "size", "dtype"),
+    [
+        *(("lstm", size, "float64") for size in (BLOCKS, ALONE, LARGE)),
+        *(pytest.param("lstm", size, "float32", marks=SLOW) for size in (ALONE, LARGE)),
+        pytest.param("gru", BLOCKS, "float64", marks=SLOW),
+        *(pytest.param("gru_reset_before", size, "float64", marks=SLOW) for size in (BLOCKS, LARGE)),
+    ],
+)
+def test_any_number_of_threads_gives_the_same_bits(cell, size, dtype):
+    T, B, I, H = size
     case = Case(cell, T=T, B=B, I=I, H=H, dtype=dtype)
     trace = case.run(threads=1)
     grads = case.backprop(trace, threads=1)
