@@ -180,7 +180,7 @@ def test_fresh_data_must_be_a_batch():
 @pytest.mark.slow
 def test_other_cells_learn(cell):
     gs.cells.register(Leaky)
-    run = train(make_params(cell), epochs=200, lr=0.03, probe_every=100)
+    run = train(make_params(cell, dtype="float64"), epochs=200, lr=0.03, probe_every=100)
     assert run.history.loss[-1] < 0.7 * run.history.loss[0]
     assert np.isfinite(run.history.saturation[..., 0, :]).all()
 
