@@ -152,7 +152,6 @@ GRADIENT = [
     (16, 11, 70, 35),
     pytest.param(16, 43, 20, 40, marks=SLOW),
     pytest.param(256, 700, 35, 1, marks=SLOW),
-    pytest.param(256, 530, 20, 10, marks=SLOW),
     pytest.param(256, 261, 40, 17, marks=SLOW),
 ]
 
