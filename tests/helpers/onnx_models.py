@@ -104,7 +104,6 @@ def stack(between, *, directions=1, linear=(), outputs=("Y",)):
     arrays |= {
         "merged": np.array([0, 0, -1]),
         "one": np.array([1]),
-        "above": np.ones((2, 3), np.float32),
         "zeroth": np.array(0),
         "second": np.array(1),
         "last": np.array(-1),
@@ -117,6 +116,8 @@ def stack(between, *, directions=1, linear=(), outputs=("Y",)):
         node("LSTM", upper, prefix="upper.", x="X1", outputs=["Y1", "H1", "C1"], direction=direction),
         *linear,
     ]
+    if any("above" in node.input for node in linear):  # weights of a layer above the head
+        arrays["above"] = np.ones((2, 3), np.float32)
     return model(nodes, arrays, outputs=outputs)
 
 

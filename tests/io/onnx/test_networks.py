@@ -124,7 +124,7 @@ def test_nodes_that_feed_each_other_are_layers_of_one_network(between, direction
 def test_what_stands_between_makes_two_networks(between):
     stored = read_onnx(stack(between, outputs=["Y1"]))
     assert [network.prefix for network in stored.networks] == ["lower.lstm", "upper.lstm"]
-    assert stored.unused == ("above", "weight", "bias")
+    assert stored.unused == ("weight", "bias")
 
 
 def test_halves_in_the_wrong_order_are_no_layer():

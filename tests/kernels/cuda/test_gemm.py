@@ -329,9 +329,6 @@ def assert_lean(built, dtype, most):
 ORIENTATIONS = [(True, True, "bias"), (True, False, "plain"), (False, False, "split")]
 
 
-H100 = (9, 0)
-
-
 TILED = ["large", "medium", "slim", "small"]
 
 
@@ -353,13 +350,18 @@ def test_machine_code_of_tiles(build, orientation, dtype, shape):
 @pytest.mark.parametrize("columns", [1, 3, 8])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_machine_code_without_tiles(build, dtype, columns):
-    for cc in (H100, (8, 0)) if dtype == "float64" else (H100, (7, 5), (10, 0)):
-        assert_lean(build(gemm_narrow.make_affine(dtype, columns, 64, True), signature(dtype), cc), dtype, 96)
-        assert_lean(build(gemm_narrow.make_product(dtype, columns), signature(dtype), cc), dtype, 128)
-        assert_lean(build(gemm_narrow.make_sums(dtype, columns), signature(dtype), cc), dtype, 96)
-        if columns == 1:
-            assert_lean(build(gemm_narrow.make_sums(dtype, 0), signature(dtype), cc), dtype, 64)
-            assert_lean(build(gemm_narrow.make_total(dtype, True), signature(dtype, 2), cc), dtype, 64)
+    kernels = [
+        (gemm_narrow.make_affine(dtype, columns, 64, True), 4, 96),
+        (gemm_narrow.make_product(dtype, columns), 4, 128),
+        (gemm_narrow.make_sums(dtype, columns), 4, 96),
+    ]
+    if columns == 1:
+        kernels += [
+            (gemm_narrow.make_sums(dtype, 0), 4, 64),
+            (gemm_narrow.make_total(dtype, True), 2, 64),
+        ]
+    for turn, (kernel, arrays, most) in enumerate(kernels, columns + 2 * DTYPES.index(dtype)):
+        assert_lean(build(kernel, signature(dtype, arrays), CAPABILITIES[turn % 4]), dtype, most)
 
 
 @pytest.mark.parametrize("mode", ORIENTATIONS)
