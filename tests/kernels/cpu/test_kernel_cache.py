@@ -94,6 +94,22 @@ def test_of_two_processes_that_need_it_one_compiles_it(tmp_path):
     assert sorted(one.communicate(timeout=60)[0] for one in both) == ["0\n", "1\n"]
 
 
+@pytest.mark.skipif(kernel_cache.fcntl is None, reason="locks parts of files, which Windows does not")
+def test_a_turn_within_another_does_not_end_it(tmp_path):
+    """A closed loop's is around those of the kernels that it calls; a file that is closed loses all its locks."""
+    take = "import fcntl; fcntl.lockf(open('lock', 'r+'), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 1)"
+
+    def is_free():
+        command = [sys.executable, "-S", "-c", take]
+        return not subprocess.run(command, cwd=tmp_path, stderr=subprocess.DEVNULL, check=False).returncode
+
+    with kernel_cache._turn(tmp_path / "lock", 1):
+        with kernel_cache._turn(tmp_path / "lock", 2):
+            pass
+        assert not is_free()
+    assert is_free()
+
+
 def torn(path):
     path.write_bytes(path.read_bytes()[:-20])
 

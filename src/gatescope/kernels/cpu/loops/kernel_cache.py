@@ -16,6 +16,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -104,26 +105,33 @@ def _turn(file: Path, place: int) -> Iterator[None]:
     if fcntl is None:
         yield
         return
-    with suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
     try:
-        handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+        handle = _opened(file)
     except OSError:
         yield
         return
+    ends = time.monotonic() + _LONGEST_WAIT
+    while time.monotonic() < ends:
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+            break
+        except (BlockingIOError, PermissionError):  # another process has it
+            time.sleep(0.02)
+        except OSError:  # a file system without locks
+            break
     try:
-        ends = time.monotonic() + _LONGEST_WAIT
-        while time.monotonic() < ends:
-            try:
-                fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
-                break
-            except (BlockingIOError, PermissionError):  # another process has it
-                time.sleep(0.02)
-            except OSError:  # a file system without locks
-                break
         yield
     finally:
-        os.close(handle)  # and with it the lock goes, as it does where the process dies
+        with suppress(OSError):
+            fcntl.lockf(handle, fcntl.LOCK_UN, 1, place)
+
+
+@cache
+def _opened(file: Path) -> int:
+    """Open a file that is never closed: that would end all turns, those of the loops that call another's, too."""
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    return os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
 
 
 def _note(place: str, error: Exception) -> None:
