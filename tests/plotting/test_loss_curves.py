@@ -1,3 +1,5 @@
+import dataclasses
+
 import matplotlib
 import numpy as np
 import pytest
@@ -219,6 +221,19 @@ def test_half_lives_are_a_line_a_layer():
     drawn = [line for line in axes["half_life"].lines if len(line.get_xdata()) == 11]
     assert [line.get_linestyle() for line in drawn] == ["-", "--", "-"]
     assert label_texts(axes["half_life"]) == ["layer 0", "layer 1"]
+
+
+def test_half_lives_are_named_by_layer_and_direction_of_all_models():
+    deep = make_run(("lstm", "lstm"), 4, probe_every=1)
+    two = gs.Bidirectional(
+        forward=deep.model.layers[0],
+        backward=dataclasses.replace(deep.model.layers[0], reverse=True),
+        merge="sum",
+    )
+    both = dataclasses.replace(deep, model=dataclasses.replace(deep.model, layers=(two,)))
+    without = make_run(("gru", "gru", "gru"), 4)
+    _, axes = plot_training_gradients({"deep": deep, "both": both, "no probes": without})
+    assert label_texts(axes["half_life"]) == ["layer 0 or layer 0 forward", "layer 1 or layer 0 backward"]
 
 
 def test_without_probes_and_without_clipping():

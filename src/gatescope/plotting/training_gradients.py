@@ -20,6 +20,7 @@ from gatescope.plotting._text import legend_above, margin_note
 
 _MANY_PROBES = 30  # marks at every one of more probes would run into each other
 _GAP = 1.7  # the factor between the longest finite half-life and where infinite ones are put
+_LETTERS = 72  # of a legend in a line above the axes
 _LAYERS = ("-", _palette.DASH, _palette.DOT, _palette.DASH_DOT)
 
 
@@ -166,15 +167,21 @@ def _draw_half_lives(
             axes.plot(infinite, np.full(infinite.size, top), **look)
     layers = max(layer for _, layer, _ in curves) + 1
     if layers > 1:
-        deepest = max((run.model.directions() for listed in runs.values() for run in listed), key=len)
         entries = [
-            Line2D(
-                [], [], color=_palette.GREY, linestyle=_LAYERS[k % len(_LAYERS)], label=direction_text(name)
-            )
-            for k, name in enumerate(deepest)
+            Line2D([], [], color=_palette.GREY, linestyle=_LAYERS[k % len(_LAYERS)], label=_of_curve(runs, k))
+            for k in range(layers)
         ]
-        axes.legend(handles=entries, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=layers)
+        longest = max(len(str(entry.get_label())) for entry in entries)
+        columns = max(1, min(layers, _LETTERS // (longest + 8)))  # a line and a gap are as wide as 8 letters
+        axes.legend(handles=entries, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=columns)
     axes.set_ylabel("asymptotic half-life\nof the gradient (steps)")
+
+
+def _of_curve(runs: dict[str, list[TrainingRun]], number: int) -> str:
+    """Return which layer and direction the half-lives of that number are of; of models that differ in it, both."""
+    probed = (run for listed in runs.values() for run in listed if run.history.probe_epoch.size)
+    names = [[*run.model.directions()] for run in probed]
+    return " or ".join(dict.fromkeys(direction_text(one[number]) for one in names if number < len(one)))
 
 
 def _of(runs: list[TrainingRun], name: str) -> Seeds:
