@@ -10,7 +10,7 @@ import gatescope as gs
 from gatescope.cells.operation_counts import count_operations
 from gatescope.comparison.compare import compare
 from gatescope.comparison.notes import glossary, notes, untrained
-from gatescope.errors import ShapeError
+from gatescope.errors import ShapeError, ValueRangeError
 
 INPUTS = np.random.default_rng(3).standard_normal((60, 2, 3))
 LENGTHS = [60, 40]
@@ -103,3 +103,12 @@ def test_a_fault_of_one_of_them_is_said_with_its_label():
     model = random_stack("lstm 5 | lstm 5", inputs=2)
     with pytest.raises(ShapeError, match="both: inputs"):
         compare({"both": model}, INPUTS)
+
+
+def test_a_model_by_the_label_of_anothers_direction_is_refused():
+    models = {"m": random_stack("lstm 5 | lstm 5", inputs=3), "m, layers.0.forward": layer(0, 3)}
+    for order in (models, dict(reversed(models.items()))):
+        with pytest.raises(
+            ValueRangeError, match=r"'m, layers\.0\.forward', which is the label of a direction of another"
+        ):
+            compare(order, INPUTS)

@@ -103,8 +103,8 @@ def compare(
     series = _check_cells(params_by_label, inputs)
     seed = check_count("seed", seed, least=0)
     _check_fits(params_by_label, series)
-    series = _inputs_of_parts(params_by_label, series, lengths, workers)
     models, params_by_label = params_by_label, parts_compared(params_by_label)
+    series = _inputs_of_parts(models, series, lengths, workers)
     cells: list[CellMeasurements] = []
     total = len(params_by_label) * len(_STAGES)
     with tqdm(total=total, unit="stage", disable=None if check_flag("progress", progress) else True) as bar:
@@ -130,14 +130,23 @@ def compare(
 
 
 def parts_compared(models: Mapping[str, Params | Stack]) -> dict[str, Params | Stack]:
-    """Return what `compare` measures by itself, by label: models, and each direction of those that go both ways."""
+    """Return what `compare` measures by itself, by label: models, and each direction of those that go both ways.
+
+    Raises
+    ------
+    ValueRangeError
+        If a model has the label of a direction of another.
+    """
     parts: dict[str, Params | Stack] = {}
     for label, model in models.items():
-        if isinstance(model, Params) or one_way(model):
-            parts[label] = model
-        else:
+        own: dict[str, Params | Stack] = {label: model}
+        if not (isinstance(model, Params) or one_way(model)):
             labels = part_labels(label, model)
-            parts |= {labels[name]: params for name, params in model.directions().items()}
+            own = {labels[name]: params for name, params in model.directions().items()}
+        for twice in parts.keys() & own.keys():
+            problem = f"has a model {twice!r}, which is the label of a direction of another, too"
+            raise ValueRangeError(problem, argument="params_by_label", advice="give it another label")
+        parts |= own
     return parts
 
 
