@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 from helpers.cases import random_params
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import gatescope as gs
@@ -129,6 +130,13 @@ def test_what_is_written_here_is_read_back_exactly_and_without_a_word(name, endi
     assert "notes" not in back.provenance
     if ending != "npz":
         assert gs.list_weights(path).notes == ()
+
+
+def test_safetensors_say_that_they_are_pytorchs(tmp_path):
+    """Hugging Face's readers refuse files that say something of themselves, and not this."""
+    gs.save_weights(tmp_path / "a.safetensors", MODELS["lstm"])
+    with safe_open(tmp_path / "a.safetensors", framework="np") as file:
+        assert file.metadata()["format"] == "pt"
 
 
 def test_metadata_of_others_say_nothing(tmp_path):

@@ -61,7 +61,8 @@ def save_weights(path: str | os.PathLike[str], model: Params | Bidirectional | S
 
         arrays = {name: np.ascontiguousarray(value) for name, value in to_torch(host).items()}
         with atomic_write(file) as stream:
-            stream.write(save(arrays, {OWN: __version__, **_nonlinearities(host, arrays)}))
+            # Hugging Face's readers refuse files that say something of themselves, and not their format.
+            stream.write(save(arrays, {"format": "pt", OWN: __version__, **_nonlinearities(host, arrays)}))
     else:
         raise ValueRangeError(f"must end in {_ENDINGS}", argument="path", seen=str(file))
 

@@ -146,6 +146,7 @@ def test_every_source_gives_the_same(tmp_path):
         (linear("out", 5) | {"bn.weight": np.ones(2), "bn.running_mean": np.ones(2)}, None),
         ({"h0": np.ones(5)} | linear("out", 5), "out"),
         (linear("out", 5) | linear("apart", 9, 4), "out"),
+        (linear("out", 5) | {"criterion.weight": np.ones(2), "bce.pos_weight": np.ones(2)}, "out"),
         (linear("fc1", 5, 5) | linear("fc2", 5), None),  # which of them takes the outputs?
         (linear("out", 6), None),
         ({"out.weight": np.ones((3, 5)), "out.bias": np.ones(2)}, None),

@@ -38,6 +38,9 @@ _MOST = 256  # networks of a source, and layers of one
 # Of the modules that compute what the cells do; empty where nothing says what a module is.
 _KINDS = ("", "RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell")
 
+# In the names of losses, which may have a number a class, or of these.
+_OF_LOSSES = ("loss", "criterion", "pos_weight")
+
 
 def read_torch(
     source: str | os.PathLike[str] | Mapping[str, Any] | object,
@@ -230,10 +233,15 @@ def _readout(source: Source, names: Names, prefix: str, width: int) -> StoredRea
         module, _, attribute = name.rpartition(".")
         if attribute != "weight" and prefix.startswith(f"{module}." if module else ""):
             continue  # of a module around the network, such as a learnt first state
-        if "emb" in module.lower() or source.kind(f"{module}.").startswith("Embedding"):
+        kind = source.kind(f"{module}.")
+        if "emb" in module.lower() or kind.startswith("Embedding"):
             continue
         with suppress(FileFormatError):  # what is no array of numbers takes no outputs
-            shapes[name], _ = source.describe(name)
+            shape, _ = source.describe(name)
+            if len(shape) != 1 or not (
+                kind.endswith("Loss") or any(text in name.lower() for text in _OF_LOSSES)
+            ):
+                shapes[name] = shape
     matrices = [
         name
         for name, shape in shapes.items()
