@@ -140,14 +140,23 @@ def test_saturation_of_every_layer(invoke, tmp_path):
     assert gs.load(tmp_path / "o" / "saturation.npz") == counted["layers.1"]
 
 
-def test_steps_of_feedback_are_called_so(invoke):
+def test_steps_of_feedback_are_called_so(invoke, tmp_path):
+    random_stack("lstm 5", outputs=1, inputs=1).save(tmp_path / "m.npz")
     for command in (["run"], ["measure", "lyapunov-spectrum"]):
         done = invoke(*command, "--feedback", -3)
         assert done.exit_code == 2
         assert "--feedback -3 must be a whole number of at least 1" in " ".join(done.stderr.split())
-    done = invoke("measure", "lyapunov-spectrum", "--feedback", 3, "--resume", "state.npz")
-    assert done.exit_code == 2
-    assert "--resume 'state.npz' has no effect with --feedback; leave it out" in " ".join(done.stderr.split())
+    for option, message in (
+        (["--resume", "state.npz"], "--resume 'state.npz' has no effect with --feedback; leave it out"),
+        (["--weights", "m.npz", "--no-checks"], "--no-checks has no effect with --feedback; leave it out"),
+        (
+            [],
+            "--feedback needs a model whose outputs are its next inputs, and this is a cell alone; give --weights",
+        ),
+    ):
+        done = invoke("measure", "lyapunov-spectrum", "--feedback", 3, *option)
+        assert done.exit_code == 2
+        assert message in " ".join(done.stderr.split())
 
 
 @pytest.mark.slow  # compiles a loop
@@ -171,8 +180,11 @@ def test_a_model_that_goes_on_by_itself(invoke, tmp_path):
     single.save(tmp_path / "one.npz")
     for options, message in (
         (["--weights", "one.npz"], "has 1 output and 2 inputs, which cannot be the same"),
-        (["--weights", "two.npz", "--layer", 1], "is a Params; give a Stack"),
-        (["--cell", "gru"], "is a Params; give a Stack"),
+        (
+            ["--weights", "two.npz", "--layer", 1],
+            "--feedback needs a model whose outputs are its next inputs",
+        ),
+        (["--cell", "gru"], "as many outputs as inputs, and no --layer"),
     ):
         done = invoke("run", *options, "--inputs", "x.npy", "--feedback", 3, "--overwrite")
         assert done.exit_code == 2, done.output

@@ -146,9 +146,14 @@ def test_outputs_that_are_judged_as_classes_are_fed_back_as_they_are():
             random_stack("lstm 5 | lstm 5"),
             {"steps": 3},
             ValueRangeError,
-            r"layers\[0\] goes both ways, so that its out",
+            r"params goes both ways in layers\[0\], so that out",
         ),
-        (random_stack("lstm 5", "| lstm 5"), {"steps": 3}, ValueRangeError, r"layers\[1\] goes backward"),
+        (
+            random_stack("lstm 5", "| lstm 5"),
+            {"steps": 3},
+            ValueRangeError,
+            r"params goes backward in layers\[1\]",
+        ),
         (random_stack("lstm 5", outputs=3), {"steps": 3}, ShapeError, "has 3 outputs and 2 inputs"),
     ],
 )

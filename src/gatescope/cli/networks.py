@@ -340,6 +340,18 @@ def read_one(
     return read_weights([options.weights] if options.weights else [], options, whole=whole, readout=readout)
 
 
+def check_closed(model: Params | Stack | None) -> None:
+    """Refuse to close the loop of a cell alone."""
+    from gatescope.datatypes import Stack
+
+    if not isinstance(model, Stack):
+        raise ValueRangeError(
+            "needs a model whose outputs are its next inputs, and this is a cell alone",
+            argument="feedback",
+            advice="give `weights` of a model with as many outputs as inputs, and no `layer`",
+        )
+
+
 def free_label(name: str, taken: Mapping[str, Any]) -> str:
     """Return a name, with a number behind it if it is taken."""
     label, count = name, 1

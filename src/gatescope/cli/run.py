@@ -10,6 +10,7 @@ from gatescope.cli.fresh_cells import one_cell
 from gatescope.cli.groups import COMPUTATION, OUTPUT, command, option
 from gatescope.cli.inputs import check_width, read_inputs
 from gatescope.cli.networks import (
+    check_closed,
     check_device_options,
     common_vocabulary,
     note,
@@ -61,6 +62,8 @@ def run(
     by_label, notes = read_one(network, whole=True, readout=feedback is not None)
     inputs = read_inputs(series, vocabulary=common_vocabulary(by_label.values()))
     label, chosen = one_cell("run", by_label, inputs.values.shape[2], seed or 0, network)
+    if feedback is not None:
+        check_closed(chosen.model)
     check_width(inputs, label, chosen.input_size)
     check_file("out", out, ".npz")
     check_not_read("out", out, inputs=series.inputs, weights=network.weights)

@@ -96,9 +96,9 @@ def closed_layers(stack: Stack) -> dict[str, Params]:
         if isinstance(layer, Bidirectional) or layer.reverse:
             way = "goes both ways" if isinstance(layer, Bidirectional) else "goes backward"
             raise ValueRangeError(
-                f"{way}, so that its outputs depend on inputs to come, which a closed loop has not got",
-                argument=f"layers[{number}]",
-                advice="give forward layers",
+                f"{way} in layers[{number}], so that outputs depend on inputs to come, which a closed loop has not got",
+                argument="params",
+                advice="give a model of forward layers",
             )
     if stack.output_size != stack.input_size:
         raise ShapeError(

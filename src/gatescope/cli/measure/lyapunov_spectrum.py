@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatescope.checks.numbers import check_count
 from gatescope.cli.measure.command import Job
-from gatescope.cli.networks import refuse
+from gatescope.cli.networks import check_closed, refuse
 from gatescope.cli.options import FeedbackOption
 
 if TYPE_CHECKING:
@@ -15,21 +15,24 @@ if TYPE_CHECKING:
     from gatescope.datatypes import LyapunovSpectrum
 
 
+_NO_EFFECT = "has no effect with `feedback`"
 OPTIONS = {"feedback": (FeedbackOption, None)}
 
 
 def check(job: Job) -> None:
-    """Refuse a closed loop of no steps, and what it does not take."""
+    """Refuse a closed loop of no steps or of a cell alone, and what it does not take."""
     if job.shared["feedback"] is not None:
         check_count("feedback", job.shared["feedback"])
         others = {name: job.shared[name] for name in ("initial_state", "resume")}
-        refuse(others, "has no effect with `feedback`", "leave it out")
+        refuse(others, _NO_EFFECT)
+        check_closed(job.model)
 
 
 def arguments(job: Job, arguments: dict[str, Any]) -> None:
     """Close the loop after the inputs, if that is asked for."""
-    steps = job.shared["feedback"]
-    arguments |= {} if steps is None else {"steps": steps, "feedback": True}
+    if job.shared["feedback"] is not None:
+        refuse({} if arguments["checks"] else {"checks": False}, _NO_EFFECT)
+        arguments |= {"steps": job.shared["feedback"], "feedback": True}
 
 
 def draw(job: Job, result: LyapunovSpectrum) -> Figure:
