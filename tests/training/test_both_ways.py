@@ -1,6 +1,7 @@
 """Training of stacks whose layers go both ways, or backward: against the slow oracle, and PyTorch; what is refused."""
 
 import dataclasses
+import tracemalloc
 import warnings
 
 import naive
@@ -15,6 +16,7 @@ from gatescope.datatypes.stack import directions
 from gatescope.datatypes.trace import turned
 from gatescope.errors import InputWarning, ShapeError, ValueRangeError
 from gatescope.training import Dropout, Engine, as_data, masks
+from gatescope.training.arrays import warn_of_answers_ahead
 from gatescope.training.monitor import probe_on
 
 # As in test_against_torch.py.
@@ -324,6 +326,20 @@ def test_classes_that_are_the_next_inputs_are_warned_of():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         gs.train(stack, other, epochs=0)
+
+
+def test_wide_inputs_are_not_copied_to_look_for_answers():
+    inputs = np.random.default_rng(0).standard_normal((200, 40, 50))
+    batch = gs.Batch(inputs=inputs, targets=np.roll(inputs[:, :, 49:], -1, axis=0))
+    stack = gs.init_stack("lstm", hidden_size=5, heads=batch, bidirectional=True, dtype="float64")
+    data = as_data(batch, stack)
+    data.mask[-1] = 0
+    tracemalloc.start()
+    with pytest.warns(InputWarning, match="inputs of the next step"):
+        warn_of_answers_ahead(data, stack)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < inputs.nbytes / 4
 
 
 def test_a_layer_of_two_directions_gets_a_read_out():

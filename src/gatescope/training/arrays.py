@@ -110,14 +110,14 @@ def warn_of_answers_ahead(data: Data, stack: Stack) -> None:
     counted = (data.mask[:-1] > 0) & (np.arange(1, len(data.mask))[:, None] < data.lengths)
     if not name or not counted.any():
         return
-    ahead, targets, column = data.inputs[1:][counted], data.targets[:-1][counted], 0
+    ahead, targets, column = np.moveaxis(data.inputs[1:], 2, 0), data.targets[:-1][counted], 0
     for head in stack.heads:
         answers = targets[:, column : column + head.columns]
         column += head.columns
         if head.loss == "cross_entropy":
             answers = answers == np.bincount(answers[:, 0].astype(np.int64)).argmax()
         differing = answers[:, (answers != answers[0]).any(axis=0)][:, :1]
-        if differing.size and (ahead == differing).all(axis=0).any():
+        if differing.size and any((one[counted] == differing[:, 0]).all() for one in ahead):
             warn_input(
                 f"the targets of head {head.name!r} are inputs of the next step, and {name} takes that step first: the "
                 "model can read what it is to predict; train a forward model to predict"
