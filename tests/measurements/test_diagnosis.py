@@ -170,18 +170,18 @@ def test_an_error_too_large_to_tell_is_undecided_and_said():
 
 
 @pytest.mark.slow  # compiles kernels of its own
-@pytest.mark.parametrize(("shut", "open_"), [("a", "p"), ("p", "a")])
-def test_of_two_gates_the_one_that_is_shut_is_named_and_its_bias_shifted(two_leaks, shut, open_):
-    diagnosis = diagnose(with_biases("two_leaks_test", {shut: -1.0, open_: 6.0}), np.zeros((200, 1)))
-    assert diagnosis.verdict == "vanishing"
-    assert diagnosis.gate == shut
+def test_of_two_gates_the_one_that_is_shut_is_named_and_its_bias_shifted(two_leaks):
     low, high = 1 / (1 + math.e), 1 / (1 + math.exp(-6))
-    assert_allclose(diagnosis.number("exponent"), math.log(low * high), rtol=1e-9)
-    assert_allclose(diagnosis.number(f"clamped_{shut}_open"), math.log(high), rtol=1e-9)
-    assert_allclose(diagnosis.number(f"clamped_{open_}_open"), math.log(low), rtol=1e-9)
-    assert (diagnosis.suggestion, diagnosis.suggested_gate, diagnosis.reached) == ("bias", shut, True)
-    share = 0.5 ** (1 / 20) / high
-    assert_allclose(diagnosis.suggested_value, math.log(share / (1 - share)) + 1.0, atol=1e-3)
+    for shut, open_ in (("a", "p"), ("p", "a")):
+        diagnosis = diagnose(with_biases("two_leaks_test", {shut: -1.0, open_: 6.0}), np.zeros((200, 1)))
+        assert diagnosis.verdict == "vanishing"
+        assert diagnosis.gate == shut
+        assert_allclose(diagnosis.number("exponent"), math.log(low * high), rtol=1e-9)
+        assert_allclose(diagnosis.number(f"clamped_{shut}_open"), math.log(high), rtol=1e-9)
+        assert_allclose(diagnosis.number(f"clamped_{open_}_open"), math.log(low), rtol=1e-9)
+        assert (diagnosis.suggestion, diagnosis.suggested_gate, diagnosis.reached) == ("bias", shut, True)
+        share = 0.5 ** (1 / 20) / high
+        assert_allclose(diagnosis.suggested_value, math.log(share / (1 - share)) + 1.0, atol=1e-3)
 
 
 @pytest.mark.parametrize(

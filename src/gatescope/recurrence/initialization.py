@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from gatescope.cells.memory_gate import memory_gate
 from gatescope.cells.registry import Cell, get
 from gatescope.checks.dtypes import float_dtype
 from gatescope.checks.memory import check_memory
@@ -17,24 +16,19 @@ from gatescope.checks.numbers import (
     check_choice,
     check_count,
     check_flag,
-    check_number,
-    check_unused,
     is_several,
 )
-from gatescope.checks.parsing import parse_call
 from gatescope.datatypes import Array, Batch, Head, Params
 from gatescope.datatypes.batch import check_heads
 from gatescope.datatypes.params import WEIGHT_NAMES
 from gatescope.datatypes.stack import Bidirectional, Layer, Stack, output_size_of
 from gatescope.errors import NOTHING, ShapeError, ValueRangeError
+from gatescope.recurrence.schemes import draw_weights, scheme_of
 from gatescope.reporting.text import counted
 from gatescope.storage.provenance import provenance
 
-SCHEMES = ("pytorch", "keras", "orthogonal", "chrono", "gaussian")
 READOUT_SCHEMES = ("pytorch", "glorot")
 _SMALL = 0.1  # of a random state: it leaves a fixed point at 0 and is near what a run from 0 does
-_CONSTANTS = {"chrono": "t_max", "gaussian": "gain", "orthogonal": "gain"}  # that "gaussian(1.5)" sets
-_GAIN, _T_MAX = 1.0, 1000.0
 
 
 def random_state(cell: Cell, batch: int, hidden_size: int, *, seed: int, dtype: DTypeLike) -> Array:
@@ -120,10 +114,10 @@ def init(
     inputs, units = check_count("input_size", input_size), check_count("hidden_size", hidden_size)
     kind = float_dtype(dtype)
     seed = check_count("seed", seed, least=0)
-    name, gain, t_max = _scheme(scheme, gain, t_max)
+    name, gain, t_max = scheme_of(scheme, gain, t_max)
     check_weights_fit(len(equations.gates), inputs, units, kind.itemsize)
     rng = np.random.default_rng(seed)
-    weights = _draw(equations, inputs, units, rng, name, gain, t_max)
+    weights = draw_weights(equations, inputs, units, rng, name, gain, t_max)
     arrays = (np.ascontiguousarray(value, dtype=kind) for value in weights)
     named: dict[str, Any] = dict(zip(WEIGHT_NAMES, arrays, strict=True))
     return Params(
@@ -336,83 +330,3 @@ def _layers(
 def _child(seed: int, *key: int) -> int:
     """Return the seed of a part of a model; those of different seeds do not meet, as seed + k would."""
     return int(np.random.SeedSequence(seed, spawn_key=key).generate_state(1, np.uint64)[0])
-
-
-def _scheme(scheme: Any, gain: Any, t_max: Any) -> tuple[str, float, float]:
-    """Return a scheme's name and the two constants, of which the scheme may set one; None is the default."""
-    name, arguments = parse_call(scheme) if isinstance(scheme, str) else (scheme, ())
-    name = check_choice("scheme", name, SCHEMES)
-    for key, value, least in (("gain", gain, 0), ("t_max", t_max, 2)):
-        if value is not None:
-            check_number(key, value, least=least)
-    if arguments:
-        constant = _CONSTANTS.get(name)
-        try:
-            (number,) = map(float, arguments)
-        except ValueError:
-            constant = None
-        if constant is None:
-            what = (
-                f"sets {_CONSTANTS[name]} by one number" if name in _CONSTANTS else "has no constant to set"
-            )
-            raise ValueRangeError(
-                f"cannot be read: {name} {what}", argument="scheme", seen=scheme, advice="as in 'chrono(500)'"
-            )
-        check_unused(
-            f"with `scheme` {scheme!r}, which sets it", **{constant: gain if constant == "gain" else t_max}
-        )
-        gain, t_max = (number, t_max) if constant == "gain" else (gain, number)
-    if name not in ("gaussian", "orthogonal", "chrono"):
-        check_unused(f"with `scheme` {name!r}", gain=gain)
-    if name != "chrono":
-        check_unused(f"with `scheme` {name!r}", t_max=t_max)
-    gain, t_max = _GAIN if gain is None else gain, _T_MAX if t_max is None else t_max
-    return name, check_number("gain", gain, least=0), check_number("t_max", t_max, least=2)
-
-
-def _draw(
-    cell: Cell, inputs: int, units: int, rng: np.random.Generator, scheme: str, gain: float, t_max: float
-) -> list[Array]:
-    """Draw the weights in float64, in the order of `WEIGHT_NAMES`."""
-    gates = len(cell.gates)
-    rows = gates * units
-    if scheme == "pytorch":
-        bound = 1 / np.sqrt(units)
-        shapes = ((rows, inputs), (rows, units), (rows,), (rows,))
-        return [rng.uniform(-bound, bound, shape) for shape in shapes]
-    bias = np.zeros((gates, units))
-    if scheme == "gaussian":
-        weight_ih = rng.normal(0, 1 / np.sqrt(inputs), (rows, inputs))
-        weight_hh = rng.normal(0, gain / np.sqrt(units), (rows, units))
-    else:
-        limit = np.sqrt(6 / (inputs + rows)) if scheme == "keras" else np.sqrt(6 / (inputs + units))
-        weight_ih = rng.uniform(-limit, limit, (rows, inputs))
-        if scheme == "keras":
-            weight_hh = _orthogonal(rng, rows, units)
-        else:
-            weight_hh = gain * np.concatenate([_orthogonal(rng, units, units) for _ in range(gates)])
-    memory = memory_gate(cell)
-    if scheme == "keras" and memory.opened_by and not memory.coupled:
-        bias[cell.gates.index(memory.opened_by)] = memory.sign
-    if scheme == "chrono":
-        if not memory.opened_by:
-            raise ValueRangeError(
-                f"needs a gate that holds the memory, and {cell.name!r} has none",
-                argument="scheme",
-                seen=scheme,
-                advice="choose another scheme, or a cell such as 'lstm' or 'gru'",
-            )
-        log_time = np.log(rng.uniform(1, t_max - 1, units))
-        bias[cell.gates.index(memory.opened_by)] = memory.sign * log_time
-        if memory.input_gate:
-            bias[cell.gates.index(memory.input_gate)] = -log_time
-    return [weight_ih, weight_hh, bias.reshape(rows), np.zeros(rows)]
-
-
-def _orthogonal(rng: np.random.Generator, rows: int, columns: int) -> Array:
-    """Draw a (rows, columns) matrix with orthonormal columns, or rows if they are fewer, uniformly distributed."""
-    tall = rng.standard_normal((max(rows, columns), min(rows, columns)))
-    q, r = np.linalg.qr(tall)
-    # The sign makes the distribution uniform (Mezzadri 2007).
-    q = q * np.sign(np.diag(r))
-    return np.ascontiguousarray(q if rows >= columns else q.T)

@@ -70,6 +70,17 @@ def choose(monkeypatch, shape):
         monkeypatch.setattr(gemm, "_shape", lambda rows, cols, dtype: shape)
 
 
+def by_turns(cases):
+    """Give small cases one dtype each, by turns, and both to a tile that has one case alone: it differs with them."""
+    tiles = [case[0] for case in cases]
+    both = [tile is not None and tiles.count(tile) == 1 for tile in tiles]
+    return [
+        (*case, dtype)
+        for number, (case, alone) in enumerate(zip(cases, both, strict=True))
+        for dtype in (DTYPES if alone else [DTYPES[number % 2]])
+    ]
+
+
 # (tile, R, I, M): the first kind goes through the kernel without tiles.
 AFFINE = [
     (None, 1, 1, 1),
@@ -84,8 +95,7 @@ AFFINE = [
 ]
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("shape", "rows", "inputs", "outputs"), AFFINE)
+@pytest.mark.parametrize(("shape", "rows", "inputs", "outputs", "dtype"), by_turns(AFFINE))
 def test_affine(gpu, monkeypatch, dtype, shape, rows, inputs, outputs):
     choose(monkeypatch, shape)
     x, w, bias = drawn(rows, dtype, (rows, inputs), (outputs, inputs), (1, outputs))
@@ -122,8 +132,7 @@ PRODUCT = [
 ]
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("shape", "rows", "outputs", "inputs"), PRODUCT)
+@pytest.mark.parametrize(("shape", "rows", "outputs", "inputs", "dtype"), by_turns(PRODUCT))
 def test_product(gpu, monkeypatch, dtype, shape, rows, outputs, inputs):
     choose(monkeypatch, shape)
     d, w = drawn(rows, dtype, (rows, outputs), (outputs, inputs))
@@ -332,19 +341,27 @@ ORIENTATIONS = [(True, True, "bias"), (True, False, "plain"), (False, False, "sp
 TILED = ["large", "medium", "slim", "small"]
 
 
-@pytest.mark.parametrize("shape", TILED)
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("orientation", ORIENTATIONS)
-def test_machine_code_of_tiles(build, orientation, dtype, shape):
-    """For one GPU each, by turns: every shape, dtype and orientation comes to each of them."""
-    turn = ORIENTATIONS.index(orientation) + 2 * DTYPES.index(dtype) + TILED.index(shape)
-    built = build(
-        gemm_tiled.make_product(dtype, shape, *orientation), signature(dtype), CAPABILITIES[turn % 4]
-    )
+def check_tile(built, dtype, shape):
     assert_lean(built, dtype, 255)
     assert built.registers * gemm_tiled.SHAPES[dtype][shape].threads <= 32768, (
         "two blocks must fit side by side"
     )
+
+
+# Every shape in both dtypes, orientation and GPU by turns; the largest in float32 in all orientations below.
+@pytest.mark.parametrize(
+    ("orientation", "dtype", "shape", "turn"),
+    [
+        (orientation, dtype, shape, o + 2 * d + s)
+        for o, orientation in enumerate(ORIENTATIONS)
+        for d, dtype in enumerate(DTYPES)
+        for s, shape in enumerate(TILED)
+        if (o + d + s) % 2 == 1 and (dtype, shape) != ("float32", "large")
+    ],
+)
+def test_machine_code_of_tiles(build, orientation, dtype, shape, turn):
+    kernel = gemm_tiled.make_product(dtype, shape, *orientation)
+    check_tile(build(kernel, signature(dtype), CAPABILITIES[turn % 4]), dtype, shape)
 
 
 @pytest.mark.parametrize("columns", [1, 3, 8])
@@ -368,9 +385,9 @@ def test_machine_code_without_tiles(build, dtype, columns):
 def test_fragments_are_loaded_16_bytes_at_a_time(build, mode):
     from helpers.machine_code import sass
 
-    counts = sass(
-        build(gemm_tiled.make_product("float32", "large", *mode), signature("float32"), (9, 0)).cubin
-    )
+    built = build(gemm_tiled.make_product("float32", "large", *mode), signature("float32"), (9, 0))
+    check_tile(built, "float32", "large")
+    counts = sass(built.cubin)
     if counts is None:
         pytest.skip("nvdisasm is not installed")
     steps = gemm_tiled.UNROLLED
