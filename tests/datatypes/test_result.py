@@ -254,6 +254,13 @@ def test_tampered_descriptions(tmp_path, change, message):
         gs.load(tampered(tmp_path / "a.npz", change))
 
 
+@pytest.mark.parametrize("pair", [("a",), ("a", "b", "c"), ("a", 1)])
+def test_pairs_are_of_two(tmp_path, pair):
+    gs.datatypes.Capture(networks=(), left_out=(pair,)).save(tmp_path / "a.npz")
+    with pytest.raises(FileFormatError, match="left_out is a tuple, not"):
+        gs.load(tmp_path / "a.npz")
+
+
 @pytest.mark.parametrize(
     "text", ["", "{", "[" * 5000, "null", "[1]", '{"kind": "Params", "nested": 1, "fields": {}}']
 )

@@ -391,6 +391,9 @@ def _fits(value: object, annotation: str) -> bool:
         return all(_fits(item, inner.removeprefix("str, ")) for item in value.values())  # type: ignore[attr-defined]
     if outer == "tuple" and inner.endswith(", ..."):
         return all(_fits(item, inner.removesuffix(", ...")) for item in value)  # type: ignore[attr-defined]
+    if outer == "tuple" and inner and "[" not in inner:
+        each = inner.split(", ")
+        return len(value) == len(each) and all(map(_fits, value, each))  # type: ignore[arg-type]
     return True
 
 
