@@ -97,6 +97,14 @@ def test_each_direction_of_what_goes_both_ways_is_compared_on_what_it_gets_in_th
     said = "both: both ways, so that no state is made of earlier steps alone"
     assert said in comparison.summary()
     assert notes(comparison)[0].startswith(said)
+    for name, warned in (("both, layers.0.backward", True), ("both, layers.1.forward", False)):
+        part = comparison[name]
+        scaled = dataclasses.replace(
+            part.trace, inputs=1e3 * part.trace.inputs, gates=np.round(part.trace.gates)
+        )
+        other = [dataclasses.replace(c, trace=scaled) if c is part else c for c in comparison]
+        # What a layer gets from the one below nobody can standardize.
+        assert bool(dataclasses.replace(comparison, cells=tuple(other)).scale_warning()) == warned
 
 
 def test_a_fault_of_one_of_them_is_said_with_its_label():

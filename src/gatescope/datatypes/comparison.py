@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -249,9 +250,15 @@ class Comparison(Result):
             "by itself, on what it gets in the model; of a backward one steps count from the end"
         )
 
+    def _is_upper(self, label: str) -> bool:
+        """Return whether a label is that of a direction that gets what the layers below it in its model give."""
+        apart = self.provenance.get("taken_apart", ())
+        return any(re.match(rf"{re.escape(model)}, layers\.[1-9]", label) for model in apart)
+
     def scale_warning(self) -> str:
         """Return what to do about inputs that saturate the gates of one of the cells, empty if they do not."""
-        saturating = {cell.label: saturating_inputs(_lowest(cell)) for cell in self.cells}
+        reading = [cell for cell in self.cells if not self._is_upper(cell.label)]
+        saturating = {cell.label: saturating_inputs(_lowest(cell)) for cell in reading}
         texts = [f"{label}: {saturating_text(numbers)}" for label, numbers in saturating.items() if numbers]
         others = [label for label, numbers in saturating.items() if numbers][1:]
         more = f" So they do in {listing(others)}." if others else ""
