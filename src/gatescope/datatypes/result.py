@@ -392,8 +392,8 @@ def _fits(value: object, annotation: str) -> bool:
     if outer == "tuple" and inner.endswith(", ..."):
         return all(_fits(item, inner.removesuffix(", ...")) for item in value)  # type: ignore[attr-defined]
     if outer == "tuple" and inner and "[" not in inner:
-        each = inner.split(", ")
-        return len(value) == len(each) and all(map(_fits, value, each))  # type: ignore[arg-type]
+        each, items = inner.split(", "), list(value)  # type: ignore[call-overload]
+        return len(items) == len(each) and all(map(_fits, items, each))
     return True
 
 
