@@ -62,6 +62,7 @@ def test_drawn_twice_from_the_committed_data_it_is_identical_text(name):
     assert b"</svg>" in first
 
 
+@pytest.mark.slow  # compiles kernels of its own
 def test_the_picture_is_drawn_from_the_data_file_alone(tmp_path):
     module = importlib.import_module("figures.gradient_flow")
     data = tmp_path / "data.npz"

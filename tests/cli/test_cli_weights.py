@@ -64,6 +64,17 @@ def test_what_a_file_does_not_say_is_noted_and_can_be_said(invoke, tmp_path):
     assert "for a file of gatescope, which says it" in " ".join(done.stderr.split())
 
 
+def test_float64_has_no_onnx_file_and_the_option_that_helps_is_named(invoke, tmp_path):
+    pytest.importorskip("onnx")
+    gs.init("lstm", input_size=1, hidden_size=2, dtype="float64").save(tmp_path / "w.npz")
+    done = invoke("convert", "w.npz", "w.onnx")
+    assert done.exit_code == 2
+    assert "IN is float64" in done.stderr.replace("\n", " ")
+    assert "--dtype" in done.stderr
+    assert not (tmp_path / "w.onnx").exists()
+    assert invoke("convert", "w.npz", "w.onnx", "--dtype", "float32").exit_code == 0
+
+
 def test_a_model_of_both_directions_is_converted_there_and_back_without_a_word(invoke, tmp_path):
     model = random_stack("rnn_relu 5 | rnn_relu 5", dtype="float32")
     model.save(tmp_path / "a.npz")

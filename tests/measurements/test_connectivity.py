@@ -234,6 +234,7 @@ def test_what_does_not_fit():
         conn.row(5)
 
 
+@pytest.mark.slow  # compiles kernels of its own
 def test_clamps_and_generators():
     case, clamp = Case("lstm", T=6, B=1, I=2, H=5), {"i": 0.0, "f": 1.0, "o": 1.0}  # nothing gets in
     conn = connectivity(case.params, iter(case.inputs[:, 0]), clamp=clamp)

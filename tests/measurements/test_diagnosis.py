@@ -260,6 +260,7 @@ def test_a_diagnosis_in_words():
     )
 
 
+@pytest.mark.slow  # compiles kernels of its own
 def test_no_sentence_says_what_is_not_known():
     for diagnosis in some_diagnoses():
         assert len(diagnosis.sentences) > 4

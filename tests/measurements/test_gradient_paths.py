@@ -224,7 +224,8 @@ def test_parts_that_cancel_are_said_to_and_have_norms_in_place_of_fractions():
     assert "the parts cancel" not in alike.summary()
 
 
-@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
+@pytest.mark.slow  # compiles kernels of its own
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_a_path_that_opens_where_the_direct_path_has_long_underflowed(dtype):
     """The candidate is saturated, and lets nothing through, over the last 3,000 steps: its part starts at 2^-3000."""
     T, closed, z, slope = 3500, 3000, 0.5, 0.75

@@ -13,6 +13,7 @@ from gatescope.measurements.half_life import half_life
 # ---- disagreement ----
 
 
+@pytest.mark.slow  # compiles kernels of its own
 def test_recurrent_paths_are_noticed():
     """Keras's forget bias of 1: the gate alone forgets twice as fast as the cell."""
     params = gs.init("lstm", input_size=1, hidden_size=16, seed=0, scheme="keras", dtype="float64")

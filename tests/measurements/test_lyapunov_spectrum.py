@@ -142,6 +142,7 @@ def test_saturated_lstm():
     assert spectrum.log_det[0] == -np.inf
 
 
+@pytest.mark.slow  # compiles kernels of its own
 def test_what_it_says_of_forgetting_and_of_chaos():
     calm = gs.init("rnn", input_size=1, hidden_size=32, seed=0, scheme="gaussian(0.5)", dtype="float64")
     wild = gs.init("rnn", input_size=1, hidden_size=32, seed=0, scheme="gaussian(3)", dtype="float64")

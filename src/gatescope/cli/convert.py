@@ -39,7 +39,7 @@ def convert(
     from gatescope.io.weights import list_weights
     from gatescope.storage.atomic import check_folder
 
-    with naming(source="IN", target="OUT", path="OUT"):
+    with naming(source="IN", model="IN", target="OUT", path="OUT"):
         check_file("target", target, ".safetensors", ".onnx", ".npz")
         check_not_read("target", target, source=source)
         check_new("target", target, overwrite)

@@ -52,7 +52,10 @@ def test_every_cell_in_the_plainest_design(gpu, designed, cell, dtype):
 
 
 @pytest.mark.parametrize("design", [name for name in LAUNCH_PLANS if name != "plain"])
-@pytest.mark.parametrize(("cell", "dtype"), [("lstm", "float32"), ("two_phases", "float64")])
+@pytest.mark.parametrize(
+    ("cell", "dtype"),
+    [("lstm", "float32"), pytest.param("two_phases", "float64", marks=pytest.mark.slow)],
+)
 def test_every_design(gpu, designed, cell, design, dtype):
     numbers = LAUNCH_PLANS[design]
     designed(**numbers)
