@@ -181,6 +181,7 @@ def test_of_two_gates_the_one_that_is_shut_is_named_and_its_bias_shifted(two_lea
         assert_allclose(diagnosis.number(f"clamped_{open_}_open"), math.log(low), rtol=1e-9)
         assert (diagnosis.suggestion, diagnosis.suggested_gate, diagnosis.reached) == ("bias", shut, True)
         share = 0.5 ** (1 / 20) / high
+        # It is rounded to three decimals.
         assert_allclose(diagnosis.suggested_value, math.log(share / (1 - share)) + 1.0, atol=1e-3)
 
 
