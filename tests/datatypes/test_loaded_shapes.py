@@ -7,11 +7,12 @@ import time
 
 import numpy as np
 import pytest
+from helpers.watches import make_watch
 
 import gatescope as gs
 from gatescope.datatypes import Result
 from gatescope.datatypes.axes import check_axes
-from gatescope.errors import FileFormatError
+from gatescope.errors import FileFormatError, ValueRangeError
 from gatescope.storage.npz import read_npz, write_npz
 
 META = "gatescope_meta"
@@ -163,3 +164,9 @@ def test_what_is_inside_a_field_is_looked_at_too(name, change, files, tmp_path):
 def test_sizes_that_are_never_0():
     with pytest.raises(ValueError, match=r"\(L, B, k\)"):
         check_axes({"a": np.zeros((3, 2, 0))}, {"a": "(L, B, k) float64"}, {})
+
+
+@pytest.mark.parametrize(("field", "value"), [("every", 0), ("every", -100), ("loop_steps", -1)])
+def test_a_watch_counts_steps(field, value):
+    with pytest.raises(ValueRangeError, match=f"{field}={value}"):
+        dataclasses.replace(make_watch(1), **{field: value})

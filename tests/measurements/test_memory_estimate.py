@@ -236,3 +236,8 @@ def test_a_stack_takes_what_its_layers_take():
         gs.estimate_memory("lyapunov_spectrum", stack, steps=10)
     with pytest.raises(UnknownNameError, match="'h'"):
         gs.estimate_memory("gradient_flow", stack, steps=10, of="h")
+
+
+def test_an_estimate_of_nothing_has_a_table():
+    estimate = gs.MemoryEstimate(title="nothing", parts={"weights": 0})
+    assert estimate.table().rows[0] == ("weights", "0 B", "0.0 %")

@@ -43,7 +43,7 @@ class MemoryEstimate(Result):
     def table(self) -> Table:
         """Return the parts, largest first, and their sum."""
         parts = sorted(self.parts.items(), key=lambda part: -part[1])
-        rows = [(name, byte_count(size), percent(size / self.total)) for name, size in parts]
+        rows = [(name, byte_count(size), percent(size / max(self.total, 1))) for name, size in parts]
         return Table(
             ("part", "bytes", "of all"), [*rows, ("together", byte_count(self.total), "")], self.title
         )

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from gatescope.checks.arrays import Array
-from gatescope.checks.numbers import check_index
+from gatescope.checks.numbers import check_count, check_index
 from gatescope.datatypes.result import Result
 from gatescope.errors import ShapeError
 from gatescope.reporting.table import Table, some
@@ -82,6 +82,8 @@ class WatchHistory(Result):
     }
 
     def __post_init__(self) -> None:
+        check_count("every", self.every)
+        check_count("loop_steps", self.loop_steps, least=0)
         layers, gates = len(self.layers), self.saturation.shape[2]
         if not self.step.size or not layers:
             raise ShapeError("is empty", argument="step", advice="give at least one reading of one layer")

@@ -73,7 +73,7 @@ def clamp(params: Model, values: Any) -> Model:
         assert isinstance(layer, Bidirectional)
         return layer
     if isinstance(params, Stack):
-        weights = params.directions()
+        weights = as_stack(params).directions()
         for one in weights.values():
             check_params(one, any_device=True)
         clamps = stack_clamps(params, values)
