@@ -12,7 +12,7 @@ from helpers.watches import make_watch
 import gatescope as gs
 from gatescope.datatypes import Result
 from gatescope.datatypes.axes import check_axes
-from gatescope.errors import FileFormatError, ValueRangeError
+from gatescope.errors import DtypeError, FileFormatError, ValueRangeError
 from gatescope.storage.npz import read_npz, write_npz
 
 META = "gatescope_meta"
@@ -166,7 +166,16 @@ def test_sizes_that_are_never_0():
         check_axes({"a": np.zeros((3, 2, 0))}, {"a": "(L, B, k) float64"}, {})
 
 
-@pytest.mark.parametrize(("field", "value"), [("every", 0), ("every", -100), ("loop_steps", -1)])
-def test_a_watch_counts_steps(field, value):
-    with pytest.raises(ValueRangeError, match=f"{field}={value}"):
+@pytest.mark.parametrize(
+    ("field", "value", "error"),
+    [
+        ("every", 0, ValueRangeError),
+        ("every", -100, ValueRangeError),
+        ("loop_steps", -1, ValueRangeError),
+        ("doubts", np.nan, DtypeError),
+        ("layers", object(), DtypeError),
+    ],
+)
+def test_a_changed_watch_is_refused(field, value, error):
+    with pytest.raises(error, match=field):
         dataclasses.replace(make_watch(1), **{field: value})

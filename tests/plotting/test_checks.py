@@ -39,6 +39,7 @@ def test_no_results(value, error, message):
 def test_labels_are_shown_as_they_are():
     assert check_labels(None, ["lstm"]) == ["lstm"]
     assert check_labels(("a$b", "_c"), ["lstm", "gru"]) == [r"a\$b", "\N{WORD JOINER}_c"]
+    assert check_labels(("half \ud800",), ["lstm"]) == ["half ?"]
     with pytest.raises(ShapeError, match="labels holds 1 text, but there are 2 to label"):
         check_labels(["a"], ["lstm", "gru"])
     with pytest.raises(DtypeError, match="labels is a str"):

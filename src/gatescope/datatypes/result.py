@@ -21,6 +21,7 @@ from gatescope.errors import (
     GatescopeError,
     ShapeError,
     UnknownNameError,
+    ValueRangeError,
     article,
     shown,
 )
@@ -162,9 +163,10 @@ class Result(ComparedByValue):
         for f in dataclasses.fields(self):
             value, type_of = getattr(self, f.name), str(f.type)
             if not _fits(value, type_of):
-                raise DtypeError(
-                    argument=f"{name}.{f.name}", seen=type(value), advice="give the result as it was returned"
-                )
+                at, advice = f"{name}.{f.name}", "give the result as it was returned"
+                if type_of.startswith("int") and is_whole(value):
+                    raise ValueRangeError("counts something", argument=at, seen=value, advice=advice)
+                raise DtypeError(argument=at, seen=type(value), advice=advice)
         try:
             check_axes(vars(self), self._axes, self._sizes())
         except ValueError as error:

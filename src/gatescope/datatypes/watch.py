@@ -82,6 +82,7 @@ class WatchHistory(Result):
     }
 
     def __post_init__(self) -> None:
+        self.check_fields("history")
         check_count("every", self.every)
         check_count("loop_steps", self.loop_steps, least=0)
         layers, gates = len(self.layers), self.saturation.shape[2]

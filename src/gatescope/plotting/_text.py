@@ -25,8 +25,9 @@ def plain_text(text: str) -> str:
     r"""Return a text that matplotlib shows as it is, in a legend too.
 
     Matplotlib reads what stands between two ``$`` as mathematics, and leaves labels that begin with ``_`` out
-    of legends.
+    of legends; half a character it does not take at all, which becomes a question mark.
     """
+    text = text.encode(errors="replace").decode()
     shown = text.replace("$", r"\$")  # a backslash means something before a $ only, and those are escaped
     return "\N{WORD JOINER}" + shown if shown.startswith("_") else shown  # a space of no width
 
