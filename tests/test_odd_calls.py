@@ -103,7 +103,7 @@ OTHER_TYPES = {
     "gs.Batch(inputs=inputs, targets=inputs, baseline='x')": "baseline",
     "gs.read_series(odd)": "path",
     "gs.tasks.own(odd)": "path",
-    "gs.run(replace(params, provenance=None), inputs)": "params.provenance",
+    "gs.run(replace(params, provenance=None), inputs)": "provenance",
     "gs.plotting.plot_gradient_flow(replace(flow, lag=flow.lag[:-1]))": "flows",
     "gs.plotting.plot_fixed_points(points, trace=replace(trace, states=trace.states * np.nan))": "trace",
     "gs.saturation(replace(trace, state_names=3))": "trace.state_names",

@@ -15,6 +15,7 @@ from gatescope.checks.numbers import (
     check_index,
     check_number,
     check_result,
+    check_text,
     check_threads,
     check_type,
     default_threads,
@@ -130,7 +131,16 @@ def test_functions():
     check_call("schedule", lambda update, updates: called.append(update), "(update, updates)", 0, 1)
     check_call("schedule", max, "(update, updates)", 0, 1)  # written in C: nothing can be seen
     assert called == []
+    with pytest.raises(DtypeError, match=r"^log is an int; give a function that is called with log\(text\)$"):
+        check_call("log", 3, "log(text)", "")
     with pytest.raises(
         DtypeError, match=r"^schedule is a function that cannot be called with \(update, updates\)"
     ):
         check_call("schedule", lambda update: 1.0, "(update, updates)", 0, 1)
+
+
+def test_texts():
+    assert check_text("cell", "größer als 3") == "größer als 3"
+    for text in ("\x1b[31mred", "two\nlines", "half \ud800"):
+        with pytest.raises(ValueRangeError, match=r"^cell"):
+            check_text("cell", text)

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from helpers.watches import make_watch
 
 import gatescope as gs
 from gatescope.datatypes import Batch, Fit, GradientFlow, Gradients, Params, Result, Trace
@@ -292,3 +293,11 @@ def test_save_says_which_argument_comes_first(tmp_path):
         gs.save(params, tmp_path / "a.npz")
     with pytest.raises(DtypeError, match="result is a dict; give what gatescope returned"):
         gs.save(tmp_path / "a.npz", {"a": 1})
+
+
+@pytest.mark.parametrize(
+    "maker", [lambda: gs.init("lstm", input_size=1, hidden_size=2), lambda: make_watch(1)]
+)
+def test_where_a_result_comes_from_is_a_mapping(maker):
+    with pytest.raises(DtypeError, match="provenance is a NoneType; give a dict"):
+        dataclasses.replace(maker(), provenance=None)

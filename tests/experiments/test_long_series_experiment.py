@@ -15,7 +15,7 @@ import pytest
 import gatescope as gs
 from gatescope.datatypes.long_series import LongSeriesResult
 from gatescope.datatypes.training_run import Status
-from gatescope.errors import FileFormatError, OutputError, UnknownNameError, ValueRangeError
+from gatescope.errors import DtypeError, FileFormatError, OutputError, UnknownNameError, ValueRangeError
 from gatescope.experiments.long_series import run as experiment
 from gatescope.experiments.long_series import timing as times
 from gatescope.experiments.long_series.report import write_report
@@ -318,3 +318,8 @@ def test_settings_that_nothing_here_writes(tmp_path, text):
     with pytest.raises(FileFormatError, match=r"settings\.json' is damaged"):
         run_long_series(tmp_path, cells=("gru",), seeds=1, epochs=2, steps=50, sequences=4)
     assert (tmp_path / "settings.json").read_text() == text
+
+
+def test_a_log_that_takes_no_text_is_refused(tmp_path):
+    with pytest.raises(DtypeError, match="log"):
+        run_long_series(tmp_path, **SMALL, log=lambda: None)

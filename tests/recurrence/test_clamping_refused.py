@@ -142,11 +142,3 @@ def test_weights_that_are_none_are_refused_though_nothing_is_clamped():
     object.__setattr__(params, "weight_ih", params.weight_ih.tolist())
     with pytest.raises(DtypeError, match="weight_ih is a list"):
         gs.clamp(params, None)
-
-
-def test_a_changed_stack_is_refused():
-    stack = dataclasses.replace(
-        gs.init_stack("lstm", input_size=2, hidden_size=3, heads=[gs.Head("y", 1)], seed=0), provenance=None
-    )
-    with pytest.raises(DtypeError, match="provenance"):
-        gs.clamp(stack, {"f": 1.0})

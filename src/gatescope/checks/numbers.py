@@ -155,7 +155,7 @@ def check_type(name: str, value: Any, *types: type, advice: str) -> None:
 
 
 def check_text(name: str, value: Any) -> str:
-    """Return a text that a file can hold."""
+    """Return a text that a file can hold and a terminal shows as it is."""
     check_type(name, value, str, advice="give a text")
     try:
         value.encode()
@@ -163,6 +163,8 @@ def check_text(name: str, value: Any) -> str:
         raise ValueRangeError(
             f"holds half of a character, at {error.start}, which no file takes", argument=name, seen=value
         ) from error
+    if not value.isprintable():  # such as the beginning of a command to a terminal
+        raise ValueRangeError("holds a character that is not printed", argument=name, seen=value)
     return str(value)
 
 
@@ -184,6 +186,10 @@ def check_call(name: str, function: Callable[..., Any], form: str, *arguments: A
 
     Where its signature cannot be seen nothing is checked: the first call shows it.
     """
+    if not callable(function):
+        raise DtypeError(
+            argument=name, seen=type(function), advice=f"give a function that is called with {form}"
+        )
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # of functions that are written in C

@@ -130,6 +130,7 @@ class Batch(Result):
     }
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         optional: dict[str, Any] = {"mask": self.mask, "lengths": self.lengths}
         some = {name: value for name, value in optional.items() if value is not None}
         _check_arrays({"inputs": self.inputs, "targets": self.targets, **some})

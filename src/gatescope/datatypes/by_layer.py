@@ -51,6 +51,7 @@ class ByLayer(Result, Generic[Part]):
     _axes: ClassVar[Mapping[str, str]] = {"names": "(N,)", "results": "(N,)"}
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_type("names", self.names, tuple, list, advice="give a tuple of texts")
         check_type("results", self.results, tuple, list, advice="give a tuple of results")
         set_checked(self, names=tuple(self.names), results=tuple(self.results))

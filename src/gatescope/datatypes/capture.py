@@ -56,6 +56,7 @@ class CapturedNetwork(Result):
     }
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.initial_state is None:
             return
         numbers = sum(map(_state_size, self.directions().values()))

@@ -128,6 +128,7 @@ class Diagnosis(Result):
     }
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_choice("verdict", self.verdict, OPENING)
         check_type("clamped_at", self.clamped_at, tuple, advice="give a tuple of texts")
         for at in self.clamped_at:

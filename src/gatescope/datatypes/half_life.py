@@ -150,6 +150,7 @@ class HalfLife(Result):
         return np.asarray(np.sort(self.by_gate, axis=1)[:, (self.by_gate.shape[1] - 1) // 2])
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("adjoint_doubt", "exponent_doubt"):
             texts = getattr(self, name)
             check_type(name, texts, tuple, advice="give a tuple of texts")

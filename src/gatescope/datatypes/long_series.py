@@ -115,6 +115,7 @@ class LongSeriesResult(Result):
     }
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("seeds", "loss", "gradient_norm", "clipped", "seconds"):
             check_type(name, getattr(self, name), np.ndarray, advice="give a NumPy array")
         check_type("cells", self.cells, tuple, advice="give a tuple of names")

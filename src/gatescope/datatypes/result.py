@@ -106,6 +106,9 @@ class Result(ComparedByValue):
     # package puts it in place.
     draw_inline: ClassVar[Callable[[Result], bytes | None] | None] = None
 
+    def __post_init__(self) -> None:
+        check_type("provenance", self.provenance, Mapping, advice="give a dict")
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         Result._kinds[cls.__name__] = cls

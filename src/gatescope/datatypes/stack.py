@@ -56,6 +56,7 @@ class Bidirectional(Result):
     merge: str = "concatenate"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, reverse in (("forward", False), ("backward", True)):
             params = getattr(self, name)
             check_type(name, params, Params, advice="give Params, made with init or load_weights")
@@ -229,6 +230,7 @@ class Stack(Result):
     }
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_type("layers", self.layers, tuple, list, advice="give a tuple of Params, from the lowest layer")
         none = isinstance(self.heads, tuple | list) and not self.heads
         heads = () if none else check_heads(self.heads)

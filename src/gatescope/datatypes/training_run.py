@@ -199,6 +199,7 @@ class TrainingRun(Result):
     }
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "status", Status(self.status))
 
     def __str__(self) -> str:

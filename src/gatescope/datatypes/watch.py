@@ -82,6 +82,7 @@ class WatchHistory(Result):
     }
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.check_fields("history")
         check_count("every", self.every)
         check_count("loop_steps", self.loop_steps, least=0)

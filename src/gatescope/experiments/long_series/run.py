@@ -12,7 +12,7 @@ import numpy as np
 
 from gatescope.cells.registry import names as known_cells
 from gatescope.checks.arrays import Array
-from gatescope.checks.numbers import check_choices, check_count, default_threads
+from gatescope.checks.numbers import check_call, check_choices, check_count, default_threads
 from gatescope.datatypes import LongSeriesResult, Status, TrainingRun
 from gatescope.datatypes.long_series import PUBLISHED_UNITS
 from gatescope.errors import DtypeError, FileFormatError, OutputError, ValueRangeError
@@ -114,8 +114,8 @@ def run_long_series(
     ((1, 1, 2), True)
     """
     chosen, numbers = _check_cells(cells), _check_seeds(seeds)
-    if log is not None and not callable(log):
-        raise DtypeError(argument="log", seen=type(log), advice="give a function of a text, such as print")
+    if log is not None:
+        check_call("log", log, "log(text)", "")
     settings: dict[str, Any] = {
         "steps": check_count("steps", steps),
         "sequences": check_count("sequences", sequences),
