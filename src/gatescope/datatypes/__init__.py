@@ -6,6 +6,7 @@ half-lives are steps.
 """
 
 from gatescope.checks.arrays import Array
+from gatescope.datatypes.arm import Arm
 from gatescope.datatypes.batch import LOSSES, Batch, Head
 from gatescope.datatypes.by_layer import ByLayer
 from gatescope.datatypes.capture import Capture, CapturedNetwork
@@ -13,6 +14,7 @@ from gatescope.datatypes.comparison import CellMeasurements, Comparison
 from gatescope.datatypes.connectivity import Connectivity
 from gatescope.datatypes.diagnosis import Diagnosis
 from gatescope.datatypes.diagnosis_by_layer import DiagnosisByLayer
+from gatescope.datatypes.effect import Effect
 from gatescope.datatypes.fixed_points import FixedPoints
 from gatescope.datatypes.gradient_flow import Fit, GradientFlow
 from gatescope.datatypes.gradient_paths import GradientPaths
@@ -27,15 +29,19 @@ from gatescope.datatypes.params import Params
 from gatescope.datatypes.phase_diagram import PhaseDiagram
 from gatescope.datatypes.result import Result, load, save
 from gatescope.datatypes.saturation import Saturation
+from gatescope.datatypes.seed_run import SeedRun
 from gatescope.datatypes.stack import Bidirectional, Stack
 from gatescope.datatypes.stack_gradients import StackGradients
 from gatescope.datatypes.stack_trace import StackTrace
 from gatescope.datatypes.trace import Trace
 from gatescope.datatypes.training_run import History, Status, TrainingRun
+from gatescope.datatypes.tuned import Tuned
+from gatescope.datatypes.verdict import Verdict
 from gatescope.datatypes.watch import WatchHistory
 
 __all__ = [
     "LOSSES",
+    "Arm",
     "Array",
     "Batch",
     "Bidirectional",
@@ -47,6 +53,7 @@ __all__ = [
     "Connectivity",
     "Diagnosis",
     "DiagnosisByLayer",
+    "Effect",
     "Fit",
     "FixedPoints",
     "GradientFlow",
@@ -64,12 +71,15 @@ __all__ = [
     "PhaseDiagram",
     "Result",
     "Saturation",
+    "SeedRun",
     "Stack",
     "StackGradients",
     "StackTrace",
     "Status",
     "Trace",
     "TrainingRun",
+    "Tuned",
+    "Verdict",
     "WatchHistory",
     "load",
     "save",

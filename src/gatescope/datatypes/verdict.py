@@ -1,0 +1,133 @@
+"""What a claim came to: a word, the numbers behind it, and the criterion it was judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from gatescope.checks.numbers import check_choice
+from gatescope.datatypes.effect import Effect
+from gatescope.datatypes.result import Result
+from gatescope.reporting.table import Table
+from gatescope.reporting.text import number
+
+SUPPORTED, CONTRADICTED, EQUAL = "supported", "contradicted", "equal"
+UNDECIDED, MIXED, MISPRINT, CANNOT_RUN = "undecided", "mixed", "misprint", "cannot be run"
+WORDS = (SUPPORTED, CONTRADICTED, EQUAL, UNDECIDED, MIXED, MISPRINT, CANNOT_RUN)
+ONLY, ALIKE, OTHER = "only this cell", "all cells alike", "the other cell more"
+KINDS = ("exact", "measured", "statistical", "documentary")
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Verdict(Result):
+    """The verdict on a statement.
+
+    Attributes
+    ----------
+    number : str
+        Of the statement, such as ``"6a"``.
+    statement, sources : str
+        What is said, in our words, and the letters of those who say it.
+    kind : {"exact", "measured", "statistical", "documentary"}
+    criterion : str
+        By which the word was found; fixed before the run.
+    word : str
+        ``"supported"``, ``"contradicted"``, ``"equal"`` (also: no difference that matters), ``"undecided"``,
+        ``"mixed"``, ``"misprint"`` or ``"cannot be run"``.
+    reason : str
+        The numbers that decided it, in a sentence.
+    effects : tuple of Effect
+        Of a statistical statement, one a task.
+    equalities : mapping of str to float
+        Of an exact statement: how far two things are from each other that should be the same, in roundings of the
+        largest value.
+    controls : mapping of str to float
+        The same, of things that must differ if the equalities are to mean anything.
+    distinguishes : str
+        Of a statement about one cell: ``"only this cell"``, ``"all cells alike"``, ``"the other cell more"``, or "".
+    small : bool
+        Whether there is a difference, but inside the margin.
+    depends_on_init : bool
+        Whether another scheme of initial weights comes to another decided word.
+    needed : int or None
+        How many seeds would decide what is undecided; None where that is not known.
+    preliminary : bool
+        Whether the experiment was smaller than the full one.
+    tuned : mapping
+        Learning rate and initial weights of each arm, as tuned.
+    runs : int
+        Training runs behind it.
+    code : str
+        Fingerprint of the code that made them.
+    """
+
+    number: str
+    statement: str
+    sources: str
+    kind: str
+    criterion: str
+    word: str
+    reason: str
+    effects: tuple[Effect, ...] = ()
+    equalities: Mapping[str, float] = field(default_factory=dict)
+    controls: Mapping[str, float] = field(default_factory=dict)
+    distinguishes: str = ""
+    small: bool = False
+    depends_on_init: bool = False
+    needed: int | None = None
+    preliminary: bool = False
+    tuned: Mapping[str, Any] = field(default_factory=dict)
+    runs: int = 0
+    code: str = ""
+
+    def __post_init__(self) -> None:
+        check_choice("word", self.word, WORDS)
+        check_choice("kind", self.kind, KINDS)
+        check_choice("distinguishes", self.distinguishes, ("", ONLY, ALIKE, OTHER))
+
+    @property
+    def text(self) -> str:
+        """Return the word with everything that goes with it."""
+        notes = [self.distinguishes, "small" if self.small else ""]
+        notes += ["depends on initial weights" if self.depends_on_init else ""]
+        notes += ["preliminary" if self.preliminary else ""]
+        return ", ".join([self.word, *filter(None, notes)])
+
+    def summary(self) -> str:
+        """Return number, statement and verdict, the reason, and the criterion."""
+        first = f"{self.number} {self.statement} ({self.sources}): {self.text}"
+        return f"{first}\n{self.reason}\ncriterion: {self.criterion}"
+
+    def table(self) -> Table:
+        """Return the effects, the equalities and the controls, a row each."""
+        rows: list[tuple[Any, ...]] = [
+            (e.name, e.text(), f"p {number(e.p)}, n {e.pairs}") for e in self.effects
+        ]
+        rows += [(name, number(value), "roundings apart") for name, value in self.equalities.items()]
+        rows += [
+            (name, number(value), "roundings apart, must differ") for name, value in self.controls.items()
+        ]
+        return Table(("", "measured", ""), rows, self.summary().partition("\n")[0])
+
+    def record(self) -> dict[str, Any]:
+        """Return everything as plain values, for a JSON file."""
+        names = [name for name in self._names() if name not in ("effects", "provenance")]
+        effects = [
+            {name: _plain(getattr(effect, name)) for name in (*effect._names(), "p") if name != "provenance"}
+            for effect in self.effects
+        ]
+        return {**{name: _plain(getattr(self, name)) for name in names}, "effects": effects}
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it, which knows no NaN and no infinity."""
+    if isinstance(value, Mapping):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, tuple | list | np.ndarray):
+        return [_plain(part) for part in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -1,0 +1,90 @@
+"""The data of a run: what it is trained on, what it is judged by while it trains, and what it is tested on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from gatescope.datatypes import Array, Batch
+from gatescope.experiments.seeds.spec import RunSpec
+from gatescope.training.minibatches import made_seed
+
+VALIDATED, TESTED = 200, 1000  # sequences of tasks that make as many as one asks for
+_VALIDATION, _TEST, _EXAMPLES, _NOISE = 11, 12, 13, 14  # what a seed is for; training has 1, 2 and 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunData:
+    """The data of a run.
+
+    Attributes
+    ----------
+    train : Batch or callable
+        A set that stays the same, or ``train(seed=...) -> Batch``.
+    validation, test : Batch
+    """
+
+    train: Batch | Callable[..., Batch]
+    validation: Batch
+    test: Batch
+
+
+def run_data(spec: RunSpec) -> RunData:
+    """Make the data of a run, which depend on its task and its seed, not on its cell."""
+    make = partial(spec.maker, **spec.arguments, dtype=spec.dtype)
+    train: Batch | Callable[..., Batch]
+    if spec.has_splits:
+        train, validation, test = (make(split=name, seed=spec.seed) for name in ("train", "valid", "test"))
+    else:
+        train = partial(noisy, spec, make)
+        validation = make(sequences=VALIDATED, seed=made_seed(spec.seed, _VALIDATION))
+        test = make(sequences=TESTED, seed=made_seed(spec.seed, _TEST))
+        if spec.examples is not None:
+            train = make(sequences=spec.examples, seed=made_seed(spec.seed, _EXAMPLES))
+    if isinstance(train, Batch):
+        train = with_noise(spec, train, 0)
+    return RunData(
+        train=train,
+        validation=with_noise(spec, validation, 1, labels=False),
+        test=with_noise(spec, test, 2, labels=False),
+    )
+
+
+def noisy(spec: RunSpec, make: Callable[..., Batch], *, seed: int) -> Batch:
+    """Make a batch with the noise of a spec."""
+    return with_noise(spec, make(seed=seed), seed)
+
+
+def with_noise(spec: RunSpec, batch: Batch, index: int, *, labels: bool = True) -> Batch:
+    """Return a batch with the noise of a spec; `index` tells it from the others of the run."""
+    if not (spec.input_noise or (labels and spec.label_noise)):
+        return batch
+    rng = np.random.default_rng(made_seed(spec.seed, _NOISE, index))
+    inputs, targets = batch.inputs, batch.targets
+    if spec.input_noise:
+        inputs = (inputs + rng.normal(0, spec.input_noise, inputs.shape)).astype(inputs.dtype)
+    if labels and spec.label_noise:
+        targets = _noisy_targets(batch, spec.label_noise, rng)
+    return dataclasses.replace(batch, inputs=inputs, targets=targets)
+
+
+def _noisy_targets(batch: Batch, noise: float, rng: np.random.Generator) -> Array:
+    """Return targets in which classes are replaced by others, bits turned, or numbers shifted."""
+    targets, column = batch.targets.copy(), 0
+    for head in batch.heads:
+        part = targets[..., column : column + head.columns]
+        if head.loss == "mse":
+            part += rng.normal(0, noise, part.shape).astype(part.dtype)
+        else:
+            replaced = rng.random(part.shape) < noise
+            if head.loss == "bernoulli":
+                part[replaced] = 1 - part[replaced]
+            else:
+                other = rng.integers(1, head.size, part.shape)  # another class, each as likely
+                part[replaced] = ((part + other) % head.size)[replaced]
+        column += head.columns
+    return targets

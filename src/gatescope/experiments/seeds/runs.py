@@ -1,0 +1,126 @@
+"""Many runs: each is made once, wherever and however often it is asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from multiprocessing import get_context
+from typing import Any
+
+from gatescope.checks.numbers import check_count, check_flag
+from gatescope.datatypes import Arm, SeedRun
+from gatescope.experiments.seeds.spec import RunSpec
+from gatescope.experiments.seeds.store import RunStore
+from gatescope.experiments.seeds.training import make_run
+
+
+def make_runs(
+    specs: Iterable[RunSpec],
+    folder: str | os.PathLike[str],
+    *,
+    executor: Executor | None = None,
+    progress: bool = False,
+) -> tuple[SeedRun, ...]:
+    """Return the run of every spec, from its file in a folder or, where there is none, made now.
+
+    Each run is written by whoever made it, before the next one begins: the same call on the same folder goes on from
+    there, whenever and however it was stopped.
+
+    Parameters
+    ----------
+    specs : iterable of RunSpec
+        May name a run several times.
+    folder : path
+    executor : concurrent.futures.Executor, optional
+        What makes several runs at once, such as `processes` gives.  Default: one after another, here.
+    progress : bool
+        Show a progress bar on stderr, if it is a terminal.
+
+    Returns
+    -------
+    tuple of SeedRun
+        In the order of the specs.
+
+    Raises
+    ------
+    FileFormatError
+        If a file in the folder is damaged or another run's; before anything is made.
+    OutputError
+        If the folder cannot be written.
+    KeyboardInterrupt
+        After Ctrl-C; a note says what is there.
+    """
+    asked = tuple(specs)
+    store = RunStore(folder)
+    runs = {spec: store.get(spec) for spec in dict.fromkeys(asked)}
+    missing = [spec for spec, run in runs.items() if run is None]
+    with _bar(check_flag("progress", progress), len(runs), len(missing)) as done:
+        try:
+            if executor is None:
+                for spec in missing:
+                    make_and_store(spec, store.folder)
+                    done()
+            else:
+                _spread(executor, missing, store, done)
+        except KeyboardInterrupt as interrupt:
+            interrupt.add_note(
+                f"the runs that were finished are in {str(store.folder)!r}; the same call goes on"
+            )
+            raise
+    for spec in missing:
+        runs[spec] = store.get(spec)
+    return tuple(run for spec in asked if (run := runs[spec]) is not None)
+
+
+def make_arm(
+    name: str,
+    spec: RunSpec,
+    seeds: Iterable[int],
+    folder: str | os.PathLike[str],
+    *,
+    executor: Executor | None = None,
+    progress: bool = False,
+) -> Arm:
+    """Return the runs of one spec with several seeds, as `make_runs` makes them."""
+    specs = (spec.with_(seed=seed) for seed in seeds)
+    return Arm(name=name, runs=make_runs(specs, folder, executor=executor, progress=progress))
+
+
+def make_and_store(spec: RunSpec, folder: str | os.PathLike[str]) -> None:
+    """Make a run and write it, unless another process has; what an executor is given for each spec."""
+    store = RunStore(folder)
+    if store.get(spec) is None:
+        store.put(spec, make_run(spec))
+
+
+def processes(count: int) -> ProcessPoolExecutor:
+    """Return an executor of so many processes of this machine, to be used in a ``with`` block.
+
+    They are started anew, not forked: what a process of threads forks may wait for ever.
+    """
+    return ProcessPoolExecutor(check_count("count", count), mp_context=get_context("spawn"))
+
+
+def _spread(executor: Executor, specs: list[RunSpec], store: RunStore, done: Callable[[], Any]) -> None:
+    futures = [executor.submit(make_and_store, spec, store.folder) for spec in specs]
+    try:
+        for future in as_completed(futures):
+            future.result()
+            done()
+    except BaseException:
+        for future in futures:
+            future.cancel()
+        raise
+
+
+@contextmanager
+def _bar(progress: bool, total: int, missing: int) -> Iterator[Callable[[], Any]]:
+    if not progress:
+        yield lambda: None
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(total=total, initial=total - missing, desc="runs", unit="run", disable=None) as bar:
+        yield bar.update

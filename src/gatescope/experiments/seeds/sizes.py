@@ -1,0 +1,119 @@
+"""Arms of equal size: the same width, the same number of parameters, or the same time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import numpy as np
+
+from gatescope.checks.numbers import check_count
+from gatescope.datatypes import Batch, Head
+from gatescope.errors import ValueRangeError
+from gatescope.experiments.seeds.spec import RunSpec
+from gatescope.recurrence.initialization import init_stack
+from gatescope.reporting.text import percent
+
+WITHIN = 0.03  # of the common number of parameters
+_TRIED = 61  # common numbers that are tried
+
+
+def equal_parameters(
+    cells: Sequence[str],
+    *,
+    hidden_size: int,
+    reference: str = "gru",
+    input_size: int,
+    heads: Sequence[Head] | Batch,
+    layers: Mapping[str, int] | int = 1,
+) -> dict[str, int]:
+    """Return for each cell the number of units with which all models have equally many parameters, read-out included.
+
+    The reference keeps `hidden_size`.  Of the common numbers of parameters within 3 % of its own, the one is taken from
+    which the models' are least far.
+
+    Parameters
+    ----------
+    cells : sequence of str
+        The reference may be among them.
+    hidden_size : int
+        Of the reference.
+    reference : str
+    input_size : int
+    heads : sequence of Head, or Batch
+        As for `init_stack`.
+    layers : int or mapping of str to int
+        Of all models, or by cell, for a comparison of depths.
+
+    Raises
+    ------
+    ValueRangeError
+        If a cell has no size within 3 % of a common number, as where units are few.
+
+    Examples
+    --------
+    >>> import gatescope as gs
+    >>> from gatescope.experiments.seeds.sizes import equal_parameters
+    >>> equal_parameters(["rnn", "gru", "lstm"], hidden_size=32, input_size=2, heads=[gs.Head("sum", 1)])
+    {'rnn': 56, 'gru': 32, 'lstm': 27}
+    """
+
+    def count(cell: str, units: int) -> int:
+        depth = layers if isinstance(layers, int) else layers[cell]
+        return init_stack((cell,) * depth, input_size=input_size, hidden_size=units, heads=heads).count()
+
+    own = count(reference, check_count("hidden_size", hidden_size))
+    counts = {cell: _counts(partial(count, cell), own) for cell in {reference, *cells}}
+    counts[reference] = {hidden_size: own}
+    best: tuple[float, dict[str, int]] = (np.inf, {})
+    for common in own * np.linspace(1 - WITHIN, 1 + WITHIN, _TRIED):
+        nearest = {
+            cell: min((abs(n / common - 1), units) for units, n in each.items())
+            for cell, each in counts.items()
+        }
+        worst = max(nearest.values())[0]
+        if worst < best[0]:
+            best = worst, {cell: units for cell, (_, units) in nearest.items()}
+    worst, sizes = best
+    if worst > WITHIN:
+        raise ValueRangeError(
+            f"has no models near it of equally many parameters: they are at best {percent(worst)} from a common number",
+            argument="hidden_size",
+            seen=hidden_size,
+            advice="give more units",
+        )
+    return {cell: sizes[cell] for cell in cells}
+
+
+def equal_time(specs: Mapping[str, RunSpec], seconds: Mapping[str, float]) -> dict[str, RunSpec]:
+    """Return specs whose budgets take as long as that of the slowest.
+
+    Parameters
+    ----------
+    specs : mapping of str to RunSpec
+    seconds : mapping of str to float
+        Of an update of each, measured side by side.
+
+    Examples
+    --------
+    >>> from gatescope.experiments.seeds.sizes import equal_time
+    >>> from gatescope.experiments.seeds.spec import RunSpec
+    >>> lstm = RunSpec(task="adding", cell="lstm", hidden_size=32, lr=0.01, updates=1000)
+    >>> arms = equal_time({"lstm": lstm, "gru": lstm.with_(cell="gru")}, {"lstm": 0.005, "gru": 0.004})
+    >>> arms["lstm"].updates, arms["gru"].updates
+    (1000, 1250)
+    """
+    whole = max(specs[name].updates * seconds[name] for name in specs)
+    each = {name: whole / seconds[name] / spec.validate_every for name, spec in specs.items()}
+    return {name: spec.with_(updates=round(each[name]) * spec.validate_every) for name, spec in specs.items()}
+
+
+def _counts(count: Callable[[int], int], most: int) -> dict[int, int]:
+    """Return the numbers of parameters of the sizes round one that has so many."""
+    low, high = 1, 2
+    while count(high) < most:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if count(middle) < most else (low, middle)
+    return {units: count(units) for units in range(max(1, low - 2), high + 3)}

@@ -1,0 +1,220 @@
+"""What one training run of a study is: everything its numbers depend on, as plain values."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from gatescope import tasks
+from gatescope.cells.registry import get
+from gatescope.checks.dtypes import float_dtype
+from gatescope.checks.numbers import (
+    check_above_zero,
+    check_choice,
+    check_count,
+    check_fields,
+    check_number,
+    check_type,
+    or_none,
+    set_checked,
+)
+from gatescope.datatypes import Batch
+from gatescope.errors import UnknownNameError, ValueRangeError
+from gatescope.recurrence.schemes import scheme_of
+from gatescope.storage.npz import encode_json
+from gatescope.training.dropout import Dropout
+from gatescope.training.optimizers import by_name
+
+_SET_BY_THE_RUN = (
+    "seed",
+    "dtype",
+    "split",
+    "progress",
+)  # arguments of makers that are no arguments of a spec
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSpec:
+    """A training run of a study over seeds, checked when it is made; equal specs are the same run.
+
+    Attributes
+    ----------
+    task : str
+        Name of a maker in `gatescope.tasks`: one that makes new data from a seed, or one that has splits.
+    arguments : mapping
+        Of the maker, without seed, dtype and split; those left out get the maker's defaults.
+    cell, hidden_size, layers
+        The model, which has a linear read-out.
+    scheme : str
+        Of the initial weights, as in ``"chrono(100)"``.
+    biases : mapping of str to float
+        What is added to the initial bias of a gate, by its name, in every layer.
+    clamp : mapping of str to float
+        Gates that are clamped at 0 or 1 for good: an ablation.
+    optimizer : str
+    lr, clip_norm : float
+    updates : int
+        The budget, a multiple of `validate_every`.
+    validate_every : int
+        Updates between two validations.
+    target_loss : float or None
+        Training ends as soon as a validation is below it.
+    examples : int or None
+        Sequences of a training set that stays the same.  None: new data for every update, or all of a task's
+        training split.
+    batch_size : int or None
+        Sequences an update, of a training set that stays the same; all of them by default.  Where data are new, the
+        maker's argument `sequences` says how many.
+    input_noise : float
+        Standard deviation of Gaussian noise on the inputs, in training as in the test.
+    label_noise : float
+        Of classes the fraction that is replaced by another class, of numbers the standard deviation of Gaussian noise;
+        on the training data alone.
+    weight_noise : float
+    dropout : mapping of str to float
+        Fields of `gatescope.Dropout`.
+    seed : int
+        Of the initial weights, the data and their order: the same for every cell.
+    dtype : str
+
+    Examples
+    --------
+    >>> from gatescope.experiments.seeds.spec import RunSpec
+    >>> spec = RunSpec(task="adding", cell="gru", hidden_size=32, lr=0.01, updates=500, target_loss=0.02)
+    >>> spec.arguments["steps"], spec == RunSpec(**spec.plain()), spec.with_(seed=1) == spec
+    (100, True, False)
+    """
+
+    task: str
+    cell: str
+    hidden_size: int
+    lr: float
+    updates: int
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    layers: int = 1
+    scheme: str = "pytorch"
+    biases: Mapping[str, float] = field(default_factory=dict)
+    clamp: Mapping[str, float] = field(default_factory=dict)
+    optimizer: str = "adam"
+    clip_norm: float | None = 1.0
+    validate_every: int = 10
+    target_loss: float | None = None
+    examples: int | None = None
+    batch_size: int | None = None
+    input_noise: float = 0.0
+    label_noise: float = 0.0
+    weight_noise: float = 0.0
+    dropout: Mapping[str, float] = field(default_factory=dict)
+    seed: int = 0
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        from_0 = partial(check_number, least=0)
+        check_fields(self, hidden_size=check_count, layers=check_count, updates=check_count)
+        check_fields(self, validate_every=check_count, seed=partial(check_count, least=0))
+        check_fields(self, examples=or_none(check_count), batch_size=or_none(check_count))
+        check_fields(self, lr=check_above_zero, clip_norm=or_none(check_above_zero))
+        check_fields(self, target_loss=or_none(check_number), input_noise=from_0, label_noise=from_0)
+        check_fields(self, weight_noise=from_0, dtype=lambda name, value: float_dtype(value, name).name)
+        gates = get(self.cell).gates
+        scheme_of(self.scheme, None, None)
+        by_name(self.optimizer)
+        set_checked(self, arguments=_arguments(self.task, self.arguments))
+        for name in ("biases", "clamp", "dropout"):
+            set_checked(self, **{name: _numbers(name, getattr(self, name))})
+        for name in ("biases", "clamp"):
+            for gate in getattr(self, name):
+                check_choice(name, gate, gates)
+        Dropout(**self.dropout)
+        self._check_together()
+
+    def _check_together(self) -> None:
+        if self.updates % self.validate_every:
+            advice = f"give a multiple of `validate_every`, {self.validate_every}"
+            raise ValueRangeError(
+                "ends between two validations", argument="updates", seen=self.updates, advice=advice
+            )
+        if self.examples is not None and self.has_splits:
+            advice = "say it with the task's own `arguments`"
+            raise ValueRangeError(
+                "is for tasks without splits", argument="examples", seen=self.examples, advice=advice
+            )
+        if self.batch_size is not None and self.fresh:
+            advice = "give `sequences` in `arguments`"
+            problem = "is for training sets that stay the same"
+            raise ValueRangeError(problem, argument="batch_size", seen=self.batch_size, advice=advice)
+        if set(self.clamp.values()) - {0.0, 1.0}:
+            problem = "must be 0 or 1, which a gate keeps in training"
+            raise ValueRangeError(problem, argument="clamp", seen=dict(self.clamp))
+        if self.clamp and self.weight_noise:
+            problem = "would open gates that are clamped"
+            advice = "leave out `clamp` or this"
+            raise ValueRangeError(problem, argument="weight_noise", seen=self.weight_noise, advice=advice)
+
+    @property
+    def maker(self) -> Callable[..., Batch]:
+        """Return the function that makes the task's data."""
+        return _maker(self.task)
+
+    @property
+    def has_splits(self) -> bool:
+        """Return whether the task has training, validation and test data of its own."""
+        return "split" in inspect.signature(self.maker).parameters
+
+    @property
+    def fresh(self) -> bool:
+        """Return whether every update has new data."""
+        return not self.has_splits and self.examples is None
+
+    def plain(self) -> dict[str, Any]:
+        """Return all fields as plain values."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+
+    def with_(self, **changes: Any) -> RunSpec:
+        """Return the spec with other fields."""
+        return dataclasses.replace(self, **changes)
+
+    def text(self) -> str:
+        """Return the canonical JSON: of two specs that are equal, the same text."""
+        return encode_json(self.plain(), "spec")
+
+    def key(self, code: str) -> str:
+        """Return the name of the run, of the spec and of the code that makes it."""
+        return hashlib.sha256(f"{self.text()}\n{code}".encode()).hexdigest()[:32]
+
+    def __hash__(self) -> int:
+        return hash(self.text())
+
+
+def _maker(task: str) -> Callable[..., Batch]:
+    maker: Callable[..., Batch] = getattr(tasks, check_choice("task", task, tasks.__all__))
+    names = inspect.signature(maker).parameters
+    if not {"seed", "split"} & set(names) or any(p.default is p.empty for p in names.values()):
+        problem = "has neither new data for every seed nor a split to test on"
+        raise ValueRangeError(problem, argument="task", seen=task, advice="choose another task")
+    return maker
+
+
+def _arguments(task: str, arguments: Any) -> dict[str, Any]:
+    """Return the maker's arguments with its defaults, so that one run has one spec."""
+    check_type("arguments", arguments, Mapping, advice="give a mapping, as in {'steps': 100}")
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(_maker(task)).parameters.items()
+        if name not in _SET_BY_THE_RUN
+    }
+    for name in arguments:
+        if name not in defaults:
+            advice = f"the arguments of {task} are {', '.join(defaults)}"
+            raise UnknownNameError("is not known", argument="arguments", seen=name, advice=advice)
+    return {**defaults, **arguments}
+
+
+def _numbers(name: str, values: Any) -> dict[str, float]:
+    check_type(name, values, Mapping, advice="give numbers by name, as in {'f': 1.0}")
+    return {str(key): check_number(f"{name}[{key!r}]", value) for key, value in values.items()}

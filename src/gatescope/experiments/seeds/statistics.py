@@ -1,0 +1,234 @@
+"""What pairs of seeds say of two arms: intervals, exact tests, and how many seeds would do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from gatescope.checks.arrays import Array
+from gatescope.datatypes import Arm, Effect
+from gatescope.errors import ShapeError, ValueRangeError
+
+LEVEL = 0.05
+CENSORED = 0.3  # of an arm: with more, the verdict is by the fraction that reached the target
+_EXACT = 14  # pairs up to which all sign flips are tried: 2^14
+_FLIPS = 2**14 - 1  # of more pairs so many, drawn from a fixed seed
+_MOST_PAIRS = 10_000  # that anybody would run
+METRICS = ("updates", "test_loss", "errors", "gap", "nats", "points")
+
+
+def effect(first: Arm, second: Arm, metric: str, *, margin: float, name: str = "") -> Effect:
+    """Return how the second arm differs from the first, seed by seed.
+
+    ========== ==================================================================================================
+    metric     what is compared
+    ========== ==================================================================================================
+    updates    ln of the quotient of the updates to the target; censored runs count with the budget.  With more than
+               30 % of an arm censored: the fractions that reached it
+    test_loss  ln of the quotient of the test losses
+    nats       difference of the test losses
+    errors     ln of the quotient of the numbers of wrong answers, each plus 1/2
+    points     the same tests as for errors; the margin is one of the difference of the accuracies
+    gap        ln of the quotient of the gaps, test loss less training loss of the last weights
+    ========== ==================================================================================================
+
+    Parameters
+    ----------
+    first, second : Arm
+        Of the same seeds, in the same order.
+    metric : str
+    margin : float
+        What is too small to matter: of ln, as in ``math.log(1.25)``, or for nats and points of the difference.
+    name : str
+        Of the task.
+
+    Raises
+    ------
+    ShapeError
+        If the arms have other seeds.
+    ValueRangeError
+        If a number that a logarithm is taken of is not above 0.
+    """
+    if first.seeds.tolist() != second.seeds.tolist():
+        problem = f"has the seeds {second.seeds.tolist()}, and `first` {first.seeds.tolist()}"
+        raise ShapeError(problem, argument="second", advice="pair the runs seed by seed")
+    name = name or str(first.runs[0].spec["task"])
+    reached = (float(first.reached.mean()), float(second.reached.mean()))
+    if metric == "updates":
+        if max(first.censored, second.censored) > CENSORED:
+            return by_share(first.reached, second.reached, name=name)
+        d = _log_ratio(first.values("updates"), second.values("updates"))
+        return paired(d, margin=margin, name=name, reached=reached)
+    if metric == "nats":
+        return paired(
+            second.values("test_loss") - first.values("test_loss"),
+            margin=margin,
+            name=name,
+            measure="difference",
+        )
+    if metric in ("errors", "points"):
+        d = _log_ratio(first.values("errors") + 0.5, second.values("errors") + 0.5)
+        points = first.values("test_accuracy") - second.values("test_accuracy")  # as errors: lower is better
+        return paired(d, margin=margin, name=name, in_margins=points if metric == "points" else None)
+    if metric == "gap":
+        gaps = [arm.values("final_test_loss") - arm.values("final_train_loss") for arm in (first, second)]
+        return paired(_log_ratio(*gaps), margin=margin, name=name)
+    return paired(_log_ratio(first.values(metric), second.values(metric)), margin=margin, name=name)
+
+
+def paired(
+    differences: Array,
+    *,
+    margin: float,
+    name: str = "",
+    measure: str = "log ratio",
+    reached: tuple[float, ...] = (),
+    in_margins: Array | None = None,
+) -> Effect:
+    """Return an effect of differences (n,), with both tests; `in_margins` are the same in the margin's unit, if other.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gatescope.experiments.seeds.statistics import paired
+    >>> effect = paired(np.log([0.5, 0.6, 0.55, 0.4, 0.5, 0.45]), margin=np.log(1.25))
+    >>> effect.text(), effect.p_flip
+    ('0.496 [0.427, 0.576]', 0.03125)
+    """
+    d = np.asarray(differences, np.float64)
+    low, high = t_interval(d, 1 - LEVEL)
+    low_90, high_90 = t_interval(
+        d if in_margins is None else np.asarray(in_margins, np.float64), 1 - 2 * LEVEL
+    )
+    return Effect(
+        name=name,
+        measure=measure,
+        differences=d,
+        margin=margin,
+        mean=float(d.mean()) if d.size else math.nan,
+        low=low,
+        high=high,
+        low_90=low_90,
+        high_90=high_90,
+        p_t=_t_test(d),
+        p_flip=sign_flip(d),
+        reached=reached,
+    )
+
+
+def by_share(first: Array, second: Array, *, name: str = "") -> Effect:
+    """Return the effect of two arms on whether the target is reached, by McNemar's exact test over the pairs (n,).
+
+    The interval is that of Clopper and Pearson for the pairs of which one run reached it and the other did not.
+    """
+    from scipy.stats import binomtest
+
+    one, other = np.asarray(first, np.bool_), np.asarray(second, np.bool_)
+    only_first, only_second = int((one & ~other).sum()), int((other & ~one).sum())
+    unlike, n = only_first + only_second, len(one)
+    low = high = low_90 = high_90 = 0.0
+    p = 1.0
+    if unlike:
+        test = binomtest(only_first, unlike, 0.5)
+        p = float(test.pvalue)
+        low, high = ((2 * bound - 1) * unlike / n for bound in test.proportion_ci(1 - LEVEL))
+        low_90, high_90 = ((2 * bound - 1) * unlike / n for bound in test.proportion_ci(1 - 2 * LEVEL))
+    return Effect(
+        name=name,
+        measure="share",
+        differences=one.astype(np.float64) - other,
+        margin=math.nan,
+        mean=(only_first - only_second) / n,
+        low=low,
+        high=high,
+        low_90=low_90,
+        high_90=high_90,
+        p_t=p,
+        p_flip=p,
+        reached=(float(one.mean()), float(other.mean())),
+    )
+
+
+def t_interval(d: Array, level: float) -> tuple[float, float]:
+    """Return Student's interval of the mean; NaN for fewer than two numbers, without width for equal ones."""
+    if d.size < 2 or not np.isfinite(d).all():
+        return math.nan, math.nan
+    if np.ptp(d) == 0:
+        return float(d[0]), float(d[0])
+    from scipy.stats import ttest_1samp
+
+    low, high = ttest_1samp(d, 0).confidence_interval(level)
+    return float(low), float(high)
+
+
+def sign_flip(d: Array) -> float:
+    """Return the two-sided p of the mean under flips of the signs: exact for up to 14 numbers."""
+    if d.size < 2 or not np.isfinite(d).all():
+        return 1.0
+    from scipy.stats import permutation_test
+
+    resamples = np.inf if d.size <= _EXACT else _FLIPS
+    rng = np.random.default_rng(0)
+    test = permutation_test(
+        (d,), np.mean, permutation_type="samples", n_resamples=resamples, vectorized=True, random_state=rng
+    )
+    return float(test.pvalue)
+
+
+def holm(p: Iterable[float]) -> Array:
+    """Return the p of several tests of one claim, adjusted by Holm's method so that they may be compared with 0.05.
+
+    Examples
+    --------
+    >>> from gatescope.experiments.seeds.statistics import holm
+    >>> holm([0.01, 0.04, 0.03]).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    values = np.asarray(list(p), np.float64)
+    order = np.argsort(values, kind="stable")
+    steps = values[order] * np.arange(len(values), 0, -1)
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return adjusted
+
+
+def pairs_needed(effect: Effect, *, tests: int = 1) -> int | None:
+    """Return how many pairs would decide an effect, if mean and spread stay as they are; None if more than 10,000.
+
+    Decided is what differs by both tests, at a level of 0.05 over so many `tests`, or lies inside the margin.
+    """
+    d = effect.differences
+    if d.size < 2 or not np.isfinite(d).all():
+        return None
+    from scipy.stats import t
+
+    n = np.unique(np.geomspace(2, _MOST_PAIRS, 4000).round())
+    error, mean = d.std(ddof=1) / np.sqrt(n), abs(effect.mean)
+    differs = (mean > t.ppf(1 - LEVEL / tests / 2, n - 1) * error) & (2.0 ** (1 - n) < LEVEL / tests)
+    enough = differs | (mean + t.ppf(1 - LEVEL, n - 1) * error < effect.margin)
+    enough &= n > d.size
+    return int(n[enough][0]) if enough.any() else None
+
+
+def _t_test(d: Array) -> float:
+    """Return the two-sided p of Student's test; of equal numbers 0, or 1 if they are 0."""
+    if d.size < 2 or not np.isfinite(d).all():
+        return 1.0
+    if np.ptp(d) == 0:
+        return float(d[0] == 0)
+    from scipy.stats import ttest_1samp
+
+    return float(ttest_1samp(d, 0).pvalue)
+
+
+def _log_ratio(first: Array, second: Array) -> Array:
+    if not (np.minimum(first, second) > 0).all():
+        raise ValueRangeError(
+            "are not all above 0, and a ratio is taken of them",
+            argument="arms",
+            seen=[float(first.min()), float(second.min())],
+            advice="compare their differences",
+        )
+    return np.log(second / first)

@@ -1,0 +1,131 @@
+"""Choosing a learning rate and initial weights, with seeds that never count afterwards."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from gatescope.cells.memory_gate import memory_gate
+from gatescope.cells.registry import get
+from gatescope.datatypes import SeedRun, Tuned
+from gatescope.errors import ValueRangeError
+from gatescope.experiments.seeds.runs import make_runs
+from gatescope.experiments.seeds.spec import RunSpec
+
+TUNING_SEEDS = (1000, 1001)  # the second for the best three alone
+LEARNING_RATES = (1e-3, 3e-3, 1e-2, 3e-2)
+_BEYOND = {1e-3: 1e-4, 3e-2: 0.1}  # the one more point where the best is at the edge
+_AGAIN = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """What is tried: every learning rate with every scheme of initial weights and every shift of biases."""
+
+    schemes: Sequence[str]
+    lr: Sequence[float] = LEARNING_RATES
+    biases: Sequence[Mapping[str, float]] = field(default_factory=lambda: ({},))
+
+
+def schemes_of(cell: str, memory: float) -> tuple[str, ...]:
+    """Return the schemes that are tried for a cell on a task that needs a memory of so many steps.
+
+    Examples
+    --------
+    >>> from gatescope.experiments.seeds.tuning import schemes_of
+    >>> schemes_of("lstm", 100), schemes_of("rnn", 100)
+    (('pytorch', 'keras', 'chrono(100)'), ('pytorch', 'keras'))
+    """
+    chrono = (f"chrono({memory:g})",) if memory_gate(get(cell)).opened_by else ()
+    return ("pytorch", "keras", *chrono)
+
+
+def tune(
+    spec: RunSpec,
+    grid: Grid,
+    folder: str | os.PathLike[str],
+    *,
+    executor: Executor | None = None,
+    progress: bool = False,
+) -> Tuned:
+    """Return the setting of a grid with which a cell does best on a task, at the full number of updates.
+
+    All points run with seed 1000, the best three again with seed 1001.  Better is: to have reached the target more
+    often, then fewer updates (the median, a censored run counting with the budget), then a lower validation loss.  If
+    the best learning rate of the first round is the smallest or the greatest of the default grid, one more point
+    beyond it runs, 1e-4 or 0.1, with the same initial weights.
+
+    Parameters
+    ----------
+    spec : RunSpec
+        Its lr, scheme, biases and seed do not matter.
+    grid : Grid
+    folder, executor, progress
+        As for `make_runs`.
+
+    Returns
+    -------
+    Tuned
+    """
+    points = [
+        spec.with_(lr=lr, scheme=scheme, biases=biases, seed=TUNING_SEEDS[0])
+        for lr, scheme, biases in product(grid.lr, grid.schemes, grid.biases)
+    ]
+    if not points:
+        raise ValueRangeError("has no points", argument="grid", advice="give at least one of each")
+
+    def made(specs: Sequence[RunSpec]) -> dict[RunSpec, list[SeedRun]]:
+        runs = make_runs(specs, folder, executor=executor, progress=progress)
+        return {one: [run] for one, run in zip(specs, runs, strict=True)}
+
+    tried = made(points)
+    best = _ranked(tried)[0]
+    if best.lr in (min(grid.lr), max(grid.lr)) and best.lr in _BEYOND:
+        tried |= made([best.with_(lr=_BEYOND[best.lr])])
+    ranked = _ranked(tried)
+    leading = ranked[:_AGAIN]
+    again = made([one.with_(seed=TUNING_SEEDS[1]) for one in leading])
+    for one, (run,) in zip(leading, again.values(), strict=True):
+        tried[one].append(run)
+    order = [*_ranked({one: tried[one] for one in leading}), *ranked[_AGAIN:]]
+    chosen, rates = order[0], [one.lr for one in tried]
+    reached, updates, losses = np.array([_score(tried[one]) for one in order]).T
+    return Tuned(
+        cell=spec.cell,
+        task=spec.task,
+        lr=chosen.lr,
+        scheme=chosen.scheme,
+        biases=dict(chosen.biases),
+        at_edge=len(set(rates)) > 1 and chosen.lr in (min(rates), max(rates)),
+        points=tuple({"lr": one.lr, "scheme": one.scheme, "biases": dict(one.biases)} for one in order),
+        reached=0.0 - reached,  # no negative zero
+        updates=updates.copy(),
+        validation_loss=losses.copy(),
+        seeds=np.array([len(tried[one]) for one in order], np.int64),
+    )
+
+
+def tuned_spec(spec: RunSpec, tuned: Tuned) -> RunSpec:
+    """Return the spec with the setting that was chosen."""
+    return spec.with_(lr=tuned.lr, scheme=tuned.scheme, biases=tuned.biases)
+
+
+def _ranked(tried: Mapping[RunSpec, list[SeedRun]]) -> list[RunSpec]:
+    return sorted(tried, key=lambda one: _score(tried[one]))
+
+
+def _score(runs: Sequence[SeedRun]) -> tuple[float, float, float]:
+    """Return what is lower for a better setting, the first number first; NaN would be neither, so it is infinite."""
+    losses: Any = [run.best_validation_loss for run in runs]
+    loss = float(np.mean(np.nan_to_num(losses, nan=np.inf, posinf=np.inf)))
+    return (
+        -float(np.mean([run.reached for run in runs])),
+        float(np.median([run.updates for run in runs])),
+        loss,
+    )

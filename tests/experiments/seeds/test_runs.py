@@ -1,0 +1,255 @@
+"""Runs are what `train` gives, are made once, and are files that appear whole or not at all."""
+
+import dataclasses
+import functools
+
+import numpy as np
+import pytest
+
+import gatescope as gs
+from gatescope.errors import FileFormatError
+from gatescope.experiments.seeds import runs as module
+from gatescope.experiments.seeds.data import run_data
+from gatescope.experiments.seeds.runs import make_arm, make_runs, processes
+from gatescope.experiments.seeds.spec import RunSpec
+from gatescope.experiments.seeds.store import RunStore
+from gatescope.experiments.seeds.training import counted_to, initial_model, make_run
+
+SPEC = RunSpec(
+    task="adding",
+    arguments={"steps": 6, "sequences": 3},
+    cell="lstm",
+    hidden_size=5,
+    lr=0.02,
+    updates=40,
+    dtype="float64",
+)
+FIXED = SPEC.with_(examples=7, batch_size=3)
+
+
+def too_late(*_args, **_kwargs):
+    raise AssertionError("something was trained")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs")
+    make_runs([SPEC, SPEC.with_(seed=1)], path)
+    return path
+
+
+def test_a_run_is_what_train_gives():
+    run = make_run(SPEC)
+    data = run_data(SPEC)
+    model = gs.init_stack("lstm", hidden_size=5, heads=data.test, seed=0, dtype="float64")
+    same = gs.train(
+        model,
+        functools.partial(gs.tasks.adding, steps=6, sequences=3, dtype="float64"),
+        lr=0.02,
+        epochs=4,
+        updates_per_epoch=10,
+        validation=data.validation,
+    )
+    np.testing.assert_array_equal(run.validation_loss, same.history.validation_loss)
+    assert run.validation_update.tolist() == [10, 20, 30, 40]
+    assert run.model == same.best
+    assert run.test_loss == gs.evaluate(same.best, data.test).loss
+    assert run.final_test_loss == gs.evaluate(same.model, data.test).loss
+    assert (run.reached, run.updates, run.status) == (False, 40, "finished")
+    assert np.isnan(run.final_train_loss)
+    assert run.validation_loss[-1] < run.validation_loss[0]
+
+
+def test_updates_to_the_target():
+    free = make_run(SPEC)
+    losses = free.validation_loss
+    last = int(losses.argmin())
+    assert last > 0
+    target = float(losses[: last + 1].mean() + losses[last]) / 2
+    first = int(np.argmax(losses < target))
+    run = make_run(SPEC.with_(target_loss=target))
+    assert (run.reached, run.updates) == (True, free.validation_update[first])
+    np.testing.assert_array_equal(run.validation_loss, losses[: first + 1])
+    assert run.outcome() == f"reached after {run.updates} updates"
+    never = make_run(SPEC.with_(target_loss=1e-9))
+    assert (never.reached, never.updates) == (False, 40)
+    assert "not reached" in never.summary()
+
+
+def test_a_training_set_that_stays_the_same():
+    run = make_run(FIXED)
+    data = run_data(FIXED)
+    assert data.train.inputs.shape == (6, 7, 2)
+    assert run.validation_update.tolist() == [
+        9,
+        18,
+        27,
+        36,
+    ]  # passes of 3 updates: 14 of them, one in 3 judged
+    assert run.final_train_loss == pytest.approx(
+        gs.evaluate(run_of(FIXED, data).model, data.train).loss, rel=1e-12
+    )
+
+
+def run_of(spec, data):
+    return gs.train(initial_model(spec, data.test), data.train, lr=spec.lr, epochs=14, batch_size=3)
+
+
+def test_a_run_that_diverges_has_numbers():
+    run = make_run(SPEC.with_(optimizer="sgd", lr=1e200, clip_norm=None))
+    assert (run.status, run.reached, run.updates) == ("diverged", False, 40)
+    assert run.best_validation_loss == np.inf
+    assert np.isfinite(run.test_loss)
+
+
+def test_every_cell_has_the_same_data():
+    mine, other = (run_data(SPEC.with_(cell=cell, hidden_size=n)) for cell, n in (("lstm", 5), ("gru", 9)))
+    assert mine.validation == other.validation
+    assert mine.test == other.test
+    assert mine.train(seed=3) == other.train(seed=3)
+    assert run_data(SPEC.with_(seed=1)).test != mine.test
+    assert not np.array_equal(mine.test.inputs[:, :200], mine.validation.inputs)
+
+
+def test_noise_is_where_it_should_be():
+    clean, noisy = (run_data(SPEC.with_(examples=2000, label_noise=p)) for p in (0.0, 0.2))
+    assert noisy.test == clean.test
+    assert noisy.validation == clean.validation
+    assert np.std((noisy.train.targets - clean.train.targets)[-1]) == pytest.approx(0.2, rel=0.05)
+    moved = run_data(SPEC.with_(examples=2000, input_noise=0.3))
+    for name in ("train", "validation", "test"):
+        change = getattr(moved, name).inputs - getattr(clean, name).inputs
+        assert np.std(change) == pytest.approx(0.3, rel=0.05)
+    assert moved.train.targets.tolist() == clean.train.targets.tolist()
+    fresh = run_data(SPEC.with_(input_noise=0.3)).train
+    assert fresh(seed=1) == fresh(seed=1)
+    assert fresh(seed=1) != fresh(seed=2)
+
+
+def test_noisy_classes_become_others():
+    spec = RunSpec(task="temporal_order", cell="lstm", hidden_size=5, lr=0.01, updates=10, examples=4000)
+    clean, noisy = (run_data(spec.with_(label_noise=p)).train for p in (0.0, 0.4))
+    differ = noisy.targets[noisy.mask] != clean.targets[clean.mask]
+    assert differ.mean() == pytest.approx(0.4, abs=0.03)
+    assert set(np.unique(noisy.targets)) <= set(range(clean.heads[0].size))
+    counting = spec.with_(task="counting", arguments={})
+    bits = run_data(counting.with_(label_noise=0.1)).train
+    assert set(np.unique(bits.targets)) == {0, 1}
+
+
+def test_the_initial_model():
+    plain, changed = (
+        initial_model(SPEC.with_(layers=2, **fields), run_data(SPEC).test)
+        for fields in ({}, {"biases": {"f": 2.0}, "clamp": {"i": 1.0}})
+    )
+    for before, after in zip(plain.layers, changed.layers, strict=True):
+        np.testing.assert_array_equal(after.gate("f")["bias_ih"], before.gate("f")["bias_ih"] + 2)
+        np.testing.assert_array_equal(after.gate("g")["weight_hh"], before.gate("g")["weight_hh"])
+        assert not after.gate("i")["weight_hh"].any()
+
+
+def test_a_clamped_gate_stays_clamped():
+    run = make_run(SPEC.with_(clamp={"f": 1.0}))
+    batch = run_data(SPEC).test
+    trace = gs.run(run.model, batch.inputs[:, :4])["layers.0"]
+    assert (trace.gate("f") == 1).all()
+    assert run.model.layers[0].gate("i")["weight_hh"].any()
+
+
+def test_counting_goes_as_far_as_all_smaller_ones(monkeypatch):
+    spec = RunSpec(task="counting", cell="lstm", hidden_size=5, lr=0.01, updates=10, dtype="float64")
+    model = initial_model(spec, run_data(spec).test)
+    faults = {60, 70}
+
+    def accepted(_outputs, batch):
+        return np.array([n not in faults for n in batch.provenance["numbers"]])
+
+    monkeypatch.setattr("gatescope.experiments.seeds.training.counting_accepted", accepted)
+    monkeypatch.setattr("gatescope.experiments.seeds.training.COUNTED", 100)
+    assert counted_to(model, spec) == 59
+    faults.clear()
+    assert counted_to(model, spec) == 100
+    faults.add(1)
+    assert counted_to(model, spec) == 0
+
+
+def test_a_run_is_made_once(folder, monkeypatch):
+    monkeypatch.setattr(module, "make_run", too_late)
+    first, second, again = make_runs([SPEC, SPEC.with_(seed=1), SPEC], folder)
+    assert first == again != second
+    assert (first.seed, second.seed) == (0, 1)
+    with pytest.raises(AssertionError, match="was trained"):
+        make_runs([SPEC.with_(seed=2)], folder)
+
+
+def test_a_run_named_twice_is_made_once(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(module, "make_run", lambda spec: calls.append(spec) or make_run(spec))
+    make_runs([SPEC.with_(updates=10), SPEC.with_(updates=10)], tmp_path)
+    assert len(calls) == 1
+
+
+def test_other_code_makes_other_runs(folder, monkeypatch):
+    store = RunStore(folder)
+    assert store.get(SPEC) is not None
+    monkeypatch.setattr("gatescope.experiments.seeds.store.code_fingerprint", lambda *_: "other")
+    assert store.get(SPEC) is None
+
+
+def test_stopped_it_goes_on_with_the_rest(tmp_path, monkeypatch):
+    short = [SPEC.with_(seed=seed, updates=10) for seed in range(3)]
+    whole = make_runs(short, tmp_path / "whole")
+    calls = []
+
+    def stopping(spec):
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(spec)
+        return make_run(spec)
+
+    monkeypatch.setattr(module, "make_run", stopping)
+    with pytest.raises(KeyboardInterrupt) as stop:
+        make_runs(short, tmp_path / "stopped")
+    assert "the same call goes on" in stop.value.__notes__[0]
+    assert len(list((tmp_path / "stopped").iterdir())) == 2
+    calls.clear()
+    assert make_runs(short, tmp_path / "stopped") == whole
+    assert calls == short[2:]
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "text", "foreign", "renamed", "folder"])
+def test_files_that_are_not_that_run_are_refused(damage, folder, tmp_path, monkeypatch):
+    store = RunStore(tmp_path)
+    path = store.path(SPEC)
+    good = RunStore(folder).path(SPEC).read_bytes()
+    if damage == "folder":
+        path.mkdir()
+    elif damage == "foreign":
+        gs.init("lstm", input_size=1, hidden_size=5).save(path)
+    else:
+        other = RunStore(folder).path(SPEC.with_(seed=1)).read_bytes()
+        path.write_bytes({"cut": good[:-200], "empty": b"", "text": b"runs", "renamed": other}[damage])
+    monkeypatch.setattr(module, "make_run", too_late)
+    with pytest.raises(FileFormatError, match="delete it, and the same call makes that run anew"):
+        make_runs([SPEC.with_(seed=5), SPEC], tmp_path)
+
+
+def test_an_arm_has_a_run_a_seed(folder, tmp_path):
+    arm = make_arm("lstm", SPEC, range(2), folder)
+    assert arm.seeds.tolist() == [0, 1]
+    arm.save(tmp_path / "arm.npz")
+    assert gs.load(tmp_path / "arm.npz") == arm
+    assert [row[0] for row in arm.table().rows] == [0, 1]
+    assert arm.summary().startswith("lstm: 2 runs\nmedian test loss")
+    with pytest.raises(gs.ValueRangeError, match="differ in more than their seeds"):
+        dataclasses.replace(arm, runs=(arm.runs[0], dataclasses.replace(arm.runs[1], code="other")))
+    with pytest.raises(gs.ValueRangeError, match="have a seed twice"):
+        dataclasses.replace(arm, runs=arm.runs[:1] * 2)
+
+
+@pytest.mark.slow  # two processes begin anew, which takes seconds
+def test_two_processes_come_to_the_same_runs(folder, tmp_path):
+    with processes(2) as pool:
+        made = make_runs([SPEC, SPEC.with_(seed=1)], tmp_path, executor=pool)
+    assert made == make_runs([SPEC, SPEC.with_(seed=1)], folder)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(p.name for p in folder.iterdir())

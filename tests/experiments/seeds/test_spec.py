@@ -1,0 +1,140 @@
+"""A spec is one text and one name, however it is written; what it cannot be is refused."""
+
+import json
+
+import numpy as np
+import pytest
+
+import gatescope as gs
+from gatescope.errors import GatescopeError
+from gatescope.experiments.seeds.code import _closure, _file_of, _parsed, code_fingerprint, statements
+from gatescope.experiments.seeds.spec import RunSpec
+
+BASE = {"task": "adding", "cell": "lstm", "hidden_size": 5, "lr": 0.01, "updates": 40}
+
+
+def test_the_same_run_is_the_same_spec():
+    spec = RunSpec(**BASE)
+    ways = [
+        RunSpec(**BASE, arguments={"steps": 100}),
+        RunSpec(**BASE, arguments={"sequences": 50, "steps": 100}),
+        RunSpec(**{**BASE, "hidden_size": np.int64(5), "lr": np.float64(0.01)}, dtype=np.float32),
+        RunSpec(**spec.plain()),
+        RunSpec(**json.loads(spec.text())),
+        spec.with_(biases={}),
+    ]
+    assert len({spec, *ways}) == 1
+    assert {way.key("code") for way in ways} == {spec.key("code")}
+    assert RunSpec(**BASE, clip_norm=1) == spec
+    assert RunSpec(**BASE, biases={"f": 1, "i": -1}) == RunSpec(**BASE, biases={"i": -1.0, "f": 1.0})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"task": "copying", "arguments": {}},
+        {"arguments": {"steps": 99}},
+        {"cell": "gru"},
+        {"hidden_size": 6},
+        {"layers": 2},
+        {"scheme": "keras"},
+        {"biases": {"f": 1.0}},
+        {"clamp": {"f": 1.0}},
+        {"optimizer": "sgd"},
+        {"lr": 0.02},
+        {"clip_norm": None},
+        {"updates": 50},
+        {"validate_every": 20},
+        {"target_loss": 0.1},
+        {"examples": 100},
+        {"input_noise": 0.1},
+        {"label_noise": 0.1},
+        {"weight_noise": 0.1},
+        {"dropout": {"outputs": 0.5}},
+        {"seed": 1},
+        {"dtype": "float64"},
+    ],
+)
+def test_every_field_makes_another_run(change):
+    spec = RunSpec(**BASE)
+    assert spec.with_(**change).key("code") != spec.key("code")
+    assert spec.key("other code") != spec.key("code")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"task": "laser"}, "neither new data for every seed nor a split"),
+        ({"task": "counting_of"}, "neither new data"),
+        ({"task": "nothing"}, "choose from adding"),
+        ({"arguments": {"step": 5}}, "the arguments of adding are steps, sequences"),
+        ({"arguments": {"seed": 5}}, "the arguments of adding are"),
+        ({"arguments": 5}, "give a mapping"),
+        ({"cell": "lstn"}, "the cells are"),
+        ({"updates": 45}, "ends between two validations"),
+        ({"scheme": "chrono(a)"}, "cannot be read"),
+        ({"biases": {"q": 1.0}}, "choose from i, f, g, o"),
+        ({"biases": {"f": "1"}}, "must be a finite number"),
+        ({"clamp": {"f": 0.5}}, "must be 0 or 1"),
+        ({"clamp": {"f": 1.0}, "weight_noise": 0.1}, "would open gates"),
+        ({"dropout": {"outputs": 1.0}}, r"must lie in \[0, 1\)"),
+        ({"batch_size": 5}, "training sets that stay the same"),
+        ({"task": "digits", "examples": 5}, "for tasks without splits"),
+        ({"optimizer": "adams"}, "adam"),
+        ({"lr": 0.0}, "above 0"),
+        ({"seed": -1}, "at least 0"),
+    ],
+)
+def test_what_a_spec_cannot_be(change, message):
+    with pytest.raises(GatescopeError, match=message):
+        RunSpec(**{**BASE, **change})
+
+
+def test_code_without_its_documentation():
+    code = 'def f(x):\n    """Double."""\n    return 2 * x  # twice\n'
+    assert statements(code) == statements('"""Module."""\n\ndef f( x ):\n    return 2*x')
+    assert statements(code) != statements(code.replace("2", "3"))
+    assert statements('class A:\n    """Only this."""') == statements("class A: pass")
+
+
+def test_code_that_a_run_depends_on():
+    paths = _closure(("experiments/seeds/training.py", "experiments/seeds/data.py", "tasks/_adding.py"))
+    for path in (
+        "training/loop.py",
+        "training/optimizers.py",
+        "kernels/cpu/loops/backward.py",
+        "kernels/cpu/loops/optimizers.py",
+        "kernels/simd/activations.py",
+        "cells/activations.py",
+        "cells/memory_gate.py",
+        "recurrence/schemes.py",
+        "tasks/_synthetic.py",
+        "experiments/seeds/spec.py",
+    ):
+        assert path in paths
+    others = ("kernels/cuda", "cells/lstm", "cells/gru", "tasks/_copying", "measurements", "reporting", "io")
+    assert not [path for path in paths if path.startswith(others)]
+    assert code_fingerprint("lstm", "adding") != code_fingerprint("gru", "adding")
+    assert code_fingerprint("lstm", "adding") != code_fingerprint("lstm", "copying")
+
+
+def test_a_change_of_code_is_seen(monkeypatch):
+    before = code_fingerprint("lstm", "adding")
+    real = _parsed("training/clipping.py")
+    monkeypatch.setattr(
+        "gatescope.experiments.seeds.code._parsed",
+        lambda path: (f"{real[0]}\nx = 1", real[1]) if path == "training/clipping.py" else _parsed(path),
+    )
+    assert code_fingerprint("lstm", "adding") != before
+
+
+def test_a_cell_of_ones_own_goes_by_its_fingerprint(monkeypatch):
+    class Mine:
+        NAME, GATES, STATES, SAVED = "seeds_mine", ("h",), ("h",), ()
+        step = staticmethod(lambda wx, rh, states: ((wx[0] + rh[0],), ()))
+        step_vjp = staticmethod(lambda saved, states, new, adjoint: (adjoint, adjoint, (adjoint[0] * 0,)))
+
+    monkeypatch.setattr("gatescope.cells.registry._CELLS", dict(gs.cells.registry._CELLS))
+    gs.cells.register(Mine)
+    assert _file_of(Mine.step.__module__) is None
+    assert code_fingerprint("seeds_mine", "adding") != code_fingerprint("rnn", "adding")

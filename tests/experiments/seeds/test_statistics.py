@@ -1,0 +1,161 @@
+"""Intervals and exact tests, against computations of their own and numbers that are known."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from helpers.arms import made_arm, spread
+
+from gatescope.errors import ShapeError, ValueRangeError
+from gatescope.experiments.seeds.statistics import (
+    by_share,
+    effect,
+    holm,
+    paired,
+    pairs_needed,
+    sign_flip,
+    t_interval,
+)
+
+# Student's 1908 data, the hours of sleep that two drugs gained ten patients.
+SLEEP = np.array([1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4])
+
+
+def flips(d):
+    """Return the two-sided p of all sign flips, one after another."""
+    means = [abs(np.mean(d * signs)) for signs in itertools.product((-1, 1), repeat=len(d))]
+    return np.mean(np.array(means) >= abs(d.mean()) * (1 - 1e-12))
+
+
+def test_students_own_example():
+    result = paired(SLEEP, margin=math.log(1.25))
+    assert result.p_t == pytest.approx(0.002833, abs=5e-7)  # as R's documentation of t.test prints it
+    assert (result.low, result.high) == pytest.approx((0.7001142, 2.4598858), abs=5e-7)
+    assert result.mean == pytest.approx(1.58)
+
+
+@pytest.mark.parametrize("n", [2, 5, 10, 12])
+def test_sign_flips_are_all_tried(n):
+    d = np.random.default_rng(n).normal(0.4, 1, n)
+    assert sign_flip(d) == pytest.approx(flips(d), rel=1e-12)
+
+
+def test_the_least_p_of_sign_flips():
+    assert sign_flip(np.ones(5)) == 2 / 2**5
+    assert sign_flip(np.arange(1.0, 7)) == 2 / 2**6
+    assert sign_flip(np.zeros(6)) == 1
+    assert sign_flip(np.array([3.0])) == sign_flip(np.array([np.nan, 1.0])) == 1
+
+
+def test_many_pairs_are_flipped_at_random_and_always_alike():
+    d = np.random.default_rng(0).normal(0.5, 1, 20)
+    assert sign_flip(d) == sign_flip(d)
+    assert sign_flip(d) == pytest.approx(
+        paired(d, margin=1).p_t, abs=0.02
+    )  # of 16,383 flips the error is 0.002
+    assert sign_flip(np.ones(20)) <= 2 / 2**14
+
+
+def test_intervals_of_what_does_not_vary_or_is_not_there():
+    assert t_interval(np.full(5, 0.3), 0.95) == (0.3, 0.3)
+    assert np.isnan(t_interval(np.array([0.3]), 0.95)).all()
+    same = paired(np.full(6, 0.3), margin=0.4)
+    assert same.p_t == 0
+    assert same.p == same.p_flip == 2 / 2**6
+    assert same.inside_margin
+    assert paired(np.zeros(6), margin=0.4).p == 1
+    alone = paired(np.array([0.3]), margin=0.4)
+    assert alone.p == 1
+    assert not alone.inside_margin
+
+
+def test_the_interval_of_equality_is_the_90_percent_one():
+    result = spread(0.0, 0.1)
+    assert (result.low, result.high) == pytest.approx((-0.1, 0.1))
+    narrower = 0.1 * 1.8331129 / 2.2621572  # quantiles of t with 9 degrees, 95 and 97.5 %
+    assert (result.low_90, result.high_90) == pytest.approx((-narrower, narrower), rel=1e-6)
+
+
+def test_holm_against_its_definition():
+    rng = np.random.default_rng(0)
+    for p in rng.uniform(0, 0.2, (50, 5)):
+        rejected = np.zeros(5, bool)  # step down: the smallest against alpha/5, the next against alpha/4, ...
+        for rank, k in enumerate(np.argsort(p)):
+            if p[k] >= 0.05 / (5 - rank):
+                break
+            rejected[k] = True
+        np.testing.assert_array_equal(holm(p) < 0.05, rejected)
+    assert holm([]).size == 0
+
+
+def test_shares_by_mcnemar():
+    first, second = np.array([1] * 9 + [0]), np.array([0] * 8 + [1, 1])
+    result = by_share(first, second, name="copying")
+    only = 8  # of 9 pairs that are unlike
+    assert result.p == pytest.approx(2 * sum(math.comb(9, k) for k in range(only, 10)) / 2**9)
+    assert result.mean == pytest.approx(0.7)
+    assert result.reached == (0.9, 0.2)
+    assert result.low < result.mean < result.high
+    assert not result.inside_margin
+    assert by_share(second, first).mean == -result.mean
+    none = by_share(np.zeros(10), np.zeros(10))
+    assert (none.p, none.mean, none.low, none.high) == (1, 0, 0, 0)
+
+
+def test_needed_pairs_decide_if_the_spread_stays():
+    result = spread(0.1, 0.15)
+    n = pairs_needed(result)
+    assert 10 < n < 60
+    d = result.differences
+    error = d.std(ddof=1) / np.sqrt(n)
+    assert 0.1 + 1.67 * error < result.margin or 2 * error < 0.1
+    assert pairs_needed(spread(0.2, 5.0, margin=0.2)) > 1000
+    assert pairs_needed(spread(0.2, 50.0, margin=0.2)) is None
+    assert pairs_needed(paired(np.array([1.0, np.nan]), margin=1)) is None
+    few = paired(np.array([1.0, 1.0, 1.1]), margin=0.2)
+    assert pairs_needed(few) == 6  # fewer have no p of flips below 0.05
+    assert pairs_needed(few, tests=5) == 8
+
+
+def test_updates_are_compared_seed_by_seed():
+    lstm = made_arm("lstm", updates=[20, 30, 40, 20])
+    gru = made_arm("gru", updates=[10, 30, 20, 10])
+    result = effect(lstm, gru, "updates", margin=math.log(1.25))
+    np.testing.assert_allclose(result.differences, np.log([0.5, 1, 0.5, 0.5]))
+    assert (result.measure, result.reached, result.name) == ("log ratio", (1.0, 1.0), "adding")
+
+
+def test_censored_runs_count_with_the_budget_up_to_30_percent():
+    gru = made_arm("gru", updates=[10] * 10)
+    lstm = made_arm("lstm", updates=[None] * 3 + [20] * 7)
+    result = effect(lstm, gru, "updates", margin=0.2)
+    np.testing.assert_allclose(result.differences, np.log([0.25] * 3 + [0.5] * 7))
+    assert result.reached == (0.7, 1.0)
+    more = effect(made_arm("lstm", updates=[None] * 4 + [20] * 6), gru, "updates", margin=0.2)
+    assert (more.measure, more.reached) == ("share", (0.6, 1.0))
+    assert more.mean == pytest.approx(-0.4)  # below 0: the second arm does better
+
+
+def test_other_metrics():
+    first = made_arm("lstm", test_loss=[0.2, 0.4], test_accuracy=[0.9, 1.0], test_answers=[100, 100])
+    second = made_arm("gru", test_loss=[0.1, 0.4], test_accuracy=[0.8, 1.0], test_answers=[100, 100])
+    np.testing.assert_allclose(effect(first, second, "test_loss", margin=0.1).differences, [np.log(0.5), 0])
+    nats = effect(first, second, "nats", margin=0.1)
+    np.testing.assert_allclose(nats.differences, [-0.1, 0])
+    assert nats.measure == "difference"
+    for metric in ("errors", "points"):
+        d = effect(first, second, metric, margin=0.01).differences
+        np.testing.assert_allclose(d, [np.log(20.5 / 10.5), 0], rtol=1e-9)
+    points = effect(first, second, "points", margin=0.01)
+    assert points.low_90 == pytest.approx(t_interval(np.array([0.1, 0.0]), 0.9)[0])
+    gaps = [made_arm(cell, final_test_loss=[0.5, v]) for cell, v in (("lstm", 0.75), ("gru", 0.5))]
+    np.testing.assert_allclose(effect(*gaps, "gap", margin=0.1).differences, [0, np.log(0.5)])
+
+
+def test_what_cannot_be_compared():
+    one = made_arm("lstm", updates=[10, 10])
+    with pytest.raises(ShapeError, match="pair the runs"):
+        effect(one, made_arm("gru", updates=[10]), "updates", margin=0.1)
+    with pytest.raises(ValueRangeError, match="compare their differences"):
+        effect(one, made_arm("gru", final_test_loss=[0.1, 0.5]), "gap", margin=0.1)
