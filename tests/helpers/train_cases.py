@@ -18,6 +18,17 @@ def make_params(cell="lstm", *, dtype="float32", seed=0, scale=1.0):
     return random_params(cell, input_size=2, hidden_size=UNITS, seed=seed, dtype=dtype, scale=scale)
 
 
+def holding_lstm():
+    """Return an LSTM whose unit 0 keeps its c with f = sigmoid(5) whatever comes; the other units forget at once."""
+    params = make_params()
+    weights, biases = params.weight_hh.reshape(4, UNITS, UNITS), params.bias_ih.reshape(4, UNITS)
+    weights[:, 0] = weights[1] = 0  # no h feeds unit 0, nor any forget gate
+    params.weight_ih.reshape(4, UNITS, -1)[1] = 0
+    params.bias_hh[:] = biases[1] = 0
+    biases[1, 0], biases[1, 1:] = 5, -5
+    return params
+
+
 def make_stack(cells=("lstm", "lstm"), *, heads=(("y", 1),), seed=0):
     """Two layers, and another read-out than `train` would draw."""
     rng = np.random.default_rng([seed, 9])

@@ -36,7 +36,8 @@ def test_keras():
     assert [numbers["step"] for numbers in logged] == [0, 2, 4, 6, 8]
     assert not any(history.failures)
     network = gs.capture(model, INPUTS[:4])["lstm"]
-    rate = gs.gradient_flow(network.model.astype("float64"), **network.arguments).decay_rate()
+    model = network.model.astype("float64")
+    rate = gs.gradient_flow(model, **network.arguments, of="joint", wrt="joint").decay_rate()
     np.testing.assert_allclose(history.decay_rate[-1, 0], rate.value.mean(), rtol=1e-12, atol=0)
 
 

@@ -48,7 +48,10 @@ def test_a_reading_is_what_the_measurements_measure():
     trace = gs.run(network.model, INPUTS[:25, rows], initial_state=states)
     for k, name in enumerate(names):
         params = network.model.directions()[name]
-        rate = gs.gradient_flow(params, trace[name].inputs, initial_state=states[name]).decay_rate()
+        flow = gs.gradient_flow(
+            params, trace[name].inputs, initial_state=states[name], of="joint", wrt="joint"
+        )
+        rate = flow.decay_rate()
         strays = next(filter(None, rate.why_none), "")
         counted = f"the mean over {rate.is_rate.sum()} of 4 sequences; in another {strays}"
         assert reading.doubts[k] == (counted if strays else "")

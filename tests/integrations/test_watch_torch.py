@@ -47,7 +47,7 @@ def expected(model):
     stack = network.model.astype("float64")
     trace = gs.run(stack, **network.arguments)
     fits = [
-        gs.gradient_flow(params, trace[name].inputs).decay_rate()
+        gs.gradient_flow(params, trace[name].inputs, of="joint", wrt="joint").decay_rate()
         for name, params in stack.directions().items()
     ]
     return [fit.value[fit.is_rate].mean() for fit in fits]

@@ -281,7 +281,8 @@ def test_probes_measure_each_direction_on_what_it_gets():
     inputs = batch.inputs[:30, [0, 2, 3, 6]].astype("float32")  # as in test_monitor.py
     outputs = gs.run(gs.Stack(layers=stack.layers[:1]), inputs).outputs
     for k, (params, x) in enumerate(zip(stack.directions().values(), (inputs, inputs, outputs), strict=True)):
-        assert rates[k] == gs.gradient_flow(params, x).decay_rate().value.mean()
+        flow = gs.gradient_flow(params, x, of="joint", wrt="joint")
+        assert rates[k] == flow.decay_rate().value.mean()
     np.testing.assert_array_equal(lives, np.log(2) / rates)
     assert saturation.shape == (3, 4, 2)
     assert doubts == ("",) * 3

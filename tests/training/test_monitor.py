@@ -3,7 +3,16 @@
 from functools import partial
 
 import numpy as np
-from helpers.train_cases import SEQUENCES, UNITS, fresh, make_batch, make_params, make_stack, train
+from helpers.train_cases import (
+    SEQUENCES,
+    UNITS,
+    fresh,
+    holding_lstm,
+    make_batch,
+    make_params,
+    make_stack,
+    train,
+)
 
 import gatescope as gs
 from gatescope import plotting
@@ -11,6 +20,7 @@ from gatescope.measurements.saturation import count_saturated
 from gatescope.training.arrays import as_data
 from gatescope.training.monitor import probe_on
 
+WHOLE = {"of": "joint", "wrt": "joint"}
 LONG = (40, 20, 30, 40, 1, 25, 40)  # steps: shorter ones have no rate
 
 
@@ -24,7 +34,7 @@ def test_two_layers():
     assert doubts == ("", "")
     assert saturation.shape == (2, 4, 2)
     for k, layer in enumerate(stack.layers):
-        flow = gs.gradient_flow(layer, inputs)
+        flow = gs.gradient_flow(layer, inputs, **WHOLE)
         assert rates[k] == flow.decay_rate().value.mean()
         assert lives[k] == np.log(2) / rates[k]
         trace = gs.run(layer, inputs)
@@ -59,6 +69,18 @@ def test_a_gradient_that_does_not_decay():
     assert run.history.half_life[0, 0] > 1e7
 
 
+def test_an_lstm_that_holds_a_number_shows_it_though_its_h_forgets():
+    """Of unit 0, c alone holds: f = sigmoid(5), half-life ln 2 / -ln f = 103.2; no h feeds it, the others forget."""
+    params = holding_lstm()
+    batch = make_batch(steps=200, lengths=None)
+    run = train(params, batch, epochs=0, probe_every=1)
+    exact = np.log(2) / np.log1p(np.exp(-5))
+    # What the other units add to the first lags of the line that is fitted, and float32.
+    np.testing.assert_allclose(run.history.half_life, exact, rtol=1e-2)
+    of_h = gs.gradient_flow(params, batch.inputs[:, :4]).half_life()
+    assert (of_h.value < 3).all()
+
+
 def test_cells_of_different_kinds_and_one_step():
     stack, batch = make_stack(("gru", "rnn")), make_batch(steps=1, lengths=None)
     rates, lives, saturation, doubts = probe_on(as_data(batch, stack), 1)(stack)
@@ -74,7 +96,7 @@ def test_probes_in_training():
     assert run.history.probe_epoch.tolist() == [0, 3, 6]
     inputs = fresh(first_seed(), steps=30).inputs[:, :3]
     for k, epoch in enumerate((0, 3, 6)):
-        flow = gs.gradient_flow(run.at(epoch).layers[0], inputs)
+        flow = gs.gradient_flow(run.at(epoch).layers[0], inputs, **WHOLE)
         assert run.history.decay_rate[k, 0] == flow.decay_rate().value.mean()
 
 
@@ -82,15 +104,16 @@ def test_probes_look_at_the_validation():
     other = make_batch(3, steps=40, lengths=LONG)
     run = train(epochs=0, probe_every=1, validation=other)
     inputs = other.inputs[:30, [0, 2, 3, 6]]
-    assert run.history.decay_rate[0, 0] == gs.gradient_flow(make_params(), inputs).decay_rate().value.mean()
+    flow = gs.gradient_flow(make_params(), inputs, **WHOLE)
+    assert run.history.decay_rate[0, 0] == flow.decay_rate().value.mean()
 
 
 def test_a_rate_is_the_mean_over_the_sequences_that_have_one():
     stack, batch = make_stack(), make_batch(steps=40, lengths=None)
-    batch.inputs[12:22, 2] *= 100  # gates saturate for a while: the norms follow no line
+    batch.inputs[12:30, 2] = 100  # gates saturate for a while: the norms follow no line
     data = as_data(batch, stack)
     rates, lives, _, doubts = probe_on(data, 1)(stack)
-    fit = gs.gradient_flow(stack.layers[0], batch.inputs[:, :4]).decay_rate()
+    fit = gs.gradient_flow(stack.layers[0], batch.inputs[:, :4], **WHOLE).decay_rate()
     assert [bool(reason) for reason in fit.why_none] == [False, False, True, False]
     assert rates[0] == fit.value[[0, 1, 3]].mean()
     assert lives[0] == np.log(2) / rates[0]
@@ -112,7 +135,7 @@ def test_sequences_shorter_than_half_the_longest_are_not_looked_at():
     stack = make_stack()
     batch = make_batch(steps=40, lengths=(40, 0, 15, 20, 0, 0, 0))
     rates, _, saturation, _ = probe_on(as_data(batch, stack), 1)(stack)
-    flow = gs.gradient_flow(stack.layers[0], batch.inputs[:20, [0, 3]])
+    flow = gs.gradient_flow(stack.layers[0], batch.inputs[:20, [0, 3]], **WHOLE)
     assert rates[0] == flow.decay_rate().value.mean()
     none = as_data(batch, stack)._replace(lengths=np.zeros(SEQUENCES, np.int64))
     *arrays, doubts = probe_on(none, 1)(stack)

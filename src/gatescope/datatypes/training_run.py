@@ -66,10 +66,11 @@ class History(Result):
     probe_epoch : (M,) int64
         0 is before the first update.
     decay_rate : (M, layers) float64
-        Nats per step: of the gradient flow of that layer's last output back in time, the mean over those of the
-        sequences whose norms follow a line; NaN where none do.  A layer that goes both ways has two columns, the
-        forward direction's first; `Stack.directions` of the model names them all.  The last output of a backward
-        direction is that of the first step, and its gradient goes to later ones.
+        Nats per step: of the gradient of that layer's last state by earlier ones, of all the cell's states together
+        (h and c of an LSTM); the mean over those of the sequences whose norms follow a line, NaN where none do.  A
+        layer that goes both ways has two columns, the forward direction's first; `Stack.directions` of the model names
+        them all.  The last state of a backward direction is that of the first step, and its gradient goes to later
+        ones.
     half_life : (M, layers) float64
         The asymptotic one, ln 2 / decay_rate, in steps; infinite where the gradient does not decay.
     saturation : (M, layers, K, 2) float64

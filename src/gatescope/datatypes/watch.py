@@ -34,8 +34,8 @@ class WatchHistory(Result):
     step : (M,) int64
         Steps that the loop had done; 0 is before the first.
     decay_rate : (M, L) float64
-        Nats per step, of the gradient of a layer's last output back in time: mean over the sequences that have one.
-        NaN where none has, or the reading failed.
+        Nats per step, of the gradient of a layer's last state by earlier ones, of all the cell's states together (h and
+        c of an LSTM): mean over the sequences that have one.  NaN where none has, or the reading failed.
     half_life : (M, L) float64
         The asymptotic one, ln 2 / decay_rate, in steps; infinite where the gradient does not decay.
     saturation : (M, L, K, 2) float64

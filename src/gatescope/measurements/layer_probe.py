@@ -20,7 +20,7 @@ class LayerProbe(NamedTuple):
     Attributes
     ----------
     rate : Fit
-        Nats per step, of the gradient of the last output back in time.
+        Nats per step, of the gradient of the last state, all of it, by earlier ones.
     gates : tuple of str
         All values that the cell saves.
     saturation : dict
@@ -53,7 +53,8 @@ class LayerProbe(NamedTuple):
 
 def probe_layer(problem: Problem) -> LayerProbe:
     """Measure a layer in one direction over a short series."""
-    rate = gradient_flow.measure(problem).decay_rate()
+    # The whole state: an LSTM's memory is c, of which h may see nothing for many steps.
+    rate = gradient_flow.measure(problem, of="joint", wrt="joint").decay_rate()
     trace = problem.trace()
     saturation = count_saturated(trace).means()
     return LayerProbe(rate, trace.gate_names, saturation, np.ascontiguousarray(trace.outputs))
