@@ -70,7 +70,7 @@ def runs_from(arrays: dict[str, np.ndarray], cell: str) -> list[gs.TrainingRun]:
                 config={"clip_norm": 1.0},
                 seed=seed,
                 snapshot_epoch=np.zeros(0, np.int64),
-                snapshots=np.zeros((0, stack.count()), np.float32),
+                snapshots=np.zeros((0, stack.size), np.float32),
             )
         )
     return runs

@@ -1,6 +1,7 @@
 """The equations themselves, run as NumPy: derivatives by the complex step, the oracle, dtypes and literals.
 
-Parametrised over the registry: a new cell is tested by being there (and written into tests/naive.py).
+Parametrised over the registry: a new cell is tested by being there.  Its states are compared with the oracle's of
+tests/naive.py, those of a variant by test_variants.py.
 """
 
 import ast
@@ -10,7 +11,7 @@ import textwrap
 import naive
 import numpy as np
 import pytest
-from helpers.cases import Case, random_params
+from helpers.cases import BUILT_IN, Case, random_params
 
 from gatescope import cells
 from gatescope.cells import activations
@@ -122,7 +123,7 @@ def roll(cell, weights, inputs, state):
     return np.array(states), np.array(all_saved)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", BUILT_IN)
 def test_step_agrees_with_the_oracle(name):
     case = Case(name, T=25, B=1, I=3, H=6, scale=2.0)
     cell = cells.get(name)
@@ -178,7 +179,7 @@ def test_equations_hold_no_number(name):
         assert literals == [], f"{name}.{function.__name__} holds {literals}"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", BUILT_IN)
 def test_weights_have_the_registered_gates(name):
     params = random_params(name, input_size=2, hidden_size=3)
     assert params.gate_names == cells.get(name).gates

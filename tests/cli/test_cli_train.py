@@ -65,6 +65,17 @@ def test_a_task_is_trained_on_and_reported_and_stored(name, text, invoke, tmp_pa
     assert not list(tmp_path.glob("*checkpoint*"))
 
 
+def test_clamped_gates_are_said_and_not_counted(invoke, tmp_path):
+    options = "--clamp", "f=1.0", "--clamp", "i[0,2]=0.5"
+    done = invoke(*started("adding", "--steps", 12, "--sequences", 3), *options)
+    assert done.exit_code == 0, done.output
+    assert "layers.0.i at 0.5 (unit 0), 0.5 (unit 2); layers.0.f at 1" in " ".join(done.stdout.split())
+    run = gs.load(tmp_path / "run.npz")
+    assert run.clamp == {"layers.0.i": {"0": 0.5, "2": 0.5}, "layers.0.f": 1.0}
+    assert run.count() == 16 * (2 + 4 + 2) + 5 - 6 * (2 + 4 + 2)
+    assert (run.model.layers[0].gate("f")["weight_hh"] == 0).all()
+
+
 def test_layers_of_two_directions(invoke, tmp_path):
     """The laser series is predicted, so the note is there, too."""
     done = invoke(*started("laser", "--steps", 20), "--layers", 2, "--bidirectional")

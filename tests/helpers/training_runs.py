@@ -91,5 +91,5 @@ def make_run(
         config={"clip_norm": 1.0} if config is None else config,
         seed=seed,
         snapshot_epoch=np.zeros(0, np.int64),
-        snapshots=np.zeros((0, stack.count()), np.float32),
+        snapshots=np.zeros((0, stack.size), np.float32),
     )

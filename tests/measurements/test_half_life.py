@@ -210,7 +210,7 @@ def test_nan_in_a_memmap_is_named_by_its_step(tmp_path):
 
 
 class Complementary:
-    """A leak that is learned as 1 - u: what is kept of h is none of the kept values."""
+    """A leak that is learned as 1 - u: what is kept of h is one minus a gate."""
 
     NAME = "complementary_test"
     GATES = ("u", "n")
@@ -237,16 +237,16 @@ class Complementary:
 
 
 @pytest.mark.slow  # compiles all kernels of a cell of its own
-def test_a_cell_whose_share_has_no_name():
+def test_a_cell_whose_state_keeps_one_minus_a_gate():
     cell = gs.cells.register(Complementary)
-    assert memory_gate(cell) == MemoryGate(state=0, opened_by="u", sign=-1, coupled=True)
+    assert memory_gate(cell) == MemoryGate(name="u", state=0, saved=0, sign=-1, sigmoid=True, coupled=True)
     case = Case("complementary_test", T=40, B=2, I=2, H=5)
     life = half_life(case.params, case.inputs, transient=4)
     share = 1 - case.run().gate("u")[4:]
     # `run` begins at 0 in one and at the case's state in the other; this gate looks at the inputs alone.
     np.testing.assert_allclose(life.gate_rate, -np.log(share).mean(axis=0), rtol=1e-12)
-    assert life.gate == ""
-    assert "of what a state keeps of itself" in life.sequence(0).summary()
+    assert (life.gate, life.gate_sign, life.fraction) == ("u", -1, "1 - u")
+    assert "by the geometric mean of 1 - u in the slowest unit" in life.sequence(0).summary()
 
 
 def test_half_life_of():

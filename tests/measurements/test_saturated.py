@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 from helpers import high_precision
-from helpers.cases import ONE, random_params
+from helpers.cases import BUILT_IN, ONE, random_params
 from scipy.optimize import brentq
 
 import gatescope as gs
@@ -20,7 +20,7 @@ from gatescope.measurements.flow_record import FlowRecord
 from gatescope.measurements.step_jacobian import jacobians_of, step_jacobians
 from gatescope.recurrence.exact_steps import ACCURACY, ExactSteps, linearized, lost_digits
 
-SATURABLE = [name for name in gs.cells.names() if any(map(any, activation_rows(gs.cells.get(name))))]
+SATURABLE = [name for name in BUILT_IN if any(map(any, activation_rows(gs.cells.get(name))))]
 
 
 def log_slope(x):
@@ -238,7 +238,7 @@ def test_an_interrupted_call_in_float64_is_resumed_there(tmp_path, monkeypatch):
 
 def saturated(seed, dtype="float64"):
     """Return a network of two or three units, of weights as large as 1.5 to 7, and inputs."""
-    cell, units, scale = gs.cells.names()[seed % 5], 2 + seed % 2, 1.5 + 5.5 * (seed % 20) / 19
+    cell, units, scale = BUILT_IN[seed % 5], 2 + seed % 2, 1.5 + 5.5 * (seed % 20) / 19
     sizes = {"input_size": 1, "hidden_size": units, "seed": seed, "dtype": dtype}
     params = random_params(cell, scale=scale * np.sqrt(units), **sizes)
     return params, np.random.default_rng(seed).standard_normal((4, 1)).astype(dtype)

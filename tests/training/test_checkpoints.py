@@ -56,6 +56,7 @@ def test_a_finished_run_is_not_computed_again(path, monkeypatch):
         ({"batch_size": 3}, r"other `batch_size` \(none there, 3 here\);"),
         ({"bptt_steps": 3}, r"other `bptt_steps` \(none there, 3 here\);"),
         ({"dropout": Dropout(outputs=0.5)}, r"other `dropout`;"),
+        ({"clamp": {"f": 1.0}}, r"other `clamp` \(none there, {'layers.0.f': 1.0} here\);"),
         ({"patience": 3}, r"other `patience` \(none there, 3 here\);"),
         ({"probe_every": 3}, r"other `probe_every`"),
         ({"seed": 1}, r"other .*`seed` \(0 there, 1 here\);"),

@@ -12,6 +12,9 @@ import numpy as np
 
 from gatescope.errors import UnknownNameError, ValueRangeError
 
+_ALL = "xhb"  # what a gate may have: rows of weight_ih, rows of weight_hh, biases
+_NEEDED = {"weight_ih": {"x"}, "weight_hh": {"h"}, "bias_ih": {"b"}, "bias_hh": {"h", "b"}}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
@@ -41,6 +44,9 @@ class Cell:
         Number of gates that the first phase computes; 0 if there is one phase.
     shared : bool
         Whether `step_vjp` returns one and the same tuple as d_wx and d_rh; then it is stored once.
+    weights : tuple of str
+        Which weights each gate has, of ``"xhb"``: rows of weight_ih, rows of weight_hh, biases.  The rest are 0 and
+        stay so; `lacks` says it array by array.  Empty: all gates have all.
     description : str
         The docstring of what defines it, with its equations.
     fingerprint : str
@@ -58,8 +64,23 @@ class Cell:
     prepare_vjp: Callable[..., Any] | None = None
     prepared: int = 0
     shared: bool = False
+    weights: tuple[str, ...] = ()
     description: str = ""
     fingerprint: str = ""
+
+    def lacks(self, array: str) -> tuple[bool, ...]:
+        """Return for each gate whether it has no rows in a weight array, such as ``"weight_hh"``.
+
+        bias_hh belongs to the recurrent product: a gate without one has bias_ih alone, and no number is there twice.
+
+        Examples
+        --------
+        >>> import gatescope as gs
+        >>> gs.cells.get("min_gru").lacks("weight_hh"), gs.cells.get("min_gru").lacks("bias_ih")
+        ((True, True), (False, False))
+        """
+        needed = _NEEDED[array]
+        return tuple(not needed <= set(have) for have in self.weights or (_ALL,) * len(self.gates))
 
 
 def absent(*_: Any) -> Any:
@@ -76,7 +97,8 @@ def register(module: Any) -> Cell:
     ----------
     module : module or class
         Holds NAME, GATES, STATES, SAVED, `step` and `step_vjp` (and PREPARED, `prepare`, `operand`, `prepare_vjp`
-        for two phases); ``gatescope/cells/lstm.py`` is an example.
+        for two phases); ``gatescope/cells/lstm.py`` is an example.  WEIGHTS names the gates that do not have all
+        weights: ``{"pi": "b", "z": "xb"}``, a bias alone, and no recurrent rows.
 
     Returns
     -------
@@ -85,7 +107,7 @@ def register(module: Any) -> Cell:
     Raises
     ------
     ValueRangeError
-        If something is missing, or the name is taken by other equations.
+        If something is missing, WEIGHTS says what cannot be, or the name is taken by other equations.
 
     Examples
     --------
@@ -112,6 +134,7 @@ def register(module: Any) -> Cell:
         **{name: getattr(module, name) for name in first_phase},
         prepared=prepared,
         shared=_shares(module),
+        weights=_weights(module),
         description=inspect.getdoc(module) or "",
         fingerprint=_fingerprint(module),
     )
@@ -143,6 +166,26 @@ def get(name: str) -> Cell:
 def names() -> tuple[str, ...]:
     """Return the names of all cells, in order of registration."""
     return tuple(_CELLS)
+
+
+def _weights(module: Any) -> tuple[str, ...]:
+    """Return which weights each gate has; nothing where all have all."""
+    declared = getattr(module, "WEIGHTS", {})
+    for gate, have in dict(declared).items():
+        if gate not in module.GATES:
+            raise ValueRangeError(
+                "is no gate of the cell",
+                argument="WEIGHTS",
+                seen=gate,
+                advice=f"its gates are {', '.join(module.GATES)}",
+            )
+        if not isinstance(have, str) or not have or not set(have) <= set(_ALL) or len(set(have)) < len(have):
+            raise ValueRangeError(
+                "must be some of the letters x (weight_ih), h (weight_hh) and b (biases)",
+                argument=f"WEIGHTS[{gate!r}]",
+                seen=have,
+            )
+    return tuple(declared.get(gate, _ALL) for gate in module.GATES) if declared else ()
 
 
 def _shares(module: Any) -> bool:

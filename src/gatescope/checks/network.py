@@ -134,7 +134,20 @@ def check_params(params: Any, *, any_device: bool = False) -> Cell:
     for name, value in weights.items():
         if not on_device(value):
             check_finite(name, value)
+            if cell.weights:
+                _check_lacking(cell, name, value)
     return cell
+
+
+def _check_lacking(cell: Cell, name: str, value: Array) -> None:
+    """Refuse numbers in the rows of a gate that has no such weights."""
+    for gate, lacks, rows in zip(cell.gates, cell.lacks(name), np.split(value, len(cell.gates)), strict=True):
+        if lacks and rows.any():
+            raise ValueRangeError(
+                f"has numbers other than 0 in the rows of {gate!r}, and that gate of {cell.name!r} has no such weights",
+                argument=name,
+                advice=f"set them to 0: params.gate({gate!r})[{name!r}][:] = 0",
+            )
 
 
 def _check_one_device(weights: dict[str, Array], any_device: bool) -> None:

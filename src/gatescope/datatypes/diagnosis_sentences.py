@@ -123,8 +123,8 @@ def _memory(diagnosis: Diagnosis) -> Iterator[str]:
         yield f"A small change of the state doubles every {steps(n['doubling'])}, by the leading exponent."
     elif decays:
         fit = f" (R^2 {n['r_squared']:.3f})" if "r_squared" in n else ""
-        gate = diagnosis.half_life.gate
-        by = f"the gate {gate} alone" if gate else "what each state keeps of itself"
+        life = diagnosis.half_life
+        by = f"{life.gate_text} alone" if life.gate else "what each state keeps of itself"
         median = f" (slowest unit; {steps(n.get('half_life_gate_median', np.nan))} in the median)"
         estimates = {
             "half_life_exponent": "by the leading exponent",

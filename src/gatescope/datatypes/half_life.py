@@ -47,8 +47,8 @@ class HalfLife(Result):
     ----------
     cell : str
     gate : str
-        The memory gate: the value that a state is multiplied by from step to step (f of an LSTM, z of a GRU).
-        ``""`` if the cell has none (an RNN), or if what it multiplies by is not one of its saved values.
+        The memory gate: the value that a state is multiplied by from step to step (f of an LSTM, z of a GRU), or one
+        minus which.  ``""`` if the cell has none (an RNN), or if what it multiplies by is neither.
     by_gate : (B, H)
         Of each unit, from the geometric mean over time of what its state keeps: ln 2 / -<ln f>.  NaN for a cell
         whose states keep nothing directly.
@@ -83,6 +83,8 @@ class HalfLife(Result):
         For each sequence, why that estimate cannot be gone by; "" where it can.
     diagonal : bool
         Whether no unit feeds another, so that the gate's rates are all there is (see `gatescope.from_decays`).
+    gate_sign : int
+        1 if a state keeps the gate's value of itself, -1 if one minus that, as of a leak.
     """
 
     cell: str
@@ -108,6 +110,7 @@ class HalfLife(Result):
     adjoint_doubt: tuple[str, ...] = ()
     exponent_doubt: tuple[str, ...] = ()
     diagonal: bool = False
+    gate_sign: int = 1
 
     _axes: ClassVar[Mapping[str, str]] = {
         "by_gate": "(B, H)",
@@ -161,6 +164,16 @@ class HalfLife(Result):
                     advice="give one a sequence, or none",
                 )
 
+    @property
+    def fraction(self) -> str:
+        """What a state keeps of itself, in letters: ``"f"``, or ``"1 - a"``; ``""`` if no gate says it."""
+        return self.gate if self.gate_sign > 0 or not self.gate else f"1 - {self.gate}"
+
+    @property
+    def gate_text(self) -> str:
+        """What the estimate by the gate goes by: ``"the gate f"``, ``"1 - the gate a"``."""
+        return f"{'' if self.gate_sign > 0 else '1 - '}the gate {self.gate}"
+
     def sequence(self, number: int) -> HalfLife:
         """Return the half-lives of one sequence."""
         b = check_index("number", number, self.by_adjoint.size, "sequences")
@@ -172,7 +185,7 @@ class HalfLife(Result):
 
     def table(self) -> Table:
         """Return the three estimates of each sequence, their rates, and whether they agree."""
-        gate = f"geometric mean of {self.gate}" if self.gate else "memory gate"
+        gate = f"geometric mean of {self.fraction}" if self.gate else "memory gate"
         half = {} if self.steps_to_half is None else {"steps to half": self.steps_to_half}
         rows: dict[str, Any] = {
             **half,
@@ -263,7 +276,7 @@ class HalfLife(Result):
         if np.isnan(self.by_gate[b]).all():
             texts.append("not defined by a gate, as no state of this cell is carried over by one")
         else:
-            name = f"of {self.gate}" if self.gate else "of what a state keeps of itself"
+            name = f"of {self.fraction}" if self.gate else "of what a state keeps of itself"
             texts.append(
                 f"{_steps(self.slowest[b])} by the geometric mean {name} in the slowest unit "
                 f"({_steps(self.median[b])} in the median unit)"

@@ -87,9 +87,18 @@ class Params(Result):
         rows = slice(row * self.hidden_size, (row + 1) * self.hidden_size)
         return {key: value[rows] for key, value in self.arrays().items()}
 
-    def count(self) -> int:
-        """Return the number of trainable numbers, both biases included."""
+    @property
+    def size(self) -> int:
+        """How many numbers the four arrays hold, with those that stay 0."""
         return sum(int(value.size) for value in self.arrays().values())
+
+    def count(self) -> int:
+        """Return the number of trainable numbers, both biases included; a gate may lack some (see `Cell.lacks`)."""
+        cell = get(self.cell)
+        return sum(
+            int(value.size) // len(cell.gates) * cell.lacks(name).count(False)
+            for name, value in self.arrays().items()
+        )
 
     def astype(self, dtype: DTypeLike) -> Params:
         """Return the same weights in float32 or float64; arrays that have that dtype already are shared."""

@@ -306,9 +306,17 @@ class Stack(Result):
         """Names of the layers' cells; of a bidirectional layer those of both, with a plus between them."""
         return tuple("+".join(params.cell for params in directions(layer).values()) for layer in self.layers)
 
+    @property
+    def size(self) -> int:
+        """How many numbers `flat` has, with those that stay 0 (see `Params.count`)."""
+        return sum(int(value.size) for value in self.weights().values())
+
     def count(self) -> int:
         """Return the number of trainable numbers."""
-        return sum(int(value.size) for value in self.weights().values())
+        readout = (self.readout_weight, self.readout_bias)
+        return sum(params.count() for params in self.directions().values()) + sum(
+            int(value.size) for value in readout if value is not None
+        )
 
     def weights(self) -> dict[str, Array]:
         """Return all trainable arrays by name, ``"layers.0.weight_ih"`` to ``"readout_bias"``, ordered as in `flat`.
@@ -352,7 +360,7 @@ class Stack(Result):
         )
 
     def flat(self) -> Array:
-        """Return all trainable numbers in one vector (N,): every array of `weights`, row after row."""
+        """Return all numbers of the weights in one vector (N,): every array of `weights`, row after row."""
         return np.concatenate([value.reshape(-1) for value in self.weights().values()])
 
     def with_flat(self, vector: Array) -> Stack:
@@ -366,7 +374,7 @@ class Stack(Result):
             If it is no NumPy array of real numbers.
         """
         real_array("vector", check_own_array("vector", vector, "(N,)"))
-        check_shape("vector", vector, (self.count(),), "(N,)")
+        check_shape("vector", vector, (self.size,), "(N,)")
         arrays: dict[str, Any] = {}
         begin = 0
         for name, value in self.weights().items():

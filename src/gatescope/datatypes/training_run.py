@@ -167,6 +167,10 @@ class TrainingRun(Result):
     constant_loss : float or None
         The loss of the best answer that is always the same, on the very data that the run is judged by; None where each
         update's are new.  A baseline that is an expectation may lie above it.
+    clamp : mapping
+        Gates that kept a value, and which: ``{"layers.0.f": 1.0}``, by unit where values differ.
+    trained : int or None
+        How many numbers were trained: without those of clamped gates.  None: all that `model` counts.
 
     Examples
     --------
@@ -193,6 +197,8 @@ class TrainingRun(Result):
     baseline: float | None = None
     baseline_of: str = ""
     constant_loss: float | None = None
+    clamp: Mapping[str, Any] = field(default_factory=dict)
+    trained: int | None = None
 
     _axes: ClassVar[Mapping[str, str]] = {
         "snapshot_epoch": "(M,) int64",
@@ -206,9 +212,14 @@ class TrainingRun(Result):
     def __str__(self) -> str:
         return "; ".join(self.summary().splitlines())
 
+    def count(self) -> int:
+        """Return how many numbers were trained; those of clamped gates were not."""
+        return self.model.count() if self.trained is None else self.trained
+
     def summary(self) -> str:
         """Return which model was trained, how that ended, its losses, and whether they beat the task's baseline."""
         lines = [f"{layers_text(self.model)}: {self.message}"]
+        lines += [f"clamped: {self.clamp_text()}"] if self.clamp else []
         loss, judged = self.history.loss, self.history.validation_loss
         if loss.size:
             losses = f"training loss {number(loss[0])} to {number(loss[-1])}"
@@ -221,6 +232,16 @@ class TrainingRun(Result):
             if why
         ]
         return "\n".join([*lines, f"best after epoch {self.best_epoch}{self._against_baseline()}"])
+
+    def clamp_text(self) -> str:
+        """Return which gates kept which value: ``"layers.0.f at 1"``."""
+
+        def at(value: Any) -> str:
+            if not isinstance(value, Mapping):
+                return number(value)
+            return listing(f"{number(each)} (unit {unit})" for unit, each in value.items())
+
+        return "; ".join(f"{gate} at {at(value)}" for gate, value in self.clamp.items())
 
     def _against_baseline(self) -> str:
         """Return how the least loss compares with the task's baseline, which counts all heads alike."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gatescope.cells.memory_gate import memory_gate
+from gatescope.cells.ranges import gate_ranges
 from gatescope.datatypes import Array, GradientFlow, Params, Trace
 from gatescope.datatypes.diagnosis import QUANTILES, Diagnosis, changed
 from gatescope.datatypes.diagnosis_sentences import key, nearest
@@ -22,7 +23,6 @@ from gatescope.measurements.counterfactuals import (
     Counterfactuals,
     Suggestion,
     leading,
-    opens,
     qr_interval,
     spectral_radius,
 )
@@ -152,7 +152,8 @@ class DiagnosedCell:
         """Return the gates whose biases may bring a suggestion."""
         # The memory gate has a bias that opens it, also where clamping another one open does more.
         names = dict.fromkeys([gate, memory_gate(self.cell).name])
-        return tuple(name for name in names if name in self._free() and opens(self.params, name))
+        ranges = dict(zip(self.cell.saved, gate_ranges(self.cell), strict=True))
+        return tuple(name for name in names if name in self._free() and ranges[name] == (0.0, 1.0))
 
     def _put(self, **values: Any) -> None:
         """Add numbers for the sentences; what is not known is left out."""

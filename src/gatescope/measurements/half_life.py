@@ -60,7 +60,7 @@ def half_life(
     by_adjoint      minus the slope of ln || v d of_T / d s_(T-lag) || against the lag, v a random direction
     by_exponent     -lambda_1, minus the leading Lyapunov exponent of the whole state
     by_gate         -<ln f_u> for each unit u: the geometric mean over time of what its state keeps of itself, which
-                    is f for an LSTM's c and z for a GRU's h
+                    is f for an LSTM's c, z for a GRU's h and 1 - a for a leaky network's
     ==============  ==============================================================================================
 
     These are asymptotic: half-lives of a tail.  ``steps_to_half`` is read off the adjoint's curve itself: from which
@@ -164,6 +164,7 @@ def _measure_group(problem: Problem, of: str, transient: int | None) -> HalfLife
     return HalfLife.from_rates(
         cell=problem.cell.name,
         gate=gate.name,
+        gate_sign=gate.sign or 1,
         gate_rate=without_rounding(gate_rate, rounding),
         gate_error=gate_error,
         **adjoint._asdict(),
@@ -233,5 +234,5 @@ def _gate_rates(problem: Problem, gate: MemoryGate, skipped: int, cut: Array) ->
 def _fractions(cell: Cell, gate: MemoryGate, states: Array, gates: Array) -> Array:
     """Return what the memory state keeps of itself, (steps, B, H) float64."""
     if gate.saved is not None:
-        return np.asarray(gates[:, :, gate.saved], np.float64)
+        return gate.fraction(np.asarray(gates[:, :, gate.saved], np.float64))
     return np.asarray(direct_factors(cell, gates, states[:-1], states[1:])[:, :, gate.state])

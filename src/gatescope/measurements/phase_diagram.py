@@ -230,7 +230,7 @@ def _stays_finite(problem: Problem) -> bool:
 def _bias_gate(cell: Cell, biases: Array) -> str:
     """Return the gate whose bias is varied, or ``""``."""
     name = memory_gate(cell).name
-    if name in cell.gates:
+    if name:
         return name
     if biases.size != 1 or biases[0] != 0:
         raise ValueRangeError(

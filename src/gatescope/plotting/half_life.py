@@ -69,7 +69,7 @@ def plot_half_life(
         axes.set_ylim(low, high)
         rank = np.arange(1, units.size + 1)
         if not np.isnan(units).all():
-            name = f"the gate {life.gate}" if life.gate else "what it keeps of itself"
+            name = life.gate_text if life.gate else "what it keeps of itself"
             look: dict[str, Any] = {"linestyle": "none", "marker": "o", "color": _palette.GREEN, "zorder": 3}
             look |= {"label": f"each unit, by {name} (median {steps(life.median[b])})", "clip_on": False}
             axes.plot(rank, np.clip(units, low, high), **line_keywords(artist_kwargs, markersize=4.5, **look))

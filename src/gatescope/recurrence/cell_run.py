@@ -22,7 +22,7 @@ from gatescope.kernels.device import (
     device_of,
     threads_for,
 )
-from gatescope.recurrence.clamping import apply_clamp, clamp_metadata, clamp_values, clear_clamped
+from gatescope.recurrence.clamping import apply_clamp, clamp_metadata, clamp_values, clear_fixed
 from gatescope.recurrence.finiteness import warn_adjoint, warn_states
 from gatescope.storage.provenance import provenance
 
@@ -139,7 +139,7 @@ def backprop_cell(
         output_adjoint = turned(output_adjoint, trace.lengths)
     taken = trace.as_taken()
     gradients, d_inputs, d_initial, adjoint = computer.backprop(taken, output_adjoint, final_adjoint)
-    clear_clamped(gradients, values)
+    clear_fixed(gradients, params, values)
     sources = run_provenance(device, params, values, **fast_metadata(fast))
     gradient = dataclasses.replace(
         params, **dict(zip(WEIGHT_NAMES, gradients, strict=True)), provenance=sources

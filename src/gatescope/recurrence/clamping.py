@@ -19,6 +19,7 @@ from gatescope.checks.arrays import check_array, check_shape
 from gatescope.checks.network import as_stack, check_params
 from gatescope.checks.numbers import check_index, check_type
 from gatescope.datatypes import Array, Params
+from gatescope.datatypes.params import WEIGHT_NAMES
 from gatescope.datatypes.stack import Bidirectional, Stack, replaced
 from gatescope.datatypes.stack_names import by_direction
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
@@ -144,13 +145,20 @@ def stack_clamps(stack: Stack, clamp: Any, name: str = "clamp") -> dict[str, Arr
     return {prefix: clamp_values(weights[prefix], gates.get(prefix), name) for prefix in weights}
 
 
-def clear_clamped(gradients: Iterable[Any], values: Array | None) -> None:
-    """Set the rows of clamped gates to 0 in arrays laid out like weights, on whatever device."""
-    if values is None:
+def fixed_rows(params: Params, values: Array | None) -> dict[str, Array]:
+    """Return for each weight array which of its rows nothing trains, (G*H,) bool: of clamped gates, or never there."""
+    cell, units = get(params.cell), params.hidden_size
+    clamped = False if values is None else ~np.isnan(values).reshape(-1)
+    return {name: np.repeat(cell.lacks(name), units) | clamped for name in WEIGHT_NAMES}
+
+
+def clear_fixed(gradients: Iterable[Any], params: Params, values: Array | None) -> None:
+    """Set the rows that nothing trains to 0 in arrays laid out like weights, on whatever device."""
+    if values is None and not get(params.cell).weights:
         return
-    rows = ~np.isnan(values).reshape(-1)
-    for gradient in gradients:
-        write_rows(gradient, rows, None)
+    for gradient, rows in zip(gradients, fixed_rows(params, values).values(), strict=True):
+        if rows.any():
+            write_rows(gradient, rows, None)
 
 
 def clamp_metadata(params: Any, clamp: Any) -> dict[str, Any]:
@@ -166,6 +174,16 @@ def clamp_metadata(params: Any, clamp: Any) -> dict[str, Any]:
         elif units.size:
             clamped[gate] = {str(unit): float(row[unit]) for unit in units}
     return {"clamp": clamped}
+
+
+def clamps_metadata(stack: Stack, clamps: Mapping[str, Array | None]) -> dict[str, Any]:
+    """Return what `clamp_metadata` says of each layer and direction: ``{"layers.1.f": 1.0}``."""
+    weights = stack.directions()
+    return {
+        f"{name}.{gate}": value
+        for name, values in clamps.items()
+        for gate, value in clamp_metadata(weights[name], values).get("clamp", {}).items()
+    }
 
 
 def _row(cell: Cell, gate: Any, name: str) -> int:

@@ -11,6 +11,7 @@ from gatescope.cells.registry import Cell
 from gatescope.checks.numbers import check_choice, check_number, check_unused
 from gatescope.checks.parsing import parse_call
 from gatescope.datatypes import Array
+from gatescope.datatypes.params import WEIGHT_NAMES
 from gatescope.errors import ValueRangeError
 
 SCHEMES = ("pytorch", "keras", "orthogonal", "chrono", "gaussian")
@@ -53,40 +54,56 @@ def scheme_of(scheme: Any, gain: Any, t_max: Any) -> tuple[str, float, float]:
 def draw_weights(
     cell: Cell, inputs: int, units: int, rng: np.random.Generator, scheme: str, gain: float, t_max: float
 ) -> list[Array]:
-    """Draw the weights in float64, in the order of `WEIGHT_NAMES`."""
+    """Draw the weights in float64, in the order of `WEIGHT_NAMES`; 0 where a gate has none."""
+    weights = _drawn(cell, inputs, units, rng, scheme, gain)
+    biases = weights[2].reshape(-1, units)
+    memory = memory_gate(cell)
+    if scheme == "keras" and memory.sigmoid and not memory.coupled:
+        biases[cell.gates.index(memory.name)] = memory.sign
+    if scheme == "chrono":
+        if not memory.sigmoid:
+            lack = f"the one of {cell.name!r}, {memory.name!r}, is no sigmoid of its bias"
+            raise ValueRangeError(
+                "needs a gate that holds the memory, and "
+                + (lack if memory.name else f"{cell.name!r} has none"),
+                argument="scheme",
+                seen=scheme,
+                advice="choose another scheme, or a cell such as 'lstm' or 'gru'",
+            )
+        log_time = np.log(rng.uniform(1, t_max - 1, units))
+        biases[cell.gates.index(memory.name)] = memory.sign * log_time
+        if memory.input_gate:
+            biases[cell.gates.index(memory.input_gate)] = -log_time
+    for name, array in zip(WEIGHT_NAMES, weights, strict=True):
+        array[np.repeat(cell.lacks(name), units)] = 0
+    return weights
+
+
+def _drawn(
+    cell: Cell, inputs: int, units: int, rng: np.random.Generator, scheme: str, gain: float
+) -> list[Array]:
+    """Draw weights for all gates, also those that have none: what the others get does not depend on it."""
     gates = len(cell.gates)
     rows = gates * units
     if scheme == "pytorch":
         bound = 1 / np.sqrt(units)
         shapes = ((rows, inputs), (rows, units), (rows,), (rows,))
         return [rng.uniform(-bound, bound, shape) for shape in shapes]
-    bias = np.zeros((gates, units))
     if scheme == "gaussian":
         weight_ih = rng.normal(0, 1 / np.sqrt(inputs), (rows, inputs))
         weight_hh = rng.normal(0, gain / np.sqrt(units), (rows, units))
     else:
-        limit = np.sqrt(6 / (inputs + rows)) if scheme == "keras" else np.sqrt(6 / (inputs + units))
+        fed = units * cell.lacks("weight_ih").count(False)
+        limit = np.sqrt(6 / (inputs + (fed if scheme == "keras" else units)))
         weight_ih = rng.uniform(-limit, limit, (rows, inputs))
-        if scheme == "keras":
-            weight_hh = _orthogonal(rng, rows, units)
-        else:
-            weight_hh = gain * np.concatenate([_orthogonal(rng, units, units) for _ in range(gates)])
-    memory = memory_gate(cell)
-    if scheme == "keras" and memory.opened_by and not memory.coupled:
-        bias[cell.gates.index(memory.opened_by)] = memory.sign
-    if scheme == "chrono":
-        if not memory.opened_by:
-            raise ValueRangeError(
-                f"needs a gate that holds the memory, and {cell.name!r} has none",
-                argument="scheme",
-                seen=scheme,
-                advice="choose another scheme, or a cell such as 'lstm' or 'gru'",
-            )
-        log_time = np.log(rng.uniform(1, t_max - 1, units))
-        bias[cell.gates.index(memory.opened_by)] = memory.sign * log_time
-        if memory.input_gate:
-            bias[cell.gates.index(memory.input_gate)] = -log_time
-    return [weight_ih, weight_hh, bias.reshape(rows), np.zeros(rows)]
+        recurrent = [not lacks for lacks in cell.lacks("weight_hh")]
+        weight_hh = np.zeros((gates, units, units))
+        if scheme == "keras" and any(recurrent):  # orthogonal over the gates that are there
+            weight_hh[recurrent] = _orthogonal(rng, sum(recurrent) * units, units).reshape(-1, units, units)
+        elif scheme != "keras":
+            weight_hh[:] = [gain * _orthogonal(rng, units, units) for _ in range(gates)]
+        weight_hh = weight_hh.reshape(rows, units)
+    return [weight_ih, weight_hh, np.zeros(rows), np.zeros(rows)]
 
 
 def _orthogonal(rng: np.random.Generator, rows: int, columns: int) -> Array:

@@ -32,7 +32,7 @@ from gatescope.recurrence.cell_run import (
     trace_bytes,
     traced,
 )
-from gatescope.recurrence.clamping import apply_clamp, clamp_metadata, stack_clamps
+from gatescope.recurrence.clamping import apply_clamp, clamps_metadata, stack_clamps
 from gatescope.recurrence.finiteness import warn_outputs
 from gatescope.recurrence.layers import merged, split
 from gatescope.storage.provenance import provenance
@@ -233,12 +233,7 @@ def stack_provenance(
     device: str, stack: Stack, clamps: Mapping[str, Array | None], **more: Any
 ) -> dict[str, Any]:
     """Return where a result comes from, with all clamps by layer and gate."""
-    weights = stack.directions()
-    clamped = {
-        f"{name}.{gate}": value
-        for name, values in clamps.items()
-        for gate, value in clamp_metadata(weights[name], values).get("clamp", {}).items()
-    }
+    clamped = clamps_metadata(stack, clamps)
     return provenance(
         **device_metadata(device),
         dtype=stack.dtype.name,

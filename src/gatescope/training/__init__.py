@@ -9,10 +9,11 @@ gradients, for loops of one's own.
 from gatescope.training.arrays import Data, as_data
 from gatescope.training.clipping import Clip
 from gatescope.training.dropout import Dropout, masks
-from gatescope.training.engine import Engine, Score
+from gatescope.training.engine import Engine
 from gatescope.training.evaluation import evaluate, majority_accuracy, predict
 from gatescope.training.optimizers import SGD, Adam, Optimizer, RMSprop
 from gatescope.training.schedules import Constant, Cosine, Exponential, Piecewise, Step, WarmUp
+from gatescope.training.score import Score
 
 __all__ = [
     "SGD",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -17,44 +17,19 @@ from gatescope.errors import DtypeError, ShapeError, ValueRangeError
 from gatescope.kernels.cpu import sweeps
 from gatescope.kernels.cpu.layer import Layer, Readout
 from gatescope.kernels.cpu.threads import Workers
+from gatescope.recurrence.clamping import clamp as clamped_by
+from gatescope.recurrence.clamping import stack_clamps
 from gatescope.training.arrays import Data
 from gatescope.training.dropout import Dropout, Masks, add_noise, check_dropout
+from gatescope.training.fixed import fixed_places
 from gatescope.training.memory import WHOLE_BYTES, check_engine
+from gatescope.training.score import Score
 from gatescope.training.sweep import Block, Sweep
 from gatescope.training.workspace import Buffers, Workspace, make_workspace, ways_of
 
 # Below this many multiply-adds a second thread is not worth waking.
 _THREAD_WORK = 1 << 21
 _WORKSPACES = 64
-
-
-@dataclass(frozen=True)
-class Score:
-    """Loss and accuracy of a model on some steps.
-
-    Attributes
-    ----------
-    loss : float
-        Of all heads, with their weights: the mean over the steps that count.
-    head_loss : (heads,) float64
-    accuracy : float
-        Fraction of right answers of the heads that classify; NaN if none does.
-    count : int
-        Steps that counted.
-
-    Examples
-    --------
-    >>> import gatescope as gs
-    >>> batch = gs.tasks.temporal_order(steps=20, sequences=100, seed=0)
-    >>> score = gs.evaluate(gs.init_stack("lstm", hidden_size=8, heads=batch, seed=0), batch)
-    >>> score.count, 0 < score.loss < 3, 0 <= score.accuracy <= 1
-    (100, True, True)
-    """
-
-    loss: float
-    head_loss: Array
-    accuracy: float
-    count: int
 
 
 class Engine:
@@ -85,6 +60,8 @@ class Engine:
         Bytes up to which the states and gates of a window are stored; at least 0.
     learns : bool
         False: only to be evaluated, so no memory is taken for the backward sweep.
+    clamp : mapping, optional
+        Gates that keep a value, as for `gatescope.clamp`.
 
     Attributes
     ----------
@@ -94,6 +71,9 @@ class Engine:
         The gradient that `back` computed last.
     sizes : tuple of (int, int)
         Where the tensors begin and end in `theta`, in the order of `Stack.weights`.
+    fixed : (F,) int64
+        The places in `theta` of what is not trained, clamped gates and weights that a gate does not have: the gradient
+        is 0 there, noise leaves them out, and what an optimizer writes there is undone.
 
     Examples
     --------
@@ -127,9 +107,12 @@ class Engine:
         seed: int = 0,
         memory: int = WHOLE_BYTES,
         learns: bool = True,
+        clamp: Any = None,
     ) -> None:
         for params in check_trainable(stack).directions().values():
             check_params(params)
+        clamps = stack_clamps(stack, clamp)
+        stack = stack if clamp is None else clamped_by(stack, clamp)
         self._stack = stack
         self._memory = check_count("memory", memory, least=0)
         self._seed = seed = check_count("seed", seed, least=0)
@@ -148,12 +131,14 @@ class Engine:
             dropout=dropout != Dropout(),
             noise=self._noise > 0,
         )
-        dtype, count = stack.dtype, stack.count()
+        dtype, count = stack.dtype, stack.size
         self._weights = np.zeros(count + 1, dtype)
         self.theta = self._weights[1:]
         self.theta[:] = stack.flat()
         self._noisy = np.zeros(count + 1, dtype) if self._noise else self._weights
         self.gradient = np.zeros(count, dtype)
+        self.fixed = fixed_places(stack, clamps)
+        self._fixed_values = self.theta[self.fixed]
         ends = np.cumsum([value.size for value in stack.weights().values()]).tolist()
         self.sizes = tuple(zip([0, *ends[:-1]], ends, strict=True))
         self._plain = _layers(stack, masked=False)
@@ -179,7 +164,13 @@ class Engine:
 
     def stack(self) -> Stack:
         """Return the model with the weights as they are now."""
+        self.restore_fixed()
         return self._stack.with_flat(self.theta)
+
+    def restore_fixed(self) -> None:
+        """Undo what was written to `theta` at the places of `fixed`; `back`, `evaluate` and `stack` do it, too."""
+        if self.fixed.size:
+            self.theta[self.fixed] = self._fixed_values
 
     def back(
         self,
@@ -220,8 +211,10 @@ class Engine:
         if carry and (not self._ended or self._ended[0].shape[0] != batch):
             raise ShapeError(f"needs a window of {batch} sequences before this one", argument="carry")
         count = int(np.count_nonzero(data.mask[begin:end]))
+        self.restore_fixed()
         if self._noise:
             add_noise(self._noisy[1:], self.theta, self._noise, self._seed, update)
+            self._noisy[1:][self.fixed] = self._fixed_values
         for part in self._parts:
             part.gather(self._noisy)
         workspace = self._workspace(end - begin, batch, learn=True)
@@ -240,6 +233,7 @@ class Engine:
         self._each(workspace, lambda i: learn(Block(workspace, data, begin, i), before, count > 0))
         for part in self._parts:
             part.scatter(self.gradient)
+        self.gradient[self.fixed] = 0
         return self._score(count)
 
     def evaluate(self, data: Data) -> Score:
@@ -353,6 +347,7 @@ class Engine:
         workers.each(work, len(workspace.blocks))
 
     def _evaluate(self, data: Data, outputs: Array | None) -> None:
+        self.restore_fixed()
         for layer in self._plain:
             layer.gather(self._weights)
         self._readout.gather(self._weights)
@@ -375,7 +370,7 @@ def _layers(stack: Stack, masked: bool) -> list[Layer]:
     layers, first = [], 0
     for params in stack.directions().values():
         layers.append(Layer(get(params.cell), params, first, masked=masked))
-        first += params.count()
+        first += params.size
     return layers
 
 

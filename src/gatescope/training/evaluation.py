@@ -14,8 +14,9 @@ from gatescope.datatypes import Array, Batch, Head, Stack
 from gatescope.datatypes.batch import best_constant
 from gatescope.recurrence.initialization import init_stack
 from gatescope.training.arrays import as_data
-from gatescope.training.engine import Engine, Score
+from gatescope.training.engine import Engine
 from gatescope.training.memory import check_engine
+from gatescope.training.score import Score
 
 
 def predict(stack: Stack, inputs: Any, *, lengths: Any = None, threads: int | None = None) -> Array:

@@ -172,6 +172,7 @@ class Trainer:
         np.copyto(state.good, state.theta)
         lr = self.windows.lr(index)
         self.config.optimizer.apply(state.theta, engine.gradient, state.optimizer, state.updates + 1, lr)
+        engine.restore_fixed()
         if not math.isfinite(euclidean_norm(state.theta)):
             raise _Diverged("weights are no longer finite")
         state.count(score, norm, clipped, lr)

@@ -56,7 +56,7 @@ def engine_bytes(
     )
     # Of each weight: as they are and noisy, what the kernels read (twice with masks), the gradient, its parts.
     copies = 1 + noise + 2 * (1 + dropout) + learns * (1 + len(blocks))
-    weights = stack.count() * (copies * itemsize + _INDEX_BYTES * (1 + dropout))
+    weights = stack.size * (copies * itemsize + _INDEX_BYTES * (1 + dropout))
     return weights + window.total() * itemsize
 
 
@@ -86,7 +86,7 @@ def check_engine(
     **options
         As for `engine_bytes`.
     """
-    more = stack.count() * stack.dtype.itemsize * vectors
+    more = stack.size * stack.dtype.itemsize * vectors
 
     def needed(count: int) -> int:
         return more + engine_bytes(stack, steps, count, **options)
@@ -107,7 +107,7 @@ def check_training(stack: Stack, steps: int, sequences: int, *, vectors: int, **
 def check_snapshots(stack: Stack, epochs: int, every: int | None) -> None:
     """Refuse more copies of the weights than the free memory holds."""
     if every is not None:
-        one = stack.count() * stack.dtype.itemsize
+        one = stack.size * stack.dtype.itemsize
         check_memory(
             "epochs",
             epochs,

@@ -16,7 +16,9 @@ from gatescope.checks.network import check_params, check_trainable
 from gatescope.checks.numbers import check_flag, check_number, check_threads, check_type, check_unused
 from gatescope.datatypes import Batch, Bidirectional, Params, Stack, Status, TrainingRun
 from gatescope.datatypes.stack import directions
-from gatescope.errors import GatescopeError, ValueRangeError
+from gatescope.errors import GatescopeError
+from gatescope.recurrence.clamping import clamp as clamped_by
+from gatescope.recurrence.clamping import clamps_metadata, stack_clamps
 from gatescope.recurrence.initialization import init_readout
 from gatescope.storage.npz import encode_json
 from gatescope.storage.provenance import provenance
@@ -27,10 +29,12 @@ from gatescope.training.config import Config, data_metadata, model_metadata
 from gatescope.training.dropout import Dropout, check_dropout
 from gatescope.training.engine import Engine
 from gatescope.training.evaluation import constant_loss
+from gatescope.training.fixed import fixed_places
 from gatescope.training.loop import Trainer, Windows, outcome
 from gatescope.training.memory import check_snapshots, check_training
 from gatescope.training.monitor import probe_on, saved_gates
-from gatescope.training.state import PATIENCE, TARGET, State
+from gatescope.training.resuming import resume
+from gatescope.training.state import State
 
 _SECONDS = 60.0  # between two writes of a checkpoint
 _VALIDATED_TOGETHER = 256  # sequences: larger validation sets are evaluated in pieces
@@ -54,6 +58,7 @@ def train(
     stateful: bool = False,
     dropout: Dropout | None = None,
     weight_noise: float = 0.0,
+    clamp: Any = None,
     validation: Batch | Callable[..., Batch] | None = None,
     validate_every: int = 1,
     patience: int | None = None,
@@ -124,6 +129,10 @@ def train(
         Probabilities; drawn from `seed` and the update's number.
     weight_noise : float
         Standard deviation of Gaussian noise that is added to all weights anew for every update.
+    clamp : mapping, optional
+        Gates that keep a value all along, as for `gatescope.clamp`: ``{"f": 1.0}`` in every layer that has one,
+        ``{"layers.1.f": 1.0}`` in one, or of some units.  Their weights stay those of the clamp, bit for bit, whatever
+        the optimizer, its weight decay and the noise do, and `TrainingRun.count` leaves them out.
     validation : Batch or callable, optional
         What the model is judged on, without dropout and noise.  A callable makes it once, from a seed of its own.
     validate_every : int
@@ -228,8 +237,10 @@ def train(
         minibatches.check_data("validation", validation)
         judging = minibatches.made_seed(config.seed, minibatches.VALIDATION)
         judged = minibatches.make(validation, judging, "validation")
-    stack = _stack(model, batch, config.seed)
-    config.check_windows(stack)
+    drawn = _stack(model, batch, config.seed)
+    config.check_windows(drawn)
+    clamps = stack_clamps(drawn, clamp)
+    stack = drawn if clamp is None else clamped_by(drawn, clamp)
     source: minibatches.BatchSource
     first, at, batches = as_data(batch, stack, at=config.at), config.at, config.updates_per_epoch
     warn_of_answers_ahead(first, stack)
@@ -238,7 +249,9 @@ def train(
     else:
         source = minibatches.FreshBatches(data, first, stack, at, batches, config.seed)
     watched = None if judged is None else _validation_data(judged, stack, config.at)
-    metadata = {**model_metadata(stack), **data_metadata(batch, fresh, judged), **config.metadata()}
+    clamped = clamps_metadata(drawn, clamps)
+    metadata = {**model_metadata(drawn), **data_metadata(batch, fresh, judged), **config.metadata()}
+    metadata["clamp"] = clamped or None
     encode_json(metadata, "config")  # what cannot be written is reported now, not after the first minute
     file = Resumable(checkpoint, "train", metadata, argument="checkpoint", every=seconds, keep=True).open()
     windows = Windows(config, source)
@@ -246,9 +259,9 @@ def train(
     vectors = len(config.optimizer.vectors)
     check_training(stack, windows.steps, source.sequences, vectors=vectors, dropout=dropped, noise=noisy)
     check_snapshots(stack, config.epochs, config.snapshot_every)
-    optimizer_state = config.optimizer.state(stack.count(), stack.dtype)
+    optimizer_state = config.optimizer.state(stack.size, stack.dtype)
     state = State(stack.flat(), optimizer_state, len(stack.heads), saved_gates(stack))
-    resumed = _resume(state, file, config, windows)
+    resumed = resume(state, file, config, windows)
     if resumed and (state.ended or state.epoch == config.epochs):
         status, message = outcome(state, config, validated=judged is not None)
     else:
@@ -260,6 +273,7 @@ def train(
             dropout=config.dropout,
             weight_noise=config.weight_noise,
             seed=config.seed,
+            clamp=clamp,
         )
         np.copyto(engine.theta, state.theta)
         state.theta = engine.theta
@@ -283,7 +297,9 @@ def train(
         baseline=baseline,
         baseline_of=measure.baseline_of,
         constant_loss=constant,
-        provenance={**run.provenance, **_inputs_like(batch)},
+        clamp=clamped,
+        trained=stack.size - fixed_places(stack, clamps).size,
+        provenance={**run.provenance, **_inputs_like(batch), **({"clamp": clamped} if clamped else {})},
     )
 
 
@@ -319,50 +335,6 @@ def _validation_data(batch: Batch, stack: Stack, at: str | None) -> Data:
     except GatescopeError as error:
         argument = f"validation.{error.argument}" if error.argument else "validation"
         raise type(error)(error.problem, argument=argument, seen=error.seen, advice=error.advice) from error
-
-
-def _resume(state: State, file: Resumable, config: Config, windows: Windows) -> bool:
-    """Take the state from the checkpoint; return whether there is one.
-
-    Raises
-    ------
-    ValueRangeError
-        If it is of more epochs, or was trained at other learning rates.
-    """
-    if file.stored is None:
-        return False
-    arrays, file.stored = file.stored, None  # it may be large
-    with file.restoring():
-        state.restore(arrays)
-        factors, stored_epochs = float(arrays["factor_sum"]), int(arrays["epochs"])
-        limits = {PATIENCE: config.patience, TARGET: config.target_loss}
-        if limits.get(state.ended, 0) is None:
-            raise ValueError("ended by a limit that was not set")
-    begun = state.epoch + (state.batch > 0 or state.begin > 0)
-    if begun > config.epochs:
-        problem = f"is less than what `checkpoint` has come to, epoch {begun}"
-        advice = "give at least that, or another file as `checkpoint`"
-        raise ValueRangeError(problem, argument="epochs", seen=config.epochs, advice=advice)
-
-    def same(epochs: int | None) -> bool:
-        # Another machine's cosine may differ in the last bit.
-        return math.isclose(windows.factor_sum(state, epochs), factors, rel_tol=1e-12)
-
-    if same(config.epochs):
-        return True
-    if same(stored_epochs):
-        raise ValueRangeError(
-            f"is not the {stored_epochs} of `checkpoint`, on which this schedule's learning rates until now depend",
-            argument="epochs",
-            seen=config.epochs,
-            advice="give the same, or another file as `checkpoint`",
-        )
-    raise ValueRangeError(
-        f"does not give the factors that `checkpoint` was trained with: until now their sum is "
-        f"{windows.factor_sum(state, stored_epochs)!r}, not {factors!r}",
-        argument="schedule",
-        advice="give the same function to resume, or another file as `checkpoint` to begin anew",
-    )
 
 
 def _result(

@@ -74,4 +74,4 @@ def _has_memory_gate(cell: str) -> bool:
     from gatescope.cells.memory_gate import memory_gate
     from gatescope.cells.registry import get
 
-    return memory_gate(get(cell)).name in get(cell).gates
+    return bool(memory_gate(get(cell)).name)

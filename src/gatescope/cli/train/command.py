@@ -66,13 +66,15 @@ def train(
     Exit status: 0, 3 if training diverged (the run is stored all the same),
     2 after an error, 130 after Ctrl-C.
     """
+    from gatescope.cli.parsing import parse_clamp
     from gatescope.cli.train.data import material
     from gatescope.cli.train.parsing import dropout, layers
     from gatescope.recurrence.initialization import init_stack
     from gatescope.training.train import train as train_model
 
     cells, sizes = layers(model.cell, model.hidden_size, model.layers)
-    arguments = dataclasses.asdict(training) | {"dropout": dropout(training.dropout)}
+    arguments = dataclasses.asdict(training)
+    arguments |= {"dropout": dropout(training.dropout), "clamp": parse_clamp(training.clamp)}
     checkpoint_file = checkpoint or out.with_name(f"{out.stem}.checkpoint.npz")
     _check_files(out, checkpoint_file, plot, data.data)
     # What an interrupted or a longer run left is replaced when it is continued.

@@ -117,6 +117,13 @@ class TrainingOptions:
         metavar="P",
     )
     weight_noise: float = option(0.0, "Standard deviation of noise that is added to the weights.")
+    clamp: list[str] | None = option(
+        None,
+        "Clamp a gate to a value all along, as in f=1.0 or, of one layer, layers.1.f=1.0, or some units of it, as in "
+        "'f[0,3]=1.0'.  May be given several times.  Default: no gate is clamped.",
+        "--clamp",
+        metavar="GATE=VALUE",
+    )
     patience: int | None = option(
         None, "Stop after so many epochs without a lower loss.  Default: never.", metavar="EPOCHS"
     )

@@ -27,7 +27,8 @@ def progress_rows(run: TrainingRun, chosen: Material, at: str | None) -> list[tu
     epochs = len(history.epoch)
     # The task states what is known where its own loss counts; elsewhere the two are not comparable.
     baseline = chosen.example.baseline if at is None else math.nan
-    rows = [("how it ended", run.message), ("parameters", number(run.model.count()))]
+    rows = [("how it ended", run.message), ("parameters", number(run.count()))]
+    rows += [("clamped gates, which are not trained", run.clamp_text())] if run.clamp else []
     if epochs:
         updates = int(history.updates[-1])
         rows += [

@@ -44,7 +44,7 @@ def epoch_times(
     ]
     try:
         for s, seed in enumerate(seeds):
-            states = [optimizer.state(stack.count(), stack.dtype) for stack in stacks]
+            states = [optimizer.state(stack.size, stack.dtype) for stack in stacks]
             for engine, cell in zip(engines, cells, strict=True):
                 engine.theta[:] = models[cell, seed].flat()
             times = np.empty((ROUNDS + 1, len(cells)))

@@ -46,7 +46,7 @@ class Layer:
         self.plan = sweeps.plan_for(cell, params.hidden_size, params.dtype)
         self.inputs, self.states, self.saved = params.input_size, len(cell.states), len(cell.saved)
         self.units, self.masked, self.reverse = params.hidden_size, masked, params.reverse
-        self.size = params.count()
+        self.size = params.size
         self._first = first
         w_ih, w_hh, b_ih, b_hh = _positions(
             [a.shape for a in (params.weight_ih, params.weight_hh, params.bias_ih, params.bias_hh)], first + 1
