@@ -42,7 +42,7 @@ def schemes_of(cell: str, memory: float) -> tuple[str, ...]:
     >>> schemes_of("lstm", 100), schemes_of("rnn", 100)
     (('pytorch', 'keras', 'chrono(100)'), ('pytorch', 'keras'))
     """
-    chrono = (f"chrono({memory:g})",) if memory_gate(get(cell)).opened_by else ()
+    chrono = (f"chrono({memory:g})",) if memory_gate(get(cell)).sigmoid else ()
     return ("pytorch", "keras", *chrono)
 
 
