@@ -24,9 +24,10 @@ BUILT_IN = cases.BUILT_IN
 
 
 class TwoPhases:
-    """Two phases, two states, and fewer saved values and states than gates.
+    """Two phases, two states, both of which the first phase reads, and fewer saved values and states than gates.
 
-    r = sigmoid(W_r x + R_r h), n = tanh(W_n x + R_n (r h)), l = W_l x - R_l (r h), m' = r m + (1 - r) n, h' = m' + l.
+    r = sigmoid(W_r x + R_r h + m), v = r h - m, n = tanh(W_n x + R_n v), l = W_l x - R_l v, m' = r m + (1 - r) n,
+    h' = m' + l.
     """
 
     NAME = "two_phases_gpu_test"
@@ -38,12 +39,12 @@ class TwoPhases:
     @staticmethod
     @register_jitable
     def prepare(wx, rh, states):
-        return (sigmoid(wx[0] + rh[0]),)
+        return (sigmoid(wx[0] + rh[0] + states[1]),)
 
     @staticmethod
     @register_jitable
     def operand(prepared, states):
-        return prepared[0] * states[0]
+        return prepared[0] * states[0] - states[1]
 
     @staticmethod
     @register_jitable
@@ -66,7 +67,7 @@ class TwoPhases:
     def prepare_vjp(saved, states, d_operand, d_prepared):
         r = saved[0]
         d_pre = ((d_prepared[0] + d_operand * states[0]) * r * complement(r),)
-        return d_pre, d_pre, (d_operand * r, zero(r))
+        return d_pre, d_pre, (d_operand * r, d_pre[0] - d_operand)
 
 
 OWN = {"leaky": Leaky, "two_phases": TwoPhases}

@@ -57,12 +57,12 @@ class NumpySweeps:
         d_wx, d_rh, back, *d_prepared = cell.step_vjp(
             saved, before, one_for_all_rows(new), tuple(np.moveaxis(adjoint, 2, 0))
         )
-        direct = back[0]
         if cell.prepared:
             d_operand = sum(d @ R for d, R in zip(d_rh, self.R[self.first :], strict=True))
             wx, rh, more = cell.prepare_vjp(saved, before, d_operand, *d_prepared)
-            d_wx, d_rh, direct = (*wx, *d_wx), (*rh, *d_rh), direct + more[0]
-        direct = direct + sum(d @ R for d, R in zip(d_rh[: self.first], self.R[: self.first], strict=True))
+            d_wx, d_rh = (*wx, *d_wx), (*rh, *d_rh)
+            back = tuple(a + b for a, b in zip(back, more, strict=True))
+        direct = back[0] + sum(d @ R for d, R in zip(d_rh[: self.first], self.R[: self.first], strict=True))
         return np.stack([direct, *back[1:]], axis=2), d_wx, d_rh
 
     def backward(self, inputs, states, gates, output_adjoint, final_adjoint, lengths=None):

@@ -66,7 +66,7 @@ class LinearCell:
             "direct": (states, states),
             "rh": (states, gates),
             "wx": (states, gates),
-            "operand_state": (),
+            "operand_state": (states,),
             "operand_rh": (first,),
             "operand_wx": (first,),
         }
@@ -97,6 +97,7 @@ def linear_cell(cell: Cell) -> LinearCell | None:
         **first,
         prepared=cell.prepared,
         shared=cell.shared,
+        reads_others=any(field == "operand_state" and index[0] > 0 for field, index in entries),
         fingerprint=f"{cell.fingerprint}-linear",
     )
     return LinearCell(linear, entries)
@@ -157,7 +158,7 @@ def _functions(cell: Cell, entries: tuple[Entry, ...]) -> dict[str, Any]:
     def from_operand(field: str, index: tuple[int, ...]) -> list[Term]:
         return [(0, number[field, index])] if (field, index) in number else []
 
-    by_state = _sums([from_operand("operand_state", ())])
+    by_state = _sums([from_operand("operand_state", (s,)) for s in states])
     by_first = _sums([[(1 + p, None), *from_operand("operand_rh", (p,))] for p in range(first)])
 
     @register_jitable

@@ -26,7 +26,7 @@ class Linear:
 
     With one phase, ``d new_s = sum_q direct[s, q] d state_q + sum_g rh[s, g] R_g d h + sum_g wx[s, g] W_g d x``.
     With two, the gates g < P see h, and those after see the operand instead, whose differential is
-    ``operand_state d h + sum_p operand_rh[p] R_p d h + sum_p operand_wx[p] W_p d x``.
+    ``sum_q operand_state[q] d state_q + sum_p operand_rh[p] R_p d h + sum_p operand_wx[p] W_p d x``.
 
     Attributes
     ----------
@@ -35,8 +35,8 @@ class Linear:
         c, z for a GRU's h.
     rh, wx : (..., S, G, H)
         With respect to the recurrent and the input part of each gate; first-phase gates not by way of the operand.
-    operand_state : (..., H)
-        The operand's derivative with respect to the first state; 0 with one phase.
+    operand_state : (..., S, H)
+        The operand's derivatives with respect to the states, without passing any weight; 0 with one phase.
     operand_rh, operand_wx : (..., P, H)
         The operand's derivatives with respect to the parts of the first-phase gates.
     """
@@ -75,7 +75,7 @@ def linearize_rows(cell: Cell, k: Rows, old: Rows, new: Rows) -> Linear:
     direct = np.zeros((*shape[:-1], S, S, shape[-1]))
     rh = np.zeros((*shape[:-1], S, G, shape[-1]))
     wx = np.zeros_like(rh)
-    operand_state = np.zeros(shape)
+    operand_state = np.zeros((*shape[:-1], S, shape[-1]))
     operand_rh = np.zeros((*shape[:-1], P, shape[-1]))
     operand_wx = np.zeros_like(operand_rh)
     for s in range(S):
@@ -84,13 +84,13 @@ def linearize_rows(cell: Cell, k: Rows, old: Rows, new: Rows) -> Linear:
             # Linear in (d_operand, d_prepared): the second is of this unit, the first comes through weights, below.
             first_wx, first_rh, first_back = cell.prepare_vjp(k, old, none, rest[0])
             d_wx, d_rh = (*first_wx, *d_wx), (*first_rh, *d_rh)
-            back = (back[0] + first_back[0], *back[1:])
+            back = tuple(a + b for a, b in zip(back, first_back, strict=True))
         fill_rows(direct[..., s, :, :], back)
         fill_rows(rh[..., s, :, :], d_rh)
         fill_rows(wx[..., s, :, :], d_wx)
     if cell.prepare_vjp is not None:
         d_wx, d_rh, back = cell.prepare_vjp(k, old, one, (none,) * P)
-        operand_state[...] = back[0]
+        fill_rows(operand_state, back)
         fill_rows(operand_rh, d_rh)
         fill_rows(operand_wx, d_wx)
     return Linear(

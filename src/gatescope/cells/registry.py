@@ -38,8 +38,9 @@ class Cell:
     prepare, operand, prepare_vjp : callable, optional
         The first phase: ``prepare(wx, rh, states) -> prepared``; ``operand(prepared, states)`` is what the second
         phase's recurrent weights multiply;
-        ``prepare_vjp(saved, states, d_operand, d_prepared) -> (d_wx, d_rh, d_states)``.  A first phase may depend on
-        the first state only, so the first of its d_states is the only one that counts.
+        ``prepare_vjp(saved, states, d_operand, d_prepared) -> (d_wx, d_rh, d_states)``.  Both may read any state, and
+        all d_states count; what is `zero` by the equations costs nothing.  The first phase's recurrent weights multiply
+        the first state, as always.
     prepared : int
         Number of gates that the first phase computes; 0 if there is one phase.
     shared : bool
@@ -47,6 +48,9 @@ class Cell:
     weights : tuple of str
         Which weights each gate has, of ``"xhb"``: rows of weight_ih, rows of weight_hh, biases.  The rest are 0 and
         stay so; `lacks` says it array by array.  Empty: all gates have all.
+    reads_others : bool
+        Whether a first phase reads other states than the first, by what `prepare_vjp` returns; kernels have the code
+        for it only then.
     description : str
         The docstring of what defines it, with its equations.
     fingerprint : str
@@ -65,6 +69,7 @@ class Cell:
     prepared: int = 0
     shared: bool = False
     weights: tuple[str, ...] = ()
+    reads_others: bool = False
     description: str = ""
     fingerprint: str = ""
 
@@ -135,6 +140,7 @@ def register(module: Any) -> Cell:
         prepared=prepared,
         shared=_shares(module),
         weights=_weights(module),
+        reads_others=prepared > 0 and _reads_others(module),
         description=inspect.getdoc(module) or "",
         fingerprint=_fingerprint(module),
     )
@@ -194,6 +200,20 @@ def _shares(module: Any) -> bool:
     states = (one,) * len(module.STATES)
     d_wx, d_rh = module.step_vjp((one,) * len(module.SAVED), states, states, states)[:2]
     return d_wx is d_rh
+
+
+def _reads_others(module: Any) -> bool:
+    """Return whether the first phase has derivatives by other states than the first, at random values."""
+    rng = np.random.default_rng(0)
+
+    def draw(count: int) -> tuple[Any, ...]:
+        return tuple(rng.uniform(0.05, 0.95, (count, 16)))
+
+    (d_operand,) = draw(1)
+    back = module.prepare_vjp(
+        draw(len(module.SAVED)), draw(len(module.STATES)), d_operand, draw(module.PREPARED)
+    )
+    return any(np.any(d_state) for d_state in back[2][1:])
 
 
 def _fingerprint(module: Any) -> str:

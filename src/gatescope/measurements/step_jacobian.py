@@ -56,11 +56,14 @@ def jacobians_of(params: Params, linear: Linear) -> Array:
     result = np.zeros((count, S, H, S, H))
     unit = np.arange(H)
     inner = _weighted(linear.operand_rh, R[:P])  # d operand / d h; of no rows without a first phase
-    inner[:, unit, unit] += linear.operand_state
+    inner[:, unit, unit] += linear.operand_state[:, 0]
     for s in range(S):
         block = _weighted(linear.rh[:, s, : P or None], R[: P or None])
         if P:
-            block = block + _weighted(linear.rh[:, s, P:], R[P:]) @ inner
+            late = _weighted(linear.rh[:, s, P:], R[P:])
+            block = block + late @ inner
+            for q in range(1, S):
+                result[:, s, :, q] = late * linear.operand_state[:, q, None]
         result[:, s, :, 0] = block
         for q in range(S):
             # Advanced indices of one row and one column a unit: the diagonal of block (s, q).

@@ -59,7 +59,7 @@ class Linearization:
         self._width, self._limits = params.input_size, (least, beyond, carried * _LIFT, 1 / _LIFT)
         states, gates = len(cell.states), len(cell.gates)
         # Where the kernel has each derivative: by new state direct, rh, wx; then the operand's.
-        begin = {"direct": 0, "rh": states, "wx": states + gates, "operand_state": 0, "operand_rh": 1}
+        begin = {"direct": 0, "rh": states, "wx": states + gates, "operand_state": 0, "operand_rh": states}
         each_state = states + 2 * gates
         chosen, counts = [], np.ones((len(linear.entries), params.hidden_size), np.int64)
         for c, (field, index) in enumerate(linear.entries):
@@ -69,7 +69,7 @@ class Linearization:
             if field not in ("direct", "operand_state"):
                 counts[c] = alive[index[-1]]
         self._chosen, self._alive = np.array(chosen, np.int64), counts.reshape(-1)
-        self._derivatives = states * each_state + 1 + cell.prepared
+        self._derivatives = states * (each_state + 1) + cell.prepared
         self._counted = np.zeros((len(counted) + 1, plan.padded))
         self._counted[:-1, : params.hidden_size] = counted
         self._units = np.zeros((states + 1, states, plan.lanes))

@@ -50,7 +50,7 @@ class Tangents:
         self._work = (
             empty(states * width),
             empty(width * plan.first),
-            empty(plan.padded * (plan.first + 1), phases),
+            empty(plan.padded * (plan.first + states), phases),
             empty(states * panel),
             empty(width * plan.second, phases),
             empty((states + 1) * panel, phases),

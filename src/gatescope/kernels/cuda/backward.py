@@ -16,7 +16,7 @@ from gatescope.cells.registry import absent
 from gatescope.kernels.cuda.activations import with_fast_activations
 from gatescope.kernels.cuda.driver import cuda, kernel
 from gatescope.kernels.cuda.exchange import make_gate_offset, make_gather, make_lines, make_offset, no_gaps
-from gatescope.kernels.cuda.matvec import make_add_up, make_load, make_multiply, make_put, make_take
+from gatescope.kernels.cuda.matvec import make_add, make_add_up, make_load, make_multiply, make_put, make_take
 from gatescope.kernels.cuda.primitives import exponent, magnitude, power_of_two, prefetch, publish, shuffle
 
 u64 = np.uint64
@@ -58,6 +58,7 @@ def make_backward(cell, hidden, dtype, launch_plan, flow, fast_activations=False
     FIRST = P or G
     SECOND = max(G - FIRST, 1)
     SAVED, PREPARED = max(K, 1), max(P, 1)
+    OTHERS = int(cell.reads_others)
     SHARED_PRE = cell.shared and not P  # one array holds the adjoints of both pre-activations
     TOGETHER, BLOCKS, ROWS = launch_plan.together, launch_plan.blocks, launch_plan.sequences
     PARTS, SPREAD, WARPS = launch_plan.parts, launch_plan.spread, launch_plan.warps
@@ -85,7 +86,7 @@ def make_backward(cell, hidden, dtype, launch_plan, flow, fast_activations=False
     gather_2 = make_gather(two.length, ROW_2, make_offset(two), T, dtype)
     gather_peaks = make_gather(PEAKS_ROW, PEAKS_ROW, no_gaps, T, dtype)
     take_states, take_saved, take_prepared = make_take(S), make_take(K), make_take(P)
-    put_states, put_prepared = make_put(S), make_put(P)
+    put_states, put_prepared, add_others = make_put(S), make_put(P), make_add(S - 1)
     put_first, put_second = make_put(FIRST), make_put(SECOND)
     ITEM_LANES = SPREAD * TOGETHER  # neighbouring lanes of one row
     lane_bits = (1, 2, 4, 8, 16)
@@ -274,6 +275,8 @@ def make_backward(cell, hidden, dtype, launch_plan, flow, fast_activations=False
                     put_first(pre_wx, u64(0), p_wx)
                     put_first(pre_rh, u64(0), p_rh)
                     direct += back[0]
+                    if OTHERS > 0:
+                        add_others(carried, u64(1), back[1:])
                     if not flow and rank == u64(0):
                         operand = operand_of(values[:P], before)
                         d_second[((t - u64(base)) * B + b) * u64(H) + j] = operand

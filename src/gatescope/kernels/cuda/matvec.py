@@ -53,6 +53,21 @@ def make_put(count):
     return put
 
 
+@cache
+def make_add(count):
+    """Make add(array, start, values): add a tuple's elements to those of an array."""
+    if count == 0:
+        return register_jitable(lambda array, start, values: None)
+    before, last, index = make_add(count - 1), count - 1, u64(count - 1)
+
+    @register_jitable
+    def add(array, start, values):
+        before(array, start, values)
+        array[start + index] += values[last]
+
+    return add
+
+
 # An array indexed by a loop that the compiler does not unroll goes to slow memory, and NVIDIA's compiler for Blackwell
 # unrolls only simple short loops.  So what touches the register weights is written out as instructions, like
 # `kernels.product` on the CPU; the simulator and the emulator run the loops that say the same.

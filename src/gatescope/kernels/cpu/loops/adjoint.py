@@ -71,6 +71,7 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False, li
     ROWS, GROUPS, SPLIT = tiles
     ROWS2, GROUPS2, SPLIT2 = second_tiles
     INPUTS, PATHS, LINKED = int(inputs), int(paths), int(linked is not None)
+    OTHERS = int(cell.reads_others)
     ONWARD = int(
         linked is not None and not inputs
     )  # of the lowest layer, whose inputs are measured, nothing goes on
@@ -200,6 +201,11 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False, li
                                 store(d_wx, (at_wx + row) * row_whole + j * G * L, L, clear(p_wx, valid))
                             add = load(direct, row * padded + j * L, L, 1, L)
                             store(direct, row * padded + j * L, L, clear((add[0] + back[0],), valid))
+                            if OTHERS > 0:
+                                for k in range(1, S):
+                                    at_state = (row * S + k) * padded + j * L
+                                    (other,) = load(current, at_state, L, 1, L)
+                                    store(current, at_state, L, clear((other + back[k],), valid))
             if ONWARD and onward.size > 0:
                 for row in range(N * M):
                     onward_powers[(stop - 1 - t) * N * M + row] = exponents[row]

@@ -24,7 +24,7 @@ def make_backward(cell, lanes, tiles, second_tiles, masked=False):
     S, K, G, P, L = len(cell.states), len(cell.saved), len(cell.gates), cell.prepared, lanes
     FIRST = P or G
     SECOND = max(G - FIRST, 1)
-    SHARED = cell.shared
+    SHARED, OTHERS = cell.shared, int(cell.reads_others)
     MASKED = masked
     (ROWS, GROUPS, SPLIT), (GRAD, _, _) = tiles
     (ROWS2, GROUPS2, SPLIT2), (GRAD2, _, _) = second_tiles
@@ -160,6 +160,11 @@ def make_backward(cell, lanes, tiles, second_tiles, masked=False):
                                 store(d_wx, (n * steps + s) * row + j * G * L, L, clear(p_wx, valid))
                                 add = load(direct, n * padded + j * L, L, 1, L)
                                 store(direct, n * padded + j * L, L, (add[0] + back[0],))
+                                if OTHERS > 0:
+                                    for k in range(1, S):
+                                        at_state = (n * S + k) * padded + j * L
+                                        (other,) = load(current, at_state, L, 1, L)
+                                        store(current, at_state, L, (other + back[k],))
                                 store(operand, at_operand, L, (entering,))
                 if MASKED:
                     product(

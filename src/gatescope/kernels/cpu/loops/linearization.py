@@ -33,6 +33,7 @@ def make_linearization(cell, lanes, tiles, second_tiles):
     ROWS, GROUPS, SPLIT = tiles
     ROWS2, GROUPS2, SPLIT2 = second_tiles
     INPUT_ROWS = 4 if G > 3 else 8
+    OTHERS = int(cell.reads_others)
     FINGERPRINT = fingerprint_of(cell)
 
     @compiled
@@ -45,7 +46,7 @@ def make_linearization(cell, lanes, tiles, second_tiles):
         #       small of a coefficient before it is multiplied by the last, which takes the power of two away
         # work: x [n][I], old [n][S][j][L], wx [n][j][G][L], rh [n][j][FIRST][L], rh of the second phase,
         #       operand [n][j][L], units [S + 1][S][L] (adjoints of the power of two, and zeros),
-        #       derivatives [d][j][L]: by new state direct [S], by rh [G], by wx [G]; then the operand's, [1 + P]
+        #       derivatives [d][j][L]: by new state direct [S], by rh [G], by wx [G]; then the operand's, [S + P]
         w_ih, b_ih, w_hh, b_hh, w_second, b_second = weights
         x, old, wx, rh, rh_second, operand, units, derivatives = work
         begin, end, at_once, least, beyond, carried, drop = span
@@ -133,6 +134,9 @@ def make_linearization(cell, lanes, tiles, second_tiles):
                             store(derivatives, at + (S + G + FIRST) * padded, padded, d_wx)
                             store(derivatives, at, padded, back)
                             store(derivatives, at, padded, (back[0] + more[0],))
+                            if OTHERS > 0:
+                                for q in range(1, S):
+                                    store(derivatives, at + q * padded, padded, (back[q] + more[q],))
                         else:
                             d_wx, d_rh, back = step_vjp(saved, state, new, one)
                             store(derivatives, at, padded, back)
@@ -143,7 +147,7 @@ def make_linearization(cell, lanes, tiles, second_tiles):
                         nothing = load(units, S * S * L, 0, P, L)
                         _, first_rh, more = prepare_vjp(saved, state, one[0], nothing)
                         store(derivatives, S * EACH * padded + j * L, padded, more)
-                        store(derivatives, (S * EACH + 1) * padded + j * L, padded, first_rh)
+                        store(derivatives, (S * EACH + S) * padded + j * L, padded, first_rh)
                 for c in range(C):
                     source, target = chosen[c] * padded, ((first + n) * C + c) * H
                     for u in range(H):

@@ -28,6 +28,8 @@ def make_tangent(cell, tiles):
     FIRST = P or G
     SECOND = max(G - FIRST, 1)
     PREPARED = max(P, 1)
+    OTHERS = int(cell.reads_others)
+    READ = S if cell.reads_others else 1  # states that the operand has derivatives by
     ROWS, GROUPS = tiles
     FINGERPRINT = fingerprint_of(cell)
 
@@ -36,7 +38,7 @@ def make_tangent(cell, tiles):
         # weights: forward panels of w_hh and of w_hh of the second phase; units [S][S][L], the adjoints of 1
         # states (T+1, B, S, H), gates (T, B, K, H); rows: three times M rows, the tangents first
         # span: sequence, first step, last step, M, steps between orthonormalizations
-        # work: direct [s][s'][j][L], by_rh [s][j][FIRST][L], by_operand [j][FIRST + 1][L], matrices [S][j][k][L],
+        # work: direct [s][s'][j][L], by_rh [s][j][FIRST][L], by_operand [j][FIRST + READ][L], matrices [S][j][k][L],
         #       second_rh [s][j][SECOND][L], second [S + 1][j][k][L], operands [M][V][L], scratch of `orthogonalize`
         # logs (ceil(steps / every) + 1, M): logs of R's diagonal, the last row scratch; see `intervals`
         # Returns the smallest sine, the sum of eps / sine, and how many intervals were repeated.
@@ -71,6 +73,11 @@ def make_tangent(cell, tiles):
                         store(direct, (s * S * V + j) * L, padded, clear(back, valid))
                         first = load(direct, (s * S * V + j) * L, L, 1, L)[0]
                         store(direct, (s * S * V + j) * L, L, clear((first + p_back[0],), valid))
+                        if OTHERS > 0:
+                            for q in range(1, S):
+                                at_state = ((s * S + q) * V + j) * L
+                                other = load(direct, at_state, L, 1, L)[0]
+                                store(direct, at_state, L, clear((other + p_back[q],), valid))
                     else:
                         _, p_rh, back = step_vjp(saved, old, new, one)
                         store(by_rh, (s * V + j) * FIRST * L, L, clear(p_rh, valid))
@@ -79,8 +86,8 @@ def make_tangent(cell, tiles):
                     nothing = load(units, S * S * L, L, PREPARED, L)
                     one = load(units, 0, L, 1, L)[0]
                     _, p_first, p_back = prepare_vjp(saved, old, one, nothing)
-                    store(by_operand, j * (FIRST + 1) * L, L, clear(p_first, valid))
-                    store(by_operand, (j * (FIRST + 1) + FIRST) * L, L, clear(p_back[:1], valid))
+                    store(by_operand, j * (FIRST + READ) * L, L, clear(p_first, valid))
+                    store(by_operand, (j * (FIRST + READ) + FIRST) * L, L, clear(p_back[:READ], valid))
 
             for s in range(S):
                 for j in range(V):
@@ -100,7 +107,7 @@ def make_tangent(cell, tiles):
                         at_k = (j * H + k) * L
                         total = load(units, S * S * L, L, 1, L)[0]
                         for g in range(FIRST):
-                            factor = load(by_operand, (j * (FIRST + 1) + g) * L, L, 1, L)[0]
+                            factor = load(by_operand, (j * (FIRST + READ) + g) * L, L, 1, L)[0]
                             total = fma(factor, load(w_hh, at_k * FIRST + g * L, L, 1, L)[0], total)
                         store(second, S * panel + at_k, L, (total,))
                         for s in range(S):
@@ -110,10 +117,18 @@ def make_tangent(cell, tiles):
                                 total = fma(factor, load(w_second, at_k * SECOND + g * L, L, 1, L)[0], total)
                             store(second, s * panel + at_k, L, (total,))
                 for j in range(V):
-                    factor = load(by_operand, (j * (FIRST + 1) + FIRST) * L, L, 1, L)[0]
+                    factor = load(by_operand, (j * (FIRST + READ) + FIRST) * L, L, 1, L)[0]
                     for m in range(M):
                         value = load(rows, old_half + m * pitch + j * L, L, 1, L)[0]
                         store(operands, m * padded + j * L, L, (factor * value,))
+                    if OTHERS > 0:
+                        for q in range(1, S):
+                            factor = load(by_operand, (j * (FIRST + READ) + FIRST + q) * L, L, 1, L)[0]
+                            for m in range(M):
+                                at_operand = m * padded + j * L
+                                value = load(rows, old_half + m * pitch + q * padded + j * L, L, 1, L)[0]
+                                total = load(operands, at_operand, L, 1, L)[0]
+                                store(operands, at_operand, L, (fma(factor, value, total),))
                 product(
                     (operands, 0, padded),
                     (operands, 0, padded),
