@@ -62,6 +62,7 @@ if TYPE_CHECKING:
         StackGradients,
         StackTrace,
         Status,
+        SweepResult,
         Trace,
         TrainingRun,
         WatchHistory,
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
         save,
     )
     from gatescope.datatypes.stack import Bidirectional, Stack
+    from gatescope.experiments.sweep import sweep
     from gatescope.integrations.capture import capture
     from gatescope.integrations.watch import watch
     from gatescope.integrations.weights import load_weights
@@ -143,6 +145,7 @@ __all__ = [
     "StackGradients",
     "StackTrace",
     "Status",
+    "SweepResult",
     "Trace",
     "TrainingRun",
     "UnknownNameError",
@@ -182,6 +185,7 @@ __all__ = [
     "saturation",
     "save",
     "save_weights",
+    "sweep",
     "tasks",
     "to_device",
     "to_flax",
@@ -197,6 +201,7 @@ __all__ = [
 _PACKAGES = ("cells", "experiments", "plotting", "tasks", "training")
 _MODULES = {
     "comparison.compare": "compare",
+    "experiments.sweep": "sweep",
     "integrations.capture": "capture",
     "integrations.watch": "watch",
     "integrations.weights": "load_weights",

@@ -33,6 +33,7 @@ from gatescope.datatypes.seed_run import SeedRun
 from gatescope.datatypes.stack import Bidirectional, Stack
 from gatescope.datatypes.stack_gradients import StackGradients
 from gatescope.datatypes.stack_trace import StackTrace
+from gatescope.datatypes.sweep import SweepResult
 from gatescope.datatypes.trace import Trace
 from gatescope.datatypes.training_run import History, Status, TrainingRun
 from gatescope.datatypes.tuned import Tuned
@@ -76,6 +77,7 @@ __all__ = [
     "StackGradients",
     "StackTrace",
     "Status",
+    "SweepResult",
     "Trace",
     "TrainingRun",
     "Tuned",

@@ -1,0 +1,270 @@
+"""Work done elsewhere: in processes of this machine, or by any executor of `concurrent.futures`.
+
+Processes are spawned, not forked: threads of Numba and of BLAS do not survive a fork.  A worker that dies takes what it
+was at with it, and of a pool of processes all that the others were at.  That is done again, each piece alone, so that
+one which kills its worker a second time is known for certain.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import re
+import signal
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    wait,
+)
+from contextlib import contextmanager
+from multiprocessing.connection import wait as wait_for
+from typing import Any, Final
+from uuid import uuid4
+
+from gatescope.checks.numbers import check_count, check_unused, default_threads, most_threads
+from gatescope.errors import DtypeError, MissingPackageError, ValueRangeError
+
+LOST: Final = object()  # instead of what a piece of work returns: it killed its worker each time
+TRIES = 2
+_KILLED = (
+    "KilledWorker"  # how Dask names the end of a piece whose workers died; it tries four of them by itself
+)
+_SECONDS = 10  # in which a scheduler has to answer
+_ADDRESS = re.compile(r"\w+://\S+")
+_ADDRESS_ADVICE = 'give the address that a Dask scheduler has printed, such as "tcp://host:8786"'
+Work = Callable[[Any], Any]
+
+
+def check_executor(executor: Any, workers: Any) -> None:
+    """Refuse what can be no executor, or a number of processes of ours beside one.
+
+    Raises
+    ------
+    DtypeError, ValueRangeError
+        If one of both does not fit.
+    """
+    if executor is not None:
+        check_unused("with `executor`, which has its own", workers=workers)
+    elif workers is not None:
+        check_count("workers", workers, most=most_threads())
+    if isinstance(executor, str) and not _ADDRESS.fullmatch(executor):
+        raise ValueRangeError("is no address", argument="executor", seen=executor, advice=_ADDRESS_ADVICE)
+    if not isinstance(executor, str | Executor | None):
+        advice = "give one of concurrent.futures, such as Dask's client.get_executor(), or leave it out"
+        raise DtypeError(argument="executor", seen=type(executor), advice=advice)
+
+
+@contextmanager
+def opened(
+    executor: Executor | str | None, workers: int | None, work: Work
+) -> Iterator[tuple[Executor, int]]:
+    """Yield an executor and how many pieces of `work` it is given at a time, 0 for all.
+
+    Parameters
+    ----------
+    executor : Executor, str or None
+        The address of a Dask scheduler, ``"tcp://host:port"``, is connected to, and left at the end; None is processes
+        of this machine.
+    workers : int or None
+        How many processes; None is the cores that this process may use.
+    work : callable
+        What they will do, which has to reach them.
+
+    Raises
+    ------
+    DtypeError
+        If `work` is nothing that a process can be sent.
+    ValueRangeError
+        If no scheduler answers, or processes end before they begin.
+    MissingPackageError
+        If Dask is needed and not there.
+    """
+    if isinstance(executor, Executor):
+        yield executor, 0
+    elif executor is not None:
+        with _connected(executor) as connected:
+            yield connected, 0
+    else:
+        count = default_threads() if workers is None else workers
+        with _Processes(count, work) as processes:
+            yield processes, count
+
+
+def each(
+    work: Work, items: Sequence[Any], executor: Executor, most: int
+) -> Generator[tuple[int, Any], None, None]:
+    """Yield the index of an item and what ``work(item)`` returned, as they end; `LOST` if it killed its worker twice.
+
+    `most` are given to the executor at a time, or all.  What has not begun is called off if the caller stops.
+
+    Raises
+    ------
+    ValueRangeError
+        If the executor cannot go on, or its workers cannot do the work at all.
+    """
+    waiting, suspects = deque(range(len(items))), deque[int]()
+    running: dict[Future[Any], int] = {}
+    deaths: Counter[int] = Counter()
+    try:
+        while waiting or suspects or running:
+            while waiting and (not most or len(running) < most):
+                index = waiting.popleft()
+                running[_submitted(executor, work, items[index])] = index
+            if suspects and not running:  # alone: whatever dies now, this killed it
+                index = suspects.popleft()
+                running[_submitted(executor, work, items[index])] = index
+            for future in sorted(wait(running, return_when=FIRST_COMPLETED).done, key=running.__getitem__):
+                index = running.pop(future)
+                if _came(future, executor):
+                    yield index, future.result()
+                    continue
+                deaths[index] += 1
+                if deaths[index] < TRIES:
+                    suspects.append(index)
+                else:
+                    yield index, LOST
+    finally:
+        for future in running:
+            future.cancel()
+
+
+def _submitted(executor: Executor, work: Work, item: Any) -> Future[Any]:
+    try:
+        return executor.submit(_call, work, item, uuid4().hex)
+    except RuntimeError as error:  # broken, or shut down
+        raise _gone(error) from error
+
+
+def _call(work: Work, item: Any, _: str) -> Any:
+    """Do a piece of work; a name that no other has makes Dask do it again and not remember how it ended."""
+    return work(item)
+
+
+def _came(future: Future[Any], executor: Executor) -> bool:
+    """Return whether a result came; if not, its worker died."""
+    try:
+        error = future.exception()
+    except CancelledError as cancelled:
+        error = cancelled
+    if error is None:
+        return True
+    if isinstance(error, KeyboardInterrupt):  # of workers that Ctrl-C reached, too
+        raise error
+    if type(error).__name__ == _KILLED or (
+        isinstance(error, BrokenExecutor) and isinstance(executor, _Processes)
+    ):
+        return False
+    if isinstance(error, BrokenExecutor | CancelledError):  # which was shut down, or has lost its scheduler
+        raise _gone(error) from error
+    raise ValueRangeError(
+        f"cannot be called by the workers of `executor` ({type(error).__name__}: {error})",
+        argument="function",
+        advice="they need the module that it is in, and gatescope",
+    ) from error
+
+
+def _gone(error: BaseException) -> ValueRangeError:
+    return ValueRangeError(
+        f"cannot go on ({type(error).__name__}: {error})",
+        argument="executor",
+        advice="leave it out, or give one that replaces workers that die, such as Dask's; the same call continues",
+    )
+
+
+class _Processes(Executor):
+    """A pool of spawned processes that is replaced when one of them dies."""
+
+    def __init__(self, workers: int, work: Work) -> None:
+        self._workers, self._work = workers, work
+        try:
+            pickle.dumps(work)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise DtypeError(
+                f"cannot be sent to another process ({error})",
+                argument="function",
+                advice="give a function that is defined at the top of a module",
+            ) from error
+        self._pool = self._begun()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        try:
+            return self._pool.submit(fn, *args, **kwargs)
+        except BrokenExecutor:
+            self._pool.shutdown()
+            self._pool = self._begun()
+            return self._pool.submit(fn, *args, **kwargs)
+
+    def _begun(self) -> ProcessPoolExecutor:
+        """Return a pool, one process of which has received the work: one that cannot would seem to be killed by it."""
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(self._workers, mp_context=context, initializer=_begin)
+        try:
+            pool.submit(callable, self._work).result()
+        except BrokenExecutor as error:
+            pool.shutdown()
+            raise ValueRangeError(
+                "ends the processes it is sent to: they cannot import it",
+                argument="function",
+                advice='put it into a module, and the call of a script under `if __name__ == "__main__":`',
+            ) from error
+        except BaseException:
+            _stop(pool)
+            raise
+        return pool
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if kind is None:
+            self._pool.shutdown()
+        else:
+            _stop(self._pool)
+
+
+def _stop(pool: ProcessPoolExecutor) -> None:
+    """End a pool now, whatever its processes are at; before Python 3.14 it offers no way to do that."""
+    processes = [*(pool._processes or {}).values()]
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        process.kill()
+
+
+def _begin() -> None:
+    """Prepare a process: Ctrl-C is for the one that began it, and it ends with that one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    wait_for([sentinel])
+    os._exit(1)
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[Executor]:
+    """Yield the executor of a Dask scheduler."""
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise MissingPackageError(
+            "a Dask scheduler needs the package distributed", advice='pip install "gatescope[cluster]"'
+        ) from error
+    try:
+        client = Client(address, timeout=_SECONDS, set_as_default=False)
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueRangeError(
+            f"is no Dask scheduler that answers ({type(error).__name__})",
+            argument="executor",
+            seen=address,
+            advice=_ADDRESS_ADVICE,
+        ) from error
+    with client:
+        yield client.get_executor()
