@@ -58,11 +58,21 @@ MODELS = {
     "added directions": stack(both("lstm", merge="sum"), layer("lstm", 5)),
     "different directions": stack(both("lstm", other="gru")),
     "relu on tanh": stack(layer("rnn"), layer("rnn_relu", 5, 4)),
+    "peepholes": layer("lstm_peephole"),
 }
-NOT_OF_PYTORCH = ("gru_reset_before", "a backward layer", "added directions", "different directions")
+SLOW = ("peepholes",)  # kernels of its own
+NOT_OF_PYTORCH = (
+    "gru_reset_before",
+    "peepholes",
+    "a backward layer",
+    "added directions",
+    "different directions",
+)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in MODELS]
+)
 def test_onnx_runtime_gives_the_same(name, tmp_path):
     pytest.importorskip("onnx")
     runtime = pytest.importorskip("onnxruntime")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import gatescope as gs
 from gatescope.errors import ValueRangeError
+from gatescope.measurements.diagnosed_cell import DiagnosedCell
 from gatescope.measurements.diagnosis import diagnose
 from gatescope.measurements.half_life import half_life
 
@@ -42,6 +44,30 @@ def test_the_bias_suggested_is_the_one_that_the_gate_alone_needs():
         again.apply(applied)
     with pytest.raises(ValueRangeError, match="of the cell 'lstm'"):
         diagnosis.apply(gs.init("rnn", input_size=1, hidden_size=5, seed=0))
+
+
+@pytest.mark.slow  # compiles the kernels of a cell of its own
+def test_the_bias_of_a_leak_is_suggested_downwards():
+    """What a leaky network keeps is 1 - a: a half-life of n steps needs 1 - a = 2^(-1/n)."""
+    params = with_biases("leaky_constant", {"a": -1.0})
+    diagnosis = diagnose(params, np.zeros((400, 1)), target_half_life=97, initial_state=at_zero(params))
+    fraction = 0.5 ** (1 / 97)
+    assert diagnosis.suggested_gate == "a"
+    assert_allclose(diagnosis.suggested_value, math.log((1 - fraction) / fraction) + 1.0, atol=1e-3)
+    assert diagnosis.reached
+    assert "by 1 - the gate a alone" in diagnosis.summary()
+    life = half_life(diagnosis.apply(params), np.zeros((400, 1)), transient=40)
+    assert (life.gate, life.fraction) == ("a", "1 - a")
+    assert_allclose(life.by_gate, 97, rtol=1e-3)  # half of the last digit of the bias
+    assert_allclose(life.by_exponent, 97, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("cell", "gate"), [("lstm_peephole", "f"), ("min_gru", "z"), ("rnn", None)])
+def test_the_memory_gates_bias_is_tried_whatever_can_be_clamped(cell, gate):
+    """Of a gate with a peephole no value can be clamped."""
+    diagnosed = object.__new__(DiagnosedCell)
+    diagnosed.cell, diagnosed.problem = gs.cells.get(cell), SimpleNamespace(clamp=None)
+    assert diagnosed._gates_to_try("") == (() if gate is None else (gate,))
 
 
 def test_what_no_change_can_reach_is_said():

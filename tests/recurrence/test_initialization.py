@@ -173,3 +173,24 @@ def test_drawing_leaves_the_global_random_state_alone():
     before = np.random.get_state()[1].copy()  # noqa: NPY002 - the state that must not change
     make()
     assert np.array_equal(before, np.random.get_state()[1])  # noqa: NPY002
+
+
+@pytest.mark.parametrize(
+    ("cell", "keras", "chrono"),
+    [
+        ("lstm", {"f": 1}, {"f": 1, "i": -1}),
+        ("lstm_peephole", {"f": 1}, {"f": 1, "i": -1}),
+        ("gru", {}, {"z": 1}),
+        ("leaky_constant", {}, {"a": -1}),  # keeps 1 - a
+        ("min_gru", {}, {"z": -1}),  # keeps 1 - z
+    ],
+)
+def test_biases_open_the_gate_that_holds_the_memory(cell, keras, chrono):
+    for scheme, signs in (("keras", keras), ("chrono(50)", chrono)):
+        params = init(cell, input_size=2, hidden_size=6, scheme=scheme, dtype="float64")
+        biases = {gate: params.gate(gate)["bias_ih"] for gate in params.gate_names}
+        assert {gate: np.sign(bias[0]) for gate, bias in biases.items() if bias.any()} == signs
+        for gate, sign in signs.items():
+            size = np.abs(biases[gate])
+            assert (size == 1).all() if scheme == "keras" else (size <= np.log(49)).all()
+            np.testing.assert_array_equal(biases[gate], sign * np.abs(biases[next(iter(signs))]))

@@ -149,7 +149,9 @@ def _trajectories(label: str, trace: Trace, stem: str, units: tuple[int, ...] | 
     if units is not None:
         chosen = units
     elif len(chosen) > 1:
-        role = ", the gate that keeps the memory" if reference == memory_gate(get(trace.cell)).name else ""
+        memory = memory_gate(get(trace.cell))
+        role = ", the gate that keeps the memory" if memory.sign > 0 else ", the gate that lets the memory go"
+        role = role if reference == memory.name else ""
         order = f"From the smallest to the greatest mean of {reference}{role}."
     length = int(trace.lengths[0])
 

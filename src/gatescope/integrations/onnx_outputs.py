@@ -143,7 +143,8 @@ def _by_themselves(
         nodes = []
         for node in level:
             op, attributes, weights = node.alone()
-            taken = [name if name in weights else "" for name in "WRB"]
+            taken = [name if name in weights else "" for name in ("W", "R", "B", "", "", "", "P")]
+            taken = taken if "P" in weights else taken[:3]
             proto = onnx.helper.make_node(op, ["X", *taken], ["Y"])
             proto.attribute.extend(each for each in attributes if each.name != "layout")
             kind = onnx.helper.np_dtype_to_tensor_dtype(weights["R"].dtype)

@@ -52,6 +52,37 @@ def test_every_cell_against_onnx_runtime(cell):
     np.testing.assert_allclose(outputs_of(only_network(read_onnx(model)), inputs), runtime, rtol=0, atol=1e-6)
 
 
+def with_peepholes(bias=True):
+    """Return an LSTM node of both directions with peepholes of order 1."""
+    arrays = made_by.weights("LSTM", directions=2, bias=bias)
+    arrays["P"] = np.random.default_rng(4).standard_normal((2, 15)).astype(np.float32)
+    node = made_by.node("LSTM", arrays, more=("", "", "", "P"), direction="bidirectional")
+    return made_by.model([node], arrays)
+
+
+@pytest.mark.slow  # the kernel of a cell that no other test here has
+@pytest.mark.parametrize("bias", [True, False])
+def test_peepholes_against_onnx_runtime(bias):
+    pytest.importorskip("onnxruntime")
+    model, inputs = with_peepholes(bias), inputs_for()
+    stored = read_onnx(model)
+    (layer,) = only_network(stored).layers
+    assert layer.forward.cell == layer.backward.cell == "lstm_peephole"
+    assert stored.unused == ()
+    runtime = by_steps(made_by.by_runtime(model, inputs))
+    np.testing.assert_allclose(outputs_of(only_network(stored), inputs), runtime, rtol=0, atol=1e-6)
+
+
+def test_peepholes_are_those_of_the_gates():
+    """ONNX has i, o and f, the cell pi, pf and po."""
+    model = with_peepholes()
+    P = onnx.numpy_helper.to_array(model.graph.initializer[-1])[1].reshape(3, 5)
+    weights = only_network(read_onnx(model)).layers[0].backward.load()
+    np.testing.assert_array_equal(weights["bias_ih"][20:].reshape(3, 5), P[[0, 2, 1]])
+    assert not weights["bias_hh"][20:].any()
+    assert not weights["weight_ih"][20:].any()
+
+
 def test_a_direction_of_its_own_activation():
     model = made_by.one_node("RNN", directions=2, direction="bidirectional", activations=["Tanh", "relu"])
     (layer,) = only_network(read_onnx(model)).layers

@@ -41,8 +41,11 @@ REFUSED = {
     "alpha": (made_by.one_node("RNN", activation_alpha=[0.5]), "has activation_alpha"),
     "beta": (made_by.one_node("LSTM", activation_beta=[0.5]), "has activation_beta"),
     "coupled": (made_by.one_node("LSTM", input_forget=1), "couples its input and forget gates"),
-    "peepholes": (with_input("LSTM", 7, np.ones((1, 15), np.float32)), "has peepholes"),
-    "given peepholes": (with_input("LSTM", 7), "has peepholes"),
+    "given peepholes": (
+        with_input("LSTM", 7),
+        "has weights P ('extra') that are no stored numbers: it is an input of the graph",
+    ),
+    "few peepholes": (with_input("LSTM", 7, np.ones((1, 10), np.float32)), "has P of shape 1, 10"),
     "direction": (made_by.one_node("LSTM", direction="sideways"), "has direction 'sideways'"),
     "hidden size": (made_by.one_node("LSTM", hidden_size=4), "has W of shape 1, 20, 3"),
     "negative": (made_by.one_node("LSTM", hidden_size=-5), "does not fit"),

@@ -67,11 +67,13 @@ def arguments(job: Job, arguments: dict[str, Any]) -> None:
         arguments["input_size"] = 1 if width is None else width
         arguments["steps"] = _STEPS if job.shared["steps"] is None else job.shared["steps"]
     if arguments["bias"] is None:
-        arguments["bias"] = numbers("bias", _BIASES if _has_memory_gate(arguments["cell"]) else "0")
+        arguments["bias"] = _biases(arguments["cell"])
 
 
-def _has_memory_gate(cell: str) -> bool:
+def _biases(cell: str) -> list[float]:
+    """Return biases from those that keep less to those that keep much more, in ascending order; 0 without a gate."""
     from gatescope.cells.memory_gate import memory_gate
     from gatescope.cells.registry import get
 
-    return bool(memory_gate(get(cell)).name)
+    sign = memory_gate(get(cell)).sign
+    return sorted(sign * bias + 0.0 for bias in numbers("bias", _BIASES)) if sign else [0.0]

@@ -20,9 +20,11 @@ _OPERATORS: dict[str, tuple[str, tuple[int, ...], dict[str, Any]]] = {
     "rnn": ("RNN", (0,), {"activations": ["Tanh"]}),
     "rnn_relu": ("RNN", (0,), {"activations": ["Relu"]}),
     "lstm": ("LSTM", (0, 3, 1, 2), {}),
+    "lstm_peephole": ("LSTM", (0, 3, 1, 2), {}),
     "gru": ("GRU", (1, 0, 2), {"linear_before_reset": 1}),
     "gru_reset_before": ("GRU", (1, 0, 2), {"linear_before_reset": 0}),
 }
+_PEEPHOLES = (0, 2, 1)  # of i, o and f in ONNX, as they stand in this package's order
 _OPSET, _IR_VERSION = 17, 8  # of 2022, which every runtime in use reads
 
 
@@ -107,9 +109,13 @@ class _Graph:
                 advice=f"the cells that have one are {', '.join(_OPERATORS)}",
             )
         kind, order, attributes = _OPERATORS[params.cell]
-        ih, hh, bias_ih, bias_hh = (blocks(getattr(params, each), order) for each in WEIGHT_NAMES)
+        end = len(order) * params.hidden_size
+        ih, hh, bias_ih, bias_hh = (blocks(getattr(params, each)[:end], order) for each in WEIGHT_NAMES)
         arrays = {"W": ih[None], "R": hh[None], "B": np.concatenate([bias_ih, bias_hh])[None]}
         names = [self.array(f"{name}_{key}", value) for key, value in arrays.items()]
+        if end < len(params.bias_ih):  # the peepholes, biases of gates beyond; the states come before them
+            peepholes = blocks(params.bias_ih[end:], _PEEPHOLES)
+            names += ["", "", "", self.array(f"{name}_P", peepholes[None])]
         direction = "reverse" if params.reverse else "forward"
         one_way = self.node(
             kind, [inputs, *names], name, hidden_size=params.hidden_size, direction=direction, **attributes

@@ -34,7 +34,7 @@ _MOST_IN_MEMORY = 2**31  # what protobuf reads of a model
 class Taps(NamedTuple):
     """The names of what a node takes and gives in its graph, empty where there is none, and what it is by itself.
 
-    `alone` returns its operator, its attributes, and W, R and B as far as it has them.
+    `alone` returns its operator, its attributes, and W, R, B and P as far as it has them.
     """
 
     inputs: str
@@ -258,7 +258,7 @@ def _networks(levels: list[_Level], values: Values, notes: list[str], used: set[
 
 def _taps(node: Node, values: Values) -> Taps:
     def alone() -> tuple[str, list[Any], dict[str, Array]]:
-        taken = {name: node.input(index) for index, name in enumerate("WRB", 1)}
+        taken = {name: node.input(index) for name, index in (("W", 1), ("R", 2), ("B", 3), ("P", 7))}
         weights = {name: values.constant(each).load() for name, each in taken.items() if each is not None}
         return node.op, [*node.attributes.values()], weights
 

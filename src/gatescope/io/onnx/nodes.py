@@ -15,6 +15,7 @@ from gatescope.io.stored import StoredDirection
 
 # The row blocks of ONNX in the order of the cell's gates; ONNX has i o f c in an LSTM and z r h in a GRU.
 _ORDER = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2), "RNN": (0,)}
+_PEEPHOLES = (0, 2, 1)  # of i, o and f there; gates of a bias alone here
 _ACTIVATIONS = {"LSTM": ("sigmoid", "tanh", "tanh"), "GRU": ("sigmoid", "tanh"), "RNN": ("tanh",)}
 _RNN_OF_ACTIVATION = {"tanh": "rnn", "relu": "rnn_relu"}
 
@@ -36,13 +37,17 @@ def read_node(node: Node, values: Values, used: set[int]) -> dict[str, StoredDir
         raise RefusedError(f"has direction {direction[:40]!r}")
     ways = ("forward", "reverse") if direction == "bidirectional" else (direction,)
     cells = _cells(node, len(ways))
-    _check_extras(node, values)
-    weights = {name: _weight(node, index, name, values) for index, name in ((1, "W"), (2, "R"), (3, "B"))}
-    W, R, B = weights["W"], weights["R"], weights["B"]
+    _check_extras(node)
+    named = ((1, "W"), (2, "R"), (3, "B"), (7, "P"))
+    W, R, B, P = (_weight(node, index, name, values) for index, name in named)
+    if node.op != "LSTM" or values.zero(node.input(7)) is True:
+        P = None
+    if P is not None:
+        cells = ["lstm_peephole"] * len(cells)
     if W is None or R is None:
         raise RefusedError("has no weights W and R")
-    inputs, units = _check_sizes(node, len(ways), W, R, B)
-    for constant in (W, R, B):
+    inputs, units = _check_sizes(node, len(ways), W, R, B, P)
+    for constant in (W, R, B, P):
         used.update(() if constant is None else constant.sources)
     order, blocks = _ORDER[node.op], len(_ORDER[node.op])
 
@@ -55,7 +60,7 @@ def read_node(node: Node, values: Values, used: set[int]) -> dict[str, StoredDir
         if B is not None:
             bias_ih, bias_hh = np.split(B.load()[index], 2)
             loaded |= {"bias_ih": rows(bias_ih), "bias_hh": rows(bias_hh)}
-        return loaded
+        return loaded if P is None else _with_peepholes(loaded, P.load()[index])
 
     return {
         way: StoredDirection(
@@ -63,6 +68,18 @@ def read_node(node: Node, values: Values, used: set[int]) -> dict[str, StoredDir
         )
         for k, way in enumerate(ways)
     }
+
+
+def _with_peepholes(weights: dict[str, Array], peepholes: Array) -> dict[str, Array]:
+    """Return an LSTM's weights with three gates more, whose biases the peepholes (3H,) are."""
+    zeros = np.zeros_like(weights["weight_hh"][:, 0])
+    weights = {"bias_ih": zeros, "bias_hh": zeros} | weights
+    more = {
+        name: np.zeros((peepholes.size, *array.shape[1:]), array.dtype) for name, array in weights.items()
+    }
+    parts = np.split(peepholes, len(_PEEPHOLES))
+    more["bias_ih"] = np.concatenate([parts[k] for k in _PEEPHOLES])
+    return {name: np.concatenate([array, more[name]]) for name, array in weights.items()}
 
 
 def _cells(node: Node, directions: int) -> list[str]:
@@ -96,9 +113,7 @@ def _short(names: list[str]) -> str:
     return shortened(", ".join(names), 80)
 
 
-def _check_extras(node: Node, values: Values) -> None:
-    if node.op == "LSTM" and node.input(7) is not None and values.zero(node.input(7)) is not True:
-        raise RefusedError("has peepholes (its input P), which no cell here has")
+def _check_extras(node: Node) -> None:
     if node.integer("layout", 0) not in (0, 1):
         raise RefusedError(f"has layout {node.integer('layout', 0)}")
 
@@ -119,16 +134,15 @@ def _weight(node: Node, index: int, name: str, values: Values) -> Constant | Non
 
 
 def _check_sizes(
-    node: Node, directions: int, W: Constant, R: Constant, B: Constant | None
+    node: Node, directions: int, W: Constant, R: Constant, B: Constant | None, P: Constant | None
 ) -> tuple[int, int]:
     """Return the numbers of inputs and units, if every shape fits."""
     units = node.integer("hidden_size", R.shape[2] if len(R.shape) == 3 else 0)
     rows = len(_ORDER[node.op]) * units
     inputs = W.shape[2] if len(W.shape) == 3 else 0
     shapes: dict[str, tuple[int, ...]] = {"W": (directions, rows, inputs), "R": (directions, rows, units)}
-    if B is not None:
-        shapes["B"] = (directions, 2 * rows)
-    for name, constant in (("W", W), ("R", R), ("B", B)):
+    shapes |= {"B": (directions, 2 * rows), "P": (directions, 3 * units)}
+    for name, constant in (("W", W), ("R", R), ("B", B), ("P", P)):
         if constant is not None and (constant.shape != shapes[name] or min(shapes[name]) < 1):
             raise RefusedError(
                 f"has {name} of shape {_short(list(map(str, constant.shape)))}, which does not fit {directions} "
