@@ -183,6 +183,7 @@ def test_drawing_leaves_the_global_random_state_alone():
         ("gru", {}, {"z": 1}),
         ("leaky_constant", {}, {"a": -1}),  # keeps 1 - a
         ("min_gru", {}, {"z": -1}),  # keeps 1 - z
+        ("mgu", {}, {"f": -1}),  # writes with f
     ],
 )
 def test_biases_open_the_gate_that_holds_the_memory(cell, keras, chrono):
