@@ -1,4 +1,7 @@
-"""CONTRIBUTING's recipe for a measurement, followed for a toy in a copy of the package: what it lists is enough."""
+"""CONTRIBUTING's recipes: the cell's is a cell, the measurement's works for a toy in a copy of the package.
+
+What it lists is enough.
+"""
 
 import os
 import shutil
@@ -187,3 +190,8 @@ def test_the_recipe_lists_these_files():
     text = (ROOT / "CONTRIBUTING.md").read_text()
     recipe = text[text.index("## How to add a measurement") : text.index("## How to add a plot")]
     assert all(f"`{name.replace('state_norm', 'memory_span')}`" in recipe for name in FILES)
+
+
+def test_the_recipe_for_a_cell_is_the_leaky_network():
+    (block,) = [part for part in (ROOT / "CONTRIBUTING.md").read_text().split("```") if "NAME =" in part]
+    assert block == "python\n" + (ROOT / "src/gatescope/cells/leaky.py").read_text()

@@ -1,4 +1,4 @@
-"""The sweeps in NumPy, by a cell's own Python in float64: any cell, slowly, and with nothing to compile."""
+"""The sweeps in NumPy, by a cell's own Python: any cell, slowly, and with nothing to compile."""
 
 import numpy as np
 
@@ -8,12 +8,12 @@ from helpers import cases
 class NumpySweeps:
     """Run a cell forward and back; arrays have the shapes of `run` and `backprop`."""
 
-    def __init__(self, cell, params):
-        self.cell = cell
+    def __init__(self, cell, params, dtype=np.float64):
+        self.cell, self.dtype = cell, np.dtype(dtype)
         self.first = cell.prepared or len(
             cell.gates
         )  # gates whose recurrent weights multiply the first state
-        weights = (np.asarray(params.arrays()[name], np.float64) for name in cases.PARAMS)
+        weights = (np.asarray(params.arrays()[name], self.dtype) for name in cases.PARAMS)
         self.W, self.R, self.b, self.d = (np.split(value, len(cell.gates)) for value in weights)
 
     def _recurrent(self, vector, gates):
@@ -33,7 +33,10 @@ class NumpySweeps:
         """Return states and gates; past the end of a sequence its state stays, and its gates are 0."""
         T, B, _ = inputs.shape
         _, S, H = initial_state.shape
-        states, gates = np.empty((T + 1, B, S, H)), np.zeros((T, B, len(self.cell.saved), H))
+        states, gates = (
+            np.empty((T + 1, B, S, H), self.dtype),
+            np.zeros((T, B, len(self.cell.saved), H), self.dtype),
+        )
         states[0] = initial_state
         for t in range(T):
             new, saved = self._step(inputs[t], tuple(states[t].swapaxes(0, 1)))
@@ -51,7 +54,7 @@ class NumpySweeps:
         cell = self.cell
 
         def one_for_all_rows(array):
-            return tuple(np.asarray(array, np.float64).swapaxes(0, 1)[:, :, None])
+            return tuple(np.asarray(array, self.dtype).swapaxes(0, 1)[:, :, None])
 
         saved, before = one_for_all_rows(gates), one_for_all_rows(old)
         d_wx, d_rh, back, *d_prepared = cell.step_vjp(
@@ -69,7 +72,7 @@ class NumpySweeps:
         """Return gradients by the names of `naive.backward`; without adjoints of outputs or of the end: None."""
         T, B, _ = inputs.shape
         cell, G = self.cell, len(self.cell.gates)
-        adjoint, d_inputs = np.zeros(states.shape), np.zeros(inputs.shape)
+        adjoint, d_inputs = np.zeros(states.shape, self.dtype), np.zeros(inputs.shape, self.dtype)
         dW, dR = np.zeros_like(np.stack(self.W)), np.zeros_like(np.stack(self.R))
         db, dd = np.zeros_like(np.stack(self.b)), np.zeros_like(np.stack(self.d))
         if final_adjoint is not None:
@@ -81,10 +84,10 @@ class NumpySweeps:
             back, d_wx, d_rh = self.step_back(states[t], states[t + 1], gates[t], adjoint[t + 1][:, None])
             ended = np.zeros(B, bool) if lengths is None else t >= np.asarray(lengths)
             adjoint[t] = np.where(ended[:, None, None], adjoint[t + 1], back[:, 0])
-            before = tuple(np.asarray(states[t], np.float64).swapaxes(0, 1))
+            before = tuple(np.asarray(states[t], self.dtype).swapaxes(0, 1))
             vectors = [before[0]] * G
             if cell.prepared:
-                prepared = tuple(np.asarray(gates[t], np.float64).swapaxes(0, 1)[: cell.prepared])
+                prepared = tuple(np.asarray(gates[t], self.dtype).swapaxes(0, 1)[: cell.prepared])
                 vectors[self.first :] = [cell.operand(prepared, before)] * (G - self.first)
             for g in range(G):
                 at_wx, at_rh = (np.where(ended[:, None], 0, d[g][:, 0]) for d in (d_wx, d_rh))

@@ -87,6 +87,14 @@ def test_repeated_and_unknown_names_get_styles_of_their_own():
     assert _palette.gate_styles(["f", "k"])[0] == _palette.GATES["forget gate"]
 
 
+def test_all_cells_and_variants_differ_in_colour_or_line():
+    """Those of one family, which are drawn together, in colour."""
+    styles = _palette.cell_styles(gs.cells.names())
+    assert len({style[:2] for style in styles}) == len(styles) > 12
+    ablated = ["lstm", "lstm_coupled", "lstm_linear_input", "lstm_linear_output", "janet", "slstm", "gru"]
+    assert len({style.color for style in _palette.cell_styles(ablated)}) == len(ablated)
+
+
 def test_many_units_repeat_no_pair_of_colour_and_line():
     styles = _palette.unit_styles(40)
     assert len({(style.color, str(style.linestyle)) for style in styles[:21]}) == 21

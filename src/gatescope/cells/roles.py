@@ -10,6 +10,9 @@ ROLES: dict[str, str] = {
     "z": "update gate",
     "n": "candidate",
     "q": "recurrent part of n",
+    "a": "leak",
     "h": "hidden state",
     "c": "cell state",
+    "m": "logarithm of the scale",
+    "d": "normalizer",
 }

@@ -30,8 +30,7 @@ class Params(Result):
     Attributes
     ----------
     cell : str
-        Name of the cell: ``"rnn"``, ``"rnn_relu"``, ``"lstm"``, ``"gru"``, ``"gru_reset_before"``
-        or one registered with `gatescope.cells.register`.
+        Name of the cell, one of ``gatescope.cells.names()``.
     weight_ih : (G*H, I)
     weight_hh : (G*H, H)
     bias_ih, bias_hh : (G*H,)

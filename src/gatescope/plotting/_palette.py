@@ -7,7 +7,7 @@ together also differs in lightness, and in line or marker, so that it survives a
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from gatescope.cells.roles import ROLES
@@ -71,6 +71,7 @@ CYCLE: tuple[Style, ...] = (
     Style(VERMILLION, SHORT_DASH, "P"),
     Style(SKY, DOT, "X"),
 )
+_KINDS = list(dict.fromkeys(style.linestyle for style in CYCLE))
 
 
 def cell_styles(names: Iterable[str]) -> list[Style]:
@@ -86,13 +87,12 @@ def gate_styles(names: Iterable[str]) -> list[Style]:
 
 def unit_styles(count: int) -> list[Style]:
     """Return styles of `count` units; each time round the cycle, the colors meet the next kind of line."""
-    kinds = list(dict.fromkeys(style.linestyle for style in CYCLE))
-    styles = []
-    for k in range(count):
-        turn, style = k // len(CYCLE), CYCLE[k % len(CYCLE)]
-        kind = kinds[(kinds.index(style.linestyle) + turn) % len(kinds)]
-        styles.append(style._replace(linestyle=kind))
-    return styles
+    return [_turned(CYCLE[k % len(CYCLE)], k // len(CYCLE)) for k in range(count)]
+
+
+def _turned(style: Style, turn: int) -> Style:
+    """Return the style with the kind of line that stands so many kinds further on in the cycle."""
+    return style._replace(linestyle=_KINDS[(_KINDS.index(style.linestyle) + turn) % len(_KINDS)])
 
 
 def describe(name: str) -> str:
@@ -108,13 +108,23 @@ def _styles(fixed: dict[str, Style], names: list[str]) -> list[Style]:
             chosen[k] = fixed[name]
     for k, name in enumerate(names):
         if k not in chosen:
-            chosen[k] = _free(name, chosen.values())
+            chosen[k] = _free(name, tuple(chosen.values()))
     return [chosen[k] for k in range(len(names))]
 
 
-def _free(name: str, taken: Iterable[Style]) -> Style:
+def _free(name: str, taken: Sequence[Style]) -> Style:
+    """Return a color that is taken least, in a kind of line that it is not taken in.
+
+    Variants of the cells have no fixed style: there are more of them than colors that can be told apart.
+    """
     # A stable hash: the same name looks the same in every run.
-    first = zlib.crc32(name.encode()) % len(CYCLE)
-    order = [CYCLE[(first + k) % len(CYCLE)] for k in range(len(CYCLE))]
+    first = zlib.crc32(name.encode())
+    order = [
+        _turned(CYCLE[(first + k) % len(CYCLE)], turn)
+        for turn in range(len(_KINDS))
+        for k in range(len(CYCLE))
+    ]
     colors = [style.color for style in taken]
-    return min(order, key=lambda style: colors.count(style.color))
+    looks = [style[:2] for style in taken]
+    free = [style for style in order if style[:2] not in looks]
+    return min(free or order, key=lambda style: colors.count(style.color))

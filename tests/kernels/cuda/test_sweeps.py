@@ -41,6 +41,8 @@ PLAINEST = [
     for cell in sweeps.CELLS
     for dtype in DTYPES
 ]
+# Of the variants one of four states that divides, and one of more gates than the others.
+PLAINEST += [pytest.param(cell, "float64", marks=pytest.mark.slow) for cell in ("slstm", "gru_uncoupled")]
 
 
 @pytest.mark.parametrize(("cell", "dtype"), PLAINEST)

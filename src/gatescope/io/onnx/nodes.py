@@ -95,7 +95,9 @@ def _cells(node: Node, directions: int) -> list[str]:
             f"clips what its gates are given at {node.attributes['clip'].f:g}, which no cell here does"
         )
     if node.integer("input_forget", 0):
-        raise RefusedError("couples its input and forget gates (input_forget=1), which no cell here does")
+        raise RefusedError(
+            "couples its input and forget gates (input_forget=1), and only plain LSTMs are read"
+        )
     if node.op == "RNN":
         other = [name for name in activations if name not in _RNN_OF_ACTIVATION]
         if other or len(activations) != directions:
