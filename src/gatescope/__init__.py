@@ -235,7 +235,9 @@ def __getattr__(name: str) -> object:
         return importlib.import_module(f"gatescope.{name}")
     if name not in __all__:
         raise AttributeError(f"module 'gatescope' has no attribute {name!r}")
-    importlib.import_module("gatescope.datatypes").Result.draw_inline = staticmethod(_draw_inline)
+    datatypes = importlib.import_module("gatescope.datatypes")
+    datatypes.Result.draw_inline = staticmethod(_draw_inline)
+    datatypes.Exported.export = staticmethod(_export)
     value: object = getattr(importlib.import_module(f"gatescope.{_HOMES.get(name, 'datatypes')}"), name)
     globals()[name] = value
     return value
@@ -249,3 +251,8 @@ def _draw_inline(result: Result) -> bytes | None:
     """Return the small figure that notebooks show of a result; matplotlib is imported when one is drawn."""
     png: bytes | None = importlib.import_module("gatescope.plotting._inline").png(result)
     return png
+
+
+def _export(name: str, *arguments: object) -> object:
+    """Return what a function of `gatescope.io`, which is imported when one is called, makes of weights."""
+    return getattr(importlib.import_module("gatescope.io"), name)(*arguments)

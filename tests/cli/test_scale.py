@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from helpers.stack_cases import random_stack
 
 import gatescope as gs
 from gatescope.cli import inputs, scale
@@ -117,6 +118,29 @@ def test_networks_of_one_series_are_fed_apart():
     fed, reading = scale.fed_to(networks, series, standardize=False)
     assert all(own is series for own in fed.values())
     assert reading == series.reading
+
+
+def test_what_layers_make_of_a_series_is_on_a_scale_of_theirs():
+    series = inputs.Series(WALK[:, None], None, "x", None, "x: T = 300 steps", {"inputs_text": "abc"})
+    lower, upper = random_stack("lstm 5", "lstm 5", inputs=1).layers
+    networks = {"lower": Network(lower), "upper": Network(upper, below=(lower,))}
+    fed, _ = scale.fed_to(networks, series, standardize=True)
+    assert {*fed["lower"].provenance} == {"inputs_scale", "inputs_text"}
+    assert {*fed["upper"].provenance} == {"inputs_text"}
+    assert fed["upper"].values.shape == (300, 1, 5)
+
+
+@pytest.mark.slow  # a whole comparison
+def test_nor_has_a_direction_of_an_upper_layer_that_is_compared(invoke, tmp_path):
+    random_stack("lstm 5 | lstm 5", "lstm 5 | lstm 5", inputs=1).save(tmp_path / "m.npz")
+    np.save(tmp_path / "x.npy", WALK)
+    done = invoke("compare", "--weights", "m.npz", "--inputs", "x.npy", "--standardize")
+    assert done.exit_code == 0, done.output
+    traces = {path.stem: gs.load(path) for path in (tmp_path / "gatescope-out" / "data").glob("trace_*.npz")}
+    assert len(traces) == 4
+    for name, trace in traces.items():
+        lowest = trace.inputs.shape[-1] == 1
+        assert ("inputs_scale" in trace.provenance) == lowest, name
 
 
 def test_a_long_file_of_series_in_rows_is_asked_about(tmp_path, monkeypatch):

@@ -117,12 +117,6 @@ def test_whole_modules(kind, tmp_path):
             verified(path)
 
 
-def test_what_has_no_framework_to_run_it():
-    tree = gs.to_flax(random_params("gru", input_size=3, hidden_size=5))
-    with pytest.raises(WeightFormatError, match="a tree of arrays names weights and no model"):
-        verified(tree)
-
-
 @pytest.mark.parametrize(
     ("package", "advice"), [("torch", "pip install torch"), ("onnxruntime", "pip install onnxruntime")]
 )

@@ -189,10 +189,3 @@ def test_the_tree_of_flax_holds_every_weight(cell):
     np.testing.assert_allclose(sum(float(bias.sum()) for bias in biases), total, rtol=1e-5)  # float32
     with pytest.raises(WeightFormatError, match=r"Flax"):
         gs.to_flax(layer("gru_reset_before"))
-
-
-@pytest.mark.parametrize("kind", [gs.Params, gs.Stack])
-def test_who_looks_for_a_method_reads_of_the_functions(kind):
-    for name in ("to_torch", "to_keras", "to_flax", "save_weights"):
-        assert callable(getattr(gs, name))
-        assert f"{name}`" in kind.__doc__

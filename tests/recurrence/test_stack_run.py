@@ -340,6 +340,26 @@ def test_a_read_out_that_is_not_finite_is_refused():
         gs.run(model, INPUTS)
 
 
+def test_a_weight_that_is_not_finite_is_named_with_its_layer():
+    model = MODELS["both ways"]
+    layer = model.layers[0]
+    weight = layer.backward.weight_hh.copy()
+    weight[2, 1] = np.nan
+    torn = dataclasses.replace(layer, backward=dataclasses.replace(layer.backward, weight_hh=weight))
+    model = dataclasses.replace(model, layers=(torn, *model.layers[1:]))
+    message = r"^weight_hh\[2, 1\] is nan, in layers\.0\.backward; remove or replace"
+    for refused in (
+        lambda: gs.run(model, INPUTS),
+        lambda: gs.clamp(model, {"layers.0.forward.z": 0.5}),
+        lambda: gs.gradient_flow(model, INPUTS),
+        lambda: gs.saturation(gs.run(model, INPUTS)),
+    ):
+        with pytest.raises(ValueRangeError, match=message):
+            refused()
+    with pytest.raises(ValueRangeError, match=r"^weight_hh\[2, 1\] is nan; remove"):
+        gs.run(torn.backward, INPUTS)
+
+
 def test_what_gradients_refuse():
     model = MODELS["both ways"]
     trace = run_of(model)

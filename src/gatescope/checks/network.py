@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from gatescope.datatypes.batch import batch_first_question, if_batch_first
 from gatescope.datatypes.params import WEIGHT_NAMES
 from gatescope.datatypes.stack import Bidirectional, Stack
 from gatescope.datatypes.training_run import TrainingRun
-from gatescope.errors import DeviceError, DtypeError, ShapeError, ValueRangeError, warn_input
+from gatescope.errors import DeviceError, DtypeError, GatescopeError, ShapeError, ValueRangeError, warn_input
 
 
 def _model_of(value: Any) -> str:
@@ -148,6 +149,27 @@ def _check_lacking(cell: Cell, name: str, value: Array) -> None:
                 argument=name,
                 advice=f"set them to 0: params.gate({gate!r})[{name!r}][:] = 0",
             )
+
+
+def check_directions(stack: Stack, *, any_device: bool = False) -> dict[str, Cell]:
+    """Check the weights of every layer and direction of a model as `check_params` does; return their cells by name.
+
+    Where there are several, an error says which one it is about.
+    """
+    weights, cells = stack.directions(), {}
+    for name, params in weights.items():
+        with of_layer(name) if len(weights) > 1 else nullcontext():
+            cells[name] = check_params(params, any_device=any_device)
+    return cells
+
+
+@contextmanager
+def of_layer(name: str) -> Iterator[None]:
+    """Say in an error of which layer and direction it is."""
+    try:
+        yield
+    except GatescopeError as error:
+        raise error.located(f"in {name}") from error
 
 
 def _check_one_device(weights: dict[str, Array], any_device: bool) -> None:

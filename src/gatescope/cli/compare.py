@@ -111,7 +111,11 @@ def compare(
         threads=threads,
         progress=on_terminal(),
     )
-    of_part = {part: fed[label] for label in models for part in parts_compared({label: models[label]})}
+    of_part = {
+        part: fed[label] if _takes_inputs(part, label) else fed[label].made_of(fed[label].values)
+        for label in models
+        for part in parts_compared({label: models[label]})
+    }
     measured = (
         dataclasses.replace(cell, trace=of_part[cell.label].kept_with(cell.trace)) for cell in comparison
     )
@@ -150,6 +154,11 @@ def compare(
     list_files(files, out)
     size = byte_count(sum(file.stat().st_size for file in files))
     echo(f"{len(files)} files in {out}, {size}; start with {files[-1]}")
+
+
+def _takes_inputs(part: str, label: str) -> bool:
+    """Return whether what is compared is a whole model, or a direction of its lowest layer."""
+    return part == label or part.startswith(f"{label}, layers.0")
 
 
 def _parse_units(text: str | None, by_label: dict[str, Network]) -> tuple[int, ...] | None:

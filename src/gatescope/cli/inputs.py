@@ -55,6 +55,11 @@ class Series(NamedTuple):
     reading: str
     provenance: Mapping[str, Any] = MappingProxyType({})
 
+    def made_of(self, values: Array) -> Series:
+        """Return what layers make of it, on a scale that is theirs."""
+        kept = {name: value for name, value in self.provenance.items() if name != "inputs_scale"}
+        return self._replace(values=values, provenance=kept)
+
     def kept_with(self, result: Kept) -> Kept:
         """Return a result with what it is to keep of the inputs."""
         from gatescope.datatypes import StackTrace, Trace

@@ -105,7 +105,7 @@ class Network(NamedTuple):
         note([f"{label}: {below} run on the inputs, and layer {len(self.below)} gets what comes out"])
         with working(f"running {counted(len(self.below), 'layer')} below"):
             values = outputs_of_layers(self.below, series.values, lengths=series.lengths, threads=threads)
-        return series._replace(values=values)
+        return series.made_of(values)
 
 
 def refuse(options: Mapping[str, Any], problem: str, advice: str = "leave it out") -> None:
@@ -221,7 +221,7 @@ def _read_own(
     file: Path, options: WeightOptions, used: set[str], whole: bool, readout: bool
 ) -> tuple[Network, str]:
     """Return weights that gatescope saved; of a model one layer with those below or all, and a note that says which."""
-    from gatescope.checks.network import check_params
+    from gatescope.checks.network import check_directions
     from gatescope.datatypes import Bidirectional, Stack, load
     from gatescope.datatypes.stack import directions
 
@@ -229,9 +229,7 @@ def _read_own(
     name, model = _model_in(result, file)
     about = _scale_of(result, model.input_size), _vocabulary_of(result, model.input_size, file)
     layers = model.layers if isinstance(model, Stack) else (model,)
-    for layer in layers:
-        for params in directions(layer).values():
-            check_params(params)
+    check_directions(model if isinstance(model, Stack) else Stack(layers=(model,)))
     if options.dtype is not None:
         model = model.astype(options.dtype)
     if whole and isinstance(simplest := _simplest(model, readout), Stack):

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from gatescope.cells.operation_counts import count_operations
 from gatescope.cells.registry import get
 from gatescope.checks.memory import check_memory
-from gatescope.checks.network import check_inputs, check_params
+from gatescope.checks.network import check_directions, check_inputs, check_params
 from gatescope.checks.numbers import check_count, check_flag, check_type
 from gatescope.datatypes import ByLayer, GradientFlow, Params, Saturation, Stack, StackTrace, Trace
 from gatescope.datatypes.comparison import CellMeasurements, Comparison, part_labels
@@ -310,8 +310,7 @@ def _check_cells(params_by_label: Any, inputs: Any) -> dict[str, Series]:
             raise DtypeError(f"has the label {label!r}", argument="params_by_label", advice="use a text")
         try:
             if isinstance(params, Stack):
-                for layer in _layers(params):
-                    check_params(layer)
+                check_directions(params)
             else:
                 check_params(params)
             lowest = _layers(params)[0]

@@ -15,6 +15,7 @@ from gatescope.datatypes.connectivity import Connectivity
 from gatescope.datatypes.diagnosis import Diagnosis
 from gatescope.datatypes.diagnosis_by_layer import DiagnosisByLayer
 from gatescope.datatypes.effect import Effect
+from gatescope.datatypes.exported import Exported
 from gatescope.datatypes.fixed_points import FixedPoints
 from gatescope.datatypes.gradient_flow import Fit, GradientFlow
 from gatescope.datatypes.gradient_paths import GradientPaths
@@ -55,6 +56,7 @@ __all__ = [
     "Diagnosis",
     "DiagnosisByLayer",
     "Effect",
+    "Exported",
     "Fit",
     "FixedPoints",
     "GradientFlow",

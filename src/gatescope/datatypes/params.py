@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike
 from gatescope.cells.registry import get
 from gatescope.checks.arrays import Array, dtype_of
 from gatescope.checks.dtypes import float_dtype
+from gatescope.datatypes.exported import Exported
 from gatescope.datatypes.result import Result, index_of
 from gatescope.reporting.table import Table
 from gatescope.reporting.text import counted
@@ -22,10 +23,10 @@ WEIGHT_NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Params(Result):
+class Params(Exported, Result):
     """The weights of one layer, in PyTorch's names, shapes and gate order.
 
-    Other programs get it through functions: `gatescope.to_torch`, `to_keras`, `to_flax`, `save_weights` (ONNX, too).
+    Other programs get it by ``to_torch()``, ``to_keras()``, ``to_flax()`` and ``to_onnx(path)``.
 
     Attributes
     ----------

@@ -15,6 +15,7 @@ from gatescope.checks.arrays import Array, check_own_array, check_shape, on_devi
 from gatescope.checks.dtypes import float_dtype
 from gatescope.checks.numbers import check_choice, check_type, set_checked
 from gatescope.datatypes.batch import Head, check_heads
+from gatescope.datatypes.exported import Exported
 from gatescope.datatypes.params import WEIGHT_NAMES, Params
 from gatescope.datatypes.result import Result
 from gatescope.errors import ShapeError, ValueRangeError
@@ -25,7 +26,7 @@ MERGES = ("concatenate", "sum")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Bidirectional(Result):
+class Bidirectional(Exported, Result):
     """A layer of two cells, of which one takes each sequence from its first step on and the other from its last.
 
     Attributes
@@ -184,11 +185,10 @@ def _sizes(params: Params) -> tuple[Any, ...]:
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Stack(Result):
+class Stack(Exported, Result):
     """One or more layers of cells, each fed by the outputs of the one below, with or without a linear read-out.
 
     With h the outputs of the uppermost layer, the model's outputs are ``y_t = readout_weight h_t + readout_bias``.
-    Other programs get it through functions: `gatescope.to_torch`, `to_keras`, `to_flax`, `save_weights` (ONNX, too).
 
     Attributes
     ----------

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from gatescope.errors import MissingPackageError
 
+# Packages that have another name than the module that Python misses.
+_PACKAGES = {
+    "absl": "absl-py",
+    "google": "protobuf",
+    "haiku": "dm-haiku",
+    "orbax": "orbax-checkpoint",
+    "yaml": "PyYAML",
+}
 _BACKENDS = ("tensorflow", "jax", "torch")  # that Keras may compute with
 
 
@@ -18,6 +26,7 @@ def missing(what: str, package: str, error: ImportError, *, otherwise: str = "")
     """
     absent = (error.name if isinstance(error, ModuleNotFoundError) else None) or package
     absent = absent.partition(".")[0]
+    absent = _PACKAGES.get(absent, absent)
     other = (
         ", or name another backend with KERAS_BACKEND" if package == "keras" and absent in _BACKENDS else ""
     )

@@ -60,7 +60,8 @@ class Verification(NamedTuple):
 def verify_weights(source: Any, opened: Opened) -> Verification:
     """Run the network that is meant of a source in its framework and here, on random inputs, and compare the outputs.
 
-    A file is opened by its framework, which may run what is in it only as far as that calls it safe.
+    A file is opened by its framework, which may run what is in it only as far as that calls it safe.  A tree of JAX
+    names no model, and is put into the cells that its framework has for arrays of these names.
 
     Raises
     ------
@@ -116,7 +117,9 @@ def _runner(kind: str, source: Any, opened: Opened, layers: list[Layer]) -> Runn
         from gatescope.integrations.keras_outputs import keras_runner
 
         return keras_runner(source, opened)
-    raise cannot(opened, "a tree of arrays names weights and no model, so that nothing else can run it")
+    from gatescope.integrations.jax_outputs import jax_runner
+
+    return jax_runner(opened, layers)
 
 
 def _compare(opened: Opened, runner: Runner, layers: list[Layer]) -> Verification:

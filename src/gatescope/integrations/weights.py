@@ -53,8 +53,10 @@ def load_weights(
     dtype : {"float32", "float64"}, optional
         Default: that of the weights; float16 and bfloat16 become float32, which holds them exactly.
     verify : bool
-        Run the whole network in its framework too, on a short random sequence: PyTorch, Keras or ONNX Runtime, which
-        has to be installed.  How far the outputs lie apart is printed, and stands in ``provenance["verified"]``.
+        Run the whole network in its framework too, on a short random sequence: PyTorch, Keras, ONNX Runtime, Flax,
+        Haiku or Equinox, which has to be installed; a tree of JAX, which names no model, in the cells of its framework
+        that have arrays of these names.  How far the outputs lie apart is printed, and stands in
+        ``provenance["verified"]``.
 
     Returns
     -------
@@ -68,7 +70,7 @@ def load_weights(
         If the file is missing, truncated or hostile.
     WeightFormatError
         If there is no such layer, or one that no cell here computes: it says why.  With `verify`, if its framework
-        makes no model of the source: of a tree of JAX, of files of weights alone, of pickles that only code opens.
+        makes no model of the source: of files of Keras's weights alone, of pickles that only code opens.
     UnknownNameError
         If there is no network of that prefix.
     MissingPackageError

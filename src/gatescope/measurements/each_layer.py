@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 from gatescope.cells.registry import Cell
-from gatescope.checks.network import as_stack, check_params
+from gatescope.checks.network import as_stack, check_params, of_layer
 from gatescope.datatypes import Array, Bidirectional, Params, Stack
 from gatescope.datatypes.by_layer import ByLayer
 from gatescope.datatypes.result import Result
-from gatescope.errors import GatescopeError, ValueRangeError
+from gatescope.errors import ValueRangeError
 from gatescope.measurements.problem import Problem, prepare
 from gatescope.recurrence.clamping import stack_clamps
 from gatescope.recurrence.input_stream import open_series
@@ -125,7 +124,7 @@ def problems(
             advice="leave it out, or measure one layer at a time",
         )
     for prefix, one in weights.items():
-        with _named(prefix):
+        with of_layer(prefix):
             cell = check_params(one, any_device=True)
             if check is not None:
                 check(cell, one)
@@ -138,7 +137,7 @@ def problems(
             for prefix in stack.prefixes(number).values():
                 common = {**arguments, "check": check, "scale": scale and number == 0}
                 given = weights[prefix], received, lengths, states.get(prefix), clamps[prefix]
-                with _named(prefix), prepare(*given, **common) as problem:
+                with of_layer(prefix), prepare(*given, **common) as problem:
                     measured[prefix] = measure(problem)
                     if number + 1 < len(stack.layers):
                         outputs.append(_outputs(problem))
@@ -151,12 +150,3 @@ def problems(
 def _outputs(problem: Problem) -> Array:
     state, lengths = problem.initial_state, problem.lengths
     return outputs_over(problem.series, problem.params, problem.open_device(), state, lengths)
-
-
-@contextmanager
-def _named(prefix: str) -> Iterator[None]:
-    """Say in an error of which layer and direction it is."""
-    try:
-        yield
-    except GatescopeError as error:
-        raise error.located(f"in {prefix}") from error

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from gatescope.cells.registry import get
-from gatescope.checks.network import as_stack, check_params
+from gatescope.checks.network import as_stack, check_directions
 from gatescope.checks.numbers import check_count
 from gatescope.datatypes import Array, Params
 from gatescope.datatypes.stack import Bidirectional, Stack, replaced
@@ -201,8 +201,7 @@ def prepare_stack(
     of_states = initial_state
     if not isinstance(initial_state, str):
         of_states = {"layers.0": initial_state} if alone else by_name(stack, "initial_state", initial_state)
-    for params in names.values():
-        check_params(params)
+    check_directions(stack)
     clamped = {name: apply_clamp(params, clamps[name]) for name, params in names.items()}
     layers = [
         replaced(layer, {way: clamped[name] for way, name in stack.prefixes(k).items()})
@@ -249,8 +248,7 @@ def prepare_stack(
 def planned_stack(stack: Stack, series: Series, threads: int) -> StackProblem:
     """Return the problem of a stack over a series of which only the size is known."""
     check_causal(stack)
-    for params in stack.directions().values():
-        check_params(params)
+    check_directions(stack)
     problem = StackProblem(
         params=stack,
         rows=np.arange(series.batch),

@@ -16,7 +16,7 @@ import numpy as np
 
 from gatescope.cells.registry import Cell, get
 from gatescope.checks.arrays import check_array, check_shape
-from gatescope.checks.network import as_stack, check_params
+from gatescope.checks.network import as_stack, check_directions, check_params
 from gatescope.checks.numbers import check_index, check_type
 from gatescope.datatypes import Array, Params
 from gatescope.datatypes.params import WEIGHT_NAMES
@@ -74,9 +74,9 @@ def clamp(params: Model, values: Any) -> Model:
         assert isinstance(layer, Bidirectional)
         return layer
     if isinstance(params, Stack):
-        weights = as_stack(params).directions()
-        for one in weights.values():
-            check_params(one, any_device=True)
+        stack = as_stack(params)
+        weights = stack.directions()
+        check_directions(stack, any_device=True)
         clamps = stack_clamps(params, values)
         clamped = {name: apply_clamp(weights[name], rows) for name, rows in clamps.items()}
         layers = [

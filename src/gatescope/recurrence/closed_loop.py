@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gatescope.checks.arrays import rectangular
-from gatescope.checks.network import check_inputs, check_params
+from gatescope.checks.network import check_directions, check_inputs
 from gatescope.checks.numbers import check_count, check_unused
 from gatescope.datatypes import Array, Params
 from gatescope.datatypes.stack import Bidirectional, Stack
@@ -58,8 +58,9 @@ def run_closed(
     x = np.empty((warm + count, batch, stack.input_size), stack.dtype)
     if given is not None:
         x[:warm] = given
+    cells = check_directions(stack)
     first = [
-        device_for("cpu", check_params(params), params, workers).take_state(
+        device_for("cpu", cells[name], params, workers).take_state(
             f"initial_state[{name!r}]", states.get(name), batch
         )
         for name, params in weights.items()
@@ -69,10 +70,9 @@ def run_closed(
     sizes = np.full(batch, len(x), np.int64)
     traces = []
     for name, run in zip(names, runs, strict=True):
-        cell = check_params(weights[name])
         sources = run_provenance("cpu", weights[name], clamps[name])
-        traces.append(make_trace(cell, (*run, sizes.copy()), clamps[name], sources))
-        warn_states(cell, run.states, f"{name}: ")
+        traces.append(make_trace(cells[name], (*run, sizes.copy()), clamps[name], sources))
+        warn_states(cells[name], run.states, f"{name}: ")
     warn_outputs(outputs)
     return StackTrace(
         names=tuple(names),

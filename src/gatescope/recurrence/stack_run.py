@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gatescope.checks.arrays import check_array, check_host, check_shape
-from gatescope.checks.network import check_lengths, check_params, warn_if_batch_first
+from gatescope.checks.network import check_directions, check_lengths, warn_if_batch_first
 from gatescope.checks.numbers import check_type
 from gatescope.datatypes import Array, Gradients
 from gatescope.datatypes.stack import Layer, Stack, output_size_of, replaced
@@ -54,12 +54,11 @@ def run_stack(
     threads = threads_for(device, threads)
     clamps = stack_clamps(stack, clamp)
     weights = stack.directions()
-    computers = {}
+    cells, computers = check_directions(stack), {}
     for name, params in weights.items():
-        cell = check_params(params)
         fast = check_fast_activations(fast_activations, device, params)
         clamped = apply_clamp(params, clamps[name])
-        computers[name] = device_for(device, cell, clamped, threads, fast_activations=fast)
+        computers[name] = device_for(device, cells[name], clamped, threads, fast_activations=fast)
     x = next(iter(computers.values())).take_inputs(inputs)
     steps, batch = x.shape[:2]
     if device == "cpu":

@@ -9,7 +9,7 @@ import numpy as np
 
 from gatescope.cells.registry import get
 from gatescope.checks.arrays import check_own_array, check_shape
-from gatescope.checks.network import check_params, check_trainable
+from gatescope.checks.network import check_directions, check_trainable
 from gatescope.checks.numbers import check_count, check_flag, check_number, check_type
 from gatescope.datatypes import LOSSES, Array, Stack
 from gatescope.datatypes.stack import first_backward, output_size_of
@@ -109,8 +109,7 @@ class Engine:
         learns: bool = True,
         clamp: Any = None,
     ) -> None:
-        for params in check_trainable(stack).directions().values():
-            check_params(params)
+        check_directions(check_trainable(stack))
         clamps = stack_clamps(stack, clamp)
         stack = stack if clamp is None else clamped_by(stack, clamp)
         self._stack = stack

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gatescope.checks.arrays import check_finite
-from gatescope.checks.network import check_params, check_trainable
+from gatescope.checks.network import check_directions, check_params, check_trainable
 from gatescope.checks.numbers import check_flag, check_number, check_threads, check_type, check_unused
 from gatescope.datatypes import Batch, Bidirectional, Params, Stack, Status, TrainingRun
 from gatescope.datatypes.stack import directions
@@ -321,8 +321,7 @@ def _stack(model: Any, batch: Batch, seed: int) -> Stack:
         stack = Stack(layers=(model,))
         weight, bias = init_readout(stack.output_size, batch.heads, seed=seed, dtype=stack.dtype.name)
         return dataclasses.replace(stack, readout_weight=weight, readout_bias=bias, heads=batch.heads)
-    for params in check_trainable(model, "model").directions().values():
-        check_params(params)
+    check_directions(check_trainable(model, "model"))
     for name in ("readout_weight", "readout_bias"):
         check_finite(name, getattr(model, name))
     return model

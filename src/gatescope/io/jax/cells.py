@@ -20,6 +20,8 @@ _SEPARATE = {
     "gru": (("ir", "iz", "in"), ("hr", "hz", "hn")),
     "rnn": (("i",), ("h",)),
 }
+_LINEN = {"lstm": "flax.linen.LSTMCell", "gru": "flax.linen.GRUCell", "rnn": "flax.linen.SimpleCell"}
+_NNX = {"lstm": "flax.nnx.OptimizedLSTMCell", "gru": "flax.nnx.GRUCell", "rnn": "flax.nnx.SimpleCell"}
 _MINIMAL = {"if", "in", "hf", "hn"}
 _CELL_OF_BLOCKS = {1: "rnn", 3: "gru", 4: "lstm"}
 _HAIKU_LSTM = (0, 2, 1, 3)  # i g f o
@@ -42,14 +44,37 @@ class Branch:
     leaves: dict[str, Leaf] = field(default_factory=dict)
     branches: dict[str, Branch] = field(default_factory=dict)
 
+    def arrays(self) -> dict[Place, Leaf]:
+        """Return all arrays in it by their places from here."""
+        arrays: dict[Place, Leaf] = {(name,): leaf for name, leaf in self.leaves.items()}
+        for name, child in self.branches.items():
+            arrays |= {(name, *place): leaf for place, leaf in child.arrays().items()}
+        return arrays
+
 
 @dataclass(frozen=True)
 class Cell:
-    """A direction, where its arrays lie, and whether its nonlinearity is one that nobody said."""
+    """A direction that a branch is.
+
+    Attributes
+    ----------
+    direction : StoredDirection
+    branch : Branch
+    module : str
+        The class of a framework whose arrays have these names: ``"flax.linen.GRUCell"``.
+    open_nonlinearity : bool
+        Whether its nonlinearity is one that nobody said.
+    """
 
     direction: StoredDirection
-    used: frozenset[Place]
+    branch: Branch
+    module: str
     open_nonlinearity: bool = False
+
+    @property
+    def used(self) -> set[Place]:
+        """The places of its arrays in the tree."""
+        return {(*self.branch.place, *place) for place in self.branch.arrays()}
 
 
 def cell_of(branch: Branch, nonlinearity: str | None) -> Cell | None:
@@ -124,6 +149,7 @@ def _separate(branch: Branch, nonlinearity: str | None) -> Cell | None:
 
     return _cell(
         branch,
+        "flax.nnx.LSTMCell" if "if_" in branch.branches else _LINEN[cell],
         cell,
         (first[0], units, parts[inputs[0]].kernel.dtype),
         lambda: _named(*stacked(inputs), *stacked(recurrent)),
@@ -153,7 +179,8 @@ def _fused(branch: Branch, nonlinearity: str | None) -> Cell | None:
         return _named(dense_i.kernel.load().T, biases[0], dense_h.kernel.load().T, biases[1])
 
     size = (dense_i.shape[0], units, dense_i.kernel.dtype)
-    return _cell(branch, _CELL_OF_BLOCKS[blocks], size, load, nonlinearity)
+    cell = _CELL_OF_BLOCKS[blocks]
+    return _cell(branch, _NNX[cell], cell, size, load, nonlinearity)
 
 
 def _haiku_gru(branch: Branch, nonlinearity: str | None) -> Cell | None:
@@ -177,7 +204,8 @@ def _haiku_gru(branch: Branch, nonlinearity: str | None) -> Cell | None:
     def load() -> dict[str, Array]:
         return _named(rows(w_i.load().T), rows(b.load()), rows(w_h.load().T), None)
 
-    return _cell(branch, "gru_reset_before", (w_i.shape[0], units, w_i.dtype), load, nonlinearity)
+    size = (w_i.shape[0], units, w_i.dtype)
+    return _cell(branch, "haiku.GRU", "gru_reset_before", size, load, nonlinearity)
 
 
 def _haiku_linear(branch: Branch, nonlinearity: str | None) -> Cell | None:
@@ -204,7 +232,8 @@ def _haiku_linear(branch: Branch, nonlinearity: str | None) -> Cell | None:
         biases = [None if dense.bias is None else dense.bias.load() for dense in (first, second)]
         return _named(first.kernel.load().T, biases[0], second.kernel.load().T, biases[1])
 
-    return _cell(branch, "rnn_relu", (first.shape[0], units, first.kernel.dtype), load, nonlinearity)
+    size = (first.shape[0], units, first.kernel.dtype)
+    return _cell(branch, "haiku.VanillaRNN", "rnn_relu", size, load, nonlinearity)
 
 
 def _haiku_lstm(branch: Branch, dense: _Dense, nonlinearity: str | None) -> Cell | None:
@@ -223,7 +252,7 @@ def _haiku_lstm(branch: Branch, dense: _Dense, nonlinearity: str | None) -> Cell
         bias[units : 2 * units] += bias.dtype.type(_HAIKU_FORGET_BIAS)
         return _named(weight[:, :inputs], bias, weight[:, inputs:], None)
 
-    return _cell(branch, "lstm", (inputs, units, dense.kernel.dtype), load, nonlinearity)
+    return _cell(branch, "haiku.LSTM", "lstm", (inputs, units, dense.kernel.dtype), load, nonlinearity)
 
 
 def _equinox(branch: Branch, nonlinearity: str | None) -> Cell | None:
@@ -254,7 +283,9 @@ def _equinox(branch: Branch, nonlinearity: str | None) -> Cell | None:
             bias_hh = np.concatenate([np.zeros(2 * units, values.dtype), values])
         return _named(w_i.load(), None if bias is None else bias.load(), w_h.load(), bias_hh)
 
-    return _cell(branch, _CELL_OF_BLOCKS[blocks], (w_i.shape[1], units, w_i.dtype), load, nonlinearity)
+    cell = _CELL_OF_BLOCKS[blocks]
+    module = f"equinox.nn.{cell.upper()}Cell"
+    return _cell(branch, module, cell, (w_i.shape[1], units, w_i.dtype), load, nonlinearity)
 
 
 def _check(fits: bool, inputs: tuple[int, ...], recurrent: tuple[int, ...], units: int) -> None:
@@ -271,6 +302,7 @@ def _named(
 
 def _cell(
     branch: Branch,
+    module: str,
     cell: str,
     size: tuple[int, int, str],
     load: Callable[[], dict[str, Array]],
@@ -288,12 +320,4 @@ def _cell(
         load=load,
         assumed=_TANH_ASSUMED if simple and nonlinearity is None else "",
     )
-    return Cell(direction, frozenset(_places(branch)), simple)
-
-
-def _places(branch: Branch) -> list[Place]:
-    """Return the places of all arrays in a branch."""
-    places = [(*branch.place, name) for name in branch.leaves]
-    for child in branch.branches.values():
-        places += _places(child)
-    return places
+    return Cell(direction, branch, module, simple)

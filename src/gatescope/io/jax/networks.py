@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -19,7 +19,7 @@ from gatescope.io.source_errors import Wrong, listed
 from gatescope.io.stored import StoredLayer, StoredNetwork, StoredReadout, StoredWeights
 
 _NUMBERED = re.compile(r"(.*?)_?(\d{1,9})")
-_BOTH = ("forward_rnn", "backward_rnn")  # of Bidirectional
+_WAYS, _BOTH = ("forward", "backward"), ("forward_rnn", "backward_rnn")  # of Bidirectional
 _PARAMETERS = "params"
 _NOT_WEIGHTS = ("opt_state", "batch_stats")
 _KERNELS = ("kernel", "w", "weight")  # of Flax and Haiku (inputs, outputs), of Equinox (outputs, inputs)
@@ -31,7 +31,7 @@ class _Layer:
 
     place: Place
     layer: StoredLayer
-    used: frozenset[Place] = frozenset()
+    cells: dict[str, Cell] = field(default_factory=dict)  # by direction, forward first
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -163,17 +163,16 @@ def _both_ways(cells: list[tuple[Place, Cell | str]]) -> list[_Layer]:
             layers.append(_Layer(place, StoredLayer(name="/".join(place) or "cell", refused=cell)))
         elif way and around in waiting:
             k, other = waiting.pop(around)
-            parts = {way: cell.direction, layers[k].place[len(around)]: other.direction}
-            layers[k] = _Layer(
-                around, StoredLayer(name=name, forward=parts.get(_BOTH[0]), backward=parts.get(_BOTH[1]))
-            )
+            parts = {way: cell, layers[k].place[len(around)]: other}
+            cells_of = {which: parts[one] for which, one in zip(_WAYS, _BOTH, strict=True) if one in parts}
+            ways: dict[str, Any] = {which: one.direction for which, one in cells_of.items()}
+            layers[k] = _Layer(around, StoredLayer(name=name, **ways), cells_of)
         else:
             if way:
                 waiting[around] = (len(layers), cell)
-            alone = StoredLayer(name="/".join(place) or "cell", forward=cell.direction)
-            if way == _BOTH[1]:
-                alone = replace(alone, forward=None, backward=cell.direction)
-            layers.append(_Layer(place, alone))
+            which = _WAYS[way == _BOTH[1]]
+            ways = {which: cell.direction}
+            layers.append(_Layer(place, StoredLayer(name="/".join(place) or "cell", **ways), {which: cell}))
     return layers
 
 
@@ -194,7 +193,8 @@ def _networks(layers: list[_Layer]) -> tuple[list[StoredNetwork], list[str]]:
             )
         for chain in [group] if fits else [[layer] for layer in group]:
             stored = tuple(layer.layer for layer in chain)
-            networks.append(StoredNetwork(prefix=stored[0].name, layers=stored))
+            cells = [layer.cells for layer in chain]
+            networks.append(StoredNetwork(prefix=stored[0].name, layers=stored, attributes={"cells": cells}))
     return networks, notes
 
 

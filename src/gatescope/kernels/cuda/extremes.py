@@ -18,12 +18,13 @@ THREADS = 128
 
 
 @functools.cache
-def make_extremes(lanes: int) -> Any:
+def make_extremes(dtype: str, lanes: int) -> Any:
     """Make the kernel for rows of `width` values, `lanes` (a power of two up to 32) threads a row.
 
-    most[n] = max |values[n, :]|, and least[n] = min |values[n, :]|, of values that are numbers.
+    most[n] = max |values[n, :]|, and least[n] = min |values[n, :]|, of values that are numbers: of none 0 and infinity.
     """
-    u64 = np.uint64
+    u64, number = np.uint64, np.dtype(dtype).type
+    zero, infinity = number(0), number(np.inf)
     lanes_, one, steps, rows_each = u64(lanes), u64(1), lanes.bit_length() - 1, u64(THREADS // lanes)
 
     def extremes(values: Any, most: Any, least: Any, sizes: Any) -> None:
@@ -33,8 +34,7 @@ def make_extremes(lanes: int) -> Any:
         row = u64(cuda.blockIdx.x) * rows_each + thread // lanes_
         # A row beyond the last is the last once more: shuffles need all lanes of a warp.
         start = min(row, rows - one) * width
-        largest = magnitude(values[start + min(lane, width - one)])
-        smallest = largest
+        largest, smallest = zero, infinity
         k = lane
         while k < width:
             size = magnitude(values[start + k])
@@ -64,6 +64,8 @@ def extremes_of(backend: Backend, array: Any) -> Array:
     lanes = min(32, 1 << (width - 1).bit_length())
     ends = [backend.empty(rows, array.dtype) for _ in range(2)]
     grid = -(-rows // (THREADS // lanes))
-    backend.launch(make_extremes(lanes), grid, THREADS, (array.reshape(-1), *ends, (rows, width)))
+    backend.launch(
+        make_extremes(str(array.dtype), lanes), grid, THREADS, (array.reshape(-1), *ends, (rows, width))
+    )
     most, least = (backend.to_host(end).reshape(-1, kinds) for end in ends)
     return np.stack([most.max(axis=0), least.min(axis=0)])
