@@ -1,13 +1,12 @@
 """Who does a piece of work again when its worker dies, with executors that are made up."""
 
-import os
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
 from gatescope.errors import DtypeError, MissingPackageError, ValueRangeError
-from gatescope.experiments.executors import LOST, check_executor, each, opened
+from gatescope.experiments.executors import LOST, Processes, check_executor, each, opened
 
 
 class KilledWorker(Exception):
@@ -34,14 +33,13 @@ class Scripted(Executor):
         return future
 
 
-def outcomes(executor, most=0, items="abc"):
-    return dict(each(str.upper, items, executor, most))
+def outcomes(executor, items="abc"):
+    return dict(each(str.upper, items, executor))
 
 
-@pytest.mark.parametrize("most", [0, 1, 2])
-def test_what_was_lost_is_done_again_at_the_end_and_alone(most):
+def test_what_was_lost_is_done_again_at_the_end_and_alone():
     executor = Scripted(a=[KilledWorker()])
-    assert outcomes(executor, most) == {0: "A", 1: "B", 2: "C"}
+    assert outcomes(executor) == {0: "A", 1: "B", 2: "C"}
     assert executor.calls == ["a", "b", "c", "a"]
     assert len(executor.names) == 4  # Dask remembers how a call ended that was made before
 
@@ -68,6 +66,13 @@ def test_an_executor_that_cannot_go_on_ends_the_sweep(end, argument, text):
     assert text in str(caught.value)
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError(), MissingPackageError("no h5py")])
+def test_what_the_work_raises_is_raised(error):
+    with pytest.raises(type(error)) as caught:
+        outcomes(Scripted(b=[error]))
+    assert caught.value is error
+
+
 def test_an_executor_that_is_shut_down_is_named():
     class Ended(Executor):
         def submit(self, fn, /, *args, **kwargs):
@@ -77,9 +82,9 @@ def test_an_executor_that_is_shut_down_is_named():
         outcomes(Ended())
 
 
-def test_so_many_are_given_at_a_time_and_those_that_wait_are_called_off():
-    class Waiting(Executor):
-        def __init__(self):
+def test_processes_get_as_many_as_they_are_and_those_that_wait_are_called_off():
+    class Waiting(Processes):
+        def prepare(self, work):
             self.futures = []
 
         def submit(self, fn, /, *args, **kwargs):
@@ -88,8 +93,8 @@ def test_so_many_are_given_at_a_time_and_those_that_wait_are_called_off():
                 self.futures[0].set_result("A")
             return self.futures[-1]
 
-    executor = Waiting()
-    steps = each(str.upper, "abcdef", executor, 2)
+    executor = Waiting(2)
+    steps = each(str.upper, "abcdef", executor)
     assert next(steps) == (0, "A")
     assert len(executor.futures) == 2
     steps.close()
@@ -113,10 +118,10 @@ def test_what_is_no_executor(executor, workers, error, text):
 
 def test_work_that_cannot_be_sent():
     with pytest.raises(DtypeError, match=r"cannot be sent to another process .* at the top of a module"):
-        opened(None, 1, lambda item: item).__enter__()
+        next(each(lambda item: item, [0], Processes(1)))
 
 
 def test_without_dask_an_address_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "distributed", None)
     with pytest.raises(MissingPackageError, match=r'pip install "gatescope\[cluster\]"'):
-        opened("tcp://127.0.0.1:1", None, os.getpid).__enter__()
+        opened("tcp://127.0.0.1:1").__enter__()

@@ -30,7 +30,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from gatescope.checks.numbers import check_count, check_unused, default_threads, most_threads
-from gatescope.errors import DtypeError, MissingPackageError, ValueRangeError
+from gatescope.errors import DtypeError, GatescopeError, MissingPackageError, ValueRangeError
 
 LOST: Final = object()  # instead of what a piece of work returns: it killed its worker each time
 TRIES = 2
@@ -63,59 +63,58 @@ def check_executor(executor: Any, workers: Any) -> None:
 
 
 @contextmanager
-def opened(
-    executor: Executor | str | None, workers: int | None, work: Work
-) -> Iterator[tuple[Executor, int]]:
-    """Yield an executor and how many pieces of `work` it is given at a time, 0 for all.
+def opened(executor: Executor | str | None, workers: int | None = None) -> Iterator[Executor]:
+    """Yield an executor.
 
     Parameters
     ----------
     executor : Executor, str or None
-        The address of a Dask scheduler, ``"tcp://host:port"``, is connected to, and left at the end; None is processes
-        of this machine.
+        One that is given stays open.  The address of a Dask scheduler, ``"tcp://host:port"``, is connected to, and left
+        at the end; None is processes of this machine.
     workers : int or None
         How many processes; None is the cores that this process may use.
-    work : callable
-        What they will do, which has to reach them.
 
     Raises
     ------
-    DtypeError
-        If `work` is nothing that a process can be sent.
     ValueRangeError
-        If no scheduler answers, or processes end before they begin.
+        If no scheduler answers.
     MissingPackageError
         If Dask is needed and not there.
     """
     if isinstance(executor, Executor):
-        yield executor, 0
+        yield executor
     elif executor is not None:
         with _connected(executor) as connected:
-            yield connected, 0
+            yield connected
     else:
-        count = default_threads() if workers is None else workers
-        with _Processes(count, work) as processes:
-            yield processes, count
+        with Processes(workers) as processes:
+            yield processes
 
 
-def each(
-    work: Work, items: Sequence[Any], executor: Executor, most: int
-) -> Generator[tuple[int, Any], None, None]:
+def each(work: Work, items: Sequence[Any], executor: Executor) -> Generator[tuple[int, Any], None, None]:
     """Yield the index of an item and what ``work(item)`` returned, as they end; `LOST` if it killed its worker twice.
 
-    `most` are given to the executor at a time, or all.  What has not begun is called off if the caller stops.
+    What has not begun is called off if the caller stops.
 
     Raises
     ------
+    DtypeError
+        If `work` is nothing that another process can be sent.
     ValueRangeError
         If the executor cannot go on, or its workers cannot do the work at all.
+    Exception
+        Whatever the work raises.
     """
+    most = len(items)
+    if isinstance(executor, Processes):
+        executor.prepare(work)
+        most = executor.workers  # when one dies, little else is lost
     waiting, suspects = deque(range(len(items))), deque[int]()
     running: dict[Future[Any], int] = {}
     deaths: Counter[int] = Counter()
     try:
         while waiting or suspects or running:
-            while waiting and (not most or len(running) < most):
+            while waiting and len(running) < most:
                 index = waiting.popleft()
                 running[_submitted(executor, work, items[index])] = index
             if suspects and not running:  # alone: whatever dies now, this killed it
@@ -156,19 +155,21 @@ def _came(future: Future[Any], executor: Executor) -> bool:
         error = cancelled
     if error is None:
         return True
-    if isinstance(error, KeyboardInterrupt):  # of workers that Ctrl-C reached, too
-        raise error
     if type(error).__name__ == _KILLED or (
-        isinstance(error, BrokenExecutor) and isinstance(executor, _Processes)
+        isinstance(error, BrokenExecutor) and isinstance(executor, Processes)
     ):
         return False
     if isinstance(error, BrokenExecutor | CancelledError):  # which was shut down, or has lost its scheduler
         raise _gone(error) from error
-    raise ValueRangeError(
-        f"cannot be called by the workers of `executor` ({type(error).__name__}: {error})",
-        argument="function",
-        advice="they need the module that it is in, and gatescope",
-    ) from error
+    if isinstance(error, ImportError | AttributeError | pickle.PickleError) and not isinstance(
+        error, GatescopeError
+    ):
+        raise ValueRangeError(
+            f"cannot be called by the workers of `executor` ({type(error).__name__}: {error})",
+            argument="function",
+            advice="they need the module that it is in, and gatescope",
+        ) from error
+    raise error  # of the work itself, or Ctrl-C where it reached the workers, too
 
 
 def _gone(error: BaseException) -> ValueRangeError:
@@ -179,11 +180,32 @@ def _gone(error: BaseException) -> ValueRangeError:
     )
 
 
-class _Processes(Executor):
-    """A pool of spawned processes that is replaced when one of them dies."""
+class Processes(Executor):
+    """Processes of this machine; one that dies is replaced, and all end at once where a ``with`` block fails.
 
-    def __init__(self, workers: int, work: Work) -> None:
-        self._workers, self._work = workers, work
+    Parameters
+    ----------
+    workers : int, optional
+        Default: the cores this process may use.
+    """
+
+    def __init__(self, workers: int | None = None) -> None:
+        self.workers = (
+            default_threads() if workers is None else check_count("workers", workers, most=most_threads())
+        )
+        self._pool: ProcessPoolExecutor | None = None
+        self._work: Work = str
+
+    def prepare(self, work: Work) -> None:
+        """Begin processes that can do some work.
+
+        Raises
+        ------
+        DtypeError
+            If it cannot be sent to them.
+        ValueRangeError
+            If it ends them before they begin, which would look as if each piece killed them.
+        """
         try:
             pickle.dumps(work)
         except (pickle.PicklingError, AttributeError, TypeError) as error:
@@ -192,38 +214,40 @@ class _Processes(Executor):
                 argument="function",
                 advice="give a function that is defined at the top of a module",
             ) from error
-        self._pool = self._begun()
+        self._work = work
+        self._begin()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Give a call to a process, as every executor does."""
+        pool = self._pool or self._begin()
         try:
-            return self._pool.submit(fn, *args, **kwargs)
+            return pool.submit(fn, *args, **kwargs)
         except BrokenExecutor:
-            self._pool.shutdown()
-            self._pool = self._begun()
-            return self._pool.submit(fn, *args, **kwargs)
+            pool.shutdown()
+            return self._begin().submit(fn, *args, **kwargs)
 
-    def _begun(self) -> ProcessPoolExecutor:
-        """Return a pool, one process of which has received the work: one that cannot would seem to be killed by it."""
+    def _begin(self) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(self._workers, mp_context=context, initializer=_begin)
+        self._pool = pool = ProcessPoolExecutor(self.workers, mp_context=context, initializer=_begin)
         try:
             pool.submit(callable, self._work).result()
         except BrokenExecutor as error:
-            pool.shutdown()
             raise ValueRangeError(
                 "ends the processes it is sent to: they cannot import it",
                 argument="function",
                 advice='put it into a module, and the call of a script under `if __name__ == "__main__":`',
             ) from error
-        except BaseException:
-            _stop(pool)
-            raise
         return pool
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the processes once they are done with what they have."""
+        if self._pool is not None:
+            self._pool.shutdown(wait, cancel_futures=cancel_futures)
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         if kind is None:
-            self._pool.shutdown()
-        else:
+            self.shutdown()
+        elif self._pool is not None:
             _stop(self._pool)
 
 

@@ -172,8 +172,8 @@ def _compute(
     """Compute points, and store each as soon as it is there, here: the workers need not see the folder."""
     work = functools.partial(_attempt, function)
     bar = tqdm(total=len(todo), unit="point", desc=label, disable=None if progress else True)
-    with opened(executor, workers, work) as (pool, most), bar:
-        outcomes = each(work, [points[k] for k in todo], pool, most)
+    with opened(executor, workers) as pool, bar:
+        outcomes = each(work, [points[k] for k in todo], pool)
         with contextlib.closing(outcomes):
             for number, outcome in outcomes:
                 k = todo[number]

@@ -8,9 +8,10 @@ import pytest
 
 import gatescope as gs
 from gatescope.errors import FileFormatError
+from gatescope.experiments.executors import Processes
 from gatescope.experiments.seeds import runs as module
 from gatescope.experiments.seeds.data import run_data
-from gatescope.experiments.seeds.runs import make_arm, make_runs, processes
+from gatescope.experiments.seeds.runs import make_arm, make_runs
 from gatescope.experiments.seeds.spec import RunSpec
 from gatescope.experiments.seeds.store import RunStore
 from gatescope.experiments.seeds.training import counted_to, initial_model, make_run
@@ -249,7 +250,7 @@ def test_an_arm_has_a_run_a_seed(folder, tmp_path):
 
 @pytest.mark.slow  # two processes begin anew, which takes seconds
 def test_two_processes_come_to_the_same_runs(folder, tmp_path):
-    with processes(2) as pool:
+    with Processes(2) as pool:
         made = make_runs([SPEC, SPEC.with_(seed=1)], tmp_path, executor=pool)
     assert made == make_runs([SPEC, SPEC.with_(seed=1)], folder)
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(p.name for p in folder.iterdir())

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
-from multiprocessing import get_context
+from concurrent.futures import Executor
+from contextlib import closing, contextmanager
+from functools import partial
 from typing import Any
 
-from gatescope.checks.numbers import check_count, check_flag
+from gatescope.checks.numbers import check_flag
 from gatescope.datatypes import Arm, SeedRun
+from gatescope.errors import ValueRangeError
+from gatescope.experiments.executors import LOST, each
 from gatescope.experiments.seeds.spec import RunSpec
 from gatescope.experiments.seeds.store import RunStore
 from gatescope.experiments.seeds.training import make_run
+from gatescope.reporting.text import counted
 
 
 def make_runs(
@@ -34,7 +37,8 @@ def make_runs(
         May name a run several times.
     folder : path
     executor : concurrent.futures.Executor, optional
-        What makes several runs at once, such as `processes` gives.  Default: one after another, here.
+        What makes several runs at once: ``executors.Processes(2)``, or one of a cluster, as in `gatescope.sweep`.  Runs
+        whose worker dies are made again.  Default: one after another, here.
     progress : bool
         Show a progress bar on stderr, if it is a terminal.
 
@@ -49,6 +53,8 @@ def make_runs(
         If a file in the folder is damaged or another run's; before anything is made.
     OutputError
         If the folder cannot be written.
+    ValueRangeError
+        If a run kills its worker twice; after all others are made.
     KeyboardInterrupt
         After Ctrl-C; a note says what is there.
     """
@@ -95,24 +101,20 @@ def make_and_store(spec: RunSpec, folder: str | os.PathLike[str]) -> None:
         store.put(spec, make_run(spec))
 
 
-def processes(count: int) -> ProcessPoolExecutor:
-    """Return an executor of so many processes of this machine, to be used in a ``with`` block.
-
-    They are started anew, not forked: what a process of threads forks may wait for ever.
-    """
-    return ProcessPoolExecutor(check_count("count", count), mp_context=get_context("spawn"))
-
-
 def _spread(executor: Executor, specs: list[RunSpec], store: RunStore, done: Callable[[], Any]) -> None:
-    futures = [executor.submit(make_and_store, spec, store.folder) for spec in specs]
-    try:
-        for future in as_completed(futures):
-            future.result()
+    lost: list[RunSpec] = []
+    with closing(each(partial(make_and_store, folder=store.folder), specs, executor)) as outcomes:
+        for index, outcome in outcomes:
+            if outcome is LOST:
+                lost.append(specs[index])
             done()
-    except BaseException:
-        for future in futures:
-            future.cancel()
-        raise
+    if lost:
+        raise ValueRangeError(
+            f"kill the process that makes them: {counted(len(lost), 'run')}",
+            argument="specs",
+            seen=lost[0],
+            advice="the others are in the folder; give it more memory, or leave these out",
+        )
 
 
 @contextmanager
