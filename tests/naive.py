@@ -1,10 +1,9 @@
 """The slow oracle: the five cells that other libraries have, forward and backward, one sequence and one step at a time.
 
 Two more, of two phases, go forward only.  Apart from the cell files and helpers/variant_formulas.py, which has the
-variants, this is the one place where
-equations are written down, on purpose: it shares no line with gatescope, so that the two can be wrong only
-independently.  Everything is plain float64 NumPy; `step` also takes complex states, which gives Jacobians by the
-complex step, without the backward equations.
+variants, this is the one place where equations are written down, on purpose: it shares no line with gatescope, so that
+the two can be wrong only independently.  Everything is plain float64 NumPy; `step` also takes complex states, which
+gives Jacobians by the complex step, without the backward equations.
 
 `weights` is anything with weight_ih (G*H, I), weight_hh (G*H, H), bias_ih and bias_hh (G*H,), such as
 `gatescope.Params`.

@@ -3,6 +3,7 @@
 What it lists is enough.
 """
 
+import ast
 import os
 import shutil
 import subprocess
@@ -195,3 +196,12 @@ def test_the_recipe_lists_these_files():
 def test_the_recipe_for_a_cell_is_the_leaky_network():
     (block,) = [part for part in (ROOT / "CONTRIBUTING.md").read_text().split("```") if "NAME =" in part]
     assert block == "python\n" + (ROOT / "src/gatescope/cells/leaky.py").read_text()
+
+
+def test_every_cell_is_in_the_table_of_the_readme():
+    text = (ROOT / "README.md").read_text()
+    table = text[text.index("| cell | what it is |") : text.index("| your own |")]
+    cells = ast.parse((ROOT / "src/gatescope/cells/__init__.py").read_text())
+    (loop,) = [node for node in ast.walk(cells) if isinstance(node, ast.For)]
+    assert len(loop.iter.elts) > 12
+    assert [name.id for name in loop.iter.elts if f"`{name.id}`" not in table] == []

@@ -117,10 +117,10 @@ def _free(name: str, taken: Sequence[Style]) -> Style:
 
     Variants of the cells have no fixed style: there are more of them than colors that can be told apart.
     """
-    # A stable hash: the same name looks the same in every run.
+    # A stable hash: the same name looks the same in every run.  Two turns lead to a kind of line that looks other.
     first = zlib.crc32(name.encode())
     order = [
-        _turned(CYCLE[(first + k) % len(CYCLE)], turn)
+        _turned(CYCLE[(first + k) % len(CYCLE)], 2 * turn)
         for turn in range(len(_KINDS))
         for k in range(len(CYCLE))
     ]
