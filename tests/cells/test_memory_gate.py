@@ -26,8 +26,6 @@ LEAK = MemoryGate(name="a", state=0, saved=0, sign=-1, sigmoid=True, coupled=Tru
         ("lstm_peephole", LSTM),
         ("leaky_constant", LEAK),
         ("min_gru", dataclasses.replace(LEAK, name="z")),
-        ("mgu", dataclasses.replace(LEAK, name="f")),  # which writes with it
-        ("lstm_bridge_from_c", dataclasses.replace(LEAK, name="z")),
     ],
 )
 def test_the_packages_cells(cell, expected):

@@ -196,6 +196,13 @@ def test_arithmetic_by_hand(name, products, activations, operations):
     assert counted.elementwise == operations * 7
 
 
+def test_arithmetic_leaves_out_what_a_gate_does_not_have():
+    """A minGRU has neither recurrent rows nor their bias; beside 2 biases its equations have 4 operations."""
+    counted = count_operations(gs.cells.get("min_gru"), input_size=3, hidden_size=7)
+    assert counted.multiply_adds == 2 * 7 * 3
+    assert (counted.activations, counted.elementwise) == (7, (4 + 2) * 7)
+
+
 def test_arithmetic_leaves_the_equations_alone():
     cell = gs.cells.register(Leaky)
     counted = count_operations(cell, 1, 1)

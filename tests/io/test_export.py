@@ -59,11 +59,13 @@ MODELS = {
     "different directions": stack(both("lstm", other="gru")),
     "relu on tanh": stack(layer("rnn"), layer("rnn_relu", 5, 4)),
     "peepholes": layer("lstm_peephole"),
+    "coupled gates": layer("lstm_coupled"),
 }
-SLOW = ("peepholes",)  # kernels of its own
+SLOW = ("peepholes", "coupled gates")  # kernels of their own
 NOT_OF_PYTORCH = (
     "gru_reset_before",
     "peepholes",
+    "coupled gates",
     "a backward layer",
     "added directions",
     "different directions",

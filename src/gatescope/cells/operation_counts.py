@@ -20,12 +20,12 @@ class OperationCounts:
     Attributes
     ----------
     multiply_adds : int
-        In the matrix products: G * H * (I + H).
+        In the matrix products: G * H * (I + H), without the rows that a gate does not have.
     activations : int
         Evaluations of sigmoid, tanh and relu: H times those in the cell's equations.
     elementwise : int
-        Other additions, subtractions and multiplications of the equations, one by one, and the G * H
-        additions of each bias.
+        Other additions, subtractions and multiplications of the equations, one by one, and the G * H additions of each
+        bias, of the gates that have it.
     """
 
     multiply_adds: int
@@ -56,10 +56,14 @@ def count_operations(cell: Cell, input_size: int, hidden_size: int) -> Operation
         _watched(cell.operand, counts)(prepared, states)
         late = (one,) * (gates - cell.prepared)
         _watched(cell.step, counts)(late, late, states, prepared)
+
+    def rows(array: str) -> int:
+        return hidden_size * cell.lacks(array).count(False)
+
     return OperationCounts(
-        multiply_adds=gates * hidden_size * (input_size + hidden_size),
+        multiply_adds=rows("weight_ih") * input_size + rows("weight_hh") * hidden_size,
         activations=counts["activation"] * hidden_size,
-        elementwise=(counts["operation"] + 2 * gates) * hidden_size,
+        elementwise=counts["operation"] * hidden_size + rows("bias_ih") + rows("bias_hh"),
     )
 
 

@@ -184,9 +184,9 @@ def _kind(params: Params) -> tuple[str, int]:
     return params.cell, params.hidden_size
 
 
-def blocks(rows: Array, order: Iterable[int]) -> Array:
-    """Return the row blocks of a weight or a bias in another order."""
-    parts = np.split(rows, len(tuple(order)))
+def blocks(rows: Array, order: Iterable[int], gates: int | None = None) -> Array:
+    """Return row blocks of a weight or a bias, which has so many or else one a number, in another order."""
+    parts = np.split(rows, gates or len(tuple(order)))
     return np.concatenate([parts[k] for k in order])
 
 

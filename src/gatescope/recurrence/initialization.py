@@ -67,7 +67,8 @@ def init(
     ============== ====================================================================================
 
     Biases that a scheme sets go to bias_ih; bias_hh is 0 then.  Which gates these are is found from the equations,
-    by `gatescope.cells.memory_gate.memory_gate`.
+    by `gatescope.cells.memory_gate.memory_gate`; where a state keeps one minus a gate (a leak), that gate's bias is the
+    negative.  Weights that a gate does not have are 0 (``gatescope.cells.get(cell).lacks("weight_hh")``).
 
     Parameters
     ----------

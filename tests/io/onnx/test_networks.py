@@ -73,6 +73,17 @@ def test_peepholes_against_onnx_runtime(bias):
     np.testing.assert_allclose(outputs_of(only_network(stored), inputs), runtime, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow  # the kernel of a cell that no other test here has
+def test_coupled_gates_against_onnx_runtime():
+    """Which takes 1 - i for f, and does not look at the rows of f."""
+    pytest.importorskip("onnxruntime")
+    model, inputs = made_by.one_node("LSTM", input_forget=1), inputs_for()
+    stored = only_network(read_onnx(model))
+    assert stored.layers[0].forward.cell == "lstm_coupled"
+    runtime = by_steps(made_by.by_runtime(model, inputs))
+    np.testing.assert_allclose(outputs_of(stored, inputs), runtime, rtol=0, atol=1e-6)
+
+
 def test_peepholes_are_those_of_the_gates():
     """ONNX has i, o and f, the cell pi, pf and po."""
     model = with_peepholes()

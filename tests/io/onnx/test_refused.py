@@ -18,13 +18,14 @@ of_one_direction = made_by.of_one_direction
 one_of = made_by.one_of
 
 
-def with_input(op, index, value=None, **options):
+def with_input(op, index, value=None, *, units=5, **attributes):
     """Return a model of a node, one of whose further inputs is an initializer, or an input of the graph."""
-    arrays = made_by.weights(op, **options)
+    arrays = made_by.weights(op, units=units)
     more = [""] * (index - 4) + ["extra"]
     initializers = arrays if value is None else {**arrays, "extra": value}
     inputs = ("X", "extra") if value is None else ("X",)
-    return made_by.model([made_by.node(op, arrays, more=more)], initializers, inputs=inputs)
+    node = made_by.node(op, arrays, more=more, **attributes)
+    return made_by.model([node], initializers, inputs=inputs)
 
 
 REFUSED = {
@@ -40,7 +41,10 @@ REFUSED = {
     ),
     "alpha": (made_by.one_node("RNN", activation_alpha=[0.5]), "has activation_alpha"),
     "beta": (made_by.one_node("LSTM", activation_beta=[0.5]), "has activation_beta"),
-    "coupled": (made_by.one_node("LSTM", input_forget=1), "couples its input and forget gates"),
+    "coupled peepholes": (
+        with_input("LSTM", 7, np.ones((1, 15), np.float32), input_forget=1),
+        "couples its input and forget gates and has peepholes",
+    ),
     "given peepholes": (
         with_input("LSTM", 7),
         "has weights P ('extra') that are no stored numbers: it is an input of the graph",

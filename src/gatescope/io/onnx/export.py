@@ -21,10 +21,11 @@ _OPERATORS: dict[str, tuple[str, tuple[int, ...], dict[str, Any]]] = {
     "rnn_relu": ("RNN", (0,), {"activations": ["Relu"]}),
     "lstm": ("LSTM", (0, 3, 1, 2), {}),
     "lstm_peephole": ("LSTM", (0, 3, 1, 2), {}),
+    "lstm_coupled": ("LSTM", (0, 2, 0, 1), {"input_forget": 1}),
     "gru": ("GRU", (1, 0, 2), {"linear_before_reset": 1}),
     "gru_reset_before": ("GRU", (1, 0, 2), {"linear_before_reset": 0}),
 }
-_PEEPHOLES = (0, 2, 1)  # of i, o and f in ONNX, as they stand in this package's order
+_PEEPHOLES = (4, 6, 5)  # of i, o and f in ONNX, as they stand among this package's row blocks
 _OPSET, _IR_VERSION = 17, 8  # of 2022, which every runtime in use reads
 
 
@@ -109,16 +110,19 @@ class _Graph:
                 advice=f"the cells that have one are {', '.join(_OPERATORS)}",
             )
         kind, order, attributes = _OPERATORS[params.cell]
-        end = len(order) * params.hidden_size
-        ih, hh, bias_ih, bias_hh = (blocks(getattr(params, each)[:end], order) for each in WEIGHT_NAMES)
+        gates, units = len(params.gate_names), params.hidden_size
+        ih, hh, bias_ih, bias_hh = (blocks(getattr(params, each), order, gates) for each in WEIGHT_NAMES)
+        if params.cell == "lstm_coupled":  # ONNX Runtime takes 1 - i for f, so i has the rows of f, negated
+            for array in (ih, hh, bias_ih, bias_hh):
+                array[:units] *= -1
         arrays = {"W": ih[None], "R": hh[None], "B": np.concatenate([bias_ih, bias_hh])[None]}
         names = [self.array(f"{name}_{key}", value) for key, value in arrays.items()]
-        if end < len(params.bias_ih):  # the peepholes, biases of gates beyond; the states come before them
-            peepholes = blocks(params.bias_ih[end:], _PEEPHOLES)
+        if params.cell == "lstm_peephole":  # after lengths and states, which are left out
+            peepholes = blocks(params.bias_ih, _PEEPHOLES, gates)
             names += ["", "", "", self.array(f"{name}_P", peepholes[None])]
         direction = "reverse" if params.reverse else "forward"
         one_way = self.node(
-            kind, [inputs, *names], name, hidden_size=params.hidden_size, direction=direction, **attributes
+            kind, [inputs, *names], name, hidden_size=units, direction=direction, **attributes
         )
         return self.node("Squeeze", [one_way, self._first], f"{name}_squeezed")
 

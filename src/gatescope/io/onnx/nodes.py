@@ -15,6 +15,8 @@ from gatescope.io.stored import StoredDirection
 
 # The row blocks of ONNX in the order of the cell's gates; ONNX has i o f c in an LSTM and z r h in a GRU.
 _ORDER = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2), "RNN": (0,)}
+# With input_forget ONNX Runtime takes 1 - i for f and ignores the block of f: the f of the cell has the rows of i, negated.
+_COUPLED = (0, 3, 1)
 _PEEPHOLES = (0, 2, 1)  # of i, o and f there; gates of a bias alone here
 _ACTIVATIONS = {"LSTM": ("sigmoid", "tanh", "tanh"), "GRU": ("sigmoid", "tanh"), "RNN": ("tanh",)}
 _RNN_OF_ACTIVATION = {"tanh": "rnn", "relu": "rnn_relu"}
@@ -42,19 +44,24 @@ def read_node(node: Node, values: Values, used: set[int]) -> dict[str, StoredDir
     W, R, B, P = (_weight(node, index, name, values) for index, name in named)
     if node.op != "LSTM" or values.zero(node.input(7)) is True:
         P = None
+    coupled = "lstm_coupled" in cells
     if P is not None:
+        if coupled:
+            raise RefusedError("couples its input and forget gates and has peepholes; no cell here does both")
         cells = ["lstm_peephole"] * len(cells)
     if W is None or R is None:
         raise RefusedError("has no weights W and R")
     inputs, units = _check_sizes(node, len(ways), W, R, B, P)
     for constant in (W, R, B, P):
         used.update(() if constant is None else constant.sources)
-    order, blocks = _ORDER[node.op], len(_ORDER[node.op])
+    order, blocks = _COUPLED if coupled else _ORDER[node.op], len(_ORDER[node.op])
 
     def load(index: int) -> dict[str, Array]:
         def rows(array: Array) -> Array:
-            split = array.reshape(blocks, units, *array.shape[1:])
-            return np.ascontiguousarray(split[list(order)].reshape(array.shape))
+            split = array.reshape(blocks, units, *array.shape[1:])[list(order)]
+            if coupled:
+                split[0] *= -1
+            return np.ascontiguousarray(split.reshape(-1, *array.shape[1:]))
 
         loaded = {"weight_ih": rows(W.load()[index]), "weight_hh": rows(R.load()[index])}
         if B is not None:
@@ -94,10 +101,6 @@ def _cells(node: Node, directions: int) -> list[str]:
         raise RefusedError(
             f"clips what its gates are given at {node.attributes['clip'].f:g}, which no cell here does"
         )
-    if node.integer("input_forget", 0):
-        raise RefusedError(
-            "couples its input and forget gates (input_forget=1), and only plain LSTMs are read"
-        )
     if node.op == "RNN":
         other = [name for name in activations if name not in _RNN_OF_ACTIVATION]
         if other or len(activations) != directions:
@@ -107,7 +110,7 @@ def _cells(node: Node, directions: int) -> list[str]:
     if activations != usual:
         raise RefusedError(f"has activations {_short(activations)}; the cell here has {', '.join(usual[:3])}")
     if node.op == "LSTM":
-        return ["lstm"] * directions
+        return ["lstm_coupled" if node.integer("input_forget", 0) else "lstm"] * directions
     return ["gru" if node.integer("linear_before_reset", 0) else "gru_reset_before"] * directions
 
 
