@@ -15,7 +15,7 @@ from gatescope.io.stored import StoredDirection
 
 # The row blocks of ONNX in the order of the cell's gates; ONNX has i o f c in an LSTM and z r h in a GRU.
 _ORDER = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2), "RNN": (0,)}
-# With input_forget ONNX Runtime takes 1 - i for f and ignores the block of f: the f of the cell has the rows of i, negated.
+# With input_forget ONNX Runtime takes 1 - i for f and ignores the block of f: our f has the rows of i, negated.
 _COUPLED = (0, 3, 1)
 _PEEPHOLES = (0, 2, 1)  # of i, o and f there; gates of a bias alone here
 _ACTIVATIONS = {"LSTM": ("sigmoid", "tanh", "tanh"), "GRU": ("sigmoid", "tanh"), "RNN": ("tanh",)}
