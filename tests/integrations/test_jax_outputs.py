@@ -11,7 +11,7 @@ from helpers.jax_trees import dense, lstm, normal, simple
 
 import gatescope as gs
 from gatescope.errors import MissingPackageError, WeightFormatError
-from gatescope.io.jax import cells
+from gatescope.io.jax import cells, leaves
 
 FOLDER = Path(__file__).parents[1] / "golden" / "weights"
 FILES = sorted(path for path in FOLDER.glob("jax_*") if path.suffix != ".npz" or ".tree" in path.name)
@@ -90,6 +90,19 @@ def test_live_modules_of_equinox_and_half_precision():
     assert verified(cell, dtype="float64")["difference"] < 1e-12
     half = jax.tree.map(lambda a: a.astype("bfloat16"), equinox.filter(cell, equinox.is_array))
     assert verified(half)["difference"] < 1e-6
+
+
+def test_flax_reads_its_file_itself(tmp_path, monkeypatch):
+    serialization = pytest.importorskip("flax.serialization")
+    import jax
+
+    half = jax.tree.map(lambda a: jax.numpy.asarray(a, "bfloat16"), flax_lstm())
+    (tmp_path / "model.msgpack").write_bytes(serialization.to_bytes(half))
+    assert verified(tmp_path / "model.msgpack")["difference"] < 1e-6
+    numbers = leaves._numbers
+    monkeypatch.setattr(leaves, "_numbers", lambda data, dtype: 2 * numbers(data, dtype))
+    with pytest.warns(gs.AccuracyWarning, match="more than rounding"):
+        verified(tmp_path / "model.msgpack")
 
 
 def test_a_backward_direction_alone():

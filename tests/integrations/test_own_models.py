@@ -40,7 +40,18 @@ def by_onnx(path):
     return "model.onnx", "ONNX Runtime"
 
 
-@pytest.mark.parametrize("write", [by_pytorch, by_keras, by_onnx])
+def by_flax(path):
+    linen = pytest.importorskip("flax.linen")
+    from flax import serialization
+    from jax import jit, random
+
+    series = np.zeros((9, 1, 1), np.float32)
+    variables = jit(linen.RNN(linen.OptimizedLSTMCell(UNITS), time_major=True).init)(random.key(0), series)
+    (path / "model.msgpack").write_bytes(serialization.to_bytes(variables))
+    return "model.msgpack", "Flax"
+
+
+@pytest.mark.parametrize("write", [by_pytorch, by_keras, by_onnx, by_flax])
 def test_commands(write, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     name, framework = write(tmp_path)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +17,7 @@ from gatescope.datatypes.stack import Layer, directions
 from gatescope.integrations.packages import missing
 from gatescope.integrations.verify import OR_NOT, Runner
 from gatescope.io.jax.cells import Cell
-from gatescope.io.jax.leaves import Place, read_leaves
+from gatescope.io.jax.leaves import MSGPACK, Leaf, Place, read_leaves
 from gatescope.io.loading import Opened
 from gatescope.io.source_errors import listed
 
@@ -47,7 +49,7 @@ class _Way(NamedTuple):
     params: Params
 
 
-def jax_runner(opened: Opened, layers: list[Layer]) -> Runner:
+def jax_runner(source: Any, opened: Opened, layers: list[Layer]) -> Runner:
     """Return what runs the layers of the network that is meant in the framework that their arrays are named as by.
 
     It computes on the CPU, and in float64 only where the weights are; nothing outside of the call is changed.
@@ -57,14 +59,18 @@ def jax_runner(opened: Opened, layers: list[Layer]) -> Runner:
     packages = dict.fromkeys(cell.module.partition(".")[0] for level in levels for cell in level.values())
     by = " and ".join(f"{_FRAMEWORKS[package][0]} {_imported(package).__version__}" for package in packages)
     jax = importlib.import_module("jax")
+    leaves = _leaves(source, opened)
 
     def network(values: Any) -> Any:
         for level, layer in zip(levels, layers, strict=True):
             home, ways = "", {}
             for way, params in directions(layer.astype(dtype)).items():
                 home, _, kind = level[way].module.rpartition(".")
-                leaves = level[way].branch.arrays().items()
-                arrays = {place: jax.numpy.asarray(leaf.load(), dtype) for place, leaf in leaves}
+                branch = level[way].branch
+                arrays = {
+                    place: jax.numpy.asarray(leaves[(*branch.place, *place)].load(), dtype)
+                    for place in branch.arrays()
+                }
                 ways[way] = _Way(kind, arrays, params)
             values = _RUN[home](jax, ways, values)
         return values
@@ -74,6 +80,14 @@ def jax_runner(opened: Opened, layers: list[Layer]) -> Runner:
             return np.asarray(jax.jit(network)(inputs))  # compiled whole, not each operation by itself
 
     return Runner(by, run, str(dtype))
+
+
+def _leaves(source: Any, opened: Opened) -> dict[Place, Leaf]:
+    """Return the arrays of a source by their places; Flax reads its files itself, others are NumPy's."""
+    if opened.stored.format == MSGPACK:
+        serialization = importlib.import_module("flax.serialization")
+        source = serialization.msgpack_restore(Path(os.fspath(source)).read_bytes())
+    return read_leaves(source)[1]
 
 
 def _imported(package: str) -> Any:

@@ -119,7 +119,7 @@ def _runner(kind: str, source: Any, opened: Opened, layers: list[Layer]) -> Runn
         return keras_runner(source, opened)
     from gatescope.integrations.jax_outputs import jax_runner
 
-    return jax_runner(opened, layers)
+    return jax_runner(source, opened, layers)
 
 
 def _compare(opened: Opened, runner: Runner, layers: list[Layer]) -> Verification:

@@ -21,6 +21,7 @@ from gatescope.storage.npz import read_npy_header, read_npz
 _MOST_LEAVES, _MOST_NESTED = 20_000, 32
 _MOST_LINE = 1 << 16  # of the hyperparameters that Equinox's documentation writes before the arrays
 _TYPES = {"float16": "<f2", "bfloat16": "<u2", "float32": "<f4", "float64": "<f8"}
+MSGPACK = "Flax (msgpack)"  # what such files are called
 _FLAX_ARRAY = 1  # code of msgpack's extension types
 _NPY, _ZIP = b"\x93NUMPY", b"PK\x03\x04"
 _CONVERSION = (
@@ -109,7 +110,7 @@ def _of_file(source: str | os.PathLike[str]) -> tuple[str, dict[Place, Leaf], Wr
             return "Equinox (.eqx)", _named(list(_of_equinox(source, stream, size, wrong))), wrong
         if start and (start[0] & 0xF0 == 0x80 or start[0] in (0xDE, 0xDF)):  # a mapping
             stream.seek(0)
-            return "Flax (msgpack)", dict(_of_tree(_unpacked(stream.read(size), wrong), wrong)), wrong
+            return MSGPACK, dict(_of_tree(_unpacked(stream.read(size), wrong), wrong)), wrong
     raise wrong(
         "is no tree of JAX weights: neither msgpack of Flax, nor .npz, nor .eqx of Equinox",
         advice="write it with flax.serialization.to_bytes, numpy.savez or equinox.tree_serialise_leaves",
