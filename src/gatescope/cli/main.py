@@ -1,4 +1,4 @@
-"""The command line: ``gatescope compare | run | measure | train | weights | convert | experiment | devices``.
+"""The command line: ``gatescope compare | run | measure | train | weights | convert | experiment | claims | devices``.
 
 What does the work is imported inside the commands, so that ``--help`` and mistyped options answer at once.
 """
@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from gatescope._version import __version__
+from gatescope.cli.claims import claims
 from gatescope.cli.compare import compare
 from gatescope.cli.convert import convert
 from gatescope.cli.devices import devices
@@ -99,6 +100,7 @@ app.command(
 app.command(epilog=_examples("weights model.keras", "weights encoder.pt decoder.onnx"))(weights)
 app.command(epilog=_examples("convert model.keras model.onnx"))(convert)
 app.add_typer(experiments, name="experiment", help="Repeat published experiments.")
+app.command(epilog=_examples("claims", "claims --only 40,41 --out claims"))(claims)
 app.command()(devices)
 
 

@@ -40,6 +40,22 @@ class Table(NamedTuple):
         """
         return [[show(value) for value in row] for row in self.rows]
 
+    def markdown(self) -> str:
+        r"""Return header and rows as a table in Markdown.
+
+        Examples
+        --------
+        >>> from gatescope.reporting.table import Table
+        >>> print(Table(("lag", "a|b"), [(1000, None)]).markdown())
+        | lag | a\|b |
+        | --- | --- |
+        | 1,000 | – |
+        """
+        lines = [self.header, ("---",) * len(self.header), *self.texts()]
+        return "\n".join(
+            "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+        )
+
 
 def per_sequence(title: str, rows: Iterable[tuple[str, Iterable[Any]]]) -> Table:
     """Return a table of quantities with a column for each sequence of a batch, the first six of them.

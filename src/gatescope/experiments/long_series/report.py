@@ -43,10 +43,8 @@ def sentences(result: LongSeriesResult) -> list[str]:
 def markdown(result: LongSeriesResult) -> str:
     """Return the title, the table and the sentences, in Markdown."""
     beside = table(result)
-    lines = [COLUMNS, ("---",) * len(COLUMNS), *beside.rows]
-    text = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
     points = "\n".join(f"- {sentence}" for sentence in sentences(result))
-    return f"# {beside.title}\n\n{text}\n\n{points}\n"
+    return f"# {beside.title}\n\n{beside.markdown()}\n\n{points}\n"
 
 
 def write_report(result: LongSeriesResult, folder: str | os.PathLike[str]) -> list[Path]:

@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-import gatescope
 from gatescope import tasks
 from gatescope.cells.registry import Cell, get
 
-_SOURCE = Path(gatescope.__file__).parent
+_SOURCE = Path(__file__).parents[2]
 # What a run is made with; followed are the imports inside these packages.  What only writes texts, checks arguments or
 # stores results is left out: a better message does not make other numbers.
 _FOLLOWED = ("cells", "kernels", "recurrence", "training", "tasks", "experiments/seeds")

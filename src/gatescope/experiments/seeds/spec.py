@@ -55,7 +55,7 @@ class RunSpec:
     biases : mapping of str to float
         What is added to the initial bias of a gate, by its name, in every layer.
     clamp : mapping of str to float
-        Gates that are clamped at 0 or 1 for good: an ablation.
+        Gates that keep a value all along, by name, in every layer: an ablation.
     optimizer : str
     lr, clip_norm : float
     updates : int
@@ -148,13 +148,6 @@ class RunSpec:
             advice = "give `sequences` in `arguments`"
             problem = "is for training sets that stay the same"
             raise ValueRangeError(problem, argument="batch_size", seen=self.batch_size, advice=advice)
-        if set(self.clamp.values()) - {0.0, 1.0}:
-            problem = "must be 0 or 1, which a gate keeps in training"
-            raise ValueRangeError(problem, argument="clamp", seen=dict(self.clamp))
-        if self.clamp and self.weight_noise:
-            problem = "would open gates that are clamped"
-            advice = "leave out `clamp` or this"
-            raise ValueRangeError(problem, argument="weight_noise", seen=self.weight_noise, advice=advice)
 
     @property
     def maker(self) -> Callable[..., Batch]:

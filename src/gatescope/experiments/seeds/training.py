@@ -11,7 +11,6 @@ from gatescope.datatypes import Batch, SeedRun, Stack, Status, TrainingRun
 from gatescope.experiments.seeds.code import code_fingerprint
 from gatescope.experiments.seeds.data import run_data
 from gatescope.experiments.seeds.spec import RunSpec
-from gatescope.recurrence.clamping import clamp
 from gatescope.recurrence.initialization import init_stack
 from gatescope.storage.provenance import provenance
 from gatescope.tasks._counting import counting_accepted, counting_of
@@ -55,6 +54,7 @@ def make_run(spec: RunSpec, *, threads: int | None = 1, progress: bool = False) 
         optimizer=spec.optimizer,
         lr=spec.lr,
         clip_norm=spec.clip_norm,
+        clamp=dict(spec.clamp) or None,
         batch_size=spec.batch_size,
         weight_noise=spec.weight_noise,
         dropout=Dropout(**spec.dropout) if spec.dropout else None,
@@ -95,7 +95,7 @@ def make_run(spec: RunSpec, *, threads: int | None = 1, progress: bool = False) 
 
 
 def initial_model(spec: RunSpec, data: Batch) -> Stack:
-    """Draw the model that a run starts from, its biases shifted and its gates clamped."""
+    """Draw the model that a run starts from, its biases shifted; `train` clamps its gates."""
     stack = init_stack(
         (spec.cell,) * spec.layers,
         hidden_size=spec.hidden_size,
@@ -104,8 +104,7 @@ def initial_model(spec: RunSpec, data: Batch) -> Stack:
         scheme=spec.scheme,
         dtype=spec.dtype,
     )
-    layers = tuple(_shifted(layer, spec) for layer in stack.layers)
-    return clamp(dataclasses.replace(stack, layers=layers), dict(spec.clamp) or None)
+    return dataclasses.replace(stack, layers=tuple(_shifted(layer, spec) for layer in stack.layers))
 
 
 def counted_to(model: Stack, spec: RunSpec, threads: int | None = 1) -> int:

@@ -1,0 +1,96 @@
+"""What the cells are made of: statements 9, 26 and 48."""
+
+from __future__ import annotations
+
+from gatescope.cells.ranges import gate_ranges
+from gatescope.cells.registry import get
+from gatescope.datatypes import Head
+from gatescope.experiments.claims.samples import roundings
+from gatescope.experiments.claims.statement import Finding, Scale, exact, statement
+from gatescope.recurrence.initialization import init, init_stack
+
+_GRID = tuple((inputs, units) for inputs in (1, 8, 100) for units in (5, 16, 64))
+
+
+def _count(cell: str, inputs: int, units: int) -> int:
+    return init(cell, input_size=inputs, hidden_size=units).count()
+
+
+def _block(inputs: int, units: int) -> int:
+    """Return the numbers of one row block: weights of the inputs and of the past, and two biases."""
+    return units * (inputs + units + 2)
+
+
+@statement(
+    "9a",
+    "a GRU has fewer parameters than an LSTM",
+    sources="P D A M Q",
+    criterion="Supported if a layer has exactly 3/4 of an LSTM's; whole models, which have a read-out, have"
+    " more.",
+)
+def three_quarters(scale: Scale) -> Finding:
+    layers = [(4 * _count("gru", *size), 3 * _count("lstm", *size)) for size in _GRID]
+    models = [
+        tuple(
+            init_stack(cell, input_size=inputs, hidden_size=units, heads=[Head("y", 10)]).count() * times
+            for cell, times in (("gru", 4), ("lstm", 3))
+        )
+        for inputs, units in _GRID
+    ]
+    return exact(
+        {"4 GRUs and 3 LSTMs": roundings(*zip(*layers, strict=True))},
+        {"4 GRUs and 3 LSTMs with a read-out": min(roundings(*pair) for pair in models)},
+    )
+
+
+@statement(
+    "26a",
+    "an LSTM has three gates (P, D, A, Q); or four (M)",
+    sources="P D A Q M",
+    criterion="Supported, that it has three, if of its four row blocks three are sigmoids: M counts the "
+    "candidate.",
+    kind="documentary",
+)
+def three_gates(scale: Scale) -> Finding:
+    gates = sum(limits == (0.0, 1.0) for limits in gate_ranges(get("lstm")))
+    blocks = len(get("lstm").gates)
+    return exact(
+        {"sigmoids and 3": roundings(gates, 3), "row blocks and 4": roundings(blocks, 4)},
+        {"sigmoids and 4": roundings(gates, 4)},
+    )
+
+
+@statement(
+    "26b",
+    "a GRU has one hidden state (P, A, Q), or none (M); an RNN has no cell state (Q3)",
+    sources="P A Q M Q3",
+    criterion="Supported, that it has one, if a GRU and an RNN have one state, which is put out, and an "
+    "LSTM two.",
+    kind="documentary",
+)
+def one_state(scale: Scale) -> Finding:
+    states = {name: len(get(name).states) for name in ("gru", "rnn", "lstm")}
+    return exact(
+        {f"states of {name} and 1": roundings(states[name], 1) for name in ("gru", "rnn")},
+        {"states of lstm and 1": roundings(states["lstm"], 1)},
+    )
+
+
+@statement(
+    "48",
+    "an LSTM has special units in addition to standard ones",
+    sources="Q1",
+    criterion="Contradicted if the parameters of a layer are those of four blocks of its units, and of no "
+    "unit besides.",
+    kind="documentary",
+)
+def no_further_units(scale: Scale) -> Finding:
+    counts = [(_count("lstm", *size), 4 * _block(*size)) for size in _GRID]
+    with_more = [
+        (whole, blocks + _count("rnn", *size)) for (whole, blocks), size in zip(counts, _GRID, strict=True)
+    ]
+    return exact(
+        {"parameters and four blocks": roundings(*zip(*counts, strict=True))},
+        {"parameters and four blocks with a standard layer": min(roundings(*pair) for pair in with_more)},
+        supports=False,
+    )

@@ -1,0 +1,58 @@
+"""Verdicts as a table and as files: one for a reader, one for a program."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from gatescope.datatypes import Verdict
+from gatescope.reporting.table import Table
+from gatescope.reporting.text import counted, listing
+from gatescope.storage.atomic import as_path, atomic_write
+
+FILES = ("claims.md", "claims.json")
+
+
+def verdicts_table(verdicts: Sequence[Verdict]) -> Table:
+    """Return a row a verdict: number, statement, sources, verdict."""
+    rows = [(v.number, v.statement, v.sources, v.text) for v in verdicts]
+    words = Counter(verdict.word for verdict in verdicts)
+    counts = listing(f"{count} {word}" for word, count in words.most_common())
+    return Table(
+        ("#", "statement", "sources", "verdict"), rows, f"{counted(len(rows), 'statement')}: {counts}"
+    )
+
+
+def markdown(verdicts: Sequence[Verdict]) -> str:
+    """Return the table, and what each verdict stands on, in Markdown."""
+    table = verdicts_table(verdicts)
+    parts = [f"# {table.title}", table.markdown()]
+    for verdict in verdicts:
+        title = f"## {verdict.number} {verdict.statement} ({verdict.sources}): {verdict.text}"
+        again = f"`gatescope claims --only {verdict.number}`"
+        parts += [
+            title,
+            f"{verdict.criterion}\n\nMeasured: {verdict.reason}. {again}",
+            verdict.table().markdown(),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def write_claims(verdicts: Sequence[Verdict], folder: str | os.PathLike[str]) -> list[Path]:
+    """Write ``claims.md`` and ``claims.json`` into a folder; each whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        If a file cannot be written.
+    """
+    records = [verdict.record() for verdict in verdicts]
+    texts = (markdown(verdicts), json.dumps(records, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    files = [as_path(folder, "folder") / name for name in FILES]
+    for file, text in zip(files, texts, strict=True):
+        with atomic_write(file) as stream:
+            stream.write(text.encode())
+    return files

@@ -1,0 +1,134 @@
+"""A statement: who says it, and the function that puts it to the test."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from gatescope.datatypes import Verdict
+from gatescope.errors import UnknownNameError, ValueRangeError
+from gatescope.experiments.seeds.judge import Judgement, judge_exact
+from gatescope.storage.provenance import provenance
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """How large the exact rows are: units H, steps T, sequences B and inputs I, all in float64."""
+
+    units: int = 16
+    steps: int = 200
+    sequences: int = 3
+    inputs: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What a test came to: a judgement, and the numbers that a `Verdict` shows beside it."""
+
+    judgement: Judgement
+    equalities: Mapping[str, float] = field(default_factory=dict)
+    controls: Mapping[str, float] = field(default_factory=dict)
+    distinguishes: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """A statement in our words, and its test.
+
+    Attributes
+    ----------
+    number : str
+    text : str
+    sources : str
+        Letters: P a student paper, Q0 to Q5 a question and its answers, D a blog note, A an article, M an experiment.
+    kind : {"exact", "measured", "statistical", "documentary"}
+    criterion : str
+        By which the test says its word.
+    test : callable
+        ``test(scale) -> Finding``.
+    """
+
+    number: str
+    text: str
+    sources: str
+    kind: str
+    criterion: str
+    test: Callable[[Scale], Finding]
+
+    def verdict(self, scale: Scale) -> Verdict:
+        """Run the test and return the verdict."""
+        finding = self.test(scale)
+        return Verdict(
+            number=self.number,
+            statement=self.text,
+            sources=self.sources,
+            kind=self.kind,
+            criterion=self.criterion,
+            word=finding.judgement.word,
+            reason=finding.judgement.reason,
+            small=finding.judgement.small,
+            needed=finding.judgement.needed,
+            equalities=finding.equalities,
+            controls=finding.controls,
+            distinguishes=finding.distinguishes,
+            provenance=provenance(device="cpu", dtype="float64"),
+        )
+
+
+_STATEMENTS: dict[str, Statement] = {}
+Test = Callable[[Scale], Finding]
+
+
+def statement(
+    number: str, text: str, *, sources: str, criterion: str, kind: str = "exact"
+) -> Callable[[Test], Test]:
+    """Make a function the test of a statement."""
+
+    def decorate(test: Test) -> Test:
+        if number in _STATEMENTS:
+            raise ValueRangeError("has a test already", argument="number", seen=number)
+        _STATEMENTS[number] = Statement(
+            number=number, text=text, sources=sources, kind=kind, criterion=criterion, test=test
+        )
+        return test
+
+    return decorate
+
+
+def exact(
+    equalities: Mapping[str, float],
+    controls: Mapping[str, float],
+    *,
+    supports: bool = True,
+    distinguishes: str = "",
+) -> Finding:
+    """Return the finding of an exact row, as `judge_exact` judges it."""
+    judgement = judge_exact(equalities, controls, supports=supports)
+    return Finding(judgement=judgement, equalities=equalities, controls=controls, distinguishes=distinguishes)
+
+
+def statements(only: Iterable[str] | None = None) -> tuple[Statement, ...]:
+    """Return the statements by their numbers, in order; a number without its letter means all of its letters.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is none of that number.
+    """
+    ordered = sorted(_STATEMENTS, key=_order)
+    if only is None:
+        return tuple(_STATEMENTS[number] for number in ordered)
+    chosen: set[str] = set()
+    for name in only:
+        matching = {number for number in ordered if number == name or number.rstrip("abc") == name}
+        if not matching:
+            advice = f"the numbers are {', '.join(ordered)}"
+            raise UnknownNameError("is not known", argument="only", seen=name, advice=advice)
+        chosen |= matching
+    return tuple(_STATEMENTS[number] for number in ordered if number in chosen)
+
+
+def _order(number: str) -> tuple[int, str]:
+    digits, letter = re.fullmatch(r"(\d+)(\w?)", number).groups()  # type: ignore[union-attr]  # all are of this form
+    return int(digits), letter
