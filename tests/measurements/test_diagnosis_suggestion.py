@@ -58,6 +58,7 @@ def test_the_bias_of_a_leak_is_suggested_downwards():
     assert "by 1 - the gate a alone" in diagnosis.summary()
     life = half_life(diagnosis.apply(params), np.zeros((400, 1)), transient=40)
     assert (life.gate, life.fraction) == ("a", "1 - a")
+    life.check_fields("life")
     assert_allclose(life.by_gate, 97, rtol=1e-3)  # half of the last digit of the bias
     assert_allclose(life.by_exponent, 97, rtol=1e-3)
 

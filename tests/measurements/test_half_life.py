@@ -245,7 +245,7 @@ def test_a_cell_whose_state_keeps_one_minus_a_gate():
     share = 1 - case.run().gate("u")[4:]
     # `run` begins at 0 in one and at the case's state in the other; this gate looks at the inputs alone.
     np.testing.assert_allclose(life.gate_rate, -np.log(share).mean(axis=0), rtol=1e-12)
-    assert (life.gate, life.gate_sign, life.fraction) == ("u", -1, "1 - u")
+    assert (life.gate, life.complement, life.fraction) == ("u", True, "1 - u")
     assert "by the geometric mean of 1 - u in the slowest unit" in life.sequence(0).summary()
 
 

@@ -47,6 +47,14 @@ def test_units_are_sorted_and_the_network_is_three_lines():
     assert "median 6.931 steps" in units.get_label()
 
 
+def test_units_of_a_leak_go_by_one_minus_the_gate():
+    life = dataclasses.replace(make_life(name="a"), complement=True)
+    life.check_fields("life")
+    units, *_ = legend_lines(plot_half_life(life))
+    assert units.get_label() == "each unit, by 1 - the gate a (median 6.931 steps)"
+    assert "by the geometric mean of 1 - a in the slowest unit" in life.summary()
+
+
 def test_the_band_is_one_standard_error_of_the_exponent():
     ax = plot_half_life(make_life())
     (band,) = ax.patches

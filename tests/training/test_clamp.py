@@ -123,6 +123,7 @@ def test_the_run_says_what_was_clamped_and_counts_the_rest(clamp, said, fewer, t
     assert run.provenance.get("clamp", {}) == said
     assert run.model.count() - run.count() == fewer
     assert ("clamped: " in run.summary()) == bool(said)
+    run.check_fields("run")
     run.save(tmp_path / "run.npz")
     assert gs.load(tmp_path / "run.npz") == run
 

@@ -83,8 +83,8 @@ class HalfLife(Result):
         For each sequence, why that estimate cannot be gone by; "" where it can.
     diagonal : bool
         Whether no unit feeds another, so that the gate's rates are all there is (see `gatescope.from_decays`).
-    gate_sign : int
-        1 if a state keeps the gate's value of itself, -1 if one minus that, as of a leak.
+    complement : bool
+        Whether a state keeps one minus the gate of itself, as of a leak, and not the gate's value.
     """
 
     cell: str
@@ -110,7 +110,7 @@ class HalfLife(Result):
     adjoint_doubt: tuple[str, ...] = ()
     exponent_doubt: tuple[str, ...] = ()
     diagonal: bool = False
-    gate_sign: int = 1
+    complement: bool = False
 
     _axes: ClassVar[Mapping[str, str]] = {
         "by_gate": "(B, H)",
@@ -167,12 +167,12 @@ class HalfLife(Result):
     @property
     def fraction(self) -> str:
         """What a state keeps of itself, in letters: ``"f"``, or ``"1 - a"``; ``""`` if no gate says it."""
-        return self.gate if self.gate_sign > 0 or not self.gate else f"1 - {self.gate}"
+        return f"1 - {self.gate}" if self.complement else self.gate
 
     @property
     def gate_text(self) -> str:
         """What the estimate by the gate goes by: ``"the gate f"``, ``"1 - the gate a"``."""
-        return f"{'' if self.gate_sign > 0 else '1 - '}the gate {self.gate}"
+        return f"{'1 - ' if self.complement else ''}the gate {self.gate}"
 
     def sequence(self, number: int) -> HalfLife:
         """Return the half-lives of one sequence."""

@@ -164,7 +164,7 @@ def _measure_group(problem: Problem, of: str, transient: int | None) -> HalfLife
     return HalfLife.from_rates(
         cell=problem.cell.name,
         gate=gate.name,
-        gate_sign=gate.sign or 1,
+        complement=gate.sign < 0,
         gate_rate=without_rounding(gate_rate, rounding),
         gate_error=gate_error,
         **adjoint._asdict(),

@@ -24,12 +24,12 @@ def joint_half_life(
     slowest = np.argmin(np.where(np.isnan(rates), np.inf, rates), axis=0)
     row = np.arange(slowest.size)
     gated = [life for life in lives if not np.isnan(life.gate_rate).all()] or lives
-    gates = list({(life.gate, life.gate_sign) for life in gated})
+    gates = list({(life.gate, life.complement) for life in gated})
     adjoint = by_length(problem, lambda part: _adjoint(part, of, transient), _join)
     return HalfLife.from_rates(
         cell=problem.name,
         gate=gates[0][0] if len(gates) == 1 else "",
-        gate_sign=gates[0][1] if len(gates) == 1 else 1,
+        complement=len(gates) == 1 and gates[0][1],
         gate_rate=np.concatenate([life.gate_rate for life in gated], axis=1),
         gate_error=np.concatenate([life.gate_error for life in gated], axis=1),
         **adjoint._asdict(),
