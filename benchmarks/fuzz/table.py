@@ -140,7 +140,8 @@ gs.to_flax(stack)
 gs.read_series("series.csv", dtype="float64", columns=["a"], skip_columns="b", header=True, batch_first=False,
     vocabulary=None, encoding="utf-8")
 gs.to_device(params)
-gs.train(stack, batch, optimizer="adam", lr=0.01, schedule="cosine", clip_norm=1.0, clip_tensor_norm=1.0,
+gs.train(stack, batch, optimizer="adam", clamp={"layers.0.f": 1.0}, lr=0.01, schedule="cosine", clip_norm=1.0,
+    clip_tensor_norm=1.0,
     clip_value=1.0, epochs=2, batch_size=2, updates_per_epoch=1, at="last", bptt_steps=10, stateful=True,
     dropout=gs.Dropout(inputs=0.1), weight_noise=0.01, validation=batch, validate_every=1, patience=3,
     target_loss=0.001, probe_every=1, snapshot_every=1, checkpoint="training.state", checkpoint_seconds=60.0,
@@ -209,8 +210,8 @@ gs.training.Exponential(rate=0.5)(1, 10)
 gs.training.Cosine(floor=0.1)(1, 10)
 gs.training.WarmUp(updates=2, then=gs.training.Cosine())(1, 10)
 gs.training.Piecewise(boundaries=[2, 4], factors=[1.0, 0.5, 0.1])(3, 10)
-gs.training.Engine(stack, steps=20, sequences=3, threads=1, dropout=None, weight_noise=0.0, seed=0, memory=10**6,
-    learns=True)
+gs.training.Engine(stack, steps=20, sequences=3, threads=1, clamp={"layers.0.f": 1.0}, dropout=None,
+    weight_noise=0.0, seed=0, memory=10**6, learns=True)
 engine.evaluate(data)
 engine.back(data, 0, begin=0, end=10, carry=False, first=0)
 engine.predict(inputs, np.array([20, 20, 20]))
