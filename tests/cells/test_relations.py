@@ -88,6 +88,34 @@ def test_a_leaky_network_is_a_gru_without_a_reset_gate(same):
     judged(run(leaky, case)["h"], run(clamped, case)["h"], same)
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_a_constant_leak_is_a_leak_without_weights(same):
+    case = case_of("leaky_constant")
+    a = rows(case.params, "a")
+    if not same:
+        a["weight_ih"] = a["weight_ih"] + 0.1
+    judged(run(built("leaky", a=a, n=rows(case.params, "n")), case)["h"], run(case.params, case)["h"], same)
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_minimal_gated_unit_is_a_gru_of_one_gate(same):
+    case = case_of("mgu")
+    f = rows(case.params, "f")
+    update = rows(case.params, "f", -1.0 if same else 1.0)
+    gru = built("gru_reset_before", r=f, z=update, n=rows(case.params, "n"))
+    judged(run(gru, case)["h"], run(case.params, case)["h"], same)
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_without_peepholes_an_lstm_is_an_lstm(same):
+    case = case_of("lstm_peephole")
+    if same:
+        for gate in ("pi", "pf", "po"):
+            case.params.gate(gate)["bias_ih"][:] = 0
+    lstm = built("lstm", **copied(case.params, *"ifgo"))
+    judged(run(lstm, case)["h"], run(case.params, case)["h"], same)
+
+
 @pytest.mark.parametrize("beta", [1.0, 0.0])
 def test_janet_is_an_uncoupled_gru_of_one_gate(beta):
     case = case_of("janet")
@@ -155,6 +183,20 @@ def test_the_stabilizer_of_an_slstm_cancels(same):
     assert error <= 1e-13 if same else error > OTHER
 
 
+@pytest.mark.parametrize("along", ["m, c and d", "m alone"])
+def test_no_output_of_an_slstm_sees_its_scale(along):
+    case = case_of("slstm")
+    h, m, d, c = case.initial_state.swapaxes(0, 1)
+    d = np.abs(d) + 1
+    none = np.zeros_like(m)
+    direction = [none, none + 1, -d, -c] if along == "m, c and d" else [none, none + 1, none, none]
+    moved = np.stack([h, m, d, c], axis=1) + 1j * variant_formulas.TINY * np.stack(direction, axis=1)
+    arrays = variant_formulas.arguments(case) | {"initial_state": moved[:, None]}
+    states, _ = variant_formulas.run("slstm", arrays)
+    changes = np.array([state["h"].imag for state in states[1:]]) / variant_formulas.TINY
+    assert np.abs(changes).max() <= 1e-15 if along == "m, c and d" else np.abs(changes).max() > OTHER
+
+
 def test_an_slstm_goes_on_where_its_exponentials_would_overflow():
     case = case_of("slstm")
     gates = copied(case.params, *"ifgo") | {"f": rows(case.params, "f", bias=300.0)}
@@ -200,6 +242,20 @@ def test_the_bridge_is_a_gru_only_if_its_gates_read_c_and_the_next_input(from_c,
     gru = run(case.params, case)["h"][1:, 0]
     ours = bridge(case.params, case.inputs[:, 0], case.initial_state[0, 0], from_c=from_c, shifted=shifted)
     judged(ours, gru, from_c and shifted)
+
+
+@pytest.mark.parametrize("cell", ["lstm_bridge", "lstm_bridge_from_c"])
+def test_both_cells_are_that_bridge(cell):
+    case = case_of("gru_reset_before")
+    gates = {"z": rows(case.params, "z", -1.0), "g": rows(case.params, "n"), "o": rows(case.params, "r")}
+    c = case.initial_state[0, 0]
+    expected = bridge(case.params, case.inputs[:, 0], c, from_c=cell != "lstm_bridge", shifted=False)
+    o = gates["o"]
+    before = o["weight_ih"] @ case.inputs[0, 0] + o["bias_ih"] + o["weight_hh"] @ c + o["bias_hh"]
+    initial = {"c": c, "h": variant_formulas.sigmoid(before) * c}
+    initial = np.stack([initial[state] for state in gs.cells.get(cell).states])
+    states = run(built(cell, **gates), case, np.stack([initial, initial]))
+    judged(states["c"][1:, 0], expected, same=True)
 
 
 @pytest.mark.parametrize("same", [True, False])
