@@ -17,8 +17,11 @@ from gatescope.experiments.seeds.judge import ROUNDINGS
 
 SMALL = Scale(units=5, steps=50)
 EXPECTED = {
+    "3": "contradicted",
     "9a": "supported",
+    "9b": "contradicted",
     "16": "supported",
+    "20": "supported",
     "22": "equal",
     "23": "supported",
     "24": "supported",
@@ -26,6 +29,7 @@ EXPECTED = {
     "26a": "supported",
     "26b": "supported",
     "29": "misprint",
+    "30": "misprint",
     "32a": "supported",
     "32b": "contradicted",
     "33a": "contradicted",
@@ -127,7 +131,7 @@ def test_roundings():
 def test_numbers_are_chosen():
     assert [each.number for each in statements(["40", "9a"])] == ["9a", "40a", "40b", "40c"]
     assert [each.number for each in statements(["26b", "26"])] == ["26a", "26b"]
-    with pytest.raises(UnknownNameError, match="the numbers are 9a, 16, 22"):
+    with pytest.raises(UnknownNameError, match="the numbers are 3, 9a, 9b"):
         run_claims(["50"])
     with pytest.raises(DtypeError, match="give a list of numbers"):
         run_claims("41")
@@ -150,7 +154,7 @@ def test_the_table_and_what_is_reported(verdicts, tmp_path):
     assert table.title == "2 statements: 2 supported"
     text, records = (path.read_text() for path in write_claims([*verdicts.values()], tmp_path))
     assert text == markdown([*verdicts.values()])
-    assert text.startswith("# 20 statements: ")
+    assert text.startswith("# 24 statements: ")
     assert "| 41 | the reset gate decides how much of the past is forgotten | P A | contradicted |" in text
     assert [record["word"] for record in json.loads(records)] == [*EXPECTED.values()]
     assert all(f"gatescope claims --only {number}`" in text for number in EXPECTED)

@@ -44,6 +44,27 @@ def three_quarters(scale: Scale) -> Finding:
 
 
 @statement(
+    "9b",
+    "an LSTM has more parameters because of its gates and of its separate memory cell",
+    sources="P",
+    criterion="Contradicted if the parameters are those of the row blocks, one for each gate and for the candidate, "
+    "whether there is a cell state or not; peepholes, which have others, must not fit.",
+)
+def blocks(scale: Scale) -> Finding:
+    expected = {"rnn": 1, "gru": 3, "lstm_coupled": 3, "lstm": 4}  # of which the last two have a cell state
+    counts = {
+        name: roundings(*zip(*((_count(name, *s), times * _block(*s)) for s in _GRID), strict=True))
+        for name, times in expected.items()
+    }
+    peephole = min(roundings(_count("lstm_peephole", *s), 4 * _block(*s)) for s in _GRID)
+    return exact(
+        {f"{name}: {expected[name]} blocks": apart for name, apart in counts.items()},
+        {"lstm_peephole: 4 blocks": peephole},
+        supports=False,
+    )
+
+
+@statement(
     "26a",
     "an LSTM has three gates (P, D, A, Q); or four (M)",
     sources="P D A Q M",

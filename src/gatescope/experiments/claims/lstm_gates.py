@@ -120,10 +120,10 @@ def the_cell_forgets(scale: Scale) -> Finding:
     h_to_h, c_to_c = direct[..., 0, 0, :], direct[..., 1, 1, :]
     return exact(
         {
-            "h carried on": roundings(1 + h_to_h, np.ones(h_to_h.shape)),
+            "h carried on": roundings(h_to_h, np.zeros_like(h_to_h)),
             "c carried on, and f": roundings(c_to_c, trace.gate("f")),
         },
-        {"c carried on": roundings(1 + c_to_c, np.ones(c_to_c.shape))},
+        {"c carried on": roundings(c_to_c, np.zeros_like(c_to_c))},
         supports=False,
     )
 
@@ -170,7 +170,7 @@ def forget_gate(scale: Scale) -> Finding:
     shut = run_all(params, x, clamp={"f": 0.0})
     carried = linear(params, shut).direct[..., 1, 1, :]
     equalities = {
-        "old cell state carried on, f = 0": roundings(1 + carried, np.ones(carried.shape)),
+        "old cell state carried on, f = 0": roundings(carried, np.zeros_like(carried)),
         "cell state by the inputs before, f = o = 0": effect_of_the_past(
             params, x, step=step, of="c", clamp={"f": 0.0, "o": 0.0}
         ),

@@ -6,10 +6,17 @@ from collections.abc import Callable, Iterable
 
 from gatescope.checks.numbers import check_type
 from gatescope.datatypes import Verdict
-from gatescope.experiments.claims import counts, feedback, gru_gates, lstm_gates, printed
+from gatescope.experiments.claims import bridges, counts, feedback, gru_gates, lstm_gates, printed
 from gatescope.experiments.claims.statement import Scale, statements
 
-MODULES = (counts, feedback, gru_gates, lstm_gates, printed)  # importing one makes its statements known
+MODULES = (
+    bridges,
+    counts,
+    feedback,
+    gru_gates,
+    lstm_gates,
+    printed,
+)  # importing one makes its statements known
 
 
 def run_claims(
