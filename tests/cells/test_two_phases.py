@@ -4,12 +4,12 @@ import naive
 import numpy as np
 import pytest
 from helpers import complex_step
-from helpers.cases import Case, assert_close, flat
+from helpers.cases import Case, assert_close, flat, random_params
 from helpers.numpy_sweeps import NumpySweeps
 
 import gatescope as gs
 from gatescope.cells.linearization import linearize
-from gatescope.measurements.step_jacobian import step_jacobians
+from gatescope.measurements.step_jacobian import stack_jacobians, step_jacobians
 
 BRIDGE = "lstm_bridge_from_c"
 CELLS = ["mgu", BRIDGE]
@@ -75,6 +75,31 @@ def test_jacobians_of_steps(cell):
     actual = step_jacobians(case.params, states[0], states[1], values)
     for b, x in enumerate(case.inputs[0]):
         assert_close(actual[b], naive.jacobian(cell, case.params, x, states[0, b]), 1e-13, f"sequence {b}")
+
+
+def test_jacobians_of_a_closed_loop():
+    """Of the joint state of the bridge below an LSTM whose outputs are the next inputs."""
+    layers = [
+        random_params(cell, input_size=5, hidden_size=5, seed=k) for k, cell in enumerate((BRIDGE, "lstm"))
+    ]
+    matrices = [naive.Matrices(params.cell, params) for params in layers]
+    rng = np.random.default_rng(0)
+    feedback, joint = rng.standard_normal((5, 5)), rng.uniform(-1, 1, (2, 2, 5))
+
+    def step(states):
+        x, new, saved = feedback @ states[1, 0], [], []
+        for params, m, state in zip(layers, matrices, states, strict=True):
+            after, gates = naive.step(params.cell, m, x, state)
+            x, new, saved = after[0], [*new, after], [*saved, np.stack([*gates.values()])]
+        return np.stack(new), saved
+
+    new, saved = step(joint)
+    actual = stack_jacobians(
+        layers, joint[:, None], new[:, None], [values[None] for values in saved], feedback
+    )[0]
+    moved = joint.ravel() + 1e-100j * np.eye(20)
+    expected = np.array([step(each.reshape(2, 2, 5))[0].imag.ravel() / 1e-100 for each in moved]).T
+    assert_close(actual, expected, 1e-13)
 
 
 def test_who_reads_other_states():
