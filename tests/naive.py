@@ -1,9 +1,9 @@
 """The slow oracle: the five cells that other libraries have, forward and backward, one sequence and one step at a time.
 
-Two more, of two phases, go forward only.  Apart from the cell files and helpers/variant_formulas.py, which has the
-variants, this is the one place where equations are written down, on purpose: it shares no line with gatescope, so that
-the two can be wrong only independently.  Everything is plain float64 NumPy; `step` also takes complex states, which
-gives Jacobians by the complex step, without the backward equations.
+Apart from the cell files and helpers/variant_formulas.py, which has the variants, this is the one place where
+equations are written down, on purpose: it shares no line with gatescope, so that the two can be wrong only
+independently.  Everything is plain float64 NumPy; `step` also takes complex states, which gives Jacobians by the
+complex step, without the backward equations.
 
 `weights` is anything with weight_ih (G*H, I), weight_hh (G*H, H), bias_ih and bias_hh (G*H,), such as
 `gatescope.Params`.
@@ -13,34 +13,15 @@ import math
 
 import numpy as np
 
-STATES = {
-    "rnn": ("h",),
-    "rnn_relu": ("h",),
-    "lstm": ("h", "c"),
-    "gru": ("h",),
-    "gru_reset_before": ("h",),
-    "mgu": ("h",),
-    "lstm_bridge_from_c": ("c", "h"),
-}
+STATES = {"rnn": ("h",), "rnn_relu": ("h",), "lstm": ("h", "c"), "gru": ("h",), "gru_reset_before": ("h",)}
 SAVED = {
     "rnn": (),
     "rnn_relu": (),
     "lstm": ("i", "f", "g", "o"),
     "gru": ("r", "z", "n", "q"),
     "gru_reset_before": ("r", "z", "n"),
-    "mgu": ("f", "n"),
-    "lstm_bridge_from_c": ("z", "o", "g"),
 }
-GATES = {
-    "rnn": 1,
-    "rnn_relu": 1,
-    "lstm": 4,
-    "gru": 3,
-    "gru_reset_before": 3,
-    "mgu": 2,
-    "lstm_bridge_from_c": 3,
-}
-BY_HAND = ("rnn", "rnn_relu", "lstm", "gru", "gru_reset_before")  # what `backward` knows
+GATES = {"rnn": 1, "rnn_relu": 1, "lstm": 4, "gru": 3, "gru_reset_before": 3}
 
 
 def sigmoid(x):
@@ -78,16 +59,6 @@ def step(cell, m, x, state):
         g = np.tanh(W[2] @ x + b[2] + R[2] @ h + d[2])
         c = f * state[1] + i * g
         return np.stack([o * np.tanh(c), c]), {"i": i, "f": f, "g": g, "o": o}
-    if cell == "mgu":
-        f = sigmoid(W[0] @ x + b[0] + R[0] @ h + d[0])
-        n = np.tanh(W[1] @ x + b[1] + R[1] @ (f * h) + d[1])
-        return np.stack([h + f * (n - h)]), {"f": f, "n": n}
-    if cell == "lstm_bridge_from_c":
-        c, h = state
-        z, o = (sigmoid(W[k] @ x + b[k] + R[k] @ c + d[k]) for k in (0, 1))
-        g = np.tanh(W[2] @ x + b[2] + R[2] @ h + d[2])
-        c = c + z * (g - c)
-        return np.stack([c, o * c]), {"z": z, "o": o, "g": g}
     r, z = (sigmoid(W[k] @ x + b[k] + R[k] @ h + d[k]) for k in (0, 1))
     if cell == "gru":
         q = R[2] @ h + d[2]
@@ -102,8 +73,6 @@ def step_backward(cell, m, x, old, new, gates, adjoint):
 
     These are dx (I,), and by gate dW (H, I), dR (H, H), db (H,), dd (H,).
     """
-    if cell not in BY_HAND:
-        raise KeyError(f"{cell!r} has no way back here; take derivatives by the complex step")
     R = m.R
     h, dh = old[0], adjoint[0]
     if cell in ("rnn", "rnn_relu"):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from helpers import high_precision
 from helpers.cases import BUILT_IN, ONE, random_params
+from helpers.wound import Wound
 from scipy.optimize import brentq
 
 import gatescope as gs
@@ -299,8 +300,9 @@ def test_a_phase_diagram_of_saturated_units():
 # ---- the parts ----
 
 
-@pytest.mark.parametrize("cell", [*SATURABLE, pytest.param("lstm_bridge_from_c", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cell", [*SATURABLE, pytest.param(Wound.NAME, marks=pytest.mark.slow)])
 def test_the_kernel_is_the_equations_in_numpy(cell, monkeypatch):
+    gs.cells.register(Wound)
     params = random_params(cell, input_size=2, hidden_size=11, scale=8)
     inputs = np.random.default_rng(0).standard_normal((150, 1, 2))
     trace, linear = gs.run(params, inputs), linear_cell(gs.cells.get(cell))

@@ -8,66 +8,16 @@ import numpy as np
 import pytest
 from helpers.cases import ONE, PARAMS, Case, assert_close, random_params
 from helpers.leaky import Leaky, by_hand
-from numba.extending import register_jitable
+from helpers.wound import Wound
+from helpers.wound import by_hand as wound_step
 
 import gatescope as gs
-from gatescope.cells.activations import complement, sigmoid, tanh, zero
 from gatescope.cells.linearization import direct_factors, linearize
 from gatescope.cells.registry import get
 from gatescope.measurements import step_jacobian
 
 GOLDEN = sorted((Path(__file__).parents[1] / "golden" / "jacobians").glob("*.npz"))
 TINY = 1e-100  # the complex step's: its square vanishes beside any float
-
-
-class Wound:
-    """Two phases, two states and all that may happen in them: no network anyone uses.
-
-    p = sigmoid(a_0), u = tanh(a_1), both of h; v = p * h + u goes through the third gate's recurrent weights;
-    n = tanh(w_2 + R_2 v);  c' = u * c + p * n,  h' = n * tanh(c').
-    """
-
-    NAME, GATES, STATES, SAVED, PREPARED = "wound_test", ("p", "u", "n"), ("h", "c"), ("p", "u", "n"), 2
-
-    @staticmethod
-    @register_jitable
-    def prepare(wx, rh, states):
-        return (sigmoid(wx[0] + rh[0]), tanh(wx[1] + rh[1]))
-
-    @staticmethod
-    @register_jitable
-    def operand(prepared, states):
-        h, _ = states
-        return prepared[0] * h + prepared[1]
-
-    @staticmethod
-    @register_jitable
-    def step(wx, rh, states, prepared):
-        _, c = states
-        p, u = prepared
-        n = tanh(wx[0] + rh[0])
-        c = u * c + p * n
-        return (n * tanh(c), c), (p, u, n)
-
-    @staticmethod
-    @register_jitable
-    def step_vjp(saved, states, new_states, adjoint):
-        p, u, n = saved
-        _, c = states
-        y = tanh(new_states[1])
-        d_h, d_c = adjoint
-        d_c = d_c + d_h * n * complement(y * y)
-        d_pre = ((d_h * y + d_c * p) * complement(n * n),)
-        return d_pre, d_pre, (zero(d_h), d_c * u), (d_c * n, d_c * c)
-
-    @staticmethod
-    @register_jitable
-    def prepare_vjp(saved, states, d_operand, d_prepared):
-        p, u, _ = saved
-        h, _ = states
-        d_p, d_u = d_prepared
-        d_pre = ((d_p + d_operand * h) * p * complement(p), (d_u + d_operand) * complement(u * u))
-        return d_pre, d_pre, (d_operand * p, zero(h))
 
 
 @pytest.fixture
@@ -87,17 +37,6 @@ def stepped(cell, **sizes):
     case = Case(cell, T=1, **sizes)
     new_states, saved = step_jacobian.advance(case.params, case.inputs[0], case.initial_state)
     return case, new_states, saved
-
-
-def wound_by_hand(weights, x, state):
-    W, R = (np.split(weights[name], 3) for name in ("weight_ih", "weight_hh"))
-    b = np.split(weights["bias_ih"] + weights["bias_hh"], 3)
-    h, c = state
-    p = 1 / (1 + np.exp(-(W[0] @ x + R[0] @ h + b[0])))
-    u = np.tanh(W[1] @ x + R[1] @ h + b[1])
-    n = np.tanh(W[2] @ x + R[2] @ (p * h + u) + b[2])
-    c = u * c + p * n
-    return np.stack([n * np.tanh(c), c])
 
 
 def input_jacobians(params, states, new_states, saved):
@@ -162,14 +101,14 @@ def test_two_phases_and_two_states(wound):
     arguments = case.params, case.initial_state, new_states, saved
     jacobians, by_input = step_jacobian.step_jacobians(*arguments), input_jacobians(*arguments)
     for b, (x, state) in enumerate(zip(case.inputs[0], case.initial_state, strict=True)):
-        assert_close(new_states[b], wound_by_hand(weights, x, state), 1e-14)
-        expected = by_complex_step(lambda s, x=x: wound_by_hand(weights, x, s), state)
+        assert_close(new_states[b], wound_step(weights, x, state), 1e-14)
+        expected = by_complex_step(lambda s, x=x: wound_step(weights, x, s), state)
         assert_close(jacobians[b], expected, 1e-13)
-        expected = by_complex_step(lambda x, s=state: wound_by_hand(weights, x, s), x)
+        expected = by_complex_step(lambda x, s=state: wound_step(weights, x, s), x)
         assert_close(by_input[b], expected, 1e-13)
-    np.testing.assert_array_equal(
-        direct_factors(wound, saved, case.initial_state, new_states)[:, 1], saved[:, 1]
-    )
+    p, u, n = saved.swapaxes(0, 1)  # c goes on through p, too
+    direct = direct_factors(wound, saved, case.initial_state, new_states)[:, 1]
+    np.testing.assert_allclose(direct, u + n * p * (1 - p), rtol=1e-14)
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
