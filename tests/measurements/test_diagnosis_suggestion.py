@@ -64,8 +64,7 @@ def test_the_bias_of_a_leak_is_suggested_downwards():
 
 
 @pytest.mark.parametrize(("cell", "gate"), [("lstm_peephole", "f"), ("min_gru", "z"), ("rnn", None)])
-def test_the_memory_gates_bias_is_tried_whatever_can_be_clamped(cell, gate):
-    """Of a gate with a peephole no value can be clamped."""
+def test_the_memory_gates_bias_is_tried(cell, gate):
     diagnosed = object.__new__(DiagnosedCell)
     diagnosed.cell, diagnosed.problem = gs.cells.get(cell), SimpleNamespace(clamp=None)
     assert diagnosed._gates_to_try("") == (() if gate is None else (gate,))

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from helpers.cases import BUILT_IN, PARAMS, Case, assert_close, flat, random_params
 from helpers.leaky import Leaky
+from helpers.numpy_sweeps import NumpySweeps
 
 import gatescope as gs
 from gatescope.cells.activations import sigmoid, tanh
-from gatescope.recurrence.clamping import clamp_metadata
+from gatescope.recurrence.clamping import clamp_metadata, clamp_values, fixed_rows
 
 NAN = math.nan
 GATES = [(cell, gate) for cell in BUILT_IN for gate in gs.cells.get(cell).gates if gate in naive.SAVED[cell]]
@@ -303,3 +304,48 @@ def test_spectra_say_what_was_clamped():
     ):
         assert actual.provenance["clamp"] == {"f": 0.9}
         assert actual.provenance["dtype"] == "float64"
+
+
+# ---- peepholes ----
+
+
+def peephole_lstm(**options):
+    return random_params("lstm_peephole", input_size=2, hidden_size=5, scale=3.0, **options)
+
+
+@pytest.mark.parametrize("gate", ["i", "f", "o"])
+@pytest.mark.parametrize("value", [1.0, 0.3])
+def test_a_clamp_shuts_the_peepholes_into_the_gate_and_no_other(gate, value):
+    params = peephole_lstm()
+    clamped = gs.clamp(params, {gate: {1: value, 4: value}})
+    for other in ("pi", "pf", "po"):
+        zeros = np.flatnonzero(clamped.gate(other)["bias_ih"] == 0).tolist()
+        assert zeros == ([1, 4] if other == f"p{gate}" else [])
+    inputs = np.random.default_rng(0).standard_normal((6, 3, 2))
+    _, saved = NumpySweeps(gs.cells.get("lstm_peephole"), clamped).forward(inputs, np.ones((3, 2, 5)))
+    values = saved[:, :, "ifgo".index(gate)]
+    np.testing.assert_allclose(values[..., [1, 4]], value, rtol=1e-15)
+    assert np.ptp(values[..., [0, 2, 3]]) > 0.5
+
+
+def test_without_peepholes_it_is_an_lstm():
+    """Clamped at 1, i, f and o of both are the same, whatever the peepholes were."""
+    open_gates = {"i": 1.0, "f": 1.0, "o": 1.0}
+    params = peephole_lstm()
+    plain = gs.Params(cell="lstm", **{name: array[:20] for name, array in params.arrays().items()})
+    inputs, first = np.random.default_rng(0).standard_normal((6, 3, 2)), np.ones((3, 2, 5))
+    runs = [
+        NumpySweeps(gs.cells.get(one.cell), gs.clamp(one, open_gates)).forward(inputs, first)
+        for one in (params, plain)
+    ]
+    np.testing.assert_array_equal(runs[0][0], runs[1][0])
+
+
+def test_gradients_of_shut_peepholes_are_0():
+    params = peephole_lstm()
+    rows = fixed_rows(params, clamp_values(params, {"f": {2: 1.0}}))
+    gates = dict(zip(params.gate_names, rows["bias_ih"].reshape(7, 5), strict=True))
+    assert {gate: np.flatnonzero(row).tolist() for gate, row in gates.items() if row.any()} == {
+        "f": [2],
+        "pf": [2],
+    }

@@ -1,7 +1,8 @@
 """Clamping of gates at values: what if the forget gate were open?
 
 To clamp a gate is an exact transformation of the weights.  For gate g and unit u clamped at v, the rows (g, u) of
-weight_ih, weight_hh and bias_hh are 0, and bias_ih is the pre-activation at which the cell's own equations give v.
+weight_ih, weight_hh and bias_hh are 0, and bias_ih is the pre-activation at which the cell's own equations give v; a
+peephole into the gate, which is a gate of a bias alone, is 0 for that unit.
 So all that runs, differentiates or measures a cell does the same with clamped gates, on any device, and whatever the
 inputs, no gradient flows through a gate that is clamped.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -51,6 +53,7 @@ def clamp(params: Model, values: Any) -> Model:
     Params, Stack or Bidirectional
         New ones of the same dtype.  The values 0 and 1 of a sigmoid, -1, 0 and 1 of a tanh, and 1/2 of a sigmoid are
         kept exactly; others to the rounding of the activation and of the pre-activation, in the weights' dtype.
+        Peepholes into a clamped gate are 0.
 
     Raises
     ------
@@ -92,8 +95,9 @@ def apply_clamp(params: Params, values: Array | None) -> Params:
     """Return the weights with gates clamped at what `clamp_values` returned."""
     if values is None:
         return params
-    rows = ~np.isnan(values).reshape(-1)
-    bias = _preactivations(get(params.cell), values, params.dtype).reshape(-1)
+    cell = get(params.cell)
+    rows = _clamped_rows(cell, values)
+    bias = np.nan_to_num(_preactivations(cell, values, params.dtype)).reshape(-1)
     arrays = {name: copy_of(array) for name, array in params.arrays().items()}
     for name, array in arrays.items():
         write_rows(array, rows, bias if name == "bias_ih" else None)
@@ -148,8 +152,30 @@ def stack_clamps(stack: Stack, clamp: Any, name: str = "clamp") -> dict[str, Arr
 def fixed_rows(params: Params, values: Array | None) -> dict[str, Array]:
     """Return for each weight array which of its rows nothing trains, (G*H,) bool: of clamped gates, or never there."""
     cell, units = get(params.cell), params.hidden_size
-    clamped = False if values is None else ~np.isnan(values).reshape(-1)
+    clamped = False if values is None else _clamped_rows(cell, values)
     return {name: np.repeat(cell.lacks(name), units) | clamped for name in WEIGHT_NAMES}
+
+
+def _clamped_rows(cell: Cell, values: Array) -> Array:
+    """Return which rows of the weights a clamp sets, (G*H,) bool: of the gates, and of the peepholes into them."""
+    rows = ~np.isnan(values)
+    for gate, clamped in zip(cell.gates, rows.copy(), strict=True):
+        for peephole in _peepholes(cell, gate) if clamped.any() else ():
+            rows[peephole] |= clamped
+    return rows.reshape(-1)
+
+
+@cache
+def _peepholes(cell: Cell, gate: str) -> tuple[int, ...]:
+    """Return the fewest gates of a bias alone that have to be 0 for a gate to depend on nothing but its own part."""
+    lacks = zip(cell.gates, cell.lacks("weight_ih"), cell.lacks("weight_hh"), strict=True)
+    shut = {k for k, (name, x, h) in enumerate(lacks) if x and h and name not in cell.saved}
+    if not shut or gate not in cell.saved or not _is_alone(cell, gate, shut):
+        return ()
+    for k in sorted(shut):
+        if _is_alone(cell, gate, shut - {k}):
+            shut -= {k}
+    return tuple(shut)
 
 
 def clear_fixed(gradients: Iterable[Any], params: Params, values: Array | None) -> None:
@@ -331,11 +357,18 @@ def _gate(cell: Cell, gate: str, x: Array, wx: list[Array], rh: list[Array], sta
     return np.broadcast_to(np.asarray(saved[cell.saved.index(gate)]), x.shape)
 
 
-def _check_alone(cell: Cell, gate: str) -> None:
-    """Refuse a gate whose value depends on more than its own pre-activation, which does not clamp it."""
+def _is_alone(cell: Cell, gate: str, shut: Iterable[int] = ()) -> bool:
+    """Return whether a gate's value depends on its own pre-activation alone, where the parts of some gates are 0."""
     rng = np.random.default_rng(0)
     parts = [[rng.standard_normal(_GRID.size) for _ in range(count)] for count in _sizes(cell)]
-    if not np.array_equal(_gate(cell, gate, _GRID, *parts), _curve(cell, gate, _GRID), equal_nan=True):
+    for k in shut:
+        parts[0][k], parts[1][k] = np.zeros((2, _GRID.size))
+    return np.array_equal(_gate(cell, gate, _GRID, *parts), _curve(cell, gate, _GRID), equal_nan=True)
+
+
+def _check_alone(cell: Cell, gate: str) -> None:
+    """Refuse a gate whose value depends on more than its own pre-activation, which does not clamp it."""
+    if not _is_alone(cell, gate, _peepholes(cell, gate)):
         raise ValueRangeError(
             f"names {gate!r}, but in {cell.name!r} its value depends on more than its own pre-activation, so it cannot "
             "be clamped",
