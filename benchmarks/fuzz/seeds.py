@@ -82,6 +82,7 @@ def _results(folder: Path) -> Iterator[Seed]:
         long_series(folder / "experiment"),
         captured(params, inputs),
         watched(),
+        swept(),
     ]
     for result in results:
         path = folder / f"{type(result).__name__}.npz"
@@ -117,6 +118,18 @@ def watched() -> gs.WatchHistory:
         failures=("", "", "gone"),
         seconds=np.full(3, 0.01),
         loop_seconds=np.array([0.0, 1.0, 1.0]),
+    )
+
+
+def swept() -> gs.SweepResult:
+    """Make what `sweep` returns, with points that are done and some that are not."""
+    return gs.SweepResult(
+        function="study.loss",
+        points=tuple({"cell": cell, "seed": seed} for cell in ("lstm", "gru") for seed in range(2)),
+        values=({"loss": 0.5, "curve": [1.0, 0.5]}, {"loss": float("nan"), "curve": [2.0, 1.0]}, {}, {}),
+        status=("done", "done", "raised", "missing"),
+        messages=("", "", "ValueError: no", ""),
+        seconds=np.array([1.0, 2.0, 0.5, np.nan]),
     )
 
 

@@ -28,6 +28,10 @@ def test_columns_are_arrays():
         result.column("cells")
     with pytest.raises(DtypeError, match="make no array of numbers"):
         result.column("cell")
+    with pytest.raises(DtypeError, match="make no array of numbers"):
+        made(values=({"loss": 10**400}, {}, {})).column("loss")
+    with pytest.raises(DtypeError, match="make no array of numbers"):
+        made(values=({"loss": [1.0]}, {"loss": [1.0, 2.0]}, {})).column("loss")
 
 
 def test_the_table_says_what_is_not_done():

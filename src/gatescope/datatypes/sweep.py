@@ -72,6 +72,7 @@ class SweepResult(Result):
     }
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.check_fields("result")
         for status in self.status:
             check_choice("status", status, _STATUSES)
@@ -92,7 +93,7 @@ class SweepResult(Result):
         try:
             shape = np.shape(known[0]) if known else ()
             return np.array([np.full(shape, np.nan) if row is None else row for row in rows], np.float64)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise DtypeError(
                 f"has values that make no array of numbers ({error})",
                 argument="name",
