@@ -46,17 +46,17 @@ def test_the_bias_suggested_is_the_one_that_the_gate_alone_needs():
         diagnosis.apply(gs.init("rnn", input_size=1, hidden_size=5, seed=0))
 
 
-@pytest.mark.slow  # compiles the kernels of a cell of its own
+@pytest.mark.slow  # kernels of its own, some of them those of test_variants.py
 def test_the_bias_of_a_leak_is_suggested_downwards():
     """What a leaky network keeps is 1 - a: a half-life of n steps needs 1 - a = 2^(-1/n)."""
-    params = with_biases("leaky_constant", {"a": -1.0})
-    diagnosis = diagnose(params, np.zeros((400, 1)), target_half_life=97, initial_state=at_zero(params))
+    params, inputs = with_biases("leaky", {"a": -1.0}), np.zeros((400, 3, 1))
+    diagnosis = diagnose(params, inputs, target_half_life=97, initial_state=at_zero(params, 3))
     fraction = 0.5 ** (1 / 97)
     assert diagnosis.suggested_gate == "a"
     assert_allclose(diagnosis.suggested_value, math.log((1 - fraction) / fraction) + 1.0, atol=1e-3)
     assert diagnosis.reached
     assert "by 1 - the gate a alone" in diagnosis.summary()
-    life = half_life(diagnosis.apply(params), np.zeros((400, 1)), transient=40)
+    life = half_life(diagnosis.apply(params), inputs, transient=40)
     assert (life.gate, life.fraction) == ("a", "1 - a")
     life.check_fields("life")
     assert_allclose(life.by_gate, 97, rtol=1e-3)  # half of the last digit of the bias

@@ -7,11 +7,8 @@ import naive
 import numpy as np
 import pytest
 from helpers.cases import ONE, Case, assert_close
-from numba.extending import register_jitable
 
 import gatescope as gs
-from gatescope.cells.activations import complement, sigmoid, tanh, zero
-from gatescope.cells.memory_gate import MemoryGate, memory_gate
 from gatescope.datatypes.half_life import half_life_of
 from gatescope.errors import GatescopeError, UnknownNameError, ValueRangeError
 from gatescope.measurements.half_life import half_life
@@ -204,49 +201,6 @@ def test_nan_in_a_memmap_is_named_by_its_step(tmp_path):
     np.save(tmp_path / "x.npy", case.inputs)
     with pytest.raises(ValueRangeError, match=r"inputs at step 50 \(sequence 1, input 0\) is nan"):
         half_life(case.params, np.load(tmp_path / "x.npy", mmap_mode="r"))
-
-
-# ---- any registered cell ----
-
-
-class Complementary:
-    """A leak that is learned as 1 - u: what is kept of h is one minus a gate."""
-
-    NAME = "complementary_test"
-    GATES = ("u", "n")
-    STATES = ("h",)
-    SAVED = ("u", "n")
-
-    @staticmethod
-    @register_jitable
-    def step(wx, rh, states):
-        (h,) = states
-        u = sigmoid(wx[0])
-        n = tanh(wx[1] + rh[1])
-        return (complement(u) * h + u * n,), (u, n)
-
-    @staticmethod
-    @register_jitable
-    def step_vjp(saved, states, new_states, adjoint):
-        u, n = saved
-        (h,) = states
-        (d_h,) = adjoint
-        d_u = d_h * (n - h) * u * complement(u)
-        d_n = d_h * u * complement(n * n)
-        return (d_u, d_n), (zero(d_h), d_n), (d_h * complement(u),)
-
-
-@pytest.mark.slow  # compiles all kernels of a cell of its own
-def test_a_cell_whose_state_keeps_one_minus_a_gate():
-    cell = gs.cells.register(Complementary)
-    assert memory_gate(cell) == MemoryGate(name="u", state=0, saved=0, sign=-1, sigmoid=True, coupled=True)
-    case = Case("complementary_test", T=40, B=2, I=2, H=5)
-    life = half_life(case.params, case.inputs, transient=4)
-    share = 1 - case.run().gate("u")[4:]
-    # `run` begins at 0 in one and at the case's state in the other; this gate looks at the inputs alone.
-    np.testing.assert_allclose(life.gate_rate, -np.log(share).mean(axis=0), rtol=1e-12)
-    assert (life.gate, life.complement, life.fraction) == ("u", True, "1 - u")
-    assert "by the geometric mean of 1 - u in the slowest unit" in life.sequence(0).summary()
 
 
 def test_half_life_of():

@@ -10,6 +10,7 @@ import gatescope as gs
 from gatescope.errors import UnknownNameError, ValueRangeError
 from gatescope.training import SGD, Adam, Engine, Optimizer, RMSprop
 from gatescope.training.arrays import as_data
+from gatescope.training.dropout import add_noise
 
 
 class Drifting(Optimizer):
@@ -95,6 +96,22 @@ def test_an_engine_undoes_what_is_written_to_fixed_weights():
         np.testing.assert_array_equal(engine.theta, clamped)
     engine.theta[engine.fixed] = np.nan
     assert engine.evaluate(as_data(batch, stack)).loss == before.loss
+
+
+def test_noise_leaves_out_what_is_clamped():
+    """Where all gates are clamped, nothing but the read-out is noisy."""
+    stack, data = make_stack(("lstm",)), as_data(make_batch(), make_stack(("lstm",)))
+    clamp = dict.fromkeys("ifgo", 0.5)
+    engine = Engine(stack, steps=12, sequences=7, clamp=clamp, weight_noise=0.5)
+    noisy = engine.back(data, 3).loss
+    assert noisy != Engine(stack, steps=12, sequences=7, clamp=clamp).back(data, 3).loss
+    free = np.setdiff1d(np.arange(stack.size), engine.fixed)
+    assert free.tolist() == [*range(stack.size - 6, stack.size)]
+    drawn = np.empty(stack.size, "float32")
+    add_noise(drawn, engine.theta, 0.5, 0, 3)
+    model = gs.clamp(stack, clamp).flat()
+    model[free] = drawn[free]
+    assert score(stack.with_flat(model), make_batch()).loss == pytest.approx(noisy, rel=1e-6)
 
 
 def test_the_norm_that_is_clipped_leaves_out_what_is_clamped():
