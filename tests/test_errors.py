@@ -94,8 +94,8 @@ def test_bad_threads(case):
 
 
 def test_unknown_cell():
-    with pytest.raises(UnknownNameError, match=r"(?s)cell='mgu'.*gru"):
-        gs.init("mgu", input_size=1, hidden_size=2)
+    with pytest.raises(UnknownNameError, match=r"(?s)cell='ntm'.*gru"):
+        gs.init("ntm", input_size=1, hidden_size=2)
 
 
 def test_unknown_scheme():
