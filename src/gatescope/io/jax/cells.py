@@ -118,7 +118,9 @@ def _separate(branch: Branch, nonlinearity: str | None) -> Cell | None:
     names = {name.rstrip("_") for name in branch.branches}  # nnx writes if_
     kinds = [cell for cell, gates in _SEPARATE.items() if names >= {*gates[0], *gates[1]}]
     if not kinds and names >= _MINIMAL:
-        raise RefusedError("is a minimal gated unit (MGUCell), which no cell here is")
+        raise RefusedError(
+            "is Flax's minimal gated unit (MGUCell): its gate multiplies the recurrent product, that of mgu the state"
+        )
     if not kinds and names == {"ih", "hh"}:
         raise RefusedError("is a ConvLSTMCell, which no cell here is")
     if not kinds:
