@@ -9,6 +9,7 @@ from helpers.command_line import too_late
 
 import gatescope as gs
 from gatescope.cli import inputs
+from gatescope.cli.measure import phase_diagram
 from gatescope.cli.measure.command import Plan
 from gatescope.cli.measure.gradient_flow import thinned
 from gatescope.cli.options import InputOptions
@@ -202,6 +203,13 @@ def test_fixed_points_take_the_constant_input(invoke, tmp_path):
     np.testing.assert_array_equal(
         gs.load(tmp_path / "gatescope-measured" / "fixed_points.npz").inputs, [2, 2, 2]
     )
+
+
+@pytest.mark.parametrize(("cell", "ends"), [("lstm", (-2, 6)), ("leaky", (-6, 2)), ("rnn", (0, 0))])
+def test_biases_of_a_phase_diagram_reach_further_where_more_is_kept(cell, ends):
+    biases = phase_diagram._biases(cell)
+    assert (biases[0], biases[-1]) == ends
+    assert biases == sorted(biases)
 
 
 @blank_figures

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from helpers.command_line import too_late
 from helpers.leaky import Leaky
+from helpers.synthetic import make_trace
 
 import gatescope as gs
 from gatescope.cells.operation_counts import count_operations
 from gatescope.comparison import compare as compare_module
 from gatescope.comparison.compare import compare
+from gatescope.comparison.figures import _trajectories
 from gatescope.comparison.notes import findings, glossary, untrained
 from gatescope.datatypes.comparison import CellMeasurements, Comparison
 from gatescope.errors import DeviceError, DtypeError, ShapeError, UnknownNameError, ValueRangeError
@@ -279,3 +281,11 @@ def test_threads_are_for_the_cpu(cells, inputs, monkeypatch):
         ValueRangeError, match=r"^threads=2 is for the cpu; leave it out with `device` 'cuda'"
     ):
         compare(cells, inputs, device="cuda", threads=2)
+
+
+@pytest.mark.parametrize(
+    ("cell", "gate"), [("lstm", "f, the gate that keeps"), ("leaky", "a, the gate that lets")]
+)
+def test_the_figure_of_trajectories_says_what_its_gate_does_with_the_memory(cell, gate):
+    drawn, *_ = _trajectories(cell, make_trace(cell), cell, None)
+    assert f"From the smallest to the greatest mean of {gate}" in drawn.caption

@@ -6,9 +6,9 @@ from gatescope.datatypes import GradientFlow, Trace
 from gatescope.datatypes.connectivity import Connectivity
 from gatescope.datatypes.gradient_paths import GradientPaths
 
-SAVED = {"lstm": ("i", "f", "g", "o"), "gru": ("r", "z", "n", "q"), "rnn": ()}
+SAVED = {"lstm": ("i", "f", "g", "o"), "gru": ("r", "z", "n", "q"), "rnn": (), "leaky": ("a", "n")}
 RANGES = {"q": None, "g": (-1.0, 1.0), "n": (-1.0, 1.0)}  # of the others: (0, 1)
-STATES = {"lstm": ("h", "c"), "gru": ("h",), "rnn": ("h",)}
+STATES = {"lstm": ("h", "c"), "gru": ("h",), "rnn": ("h",), "leaky": ("h",)}
 
 
 def make_trace(cell="lstm", steps=50, batch=2, hidden_size=6, *, lengths=None, seed=0):
