@@ -1,9 +1,12 @@
 """Who does a piece of work again when its worker dies, with executors that are made up."""
 
+import os
+import signal
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
+from helpers.sweep_points import process
 
 from gatescope.errors import DtypeError, MissingPackageError, ValueRangeError
 from gatescope.experiments.executors import LOST, Processes, check_executor, each, opened
@@ -114,6 +117,14 @@ def test_what_is_no_executor(executor, workers, error, text):
     with pytest.raises(error) as caught:
         check_executor(executor, workers)
     assert text in str(caught.value)
+
+
+def test_processes_serve_one_study_after_another_and_are_replaced_when_they_die():
+    with Processes(1) as pool:
+        first = dict(each(process, [0], pool))
+        assert dict(each(process, [0], pool)) == first
+        os.kill(first[0], signal.SIGTERM)
+        assert dict(each(process, [0], pool)) != first
 
 
 def test_work_that_cannot_be_sent():

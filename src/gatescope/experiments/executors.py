@@ -215,29 +215,35 @@ class Processes(Executor):
                 advice="give a function that is defined at the top of a module",
             ) from error
         self._work = work
-        self._begin()
+        if self._pool is None or not self._reached(self._pool):
+            self._renewed()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Give a call to a process, as every executor does."""
-        pool = self._pool or self._begin()
         try:
-            return pool.submit(fn, *args, **kwargs)
+            return (self._pool or self._renewed()).submit(fn, *args, **kwargs)
         except BrokenExecutor:
-            pool.shutdown()
-            return self._begin().submit(fn, *args, **kwargs)
+            return self._renewed().submit(fn, *args, **kwargs)
 
-    def _begin(self) -> ProcessPoolExecutor:
+    def _renewed(self) -> ProcessPoolExecutor:
+        """Return a new pool in place of one that broke."""
+        self.shutdown()
         context = multiprocessing.get_context("spawn")
-        self._pool = pool = ProcessPoolExecutor(self.workers, mp_context=context, initializer=_begin)
-        try:
-            pool.submit(callable, self._work).result()
-        except BrokenExecutor as error:
+        self._pool = ProcessPoolExecutor(self.workers, mp_context=context, initializer=_begin)
+        if not self._reached(self._pool):
             raise ValueRangeError(
                 "ends the processes it is sent to: they cannot import it",
                 argument="function",
                 advice='put it into a module, and the call of a script under `if __name__ == "__main__":`',
-            ) from error
-        return pool
+            )
+        return self._pool
+
+    def _reached(self, pool: ProcessPoolExecutor) -> bool:
+        """Return whether the work can be sent to a process, which is there then."""
+        try:
+            return pool.submit(callable, self._work).result()
+        except BrokenExecutor:
+            return False
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the processes once they are done with what they have."""
