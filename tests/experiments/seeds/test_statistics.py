@@ -64,6 +64,8 @@ def test_intervals_of_what_does_not_vary_or_is_not_there():
     assert same.p_t == 0
     assert same.p == same.p_flip == 2 / 2**6
     assert same.inside_margin
+    nearly = paired(0.3 + 1e-16 * np.arange(6), margin=0.4)  # of which SciPy would warn
+    assert (nearly.p_t, nearly.low) == (0, pytest.approx(0.3))
     assert paired(np.zeros(6), margin=0.4).p == 1
     alone = paired(np.array([0.3]), margin=0.4)
     assert alone.p == 1

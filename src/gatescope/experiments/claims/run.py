@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable
 
 from gatescope.checks.numbers import check_type
 from gatescope.datatypes import Verdict
-from gatescope.experiments.claims import bridges, counts, feedback, gru_gates, lstm_gates, printed
+from gatescope.errors import ValueRangeError
+from gatescope.experiments.claims import bridges, counts, feedback, gru_gates, lstm_gates, printed, win_table
 from gatescope.experiments.claims.statement import Scale, statements
+from gatescope.experiments.claims.study import Study
 
 MODULES = (
     bridges,
@@ -16,6 +18,7 @@ MODULES = (
     gru_gates,
     lstm_gates,
     printed,
+    win_table,
 )  # importing one makes its statements known
 
 
@@ -23,6 +26,7 @@ def run_claims(
     only: Iterable[str] | None = None,
     *,
     scale: Scale | None = None,
+    study: Study | None = None,
     log: Callable[[str], None] | None = None,
 ) -> tuple[Verdict, ...]:
     """Put statements about RNN, LSTM and GRU to the test, and return a verdict on each.
@@ -33,6 +37,9 @@ def run_claims(
         Numbers such as ``"41"`` and ``"40a"``; ``"40"`` means 40a, 40b and 40c.  Default: all.
     scale : Scale, optional
         Sizes of the exact rows.
+    study : Study, optional
+        Where the runs of statistical statements are kept, and how many there are.  Default: these statements are left
+        out.
     log : callable, optional
         Called with a line before every statement.
 
@@ -40,6 +47,8 @@ def run_claims(
     ------
     UnknownNameError
         If there is no statement of that number.
+    ValueRangeError
+        If a statistical statement is asked for by its number, and there is no study.
 
     Examples
     --------
@@ -52,9 +61,18 @@ def run_claims(
             "only", only, list, tuple, set, frozenset, advice="give a list of numbers, as in ['41', '40a']"
         )
     chosen = statements(only)
+    training = [each.number for each in chosen if each.trains]
+    if study is None and only is not None and training:
+        problem = f"names statements that many training runs decide: {', '.join(training)}"
+        raise ValueRangeError(
+            problem,
+            argument="only",
+            advice="give a Study of gatescope.experiments.claims.study, or other numbers",
+        )
+    chosen = tuple(each for each in chosen if study is not None or not each.trains)
     verdicts = []
     for number, each in enumerate(chosen, 1):
         if log is not None:
             log(f"statement {each.number}, {number} of {len(chosen)}: {each.text}")
-        verdicts.append(each.verdict(scale or Scale()))
+        verdicts.append(each.verdict(study if each.trains else scale or Scale()))
     return tuple(verdicts)

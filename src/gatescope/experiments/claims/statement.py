@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
-from gatescope.datatypes import Verdict
+from gatescope.datatypes import Effect, Verdict
 from gatescope.errors import UnknownNameError, ValueRangeError
 from gatescope.experiments.seeds.judge import Judgement, judge_exact
 from gatescope.storage.provenance import provenance
@@ -29,7 +30,15 @@ class Finding:
     judgement: Judgement
     equalities: Mapping[str, float] = field(default_factory=dict)
     controls: Mapping[str, float] = field(default_factory=dict)
+    effects: tuple[Effect, ...] = ()
     distinguishes: str = ""
+    depends_on_init: bool = False
+    preliminary: bool = False
+    tuned: Mapping[str, Any] = field(default_factory=dict)
+
+
+Test = Callable[[Any], Finding]
+Tested = TypeVar("Tested", bound=Test)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +55,7 @@ class Statement:
     criterion : str
         By which the test says its word.
     test : callable
-        ``test(scale) -> Finding``.
+        ``test(scale) -> Finding``; of a statistical statement ``test(study) -> Finding``.
     """
 
     number: str
@@ -54,11 +63,16 @@ class Statement:
     sources: str
     kind: str
     criterion: str
-    test: Callable[[Scale], Finding]
+    test: Test
 
-    def verdict(self, scale: Scale) -> Verdict:
-        """Run the test and return the verdict."""
-        finding = self.test(scale)
+    @property
+    def trains(self) -> bool:
+        """Return whether its test needs the runs of a study."""
+        return self.kind == "statistical"
+
+    def verdict(self, of: Any) -> Verdict:
+        """Run the test, of a `Scale` or of a `Study`, and return the verdict."""
+        finding = self.test(of)
         return Verdict(
             number=self.number,
             statement=self.text,
@@ -71,21 +85,25 @@ class Statement:
             needed=finding.judgement.needed,
             equalities=finding.equalities,
             controls=finding.controls,
+            effects=finding.effects,
             distinguishes=finding.distinguishes,
-            provenance=provenance(device="cpu", dtype="float64"),
+            depends_on_init=finding.depends_on_init,
+            preliminary=finding.preliminary,
+            tuned=finding.tuned,
+            runs=sum(2 * effect.pairs for effect in finding.effects),
+            provenance=provenance(device="cpu", dtype="float32" if self.trains else "float64"),
         )
 
 
 _STATEMENTS: dict[str, Statement] = {}
-Test = Callable[[Scale], Finding]
 
 
 def statement(
     number: str, text: str, *, sources: str, criterion: str, kind: str = "exact"
-) -> Callable[[Test], Test]:
+) -> Callable[[Tested], Tested]:
     """Make a function the test of a statement."""
 
-    def decorate(test: Test) -> Test:
+    def decorate(test: Tested) -> Tested:
         if number in _STATEMENTS:
             raise ValueRangeError("has a test already", argument="number", seen=number)
         _STATEMENTS[number] = Statement(

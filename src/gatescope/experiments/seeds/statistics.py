@@ -155,7 +155,7 @@ def t_interval(d: Array, level: float) -> tuple[float, float]:
     """Return Student's interval of the mean; NaN for fewer than two numbers, without width for equal ones."""
     if d.size < 2 or not np.isfinite(d).all():
         return math.nan, math.nan
-    if np.ptp(d) == 0:
+    if _constant(d):
         return float(d[0]), float(d[0])
     from scipy.stats import ttest_1samp
 
@@ -216,11 +216,16 @@ def _t_test(d: Array) -> float:
     """Return the two-sided p of Student's test; of equal numbers 0, or 1 if they are 0."""
     if d.size < 2 or not np.isfinite(d).all():
         return 1.0
-    if np.ptp(d) == 0:
+    if _constant(d):
         return float(d[0] == 0)
     from scipy.stats import ttest_1samp
 
     return float(ttest_1samp(d, 0).pvalue)
+
+
+def _constant(d: Array) -> bool:
+    """Return whether numbers differ by rounding alone, of which a spread would say nothing."""
+    return bool(np.ptp(d) <= 1e-12 * np.abs(d).max())
 
 
 def _log_ratio(first: Array, second: Array) -> Array:

@@ -1,0 +1,169 @@
+"""Which cell does better, task by task: statements 6a, 7, 8, 11a and 37."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gatescope.datatypes import Effect
+from gatescope.datatypes.verdict import CONTRADICTED, MIXED, SUPPORTED, UNDECIDED
+from gatescope.experiments.claims.statement import Finding, statement
+from gatescope.experiments.claims.study import Study, StudyTask
+from gatescope.experiments.seeds.judge import depends_on_init, judge
+from gatescope.experiments.seeds.spec import RunSpec
+
+UPDATES, LOSS, POINTS, NATS = math.log(1.25), math.log(1.10), 0.01, 0.10  # what is too small to matter
+_ANY: dict[str, Any] = {"cell": "lstm", "hidden_size": 32, "lr": 0.01}
+
+
+def _task(
+    name: str, task: str, updates: int, memory: float, target: float | None, **options: Any
+) -> StudyTask:
+    metric, margin = options.pop("judged", ("updates", UPDATES))
+    spec = RunSpec(task=task, updates=updates, target_loss=target, **_ANY, **options)
+    return StudyTask(name=name, spec=spec, metric=metric, margin=margin, memory=memory)
+
+
+# Tasks that need a memory of long ago, and the others.  Copying in so few updates is a race: judged by its loss.
+LONG = (
+    _task("adding, T = 100", "adding", 3000, 100, 0.01, arguments={"steps": 100}),
+    _task("adding, T = 400", "adding", 6000, 400, 0.01, arguments={"steps": 400}),
+    _task("order of 2", "temporal_order", 3000, 100, 0.1),
+    _task("order of 3", "temporal_order", 5000, 100, 0.1, arguments={"symbols": 3}),
+    _task("copying, T = 50", "copying", 3000, 60, None, arguments={"steps": 50}, judged=("test_loss", LOSS)),
+    _task("delayed xor", "delayed_xor", 3000, 40, 0.1, arguments={"steps": 40, "gap": 10}),
+)
+OTHERS = (
+    _task("flip-flop", "flip_flop", 2000, 120, 0.01),
+    _task("a^n b^n", "counting", 3000, 100, 0.01),
+    _task("a^n b^n c^n", "counting", 5000, 90, 0.01, arguments={"letters": 3, "steps": 91}),
+    _task("digits by rows", "digits", 2000, 8, None, batch_size=50, judged=("points", POINTS)),
+    _task("chorales", "chorales", 3000, 60, None, batch_size=8, judged=("nats", NATS)),
+)
+BY_INIT = LONG[:5]  # which run with each scheme of initial weights, too
+SCHEMES = ("pytorch", "keras", "chrono")
+
+
+@statement(
+    "6a",
+    "an LSTM is robust on long dependencies, where a GRU may do worse",
+    sources="P A",
+    kind="statistical",
+    criterion="Supported if the GRU needs more updates, or ends with a greater loss, on more than half of six "
+    "tasks of long memory and less on none; contradicted the other way round.",
+)
+def long_dependencies(study: Study) -> Finding:
+    words = {}
+    for scheme in SCHEMES:
+        effects = [
+            study.effect(task, "lstm", "gru", f"chrono({task.memory:g})" if scheme == "chrono" else scheme)
+            for task in BY_INIT
+        ]
+        words[scheme] = judge(effects, claim="higher").word
+    return _compared(study, LONG, "higher", depends=depends_on_init(words), words=words)
+
+
+@statement(
+    "7a",
+    "GRU and LSTM are equal on many tasks",
+    sources="D Q4",
+    kind="statistical",
+    criterion="Equal if the 90 % interval lies inside the margin on more than half of all tasks; contradicted if "
+    "on more than half they differ by more.",
+)
+def equal_on_many(study: Study) -> Finding:
+    return _compared(study, (*LONG, *OTHERS), "equal")
+
+
+@statement(
+    "7b",
+    "which of the two is better depends on the task and its data",
+    sources="A",
+    kind="statistical",
+    criterion="Supported if each of the two is better on some task, after Holm's correction; contradicted if all "
+    "that differ do so one way on more than half, or more than half are equal.",
+)
+def depends_on_task(study: Study) -> Finding:
+    finding = _compared(study, (*LONG, *OTHERS), "lower")
+    word = {MIXED: SUPPORTED, UNDECIDED: UNDECIDED}.get(finding.judgement.word, CONTRADICTED)
+    return dataclasses.replace(finding, judgement=dataclasses.replace(finding.judgement, word=word))
+
+
+@statement(
+    "8a",
+    "its control gives the LSTM the best results",
+    sources="Q4",
+    kind="statistical",
+    criterion="Supported if the GRU does worse on more than half of all tasks, and better on none.",
+)
+def lstm_is_best(study: Study) -> Finding:
+    return _compared(study, (*LONG, *OTHERS), "higher")
+
+
+@statement(
+    "8b",
+    "the GRU is better",
+    sources="Q4",
+    kind="statistical",
+    criterion="Supported if the GRU does better on more than half of all tasks, and worse on none.",
+)
+def gru_is_best(study: Study) -> Finding:
+    return _compared(study, (*LONG, *OTHERS), "lower")
+
+
+@statement(
+    "11a",
+    "a GRU converges more easily",
+    sources="D P",
+    kind="statistical",
+    criterion="Supported if it needs fewer updates to the target on more than half of the tasks that have one.",
+)
+def converges(study: Study) -> Finding:
+    return _compared(study, [task for task in (*LONG, *OTHERS) if task.metric == "updates"], "lower")
+
+
+@statement(
+    "37",
+    "gated cells beat a plain RNN on sequences",
+    sources="D P",
+    kind="statistical",
+    criterion="Supported if LSTM and GRU do better than the RNN, with its own best setting, on more than half of "
+    "all tasks, and worse on none.",
+)
+def gates_beat_none(study: Study) -> Finding:
+    return _compared(study, (*LONG, *OTHERS), "lower", pairs=(("rnn", "lstm"), ("rnn", "gru")))
+
+
+def _compared(
+    study: Study,
+    tasks: Sequence[StudyTask],
+    claim: str,
+    *,
+    pairs: Sequence[tuple[str, str]] = (("lstm", "gru"),),
+    depends: bool = False,
+    words: Mapping[str, str] | None = None,
+) -> Finding:
+    """Return what pairs of cells on several tasks say of a claim about the second of each pair."""
+    effects: list[Effect] = []
+    tuned: dict[str, Any] = {}
+    for first, second in pairs:
+        for task in tasks:
+            effect = study.effect(task, first, second)
+            name = task.name if len(pairs) == 1 else f"{second}, {task.name}"
+            effects.append(dataclasses.replace(effect, name=name))
+            for cell in (first, second):
+                best = study.tuned(task, cell)
+                tuned[f"{cell}, {task.name}"] = {
+                    "lr": best.lr,
+                    "scheme": best.scheme,
+                    "at_edge": best.at_edge,
+                }
+    return Finding(
+        judgement=judge(effects, claim=claim),
+        effects=tuple(effects),
+        tuned={**tuned, **({"by initial weights": dict(words)} if words else {})},
+        depends_on_init=depends,
+        preliminary=study.preliminary,
+    )

@@ -1,0 +1,154 @@
+"""Statements about which cell does better: every outcome on made-up arms, and once with real runs of a tiny task."""
+
+import math
+
+import numpy as np
+import pytest
+from helpers.arms import SPEC, made_arm
+
+import gatescope as gs
+from gatescope.errors import ValueRangeError
+from gatescope.experiments.claims import win_table
+from gatescope.experiments.claims.run import run_claims
+from gatescope.experiments.claims.statement import statements
+from gatescope.experiments.claims.study import Study, StudyTask
+from gatescope.experiments.seeds.data import run_data
+from gatescope.experiments.seeds.spec import RunSpec
+from gatescope.experiments.seeds.statistics import effect
+
+TASKS = (*win_table.LONG, *win_table.OTHERS)
+NUMBERS = ["6a", "7a", "7b", "8a", "8b", "11a", "37"]
+
+
+class MadeUp(Study):
+    """A study whose second cell needs `ratio(task, scheme)` of what the first one needs, give or take a little."""
+
+    def tuned(self, task, cell, scheme=None):
+        return type("Setting", (), {"lr": 0.01, "scheme": scheme or "pytorch", "at_edge": False})()
+
+    def effect(self, task, first, second, scheme=None):
+        ratio = self.ratio(task, scheme)
+        base = np.linspace(190, 210, 10)
+        if task.metric == "updates":
+            arms = [made_arm(first, updates=base), made_arm(second, updates=base[::-1] * ratio)]
+        else:
+            # Of 1,000 answers 100 to 200 are wrong; losses in nats, that differ by 0.2 for a ratio of 2.
+            columns = [
+                {
+                    "test_loss": 0.4 + scale * 0.2 + base / 1e5,
+                    "test_accuracy": 0.9 - 0.05 * scale - base / 1e5,
+                    "test_answers": [1000] * 10,
+                }
+                for scale in (0, math.log2(ratio))
+            ]
+            arms = [made_arm(cell, **column) for cell, column in zip((first, second), columns, strict=True)]
+        return effect(*arms, task.metric, margin=task.margin, name=task.name)
+
+
+def verdicts(ratio, numbers=NUMBERS):
+    study = MadeUp(folder="nowhere")
+    object.__setattr__(study, "ratio", ratio)
+    return {verdict.number: verdict for verdict in run_claims(numbers, study=study)}
+
+
+def words(ratio):
+    return {number: verdict.word for number, verdict in verdicts(ratio).items()}
+
+
+def test_where_the_second_cell_is_better_everywhere():
+    assert words(lambda *_: 0.5) == {
+        "6a": "contradicted",
+        "7a": "contradicted",
+        "7b": "contradicted",
+        "8a": "contradicted",
+        "8b": "supported",
+        "11a": "supported",
+        "37": "supported",
+    }
+
+
+def test_where_it_is_worse_everywhere():
+    assert words(lambda *_: 2.0) == {
+        "6a": "supported",
+        "7a": "contradicted",
+        "7b": "contradicted",
+        "8a": "supported",
+        "8b": "contradicted",
+        "11a": "contradicted",
+        "37": "contradicted",
+    }
+
+
+def test_where_nothing_matters():
+    assert words(lambda *_: 1.0) == {**dict.fromkeys(NUMBERS, "equal"), "7b": "contradicted"}
+
+
+def test_where_each_is_better_at_something():
+    turned = words(lambda task, _: 2.0 if task in win_table.LONG else 0.5)
+    assert turned == {
+        "6a": "supported",
+        "7a": "contradicted",
+        "7b": "supported",
+        "8a": "mixed",
+        "8b": "mixed",
+        "11a": "mixed",
+        "37": "mixed",
+    }
+
+
+def test_initial_weights_that_turn_it_are_said():
+    ratios = {"pytorch": 2.0, "keras": 0.5, None: 0.5}
+    (verdict,) = verdicts(lambda _, scheme: ratios.get(scheme, 0.5), ["6a"]).values()
+    assert verdict.depends_on_init
+    assert verdict.text == "contradicted, depends on initial weights"
+    assert verdict.tuned["by initial weights"] == {
+        "pytorch": "supported",
+        "keras": "contradicted",
+        "chrono": "contradicted",
+    }
+    assert verdict.runs == 2 * 10 * len(win_table.LONG)
+    (alike,) = verdicts(lambda *_: 0.5, ["6a"]).values()
+    assert not alike.depends_on_init
+
+
+def test_an_rnn_is_compared_with_both():
+    (verdict,) = verdicts(lambda *_: 0.5, ["37"]).values()
+    assert len(verdict.effects) == 2 * len(TASKS)
+    assert verdict.effects[0].name == "lstm, adding, T = 100"
+
+
+def test_without_a_study_these_are_left_out():
+    assert {each.number for each in statements() if each.trains} == set(NUMBERS)
+    with pytest.raises(ValueRangeError, match="many training runs decide: 6a, 7a, 7b"):
+        run_claims(["6a", "7", "9a"])
+
+
+@pytest.mark.parametrize("task", TASKS, ids=[task.name for task in TASKS])
+def test_the_tasks_are_runs(task):
+    assert task.spec.updates % task.spec.validate_every == 0
+    assert (task.metric == "updates") == (task.spec.target_loss is not None)
+
+
+def test_a_small_study_from_beginning_to_end(tmp_path, monkeypatch):
+    tiny = StudyTask(
+        name="tiny", spec=SPEC.with_(updates=20, target_loss=None), metric="test_loss", margin=0.1, memory=6
+    )
+    for name in ("LONG", "OTHERS", "BY_INIT"):
+        monkeypatch.setattr(win_table, name, (tiny,) if name == "LONG" else ())
+    study = Study(folder=tmp_path, seeds=3, units=5, lr=(0.01,))
+    (verdict,) = run_claims(["8b"], study=study)
+    assert verdict.preliminary
+    (seen,) = verdict.effects
+    arms = [study.arm(tiny, cell) for cell in ("lstm", "gru")]
+    losses = [[gs.evaluate(run.model, held_back(run)).loss for run in arm.runs] for arm in arms]
+    np.testing.assert_allclose(seen.differences, np.log(losses[1]) - np.log(losses[0]), rtol=1e-12)
+    assert verdict.tuned["gru, tiny"]["scheme"] == arms[1].runs[0].spec["scheme"]
+    files = len(list(tmp_path.iterdir()))
+    assert files == 2 * (3 + 3 + 3)  # three schemes, again with the second tuning seed, and three seeds
+    assert run_claims(["8b"], study=study) == (verdict,)
+    assert len(list(tmp_path.iterdir())) == files
+
+
+def held_back(run):
+
+    return run_data(RunSpec(**run.spec)).test
