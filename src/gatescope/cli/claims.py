@@ -26,9 +26,10 @@ def claims(
         panel=OUTPUT,
     ),
 ) -> None:
-    """Put what people say of RNN, LSTM and GRU to the test: the statements that hold exactly, or do not.
+    """Put what people say of RNN, LSTM and GRU to the test: statements for which nothing has to be trained.
 
-    Each has equalities that have to hold to 16 roundings, and controls that must fail.  This takes seconds.
+    Some hold exactly, or do not: by equalities to 16 roundings, beside controls that must fail.  Others are measured
+    over several initial weights.  All together take one or two minutes the first time.
     """
     from gatescope.experiments.claims.report import FILES, verdicts_table, write_claims
     from gatescope.experiments.claims.run import run_claims

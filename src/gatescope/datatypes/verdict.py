@@ -46,6 +46,8 @@ class Verdict(Result):
         largest value.
     controls : mapping of str to float
         The same, of things that must differ if the equalities are to mean anything.
+    numbers : mapping of str to str
+        Of a measured statement: values with their errors, by what they are of.
     distinguishes : str
         Of a statement about one cell: ``"only this cell"``, ``"all cells alike"``, ``"the other cell more"``, or "".
     small : bool
@@ -74,6 +76,7 @@ class Verdict(Result):
     effects: tuple[Effect, ...] = ()
     equalities: Mapping[str, float] = field(default_factory=dict)
     controls: Mapping[str, float] = field(default_factory=dict)
+    numbers: Mapping[str, str] = field(default_factory=dict)
     distinguishes: str = ""
     small: bool = False
     depends_on_init: bool = False
@@ -106,6 +109,7 @@ class Verdict(Result):
         rows: list[tuple[Any, ...]] = [
             (e.name, e.text(), f"p {number(e.p)}, n {e.pairs}") for e in self.effects
         ]
+        rows += [(name, text, "") for name, text in self.numbers.items()]
         rows += [(name, number(value), "roundings apart") for name, value in self.equalities.items()]
         rows += [
             (name, number(value), "roundings apart, must differ") for name, value in self.controls.items()

@@ -7,7 +7,16 @@ from collections.abc import Callable, Iterable
 from gatescope.checks.numbers import check_type
 from gatescope.datatypes import Verdict
 from gatescope.errors import ValueRangeError
-from gatescope.experiments.claims import bridges, counts, feedback, gru_gates, lstm_gates, printed, win_table
+from gatescope.experiments.claims import (
+    bridges,
+    counts,
+    feedback,
+    gradients,
+    gru_gates,
+    lstm_gates,
+    printed,
+    win_table,
+)
 from gatescope.experiments.claims.statement import Scale, statements
 from gatescope.experiments.claims.study import Study
 
@@ -15,6 +24,7 @@ MODULES = (
     bridges,
     counts,
     feedback,
+    gradients,
     gru_gates,
     lstm_gates,
     printed,

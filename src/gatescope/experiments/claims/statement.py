@@ -15,12 +15,23 @@ from gatescope.storage.provenance import provenance
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """How large the exact rows are: units H, steps T, sequences B and inputs I, all in float64."""
+    """How large the rows are that nothing is trained for, all in float64.
+
+    Attributes
+    ----------
+    units, steps, sequences, inputs : int
+        H, T, B and I of exact rows.
+    many_units, long_steps, seeds : int
+        H, T and the number of initial weights of rows that are measured.
+    """
 
     units: int = 16
     steps: int = 200
     sequences: int = 3
     inputs: int = 2
+    many_units: int = 64
+    long_steps: int = 1500
+    seeds: int = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +42,7 @@ class Finding:
     equalities: Mapping[str, float] = field(default_factory=dict)
     controls: Mapping[str, float] = field(default_factory=dict)
     effects: tuple[Effect, ...] = ()
+    numbers: Mapping[str, str] = field(default_factory=dict)
     distinguishes: str = ""
     depends_on_init: bool = False
     preliminary: bool = False
@@ -86,6 +98,7 @@ class Statement:
             equalities=finding.equalities,
             controls=finding.controls,
             effects=finding.effects,
+            numbers=finding.numbers,
             distinguishes=finding.distinguishes,
             depends_on_init=finding.depends_on_init,
             preliminary=finding.preliminary,
