@@ -2,6 +2,8 @@
 
 import json
 
+from gatescope.experiments.claims.study import FULL_SEEDS
+
 
 def test_some_statements(invoke, tmp_path):
     done = invoke("claims", "--only", "9a, 26", "--out", str(tmp_path / "out"))
@@ -17,3 +19,27 @@ def test_numbers_that_there_are_not(invoke):
     done = invoke("claims", "--only", "9a,50")
     assert done.exit_code == 2
     assert "--only '50' is not known; the numbers are 1a, 1b" in done.stderr
+
+
+def test_statements_that_training_decides(invoke, tmp_path, monkeypatch):
+    seen = []
+
+    def run(_numbers, *, study=None, log=None):
+        seen.append(study)
+        return ()
+
+    done = invoke("claims", "--only", "6a")
+    assert done.exit_code == 2
+    assert (
+        "--only names statements that many training runs decide: 6a; give --runs, or other numbers"
+        in done.stderr
+    )
+    done = invoke("claims", "--seeds", "3")
+    assert done.exit_code == 2
+    assert "--seeds 3 has no effect without --runs" in done.stderr
+    monkeypatch.setattr("gatescope.experiments.claims.run.run_claims", run)
+    folder = str(tmp_path / "runs")
+    assert invoke("claims", "--runs", folder, "--seeds", "3", "--workers", "1").exit_code == 0
+    assert invoke("claims", "--runs", folder).exit_code == 0
+    assert [(study.seeds, study.units, study.executor.workers) for study in seen[:1]] == [(3, 32, 1)]
+    assert (seen[1].seeds, seen[1].preliminary) == (FULL_SEEDS, False)

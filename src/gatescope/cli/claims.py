@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gatescope.cli.errors import naming
 from gatescope.cli.groups import OUTPUT, command, option
 from gatescope.cli.outputs import check_outputs
 from gatescope.reporting.terminal import echo, file_sizes, on_terminal, print_table, report
 
-_PANEL = "Statements"
+_PANEL, _STUDY = "Statements", "Study"
+_SEEDS, _UNITS = 10, 32  # those of `gatescope.experiments.claims.study`, whose import would make --help slow
 
 
 @command
@@ -19,6 +21,18 @@ def claims(
         metavar="NUMBER,..",
         panel=_PANEL,
     ),
+    runs: Path | None = option(
+        None,
+        "Folder for the training runs that decide statistical statements.  They take hours; the same command resumes "
+        "from there.  Default: these statements are left out.",
+        metavar="FOLDER",
+        panel=_STUDY,
+    ),
+    seeds: int | None = option(None, f"Runs of each cell and task.  Default: {_SEEDS}.", panel=_STUDY),
+    units: int | None = option(None, f"Units of each cell.  Default: {_UNITS}.", panel=_STUDY),
+    workers: int | None = option(
+        None, "Processes that make runs at once.  Default: one per core.", panel=_STUDY
+    ),
     out: Path | None = option(
         None,
         "Folder for claims.md and claims.json, with all that was measured.  Default: no files.",
@@ -26,18 +40,36 @@ def claims(
         panel=OUTPUT,
     ),
 ) -> None:
-    """Put what people say of RNN, LSTM and GRU to the test: statements for which nothing has to be trained.
+    """Put what people say of RNN, LSTM and GRU to the test.
 
-    Some hold exactly, or do not: by equalities to 16 roundings, beside controls that must fail.  Others are measured
-    over several initial weights.  All together take one or two minutes the first time.
+    Some statements hold exactly, or do not: by equalities to 16 roundings, beside controls that must fail.  Others are
+    measured over several initial weights; these two kinds take a minute or two.  Which cell does better at which task
+    is decided by training runs, with --runs.
     """
+    from gatescope.checks.numbers import check_unused
     from gatescope.experiments.claims.report import FILES, verdicts_table, write_claims
     from gatescope.experiments.claims.run import run_claims
+    from gatescope.experiments.claims.study import Study
+    from gatescope.experiments.executors import opened
 
     numbers = None if only is None else [number.strip() for number in only.split(",")]
     if out is not None:
         check_outputs("out", out, FILES)
-    verdicts = run_claims(numbers, log=report if on_terminal() else None)
+    log = report if on_terminal() else None
+    with naming(study="--runs", folder="--runs"):
+        if runs is None:
+            check_unused("without `runs`", seeds=seeds, units=units, workers=workers)
+            verdicts = run_claims(numbers, log=log)
+        else:
+            with opened(None, workers) as executor:
+                study = Study(
+                    folder=runs,
+                    seeds=_SEEDS if seeds is None else seeds,
+                    units=_UNITS if units is None else units,
+                    executor=executor,
+                    progress=on_terminal(),
+                )
+                verdicts = run_claims(numbers, study=study, log=log)
     print_table(verdicts_table(verdicts))
     for verdict in verdicts:
         echo(f"{verdict.number} {verdict.text}: {verdict.reason}")

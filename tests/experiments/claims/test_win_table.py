@@ -8,7 +8,7 @@ import pytest
 from helpers.arms import SPEC, made_arm
 
 import gatescope as gs
-from gatescope.errors import ValueRangeError
+from gatescope.errors import MissingPackageError, ValueRangeError
 from gatescope.experiments.claims import win_table
 from gatescope.experiments.claims.run import run_claims
 from gatescope.experiments.claims.statement import statements
@@ -157,3 +157,22 @@ def test_a_small_study_from_beginning_to_end(tmp_path, monkeypatch):
 def held_back(run):
 
     return run_data(RunSpec(**run.spec)).test
+
+
+def test_a_package_that_is_not_there_leaves_the_others_alone(monkeypatch):
+    def missing(*_, **__):
+        raise MissingPackageError("needs scikit-learn", advice='pip install "gatescope[digits]"')
+
+    study = MadeUp(folder="nowhere")
+    monkeypatch.setattr(MadeUp, "effect", missing)
+    (verdict, exact) = run_claims(["8b", "9a"], study=study)
+    assert (verdict.text, exact.word) == ("undecided, preliminary", "supported")
+    assert verdict.reason == 'not run: needs scikit-learn; pip install "gatescope[digits]"'
+
+
+def test_a_study_has_seeds_and_units():
+    for sizes in ({"seeds": 0}, {"units": -1}):
+        with pytest.raises(ValueRangeError, match="at least 1"):
+            Study(folder="nowhere", **sizes)
+    assert Study(folder="nowhere", seeds=5).preliminary
+    assert not Study(folder="nowhere").preliminary

@@ -77,7 +77,7 @@ def run_claims(
         raise ValueRangeError(
             problem,
             argument="only",
-            advice="give a Study of gatescope.experiments.claims.study, or other numbers",
+            advice="give `study`, or other numbers",
         )
     chosen = tuple(each for each in chosen if study is not None or not each.trains)
     verdicts = []

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from gatescope.datatypes import Effect, Verdict
-from gatescope.errors import UnknownNameError, ValueRangeError
+from gatescope.datatypes.verdict import UNDECIDED
+from gatescope.errors import MissingPackageError, UnknownNameError, ValueRangeError
 from gatescope.experiments.seeds.judge import Judgement, judge_exact
 from gatescope.storage.provenance import provenance
 
@@ -83,8 +84,13 @@ class Statement:
         return self.kind == "statistical"
 
     def verdict(self, of: Any) -> Verdict:
-        """Run the test, of a `Scale` or of a `Study`, and return the verdict."""
-        finding = self.test(of)
+        """Run the test, of a `Scale` or of a `Study`, and return the verdict; of one that lacks a package, that."""
+        try:
+            finding = self.test(of)
+        except MissingPackageError as error:
+            finding = Finding(
+                judgement=Judgement(word=UNDECIDED, reason=f"not run: {error}"), preliminary=True
+            )
         return Verdict(
             number=self.number,
             statement=self.text,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
+from gatescope.checks.numbers import check_count, check_fields
 from gatescope.datatypes import Arm, Effect, Tuned
 from gatescope.experiments.seeds.runs import make_arm
 from gatescope.experiments.seeds.spec import RunSpec
@@ -63,6 +64,9 @@ class Study:
     lr: Sequence[float] = LEARNING_RATES
     executor: Executor | None = None
     progress: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self, seeds=check_count, units=check_count)
 
     @property
     def preliminary(self) -> bool:
