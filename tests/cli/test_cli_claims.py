@@ -13,6 +13,8 @@ def test_some_statements(invoke, tmp_path):
     records = json.loads((tmp_path / "out" / "claims.json").read_text())
     assert [record["number"] for record in records] == ["9a", "26a", "26b"]
     assert (tmp_path / "out" / "claims.md").read_text().startswith("# 3 statements: 3 supported\n")
+    assert 'id="claim-26b"' in (tmp_path / "out" / "claims.html").read_text()
+    assert "claims.html (" in done.stdout
 
 
 def test_numbers_that_there_are_not(invoke):

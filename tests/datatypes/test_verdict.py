@@ -26,6 +26,8 @@ FIELDS = {
 
 def test_the_text_of_a_verdict():
     assert Verdict(**FIELDS).text == "contradicted"
+    assert Verdict(**FIELDS).command == "gatescope claims --only 6a --runs FOLDER"
+    assert Verdict(**{**FIELDS, "kind": "exact"}).command == "gatescope claims --only 6a"
     whole = Verdict(
         **FIELDS, distinguishes="only this cell", small=True, depends_on_init=True, preliminary=True
     )
@@ -60,6 +62,8 @@ def test_words_that_there_are_not():
         Verdict(**{**FIELDS, "word": "proved"})
     with pytest.raises(UnknownNameError, match="choose from , only this cell"):
         Verdict(**FIELDS, distinguishes="that cell")
+    with pytest.raises(UnknownNameError, match="choose from , lower"):
+        Verdict(**FIELDS, claim="less")
 
 
 def test_a_record_is_plain_json():

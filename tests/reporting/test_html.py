@@ -1,13 +1,15 @@
-import html.parser
+import base64
+import hashlib
 import re
 import struct
 import zlib
 
 import numpy as np
 import pytest
+from helpers.html_page import Page
 
 from gatescope.errors import FileFormatError, OutputError
-from gatescope.reporting.html import write_report
+from gatescope.reporting.html import document, write_report
 from gatescope.reporting.table import Table
 from gatescope.reporting.text import show
 
@@ -27,33 +29,6 @@ def png(width=3, height=2):
         + chunk(b"IDAT", zlib.compress(rows))
         + chunk(b"IEND", b"")
     )
-
-
-class Page(html.parser.HTMLParser):
-    """Collects tags with attributes, and text, and checks that tags are closed in order."""
-
-    VOID = ("meta", "img", "br")
-
-    def __init__(self, source):
-        super().__init__()
-        self.tags, self.words, self.open = [], [], []
-        self.feed(source)
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if data.strip():
-            self.words.append(data.strip())
-
-    def named(self, tag):
-        return [attrs for name, attrs in self.tags if name == tag]
 
 
 def write(path, **changes):
@@ -164,6 +139,15 @@ def test_every_text_is_escaped(tmp_path):
     shown = HOSTILE.replace("\x00", "\ufffd").replace("\x1b", "\ufffd")
     assert shown in page.words
     assert "\x00" not in source
+
+
+def test_the_one_script_of_a_page_is_known_by_its_hash():
+    page = Page(document("t", "<p>b</p>", style="p { margin: 0; }", script='"use strict"; // <p>'))
+    assert page.words.count('"use strict"; // <p>') == 1
+    (policy,) = [attrs["content"] for attrs in page.named("meta") if "http-equiv" in attrs]
+    digest = base64.b64encode(hashlib.sha256(b'"use strict"; // <p>').digest()).decode()
+    assert policy.endswith(f"; script-src 'sha256-{digest}'")
+    assert "script" not in document("t", "<p>b</p>")
 
 
 def test_text_that_no_encoding_holds_is_still_written(tmp_path):

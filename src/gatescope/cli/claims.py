@@ -35,7 +35,8 @@ def claims(
     ),
     out: Path | None = option(
         None,
-        "Folder for claims.md and claims.json, with all that was measured.  Default: no files.",
+        "Folder for claims.html, a page to read in a browser, claims.md and claims.json, with all that was measured.  "
+        "Default: no files.",
         metavar="FOLDER",
         panel=OUTPUT,
     ),

@@ -39,6 +39,8 @@ class Effect(Result):
         Two-sided p of Student's t and of the exact sign-flip test; of a share both are McNemar's.
     reached : tuple of float
         Fractions of the runs of both arms that reached their target; empty where that is not the question.
+    arms : tuple of str
+        Cells of the first and the second arm, or, of one cell, the names of both; empty where they are not known.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Effect(Result):
     p_t: float
     p_flip: float
     reached: tuple[float, ...] = ()
+    arms: tuple[str, ...] = ()
 
     _axes: ClassVar[Mapping[str, str]] = {"differences": "(n,) float64"}
 

@@ -18,6 +18,7 @@ SUPPORTED, CONTRADICTED, EQUAL = "supported", "contradicted", "equal"
 UNDECIDED, MIXED, MISPRINT, CANNOT_RUN = "undecided", "mixed", "misprint", "cannot be run"
 WORDS = (SUPPORTED, CONTRADICTED, EQUAL, UNDECIDED, MIXED, MISPRINT, CANNOT_RUN)
 ONLY, ALIKE, OTHER = "only this cell", "all cells alike", "the other cell more"
+CLAIMS = ("lower", "higher", "equal")
 KINDS = ("exact", "measured", "statistical", "documentary")
 
 
@@ -39,6 +40,8 @@ class Verdict(Result):
         ``"mixed"``, ``"misprint"`` or ``"cannot be run"``.
     reason : str
         The numbers that decided it, in a sentence.
+    claim : str
+        What a statistical statement says of the second arm: ``"lower"``, ``"higher"``, ``"equal"``, or "".
     effects : tuple of Effect
         Of a statistical statement, one a task.
     equalities : mapping of str to float
@@ -73,6 +76,7 @@ class Verdict(Result):
     criterion: str
     word: str
     reason: str
+    claim: str = ""
     effects: tuple[Effect, ...] = ()
     equalities: Mapping[str, float] = field(default_factory=dict)
     controls: Mapping[str, float] = field(default_factory=dict)
@@ -89,6 +93,7 @@ class Verdict(Result):
     def __post_init__(self) -> None:
         check_choice("word", self.word, WORDS)
         check_choice("kind", self.kind, KINDS)
+        check_choice("claim", self.claim, ("", *CLAIMS))
         check_choice("distinguishes", self.distinguishes, ("", ONLY, ALIKE, OTHER))
 
     @property
@@ -98,6 +103,12 @@ class Verdict(Result):
         notes += ["depends on initial weights" if self.depends_on_init else ""]
         notes += ["preliminary" if self.preliminary else ""]
         return ", ".join([self.word, *filter(None, notes)])
+
+    @property
+    def command(self) -> str:
+        """Return the command that puts the statement to the test again."""
+        runs = " --runs FOLDER" if self.kind == "statistical" else ""
+        return f"gatescope claims --only {self.number}{runs}"
 
     def summary(self) -> str:
         """Return number, statement and verdict, the reason, and the criterion."""

@@ -10,6 +10,7 @@ import gatescope as gs
 from gatescope.datatypes.verdict import WORDS
 from gatescope.errors import DtypeError, UnknownNameError, ValueRangeError
 from gatescope.experiments.claims import feedback, lstm_gates, samples, statement
+from gatescope.experiments.claims.page.page import page
 from gatescope.experiments.claims.report import markdown, verdicts_table, write_claims
 from gatescope.experiments.claims.run import run_claims
 from gatescope.experiments.claims.statement import Scale, statements
@@ -152,10 +153,13 @@ def test_the_table_and_what_is_reported(verdicts, tmp_path):
     table = verdicts_table(made)
     assert [row[0] for row in table.rows] == ["9a", "26a"]
     assert table.title == "2 statements: 2 supported"
-    text, records = (path.read_text() for path in write_claims([*verdicts.values()], tmp_path))
+    text, records, shown = (path.read_text() for path in write_claims([*verdicts.values()], tmp_path))
     assert text == markdown([*verdicts.values()])
     assert text.startswith("# 24 statements: ")
     assert "| 41 | the reset gate decides how much of the past is forgotten | P A | contradicted |" in text
     assert [record["word"] for record in json.loads(records)] == [*EXPECTED.values()]
     assert all(f"gatescope claims --only {number}`" in text for number in EXPECTED)
     assert {verdict.word for verdict in verdicts.values()} <= set(WORDS)
+    assert shown == page([*verdicts.values()])
+    assert all(f'id="claim-{number}"' in shown for number in EXPECTED)
+    assert "Measured with 5 units, 50 steps, 3 sequences, in float64." in shown

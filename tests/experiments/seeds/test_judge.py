@@ -44,8 +44,9 @@ NOBODY = by_share(np.zeros(10), np.zeros(10), name="nobody")
     ],
 )
 def test_words(effects, lower, higher, equal):
-    words = [judge(effects, claim=claim).word for claim in ("lower", "higher", "equal")]
-    assert words == [lower, higher, equal]
+    judgements = [judge(effects, claim=claim) for claim in ("lower", "higher", "equal")]
+    assert [each.word for each in judgements] == [lower, higher, equal]
+    assert [each.claim for each in judgements] == ["lower", "higher", "equal"]
 
 
 @pytest.mark.parametrize(

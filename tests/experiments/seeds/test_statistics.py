@@ -1,5 +1,6 @@
 """Intervals and exact tests, against computations of their own and numbers that are known."""
 
+import dataclasses
 import itertools
 import math
 
@@ -126,6 +127,9 @@ def test_updates_are_compared_seed_by_seed():
     result = effect(lstm, gru, "updates", margin=math.log(1.25))
     np.testing.assert_allclose(result.differences, np.log([0.5, 1, 0.5, 0.5]))
     assert (result.measure, result.reached, result.name) == ("log ratio", (1.0, 1.0), "adding")
+    assert result.arms == ("lstm", "gru")
+    one, other = (dataclasses.replace(lstm, name=f"lstm {width}") for width in (32, 64))
+    assert effect(one, other, "updates", margin=0.1).arms == ("lstm 32", "lstm 64")
 
 
 def test_censored_runs_count_with_the_budget_up_to_30_percent():

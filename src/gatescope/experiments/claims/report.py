@@ -1,4 +1,4 @@
-"""Verdicts as a table and as files: one for a reader, one for a program."""
+"""Verdicts as a table and as files: two for a reader, one for a program."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gatescope.datatypes import Verdict
+from gatescope.experiments.claims.page.page import page
 from gatescope.reporting.table import Table
 from gatescope.reporting.text import counted, listing
 from gatescope.storage.atomic import as_path, atomic_write
 
-FILES = ("claims.md", "claims.json")
+FILES = ("claims.md", "claims.json", "claims.html")
 
 
 def verdicts_table(verdicts: Sequence[Verdict]) -> Table:
@@ -32,17 +33,16 @@ def markdown(verdicts: Sequence[Verdict]) -> str:
     parts = [f"# {table.title}", table.markdown()]
     for verdict in verdicts:
         title = f"## {verdict.number} {verdict.statement} ({verdict.sources}): {verdict.text}"
-        again = f"`gatescope claims --only {verdict.number}`"
         parts += [
             title,
-            f"{verdict.criterion}\n\nMeasured: {verdict.reason}. {again}",
+            f"{verdict.criterion}\n\nMeasured: {verdict.reason}. `{verdict.command}`",
             verdict.table().markdown(),
         ]
     return "\n\n".join(parts) + "\n"
 
 
 def write_claims(verdicts: Sequence[Verdict], folder: str | os.PathLike[str]) -> list[Path]:
-    """Write ``claims.md`` and ``claims.json`` into a folder; each whole or not at all.
+    """Write ``claims.md``, ``claims.json`` and ``claims.html`` into a folder; each whole or not at all.
 
     Raises
     ------
@@ -50,7 +50,8 @@ def write_claims(verdicts: Sequence[Verdict], folder: str | os.PathLike[str]) ->
         If a file cannot be written.
     """
     records = [verdict.record() for verdict in verdicts]
-    texts = (markdown(verdicts), json.dumps(records, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    numbers = json.dumps(records, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    texts = (markdown(verdicts), numbers, page(verdicts))
     files = [as_path(folder, "folder") / name for name in FILES]
     for file, text in zip(files, texts, strict=True):
         with atomic_write(file) as stream:

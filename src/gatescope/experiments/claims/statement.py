@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 from gatescope.datatypes import Effect, Verdict
@@ -101,6 +101,7 @@ class Statement:
             reason=finding.judgement.reason,
             small=finding.judgement.small,
             needed=finding.judgement.needed,
+            claim=finding.judgement.claim,
             equalities=finding.equalities,
             controls=finding.controls,
             effects=finding.effects,
@@ -110,7 +111,11 @@ class Statement:
             preliminary=finding.preliminary,
             tuned=finding.tuned,
             runs=sum(2 * effect.pairs for effect in finding.effects),
-            provenance=provenance(device="cpu", dtype="float32" if self.trains else "float64"),
+            provenance=provenance(
+                device="cpu",
+                dtype="float32" if self.trains else "float64",
+                **({} if self.trains else asdict(of)),
+            ),
         )
 
 

@@ -88,7 +88,7 @@ def equal_on_many(study: Study) -> Finding:
 def depends_on_task(study: Study) -> Finding:
     finding = _compared(study, (*LONG, *OTHERS), "lower")
     word = {MIXED: SUPPORTED, UNDECIDED: UNDECIDED}.get(finding.judgement.word, CONTRADICTED)
-    return dataclasses.replace(finding, judgement=dataclasses.replace(finding.judgement, word=word))
+    return dataclasses.replace(finding, judgement=dataclasses.replace(finding.judgement, word=word, claim=""))
 
 
 @statement(

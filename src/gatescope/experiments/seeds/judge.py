@@ -9,6 +9,7 @@ from gatescope.checks.numbers import check_choice
 from gatescope.datatypes import Effect
 from gatescope.datatypes.verdict import (
     ALIKE,
+    CLAIMS,
     CONTRADICTED,
     EQUAL,
     MIXED,
@@ -22,18 +23,18 @@ from gatescope.experiments.seeds.statistics import LEVEL, holm, pairs_needed
 from gatescope.reporting.text import counted, listing, number
 
 ROUNDINGS = 16.0  # up to which two numbers count as the same
-CLAIMS = ("lower", "higher", "equal")
 ON = ("most", "any", "all")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """A verdict's word, whether the difference is small, how many pairs would decide, and the reason in a sentence."""
+    """A verdict's word and reason, whether the difference is small, how many pairs would decide, what was claimed."""
 
     word: str
     reason: str
     small: bool = False
     needed: int | None = None
+    claim: str = ""
 
 
 def judge(effects: Sequence[Effect], *, claim: str, on: str = "most") -> Judgement:
@@ -91,11 +92,13 @@ def judge(effects: Sequence[Effect], *, claim: str, on: str = "most") -> Judgeme
         open_ones = [effect for effect in effects if not (effect in differing or effect.inside_margin)]
         pairs = [pairs_needed(effect, tests=len(effects)) for effect in open_ones]
         needed = max((n for n in pairs if n), default=None) if None not in pairs else None
-        return Judgement(word=word, reason=f"{reason}; {_missing(open_ones, needed)}", needed=needed)
-    if word == EQUAL:
-        return Judgement(word=word, reason=reason, small=any(effect.inside_margin for effect in differing))
+        return Judgement(
+            word=word, reason=f"{reason}; {_missing(open_ones, needed)}", needed=needed, claim=claim
+        )
     small = bool(decides) and all(effect.inside_margin for effect in decides)
-    return Judgement(word=word, reason=reason, small=small)
+    if word == EQUAL:
+        small = any(effect.inside_margin for effect in differing)
+    return Judgement(word=word, reason=reason, small=small, claim=claim)
 
 
 def judge_exact(

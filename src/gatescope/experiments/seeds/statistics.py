@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
@@ -54,7 +55,12 @@ def effect(first: Arm, second: Arm, metric: str, *, margin: float, name: str = "
     if first.seeds.tolist() != second.seeds.tolist():
         problem = f"has the seeds {second.seeds.tolist()}, and `first` {first.seeds.tolist()}"
         raise ShapeError(problem, argument="second", advice="pair the runs seed by seed")
-    name = name or str(first.runs[0].spec["task"])
+    compared = _compare(first, second, metric, margin, name or str(first.runs[0].spec["task"]))
+    cells = tuple(str(arm.runs[0].spec["cell"]) for arm in (first, second))
+    return replace(compared, arms=cells if len(set(cells)) == 2 else (first.name, second.name))
+
+
+def _compare(first: Arm, second: Arm, metric: str, margin: float, name: str) -> Effect:
     reached = (float(first.reached.mean()), float(second.reached.mean()))
     if metric == "updates":
         if max(first.censored, second.censored) > CENSORED:

@@ -1,0 +1,102 @@
+"""One verdict as a fold-out: the word on its line, and inside all that it stands on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gatescope.datatypes import Verdict
+from gatescope.experiments.claims.page.forest import Axis, effects_html
+from gatescope.experiments.claims.page.words import chip, identifier, notes
+from gatescope.experiments.claims.pairs import PAIRS
+from gatescope.reporting.html import escape, scrolling
+from gatescope.reporting.table import Table
+from gatescope.reporting.text import counted, listing, number, show
+
+_REACH = {
+    "exact": "It is what the equations do, whatever the weights; not how often it matters to a trained network.",
+    "documentary": "It is what texts and equations say; no network was trained for it.",
+    "measured": "It is of these cells, sizes and initial weights.",
+    "statistical": "It is of these tasks, sizes and settings, over pairs of a seed; another task may differ.",
+}
+
+_EXACT = {"units": "unit", "steps": "step", "sequences": "sequence"}
+# What the provenance calls the sizes of a kind, and a reader.
+_SIZES = {
+    "exact": _EXACT,
+    "documentary": _EXACT,
+    "measured": {"many_units": "unit", "long_steps": "step", "seeds": "seed"},
+}
+
+
+def limits(verdict: Verdict) -> str:
+    """Return how far a verdict reaches."""
+    text = _REACH[verdict.kind]
+    sizes = _SIZES.get(verdict.kind, {})
+    if sizes and sizes.keys() <= verdict.provenance.keys():
+        measured = listing(counted(verdict.provenance[name], noun) for name, noun in sizes.items())
+        text += f" Measured with {measured}, in {verdict.provenance.get('dtype', 'float64')}."
+    if verdict.preliminary:
+        text += " Preliminary: the experiment was smaller than the full one."
+    return text
+
+
+def facts(verdict: Verdict) -> dict[str, str]:
+    """Return what there is to say of a verdict, by name, in the order of reading."""
+    pairs = sorted({effect.pairs for effect in verdict.effects})
+    told = {
+        "measured": verdict.reason,
+        "criterion": verdict.criterion,
+        "kind": verdict.kind,
+        "seeds": f"{listing(pairs)} pairs" if pairs else "",
+        "needed": counted(verdict.needed, "seed") if verdict.needed else "",
+        "training runs": number(verdict.runs) if verdict.runs else "",
+        "limits": limits(verdict),
+        "code": verdict.code,
+    }
+    return {name: text for name, text in told.items() if text}
+
+
+def claim(verdict: Verdict, axis: Axis) -> str:
+    """Return the fold-out of a verdict; what a filter asks for is in its data attributes."""
+    number_ = escape(verdict.number)
+    letters = " ".join(dict.fromkeys(source[0] for source in verdict.sources.split()))
+    against = [k for k, pair in enumerate(PAIRS, 1) if verdict.number in pair.numbers]
+    listed = "".join(f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in facts(verdict).items())
+    if against:
+        links = ", ".join(f'<a href="#pair-{k}">pair {k}</a>' for k in against)
+        listed += f"<dt>texts against it</dt><dd>{links}</dd>"
+    listed += f"<dt>to run it again</dt><dd><code>{escape(verdict.command)}</code></dd>"
+    more = f' <span class="notes">{escape(notes(verdict))}</span>' if notes(verdict) else ""
+    parts = [
+        f'<details class="claim" id="claim-{identifier(verdict.number)}" data-kind="{escape(verdict.kind)}" '
+        f'data-sources="{escape(letters)}" data-pairs="{_yes(against)}" data-init="{_yes(verdict.depends_on_init)}">',
+        f'<summary><span class="id">{number_}</span> <span class="says">{escape(verdict.statement)}</span> '
+        f'<span class="who">{escape(verdict.sources)}</span> <span class="outcome">{chip(verdict.word)}'
+        f"{more}</span></summary>",
+        f'<dl class="facts">{listed}</dl>',
+    ]
+    if verdict.effects:
+        parts.append(effects_html([(escape(e.name), verdict, e) for e in verdict.effects], axis, seeds=True))
+    for name, table in _tables(verdict).items():
+        parts.append(f"<h3>{name}</h3>{scrolling(table, f'{verdict.number}: {name}')}")
+    return "\n".join([*parts, "</details>"])
+
+
+def _yes(value: object) -> str:
+    return "yes" if value else "no"
+
+
+def _tables(verdict: Verdict) -> dict[str, Table]:
+    """Return the numbers of an exact statement, and the settings of a statistical one."""
+    rows = [(name, value, "same") for name, value in verdict.equalities.items()]
+    rows += [(name, value, "different: a control") for name, value in verdict.controls.items()]
+    tuned = [
+        (arm, show(settings) if isinstance(settings, Mapping) else str(settings))
+        for arm, settings in verdict.tuned.items()
+    ]
+    tables = {
+        "The numbers": Table(("", "roundings apart", "should be"), rows),
+        "What was measured": Table(("", "mean, and its standard error"), [*verdict.numbers.items()]),
+        "Tuned settings": Table(("arm", "setting"), tuned),
+    }
+    return {name: table for name, table in tables.items() if table.rows}

@@ -1,0 +1,158 @@
+"""The page as a whole: what was found, the forest, the texts against each other, two lists, and every statement."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from gatescope.datatypes import Verdict
+from gatescope.datatypes.verdict import CONTRADICTED, EQUAL, KINDS, MISPRINT, SUPPORTED
+from gatescope.experiments.claims.page.claim import claim
+from gatescope.experiments.claims.page.forest import axis_of, forest
+from gatescope.experiments.claims.page.words import chip, counts, identifier, notes, sentence
+from gatescope.experiments.claims.pairs import PAIRS, TEXTS, End, Pair
+from gatescope.reporting.html import document, escape, origin
+from gatescope.reporting.text import listing
+
+TITLE = "What people say of RNN, LSTM and GRU, put to the test"
+_FOLDER = Path(__file__).parent
+
+
+def page(verdicts: Sequence[Verdict]) -> str:
+    """Return the page of verdicts, in their order; the same verdicts give the same bytes."""
+    known = {verdict.number: verdict for verdict in verdicts}
+    axis = axis_of(effect for verdict in verdicts for effect in verdict.effects)
+    again = verdicts[0].provenance if verdicts else {}
+    sections = {
+        "All effects on one axis": forest(verdicts, axis),
+        "The texts against each other": _pairs(known),
+        "What may be repeated": _lists(verdicts),
+        "Every statement": f"{_form()}\n" + "\n".join(claim(verdict, axis) for verdict in verdicts),
+        "Where the numbers come from": origin(again),
+    }
+    sections = {name: text for name, text in sections.items() if text}
+    links = (f'<li><a href="#{_anchor(name)}">{name}</a></li>' for name in sections)
+    parts = [
+        _asset("shapes.svg"),
+        f"<header>\n<h1>{TITLE}</h1>",
+        f'<p class="result">{escape(sentence(verdicts))}</p>',
+        _counts(verdicts),
+        f'<p class="ran">{escape(ran(verdicts))}</p>\n</header>',
+        f'<nav aria-label="Contents"><ul>{"".join(links)}</ul></nav>',
+        _texts(),
+        *(
+            f'<section aria-labelledby="{_anchor(name)}"><h2 id="{_anchor(name)}">{name}</h2>\n{text}\n</section>'
+            for name, text in sections.items()
+        ),
+    ]
+    return document(TITLE, "\n".join(parts), style=_asset("page.css"), script=_asset("page.js"))
+
+
+def ran(verdicts: Iterable[Verdict]) -> str:
+    """Return what was run."""
+    listed = list(verdicts)
+    kinds = Counter(verdict.kind for verdict in listed)
+    text = listing(f"{kinds[kind]} {kind}" for kind in KINDS if kinds[kind]) or "nothing"
+    runs = sum(verdict.runs for verdict in listed)
+    if runs:  # a run that several statements share counts with each
+        text += f"; training runs behind them, each statement's counted: {runs:,}"
+    early = [verdict.number for verdict in listed if verdict.preliminary]
+    if early:
+        state = f"Preliminary, from experiments smaller than the full ones: {listing(early)}."
+    else:
+        state = "Nothing here is preliminary."
+    return f"Ran: {text}. {state} What has another number was not run."
+
+
+def _asset(name: str) -> str:
+    return (_FOLDER / name).read_text(encoding="utf-8")
+
+
+def _anchor(section: str) -> str:
+    return section.lower().replace(" ", "-")
+
+
+def _counts(verdicts: Sequence[Verdict]) -> str:
+    items = (f"<li>{chip(word, f'{word} {count}')}</li>" for word, count in counts(verdicts).items())
+    return f'<ul class="counts">{"".join(items)}</ul>'
+
+
+def _texts() -> str:
+    items = "".join(f"<dt>{letter}</dt><dd>{escape(text)}</dd>" for letter, text in TEXTS.items())
+    return f'<details class="texts" open><summary>The five texts, and their letters</summary><dl>{items}</dl></details>'
+
+
+def _pairs(known: Mapping[str, Verdict]) -> str:
+    items = "\n".join(map(partial(_pair, known=known), range(1, len(PAIRS) + 1), PAIRS))
+    return (
+        "<p>At each end stand the verdicts on what is said there, or on its opposite.</p>\n"
+        f'<ol class="pairs">\n{items}\n</ol>'
+    )
+
+
+def _pair(place: int, pair: Pair, known: Mapping[str, Verdict]) -> str:
+    missing = pair.missing(known)
+    state = "whole" if not missing else "in-part" if len(missing) < len(pair.numbers) else "not-run"
+    why = f'<p class="missing">Has not run: {escape(listing(missing))}</p>' if missing else ""
+    return (
+        f'<li id="pair-{place}" class="{state}">{_end(pair.one, known)}'
+        f'<span class="versus">against</span>{_end(pair.other, known)}{why}</li>'
+    )
+
+
+def _end(end: End, known: Mapping[str, Verdict]) -> str:
+    said, denied = (
+        [_link(known[number]) for number in numbers if number in known] for numbers in (end.says, end.denies)
+    )
+    who = [f'<span class="who">{escape(end.sources)}</span>'] if end.sources else []
+    opposite = ['<span class="denies">the opposite is</span>'] if denied else []
+    texts = [*who, f'<span class="says">{escape(end.text)}</span>', *said, *opposite, *denied]
+    return f'<div class="end">{" ".join(texts)}</div>'
+
+
+def _link(verdict: Verdict) -> str:
+    text = f"{verdict.number} {verdict.word}"
+    return f'<a href="#claim-{identifier(verdict.number)}">{chip(verdict.word, text)}</a>'
+
+
+def _lists(verdicts: Sequence[Verdict]) -> str:
+    """Return the statements to repeat, and those not to: a claim of a difference that comes out equal, too."""
+    may = [v for v in verdicts if v.word == SUPPORTED or (v.word == EQUAL and v.claim == "equal")]
+    may_not = [
+        v
+        for v in verdicts
+        if v.word in (CONTRADICTED, MISPRINT) or (v.word == EQUAL and v.claim in ("lower", "higher"))
+    ]
+    rest = [verdict for verdict in verdicts if verdict not in may and verdict not in may_not]
+    text = f'<div class="lists">{_list("You may repeat", may)}{_list("You may not", may_not)}</div>'
+    if rest:
+        text += f"\n<p>Neither can be said of {', '.join(map(_link, rest))}.</p>"
+    return text
+
+
+def _list(title: str, verdicts: Sequence[Verdict]) -> str:
+    items = []
+    for verdict in verdicts:
+        more = listing(
+            filter(None, (verdict.word if verdict.word in (EQUAL, MISPRINT) else "", notes(verdict)))
+        )
+        link = f'<a href="#claim-{identifier(verdict.number)}">{escape(verdict.number)}</a>'
+        items.append(f"<li>{escape(verdict.statement)}{escape(f' ({more})' if more else '')} {link}</li>")
+    return f"<div><h3>{title} ({len(items)})</h3><ul>{''.join(items)}</ul></div>"
+
+
+def _form() -> str:
+    """Return the filter; a script shows it, and without one all statements are there."""
+    kinds = "".join(f"<option>{kind}</option>" for kind in KINDS)
+    letters = "".join(f"<option>{letter}</option>" for letter in TEXTS)
+    return (
+        '<form id="filter" hidden>'
+        f'<label>kind <select name="kind"><option value="">all</option>{kinds}</select></label>'
+        f'<label>text <select name="source"><option value="">all</option>{letters}</select></label>'
+        '<label><input type="checkbox" name="pairs"> only contradictions between texts</label>'
+        '<label><input type="checkbox" name="init"> only what depends on initial weights</label>'
+        '<button type="button" id="unfold">Unfold all</button>'
+        '<output id="shown" aria-live="polite"></output></form>'
+    )
