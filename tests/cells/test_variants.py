@@ -1,7 +1,7 @@
 """The variants of the cells against their papers' formulas: states, saved values and every gradient.
 
 Parametrised over helpers/variant_formulas.py: a variant is tested by having its formula there.  The equations are run
-in NumPy, with nothing to compile, and once per cell in the kernels; in those of two phases by test_two_phases.py.
+in NumPy, with nothing to compile, compiled on numbers, and for some cells in the kernels.
 """
 
 import numpy as np
@@ -9,11 +9,13 @@ import pytest
 from helpers import variant_formulas
 from helpers.cases import BUILT_IN, PARAMS, Case, assert_close, flat
 from helpers.numpy_sweeps import NumpySweeps
+from numba import njit
 
 import gatescope as gs
 from gatescope.cells.memory_gate import MemoryGate, memory_gate
 from gatescope.cells.ranges import gate_ranges, output_is_bounded
 from gatescope.cells.roles import ROLES
+from gatescope.kernels.simd.activations import divide
 
 REGISTERED = gs.cells.names()  # when tests are collected: those that tests register come later
 VARIANTS = tuple(variant_formulas.FORMULAS)
@@ -72,9 +74,27 @@ def test_gradients_are_those_of_autograd(cell, H):
     check(case, by_numpy(case), 1e-12, variant_formulas.by_autograd)
 
 
-@pytest.mark.slow  # kernels of its own
+@pytest.mark.slow  # half a second a cell
 @pytest.mark.parametrize("cell", [cell for cell in VARIANTS if not gs.cells.get(cell).prepared])
+def test_the_equations_compile(cell):
+    """As the kernels compile them, but on numbers: a cell differs from others in these two functions alone."""
+    assert callable(divide)  # importing its module makes the activations known to Numba
+    known = gs.cells.get(cell)
+    rng = np.random.default_rng(0)
+    wx, rh = (tuple(rng.standard_normal(len(known.gates))) for _ in range(2))
+    states, adjoint = (tuple(rng.uniform(0.5, 1.5, len(known.states))) for _ in range(2))
+    new, saved = known.step(wx, rh, states)
+    compiled = njit(known.step)(wx, rh, states)
+    assert_close(np.concatenate(compiled), np.concatenate((new, saved)), 1e-14, "step")
+    expected = np.concatenate(known.step_vjp(saved, states, new, adjoint))
+    actual = np.concatenate(njit(known.step_vjp)(saved, states, new, adjoint))
+    assert_close(actual, expected, 1e-14, "step_vjp")
+
+
+@pytest.mark.slow  # kernels of its own
+@pytest.mark.parametrize("cell", ["slstm", "lstm_peephole", "min_gru"])
 def test_compiled(cell):
+    """Most states, most gates, and weights that are not there; gates of two phases in test_two_phases.py."""
     case = case_of(cell, 5, B=3)
     trace = case.run()
     check(case, (trace.states, trace.gates, flat(case.backprop(trace))), 1e-12)
