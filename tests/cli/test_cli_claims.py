@@ -2,6 +2,8 @@
 
 import json
 
+import numpy as np
+
 from gatescope.experiments.claims.study import FULL_SEEDS
 
 
@@ -20,13 +22,13 @@ def test_some_statements(invoke, tmp_path):
 def test_numbers_that_there_are_not(invoke):
     done = invoke("claims", "--only", "9a,50")
     assert done.exit_code == 2
-    assert "--only '50' is not known; the numbers are 1a, 1b" in done.stderr
+    assert "--only '50' is not known; the numbers are 1a, 1b, 2a, 3" in done.stderr
 
 
 def test_statements_that_training_decides(invoke, tmp_path, monkeypatch):
     seen = []
 
-    def run(_numbers, *, study=None, log=None):
+    def run(_numbers, *, study=None, scale=None, log=None):
         seen.append(study)
         return ()
 
@@ -45,3 +47,20 @@ def test_statements_that_training_decides(invoke, tmp_path, monkeypatch):
     assert invoke("claims", "--runs", folder).exit_code == 0
     assert [(study.seeds, study.units, study.executor.workers) for study in seen[:1]] == [(3, 32, 1)]
     assert (seen[1].seeds, seen[1].preliminary) == (FULL_SEEDS, False)
+
+
+def test_what_is_measured_is_preliminary_but_in_full(invoke, monkeypatch):
+    from gatescope.experiments.claims import decay, statement
+
+    scales = []
+
+    def of(scale):
+        scales.append(scale)
+        return {"gaussian(1)": decay.Decay(*np.array([[-0.5, -0.4]] * 3))}
+
+    monkeypatch.setattr(decay, "_decays", of)
+    for options, text in (([], "contradicted, preliminary"), (["--fast"], "contradicted, preliminary")):
+        done = invoke("claims", "--only", "1b", *options)
+        assert f"1b {text}: the exponent" in done.stdout, done.output
+    assert "1b contradicted: the exponent" in invoke("claims", "--only", "1b", "--full").stdout
+    assert scales == [statement.FAST, statement.FAST, statement.FULL]

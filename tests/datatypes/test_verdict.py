@@ -28,6 +28,9 @@ def test_the_text_of_a_verdict():
     assert Verdict(**FIELDS).text == "contradicted"
     assert Verdict(**FIELDS).command == "gatescope claims --only 6a --runs FOLDER"
     assert Verdict(**{**FIELDS, "kind": "exact"}).command == "gatescope claims --only 6a"
+    measured = Verdict(**{**FIELDS, "kind": "measured"})
+    assert measured.command == "gatescope claims --only 6a --full"
+    assert dataclasses.replace(measured, preliminary=True).command == "gatescope claims --only 6a"
     whole = Verdict(
         **FIELDS, distinguishes="only this cell", small=True, depends_on_init=True, preliminary=True
     )

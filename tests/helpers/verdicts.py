@@ -64,9 +64,7 @@ def all_words():
         for k, (number, word) in enumerate(zip(NUMBERS, WORDS, strict=True))
     ]
     sizes = {"dtype": "float64", "many_units": 64, "long_steps": 1500, "seeds": 10}
-    numbers = {"gain 2": "exponent 0.2 ± 0.01"}
-    measured = made_verdict(
-        number="1a", kind="measured", equalities={}, controls={}, numbers=numbers, provenance=sizes
-    )
+    of = {"measured": {"gain 2: exponent": (0.2, 0.01)}, "seeds": 10, "provenance": sizes}
+    measured = made_verdict(number="1a", kind="measured", equalities={}, controls={}, **of)
     rest = [measured, made_verdict(number="19", kind="documentary")]
     return (made_verdict(), made_verdict(number="22", word="equal"), *statistical, *rest)

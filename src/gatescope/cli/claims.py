@@ -21,6 +21,13 @@ def claims(
         metavar="NUMBER,..",
         panel=_PANEL,
     ),
+    full: bool = option(
+        False,
+        "Measure networks of 64 units over 2,000 steps, as the criteria ask for, or smaller ones, whose verdicts are "
+        "preliminary.",
+        "--full/--fast",
+        panel=_PANEL,
+    ),
     runs: Path | None = option(
         None,
         "Folder for the training runs that decide statistical statements.  They take hours; the same command resumes "
@@ -44,23 +51,24 @@ def claims(
     """Put what people say of RNN, LSTM and GRU to the test.
 
     Some statements hold exactly, or do not: by equalities to 16 roundings, beside controls that must fail.  Others are
-    measured over several initial weights; these two kinds take a minute or two.  Which cell does better at which task
-    is decided by training runs, with --runs.
+    measured over ten initial weights; these two kinds take a minute or two, with --full some more.  Which cell does
+    better at which task is decided by training runs, with --runs.
     """
     from gatescope.checks.numbers import check_unused
     from gatescope.experiments.claims.report import FILES, verdicts_table, write_claims
     from gatescope.experiments.claims.run import run_claims
+    from gatescope.experiments.claims.statement import FAST, FULL
     from gatescope.experiments.claims.study import Study
     from gatescope.experiments.executors import opened
 
     numbers = None if only is None else [number.strip() for number in only.split(",")]
     if out is not None:
         check_outputs("out", out, FILES)
-    log = report if on_terminal() else None
+    log, scale = report if on_terminal() else None, FULL if full else FAST
     with naming(study="--runs", folder="--runs"):
         if runs is None:
             check_unused("without `runs`", seeds=seeds, units=units, workers=workers)
-            verdicts = run_claims(numbers, log=log)
+            verdicts = run_claims(numbers, scale=scale, log=log)
         else:
             with opened(None, workers) as executor:
                 study = Study(
@@ -70,7 +78,7 @@ def claims(
                     executor=executor,
                     progress=on_terminal(),
                 )
-                verdicts = run_claims(numbers, study=study, log=log)
+                verdicts = run_claims(numbers, scale=scale, study=study, log=log)
     print_table(verdicts_table(verdicts))
     for verdict in verdicts:
         echo(f"{verdict.number} {verdict.text}: {verdict.reason}")

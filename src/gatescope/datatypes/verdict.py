@@ -12,7 +12,7 @@ from gatescope.checks.numbers import check_choice
 from gatescope.datatypes.effect import Effect
 from gatescope.datatypes.result import Result
 from gatescope.reporting.table import Table
-from gatescope.reporting.text import number
+from gatescope.reporting.text import number, with_error
 
 SUPPORTED, CONTRADICTED, EQUAL = "supported", "contradicted", "equal"
 UNDECIDED, MIXED, MISPRINT, CANNOT_RUN = "undecided", "mixed", "misprint", "cannot be run"
@@ -49,8 +49,10 @@ class Verdict(Result):
         largest value.
     controls : mapping of str to float
         The same, of things that must differ if the equalities are to mean anything.
-    numbers : mapping of str to str
-        Of a measured statement: values with their errors, by what they are of.
+    measured : mapping of str to (float, float)
+        Of a measured statement: numbers, each with its standard error over the seeds; NaN where there is none.
+    seeds : int
+        Networks that each of these is a mean over.
     distinguishes : str
         Of a statement about one cell: ``"only this cell"``, ``"all cells alike"``, ``"the other cell more"``, or "".
     small : bool
@@ -80,7 +82,8 @@ class Verdict(Result):
     effects: tuple[Effect, ...] = ()
     equalities: Mapping[str, float] = field(default_factory=dict)
     controls: Mapping[str, float] = field(default_factory=dict)
-    numbers: Mapping[str, str] = field(default_factory=dict)
+    measured: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    seeds: int = 0
     distinguishes: str = ""
     small: bool = False
     depends_on_init: bool = False
@@ -107,8 +110,9 @@ class Verdict(Result):
     @property
     def command(self) -> str:
         """Return the command that puts the statement to the test again."""
+        whole = " --full" if self.kind == "measured" and not self.preliminary else ""
         runs = " --runs FOLDER" if self.kind == "statistical" else ""
-        return f"gatescope claims --only {self.number}{runs}"
+        return f"gatescope claims --only {self.number}{whole}{runs}"
 
     def summary(self) -> str:
         """Return number, statement and verdict, the reason, and the criterion."""
@@ -116,11 +120,14 @@ class Verdict(Result):
         return f"{first}\n{self.reason}\ncriterion: {self.criterion}"
 
     def table(self) -> Table:
-        """Return the effects, the equalities and the controls, a row each."""
+        """Return the effects, the measured numbers, the equalities and the controls, a row each."""
         rows: list[tuple[Any, ...]] = [
             (e.name, e.text(), f"p {number(e.p)}, n {e.pairs}") for e in self.effects
         ]
-        rows += [(name, text, "") for name, text in self.numbers.items()]
+        rows += [
+            (name, with_error(*pair), f"n {self.seeds}" if self.seeds else "")
+            for name, pair in self.measured.items()
+        ]
         rows += [(name, number(value), "roundings apart") for name, value in self.equalities.items()]
         rows += [
             (name, number(value), "roundings apart, must differ") for name, value in self.controls.items()
@@ -134,7 +141,12 @@ class Verdict(Result):
             {name: _plain(getattr(effect, name)) for name in (*effect._names(), "p") if name != "provenance"}
             for effect in self.effects
         ]
-        return {**{name: _plain(getattr(self, name)) for name in names}, "effects": effects}
+        measured = {
+            name: {"value": _plain(value), "error": _plain(error)}
+            for name, (value, error) in self.measured.items()
+        }
+        plain = {name: _plain(getattr(self, name)) for name in names}
+        return {**plain, "effects": effects, "measured": measured}
 
 
 def _plain(value: Any) -> Any:

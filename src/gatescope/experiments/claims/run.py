@@ -10,10 +10,13 @@ from gatescope.errors import ValueRangeError
 from gatescope.experiments.claims import (
     bridges,
     counts,
+    data_size,
+    decay,
     feedback,
-    gradients,
     gru_gates,
+    kept,
     lstm_gates,
+    maps,
     printed,
     win_table,
 )
@@ -23,10 +26,13 @@ from gatescope.experiments.claims.study import Study
 MODULES = (
     bridges,
     counts,
+    data_size,
+    decay,
     feedback,
-    gradients,
     gru_gates,
+    kept,
     lstm_gates,
+    maps,
     printed,
     win_table,
 )  # importing one makes its statements known
@@ -46,7 +52,7 @@ def run_claims(
     only : iterable of str, optional
         Numbers such as ``"41"`` and ``"40a"``; ``"40"`` means 40a, 40b and 40c.  Default: all.
     scale : Scale, optional
-        Sizes of the exact rows.
+        Sizes of the exact and the measured rows.  Default: the full ones.
     study : Study, optional
         Where the runs of statistical statements are kept, and how many there are.  Default: these statements are left
         out.

@@ -16,14 +16,18 @@ from gatescope.storage.provenance import provenance
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """How large the rows are that nothing is trained for, all in float64.
+    """How large the experiments are, all in float64.
 
     Attributes
     ----------
     units, steps, sequences, inputs : int
-        H, T, B and I of exact rows.
+        H, T, B and I of the exact rows.
     many_units, long_steps, seeds : int
-        H, T and the number of initial weights of rows that are measured.
+        H, T and the number of networks of the measured rows.
+    data : tuple of int
+        Sizes of the data sets, in sequences, ascending.
+    preliminary : bool
+        Whether what is measured is smaller than the criteria ask for, and its verdicts are to say so.
     """
 
     units: int = 16
@@ -31,8 +35,14 @@ class Scale:
     sequences: int = 3
     inputs: int = 2
     many_units: int = 64
-    long_steps: int = 1500
+    long_steps: int = 2000
     seeds: int = 10
+    data: tuple[int, ...] = (100, 1_000, 10_000)
+    preliminary: bool = False
+
+
+FULL = Scale()
+FAST = Scale(many_units=32, long_steps=600, data=(100, 1_000), preliminary=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +53,8 @@ class Finding:
     equalities: Mapping[str, float] = field(default_factory=dict)
     controls: Mapping[str, float] = field(default_factory=dict)
     effects: tuple[Effect, ...] = ()
-    numbers: Mapping[str, str] = field(default_factory=dict)
+    measured: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    seeds: int = 0
     distinguishes: str = ""
     depends_on_init: bool = False
     preliminary: bool = False
@@ -105,10 +116,13 @@ class Statement:
             equalities=finding.equalities,
             controls=finding.controls,
             effects=finding.effects,
-            numbers=finding.numbers,
+            measured={
+                name: (float(value), float(error)) for name, (value, error) in finding.measured.items()
+            },
+            seeds=finding.seeds,
             distinguishes=finding.distinguishes,
             depends_on_init=finding.depends_on_init,
-            preliminary=finding.preliminary,
+            preliminary=finding.preliminary or (self.kind == "measured" and of.preliminary),
             tuned=finding.tuned,
             runs=sum(2 * effect.pairs for effect in finding.effects),
             provenance=provenance(

@@ -10,7 +10,7 @@ from gatescope.experiments.claims.page.words import chip, identifier, notes
 from gatescope.experiments.claims.pairs import PAIRS
 from gatescope.reporting.html import escape, scrolling
 from gatescope.reporting.table import Table
-from gatescope.reporting.text import counted, listing, number, show
+from gatescope.reporting.text import counted, listing, number, show, with_error
 
 _REACH = {
     "exact": "It is what the equations do, whatever the weights; not how often it matters to a trained network.",
@@ -47,7 +47,7 @@ def facts(verdict: Verdict) -> dict[str, str]:
         "measured": verdict.reason,
         "criterion": verdict.criterion,
         "kind": verdict.kind,
-        "seeds": f"{listing(pairs)} pairs" if pairs else "",
+        "seeds": f"{listing(pairs)} pairs" if pairs else number(verdict.seeds) if verdict.seeds else "",
         "needed": counted(verdict.needed, "seed") if verdict.needed else "",
         "training runs": number(verdict.runs) if verdict.runs else "",
         "limits": limits(verdict),
@@ -90,13 +90,14 @@ def _tables(verdict: Verdict) -> dict[str, Table]:
     """Return the numbers of an exact statement, and the settings of a statistical one."""
     rows = [(name, value, "same") for name, value in verdict.equalities.items()]
     rows += [(name, value, "different: a control") for name, value in verdict.controls.items()]
+    measured = [(name, with_error(*pair)) for name, pair in verdict.measured.items()]
     tuned = [
         (arm, show(settings) if isinstance(settings, Mapping) else str(settings))
         for arm, settings in verdict.tuned.items()
     ]
     tables = {
         "The numbers": Table(("", "roundings apart", "should be"), rows),
-        "What was measured": Table(("", "mean, and its standard error"), [*verdict.numbers.items()]),
+        "What was measured": Table(("", f"mean of {verdict.seeds}, and its standard error"), measured),
         "Tuned settings": Table(("arm", "setting"), tuned),
     }
     return {name: table for name, table in tables.items() if table.rows}

@@ -1,0 +1,206 @@
+"""How gradients go back through untrained networks: statements 1 and, before training, 2."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from gatescope.datatypes import Array, GradientFlow
+from gatescope.experiments.claims.measured import (
+    QUIET,
+    Mean,
+    draws,
+    exponents_of,
+    finding,
+    mean,
+    names,
+    noise_of,
+    word_of,
+)
+from gatescope.experiments.claims.statement import Finding, Scale, statement
+from gatescope.experiments.seeds.judge import depends_on_init
+from gatescope.measurements.gradient_flow import gradient_flow
+from gatescope.recurrence.initialization import init_stack
+from gatescope.reporting.text import number, with_error
+from gatescope.tasks import adding
+
+_GAINS = ("gaussian(0.5)", "gaussian(0.8)", "gaussian(1)", "gaussian(1.2)", "gaussian(1.5)", "gaussian(2)")
+_DEFAULTS = ("pytorch", "keras")
+
+
+class Decay(NamedTuple):
+    """Of networks of one scheme, a number a seed: leading exponent, slope of ln G, and how well a line fits.
+
+    `residuals` is ln of the quotient of the sums of squares that ln G = a + b k and ln G = a + b ln k leave: below 0
+    the gradient follows an exponential better than a power.
+    """
+
+    exponent: Array
+    slope: Array
+    residuals: Array
+
+
+@lru_cache(maxsize=2)
+def _decays(scale: Scale) -> dict[str, Decay]:
+    steps, decays = scale.long_steps * 3 // 4, {}
+    for scheme in (*_GAINS, *_DEFAULTS):
+        rows = []
+        for seed, params in draws("rnn", scale, scheme):
+            if scheme in _GAINS:
+                params = dataclasses.replace(params, weight_ih=QUIET * params.weight_ih)
+            x = noise_of(seed, steps)
+            flow = gradient_flow(params, x, of="joint", wrt="joint", initial_state="random", seed=seed)
+            slope = -float(flow.decay_rate())
+            rows.append((exponents_of(params, x, seed)[0], slope, line_against_power(flow)))
+        decays[scheme] = Decay(*np.array(rows).T)
+    return decays
+
+
+def line_against_power(flow: GradientFlow) -> float:
+    """Return `Decay.residuals` of a flow of one sequence, over the lags that `decay_rate` fits."""
+    first, last = flow.decay_rate().fit_range
+    chosen = (flow.lag >= max(first, 1)) & (flow.lag <= last)
+    lag, norm = flow.lag[chosen], flow.log_norm[chosen, 0]
+    squares = [
+        np.square(norm - np.polynomial.Polynomial.fit(at, norm, 1)(at)).sum() for at in (lag, np.log(lag))
+    ]
+    return float(np.log(squares[0] / squares[1]))
+
+
+def judge_exponential(decays: Mapping[str, Decay]) -> Finding:
+    """Return what the decays of several schemes say of statement 1a."""
+    measured: dict[str, Mean] = {}
+    told, against, unclear = [], [], []
+    for scheme, decay in decays.items():
+        exponent, slope, apart = (
+            mean(v) for v in (decay.exponent, decay.slope, decay.slope - decay.exponent)
+        )
+        residuals = mean(decay.residuals)
+        measured |= {
+            f"{scheme}: leading exponent": exponent,
+            f"{scheme}: slope of ln G less the exponent": apart,
+            f"{scheme}: ln of the residuals, exponential over power": residuals,
+        }
+        if not (exponent.above() or exponent.below()):
+            continue
+        told.append(scheme)
+        another = slope.value * exponent.value <= 0 or apart.above() or apart.below()
+        if another or residuals.above():
+            against.append(scheme)
+        elif not residuals.below():
+            unclear.append(scheme)
+    word = word_of(supported=bool(told) and not against and not unclear, contradicted=bool(against))
+    reason = (
+        f"the exponent is 3 errors from 0 at {len(told)} of {len(decays)} schemes; of these another rate or a power: "
+        f"{names(against)}; no telling a power from an exponential: {names(unclear)}"
+    )
+    return finding(word, reason, measured, len(next(iter(decays.values())).exponent))
+
+
+@statement(
+    "1a",
+    "in a plain RNN the gradient decays exponentially with time",
+    sources="Q1 P A Q2",
+    kind="measured",
+    criterion="Gaussian weights of gains 0.5 to 2, PyTorch's and Keras's.  Supported if, wherever the leading "
+    "exponent is more than 3 standard errors from 0, ln G has a slope of its sign, less than 3 errors "
+    "from it, and leaves smaller residuals from a line in the lag than in its logarithm, by 3 errors; "
+    "contradicted by one scheme where it is not so.",
+)
+def exponential(scale: Scale) -> Finding:
+    return judge_exponential(_decays(scale))
+
+
+def judge_grows(decays: Mapping[str, Decay]) -> Finding:
+    """Return what the decays of gains in ascending order say of statement 1b."""
+    exponents = {scheme: mean(decay.exponent) for scheme, decay in decays.items()}
+    last = [*exponents.values()][-1]
+    growing = [scheme for scheme, exponent in exponents.items() if exponent.above()]
+    word = word_of(supported=last.above(), contradicted=all(e.below() for e in exponents.values()))
+    reason = (
+        f"the exponent is above 0 by 3 errors at {names(growing)}; at the greatest gain {with_error(*last)}"
+    )
+    measured = {f"{scheme}: leading exponent": exponent for scheme, exponent in exponents.items()}
+    return finding(word, reason, measured, len(next(iter(decays.values())).exponent))
+
+
+@statement(
+    "1b",
+    "in a plain RNN the gradient may explode",
+    sources="Q2 A",
+    kind="measured",
+    criterion="Supported if the leading exponent is above 0 by 3 standard errors from some gain on; contradicted "
+    "if it is below 0 by 3 at all.",
+)
+def grows(scale: Scale) -> Finding:
+    return judge_grows({scheme: decay for scheme, decay in _decays(scale).items() if scheme in _GAINS})
+
+
+def judge_solved(rates: Mapping[str, Mapping[str, Array]], bound: float) -> Finding:
+    """Return what rates, by scheme and by what decays, say of statement 2a before training."""
+    means = {scheme: {what: mean(v) for what, v in parts.items()} for scheme, parts in rates.items()}
+    words = {
+        scheme: word_of(
+            supported=all(rate.below(bound) for rate in means[scheme].values()),
+            contradicted=any(rate.above(bound) for rate in means[scheme].values()),
+        )
+        for scheme in _DEFAULTS
+    }
+    default = [rate for scheme in _DEFAULTS for rate in means[scheme].values()]
+    word = word_of(
+        supported=all(rate.below(bound) for rate in default),
+        contradicted=any(rate.above(bound) for rate in default),
+    )
+    least, most = min(default), max(default)
+    others = [rate for scheme, parts in means.items() if scheme not in _DEFAULTS for rate in parts.values()]
+    reason = (
+        f"before training alone: at default weights {with_error(*least)} to {with_error(*most)} nats a step, the bound "
+        f"is {number(bound)}; with biases for long memory {with_error(*min(others))} to {with_error(*max(others))}"
+    )
+    measured = {
+        f"{scheme}, {what}: rate": rate for scheme, parts in means.items() for what, rate in parts.items()
+    }
+    seeds = len(next(iter(rates[_DEFAULTS[0]].values())))
+    return finding(word, reason, measured, seeds, depends_on_init=depends_on_init(words))
+
+
+@statement(
+    "2a",
+    "LSTM and GRU have solved the vanishing gradient (P), or address it (A)",
+    sources="P A",
+    kind="measured",
+    criterion="This part is before training.  Supported only if at default weights, PyTorch's and Keras's, the "
+    "gradients of the state and of a loss halve in more than a quarter of the steps (500 of 2,000), a "
+    "rate below ln 2 / 500, by 3 standard errors, in both cells; contradicted by one that is above.  "
+    "Biases for a memory of half the steps are a remark.",
+)
+def solved(scale: Scale) -> Finding:
+    steps = scale.long_steps
+    lags = [steps // 4, steps // 2]
+    rates: dict[str, dict[str, Array]] = {}
+    for scheme in (*_DEFAULTS, f"chrono({steps // 2})"):
+        parts: dict[str, list[float]] = {}
+        for cell in ("lstm", "gru"):
+            for seed in range(scale.seeds):
+                task = adding(steps=steps, sequences=1, seed=seed, dtype="float64")
+                stack = init_stack(
+                    cell,
+                    hidden_size=scale.many_units,
+                    heads=task,
+                    seed=seed,
+                    scheme=scheme,
+                    dtype="float64",
+                )
+                flows = {
+                    "state": gradient_flow(stack, task.inputs, of="joint", wrt="joint", lags=lags, seed=seed),
+                    "loss": gradient_flow(stack, task, wrt="joint", lags=lags, seed=seed),
+                }
+                for what, flow in flows.items():
+                    rate = (flow.log_norm[0, 0] - flow.log_norm[1, 0]) / (lags[1] - lags[0])
+                    parts.setdefault(f"{cell}, gradient of the {what}", []).append(rate)
+        rates[scheme] = {what: np.array(values) for what, values in parts.items()}
+    return judge_solved(rates, np.log(2) / lags[0])
