@@ -10,13 +10,14 @@ import gatescope as gs
 from gatescope.datatypes.verdict import WORDS
 from gatescope.errors import DtypeError, UnknownNameError, ValueRangeError
 from gatescope.experiments.claims import feedback, lstm_gates, samples, statement
+from gatescope.experiments.claims.copying import judge_copying
 from gatescope.experiments.claims.page.page import page
 from gatescope.experiments.claims.report import markdown, verdicts_table, write_claims
 from gatescope.experiments.claims.run import run_claims
 from gatescope.experiments.claims.statement import Scale, statements
 from gatescope.experiments.seeds.judge import ROUNDINGS
 
-SMALL = Scale(units=5, steps=50)
+SMALL = Scale(units=5, steps=50, many_units=5, long_steps=50, seeds=2)
 EXPECTED = {
     "3": "contradicted",
     "9a": "supported",
@@ -74,6 +75,29 @@ def test_a_gate_that_does_something_else_turns_the_verdict(monkeypatch):
     (verdict,) = run_claims(["22"], scale=SMALL)
     assert verdict.word == "contradicted"
     assert "differ: gru: z = 1 copies" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("copied", "learnt", "control", "word"),
+    [
+        (0.0, (0.0, 0.0), 1e14, "contradicted"),
+        (0.0, (1e14, 0.0), 1e14, "contradicted"),  # one of two gates learns
+        (1e14, (1e14, 1e14), 1e14, "contradicted"),  # all learn, but not all is copied
+        (0.0, (1e14, 1e14), 1e14, "supported"),
+        (0.0, (0.0, 0.0), 0.0, "undecided"),
+    ],
+)
+def test_row_3_on_constructed_numbers(copied, learnt, control, word):
+    finding = judge_copying({"state": copied}, dict(zip("rn", learnt, strict=True)), {"z = 0.5": control})
+    assert finding.judgement.word == word
+
+
+def test_row_3_tells_how_fast_a_gradient_is_lost_that_is_not_quite_copied(verdicts):
+    rates = {name: rate for name, (rate, _) in verdicts["3"].measured.items()}
+    for z in (0.9, 0.99, 0.999):  # z itself, and what the candidate adds
+        assert rates[f"gru, z = {z} in all units: rate of the gradient"] == pytest.approx(-np.log(z), rel=0.6)
+    for some in ("half of the units", "one unit"):  # whose gradient stays, whatever the others do
+        assert abs(rates[f"gru, z = 1 in {some}: rate of the gradient"]) < 1e-2
 
 
 def test_a_control_that_passes_leaves_it_undecided(monkeypatch):

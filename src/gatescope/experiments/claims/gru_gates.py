@@ -1,4 +1,4 @@
-"""What the gates of a GRU do: statements 3, 22 to 25 and 41."""
+"""What the gates of a GRU do: statements 22 to 25 and 41."""
 
 from __future__ import annotations
 
@@ -11,29 +11,6 @@ from gatescope.datatypes.verdict import EQUAL, SUPPORTED
 from gatescope.experiments.claims.samples import GRUS, linear, make, noise, roundings, run_all, some_state
 from gatescope.experiments.claims.statement import Finding, Scale, exact, statement
 from gatescope.experiments.seeds.judge import judge_exact
-from gatescope.recurrence.run import backprop
-
-
-@statement(
-    "3",
-    "a GRU can copy everything, and so removes the risk of vanishing gradients",
-    sources="P",
-    criterion="Contradicted if with z = 1 the gradient comes back whole, as is said, but then the gates that "
-    "would learn what to keep, the reset gate and the candidate, get none.",
-)
-def copies_and_learns_nothing(scale: Scale) -> Finding:
-    equalities: dict[str, float] = {}
-    controls: dict[str, float] = {}
-    for name in GRUS:
-        params, adjoint = make(name, scale), some_state(name, scale, seed=3)
-        for z, numbers in ((1.0, equalities), (0.5, controls)):
-            trace = run_all(params, noise(scale), initial_state=some_state(name, scale), clamp={"z": z})
-            gradient = backprop(params, trace, final_adjoint=adjoint)
-            numbers[f"{name}: gradient after all steps, z = {z}"] = roundings(gradient.initial_state, adjoint)
-            for gate in ("r", "n"):
-                rows = gradient.params.gate(gate)["weight_hh"]
-                numbers[f"{name}: gradient of {gate}, z = {z}"] = roundings(rows, np.zeros_like(rows))
-    return exact(equalities, controls, supports=False)
 
 
 @statement(

@@ -9,6 +9,7 @@ from gatescope.datatypes import Verdict
 from gatescope.errors import ValueRangeError
 from gatescope.experiments.claims import (
     bridges,
+    copying,
     counts,
     data_size,
     decay,
@@ -25,6 +26,7 @@ from gatescope.experiments.claims.study import Study
 
 MODULES = (
     bridges,
+    copying,
     counts,
     data_size,
     decay,
