@@ -1,5 +1,6 @@
 """The drawing of effects: places on one logarithmic axis, the claimed side, the margin, and what is no ratio."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -42,6 +43,7 @@ def test_places_of_an_effect():
     assert (claimed["x"], claimed["width"]) == ("0.00%", "50.00%")
     (margin,) = page.named("rect", "margin")
     assert (margin["x"], margin["width"]) == ("37.50%", "25.00%")
+    assert [attrs["x1"] for attrs in page.named("line", "grid")] == ["0.00%", "25.00%", "75.00%", "100.00%"]
     (interval,) = page.named("line", "interval")
     assert interval["x1"] == interval["x2"] == "25.00%"
     assert [attrs["x"] for attrs in page.named("svg") if "x" in attrs] == ["25.00%"]  # the mean
@@ -82,6 +84,13 @@ def test_what_is_no_ratio_is_said_and_not_drawn():
     assert "by who reached the target: not on this axis" in page.words
     assert "a difference, not a ratio: not on this axis" in page.words
     assert "0.0 % against 100.0 % reached the target" in page.words
+
+
+def test_arms_are_named_in_the_order_of_the_numbers():
+    effects = [EFFECTS[0][0], EFFECTS[2][0], EFFECTS[3][0]]
+    rows = [("x", made_verdict(), dataclasses.replace(effect, arms=("lstm", "gru"))) for effect in effects]
+    page = Page(effects_html(rows, axis_of(effects)))
+    assert [word for word in page.words if "lstm" in word] == ["gru / lstm", "lstm against gru", "gru − lstm"]
 
 
 def test_every_effect_is_a_row_with_its_numbers():

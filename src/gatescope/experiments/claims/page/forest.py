@@ -83,7 +83,8 @@ def strip(effect: Effect, claim: str, axis: Axis, *, seeds: bool = False) -> str
     if math.isfinite(effect.margin):
         kind = "margin claimed" if claim == "equal" else "margin"
         parts.append(_band(kind, axis.place(-effect.margin), axis.place(effect.margin)))
-    parts.append(_line("one", 50, 50, low="0", high="100%"))
+    for place, _ in axis.ticks():
+        parts.append(_line("one" if place == 50 else "grid", place, place, low="0", high="100%"))
     if seeds:
         parts += [
             _mark(axis.place(d), '<circle class="seed" r="2.5"/>')
@@ -116,8 +117,7 @@ def effects_html(rows: Sequence[tuple[str, Verdict, Effect]], axis: Axis, *, see
     """Return effects as a table, a strip each; `rows` are (name as HTML, verdict, effect)."""
     body = []
     for name, verdict, effect in rows:
-        against = " against ".join(reversed(effect.arms))
-        arms = f'<span class="arms">{escape(against)}</span>' if against else ""
+        arms = f'<span class="arms">{escape(_of(effect))}</span>' if effect.arms else ""
         drawing = f'<span class="no-axis">{escape(_MEASURED.get(effect.measure, effect.measure))}</span>'
         if effect.measure == "log ratio":
             drawing = strip(effect, verdict.claim, axis, seeds=seeds)
@@ -129,16 +129,21 @@ def effects_html(rows: Sequence[tuple[str, Verdict, Effect]], axis: Axis, *, see
             f'<tr><th scope="row">{name}{arms}</th><td class="drawing">{drawing}</td>'
             f'<td>{escape(effect.text())} <span class="more">{escape(more)}</span></td></tr>'
         )
-    head = "".join(
-        f'<th scope="col">{text}</th>'
-        for text in ("task", "second arm to first, as a ratio", "mean [95 % interval]")
-    )
+    head = "".join(f'<th scope="col">{text}</th>' for text in ("task", "ratio", "mean [95 % interval]"))
     foot = f'<tfoot><tr><td></td><td class="drawing">{_ticks(axis)}</td><td></td></tr></tfoot>'
     return (
         f'<table class="forest">\n<thead><tr>{head}</tr></thead>\n<tbody>\n'
         + "\n".join(body)
         + f"\n</tbody>\n{foot}\n</table>"
     )
+
+
+def _of(effect: Effect) -> str:
+    """Return which arms an effect is of, in the order in which its text has them."""
+    first, second = effect.arms
+    if effect.measure == "share":
+        return f"{first} against {second}"
+    return f"{second} {'/' if effect.measure == 'log ratio' else '−'} {first}"
 
 
 _MEASURED = {
@@ -151,7 +156,9 @@ LEGEND = (
     '<span class="key"><svg class="swatch" aria-hidden="true"><rect class="claimed" width="100%" height="100%"/></svg>'
     " the side that the statement claims,</span> "
     '<span class="key"><svg class="swatch" aria-hidden="true"><rect class="margin" width="100%" height="100%"/></svg>'
-    " too small to matter</span>. Left of 1 the second arm is lower.</p>"
+    " too small to matter</span>. Left of 1 the first of the two arms that are named "
+    "with a task is lower; p is "
+    "before Holm's correction over the tasks of a statement.</p>"
 )
 
 
