@@ -123,7 +123,7 @@ def test_an_rnn_is_compared_with_both():
 
 
 def test_without_a_study_these_are_left_out():
-    assert {each.number for each in statements() if each.trains} == set(NUMBERS)
+    assert {each.number for each in statements() if each.trains} == {*NUMBERS, "27a", "28a"}
     with pytest.raises(ValueRangeError, match="many training runs decide: 6a, 7a, 7b"):
         run_claims(["6a", "7", "9a"])
 
