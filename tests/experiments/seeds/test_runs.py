@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -253,3 +255,23 @@ def test_two_processes_come_to_the_same_runs(folder, tmp_path):
         made = make_runs([SPEC, SPEC.with_(seed=1)], tmp_path, executor=pool)
     assert made == make_runs([SPEC, SPEC.with_(seed=1)], folder)
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(p.name for p in folder.iterdir())
+
+
+def test_a_task_with_splits(monkeypatch):
+    """Digits of a stand-in: 40 images of each, which their first pixel tells apart."""
+    classes = np.arange(400) % 10
+    images = np.random.default_rng(0).integers(0, 17, (400, 8, 8)).astype(float)
+    images[:, 0, 0] = classes
+    package = types.ModuleType("sklearn.datasets")
+    package.load_digits = lambda: types.SimpleNamespace(images=images, target=classes)
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", package)
+    spec = SPEC.with_(task="digits", arguments={}, batch_size=50, updates=30)
+    data = run_data(spec)
+    run = make_run(spec)
+    assert [part.inputs.shape[1] for part in (data.train, data.validation, data.test)] == [288, 32, 80]
+    assert run.test_answers == 80
+    assert run.errors == round(run.errors) == 80 * (1 - gs.evaluate(run.model, data.test).accuracy)
+    assert run.validation_update.tolist() == [6, 12, 18, 24, 30]  # a pass is of 6 updates, and 10 are not two
+    assert run.final_train_loss < run.final_test_loss + 1
+    assert run_data(spec.with_(cell="gru")).test == data.test
+    assert run_data(spec.with_(seed=1)).test != data.test
