@@ -94,6 +94,7 @@ def test_pairs_whole_in_part_and_not_run(source):
     assert texts[2].count("22 equal") == 2  # at both ends
     assert "Has not run: 2b, 14b, 15a" in texts[1]
     assert "Has not run: 23, 41" in texts[10]
+    assert "11c undecided, preliminary" in texts[9]
     assert texts[11].count("the opposite is") == 1
     assert not any("Has not run" in word for word in texts[11])
 

@@ -113,7 +113,7 @@ def _end(end: End, known: Mapping[str, Verdict]) -> str:
 
 
 def _link(verdict: Verdict) -> str:
-    text = f"{verdict.number} {verdict.word}"
+    text = f"{verdict.number} {verdict.word}{', preliminary' if verdict.preliminary else ''}"
     return f'<a href="#claim-{identifier(verdict.number)}">{chip(verdict.word, text)}</a>'
 
 
