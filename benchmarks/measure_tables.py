@@ -13,13 +13,38 @@ def exponents(data: dict[str, Any]) -> str:
     return lyapunov.table(data)
 
 
-def training(data: dict[str, Any]) -> str:
-    """Return the table of `benchmarks.training`."""
+def training(data: dict[str, Any], side_by_side: dict[str, Any] | None) -> str:
+    """Return the table of `benchmarks.training`, with what `benchmarks.epochs` has measured of the experiment."""
     source, versions = data["provenance"], data["provenance"]["versions"]
+    if side_by_side is not None:
+        data = {**data, "rows": [_timed_side_by_side(row, side_by_side) for row in data["rows"]]}
     peers = (("torch", "PyTorch"), ("jax", "JAX"))
     with_them = ", ".join(f"{title} {versions[key]}" for key, title in peers if versions.get(key))
     where = f"{source['cpu']}, {data['protocol']['threads']} threads, {source['date']}; {with_them}."
-    return f"{training_runs.table(data)} {where}"
+    if side_by_side is None:
+        return f"{training_runs.table(data)} {where}"
+    ours = (
+        "Our times of the first two rows: of the experiment itself, cells and threads in turns, means over seeds "
+        f"({side_by_side['provenance']['date']})."
+    )
+    return f"{training_runs.table(data)} {where} {ours}"
+
+
+def _timed_side_by_side(row: dict[str, Any], side_by_side: dict[str, Any]) -> dict[str, Any]:
+    """Return a row of the experiment's size with times that were measured of both cells at once."""
+    if row["name"] != training_runs.EXPERIMENT:
+        return row
+    rows = [each for each in side_by_side["rows"] if each["cell"] == row["cell"]]
+    seconds = {
+        f"ours, {each['threads']} thread{'s' if each['threads'] > 1 else ''}": {
+            "median": sum(each["seconds"]) / len(each["seconds"])  # the mean, as in the experiment's table
+        }
+        for each in rows
+    }
+    whole = next(each["train_seconds"] for each in rows if each["train_seconds"] is not None)
+    alone = {**row["alone"], "ours": {**row["alone"]["ours"], "seconds": whole}}
+    others = max(row["others"], *(each["others"] for each in rows))
+    return {**row, "seconds": {**row["seconds"], **seconds}, "alone": alone, "others": others}
 
 
 def learning_results(data: dict[str, Any]) -> str:

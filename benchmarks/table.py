@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import gpu_table, measure_tables, timing
+from benchmarks import epochs, gpu_table, measure_tables, timing
 from benchmarks.compare import RESULTS
 from benchmarks.rows import FORWARD, TRAIN
 from gatescope.measurements.registry import MEASUREMENTS
@@ -145,7 +145,8 @@ def _second_thread(path: Path) -> str:
 
 
 def _training(path: Path) -> str:
-    return _from(path, measure_tables.training)
+    side_by_side = json.loads(epochs.RESULTS.read_text()) if epochs.RESULTS.exists() else None
+    return _from(path, lambda data: measure_tables.training(data, side_by_side))
 
 
 def _learning(path: Path) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import gatescope as gs
-from benchmarks import learning, measure_tables, training
+from benchmarks import epochs, learning, measure_tables, training
 from benchmarks.learning_rows import ROWS, Data, Row, select
 from benchmarks.results_file import ResultsFile
 
@@ -78,6 +78,50 @@ def test_the_table_shows_wins_losses_and_disturbed_rows() -> None:
     )
     lost = reported(11, 0.3, 0.2)
     assert "| *LSTM* | 200 ms | 300 ms | **11** (≥ 12, missed) | not run | **5 min** (< 4, missed) |" in lost
+
+
+def side_by_side(lstm: float, others: float = 0.0) -> dict[str, Any]:
+    rows = [
+        {
+            "cell": cell,
+            "threads": n,
+            "seconds": [s / n - 0.01, s / n, s / n + 0.01],
+            "others": others,
+            "train_seconds": s if n > 1 else None,
+        }
+        for cell, s in (("lstm", lstm), ("gru", 0.08))
+        for n in (1, 2)
+    ]
+    return {"provenance": {"date": "2026-11-29"}, "rows": rows}
+
+
+def test_the_experiments_rows_have_the_times_that_were_measured_side_by_side() -> None:
+    row = {
+        "name": training.EXPERIMENT,
+        "cell": "lstm",
+        "title": "LSTM",
+        "minutes": 4.0,
+        "target": 12.0,
+        "seconds": {"ours, 1 thread": {"median": 5.0}, "pytorch, 1 thread": {"median": 1.0}},
+        "ratios": {"pytorch": 13.0},
+        "met": True,
+        "alone": {"ours": {"seconds": 7.0, "peak_bytes": 2**30}},
+        "others": 0.0,
+    }
+    other = {**row, "name": "medium", "title": "other"}
+    source = {"cpu": "a CPU", "date": "2026-11-21", "versions": {}}
+    data = {"provenance": source, "protocol": {"threads": 2}, "rows": [row, other]}
+    text = measure_tables.training(data, side_by_side(0.1))
+    assert "| LSTM | 100 ms | 50 ms | 13 (≥ 12) | not run | 1.67 min (< 4) |" in text
+    assert "| other | 5 s | not run | 13 (≥ 12) | not run | **117 min** (< 4, missed) |" in text
+    assert "| *LSTM* | 100 ms |" in measure_tables.training(data, side_by_side(0.1, others=0.2))
+
+
+@pytest.mark.slow
+def test_epochs_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
+    epochs.main(["--smoke"])
+    text = capsys.readouterr().out
+    assert all(f"{cell}, {count} thread" in text for cell in ("LSTM", "GRU") for count in (1, 2))
 
 
 # ---- what cells learn ----

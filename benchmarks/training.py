@@ -38,6 +38,7 @@ SMOKE_STEPS = 20
 UPDATES = 3  # after which weights are compared
 EPOCHS = 1000
 MINUTES, PEAK_BYTES = 4.0, 3 * 2**30  # of so many epochs of the long row, on two cores
+EXPERIMENT = "long"  # the rows of the experiment's sizes
 PEERS = {"pytorch": "benchmarks.peers.training_torch", "jax": "benchmarks.peers.training_jax"}
 
 # Largest difference of the weights after UPDATES updates, in learning rates: Adam moves a weight by about one a step,
@@ -100,7 +101,7 @@ class Row:
 
 def _long(cell: str, target: float) -> Row:
     size = {"steps": 20_000, "sequences": 40, "input_size": 8, "hidden_size": 16}
-    return Row(name="long", cell=cell, heads=(3, 2, 2), target=target, minutes=MINUTES, **size)  # type: ignore[arg-type]
+    return Row(name=EXPERIMENT, cell=cell, heads=(3, 2, 2), target=target, minutes=MINUTES, **size)  # type: ignore[arg-type]
 
 
 def _adding(cell: str) -> Row:

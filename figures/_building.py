@@ -14,6 +14,7 @@ import numpy as np
 
 from gatescope import plotting
 from gatescope.errors import OutputError
+from gatescope.storage.atomic import atomic_write
 from gatescope.storage.npz import read_npz, write_npz
 
 HERE = Path(__file__).parent
@@ -32,7 +33,8 @@ def build(module: ModuleType, folder: Path, steps: int | None) -> list[Path]:
     Parameters
     ----------
     module : module
-        Has ``compute(steps) -> dict of arrays`` and ``draw(arrays) -> Figure``.
+        Has ``compute(steps) -> dict of arrays`` and ``draw(arrays) -> Figure``; what its ``page(arrays)`` returns, if
+        it has one, is written as ``out/NAME.md``.
     folder : Path
         Gets ``data/NAME.npz`` and ``out/NAME.png`` and ``.svg``.
     steps : int or None
@@ -46,9 +48,15 @@ def build(module: ModuleType, folder: Path, steps: int | None) -> list[Path]:
             raise OutputError(f"cannot make the folder {str(folder / part)!r}: {error.strerror}") from error
     data = folder / "data" / f"{name}.npz"
     write_npz(data, module.compute(steps))
+    arrays = read_npz(data)
     with plotting.style():
-        figure = module.draw(read_npz(data))
-    return [data, *plotting.save_figure(figure, folder / "out" / name)]
+        figure = module.draw(arrays)
+    files = [data, *plotting.save_figure(figure, folder / "out" / name)]
+    if hasattr(module, "page"):
+        files.append(folder / "out" / f"{name}.md")
+        with atomic_write(files[-1]) as stream:
+            stream.write(module.page(arrays).encode())
+    return files
 
 
 def text(array: np.ndarray) -> str:

@@ -75,6 +75,15 @@ def test_the_picture_is_drawn_from_the_data_file_alone(tmp_path):
     assert any(np.allclose(line.get_ydata(), expected, rtol=1e-12) for line in lines)
 
 
+def test_the_experiment_and_the_readme_take_their_times_from_one_measurement():
+    """What is committed: the data's times are those of benchmarks.epochs, and the page is of the data."""
+    module = importlib.import_module("figures.long_series")
+    arrays = read_npz(ROOT / "figures" / "data" / "long_series.npz")
+    assert np.array_equal(arrays["seconds"], module.compute(None)["seconds"])
+    page = (ROOT / "figures" / "out" / "long_series.md").read_text()
+    assert page == module.page(arrays)
+
+
 def test_fast_writes_elsewhere(tmp_path):
     before = _files(ROOT / "figures" / "data")
     command = [sys.executable, "-m", "figures", "--fast", "--only", FIRST, "--out", str(tmp_path)]

@@ -286,18 +286,22 @@ def test_a_cell_that_takes_longer_is_seen(monkeypatch):
         for cell in ("lstm", "gru")
         for seed in (0, 3)
     }
-    real = times.Engine.back
 
-    def back(self, *arguments):
-        now[0] += 2.0 if self.stack().cells == ("lstm",) else 0.5
-        return real(self, *arguments)
+    class Slow(times.Engine):
+        def __init__(self, stack, *, threads, **sizes):
+            super().__init__(stack, threads=threads, **sizes)
+            self.seconds = (2.0 if stack.cells == ("lstm",) else 0.5) / threads
+
+        def back(self, *arguments):
+            now[0] += self.seconds
+            return super().back(*arguments)
 
     monkeypatch.setattr(times, "perf_counter", lambda: now[0])
-    monkeypatch.setattr(times.Engine, "back", back)
+    monkeypatch.setattr(times, "Engine", Slow)
     seconds = times.epoch_times(
-        models, batch, ("lstm", "gru"), (0, 3), optimizer=Adam(), lr=1e-3, clip_norm=1.0, threads=1
+        models, batch, ("lstm", "gru"), (0, 3), optimizer=Adam(), lr=1e-3, clip_norm=1.0, threads=(1, 2)
     )
-    np.testing.assert_array_equal(seconds, [[2.0, 2.0], [0.5, 0.5]])
+    np.testing.assert_array_equal(seconds, [[[2.0, 2.0], [0.5, 0.5]], [[1.0, 1.0], [0.25, 0.25]]])
     assert models["gru", 3] == init_stack("gru", hidden_size=4, heads=batch, seed=3)
 
 

@@ -108,7 +108,9 @@ def beside_published(result: LongSeriesResult) -> list[Row]:
         agrees = _side(ratio, below=True) if result.epochs >= JUDGED_FROM else "-"
         rows.append(Row("final loss, GRU / LSTM", f"{published:.2f}", ratio.text(), agrees))
     rows += _volatility(result, pair)
-    rows += _by_cell(result, "seconds an epoch", result.seconds, {}, other="not known")
+    threads = result.provenance.get("threads")
+    name = f"seconds an epoch on {counted(threads, 'thread')}" if threads else "seconds an epoch"
+    rows += _by_cell(result, name, result.seconds, {}, other="not known")
     if pair:
         ratio = result.ratio(result.seconds)
         less = Interval(1 - ratio.value, 1 - ratio.high, 1 - ratio.low)

@@ -165,8 +165,8 @@ def run_long_series(
         optimizer=optimizer,
         lr=LEARNING_RATE,
         clip_norm=CLIP_NORM,
-        threads=threads,
-    )
+        threads=(threads or default_threads(),),
+    )[0]
     return _collect(runs, chosen, numbers, epochs, batch.baseline, settings, seconds, threads)
 
 
