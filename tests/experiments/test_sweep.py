@@ -131,6 +131,15 @@ def test_progress_is_shown_on_a_terminal(pool, tmp_path, capsys, monkeypatch):
     assert "helpers.sweep_points.picky: 100%" in capsys.readouterr().err
 
 
+def times(factor):
+    """Return one of several functions of the same source."""
+
+    def product(gain, seed):
+        return factor * gain
+
+    return product
+
+
 class Callable:
     def __call__(self, gain, seed):
         return 0
@@ -157,6 +166,13 @@ class Callable:
         ({"grid": {"gain": range(1001), "seed": range(1001)}}, ValueRangeError, "1,002,001 points"),
         ({"function": 3}, DtypeError, "function is an int"),
         ({"function": Callable()}, DtypeError, "function is a Callable"),
+        ({"function": Callable().__call__}, DtypeError, "function depends on values of its own"),
+        ({"function": times(2.0)}, DtypeError, "function depends on values of its own"),
+        (
+            {"function": functools.partial(times(2.0), 1.0)},
+            DtypeError,
+            "function depends on values of its own",
+        ),
         (
             {"function": lambda gain, seed: 0, "executor": None},
             DtypeError,

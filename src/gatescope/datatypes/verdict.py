@@ -66,7 +66,7 @@ class Verdict(Result):
     tuned : mapping
         Learning rate and initial weights of each arm, as tuned.
     runs : int
-        Training runs behind it.
+        On both sides of all comparisons, without those of tuning.
     code : str
         Fingerprint of the code that made them.
     """

@@ -225,6 +225,12 @@ def _identity(function: Any) -> tuple[str, Any]:
         raise DtypeError(
             argument="function", seen=type(function), advice="give a function that is defined in a module"
         )
+    if inspect.ismethod(function) or getattr(function, "__closure__", None):
+        raise DtypeError(
+            "depends on values of its own, which the names of the files would not know",
+            argument="function",
+            advice="give a function of a module, and such values in `grid` or by functools.partial",
+        )
     module = getattr(function, "__module__", None) or "builtins"
     try:
         source, file = inspect.getsource(function), inspect.getsourcefile(function)

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import sys
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -247,6 +248,15 @@ def test_an_arm_has_a_run_a_seed(folder, tmp_path):
         dataclasses.replace(arm, runs=(arm.runs[0], dataclasses.replace(arm.runs[1], code="other")))
     with pytest.raises(gs.ValueRangeError, match="have a seed twice"):
         dataclasses.replace(arm, runs=arm.runs[:1] * 2)
+
+
+def test_runs_that_workers_wrote_elsewhere_are_missed(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "make_and_store", lambda spec, folder: None)
+    with (
+        ThreadPoolExecutor(1) as pool,
+        pytest.raises(gs.ValueRangeError, match="executor wrote its runs elsewhere"),
+    ):
+        make_runs([SPEC], tmp_path, executor=pool)
 
 
 @pytest.mark.slow  # two processes begin anew, which takes seconds

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 from helpers.arms import made_arm, spread
+from scipy.stats import t
 
 from gatescope.errors import ShapeError, ValueRangeError
 from gatescope.experiments.seeds.statistics import (
@@ -121,6 +122,18 @@ def test_needed_pairs_decide_if_the_spread_stays():
     assert pairs_needed(few, tests=5) == 8
 
 
+def test_needed_pairs_take_the_margin_in_its_own_unit():
+    rng = np.random.default_rng(0)
+    points, d = 0.001 + 0.02 * rng.standard_normal((2, 10))
+    result = paired(30 * d, margin=0.01, in_margins=points)
+    n = pairs_needed(result)  # of 30 d alone no number would do
+    error = points.std(ddof=1) / np.sqrt(n)
+    assert 10 < n < 1000
+    assert abs(points.mean()) + t.ppf(0.95, n - 1) * error < 0.01
+    error = points.std(ddof=1) / np.sqrt(n - 1)
+    assert abs(points.mean()) + t.ppf(0.95, n - 2) * error >= 0.01
+
+
 def test_updates_are_compared_seed_by_seed():
     lstm = made_arm("lstm", updates=[20, 30, 40, 20])
     gru = made_arm("gru", updates=[10, 30, 20, 10])
@@ -141,6 +154,18 @@ def test_censored_runs_count_with_the_budget_up_to_30_percent():
     more = effect(made_arm("lstm", updates=[None] * 4 + [20] * 6), gru, "updates", margin=0.2)
     assert (more.measure, more.reached) == ("share", (0.6, 1.0))
     assert more.mean == pytest.approx(-0.4)  # below 0: the second arm does better
+
+
+def test_pairs_that_were_both_stopped_are_no_evidence_of_equality():
+    first = made_arm("lstm", updates=[None] * 3 + [10, 20, 10, 20, 10, 20, 10])
+    second = made_arm("gru", updates=[None] * 3 + [12, 24, 11, 22, 12, 24, 12])
+    result = effect(first, second, "updates", margin=math.log(1.18))
+    np.testing.assert_array_equal(
+        result.differences[:3], 0
+    )  # which is careful, where a difference is looked for
+    assert (result.low_90, result.high_90) == t_interval(result.differences[3:], 0.9)
+    assert not result.inside_margin
+    assert paired(result.differences, margin=math.log(1.18)).inside_margin
 
 
 def test_other_metrics():

@@ -37,8 +37,8 @@ def make_runs(
         May name a run several times.
     folder : path
     executor : concurrent.futures.Executor, optional
-        What makes several runs at once: ``executors.Processes(2)``, or one of a cluster, as in `gatescope.sweep`.  Runs
-        whose worker dies are made again.  Default: one after another, here.
+        What makes several runs at once: ``executors.Processes(2)``, or one of a cluster, as in `gatescope.sweep`, whose
+        workers write to the same folder.  Runs whose worker dies are made again.  Default: one after another, here.
     progress : bool
         Show a progress bar on stderr, if it is a terminal.
 
@@ -54,7 +54,7 @@ def make_runs(
     OutputError
         If the folder cannot be written.
     ValueRangeError
-        If a run kills its worker twice; after all others are made.
+        If a run kills its worker twice, after all others are made; or if what workers wrote is not in the folder.
     KeyboardInterrupt
         After Ctrl-C; a note says what is there.
     """
@@ -76,7 +76,13 @@ def make_runs(
             )
             raise
     for spec in missing:
-        runs[spec] = store.get(spec)
+        run = runs[spec] = store.get(spec)
+        if run is None:
+            raise ValueRangeError(
+                "wrote its runs elsewhere, or not at all",
+                argument="executor",
+                advice=f"give it workers that write to the same folder, {str(store.folder)!r}",
+            )
     return tuple(run for spec in asked if (run := runs[spec]) is not None)
 
 

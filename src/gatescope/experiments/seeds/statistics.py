@@ -26,8 +26,8 @@ def effect(first: Arm, second: Arm, metric: str, *, margin: float, name: str = "
     ========== ==================================================================================================
     metric     what is compared
     ========== ==================================================================================================
-    updates    ln of the quotient of the updates to the target; censored runs count with the budget.  With more than
-               30 % of an arm censored: the fractions that reached it
+    updates    ln of the quotient of the updates to the target; censored runs count with the budget, but pairs of two
+               not towards equality.  With more than 30 % of an arm censored: the fractions that reached it
     test_loss  ln of the quotient of the test losses
     nats       difference of the test losses
     errors     ln of the quotient of the numbers of wrong answers, each plus 1/2
@@ -66,7 +66,9 @@ def _compare(first: Arm, second: Arm, metric: str, margin: float, name: str) -> 
         if max(first.censored, second.censored) > CENSORED:
             return by_share(first.reached, second.reached, name=name)
         d = _log_ratio(first.values("updates"), second.values("updates"))
-        return paired(d, margin=margin, name=name, reached=reached)
+        # Pairs of which neither run reached the target differ by 0 because both were stopped: no evidence of equality.
+        known = d[first.reached | second.reached]
+        return paired(d, margin=margin, name=name, reached=reached, in_margins=known)
     if metric == "nats":
         return paired(
             second.values("test_loss") - first.values("test_loss"),
@@ -93,7 +95,9 @@ def paired(
     reached: tuple[float, ...] = (),
     in_margins: Array | None = None,
 ) -> Effect:
-    """Return an effect of differences (n,), with both tests; `in_margins` are the same in the margin's unit, if other.
+    """Return an effect of differences (n,), with both tests; of `in_margins` is the interval of equality, if given.
+
+    These are the same in the unit of the margin, or those of them that may speak for equality.
 
     Examples
     --------
@@ -213,7 +217,10 @@ def pairs_needed(effect: Effect, *, tests: int = 1) -> int | None:
     n = np.unique(np.geomspace(2, _MOST_PAIRS, 4000).round())
     error, mean = d.std(ddof=1) / np.sqrt(n), abs(effect.mean)
     differs = (mean > t.ppf(1 - LEVEL / tests / 2, n - 1) * error) & (2.0 ** (1 - n) < LEVEL / tests)
-    enough = differs | (mean + t.ppf(1 - LEVEL, n - 1) * error < effect.margin)
+    # The margin may be of another unit than the differences: that of the 90 % interval.
+    middle, half = (effect.high_90 + effect.low_90) / 2, (effect.high_90 - effect.low_90) / 2
+    apart = half / t.ppf(1 - LEVEL, d.size - 1) * np.sqrt(d.size / n)
+    enough = differs | (abs(middle) + t.ppf(1 - LEVEL, n - 1) * apart < effect.margin)
     enough &= n > d.size
     return int(n[enough][0]) if enough.any() else None
 
