@@ -134,6 +134,7 @@ def test_the_tasks_are_runs(task):
     assert (task.metric == "updates") == (task.spec.target_loss is not None)
 
 
+@pytest.mark.slow
 def test_a_small_study_from_beginning_to_end(tmp_path, monkeypatch):
     tiny = StudyTask(
         name="tiny", spec=SPEC.with_(updates=10, target_loss=None), metric="test_loss", margin=0.1, memory=6
