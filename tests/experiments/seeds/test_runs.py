@@ -267,6 +267,7 @@ def test_two_processes_come_to_the_same_runs(folder, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(p.name for p in folder.iterdir())
 
 
+@pytest.mark.slow
 def test_a_task_with_splits(monkeypatch):
     """Digits of a stand-in: 40 images of each, which their first pixel tells apart."""
     classes = np.arange(400) % 10
