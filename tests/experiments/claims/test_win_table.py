@@ -122,6 +122,18 @@ def test_an_rnn_is_compared_with_both():
     assert verdict.effects[0].name == "lstm, adding, T = 100"
 
 
+def test_an_rnn_is_worse_than_both_or_it_is_not_said(monkeypatch):
+    def one_alone(study, task, first, second, scheme=None):
+        better = second == "lstm" or task is win_table.LONG[0]
+        return made_up_effect(task, first, second, 0.5 if better else 1.0)
+
+    monkeypatch.setattr(MadeUp, "effect", one_alone)
+    (verdict,) = run_claims(["37"], study=MadeUp(folder="nowhere"))
+    assert sum(effect.sign < 0 and effect.p < 0.002 for effect in verdict.effects) == len(TASKS) + 1
+    assert verdict.word == "undecided"
+    assert verdict.reason.endswith("alone: lstm supported, gru equal")
+
+
 def test_without_a_study_these_are_left_out():
     assert {each.number for each in statements() if each.trains} == {*NUMBERS, "27a", "28a"}
     with pytest.raises(ValueRangeError, match="many training runs decide: 6a, 7a, 7b"):
@@ -172,8 +184,10 @@ def test_a_package_that_is_not_there_leaves_the_others_alone(monkeypatch):
 
 
 def test_a_study_has_seeds_and_units():
-    for sizes in ({"seeds": 0}, {"units": -1}):
-        with pytest.raises(ValueRangeError, match="at least 1"):
+    for sizes in ({"seeds": 0}, {"units": -1}, {"seeds": 1001}):  # the last of 1,001 is one of tuning
+        with pytest.raises(
+            ValueRangeError, match=rf"at least 1|{sizes.get('seeds')} must be .* from 1 to 1000"
+        ):
             Study(folder="nowhere", **sizes)
     assert Study(folder="nowhere", seeds=5).preliminary
     assert not Study(folder="nowhere").preliminary

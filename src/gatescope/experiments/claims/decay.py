@@ -74,7 +74,7 @@ def line_against_power(flow: GradientFlow) -> float:
 def judge_exponential(decays: Mapping[str, Decay]) -> Finding:
     """Return what the decays of several schemes say of statement 1a."""
     measured: dict[str, Mean] = {}
-    told, against, unclear = [], [], []
+    decided, against, unclear = [], [], []
     for scheme, decay in decays.items():
         exponent, slope, apart = (
             mean(v) for v in (decay.exponent, decay.slope, decay.slope - decay.exponent)
@@ -87,15 +87,15 @@ def judge_exponential(decays: Mapping[str, Decay]) -> Finding:
         }
         if not (exponent.above() or exponent.below()):
             continue
-        told.append(scheme)
+        decided.append(scheme)
         another = slope.value * exponent.value <= 0 or apart.above() or apart.below()
         if another or residuals.above():
             against.append(scheme)
         elif not residuals.below():
             unclear.append(scheme)
-    word = word_of(supported=bool(told) and not against and not unclear, contradicted=bool(against))
+    word = word_of(supported=bool(decided) and not against and not unclear, contradicted=bool(against))
     reason = (
-        f"the exponent is 3 errors from 0 at {len(told)} of {len(decays)} schemes; of these another rate or a power: "
+        f"the exponent is 3 errors from 0 at {len(decided)} of {len(decays)} schemes; another rate or a power: "
         f"{names(against)}; no telling a power from an exponential: {names(unclear)}"
     )
     return finding(word, reason, measured, len(next(iter(decays.values())).exponent))

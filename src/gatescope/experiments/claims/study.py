@@ -6,13 +6,21 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 
 from gatescope.checks.numbers import check_count, check_fields
 from gatescope.datatypes import Arm, Effect, Tuned
 from gatescope.experiments.seeds.runs import make_arm
 from gatescope.experiments.seeds.spec import RunSpec
 from gatescope.experiments.seeds.statistics import effect
-from gatescope.experiments.seeds.tuning import LEARNING_RATES, Grid, schemes_of, tune, tuned_spec
+from gatescope.experiments.seeds.tuning import (
+    LEARNING_RATES,
+    TUNING_SEEDS,
+    Grid,
+    schemes_of,
+    tune,
+    tuned_spec,
+)
 
 FULL_SEEDS, FULL_UNITS = 10, 32
 
@@ -49,7 +57,7 @@ class Study:
     ----------
     folder : path
     seeds : int
-        Seeds 0, 1, ...: those of tuning are others.
+        Seeds 0, 1, ..., at most 1,000: those of tuning are from there on.
     units : int
         Of every cell: arms of equal width.
     lr : sequence of float
@@ -66,7 +74,7 @@ class Study:
     progress: bool = False
 
     def __post_init__(self) -> None:
-        check_fields(self, seeds=check_count, units=check_count)
+        check_fields(self, seeds=partial(check_count, most=min(TUNING_SEEDS)), units=check_count)
 
     @property
     def preliminary(self) -> bool:

@@ -11,7 +11,7 @@ from gatescope.datatypes import Effect
 from gatescope.datatypes.verdict import CONTRADICTED, MIXED, SUPPORTED, UNDECIDED
 from gatescope.experiments.claims.statement import Finding, statement
 from gatescope.experiments.claims.study import Study, StudyTask
-from gatescope.experiments.seeds.judge import depends_on_init, judge
+from gatescope.experiments.seeds.judge import Judgement, depends_on_init, judge
 from gatescope.experiments.seeds.spec import RunSpec
 
 UPDATES, LOSS, POINTS, NATS = math.log(1.25), math.log(1.10), 0.01, 0.10  # what is too small to matter
@@ -129,8 +129,8 @@ def converges(study: Study) -> Finding:
     "gated cells beat a plain RNN on sequences",
     sources="D P",
     kind="statistical",
-    criterion="Supported if LSTM and GRU do better than the RNN, with its own best setting, on more than half of "
-    "all tasks, and worse on none.",
+    criterion="Supported if LSTM and GRU, each of them, do better than the RNN, with its own best setting, on more "
+    "than half of all tasks, and worse on none.",
 )
 def gates_beat_none(study: Study) -> Finding:
     return _compared(study, (*LONG, *OTHERS), "lower", pairs=(("rnn", "lstm"), ("rnn", "gru")))
@@ -160,8 +160,14 @@ def _compared(
                     "scheme": best.scheme,
                     "at_edge": best.at_edge,
                 }
+    judgement, count = judge(effects, claim=claim), len(tasks)
+    parts = [judge(effects[k : k + count], claim=claim).word for k in range(0, len(effects), count)]
+    if judgement.word == SUPPORTED and set(parts) != {SUPPORTED}:
+        # More than half of all comparisons may be those of one pair alone.
+        each = ", ".join(f"{second} {word}" for (_, second), word in zip(pairs, parts, strict=True))
+        judgement = Judgement(word=UNDECIDED, reason=f"{judgement.reason}; alone: {each}", claim=claim)
     return Finding(
-        judgement=judge(effects, claim=claim),
+        judgement=judgement,
         effects=tuple(effects),
         tuned={**tuned, **({"by initial weights": dict(words)} if words else {})},
         depends_on_init=depends,

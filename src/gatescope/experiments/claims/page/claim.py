@@ -43,7 +43,7 @@ def limits(verdict: Verdict) -> str:
 def facts(verdict: Verdict) -> dict[str, str]:
     """Return what there is to say of a verdict, by name, in the order of reading."""
     pairs = sorted({effect.pairs for effect in verdict.effects})
-    told = {
+    texts = {
         "measured": verdict.reason,
         "criterion": verdict.criterion,
         "kind": verdict.kind,
@@ -53,7 +53,7 @@ def facts(verdict: Verdict) -> dict[str, str]:
         "limits": limits(verdict),
         "code": verdict.code,
     }
-    return {name: text for name, text in told.items() if text}
+    return {name: text for name, text in texts.items() if text}
 
 
 def claim(verdict: Verdict, axis: Axis) -> str:
