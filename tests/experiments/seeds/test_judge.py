@@ -147,7 +147,10 @@ def test_by_the_share_that_reached():
         (1e9, 1e9, False, "supported"),
         (0.0, 16.0, True, "undecided"),
         (0.0, math.nan, True, "undecided"),
-        (math.nan, 1e9, True, "contradicted"),
+        (math.nan, 1e9, True, "undecided"),
+        (math.inf, 1e9, True, "undecided"),
+        (math.inf, 1e9, False, "undecided"),
+        (0.0, math.inf, True, "undecided"),
     ],
 )
 def test_exact_rows(equal, control, supports, word):

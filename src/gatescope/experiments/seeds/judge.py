@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -122,6 +123,10 @@ def judge_exact(
     if not equalities or not controls:
         advice = "an equality means something if a control could have failed"
         raise ShapeError("is empty", argument="controls" if equalities else "equalities", advice=advice)
+    # A state that overflowed is no evidence either way, and a control that did could not have failed.
+    numbers = {**equalities, **controls}
+    if unknown := [name for name, roundings in numbers.items() if not math.isfinite(roundings)]:
+        return Judgement(word=UNDECIDED, reason=f"not a finite number: {listing(unknown)}")
     apart = [name for name, roundings in equalities.items() if not roundings <= ROUNDINGS]
     passed = [name for name, roundings in controls.items() if not roundings > ROUNDINGS]
     worst = f"largest difference {number(max(equalities.values()))} roundings, of the controls at least "
