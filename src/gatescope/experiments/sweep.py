@@ -62,7 +62,8 @@ def sweep(
     function : callable
         ``function(**point)`` returns a number, or a mapping of names to numbers, texts, lists of these, or None.  Other
         processes have to be able to import it, so it is defined at the top of a module (Dask also sends those of a
-        notebook).  Give threads=1 to what it calls: the processes use all cores.
+        notebook).  Methods and closures are refused, whose files would be those of all others of the same source.  Give
+        threads=1 to what it calls: the processes use all cores.
     grid : mapping or sequence of mappings
         Values by argument, of which all combinations are taken, ``{"gain": [0.5, 1.0], "seed": range(10)}``; or the
         points themselves, ``[{"gain": 0.5, "seed": 3}, ...]``.

@@ -116,6 +116,13 @@ def test_initial_weights_that_turn_it_are_said():
     assert not alike.depends_on_init
 
 
+def test_a_verdict_says_which_code_made_its_runs():
+    codes = {number: verdict.code for number, verdict in verdicts(lambda *_: 0.5).items()}
+    assert all(len(code) == 16 for code in codes.values())
+    assert codes["7a"] == codes["8b"]
+    assert len({codes["6a"], codes["7a"], codes["37"]}) == 3  # fewer tasks; another cell
+
+
 def test_an_rnn_is_compared_with_both():
     (verdict,) = verdicts(lambda *_: 0.5, ["37"]).values()
     assert len(verdict.effects) == 2 * len(TASKS)

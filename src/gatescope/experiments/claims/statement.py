@@ -59,6 +59,7 @@ class Finding:
     depends_on_init: bool = False
     preliminary: bool = False
     tuned: Mapping[str, Any] = field(default_factory=dict)
+    code: str = ""
 
 
 Test = Callable[[Any], Finding]
@@ -124,6 +125,7 @@ class Statement:
             depends_on_init=finding.depends_on_init,
             preliminary=finding.preliminary or (self.kind == "measured" and of.preliminary),
             tuned=finding.tuned,
+            code=finding.code,
             runs=sum(2 * effect.pairs for effect in finding.effects),
             provenance=provenance(
                 device="cpu",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import Executor
@@ -10,6 +11,7 @@ from functools import partial
 
 from gatescope.checks.numbers import check_count, check_fields
 from gatescope.datatypes import Arm, Effect, Tuned
+from gatescope.experiments.seeds.code import code_fingerprint
 from gatescope.experiments.seeds.runs import make_arm
 from gatescope.experiments.seeds.spec import RunSpec
 from gatescope.experiments.seeds.statistics import effect
@@ -108,3 +110,8 @@ class Study:
         """Return how the second cell differs from the first on a task."""
         one, other = (self.arm(task, cell, scheme) for cell in (first, second))
         return effect(one, other, task.metric, margin=task.margin, name=task.name)
+
+    def code(self, tasks: Sequence[StudyTask], cells: Sequence[str]) -> str:
+        """Return a fingerprint of the code that runs of these cells on these tasks are made with."""
+        each = {code_fingerprint(cell, task.spec.task) for cell in cells for task in tasks}
+        return hashlib.sha256("".join(sorted(each)).encode()).hexdigest()[:16]
