@@ -117,3 +117,21 @@ def test_fits_leave_exact_zeros_out():
     assert np.isnan(float(line(np.full((5, 1), -np.inf)).decay_rate()))
     with pytest.raises(ValueRangeError, match=r"(?s)fit_range=\(7, 7\).*line"):
         flow.decay_rate((7, 7))
+
+
+@pytest.mark.parametrize("power", [1.0, -0.5, -2.0])
+def test_a_power_of_the_lag_has_no_rate(power):
+    """As of a state that adds up, or of a network at the edge of chaos: its slope falls with the lag for ever."""
+    lag = np.arange(601)
+    flow = line(power * np.log(np.maximum(lag, 0.5))[:, None])
+    rate = flow.decay_rate()
+    assert not rate.is_rate.any()
+    assert "the norms go as a power of the lag" in rate.why_none[0]
+    assert f"{abs(power):g} (R^2 1.0000)" in rate.why_none[0]
+    assert "doubles" not in flow.summary()
+
+
+def test_a_line_that_bends_a_little_is_a_line():
+    lag = np.arange(601)
+    both = -0.02 * lag - 0.5 * np.log(np.maximum(lag, 0.5))
+    assert line(both[:, None]).decay_rate().is_rate.all()

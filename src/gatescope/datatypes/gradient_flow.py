@@ -12,16 +12,14 @@ import numpy as np
 from gatescope.checks.arrays import Array
 from gatescope.checks.numbers import check_index, is_whole
 from gatescope.datatypes.half_life import half_life_of
+from gatescope.datatypes.log_norm_line import STRAY, line_through
 from gatescope.datatypes.lyapunov_sentences import AT_REST, not_stable
 from gatescope.datatypes.result import ComparedByValue, Result
 from gatescope.errors import ValueRangeError
 from gatescope.reporting.table import Table, over_sequences, per_sequence, some
 from gatescope.reporting.text import counted, number, steps
 
-_LEAST_LAGS = 10  # from the first to the last of a fit: fewer are no window
-_LEAST_R_SQUARED = 0.9  # of norms that follow a line
 _HALF = 0.5  # R^2 of a slope that is no more than what strays about it
-_STRAY = float(np.log(2))  # nats about the line: norms that stray less do not vary enough to need one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,7 +210,7 @@ class GradientFlow(Result):
         which = f"in {np.count_nonzero(resting)} of {resting.size} sequences " if resting.size > 1 else ""
         growth = -self.decay_rate().value[resting] * self.lag[-1]
         return which + (
-            not_stable("gradient") if (growth > _STRAY).any() else f"{AT_REST}: this is its gradient"
+            not_stable("gradient") if (growth > STRAY).any() else f"{AT_REST}: this is its gradient"
         )
 
     def steps_to_half(self) -> Array:
@@ -269,7 +267,7 @@ class GradientFlow(Result):
                 advice="a line needs two",
             )
         slopes, fits, reasons = zip(
-            *(_line(self.lag[chosen], column) for column in self.log_norm[chosen].T), strict=True
+            *(line_through(self.lag[chosen], column) for column in self.log_norm[chosen].T), strict=True
         )
         return Fit(
             value=-np.array(slopes),
@@ -340,7 +338,7 @@ def _meaning(fit: Fit) -> str:
         return f"no single rate: {why_none}"
     extent = fit.fit_range[1] - fit.fit_range[0]
     change = f"over the {steps(extent)} of the fit it changes by a factor of {number(float(np.exp(-rate * extent)))}"
-    slight = abs(rate) * extent < _STRAY
+    slight = abs(rate) * extent < STRAY
     if rate == 0 or (slight and r_squared < _HALF):
         return "the gradient neither vanishes nor grows" + (
             f": {change}, less than it strays" if rate else ""
@@ -358,44 +356,3 @@ def _reasons(fit: Fit) -> list[str]:
     first = missing[0]
     which = f"{missing.size} of {counted(fit.value.size, 'sequence')}"
     return [f"no single rate in {which}, such as sequence {first}: {fit.why_none[first]}"]
-
-
-def _line(x: Array, y: Array) -> tuple[float, float, str]:
-    """Return slope and R^2 of the least-squares line through the finite points, and why it says nothing, if so.
-
-    NaN where the points are too few.
-    """
-    finite = np.isfinite(y)
-    points = np.count_nonzero(finite)
-    if points < 2:
-        return float("nan"), float("nan"), "fewer than two norms above 0"
-    dx = x[finite] - x[finite].mean()
-    dy = y[finite] - y[finite].mean()
-    slope = float(dx @ dy / (dx @ dx))
-    if points < 3:  # a line through two points always fits
-        return slope, float("nan"), "fewer than three norms above 0, through which any line fits"
-    residual = float(((dy - slope * dx) ** 2).sum())
-    total = float((dy**2).sum())
-    r_squared = 1.0 if total == 0 else 1.0 - residual / total
-    return slope, r_squared, _why_none(x[finite], y[finite], slope, r_squared, residual)
-
-
-def _why_none(lags: Array, log_norm: Array, slope: float, r_squared: float, residual: float) -> str:
-    """Return why a line through log-norms is no rate of decay; "" if it is one."""
-    extent = int(lags[-1] - lags[0])
-    if extent < _LEAST_LAGS:
-        return f"the window of {steps(extent)} is too short for one"
-    rises = slope * extent > _STRAY
-    if rises and log_norm.max() < 0:
-        return (
-            f"the norms rise with the lag but are all below 1 ({number(float(np.exp(log_norm.max())))} at most): most "
-            "of the gradient is lost near the end, by saturation there or because the inputs are not stationary"
-        )
-    stray = float(np.sqrt(residual / lags.size))
-    if r_squared < _LEAST_R_SQUARED and stray > _STRAY:
-        factor = number(float(np.exp(min(stray, 700.0))))
-        return (
-            f"the norms follow no line (R^2 {r_squared:.3f}, a factor of {factor} about it), as with inputs that are "
-            "not stationary or gates that saturate for a while"
-        )
-    return ""
