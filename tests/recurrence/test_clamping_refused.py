@@ -142,3 +142,10 @@ def test_weights_that_are_none_are_refused_though_nothing_is_clamped():
     object.__setattr__(params, "weight_ih", params.weight_ih.tolist())
     with pytest.raises(DtypeError, match="weight_ih is a list"):
         gs.clamp(params, None)
+
+
+def test_a_gate_of_no_layer():
+    stack = gs.init_stack("lstm", input_size=2, hidden_size=3, heads=[gs.Head("y", 1)], seed=0)
+    message = r"^clamp='z' is a gate of no layer that can be clamped; those that can are 'i', 'f', 'g', 'o'$"
+    with pytest.raises(UnknownNameError, match=message):
+        gs.run(stack, np.ones((9, 1, 2)), clamp={"z": 1.0})

@@ -316,7 +316,7 @@ def test_a_layer_that_overflows_is_named():
             ShapeError,
             r"initial_state\['layers.1.forward'\] has",
         ),
-        ({"clamp": {"q": 1.0}}, UnknownNameError, "names no layer of a stack"),
+        ({"clamp": {"q": 1.0}}, UnknownNameError, "is a gate of no layer that can be clamped"),
         ({"clamp": {"layers.0": 1.0}}, UnknownNameError, "clamp names '', which is no gate"),
         ({"clamp": {"layers.0.z": 1.0}}, UnknownNameError, "'z', which is no gate that can be clamped"),
         (

@@ -55,6 +55,7 @@ def claims(
     better at which task is decided by training runs, with --runs.
     """
     from gatescope.checks.numbers import check_unused
+    from gatescope.experiments.claims.pairs import TEXTS
     from gatescope.experiments.claims.report import FILES, verdicts_table, write_claims
     from gatescope.experiments.claims.run import run_claims
     from gatescope.experiments.claims.statement import FAST, FULL
@@ -80,6 +81,8 @@ def claims(
                 )
                 verdicts = run_claims(numbers, scale=scale, study=study, log=log)
     print_table(verdicts_table(verdicts))
+    for letter, text in TEXTS.items():
+        echo(f"{letter}: {text}")
     for verdict in verdicts:
         echo(f"{verdict.number} {verdict.text}: {verdict.reason}")
     if out is not None:

@@ -36,6 +36,7 @@ def to_torch(model: Params | Bidirectional | Stack) -> dict[str, Array]:
     Returns
     -------
     dict of str to array
+        NumPy arrays, which ``load_state_dict`` takes as ``{name: torch.from_numpy(array) for ...}``:
         ``"weight_ih_l0"`` and so on, as of one ``torch.nn.LSTM``, GRU or RNN, if all layers have one cell, size and
         number of directions; otherwise a module a layer, ``"layers.0.weight_ih_l0"``.  With a read-out the recurrent
         module is ``"rnn"`` (or ``"layers"``), and ``"readout.weight"`` and ``"readout.bias"`` follow.

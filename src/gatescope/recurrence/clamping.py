@@ -139,14 +139,24 @@ def stack_clamps(stack: Stack, clamp: Any, name: str = "clamp") -> dict[str, Arr
     full: dict[Any, Any] = {}
     for key, value in clamp.items():
         everywhere = [f"{prefix}.{key}" for prefix in weights if key in _able(get(weights[prefix].cell))]
+        if isinstance(key, str) and "." not in key and not everywhere:
+            gates = dict.fromkeys(gate for params in weights.values() for gate in _able(get(params.cell)))
+            raise UnknownNameError(
+                "is a gate of no layer that can be clamped",
+                argument=name,
+                seen=key,
+                advice=f"those that can are {', '.join(map(repr, gates))}"
+                if gates
+                else "no layer saves gates",
+            )
         for each in everywhere or [key]:
             if each in full:
                 raise ValueRangeError(
                     "names twice what another name means", argument=name, seen=each, advice="leave out one"
                 )
             full[each] = value
-    gates = by_direction(stack, name, full)
-    return {prefix: clamp_values(weights[prefix], gates.get(prefix), name) for prefix in weights}
+    chosen = by_direction(stack, name, full)
+    return {prefix: clamp_values(weights[prefix], chosen.get(prefix), name) for prefix in weights}
 
 
 def fixed_rows(params: Params, values: Array | None) -> dict[str, Array]:
