@@ -98,15 +98,17 @@ def working(message: str) -> Iterator[None]:
 
 
 def print_table(table: Table) -> None:
-    """Print a table under its title; its first column names what the others say."""
+    """Print a table under its title; columns of words begin at the left, as the first does, numbers end at the right."""
     from rich.table import Table as RichTable
 
     if table.title:
         echo(table.title)  # a title of rich's would be wrapped to the table's width
     grid = RichTable(show_header=any(table.header))
+    texts = table.texts()
     for index, heading in enumerate(table.header):
-        grid.add_column(literal(heading), justify="right" if index else "left")
-    for row in table.texts():
+        words = not index or all(row[index][:1].isalpha() for row in texts)
+        grid.add_column(literal(heading), justify="left" if words else "right")
+    for row in texts:
         grid.add_row(*map(literal, row))
     show(grid)
 
