@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import pickle
 import re
 import signal
 import threading
@@ -26,6 +25,7 @@ from concurrent.futures import (
 )
 from contextlib import contextmanager
 from multiprocessing.connection import wait as wait_for
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, Final
 from uuid import uuid4
 
@@ -37,6 +37,11 @@ TRIES = 2
 _KILLED = (
     "KilledWorker"  # how Dask names the end of a piece whose workers died; it tries four of them by itself
 )
+_NOT_SENT = (
+    "PickleError",
+    "PicklingError",
+    "UnpicklingError",
+)  # by name: nothing here reads or writes such files
 _SECONDS = 10  # in which a scheduler has to answer
 _ADDRESS = re.compile(r"\w+://\S+")
 _ADDRESS_ADVICE = 'give the address that a Dask scheduler has printed, such as "tcp://host:8786"'
@@ -161,9 +166,8 @@ def _came(future: Future[Any], executor: Executor) -> bool:
         return False
     if isinstance(error, BrokenExecutor | CancelledError):  # which was shut down, or has lost its scheduler
         raise _gone(error) from error
-    if isinstance(error, ImportError | AttributeError | pickle.PickleError) and not isinstance(
-        error, GatescopeError
-    ):
+    lost = isinstance(error, ImportError | AttributeError) or type(error).__name__ in _NOT_SENT
+    if lost and not isinstance(error, GatescopeError):
         raise ValueRangeError(
             f"cannot be called by the workers of `executor` ({type(error).__name__}: {error})",
             argument="function",
@@ -207,8 +211,8 @@ class Processes(Executor):
             If it ends them before they begin, which would look as if each piece killed them.
         """
         try:
-            pickle.dumps(work)
-        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            ForkingPickler.dumps(work)  # as the pool sends it
+        except Exception as error:  # of whatever is in it
             raise DtypeError(
                 f"cannot be sent to another process ({error})",
                 argument="function",
