@@ -86,9 +86,8 @@ def test_the_operand_by_each_state():
 # ---- compiled ----
 
 
-@pytest.mark.parametrize(
-    ("cell", "dtype"), [(BRIDGE, "float64"), pytest.param("mgu", "float32", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("cell", "dtype"), [(BRIDGE, "float64"), ("mgu", "float32")])
 def test_run_and_backprop(cell, dtype):
     """Without the derivatives by the second state the bridge's gradients are 35 % off or more."""
     case = Case(cell, T=7, B=1, I=2, H=UNITS, scale=1.5, dtype=dtype)

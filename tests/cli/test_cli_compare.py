@@ -129,6 +129,7 @@ def test_compare_weights_from_files(invoke, tmp_path):
     }
 
 
+@pytest.mark.slow
 @blank_figures
 def test_an_rnn_from_pytorch_is_tanh_or_relu(invoke, tmp_path):
     weights = {f"net.{name}": value for name, value in torch_weights(1, 4).items()}

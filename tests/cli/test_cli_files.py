@@ -105,6 +105,7 @@ def test_the_backend_of_a_notebook_or_a_screen_does_not_count(backend):
     assert python(code, MPLBACKEND=backend) == backend
 
 
+@pytest.mark.slow
 @blank_figures
 def test_the_state_of_a_measurement_stays_until_its_result_is_stored(invoke, tmp_path, monkeypatch):
     """A disk that fills up, or a kill, between the two loses nothing."""

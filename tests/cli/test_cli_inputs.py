@@ -130,6 +130,7 @@ def test_the_first_axis_is_asked_about(invoke, tmp_path):
     np.testing.assert_array_equal(inputs, values.swapaxes(0, 1)[:30])
 
 
+@pytest.mark.slow
 def test_the_scale_is_applied_and_kept(invoke, tmp_path):
     steps = np.random.default_rng(0).standard_normal(300).cumsum()
     walk = 133 + 9 * (steps - steps.mean()) / steps.std()

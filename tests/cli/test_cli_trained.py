@@ -28,6 +28,7 @@ def run(tmp_path):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_a_trained_model_is_taken_whole_and_its_best(command, run, invoke):
     done = invoke(*command, "--weights", "run.npz", "--inputs", "x2.npy")

@@ -152,6 +152,7 @@ def test_states_that_grow_are_not_called_chaotic():
         )
 
 
+@pytest.mark.slow
 def test_an_error_too_large_to_tell_is_undecided_and_said():
     diagnosis = diagnose(tanh_network(2.5, 8), noise(60), target_half_life=1e6, window=60)
     assert (

@@ -92,6 +92,7 @@ def test_an_exponent_that_is_not_told_from_0_is_not_converged():
     assert exact.converged()[0, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "k"), [(2, 1), (3, 1), (3, 2)])
 def test_intervals_cover_the_exponents_of_directions_that_turn_slowly(size, k):
     """Gaps of a tenth of 1 / transient: by two starts, which may lie alike by accident, 83 % were covered (k = 1)."""

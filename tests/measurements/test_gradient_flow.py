@@ -332,6 +332,7 @@ def test_linear_unit(lam):
         assert abs(squares.mean() - expected) < error
 
 
+@pytest.mark.slow
 def test_linear_unit_exactly():
     """The same derivative for given inputs: dh_T/dlam = sum over t of lam^(T-t) h_(t-1)."""
     gs.cells.register(Linear)

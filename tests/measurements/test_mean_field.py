@@ -55,6 +55,7 @@ def test_the_theory_is_continuous_at_the_edge_and_grows():
     assert (np.diff(exponents) > 0).all()
 
 
+@pytest.mark.slow
 def test_below_gain_1_gradients_vanish_and_above_1_5_they_explode():
     gains = [0.3, 0.6, 0.9, 1.6, 2.0, 3.0]
     diagram = phase_diagram("rnn", gain=gains, hidden_size=200, inputs=np.zeros((600, 1)), seeds=2)

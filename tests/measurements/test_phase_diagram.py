@@ -15,6 +15,7 @@ from gatescope.measurements.phase_diagram import phase_diagram
 NOISE = np.random.default_rng(5).standard_normal((120, 1, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 def test_what_float32_cannot_tell_is_said():
     keywords = {"hidden_size": 5, "inputs": NOISE, "seed": 3, "dtype": "float32"}
@@ -99,7 +100,7 @@ def test_threads_change_nothing(cell):
     def measured(threads):
         bias = [0.0] if cell == "rnn" else [0.0, 1.0]
         return phase_diagram(
-            cell, gain=[0.5, 1.0, 2.0], bias=bias, hidden_size=16, inputs=NOISE, seeds=2, threads=threads
+            cell, gain=[0.5, 1.0, 2.0], bias=bias, hidden_size=5, inputs=NOISE, seeds=2, threads=threads
         )
 
     assert measured(1) == measured(3)

@@ -63,6 +63,7 @@ def remembering(c, dtype="float64"):
 INPUTS = np.zeros((20, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("bias", "expected"), [(15, -30.61371), (18, -36.61371), (300, -600.61371)])
 def test_a_saturated_tanh(bias, expected):
     # From the second step on h is 1, so that the pre-activation is one more than the bias.

@@ -38,12 +38,13 @@ def jacobian(stack, inputs, target, source):
     return outputs if stack.readout_weight is None else stack.readout_weight @ outputs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cells", "readout"),
     [
-        pytest.param(("lstm", "lstm"), 0, marks=pytest.mark.slow),
+        (("lstm", "lstm"), 0),
         (("lstm", "lstm"), 3),
-        pytest.param(("gru", "lstm", "rnn"), 2, marks=pytest.mark.slow),
+        (("gru", "lstm", "rnn"), 2),
     ],
 )
 def test_each_pair_is_the_derivative_through_all_layers(cells, readout):

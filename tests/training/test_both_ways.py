@@ -180,6 +180,7 @@ def test_dropout_multiplies_inputs_and_outputs_of_both_directions():
     np.testing.assert_allclose(score.head_loss, losses, rtol=LOSS)
 
 
+@pytest.mark.slow
 def test_gradient_with_all_dropout_and_noise_is_the_slope_of_the_loss_for_any_threads(monkeypatch):
     monkeypatch.setattr("gatescope.training.engine._THREAD_WORK", 0)
     stack = make_stack("lstm 5 | lstm 5", "| lstm 5")

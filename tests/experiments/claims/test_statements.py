@@ -51,6 +51,7 @@ def verdicts():
     return {verdict.number: verdict for verdict in run_claims([*EXPECTED], scale=SMALL)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", EXPECTED)
 def test_every_exact_row(number, verdicts):
     verdict = verdicts[number]

@@ -26,7 +26,8 @@ from gatescope.kernels.cpu.loops.linearization import make_linearization
 from gatescope.kernels.cpu.loops.tangent import make_tangent
 
 
-@pytest.mark.parametrize("cell", ["lstm", pytest.param("gru_reset_before", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", ["lstm", "gru_reset_before"])
 def test_float32_kernels_hold_no_double(cell):
     """A stray `1 - y` or `0.5 * x` would promote; it would be as right, and half as fast."""
     params = gs.init(cell, input_size=2, hidden_size=5, seed=0)

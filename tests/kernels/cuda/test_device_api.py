@@ -167,6 +167,7 @@ def test_results_are_saved_and_loaded(gpu, tmp_path):
 # ---- what stays on the GPU ----
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", [*first("rnn", "lstm", "gru", "gru_reset_before"), "slim_test"])
 def test_what_stays_there_has_the_same_bits(gpu, slim, cell):
     case = case_of(cell)

@@ -165,7 +165,8 @@ GRADIENT = [
 ]
 
 
-@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=SLOW)])
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("least", "rows", "outputs", "inputs"), GRADIENT)
 def test_weight_gradient(gpu, least_part, dtype, least, rows, outputs, inputs):
     if rows * outputs * inputs > 20_000:

@@ -184,7 +184,8 @@ def test_what_would_not_be_let_through_does_not_fit():
 
 
 # Of others the scratch is too little.
-@pytest.mark.parametrize("cell", ["lstm", pytest.param("gru_reset_before", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", ["lstm", "gru_reset_before"])
 def test_segments_give_the_same_gradients(cell):
     """Little memory: the gradients of the weights are added up in several segments."""
     case = Case(cell, T=24, B=3, I=2, H=5)
@@ -353,9 +354,10 @@ def test_memory_that_runs_out_later_is_explained(call):
     assert gpu.live == 0  # nothing is left behind
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cell", "width"),
-    [("gru", 40), pytest.param("rnn", 3, marks=pytest.mark.slow)],
+    [("gru", 40), ("rnn", 3)],
 )
 def test_gradient_flow_fits_by_itself(cell, width):
     """In half of what the run would take: shorter segments, the same log-norms; inputs may be wide."""
