@@ -98,7 +98,7 @@ def working(message: str) -> Iterator[None]:
 
 
 def print_table(table: Table) -> None:
-    """Print a table under its title; columns of words begin at the left, as the first does, numbers end at the right."""
+    """Print a table under its title: words begin at the left, as the first column does, numbers end at the right."""
     from rich.table import Table as RichTable
 
     if table.title:
