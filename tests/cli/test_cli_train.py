@@ -187,6 +187,8 @@ def test_a_checkpoint_is_resumed(invoke, tmp_path):
         3,
         "--hidden-size",
         4,
+        "--dtype",
+        "float64",
         "--checkpoint",
         "kept.npz",
     ]

@@ -357,7 +357,7 @@ def check_tile(built, dtype, shape):
         for o, orientation in enumerate(ORIENTATIONS)
         for d, dtype in enumerate(DTYPES)
         for s, shape in enumerate(TILED)
-        if (o + d + s) % 2 == 1 and (dtype, shape) != ("float32", "large")
+        if (o + d + s) % 3 == 1 and (dtype, shape) != ("float32", "large")
     ],
 )
 def test_machine_code_of_tiles(build, orientation, dtype, shape, turn):
