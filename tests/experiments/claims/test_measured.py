@@ -296,6 +296,7 @@ def test_the_rates_of_an_rnn_by_hand():
             v /= np.linalg.norm(v)
         # From another first direction, so it is the same but for a few of 150 steps.
         assert decay.exponent[seed] == pytest.approx(np.mean(grown[15:]), abs=0.05)
+        # The slope is of the lags after a tenth alone, where the exponent is of all steps.
         assert decay.slope[seed] == pytest.approx(decay.exponent[seed], abs=0.1)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
+from gatescope.cells.activations import sigmoid
 from gatescope.datatypes import Array, Params, Trace
 from gatescope.datatypes.verdict import EQUAL, SUPPORTED
 from gatescope.experiments.claims.samples import GRUS, linear, make, noise, roundings, run_all, some_state
@@ -21,6 +23,7 @@ from gatescope.experiments.seeds.judge import judge_exact
     " states with the rows of z negated.",
 )
 def two_conventions(scale: Scale) -> Finding:
+    curve: Callable[[Array], Array] = sigmoid  # the one of all cells
     equalities, controls = {}, {}
     x = noise(scale)
     for name in GRUS:
@@ -32,7 +35,7 @@ def two_conventions(scale: Scale) -> Finding:
         trace = run_all(params, x)
         h, n, before = trace.h[:-1], trace.gate("n"), _preactivation(params, trace, "z")
         for chung, sign, numbers in (("negated", -1, equalities), ("as they are", 1, controls)):
-            z = 1 / (1 + np.exp(-sign * before))
+            z = curve(sign * before)
             numbers[f"{name}: (1 - z) h + z n, rows of z {chung}"] = roundings(
                 (1 - z) * h + z * n, trace.h[1:]
             )
