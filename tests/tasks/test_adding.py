@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from helpers.judging import loss
 
+from gatescope.errors import ValueRangeError
 from gatescope.tasks._adding import adding
 
 
@@ -52,6 +53,19 @@ def test_no_other_constant_is_better():
     batch = adding(steps=4, sequences=20_000, dtype="float64")
     ones = np.ones_like(batch.targets)
     assert loss(batch, ones) < min(loss(batch, 0.95 * ones), loss(batch, 1.05 * ones))
+
+
+def test_a_smaller_bound_scales_the_numbers_and_nothing_else():
+    whole, half = (adding(steps=9, sequences=500, largest=top, seed=3, dtype="float64") for top in (1, 0.5))
+    np.testing.assert_array_equal(half.inputs, whole.inputs * (0.5, 1))
+    np.testing.assert_array_equal(half.targets, whole.targets / 2)
+    assert half.inputs[..., 0].max() < 0.5
+    assert half.baseline == whole.baseline / 4
+    assert half.baseline_of == "always answering 0.5, the mean of the sum: its variance, 0.5^2 * 1/6"
+    assert whole.baseline_of == "always answering 1, the mean of the sum: its variance, 1/6"
+    for largest in (0, -1, 1e-4, 1001, np.nan):
+        with pytest.raises(ValueRangeError, match=r"largest=.* must be a finite number from 0\.001 to 1000"):
+            adding(largest=largest)
 
 
 def test_the_right_answers_cost_nothing():

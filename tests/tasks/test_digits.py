@@ -117,6 +117,25 @@ def test_fewer_sequences_are_a_part_of_more(images):
     assert digits(sequences=1295, split="valid").inputs.shape[1] == 143  # all of a split that has fewer
 
 
+@pytest.mark.parametrize("split", SIZES)
+def test_half_of_the_digits_are_made_rare_in_a_split(images, split):
+    whole, biased = digits(split=split), digits(split=split, rare=0.1)
+    answers = whole.targets[-1, :, 0]
+    kept = answers < 5
+    (rare,) = np.nonzero(~kept)
+    kept[rare[: len(rare) // 10]] = True  # the first tenth of them, in their order
+    np.testing.assert_array_equal(biased.inputs, whole.inputs[:, kept])
+    np.testing.assert_array_equal(biased.targets, whole.targets[:, kept])
+    assert len(rare) // 10 == np.count_nonzero(biased.targets[-1, :, 0] >= 5) > 0
+    part = digits(split=split, rare=0.1, sequences=50)
+    np.testing.assert_array_equal(part.inputs, biased.inputs[:, :50])
+    assert digits(split=split, rare=0).targets[-1].max() == 4
+    assert same(digits(split=split, rare=1), whole)
+    for fraction in (-0.1, 1.1, math.nan):
+        with pytest.raises(ValueRangeError, match=r"rare=.* must be a finite number from 0 to 1"):
+            digits(rare=fraction)
+
+
 def test_the_baseline_is_that_of_a_guess(images):
     batch = digits()
     assert batch.baseline == math.log(10)

@@ -7,22 +7,29 @@ from functools import partial
 import numpy as np
 from numpy.typing import DTypeLike
 
-from gatescope.checks.numbers import check_count
+from gatescope.checks.numbers import check_count, check_number
 from gatescope.datatypes import Batch, Head
 from gatescope.tasks._synthetic import at_the_last_step, check_size
 from gatescope.tasks._task import task
 
 
-@task(steps=partial(check_count, least=2))
-def adding(*, steps: int = 100, sequences: int = 50, seed: int = 0, dtype: DTypeLike = "float32") -> Batch:
+@task(steps=partial(check_count, least=2), largest=partial(check_number, least=1e-3, most=1e3))
+def adding(
+    *,
+    steps: int = 100,
+    sequences: int = 50,
+    largest: float = 1.0,
+    seed: int = 0,
+    dtype: DTypeLike = "float32",
+) -> Batch:
     """Make the adding problem: the sum of two marked numbers, asked for at the last step.
 
-    Input 0 is a number ``u_t ~ U[0, 1)`` at every step; input 1 is 1 at two steps and 0 elsewhere: at p, uniform in
-    the first half, steps 0..T//2-1, and at q, uniform in the second, steps T//2..T-1.  The target is
-    ``u_p + u_q``, at the last step alone.
+    Input 0 is a number ``u_t ~ U[0, largest)`` at every step, U[0, 1) by default; input 1 is 1 at two steps and 0
+    elsewhere: at p, uniform in the first half, steps 0..T//2-1, and at q, uniform in the second, steps T//2..T-1.  The
+    target is ``u_p + u_q``, at the last step alone.
 
-    The baseline always answers 1, the mean of the sum.  Its mean squared error is the variance of the sum of two
-    independent U[0, 1), 2 * 1/12 = 1/6 = 0.1667.  The 0.1767 that is printed in some papers for the same
+    The baseline always answers `largest`, the mean of the sum.  Its mean squared error is the variance of the sum of
+    two independent numbers, of U[0, 1) 2 * 1/12 = 1/6 = 0.1667.  The 0.1767 that is printed in some papers for the same
     scaling is not that variance, whatever it came from; a mean over a few hundred sequences can be so far off.
 
     Parameters
@@ -31,6 +38,9 @@ def adding(*, steps: int = 100, sequences: int = 50, seed: int = 0, dtype: DType
         T, at least 2.
     sequences : int
         B.
+    largest : float
+        Bound of the numbers, from 0.001 to 1,000.  Trained below 1, a model has seen a biased sample of what the
+        default asks for.
     seed : int
     dtype : {"float32", "float64"}
 
@@ -58,7 +68,7 @@ def adding(*, steps: int = 100, sequences: int = 50, seed: int = 0, dtype: DType
     """
     check_size(steps * sequences * 3, dtype)
     rng = np.random.default_rng(seed)
-    numbers = rng.random((steps, sequences))
+    numbers = rng.random((steps, sequences)) * largest
     first = rng.integers(0, steps // 2, sequences)
     second = rng.integers(steps // 2, steps, sequences)
     each = np.arange(sequences)
@@ -66,11 +76,12 @@ def adding(*, steps: int = 100, sequences: int = 50, seed: int = 0, dtype: DType
     inputs[..., 0] = numbers
     inputs[first, each, 1] = inputs[second, each, 1] = 1
     targets, mask = at_the_last_step(numbers[first, each] + numbers[second, each], steps, dtype)
+    square = "" if largest == 1 else f"{largest:g}^2 * "
     return Batch(
         inputs=inputs,
         targets=targets,
         mask=mask,
         heads=(Head("sum", 1, "mse"),),
-        baseline=1 / 6,
-        baseline_of="always answering 1, the mean of the sum: its variance, 1/6",
+        baseline=largest**2 / 6,
+        baseline_of=f"always answering {largest:g}, the mean of the sum: its variance, {square}1/6",
     )

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import DTypeLike
 
-from gatescope.checks.numbers import check_choice, check_count
+from gatescope.checks.numbers import check_choice, check_count, check_number
 from gatescope.datatypes import Array, Batch, Head
 from gatescope.errors import ValueRangeError
 from gatescope.tasks._music import need
@@ -18,13 +18,14 @@ from gatescope.tasks._task import task
 
 SPLITS = ("train", "valid", "test")
 ORDERS = ("rows", "pixels", "permuted")
-_CLASSES, _SIDE, _BRIGHTEST = 10, 8, 16
+_CLASSES, _FIRST_RARE, _SIDE, _BRIGHTEST = 10, 5, 8, 16
 _PERMUTATION_SEED = 0
 
 
 @task(
     **HELD_BACK | {"split": partial(check_choice, choices=SPLITS)},
     order=partial(check_choice, choices=ORDERS),
+    rare=partial(check_number, least=0, most=1),
     sequences=None,
 )
 def digits(
@@ -33,6 +34,7 @@ def digits(
     order: str = "rows",
     valid_fraction: float = 0.1,
     test_fraction: float = 0.2,
+    rare: float = 1.0,
     sequences: int | None = None,
     seed: int = 0,
     dtype: DTypeLike = "float32",
@@ -50,7 +52,8 @@ def digits(
                   so that neighbours in the image are far apart in time
     ============  ======================================================================================
 
-    The baseline is that of a guess among ten digits, ln 10 = 2.3026 nats; the ten are almost equally frequent.
+    The baseline is that of a guess among ten digits, ln 10 = 2.3026 nats; the ten are almost equally frequent, unless
+    some are made rare.
 
     Parameters
     ----------
@@ -61,6 +64,9 @@ def digits(
         down, of whatever digits.
     test_fraction : float
         Fraction of every digit's images that is kept for the test, between 0 and 1.
+    rare : float
+        Fraction that is kept of a split's images of the digits 5 to 9, from 0 to 1, rounded down: 0.1 makes half of
+        the digits ten times rarer than the others.  Give it to the training split alone to train on a biased sample.
     sequences : int, optional
         Only so many images, or all of a split that has fewer than the training split; of two such numbers the smaller
         gives a part of the larger.  Default: all of the split.
@@ -98,6 +104,7 @@ def digits(
     images = np.asarray(data.images, np.float64) / _BRIGHTEST  # (N, 8, 8)
     classes = np.asarray(data.target, np.int64)
     parts = _parts(classes, valid_fraction, test_fraction, rng)
+    parts[split] = _thinned(parts[split], classes, rare)
     chosen = _chosen(parts, split, valid_fraction, test_fraction, sequences)
     pixels = images[chosen]
     permutation = np.random.default_rng(_PERMUTATION_SEED).permutation(_SIDE * _SIDE)
@@ -141,6 +148,13 @@ def _parts(classes: Array, valid: float, test: float, rng: np.random.Generator) 
     # Those to choose by are the last ones of those not kept for the test.
     training = len(rest) - int(valid * len(rest))
     return {"train": rest[:training], "valid": rest[training:], "test": for_test}
+
+
+def _thinned(images: Array, classes: Array, fraction: float) -> Array:
+    """Return indices, in their order, of which of the digits that are made rare only the first few are kept."""
+    rare = classes[images] >= _FIRST_RARE
+    count = int(fraction * rare.sum())
+    return images[~rare | (np.cumsum(rare) <= count)]
 
 
 def _chosen(parts: dict[str, Array], split: str, valid: float, test: float, sequences: int | None) -> Array:
