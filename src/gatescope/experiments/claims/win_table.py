@@ -26,22 +26,23 @@ def _task(
     return StudyTask(name=name, spec=spec, metric=metric, margin=margin, memory=memory)
 
 
-# Tasks that need a memory of long ago, and the others.  Copying in so few updates is a race: judged by its loss.
-LONG = (
-    _task("adding, T = 100", "adding", 3000, 100, 0.01, arguments={"steps": 100}),
-    _task("adding, T = 400", "adding", 6000, 400, 0.01, arguments={"steps": 400}),
-    _task("order of 2", "temporal_order", 3000, 100, 0.1),
-    _task("order of 3", "temporal_order", 5000, 100, 0.1, arguments={"symbols": 3}),
-    _task("copying, T = 50", "copying", 3000, 60, None, arguments={"steps": 50}, judged=("test_loss", LOSS)),
-    _task("delayed xor", "delayed_xor", 3000, 40, 0.1, arguments={"steps": 40, "gap": 10}),
+ADDING_100 = _task("adding, T = 100", "adding", 3000, 100, 0.01, arguments={"steps": 100})
+ADDING_400 = _task("adding, T = 400", "adding", 6000, 400, 0.01, arguments={"steps": 400})
+ORDER_2 = _task("order of 2", "temporal_order", 3000, 100, 0.1)
+ORDER_3 = _task("order of 3", "temporal_order", 5000, 100, 0.1, arguments={"symbols": 3})
+# In so few updates copying is a race: it is judged by its loss.
+COPYING = _task(
+    "copying, T = 50", "copying", 3000, 60, None, arguments={"steps": 50}, judged=("test_loss", LOSS)
 )
-OTHERS = (
-    _task("flip-flop", "flip_flop", 2000, 120, 0.01),
-    _task("a^n b^n", "counting", 3000, 100, 0.01),
-    _task("a^n b^n c^n", "counting", 5000, 90, 0.01, arguments={"letters": 3, "steps": 91}),
-    _task("digits by rows", "digits", 2000, 8, None, batch_size=50, judged=("points", POINTS)),
-    _task("chorales", "chorales", 3000, 60, None, batch_size=8, judged=("nats", NATS)),
-)
+XOR = _task("delayed xor", "delayed_xor", 3000, 40, 0.1, arguments={"steps": 40, "gap": 10})
+FLIP_FLOP = _task("flip-flop", "flip_flop", 2000, 120, 0.01)
+COUNTING_2 = _task("a^n b^n", "counting", 3000, 100, 0.01)
+COUNTING_3 = _task("a^n b^n c^n", "counting", 5000, 90, 0.01, arguments={"letters": 3, "steps": 91})
+DIGITS = _task("digits by rows", "digits", 2000, 8, None, batch_size=50, judged=("points", POINTS))
+CHORALES = _task("chorales", "chorales", 3000, 60, None, batch_size=8, judged=("nats", NATS))
+
+LONG = (ADDING_100, ADDING_400, ORDER_2, ORDER_3, COPYING, XOR)  # need a memory of long ago
+OTHERS = (FLIP_FLOP, COUNTING_2, COUNTING_3, DIGITS, CHORALES)
 BY_INIT = LONG[:5]  # which run with each scheme of initial weights, too
 SCHEMES = ("pytorch", "keras", "chrono")
 
