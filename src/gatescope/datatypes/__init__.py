@@ -28,6 +28,7 @@ from gatescope.datatypes.lyapunov_spectrum import LyapunovSpectrum
 from gatescope.datatypes.memory_estimate import MemoryEstimate
 from gatescope.datatypes.params import Params
 from gatescope.datatypes.phase_diagram import PhaseDiagram
+from gatescope.datatypes.published_number import PublishedNumber
 from gatescope.datatypes.result import Result, load, save
 from gatescope.datatypes.saturation import Saturation
 from gatescope.datatypes.seed_run import SeedRun
@@ -72,6 +73,7 @@ __all__ = [
     "MemoryEstimate",
     "Params",
     "PhaseDiagram",
+    "PublishedNumber",
     "Result",
     "Saturation",
     "SeedRun",

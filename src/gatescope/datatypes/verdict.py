@@ -10,6 +10,7 @@ import numpy as np
 
 from gatescope.checks.numbers import check_choice
 from gatescope.datatypes.effect import Effect
+from gatescope.datatypes.published_number import PublishedNumber
 from gatescope.datatypes.result import Result
 from gatescope.reporting.table import Table
 from gatescope.reporting.text import number, with_error
@@ -65,6 +66,8 @@ class Verdict(Result):
         Whether the experiment was smaller than the full one.
     tuned : mapping
         Learning rate and initial weights of each arm, as tuned.
+    published : tuple of PublishedNumber
+        What others measured of the same, beside ours; no word depends on it.
     runs : int
         On both sides of all comparisons, without those of tuning.
     code : str
@@ -90,6 +93,7 @@ class Verdict(Result):
     needed: int | None = None
     preliminary: bool = False
     tuned: Mapping[str, Any] = field(default_factory=dict)
+    published: tuple[PublishedNumber, ...] = ()
     runs: int = 0
     code: str = ""
 
@@ -132,11 +136,14 @@ class Verdict(Result):
         rows += [
             (name, number(value), "roundings apart, must differ") for name, value in self.controls.items()
         ]
+        rows += [
+            (each.what, each.row()[2], f"published: {number(each.published)}") for each in self.published
+        ]
         return Table(("", "measured", ""), rows, self.summary().partition("\n")[0])
 
     def record(self) -> dict[str, Any]:
         """Return everything as plain values, for a JSON file."""
-        names = [name for name in self._names() if name not in ("effects", "provenance")]
+        names = [name for name in self._names() if name not in ("effects", "published", "provenance")]
         effects = [
             {name: _plain(getattr(effect, name)) for name in (*effect._names(), "p") if name != "provenance"}
             for effect in self.effects
@@ -145,8 +152,12 @@ class Verdict(Result):
             name: {"value": _plain(value), "error": _plain(error)}
             for name, (value, error) in self.measured.items()
         }
+        published = [
+            {name: _plain(getattr(each, name)) for name in (*each._names(), "agrees") if name != "provenance"}
+            for each in self.published
+        ]
         plain = {name: _plain(getattr(self, name)) for name in names}
-        return {**plain, "effects": effects, "measured": measured}
+        return {**plain, "effects": effects, "measured": measured, "published": published}
 
 
 def _plain(value: Any) -> Any:
