@@ -184,6 +184,7 @@ gs.tasks.copying(steps=10, sequences=3, symbols=4, memory=2, seed=0, dtype="floa
 gs.tasks.counting(steps=21, sequences=3, n_min=1, n_max=4, letters=2, seed=0, dtype="float64")
 gs.tasks.counting_of([1, 2, 3], letters=2, steps=21, dtype="float64")
 gs.tasks.counting_accepted(np.zeros((21, 3, 3)), gs.tasks.counting_of([1, 2, 3], steps=21))
+gs.tasks.counting_stream(steps=20, sequences=3, n_min=2, n_max=4, seed=0, dtype="float64")
 gs.tasks.delayed_xor(steps=10, sequences=3, gap=3, noise=0.1, seed=0, dtype="float64")
 gs.tasks.flip_flop(steps=10, sequences=3, channels=2, pulse=0.1, seed=0, dtype="float64")
 gs.tasks.temporal_order(steps=20, sequences=3, symbols=2, seed=0, dtype="float64")

@@ -11,12 +11,13 @@ from gatescope.errors import DtypeError, ValueRangeError
 from gatescope.tasks._adding import adding
 from gatescope.tasks._copying import copying
 from gatescope.tasks._counting import counting, counting_of
+from gatescope.tasks._counting_stream import counting_stream
 from gatescope.tasks._delayed_xor import delayed_xor
 from gatescope.tasks._flip_flop import flip_flop
 from gatescope.tasks._long_series import long_series, long_series_prices
 from gatescope.tasks._temporal_order import temporal_order
 
-MAKERS = [adding, copying, counting, delayed_xor, flip_flop, long_series, temporal_order]
+MAKERS = [adding, copying, counting, counting_stream, delayed_xor, flip_flop, long_series, temporal_order]
 every_task = pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
 
 
@@ -143,6 +144,8 @@ def test_other_sizes_that_nobody_means(make, sizes, advice):
         (counting, "n_max", 51, "from 1 to 50"),
         (counting, "n_min", 51, "from 1 to 50"),
         (counting, "steps", 2, "of at least 3"),
+        (counting_stream, "n_min", 11, "from 1 to 10"),
+        (counting_stream, "steps", 1, "of at least 2"),
         (long_series, "lookback", 0, "of at least 1"),
         (long_series, "steps", 2, "of at least 3"),
         (long_series, "gamma", 1.1, "from 0 to 1"),

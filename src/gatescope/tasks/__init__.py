@@ -10,6 +10,7 @@ from gatescope.tasks._characters import characters
 from gatescope.tasks._chorales import chorales
 from gatescope.tasks._copying import copying
 from gatescope.tasks._counting import counting, counting_accepted, counting_of
+from gatescope.tasks._counting_stream import counting_stream
 from gatescope.tasks._delayed_xor import delayed_xor
 from gatescope.tasks._digits import digits
 from gatescope.tasks._flip_flop import flip_flop
@@ -28,6 +29,7 @@ __all__ = [
     "counting",
     "counting_accepted",
     "counting_of",
+    "counting_stream",
     "delayed_xor",
     "digits",
     "flip_flop",
