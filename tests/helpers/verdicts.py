@@ -16,7 +16,16 @@ EFFECTS = (
     (paired(np.linspace(-0.05, 0.1, 6), margin=0.1, name="chorales", measure="difference"),),
     (paired(np.array([-0.1]), margin=math.log(1.25), name="one seed"),),
 )
-NUMBERS = ("6a", "8a", "8b", "11c", "7a", "2a", "31")  # of pairs: some whole, some in part, some not at all
+NUMBERS = (
+    "6a",
+    "8a",
+    "8b",
+    "11c",
+    "7a",
+    "2a",
+    "31",
+    "37",
+)  # of pairs: some whole, some in part, some not at all
 
 
 def made_verdict(**changes):

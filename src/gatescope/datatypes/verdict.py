@@ -17,7 +17,8 @@ from gatescope.reporting.text import number, with_error
 
 SUPPORTED, CONTRADICTED, EQUAL = "supported", "contradicted", "equal"
 UNDECIDED, MIXED, MISPRINT, CANNOT_RUN = "undecided", "mixed", "misprint", "cannot be run"
-WORDS = (SUPPORTED, CONTRADICTED, EQUAL, UNDECIDED, MIXED, MISPRINT, CANNOT_RUN)
+NOT_RUN = "not run"  # a package is missing here: a state of this machine, and no verdict
+WORDS = (SUPPORTED, CONTRADICTED, EQUAL, UNDECIDED, MIXED, MISPRINT, CANNOT_RUN, NOT_RUN)
 ONLY, ALIKE, OTHER = "only this cell", "all cells alike", "the other cell more"
 CLAIMS = ("lower", "higher", "equal")
 KINDS = ("exact", "measured", "statistical", "documentary")
@@ -38,9 +39,9 @@ class Verdict(Result):
         By which the word was found; fixed before the run.
     word : str
         ``"supported"``, ``"contradicted"``, ``"equal"`` (also: no difference that matters), ``"undecided"``,
-        ``"mixed"``, ``"misprint"`` or ``"cannot be run"``.
+        ``"mixed"``, ``"misprint"`` or ``"cannot be run"``; ``"not run"`` where a package is missing.
     reason : str
-        The numbers that decided it, in a sentence.
+        The numbers that decided it, in a sentence; of a row that was not run what to install.
     claim : str
         What a statistical statement says of the second arm: ``"lower"``, ``"higher"``, ``"equal"``, or "".
     effects : tuple of Effect
@@ -69,7 +70,9 @@ class Verdict(Result):
     published : tuple of PublishedNumber
         What others measured of the same, beside ours; no word depends on it.
     runs : int
-        On both sides of all comparisons, without those of tuning.
+        Training runs that it stands on, each counted once, without those of tuning.
+    seconds : float
+        That these took when they were made; of other rows that the test took.
     code : str
         Fingerprint of the code that made them.
     """
@@ -95,6 +98,7 @@ class Verdict(Result):
     tuned: Mapping[str, Any] = field(default_factory=dict)
     published: tuple[PublishedNumber, ...] = ()
     runs: int = 0
+    seconds: float = field(default=0.0, compare=False)
     code: str = ""
 
     def __post_init__(self) -> None:
@@ -114,9 +118,14 @@ class Verdict(Result):
     @property
     def command(self) -> str:
         """Return the command that puts the statement to the test again."""
-        whole = " --full" if self.kind == "measured" and not self.preliminary else ""
-        runs = " --runs FOLDER" if self.kind == "statistical" else ""
-        return f"gatescope claims --only {self.number}{whole}{runs}"
+        ran = self.provenance
+        parts = [f"gatescope claims --only {self.number}"]
+        if self.kind in ("measured", "statistical") and not ran.get("fast", self.preliminary):
+            parts.append("--full")
+        if self.kind == "statistical":
+            parts += [f"--{name} {ran[name]}" for name in ("seeds", "units") if name in ran]
+            parts.append("--runs FOLDER")
+        return " ".join(parts)
 
     def summary(self) -> str:
         """Return number, statement and verdict, the reason, and the criterion."""

@@ -90,3 +90,6 @@ def test_the_study_makes_the_runs(curves, tmp_path, monkeypatch):
     assert asked == [((tmp_path / "long-series",), {"seeds": 10, "progress": False})] * 2
     assert [verdict.number for verdict in verdicts] == ["27a", "28a"]
     assert [verdict.preliminary for verdict in verdicts] == [False, False]
+    assert [verdict.runs for verdict in verdicts] == [20, 20]
+    assert all(len(verdict.code) == 16 for verdict in verdicts)
+    assert verdicts[0].seconds == pytest.approx(curves.seconds.sum() * 1000)

@@ -50,15 +50,19 @@ def test_means_and_the_bounds_they_are_from():
     for single in (mean([2.0]), mean([1.0, np.nan]), mean([1.0, np.inf])):
         assert [single.above(), single.below()] == [False, False]  # nothing is known of its error
     assert mean([2.0, 2.0]).above(1.999)
+    assert mean([np.inf, np.inf]) == (np.inf, 0.0)  # all agree
+    assert mean([-np.inf, -np.inf]).below()
+    opposite = mean([np.inf, -np.inf])
+    assert [opposite.above(), opposite.below()] == [False, False]
     assert FULL.seeds == FAST.seeds == 10
     assert FAST.preliminary
     assert not FULL.preliminary
 
 
-def decay(exponent, slope=None, residuals=-1.0, *, error=0.01):
+def decay(exponent, slope=None, residuals=-1.0, *, error=0.01, off=0.001):
     slope = exponent if slope is None else slope
     exponents = around(exponent, error)
-    return Decay(exponents, exponents + around(slope - exponent, 0.001), around(residuals, 0.1))
+    return Decay(exponents, exponents + around(slope - exponent, off), around(residuals, 0.1))
 
 
 @pytest.mark.parametrize(
@@ -71,6 +75,8 @@ def decay(exponent, slope=None, residuals=-1.0, *, error=0.01):
         ({"a": decay(-0.5), "b": decay(-0.2, residuals=1.0)}, "contradicted"),  # a power of the lag
         ({"a": decay(-0.5), "b": decay(-0.2, residuals=0.1)}, "undecided"),
         ({"a": decay(0.0)}, "undecided"),
+        # A slope that is hardly known is less than 3 errors from any exponent, which shows nothing.
+        ({"a": decay(-0.5), "b": decay(-0.2, off=0.05)}, "undecided"),
     ],
 )
 def test_1a_on_constructed_numbers(decays, expected):
@@ -78,6 +84,11 @@ def test_1a_on_constructed_numbers(decays, expected):
     assert word(finding) == expected
     assert finding.seeds == 10
     assert finding.measured["a: leading exponent"] == mean(decays["a"].exponent)
+
+
+def test_1a_says_how_far_off_the_slope_may_be():
+    reason = judge_exponential({"a": decay(-0.5), "b": decay(-0.2, off=0.01)}).judgement.reason
+    assert reason.endswith("the slope may differ from the exponent by up to 15.0 % of it")
 
 
 def test_1a_tells_a_power_from_an_exponential():
@@ -134,7 +145,8 @@ def test_2a_on_constructed_numbers(pytorch, keras, expected, depends):
         (0.0, 1e14, Mean(0.0, 0.1), "contradicted"),
         (0.0, 1e14, Mean(-1.0, 0.1), "contradicted"),
         (0.0, 1e14, Mean(1.0, 0.1), "supported"),
-        (1e6, 1e14, None, "supported"),
+        (1e6, 1e14, None, "undecided"),  # that they differ says nothing of which way
+        (1e6, 1e14, Mean(1.0, 0.1), "undecided"),
         (0.0, 0.0, None, "undecided"),
     ],
 )
@@ -240,6 +252,15 @@ def test_45_on_constructed_numbers(inputs, weights, expected):
     finding = judge_decides(kept(inputs, weights))
     assert word(finding) == expected
     assert finding.judgement.small is (inputs == 0.03)
+
+
+def test_45_where_all_gradients_are_gone_at_once():
+    gone = {scheme: np.full((10, 5), np.inf) for scheme in ("pytorch", "keras", "chrono(9)")}
+    alike = judge_decides(dict.fromkeys(("lstm", "gru", "rnn"), gone))
+    assert word(alike) == "contradicted"  # they agree
+    kept_on = {**gone, "chrono(9)": np.full((10, 5), 0.1)}
+    by_weights = judge_decides(dict.fromkeys(("lstm", "gru", "rnn"), kept_on))
+    assert word(by_weights) == "mixed"
 
 
 def test_45_with_numbers_that_say_nothing():

@@ -1,6 +1,7 @@
 """Statements about which cell does better: every outcome on made-up arms, and once with real runs of a tiny task."""
 
 import functools
+import hashlib
 import math
 
 import numpy as np
@@ -10,6 +11,7 @@ from helpers.arms import SPEC, made_arm
 import gatescope as gs
 from gatescope.errors import MissingPackageError, ValueRangeError
 from gatescope.experiments.claims import win_table
+from gatescope.experiments.claims.report import verdicts_table
 from gatescope.experiments.claims.run import run_claims
 from gatescope.experiments.claims.statement import statements
 from gatescope.experiments.claims.study import Study, StudyTask
@@ -28,7 +30,10 @@ class MadeUp(Study):
         return type("Setting", (), {"lr": 0.01, "scheme": scheme or "pytorch", "at_edge": False})()
 
     def effect(self, task, first, second, scheme=None):
-        return made_up_effect(task, first, second, self.ratio(task, scheme))
+        compared, arms = made_up_effect(task, first, second, self.ratio(task, scheme))
+        for cell, arm in zip((first, second), arms, strict=True):
+            self.used.update(((task.name, cell, scheme, run.seed), run) for run in arm.runs)
+        return compared
 
 
 @functools.cache
@@ -47,7 +52,7 @@ def made_up_effect(task, first, second, ratio):
             for scale in (0, math.log2(ratio))
         ]
         arms = [made_arm(cell, **column) for cell, column in zip((first, second), columns, strict=True)]
-    return effect(*arms, task.metric, margin=task.margin, name=task.name)
+    return effect(*arms, task.metric, margin=task.margin, name=task.name), arms
 
 
 def verdicts(ratio, numbers=NUMBERS):
@@ -111,16 +116,20 @@ def test_initial_weights_that_turn_it_are_said():
         "keras": "contradicted",
         "chrono": "contradicted",
     }
-    assert verdict.runs == 2 * 10 * len(win_table.LONG)
     (alike,) = verdicts(lambda *_: 0.5, ["6a"]).values()
     assert not alike.depends_on_init
 
 
 def test_a_verdict_says_which_code_made_its_runs():
-    codes = {number: verdict.code for number, verdict in verdicts(lambda *_: 0.5).items()}
-    assert all(len(code) == 16 for code in codes.values())
-    assert codes["7a"] == codes["8b"]
-    assert len({codes["6a"], codes["7a"], codes["37"]}) == 3  # fewer tasks; another cell
+    made = verdicts(lambda *_: 0.5).values()
+    assert {verdict.code for verdict in made} == {hashlib.sha256(b"code").hexdigest()[:16]}
+
+
+def test_a_run_that_two_comparisons_share_counts_once():
+    counts = {number: verdict.runs for number, verdict in verdicts(lambda *_: 0.5).items()}
+    assert counts["8b"] == 2 * 10 * len(TASKS)
+    assert counts["37"] == 3 * 10 * len(TASKS)  # those of the RNN stand beside both
+    assert counts["6a"] == 2 * 10 * (len(win_table.LONG) + len(win_table.SCHEMES) * len(win_table.BY_INIT))
 
 
 def test_an_rnn_is_compared_with_both():
@@ -132,7 +141,7 @@ def test_an_rnn_is_compared_with_both():
 def test_an_rnn_is_worse_than_both_or_it_is_not_said(monkeypatch):
     def one_alone(study, task, first, second, scheme=None):
         better = second == "lstm" or task is win_table.LONG[0]
-        return made_up_effect(task, first, second, 0.5 if better else 1.0)
+        return made_up_effect(task, first, second, 0.5 if better else 1.0)[0]
 
     monkeypatch.setattr(MadeUp, "effect", one_alone)
     (verdict,) = run_claims(["37"], study=MadeUp(folder="nowhere"))
@@ -169,6 +178,15 @@ def test_a_small_study_from_beginning_to_end(tmp_path, monkeypatch):
     np.testing.assert_allclose(seen.differences, np.log(losses[1]) - np.log(losses[0]), rtol=1e-12)
     assert verdict.tuned["gru, tiny"]["scheme"] == arms[1].runs[0].spec["scheme"]
     files = len(list(tmp_path.iterdir()))
+    assert verdict.runs == 4
+    assert (
+        verdict.code
+        == hashlib.sha256(
+            "".join(sorted({run.code for arm in arms for run in arm.runs})).encode()
+        ).hexdigest()[:16]
+    )
+    assert verdict.seconds == sum(run.seconds for arm in arms for run in arm.runs)
+    assert verdict.command == "gatescope claims --only 8b --full --seeds 2 --units 5 --runs FOLDER"
     assert files == 2 * (3 + 3 + 2)  # three schemes, again with the second tuning seed, and two seeds
     assert run_claims(["8b"], study=study) == (verdict,)
     assert len(list(tmp_path.iterdir())) == files
@@ -186,8 +204,10 @@ def test_a_package_that_is_not_there_leaves_the_others_alone(monkeypatch):
     study = MadeUp(folder="nowhere")
     monkeypatch.setattr(MadeUp, "effect", missing)
     (verdict, exact) = run_claims(["8b", "9a"], study=study)
-    assert (verdict.text, exact.word) == ("undecided, preliminary", "supported")
-    assert verdict.reason == 'not run: needs scikit-learn; pip install "gatescope[digits]"'
+    assert (verdict.text, exact.word) == ("not run", "supported")
+    assert verdict.reason == 'needs scikit-learn; pip install "gatescope[digits]"'
+    assert (verdict.runs, verdict.code) == (0, "")
+    assert verdicts_table([verdict, exact]).title == "1 statement: 1 supported; 1 not run"
 
 
 def test_a_study_has_seeds_and_units():

@@ -24,7 +24,11 @@ def judge_size(
     """Return what is said by gradients before training, and by the slope of the rate on ln N after it, if known."""
     exact = judge_exact(equalities, controls, supports=False)
     word, parts = exact.word, [exact.reason]
-    if word == CONTRADICTED:
+    if word == SUPPORTED:
+        # That they differ says nothing of which way: it would be a fault of the measurement.
+        word = UNDECIDED
+        parts.insert(0, "before training the gradients differ, which no size of the data set explains")
+    elif word == CONTRADICTED:
         parts.insert(0, "before training the gradient does not depend on the size of the data set")
         if slope is None:
             word = UNDECIDED
@@ -43,7 +47,7 @@ def judge_size(
     kind="measured",
     criterion="This part is before training.  Contradicted if the gradient of a sequence then has the same bits "
     "in data sets of all sizes, 100 to 10,000, and after training the rate does not rise with ln N by 3 "
-    "standard errors; supported if either is not so.",
+    "standard errors; supported if it has and the rate does rise.  Other bits decide nothing.",
 )
 def size_of_the_data(scale: Scale) -> Finding:
     least, *larger = scale.data

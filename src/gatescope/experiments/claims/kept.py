@@ -31,20 +31,20 @@ def judge_decides(rates: Mapping[str, Mapping[str, Array]]) -> Finding:
         change = measured[name] = mean(difference)
         apart[by][name] = change.above() or change.below()
         # Alike: both ends of three errors lie inside the margin.
-        margin = _SAME * abs(rate)
+        margin = float(_SAME * abs(rate))
         alike[by][name] = change.below(margin) and change.above(-margin)
 
     for cell, schemes in rates.items():
         for scheme, values in schemes.items():
             for k, inputs in enumerate(_INPUTS):
                 measured[f"{cell}, {scheme}, inputs {inputs}: rate"] = mean(values[:, k])
-            louder = values[:, _LOUDEST] - values[:, _QUIETEST]
+            louder = _less(values[:, _LOUDEST], values[:, _QUIETEST])
             name = f"{cell}, {scheme}: rate at inputs {_INPUTS[_LOUDEST]} less that at 0"
             compare("inputs", name, louder, values[:, _QUIETEST].mean())
         first, *_, last = schemes
         usual = schemes[first][:, _USUAL]
         name = f"{cell}, inputs {_INPUTS[_USUAL]}: rate of {last} less that of {first}"
-        compare("weights", name, schemes[last][:, _USUAL] - usual, usual.mean())
+        compare("weights", name, _less(schemes[last][:, _USUAL], usual), usual.mean())
     decided = {by: word_of(supported=_most(apart[by]), contradicted=_most(alike[by])) for by in apart}
     words = set(decided.values())
     word = words.pop() if len(words) == 1 else UNDECIDED if UNDECIDED in words else MIXED
@@ -53,8 +53,9 @@ def judge_decides(rates: Mapping[str, Mapping[str, Array]]) -> Finding:
         f"{sum(alike[by].values())} it is the same to a tenth"
         for by in apart
     )
-    changes = [measured[name] for by in apart for name in apart[by]]
-    span = f"changes of {with_error(*min(changes))} to {with_error(*max(changes))} nats a step"
+    changes = [m for by in apart for m in (measured[name] for name in apart[by]) if not np.isnan(m.value)]
+    ends = f"{with_error(*min(changes))} to {with_error(*max(changes))}" if changes else "no known size"
+    span = f"changes of {ends} nats a step"
     reason = "; ".join([*counts, span])
     small = word == SUPPORTED and any(_most(alike[by]) for by in apart)
     return finding(word, reason, measured, len(usual), small=small)
@@ -85,6 +86,12 @@ def decides(scale: Scale) -> Finding:
                 rows.append(-exponents_of(params, x, seed))
             rates[cell][scheme] = np.array(rows)
     return judge_decides(rates)
+
+
+def _less(values: Array, others: Array) -> Array:
+    """Return the differences; two gradients that are gone at once, of infinite rate, have none."""
+    with np.errstate(invalid="ignore"):
+        return np.where(values == others, 0.0, values - others)
 
 
 def _most(answers: Mapping[str, bool]) -> bool:

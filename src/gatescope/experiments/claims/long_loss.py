@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from gatescope.datatypes import Array, Effect, LongSeriesResult
 from gatescope.experiments.claims.statement import Finding, statement
 from gatescope.experiments.claims.study import Study
 from gatescope.experiments.long_series.run import run_long_series
+from gatescope.experiments.seeds.code import code_fingerprint
 from gatescope.experiments.seeds.judge import judge
 from gatescope.experiments.seeds.statistics import paired
 from gatescope.reporting.text import percent
@@ -24,6 +26,7 @@ MARGIN = math.log(1.05)
     "after 1,000 epochs on 40 series of 20,000 steps the GRU has the lower loss",
     sources="M",
     kind="statistical",
+    suite="L",
     criterion="Supported if its final loss, the median of the last ten epochs, is lower over paired seeds by "
     "Student's and the sign-flip test; equal if the ratio is inside a margin of 1.05.",
 )
@@ -47,6 +50,7 @@ def judge_final_loss(curves: LongSeriesResult) -> Finding:
     "the loss of an LSTM is more volatile",
     sources="M",
     kind="statistical",
+    suite="L",
     criterion="Supported if the standard deviation of the logarithm of its loss, less a running median, over the "
     "last 400 epochs, is greater than the GRU's by both tests.",
 )
@@ -67,4 +71,13 @@ def _curves(study: Study) -> LongSeriesResult:
 
 def _judged(curves: LongSeriesResult, differences: Array, name: str, claim: str) -> Finding:
     effect: Effect = paired(differences, margin=MARGIN, name=name)
-    return Finding(judgement=judge([effect], claim=claim), effects=(effect,), preliminary=curves.preliminary)
+    # The files of these runs tell no code: it is what they would be made with now.
+    codes = "".join(code_fingerprint(cell, "long_series") for cell in curves.cells)
+    return Finding(
+        judgement=judge([effect], claim=claim),
+        effects=(effect,),
+        preliminary=curves.preliminary,
+        code=hashlib.sha256(codes.encode()).hexdigest()[:16],
+        runs=curves.loss[..., 0].size,
+        seconds=float(curves.seconds.sum()) * curves.loss.shape[-1],
+    )

@@ -37,6 +37,8 @@ class Mean(NamedTuple):
 def mean(values: Any) -> Mean:
     """Return the mean of one number a seed; its error is not known of a single one, nor where one is not finite.
 
+    Numbers that are infinite in every seed agree: that is their mean, without an error.
+
     Examples
     --------
     >>> from gatescope.experiments.claims.measured import mean
@@ -44,8 +46,11 @@ def mean(values: Any) -> Mean:
     Mean(value=2.0, error=1.0)
     """
     numbers = np.asarray(values, np.float64)
+    if numbers.size > 1 and np.isinf(numbers).all() and len({*numbers.tolist()}) == 1:
+        return Mean(float(numbers[0]), 0.0)
     if numbers.size < 2 or not np.isfinite(numbers).all():
-        return Mean(float(numbers.mean()), float("nan"))
+        with np.errstate(invalid="ignore"):  # of both infinities
+            return Mean(float(numbers.mean()), float("nan"))
     return Mean(float(numbers.mean()), float(numbers.std(ddof=1) / np.sqrt(numbers.size)))
 
 

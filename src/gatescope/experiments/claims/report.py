@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gatescope.datatypes import Verdict
+from gatescope.datatypes.verdict import NOT_RUN
 from gatescope.experiments.claims.page.page import page
 from gatescope.reporting.table import Table
 from gatescope.reporting.text import counted, listing
@@ -21,9 +22,12 @@ def verdicts_table(verdicts: Sequence[Verdict]) -> Table:
     """Return a row a verdict: number, statement, sources, verdict."""
     rows = [(v.number, v.statement, v.sources, v.text) for v in verdicts]
     words = Counter(verdict.word for verdict in verdicts)
-    counts = listing(f"{count} {word}" for word, count in words.most_common())
+    apart = words.pop(NOT_RUN, 0)
+    counts = listing(f"{count} {word}" for word, count in words.most_common()) or "none has run"
     return Table(
-        ("#", "statement", "sources", "verdict"), rows, f"{counted(len(rows), 'statement')}: {counts}"
+        ("#", "statement", "sources", "verdict"),
+        rows,
+        f"{counted(len(rows) - apart, 'statement')}: {counts}{f'; {apart} not run' if apart else ''}",
     )
 
 

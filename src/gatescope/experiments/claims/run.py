@@ -22,7 +22,7 @@ from gatescope.experiments.claims import (
     printed,
     win_table,
 )
-from gatescope.experiments.claims.statement import Scale, statements
+from gatescope.experiments.claims.statement import Scale, in_suites, statements
 from gatescope.experiments.claims.study import Study
 
 MODULES = (
@@ -90,9 +90,9 @@ def run_claims(
             advice="give `study`, or other numbers",
         )
     chosen = tuple(each for each in chosen if study is not None or not each.trains)
-    verdicts = []
-    for number, each in enumerate(chosen, 1):
+    verdicts = {}
+    for number, each in enumerate(in_suites(chosen), 1):
         if log is not None:
             log(f"statement {each.number}, {number} of {len(chosen)}: {each.text}")
-        verdicts.append(each.verdict(study if each.trains else scale or Scale()))
-    return tuple(verdicts)
+        verdicts[each.number] = each.verdict(study if each.trains else scale or Scale())
+    return tuple(verdicts[each.number] for each in chosen)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from time import perf_counter
 from typing import Any, TypeVar
 
+from gatescope.checks.numbers import check_choice
 from gatescope.datatypes import Effect, Verdict
-from gatescope.datatypes.verdict import UNDECIDED
+from gatescope.datatypes.verdict import NOT_RUN
 from gatescope.errors import MissingPackageError, UnknownNameError, ValueRangeError
 from gatescope.experiments.seeds.judge import Judgement, judge_exact
 from gatescope.storage.provenance import provenance
@@ -47,7 +50,10 @@ FAST = Scale(many_units=32, long_steps=600, data=(100, 1_000), preliminary=True)
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What a test came to: a judgement, and the numbers that a `Verdict` shows beside it."""
+    """What a test came to: a judgement, and the numbers that a `Verdict` shows beside it.
+
+    Code, runs and seconds are those of the study's runs, unless the test says others.
+    """
 
     judgement: Judgement
     equalities: Mapping[str, float] = field(default_factory=dict)
@@ -60,8 +66,25 @@ class Finding:
     preliminary: bool = False
     tuned: Mapping[str, Any] = field(default_factory=dict)
     code: str = ""
+    runs: int = 0
+    seconds: float = 0.0
 
 
+# What shares its experiments, in the order of a run: rows that carry times come early, beside nothing else.
+SUITES = {
+    "X": "exact",
+    "G": "gradients of untrained networks",
+    "R": "speed",
+    "W": "which cell does better",
+    "V": "variants of the cells",
+    "N": "data: how many, noise, bias",
+    "S": "teachers and students",
+    "H": "depth",
+    "E": "explosion",
+    "L": "long series",
+    "B": "published settings",
+}
+_SUITE_OF = {"exact": "X", "documentary": "X", "measured": "G", "statistical": "W"}
 Test = Callable[[Any], Finding]
 Tested = TypeVar("Tested", bound=Test)
 
@@ -79,6 +102,8 @@ class Statement:
     kind : {"exact", "measured", "statistical", "documentary"}
     criterion : str
         By which the test says its word.
+    suite : str
+        Letter of the experiments that it shares with others, see `SUITES`.
     test : callable
         ``test(scale) -> Finding``; of a statistical statement ``test(study) -> Finding``.
     """
@@ -88,6 +113,7 @@ class Statement:
     sources: str
     kind: str
     criterion: str
+    suite: str
     test: Test
 
     @property
@@ -97,19 +123,23 @@ class Statement:
 
     def verdict(self, of: Any) -> Verdict:
         """Run the test, of a `Scale` or of a `Study`, and return the verdict; of one that lacks a package, that."""
+        used = of.used if self.trains else {}
+        used.clear()
+        began = perf_counter()
         try:
             finding = self.test(of)
         except MissingPackageError as error:
-            finding = Finding(
-                judgement=Judgement(word=UNDECIDED, reason=f"not run: {error}"), preliminary=True
-            )
+            finding = Finding(judgement=Judgement(word=NOT_RUN, reason=str(error)))
+        took = perf_counter() - began
+        word = finding.judgement.word
+        made = sorted({run.code for run in used.values()})
         return Verdict(
             number=self.number,
             statement=self.text,
             sources=self.sources,
             kind=self.kind,
             criterion=self.criterion,
-            word=finding.judgement.word,
+            word=word,
             reason=finding.judgement.reason,
             small=finding.judgement.small,
             needed=finding.judgement.needed,
@@ -123,14 +153,16 @@ class Statement:
             seeds=finding.seeds,
             distinguishes=finding.distinguishes,
             depends_on_init=finding.depends_on_init,
-            preliminary=finding.preliminary or (self.kind == "measured" and of.preliminary),
+            preliminary=word != NOT_RUN
+            and (finding.preliminary or (self.kind in ("measured", "statistical") and of.preliminary)),
             tuned=finding.tuned,
-            code=finding.code,
-            runs=sum(2 * effect.pairs for effect in finding.effects),
+            code=finding.code or (hashlib.sha256("".join(made).encode()).hexdigest()[:16] if made else ""),
+            runs=finding.runs or len(used),
+            seconds=finding.seconds or sum(run.seconds for run in used.values()) or took,
             provenance=provenance(
                 device="cpu",
                 dtype="float32" if self.trains else "float64",
-                **({} if self.trains else asdict(of)),
+                **({"seeds": of.seeds, "units": of.units, "fast": False} if self.trains else asdict(of)),
             ),
         )
 
@@ -139,15 +171,30 @@ _STATEMENTS: dict[str, Statement] = {}
 
 
 def statement(
-    number: str, text: str, *, sources: str, criterion: str, kind: str = "exact"
+    number: str, text: str, *, sources: str, criterion: str, kind: str = "exact", suite: str | None = None
 ) -> Callable[[Tested], Tested]:
-    """Make a function the test of a statement."""
+    """Make a function the test of a statement.
+
+    Parameters
+    ----------
+    number, text, sources, criterion, kind
+        As in `Statement`.
+    suite : str, optional
+        A letter of `SUITES`.  Default: X, G or W, by its kind.
+    """
+    letter = check_choice("suite", _SUITE_OF[kind] if suite is None else suite, tuple(SUITES))
 
     def decorate(test: Tested) -> Tested:
         if number in _STATEMENTS:
             raise ValueRangeError("has a test already", argument="number", seen=number)
         _STATEMENTS[number] = Statement(
-            number=number, text=text, sources=sources, kind=kind, criterion=criterion, test=test
+            number=number,
+            text=text,
+            sources=sources,
+            kind=kind,
+            criterion=criterion,
+            suite=letter,
+            test=test,
         )
         return test
 
@@ -185,6 +232,12 @@ def statements(only: Iterable[str] | None = None) -> tuple[Statement, ...]:
             raise UnknownNameError("is not known", argument="only", seen=name, advice=advice)
         chosen |= matching
     return tuple(_STATEMENTS[number] for number in ordered if number in chosen)
+
+
+def in_suites(chosen: Iterable[Statement]) -> tuple[Statement, ...]:
+    """Return statements in the order of a run: by suite, and in it by number."""
+    letters = [*SUITES]
+    return tuple(sorted(chosen, key=lambda each: (letters.index(each.suite), _order(each.number))))
 
 
 def _order(number: str) -> tuple[int, str]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from gatescope.checks.numbers import check_count, check_fields
-from gatescope.datatypes import Arm, Effect, Tuned
-from gatescope.experiments.seeds.code import code_fingerprint
+from gatescope.datatypes import Arm, Effect, SeedRun, Tuned
 from gatescope.experiments.seeds.runs import make_arm
 from gatescope.experiments.seeds.spec import RunSpec
 from gatescope.experiments.seeds.statistics import effect
@@ -66,6 +64,8 @@ class Study:
         Learning rates that are tried.
     executor, progress
         As for `make_runs`.
+    used : dict of RunSpec to SeedRun
+        The runs of all arms that were asked for; a statement clears it, and its verdict tells what it stands on.
     """
 
     folder: str | os.PathLike[str]
@@ -74,6 +74,7 @@ class Study:
     lr: Sequence[float] = LEARNING_RATES
     executor: Executor | None = None
     progress: bool = False
+    used: dict[RunSpec, SeedRun] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_fields(self, seeds=partial(check_count, most=min(TUNING_SEEDS)), units=check_count)
@@ -97,7 +98,7 @@ class Study:
     def arm(self, task: StudyTask, cell: str, scheme: str | None = None) -> Arm:
         """Return the runs of a cell on a task with its best setting."""
         spec = tuned_spec(self.spec(task, cell), self.tuned(task, cell, scheme))
-        return make_arm(
+        arm = make_arm(
             f"{cell} on {task.name}",
             spec,
             range(self.seeds),
@@ -105,13 +106,10 @@ class Study:
             executor=self.executor,
             progress=self.progress,
         )
+        self.used.update((spec.with_(seed=run.seed), run) for run in arm.runs)
+        return arm
 
     def effect(self, task: StudyTask, first: str, second: str, scheme: str | None = None) -> Effect:
         """Return how the second cell differs from the first on a task."""
         one, other = (self.arm(task, cell, scheme) for cell in (first, second))
         return effect(one, other, task.metric, margin=task.margin, name=task.name)
-
-    def code(self, tasks: Sequence[StudyTask], cells: Sequence[str]) -> str:
-        """Return a fingerprint of the code that runs of these cells on these tasks are made with."""
-        each = {code_fingerprint(cell, task.spec.task) for cell in cells for task in tasks}
-        return hashlib.sha256("".join(sorted(each)).encode()).hexdigest()[:16]

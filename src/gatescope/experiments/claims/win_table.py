@@ -172,6 +172,4 @@ def _compared(
         effects=tuple(effects),
         tuned={**tuned, **({"by initial weights": dict(words)} if words else {})},
         depends_on_init=depends,
-        preliminary=study.preliminary,
-        code=study.code(tasks, sorted({cell for pair in pairs for cell in pair})),
     )

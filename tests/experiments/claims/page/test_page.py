@@ -141,7 +141,7 @@ def test_one_sentence_of_what_was_found():
     assert sentence(all_words()) == (
         "Of 11 statements about RNN, LSTM and GRU, 1 holds, 4 do not, 2 come out equal, 1 is undecided, 1 holds in "
         "part, 1 is a misprint, 1 cannot be run as printed; of 21 points on which the texts contradict each other 3 "
-        "have been put to the test whole."
+        "have been put to the test whole. 1 more statement was not run here."
     )
     assert "training runs behind them, each statement's counted: 140" in ran(all_words())
     assert "Preliminary, from experiments smaller than the full ones: 11c." in ran(all_words())

@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from gatescope.datatypes import Verdict
-from gatescope.datatypes.verdict import CONTRADICTED, EQUAL, KINDS, MISPRINT, SUPPORTED
+from gatescope.datatypes.verdict import CONTRADICTED, EQUAL, KINDS, MISPRINT, NOT_RUN, SUPPORTED
 from gatescope.experiments.claims.page.claim import claim
 from gatescope.experiments.claims.page.forest import axis_of, forest
-from gatescope.experiments.claims.page.words import chip, counts, identifier, notes, sentence
+from gatescope.experiments.claims.page.words import chip, counts, identifier, notes, put_to_the_test, sentence
 from gatescope.experiments.claims.pairs import PAIRS, TEXTS, End, Pair
 from gatescope.reporting.html import document, escape, origin
 from gatescope.reporting.text import listing
@@ -52,11 +52,11 @@ def page(verdicts: Sequence[Verdict]) -> str:
 
 def ran(verdicts: Iterable[Verdict]) -> str:
     """Return what was run."""
-    listed = list(verdicts)
+    listed = put_to_the_test([*verdicts])
     kinds = Counter(verdict.kind for verdict in listed)
     text = listing(f"{kinds[kind]} {kind}" for kind in KINDS if kinds[kind]) or "nothing"
     runs = sum(verdict.runs for verdict in listed)
-    if runs:  # a run that several statements share counts with each
+    if runs:  # those that several statements share count with each
         text += f"; training runs behind them, each statement's counted: {runs:,}"
     early = [verdict.number for verdict in listed if verdict.preliminary]
     if early:
@@ -93,7 +93,7 @@ def _pairs(known: Mapping[str, Verdict]) -> str:
 
 
 def _pair(place: int, pair: Pair, known: Mapping[str, Verdict]) -> str:
-    missing = pair.missing(known)
+    missing = pair.missing(verdict.number for verdict in put_to_the_test([*known.values()]))
     state = "whole" if not missing else "in-part" if len(missing) < len(pair.numbers) else "not-run"
     why = f'<p class="missing">Has not run: {escape(listing(missing))}</p>' if missing else ""
     return (
@@ -125,10 +125,13 @@ def _lists(verdicts: Sequence[Verdict]) -> str:
         for v in verdicts
         if v.word in (CONTRADICTED, MISPRINT) or (v.word == EQUAL and v.claim in ("lower", "higher"))
     ]
-    rest = [verdict for verdict in verdicts if verdict not in may and verdict not in may_not]
+    rest = [v for v in put_to_the_test(verdicts) if v not in may and v not in may_not]
+    not_run = [verdict for verdict in verdicts if verdict.word == NOT_RUN]
     text = f'<div class="lists">{_list("You may repeat", may)}{_list("You may not", may_not)}</div>'
     if rest:
         text += f"\n<p>Neither can be said of {', '.join(map(_link, rest))}.</p>"
+    if not_run:
+        text += f"\n<p>Of {', '.join(map(_link, not_run))} nothing is known here: a package is missing.</p>"
     return text
 
 

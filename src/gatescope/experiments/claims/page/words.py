@@ -13,6 +13,7 @@ from gatescope.datatypes.verdict import (
     EQUAL,
     MISPRINT,
     MIXED,
+    NOT_RUN,
     SUPPORTED,
     UNDECIDED,
     WORDS,
@@ -21,7 +22,7 @@ from gatescope.experiments.claims.pairs import PAIRS
 from gatescope.reporting.html import escape
 from gatescope.reporting.text import counted, listing
 
-# What so many statements do: one, or several.
+# What so many statements do: one, or several.  What was not run is told apart from what was put to the test.
 _DO = {
     SUPPORTED: ("holds", "hold"),
     CONTRADICTED: ("does not", "do not"),
@@ -65,10 +66,18 @@ def counts(verdicts: Sequence[Verdict]) -> dict[str, int]:
 
 def sentence(verdicts: Sequence[Verdict]) -> str:
     """Return what was found, in one sentence."""
-    did = listing(f"{count} {_DO[word][count > 1]}" for word, count in counts(verdicts).items())
-    known = [verdict.number for verdict in verdicts]
-    settled = sum(not pair.missing(known) for pair in PAIRS)
-    return (
-        f"Of {counted(len(verdicts), 'statement')} about RNN, LSTM and GRU, {did or 'none has run'}; of "
+    tested = put_to_the_test(verdicts)
+    did = listing(f"{count} {_DO[word][count > 1]}" for word, count in counts(tested).items())
+    settled = sum(not pair.missing(verdict.number for verdict in tested) for pair in PAIRS)
+    text = (
+        f"Of {counted(len(tested), 'statement')} about RNN, LSTM and GRU, {did or 'none has run'}; of "
         f"{len(PAIRS)} points on which the texts contradict each other {settled} have been put to the test whole."
     )
+    if missing := len(verdicts) - len(tested):
+        text += f" {counted(missing, 'more statement')} {'was' if missing == 1 else 'were'} not run here."
+    return text
+
+
+def put_to_the_test(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Return the verdicts on what was run."""
+    return [verdict for verdict in verdicts if verdict.word != NOT_RUN]
