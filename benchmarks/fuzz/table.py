@@ -187,6 +187,8 @@ gs.tasks.counting_accepted(np.zeros((21, 3, 3)), gs.tasks.counting_of([1, 2, 3],
 gs.tasks.counting_stream(steps=20, sequences=3, n_min=2, n_max=4, seed=0, dtype="float64")
 gs.tasks.delayed_xor(steps=10, sequences=3, gap=3, noise=0.1, seed=0, dtype="float64")
 gs.tasks.flip_flop(steps=10, sequences=3, channels=2, pulse=0.1, seed=0, dtype="float64")
+gs.tasks.teacher(cell="gru", hidden_size=3, input_size=2, gain=1.5, memory_bias=2.0, steps=20, sequences=3, teacher=0,
+    seed=0, dtype="float64")
 gs.tasks.temporal_order(steps=20, sequences=3, symbols=2, seed=0, dtype="float64")
 gs.tasks.laser(steps=20, dtype="float64", standardize=True)
 gs.tasks.long_series(steps=20, sequences=3, lookback=4, gamma=0.9, seed=0, dtype="float64")

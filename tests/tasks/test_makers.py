@@ -15,9 +15,20 @@ from gatescope.tasks._counting_stream import counting_stream
 from gatescope.tasks._delayed_xor import delayed_xor
 from gatescope.tasks._flip_flop import flip_flop
 from gatescope.tasks._long_series import long_series, long_series_prices
+from gatescope.tasks._teacher import teacher
 from gatescope.tasks._temporal_order import temporal_order
 
-MAKERS = [adding, copying, counting, counting_stream, delayed_xor, flip_flop, long_series, temporal_order]
+MAKERS = [
+    adding,
+    copying,
+    counting,
+    counting_stream,
+    delayed_xor,
+    flip_flop,
+    long_series,
+    teacher,
+    temporal_order,
+]
 every_task = pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
 
 
@@ -112,6 +123,11 @@ def test_sizes_that_nobody_means(make, steps, sequences):
         (copying, {"symbols": 10**12}, "give fewer steps, sequences, symbols or memory"),
         (flip_flop, {"channels": 10**12}, "give fewer steps, sequences or channels"),
         (long_series, {"lookback": 10**12}, "give fewer steps or sequences, or a shorter lookback"),
+        (
+            teacher,
+            {"hidden_size": 10**5},
+            "a teacher's weights would take .* in float64, .*fewer units or inputs",
+        ),
         (partial(counting_of, [1, 2**62]), {}, "give fewer or smaller numbers, or fewer steps"),
         (partial(counting_of, [1, 2]), {"steps": 10**12}, "give fewer or smaller numbers, or fewer steps"),
         (
@@ -146,6 +162,8 @@ def test_other_sizes_that_nobody_means(make, sizes, advice):
         (counting, "steps", 2, "of at least 3"),
         (counting_stream, "n_min", 11, "from 1 to 10"),
         (counting_stream, "steps", 1, "of at least 2"),
+        (teacher, "gain", -0.1, "of at least 0"),
+        (teacher, "teacher", -1, "of at least 0"),
         (long_series, "lookback", 0, "of at least 1"),
         (long_series, "steps", 2, "of at least 3"),
         (long_series, "gamma", 1.1, "from 0 to 1"),

@@ -19,6 +19,7 @@ from gatescope.tasks._long_series import long_series, long_series_prices, long_s
 from gatescope.tasks._next_step import next_step
 from gatescope.tasks._own import own
 from gatescope.tasks._piano_roll import piano_roll
+from gatescope.tasks._teacher import teacher
 from gatescope.tasks._temporal_order import temporal_order
 
 __all__ = [
@@ -40,5 +41,6 @@ __all__ = [
     "next_step",
     "own",
     "piano_roll",
+    "teacher",
     "temporal_order",
 ]
