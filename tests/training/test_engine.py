@@ -1,5 +1,6 @@
 """The engine: losses, gradients, segments, masks, threads, memory."""
 
+import dataclasses
 import tracemalloc
 
 import numpy as np
@@ -9,6 +10,7 @@ from helpers.engine_cases import HEADS, make_batch, make_stack
 import gatescope as gs
 from gatescope.datatypes import Head
 from gatescope.errors import DtypeError, ShapeError, ValueRangeError
+from gatescope.kernels.cpu.loops.subnormals import FLUSHES
 from gatescope.training.arrays import as_data
 from gatescope.training.dropout import Dropout, masks
 from gatescope.training.engine import Engine
@@ -281,3 +283,80 @@ def test_recurrent_masks_hold_for_all_windows():
     np.testing.assert_allclose(total, whole, rtol=1e-12)
     engine.back(data, 4, begin=0, end=20)
     assert (engine.back(data, 5, begin=20, end=37, carry=True).head_loss != parts[1].head_loss).all()
+
+
+FADED = 320  # steps over which a factor of 0.1 a step leaves a subnormal number, in float64
+
+
+def make_fading(sequences=40):
+    """Return a model that forgets, and data: the first step alone has the second input, the last one the target."""
+    head = (Head("y", 1),)
+    stack = make_stack(("rnn",), (4,), inputs=2, heads=head)
+    layer = dataclasses.replace(stack.layers[0], weight_hh=0.1 * np.eye(4))
+    inputs = np.zeros((FADED, sequences, 2))
+    inputs[:, :, 0] = np.random.default_rng(0).uniform(-0.1, 0.1, (FADED, sequences))
+    inputs[0, :, 1] = 1
+    last = np.arange(FADED)[:, None] == np.full(sequences, FADED - 1)
+    lengths, targets = np.full(sequences, FADED), np.ones((FADED, sequences, 1))
+    batch = gs.Batch(inputs=inputs, targets=targets, mask=last, lengths=lengths, heads=head)
+    return dataclasses.replace(stack, layers=(layer,)), batch
+
+
+@pytest.mark.skipif(not FLUSHES, reason="not a processor that can be told to")
+def test_subnormal_adjoints_count_as_zero_and_others_keep_their_bits(monkeypatch):
+    stack, batch = make_fading()
+    data = as_data(batch, stack)
+    monkeypatch.setattr("gatescope.training.engine._THREAD_WORK", 0)
+    gradients = []
+    for threads in (1, 2, 5):
+        engine = make_engine(stack, data, threads=threads)
+        engine.back(data, 0)
+        gradients.append(engine.gradient.copy())
+        engine.close()
+    monkeypatch.setattr("gatescope.training.engine.flush_subnormals", lambda: lambda work: work)
+    engine = make_engine(stack, data)
+    engine.back(data, 0)
+    faded = np.zeros(engine.theta.size, bool)
+    faded[1:8:2] = True  # of weight_ih (4, 2), those of the second input
+    tiny = np.finfo(float).tiny
+    assert (np.abs(engine.gradient[faded]) < tiny).all()
+    assert engine.gradient[faded].any()
+    for gradient in gradients:
+        assert not gradient[faded].any()
+        assert gradient[~faded].tobytes() == engine.gradient[~faded].tobytes()
+    trace = gs.run(stack.layers[0], batch.inputs)
+    adjoint = np.zeros_like(trace.outputs)
+    adjoint[-1] = 1
+    column = gs.backprop(stack.layers[0], trace, output_adjoint=adjoint).params.weight_ih[:, 1]
+    assert (np.abs(column) < tiny).all()
+    assert column.any()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_compute_with_subnormal_numbers_when_a_sweep_is_over(threads, monkeypatch):
+    monkeypatch.setattr("gatescope.training.engine._THREAD_WORK", 0)
+    stack, batch = make_fading()
+    data = as_data(batch, stack)
+    engine = make_engine(stack, data, threads=threads)
+    products = []
+
+    def multiply(index):
+        products.append(np.float64(1e-300) * np.float64(1e-10))
+
+    engine.back(data, 0)
+    engine.evaluate(data)
+    engine._workers.each(multiply, 8)
+
+    def fail(*arguments):
+        multiply(0)
+        raise RuntimeError("within")
+
+    monkeypatch.setattr(engine._sweep, "learn", fail)
+    with pytest.raises(RuntimeError, match="within"):
+        engine.back(data, 0)
+    within = products[8:]
+    del products[8:]
+    engine._workers.each(multiply, 8)
+    assert 0 not in products
+    assert not FLUSHES or set(within) == {0}
+    engine.close()

@@ -16,6 +16,7 @@ from gatescope.datatypes.stack import first_backward, output_size_of
 from gatescope.errors import DtypeError, ShapeError, ValueRangeError
 from gatescope.kernels.cpu import sweeps
 from gatescope.kernels.cpu.layer import Layer, Readout
+from gatescope.kernels.cpu.loops.subnormals import flush_subnormals
 from gatescope.kernels.cpu.threads import Workers
 from gatescope.recurrence.clamping import clamp as clamped_by
 from gatescope.recurrence.clamping import stack_clamps
@@ -42,6 +43,10 @@ class Engine:
 
     Where a layer goes backward, a window is all steps of its sequences, in one segment, and all states and gates are
     stored, whatever `memory` is.
+
+    Subnormal numbers (below 1.2e-38 in float32, 2.2e-308 in float64) count as 0 in its sweeps: they take a
+    processor a hundred times as long.  That is set for a thread only while it sweeps; `gatescope.backprop` keeps
+    subnormal numbers.
 
     Parameters
     ----------
@@ -343,7 +348,8 @@ class Engine:
         """Do the work of every block, on threads where there is enough of it."""
         amount = workspace.steps * workspace.batch * int(self.theta.size)
         workers = self._workers if amount >= _THREAD_WORK else self._alone
-        workers.each(work, len(workspace.blocks))
+        # Adjoints that fade over many steps would otherwise make an update take up to ten times as long.
+        workers.each(flush_subnormals()(work), len(workspace.blocks))
 
     def _evaluate(self, data: Data, outputs: Array | None) -> None:
         self.restore_fixed()

@@ -79,7 +79,8 @@ def train(
 
     The result is the same, bit for bit, for any number of threads, from one run to the next, and whether or not the
     training was stopped and resumed.  Where an update is work enough, blocks of sequences are divided between the
-    threads.  On a `Batch`, the loop allocates nothing from the second epoch on, except for what it records.
+    threads.  On a `Batch`, the loop allocates nothing from the second epoch on, except for what it records.  Subnormal
+    numbers (in float32, those below 1.2e-38) count as 0 in its sweeps, as adjoints become that fade over many steps.
 
     Parameters
     ----------

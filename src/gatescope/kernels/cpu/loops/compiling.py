@@ -9,21 +9,15 @@ import inspect
 import sys
 from functools import cache
 
-from numba import config, njit
+from numba import njit
 
 from gatescope.cells import activations, margins
-from gatescope.errors import DeviceError
 from gatescope.kernels.cpu.loops import intervals
 from gatescope.kernels.cpu.loops.kernel_cache import mark, name_of, use_cache
+from gatescope.kernels.cpu.loops.subnormals import keep_subnormals
 from gatescope.kernels.simd import activations as simd_activations
 from gatescope.kernels.simd import coefficients, load_store, orthogonal, product, rows, vector
 from gatescope.kernels.simd import margins as simd_margins
-
-if config.DISABLE_JIT:
-    raise DeviceError(
-        "NUMBA_DISABLE_JIT is set, and the loops of gatescope run only compiled",
-        advice="unset it, and start Python again",
-    )
 
 # Nobody calls a loop as a C function: without that entry it compiles in a tenth less time.
 OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": False, "no_cfunc_wrapper": True}
@@ -48,6 +42,8 @@ def compiled(function):
     """Make a loop of a function: compiled when it is first called, and kept in the disk cache."""
     loop = njit(**OPTIONS)(named(function))
     use_cache(loop)
+    # A loop must not depend on where it is first called: constants are computed while it is compiled.
+    loop.compile = keep_subnormals()(loop.compile)
     return loop
 
 

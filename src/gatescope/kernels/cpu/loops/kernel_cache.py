@@ -20,11 +20,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from numba import config
 from numba.core.caching import FunctionCache
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.serialize import dumps
 
-from gatescope.errors import printable
+from gatescope.errors import DeviceError, printable
+
+if config.DISABLE_JIT:
+    raise DeviceError(
+        "NUMBA_DISABLE_JIT is set, and the loops of gatescope run only compiled",
+        advice="unset it, and start Python again",
+    )
 
 # On Windows, which has none, each process compiles for itself.
 fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
