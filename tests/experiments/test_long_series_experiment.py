@@ -58,6 +58,39 @@ def test_a_run_is_what_the_settings_say(result):
     np.testing.assert_array_equal(result.gradient_norm[1, 1], run.history.gradient_norm)
 
 
+def test_another_learning_rate_and_a_clamped_gate(result, tmp_path):
+    batch = make(steps=50, sequences=3, lookback=8, seed=0, dtype="float64")
+    stack = init_stack("gru", hidden_size=5, heads=batch, seed=1, scheme="keras", dtype="float64")
+    run = train.train(stack, batch, optimizer=Adam(eps=1e-7), lr=0.02, clamp={"r": 1.0}, epochs=3, seed=1)
+    arm = {**SMALL, "cells": ("gru",), "lr": 0.02, "clamp": {"r": 1}}
+    first = run_long_series(tmp_path / "arm", **arm)
+    np.testing.assert_array_equal(first.loss[0, 1], run.history.loss)
+    assert (first.settings["lr"], first.settings["clamp"]) == (0.02, {"r": 1.0})
+    assert run_long_series(tmp_path / "arm", **arm) == first
+    with pytest.raises(ValueRangeError, match=r"`clamp` \(\{'r': 1.0\} there, None here\)"):
+        run_long_series(tmp_path / "arm", **{**arm, "clamp": None})
+    with pytest.raises(ValueRangeError, match=r"`lr` \(0.02 there, 0.001 here\)"):
+        run_long_series(tmp_path / "arm", **{**arm, "lr": 1e-3})
+
+
+def test_the_settings_of_the_published_experiment_have_not_changed(result, tmp_path):
+    """Files of runs that are there already go on: nothing is written of what is as published."""
+    assert run_long_series(tmp_path, **SMALL, lr=1e-3, clamp={}) == result
+    settings = json.loads((tmp_path / "settings.json").read_text())
+    assert [*settings] == [
+        *("steps", "sequences", "lookback", "hidden_size", "data_seed", "dtype"),
+        *("optimizer", "lr", "epsilon", "clip_norm", "scheme", "epochs"),
+    ]
+    assert result.settings == {
+        "dtype": "float64",
+        "optimizer": "adam",
+        "lr": 1e-3,
+        "epsilon": 1e-7,
+        "clip_norm": 1.0,
+        "scheme": "keras",
+    }
+
+
 def test_finished_runs_are_not_done_again(result, tmp_path, monkeypatch):
     first = run_long_series(tmp_path, **SMALL)
     assert first == result
@@ -145,9 +178,8 @@ def test_a_run_that_diverged_ends_there(tmp_path, monkeypatch):
     assert result.diverged().tolist() == [0, 1]
 
 
-def test_the_epoch_that_diverged_has_no_loss_and_the_report_can_be_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(experiment, "LEARNING_RATE", 1e300)
-    result = run_long_series(tmp_path / "runs", **{**SMALL, "seeds": 1})
+def test_the_epoch_that_diverged_has_no_loss_and_the_report_can_be_written(tmp_path):
+    result = run_long_series(tmp_path / "runs", **{**SMALL, "seeds": 1}, lr=1e300)
     assert result.status == (("diverged",),) * 2
     assert np.isnan(result.loss[..., 1:]).all()
     assert np.isnan(result.spikes()).all()
@@ -249,6 +281,10 @@ def test_a_torn_run_is_reported_before_another_is_trained(tmp_path, monkeypatch)
         ({"hidden_size": 1.5}, ValueRangeError, r"hidden_size=1\.5"),
         ({"data_seed": -1}, ValueRangeError, "data_seed=-1"),
         ({"threads": 0}, ValueRangeError, "threads=0"),
+        ({"lr": 0}, ValueRangeError, "lr=0"),
+        ({"clamp": {"i": 1.0}}, UnknownNameError, "clamp='i'"),  # a GRU has no such gate
+        ({"clamp": {"o": np.nan}, "cells": ("lstm",)}, ValueRangeError, r"clamp\['o'\]=nan"),
+        ({"clamp": 1.0}, DtypeError, "give a mapping"),
     ],
 )
 def test_bad_input(bad, error, message, tmp_path, monkeypatch):

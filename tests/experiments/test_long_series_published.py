@@ -163,7 +163,9 @@ def test_the_choices_are_reported():
         assert part in text
 
 
-@pytest.mark.parametrize("other", [{"hidden_size": 4}, {"lr": 0.01}, {"clip_norm": 5.0}])
+@pytest.mark.parametrize(
+    "other", [{"hidden_size": 4}, {"lr": 0.01}, {"clip_norm": 5.0}, {"clamp": {"i": 1.0}}]
+)
 def test_what_is_not_as_published_is_not_called_so(other):
     result = made(as_published())
     assert "Training, as published: one layer of 16 units" in report.markdown(result)
@@ -173,6 +175,7 @@ def test_what_is_not_as_published_is_not_called_so(other):
     assert "as published" not in text
     assert f"Training: one layer of {fields.get('hidden_size', 16)} units" in text
     assert "Published: 16 units, learning rate 0.001, norm 1." in text
+    assert ("Gates that keep a value: i = 1." in text) == ("clamp" in other)
 
 
 def test_another_number_of_units_is_reported_first():

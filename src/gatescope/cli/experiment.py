@@ -63,7 +63,7 @@ def long_series(
 
     default = FAST if fast else FULL
     asked: dict[str, Any] = {"seeds": seeds, "epochs": epochs, "steps": steps, "sequences": sequences}
-    sizes = {name: default[name] if value is None else value for name, value in asked.items()}
+    sizes: dict[str, Any] = {name: default[name] if value is None else value for name, value in asked.items()}
     names = cell_names("cells", cells, "lstm,gru")
     if len(set(names)) < len(names):
         raise ValueRangeError("names a cell twice", argument="cells", seen=cells, advice="give each once")

@@ -18,7 +18,7 @@ from gatescope.datatypes.long_series import (
     TREND_WIDTH,
     Interval,
 )
-from gatescope.reporting.text import counted
+from gatescope.reporting.text import counted, listing
 
 SOURCE = '"LSTM vs GRU: Experimental Comparison" (2019), one run of each cell'
 PUBLISHED: dict[str, dict[str, float]] = {  # read off its curves, but for the time, which is in its text
@@ -51,8 +51,9 @@ RULES = (
 def choices(result: LongSeriesResult) -> list[str]:
     """Return what was not published and had to be chosen, a sentence each."""
     settings = result.settings
+    clamped = listing(f"{gate} = {value:g}" for gate, value in settings.get("clamp", {}).items())
     same = result.hidden_size == PUBLISHED_UNITS and all(
-        settings.get(name) == value for name, value in TRAINING.items()
+        settings.get(name) == value for name, value in {**TRAINING, "clamp": None}.items()
     )
     other = f" Published: {PUBLISHED_UNITS} units, learning rate {TRAINING['lr']:g}, norm {TRAINING['clip_norm']:g}."
     return [
@@ -68,7 +69,7 @@ def choices(result: LongSeriesResult) -> list[str]:
         f"an update an epoch on the whole batch, Adam with learning rate {settings.get('lr', math.nan):g}, "
         f"gradients clipped to a norm of {settings.get('clip_norm', math.nan):g}, Keras's initial weights (Glorot, "
         f"orthogonal, forget bias 1); Adam's epsilon is Keras's {settings.get('epsilon', math.nan):g}, which is "
-        f"our reading.{'' if same else other}",
+        f"our reading.{f' Gates that keep a value: {clamped}.' if clamped else ''}{'' if same else other}",
     ]
 
 

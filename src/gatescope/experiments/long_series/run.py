@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gatescope.cells.registry import get
 from gatescope.cells.registry import names as known_cells
 from gatescope.checks.arrays import Array
-from gatescope.checks.numbers import check_call, check_choices, check_count, default_threads
+from gatescope.checks.numbers import (
+    check_above_zero,
+    check_call,
+    check_choice,
+    check_choices,
+    check_count,
+    check_number,
+    check_type,
+    default_threads,
+)
 from gatescope.datatypes import LongSeriesResult, Status, TrainingRun
 from gatescope.datatypes.long_series import PUBLISHED_UNITS
 from gatescope.errors import DtypeError, FileFormatError, OutputError, ValueRangeError
@@ -46,6 +56,8 @@ def run_long_series(
     sequences: int = 40,
     lookback: int = 8,
     hidden_size: int = HIDDEN_SIZE,
+    lr: float = LEARNING_RATE,
+    clamp: Mapping[str, float] | None = None,
     data_seed: int = 0,
     dtype: str = "float32",
     threads: int | None = None,
@@ -56,7 +68,7 @@ def run_long_series(
     """Train each cell on the same long series from several initial weights, and return the loss curves.
 
     One layer and a linear read-out; full back-propagation through all T steps from a zero state, one update an epoch
-    on all B series; Adam with learning rate 1e-3 and epsilon 1e-7 (Keras's; added as PyTorch adds it, after the
+    on all B series; Adam with epsilon 1e-7 (Keras's; added as PyTorch adds it, after the
     correction of the bias); gradients clipped to a global norm of 1; initial weights by the scheme ``"keras"``.
     The data are those of ``gatescope.tasks._long_series``, one set for all runs: the published experiment had one.
 
@@ -78,6 +90,10 @@ def run_long_series(
     lookback : int
         How many of the last price changes are the input.
     hidden_size : int
+    lr : float
+        Learning rate of every cell; the published one by default.
+    clamp : mapping of str to float, optional
+        Gates that keep a value all along, as in ``{"i": 1.0}``: an ablation of every cell, each of which has them.
     data_seed : int
         Of the series.
     dtype : {"float32", "float64"}
@@ -124,10 +140,11 @@ def run_long_series(
         "data_seed": check_count("data_seed", data_seed, least=0),
         "dtype": dtype,
         "optimizer": "adam",
-        "lr": LEARNING_RATE,
+        "lr": check_above_zero("lr", lr),
         "epsilon": EPSILON,
         "clip_norm": CLIP_NORM,
         "scheme": SCHEME,
+        **_check_clamp(clamp, chosen),
     }
     batch = long_series(steps=steps, sequences=sequences, lookback=lookback, seed=data_seed, dtype=dtype)
     path = _prepare(folder, settings, check_count("epochs", epochs))
@@ -142,8 +159,9 @@ def run_long_series(
             init_stack(cell, hidden_size=hidden_size, heads=batch, seed=seed, scheme=SCHEME, dtype=dtype),
             batch,
             optimizer=optimizer,
-            lr=LEARNING_RATE,
+            lr=lr,
             clip_norm=CLIP_NORM,
+            clamp=clamp or None,
             epochs=epochs,
             checkpoint=file,
             checkpoint_seconds=checkpoint_seconds,
@@ -163,7 +181,7 @@ def run_long_series(
         chosen,
         numbers,
         optimizer=optimizer,
-        lr=LEARNING_RATE,
+        lr=lr,
         clip_norm=CLIP_NORM,
         threads=(threads or default_threads(),),
     )[0]
@@ -226,6 +244,18 @@ def _check_cells(cells: Sequence[str]) -> tuple[str, ...]:
     none = isinstance(cells, tuple | list) and not cells
     names = () if none else check_choices("cells", cells, known_cells())
     return _distinct("cells", names)
+
+
+def _check_clamp(clamp: Any, cells: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Return a clamp as a setting; none where nothing is clamped, so that such runs go on with what they have."""
+    if clamp is None:
+        return {}
+    check_type("clamp", clamp, Mapping, advice="give a mapping, as in {'i': 1.0}")
+    for gate in clamp:
+        for cell in cells:
+            check_choice("clamp", gate, get(cell).gates)
+    values = {gate: check_number(f"clamp[{gate!r}]", value) for gate, value in clamp.items()}
+    return {"clamp": values} if values else {}
 
 
 def _check_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
