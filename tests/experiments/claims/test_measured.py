@@ -9,6 +9,7 @@ import pytest
 import gatescope as gs
 from gatescope.cells.registry import get
 from gatescope.datatypes.verdict import ALIKE, ONLY, OTHER
+from gatescope.experiments.claims import statement
 from gatescope.experiments.claims.data_size import judge_size
 from gatescope.experiments.claims.decay import (
     Decay,
@@ -23,7 +24,8 @@ from gatescope.experiments.claims.maps import judge_deals, judge_explodes, judge
 from gatescope.experiments.claims.measured import Mean, draws, mean, noise_of
 from gatescope.experiments.claims.report import markdown
 from gatescope.experiments.claims.run import run_claims
-from gatescope.experiments.claims.statement import FAST, FULL, Scale, statements
+from gatescope.experiments.claims.statement import FAST, FULL, Scale, Statement, statements
+from gatescope.experiments.claims.study import Study
 from gatescope.recurrence.initialization import random_state
 
 SMALL = Scale(units=5, steps=50, many_units=5, long_steps=200, seeds=3, data=(2, 4), preliminary=True)
@@ -116,6 +118,13 @@ def test_1b_on_constructed_numbers(exponents, expected):
     assert word(judge_grows(decays)) == expected
 
 
+def rates_of(pytorch, keras, chrono=(0.0, 0.0)):
+    return {
+        scheme: {cell: around(rate) for cell, rate in zip(("lstm", "gru"), values, strict=True)}
+        for scheme, values in (("pytorch", pytorch), ("keras", keras), ("chrono(1000)", chrono))
+    }
+
+
 @pytest.mark.parametrize(
     ("pytorch", "keras", "expected", "depends"),
     [
@@ -127,15 +136,25 @@ def test_1b_on_constructed_numbers(exponents, expected):
     ],
 )
 def test_2a_on_constructed_numbers(pytorch, keras, expected, depends):
-    rates = {
-        scheme: {cell: around(rate) for cell, rate in zip(("lstm", "gru"), values, strict=True)}
-        for scheme, values in (("pytorch", pytorch), ("keras", keras), ("chrono(1000)", (0.0, 0.0)))
-    }
-    finding = judge_solved(rates, 0.1)
-    assert word(finding) == expected
-    assert finding.depends_on_init is depends
-    assert finding.judgement.reason.startswith("before training alone")
-    assert "chrono(1000), gru: rate" in finding.measured
+    rates, slow = rates_of(pytorch, keras, (0.7, 0.7)), rates_of((0.0, 0.0), (0.0, 0.0))
+    for halves in ((rates, slow), (slow, rates)):  # either half may contradict it
+        finding = judge_solved(*halves, 0.1, {"left": around(-0.5)})
+        assert word(finding) == expected
+        assert finding.depends_on_init is depends
+        assert finding.measured["left"] == pytest.approx((-0.5, 0.01))
+        for when, half in zip(("before", "after"), halves, strict=True):
+            for scheme, parts in half.items():
+                for cell, values in parts.items():
+                    assert finding.measured[f"{when} training, {scheme}, {cell}: rate"] == mean(values)
+
+
+def test_2a_without_runs_can_contradict_but_not_support():
+    slow = rates_of((0.0, 0.0), (0.0, 0.0))
+    assert word(judge_solved(rates_of((0.5, 0.5), (0.5, 0.5)), None, 0.1)) == "contradicted"
+    finding = judge_solved(slow, None, 0.1)
+    assert word(finding) == "undecided"
+    assert finding.judgement.reason.endswith("it was not measured, without which this part cannot support")
+    assert word(judge_solved(slow, slow, 0.1)) == "supported"
 
 
 @pytest.mark.parametrize(
@@ -275,6 +294,21 @@ def test_45_with_numbers_that_say_nothing():
 
 
 MEASURED = ("1a", "1b", "2a", "14a", "14b", "15a", "15c", "45")
+
+
+def test_a_half_after_training_gets_the_study_too(monkeypatch):
+    seen = []
+
+    def test(*received):
+        seen.append(received)
+        return judge_grows({"gaussian(1)": decay(0.5)})
+
+    study = Study(folder="nowhere")
+    known = {"number": "1b", "text": "t", "sources": "P", "kind": "measured", "criterion": "c.", "suite": "G"}
+    for after in (False, True):
+        monkeypatch.setitem(statement._STATEMENTS, "1b", Statement(**known, test=test, after_training=after))
+        run_claims(["1b"], scale=SMALL, study=study)
+    assert seen == [(SMALL,), (SMALL, study)]
 
 
 def test_all_measured_statements_are_run_here():

@@ -1,15 +1,17 @@
-"""How gradients go back through untrained networks: statements 1 and, before training, 2."""
+"""How gradients go back in time: statement 1, of untrained networks, and 2a, before and after training."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 
-from gatescope.datatypes import Array, GradientFlow
+from gatescope.datatypes import Array, Batch, GradientFlow, Stack
+from gatescope.datatypes.verdict import SUPPORTED, UNDECIDED
 from gatescope.experiments.claims.measured import (
     QUIET,
     SIGMAS,
@@ -23,6 +25,9 @@ from gatescope.experiments.claims.measured import (
     word_of,
 )
 from gatescope.experiments.claims.statement import Finding, Scale, statement
+from gatescope.experiments.claims.study import Study, StudyTask
+from gatescope.experiments.claims.trained import DEFAULTS, data_of, scheme_name, settings, trained
+from gatescope.experiments.claims.win_table import ADDING_400, ORDER_2, SCHEMES
 from gatescope.experiments.seeds.judge import depends_on_init
 from gatescope.measurements.gradient_flow import gradient_flow
 from gatescope.recurrence.initialization import init_stack
@@ -30,8 +35,9 @@ from gatescope.reporting.text import number, percent, with_error
 from gatescope.tasks import adding
 
 _GAINS = ("gaussian(0.5)", "gaussian(0.8)", "gaussian(1)", "gaussian(1.2)", "gaussian(1.5)", "gaussian(2)")
-_DEFAULTS = ("pytorch", "keras")
 _OFF = 0.5  # of the exponent: a slope that may be farther from it does not agree with it
+_TRAINED_ON = (ADDING_400, ORDER_2)
+_SEQUENCES = 4  # that each trained network is measured on
 
 
 class Decay(NamedTuple):
@@ -49,7 +55,7 @@ class Decay(NamedTuple):
 @lru_cache(maxsize=2)
 def _decays(scale: Scale) -> dict[str, Decay]:
     steps, decays = scale.long_steps * 3 // 4, {}
-    for scheme in (*_GAINS, *_DEFAULTS):
+    for scheme in (*_GAINS, *DEFAULTS):
         rows = []
         for seed, params in draws("rnn", scale, scheme):
             if scheme in _GAINS:
@@ -147,32 +153,48 @@ def grows(scale: Scale) -> Finding:
     return judge_grows({scheme: decay for scheme, decay in _decays(scale).items() if scheme in _GAINS})
 
 
-def judge_solved(rates: Mapping[str, Mapping[str, Array]], bound: float) -> Finding:
-    """Return what rates, by scheme and by what decays, say of statement 2a before training."""
-    means = {scheme: {what: mean(v) for what, v in parts.items()} for scheme, parts in rates.items()}
-    words = {
-        scheme: word_of(
-            supported=all(rate.below(bound) for rate in means[scheme].values()),
-            contradicted=any(rate.above(bound) for rate in means[scheme].values()),
+def judge_solved(
+    before: Mapping[str, Mapping[str, Array]],
+    after: Mapping[str, Mapping[str, Array]] | None,
+    bound: float,
+    ends: Mapping[str, Array] | None = None,
+) -> Finding:
+    """Return what rates, by scheme and by what decays, say of statement 2a, before and after training.
+
+    `ends` decide nothing: how much of the gradient is left after all steps of the task.
+    """
+    halves = {"before training": before, **({"after training": after} if after else {})}
+    measured: dict[str, Mean] = {}
+    parts: list[str] = []
+    by_scheme: dict[str, list[Mean]] = {scheme: [] for scheme in DEFAULTS}
+    for when, rates in halves.items():
+        means = {scheme: {what: mean(v) for what, v in of.items()} for scheme, of in rates.items()}
+        for scheme, of in means.items():
+            measured |= {f"{when}, {scheme}, {what}: rate": rate for what, rate in of.items()}
+        for scheme in DEFAULTS:
+            by_scheme[scheme] += means[scheme].values()
+        default = [rate for scheme in DEFAULTS for rate in means[scheme].values()]
+        others = [rate for scheme, of in means.items() if scheme not in DEFAULTS for rate in of.values()]
+        parts.append(
+            f"{when}, at default weights {with_error(*min(default))} to {with_error(*max(default))} nats a step, with "
+            f"biases for long memory {with_error(*min(others))} to {with_error(*max(others))}"
         )
-        for scheme in _DEFAULTS
-    }
-    default = [rate for scheme in _DEFAULTS for rate in means[scheme].values()]
-    word = word_of(
-        supported=all(rate.below(bound) for rate in default),
-        contradicted=any(rate.above(bound) for rate in default),
+    word = _solved_word([rate for rates in by_scheme.values() for rate in rates], bound)
+    if after is None:
+        parts.append("after training it was not measured, without which this part cannot support")
+        word = UNDECIDED if word == SUPPORTED else word
+    by_init = {scheme: _solved_word(rates, bound) for scheme, rates in by_scheme.items()}
+    measured |= {name: mean(values) for name, values in (ends or {}).items()}
+    reason = "; ".join([f"the bound is {number(bound)}", *parts])
+    seeds = min(len(values) for rates in halves.values() for of in rates.values() for values in of.values())
+    return finding(word, reason, measured, seeds, depends_on_init=depends_on_init(by_init))
+
+
+def _solved_word(rates: Sequence[Mean], bound: float) -> str:
+    return word_of(
+        supported=all(rate.below(bound) for rate in rates),
+        contradicted=any(rate.above(bound) for rate in rates),
     )
-    least, most = min(default), max(default)
-    others = [rate for scheme, parts in means.items() if scheme not in _DEFAULTS for rate in parts.values()]
-    reason = (
-        f"before training alone: at default weights {with_error(*least)} to {with_error(*most)} nats a step, the bound "
-        f"is {number(bound)}; with biases for long memory {with_error(*min(others))} to {with_error(*max(others))}"
-    )
-    measured = {
-        f"{scheme}, {what}: rate": rate for scheme, parts in means.items() for what, rate in parts.items()
-    }
-    seeds = len(next(iter(rates[_DEFAULTS[0]].values())))
-    return finding(word, reason, measured, seeds, depends_on_init=depends_on_init(words))
 
 
 @statement(
@@ -180,16 +202,18 @@ def judge_solved(rates: Mapping[str, Mapping[str, Array]], bound: float) -> Find
     "LSTM and GRU have solved the vanishing gradient (P), or address it (A)",
     sources="P A",
     kind="measured",
-    criterion="This part is before training.  Supported only if at default weights, PyTorch's and Keras's, the "
-    "gradients of the state and of a loss halve in more than a quarter of the steps (500 of 2,000), a "
-    "rate below ln 2 / 500, by 3 standard errors, in both cells; contradicted by one that is above.  "
-    "Biases for a memory of half the steps are a remark.",
+    criterion="Supported only if at default weights, PyTorch's and Keras's, the gradients of the state and of a loss "
+    "halve in more than a quarter of the steps (500 of 2,000), a rate below ln 2 / 500, by 3 standard errors, in "
+    "both cells, before training and after training on adding of 400 steps and on temporal order; contradicted "
+    "by one that is above.  Biases for a long memory are a remark.",
+    suite="W",
+    after_training=True,
 )
-def solved(scale: Scale) -> Finding:
+def solved(scale: Scale, study: Study | None = None) -> Finding:
     steps = scale.long_steps
     lags = [steps // 4, steps // 2]
-    rates: dict[str, dict[str, Array]] = {}
-    for scheme in (*_DEFAULTS, f"chrono({steps // 2})"):
+    before: dict[str, dict[str, Array]] = {}
+    for scheme in (*DEFAULTS, f"chrono({steps // 2})"):
         parts: dict[str, list[float]] = {}
         for cell in ("lstm", "gru"):
             for seed in range(scale.seeds):
@@ -202,12 +226,50 @@ def solved(scale: Scale) -> Finding:
                     scheme=scheme,
                     dtype="float64",
                 )
-                flows = {
-                    "state": gradient_flow(stack, task.inputs, of="joint", wrt="joint", lags=lags, seed=seed),
-                    "loss": gradient_flow(stack, task, wrt="joint", lags=lags, seed=seed),
-                }
-                for what, flow in flows.items():
-                    rate = (flow.log_norm[0, 0] - flow.log_norm[1, 0]) / (lags[1] - lags[0])
+                for what, rate in _rates(stack, task, lags, seed).items():
                     parts.setdefault(f"{cell}, gradient of the {what}", []).append(rate)
-        rates[scheme] = {what: np.array(values) for what, values in parts.items()}
-    return judge_solved(rates, np.log(2) / lags[0])
+        before[scheme] = {what: np.array(values) for what, values in parts.items()}
+    if study is None:
+        return judge_solved(before, None, np.log(2) / lags[0])
+    after, ends = _after_training(study, steps, lags)
+    judged = judge_solved(before, after, np.log(2) / lags[0], ends)
+    arms = [(task, cell, scheme_name(scheme, task)) for task, cell, scheme in _arms()]
+    return dataclasses.replace(judged, tuned=settings(study, *arms), preliminary=study.preliminary)
+
+
+def _arms() -> Iterable[tuple[StudyTask, str, str]]:
+    return product(_TRAINED_ON, ("lstm", "gru"), SCHEMES)
+
+
+def _after_training(
+    study: Study, steps: int, lags: Sequence[int]
+) -> tuple[dict[str, dict[str, Array]], dict[str, Array]]:
+    """Return rates of trained networks, by scheme and by what decays, and what is left after all steps of the task."""
+    rates: dict[str, dict[str, Array]] = {}
+    ends: dict[str, Array] = {}
+    for task, cell, scheme in _arms():
+        parts: dict[str, list[float]] = {}
+        left: list[float] = []
+        for run in study.arm(task, cell, scheme_name(scheme, task)).runs:
+            stack, own = trained(run), data_of(run, sequences=_SEQUENCES)
+            longer = data_of(run, sequences=_SEQUENCES, steps=steps)
+            for what, rate in _rates(stack, longer, lags, run.seed).items():
+                parts.setdefault(f"{cell} after {task.name}, gradient of the {what}", []).append(rate)
+            flow = gradient_flow(stack, own, wrt="joint", lags=[0, len(own.inputs)])
+            left.append(float((flow.log_norm[1] - flow.log_norm[0]).mean()))
+        name = f"{scheme}, {cell} after {task.name}: ln of what is left of the gradient of the loss after all steps"
+        ends[name] = np.array(left)
+        rates.setdefault(scheme, {}).update({what: np.array(values) for what, values in parts.items()})
+    return rates, ends
+
+
+def _rates(stack: Stack, batch: Batch, lags: Sequence[int], seed: int) -> dict[str, float]:
+    """Return how fast the gradients of the state and of the loss decay from one lag to the other, in nats a step."""
+    flows = {
+        "state": gradient_flow(stack, batch.inputs, of="joint", wrt="joint", lags=lags, seed=seed),
+        "loss": gradient_flow(stack, batch, wrt="joint", lags=lags, seed=seed),
+    }
+    return {
+        what: float((flow.log_norm[0] - flow.log_norm[1]).mean()) / (lags[1] - lags[0])
+        for what, flow in flows.items()
+    }

@@ -59,7 +59,7 @@ def run_claims(
         Sizes of the exact and the measured rows.  Default: the full ones.
     study : Study, optional
         Where the runs of statistical statements are kept, and how many there are.  Default: these statements are left
-        out.
+        out, and so are halves of measured ones that are about trained networks.
     log : callable, optional
         Called with a line before every statement.
 
@@ -94,5 +94,5 @@ def run_claims(
     for number, each in enumerate(in_suites(chosen), 1):
         if log is not None:
             log(f"statement {each.number}, {number} of {len(chosen)}: {each.text}")
-        verdicts[each.number] = each.verdict(study if each.trains else scale or Scale())
+        verdicts[each.number] = each.verdict(study if each.trains else scale or Scale(), study)
     return tuple(verdicts[each.number] for each in chosen)

@@ -85,7 +85,7 @@ SUITES = {
     "B": "published settings",
 }
 _SUITE_OF = {"exact": "X", "documentary": "X", "measured": "G", "statistical": "W"}
-Test = Callable[[Any], Finding]
+Test = Callable[..., Finding]
 Tested = TypeVar("Tested", bound=Test)
 
 
@@ -106,6 +106,9 @@ class Statement:
         Letter of the experiments that it shares with others, see `SUITES`.
     test : callable
         ``test(scale) -> Finding``; of a statistical statement ``test(study) -> Finding``.
+    after_training : bool
+        Whether a measured statement has a second half on the networks of a study: ``test(scale, study)``, the study
+        None where there are no runs.
     """
 
     number: str
@@ -115,19 +118,23 @@ class Statement:
     criterion: str
     suite: str
     test: Test
+    after_training: bool = False
 
     @property
     def trains(self) -> bool:
         """Return whether its test needs the runs of a study."""
         return self.kind == "statistical"
 
-    def verdict(self, of: Any) -> Verdict:
-        """Run the test, of a `Scale` or of a `Study`, and return the verdict; of one that lacks a package, that."""
-        used = of.used if self.trains else {}
+    def verdict(self, of: Any, study: Any = None) -> Verdict:
+        """Run the test, of a `Scale` or of a `Study`, and return the verdict; of one that lacks a package, that.
+
+        The study is for a statement that has a half before training, of a `Scale`, and one after it.
+        """
+        used = of.used if self.trains else study.used if self.after_training and study else {}
         used.clear()
         began = perf_counter()
         try:
-            finding = self.test(of)
+            finding = self.test(of, study) if self.after_training else self.test(of)
         except MissingPackageError as error:
             finding = Finding(judgement=Judgement(word=NOT_RUN, reason=str(error)))
         took = perf_counter() - began
@@ -171,13 +178,20 @@ _STATEMENTS: dict[str, Statement] = {}
 
 
 def statement(
-    number: str, text: str, *, sources: str, criterion: str, kind: str = "exact", suite: str | None = None
+    number: str,
+    text: str,
+    *,
+    sources: str,
+    criterion: str,
+    kind: str = "exact",
+    suite: str | None = None,
+    after_training: bool = False,
 ) -> Callable[[Tested], Tested]:
     """Make a function the test of a statement.
 
     Parameters
     ----------
-    number, text, sources, criterion, kind
+    number, text, sources, criterion, kind, after_training
         As in `Statement`.
     suite : str, optional
         A letter of `SUITES`.  Default: X, G or W, by its kind.
@@ -195,6 +209,7 @@ def statement(
             criterion=criterion,
             suite=letter,
             test=test,
+            after_training=after_training,
         )
         return test
 

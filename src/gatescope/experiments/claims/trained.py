@@ -1,0 +1,72 @@
+"""Networks after training: the models of a study's runs, data to measure them on, and how many pass a test."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gatescope.datatypes import Array, Batch, SeedRun, Stack
+from gatescope.datatypes.verdict import CONTRADICTED, SUPPORTED, UNDECIDED
+from gatescope.experiments.claims.study import Study, StudyTask
+from gatescope.experiments.seeds.spec import RunSpec
+from gatescope.experiments.seeds.statistics import LEVEL
+from gatescope.experiments.seeds.training import initial_model
+from gatescope.training.minibatches import made_seed
+
+DEFAULTS = ("pytorch", "keras")  # initial weights that nobody chose for the task
+_MEASURED = 15  # what a seed is for: neither training nor validation nor test
+
+
+def trained(run: SeedRun) -> Stack:
+    """Return the model of a run after training, in float64."""
+    return run.model.astype("float64")
+
+
+def untrained(run: SeedRun) -> Stack:
+    """Return the model that a run began with, in float64."""
+    return initial_model(RunSpec(**run.spec), data_of(run, sequences=1)).astype("float64")
+
+
+def data_of(run: SeedRun, *, sequences: int, **arguments: Any) -> Batch:
+    """Return data of a run's task that it has not seen, with other arguments of the maker where they are given."""
+    spec = RunSpec(**run.spec)
+    chosen = {**spec.arguments, "sequences": sequences, **arguments}
+    return spec.maker(**chosen, seed=made_seed(run.seed, _MEASURED), dtype="float64")
+
+
+def scheme_name(scheme: str, task: StudyTask) -> str:
+    """Return a scheme as an arm gets it: chrono weights with the constant of the task."""
+    return f"chrono({task.memory:g})" if scheme == "chrono" else scheme
+
+
+def settings(study: Study, *arms: tuple[StudyTask, str, str | None]) -> dict[str, Any]:
+    """Return what was chosen for arms, each a task, a cell and a scheme, None for the best of them."""
+    chosen = {}
+    for task, cell, scheme in arms:
+        best = study.tuned(task, cell, scheme)
+        name = f"{cell}, {task.name}" if scheme is None else f"{cell}, {scheme}, {task.name}"
+        chosen[name] = {"lr": best.lr, "scheme": best.scheme, "at_edge": best.at_edge}
+    return chosen
+
+
+def share_word(passed: Array, least: float) -> str:
+    """Return the word of a statement about a fraction of all seeds, from those that passed (n,) bool.
+
+    Supported if that fraction or more passed; contradicted if so few did as, were it that fraction in truth, would
+    come in less than 1 of 20 studies.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gatescope.experiments.claims.trained import share_word
+    >>> [share_word(np.arange(10) < n, 0.95) for n in (10, 9, 7)]
+    ['supported', 'undecided', 'contradicted']
+    """
+    from scipy.stats import binomtest
+
+    count, n = int(np.count_nonzero(passed)), len(passed)
+    if count >= least * n:
+        return SUPPORTED
+    few = binomtest(count, n, least, alternative="less").pvalue < LEVEL
+    return CONTRADICTED if few else UNDECIDED
