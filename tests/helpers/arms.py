@@ -37,6 +37,8 @@ def made_run(spec=SPEC, **fields):
         "final_test_loss": 0.5,
         "final_train_loss": 0.25,
         "validation_loss": np.array([0.5, 0.25]),
+        "training_loss": np.array([0.75, 0.5]),
+        "first_training_loss": 1.0,
         **fields,
     }
     return SeedRun(

@@ -116,6 +116,16 @@ def test_constants_of_init_pass_through():
     assert make(dtype="float64").readout_bias.dtype == np.float64
 
 
+def test_the_identity_keeps_a_rectified_state():
+    one = init("rnn_relu", input_size=400, hidden_size=50, seed=0, scheme="identity", dtype="float64")
+    np.testing.assert_array_equal(one.weight_hh, np.eye(50))
+    assert not one.bias_ih.any()
+    assert not one.bias_hh.any()
+    assert one.weight_ih.std() == pytest.approx(0.001, rel=0.02)  # of 20,000: 0.5 % is one error
+    three = init("gru", input_size=1, hidden_size=4, scheme="identity(0.01)", dtype="float64").weight_hh
+    np.testing.assert_array_equal(three, np.tile(0.01 * np.eye(4), (3, 1)))
+
+
 def test_tuples_serve_as_heads():
     assert make(heads=[("a", 1), ("b", 2, "bernoulli")]).heads == (Head("a", 1), Head("b", 2, "bernoulli"))
 

@@ -168,7 +168,7 @@ class WeightOptions:
     hidden_size: int | None = option(None, f"Units of a fresh cell.  Default: {DEFAULT_UNITS}.")
     init: str | None = option(
         None,
-        "Initialization of a fresh cell: pytorch, keras, orthogonal, chrono or gaussian, as in "
+        "Initialization of a fresh cell: pytorch, keras, orthogonal, chrono, gaussian or identity, as in "
         f"'chrono(500)'.  Default: {DEFAULT_INIT}.",
         metavar="SCHEME",
     )

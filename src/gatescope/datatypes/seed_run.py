@@ -28,10 +28,15 @@ class SeedRun(Result):
     reached : bool
         Whether a validation came below the target; False where there is no target.
     updates : int
-        Updates until that; the whole budget of a run that did not reach it, which is censored there.
+        Minibatches until that; the whole budget of a run that did not reach it, which is censored there.  Each is an
+        update, or several where windows of steps are.
     validation_update : (V,) int64
-        Updates done at each validation.
+        Minibatches done at each validation.
     validation_loss : (V,) float64
+    training_loss : (V,) float64
+        Mean loss of the updates since the validation before, with the weights before each.
+    first_training_loss : float
+        With the initial weights, without dropout: on the first minibatch, or on a whole set that stays the same.
     test_loss, test_accuracy : float
         On data that nothing was chosen by, with the weights of the best validation; the accuracy is NaN
         without classes.
@@ -54,6 +59,8 @@ class SeedRun(Result):
     updates: int
     validation_update: Array
     validation_loss: Array
+    training_loss: Array
+    first_training_loss: float
     test_loss: float
     test_accuracy: float
     test_answers: int
@@ -66,6 +73,7 @@ class SeedRun(Result):
     _axes: ClassVar[Mapping[str, str]] = {
         "validation_update": "(V,) int64",
         "validation_loss": "(V,) float64",
+        "training_loss": "(V,) float64",
     }
 
     def __post_init__(self) -> None:
@@ -103,6 +111,7 @@ class SeedRun(Result):
         """Return what was reached, a row a number."""
         rows = [
             ("outcome", self.outcome()),
+            ("training loss, initial weights", self.first_training_loss),
             ("best validation loss", self.best_validation_loss),
             ("test loss", self.test_loss),
             ("test accuracy", percent(self.test_accuracy)),

@@ -64,6 +64,8 @@ def init(
     ``chrono``     as ``orthogonal``; bias of the memory gate (forget or update) ln u with u uniform in
                    [1, t_max - 1] a unit, and that of an input gate its negative [1]_
     ``gaussian``   weight_hh normal with variance gain^2/H, weight_ih with variance 1/I, biases 0
+    ``identity``   weight_hh `gain` times the identity, gate by gate, weight_ih normal with standard
+                   deviation 0.001, biases 0, as for rectified units [2]_
     ============== ====================================================================================
 
     Biases that a scheme sets go to bias_ih; bias_hh is 0 then.  Which gates these are is found from the equations,
@@ -84,7 +86,7 @@ def init(
     dtype : str
         ``"float32"`` or ``"float64"``.
     gain : float, optional
-        Factor of weight_hh in ``gaussian``, ``orthogonal`` and ``chrono``.  Default: 1.
+        Factor of weight_hh in ``gaussian``, ``orthogonal``, ``chrono`` and ``identity``.  Default: 1.
     t_max : float, optional
         Longest time scale of ``chrono``, in steps, at least 2.  Default: 1000.
 
@@ -103,6 +105,8 @@ def init(
     References
     ----------
     .. [1] C. Tallec and Y. Ollivier, "Can recurrent neural networks warp time?", ICLR 2018, section 3.
+    .. [2] Q. V. Le, N. Jaitly, G. E. Hinton, "A simple way to initialize recurrent networks of rectified linear units",
+       arXiv:1504.00941 (2015), section 3.
 
     Examples
     --------

@@ -14,8 +14,11 @@ from gatescope.datatypes import Array
 from gatescope.datatypes.params import WEIGHT_NAMES
 from gatescope.errors import ValueRangeError
 
-SCHEMES = ("pytorch", "keras", "orthogonal", "chrono", "gaussian")
-_CONSTANTS = {"chrono": "t_max", "gaussian": "gain", "orthogonal": "gain"}  # that "gaussian(1.5)" sets
+SCHEMES = ("pytorch", "keras", "orthogonal", "chrono", "gaussian", "identity")
+# That "gaussian(1.5)" sets.
+_CONSTANTS = {"chrono": "t_max", "gaussian": "gain", "orthogonal": "gain", "identity": "gain"}
+_WITH_GAIN = ("gaussian", "orthogonal", "chrono", "identity")
+_SMALL = 0.001  # standard deviation of weight_ih of "identity", as published
 _GAIN, _T_MAX = 1.0, 1000.0
 
 
@@ -43,7 +46,7 @@ def scheme_of(scheme: Any, gain: Any, t_max: Any) -> tuple[str, float, float]:
             f"with `scheme` {scheme!r}, which sets it", **{constant: gain if constant == "gain" else t_max}
         )
         gain, t_max = (number, t_max) if constant == "gain" else (gain, number)
-    if name not in ("gaussian", "orthogonal", "chrono"):
+    if name not in _WITH_GAIN:
         check_unused(f"with `scheme` {name!r}", gain=gain)
     if name != "chrono":
         check_unused(f"with `scheme` {name!r}", t_max=t_max)
@@ -92,6 +95,9 @@ def _drawn(
     if scheme == "gaussian":
         weight_ih = rng.normal(0, 1 / np.sqrt(inputs), (rows, inputs))
         weight_hh = rng.normal(0, gain / np.sqrt(units), (rows, units))
+    elif scheme == "identity":
+        weight_ih = rng.normal(0, _SMALL, (rows, inputs))
+        weight_hh = np.tile(gain * np.eye(units), (gates, 1))
     else:
         fed = units * cell.lacks("weight_ih").count(False)
         limit = np.sqrt(6 / (inputs + (fed if scheme == "keras" else units)))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import gatescope as gs
-from gatescope.errors import FileFormatError
+from gatescope.errors import FileFormatError, ValueRangeError
 from gatescope.experiments.executors import Processes
 from gatescope.experiments.seeds import runs as module
 from gatescope.experiments.seeds.data import run_data
@@ -84,23 +84,77 @@ def test_a_training_set_that_stays_the_same():
     run = make_run(FIXED)
     data = run_data(FIXED)
     assert data.train.inputs.shape == (6, 7, 2)
-    assert run.validation_update.tolist() == [
-        9,
-        18,
-        27,
-        36,
-    ]  # passes of 3 updates: 14 of them, one in 3 judged
+    # Passes of 3 updates: 13 of them would be 39, one in 3 is judged, and what comes after the last that is would be
+    # for nothing.
+    assert run.validation_update.tolist() == [9, 18, 27, 36]
     assert run.final_train_loss == pytest.approx(
         gs.evaluate(run_of(FIXED, data).model, data.train).loss, rel=1e-12
     )
 
 
 def run_of(spec, data):
-    return gs.train(initial_model(spec, data.test), data.train, lr=spec.lr, epochs=14, batch_size=3)
+    return gs.train(initial_model(spec, data.test), data.train, lr=spec.lr, epochs=12, batch_size=3)
+
+
+@pytest.mark.parametrize(
+    ("examples", "batch_size", "updates"), [(7, 3, 10), (9, 2, 10), (10, 1, 10), (4, 4, 40)]
+)
+def test_no_training_set_exceeds_the_budget(examples, batch_size, updates):
+    run = make_run(SPEC.with_(examples=examples, batch_size=batch_size, updates=updates))
+    passed = -(-examples // batch_size)
+    assert run.validation_update[-1] <= updates
+    assert updates - run.validation_update[-1] < max(10, passed)
+    assert run.updates == updates
+
+
+def test_a_budget_that_does_not_last_for_a_pass():
+    with pytest.raises(
+        ValueRangeError, match="fewer than a pass over the training set of 11 sequences takes, 11"
+    ):
+        make_run(SPEC.with_(examples=11, batch_size=1, updates=10))
+
+
+def test_what_was_lost_while_training():
+    run = make_run(SPEC)
+    model = initial_model(SPEC, run_data(SPEC).test)
+    maker = functools.partial(gs.tasks.adding, steps=6, sequences=3, dtype="float64")
+    same = gs.train(model, maker, lr=0.02, epochs=40)
+    np.testing.assert_allclose(run.training_loss, same.history.loss.reshape(4, 10).mean(1), rtol=1e-12)
+    assert run.first_training_loss == pytest.approx(same.history.loss[0], rel=1e-12)
+    fixed = make_run(FIXED)
+    whole = run_data(FIXED).train
+    model = initial_model(FIXED, whole)
+    assert fixed.first_training_loss == gs.evaluate(model, whole).loss
+    same = gs.train(model, whole, lr=0.02, epochs=12, batch_size=3)
+    np.testing.assert_allclose(fixed.training_loss, same.history.loss.reshape(4, 3).mean(1), rtol=1e-12)
+    clamped = make_run(FIXED.with_(clamp={"f": 1.0}))
+    assert clamped.first_training_loss == gs.evaluate(gs.clamp(model, {"f": 1.0}), whole).loss
+
+
+def test_windows_and_schedules_are_those_of_train():
+    spec = SPEC.with_(task="flip_flop", arguments={"steps": 6, "sequences": 3}, schedule="cosine", updates=20)
+    spec = spec.with_(window=2, stateful=True)
+    run = make_run(spec)
+    data = run_data(spec)
+    same = gs.train(
+        initial_model(spec, data.test),
+        functools.partial(gs.tasks.flip_flop, steps=6, sequences=3, dtype="float64"),
+        lr=0.02,
+        schedule="cosine",
+        bptt_steps=2,
+        stateful=True,
+        epochs=2,
+        updates_per_epoch=10,
+        validation=data.validation,
+    )
+    assert run.validation_update.tolist() == [10, 20]  # minibatches, of three updates each
+    assert same.history.updates.tolist() == [30, 60]
+    np.testing.assert_array_equal(run.validation_loss, same.history.validation_loss)
 
 
 def test_a_run_that_diverges_has_numbers():
     run = make_run(SPEC.with_(optimizer="sgd", lr=1e200, clip_norm=None))
+    assert len(run.training_loss) == len(run.validation_loss)
     assert (run.status, run.reached, run.updates) == ("diverged", False, 40)
     assert run.best_validation_loss == np.inf
     assert np.isfinite(run.test_loss)
@@ -113,6 +167,16 @@ def test_every_cell_has_the_same_data():
     assert mine.train(seed=3) == other.train(seed=3)
     assert run_data(SPEC.with_(seed=1)).test != mine.test
     assert not np.array_equal(mine.test.inputs[:, :200], mine.validation.inputs)
+
+
+def test_biased_training_data_are_judged_by_unbiased_ones():
+    spec = SPEC.with_(training_arguments={"steps": 4}, examples=7)
+    plain, biased = run_data(SPEC.with_(examples=7)), run_data(spec)
+    assert (biased.validation, biased.test) == (plain.validation, plain.test)
+    assert biased.train.inputs.shape[0] == 4
+    assert run_data(spec.with_(examples=None)).train(seed=3) == gs.tasks.adding(
+        steps=4, sequences=3, seed=3, dtype="float64"
+    )
 
 
 def test_noise_is_where_it_should_be():
@@ -285,4 +349,8 @@ def test_a_task_with_splits(monkeypatch):
     assert run.validation_update.tolist() == [6, 12, 18, 24, 30]  # a pass is of 6 updates, and 10 are not two
     assert run.final_train_loss < run.final_test_loss + 1
     assert run_data(spec.with_(cell="gru")).test == data.test
-    assert run_data(spec.with_(seed=1)).test != data.test
+    # The split is that of the maker's default seed: what was tuned on is not tested on.
+    other = run_data(spec.with_(seed=1))
+    assert (other.train, other.validation, other.test) == (data.train, data.validation, data.test)
+    few = run_data(spec.with_(training_arguments={"sequences": 60}))
+    assert (few.train.inputs.shape[1], few.test) == (60, data.test)

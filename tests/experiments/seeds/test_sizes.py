@@ -29,11 +29,32 @@ def test_counts_are_within_3_percent(units, inputs):
 
 
 def test_deeper_models_have_smaller_layers():
+    models = {"one": ["lstm"], "two": ["lstm"] * 2, "three": ["lstm"] * 3}
+    sizes = equal_parameters(models, reference="rnn", hidden_size=64, input_size=2, heads=HEADS)
+    assert sizes["one"] > sizes["two"] > sizes["three"]
+    own = count("rnn", 64, 2, 3)
+    for name, cells in models.items():
+        stack = gs.init_stack(cells, input_size=2, hidden_size=sizes[name], heads=HEADS)
+        assert abs(stack.count() / own - 1) < 0.06  # each within 3 % of a number between them
+
+
+def test_what_is_clamped_is_not_counted():
+    models = {"whole": ["lstm"], "without": ["lstm"], "gru": ["gru"]}
     sizes = equal_parameters(
-        ["lstm"], reference="rnn", hidden_size=64, input_size=2, heads=HEADS, layers={"rnn": 1, "lstm": 2}
+        models, hidden_size=32, input_size=2, heads=HEADS, clamps={"without": {"f": 1.0}}
     )
-    stack = gs.init_stack(["lstm"] * 2, input_size=2, hidden_size=sizes["lstm"], heads=HEADS)
-    assert abs(stack.count() / count("rnn", 64, 2, 3) - 1) < 0.06  # each within 3 % of a number between them
+    assert sizes["gru"] == 32
+    assert abs(sizes["without"] - 32) <= 1  # three blocks are trained, as of a GRU
+    assert sizes["whole"] < 30
+
+
+def test_the_counts_that_are_documented():
+    counts = {units: count(cell, units, 2, 1) for units, cell in ((28, "lstm"), (27, "lstm"), (32, "gru"))}
+    assert counts == {28: 3613, 27: 3376, 32: 3489}
+    assert [count("rnn", units, 2, 1) for units in (57, 56)] == [3535, 3417]
+    blocks = {("lstm", 28): 4, ("gru", 32): 3, ("rnn", 57): 1}
+    one_bias = [count(cell, units, 2, 1) - n * units for (cell, units), n in blocks.items()]
+    assert one_bias == [3501, 3393, 3478]
 
 
 def test_where_units_are_few_there_is_none():

@@ -22,6 +22,7 @@ def test_the_same_run_is_the_same_spec():
         RunSpec(**spec.plain()),
         RunSpec(**json.loads(spec.text())),
         spec.with_(biases={}),
+        spec.with_(training_arguments={"steps": 100}),
     ]
     assert len({spec, *ways}) == 1
     assert {way.key("code") for way in ways} == {spec.key("code")}
@@ -40,6 +41,10 @@ def test_the_same_run_is_the_same_spec():
         {"scheme": "keras"},
         {"biases": {"f": 1.0}},
         {"clamp": {"f": 1.0}},
+        {"training_arguments": {"steps": 50}},
+        {"schedule": "cosine"},
+        {"window": 5},
+        {"window": 5, "stateful": True},
         {"optimizer": "sgd"},
         {"lr": 0.02},
         {"clip_norm": None},
@@ -80,6 +85,11 @@ def test_every_field_makes_another_run(change):
         ({"batch_size": 5}, "training sets that stay the same"),
         ({"task": "digits", "examples": 5}, "for tasks without splits"),
         ({"optimizer": "adams"}, "adam"),
+        ({"schedule": "cosines"}, "cosine"),
+        ({"schedule": None}, "give a name"),
+        ({"training_arguments": {"step": 5}}, "training_arguments"),
+        ({"stateful": True}, "give `window` too"),
+        ({"window": 0}, "at least 1"),
         ({"lr": 0.0}, "above 0"),
         ({"seed": -1}, "at least 0"),
     ],

@@ -6,10 +6,12 @@ import math
 
 import numpy as np
 import pytest
-from helpers.arms import made_arm, spread
+from helpers.arms import SPEC, made_arm, made_run, spread
 from scipy.stats import t
 
+from gatescope.datatypes import Arm
 from gatescope.errors import ShapeError, ValueRangeError
+from gatescope.experiments.seeds.judge import judge
 from gatescope.experiments.seeds.statistics import (
     by_share,
     effect,
@@ -168,6 +170,67 @@ def test_pairs_that_were_both_stopped_are_no_evidence_of_equality():
     assert paired(result.differences, margin=math.log(1.18)).inside_margin
 
 
+@pytest.mark.parametrize("stopped_first", [True, False])
+def test_a_pair_that_is_unlike_in_reaching_leaves_nothing_equal(stopped_first):
+    """Ten runs that are all but the same, and an eleventh that needed 35 updates, or was stopped at 40."""
+    near = [20, 21, 20, 21, 20, 21, 20, 21, 20, 21]
+    whole, stopped = made_arm("lstm", updates=[*near, 35]), made_arm("gru", updates=[*near[::-1], None])
+    arms = (stopped, whole) if stopped_first else (whole, stopped)
+    result = effect(*arms, "updates", margin=math.log(1.25))
+    assert paired(result.differences, margin=math.log(1.25)).inside_margin  # the budget would say so
+    assert np.isnan([result.low_90, result.high_90]).all()
+    assert not result.inside_margin
+    ended = made_arm("gru", updates=[*near[::-1], 36])
+    assert effect(whole, ended, "updates", margin=math.log(1.25)).inside_margin
+
+
+def test_gaps_in_units_of_their_mean():
+    def arm(cell, gaps):
+        return made_arm(cell, final_test_loss=[0.5 + gap for gap in gaps], final_train_loss=[0.5] * len(gaps))
+
+    first, second = np.array([0.2, 0.1, -0.02, 0.12]), np.array([0.3, 0.1, 0.06, -0.02])
+    result = effect(arm("lstm", first), arm("gru", second), "gap", margin=math.log(1.10))
+    np.testing.assert_allclose(result.differences, (second - first) / np.mean([first, second]))
+    assert (result.measure, result.margin) == ("difference", math.log(1.10))
+    # A quotient of the margin is a difference of the margin, to a thousandth.
+    ratio = effect(arm("lstm", [0.2] * 3), arm("gru", [0.22] * 3), "gap", margin=0.1)
+    assert ratio.mean == pytest.approx(math.log(1.10), rel=1.1e-3)
+    assert ratio.inside_margin
+    assert not effect(arm("lstm", [0.2] * 3), arm("gru", [0.23] * 3), "gap", margin=0.1).inside_margin
+
+
+@pytest.mark.parametrize("gaps", [(-0.3, 0.1), (0.0, 0.0), (-0.2, -0.4)])
+def test_where_nothing_overfits_gaps_decide_nothing(gaps):
+    arms = [
+        made_arm(cell, final_test_loss=[0.5 + gap] * 10, final_train_loss=[0.5] * 10)
+        for cell, gap in zip(("lstm", "gru"), gaps, strict=True)
+    ]
+    result = effect(*arms, "gap", margin=math.log(1.10))
+    assert (result.p, result.inside_margin) == (1.0, False)
+    np.testing.assert_allclose(result.differences, gaps[1] - gaps[0])
+    assert pairs_needed(result) is None
+    for claim in ("lower", "higher", "equal"):
+        assert judge([result], claim=claim).word == "undecided"
+
+
+def test_what_is_counted_to():
+    spec = SPEC.with_(task="counting", arguments={}, target_loss=None)
+
+    def arm(cell, counts):
+        runs = [made_run(spec.with_(cell=cell, seed=k), counted_to=n) for k, n in enumerate(counts)]
+        return Arm(name=cell, runs=tuple(runs))
+
+    result = effect(arm("lstm", [0, 50, 1000]), arm("gru", [50, 50, 60]), "counted", margin=0.2)
+    np.testing.assert_allclose(result.differences, np.log([101, 1, 60.5 / 1000.5]))
+    near, cap = [300, 310, 305], [1000] * 2  # as far as is tried
+    both = effect(arm("lstm", near + cap), arm("gru", near[::-1] + cap), "counted", margin=0.2)
+    assert (both.low_90, both.high_90) == t_interval(both.differences[:3], 0.9)
+    assert both.inside_margin
+    one = effect(arm("lstm", [*near, 999]), arm("gru", [*near, 1000]), "counted", margin=0.2)
+    assert not one.inside_margin
+    assert not effect(arm("lstm", cap), arm("gru", cap), "counted", margin=0.2).inside_margin
+
+
 def test_other_metrics():
     first = made_arm("lstm", test_loss=[0.2, 0.4], test_accuracy=[0.9, 1.0], test_answers=[100, 100])
     second = made_arm("gru", test_loss=[0.1, 0.4], test_accuracy=[0.8, 1.0], test_answers=[100, 100])
@@ -180,8 +243,6 @@ def test_other_metrics():
         np.testing.assert_allclose(d, [np.log(20.5 / 10.5), 0], rtol=1e-9)
     points = effect(first, second, "points", margin=0.01)
     assert points.low_90 == pytest.approx(t_interval(np.array([0.1, 0.0]), 0.9)[0])
-    gaps = [made_arm(cell, final_test_loss=[0.5, v]) for cell, v in (("lstm", 0.75), ("gru", 0.5))]
-    np.testing.assert_allclose(effect(*gaps, "gap", margin=0.1).differences, [0, np.log(0.5)])
 
 
 def test_what_cannot_be_compared():
@@ -189,4 +250,6 @@ def test_what_cannot_be_compared():
     with pytest.raises(ShapeError, match="pair the runs"):
         effect(one, made_arm("gru", updates=[10]), "updates", margin=0.1)
     with pytest.raises(ValueRangeError, match="compare their differences"):
-        effect(one, made_arm("gru", final_test_loss=[0.1, 0.5]), "gap", margin=0.1)
+        effect(one, made_arm("gru", test_loss=[0.0, 0.5]), "test_loss", margin=0.1)
+    with pytest.raises(ValueRangeError, match="'counting'"):
+        effect(one, one, "counted", margin=0.1)

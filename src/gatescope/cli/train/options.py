@@ -68,7 +68,7 @@ class ModelOptions:
     )
     init: str = option(
         "pytorch",
-        "Initialization of the weights: pytorch, keras, orthogonal, chrono or gaussian, as in 'chrono(100)'.",
+        "Initialization of the weights: pytorch, keras, orthogonal, chrono, gaussian or identity, as in 'chrono(100)'.",
         metavar="SCHEME",
     )
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
+from typing import Any, TypeVar
 
-from gatescope.checks.numbers import check_count, check_fields
+from gatescope.checks.numbers import check_count, check_fields, check_flag
 from gatescope.datatypes import Arm, Effect, SeedRun, Tuned
+from gatescope.experiments.seeds.data import run_data
 from gatescope.experiments.seeds.runs import make_arm
+from gatescope.experiments.seeds.sizes import equal_parameters
 from gatescope.experiments.seeds.spec import RunSpec
 from gatescope.experiments.seeds.statistics import effect
 from gatescope.experiments.seeds.tuning import (
@@ -23,6 +27,10 @@ from gatescope.experiments.seeds.tuning import (
 )
 
 FULL_SEEDS, FULL_UNITS = 10, 32
+QUICK_UNITS, QUICK_RATES = 16, (1e-2,)
+SCHEMES = ("pytorch", "keras", "chrono")  # of which a cell without a memory gate has no chrono
+QUICK_SCHEMES = ("pytorch", "chrono")
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +43,16 @@ class StudyTask:
     spec : RunSpec
         Of any cell; cell, units, learning rate, initial weights and seed are the study's.
     metric : str
-        By which two arms are compared, see `gatescope.experiments.seeds.statistics.effect`.
+        By which two arms are compared, see `gatescope.experiments.seeds.statistics.effect`.  Without a target
+        in `spec` every run has the whole budget: so for ``"counted"``, where one that stops at a loss may fail n = 1.
     margin : float
         What is too small to matter.
     memory : float
         How many steps the task's longest memory lasts: the constant of chrono weights.
+    tuned_on : StudyTask, optional
+        The task whose best settings are taken, as for a row of sizes or of noise, all tuned on one of them.
+    quick : mapping
+        Fields of `spec` that are others in a quick study, and `memory`; of `arguments` those that are named.
     """
 
     name: str
@@ -47,21 +60,75 @@ class StudyTask:
     metric: str
     margin: float
     memory: float
+    tuned_on: StudyTask | None = None
+    quick: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def shortened(self) -> StudyTask:
+        """Return the task of a quick study."""
+        fields = dict(self.quick)
+        memory = fields.pop("memory", self.memory)
+        for name in ("arguments", "training_arguments"):
+            if name in fields:
+                fields[name] = {**getattr(self.spec, name), **fields[name]}
+        return dataclasses.replace(self, spec=self.spec.with_(**fields), memory=memory, quick={})
+
+
+@dataclass(frozen=True)
+class StudyCell:
+    """A cell as a study runs it; its plain name stands for one with nothing else.
+
+    Attributes
+    ----------
+    name : str
+        Of the arm.
+    cell : str
+    units : int, optional
+        Default: the study's.
+    layers : int
+    clamp : mapping of str to float
+        Gates that keep a value: an ablation.
+    biases : sequence of mapping
+        Shifts of initial biases, each of which is tried in tuning.
+    schemes : sequence of str, optional
+        Of initial weights, each of which is tried.  Default: those of the protocol.
+    """
+
+    name: str
+    cell: str
+    _: KW_ONLY
+    units: int | None = None
+    layers: int = 1
+    clamp: Mapping[str, float] = field(default_factory=dict, hash=False)
+    biases: Sequence[Mapping[str, float]] = field(default=({},), hash=False)
+    schemes: Sequence[str] | None = field(default=None, hash=False)
+
+
+Cell = str | StudyCell
+
+
+def study_cell(cell: Cell) -> StudyCell:
+    """Return a cell that may be named alone."""
+    return StudyCell(cell, cell) if isinstance(cell, str) else cell
 
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
     """Where the runs of a study are kept, and how many there are.
 
+    A scheme of initial weights that is just ``"chrono"`` has the memory of the task as its constant.
+
     Attributes
     ----------
     folder : path
     seeds : int
         Seeds 0, 1, ..., at most 1,000: those of tuning are from there on.
+    quick : bool
+        Whether tasks are smaller, as `StudyTask.quick` says, and only the initial weights of PyTorch and chrono are
+        tried; with fewer `units` and one learning rate, unless they are given.
     units : int
-        Of every cell: arms of equal width.
+        Of every cell: arms of equal width.  Default: 32, of a quick study 16.
     lr : sequence of float
-        Learning rates that are tried.
+        Learning rates that are tried.  Default: four, of a quick study 0.01 alone.
     executor, progress
         As for `make_runs`.
     used : dict of RunSpec to SeedRun
@@ -70,46 +137,99 @@ class Study:
 
     folder: str | os.PathLike[str]
     seeds: int = FULL_SEEDS
-    units: int = FULL_UNITS
-    lr: Sequence[float] = LEARNING_RATES
+    quick: bool = False
+    units: int = None  # type: ignore[assignment]  # it depends on `quick`
+    lr: Sequence[float] = None  # type: ignore[assignment]
     executor: Executor | None = None
     progress: bool = False
     used: dict[RunSpec, SeedRun] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _read: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        check_fields(self, quick=check_flag)
+        units, lr = (QUICK_UNITS, QUICK_RATES) if self.quick else (FULL_UNITS, LEARNING_RATES)
+        for name, default in (("units", units), ("lr", lr)):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, default)
         check_fields(self, seeds=partial(check_count, most=min(TUNING_SEEDS)), units=check_count)
 
     @property
     def preliminary(self) -> bool:
         """Return whether it is smaller than the full one."""
-        return self.seeds < FULL_SEEDS or self.units < FULL_UNITS or len(self.lr) < len(LEARNING_RATES)
+        smaller = self.seeds < FULL_SEEDS or self.units < FULL_UNITS or len(self.lr) < len(LEARNING_RATES)
+        return self.quick or smaller
 
-    def spec(self, task: StudyTask, cell: str) -> RunSpec:
+    @property
+    def schemes(self) -> tuple[str, ...]:
+        """Return the schemes of initial weights that are tried for a cell with a memory gate."""
+        return QUICK_SCHEMES if self.quick else SCHEMES
+
+    def spec(self, task: StudyTask, cell: Cell) -> RunSpec:
         """Return the spec of a cell on a task, not yet tuned."""
-        return task.spec.with_(cell=cell, hidden_size=self.units)
+        one, sized = study_cell(cell), self._sized(task)
+        units = self.units if one.units is None else one.units
+        return sized.spec.with_(cell=one.cell, hidden_size=units, layers=one.layers, clamp=one.clamp)
 
-    def tuned(self, task: StudyTask, cell: str, scheme: str | None = None) -> Tuned:
+    def grid(self, task: StudyTask, cell: Cell, scheme: str | None = None) -> Grid:
+        """Return what is tried for a cell on a task: all schemes of initial weights, or one of them."""
+        one, memory = study_cell(cell), self._sized(task).memory
+        if scheme is not None:
+            schemes: Sequence[str] = (scheme,)
+        elif one.schemes is not None:
+            schemes = one.schemes
+        else:
+            left_out = {*SCHEMES} - {*self.schemes}
+            schemes = [name for name in schemes_of(one.cell, memory) if name not in left_out]
+        whole = [f"chrono({memory:g})" if name == "chrono" else name for name in schemes]
+        return Grid(schemes=whole, lr=self.lr, biases=one.biases)
+
+    def tuned(self, task: StudyTask, cell: Cell, scheme: str | None = None) -> Tuned:
         """Return the best setting of a cell on a task: over all schemes of initial weights, or with one of them."""
-        schemes = schemes_of(cell, task.memory) if scheme is None else (scheme,)
-        grid = Grid(schemes=schemes, lr=self.lr)
-        spec = self.spec(task, cell)
-        return tune(spec, grid, self.folder, executor=self.executor, progress=self.progress)
-
-    def arm(self, task: StudyTask, cell: str, scheme: str | None = None) -> Arm:
-        """Return the runs of a cell on a task with its best setting."""
-        spec = tuned_spec(self.spec(task, cell), self.tuned(task, cell, scheme))
-        arm = make_arm(
-            f"{cell} on {task.name}",
-            spec,
-            range(self.seeds),
-            self.folder,
-            executor=self.executor,
-            progress=self.progress,
+        if task.tuned_on is not None:
+            return self.tuned(task.tuned_on, cell, scheme)
+        spec, grid = self.spec(task, cell), self.grid(task, cell, scheme)
+        return self._once(
+            (spec, repr(grid)),
+            lambda: tune(spec, grid, self.folder, executor=self.executor, progress=self.progress),
         )
         self.used.update((spec.with_(seed=run.seed), run) for run in arm.runs)
         return arm
 
-    def effect(self, task: StudyTask, first: str, second: str, scheme: str | None = None) -> Effect:
+    def arm(self, task: StudyTask, cell: Cell, scheme: str | None = None) -> Arm:
+        """Return the runs of a cell on a task with its best setting."""
+        spec = tuned_spec(self.spec(task, cell), self.tuned(task, cell, scheme))
+        name = f"{study_cell(cell).name} on {task.name}"
+        options: dict[str, Any] = {"executor": self.executor, "progress": self.progress}
+        arm = self._once(
+            (spec, name), lambda: make_arm(name, spec, range(self.seeds), self.folder, **options)
+        )
+        self.used.update((spec.with_(seed=run.seed), run) for run in arm.runs)
+        return arm
+
+    def effect(self, task: StudyTask, first: Cell, second: Cell, scheme: str | None = None) -> Effect:
         """Return how the second cell differs from the first on a task."""
         one, other = (self.arm(task, cell, scheme) for cell in (first, second))
-        return effect(one, other, task.metric, margin=task.margin, name=task.name)
+        compared = effect(one, other, task.metric, margin=task.margin, name=task.name)
+        return dataclasses.replace(compared, arms=tuple(study_cell(cell).name for cell in (first, second)))
+
+    def sizes(self, task: StudyTask, cells: Sequence[Cell]) -> dict[str, int]:
+        """Return for each cell, by its name, the units of models of equally many parameters as the study's GRU."""
+        models = {one.name: one for one in map(study_cell, cells)}
+        data = run_data(self.spec(task, "gru")).validation
+        return equal_parameters(
+            {name: (one.cell,) * one.layers for name, one in models.items()},
+            hidden_size=self.units,
+            input_size=data.input_size,
+            heads=data,
+            clamps={name: one.clamp for name, one in models.items()},
+        )
+
+    def _sized(self, task: StudyTask) -> StudyTask:
+        return task.shortened() if self.quick else task
+
+    def _once(self, key: Any, make: Callable[[], Made]) -> Made:
+        """Return what was read before: rows share arms, and each is tens of files."""
+        if key not in self._read:
+            self._read[key] = make()
+        read: Made = self._read[key]
+        return read

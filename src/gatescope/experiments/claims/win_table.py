@@ -44,7 +44,6 @@ CHORALES = _task("chorales", "chorales", 3000, 60, None, batch_size=8, judged=("
 LONG = (ADDING_100, ADDING_400, ORDER_2, ORDER_3, COPYING, XOR)  # need a memory of long ago
 OTHERS = (FLIP_FLOP, COUNTING_2, COUNTING_3, DIGITS, CHORALES)
 BY_INIT = LONG[:5]  # which run with each scheme of initial weights, too
-SCHEMES = ("pytorch", "keras", "chrono")
 
 
 @statement(
@@ -57,11 +56,8 @@ SCHEMES = ("pytorch", "keras", "chrono")
 )
 def long_dependencies(study: Study) -> Finding:
     words = {}
-    for scheme in SCHEMES:
-        effects = [
-            study.effect(task, "lstm", "gru", f"chrono({task.memory:g})" if scheme == "chrono" else scheme)
-            for task in BY_INIT
-        ]
+    for scheme in study.schemes:
+        effects = [study.effect(task, "lstm", "gru", scheme) for task in BY_INIT]
         words[scheme] = judge(effects, claim="higher").word
     return _compared(study, LONG, "higher", depends=depends_on_init(words), words=words)
 

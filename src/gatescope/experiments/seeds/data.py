@@ -34,17 +34,22 @@ class RunData:
 
 
 def run_data(spec: RunSpec) -> RunData:
-    """Make the data of a run, which depend on its task and its seed, not on its cell."""
+    """Make the data of a run, which depend on its task and its seed, not on its cell.
+
+    A task that has splits has the same three for every seed, of which only order and noise are drawn: what a setting
+    was tuned on is never what it is tested on.  `RunSpec.training_arguments` are of the training data alone.
+    """
     make = partial(spec.maker, **spec.arguments, dtype=spec.dtype)
+    make_train = partial(make, **spec.training_arguments)
     train: Batch | Callable[..., Batch]
     if spec.has_splits:
-        train, validation, test = (make(split=name, seed=spec.seed) for name in ("train", "valid", "test"))
+        train, validation, test = make_train(split="train"), make(split="valid"), make(split="test")
     else:
-        train = partial(noisy, spec, make)
+        train = partial(noisy, spec, make_train)
         validation = make(sequences=VALIDATED, seed=made_seed(spec.seed, _VALIDATION))
         test = make(sequences=TESTED, seed=made_seed(spec.seed, _TEST))
         if spec.examples is not None:
-            train = make(sequences=spec.examples, seed=made_seed(spec.seed, _EXAMPLES))
+            train = make_train(sequences=spec.examples, seed=made_seed(spec.seed, _EXAMPLES))
     if isinstance(train, Batch):
         train = with_noise(spec, train, 0)
     return RunData(

@@ -18,6 +18,7 @@ from gatescope.checks.numbers import (
     check_choice,
     check_count,
     check_fields,
+    check_flag,
     check_number,
     check_type,
     or_none,
@@ -27,8 +28,8 @@ from gatescope.datatypes import Batch
 from gatescope.errors import UnknownNameError, ValueRangeError
 from gatescope.recurrence.schemes import scheme_of
 from gatescope.storage.npz import encode_json
+from gatescope.training import optimizers, schedules
 from gatescope.training.dropout import Dropout
-from gatescope.training.optimizers import by_name
 
 _SET_BY_THE_RUN = (
     "seed",
@@ -48,6 +49,9 @@ class RunSpec:
         Name of a maker in `gatescope.tasks`: one that makes new data from a seed, or one that has splits.
     arguments : mapping
         Of the maker, without seed, dtype and split; those left out get the maker's defaults.
+    training_arguments : mapping
+        Arguments of the maker that differ for the training data alone, as of a set that is biased or smaller: what
+        is validated and tested on has `arguments`.
     cell, hidden_size, layers
         The model, which has a linear read-out.
     scheme : str
@@ -58,10 +62,16 @@ class RunSpec:
         Gates that keep a value all along, by name, in every layer: an ablation.
     optimizer : str
     lr, clip_norm : float
+    schedule : str
+        Of the learning rate, as in `gatescope.train`: ``"constant"``, or ``"cosine"`` over the budget.
     updates : int
-        The budget, a multiple of `validate_every`.
+        The budget in minibatches, a multiple of `validate_every`.  Each is an update; with a `window`, several.
     validate_every : int
-        Updates between two validations.
+        Minibatches between two validations.
+    window : int or None
+        Steps of truncated back-propagation, `bptt_steps` of `gatescope.train`.  None: whole sequences.
+    stateful : bool
+        Whether a window starts from the state in which the one before ended.
     target_loss : float or None
         Training ends as soon as a validation is below it.
     examples : int or None
@@ -79,7 +89,9 @@ class RunSpec:
     dropout : mapping of str to float
         Fields of `gatescope.Dropout`.
     seed : int
-        Of the initial weights, the data and their order: the same for every cell.
+        Of the initial weights, the data, their order and their noise: the same for every cell.  A task that has splits
+        has the same ones for every seed, those of its maker's default: what is tested on is never tuned on, and an
+        interval over seeds is one over weights and orders, not over other data.
     dtype : str
 
     Examples
@@ -96,12 +108,16 @@ class RunSpec:
     lr: float
     updates: int
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    training_arguments: Mapping[str, Any] = field(default_factory=dict)
     layers: int = 1
     scheme: str = "pytorch"
     biases: Mapping[str, float] = field(default_factory=dict)
     clamp: Mapping[str, float] = field(default_factory=dict)
     optimizer: str = "adam"
     clip_norm: float | None = 1.0
+    schedule: str = "constant"
+    window: int | None = None
+    stateful: bool = False
     validate_every: int = 10
     target_loss: float | None = None
     examples: int | None = None
@@ -117,14 +133,20 @@ class RunSpec:
         from_0 = partial(check_number, least=0)
         check_fields(self, hidden_size=check_count, layers=check_count, updates=check_count)
         check_fields(self, validate_every=check_count, seed=partial(check_count, least=0))
-        check_fields(self, examples=or_none(check_count), batch_size=or_none(check_count))
+        counts = ("examples", "batch_size", "window")
+        check_fields(self, **dict.fromkeys(counts, or_none(check_count)), stateful=check_flag)
         check_fields(self, lr=check_above_zero, clip_norm=or_none(check_above_zero))
         check_fields(self, target_loss=or_none(check_number), input_noise=from_0, label_noise=from_0)
         check_fields(self, weight_noise=from_0, dtype=lambda name, value: float_dtype(value, name).name)
         gates = get(self.cell).gates
         scheme_of(self.scheme, None, None)
-        by_name(self.optimizer)
+        optimizers.by_name(self.optimizer)
+        check_type("schedule", self.schedule, str, advice="give a name, as in 'cosine'")
+        schedules.by_name(self.schedule)
         set_checked(self, arguments=_arguments(self.task, self.arguments))
+        trained = _known(self.task, "training_arguments", self.training_arguments)
+        same = self.arguments
+        set_checked(self, training_arguments={k: v for k, v in trained.items() if v != same[k]})
         for name in ("biases", "clamp", "dropout"):
             set_checked(self, **{name: _numbers(name, getattr(self, name))})
         for name in ("biases", "clamp"):
@@ -148,6 +170,9 @@ class RunSpec:
             advice = "give `sequences` in `arguments`"
             problem = "is for training sets that stay the same"
             raise ValueRangeError(problem, argument="batch_size", seen=self.batch_size, advice=advice)
+        if self.stateful and self.window is None:
+            problem = "carries the state from one window to the next, but there is only one"
+            raise ValueRangeError(problem, argument="stateful", advice="give `window` too")
 
     @property
     def maker(self) -> Callable[..., Batch]:
@@ -195,17 +220,26 @@ def _maker(task: str) -> Callable[..., Batch]:
 
 def _arguments(task: str, arguments: Any) -> dict[str, Any]:
     """Return the maker's arguments with its defaults, so that one run has one spec."""
-    check_type("arguments", arguments, Mapping, advice="give a mapping, as in {'steps': 100}")
-    defaults = {
+    return {**_defaults(task), **_known(task, "arguments", arguments)}
+
+
+def _known(task: str, argument: str, values: Any) -> Mapping[str, Any]:
+    """Return values by name if they are arguments of the maker."""
+    check_type(argument, values, Mapping, advice="give a mapping, as in {'steps': 100}")
+    defaults = _defaults(task)
+    for name in values:
+        if name not in defaults:
+            advice = f"the arguments of {task} are {', '.join(defaults)}"
+            raise UnknownNameError("is not known", argument=argument, seen=name, advice=advice)
+    return values  # type: ignore[no-any-return]  # it was checked
+
+
+def _defaults(task: str) -> dict[str, Any]:
+    return {
         name: parameter.default
         for name, parameter in inspect.signature(_maker(task)).parameters.items()
         if name not in _SET_BY_THE_RUN
     }
-    for name in arguments:
-        if name not in defaults:
-            advice = f"the arguments of {task} are {', '.join(defaults)}"
-            raise UnknownNameError("is not known", argument="arguments", seen=name, advice=advice)
-    return {**defaults, **arguments}
 
 
 def _numbers(name: str, values: Any) -> dict[str, float]:

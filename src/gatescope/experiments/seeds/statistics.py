@@ -11,13 +11,14 @@ import numpy as np
 from gatescope.checks.arrays import Array
 from gatescope.datatypes import Arm, Effect
 from gatescope.errors import ShapeError, ValueRangeError
+from gatescope.experiments.seeds.training import COUNTED
 
 LEVEL = 0.05
 CENSORED = 0.3  # of an arm: with more, the verdict is by the fraction that reached the target
 _EXACT = 14  # pairs up to which all sign flips are tried: 2^14
 _FLIPS = 2**14 - 1  # of more pairs so many, drawn from a fixed seed
 _MOST_PAIRS = 10_000  # that anybody would run
-METRICS = ("updates", "test_loss", "errors", "gap", "nats", "points")
+METRICS = ("updates", "test_loss", "errors", "gap", "nats", "points", "counted")
 
 
 def effect(first: Arm, second: Arm, metric: str, *, margin: float, name: str = "") -> Effect:
@@ -26,13 +27,19 @@ def effect(first: Arm, second: Arm, metric: str, *, margin: float, name: str = "
     ========== ==================================================================================================
     metric     what is compared
     ========== ==================================================================================================
-    updates    ln of the quotient of the updates to the target; censored runs count with the budget, but pairs of two
-               not towards equality.  With more than 30 % of an arm censored: the fractions that reached it
+    updates    ln of the quotient of the updates to the target; censored runs count with the budget, but not towards
+               equality: pairs of two are left out there, and if one run of a pair reached the target and the other
+               did not, nothing is equal.  With more than 30 % of an arm censored: the fractions that reached it
     test_loss  ln of the quotient of the test losses
     nats       difference of the test losses
     errors     ln of the quotient of the numbers of wrong answers, each plus 1/2
     points     the same tests as for errors; the margin is one of the difference of the accuracies
-    gap        ln of the quotient of the gaps, test loss less training loss of the last weights
+    gap        difference of the gaps, test loss less training loss of the last weights, in units of the mean gap of
+               both arms; gaps may be negative.  Two whose quotient is 1.10 differ by 2 x 0.10 / 2.10 = 0.0952 of
+               their mean, and ln 1.10 is 0.0953: one margin serves for both.  Where the mean gap is not above 0
+               neither arm overfits: the difference in nats, which decides nothing (p 1, no margin)
+    counted    ln of the quotient of the n that are counted to, each plus 1/2: more is better.  1,000 is the most that
+               is tried, so runs that come there are censored as those of updates are
     ========== ==================================================================================================
 
     Parameters
@@ -41,7 +48,8 @@ def effect(first: Arm, second: Arm, metric: str, *, margin: float, name: str = "
         Of the same seeds, in the same order.
     metric : str
     margin : float
-        What is too small to matter: of ln, as in ``math.log(1.25)``, or for nats and points of the difference.
+        What is too small to matter: of ln, as in ``math.log(1.25)``, or for nats and points of the difference, and for
+        gaps of the difference in units of their mean.
     name : str
         Of the task.
 
@@ -66,9 +74,18 @@ def _compare(first: Arm, second: Arm, metric: str, margin: float, name: str) -> 
         if max(first.censored, second.censored) > CENSORED:
             return by_share(first.reached, second.reached, name=name)
         d = _log_ratio(first.values("updates"), second.values("updates"))
-        # Pairs of which neither run reached the target differ by 0 because both were stopped: no evidence of equality.
-        known = d[first.reached | second.reached]
+        known = _for_equality(d, first.reached, second.reached)
         return paired(d, margin=margin, name=name, reached=reached, in_margins=known)
+    if metric == "counted":
+        if (task := first.runs[0].spec["task"]) != "counting":
+            advice = "it is of runs on 'counting'"
+            raise ValueRangeError(
+                "is not measured", argument="metric", seen=f"{metric}, of {task}", advice=advice
+            )
+        counts = [arm.values("counted_to") for arm in (first, second)]
+        d = _log_ratio(*(n + 0.5 for n in counts))
+        known = _for_equality(d, *(n < COUNTED for n in counts))
+        return paired(d, margin=margin, name=name, in_margins=known)
     if metric == "nats":
         return paired(
             second.values("test_loss") - first.values("test_loss"),
@@ -82,8 +99,23 @@ def _compare(first: Arm, second: Arm, metric: str, margin: float, name: str) -> 
         return paired(d, margin=margin, name=name, in_margins=points if metric == "points" else None)
     if metric == "gap":
         gaps = [arm.values("final_test_loss") - arm.values("final_train_loss") for arm in (first, second)]
-        return paired(_log_ratio(*gaps), margin=margin, name=name)
+        return _of_gaps(*gaps, margin=margin, name=name)
     return paired(_log_ratio(first.values(metric), second.values(metric)), margin=margin, name=name)
+
+
+def _for_equality(d: Array, first: Array, second: Array) -> Array:
+    """Return the differences that may speak for equality, of runs that came to an end by themselves or were stopped.
+
+    A pair of which both were stopped says nothing.  One of which one was is unlike by an unknown amount: then none may.
+    """
+    return d[:0] if (first != second).any() else d[first]
+
+
+def _of_gaps(first: Array, second: Array, *, margin: float, name: str) -> Effect:
+    d, mean = second - first, float(np.mean([first, second]))
+    if mean > 0:
+        return paired(d / mean, margin=margin, name=name, measure="difference")
+    return replace(paired(d, margin=math.nan, name=name, measure="difference"), p_t=1.0, p_flip=1.0)
 
 
 def paired(
@@ -210,7 +242,8 @@ def pairs_needed(effect: Effect, *, tests: int = 1) -> int | None:
     Decided is what differs by both tests, at a level of 0.05 over so many `tests`, or lies inside the margin.
     """
     d = effect.differences
-    if d.size < 2 or not np.isfinite(d).all():
+    undecidable = math.isnan(effect.margin) and effect.measure != "share"
+    if undecidable or d.size < 2 or not np.isfinite(d).all():
         return None
     from scipy.stats import t
 

@@ -7,15 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from gatescope.datatypes import Batch, SeedRun, Stack, Status, TrainingRun
+from gatescope.datatypes import Array, Batch, SeedRun, Stack, Status, TrainingRun
+from gatescope.errors import ValueRangeError
 from gatescope.experiments.seeds.code import code_fingerprint
 from gatescope.experiments.seeds.data import run_data
 from gatescope.experiments.seeds.spec import RunSpec
+from gatescope.recurrence.clamping import clamp as clamped_by
 from gatescope.recurrence.initialization import init_stack
+from gatescope.reporting.text import counted
 from gatescope.storage.provenance import provenance
 from gatescope.tasks._counting import counting_accepted, counting_of
 from gatescope.training.dropout import Dropout
 from gatescope.training.evaluation import evaluate, predict
+from gatescope.training.minibatches import FRESH, made_seed
 from gatescope.training.train import train
 
 COUNTED = 1000  # the largest n that is tried
@@ -44,17 +48,23 @@ def make_run(spec: RunSpec, *, threads: int | None = 1, progress: bool = False) 
         After Ctrl-C.
     MissingPackageError
         If the task needs a package that is not installed.
+    ValueRangeError
+        If the budget does not last for a pass over a training set that stays the same.
     """
     data = run_data(spec)
     model = initial_model(spec, data.validation)
-    sizes = _epochs(spec, data.train)
+    sizes, batches = _epochs(spec, data.train)
+    clamps = dict(spec.clamp) or None
     run = train(
         model,
         data.train,
         optimizer=spec.optimizer,
         lr=spec.lr,
+        schedule=spec.schedule,
         clip_norm=spec.clip_norm,
-        clamp=dict(spec.clamp) or None,
+        clamp=clamps,
+        bptt_steps=spec.window,
+        stateful=spec.stateful,
         batch_size=spec.batch_size,
         weight_noise=spec.weight_noise,
         dropout=Dropout(**spec.dropout) if spec.dropout else None,
@@ -73,15 +83,19 @@ def make_run(spec: RunSpec, *, threads: int | None = 1, progress: bool = False) 
     fitted = np.nan
     if isinstance(data.train, Batch):
         fitted = evaluate(run.model, data.train, threads=threads).loss
+    first = data.train if isinstance(data.train, Batch) else data.train(seed=made_seed(spec.seed, FRESH))
+    began = evaluate(model if clamps is None else clamped_by(model, clamps), first, threads=threads).loss
     history = run.history
     return SeedRun(
         spec=spec.plain(),
         code=code_fingerprint(spec.cell, spec.task),
         status=run.status,
         reached=reached,
-        updates=int(history.updates[-1]) if reached else spec.updates,
-        validation_update=history.updates[history.validation_epoch - 1],
+        updates=len(history.epoch) * batches if reached else spec.updates,
+        validation_update=history.validation_epoch * batches,
         validation_loss=history.validation_loss,
+        training_loss=_between(history.loss, history.validation_epoch),
+        first_training_loss=began,
         test_loss=test.loss,
         test_accuracy=test.accuracy,
         test_answers=_answers(data.test),
@@ -128,14 +142,30 @@ def _shifted(layer: Any, spec: RunSpec) -> Any:
     return dataclasses.replace(layer, bias_ih=bias)
 
 
-def _epochs(spec: RunSpec, data: Any) -> dict[str, Any]:
-    """Return how `train` is told of updates, which counts epochs: of new data an epoch ends with a validation."""
+def _epochs(spec: RunSpec, data: Any) -> tuple[dict[str, Any], int]:
+    """Return how `train` is told of the budget, in epochs, and how many minibatches one is.
+
+    Of new data an epoch ends with a validation; of a set that stays the same it is a pass.  Passes are whole, so as
+    many as the budget lasts for, up to the last that is validated.
+    """
     if not isinstance(data, Batch):
-        return {"epochs": spec.updates // spec.validate_every, "updates_per_epoch": spec.validate_every}
+        every = spec.validate_every
+        return {"epochs": spec.updates // every, "updates_per_epoch": every}, every
     sequences = data.mask.shape[1]
-    updates = -(-sequences // min(spec.batch_size or sequences, sequences))  # in a pass
-    epochs = -(-spec.updates // updates)
-    return {"epochs": epochs, "validate_every": min(epochs, max(1, spec.validate_every // updates))}
+    batches = -(-sequences // min(spec.batch_size or sequences, sequences))
+    passes = spec.updates // batches
+    if not passes:
+        problem = f"are fewer than a pass over the training set of {counted(sequences, 'sequence')} takes, {batches}"
+        advice = "give more updates, or a larger `batch_size`"
+        raise ValueRangeError(problem, argument="updates", seen=spec.updates, advice=advice)
+    every = min(passes, max(1, spec.validate_every // batches))
+    return {"epochs": passes // every * every, "validate_every": every}, batches
+
+
+def _between(loss: Array, ends: Array) -> Array:
+    """Return the mean loss of the epochs since the validation before, of every validation."""
+    parts = zip([0, *ends.tolist()], ends.tolist(), strict=False)
+    return np.array([loss[begin:end].mean() for begin, end in parts], np.float64)
 
 
 def _reached(spec: RunSpec, run: TrainingRun) -> bool:

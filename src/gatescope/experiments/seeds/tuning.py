@@ -39,9 +39,11 @@ def schemes_of(cell: str, memory: float) -> tuple[str, ...]:
     Examples
     --------
     >>> from gatescope.experiments.seeds.tuning import schemes_of
-    >>> schemes_of("lstm", 100), schemes_of("rnn", 100)
-    (('pytorch', 'keras', 'chrono(100)'), ('pytorch', 'keras'))
+    >>> schemes_of("lstm", 100), schemes_of("rnn", 100), schemes_of("rnn_relu", 100)
+    (('pytorch', 'keras', 'chrono(100)'), ('pytorch', 'keras'), ('identity',))
     """
+    if cell == "rnn_relu":  # which is said to need it
+        return ("identity",)
     chrono = (f"chrono({memory:g})",) if memory_gate(get(cell)).sigmoid else ()
     return ("pytorch", "keras", *chrono)
 
