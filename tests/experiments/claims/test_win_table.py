@@ -14,7 +14,7 @@ from gatescope.experiments.claims import win_table
 from gatescope.experiments.claims.report import verdicts_table
 from gatescope.experiments.claims.run import run_claims
 from gatescope.experiments.claims.statement import statements
-from gatescope.experiments.claims.study import Study, StudyTask
+from gatescope.experiments.claims.study import SCHEMES, Study, StudyTask
 from gatescope.experiments.seeds.data import run_data
 from gatescope.experiments.seeds.spec import RunSpec
 from gatescope.experiments.seeds.statistics import effect
@@ -129,7 +129,7 @@ def test_a_run_that_two_comparisons_share_counts_once():
     counts = {number: verdict.runs for number, verdict in verdicts(lambda *_: 0.5).items()}
     assert counts["8b"] == 2 * 10 * len(TASKS)
     assert counts["37"] == 3 * 10 * len(TASKS)  # those of the RNN stand beside both
-    assert counts["6a"] == 2 * 10 * (len(win_table.LONG) + len(win_table.SCHEMES) * len(win_table.BY_INIT))
+    assert counts["6a"] == 2 * 10 * (len(win_table.LONG) + len(SCHEMES) * len(win_table.BY_INIT))
 
 
 def test_an_rnn_is_compared_with_both():

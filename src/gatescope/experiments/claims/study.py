@@ -192,8 +192,6 @@ class Study:
             (spec, repr(grid)),
             lambda: tune(spec, grid, self.folder, executor=self.executor, progress=self.progress),
         )
-        self.used.update((spec.with_(seed=run.seed), run) for run in arm.runs)
-        return arm
 
     def arm(self, task: StudyTask, cell: Cell, scheme: str | None = None) -> Arm:
         """Return the runs of a cell on a task with its best setting."""
