@@ -331,8 +331,8 @@ def test_two_processes_come_to_the_same_runs(folder, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(p.name for p in folder.iterdir())
 
 
-@pytest.mark.slow
-def test_a_task_with_splits(monkeypatch):
+@pytest.fixture
+def digits(monkeypatch):
     """Digits of a stand-in: 40 images of each, which their first pixel tells apart."""
     classes = np.arange(400) % 10
     images = np.random.default_rng(0).integers(0, 17, (400, 8, 8)).astype(float)
@@ -340,7 +340,33 @@ def test_a_task_with_splits(monkeypatch):
     package = types.ModuleType("sklearn.datasets")
     package.load_digits = lambda: types.SimpleNamespace(images=images, target=classes)
     monkeypatch.setitem(sys.modules, "sklearn.datasets", package)
-    spec = SPEC.with_(task="digits", arguments={}, batch_size=50, updates=30)
+    return SPEC.with_(task="digits", arguments={}, batch_size=50, updates=30)
+
+
+def test_examples_of_a_split_are_drawn_by_the_seed(digits):
+    whole, few, fewer, other = (
+        run_data(digits.with_(examples=n, seed=seed)) for n, seed in ((None, 0), (60, 0), (20, 0), (20, 1))
+    )
+    for data in (few, fewer, other):
+        assert (data.validation, data.test) == (whole.validation, whole.test)
+    np.testing.assert_array_equal(fewer.train.inputs, few.train.inputs[:, :20])
+    assert fewer.train.targets[-1, :, 0].tolist() == few.train.targets[-1, :20, 0].tolist()
+    assert other.train != fewer.train
+    images = [image.tobytes() for image in few.train.inputs.transpose(1, 0, 2)]
+    assert len(set(images)) == 60
+    assert set(images) <= {image.tobytes() for image in whole.train.inputs.transpose(1, 0, 2)}
+    # The first pixel tells the class: images and answers are still together.
+    np.testing.assert_array_equal(few.train.inputs[0, :, 0] * 16, few.train.targets[-1, :, 0])
+    rare = run_data(digits.with_(examples=100, training_arguments={"rare": 0.1}))
+    assert np.count_nonzero(rare.train.targets[-1] >= 5) < 20
+    assert rare.test == whole.test
+    with pytest.raises(ValueRangeError, match=r"examples=289 must be a whole number from 1 to 288"):
+        run_data(digits.with_(examples=289))
+
+
+@pytest.mark.slow
+def test_a_task_with_splits(digits):
+    spec = digits
     data = run_data(spec)
     run = make_run(spec)
     assert [part.inputs.shape[1] for part in (data.train, data.validation, data.test)] == [288, 32, 80]

@@ -83,7 +83,6 @@ def test_every_field_makes_another_run(change):
         ({"clamp": {"q": 1.0}}, "choose from i, f, g, o"),
         ({"dropout": {"outputs": 1.0}}, r"must lie in \[0, 1\)"),
         ({"batch_size": 5}, "training sets that stay the same"),
-        ({"task": "digits", "examples": 5}, "for tasks without splits"),
         ({"optimizer": "adams"}, "adam"),
         ({"schedule": "cosines"}, "cosine"),
         ({"schedule": None}, "give a name"),

@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 
+from gatescope.checks.numbers import check_count
 from gatescope.datatypes import Array, Batch
 from gatescope.experiments.seeds.spec import RunSpec
 from gatescope.training.minibatches import made_seed
@@ -36,14 +37,22 @@ class RunData:
 def run_data(spec: RunSpec) -> RunData:
     """Make the data of a run, which depend on its task and its seed, not on its cell.
 
-    A task that has splits has the same three for every seed, of which only order and noise are drawn: what a setting
-    was tuned on is never what it is tested on.  `RunSpec.training_arguments` are of the training data alone.
+    A task that has splits has the same three for every seed, of which only order, noise and, where not all are trained
+    on, the examples are drawn: what a setting was tuned on is never what it is tested on.
+    `RunSpec.training_arguments` are of the training data alone.
+
+    Raises
+    ------
+    ValueRangeError
+        If the training split has fewer sequences than `examples`.
     """
     make = partial(spec.maker, **spec.arguments, dtype=spec.dtype)
     make_train = partial(make, **spec.training_arguments)
     train: Batch | Callable[..., Batch]
     if spec.has_splits:
         train, validation, test = make_train(split="train"), make(split="valid"), make(split="test")
+        if spec.examples is not None:
+            train = _drawn(train, spec.examples, spec.seed)
     else:
         train = partial(noisy, spec, make_train)
         validation = make(sequences=VALIDATED, seed=made_seed(spec.seed, _VALIDATION))
@@ -57,6 +66,15 @@ def run_data(spec: RunSpec) -> RunData:
         validation=with_noise(spec, validation, 1, labels=False),
         test=with_noise(spec, test, 2, labels=False),
     )
+
+
+def _drawn(batch: Batch, count: int, seed: int) -> Batch:
+    """Return so many sequences of a training split; with the same seed, the first ones of a larger number."""
+    total = len(batch.lengths)
+    check_count("examples", count, most=total, advice="the training split has no more")
+    chosen = np.random.default_rng(made_seed(seed, _EXAMPLES)).permutation(total)[:count]
+    by_step = {name: getattr(batch, name)[:, chosen] for name in ("inputs", "targets", "mask")}
+    return dataclasses.replace(batch, **by_step, lengths=batch.lengths[chosen])
 
 
 def noisy(spec: RunSpec, make: Callable[..., Batch], *, seed: int) -> Batch:

@@ -75,7 +75,8 @@ class RunSpec:
     target_loss : float or None
         Training ends as soon as a validation is below it.
     examples : int or None
-        Sequences of a training set that stays the same.  None: new data for every update, or all of a task's
+        Sequences of a training set that stays the same, of a task that has splits so many of its training split, drawn
+        by the seed; fewer are some of those of a larger number.  None: new data for every update, or all of a
         training split.
     batch_size : int or None
         Sequences an update, of a training set that stays the same; all of them by default.  Where data are new, the
@@ -91,7 +92,8 @@ class RunSpec:
     seed : int
         Of the initial weights, the data, their order and their noise: the same for every cell.  A task that has splits
         has the same ones for every seed, those of its maker's default: what is tested on is never tuned on, and an
-        interval over seeds is one over weights and orders, not over other data.
+        interval over seeds is one over weights and orders, and where `examples` are fewer over these, not over other
+        data.
     dtype : str
 
     Examples
@@ -160,11 +162,6 @@ class RunSpec:
             advice = f"give a multiple of `validate_every`, {self.validate_every}"
             raise ValueRangeError(
                 "ends between two validations", argument="updates", seen=self.updates, advice=advice
-            )
-        if self.examples is not None and self.has_splits:
-            advice = "say it with the task's own `arguments`"
-            raise ValueRangeError(
-                "is for tasks without splits", argument="examples", seen=self.examples, advice=advice
             )
         if self.batch_size is not None and self.fresh:
             advice = "give `sequences` in `arguments`"
