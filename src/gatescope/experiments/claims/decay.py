@@ -25,9 +25,9 @@ from gatescope.experiments.claims.measured import (
     word_of,
 )
 from gatescope.experiments.claims.statement import Finding, Scale, statement
-from gatescope.experiments.claims.study import Study, StudyTask
+from gatescope.experiments.claims.study import SCHEMES, Study, StudyTask
 from gatescope.experiments.claims.trained import DEFAULTS, data_of, scheme_name, settings, trained
-from gatescope.experiments.claims.win_table import ADDING_400, ORDER_2, SCHEMES
+from gatescope.experiments.claims.win_table import ADDING_400, ORDER_2
 from gatescope.experiments.seeds.judge import depends_on_init
 from gatescope.measurements.gradient_flow import gradient_flow
 from gatescope.recurrence.initialization import init_stack
