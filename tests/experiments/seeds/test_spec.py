@@ -72,6 +72,10 @@ def test_every_field_makes_another_run(change):
         ({"task": "laser"}, "neither new data for every seed nor a split"),
         ({"task": "counting_of"}, "neither new data"),
         ({"task": "nothing"}, "choose from adding"),
+        (
+            {"task": "piano_roll", "arguments": {"steps": 8}},
+            "lacks `path`, without which piano_roll has no data",
+        ),
         ({"arguments": {"step": 5}}, "the arguments of adding are steps, sequences"),
         ({"arguments": {"seed": 5}}, "the arguments of adding are"),
         ({"arguments": 5}, "give a mapping"),
@@ -96,6 +100,15 @@ def test_every_field_makes_another_run(change):
 def test_what_a_spec_cannot_be(change, message):
     with pytest.raises(GatescopeError, match=message):
         RunSpec(**{**BASE, **change})
+
+
+def test_a_file_that_the_data_come_from_is_a_part_of_the_spec():
+    one, other = (
+        RunSpec(**{**BASE, "task": "piano_roll", "arguments": {"path": p}}) for p in ("a.mat", "b.mat")
+    )
+    assert one.arguments == {"path": "a.mat", "steps": None, "min_note": 21, "max_note": 108}
+    assert one.has_splits
+    assert one.key("code") != other.key("code")
 
 
 def test_code_without_its_documentation():

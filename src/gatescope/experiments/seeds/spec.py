@@ -209,7 +209,7 @@ class RunSpec:
 def _maker(task: str) -> Callable[..., Batch]:
     maker: Callable[..., Batch] = getattr(tasks, check_choice("task", task, tasks.__all__))
     names = inspect.signature(maker).parameters
-    if not {"seed", "split"} & set(names) or any(p.default is p.empty for p in names.values()):
+    if not {"seed", "split"} & set(names):
         problem = "has neither new data for every seed nor a split to test on"
         raise ValueRangeError(problem, argument="task", seen=task, advice="choose another task")
     return maker
@@ -217,23 +217,28 @@ def _maker(task: str) -> Callable[..., Batch]:
 
 def _arguments(task: str, arguments: Any) -> dict[str, Any]:
     """Return the maker's arguments with its defaults, so that one run has one spec."""
-    return {**_defaults(task), **_known(task, "arguments", arguments)}
+    known, parameters = _known(task, "arguments", arguments), _parameters(task)
+    for name, parameter in parameters.items():
+        if name not in known and parameter.default is parameter.empty:
+            problem = f"lacks `{name}`, without which {task} has no data"
+            raise ValueRangeError(problem, argument="arguments", seen=dict(known), advice="give it too")
+    return {name: known.get(name, parameter.default) for name, parameter in parameters.items()}
 
 
 def _known(task: str, argument: str, values: Any) -> Mapping[str, Any]:
     """Return values by name if they are arguments of the maker."""
     check_type(argument, values, Mapping, advice="give a mapping, as in {'steps': 100}")
-    defaults = _defaults(task)
+    names = _parameters(task)
     for name in values:
-        if name not in defaults:
-            advice = f"the arguments of {task} are {', '.join(defaults)}"
+        if name not in names:
+            advice = f"the arguments of {task} are {', '.join(names)}"
             raise UnknownNameError("is not known", argument=argument, seen=name, advice=advice)
     return values  # type: ignore[no-any-return]  # it was checked
 
 
-def _defaults(task: str) -> dict[str, Any]:
+def _parameters(task: str) -> dict[str, inspect.Parameter]:
     return {
-        name: parameter.default
+        name: parameter
         for name, parameter in inspect.signature(_maker(task)).parameters.items()
         if name not in _SET_BY_THE_RUN
     }
