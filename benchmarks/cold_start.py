@@ -17,9 +17,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import timing
 from benchmarks.provenance import provenance
 from benchmarks.results_file import write_results
+from gatescope.experiments import machine
 
 RESULTS = Path(__file__).parent / "results" / "cold_start.json"
 # Seconds, on two cores.
@@ -45,11 +45,11 @@ def measure(options: Sequence[str] = ()) -> tuple[dict[str, float], dict[str, fl
     with tempfile.TemporaryDirectory() as folder:
         cache = str(Path(folder) / "cache")
         # The median: the first import also writes byte code, and reads everything from the disk.
-        with timing.others_share() as others:
+        with machine.others_share() as others:
             imports = sorted(_seconds(["-c", "import gatescope"], folder, cache) for _ in range(_IMPORTS))
         seconds, shares = {"import": imports[_IMPORTS // 2]}, {"import": others[0]}
         for which in ("first", "second"):
-            with timing.others_share() as others:
+            with machine.others_share() as others:
                 taken = _seconds(["-c", _COMPARE, "--out", which, *options], folder, cache)
             seconds[f"{which} compare"], shares[f"{which} compare"] = taken, others[0]
     return seconds, shares

@@ -21,6 +21,7 @@ from benchmarks.provenance import provenance
 from benchmarks.results_file import write_results
 from benchmarks.rows import FORWARD, PASS_OF, TRAIN, Row, select
 from gatescope.checks.numbers import default_threads
+from gatescope.experiments import machine, turns
 
 RESULTS = Path(__file__).parent / "results" / "cpu.json"
 SMOKE_STEPS = 20
@@ -61,8 +62,8 @@ def _compare(
         if name != "gatescope"
     }
     del ours
-    with timing.others_share() as others:
-        times = timing.interleaved(calls, rounds, budget)
+    with machine.others_share() as others:
+        times = turns.interleaved(calls, rounds, budget)
     scale = 1e6 / row.steps
     for name, differences in agreement.items():
         # Of neighbours in time: what slows one round down mostly slows both.
@@ -103,7 +104,7 @@ def _print(row: Row, timed: dict[str, Any], smoke: bool) -> None:
             f"{row.key:28s} {c['pass']:17s} {c['peer']:12s} ours {c['ours_us_per_step']['median']:9.3f}"
             f" peer {c['peer_us_per_step']['median']:9.3f} us/step  ratio {c['ratio']:7.2f}"
             f" ({c['ratio_low']:.2f} to {c['ratio_high']:.2f}; of the best {c['ratio_of_best']:.2f})"
-            f"{verdict}{'  DISTURBED' if c['others'] > timing.DISTURBED else ''}",
+            f"{verdict}{'  DISTURBED' if c['others'] > machine.DISTURBED else ''}",
             flush=True,
         )
     for name, why in timed["skipped"].items():

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 import gatescope as gs
-from benchmarks import timing
 from benchmarks.compare import use_cores
 from benchmarks.provenance import provenance
 from benchmarks.results_file import write_results
+from gatescope.experiments import machine
 from gatescope.experiments.long_series import run
 from gatescope.experiments.long_series.timing import epoch_times
 from gatescope.training.optimizers import Adam
@@ -45,10 +45,10 @@ def measure(size: dict[str, int], seeds: int) -> list[dict[str, Any]]:
     }
     settings: dict[str, Any] = {"lr": run.LEARNING_RATE, "clip_norm": run.CLIP_NORM}
     adam = Adam(eps=run.EPSILON)
-    with timing.others_share() as share:
+    with machine.others_share() as share:
         seconds = epoch_times(models, batch, CELLS, range(seeds), optimizer=adam, threads=THREADS, **settings)
     whole: dict[str, list[float]] = {cell: [] for cell in CELLS}
-    with timing.others_share() as share_of_train:
+    with machine.others_share() as share_of_train:
         for turn in range(_CALLS):
             for cell in CELLS if turn % 2 else reversed(CELLS):
                 done = gs.train(

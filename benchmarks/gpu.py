@@ -28,8 +28,8 @@ from benchmarks.gpu_tests import complaints, run_tests, summary
 from benchmarks.provenance import provenance
 from benchmarks.results_file import ResultsFile
 from benchmarks.rows import Row
-from benchmarks.timing import others_share
 from gatescope.errors import OutputError
+from gatescope.experiments.machine import others_share
 from gatescope.storage.npz import decode_json, encode_json
 
 RESULTS = Path(__file__).parent / "results"

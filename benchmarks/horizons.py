@@ -28,10 +28,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import timing
 from benchmarks.compare import use_cores
 from benchmarks.provenance import provenance
 from benchmarks.results_file import write_results
+from gatescope.experiments import machine, turns
 
 RESULTS = Path(__file__).parent / "results" / "horizons.json"
 STEPS = (1_000_000, 10_000_000)
@@ -93,7 +93,7 @@ def _run(steps: int, dtype: str, threads: int, tries: int, layers: int) -> dict[
             attempt = json.loads(done.stdout)
             if best is None or attempt["others_share"] < best["others_share"]:
                 best = attempt
-            if best["others_share"] <= timing.DISTURBED:
+            if best["others_share"] <= machine.DISTURBED:
                 break
     assert best is not None
     bound = SECONDS.get((layers, steps))
@@ -108,7 +108,7 @@ def _run(steps: int, dtype: str, threads: int, tries: int, layers: int) -> dict[
     target = "" if bound is None else f"(target {bound:g} s)"
     mark = (
         ""
-        if row["others_share"] <= timing.DISTURBED
+        if row["others_share"] <= machine.DISTURBED
         else f"  disturbed: others took {row['others_share']:.0%}"
     )
     peak, most, planned, before = (
@@ -134,8 +134,8 @@ def _work(path: Path, dtype: str, steps: int, threads: int, layers: int) -> dict
     params = cells[0] if layers == 1 else gs.Stack(layers=tuple(cells))
     gs.gradient_flow(params, np.zeros((20_000, 1)), threads=threads)
     inputs = np.load(path, mmap_mode="r")
-    before = _peak()
-    with timing.others_share() as share:
+    before = machine.peak_memory()
+    with machine.others_share() as share:
         begun = time.perf_counter()
         flow = gs.gradient_flow(params, inputs, threads=threads)
         seconds = time.perf_counter() - begun
@@ -145,25 +145,13 @@ def _work(path: Path, dtype: str, steps: int, threads: int, layers: int) -> dict
     return {
         "seconds": seconds,
         "before_bytes": before,
-        "peak_bytes": _peak(),
+        "peak_bytes": machine.peak_memory(),
         "planned_bytes": estimate_memory("gradient_flow", params, steps=steps, threads=threads).total,
         "others_share": share[0],
         "steps_to_half": float(flow.steps_to_half()[0]),
         "asymptotic_half_life_steps": float(flow.half_life().value[0]),
         "last_log_norm": float(flow.log_norm[-1, 0]),
     }
-
-
-def _peak() -> int:
-    """Most resident memory so far, bytes."""
-    try:  # getrusage's peak may be that of the process this one was forked from
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
-    except (OSError, StopIteration):
-        import resource
-
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _second_thread(threads: int) -> list[dict[str, Any]]:
@@ -180,7 +168,7 @@ def _second_thread(threads: int) -> list[dict[str, Any]]:
             *((c, h) for c in ("rnn", "gru", "lstm") for h in (1, 2, 4, 8, 16)),
             ("lstm", HIDDEN),
         ]:
-            with timing.others_share() as share:
+            with machine.others_share() as share:
                 row = _sweeps(cell, hidden, dtype, threads)
             row["others_share"] = share[0]
             rows.append(row)
@@ -192,7 +180,7 @@ def _second_thread(threads: int) -> list[dict[str, Any]]:
                     ("ideal", "chunks_ideal"),
                 ]
             )  # fmt: skip
-            mark = "" if share[0] <= timing.DISTURBED else f"  disturbed: {share[0]:.0%}"
+            mark = "" if share[0] <= machine.DISTURBED else f"  disturbed: {share[0]:.0%}"
             print(f"{dtype}  {cell:4s} H = {hidden:2d}  n = {row['n']:3d}  {times}{mark}", flush=True)
     return rows
 
@@ -226,7 +214,7 @@ def _sweeps(cell_name: str, hidden: int, dtype: str, threads: int) -> dict[str, 
     best = {name: np.inf for name in calls}
     for _ in range(_ROUNDS):
         for name, (call, count) in calls.items():
-            best[name] = min(best[name], timing.once(call) / count * 1e6)
+            best[name] = min(best[name], turns.once(call) / count * 1e6)
     c = best["product"] / best["adjoint"]
     f, a = best["forward"], best["adjoint"]
     # One thread carries the vector, another finds the products of other chunks and replays them; both recompute.

@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 
 import gatescope as gs
-from benchmarks import timing
 from benchmarks.learning_rows import Data, NoData, Row, select
 from benchmarks.provenance import provenance
 from benchmarks.results_file import ResultsFile
 from gatescope.errors import OutputError
+from gatescope.experiments import machine
 
 RESULTS = Path(__file__).parent / "results" / "learning.json"
 SEARCH_SEED = 1000  # of the runs that choose a learning rate: none of the seeds that count
@@ -49,7 +49,7 @@ def trained(row: Row, data: Data, seed: int, lr: float, threads: int, **changes:
         row.cell, hidden_size=row.hidden_size, heads=data.validation, seed=seed, scheme=row.scheme
     )
     begun = time.perf_counter()
-    with timing.others_share() as others:
+    with machine.others_share() as others:
         run = gs.train(stack, data.task, lr=lr, seed=seed, threads=threads, **settings)
     seconds = time.perf_counter() - begun
     history = run.history.validation_loss

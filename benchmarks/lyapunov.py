@@ -26,6 +26,7 @@ from benchmarks.compare import use_cores
 from benchmarks.peers import lyapunov_numpy
 from benchmarks.provenance import provenance
 from benchmarks.results_file import write_results
+from gatescope.experiments import machine, turns
 
 RESULTS = Path(__file__).parent / "results" / "lyapunov.json"
 SMOKE_STEPS = 60
@@ -156,8 +157,8 @@ def compare_row(row: Row, *, threads: int, rounds: int, budget: float) -> dict[s
     }
     for call in calls.values():
         call()  # compiles
-    with timing.others_share() as others:
-        times = timing.interleaved(calls, rounds, budget)
+    with machine.others_share() as others:
+        times = turns.interleaved(calls, rounds, budget)
     steps = {name: row.numpy_steps if name == "numpy" else row.steps for name in calls}
     per_step = {
         name: timing.quartiles([1e6 * t / steps[name] for t in taken]) for name, taken in times.items()
@@ -192,7 +193,7 @@ def table(data: dict[str, Any]) -> str:
                 target = f"≥ {row['targets'][name]:g}"
                 text = f"{text} ({target})" if row["met"][name] else f"**{text}** ({target}, missed)"
             cells.append(text)
-        title = row["title"] if row["others"] <= timing.DISTURBED else f"*{row['title']}*"
+        title = row["title"] if row["others"] <= machine.DISTURBED else f"*{row['title']}*"
         lines.append(f"| {title} | {' | '.join(cells)} |")
     lines.append("")
     lines.append(

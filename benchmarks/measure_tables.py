@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks import learning, lyapunov, timing
+from benchmarks import learning, lyapunov
 from benchmarks import training as training_runs
+from gatescope.experiments import machine
 
 
 def exponents(data: dict[str, Any]) -> str:
@@ -60,7 +61,7 @@ def horizons(data: dict[str, Any]) -> str:
     ]
     for run in data["runs"]:
         title = f"T={run['steps']:,}, {run['dtype']}"
-        if run["others_share"] > timing.DISTURBED:
+        if run["others_share"] > machine.DISTURBED:
             title = f"*{title}*"
         seconds, bound = run["seconds"], run["target_seconds"]
         time = f"{seconds:.3g} s" if seconds <= bound else f"**{seconds:.3g} s** (missed)"
@@ -83,7 +84,7 @@ def second_thread(data: dict[str, Any]) -> str:
     ]
     for row in data["second_thread"]:
         title = f"{row['cell']} H={row['hidden_size']}, {row['dtype']}"
-        if row["others_share"] > timing.DISTURBED:
+        if row["others_share"] > machine.DISTURBED:
             title = f"*{title}*"
         names = ("forward", "adjoint", "c", "one_thread", "two_threads", "chunks_at_least", "chunks_ideal")
         cells = " | ".join(f"{row[name]:.3g}" for name in names)

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import timing
 from gatescope.errors import OutputError
+from gatescope.experiments import machine
 from gatescope.storage.atomic import atomic_write
 
 
@@ -55,7 +55,7 @@ class ResultsFile:
         rows = disturbed(data)
         if path != self.path and rows:
             print(
-                f"not replaced: {self.path}; others took more than {timing.DISTURBED:.0%} beside {', '.join(rows)}"
+                f"not replaced: {self.path}; others took more than {machine.DISTURBED:.0%} beside {', '.join(rows)}"
             )
         print(f"written: {path}", flush=True)
 
@@ -82,7 +82,7 @@ def disturbed(data: dict[str, Any]) -> list[str]:
     """Return the rows of results beside which other processes took too much of the machine."""
     rows = [row for name in ("rows", "runs", "second_thread") for row in data.get(name, ())]
     shares = [(_name(row), _share(row)) for row in rows] + list(data.get("others_share", {}).items())
-    return [name for name, share in shares if share > timing.DISTURBED]
+    return [name for name, share in shares if share > machine.DISTURBED]
 
 
 def _name(row: dict[str, Any]) -> str:

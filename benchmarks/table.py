@@ -14,9 +14,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import epochs, gpu_table, measure_tables, timing
+from benchmarks import epochs, gpu_table, measure_tables
 from benchmarks.compare import RESULTS
 from benchmarks.rows import FORWARD, TRAIN
+from gatescope.experiments import machine
 from gatescope.measurements.registry import MEASUREMENTS
 from gatescope.measurements.registry import __file__ as REGISTRY
 from gatescope.storage.atomic import atomic_write
@@ -73,11 +74,11 @@ def make_table(data: dict[str, Any]) -> str:
         ]
         for row in rows:
             cells = [*(_ours(row, which) for which, _ in passes), *(_cell(row, key) for key, _ in columns)]
-            disturbed = any(c["others"] > timing.DISTURBED for c in row["comparisons"])
+            disturbed = any(c["others"] > machine.DISTURBED for c in row["comparisons"])
             title = f"*{row['title']}*" if disturbed else row["title"]
             lines.append("| " + " | ".join([title, *cells]) + " |")
         lines.append("")
-    quiet = [c for row in data["rows"] for c in row["comparisons"] if c["others"] <= timing.DISTURBED]
+    quiet = [c for row in data["rows"] for c in row["comparisons"] if c["others"] <= machine.DISTURBED]
     judged = [c["met"] for c in quiet if c["met"] is not None]
     names = (
         ("gatescope", "gatescope"),

@@ -20,6 +20,7 @@ from benchmarks import peers, timing
 from benchmarks.compare import SMOKE_STEPS
 from benchmarks.problem import make_problem
 from benchmarks.rows import PASS_OF, ROWS, Row
+from gatescope.experiments import turns
 
 THREADS = 2
 ROUNDS = 7
@@ -49,18 +50,18 @@ def test_beside_peer(benchmark: Any, row: Row, peer: str, smoke: bool) -> None:
     with rival, peers.load("gatescope")(problem, THREADS) as gatescope:
         ours, theirs = timing.call_of(gatescope, which), timing.call_of(rival, which)
         differences = timing.disagreement(gatescope.arrays(ours()), rival.arrays(theirs()), row.dtype)
-        repeat = (1, 1) if smoke else (timing.repeats(ours), timing.repeats(theirs))
+        repeat = (1, 1) if smoke else (turns.repeats(ours), turns.repeats(theirs))
         own_times: list[float] = []
         peer_times: list[float] = []
 
         def peer_round() -> None:
             gc.collect()
-            peer_times.append(timing.once(theirs, repeat[1]))
+            peer_times.append(turns.once(theirs, repeat[1]))
             gc.collect()
-            time.sleep(timing.PAUSE)
+            time.sleep(turns.PAUSE)
 
         def own_round() -> None:
-            own_times.append(timing.once(ours, repeat[0]))
+            own_times.append(turns.once(ours, repeat[0]))
 
         benchmark.group = f"{row.key} {which}"
         benchmark.pedantic(own_round, setup=peer_round, rounds=1 if smoke else ROUNDS, iterations=1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,14 +23,6 @@ def test_a_peer_that_differs_is_refused(name: str) -> None:
         other = {**ours, name: ours[name] * wrong}
         with pytest.raises(AssertionError, match=name):
             timing.disagreement(ours, other, "float64")
-
-
-def test_interleaved_times_everybody_in_every_round() -> None:
-    turns: list[str] = []
-    calls = {name: lambda name=name: turns.append(name) or sum(range(100_000)) for name in "ab"}
-    times = timing.interleaved(calls, rounds=4, budget=60)
-    assert [len(t) for t in times.values()] == [4, 4]
-    assert {"a", "b"} == set(turns)
 
 
 def machine(**changes: Any) -> floor.Machine:
@@ -147,17 +138,6 @@ def test_results_that_are_not_finished_do_not_either(tmp_path: Path) -> None:
     assert json.loads(committed.read_text())["rows"] == rows
     assert second.write({"rows": [], "finished": True}) == second.latest == committed
     assert [path.name for path in tmp_path.iterdir()] == ["gpu.json"], "what it replaces is gone"
-
-
-def test_children_are_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    # 10 s were computed: 7 by a child that ended, 3 by one that goes on.
-    busy, goes_on, ended = iter((0.0, 10.0)), iter((1.0, 4.0)), iter((0.0, 7.0))
-    monkeypatch.setattr(timing, "_busy_seconds", lambda: next(busy))
-    monkeypatch.setattr(timing, "_seconds_of", lambda _: next(goes_on))
-    monkeypatch.setattr(timing.os, "times", lambda: os.times_result((0, 0, next(ended), 0, 0)))
-    with timing.others_share(lambda: [7]) as share:
-        pass
-    assert share == [0]
 
 
 def test_a_cold_start_that_was_disturbed_is_not_committed(

@@ -28,9 +28,9 @@ from numpy.typing import NDArray
 import gatescope as gs
 from benchmarks import timing
 from benchmarks.compare import use_cores
-from benchmarks.horizons import _peak
 from benchmarks.provenance import provenance
 from benchmarks.results_file import write_results
+from gatescope.experiments import machine, turns
 
 RESULTS = Path(__file__).parent / "results" / "training.json"
 LR, CLIP = 1e-3, 1.0
@@ -236,8 +236,8 @@ def compare_row(row: Row, *, threads: int, rounds: int, budget: float) -> dict[s
         calls["jax"] = others["jax"].update
     for call in calls.values():
         call()
-    with timing.others_share() as share:
-        times = timing.interleaved(calls, rounds, budget, warm=True)
+    with machine.others_share() as share:
+        times = turns.interleaved(calls, rounds, budget, warm=True)
     if "pytorch" in others:
         torch.set_num_threads(before)
     seconds = {name: timing.quartiles(taken) for name, taken in times.items()}
@@ -274,17 +274,17 @@ def _work(who: str, row: Row, epochs: int, threads: int) -> dict[str, Any]:
     """So many epochs in this process."""
     stack, batch = problem(row)
     if who == "ours":
-        before = _peak()
+        before = machine.peak_memory()
         run = gs.train(stack, batch, lr=LR, clip_norm=CLIP, epochs=epochs, threads=threads)
         taken = [float(value) for value in run.history.seconds]
     else:
         trainer = peer(who, stack, batch, row.last)
-        before = _peak()
-        taken = [timing.once(trainer.update) for _ in range(epochs)]
+        before = machine.peak_memory()
+        taken = [turns.once(trainer.update) for _ in range(epochs)]
     # The first epoch compiles, or finds its memory.
     return {
         "seconds": float(np.median(taken[1:] or taken)),
-        "peak_bytes": _peak(),
+        "peak_bytes": machine.peak_memory(),
         "before_bytes": before,
         "epochs": epochs,
     }
@@ -319,7 +319,7 @@ def table(data: dict[str, Any]) -> str:
         cells.append(text)
         cells += [f"{alone[who]['peak_bytes'] / 2**20:,.0f} MiB" if who in alone else "not run" for who in
                   ("ours", "pytorch")]  # fmt: skip
-        title = row["title"] if row["others"] <= timing.DISTURBED else f"*{row['title']}*"
+        title = row["title"] if row["others"] <= machine.DISTURBED else f"*{row['title']}*"
         lines.append(f"| {title} | {' | '.join(cells)} |")
     lines += [
         "",

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import gatescope as gs
-from benchmarks import timing
 from benchmarks.provenance import provenance
 from benchmarks.results_file import write_results
+from gatescope.experiments import machine
 
 RESULTS = Path(__file__).parent / "results" / "watch.json"
 LIMIT = 0.02  # of the loop's time
@@ -48,7 +48,7 @@ def measure(units: int, every: int, steps: int) -> dict[str, Any]:
     watch = gs.watch(model, inputs=tokens[:, :-1], every=every)
     first, inside = time.perf_counter() - begin, 0.0
     begin = time.perf_counter()
-    with timing.others_share() as others:
+    with machine.others_share() as others:
         for _ in range(steps):
             optimizer.zero_grad()
             scores = model(tokens[:, :-1]).flatten(0, 1)
