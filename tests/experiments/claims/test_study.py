@@ -53,6 +53,11 @@ def test_a_quick_study_is_smaller(asked):
     study = Study(folder="nowhere", quick=True)
     study.arm(TASK, "lstm")
     assert study.preliminary
+    assert study.arm(TASK, "lstm").name == "lstm on short adding (smaller)"
+    assert study.effect(TASK, "lstm", "gru").name == "short adding (smaller)"
+    named = dataclasses.replace(TASK, quick={**TASK.quick, "name": "shorter adding"})
+    assert study.task(named).name == "shorter adding"
+    assert study.task(dataclasses.replace(TASK, quick={})).name == "short adding"
     assert points(asked) == {(1e-2, "pytorch"), (1e-2, "chrono(4)")}
     assert {(s.hidden_size, s.updates, s.arguments["steps"], s.arguments["sequences"]) for s in asked} == {
         (16, 20, 4, 3)

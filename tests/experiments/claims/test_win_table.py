@@ -160,6 +160,13 @@ def test_without_a_study_these_are_left_out():
 def test_the_tasks_are_runs(task):
     assert task.spec.updates % task.spec.validate_every == 0
     assert (task.metric == "updates") == (task.spec.target_loss is not None)
+    quick = task.shortened()
+    assert (quick.metric, quick.spec.target_loss) == (task.metric, task.spec.target_loss)
+    assert quick.spec.updates <= 800
+    if steps := quick.spec.arguments.get("steps"):
+        assert steps <= 100
+        assert quick.memory <= steps * 2
+    assert {**quick.spec.arguments, **task.spec.arguments} == task.spec.arguments
 
 
 @pytest.mark.slow

@@ -52,7 +52,8 @@ class StudyTask:
     tuned_on : StudyTask, optional
         The task whose best settings are taken, as for a row of sizes or of noise, all tuned on one of them.
     quick : mapping
-        Fields of `spec` that are others in a quick study, and `memory`; of `arguments` those that are named.
+        Fields of `spec` that are others in a quick study, and `name` and `memory`; of `arguments` those that are named.
+        Without a name of its own the smaller task is called "... (smaller)".
     """
 
     name: str
@@ -65,12 +66,14 @@ class StudyTask:
 
     def shortened(self) -> StudyTask:
         """Return the task of a quick study."""
-        fields = dict(self.quick)
-        memory = fields.pop("memory", self.memory)
+        if not self.quick:
+            return self
+        fields = {"name": f"{self.name} (smaller)", "memory": self.memory, **self.quick}
+        own = {name: fields.pop(name) for name in ("name", "memory")}
         for name in ("arguments", "training_arguments"):
             if name in fields:
                 fields[name] = {**getattr(self.spec, name), **fields[name]}
-        return dataclasses.replace(self, spec=self.spec.with_(**fields), memory=memory, quick={})
+        return dataclasses.replace(self, spec=self.spec.with_(**fields), quick={}, **own)
 
 
 @dataclass(frozen=True)
@@ -164,15 +167,19 @@ class Study:
         """Return the schemes of initial weights that are tried for a cell with a memory gate."""
         return QUICK_SCHEMES if self.quick else SCHEMES
 
+    def task(self, task: StudyTask) -> StudyTask:
+        """Return a task as this study runs it, with the name that it has here."""
+        return task.shortened() if self.quick else task
+
     def spec(self, task: StudyTask, cell: Cell) -> RunSpec:
         """Return the spec of a cell on a task, not yet tuned."""
-        one, sized = study_cell(cell), self._sized(task)
+        one, sized = study_cell(cell), self.task(task)
         units = self.units if one.units is None else one.units
         return sized.spec.with_(cell=one.cell, hidden_size=units, layers=one.layers, clamp=one.clamp)
 
     def grid(self, task: StudyTask, cell: Cell, scheme: str | None = None) -> Grid:
         """Return what is tried for a cell on a task: all schemes of initial weights, or one of them."""
-        one, memory = study_cell(cell), self._sized(task).memory
+        one, memory = study_cell(cell), self.task(task).memory
         if scheme is not None:
             schemes: Sequence[str] = (scheme,)
         elif one.schemes is not None:
@@ -196,7 +203,7 @@ class Study:
     def arm(self, task: StudyTask, cell: Cell, scheme: str | None = None) -> Arm:
         """Return the runs of a cell on a task with its best setting."""
         spec = tuned_spec(self.spec(task, cell), self.tuned(task, cell, scheme))
-        name = f"{study_cell(cell).name} on {task.name}"
+        name = f"{study_cell(cell).name} on {self.task(task).name}"
         options: dict[str, Any] = {"executor": self.executor, "progress": self.progress}
         arm = self._once(
             (spec, name), lambda: make_arm(name, spec, range(self.seeds), self.folder, **options)
@@ -207,7 +214,7 @@ class Study:
     def effect(self, task: StudyTask, first: Cell, second: Cell, scheme: str | None = None) -> Effect:
         """Return how the second cell differs from the first on a task."""
         one, other = (self.arm(task, cell, scheme) for cell in (first, second))
-        compared = effect(one, other, task.metric, margin=task.margin, name=task.name)
+        compared = effect(one, other, task.metric, margin=task.margin, name=self.task(task).name)
         return dataclasses.replace(compared, arms=tuple(study_cell(cell).name for cell in (first, second)))
 
     def sizes(self, task: StudyTask, cells: Sequence[Cell]) -> dict[str, int]:
@@ -221,9 +228,6 @@ class Study:
             heads=data,
             clamps={name: one.clamp for name, one in models.items()},
         )
-
-    def _sized(self, task: StudyTask) -> StudyTask:
-        return task.shortened() if self.quick else task
 
     def _once(self, key: Any, make: Callable[[], Made]) -> Made:
         """Return what was read before: rows share arms, and each is tens of files."""

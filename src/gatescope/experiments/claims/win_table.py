@@ -21,25 +21,84 @@ _ANY: dict[str, Any] = {"cell": "lstm", "hidden_size": 32, "lr": 0.01}
 def _task(
     name: str, task: str, updates: int, memory: float, target: float | None, **options: Any
 ) -> StudyTask:
+    """Return a task; `quick` is what a quick study changes, in seconds a run."""
     metric, margin = options.pop("judged", ("updates", UPDATES))
+    quick = options.pop("quick")
     spec = RunSpec(task=task, updates=updates, target_loss=target, **_ANY, **options)
-    return StudyTask(name=name, spec=spec, metric=metric, margin=margin, memory=memory)
+    return StudyTask(name=name, spec=spec, metric=metric, margin=margin, memory=memory, quick=quick)
 
 
-ADDING_100 = _task("adding, T = 100", "adding", 3000, 100, 0.01, arguments={"steps": 100})
-ADDING_400 = _task("adding, T = 400", "adding", 6000, 400, 0.01, arguments={"steps": 400})
-ORDER_2 = _task("order of 2", "temporal_order", 3000, 100, 0.1)
-ORDER_3 = _task("order of 3", "temporal_order", 5000, 100, 0.1, arguments={"symbols": 3})
+def _quick(updates: int, memory: float | None = None, name: str = "", **arguments: Any) -> dict[str, Any]:
+    """Return what a quick study changes."""
+    own = {key: value for key, value in (("memory", memory), ("name", name)) if value}
+    return {"updates": updates, "arguments": arguments, **own}
+
+
+ADDING_100 = _task(
+    "adding, T = 100",
+    "adding",
+    3000,
+    100,
+    0.01,
+    arguments={"steps": 100},
+    quick=_quick(800, 50, name="adding, T = 50", steps=50),
+)
+ADDING_400 = _task(
+    "adding, T = 400",
+    "adding",
+    6000,
+    400,
+    0.01,
+    arguments={"steps": 400},
+    quick=_quick(800, 100, name="adding, T = 100", steps=100),
+)
+ORDER_2 = _task("order of 2", "temporal_order", 3000, 100, 0.1, quick=_quick(500, 30, steps=30))
+ORDER_3 = _task(
+    "order of 3",
+    "temporal_order",
+    5000,
+    100,
+    0.1,
+    arguments={"symbols": 3},
+    quick=_quick(500, 30, steps=30),
+)
 # In so few updates copying is a race: it is judged by its loss.
 COPYING = _task(
-    "copying, T = 50", "copying", 3000, 60, None, arguments={"steps": 50}, judged=("test_loss", LOSS)
+    "copying, T = 50",
+    "copying",
+    3000,
+    60,
+    None,
+    arguments={"steps": 50},
+    judged=("test_loss", LOSS),
+    quick=_quick(200, 20, name="copying, T = 10", steps=10),
 )
-XOR = _task("delayed xor", "delayed_xor", 3000, 40, 0.1, arguments={"steps": 40, "gap": 10})
-FLIP_FLOP = _task("flip-flop", "flip_flop", 2000, 120, 0.01)
-COUNTING_2 = _task("a^n b^n", "counting", 3000, 100, 0.01)
-COUNTING_3 = _task("a^n b^n c^n", "counting", 5000, 90, 0.01, arguments={"letters": 3, "steps": 91})
-DIGITS = _task("digits by rows", "digits", 2000, 8, None, batch_size=50, judged=("points", POINTS))
-CHORALES = _task("chorales", "chorales", 3000, 60, None, batch_size=8, judged=("nats", NATS))
+XOR = _task(
+    "delayed xor",
+    "delayed_xor",
+    3000,
+    40,
+    0.1,
+    arguments={"steps": 40, "gap": 10},
+    quick=_quick(400, 20, steps=20, gap=5),
+)
+FLIP_FLOP = _task("flip-flop", "flip_flop", 2000, 120, 0.01, quick=_quick(400, 60, steps=60))
+COUNTING_2 = _task("a^n b^n", "counting", 3000, 100, 0.01, quick=_quick(500, 30, steps=31))
+COUNTING_3 = _task(
+    "a^n b^n c^n",
+    "counting",
+    5000,
+    90,
+    0.01,
+    arguments={"letters": 3, "steps": 91},
+    quick=_quick(500, 30, steps=31),
+)
+DIGITS = _task(
+    "digits by rows", "digits", 2000, 8, None, batch_size=50, judged=("points", POINTS), quick=_quick(500)
+)
+CHORALES = _task(
+    "chorales", "chorales", 3000, 60, None, batch_size=8, judged=("nats", NATS), quick=_quick(200, count=40)
+)
 
 LONG = (ADDING_100, ADDING_400, ORDER_2, ORDER_3, COPYING, XOR)  # need a memory of long ago
 OTHERS = (FLIP_FLOP, COUNTING_2, COUNTING_3, DIGITS, CHORALES)
@@ -148,11 +207,11 @@ def _compared(
     for first, second in pairs:
         for task in tasks:
             effect = study.effect(task, first, second)
-            name = task.name if len(pairs) == 1 else f"{second}, {task.name}"
+            name = effect.name if len(pairs) == 1 else f"{second}, {effect.name}"
             effects.append(dataclasses.replace(effect, name=name))
             for cell in (first, second):
                 best = study.tuned(task, cell)
-                tuned[f"{cell}, {task.name}"] = {
+                tuned[f"{cell}, {study.task(task).name}"] = {
                     "lr": best.lr,
                     "scheme": best.scheme,
                     "at_edge": best.at_edge,
