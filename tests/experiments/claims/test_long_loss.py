@@ -87,9 +87,21 @@ def test_the_study_makes_the_runs(curves, tmp_path, monkeypatch):
         long_loss, "run_long_series", lambda *args, **options: asked.append((args, options)) or curves
     )
     verdicts = run_claims(["27a", "28a"], study=Study(folder=tmp_path))
-    assert asked == [((tmp_path / "long-series",), {"seeds": 10, "progress": False})] * 2
+    options = {"cells": ("lstm", "gru"), "seeds": 10, "progress": False}
+    assert asked == [((tmp_path / "long-series",), options)] * 2
     assert [verdict.number for verdict in verdicts] == ["27a", "28a"]
     assert [verdict.preliminary for verdict in verdicts] == [False, False]
     assert [verdict.runs for verdict in verdicts] == [20, 20]
     assert all(len(verdict.code) == 16 for verdict in verdicts)
     assert verdicts[0].seconds == pytest.approx(curves.seconds.sum() * 1000)
+
+
+def test_a_quick_study_makes_smaller_runs_in_a_folder_of_their_own(curves, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        long_loss, "run_long_series", lambda *args, **options: asked.append((args, options)) or curves
+    )
+    run_claims(["27a"], study=Study(folder=tmp_path, quick=True, seeds=3))
+    (((folder,), options),) = asked
+    assert folder == tmp_path / "long-series-quick"
+    assert (options["steps"], options["epochs"], options["seeds"]) == (2000, 200, 3)

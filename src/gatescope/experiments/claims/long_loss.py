@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +21,7 @@ from gatescope.experiments.seeds.statistics import paired
 from gatescope.reporting.text import percent
 
 MARGIN = math.log(1.05)
+_QUICK: dict[str, Any] = {"sequences": 10, "steps": 2000, "epochs": 200}
 
 
 @statement(
@@ -31,7 +34,7 @@ MARGIN = math.log(1.05)
     "Student's and the sign-flip test; equal if the ratio is inside a margin of 1.05.",
 )
 def final_loss(study: Study) -> Finding:
-    return judge_final_loss(_curves(study))
+    return judge_final_loss(long_curves(study))
 
 
 def judge_final_loss(curves: LongSeriesResult) -> Finding:
@@ -55,7 +58,7 @@ def judge_final_loss(curves: LongSeriesResult) -> Finding:
     "last 400 epochs, is greater than the GRU's by both tests.",
 )
 def volatility(study: Study) -> Finding:
-    return judge_volatility(_curves(study))
+    return judge_volatility(long_curves(study))
 
 
 def judge_volatility(curves: LongSeriesResult) -> Finding:
@@ -64,20 +67,39 @@ def judge_volatility(curves: LongSeriesResult) -> Finding:
     return _judged(curves, np.log(lstm / gru), "volatility, lstm over gru", "higher")
 
 
-def _curves(study: Study) -> LongSeriesResult:
-    """Return the loss curves of both cells, which take minutes a run; all of the study's seeds are made here."""
-    return run_long_series(Path(study.folder) / "long-series", seeds=study.seeds, progress=study.progress)
+def long_curves(
+    study: Study, cells: Sequence[str] = ("lstm", "gru"), arm: str = "", **options: Any
+) -> LongSeriesResult:
+    """Return the loss curves of cells, which take minutes a run; all of the study's seeds are made here.
+
+    Options are those of `run_long_series`; runs with others than the published ones are an arm with a folder of its
+    own.
+    """
+    folder = "-".join(filter(None, ("long-series", arm, "quick" if study.quick else "")))
+    sizes = _QUICK if study.quick else {}
+    return run_long_series(
+        Path(study.folder) / folder,
+        cells=cells,
+        seeds=study.seeds,
+        progress=study.progress,
+        **sizes,
+        **options,
+    )
+
+
+def made_of(*curves: LongSeriesResult) -> dict[str, Any]:
+    """Return the fields of a `Finding` that tell which runs it stands on."""
+    # The files of these runs tell no code: it is what they would be made with now.
+    cells = sorted({cell for each in curves for cell in each.cells})
+    codes = "".join(code_fingerprint(cell, "long_series") for cell in cells)
+    return {
+        "preliminary": any(each.preliminary for each in curves),
+        "code": hashlib.sha256(codes.encode()).hexdigest()[:16],
+        "runs": sum(each.loss[..., 0].size for each in curves),
+        "seconds": sum(float(each.seconds.sum()) * each.loss.shape[-1] for each in curves),
+    }
 
 
 def _judged(curves: LongSeriesResult, differences: Array, name: str, claim: str) -> Finding:
     effect: Effect = paired(differences, margin=MARGIN, name=name)
-    # The files of these runs tell no code: it is what they would be made with now.
-    codes = "".join(code_fingerprint(cell, "long_series") for cell in curves.cells)
-    return Finding(
-        judgement=judge([effect], claim=claim),
-        effects=(effect,),
-        preliminary=curves.preliminary,
-        code=hashlib.sha256(codes.encode()).hexdigest()[:16],
-        runs=curves.loss[..., 0].size,
-        seconds=float(curves.seconds.sum()) * curves.loss.shape[-1],
-    )
+    return Finding(judgement=judge([effect], claim=claim), effects=(effect,), **made_of(curves))
