@@ -1,12 +1,16 @@
 """A spec is one text and one name, however it is written; what it cannot be is refused."""
 
+import hashlib
 import json
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import gatescope as gs
 from gatescope.errors import GatescopeError
+from gatescope.experiments.seeds import code as module
 from gatescope.experiments.seeds.code import _closure, _file_of, _parsed, code_fingerprint, statements
 from gatescope.experiments.seeds.spec import RunSpec
 
@@ -131,9 +135,22 @@ def test_code_that_a_run_depends_on():
         "recurrence/schemes.py",
         "tasks/_synthetic.py",
         "experiments/seeds/spec.py",
+        "datatypes/batch.py",
+        "datatypes/params.py",
+        "datatypes/stack.py",
+        "datatypes/stack_names.py",
     ):
         assert path in paths
-    others = ("kernels/cuda", "cells/lstm", "cells/gru", "tasks/_copying", "measurements", "reporting", "io")
+    others = (
+        "kernels/cuda",
+        "cells/lstm",
+        "cells/gru",
+        "tasks/_copying",
+        "measurements",
+        "reporting",
+        "io",
+        "datatypes/tr",
+    )
     assert not [path for path in paths if path.startswith(others)]
     assert code_fingerprint("lstm", "adding") != code_fingerprint("gru", "adding")
     assert code_fingerprint("lstm", "adding") != code_fingerprint("lstm", "copying")
@@ -147,6 +164,32 @@ def test_a_change_of_code_is_seen(monkeypatch):
         lambda path: (f"{real[0]}\nx = 1", real[1]) if path == "training/clipping.py" else _parsed(path),
     )
     assert code_fingerprint("lstm", "adding") != before
+
+
+@pytest.mark.parametrize("package", ["numpy", "numba", "llvmlite"])
+def test_another_version_is_seen(package, monkeypatch):
+    before = code_fingerprint("lstm", "adding")
+    real = module.version
+    monkeypatch.setattr(module, "version", lambda name: "0.0" if name == package else real(name))
+    assert code_fingerprint("lstm", "adding") != before
+
+
+def test_where_data_come_from_is_seen(monkeypatch):
+    versions = {"scikit-learn": "1.0", "music21": "9.0"}
+    monkeypatch.setattr(module, "version", versions.__getitem__)
+    bring = module._brought.__wrapped__
+    assert bring("tasks/_digits.py") == ("scikit-learn 1.0",)
+    assert bring("tasks/_chorales.py") == ("music21 9.0",)
+    assert bring("tasks/_adding.py") == ()
+    (laser,) = bring("tasks/_laser.py")
+    data = Path(module.__file__).parents[2] / "tasks/data/santafe_laser.txt"
+    assert laser == f"santafe_laser.txt {hashlib.sha256(data.read_bytes()).hexdigest()}"
+
+    def missing(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(module, "version", missing)
+    assert bring("tasks/_digits.py") == ("scikit-learn ",)
 
 
 def test_a_cell_of_ones_own_goes_by_its_fingerprint(monkeypatch):

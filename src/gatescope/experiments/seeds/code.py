@@ -7,15 +7,28 @@ import hashlib
 import sys
 from collections.abc import Iterator
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from gatescope import tasks
 from gatescope.cells.registry import Cell, get
 
 _SOURCE = Path(__file__).parents[2]
-# What a run is made with; followed are the imports inside these packages.  What only writes texts, checks arguments or
-# stores results is left out: a better message does not make other numbers.
-_FOLLOWED = ("cells", "kernels", "recurrence", "training", "tasks", "experiments/seeds")
+# What a run is made with; followed are the imports inside these packages, and of the data types those that models and
+# data are.  What only writes texts, checks arguments or stores results is left out: a better message does not make
+# other numbers.
+_FOLLOWED = (
+    "cells",
+    "kernels",
+    "recurrence",
+    "training",
+    "tasks",
+    "experiments/seeds",
+    "datatypes/batch",
+    "datatypes/params",
+    "datatypes/stack",
+)
+_PACKAGES = ("numpy", "numba", "llvmlite")  # which draw, compute and compile
 _NOT_FOLLOWED = ("kernels/cuda",)  # training runs on the CPU
 _ROOTS = ("experiments/seeds/training.py", "experiments/seeds/data.py")
 
@@ -23,8 +36,9 @@ _ROOTS = ("experiments/seeds/training.py", "experiments/seeds/data.py")
 def code_fingerprint(cell: str, task: str) -> str:
     """Return what changes when a run of this cell on this task may come out otherwise.
 
-    It is of the statements of all modules that training imports, of the cell's own and of the task's, and of the
-    version of Python, whose words they are in.  Other cells, other tasks, docstrings and comments do not count.
+    It is of the statements of all modules that training imports, of the cell's own and of the task's; of the versions
+    of Python, whose words they are in, of NumPy, Numba and llvmlite, and of a package that the task's data come from;
+    and of the bytes of its data files.  Other cells, other tasks, docstrings and comments do not count.
 
     Examples
     --------
@@ -32,10 +46,11 @@ def code_fingerprint(cell: str, task: str) -> str:
     >>> code_fingerprint("gru", "adding") == code_fingerprint("lstm", "adding")
     False
     """
-    whole = hashlib.sha256(f"{sys.version_info[:2]}{_equations(get(cell))}".encode())
+    versions = [f"{package} {_version(package)}" for package in _PACKAGES]
+    whole = hashlib.sha256(f"{sys.version_info[:2]}{versions}{_equations(get(cell))}".encode())
     maker = getattr(tasks, task).__module__.removeprefix("gatescope.").replace(".", "/")
     for path in sorted(_closure((*_ROOTS, f"{maker}.py"))):
-        whole.update(f"{path}\n{_parsed(path)[0]}\n".encode())
+        whole.update(f"{path}\n{_parsed(path)[0]}\n{_brought(path)}".encode())
     return whole.hexdigest()[:16]
 
 
@@ -86,6 +101,32 @@ def _parsed(path: str) -> tuple[str, frozenset[str]]:
     return _without_docstrings(tree), imported
 
 
+@cache
+def _brought(path: str) -> tuple[str, ...]:
+    """Return the packages that a module needs for its data, with their versions, and the digests of its data files."""
+    tree = ast.parse((_SOURCE / path).read_text(encoding="utf-8"))
+    nodes = list(ast.walk(tree))
+    calls = [node for node in nodes if isinstance(node, ast.Call)]
+    names = {  # need(module, package, extra)
+        ast.literal_eval(call.args[1])
+        for call in calls
+        if isinstance(call.func, ast.Name) and call.func.id == "need"
+    }
+    texts = {node.value for node in nodes if isinstance(node, ast.Constant)}
+    folder = (_SOURCE / path).parent / "data"
+    files = [file for file in sorted(folder.glob("*")) if file.name in texts]
+    digests = (f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}" for file in files)
+    return (*(f"{name} {_version(name)}" for name in sorted(names)), *digests)
+
+
+def _version(package: str) -> str:
+    """Return the version of a package, empty if it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
 def _imports(tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module:
@@ -96,7 +137,29 @@ def _imports(tree: ast.Module) -> Iterator[str]:
 
 
 def _file_of(module: str) -> str | None:
-    """Return the path of a module of gatescope's below the package; None of others, and of packages."""
+    """Return the path of a module of gatescope's below the package, or of the one that a package takes a name from.
+
+    None of others, and of packages.
+    """
     package, _, name = module.partition(".")
     path = f"{name.replace('.', '/')}.py"
-    return path if package == "gatescope" and name and (_SOURCE / path).is_file() else None
+    if package != "gatescope" or not name:
+        return None
+    return path if (_SOURCE / path).is_file() else _handed_on(module.rpartition(".")[0]).get(module)
+
+
+@cache
+def _handed_on(package: str) -> dict[str, str]:
+    """Return the paths of the modules that a package imports names from, by the names it hands on."""
+    path = _SOURCE.joinpath(*package.split(".")[1:], "__init__.py")
+    if not path.is_file():
+        return {}
+    imported = [
+        node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.ImportFrom)
+    ]
+    return {
+        f"{package}.{alias.asname or alias.name}": origin
+        for node in imported
+        if (origin := _file_of(f"{node.module}")) is not None
+        for alias in node.names
+    }
