@@ -70,6 +70,16 @@ def test_every_field_makes_another_run(change):
     assert spec.key("other code") != spec.key("code")
 
 
+def test_another_file_makes_another_run(tmp_path):
+    path = tmp_path / "own.npz"
+    spec = RunSpec(**{**BASE, "task": "own", "arguments": {"path": str(path)}})
+    absent = spec.key("code")
+    path.write_bytes(b"1")
+    first = spec.key("code")
+    path.write_bytes(b"2")
+    assert len({absent, first, spec.key("code")}) == 3
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from gatescope import tasks
@@ -199,8 +200,12 @@ class RunSpec:
         return encode_json(self.plain(), "spec")
 
     def key(self, code: str) -> str:
-        """Return the name of the run, of the spec and of the code that makes it."""
-        return hashlib.sha256(f"{self.text()}\n{code}".encode()).hexdigest()[:32]
+        """Return the name of the run, of the spec, the code that makes it, and the file that a `path` names."""
+        whole = hashlib.sha256(f"{self.text()}\n{code}".encode())
+        path = Path(self.arguments.get("path") or "")
+        if path.is_file():
+            whole.update(path.read_bytes())
+        return whole.hexdigest()[:32]
 
     def __hash__(self) -> int:
         return hash(self.text())
