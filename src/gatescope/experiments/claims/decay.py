@@ -25,8 +25,8 @@ from gatescope.experiments.claims.measured import (
     word_of,
 )
 from gatescope.experiments.claims.statement import Finding, Scale, statement
-from gatescope.experiments.claims.study import SCHEMES, Study, StudyTask
-from gatescope.experiments.claims.trained import DEFAULTS, data_of, scheme_name, settings, trained
+from gatescope.experiments.claims.study import Study, StudyTask
+from gatescope.experiments.claims.trained import DEFAULTS, data_of, settings, trained
 from gatescope.experiments.claims.win_table import ADDING_400, ORDER_2
 from gatescope.experiments.seeds.judge import depends_on_init
 from gatescope.measurements.gradient_flow import gradient_flow
@@ -171,9 +171,9 @@ def judge_solved(
         means = {scheme: {what: mean(v) for what, v in of.items()} for scheme, of in rates.items()}
         for scheme, of in means.items():
             measured |= {f"{when}, {scheme}, {what}: rate": rate for what, rate in of.items()}
-        for scheme in DEFAULTS:
+        for scheme in means.keys() & by_scheme.keys():
             by_scheme[scheme] += means[scheme].values()
-        default = [rate for scheme in DEFAULTS for rate in means[scheme].values()]
+        default = [rate for scheme, of in means.items() if scheme in DEFAULTS for rate in of.values()]
         others = [rate for scheme, of in means.items() if scheme not in DEFAULTS for rate in of.values()]
         parts.append(
             f"{when}, at default weights {with_error(*min(default))} to {with_error(*max(default))} nats a step, with "
@@ -233,12 +233,11 @@ def solved(scale: Scale, study: Study | None = None) -> Finding:
         return judge_solved(before, None, np.log(2) / lags[0])
     after, ends = _after_training(study, steps, lags)
     judged = judge_solved(before, after, np.log(2) / lags[0], ends)
-    arms = [(task, cell, scheme_name(scheme, task)) for task, cell, scheme in _arms()]
-    return dataclasses.replace(judged, tuned=settings(study, *arms), preliminary=study.preliminary)
+    return dataclasses.replace(judged, tuned=settings(study, *_arms(study)), preliminary=study.preliminary)
 
 
-def _arms() -> Iterable[tuple[StudyTask, str, str]]:
-    return product(_TRAINED_ON, ("lstm", "gru"), SCHEMES)
+def _arms(study: Study) -> Iterable[tuple[StudyTask, str, str]]:
+    return product(_TRAINED_ON, ("lstm", "gru"), study.schemes)
 
 
 def _after_training(
@@ -247,10 +246,10 @@ def _after_training(
     """Return rates of trained networks, by scheme and by what decays, and what is left after all steps of the task."""
     rates: dict[str, dict[str, Array]] = {}
     ends: dict[str, Array] = {}
-    for task, cell, scheme in _arms():
+    for task, cell, scheme in _arms(study):
         parts: dict[str, list[float]] = {}
         left: list[float] = []
-        for run in study.arm(task, cell, scheme_name(scheme, task)).runs:
+        for run in study.arm(task, cell, scheme).runs:
             stack, own = trained(run), data_of(run, sequences=_SEQUENCES)
             longer = data_of(run, sequences=_SEQUENCES, steps=steps)
             for what, rate in _rates(stack, longer, lags, run.seed).items():

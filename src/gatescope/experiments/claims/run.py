@@ -21,6 +21,8 @@ from gatescope.experiments.claims import (
     lstm_gates,
     maps,
     printed,
+    selecting,
+    storing,
     win_table,
 )
 from gatescope.experiments.claims.statement import Scale, in_suites, statements
@@ -40,6 +42,8 @@ MODULES = (
     lstm_gates,
     maps,
     printed,
+    selecting,
+    storing,
     win_table,
 )  # importing one makes its statements known
 

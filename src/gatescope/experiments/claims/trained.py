@@ -8,13 +8,15 @@ import numpy as np
 
 from gatescope.datatypes import Array, Batch, SeedRun, Stack
 from gatescope.datatypes.verdict import CONTRADICTED, SUPPORTED, UNDECIDED
-from gatescope.experiments.claims.study import Study, StudyTask
+from gatescope.experiments.claims.study import Cell, Study, StudyTask, study_cell
+from gatescope.experiments.seeds.judge import distinguishes
 from gatescope.experiments.seeds.spec import RunSpec
 from gatescope.experiments.seeds.statistics import LEVEL
 from gatescope.experiments.seeds.training import initial_model
 from gatescope.training.minibatches import made_seed
 
 DEFAULTS = ("pytorch", "keras")  # initial weights that nobody chose for the task
+LEARNED = 0.5  # of an arm's runs that have to reach the target before anything is said of what they learned
 _MEASURED = 15  # what a seed is for: neither training nor validation nor test
 
 
@@ -35,19 +37,19 @@ def data_of(run: SeedRun, *, sequences: int, **arguments: Any) -> Batch:
     return spec.maker(**chosen, seed=made_seed(run.seed, _MEASURED), dtype="float64")
 
 
-def scheme_name(scheme: str, task: StudyTask) -> str:
-    """Return a scheme as an arm gets it: chrono weights with the constant of the task."""
-    return f"chrono({task.memory:g})" if scheme == "chrono" else scheme
-
-
-def settings(study: Study, *arms: tuple[StudyTask, str, str | None]) -> dict[str, Any]:
+def settings(study: Study, *arms: tuple[StudyTask, Cell, str | None]) -> dict[str, Any]:
     """Return what was chosen for arms, each a task, a cell and a scheme, None for the best of them."""
     chosen = {}
     for task, cell, scheme in arms:
         best = study.tuned(task, cell, scheme)
-        name = f"{cell}, {task.name}" if scheme is None else f"{cell}, {scheme}, {task.name}"
+        name = ", ".join(filter(None, (study_cell(cell).name, scheme, task.name)))
         chosen[name] = {"lr": best.lr, "scheme": best.scheme, "at_edge": best.at_edge}
     return chosen
+
+
+def only_this(this: str, other: str) -> str:
+    """Return whether what is said of a cell is true of it alone, from the words on it and on the other."""
+    return "" if UNDECIDED in (this, other) else distinguishes(this == SUPPORTED, other == SUPPORTED)
 
 
 def share_word(passed: Array, least: float) -> str:
