@@ -11,7 +11,14 @@ import pytest
 import gatescope as gs
 from gatescope.errors import GatescopeError
 from gatescope.experiments.seeds import code as module
-from gatescope.experiments.seeds.code import _closure, _file_of, _parsed, code_fingerprint, statements
+from gatescope.experiments.seeds.code import (
+    _closure,
+    _file_of,
+    _parsed,
+    code_fingerprint,
+    packages_missing,
+    statements,
+)
 from gatescope.experiments.seeds.spec import RunSpec
 
 BASE = {"task": "adding", "cell": "lstm", "hidden_size": 5, "lr": 0.01, "updates": 40}
@@ -188,18 +195,24 @@ def test_where_data_come_from_is_seen(monkeypatch):
     versions = {"scikit-learn": "1.0", "music21": "9.0"}
     monkeypatch.setattr(module, "version", versions.__getitem__)
     bring = module._brought.__wrapped__
-    assert bring("tasks/_digits.py") == ("scikit-learn 1.0",)
-    assert bring("tasks/_chorales.py") == ("music21 9.0",)
-    assert bring("tasks/_adding.py") == ()
-    (laser,) = bring("tasks/_laser.py")
+    assert bring("tasks/_digits.py") == ({"scikit-learn": "1.0"}, {})
+    assert bring("tasks/_chorales.py") == ({"music21": "9.0"}, {})
+    assert bring("tasks/_adding.py") == ({}, {})
     data = Path(module.__file__).parents[2] / "tasks/data/santafe_laser.txt"
-    assert laser == f"santafe_laser.txt {hashlib.sha256(data.read_bytes()).hexdigest()}"
+    digest = hashlib.sha256(data.read_bytes()).hexdigest()
+    assert bring("tasks/_laser.py") == ({}, {"santafe_laser.txt": digest})
 
+
+def test_packages_that_are_missing(monkeypatch):
     def missing(name):
         raise PackageNotFoundError(name)
 
     monkeypatch.setattr(module, "version", missing)
-    assert bring("tasks/_digits.py") == ("scikit-learn ",)
+    monkeypatch.setattr(module, "_brought", module._brought.__wrapped__)
+    assert packages_missing("digits") == ("scikit-learn",)
+    assert packages_missing("adding") == ()
+    monkeypatch.setattr(module, "version", lambda _: "1.0")
+    assert packages_missing("digits") == ()
 
 
 def test_a_cell_of_ones_own_goes_by_its_fingerprint(monkeypatch):

@@ -48,10 +48,14 @@ def code_fingerprint(cell: str, task: str) -> str:
     """
     versions = [f"{package} {_version(package)}" for package in _PACKAGES]
     whole = hashlib.sha256(f"{sys.version_info[:2]}{versions}{_equations(get(cell))}".encode())
-    maker = getattr(tasks, task).__module__.removeprefix("gatescope.").replace(".", "/")
-    for path in sorted(_closure((*_ROOTS, f"{maker}.py"))):
+    for path in sorted(_closure((*_ROOTS, _maker(task)))):
         whole.update(f"{path}\n{_parsed(path)[0]}\n{_brought(path)}".encode())
     return whole.hexdigest()[:16]
+
+
+def packages_missing(task: str) -> tuple[str, ...]:
+    """Return the packages that a task's data come from and that are not installed."""
+    return tuple(name for name, installed in _brought(_maker(task))[0].items() if not installed)
 
 
 def statements(source: str) -> str:
@@ -73,6 +77,12 @@ def _without_docstrings(tree: ast.Module) -> str:
         ):
             node.body = node.body[1:] or [ast.Pass()]
     return ast.unparse(tree)
+
+
+def _maker(task: str) -> str:
+    """Return the path of the module that makes a task."""
+    name: str = getattr(tasks, task).__module__
+    return f"{name.removeprefix('gatescope.').replace('.', '/')}.py"
 
 
 def _equations(cell: Cell) -> str:
@@ -102,21 +112,20 @@ def _parsed(path: str) -> tuple[str, frozenset[str]]:
 
 
 @cache
-def _brought(path: str) -> tuple[str, ...]:
-    """Return the packages that a module needs for its data, with their versions, and the digests of its data files."""
-    tree = ast.parse((_SOURCE / path).read_text(encoding="utf-8"))
-    nodes = list(ast.walk(tree))
-    calls = [node for node in nodes if isinstance(node, ast.Call)]
+def _brought(path: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the packages that a module needs for its data, with their versions, and its data files, with digests."""
+    nodes = list(ast.walk(ast.parse((_SOURCE / path).read_text(encoding="utf-8"))))
     names = {  # need(module, package, extra)
-        ast.literal_eval(call.args[1])
-        for call in calls
-        if isinstance(call.func, ast.Name) and call.func.id == "need"
+        ast.literal_eval(node.args[1])
+        for node in nodes
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "need"
     }
     texts = {node.value for node in nodes if isinstance(node, ast.Constant)}
-    folder = (_SOURCE / path).parent / "data"
-    files = [file for file in sorted(folder.glob("*")) if file.name in texts]
-    digests = (f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}" for file in files)
-    return (*(f"{name} {_version(name)}" for name in sorted(names)), *digests)
+    files = (_SOURCE / path).parent.glob("data/*")
+    digests = {
+        file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.name in texts
+    }
+    return {name: _version(name) for name in sorted(names)}, digests
 
 
 def _version(package: str) -> str:
