@@ -32,11 +32,12 @@ class Effect(Result):
     margin : float
         What is too small to matter, in the unit of the measure; NaN for shares, which have none.
     mean, low, high : float
-        Mean, and the bounds of its 95 % interval.
+        Mean, and the bounds of its 95 % interval; of times the median and its.
     low_90, high_90 : float
-        Bounds of the 90 % interval of the mean, in the unit of the margin: inside the margin the arms are equal.
+        Bounds of the 90 % interval of it, in the unit of the margin: inside the margin the arms are equal.
     p_t, p_flip : float
-        Two-sided p of Student's t and of the exact sign-flip test; of a share both are McNemar's.
+        Two-sided p of Student's t and of the exact sign-flip test; of a share both are McNemar's, of times the first is
+        the sign test's.
     reached : tuple of float
         Fractions of the runs of both arms that reached their target; empty where that is not the question.
     arms : tuple of str

@@ -13,6 +13,14 @@ from pathlib import Path
 DISTURBED = 0.05
 
 
+def load_average() -> float:
+    """Return how many processes wanted to run in the last minute; NaN where the system does not tell."""
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):
+        return float("nan")
+
+
 @contextmanager
 def others_share(children: Callable[[], Iterable[int]] = tuple) -> Iterator[list[float]]:
     """Yield a list that has, when the block ends, the fraction of the machine that other processes took.

@@ -16,6 +16,7 @@ from gatescope.experiments.seeds.statistics import (
     by_share,
     effect,
     holm,
+    median_effect,
     paired,
     pairs_needed,
     sign_flip,
@@ -253,3 +254,19 @@ def test_what_cannot_be_compared():
         effect(one, made_arm("gru", test_loss=[0.0, 0.5]), "test_loss", margin=0.1)
     with pytest.raises(ValueRangeError, match="'counting'"):
         effect(one, one, "counted", margin=0.1)
+
+
+def test_the_median_bears_turns_that_were_disturbed():
+    d = np.log(0.8) + 0.01 * np.linspace(-1, 1, 15)
+    disturbed = np.where(np.arange(15) % 7 == 0, d + 3, d)  # 3 of 15
+    effect = median_effect(disturbed, margin=math.log(1.25), name="a size")
+    assert effect.mean == np.median(disturbed)
+    # Of 15 numbers the 4th and the 12th are an interval of 96 %, by binomial counts.
+    assert [effect.low, effect.high] == np.sort(disturbed)[[3, 11]].tolist()
+    assert effect.low <= effect.low_90 <= effect.mean <= effect.high_90 <= effect.high
+    assert effect.high < 0
+    assert effect.p_t == pytest.approx(2 * sum(math.comb(15, k) for k in range(4)) / 2**15)
+    for few in ([0.1], [math.nan, 1.0]):
+        unknown = median_effect(np.array(few), margin=0.1)
+        assert math.isnan(unknown.low)
+        assert unknown.p == 1

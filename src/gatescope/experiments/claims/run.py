@@ -22,6 +22,7 @@ from gatescope.experiments.claims import (
     maps,
     printed,
     selecting,
+    speed,
     storing,
     win_table,
 )
@@ -43,6 +44,7 @@ MODULES = (
     maps,
     printed,
     selecting,
+    speed,
     storing,
     win_table,
 )  # importing one makes its statements known

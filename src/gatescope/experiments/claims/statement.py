@@ -241,7 +241,7 @@ def statements(only: Iterable[str] | None = None) -> tuple[Statement, ...]:
         return tuple(_STATEMENTS[number] for number in ordered)
     chosen: set[str] = set()
     for name in only:
-        matching = {number for number in ordered if number == name or number.rstrip("abc") == name}
+        matching = {number for number in ordered if number == name or str(_order(number)[0]) == name}
         if not matching:
             advice = f"the numbers are {', '.join(ordered)}"
             raise UnknownNameError("is not known", argument="only", seen=name, advice=advice)

@@ -160,6 +160,44 @@ def paired(
     )
 
 
+def median_effect(differences: Array, *, margin: float, name: str = "") -> Effect:
+    """Return the effect of log ratios (n,) by their median: for times, of which some turns are disturbed.
+
+    Its interval is between order statistics, and its test the sign test; the exact flips are those of the mean.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gatescope.experiments.seeds.statistics import median_effect
+    >>> effect = median_effect(np.log([0.8, 0.81, 0.79, 0.8, 0.82, 0.8, 0.78, 3.0]), margin=np.log(1.25))
+    >>> effect.text(), round(effect.p_t, 3)
+    ('0.8 [0.78, 3]', 0.07)
+    """
+    from scipy.stats import quantile_test
+
+    d = np.asarray(differences, np.float64)
+    usable = d.size > 1 and bool(np.isfinite(d).all())
+    test = quantile_test(d, q=0, p=0.5) if usable else None
+    bounds = [
+        test.confidence_interval(level) if test else (math.nan, math.nan)
+        for level in (1 - LEVEL, 1 - 2 * LEVEL)
+    ]
+    (low, high), (low_90, high_90) = (tuple(map(float, pair)) for pair in bounds)
+    return Effect(
+        name=name,
+        measure="log ratio",
+        differences=d,
+        margin=margin,
+        mean=float(np.median(d)) if d.size else math.nan,
+        low=low,
+        high=high,
+        low_90=low_90,
+        high_90=high_90,
+        p_t=float(test.pvalue) if test else 1.0,
+        p_flip=sign_flip(d),
+    )
+
+
 def by_share(first: Array, second: Array, *, name: str = "") -> Effect:
     """Return the effect of two arms on whether the target is reached, by McNemar's exact test over the pairs (n,).
 
