@@ -1,11 +1,13 @@
 """A study asks for the runs it says: of its tasks, small and whole, and of its cells; nothing is trained."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
 from helpers.arms import SPEC, made_run
 
+from gatescope.experiments.claims import study as module_of_study
 from gatescope.experiments.claims.study import Study, StudyCell, StudyTask
 from gatescope.experiments.seeds import runs, tuning
 
@@ -29,7 +31,7 @@ def asked(monkeypatch):
         specs.extend(some)
         return tuple(made_run(spec, updates=round(0.1 / spec.lr) + spec.seed % 5) for spec in some)
 
-    for module in (tuning, runs):
+    for module in (tuning, runs, module_of_study):
         monkeypatch.setattr(module, "make_runs", make_runs)
     return specs
 
@@ -119,6 +121,41 @@ def test_an_arm_is_read_once(asked):
     study.used.clear()  # as a statement does before it begins
     study.arm(TASK, "gru")
     assert [run.seed for run in study.used.values()] == [0, 1]
+
+
+def test_many_arms_are_made_in_few_rounds(asked, monkeypatch):
+    noisy = dataclasses.replace(TASK, name="noisy", spec=SPEC.with_(label_noise=0.3), tuned_on=TASK)
+    copying = dataclasses.replace(
+        TASK, name="copying", spec=SPEC.with_(task="copying", arguments={"steps": 6})
+    )
+    study = Study(folder="nowhere", seeds=2)
+    arms = [*itertools.product((TASK, noisy, copying), ("lstm", "gru", "rnn")), (TASK, "gru", "keras")]
+    rounds = []
+    made = module_of_study.make_runs
+
+    def counted(specs, folder, **options):
+        rounds.append(len(specs := list(specs)))
+        return made(specs, folder, **options)
+
+    for module in (tuning, module_of_study):
+        monkeypatch.setattr(module, "make_runs", counted)
+    study.make(iter(arms))
+    # Of two tasks 12 points of two cells and 8 of the RNN, and 4 of one scheme: all best at the edge.
+    assert rounds == [2 * (12 + 12 + 8) + 4, 7, 3 * 7, 2 * len(arms)]
+    assert len(rounds) == 4
+    before = set(asked)
+    asked.clear()
+    alone = Study(folder="nowhere", seeds=2)
+    for task, cell, *scheme in arms:
+        assert study.arm(task, cell, *scheme) == alone.arm(task, cell, *scheme)
+    assert set(asked) == before  # nothing else was made, and nothing left out
+
+
+def test_what_lacks_a_package_holds_up_no_other(asked, monkeypatch):
+    digits = dataclasses.replace(TASK, spec=SPEC.with_(task="digits", arguments={}), quick={})
+    monkeypatch.setattr(module_of_study, "packages_missing", lambda task: ("x",) if task == "digits" else ())
+    Study(folder="nowhere", seeds=2, lr=(0.01,)).make([(digits, "lstm"), (TASK, "lstm")])
+    assert {spec.task for spec in asked} == {"adding"}
 
 
 def test_sizes_of_equally_many_parameters():

@@ -26,6 +26,9 @@ NUMBERS = ["6a", "7a", "7b", "8a", "8b", "11a", "37"]
 class MadeUp(Study):
     """A study whose second cell needs `ratio(task, scheme)` of what the first one needs, give or take a little."""
 
+    def make(self, arms):
+        assert all(task in TASKS and cell in ("lstm", "gru", "rnn") for task, cell, *_ in arms)
+
     def tuned(self, task, cell, scheme=None):
         return type("Setting", (), {"lr": 0.01, "scheme": scheme or "pytorch", "at_edge": False})()
 

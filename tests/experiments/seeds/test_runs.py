@@ -14,7 +14,7 @@ from gatescope.errors import FileFormatError, ValueRangeError
 from gatescope.experiments.executors import Processes
 from gatescope.experiments.seeds import runs as module
 from gatescope.experiments.seeds.data import run_data
-from gatescope.experiments.seeds.runs import make_arm, make_runs
+from gatescope.experiments.seeds.runs import _in_turn, make_arm, make_runs
 from gatescope.experiments.seeds.spec import RunSpec
 from gatescope.experiments.seeds.store import RunStore
 from gatescope.experiments.seeds.training import counted_to, initial_model, make_run
@@ -321,6 +321,35 @@ def test_runs_that_workers_wrote_elsewhere_are_missed(tmp_path, monkeypatch):
         pytest.raises(gs.ValueRangeError, match="executor wrote its runs elsewhere"),
     ):
         make_runs([SPEC], tmp_path, executor=pool)
+
+
+def test_workers_begin_with_one_of_each_kernel_and_then_with_the_longest(tmp_path, monkeypatch):
+    lstm, gru, long = SPEC, SPEC.with_(cell="gru"), {"arguments": {"steps": 60, "sequences": 3}}
+    deep = SPEC.with_(layers=2)
+    specs = [
+        *(gru.with_(seed=seed) for seed in range(3)),
+        *(lstm.with_(seed=seed) for seed in range(2)),
+        deep,
+        *(lstm.with_(seed=seed, **long) for seed in range(2)),
+    ]
+    order = _in_turn(specs)
+    assert sorted(map(specs.index, order)) == list(range(len(specs)))
+    kernels = [(spec.cell, spec.layers) for spec in order]
+    assert kernels[:3] == [("lstm", 1), ("lstm", 2), ("gru", 1)]  # by the longest run of each
+    assert order[0] == lstm.with_(seed=1)  # the shortest of them
+    assert [spec.arguments["steps"] for spec in order[3:]] == [60, 60, 6, 6, 6]
+    assert kernels[-1] == ("gru", 1)  # what is compiled last is needed last
+    begun = []
+    monkeypatch.setattr(
+        module, "each", lambda _work, items, _executor: begun.extend(items) or iter_of_nothing()
+    )
+    with ThreadPoolExecutor(1) as pool, pytest.raises(ValueRangeError, match="not at all"):
+        make_runs(specs, tmp_path, executor=pool)
+    assert begun == order
+
+
+def iter_of_nothing():
+    yield from ()
 
 
 @pytest.mark.slow  # two processes begin anew, which takes seconds

@@ -7,7 +7,8 @@ from helpers.arms import SPEC, made_run
 import gatescope as gs
 from gatescope.errors import ValueRangeError
 from gatescope.experiments.seeds import tuning
-from gatescope.experiments.seeds.tuning import Grid, schemes_of, tune, tuned_spec
+from gatescope.experiments.seeds.spec import RunSpec
+from gatescope.experiments.seeds.tuning import Grid, schemes_of, tune, tune_together, tuned_spec
 
 
 @pytest.fixture
@@ -94,6 +95,27 @@ def test_biases_are_part_of_the_grid(asked, tmp_path):
     best.save(tmp_path / "tuned.npz")
     assert gs.load(tmp_path / "tuned.npz") == best
     assert best.table().rows[1][:3] == (0.01, "pytorch", None)
+
+
+def test_tunings_that_share_their_rounds_come_to_the_same(asked, monkeypatch):
+    """One with a point beyond the edge, one without, and one of a single point."""
+    cost = {"lstm": {1e-3: 20, 1e-4: 10}, "gru": {1e-2: 10}, "rnn": {}}
+    asked.outcome = lambda spec: {"updates": cost[spec.cell].get(spec.lr, 30) + spec.seed % 2}
+    grids = {cell: Grid(schemes=("pytorch", "keras")) for cell in ("lstm", "gru")}
+    grids["rnn"] = Grid(schemes=("pytorch",), lr=(0.01,))
+    pairs = [(SPEC.with_(cell=cell), grid) for cell, grid in grids.items()]
+    alone = tuple(tune(spec, grid, "folder") for spec, grid in pairs)
+    before = list(asked)
+    asked.clear()
+    calls = []
+    made = tuning.make_runs
+    monkeypatch.setattr(
+        tuning, "make_runs", lambda specs, *a, **k: calls.append(len(specs)) or made(specs, *a, **k)
+    )
+    assert tune_together(pairs, "folder") == alone
+    assert calls == [8 + 8 + 1, 1 + 3 + 1, 3]
+    assert sorted(map(RunSpec.text, asked)) == sorted(map(RunSpec.text, before))
+    assert tune_together([], "folder") == ()
 
 
 def test_schemes_by_the_cells_memory():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 from gatescope.checks.numbers import check_count, check_fields, check_flag
 from gatescope.datatypes import Arm, Effect, SeedRun, Tuned
+from gatescope.experiments.seeds.code import packages_missing
 from gatescope.experiments.seeds.data import run_data
-from gatescope.experiments.seeds.runs import make_arm
+from gatescope.experiments.seeds.runs import make_arm, make_runs
 from gatescope.experiments.seeds.sizes import equal_parameters
 from gatescope.experiments.seeds.spec import RunSpec
 from gatescope.experiments.seeds.statistics import effect
@@ -23,6 +24,7 @@ from gatescope.experiments.seeds.tuning import (
     Grid,
     schemes_of,
     tune,
+    tune_together,
     tuned_spec,
 )
 
@@ -109,6 +111,13 @@ class StudyCell:
 Cell = str | StudyCell
 
 
+def _tuned_on(task: StudyTask) -> StudyTask:
+    """Return the task that another is tuned on."""
+    while task.tuned_on is not None:
+        task = task.tuned_on
+    return task
+
+
 def study_cell(cell: Cell) -> StudyCell:
     """Return a cell that may be named alone."""
     return StudyCell(cell, cell) if isinstance(cell, str) else cell
@@ -192,24 +201,45 @@ class Study:
 
     def tuned(self, task: StudyTask, cell: Cell, scheme: str | None = None) -> Tuned:
         """Return the best setting of a cell on a task: over all schemes of initial weights, or with one of them."""
-        if task.tuned_on is not None:
-            return self.tuned(task.tuned_on, cell, scheme)
+        task = _tuned_on(task)
         spec, grid = self.spec(task, cell), self.grid(task, cell, scheme)
-        return self._once(
-            (spec, repr(grid)),
-            lambda: tune(spec, grid, self.folder, executor=self.executor, progress=self.progress),
-        )
+        return self._once((spec, repr(grid)), lambda: tune(spec, grid, self.folder, **self._how))
 
     def arm(self, task: StudyTask, cell: Cell, scheme: str | None = None) -> Arm:
         """Return the runs of a cell on a task with its best setting."""
         spec = tuned_spec(self.spec(task, cell), self.tuned(task, cell, scheme))
         name = f"{study_cell(cell).name} on {self.task(task).name}"
-        options: dict[str, Any] = {"executor": self.executor, "progress": self.progress}
-        arm = self._once(
-            (spec, name), lambda: make_arm(name, spec, range(self.seeds), self.folder, **options)
-        )
+        seeds = range(self.seeds)
+        arm = self._once((spec, name), lambda: make_arm(name, spec, seeds, self.folder, **self._how))
         self.used.update((spec.with_(seed=run.seed), run) for run in arm.runs)
         return arm
+
+    def make(self, arms: Iterable[tuple[StudyTask, Cell] | tuple[StudyTask, Cell, str | None]]) -> None:
+        """Make all runs that the arms of tasks and cells, and of schemes, need, in as few rounds as one of them has.
+
+        What asks for an arm afterwards finds it; asked for one by one, each would wait for its own slowest run.  Tasks
+        whose packages are not installed are left out: who asks for them is told.
+        """
+        several = [
+            (task, cell, next(iter(scheme), None))
+            for task, cell, *scheme in arms
+            if not packages_missing(task.spec.task)
+        ]
+        grids: dict[Any, tuple[RunSpec, Grid]] = {}
+        for task, cell, scheme in several:
+            source = _tuned_on(task)
+            spec, grid = self.spec(source, cell), self.grid(source, cell, scheme)
+            if (key := (spec, repr(grid))) not in self._read:
+                grids[key] = (spec, grid)
+        tuned = tune_together([*grids.values()], self.folder, **self._how)
+        self._read.update(zip(grids, tuned, strict=True))
+        chosen = [
+            tuned_spec(self.spec(task, cell), self.tuned(task, cell, scheme))
+            for task, cell, scheme in several
+        ]
+        make_runs(
+            [spec.with_(seed=seed) for spec in chosen for seed in range(self.seeds)], self.folder, **self._how
+        )
 
     def effect(self, task: StudyTask, first: Cell, second: Cell, scheme: str | None = None) -> Effect:
         """Return how the second cell differs from the first on a task."""
@@ -228,6 +258,10 @@ class Study:
             heads=data,
             clamps={name: one.clamp for name, one in models.items()},
         )
+
+    @property
+    def _how(self) -> dict[str, Any]:
+        return {"executor": self.executor, "progress": self.progress}
 
     def _once(self, key: Any, make: Callable[[], Made]) -> Made:
         """Return what was read before: rows share arms, and each is tens of files."""

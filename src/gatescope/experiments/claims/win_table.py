@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 from gatescope.datatypes import Effect
@@ -115,6 +116,7 @@ BY_INIT = LONG[:5]  # which run with each scheme of initial weights, too
 )
 def long_dependencies(study: Study) -> Finding:
     words = {}
+    study.make(product(BY_INIT, ("lstm", "gru"), study.schemes))
     for scheme in study.schemes:
         effects = [study.effect(task, "lstm", "gru", scheme) for task in BY_INIT]
         words[scheme] = judge(effects, claim="higher").word
@@ -204,6 +206,7 @@ def _compared(
     """Return what pairs of cells on several tasks say of a claim about the second of each pair."""
     effects: list[Effect] = []
     tuned: dict[str, Any] = {}
+    study.make(product(tasks, dict.fromkeys(cell for pair in pairs for cell in pair)))
     for first, second in pairs:
         for task in tasks:
             effect = study.effect(task, first, second)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import closing, contextmanager
 from functools import partial
 from typing import Any
 
+from gatescope.cells.registry import get
 from gatescope.checks.numbers import check_flag
 from gatescope.datatypes import Arm, SeedRun
 from gatescope.errors import ValueRangeError
@@ -17,6 +18,8 @@ from gatescope.experiments.seeds.spec import RunSpec
 from gatescope.experiments.seeds.store import RunStore
 from gatescope.experiments.seeds.training import make_run
 from gatescope.reporting.text import counted
+
+_STEPS = 60  # of a sequence whose length is not said, as of music
 
 
 def make_runs(
@@ -38,7 +41,9 @@ def make_runs(
     folder : path
     executor : concurrent.futures.Executor, optional
         What makes several runs at once: ``executors.Processes(2)``, or one of a cluster, as in `gatescope.sweep`, whose
-        workers write to the same folder.  Runs whose worker dies are made again.  Default: one after another, here.
+        workers write to the same folder.  Runs whose worker dies are made again, and the longest begin first, after one
+        of each cell and size, which compiles what the others need.  Default: one after another, here, as they are asked
+        for.
     progress : bool
         Show a progress bar on stderr, if it is a terminal.
 
@@ -69,7 +74,7 @@ def make_runs(
                     make_and_store(spec, store.folder)
                     done()
             else:
-                _spread(executor, missing, store, done)
+                _spread(executor, _in_turn(missing), store, done)
         except KeyboardInterrupt as interrupt:
             interrupt.add_note(
                 f"the runs that were finished are in {str(store.folder)!r}; the same call goes on"
@@ -121,6 +126,27 @@ def _spread(executor: Executor, specs: list[RunSpec], store: RunStore, done: Cal
             seen=lost[0],
             advice="the others are in the folder; give it more memory, or leave these out",
         )
+
+
+def _in_turn(specs: Sequence[RunSpec]) -> list[RunSpec]:
+    """Return specs in the order in which several workers are to begin them.
+
+    First comes the shortest of each cell and size, as its kernels are compiled then while the others compile theirs;
+    those of the longest runs first.  Then all others, the longest first, so that none is left alone at the end; those
+    whose kernels are compiled last are the last of these.
+    """
+    alike: dict[tuple[Any, ...], list[RunSpec]] = {}
+    for spec in sorted(specs, key=_work, reverse=True):
+        alike.setdefault((spec.cell, spec.hidden_size, spec.layers, spec.dtype), []).append(spec)
+    first = [some.pop() for some in alike.values()]
+    return [*first, *sorted((spec for some in alike.values() for spec in some), key=_work, reverse=True)]
+
+
+def _work(spec: RunSpec) -> float:
+    """Return about how long a run takes, in no unit: how many times a unit of a gate is updated."""
+    steps = spec.arguments.get("steps") or _STEPS
+    gates = len(get(spec.cell).gates)
+    return float(spec.updates * steps * spec.layers * gates * spec.hidden_size)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from itertools import product
@@ -75,25 +75,62 @@ def tune(
     -------
     Tuned
     """
+    (tuned,) = tune_together([(spec, grid)], folder, executor=executor, progress=progress)
+    return tuned
+
+
+def tune_together(
+    asked: Sequence[tuple[RunSpec, Grid]],
+    folder: str | os.PathLike[str],
+    *,
+    executor: Executor | None = None,
+    progress: bool = False,
+) -> tuple[Tuned, ...]:
+    """Return what `tune` returns for each of several specs and grids, made in rounds that they all share.
+
+    Alone each waits three times for its slowest run, the second time for one.  Here the first round has all points of
+    all of them, so that several processes are busy to its end.
+
+    Parameters
+    ----------
+    asked : sequence of (RunSpec, Grid)
+    folder, executor, progress
+        As for `make_runs`.
+    """
+    plans = [_plan(spec, grid) for spec, grid in asked]
+    waiting = {index: next(plan) for index, plan in enumerate(plans)}
+    tuned: dict[int, Tuned] = {}
+    while waiting:
+        specs = [spec for some in waiting.values() for spec in some]
+        runs = iter(make_runs(specs, folder, executor=executor, progress=progress))
+        made = {index: [next(runs) for _ in some] for index, some in waiting.items()}
+        waiting = {}
+        for index, answer in made.items():
+            try:
+                waiting[index] = plans[index].send(answer)
+            except StopIteration as end:
+                tuned[index] = end.value
+    return tuple(tuned[index] for index in range(len(plans)))
+
+
+def _plan(spec: RunSpec, grid: Grid) -> Generator[list[RunSpec], list[SeedRun], Tuned]:
+    """Yield the specs of each round of a tuning, and be sent their runs."""
     points = [
         spec.with_(lr=lr, scheme=scheme, biases=biases, seed=TUNING_SEEDS[0])
         for lr, scheme, biases in product(grid.lr, grid.schemes, grid.biases)
     ]
     if not points:
         raise ValueRangeError("has no points", argument="grid", advice="give at least one of each")
-
-    def made(specs: Sequence[RunSpec]) -> dict[RunSpec, list[SeedRun]]:
-        runs = make_runs(specs, folder, executor=executor, progress=progress)
-        return {one: [run] for one, run in zip(specs, runs, strict=True)}
-
-    tried = made(points)
+    runs = yield points
+    tried = {one: [run] for one, run in zip(points, runs, strict=True)}
     best = _ranked(tried)[0]
     if best.lr in (min(grid.lr), max(grid.lr)) and best.lr in _BEYOND:
-        tried |= made([best.with_(lr=_BEYOND[best.lr])])
+        beyond = best.with_(lr=_BEYOND[best.lr])
+        tried[beyond] = yield [beyond]
     ranked = _ranked(tried)
     leading = ranked[:_AGAIN]
-    again = made([one.with_(seed=TUNING_SEEDS[1]) for one in leading])
-    for one, (run,) in zip(leading, again.values(), strict=True):
+    again = yield [one.with_(seed=TUNING_SEEDS[1]) for one in leading]
+    for one, run in zip(leading, again, strict=True):
         tried[one].append(run)
     order = [*_ranked({one: tried[one] for one in leading}), *ranked[_AGAIN:]]
     chosen, rates = order[0], [one.lr for one in tried]
