@@ -1,7 +1,6 @@
 """``gatescope train`` on data with splits: what is validated and tested on, and what there is to say without them."""
 
 import functools
-import inspect
 
 import numpy as np
 import pytest
@@ -83,15 +82,12 @@ def test_damage_is_not_taken_for_a_split_that_is_not_there(invoke, tmp_path, mon
 @pytest.mark.parametrize("name", [name for name in names.FIXED if name not in names.FROM_FILE])
 def test_what_is_chosen_by_is_never_what_is_tested_on(name, invoke, monkeypatch):
     """Tasks with a test split have a valid split beside it, of which only the optional packages need be there."""
-    known = inspect.signature(getattr(tasks, name)).parameters
-    if "split" not in known:
-        return
-    asked = []
+    series, asked = tasks.laser, []
 
     @functools.wraps(getattr(tasks, name))
     def split_of(*, split="train", dtype="float32", **_):
         asked.append(split)
-        return tasks.laser(steps={"train": 30, "valid": 20, "test": 10}[split], dtype=dtype)
+        return series(steps={"train": 30, "valid": 20, "test": 10}[split], dtype=dtype)
 
     monkeypatch.setattr(tasks, name, split_of)
     done = invoke(*started(name))

@@ -23,7 +23,7 @@ OF_A_TASK = {
     "--batch-size",
 }
 SHOWN = {
-    "adding": {"--steps", "--sequences", "--fixed", "--validation", "--updates-per-epoch"},
+    "adding": {"--steps", "--sequences", "--set", "--fixed", "--validation", "--updates-per-epoch"},
     "digits": {"--sequences", "--set", "--validation", "--batch-size"},
     "characters": {"--data", "--steps", "--sequences", "--set", "--validation", "--batch-size"},
     "own": {

@@ -113,3 +113,35 @@ def test_it_is_saved_and_loaded(tmp_path):
     loaded = type(batch).load(tmp_path / "a.npz")
     np.testing.assert_array_equal(loaded.inputs, batch.inputs)
     assert loaded.provenance == batch.provenance
+
+
+def test_the_splits_are_parts_of_the_series_without_a_common_step():
+    whole = laser(dtype="float64").inputs[:, 0, 0]
+    begin = 0
+    for split, count in (("train", 8074), ("valid", 1010), ("test", 1009)):
+        batch = laser(split=split, dtype="float64")
+        assert batch.mask.all()
+        np.testing.assert_array_equal(batch.inputs[:, 0, 0], whole[begin : begin + count - 1])
+        np.testing.assert_array_equal(batch.targets[:, 0, 0], whole[begin + 1 : begin + count])
+        begin += count
+    assert begin == STEPS
+
+
+def test_pieces_follow_one_another():
+    whole, pieces = laser(split="valid"), laser(split="valid", length=100)
+    assert pieces.inputs.shape == (100, 10, 1)  # 9 steps are left over
+    assert pieces.lengths.tolist() == [100] * 10
+    np.testing.assert_array_equal(pieces.inputs.transpose(1, 0, 2).reshape(-1), whole.inputs[:1000, 0, 0])
+    np.testing.assert_array_equal(pieces.targets.transpose(1, 0, 2).reshape(-1), whole.targets[:1000, 0, 0])
+    assert not laser(length=STEPS).mask[-1].any()  # the last target of the whole was never measured
+
+
+@pytest.mark.parametrize(("length", "must"), [(0, "of at least 1"), (1009, "from 1 to 1008")])
+def test_lengths_that_the_split_has_not(length, must):
+    with pytest.raises(ValueRangeError, match=rf"length={length} must be a whole number {must}"):
+        laser(split="test", length=length)
+
+
+def test_a_split_that_is_too_small_for_a_target():
+    with pytest.raises(ValueRangeError, match="split='test' has 1 of the 10 steps of the series"):
+        laser(steps=10, split="test")

@@ -8,20 +8,31 @@ from importlib import resources
 import numpy as np
 from numpy.typing import DTypeLike
 
-from gatescope.checks.numbers import check_count
-from gatescope.datatypes import Batch, Head
+from gatescope.checks.numbers import check_count, or_none
+from gatescope.datatypes import Array, Batch, Head
 from gatescope.errors import FileFormatError
+from gatescope.tasks._splits import HELD_BACK, check_part, part
 from gatescope.tasks._task import task
 
 _FILE = "santafe_laser.txt"
 
 
-@task(steps=None)
-def laser(*, steps: int | None = None, dtype: DTypeLike = "float32", standardize: bool = True) -> Batch:
+@task(**HELD_BACK, steps=None, length=or_none(check_count))
+def laser(
+    *,
+    steps: int | None = None,
+    split: str = "all",
+    valid_fraction: float = 0.1,
+    test_fraction: float = 0.1,
+    length: int | None = None,
+    dtype: DTypeLike = "float32",
+    standardize: bool = True,
+) -> Batch:
     """Return the Santa Fe laser series with its next value as the target.
 
-    Input t is x_t and target t is x_{t+1}.  Every measured value is an input; the target of the last one was
-    never measured, so there `mask` is False and the target 0.
+    Input t is x_t and target t is x_{t+1}.  Of the whole series every measured value is an input; the target of the
+    last one was never measured, so there `mask` is False and the target 0.  The test split is the end of the series,
+    the validation split comes before it; no input and no target of one is in another.
 
     The baseline is the mean squared error of the best constant, which is the variance of the targets that count.
     That of predicting the last value again is in `provenance`, as ``persistence``: the series oscillates so fast that
@@ -30,16 +41,23 @@ def laser(*, steps: int | None = None, dtype: DTypeLike = "float32", standardize
     Parameters
     ----------
     steps : int, optional
-        T, how many steps from the first; default all 10,093.
+        How many steps from the first; default all 10,093.
+    split : {"all", "train", "valid", "test"}
+    valid_fraction, test_fraction : float
+        Fractions of the steps that are held back, at least 0 and together less than 1.
+    length : int, optional
+        Cut the split into pieces of so many steps, one after another, each a sequence of its own; what is left over at
+        the end is left out.  Default: one sequence.
     dtype : {"float32", "float64"}
     standardize : bool
         Subtract the mean and divide by the standard deviation (that of the population, ddof = 0) of the whole
-        series, whatever `steps` is.  Otherwise the values are intensities, whole numbers from 0 to 255.
+        series, whatever `steps` and `split` are.  Otherwise the values are intensities, whole numbers from 0 to 255.
 
     Returns
     -------
     Batch
-        `inputs` and `targets` (T, 1, 1), `mask` (T, 1), `lengths` (1,); one head of 1 output, mean squared error.
+        `inputs` and `targets` (T, B, 1), `mask` (T, B), `lengths` (B,), B = 1 but for pieces; one head of 1 output,
+        mean squared error.
         `provenance` holds the mean and the standard deviation of the intensities and the SHA-256 of the file.
 
     References
@@ -64,13 +82,28 @@ def laser(*, steps: int | None = None, dtype: DTypeLike = "float32", standardize
     mean, deviation = float(intensities.mean()), float(intensities.std())
     steps = len(intensities) if steps is None else check_count("steps", steps, most=len(intensities))
     values = (intensities - mean) / deviation if standardize else intensities
-    targets = np.zeros(steps, dtype)
-    known = values[1 : steps + 1]
+    fractions = {"valid": valid_fraction, "test": test_fraction}
+    for name in ("train", split):
+        begin, end = part(steps, name, **fractions)
+        check_part(
+            name, end - begin, steps, "steps of the series", **fractions, least=1 if split == "all" else 2
+        )
+    # What comes after the last step of the whole is its target; what comes after that of a split is another's.
+    known = values[begin + 1 : end + 1 if split == "all" else end]
+    inputs = values[begin : end if split == "all" else end - 1]
+    length = len(inputs) if length is None else check_count("length", length, most=len(inputs))
+    targets = np.zeros(len(inputs))
     targets[: len(known)] = known
+
+    def pieces(column: Array, kind: DTypeLike) -> Array:
+        count = len(column) // length
+        return np.ascontiguousarray(column[: count * length].reshape(count, length).T.astype(kind))
+
+    mask = pieces(np.arange(len(inputs)) < len(known), np.bool_)
     return Batch(
-        inputs=values[:steps].astype(dtype).reshape(steps, 1, 1),
-        targets=targets.reshape(steps, 1, 1),
-        mask=(np.arange(steps) < len(known)).reshape(steps, 1),
+        inputs=pieces(inputs, dtype)[..., None],
+        targets=pieces(targets, dtype)[..., None],
+        mask=mask,
         heads=(Head("intensity", 1, "mse"),),
         baseline=float(known.var()),
         baseline_of="the best constant: the variance of the targets",
@@ -80,6 +113,6 @@ def laser(*, steps: int | None = None, dtype: DTypeLike = "float32", standardize
             "mean": mean,
             "standard_deviation": deviation,
             "steps": steps,
-            "persistence": float(np.mean((known - values[: len(known)]) ** 2)),
+            "persistence": float(np.mean((known - inputs[: len(known)]) ** 2)),
         },
     )

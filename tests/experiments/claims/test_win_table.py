@@ -150,7 +150,8 @@ def test_an_rnn_is_worse_than_both_or_it_is_not_said(monkeypatch):
     (verdict,) = run_claims(["37"], study=MadeUp(folder="nowhere"))
     assert sum(effect.sign < 0 and effect.p < 0.002 for effect in verdict.effects) == len(TASKS) + 1
     assert verdict.word == "undecided"
-    assert verdict.reason.endswith("alone: lstm supported, gru equal")
+    assert verdict.reason.startswith("lstm supported: ")
+    assert "; gru equal: " in verdict.reason
 
 
 def test_without_a_study_these_are_left_out():

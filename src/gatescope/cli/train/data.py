@@ -101,19 +101,9 @@ def material(name: str, options: DataOptions, *, seed: int, dtype: str) -> Mater
                 argument="fixed",
                 advice="leave it out",
             )
-        if "split" in parameters:
-            splits = _split(make, source, validation=validation, fractions="valid_fraction" in parameters)
-            return dataclasses.replace(
-                splits, series=_as_taken(make) if "standardize" in parameters else None, reading=reading
-            )
-        if validation:
-            raise ValueRangeError(
-                f"needs data that are not trained on, and {name} has none",
-                argument="validation",
-                advice="leave it out",
-            )
-        batch = make()
-        return Material(task=batch, example=batch, source=source)
+        splits = _split(make, source, validation=validation, fractions="valid_fraction" in parameters)
+        own = name in FROM_FILE and "standardize" in parameters
+        return dataclasses.replace(splits, series=_as_taken(make) if own else None, reading=reading)
 
 
 def _random(make: Callable[..., Batch], source: str, *, fixed: bool, validation: bool, seed: int) -> Material:
@@ -235,7 +225,7 @@ def _keywords(
         key, equals, value = text.partition("=")
         key = key.strip().replace("-", "_")
         if not equals or key not in free:
-            raise ValueRangeError(_instead(name, key, parameters, free), argument="set", seen=text)
+            raise ValueRangeError(_instead(key, parameters, free), argument="set", seen=text)
         keywords[key] = _value(text, value.strip(), parameters[key])
     return keywords
 
@@ -248,7 +238,7 @@ def _value(text: str, value: str, parameter: inspect.Parameter) -> int | float |
     return converted
 
 
-def _instead(name: str, key: str, parameters: Any, free: Sequence[str]) -> str:
+def _instead(key: str, parameters: Any, free: Sequence[str]) -> str:
     """Return what to give instead of a setting that the task does not have."""
     own = [argument for argument in OPTIONS if argument in parameters and argument != "split"]
     if key in own:
@@ -256,9 +246,7 @@ def _instead(name: str, key: str, parameters: Any, free: Sequence[str]) -> str:
     if key == "split" and key in parameters:
         return "must be left out: training takes the train split, and --validation judges by another"
     options = ", ".join(map(option_name, own))
-    if free:
-        return f"must be NAME=VALUE with one of {', '.join(free)} (options of their own: {options})"
-    return f"must be left out: {name} has nothing else to set than {options}"
+    return f"must be NAME=VALUE with one of {', '.join(free)} (options of their own: {options})"
 
 
 def _plain(text: str) -> int | float | bool | str:

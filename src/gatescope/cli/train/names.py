@@ -2,7 +2,7 @@
 
 # Made by random numbers, any number of them; each is the function of that name, with underscores, of gatescope.tasks.
 FRESH = ("adding", "copying", "temporal-order", "counting", "delayed-xor", "flip-flop", "long-series")
-# From files, with splits but for the laser series; some want --data.
+# From files, with splits; some want --data.
 FIXED = ("laser", "digits", "chorales", "piano-roll", "characters", "own")
 NAMES = (*FRESH, *FIXED)
 FROM_FILE = {"piano-roll": "FILE.mat", "characters": "FILE.txt", "own": "FILE.npz or FILE.csv"}
