@@ -237,7 +237,7 @@ def solved(scale: Scale, study: Study | None = None) -> Finding:
 
 
 def _arms(study: Study) -> Iterable[tuple[StudyTask, str, str]]:
-    return product(_TRAINED_ON, ("lstm", "gru"), study.schemes)
+    return product(map(study.task, _TRAINED_ON), ("lstm", "gru"), study.schemes)
 
 
 def _after_training(

@@ -42,7 +42,7 @@ def settings(study: Study, *arms: tuple[StudyTask, Cell, str | None]) -> dict[st
     chosen = {}
     for task, cell, scheme in arms:
         best = study.tuned(task, cell, scheme)
-        name = ", ".join(filter(None, (study_cell(cell).name, scheme, task.name)))
+        name = ", ".join(filter(None, (study_cell(cell).name, scheme, study.task(task).name)))
         chosen[name] = {"lr": best.lr, "scheme": best.scheme, "at_edge": best.at_edge}
     return chosen
 

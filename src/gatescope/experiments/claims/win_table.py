@@ -118,6 +118,7 @@ LASER = _task(
 
 LONG = (ADDING_100, ADDING_400, ORDER_2, ORDER_3, COPYING, XOR)  # need a memory of long ago
 OTHERS = (FLIP_FLOP, COUNTING_2, COUNTING_3, DIGITS, PIXELS, LASER, CHORALES)
+LONG_TO_TARGET = (ADDING_100, ADDING_400, ORDER_2, ORDER_3)
 BY_INIT = LONG[:5]  # which run with each scheme of initial weights, too
 
 
