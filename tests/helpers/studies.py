@@ -16,6 +16,10 @@ class FakeStudy(Study):
             "Setting", (), {"lr": 0.01, "scheme": scheme or "pytorch", "biases": {}, "at_edge": False}
         )()
 
+    def make(self, arms):
+        for one in arms:
+            assert self.arm(*one).runs
+
     def arm(self, task, cell, scheme=None):
         return self.arms(task, cell, scheme)
 

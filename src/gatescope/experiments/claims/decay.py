@@ -231,6 +231,7 @@ def solved(scale: Scale, study: Study | None = None) -> Finding:
         before[scheme] = {what: np.array(values) for what, values in parts.items()}
     if study is None:
         return judge_solved(before, None, np.log(2) / lags[0])
+    study.make(_arms(study))
     after, ends = _after_training(study, steps, lags)
     judged = judge_solved(before, after, np.log(2) / lags[0], ends)
     return dataclasses.replace(judged, tuned=settings(study, *_arms(study)), preliminary=study.preliminary)

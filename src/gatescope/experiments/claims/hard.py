@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import NamedTuple
 
 from gatescope.datatypes import Array, Effect
 from gatescope.datatypes.verdict import CONTRADICTED, SUPPORTED, UNDECIDED
 from gatescope.experiments.claims.statement import Finding, statement
-from gatescope.experiments.claims.study import Study, StudyTask
+from gatescope.experiments.claims.study import Study
 from gatescope.experiments.claims.trained import DEFAULTS, LEARNED, only_this, settings
 from gatescope.experiments.claims.win_table import LONG_TO_TARGET
 from gatescope.experiments.seeds.judge import Judgement, depends_on_init
@@ -87,8 +88,10 @@ def _word(tasks: Mapping[str, Reached], effects: Sequence[Effect]) -> tuple[str,
     "an RNN at its best does not in half on one: tasks that every cell learns decide nothing.",
 )
 def hard_in_practice(study: Study) -> Finding:
-    tasks = [study.task(task) for task in LONG_TO_TARGET]
+    tasks, cells = [study.task(task) for task in LONG_TO_TARGET], ("lstm", "gru")
     defaults = [scheme for scheme in DEFAULTS if scheme in study.schemes]
+    arms = [*product(tasks, cells, (None, *defaults)), *product(tasks, ["rnn"], [None])]
+    study.make(arms)
     reached = {
         cell: {
             task.name: Reached(
@@ -98,12 +101,6 @@ def hard_in_practice(study: Study) -> Finding:
             )
             for task in tasks
         }
-        for cell in ("lstm", "gru")
+        for cell in cells
     }
-    arms: list[tuple[StudyTask, str, str | None]] = [
-        (task, cell, scheme) for task in tasks for cell in reached for scheme in (None, *defaults)
-    ]
-    arms += [(task, "rnn", None) for task in tasks]
-    return dataclasses.replace(
-        judge_hard(reached), tuned=settings(study, *arms), preliminary=study.preliminary
-    )
+    return dataclasses.replace(judge_hard(reached), tuned=settings(study, *arms))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -116,12 +117,13 @@ def _table(arms: Sequence[RnnArm]) -> Array:
 def rnn_cannot(study: Study) -> Finding:
     tasks = [study.task(task) for task in LONG_TO_TARGET]
     chosen = [*(("rnn", scheme) for scheme in _SCHEMES), ("rnn_relu", None)]
-    arms = [_rnn_arm(study.arm(task, cell, scheme), task.name) for task in tasks for cell, scheme in chosen]
-    lstm = {task.name: study.arm(task, "lstm").reached for task in tasks}
     each = [(task, *one) for task in tasks for one in (*chosen, ("lstm", None))]
-    return dataclasses.replace(
-        judge_plain(arms, lstm), tuned=settings(study, *each), preliminary=study.preliminary
-    )
+    study.make(each)
+    arms = [
+        _rnn_arm(study.arm(task, cell, scheme), task.name) for task, (cell, scheme) in product(tasks, chosen)
+    ]
+    lstm = {task.name: study.arm(task, "lstm").reached for task in tasks}
+    return dataclasses.replace(judge_plain(arms, lstm), tuned=settings(study, *each))
 
 
 def _rnn_arm(arm: Arm, task: str) -> RnnArm:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Mapping
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -90,10 +91,11 @@ def _passed(differences: Array) -> int:
     "half of the runs learned the task.",
 )
 def selects(study: Study) -> Finding:
+    study.make(product(_TASKS.values(), ("lstm", "gru")))
     arms = {cell: {does: study.arm(task, cell) for does, task in _TASKS.items()} for cell in ("lstm", "gru")}
     selected = {cell: {does: selected_by(arm, does) for does, arm in of.items()} for cell, of in arms.items()}
     chosen = settings(study, *((task, cell, None) for cell in arms for task in _TASKS.values()))
-    return dataclasses.replace(judge_selecting(selected), tuned=chosen, preliminary=study.preliminary)
+    return dataclasses.replace(judge_selecting(selected), tuned=chosen)
 
 
 def selected_by(arm: Arm, does: str) -> Selected:

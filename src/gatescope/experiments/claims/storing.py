@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -122,6 +123,7 @@ def gru_keeps(study: Study) -> Finding:
 
 def _storing(study: Study, cell: str) -> Finding:
     cells = (cell, *{"lstm", "gru"} - {cell})
+    study.make(product([ADDING_400], cells, (None, *study.schemes)))
     lives: dict[str, dict[str, dict[str, Lives]]] = {}
     for name in cells:
         best = study.arm(ADDING_400, name)
@@ -132,7 +134,7 @@ def _storing(study: Study, cell: str) -> Finding:
         }
     judged = judge_storing(lives, cell, best.runs[0].spec["arguments"]["steps"])
     chosen = settings(study, *((ADDING_400, name, None) for name in cells))
-    return dataclasses.replace(judged, tuned=chosen, preliminary=study.preliminary)
+    return dataclasses.replace(judged, tuned=chosen)
 
 
 def _lives(arm: Arm, model: Callable[[SeedRun], Stack]) -> Lives:
