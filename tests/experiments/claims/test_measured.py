@@ -312,7 +312,8 @@ def test_a_half_after_training_gets_the_study_too(monkeypatch):
 
 
 def test_all_measured_statements_are_run_here():
-    assert {each.number for each in statements() if each.kind == "measured"} == {*MEASURED}
+    measured = {each.number for each in statements() if each.kind == "measured" and each.suite in "GW"}
+    assert measured == {*MEASURED}
 
 
 @pytest.mark.slow  # compiles kernels of its own
