@@ -10,7 +10,6 @@ import gatescope as gs
 from gatescope.cells.registry import get
 from gatescope.datatypes.verdict import ALIKE, ONLY, OTHER
 from gatescope.experiments.claims import statement
-from gatescope.experiments.claims.data_size import judge_size
 from gatescope.experiments.claims.decay import (
     Decay,
     _decays,
@@ -21,7 +20,7 @@ from gatescope.experiments.claims.decay import (
 )
 from gatescope.experiments.claims.kept import judge_decides
 from gatescope.experiments.claims.maps import judge_deals, judge_explodes, judge_vanishing, thresholds
-from gatescope.experiments.claims.measured import Mean, draws, mean, noise_of
+from gatescope.experiments.claims.measured import draws, mean, noise_of
 from gatescope.experiments.claims.report import markdown
 from gatescope.experiments.claims.run import run_claims
 from gatescope.experiments.claims.statement import FAST, FULL, Scale, Statement, statements
@@ -155,26 +154,6 @@ def test_2a_without_runs_can_contradict_but_not_support():
     assert word(finding) == "undecided"
     assert finding.judgement.reason.endswith("it was not measured, without which this part cannot support")
     assert word(judge_solved(slow, slow, 0.1)) == "supported"
-
-
-@pytest.mark.parametrize(
-    ("apart", "control", "slope", "expected"),
-    [
-        (0.0, 1e14, None, "undecided"),
-        (0.0, 1e14, Mean(0.0, 0.1), "contradicted"),
-        (0.0, 1e14, Mean(-1.0, 0.1), "contradicted"),
-        (0.0, 1e14, Mean(1.0, 0.1), "supported"),
-        (1e6, 1e14, None, "undecided"),  # that they differ says nothing of which way
-        (1e6, 1e14, Mean(1.0, 0.1), "undecided"),
-        (0.0, 0.0, None, "undecided"),
-    ],
-)
-def test_14a_on_constructed_numbers(apart, control, slope, expected):
-    finding = judge_size({"more": apart}, {"others": control}, slope)
-    assert word(finding) == expected
-    assert ("after training it was not measured" in finding.judgement.reason) is (
-        slope is None and apart == 0 and control > 0
-    )
 
 
 def plane(rate):

@@ -207,7 +207,13 @@ class Study:
 
     def arm(self, task: StudyTask, cell: Cell, scheme: str | None = None) -> Arm:
         """Return the runs of a cell on a task with its best setting."""
-        spec = tuned_spec(self.spec(task, cell), self.tuned(task, cell, scheme))
+        return self._arm(task, cell, tuned_spec(self.spec(task, cell), self.tuned(task, cell, scheme)))
+
+    def fixed(self, task: StudyTask, cell: Cell, **setting: Any) -> Arm:
+        """Return the runs of a cell on a task with fields of the spec, as lr and scheme, that are said, not tuned."""
+        return self._arm(task, cell, self.spec(task, cell).with_(**setting))
+
+    def _arm(self, task: StudyTask, cell: Cell, spec: RunSpec) -> Arm:
         name = f"{study_cell(cell).name} on {self.task(task).name}"
         seeds = range(self.seeds)
         arm = self._once((spec, name), lambda: make_arm(name, spec, seeds, self.folder, **self._how))

@@ -74,7 +74,7 @@ def _compare(first: Arm, second: Arm, metric: str, margin: float, name: str) -> 
         if max(first.censored, second.censored) > CENSORED:
             return by_share(first.reached, second.reached, name=name)
         d = _log_ratio(first.values("updates"), second.values("updates"))
-        known = _for_equality(d, first.reached, second.reached)
+        known = for_equality(d, first.reached, second.reached)
         return paired(d, margin=margin, name=name, reached=reached, in_margins=known)
     if metric == "counted":
         if (task := first.runs[0].spec["task"]) != "counting":
@@ -84,7 +84,7 @@ def _compare(first: Arm, second: Arm, metric: str, margin: float, name: str) -> 
             )
         counts = [arm.values("counted_to") for arm in (first, second)]
         d = _log_ratio(*(n + 0.5 for n in counts))
-        known = _for_equality(d, *(n < COUNTED for n in counts))
+        known = for_equality(d, *(n < COUNTED for n in counts))
         return paired(d, margin=margin, name=name, in_margins=known)
     if metric == "nats":
         return paired(
@@ -99,11 +99,11 @@ def _compare(first: Arm, second: Arm, metric: str, margin: float, name: str) -> 
         return paired(d, margin=margin, name=name, in_margins=points if metric == "points" else None)
     if metric == "gap":
         gaps = [arm.values("final_test_loss") - arm.values("final_train_loss") for arm in (first, second)]
-        return _of_gaps(*gaps, margin=margin, name=name)
+        return of_gaps(*gaps, margin=margin, name=name)
     return paired(_log_ratio(first.values(metric), second.values(metric)), margin=margin, name=name)
 
 
-def _for_equality(d: Array, first: Array, second: Array) -> Array:
+def for_equality(d: Array, first: Array, second: Array) -> Array:
     """Return the differences that may speak for equality, of runs that came to an end by themselves or were stopped.
 
     A pair of which both were stopped says nothing.  One of which one was is unlike by an unknown amount: then none may.
@@ -111,7 +111,8 @@ def _for_equality(d: Array, first: Array, second: Array) -> Array:
     return d[:0] if (first != second).any() else d[first]
 
 
-def _of_gaps(first: Array, second: Array, *, margin: float, name: str) -> Effect:
+def of_gaps(first: Array, second: Array, *, margin: float, name: str) -> Effect:
+    """Return the effect of gaps (n,) of two arms, as `effect` has it of the metric "gap"."""
     d, mean = second - first, float(np.mean([first, second]))
     if mean > 0:
         return paired(d / mean, margin=margin, name=name, measure="difference")

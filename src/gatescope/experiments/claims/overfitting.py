@@ -1,0 +1,206 @@
+"""Who overfits, and what dropout and gates do about it: statements 12a, 12b and 12c."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from gatescope.datatypes import Array, Effect
+from gatescope.datatypes.verdict import CONTRADICTED, EQUAL, MIXED, SUPPORTED, UNDECIDED
+from gatescope.experiments.claims.amounts import (
+    BY_SIZE,
+    DROPOUT,
+    LOSS,
+    MIDDLE,
+    NO_RESET,
+    NOISY,
+    SMALL,
+    tuned_settings,
+    which,
+)
+from gatescope.experiments.claims.statement import Finding, statement
+from gatescope.experiments.claims.study import Cell, Study, StudyTask, study_cell
+from gatescope.experiments.seeds.judge import Judgement, judge
+from gatescope.experiments.seeds.statistics import of_gaps, paired
+from gatescope.reporting.text import listing
+
+_UNGATED = (NO_RESET, "leaky", "rnn")
+
+
+class Losses(NamedTuple):
+    """Losses (n,) of the last weights after a fixed number of updates, on the test set and on the training set."""
+
+    test: Array
+    train: Array
+
+    @property
+    def gap(self) -> Array:
+        """Return how much more the test set loses."""
+        return self.test - self.train
+
+    def apart(self, name: str) -> Effect:
+        """Return the ratio of both, which says how far the gap is from 0 on the scale of the margin."""
+        effect = paired(np.log(self.test / self.train), margin=LOSS, name=name)
+        return dataclasses.replace(effect, arms=("training set", "test set"))
+
+
+def losses_of(study: Study, task: StudyTask, cell: Cell) -> Losses:
+    """Return the losses of a cell on a task.
+
+    Labels are noisy in training alone.  Of numbers the variance of that noise is added to the test's squared errors, as
+    if it were there, too; of classes it is not known what it would add, and a set that is known by heart loses nothing.
+    """
+    arm = study.arm(task, cell)
+    noise = task.spec.label_noise**2 if task.spec.task == "adding" else 0.0
+    return Losses(arm.values("final_test_loss") + noise, arm.values("final_train_loss"))
+
+
+def judge_overfits(losses: Mapping[str, Mapping[str, Losses]]) -> Finding:
+    """Return what losses by task and cell say of statement 12a."""
+    effects = tuple(_compared(by["lstm"], by["gru"], name, ("lstm", "gru")) for name, by in losses.items())
+    return Finding(judgement=judge(effects, claim="lower"), effects=effects)
+
+
+@statement(
+    "12a",
+    "an LSTM overfits more where data are few or noisy",
+    sources="P A",
+    kind="statistical",
+    suite="N",
+    criterion="The gap between test and training loss after a fixed number of updates, without early stopping.  "
+    "Supported if the GRU's is lower on most of twelve sets: the two smallest of digits and of adding, and of each one "
+    "of a middle size with noise of labels (0.2, 0.4) and of inputs (0.3, 0.6); the margin is 1.10.",
+)
+def overfits_more(study: Study) -> Finding:
+    small = [task for tasks in BY_SIZE.values() for task in list(tasks.values())[:2]]
+    tasks = [*small, *(task for noisy in NOISY.values() for task in noisy)]
+    cells = ("lstm", "gru")
+    judged = judge_overfits(
+        {study.task(task).name: {cell: losses_of(study, task, cell) for cell in cells} for task in tasks}
+    )
+    return dataclasses.replace(judged, tuned=tuned_settings(study, cells))
+
+
+class _Cured(NamedTuple):
+    """What a remedy does to the gap of a cell, task by task."""
+
+    reduced: tuple[Effect, ...]
+    left: tuple[Effect, ...]
+
+    @property
+    def reduces(self) -> Judgement:
+        return judge(self.reduced, claim="lower")
+
+    @property
+    def word(self) -> str:
+        """Return whether the gap is smaller, and what is left of it inside the margin."""
+        if self.reduces.word in (CONTRADICTED, MIXED):
+            return self.reduces.word
+        if _most(effect.low > effect.margin for effect in self.left):
+            return CONTRADICTED
+        gone = _most(effect.high_90 < effect.margin for effect in self.left)
+        return SUPPORTED if gone and self.reduces.word == SUPPORTED else UNDECIDED
+
+
+def judge_dropout(losses: Mapping[str, Mapping[str, tuple[Losses, Losses]]]) -> Finding:
+    """Return what losses without and with dropout, by task and cell, say of statement 12b."""
+    cells: dict[str, _Cured] = {}
+    for cell in ("lstm", "gru"):
+        pairs = {f"{cell}, {name}": by[cell] for name, by in losses.items()}
+        cells[cell] = _Cured(
+            tuple(_compared(*pair, name, ("without", "with dropout")) for name, pair in pairs.items()),
+            tuple(dropped.apart(f"{name}: what is left") for name, (_, dropped) in pairs.items()),
+        )
+    lstm, gru = cells["lstm"], cells["gru"]
+    more = [
+        paired(other.differences - own.differences, margin=LOSS, name=name)
+        for name, own, other in zip(losses, lstm.reduced, gru.reduced, strict=True)
+    ]
+    left = listing((f"{effect.name} {effect.text()}" for effect in lstm.left), most=4)
+    reason = f"reduces it: {lstm.reduces.word}, {lstm.reduces.reason}; test loss over training loss: {left}"
+    reason += f"; a GRU's gap: {gru.reduces.word}, prevented: {gru.word}"
+    return Finding(
+        judgement=Judgement(word=lstm.word, reason=reason, claim="lower"),
+        effects=(*lstm.reduced, *gru.reduced, *lstm.left, *gru.left),
+        distinguishes=which(lstm.word, {"gru": gru.word}, judge(more, claim="lower")),
+    )
+
+
+@statement(
+    "12b",
+    "an LSTM prevents overfitting by dropout and recurrent dropout",
+    sources="A",
+    kind="statistical",
+    suite="N",
+    criterion="Of 100 digits and of 100 sequences of adding, with dropout of outputs (0.5) and of the state (0.3).  "
+    "Supported if the gap between test and training loss is reduced on most of the four, and if on most the ratio of "
+    "the two is then inside a margin of 1.10 of 1; contradicted if it is not reduced, or on most stays beyond.",
+)
+def prevented_by_dropout(study: Study) -> Finding:
+    cells = ("lstm", "gru")
+    losses = {
+        study.task(task).name: {
+            cell: (losses_of(study, SMALL[kind], cell), losses_of(study, task, cell)) for cell in cells
+        }
+        for kind, tasks in DROPOUT.items()
+        for task in tasks
+    }
+    return dataclasses.replace(judge_dropout(losses), tuned=tuned_settings(study, cells))
+
+
+def judge_gates(gru: Mapping[str, Losses], others: Mapping[str, Mapping[str, Losses]]) -> Finding:
+    """Return what losses of a GRU, by task, and of cells that lack gates, by cell and task, say of statement 12c."""
+    own = tuple(losses.apart(f"gru, {task}: test over training") for task, losses in gru.items())
+    against = tuple(
+        _compared(losses, gru[task], f"{task}, gru against {cell}", (cell, "gru"))
+        for cell, by_task in others.items()
+        for task, losses in by_task.items()
+    )
+    overfits, gates = judge(own, claim="higher"), judge(against, claim="lower")
+    none = _most(effect.high_90 < effect.margin for effect in own)
+    if overfits.word == SUPPORTED and not overfits.small:
+        word = CONTRADICTED
+    elif none and gates.word != UNDECIDED:
+        # Where nothing overfits, gates are not what prevents it.
+        word = CONTRADICTED if gates.word == EQUAL else gates.word
+    else:
+        word = UNDECIDED
+    reason = f"test loss above training loss: {overfits.word}, {overfits.reason}"
+    reason += f"; a smaller gap than without its gates: {gates.word}, {gates.reason}"
+    return Finding(
+        judgement=Judgement(word=word, reason=reason, claim="lower"),
+        effects=(*own, *against),
+    )
+
+
+@statement(
+    "12c",
+    "a GRU learns without overfitting, thanks to its gates",
+    sources="A",
+    kind="statistical",
+    suite="N",
+    criterion="Contradicted if on most of four sets, a small one and one of a middle size of digits and of adding, the "
+    "GRU's test loss is above its training loss by both tests and more than the margin, 1.10; supported if on most it "
+    "is inside the margin and the gap is smaller than that of a GRU without reset gate, a leaky cell and an RNN.",
+)
+def without_overfitting(study: Study) -> Finding:
+    tasks = (*SMALL.values(), *MIDDLE.values())
+
+    def of(cell: Cell, tasks: Iterable[StudyTask]) -> dict[str, Losses]:
+        return {study.task(task).name: losses_of(study, task, cell) for task in tasks}
+
+    gru = of("gru", tasks)
+    others = {study_cell(cell).name: of(cell, MIDDLE.values()) for cell in _UNGATED}
+    return dataclasses.replace(judge_gates(gru, others), tuned=tuned_settings(study, ("gru", *_UNGATED)))
+
+
+def _compared(first: Losses, second: Losses, name: str, arms: tuple[str, str]) -> Effect:
+    return dataclasses.replace(of_gaps(first.gap, second.gap, margin=LOSS, name=name), arms=arms)
+
+
+def _most(answers: Iterable[bool]) -> bool:
+    listed = list(answers)
+    return 2 * sum(listed) > len(listed)
