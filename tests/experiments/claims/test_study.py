@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 from helpers.arms import SPEC, made_run
 
+import gatescope as gs
+from gatescope.errors import ValueRangeError
 from gatescope.experiments.claims import study as module_of_study
 from gatescope.experiments.claims.study import Study, StudyCell, StudyTask
 from gatescope.experiments.seeds import runs, tuning
+from gatescope.experiments.seeds.data import run_data
 
 TASK = StudyTask(
     name="short adding",
@@ -166,6 +169,16 @@ def test_sizes_of_equally_many_parameters():
     assert sizes["gru"] == 24 > sizes["lstm"]
     assert abs(sizes["open"] - 24) <= 1
     assert sizes["deep"] < Study(folder="nowhere", units=24).sizes(TASK, ["rnn"])["rnn"]
+    many = [*cells, "rnn", "gru_uncoupled", "lstm_coupled", StudyCell("deep gru", "gru", layers=4)]
+    with pytest.raises(ValueRangeError, match="give more units"):
+        Study(folder="nowhere", units=16).sizes(TASK, many)
+    quick = Study(folder="nowhere", quick=True)
+    data = run_data(SPEC).test
+    counts = {
+        cell: gs.init_stack(cell, hidden_size=quick.sizes(TASK, many)[cell], heads=data).count()
+        for cell in ("lstm", "gru", "rnn")
+    }
+    assert max(counts.values()) / min(counts.values()) < 1.1 / 0.9
 
 
 def test_counting_has_the_whole_budget(asked, monkeypatch):

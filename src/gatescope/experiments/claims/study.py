@@ -15,7 +15,7 @@ from gatescope.datatypes import Arm, Effect, SeedRun, Tuned
 from gatescope.experiments.seeds.code import packages_missing
 from gatescope.experiments.seeds.data import run_data
 from gatescope.experiments.seeds.runs import make_arm, make_runs
-from gatescope.experiments.seeds.sizes import equal_parameters
+from gatescope.experiments.seeds.sizes import WITHIN, equal_parameters
 from gatescope.experiments.seeds.spec import RunSpec
 from gatescope.experiments.seeds.statistics import effect
 from gatescope.experiments.seeds.tuning import (
@@ -30,6 +30,7 @@ from gatescope.experiments.seeds.tuning import (
 
 FULL_SEEDS, FULL_UNITS = 10, 32
 QUICK_UNITS, QUICK_RATES = 16, (1e-2,)
+_QUICK_WITHIN = 0.10  # of a common number of parameters
 SCHEMES = ("pytorch", "keras", "chrono")  # of which a cell without a memory gate has no chrono
 QUICK_SCHEMES = ("pytorch", "chrono")
 Made = TypeVar("Made")
@@ -254,7 +255,10 @@ class Study:
         return dataclasses.replace(compared, arms=tuple(study_cell(cell).name for cell in (first, second)))
 
     def sizes(self, task: StudyTask, cells: Sequence[Cell]) -> dict[str, int]:
-        """Return for each cell, by its name, the units of models of equally many parameters as the study's GRU."""
+        """Return for each cell, by its name, the units of models of equally many parameters as the study's GRU.
+
+        Within 3 % of a common number; of the few units of a quick study within 10 %.
+        """
         models = {one.name: one for one in map(study_cell, cells)}
         data = run_data(self.spec(task, "gru")).validation
         return equal_parameters(
@@ -263,6 +267,7 @@ class Study:
             input_size=data.input_size,
             heads=data,
             clamps={name: one.clamp for name, one in models.items()},
+            within=_QUICK_WITHIN if self.quick else WITHIN,
         )
 
     @property

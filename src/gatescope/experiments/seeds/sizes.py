@@ -28,10 +28,11 @@ def equal_parameters(
     input_size: int,
     heads: Sequence[Head] | Batch,
     clamps: Mapping[str, Mapping[str, float]] | None = None,
+    within: float = WITHIN,
 ) -> dict[str, int]:
     """Return for each model the number of units with which all have equally many parameters, read-out included.
 
-    The reference, one layer of a cell, keeps `hidden_size`.  Of the common numbers of parameters within 3 % of its own,
+    The reference, one layer of a cell, keeps `hidden_size`.  Of the common numbers of parameters `within` of its own,
     the one is taken from which the models' are least far.
 
     Counted is what training changes: both biases of a gate, as PyTorch stores them, without the rows of clamped gates.
@@ -53,11 +54,13 @@ def equal_parameters(
         As for `init_stack`.
     clamps : mapping of str to mapping of str to float, optional
         Gates of a model, by its name, that keep a value.
+    within : float
+        How far from a common number they may be, as a fraction of it: where units are few, none is within 3 %.
 
     Raises
     ------
     ValueRangeError
-        If a model has no size within 3 % of a common number, as where units are few.
+        If a model has no size so near to a common number.
 
     Examples
     --------
@@ -82,7 +85,7 @@ def equal_parameters(
             counts[name] = {hidden_size: own}
     counts[""] = {hidden_size: own}
     best: tuple[float, dict[str, int]] = (np.inf, {})
-    for common in own * np.linspace(1 - WITHIN, 1 + WITHIN, _TRIED):
+    for common in own * np.linspace(1 - within, 1 + within, _TRIED):
         nearest = {
             name: min((abs(n / common - 1), units) for units, n in each.items())
             for name, each in counts.items()
@@ -91,7 +94,7 @@ def equal_parameters(
         if worst < best[0]:
             best = worst, {name: units for name, (_, units) in nearest.items()}
     worst, sizes = best
-    if worst > WITHIN:
+    if worst > within:
         raise ValueRangeError(
             f"has no models near it of equally many parameters: they are at best {percent(worst)} from a common number",
             argument="hidden_size",
