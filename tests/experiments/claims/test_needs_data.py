@@ -109,7 +109,7 @@ def test_both_are_asked_of_a_study(monkeypatch):
 
     long = Finding(judgement=Judgement(word="", reason=""), effects=(spread(0.5, 0.02, name="long"),))
     monkeypatch.setattr(needs_data, "final_loss", lambda study: long)
-    need, large = run_claims(["11b", "11c"], study=made_up_study(numbers))
+    need, large = (run_claims([n], study=made_up_study(numbers))[0] for n in ("11b", "11c"))
     assert (need.word, large.word) == ("supported", "supported")
     rises = [0.2 * np.log(1200 / 50), 0.2 * np.log(10_000 / 30)]
     tops = [0.2 * np.log(6), 0.2 * np.log(10), 0.5]

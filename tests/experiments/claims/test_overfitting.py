@@ -125,7 +125,7 @@ def test_all_three_are_asked_of_a_study():
         size = 0.1 if task.spec.dropout else 0.2 if cell == "gru" else 0.4
         return {"final_test_loss": train + around(size), "final_train_loss": train}
 
-    verdicts = run_claims(["12"], study=made_up_study(numbers))
+    verdicts = [run_claims([n], study=made_up_study(numbers))[0] for n in ("12a", "12b", "12c")]
     assert [v.word for v in verdicts] == ["supported", "contradicted", "contradicted"]
     assert [len(v.effects) for v in verdicts] == [12, 16, 10]
     assert verdicts[0].effects[0].name == "digits, N = 50"

@@ -69,7 +69,7 @@ def test_both_are_asked_of_a_study():
         noise = 1 + (spec.input_noise + spec.label_noise) * (1 if cell == "gru" else 4)
         return {"test_loss": around(0.1 * noise * (3 if spec.training_arguments else 1))}
 
-    noise, bias = run_claims(["13", "35"], study=made_up_study(numbers))
+    noise, bias = (run_claims([n], study=made_up_study(numbers))[0] for n in ("13", "35"))
     assert (noise.word, len(noise.effects)) == ("supported", 8)
     assert (bias.word, bias.distinguishes) == ("supported", "all cells alike")
     assert noise.effects[0].name == "digits, N = 200, label noise 0.2"

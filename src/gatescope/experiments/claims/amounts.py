@@ -84,7 +84,9 @@ DROPOUT = {
 
 def tuned_settings(study: Study, cells: Sequence[Cell]) -> dict[str, Any]:
     """Return the settings of cells, tuned on the clean sets of a middle size."""
-    return settings(study, *((task, cell, None) for task, cell in product(MIDDLE.values(), cells)))
+    return settings(
+        study, *((study.task(task), cell, None) for task, cell in product(MIDDLE.values(), cells))
+    )
 
 
 def which(own: str, others: Mapping[str, str], more: Judgement | None = None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -113,6 +114,7 @@ def size_of_the_data(scale: Scale, study: Study | None = None) -> Finding:
         controls[f"{cell}: ln G of other sequences"] = roundings(alone, norms(other, least))
     if study is None:
         return judge_size(equalities, controls)
+    study.make(product(BY_SIZE["adding"].values(), _CELLS))
     after = {cell: _rates_after(study, cell) for cell in _CELLS}
     judged = judge_size(equalities, controls, after)
     return dataclasses.replace(judged, tuned=tuned_settings(study, _CELLS), preliminary=study.preliminary)

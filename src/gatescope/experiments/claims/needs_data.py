@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 import numpy as np
 
@@ -89,6 +90,7 @@ def judge_need(losses: Mapping[str, Mapping[str, Array]], sizes: Mapping[str, Se
     "ln, on digits and on adding.  Supported if the GRU's over the LSTM's is below 1 on both; the margin is 1.25.",
 )
 def less_data(study: Study) -> Finding:
+    study.make((task, cell) for tasks in BY_SIZE.values() for task, cell in product(tasks.values(), CELLS))
     losses = {
         kind: {
             cell: np.array([study.arm(task, cell).values("test_loss") for task in tasks.values()])
@@ -142,6 +144,7 @@ def change_over_sizes(sizes: Sequence[int], differences: Array, name: str) -> Ef
     "adding, and the long series; contradicted if either is the other way round.",
 )
 def better_on_large(study: Study) -> Finding:
+    study.make((task, cell) for tasks in BY_SIZE.values() for task, cell in product(tasks.values(), CELLS))
     slopes, tops = [], []
     for kind, tasks in BY_SIZE.items():
         effects = [study.effect(task, *CELLS) for task in tasks.values()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +28,7 @@ from gatescope.experiments.seeds.judge import Judgement, judge
 from gatescope.experiments.seeds.statistics import of_gaps, paired
 from gatescope.reporting.text import listing
 
-_UNGATED = (NO_RESET, "leaky", "rnn")
+_UNGATED: tuple[Cell, ...] = (NO_RESET, "leaky", "rnn")
 
 
 class Losses(NamedTuple):
@@ -78,6 +79,7 @@ def overfits_more(study: Study) -> Finding:
     small = [task for tasks in BY_SIZE.values() for task in list(tasks.values())[:2]]
     tasks = [*small, *(task for noisy in NOISY.values() for task in noisy)]
     cells = ("lstm", "gru")
+    study.make(product(tasks, cells))
     judged = judge_overfits(
         {study.task(task).name: {cell: losses_of(study, task, cell) for cell in cells} for task in tasks}
     )
@@ -141,6 +143,7 @@ def judge_dropout(losses: Mapping[str, Mapping[str, tuple[Losses, Losses]]]) -> 
 )
 def prevented_by_dropout(study: Study) -> Finding:
     cells = ("lstm", "gru")
+    study.make(product((*SMALL.values(), *(task for tasks in DROPOUT.values() for task in tasks)), cells))
     losses = {
         study.task(task).name: {
             cell: (losses_of(study, SMALL[kind], cell), losses_of(study, task, cell)) for cell in cells
@@ -188,6 +191,7 @@ def judge_gates(gru: Mapping[str, Losses], others: Mapping[str, Mapping[str, Los
 )
 def without_overfitting(study: Study) -> Finding:
     tasks = (*SMALL.values(), *MIDDLE.values())
+    study.make([*product(tasks, ["gru"]), *product(MIDDLE.values(), _UNGATED)])
 
     def of(cell: Cell, tasks: Iterable[StudyTask]) -> dict[str, Losses]:
         return {study.task(task).name: losses_of(study, task, cell) for task in tasks}

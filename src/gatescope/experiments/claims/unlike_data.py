@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -125,11 +126,13 @@ def _losses(
     def values(task: StudyTask, cell: str) -> Array:
         return study.arm(task, cell).values("test_loss")
 
+    listed, each = list(tasks), list(cells)
+    study.make(product([*(task for task, _ in listed), *MIDDLE.values()], each))
     return {
         study.task(task).name: {
-            cell: Changed(values(task, cell), values(MIDDLE[kind], cell)) for cell in cells
+            cell: Changed(values(task, cell), values(MIDDLE[kind], cell)) for cell in each
         }
-        for task, kind in tasks
+        for task, kind in listed
     }
 
 
