@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
@@ -186,14 +185,14 @@ def test_a_change_of_code_is_seen(monkeypatch):
 @pytest.mark.parametrize("package", ["numpy", "numba", "llvmlite"])
 def test_another_version_is_seen(package, monkeypatch):
     before = code_fingerprint("lstm", "adding")
-    real = module.version
-    monkeypatch.setattr(module, "version", lambda name: "0.0" if name == package else real(name))
+    real = module._version
+    monkeypatch.setattr(module, "_version", lambda name: "0.0" if name == package else real(name))
     assert code_fingerprint("lstm", "adding") != before
 
 
 def test_where_data_come_from_is_seen(monkeypatch):
     versions = {"scikit-learn": "1.0", "music21": "9.0"}
-    monkeypatch.setattr(module, "version", versions.__getitem__)
+    monkeypatch.setattr(module, "_version", versions.__getitem__)
     bring = module._brought.__wrapped__
     assert bring("tasks/_digits.py") == ({"scikit-learn": "1.0"}, {})
     assert bring("tasks/_chorales.py") == ({"music21": "9.0"}, {})
@@ -204,14 +203,12 @@ def test_where_data_come_from_is_seen(monkeypatch):
 
 
 def test_packages_that_are_missing(monkeypatch):
-    def missing(name):
-        raise PackageNotFoundError(name)
-
-    monkeypatch.setattr(module, "version", missing)
+    assert module._version("a package that nobody has made") == ""
+    monkeypatch.setattr(module, "_version", lambda _: "")
     monkeypatch.setattr(module, "_brought", module._brought.__wrapped__)
     assert packages_missing("digits") == ("scikit-learn",)
     assert packages_missing("adding") == ()
-    monkeypatch.setattr(module, "version", lambda _: "1.0")
+    monkeypatch.setattr(module, "_version", lambda _: "1.0")
     assert packages_missing("digits") == ()
 
 

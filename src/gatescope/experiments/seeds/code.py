@@ -128,6 +128,7 @@ def _brought(path: str) -> tuple[dict[str, str], dict[str, str]]:
     return {name: _version(name) for name in sorted(names)}, digests
 
 
+@cache  # which reads a file, and is asked for with every run
 def _version(package: str) -> str:
     """Return the version of a package, empty if it is not installed."""
     try:

@@ -76,14 +76,11 @@ def equal_parameters(
         return stack.size - fixed_places(stack, stack_clamps(stack, clamp or None)).size
 
     own = count((reference,), {}, check_count("hidden_size", hidden_size))
-    counts = {
-        name: _counts(partial(count, cells, (clamps or {}).get(name, {})), own)
-        for name, cells in layers.items()
-    }
+    counts = {"": {hidden_size: own}}  # of the reference, which may be none of the models
     for name, cells in layers.items():
-        if tuple(cells) == (reference,) and not (clamps or {}).get(name):
-            counts[name] = {hidden_size: own}
-    counts[""] = {hidden_size: own}
+        clamp = (clamps or {}).get(name, {})
+        is_it = tuple(cells) == (reference,) and not clamp
+        counts[name] = counts[""] if is_it else _counts(partial(count, cells, clamp), own)
     best: tuple[float, dict[str, int]] = (np.inf, {})
     for common in own * np.linspace(1 - within, 1 + within, _TRIED):
         nearest = {
