@@ -89,8 +89,7 @@ def test_another_file_makes_another_run(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"task": "laser"}, "neither new data for every seed nor a split"),
-        ({"task": "counting_of"}, "neither new data"),
+        ({"task": "counting_of"}, "neither new data for every seed nor a split"),
         ({"task": "nothing"}, "choose from adding"),
         (
             {"task": "piano_roll", "arguments": {"steps": 8}},
