@@ -54,6 +54,16 @@ def test_a_full_study_tries_all(asked):
     assert (last.cell, last.hidden_size, last.lr, last.arguments["steps"]) == ("gru", 32, 0.1, 6)
 
 
+def test_a_setting_that_is_said_is_not_tuned(asked):
+    study = Study(folder="nowhere", seeds=2)
+    arm = study.fixed(TASK, "gru", lr=0.3, optimizer="sgd", scheme="gaussian(2)")
+    assert arm.name == "gru on short adding"
+    setting = {"cell": "gru", "hidden_size": 32, "lr": 0.3, "optimizer": "sgd", "scheme": "gaussian(2)"}
+    assert asked == [SPEC.with_(**setting, seed=seed) for seed in (0, 1)]
+    assert [*study.used] == asked
+    assert study.fixed(TASK, "gru", lr=0.1).runs[0].spec["lr"] == 0.1  # another arm of the same name
+
+
 def test_a_quick_study_is_smaller(asked):
     study = Study(folder="nowhere", quick=True)
     study.arm(TASK, "lstm")
