@@ -9,6 +9,7 @@ from gatescope.datatypes import Verdict
 from gatescope.errors import ValueRangeError
 from gatescope.experiments.claims import (
     bridges,
+    complexity,
     copying,
     counts,
     data_size,
@@ -39,6 +40,7 @@ from gatescope.experiments.claims.study import Study
 
 MODULES = (
     bridges,
+    complexity,
     copying,
     counts,
     data_size,

@@ -35,6 +35,13 @@ def _quick(updates: int, memory: float | None = None, name: str = "", **argument
     return {"updates": updates, "arguments": arguments, **own}
 
 
+def with_arguments(task: StudyTask, name: str, **arguments: Any) -> StudyTask:
+    """Return a task with other arguments of its maker, in a quick study, too, and a name of its own."""
+    spec = task.spec.with_(arguments={**task.spec.arguments, **arguments})
+    quick = {key: value for key, value in task.quick.items() if key != "name"}
+    return dataclasses.replace(task, name=name, spec=spec, quick=quick)
+
+
 ADDING_100 = _task(
     "adding, T = 100",
     "adding",
