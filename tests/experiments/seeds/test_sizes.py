@@ -65,5 +65,7 @@ def test_where_units_are_few_there_is_none():
 def test_the_same_time():
     lstm = RunSpec(task="adding", cell="lstm", hidden_size=32, lr=0.01, updates=500)
     arms = equal_time({"lstm": lstm, "rnn": lstm.with_(cell="rnn")}, {"lstm": 0.004, "rnn": 0.0017})
-    assert arms["lstm"] == lstm
-    assert arms["rnn"].updates == 1180  # 500 * 4 / 1.7 is 1176, and it ends with a validation
+    assert arms["rnn"] == lstm.with_(cell="rnn")
+    assert arms["lstm"].updates == 210  # 500 * 1.7 / 4 is 212.5, and it ends with a validation
+    few = {"lstm": lstm.with_(updates=10), "rnn": lstm.with_(cell="rnn", updates=10)}
+    assert equal_time(few, {"lstm": 1.0, "rnn": 0.1})["lstm"].updates == 10  # never none

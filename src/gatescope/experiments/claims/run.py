@@ -37,6 +37,7 @@ from gatescope.experiments.claims import (
     students,
     unlike_data,
     win_table,
+    worth,
 )
 from gatescope.experiments.claims.statement import Scale, in_suites, statements
 from gatescope.experiments.claims.study import Study
@@ -71,6 +72,7 @@ MODULES = (
     students,
     unlike_data,
     win_table,
+    worth,
 )  # importing one makes its statements known
 
 

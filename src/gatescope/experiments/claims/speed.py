@@ -119,7 +119,11 @@ def judge_faster(times: Timed, first: str, second: str, claim: str) -> Finding:
     middle = math.exp(float(np.median([effect.mean for effect in effects])))
     judgement = judge(effects, claim=claim)
     said = f"{second} takes {number(middle)} of the time of {first} in the middle case; {judgement.reason}"
-    return marked(Finding(judgement=dataclasses.replace(judgement, reason=said), effects=effects), times)
+    return marked(
+        Finding(judgement=dataclasses.replace(judgement, reason=said), effects=effects),
+        times.others,
+        times.load,
+    )
 
 
 def judge_reason(times: Timed) -> Finding:
@@ -146,7 +150,9 @@ def judge_reason(times: Timed) -> Finding:
         f"{len(effects)} cases, and more in {len(costs)}; its fourth block makes {number(np.median(shares))} of the "
         f"time between LSTM and GRU; {listing((f'{e.name} {e.text()}' for e in effects), most=4)}"
     )
-    return marked(Finding(judgement=Judgement(word=word, reason=reason), effects=effects), times)
+    return marked(
+        Finding(judgement=Judgement(word=word, reason=reason), effects=effects), times.others, times.load
+    )
 
 
 def judge_published(seconds: Array, threads: Sequence[int], others: float, load: float) -> Finding:
@@ -164,18 +170,17 @@ def judge_published(seconds: Array, threads: Sequence[int], others: float, load:
     said = listing(f"{e.name} {e.text()}" for e in effects)
     reason = f"time of a GRU over that of an LSTM: {said}; published {number(math.exp(PUBLISHED))}"
     whole = Finding(judgement=Judgement(word=word, reason=reason), effects=tuple(effects))
-    return marked(whole, Timed({}, others, load))
+    return marked(whole, others, load)
 
 
-def marked(finding: Finding, times: Timed) -> Finding:
+def marked(finding: Finding, others: float, load: float) -> Finding:
     """Return the finding, which says so where other processes took more of the machine than a measurement bears."""
-    load = "" if math.isnan(times.load) else f", load average before {times.load:.2f}"
-    disturbed = times.others > DISTURBED
-    note = (
-        f"{'disturbed: ' if disturbed else ''}others took up to {percent(times.others)} of the machine{load}"
-    )
+    before = "" if math.isnan(load) else f", load average before {load:.2f}"
+    note = f"{'disturbed: ' if others > DISTURBED else ''}others took up to {percent(others)} of the machine{before}"
     judgement = dataclasses.replace(finding.judgement, reason=f"{finding.judgement.reason}; {note}")
-    return dataclasses.replace(finding, judgement=judgement, preliminary=finding.preliminary or disturbed)
+    return dataclasses.replace(
+        finding, judgement=judgement, preliminary=finding.preliminary or others > DISTURBED
+    )
 
 
 @statement(

@@ -26,7 +26,7 @@ def epoch_times(
     *,
     optimizer: Optimizer,
     lr: float,
-    clip_norm: float,
+    clip_norm: float | None,
     threads: Sequence[int],
 ) -> Array:
     """Measure the seconds of an epoch: forward, loss, backward, clipping and the update, on the whole batch.

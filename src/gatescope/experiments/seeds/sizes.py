@@ -102,7 +102,9 @@ def equal_parameters(
 
 
 def equal_time(specs: Mapping[str, RunSpec], seconds: Mapping[str, float]) -> dict[str, RunSpec]:
-    """Return specs whose budgets take as long as that of the slowest.
+    """Return specs whose budgets take as long as that of the quickest.
+
+    Where the learning rate is constant, a run of fewer updates is the beginning of one of more: none has to be made.
 
     Parameters
     ----------
@@ -117,11 +119,13 @@ def equal_time(specs: Mapping[str, RunSpec], seconds: Mapping[str, float]) -> di
     >>> lstm = RunSpec(task="adding", cell="lstm", hidden_size=32, lr=0.01, updates=1000)
     >>> arms = equal_time({"lstm": lstm, "gru": lstm.with_(cell="gru")}, {"lstm": 0.005, "gru": 0.004})
     >>> arms["lstm"].updates, arms["gru"].updates
-    (1000, 1250)
+    (800, 1000)
     """
-    whole = max(specs[name].updates * seconds[name] for name in specs)
-    each = {name: whole / seconds[name] / spec.validate_every for name, spec in specs.items()}
-    return {name: spec.with_(updates=round(each[name]) * spec.validate_every) for name, spec in specs.items()}
+    whole = min(spec.updates * seconds[name] for name, spec in specs.items())
+    each = {name: round(whole / seconds[name] / spec.validate_every) for name, spec in specs.items()}
+    return {
+        name: spec.with_(updates=max(1, each[name]) * spec.validate_every) for name, spec in specs.items()
+    }
 
 
 def _counts(count: Callable[[int], int], most: int) -> dict[int, int]:
