@@ -1,10 +1,15 @@
 """``gatescope claims``: a table, files, and what is refused."""
 
+import dataclasses
 import json
+import re
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
+import pytest
 
-from gatescope.experiments.claims.study import FULL_SEEDS
+from gatescope.experiments.claims.study import FULL_SEEDS, QUICK_UNITS
 
 
 def test_some_statements(invoke, tmp_path):
@@ -25,28 +30,105 @@ def test_numbers_that_there_are_not(invoke):
     assert "--only '50' is not known; the numbers are 1a, 1b, 2a, 3" in done.stderr
 
 
-def test_statements_that_training_decides(invoke, tmp_path, monkeypatch):
+@pytest.fixture
+def studies(monkeypatch):
+    """Return the studies that a command would have run."""
     seen = []
 
-    def run(_numbers, *, study=None, scale=None, log=None):
+    def run(_numbers, *, study=None, scale=None, log=None, after=None):
         seen.append(study)
         return ()
 
-    done = invoke("claims", "--only", "6a")
-    assert done.exit_code == 2
-    assert (
-        "--only names statements that many training runs decide: 6a; give --runs, or other numbers"
-        in done.stderr
-    )
-    done = invoke("claims", "--seeds", "3")
-    assert done.exit_code == 2
-    assert "--seeds 3 has no effect without --runs" in done.stderr
     monkeypatch.setattr("gatescope.experiments.claims.run.run_claims", run)
-    folder = str(tmp_path / "runs")
-    assert invoke("claims", "--runs", folder, "--seeds", "3", "--workers", "1").exit_code == 0
-    assert invoke("claims", "--runs", folder).exit_code == 0
-    assert [(study.seeds, study.units, study.executor.workers) for study in seen[:1]] == [(3, 32, 1)]
-    assert (seen[1].seeds, seen[1].preliminary) == (FULL_SEEDS, False)
+    return seen
+
+
+def test_without_options_a_quick_study_runs_in_a_folder_that_goes_away(invoke, studies):
+    done = invoke("claims", "--only", "6a")
+    assert done.exit_code == 0
+    (study,) = studies
+    assert (study.quick, study.preliminary, study.seeds, study.units) == (True, True, FULL_SEEDS, QUICK_UNITS)
+    assert not Path(study.folder).exists()
+    assert "statements" not in done.stdout.partition("0 statements")[0]  # no plan
+    assert re.search(r"^took \d", done.stdout, re.MULTILINE)
+
+
+def test_a_full_study_has_a_folder_and_says_its_plan_first(invoke, studies, tmp_path):
+    done = invoke("claims", "--full")
+    assert done.exit_code == 2
+    assert "--runs is needed with --full: hours of training runs are made there" in done.stderr
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    (folder / "one.npz").touch()
+    done = invoke("claims", "--full", "--only", "6a,41", "--runs", folder, "--workers", "2")
+    assert done.exit_code == 0, done.output
+    assert (
+        "2 statements, at most 8,970 core-seconds: 75 min on 2 cores; 1 training run there already"
+        in flat(done)
+    )
+    assert studies[0].executor.workers == 2
+    assert not studies[0].preliminary
+    few = invoke("claims", "--full", "--only", "6a", "--runs", folder, "--seeds", "3", "--units", "8")
+    assert few.exit_code == 0
+    assert (studies[1].seeds, studies[1].units, studies[1].preliminary) == (3, 8, True)
+
+
+def test_statements_that_train_nothing_need_no_folder(invoke, studies):
+    assert invoke("claims", "--full", "--only", "9a").exit_code == 0
+    assert studies == [None]
+    refused = invoke("claims", "--only", "9a", "--seeds", "3")
+    assert refused.exit_code == 2
+    assert "--seeds 3 has no effect with these statements, which train nothing" in refused.stderr
+
+
+def test_runs_are_shared_over_a_folder(invoke, studies, tmp_path):
+    for option, value in (("--part", "1/2"), ("--scheduler", "tcp://127.0.0.1:1")):
+        refused = invoke("claims", "--only", "6a", option, value)
+        assert refused.exit_code == 2
+        assert f"{option} '{value}' has no effect without --runs" in refused.stderr
+    assert invoke("claims", "--only", "6a", "--runs", tmp_path, "--part", "1/2").exit_code == 0
+    assert studies[0].part == "1/2"
+    refused = invoke("claims", "--only", "6a", "--runs", tmp_path, "--part", "3/2")
+    assert refused.exit_code == 2
+    assert "--part '3/2' is no part" in refused.stderr
+    refused = invoke("claims", "--only", "6a", "--runs", tmp_path, "--scheduler", "here")
+    assert refused.exit_code == 2
+    assert "--scheduler 'here' is no address" in refused.stderr
+    refused = invoke("claims", "--only", "6a", "--runs", tmp_path, "--scheduler", "tcp://h:1", "--workers", 2)
+    assert refused.exit_code == 2
+    assert "--workers 2 has no effect with --scheduler, which has its own" in refused.stderr
+
+
+def test_a_scheduler_makes_the_runs(invoke, studies, tmp_path, monkeypatch):
+    addresses = []
+
+    @contextmanager
+    def connected(address):
+        addresses.append(address)
+        yield "its executor"
+
+    monkeypatch.setattr("gatescope.experiments.executors._connected", connected)
+    assert invoke("claims", "--only", "6a", "--runs", tmp_path, "--scheduler", "tcp://host:1").exit_code == 0
+    assert (addresses, studies[0].executor) == (["tcp://host:1"], "its executor")
+
+
+def test_an_interrupted_run_leaves_a_page(invoke, tmp_path, monkeypatch):
+    from gatescope.experiments.claims import statement
+
+    def interrupt(_scale):
+        raise KeyboardInterrupt
+
+    last = statement._STATEMENTS["26b"]
+    monkeypatch.setitem(statement._STATEMENTS, "26b", dataclasses.replace(last, test=interrupt))
+    done = invoke("claims", "--only", "9a,26", "--out", tmp_path / "out")
+    assert done.exit_code != 0
+    records = json.loads((tmp_path / "out" / "claims.json").read_text())
+    assert [record["number"] for record in records] == ["9a", "26a"]
+    assert 'id="claim-26a"' in (tmp_path / "out" / "claims.html").read_text()
+
+
+def flat(done):
+    return " ".join(done.stdout.split())
 
 
 def test_what_is_measured_is_preliminary_but_in_full(invoke, monkeypatch):

@@ -26,10 +26,15 @@ FIELDS = {
 
 def test_the_text_of_a_verdict():
     assert Verdict(**FIELDS).text == "contradicted"
-    assert Verdict(**FIELDS).command == "gatescope claims --only 6a --runs FOLDER"
+    assert Verdict(**FIELDS).command == "gatescope claims --only 6a --full --runs FOLDER"
+    ran = Verdict(**FIELDS, preliminary=True, provenance={"seeds": 3, "units": 16, "fast": True})
+    assert ran.command == "gatescope claims --only 6a --seeds 3 --units 16 --runs FOLDER"
+    few = dataclasses.replace(ran, provenance={"seeds": 3, "units": 32, "fast": False})
+    assert few.command == "gatescope claims --only 6a --full --seeds 3 --units 32 --runs FOLDER"
     assert Verdict(**{**FIELDS, "kind": "exact"}).command == "gatescope claims --only 6a"
     measured = Verdict(**{**FIELDS, "kind": "measured"})
     assert measured.command == "gatescope claims --only 6a --full"
+    assert dataclasses.replace(measured, runs=20).command == "gatescope claims --only 6a --full --runs FOLDER"
     assert dataclasses.replace(measured, preliminary=True).command == "gatescope claims --only 6a"
     whole = Verdict(
         **FIELDS, distinguishes="only this cell", small=True, depends_on_init=True, preliminary=True

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
 
 from gatescope.cli.errors import naming
 from gatescope.cli.groups import OUTPUT, command, option
 from gatescope.cli.outputs import check_outputs
+from gatescope.errors import ValueRangeError
 from gatescope.reporting.terminal import echo, file_sizes, on_terminal, print_table, report
 
+if TYPE_CHECKING:
+    from gatescope.experiments.claims.statement import Statement
+    from gatescope.experiments.claims.study import Study
+
 _PANEL, _STUDY = "Statements", "Study"
-_SEEDS, _UNITS = 10, 32  # those of `gatescope.experiments.claims.study`, whose import would make --help slow
+_SEEDS, _UNITS, _FAST_UNITS = (
+    10,
+    32,
+    16,
+)  # of `gatescope.experiments.claims.study`, whose import makes --help slow
 
 
 @command
@@ -23,27 +38,43 @@ def claims(
     ),
     full: bool = option(
         False,
-        "Measure networks of 64 units over 2,000 steps, as the criteria ask for, or smaller ones, whose verdicts are "
-        "preliminary.",
+        "Measure and train networks as large as the criteria ask for, which takes hours, or smaller ones, in minutes, "
+        "whose verdicts are preliminary.",
         "--full/--fast",
         panel=_PANEL,
     ),
     runs: Path | None = option(
         None,
-        "Folder for the training runs that decide statistical statements.  They take hours; the same command resumes "
-        "from there.  Default: these statements are left out.",
+        "Folder for the training runs that decide statistical statements, which --full needs: the same command resumes "
+        "from there.  Default: with --fast a temporary one.",
         metavar="FOLDER",
         panel=_STUDY,
     ),
     seeds: int | None = option(None, f"Runs of each cell and task.  Default: {_SEEDS}.", panel=_STUDY),
-    units: int | None = option(None, f"Units of each cell.  Default: {_UNITS}.", panel=_STUDY),
+    units: int | None = option(
+        None, f"Units of each cell.  Default: {_UNITS}; with --fast {_FAST_UNITS}.", panel=_STUDY
+    ),
     workers: int | None = option(
         None, "Processes that make runs at once.  Default: one per core.", panel=_STUDY
     ),
+    scheduler: str | None = option(
+        None,
+        "Dask scheduler whose workers make the runs, such as tcp://host:8786; they need the same FOLDER.  A "
+        "scheduler runs any code that is sent to it: connect to your own only.",
+        metavar="ADDRESS",
+        panel=_STUDY,
+    ),
+    part: str | None = option(
+        None,
+        "3/8 begins with the third of eight parts of the runs, for as many commands that share FOLDER, such as the "
+        "jobs of an array; each makes what is missing then, and comes to the same verdicts.",
+        metavar="I/N",
+        panel=_STUDY,
+    ),
     out: Path | None = option(
         None,
-        "Folder for claims.html, a page to read in a browser, claims.md and claims.json, with all that was measured.  "
-        "Default: no files.",
+        "Folder for claims.html, a page to read in a browser, claims.md and claims.json, with all that was measured; "
+        "they are written after every statement.  Default: no files.",
         metavar="FOLDER",
         panel=OUTPUT,
     ),
@@ -51,39 +82,73 @@ def claims(
     """Put what people say of RNN, LSTM and GRU to the test.
 
     Some statements hold exactly, or do not: by equalities to 16 roundings, beside controls that must fail.  Others are
-    measured over ten initial weights; these two kinds take a minute or two, with --full some more.  Which cell does
-    better at which task is decided by training runs, with --runs.
+    measured over ten initial weights, and many training runs decide which cell does better at which task.  All take
+    some ten minutes; with --full hours, whose plan is printed first.
     """
     from gatescope.checks.numbers import check_unused
     from gatescope.experiments.claims.pairs import TEXTS
     from gatescope.experiments.claims.report import FILES, verdicts_table, write_claims
-    from gatescope.experiments.claims.run import run_claims
+    from gatescope.experiments.claims.run import chosen_statements, run_claims
     from gatescope.experiments.claims.statement import FAST, FULL
-    from gatescope.experiments.claims.study import Study
-    from gatescope.experiments.executors import opened
+    from gatescope.reporting.text import duration
 
+    began = perf_counter()
     numbers = None if only is None else [number.strip() for number in only.split(",")]
     if out is not None:
         check_outputs("out", out, FILES)
-    log, scale = report if on_terminal() else None, FULL if full else FAST
-    with naming(study="--runs", folder="--runs"):
+    with naming(study="--runs", folder="--runs", executor="--scheduler"):
+        chosen = chosen_statements(numbers)
         if runs is None:
-            check_unused("without `runs`", seeds=seeds, units=units, workers=workers)
-            verdicts = run_claims(numbers, scale=scale, log=log)
-        else:
-            with opened(None, workers) as executor:
-                study = Study(
-                    folder=runs,
-                    seeds=_SEEDS if seeds is None else seeds,
-                    units=_UNITS if units is None else units,
-                    executor=executor,
-                    progress=on_terminal(),
-                )
-                verdicts = run_claims(numbers, scale=scale, study=study, log=log)
+            check_unused("without `runs`, which all of them share", part=part, scheduler=scheduler)
+        options = {"seeds": seeds, "units": units, "part": part}
+        with _study(chosen, full, runs, workers, scheduler, options) as study:
+            verdicts = run_claims(
+                numbers,
+                scale=FULL if full else FAST,
+                study=study,
+                log=report if on_terminal() else None,
+                after=None if out is None else lambda some: write_claims(some, out),
+            )
     print_table(verdicts_table(verdicts))
     for letter, text in TEXTS.items():
         echo(f"{letter}: {text}")
     for verdict in verdicts:
         echo(f"{verdict.number} {verdict.text}: {verdict.reason}")
     if out is not None:
-        echo(f"written: {file_sizes(write_claims(verdicts, out))}")
+        echo(f"written: {file_sizes([out / name for name in FILES])}")
+    echo(f"took {duration(perf_counter() - began)}")
+
+
+@contextmanager
+def _study(
+    chosen: tuple[Statement, ...],
+    full: bool,
+    runs: Path | None,
+    workers: int | None,
+    scheduler: str | None,
+    options: dict[str, Any],
+) -> Iterator[Study | None]:
+    """Yield the study that the statements need, after its plan; None if they need none."""
+    from gatescope.checks.numbers import check_unused, default_threads
+    from gatescope.experiments.claims.plan import plan
+    from gatescope.experiments.claims.study import Study
+    from gatescope.experiments.executors import check_executor, opened
+
+    training = [each.number for each in chosen if each.trains or each.after_training]
+    if not training:
+        check_unused("with these statements, which train nothing", workers=workers, runs=runs, **options)
+        yield None
+        return
+    if full and runs is None:
+        problem = "is needed with `full`: hours of training runs are made there"
+        raise ValueRangeError(
+            problem, argument="runs", advice="give a folder, or only statements that train nothing"
+        )
+    check_executor(scheduler, workers)
+    chosen_options = {name: value for name, value in options.items() if value is not None}
+    with TemporaryDirectory(prefix="gatescope-claims-") if runs is None else nullcontext(runs) as folder:
+        study = Study(folder=folder, quick=not full, progress=on_terminal(), **chosen_options)
+        if full:
+            print_table(plan(chosen, cores=workers or default_threads(), seeds=study.seeds, folder=folder))
+        with opened(scheduler, workers) as executor:
+            yield dataclasses.replace(study, executor=executor)

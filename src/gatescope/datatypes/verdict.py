@@ -61,6 +61,8 @@ class Verdict(Result):
         Whether there is a difference, but inside the margin.
     depends_on_init : bool
         Whether another scheme of initial weights comes to another decided word.
+    by_init : tuple of Effect
+        The effects with one scheme of initial weights for both arms, which do not decide.
     needed : int or None
         How many seeds would decide what is undecided; None where that is not known.
     preliminary : bool
@@ -93,6 +95,7 @@ class Verdict(Result):
     distinguishes: str = ""
     small: bool = False
     depends_on_init: bool = False
+    by_init: tuple[Effect, ...] = ()
     needed: int | None = None
     preliminary: bool = False
     tuned: Mapping[str, Any] = field(default_factory=dict)
@@ -124,6 +127,7 @@ class Verdict(Result):
             parts.append("--full")
         if self.kind == "statistical":
             parts += [f"--{name} {ran[name]}" for name in ("seeds", "units") if name in ran]
+        if self.kind == "statistical" or self.runs:
             parts.append("--runs FOLDER")
         return " ".join(parts)
 
@@ -152,21 +156,25 @@ class Verdict(Result):
 
     def record(self) -> dict[str, Any]:
         """Return everything as plain values, for a JSON file."""
-        names = [name for name in self._names() if name not in ("effects", "published", "provenance")]
-        effects = [
-            {name: _plain(getattr(effect, name)) for name in (*effect._names(), "p") if name != "provenance"}
-            for effect in self.effects
-        ]
+        own = {
+            "effects": "p",
+            "by_init": "p",
+            "published": "agrees",
+        }  # and what their parts say besides their fields
+        names = [name for name in self._names() if name not in (*own, "provenance")]
+        parts = {
+            name: [
+                {key: _plain(getattr(part, key)) for key in (*part._names(), more) if key != "provenance"}
+                for part in getattr(self, name)
+            ]
+            for name, more in own.items()
+        }
         measured = {
             name: {"value": _plain(value), "error": _plain(error)}
             for name, (value, error) in self.measured.items()
         }
-        published = [
-            {name: _plain(getattr(each, name)) for name in (*each._names(), "agrees") if name != "provenance"}
-            for each in self.published
-        ]
         plain = {name: _plain(getattr(self, name)) for name in names}
-        return {**plain, "effects": effects, "measured": measured, "published": published}
+        return {**plain, **parts, "measured": measured, "command": self.command}
 
 
 def _plain(value: Any) -> Any:

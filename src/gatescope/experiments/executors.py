@@ -44,6 +44,7 @@ _NOT_SENT = (
 )  # by name: nothing here reads or writes such files
 _SECONDS = 10  # in which a scheduler has to answer
 _ADDRESS = re.compile(r"\w+://\S+")
+_PART = re.compile(r"\s*(\d{1,9})\s*/\s*(\d{1,9})\s*")
 _ADDRESS_ADVICE = 'give the address that a Dask scheduler has printed, such as "tcp://host:8786"'
 Work = Callable[[Any], Any]
 
@@ -65,6 +66,33 @@ def check_executor(executor: Any, workers: Any) -> None:
     if not isinstance(executor, str | Executor | None):
         advice = "give one of concurrent.futures, such as Dask's client.get_executor(), or leave it out"
         raise DtypeError(argument="executor", seen=type(executor), advice=advice)
+
+
+def part_of(part: Any, count: int) -> range:
+    """Return which of so many things a part has, as in ``"3/8"``; None has all.
+
+    Raises
+    ------
+    ValueRangeError
+        If it is no part.
+
+    Examples
+    --------
+    >>> from gatescope.experiments.executors import part_of
+    >>> list(part_of("2/3", 8))
+    [1, 4, 7]
+    """
+    if part is None:
+        return range(count)
+    match = _PART.fullmatch(part) if isinstance(part, str) else None
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise ValueRangeError(
+            "is no part",
+            argument="part",
+            seen=part,
+            advice='give which one and of how many, as in "3/8"; the first is 1 (sbatch --array=1-8)',
+        )
+    return range(int(match[1]) - 1, count, int(match[2]))
 
 
 @contextmanager

@@ -9,9 +9,8 @@ import inspect
 import itertools
 import math
 import os
-import re
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -23,7 +22,7 @@ from gatescope._version import __version__
 from gatescope.checks.numbers import check_call, check_flag, is_several
 from gatescope.datatypes.sweep import DONE, KILLED, MISSING, RAISED, SweepResult
 from gatescope.errors import DtypeError, FileFormatError, OutputError, ValueRangeError, printable, shown
-from gatescope.experiments.executors import LOST, TRIES, check_executor, each, opened
+from gatescope.experiments.executors import LOST, TRIES, check_executor, each, opened, part_of
 from gatescope.reporting.text import counted
 from gatescope.storage.atomic import atomic_write, check_folder, open_file
 from gatescope.storage.npz import decode_json, encode_json
@@ -32,7 +31,6 @@ from gatescope.storage.provenance import provenance
 _MOST_POINTS = 1_000_000  # a file each
 _MOST_BYTES = 1 << 26  # a file that is larger holds something else
 _TRACEBACK = 4000  # characters of it that are stored, the last
-_PART = re.compile(r"\s*(\d{1,9})\s*/\s*(\d{1,9})\s*")
 Point = dict[str, Any]
 
 
@@ -132,7 +130,7 @@ def sweep(
     label, key = _identity(function)
     points = _points(grid)
     check_call("function", function, "function(**point)", **points[0])
-    chosen = _part(part, len(points))
+    chosen = part_of(part, len(points))
     check_executor(executor, workers)
     retry, progress = check_flag("retry", retry), check_flag("progress", progress)
     place = check_folder(folder)
@@ -296,21 +294,6 @@ def _axis(name: str, values: Any) -> list[Any]:
     if not len(values):
         raise ValueRangeError("is empty", argument=where, advice="give one value at least")
     return [_plain(value, f"{where}[{k}]") for k, value in enumerate(values)]
-
-
-def _part(part: Any, count: int) -> Sequence[int]:
-    """Return which of so many points a part has."""
-    if part is None:
-        return range(count)
-    match = _PART.fullmatch(part) if isinstance(part, str) else None
-    if match is None or not 1 <= int(match[1]) <= int(match[2]):
-        raise ValueRangeError(
-            "is no part",
-            argument="part",
-            seen=part,
-            advice='give which one and of how many, as in "3/8"; the first is 1 (sbatch --array=1-8)',
-        )
-    return range(int(match[1]) - 1, count, int(match[2]))
 
 
 def _read(file: Path, label: str, point: Point) -> dict[str, Any]:

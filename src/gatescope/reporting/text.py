@@ -118,6 +118,20 @@ def steps(value: Any) -> str:
     return "1 step" if value == 1 else f"{number(value)} steps"
 
 
+def duration(seconds: float) -> str:
+    """Return a time in the unit that a person would use.
+
+    Examples
+    --------
+    >>> from gatescope.reporting.text import duration
+    >>> duration(42.4), duration(600), duration(15400)
+    ('42 s', '10 min', '4.3 h')
+    """
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 99.5 * 60 else f"{seconds / 3600:.1f} h"
+
+
 def byte_count(count: float) -> str:
     """Return a number of bytes in binary units.
 

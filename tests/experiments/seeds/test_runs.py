@@ -14,7 +14,7 @@ from gatescope.errors import FileFormatError, ValueRangeError
 from gatescope.experiments.executors import Processes
 from gatescope.experiments.seeds import runs as module
 from gatescope.experiments.seeds.data import run_data
-from gatescope.experiments.seeds.runs import _in_turn, make_arm, make_runs
+from gatescope.experiments.seeds.runs import _in_turn, make_arm, make_runs, own_first
 from gatescope.experiments.seeds.spec import RunSpec
 from gatescope.experiments.seeds.store import RunStore
 from gatescope.experiments.seeds.training import counted_to, initial_model, make_run
@@ -350,6 +350,32 @@ def test_workers_begin_with_one_of_each_kernel_and_then_with_the_longest(tmp_pat
 
 def iter_of_nothing():
     yield from ()
+
+
+def test_a_part_begins_with_its_own_and_makes_what_no_other_has(folder, tmp_path, monkeypatch):
+    made = RunStore(folder).get(SPEC)
+    specs, calls = [SPEC.with_(seed=seed) for seed in range(5)], []
+    store = RunStore(tmp_path)
+
+    def make(spec):
+        calls.append(spec.seed)
+        if spec.seed == 3:  # another process has made this one meanwhile
+            store.put(specs[2], dataclasses.replace(made, spec=specs[2].plain()))
+        return dataclasses.replace(made, spec=spec.plain())
+
+    monkeypatch.setattr(module, "make_run", make)
+    runs = make_runs(specs, tmp_path, part="2/2")
+    assert calls == [1, 3, 0, 4]
+    assert [run.seed for run in runs] == [0, 1, 2, 3, 4]
+
+
+def test_parts_begin_apart_and_each_has_all():
+    specs = [SPEC.with_(seed=seed) for seed in range(7)]
+    orders = [[spec.seed for spec in own_first(specs, f"{k}/3")] for k in (1, 2, 3)]
+    assert orders == [[0, 3, 6, 1, 4, 2, 5], [1, 4, 2, 5, 0, 3, 6], [2, 5, 0, 3, 6, 1, 4]]
+    assert own_first(specs, None) == specs
+    with pytest.raises(ValueRangeError, match="is no part"):
+        own_first(specs, "3/2")
 
 
 @pytest.mark.slow  # two processes begin anew, which takes seconds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from gatescope.checks.numbers import check_type
+from gatescope.checks.numbers import check_call, check_type
 from gatescope.datatypes import Verdict
 from gatescope.errors import ValueRangeError
 from gatescope.experiments.claims import (
@@ -39,7 +39,7 @@ from gatescope.experiments.claims import (
     win_table,
     worth,
 )
-from gatescope.experiments.claims.statement import Scale, in_suites, statements
+from gatescope.experiments.claims.statement import Scale, Statement, in_suites, statements
 from gatescope.experiments.claims.study import Study
 
 MODULES = (
@@ -82,6 +82,7 @@ def run_claims(
     scale: Scale | None = None,
     study: Study | None = None,
     log: Callable[[str], None] | None = None,
+    after: Callable[[tuple[Verdict, ...]], object] | None = None,
 ) -> tuple[Verdict, ...]:
     """Put statements about RNN, LSTM and GRU to the test, and return a verdict on each.
 
@@ -96,6 +97,8 @@ def run_claims(
         out, and so are halves of measured ones that are about trained networks.
     log : callable, optional
         Called with a line before every statement.
+    after : callable, optional
+        Called after every statement with the verdicts so far, in the order of their numbers.
 
     Raises
     ------
@@ -110,11 +113,9 @@ def run_claims(
     >>> [(v.number, v.word) for v in run_claims(["9a", "26"])]
     [('9a', 'supported'), ('26a', 'supported'), ('26b', 'supported')]
     """
-    if only is not None:
-        check_type(
-            "only", only, list, tuple, set, frozenset, advice="give a list of numbers, as in ['41', '40a']"
-        )
-    chosen = statements(only)
+    if after is not None:
+        check_call("after", after, "after(verdicts)", ())
+    chosen = chosen_statements(only)
     training = [each.number for each in chosen if each.trains]
     if study is None and only is not None and training:
         problem = f"names statements that many training runs decide: {', '.join(training)}"
@@ -124,9 +125,26 @@ def run_claims(
             advice="give `study`, or other numbers",
         )
     chosen = tuple(each for each in chosen if study is not None or not each.trains)
-    verdicts = {}
+    verdicts: dict[str, Verdict] = {}
     for number, each in enumerate(in_suites(chosen), 1):
         if log is not None:
             log(f"statement {each.number}, {number} of {len(chosen)}: {each.text}")
         verdicts[each.number] = each.verdict(study if each.trains else scale or Scale(), study)
+        if after is not None:
+            after(tuple(verdicts[each.number] for each in chosen if each.number in verdicts))
     return tuple(verdicts[each.number] for each in chosen)
+
+
+def chosen_statements(only: Iterable[str] | None = None) -> tuple[Statement, ...]:
+    """Return all statements, or those of some numbers.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is none of that number.
+    """
+    if only is not None:
+        check_type(
+            "only", only, list, tuple, set, frozenset, advice="give a list of numbers, as in ['41', '40a']"
+        )
+    return statements(only)

@@ -63,6 +63,7 @@ class Finding:
     seeds: int = 0
     distinguishes: str = ""
     depends_on_init: bool = False
+    by_init: tuple[Effect, ...] = ()
     preliminary: bool = False
     tuned: Mapping[str, Any] = field(default_factory=dict)
     code: str = ""
@@ -160,6 +161,7 @@ class Statement:
             seeds=finding.seeds,
             distinguishes=finding.distinguishes,
             depends_on_init=finding.depends_on_init,
+            by_init=finding.by_init,
             preliminary=word != NOT_RUN
             and (finding.preliminary or (self.kind in ("measured", "statistical") and of.preliminary)),
             tuned=finding.tuned,
@@ -169,7 +171,7 @@ class Statement:
             provenance=provenance(
                 device="cpu",
                 dtype="float32" if self.trains else "float64",
-                **({"seeds": of.seeds, "units": of.units, "fast": False} if self.trains else asdict(of)),
+                **({"seeds": of.seeds, "units": of.units, "fast": of.quick} if self.trains else asdict(of)),
             ),
         )
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from gatescope.checks.numbers import check_count, check_fields, check_flag
 from gatescope.datatypes import Arm, Effect, SeedRun, Tuned
+from gatescope.experiments.executors import part_of
 from gatescope.experiments.seeds.code import packages_missing
 from gatescope.experiments.seeds.data import run_data
 from gatescope.experiments.seeds.runs import make_arm, make_runs
@@ -142,7 +143,7 @@ class Study:
         Of every cell: arms of equal width.  Default: 32, of a quick study 16.
     lr : sequence of float
         Learning rates that are tried.  Default: four, of a quick study 0.01 alone.
-    executor, progress
+    executor, part, progress
         As for `make_runs`.
     used : dict of RunSpec to SeedRun
         The runs of all arms that were asked for; a statement clears it, and its verdict tells what it stands on.
@@ -154,12 +155,14 @@ class Study:
     units: int = None  # type: ignore[assignment]  # it depends on `quick`
     lr: Sequence[float] = None  # type: ignore[assignment]
     executor: Executor | None = None
+    part: str | None = None
     progress: bool = False
     used: dict[RunSpec, SeedRun] = field(default_factory=dict, init=False, repr=False, compare=False)
     _read: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_fields(self, quick=check_flag)
+        part_of(self.part, 0)
         units, lr = (QUICK_UNITS, QUICK_RATES) if self.quick else (FULL_UNITS, LEARNING_RATES)
         for name, default in (("units", units), ("lr", lr)):
             if getattr(self, name) is None:
@@ -272,7 +275,7 @@ class Study:
 
     @property
     def _how(self) -> dict[str, Any]:
-        return {"executor": self.executor, "progress": self.progress}
+        return {"executor": self.executor, "part": self.part, "progress": self.progress}
 
     def _once(self, key: Any, make: Callable[[], Made]) -> Made:
         """Return what was read before: rows share arms, and each is tens of files."""

@@ -138,12 +138,14 @@ BY_INIT = LONG[:5]  # which run with each scheme of initial weights, too
     "tasks of long memory and less on none; contradicted the other way round.",
 )
 def long_dependencies(study: Study) -> Finding:
-    words = {}
+    words, by_init = {}, []
     study.make(product(BY_INIT, ("lstm", "gru"), study.schemes))
     for scheme in study.schemes:
         effects = [study.effect(task, "lstm", "gru", scheme) for task in BY_INIT]
         words[scheme] = judge(effects, claim="higher").word
-    return _compared(study, LONG, "higher", depends=depends_on_init(words), words=words)
+        by_init += [dataclasses.replace(effect, name=f"{scheme}: {effect.name}") for effect in effects]
+    finding = _compared(study, LONG, "higher", depends=depends_on_init(words), words=words)
+    return dataclasses.replace(finding, by_init=tuple(by_init))
 
 
 @statement(

@@ -13,7 +13,7 @@ from gatescope.cells.registry import get
 from gatescope.checks.numbers import check_flag
 from gatescope.datatypes import Arm, SeedRun
 from gatescope.errors import ValueRangeError
-from gatescope.experiments.executors import LOST, each
+from gatescope.experiments.executors import LOST, each, part_of
 from gatescope.experiments.seeds.spec import RunSpec
 from gatescope.experiments.seeds.store import RunStore
 from gatescope.experiments.seeds.training import make_run
@@ -27,6 +27,7 @@ def make_runs(
     folder: str | os.PathLike[str],
     *,
     executor: Executor | None = None,
+    part: str | None = None,
     progress: bool = False,
 ) -> tuple[SeedRun, ...]:
     """Return the run of every spec, from its file in a folder or, where there is none, made now.
@@ -44,6 +45,9 @@ def make_runs(
         workers write to the same folder.  Runs whose worker dies are made again, and the longest begin first, after one
         of each cell and size, which compiles what the others need.  Default: one after another, here, as they are asked
         for.
+    part : str, optional
+        ``"3/8"`` begins with the third of eight parts, for as many processes that share a folder; then it makes what
+        is missing still.  One that is stopped holds up none of the others.
     progress : bool
         Show a progress bar on stderr, if it is a terminal.
 
@@ -70,11 +74,11 @@ def make_runs(
     with _bar(check_flag("progress", progress), len(runs), len(missing)) as done:
         try:
             if executor is None:
-                for spec in missing:
+                for spec in own_first(missing, part):
                     make_and_store(spec, store.folder)
                     done()
             else:
-                _spread(executor, _in_turn(missing), store, done)
+                _spread(executor, own_first(_in_turn(missing), part), store, done)
         except KeyboardInterrupt as interrupt:
             interrupt.add_note(
                 f"the runs that were finished are in {str(store.folder)!r}; the same call goes on"
@@ -98,11 +102,12 @@ def make_arm(
     folder: str | os.PathLike[str],
     *,
     executor: Executor | None = None,
+    part: str | None = None,
     progress: bool = False,
 ) -> Arm:
     """Return the runs of one spec with several seeds, as `make_runs` makes them."""
     specs = (spec.with_(seed=seed) for seed in seeds)
-    return Arm(name=name, runs=make_runs(specs, folder, executor=executor, progress=progress))
+    return Arm(name=name, runs=make_runs(specs, folder, executor=executor, part=part, progress=progress))
 
 
 def make_and_store(spec: RunSpec, folder: str | os.PathLike[str]) -> None:
@@ -126,6 +131,15 @@ def _spread(executor: Executor, specs: list[RunSpec], store: RunStore, done: Cal
             seen=lost[0],
             advice="the others are in the folder; give it more memory, or leave these out",
         )
+
+
+def own_first(specs: Sequence[RunSpec], part: str | None) -> list[RunSpec]:
+    """Return the specs of a part, and then those of the parts after it and before it."""
+    if part is None:
+        return [*specs]
+    first, count = part_of(part, len(specs)).start, part_of(part, len(specs)).step
+    turns = (specs[(first + turn) % count :: count] for turn in range(count))
+    return [spec for turn in turns for spec in turn]
 
 
 def _in_turn(specs: Sequence[RunSpec]) -> list[RunSpec]:

@@ -54,6 +54,7 @@ def tune(
     folder: str | os.PathLike[str],
     *,
     executor: Executor | None = None,
+    part: str | None = None,
     progress: bool = False,
 ) -> Tuned:
     """Return the setting of a grid with which a cell does best on a task, at the full number of updates.
@@ -68,14 +69,14 @@ def tune(
     spec : RunSpec
         Its lr, scheme, biases and seed do not matter.
     grid : Grid
-    folder, executor, progress
+    folder, executor, part, progress
         As for `make_runs`.
 
     Returns
     -------
     Tuned
     """
-    (tuned,) = tune_together([(spec, grid)], folder, executor=executor, progress=progress)
+    (tuned,) = tune_together([(spec, grid)], folder, executor=executor, part=part, progress=progress)
     return tuned
 
 
@@ -84,6 +85,7 @@ def tune_together(
     folder: str | os.PathLike[str],
     *,
     executor: Executor | None = None,
+    part: str | None = None,
     progress: bool = False,
 ) -> tuple[Tuned, ...]:
     """Return what `tune` returns for each of several specs and grids, made in rounds that they all share.
@@ -94,7 +96,7 @@ def tune_together(
     Parameters
     ----------
     asked : sequence of (RunSpec, Grid)
-    folder, executor, progress
+    folder, executor, part, progress
         As for `make_runs`.
     """
     plans = [_plan(spec, grid) for spec, grid in asked]
@@ -102,7 +104,7 @@ def tune_together(
     tuned: dict[int, Tuned] = {}
     while waiting:
         specs = [spec for some in waiting.values() for spec in some]
-        runs = iter(make_runs(specs, folder, executor=executor, progress=progress))
+        runs = iter(make_runs(specs, folder, executor=executor, part=part, progress=progress))
         made = {index: [next(runs) for _ in some] for index, some in waiting.items()}
         waiting = {}
         for index, answer in made.items():
