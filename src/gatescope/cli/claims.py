@@ -60,14 +60,14 @@ def claims(
     scheduler: str | None = option(
         None,
         "Dask scheduler whose workers make the runs, such as tcp://host:8786; they need the same FOLDER.  A "
-        "scheduler runs any code that is sent to it: connect to your own only.",
+        "scheduler runs any code that is sent to it: connect to your own only.  Default: processes of this machine.",
         metavar="ADDRESS",
         panel=_STUDY,
     ),
     part: str | None = option(
         None,
         "3/8 begins with the third of eight parts of the runs, for as many commands that share FOLDER, such as the "
-        "jobs of an array; each makes what is missing then, and comes to the same verdicts.",
+        "jobs of an array; each makes what is missing then, and comes to the same verdicts.  Default: all of them.",
         metavar="I/N",
         panel=_STUDY,
     ),
