@@ -66,8 +66,8 @@ def claims(
     ),
     part: str | None = option(
         None,
-        "3/8 begins with the third of eight parts of the runs, for as many commands that share FOLDER, such as the "
-        "jobs of an array; each makes what is missing then, and comes to the same verdicts.  Default: all of them.",
+        "Part of the runs to begin with: 3/8 is the third of eight, for as many commands that share FOLDER, such as "
+        "the jobs of an array; each makes what is missing then.  Default: all of them.",
         metavar="I/N",
         panel=_STUDY,
     ),
