@@ -227,6 +227,9 @@ def test_what_is_counted_to():
     both = effect(arm("lstm", near + cap), arm("gru", near[::-1] + cap), "counted", margin=0.2)
     assert (both.low_90, both.high_90) == t_interval(both.differences[:3], 0.9)
     assert both.inside_margin
+    floor = effect(arm("lstm", [*near, 0]), arm("gru", [*near[::-1], 0]), "counted", margin=0.2)
+    assert (floor.low_90, floor.high_90) == t_interval(both.differences[:3], 0.9)
+    assert not effect(arm("lstm", [0, 0]), arm("gru", [0, 0]), "counted", margin=0.2).inside_margin
     one = effect(arm("lstm", [*near, 999]), arm("gru", [*near, 1000]), "counted", margin=0.2)
     assert not one.inside_margin
     assert not effect(arm("lstm", cap), arm("gru", cap), "counted", margin=0.2).inside_margin

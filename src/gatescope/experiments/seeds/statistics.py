@@ -39,7 +39,8 @@ def effect(first: Arm, second: Arm, metric: str, *, margin: float, name: str = "
                their mean, and ln 1.10 is 0.0953: one margin serves for both.  Where the mean gap is not above 0
                neither arm overfits: the difference in nats, which decides nothing (p 1, no margin)
     counted    ln of the quotient of the n that are counted to, each plus 1/2: more is better.  1,000 is the most that
-               is tried, so runs that come there are censored as those of updates are
+               is tried, so runs that come there are censored as those of updates are; and of two that fail at n = 1
+               nothing is equal either
     ========== ==================================================================================================
 
     Parameters
@@ -84,7 +85,8 @@ def _compare(first: Arm, second: Arm, metric: str, margin: float, name: str) -> 
             )
         counts = [arm.values("counted_to") for arm in (first, second)]
         d = _log_ratio(*(n + 0.5 for n in counts))
-        known = for_equality(d, *(n < COUNTED for n in counts))
+        some = np.maximum(*counts) > 0  # a pair that cannot even do n = 1 is no evidence of equality either
+        known = for_equality(d[some], *(n[some] < COUNTED for n in counts))
         return paired(d, margin=margin, name=name, in_margins=known)
     if metric == "nats":
         return paired(
