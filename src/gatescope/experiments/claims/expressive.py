@@ -10,8 +10,8 @@ from gatescope.datatypes import Array, Effect
 from gatescope.datatypes.verdict import CONTRADICTED, MIXED, SUPPORTED, UNDECIDED
 from gatescope.experiments.claims.measured import mean
 from gatescope.experiments.claims.statement import Finding, statement
-from gatescope.experiments.claims.study import Study
 from gatescope.experiments.claims.students import LEARNT, SIZES, students
+from gatescope.experiments.claims.study import Study
 from gatescope.experiments.claims.trained import settings
 from gatescope.experiments.claims.win_table import COUNTING_2, COUNTING_3, UPDATES
 from gatescope.experiments.seeds.judge import Judgement, judge
