@@ -9,6 +9,7 @@ from gatescope.datatypes import Verdict
 from gatescope.errors import ValueRangeError
 from gatescope.experiments.claims import (
     bridges,
+    capacity,
     complexity,
     copying,
     counts,
@@ -45,6 +46,7 @@ from gatescope.experiments.claims.study import Study
 
 MODULES = (
     bridges,
+    capacity,
     complexity,
     copying,
     counts,

@@ -22,7 +22,7 @@ from gatescope.experiments.seeds.data import run_data
 from gatescope.experiments.seeds.judge import Judgement
 from gatescope.experiments.seeds.sizes import equal_time
 from gatescope.experiments.seeds.spec import RunSpec
-from gatescope.experiments.seeds.statistics import CENSORED, LEVEL, by_share, holm, paired
+from gatescope.experiments.seeds.statistics import CENSORED, LEVEL, by_share, for_equality, holm, paired
 from gatescope.reporting.text import listing, number
 from gatescope.training.optimizers import by_name
 
@@ -79,16 +79,16 @@ def at_equal_time(
 def _compared(task: StudyTask, one: Within, other: Within, seconds: float, others_seconds: float) -> Effect:
     if task.spec.target_loss is None:
         losses, others_losses = one.losses(), other.losses()
-        if task.metric == "nats":
-            return paired(others_losses - losses, margin=NATS, measure="difference")
         with np.errstate(invalid="ignore"):  # of runs that diverged at once
+            if task.metric == "nats":
+                return paired(others_losses - losses, margin=NATS, measure="difference")
             return paired(np.log(others_losses / losses), margin=LOSS)
-    shares = tuple(float(runs.reached.mean()) for runs in (one, other))
-    if max(float((~runs.reached).mean()) for runs in (one, other)) > CENSORED:
-        return by_share(one.reached, other.reached)
+    reached = one.reached, other.reached
+    if max(float((~runs).mean()) for runs in reached) > CENSORED:
+        return by_share(*reached)
     ratios = np.log(other.done() * others_seconds / (one.done() * seconds))
-    known = ratios[one.reached | other.reached]
-    return paired(ratios, margin=task.margin, reached=shares, in_margins=known)
+    shares = tuple(float(runs.mean()) for runs in reached)
+    return paired(ratios, margin=task.margin, reached=shares, in_margins=for_equality(ratios, *reached))
 
 
 def judge_worth(tasks: Mapping[str, Sequence[Effect]]) -> Finding:
