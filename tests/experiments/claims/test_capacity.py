@@ -73,6 +73,12 @@ def test_every_word_of_44(ratios, losses, word):
     assert finding.measured["capacity of lstm, measurement 0"][0] == pytest.approx(10)
 
 
+def test_what_holds_nothing_counts_as_a_tenth_of_a_symbol():
+    capacities = {"after training": (10 + NOISE, np.array([0.0, 1e-3] * 5))}
+    (effect,) = judge_sacrifice(capacities, [spread(0.5, 0.05)]).effects[:1]
+    np.testing.assert_allclose(np.exp(effect.differences), 0.1 / (10 + NOISE), rtol=1e-12)
+
+
 def test_the_whole_row_on_made_up_arms(monkeypatch):
     asked = []
     monkeypatch.setattr(capacity, "TASKS", (capacity.COPYING_20,))

