@@ -141,7 +141,8 @@ def _lives(arm: Arm, model: Callable[[SeedRun], Stack]) -> Lives:
     rows = []
     for run in arm.runs:
         with noting_accuracy():  # of saturated units, which training brings
-            by_layer = half_life(model(run), data_of(run, sequences=_SEQUENCES).inputs, seed=run.seed)
+            batch = data_of(run, sequences=_SEQUENCES)
+            by_layer = half_life(model(run), batch.inputs, lengths=batch.lengths, seed=run.seed)
         (life,) = by_layer.results
         by_gate = life.gate_rate.mean(axis=0)
         rows.append((by_gate.min(), np.median(by_gate), life.adjoint_rate.mean()))
