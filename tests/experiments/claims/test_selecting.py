@@ -52,9 +52,7 @@ def test_47_on_constructed_numbers(lstm, gru, expected, which):
     finding = judge_selecting({"lstm": lstm, "gru": gru})
     assert (finding.judgement.word, finding.distinguishes) == (expected, which)
     passed = int((gru[FORGETS].marked > 0.2).sum())
-    assert (
-        f"gru, gate that forgets, z 7 times, r 3 times: {passed} of 10 seeds" in finding.judgement.reason
-    )
+    assert f"gru, gate that forgets, z 7 times, r 3 times: {passed} of 10 seeds" in finding.judgement.reason
     assert finding.measured["lstm, gate that lets in: difference at marks"].value == pytest.approx(0.21)
 
 
