@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from gatescope.datatypes import Array, Effect, LongSeriesResult
+from gatescope.experiments.claims.measured import beside
 from gatescope.experiments.claims.statement import Finding, statement
 from gatescope.experiments.claims.study import Study
 from gatescope.experiments.long_series.run import run_long_series
@@ -45,7 +46,17 @@ def judge_final_loss(curves: LongSeriesResult) -> Finding:
     finding = _judged(curves, np.log(gru / lstm), "final loss, gru over lstm", "lower")
     seen = f"one run of each shows a lower loss of the GRU in {percent(once)} of all pairs"
     reason = f"{finding.judgement.reason}; {seen}"
-    return dataclasses.replace(finding, judgement=dataclasses.replace(finding.judgement, reason=reason))
+    published = beside(
+        finding.effects[0],
+        1.06 / 1.22,
+        source="M, one run of each",
+        why="width of the input, read-out and loss were not published",
+    )
+    return dataclasses.replace(
+        finding,
+        judgement=dataclasses.replace(finding.judgement, reason=reason),
+        published=(published,),
+    )
 
 
 @statement(

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gatescope.datatypes import Array, Params
+from gatescope.datatypes import Array, Effect, Params, PublishedNumber
 from gatescope.datatypes.verdict import CONTRADICTED, SUPPORTED, UNDECIDED
 from gatescope.errors import noting_accuracy
 from gatescope.experiments.claims.statement import Finding, Scale
@@ -71,6 +71,30 @@ def exponents_of(params: Params, inputs: Array, seed: int) -> Array:
     with noting_accuracy():  # of saturated units, which large gains bring
         spectrum = lyapunov_spectrum(params, inputs, k=1, checks=False, initial_state="random", seed=seed)
     return spectrum.exponents[:, 0]
+
+
+def beside(effect: Effect, ratio: float, *, source: str, why: str) -> PublishedNumber:
+    """Return a ratio that somebody published beside those of an effect.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gatescope.experiments.claims.measured import beside
+    >>> from gatescope.experiments.seeds.statistics import paired
+    >>> effect = paired(np.log([0.9, 1.0, 0.95]), margin=0.05, name="loss")
+    >>> beside(effect, 0.87, source="a paper", why="another head").row()[:4]
+    ('loss', '0.87', '0.95 ± 0.029', 'yes')
+    """
+    ours = mean(np.exp(effect.differences))
+    return PublishedNumber(
+        what=effect.name,
+        published=ratio,
+        source=source,
+        measured=ours.value,
+        error=ours.error,
+        seeds=effect.pairs,
+        why=why,
+    )
 
 
 def word_of(*, supported: bool, contradicted: bool) -> str:

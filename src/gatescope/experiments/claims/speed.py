@@ -13,6 +13,7 @@ import numpy as np
 from gatescope.checks.numbers import default_threads
 from gatescope.datatypes import Array, Effect
 from gatescope.datatypes.verdict import CONTRADICTED, MIXED, SUPPORTED, UNDECIDED
+from gatescope.experiments.claims.measured import beside
 from gatescope.experiments.claims.statement import Finding, Scale, statement
 from gatescope.experiments.long_series import run as experiment
 from gatescope.experiments.long_series.timing import epoch_times
@@ -169,7 +170,13 @@ def judge_published(seconds: Array, threads: Sequence[int], others: float, load:
     word = words[0] if len({*words}) == 1 else UNDECIDED if UNDECIDED in words else MIXED
     said = listing(f"{e.name} {e.text()}" for e in effects)
     reason = f"time of a GRU over that of an LSTM: {said}; published {number(math.exp(PUBLISHED))}"
-    whole = Finding(judgement=Judgement(word=word, reason=reason), effects=tuple(effects))
+    published = tuple(
+        beside(e, math.exp(PUBLISHED), source="M, one run of each", why="another library, another machine")
+        for e in effects
+    )
+    whole = Finding(
+        judgement=Judgement(word=word, reason=reason), effects=tuple(effects), published=published
+    )
     return marked(whole, others, load)
 
 

@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Any, TypeVar
 
 from gatescope.checks.numbers import check_choice
-from gatescope.datatypes import Effect, Verdict
+from gatescope.datatypes import Effect, PublishedNumber, Verdict
 from gatescope.datatypes.verdict import NOT_RUN
 from gatescope.errors import MissingPackageError, UnknownNameError, ValueRangeError
 from gatescope.experiments.seeds.judge import Judgement, judge_exact
@@ -64,6 +64,7 @@ class Finding:
     distinguishes: str = ""
     depends_on_init: bool = False
     by_init: tuple[Effect, ...] = ()
+    published: tuple[PublishedNumber, ...] = ()
     preliminary: bool = False
     tuned: Mapping[str, Any] = field(default_factory=dict)
     code: str = ""
@@ -162,6 +163,7 @@ class Statement:
             distinguishes=finding.distinguishes,
             depends_on_init=finding.depends_on_init,
             by_init=finding.by_init,
+            published=finding.published,
             preliminary=word != NOT_RUN
             and (finding.preliminary or (self.kind in ("measured", "statistical") and of.preliminary)),
             tuned=finding.tuned,

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from gatescope.datatypes import Verdict
+from gatescope.datatypes.published_number import published_table
+from gatescope.datatypes.verdict import NOT_RUN
+from gatescope.experiments.claims.literature import EXPECTED
 from gatescope.experiments.claims.page.forest import Axis, effects_html
+from gatescope.experiments.claims.page.grades import in_words
 from gatescope.experiments.claims.page.words import chip, identifier, notes
 from gatescope.experiments.claims.pairs import PAIRS
 from gatescope.reporting.html import escape, scrolling
 from gatescope.reporting.table import Table
-from gatescope.reporting.text import counted, listing, number, show, with_error
+from gatescope.reporting.text import counted, duration, listing, number, show, with_error
 
 _REACH = {
     "exact": "It is what the equations do, whatever the weights; not how often it matters to a trained network.",
@@ -45,17 +50,29 @@ def limits(verdict: Verdict) -> str:
 def facts(verdict: Verdict) -> dict[str, str]:
     """Return what there is to say of a verdict, by name, in the order of reading."""
     pairs = sorted({effect.pairs for effect in verdict.effects})
+    words = verdict.tuned.get("by initial weights", {})
     texts = {
-        "measured": verdict.reason,
+        "not run here" if verdict.word == NOT_RUN else "measured": verdict.reason,
+        "in words": in_words(verdict.effects),
+        "by initial weights": listing(f"{scheme} {word}" for scheme, word in words.items()),
         "criterion": verdict.criterion,
+        "what one could expect": EXPECTED.get(verdict.number, ""),
         "kind": verdict.kind,
         "seeds": f"{listing(pairs)} pairs" if pairs else number(verdict.seeds) if verdict.seeds else "",
         "needed": counted(verdict.needed, "seed") if verdict.needed else "",
         "training runs": number(verdict.runs) if verdict.runs else "",
+        "took": _cost(verdict),
         "limits": limits(verdict),
         "code": verdict.code,
     }
     return {name: text for name, text in texts.items() if text}
+
+
+def _cost(verdict: Verdict) -> str:
+    if not math.isfinite(verdict.seconds) or verdict.word == NOT_RUN:
+        return ""
+    whose = "of one core, without tuning" if verdict.runs else "here"
+    return f"{duration(verdict.seconds)} {whose}"
 
 
 def claim(verdict: Verdict, axis: Axis) -> str:
@@ -79,6 +96,9 @@ def claim(verdict: Verdict, axis: Axis) -> str:
     ]
     if verdict.effects:
         parts.append(effects_html([(escape(e.name), verdict, e) for e in verdict.effects], axis, seeds=True))
+    if verdict.by_init:
+        rows = [(escape(e.name), verdict, e) for e in verdict.by_init]
+        parts.append(f"<h3>With each scheme of initial weights</h3>\n{effects_html(rows, axis, seeds=True)}")
     for name, table in _tables(verdict).items():
         parts.append(f"<h3>{name}</h3>{scrolling(table, f'{verdict.number}: {name}')}")
     return "\n".join([*parts, "</details>"])
@@ -96,10 +116,12 @@ def _tables(verdict: Verdict) -> dict[str, Table]:
     tuned = [
         (arm, show(settings) if isinstance(settings, Mapping) else str(settings))
         for arm, settings in verdict.tuned.items()
+        if arm != "by initial weights"
     ]
     tables = {
         "The numbers": Table(("", "roundings apart", "should be"), rows),
         "What was measured": Table(("", f"mean of {verdict.seeds}, and its standard error"), measured),
         "Tuned settings": Table(("arm", "setting"), tuned),
+        "Published, and here": published_table(verdict.published),
     }
     return {name: table for name, table in tables.items() if table.rows}

@@ -75,8 +75,13 @@ def _mark(place: float, shape: str) -> str:
     return f'<svg x="{place:.2f}%" y="50%">{shape}</svg>'
 
 
-def strip(effect: Effect, claim: str, axis: Axis, *, seeds: bool = False) -> str:
-    """Return the drawing of a ratio: its claimed side, the margin, the interval, the mean, and on request the seeds."""
+def strip(
+    effect: Effect, claim: str, axis: Axis, *, seeds: bool = False, published: Iterable[float] = ()
+) -> str:
+    """Return the drawing of a ratio: its claimed side, the margin, the interval, the mean, and on request the seeds.
+
+    Ratios that others published are crosses.
+    """
     parts = []
     if claim in ("lower", "higher"):
         parts.append(_band("claimed", *((0, 50) if claim == "lower" else (50, 100))))
@@ -101,6 +106,11 @@ def strip(effect: Effect, claim: str, axis: Axis, *, seeds: bool = False) -> str
         parts.append(
             _mark(axis.place(effect.mean), '<rect class="mean" x="-4" y="-4" width="8" height="8"/>')
         )
+    parts += [
+        _mark(axis.place(math.log(ratio)), '<path class="published" d="M-5-5l10 10m0-10l-10 10"/>')
+        for ratio in published
+        if ratio > 0
+    ]
     return f'<svg class="strip" aria-hidden="true">{"".join(parts)}</svg>'
 
 
@@ -120,7 +130,8 @@ def effects_html(rows: Sequence[tuple[str, Verdict, Effect]], axis: Axis, *, see
         arms = f'<span class="arms">{escape(_of(effect))}</span>' if effect.arms else ""
         drawing = f'<span class="no-axis">{escape(_MEASURED.get(effect.measure, effect.measure))}</span>'
         if effect.measure == "log ratio":
-            drawing = strip(effect, verdict.claim, axis, seeds=seeds)
+            others = [each.published for each in verdict.published if each.what == effect.name]
+            drawing = strip(effect, verdict.claim, axis, seeds=seeds, published=others)
         reached = " and ".join(f"{100 * share:.0f} %" for share in effect.reached)
         more = f"p {number(effect.p)}, n {effect.pairs}"
         if reached and effect.measure == "log ratio":
@@ -152,7 +163,7 @@ _MEASURED = {
 }
 LEGEND = (
     '<p class="legend">A square is the mean over pairs of a seed, its line the 95 % interval, an arrow that it goes on '
-    "beyond the axis. "
+    "beyond the axis, a cross what somebody published. "
     '<span class="key"><svg class="swatch" aria-hidden="true"><rect class="claimed" width="100%" height="100%"/></svg>'
     " the side that the statement claims,</span> "
     '<span class="key"><svg class="swatch" aria-hidden="true"><rect class="margin" width="100%" height="100%"/></svg>'

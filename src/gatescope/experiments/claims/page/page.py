@@ -10,8 +10,19 @@ from pathlib import Path
 from gatescope.datatypes import Verdict
 from gatescope.datatypes.verdict import CONTRADICTED, EQUAL, KINDS, MISPRINT, NOT_RUN, SUPPORTED
 from gatescope.experiments.claims.page.claim import claim
+from gatescope.experiments.claims.page.comparison import comparison
+from gatescope.experiments.claims.page.coupling import coupling
 from gatescope.experiments.claims.page.forest import axis_of, forest
-from gatescope.experiments.claims.page.words import chip, counts, identifier, notes, put_to_the_test, sentence
+from gatescope.experiments.claims.page.hints import hints
+from gatescope.experiments.claims.page.words import (
+    chip,
+    counts,
+    identifier,
+    link,
+    notes,
+    put_to_the_test,
+    sentence,
+)
 from gatescope.experiments.claims.pairs import PAIRS, TEXTS, End, Pair
 from gatescope.reporting.html import document, escape, origin
 from gatescope.reporting.text import listing
@@ -28,6 +39,9 @@ def page(verdicts: Sequence[Verdict]) -> str:
     sections = {
         "All effects on one axis": forest(verdicts, axis),
         "The texts against each other": _pairs(known),
+        "Coupled and uncoupled gates": coupling(known),
+        "RNN, LSTM and GRU in a table": comparison(known),
+        "What should I use for my task?": hints(known),
         "What may be repeated": _lists(verdicts),
         "Every statement": f"{_form()}\n" + "\n".join(claim(verdict, axis) for verdict in verdicts),
         "Where the numbers come from": origin(again),
@@ -71,7 +85,7 @@ def _asset(name: str) -> str:
 
 
 def _anchor(section: str) -> str:
-    return section.lower().replace(" ", "-")
+    return identifier(section.lower())
 
 
 def _counts(verdicts: Sequence[Verdict]) -> str:
@@ -104,17 +118,12 @@ def _pair(place: int, pair: Pair, known: Mapping[str, Verdict]) -> str:
 
 def _end(end: End, known: Mapping[str, Verdict]) -> str:
     said, denied = (
-        [_link(known[number]) for number in numbers if number in known] for numbers in (end.says, end.denies)
+        [link(known[number]) for number in numbers if number in known] for numbers in (end.says, end.denies)
     )
     who = [f'<span class="who">{escape(end.sources)}</span>'] if end.sources else []
     opposite = ['<span class="denies">the opposite is</span>'] if denied else []
     texts = [*who, f'<span class="says">{escape(end.text)}</span>', *said, *opposite, *denied]
     return f'<div class="end">{" ".join(texts)}</div>'
-
-
-def _link(verdict: Verdict) -> str:
-    text = f"{verdict.number} {verdict.word}{', preliminary' if verdict.preliminary else ''}"
-    return f'<a href="#claim-{identifier(verdict.number)}">{chip(verdict.word, text)}</a>'
 
 
 def _lists(verdicts: Sequence[Verdict]) -> str:
@@ -129,9 +138,9 @@ def _lists(verdicts: Sequence[Verdict]) -> str:
     not_run = [verdict for verdict in verdicts if verdict.word == NOT_RUN]
     text = f'<div class="lists">{_list("You may repeat", may)}{_list("You may not", may_not)}</div>'
     if rest:
-        text += f"\n<p>Neither can be said of {', '.join(map(_link, rest))}.</p>"
+        text += f"\n<p>Neither can be said of {', '.join(map(link, rest))}.</p>"
     if not_run:
-        text += f"\n<p>Of {', '.join(map(_link, not_run))} nothing is known here: a package is missing.</p>"
+        text += f"\n<p>Of {', '.join(map(link, not_run))} nothing is known here: a package is missing.</p>"
     return text
 
 

@@ -53,6 +53,13 @@ def chip(word: str, text: str = "") -> str:
     return f'<span class="chip word-{name}">{mark}{escape(text or word)}</span>'
 
 
+def link(verdict: Verdict, *, short: bool = False) -> str:
+    """Return number and word of a verdict, or the word's shape alone, as a link to its row."""
+    text = f"{verdict.number} {verdict.word}{', preliminary' if verdict.preliminary else ''}"
+    text = verdict.number if short else text
+    return f'<a href="#claim-{identifier(verdict.number)}">{chip(verdict.word, text)}</a>'
+
+
 def notes(verdict: Verdict) -> str:
     """Return what goes with a verdict's word."""
     return verdict.text.partition(", ")[2]
