@@ -32,6 +32,7 @@ EXPECTED = {
     "26b": "supported",
     "29": "misprint",
     "30": "misprint",
+    "31": "cannot be run",
     "32a": "supported",
     "32b": "contradicted",
     "33a": "contradicted",
@@ -180,7 +181,7 @@ def test_the_table_and_what_is_reported(verdicts, tmp_path):
     assert table.title == "2 statements: 2 supported"
     text, records, shown = (path.read_text() for path in write_claims([*verdicts.values()], tmp_path))
     assert text == markdown([*verdicts.values()])
-    assert text.startswith("# 24 statements: ")
+    assert text.startswith("# 25 statements: ")
     assert "| 41 | the reset gate decides how much of the past is forgotten | P A | contradicted |" in text
     assert [record["word"] for record in json.loads(records)] == [*EXPECTED.values()]
     assert all(f"gatescope claims --only {number}`" in text for number in EXPECTED)

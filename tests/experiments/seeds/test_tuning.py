@@ -133,3 +133,25 @@ def test_real_runs_are_files_that_studies_share(tmp_path):
     best = tune(spec, Grid(schemes=("pytorch",), lr=(1e-2, 2e-2)), tmp_path)
     assert len(list(tmp_path.iterdir())) == 4
     assert tune(spec, Grid(schemes=("pytorch",), lr=(1e-2, 2e-2)), tmp_path) == best
+
+
+def test_in_turns_the_schemes_come_after_the_rates_and_biases(asked):
+    def outcome(spec):
+        # The bias helps at PyTorch's weights; without it chrono's would be best.
+        best = {("pytorch", True): 12, ("keras", True): 16, ("keras", False): 10, ("chrono(9)", True): 14}
+        return {
+            "updates": best.get((spec.scheme, bool(spec.biases)), 20) + round(abs(np.log(spec.lr / 0.003)))
+        }
+
+    asked.outcome = outcome
+    schemes = ("pytorch", "keras", "chrono(9)")
+    grid = Grid(schemes=schemes, biases=({}, {"f": 3.0}), in_turns=True)
+    best = tune(SPEC, grid, "folder")
+    assert (best.lr, best.scheme, best.biases) == (3e-3, "pytorch", {"f": 3.0})
+    first = [(s.lr, s.scheme, dict(s.biases)) for s in asked if s.seed == 1000]
+    assert {scheme for _, scheme, _ in first[:8]} == {"pytorch"}
+    assert first[8:] == [(3e-3, "keras", {"f": 3.0}), (3e-3, "chrono(9)", {"f": 3.0})]
+    assert len(asked) == 8 + 2 + 3
+    asked.clear()
+    tune(SPEC, Grid(schemes=schemes[:1], lr=(0.01,), in_turns=True), "folder")
+    assert len(asked) == 2

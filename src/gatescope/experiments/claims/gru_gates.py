@@ -1,4 +1,4 @@
-"""What the gates of a GRU do: statements 22 to 25 and 41."""
+"""What the gates of a GRU do: statements 22 to 24 and 41."""
 
 from __future__ import annotations
 
@@ -101,24 +101,6 @@ def no_output_gate(scale: Scale) -> Finding:
             "lstm: its memory is 0 at o = 0": roundings(closed.c[1:], np.zeros_like(closed.c[1:])),
         },
     )
-
-
-@statement(
-    "25",
-    "a GRU writes only where it has erased",
-    sources="M",
-    criterion="Supported if what a GRU keeps of the old state and what it takes of the candidate add to 1 "
-    "at every step and unit; an LSTM's must not.",
-)
-def coupled(scale: Scale) -> Finding:
-    equalities, x = {}, noise(scale)
-    for name in GRUS:
-        trace = run_all(make(name, scale), x)
-        z, n, h = trace.gate("z"), trace.gate("n"), trace.h
-        equalities[f"{name}: new state"] = roundings(h[1:], z * h[:-1] + (1 - z) * n)
-    trace = run_all(make("lstm", scale), x)
-    kept, taken = trace.gate("f"), trace.gate("i")
-    return exact(equalities, {"lstm: kept and taken add to 1": roundings(kept + taken, np.ones(kept.shape))})
 
 
 @statement(

@@ -26,7 +26,7 @@ from gatescope.experiments.claims.variant_cells import (
 )
 from gatescope.experiments.seeds.judge import judge
 from gatescope.experiments.seeds.statistics import LEVEL, holm, paired
-from gatescope.reporting.text import with_error
+from gatescope.reporting.text import counted, with_error
 
 PUBLISHED_RATE, OTHER_RATES = 1e-3, (3e-3, 1e-2)
 ARMS: tuple[Cell, ...] = ("lstm", "gru", COUPLED, NO_INPUT, NO_OUTPUT, NO_FORGET, JANET, NO_RESET, UNCOUPLED)
@@ -94,7 +94,8 @@ def judge_gates(
         effects.append(paired(slope, margin=MARGIN, name=f"volatility, a gate more, {what}"))
     judged = judge(effects, claim="higher", on="all")
     measured = {
-        f"{name}, {gates[name]} gates: ln of the volatility": mean(values) for name, values in logs.items()
+        f"{name}, {counted(gates[name], 'gate')}: ln of the volatility": mean(values)
+        for name, values in logs.items()
     }
     rank = _ranks(np.array([*logs.values()]), np.array([gates[name] for name in logs]))
     measured["rank correlation of volatility and gates, all arms"] = rank

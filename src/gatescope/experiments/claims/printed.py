@@ -1,18 +1,23 @@
-"""What the student paper prints, word for word: statements 29 and 30."""
+"""What the student paper prints, word for word: statements 29, 30 and 31."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
 from gatescope.cells.registry import get
-from gatescope.datatypes import Array
-from gatescope.datatypes.verdict import MISPRINT, SUPPORTED
+from gatescope.datatypes import Array, Effect
+from gatescope.datatypes.verdict import CANNOT_RUN, MISPRINT, SUPPORTED, UNDECIDED
 from gatescope.experiments.claims.samples import make, noise, roundings, step_by_step
 from gatescope.experiments.claims.statement import Finding, Scale, statement
-from gatescope.experiments.seeds.judge import judge_exact
+from gatescope.experiments.claims.study import Study
+from gatescope.experiments.claims.variant_cells import AS_PRINTED, chosen, effect_of
+from gatescope.experiments.claims.win_table import ADDING_100
+from gatescope.experiments.seeds.judge import Judgement, judge, judge_exact
 from gatescope.recurrence.run import backprop, run
+from gatescope.reporting.text import listing
 
 
 @statement(
@@ -49,14 +54,31 @@ def subtracts_one(scale: Scale) -> Finding:
     return Finding(judgement=judgement, equalities=equalities, controls=controls)
 
 
+def judge_no_cell(judgement: Judgement, adding: Effect | None) -> Judgement:
+    """Return what the gradients, and how adding is learnt over an LSTM if that is known, say of statement 30."""
+    if judgement.word != SUPPORTED:
+        return judgement
+    word, parts = MISPRINT, [judgement.reason]
+    if adding is not None:
+        learnt = judge([adding], claim="higher")
+        parts.append(f"on adding, over an LSTM, {learnt.reason}")
+        if learnt.word != SUPPORTED:
+            word = UNDECIDED
+            parts.append("it is not worse for certain, so that it may be a cell of its own")
+    return dataclasses.replace(judgement, word=word, reason="; ".join(parts))
+
+
 @statement(
     "30",
     "the output of an LSTM is o times the candidate, and there is no cell state",
     sources="P",
     criterion="A misprint if, as printed, the input and the forget gate get no gradient whatever, "
-    "so that neither can learn; the other gates, and all of an LSTM's, must get one.",
+    "so that neither can learn; the other gates, and all of an LSTM's, must get one.  After training it must be worse "
+    "than an LSTM on adding, by both tests, for that word.",
+    suite="V",
+    after_training=True,
 )
-def no_cell(scale: Scale) -> Finding:
+def no_cell(scale: Scale, study: Study | None = None) -> Finding:
     x = noise(scale)
     norms = {}
     for name in ("lstm_as_printed", "lstm"):
@@ -73,7 +95,71 @@ def no_cell(scale: Scale) -> Finding:
         *(("lstm", gate) for gate in ("i", "f", "g", "o")),
     ]
     controls = {f"{name}: gradient of {gate}": norms[name, gate] for name, gate in others}
-    judgement = judge_exact(shut, controls)
-    if judgement.word == SUPPORTED:
-        judgement = dataclasses.replace(judgement, word=MISPRINT)
-    return Finding(judgement=judgement, equalities=shut, controls=controls)
+    exactly = judge_exact(shut, controls)
+    finding = Finding(judgement=judge_no_cell(exactly, None), equalities=shut, controls=controls)
+    if study is None:
+        return finding
+    learnt = effect_of(study, ADDING_100, "lstm", AS_PRINTED)
+    return dataclasses.replace(
+        finding,
+        judgement=judge_no_cell(exactly, learnt),
+        effects=(learnt,),
+        tuned=chosen(study, [(ADDING_100, "lstm"), (ADDING_100, AS_PRINTED)]),
+        preliminary=study.preliminary,
+    )
+
+
+PRINTED = frozenset("rz")  # the symbols of a GRU that P gives an equation
+
+
+def symbols_of(cell: str) -> frozenset[str]:
+    """Return what the equations of a cell define: its gates, its candidate, and its new states, with a dash.
+
+    Examples
+    --------
+    >>> from gatescope.experiments.claims.printed import symbols_of
+    >>> sorted(symbols_of("gru"))
+    ["h'", 'n', 'r', 'z']
+    """
+    equations = get(cell)
+    return frozenset(equations.gates) | {f"{state}'" for state in equations.states}
+
+
+def judge_missing(
+    missing: Collection[str], equalities: Mapping[str, float], controls: Mapping[str, float]
+) -> Finding:
+    """Return what is said of statement 31 by the symbols that have no equation, and by what biases do."""
+    judgement = judge_exact(equalities, controls)
+    if judgement.word == SUPPORTED and missing:
+        parts = [
+            f"no equation for {listing(sorted(missing))}",
+            "with the standard ones it runs, with biases or without",
+        ]
+        says = f"{'; '.join(parts)}, which are different functions: {judgement.reason}"
+        judgement = dataclasses.replace(judgement, word=CANNOT_RUN, reason=says)
+    return Finding(judgement=judgement, equalities=equalities, controls=controls)
+
+
+@statement(
+    "31",
+    "the equations of a GRU, as printed, are those of a GRU",
+    sources="P",
+    kind="documentary",
+    criterion="As stated it cannot be run if a symbol that a step needs has no equation, and if the standard ones in "
+    "its place leave open which function is meant: with biases and without, which P does not print, must differ.",
+)
+def printed_gru(scale: Scale) -> Finding:
+    params, x = make("gru", scale), noise(scale)
+    none = np.zeros_like(params.bias_ih)
+    without = dataclasses.replace(params, bias_ih=none, bias_hh=none.copy())
+    silence = np.zeros_like(x)
+    states = {name: run(each, silence).states for name, each in (("with", params), ("without", without))}
+    zero = np.zeros_like(states["with"])
+    return judge_missing(
+        symbols_of("gru") - PRINTED,
+        {"gru without biases: its state where nothing comes in, and 0": roundings(states["without"], zero)},
+        {
+            "gru with biases: its state where nothing comes in, and 0": roundings(states["with"], zero),
+            "gru: states with biases and without": roundings(run(params, x).states, run(without, x).states),
+        },
+    )

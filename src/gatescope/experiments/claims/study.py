@@ -98,6 +98,9 @@ class StudyCell:
         Shifts of initial biases, each of which is tried in tuning.
     schemes : sequence of str, optional
         Of initial weights, each of which is tried.  Default: those of the protocol.
+    in_turns : bool
+        Whether the learning rate is tuned with each of the biases at the first scheme alone, and then the scheme with
+        the best of these, rather than all with all.
     """
 
     name: str
@@ -108,6 +111,7 @@ class StudyCell:
     clamp: Mapping[str, float] = field(default_factory=dict, hash=False)
     biases: Sequence[Mapping[str, float]] = field(default=({},), hash=False)
     schemes: Sequence[str] | None = field(default=None, hash=False)
+    in_turns: bool = False
 
 
 Cell = str | StudyCell
@@ -201,7 +205,7 @@ class Study:
             left_out = {*SCHEMES} - {*self.schemes}
             schemes = [name for name in schemes_of(one.cell, memory) if name not in left_out]
         whole = [f"chrono({memory:g})" if name == "chrono" else name for name in schemes]
-        return Grid(schemes=whole, lr=self.lr, biases=one.biases)
+        return Grid(schemes=whole, lr=self.lr, biases=one.biases, in_turns=one.in_turns)
 
     def tuned(self, task: StudyTask, cell: Cell, scheme: str | None = None) -> Tuned:
         """Return the best setting of a cell on a task: over all schemes of initial weights, or with one of them."""

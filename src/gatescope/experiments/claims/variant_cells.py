@@ -20,9 +20,8 @@ from typing import Any
 from gatescope.cells.memory_gate import memory_gate
 from gatescope.cells.ranges import gate_ranges
 from gatescope.cells.registry import get
-from gatescope.datatypes import Arm, Effect, Tuned
+from gatescope.datatypes import Effect
 from gatescope.experiments.claims.study import Cell, Study, StudyCell, StudyTask, study_cell
-from gatescope.experiments.seeds.statistics import effect
 
 SHIFT = 3.0
 
@@ -42,7 +41,7 @@ def variant(name: str, cell: str, *, schemes: tuple[str, ...] | None = None, **c
         biases = ({}, {memory.name: SHIFT * memory.sign})
     elif memory.input_gate and memory.input_gate not in clamp:
         biases = ({}, {memory.input_gate: -SHIFT})
-    return StudyCell(name, cell, clamp=clamp, biases=biases, schemes=schemes)
+    return StudyCell(name, cell, clamp=clamp, biases=biases, schemes=schemes, in_turns=True)
 
 
 NO_INPUT = variant("lstm, no input gate", "lstm", i=1.0)
@@ -98,39 +97,21 @@ def adds(cell: Cell) -> bool:
     return memory.state is not None and (kept is None or memory.sign * kept != (memory.sign - 1) // 2)
 
 
-def variant_arm(study: Study, task: StudyTask, cell: Cell) -> Arm:
-    """Return the runs of a variant with its best setting; of a cell that is named alone, those of the win table."""
-    if isinstance(cell, str):
-        return study.arm(task, cell)
-    rates = _rates(study, task, cell)
-    narrow = dataclasses.replace(study, lr=(rates.lr,))
-    arm = narrow.arm(task, dataclasses.replace(cell, biases=(rates.biases,)))
-    study.used.update(narrow.used)
-    return arm
-
-
-def variant_effect(study: Study, task: StudyTask, first: Cell, second: Cell) -> Effect:
-    """Return how the second cell differs from the first on a task, in the task's metric."""
-    one, other = (variant_arm(study, task, cell) for cell in (first, second))
-    names = tuple(study_cell(cell).name for cell in (first, second))
-    compared = effect(one, other, task.metric, margin=task.margin, name=f"{names[1]}, {task.name}")
-    return dataclasses.replace(compared, arms=names)
+def effect_of(study: Study, task: StudyTask, first: Cell, second: Cell) -> Effect:
+    """Return how the second cell differs from the first on a task, named by cell and task."""
+    name = f"{study_cell(second).name}, {study.task(task).name}"
+    return dataclasses.replace(study.effect(task, first, second), name=name)
 
 
 def chosen(study: Study, arms: Iterable[tuple[StudyTask, Cell]]) -> dict[str, Any]:
     """Return what was chosen for arms, each a task and a cell."""
-    settings = {}
-    for task, cell in arms:
-        rates = study.tuned(task, cell) if isinstance(cell, str) else _rates(study, task, cell)
-        spec = variant_arm(study, task, cell).runs[0].spec
-        settings[f"{study_cell(cell).name}, {task.name}"] = {
-            **{name: spec[name] for name in ("lr", "scheme", "biases")},
-            "at_edge": rates.at_edge,
+    best = {(study_cell(cell).name, study.task(task).name): study.tuned(task, cell) for task, cell in arms}
+    return {
+        ", ".join(names): {
+            "lr": one.lr,
+            "scheme": one.scheme,
+            **({"biases": dict(one.biases)} if one.biases else {}),
+            "at_edge": one.at_edge,
         }
-    return settings
-
-
-def _rates(study: Study, task: StudyTask, cell: StudyCell) -> Tuned:
-    """Return the best learning rate and bias of a variant at the first of its initial weights."""
-    first = cell.schemes[0] if cell.schemes else study.schemes[0]
-    return study.tuned(task, cell, first)
+        for names, one in best.items()
+    }

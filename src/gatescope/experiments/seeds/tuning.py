@@ -26,11 +26,16 @@ _AGAIN = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """What is tried: every learning rate with every scheme of initial weights and every shift of biases."""
+    """What is tried: every learning rate with every scheme of initial weights and every shift of biases.
+
+    Or, in turns, every learning rate with every shift at the first scheme, and then the other schemes with the best
+    of these.
+    """
 
     schemes: Sequence[str]
     lr: Sequence[float] = LEARNING_RATES
     biases: Sequence[Mapping[str, float]] = field(default_factory=lambda: ({},))
+    in_turns: bool = False
 
 
 def schemes_of(cell: str, memory: float) -> tuple[str, ...]:
@@ -119,7 +124,9 @@ def _plan(spec: RunSpec, grid: Grid) -> Generator[list[RunSpec], list[SeedRun], 
     """Yield the specs of each round of a tuning, and be sent their runs."""
     points = [
         spec.with_(lr=lr, scheme=scheme, biases=biases, seed=TUNING_SEEDS[0])
-        for lr, scheme, biases in product(grid.lr, grid.schemes, grid.biases)
+        for lr, scheme, biases in product(
+            grid.lr, grid.schemes[:1] if grid.in_turns else grid.schemes, grid.biases
+        )
     ]
     if not points:
         raise ValueRangeError("has no points", argument="grid", advice="give at least one of each")
@@ -129,6 +136,10 @@ def _plan(spec: RunSpec, grid: Grid) -> Generator[list[RunSpec], list[SeedRun], 
     if best.lr in (min(grid.lr), max(grid.lr)) and best.lr in _BEYOND:
         beyond = best.with_(lr=_BEYOND[best.lr])
         tried[beyond] = yield [beyond]
+    if grid.in_turns and len(grid.schemes) > 1:
+        best = _ranked(tried)[0]
+        others = [best.with_(scheme=scheme) for scheme in grid.schemes[1:]]
+        tried |= {one: [run] for one, run in zip(others, (yield others), strict=True)}
     ranked = _ranked(tried)
     leading = ranked[:_AGAIN]
     again = yield [one.with_(seed=TUNING_SEEDS[1]) for one in leading]
