@@ -7,17 +7,14 @@ from collections.abc import Sequence
 
 from gatescope.datatypes import Effect
 from gatescope.datatypes.verdict import CONTRADICTED, EQUAL, SUPPORTED, UNDECIDED
+from gatescope.experiments.claims.expressive import COUNTED as COUNTED_TO
 from gatescope.experiments.claims.measured import names
 from gatescope.experiments.claims.statement import Finding, statement
 from gatescope.experiments.claims.study import Cell, Study, StudyCell, StudyTask
 from gatescope.experiments.claims.variant_cells import COUPLED, NO_INPUT, UNCOUPLED, chosen, effect_of
-from gatescope.experiments.claims.win_table import COUNTING_2
 from gatescope.experiments.seeds.judge import Judgement, judge
 
-# How far a cell counts needs the whole budget: one that stops at a small loss may fail at n = 1.
-COUNTED = dataclasses.replace(
-    COUNTING_2, name="a^n b^n, counted to", spec=COUNTING_2.spec.with_(target_loss=None), metric="counted"
-)
+COUNTED = COUNTED_TO[0]  # a^n b^n
 BLOCKS: tuple[Cell, ...] = (COUPLED, NO_INPUT, UNCOUPLED)  # three of an LSTM with a cell, four without one
 
 
