@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import epochs, gpu_table, measure_tables
+from benchmarks import claims_table, epochs, gpu_table, measure_tables
 from benchmarks.compare import RESULTS
 from benchmarks.rows import FORWARD, TRAIN
 from gatescope.experiments import machine
@@ -128,6 +128,11 @@ def _gpu(path: Path) -> str:
     return gpu_table.markdown(json.loads(path.read_text()) if path.exists() else None)
 
 
+def _claims(path: Path) -> str:
+    """Return the table of verdicts, whose full run need not have been made."""
+    return claims_table.markdown(json.loads(path.read_text()) if path.exists() else None)
+
+
 def _from(path: Path, make: Callable[[dict[str, Any]], str]) -> str:
     """Return a table of a result that a run has written."""
     return make(json.loads(path.read_text()))
@@ -177,6 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--horizons-results", type=Path, default=HORIZONS_RESULTS)
     parser.add_argument("--training-results", type=Path, default=TRAINING_RESULTS)
     parser.add_argument("--learning-results", type=Path, default=LEARNING_RESULTS)
+    parser.add_argument("--claims-results", type=Path, default=claims_table.RESULTS)
     parser.add_argument("--readme", type=Path, default=README)
     parser.add_argument("--notes", type=Path, default=NOTES, help="benchmarks/README.md")
     what = parser.add_mutually_exclusive_group()
@@ -188,6 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     exponents, horizons = options.lyapunov_results, options.horizons_results
     parts = (
         (options.readme, Path(REGISTRY), _measurements, "benchmarks.table", *markers("measurements")),
+        (options.readme, options.claims_results, _claims, claims_table.COMMAND, *markers("claims")),
         (options.readme, options.results, _cpu, "benchmarks.compare", BEGIN, END),
         (options.readme, options.gpu_results, _gpu, "benchmarks.gpu", GPU_BEGIN, GPU_END),
         (options.readme, exponents, _exponents, "benchmarks.lyapunov", *markers("exponents")),

@@ -26,6 +26,7 @@ SMALL = {"hidden_size": 5, "dtype": "float64"}
 SHORTER = {
     "train": ["--hidden-size", "5", "--epochs", "1"],
     "experiment": ["--hidden-size", "5", "--epochs", "2", "--steps", "100"],
+    "claims": ["--only", "9a"],
 }
 DOCUMENTS = ["README.md", "CONTRIBUTING.md"]
 FRAMEWORKS = {"torch", "keras"}  # whose blocks run where they are installed

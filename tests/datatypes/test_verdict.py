@@ -47,6 +47,18 @@ def test_the_text_of_a_verdict():
     ]
 
 
+def test_the_number_that_decides():
+    one = spread(-0.5, 0.1, name="adding")
+    assert Verdict(**FIELDS, effects=(one,)).deciding == "adding 0.607 [0.549, 0.67]"
+    assert (Verdict(**FIELDS, effects=(one,)).n, Verdict(**FIELDS, seeds=3).n, Verdict(**FIELDS).n) == (
+        10,
+        3,
+        0,
+    )
+    several = Verdict(**{**FIELDS, "reason": "lower on 2 of 3 tasks; adding 0.6"}, effects=(one, one))
+    assert several.deciding == "lower on 2 of 3 tasks"
+
+
 @pytest.mark.parametrize("word", WORDS)
 def test_it_is_saved_and_loaded(word, tmp_path):
     effects = (spread(-0.5, 0.1, name="adding"), by_share(np.zeros(3), np.ones(3), name="xor"))

@@ -136,7 +136,7 @@ def _study(
 
     training = [each.number for each in chosen if each.trains or each.after_training]
     if not training:
-        check_unused("with these statements, which train nothing", workers=workers, runs=runs, **options)
+        check_unused("with these statements, which train nothing", workers=workers, **options)
         yield None
         return
     if full and runs is None:

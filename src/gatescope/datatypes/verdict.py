@@ -119,11 +119,25 @@ class Verdict(Result):
         return ", ".join([self.word, *filter(None, notes)])
 
     @property
+    def deciding(self) -> str:
+        """Return the number that decides it, with its interval, or how many tasks do: the reason's first part."""
+        if len(self.effects) == 1 and self.effects[0].measure == "log ratio":
+            return f"{self.effects[0].name} {self.effects[0].text()}"
+        return self.reason.partition("; ")[0]
+
+    @property
+    def n(self) -> int:
+        """Return how many seeds, or pairs of one, stand behind each of its numbers; 0 if it draws none."""
+        return max((effect.pairs for effect in self.effects), default=self.seeds)
+
+    @property
     def command(self) -> str:
         """Return the command that puts the statement to the test again."""
         ran = self.provenance
+        # A full run may be preliminary, too, for what disturbed it.
+        small = ran.get("fast", ran.get("preliminary", self.preliminary))
         parts = [f"gatescope claims --only {self.number}"]
-        if self.kind in ("measured", "statistical") and not ran.get("fast", self.preliminary):
+        if self.kind in ("measured", "statistical") and not small:
             parts.append("--full")
         if self.kind == "statistical":
             parts += [f"--{name} {ran[name]}" for name in ("seeds", "units") if name in ran]
@@ -174,7 +188,8 @@ class Verdict(Result):
             for name, (value, error) in self.measured.items()
         }
         plain = {name: _plain(getattr(self, name)) for name in names}
-        return {**plain, **parts, "measured": measured, "command": self.command}
+        said = {name: getattr(self, name) for name in ("text", "deciding", "n", "command")}
+        return {**plain, **parts, "measured": measured, **said}
 
 
 def _plain(value: Any) -> Any:

@@ -33,8 +33,9 @@ def verdicts_table(verdicts: Sequence[Verdict]) -> Table:
 
 def markdown(verdicts: Sequence[Verdict]) -> str:
     """Return the table, and what each verdict stands on, in Markdown."""
-    table = verdicts_table(verdicts)
-    parts = [f"# {table.title}", table.markdown()]
+    rows = [(v.number, v.statement, v.sources, v.text, v.deciding, v.n) for v in verdicts]
+    header = ("#", "statement", "sources", "verdict", "number", "n")
+    parts = [f"# {verdicts_table(verdicts).title}", Table(header, rows).markdown()]
     for verdict in verdicts:
         title = f"## {verdict.number} {verdict.statement} ({verdict.sources}): {verdict.text}"
         parts += [

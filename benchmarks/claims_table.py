@@ -1,0 +1,47 @@
+"""The README's table of verdicts, from the JSON of the full run of claims."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from gatescope.datatypes.verdict import NOT_RUN, WORDS
+from gatescope.reporting.table import Table
+from gatescope.reporting.text import counted, duration, listing
+
+RESULTS = Path(__file__).resolve().parents[1] / "figures" / "claims" / "claims.json"  # and the page beside it
+COMMAND = "gatescope claims --full --runs FOLDER --out figures/claims"
+NOT_MADE = f"Not yet made: `{COMMAND}` makes them."
+
+
+def markdown(records: list[dict[str, Any]] | None) -> str:
+    """Return the table, and above it the counts; None is that there has been no full run."""
+    if records is None:
+        return NOT_MADE
+    trained = [record for record in records if record["kind"] in ("measured", "statistical")]
+    small = [record["number"] for record in trained if "--full" not in record["command"]]
+    if not trained or small:
+        raise ValueError(f"it is of no full run: {listing(small) or 'nothing was measured'}")
+    words = Counter(record["word"] for record in records)
+    counts = listing(f"{words[word]} {word}" for word in WORDS if words[word])
+    ran = sum(record["word"] != NOT_RUN for record in records)
+    spent = sum(record["seconds"] or 0.0 for record in records)
+    rows = [
+        (
+            record["number"],
+            record["statement"],
+            record["sources"],
+            f"**{record['text']}**",
+            record["deciding"],
+        )
+        for record in records
+    ]
+    header = ("#", "statement", "who says it", "verdict", "what decides it")
+    return (
+        f"{counted(len(records), 'statement')}, {ran} put to the test: {counts}. Runs that several share counted with "
+        f"each, {duration(spent)} of one core without tuning. Letters are those of the texts, which "
+        "[the page](figures/claims/claims.html) names, with all numbers; [the same as "
+        "data](figures/claims/claims.json).\n\n"
+        f"{Table(header, rows).markdown()}"
+    )

@@ -1,0 +1,54 @@
+"""The README's table of verdicts says what the JSON says, and is of a full run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+from helpers.verdicts import all_words, for_the_front, made_verdict
+
+from benchmarks import claims_table, table
+from benchmarks.claims_table import NOT_MADE, markdown
+from gatescope.datatypes import Verdict
+
+
+def full(verdict: Verdict) -> Verdict:
+    return dataclasses.replace(verdict, preliminary=False)
+
+
+RECORDS = [full(verdict).record() for verdict in (*all_words(), *for_the_front())]
+
+
+def test_every_verdict_is_a_row() -> None:
+    text = markdown(json.loads(json.dumps(RECORDS)))
+    rows = [line for line in text.split("\n") if line.startswith("| ")]
+    assert len(rows) == len(RECORDS) + 2
+    for record, row in zip(RECORDS, rows[2:], strict=True):
+        assert row.startswith(
+            f"| {record['number']} | {record['statement']} | {record['sources']} | **{record['text']}** |"
+        )
+        assert record["deciding"] in row
+    counts = text.partition(".")[0]
+    assert counts.startswith(f"{len(RECORDS)} statements, {len(RECORDS) - 2} put to the test: ")
+    assert "2 not run" in counts
+
+
+def test_before_the_full_run_it_says_so() -> None:
+    assert markdown(None) == NOT_MADE
+
+
+def test_what_is_smaller_is_refused() -> None:
+    early = made_verdict(number="45", kind="measured", preliminary=True)
+    with pytest.raises(ValueError, match="of no full run: 45"):
+        markdown([early.record(), *RECORDS])
+    with pytest.raises(ValueError, match="nothing was measured"):
+        markdown([made_verdict().record()])
+    # Disturbed by other processes, but as large as it should be.
+    disturbed = dataclasses.replace(early, provenance={"preliminary": False})
+    assert "**contradicted, preliminary**" in markdown([disturbed.record()])
+
+
+def test_the_readme_has_the_table_of_the_committed_run() -> None:
+    readme = table.README.read_text()
+    assert table.replaced(readme, table._claims(claims_table.RESULTS), *table.markers("claims")) == readme
