@@ -66,7 +66,7 @@ def test_12b_on_constructed_numbers(lstm, gru, expected, which):
 
 def test_12b_tells_what_is_reduced_from_what_is_prevented():
     finding = judge_dropout(dropped(lstm=(gap(0.4), gap(0.2)), gru=(gap(0.4), NONE)))
-    assert finding.judgement.reason.startswith("reduces it: supported, ")
+    assert "; reduces it: supported, " in finding.judgement.reason
     assert "of it is left: lstm, task 0: what is left 0.5 [" in finding.judgement.reason
     assert finding.judgement.reason.endswith("a GRU's gap: supported, prevented: supported")
 

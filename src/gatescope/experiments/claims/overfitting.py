@@ -28,6 +28,7 @@ from gatescope.experiments.seeds.judge import Judgement, judge
 from gatescope.experiments.seeds.statistics import of_gaps, paired
 from gatescope.reporting.text import listing
 
+_UNIT = "as differences in units of the mean of both"
 _UNGATED: tuple[Cell, ...] = (NO_RESET, "leaky", "rnn")
 
 
@@ -62,7 +63,9 @@ def losses_of(study: Study, task: StudyTask, cell: Cell) -> Losses:
 def judge_overfits(losses: Mapping[str, Mapping[str, Losses]]) -> Finding:
     """Return what losses by task and cell say of statement 12a."""
     effects = tuple(_compared(by["lstm"], by["gru"], name, ("lstm", "gru")) for name, by in losses.items())
-    return Finding(judgement=judge(effects, claim="lower"), effects=effects)
+    judged = judge(effects, claim="lower")
+    judged = dataclasses.replace(judged, reason=f"gaps {_UNIT}: {judged.reason}")
+    return Finding(judgement=judged, effects=effects)
 
 
 @statement(
@@ -122,7 +125,7 @@ def judge_dropout(losses: Mapping[str, Mapping[str, tuple[Losses, Losses]]]) -> 
         for name, own, other in zip(losses, lstm.reduced, gru.reduced, strict=True)
     ]
     left = listing((f"{effect.name} {effect.text()}" for effect in lstm.left), most=4)
-    reason = f"reduces it: {lstm.reduces.word}, {lstm.reduces.reason}; of it is left: {left}"
+    reason = f"gaps {_UNIT}; reduces it: {lstm.reduces.word}, {lstm.reduces.reason}; of it is left: {left}"
     reason += f"; a GRU's gap: {gru.reduces.word}, prevented: {gru.word}"
     return Finding(
         judgement=Judgement(word=lstm.word, reason=reason, claim="lower"),
@@ -173,7 +176,7 @@ def judge_gates(gru: Mapping[str, Losses], others: Mapping[str, Mapping[str, Los
     else:
         word = UNDECIDED
     reason = f"test loss above training loss: {overfits.word}, {overfits.reason}"
-    reason += f"; a smaller gap than without its gates: {gates.word}, {gates.reason}"
+    reason += f"; a smaller gap than without its gates, {_UNIT}: {gates.word}, {gates.reason}"
     return Finding(
         judgement=Judgement(word=word, reason=reason, claim="lower"),
         effects=(*own, *against),
