@@ -42,6 +42,16 @@ def test_12a_may_be_mixed():
     assert [effect.arms for effect in finding.effects] == [("lstm", "gru")] * 2
 
 
+def test_gaps_have_a_ratio_where_they_are_above_0():
+    finding = judge_overfits(
+        {"one": {"lstm": gap(0.4), "gru": gap(0.2)}, "two": {"lstm": gap(0.4), "gru": gap(-0.2)}}
+    )
+    ratio, difference = finding.effects
+    assert (ratio.measure, ratio.mean) == ("log ratio", pytest.approx(np.log(0.5)))
+    assert (difference.measure, difference.mean) == ("difference", pytest.approx(-0.6 / 0.1))
+    assert finding.judgement.word == "supported"
+
+
 def dropped(**cells):
     return {task: cells for task in TASKS}
 
@@ -73,6 +83,12 @@ def test_12b_tells_what_is_reduced_from_what_is_prevented():
 
 def test_12b_where_the_gap_of_the_gru_is_reduced_more():
     lstm, gru = (gap(0.4), gap(0.03)), (gap(0.4), NONE)  # both inside the margin after it
+    finding = judge_dropout(dropped(lstm=lstm, gru=gru))
+    assert (finding.judgement.word, finding.distinguishes) == ("supported", "the other cell more")
+
+
+def test_12b_where_one_gap_is_below_0():
+    lstm, gru = (gap(0.4), gap(0.03)), (gap(0.4), gap(-0.1))
     finding = judge_dropout(dropped(lstm=lstm, gru=gru))
     assert (finding.judgement.word, finding.distinguishes) == ("supported", "the other cell more")
 

@@ -28,7 +28,7 @@ from gatescope.experiments.seeds.judge import Judgement, judge
 from gatescope.experiments.seeds.statistics import of_gaps, paired
 from gatescope.reporting.text import listing
 
-_UNIT = "as differences in units of the mean of both"
+_UNIT = "as ratios, or if one is not above 0 as differences in units of their mean"
 _UNGATED: tuple[Cell, ...] = (NO_RESET, "leaky", "rnn")
 
 
@@ -120,10 +120,7 @@ def judge_dropout(losses: Mapping[str, Mapping[str, tuple[Losses, Losses]]]) -> 
             tuple(_left(*pair, f"{name}: what is left") for name, pair in pairs.items()),
         )
     lstm, gru = cells["lstm"], cells["gru"]
-    more = [
-        paired(other.differences - own.differences, margin=LOSS, name=name)
-        for name, own, other in zip(losses, lstm.reduced, gru.reduced, strict=True)
-    ]
+    more = [_more(by["lstm"], by["gru"], name) for name, by in losses.items()]
     left = listing((f"{effect.name} {effect.text()}" for effect in lstm.left), most=4)
     reason = f"gaps {_UNIT}; reduces it: {lstm.reduces.word}, {lstm.reduces.reason}; of it is left: {left}"
     reason += f"; a GRU's gap: {gru.reduces.word}, prevented: {gru.word}"
@@ -213,7 +210,22 @@ def _left(without: Losses, dropped: Losses, name: str) -> Effect:
 
 
 def _compared(first: Losses, second: Losses, name: str, arms: tuple[str, str]) -> Effect:
-    return dataclasses.replace(of_gaps(first.gap, second.gap, margin=LOSS, name=name), arms=arms)
+    """Return the ratio of two gaps; where one is not above 0, which has none, their difference."""
+    if min(first.gap.min(), second.gap.min()) > 0:
+        effect = paired(np.log(second.gap / first.gap), margin=LOSS, name=name)
+    else:
+        effect = of_gaps(first.gap, second.gap, margin=LOSS, name=name)
+    return dataclasses.replace(effect, arms=arms)
+
+
+def _more(lstm: tuple[Losses, Losses], gru: tuple[Losses, Losses], name: str) -> Effect:
+    """Return how much more a remedy does to the gap of a GRU, in the same unit of both."""
+    both = [(without.gap, dropped.gap) for without, dropped in (lstm, gru)]
+    if min(gap.min() for pair in both for gap in pair) > 0:
+        own, other = (np.log(dropped / without) for without, dropped in both)
+    else:
+        own, other = (of_gaps(*pair, margin=LOSS, name=name).differences for pair in both)
+    return paired(other - own, margin=LOSS, name=name)
 
 
 def _most(answers: Iterable[bool]) -> bool:
