@@ -41,8 +41,8 @@ def bin_name(arm: str, k: int) -> str:
 
 
 def near_name(arm: str, what: str = "") -> str:
-    """Return the name of the fraction that is within 0.1 of coupled: of steps and units, or of units in their mean."""
-    return f"{arm}: fraction{what} within {NEAR:g} of kept + let in = 1"
+    """Return the name of the fraction of steps and units, or of what is said, that is coupled to within 0.1."""
+    return f"{arm}: fraction{what} with kept + let in - 1 within {NEAR:g} of 0"
 
 
 def judge_coupling(finding: Finding, sums: Mapping[str, Array], measured: Mapping[str, Mean]) -> Finding:
@@ -64,7 +64,7 @@ def judge_coupling(finding: Finding, sums: Mapping[str, Array], measured: Mappin
             distinguishes = ONLY
         elif all(value.above(0.5) for value in lstm):
             distinguishes = ALIKE
-    says = listing(f"{name} {percent(value.value)}" for name, value in near.items())
+    says = listing(f"{name}: {percent(value.value)}" for name, value in near.items())
     reason = f"{finding.judgement.reason}; after training {says}" if near else finding.judgement.reason
     return dataclasses.replace(
         finding,
@@ -107,7 +107,7 @@ def coupled(scale: Scale, study: Study | None = None) -> Finding:
         name = f"{study_cell(cell).name}, {study.task(task).name}"
         after, before = ([_sums(run, fresh) for run in runs] for fresh in (False, True))
         sums[name] = np.array([_fractions(values) for values in after])
-        measured[near_name(name, " of the units, in their mean,")] = mean(
+        measured[near_name(name, " of units, in their mean,")] = mean(
             [(np.abs(values.mean(axis=(0, 1))) < NEAR).mean() for values in after]
         )
         measured[near_name(f"{name}, untrained")] = mean(

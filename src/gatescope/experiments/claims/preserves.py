@@ -137,7 +137,7 @@ def judge_erases(
         "without the forget gate, which Gers, Schmidhuber and Cummins added in 2000, two gates are left, and the cell "
         "keeps all of itself at every step",
         f"on a stream without resets over the LSTM with it: {judged.reason}",
-        f"on sequences one by one {episodic.text()} of its updates",
+        f"in updates on adding, where sequences come one by one, {episodic.text()}",
         listing(f"{name} {with_error(*value)}" for name, value in measured.items()),
     ]
     if exact.word != SUPPORTED:
