@@ -144,7 +144,9 @@ def test_one_sentence_of_what_was_found():
         "have been put to the test whole. 1 more statement was not run here."
     )
     assert "training runs behind them, each statement's counted: 140" in ran(all_words())
-    assert "Preliminary, from experiments smaller than the full ones: 11c." in ran(all_words())
+    assert "Preliminary, from experiments smaller than the full ones or disturbed: 11c." in ran(all_words())
+    many = [made_verdict(number=f"{k}", preliminary=True) for k in range(13)]
+    assert "or disturbed: 13 of them." in ran(many)
     assert "Nothing here is preliminary." in ran([made_verdict()])
 
 

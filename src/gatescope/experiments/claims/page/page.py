@@ -29,6 +29,7 @@ from gatescope.reporting.text import listing
 
 TITLE = "What people say of RNN, LSTM and GRU, put to the test"
 _FOLDER = Path(__file__).parent
+_FEW = 12  # numbers that are listed by name
 
 
 def page(verdicts: Sequence[Verdict]) -> str:
@@ -74,7 +75,8 @@ def ran(verdicts: Iterable[Verdict]) -> str:
         text += f"; training runs behind them, each statement's counted: {runs:,}"
     early = [verdict.number for verdict in listed if verdict.preliminary]
     if early:
-        state = f"Preliminary, from experiments smaller than the full ones: {listing(early)}."
+        which = f"{len(early)} of them" if len(early) > _FEW else listing(early)
+        state = f"Preliminary, from experiments smaller than the full ones or disturbed: {which}."
     else:
         state = "Nothing here is preliminary."
     return f"Ran: {text}. {state} What has another number was not run."
