@@ -73,6 +73,25 @@ def test_a_full_study_has_a_folder_and_says_its_plan_first(invoke, studies, tmp_
     assert (studies[1].seeds, studies[1].units, studies[1].preliminary) == (3, 8, True)
 
 
+def test_published_numbers_stand_beside_a_full_run(invoke, studies, tmp_path, monkeypatch):
+    asked = []
+
+    def beside(verdicts, study, *, archives=None, log=None):
+        asked.append((study.seeds, archives))
+        return verdicts
+
+    monkeypatch.setattr("gatescope.experiments.claims.published.beside.beside_published", beside)
+    options = ("--only", "37,41", "--runs", tmp_path / "runs", "--seeds", "4", "--workers", "1")
+    done = invoke("claims", "--full", *options, "--archives", tmp_path)
+    assert done.exit_code == 0, done.output
+    assert re.search(r"B\W+published settings\W+37", done.stdout)
+    assert asked == [(4, tmp_path)]
+    lost = invoke("claims", "--full", *options, "--archives", tmp_path / "none")
+    assert lost.exit_code == 2
+    assert "is no folder" in lost.stderr
+    assert "--archives" in invoke("claims", "--only", "37", "--archives", tmp_path).stderr
+
+
 def test_statements_that_train_nothing_need_no_folder(invoke, studies):
     assert invoke("claims", "--full", "--only", "9a").exit_code == 0
     assert studies == [None]

@@ -71,6 +71,13 @@ def claims(
         metavar="I/N",
         panel=_STUDY,
     ),
+    archives: Path | None = option(
+        None,
+        "Folder with JSB_Chorales.mat and Nottingham.mat, files of yours: with --full, published numbers stand beside "
+        "ours, and some are of this music.  Default: these are not measured.",
+        metavar="FOLDER",
+        panel=_STUDY,
+    ),
     out: Path | None = option(
         None,
         "Folder for claims.html, a page to read in a browser, claims.md and claims.json, with all that was measured; "
@@ -87,6 +94,7 @@ def claims(
     """
     from gatescope.checks.numbers import check_unused
     from gatescope.experiments.claims.pairs import TEXTS
+    from gatescope.experiments.claims.published.beside import beside_published
     from gatescope.experiments.claims.report import FILES, verdicts_table, write_claims
     from gatescope.experiments.claims.run import chosen_statements, run_claims
     from gatescope.experiments.claims.statement import FAST, FULL
@@ -96,6 +104,11 @@ def claims(
     numbers = None if only is None else [number.strip() for number in only.split(",")]
     if out is not None:
         check_outputs("out", out, FILES)
+    if not full:
+        check_unused("without `full`", archives=archives)
+    if archives is not None and not archives.is_dir():
+        raise ValueRangeError("is no folder", argument="archives", seen=str(archives))
+    log = report if on_terminal() else None
     with naming(study="--runs", folder="--runs", executor="--scheduler"):
         chosen = chosen_statements(numbers)
         if runs is None:
@@ -106,9 +119,13 @@ def claims(
                 numbers,
                 scale=FULL if full else FAST,
                 study=study,
-                log=report if on_terminal() else None,
+                log=log,
                 after=None if out is None else lambda some: write_claims(some, out),
             )
+            if study is not None:
+                verdicts = beside_published(verdicts, study, archives=archives, log=log)
+    if out is not None:
+        write_claims(verdicts, out)
     print_table(verdicts_table(verdicts))
     for letter, text in TEXTS.items():
         echo(f"{letter}: {text}")

@@ -94,6 +94,12 @@ def test_the_row_asks_for_all_depths_with_the_fewest_units_that_all_can_have():
         depth.sized(MadeUp(folder="nowhere", units=11))
 
 
+def test_a_quick_study_has_fewer_depths_and_one_task():
+    (verdict,) = run_claims(["18a"], study=MadeUp(folder="nowhere", quick=True, units=34))
+    assert [effect.name[:4] for effect in verdict.effects] == ["rnn,", "lstm"]
+    assert verdict.preliminary
+
+
 @pytest.mark.slow
 def test_all_depths_have_as_many_parameters(tmp_path):
     from gatescope.recurrence.initialization import init_stack

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from gatescope.experiments.seeds.judge import Judgement
 from gatescope.experiments.seeds.statistics import LEVEL, by_share, holm
 from gatescope.reporting.text import counted, listing
 
-CELLS, DEPTHS = ("rnn", "lstm"), (1, 2, 3, 4)
+CELLS, DEPTHS, FEW = ("rnn", "lstm"), (1, 2, 3, 4), (1, 3)  # FEW in a quick study
 ADDING_200 = dataclasses.replace(
     ADDING_100,
     name="adding, T = 200",
@@ -102,12 +102,12 @@ def judge_depth(reached: Mapping[tuple[str, str], Mapping[int, Array]]) -> Findi
     "other model does, all deeper ones reach it in less than half, by the upper 95 % bound.",
 )
 def more_layers(study: Study) -> Finding:
-    cells = {(cell.cell, cell.layers): cell for cell in sized(study)}
-    tasks = (ADDING_100,) if study.quick else (ADDING_100, ADDING_200)
+    tasks, depths = ((ADDING_100,), FEW) if study.quick else ((ADDING_100, ADDING_200), DEPTHS)
+    cells = {(cell.cell, cell.layers): cell for cell in sized(study, depths)}
     study.make((task, cell) for task in tasks for cell in cells.values())
     reached = {
         (study.task(task).name, name): {
-            depth: study.arm(task, cells[name, depth]).reached for depth in DEPTHS
+            depth: study.arm(task, cells[name, depth]).reached for depth in depths
         }
         for task in tasks
         for name in CELLS
@@ -116,12 +116,12 @@ def more_layers(study: Study) -> Finding:
     return dataclasses.replace(judge_depth(reached), tuned=tuned)
 
 
-def sized(study: Study) -> list[StudyCell]:
+def sized(study: Study, depths: Sequence[int] = DEPTHS) -> list[StudyCell]:
     """Return the cells at all depths with equally many parameters, the fewest that all can have within 3 %."""
     cells = [
         StudyCell(f"{cell}, {counted(depth, 'layer')}", cell, layers=depth)
         for cell in CELLS
-        for depth in DEPTHS
+        for depth in depths
     ]
     for units in range(study.units, _WIDER * study.units):
         try:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from gatescope.experiments.claims.published.beside import SOURCES
 from gatescope.experiments.claims.statement import SUITES, Statement, in_suites
 from gatescope.experiments.claims.study import FULL_SEEDS
 from gatescope.reporting.table import Table
@@ -55,6 +56,9 @@ def plan(
     suites: dict[str, list[str]] = {}
     for each in in_suites(chosen):
         suites.setdefault(each.suite, []).append(each.number)
+    numbers = {each.number for each in chosen}
+    if beside := [source.number for source in SOURCES if source.number in numbers]:
+        suites["B"] = beside
     costs = seconds_of(suites, seeds)
     rows = [
         (letter, SUITES[letter], " ".join(numbers), round(costs[letter]))

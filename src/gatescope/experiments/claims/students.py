@@ -88,7 +88,7 @@ def students(study: Study) -> Students:
         for units in SIZES
     }
     asked = [spec for several in specs.values() for spec in several]
-    runs = make_runs(asked, study.folder, executor=study.executor, progress=study.progress)
+    runs = make_runs(asked, study.folder, executor=study.executor, part=study.part, progress=study.progress)
     made = dict(zip(asked, runs, strict=True))
     study.used.update(made)
     effects: dict[str, list[Effect]] = {kind: [] for kind in OTHER}
