@@ -23,9 +23,14 @@ class FakeStudy(Study):
     def arm(self, task, cell, scheme=None):
         return self.arms(task, cell, scheme)
 
+    def baseline(self, task):
+        return self.floor
 
-def fake_study(arms, **options):
+
+def fake_study(arms, *, floor=float("nan"), **options):
+    """Return a study whose tasks state `floor` as the loss of who knows nothing."""
     study = FakeStudy(folder="nowhere", **options)
+    object.__setattr__(study, "floor", floor)
     object.__setattr__(study, "arms", arms)
     return study
 

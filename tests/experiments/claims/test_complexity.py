@@ -11,6 +11,7 @@ from gatescope.datatypes.verdict import CONTRADICTED, EQUAL, MIXED, SUPPORTED, U
 from gatescope.experiments.claims.complexity import COPYING_5, FLIP_FLOP_1, PAIRS, interaction
 from gatescope.experiments.claims.run import run_claims
 from gatescope.experiments.claims.win_table import COPYING
+from gatescope.experiments.seeds.judge import judge
 
 MARGIN = math.log(1.25)
 BASE = np.linspace(190, 210, 10)
@@ -48,6 +49,29 @@ def test_where_many_runs_are_censored_fractions_are_compared():
     assert math.isnan(effect.margin)
     assert not effect.inside_margin
     assert effect.text() == "0.7 [0.217, 1.18]"
+
+
+def test_where_nobody_learns_the_harder_task_an_advantage_on_the_simple_one_does_not_shrink():
+    simple = arms(BASE, [None] * 10)  # which an LSTM alone learns
+    floor = interaction("", simple, arms([None] * 10, [None] * 10), "updates", margin=MARGIN)
+    assert floor.mean == -1  # and yet nothing is known
+    assert floor.p == 1
+    assert not floor.inside_margin
+    assert judge([floor], claim="higher").word == UNDECIDED
+    # Where an LSTM learns it, it does count.
+    assert interaction("", arms(BASE, BASE), arms(BASE, [None] * 10), "updates", margin=MARGIN).p < 0.05
+
+
+@pytest.mark.parametrize(("harder", "decides"), [(0.19, True), (0.295, False)])
+def test_losses_near_those_of_who_knows_nothing_decide_nothing(harder, decides):
+    def pair(first, second):
+        noise = np.linspace(0.999, 1.001, 10)
+        return made_arm("lstm", test_loss=first * noise), made_arm("gru", test_loss=second * noise[::-1])
+
+    made = pair(0.1, 0.15), pair(harder, harder)
+    effect = interaction("", *made, "test_loss", margin=0.1, baselines=(0.17, 0.297))
+    assert effect.mean == pytest.approx(-math.log(1.5), abs=0.01)
+    assert (effect.p < 0.05) == decides
 
 
 def word(grows):

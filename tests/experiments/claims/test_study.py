@@ -6,11 +6,13 @@ import itertools
 import numpy as np
 import pytest
 from helpers.arms import SPEC, made_run
+from helpers.studies import arm_on, fake_study
 
 import gatescope as gs
 from gatescope.errors import ValueRangeError
 from gatescope.experiments.claims import study as module_of_study
 from gatescope.experiments.claims.study import Study, StudyCell, StudyTask
+from gatescope.experiments.claims.win_table import COPYING
 from gatescope.experiments.seeds import runs, tuning
 from gatescope.experiments.seeds.data import run_data
 
@@ -204,3 +206,20 @@ def test_counting_has_the_whole_budget(asked, monkeypatch):
     effect = study.effect(task, "lstm", "gru")
     np.testing.assert_allclose(effect.differences, np.log((50.5 + np.arange(3)) / (300.5 + np.arange(3))))
     assert {s.target_loss for s in asked} == {None}
+
+
+@pytest.mark.parametrize(("loss", "equal"), [(0.2, True), (0.295, False)])
+def test_two_that_learned_nothing_are_not_equal_on_a_task(loss, equal):
+    losses = loss * np.linspace(0.999, 1.001, 10)
+
+    def arms(task, cell, scheme):
+        return arm_on(task, cell, n=10, test_loss=losses if cell == "gru" else losses[::-1])
+
+    compared = fake_study(arms, floor=0.297).effect(COPYING, "lstm", "gru")
+    assert compared.inside_margin == equal
+    assert compared.name == COPYING.name + ("" if equal else ", which is hardly learned")
+
+
+def test_the_baseline_is_that_of_the_task_as_the_study_runs_it():
+    study = Study(folder="nowhere", quick=True)
+    assert study.baseline(COPYING) == gs.tasks.copying(steps=10, sequences=1).baseline

@@ -249,6 +249,38 @@ def test_other_metrics():
     assert points.low_90 == pytest.approx(t_interval(np.array([0.1, 0.0]), 0.9)[0])
 
 
+@pytest.mark.parametrize("metric", ["test_loss", "nats", "errors", "points"])
+def test_two_that_learned_nothing_are_no_evidence_of_equality(metric):
+    def arm(cell, losses):
+        rest = {"test_accuracy": [0.1] * 4, "test_answers": [1000] * 4}
+        return made_arm(cell, test_loss=losses, **rest)
+
+    def equal(first, second, baseline):
+        arms = arm("lstm", first), arm("gru", second)
+        return effect(*arms, metric, margin=0.05, baseline=baseline).inside_margin
+
+    nothing, something = [0.295, 0.296, 0.297, 0.296], [0.2, 0.2, 0.21, 0.2]
+    assert equal(nothing, nothing[::-1], math.nan)  # a task that states none
+    assert not equal(nothing, nothing[::-1], 0.297)
+    assert equal(something, something[::-1], 0.297)
+    # Of two pairs that learned and two that did not, the first are what is known.
+    assert equal(nothing[:2] + something[:2], nothing[:2] + something[:2], 0.297)
+    assert not equal(nothing[:3] + something[:1], nothing[:3] + something[:1], 0.297)
+
+
+def test_a_difference_counts_where_one_arm_has_learned_nothing():
+    nothing, something = made_arm("lstm", test_loss=[0.29] * 10), made_arm("gru", test_loss=[0.2] * 10)
+    assert effect(nothing, something, "test_loss", margin=0.1, baseline=0.297).p < 0.05
+
+
+def test_a_run_that_diverged_decides_nothing_and_stops_nothing():
+    diverged = made_arm("gru", test_loss=[math.nan, *[0.2] * 9])
+    compared = effect(made_arm("lstm", test_loss=[0.4] * 10), diverged, "test_loss", margin=0.1)
+    assert compared.p == 1
+    assert not compared.inside_margin
+    assert judge([compared], claim="lower").word == "undecided"
+
+
 def test_what_cannot_be_compared():
     one = made_arm("lstm", updates=[10, 10])
     with pytest.raises(ShapeError, match="pair the runs"):

@@ -18,7 +18,7 @@ from gatescope.experiments.seeds.data import run_data
 from gatescope.experiments.seeds.runs import make_arm, make_runs
 from gatescope.experiments.seeds.sizes import WITHIN, equal_parameters
 from gatescope.experiments.seeds.spec import RunSpec
-from gatescope.experiments.seeds.statistics import effect
+from gatescope.experiments.seeds.statistics import OF_LOSSES, effect
 from gatescope.experiments.seeds.tuning import (
     LEARNING_RATES,
     TUNING_SEEDS,
@@ -258,8 +258,18 @@ class Study:
     def effect(self, task: StudyTask, first: Cell, second: Cell, scheme: str | None = None) -> Effect:
         """Return how the second cell differs from the first on a task."""
         one, other = (self.arm(task, cell, scheme) for cell in (first, second))
-        compared = effect(one, other, task.metric, margin=task.margin, name=self.task(task).name)
+        how: dict[str, Any] = {"margin": task.margin, "name": self.task(task).name}
+        compared = effect(one, other, task.metric, **how)
+        if compared.inside_margin and task.metric in OF_LOSSES:  # not because neither has learned anything
+            known = effect(one, other, task.metric, baseline=self.baseline(task), **how)
+            note = "" if known.inside_margin else ", which is hardly learned"
+            compared = dataclasses.replace(known, name=f"{known.name}{note}")
         return dataclasses.replace(compared, arms=tuple(study_cell(cell).name for cell in (first, second)))
+
+    def baseline(self, task: StudyTask) -> float:
+        """Return the test loss of who knows nothing of a sequence; NaN if the task states none."""
+        spec = self.spec(task, "gru")
+        return self._once(("baseline", spec), lambda: run_data(spec).test.baseline)
 
     def sizes(self, task: StudyTask, cells: Sequence[Cell]) -> dict[str, int]:
         """Return for each cell, by its name, the units of models of equally many parameters as the study's GRU.

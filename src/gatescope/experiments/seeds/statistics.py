@@ -18,10 +18,14 @@ CENSORED = 0.3  # of an arm: with more, the verdict is by the fraction that reac
 _EXACT = 14  # pairs up to which all sign flips are tried: 2^14
 _FLIPS = 2**14 - 1  # of more pairs so many, drawn from a fixed seed
 _MOST_PAIRS = 10_000  # that anybody would run
+_LEARNED = 0.9  # of the loss of who knows nothing of a sequence: what is below it has learned something
 METRICS = ("updates", "test_loss", "errors", "gap", "nats", "points", "counted")
+OF_LOSSES = ("test_loss", "errors", "nats", "points")  # of which two may be alike because neither has learned
 
 
-def effect(first: Arm, second: Arm, metric: str, *, margin: float, name: str = "") -> Effect:
+def effect(
+    first: Arm, second: Arm, metric: str, *, margin: float, name: str = "", baseline: float = math.nan
+) -> Effect:
     """Return how the second arm differs from the first, seed by seed.
 
     ========== ==================================================================================================
@@ -53,6 +57,9 @@ def effect(first: Arm, second: Arm, metric: str, *, margin: float, name: str = "
         gaps of the difference in units of their mean.
     name : str
         Of the task.
+    baseline : float, optional
+        The test loss of who knows nothing of a sequence.  Of test_loss, nats, errors and points, a pair of which
+        neither comes 10 % below it is no evidence of equality: two that have learned nothing are alike in that alone.
 
     Raises
     ------
@@ -64,12 +71,19 @@ def effect(first: Arm, second: Arm, metric: str, *, margin: float, name: str = "
     if first.seeds.tolist() != second.seeds.tolist():
         problem = f"has the seeds {second.seeds.tolist()}, and `first` {first.seeds.tolist()}"
         raise ShapeError(problem, argument="second", advice="pair the runs seed by seed")
-    compared = _compare(first, second, metric, margin, name or str(first.runs[0].spec["task"]))
+    task, some = name or str(first.runs[0].spec["task"]), learned(first, baseline) | learned(second, baseline)
+    compared = _compare(first, second, metric, margin, task, some)
     cells = tuple(str(arm.runs[0].spec["cell"]) for arm in (first, second))
     return replace(compared, arms=cells if len(set(cells)) == 2 else (first.name, second.name))
 
 
-def _compare(first: Arm, second: Arm, metric: str, margin: float, name: str) -> Effect:
+def learned(arm: Arm, baseline: float) -> Array:
+    """Return which runs (n,) have a test loss 10 % below that of who knows nothing; all, where that is not known."""
+    losses = arm.values("test_loss")
+    return losses < _LEARNED * baseline if np.isfinite(baseline) else np.ones(len(losses), np.bool_)
+
+
+def _compare(first: Arm, second: Arm, metric: str, margin: float, name: str, some: Array) -> Effect:
     reached = (float(first.reached.mean()), float(second.reached.mean()))
     if metric == "updates":
         if max(first.censored, second.censored) > CENSORED:
@@ -89,20 +103,17 @@ def _compare(first: Arm, second: Arm, metric: str, margin: float, name: str) -> 
         known = for_equality(d[some], *(n[some] < COUNTED for n in counts))
         return paired(d, margin=margin, name=name, in_margins=known)
     if metric == "nats":
-        return paired(
-            second.values("test_loss") - first.values("test_loss"),
-            margin=margin,
-            name=name,
-            measure="difference",
-        )
+        d = second.values("test_loss") - first.values("test_loss")
+        return paired(d, margin=margin, name=name, measure="difference", in_margins=d[some])
     if metric in ("errors", "points"):
         d = _log_ratio(first.values("errors") + 0.5, second.values("errors") + 0.5)
         points = first.values("test_accuracy") - second.values("test_accuracy")  # as errors: lower is better
-        return paired(d, margin=margin, name=name, in_margins=points if metric == "points" else None)
+        return paired(d, margin=margin, name=name, in_margins=(points if metric == "points" else d)[some])
     if metric == "gap":
         gaps = [arm.values("final_test_loss") - arm.values("final_train_loss") for arm in (first, second)]
         return of_gaps(*gaps, margin=margin, name=name)
-    return paired(_log_ratio(first.values(metric), second.values(metric)), margin=margin, name=name)
+    d = _log_ratio(first.values(metric), second.values(metric))
+    return paired(d, margin=margin, name=name, in_margins=d[some])
 
 
 def for_equality(d: Array, first: Array, second: Array) -> Array:
@@ -316,7 +327,7 @@ def _constant(d: Array) -> bool:
 
 
 def _log_ratio(first: Array, second: Array) -> Array:
-    if not (np.minimum(first, second) > 0).all():
+    if (np.minimum(first, second) <= 0).any():  # NaN, of a run that diverged, decides nothing but is no fault
         raise ValueRangeError(
             "are not all above 0, and a ratio is taken of them",
             argument="arms",
