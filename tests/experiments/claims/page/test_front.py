@@ -9,6 +9,7 @@ from helpers.arms import spread
 from helpers.html_page import Page
 from helpers.verdicts import all_words, for_the_front, made_verdict, named
 
+from gatescope.experiments.claims.coupling import EDGES, bin_name
 from gatescope.experiments.claims.literature import EXPECTED
 from gatescope.experiments.claims.page.claim import claim
 from gatescope.experiments.claims.page.comparison import PROPERTIES, comparison
@@ -17,6 +18,8 @@ from gatescope.experiments.claims.page.forest import Axis
 from gatescope.experiments.claims.page.grades import graded, in_words
 from gatescope.experiments.claims.page.hints import QUESTIONS, hints
 from gatescope.experiments.claims.page.page import page
+from gatescope.experiments.claims.pairs import PAIRS
+from gatescope.experiments.claims.run import statements
 from gatescope.experiments.seeds.statistics import by_share
 
 KNOWN = {verdict.number: verdict for verdict in for_the_front()}
@@ -70,6 +73,14 @@ def test_bins_are_read_by_arm_in_order():
         "lstm, adding": [(-0.1, 0.0, 0.3), (0.0, 0.1, 0.7)],
         "janet, adding": [(-1.0, -0.9, 1.0)],
     }
+
+
+def test_the_bins_are_those_that_the_statement_measures():
+    fractions = np.arange(len(EDGES) - 1) / 190.0
+    measured = {bin_name("lstm, adding", k): (value, 0.0) for k, value in enumerate(fractions.tolist())}
+    (bins,) = histograms(made_verdict(number="25", measured=measured)).values()
+    np.testing.assert_allclose([low for low, *_ in bins], EDGES[:-1], atol=1e-9)  # of names to three digits
+    np.testing.assert_allclose([fraction for *_, fraction in bins], fractions)
 
 
 def test_the_figure_of_coupled_gates():
@@ -194,6 +205,10 @@ def test_the_whole_front_is_a_page():
     assert "Coupled and uncoupled gates" not in page([made_verdict()])
 
 
-def test_expectations_are_of_statements():
-    assert all(re.fullmatch(r"\d+[a-c]?", number) for number in EXPECTED)
+def test_what_the_page_reads_are_statements():
+    known = {each.number for each in statements()}
+    assert {*EXPECTED} <= known
+    assert {question.number for question in QUESTIONS} <= known
+    assert {number for each in PROPERTIES for number in each.numbers} <= known
+    assert {number for pair in PAIRS for number in pair.numbers} <= known
     assert all(text.endswith(".") for text in EXPECTED.values())
