@@ -79,6 +79,13 @@ def test_what_holds_nothing_counts_as_a_tenth_of_a_symbol():
     np.testing.assert_allclose(np.exp(effect.differences), 0.1 / (10 + NOISE), rtol=1e-12)
 
 
+def test_two_that_hold_nothing_are_not_equal():
+    nothing = np.array([0.0, 1e-3] * 5)
+    finding = judge_sacrifice({"after training": (nothing, nothing[::-1])}, [spread(0.0, 0.05)], margin=0.2)
+    assert finding.judgement.word == "undecided"
+    assert "capacity undecided" in finding.judgement.reason
+
+
 def test_the_whole_row_on_made_up_arms(monkeypatch):
     asked = []
     monkeypatch.setattr(capacity, "TASKS", (capacity.COPYING_20,))

@@ -37,7 +37,10 @@ def effects(**tasks):
         ({"a": (ALIKE, WORSE), "b": (BETTER, BETTER)}, "supported", 2),
         ({"a": (WORSE, WORSE), "b": (WORSE, WORSE)}, "contradicted", 0),
         ({"a": (WORSE, WORSE), "b": (OPEN, WORSE)}, "undecided", 0),
-        ({"a": (0.15, WORSE), "b": (WORSE, WORSE)}, "supported", 1),
+        ({"a": (0.14, WORSE), "b": (WORSE, WORSE)}, "supported", 1),
+        # Of one task it would do, of several that it is so on some has to bear Holm's correction.
+        ({"a": (0.155, WORSE)}, "supported", 1),
+        ({"a": (0.155, WORSE), "b": (WORSE, WORSE)}, "undecided", 0),
         ({"a": (0.18, WORSE), "b": (OPEN, OPEN)}, "undecided", 0),  # its interval leaves the margin
     ],
 )
@@ -53,6 +56,17 @@ def test_a_task_that_nobody_learns_shows_nothing():
     nobody = np.zeros(10, bool)
     both = [by_share(nobody, nobody, name=name) for name in ("gru, a", "rnn, a")]
     assert judge_worth({"a": both}).judgement.word == "undecided"
+
+
+@pytest.mark.parametrize(("loss", "word"), [(0.2, "supported"), (0.295, "undecided")])
+def test_losses_of_a_task_that_nobody_learns_show_nothing(loss, word):
+    losses = [np.array([0.5, loss + seed / 1e5]) for seed in range(4)]
+    cells = ("lstm", "gru", "rnn")
+    arms = {
+        cell: of_budget(made_arm(cell, validation_loss=losses, reached=[False] * 4), 20) for cell in cells
+    }
+    effects = at_equal_time(COPYING, arms, dict.fromkeys(cells, 0.001), 0.297)
+    assert judge_worth({"copying": effects}).judgement.word == word
 
 
 def test_seconds_to_the_target():

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 from helpers.arms import SPEC, made_arm, made_run, spread
-from scipy.stats import t
+from scipy.stats import t, ttest_1samp
 
 from gatescope.datatypes import Arm
 from gatescope.errors import ShapeError, ValueRangeError
@@ -17,6 +17,7 @@ from gatescope.experiments.seeds.statistics import (
     effect,
     holm,
     median_effect,
+    not_above,
     paired,
     pairs_needed,
     sign_flip,
@@ -305,3 +306,23 @@ def test_the_median_bears_turns_that_were_disturbed():
         unknown = median_effect(np.array(few), margin=0.1)
         assert math.isnan(unknown.low)
         assert unknown.p == 1
+
+
+@pytest.mark.parametrize("mean", [-0.3, 0.0, 0.1, 0.15, 0.3])
+def test_not_above_is_student_s_test_against_the_margin(mean):
+    compared = spread(mean, 0.1, margin=0.2)
+    expected = ttest_1samp(compared.differences, 0.2, alternative="less").pvalue
+    assert not_above(compared) == pytest.approx(expected, rel=1e-9)
+    assert (not_above(compared) < 0.05) == (compared.high_90 < 0.2)
+
+
+def test_not_above_where_nothing_is_known():
+    assert not_above(by_share([True] * 10, [True] * 10)) == 1
+    assert not_above(paired([0.1, 0.1], margin=0.2)) == 0
+    assert not_above(paired([0.3, 0.3], margin=0.2)) == 1
+    assert not_above(paired([0.1, 0.2], margin=0.2, in_margins=np.array([]))) == 1
+    # Of ten pairs two were stopped, both runs of each: it is the test of the eight.
+    d = np.linspace(-0.1, 0.1, 10)
+    stopped = paired(d, margin=0.2, reached=(0.8, 0.8), in_margins=d[:8])
+    expected = ttest_1samp(d[:8], 0.2, alternative="less").pvalue
+    assert not_above(stopped) == pytest.approx(expected, rel=1e-9)

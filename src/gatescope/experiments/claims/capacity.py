@@ -90,9 +90,10 @@ def judge_sacrifice(
     effects = []
     measured: dict[str, Mean] = {}
     for name, (lstm, gru) in capacities.items():
-        compared = paired(
-            np.log(np.maximum(gru, LEAST) / np.maximum(lstm, LEAST)), margin=margin, name=f"capacity, {name}"
-        )
+        d = np.log(np.maximum(gru, LEAST) / np.maximum(lstm, LEAST))
+        # Two that hold nothing are alike in that alone.
+        some = np.maximum(gru, lstm) > LEAST
+        compared = paired(d, margin=margin, name=f"capacity, {name}", in_margins=d[some])
         effects.append(dataclasses.replace(compared, arms=("lstm", "gru")))
         measured |= {
             f"capacity of {cell}, {name}": mean(values) for cell, values in (("lstm", lstm), ("gru", gru))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import NamedTuple
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,7 +16,7 @@ from gatescope.datatypes.verdict import CONTRADICTED, SUPPORTED, UNDECIDED
 from gatescope.experiments.claims.speed import marked
 from gatescope.experiments.claims.statement import Finding, statement
 from gatescope.experiments.claims.study import Study, StudyTask
-from gatescope.experiments.claims.trained import settings
+from gatescope.experiments.claims.trained import LEARNED, settings
 from gatescope.experiments.claims.win_table import LONG, LOSS, NATS, OTHERS
 from gatescope.experiments.long_series.timing import epoch_times
 from gatescope.experiments.machine import load_average, others_share
@@ -22,7 +24,17 @@ from gatescope.experiments.seeds.data import run_data
 from gatescope.experiments.seeds.judge import Judgement
 from gatescope.experiments.seeds.sizes import equal_time
 from gatescope.experiments.seeds.spec import RunSpec
-from gatescope.experiments.seeds.statistics import CENSORED, LEVEL, by_share, for_equality, holm, paired
+from gatescope.experiments.seeds.statistics import (
+    CENSORED,
+    LEVEL,
+    OF_LOSSES,
+    below,
+    by_share,
+    for_equality,
+    holm,
+    not_above,
+    paired,
+)
 from gatescope.reporting.text import listing, number
 from gatescope.training.optimizers import by_name
 
@@ -57,32 +69,44 @@ class Within(NamedTuple):
 
 
 def at_equal_time(
-    task: StudyTask, arms: Mapping[str, Arm], seconds: Mapping[str, float]
+    task: StudyTask, arms: Mapping[str, Arm], seconds: Mapping[str, float], baseline: float = math.nan
 ) -> tuple[Effect, ...]:
     """Return how the other arms of a task differ from the first one, all ended when the quickest has done its updates.
 
     Compared are the seconds to the target, or, where there is none, the least validation loss.  `seconds` are those of
-    an update.
+    an update.  Where in most pairs neither loss is 10 % below that of who knows nothing, `baseline`, two that are alike
+    are no evidence that one is not worse.
     """
     specs = {cell: RunSpec(**arm.runs[0].spec) for cell, arm in arms.items()}
     within = {cell: Within(arms[cell], spec.updates) for cell, spec in equal_time(specs, seconds).items()}
     first, *others = within
     effects = []
     for other in others:
-        compared = _compared(task, within[first], within[other], seconds[first], seconds[other])
+        pair = within[first], within[other]
+        if task.spec.target_loss is None:
+            compared = _losses_compared(task, *(one.losses() for one in pair), baseline)
+        else:
+            compared = _seconds_compared(task, *pair, seconds[first], seconds[other])
         effects.append(
             dataclasses.replace(compared, name=f"{other}, {task.name}", arms=(first, other)),
         )
     return tuple(effects)
 
 
-def _compared(task: StudyTask, one: Within, other: Within, seconds: float, others_seconds: float) -> Effect:
-    if task.spec.target_loss is None:
-        losses, others_losses = one.losses(), other.losses()
-        with np.errstate(invalid="ignore"):  # of runs that diverged at once
-            if task.metric == "nats":
-                return paired(others_losses - losses, margin=NATS, measure="difference")
-            return paired(np.log(others_losses / losses), margin=LOSS)
+def _losses_compared(task: StudyTask, losses: Array, others: Array, baseline: float) -> Effect:
+    nats = task.metric == "nats"
+    with np.errstate(invalid="ignore"):  # of runs that diverged at once
+        d = others - losses if nats else np.log(others / losses)
+    some = below(np.minimum(losses, others), baseline).mean() >= LEARNED
+    how: dict[str, Any] = (
+        {"margin": NATS, "measure": "difference"} if nats else {"margin": LOSS, "measure": "log ratio"}
+    )
+    return paired(d, in_margins=d if some else d[:0], **how)
+
+
+def _seconds_compared(
+    task: StudyTask, one: Within, other: Within, seconds: float, others_seconds: float
+) -> Effect:
     reached = one.reached, other.reached
     if max(float((~runs).mean()) for runs in reached) > CENSORED:
         return by_share(*reached)
@@ -94,16 +118,18 @@ def _compared(task: StudyTask, one: Within, other: Within, seconds: float, other
 def judge_worth(tasks: Mapping[str, Sequence[Effect]]) -> Finding:
     """Return what effects by task, of the same cheaper cells beside an LSTM at equal time, say of statement 49."""
     effects = [effect for each in tasks.values() for effect in each]
-    better: set[str] = set()
+    not_worse: set[str] = set()
     worse: set[str] = set()
     for of_a_cell in zip(*tasks.values(), strict=True):  # a claim of its own, over all tasks
-        for effect, p in zip(of_a_cell, holm(effect.p for effect in of_a_cell), strict=True):
-            if p < LEVEL:
-                (better if effect.sign < 0 else worse).add(effect.name)
-    fine = [effect for effect in effects if effect.name in better or effect.high_90 < effect.margin]
+        differ, near = (holm(map(p, of_a_cell)) for p in (attrgetter("p"), not_above))
+        for effect, apart, close in zip(of_a_cell, differ, near, strict=True):
+            if apart < LEVEL and effect.sign > 0 and not effect.inside_margin:
+                worse.add(effect.name)
+            if (apart < LEVEL and effect.sign < 0) or close < LEVEL:
+                not_worse.add(effect.name)
+    fine = [effect for effect in effects if effect.name in not_worse]
     texts = [f"{effect.name} {effect.text()}" for effect in fine]
-    names = {effect.name for effect in fine}
-    where = [task for task, each in tasks.items() if any(effect.name in names for effect in each)]
+    where = [task for task, each in tasks.items() if any(effect.name in not_worse for effect in each)]
     worth = [task for task, each in tasks.items() if all(effect.name in worse for effect in each)]
     word = SUPPORTED if fine else CONTRADICTED if len(worth) == len(tasks) else UNDECIDED
     reason = (
@@ -121,8 +147,8 @@ def judge_worth(tasks: Mapping[str, Sequence[Effect]]) -> Finding:
     kind="statistical",
     criterion="All runs of the win table, ended when the quickest cell has done its updates, by the seconds of an "
     "update of LSTM, GRU and RNN in turns.  Supported if on some task a GRU or an RNN is not worse: sooner at the "
-    "target, or of less loss, by both tests (Holm over the tasks), or, by the 90 % interval, worse by less than the "
-    "margin; contradicted if an LSTM is better than both on all.",
+    "target, or of less loss, by both tests, or worse by less than the margin, by the t test of one side (each with "
+    "Holm's correction over the tasks); contradicted if an LSTM is better than both on all, and not inside the margin.",
 )
 def not_always_worth_it(study: Study) -> Finding:
     tasks = [study.task(task) for task in TASKS]
@@ -134,7 +160,8 @@ def not_always_worth_it(study: Study) -> Finding:
     with others_share() as share:
         for task in tasks:
             seconds = update_seconds(made[task.name])
-            effects[task.name] = at_equal_time(task, made[task.name], seconds)
+            floor = study.baseline(task) if task.metric in OF_LOSSES else math.nan
+            effects[task.name] = at_equal_time(task, made[task.name], seconds, floor)
             times[task.name] = {cell: number(value) for cell, value in seconds.items()}
     finding = marked(judge_worth(effects), share[0], load)
     tuned = settings(study, *((task, cell, None) for task in tasks for cell in CELLS))

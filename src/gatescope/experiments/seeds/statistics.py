@@ -79,8 +79,35 @@ def effect(
 
 def learned(arm: Arm, baseline: float) -> Array:
     """Return which runs (n,) have a test loss 10 % below that of who knows nothing; all, where that is not known."""
-    losses = arm.values("test_loss")
+    return below(arm.values("test_loss"), baseline)
+
+
+def below(losses: Array, baseline: float) -> Array:
+    """Return which losses are 10 % below that of who knows nothing; all, where that is not known."""
     return losses < _LEARNED * baseline if np.isfinite(baseline) else np.ones(len(losses), np.bool_)
+
+
+def not_above(effect: Effect) -> float:
+    """Return the one-sided p of a second arm that is higher by the margin or more: small if it certainly is not.
+
+    It is that of the t interval of equality: below 0.05 where the upper bound of the 90 % interval is below the margin.
+
+    Examples
+    --------
+    >>> from gatescope.experiments.seeds.statistics import not_above, paired
+    >>> round(not_above(paired([-0.1, 0.0, 0.1, 0.05], margin=0.2)), 4)
+    0.0109
+    """
+    middle, half = (effect.high_90 + effect.low_90) / 2, (effect.high_90 - effect.low_90) / 2
+    # Pairs of which both runs were stopped are left out there.
+    pairs = round(effect.pairs * effect.reached[0]) if effect.reached else effect.pairs
+    if not math.isfinite(middle + effect.margin) or pairs < 2:
+        return 1.0
+    if half == 0:
+        return float(middle >= effect.margin)
+    from scipy.stats import t
+
+    return float(t.sf((effect.margin - middle) / half * t.ppf(1 - LEVEL, pairs - 1), pairs - 1))
 
 
 def _compare(first: Arm, second: Arm, metric: str, margin: float, name: str, some: Array) -> Effect:
