@@ -105,8 +105,9 @@ def test_runs_are_shared_over_a_folder(invoke, studies, tmp_path):
         refused = invoke("claims", "--only", "6a", option, value)
         assert refused.exit_code == 2
         assert f"{option} '{value}' has no effect without --runs" in refused.stderr
-    assert invoke("claims", "--only", "6a", "--runs", tmp_path, "--part", "1/2").exit_code == 0
+    assert invoke("claims", "--only", "6a", "--runs", "shared", "--part", "1/2").exit_code == 0
     assert studies[0].part == "1/2"
+    assert studies[0].folder == tmp_path / "shared"  # wherever a worker is
     refused = invoke("claims", "--only", "6a", "--runs", tmp_path, "--part", "3/2")
     assert refused.exit_code == 2
     assert "--part '3/2' is no part" in refused.stderr

@@ -163,7 +163,9 @@ def _study(
         )
     check_executor(scheduler, workers)
     chosen_options = {name: value for name, value in options.items() if value is not None}
-    with TemporaryDirectory(prefix="gatescope-claims-") if runs is None else nullcontext(runs) as folder:
+    # Workers of a scheduler may be in another folder.
+    place = TemporaryDirectory(prefix="gatescope-claims-") if runs is None else nullcontext(runs.absolute())
+    with place as folder:
         study = Study(folder=folder, quick=not full, progress=on_terminal(), **chosen_options)
         if full:
             print_table(plan(chosen, cores=workers or default_threads(), seeds=study.seeds, folder=folder))

@@ -13,6 +13,7 @@ from gatescope.datatypes.verdict import KINDS, WORDS
 from gatescope.experiments.claims.page.page import page, ran
 from gatescope.experiments.claims.page.words import counts, sentence
 from gatescope.experiments.claims.pairs import PAIRS
+from gatescope.experiments.claims.report import FILES
 
 HOSTILE = "\"><script>alert(1)</script>&amp;'</details>\x00"
 
@@ -31,7 +32,9 @@ def test_ids_are_unique_and_links_lead_to_them(parsed):
     ids = Counter(attrs["id"] for _, attrs in parsed.tags if "id" in attrs)
     assert max(ids.values()) == 1
     links = [attrs["href"] for tag, attrs in parsed.tags if "href" in attrs]
-    assert {link.removeprefix("#") for link in links} <= {*ids}
+    beside = {"claims.json", "claims.md"}
+    assert {link.removeprefix("#") for link in links if link not in beside} <= {*ids}
+    assert beside <= {*links} & {*FILES}
 
 
 def test_it_asks_for_nothing(source, parsed):

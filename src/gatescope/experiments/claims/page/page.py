@@ -29,6 +29,7 @@ from gatescope.reporting.text import listing
 
 TITLE = "What people say of RNN, LSTM and GRU, put to the test"
 _FOLDER = Path(__file__).parent
+_FILES = 'The same as <a href="claims.json">data</a> and as <a href="claims.md">text</a>, in files beside this one.'
 _FEW = 12  # numbers that are listed by name
 
 
@@ -54,7 +55,7 @@ def page(verdicts: Sequence[Verdict]) -> str:
         f"<header>\n<h1>{TITLE}</h1>",
         f'<p class="result">{escape(sentence(verdicts))}</p>',
         _counts(verdicts),
-        f'<p class="ran">{escape(ran(verdicts))}</p>\n</header>',
+        f'<p class="ran">{escape(ran(verdicts))} {_FILES}</p>\n</header>',
         f'<nav aria-label="Contents"><ul>{"".join(links)}</ul></nav>',
         _texts(),
         *(
