@@ -84,7 +84,7 @@ def at_equal_time(
     for other in others:
         pair = within[first], within[other]
         if task.spec.target_loss is None:
-            compared = _losses_compared(task, *(one.losses() for one in pair), baseline)
+            compared = _losses_compared(task, pair[0].losses(), pair[1].losses(), baseline)
         else:
             compared = _seconds_compared(task, *pair, seconds[first], seconds[other])
         effects.append(
