@@ -60,7 +60,7 @@ def measured(study: Study, folder: Path | None) -> tuple[PublishedNumber, ...]:
 def _archive(study: Study, archive: Archive, folder: Path | None) -> list[PublishedNumber]:
     names = {cell: f"nats a step, {archive.name}, {cell} of {units} units" for cell, units in UNITS.items()}
     if folder is None or not (folder / archive.file).is_file():
-        why = f"it needs the file {archive.file}, which is yours to get: give the folder that it is in"
+        why = f"it needs the file {archive.file}, which is yours to get: give its folder, with --archives"
         return [missing(names[cell], archive.published[cell], SOURCE, why) for cell in UNITS]
     few = dataclasses.replace(study, seeds=min(archive.seeds, study.seeds))
     task = archive_task(archive, folder)

@@ -27,4 +27,4 @@ def row(what: str, published: float, source: str, ours: Any, why: str) -> Publis
 
 def missing(what: str, published: float, source: str, why: str) -> PublishedNumber:
     """Return a published number of which nothing was measured, and why."""
-    return PublishedNumber(what=what, published=published, source=source, why=f"not measured: {why}")
+    return PublishedNumber(what=what, published=published, source=source, why=f"not run: {why}")
