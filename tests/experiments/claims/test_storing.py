@@ -60,6 +60,18 @@ def test_5_says_what_the_numbers_are():
     assert len(finding.measured) == 2 * 5 * 3
 
 
+def test_5_of_adjoints_without_a_single_rate():
+    one = cell(10)
+    rates = np.array([math.nan] * 4 + [0.01] * 6)
+    one["after"][BEST] = one["after"][BEST]._replace(adjoint=rates)
+    finding = judge_storing({"lstm": one, "gru": cell(0)}, "lstm", STEPS)
+    assert "by the adjoint 69.31 steps" in finding.judgement.reason
+    one["after"][BEST] = one["after"][BEST]._replace(adjoint=rates * math.nan)
+    finding = judge_storing({"lstm": one, "gru": cell(0)}, "lstm", STEPS)
+    assert "by the adjoint at no single rate" in finding.judgement.reason
+    assert finding.judgement.word == "supported"
+
+
 def test_5_depends_on_initial_weights():
     finding = judge_storing({"lstm": cell(10, pytorch=0), "gru": cell(0)}, "lstm", STEPS)
     assert (finding.judgement.word, finding.depends_on_init) == ("supported", True)

@@ -62,7 +62,7 @@ def judge_storing(
     before, after = (lives[cell][when][BEST] for when in ("before", "after"))
     n = len(after.slowest)
     counts = [f"{int(_long(one, task_steps).sum())} of {n}" for one in (after, before)]
-    slowest, median, adjoint = (steps(float(np.median(half_life_of(rates)))) for rates in after[:3])
+    slowest, median, adjoint = (_steps(rates) for rates in after[:3])
     reason = (
         f"half-life of the slowest unit above {number(task_steps / 2)} steps in {counts[0]} seeds after training, in "
         f"{counts[1]} before; medians over seeds after training: slowest unit {slowest}, median unit {median}, by the "
@@ -87,6 +87,17 @@ def judge_storing(
         distinguishes=only_this(words[cell][BEST], words[other][BEST]),
         depends_on_init=depends_on_init({s: word for s, word in words[cell].items() if s != BEST}),
     )
+
+
+def _median(rates: Array) -> float:
+    """Return the median of those that are known: where a norm rises with the lag the adjoint has no single rate."""
+    known = rates[~np.isnan(rates)]
+    return float(np.median(known)) if known.size else float("nan")
+
+
+def _steps(rates: Array) -> str:
+    rate = _median(rates)
+    return "at no single rate" if np.isnan(rate) else steps(half_life_of(rate))
 
 
 def _long(lives: Lives, task_steps: int) -> Array:
@@ -145,6 +156,6 @@ def _lives(arm: Arm, model: Callable[[SeedRun], Stack]) -> Lives:
             by_layer = half_life(model(run), batch.inputs, lengths=batch.lengths, seed=run.seed)
         (life,) = by_layer.results
         by_gate = life.gate_rate.mean(axis=0)
-        rows.append((by_gate.min(), np.median(by_gate), life.adjoint_rate.mean()))
+        rows.append((by_gate.min(), np.median(by_gate), _median(life.adjoint_rate)))
     slowest, median, adjoint = np.array(rows).T
     return Lives(slowest, median, adjoint, arm.reached)
