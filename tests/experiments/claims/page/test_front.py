@@ -9,6 +9,7 @@ from helpers.arms import spread
 from helpers.html_page import Page
 from helpers.verdicts import all_words, for_the_front, made_verdict, named
 
+from gatescope.datatypes import PublishedNumber
 from gatescope.experiments.claims.coupling import EDGES, bin_name
 from gatescope.experiments.claims.literature import EXPECTED
 from gatescope.experiments.claims.page.claim import claim
@@ -182,6 +183,27 @@ def test_a_row_shows_initial_weights_costs_and_what_was_published():
     assert len(crosses) == 2  # at its task, tuned and by initial weights
     places = [attrs["x"] for attrs in shown.named("svg") if "x" in attrs]
     assert places.count(f"{AXIS.place(np.log(0.5)):.2f}%") == 2
+
+
+def test_published_numbers_of_all_statements_stand_in_one_table():
+    agreeing, differing, lost = (
+        PublishedNumber(what="loss", published=value, source="a paper", why=why, **ours)
+        for value, why, ours in (
+            (0.41, "another head", {"measured": 0.4, "error": 0.02, "seeds": 10}),
+            (0.9, "other data", {"measured": 0.4, "error": 0.02, "seeds": 10}),
+            (0.5, "not run: it needs a file", {}),
+        )
+    )
+    verdicts = (
+        made_verdict(number="37", published=(agreeing, lost)),
+        made_verdict(number="2b", published=(differing,)),
+    )
+    shown = Page(page(verdicts)).words
+    said = "Of 3 published numbers 1 may come out of one more run of ours, 1 not; 1 cannot be told"
+    assert any(text.startswith(said) for text in shown)
+    for text in ("other data", "not run: it needs a file", "0.4 ± 0.02", "37: loss"):
+        assert text in shown
+    assert ">Published numbers, and here</h2>" not in page((made_verdict(),))
 
 
 def test_what_was_not_run_says_how_to():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from gatescope.datatypes import Verdict
+from gatescope.datatypes.published_number import published_table
 from gatescope.datatypes.verdict import CONTRADICTED, EQUAL, KINDS, MISPRINT, NOT_RUN, SUPPORTED
 from gatescope.experiments.claims.page.claim import claim
 from gatescope.experiments.claims.page.comparison import comparison
@@ -24,8 +26,8 @@ from gatescope.experiments.claims.page.words import (
     sentence,
 )
 from gatescope.experiments.claims.pairs import PAIRS, TEXTS, End, Pair
-from gatescope.reporting.html import document, escape, origin
-from gatescope.reporting.text import listing
+from gatescope.reporting.html import document, escape, origin, scrolling
+from gatescope.reporting.text import counted, listing
 
 TITLE = "What people say of RNN, LSTM and GRU, put to the test"
 _FOLDER = Path(__file__).parent
@@ -45,6 +47,7 @@ def page(verdicts: Sequence[Verdict]) -> str:
         "RNN, LSTM and GRU in a table": comparison(known),
         "What should I use for my task?": hints(known),
         "What may be repeated": _lists(verdicts),
+        "Published numbers, and here": _published(verdicts),
         "Every statement": f"{_form()}\n" + "\n".join(claim(verdict, axis) for verdict in verdicts),
         "Where the numbers come from": origin(again),
     }
@@ -99,6 +102,21 @@ def _counts(verdicts: Sequence[Verdict]) -> str:
 def _texts() -> str:
     items = "".join(f"<dt>{letter}</dt><dd>{escape(text)}</dd>" for letter, text in TEXTS.items())
     return f'<details class="texts" open><summary>The five texts, and their letters</summary><dl>{items}</dl></details>'
+
+
+def _published(verdicts: Sequence[Verdict]) -> str:
+    """Return all published numbers beside ours, and how many agree; nothing where there are none."""
+    rows = [(verdict.number, each) for verdict in verdicts for each in verdict.published]
+    if not rows:
+        return ""
+    agree = Counter(each.agrees for _, each in rows)
+    said = (
+        f"Of {counted(len(rows), 'published number')} {agree[True]} may come out of one more run of ours, "
+        f"{agree[False]} not; {agree[None]} cannot be told, or nothing was measured. No word depends on them."
+    )
+    named = [dataclasses.replace(each, what=f"{number}: {each.what}") for number, each in rows]
+    table = published_table(named)
+    return f'<p>{said}</p>\n<div class="beside">{scrolling(table, "Published numbers, and here")}</div>'
 
 
 def _pairs(known: Mapping[str, Verdict]) -> str:
