@@ -129,3 +129,9 @@ def test_the_best_restart_by_validation_is_compared_teacher_by_teacher(monkeypat
     assert 0.0005 < left < 0.2
     specs = [spec for spec in study.used if (spec.cell, spec.hidden_size) == ("gru", 6)]
     assert {(spec.seed, spec.arguments["teacher"]) for spec in specs} == {(k, k // 3) for k in range(30)}
+
+
+def test_a_quick_study_starts_each_student_once(monkeypatch):
+    monkeypatch.setattr(module, "make_runs", made_runs)
+    (verdict,) = run_claims(["21"], study=MadeUp(folder="nowhere", seeds=2, quick=True))
+    assert verdict.runs == 2 * 2 * 3 * 2

@@ -87,7 +87,7 @@ def students(study: Study) -> Students:
         for cell in OTHER
         for units in SIZES
     }
-    asked = [spec for several in specs.values() for spec in several]
+    asked = [spec for teachers in specs.values() for restarts in teachers for spec in restarts]
     runs = make_runs(asked, study.folder, executor=study.executor, part=study.part, progress=study.progress)
     made = dict(zip(asked, runs, strict=True))
     study.used.update(made)
@@ -96,11 +96,14 @@ def students(study: Study) -> Students:
     for kind, other in OTHER.items():
         variance = np.array([_variance(kind, teacher) for teacher in range(study.seeds)])
         for units in SIZES:
-            losses = [_losses([made[spec] for spec in specs[kind, cell, units]]) for cell in (kind, other)]
+            own, others = (
+                np.array([_loss([made[spec] for spec in restarts]) for restarts in specs[kind, cell, units]])
+                for cell in (kind, other)
+            )
             name = f"students of {ARTICLE[kind]}, {units} units"
-            compared = paired(np.log(losses[1] / losses[0]), margin=LOSS, name=name)
+            compared = paired(np.log(others / own), margin=LOSS, name=name)
             effects[kind].append(dataclasses.replace(compared, arms=(kind, other)))
-            left[f"{name}: variance that {ARTICLE[kind]} leaves"] = losses[0] / variance
+            left[f"{name}: variance that {ARTICLE[kind]} leaves"] = own / variance
     return Students(of_gru=tuple(effects["gru"]), of_lstm=tuple(effects["lstm"]), left=left)
 
 
@@ -179,14 +182,16 @@ def _biased(params: Params, biases: Mapping[str, float]) -> Params:
     return dataclasses.replace(params, bias_ih=np.concatenate(rows))
 
 
-def _specs(study: Study, kind: str, cell: str, units: int) -> list[RunSpec]:
-    """Return the runs of all restarts of the students of all teachers, teacher by teacher."""
+def _specs(study: Study, kind: str, cell: str, units: int) -> list[list[RunSpec]]:
+    """Return the runs of all restarts of the students of all teachers, a list a teacher."""
     task = student_task(kind)
     spec = tuned_spec(study.spec(task, _student(cell, units)), study.tuned(task, _student(cell, TUNED)))
     return [
-        spec.with_(arguments={**spec.arguments, "teacher": teacher}, seed=RESTARTS * teacher + restart)
+        [
+            spec.with_(arguments={**spec.arguments, "teacher": teacher}, seed=RESTARTS * teacher + restart)
+            for restart in range(1 if study.quick else RESTARTS)
+        ]
         for teacher in range(study.seeds)
-        for restart in range(RESTARTS)
     ]
 
 
@@ -194,12 +199,11 @@ def _student(cell: str, units: int) -> StudyCell:
     return StudyCell(f"{cell} of {units} units", cell, units=units)
 
 
-def _losses(runs: Sequence[SeedRun]) -> Array:
-    """Return the test loss of the best of the restarts, by validation, for every teacher (n,)."""
-    each = [runs[k : k + RESTARTS] for k in range(0, len(runs), RESTARTS)]
-    return np.array([min(group, key=lambda run: run.best_validation_loss).test_loss for group in each])
+def _loss(restarts: Sequence[SeedRun]) -> float:
+    """Return the test loss of the best of the restarts, by validation."""
+    return min(restarts, key=lambda run: run.best_validation_loss).test_loss
 
 
 def _variance(kind: str, teacher: int) -> float:
-    baseline = tasks.teacher(cell=kind, teacher=teacher, sequences=1000).baseline
+    baseline = tasks.teacher(cell=kind, teacher=teacher, sequences=200).baseline
     return float(baseline or math.nan)
