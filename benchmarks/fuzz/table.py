@@ -190,7 +190,8 @@ gs.tasks.flip_flop(steps=10, sequences=3, channels=2, pulse=0.1, seed=0, dtype="
 gs.tasks.teacher(cell="gru", hidden_size=3, input_size=2, gain=1.5, memory_bias=2.0, steps=20, sequences=3, teacher=0,
     seed=0, dtype="float64")
 gs.tasks.temporal_order(steps=20, sequences=3, symbols=2, seed=0, dtype="float64")
-gs.tasks.laser(steps=20, dtype="float64", standardize=True)
+gs.tasks.laser(steps=None, split="train", valid_fraction=0.1, test_fraction=0.1, length=20, dtype="float64",
+    standardize=True)
 gs.tasks.long_series(steps=20, sequences=3, lookback=4, gamma=0.9, seed=0, dtype="float64")
 gs.tasks.long_series_prices(steps=20, sequences=3, seed=0)
 gs.tasks.long_series_values(np.ones((20, 3)), gamma=0.9)
