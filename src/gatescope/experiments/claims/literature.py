@@ -20,6 +20,7 @@ EXPECTED = {
     "17a": "Weiss, Goldberg and Yahav 2018: an LSTM counts a^n b^n far beyond its training length, a GRU does not.",
     "27a": "Lower, 1.06 against 1.22, in the one run of each that M has.",
     "28a": "Yes, in the one run of each that M has: jumps of 0.2 to 0.4 from epoch 590 on.",
+    "33b": "Not as published: Elman 1990 copies the state back, and the error of a step goes through that step alone.",
     "34": "Greff and others 2017: without the output activation all their sets get worse; without the input activation "
     "JSB chorales do not.",
     "36": "It can: Le, Jaitly and Hinton 2015 learn adding with T = 150 to 300 by a ReLU network from the identity.",

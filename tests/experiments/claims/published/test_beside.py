@@ -1,6 +1,7 @@
 """Published numbers beside ours: where they stand, what each experiment asks for, and what is said without data."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,7 +67,10 @@ def test_verdicts_get_what_stands_beside_them_and_nothing_else_is_measured(monke
     verdicts = (made_verdict(number="37", published=(own,)), made_verdict(number="41"))
     with_numbers = beside_published(verdicts, MadeUp(**STUDY), archives="here", log=logged.append)
     assert [verdict.published for verdict in with_numbers] == [(own, *numbers), ()]
-    assert (asked, logged) == ([(10, "here")], ["published numbers beside statement 37: music"])
+    assert (asked, logged) == (
+        [(10, str(Path("here").absolute()))],
+        ["published numbers beside statement 37: music"],
+    )
     assert beside_published(verdicts, MadeUp(**STUDY, quick=True)) == verdicts
     assert len(asked) == 1
 

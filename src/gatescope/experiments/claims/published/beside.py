@@ -56,7 +56,7 @@ def beside_published(
     """
     if study.quick:
         return tuple(verdicts)
-    folder = None if archives is None else Path(archives)
+    folder = None if archives is None else Path(archives).absolute()  # workers may run elsewhere
     numbers: dict[str, list[PublishedNumber]] = {}
     known = {verdict.number for verdict in verdicts}
     for source in SOURCES:
