@@ -37,9 +37,15 @@ def test_14a_on_constructed_numbers(gru, lstm, expected, which):
     after = {"gru": rates(gru), "lstm": rates(lstm)}
     finding = judge_size({"more": 0.0}, {"others": 1e14}, after)
     assert (finding.judgement.word, finding.distinguishes) == (expected, which)
+    assert finding.judgement.small is (gru == 0.001)
     assert finding.seeds == 10
     assert finding.measured["gru: rise of the rate with ln N"].value == pytest.approx(gru, abs=1e-3)
     assert finding.measured["lstm, N = 10,000: rate"].value == pytest.approx(0.1 + lstm, abs=1e-2)
+
+
+def test_a_gradient_that_grows_with_every_set_does_not_vanish():
+    growing = {"gru": rates(0.05, level=-0.3), "lstm": rates(0.0)}
+    assert judge_size({"more": 0.0}, {"others": 1e14}, growing).judgement.word == "undecided"
 
 
 def test_14a_where_the_rise_is_not_known():

@@ -50,6 +50,13 @@ def test_27b_compares_each_cell_at_its_best_rate_beside():
     assert value == pytest.approx(0, abs=3 * error)
 
 
+def test_a_rate_at_which_runs_diverged_is_not_the_best():
+    diverged = losses(0.5, 0.8)
+    diverged[0.001][1][2] = np.nan
+    ((_, (value, _)),) = judge_rates(diverged).measured.items()
+    assert value == pytest.approx(np.log(2 * 0.8), abs=0.05)
+
+
 def volatility(by_gates, *, freed=0.0, coupled_too=1.0):
     """Return what rises by `by_gates` a gate (`coupled_too` times that where coupled), and by `freed` without."""
     values = {}

@@ -118,6 +118,19 @@ def test_12c_on_constructed_numbers(gru, others, expected):
     assert len(finding.effects) == 4 + 3 * 2
 
 
+WIDE = Losses(test=0.1 * np.exp(np.linspace(0.01, 0.3, 10)), train=np.full(10, 0.1))
+
+
+@pytest.mark.parametrize(
+    ("rest", "expected"), [(gap(0.05), "contradicted"), (gap(0.004), "supported"), (WIDE, "undecided")]
+)
+def test_12c_is_not_contradicted_by_one_set_of_four(rest, expected):
+    # On the three others it is above for sure, but by what does not matter, or by who knows how much.
+    finding = judge_gates(dict(zip(TASKS, [gap(0.05), rest, rest, rest], strict=True)), without(0.4))
+    assert judge(finding.effects[:4], claim="higher").word == "supported"
+    assert finding.judgement.word == expected
+
+
 def test_12c_may_be_undecided():
     wide = Losses(test=0.1 * np.exp(np.linspace(-1, 1.4, 10)), train=np.full(10, 0.1))
     assert judge_gates(dict.fromkeys(TASKS, wide), without(0.4)).judgement.word == "undecided"

@@ -35,6 +35,23 @@ def test_13_may_be_mixed_or_undecided():
     assert (judged.word, judged.needed is None) == ("undecided", False)
 
 
+def test_where_noise_leaves_neither_anything_to_learn_who_was_worse_without_does_not_handle_it_better():
+    # Without noise a GRU loses three times as much; with it both are at 1/6, the variance of the sum.
+    def at_the_bottom(level, **more):
+        return Changed(around(1 / 6, 0.001), around(level), **more)
+
+    judged = judge_noise({"adding": {"lstm": at_the_bottom(0.01), "gru": at_the_bottom(0.03)}}).judgement
+    assert judged.word == "supported"  # which it seems to be
+    floors = {"baselines": (1 / 6, 1 / 6)}
+    losses = {"lstm": at_the_bottom(0.01, **floors), "gru": at_the_bottom(0.03, **floors)}
+    (effect,) = judge_noise({"adding": losses}).effects
+    assert effect.name == "adding, which neither learns"
+    assert judge_noise({"adding": losses}).judgement.word == "undecided"
+    # Where one of them learns in spite of the noise, it counts.
+    losses["gru"] = Changed(around(0.04), around(0.03), (1 / 6, 1 / 6))
+    assert judge_noise({"adding": losses}).judgement.word == "supported"
+
+
 @pytest.mark.parametrize(
     ("gru", "lstm", "rnn", "expected", "which"),
     [

@@ -41,9 +41,19 @@ class Rates(NamedTuple):
 
     @property
     def word(self) -> str:
-        """Return whether the rate rises with N; a rise by less than a tenth of it is none."""
-        rise, margin = self.rise, _SAME * abs(float(self.values.mean()))
-        return word_of(supported=rise.above(), contradicted=rise.below(margin))
+        """Return whether the rate rises with N, to one that is above 0, which alone vanishes."""
+        return word_of(
+            supported=self.rise.above() and mean(self.values[-1]).above(), contradicted=self._hardly
+        )
+
+    @property
+    def small(self) -> bool:
+        """Return whether it rises by less than a tenth of itself."""
+        return self.word == SUPPORTED and self._hardly
+
+    @property
+    def _hardly(self) -> bool:
+        return self.rise.below(_SAME * abs(float(self.values.mean())))
 
 
 def judge_size(
@@ -77,6 +87,7 @@ def judge_size(
         "; ".join(parts),
         measured,
         seeds,
+        small=word == SUPPORTED and after is not None and after["gru"].small,
         equalities=equalities,
         controls=controls,
         distinguishes=which_one,
@@ -92,8 +103,8 @@ def judge_size(
     after_training=True,
     criterion="Before training the gradient of a sequence has to have the same bits in data sets of all sizes, 100 to "
     "10,000; other bits decide nothing.  After training on adding, of 30 to 10,000 sequences, the rate at which it "
-    "decays over all steps: supported if it rises with ln N by 3 standard errors; contradicted if by 3 it rises by "
-    "less than a tenth of itself from the smallest set to the largest.",
+    "decays over all steps: supported if it rises with ln N by 3 standard errors, to one above 0, small if by less "
+    "than a tenth of itself from the smallest set to the largest; contradicted if by 3 it rises by no more than that.",
 )
 def size_of_the_data(scale: Scale, study: Study | None = None) -> Finding:
     least, *larger = scale.data

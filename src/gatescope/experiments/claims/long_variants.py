@@ -49,7 +49,11 @@ def judge_rates(losses: Mapping[float, tuple[Array, Array]]) -> Finding:
         word, says = SUPPORTED, "every learning rate says the same"
     else:
         word, says = UNDECIDED, "the learning rates say neither the same nor the opposite"
-    best = [min((cell[k] for cell in losses.values()), key=np.mean) for k in range(2)]
+    # A rate at which runs diverged is not the best one.
+    best = [
+        min((cell[k] for cell in losses.values()), key=lambda v: np.nan_to_num(np.mean(v), nan=np.inf))
+        for k in range(2)
+    ]
     own = mean(np.log(best[1] / best[0]))
     return Finding(
         judgement=dataclasses.replace(judged, word=word, reason=f"{says}; {judged.reason}", claim=""),
