@@ -130,8 +130,9 @@ def test_42_on_constructed_numbers(ratios, word):
     removed = {
         part: costs(ratio) for part, ratio in zip(("gates", "forget gate", "cell"), ratios, strict=True)
     }
-    finding = judge_preserves(removed, costs(1.0), {"lstm: updates": mean(100 + NOISE)})
+    finding = judge_preserves(removed, costs(1.0), {"lstm": {"adding": 100 + NOISE}})
     assert finding.judgement.word == word
+    assert finding.measured["lstm, adding: updates"] == mean(100 + NOISE)
     assert len(finding.effects) == 8
     assert finding.judgement.reason.startswith(f"gates: {'supported' if ratios[0] > 2 else 'contradicted'}")
 
@@ -149,11 +150,12 @@ def test_42_what_never_reaches_the_target_costs():
 
 
 def test_42_ranks_by_updates():
-    updates = {"slow": mean([300, 301]), "quick": mean([100, 101])}
-    assert (
-        "mean updates: quick 100.5, slow 300.5"
-        in judge_preserves({"cell": costs(2)}, (), updates).judgement.reason
-    )
+    updates = {
+        "slow": {"adding": np.full(10, 300.0)},
+        "quick": {"adding": np.full(10, 50.0), "order": np.full(10, 200.0)},
+    }
+    reason = judge_preserves({"cell": costs(2)}, (), updates).judgement.reason
+    assert reason == "cell: supported; updates, the geometric mean over tasks: quick 100, slow 300"
 
 
 @pytest.mark.parametrize(

@@ -56,23 +56,31 @@ _OF_STREAMS = ("loss on a stream ten times as long", "size of the memory in its 
 
 
 def judge_preserves(
-    removed: Mapping[str, Sequence[Effect]], beside: Sequence[Effect], updates: Mapping[str, Mean]
+    removed: Mapping[str, Sequence[Effect]],
+    beside: Sequence[Effect],
+    updates: Mapping[str, Mapping[str, Array]],
 ) -> Finding:
     """Return what it costs to remove each part that is said to do it, on several tasks, says of statement 42.
 
-    `updates` are those to the target by cell and task, for the ranking.
+    `updates` are those to the target (seeds,) by cell and task, for the ranking.
     """
     words = {part: _costs(effects) for part, effects in removed.items()}
     said = {*words.values()}
     word = said.pop() if len(said) == 1 else UNDECIDED if UNDECIDED in said else MIXED
-    ranking = listing(f"{name} {number(value)}" for name, (value, _) in sorted(updates.items(), key=_value))
+    middle = {cell: np.exp(np.mean(np.log([*tasks.values()]))) for cell, tasks in updates.items()}
+    ranking = listing(
+        f"{cell} {number(round(middle[cell]))}" for cell in sorted(middle, key=lambda k: middle[k])
+    )
+    parts = [listing(f"{part}: {each}" for part, each in words.items())]
+    parts += [f"updates, the geometric mean over tasks: {ranking}"] if ranking else []
     return Finding(
-        judgement=Judgement(
-            word=word,
-            reason=f"{listing(f'{part}: {each}' for part, each in words.items())}; mean updates: {ranking}",
-        ),
+        judgement=Judgement(word=word, reason="; ".join(parts)),
         effects=(*(effect for effects in removed.values() for effect in effects), *beside),
-        measured=updates,
+        measured={
+            f"{cell}, {task}: updates": mean(values)
+            for cell, tasks in updates.items()
+            for task, values in tasks.items()
+        },
         seeds=next(iter(removed.values()))[0].pairs,
     )
 
@@ -83,10 +91,6 @@ def _costs(effects: Sequence[Effect]) -> str:
     if judged.word == SUPPORTED and not all(e.measure == "share" or e.mean > e.margin for e in effects):
         return CONTRADICTED if judged.small else UNDECIDED
     return CONTRADICTED if judged.word == EQUAL else judged.word
-
-
-def _value(item: tuple[str, Mean]) -> float:
-    return item[1].value
 
 
 @statement(
@@ -108,10 +112,10 @@ def preserves(study: Study) -> Finding:
     }
     beside = [effect_of(study, task, whole, cell) for whole, cell in BESIDE for task in TASKS]
     updates = {
-        f"{study_cell(cell).name}, {study.task(task).name}: updates": mean(
-            study.arm(task, cell).values("updates")
-        )
-        for task, cell in arms
+        study_cell(cell).name: {
+            study.task(task).name: study.arm(task, cell).values("updates") for task in TASKS
+        }
+        for cell in cells
     }
     return dataclasses.replace(judge_preserves(removed, beside, updates), tuned=chosen(study, arms))
 
