@@ -49,6 +49,12 @@ def test_15b_on_constructed_numbers(lstm, others, expected, which):
     assert finding.seeds == 10
 
 
+def test_one_cell_that_diverges_sooner_is_enough_though_another_does_later():
+    finding = judge_divergence({"lstm": from_rate(1.0), "gru": from_rate(3.0), "rnn": from_rate(0.3)})
+    assert [effect.sign for effect in finding.effects] == [1, -1]
+    assert (finding.judgement.word, finding.distinguishes) == ("supported", "the other cell more")
+
+
 def test_few_seeds_that_diverge_decide_nothing():
     finding = judge_divergence({cell: from_rate(1.0, share=0.3) for cell in CELLS})
     assert (finding.judgement.word, finding.distinguishes) == ("undecided", "")

@@ -123,6 +123,25 @@ def test_initial_weights_that_turn_it_are_said():
     assert not alike.depends_on_init
 
 
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        ("7a", ("contradicted", "contradicted", "equal")),
+        ("7b", ("contradicted", "contradicted", "contradicted")),
+        ("8a", ("supported", "contradicted", "equal")),
+        ("8b", ("contradicted", "supported", "equal")),
+        ("11a", ("contradicted", "supported", "equal")),
+    ],
+)
+def test_so_are_they_of_every_row_of_two_cells(number, words):
+    ratios = {"pytorch": 2.0, "keras": 0.5, "chrono": 1.0, None: 0.5}
+    (verdict,) = verdicts(lambda _, scheme: ratios[scheme], [number]).values()
+    assert tuple(verdict.tuned["by initial weights"].values()) == words
+    assert verdict.depends_on_init == (len({*words}) > 1)
+    tasks = 4 if number == "11a" else 5  # of those with a target, copying has none
+    assert len(verdict.by_init) == 3 * tasks
+
+
 def test_a_verdict_says_which_code_made_its_runs():
     made = verdicts(lambda *_: 0.5).values()
     assert {verdict.code for verdict in made} == {hashlib.sha256(b"code").hexdigest()[:16]}
@@ -130,9 +149,10 @@ def test_a_verdict_says_which_code_made_its_runs():
 
 def test_a_run_that_two_comparisons_share_counts_once():
     counts = {number: verdict.runs for number, verdict in verdicts(lambda *_: 0.5).items()}
-    assert counts["8b"] == 2 * 10 * len(TASKS)
+    by_init = len(SCHEMES) * len(win_table.BY_INIT)
+    assert counts["8b"] == 2 * 10 * (len(TASKS) + by_init)
     assert counts["37"] == 3 * 10 * len(TASKS)  # those of the RNN stand beside both
-    assert counts["6a"] == 2 * 10 * (len(win_table.LONG) + len(SCHEMES) * len(win_table.BY_INIT))
+    assert counts["6a"] == 2 * 10 * (len(win_table.LONG) + by_init)
 
 
 def test_an_rnn_is_compared_with_both():

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from gatescope.datatypes import Array, SeedRun, Status
-from gatescope.datatypes.verdict import CONTRADICTED, SUPPORTED, UNDECIDED
+from gatescope.datatypes.verdict import CONTRADICTED, MIXED, SUPPORTED, UNDECIDED
 from gatescope.experiments.claims.amounts import which
 from gatescope.experiments.claims.measured import Mean, mean
 from gatescope.experiments.claims.statement import Finding, statement
@@ -100,6 +100,8 @@ def judge_divergence(unstable: Mapping[str, Mapping[str, Array]]) -> Finding:
         for cell in words
     )
     more = judge(effects, claim="lower", on="any")
+    # One that is lower is enough, also where the other is higher.
+    sooner = dataclasses.replace(more, word=SUPPORTED) if more.word == MIXED else more
     share = max(float(answers.mean(axis=-1).max()) for answers in unstable["lstm"].values())
     stable = listing(f"{cell} {number(math.exp(float(values.mean())))}" for cell, values in largest.items())
     reason = (
@@ -111,7 +113,7 @@ def judge_divergence(unstable: Mapping[str, Mapping[str, Array]]) -> Finding:
         effects=effects,
         measured=measured,
         seeds=effects[0].pairs,
-        distinguishes=which(own, words, more),
+        distinguishes=which(own, words, sooner),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any
 
@@ -138,14 +138,7 @@ BY_INIT = LONG[:5]  # which run with each scheme of initial weights, too
     "tasks of long memory and less on none; contradicted the other way round.",
 )
 def long_dependencies(study: Study) -> Finding:
-    words, by_init = {}, []
-    study.make(product(BY_INIT, ("lstm", "gru"), study.schemes))
-    for scheme in study.schemes:
-        effects = [study.effect(task, "lstm", "gru", scheme) for task in BY_INIT]
-        words[scheme] = judge(effects, claim="higher").word
-        by_init += [dataclasses.replace(effect, name=f"{scheme}: {effect.name}") for effect in effects]
-    finding = _compared(study, LONG, "higher", depends=depends_on_init(words), words=words)
-    return dataclasses.replace(finding, by_init=tuple(by_init))
+    return _compared(study, LONG, "higher")
 
 
 @statement(
@@ -169,9 +162,9 @@ def equal_on_many(study: Study) -> Finding:
     "that differ do so one way on more than half, or more than half are equal.",
 )
 def depends_on_task(study: Study) -> Finding:
-    finding = _compared(study, (*LONG, *OTHERS), "lower")
-    word = {MIXED: SUPPORTED, UNDECIDED: UNDECIDED}.get(finding.judgement.word, CONTRADICTED)
-    return dataclasses.replace(finding, judgement=dataclasses.replace(finding.judgement, word=word, claim=""))
+    says = {MIXED: SUPPORTED, UNDECIDED: UNDECIDED}
+    finding = _compared(study, (*LONG, *OTHERS), "lower", read=lambda word: says.get(word, CONTRADICTED))
+    return dataclasses.replace(finding, judgement=dataclasses.replace(finding.judgement, claim=""))
 
 
 @statement(
@@ -225,10 +218,13 @@ def _compared(
     claim: str,
     *,
     pairs: Sequence[tuple[str, str]] = (("lstm", "gru"),),
-    depends: bool = False,
-    words: Mapping[str, str] | None = None,
+    read: Callable[[str], str] = str,
 ) -> Finding:
-    """Return what pairs of cells on several tasks say of a claim about the second of each pair."""
+    """Return what pairs of cells on several tasks say of a claim about the second of each pair.
+
+    `read` turns the word on that claim into the one on the statement.  Of one pair the word with each scheme of initial
+    weights stands beside, on those of the tasks that run with each.
+    """
     effects: list[Effect] = []
     tuned: dict[str, Any] = {}
     study.make(product(tasks, dict.fromkeys(cell for pair in pairs for cell in pair)))
@@ -245,12 +241,26 @@ def _compared(
                     "at_edge": best.at_edge,
                 }
     judgement = _of_each_pair(effects, [second for _, second in pairs], claim)
+    by_init = _by_init(study, tasks, pairs[0]) if len(pairs) == 1 else {}
+    words = {scheme: read(judge(each, claim=claim).word) for scheme, each in by_init.items() if each}
     return Finding(
-        judgement=judgement,
+        judgement=dataclasses.replace(judgement, word=read(judgement.word)),
         effects=tuple(effects),
-        tuned={**tuned, **({"by initial weights": dict(words)} if words else {})},
-        depends_on_init=depends,
+        tuned={**tuned, **({"by initial weights": words} if words else {})},
+        depends_on_init=depends_on_init(words),
+        by_init=tuple(
+            dataclasses.replace(effect, name=f"{scheme}: {effect.name}")
+            for scheme, each in by_init.items()
+            for effect in each
+        ),
     )
+
+
+def _by_init(study: Study, tasks: Sequence[StudyTask], pair: tuple[str, str]) -> dict[str, list[Effect]]:
+    """Return the effects on the tasks that run with each scheme of initial weights, by scheme."""
+    chosen = [task for task in tasks if task in BY_INIT]
+    study.make(product(chosen, pair, study.schemes))
+    return {scheme: [study.effect(task, *pair, scheme) for task in chosen] for scheme in study.schemes}
 
 
 def _of_each_pair(effects: Sequence[Effect], seconds: Sequence[str], claim: str) -> Judgement:
