@@ -117,6 +117,15 @@ def test_without_recurrent_weights_nothing_comes_in_through_h(monkeypatch):
     assert verdict.word == "supported"  # and not mixed: the forget gate alone is left
 
 
+def test_what_a_word_leaves_out_is_told_with_its_number(verdicts):
+    for number, told in {
+        "33a": r"with 1 output fed back the recurrent matrix has rank 1, an Elman network's 5",
+        "40c": r"the past still comes in through h, by \S+ × 10\^1[3-5] roundings",
+        "41": r"sees the old state by 0 roundings at r = 0, and by \S+ × 10\^1[3-5] at r = 1",
+    }.items():
+        assert re.search(told, verdicts[number].reason), verdicts[number].reason
+
+
 def test_lengths_that_are_ignored_are_seen(monkeypatch):
     real = feedback.run
     monkeypatch.setattr(feedback, "run", lambda params, x, lengths=None: real(params, x))

@@ -19,6 +19,7 @@ from gatescope.experiments.claims.samples import (
 )
 from gatescope.experiments.claims.statement import Finding, Scale, exact, statement
 from gatescope.recurrence.run import backprop, run
+from gatescope.reporting.text import counted
 
 
 @statement(
@@ -51,20 +52,23 @@ def lengths(scale: Scale) -> Finding:
     "33a",
     "an Elman network feeds back its outputs",
     sources="A",
-    criterion="Contradicted if a network that feeds back a linear read-out of its state is an Elman network"
-    " with a recurrent matrix of the read-out's rank, which an Elman network's is not: it feeds "
-    "back its hidden state.",
+    criterion="Elman's of 1990 fed back its hidden state, which documents say; Jordan's of 1986 its outputs.  "
+    "Contradicted if a network that feeds back a linear read-out of its state, with a bias, is an Elman network with a "
+    "recurrent matrix of the read-out's rank, which an Elman network's is not.",
 )
 def jordan(scale: Scale) -> Finding:
     params, outputs = make("rnn", scale), max(1, scale.units // 4)
     rng = np.random.default_rng(4)
     read_out = rng.uniform(-1, 1, (outputs, scale.units)) / np.sqrt(scale.units)
     back = rng.uniform(-1, 1, (scale.units, outputs)) / np.sqrt(outputs)
+    bias = rng.uniform(-1, 1, outputs)
     x = noise(scale)
-    fed_back = step_by_step(params, x, lambda rh, h: (h @ read_out.T @ back.T + params.bias_hh)[None])
-    elman = dataclasses.replace(params, weight_hh=back @ read_out)
+    fed_back = step_by_step(
+        params, x, lambda rh, h: ((h @ read_out.T + bias) @ back.T + params.bias_hh)[None]
+    )
+    elman = dataclasses.replace(params, weight_hh=back @ read_out, bias_hh=params.bias_hh + back @ bias)
     ranks = [np.linalg.matrix_rank(each.weight_hh) for each in (elman, params)]
-    return exact(
+    finding = exact(
         {
             "states": roundings(run(elman, x).states, fed_back),
             "rank and outputs": roundings(ranks[0], outputs),
@@ -75,6 +79,12 @@ def jordan(scale: Scale) -> Finding:
         },
         supports=False,
     )
+    reason = (
+        f"{finding.judgement.reason}; with {counted(outputs, 'output')} fed back the recurrent matrix has rank "
+        f"{ranks[0]}, an Elman network's {ranks[1]}; of a layer whose outputs are its hidden state, as in today's "
+        "libraries, the two are one"
+    )
+    return dataclasses.replace(finding, judgement=dataclasses.replace(finding.judgement, reason=reason))
 
 
 @statement(

@@ -13,6 +13,7 @@ from gatescope.datatypes.verdict import EQUAL, SUPPORTED
 from gatescope.experiments.claims.samples import GRUS, linear, make, noise, roundings, run_all, some_state
 from gatescope.experiments.claims.statement import Finding, Scale, exact, statement
 from gatescope.experiments.seeds.judge import judge_exact
+from gatescope.reporting.text import number
 
 
 @statement(
@@ -107,11 +108,12 @@ def no_output_gate(scale: Scale) -> Finding:
     "41",
     "the reset gate decides how much of the past is forgotten",
     sources="P A",
-    criterion="Contradicted if what a unit keeps of its old state is the same for r = 0 and r = 1, and the "
-    "state is still there after all steps at r = 0, z = 1.",
+    criterion="Contradicted if what a unit keeps of its old state is z, the same for r = 0 and r = 1, and the "
+    "state is still there after all steps at r = 0, z = 1.  What the candidate sees of the past, which r does decide "
+    "(23), is told beside it.",
 )
 def reset_forgets_nothing(scale: Scale) -> Finding:
-    equalities, controls = {}, {}
+    equalities, controls, seen = {}, {}, []
     x = noise(scale)
     for name in GRUS:
         params, state = make(name, scale), some_state(name, scale)
@@ -122,9 +124,22 @@ def reset_forgets_nothing(scale: Scale) -> Finding:
         equalities[f"{name}: kept of the old state, r = 0 and 1"] = roundings(
             direct[0.0, 0.5], direct[1.0, 0.5]
         )
+        for r in (0.0, 1.0):
+            trace = run_all(params, x, initial_state=state, clamp={"r": r})
+            kept_by_units = linear(params, trace).direct[..., 0, 0, :]
+            equalities[f"{name}: kept of the old state, and z, r = {r:g}"] = roundings(
+                kept_by_units, trace.gate("z")
+            )
         after = run_all(params, x, initial_state=state, clamp={"r": 0.0, "z": 1.0}).final_state
         equalities[f"{name}: the state at the end, r = 0 and z = 1"] = roundings(after, state)
         controls[f"{name}: kept of the old state, z = 0.5 and 0.75"] = roundings(
             direct[0.0, 0.5], direct[1.0, 0.75]
         )
-    return exact(equalities, controls, supports=False)
+        seen += [_candidate_of_other_states(name, scale, r) for r in (0.0, 1.0)]
+    finding = exact(equalities, controls, supports=False)
+    shut, open_ = max(seen[::2]), min(seen[1::2])
+    reason = (
+        f"{finding.judgement.reason}; the candidate, all that is left at z = 0, sees the old state by "
+        f"{number(shut)} roundings at r = 0, and by {number(open_)} at r = 1"
+    )
+    return dataclasses.replace(finding, judgement=dataclasses.replace(finding.judgement, reason=reason))

@@ -19,6 +19,7 @@ from gatescope.experiments.claims.samples import (
 )
 from gatescope.experiments.claims.statement import Finding, Scale, exact, statement
 from gatescope.experiments.seeds.judge import ROUNDINGS, judge_exact
+from gatescope.reporting.text import number
 
 
 @statement(
@@ -98,9 +99,9 @@ def _gates_by_states(name: str, scale: Scale) -> dict[tuple[str, str], float]:
     """Return how far each gate is from itself where one of the states before is another, in roundings."""
     params, x, state = make(name, scale), noise(scale)[:1], some_state(name, scale)
     other, seen = some_state(name, scale, seed=3), {}
-    for number, changed in enumerate(get(name).states):
+    for index, changed in enumerate(get(name).states):
         changed_state = state.copy()
-        changed_state[:, number] = other[:, number]
+        changed_state[:, index] = other[:, index]
         one, two = (run_all(params, x, initial_state=each) for each in (state, changed_state))
         for gate in ("i", "f", "o"):
             seen[gate, changed] = roundings(one.gate(gate), two.gate(gate))
@@ -183,6 +184,7 @@ def forget_gate(scale: Scale) -> Finding:
     judgement = judge_exact(equalities, controls)
     through_h = effect_of_the_past(params, x, step=step, of="c", clamp={"f": 0.0})
     if judgement.word == SUPPORTED and through_h > ROUNDINGS:
-        reason = f"{judgement.reason}; at f = 0 the past still comes in through h"
+        seen = number(through_h)
+        reason = f"{judgement.reason}; at f = 0 the past still comes in through h, by {seen} roundings"
         judgement = dataclasses.replace(judgement, word=MIXED, reason=reason)
     return Finding(judgement=judgement, equalities=equalities, controls=controls)
