@@ -108,6 +108,10 @@ def test_small_differences_say_so():
     assert judge([SMALL], claim="equal").small
     assert not judge([LOWER], claim="lower").small
     assert not judge([SMALL, LOWER], claim="lower").small
+    for side in (LOWER, SMALL):  # both ways, of which one may not matter
+        mixed = judge([side, side, HIGHER], claim="lower")
+        assert (mixed.word, mixed.small) == ("mixed", side is SMALL)
+    assert not judge([SMALL, LOWER, HIGHER], claim="lower").small
     assert not judge([SAME], claim="equal").small
 
 

@@ -45,7 +45,8 @@ def judge(effects: Sequence[Effect], *, claim: str, on: str = "most") -> Judgeme
     inside its margin.  In this order: tasks that differ both ways are *mixed*; a difference as claimed, and none
     against it, on as many tasks as `on` says is *supported*; one against the claim *contradicted*; tasks that are
     equal, more than half of them, are *equal*; all else is *undecided*.  Of a claim of equality, a difference that is
-    not equal on more than half of the tasks is *contradicted*.
+    not equal on more than half of the tasks is *contradicted*.  What decides is *small* if all of it lies inside the
+    margin, or of what is mixed all that differs one way.
 
     Parameters
     ----------
@@ -97,6 +98,8 @@ def judge(effects: Sequence[Effect], *, claim: str, on: str = "most") -> Judgeme
             word=word, reason=f"{reason}; {_missing(open_ones, needed)}", needed=needed, claim=claim
         )
     small = bool(decides) and all(effect.inside_margin for effect in decides)
+    if word == MIXED:  # both ways, but one of them by no more than does not matter
+        small = any(all(effect.inside_margin for effect in side) for side in (lower, higher))
     if word == EQUAL:
         small = any(effect.inside_margin for effect in differing)
     return Judgement(word=word, reason=reason, small=small, claim=claim)
