@@ -30,7 +30,12 @@ def rates(rise, level=0.1, spread=0.02):
         (0.05, 0.0, "supported", "only this cell"),
         (0.0, 0.05, "contradicted", ""),
         (-0.05, 0.0, "contradicted", ""),
-        (0.001, 0.0, "supported", "only this cell"),  # a small rise that is sure is one
+        (
+            0.001,
+            0.0,
+            "supported",
+            "",
+        ),  # a small rise that is sure is one, and lost in the spread of the other
     ],
 )
 def test_14a_on_constructed_numbers(gru, lstm, expected, which):
@@ -46,6 +51,12 @@ def test_14a_on_constructed_numbers(gru, lstm, expected, which):
 def test_a_gradient_that_grows_with_every_set_does_not_vanish():
     growing = {"gru": rates(0.05, level=-0.3), "lstm": rates(0.0)}
     assert judge_size({"more": 0.0}, {"others": 1e14}, growing).judgement.word == "undecided"
+
+
+def test_14a_takes_one_word_beside_another_for_no_difference():
+    after = {"gru": rates(0.004), "lstm": rates(0.0035, spread=1.8)}
+    assert [each.word for each in after.values()] == ["supported", "contradicted"]
+    assert judge_size({"more": 0.0}, {"others": 1e14}, after).distinguishes == ""
 
 
 def test_14a_where_the_rise_is_not_known():

@@ -33,6 +33,10 @@ def cell(long, *, before=0, **by_init):
         (10, 0, "supported", ONLY),
         (10, 10, "supported", ALIKE),
         (0, 10, "contradicted", OTHER),
+        (10, 7, "supported", ""),  # McNemar's test tells them not apart
+        (10, 5, "supported", ""),
+        (10, 4, "supported", ONLY),
+        (7, 10, "contradicted", ""),
         (7, 7, "contradicted", ""),
         (8, 10, "undecided", ""),
         (10, 9, "supported", ""),  # of the other nothing is decided

@@ -73,6 +73,21 @@ def test_35_on_constructed_numbers(gru, lstm, rnn, expected, which):
     assert finding.effects[-1].mean == pytest.approx(np.log(gru / lstm))
 
 
+@pytest.mark.parametrize(("gru", "lstm", "expected"), [(1.05, 1.03, "supported"), (1.03, 1.05, "equal")])
+def test_35_takes_one_word_beside_another_for_no_difference(gru, lstm, expected):
+    # One is above 1 for sure, and by less than what matters; the other is not, and hardly less above it.
+    def spread(times, half):
+        return Changed(0.1 * times * np.exp(half * np.linspace(-1, 1, 10)), np.full(10, 0.1))
+
+    sure, open_ = 0.02, 0.07
+    cells = {
+        "gru": spread(gru, sure if gru > lstm else open_),
+        "lstm": spread(lstm, sure if lstm > gru else open_),
+    }
+    finding = judge_bias({task: {**cells, "rnn": spread(1, open_)} for task in TASKS})
+    assert (finding.judgement.word, finding.distinguishes) == (expected, "")
+
+
 def test_35_may_be_mixed_or_undecided():
     up, down = (dict.fromkeys(("gru", "lstm", "rnn"), changed(times)) for times in (2, 0.5))
     assert judge_bias({"digits": up, "adding": down}).judgement.word == "mixed"

@@ -239,6 +239,18 @@ def test_17b_on_constructed_numbers(width, equal, word, says):
     assert (finding.judgement.needed is not None) == (word == "undecided")
 
 
+def test_17b_takes_an_advantage_that_is_just_outside_the_margin_and_one_inside_for_no_difference():
+    further = paired(np.log(3 + 0.1 * NOISE), margin=0.2)
+    object.__setattr__(further, "arms", ("gru", "no input gate"))
+    width = spread(-0.20, 0.05, margin=math.log(1.25))
+    equal = paired(width.differences[::-1] + 0.03, margin=math.log(1.25))
+    assert not width.inside_margin
+    assert equal.inside_margin
+    finding = judge_parameters(width, equal, [further])
+    assert finding.judgement.word == "undecided"
+    assert "does not count less far with fewer units" in finding.judgement.reason
+
+
 def fractions(near):
     """Return fractions (seeds, bins) of which this many are within 0.1."""
     rows = np.full((10, len(EDGES) - 1), (1 - near) / (len(EDGES) - 3))

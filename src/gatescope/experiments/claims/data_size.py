@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gatescope.datatypes import Array, Params
-from gatescope.datatypes.verdict import CONTRADICTED, SUPPORTED, UNDECIDED
+from gatescope.datatypes.verdict import CONTRADICTED, ONLY, SUPPORTED, UNDECIDED
 from gatescope.experiments.claims.amounts import BY_SIZE, tuned_settings, which
 from gatescope.experiments.claims.measured import Mean, finding, mean, word_of
 from gatescope.experiments.claims.samples import make, roundings
@@ -34,10 +34,16 @@ class Rates(NamedTuple):
     values: Array
 
     @property
-    def rise(self) -> Mean:
-        """Return how far a line through the rates on ln N rises from the smallest size to the largest."""
+    def rises(self) -> Array:
+        """Return how far lines through the rates on ln N rise from the smallest size to the largest (seeds,)."""
         x = np.log(self.sizes) - np.log(self.sizes).mean()
-        return mean(x @ self.values / (x @ x) * (x[-1] - x[0]))
+        lines: Array = x @ self.values / (x @ x) * (x[-1] - x[0])
+        return lines
+
+    @property
+    def rise(self) -> Mean:
+        """Return the mean of these."""
+        return mean(self.rises)
 
     @property
     def word(self) -> str:
@@ -76,6 +82,9 @@ def judge_size(
         else:
             word = after["gru"].word
             which_one = which(word, {"lstm": after["lstm"].word}) if word == SUPPORTED else ""
+            # One word beside another is no difference: its rate has to rise more than the LSTM's.
+            if which_one == ONLY and not mean(after["gru"].rises - after["lstm"].rises).above():
+                which_one = ""
             rises = listing(f"{cell} {with_error(*rates.rise)}" for cell, rates in after.items())
             parts.append(f"after training the rate rises from the smallest set to the largest by: {rises}")
     for cell, (sizes, values) in (after or {}).items():

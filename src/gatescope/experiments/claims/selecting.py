@@ -66,7 +66,10 @@ def judge_selecting(selected: Mapping[str, Mapping[str, Selected]]) -> Finding:
             )
             measured[f"{cell}, gate that {does}: difference at marks"] = mean(one.marked)
             measured[f"{cell}, gate that {does}: difference at random marks"] = mean(one.random)
-    return finding(word, "; ".join(parts), measured, n, distinguishes=only_this(*words.values()))
+    (own, others), (this, other) = words.values(), selected.values()
+    passed = ((this[does].marked > _APART, other[does].marked > _APART) for does in this)
+    which = only_this(own, others, *passed)
+    return finding(word, "; ".join(parts), measured, n, distinguishes=which)
 
 
 def _word(selected: Selected) -> str:

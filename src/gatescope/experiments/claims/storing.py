@@ -60,6 +60,7 @@ def judge_storing(
     }
     (other,) = (name for name in lives if name != cell)
     before, after = (lives[cell][when][BEST] for when in ("before", "after"))
+    longs = [_long(lives[name]["after"][BEST], task_steps) for name in (cell, other)]
     n = len(after.slowest)
     counts = [f"{int(_long(one, task_steps).sum())} of {n}" for one in (after, before)]
     slowest, median, adjoint = (_steps(rates) for rates in after[:3])
@@ -84,7 +85,7 @@ def judge_storing(
         reason,
         measured,
         n,
-        distinguishes=only_this(words[cell][BEST], words[other][BEST]),
+        distinguishes=only_this(words[cell][BEST], words[other][BEST], (longs[0], longs[1])),
         depends_on_init=depends_on_init({s: word for s, word in words[cell].items() if s != BEST}),
     )
 

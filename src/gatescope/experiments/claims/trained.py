@@ -11,7 +11,7 @@ from gatescope.datatypes.verdict import CONTRADICTED, SUPPORTED, UNDECIDED
 from gatescope.experiments.claims.study import Cell, Study, StudyTask, study_cell
 from gatescope.experiments.seeds.judge import distinguishes
 from gatescope.experiments.seeds.spec import RunSpec
-from gatescope.experiments.seeds.statistics import LEVEL
+from gatescope.experiments.seeds.statistics import LEVEL, by_share, holm
 from gatescope.experiments.seeds.training import initial_model
 from gatescope.training.minibatches import made_seed
 
@@ -47,9 +47,25 @@ def settings(study: Study, *arms: tuple[StudyTask, Cell, str | None]) -> dict[st
     return chosen
 
 
-def only_this(this: str, other: str) -> str:
-    """Return whether what is said of a cell is true of it alone, from the words on it and on the other."""
-    return "" if UNDECIDED in (this, other) else distinguishes(this == SUPPORTED, other == SUPPORTED)
+def only_this(this: str, other: str, *passed: tuple[Array, Array]) -> str:
+    """Return whether what is said of a cell is true of it alone, from the words on it and on the other.
+
+    Where they are words on which seeds of both `passed` tests, (n,) bool each, these have to differ, too, in one of
+    them, by McNemar's test and Holm's correction: 10 of 10 beside 7 of 10 are no difference.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gatescope.experiments.claims.trained import only_this
+    >>> ten, seven, two = (np.arange(10) < n for n in (10, 7, 2))
+    >>> [only_this("supported", "contradicted", (ten, one)) for one in (seven, two)]
+    ['', 'only this cell']
+    """
+    if UNDECIDED in (this, other):
+        return ""
+    holds = this == SUPPORTED, other == SUPPORTED
+    alike = bool(passed) and not (holm(by_share(*pair).p for pair in passed) < LEVEL).any()
+    return "" if holds[0] != holds[1] and alike else distinguishes(*holds)
 
 
 def share_word(passed: Array, least: float) -> str:

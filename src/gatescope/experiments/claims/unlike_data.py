@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gatescope.datatypes import Array, Effect
+from gatescope.datatypes.verdict import CONTRADICTED, ONLY, OTHER, SUPPORTED
 from gatescope.experiments.claims.amounts import (
     BIASED,
     LOSS,
@@ -114,8 +115,14 @@ def judge_bias(losses: Mapping[str, Mapping[str, Changed]]) -> Finding:
         effects=(*(effect for effects in costs.values() for effect in effects), *more),
         measured=_levels(losses, "biased", "fair"),
         seeds=more[0].pairs,
-        distinguishes=which(own.word, {cell: judged.word for cell, judged in holds.items()}, cost),
+        distinguishes=_alone(own.word, {cell: judged.word for cell, judged in holds.items()}, cost),
     )
+
+
+def _alone(own: str, others: Mapping[str, str], cost: Judgement) -> str:
+    """Return whether it is so of a GRU alone: its own word beside another's is no difference, what it costs more is."""
+    says, needs = which(own, others, cost), {ONLY: CONTRADICTED, OTHER: SUPPORTED}
+    return says if cost.word == needs.get(says, cost.word) else ""
 
 
 @statement(
@@ -126,7 +133,8 @@ def judge_bias(losses: Mapping[str, Mapping[str, Changed]]) -> Finding:
     suite="N",
     criterion="Trained on digits of which half are ten times rarer, and on adding with numbers up to 0.5, tested on "
     "all, against as many fair examples.  Supported if a GRU's test loss is then greater on both; of "
-    "it alone, if not so of LSTM and RNN; the other cell more, if the LSTM's rises more by both tests.",
+    "it alone, if not so of LSTM and RNN, and if it rises more than the LSTM's by both tests; "
+    "the other cell more, if the LSTM's rises more by both tests.",
 )
 def generalizes_badly(study: Study) -> Finding:
     judged = judge_bias(_losses(study, [(task, kind) for kind, task in BIASED.items()], _CELLS))
