@@ -34,6 +34,8 @@ def test_the_text_of_a_verdict():
     assert Verdict(**{**FIELDS, "kind": "exact"}).command == "gatescope claims --only 6a"
     measured = Verdict(**{**FIELDS, "kind": "measured"})
     assert measured.command == "gatescope claims --only 6a --full"
+    trained = Verdict(**{**FIELDS, "kind": "exact"}, runs=20)  # of which a half is of trained networks
+    assert trained.command == "gatescope claims --only 6a --full --runs FOLDER"
     assert dataclasses.replace(measured, runs=20).command == "gatescope claims --only 6a --full --runs FOLDER"
     assert dataclasses.replace(measured, preliminary=True).command == "gatescope claims --only 6a"
     whole = Verdict(

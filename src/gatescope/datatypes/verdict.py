@@ -137,7 +137,7 @@ class Verdict(Result):
         # A full run may be preliminary, too, for what disturbed it.
         small = ran.get("fast", ran.get("preliminary", self.preliminary))
         parts = [f"gatescope claims --only {self.number}"]
-        if self.kind in ("measured", "statistical") and not small:
+        if (self.kind in ("measured", "statistical") or self.runs) and not small:
             parts.append("--full")
         if self.kind == "statistical":
             parts += [f"--{name} {ran[name]}" for name in ("seeds", "units") if name in ran]
