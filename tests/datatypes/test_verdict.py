@@ -57,8 +57,11 @@ def test_the_number_that_decides():
         3,
         0,
     )
-    several = Verdict(**{**FIELDS, "reason": "lower on 2 of 3 tasks; adding 0.6"}, effects=(one, one))
-    assert several.deciding == "lower on 2 of 3 tasks"
+    counts = "lower on 2, higher on 0, inside the margin on 1 of 3 tasks"
+    several = Verdict(**{**FIELDS, "reason": f"{counts}; adding 0.6"}, effects=(one, one))
+    assert several.deciding == counts
+    for reason in ("the bound is 0.01; the rate is 0.5", f"no ({counts}; of which one is small)"):
+        assert dataclasses.replace(several, reason=f"{reason}; adding 0.6").deciding.startswith(reason)
 
 
 @pytest.mark.parametrize("word", WORDS)

@@ -21,6 +21,7 @@ NOT_RUN = "not run"  # a package is missing here: a state of this machine, and n
 WORDS = (SUPPORTED, CONTRADICTED, EQUAL, UNDECIDED, MIXED, MISPRINT, CANNOT_RUN, NOT_RUN)
 ONLY, ALIKE, OTHER = "only this cell", "all cells alike", "the other cell more"
 CLAIMS = ("lower", "higher", "equal")
+_SAYS_LITTLE = 40  # characters
 KINDS = ("exact", "measured", "statistical", "documentary")
 
 
@@ -120,10 +121,13 @@ class Verdict(Result):
 
     @property
     def deciding(self) -> str:
-        """Return the number that decides it, with its interval, or how many tasks do: the reason's first part."""
+        """Return the number that decides it, with its interval, or else the reason's first parts, which say it."""
         if len(self.effects) == 1 and self.effects[0].measure == "log ratio":
             return f"{self.effects[0].name} {self.effects[0].text()}"
-        return self.reason.partition("; ")[0]
+        first, *rest = self.reason.split("; ")
+        while rest and (len(first) < _SAYS_LITTLE or first.count("(") > first.count(")")):
+            first = f"{first}; {rest.pop(0)}"
+        return first
 
     @property
     def n(self) -> int:

@@ -46,7 +46,7 @@ def student_task(kind: str) -> StudyTask:
         examples=1000,
         batch_size=50,
     )
-    quick = {"updates": 300, "examples": 200}
+    quick = {"updates": 200, "examples": 200, "arguments": {"steps": 30}}
     name = f"students of {ARTICLE[kind]}"
     return StudyTask(name=name, spec=spec, metric="test_loss", margin=LOSS, memory=60, quick=quick)
 

@@ -16,6 +16,7 @@ from gatescope.experiments.seeds.judge import Judgement, depends_on_init, judge
 from gatescope.experiments.seeds.spec import RunSpec
 
 UPDATES, LOSS, POINTS, NATS = math.log(1.25), math.log(1.10), 0.01, 0.10  # what is too small to matter
+_SEQUENCES = 20  # of an update of a quick study
 _ANY: dict[str, Any] = {"cell": "lstm", "hidden_size": 32, "lr": 0.01}
 
 
@@ -30,7 +31,9 @@ def _task(
 
 
 def _quick(updates: int, memory: float | None = None, name: str = "", **arguments: Any) -> dict[str, Any]:
-    """Return what a quick study changes."""
+    """Return what a quick study changes; where every update has new sequences, it has fewer of them."""
+    if "steps" in arguments:
+        arguments["sequences"] = _SEQUENCES
     own = {key: value for key, value in (("memory", memory), ("name", name)) if value}
     return {"updates": updates, "arguments": arguments, **own}
 
