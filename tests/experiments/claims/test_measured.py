@@ -71,7 +71,15 @@ def decay(exponent, slope=None, residuals=-1.0, *, error=0.01, off=0.001):
     [
         ({"a": decay(-0.5), "b": decay(0.2)}, "supported"),
         ({"a": decay(-0.5), "b": decay(0.0, 0.3)}, "supported"),  # of an exponent of 0 nothing is said
-        ({"a": decay(-0.5), "b": decay(-0.2, -0.19)}, "contradicted"),  # another rate, by 10 errors
+        (
+            {"a": decay(-0.5), "b": decay(-0.2, -0.169)},
+            "contradicted",
+        ),  # another rate, by more than 3 errors of it
+        (
+            {"a": decay(-0.5), "b": decay(-0.2, -0.171)},
+            "supported",
+        ),  # a bias that pairs tell from 0, and less
+        ({"a": decay(-0.5), "b": decay(-0.2, -0.169, off=0.011)}, "supported"),  # nor do pairs
         ({"a": decay(-0.5), "b": decay(-0.2, 0.2)}, "contradicted"),  # another sign
         ({"a": decay(-0.5), "b": decay(-0.2, residuals=1.0)}, "contradicted"),  # a power of the lag
         ({"a": decay(-0.5), "b": decay(-0.2, residuals=0.1)}, "undecided"),
@@ -202,6 +210,12 @@ NEVER, AT_8, AT_4 = row(-1, -1, -1, -1), row(-1, -1, -0.5, 0.5), row(-1, -0.5, 0
 def test_15a_on_constructed_numbers(lstm, gru, rnn, expected, which):
     finding = judge_explodes(GAINS, {"lstm": lstm, "gru": gru, "rnn": rnn})
     assert (word(finding), finding.distinguishes) == (expected, which)
+    if which == OTHER:  # of two others it is said which
+        sooner = {"gru": gru, "rnn": rnn}
+        cells = [
+            cell for cell, own in sooner.items() if (thresholds(GAINS, own) < thresholds(GAINS, lstm)).all()
+        ]
+        assert finding.judgement.reason.endswith(f"before the LSTM's by 3 errors: {', '.join(cells)}")
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,10 @@ def judge_exponential(decays: Mapping[str, Decay]) -> Finding:
         if not (exponent.above() or exponent.below()):
             continue
         decided.append(scheme)
-        another = slope.value * exponent.value <= 0 or apart.above() or apart.below()
+        # Pairs tell a bias of the first steps from 0 long before it matters: it must exceed what is known of the
+        # exponent itself, too.
+        beyond = abs(apart.value) > SIGMAS * exponent.error
+        another = slope.value * exponent.value <= 0 or (beyond and (apart.above() or apart.below()))
         if another or residuals.above():
             against.append(scheme)
         elif not residuals.below():
@@ -120,9 +123,9 @@ def judge_exponential(decays: Mapping[str, Decay]) -> Finding:
     sources="Q1 P A Q2",
     kind="measured",
     criterion="Gaussian weights of gains 0.5 to 2, PyTorch's and Keras's.  Supported if, wherever the leading "
-    "exponent is more than 3 standard errors from 0, ln G has a slope of its sign, less than 3 errors "
-    "from it and with these within half of it, and leaves smaller residuals from a line in the lag than in its "
-    "logarithm, by 3 errors; contradicted by one scheme that has another slope or another shape by 3 errors.",
+    "exponent is more than 3 standard errors from 0, ln G has a slope of its sign, less than 3 of its errors from it "
+    "and with those of their difference within half of it, and leaves smaller residuals from a line in the lag than in "
+    "its logarithm, by 3 errors; contradicted by one scheme that has another slope or another shape by 3 errors.",
 )
 def exponential(scale: Scale) -> Finding:
     return judge_exponential(_decays(scale))

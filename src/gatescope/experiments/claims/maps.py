@@ -140,9 +140,9 @@ def judge_explodes(gains: Sequence[float], exponents: Mapping[str, Array]) -> Fi
     own = [measured[f"lstm, gain {g:.3g}: leading exponent"] for g in gains]
     word = word_of(supported=bool(grows["lstm"]), contradicted=all(exponent.below() for exponent in own))
     which = ""
+    others = [cell for cell in exponents if cell != "lstm"]
+    earlier = [cell for cell in others if measured[f"{cell}: ln of that gain over the LSTM's"].below()]
     if word == SUPPORTED:
-        others = [cell for cell in exponents if cell != "lstm"]
-        earlier = any(measured[f"{cell}: ln of that gain over the LSTM's"].below() for cell in others)
         which = OTHER if earlier else ALIKE if any(grows[cell] for cell in others) else ONLY
     edges = names(
         f"{cell} {with_error(*measured[f'{cell}: gain from which on it explodes'])}"
@@ -150,7 +150,10 @@ def judge_explodes(gains: Sequence[float], exponents: Mapping[str, Array]) -> Fi
         else f"{cell} none"
         for cell in exponents
     )
-    reason = f"gains from which on the leading exponent is above 0, biases 0: {edges}"
+    reason = (
+        f"gains from which on the leading exponent is above 0, biases 0: {edges}; before the LSTM's by 3 errors: "
+        f"{names(earlier)}"
+    )
     return finding(word, reason, measured, len(exponents["lstm"]), distinguishes=which)
 
 
