@@ -44,7 +44,7 @@ BESIDE = (("lstm", NO_INPUT), ("lstm", NO_OUTPUT), ("gru", NO_RESET), ("gru", NO
 STREAM = StudyTask(
     name="stream of a^n b^n",
     spec=RunSpec(
-        task="counting_stream", cell="lstm", hidden_size=32, lr=0.01, updates=2000, validate_every=50
+        task="counting_stream", cell="lstm", hidden_size=32, lr=0.01, updates=1000, validate_every=50
     ),
     metric="test_loss",
     margin=LOSS,
