@@ -52,6 +52,23 @@ def test_one_run_cannot_say():
     assert nothing.table().rows == [nothing.row()]
 
 
+@pytest.mark.parametrize(
+    ("solved", "published", "agrees"),
+    [
+        (1, 1.0, None),  # one run of five, where all were published: no run of ours would be out of place
+        (4, 1.0, None),
+        (1, 0.0, None),
+        (0, 1.0, False),
+        (5, 1.0, True),
+        (0, 0.0, True),
+    ],
+)
+def test_shares_of_few_runs_neither_agree_nor_differ(solved, published, agrees):
+    assert beside(np.arange(5) < solved, published).agrees is agrees
+    assert beside(np.arange(10) < 9, 1.0).agrees is True
+    assert beside(np.arange(10) < 9, 0.0).agrees is False
+
+
 def test_runs_that_are_all_alike_agree_with_their_own_number_alone():
     assert beside([1.0, 1.0, 1.0], 1.0).agrees
     assert not beside([1.0, 1.0, 1.0], 0.99).agrees

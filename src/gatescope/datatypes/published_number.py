@@ -52,7 +52,8 @@ class PublishedNumber(Result):
     def agrees(self) -> bool | None:
         """Return whether one more run of ours may give the published number: a 95 % interval for it, by Student's t.
 
-        None where there are fewer than two finite numbers to say so.
+        None where there are fewer than two finite numbers to say so, and where the interval is as wide as the numbers
+        themselves, as of a share of which one run in five is not like the others: nearly everything lies inside it.
         """
         if self.seeds < 2 or not math.isfinite(self.measured + self.error):
             return None
@@ -60,6 +61,8 @@ class PublishedNumber(Result):
 
         one_run = self.error * math.sqrt(self.seeds + 1)  # a run's own deviation, and the mean's error
         half = float(t.ppf((1 + _LEVEL) / 2, self.seeds - 1)) * one_run
+        if half > 0 and half >= max(abs(self.published), abs(self.measured)):
+            return None
         return abs(self.published - self.measured) <= half
 
     def row(self) -> tuple[str, ...]:

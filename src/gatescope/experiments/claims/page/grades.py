@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from gatescope.datatypes import Effect
@@ -14,7 +15,8 @@ CERTAINLY, PROBABLY, EQUAL, NO_EVIDENCE = "certainly", "probably", "no differenc
 def graded(effects: Sequence[Effect]) -> list[tuple[str, int]]:
     """Return how sure each of several effects is, with -1 if the second arm is lower, 1 if higher, else 0.
 
-    One that both tests show, after Holm's correction, is certain if its whole interval lies outside the margin.
+    One that both tests show, after Holm's correction, is certain if its whole 90 % interval, in the unit of the
+    margin, lies outside it.
 
     Examples
     --------
@@ -29,7 +31,11 @@ def graded(effects: Sequence[Effect]) -> list[tuple[str, int]]:
         if effect.inside_margin:
             grades.append((EQUAL, 0))
         elif p < LEVEL:
-            nearest = min(abs(effect.low), abs(effect.high))
+            nearest = min(abs(effect.low_90), abs(effect.high_90))
+            if not math.isfinite(
+                nearest
+            ):  # some runs were stopped: for a difference they count with the budget
+                nearest = min(abs(effect.low), abs(effect.high))
             grades.append((PROBABLY if nearest < effect.margin else CERTAINLY, effect.sign))
         else:
             grades.append((NO_EVIDENCE, 0))
@@ -43,8 +49,10 @@ def in_words(effects: Sequence[Effect]) -> str:
         some = [effect for effect in effects if effect.arms == arms]
         parts: dict[str, list[str]] = {}
         for effect, (grade, sign) in zip(some, graded(some), strict=True):
-            said = {-1: f"{grade} lower", 0: grade, 1: f"{grade} higher"}[sign]
-            parts.setdefault(said, []).append(effect.name)
+            share = effect.measure == "share"
+            low, high = ("reaching it more often", "reaching it less often") if share else ("lower", "higher")
+            text = {-1: f"{grade} {low}", 0: grade, 1: f"{grade} {high}"}[sign]
+            parts.setdefault(text, []).append(effect.name)
         said = "; ".join(f"{what} on {listing(names)}" for what, names in parts.items())
         sentences.append(f"{arms[1]} against {arms[0]}: {said}.")
     return " ".join(sentences)
