@@ -126,8 +126,13 @@ def test_the_table_reads_half_lives_and_turned_arms():
         "1a": {"pytorch: leading exponent": (-0.5, 0.0)},
         "5a": {"gru, after training, best weights: rate of the slowest unit's gate": (0.0, 0.0)},
     }
+    rates["15a"] = {f"{cell}: gain from which on it explodes": (2.5, 0.1) for cell in ("rnn", "lstm")}
     measured = {number: made_verdict(number=number, measured=values) for number, values in rates.items()}
+    stable = [named(f"largest stable rate, {cell}", -0.7, 0.1, ("lstm", cell)) for cell in ("gru", "rnn")]
+    measured["15b"] = made_verdict(number="15b", effects=tuple(stable))
     rows = rows_of(comparison({**measured, "10d": turned}))
+    assert rows["scale of Gaussian weights from which on the gradient explodes"] == ["2.5", "2.5", "–", "15a"]
+    assert rows["largest learning rate that is stable, an LSTM’s being 1"] == ["0.497", "1", "0.497", "15b"]
     assert rows["time of a pass, an LSTM’s being 1"][:2] == ["0.607", "1"]
     untrained = rows["half-life of the gradient, untrained, PyTorch’s weights"]
     assert untrained == ["1.386 steps", "69.31 steps", "–", "1a 2a"]
