@@ -30,7 +30,7 @@ from gatescope.experiments.claims.variant_cells import (
 )
 from gatescope.experiments.claims.win_table import ADDING_100, ADDING_400, ORDER_2, UPDATES
 from gatescope.experiments.seeds.judge import Judgement, judge
-from gatescope.experiments.seeds.statistics import paired
+from gatescope.experiments.seeds.statistics import LEVEL, paired
 from gatescope.measurements.gradient_flow import gradient_flow
 
 PLAIN = "rnn"  # with which the others are compared
@@ -55,6 +55,14 @@ class Outcome(NamedTuple):
     def most(self) -> bool:
         """Return whether more than half of the runs reached the target."""
         return 2 * int(self.reached.sum()) > len(self.reached)
+
+    @property
+    def few(self) -> bool:
+        """Return whether for certain less than half reach it, by the exact binomial test of one side."""
+        from scipy.stats import binomtest
+
+        count, n = int(self.reached.sum()), len(self.reached)
+        return bool(binomtest(count, n, 0.5, alternative="less").pvalue < LEVEL)
 
 
 Outcomes = Mapping[str, Mapping[str, Outcome]]  # by task and by cell
@@ -96,19 +104,21 @@ def judge_addition(outcomes: Outcomes, adding: Mapping[str, bool]) -> Finding:
                 effects.append(dataclasses.replace(less, arms=(PLAIN, cell)))
     # A task that no cell learns tells none from another.
     telling = {task: cells for task, cells in outcomes.items() if any(o.most for o in cells.values())}
-    reaching = {cell: [cells[cell].most for cells in telling.values() if cell in cells] for cell in adding}
-    fail = [cell for cell, adds_up in adding.items() if adds_up and not all(reaching[cell])]
-    do_without = [cell for cell, adds_up in adding.items() if not adds_up and any(reaching[cell])]
+    of = {cell: [cells[cell] for cells in telling.values() if cell in cells] for cell in adding}
+    fail = [cell for cell, adds_up in adding.items() if adds_up and any(o.few for o in of[cell])]
+    do_without = [cell for cell, adds_up in adding.items() if not adds_up and any(o.most for o in of[cell])]
     rates = judge([e for e in effects if adding[e.arms[1]]], claim="lower", on="all")
-    sufficient = True if not fail and rates.word == SUPPORTED else None
+    shown = all(o.most for cell, adds_up in adding.items() if adds_up for o in of[cell])
+    sufficient = True if shown and rates.word == SUPPORTED else None
     if (
         fail
         or rates.word in (CONTRADICTED, MIXED)
         or any(_not_lower(e) for e in effects if adding[e.arms[1]])
     ):
         sufficient = False
-    necessary = not do_without
-    if not telling or sufficient is None:
+    none = all(o.few for cell, adds_up in adding.items() if not adds_up for o in of[cell])
+    necessary = False if do_without else True if none else None
+    if not telling or sufficient is None or necessary is None:
         word = UNDECIDED
     else:
         word = {2: SUPPORTED, 1: MIXED, 0: CONTRADICTED}[int(sufficient) + int(necessary)]
@@ -141,7 +151,8 @@ def _not_lower(effect: Effect) -> bool:
     suite="V",
     criterion="Sufficient: every cell whose new state is a part of the old one and something more reaches the target "
     "in most runs, and loses less of the gradient over all steps after training than a plain RNN, by both tests.  "
-    "Necessary: no cell without reaches it in most runs.  Supported if both, contradicted if neither, mixed if one.",
+    "Necessary: no cell without reaches it in most runs.  That one does not is less than half of the runs by the exact "
+    "binomial test, 5 %.  Supported if both, contradicted if neither, mixed if one.",
 )
 def addition(study: Study) -> Finding:
     tasks = {ADDING_100: (*WITHOUT, *WITH), ORDER_2: (*WITHOUT, *WITH), ADDING_400: (PLAIN, "lstm", "gru")}

@@ -130,7 +130,8 @@ def judge_students(fits: Students, equalities: Mapping[str, float], controls: Ma
         parts.append(
             f"students of the teacher's own kind leave more than {percent(LEARNT)}: {listing(failed)}"
         )
-    needed = max((j.needed for j in (as_gru, as_lstm) if j.word == UNDECIDED and j.needed), default=None)
+    open_ones = [each.needed for each in (as_gru, as_lstm) if each.word == UNDECIDED]
+    needed = None if None in open_ones else max((n for n in open_ones if n), default=None)
     return Finding(
         judgement=Judgement(word=word, reason="; ".join(parts), needed=needed if word == UNDECIDED else None),
         equalities=equalities,

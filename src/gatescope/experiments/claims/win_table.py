@@ -150,7 +150,7 @@ def long_dependencies(study: Study) -> Finding:
     sources="D Q4",
     kind="statistical",
     criterion="Equal if the 90 % interval lies inside the margin on more than half of all tasks; contradicted if "
-    "on more than half they differ by more.",
+    "on more than half they differ, by both tests, and not inside it.",
 )
 def equal_on_many(study: Study) -> Finding:
     return _compared(study, (*LONG, *OTHERS), "equal")
