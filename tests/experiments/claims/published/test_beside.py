@@ -98,6 +98,7 @@ def test_music_is_trained_as_the_published_was(tmp_path):
     rows = chung.measured(MadeUp(**STUDY), tmp_path)
     assert [each.seeds for each in rows] == [5, 5, 5, 0, 0, 0]
     assert [each.measured for each in rows[:3]] == pytest.approx([10.02, 4.62, 3.62])
+    assert "in 5 of 5 runs at the very end" in rows[0].why  # the losses of made-up runs fall
     spec = chung.archive_task(chung.ARCHIVES[0], tmp_path).spec
     assert (spec.optimizer, spec.weight_noise, spec.clip_norm) == ("rmsprop", 0.075, 1.0)
     assert spec.arguments["path"] == str(tmp_path / "JSB_Chorales.mat")
