@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from gatescope.cells.ranges import gate_ranges
 from gatescope.cells.registry import get
 from gatescope.datatypes import Head
 from gatescope.experiments.claims.samples import roundings
 from gatescope.experiments.claims.statement import Finding, Scale, exact, statement
 from gatescope.recurrence.initialization import init, init_stack
+from gatescope.reporting.text import number
 
 _GRID = tuple((inputs, units) for inputs in (1, 8, 100) for units in (5, 16, 64))
 
@@ -37,10 +40,14 @@ def three_quarters(scale: Scale) -> Finding:
         )
         for inputs, units in _GRID
     ]
-    return exact(
+    finding = exact(
         {"4 GRUs and 3 LSTMs": roundings(*zip(*layers, strict=True))},
         {"4 GRUs and 3 LSTMs with a read-out": min(roundings(*pair) for pair in models)},
     )
+    ratios = [0.75 * gru / lstm for gru, lstm in models]
+    ends = f"{number(min(ratios))} to {number(max(ratios))}"
+    reason = f"{finding.judgement.reason}; with a read-out of 10 numbers a GRU has {ends} of an LSTM's"
+    return dataclasses.replace(finding, judgement=dataclasses.replace(finding.judgement, reason=reason))
 
 
 @statement(

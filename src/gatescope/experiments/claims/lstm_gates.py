@@ -81,11 +81,11 @@ def output_gate_controls_the_candidate(scale: Scale) -> Finding:
     "the gates of an LSTM depend on the input and the cell state; the output gate on the cell's content",
     sources="M P",
     criterion="Contradicted if with another c and the same h no gate of that step changes; with another h "
-    "they must.",
+    "they must, and with peepholes.",
 )
 def gates_see_h(scale: Scale) -> Finding:
     seen = {name: _gates_by_states(name, scale) for name in ("lstm", "lstm_peephole")}
-    return exact(
+    finding = exact(
         {f"lstm: {gate} by c": seen["lstm"][gate, "c"] for gate in ("i", "f", "o")},
         {
             **{f"lstm: {gate} by h": seen["lstm"][gate, "h"] for gate in ("i", "f", "o")},
@@ -93,18 +93,22 @@ def gates_see_h(scale: Scale) -> Finding:
         },
         supports=False,
     )
+    later = _gates_by_states("lstm", scale, step=1)
+    through_h = number(min(later[gate, "c"] for gate in ("i", "f", "o")))
+    reason = f"{finding.judgement.reason}; a step later they do, through h, by at least {through_h} roundings"
+    return dataclasses.replace(finding, judgement=dataclasses.replace(finding.judgement, reason=reason))
 
 
-def _gates_by_states(name: str, scale: Scale) -> dict[tuple[str, str], float]:
-    """Return how far each gate is from itself where one of the states before is another, in roundings."""
-    params, x, state = make(name, scale), noise(scale)[:1], some_state(name, scale)
+def _gates_by_states(name: str, scale: Scale, *, step: int = 0) -> dict[tuple[str, str], float]:
+    """Return how far each gate is from itself, at a step, where one of the states at first is another, in roundings."""
+    params, x, state = make(name, scale), noise(scale)[: step + 1], some_state(name, scale)
     other, seen = some_state(name, scale, seed=3), {}
     for index, changed in enumerate(get(name).states):
         changed_state = state.copy()
         changed_state[:, index] = other[:, index]
         one, two = (run_all(params, x, initial_state=each) for each in (state, changed_state))
         for gate in ("i", "f", "o"):
-            seen[gate, changed] = roundings(one.gate(gate), two.gate(gate))
+            seen[gate, changed] = roundings(one.gate(gate)[step], two.gate(gate)[step])
     return seen
 
 
