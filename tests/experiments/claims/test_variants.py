@@ -47,6 +47,7 @@ def outcomes(*, leaky=(1.0, 2.0), lstm=(1.0, 1.0), rnn=(0.0, 50.0), printed=(0.0
         ({"leaky": (1.0, 50.01)}, "mixed", "sufficient: no"),  # as much as an rnn
         ({"leaky": (0.1, 2.0), "printed": (0.8, 4.0)}, "contradicted", "necessary: no"),
         (dict.fromkeys(ADDING, (0.1, 2.0)), "undecided", "no cell learns adding, which tells nothing"),
+        (dict.fromkeys(ADDING, (0.1, 2.0)), "undecided", "necessary: open"),
     ],
 )
 def test_4_on_constructed_numbers(cells, word, says):

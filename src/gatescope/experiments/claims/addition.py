@@ -116,7 +116,7 @@ def judge_addition(outcomes: Outcomes, adding: Mapping[str, bool]) -> Finding:
         or any(_not_lower(e) for e in effects if adding[e.arms[1]])
     ):
         sufficient = False
-    none = all(o.few for cell, adds_up in adding.items() if not adds_up for o in of[cell])
+    none = bool(telling) and all(o.few for cell, adds_up in adding.items() if not adds_up for o in of[cell])
     necessary = False if do_without else True if none else None
     if not telling or sufficient is None or necessary is None:
         word = UNDECIDED
