@@ -17,13 +17,19 @@ LSTM = {task: N < 10 for task in TASKS}
 HALF = math.log(2) / 100
 
 
-def arms(tanh=0, relu=0, *, tanh_keeps=False, relu_keeps=True):
-    """Return four arms of a tanh RNN and four of a relu on tasks of 100 steps, and in how many runs they reach."""
-    kinds = (("rnn", "keras", tanh, tanh_keeps), ("rnn_relu", "identity", relu, relu_keeps))
+def arms(tanh=0, relu=0, *, tanh_keeps=False, relu_keeps=True, others=("pytorch", "nearly identity")):
+    """Return four arms of a tanh RNN and four of a relu on tasks of 100 steps, and in how many runs they reach.
+
+    On the last two tasks each is of another kind of weights.
+    """
+    kinds = (
+        ("rnn", ("keras", others[0]), tanh, tanh_keeps),
+        ("rnn_relu", ("identity", others[1]), relu, relu_keeps),
+    )
     return [
-        RnnArm(cell, scheme, task, 100, reached > N, np.full(10, HALF * (0.9 if keeps else 1.1)))
-        for cell, scheme, reached, keeps in kinds
-        for task in TASKS
+        RnnArm(cell, schemes[k > 1], task, 100, reached > N, np.full(10, HALF * (0.9 if keeps else 1.1)))
+        for cell, schemes, reached, keeps in kinds
+        for k, task in enumerate(TASKS)
     ]
 
 
@@ -60,6 +66,12 @@ def test_36_needs_tasks_that_can_be_learned():
         "1 of 1 arms whose gradient keeps half reach the target, and 1 of 1 of the others"
         in one.judgement.reason
     )
+
+
+def test_36_of_one_kind_of_weights_anything_may_be_why():
+    finding = judge_plain(arms(0, 10, others=("keras", "identity")), LSTM)
+    assert finding.judgement.word == "undecided"
+    assert "4 of 4 arms whose gradient keeps half reach the target, and 0 of 4" in finding.judgement.reason
 
 
 def test_36_of_too_few_arms_is_undecided():
