@@ -69,6 +69,8 @@ def test_a_bound_that_does_not_hold_supports_nothing(equalities, controls):
 
 def test_seeds_are_asked_for_where_they_would_decide():
     assert judge_students(fits(ALIKE, (0.1, 0.9)), SAME, APART).judgement.needed > 10
+    # Where the one half would take more than anybody runs, those that would do for the other decide nothing.
+    assert judge_students(fits((1e-4, 500.0), (0.1, 0.9)), SAME, APART).judgement.needed is None
 
 
 def test_in_one_step_an_lstm_gives_tanh_1_at_most_and_a_gru_more():
