@@ -16,7 +16,10 @@ def test_some_statements(invoke, tmp_path):
     done = invoke("claims", "--only", "9a, 26", "--out", str(tmp_path / "out"))
     assert done.exit_code == 0
     assert "3 statements: 3 supported" in done.stdout
-    assert "9a supported: largest difference 0 roundings" in done.stdout
+    assert (
+        "9a supported: what has to be equal is so to 0 roundings, of 16 allowed; controls, which"
+        in done.stdout
+    )
     records = json.loads((tmp_path / "out" / "claims.json").read_text())
     assert [record["number"] for record in records] == ["9a", "26a", "26b"]
     assert (tmp_path / "out" / "claims.md").read_text().startswith("# 3 statements: 3 supported\n")
@@ -28,6 +31,11 @@ def test_numbers_that_there_are_not(invoke):
     done = invoke("claims", "--only", "9a,50")
     assert done.exit_code == 2
     assert "--only '50' is not known; the numbers are 1a, 1b, 2a" in done.stderr
+    for none in ("", " , "):
+        done = invoke("claims", "--only", none)
+        assert done.exit_code == 2
+        assert f"--only '{none}' names no statement; give numbers, as in 9a,40" in done.stderr
+    assert "1 statement: 1 supported" in invoke("claims", "--only", "9a,,").stdout
 
 
 @pytest.fixture
@@ -88,7 +96,7 @@ def test_published_numbers_stand_beside_a_full_run(invoke, studies, tmp_path, mo
     assert asked == [(4, tmp_path)]
     lost = invoke("claims", "--full", *options, "--archives", tmp_path / "none")
     assert lost.exit_code == 2
-    assert "is no folder" in lost.stderr
+    assert "is no folder; give the one that JSB_Chorales.mat" in lost.stderr
     assert "--archives" in invoke("claims", "--only", "37", "--archives", tmp_path).stderr
 
 
@@ -105,6 +113,7 @@ def test_runs_are_shared_over_a_folder(invoke, studies, tmp_path):
         refused = invoke("claims", "--only", "6a", option, value)
         assert refused.exit_code == 2
         assert f"{option} '{value}' has no effect without --runs" in refused.stderr
+        assert "give --runs a folder" in refused.stderr
     assert invoke("claims", "--only", "6a", "--runs", "shared", "--part", "1/2").exit_code == 0
     assert studies[0].part == "1/2"
     assert studies[0].folder == tmp_path / "shared"  # wherever a worker is
@@ -117,6 +126,16 @@ def test_runs_are_shared_over_a_folder(invoke, studies, tmp_path):
     refused = invoke("claims", "--only", "6a", "--runs", tmp_path, "--scheduler", "tcp://h:1", "--workers", 2)
     assert refused.exit_code == 2
     assert "--workers 2 has no effect with --scheduler, which has its own" in refused.stderr
+
+
+def test_a_file_is_no_folder_of_runs(invoke, studies, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    refused = invoke("claims", "--only", "6a", "--runs", tmp_path / "file")
+    assert refused.exit_code == 2
+    assert "--runs" in refused.stderr
+    assert "is a file, not a folder; choose another name" in refused.stderr
+    assert (tmp_path / "file").read_text() == "mine"
+    assert not studies
 
 
 def test_a_scheduler_makes_the_runs(invoke, studies, tmp_path, monkeypatch):

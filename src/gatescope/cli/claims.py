@@ -101,18 +101,27 @@ def claims(
     from gatescope.reporting.text import duration
 
     began = perf_counter()
-    numbers = None if only is None else [number.strip() for number in only.split(",")]
+    numbers = None if only is None else [number.strip() for number in only.split(",") if number.strip()]
+    if numbers == []:
+        problem = "names no statement"
+        raise ValueRangeError(problem, argument="only", seen=only, advice="give numbers, as in 9a,40")
     if out is not None:
         check_outputs("out", out, FILES)
     if not full:
         check_unused("without `full`", archives=archives)
     if archives is not None and not archives.is_dir():
-        raise ValueRangeError("is no folder", argument="archives", seen=str(archives))
+        advice = "give the one that JSB_Chorales.mat and Nottingham.mat are in"
+        raise ValueRangeError("is no folder", argument="archives", seen=str(archives), advice=advice)
     log = report if on_terminal() else None
     with naming(study="--runs", folder="--runs", executor="--scheduler"):
         chosen = chosen_statements(numbers)
         if runs is None:
-            check_unused("without `runs`, which all of them share", part=part, scheduler=scheduler)
+            for name, value in (("part", part), ("scheduler", scheduler)):
+                if value is not None:
+                    problem = "has no effect without `runs`, which all of them share"
+                    raise ValueRangeError(problem, argument=name, seen=value, advice="give `runs` a folder")
+        else:
+            check_outputs("runs", runs, ())
         options = {"seeds": seeds, "units": units, "part": part}
         with _study(chosen, full, runs, workers, scheduler, options) as study:
             verdicts = run_claims(

@@ -107,7 +107,7 @@ def test_a_control_that_passes_leaves_it_undecided(monkeypatch):
     for number in ("32b", "46"):
         (verdict,) = run_claims([number], scale=SMALL)
         assert verdict.word == "undecided"
-        assert "a control that must differ does not" in verdict.reason
+        assert "a control that has to differ does not" in verdict.reason
 
 
 def test_without_recurrent_weights_nothing_comes_in_through_h(monkeypatch):

@@ -79,7 +79,7 @@ def judge_vanishing(
     "a GRU's gradient vanishes if its weights are badly initialized",
     sources="A",
     kind="measured",
-    criterion="A quarter of the steps of inputs N(0, 0.1), gains of 0.25 to 4 and biases of the memory gate of -3 "
+    criterion="500 steps of quiet inputs, N(0, 0.1), gains of 0.25 to 4 and biases of the memory gate of -3 "
     "to 5: supported if the rate is above 0.1 nats a step, by 3 standard errors, at a gain of 0.5 to 2 "
     "and a bias of -1 to 1; contradicted if it is below at all of these.  Of a GRU only, if an LSTM's "
     "is above at less than half as many points of the map.",
@@ -162,7 +162,7 @@ def judge_explodes(gains: Sequence[float], exponents: Mapping[str, Array]) -> Fi
     "an LSTM's gradient explodes if its weights are badly initialized",
     sources="A",
     kind="measured",
-    criterion="A quarter of the steps of inputs N(0, 0.1).  Supported if an LSTM's leading exponent is above 0 by "
+    criterion="500 steps of quiet inputs, N(0, 0.1).  Supported if an LSTM's leading exponent is above 0 by "
     "3 standard errors at some gain of 0.5 to 16; contradicted if it is below by 3 at all.  The other "
     "cell more, if a GRU's or an RNN's is above 0 from a smaller gain on, by 3 errors.",
 )
@@ -221,7 +221,7 @@ def judge_deals(gains: Sequence[float], exponents: Mapping[str, Array]) -> Findi
     "an LSTM deals with the exploding gradient",
     sources="Q2",
     kind="measured",
-    criterion="A quarter of the steps of inputs N(0, 0.1).  Supported if it explodes from a greater gain on than "
+    criterion="500 steps of quiet inputs, N(0, 0.1).  Supported if it explodes from a greater gain on than "
     "an RNN, by 3 standard errors, and at none up to 4; contradicted if at one up to 4 its leading "
     "exponent is above 0 by 3 errors.",
 )

@@ -132,10 +132,13 @@ def judge_exact(
         return Judgement(word=UNDECIDED, reason=f"not a finite number: {listing(unknown)}")
     apart = [name for name, roundings in equalities.items() if not roundings <= ROUNDINGS]
     passed = [name for name, roundings in controls.items() if not roundings > ROUNDINGS]
-    worst = f"largest difference {number(max(equalities.values()))} roundings, of the controls at least "
-    reason = f"{worst}{number(min(controls.values()))}"
+    holds = "differs by up to" if apart else "is so to"
+    reason = (
+        f"what has to be equal {holds} {number(max(equalities.values()))} roundings, of {ROUNDINGS:g} allowed; "
+        f"controls, which have to differ, are at least {number(min(controls.values()))} apart"
+    )
     if passed:
-        reason = f"{reason}; a control that must differ does not: {listing(passed)}"
+        reason = f"{reason}; a control that has to differ does not: {listing(passed)}"
         return Judgement(word=UNDECIDED, reason=reason)
     if apart:
         reason = f"{reason}; differ: {listing(apart)}"
