@@ -166,6 +166,19 @@ def test_an_interrupted_run_leaves_a_page(invoke, tmp_path, monkeypatch):
     assert 'id="claim-26a"' in (tmp_path / "out" / "claims.html").read_text()
 
 
+def test_an_interrupted_study_says_from_where_it_resumes(invoke, tmp_path, monkeypatch):
+    def interrupt(*_args, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gatescope.experiments.claims.run.run_claims", interrupt)
+    done = invoke("claims", "--only", "6a", "--runs", tmp_path / "runs", "--workers", "1")
+    assert done.exit_code == 130
+    assert f"interrupted; the same command resumes from the runs in {tmp_path / 'runs'}" in done.stderr
+    done = invoke("claims", "--only", "6a", "--workers", "1")  # whose folder goes away
+    assert done.exit_code == 130
+    assert "resumes" not in done.stderr
+
+
 def flat(done):
     return " ".join(done.stdout.split())
 

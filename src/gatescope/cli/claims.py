@@ -10,8 +10,11 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from gatescope.cli.errors import naming
 from gatescope.cli.groups import OUTPUT, command, option
+from gatescope.cli.options import INTERRUPTED
 from gatescope.cli.outputs import check_outputs
 from gatescope.errors import ValueRangeError
 from gatescope.reporting.terminal import echo, file_sizes, on_terminal, print_table, report
@@ -178,5 +181,11 @@ def _study(
         study = Study(folder=folder, quick=not full, progress=on_terminal(), **chosen_options)
         if full:
             print_table(plan(chosen, cores=workers or default_threads(), seeds=study.seeds, folder=folder))
-        with opened(scheduler, workers) as executor:
-            yield dataclasses.replace(study, executor=executor)
+        try:
+            with opened(scheduler, workers) as executor:
+                yield dataclasses.replace(study, executor=executor)
+        except KeyboardInterrupt:
+            if runs is None:
+                raise
+            report(f"gatescope: interrupted; the same command resumes from the runs in {runs}")
+            raise typer.Exit(INTERRUPTED) from None
