@@ -8,14 +8,16 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from gatescope.checks.numbers import check_type
 from gatescope.datatypes import Verdict
 from gatescope.datatypes.verdict import NOT_RUN
 from gatescope.experiments.claims.page.page import page
 from gatescope.reporting.table import Table
 from gatescope.reporting.text import counted, listing
-from gatescope.storage.atomic import as_path, atomic_write
+from gatescope.storage.atomic import as_path, atomic_write, check_folder
 
 FILES = ("claims.md", "claims.json", "claims.html")
+_ADVICE = "give what `run_claims` returns"
 
 
 def verdicts_table(verdicts: Sequence[Verdict]) -> Table:
@@ -47,13 +49,19 @@ def markdown(verdicts: Sequence[Verdict]) -> str:
 
 
 def write_claims(verdicts: Sequence[Verdict], folder: str | os.PathLike[str]) -> list[Path]:
-    """Write ``claims.md``, ``claims.json`` and ``claims.html`` into a folder; each whole or not at all.
+    """Write ``claims.md``, ``claims.json`` and ``claims.html`` into a folder, which is made; each whole or not at all.
 
     Raises
     ------
+    DtypeError
+        If they are not a sequence of verdicts.
     OutputError
         If a file cannot be written.
     """
+    check_type("verdicts", verdicts, list, tuple, advice=_ADVICE)
+    for number, verdict in enumerate(verdicts):
+        check_type(f"verdicts[{number}]", verdict, Verdict, advice=_ADVICE)
+    check_folder(folder, FILES)
     records = [verdict.record() for verdict in verdicts]
     numbers = json.dumps(records, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     texts = (markdown(verdicts), numbers, page(verdicts))

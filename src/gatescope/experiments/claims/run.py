@@ -118,6 +118,8 @@ def run_claims(
     ------
     UnknownNameError
         If there is no statement of that number.
+    DtypeError
+        If an argument is of another type.
     ValueRangeError
         If a statistical statement is asked for by its number, and there is no study.
 
@@ -127,6 +129,10 @@ def run_claims(
     >>> [(v.number, v.word) for v in run_claims(["9a", "26"])]
     [('9a', 'supported'), ('26a', 'supported'), ('26b', 'supported')]
     """
+    check_type("scale", scale, Scale, type(None), advice="give a Scale, such as FULL or FAST")
+    check_type("study", study, Study, type(None), advice="give a Study, as in Study(folder='runs')")
+    if log is not None:
+        check_call("log", log, "log(text)", "")
     if after is not None:
         check_call("after", after, "after(verdicts)", ())
     chosen = chosen_statements(only)
