@@ -195,3 +195,9 @@ def test_colors_are_read_on_their_paper(scheme, source):
     for name in ("ink", "quiet", "link", *(word.replace(" ", "-") for word in WORDS)):
         low, high = sorted((paper, luminance(colors[name])))
         assert (high + 0.05) / (low + 0.05) >= 4.5, name
+
+
+def test_the_words_of_criteria_are_explained():
+    text = page(all_words())
+    for word in ("Both tests: ", "A margin is", "A rounding is", "A control is"):
+        assert word in text

@@ -31,6 +31,11 @@ from gatescope.reporting.text import counted, listing
 
 TITLE = "What people say of RNN, LSTM and GRU, put to the test"
 _FOLDER = Path(__file__).parent
+_WORDS = (
+    "<p>Both tests: Student's t and a sign-flip test of the differences between runs of the same seed. A margin is the "
+    "difference up to which two cells count as equal. A rounding is 2.2 × 10<sup>−16</sup> of the largest value. A "
+    "control is a comparison that has to come out different: if it does not, the test shows nothing.</p>"
+)
 _FILES = 'The same as <a href="claims.json">data</a> and as <a href="claims.md">text</a>, in files beside this one.'
 _FEW = 12  # numbers that are listed by name
 
@@ -48,7 +53,7 @@ def page(verdicts: Sequence[Verdict]) -> str:
         "What should I use for my task?": hints(known),
         "What may be repeated": _lists(verdicts),
         "Published numbers, and here": _published(verdicts),
-        "Every statement": f"{_form()}\n" + "\n".join(claim(verdict, axis) for verdict in verdicts),
+        "Every statement": f"{_WORDS}\n{_form()}\n" + "\n".join(claim(verdict, axis) for verdict in verdicts),
         "Where the numbers come from": origin(again),
     }
     sections = {name: text for name, text in sections.items() if text}
