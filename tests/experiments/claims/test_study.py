@@ -9,7 +9,7 @@ from helpers.arms import SPEC, made_run
 from helpers.studies import arm_on, fake_study
 
 import gatescope as gs
-from gatescope.errors import ValueRangeError
+from gatescope.errors import GatescopeError, ValueRangeError
 from gatescope.experiments.claims import study as module_of_study
 from gatescope.experiments.claims.study import Study, StudyCell, StudyTask
 from gatescope.experiments.claims.win_table import COPYING
@@ -223,3 +223,19 @@ def test_two_that_learned_nothing_are_not_equal_on_a_task(loss, equal):
 def test_the_baseline_is_that_of_the_task_as_the_study_runs_it():
     study = Study(folder="nowhere", quick=True)
     assert study.baseline(COPYING) == gs.tasks.copying(steps=10, sequences=1).baseline
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("folder", 3, "folder is an int; give a name"),
+        ("lr", (), r"lr is empty; give learning rates, as in \(0.003, 0.01\)"),
+        ("lr", 0.01, "lr is a float; give learning rates"),
+        ("lr", (0.01, -1), r"lr\[1\]=-1 must be a finite number above 0"),
+        ("executor", 3, "executor is an int; give one of concurrent.futures"),
+        ("progress", 1, "progress=1 must be True or False"),
+    ],
+)
+def test_a_study_that_cannot_be_made(field, value, message):
+    with pytest.raises(GatescopeError, match=message):
+        Study(**{"folder": "nowhere", field: value})

@@ -10,9 +10,10 @@ from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-from gatescope.checks.numbers import check_count, check_fields, check_flag
+from gatescope.checks.numbers import check_above_zero, check_count, check_fields, check_flag, check_type
 from gatescope.datatypes import Arm, Effect, SeedRun, Tuned
-from gatescope.experiments.executors import part_of
+from gatescope.errors import ShapeError
+from gatescope.experiments.executors import check_executor, part_of
 from gatescope.experiments.seeds.code import packages_missing
 from gatescope.experiments.seeds.data import run_data
 from gatescope.experiments.seeds.runs import make_arm, make_runs
@@ -28,6 +29,7 @@ from gatescope.experiments.seeds.tuning import (
     tune_together,
     tuned_spec,
 )
+from gatescope.storage.atomic import as_path
 
 FULL_SEEDS, FULL_UNITS = 10, 32
 QUICK_UNITS, QUICK_RATES = 16, (1e-2,)
@@ -165,13 +167,15 @@ class Study:
     _read: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        check_fields(self, quick=check_flag)
+        check_fields(self, quick=check_flag, progress=check_flag)
+        as_path(self.folder, "folder")
+        check_executor(self.executor, None)
         part_of(self.part, 0)
         units, lr = (QUICK_UNITS, QUICK_RATES) if self.quick else (FULL_UNITS, LEARNING_RATES)
         for name, default in (("units", units), ("lr", lr)):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, default)
-        check_fields(self, seeds=partial(check_count, most=min(TUNING_SEEDS)), units=check_count)
+        check_fields(self, seeds=partial(check_count, most=min(TUNING_SEEDS)), units=check_count, lr=_rates)
 
     @property
     def preliminary(self) -> bool:
@@ -297,3 +301,12 @@ class Study:
             self._read[key] = make()
         read: Made = self._read[key]
         return read
+
+
+def _rates(name: str, rates: Any) -> tuple[float, ...]:
+    """Return learning rates, at least one."""
+    advice = "give learning rates, as in (0.003, 0.01)"
+    check_type(name, rates, list, tuple, advice=advice)
+    if not rates:
+        raise ShapeError("is empty", argument=name, advice=advice)
+    return tuple(check_above_zero(f"{name}[{k}]", rate) for k, rate in enumerate(rates))
