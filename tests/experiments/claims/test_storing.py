@@ -114,9 +114,7 @@ def test_half_lives_of_gates_that_are_known(monkeypatch):
     assert value == pytest.approx(np.mean(rates[6, 7]), rel=1e-5)  # the model is in float32, and z is near 1
     median, _ = verdict.measured["gru, after training, best weights: rate of the median unit's gate"]
     assert median == pytest.approx((math.log1p(math.exp(-1)) + math.log1p(math.exp(-2))) / 2, rel=1e-6)
-    assert (verdict.word, verdict.distinguishes) == (
-        "supported",
-        ONLY,
-    )  # an LSTM whose f is 1/2 forgets at once
+    # An LSTM whose f is 1/2 forgets at once; but two seeds cannot tell the cells apart.
+    assert (verdict.word, verdict.distinguishes) == ("supported", "")
     assert verdict.preliminary
     assert ADDING_400.spec.arguments["steps"] / 2 < math.log(2) / rates[6, 7][0]
