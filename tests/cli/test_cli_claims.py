@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -139,16 +140,16 @@ def test_a_file_is_no_folder_of_runs(invoke, studies, tmp_path):
 
 
 def test_a_scheduler_makes_the_runs(invoke, studies, tmp_path, monkeypatch):
-    addresses = []
+    addresses, executor = [], Executor()
 
     @contextmanager
     def connected(address):
         addresses.append(address)
-        yield "its executor"
+        yield executor
 
     monkeypatch.setattr("gatescope.experiments.executors._connected", connected)
     assert invoke("claims", "--only", "6a", "--runs", tmp_path, "--scheduler", "tcp://host:1").exit_code == 0
-    assert (addresses, studies[0].executor) == (["tcp://host:1"], "its executor")
+    assert (addresses, studies[0].executor) == (["tcp://host:1"], executor)
 
 
 def test_an_interrupted_run_leaves_a_page(invoke, tmp_path, monkeypatch):
