@@ -58,3 +58,9 @@ def test_the_baseline_knows_the_symbol():
         other = np.where(b[..., None], outputs + shift, outputs)
         assert loss(batch, other) > batch.baseline
     assert counting_stream(steps=10, n_max=1).baseline == 0  # every b is the last
+
+
+def test_strings_far_longer_than_the_stream_are_cut():
+    batch = counting_stream(steps=6, sequences=3, n_max=2**63 - 1, seed=0)
+    assert (batch.inputs[..., 0] == 1).all()  # nobody sees a b
+    assert (batch.targets == 1).all()

@@ -79,6 +79,9 @@ def counting_stream(
     check_size(4 * steps * sequences, dtype)
     strings = -(-steps // (2 * n_min))  # enough, if all are of the shortest
     numbers = np.random.default_rng(seed).integers(n_min, n_max + 1, (strings, sequences))
+    numbers = np.minimum(
+        numbers, steps
+    )  # of a longer string there is no more to be seen, and its end may overflow
     n, place = _strings(numbers, steps)
     symbol = np.where(place < n, _A, _B)
     last = place == 2 * n - 1
