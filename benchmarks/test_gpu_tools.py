@@ -244,7 +244,7 @@ def test_a_part_of_a_run_makes_no_table(protocol: dict[str, Any]) -> None:
 
 def test_the_readme_says_not_yet_measured_until_it_is(tmp_path: Path) -> None:
     readme, results, gpu_results = tmp_path / "README.md", table.RESULTS, tmp_path / "gpu.json"
-    names = ("measurements", "exponents", "horizons", "training", "learning")
+    names = ("measurements", "exponents", "horizons", "training", "learning", "claims")
     others = [marker for name in names for marker in table.markers(name)]
     marked = "\n".join((table.BEGIN, table.END, "GPU", table.GPU_BEGIN, table.GPU_END, *others, "end\n"))
     readme.write_text(marked)
